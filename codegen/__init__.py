@@ -1,0 +1,1 @@
+"""From the adjoint graph to a NumPy module: place, pack, buffers, emit, load."""

@@ -1,0 +1,244 @@
+"""Cells: a user's function of one step, its arguments read from the annotations, its body traced."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import unicodedata
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError
+from symbptt.init import initial
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.shape import Shape, show
+from symbptt.ir.step import Argument, Step
+from symbptt.names import choose, recorded
+from symbptt.roles import ROLES, annotation_of, parse_dims
+from symbptt.trace import Array, as_array, graph_of, user_place
+
+CELL_ROLES = ("input", "state", "param", "const", "index")
+
+
+class Cell:
+    """A step function: called on NumPy arrays it computes one step; symbptt traces it once for all else."""
+
+    def __init__(self, function: Callable[..., Any], consts: Mapping[str, Any] | None = None) -> None:
+        self.function = function
+        self.consts = dict(consts or {})
+        functools.update_wrapper(self, function)
+        self.arguments = _arguments(function, self.consts)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{a.name}: {a.role.capitalize()}{show(a.shape)}" for a in self.arguments)
+        return f"<cell {self.name}({inside})>"
+
+    @property
+    def name(self) -> str:
+        return str(self.function.__name__)
+
+    @functools.cached_property
+    def step(self) -> Step:
+        """The traced step."""
+        return trace(self)
+
+    def with_consts(self, consts: Mapping[str, Any]) -> Cell:
+        """Return the cell with other values of its constants.
+
+        Raises: ArgumentError for a name that is no constant of the cell.
+        """
+        known = [a.name for a in self.arguments if a.role == "const"]
+        for name in consts:
+            if name not in known:
+                raise ArgumentError(f"{name!r} is no constant of {self.name}" + _near(name, known))
+        return Cell(self.function, {**self.consts, **consts})
+
+    def init(self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any) -> dict[str, Any]:
+        """Return first values of the parameters, and of constants without a default, by name.
+
+        Matrices are Glorot uniform, square ones whose two sizes are the same state size orthogonal; vectors are zero;
+        a default in the signature and then `override` go before.
+
+        Raises: ArgumentError for sizes that lack or are not positive, and for names that the cell does not have.
+        """
+        return initial(self, dims, seed, dtype, override)
+
+
+def cell(function: Callable[..., Any]) -> Cell:
+    """Return the cell that a function of one sample and one step defines.
+
+    Raises: CellError where an argument has no role or a dimension cannot be read.
+    """
+    return Cell(function)
+
+
+def _near(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"\n  did you mean {near[0]!r}?" if near else f"\n  known: {', '.join(known) or 'none'}"
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__code__", None)
+    return f"\n  at {code.co_filename}:{code.co_firstlineno}, in {code.co_name}" if code else ""
+
+
+def _arguments(function: Callable[..., Any], consts: Mapping[str, Any]) -> tuple[Argument, ...]:
+    scope = {**getattr(function, "__globals__", {}), **_closure(function)}
+    found = [_argument(function, parameter, scope, consts) for parameter in inspect.signature(function).parameters.values()]
+    spelled: dict[str, str] = {}
+    for argument in found:
+        plain = unicodedata.normalize("NFKC", argument.name)
+        if spelled.setdefault(plain, argument.name) != argument.name:
+            raise CellError(f"two arguments are both called {plain!r}{_place(function)}")
+    if not any(argument.role == "state" for argument in found):
+        raise CellError(f"the cell {function.__name__} has no state{_place(function)}\n"
+                        f'  annotate what a step hands to the next as State["n"]')  # fmt: skip
+    return tuple(found)
+
+
+def _closure(function: Callable[..., Any]) -> dict[str, Any]:
+    return inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+
+
+def _argument(function: Any, parameter: inspect.Parameter, scope: dict[str, Any], consts: Mapping[str, Any]) -> Argument:
+    name, where = parameter.name, _place(function)
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        raise CellError(f"the argument {parameter} of {function.__name__} has no fixed name{where}\n"
+                        "  write every argument of a cell out, with its role")  # fmt: skip
+    if parameter.annotation is parameter.empty:
+        raise CellError(f"the argument {name!r} of {function.__name__} has no role{where}\n"
+                        f'  annotate it, for example {name}: Input["m"] or {name}: Param["n m"]')  # fmt: skip
+    annotation = annotation_of(parameter.annotation, scope)
+    if annotation is None:
+        raise CellError(f"the annotation {parameter.annotation!r} of {name!r} is no role{where}\n"
+                        f"  the roles are {', '.join(ROLES)}" + _near(str(parameter.annotation).split("[")[0], ROLES))  # fmt: skip
+    shape = parse_dims(annotation.dims, lambda message: f"{message}{where} (argument {name!r})")
+    default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
+    if annotation.role == "index":
+        if len(shape) != 1:
+            raise CellError(f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]')
+        return Argument("index", name, (), None, shape[0])
+    if annotation.role not in CELL_ROLES:
+        raise CellError(f"{annotation.role.capitalize()} is a role of losses, not of cells (argument {name!r}){where}")
+    return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
+
+
+def _checked_default(default: Any, role: str, name: str, shape: Shape, where: str) -> Any:
+    if default is None or role not in ("const", "param"):
+        return None
+    array = np.asarray(default)
+    if array.dtype.kind not in "biuf":
+        raise CellError(f"the default of {name!r} must be a real number or an array of them, got {default!r}{where}")
+    if array.ndim and array.ndim != len(shape):
+        raise CellError(f"the default of {name!r} has shape {show(array.shape)}, the annotation says {show(shape)}{where}")
+    return array.item() if array.ndim == 0 else array
+
+
+def trace(cell: Cell) -> Step:
+    """Return the step of a cell: its function run once on symbolic arrays.
+
+    Raises: CellError where the body or its result is not a step of the states.
+    """
+    graph = Graph()
+    leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape) for a in cell.arguments}
+    values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in cell.arguments}
+    graph.locate = user_place
+    with recorded() as found:
+        result = _run(cell, values)
+    following, outputs = _results(cell, graph, result)
+    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
+    step = Step(cell.name, inspect.getdoc(cell.function) or "", graph, cell.arguments, leaves, following, outputs)
+    _warn_unused(cell, step)
+    return step
+
+
+def _run(cell: Cell, values: dict[str, Array]) -> Any:
+    try:
+        return cell.function(**values)
+    except SymbpttError:
+        raise
+    except RecursionError as error:
+        raise CellError(f"the body of {cell.name} recurses without end{_place(cell.function)}") from error
+    except Exception as error:
+        raise CellError(f"the body of {cell.name} raised {type(error).__name__}: {error}{_last_place(error, cell)}\n"
+                        "  while it was traced with symbolic arrays of the annotated shapes") from error  # fmt: skip
+
+
+def _last_place(error: BaseException, cell: Cell) -> str:
+    place, trace = _place(cell.function), error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == cell.function.__code__.co_filename:
+            place = f"\n  at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}, in {trace.tb_frame.f_code.co_name}"
+        trace = trace.tb_next
+    return place
+
+
+def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dict[str, int]]:
+    states = [a for a in cell.arguments if a.role == "state"]
+    names = [a.name for a in states]
+    if isinstance(result, dict):
+        named = result
+    else:
+        given = list(result) if isinstance(result, tuple | list) and (len(states) > 1 or len(result) == 1) else [result]
+        if len(given) != len(states):
+            raise CellError(f"{cell.name} returns {len(given)} values for {len(states)} states ({', '.join(names)})"
+                            f"{_place(cell.function)}\n  return one next state each, in the order of the arguments, "
+                            "or a dict by name")  # fmt: skip
+        named = dict(zip(names, given, strict=True))
+    for name in names:
+        if name not in named:
+            raise CellError(f"{cell.name} returns no next state {name!r}{_place(cell.function)}" + _near(name, map(str, named)))
+    return _next_states(cell, graph, states, named), _outputs(cell, graph, names, named)
+
+
+def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[str, Any]) -> dict[str, int]:
+    following = {}
+    for a in states:
+        value = _as_result(cell, graph, a.name, named[a.name])
+        if graph.shape(value.id) != a.shape:
+            raise ShapeError(f"the next state {a.name!r} of {cell.name} has shape {show(graph.shape(value.id))}, "
+                             f"the state has {show(a.shape)}{_place(cell.function)}\n  return an array of the state's shape")  # fmt: skip
+        following[a.name] = value.id
+    return following
+
+
+def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any]) -> dict[str, int]:
+    outputs = {}
+    for name, value in named.items():
+        if name in states:
+            continue
+        if not isinstance(name, str) or not name.isidentifier():
+            raise CellError(f"an output of {cell.name} is called {name!r}{_place(cell.function)}\n  names are identifiers")
+        near = difflib.get_close_matches(name, [a.name for a in cell.arguments], 1, 1.0)
+        if near:
+            raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{_place(cell.function)}")
+        outputs[name] = _as_result(cell, graph, name, value).id
+    return outputs
+
+
+def _as_result(cell: Cell, graph: Graph, name: str, value: Any) -> Array:
+    if value is None:
+        raise CellError(f"{cell.name} returns None for {name!r}{_place(cell.function)}\n  does the body end with return?")
+    if graph_of(value) is None:
+        try:
+            np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            raise CellError(f"{cell.name} returns {type(value).__name__} for {name!r}{_place(cell.function)}\n"
+                            "  return an array") from None  # fmt: skip
+    return as_array(graph, value)
+
+
+def _warn_unused(cell: Cell, step: Step) -> None:
+    read = step.graph.ancestors([*step.next.values(), *step.outputs.values()])
+    for a in cell.arguments:
+        if step.leaves[a.name] not in read:
+            warnings.warn(f"the {a.role} {a.name!r} of {cell.name} is never used{_place(cell.function)}", stacklevel=2)

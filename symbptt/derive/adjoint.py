@@ -1,0 +1,164 @@
+"""One adjoint rule for each family of nodes: what the adjoint of a value adds to the adjoints of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.derive.fuse import formula
+from symbptt.derive.scalar import VALUE, partials, times
+from symbptt.ir import build
+from symbptt.ir import shape as shapes
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, Product, placeholder
+
+Contributions = list[tuple[int, int]]
+"""Pairs (argument, what it is given)."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule may look at: the graph, the values that stand for themselves, the nodes that need an adjoint."""
+
+    graph: Graph
+    kept: set[int]
+    wanted: set[int]
+
+
+def contributions(context: Context, node: Node, bar: int) -> Contributions:
+    """Return what the adjoint `bar` of a node adds to the adjoints of the values that it reads."""
+    return RULES[node.family](context, node, bar)
+
+
+def total(g: Graph, parts: Sequence[int]) -> int:
+    """Return the sum of contributions to one adjoint."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = _joined(g, parts)
+    if joined is not None:
+        return joined
+    return build.map_(g, sp.Add(*(placeholder(i) for i in range(len(parts)))), tuple(parts)) if len(set(parts)) == len(
+        parts) else build.map_(g, sp.Add(*(parts.count(p) * placeholder(i) for i, p in enumerate(dict.fromkeys(parts)))),
+                               tuple(dict.fromkeys(parts)))  # fmt: skip
+
+
+def _joined(g: Graph, parts: Sequence[int]) -> int | None:
+    """The adjoints of slices that tile an axis are one concatenation, not a sum of arrays that are mostly zero."""
+    nodes = [g[part] for part in parts]
+    if any(node.family != "view" or node.attrs.kind != "pad" for node in nodes):
+        return None
+    full = [[span != (0, size, 1) for span, size in zip(node.attrs.data, node.shape, strict=True)] for node in nodes]
+    axes = {tuple(flags) for flags in full}
+    if len(axes) != 1 or sum(next(iter(axes))) != 1:
+        return None
+    axis = next(iter(axes)).index(True)
+    pieces = {node.attrs.data[axis][0]: node for node in nodes if node.attrs.data[axis][2] == 1}
+    order: list[Node] = []
+    at: shapes.Size = 0
+    while at in pieces and len(order) < len(nodes):
+        order.append(pieces[at])
+        at = shapes.size(at + pieces[at].attrs.data[axis][1])
+    if len(order) != len(nodes) or at != nodes[0].shape[axis]:
+        return None
+    return build.concatenate(g, [node.args[0] for node in order], axis)
+
+
+def unbroadcast(g: Graph, x: int, shape: shapes.Shape) -> int:
+    """Return x summed over the axes along which `shape` was repeated."""
+    axes = shapes.broadcast_axes(shape, g.shape(x))
+    return build.reshape(g, build.reduce(g, "sum", x, axes), shape) if axes else x
+
+
+def _map(context: Context, node: Node, bar: int) -> Contributions:
+    g = context.graph
+    f = formula(g, node.id, context.kept)
+    found = []
+    for arg, partial in zip(f.args, partials(f.expr, len(f.args)), strict=True):
+        if arg in context.wanted and partial != 0:
+            found.append((arg, unbroadcast(g, _weighted(g, bar, partial, f.args, node.id), g.shape(arg))))
+    return found
+
+
+def _weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value: int) -> int:
+    """bar ⊙ partial as one map: the adjoint first, then what the derivative reads, in the user's order."""
+    candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + [(VALUE, value)]
+    read = [(symbol, id) for symbol, id in candidates if symbol in partial.free_symbols]
+    ids = list(dict.fromkeys([bar, *(id for _, id in read)]))
+    renamed = partial.xreplace({symbol: placeholder(ids.index(id)) for symbol, id in read})
+    return build.map_(g, times(placeholder(0), renamed), ids)
+
+
+def _contract(context: Context, node: Node, bar: int) -> Contributions:
+    (a, b), labels = node.args, node.attrs
+    found = []
+    if a in context.wanted:
+        found.append((a, build.contract(context.graph, bar, b, Product(labels.out, labels.b, labels.a))))
+    if b in context.wanted:
+        swapped = Product(labels.a, labels.out, labels.b)
+        found.append((b, build.contract(context.graph, a, bar, swapped)))
+    return found
+
+
+def _kept_shape(shape: shapes.Shape, axes: Sequence[int]) -> shapes.Shape:
+    return tuple(1 if i in axes else item for i, item in enumerate(shape))
+
+
+def _reduce(context: Context, node: Node, bar: int) -> Contributions:
+    g, x = context.graph, node.args[0]
+    shape = g.shape(x)
+    kept = build.reshape(g, bar, _kept_shape(shape, node.attrs.axes))
+    if node.attrs.kind == "sum":
+        return [(x, build.expand(g, kept, shape))]
+    top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, build.reshape(g, node.id, g.shape(kept))))
+    count = build.reshape(g, build.reduce(g, "sum", top, node.attrs.axes), g.shape(kept))
+    return [(x, build.map_(g, placeholder(0) * placeholder(1) / placeholder(2), (kept, top, count)))]
+
+
+def _view(context: Context, node: Node, bar: int) -> Contributions:
+    g, data = context.graph, node.attrs.data
+    match node.attrs.kind:
+        case "transpose":
+            return [(node.args[0], build.transpose(g, bar, [data.index(i) for i in range(len(data))]))]
+        case "reshape":
+            return [(node.args[0], build.reshape(g, bar, g.shape(node.args[0])))]
+        case "expand":
+            return [(node.args[0], unbroadcast(g, bar, g.shape(node.args[0])))]
+        case "slice":
+            return [(node.args[0], build.pad(g, bar, data, g.shape(node.args[0])))]
+        case "concatenate":
+            return _pieces(context, node, bar)
+    raise AssertionError(f"no adjoint rule for {node}")
+
+
+def _pieces(context: Context, node: Node, bar: int) -> Contributions:
+    g, (axis,) = context.graph, node.attrs.data
+    found, start = [], 0
+    for arg in node.args:
+        length = g.shape(arg)[axis]
+        spans = [(start, length, 1) if i == axis else (0, item, 1) for i, item in enumerate(node.shape)]
+        if arg in context.wanted:
+            found.append((arg, build.cut(g, bar, spans)))
+        start = shapes.size(start + length)
+    return found
+
+
+def _gather(context: Context, node: Node, bar: int) -> Contributions:
+    table, index = node.args
+    return [(table, build.scatter(context.graph, bar, index, node.attrs.axis, context.graph.shape(table)))]
+
+
+def _cumulate(context: Context, node: Node, bar: int) -> Contributions:
+    return [(node.args[0], build.cumulate(context.graph, bar, node.attrs.axis, not node.attrs.reverse))]
+
+
+RULES: dict[str, Callable[[Context, Node, int], Contributions]] = {
+    "map": _map,
+    "contract": _contract,
+    "reduce": _reduce,
+    "view": _view,
+    "gather": _gather,
+    "cumulate": _cumulate,
+}

@@ -1,0 +1,95 @@
+"""What the values of a recursion are called, in equations and in code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symbptt.derive.bptt import Recursion, per_sample
+from symbptt.derive.fuse import is_function
+from symbptt.ir.graph import Graph
+from symbptt.names import unique
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name; its time: 0 for this step, -1 for the step before, None for what does not depend on time; whether it is
+    an adjoint; whether the user chose the name."""
+
+    name: str
+    time: int | None
+    adjoint: bool = False
+    given: bool = True
+
+    @property
+    def full(self) -> str:
+        """The name with the d of adjoints."""
+        return f"d{self.name}" if self.adjoint else self.name
+
+
+def labels(r: Recursion) -> dict[int, Label]:
+    """Return the labels of all values that have a name."""
+    g = r.graph
+    found = _forward(r)
+    varying = per_sample(g, range(len(g)))
+    for name, id in (r.carry | r.cotangent).items():
+        found[id] = Label(name, 0, adjoint=True)
+    named_leaves = {r.step.leaves[a.name] for a in r.step.arguments}
+    for id, label in sorted(found.items()):
+        bar = r.adjoint.get(id)
+        if bar is not None and bar not in found and id not in named_leaves:
+            found[bar] = Label(label.name, 0 if bar in varying else None, True, label.given)
+    return found
+
+
+def _forward(r: Recursion) -> dict[int, Label]:
+    g, step = r.graph, r.step
+    varying = per_sample(g, range(len(g)))
+    used = {a.name for a in step.arguments} | set(step.outputs)
+    found = {id: Label(name, _time(step.arguments, name, id in varying)) for name, id in step.leaves.items()}
+    for name, id in (step.next | step.outputs).items():
+        if g[id].family not in ("leaf", "number"):
+            found.setdefault(id, Label(name, 0 if id in varying else None))
+    for id, name in g.names.items():
+        if id not in found and id in r.kept:
+            name = unique(name, used)
+            used.add(name)
+            found[id] = Label(name, 0 if id in varying else None)
+    for id, name in _preactivations(r, found).items():
+        name = unique(name, used)
+        used.add(name)
+        found[id] = Label(name, 0 if id in varying else None, given=False)
+    return found
+
+
+def _time(arguments: object, name: str, varies: bool) -> int | None:
+    if not varies:
+        return None
+    return -1 if any(a.name == name and a.role == "state" for a in arguments) else 0  # type: ignore[attr-defined]
+
+
+def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
+    """Names for the unnamed arguments of functions: `a`, or `a_z` where there are several and the function's value is z."""
+    g = r.graph
+    ids = g.ancestors(r.forward_roots)
+    consumers = g.consumers(ids)
+    arguments = {}
+    for id in ids:
+        for arg in g[id].args if is_function(g[id]) else ():
+            if arg in r.kept and arg not in found and g[arg].family in ("map", "contract") and not is_function(g[arg]):
+                arguments.setdefault(arg, _nearest(g, id, consumers, found))
+    if len(arguments) == 1:
+        return dict.fromkeys(arguments, "a")
+    return {arg: f"a_{owner}" if owner else "a" for arg, owner in arguments.items()}
+
+
+def _nearest(g: Graph, id: int, consumers: dict[int, list[int]], found: dict[int, Label]) -> str:
+    """The name of the first named value that a value goes into."""
+    queue = [id]
+    while queue:
+        id = queue.pop(0)
+        if id in found:
+            return found[id].name
+        queue.extend(consumers.get(id, []))
+    return ""
+
+

@@ -1,0 +1,35 @@
+"""Partial derivatives of scalar bodies: SymPy's, once a body, written in the value where that is possible."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.ir.node import placeholder
+
+VALUE = sp.Symbol("_y", real=True)
+"""Stands for the value of the body itself."""
+
+
+@cache
+def partials(expr: sp.Expr, count: int) -> tuple[sp.Expr, ...]:
+    """Return the derivatives of a body with respect to its `count` placeholders, in its value `VALUE` where it occurs."""
+    return tuple(_in_value(sp.diff(expr, placeholder(i)), expr) for i in range(count))
+
+
+def _in_value(derivative: sp.Expr, expr: sp.Expr) -> sp.Expr:
+    if expr.is_Function:
+        return derivative.xreplace({expr: VALUE})
+    if expr.is_Pow and not expr.exp.is_Integer:
+        return derivative.xreplace({expr: VALUE, 1 / expr: 1 / VALUE})
+    return derivative
+
+
+def times(bar: sp.Expr, partial: sp.Expr) -> sp.Expr:
+    """Return bar * partial, choosing instead of multiplying by a choice of 0 and 1."""
+    if partial.func is ops.where and partial.args[1].is_number and partial.args[2].is_number:
+        condition, a, b = partial.args
+        return ops.where(condition, bar * a, bar * b)
+    return bar * partial

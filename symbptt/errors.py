@@ -1,0 +1,26 @@
+"""The errors that users of symbptt see: what was expected, where, and what to write instead."""
+
+
+class SymbpttError(Exception):
+    """Base of every error that symbptt raises on purpose."""
+
+
+class CellError(SymbpttError):
+    """A cell, or a loss, is not written as it must be."""
+
+
+class ShapeError(CellError):
+    """Shapes inside a cell do not conform."""
+
+
+class ArgumentError(SymbpttError, ValueError):
+    """An array, a name or an option given to a function is not what it takes."""
+
+
+class TargetError(SymbpttError):
+    """A file or a name given on the command line cannot be used."""
+
+
+def three_lines(what: str, where: str = "", cure: str = "") -> str:
+    """Return the message of an error: what was expected and what came, where, and what to write instead."""
+    return "\n  ".join(line for line in (what, where, cure) if line)

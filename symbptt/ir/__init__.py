@@ -1,0 +1,1 @@
+"""The graph of one step: nodes, shapes, laws, a text dump."""

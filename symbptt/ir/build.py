@@ -1,0 +1,155 @@
+"""Makes nodes, each with the shape that follows from its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+from symbptt.errors import ShapeError
+from symbptt.ir import shape as shapes
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Body, Cumulation, Gather, Leaf, Number, Product, Reduction, Total, View, placeholder
+from symbptt.ir.shape import Shape, Size
+
+
+def leaf(g: Graph, role: str, name: str, shape: Shape) -> int:
+    """Return a value from outside."""
+    return g.add("leaf", (), shape, Leaf(role, name))
+
+
+def number(g: Graph, value: int | float) -> int:
+    """Return a scalar literal."""
+    return g.add("number", (), (), Number(value))
+
+
+def literal(g: Graph, values: tuple[int | float, ...], shape: Shape) -> int:
+    """Return an array literal, its values in C order."""
+    return g.add("number", (), shape, Number(values))
+
+
+def size_of(g: Graph, value: Size) -> int:
+    """Return a size as a scalar value."""
+    if isinstance(value, int):
+        return number(g, value)
+    return g.add("leaf", (), (), Leaf("size", str(value).replace(" ", "")))
+
+
+def map_(g: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
+    """Return the elementwise function `expr` (over placeholders) of the arguments, broadcast."""
+    if expr == placeholder(0) and len(args) == 1:
+        return args[0]
+    return g.add("map", tuple(args), shapes.broadcast(*map(g.shape, args)), Body(expr))
+
+
+def contract(g: Graph, a: int, b: int, product: Product) -> int:
+    """Return a product of two operands, summed over the labels that are not in the result."""
+    order = {label: i for i, label in enumerate(dict.fromkeys(product.a + product.b))}
+    normal = Product(*(tuple(order[label] for label in part) for part in (product.a, product.b, product.out)))
+    return g.add("contract", (a, b), product_shape(g.shape(a), g.shape(b), normal), normal)
+
+
+def product_shape(a: Shape, b: Shape, product: Product) -> Shape:
+    """Return the shape of a product.
+
+    Raises: ShapeError where an axis has two sizes.
+    """
+    sizes: dict[int, Size] = {}
+    for label, item in zip(product.a + product.b, a + b, strict=True):
+        if sizes.setdefault(label, item) != item:
+            raise ShapeError(f"a product of {shapes.show(a)} and {shapes.show(b)} does not conform: "
+                             f"{sizes[label]} is not {item}")  # fmt: skip
+    return tuple(sizes[label] for label in product.out)
+
+
+def reduce(g: Graph, kind: str, x: int, axes: Sequence[int]) -> int:
+    """Return the sum or the maximum along axes, which go."""
+    axes = tuple(sorted(axes))
+    return g.add("reduce", (x,), shapes.without(g.shape(x), axes), Reduction(kind, axes)) if axes else x
+
+
+def transpose(g: Graph, x: int, permutation: Sequence[int]) -> int:
+    """Return x with its axes permuted."""
+    permutation = tuple(permutation)
+    if permutation == tuple(range(len(permutation))):
+        return x
+    inner = g[x]
+    if inner.family == "view" and inner.attrs.kind == "transpose":
+        return transpose(g, inner.args[0], [inner.attrs.data[i] for i in permutation])
+    shape = g.shape(x)
+    return g.add("view", (x,), tuple(shape[i] for i in permutation), View("transpose", permutation))
+
+
+def reshape(g: Graph, x: int, shape: Shape) -> int:
+    """Return x in another shape of the same number of elements.
+
+    Raises: ShapeError where the numbers of elements differ.
+    """
+    if shapes.prod(g.shape(x)) != shapes.prod(shape):
+        raise ShapeError(f"an array of shape {shapes.show(g.shape(x))} cannot be reshaped to {shapes.show(shape)}")
+    if g.shape(x) == shape:
+        return x
+    inner = g[x]
+    if inner.family == "view" and inner.attrs.kind == "reshape":
+        return reshape(g, inner.args[0], shape)
+    return g.add("view", (x,), shape, View("reshape"))
+
+
+def expand(g: Graph, x: int, shape: Shape) -> int:
+    """Return x repeated to a larger shape, as NumPy broadcasting would."""
+    if g.shape(x) == shape:
+        return x
+    if shapes.broadcast(g.shape(x), shape) != shape:
+        raise ShapeError(f"an array of shape {shapes.show(g.shape(x))} does not broadcast to {shapes.show(shape)}")
+    return g.add("view", (x,), shape, View("expand"))
+
+
+def cut(g: Graph, x: int, spans: Sequence[tuple[Size, Size, int]]) -> int:
+    """Return a slice: start, length and step for each axis."""
+    spans = tuple(spans)
+    if all(start == 0 and length == whole and step == 1
+           for (start, length, step), whole in zip(spans, g.shape(x), strict=True)):  # fmt: skip
+        return x
+    return g.add("view", (x,), tuple(length for _, length, _ in spans), View("slice", spans))
+
+
+def pad(g: Graph, x: int, spans: Sequence[tuple[Size, Size, int]], shape: Shape) -> int:
+    """Return zeros of `shape` with x in a slice of them."""
+    return g.add("view", (x,), shape, View("pad", tuple(spans)))
+
+
+def concatenate(g: Graph, parts: Sequence[int], axis: int) -> int:
+    """Return arrays joined along an axis.
+
+    Raises: ShapeError where other axes differ.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first = g.shape(parts[0])
+    for part in parts[1:]:
+        other = g.shape(part)
+        if len(other) != len(first) or shapes.without(other, (axis,)) != shapes.without(first, (axis,)):
+            raise ShapeError(f"arrays of shapes {shapes.show(first)} and {shapes.show(other)} cannot be joined "
+                             f"along axis {axis}")  # fmt: skip
+    total = shapes.size(sum((g.shape(part)[axis] for part in parts), start=0))
+    return g.add("view", tuple(parts), (*first[:axis], total, *first[axis + 1 :]), View("concatenate", (axis,)))
+
+
+def gather(g: Graph, table: int, index: int, axis: int) -> int:
+    """Return the slice of `table` at an integer along an axis, which goes."""
+    return g.add("gather", (table, index), shapes.without(g.shape(table), (axis,)), Gather("gather", axis))
+
+
+def scatter(g: Graph, x: int, index: int, axis: int, shape: Shape) -> int:
+    """Return zeros of `shape` with x at an integer along an axis."""
+    return g.add("gather", (x, index), shape, Gather("scatter", axis))
+
+
+def cumulate(g: Graph, x: int, axis: int, reverse: bool = False) -> int:
+    """Return the running sum along an axis."""
+    return g.add("cumulate", (x,), g.shape(x), Cumulation(axis, reverse))
+
+
+def total(g: Graph, x: int) -> int:
+    """Return the sum of x over all steps and samples."""
+    return g.add("total", (x,), g.shape(x), Total())

@@ -1,0 +1,80 @@
+"""A step graph: hash-consed nodes over networkx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+
+import networkx as nx
+
+from symbptt.ir.node import Node
+from symbptt.ir.shape import Shape
+
+
+class Graph:
+    """Nodes that are made once: the same family, arguments, shape and attributes give the same id.
+
+    `network` is a networkx.MultiDiGraph from arguments to values, each edge keyed by the argument's position; ids grow
+    from arguments to values, so that ascending ids are a topological order. `names` holds the users' names.
+    """
+
+    def __init__(self, locate: Callable[[], str] = lambda: "") -> None:
+        self.network = nx.MultiDiGraph()
+        self.names: dict[int, str] = {}
+        self.locate = locate
+        self._ids: dict[tuple[Hashable, ...], int] = {}
+        self._nodes: list[Node] = []
+
+    def add(self, family: str, args: tuple[int, ...], shape: Shape, attrs: Hashable) -> int:
+        """Return the id of the node with these parts, made now or before."""
+        key = (family, args, shape, attrs, type(getattr(attrs, "value", None)))
+        if key not in self._ids:
+            node = Node(len(self._nodes), family, args, shape, attrs, self.locate())
+            self._ids[key] = node.id
+            self._nodes.append(node)
+            self.network.add_node(node.id, node=node)
+            self.network.add_edges_from((arg, node.id, position) for position, arg in enumerate(args))
+        return self._ids[key]
+
+    def copy(self) -> Graph:
+        """Return a graph of its own with the same nodes under the same ids."""
+        other = Graph(self.locate)
+        other.network, other.names = self.network.copy(), dict(self.names)
+        other._ids, other._nodes = dict(self._ids), list(self._nodes)
+        return other
+
+    def __getitem__(self, id: int) -> Node:
+        return self._nodes[id]
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes)
+
+    def shape(self, id: int) -> Shape:
+        """Return the shape of a node."""
+        return self._nodes[id].shape
+
+    def ancestors(self, roots: Iterable[int]) -> list[int]:
+        """Return the ids of the roots and of all they are computed from, arguments first."""
+        seen, stack = set(), list(roots)
+        while stack:
+            id = stack.pop()
+            if id not in seen:
+                seen.add(id)
+                stack.extend(self._nodes[id].args)
+        return sorted(seen)
+
+    def consumers(self, among: Iterable[int]) -> dict[int, list[int]]:
+        """Return for each node of `among` the nodes of `among` that read it, once for each time that they do."""
+        ids = list(among)
+        found: dict[int, list[int]] = {id: [] for id in ids}
+        for id in ids:
+            for arg in self._nodes[id].args:
+                if arg in found:
+                    found[arg].append(id)
+        return found
+
+    def leaves(self, *roles: str) -> list[Node]:
+        """Return the leaves of some roles, in the order of their making."""
+        return [node for node in self._nodes if node.family == "leaf" and node.attrs.role in roles]

@@ -1,0 +1,60 @@
+"""What a legal graph is; tests check it after every transformation."""
+
+from __future__ import annotations
+
+from symbptt.ir import shape as shapes
+from symbptt.ir.build import product_shape
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import FAMILIES, Node, placeholder
+
+
+def check(g: Graph) -> None:
+    """Raise AssertionError, with the node, where a law is broken."""
+    keys = set()
+    for node in g:
+        assert isinstance(node.attrs, FAMILIES[node.family]), f"a {node.family} with foreign attributes: {node}"
+        assert all(0 <= arg < node.id for arg in node.args), f"an argument that comes later: {node}"
+        assert all(isinstance(s, int) or s.free_symbols for s in node.shape), f"a size that is no normal form: {node}"
+        key = (node.family, node.args, node.shape, repr(node.attrs))
+        assert key not in keys, f"made twice: {node}"
+        keys.add(key)
+        LAWS.get(node.family, lambda g, node: None)(g, node)
+    assert all(0 <= id < len(g) for id in g.names), "a name without a node"
+    assert len(set(g.names.values())) == len(g.names), "a name used twice"
+
+
+def _map(g: Graph, node: Node) -> None:
+    allowed = {placeholder(i) for i in range(len(node.args))}
+    assert node.attrs.expr.free_symbols <= allowed, f"a body with a free symbol: {node}"
+    assert node.shape == shapes.broadcast(*map(g.shape, node.args)), f"a shape that does not follow: {node}"
+
+
+def _contract(g: Graph, node: Node) -> None:
+    product, (a, b) = node.attrs, node.args
+    assert node.shape == product_shape(g.shape(a), g.shape(b), product), f"a shape that does not follow: {node}"
+    for part in (product.a, product.b, product.out):
+        assert len(set(part)) == len(part), f"a label twice in one operand: {node}"
+    for mine, other in ((product.a, product.b), (product.b, product.a)):
+        assert set(mine) <= set(other) | set(product.out), f"an axis summed in one operand alone: {node}"
+
+
+def _reduce(g: Graph, node: Node) -> None:
+    assert node.attrs.axes, f"a reduction of no axis: {node}"
+    assert node.shape == shapes.without(g.shape(node.args[0]), node.attrs.axes), f"a shape that does not follow: {node}"
+
+
+def _view(g: Graph, node: Node) -> None:
+    first, view = g.shape(node.args[0]), node.attrs
+    if view.kind == "transpose":
+        assert node.shape == tuple(first[i] for i in view.data), f"a shape that does not follow: {node}"
+    elif view.kind == "reshape":
+        assert shapes.prod(first) == shapes.prod(node.shape), f"elements lost: {node}"
+    elif view.kind == "expand":
+        assert shapes.broadcast(first, node.shape) == node.shape, f"a shape that does not follow: {node}"
+    elif view.kind == "slice":
+        assert node.shape == tuple(length for _, length, _ in view.data), f"a shape that does not follow: {node}"
+    elif view.kind == "pad":
+        assert first == tuple(length for _, length, _ in view.data), f"a shape that does not follow: {node}"
+
+
+LAWS = {"map": _map, "contract": _contract, "reduce": _reduce, "view": _view}

@@ -1,0 +1,112 @@
+"""The nodes of a step graph, by family, with what each family keeps beside its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import sympy as sp
+
+from symbptt.ir.shape import Shape
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value of a step: its family, arguments (ids, all smaller than its own), shape, what the family keeps, place."""
+
+    id: int
+    family: str
+    args: tuple[int, ...]
+    shape: Shape
+    attrs: Any
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A value from outside: a role and a name."""
+
+    role: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Number:
+    """A literal of the user's: int, float or bool, or a sequence of them with its shape."""
+
+    value: int | float | tuple[int | float, ...]
+
+
+@dataclass(frozen=True)
+class Body:
+    """The scalar SymPy expression of a `map`, over placeholders `_0`, `_1`, ... for its arguments."""
+
+    expr: sp.Expr
+
+
+@dataclass(frozen=True)
+class Product:
+    """The axes of a `contract`: labels of the first operand, the second and the result; others are summed over."""
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    out: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What a `reduce` does ("sum" or "max") along which axes."""
+
+    kind: str
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """Index arithmetic: "transpose" (permutation), "reshape", "expand", "slice" and its adjoint "pad" (a triple of
+    start, length, step for each axis), "concatenate" (axis)."""
+
+    kind: str
+    data: tuple[Hashable, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Reads along `axis` by an integer: the axis goes; its adjoint ("scatter") writes into zeros."""
+
+    kind: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class Cumulation:
+    """A running sum along an axis, from the front or from the back."""
+
+    axis: int
+    reverse: bool
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sum over all steps and samples."""
+
+
+FAMILIES: dict[str, type] = {
+    "leaf": Leaf,
+    "number": Number,
+    "map": Body,
+    "contract": Product,
+    "reduce": Reduction,
+    "view": View,
+    "gather": Gather,
+    "cumulate": Cumulation,
+    "total": Total,
+}
+
+
+@cache
+def placeholder(index: int) -> sp.Symbol:
+    """Return the real scalar that stands for argument `index` of a map."""
+    return sp.Symbol(f"_{index}", real=True)

@@ -1,0 +1,187 @@
+"""Scalar bodies as ordered trees: SymPy forgets the order of terms, so that every printer reads these instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.errors import CellError
+
+
+@dataclass(frozen=True)
+class Num:
+    """A number without a sign."""
+
+    value: sp.Expr
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The argument of this index."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Terms, each with its sign (1 or -1)."""
+
+    terms: tuple[tuple[int, Tree], ...]
+
+
+@dataclass(frozen=True)
+class Prod:
+    """Factors over divisors."""
+
+    factors: tuple[Tree, ...]
+    divisors: tuple[Tree, ...] = ()
+
+
+@dataclass(frozen=True)
+class Power:
+    """A base and its exponent."""
+
+    base: Tree
+    exponent: Tree
+
+
+@dataclass(frozen=True)
+class Call:
+    """A primitive function, by name, of arguments."""
+
+    name: str
+    args: tuple[Tree, ...]
+
+
+Tree = Num | Ref | Sum | Prod | Power | Call
+
+NAME_OF = {cls: op.name for cls, op in ops.PRIMITIVES.items()} | {sp.sign: "sign", sp.Abs: "abs"}
+
+
+@cache
+def tree_of(expr: sp.Expr) -> Tree:
+    """Return a body as a tree: factors and terms in the order of the arguments, numbers and positive terms first."""
+    if expr.is_Symbol:
+        return Ref(int(expr.name[1:]))
+    if not expr.free_symbols:
+        return _number(expr)
+    if expr.is_Add:
+        return _sum(expr)
+    if expr.is_Mul or (expr.is_Pow and expr.exp.could_extract_minus_sign()):
+        return _product(expr)
+    if expr.is_Pow:
+        return _power(expr)
+    return Call(NAME_OF[expr.func], tuple(map(tree_of, expr.args)))
+
+
+def _number(expr: sp.Expr) -> Tree:
+    return Sum(((-1, Num(-expr)),)) if expr.is_negative else Num(expr)
+
+
+def _power(expr: sp.Expr) -> Tree:
+    if expr.exp == sp.Rational(1, 2):
+        return Call("sqrt", (tree_of(expr.base),))
+    return Power(tree_of(expr.base), tree_of(expr.exp))
+
+
+def _sum(expr: sp.Expr) -> Tree:
+    signed = [(-1, -term) if term.as_coeff_Mul()[0].is_negative else (1, term) for term in expr.args]
+    terms = [(sign, tree_of(term)) for sign, term in signed]
+    return Sum(tuple(sorted(terms, key=lambda item: (item[0] < 0, _order(item[1])))))
+
+
+def _product(expr: sp.Expr) -> Tree:
+    coefficient, rest = expr.as_coeff_Mul()
+    if coefficient.is_negative:
+        return Sum(((-1, tree_of(-expr)),))
+    factors, divisors = [], []
+    if coefficient.is_Rational:
+        factors += [Num(sp.Integer(coefficient.p))] * (coefficient.p != 1)
+        divisors += [Num(sp.Integer(coefficient.q))] * (coefficient.q != 1)
+    else:
+        factors.append(Num(coefficient))
+    for factor in sp.Mul.make_args(rest):
+        below = factor.is_Pow and factor.exp.could_extract_minus_sign()
+        (divisors if below else factors).append(tree_of(1 / factor if below else factor))
+    if len(factors) == 1 and not divisors:
+        return factors[0]
+    return Prod(tuple(sorted(factors, key=_order)) or (Num(sp.S.One),), tuple(sorted(divisors, key=_order)))
+
+
+def indices(tree: Tree) -> tuple[int, ...]:
+    """Return the arguments that a tree reads, in its order."""
+    match tree:
+        case Ref(index):
+            return (index,)
+        case Num():
+            return ()
+        case Sum(terms):
+            return tuple(i for _, term in terms for i in indices(term))
+        case Prod(factors, divisors):
+            return tuple(i for part in factors + divisors for i in indices(part))
+        case Power(base, exponent):
+            return indices(base) + indices(exponent)
+    return tuple(i for arg in tree.args for i in indices(arg))
+
+
+def _order(tree: Tree) -> tuple[object, ...]:
+    read = indices(tree)
+    return (min(read, default=-1), len(read), read, str(tree))
+
+
+def as_python(value: sp.Expr) -> int | float:
+    """Return a SymPy number as an int where it is one, else as the nearest float."""
+    return int(value) if value.is_Integer else float(value)
+
+
+def canonical(expr: sp.Expr, where: str = "") -> sp.Expr:
+    """Return a user's SymPy expression with SymPy's piecewise functions as ours.
+
+    Raises: CellError where it has a function that the table of ops does not.
+    """
+    expr = sp.sympify(expr, strict=True)
+    args = [canonical(arg, where) for arg in _parts(expr)]
+    if isinstance(expr, sp.Piecewise):
+        return _piecewise(args)
+    if expr.func in _OURS:
+        return _OURS[expr.func](args)
+    if expr.is_Function and expr.func not in NAME_OF and not getattr(expr.func, "declared", False):
+        raise CellError(f"SymPy's function {expr.func.__name__} is not in the table of ops\n  {where}".rstrip())
+    return expr.func(*args) if args else expr
+
+
+def _parts(expr: sp.Expr) -> list[sp.Expr]:
+    if isinstance(expr, sp.Piecewise):
+        return [part for pair in expr.args for part in pair.args]
+    return list(expr.args)
+
+
+def _fold(function: object) -> object:
+    def folded(args: list[sp.Expr]) -> sp.Expr:
+        result = args[0]
+        for arg in args[1:]:
+            result = function(result, arg)  # type: ignore[operator]
+        return result
+
+    return folded
+
+
+def _piecewise(parts: list[sp.Expr]) -> sp.Expr:
+    *pairs, (value, condition) = zip(parts[::2], parts[1::2], strict=True)
+    result = value if condition == sp.true else ops.where(condition, value, sp.nan)
+    for value, condition in reversed(pairs):
+        result = ops.where(condition, value, result)
+    return result
+
+
+_OURS = {
+    sp.Max: _fold(ops.maximum), sp.Min: _fold(ops.minimum), sp.And: _fold(ops.logical_and), sp.Or: _fold(ops.logical_or),
+    sp.Not: lambda a: ops.logical_not(*a), sp.Abs: lambda a: ops.absolute(*a), sp.sign: lambda a: ops.sign(*a),
+    sp.floor: lambda a: ops.floor(*a), sp.Heaviside: lambda a: ops.greater(a[0], 0),
+    sp.StrictGreaterThan: lambda a: ops.greater(*a), sp.GreaterThan: lambda a: ops.greater_equal(*a),
+    sp.StrictLessThan: lambda a: ops.less(*a), sp.LessThan: lambda a: ops.less_equal(*a),
+    sp.Equality: lambda a: ops.equal(*a), sp.Unequality: lambda a: ops.not_equal(*a),
+}  # fmt: skip

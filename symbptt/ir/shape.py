@@ -1,0 +1,154 @@
+"""The only shape logic: sizes are positive integers or polynomials in named sizes, and nothing is guessed about names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TypeAlias
+
+import sympy as sp
+
+from symbptt.errors import ShapeError
+
+Size: TypeAlias = int | sp.Expr
+Shape: TypeAlias = tuple[Size, ...]
+
+
+@cache
+def named_size(name: str) -> sp.Symbol:
+    """Return the size called `name`, a positive integer."""
+    return sp.Symbol(name, integer=True, positive=True)
+
+
+def size(value: Size) -> Size:
+    """Return `value` in its one normal form: an int, or an expanded polynomial."""
+    if isinstance(value, int):
+        return value
+    value = sp.expand(value)
+    return int(value) if value.is_Integer else value
+
+
+def prod(sizes: Iterable[Size]) -> Size:
+    """Return the product of sizes."""
+    return size(math.prod(sizes, start=1))
+
+
+def names_in(shape: Shape) -> tuple[str, ...]:
+    """Return the names of the sizes in a shape, sorted."""
+    return tuple(sorted({s.name for item in shape if not isinstance(item, int) for s in item.free_symbols}))
+
+
+def show(shape: Sequence[Size]) -> str:
+    """Return a shape as NumPy would print it: `(n, 3)`."""
+    inside = ", ".join(str(item).replace(" ", "") for item in shape)
+    return f"({inside},)" if len(shape) == 1 else f"({inside})"
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """Return the shape that NumPy broadcasting gives; a named size matches itself and 1 only.
+
+    Raises: ShapeError where two sizes differ.
+    """
+    rank = max(map(len, shapes), default=0)
+    columns = zip(*[(1,) * (rank - len(shape)) + shape for shape in shapes], strict=True)
+    return tuple(_broadcast_size(column, shapes) for column in columns)
+
+
+def _broadcast_size(column: tuple[Size, ...], shapes: tuple[Shape, ...]) -> Size:
+    wide = list(dict.fromkeys(item for item in column if item != 1))
+    if len(wide) > 1:
+        raise ShapeError(f"shapes {' and '.join(map(show, dict.fromkeys(shapes)))} do not broadcast: "
+                         f"{wide[0]} is not {wide[1]}")  # fmt: skip
+    return wide[0] if wide else 1
+
+
+def broadcast_axes(small: Shape, large: Shape) -> tuple[int, ...]:
+    """Return the axes of `large` along which `small` was repeated."""
+    lead = len(large) - len(small)
+    return tuple(range(lead)) + tuple(
+        i for i in range(lead, len(large)) if small[i - lead] == 1 and large[i] != 1
+    )  # fmt: skip
+
+
+def normal_axis(axis: int, rank: int) -> int:
+    """Return `axis` counted from the front.
+
+    Raises: ShapeError where there is no such axis.
+    """
+    if not -rank <= axis < rank:
+        raise ShapeError(f"axis {axis} does not exist in an array of {rank} axes")
+    return axis % rank
+
+
+def without(shape: Shape, axes: Sequence[int]) -> Shape:
+    """Return `shape` without some of its axes."""
+    return tuple(item for i, item in enumerate(shape) if i not in axes)
+
+
+def sign_of(value: Size) -> int | None:
+    """Return 0 for zero, 1 where a size expression is never negative for named sizes of at least 1, -1 where it is
+    always negative, None where that is not certain."""
+    value = size(value)
+    if isinstance(value, int):
+        return (value > 0) - (value < 0)
+    coefficients = sp.Poly(value, *sorted(value.free_symbols, key=str)).as_dict()
+    constant = sum(int(c) for powers, c in coefficients.items() if not any(powers))
+    others = [int(c) for powers, c in coefficients.items() if any(powers)]
+    extreme = constant + sum(others)  # at sizes of 1
+    if all(c > 0 for c in others):
+        return 1 if extreme >= 0 else None
+    return -1 if all(c < 0 for c in others) and extreme < 0 else None
+
+
+def slice_bounds(item: slice, length: Size) -> tuple[Size, Size, int]:
+    """Return start, length and step of a slice along an axis of `length`, as Python would.
+
+    Raises: ShapeError where named sizes leave the bounds uncertain.
+    """
+    step = 1 if item.step is None else int(item.step)
+    if all(isinstance(v, int) or v is None for v in (item.start, item.stop)) and isinstance(length, int):
+        span = range(length)[item]
+        return span.start, len(span), step
+    if step < 0 and item.start is None and item.stop is None:
+        if step != -1:
+            raise ShapeError(f"a slice with step {step} needs an axis of known size, not {length}")
+        return size(length - 1), length, -1
+    start = _bound(item.start, 0, length)
+    stop = _bound(item.stop, length, length)
+    count = size(stop - start)
+    if step != 1:
+        if not isinstance(count, int):
+            raise ShapeError(f"a slice with step {step} needs bounds of known size, not {start}:{stop}")
+        count = -(-count // step)
+    if sign_of(count) not in (0, 1):
+        raise ShapeError(f"the slice {start}:{stop} of an axis of size {length} has no certain length")
+    return start, count, step
+
+
+def _bound(value: Size | None, default: Size, length: Size) -> Size:
+    if value is None:
+        return default
+    value = size(value)
+    if sign_of(value) == -1:
+        value = size(length + value)
+    if value != 0 and sign_of(value) is None:
+        raise ShapeError(f"the bound {value} of a slice has no certain sign")
+    if sign_of(size(length - value)) == -1:
+        return length
+    return value
+
+
+def exact_quotient(value: Size, by: Size) -> Size:
+    """Return value / by, which must be exact.
+
+    Raises: ShapeError where it is not.
+    """
+    quotient = sp.cancel(sp.sympify(value) / sp.sympify(by))
+    if not quotient.is_polynomial() or any(not c.is_integer for c in sp.Poly(quotient, *_symbols(quotient)).coeffs()):
+        raise ShapeError(f"{value} is not divisible by {by}")
+    return size(quotient)
+
+
+def _symbols(value: sp.Expr) -> list[sp.Expr]:
+    return sorted(value.free_symbols, key=str) or [sp.Symbol("_")]

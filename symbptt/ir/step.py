@@ -1,0 +1,37 @@
+"""One step of a recurrence as data: what a cell is once it is traced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from symbptt.ir.graph import Graph
+from symbptt.ir.shape import Shape
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a cell: its role, name, shape and, for a constant, its default; `limit` bounds an index."""
+
+    role: str
+    name: str
+    shape: Shape
+    default: Any = None
+    limit: Any = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A traced step: leaves by argument name, the next states and the outputs by name, all as nodes of `graph`."""
+
+    name: str
+    doc: str
+    graph: Graph
+    arguments: tuple[Argument, ...]
+    leaves: dict[str, int]
+    next: dict[str, int]
+    outputs: dict[str, int] = field(default_factory=dict)
+
+    def of_role(self, *roles: str) -> tuple[Argument, ...]:
+        """Return the arguments of some roles, in the user's order."""
+        return tuple(argument for argument in self.arguments if argument.role in roles)

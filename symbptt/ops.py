@@ -1,0 +1,215 @@
+"""The primitive table: one record for every elementwise function of the language.
+
+A record says what the function is (`body`: SymPy, over real placeholders), what it computes on arrays (`evaluate`:
+NumPy, the independent oracle), how a primitive is written in generated code and in LaTeX, and where tests may probe it.
+A function whose body is made of other functions is *composed*: tracing expands it, so that it needs no code of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.special import erf as _erf
+
+
+@dataclass(frozen=True)
+class Op:
+    """One elementwise function.
+
+    `body(*placeholders)` is its SymPy expression; `evaluate` its NumPy function; `code` the NumPy text of a primitive
+    ("" when composed); `latex` its LaTeX with `{0}`, `{1}`; `domain` an interval on which it is smooth apart from `kinks`;
+    `numpy` the names of the NumPy functions that mean it.
+    """
+
+    name: str
+    body: Callable[..., sp.Expr]
+    evaluate: Callable[..., Any]
+    code: str = ""
+    latex: str = ""
+    domain: tuple[float, float] = (-3.0, 3.0)
+    kinks: tuple[float, ...] = ()
+    numpy: tuple[str, ...] = ()
+    arity: int = 1
+    complex: bool = True
+
+
+def scalar_function(name: str, arity: int, *partials: Callable[..., sp.Expr]) -> Any:
+    """Return a real SymPy function whose i-th partial derivative is `partials[i](*arguments, value)`."""
+
+    def fdiff(self: Any, argindex: int = 1) -> sp.Expr:
+        return sp.sympify(partials[argindex - 1](*self.args, self))
+
+    return type(name, (sp.Function,), {"nargs": arity, "fdiff": fdiff, "is_real": True, "is_extended_real": True})
+
+
+def _zero(*_: sp.Expr) -> sp.Expr:
+    return sp.S.Zero
+
+
+def _constant(name: str, arity: int) -> Any:
+    function = scalar_function(name, arity, *[_zero] * arity)
+    function.flat = True  # nothing flows through it
+    return function
+
+
+def _share(inner: Any, tie: sp.Expr) -> Callable[..., sp.Expr]:
+    """The partial derivative of maximum and minimum: 1 inside; at a tie with a constant `tie`, else one half each."""
+
+    def partial(a: sp.Expr, b: sp.Expr) -> sp.Expr:
+        at_tie = tie if a.is_number or b.is_number else sp.Rational(1, 2)
+        return inner(a, b) if at_tie == 0 else inner(a, b) + at_tie * equal(a, b)
+
+    return partial
+
+
+greater, greater_equal = _constant("greater", 2), _constant("greater_equal", 2)
+less, less_equal = _constant("less", 2), _constant("less_equal", 2)
+equal, not_equal = _constant("equal", 2), _constant("not_equal", 2)
+logical_and, logical_or = _constant("logical_and", 2), _constant("logical_or", 2)
+logical_not, sign, floor = _constant("logical_not", 1), _constant("sign", 1), _constant("floor", 1)
+stop_gradient = _constant("stop_gradient", 1)
+
+_at_maximum, _at_minimum = _share(greater, sp.S.Zero), _share(less, sp.S.One)
+maximum = scalar_function("maximum", 2, lambda a, b, y: _at_maximum(a, b), lambda a, b, y: _at_maximum(b, a))
+minimum = scalar_function("minimum", 2, lambda a, b, y: _at_minimum(a, b), lambda a, b, y: _at_minimum(b, a))
+where = scalar_function("where", 3, _zero, lambda c, a, b, y: where(c, 1, 0), lambda c, a, b, y: where(c, 0, 1))
+relu = scalar_function("relu", 1, lambda x, y: greater(x, 0))
+absolute = scalar_function("absolute", 1, lambda x, y: sign(x))
+sigmoid = scalar_function("sigmoid", 1, lambda x, y: y * (1 - y))
+softplus = scalar_function("softplus", 1, lambda x, y: -expm1(-y))
+expm1 = scalar_function("expm1", 1, lambda x, y: y + 1)
+log1p = scalar_function("log1p", 1, lambda x, y: 1 / (1 + x))
+
+
+def _real_positive(x: Any) -> Any:
+    return np.real(x) > 0
+
+
+def _evaluate_sigmoid(x: Any) -> Any:
+    e = np.exp(np.where(_real_positive(x), -x, x))
+    return np.where(_real_positive(x), 1, e) / (1 + e)
+
+
+def _evaluate_softplus(x: Any) -> Any:
+    return _evaluate_relu(x) + np.log1p(np.exp(np.where(_real_positive(x), -x, x)))
+
+
+def _evaluate_relu(x: Any) -> Any:
+    return np.where(np.isnan(x), x, np.where(_real_positive(x), x, 0 * x)) if np.iscomplexobj(x) else np.maximum(x, 0)
+
+
+def _evaluate_absolute(x: Any) -> Any:
+    return np.where(np.real(x) < 0, -x, x) if np.iscomplexobj(x) else np.abs(x)
+
+
+def _evaluate_maximum(a: Any, b: Any) -> Any:
+    return np.where(np.real(a) > np.real(b), a, b) if np.iscomplexobj(a) or np.iscomplexobj(b) else np.maximum(a, b)
+
+
+def _evaluate_minimum(a: Any, b: Any) -> Any:
+    return np.where(np.real(a) <= np.real(b), a, b) if np.iscomplexobj(a) or np.iscomplexobj(b) else np.minimum(a, b)
+
+
+def _evaluate_elu(x: Any, alpha: Any = 1.0) -> Any:
+    return np.where(_real_positive(x), x, alpha * np.expm1(_evaluate_minimum(x, 0)))
+
+
+def _body_elu(x: sp.Expr, alpha: Any = 1) -> sp.Expr:
+    return where(greater(x, 0), x, alpha * expm1(minimum(x, 0)))
+
+
+def _compare(ufunc: Any) -> Callable[..., Any]:
+    return lambda a, b: ufunc(np.real(a), np.real(b))
+
+
+def _gelu(x: Any) -> Any:
+    return x * (1 + _erf(x * (0.5**0.5))) / 2
+
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+_OVER = (-3.0, 3.0)
+_POSITIVE = (0.1, 3.0)
+
+OPS: tuple[Op, ...] = (
+    Op("add", lambda a, b: a + b, np.add, numpy=("add",), arity=2),
+    Op("subtract", lambda a, b: a - b, np.subtract, numpy=("subtract",), arity=2),
+    Op("multiply", lambda a, b: a * b, np.multiply, numpy=("multiply",), arity=2),
+    Op("divide", lambda a, b: a / b, np.divide, numpy=("divide", "true_divide"), arity=2, domain=_POSITIVE),
+    Op("power", lambda a, b: a**b, np.power, numpy=("power", "float_power", "pow"), arity=2, domain=_POSITIVE),
+    Op("negative", lambda a: -a, np.negative, numpy=("negative",)),
+    Op("positive", lambda a: a, np.positive, numpy=("positive",)),
+    Op("reciprocal", lambda a: 1 / a, np.reciprocal, numpy=("reciprocal",), domain=_POSITIVE),
+    Op("square", lambda a: a**2, np.square, numpy=("square",)),
+    Op("sqrt", sp.sqrt, np.sqrt, "np.sqrt({0})", r"\sqrt{{{0}}}", _POSITIVE, numpy=("sqrt",)),
+    Op("exp", sp.exp, np.exp, "np.exp({0})", r"\exp({0})", numpy=("exp",)),
+    Op("expm1", expm1, np.expm1, "np.expm1({0})", r"\operatorname{{expm1}}({0})", numpy=("expm1",)),
+    Op("log", sp.log, np.log, "np.log({0})", r"\log({0})", _POSITIVE, numpy=("log",)),
+    Op("log1p", log1p, np.log1p, "np.log1p({0})", r"\operatorname{{log1p}}({0})", (-0.9, 3.0), numpy=("log1p",)),
+    Op("log2", lambda a: sp.log(a) / sp.log(2), np.log2, domain=_POSITIVE, numpy=("log2",)),
+    Op("log10", lambda a: sp.log(a) / sp.log(10), np.log10, domain=_POSITIVE, numpy=("log10",)),
+    Op("sin", sp.sin, np.sin, "np.sin({0})", r"\sin({0})", numpy=("sin",)),
+    Op("cos", sp.cos, np.cos, "np.cos({0})", r"\cos({0})", numpy=("cos",)),
+    Op("tan", sp.tan, np.tan, "np.tan({0})", r"\tan({0})", (-1.4, 1.4), numpy=("tan",)),
+    Op("arctan", sp.atan, np.arctan, "np.arctan({0})", r"\arctan({0})", numpy=("arctan", "atan")),
+    Op("tanh", sp.tanh, np.tanh, "np.tanh({0})", r"\tanh({0})", numpy=("tanh",)),
+    Op("sinh", sp.sinh, np.sinh, "np.sinh({0})", r"\sinh({0})", numpy=("sinh",)),
+    Op("cosh", sp.cosh, np.cosh, "np.cosh({0})", r"\cosh({0})", numpy=("cosh",)),
+    Op("erf", sp.erf, _erf, "erf({0})", r"\operatorname{{erf}}({0})"),
+    Op("abs", absolute, _evaluate_absolute, "np.abs({0})", r"\lvert {0}\rvert", kinks=(0.0,),
+       numpy=("absolute", "abs", "fabs")),
+    Op("sign", sign, lambda x: np.sign(np.real(x)), "np.sign({0})", r"\operatorname{{sign}}({0})", kinks=(0.0,),
+       numpy=("sign",)),
+    Op("floor", floor, lambda x: np.floor(np.real(x)), "np.floor({0})", r"\lfloor {0}\rfloor",
+       kinks=(-2.0, -1.0, 0.0, 1.0, 2.0), numpy=("floor",)),
+    Op("sigmoid", sigmoid, _evaluate_sigmoid, "1 / (1 + np.exp(-{0}))", r"\sigma({0})"),
+    Op("softplus", softplus, _evaluate_softplus, "np.logaddexp({0}, 0)", r"\operatorname{{softplus}}({0})"),
+    Op("relu", relu, _evaluate_relu, "np.maximum({0}, 0)", r"\operatorname{{relu}}({0})", kinks=(0.0,)),
+    Op("leaky_relu", lambda x, slope=sp.Float(0.01): where(greater(x, 0), x, slope * x),
+       lambda x, slope=0.01: np.where(_real_positive(x), x, slope * x), kinks=(0.0,)),
+    Op("elu", _body_elu, _evaluate_elu, kinks=(0.0,)),
+    Op("selu", lambda x: sp.Float(_SELU_SCALE) * _body_elu(x, sp.Float(_SELU_ALPHA)),
+       lambda x: _SELU_SCALE * _evaluate_elu(x, _SELU_ALPHA), kinks=(0.0,)),
+    Op("gelu", lambda x: x * (1 + sp.erf(x / sp.sqrt(2))) / 2, _gelu),
+    Op("silu", lambda x: x * sigmoid(x), lambda x: x * _evaluate_sigmoid(x)),
+    Op("mish", lambda x: x * sp.tanh(softplus(x)), lambda x: x * np.tanh(_evaluate_softplus(x))),
+    Op("softsign", lambda x: x / (1 + absolute(x)), lambda x: x / (1 + _evaluate_absolute(x)), kinks=(0.0,)),
+    Op("hard_sigmoid", lambda x: minimum(maximum(x / 6 + sp.Rational(1, 2), 0), 1),
+       lambda x: _evaluate_minimum(_evaluate_maximum(x / 6 + 0.5, 0), 1), domain=(-5.0, 5.0), kinks=(-3.0, 3.0)),
+    Op("hard_tanh", lambda x: minimum(maximum(x, -1), 1),
+       lambda x: _evaluate_minimum(_evaluate_maximum(x, -1), 1), kinks=(-1.0, 1.0)),
+    Op("clip", lambda x, lo, hi: minimum(maximum(x, lo), hi),
+       lambda x, lo, hi: _evaluate_minimum(_evaluate_maximum(x, lo), hi), numpy=("clip",), arity=3),
+    Op("maximum", maximum, _evaluate_maximum, "np.maximum({0}, {1})", r"\max({0}, {1})", numpy=("maximum", "fmax"),
+       arity=2),
+    Op("minimum", minimum, _evaluate_minimum, "np.minimum({0}, {1})", r"\min({0}, {1})", numpy=("minimum", "fmin"),
+       arity=2),
+    Op("logaddexp", lambda a, b: maximum(a, b) + log1p(sp.exp(-absolute(a - b))), lambda a, b: _evaluate_maximum(a, b)
+       + np.log1p(np.exp(-_evaluate_absolute(a - b))), numpy=("logaddexp",), arity=2),
+    Op("where", where, lambda c, a, b: np.where(np.real(c) != 0, a, b), "np.where({0}, {1}, {2})",
+       r"\operatorname{{where}}({0}, {1}, {2})", numpy=("where",), arity=3),
+    Op("greater", greater, _compare(np.greater), "({0} > {1})", r"[{0} > {1}]", numpy=("greater",), arity=2),
+    Op("greater_equal", greater_equal, _compare(np.greater_equal), "({0} >= {1})", r"[{0} \ge {1}]",
+       numpy=("greater_equal",), arity=2),
+    Op("less", less, _compare(np.less), "({0} < {1})", r"[{0} < {1}]", numpy=("less",), arity=2),
+    Op("less_equal", less_equal, _compare(np.less_equal), "({0} <= {1})", r"[{0} \le {1}]", numpy=("less_equal",),
+       arity=2),
+    Op("equal", equal, _compare(np.equal), "({0} == {1})", r"[{0} = {1}]", numpy=("equal",), arity=2),
+    Op("not_equal", not_equal, _compare(np.not_equal), "({0} != {1})", r"[{0} \ne {1}]", numpy=("not_equal",), arity=2),
+    Op("logical_and", logical_and, np.logical_and, "np.logical_and({0}, {1})", r"({0} \wedge {1})",
+       numpy=("logical_and", "bitwise_and"), arity=2),
+    Op("logical_or", logical_or, np.logical_or, "np.logical_or({0}, {1})", r"({0} \vee {1})",
+       numpy=("logical_or", "bitwise_or"), arity=2),
+    Op("logical_not", logical_not, np.logical_not, "np.logical_not({0})", r"\neg {0}",
+       numpy=("logical_not", "invert")),
+    Op("stop_gradient", stop_gradient, lambda x: np.real(x) + 0 * np.real(x), "{0}", r"\bar{{{0}}}"),
+)  # fmt: skip
+
+BY_NAME: dict[str, Op] = {op.name: op for op in OPS}
+BY_NUMPY: dict[str, Op] = {name: op for op in OPS for name in op.numpy}
+PRIMITIVES: dict[Any, Op] = {op.body: op for op in OPS if op.code and op.name != "sqrt"}
+"""The record of each SymPy function class that generated code can write."""

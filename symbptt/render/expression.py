@@ -1,0 +1,259 @@
+"""The values of a recursion as formulas, in the user's order of terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symbptt.derive.labels import Label
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices, tree_of
+from symbptt.ir.shape import show as show_shape
+from symbptt.render.notation import Notation
+
+SUM, PRODUCT, MATRIX, POWER, ATOM = range(1, 6)
+Written = tuple[str, int]
+"""A text and how tightly it binds."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the values of a graph in a notation; values with a label are written by it, all others by their formula."""
+
+    graph: Graph
+    labels: dict[int, Label]
+    notation: Notation
+
+    def rhs(self, id: int) -> str:
+        """Return the formula of a value, whether it has a label or not."""
+        return self._value(id, top=True)[0]
+
+    def symbol(self, id: int) -> str:
+        """Return a value as it is named inside formulas."""
+        return self._value(id)[0]
+
+    def _value(self, id: int, top: bool = False) -> Written:
+        if id in self.labels and not top:
+            return self.notation.symbol(self.labels[id]), ATOM
+        node = self.graph[id]
+        if node.family == "map":
+            return self._tree(self._expanded(id, top=True))
+        return FAMILIES[node.family](self, node)
+
+    def at(self, id: int, least: int) -> str:
+        """Return a value for a place that binds at least so tightly."""
+        return self._bracket(self._value(id), least)
+
+    def _bracket(self, written: Written, least: int) -> str:
+        return written[0] if written[1] >= least else self.notation.brackets(written[0])
+
+    def _expanded(self, id: int, top: bool = False) -> Tree:
+        """The tree of a map with all unlabelled maps in it, sums of sums and products of products flattened."""
+        node = self.graph[id]
+        if node.family == "number" and not node.shape:
+            return tree_of(sp.sympify(node.attrs.value))
+        if node.family != "map" or (id in self.labels and not top):
+            return Ref(id)
+        return _substitute(tree_of(node.attrs.expr), [self._expanded(arg) for arg in node.args])
+
+    def _tree(self, tree: Tree) -> Written:
+        match tree:
+            case Ref(id):
+                return self._value(id)
+            case Num(value):
+                return self.notation.number(value), ATOM if value.is_Integer or value.is_Float else PRODUCT
+            case Sum(terms):
+                return self._sum(terms)
+            case Prod(factors, divisors):
+                return self._product(factors, divisors)
+            case Power(base, exponent):
+                return self.notation.power(self._bracket(self._tree(base), ATOM), self._bracket(self._tree(exponent), POWER)), POWER
+            case Call(name, args):
+                return self.notation.call(name, [self._tree(arg)[0] for arg in args]), ATOM
+        raise AssertionError(tree)
+
+    def _sum(self, terms: tuple[tuple[int, Tree], ...]) -> Written:
+        text = ""
+        for i, (sign, term) in enumerate(terms):
+            joint = (self.notation.minus if sign < 0 else self.notation.plus) if i else ("-" if sign < 0 else "")
+            text += joint + self._bracket(self._tree(term), SUM if sign > 0 else PRODUCT)
+        return text, SUM
+
+    def _product(self, factors: tuple[Tree, ...], divisors: tuple[Tree, ...]) -> Written:
+        above = self._factors(factors)
+        if not divisors:
+            return above, PRODUCT
+        below = self._factors(divisors)
+        if self.notation.quotient("", "").startswith("\\"):
+            return self.notation.quotient(above, below), POWER
+        return self.notation.quotient(above, self.notation.brackets(below) if len(divisors) > 1 else below), PRODUCT
+
+    def _factors(self, factors: tuple[Tree, ...]) -> str:
+        if len(factors) == 1:
+            return self._bracket(self._tree(factors[0]), PRODUCT if isinstance(factors[0], Ref) else POWER)
+        text = ""
+        for i, factor in enumerate(factors):
+            both = i and not self._is_scalar(factor) and not self._is_scalar(factors[i - 1])
+            joint = (self.notation.hadamard if both else self.notation.scalar) if i else ""
+            text += joint + self._bracket(self._tree(factor), POWER)
+        return text
+
+    def _is_scalar(self, tree: Tree) -> bool:
+        return all(not self.graph.shape(id) for id in indices(tree))
+
+
+def _substitute(tree: Tree, parts: list[Tree]) -> Tree:
+    match tree:
+        case Ref(index):
+            return parts[index]
+        case Num():
+            return tree
+        case Sum(terms):
+            return Sum(tuple(pair for sign, term in terms for pair in _terms(sign, _substitute(term, parts))))
+        case Prod(factors, divisors):
+            return _flat_product([_substitute(f, parts) for f in factors], [_substitute(d, parts) for d in divisors])
+        case Power(base, exponent):
+            return Power(_substitute(base, parts), _substitute(exponent, parts))
+        case Call(name, args):
+            return Call(name, tuple(_substitute(arg, parts) for arg in args))
+    raise AssertionError(tree)
+
+
+def _terms(sign: int, tree: Tree) -> list[tuple[int, Tree]]:
+    if isinstance(tree, Sum):
+        return [(sign * inner, term) for inner, term in tree.terms]
+    return [(sign, tree)]
+
+
+def _flat_product(factors: list[Tree], divisors: list[Tree]) -> Tree:
+    above: list[Tree] = []
+    below = list(divisors)
+    sign = 1
+    for factor in factors:
+        if isinstance(factor, Sum) and len(factor.terms) == 1 and factor.terms[0][0] < 0:
+            sign, factor = -sign, factor.terms[0][1]
+        if isinstance(factor, Prod):
+            above += factor.factors
+            below += factor.divisors
+        elif factor != Num(sp.S.One) or len(factors) == 1:
+            above.append(factor)
+    tree: Tree = Prod(tuple(above), tuple(below)) if below or len(above) != 1 else above[0]
+    return Sum(((-1, tree),)) if sign < 0 else tree
+
+
+def _leaf(w: Writer, node: Node) -> Written:
+    return node.attrs.name, ATOM
+
+
+def _number(w: Writer, node: Node) -> Written:
+    if not node.shape:
+        return w.notation.number(sp.sympify(node.attrs.value)), ATOM
+    values = ", ".join(f"{v:g}" for v in node.attrs.value[:6])
+    return f"[{values}{', …' if len(node.attrs.value) > 6 else ''}]", ATOM
+
+
+def _contract(w: Writer, node: Node) -> Written:
+    (a, b), p = node.args, node.attrs
+    plain = _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)
+    if plain is None:
+        return _einsum(w, node)
+    swapped, turn_first, turn_second = plain
+    first, second = (b, a) if swapped else (a, b)
+    return _side(w, first, turn_first) + w.notation.matrix + _side(w, second, turn_second), MATRIX
+
+
+def _matrix_product(a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...], swap: bool = False) -> tuple[bool, bool, bool] | None:
+    """Whether a product of labels reads as (a or its transpose) (b or its transpose), vectors being columns."""
+    if len(a) > 2 or len(b) > 2 or not a or not b:
+        return None
+    for turn_a, turn_b in ((False, False), (False, True), (True, False), (True, True)):
+        rows, inner_a = _column(a, turn_a)
+        inner_b, columns = _column(b, turn_b)
+        if inner_a == inner_b and tuple(x for x in (rows, columns) if x is not None) == out:
+            return swap, turn_a, turn_b
+    return None
+
+
+def _column(labels: tuple[int, ...], turn: bool) -> tuple[int | None, int | None]:
+    pair = (labels[0], labels[1]) if len(labels) == 2 else (labels[0], None)
+    return (pair[1], pair[0]) if turn else pair
+
+
+def _side(w: Writer, id: int, turn: bool) -> str:
+    return w.notation.transpose(w.at(id, ATOM)) if turn else w.at(id, MATRIX)
+
+
+def _einsum(w: Writer, node: Node) -> Written:
+    letters = "ijklmnpqrs"
+    text = ",".join("".join(letters[x] for x in part) for part in (node.attrs.a, node.attrs.b))
+    spec = f"{text}->{''.join(letters[x] for x in node.attrs.out)}"
+    return w.notation.call("einsum", [_quoted(w, spec), *(w.symbol(arg) for arg in node.args)]), ATOM
+
+
+def _quoted(w: Writer, text: str) -> str:
+    return rf"\text{{{text}}}".replace("->", r"$\to$") if w.notation.minus == " - " and w.notation.hadamard.startswith(r" \odot") else repr(text)
+
+
+def _axes(node: Node, rank: int) -> list[str]:
+    axes = node.attrs.axes
+    return [] if len(axes) == rank else [f"axis={axes[0] if len(axes) == 1 else axes}"]
+
+
+def _reduce(w: Writer, node: Node) -> Written:
+    x = node.args[0]
+    return w.notation.call(node.attrs.kind, [w.symbol(x), *_axes(node, len(w.graph.shape(x)))]), ATOM
+
+
+def _view(w: Writer, node: Node) -> Written:
+    x, data = node.args[0], node.attrs.data
+    match node.attrs.kind:
+        case "transpose" if data == (1, 0):
+            return w.notation.transpose(w.at(x, ATOM)), POWER
+        case "transpose":
+            return w.notation.call("transpose", [w.symbol(x), str(data)]), ATOM
+        case "slice":
+            shape = w.graph.shape(x)
+            return w.notation.index(w.at(x, ATOM), [_span(*span, size) for span, size in zip(data, shape, strict=True)]), ATOM
+        case "pad":
+            return w.notation.call("pad", [w.symbol(x), show_shape(node.shape)]), ATOM
+        case "concatenate":
+            return w.notation.join([w.symbol(arg) for arg in node.args]), ATOM
+    return w._value(x)  # reshape and expand change no number
+
+
+def _span(start: object, length: object, step: int, size: object) -> str:
+    if (start, length, step) == (0, size, 1):
+        return ":"
+    stop = start + length * step  # type: ignore[operator]
+    return str(start) if length == 1 else f"{start}:{stop}" + (f":{step}" if step != 1 else "")
+
+
+def _gather(w: Writer, node: Node) -> Written:
+    x, index = (w.symbol(arg) for arg in node.args)
+    if node.attrs.kind == "scatter":
+        return w.notation.call("scatter", [x, index]), ATOM
+    return w.notation.index(w.at(node.args[0], ATOM), [":"] * node.attrs.axis + [index]), ATOM
+
+
+def _cumulate(w: Writer, node: Node) -> Written:
+    name = "reverse_cumsum" if node.attrs.reverse else "cumsum"
+    return w.notation.call(name, [w.symbol(node.args[0])]), ATOM
+
+
+def _total(w: Writer, node: Node) -> Written:
+    return w.notation.sum_over_time + w.at(node.args[0], PRODUCT), PRODUCT
+
+
+FAMILIES: dict[str, Callable[[Writer, Node], Written]] = {
+    "leaf": _leaf,
+    "number": _number,
+    "contract": _contract,
+    "reduce": _reduce,
+    "view": _view,
+    "gather": _gather,
+    "cumulate": _cumulate,
+    "total": _total,
+}

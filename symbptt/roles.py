@@ -1,0 +1,173 @@
+"""Roles of a cell's arguments, and the small language of their dimensions."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from symbptt.errors import CellError
+from symbptt.ir.shape import Shape, Size, named_size, size
+
+LARGEST = 10**9
+LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A role with its dimensions as the user wrote them."""
+
+    role: str
+    dims: str
+
+
+class Role:
+    """Base of the roles: `Role["n m"]` annotates an array, the bare `Role` a scalar."""
+
+    role = ""
+
+    def __class_getitem__(cls, dims: object) -> Annotation:
+        if not isinstance(dims, str):
+            raise CellError(f'{cls.__name__}[...] takes its dimensions as one string\n  got {dims!r}\n'
+                            f'  write for example {cls.__name__}["n m"]')  # fmt: skip
+        return Annotation(cls.role, dims)
+
+
+class Input(Role):
+    """What a step is given from outside."""
+
+    role = "input"
+
+
+class State(Role):
+    """What a step hands to the next; in a loss, the state after the step."""
+
+    role = "state"
+
+
+class Param(Role):
+    """What is trained, shared by all steps."""
+
+    role = "param"
+
+
+class Const(Role):
+    """What is shared by all steps and not trained."""
+
+    role = "const"
+
+
+class Index(Role):
+    """An integer in [0, v), given from outside: `Index["v"]`."""
+
+    role = "index"
+
+
+class Output(Role):
+    """In a loss, what the cell returned beside its states."""
+
+    role = "output"
+
+
+class Target(Role):
+    """In a loss, what the step should have given."""
+
+    role = "target"
+
+
+ROLES: dict[str, type[Role]] = {cls.__name__: cls for cls in (Input, State, Param, Const, Index, Output, Target)}
+
+
+def annotation_of(text_or_object: Any, scope: dict[str, Any]) -> Annotation | None:
+    """Return what an annotation says, or None where it is no role; strings are parsed, never evaluated."""
+    found = _parse(text_or_object, scope) if isinstance(text_or_object, str) else text_or_object
+    if isinstance(found, type) and issubclass(found, Role):
+        return Annotation(found.role, "")
+    return found if isinstance(found, Annotation) else None
+
+
+def _parse(text: str, scope: dict[str, Any]) -> Any:
+    try:
+        node = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a quoted annotation, quoted once more
+        return _parse(node.value, scope)
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        role = _resolve(node.value, scope)
+        return role[node.slice.value] if isinstance(role, type) and issubclass(role, Role) else None
+    return _resolve(node, scope)
+
+
+def _resolve(node: ast.expr, scope: dict[str, Any]) -> Any:
+    if isinstance(node, ast.Attribute):
+        return getattr(_resolve(node.value, scope), node.attr, ROLES.get(node.attr))
+    if isinstance(node, ast.Name):
+        return scope.get(node.id, ROLES.get(node.id))
+    return None
+
+
+_TOKEN = re.compile(r"\d+|[^\W\d]\w*|.", re.DOTALL)
+
+
+def parse_dims(text: str, where: Callable[[str], str] = lambda message: message) -> Shape:
+    """Return the shape that a string of dimensions means: names or integers with + - *, separated by spaces.
+
+    Raises: CellError, its message passed through `where`, for what is no dimension.
+    """
+    if len(text) > LONGEST:
+        raise CellError(where(f"a string of dimensions of {len(text)} characters; {LONGEST} are allowed"))
+    return tuple(_Parser(word, text, where).parse() for word in text.split())
+
+
+class _Parser:
+    """Recursive descent over one dimension: sum of products of names, integers and brackets."""
+
+    def __init__(self, word: str, whole: str, where: Callable[[str], str]) -> None:
+        self.tokens = _TOKEN.findall(unicodedata.normalize("NFKC", word))
+        self.word, self.whole, self.where = word, whole, where
+
+    def fail(self, why: str) -> CellError:
+        return CellError(self.where(f"the dimension {self.word!r} in {self.whole!r} {why}\n  write names or integers with "
+                                    f'+ - * and no space inside one dimension, for example "2*n m+1"'))  # fmt: skip
+
+    def parse(self) -> Size:
+        value = self.sum()
+        if self.tokens:
+            raise self.fail(f"cannot be read from {self.tokens[0]!r} on")
+        if isinstance(value, int) and not 1 <= value <= LARGEST:
+            raise self.fail(f"is {value}; sizes are from 1 to {LARGEST}")
+        return value
+
+    def sum(self) -> Size:
+        value = self.product()
+        while self.tokens and self.tokens[0] in "+-":
+            sign = 1 if self.tokens.pop(0) == "+" else -1
+            value = size(value + sign * self.product())
+        return value
+
+    def product(self) -> Size:
+        value = self.atom()
+        while self.tokens and self.tokens[0] == "*":
+            self.tokens.pop(0)
+            value = size(value * self.atom())
+        return value
+
+    def atom(self) -> Size:
+        token = self.tokens.pop(0) if self.tokens else ""
+        if token == "(":
+            value = self.sum()
+            if not self.tokens or self.tokens.pop(0) != ")":
+                raise self.fail("lacks a closing bracket")
+            return value
+        if token.isdecimal():
+            if len(token) > 10:
+                raise self.fail(f"has too large a number; sizes are from 1 to {LARGEST}")
+            return int(token)
+        if token.isidentifier() and not keyword.iskeyword(token):
+            return named_size(token)
+        raise self.fail(f"has {token!r} where a name or an integer is due" if token else "ends too early")

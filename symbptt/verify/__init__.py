@@ -1,0 +1,1 @@
+"""Checks of the generated module against the user's own function."""

@@ -1,0 +1,48 @@
+"""Hypothesis profiles, and golden files with --update-golden."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# Derandomised: a test that turns red does so because of a change. `explore` looks for new examples, by hand.
+settings.register_profile("default", max_examples=20, deadline=None, derandomize=True, database=None)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden with what the tests produce")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(name, text) fails unless tests/golden/name holds exactly the text; --update-golden writes it there."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+        expected = _read(path)
+        if text != expected:
+            cure = f"python -m pytest '{request.node.nodeid}' --update-golden"
+            pytest.fail(f"{_difference(name, expected, text)}\nIf the new text is right: {cure}", pytrace=False)
+
+    return check
+
+
+def _read(path: Path) -> str:
+    """The text of a file byte for byte; empty if there is no file."""
+    return path.read_bytes().decode("utf-8") if path.exists() else ""
+
+
+def _difference(name: str, expected: str, got: str) -> str:
+    lines = expected.splitlines(), got.splitlines()
+    shown = "\n".join(difflib.unified_diff(*lines, f"tests/golden/{name}", "this run", lineterm=""))
+    return shown or f"tests/golden/{name} is missing, or differs in line ends only"
