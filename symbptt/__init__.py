@@ -1,34 +1,16 @@
-"""Derive, prove, analyse and generate backpropagation through time for recurrent cells written as NumPy-style Python."""
+"""Derive, prove, analyse and generate backpropagation through time for recurrent cells written as NumPy-style Python.
 
+Public names only. Each is imported when it is first used, so that `symbptt --help` need not import SymPy.
+"""
+
+import sys as _sys
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING
 
-from symbptt import functions as _functions
-from symbptt.cell import Cell, cell
-from symbptt.derivation import Derivation, Equation, derive
-from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, TargetError
-from symbptt.functions import (
-    concatenate,
-    cumsum,
-    dot,
-    einsum,
-    layer_norm,
-    log_softmax,
-    logsumexp,
-    matmul,
-    max,
-    mean,
-    min,
-    norm,
-    outer,
-    reshape,
-    softmax,
-    split,
-    stack,
-    sum,
-    transpose,
-)
-
 if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a type checker a role is Any
+    from collections.abc import Callable
+    from typing import Any
     from typing import Any as Const
     from typing import Any as Index
     from typing import Any as Input
@@ -36,48 +18,116 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from typing import Any as Param
     from typing import Any as State
     from typing import Any as Target
-else:
-    from symbptt.roles import Const, Index, Input, Output, Param, State, Target
+
+    from symbptt.cell import Cell, cell
+    from symbptt.codegen.loading import Kernel, compile
+    from symbptt.derivation import Derivation, Equation, derive
+    from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, TargetError
+    from symbptt.functions import (
+        concatenate,
+        cumsum,
+        dot,
+        einsum,
+        layer_norm,
+        log_softmax,
+        logsumexp,
+        matmul,
+        max,
+        mean,
+        min,
+        norm,
+        outer,
+        reshape,
+        softmax,
+        split,
+        stack,
+        sum,
+        transpose,
+    )
+    from symbptt.unrolling import unroll
+    from symbptt.verification import check_backward, verify
+
+    tanh: Callable[..., Any]
+    sigmoid: Callable[..., Any]
+    relu: Callable[..., Any]
+    leaky_relu: Callable[..., Any]
+    elu: Callable[..., Any]
+    selu: Callable[..., Any]
+    gelu: Callable[..., Any]
+    silu: Callable[..., Any]
+    mish: Callable[..., Any]
+    softplus: Callable[..., Any]
+    softsign: Callable[..., Any]
+    hard_sigmoid: Callable[..., Any]
+    hard_tanh: Callable[..., Any]
+    exp: Callable[..., Any]
+    expm1: Callable[..., Any]
+    log: Callable[..., Any]
+    log1p: Callable[..., Any]
+    sqrt: Callable[..., Any]
+    square: Callable[..., Any]
+    abs: Callable[..., Any]
+    sign: Callable[..., Any]
+    sin: Callable[..., Any]
+    cos: Callable[..., Any]
+    tan: Callable[..., Any]
+    arctan: Callable[..., Any]
+    erf: Callable[..., Any]
+    maximum: Callable[..., Any]
+    minimum: Callable[..., Any]
+    clip: Callable[..., Any]
+    where: Callable[..., Any]
+    stop_gradient: Callable[..., Any]
 
 __version__ = "0.1.0"
 
-tanh = _functions.ELEMENTWISE["tanh"]
-sigmoid = _functions.ELEMENTWISE["sigmoid"]
-relu = _functions.ELEMENTWISE["relu"]
-leaky_relu = _functions.ELEMENTWISE["leaky_relu"]
-elu = _functions.ELEMENTWISE["elu"]
-selu = _functions.ELEMENTWISE["selu"]
-gelu = _functions.ELEMENTWISE["gelu"]
-silu = _functions.ELEMENTWISE["silu"]
-mish = _functions.ELEMENTWISE["mish"]
-softplus = _functions.ELEMENTWISE["softplus"]
-softsign = _functions.ELEMENTWISE["softsign"]
-hard_sigmoid = _functions.ELEMENTWISE["hard_sigmoid"]
-hard_tanh = _functions.ELEMENTWISE["hard_tanh"]
-exp = _functions.ELEMENTWISE["exp"]
-expm1 = _functions.ELEMENTWISE["expm1"]
-log = _functions.ELEMENTWISE["log"]
-log1p = _functions.ELEMENTWISE["log1p"]
-sqrt = _functions.ELEMENTWISE["sqrt"]
-square = _functions.ELEMENTWISE["square"]
-abs = _functions.ELEMENTWISE["abs"]
-sign = _functions.ELEMENTWISE["sign"]
-sin = _functions.ELEMENTWISE["sin"]
-cos = _functions.ELEMENTWISE["cos"]
-tan = _functions.ELEMENTWISE["tan"]
-arctan = _functions.ELEMENTWISE["arctan"]
-erf = _functions.ELEMENTWISE["erf"]
-maximum = _functions.ELEMENTWISE["maximum"]
-minimum = _functions.ELEMENTWISE["minimum"]
-clip = _functions.ELEMENTWISE["clip"]
-where = _functions.ELEMENTWISE["where"]
-stop_gradient = _functions.ELEMENTWISE["stop_gradient"]
-
 __all__ = [
-    "ArgumentError", "Cell", "CellError", "Const", "Derivation", "Equation", "Index", "Input", "Output", "Param", "ShapeError",
-    "State", "SymbpttError", "Target", "TargetError", "abs", "arctan", "cell", "clip", "concatenate", "cos", "cumsum",
-    "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "gelu", "hard_sigmoid", "hard_tanh", "layer_norm",
-    "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "mish",
-    "norm", "outer", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "softsign", "split",
-    "sqrt", "square", "stack", "stop_gradient", "sum", "tan", "tanh", "transpose", "where",
+    "ArgumentError", "Cell", "CellError", "Const", "Derivation", "Equation", "Index", "Input", "Kernel", "Output",
+    "Param", "ShapeError", "State", "SymbpttError", "Target", "TargetError", "abs", "arctan", "cell",
+    "check_backward", "clip", "compile", "concatenate", "cos", "cumsum", "derive", "dot", "einsum", "elu", "erf",
+    "exp", "expm1", "gelu", "hard_sigmoid", "hard_tanh", "layer_norm", "leaky_relu", "log", "log1p", "log_softmax",
+    "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "mish", "norm", "outer", "relu", "reshape",
+    "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt", "square", "stack",
+    "stop_gradient", "sum", "tan", "tanh", "transpose", "unroll", "verify", "where",
 ]  # fmt: skip
+
+_HOME = {
+    name: module
+    for module, names in {
+        "symbptt.cell": "Cell cell",
+        "symbptt.codegen.loading": "Kernel compile",
+        "symbptt.derivation": "Derivation Equation derive",
+        "symbptt.errors": "ArgumentError CellError ShapeError SymbpttError TargetError",
+        "symbptt.roles": "Const Index Input Output Param State Target",
+        "symbptt.unrolling": "unroll",
+        "symbptt.verification": "check_backward verify",
+    }.items()
+    for name in names.split()
+}
+"""The module of each public name; symbptt.functions has the others."""
+
+
+class _Package(_ModuleType):
+    """This package, with its public names found on first use."""
+
+    def __getattr__(self, name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'symbptt' has no attribute {name!r}")
+        functions = _import_module("symbptt.functions")  # always: it tells traces what NumPy's functions mean
+        if name in _HOME:
+            self.__dict__[name] = getattr(_import_module(_HOME[name]), name)
+        else:
+            self.__dict__[name] = functions.ELEMENTWISE.get(name) or getattr(functions, name)
+        return self.__dict__[name]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Keep the functions cell, derive and verify where the import of a module of that name would replace them."""
+        if not (name in __all__ and isinstance(value, _ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self.__dict__, *__all__})
+
+
+if not TYPE_CHECKING:
+    _sys.modules[__name__].__class__ = _Package

@@ -67,11 +67,17 @@ def _share(inner: Any, tie: sp.Expr) -> Callable[..., sp.Expr]:
     return partial
 
 
-greater, greater_equal = _constant("greater", 2), _constant("greater_equal", 2)
-less, less_equal = _constant("less", 2), _constant("less_equal", 2)
-equal, not_equal = _constant("equal", 2), _constant("not_equal", 2)
-logical_and, logical_or = _constant("logical_and", 2), _constant("logical_or", 2)
-logical_not, sign, floor = _constant("logical_not", 1), _constant("sign", 1), _constant("floor", 1)
+def _condition(name: str, arity: int) -> Any:
+    function = _constant(name, arity)
+    function.boolean = True  # its values are False and True
+    return function
+
+
+greater, greater_equal = _condition("greater", 2), _condition("greater_equal", 2)
+less, less_equal = _condition("less", 2), _condition("less_equal", 2)
+equal, not_equal = _condition("equal", 2), _condition("not_equal", 2)
+logical_and, logical_or = _condition("logical_and", 2), _condition("logical_or", 2)
+logical_not, sign, floor = _condition("logical_not", 1), _constant("sign", 1), _constant("floor", 1)
 stop_gradient = _constant("stop_gradient", 1)
 
 _at_maximum, _at_minimum = _share(greater, sp.S.Zero), _share(less, sp.S.One)

@@ -1,1 +1,11 @@
-"""Passes from program to program, one a file: pure, idempotent, without options."""
+"""The passes from program to program, in the order in which they run."""
+
+from symbptt.codegen.passes.hoist import hoist
+from symbptt.codegen.passes.place import place
+from symbptt.codegen.passes.turn import turn
+
+PASSES = (
+    hoist,  # first: it makes the sums that need no state values of their own
+    turn,  # after hoisting: only products that stayed in a loop are turned
+    place,  # last: it only reads
+)

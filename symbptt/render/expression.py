@@ -9,7 +9,7 @@ import sympy as sp
 
 from symbptt.derive.labels import Label
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node
+from symbptt.ir.node import Node, View
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices, tree_of
 from symbptt.ir.shape import show as show_shape
 from symbptt.render.notation import Notation
@@ -183,6 +183,9 @@ def _column(labels: tuple[int, ...], turn: bool) -> tuple[int | None, int | None
 
 
 def _side(w: Writer, id: int, turn: bool) -> str:
+    node = w.graph[id]
+    if id not in w.labels and node.family == "view" and node.attrs == View("transpose", (1, 0)):
+        return _side(w, node.args[0], not turn)  # the transpose of a transpose is written plain
     return w.notation.transpose(w.at(id, ATOM)) if turn else w.at(id, MATRIX)
 
 

@@ -1,1 +1,1 @@
-"""Checks of the generated module against the user's own function."""
+"""Independent checks: the user's own function on NumPy arrays against the generated module."""

@@ -1,1 +1,52 @@
 """Recurrent cells, each a few lines of user-level code with its paper."""
+
+from symbptt.cell import Cell
+from symbptt.zoo.continuous import cornn, ctrnn, lem, ltc, unicornn
+from symbptt.zoo.gated import (
+    cifg,
+    fast_grnn,
+    gru,
+    gru_layer_norm,
+    lstm,
+    lstm_peephole,
+    mgu,
+    mgu2,
+    min_gru,
+    minimal_rnn,
+    sru,
+    ugrnn,
+    zoneout,
+)
+from symbptt.zoo.linear import lru, s4d, selective_ssm
+from symbptt.zoo.memory import (
+    attention,
+    delta_rule,
+    fast_weights,
+    hopfield,
+    linear_attention,
+    mlstm,
+    retnet,
+    stack_rnn,
+)
+from symbptt.zoo.simple import (
+    antisymmetric,
+    clockwork,
+    delay_rnn,
+    echo_state,
+    householder,
+    indrnn,
+    rnn,
+    scrn,
+    second_order,
+)
+
+CELLS: dict[str, Cell] = {name: value for name, value in sorted(globals().items()) if isinstance(value, Cell)}
+"""Every cell of the zoo by name."""
+
+__all__ = [
+    "CELLS", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn", "delta_rule",
+    "echo_state", "fast_grnn", "fast_weights", "gru", "gru_layer_norm", "hopfield", "householder", "indrnn", "lem",
+    "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mgu", "mgu2", "min_gru", "minimal_rnn", "mlstm",
+    "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "ugrnn", "unicornn",
+    "zoneout",
+]  # fmt: skip

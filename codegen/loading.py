@@ -1,0 +1,114 @@
+"""Compiled cells: the generated module, loaded, behind `kernel.forward` and `kernel.backward`."""
+
+from __future__ import annotations
+
+import builtins
+import linecache
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from symbptt.cell import Cell
+from symbptt.codegen.emit import source
+from symbptt.codegen.passes import PASSES
+from symbptt.codegen.program import Program, program_of
+from symbptt.derivation import Derivation
+from symbptt.derive.bptt import derive
+from symbptt.errors import ArgumentError, TargetError
+
+VERSION = "0.1.0"
+
+
+class Kernel:
+    """The forward and the backward pass of a cell as a loaded NumPy module."""
+
+    def __init__(self, cell: Cell, program: Program, text: str) -> None:
+        self.cell, self.program, self.source = cell, program, text
+
+    def __repr__(self) -> str:
+        return f"<kernel of {self.cell.name}: {len(self.source.splitlines())} lines>"
+
+    @cached_property
+    def module(self) -> ModuleType:
+        """The generated module, executed once."""
+        return load(self.source, f"<symbptt {self.cell.name}>")
+
+    def forward(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
+                state: Mapping[str, Any] | None = None, *, steps: int | None = None, lengths: Any = None,
+                reset: Any = None) -> Any:  # fmt: skip
+        """Return a run: `.states` and `.outputs` by name, after every step.
+
+        Shapes: params as annotated; inputs (T, B, ...) or (T, ...); state (B, ...) or (...), zero where omitted.
+        `lengths` (B,) freezes each sample from its length on; where `reset` (T, B) is true, the state returns to the
+        initial one before that step. A cell without inputs takes `steps`.
+
+        Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
+        """
+        return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+
+    def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
+        """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, and `.flow` with monitor.
+
+        Shapes: cotangents of states and outputs (T, B, ...), or (B, ...) for the last step only; an absent one is zero.
+
+        Raises: ArgumentError for an unknown name or another shape.
+        """
+        return self._checked(self.module.backward, run, cotangents, monitor=monitor)
+
+    def _checked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except self.module.ArgumentError as error:
+            raise ArgumentError(f"{error}\n  in a call of the kernel of {self.cell.name}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the module to a file, all of it or nothing.
+
+        Raises: TargetError where the file cannot be written.
+        """
+        write_text(Path(path), self.source)
+
+
+def compile(target: Cell, *, consts: Mapping[str, Any] | None = None) -> Kernel:
+    """Return the kernel of a cell; `consts` replaces values of its constants.
+
+    Raises: ArgumentError where the target is no cell; CellError where it is not written as it must be.
+    """
+    if not isinstance(target, Cell):
+        raise ArgumentError(f"compile takes a cell, got {type(target).__name__}\n  decorate the function with @sb.cell")
+    cell = target.with_consts(consts) if consts else target
+    recursion = derive(cell.step)
+    program = program_of(recursion)
+    for step in PASSES:
+        program = step(program)
+    return Kernel(cell, program, source(program, VERSION, Derivation(recursion).text()))
+
+
+def load(text: str, name: str) -> ModuleType:
+    """Return a module made from source text, its lines known to tracebacks."""
+    module = ModuleType("symbptt_generated")
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    exec(builtins.compile(text, name, "exec"), module.__dict__)
+    return module
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename it, so that a broken write leaves nothing behind.
+
+    Raises: TargetError where that fails.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False, prefix=f".{path.name}.") as file:
+            temporary = file.name
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise TargetError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,0 +1,50 @@
+"""Says for every value in which region of which sweep it is computed: one classification by what it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from symbptt.codegen.program import Program
+from symbptt.ir.graph import Graph
+
+ONCE, ALL, LOOP, AFTER = "once", "all", "loop", "after"
+"""Regions: before the loop and free of samples; before the loop over all steps; in the loop; after it over all steps."""
+
+
+def place(p: Program) -> Program:
+    """Return the program with a place for each value it needs, such as `forward loop` or `backward after`."""
+    g = p.graph
+    states = [p.leaves[a.name] for a in p.of_role("state")]
+    forward = g.ancestors(p.forward_roots)
+    places = _regions(g, forward, "forward", p.varying, states, list(p.next.values()))
+    backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
+    carried = [leaf for leaf in p.carry.values()]
+    places |= _regions(g, backward, "backward", p.varying, carried, list(p.recurrent.values()))
+    return replace(p, places=places)
+
+
+def _regions(g: Graph, ids: Iterable[int], sweep: str, varying: set[int], carry: list[int], roots: list[int]) -> dict[int, str]:
+    ids = list(ids)
+    moving = _descendants(g, ids, carry)
+    needed = set(g.ancestors(roots))
+    places = {}
+    for id in ids:
+        if id in moving and id in needed:
+            region = LOOP
+        elif id in moving or g[id].family == "total":
+            region = AFTER
+        elif id in varying:
+            region = ALL
+        else:
+            region = AFTER if any(places.get(arg) == f"{sweep} {AFTER}" for arg in g[id].args) else ONCE
+        places[id] = f"{sweep} {region}"
+    return places
+
+
+def _descendants(g: Graph, ids: Iterable[int], roots: Iterable[int]) -> set[int]:
+    found = set(roots)
+    for id in ids:
+        if g[id].family != "total" and any(arg in found for arg in g[id].args):
+            found.add(id)
+    return found

@@ -1,0 +1,159 @@
+"""What every generated module carries: its results, and the checks of its arguments; the text below the line is copied."""
+
+import numpy as np
+
+SHAPES = PARAMS = INPUTS = STATES = INDICES = _sizes = _shapes = None  # a generated module has its own
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class ArgumentError(ValueError):
+    """An argument is not what the cell takes."""
+
+
+class Run:
+    """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
+
+    def __init__(self, states, outputs, tape, batched, dtype):
+        self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
+
+
+class Grads:
+    """What backward returns: gradients by name, and with monitor the norms of the adjoints at every step, (T,)."""
+
+    def __init__(self, params, inputs, state, flow):
+        self.params, self.inputs, self.state, self.flow = params, inputs, state, flow
+
+
+def _array(name, value, rank, lead):
+    """Return one argument as an array whose axes are as many as `rank`, or `lead` more at the most."""
+    if isinstance(value, (np.ma.MaskedArray, np.matrix)):
+        raise ArgumentError(f"{name}: a plain array is expected, got {type(value).__name__}; write np.asarray(...)")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ArgumentError(f"{name}: not an array of numbers ({error})") from None
+    if name in INDICES:
+        if array.dtype.kind not in "iu":
+            raise ArgumentError(f"{name}: integers are expected, got {array.dtype}")
+    elif array.dtype not in (np.float32, np.float64):
+        raise ArgumentError(f"{name}: float32 or float64 is expected, got {array.dtype}; write .astype(np.float64)")
+    if not max(rank, rank + lead - 1) <= array.ndim <= rank + lead:
+        raise ArgumentError(f"{name}: {_axes(name, rank, lead)} is expected, got shape {array.shape}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _axes(name, rank, lead):
+    inner = SHAPES[name].split()
+    return "(" + ", ".join(["T", "B"][2 - lead :] + inner) + ")" if inner or lead else "a scalar"
+
+
+def _names(what, given, known, needed):
+    for name in given:
+        if name not in known:
+            raise ArgumentError(f"{what} {name!r} is not known; expected {', '.join(known) or 'none'}")
+    for name in needed:
+        if name not in given:
+            raise ArgumentError(f"{what} {name!r} is missing")
+
+
+def _check_shape(name, array, wanted):
+    if array.shape != wanted:
+        swapped = " (time comes first: (T, B, ...))" if array.shape[:2] == wanted[1::-1] else ""
+        raise ArgumentError(f"{name}: shape {wanted} is expected, got {array.shape}{swapped}")
+
+
+def _arguments(params, inputs, state, steps):
+    """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
+    params, inputs, state = params or {}, inputs or {}, state or {}
+    _names("parameter", params, PARAMS, PARAMS)
+    _names("input", inputs, INPUTS, INPUTS)
+    _names("state", state, STATES, ())
+    lead = dict.fromkeys(PARAMS, 0) | dict.fromkeys(INPUTS, 2) | dict.fromkeys(STATES, 1)
+    given = {k: v for group in (params, inputs, state) for k, v in group.items()}
+    weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
+    given = {k: np.float64(v) if k in weak else v for k, v in given.items()}
+    arrays = {k: _array(k, v, len(SHAPES[k].split()), lead[k]) for k, v in given.items()}
+    floats = {k: a.dtype for k, a in arrays.items() if k not in INDICES and k not in weak}
+    dtype = next(iter(floats.values()), np.dtype(np.float64))
+    for k, found in floats.items():
+        if found != dtype:
+            raise ArgumentError(f"{k}: {found} among arrays of {dtype} ({next(iter(floats))}); convert one of them")
+    single = {k: a.ndim < len(SHAPES[k].split()) + lead[k] for k, a in arrays.items() if lead[k]}
+    batched = not any(single.values())
+    if len(set(single.values())) > 1:
+        odd = [k for k in single if single[k] != single[next(iter(single))]][0]
+        raise ArgumentError(f"{odd}: shape {arrays[odd].shape} does not go with {next(iter(single))}: a batch axis is on one only")
+    if not batched:
+        arrays = {k: np.expand_dims(a, lead[k] - 1) if lead[k] else a for k, a in arrays.items()}
+    T = next((arrays[k].shape[0] for k in INPUTS), steps)
+    if T is None:
+        raise ArgumentError("the cell has no inputs: say how many steps, steps=")
+    B = next((arrays[k].shape[lead[k] - 1] for k in arrays if lead[k]), 1)
+    sizes = _sizes(lambda name, axis: arrays[name].shape[lead[name] + axis] if name in arrays else None)
+    shapes = _shapes(**sizes)
+    for k, a in arrays.items():
+        _check_shape(k, a, ((T, B)[2 - lead[k] :] if lead[k] else ()) + shapes[k])
+    for k in INDICES:
+        limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
+        if arrays[k].size and not (0 <= arrays[k].min() and arrays[k].max() < limit):
+            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
+    for k in STATES:
+        arrays.setdefault(k, np.zeros((B, *shapes[k]), dtype))
+    return {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()}, sizes, T, B, dtype, batched
+
+
+def _masks(lengths, reset, T, B):
+    """Return who is active and who is reset at each step, (T, B) bool each, or None."""
+    active = None
+    if lengths is not None:
+        lengths = np.asarray(lengths)
+        if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
+            raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected")
+        active = np.arange(T)[:, None] < lengths
+    if reset is not None:
+        reset = np.asarray(reset)
+        reset = reset[:, None] if reset.ndim == 1 and B == 1 else reset
+        if reset.shape != (T, B) or reset.dtype != bool:
+            raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected")
+    return active, reset
+
+
+def _where(mask, a, b):
+    """Choose between a and b by a mask that lacks their last axes."""
+    return np.where(mask.reshape(mask.shape + (1,) * (np.ndim(a) - mask.ndim)), a, b)
+
+
+def _kept(mask, x):
+    """Return x where a mask is true, else zero; all of it without a mask."""
+    return x if mask is None else _where(mask, x, 0)
+
+
+def _cotangents(run, given):
+    """Return the cotangents of every step and those of the last step by name, None where nothing is given."""
+    full, last = dict.fromkeys([*run.states, *run.outputs]), dict.fromkeys(run.states)
+    _names("state or output", given, list(full), ())
+    for name, value in given.items():
+        wanted = (run.states | run.outputs)[name].shape
+        array = np.asarray(value)
+        if array.dtype != run.dtype:
+            raise ArgumentError(f"{name}: a cotangent of {run.dtype} is expected, got {array.dtype}")
+        if array.shape == wanted:
+            full[name] = array if run.batched else np.expand_dims(array, 1)
+        elif array.shape == wanted[1:] and name in last:
+            last[name] = array if run.batched else array[None]
+        elif array.shape == wanted[1:] and wanted[0]:
+            full[name] = np.zeros((wanted[0], *array.shape), run.dtype)
+            full[name][-1] = array
+            full[name] = full[name] if run.batched else np.expand_dims(full[name], 1)
+        else:
+            raise ArgumentError(f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}")
+    return full, last
+
+
+def _frozen(arrays, batched):
+    """Return arrays without the batch axis where none was given, and read-only: backward still needs them."""
+    arrays = {k: (a if batched else a[:, 0])[...] for k, a in arrays.items()}
+    for a in arrays.values():
+        a.flags.writeable = False
+    return arrays

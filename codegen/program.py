@@ -1,0 +1,79 @@
+"""A program: the recursion of a step with the place of every value, from which modules are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+from symbptt.derive.bptt import Recursion, per_sample
+from symbptt.derive.labels import Label, labels
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
+from symbptt.ir.step import Argument
+
+Names = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Values by name, all nodes of one graph; `places` says where each is computed (passes/place.py)."""
+
+    name: str
+    doc: str
+    arguments: tuple[Argument, ...]
+    graph: Graph
+    labels: dict[int, Label]
+    leaves: Names
+    next: Names
+    outputs: Names
+    carry: Names
+    cotangent: Names
+    recurrent: Names
+    inputs: Names
+    params: Names
+    kept: frozenset[int]
+    places: dict[int, str] = field(default_factory=dict)
+
+    def of_role(self, *roles: str) -> tuple[Argument, ...]:
+        """Return the arguments of some roles, in the user's order."""
+        return tuple(a for a in self.arguments if a.role in roles)
+
+    @property
+    def forward_roots(self) -> list[int]:
+        return [*self.next.values(), *self.outputs.values()]
+
+    @property
+    def backward_roots(self) -> list[int]:
+        return [*self.recurrent.values(), *self.inputs.values(), *self.params.values()]
+
+    @property
+    def varying(self) -> set[int]:
+        """The values that differ between samples or steps."""
+        return per_sample(self.graph, range(len(self.graph)))
+
+
+def program_of(r: Recursion) -> Program:
+    """Return a recursion as a program without places."""
+    s = r.step
+    return Program(s.name, s.doc, s.arguments, r.graph, labels(r), s.leaves, s.next, s.outputs, r.carry, r.cotangent,
+                   r.recurrent, r.inputs, r.params, r.kept)  # fmt: skip
+
+
+def rebuild(p: Program, rewrite: Callable[[Graph, Node, tuple[int, ...]], int]) -> Program:
+    """Return the program with every node made anew by `rewrite(graph, node, new arguments)`; nodes no root needs go."""
+    g, new = Graph(), dict[int, int]()
+    needed = p.graph.ancestors([*p.forward_roots, *p.backward_roots, *p.leaves.values(), *p.carry.values(), *p.cotangent.values()])
+    for id in needed:
+        node = p.graph[id]
+        new[id] = rewrite(g, node, tuple(new[arg] for arg in node.args))
+    names = {f.name: {key: new[id] for key, id in getattr(p, f.name).items()} for f in fields(p) if f.type == "Names"}
+    found: dict[int, Label] = {}
+    for id, label in p.labels.items():
+        if id in new:
+            found.setdefault(new[id], label)
+    return replace(p, graph=g, labels=found, kept=frozenset(new[id] for id in p.kept if id in new), places={}, **names)  # type: ignore[arg-type]
+
+
+def copy_node(g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    """Return the same node in another graph."""
+    return g.add(node.family, args, node.shape, node.attrs)

@@ -1,0 +1,129 @@
+"""`sb.verify` and `sb.check_backward`: gradients against the user's own function."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from symbptt.cell import Cell
+from symbptt.codegen.loading import Kernel
+from symbptt.codegen.loading import compile as compile_cell
+from symbptt.errors import ArgumentError
+from symbptt.verify import oracle
+from symbptt.verify.check import TOLERANCE, Gradients, Report, Row, gradient_rows
+from symbptt.verify.oracle import Arrays, Point
+from symbptt.verify.regimes import LONG, REGIMES, SIZES, Regime, Size
+from symbptt.verify.regimes import point as draw
+
+
+class Verification(Report):
+    """What a verification found, as a table under `str`."""
+
+    def __str__(self) -> str:
+        return _table(self)
+
+
+def verify(target: Cell | Kernel, *, seed: int = 0) -> Verification:
+    """Return the comparison of the generated module with the user's function, in six regimes on four sizes.
+
+    Values are compared with the function itself, gradients with its complex step (central differences where a function has
+    no complex version); errors are relative to each block: each parameter, each input at each step, each initial state.
+
+    Raises: ArgumentError where the target is neither a cell nor a kernel.
+    """
+    kernel = target if isinstance(target, Kernel) else compile_cell(target)
+    rows = [row for regime, size, point, cotangents in _cases(kernel.cell, seed)
+            for row in (*_forward_rows(kernel, regime, size, point),
+                        *gradient_rows(kernel.cell, regime, size, point, cotangents, _of_kernel(kernel)))]  # fmt: skip
+    return Verification(kernel.cell.name, tuple(rows))
+
+
+def check_backward(cell: Cell, backward: Callable[..., Any], *, seed: int = 0) -> Verification:
+    """Return the comparison of a backward pass of yours with the derivative of the cell.
+
+    `backward(params, inputs, state, cotangents)` returns one flat dict of gradients by name, of parameters, inputs and
+    initial states. Shapes: inputs (T, B, ...), state (B, ...), cotangents of states and outputs (T, B, ...).
+
+    Raises: ArgumentError where the target is no cell, or where what `backward` returns is no dict with every name.
+    """
+    if not isinstance(cell, Cell):
+        raise ArgumentError(f"check_backward takes a cell, got {type(cell).__name__}")
+    rows = [row for regime, size, point, cotangents in _cases(cell, seed)
+            for row in gradient_rows(cell, regime, size, point, cotangents, _of_function(cell, backward))]  # fmt: skip
+    return Verification(cell.name, tuple(rows))
+
+
+def _cases(cell: Cell, seed: int) -> Iterable[tuple[Regime, Size, Point, Arrays]]:
+    for number, regime in enumerate(REGIMES):
+        for size in (*SIZES, *([LONG] if regime.long else [])):
+            point = draw(cell, regime, size, seed + number)
+            random = np.random.default_rng(seed + 1000)
+            with np.errstate(all="ignore"):
+                states, outputs = oracle.run(cell, point)
+            yield regime, size, point, {k: random.standard_normal(v.shape) for k, v in (states | outputs).items()}
+
+
+def _of_kernel(kernel: Kernel) -> Gradients:
+    def gradients(point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+        run = kernel.forward(point.params, point.inputs, point.state, steps=point.steps)
+        found = kernel.backward(run, cotangents)
+        return found.params, found.inputs, found.state
+
+    return gradients
+
+
+def _of_function(cell: Cell, backward: Callable[..., Any]) -> Gradients:
+    def gradients(point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+        found = backward(point.params, point.inputs, point.state, cotangents)
+        wanted = [a.name for a in cell.arguments if a.role in ("param", "input", "state")]
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            raise ArgumentError(f"the backward pass returned no gradient of {', '.join(missing)}\n  return one dict with {', '.join(wanted)}")
+        return found, found, found
+
+    return gradients
+
+
+def _forward_rows(kernel: Kernel, regime: Regime, size: Size, point: Point) -> list[Row]:
+    with np.errstate(all="ignore"):
+        states, outputs = oracle.run(kernel.cell, point)
+        run = kernel.forward(point.params, point.inputs, point.state, steps=point.steps)
+    rows = []
+    label = f"T={size.steps} B={size.batch}" + (" sizes 1" if size.ones else "")
+    for name, reference in (states | outputs).items():
+        given = (run.states | run.outputs)[name]
+        note = "" if np.all(np.isfinite(reference)) else "the user's function is not finite here"
+        error = np.max(np.abs(given - reference), initial=0.0) / max(np.max(np.abs(reference), initial=0.0), 1e-280)
+        rows.append(Row(regime.name, label, name, float(error), TOLERANCE["forward"], "forward", note))
+    return rows
+
+
+def _table(report: Report) -> str:
+    table = Table(title=f"{report.name}: {'passed' if report.passed else 'FAILED'}", title_justify="left")
+    for column in ("block", *(regime.name for regime in REGIMES), "tolerance"):
+        table.add_column(column, justify="left" if column == "block" else "right")
+    for block in dict.fromkeys(row.block.split("[")[0] for row in report.rows if row.block != "all"):
+        rows = [row for row in report.rows if row.block.split("[")[0] == block]
+        table.add_row(block, *(_cell_text([r for r in rows if r.regime == regime.name]) for regime in REGIMES),
+                      f"{max(row.tolerance for row in rows):.0e}")  # fmt: skip
+    out = io.StringIO()
+    Console(file=out, width=120, no_color=True).print(table)
+    worst = report.worst
+    lines = [out.getvalue().rstrip()]
+    lines += [f"Largest relative error of {len(report.rows)} comparisons; worst: {worst.block} at {worst.error:.1e} "
+              f"({worst.regime}, {worst.size}, {worst.method})"] if worst else []  # fmt: skip
+    notes = sorted({f"{row.regime}: {row.note}" for row in report.rows if row.note})
+    return "\n".join(lines + [f"not compared: {note}" for note in notes] + [f"wrong: {', '.join(report.wrong)}"] * bool(report.wrong))
+
+
+def _cell_text(rows: list[Row]) -> str:
+    made = [row for row in rows if not row.note]
+    if not made:
+        return "-"
+    worst = max(made, key=lambda row: row.error if row.error == row.error else np.inf)
+    return f"{worst.error:.0e}" + ("" if all(row.passed for row in made) else " ✗")

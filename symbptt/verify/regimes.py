@@ -1,0 +1,94 @@
+"""Where a cell is checked: regimes of weights and inputs, and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symbptt.cell import Cell
+from symbptt.init import concrete
+from symbptt.ir.shape import names_in, named_size
+from symbptt.ir.step import Argument
+from symbptt.verify.oracle import Arrays, Point
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Factors on matrices, on vectors, on inputs and on the initial state.
+
+    An error is compared with the largest entry of its own block; where activations saturate, and 1 - σ rounds to few digits
+    by its nature, with at least `floor` times the largest of all blocks and cotangents. `long`: also on many steps.
+    """
+
+    name: str
+    matrices: float = 1.0
+    vectors: float = 0.5
+    inputs: float = 1.0
+    state: float = 0.5
+    floor: float = 0.0
+    long: bool = False
+
+
+REGIMES = (
+    Regime("healthy", long=True),
+    Regime("contractive", matrices=0.3, vectors=0.1, long=True),
+    Regime("expansive", matrices=2.0),
+    Regime("saturated", matrices=1.5, vectors=3.0, inputs=1.5, floor=1e-4),
+    Regime("zero state", state=0.0),
+    Regime("extreme inputs", inputs=100.0, floor=1.0),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many steps and samples, and whether every named size is 1 or they all differ."""
+
+    steps: int
+    batch: int
+    ones: bool = False
+
+
+SIZES = (Size(3, 2), Size(1, 1), Size(2, 1, ones=True), Size(0, 2))
+LONG = Size(25, 1)
+"""Long enough to see where a backward pass stops going back."""
+
+
+def point(cell: Cell, regime: Regime, size: Size, seed: int) -> Point:
+    """Return random arguments of a cell."""
+    random = np.random.default_rng(seed)
+    sizes = _sizes(cell, size.ones)
+    numbers = {named_size(name): value for name, value in sizes.items()}
+
+    def draw(a: Argument, lead: tuple[int, ...], factor: float) -> Any:
+        return factor * random.standard_normal(lead + concrete(a.shape, numbers))
+
+    params = {a.name: _weight(a, regime, draw) for a in _of(cell, "param")}
+    params |= {a.name: _weight(a, regime, draw) for a in _of(cell, "const") if a.default is None}
+    inputs: Arrays = {a.name: draw(a, (size.steps, size.batch), regime.inputs) for a in _of(cell, "input")}
+    for a in _of(cell, "index"):
+        limit = a.limit if isinstance(a.limit, int) else int(a.limit.subs(numbers))
+        inputs[a.name] = random.integers(0, limit, (size.steps, size.batch))
+    state = {a.name: draw(a, (size.batch,), regime.state) for a in _of(cell, "state")}
+    return Point(params, inputs, state, size.steps, size.batch)
+
+
+def _of(cell: Cell, role: str) -> list[Argument]:
+    return [a for a in cell.arguments if a.role == role]
+
+
+def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ...], float], Any]) -> Any:
+    """A default of the user's says where a parameter lives: values are drawn around it."""
+    if a.default is not None:
+        return np.asarray(a.default) * (1 + draw(a, (), 0.1))
+    if len(a.shape) < 2:
+        return draw(a, (), regime.vectors)
+    value = draw(a, (), regime.matrices)
+    return value / np.sqrt(value.shape[-1])
+
+
+def _sizes(cell: Cell, ones: bool) -> Mapping[str, int]:
+    names = sorted({n for a in cell.arguments for n in names_in((*a.shape, *(() if a.limit is None else (a.limit,))))})
+    return {name: 1 if ones else 2 + i % 3 for i, name in enumerate(names)}
