@@ -43,6 +43,7 @@ class Module:
     static: frozenset[int]
     varying: frozenset[int]
     previous: dict[int, str]
+    sizes: dict[str, str]
     helpers: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
 
@@ -50,7 +51,7 @@ class Module:
         """Return how values are written in a region of a sweep."""
         lead = ("B",) if region == LOOP else ("T", "B")
         return Scope(self.program.graph, set(self.varying), set(self.static), lead,
-                     lambda id: self.refer(id, region), self.helpers)  # fmt: skip
+                     lambda id: self.refer(id, region), self.helpers, self.sizes)  # fmt: skip
 
     def refer(self, id: int, region: str) -> str | None:
         """Return the text of a value that has a variable, in a region."""
@@ -87,7 +88,7 @@ def source(p: Program, version: str, equations: str) -> str:
     if "erf(" in "\n".join(back + forth):
         used_helpers.append(_erf_source())
     tables = _tables(p)
-    parts = ["\n".join(forth), "\n".join(_unpacked(p, back, tape)), _public(m), *used_helpers, _prelude()]
+    parts = ["\n".join(forth), "\n".join(_unpacked(m, back, tape)), _public(m), *used_helpers, _prelude()]
     return f"{_head(p, version, equations)}\n\nimport numpy as np\n\n{tables}\n\n\n" + "\n\n".join(part.strip("\n") + "\n" for part in parts)
 
 
@@ -110,6 +111,7 @@ def _module(p: Program) -> Module:
     taken = {*RESERVED, *(a.name for a in p.arguments)}
     variables: dict[int, str] = {}
     used = set(RESERVED)
+    sizes = {name: _allocate(name, used) for name in _size_names(p)}
     for a in p.arguments:
         variables[p.leaves[a.name]] = _allocate(a.name, used)
     previous = {p.leaves[a.name]: _allocate(f"{a.name}_prev", used | taken) for a in p.of_role("state")}
@@ -117,14 +119,13 @@ def _module(p: Program) -> Module:
     for leaf in [*p.carry.items(), *p.cotangent.items()]:
         variables[leaf[1]] = _allocate(f"d{leaf[0]}", used)
         used.add(f"{variables[leaf[1]]}_all")
-    for name in _size_names(p):
-        used.add(name)
     for id in _with_variable(p, static):
         if id not in variables:
             shared = _next_state(p, id, variables) or _carry_read_up(p, id, variables)
             variables[id] = shared or _allocate(_suggest(p, id, variables), used)
     stored = frozenset(id for id in variables if _is_stored(p, id))
-    return Module(p, variables, stored, frozenset(static), frozenset(varying), previous)
+    return Module(p, variables, stored, frozenset(static), frozenset(varying), previous,
+                  {name: variable for name, variable in sizes.items() if name != variable})  # fmt: skip
 
 
 def _next_state(p: Program, id: int, variables: dict[int, str]) -> str | None:
@@ -268,11 +269,11 @@ def _forward(m: Module, tape: list[str]) -> list[str]:
     states = [(a.name, m.variables[p.leaves[a.name]], m.previous[p.leaves[a.name]], a.shape) for a in p.of_role("state")]
     targets = [_initial(a.name) if a.role == "state" else m.variables[p.leaves[a.name]] for a in p.arguments if not _is_baked(a)]
     lines = [f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = (a[k] for k in SHAPES)"]
-    lines += [f"{m.variables[p.leaves[a.name]]} = {_baked(a)}" for a in p.arguments if _is_baked(a) and a.shape]
+    lines += [f"{m.variables[p.leaves[a.name]]} = {_baked(a, m.sizes)}" for a in p.arguments if _is_baked(a) and a.shape]
     lines += ["# before the loop: what needs no state"]
     lines += _statements(m, "forward", ONCE, writer) + _masked_inputs(m) + _statements(m, "forward", ALL, writer)
     for name, now, before, shape in states:
-        lines.append(f"{now} = np.empty({shape_text(('T + 1', 'B'), shape)}, dtype)")
+        lines.append(f"{now} = np.empty({shape_text(('T + 1', 'B'), shape, m.sizes)}, dtype)")
         lines.append(f"{now}[0], {before}, {now} = {_initial(name)}, {now}[:-1], {now}[1:]")
     lines += [_allocation(m, id) for id in sorted(m.stored) if m.place(id) == f"forward {LOOP}" and id not in p.next.values()]
     lines += ["if reset is not None:", *(f"    {before} = np.empty_like({now})" for _, now, before, _ in states)]
@@ -287,15 +288,20 @@ def _forward(m: Module, tape: list[str]) -> list[str]:
     outputs = ", ".join(f'"{name}": _kept(active, {_output(m, id)})' for name, id in p.outputs.items())
     finals = ", ".join(f'"{name}": {now}' for name, now, _, _ in states)
     lines.append(f"return {{{finals}}}, {{{outputs}}}, {_tuple(tape, quoted=False)}")
-    return ["def _forward(a, sizes, T, B, dtype, active, reset):", *_body(p, lines)]
+    return ["def _forward(a, sizes, T, B, dtype, active, reset):", *_body(_all_sizes(m), lines)]
 
 
-def _body(p: Program, lines: list[str]) -> list[str]:
+def _all_sizes(m: Module) -> dict[str, str]:
+    return {name: m.sizes.get(name, name) for name in _size_names(m.program)}
+
+
+def _body(sizes: dict[str, str], lines: list[str]) -> list[str]:
     """The body of a function: the sizes that it uses, then its lines, none of them long."""
     text = "\n".join(line.partition("  # ")[0] for line in lines)
-    names = [name for name in _size_names(p) if re.search(rf"\b{name}\b", text)]
-    sizes = [f"{', '.join(names)}{',' if len(names) == 1 else ''} = (sizes[k] for k in {_tuple(names)})"] if names else []
-    return [short for line in lines[:1] + sizes + lines[1:] for short in _shortened(f"    {line}")]
+    names = [(name, variable) for name, variable in sizes.items() if re.search(rf"\b{variable}\b", text)]
+    targets = "".join(f"{variable}, " for _, variable in names)
+    unpack = [f"{targets.strip() if len(names) == 1 else targets[:-2]} = (sizes[k] for k in {_tuple([n for n, _ in names])})"] if names else []
+    return [short for line in lines[:1] + unpack + lines[1:] for short in _shortened(f"    {line}")]
 
 
 def _shortened(line: str) -> list[str]:
@@ -334,7 +340,7 @@ def _output(m: Module, id: int) -> str:
     text = m.scope("forward", AFTER).text(id)
     if id in m.varying:
         return text
-    return f"np.broadcast_to({text}, {shape_text(('T', 'B'), m.program.graph.shape(id))})"
+    return f"np.broadcast_to({text}, {shape_text(('T', 'B'), m.program.graph.shape(id), m.sizes)})"
 
 
 def _initial(name: str) -> str:
@@ -350,10 +356,10 @@ def _is_baked(a: Argument) -> bool:
     return a.role == "const" and a.default is not None
 
 
-def _baked(a: Argument) -> str:
+def _baked(a: Argument, sizes: dict[str, str]) -> str:
     values = a.default.tolist() if hasattr(a.default, "tolist") else a.default
     text = f"np.array({values!r}, dtype)"
-    return f"np.broadcast_to({text}, {shape_text((), a.shape)})" if a.shape else repr(values)
+    return f"np.broadcast_to({text}, {shape_text((), a.shape, sizes)})" if a.shape else repr(values)
 
 
 def _masked_inputs(m: Module) -> list[str]:
@@ -365,7 +371,7 @@ def _masked_inputs(m: Module) -> list[str]:
 
 
 def _allocation(m: Module, id: int) -> str:
-    return f"{m.variables[id]} = np.empty({shape_text(('T', 'B'), m.program.graph.shape(id))}, dtype)"
+    return f"{m.variables[id]} = np.empty({shape_text(('T', 'B'), m.program.graph.shape(id), m.sizes)}, dtype)"
 
 
 def _aliased_states(m: Module) -> list[str]:
@@ -403,10 +409,10 @@ def _backward(m: Module) -> list[str]:
     loop += [f"        {chain}{_comma(carries)} = (_kept(~reset[t], d) for d in ({chain},))"]
     start = []
     for name, d in carries.items():
-        shape = shape_text(("B",), p.graph.shape(p.carry[name]))
+        shape = shape_text(("B",), p.graph.shape(p.carry[name]), m.sizes)
         start.append(f'{d} = np.zeros({shape}, dtype) if last["{name}"] is None else last["{name}"]')
         start.append(f"{d}_0 = np.zeros({shape}, dtype)")
-    start += [f"{d}_all = np.empty({shape_text(('T', 'B'), p.graph.shape(p.carry[name]))}, dtype)" for name, d in carries.items() if d in kept]
+    start += [f"{d}_all = np.empty({shape_text(('T', 'B'), p.graph.shape(p.carry[name]), m.sizes)}, dtype)" for name, d in carries.items() if d in kept]
     start += [_allocation(m, id) for id in sorted(m.stored) if m.place(id) == f"backward {LOOP}"]
     initial = ", ".join(f'"{name}": {d}_0 + {d}' for name, d in carries.items())
     result = [f"return {{{_dict(m, 'param')}}}, {{{_dict(m, 'input')}}}, {{{initial}}}"]
@@ -423,7 +429,7 @@ def _cotangents(m: Module) -> list[str]:
     lines.append("full = {k: None if v is None else _kept(active, v) for k, v in full.items()}")
     for name, leaf in p.cotangent.items():
         if leaf in p.places:
-            shape = shape_text(("T", "B"), p.graph.shape(leaf))
+            shape = shape_text(("T", "B"), p.graph.shape(leaf), m.sizes)
             lines.append(f'{m.variables[leaf]} = np.zeros({shape}, dtype) if full["{name}"] is None else full["{name}"]')
     return lines
 
@@ -442,7 +448,7 @@ def _full(m: Module, id: int, region: str) -> str:
     """A value that differs between samples, also where its formula does not."""
     text = m.scope("backward", region).text(id)
     lead = ("B",) if region == LOOP else ("T", "B")
-    return text if id in m.varying else f"np.broadcast_to({text}, {shape_text(lead, m.program.graph.shape(id))})"
+    return text if id in m.varying else f"np.broadcast_to({text}, {shape_text(lead, m.program.graph.shape(id), m.sizes)})"
 
 
 def _gradients(m: Module, writer: Writer) -> list[str]:
@@ -482,10 +488,10 @@ def _is_global(p: Program, id: int) -> bool:
     return any(p.leaves[a.name] == id for a in p.arguments if _is_baked(a) and not a.shape)
 
 
-def _unpacked(p: Program, lines: list[str], tape: list[str]) -> list[str]:
+def _unpacked(m: Module, lines: list[str], tape: list[str]) -> list[str]:
     unpack = [f"{', '.join(tape)}{',' if len(tape) == 1 else ''} = tape"] if tape else []
     head = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):"
-    return [head, *_body(p, [*unpack, *lines])]
+    return [head, *_body(_all_sizes(m), [*unpack, *lines])]
 
 
 # -------------------------------------------------------------------------------------------------------------- module

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import sympy as sp
 
@@ -29,6 +31,15 @@ class Scope:
     lead: tuple[str, ...]
     refer: Callable[[int], str | None]
     helpers: set[str]
+    renamed: dict[str, str]
+
+    def size(self, value: Size) -> str:
+        """Return a size as Python text, in the variables of the module."""
+        return size_text(value, self.renamed)
+
+    def shape(self, lead: Sequence[str], shape: Shape) -> str:
+        """Return a shape as Python text, the sample axes first."""
+        return shape_text(lead, shape, self.renamed)
 
     def text(self, id: int, least: int = SUM) -> str:
         """Return the expression of a value, in brackets where it binds less tightly than `least`."""
@@ -49,19 +60,21 @@ class Scope:
         return self.lead if id in self.varying else ()
 
 
-def size_text(value: Size) -> str:
-    """Return a size as Python text."""
-    return str(value).replace(" ", "")
+def size_text(value: Size, renamed: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a size as Python text; `renamed` holds the variables of sizes whose name is taken."""
+    text = str(value).replace(" ", "")
+    return re.sub(r"[^\W\d]\w*", lambda match: renamed.get(match[0], match[0]), text) if renamed else text
 
 
-def shape_text(lead: Sequence[str], shape: Shape) -> str:
+def shape_text(lead: Sequence[str], shape: Shape, renamed: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return a shape as Python text, the sample axes first."""
-    inside = [*lead, *map(size_text, shape)]
+    inside = [*lead, *(size_text(item, renamed) for item in shape)]
     return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
 
 
 def _leaf(s: Scope, node: Node) -> Written:
-    return node.attrs.name, ATOM if node.attrs.role != "size" or node.attrs.name.isidentifier() else SUM
+    text = size_text(node.attrs.name, s.renamed)
+    return text, ATOM if text.isidentifier() else SUM
 
 
 def _number(s: Scope, node: Node) -> Written:
@@ -69,7 +82,7 @@ def _number(s: Scope, node: Node) -> Written:
         return repr(node.attrs.value), ATOM if node.attrs.value >= 0 else SUM
     values = ", ".join(repr(v) for v in node.attrs.value)
     text = f"np.array([{values}], dtype)"
-    return (text if len(node.shape) == 1 else f"{text}.reshape({shape_text((), node.shape)})"), ATOM
+    return (text if len(node.shape) == 1 else f"{text}.reshape({s.shape((), node.shape)})"), ATOM
 
 
 def _map(s: Scope, node: Node) -> Written:
@@ -126,8 +139,10 @@ def _bracket(written: Written, least: int) -> str:
 def _sum(terms: tuple[tuple[int, Tree], ...], parts: list[Written]) -> str:
     text = ""
     for i, (sign, term) in enumerate(terms):
-        joint = (" - " if sign < 0 else " + ") if i else ("-" if sign < 0 else "")
-        text += joint + _bracket(_tree(term, parts), SUM if sign > 0 else PRODUCT)
+        written = _bracket(_tree(term, parts), SUM if sign > 0 else PRODUCT)
+        if i and sign > 0 and written.startswith("-"):
+            sign, written = -1, written[1:]
+        text += ((" - " if sign < 0 else " + ") if i else ("-" if sign < 0 else "")) + written
     return text
 
 
@@ -192,20 +207,20 @@ def _lead_out(s: Scope, node: Node) -> tuple[str, ...]:
 def _sizes(s: Scope, node: Node) -> dict[str, str]:
     shapes = [s.graph.shape(arg) for arg in node.args]
     pairs = zip(node.attrs.a + node.attrs.b, shapes[0] + shapes[1], strict=True)
-    return {LETTERS[x]: size_text(item) for x, item in pairs} | {"T": "T", "B": "B"}
+    return {LETTERS[x]: s.size(item) for x, item in pairs} | {"T": "T", "B": "B"}
 
 
 def product_text(a: Operand, b: Operand, out: tuple[str, ...], sizes: dict[str, str]) -> Written:
     """Return the text of a product: one matrix product where no axis is shared by both operands and the result."""
     summed = [x for x in a.labels if x in b.labels and x not in out]
     shared = [x for x in a.labels if x in b.labels and x in out]
-    if not summed and not (set(a.labels) & set(b.labels)):
+    if not summed:
         return _outer(a, b, out), PRODUCT
-    if shared or not summed:
+    if shared:
         spec = f"{''.join(a.labels)},{''.join(b.labels)}->{''.join(out)}"
         return f'np.einsum("{spec}", {a.text}, {b.text})', ATOM
     free_a, free_b = [x for x in a.labels if x not in summed], [x for x in b.labels if x not in summed]
-    if tuple(free_b + free_a) == out and tuple(free_a + free_b) != out:
+    if tuple(free_b + free_a) == out and (tuple(free_a + free_b) != out or not free_a):
         a, b, free_a, free_b = b, a, free_b, free_a
     left, right = _matrix(a, free_a, summed, sizes), _matrix(b, summed, free_b, sizes)
     text = f"{left} @ {right}"
@@ -273,38 +288,38 @@ def _transpose(s: Scope, node: Node) -> str:
 
 def _reshape(s: Scope, node: Node) -> str:
     x = node.args[0]
-    return f"{s.text(x, ATOM)}.reshape({shape_text(s.axes(x), node.shape)})"
+    return f"{s.text(x, ATOM)}.reshape({s.shape(s.axes(x), node.shape)})"
 
 
 def _expand(s: Scope, node: Node) -> str:
     x = node.args[0]
-    return f"np.broadcast_to({_aligned(s, x, node)[0]}, {shape_text(s.axes(x), node.shape)})"
+    return f"np.broadcast_to({_aligned(s, x, node)[0]}, {s.shape(s.axes(x), node.shape)})"
 
 
-def _index(data: Sequence[tuple[Size, Size, int]], shape: Shape) -> str:
-    return ", ".join(["...", *(_span(*span, size) for span, size in zip(data, shape, strict=True))])
+def _index(s: Scope, data: Sequence[tuple[Size, Size, int]], shape: Shape) -> str:
+    return ", ".join(["...", *(_span(s, *span, size) for span, size in zip(data, shape, strict=True))])
 
 
-def _span(start: Size, length: Size, step: int, size: Size) -> str:
+def _span(s: Scope, start: Size, length: Size, step: int, size: Size) -> str:
     if (start, length, step) == (0, size, 1):
         return ":"
     if step < 0:
         first = start + (length - 1) * step
-        stop = "" if first == 0 else size_text(first - 1)
-        return f"{'' if start == size - 1 else size_text(start)}:{stop}:{step}"
+        stop = "" if first == 0 else s.size(first - 1)
+        return f"{'' if start == size - 1 else s.size(start)}:{stop}:{step}"
     stop = sp.expand(start + (length - 1) * step + 1)
-    text = f"{'' if start == 0 else size_text(start)}:{'' if stop == size else size_text(stop)}"
+    text = f"{'' if start == 0 else s.size(start)}:{'' if stop == size else s.size(stop)}"
     return text + (f":{step}" if step != 1 else "")
 
 
 def _slice(s: Scope, node: Node) -> str:
-    return f"{s.text(node.args[0], ATOM)}[{_index(node.attrs.data, s.graph.shape(node.args[0]))}]"
+    return f"{s.text(node.args[0], ATOM)}[{_index(s, node.attrs.data, s.graph.shape(node.args[0]))}]"
 
 
 def _pad(s: Scope, node: Node) -> str:
     s.helpers.add("_padded")
     x = node.args[0]
-    return f"_padded({s.text(x)}, {shape_text(s.axes(x), node.shape)}, np.s_[{_index(node.attrs.data, node.shape)}])"
+    return f"_padded({s.text(x)}, {s.shape(s.axes(x), node.shape)}, np.s_[{_index(s, node.attrs.data, node.shape)}])"
 
 
 def _concatenate(s: Scope, node: Node) -> str:
@@ -317,7 +332,7 @@ def _spread_to(s: Scope, arg: int, lead: tuple[str, ...]) -> str:
     """A value that is the same for all samples, repeated for each."""
     text = f"np.asarray({s.text(arg)}, dtype)" if arg in s.static else s.text(arg)
     shape = s.graph.shape(arg)
-    return f"np.broadcast_to({text}, {shape_text(lead, shape)})" if lead else text
+    return f"np.broadcast_to({text}, {s.shape(lead, shape)})" if lead else text
 
 
 def _gather(s: Scope, node: Node) -> Written:
@@ -325,7 +340,7 @@ def _gather(s: Scope, node: Node) -> Written:
     if node.attrs.kind == "scatter":
         s.helpers.add("_scattered")
         lead = s.axes(node.id)
-        return f"_scattered({s.text(table)}, {s.text(index)}, {node.attrs.axis}, {shape_text(lead, node.shape)})", ATOM
+        return f"_scattered({s.text(table)}, {s.text(index)}, {node.attrs.axis}, {s.shape(lead, node.shape)})", ATOM
     if node.attrs.axis == 0 and not s.axes(table):
         return f"{s.text(table, ATOM)}[{s.text(index)}]", ATOM
     s.helpers.add("_gathered")
@@ -348,7 +363,7 @@ def _total(s: Scope, node: Node) -> Written:
     if s.refer(x) is None and inner.family == "gather" and inner.attrs.kind == "scatter":
         s.helpers.add("_collected")
         bar, index = inner.args
-        return f"_collected({s.text(bar)}, {s.text(index)}, {inner.attrs.axis}, {shape_text((), node.shape)})", ATOM
+        return f"_collected({s.text(bar)}, {s.text(index)}, {inner.attrs.axis}, {s.shape((), node.shape)})", ATOM
     kind = ", dtype=dtype" if is_bool(inner) else ""
     return f"{s.text(x, ATOM)}.sum({str(tuple(range(len(s.axes(x)))))}{kind})", ATOM
 

@@ -27,24 +27,20 @@ def place(p: Program) -> Program:
 def _regions(g: Graph, ids: Iterable[int], sweep: str, varying: set[int], carry: list[int], roots: list[int]) -> dict[int, str]:
     ids = list(ids)
     moving = _descendants(g, ids, carry)
-    needed = set(g.ancestors(roots))
-    places = {}
-    for id in ids:
-        if id in moving and id in needed:
-            region = LOOP
-        elif id in moving or g[id].family == "total":
-            region = AFTER
-        elif id in varying:
-            region = ALL
-        else:
-            region = AFTER if any(places.get(arg) == f"{sweep} {AFTER}" for arg in g[id].args) else ONCE
-        places[id] = f"{sweep} {region}"
-    return places
+    needed = set(g.ancestors(roots))  # by the loop
+    late = _descendants(g, ids, [id for id in ids if id in varying and id not in needed] + [id for id in moving])
+
+    def region(id: int) -> str:
+        if id in needed:
+            return LOOP if id in moving else ALL if id in varying else ONCE
+        return AFTER if id in late or id in varying or g[id].family == "total" else ONCE
+
+    return {id: f"{sweep} {region(id)}" for id in ids}
 
 
 def _descendants(g: Graph, ids: Iterable[int], roots: Iterable[int]) -> set[int]:
     found = set(roots)
     for id in ids:
-        if g[id].family != "total" and any(arg in found for arg in g[id].args):
+        if any(arg in found for arg in g[id].args):
             found.add(id)
     return found

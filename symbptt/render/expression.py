@@ -157,6 +157,8 @@ def _number(w: Writer, node: Node) -> Written:
 
 def _contract(w: Writer, node: Node) -> Written:
     (a, b), p = node.args, node.attrs
+    if not p.a or not p.b:
+        return w.at(a, POWER) + w.notation.scalar + w.at(b, POWER), PRODUCT
     plain = _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)
     if plain is None:
         return _einsum(w, node)

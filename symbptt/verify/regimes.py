@@ -19,8 +19,8 @@ from symbptt.verify.oracle import Arrays, Point
 class Regime:
     """Factors on matrices, on vectors, on inputs and on the initial state.
 
-    An error is compared with the largest entry of its own block; where activations saturate, and 1 - σ rounds to few digits
-    by its nature, with at least `floor` times the largest of all blocks and cotangents. `long`: also on many steps.
+    An error is compared with the largest entry of its own block; where activations saturate, and 1 - tanh² keeps few
+    digits or none, with at least `floor` times the largest of all blocks and cotangents. `long`: also on many steps.
     """
 
     name: str

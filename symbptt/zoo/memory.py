@@ -121,7 +121,8 @@ def stack_rnn(x: Input["m"], h: State["n"], s: State["k d"], W: Param["n m"], U:
               A: Param["2 n"], D: Param["d n"]):  # fmt: skip
     """A vanilla network with a stack of depth k that it pushes to and pops from, softly: counts and copies.
 
-    Source: Joulin, Mikolov 2015, "Inferring algorithmic patterns with stack-augmented recurrent nets", with vectors of size d on the stack, of which the top is read.
+    Source: Joulin, Mikolov 2015, "Inferring algorithmic patterns with stack-augmented recurrent nets", with vectors of
+    size d on the stack, of which the top is read.
     """
     now = sb.sigmoid(W @ x + U @ h + P @ s[0])
     push, pop = sb.softmax(A @ now)
