@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from symbptt.derive.bptt import Recursion, per_sample
 from symbptt.derive.labels import Label, labels
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node
+from symbptt.ir.rewrite import Rewrite, rewritten
 from symbptt.ir.step import Argument
 
 Names = Mapping[str, int]
@@ -59,21 +59,13 @@ def program_of(r: Recursion) -> Program:
                    r.recurrent, r.inputs, r.params, r.kept)  # fmt: skip
 
 
-def rebuild(p: Program, rewrite: Callable[[Graph, Node, tuple[int, ...]], int]) -> Program:
-    """Return the program with every node made anew by `rewrite(graph, node, new arguments)`; nodes no root needs go."""
-    g, new = Graph(), dict[int, int]()
-    needed = p.graph.ancestors([*p.forward_roots, *p.backward_roots, *p.leaves.values(), *p.carry.values(), *p.cotangent.values()])
-    for id in needed:
-        node = p.graph[id]
-        new[id] = rewrite(g, node, tuple(new[arg] for arg in node.args))
+def rebuild(p: Program, rewrite: Rewrite) -> Program:
+    """Return the program with every node made anew by `rewrite`; nodes that no root needs go."""
+    needed = [*p.forward_roots, *p.backward_roots, *p.leaves.values(), *p.carry.values(), *p.cotangent.values()]
+    g, new = rewritten(p.graph, needed, rewrite)
     names = {f.name: {key: new[id] for key, id in getattr(p, f.name).items()} for f in fields(p) if f.type == "Names"}
     found: dict[int, Label] = {}
     for id, label in p.labels.items():
         if id in new:
             found.setdefault(new[id], label)
     return replace(p, graph=g, labels=found, kept=frozenset(new[id] for id in p.kept if id in new), places={}, **names)  # type: ignore[arg-type]
-
-
-def copy_node(g: Graph, node: Node, args: tuple[int, ...]) -> int:
-    """Return the same node in another graph."""
-    return g.add(node.family, args, node.shape, node.attrs)

@@ -17,6 +17,7 @@ from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError
 from symbptt.init import initial
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
+from symbptt.ir.idioms import stable
 from symbptt.ir.shape import Shape, show
 from symbptt.ir.step import Argument, Step
 from symbptt.names import choose, recorded
@@ -158,7 +159,7 @@ def trace(cell: Cell) -> Step:
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
     step = Step(cell.name, inspect.getdoc(cell.function) or "", graph, cell.arguments, leaves, following, outputs)
     _warn_unused(cell, step)
-    return step
+    return stable(step)
 
 
 def _run(cell: Cell, values: dict[str, Array]) -> Any:

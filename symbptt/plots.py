@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +12,21 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from symbptt.codegen.loading import write_text
+from symbptt.derive.labels import Label
 from symbptt.derive.unroll import Key
-from symbptt.errors import ArgumentError, SymbpttError
+from symbptt.errors import ArgumentError, SymbpttError, TargetError
+from symbptt.render.notation import LATEX
 
 Point = tuple[float, float]
 
 MOST_STEPS = 12
-ROW = 0.92
-"""Distance of rows, in distances of columns."""
-LEFT = -1.9
-"""Where a drawing begins; step 1 begins at -0.5."""
-INCH = 0.8
-"""Distance of columns, in inches."""
+COLUMN, ROW, GAP = 1.2, 0.92, 0.4
+"""Distances of columns, of rows, and between two steps."""
+LEFT = -2.15
+"""Where a drawing begins; the first column stands at 0."""
+INCH = 0.75
+"""The unit of length, in inches."""
 
 FORWARD = ("input", "index", "state", "value", "output")
 COLOURS = {
@@ -61,23 +66,28 @@ def draw_unrolled(graph: nx.DiGraph, where: Any) -> None:
     save(figure, where)
 
 
-def plot_adjoint_norm(flow: Mapping[str, Any], axes: Any, times: Sequence[Any] | None = None, label: str = "step t") -> None:
+def plot_adjoint_norm(
+    flow: Mapping[str, Any], axes: Any, times: Sequence[Any] | None = None, label: str = "step t"
+) -> None:
     """Draw the norm of the adjoint of each state against time on a logarithmic axis.
 
-    Shapes: each value of `flow` is (T,), the norm at steps 1 to T; `times` are T numbers to stand for the steps.
+    Shapes: each value of `flow` is (T,), the norm at steps 1 to T; `times` are T numbers or dates to stand for them.
     """
     for i, (name, norms) in enumerate(flow.items()):
         norms = np.asarray(norms, dtype=float)
-        shown = np.where(norms > 0, norms, np.nan)  # a logarithmic axis has no zero
+        shown = np.where((norms > 0) & (norms < np.inf), norms, np.nan)  # a logarithmic axis has no zero
         at = np.arange(1, len(norms) + 1) if times is None else times
         style = {"color": LINES[i % len(LINES)], "linestyle": MARKS[i // len(LINES) % len(MARKS)], "linewidth": 1.6}
-        axes.plot(at, shown, label=rf"$\Vert \partial L / \partial {name}_t \Vert_2$" if name.isalpha() else name, **style)
-    axes.set_yscale("log")
+        symbol = LATEX.symbol(Label(name, 0, adjoint=True))
+        axes.plot(at, shown, label=rf"$\Vert {symbol} \Vert_2$", marker="." if len(norms) < 30 else "", **style)
+    if any(np.any(np.asarray(norms) > 0) for norms in flow.values()):
+        axes.set_yscale("log")
     axes.set_xlabel(label)
     axes.set_ylabel("norm of the adjoint")
     axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    for text in axes.legend(frameon=False, fontsize=11).get_texts():
+        text.set_math_fontfamily("cm")
 
 
 def norm_figure(flow: Mapping[str, Any], title: str, times: Sequence[Any] | None, label: str) -> Any:
@@ -86,20 +96,30 @@ def norm_figure(flow: Mapping[str, Any], title: str, times: Sequence[Any] | None
     axes = figure.add_subplot()
     plot_adjoint_norm(flow, axes, times, label)
     axes.set_title(title, fontsize=10, loc="left")
-    figure.set_layout_engine("constrained")
     return figure
 
 
 def save(figure: Any, path: str | Path) -> None:
-    """Write a figure into a file of the type that its name ends with; an SVG is the same bytes at each run."""
-    matplotlib = _matplotlib()
-    kind = Path(path).suffix.lower().removeprefix(".")
+    """Write a figure into a file of the type that its name ends with; an SVG is the same bytes at each run.
+
+    Raises: ArgumentError for another ending; TargetError where the file cannot be written.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:
-        raise ArgumentError(f"no drawing can be written as {Path(path).name!r}\n  endings: {', '.join(sorted(known))}")
+        raise ArgumentError(f"no drawing can be written as {path.name!r}\n  endings: {', '.join(sorted(known))}")
     metadata = {"svg": {"Date": None, "Creator": "symbptt"}, "pdf": {"CreationDate": None}}.get(kind)
-    with matplotlib.rc_context({"svg.hashsalt": "symbptt"}):
-        figure.savefig(path, format=kind, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.12)
+    drawn = io.BytesIO()
+    with _matplotlib().rc_context({"svg.hashsalt": "symbptt"}):
+        figure.savefig(drawn, format=kind, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.12)
+    if kind == "svg":
+        write_text(path, drawn.getvalue().decode())
+        return
+    try:
+        path.write_bytes(drawn.getvalue())
+    except OSError as error:
+        raise TargetError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _matplotlib() -> Any:
@@ -133,31 +153,38 @@ class Layout:
 
 def lay_out(graph: nx.DiGraph) -> Layout:
     """Return positions: columns from left to right as values are computed, states on lanes of their own."""
-    steps = graph.graph["steps"]
     order = step_graph(graph)
     columns = [list(names) for names in nx.topological_generations(order)]
-    rows = _rows(order, columns, graph)
-    column = {name: i for i, names in enumerate(columns) for name in names}
-    lowest, stride = min(rows.values()), len(columns) + 0.45
-    height = {name: (row - lowest + 1.15) * ROW for name, row in rows.items()}
+    rows = _rows(graph, order, columns)
+    column = {name: i * COLUMN for i, names in enumerate(columns) for name in names}
+    width, lowest = len(columns) * COLUMN, min(rows.values())
+    height = {name: (row - lowest + 1.2) * ROW for name, row in rows.items()}
     at: dict[Key, Point] = {}
     for (name, t), attributes in graph.nodes(data=True):
         base = attributes.get("of", name)
-        if t is None or base not in column or attributes["role"] == "cotangent":
-            continue
-        x = (t - 1) * stride + column[base] if t else -0.95
-        at[name, t] = (x, height[base] if attributes["role"] in FORWARD else -height[base])
-    _place_cotangents(graph, at)
-    bands = tuple((t * stride - 0.5, t * stride + len(columns) - 0.5) for t in range(steps))
+        if t is not None and base in column and attributes["role"] != "cotangent":
+            x = (t - 1) * (width + GAP) + column[base] if t else -COLUMN
+            at[name, t] = (x, height[base] if attributes["role"] in FORWARD else -height[base])
+    at |= _cotangents(graph, at)
+    starts = [t * (width + GAP) - COLUMN / 2 for t in range(graph.graph["steps"])]
     reach = [y for _, y in at.values()]
-    return Layout(at, bands, max(reach) + 1.0, min(reach) - 0.8)
+    return Layout(at, tuple((start, start + width) for start in starts), max(reach) + 0.95, min(0.0, *reach) - 0.5)
 
 
-def _place_cotangents(graph: nx.DiGraph, at: dict[Key, Point]) -> None:
-    for node, attributes in graph.nodes(data=True):
-        if attributes["role"] == "cotangent":
-            (x, y) = at[next(graph.successors(node))]
-            at[node] = (x + 0.02, y - ROW)
+def _cotangents(graph: nx.DiGraph, at: dict[Key, Point]) -> dict[Key, Point]:
+    """What the loss gives stands below or above the adjoint that it is given to, where there is more room."""
+    lines = [(at[a], at[b]) for a, b in graph.edges if a in at and b in at]
+    found = {}
+    for node, role in graph.nodes(data="role"):
+        if role == "cotangent":
+            x, y = at[next(graph.successors(node))]
+            places = [(x, y - 0.95 * ROW), (x, y + 0.95 * ROW)]
+            crossed = [sum(_passed(*line, np.array([place]), 0.0) for line in lines) for place in places]
+            taken = [
+                sum(abs(x - place[0]) < 0.8 and abs(y - place[1]) < 0.7 for x, y in at.values()) for place in places
+            ]
+            found[node] = min(zip(taken, crossed, places, strict=True), key=lambda item: item[:2])[2]
+    return found
 
 
 def step_graph(graph: nx.DiGraph) -> nx.DiGraph:
@@ -180,28 +207,71 @@ def step_graph(graph: nx.DiGraph) -> nx.DiGraph:
     return order
 
 
-def _rows(order: nx.DiGraph, columns: list[list[str]], graph: nx.DiGraph) -> dict[str, float]:
-    """Heights of names, at least one apart in a column and near those of the names beside them.
-
-    A state has a lane of its own: the first of several below all else, the others above; the inputs stand on the other side
-    from the first state, so that what comes from both to a value comes from two sides.
-    """
+def _rows(graph: nx.DiGraph, order: nx.DiGraph, columns: list[list[str]]) -> dict[str, float]:
+    """Heights of names: a state on a lane of its own, the first of several below all else and others above; inputs on
+    the other side from the first state; values in between, near what they read and what reads them."""
     states = [name for name in order if (name, 0) in graph]
-    reach = max(len([name for name in names if name not in states]) for names in columns) / 2
+    levels = [found for names in columns if (found := [name for name in names if (name, 1) in graph])]
+    threads, levels = _threaded(graph, order, levels, states)
+    reach = max(map(len, levels)) / 2
     side = -1.0 if len(states) > 1 else 1.0
-    lanes = {name: reach + i for i, name in enumerate(states[1:])} | {states[0]: side * reach}
-    inputs = {name: -side * reach for name in order if graph.nodes.get((name, 1), {}).get("role") in ("input", "index")}
-    rows = {name: float(-i) for names in columns for i, name in enumerate(n for n in names if n not in states)}
-    for sweep in range(8):
-        for names in columns if sweep % 2 else columns[::-1]:
-            inside = [name for name in names if name in rows]
-            known = rows | lanes
-            wanted = [_mean([known[n] for n in nx.all_neighbors(order, name)], rows[name]) for name in inside]
-            wanted = [inputs.get(name, row) for name, row in zip(inside, wanted, strict=True)]
-            rows |= zip(inside, _spread(wanted), strict=True)
+    fixed = {name: reach + i for i, name in enumerate(states[1:])} | {states[0]: side * reach}
+    fixed |= {f"{name} before": row for name, row in fixed.items()}
+    rows = _swept(threads, levels, fixed, {name: -side * reach for name in order if _is_input(graph, name)})
+    rows = {name: row for name, row in rows.items() if name in order}
     low, high = min(rows.values(), default=0.0), max(rows.values(), default=0.0)
-    first = low - 1 if side < 0 else high + 1
-    return rows | {name: high + 1 + i for i, name in enumerate(states[1:])} | {states[0]: first}
+    rows |= {name: high + 1 + i for i, name in enumerate(states[1:])} | {states[0]: low - 1 if side < 0 else high + 1}
+    for names in columns[::-1]:  # what has an adjoint only stands beside what is computed from it
+        hidden = [name for name in names if name not in rows]
+        rows |= zip(
+            hidden, _spread([_mean([rows[n] for n in order.successors(name)], 0.0) for name in hidden]), strict=True
+        )
+    return rows
+
+
+def _is_input(graph: nx.DiGraph, name: str) -> bool:
+    return graph.nodes.get((name, 1), {}).get("role") in ("input", "index")
+
+
+def _threaded(
+    graph: nx.DiGraph, order: nx.DiGraph, levels: list[list[str]], states: list[str]
+) -> tuple[nx.Graph, list[list[str]]]:
+    """The lines of one step, with a name for each column that a line passes, so that lines take room as values do."""
+    level = {name: i for i, names in enumerate(levels) for name in names}
+    level |= {f"{name} before": -1 for name in states}
+    lines = [(a, b) for a, b in order.edges if a in level and b in level]
+    lines += [(f"{a} before", b) for (a, s), (b, t) in graph.edges if (s, t) == (0, 1) and b in level and a != b]
+    threads, wider = nx.Graph(), [[name for name in names if name not in states] for names in levels]
+    for a, b in lines:
+        stations = [f"{a} to {b} in {i}" for i in range(level[a] + 1, level[b])]
+        for i, station in enumerate(stations, level[a] + 1):
+            wider[i].append(station)
+        nx.add_path(threads, [a, *stations, b])
+    threads.add_nodes_from(name for names in wider for name in names)
+    return threads, wider
+
+
+def _swept(
+    threads: nx.Graph, levels: list[list[str]], fixed: dict[str, float], wish: dict[str, float]
+) -> dict[str, float]:
+    """Heights after sweeps to and fro, each name moving to the mean of its neighbours, at least one from the next."""
+    rows = {name: (len(names) - 1) / 2 - i for names in levels for i, name in enumerate(names)}
+    for sweep in range(12):
+        for names in levels if sweep % 2 else levels[::-1]:
+            known = rows | fixed
+            means = [_mean([known[n] for n in threads.neighbors(name)], rows[name]) for name in names]
+            rows |= zip(
+                names, _spread([wish.get(name, row) for name, row in zip(names, means, strict=True)]), strict=True
+            )
+    return {name: row for names in levels for name, row in zip(names, _snapped([rows[n] for n in names]), strict=True)}
+
+
+def _snapped(rows: list[float]) -> list[float]:
+    """Heights moved to halves, in the same order and at least one apart."""
+    placed: dict[int, float] = {}
+    for i in sorted(range(len(rows)), key=lambda i: -rows[i]):
+        placed[i] = min(round(2 * rows[i]) / 2, min(placed.values(), default=np.inf) - 1)
+    return [placed[i] for i in range(len(rows))]
 
 
 def _mean(values: Sequence[float], otherwise: float) -> float:
@@ -239,10 +309,12 @@ def _draw_background(layout: Layout, axes: Any, backward: bool) -> None:
         axes.add_patch(patches.Rectangle((left, layout.bottom), *size, facecolor="#f4f5f6", edgecolor="none", zorder=0))
         middle = (left + right) / 2
         axes.text(middle, layout.top - 0.28, f"step {t}", ha="center", va="center", fontsize=12, color="#444444")
-    axes.text(LEFT, 0.3, "forward →", color=ARROWS["forward"], fontsize=11, va="center")
+    style = {"fontsize": 11, "va": "center", "zorder": 3.5,
+             "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.5}}  # fmt: skip
+    axes.text(LEFT, 0.3, "forward →", color=ARROWS["forward"], **style)
     if backward:
         axes.axhline(0, color="#b0b5ba", linewidth=0.8, linestyle=(0, (6, 4)), zorder=1)
-        axes.text(LEFT, -0.3, "← backward", color=ARROWS["backward"], fontsize=11, va="center")
+        axes.text(LEFT, -0.3, "← backward", color=ARROWS["backward"], **style)
 
 
 def _draw_node(graph: nx.DiGraph, node: Key, point: Point, axes: Any) -> Any:
@@ -254,11 +326,14 @@ def _draw_node(graph: nx.DiGraph, node: Key, point: Point, axes: Any) -> Any:
     fill, edge = COLOURS[attributes["role"]]
     heavy = attributes["role"] == "state" or (attributes.get("of"), 0) in graph
     small = _small(graph, node)
-    axes.text(x, y + (0.09 if small else 0), text, ha="center", va="center", fontsize=14, zorder=5, math_fontfamily="cm")
+    half = 0.3 + 0.05 * max(0, small.count(r"\;") + small.count("mathrm{d}") / 3 - 2)
+    axes.text(
+        x, y + (0.09 if small else 0), text, ha="center", va="center", fontsize=14, zorder=5, math_fontfamily="cm"
+    )
     axes.text(x, y - 0.185, small, ha="center", va="center", fontsize=8.5, color="#333333", zorder=5,
               math_fontfamily="cm")  # fmt: skip
     return axes.add_patch(patches.FancyBboxPatch(
-        (x - 0.3, y - 0.18), 0.6, 0.36, boxstyle="round,pad=0.12,rounding_size=0.17",
+        (x - half, y - 0.18), 2 * half, 0.36, boxstyle="round,pad=0.12,rounding_size=0.17",
         facecolor=fill, edgecolor=edge, linewidth=2.0 if heavy else 1.1, zorder=4,
     ))  # fmt: skip
 
@@ -269,26 +344,32 @@ def _small(graph: nx.DiGraph, node: Key) -> str:
     near = [n for n in (graph.predecessors(node) if forward else graph.successors(node)) if n[1] is None]
     names = [graph.nodes[n]["latex"] for n in near]
     shown = names if len(names) < 5 else [*names[:3], r"\ldots"]
-    return "$" + r"\,".join(shown) + "$" if shown else ""
+    return "$" + r"\;".join(shown) + "$" if shown else ""
 
 
 def _draw_edge(graph: nx.DiGraph, layout: Layout, edge: tuple[Key, Key], patches: dict[Key, Any], axes: Any) -> None:
     kinds = [graph.nodes[node]["role"] in FORWARD for node in edge]
     kind = "forward" if all(kinds) else "saved" if any(kinds) else "backward"
-    style = {"saved": {"linewidth": 0.7, "linestyle": (0, (2, 2.5)), "zorder": 2}}.get(kind, {"linewidth": 1.15, "zorder": 3})
+    style = {"saved": {"linewidth": 0.7, "linestyle": (0, (2, 2.5)), "zorder": 2}}.get(
+        kind, {"linewidth": 1.15, "zorder": 3}
+    )
     source, target = (layout.at[node] for node in edge)
     others = [point for node, point in layout.at.items() if node not in edge]
     bend = _bend(source, target, others)
-    axes.add_patch(_matplotlib().patches.FancyArrowPatch(
-        source, target, patchA=patches[edge[0]], patchB=patches[edge[1]], connectionstyle=f"arc3,rad={bend}",
-        arrowstyle="-|>,head_length=0.35,head_width=0.16", mutation_scale=11, shrinkA=0, shrinkB=1.5, color=ARROWS[kind], **style,
-    ))  # fmt: skip
+    head = "-|>,head_length=0.35,head_width=0.16"
+    arrow = _matplotlib().patches.FancyArrowPatch(
+        source, target, patchA=patches[edge[0]], patchB=patches[edge[1]], shrinkA=0, shrinkB=1.5, arrowstyle=head,
+        connectionstyle=f"arc3,rad={bend}", mutation_scale=11, color=ARROWS[kind], **style,
+    )  # fmt: skip
+    axes.add_patch(arrow)
 
 
 def _bend(source: Point, target: Point, others: Iterable[Point]) -> float:
     """The least bend of an arrow with which it passes the fewest nodes."""
     points = np.array([*others, (np.inf, np.inf)])
-    return min((0.0, 0.12, -0.12, 0.25, -0.25, 0.4, -0.4), key=lambda bend: (_passed(source, target, points, bend), abs(bend)))
+    return min(
+        (0.0, 0.12, -0.12, 0.25, -0.25, 0.4, -0.4), key=lambda bend: (_passed(source, target, points, bend), abs(bend))
+    )
 
 
 def _passed(source: Point, target: Point, points: Any, bend: float) -> int:
@@ -296,29 +377,35 @@ def _passed(source: Point, target: Point, points: Any, bend: float) -> int:
     control = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
     s = np.linspace(0, 1, 40)[:, None]
     curve = (1 - s) ** 2 * np.array(source) + 2 * s * (1 - s) * np.array(control) + s**2 * np.array(target)
-    distance = np.abs(points[:, None, :] - curve[None, :, :]) / (0.43, 0.3)
+    distance = np.abs(points[:, None, :] - curve[None, :, :]) / (0.45, 0.32)
     return int((distance.max(axis=2).min(axis=1) < 1).sum())
 
 
 def _draw_legend(graph: nx.DiGraph, layout: Layout, axes: Any, backward: bool) -> None:
     matplotlib = _matplotlib()
-    texts = {"input": "input", "index": "index", "state": "state", "value": "value", "output": "output", "adjoint": "adjoint",
-             "gradient": "gradient of an input"}  # fmt: skip
+    texts = {role: role for role in COLOURS} | {"gradient": "gradient of an input"}
     found = {role for (_, t), role in graph.nodes(data="role") if t is not None}
     handles = [matplotlib.patches.Patch(facecolor=COLOURS[role][0], edgecolor=COLOURS[role][1], label=text)
                for role, text in texts.items() if role in found]  # fmt: skip
     if backward:
         line = {"color": ARROWS["saved"], "linestyle": (0, (2, 2)), "linewidth": 1.0}
         handles.append(matplotlib.lines.Line2D([], [], label="saved value read backward", **line))
+    room = layout.width * INCH
     legend = axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0), frameon=False, fontsize=10,
-                         ncols=max(1, min(len(handles), int(layout.width / 1.5))), borderaxespad=0.2)  # fmt: skip
-    legend.set_in_layout(True)
-    axes.annotate(_caption(graph, backward), (0, 0), (0.1, -0.3), xycoords=legend, textcoords=("axes fraction", legend), fontsize=10)
+                         ncols=max(2, min(len(handles), int(room / 1.7))), borderaxespad=0.2)  # fmt: skip
+    caption = "\n".join(textwrap.fill(line, int(room * 13)) for line in _caption(graph, backward))
+    axes.annotate(
+        caption, (0, 0), (0.01, -0.1), xycoords=legend, textcoords=("axes fraction", legend), va="top", fontsize=10
+    )
 
 
-def _caption(graph: nx.DiGraph, backward: bool) -> str:
+def _caption(graph: nx.DiGraph, backward: bool) -> list[str]:
     """What the small type means, and what is computed once for all steps."""
-    lines = ["In small type: the parameters that a value reads" + (", the gradients that sum an adjoint over the steps." if backward else ".")]
-    once = {key[0]: data for key, data in graph.nodes(data=True) if key[1] is None and data["role"] in ("value", "adjoint")}
-    lines += [f"Once: {name} = {data['expression']}" for name, data in once.items()]
-    return "\n".join(lines)
+    gradients = ", the gradients that sum an adjoint over the steps" if backward else ""
+    once = [
+        (key[0], data)
+        for key, data in graph.nodes(data=True)
+        if key[1] is None and data["role"] in ("value", "adjoint")
+    ]
+    lines = [f"In small type: the parameters that a value reads{gradients}."]
+    return lines + [f"Once: {name} = {data['expression']}" for name, data in once]

@@ -15,7 +15,7 @@ from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.errors import ArgumentError
 from symbptt.verify import oracle
-from symbptt.verify.check import TOLERANCE, Gradients, Report, Row, gradient_rows
+from symbptt.verify.check import TOLERANCE, Gradients, Report, Row, gradient_rows, relative_error, rounding
 from symbptt.verify.oracle import Arrays, Point
 from symbptt.verify.regimes import LONG, REGIMES, SIZES, Regime, Size
 from symbptt.verify.regimes import point as draw
@@ -90,17 +90,23 @@ def _of_function(cell: Cell, backward: Callable[..., Any]) -> Gradients:
 
 
 def _forward_rows(kernel: Kernel, regime: Regime, size: Size, point: Point) -> list[Row]:
-    with np.errstate(all="ignore"):
-        states, outputs = oracle.run(kernel.cell, point)
-        run = kernel.forward(point.params, point.inputs, point.state, steps=point.steps)
-    rows = []
     label = f"T={size.steps} B={size.batch}" + (" sizes 1" if size.ones else "")
-    for name, reference in (states | outputs).items():
-        given = (run.states | run.outputs)[name]
+    with np.errstate(all="ignore"):
+        both = _values(kernel, point)
+        noise = rounding(both, lambda near: _values(kernel, near), point)
+    rows = []
+    for name, (reference, given) in both.items():
         note = "" if np.all(np.isfinite(reference)) else "the user's function is not finite here"
-        error = np.max(np.abs(given - reference), initial=0.0) / max(np.max(np.abs(reference), initial=0.0), 1e-280)
-        rows.append(Row(regime.name, label, name, float(error), TOLERANCE["forward"], "forward", note))
+        error = relative_error(reference, given, float(np.max(np.abs(reference), initial=0.0)), noise[name])
+        rows.append(Row(regime.name, label, name, error, TOLERANCE["forward"], "forward", note))
     return rows
+
+
+def _values(kernel: Kernel, point: Point) -> dict[str, tuple[Any, Any]]:
+    """Each state and output by the user's function, and by the kernel."""
+    states, outputs = oracle.run(kernel.cell, point)
+    run = kernel.forward(point.params, point.inputs, point.state, steps=point.steps)
+    return {name: (reference, (run.states | run.outputs)[name]) for name, reference in (states | outputs).items()}
 
 
 def _table(report: Report) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sympy as sp
 
-from symbptt.codegen.program import Program, copy_node, rebuild
+from symbptt.codegen.program import Program, rebuild
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
+from symbptt.ir.rewrite import copy_node
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.shape import broadcast
 

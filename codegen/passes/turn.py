@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from symbptt.codegen.passes.place import LOOP, place
-from symbptt.codegen.program import Program, copy_node, rebuild
+from symbptt.codegen.program import Program, rebuild
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
+from symbptt.ir.rewrite import copy_node
 from symbptt.ir.node import Node, Product
 
 

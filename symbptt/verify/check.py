@@ -73,10 +73,10 @@ def gradient_rows(cell: Cell, regime: Regime, size: Size, point: Point, cotangen
         both = _pairs(cell, point, cotangents, gradients, value, slope)
         largest = max([*(_top(wanted) for wanted, _ in both.values()), *(_top(v) for v in cotangents.values())], default=0.0)
         scales = {block: max(_top(wanted), regime.floor * largest) for block, (wanted, _) in both.items()}
-        errors = {block: _error(wanted, given, scales[block]) for block, (wanted, given) in both.items()}
+        errors = {block: relative_error(wanted, given, scales[block]) for block, (wanted, given) in both.items()}
         if any(not error <= TOLERANCE[method] for error in errors.values()):
-            noise = _rounding(both, lambda near: _pairs(cell, near, cotangents, gradients, value, slope), point)
-            errors = {block: _error(wanted, given, scales[block], noise[block]) for block, (wanted, given) in both.items()}
+            noise = rounding(both, lambda near: _pairs(cell, near, cotangents, gradients, value, slope), point)
+            errors = {block: relative_error(wanted, given, scales[block], noise[block]) for block, (wanted, given) in both.items()}
     notes = {k: "" if np.isfinite(s) else "the derivative of the user's function is not finite here" for k, s in scales.items()}
     return [Row(regime.name, label, k, errors[k], TOLERANCE[method], method, notes[k]) for k in both]
 
@@ -97,10 +97,10 @@ def _top(array: Any) -> float:
     return float(np.max(np.abs(array), initial=0.0))
 
 
-def _rounding(both: dict[str, tuple[Any, Any]], at: Callable[[Point], dict[str, tuple[Any, Any]]], point: Point) -> dict[str, float]:
+def rounding(both: dict[str, tuple[Any, Any]], at: Callable[[Point], dict[str, tuple[Any, Any]]], point: Point) -> dict[str, float]:
     """How much both sides move where every argument moves by a few units of rounding: no formula can be told apart within that."""
     noise = dict.fromkeys(both, 0.0)
-    for seed in range(3):
+    for seed in range(8):
         near = at(_nudged(point, np.random.default_rng(seed)))
         for block, sides in both.items():
             noise[block] = max(noise[block], *(_top(a - b) for a, b in zip(sides, near[block], strict=True) if np.shape(a) == np.shape(b)))
@@ -110,7 +110,7 @@ def _rounding(both: dict[str, tuple[Any, Any]], at: Callable[[Point], dict[str, 
 def _nudged(point: Point, random: np.random.Generator) -> Point:
     def nudge(array: Any) -> Any:
         array = np.asarray(array)
-        return array if array.dtype.kind in "iu" else array * (1 + 1e-15 * random.standard_normal(array.shape))
+        return array if array.dtype.kind in "iu" else array * (1 + 3e-15 * random.standard_normal(array.shape))
 
     groups = {group: {k: nudge(v) for k, v in getattr(point, group).items()} for group in ("params", "inputs", "state")}
     return Point(**groups, steps=point.steps, batch=point.batch)
@@ -120,7 +120,7 @@ def _differentiable(cell: Cell) -> set[str]:
     return {a.name for a in cell.arguments if a.role in ("param", "state", "input")}
 
 
-def _error(reference: Any, given: Any, scale: float, noise: float = 0.0) -> float:
+def relative_error(reference: Any, given: Any, scale: float, noise: float = 0.0) -> float:
     """The largest difference, less a few times what rounding explains, over the scale of the block."""
     if np.shape(given) != np.shape(reference):
         return float("inf")

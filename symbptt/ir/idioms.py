@@ -1,0 +1,205 @@
+"""Textbook spellings that overflow, made into their stable forms: sigmoid, silu, softplus, tanh by exponentials, softmax,
+logsumexp, log-softmax."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, placeholder
+from symbptt.ir.rewrite import copy_node, rewritten
+from symbptt.ir.step import Step
+
+A, B = placeholder(0), placeholder(1)
+
+
+def stable(step: Step) -> Step:
+    """Return the step with every recognised spelling in its stable form; values are the same wherever both are finite."""
+    roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
+    g, new = rewritten(step.graph, roots, _rewrite)
+    names = {key: {name: new[id] for name, id in getattr(step, key).items()} for key in ("leaves", "next", "outputs")}
+    return replace(step, graph=g, **names)
+
+
+def _rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    id = copy_node(g, node, args)
+    if node.family != "map":
+        return id
+    for rule in RULES:
+        found = rule(g, id)
+        if found is not None and g.shape(found) == g.shape(id):
+            return found
+    return id
+
+
+def _body(g: Graph, id: int) -> sp.Expr | None:
+    return g[id].attrs.expr if g[id].family == "map" else None
+
+
+def _argument(g: Graph, id: int, function: sp.Expr) -> int | None:
+    """The argument of a node that is `function` of it."""
+    return g[id].args[0] if _body(g, id) == function else None
+
+
+def _exp(g: Graph, id: int) -> int | None:
+    return _argument(g, id, sp.exp(A))
+
+
+def _number(g: Graph, id: int) -> float | None:
+    node = g[id]
+    return node.attrs.value if node.family == "number" and not node.shape else None
+
+
+def _quotient(g: Graph, id: int) -> tuple[int, int] | None:
+    """Numerator and denominator of a division."""
+    body, args = _body(g, id), g[id].args
+    if body == A / B:
+        return args[0], args[1]
+    return (build.number(g, 1), args[0]) if body == 1 / A else None
+
+
+def _one_plus_exp(g: Graph, id: int) -> int | None:
+    """u, where a node is 1 + exp(u)."""
+    if _body(g, id) != A + B:
+        return None
+    for one, other in (g[id].args, g[id].args[::-1]):
+        if _number(g, one) == 1:
+            return _exp(g, other)
+    return None
+
+
+def _negative(g: Graph, id: int) -> int:
+    inner = _argument(g, id, -A)
+    return build.map_(g, -A, (id,)) if inner is None else inner
+
+
+def _sigmoid(g: Graph, id: int) -> int | None:
+    """a / (1 + exp(u)) is a σ(-u), and exp(u) / (1 + exp(u)) is σ(u)."""
+    parts = _quotient(g, id)
+    u = None if parts is None else _one_plus_exp(g, parts[1])
+    if parts is None or u is None:
+        return None
+    if _exp(g, parts[0]) == u:
+        return build.map_(g, ops.sigmoid(A), (u,))
+    value = build.map_(g, ops.sigmoid(A), (_negative(g, u),))
+    return value if _number(g, parts[0]) == 1 else build.map_(g, A * B, (parts[0], value))
+
+
+def _softplus(g: Graph, id: int) -> int | None:
+    """log(1 + exp(u)) and log1p(exp(u))."""
+    inside, small = _argument(g, id, sp.log(A)), _argument(g, id, ops.log1p(A))
+    u = _one_plus_exp(g, inside) if inside is not None else _exp(g, small) if small is not None else None
+    return None if u is None else build.map_(g, ops.softplus(A), (u,))
+
+
+def _tanh(g: Graph, id: int) -> int | None:
+    """(exp(u) - exp(v)) / (exp(u) + exp(v)) is tanh((u - v) / 2), where 1 counts as exp(0); and sinh / cosh."""
+    parts = _quotient(g, id)
+    if parts is None:
+        return None
+    above, below = parts
+    x = _argument(g, above, sp.sinh(A))
+    if x is not None and x == _argument(g, below, sp.cosh(A)):
+        return build.map_(g, sp.tanh(A), (x,))
+    if _body(g, above) != A - B or _body(g, below) != A + B or set(g[above].args) != set(g[below].args):
+        return None
+    u, v = (_exponent(g, arg) for arg in g[above].args)
+    if u is None or v is None:
+        return None
+    return build.map_(g, sp.tanh(A), (_half_difference(g, u, v),))
+
+
+def _exponent(g: Graph, id: int) -> int | None:
+    return build.number(g, 0) if _number(g, id) == 1 else _exp(g, id)
+
+
+def _half_difference(g: Graph, u: int, v: int) -> int:
+    if _negative(g, u) == v or _negative(g, v) == u:
+        return u
+    if _number(g, v) == 0:
+        return build.map_(g, A / 2, (u,))
+    if _number(g, u) == 0:
+        return build.map_(g, -A / 2, (v,))
+    return build.map_(g, (A - B) / 2, (u, v))
+
+
+def _softmax(g: Graph, id: int) -> int | None:
+    """exp(u) / sum(exp(u)), the maximum taken off u first."""
+    parts = _quotient(g, id)
+    u = None if parts is None else _exp(g, parts[0])
+    if parts is None or u is None:
+        return None
+    axes = _sum_of(g, parts[1], parts[0])
+    if axes is None or _is_shifted(g, u):
+        return None
+    e = build.map_(g, sp.exp(A), (_shift(g, u, axes)[0],))
+    return build.map_(g, A / B, (e, _kept(g, build.reduce(g, "sum", e, axes), g.shape(u), axes)))
+
+
+def _logsumexp(g: Graph, id: int) -> int | None:
+    """log(sum(exp(u)))."""
+    inside = _argument(g, id, sp.log(A))
+    total = None if inside is None else _reduced(g, inside)
+    u = None if total is None else _exp(g, g[total].args[0])
+    if inside is None or total is None or u is None or _is_shifted(g, u):
+        return None
+    axes = g[total].attrs.axes
+    shifted, top = _shift(g, u, axes)
+    log = build.map_(g, sp.log(A), (build.reduce(g, "sum", build.map_(g, sp.exp(A), (shifted,)), axes),))
+    flat = build.reshape(g, top, g.shape(log))
+    return build.reshape(g, build.map_(g, A + B, (log, flat)), g.shape(inside))
+
+
+def _log_softmax(g: Graph, id: int) -> int | None:
+    """log(exp(u) / sum(exp(u))), where the maximum is taken off already."""
+    inside = _argument(g, id, sp.log(A))
+    parts = None if inside is None else _quotient(g, inside)
+    u = None if parts is None else _exp(g, parts[0])
+    if parts is None or u is None or _sum_of(g, parts[1], parts[0]) is None:
+        return None
+    return build.map_(g, A - B, (u, build.map_(g, sp.log(A), (parts[1],))))
+
+
+def _reduced(g: Graph, id: int) -> int | None:
+    """The sum that a node is, seen through a reshape that keeps axes of size 1."""
+    node = g[id]
+    if node.family == "view" and node.attrs.kind == "reshape":
+        node = g[node.args[0]]
+    return node.id if node.family == "reduce" and node.attrs.kind == "sum" else None
+
+
+def _sum_of(g: Graph, id: int, e: int) -> tuple[int, ...] | None:
+    total = _reduced(g, id)
+    if total is None or g[total].args != (e,):
+        return None
+    axes: tuple[int, ...] = g[total].attrs.axes
+    aligned = g.shape(id) in (_ones(g.shape(e), axes), g.shape(total)) and (
+        g.shape(id) == _ones(g.shape(e), axes) or axes == tuple(range(len(axes))))  # fmt: skip
+    return axes if aligned else None
+
+
+def _ones(shape: tuple[object, ...], axes: tuple[int, ...]) -> tuple[object, ...]:
+    return tuple(1 if i in axes else item for i, item in enumerate(shape))
+
+
+def _kept(g: Graph, id: int, shape: tuple[object, ...], axes: tuple[int, ...]) -> int:
+    return build.reshape(g, id, _ones(shape, axes))  # type: ignore[arg-type]
+
+
+def _shift(g: Graph, u: int, axes: tuple[int, ...]) -> tuple[int, int]:
+    top = _kept(g, build.reduce(g, "max", u, axes), g.shape(u), axes)
+    fixed = build.map_(g, ops.stop_gradient(A), (top,))
+    return build.map_(g, A - B, (u, fixed)), fixed
+
+
+def _is_shifted(g: Graph, u: int) -> bool:
+    """Whether a maximum is subtracted already."""
+    return any(g[id].family == "reduce" and g[id].attrs.kind == "max" for arg in g[u].args[1:] for id in g.ancestors([arg])
+               ) and _body(g, u) == A - B  # fmt: skip
+
+
+RULES = (_tanh, _sigmoid, _softplus, _softmax, _log_softmax, _logsumexp)

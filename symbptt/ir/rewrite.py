@@ -1,0 +1,30 @@
+"""Making a graph anew, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
+
+Rewrite = Callable[[Graph, Node, tuple[int, ...]], int]
+"""(new graph, old node, its new arguments) -> the new node."""
+
+
+def rewritten(old: Graph, needed: Iterable[int], rewrite: Rewrite) -> tuple[Graph, dict[int, int]]:
+    """Return a graph with `needed` and all they are computed from made by `rewrite`, and the new id of each old node."""
+    g, new = Graph(), dict[int, int]()
+    for id in old.ancestors(needed):
+        node = old[id]
+        g.locate = lambda place=node.place: place  # type: ignore[misc]
+        new[id] = rewrite(g, node, tuple(new[arg] for arg in node.args))
+    g.locate = lambda: ""
+    for id, name in old.names.items():
+        if id in new and new[id] not in g.names:
+            g.names[new[id]] = name
+    return g, new
+
+
+def copy_node(g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    """Return the same node in another graph."""
+    return g.add(node.family, args, node.shape, node.attrs)
