@@ -34,6 +34,16 @@ WIDTH = 120
 
 
 @dataclass(frozen=True)
+class Head:
+    """A loss beside the program: its own program, without a loop; the arguments it adds; where and how it is counted."""
+
+    program: Program
+    added: tuple[Argument, ...]
+    at: str
+    reduction: str
+
+
+@dataclass(frozen=True)
 class Module:
     """What the writers of both sweeps share: the program, a variable for each value that has one, what is stored."""
 
@@ -44,12 +54,13 @@ class Module:
     varying: frozenset[int]
     previous: dict[int, str]
     sizes: dict[str, str]
+    lead: tuple[str, ...] = ("T", "B")
     helpers: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
 
     def scope(self, sweep: str, region: str) -> Scope:
         """Return how values are written in a region of a sweep."""
-        lead = ("B",) if region == LOOP else ("T", "B")
+        lead = ("B",) if region == LOOP else self.lead
         return Scope(self.program.graph, set(self.varying), set(self.static), lead,
                      lambda id: self.refer(id, region), self.helpers, self.sizes)  # fmt: skip
 
@@ -78,18 +89,23 @@ class Module:
         return f"{name}_all"
 
 
-def source(p: Program, version: str, equations: str) -> str:
-    """Return the text of the module for a placed program."""
+def source(p: Program, version: str, equations: str, head: Head | None = None) -> str:
+    """Return the text of the module for a placed program, and for the loss of a model."""
     m = _module(p)
     back = _backward(m)
     tape = _tape(m)
-    forth = _forward(m, tape)
-    used_helpers = [HELPERS[name] for name in sorted(m.helpers)]
-    if "erf(" in "\n".join(back + forth):
-        used_helpers.append(_erf_source())
-    tables = _tables(p)
-    parts = ["\n".join(forth), "\n".join(_unpacked(m, back, tape)), _public(m), *used_helpers, _prelude()]
-    return f"{_head(p, version, equations)}\n\nimport numpy as np\n\n{tables}\n\n\n" + "\n\n".join(part.strip("\n") + "\n" for part in parts)
+    parts = ["\n".join(_forward(m, tape)), "\n".join(_unpacked(m, back, tape))]
+    modules = [m]
+    if head is not None:
+        modules.append(_module(head.program, ("T", "B") if head.at == "every" else ("B",)))
+        parts.append("\n".join(_loss(modules[1])))
+    parts.append(_public(modules, head))
+    parts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
+    if any("erf(" in part for part in parts):
+        parts.append(_erf_source())
+    tables = _tables(p, () if head is None else head.added, head)
+    body = "\n\n".join(part.strip("\n") + "\n" for part in [*parts, _prelude()])
+    return f"{_head(p, version, equations, head)}\n\nimport numpy as np\n\n{tables}\n\n\n{body}"
 
 
 def _erf_source() -> str:
@@ -104,7 +120,7 @@ def _prelude() -> str:
 # ---------------------------------------------------------------------------------------------------------- variables
 
 
-def _module(p: Program) -> Module:
+def _module(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
     g = p.graph
     varying = p.varying
     static = _static(p)
@@ -125,7 +141,7 @@ def _module(p: Program) -> Module:
             variables[id] = shared or _allocate(_suggest(p, id, variables), used)
     stored = frozenset(id for id in variables if _is_stored(p, id))
     return Module(p, variables, stored, frozenset(static), frozenset(varying), previous,
-                  {name: variable for name, variable in sizes.items() if name != variable})  # fmt: skip
+                  {name: variable for name, variable in sizes.items() if name != variable}, lead)  # fmt: skip
 
 
 def _next_state(p: Program, id: int, variables: dict[int, str]) -> str | None:
@@ -268,7 +284,7 @@ def _forward(m: Module, tape: list[str]) -> list[str]:
     p, writer = m.program, _writer(m.program)
     states = [(a.name, m.variables[p.leaves[a.name]], m.previous[p.leaves[a.name]], a.shape) for a in p.of_role("state")]
     targets = [_initial(a.name) if a.role == "state" else m.variables[p.leaves[a.name]] for a in p.arguments if not _is_baked(a)]
-    lines = [f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = (a[k] for k in SHAPES)"]
+    lines = [f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = (a[k] for k in {_tuple([a.name for a in p.arguments if not _is_baked(a)])})"]
     lines += [f"{m.variables[p.leaves[a.name]]} = {_baked(a, m.sizes)}" for a in p.arguments if _is_baked(a) and a.shape]
     lines += ["# before the loop: what needs no state"]
     lines += _statements(m, "forward", ONCE, writer) + _masked_inputs(m) + _statements(m, "forward", ALL, writer)
@@ -494,20 +510,42 @@ def _unpacked(m: Module, lines: list[str], tape: list[str]) -> list[str]:
     return [head, *_body(_all_sizes(m), [*unpack, *lines])]
 
 
+def _loss(m: Module) -> list[str]:
+    """The function of the loss: its value for each sample, and what it sends back."""
+    p, writer = m.program, _writer(m.program)
+    own = [a for a in p.arguments if a.role != "output" and not _is_baked(a)]
+    lines = []
+    for source_of, arguments in (("a", own), ("read", [a for a in p.arguments if a.role == "output"])):
+        targets = [m.variables[p.leaves[a.name]] for a in arguments]
+        lines += [f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = ({source_of}[k] for k in "
+                  f"{_tuple([a.name for a in arguments])})"] * bool(arguments)  # fmt: skip
+    lines += [f"{m.variables[p.leaves[a.name]]} = {_baked(a, m.sizes)}" for a in p.arguments if _is_baked(a) and a.shape]
+    for sweep in ("forward", "backward"):
+        lines += _statements(m, sweep, ONCE, writer) + _statements(m, sweep, AFTER, writer)
+    value = m.scope("forward", AFTER).text(p.outputs["loss"])
+    value = value if p.outputs["loss"] in m.varying else f"np.broadcast_to({value}, dloss.shape)"
+    lines += _gradients(m, writer)
+    read = ", ".join(f'"{a.name}": {_gradient(m, a.name)}' for a in p.of_role("output") if a.name in p.inputs)
+    lines.append(f"return {value}, {{{read}}}, {{{_dict(m, 'param')}}}")
+    return ["def _loss(a, read, dloss, sizes, T, B, dtype):", *_body(_all_sizes(m), lines)]
+
+
 # -------------------------------------------------------------------------------------------------------------- module
 
 
-def _head(p: Program, version: str, equations: str) -> str:
-    shapes = "\n".join(f"  {a.name:<8} {a.role:<6} {_annotation(a)}" for a in p.arguments)
+def _head(p: Program, version: str, equations: str, head: Head | None) -> str:
+    arguments = p.arguments if head is None else p.arguments + head.added
+    shapes = "\n".join(f"  {a.name:<8} {a.role:<6} {_annotation(a)}" for a in arguments)
+    name = p.name if head is None else f"{p.name} with the loss {head.program.name} at {head.at} step, {head.reduction}"
     doc = f"{p.doc}\n\n" if p.doc else ""
-    text = (f"Backpropagation through time for the cell {p.name}, written by symbptt {version}.\n\n{doc}Shapes\n{shapes}\n\n"
+    text = (f"Backpropagation through time for the cell {name}, written by symbptt {version}.\n\n{doc}Shapes\n{shapes}\n\n"
             f"{equations}")  # fmt: skip
     clean = text.replace("\\", "\\\\").replace('"""', "'''")
     return f'"""{clean}\n"""'
 
 
 def _annotation(a: Argument) -> str:
-    if a.role == "index":
+    if a.limit is not None:
         return f"integer in [0, {size_text(a.limit)})"
     default = f" = {a.default!r}" if _is_baked(a) and not a.shape else ""
     return shape_text((), a.shape) + default
@@ -517,31 +555,47 @@ def _size_names(p: Program) -> list[str]:
     return sorted({name for a in p.arguments for name in names_in(a.shape)})
 
 
-def _tables(p: Program) -> str:
-    roles = {"PARAMS": ("param", "const"), "INPUTS": ("input", "index"), "STATES": ("state",)}
-    lines = [f"{table} = {_tuple([a.name for a in p.of_role(*of) if not _is_baked(a)])}" for table, of in roles.items()]
-    shapes = ", ".join(f'"{a.name}": "{" ".join(map(size_text, a.shape))}"' for a in p.arguments if not _is_baked(a))
-    lines.append(f"SHAPES = {{{shapes}}}")
-    lines.append(f"INDICES = {{{', '.join(_limit_entry(p, a) for a in p.of_role('index'))}}}")
-    lines += [f"{a.name} = {a.default!r}" for a in p.arguments if _is_baked(a) and not a.shape]
+def _tables(p: Program, added: tuple[Argument, ...], head: Head | None) -> str:
+    every = [a for a in p.arguments + added if not _is_baked(a)]
+    roles = {"PARAMS": ("param", "const"), "INPUTS": ("input", "index"), "STATES": ("state",), "TARGETS": ("target",)}
+    lines = [f"{table} = {_tuple([a.name for a in every if a.role in of])}" for table, of in roles.items()]
+    lead = {"input": 2, "index": 2, "state": 1, "target": 2 if head is None or head.at == "every" else 1}
+    lines.append(f"LEAD = {{{', '.join(f'{chr(34)}{a.name}{chr(34)}: {lead.get(a.role, 0)}' for a in every if a.role in lead)}}}")
+    lines.append(f"SHAPES = {{{', '.join(f'{chr(34)}{a.name}{chr(34)}: {chr(34)}{_dims(a)}{chr(34)}' for a in every)}}}")
+    lines.append(f"INDICES = {{{', '.join(_limit_entry(every, a) for a in every if a.limit is not None)}}}")
+    lines += [f"{a.name} = {a.default!r}" for a in p.arguments + added if _is_baked(a) and not a.shape]
     short = [piece for line in lines for piece in _shortened(line)]
-    return "\n".join([*short, "", "", *_sizes_function(p), "", "", *_shapes_function(p)])
+    return "\n".join([*short, "", "", *_sizes_function(p.name, every), "", "", *_shapes_function(every)])
 
 
-def _limit_entry(p: Program, a: Argument) -> str:
-    known = set(names_in((a.limit,))) <= set(_size_names(p))
-    return f'"{a.name}": "{a.name} limit"' if known else f'"{a.name}": None'
+def _dims(a: Argument) -> str:
+    return " ".join(map(size_text, a.shape))
 
 
-def _sizes_function(p: Program) -> list[str]:
+def _limit_entry(every: list[Argument], a: Argument) -> str:
+    return f'"{a.name}": "{a.name} limit"' if _is_limited(every, a) else f'"{a.name}": None'
+
+
+def _is_limited(every: list[Argument], a: Argument) -> bool:
+    """Whether the number of values of an index follows from the sizes of the arguments."""
+    return a.limit is not None and set(names_in((a.limit,))) <= set(_names_of(every))
+
+
+def _names_of(arguments: Iterable[Argument]) -> list[str]:
+    return sorted({name for a in arguments for name in names_in(a.shape)})
+
+
+def _sizes_function(name: str, every: list[Argument]) -> list[str]:
     """Each size from the first argument that tells it: alone on an axis, or in a sum with sizes that are known."""
     known: dict[str, str] = {}
-    order = p.of_role("param", "const") + p.of_role("input") + p.of_role("state")
-    while len(known) < len(_size_names(p)):
-        found = next((hit for a in order if not _is_baked(a) for hit in [_solved(a, set(known))] if hit), None)
+    rank = {"param": 0, "const": 0, "input": 1, "index": 1, "target": 2, "state": 3}
+    order = sorted(every, key=lambda a: rank[a.role])
+    names = _names_of(every)
+    while len(known) < len(names):
+        found = next((hit for a in order for hit in [_solved(a, set(known))] if hit), None)
         if found is None:
-            lack = [name for name in _size_names(p) if name not in known]
-            raise CellError(f"the size {lack[0]!r} of {p.name} stands alone on no axis, so that no argument tells it\n"
+            lack = [name for name in names if name not in known]
+            raise CellError(f"the size {lack[0]!r} of {name} stands alone on no axis, so that no argument tells it\n"
                             f"  use it alone in one dimension")  # fmt: skip
         known[found[0]] = found[1]
     body = [f"    {name} = {text}" for name, text in known.items()]
@@ -565,18 +619,17 @@ def _solved(a: Argument, known: set[str]) -> tuple[str, str] | None:
     return None
 
 
-def _shapes_function(p: Program) -> list[str]:
-    names = _size_names(p)
-    entries = [f'"{a.name}": {shape_text((), a.shape)}' for a in p.arguments if not _is_baked(a)]
-    entries += [f'"{a.name} limit": ({size_text(a.limit)},)' for a in p.of_role("index") if _limit_entry(p, a)[-4:] != "None"]
-    return [f"def _shapes({', '.join(names)}):", '    """Return the shape of every argument of one sample and step."""',
+def _shapes_function(every: list[Argument]) -> list[str]:
+    entries = [f'"{a.name}": {shape_text((), a.shape)}' for a in every]
+    entries += [f'"{a.name} limit": ({size_text(a.limit)},)' for a in every if _is_limited(every, a)]
+    return [f"def _shapes({', '.join(_names_of(every))}):", '    """Return the shape of every argument of one sample and step."""',
             *_shortened(f"    return {{{', '.join(entries)}}}")]  # fmt: skip
 
 
-def _public(m: Module) -> str:
-    sigmoid = any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for node in m.program.graph)
-    guard = 'over="ignore"' if sigmoid else ""
-    return PUBLIC.replace("GUARD", guard)
+def _public(modules: list[Module], head: Head | None) -> str:
+    sigmoid = any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for m in modules for node in m.program.graph)
+    text = PUBLIC if head is None else PUBLIC + "\n\n" + TRAINING[head.at].replace("REDUCTION", repr(head.reduction))
+    return text.replace("GUARD", 'over="ignore"' if sigmoid else "")
 
 
 PUBLIC = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
@@ -596,7 +649,59 @@ def backward(run, cotangents, *, monitor=False):
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(GUARD):
         params, inputs, state = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
-    if not run.batched:
-        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
-    return Grads(params, inputs, state, flow)
+    return _grads(params, inputs, state, flow, run.batched)
 '''
+
+TRAINING = {
+    "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
+    """Return the loss over all steps and samples, and its gradients; targets (T, B, ...) or (T, ...)."""
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets)
+    active, reset = _masks(lengths, reset, T, B)
+    a |= {k: _kept(active, a[k]) for k in TARGETS}
+    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
+    counted = np.ones((T, B), bool) if active is None else active
+    dloss = _weights(counted, REDUCTION, dtype)
+    with np.errstate(GUARD):
+        states, outputs, tape = _forward(a, sizes, T, B, dtype, active, reset)
+        value, full, own = _loss(a, states | outputs, dloss, sizes, T, B, dtype)
+        full = dict.fromkeys([*states, *outputs]) | full
+        params, inputs, state = _backward(tape, full, dict.fromkeys(states), flow, sizes, T, B, dtype, active, reset)
+    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), inputs, state, flow, batched)
+''',
+    "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
+    """Return the loss of the last step over all samples, and its gradients; targets (B, ...) or (...)."""
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets)
+    active, reset = _masks(lengths, reset, T, B)
+    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
+    counted = np.full(B, T > 0) if active is None else active.any(0)
+    dloss = _weights(counted, REDUCTION, dtype)
+    at = (np.full(B, T - 1) if active is None else np.maximum(active.sum(0) - 1, 0), np.arange(B))
+    with np.errstate(GUARD):
+        states, outputs, tape = _forward(a, sizes, T, B, dtype, active, reset)
+        read = {k: v[at] if T else np.zeros(v.shape[1:], dtype) for k, v in (states | outputs).items()}
+        value, given, own = _loss(a, read, dloss, sizes, T, B, dtype)
+        full = dict.fromkeys([*states, *outputs]) | {k: _placed(given[k], v, at) for k, v in outputs.items() if k in given}
+        last = {k: given.get(k) for k in states}
+        params, inputs, state = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
+    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), inputs, state, flow, batched)
+
+
+def _placed(last, like, at):
+    """Return zeros like the values of all steps, with those of each sample's last step put in."""
+    full = np.zeros_like(like)
+    if len(full):
+        full[at] = last
+    return full
+''',
+}
+TRAINING |= {at: text + '''
+
+def _weights(counted, reduction, dtype):
+    """Return the weight of the loss at each step and sample: one, or one over their number, and zero where not counted."""
+    return counted.astype(dtype) / (max(counted.sum(), 1) if reduction == "mean" else 1)
+
+
+def _added(params, own):
+    """Return the gradients of the cell's and of the loss's parameters; what both have is added."""
+    return params | {k: params[k] + v if k in params else v for k, v in own.items()}
+''' for at, text in TRAINING.items()}

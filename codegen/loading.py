@@ -13,12 +13,14 @@ from types import ModuleType
 from typing import Any
 
 from symbptt.cell import Cell
-from symbptt.codegen.emit import source
+from symbptt.codegen.emit import Head, source
 from symbptt.codegen.passes import PASSES
+from symbptt.codegen.passes.place import place
 from symbptt.codegen.program import Program, program_of
-from symbptt.derivation import Derivation
+from symbptt.derivation import derive as derivation
 from symbptt.derive.bptt import derive
 from symbptt.errors import ArgumentError, TargetError
+from symbptt.model import Model
 
 VERSION = "0.1.0"
 
@@ -26,16 +28,17 @@ VERSION = "0.1.0"
 class Kernel:
     """The forward and the backward pass of a cell as a loaded NumPy module."""
 
-    def __init__(self, cell: Cell, program: Program, text: str) -> None:
-        self.cell, self.program, self.source = cell, program, text
+    def __init__(self, target: Cell | Model, program: Program, text: str) -> None:
+        self.target, self.program, self.source = target, program, text
+        self.cell = target if isinstance(target, Cell) else target.cell
 
     def __repr__(self) -> str:
-        return f"<kernel of {self.cell.name}: {len(self.source.splitlines())} lines>"
+        return f"<kernel of {self.target.name}: {len(self.source.splitlines())} lines>"
 
     @cached_property
     def module(self) -> ModuleType:
         """The generated module, executed once."""
-        return load(self.source, f"<symbptt {self.cell.name}>")
+        return load(self.source, f"<symbptt {self.target.name}>")
 
     def forward(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
                 state: Mapping[str, Any] | None = None, *, steps: int | None = None, lengths: Any = None,
@@ -59,11 +62,25 @@ class Kernel:
         """
         return self._checked(self.module.backward, run, cotangents, monitor=monitor)
 
+    def value_and_grad(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
+                       targets: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None, *,
+                       steps: int | None = None, lengths: Any = None, reset: Any = None, monitor: bool = False) -> Any:  # fmt: skip
+        """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
+
+        Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last.
+
+        Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.
+        """
+        if not isinstance(self.target, Model):
+            raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
+        return self._checked(self.module.value_and_grad, params, inputs, targets, state, steps=steps, lengths=lengths,
+                             reset=reset, monitor=monitor)  # fmt: skip
+
     def _checked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except self.module.ArgumentError as error:
-            raise ArgumentError(f"{error}\n  in a call of the kernel of {self.cell.name}") from None
+            raise ArgumentError(f"{error}\n  in a call of the kernel of {self.target.name}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the module to a file, all of it or nothing.
@@ -73,19 +90,23 @@ class Kernel:
         write_text(Path(path), self.source)
 
 
-def compile(target: Cell, *, consts: Mapping[str, Any] | None = None) -> Kernel:
-    """Return the kernel of a cell; `consts` replaces values of its constants.
+def compile(target: Cell | Model, *, consts: Mapping[str, Any] | None = None) -> Kernel:
+    """Return the kernel of a cell or a model; `consts` replaces values of constants.
 
-    Raises: ArgumentError where the target is no cell; CellError where it is not written as it must be.
+    Raises: ArgumentError where the target is neither; CellError where it is not written as it must be.
     """
-    if not isinstance(target, Cell):
-        raise ArgumentError(f"compile takes a cell, got {type(target).__name__}\n  decorate the function with @sb.cell")
-    cell = target.with_consts(consts) if consts else target
-    recursion = derive(cell.step)
-    program = program_of(recursion)
+    if not isinstance(target, Cell | Model):
+        raise ArgumentError(f"compile takes a cell or a model, got {type(target).__name__}\n"
+                            "  decorate the function with @sb.cell")  # fmt: skip
+    target = target.with_consts(consts) if consts else target
+    cell, head, equations = target, None, derivation(target).text()
+    if isinstance(target, Model):
+        cell = target.cell
+        head = Head(place(program_of(derive(target.loss.step))), target.arguments[len(cell.arguments) :], target.at, target.reduction)
+    program = program_of(derive(cell.step))
     for step in PASSES:
         program = step(program)
-    return Kernel(cell, program, source(program, VERSION, Derivation(recursion).text()))
+    return Kernel(target, program, source(program, VERSION, equations, head))
 
 
 def load(text: str, name: str) -> ModuleType:

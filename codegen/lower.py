@@ -12,7 +12,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, indices, tree_of
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, expanded, indices, tree_of
 from symbptt.ir.shape import Shape, Size
 
 SUM, PRODUCT, POWER, ATOM = range(1, 5)
@@ -87,7 +87,7 @@ def _number(s: Scope, node: Node) -> Written:
 
 def _map(s: Scope, node: Node) -> Written:
     parts = [_aligned(s, arg, node) for arg in node.args]
-    tree = tree_of(node.attrs.expr)
+    tree = tree_of(expanded(node.attrs.expr))
     text, tightness = _tree(tree, parts)
     if node.id in s.static and not node.shape and _has_call(tree):
         return f"float({text})", ATOM  # a NumPy float64 would turn float32 arrays into float64

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SHAPES = PARAMS = INPUTS = STATES = INDICES = _sizes = _shapes = None  # a generated module has its own
+SHAPES = PARAMS = INPUTS = STATES = TARGETS = LEAD = INDICES = _sizes = _shapes = None  # a generated module has its own
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -63,38 +63,39 @@ def _check_shape(name, array, wanted):
         raise ArgumentError(f"{name}: shape {wanted} is expected, got {array.shape}{swapped}")
 
 
-def _arguments(params, inputs, state, steps):
+def _arguments(params, inputs, state, steps, targets=None):
     """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
     params, inputs, state = params or {}, inputs or {}, state or {}
     _names("parameter", params, PARAMS, PARAMS)
     _names("input", inputs, INPUTS, INPUTS)
     _names("state", state, STATES, ())
-    lead = dict.fromkeys(PARAMS, 0) | dict.fromkeys(INPUTS, 2) | dict.fromkeys(STATES, 1)
-    given = {k: v for group in (params, inputs, state) for k, v in group.items()}
+    if targets is not None or TARGETS:
+        _names("target", targets or {}, TARGETS, () if targets is None else TARGETS)
+    given = {k: v for group in (params, inputs, state, targets or {}) for k, v in group.items()}
     weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
     given = {k: np.float64(v) if k in weak else v for k, v in given.items()}
-    arrays = {k: _array(k, v, len(SHAPES[k].split()), lead[k]) for k, v in given.items()}
+    arrays = {k: _array(k, v, len(SHAPES[k].split()), LEAD.get(k, 0)) for k, v in given.items()}
     floats = {k: a.dtype for k, a in arrays.items() if k not in INDICES and k not in weak}
     dtype = next(iter(floats.values()), np.dtype(np.float64))
     for k, found in floats.items():
         if found != dtype:
             raise ArgumentError(f"{k}: {found} among arrays of {dtype} ({next(iter(floats))}); convert one of them")
-    single = {k: a.ndim < len(SHAPES[k].split()) + lead[k] for k, a in arrays.items() if lead[k]}
+    single = {k: a.ndim < len(SHAPES[k].split()) + LEAD[k] for k, a in arrays.items() if k in LEAD}
     batched = not any(single.values())
     if len(set(single.values())) > 1:
         odd = [k for k in single if single[k] != single[next(iter(single))]][0]
         raise ArgumentError(f"{odd}: shape {arrays[odd].shape} does not go with {next(iter(single))}: a batch axis is on one only")
     if not batched:
-        arrays = {k: np.expand_dims(a, lead[k] - 1) if lead[k] else a for k, a in arrays.items()}
+        arrays = {k: np.expand_dims(a, LEAD[k] - 1) if k in LEAD else a for k, a in arrays.items()}
     T = next((arrays[k].shape[0] for k in INPUTS), steps)
     if T is None:
         raise ArgumentError("the cell has no inputs: say how many steps, steps=")
-    B = next((arrays[k].shape[lead[k] - 1] for k in arrays if lead[k]), 1)
-    sizes = _sizes(lambda name, axis: arrays[name].shape[lead[name] + axis] if name in arrays else None)
+    B = next((arrays[k].shape[LEAD[k] - 1] for k in arrays if k in LEAD), 1)
+    sizes = _sizes(lambda name, axis: arrays[name].shape[LEAD.get(name, 0) + axis] if name in arrays else None)
     shapes = _shapes(**sizes)
     for k, a in arrays.items():
-        _check_shape(k, a, ((T, B)[2 - lead[k] :] if lead[k] else ()) + shapes[k])
-    for k in INDICES:
+        _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k])
+    for k in [k for k in INDICES if k in arrays]:
         limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
         if arrays[k].size and not (0 <= arrays[k].min() and arrays[k].max() < limit):
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
@@ -127,6 +128,13 @@ def _where(mask, a, b):
 def _kept(mask, x):
     """Return x where a mask is true, else zero; all of it without a mask."""
     return x if mask is None else _where(mask, x, 0)
+
+
+def _grads(params, inputs, state, flow, batched):
+    """Return gradients, without the batch axis where none was given."""
+    if not batched:
+        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
+    return Grads(params, inputs, state, flow)
 
 
 def _cotangents(run, given):

@@ -34,7 +34,7 @@ class Cell:
         self.function = function
         self.consts = dict(consts or {})
         functools.update_wrapper(self, function)
-        self.arguments = _arguments(function, self.consts)
+        self.arguments = arguments_of(function, self.consts, CELL_ROLES)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -60,7 +60,7 @@ class Cell:
         known = [a.name for a in self.arguments if a.role == "const"]
         for name in consts:
             if name not in known:
-                raise ArgumentError(f"{name!r} is no constant of {self.name}" + _near(name, known))
+                raise ArgumentError(f"{name!r} is no constant of {self.name}" + nearest(name, known))
         return Cell(self.function, {**self.consts, **consts})
 
     def init(self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any) -> dict[str, Any]:
@@ -82,26 +82,27 @@ def cell(function: Callable[..., Any]) -> Cell:
     return Cell(function)
 
 
-def _near(name: str, known: Any) -> str:
+def nearest(name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, list(known), 1)
     return f"\n  did you mean {near[0]!r}?" if near else f"\n  known: {', '.join(known) or 'none'}"
 
 
-def _place(function: Callable[..., Any]) -> str:
+def place_of(function: Callable[..., Any]) -> str:
     code = getattr(function, "__code__", None)
     return f"\n  at {code.co_filename}:{code.co_firstlineno}, in {code.co_name}" if code else ""
 
 
-def _arguments(function: Callable[..., Any], consts: Mapping[str, Any]) -> tuple[Argument, ...]:
+def arguments_of(function: Callable[..., Any], consts: Mapping[str, Any], roles: tuple[str, ...]) -> tuple[Argument, ...]:
+    """Return the arguments of a function by its annotations; only some roles are allowed."""
     scope = {**getattr(function, "__globals__", {}), **_closure(function)}
-    found = [_argument(function, parameter, scope, consts) for parameter in inspect.signature(function).parameters.values()]
+    found = [_argument(function, parameter, scope, consts, roles) for parameter in inspect.signature(function).parameters.values()]
     spelled: dict[str, str] = {}
     for argument in found:
         plain = unicodedata.normalize("NFKC", argument.name)
         if spelled.setdefault(plain, argument.name) != argument.name:
-            raise CellError(f"two arguments are both called {plain!r}{_place(function)}")
-    if not any(argument.role == "state" for argument in found):
-        raise CellError(f"the cell {function.__name__} has no state{_place(function)}\n"
+            raise CellError(f"two arguments are both called {plain!r}{place_of(function)}")
+    if roles is CELL_ROLES and not any(argument.role == "state" for argument in found):
+        raise CellError(f"the cell {function.__name__} has no state{place_of(function)}\n"
                         f'  annotate what a step hands to the next as State["n"]')  # fmt: skip
     return tuple(found)
 
@@ -110,8 +111,9 @@ def _closure(function: Callable[..., Any]) -> dict[str, Any]:
     return inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
 
 
-def _argument(function: Any, parameter: inspect.Parameter, scope: dict[str, Any], consts: Mapping[str, Any]) -> Argument:
-    name, where = parameter.name, _place(function)
+def _argument(function: Any, parameter: inspect.Parameter, scope: dict[str, Any], consts: Mapping[str, Any],
+              roles: tuple[str, ...]) -> Argument:  # fmt: skip
+    name, where = parameter.name, place_of(function)
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise CellError(f"the argument {parameter} of {function.__name__} has no fixed name{where}\n"
                         "  write every argument of a cell out, with its role")  # fmt: skip
@@ -121,15 +123,16 @@ def _argument(function: Any, parameter: inspect.Parameter, scope: dict[str, Any]
     annotation = annotation_of(parameter.annotation, scope)
     if annotation is None:
         raise CellError(f"the annotation {parameter.annotation!r} of {name!r} is no role{where}\n"
-                        f"  the roles are {', '.join(ROLES)}" + _near(str(parameter.annotation).split("[")[0], ROLES))  # fmt: skip
+                        f"  the roles are {', '.join(ROLES)}" + nearest(str(parameter.annotation).split("[")[0], ROLES))  # fmt: skip
     shape = parse_dims(annotation.dims, lambda message: f"{message}{where} (argument {name!r})")
     default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
-    if annotation.role == "index":
+    if annotation.role == "index" and "index" in roles:
         if len(shape) != 1:
             raise CellError(f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]')
         return Argument("index", name, (), None, shape[0])
-    if annotation.role not in CELL_ROLES:
-        raise CellError(f"{annotation.role.capitalize()} is a role of losses, not of cells (argument {name!r}){where}")
+    if annotation.role not in roles:
+        raise CellError(f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
+                        f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}")  # fmt: skip
     return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
 
 
@@ -154,7 +157,7 @@ def trace(cell: Cell) -> Step:
     values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in cell.arguments}
     graph.locate = user_place
     with recorded() as found:
-        result = _run(cell, values)
+        result = run_traced(cell, values)
     following, outputs = _results(cell, graph, result)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
     step = Step(cell.name, inspect.getdoc(cell.function) or "", graph, cell.arguments, leaves, following, outputs)
@@ -162,20 +165,20 @@ def trace(cell: Cell) -> Step:
     return stable(step)
 
 
-def _run(cell: Cell, values: dict[str, Array]) -> Any:
+def run_traced(cell: Any, values: dict[str, Array]) -> Any:
     try:
         return cell.function(**values)
     except SymbpttError:
         raise
     except RecursionError as error:
-        raise CellError(f"the body of {cell.name} recurses without end{_place(cell.function)}") from error
+        raise CellError(f"the body of {cell.name} recurses without end{place_of(cell.function)}") from error
     except Exception as error:
         raise CellError(f"the body of {cell.name} raised {type(error).__name__}: {error}{_last_place(error, cell)}\n"
                         "  while it was traced with symbolic arrays of the annotated shapes") from error  # fmt: skip
 
 
 def _last_place(error: BaseException, cell: Cell) -> str:
-    place, trace = _place(cell.function), error.__traceback__
+    place, trace = place_of(cell.function), error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == cell.function.__code__.co_filename:
             place = f"\n  at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}, in {trace.tb_frame.f_code.co_name}"
@@ -192,12 +195,12 @@ def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dic
         given = list(result) if isinstance(result, tuple | list) and (len(states) > 1 or len(result) == 1) else [result]
         if len(given) != len(states):
             raise CellError(f"{cell.name} returns {len(given)} values for {len(states)} states ({', '.join(names)})"
-                            f"{_place(cell.function)}\n  return one next state each, in the order of the arguments, "
+                            f"{place_of(cell.function)}\n  return one next state each, in the order of the arguments, "
                             "or a dict by name")  # fmt: skip
         named = dict(zip(names, given, strict=True))
     for name in names:
         if name not in named:
-            raise CellError(f"{cell.name} returns no next state {name!r}{_place(cell.function)}" + _near(name, map(str, named)))
+            raise CellError(f"{cell.name} returns no next state {name!r}{place_of(cell.function)}" + nearest(name, map(str, named)))
     return _next_states(cell, graph, states, named), _outputs(cell, graph, names, named)
 
 
@@ -207,7 +210,7 @@ def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[s
         value = _as_result(cell, graph, a.name, named[a.name])
         if graph.shape(value.id) != a.shape:
             raise ShapeError(f"the next state {a.name!r} of {cell.name} has shape {show(graph.shape(value.id))}, "
-                             f"the state has {show(a.shape)}{_place(cell.function)}\n  return an array of the state's shape")  # fmt: skip
+                             f"the state has {show(a.shape)}{place_of(cell.function)}\n  return an array of the state's shape")  # fmt: skip
         following[a.name] = value.id
     return following
 
@@ -218,22 +221,22 @@ def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any])
         if name in states:
             continue
         if not isinstance(name, str) or not name.isidentifier():
-            raise CellError(f"an output of {cell.name} is called {name!r}{_place(cell.function)}\n  names are identifiers")
+            raise CellError(f"an output of {cell.name} is called {name!r}{place_of(cell.function)}\n  names are identifiers")
         near = difflib.get_close_matches(name, [a.name for a in cell.arguments], 1, 1.0)
         if near:
-            raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{_place(cell.function)}")
+            raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{place_of(cell.function)}")
         outputs[name] = _as_result(cell, graph, name, value).id
     return outputs
 
 
 def _as_result(cell: Cell, graph: Graph, name: str, value: Any) -> Array:
     if value is None:
-        raise CellError(f"{cell.name} returns None for {name!r}{_place(cell.function)}\n  does the body end with return?")
+        raise CellError(f"{cell.name} returns None for {name!r}{place_of(cell.function)}\n  does the body end with return?")
     if graph_of(value) is None:
         try:
             np.asarray(value, dtype=float)
         except (TypeError, ValueError):
-            raise CellError(f"{cell.name} returns {type(value).__name__} for {name!r}{_place(cell.function)}\n"
+            raise CellError(f"{cell.name} returns {type(value).__name__} for {name!r}{place_of(cell.function)}\n"
                             "  return an array") from None  # fmt: skip
     return as_array(graph, value)
 
@@ -242,4 +245,4 @@ def _warn_unused(cell: Cell, step: Step) -> None:
     read = step.graph.ancestors([*step.next.values(), *step.outputs.values()])
     for a in cell.arguments:
         if step.leaves[a.name] not in read:
-            warnings.warn(f"the {a.role} {a.name!r} of {cell.name} is never used{_place(cell.function)}", stacklevel=2)
+            warnings.warn(f"the {a.role} {a.name!r} of {cell.name} is never used{place_of(cell.function)}", stacklevel=2)

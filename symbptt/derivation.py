@@ -12,6 +12,7 @@ from symbptt.derive.bptt import Recursion
 from symbptt.derive.bptt import derive as derive_step
 from symbptt.derive.labels import Label, labels
 from symbptt.errors import ArgumentError
+from symbptt.model import Model
 from symbptt.render.expression import Writer
 from symbptt.render.notation import LATEX, TEXT, Notation
 
@@ -34,8 +35,8 @@ class Equation:
 class Derivation:
     """The equations of a cell forward and backward in time."""
 
-    def __init__(self, recursion: Recursion) -> None:
-        self.recursion = recursion
+    def __init__(self, recursion: Recursion, head: Derivation | None = None, at: str = "every") -> None:
+        self.recursion, self.head, self.at = recursion, head, at
         self.labels = _visible(recursion, labels(recursion))
 
     def __repr__(self) -> str:
@@ -117,9 +118,24 @@ class Derivation:
         return "\n\n".join(f"{title}\n{_aligned(lines)}" for title, lines in self._sections())
 
     def _sections(self) -> list[tuple[str, tuple[Equation, ...]]]:
+        loss = [] if self.head is None else self.head._of_loss(self.at)
         sections = [("Forward, t = 1, …, T", self.forward), ("Backward, t = T, …, 1", self.backward),
                     ("Gradients of the parameters", self.gradients), ("Gradients of the inputs", self.input_gradients)]  # fmt: skip
-        return [(title, lines) for title, lines in sections if lines]
+        return [(title, lines) for title, lines in (*sections[:1], *loss, *sections[1:]) if lines]
+
+    def _of_loss(self, at: str) -> list[tuple[str, tuple[Equation, ...]]]:
+        """The equations of a loss: its value, and what it sends back to states, outputs and its parameters."""
+        step = "every step" if at == "every" else "the last step"
+        sent = tuple(self._sent(name, id) for name, id in self.recursion.inputs.items())
+        inner = tuple(line for line in self.backward if line.relation == "=")
+        return [(f"Loss at {step}, L = Σ loss", self.forward), (f"Backward from the loss at {step}", inner + sent),
+                ("Gradients of the loss's parameters", self.gradients)]  # fmt: skip
+
+    def _sent(self, name: str, id: int) -> Equation:
+        """What the loss adds to the adjoint of a state or an output."""
+        label = Label(name, 0)
+        texts = [(n.outside(label), self._writer(n).symbol(id)) for n in (TEXT, LATEX)]
+        return Equation(texts[0][0], texts[0][1], "t = T, …, 1", f"{texts[1][0]} = {texts[1][1]}")
 
     def latex(self) -> str:
         """Return all equations as LaTeX, in aligned environments."""
@@ -137,13 +153,15 @@ class Derivation:
         return {"text/plain": self.text(), "text/latex": self._repr_latex_()}
 
 
-def derive(target: Cell) -> Derivation:
-    """Return the derived equations of a cell.
+def derive(target: Cell | Model) -> Derivation:
+    """Return the derived equations of a cell or a model.
 
-    Raises: ArgumentError where the target is no cell.
+    Raises: ArgumentError where the target is neither.
     """
+    if isinstance(target, Model):
+        return Derivation(derive_step(target.cell.step), Derivation(derive_step(target.loss.step)), target.at)
     if not isinstance(target, Cell):
-        raise ArgumentError(f"derive takes a cell, got {type(target).__name__}\n  decorate the function with @sb.cell")
+        raise ArgumentError(f"derive takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell")
     return Derivation(derive_step(target.step))
 
 

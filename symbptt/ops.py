@@ -79,6 +79,7 @@ equal, not_equal = _condition("equal", 2), _condition("not_equal", 2)
 logical_and, logical_or = _condition("logical_and", 2), _condition("logical_or", 2)
 logical_not, sign, floor = _condition("logical_not", 1), _constant("sign", 1), _constant("floor", 1)
 stop_gradient = _constant("stop_gradient", 1)
+stop_gradient.declared = True  # its derivative is said to be zero, it is not that of its values
 
 _at_maximum, _at_minimum = _share(greater, sp.S.Zero), _share(less, sp.S.One)
 maximum = scalar_function("maximum", 2, lambda a, b, y: _at_maximum(a, b), lambda a, b, y: _at_maximum(b, a))
@@ -212,7 +213,7 @@ OPS: tuple[Op, ...] = (
        numpy=("logical_or", "bitwise_or"), arity=2),
     Op("logical_not", logical_not, np.logical_not, "np.logical_not({0})", r"\neg {0}",
        numpy=("logical_not", "invert")),
-    Op("stop_gradient", stop_gradient, lambda x: np.real(x) + 0 * np.real(x), "{0}", r"\bar{{{0}}}"),
+    Op("stop_gradient", stop_gradient, np.real, "{0}", r"\bar{{{0}}}"),
 )  # fmt: skip
 
 BY_NAME: dict[str, Op] = {op.name: op for op in OPS}

@@ -11,7 +11,7 @@ from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.step import Step
 
-PER_SAMPLE = ("input", "index", "state", "target", "adjoint")
+PER_SAMPLE = ("input", "index", "state", "output", "target", "adjoint")
 """Roles of the leaves that differ between samples or steps."""
 
 
@@ -75,14 +75,14 @@ def derive(step: Step) -> Recursion:
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
     adjoint = _sweep(context, forward, per_sample(g, forward), seeds)
     of = {a.name: adjoint[step.leaves[a.name]] for a in step.arguments if step.leaves[a.name] in adjoint}
-    return Recursion(step, carry, cotangent, adjoint, *(
-        {a.name: of[a.name] for a in step.of_role(role) if a.name in of} for role in ("state", "input", "param")
-    ), frozenset(context.kept))  # fmt: skip
+    recurrent, inputs, params = ({a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
+                                 for roles in (("state",), ("input", "output"), ("param",)))  # fmt: skip
+    return Recursion(step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept))
 
 
 def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
     """The nodes that depend on a state, an input or a parameter, and not through a function without derivative alone."""
-    wanted = {step.leaves[a.name] for a in step.of_role("state", "input", "param")}
+    wanted = {step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")}
     for id in forward:
         node = g[id]
         stops = node.family == "map" and getattr(node.attrs.expr.func, "flat", False)
@@ -96,7 +96,7 @@ def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[
     g = context.graph
     pending: dict[int, list[int]] = {}
     for target, leaf in seeds:
-        pending.setdefault(target, []).append(leaf)
+        pending.setdefault(target, []).append(leaf if target in varying else build.total(g, leaf))
     adjoint: dict[int, int] = {}
     late: dict[int, list[int]] = {}
     for id in reversed(forward):

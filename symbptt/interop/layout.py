@@ -149,7 +149,7 @@ def _blocks(layout: Layout, slot: Slot, arrays: Arrays) -> list[tuple[str, Any]]
         raise ArgumentError(f"{slot.name!r} of {layout.module} has {rank} axes{rows}, got shape {whole.shape}")
     whole = whole.T if slot.transposed else whole.reshape(-1) if slot.rows > 1 else whole
     if len(whole) % count:
-        raise ArgumentError(f"{slot.name!r} of {layout.module} holds {count} blocks, its size {len(whole)} does not divide\n"
+        raise ArgumentError(f"{slot.name!r} of {layout.module} holds {count} equal blocks, got a size of {len(whole)}\n"
                             "  are these the weights of another module?")  # fmt: skip
     return [(name, block.copy()) for name, block in zip(slot.params, np.split(whole, count), strict=True)]
 
@@ -157,7 +157,7 @@ def _blocks(layout: Layout, slot: Slot, arrays: Arrays) -> list[tuple[str, Any]]
 def _array(name: str, value: Any) -> Any:
     """An array of floats in the machine's byte order, as a copy; a tensor that requires gradients is detached."""
     try:
-        array = np.array(value.detach() if hasattr(value, "detach") else value)
+        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(f"{name!r} cannot be read as a NumPy array: {error}\n  convert it to float32") from None
     if array.dtype.kind != "f":

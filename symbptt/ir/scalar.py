@@ -74,7 +74,16 @@ def tree_of(expr: sp.Expr) -> Tree:
         return _product(expr)
     if expr.is_Pow:
         return _power(expr)
-    return Call(NAME_OF[expr.func], tuple(map(tree_of, expr.args)))
+    return Call(NAME_OF.get(expr.func) or expr.func.__name__, tuple(map(tree_of, expr.args)))
+
+
+def expanded(expr: sp.Expr) -> sp.Expr:
+    """Return a body with the user's declared functions written out, as code needs them."""
+    args = [expanded(arg) for arg in expr.args]
+    if hasattr(expr.func, "expansion"):
+        symbols = {sp.Symbol(f"_{i}", real=True): arg for i, arg in enumerate(args)}
+        return expr.func.expansion.xreplace(symbols)
+    return expr.func(*args) if args and args != list(expr.args) else expr
 
 
 def _number(expr: sp.Expr) -> Tree:
@@ -180,7 +189,7 @@ def _piecewise(parts: list[sp.Expr]) -> sp.Expr:
 _OURS = {
     sp.Max: _fold(ops.maximum), sp.Min: _fold(ops.minimum), sp.And: _fold(ops.logical_and), sp.Or: _fold(ops.logical_or),
     sp.Not: lambda a: ops.logical_not(*a), sp.Abs: lambda a: ops.absolute(*a), sp.sign: lambda a: ops.sign(*a),
-    sp.floor: lambda a: ops.floor(*a), sp.Heaviside: lambda a: ops.greater(a[0], 0),
+    sp.floor: lambda a: ops.floor(*a), sp.Heaviside: lambda a: ops.where(ops.greater(a[0], 0), 1, 0),
     sp.StrictGreaterThan: lambda a: ops.greater(*a), sp.GreaterThan: lambda a: ops.greater_equal(*a),
     sp.StrictLessThan: lambda a: ops.less(*a), sp.LessThan: lambda a: ops.less_equal(*a),
     sp.Equality: lambda a: ops.equal(*a), sp.Unequality: lambda a: ops.not_equal(*a),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
 from symbptt.cell import Cell
 from symbptt.verify import oracle
@@ -134,6 +135,8 @@ def _method(value: Callable[[Point], Any], point: Point, cell: Cell) -> tuple[st
 
 
 def _has_complex_version(value: Callable[[Point], Any], point: Point, cell: Cell) -> bool:
+    if _is_declared(cell):
+        return True
     random = np.random.default_rng(0)
     names = _differentiable(cell)
     for group in ("params", "state", "inputs"):
@@ -151,6 +154,12 @@ def _has_complex_version(value: Callable[[Point], Any], point: Point, cell: Cell
             if not abs(coarse - analytic) <= slack and not _is_rough(value, point, group, name, direction, coarse):
                 return False
     return True
+
+
+def _is_declared(cell: Cell) -> bool:
+    """Answer whether a derivative in the cell is declared rather than its own: a difference of values would tell another."""
+    bodies = [node.attrs.expr for node in cell.step.graph if node.family == "map"]
+    return any(getattr(part.func, "declared", False) for body in bodies for part in body.atoms(sp.Function))
 
 
 def _is_rough(value: Callable[[Point], Any], point: Point, group: str, name: str, direction: Any, coarse: Any) -> bool:

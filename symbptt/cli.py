@@ -1,0 +1,272 @@
+"""The command line. Heavy modules are imported by the commands that need them, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import os
+import sys
+import tokenize
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from symbptt import __version__
+from symbptt.errors import SymbpttError, TargetError
+
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+"""Exit codes: a verification that did not pass; a mistake in what the user gave."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+                  help="Backpropagation through time of any recurrent cell: derived, verified, as NumPy.")  # fmt: skip
+
+Target = Annotated[
+    str, typer.Argument(show_default=False, metavar="TARGET", help="A cell of the zoo, or path/to/cells.py:name.")
+]
+Out = Annotated[Path | None, typer.Option("-o", "--output", show_default=False, help="File to write.")]
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows a question mark
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; a user's mistake is one line on stderr."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *rest: say(f"warning: {one_line(message)}")
+            return int(app(args=arguments or ["--help"], prog_name="symbptt", standalone_mode=False) or 0)
+    except SymbpttError as error:
+        return fail(error)
+    except OSError as error:
+        return fail(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+    except MemoryError as error:
+        return fail(f"not enough memory: {error}")
+    except typer.Abort:
+        say("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer raises for a wrong command line has it, in each version
+            raise
+        return fail(f"{error.format_message()} (symbptt --help)")
+
+
+def fail(message: object) -> int:
+    """Print an error in one line and return the exit code for it."""
+    say(f"error: {one_line(message)}")
+    return USER_ERROR
+
+
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    print(line, file=sys.stderr)
+
+
+def one_line(message: object) -> str:
+    """Return a message of several lines as one."""
+    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+    return "; ".join(lines)
+
+
+def load(module: str) -> Any:
+    """Return a module of symbptt: the one place where the command line imports what is heavy."""
+    return importlib.import_module(f"symbptt.{module}")
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Run before each command."""
+    if version:
+        print(f"symbptt {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def derive(target: Target, latex: Annotated[bool, typer.Option("--latex", help="As LaTeX.")] = False) -> None:
+    """Print the equations of a cell, forward and backward in time."""
+    derivation = load("derivation").derive(load_target(target))
+    print(derivation.latex() if latex else derivation.text())
+
+
+@app.command()
+def graph(
+    target: Target,
+    steps: Annotated[int, typer.Option(help="How many steps to unroll.")] = 2,
+    backward: Annotated[bool, typer.Option("--backward", help="With the adjoints.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", show_default=False, help=".svg, .png, .pdf, .json or .dot.")
+    ] = None,
+) -> None:
+    """Print the unrolled computation as a table, or write it to a file."""
+    unrolled = load("unrolling").unroll(load_target(target), steps=steps, backward=backward)
+    if output is None:
+        console().print(node_table(unrolled))
+    elif output.suffix in (".json", ".dot"):
+        text = load("report").graph_json(unrolled) if output.suffix == ".json" else load("report").graph_dot(unrolled)
+        load("codegen.loading").write_text(output, text)
+    else:
+        load("plots").draw_unrolled(unrolled, output)
+
+
+@app.command()
+def generate(target: Target, output: Out = None) -> None:
+    """Write the forward and the backward pass of a cell as a NumPy module."""
+    kernel = load("codegen.loading").compile(load_target(target))
+    if output is None:
+        print(kernel.source, end="")
+    else:
+        kernel.save(output)
+
+
+@app.command()
+def verify(target: Target) -> int:
+    """Check the generated module against the cell itself; exit code 1 where it is wrong."""
+    cell = load_target(target)
+    with stage() as tell:
+        tell("verifying")
+        report = load("verification").verify(cell)
+    print(report)
+    return 0 if report.passed else FAILED
+
+
+@app.command()
+def build(
+    target: Target,
+    data: Annotated[
+        Path | None, typer.Option(show_default=False, help="CSV whose columns are the inputs; random ones without.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("out"),
+    hidden: Annotated[int, typer.Option(help="Each size that the data do not say.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of the parameters.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that symbptt did not write.")] = False,
+) -> int:
+    """Write equations, module, verification and drawings of a cell into a folder, and print a summary.
+
+    Files of an earlier build are replaced, all others in the folder are left alone.
+    """
+    cell = load_target(target)
+    with stage() as tell:
+        table = load("table").read_table(data) if data is not None else None
+        summary = load("report").build(cell, table, output, hidden=hidden, seed=seed, force=force, tell=tell)
+    console().print(summary_table(summary.rows))
+    return 0 if summary.passed else FAILED
+
+
+@contextlib.contextmanager
+def stage() -> Iterator[Any]:
+    """Show on a terminal what is being done; elsewhere nothing."""
+    with Console(stderr=True).status("") as status:
+        yield lambda text: status.update(Text(text))
+
+
+def console() -> Console:
+    """Return where tables are printed: the terminal, or 120 columns where there is none."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else 120)
+
+
+def summary_table(rows: Any) -> Table:
+    """Return pairs as a table."""
+    table = Table(show_header=False)
+    for name, value in rows:
+        table.add_row(Text(name, style="bold"), Text(value))
+    return table
+
+
+def node_table(unrolled: Any) -> Table:
+    """Return the nodes of an unrolled graph as a table."""
+    table = Table("node", "role", "shape", "expression")
+    show = load("ir.shape").show
+    for (name, t), data in unrolled.nodes(data=True):
+        cells = (name if t is None else f"{name} {t}", data["role"], show(data["shape"]), data["expression"])
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def load_target(target: str) -> Any:
+    """Return the cell that a target names.
+
+    Raises: TargetError where there is none; CellError where its file defines a cell wrongly.
+    """
+    file, colon, name = target.rpartition(":")
+    if colon and (file.endswith(".py") or Path(file).exists() or os.sep in file):
+        return _member(_from_file(Path(file)), name, f"{file} has no cell {name!r}")
+    if target.endswith(".py") or Path(target).is_file():
+        cells = ", ".join(_cells(_from_file(Path(target)))) or "none"
+        raise TargetError(f"which cell of {target}? write {target}:NAME\n  it has {cells}")
+    return _member(load("zoo").CELLS, target, f"the zoo has no cell {target!r}")
+
+
+def _cells(members: dict[str, Any]) -> list[str]:
+    cell = load("cell").Cell
+    return [name for name, value in members.items() if isinstance(value, cell)]
+
+
+def _member(members: dict[str, Any], name: str, missing: str) -> Any:
+    cells = _cells(members)
+    if name in cells:
+        return members[name]
+    if name in members:
+        kind = type(members[name]).__name__
+        raise TargetError(f"{name} is no cell but a {kind}\n  decorate the function with @sb.cell")
+    near = difflib.get_close_matches(name, cells, 1)
+    raise TargetError(
+        missing + (f"\n  did you mean {near[0]}?" if near else f"\n  it has {', '.join(cells) or 'none'}")
+    )
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    """The names that a Python file defines; its folder can be imported from meanwhile, as for a script."""
+    _check_source(path)
+    load("functions")
+    spec = importlib.util.spec_from_file_location(f"symbptt_target_{path.stem}", path.resolve())
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path} is no Python file\n  its name must end with .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except SymbpttError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"{path} raised {type(error).__name__}{_line(error, path)}: {error}") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return vars(module)
+
+
+def _check_source(path: Path) -> None:
+    if path.is_dir():
+        raise TargetError(f"{path} is a folder, a Python file is expected")
+    try:
+        with tokenize.open(path) as file:
+            file.read()
+    except FileNotFoundError:
+        raise TargetError(f"there is no file {path}") from None
+    except (SyntaxError, UnicodeDecodeError):
+        raise TargetError(f"{path} is not UTF-8") from None
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _line(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f" at line {error.lineno}"
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path.resolve())
+    ]
+    return f" at line {lines[-1]}" if lines else ""

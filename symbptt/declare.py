@@ -1,0 +1,106 @@
+"""`sb.function`: elementwise functions of the user's own, with a derivative of their own where they want one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt import ops
+from symbptt.errors import ArgumentError, CellError
+from symbptt.ir.node import placeholder
+from symbptt.ir.scalar import NAME_OF, as_python, canonical
+from symbptt.trace import apply_expr, as_array, graph_of
+from symbptt.trace import Array
+
+
+def function(name: str, body: Callable[..., sp.Expr], derivative: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Return the elementwise function `name` of one or more arrays that a SymPy expression defines.
+
+    With `derivative` (an expression; for several arguments a tuple of them) the function counts as having that derivative,
+    whatever its own is: a surrogate, as spiking networks use it. Checks then run on the pair as declared.
+
+    Raises: ArgumentError where `name` is no identifier, is a function of the table, or `body` gives no SymPy expression;
+    CellError where an expression has a function that is not in the table.
+    """
+    if not name.isidentifier() or name in ops.BY_NAME:
+        raise ArgumentError(f"{name!r} cannot name a function\n  choose an identifier that symbptt has not taken")
+    count = len(inspect.signature(body).parameters)
+    symbols = [placeholder(i) for i in range(count)]
+    expr = _expression(name, body, symbols)
+    if derivative is None:
+        return _dispatching(name, count, expr, lambda *args: expr.xreplace(dict(zip(symbols, args, strict=True))), None)
+    found = derivative(*symbols)
+    partials = [canonical(sp.sympify(part)) for part in (found if isinstance(found, tuple | list) else (found,))]
+    if len(partials) != count:
+        raise ArgumentError(f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple")
+    scalar = ops.scalar_function(name, count, *(_with_arguments(part, symbols) for part in partials))
+    scalar.declared, scalar.expansion = True, expr
+    return _dispatching(name, count, expr, scalar, partials)
+
+
+def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol]) -> sp.Expr:
+    try:
+        expr = canonical(sp.sympify(body(*symbols)), f"in the body of {name!r}")
+    except (TypeError, AttributeError, sp.SympifyError) as error:
+        raise ArgumentError(f"the body of {name!r} gives no SymPy expression ({error})\n"
+                            "  write it with SymPy's functions: lambda v: sympy.tanh(v)") from None  # fmt: skip
+    extra = expr.free_symbols - set(symbols)
+    if extra:
+        raise ArgumentError(f"the body of {name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments")
+    return expr
+
+
+def _with_arguments(part: sp.Expr, symbols: Sequence[sp.Symbol]) -> Callable[..., sp.Expr]:
+    return lambda *args: part.xreplace(dict(zip(symbols, args[:-1], strict=True)))
+
+
+def _dispatching(name: str, count: int, expr: sp.Expr, scalar: Callable[..., sp.Expr], partials: list[sp.Expr] | None) -> Callable[..., Any]:
+    def declared(*values: Any) -> Any:
+        if len(values) != count:
+            raise ArgumentError(f"{name} takes {count} arguments, got {len(values)}")
+        graph = graph_of(*values)
+        if graph is not None:
+            arrays = [as_array(graph, value) for value in values]
+            return Array(graph, apply_expr(graph, scalar(*map(placeholder, range(count))), [array.id for array in arrays]))
+        if any(isinstance(value, sp.Basic) for value in values):
+            return scalar(*values)
+        return _on_arrays(expr, partials, values)
+
+    declared.__name__ = declared.__qualname__ = name
+    declared.__doc__ = f"Return {name}({', '.join(f'_{i}' for i in range(count))}) = {expr}, elementwise."
+    return declared
+
+
+def _on_arrays(expr: sp.Expr, partials: list[sp.Expr] | None, values: Sequence[Any]) -> Any:
+    """The value; with a declared derivative, complex arrays carry a tangent in their imaginary part."""
+    dtype = np.result_type(*(np.asarray(value) for value in values), np.float32)
+    if partials is None or dtype.kind != "c":
+        return np.asarray(evaluate(expr, values), dtype=None if dtype.kind == "O" else dtype)
+    reals = [np.real(value) for value in values]
+    tangent = sum(evaluate(part, reals) * np.imag(value) for part, value in zip(partials, values, strict=True))
+    return evaluate(expr, reals) + 1j * tangent
+
+
+def evaluate(expr: sp.Expr, values: Sequence[Any]) -> Any:
+    """Return an expression over placeholders on arrays, by the NumPy functions of the table."""
+    if expr.is_Symbol:
+        return values[int(expr.name[1:])]
+    if not expr.free_symbols:
+        return as_python(expr)
+    parts = [evaluate(part, values) for part in expr.args]
+    if expr.is_Add or expr.is_Mul:
+        result = parts[0]
+        for part in parts[1:]:
+            result = result + part if expr.is_Add else result * part
+        return result
+    if expr.is_Pow:
+        return parts[0] ** (float(parts[1]) if isinstance(parts[1], int) and parts[1] < 0 else parts[1])
+    if hasattr(expr.func, "expansion"):
+        return evaluate(expr.func.expansion, parts)
+    if expr.func not in NAME_OF:
+        raise CellError(f"the function {expr.func.__name__} is not in the table of ops")
+    return ops.BY_NAME[NAME_OF[expr.func]].evaluate(*parts)

@@ -1,0 +1,275 @@
+"""What the command line writes: graphs as JSON and DOT, and the folder of `symbptt build`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from symbptt import __version__
+from symbptt.cell import Cell
+from symbptt.codegen.loading import Kernel, write_text
+from symbptt.codegen.loading import compile as compile_cell
+from symbptt.derivation import Derivation, Equation, derive
+from symbptt.derive.labels import Label
+from symbptt.errors import ArgumentError, TargetError
+from symbptt.init import concrete
+from symbptt.ir.shape import named_size, show
+from symbptt.layout import FORWARD
+from symbptt.plots import draw_unrolled, norm_figure, save
+from symbptt.render.notation import LATEX
+from symbptt.table import Table, bind, hidden_sizes
+from symbptt.unrolling import unroll
+from symbptt.verification import Verification, verify
+
+STEPS_WITHOUT_DATA = 100
+MARK = "symbptt"
+"""Each file that `build` writes has this word near its beginning: by it a later run knows what it may replace."""
+
+NOTATION = r"""$\odot$ multiplies elementwise. $\mathrm{d}v_{t}$ is the adjoint of $v_{t}$: the derivative of the
+loss by it through all that follows. $\partial L / \partial v_{t}$ is what the loss itself gives; $\mathrel{+}=$ adds to
+what the next step has brought."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The norms of the adjoints (T,) by state, for a cotangent of ones on the last step of `of`."""
+
+    of: str
+    norms: dict[str, Any]
+    finite: bool
+
+    @property
+    def caption(self) -> str:
+        return (f"Norm of the adjoint of each state against time, for a loss whose gradient is 1 in every element of "
+                f"{self.of} after the last step and 0 elsewhere.")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a build found and wrote."""
+
+    rows: tuple[tuple[str, str], ...]
+    passed: bool
+    files: tuple[Path, ...]
+
+
+def build(cell: Cell, table: Table | None, folder: str | Path, *, hidden: int = 32, seed: int = 0, force: bool = False,
+          tell: Callable[[str], None] = lambda stage: None) -> Summary:  # fmt: skip
+    """Write equations, module, verification and drawings of a cell into a folder, and return the summary.
+
+    Inputs are the columns of the table, standardised; without one, 100 steps of standard normal numbers. Sizes that the
+    data do not say are `hidden`. Files of an earlier build are replaced, all others in the folder stay as they are.
+
+    Raises: ArgumentError where data and cell do not go together; TargetError where the folder cannot be written, or
+    holds a file of another origin under one of the names (`force` replaces it).
+    """
+    folder = Path(folder)
+    names = {kind: folder / name for kind, name in _names(cell).items()}
+    inputs, dims, words = _inputs(cell, table, hidden, seed)
+    _check_folder(folder, names.values(), force)
+    tell("deriving")
+    derivation = derive(cell)
+    tell("generating the module")
+    kernel = compile_cell(cell)
+    tell("verifying")
+    report = verify(kernel)
+    tell("running forward and backward")
+    params = cell.init(dims, seed=seed)
+    flow = adjoint_flow(kernel, params, inputs)
+    tell("drawing")
+    rows = _rows(cell, table, words, dims, params, flow, derivation, report)
+    write_text(names["equations"], equations_markdown(cell, derivation))
+    kernel.save(names["module"])
+    write_text(names["verification"], f"{MARK} {__version__}: verification of {cell.name}\n\n{report}\n")
+    draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
+    save(_norm_figure(cell, flow, table), names["norms"])
+    write_text(names["summary"], summary_markdown(cell, rows, flow, names))
+    written = ("files", f"{folder}/: {', '.join(path.name for path in names.values())}")
+    return Summary((*rows, written), report.passed, tuple(names.values()))
+
+
+def _names(cell: Cell) -> dict[str, str]:
+    return {"summary": "summary.md", "equations": "equations.md", "module": f"{cell.name}_bptt.py",
+            "verification": "verification.txt", "unrolled": "unrolled.svg", "norms": "adjoint_norm.svg"}  # fmt: skip
+
+
+def _check_folder(folder: Path, files: Iterable[Path], force: bool) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            if path.is_dir():
+                raise TargetError(f"{path} is a folder\n  move it, or choose another -o")
+            if path.exists() and not force and MARK.encode() not in path.read_bytes()[:4000]:
+                raise TargetError(f"{path} was not written by symbptt\n  replace it with --force, or choose another -o")
+    except OSError as error:
+        raise TargetError(f"cannot write into {folder}: {error.strerror or error}") from None
+
+
+def _inputs(cell: Cell, table: Table | None, hidden: int, seed: int) -> tuple[dict[str, Any], dict[str, int], str]:
+    if hidden < 1:
+        raise ArgumentError(f"the hidden size must be at least 1, got {hidden}")
+    if table is not None:
+        bound = bind(cell, table)
+        return bound.inputs, hidden_sizes(cell, bound.dims, hidden), "; ".join(bound.words)
+    dims = hidden_sizes(cell, {}, hidden)
+    return random_inputs(cell, dims, seed), dims, f"none; standard normal numbers, {STEPS_WITHOUT_DATA} steps"
+
+
+def random_inputs(cell: Cell, dims: Mapping[str, int], seed: int) -> dict[str, Any]:
+    """Return inputs of 100 steps, standard normal, indices uniform."""
+    random, sizes = np.random.default_rng(seed), {named_size(name): value for name, value in dims.items()}
+    inputs: dict[str, Any] = {}
+    for a in cell.arguments:
+        shape = (STEPS_WITHOUT_DATA, *concrete(a.shape, sizes))
+        if a.role == "input":
+            inputs[a.name] = random.standard_normal(shape)
+        elif a.role == "index":
+            inputs[a.name] = random.integers(0, concrete((a.limit,), sizes)[0], shape)
+    return inputs
+
+
+def adjoint_flow(kernel: Kernel, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> Flow:
+    """Return the norms of the adjoints at every step, for a cotangent of ones on the last step of the first state."""
+    with np.errstate(all="ignore"):
+        run = kernel.forward(params, inputs, steps=None if inputs else STEPS_WITHOUT_DATA)
+        first = next(iter(run.states))
+        norms = kernel.backward(run, {first: np.ones_like(run.states[first][-1])}, monitor=True).flow
+    return Flow(first, norms, all(np.all(np.isfinite(v)) for v in (*run.states.values(), *norms.values())))
+
+
+def _norm_figure(cell: Cell, flow: Flow, table: Table | None) -> Any:
+    where = f"{table.path.name}, {table.rows} steps" if table else f"{STEPS_WITHOUT_DATA} steps of random input"
+    title = f"{cell.name} on {where}\nThe gradient is 1 in every element of {flow.of} after the last step"
+    times, label = (table.index, table.index_name) if table and table.index else (None, "step t")
+    return norm_figure(flow.norms, title, times, label)
+
+
+def equations_markdown(cell: Cell, derivation: Derivation) -> str:
+    """Return the equations of a cell as Markdown with LaTeX."""
+    parts = [f"# {cell.name}: equations", f"Derived by symbptt {__version__}.", inspect.getdoc(cell.function) or ""]
+    parts += ["## Symbols", _symbols(cell)]
+    for title, equations in (("Forward, $t = 1, \\ldots, T$", derivation.forward),
+                             ("Backward, $t = T, \\ldots, 1$", derivation.backward),
+                             ("Gradients of the parameters", derivation.gradients),
+                             ("Gradients of the inputs", derivation.input_gradients)):  # fmt: skip
+        parts += [f"## {title}", aligned(equations)] if equations else []
+    return "\n\n".join(part for part in [*parts, NOTATION] if part) + "\n"
+
+
+def aligned(equations: Iterable[Equation]) -> str:
+    """Return equations as one display, their relations one under the other."""
+    rows = []
+    for equation in equations:
+        sign = r"\mathrel{+}=" if equation.relation == "+=" else "="
+        left, _, right = equation.latex.partition(f" {sign} ")
+        rows.append(f"{left} &{sign} {right}")
+    return "$$\n\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}\n$$"
+
+
+def _symbols(cell: Cell) -> str:
+    lines = ["| name | symbol | role | shape |", "|---|---|---|---|"]
+    for a in cell.arguments:
+        symbol = LATEX.symbol(Label(a.name, 0 if a.role in FORWARD else None))
+        given = "" if a.default is None else f", {a.default}" if np.ndim(a.default) == 0 else ", given"
+        lines.append(f"| `{a.name}` | ${symbol}$ | {a.role}{given} | {show(a.shape) if a.shape else 'scalar'} |")
+    return "\n".join(lines)
+
+
+def _rows(cell: Cell, table: Table | None, words: str, dims: Mapping[str, int], params: Mapping[str, Any], flow: Flow,
+          derivation: Derivation, report: Verification) -> tuple[tuple[str, str], ...]:  # fmt: skip
+    steps = len(next(iter(flow.norms.values())))
+    trained = [a.name for a in cell.arguments if a.role == "param"]
+    count = sum(int(np.size(params[name])) for name in trained)
+    counts = len(derivation.forward), len(derivation.backward), len(derivation.gradients)
+    rows = [
+        ("cell", cell.name),
+        ("data", f"{table.path.name}: {words}, standardised (mean 0, sd 1)" if table else words),
+        (
+            "steps",
+            f"{steps}"
+            + (f", {table.index_name} {table.index[0]} to {table.index[-1]}" if table and table.index else ""),
+        ),
+        ("sizes", ", ".join(f"{name} = {value}" for name, value in dims.items()) or "scalars"),
+        ("parameters", f"{count:,} numbers in {len(trained)} arrays"),
+        ("equations", "{} forward, {} backward, {} of gradients".format(*counts)),
+        ("verification", verdict(report)),
+    ]
+    return tuple(rows + [(f"adjoint of {name}", decay(norms)) for name, norms in flow.norms.items()]
+                 + [("warning", "states or adjoints are not finite on these data")] * (not flow.finite))  # fmt: skip
+
+
+def verdict(report: Verification) -> str:
+    """Return one line on a verification."""
+    worst = report.worst
+    most = f"; worst {worst.block}: {worst.error:.1e}, allowed {worst.tolerance:.0e}" if worst else ""
+    wrong = "" if report.passed else f", wrong: {', '.join(report.wrong)}"
+    return f"{'passed' if report.passed else 'FAILED'}{wrong}, {len(report.rows)} comparisons{most}"
+
+
+def decay(norms: Any) -> str:
+    """Return in words how the norm of an adjoint changes from the last step back to the first.
+
+    Shapes: norms (T,).
+    """
+    norms = np.asarray(norms, dtype=float)
+    if not np.all(np.isfinite(norms)):
+        return "not finite"
+    if not np.any(norms):
+        return "0 everywhere"
+    alive = np.flatnonzero(norms)
+    last, first = alive[-1], alive[0]
+    text = f"{norms[last]:.2g} at step {last + 1}, {norms[first]:.2g} at step {first + 1}"
+    decades = np.log10(norms[last] / norms[first])
+    if last - first >= 10 and abs(decades) > 0.5:
+        text += f": {'falls' if decades > 0 else 'grows'} tenfold in {(last - first) / abs(decades):.3g} steps back"
+    return text + (f", 0 before step {first + 1}" if first else "")
+
+
+def summary_markdown(cell: Cell, rows: Iterable[tuple[str, str]], flow: Flow, names: Mapping[str, Path]) -> str:
+    """Return the summary of a build as Markdown."""
+    table = "\n".join(["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in rows)])
+    files = "\n".join([
+        f"* [{names['equations'].name}]({names['equations'].name}): the equations",
+        f"* [{names['module'].name}]({names['module'].name}): forward and backward pass, needs NumPy alone",
+        f"* [{names['verification'].name}]({names['verification'].name}): the module against the cell itself",
+    ])  # fmt: skip
+    parts = [f"# {cell.name}", f"Built by symbptt {__version__}.", table, files]
+    parts += ["## Two steps with their adjoints", f"![two unrolled steps of {cell.name}]({names['unrolled'].name})"]
+    parts += ["## The adjoint against time", f"![norm of the adjoint]({names['norms'].name})", flow.caption]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def graph_json(graph: nx.DiGraph) -> str:
+    """Return an unrolled graph as JSON that `networkx.node_link_graph(data, edges="edges")` reads."""
+    nodes = [{"id": list(node), **attributes, "shape": [str(size) for size in attributes["shape"]]}
+             for node, attributes in graph.nodes(data=True)]  # fmt: skip
+    edges = [{"source": list(source), "target": list(target)} for source, target in graph.edges]
+    data = {"directed": True, "multigraph": False, "graph": dict(graph.graph), "nodes": nodes, "edges": edges}
+    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+
+
+def graph_dot(graph: nx.DiGraph) -> str:
+    """Return an unrolled graph in Graphviz's language."""
+    number = {node: i for i, node in enumerate(graph)}
+    lines = [f"digraph {_quoted(graph.graph['name'])} {{", "  rankdir=LR; node [shape=box, style=rounded];"]
+    for (name, t), attributes in graph.nodes(data=True):
+        title = name if t is None else f"{name} {t}"
+        quoted = f"label={_quoted(title)}, tooltip={_quoted(attributes['expression'])}, class={attributes['role']}"
+        lines.append(f"  n{number[name, t]} [{quoted}];")
+    lines += [f"  n{number[source]} -> n{number[target]};" for source, target in graph.edges]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
