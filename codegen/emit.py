@@ -14,9 +14,10 @@ import sympy as sp
 
 from symbptt import ops, special
 from symbptt.codegen import prelude
-from symbptt.codegen.lower import HELPERS, Scope, shape_text, size_text
+from symbptt.codegen.lower import HELPERS, Scope, is_bool, shape_text, size_text
 from symbptt.codegen.passes.place import AFTER, ALL, LOOP, ONCE
 from symbptt.codegen.program import Program
+from symbptt.codegen.training import Head, public_functions
 from symbptt.derive.labels import Label
 from symbptt.errors import CellError
 from symbptt.ir.node import Node
@@ -25,22 +26,13 @@ from symbptt.ir.step import Argument
 from symbptt.names import unique
 from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
+from symbptt.truncation import Chunked, Window
 
 RESERVED = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
             "tape", "flow", "given", "last", "full", "idle", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
             "state", "run", "SHAPES", "PARAMS", "INPUTS", "STATES", "INDICES", "Run", "Grads", "ArgumentError"}  # fmt: skip
 
 WIDTH = 120
-
-
-@dataclass(frozen=True)
-class Head:
-    """A loss beside the program: its own program, without a loop; the arguments it adds; where and how it is counted."""
-
-    program: Program
-    added: tuple[Argument, ...]
-    at: str
-    reduction: str
 
 
 @dataclass(frozen=True)
@@ -89,23 +81,40 @@ class Module:
         return f"{name}_all"
 
 
-def source(p: Program, version: str, equations: str, head: Head | None = None) -> str:
+def source(p: Program, version: str, equations: str, head: Head | None = None,
+           truncation: Window | Chunked | None = None, clip: float | None = None) -> str:  # fmt: skip
     """Return the text of the module for a placed program, and for the loss of a model."""
     m = _module(p)
-    back = _backward(m)
+    back = _backward(m, clip)
+    pull = _pull(m) if isinstance(truncation, Window) else []
     tape = _tape(m)
-    parts = ["\n".join(_forward(m, tape)), "\n".join(_unpacked(m, back, tape))]
+    parts = ["\n".join(_forward(m, tape)), "\n".join(_unpacked(m, back, tape, BACKWARD))]
+    parts += ["\n".join(_unpacked(m, pull, tape, PULL))] * bool(pull)
     modules = [m]
     if head is not None:
-        modules.append(_module(head.program, ("T", "B") if head.at == "every" else ("B",)))
+        modules.append(_module(head.program, ("T", "B") if head.at == "every" or truncation else ("B",)))
         parts.append("\n".join(_loss(modules[1])))
-    parts.append(_public(modules, head))
+    guard = _guard(modules)
+    parts += [text.replace("GUARD", guard) for text in public_functions(head, truncation, clip)]
     parts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
     if any("erf(" in part for part in parts):
         parts.append(_erf_source())
     tables = _tables(p, () if head is None else head.added, head)
+    if truncation is not None:
+        tables += f"\n\n\nTIMED = {_timed(m, tape)}  # which values of the tape have an axis of steps"
     body = "\n\n".join(part.strip("\n") + "\n" for part in [*parts, _prelude()])
     return f"{_head(p, version, equations, head)}\n\nimport numpy as np\n\n{tables}\n\n\n{body}"
+
+
+def _guard(modules: list[Module]) -> str:
+    """The sigmoid overflows to its right limit, which is no reason for a warning."""
+    sigmoid = any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for m in modules for node in m.program.graph)
+    return 'over="ignore"' if sigmoid else ""
+
+
+def _timed(m: Module, tape: list[str]) -> str:
+    timed = {name for id, name in [*m.variables.items(), *m.previous.items()] if id in m.varying}
+    return "(" + ", ".join(str(name in timed) for name in tape) + ("," if len(tape) == 1 else "") + ")"
 
 
 def _erf_source() -> str:
@@ -259,6 +268,8 @@ def _statements(m: Module, sweep: str, region: str, writer: Writer) -> list[str]
 def _statement(m: Module, sweep: str, region: str, writer: Writer, id: int) -> str:
     text = m.scope(sweep, region).formula(id)[0]
     node = m.program.graph[id]
+    if is_bool(node):
+        text = f"({text}).astype(dtype)"
     if node.family == "view" and node.attrs.kind == "transpose" and region == ONCE:
         text = f"np.ascontiguousarray({text})"
     target = f"{m.variables[id]}[t]" if region == LOOP and id in m.stored else m.variables[id]
@@ -289,12 +300,12 @@ def _forward(m: Module, tape: list[str]) -> list[str]:
     lines += ["# before the loop: what needs no state"]
     lines += _statements(m, "forward", ONCE, writer) + _masked_inputs(m) + _statements(m, "forward", ALL, writer)
     for name, now, before, shape in states:
-        lines.append(f"{now} = np.empty({shape_text(('T + 1', 'B'), shape, m.sizes)}, dtype)")
-        lines.append(f"{now}[0], {before}, {now} = {_initial(name)}, {now}[:-1], {now}[1:]")
+        lines.append(f"{now}_buffer = np.empty({shape_text(('T + 1', 'B'), shape, m.sizes)}, dtype)")
+        lines.append(f"{now}_buffer[0], {before}, {now} = start[\"{name}\"], {now}_buffer[:-1], {now}_buffer[1:]")
     lines += [_allocation(m, id) for id in sorted(m.stored) if m.place(id) == f"forward {LOOP}" and id not in p.next.values()]
     lines += ["if reset is not None:", *(f"    {before} = np.empty_like({now})" for _, now, before, _ in states)]
     lines += ["for t in range(T):", "    if reset is not None:"]
-    lines += [f"        {before}[t] = _where(reset[t], {_initial(name)}, {now}[t - 1] if t else {_initial(name)})"
+    lines += [f"        {before}[t] = _where(reset[t], {_initial(name)}, {now}_buffer[t])"
               for name, now, before, _ in states]  # fmt: skip
     lines += [f"    {line}" for line in _statements(m, "forward", LOOP, writer) + _aliased_states(m)]
     lines += ["    if active is not None:"]
@@ -304,7 +315,7 @@ def _forward(m: Module, tape: list[str]) -> list[str]:
     outputs = ", ".join(f'"{name}": _kept(active, {_output(m, id)})' for name, id in p.outputs.items())
     finals = ", ".join(f'"{name}": {now}' for name, now, _, _ in states)
     lines.append(f"return {{{finals}}}, {{{outputs}}}, {_tuple(tape, quoted=False)}")
-    return ["def _forward(a, sizes, T, B, dtype, active, reset):", *_body(_all_sizes(m), lines)]
+    return ["def _forward(a, start, sizes, T, B, dtype, active, reset):", *_body(_all_sizes(m), lines)]
 
 
 def _all_sizes(m: Module) -> dict[str, str]:
@@ -403,7 +414,7 @@ def _aliased_states(m: Module) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ backward
 
 
-def _backward(m: Module) -> list[str]:
+def _backward(m: Module, clip: float | None = None) -> list[str]:
     p, writer = m.program, _writer(m.program)
     carries = {name: m.variables[leaf] for name, leaf in p.carry.items()}
     chain = ", ".join(carries.values())
@@ -415,6 +426,8 @@ def _backward(m: Module) -> list[str]:
     loop = ["for t in range(T - 1, -1, -1):"]
     for name, d in carries.items():
         loop += [f'    if full["{name}"] is not None:', f'        {d} = {d} + full["{name}"][t]']
+    if clip is not None:
+        loop.append(f"    {chain}{_comma(carries)} = _clipped(({chain},), {clip!r})")
     loop += ["    if flow is not None:", *(f'        flow["{name}"][t] = np.sqrt(np.sum({d} * {d}))' for name, d in carries.items())]
     loop += ["    if active is not None:", f"        idle = [_kept(~active[t], d) for d in ({chain},)]",
              f"        {chain}{_comma(carries)} = (_kept(active[t], d) for d in ({chain},))"]  # fmt: skip
@@ -430,10 +443,33 @@ def _backward(m: Module) -> list[str]:
         start.append(f"{d}_0 = np.zeros({shape}, dtype)")
     start += [f"{d}_all = np.empty({shape_text(('T', 'B'), p.graph.shape(p.carry[name]), m.sizes)}, dtype)" for name, d in carries.items() if d in kept]
     start += [_allocation(m, id) for id in sorted(m.stored) if m.place(id) == f"backward {LOOP}"]
-    initial = ", ".join(f'"{name}": {d}_0 + {d}' for name, d in carries.items())
-    result = [f"return {{{_dict(m, 'param')}}}, {{{_dict(m, 'input')}}}, {{{initial}}}"]
+    result = [f"return {{{_dict(m, 'param')}}}, {{{_dict(m, 'input')}}}, {_by_name(carries)}, {_by_name(carries, '_0')}"]
     return ["# before the loop: what needs no adjoint of a state", *before, *start, *loop,
             "# after the loop: sums over all steps and samples", *after, *result]  # fmt: skip
+
+
+def _by_name(carries: dict[str, str], suffix: str = "") -> str:
+    return f"{{{', '.join(f'{chr(34)}{name}{chr(34)}: {d}{suffix}' for name, d in carries.items())}}}"
+
+
+BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):"
+PULL = "def _pull(tape, carry, full, sums, sizes, T, B, dtype):"
+
+
+def _pull(m: Module) -> list[str]:
+    """One step back for the adjoints of all steps at once, and with `sums` the gradients that follow from them."""
+    p, writer = m.program, _writer(m.program)
+    carries = {name: m.variables[leaf] for name, leaf in p.carry.items()}
+    lines = [f'{d}_all = carry["{name}"]' for name, d in carries.items()]
+    lines += _zero_outputs(m) + _statements(m, "backward", ONCE, writer) + _statements(m, "backward", ALL, writer)
+    for id in sorted(m.variables):
+        if m.place(id) == f"backward {LOOP}" and p.graph[id].family != "leaf":
+            lines.append(_commented(f"{m.variables[id]} = {m.scope('backward', AFTER).formula(id)[0]}", _equation(m, writer, id)))
+    texts = [f'"{name}": ' + (f"np.zeros_like({d}_all)" if p.recurrent.get(name) is None else _full(m, p.recurrent[name], AFTER))
+             for name, d in carries.items()]  # fmt: skip
+    lines += [f"carry = {{{', '.join(texts)}}}", "if not sums:", "    return carry, None, None"]
+    lines += _statements(m, "backward", AFTER, writer) + _gradients(m, writer)
+    return [*lines, f"return carry, {{{_dict(m, 'param')}}}, {{{_dict(m, 'input')}}}"]
 
 
 def _comma(names: dict[str, str]) -> str:
@@ -441,8 +477,11 @@ def _comma(names: dict[str, str]) -> str:
 
 
 def _cotangents(m: Module) -> list[str]:
+    return ["full = {k: None if v is None else _kept(active, v) for k, v in full.items()}", *_zero_outputs(m)]
+
+
+def _zero_outputs(m: Module) -> list[str]:
     p, lines = m.program, []
-    lines.append("full = {k: None if v is None else _kept(active, v) for k, v in full.items()}")
     for name, leaf in p.cotangent.items():
         if leaf in p.places:
             shape = shape_text(("T", "B"), p.graph.shape(leaf), m.sizes)
@@ -504,9 +543,8 @@ def _is_global(p: Program, id: int) -> bool:
     return any(p.leaves[a.name] == id for a in p.arguments if _is_baked(a) and not a.shape)
 
 
-def _unpacked(m: Module, lines: list[str], tape: list[str]) -> list[str]:
+def _unpacked(m: Module, lines: list[str], tape: list[str], head: str) -> list[str]:
     unpack = [f"{', '.join(tape)}{',' if len(tape) == 1 else ''} = tape"] if tape else []
-    head = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):"
     return [head, *_body(_all_sizes(m), [*unpack, *lines])]
 
 
@@ -624,84 +662,3 @@ def _shapes_function(every: list[Argument]) -> list[str]:
     entries += [f'"{a.name} limit": ({size_text(a.limit)},)' for a in every if _is_limited(every, a)]
     return [f"def _shapes({', '.join(_names_of(every))}):", '    """Return the shape of every argument of one sample and step."""',
             *_shortened(f"    return {{{', '.join(entries)}}}")]  # fmt: skip
-
-
-def _public(modules: list[Module], head: Head | None) -> str:
-    sigmoid = any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for m in modules for node in m.program.graph)
-    text = PUBLIC if head is None else PUBLIC + "\n\n" + TRAINING[head.at].replace("REDUCTION", repr(head.reduction))
-    return text.replace("GUARD", 'over="ignore"' if sigmoid else "")
-
-
-PUBLIC = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
-    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
-    masks = _masks(lengths, reset, T, B)
-    with np.errstate(GUARD):
-        states, outputs, tape = _forward(a, sizes, T, B, dtype, *masks)
-    tape = (tape, sizes, T, B, dtype, *masks)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype)
-
-
-def backward(run, cotangents, *, monitor=False):
-    """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
-    full, last = _cotangents(run, cotangents)
-    tape, sizes, T, B, dtype, active, reset = run.tape
-    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    with np.errstate(GUARD):
-        params, inputs, state = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
-    return _grads(params, inputs, state, flow, run.batched)
-'''
-
-TRAINING = {
-    "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
-    """Return the loss over all steps and samples, and its gradients; targets (T, B, ...) or (T, ...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets)
-    active, reset = _masks(lengths, reset, T, B)
-    a |= {k: _kept(active, a[k]) for k in TARGETS}
-    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    counted = np.ones((T, B), bool) if active is None else active
-    dloss = _weights(counted, REDUCTION, dtype)
-    with np.errstate(GUARD):
-        states, outputs, tape = _forward(a, sizes, T, B, dtype, active, reset)
-        value, full, own = _loss(a, states | outputs, dloss, sizes, T, B, dtype)
-        full = dict.fromkeys([*states, *outputs]) | full
-        params, inputs, state = _backward(tape, full, dict.fromkeys(states), flow, sizes, T, B, dtype, active, reset)
-    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), inputs, state, flow, batched)
-''',
-    "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
-    """Return the loss of the last step over all samples, and its gradients; targets (B, ...) or (...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets)
-    active, reset = _masks(lengths, reset, T, B)
-    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    counted = np.full(B, T > 0) if active is None else active.any(0)
-    dloss = _weights(counted, REDUCTION, dtype)
-    at = (np.full(B, T - 1) if active is None else np.maximum(active.sum(0) - 1, 0), np.arange(B))
-    with np.errstate(GUARD):
-        states, outputs, tape = _forward(a, sizes, T, B, dtype, active, reset)
-        read = {k: v[at] if T else np.zeros(v.shape[1:], dtype) for k, v in (states | outputs).items()}
-        value, given, own = _loss(a, read, dloss, sizes, T, B, dtype)
-        full = dict.fromkeys([*states, *outputs]) | {k: _placed(given[k], v, at) for k, v in outputs.items() if k in given}
-        last = {k: given.get(k) for k in states}
-        params, inputs, state = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
-    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), inputs, state, flow, batched)
-
-
-def _placed(last, like, at):
-    """Return zeros like the values of all steps, with those of each sample's last step put in."""
-    full = np.zeros_like(like)
-    if len(full):
-        full[at] = last
-    return full
-''',
-}
-TRAINING |= {at: text + '''
-
-def _weights(counted, reduction, dtype):
-    """Return the weight of the loss at each step and sample: one, or one over their number, and zero where not counted."""
-    return counted.astype(dtype) / (max(counted.sum(), 1) if reduction == "mean" else 1)
-
-
-def _added(params, own):
-    """Return the gradients of the cell's and of the loss's parameters; what both have is added."""
-    return params | {k: params[k] + v if k in params else v for k, v in own.items()}
-''' for at, text in TRAINING.items()}

@@ -13,14 +13,16 @@ from types import ModuleType
 from typing import Any
 
 from symbptt.cell import Cell
-from symbptt.codegen.emit import Head, source
+from symbptt.codegen.emit import source
 from symbptt.codegen.passes import PASSES
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.program import Program, program_of
+from symbptt.codegen.training import Head
 from symbptt.derivation import derive as derivation
 from symbptt.derive.bptt import derive
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.model import Model
+from symbptt.truncation import Chunked, Window
 
 VERSION = "0.1.0"
 
@@ -90,14 +92,19 @@ class Kernel:
         write_text(Path(path), self.source)
 
 
-def compile(target: Cell | Model, *, consts: Mapping[str, Any] | None = None) -> Kernel:
-    """Return the kernel of a cell or a model; `consts` replaces values of constants.
+def compile(target: Cell | Model, *, consts: Mapping[str, Any] | None = None, truncation: Window | Chunked | None = None,
+            clip_adjoint: float | None = None) -> Kernel:  # fmt: skip
+    """Return the kernel of a cell or a model.
 
-    Raises: ArgumentError where the target is neither; CellError where it is not written as it must be.
+    `consts` replaces values of constants. `truncation` is Window(k) or Chunked(k1, k2). With `clip_adjoint` the joint norm of
+    the adjoints of all states is kept at or under that limit for each sample, at every step backward in time.
+
+    Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not written as it must be.
     """
     if not isinstance(target, Cell | Model):
         raise ArgumentError(f"compile takes a cell or a model, got {type(target).__name__}\n"
                             "  decorate the function with @sb.cell")  # fmt: skip
+    _check_options(truncation, clip_adjoint)
     target = target.with_consts(consts) if consts else target
     cell, head, equations = target, None, derivation(target).text()
     if isinstance(target, Model):
@@ -106,7 +113,17 @@ def compile(target: Cell | Model, *, consts: Mapping[str, Any] | None = None) ->
     program = program_of(derive(cell.step))
     for step in PASSES:
         program = step(program)
-    return Kernel(target, program, source(program, VERSION, equations, head))
+    return Kernel(target, program, source(program, VERSION, equations, head, truncation, clip_adjoint))
+
+
+def _check_options(truncation: Any, clip_adjoint: Any) -> None:
+    if truncation is not None and not isinstance(truncation, Window | Chunked):
+        raise ArgumentError(f"truncation is sb.Window(k) or sb.Chunked(k1, k2), got {truncation!r}")
+    if clip_adjoint is not None and not (isinstance(clip_adjoint, int | float) and clip_adjoint > 0):
+        raise ArgumentError(f"clip_adjoint is a positive number, got {clip_adjoint!r}")
+    if clip_adjoint is not None and isinstance(truncation, Window):
+        raise ArgumentError("clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
+                            "  use sb.Chunked, or sb.clip_by_norm on the gradients")  # fmt: skip
 
 
 def load(text: str, name: str) -> ModuleType:

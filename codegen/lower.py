@@ -86,12 +86,19 @@ def _number(s: Scope, node: Node) -> Written:
 
 
 def _map(s: Scope, node: Node) -> Written:
-    parts = [_aligned(s, arg, node) for arg in node.args]
+    arithmetic = not hasattr(node.attrs.expr.func, "boolean") and node.attrs.expr.func is not ops.where
+    parts = [_as_numbers(s, arg, _aligned(s, arg, node)) if arithmetic else _aligned(s, arg, node) for arg in node.args]
     tree = tree_of(expanded(node.attrs.expr))
     text, tightness = _tree(tree, parts)
     if node.id in s.static and not node.shape and _has_call(tree):
         return f"float({text})", ATOM  # a NumPy float64 would turn float32 arrays into float64
     return text, tightness
+
+
+def _as_numbers(s: Scope, arg: int, written: Written) -> Written:
+    """A condition inside arithmetic, in the type of the data: bool arrays would make float64 of it."""
+    inline = is_bool(s.graph[arg]) and s.refer(arg) is None
+    return (f"{_bracket(written, ATOM)}.astype(dtype)", ATOM) if inline else written
 
 
 def _has_call(tree: Tree) -> bool:

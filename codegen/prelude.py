@@ -117,11 +117,12 @@ def _masks(lengths, reset, T, B):
         reset = reset[:, None] if reset.ndim == 1 and B == 1 else reset
         if reset.shape != (T, B) or reset.dtype != bool:
             raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected")
+        reset = reset if active is None else reset & active
     return active, reset
 
 
 def _where(mask, a, b):
-    """Choose between a and b by a mask that lacks their last axes."""
+    """Choose between a and b by a mask that may lack their last axes."""
     return np.where(mask.reshape(mask.shape + (1,) * (np.ndim(a) - mask.ndim)), a, b)
 
 
@@ -130,8 +131,9 @@ def _kept(mask, x):
     return x if mask is None else _where(mask, x, 0)
 
 
-def _grads(params, inputs, state, flow, batched):
-    """Return gradients, without the batch axis where none was given."""
+def _grads(params, inputs, state, resets, flow, batched):
+    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too."""
+    state = {k: v + resets[k] for k, v in state.items()}
     if not batched:
         inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
     return Grads(params, inputs, state, flow)

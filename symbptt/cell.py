@@ -8,7 +8,7 @@ import inspect
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from types import CellType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,10 @@ class Cell:
         self.arguments = arguments_of(function, self.consts, CELL_ROLES)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
+        if not self.consts:
+            return self.function(*args, **kwargs)
+        given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
+        return self.function(**{**self.consts, **given})
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{a.name}: {a.role.capitalize()}{show(a.shape)}" for a in self.arguments)
@@ -58,9 +61,11 @@ class Cell:
         Raises: ArgumentError for a name that is no constant of the cell.
         """
         known = [a.name for a in self.arguments if a.role == "const"]
-        for name in consts:
+        for name, value in consts.items():
             if name not in known:
                 raise ArgumentError(f"{name!r} is no constant of {self.name}" + nearest(name, known))
+            if value is None:
+                raise ArgumentError(f"the constant {name!r} of {self.name} needs a number, got None")
         return Cell(self.function, {**self.consts, **consts})
 
     def init(self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any) -> dict[str, Any]:
@@ -108,7 +113,10 @@ def arguments_of(function: Callable[..., Any], consts: Mapping[str, Any], roles:
 
 
 def _closure(function: Callable[..., Any]) -> dict[str, Any]:
-    return inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+    """The variables around a function, without those that get their value later."""
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
+    names = code.co_freevars if code else ()
+    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True) if cell != CellType()}
 
 
 def _argument(function: Any, parameter: inspect.Parameter, scope: dict[str, Any], consts: Mapping[str, Any],
@@ -174,7 +182,16 @@ def run_traced(cell: Any, values: dict[str, Array]) -> Any:
         raise CellError(f"the body of {cell.name} recurses without end{place_of(cell.function)}") from error
     except Exception as error:
         raise CellError(f"the body of {cell.name} raised {type(error).__name__}: {error}{_last_place(error, cell)}\n"
-                        "  while it was traced with symbolic arrays of the annotated shapes") from error  # fmt: skip
+                        f"  {_cure(error)}") from error  # fmt: skip
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        near = difflib.get_close_matches(str(error.name), dir(error.obj), 1)
+        return f"did you mean {near[0]!r}?" if near else f"{error.obj.__name__} has no such function"
+    if isinstance(error, ValueError) and "array element" in str(error):
+        return "an array cannot be filled in place here: build it with np.stack or np.concatenate"
+    return "while it was traced with symbolic arrays of the annotated shapes"
 
 
 def _last_place(error: BaseException, cell: Cell) -> str:
@@ -192,7 +209,7 @@ def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dic
     if isinstance(result, dict):
         named = result
     else:
-        given = list(result) if isinstance(result, tuple | list) and (len(states) > 1 or len(result) == 1) else [result]
+        given = list(result) if isinstance(result, tuple | list) else [result]
         if len(given) != len(states):
             raise CellError(f"{cell.name} returns {len(given)} values for {len(states)} states ({', '.join(names)})"
                             f"{place_of(cell.function)}\n  return one next state each, in the order of the arguments, "

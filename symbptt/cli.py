@@ -243,7 +243,8 @@ def _from_file(path: Path) -> dict[str, Any]:
     except SymbpttError:
         raise
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{path} raised {type(error).__name__}{_line(error, path)}: {error}") from error
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise TargetError(f"{path} raised {type(error).__name__}{_line(error, path)}: {what}") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
     return vars(module)

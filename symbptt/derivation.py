@@ -108,8 +108,7 @@ class Derivation:
         for notation in (TEXT, LATEX):
             writer = self._writer(notation)
             right = writer.symbol(id) if symbol else writer.rhs(id)
-            brought = "" if added_to is None else writer.symbol(added_to) + notation.plus
-            sides.append((notation.symbol(label), right.removeprefix(brought)))
+            sides.append((notation.symbol(label), right if added_to is None else _rest(right, writer.symbol(added_to), notation)))
         relation, latex_relation = ("=", "=") if added_to is None else ("+=", r"\mathrel{+}=")
         return Equation(sides[0][0], sides[0][1], where, f"{sides[1][0]} {latex_relation} {sides[1][1]}", relation)
 
@@ -163,6 +162,13 @@ def derive(target: Cell | Model) -> Derivation:
     if not isinstance(target, Cell):
         raise ArgumentError(f"derive takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell")
     return Derivation(derive_step(target.step))
+
+
+def _rest(total: str, first: str, notation: Notation) -> str:
+    """A sum without its first term."""
+    if total.startswith(first + notation.minus):
+        return "-" + total.removeprefix(first + notation.minus)
+    return total.removeprefix(first + notation.plus)
 
 
 def _with_ampersand(line: Equation) -> str:

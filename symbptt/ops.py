@@ -57,12 +57,13 @@ def _constant(name: str, arity: int) -> Any:
     return function
 
 
-def _share(inner: Any, tie: sp.Expr) -> Callable[..., sp.Expr]:
+def _share(inner: Any, tie: sp.Expr, direction: int) -> Callable[..., sp.Expr]:
     """The partial derivative of maximum and minimum: 1 inside; at a tie with a constant `tie`, else one half each."""
 
     def partial(a: sp.Expr, b: sp.Expr) -> sp.Expr:
-        at_tie = tie if a.is_number or b.is_number else sp.Rational(1, 2)
-        return inner(a, b) if at_tie == 0 else inner(a, b) + at_tie * equal(a, b)
+        if not (a.is_number or b.is_number):
+            return (1 + direction * sign(a - b)) / 2
+        return inner(a, b) if tie == 0 else tie * inner(a, b)
 
     return partial
 
@@ -81,7 +82,7 @@ logical_not, sign, floor = _condition("logical_not", 1), _constant("sign", 1), _
 stop_gradient = _constant("stop_gradient", 1)
 stop_gradient.declared = True  # its derivative is said to be zero, it is not that of its values
 
-_at_maximum, _at_minimum = _share(greater, sp.S.Zero), _share(less, sp.S.One)
+_at_maximum, _at_minimum = _share(greater, sp.S.Zero, 1), _share(less_equal, sp.S.One, -1)
 maximum = scalar_function("maximum", 2, lambda a, b, y: _at_maximum(a, b), lambda a, b, y: _at_maximum(b, a))
 minimum = scalar_function("minimum", 2, lambda a, b, y: _at_minimum(a, b), lambda a, b, y: _at_minimum(b, a))
 where = scalar_function("where", 3, _zero, lambda c, a, b, y: where(c, 1, 0), lambda c, a, b, y: where(c, 0, 1))

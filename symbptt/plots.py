@@ -70,7 +70,11 @@ def plot_adjoint_norm(
         norms = np.asarray(norms, dtype=float)
         shown = np.where((norms > 0) & (norms < np.inf), norms, np.nan)  # a logarithmic axis has no zero
         at = np.arange(1, len(norms) + 1) if times is None else times
-        style = {"color": LINES[i % len(LINES)], "linestyle": MARKS[i % len(MARKS)], "linewidth": 2.2 if i == 0 else 1.6}
+        style = {
+            "color": LINES[i % len(LINES)],
+            "linestyle": MARKS[i % len(MARKS)],
+            "linewidth": 2.2 if i == 0 else 1.6,
+        }
         symbol = LATEX.symbol(Label(name, 0, adjoint=True))
         axes.plot(at, shown, label=rf"$\Vert {symbol} \Vert_2$", marker="." if len(norms) < 30 else "", **style)
     if any(np.any(np.asarray(norms) > 0) for norms in flow.values()):
@@ -104,7 +108,7 @@ def save(figure: Any, path: str | Path) -> None:
         raise ArgumentError(f"no drawing can be written as {path.name!r}\n  endings: {', '.join(sorted(known))}")
     metadata = {"svg": {"Date": None, "Creator": "symbptt"}, "pdf": {"CreationDate": None}}.get(kind)
     drawn = io.BytesIO()
-    with _matplotlib().rc_context({"svg.hashsalt": "symbptt"}):
+    with need_matplotlib().rc_context({"svg.hashsalt": "symbptt"}):
         figure.savefig(drawn, format=kind, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.12)
     if kind == "svg":
         write_text(path, drawn.getvalue().decode())
@@ -115,7 +119,11 @@ def save(figure: Any, path: str | Path) -> None:
         raise TargetError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _matplotlib() -> Any:
+def need_matplotlib() -> Any:
+    """Return matplotlib, imported with what is used of it.
+
+    Raises: SymbpttError where it is not installed.
+    """
     try:
         import matplotlib
         import matplotlib.figure
@@ -127,7 +135,7 @@ def _matplotlib() -> Any:
 
 
 def _figure(width: float, height: float) -> Any:
-    return _matplotlib().figure.Figure(figsize=(width, height))
+    return need_matplotlib().figure.Figure(figsize=(width, height))
 
 
 def _draw(graph: nx.DiGraph, layout: Layout, axes: Any) -> None:
@@ -145,7 +153,7 @@ def _draw(graph: nx.DiGraph, layout: Layout, axes: Any) -> None:
 
 
 def _draw_background(layout: Layout, axes: Any, backward: bool) -> None:
-    patches = _matplotlib().patches
+    patches = need_matplotlib().patches
     for t, (left, right) in enumerate(layout.bands, 1):
         size = (right - left, layout.top - layout.bottom)
         axes.add_patch(patches.Rectangle((left, layout.bottom), *size, facecolor="#f4f5f6", edgecolor="none", zorder=0))
@@ -161,7 +169,7 @@ def _draw_background(layout: Layout, axes: Any, backward: bool) -> None:
 
 def _draw_node(graph: nx.DiGraph, node: Key, point: Point, axes: Any) -> Any:
     attributes, (x, y) = graph.nodes[node], point
-    text, patches = f"${attributes['latex']}$", _matplotlib().patches
+    text, patches = f"${attributes['latex']}$", need_matplotlib().patches
     if attributes["role"] == "cotangent":
         axes.text(x, y, text, ha="center", va="center", fontsize=13, zorder=5, math_fontfamily="cm")
         return axes.add_patch(patches.Rectangle((x - 0.3, y - 0.26), 0.6, 0.52, facecolor="none", edgecolor="none"))
@@ -199,7 +207,7 @@ def _draw_edge(graph: nx.DiGraph, layout: Layout, edge: tuple[Key, Key], patches
     others = [point for node, point in layout.at.items() if node not in edge]
     rad = bend_of(source, target, others)
     head = "-|>,head_length=0.35,head_width=0.16"
-    arrow = _matplotlib().patches.FancyArrowPatch(
+    arrow = need_matplotlib().patches.FancyArrowPatch(
         source, target, patchA=patches[edge[0]], patchB=patches[edge[1]], shrinkA=0, shrinkB=1.5, arrowstyle=head,
         connectionstyle=f"arc3,rad={rad}", mutation_scale=11, color=ARROWS[kind], **style,
     )  # fmt: skip
@@ -207,7 +215,7 @@ def _draw_edge(graph: nx.DiGraph, layout: Layout, edge: tuple[Key, Key], patches
 
 
 def _draw_legend(graph: nx.DiGraph, layout: Layout, axes: Any, backward: bool) -> None:
-    matplotlib = _matplotlib()
+    matplotlib = need_matplotlib()
     texts = {role: role for role in COLOURS} | {"gradient": "gradient of an input"}
     found = {role for (_, t), role in graph.nodes(data="role") if t is not None}
     handles = [matplotlib.patches.Patch(facecolor=COLOURS[role][0], edgecolor=COLOURS[role][1], label=text)

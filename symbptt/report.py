@@ -22,7 +22,7 @@ from symbptt.errors import ArgumentError, TargetError
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size, show
 from symbptt.layout import FORWARD
-from symbptt.plots import draw_unrolled, norm_figure, save
+from symbptt.plots import draw_unrolled, need_matplotlib, norm_figure, save
 from symbptt.render.notation import LATEX
 from symbptt.table import Table, bind, hidden_sizes
 from symbptt.unrolling import unroll
@@ -70,6 +70,7 @@ def build(cell: Cell, table: Table | None, folder: str | Path, *, hidden: int = 
     Raises: ArgumentError where data and cell do not go together; TargetError where the folder cannot be written, or
     holds a file of another origin under one of the names (`force` replaces it).
     """
+    need_matplotlib()
     folder = Path(folder)
     names = {kind: folder / name for kind, name in _names(cell).items()}
     inputs, dims, words = _inputs(cell, table, hidden, seed)

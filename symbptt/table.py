@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import datetime
+import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,8 +77,8 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         raise TargetError(f"{path} is not UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror or error}") from None
-    top = text.partition("\n")[0]
-    reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=top.count))
+    top = re.sub('"[^"]*"', "", text.partition("\n")[0])
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=top.count))
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:

@@ -19,7 +19,8 @@ STEP = 1e-30
 
 def one_step(cell: sb.Cell, values: Mapping[str, Any]) -> Arrays:
     """The results of the plain function by name: next states and outputs."""
-    result = cell(**values)
+    consts = {a.name: a.default for a in cell.arguments if a.role == "const" and a.default is not None}
+    result = cell(**{**consts, **values})
     if isinstance(result, dict):
         return result
     names = names_of(cell, "state")

@@ -134,7 +134,7 @@ def test_forward_edges_are_the_dependencies_of_the_cell_itself():
 def _mentioned(expression, graph):
     """The nodes that a formula names, read from its text."""
     names = {n for n, _ in graph}
-    found = set()
+    found: set[tuple[str, int | None]] = set()
     for token in re.findall(r"(?a:dL/d\w+|\w+?_\{[^}]*\}|\w+)", expression):
         plain = re.sub(r"_\{(.*)\}$", lambda m: "_" + m[1].replace(",", "_"), token)
         head, _, time = plain.rpartition("_")
@@ -211,4 +211,4 @@ def test_steps_that_are_no_count_are_refused(steps):
 
 def test_what_is_no_cell_is_refused():
     with pytest.raises(sb.ArgumentError, match="takes a cell"):
-        unroll(np.tanh, steps=1)
+        unroll(np.tanh, steps=1)  # type: ignore[arg-type]

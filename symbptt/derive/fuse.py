@@ -9,6 +9,7 @@ import sympy as sp
 
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.scalar import as_sympy
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def formula(g: Graph, id: int, kept: set[int]) -> Formula:
 def _expression(g: Graph, id: int, kept: set[int], args: dict[int, int], top: bool = False) -> sp.Expr:
     node = g[id]
     if node.family == "number" and not node.shape:
-        return sp.sympify(node.attrs.value)
+        return as_sympy(node.attrs.value)
     if id in kept and not top:
         return placeholder(args.setdefault(id, len(args)))
     parts = {placeholder(i): _expression(g, arg, kept, args) for i, arg in enumerate(node.args)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -95,10 +97,23 @@ def unroll(r: Recursion, labels: dict[int, Label], pen: Pen, steps: int, backwar
     """Return the graph of `steps` steps, with edges from what is read to what reads it."""
     source = Source(r, labels, pen, _adjoint_names(r, labels))
     graph = nx.DiGraph(name=r.step.name, steps=steps)
-    _add_forward(graph, source, steps)
-    if backward:
-        _add_backward(graph, source, steps)
+    with _collector_paused():
+        _add_forward(graph, source, steps)
+        if backward:
+            _add_backward(graph, source, steps)
     return graph
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without the collector of cycles, which would search the growing graph again and again: half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _adjoint_names(r: Recursion, labels: dict[int, Label]) -> dict[str, str]:

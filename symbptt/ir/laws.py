@@ -55,6 +55,24 @@ def _view(g: Graph, node: Node) -> None:
         assert node.shape == tuple(length for _, length, _ in view.data), f"a shape that does not follow: {node}"
     elif view.kind == "pad":
         assert first == tuple(length for _, length, _ in view.data), f"a shape that does not follow: {node}"
+    elif view.kind == "concatenate":
+        (axis,) = view.data
+        parts = [g.shape(arg) for arg in node.args]
+        joint = shapes.size(sum(part[axis] for part in parts))
+        assert node.shape == (*first[:axis], joint, *first[axis + 1 :]), f"a shape that does not follow: {node}"
+        assert len({shapes.without(part, (axis,)) for part in parts}) == 1, f"parts that do not join: {node}"
 
 
-LAWS = {"map": _map, "contract": _contract, "reduce": _reduce, "view": _view}
+def _gather(g: Graph, node: Node) -> None:
+    whole, part = g.shape(node.args[0]), node.shape
+    if node.attrs.kind == "scatter":
+        whole, part = part, whole
+    assert part == shapes.without(whole, (node.attrs.axis,)), f"a shape that does not follow: {node}"
+
+
+def _same(g: Graph, node: Node) -> None:
+    assert node.shape == g.shape(node.args[0]), f"a shape that does not follow: {node}"
+
+
+LAWS = {"map": _map, "contract": _contract, "reduce": _reduce, "view": _view, "gather": _gather, "cumulate": _same,
+        "total": _same}  # fmt: skip

@@ -146,6 +146,11 @@ def as_python(value: sp.Expr) -> int | float:
     return int(value) if value.is_Integer else float(value)
 
 
+def as_sympy(value: int | float | bool) -> sp.Expr:
+    """Return a Python number as a SymPy number; True counts as 1."""
+    return sp.Float(value) if isinstance(value, float) else sp.Integer(int(value))
+
+
 def canonical(expr: sp.Expr, where: str = "") -> sp.Expr:
     """Return a user's SymPy expression with SymPy's piecewise functions as ours.
 

@@ -10,7 +10,7 @@ import sympy as sp
 from symbptt.derive.labels import Label
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, View
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices, tree_of
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, tree_of
 from symbptt.ir.shape import show as show_shape
 from symbptt.render.notation import Notation
 
@@ -54,7 +54,7 @@ class Writer:
         """The tree of a map with all unlabelled maps in it, sums of sums and products of products flattened."""
         node = self.graph[id]
         if node.family == "number" and not node.shape:
-            return tree_of(sp.sympify(node.attrs.value))
+            return tree_of(as_sympy(node.attrs.value))
         if node.family != "map" or (id in self.labels and not top):
             return Ref(id)
         return _substitute(tree_of(node.attrs.expr), [self._expanded(arg) for arg in node.args])
@@ -89,7 +89,8 @@ class Writer:
         below = self._factors(divisors)
         if self.notation.quotient("", "").startswith("\\"):
             return self.notation.quotient(above, below), POWER
-        return self.notation.quotient(above, self.notation.brackets(below) if len(divisors) > 1 else below), PRODUCT
+        single = len(divisors) == 1
+        return self.notation.quotient(above, self._bracket(self._tree(divisors[0]), POWER) if single else self.notation.brackets(below)), PRODUCT
 
     def _factors(self, factors: tuple[Tree, ...]) -> str:
         if len(factors) == 1:
@@ -145,12 +146,12 @@ def _flat_product(factors: list[Tree], divisors: list[Tree]) -> Tree:
 
 
 def _leaf(w: Writer, node: Node) -> Written:
-    return node.attrs.name, ATOM
+    return node.attrs.name, ATOM if node.attrs.name.isidentifier() else SUM
 
 
 def _number(w: Writer, node: Node) -> Written:
     if not node.shape:
-        return w.notation.number(sp.sympify(node.attrs.value)), ATOM
+        return w.notation.number(as_sympy(node.attrs.value)), ATOM
     values = ", ".join(f"{v:g}" for v in node.attrs.value[:6])
     return f"[{values}{', …' if len(node.attrs.value) > 6 else ''}]", ATOM
 
@@ -169,7 +170,7 @@ def _contract(w: Writer, node: Node) -> Written:
 
 def _matrix_product(a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...], swap: bool = False) -> tuple[bool, bool, bool] | None:
     """Whether a product of labels reads as (a or its transpose) (b or its transpose), vectors being columns."""
-    if len(a) > 2 or len(b) > 2 or not a or not b:
+    if len(a) > 2 or len(b) > 2 or not a or not b or (len(a) == 1 and len(b) == 2):
         return None
     for turn_a, turn_b in ((False, False), (False, True), (True, False), (True, True)):
         rows, inner_a = _column(a, turn_a)
@@ -226,7 +227,10 @@ def _view(w: Writer, node: Node) -> Written:
             return w.notation.call("pad", [w.symbol(x), show_shape(node.shape)]), ATOM
         case "concatenate":
             return w.notation.join([w.symbol(arg) for arg in node.args]), ATOM
-    return w._value(x)  # reshape and expand change no number
+    shape = w.graph.shape(x)
+    if node.attrs.kind == "reshape" and shape and tuple(item for item in node.shape if item != 1) == shape:
+        return w.notation.index(w.at(x, ATOM), ["None" if item == 1 else ":" for item in node.shape]), ATOM
+    return w._value(x)  # other reshapes, and expansions, change no number
 
 
 def _span(start: object, length: object, step: int, size: object) -> str:

@@ -70,7 +70,7 @@ def _in_order(cell: Cell, values: Arrays) -> Arrays:
 def _by_name(names: list[str], result: Any) -> Arrays:
     if isinstance(result, dict):
         return result
-    given = list(result) if isinstance(result, tuple | list) and (len(names) > 1 or len(result) == 1) else [result]
+    given = list(result) if isinstance(result, tuple | list) else [result]
     return dict(zip(names, given, strict=True))
 
 

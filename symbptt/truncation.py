@@ -1,0 +1,46 @@
+"""How far back in time a loss may flow, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symbptt.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Window:
+    """The loss at every step flows back through at most `k` applications of the cell.
+
+    The state `k` applications back is held constant for that loss, unless it is the initial state of the sequence. With
+    k >= T this is full backpropagation through time.
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _check(k=self.k)
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """Every `k1` steps, and at the end, the losses since the last time flow back through the last `k2` steps.
+
+    At each multiple e of k1, and at T, the state that enters step e - k2 (steps counted from 0) is held constant, unless it
+    is the initial state of the sequence; a loss before that step sends nothing back, neither to the cell nor to its own
+    parameters, though it counts in the value.
+
+    Source: Williams and Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent network
+    trajectories", BPTT(h; h').
+    """
+
+    k1: int
+    k2: int
+
+    def __post_init__(self) -> None:
+        _check(k1=self.k1, k2=self.k2)
+
+
+def _check(**numbers: object) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ArgumentError(f"{name} counts steps: a positive integer is expected, got {value!r}")

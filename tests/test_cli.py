@@ -1,0 +1,185 @@
+"""The command line: what it prints, what it refuses, and that `--help` is light."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from symbptt import __version__
+from symbptt.cli import run
+from symbptt.verify.check import Report
+
+ROOT = Path(__file__).parents[1]
+CELLS = """
+import numpy as np
+import symbptt as sb
+from symbptt import Input, Param, State
+from helper import scale
+
+@sb.cell
+def tiny(x: Input["m"], h: State["n"], W: Param["n m"], u: Param["n"]):
+    return np.tanh(scale(W @ x) + u * h)
+
+@sb.cell
+def idle(x: Input["n"], h: State["n"], p: State["n"]):
+    return x * h, h
+
+limit = 3
+"""
+
+
+def python(*arguments, **environment):
+    """A run of Python as a process of its own."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, encoding="utf-8", env=env)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    (tmp_path / "helper.py").write_text("def scale(v):\n    return 2 * v\n")
+    (tmp_path / "cells.py").write_text(CELLS)
+    return tmp_path / "cells.py"
+
+
+@pytest.fixture
+def refused(capsys):
+    """refused(arguments...) runs, and returns the one line on stderr of an exit with code 2."""
+
+    def check(*arguments):
+        assert run([str(argument) for argument in arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and err.startswith("error: "), (out, err)
+        return err
+
+    return check
+
+
+def test_help_imports_nothing_heavy():
+    code = """if True:
+        import sys
+        from symbptt.cli import run
+        run(["build", "--help"])
+        heavy = {"sympy", "numpy", "networkx", "matplotlib"} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    done = python("-c", code)
+    assert done.returncode == 0 and "TARGET" in done.stdout, done.stderr
+
+
+def test_help_is_what_no_arguments_give(capsys):
+    assert run([]) == run(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(out.count(command) >= 2 for command in ("derive", "graph", "generate", "verify", "build"))
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"symbptt {__version__}\n"
+
+
+def test_module_runs_as_a_program_and_colours_nothing():
+    done = python("-m", "symbptt", "derive", "rnn", NO_COLOR="1", COLUMNS="40")
+    assert done.returncode == 0 and "dh_{t-1} = dL/dh_{t-1} + Uᵀ da_t" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    done = python("-m", "symbptt", "derive", "nothing")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_output_without_the_letters_is_readable():
+    done = python("-m", "symbptt", "derive", "rnn", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and "h_t = tanh(W x_t + U h_{t-1} + b)" in done.stdout
+
+
+def test_derive_prints_text_or_latex(capsys, cells):
+    assert run(["derive", f"{cells}:tiny"]) == 0
+    assert "h_t = tanh(" in capsys.readouterr().out
+    assert run(["derive", "--latex", "rnn"]) == 0
+    assert r"\tanh" in capsys.readouterr().out
+
+
+def test_warnings_are_one_line(capsys, cells):
+    assert run(["derive", f"{cells}:idle"]) == 0
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"warning: the state 'p' of idle is never used.*\n", err)
+
+
+def test_graph_prints_a_table_and_writes_files(capsys, tmp_path):
+    assert run(["graph", "rnn", "--steps", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "tanh(W x_1 + U h_0 + b)" in out and "(n, m)" in out and "adjoint" not in out
+    for name in ("g.svg", "g.png", "g.json", "g.dot"):
+        assert run(["graph", "rnn", "--backward", "-o", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).stat().st_size > 500
+    assert len(json.loads((tmp_path / "g.json").read_text(encoding="utf-8"))["nodes"]) == 20
+
+
+def test_generate_writes_what_it_prints(capsys, tmp_path):
+    assert run(["generate", "rnn"]) == 0
+    printed = capsys.readouterr().out
+    assert run(["generate", "rnn", "-o", str(tmp_path / "rnn.py")]) == 0
+    assert (tmp_path / "rnn.py").read_text(encoding="utf-8") == printed
+
+
+def test_verify_passes_and_fails_with_its_exit_code(capsys, monkeypatch, cells):
+    assert run(["verify", f"{cells}:tiny"]) == 0
+    assert "tiny: passed" in capsys.readouterr().out
+    monkeypatch.setattr(Report, "passed", property(lambda self: False))
+    assert run(["verify", f"{cells}:tiny"]) == 1
+
+
+def test_build_does_the_main_job(capsys, tmp_path, cells):
+    data = tmp_path / "data.csv"
+    data.write_text("year,a,b\n" + "".join(f"{1900 + i},{i % 3},{i % 5}\n" for i in range(20)))
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert run(["build", f"{cells}:tiny", "--data", str(data), "-o", f"{out}/", "--hidden", "4"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("m = 2, n = 4", "20, year 1900 to 1919", "x = a, b", "passed"):
+        assert text in printed
+    written = {"summary.md", "equations.md", "tiny_bptt.py", "verification.txt", "unrolled.svg", "adjoint_norm.svg"}
+    assert {path.name for path in out.iterdir()} == written
+
+
+def test_mistakes_on_the_command_line_are_one_line(refused, tmp_path):
+    assert "did you mean lstm?" in refused("derive", "lstmm")
+    assert "No such command" in refused("derives")
+    assert "Missing argument" in refused("derive")
+    assert "No such option" in refused("derive", "rnn", "--nothing")
+    assert "at least 0" in refused("graph", "rnn", "--steps", "-1")
+    assert "1 to 12 steps" in refused("graph", "rnn", "--steps", "40", "-o", tmp_path / "a.svg")
+    assert "cannot write" in refused("generate", "rnn", "-o", tmp_path / "none" / "rnn.py")
+    assert "hidden size" in refused("build", "rnn", "--hidden", "0", "-o", tmp_path / "out")
+    assert "No such file" in refused("build", "rnn", "--data", tmp_path / "none.csv", "-o", tmp_path / "out")
+
+
+def test_files_that_hold_no_cell_are_refused(refused, cells):
+    assert "there is no file" in refused("derive", "nowhere.py:tiny")
+    assert "is a folder" in refused("derive", f"{cells.parent}:tiny")
+    assert "did you mean tiny?" in refused("derive", f"{cells}:tinny")
+    assert "limit is no cell" in refused("derive", f"{cells}:limit")
+    assert re.search(r"which cell of .*it has tiny, idle", refused("derive", cells))
+
+
+@pytest.mark.parametrize("text, message", [
+    (b"x = 1\ny = 1 / 0\n", "raised ZeroDivisionError at line 2: division by zero"),
+    (b"x = (\n", "raised SyntaxError at line 1: '(' was never closed"),
+    (b"import nothing_of_the_kind\n", "raised ModuleNotFoundError at line 1"),
+    (b"import sys\nsys.exit(0)\n", "raised SystemExit at line 2"),
+    (b"x = '\xff'\n", "is not UTF-8"),
+    (b"import symbptt as sb\n@sb.cell\ndef a(h): return h\n", "the argument 'h' of a has no role"),
+])  # fmt: skip
+def test_files_that_cannot_be_imported_are_refused(refused, tmp_path, text, message):
+    path = tmp_path / "broken.py"
+    path.write_bytes(text)
+    assert message in refused("derive", f"{path}:a")
+
+
+def test_reader_that_goes_away_ends_the_program_quietly():
+    command = f'"{sys.executable}" -m symbptt graph lstm --steps 60 --backward | head -n 1'
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, encoding="utf-8", env=env)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr

@@ -1,0 +1,56 @@
+"""The package's public names: found on first use, and the same whatever was imported before."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import symbptt as sb
+
+SOURCE = Path(sb.__file__)
+ORDERS = [
+    "import symbptt.verify, symbptt.cell, symbptt.derive.bptt, symbptt.verification",
+    "from symbptt.derivation import derive",
+    "from symbptt import verify, cell, derive; import symbptt.verify, symbptt.derive.unroll",
+    "import symbptt; symbptt.verify; import symbptt.verify.check",
+]
+
+
+def test_every_public_name_is_found():
+    assert set(sb.__all__) <= set(dir(sb))
+    for name in sb.__all__:
+        assert getattr(sb, name) is not None
+        assert getattr(sb, name) is getattr(sb, name)
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(sb, "nothing")  # noqa: B009
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname or alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    seen |= {ast.unparse(node.target) for node in checked.body if isinstance(node, ast.AnnAssign)}
+    assert seen - {"Any", "Callable"} == set(sb.__all__)
+
+
+@pytest.mark.parametrize("imports", ORDERS)
+def test_modules_do_not_hide_functions_of_their_name(imports):
+    check = (
+        "import types, symbptt as sb\n"
+        "assert not any(isinstance(getattr(sb, name), types.ModuleType) for name in sb.__all__)\n"
+        "from symbptt import cell, derive, verify\n"
+        "assert (cell, derive, verify) == (sb.cell, sb.derive, sb.verify)"
+    )
+    subprocess.run([sys.executable, "-c", f"{imports}\n{check}"], check=True, cwd=SOURCE.parents[1])
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    check = "import sys, symbptt; assert not {'sympy', 'numpy', 'networkx'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1])
