@@ -84,7 +84,7 @@ class Module:
 def source(p: Program, version: str, equations: str, head: Head | None = None,
            truncation: Window | Chunked | None = None, clip: float | None = None) -> str:  # fmt: skip
     """Return the text of the module for a placed program, and for the loss of a model."""
-    m = _module(p)
+    m = module_of(p)
     back = _backward(m, clip)
     pull = _pull(m) if isinstance(truncation, Window) else []
     tape = _tape(m)
@@ -92,7 +92,7 @@ def source(p: Program, version: str, equations: str, head: Head | None = None,
     parts += ["\n".join(_unpacked(m, pull, tape, PULL))] * bool(pull)
     modules = [m]
     if head is not None:
-        modules.append(_module(head.program, ("T", "B") if head.at == "every" or truncation else ("B",)))
+        modules.append(module_of(head.program, ("T", "B") if head.at == "every" or truncation else ("B",)))
         parts.append("\n".join(_loss(modules[1])))
     guard = _guard(modules)
     parts += [text.replace("GUARD", guard) for text in public_functions(head, truncation, clip)]
@@ -129,7 +129,8 @@ def _prelude() -> str:
 # ---------------------------------------------------------------------------------------------------------- variables
 
 
-def _module(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
+def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
+    """Return the variables of a placed program, and what is stored."""
     g = p.graph
     varying = p.varying
     static = _static(p)

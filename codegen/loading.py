@@ -16,6 +16,7 @@ from symbptt.cell import Cell
 from symbptt.codegen.emit import source
 from symbptt.codegen.passes import PASSES
 from symbptt.codegen.passes.place import place
+from symbptt.codegen.plan import Plan, plan_of
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.training import Head
 from symbptt.derivation import derive as derivation
@@ -30,12 +31,19 @@ VERSION = "0.1.0"
 class Kernel:
     """The forward and the backward pass of a cell as a loaded NumPy module."""
 
-    def __init__(self, target: Cell | Model, program: Program, text: str) -> None:
+    def __init__(self, target: Cell | Model, program: Program, text: str, truncation: Window | Chunked | None = None,
+                 clip_adjoint: float | None = None) -> None:  # fmt: skip
         self.target, self.program, self.source = target, program, text
+        self.truncation, self.clip_adjoint = truncation, clip_adjoint
         self.cell = target if isinstance(target, Cell) else target.cell
 
     def __repr__(self) -> str:
         return f"<kernel of {self.target.name}: {len(self.source.splitlines())} lines>"
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What is computed where, what is stored, and what that takes in bytes."""
+        return plan_of(self.program, self.truncation)
 
     @cached_property
     def module(self) -> ModuleType:
@@ -113,7 +121,8 @@ def compile(target: Cell | Model, *, consts: Mapping[str, Any] | None = None, tr
     program = program_of(derive(cell.step))
     for step in PASSES:
         program = step(program)
-    return Kernel(target, program, source(program, VERSION, equations, head, truncation, clip_adjoint))
+    return Kernel(target, program, source(program, VERSION, equations, head, truncation, clip_adjoint),
+                  truncation, clip_adjoint)  # fmt: skip
 
 
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:

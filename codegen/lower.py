@@ -14,6 +14,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, expanded, indices, tree_of
 from symbptt.ir.shape import Shape, Size
+from symbptt.ir.shape import size_text as plain_size_text
 
 SUM, PRODUCT, POWER, ATOM = range(1, 5)
 Written = tuple[str, int]
@@ -60,9 +61,9 @@ class Scope:
         return self.lead if id in self.varying else ()
 
 
-def size_text(value: Size, renamed: Mapping[str, str] = MappingProxyType({})) -> str:
+def size_text(value: Size | str, renamed: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return a size as Python text; `renamed` holds the variables of sizes whose name is taken."""
-    text = str(value).replace(" ", "")
+    text = plain_size_text(value)
     return re.sub(r"[^\W\d]\w*", lambda match: renamed.get(match[0], match[0]), text) if renamed else text
 
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from typing import Any as Target
 
     from symbptt.cell import Cell, cell
+    from symbptt.clip import clip_by_norm, clip_by_value
     from symbptt.codegen.loading import Kernel, compile
+    from symbptt.compose import stack
+    from symbptt.declare import function
     from symbptt.derivation import Derivation, Equation, derive
     from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, TargetError
     from symbptt.functions import (
@@ -40,10 +43,11 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         reshape,
         softmax,
         split,
-        stack,
         sum,
         transpose,
     )
+    from symbptt.model import Loss, Model, loss, model
+    from symbptt.truncation import Chunked, Window
     from symbptt.unrolling import unroll
     from symbptt.verification import check_backward, verify
 
@@ -82,23 +86,29 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ArgumentError", "Cell", "CellError", "Const", "Derivation", "Equation", "Index", "Input", "Kernel", "Output",
-    "Param", "ShapeError", "State", "SymbpttError", "Target", "TargetError", "abs", "arctan", "cell",
-    "check_backward", "clip", "compile", "concatenate", "cos", "cumsum", "derive", "dot", "einsum", "elu", "erf",
-    "exp", "expm1", "gelu", "hard_sigmoid", "hard_tanh", "layer_norm", "leaky_relu", "log", "log1p", "log_softmax",
-    "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "mish", "norm", "outer", "relu", "reshape",
-    "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt", "square", "stack",
-    "stop_gradient", "sum", "tan", "tanh", "transpose", "unroll", "verify", "where",
+    "ArgumentError", "Cell", "CellError", "Chunked", "Const", "Derivation", "Equation", "Index", "Input", "Kernel",
+    "Loss", "Model", "Output", "Param", "ShapeError", "State", "SymbpttError", "Target", "TargetError", "Window",
+    "abs", "arctan", "cell", "check_backward", "clip", "clip_by_norm", "clip_by_value", "compile", "concatenate",
+    "cos", "cumsum", "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "function", "gelu", "hard_sigmoid",
+    "hard_tanh", "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "matmul", "max",
+    "maximum", "mean", "min", "minimum", "mish", "model", "norm", "outer", "relu", "reshape", "selu", "sigmoid",
+    "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient",
+    "sum", "tan", "tanh", "transpose", "unroll", "verify", "where",
 ]  # fmt: skip
 
 _HOME = {
     name: module
     for module, names in {
         "symbptt.cell": "Cell cell",
+        "symbptt.clip": "clip_by_norm clip_by_value",
         "symbptt.codegen.loading": "Kernel compile",
+        "symbptt.compose": "stack",
+        "symbptt.declare": "function",
         "symbptt.derivation": "Derivation Equation derive",
         "symbptt.errors": "ArgumentError CellError ShapeError SymbpttError TargetError",
+        "symbptt.model": "Loss Model loss model",
         "symbptt.roles": "Const Index Input Output Param State Target",
+        "symbptt.truncation": "Chunked Window",
         "symbptt.unrolling": "unroll",
         "symbptt.verification": "check_backward verify",
     }.items()

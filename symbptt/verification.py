@@ -14,6 +14,7 @@ from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.errors import ArgumentError
+from symbptt.model import Model
 from symbptt.verify import oracle
 from symbptt.verify.check import TOLERANCE, Gradients, Report, Row, gradient_rows, relative_error, rounding
 from symbptt.verify.oracle import Arrays, Point
@@ -28,19 +29,43 @@ class Verification(Report):
         return _table(self)
 
 
-def verify(target: Cell | Kernel, *, seed: int = 0) -> Verification:
+def verify(target: Cell | Model | Kernel, *, seed: int = 0) -> Verification:
     """Return the comparison of the generated module with the user's function, in six regimes on four sizes.
 
     Values are compared with the function itself, gradients with its complex step (central differences where a function has
     no complex version); errors are relative to each block: each parameter, each input at each step, each initial state.
 
-    Raises: ArgumentError where the target is neither a cell nor a kernel.
+    Of a model, its loss and the gradients of that.
+
+    Raises: ArgumentError where the target is none of the three, or a kernel that truncates or clips.
     """
     kernel = target if isinstance(target, Kernel) else compile_cell(target)
-    rows = [row for regime, size, point, cotangents in _cases(kernel.cell, seed)
-            for row in (*_forward_rows(kernel, regime, size, point),
-                        *gradient_rows(kernel.cell, regime, size, point, cotangents, _of_kernel(kernel)))]  # fmt: skip
-    return Verification(kernel.cell.name, tuple(rows))
+    if kernel.truncation is not None or kernel.clip_adjoint is not None:
+        raise ArgumentError("the gradients of a truncated or clipped kernel are not those of the function\n"
+                            "  verify the cell or the model itself")  # fmt: skip
+    target = kernel.target
+    if isinstance(target, Model):
+        rows = [row for number, regime in enumerate(REGIMES) for size in SIZES
+                for row in _model_rows(kernel, target, regime, size, seed + number)]  # fmt: skip
+    else:
+        rows = [row for regime, size, point, cotangents in _cases(target, seed)
+                for row in (*_forward_rows(kernel, regime, size, point),
+                            *gradient_rows(target, regime, size, point, cotangents, _of_kernel(kernel)))]  # fmt: skip
+    return Verification(kernel.target.name, tuple(rows))
+
+
+def _model_rows(kernel: Kernel, model: Model, regime: Regime, size: Size, seed: int) -> list[Row]:
+    point = draw(model, regime, size, seed)
+
+    def gradients(point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+        _, found = kernel.value_and_grad(point.params, point.inputs, point.targets, point.state, steps=point.steps)
+        return found.params, found.inputs, found.state
+
+    def values(point: Point) -> dict[str, tuple[Any, Any]]:
+        given, _ = kernel.value_and_grad(point.params, point.inputs, point.targets, point.state, steps=point.steps)
+        return {"loss": (np.asarray(oracle.loss_of(model)(point)), np.asarray(given))}
+
+    return [*_value_rows(values, regime, size, point), *gradient_rows(model, regime, size, point, {}, gradients)]
 
 
 def check_backward(cell: Cell, backward: Callable[..., Any], *, seed: int = 0) -> Verification:
@@ -90,10 +115,14 @@ def _of_function(cell: Cell, backward: Callable[..., Any]) -> Gradients:
 
 
 def _forward_rows(kernel: Kernel, regime: Regime, size: Size, point: Point) -> list[Row]:
+    return _value_rows(lambda near: _values(kernel, near), regime, size, point)
+
+
+def _value_rows(values: Callable[[Point], dict[str, tuple[Any, Any]]], regime: Regime, size: Size, point: Point) -> list[Row]:
     label = f"T={size.steps} B={size.batch}" + (" sizes 1" if size.ones else "")
     with np.errstate(all="ignore"):
-        both = _values(kernel, point)
-        noise = rounding(both, lambda near: _values(kernel, near), point)
+        both = values(point)
+        noise = rounding(both, values, point)
     rows = []
     for name, (reference, given) in both.items():
         note = "" if np.all(np.isfinite(reference)) else "the user's function is not finite here"

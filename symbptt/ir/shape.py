@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TypeAlias
@@ -41,8 +42,14 @@ def names_in(shape: Shape) -> tuple[str, ...]:
 
 def show(shape: Sequence[Size]) -> str:
     """Return a shape as NumPy would print it: `(n, 3)`."""
-    inside = ", ".join(str(item).replace(" ", "") for item in shape)
+    inside = ", ".join(map(size_text, shape))
     return f"({inside},)" if len(shape) == 1 else f"({inside})"
+
+
+def size_text(value: Size | str) -> str:
+    """Return a size as text without spaces, products written out."""
+    text = str(value).replace(" ", "")
+    return re.sub(r"([^\W\d]\w*)\*\*(\d+)", lambda match: "*".join([match[1]] * int(match[2])), text)
 
 
 def broadcast(*shapes: Shape) -> Shape:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symbptt.cell import Cell
+from symbptt.model import Model
 from symbptt.verify import oracle
 from symbptt.verify.oracle import Arrays, Point
 from symbptt.verify.regimes import Regime, Size
@@ -63,9 +64,9 @@ class Report:
         return max(made, key=lambda row: row.error / row.tolerance if row.error == row.error else np.inf, default=None)
 
 
-def gradient_rows(cell: Cell, regime: Regime, size: Size, point: Point, cotangents: Arrays, gradients: Gradients) -> list[Row]:
-    """Return a row for each block of gradients at one point."""
-    value = oracle.objective(cell, cotangents)
+def gradient_rows(cell: Cell | Model, regime: Regime, size: Size, point: Point, cotangents: Arrays, gradients: Gradients) -> list[Row]:
+    """Return a row for each block of gradients at one point; of a model, those of its loss."""
+    value = oracle.loss_of(cell) if isinstance(cell, Model) else oracle.objective(cell, cotangents)
     label = f"T={size.steps} B={size.batch}" + (" sizes 1" if size.ones else "")
     with np.errstate(all="ignore"):
         if not np.isfinite(value(point)):
@@ -82,7 +83,7 @@ def gradient_rows(cell: Cell, regime: Regime, size: Size, point: Point, cotangen
     return [Row(regime.name, label, k, errors[k], TOLERANCE[method], method, notes[k]) for k in both]
 
 
-def _pairs(cell: Cell, point: Point, cotangents: Arrays, gradients: Gradients, value: Any, slope: Any) -> dict[str, tuple[Any, Any]]:
+def _pairs(cell: Cell | Model, point: Point, cotangents: Arrays, gradients: Gradients, value: Any, slope: Any) -> dict[str, tuple[Any, Any]]:
     """For each block what the oracle says, and what is checked."""
     found = dict(zip(("params", "inputs", "state"), gradients(point, cotangents), strict=True))
     blocks = oracle.blocks(point, _differentiable(cell)).items()
@@ -114,10 +115,10 @@ def _nudged(point: Point, random: np.random.Generator) -> Point:
         return array if array.dtype.kind in "iu" else array * (1 + 3e-15 * random.standard_normal(array.shape))
 
     groups = {group: {k: nudge(v) for k, v in getattr(point, group).items()} for group in ("params", "inputs", "state")}
-    return Point(**groups, steps=point.steps, batch=point.batch)
+    return replace(point, **groups)
 
 
-def _differentiable(cell: Cell) -> set[str]:
+def _differentiable(cell: Cell | Model) -> set[str]:
     return {a.name for a in cell.arguments if a.role in ("param", "state", "input")}
 
 
@@ -129,12 +130,12 @@ def relative_error(reference: Any, given: Any, scale: float, noise: float = 0.0)
     return 0.0 if difference <= 10 * noise else float(difference / max(scale, FLOOR))
 
 
-def _method(value: Callable[[Point], Any], point: Point, cell: Cell) -> tuple[str, Callable[..., Any]]:
+def _method(value: Callable[[Point], Any], point: Point, cell: Cell | Model) -> tuple[str, Callable[..., Any]]:
     """Complex step, unless the user's function has no complex version: seen by comparing both along one direction."""
     return ("complex step", oracle.complex_step) if _has_complex_version(value, point, cell) else ("central differences", oracle.central)
 
 
-def _has_complex_version(value: Callable[[Point], Any], point: Point, cell: Cell) -> bool:
+def _has_complex_version(value: Callable[[Point], Any], point: Point, cell: Cell | Model) -> bool:
     if _is_declared(cell):
         return True
     random = np.random.default_rng(0)
@@ -156,9 +157,10 @@ def _has_complex_version(value: Callable[[Point], Any], point: Point, cell: Cell
     return True
 
 
-def _is_declared(cell: Cell) -> bool:
+def _is_declared(cell: Cell | Model) -> bool:
     """Answer whether a derivative in the cell is declared rather than its own: a difference of values would tell another."""
-    bodies = [node.attrs.expr for node in cell.step.graph if node.family == "map"]
+    steps = [cell.cell.step, cell.loss.step] if isinstance(cell, Model) else [cell.step]
+    bodies = [node.attrs.expr for step in steps for node in step.graph if node.family == "map"]
     return any(getattr(part.func, "declared", False) for body in bodies for part in body.atoms(sp.Function))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from symbptt import ops
 from symbptt.cell import Cell
+from symbptt.model import Model
 
 Arrays = dict[str, Any]
 STEP = 1e-40
@@ -25,6 +26,7 @@ class Point:
     state: Arrays
     steps: int
     batch: int
+    targets: Arrays = field(default_factory=dict)
 
 
 class Analytic(np.ndarray):
@@ -48,7 +50,7 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     """Return states and outputs after every step, (T, B, ...), by the user's function alone."""
     names = [a.name for a in cell.arguments if a.role == "state"]
     consts = {a.name: a.default for a in cell.arguments if a.role == "const" and a.default is not None}
-    params = {k: _analytic(v) for k, v in point.params.items()} | consts
+    params = {k: _analytic(v) for k, v in point.params.items()} | consts | cell.consts
     collected: dict[str, list[list[Any]]] = {}
     for b in range(point.batch):
         state = {name: _analytic(point.state[name][b]) for name in names}
@@ -65,6 +67,29 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
 
 def _in_order(cell: Cell, values: Arrays) -> Arrays:
     return {a.name: values[a.name] for a in cell.arguments}
+
+
+def loss_of(model: Model) -> Callable[[Point], Any]:
+    """Return the function point -> loss of a model, by the user's functions alone."""
+
+    def value(point: Point) -> Any:
+        states, outputs = run(model.cell, point)
+        consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
+        shared = {k: _analytic(v) for k, v in point.params.items()} | consts
+        steps = range(point.steps) if model.at == "every" else range(max(point.steps - 1, 0), point.steps)
+        places = [(t, b) for t in steps for b in range(point.batch)]
+        losses = [_loss_at(model, shared, states | outputs, point, t, b) for t, b in places]
+        return sum(losses, start=0.0) / (max(len(losses), 1) if model.reduction == "mean" else 1)
+
+    return value
+
+
+def _loss_at(model: Model, shared: Arrays, values: Arrays, point: Point, t: int, b: int) -> Any:
+    place = (t, b) if model.at == "every" else (b,)
+    targets = {k: v[place] for k, v in point.targets.items()}
+    read = {a.name: _analytic(values[a.name][t, b]) for a in model.loss.arguments if a.role in ("state", "output")}
+    have = {**shared, **targets, **read}
+    return model.loss.function(**{a.name: have[a.name] for a in model.loss.arguments})
 
 
 def _by_name(names: list[str], result: Any) -> Arrays:
@@ -98,7 +123,7 @@ def moved(point: Point, group: str, name: str, change: Any) -> Point:
     """Return the point with `change` added to one array."""
     arrays = dict(getattr(point, group))
     arrays[name] = arrays[name] + change
-    return Point(**{**point.__dict__, group: arrays})
+    return replace(point, **{group: arrays})
 
 
 def complex_step(value: Callable[[Point], Any], point: Point, group: str, name: str, index: Any) -> Any:

@@ -12,6 +12,7 @@ from symbptt.cell import Cell
 from symbptt.init import concrete
 from symbptt.ir.shape import names_in, named_size
 from symbptt.ir.step import Argument
+from symbptt.model import Model
 from symbptt.verify.oracle import Arrays, Point
 
 
@@ -56,7 +57,7 @@ LONG = Size(25, 1)
 """Long enough to see where a backward pass stops going back."""
 
 
-def point(cell: Cell, regime: Regime, size: Size, seed: int) -> Point:
+def point(cell: Cell | Model, regime: Regime, size: Size, seed: int) -> Point:
     """Return random arguments of a cell."""
     random = np.random.default_rng(seed)
     sizes = _sizes(cell, size.ones)
@@ -68,14 +69,18 @@ def point(cell: Cell, regime: Regime, size: Size, seed: int) -> Point:
     params = {a.name: _weight(a, regime, draw) for a in _of(cell, "param")}
     params |= {a.name: _weight(a, regime, draw) for a in _of(cell, "const") if a.default is None}
     inputs: Arrays = {a.name: draw(a, (size.steps, size.batch), regime.inputs) for a in _of(cell, "input")}
-    for a in _of(cell, "index"):
-        limit = a.limit if isinstance(a.limit, int) else int(a.limit.subs(numbers))
-        inputs[a.name] = random.integers(0, limit, (size.steps, size.batch))
+
+    def choose(a: Argument, lead: tuple[int, ...]) -> Any:
+        return random.integers(0, a.limit if isinstance(a.limit, int) else int(a.limit.subs(numbers)), lead)
+
+    inputs |= {a.name: choose(a, (size.steps, size.batch)) for a in _of(cell, "index")}
     state = {a.name: draw(a, (size.batch,), regime.state) for a in _of(cell, "state")}
-    return Point(params, inputs, state, size.steps, size.batch)
+    lead = (size.steps, size.batch) if getattr(cell, "at", "every") == "every" else (size.batch,)
+    targets = {a.name: choose(a, lead) if a.limit is not None else draw(a, lead, 1.0) for a in _of(cell, "target")}
+    return Point(params, inputs, state, size.steps, size.batch, targets)
 
 
-def _of(cell: Cell, role: str) -> list[Argument]:
+def _of(cell: Cell | Model, role: str) -> list[Argument]:
     return [a for a in cell.arguments if a.role == role]
 
 
@@ -89,6 +94,6 @@ def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ..
     return value / np.sqrt(value.shape[-1])
 
 
-def _sizes(cell: Cell, ones: bool) -> Mapping[str, int]:
+def _sizes(cell: Cell | Model, ones: bool) -> Mapping[str, int]:
     names = sorted({n for a in cell.arguments for n in names_in((*a.shape, *(() if a.limit is None else (a.limit,))))})
     return {name: 1 if ones else 2 + i % 3 for i, name in enumerate(names)}
