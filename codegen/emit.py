@@ -23,7 +23,7 @@ from symbptt.errors import CellError
 from symbptt.ir.node import Node
 from symbptt.ir.shape import names_in, named_size
 from symbptt.ir.step import Argument
-from symbptt.names import unique
+from symbptt.ir.naming import unique
 from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 from symbptt.truncation import Chunked, Window
@@ -157,7 +157,7 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
 def _next_state(p: Program, id: int, variables: dict[int, str]) -> str | None:
     """The value that becomes a state has the variable of the state; the state before has another."""
     for name, target in p.next.items():
-        if target == id:
+        if target == id and id in p.varying and p.places.get(id) == f"forward {LOOP}":
             return variables[p.leaves[name]]
     return None
 
@@ -165,7 +165,7 @@ def _next_state(p: Program, id: int, variables: dict[int, str]) -> str | None:
 def _carry_read_up(p: Program, id: int, variables: dict[int, str]) -> str | None:
     """The whole adjoint of a state goes on under the name of what the next step brought, where nothing else reads that."""
     for leaf in p.carry.values():
-        if list(_readers(p, leaf)) == [id] and not _is_stored(p, id) and id in p.labels:
+        if list(_readers(p, leaf)) == [id] and not _is_stored(p, id) and id in p.whole.values() and p.places[id].endswith(LOOP):
             return variables[leaf]
     return None
 
@@ -429,10 +429,10 @@ def _backward(m: Module, clip: float | None = None) -> list[str]:
         loop += [f'    if full["{name}"] is not None:', f'        {d} = {d} + full["{name}"][t]']
     if clip is not None:
         loop.append(f"    {chain}{_comma(carries)} = _clipped(({chain},), {clip!r})")
-    loop += ["    if flow is not None:", *(f'        flow["{name}"][t] = np.sqrt(np.sum({d} * {d}))' for name, d in carries.items())]
     loop += ["    if active is not None:", f"        idle = [_kept(~active[t], d) for d in ({chain},)]",
              f"        {chain}{_comma(carries)} = (_kept(active[t], d) for d in ({chain},))"]  # fmt: skip
-    loop += [f"    {d}_all[t] = {d}" for d in kept] + body + [_step_back(m, carries)]
+    loop += [f"    {d}_all[t] = {d}" for d in kept] + body
+    loop += ["    if flow is not None:", *(f"        {line}" for line in _watched(m, carries)), _step_back(m, carries)]
     loop += ["    if active is not None:", f"        {chain}{_comma(carries)} = (d + i for d, i in zip(({chain},), idle))"]
     loop += ["    if reset is not None:"]
     loop += [f"        {d}_0 = {d}_0 + _kept(reset[t], {d})" for d in carries.values()]
@@ -471,6 +471,16 @@ def _pull(m: Module) -> list[str]:
     lines += [f"carry = {{{', '.join(texts)}}}", "if not sums:", "    return carry, None, None"]
     lines += _statements(m, "backward", AFTER, writer) + _gradients(m, writer)
     return [*lines, f"return carry, {{{_dict(m, 'param')}}}, {{{_dict(m, 'input')}}}"]
+
+
+def _watched(m: Module, carries: dict[str, str]) -> list[str]:
+    """The norm of each state's whole adjoint; a state whose adjoint no parameter asks for has what it was brought."""
+    p, lines = m.program, []
+    for name, d in carries.items():
+        whole = p.whole.get(name)
+        text = d if whole is None or m.place(whole) != f"backward {LOOP}" or whole not in m.variables else m.refer(whole, LOOP)
+        lines.append(f'flow["{name}"][t] = np.sqrt(np.sum(np.square({text})))')
+    return lines
 
 
 def _comma(names: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError
+from symbptt.functions import NUMPY_FUNCTIONS
 from symbptt.init import initial
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -24,6 +25,7 @@ from symbptt.names import choose, recorded
 from symbptt.roles import ROLES, annotation_of, parse_dims
 from symbptt.trace import Array, as_array, graph_of, user_place
 
+assert NUMPY_FUNCTIONS  # a trace needs what symbptt.functions says of NumPy's functions
 CELL_ROLES = ("input", "state", "param", "const", "index")
 
 

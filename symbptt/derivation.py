@@ -10,7 +10,7 @@ from typing import Any
 from symbptt.cell import Cell
 from symbptt.derive.bptt import Recursion
 from symbptt.derive.bptt import derive as derive_step
-from symbptt.derive.labels import Label, labels
+from symbptt.derive.labels import Label, labels, mark_of
 from symbptt.errors import ArgumentError
 from symbptt.model import Model
 from symbptt.render.expression import Writer
@@ -38,6 +38,7 @@ class Derivation:
     def __init__(self, recursion: Recursion, head: Derivation | None = None, at: str = "every") -> None:
         self.recursion, self.head, self.at = recursion, head, at
         self.labels = _visible(recursion, labels(recursion))
+        self.mark = mark_of(self.labels)
 
     def __repr__(self) -> str:
         return f"<derivation of {self.recursion.step.name}: {len(self.forward)} forward, {len(self.backward)} backward equations>"
@@ -62,22 +63,20 @@ class Derivation:
     def backward(self) -> tuple[Equation, ...]:
         """The recursion of the adjoints, t = T to 1."""
         r = self.recursion
-        carries = {r.step.next[name]: leaf for name, leaf in r.carry.items()}
         lines = []
         for id, label in sorted(self.labels.items()):
             if label.adjoint and label.time is not None and r.graph[id].family != "leaf":
-                lines.append(self._equation(label, id, "t = T, …, 1", added_to=self._brought(id, carries)))
+                lines.append(self._equation(label, id, "t = T, …, 1", added_to=self._brought(id, label)))
         return tuple(lines) + tuple(self._to_the_step_before(name) for name in r.carry)
 
-    def _brought(self, bar: int, carries: dict[int, int]) -> int | None:
+    def _brought(self, bar: int, label: Label) -> int | None:
         """The leaf with which the sum of an adjoint begins, where a state brings it from the next step."""
-        for value, leaf in carries.items():
-            if self.recursion.adjoint.get(value) == bar and leaf in self.recursion.graph[bar].args:
-                return leaf
-        return None
+        leaf = self.recursion.carry.get(label.name)
+        whole = self.recursion.adjoint.get(self.recursion.step.next.get(label.name, -1))
+        return leaf if leaf is not None and whole == bar and leaf in self.recursion.graph[bar].args else None
 
     def _to_the_step_before(self, name: str) -> Equation:
-        before = Label(name, -1, adjoint=True)
+        before = Label(name, -1, adjoint=True, mark=self.mark)
         id = self.recursion.recurrent.get(name)
         texts = []
         for notation in (TEXT, LATEX):
@@ -91,13 +90,13 @@ class Derivation:
         """The gradients of the parameters, and of what is computed from parameters alone, as sums over time."""
         r = self.recursion
         inner = [(label, id) for id, label in sorted(self.labels.items()) if label.adjoint and label.time is None]
-        own = [(Label(name, None, adjoint=True), id) for name, id in r.params.items()]
+        own = [(Label(name, None, adjoint=True, mark=self.mark), id) for name, id in r.params.items()]
         return tuple(self._equation(label, id, "once", symbol=i >= len(inner)) for i, (label, id) in enumerate(inner + own))
 
     @cached_property
     def input_gradients(self) -> tuple[Equation, ...]:
         """The gradients of the inputs at each step, for layers below."""
-        labelled = [(Label(name, 0, adjoint=True), id) for name, id in self.recursion.inputs.items()]
+        labelled = [(Label(name, 0, adjoint=True, mark=self.mark), id) for name, id in self.recursion.inputs.items()]
         return tuple(self._equation(label, id, "t = T, …, 1", symbol=True) for label, id in labelled)
 
     def _writer(self, notation: Notation, hidden: int | None = None) -> Writer:

@@ -423,7 +423,7 @@ def logsumexp(x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
     """Return log(sum(exp(x))) along an axis, the maximum taken off first."""
     shifted, top = _shifted(x, axis)
     value = ELEMENTWISE["log"](sum(ELEMENTWISE["exp"](shifted), axis, keepdims=True)) + top
-    return value if keepdims else sum(value, axis)
+    return value if keepdims else squeeze(value, axis)
 
 
 def log_softmax(x: Any, axis: Any = -1) -> Any:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from symbptt.ir.naming import unique
 from symbptt.trace import Array, is_user_file
 
 
@@ -66,13 +67,3 @@ def choose(found: list[tuple[int, str, int]], taken: dict[str, int]) -> dict[int
         chosen[id] = unique(name, used)
         used.add(chosen[id])
     return chosen
-
-
-def unique(name: str, used: set[str] | dict[str, Any]) -> str:
-    """Return `name`, with the first free number behind it where it is used."""
-    if name not in used:
-        return name
-    number = 1
-    while f"{name}_{number}" in used:
-        number += 1
-    return f"{name}_{number}"

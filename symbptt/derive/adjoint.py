@@ -84,11 +84,29 @@ def _map(context: Context, node: Node, bar: int) -> Contributions:
 
 def _weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value: int) -> int:
     """bar ⊙ partial as one map: the adjoint first, then what the derivative reads, in the user's order."""
-    candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + [(VALUE, value)]
+    partial, found = _known(g, partial, args)
+    candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + found + [(VALUE, value)]
     read = [(symbol, id) for symbol, id in candidates if symbol in partial.free_symbols]
     ids = list(dict.fromkeys([bar, *(id for _, id in read)]))
     renamed = partial.xreplace({symbol: placeholder(ids.index(id)) for symbol, id in read})
     return build.map_(g, times(placeholder(0), renamed), ids)
+
+
+def _known(g: Graph, partial: sp.Expr, args: tuple[int, ...]) -> tuple[sp.Expr, list[tuple[sp.Expr, int]]]:
+    """The partial with functions of an argument that the forward sweep has computed replaced by symbols for their values."""
+    found = []
+    for part in sorted(partial.atoms(sp.Function), key=sp.default_sort_key):
+        if len(part.args) != 1 or part.args[0] not in [placeholder(i) for i in range(len(args))]:
+            continue
+        arg = args[int(part.args[0].name[1:])]
+        body = part.func(placeholder(0))
+        for reader in sorted(g.network.successors(arg)):
+            if g[reader].family == "map" and g[reader].attrs.expr == body:
+                symbol = sp.Symbol(f"_known{len(found)}", real=True)
+                partial = partial.xreplace({part: symbol})
+                found.append((symbol, reader))
+                break
+    return partial, found
 
 
 def _contract(context: Context, node: Node, bar: int) -> Contributions:

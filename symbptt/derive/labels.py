@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from symbptt.derive.bptt import Recursion, per_sample
 from symbptt.derive.fuse import is_function
 from symbptt.ir.graph import Graph
-from symbptt.names import unique
+from symbptt.ir.naming import unique
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,12 @@ class Label:
     time: int | None
     adjoint: bool = False
     given: bool = True
+    mark: str = "d"
 
     @property
     def full(self) -> str:
-        """The name with the d of adjoints."""
-        return f"d{self.name}" if self.adjoint else self.name
+        """The name with the mark of adjoints: d, or δ where a name of the user's begins so that it could be mistaken."""
+        return f"{self.mark}{self.name}" if self.adjoint else self.name
 
 
 def labels(r: Recursion) -> dict[int, Label]:
@@ -31,14 +32,21 @@ def labels(r: Recursion) -> dict[int, Label]:
     g = r.graph
     found = _forward(r)
     varying = per_sample(g, range(len(g)))
+    mark = mark_of(found)
     for name, id in (r.carry | r.cotangent).items():
-        found[id] = Label(name, 0, adjoint=True)
+        found[id] = Label(name, 0, adjoint=True, mark=mark)
     named_leaves = {r.step.leaves[a.name] for a in r.step.arguments}
     for id, label in sorted(found.items()):
         bar = r.adjoint.get(id)
         if bar is not None and bar not in found and id not in named_leaves:
-            found[bar] = Label(label.name, 0 if bar in varying else None, True, label.given)
+            found[bar] = Label(label.name, 0 if bar in varying else None, True, label.given, mark)
     return found
+
+
+def mark_of(found: dict[int, Label]) -> str:
+    """Return the mark of adjoints: d, unless that with a name gives another name."""
+    names = {label.name for label in found.values() if not label.adjoint}
+    return "δ" if any(f"d{name}" in names for name in names) else "d"
 
 
 def _forward(r: Recursion) -> dict[int, Label]:

@@ -111,7 +111,8 @@ def _latex_symbol(label: Label) -> str:
     letter, subscripts = latex_name(label.name)
     time = [] if label.time is None else ["t" if label.time == 0 else "t-1"]
     lower = ",".join([*subscripts, *time])
-    return (r"\mathrm{d}" if label.adjoint else "") + letter + (f"_{{{lower}}}" if lower else "")
+    mark = {"d": r"\mathrm{d}", "δ": r"\delta "}[label.mark] if label.adjoint else ""
+    return mark + letter + (f"_{{{lower}}}" if lower else "")
 
 
 def _latex_number(value: sp.Expr) -> str:

@@ -39,14 +39,15 @@ from symbptt.zoo.simple import (
     scrn,
     second_order,
 )
+from symbptt.zoo.spiking import alif, lif
 
 CELLS: dict[str, Cell] = {name: value for name, value in sorted(globals().items()) if isinstance(value, Cell)}
 """Every cell of the zoo by name."""
 
 __all__ = [
-    "CELLS", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn", "delta_rule",
+    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn", "delta_rule",
     "echo_state", "fast_grnn", "fast_weights", "gru", "gru_layer_norm", "hopfield", "householder", "indrnn", "lem",
-    "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mgu", "mgu2", "min_gru", "minimal_rnn", "mlstm",
+    "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mgu", "mgu2", "min_gru", "minimal_rnn", "mlstm",
     "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "ugrnn", "unicornn",
     "zoneout",
 ]  # fmt: skip

@@ -1,0 +1,591 @@
+"""Kernels: forward and backward as the contract has them, for every legal argument, and names for every other."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Const, Index, Input, Param, State
+from symbptt.zoo import gru, lstm, rnn
+from tests import oracle
+from tests.cells import odd, vanilla
+
+SIZES = {"m": 2, "n": 3, "v": 4}
+
+
+@sb.cell
+def driven_by_itself(h: State["n"], c: State, U: Param["n n"], a: Param):
+    return np.tanh(U @ h) * c, a * np.sin(c) + sb.mean(h)
+
+
+@sb.cell
+def reader(x: Index["v"], u: Input, h: State["n"], E: Param["v n"], F: Param["n v"], w: Param["n"]):
+    """Reads rows and columns; puts out what no later step needs."""
+    h_new = np.tanh(E[x] + F[:, x] * h + u * w)
+    return {"h": h_new, "y": w @ h_new, "z": 2 * u}
+
+
+CELLS = [rnn, lstm, gru, odd, reader, driven_by_itself]
+EVERY_CELL = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+kernel_of = cache(sb.compile)
+
+
+def forward(cell: sb.Cell, groups: Any, steps: int, **kwargs: Any) -> Any:
+    return kernel_of(cell).forward(*groups, steps=None if groups[1] else steps, **kwargs)
+
+
+def assert_gradients(cell: sb.Cell, groups: Any, cotangents: Any, steps: int, tolerance: float = 1e-10, **masks: Any) -> None:
+    run = forward(cell, groups, steps, **masks)
+    got = oracle.flat(kernel_of(cell).backward(run, cotangents))
+    oracle.assert_blocks_close(got, oracle.gradients(cell, *groups, cotangents, steps, **masks), tolerance)
+
+
+@EVERY_CELL
+@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_states_and_gradients_are_those_of_the_plain_function(cell: sb.Cell, steps: int, batch: int) -> None:
+    groups = oracle.draw(cell, steps, batch, SIZES)
+    run = forward(cell, groups, steps)
+    wanted = oracle.run(cell, *groups, steps)
+    for name, value in {**run.states, **run.outputs}.items():
+        assert value.shape[:2] == (steps, batch)
+        assert value.shape == wanted.get(name, value).shape
+    if steps:
+        oracle.assert_blocks_close({**run.states, **run.outputs}, wanted, 1e-12)
+    cotangents = {k: np.random.default_rng(1).standard_normal(v.shape) for k, v in {**run.states, **run.outputs}.items()}
+    assert_gradients(cell, groups, cotangents, steps)
+
+
+@EVERY_CELL
+def test_gradients_are_right_with_sizes_of_one(cell: sb.Cell) -> None:
+    groups = oracle.draw(cell, 3, 2, {"m": 1, "n": 1, "v": 1})
+    assert_gradients(cell, groups, oracle.cotangents_of(cell, groups, 3), 3)
+
+
+@EVERY_CELL
+def test_gradients_are_shaped_like_what_they_belong_to(cell: sb.Cell) -> None:
+    groups = oracle.draw(cell, 2, 3, SIZES)
+    grads = kernel_of(cell).backward(forward(cell, groups, 2), oracle.cotangents_of(cell, groups, 2))
+    for role, given, got in zip(("param", "input", "state"), groups, (grads.params, grads.inputs, grads.state), strict=True):
+        assert {k: v.shape for k, v in got.items()} == {k: np.shape(given[k]) for k in oracle.names_of(cell, role)}
+    assert grads.flow is None
+
+
+@EVERY_CELL
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_one_sample_without_a_batch_axis_gives_the_same(cell: sb.Cell, steps: int) -> None:
+    params, inputs, state = oracle.draw(cell, steps, 1, SIZES)
+    alone = (params, {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()})
+    batched, single = forward(cell, (params, inputs, state), steps), forward(cell, alone, steps)
+    cotangents = {k: np.random.default_rng(2).standard_normal(v.shape) for k, v in {**batched.states, **batched.outputs}.items()}
+    for k, v in {**single.states, **single.outputs}.items():
+        np.testing.assert_array_equal(v, {**batched.states, **batched.outputs}[k][:, 0])
+    wanted = kernel_of(cell).backward(batched, cotangents, monitor=True)
+    got = kernel_of(cell).backward(single, {k: v[:, 0] for k, v in cotangents.items()}, monitor=True)
+    for k in wanted.params:
+        np.testing.assert_array_equal(got.params[k], wanted.params[k])
+    for k in wanted.inputs:
+        np.testing.assert_array_equal(got.inputs[k], wanted.inputs[k][:, 0])
+    for k in wanted.state:
+        np.testing.assert_array_equal(got.state[k], wanted.state[k][0])
+        np.testing.assert_array_equal(got.flow[k], wanted.flow[k])
+
+
+@EVERY_CELL
+def test_omitted_initial_state_is_zero(cell: sb.Cell) -> None:
+    params, inputs, state = oracle.draw(cell, 3, 1, SIZES)
+    zeros = {k: np.zeros_like(v) for k, v in state.items()}
+    given, omitted = forward(cell, (params, inputs, zeros), 3), forward(cell, (params, inputs, None), 3)
+    for k in given.states:
+        np.testing.assert_array_equal(np.reshape(omitted.states[k], given.states[k].shape), given.states[k])
+    cotangents = {k: np.ones_like(v) for k, v in omitted.states.items()}
+    for k, v in kernel_of(cell).backward(omitted, cotangents).state.items():
+        assert np.size(v) == np.size(state[k])
+
+
+def test_one_of_two_initial_states_may_be_omitted() -> None:
+    params, inputs, state = oracle.draw(lstm, 3, 2, SIZES)
+    wanted = forward(lstm, (params, inputs, state | {"c": np.zeros((2, 3))}), 3)
+    got = forward(lstm, (params, inputs, {"h": state["h"]}), 3)
+    np.testing.assert_array_equal(got.states["c"], wanted.states["c"])
+
+
+# Types.
+
+
+def cast(groups: Any, dtype: Any) -> Any:
+    return tuple({k: v.astype(dtype) if np.asarray(v).dtype.kind == "f" else v for k, v in g.items()} for g in groups)
+
+
+def arrays_in(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        return [array for part in value for array in arrays_in(part)]
+    return [value] if isinstance(value, np.ndarray) else []
+
+
+@EVERY_CELL
+def test_float32_is_float32_everywhere(cell: sb.Cell) -> None:
+    groups = oracle.draw(cell, 4, 3, SIZES)
+    wide, narrow = forward(cell, groups, 4), forward(cell, cast(groups, np.float32), 4)
+    for run, dtype in ((wide, np.float64), (narrow, np.float32)):
+        kept = [a for a in arrays_in(run.tape) + arrays_in(run.states) + arrays_in(run.outputs) if a.dtype.kind == "f"]
+        assert kept and {a.dtype for a in kept} == {np.dtype(dtype)}
+    cotangents = oracle.cotangents_of(cell, groups, 4)
+    backward = kernel_of(cell).backward
+    wanted, got = backward(wide, cotangents), backward(narrow, cast((cotangents,), np.float32)[0], monitor=True)
+    assert {a.dtype for a in arrays_in([oracle.flat(got), got.flow])} == {np.dtype(np.float32)}
+    oracle.assert_blocks_close({k: v.astype(float) for k, v in oracle.flat(got).items()}, oracle.flat(wanted), 2e-5)
+
+
+@EVERY_CELL
+def test_float32_stays_float32_in_every_region(cell: sb.Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No float64 array is made on the way: np.exp, np.tanh and the like never see one."""
+    module = kernel_of(cell).module
+    seen: list[Any] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            function = getattr(np, name)
+            if not isinstance(function, np.ufunc):
+                return function
+
+            def watched(*args: Any, **kwargs: Any) -> Any:
+                result = function(*args, **kwargs)
+                if isinstance(result, np.ndarray):
+                    seen.append((name, result.dtype))
+                return result
+
+            return watched
+
+    monkeypatch.setattr(module, "np", Watched())
+    groups = cast(oracle.draw(cell, 2, 3, SIZES), np.float32)
+    run = forward(cell, groups, 2)
+    kernel_of(cell).backward(run, {k: np.ones_like(v) for k, v in run.states.items()})
+    assert {dtype for _, dtype in seen} <= {np.dtype(np.float32), np.dtype(bool)}, seen
+
+
+def test_python_numbers_are_of_the_type_of_the_arrays() -> None:
+    params, inputs, state = cast(oracle.draw(driven_by_itself, 2, 2, SIZES), np.float32)
+    run = kernel_of(driven_by_itself).forward(params | {"a": 0.5}, inputs, state, steps=2)
+    assert run.states["c"].dtype == np.float32
+    assert kernel_of(driven_by_itself).backward(run, {"h": np.ones((2, 2, 3), np.float32)}).params["a"].dtype == np.float32
+
+
+# Cotangents.
+
+
+@EVERY_CELL
+def test_cotangents_may_be_of_every_step_of_the_last_or_absent(cell: sb.Cell) -> None:
+    groups = oracle.draw(cell, 3, 2, SIZES)
+    full = oracle.cotangents_of(cell, groups, 3)
+    for name in full:
+        assert_gradients(cell, groups, {name: full[name]}, 3)
+        assert_gradients(cell, groups, {name: full[name][-1]}, 3)
+    mixed = {name: value[-1] if i % 2 else value for i, (name, value) in enumerate(full.items())}
+    assert_gradients(cell, groups, mixed, 3)
+
+
+def test_no_cotangent_gives_zero_gradients() -> None:
+    groups = oracle.draw(lstm, 3, 2, SIZES)
+    grads = kernel_of(lstm).backward(forward(lstm, groups, 3), {})
+    assert all(not v.any() for v in oracle.flat(grads).values())
+    assert {k: v.shape for k, v in grads.params.items()} == {k: v.shape for k, v in groups[0].items()}
+
+
+def test_cotangent_of_the_last_state_of_no_steps_is_the_gradient_of_the_initial_one() -> None:
+    groups = oracle.draw(vanilla, 0, 2, SIZES)
+    grads = kernel_of(vanilla).backward(forward(vanilla, groups, 0), {"h": np.full((2, 3), 2.0)})
+    np.testing.assert_array_equal(grads.state["h"], np.full((2, 3), 2.0))
+    assert not grads.params["W"].any() and grads.inputs["x"].shape == (0, 2, 2)
+
+
+def test_gradient_is_linear_in_the_cotangent() -> None:
+    groups = oracle.draw(gru, 4, 2, SIZES)
+    run, backward = forward(gru, groups, 4), kernel_of(gru).backward
+    one, two = (oracle.cotangents_of(gru, groups, 4, seed) for seed in (1, 2))
+    both = oracle.flat(backward(run, {"h": one["h"] - 3 * two["h"]}))
+    apart = (oracle.flat(backward(run, one)), oracle.flat(backward(run, two)))
+    oracle.assert_blocks_close(both, {k: apart[0][k] - 3 * apart[1][k] for k in both}, 1e-12)
+
+
+# What a call leaves alone.
+
+
+@EVERY_CELL
+def test_backward_twice_gives_the_same_bytes(cell: sb.Cell) -> None:
+    groups = oracle.draw(cell, 3, 2, SIZES)
+    run, cotangents = forward(cell, groups, 3), oracle.cotangents_of(cell, groups, 3)
+    before = {k: v.tobytes() for k, v in {**run.states, **run.outputs}.items()}
+    first = oracle.flat(kernel_of(cell).backward(run, cotangents))
+    second = oracle.flat(kernel_of(cell).backward(run, cotangents, monitor=True))
+    for name in first:
+        assert first[name].tobytes() == second[name].tobytes()
+    assert before == {k: v.tobytes() for k, v in {**run.states, **run.outputs}.items()}
+    again = forward(cell, groups, 3)
+    assert before == {k: v.tobytes() for k, v in {**again.states, **again.outputs}.items()}
+
+
+@EVERY_CELL
+def test_arrays_of_the_caller_are_unchanged_and_may_be_read_only(cell: sb.Cell) -> None:
+    groups = oracle.draw(cell, 3, 2, SIZES)
+    cotangents = oracle.cotangents_of(cell, groups, 3)
+    every = [*arrays_in(list(groups)), *arrays_in(cotangents)]
+    before = [a.tobytes() for a in every]
+    for a in every:
+        a.flags.writeable = False
+    masks = {"lengths": np.array([2, 3]), "reset": np.eye(3, 2, dtype=bool)}
+    for kwargs in ({}, masks):
+        kernel_of(cell).backward(forward(cell, groups, 3, **kwargs), cotangents, monitor=True)
+    assert before == [a.tobytes() for a in every]
+
+
+@EVERY_CELL
+def test_no_two_gradients_share_memory_with_anything(cell: sb.Cell) -> None:
+    groups = oracle.draw(cell, 3, 2, SIZES)
+    cotangents = oracle.cotangents_of(cell, groups, 3)
+    run = forward(cell, groups, 3)
+    grads = arrays_in(oracle.flat(kernel_of(cell).backward(run, cotangents)))
+    others = [*arrays_in(list(groups)), *arrays_in(cotangents), *arrays_in(run.states), *arrays_in(run.tape)]
+    for i, a in enumerate(grads):
+        assert a.flags.writeable or a.ndim == 0
+        assert not any(np.shares_memory(a, b) for b in [*grads[:i], *others])
+
+
+def test_states_of_a_run_are_read_only() -> None:
+    run = forward(lstm, oracle.draw(lstm, 2, 2, SIZES), 2)
+    with pytest.raises(ValueError, match="read-only"):
+        run.states["h"][0] = 0
+
+
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "Fortran order": np.asfortranarray,
+    "every second of more": lambda a: np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a,
+    "backwards": lambda a: np.ascontiguousarray(a[::-1])[::-1] if a.ndim else a,
+    "broadcast of itself": lambda a: np.broadcast_to(a, (2, *a.shape))[1],
+    "nested lists": lambda a: a.tolist() if a.ndim else a,
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("cell", [lstm, odd, reader], ids=lambda cell: cell.name)
+def test_layout_of_arguments_does_not_matter(cell: sb.Cell, view: str) -> None:
+    groups = oracle.draw(cell, 3, 2, SIZES)
+    cotangents = oracle.cotangents_of(cell, groups, 3)
+    wanted = oracle.flat(kernel_of(cell).backward(forward(cell, groups, 3), cotangents))
+    other = tuple({k: VIEWS[view](v) for k, v in group.items()} for group in groups)
+    run = forward(cell, other, 3)
+    got = oracle.flat(kernel_of(cell).backward(run, {k: VIEWS[view](v) for k, v in cotangents.items()}))
+    assert all(v.dtype == np.dtype(float) and v.dtype.isnative for v in got.values())
+    oracle.assert_blocks_close(got, wanted, 1e-13)
+
+
+# Lengths and resets, against loops over samples.
+
+
+@EVERY_CELL
+@pytest.mark.parametrize("lengths", [[3, 3, 3], [1, 3, 2], [0, 2, 0], [0, 0, 0]])
+def test_sample_stops_at_its_length(cell: sb.Cell, lengths: list[int]) -> None:
+    groups = oracle.draw(cell, 3, 3, SIZES)
+    run = forward(cell, groups, 3, lengths=lengths)
+    for b, length in enumerate(lengths):
+        alone = oracle.run(cell, groups[0], {k: v[:length, b : b + 1] for k, v in groups[1].items()},
+                           {k: v[b : b + 1] for k, v in groups[2].items()}, length)  # fmt: skip
+        for name, value in run.states.items():
+            if length:
+                np.testing.assert_allclose(value[:length, b], alone[name][:, 0], rtol=1e-12)
+            frozen = value[length - 1, b] if length else groups[2][name][b]
+            np.testing.assert_array_equal(value[length:, b], np.broadcast_to(frozen, value[length:, b].shape))
+        for value in run.outputs.values():
+            assert not value[length:, b].any()
+    cotangents = {k: np.random.default_rng(3).standard_normal(v.shape) for k, v in {**run.states, **run.outputs}.items()}
+    wanted = oracle.gradients(cell, *groups, cotangents, 3, lengths) if any(lengths) else None
+    got = oracle.flat(kernel_of(cell).backward(run, cotangents))
+    if wanted is None:
+        assert all(not v.any() for v in got.values())
+    else:
+        oracle.assert_blocks_close(got, wanted, 1e-10)
+
+
+@EVERY_CELL
+def test_cotangent_of_the_last_step_reaches_the_state_where_a_sample_stopped(cell: sb.Cell) -> None:
+    groups, lengths = oracle.draw(cell, 3, 3, SIZES), [1, 3, 2]
+    last = {k: oracle.cotangents_of(cell, groups, 3)[k][-1] for k in oracle.names_of(cell, "state")}
+    assert_gradients(cell, groups, last, 3, lengths=lengths)
+
+
+def test_inputs_after_the_end_do_not_matter_even_if_not_finite() -> None:
+    params, inputs, state = oracle.draw(lstm, 3, 2, SIZES)
+    padded = inputs["x"].copy()
+    padded[2:, 0] = np.nan
+    cotangents = oracle.cotangents_of(lstm, (params, inputs, state), 3)
+    found = []
+    for x in (inputs["x"], padded):
+        run = forward(lstm, (params, {"x": x}, state), 3, lengths=[2, 3])
+        found.append(oracle.flat(kernel_of(lstm).backward(run, cotangents)))
+    oracle.assert_blocks_close(found[1], found[0], 0)
+    assert not found[0]["x"][2, 0].any()
+
+
+@EVERY_CELL
+def test_reset_at_every_position_returns_to_the_initial_state(cell: sb.Cell) -> None:
+    groups = oracle.draw(cell, 3, 2, SIZES)
+    cotangents = oracle.cotangents_of(cell, groups, 3)
+    for position in range(6):
+        reset = np.zeros((3, 2), bool)
+        reset.flat[position] = True
+        run = forward(cell, groups, 3, reset=reset)
+        oracle.assert_blocks_close({**run.states, **run.outputs}, oracle.run(cell, *groups, 3, reset=reset), 1e-12)
+        assert_gradients(cell, groups, cotangents, 3, reset=reset)
+
+
+def test_no_gradient_crosses_a_reset() -> None:
+    groups = oracle.draw(vanilla, 4, 1, SIZES)
+    reset = np.array([[False], [False], [True], [False]])
+    grads = kernel_of(vanilla).backward(forward(vanilla, groups, 4, reset=reset), {"h": np.ones((1, 3))})
+    assert not grads.inputs["x"][:2].any() and grads.inputs["x"][2:].all() and grads.state["h"].all()
+
+
+@pytest.mark.parametrize("cell", [lstm, odd], ids=lambda cell: cell.name)
+def test_lengths_and_resets_go_together(cell: sb.Cell) -> None:
+    groups, lengths = oracle.draw(cell, 4, 3, SIZES), np.array([2, 4, 3])
+    reset = np.array([[1, 0, 0], [1, 0, 1], [0, 1, 1], [0, 1, 0]], bool)
+    run = forward(cell, groups, 4, lengths=lengths, reset=reset)
+    wanted = oracle.run(cell, *groups, 4, lengths, reset)
+    oracle.assert_blocks_close({**run.states, **run.outputs}, wanted, 1e-12)
+    assert_gradients(cell, groups, oracle.cotangents_of(cell, groups, 4), 4, lengths=lengths, reset=reset)
+
+
+@pytest.mark.xfail(strict=True, reason="a reset after a sample's end returns its frozen state to the initial one")
+def test_stopped_sample_is_not_reset() -> None:
+    groups, reset = oracle.draw(vanilla, 3, 1, SIZES), np.array([[False], [False], [True]])
+    run = forward(vanilla, groups, 3, lengths=[2], reset=reset)
+    np.testing.assert_array_equal(run.states["h"][2], run.states["h"][1])
+
+
+def test_masks_of_one_sample_need_no_batch_axis() -> None:
+    params, inputs, state = oracle.draw(vanilla, 3, 1, SIZES)
+    reset = np.array([False, True, False])
+    wanted = forward(vanilla, (params, inputs, state), 3, reset=reset[:, None])
+    got = forward(vanilla, (params, {"x": inputs["x"][:, 0]}, {"h": state["h"][0]}), 3, reset=reset)
+    np.testing.assert_array_equal(got.states["h"], wanted.states["h"][:, 0])
+
+
+# The flow of the adjoint.
+
+
+@EVERY_CELL
+def test_flow_is_the_norm_of_the_adjoint_at_every_step(cell: sb.Cell) -> None:
+    """The adjoint of the state after step t is the gradient of the initial state of a run that begins there."""
+    steps = 4
+    params, inputs, state = groups = oracle.draw(cell, steps, 2, SIZES)
+    run, cotangents = forward(cell, groups, steps), oracle.cotangents_of(cell, groups, steps)
+    flow = kernel_of(cell).backward(run, cotangents, monitor=True).flow
+    assert set(flow) == set(state) and all(v.shape == (steps,) for v in flow.values())
+    for t in range(steps):
+        later = forward(cell, (params, {k: v[t + 1 :] for k, v in inputs.items()}, {k: run.states[k][t] for k in state}), steps - t - 1)
+        carried = kernel_of(cell).backward(later, {k: v[t + 1 :] for k, v in cotangents.items()}).state
+        for name in state:
+            np.testing.assert_allclose(flow[name][t], np.linalg.norm(carried[name] + cotangents[name][t]), rtol=1e-10)
+
+
+# Constants, indices, no inputs.
+
+
+@sb.cell
+def leaky(x: Input["n"], h: State["n"], w: Param["n"], k: Const["n"], dt: Const = 0.25, tau: Const["2"] = np.array([1.0, 2.0])):
+    return h + dt * (np.tanh(w * x) * k - h / tau[1]) / tau[0]
+
+
+def test_constants_are_given_defaulted_or_replaced() -> None:
+    groups = oracle.draw(leaky, 3, 2, SIZES)
+    assert set(groups[0]) == {"w", "k"}
+    cotangents = oracle.cotangents_of(leaky, groups, 3)
+    assert_gradients(leaky, groups, cotangents, 3)
+    changed = {"dt": 0.5, "tau": [3.0, 1.5]}
+    kernel, other = sb.compile(leaky, consts=changed), leaky.with_consts(changed)
+    run = kernel.forward(*groups)
+    oracle.assert_blocks_close(run.states, oracle.run(other, *groups, 3), 1e-12)
+    grads = kernel.backward(run, cotangents)
+    assert "k" not in grads.params and "dt" not in grads.params
+    oracle.assert_blocks_close(oracle.flat(grads), oracle.gradients(other, *groups, cotangents, 3), 1e-10)
+
+
+def test_constant_without_a_default_may_be_fixed() -> None:
+    kernel = sb.compile(leaky, consts={"k": 0.5})
+    params, inputs, state = oracle.draw(leaky, 3, 2, SIZES)
+    wanted = oracle.run(leaky, params | {"k": np.full(3, 0.5)}, inputs, state, 3)
+    oracle.assert_blocks_close(kernel.forward({"w": params["w"]}, inputs, state).states, wanted, 1e-12)
+
+
+@pytest.mark.parametrize(("indices", "words"), [
+    ([[0, 4]], "from 0 to 3"), ([[-1, 0]], "from 0 to 3"), ([[0.0, 1.0]], "integers are expected, got float64"),
+    ([[True, False]], "integers are expected, got bool"), ([["a", "b"]], "integers are expected"),
+])  # fmt: skip
+def test_wrong_index_is_refused_by_name(indices: Any, words: str) -> None:
+    groups = oracle.draw(reader, 1, 2, SIZES)
+    with pytest.raises(sb.ArgumentError, match=f"^x: (.|\n)*{words}"):
+        forward(reader, (groups[0], groups[1] | {"x": np.array(indices)}, groups[2]), 1)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i4", "u8", ">i4"])
+def test_index_may_be_any_integer(dtype: str) -> None:
+    params, inputs, state = groups = oracle.draw(reader, 3, 2, SIZES)
+    wanted = forward(reader, groups, 3).states["h"]
+    np.testing.assert_array_equal(forward(reader, (params, inputs | {"x": inputs["x"].astype(dtype)}, state), 3).states["h"], wanted)
+
+
+def test_rows_read_twice_sum_their_gradients() -> None:
+    groups = oracle.draw(reader, 4, 3, SIZES)
+    groups[1]["x"][:] = 2
+    assert_gradients(reader, groups, oracle.cotangents_of(reader, groups, 4), 4)
+
+
+def test_cell_without_inputs_takes_steps() -> None:
+    params, inputs, state = oracle.draw(driven_by_itself, 3, 2, SIZES)
+    kernel = kernel_of(driven_by_itself)
+    assert kernel.forward(params, steps=2).states["h"].shape == (2, 1, 3)
+    assert kernel.forward(params, {}, state, steps=0).states["h"].shape == (0, 2, 3)
+    single = {k: v[0] for k, v in state.items()}
+    assert kernel.forward(params, None, single, steps=2).states["h"].shape == (2, 3)
+    with pytest.raises(sb.ArgumentError, match="steps="):
+        kernel.forward(params, inputs, state)
+
+
+NOT_YET = pytest.mark.xfail(strict=True, reason="not refused by name yet")
+
+
+@NOT_YET
+@pytest.mark.parametrize("steps", [-1, 2.0, "3"])
+def test_wrong_number_of_steps_is_refused(steps: Any) -> None:
+    with pytest.raises(sb.ArgumentError, match="steps"):
+        kernel_of(driven_by_itself).forward(oracle.draw(driven_by_itself, 3, 2, SIZES)[0], steps=steps)
+
+
+@NOT_YET
+def test_number_of_steps_must_be_that_of_the_inputs() -> None:
+    with pytest.raises(sb.ArgumentError, match="steps"):
+        kernel_of(vanilla).forward(*oracle.draw(vanilla, 3, 2, SIZES), steps=7)
+
+
+# Arguments that are not what the cell takes.
+
+P, X, S = oracle.draw(vanilla, 3, 2, SIZES)
+x = X["x"]
+REFUSED: dict[str, tuple[Any, Any, Any, str]] = {
+    "a missing parameter": ({"W": P["W"], "U": P["U"]}, X, S, "parameter 'b' is missing"),
+    "an extra parameter": (P | {"V": P["W"]}, X, S, "parameter 'V' is not known; expected W, U, b"),
+    "no inputs": (P, None, S, "input 'x' is missing"),
+    "an extra input": (P, X | {"y": x}, S, "input 'y' is not known; expected x"),
+    "an extra state": (P, X, S | {"c": S["h"]}, "state 'c' is not known; expected h"),
+    "a vector of another length": (P | {"b": np.ones(4)}, X, S, r"b: shape \(3,\) is expected, got \(4,\)"),
+    "a column for a vector": (P | {"b": np.ones((3, 1))}, X, S, r"b: \(n\) is expected, got shape \(3, 1\)"),
+    "a scalar for a vector": (P | {"b": 1.0}, X, S, r"b: .*is expected, got"),
+    "other features": (P, {"x": np.ones((3, 2, 5))}, S, r"x: shape \(3, 2, 2\) is expected, got \(3, 2, 5\)"),
+    "one step without a batch": (P, {"x": np.ones(2)}, S, r"x: \(T, B, m\) is expected, got shape \(2,\)"),
+    "another batch of h0": (P, X, {"h": np.ones((3, 3))}, r"h: shape \(2, 3\) is expected, got \(3, 3\)"),
+    "a batch axis on x alone": (P, X, {"h": np.ones(3)}, "h: .* a batch axis is on one only"),
+    "a batch axis on h alone": (P, {"x": x[:, 0]}, S, "h: .* a batch axis is on one only"),
+    "h0 with a time axis": (P, X, {"h": np.ones((3, 2, 3))}, r"h: \(B, n\) is expected, got shape \(3, 2, 3\)"),
+    "float32 inputs": (P, {"x": x.astype(np.float32)}, S, "x: float32 among arrays of float64"),
+    "a float32 state": (P, X, {"h": S["h"].astype(np.float32)}, "h: float32 among arrays of float64"),
+    "one float32 parameter": (P | {"U": P["U"].astype(np.float32)}, X, S, "U: float32 among arrays of float64"),
+    "integers": (P, {"x": np.ones((3, 2, 2), int)}, S, r"x: .* got int64; write \.astype"),
+    "bools": (P, {"x": np.ones((3, 2, 2), bool)}, S, "x: .* got bool"),
+    "half precision": (P, {"x": x.astype(np.float16)}, S, "x: .* got float16"),
+    "long doubles": (P, {"x": x.astype(np.longdouble)}, S, "x: .* got (float128|longdouble)"),
+    "complex numbers": (P | {"W": P["W"] + 0j}, X, S, "W: .* got complex128"),
+    "objects": (P, {"x": x.astype(object)}, S, "x: .* got object"),
+    "text": (P, {"x": "abc"}, S, "x: .* got <U3"),
+    "None": (P, {"x": None}, S, "x: .* got object"),
+    "a ragged list": (P, {"x": [[1.0, 2.0], [1.0]]}, S, "x: not an array of numbers"),
+    "a masked array": (P, {"x": np.ma.masked_array(x, x > 0)}, S, "x: a plain array is expected, got MaskedArray"),
+    "a matrix": (P | {"W": np.matrix(P["W"])}, X, S, "W: a plain array is expected, got matrix"),
+    "a list of parameters": ([P["W"]], X, S, "parameter"),
+    "lengths of another batch": (P, X, S, r"lengths: \(2,\) integers from 0 to 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_wrong_argument_is_refused_by_name(name: str) -> None:
+    params, inputs, state, words = REFUSED[name]
+    kwargs: Any = {"lengths": [1, 2, 3]} if "lengths" in name else {}
+    with pytest.raises(sb.ArgumentError, match=f"(?s){words}.*in a call of the kernel of vanilla"):
+        kernel_of(vanilla).forward(params, inputs, state, **kwargs)
+
+
+@NOT_YET
+@pytest.mark.parametrize("group", range(3))
+def test_array_where_a_dict_is_due_is_refused(group: int) -> None:
+    groups: list[Any] = [P, X, S]
+    groups[group] = next(iter(groups[group].values()))
+    with pytest.raises(sb.ArgumentError, match="params|inputs|state"):
+        kernel_of(vanilla).forward(*groups)
+
+
+@pytest.mark.parametrize("lengths", [[1.0, 2.0], [4, 1], [-1, 1], 3, [[1, 2]], "ab", [True, False]])
+def test_wrong_lengths_are_refused(lengths: Any) -> None:
+    with pytest.raises(sb.ArgumentError, match=r"lengths: \(2,\) integers from 0 to 3"):
+        kernel_of(vanilla).forward(P, X, S, lengths=lengths)
+
+
+@pytest.mark.parametrize("reset", [np.zeros((3, 2)), np.zeros((3, 2), int), np.zeros((2, 3), bool), np.zeros(3, bool), True])
+def test_wrong_resets_are_refused(reset: Any) -> None:
+    with pytest.raises(sb.ArgumentError, match=r"reset: a bool array of shape \(3, 2\)"):
+        kernel_of(vanilla).forward(P, X, S, reset=reset)
+
+
+@pytest.mark.parametrize("given", [
+    ({"x": np.ones((2, 5, 2))}, {"h": np.ones((2, 3))}), ({"x": np.ones((2, 5, 2))}, None),
+])  # fmt: skip
+def test_batch_before_time_is_told_where_the_sizes_tell(given: Any) -> None:
+    """(B, T, m) with an initial state (B, n), or with lengths (B,)."""
+    kwargs: Any = {} if given[1] else {"lengths": [5, 5]}
+    with pytest.raises(sb.ArgumentError, match=r"time comes first"):
+        kernel_of(vanilla).forward(P, *given, **kwargs)
+
+
+def test_two_inputs_that_disagree_in_time_are_told() -> None:
+    params, inputs, state = oracle.draw(reader, 3, 2, SIZES)
+    with pytest.raises(sb.ArgumentError, match=r"u: .*time comes first"):
+        forward(reader, (params, inputs | {"u": inputs["u"].T}, state), 3)
+
+
+def run_of_vanilla() -> Any:
+    return kernel_of(vanilla).forward(P, X, S)
+
+
+D = np.ones((3, 2, 3))
+
+
+@pytest.mark.parametrize(("cotangents", "words"), [
+    ({"hh": D}, "'hh' is not known; expected h"),
+    ({"h": D[:, 0]}, r"h: shape \(3, 2, 3\), or \(2, 3\) for the last step, is expected, got \(3, 3\)"),
+    ({"h": D[0, 0]}, "h: shape"),
+    ({"h": 1.0}, "h: shape"),
+    ({"h": D.astype(np.float32)}, "h: a cotangent of float64 is expected, got float32"),
+    ({"h": D.astype(int)}, "h: a cotangent of float64 is expected, got int64"),
+    ({"h": D + 0j}, "h: a cotangent of float64 is expected, got complex128"),
+    ({"h": None}, "h: a cotangent of float64"),
+    pytest.param({"h": np.ma.masked_array(D, D > 0)}, "h: .*MaskedArray", marks=NOT_YET),
+    pytest.param({"h": [[1.0, 2.0], [1.0]]}, "h: not an array", marks=NOT_YET),
+    pytest.param(D, "cotangents", marks=NOT_YET),
+])  # fmt: skip
+def test_wrong_cotangent_is_refused_by_name(cotangents: Any, words: str) -> None:
+    with pytest.raises(sb.ArgumentError, match=words):
+        kernel_of(vanilla).backward(run_of_vanilla(), cotangents)
+
+
+def test_nothing_but_sizes_of_zero_is_fine() -> None:
+    kernel = kernel_of(vanilla)
+    for T, B, m, n in [(0, 2, 2, 3), (3, 0, 2, 3), (0, 0, 2, 3), (3, 2, 0, 3)]:
+        params = {"W": np.ones((n, m)), "U": np.eye(n), "b": np.zeros(n)}
+        run = kernel.forward(params, {"x": np.ones((T, B, m))})
+        grads = kernel.backward(run, {"h": np.ones((T, B, n))}, monitor=True)
+        assert run.states["h"].shape == (T, B, n) and grads.inputs["x"].shape == (T, B, m)
+        assert grads.params["W"].shape == (n, m) and np.isfinite(grads.params["U"]).all()
