@@ -31,8 +31,14 @@ VERSION = "0.1.0"
 class Kernel:
     """The forward and the backward pass of a cell as a loaded NumPy module."""
 
-    def __init__(self, target: Cell | Model, program: Program, text: str, truncation: Window | Chunked | None = None,
-                 clip_adjoint: float | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        target: Cell | Model,
+        program: Program,
+        text: str,
+        truncation: Window | Chunked | None = None,
+        clip_adjoint: float | None = None,
+    ) -> None:
         self.target, self.program, self.source = target, program, text
         self.truncation, self.clip_adjoint = truncation, clip_adjoint
         self.cell = target if isinstance(target, Cell) else target.cell
@@ -50,9 +56,16 @@ class Kernel:
         """The generated module, executed once."""
         return load(self.source, f"<symbptt {self.target.name}>")
 
-    def forward(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
-                state: Mapping[str, Any] | None = None, *, steps: int | None = None, lengths: Any = None,
-                reset: Any = None) -> Any:  # fmt: skip
+    def forward(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        *,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+    ) -> Any:
         """Return a run: `.states` and `.outputs` by name, after every step.
 
         Shapes: params as annotated; inputs (T, B, ...) or (T, ...); state (B, ...) or (...), zero where omitted.
@@ -64,7 +77,7 @@ class Kernel:
         return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
 
     def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
-        """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, and `.flow` with monitor.
+        """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, `.flow` with monitor.
 
         Shapes: cotangents of states and outputs (T, B, ...), or (B, ...) for the last step only; an absent one is zero.
 
@@ -72,9 +85,18 @@ class Kernel:
         """
         return self._checked(self.module.backward, run, cotangents, monitor=monitor)
 
-    def value_and_grad(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
-                       targets: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None, *,
-                       steps: int | None = None, lengths: Any = None, reset: Any = None, monitor: bool = False) -> Any:  # fmt: skip
+    def value_and_grad(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        *,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+        monitor: bool = False,
+    ) -> Any:
         """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
 
         Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last.
@@ -83,8 +105,17 @@ class Kernel:
         """
         if not isinstance(self.target, Model):
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
-        return self._checked(self.module.value_and_grad, params, inputs, targets, state, steps=steps, lengths=lengths,
-                             reset=reset, monitor=monitor)  # fmt: skip
+        return self._checked(
+            self.module.value_and_grad,
+            params,
+            inputs,
+            targets,
+            state,
+            steps=steps,
+            lengths=lengths,
+            reset=reset,
+            monitor=monitor,
+        )
 
     def _checked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -100,29 +131,42 @@ class Kernel:
         write_text(Path(path), self.source)
 
 
-def compile(target: Cell | Model, *, consts: Mapping[str, Any] | None = None, truncation: Window | Chunked | None = None,
-            clip_adjoint: float | None = None) -> Kernel:  # fmt: skip
+def compile(
+    target: Cell | Model,
+    *,
+    consts: Mapping[str, Any] | None = None,
+    truncation: Window | Chunked | None = None,
+    clip_adjoint: float | None = None,
+) -> Kernel:
     """Return the kernel of a cell or a model.
 
-    `consts` replaces values of constants. `truncation` is Window(k) or Chunked(k1, k2). With `clip_adjoint` the joint norm of
-    the adjoints of all states is kept at or under that limit for each sample, at every step backward in time.
+    `consts` replaces values of constants. `truncation` is Window(k) or Chunked(k1, k2). With `clip_adjoint` the joint
+    norm of the adjoints of all states is kept at or under that limit for each sample, at every step backward in time.
 
-    Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not written as it must be.
+    Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not
+    written as it must be.
     """
     if not isinstance(target, Cell | Model):
-        raise ArgumentError(f"compile takes a cell or a model, got {type(target).__name__}\n"
-                            "  decorate the function with @sb.cell")  # fmt: skip
+        raise ArgumentError(
+            f"compile takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
+        )
     _check_options(truncation, clip_adjoint)
     target = target.with_consts(consts) if consts else target
     cell, head, equations = target, None, derivation(target).text()
     if isinstance(target, Model):
         cell = target.cell
-        head = Head(place(program_of(derive(target.loss.step))), target.arguments[len(cell.arguments) :], target.at, target.reduction)
+        head = Head(
+            place(program_of(derive(target.loss.step))),
+            target.arguments[len(cell.arguments) :],
+            target.at,
+            target.reduction,
+        )
     program = program_of(derive(cell.step))
     for step in PASSES:
         program = step(program)
-    return Kernel(target, program, source(program, VERSION, equations, head, truncation, clip_adjoint),
-                  truncation, clip_adjoint)  # fmt: skip
+    return Kernel(
+        target, program, source(program, VERSION, equations, head, truncation, clip_adjoint), truncation, clip_adjoint
+    )
 
 
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:
@@ -131,8 +175,10 @@ def _check_options(truncation: Any, clip_adjoint: Any) -> None:
     if clip_adjoint is not None and not (isinstance(clip_adjoint, int | float) and clip_adjoint > 0):
         raise ArgumentError(f"clip_adjoint is a positive number, got {clip_adjoint!r}")
     if clip_adjoint is not None and isinstance(truncation, Window):
-        raise ArgumentError("clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
-                            "  use sb.Chunked, or sb.clip_by_norm on the gradients")  # fmt: skip
+        raise ArgumentError(
+            "clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
+            "  use sb.Chunked, or sb.clip_by_norm on the gradients"
+        )
 
 
 def load(text: str, name: str) -> ModuleType:
@@ -150,7 +196,9 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False, prefix=f".{path.name}.") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, delete=False, prefix=f".{path.name}."
+        ) as file:
             temporary = file.name
             file.write(text)
         os.chmod(temporary, 0o644)

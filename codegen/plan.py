@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.codegen.emit import module_of
 from symbptt.codegen.program import Program
+from symbptt.codegen.variables import module_of
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import Shape, named_size, names_in, prod, show
 from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 from symbptt.truncation import Chunked, Window
 
-REGIONS = {"once": "before the loop, once", "all": "before the loop, all steps at once", "loop": "in the loop, every step",
-           "after": "after the loop, all steps at once"}  # fmt: skip
+REGIONS = {
+    "once": "before the loop, once",
+    "all": "before the loop, all steps at once",
+    "loop": "in the loop, every step",
+    "after": "after the loop, all steps at once",
+}
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,18 @@ class Plan:
     def _cost(self) -> list[str]:
         match self.truncation:
             case Window(k):
-                return [f"Truncation: each loss flows back through at most {k} steps.",
-                        f"  time: the reverse recursion runs {k} times over all steps, at once for many; gradients are summed once",
-                        f"  memory: value_and_grad holds at most {2 * k - 1} steps; forward and backward hold all"]  # fmt: skip
+                return [
+                    f"Truncation: each loss flows back through at most {k} steps.",
+                    f"  time: the reverse recursion runs {k} times over all steps, at once for many; "
+                    "gradients are summed once",
+                    f"  memory: value_and_grad holds at most {2 * k - 1} steps; forward and backward hold all",
+                ]
             case Chunked(k1, k2):
-                return [f"Truncation: every {k1} steps, their losses flow back through the last {k2}.",
-                        f"  time: the backward sweep takes {k2} steps for every {k1} of the sequence",
-                        f"  memory: value_and_grad holds at most {k1 + k2} steps; forward and backward hold all"]  # fmt: skip
+                return [
+                    f"Truncation: every {k1} steps, their losses flow back through the last {k2}.",
+                    f"  time: the backward sweep takes {k2} steps for every {k1} of the sequence",
+                    f"  memory: value_and_grad holds at most {k1 + k2} steps; forward and backward hold all",
+                ]
         return ["No truncation: all T steps are held."]
 
 

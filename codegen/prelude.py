@@ -1,4 +1,4 @@
-"""What every generated module carries: its results, and the checks of its arguments; the text below the line is copied."""
+"""What every generated module carries: its results and the checks of its arguments; text below the line is copied."""
 
 import numpy as np
 
@@ -84,7 +84,9 @@ def _arguments(params, inputs, state, steps, targets=None):
     batched = not any(single.values())
     if len(set(single.values())) > 1:
         odd = [k for k in single if single[k] != single[next(iter(single))]][0]
-        raise ArgumentError(f"{odd}: shape {arrays[odd].shape} does not go with {next(iter(single))}: a batch axis is on one only")
+        raise ArgumentError(
+            f"{odd}: shape {arrays[odd].shape} does not go with {next(iter(single))}: a batch axis is on one only"
+        )
     if not batched:
         arrays = {k: np.expand_dims(a, LEAD[k] - 1) if k in LEAD else a for k, a in arrays.items()}
     T = next((arrays[k].shape[0] for k in INPUTS), steps)
@@ -97,11 +99,18 @@ def _arguments(params, inputs, state, steps, targets=None):
         _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k])
     for k in [k for k in INDICES if k in arrays]:
         limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
-        if arrays[k].size and not (0 <= arrays[k].min() and arrays[k].max() < limit):
+        if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
     for k in STATES:
         arrays.setdefault(k, np.zeros((B, *shapes[k]), dtype))
-    return {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()}, sizes, T, B, dtype, batched
+    return (
+        {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()},
+        sizes,
+        T,
+        B,
+        dtype,
+        batched,
+    )
 
 
 def _masks(lengths, reset, T, B):
@@ -157,7 +166,9 @@ def _cotangents(run, given):
             full[name][-1] = array
             full[name] = full[name] if run.batched else np.expand_dims(full[name], 1)
         else:
-            raise ArgumentError(f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}")
+            raise ArgumentError(
+                f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}"
+            )
     return full, last
 
 

@@ -16,8 +16,11 @@ Names = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Program:
-    """Values by name, all nodes of one graph. `whole` is the adjoint of each state with what its own step adds; `places` says
-    where each value is computed (passes/place.py)."""
+    """Values by name, all nodes of one graph.
+
+    `whole` is the adjoint of each state with what its own step adds; `places` says where each value is computed
+    (passes/place.py).
+    """
 
     name: str
     doc: str
@@ -57,9 +60,23 @@ class Program:
 def program_of(r: Recursion) -> Program:
     """Return a recursion as a program without places."""
     s = r.step
-    return Program(s.name, s.doc, s.arguments, r.graph, labels(r), s.leaves, s.next, s.outputs, r.carry, r.cotangent,
-                   r.recurrent, r.inputs, r.params,
-                   {name: r.adjoint[id] for name, id in s.next.items() if id in r.adjoint}, r.kept)  # fmt: skip
+    return Program(
+        s.name,
+        s.doc,
+        s.arguments,
+        r.graph,
+        labels(r),
+        s.leaves,
+        s.next,
+        s.outputs,
+        r.carry,
+        r.cotangent,
+        r.recurrent,
+        r.inputs,
+        r.params,
+        {name: r.adjoint[id] for name, id in s.next.items() if id in r.adjoint},
+        r.kept,
+    )
 
 
 def rebuild(p: Program, rewrite: Rewrite) -> Program:

@@ -11,7 +11,7 @@ from symbptt.truncation import Chunked, Window
 
 @dataclass(frozen=True)
 class Head:
-    """A loss beside the program: its own program, without a loop; the arguments it adds; where and how it is counted."""
+    """A loss beside the program: its own program, without a loop; the arguments it adds; where and how it counts."""
 
     program: Program
     added: tuple[Argument, ...]
@@ -213,7 +213,7 @@ def _truncated(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     return found[0], sums, found[1], {k: 0 for k in STATES}
 '''
 
-STREAMED_BODY = '''    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
+STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     dloss = _weights(counted, REDUCTION, dtype)
     shapes = _shapes(**sizes)
     sums = {k: np.zeros((T, B, *shapes[k]), dtype) for k in INPUTS if k not in INDICES}
@@ -236,7 +236,7 @@ STREAMED_BODY = '''    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
             given = _flow_back(joined, first, lo, hi, full, flow, sizes, B, dtype, _cut(active, first, hi), _cut(reset, first, hi))
             _accumulate(sums, found, first, hi, given)
     return value, _grads(_added(found[0], own), sums, found[1], {k: 0 for k in STATES}, flow, batched)
-'''
+"""
 
 STREAMED = {
     "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
@@ -245,12 +245,14 @@ STREAMED = {
     active, reset = _masks(lengths, reset, T, B)
     a |= {k: _kept(active, a[k]) for k in TARGETS}
     counted = np.ones((T, B), bool) if active is None else active
-''' + STREAMED_BODY.replace("TARGET_PART", "{k: a[k][lo:hi] for k in TARGETS}"),
+'''
+    + STREAMED_BODY.replace("TARGET_PART", "{k: a[k][lo:hi] for k in TARGETS}"),
     "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss of the last step over all samples, and its truncated gradients; targets (B, ...) or (...)."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
     active, reset = _masks(lengths, reset, T, B)
     final = np.full(B, T) if active is None else active.sum(0)
     counted = np.arange(T)[:, None] == final - 1
-''' + STREAMED_BODY.replace("TARGET_PART", "{k: np.broadcast_to(a[k], (hi - lo, *a[k].shape)) for k in TARGETS}"),
+'''
+    + STREAMED_BODY.replace("TARGET_PART", "{k: np.broadcast_to(a[k], (hi - lo, *a[k].shape)) for k in TARGETS}"),
 }

@@ -21,9 +21,10 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.idioms import stable
 from symbptt.ir.shape import Shape, show
 from symbptt.ir.step import Argument, Step
+from symbptt.location import user_place
 from symbptt.names import choose, recorded
 from symbptt.roles import ROLES, annotation_of, parse_dims
-from symbptt.trace import Array, as_array, graph_of, user_place
+from symbptt.trace import Array, as_array, graph_of
 
 assert NUMPY_FUNCTIONS  # a trace needs what symbptt.functions says of NumPy's functions
 CELL_ROLES = ("input", "state", "param", "const", "index")
@@ -70,7 +71,9 @@ class Cell:
                 raise ArgumentError(f"the constant {name!r} of {self.name} needs a number, got None")
         return Cell(self.function, {**self.consts, **consts})
 
-    def init(self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any) -> dict[str, Any]:
+    def init(
+        self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any
+    ) -> dict[str, Any]:
         """Return first values of the parameters, and of constants without a default, by name.
 
         Matrices are Glorot uniform, square ones whose two sizes are the same state size orthogonal; vectors are zero;
@@ -99,18 +102,25 @@ def place_of(function: Callable[..., Any]) -> str:
     return f"\n  at {code.co_filename}:{code.co_firstlineno}, in {code.co_name}" if code else ""
 
 
-def arguments_of(function: Callable[..., Any], consts: Mapping[str, Any], roles: tuple[str, ...]) -> tuple[Argument, ...]:
+def arguments_of(
+    function: Callable[..., Any], consts: Mapping[str, Any], roles: tuple[str, ...]
+) -> tuple[Argument, ...]:
     """Return the arguments of a function by its annotations; only some roles are allowed."""
     scope = {**getattr(function, "__globals__", {}), **_closure(function)}
-    found = [_argument(function, parameter, scope, consts, roles) for parameter in inspect.signature(function).parameters.values()]
+    found = [
+        _argument(function, parameter, scope, consts, roles)
+        for parameter in inspect.signature(function).parameters.values()
+    ]
     spelled: dict[str, str] = {}
     for argument in found:
         plain = unicodedata.normalize("NFKC", argument.name)
         if spelled.setdefault(plain, argument.name) != argument.name:
             raise CellError(f"two arguments are both called {plain!r}{place_of(function)}")
     if roles is CELL_ROLES and not any(argument.role == "state" for argument in found):
-        raise CellError(f"the cell {function.__name__} has no state{place_of(function)}\n"
-                        f'  annotate what a step hands to the next as State["n"]')  # fmt: skip
+        raise CellError(
+            f"the cell {function.__name__} has no state{place_of(function)}\n"
+            f'  annotate what a step hands to the next as State["n"]'
+        )
     return tuple(found)
 
 
@@ -121,28 +131,43 @@ def _closure(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True) if cell != CellType()}
 
 
-def _argument(function: Any, parameter: inspect.Parameter, scope: dict[str, Any], consts: Mapping[str, Any],
-              roles: tuple[str, ...]) -> Argument:  # fmt: skip
+def _argument(
+    function: Any,
+    parameter: inspect.Parameter,
+    scope: dict[str, Any],
+    consts: Mapping[str, Any],
+    roles: tuple[str, ...],
+) -> Argument:
     name, where = parameter.name, place_of(function)
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-        raise CellError(f"the argument {parameter} of {function.__name__} has no fixed name{where}\n"
-                        "  write every argument of a cell out, with its role")  # fmt: skip
+        raise CellError(
+            f"the argument {parameter} of {function.__name__} has no fixed name{where}\n"
+            "  write every argument of a cell out, with its role"
+        )
     if parameter.annotation is parameter.empty:
-        raise CellError(f"the argument {name!r} of {function.__name__} has no role{where}\n"
-                        f'  annotate it, for example {name}: Input["m"] or {name}: Param["n m"]')  # fmt: skip
+        raise CellError(
+            f"the argument {name!r} of {function.__name__} has no role{where}\n"
+            f'  annotate it, for example {name}: Input["m"] or {name}: Param["n m"]'
+        )
     annotation = annotation_of(parameter.annotation, scope)
     if annotation is None:
-        raise CellError(f"the annotation {parameter.annotation!r} of {name!r} is no role{where}\n"
-                        f"  the roles are {', '.join(ROLES)}" + nearest(str(parameter.annotation).split("[")[0], ROLES))  # fmt: skip
+        raise CellError(
+            f"the annotation {parameter.annotation!r} of {name!r} is no role{where}\n"
+            f"  the roles are {', '.join(ROLES)}" + nearest(str(parameter.annotation).split("[")[0], ROLES)
+        )
     shape = parse_dims(annotation.dims, lambda message: f"{message}{where} (argument {name!r})")
     default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
     if annotation.role == "index" and "index" in roles:
         if len(shape) != 1:
-            raise CellError(f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]')
+            raise CellError(
+                f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]'
+            )
         return Argument("index", name, (), None, shape[0])
     if annotation.role not in roles:
-        raise CellError(f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
-                        f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}")  # fmt: skip
+        raise CellError(
+            f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
+            f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}"
+        )
     return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
 
 
@@ -153,7 +178,9 @@ def _checked_default(default: Any, role: str, name: str, shape: Shape, where: st
     if array.dtype.kind not in "biuf":
         raise CellError(f"the default of {name!r} must be a real number or an array of them, got {default!r}{where}")
     if array.ndim and array.ndim != len(shape):
-        raise CellError(f"the default of {name!r} has shape {show(array.shape)}, the annotation says {show(shape)}{where}")
+        raise CellError(
+            f"the default of {name!r} has shape {show(array.shape)}, the annotation says {show(shape)}{where}"
+        )
     return array.item() if array.ndim == 0 else array
 
 
@@ -183,8 +210,10 @@ def run_traced(cell: Any, values: dict[str, Array]) -> Any:
     except RecursionError as error:
         raise CellError(f"the body of {cell.name} recurses without end{place_of(cell.function)}") from error
     except Exception as error:
-        raise CellError(f"the body of {cell.name} raised {type(error).__name__}: {error}{_last_place(error, cell)}\n"
-                        f"  {_cure(error)}") from error  # fmt: skip
+        raise CellError(
+            f"the body of {cell.name} raised {type(error).__name__}: {error}{_last_place(error, cell)}\n"
+            f"  {_cure(error)}"
+        ) from error
 
 
 def _cure(error: Exception) -> str:
@@ -213,13 +242,17 @@ def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dic
     else:
         given = list(result) if isinstance(result, tuple | list) else [result]
         if len(given) != len(states):
-            raise CellError(f"{cell.name} returns {len(given)} values for {len(states)} states ({', '.join(names)})"
-                            f"{place_of(cell.function)}\n  return one next state each, in the order of the arguments, "
-                            "or a dict by name")  # fmt: skip
+            raise CellError(
+                f"{cell.name} returns {len(given)} values for {len(states)} states ({', '.join(names)})"
+                f"{place_of(cell.function)}\n  return one next state each, in the order of the arguments, "
+                "or a dict by name"
+            )
         named = dict(zip(names, given, strict=True))
     for name in names:
         if name not in named:
-            raise CellError(f"{cell.name} returns no next state {name!r}{place_of(cell.function)}" + nearest(name, map(str, named)))
+            raise CellError(
+                f"{cell.name} returns no next state {name!r}{place_of(cell.function)}" + nearest(name, map(str, named))
+            )
     return _next_states(cell, graph, states, named), _outputs(cell, graph, names, named)
 
 
@@ -228,8 +261,10 @@ def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[s
     for a in states:
         value = _as_result(cell, graph, a.name, named[a.name])
         if graph.shape(value.id) != a.shape:
-            raise ShapeError(f"the next state {a.name!r} of {cell.name} has shape {show(graph.shape(value.id))}, "
-                             f"the state has {show(a.shape)}{place_of(cell.function)}\n  return an array of the state's shape")  # fmt: skip
+            raise ShapeError(
+                f"the next state {a.name!r} of {cell.name} has shape {show(graph.shape(value.id))}, "
+                f"the state has {show(a.shape)}{place_of(cell.function)}\n  return an array of the state's shape"
+            )
         following[a.name] = value.id
     return following
 
@@ -240,7 +275,9 @@ def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any])
         if name in states:
             continue
         if not isinstance(name, str) or not name.isidentifier():
-            raise CellError(f"an output of {cell.name} is called {name!r}{place_of(cell.function)}\n  names are identifiers")
+            raise CellError(
+                f"an output of {cell.name} is called {name!r}{place_of(cell.function)}\n  names are identifiers"
+            )
         near = difflib.get_close_matches(name, [a.name for a in cell.arguments], 1, 1.0)
         if near:
             raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{place_of(cell.function)}")
@@ -250,13 +287,16 @@ def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any])
 
 def _as_result(cell: Cell, graph: Graph, name: str, value: Any) -> Array:
     if value is None:
-        raise CellError(f"{cell.name} returns None for {name!r}{place_of(cell.function)}\n  does the body end with return?")
+        raise CellError(
+            f"{cell.name} returns None for {name!r}{place_of(cell.function)}\n  does the body end with return?"
+        )
     if graph_of(value) is None:
         try:
             np.asarray(value, dtype=float)
         except (TypeError, ValueError):
-            raise CellError(f"{cell.name} returns {type(value).__name__} for {name!r}{place_of(cell.function)}\n"
-                            "  return an array") from None  # fmt: skip
+            raise CellError(
+                f"{cell.name} returns {type(value).__name__} for {name!r}{place_of(cell.function)}\n  return an array"
+            ) from None
     return as_array(graph, value)
 
 
@@ -264,4 +304,6 @@ def _warn_unused(cell: Cell, step: Step) -> None:
     read = step.graph.ancestors([*step.next.values(), *step.outputs.values()])
     for a in cell.arguments:
         if step.leaves[a.name] not in read:
-            warnings.warn(f"the {a.role} {a.name!r} of {cell.name} is never used{place_of(cell.function)}", stacklevel=2)
+            warnings.warn(
+                f"the {a.role} {a.name!r} of {cell.name} is never used{place_of(cell.function)}", stacklevel=2
+            )

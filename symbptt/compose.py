@@ -26,9 +26,11 @@ def stack(parts: Any, *more: Any, axis: int = 0) -> Any:
     """
     cells = (parts, *more)
     if not any(isinstance(cell, Cell) for cell in cells):
-        return functions.stack(parts, *more, axis=axis) if not more else functions.stack(parts, axis=more[0])
+        return functions.stack(parts, axis=more[0] if more else axis)
     if not all(isinstance(cell, Cell) for cell in cells):
-        raise ArgumentError(f"stack takes cells or a list of arrays, got {', '.join(type(cell).__name__ for cell in cells)}")
+        raise ArgumentError(
+            f"stack takes cells or a list of arrays, got {', '.join(type(cell).__name__ for cell in cells)}"
+        )
     return _stacked(cells)
 
 
@@ -40,14 +42,17 @@ def _stacked(cells: Sequence[Cell]) -> Cell:
         layers.append([(a, _renamed(a, number, rename, given is None)) for a in cell.arguments])
         given = _handed(cell, rename)
     parameters = [own for layer in layers for a, own in layer if own is not None]
-    ordered = sorted(parameters, key=lambda p: ["input", "index", "state"].index(_role(p)) if _role(p) in ("input", "index", "state") else 3)
+    ordered = sorted(
+        parameters,
+        key=lambda p: ["input", "index", "state"].index(_role(p)) if _role(p) in ("input", "index", "state") else 3,
+    )
     signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in ordered])
 
     def stacked(**values: Any) -> dict[str, Any]:
         result: dict[str, Any] = {}
         signal = None
         for number, (cell, layer) in enumerate(zip(cells, layers, strict=True), start=1):
-            arguments = {a.name: signal if own is None else values[own.name] if own.name in values else own.default for a, own in layer}
+            arguments = {a.name: signal if own is None else values.get(own.name, own.default) for a, own in layer}
             named = _by_name(cell, cell.function(**arguments))
             signal = named[_top(cell)]
             result |= {f"{name}_{number}": value for name, value in named.items()}
@@ -74,7 +79,9 @@ def _top(cell: Cell) -> str:
 def _handed(cell: Cell, rename: dict[str, str]) -> Shape:
     top = _top(cell)
     id = cell.step.outputs.get(top) or cell.step.next[top]
-    return tuple(rename.get(str(item), item) if not isinstance(item, int) else item for item in cell.step.graph.shape(id))
+    return tuple(
+        rename.get(str(item), item) if not isinstance(item, int) else item for item in cell.step.graph.shape(id)
+    )
 
 
 def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
@@ -85,14 +92,18 @@ def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
         kept = {name for a in inputs for name in names_in(a.shape)}
         return {name: name if name in kept else f"{name}_{number}" for name in names}
     if len(inputs) != 1 or inputs[0].role != "input" or len(inputs[0].shape) != len(given):
-        raise ArgumentError(f"{cell.name} cannot be layer {number}: it needs one input with {len(given)} axes, "
-                            f"as the layer below hands up {show(given)}")  # fmt: skip
+        raise ArgumentError(
+            f"{cell.name} cannot be layer {number}: it needs one input with {len(given)} axes, "
+            f"as the layer below hands up {show(given)}"
+        )
     bound = {}
     for own, above in zip(inputs[0].shape, given, strict=True):
         if isinstance(own, int) or not own.is_Symbol:
             if own != above:
-                raise ArgumentError(f"{cell.name} cannot be layer {number}: its input has the size {own}, "
-                                    f"the layer below hands up {above}")  # fmt: skip
+                raise ArgumentError(
+                    f"{cell.name} cannot be layer {number}: its input has the size {own}, "
+                    f"the layer below hands up {above}"
+                )
         else:
             bound[str(own)] = str(above)
     return {name: bound.get(name, f"{name}_{number}") for name in names}
@@ -107,7 +118,9 @@ def _renamed(a: Argument, number: int, rename: dict[str, str], first: bool) -> i
         dims = size_text(a.limit)
     name = a.name if a.role in ("input", "index") else f"{a.name}_{number}"
     default = inspect.Parameter.empty if a.default is None else a.default
-    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotation(a.role, dims))
+    return inspect.Parameter(
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotation(a.role, dims)
+    )
 
 
 def _by_name(cell: Cell, result: Any) -> dict[str, Any]:
@@ -115,5 +128,3 @@ def _by_name(cell: Cell, result: Any) -> dict[str, Any]:
         return result
     names = [a.name for a in cell.arguments if a.role == "state"]
     return dict(zip(names, result if isinstance(result, tuple | list) else [result], strict=True))
-
-

@@ -13,18 +13,19 @@ from symbptt import ops
 from symbptt.errors import ArgumentError, CellError
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import NAME_OF, as_python, canonical
-from symbptt.trace import apply_expr, as_array, graph_of
-from symbptt.trace import Array
+from symbptt.trace import Array, apply_expr, as_array, graph_of
 
 
-def function(name: str, body: Callable[..., sp.Expr], derivative: Callable[..., Any] | None = None) -> Callable[..., Any]:
+def function(
+    name: str, body: Callable[..., sp.Expr], derivative: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
     """Return the elementwise function `name` of one or more arrays that a SymPy expression defines.
 
-    With `derivative` (an expression; for several arguments a tuple of them) the function counts as having that derivative,
-    whatever its own is: a surrogate, as spiking networks use it. Checks then run on the pair as declared.
+    With `derivative` (an expression; for several arguments a tuple of them) the function counts as having that
+    derivative, whatever its own is: a surrogate, as spiking networks use it. Checks then run on the pair as declared.
 
-    Raises: ArgumentError where `name` is no identifier, is a function of the table, or `body` gives no SymPy expression;
-    CellError where an expression has a function that is not in the table.
+    Raises: ArgumentError where `name` is no identifier, is a function of the table, or `body` gives no SymPy
+    expression; CellError where an expression has a function that is not in the table.
     """
     if not name.isidentifier() or name in ops.BY_NAME:
         raise ArgumentError(f"{name!r} cannot name a function\n  choose an identifier that symbptt has not taken")
@@ -36,7 +37,9 @@ def function(name: str, body: Callable[..., sp.Expr], derivative: Callable[..., 
     found = derivative(*symbols)
     partials = [canonical(sp.sympify(part)) for part in (found if isinstance(found, tuple | list) else (found,))]
     if len(partials) != count:
-        raise ArgumentError(f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple")
+        raise ArgumentError(
+            f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple"
+        )
     scalar = ops.scalar_function(name, count, *(_with_arguments(part, symbols) for part in partials))
     scalar.declared, scalar.expansion = True, expr
     return _dispatching(name, count, expr, scalar, partials)
@@ -46,11 +49,15 @@ def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol
     try:
         expr = canonical(sp.sympify(body(*symbols)), f"in the body of {name!r}")
     except (TypeError, AttributeError, sp.SympifyError) as error:
-        raise ArgumentError(f"the body of {name!r} gives no SymPy expression ({error})\n"
-                            "  write it with SymPy's functions: lambda v: sympy.tanh(v)") from None  # fmt: skip
+        raise ArgumentError(
+            f"the body of {name!r} gives no SymPy expression ({error})\n"
+            "  write it with SymPy's functions: lambda v: sympy.tanh(v)"
+        ) from None
     extra = expr.free_symbols - set(symbols)
     if extra:
-        raise ArgumentError(f"the body of {name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments")
+        raise ArgumentError(
+            f"the body of {name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments"
+        )
     return expr
 
 
@@ -58,14 +65,18 @@ def _with_arguments(part: sp.Expr, symbols: Sequence[sp.Symbol]) -> Callable[...
     return lambda *args: part.xreplace(dict(zip(symbols, args[:-1], strict=True)))
 
 
-def _dispatching(name: str, count: int, expr: sp.Expr, scalar: Callable[..., sp.Expr], partials: list[sp.Expr] | None) -> Callable[..., Any]:
+def _dispatching(
+    name: str, count: int, expr: sp.Expr, scalar: Callable[..., sp.Expr], partials: list[sp.Expr] | None
+) -> Callable[..., Any]:
     def declared(*values: Any) -> Any:
         if len(values) != count:
             raise ArgumentError(f"{name} takes {count} arguments, got {len(values)}")
         graph = graph_of(*values)
         if graph is not None:
             arrays = [as_array(graph, value) for value in values]
-            return Array(graph, apply_expr(graph, scalar(*map(placeholder, range(count))), [array.id for array in arrays]))
+            return Array(
+                graph, apply_expr(graph, scalar(*map(placeholder, range(count))), [array.id for array in arrays])
+            )
         if any(isinstance(value, sp.Basic) for value in values):
             return scalar(*values)
         return _on_arrays(expr, partials, values)

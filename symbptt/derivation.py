@@ -19,8 +19,10 @@ from symbptt.render.notation import LATEX, TEXT, Notation
 
 @dataclass(frozen=True)
 class Equation:
-    """One line: `lhs relation rhs`, and where it holds. The relation is `=`, or `+=` for what is added to an adjoint that
-    a state brings from the next step."""
+    """One line: `lhs relation rhs`, and where it holds.
+
+    The relation is `=`, or `+=` for what is added to an adjoint that a state brings from the next step.
+    """
 
     lhs: str
     rhs: str
@@ -41,14 +43,19 @@ class Derivation:
         self.mark = mark_of(self.labels)
 
     def __repr__(self) -> str:
-        return f"<derivation of {self.recursion.step.name}: {len(self.forward)} forward, {len(self.backward)} backward equations>"
+        counts = f"{len(self.forward)} forward, {len(self.backward)} backward equations"
+        return f"<derivation of {self.recursion.step.name}: {counts}>"
 
     @cached_property
     def forward(self) -> tuple[Equation, ...]:
         """The equations of one step, t = 1 to T."""
         r = self.recursion
         read = set(r.graph.ancestors([*r.forward_roots, *r.backward_roots]))
-        ids = [id for id, label in sorted(self.labels.items()) if not label.adjoint and id in read and r.graph[id].family != "leaf"]
+        ids = [
+            id
+            for id, label in sorted(self.labels.items())
+            if not label.adjoint and id in read and r.graph[id].family != "leaf"
+        ]
         lines = [self._equation(self.labels[id], id, _when(self.labels[id], "t = 1, …, T")) for id in ids]
         return tuple(lines) + tuple(self._aliases())
 
@@ -91,7 +98,9 @@ class Derivation:
         r = self.recursion
         inner = [(label, id) for id, label in sorted(self.labels.items()) if label.adjoint and label.time is None]
         own = [(Label(name, None, adjoint=True, mark=self.mark), id) for name, id in r.params.items()]
-        return tuple(self._equation(label, id, "once", symbol=i >= len(inner)) for i, (label, id) in enumerate(inner + own))
+        return tuple(
+            self._equation(label, id, "once", symbol=i >= len(inner)) for i, (label, id) in enumerate(inner + own)
+        )
 
     @cached_property
     def input_gradients(self) -> tuple[Equation, ...]:
@@ -102,12 +111,16 @@ class Derivation:
     def _writer(self, notation: Notation, hidden: int | None = None) -> Writer:
         return Writer(self.recursion.graph, self.labels, notation)
 
-    def _equation(self, label: Label, id: int, where: str, symbol: bool = False, added_to: int | None = None) -> Equation:
+    def _equation(
+        self, label: Label, id: int, where: str, symbol: bool = False, added_to: int | None = None
+    ) -> Equation:
         sides = []
         for notation in (TEXT, LATEX):
             writer = self._writer(notation)
             right = writer.symbol(id) if symbol else writer.rhs(id)
-            sides.append((notation.symbol(label), right if added_to is None else _rest(right, writer.symbol(added_to), notation)))
+            sides.append(
+                (notation.symbol(label), right if added_to is None else _rest(right, writer.symbol(added_to), notation))
+            )
         relation, latex_relation = ("=", "=") if added_to is None else ("+=", r"\mathrel{+}=")
         return Equation(sides[0][0], sides[0][1], where, f"{sides[1][0]} {latex_relation} {sides[1][1]}", relation)
 
@@ -117,8 +130,12 @@ class Derivation:
 
     def _sections(self) -> list[tuple[str, tuple[Equation, ...]]]:
         loss = [] if self.head is None else self.head._of_loss(self.at)
-        sections = [("Forward, t = 1, …, T", self.forward), ("Backward, t = T, …, 1", self.backward),
-                    ("Gradients of the parameters", self.gradients), ("Gradients of the inputs", self.input_gradients)]  # fmt: skip
+        sections = [
+            ("Forward, t = 1, …, T", self.forward),
+            ("Backward, t = T, …, 1", self.backward),
+            ("Gradients of the parameters", self.gradients),
+            ("Gradients of the inputs", self.input_gradients),
+        ]
         return [(title, lines) for title, lines in (*sections[:1], *loss, *sections[1:]) if lines]
 
     def _of_loss(self, at: str) -> list[tuple[str, tuple[Equation, ...]]]:
@@ -126,8 +143,11 @@ class Derivation:
         step = "every step" if at == "every" else "the last step"
         sent = tuple(self._sent(name, id) for name, id in self.recursion.inputs.items())
         inner = tuple(line for line in self.backward if line.relation == "=")
-        return [(f"Loss at {step}, L = Σ loss", self.forward), (f"Backward from the loss at {step}", inner + sent),
-                ("Gradients of the loss's parameters", self.gradients)]  # fmt: skip
+        return [
+            (f"Loss at {step}, L = Σ loss", self.forward),
+            (f"Backward from the loss at {step}", inner + sent),
+            ("Gradients of the loss's parameters", self.gradients),
+        ]
 
     def _sent(self, name: str, id: int) -> Equation:
         """What the loss adds to the adjoint of a state or an output."""
@@ -159,7 +179,9 @@ def derive(target: Cell | Model) -> Derivation:
     if isinstance(target, Model):
         return Derivation(derive_step(target.cell.step), Derivation(derive_step(target.loss.step)), target.at)
     if not isinstance(target, Cell):
-        raise ArgumentError(f"derive takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell")
+        raise ArgumentError(
+            f"derive takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
+        )
     return Derivation(derive_step(target.step))
 
 
@@ -171,7 +193,11 @@ def _rest(total: str, first: str, notation: Notation) -> str:
 
 
 def _with_ampersand(line: Equation) -> str:
-    return line.latex.replace("=", "&=", 1) if line.relation == "=" else line.latex.replace(r"\mathrel{+}=", r"&\mathrel{+}=", 1)
+    return (
+        line.latex.replace("=", "&=", 1)
+        if line.relation == "="
+        else line.latex.replace(r"\mathrel{+}=", r"&\mathrel{+}=", 1)
+    )
 
 
 def _when(label: Label, text: str) -> str:

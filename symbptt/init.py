@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.errors import ArgumentError
-from symbptt.ir.shape import Shape, names_in, named_size, show
+from symbptt.ir.shape import Shape, named_size, names_in, show
 from symbptt.ir.step import Argument
 
 
@@ -19,14 +19,18 @@ def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override:
     sizes = _sizes(cell, dims)
     for name in override:
         if name not in [a.name for a in wanted]:
-            raise ArgumentError(f"{name!r} is no parameter of {cell.name}\n  known: {', '.join(a.name for a in wanted)}")
+            raise ArgumentError(
+                f"{name!r} is no parameter of {cell.name}\n  known: {', '.join(a.name for a in wanted)}"
+            )
     state_sizes = {item for a in cell.arguments if a.role == "state" for item in a.shape}
     random = np.random.default_rng(seed)
     result = {}
     for a in wanted:
         shape = concrete(a.shape, sizes)
         value = _first(a, shape, state_sizes, random)  # drawn even where overridden, so that the others stay the same
-        result[a.name] = np.ascontiguousarray(_given(cell, a, shape, override) if a.name in override else value, dtype=dtype)
+        result[a.name] = np.ascontiguousarray(
+            _given(cell, a, shape, override) if a.name in override else value, dtype=dtype
+        )
         result[a.name] = result[a.name].reshape(shape)
     return result
 
@@ -41,8 +45,12 @@ def _given(cell: Any, a: Argument, shape: tuple[int, ...], override: Mapping[str
 def _sizes(cell: Any, dims: Mapping[str, int]) -> dict[sp.Symbol, int]:
     needed = sorted({name for a in cell.arguments for name in names_in(a.shape)})
     for name in needed:
-        if name not in dims and any(name in names_in(a.shape) for a in cell.arguments if a.role in ("param", "const", "state")):
-            raise ArgumentError(f"{cell.name}.init needs the size {name!r}\n  known: {', '.join(map(str, dims)) or 'none'}")
+        if name not in dims and any(
+            name in names_in(a.shape) for a in cell.arguments if a.role in ("param", "const", "state")
+        ):
+            raise ArgumentError(
+                f"{cell.name}.init needs the size {name!r}\n  known: {', '.join(map(str, dims)) or 'none'}"
+            )
     for name, value in dims.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ArgumentError(f"the size {name!r} must be a positive integer, got {value!r}")
@@ -77,7 +85,8 @@ def _first(a: Argument, shape: tuple[int, ...], state_sizes: set[Any], random: n
 def orthogonal(shape: tuple[int, ...], random: np.random.Generator) -> Any:
     """Return random orthogonal matrices, uniform in the Haar measure.
 
-    Shapes: (..., n, n). Source: Mezzadri 2007, "How to generate random matrices from the classical compact groups", section 5.
+    Shapes: (..., n, n).
+    Source: Mezzadri 2007, "How to generate random matrices from the classical compact groups", section 5.
     """
     q, r = np.linalg.qr(random.standard_normal(shape))
     return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]

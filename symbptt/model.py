@@ -18,8 +18,9 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.idioms import stable
 from symbptt.ir.shape import show
 from symbptt.ir.step import Argument, Step
+from symbptt.location import user_place
 from symbptt.names import choose, recorded
-from symbptt.trace import Array, as_array, user_place
+from symbptt.trace import Array, as_array
 
 LOSS_ROLES = ("state", "output", "target", "index", "param", "const")
 
@@ -90,7 +91,9 @@ class Model:
         own = {**self.loss.consts, **{k: v for k, v in consts.items() if k in of_loss}}
         return Model(cell, Loss(self.loss.function, own), self.at, self.reduction)
 
-    def init(self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any) -> dict[str, Any]:
+    def init(
+        self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any
+    ) -> dict[str, Any]:
         """Return first values of the parameters of cell and loss, by the rules of `Cell.init`.
 
         Raises: ArgumentError for sizes that lack or are not positive, and for names that the model does not have.
@@ -99,14 +102,16 @@ class Model:
 
 
 def model(cell: Cell, loss: Loss, *, at: str = "every", reduction: str = "sum") -> Model:
-    """Return a cell with its loss: at="every" step or at="last"; reduction="sum" over steps and samples, or their "mean".
+    """Return a cell with its loss, at="every" step or at="last"; reduction="sum" over steps and samples, or "mean".
 
-    Raises: ArgumentError where the arguments are no cell and no loss, or an option is misspelt; CellError where the loss
-    reads what the cell does not have.
+    Raises: ArgumentError where the arguments are no cell and no loss, or an option is misspelt; CellError where the
+    loss reads what the cell does not have.
     """
     if not isinstance(cell, Cell) or not isinstance(loss, Loss):
-        raise ArgumentError(f"model takes a cell and a loss, got {type(cell).__name__} and {type(loss).__name__}\n"
-                            "  decorate the functions with @sb.cell and @sb.loss")  # fmt: skip
+        raise ArgumentError(
+            f"model takes a cell and a loss, got {type(cell).__name__} and {type(loss).__name__}\n"
+            "  decorate the functions with @sb.cell and @sb.loss"
+        )
     for name, value, known in (("at", at, ("every", "last")), ("reduction", reduction, ("sum", "mean"))):
         if value not in known:
             raise ArgumentError(f"{name} is {' or '.join(map(repr, known))}, got {value!r}")
@@ -125,12 +130,16 @@ def _joint_arguments(cell: Cell, loss: Loss) -> tuple[Argument, ...]:
             if a.name not in shapes:
                 raise CellError(f"{cell.name} has no {a.role} {a.name!r}{where}{nearest(a.name, shapes)}")
             if shapes[a.name] != a.shape:
-                raise ShapeError(f"the {a.role} {a.name!r} of {cell.name} has shape {show(shapes[a.name])}, "
-                                 f"the loss says {show(a.shape)}{where}")  # fmt: skip
+                raise ShapeError(
+                    f"the {a.role} {a.name!r} of {cell.name} has shape {show(shapes[a.name])}, "
+                    f"the loss says {show(a.shape)}{where}"
+                )
         elif a.name in own:
             if (own[a.name].role, own[a.name].shape) != (a.role, a.shape) or a.role not in ("param", "const"):
-                raise CellError(f"{a.name!r} is {own[a.name].role} {show(own[a.name].shape)} of {cell.name} and "
-                                f"{a.role} {show(a.shape)} of its loss{where}\n  give one of them another name")  # fmt: skip
+                raise CellError(
+                    f"{a.name!r} is {own[a.name].role} {show(own[a.name].shape)} of {cell.name} and "
+                    f"{a.role} {show(a.shape)} of its loss{where}\n  give one of them another name"
+                )
         else:
             added.append(replace(a, role="target" if a.role == "index" else a.role))
     return (*cell.arguments, *added)
@@ -148,7 +157,11 @@ def _trace(loss: Loss) -> Step:
         raise CellError(f"the loss {loss.name} returns None{place_of(loss.function)}\n  does the body end with return?")
     value = as_array(graph, result)
     if value.ndim:
-        raise ShapeError(f"the loss {loss.name} returns shape {show(graph.shape(value.id))}{place_of(loss.function)}\n"
-                         "  return a scalar: sb.sum(...) over one sample")  # fmt: skip
+        raise ShapeError(
+            f"the loss {loss.name} returns shape {show(graph.shape(value.id))}{place_of(loss.function)}\n"
+            "  return a scalar: sb.sum(...) over one sample"
+        )
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
-    return stable(Step(loss.name, inspect.getdoc(loss.function) or "", graph, arguments, leaves, {}, {"loss": value.id}))
+    return stable(
+        Step(loss.name, inspect.getdoc(loss.function) or "", graph, arguments, leaves, {}, {"loss": value.id})
+    )

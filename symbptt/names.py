@@ -9,12 +9,13 @@ from types import FrameType
 from typing import Any
 
 from symbptt.ir.naming import unique
-from symbptt.trace import Array, is_user_file
+from symbptt.location import is_user_file
+from symbptt.trace import Array
 
 
 @contextmanager
 def recorded() -> Iterator[list[tuple[int, str, int]]]:
-    """Collect (depth of the frame, name, node) for each local variable of the user's frames that holds a symbolic array.
+    """Collect (depth of the frame, name, node) for each local variable of the user's frames that is a symbolic array.
 
     A debugger's or a coverage tool's trace function is put aside meanwhile and put back.
     """
@@ -40,7 +41,12 @@ def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any
 
         def on_line(frame: FrameType, event: str, arg: Any) -> Any:
             for name, value in frame.f_locals.items():
-                if isinstance(value, Array) and name in local and id(value) not in given and (name, value.id) not in seen:
+                if (
+                    isinstance(value, Array)
+                    and name in local
+                    and id(value) not in given
+                    and (name, value.id) not in seen
+                ):
                     seen.add((name, value.id))
                     found.append((depth, name, value.id))
             if event == "return":

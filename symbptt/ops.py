@@ -22,8 +22,8 @@ class Op:
     """One elementwise function.
 
     `body(*placeholders)` is its SymPy expression; `evaluate` its NumPy function; `code` the NumPy text of a primitive
-    ("" when composed); `latex` its LaTeX with `{0}`, `{1}`; `domain` an interval on which it is smooth apart from `kinks`;
-    `numpy` the names of the NumPy functions that mean it.
+    ("" when composed); `latex` its LaTeX with `{0}`, `{1}`; `domain` an interval on which it is smooth apart from
+    `kinks`; `numpy` the names of the NumPy functions that mean it.
     """
 
     name: str
@@ -140,7 +140,7 @@ def _gelu(x: Any) -> Any:
 
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-_OVER = (-3.0, 3.0)
+_LEAK = sp.Float(0.01)
 _POSITIVE = (0.1, 3.0)
 
 OPS: tuple[Op, ...] = (
@@ -177,7 +177,7 @@ OPS: tuple[Op, ...] = (
     Op("sigmoid", sigmoid, _evaluate_sigmoid, "1 / (1 + np.exp(-{0}))", r"\sigma({0})"),
     Op("softplus", softplus, _evaluate_softplus, "np.logaddexp({0}, 0)", r"\operatorname{{softplus}}({0})"),
     Op("relu", relu, _evaluate_relu, "np.maximum({0}, 0)", r"\operatorname{{relu}}({0})", kinks=(0.0,)),
-    Op("leaky_relu", lambda x, slope=sp.Float(0.01): where(greater(x, 0), x, slope * x),
+    Op("leaky_relu", lambda x, slope=_LEAK: where(greater(x, 0), x, slope * x),
        lambda x, slope=0.01: np.where(_real_positive(x), x, slope * x), kinks=(0.0,)),
     Op("elu", _body_elu, _evaluate_elu, kinks=(0.0,)),
     Op("selu", lambda x: sp.Float(_SELU_SCALE) * _body_elu(x, sp.Float(_SELU_ALPHA)),

@@ -159,8 +159,12 @@ def _draw_background(layout: Layout, axes: Any, backward: bool) -> None:
         axes.add_patch(patches.Rectangle((left, layout.bottom), *size, facecolor="#f4f5f6", edgecolor="none", zorder=0))
         middle = (left + right) / 2
         axes.text(middle, layout.top - 0.28, f"step {t}", ha="center", va="center", fontsize=12, color="#444444")
-    style = {"fontsize": 11, "va": "center", "zorder": 3.5,
-             "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.5}}  # fmt: skip
+    style = {
+        "fontsize": 11,
+        "va": "center",
+        "zorder": 3.5,
+        "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+    }
     axes.text(LEFT, 0.3, "forward →", color=ARROWS["forward"], **style)
     if backward:
         axes.axhline(0, color="#b0b5ba", linewidth=0.8, linestyle=(0, (6, 4)), zorder=1)
@@ -180,12 +184,21 @@ def _draw_node(graph: nx.DiGraph, node: Key, point: Point, axes: Any) -> Any:
     axes.text(
         x, y + (0.09 if small else 0), text, ha="center", va="center", fontsize=14, zorder=5, math_fontfamily="cm"
     )
-    axes.text(x, y - 0.185, small, ha="center", va="center", fontsize=8.5, color="#333333", zorder=5,
-              math_fontfamily="cm")  # fmt: skip
-    return axes.add_patch(patches.FancyBboxPatch(
-        (x - half, y - 0.18), 2 * half, 0.36, boxstyle="round,pad=0.12,rounding_size=0.17",
-        facecolor=fill, edgecolor=edge, linewidth=2.0 if heavy else 1.1, zorder=4,
-    ))  # fmt: skip
+    axes.text(
+        x, y - 0.185, small, ha="center", va="center", fontsize=8.5, color="#333333", zorder=5, math_fontfamily="cm"
+    )
+    return axes.add_patch(
+        patches.FancyBboxPatch(
+            (x - half, y - 0.18),
+            2 * half,
+            0.36,
+            boxstyle="round,pad=0.12,rounding_size=0.17",
+            facecolor=fill,
+            edgecolor=edge,
+            linewidth=2.0 if heavy else 1.1,
+            zorder=4,
+        )
+    )
 
 
 def _small(graph: nx.DiGraph, node: Key) -> str:
@@ -208,9 +221,18 @@ def _draw_edge(graph: nx.DiGraph, layout: Layout, edge: tuple[Key, Key], patches
     rad = bend_of(source, target, others)
     head = "-|>,head_length=0.35,head_width=0.16"
     arrow = need_matplotlib().patches.FancyArrowPatch(
-        source, target, patchA=patches[edge[0]], patchB=patches[edge[1]], shrinkA=0, shrinkB=1.5, arrowstyle=head,
-        connectionstyle=f"arc3,rad={rad}", mutation_scale=11, color=ARROWS[kind], **style,
-    )  # fmt: skip
+        source,
+        target,
+        patchA=patches[edge[0]],
+        patchB=patches[edge[1]],
+        shrinkA=0,
+        shrinkB=1.5,
+        arrowstyle=head,
+        connectionstyle=f"arc3,rad={rad}",
+        mutation_scale=11,
+        color=ARROWS[kind],
+        **style,
+    )
     axes.add_patch(arrow)
 
 
@@ -218,14 +240,24 @@ def _draw_legend(graph: nx.DiGraph, layout: Layout, axes: Any, backward: bool) -
     matplotlib = need_matplotlib()
     texts = {role: role for role in COLOURS} | {"gradient": "gradient of an input"}
     found = {role for (_, t), role in graph.nodes(data="role") if t is not None}
-    handles = [matplotlib.patches.Patch(facecolor=COLOURS[role][0], edgecolor=COLOURS[role][1], label=text)
-               for role, text in texts.items() if role in found]  # fmt: skip
+    handles = [
+        matplotlib.patches.Patch(facecolor=COLOURS[role][0], edgecolor=COLOURS[role][1], label=text)
+        for role, text in texts.items()
+        if role in found
+    ]
     if backward:
         line = {"color": ARROWS["saved"], "linestyle": (0, (2, 2)), "linewidth": 1.0}
         handles.append(matplotlib.lines.Line2D([], [], label="saved value read backward", **line))
     room = layout.width * INCH
-    legend = axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0), frameon=False, fontsize=10,
-                         ncols=max(2, min(len(handles), int(room / 1.7))), borderaxespad=0.2)  # fmt: skip
+    legend = axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        frameon=False,
+        fontsize=10,
+        ncols=max(2, min(len(handles), int(room / 1.7))),
+        borderaxespad=0.2,
+    )
     caption = "\n".join(textwrap.fill(line, int(room * 13)) for line in _caption(graph, backward))
     axes.annotate(
         caption, (0, 0), (0.01, -0.1), xycoords=legend, textcoords=("axes fraction", legend), va="top", fontsize=10

@@ -47,8 +47,10 @@ class Flow:
 
     @property
     def caption(self) -> str:
-        return (f"Norm of the adjoint of each state against time, for a loss whose gradient is 1 in every element of "
-                f"{self.of} after the last step and 0 elsewhere.")  # fmt: skip
+        return (
+            f"Norm of the adjoint of each state against time, for a loss whose gradient is 1 in every element of "
+            f"{self.of} after the last step and 0 elsewhere."
+        )
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,16 @@ class Summary:
     files: tuple[Path, ...]
 
 
-def build(cell: Cell, table: Table | None, folder: str | Path, *, hidden: int = 32, seed: int = 0, force: bool = False,
-          tell: Callable[[str], None] = lambda stage: None) -> Summary:  # fmt: skip
+def build(
+    cell: Cell,
+    table: Table | None,
+    folder: str | Path,
+    *,
+    hidden: int = 32,
+    seed: int = 0,
+    force: bool = False,
+    tell: Callable[[str], None] = lambda stage: None,
+) -> Summary:
     """Write equations, module, verification and drawings of a cell into a folder, and return the summary.
 
     Inputs are the columns of the table, standardised; without one, 100 steps of standard normal numbers. Sizes that the
@@ -97,8 +107,14 @@ def build(cell: Cell, table: Table | None, folder: str | Path, *, hidden: int = 
 
 
 def _names(cell: Cell) -> dict[str, str]:
-    return {"summary": "summary.md", "equations": "equations.md", "module": f"{cell.name}_bptt.py",
-            "verification": "verification.txt", "unrolled": "unrolled.svg", "norms": "adjoint_norm.svg"}  # fmt: skip
+    return {
+        "summary": "summary.md",
+        "equations": "equations.md",
+        "module": f"{cell.name}_bptt.py",
+        "verification": "verification.txt",
+        "unrolled": "unrolled.svg",
+        "norms": "adjoint_norm.svg",
+    }
 
 
 def _check_folder(folder: Path, files: Iterable[Path], force: bool) -> None:
@@ -156,10 +172,12 @@ def equations_markdown(cell: Cell, derivation: Derivation) -> str:
     """Return the equations of a cell as Markdown with LaTeX."""
     parts = [f"# {cell.name}: equations", f"Derived by symbptt {__version__}.", inspect.getdoc(cell.function) or ""]
     parts += ["## Symbols", _symbols(cell)]
-    for title, equations in (("Forward, $t = 1, \\ldots, T$", derivation.forward),
-                             ("Backward, $t = T, \\ldots, 1$", derivation.backward),
-                             ("Gradients of the parameters", derivation.gradients),
-                             ("Gradients of the inputs", derivation.input_gradients)):  # fmt: skip
+    for title, equations in (
+        ("Forward, $t = 1, \\ldots, T$", derivation.forward),
+        ("Backward, $t = T, \\ldots, 1$", derivation.backward),
+        ("Gradients of the parameters", derivation.gradients),
+        ("Gradients of the inputs", derivation.input_gradients),
+    ):
         parts += [f"## {title}", aligned(equations)] if equations else []
     return "\n\n".join(part for part in [*parts, NOTATION] if part) + "\n"
 
@@ -183,8 +201,16 @@ def _symbols(cell: Cell) -> str:
     return "\n".join(lines)
 
 
-def _rows(cell: Cell, table: Table | None, words: str, dims: Mapping[str, int], params: Mapping[str, Any], flow: Flow,
-          derivation: Derivation, report: Verification) -> tuple[tuple[str, str], ...]:  # fmt: skip
+def _rows(
+    cell: Cell,
+    table: Table | None,
+    words: str,
+    dims: Mapping[str, int],
+    params: Mapping[str, Any],
+    flow: Flow,
+    derivation: Derivation,
+    report: Verification,
+) -> tuple[tuple[str, str], ...]:
     steps = len(next(iter(flow.norms.values())))
     trained = [a.name for a in cell.arguments if a.role == "param"]
     count = sum(int(np.size(params[name])) for name in trained)
@@ -202,8 +228,11 @@ def _rows(cell: Cell, table: Table | None, words: str, dims: Mapping[str, int], 
         ("equations", "{} forward, {} backward, {} of gradients".format(*counts)),
         ("verification", verdict(report)),
     ]
-    return tuple(rows + [(f"adjoint of {name}", decay(norms)) for name, norms in flow.norms.items()]
-                 + [("warning", "states or adjoints are not finite on these data")] * (not flow.finite))  # fmt: skip
+    return tuple(
+        rows
+        + [(f"adjoint of {name}", decay(norms)) for name, norms in flow.norms.items()]
+        + [("warning", "states or adjoints are not finite on these data")] * (not flow.finite)
+    )
 
 
 def verdict(report: Verification) -> str:
@@ -236,11 +265,13 @@ def decay(norms: Any) -> str:
 def summary_markdown(cell: Cell, rows: Iterable[tuple[str, str]], flow: Flow, names: Mapping[str, Path]) -> str:
     """Return the summary of a build as Markdown."""
     table = "\n".join(["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in rows)])
-    files = "\n".join([
-        f"* [{names['equations'].name}]({names['equations'].name}): the equations",
-        f"* [{names['module'].name}]({names['module'].name}): forward and backward pass, needs NumPy alone",
-        f"* [{names['verification'].name}]({names['verification'].name}): the module against the cell itself",
-    ])  # fmt: skip
+    files = "\n".join(
+        [
+            f"* [{names['equations'].name}]({names['equations'].name}): the equations",
+            f"* [{names['module'].name}]({names['module'].name}): forward and backward pass, needs NumPy alone",
+            f"* [{names['verification'].name}]({names['verification'].name}): the module against the cell itself",
+        ]
+    )
     parts = [f"# {cell.name}", f"Built by symbptt {__version__}.", table, files]
     parts += ["## Two steps with their adjoints", f"![two unrolled steps of {cell.name}]({names['unrolled'].name})"]
     parts += ["## The adjoint against time", f"![norm of the adjoint]({names['norms'].name})", flow.caption]
@@ -253,8 +284,10 @@ def _cell(text: str) -> str:
 
 def graph_json(graph: nx.DiGraph) -> str:
     """Return an unrolled graph as JSON that `networkx.node_link_graph(data, edges="edges")` reads."""
-    nodes = [{"id": list(node), **attributes, "shape": [str(size) for size in attributes["shape"]]}
-             for node, attributes in graph.nodes(data=True)]  # fmt: skip
+    nodes = [
+        {"id": list(node), **attributes, "shape": [str(size) for size in attributes["shape"]]}
+        for node, attributes in graph.nodes(data=True)
+    ]
     edges = [{"source": list(source), "target": list(target)} for source, target in graph.edges]
     data = {"directed": True, "multigraph": False, "graph": dict(graph.graph), "nodes": nodes, "edges": edges}
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"

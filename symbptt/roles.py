@@ -32,8 +32,10 @@ class Role:
 
     def __class_getitem__(cls, dims: object) -> Annotation:
         if not isinstance(dims, str):
-            raise CellError(f'{cls.__name__}[...] takes its dimensions as one string\n  got {dims!r}\n'
-                            f'  write for example {cls.__name__}["n m"]')  # fmt: skip
+            raise CellError(
+                f"{cls.__name__}[...] takes its dimensions as one string\n  got {dims!r}\n"
+                f'  write for example {cls.__name__}["n m"]'
+            )
         return Annotation(cls.role, dims)
 
 
@@ -132,8 +134,12 @@ class _Parser:
         self.word, self.whole, self.where = word, whole, where
 
     def fail(self, why: str) -> CellError:
-        return CellError(self.where(f"the dimension {self.word!r} in {self.whole!r} {why}\n  write names or integers with "
-                                    f'+ - * and no space inside one dimension, for example "2*n m+1"'))  # fmt: skip
+        return CellError(
+            self.where(
+                f"the dimension {self.word!r} in {self.whole!r} {why}\n  write names or integers with "
+                f'+ - * and no space inside one dimension, for example "2*n m+1"'
+            )
+        )
 
     def parse(self) -> Size:
         value = self.sum()

@@ -62,8 +62,10 @@ def read_table(path: str | Path) -> Table:
             raise _wrong(path, number, f"{len(cells)} cells, the header has {len(header)}")
     index = _index([cells[0].strip() for _, cells in body]) if header[0].casefold() in INDEX_NAMES else None
     first = 0 if index is None else 1
-    columns = {name: _numbers(path, name, [(number, cells[i]) for number, cells in body])
-               for i, name in list(enumerate(header))[first:]}  # fmt: skip
+    columns = {
+        name: _numbers(path, name, [(number, cells[i]) for number, cells in body])
+        for i, name in list(enumerate(header))[first:]
+    }
     if not columns:
         raise TargetError(f"{path} has the index {header[0]!r} alone\n  a column for the input is needed")
     return Table(path, columns, header[0] if first else "", tuple(index or ()))
@@ -157,8 +159,10 @@ def _shares(cell: Cell, arguments: list[Argument], columns: list[str]) -> list[l
     empty = [i for i, share in enumerate(shares) if not share]
     names = ", ".join(a.name for a in arguments)
     if len(empty) > 1 or (rest and not empty) or (empty and not rest):
-        raise ArgumentError(f"{cell.name} has the inputs {names}; it is not clear which columns they are\n"
-                            "  name the columns after the inputs: x, or x_1, x_2, ...")  # fmt: skip
+        raise ArgumentError(
+            f"{cell.name} has the inputs {names}; it is not clear which columns they are\n"
+            "  name the columns after the inputs: x, or x_1, x_2, ..."
+        )
     if empty:
         shares[empty[0]] = rest
     return shares
@@ -184,8 +188,10 @@ def _bind_size(cell: Cell, a: Argument, size: Size, count: int, dims: dict[str, 
     """Add the size that makes `size` the number of columns."""
     free = [name for name in names_in((size,)) if name not in dims]
     if len(free) > 1:
-        raise ArgumentError(f"the input {a.name} of {cell.name} has shape {show(a.shape)}: {count} columns do not say "
-                            f"what {' and '.join(free)} are")  # fmt: skip
+        raise ArgumentError(
+            f"the input {a.name} of {cell.name} has shape {show(a.shape)}: {count} columns do not say "
+            f"what {' and '.join(free)} are"
+        )
     fits = [n for n in range(1, count + 1) if _value(size, dims | {free[0]: n}) == count] if free else []
     if not fits and (free or _value(size, dims) != count):
         raise ArgumentError(

@@ -25,9 +25,9 @@ class Window:
 class Chunked:
     """Every `k1` steps, and at the end, the losses since the last time flow back through the last `k2` steps.
 
-    At each multiple e of k1, and at T, the state that enters step e - k2 (steps counted from 0) is held constant, unless it
-    is the initial state of the sequence; a loss before that step sends nothing back, neither to the cell nor to its own
-    parameters, though it counts in the value.
+    At each multiple e of k1, and at T, the state that enters step e - k2 (steps counted from 0) is held constant,
+    unless it is the initial state of the sequence; a loss before that step sends nothing back, neither to the cell nor
+    to its own parameters, though it counts in the value.
 
     Source: Williams and Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent network
     trajectories", BPTT(h; h').

@@ -32,8 +32,9 @@ class Verification(Report):
 def verify(target: Cell | Model | Kernel, *, seed: int = 0) -> Verification:
     """Return the comparison of the generated module with the user's function, in six regimes on four sizes.
 
-    Values are compared with the function itself, gradients with its complex step (central differences where a function has
-    no complex version); errors are relative to each block: each parameter, each input at each step, each initial state.
+    Values are compared with the function itself, gradients with its complex step (central differences where a function
+    has no complex version); errors are relative to each block: each parameter, each input at each step, each initial
+    state.
 
     Of a model, its loss and the gradients of that.
 
@@ -41,16 +42,27 @@ def verify(target: Cell | Model | Kernel, *, seed: int = 0) -> Verification:
     """
     kernel = target if isinstance(target, Kernel) else compile_cell(target)
     if kernel.truncation is not None or kernel.clip_adjoint is not None:
-        raise ArgumentError("the gradients of a truncated or clipped kernel are not those of the function\n"
-                            "  verify the cell or the model itself")  # fmt: skip
+        raise ArgumentError(
+            "the gradients of a truncated or clipped kernel are not those of the function\n"
+            "  verify the cell or the model itself"
+        )
     target = kernel.target
     if isinstance(target, Model):
-        rows = [row for number, regime in enumerate(REGIMES) for size in SIZES
-                for row in _model_rows(kernel, target, regime, size, seed + number)]  # fmt: skip
+        rows = [
+            row
+            for number, regime in enumerate(REGIMES)
+            for size in SIZES
+            for row in _model_rows(kernel, target, regime, size, seed + number)
+        ]
     else:
-        rows = [row for regime, size, point, cotangents in _cases(target, seed)
-                for row in (*_forward_rows(kernel, regime, size, point),
-                            *gradient_rows(target, regime, size, point, cotangents, _of_kernel(kernel)))]  # fmt: skip
+        rows = [
+            row
+            for regime, size, point, cotangents in _cases(target, seed)
+            for row in (
+                *_forward_rows(kernel, regime, size, point),
+                *gradient_rows(target, regime, size, point, cotangents, _of_kernel(kernel)),
+            )
+        ]
     return Verification(kernel.target.name, tuple(rows))
 
 
@@ -78,8 +90,11 @@ def check_backward(cell: Cell, backward: Callable[..., Any], *, seed: int = 0) -
     """
     if not isinstance(cell, Cell):
         raise ArgumentError(f"check_backward takes a cell, got {type(cell).__name__}")
-    rows = [row for regime, size, point, cotangents in _cases(cell, seed)
-            for row in gradient_rows(cell, regime, size, point, cotangents, _of_function(cell, backward))]  # fmt: skip
+    rows = [
+        row
+        for regime, size, point, cotangents in _cases(cell, seed)
+        for row in gradient_rows(cell, regime, size, point, cotangents, _of_function(cell, backward))
+    ]
     return Verification(cell.name, tuple(rows))
 
 
@@ -108,7 +123,10 @@ def _of_function(cell: Cell, backward: Callable[..., Any]) -> Gradients:
         wanted = [a.name for a in cell.arguments if a.role in ("param", "input", "state")]
         missing = [name for name in wanted if name not in found]
         if missing:
-            raise ArgumentError(f"the backward pass returned no gradient of {', '.join(missing)}\n  return one dict with {', '.join(wanted)}")
+            raise ArgumentError(
+                f"the backward pass returned no gradient of {', '.join(missing)}\n"
+                f"  return one dict with {', '.join(wanted)}"
+            )
         return found, found, found
 
     return gradients
@@ -118,7 +136,9 @@ def _forward_rows(kernel: Kernel, regime: Regime, size: Size, point: Point) -> l
     return _value_rows(lambda near: _values(kernel, near), regime, size, point)
 
 
-def _value_rows(values: Callable[[Point], dict[str, tuple[Any, Any]]], regime: Regime, size: Size, point: Point) -> list[Row]:
+def _value_rows(
+    values: Callable[[Point], dict[str, tuple[Any, Any]]], regime: Regime, size: Size, point: Point
+) -> list[Row]:
     label = f"T={size.steps} B={size.batch}" + (" sizes 1" if size.ones else "")
     with np.errstate(all="ignore"):
         both = values(point)
@@ -144,16 +164,27 @@ def _table(report: Report) -> str:
         table.add_column(column, justify="left" if column == "block" else "right")
     for block in dict.fromkeys(row.block.split("[")[0] for row in report.rows if row.block != "all"):
         rows = [row for row in report.rows if row.block.split("[")[0] == block]
-        table.add_row(block, *(_cell_text([r for r in rows if r.regime == regime.name]) for regime in REGIMES),
-                      f"{max(row.tolerance for row in rows):.0e}")  # fmt: skip
+        table.add_row(
+            block,
+            *(_cell_text([r for r in rows if r.regime == regime.name]) for regime in REGIMES),
+            f"{max(row.tolerance for row in rows):.0e}",
+        )
     out = io.StringIO()
     Console(file=out, width=120, no_color=True).print(table)
     worst = report.worst
     lines = [out.getvalue().rstrip()]
-    lines += [f"Largest relative error of {len(report.rows)} comparisons; worst: {worst.block} at {worst.error:.1e} "
-              f"({worst.regime}, {worst.size}, {worst.method})"] if worst else []  # fmt: skip
+    lines += (
+        [
+            f"Largest relative error of {len(report.rows)} comparisons; worst: {worst.block} at {worst.error:.1e} "
+            f"({worst.regime}, {worst.size}, {worst.method})"
+        ]
+        if worst
+        else []
+    )
     notes = sorted({f"{row.regime}: {row.note}" for row in report.rows if row.note})
-    return "\n".join(lines + [f"not compared: {note}" for note in notes] + [f"wrong: {', '.join(report.wrong)}"] * bool(report.wrong))
+    return "\n".join(
+        lines + [f"not compared: {note}" for note in notes] + [f"wrong: {', '.join(report.wrong)}"] * bool(report.wrong)
+    )
 
 
 def _cell_text(rows: list[Row]) -> str:

@@ -57,15 +57,18 @@ def run(cell: sb.Cell, params: Arrays, inputs: Arrays, state: Arrays, steps: int
 def objective(cell: sb.Cell, groups: tuple[Arrays, Arrays, Arrays], cotangents: Arrays, steps: int,
               lengths: Any = None, reset: Any = None) -> Any:  # fmt: skip
     """The sum of cotangent times value over all steps and samples that count, or over the last step."""
+    if not steps:  # what is after no step is the initial state, and the last step is none
+        return sum((np.sum(v * groups[2][k]) for k, v in cotangents.items() if np.shape(v) == np.shape(groups[2].get(k))), 0.0)
     values = run(cell, *groups, steps, lengths, reset)
+    counted = np.ones((steps, 1)) if lengths is None else np.arange(steps)[:, None] < np.asarray(lengths)
     result = 0.0
     for name, cotangent in cotangents.items():
-        value = values.get(name, np.zeros((0, *np.shape(cotangent))))
+        value = values[name]
         if np.ndim(cotangent) < np.ndim(value):
-            result += np.sum(cotangent * value[-1]) if steps else np.sum(cotangent * groups[2][name])
-            continue
-        counted = np.ones(np.shape(cotangent)[:2]) if lengths is None else np.arange(steps)[:, None] < np.asarray(lengths)
-        result += np.sum(cotangent * value * counted.reshape(counted.shape + (1,) * (np.ndim(value) - 2)))
+            value, weight = value[-1], np.ones(1) if name in groups[2] else counted[-1]
+        else:
+            weight = counted
+        result += np.sum(cotangent * value * weight.reshape(weight.shape + (1,) * (np.ndim(value) - weight.ndim)))
     return result
 
 

@@ -162,12 +162,7 @@ def applications(r: Recursion, ids: list[int]) -> set[tuple[str, tuple[Any, ...]
 CHEAP = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "sign", "where"}
 
 
-SINE_AND_COSINE = pytest.mark.xfail(strict=True, reason="the cosine that the forward pass has is computed again")
-
-
-@pytest.mark.parametrize("cell", [
-    pytest.param(cell, marks=SINE_AND_COSINE if cell.name in ("lru", "s4d") else ()) for cell in (*CELLS.values(), odd)
-], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [*CELLS.values(), odd], ids=lambda cell: cell.name)
 def test_no_function_is_evaluated_again_in_the_backward_pass(cell: sb.Cell) -> None:
     r = derive(cell.step)
     forward = r.graph.ancestors(r.forward_roots)

@@ -144,7 +144,6 @@ WITHOUT_LAW: dict[str, Callable[[Graph, int, int], object]] = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="ir/laws.py has no law for concatenate, gather, cumulate and total")
 @pytest.mark.parametrize("family", WITHOUT_LAW)
 def test_planted_shape_of_any_family_is_caught(family: str) -> None:
     g, W, x = graph()

@@ -1,4 +1,4 @@
-"""Gathers the terms of a sum that need no state, so that they can be computed before the loop, for all steps at once."""
+"""Gathers the terms of a sum that need no state, to be computed before the loop, for all steps at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sympy as sp
 from symbptt.codegen.program import Program, rebuild
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
-from symbptt.ir.rewrite import copy_node
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.rewrite import copy_node
 from symbptt.ir.shape import broadcast
 
 
@@ -24,17 +24,30 @@ def hoist(p: Program) -> Program:
 
     def is_inner(id: int) -> bool:
         reader = consumers[id]
-        return is_sum(id) and id not in p.kept and len(reader) == 1 and is_sum(reader[0]) and g.shape(reader[0]) == g.shape(id)
+        return (
+            is_sum(id)
+            and id not in p.kept
+            and len(reader) == 1
+            and is_sum(reader[0])
+            and g.shape(reader[0]) == g.shape(id)
+        )
 
     def terms(id: int) -> list[tuple[int, int]]:
         signs = _signs(g[id]) or ()
-        return [(sign * inner, leaf) for sign, arg in zip(signs, g[id].args, strict=True)
-                for inner, leaf in (terms(arg) if is_inner(arg) else [(1, arg)])]  # fmt: skip
+        return [
+            (sign * inner, leaf)
+            for sign, arg in zip(signs, g[id].args, strict=True)
+            for inner, leaf in (terms(arg) if is_inner(arg) else [(1, arg)])
+        ]
 
     new: dict[int, int] = {}
 
     def rewrite(graph: Graph, node: Node, args: tuple[int, ...]) -> int:
-        free = [pair for pair in terms(node.id) if pair[1] not in recurrent] if is_sum(node.id) and not is_inner(node.id) else []
+        free = (
+            [pair for pair in terms(node.id) if pair[1] not in recurrent]
+            if is_sum(node.id) and not is_inner(node.id)
+            else []
+        )
         bound = [pair for pair in terms(node.id) if pair[1] in recurrent] if free else []
         if len(free) > 1 and broadcast(*(g.shape(id) for _, id in bound)) == node.shape:
             hoisted = _sum(graph, [(sign, new[id]) for sign, id in free])

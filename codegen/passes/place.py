@@ -9,7 +9,7 @@ from symbptt.codegen.program import Program
 from symbptt.ir.graph import Graph
 
 ONCE, ALL, LOOP, AFTER = "once", "all", "loop", "after"
-"""Regions: before the loop and free of samples; before the loop over all steps; in the loop; after it over all steps."""
+"""Regions: before the loop and free of samples; before it over all steps; in the loop; after it over all steps."""
 
 
 def place(p: Program) -> Program:
@@ -19,16 +19,17 @@ def place(p: Program) -> Program:
     forward = g.ancestors(p.forward_roots)
     places = _regions(g, forward, "forward", p.varying, states, list(p.next.values()))
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
-    carried = [leaf for leaf in p.carry.values()]
-    places |= _regions(g, backward, "backward", p.varying, carried, list(p.recurrent.values()))
+    places |= _regions(g, backward, "backward", p.varying, list(p.carry.values()), list(p.recurrent.values()))
     return replace(p, places=places)
 
 
-def _regions(g: Graph, ids: Iterable[int], sweep: str, varying: set[int], carry: list[int], roots: list[int]) -> dict[int, str]:
+def _regions(
+    g: Graph, ids: Iterable[int], sweep: str, varying: set[int], carry: list[int], roots: list[int]
+) -> dict[int, str]:
     ids = list(ids)
     moving = _descendants(g, ids, carry)
     needed = set(g.ancestors(roots))  # by the loop
-    late = _descendants(g, ids, [id for id in ids if id in varying and id not in needed] + [id for id in moving])
+    late = _descendants(g, ids, moving.union(id for id in ids if id in varying and id not in needed))
 
     def region(id: int) -> str:
         if id in needed:

@@ -6,8 +6,8 @@ from symbptt.codegen.passes.place import LOOP, place
 from symbptt.codegen.program import Program, rebuild
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
-from symbptt.ir.rewrite import copy_node
 from symbptt.ir.node import Node, Product
+from symbptt.ir.rewrite import copy_node
 
 
 def turn(p: Program) -> Program:

@@ -40,9 +40,15 @@ def total(g: Graph, parts: Sequence[int]) -> int:
     joined = _joined(g, parts)
     if joined is not None:
         return joined
-    return build.map_(g, sp.Add(*(placeholder(i) for i in range(len(parts)))), tuple(parts)) if len(set(parts)) == len(
-        parts) else build.map_(g, sp.Add(*(parts.count(p) * placeholder(i) for i, p in enumerate(dict.fromkeys(parts)))),
-                               tuple(dict.fromkeys(parts)))  # fmt: skip
+    return (
+        build.map_(g, sp.Add(*(placeholder(i) for i in range(len(parts)))), tuple(parts))
+        if len(set(parts)) == len(parts)
+        else build.map_(
+            g,
+            sp.Add(*(parts.count(p) * placeholder(i) for i, p in enumerate(dict.fromkeys(parts)))),
+            tuple(dict.fromkeys(parts)),
+        )
+    )
 
 
 def _joined(g: Graph, parts: Sequence[int]) -> int | None:
@@ -84,7 +90,7 @@ def _map(context: Context, node: Node, bar: int) -> Contributions:
 
 def _weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value: int) -> int:
     """bar ⊙ partial as one map: the adjoint first, then what the derivative reads, in the user's order."""
-    partial, found = _known(g, partial, args)
+    partial, found = known_functions(g, partial, args)
     candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + found + [(VALUE, value)]
     read = [(symbol, id) for symbol, id in candidates if symbol in partial.free_symbols]
     ids = list(dict.fromkeys([bar, *(id for _, id in read)]))
@@ -92,8 +98,8 @@ def _weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value
     return build.map_(g, times(placeholder(0), renamed), ids)
 
 
-def _known(g: Graph, partial: sp.Expr, args: tuple[int, ...]) -> tuple[sp.Expr, list[tuple[sp.Expr, int]]]:
-    """The partial with functions of an argument that the forward sweep has computed replaced by symbols for their values."""
+def known_functions(g: Graph, partial: sp.Expr, args: tuple[int, ...]) -> tuple[sp.Expr, list[tuple[sp.Expr, int]]]:
+    """Return a partial with functions that the forward sweep has computed as symbols, and the values of these."""
     found = []
     for part in sorted(partial.atoms(sp.Function), key=sp.default_sort_key):
         if len(part.args) != 1 or part.args[0] not in [placeholder(i) for i in range(len(args))]:

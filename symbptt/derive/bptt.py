@@ -75,13 +75,15 @@ def derive(step: Step) -> Recursion:
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
     adjoint = _sweep(context, forward, per_sample(g, forward), seeds)
     of = {a.name: adjoint[step.leaves[a.name]] for a in step.arguments if step.leaves[a.name] in adjoint}
-    recurrent, inputs, params = ({a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
-                                 for roles in (("state",), ("input", "output"), ("param",)))  # fmt: skip
+    recurrent, inputs, params = (
+        {a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
+        for roles in (("state",), ("input", "output"), ("param",))
+    )
     return Recursion(step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept))
 
 
 def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
-    """The nodes that depend on a state, an input or a parameter, and not through a function without derivative alone."""
+    """The nodes that depend on a state, an input or a parameter, not through a function without derivative alone."""
     wanted = {step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")}
     for id in forward:
         node = g[id]

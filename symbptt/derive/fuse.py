@@ -22,11 +22,13 @@ class Formula:
 
 def is_function(node: Node) -> bool:
     """Answer whether a node applies a function, rather than arithmetic, to its arguments."""
-    return node.family == "map" and bool(node.attrs.expr.is_Function or (node.attrs.expr.is_Pow and not node.attrs.expr.exp.is_Integer))
+    return node.family == "map" and bool(
+        node.attrs.expr.is_Function or (node.attrs.expr.is_Pow and not node.attrs.expr.exp.is_Integer)
+    )
 
 
 def values(g: Graph, roots: Iterable[int]) -> set[int]:
-    """Return the nodes that are values: named, read more than once, function applications, and all that is no arithmetic."""
+    """Return the nodes that are values: named, read more than once, functions of others, all that is no arithmetic."""
     roots = list(roots)
     ids = g.ancestors(roots)
     consumers = g.consumers(ids)

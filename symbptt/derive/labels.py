@@ -23,7 +23,7 @@ class Label:
 
     @property
     def full(self) -> str:
-        """The name with the mark of adjoints: d, or δ where a name of the user's begins so that it could be mistaken."""
+        """The name, of an adjoint with its mark: d, or δ where d would make it another value's name."""
         return f"{self.mark}{self.name}" if self.adjoint else self.name
 
 
@@ -76,7 +76,7 @@ def _time(arguments: object, name: str, varies: bool) -> int | None:
 
 
 def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
-    """Names for the unnamed arguments of functions: `a`, or `a_z` where there are several and the function's value is z."""
+    """Names for the unnamed arguments of functions: `a`, or `a_z` where there are several and the value is z."""
     g = r.graph
     ids = g.ancestors(r.forward_roots)
     consumers = g.consumers(ids)
@@ -99,5 +99,3 @@ def _nearest(g: Graph, id: int, consumers: dict[int, list[int]], found: dict[int
             return found[id].name
         queue.extend(consumers.get(id, []))
     return ""
-
-

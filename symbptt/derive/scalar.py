@@ -15,7 +15,7 @@ VALUE = sp.Symbol("_y", real=True)
 
 @cache
 def partials(expr: sp.Expr, count: int) -> tuple[sp.Expr, ...]:
-    """Return the derivatives of a body with respect to its `count` placeholders, in its value `VALUE` where it occurs."""
+    """Return the derivatives of a body with respect to its `count` placeholders, in its `VALUE` where that occurs."""
     return tuple(_in_value(sp.diff(expr, placeholder(i)), expr) for i in range(count))
 
 

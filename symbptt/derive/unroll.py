@@ -12,8 +12,8 @@ import networkx as nx
 
 from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import Label
-from symbptt.ir.shape import Shape
 from symbptt.ir.naming import unique
+from symbptt.ir.shape import Shape
 
 NOW, BEFORE, CARRIED = "\ue000", "\ue001", "\ue002"
 """What stands in the texts of a template for the number of its step, for the one before, and for what an adjoint is

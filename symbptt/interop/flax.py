@@ -61,8 +61,10 @@ def from_flax(tree: Mapping[str, Any], cell: str | Cell = "lstm") -> dict[str, A
     fitting = [known for known in candidates if set(arrays) <= {slot.name for slot in known.slots}]
     if not fitting:
         modules = " or ".join(known.module for known in candidates)
-        raise ArgumentError(f"no tree of {modules}: {', '.join(sorted(arrays))}\n  pass the parameters of the cell "
-                            "alone, those of nnx by nnx.state(cell, nnx.Param)")  # fmt: skip
+        raise ArgumentError(
+            f"no tree of {modules}: {', '.join(sorted(arrays))}\n  pass the parameters of the cell "
+            "alone, those of nnx by nnx.state(cell, nnx.Param)"
+        )
     return read(fitting[0], arrays)
 
 

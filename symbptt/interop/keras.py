@@ -41,8 +41,10 @@ def from_keras(weights: Sequence[Any], cell: str | Cell = "lstm", *, reset_after
     """
     layout = layout_of(LAYOUTS, "Keras", cell)
     if len(weights) not in (2, 3):
-        raise ArgumentError(f"{layout.module} has two or three arrays ({', '.join(_NAMES)}), got {len(weights)}\n"
-                            "  of a Bidirectional pass the half of one direction")  # fmt: skip
+        raise ArgumentError(
+            f"{layout.module} has two or three arrays ({', '.join(_NAMES)}), got {len(weights)}\n"
+            "  of a Bidirectional pass the half of one direction"
+        )
     if layout.cell == "gru" and (not reset_after or (len(weights) == 3 and np.ndim(weights[2]) == 1)):
         raise ArgumentError(_RESET_BEFORE)
     return read(layout, dict(zip(_NAMES, weights, strict=False)))

@@ -65,8 +65,10 @@ def layout_of(layouts: Sequence[Layout], framework: str, cell: str | Cell) -> La
     for layout in layouts:
         if layout.cell == name:
             return layout
-    raise ArgumentError(f"{framework} does not compute {name!r}{HINTS.get(name, '')}\n"
-                        f"  it computes {', '.join(layout.cell for layout in layouts)}")  # fmt: skip
+    raise ArgumentError(
+        f"{framework} does not compute {name!r}{HINTS.get(name, '')}\n"
+        f"  it computes {', '.join(layout.cell for layout in layouts)}"
+    )
 
 
 HINTS = {"lstm_peephole": ": its LSTM has no peepholes; where pi, pf and po are zero, leave them out"}
@@ -149,8 +151,10 @@ def _blocks(layout: Layout, slot: Slot, arrays: Arrays) -> list[tuple[str, Any]]
         raise ArgumentError(f"{slot.name!r} of {layout.module} has {rank} axes{rows}, got shape {whole.shape}")
     whole = whole.T if slot.transposed else whole.reshape(-1) if slot.rows > 1 else whole
     if len(whole) % count:
-        raise ArgumentError(f"{slot.name!r} of {layout.module} holds {count} equal blocks, got a size of {len(whole)}\n"
-                            "  are these the weights of another module?")  # fmt: skip
+        raise ArgumentError(
+            f"{slot.name!r} of {layout.module} holds {count} equal blocks, got a size of {len(whole)}\n"
+            "  are these the weights of another module?"
+        )
     return [(name, block.copy()) for name, block in zip(slot.params, np.split(whole, count), strict=True)]
 
 
@@ -182,8 +186,10 @@ def sizes_of(layout: Layout, params: Arrays) -> dict[str, int]:
         given, wanted = np.shape(params[name]), [str(size) for size in shape]
         if len(given) != len(wanted) or any(sizes.setdefault(s, g) != g for s, g in zip(wanted, given, strict=True)):
             found = ", ".join(f"{size} = {number}" for size, number in sizes.items())
-            raise ArgumentError(f"{name!r} of {layout.cell} has shape {show(shape)} ({found}), got {given}\n"
-                                f"  are these the weights of {layout.module}?")  # fmt: skip
+            raise ArgumentError(
+                f"{name!r} of {layout.cell} has shape {show(shape)} ({found}), got {given}\n"
+                f"  are these the weights of {layout.module}?"
+            )
         dtypes.setdefault(np.asarray(params[name]).dtype, name)
     if len(dtypes) > 1:
         mixed = " and ".join(f"{name!r} is {dtype}" for dtype, name in dtypes.items())

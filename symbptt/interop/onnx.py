@@ -26,8 +26,9 @@ _RESET_BEFORE = (
 )
 
 
-def from_onnx(W: Any, R: Any, B: Any = None, P: Any = None, *, cell: str | Cell = "lstm",
-              linear_before_reset: int = 0) -> list[dict[str, Any]]:  # fmt: skip
+def from_onnx(
+    W: Any, R: Any, B: Any = None, P: Any = None, *, cell: str | Cell = "lstm", linear_before_reset: int = 0
+) -> list[dict[str, Any]]:
     """Return the zoo's parameters of an ONNX operator RNN, LSTM or GRU, one dict a direction.
 
     The node is taken to have default activations, no `clip` and no `input_forget`: its weights do not tell.
@@ -61,6 +62,8 @@ def to_onnx(directions: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dict
     written = [write(layout, params) for layout, params in zip(layouts, directions, strict=True)]
     shapes = {tuple((name, array.shape) for name, array in arrays.items()) for arrays in written}
     if len(shapes) != 1 or len(directions) > 2 or layouts[0] != layouts[-1]:
-        raise ArgumentError(f"an ONNX node holds one direction or two, of one cell and of the same sizes\n"
-                            f"  got {', '.join(layout.cell for layout in layouts) or 'none'}")  # fmt: skip
+        raise ArgumentError(
+            f"an ONNX node holds one direction or two, of one cell and of the same sizes\n"
+            f"  got {', '.join(layout.cell for layout in layouts) or 'none'}"
+        )
     return {name: np.stack([arrays[name] for arrays in written]) for name in written[0]}

@@ -46,15 +46,21 @@ def _parsed(layout: Layout, key: str) -> tuple[str, int]:
     """The name of an array without its layer, and the layer."""
     match = _KEY.fullmatch(key)
     if match is None:
-        raise ArgumentError(f"{layout.module} has no array {key!r}\n  pass the state_dict() of the module itself, as "
-                            "model.rnn.state_dict()")  # fmt: skip
+        raise ArgumentError(
+            f"{layout.module} has no array {key!r}\n  pass the state_dict() of the module itself, as "
+            "model.rnn.state_dict()"
+        )
     name, number, reverse = match.groups()
     if name == "weight_hr":
-        raise ArgumentError(f"{key!r}: a module with proj_size hands on a projection of its state, which {layout.cell} "
-                            "has not\n  write that cell yourself, with the projection in it")  # fmt: skip
+        raise ArgumentError(
+            f"{key!r}: a module with proj_size hands on a projection of its state, which {layout.cell} "
+            "has not\n  write that cell yourself, with the projection in it"
+        )
     if reverse:
-        raise ArgumentError(f"{key!r}: a bidirectional module is two cells a layer\n"
-                            "  pass the arrays of one direction, named without _reverse")  # fmt: skip
+        raise ArgumentError(
+            f"{key!r}: a bidirectional module is two cells a layer\n"
+            "  pass the arrays of one direction, named without _reverse"
+        )
     return name, int(number or 0)
 
 
@@ -74,8 +80,10 @@ def to_torch(layers: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dict[st
     for number, (layout, params) in enumerate(zip(layouts, layers, strict=True)):
         sizes = sizes_of(layout, params)
         if layout != layouts[0] or sizes["n"] != hidden or (number and sizes["m"] != hidden):
-            raise ArgumentError(f"layer {number} is of {layout.cell} with {sizes['m']} inputs and {sizes['n']} units\n"
-                                f"  all layers of {layouts[0].module} have layer 0's {hidden} units, and those above "
-                                "it as many inputs")  # fmt: skip
+            raise ArgumentError(
+                f"layer {number} is of {layout.cell} with {sizes['m']} inputs and {sizes['n']} units\n"
+                f"  all layers of {layouts[0].module} have layer 0's {hidden} units, and those above "
+                "it as many inputs"
+            )
         state |= {f"{name}_l{number}": array for name, array in write(layout, params).items()}
     return state

@@ -57,8 +57,9 @@ def product_shape(a: Shape, b: Shape, product: Product) -> Shape:
     sizes: dict[int, Size] = {}
     for label, item in zip(product.a + product.b, a + b, strict=True):
         if sizes.setdefault(label, item) != item:
-            raise ShapeError(f"a product of {shapes.show(a)} and {shapes.show(b)} does not conform: "
-                             f"{sizes[label]} is not {item}")  # fmt: skip
+            raise ShapeError(
+                f"a product of {shapes.show(a)} and {shapes.show(b)} does not conform: {sizes[label]} is not {item}"
+            )
     return tuple(sizes[label] for label in product.out)
 
 
@@ -107,8 +108,10 @@ def expand(g: Graph, x: int, shape: Shape) -> int:
 def cut(g: Graph, x: int, spans: Sequence[tuple[Size, Size, int]]) -> int:
     """Return a slice: start, length and step for each axis."""
     spans = tuple(spans)
-    if all(start == 0 and length == whole and step == 1
-           for (start, length, step), whole in zip(spans, g.shape(x), strict=True)):  # fmt: skip
+    if all(
+        start == 0 and length == whole and step == 1
+        for (start, length, step), whole in zip(spans, g.shape(x), strict=True)
+    ):
         return x
     return g.add("view", (x,), tuple(length for _, length, _ in spans), View("slice", spans))
 
@@ -129,8 +132,9 @@ def concatenate(g: Graph, parts: Sequence[int], axis: int) -> int:
     for part in parts[1:]:
         other = g.shape(part)
         if len(other) != len(first) or shapes.without(other, (axis,)) != shapes.without(first, (axis,)):
-            raise ShapeError(f"arrays of shapes {shapes.show(first)} and {shapes.show(other)} cannot be joined "
-                             f"along axis {axis}")  # fmt: skip
+            raise ShapeError(
+                f"arrays of shapes {shapes.show(first)} and {shapes.show(other)} cannot be joined along axis {axis}"
+            )
     total = shapes.size(sum((g.shape(part)[axis] for part in parts), start=0))
     return g.add("view", tuple(parts), (*first[:axis], total, *first[axis + 1 :]), View("concatenate", (axis,)))
 

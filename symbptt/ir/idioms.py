@@ -1,5 +1,7 @@
-"""Textbook spellings that overflow, made into their stable forms: sigmoid, silu, softplus, tanh by exponentials, softmax,
-logsumexp, log-softmax."""
+"""Textbook spellings that overflow, made into their stable forms.
+
+They are: sigmoid, silu, softplus, tanh by exponentials, softmax, logsumexp, log-softmax.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ A, B = placeholder(0), placeholder(1)
 
 
 def stable(step: Step) -> Step:
-    """Return the step with every recognised spelling in its stable form; values are the same wherever both are finite."""
+    """Return the step with every recognised spelling in its stable form; values are the same where both are finite."""
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
     g, new = rewritten(step.graph, roots, _rewrite)
     names = {key: {name: new[id] for name, id in getattr(step, key).items()} for key in ("leaves", "next", "outputs")}
@@ -178,7 +180,8 @@ def _sum_of(g: Graph, id: int, e: int) -> tuple[int, ...] | None:
         return None
     axes: tuple[int, ...] = g[total].attrs.axes
     aligned = g.shape(id) in (_ones(g.shape(e), axes), g.shape(total)) and (
-        g.shape(id) == _ones(g.shape(e), axes) or axes == tuple(range(len(axes))))  # fmt: skip
+        g.shape(id) == _ones(g.shape(e), axes) or axes == tuple(range(len(axes)))
+    )
     return axes if aligned else None
 
 
@@ -198,8 +201,12 @@ def _shift(g: Graph, u: int, axes: tuple[int, ...]) -> tuple[int, int]:
 
 def _is_shifted(g: Graph, u: int) -> bool:
     """Whether a maximum is subtracted already."""
-    return any(g[id].family == "reduce" and g[id].attrs.kind == "max" for arg in g[u].args[1:] for id in g.ancestors([arg])
-               ) and _body(g, u) == A - B  # fmt: skip
+    return (
+        any(
+            g[id].family == "reduce" and g[id].attrs.kind == "max" for arg in g[u].args[1:] for id in g.ancestors([arg])
+        )
+        and _body(g, u) == A - B
+    )
 
 
 RULES = (_tanh, _sigmoid, _softplus, _softmax, _log_softmax, _logsumexp)

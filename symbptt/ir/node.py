@@ -14,7 +14,7 @@ from symbptt.ir.shape import Shape
 
 @dataclass(frozen=True)
 class Node:
-    """One value of a step: its family, arguments (ids, all smaller than its own), shape, what the family keeps, place."""
+    """One value of a step: its family, arguments (ids, all less than its own), shape, what the family keeps, place."""
 
     id: int
     family: str

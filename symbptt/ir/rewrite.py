@@ -12,7 +12,7 @@ Rewrite = Callable[[Graph, Node, tuple[int, ...]], int]
 
 
 def rewritten(old: Graph, needed: Iterable[int], rewrite: Rewrite) -> tuple[Graph, dict[int, int]]:
-    """Return a graph with `needed` and all they are computed from made by `rewrite`, and the new id of each old node."""
+    """Return a graph with `needed` and all they are computed from made by `rewrite`, and new ids by old ones."""
     g, new = Graph(), dict[int, int]()
     for id in old.ancestors(needed):
         node = old[id]

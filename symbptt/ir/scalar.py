@@ -192,9 +192,10 @@ def _piecewise(parts: list[sp.Expr]) -> sp.Expr:
 
 
 _OURS = {
-    sp.Max: _fold(ops.maximum), sp.Min: _fold(ops.minimum), sp.And: _fold(ops.logical_and), sp.Or: _fold(ops.logical_or),
-    sp.Not: lambda a: ops.logical_not(*a), sp.Abs: lambda a: ops.absolute(*a), sp.sign: lambda a: ops.sign(*a),
-    sp.floor: lambda a: ops.floor(*a), sp.Heaviside: lambda a: ops.where(ops.greater(a[0], 0), 1, 0),
+    sp.Max: _fold(ops.maximum), sp.Min: _fold(ops.minimum), sp.And: _fold(ops.logical_and),
+    sp.Or: _fold(ops.logical_or), sp.Not: lambda a: ops.logical_not(*a), sp.Abs: lambda a: ops.absolute(*a),
+    sp.sign: lambda a: ops.sign(*a), sp.floor: lambda a: ops.floor(*a),
+    sp.Heaviside: lambda a: ops.where(ops.greater(a[0], 0), 1, 0),
     sp.StrictGreaterThan: lambda a: ops.greater(*a), sp.GreaterThan: lambda a: ops.greater_equal(*a),
     sp.StrictLessThan: lambda a: ops.less(*a), sp.LessThan: lambda a: ops.less_equal(*a),
     sp.Equality: lambda a: ops.equal(*a), sp.Unequality: lambda a: ops.not_equal(*a),

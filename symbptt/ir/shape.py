@@ -1,4 +1,4 @@
-"""The only shape logic: sizes are positive integers or polynomials in named sizes, and nothing is guessed about names."""
+"""The only shape logic: sizes are positive integers or polynomials in named sizes; nothing is guessed about names."""
 
 from __future__ import annotations
 
@@ -65,17 +65,16 @@ def broadcast(*shapes: Shape) -> Shape:
 def _broadcast_size(column: tuple[Size, ...], shapes: tuple[Shape, ...]) -> Size:
     wide = list(dict.fromkeys(item for item in column if item != 1))
     if len(wide) > 1:
-        raise ShapeError(f"shapes {' and '.join(map(show, dict.fromkeys(shapes)))} do not broadcast: "
-                         f"{wide[0]} is not {wide[1]}")  # fmt: skip
+        raise ShapeError(
+            f"shapes {' and '.join(map(show, dict.fromkeys(shapes)))} do not broadcast: {wide[0]} is not {wide[1]}"
+        )
     return wide[0] if wide else 1
 
 
 def broadcast_axes(small: Shape, large: Shape) -> tuple[int, ...]:
     """Return the axes of `large` along which `small` was repeated."""
     lead = len(large) - len(small)
-    return tuple(range(lead)) + tuple(
-        i for i in range(lead, len(large)) if small[i - lead] == 1 and large[i] != 1
-    )  # fmt: skip
+    return tuple(range(lead)) + tuple(i for i in range(lead, len(large)) if small[i - lead] == 1 and large[i] != 1)
 
 
 def normal_axis(axis: int, rank: int) -> int:

@@ -18,7 +18,8 @@ def dump(g: Graph, ids: Iterable[int] | None = None) -> str:
 def _line(g: Graph, node: Node) -> str:
     args = " ".join(f"%{arg}" for arg in node.args)
     name = g.names.get(node.id, "")
-    return f"%{node.id:<4} {name:<12} {show_shape(node.shape):<12} {node.family:<9} {_kept(node):<28} {args:<16} {node.place}".rstrip()
+    value = f"%{node.id:<4} {name:<12} {show_shape(node.shape):<12} {node.family:<9}"
+    return f"{value} {_kept(node):<28} {args:<16} {node.place}".rstrip()
 
 
 def _kept(node: Node) -> str:

@@ -21,7 +21,7 @@ Written = tuple[str, int]
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes the values of a graph in a notation; values with a label are written by it, all others by their formula."""
+    """Writes the values of a graph in a notation: those with a label by it, all others by their formula."""
 
     graph: Graph
     labels: dict[int, Label]
@@ -70,7 +70,9 @@ class Writer:
             case Prod(factors, divisors):
                 return self._product(factors, divisors)
             case Power(base, exponent):
-                return self.notation.power(self._bracket(self._tree(base), ATOM), self._bracket(self._tree(exponent), POWER)), POWER
+                return self.notation.power(
+                    self._bracket(self._tree(base), ATOM), self._bracket(self._tree(exponent), POWER)
+                ), POWER
             case Call(name, args):
                 return self.notation.call(name, [self._tree(arg)[0] for arg in args]), ATOM
         raise AssertionError(tree)
@@ -90,7 +92,9 @@ class Writer:
         if self.notation.quotient("", "").startswith("\\"):
             return self.notation.quotient(above, below), POWER
         single = len(divisors) == 1
-        return self.notation.quotient(above, self._bracket(self._tree(divisors[0]), POWER) if single else self.notation.brackets(below)), PRODUCT
+        return self.notation.quotient(
+            above, self._bracket(self._tree(divisors[0]), POWER) if single else self.notation.brackets(below)
+        ), PRODUCT
 
     def _factors(self, factors: tuple[Tree, ...]) -> str:
         if len(factors) == 1:
@@ -168,7 +172,9 @@ def _contract(w: Writer, node: Node) -> Written:
     return _side(w, first, turn_first) + w.notation.matrix + _side(w, second, turn_second), MATRIX
 
 
-def _matrix_product(a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...], swap: bool = False) -> tuple[bool, bool, bool] | None:
+def _matrix_product(
+    a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...], swap: bool = False
+) -> tuple[bool, bool, bool] | None:
     """Whether a product of labels reads as (a or its transpose) (b or its transpose), vectors being columns."""
     if len(a) > 2 or len(b) > 2 or not a or not b or (len(a) == 1 and len(b) == 2):
         return None
@@ -200,7 +206,11 @@ def _einsum(w: Writer, node: Node) -> Written:
 
 
 def _quoted(w: Writer, text: str) -> str:
-    return rf"\text{{{text}}}".replace("->", r"$\to$") if w.notation.minus == " - " and w.notation.hadamard.startswith(r" \odot") else repr(text)
+    return (
+        rf"\text{{{text}}}".replace("->", r"$\to$")
+        if w.notation.minus == " - " and w.notation.hadamard.startswith(r" \odot")
+        else repr(text)
+    )
 
 
 def _axes(node: Node, rank: int) -> list[str]:
@@ -222,7 +232,9 @@ def _view(w: Writer, node: Node) -> Written:
             return w.notation.call("transpose", [w.symbol(x), str(data)]), ATOM
         case "slice":
             shape = w.graph.shape(x)
-            return w.notation.index(w.at(x, ATOM), [_span(*span, size) for span, size in zip(data, shape, strict=True)]), ATOM
+            return w.notation.index(
+                w.at(x, ATOM), [_span(*span, size) for span, size in zip(data, shape, strict=True)]
+            ), ATOM
         case "pad":
             return w.notation.call("pad", [w.symbol(x), show_shape(node.shape)]), ATOM
         case "concatenate":

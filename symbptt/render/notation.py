@@ -58,10 +58,10 @@ def _text_power(base: str, exponent: str) -> str:
 
 
 _TEXT_CALLS = {
-    "sigmoid": "σ({0})", "abs": "|{0}|", "greater": "[{0} > {1}]", "greater_equal": "[{0} ≥ {1}]", "less": "[{0} < {1}]",
-    "less_equal": "[{0} ≤ {1}]", "equal": "[{0} = {1}]", "not_equal": "[{0} ≠ {1}]", "maximum": "max({0}, {1})",
-    "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})", "logical_not": "¬{0}",
-    "floor": "⌊{0}⌋", "stop_gradient": "stop({0})",
+    "sigmoid": "σ({0})", "abs": "|{0}|", "greater": "[{0} > {1}]", "greater_equal": "[{0} ≥ {1}]",
+    "less": "[{0} < {1}]", "less_equal": "[{0} ≤ {1}]", "equal": "[{0} = {1}]", "not_equal": "[{0} ≠ {1}]",
+    "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
+    "logical_not": "¬{0}", "floor": "⌊{0}⌋", "stop_gradient": "stop({0})",
 }  # fmt: skip
 
 
@@ -86,8 +86,11 @@ TEXT = Notation(
     join=lambda parts: f"[{'; '.join(parts)}]",
 )
 
-_GREEK = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega "
-          "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega").split()  # fmt: skip
+_GREEK = [
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
+    "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda",
+    "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
+]  # fmt: skip
 
 
 def latex_name(name: str) -> tuple[str, list[str]]:

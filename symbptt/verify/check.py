@@ -64,7 +64,9 @@ class Report:
         return max(made, key=lambda row: row.error / row.tolerance if row.error == row.error else np.inf, default=None)
 
 
-def gradient_rows(cell: Cell | Model, regime: Regime, size: Size, point: Point, cotangents: Arrays, gradients: Gradients) -> list[Row]:
+def gradient_rows(
+    cell: Cell | Model, regime: Regime, size: Size, point: Point, cotangents: Arrays, gradients: Gradients
+) -> list[Row]:
     """Return a row for each block of gradients at one point; of a model, those of its loss."""
     value = oracle.loss_of(cell) if isinstance(cell, Model) else oracle.objective(cell, cotangents)
     label = f"T={size.steps} B={size.batch}" + (" sizes 1" if size.ones else "")
@@ -73,21 +75,34 @@ def gradient_rows(cell: Cell | Model, regime: Regime, size: Size, point: Point, 
             return [Row(regime.name, label, "all", np.nan, np.nan, "", "the user's function is not finite here")]
         method, slope = _method(value, point, cell)
         both = _pairs(cell, point, cotangents, gradients, value, slope)
-        largest = max([*(_top(wanted) for wanted, _ in both.values()), *(_top(v) for v in cotangents.values())], default=0.0)
+        largest = max(
+            [*(_top(wanted) for wanted, _ in both.values()), *(_top(v) for v in cotangents.values())], default=0.0
+        )
         scales = {block: max(_top(wanted), regime.floor * largest) for block, (wanted, _) in both.items()}
         errors = {block: relative_error(wanted, given, scales[block]) for block, (wanted, given) in both.items()}
         if any(not error <= TOLERANCE[method] for error in errors.values()):
             noise = rounding(both, lambda near: _pairs(cell, near, cotangents, gradients, value, slope), point)
-            errors = {block: relative_error(wanted, given, scales[block], noise[block]) for block, (wanted, given) in both.items()}
-    notes = {k: "" if np.isfinite(s) else "the derivative of the user's function is not finite here" for k, s in scales.items()}
+            errors = {
+                block: relative_error(wanted, given, scales[block], noise[block])
+                for block, (wanted, given) in both.items()
+            }
+    notes = {
+        k: "" if np.isfinite(s) else "the derivative of the user's function is not finite here"
+        for k, s in scales.items()
+    }
     return [Row(regime.name, label, k, errors[k], TOLERANCE[method], method, notes[k]) for k in both]
 
 
-def _pairs(cell: Cell | Model, point: Point, cotangents: Arrays, gradients: Gradients, value: Any, slope: Any) -> dict[str, tuple[Any, Any]]:
+def _pairs(
+    cell: Cell | Model, point: Point, cotangents: Arrays, gradients: Gradients, value: Any, slope: Any
+) -> dict[str, tuple[Any, Any]]:
     """For each block what the oracle says, and what is checked."""
     found = dict(zip(("params", "inputs", "state"), gradients(point, cotangents), strict=True))
     blocks = oracle.blocks(point, _differentiable(cell)).items()
-    return {block: (slope(value, point, group, name, index), _part(found[group][name], index)) for block, (group, (name, index)) in blocks}
+    return {
+        block: (slope(value, point, group, name, index), _part(found[group][name], index))
+        for block, (group, (name, index)) in blocks
+    }
 
 
 def _part(array: Any, index: Any) -> Any:
@@ -99,13 +114,18 @@ def _top(array: Any) -> float:
     return float(np.max(np.abs(array), initial=0.0))
 
 
-def rounding(both: dict[str, tuple[Any, Any]], at: Callable[[Point], dict[str, tuple[Any, Any]]], point: Point) -> dict[str, float]:
-    """How much both sides move where every argument moves by a few units of rounding: no formula can be told apart within that."""
+def rounding(
+    both: dict[str, tuple[Any, Any]], at: Callable[[Point], dict[str, tuple[Any, Any]]], point: Point
+) -> dict[str, float]:
+    """How much both sides move where every argument moves by a few units of rounding: less tells nothing apart."""
     noise = dict.fromkeys(both, 0.0)
     for seed in range(8):
         near = at(_nudged(point, np.random.default_rng(seed)))
         for block, sides in both.items():
-            noise[block] = max(noise[block], *(_top(a - b) for a, b in zip(sides, near[block], strict=True) if np.shape(a) == np.shape(b)))
+            noise[block] = max(
+                noise[block],
+                *(_top(a - b) for a, b in zip(sides, near[block], strict=True) if np.shape(a) == np.shape(b)),
+            )
     return noise
 
 
@@ -132,7 +152,11 @@ def relative_error(reference: Any, given: Any, scale: float, noise: float = 0.0)
 
 def _method(value: Callable[[Point], Any], point: Point, cell: Cell | Model) -> tuple[str, Callable[..., Any]]:
     """Complex step, unless the user's function has no complex version: seen by comparing both along one direction."""
-    return ("complex step", oracle.complex_step) if _has_complex_version(value, point, cell) else ("central differences", oracle.central)
+    return (
+        ("complex step", oracle.complex_step)
+        if _has_complex_version(value, point, cell)
+        else ("central differences", oracle.central)
+    )
 
 
 def _has_complex_version(value: Callable[[Point], Any], point: Point, cell: Cell | Model) -> bool:
@@ -158,14 +182,19 @@ def _has_complex_version(value: Callable[[Point], Any], point: Point, cell: Cell
 
 
 def _is_declared(cell: Cell | Model) -> bool:
-    """Answer whether a derivative in the cell is declared rather than its own: a difference of values would tell another."""
+    """Answer whether a derivative in the cell is declared, not its own: a difference of values would tell another."""
     steps = [cell.cell.step, cell.loss.step] if isinstance(cell, Model) else [cell.step]
     bodies = [node.attrs.expr for step in steps for node in step.graph if node.family == "map"]
     return any(getattr(part.func, "declared", False) for body in bodies for part in body.atoms(sp.Function))
 
 
 def _is_rough(value: Callable[[Point], Any], point: Point, group: str, name: str, direction: Any, coarse: Any) -> bool:
-    """Answer whether the difference itself is not to be trusted: another step width tells something else."""
-    sides = [value(oracle.moved(point, group, name, s * 1e-5 * direction)) for s in (1, -1)]
-    other = (sides[0] - sides[1]) / 2e-5
-    return bool(abs(other - coarse) > 1e-3 * max(abs(other), abs(coarse), 1e-6))
+    """Answer whether the difference itself is not to be trusted: another step width, or another side, tells another."""
+
+    def at(h: float) -> Any:
+        return value(oracle.moved(point, group, name, h * direction))
+
+    here, wide = at(0.0), (at(1e-5) - at(-1e-5)) / 2e-5
+    sides = (at(1e-6) - here) / 1e-6, (here - at(-1e-6)) / 1e-6
+    least = max(abs(wide), abs(coarse), 1e-6)
+    return bool(abs(wide - coarse) > 1e-3 * least or abs(sides[0] - sides[1]) > 1e-2 * least)

@@ -1,8 +1,8 @@
-"""The independent oracle: the user's function, sample by sample and step by step, and derivatives of it by small steps."""
+"""The independent oracle: the user's function, sample by sample and step by step, its derivatives by small steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,7 +34,10 @@ class Analytic(np.ndarray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         plain = tuple(x.view(np.ndarray) if isinstance(x, Analytic) else x for x in inputs)
-        kwargs = {k: tuple(o.view(np.ndarray) if isinstance(o, Analytic) else o for o in v) if k == "out" else v for k, v in kwargs.items()}
+        kwargs = {
+            k: tuple(o.view(np.ndarray) if isinstance(o, Analytic) else o for o in v) if k == "out" else v
+            for k, v in kwargs.items()
+        }
         op = ops.BY_NUMPY.get(ufunc.__name__)
         direct = method == "__call__" and not kwargs and op is not None and any(np.iscomplexobj(x) for x in plain)
         result = op.evaluate(*plain) if direct and op is not None else getattr(ufunc, method)(*plain, **kwargs)
@@ -131,7 +134,9 @@ def complex_step(value: Callable[[Point], Any], point: Point, group: str, name: 
 
     Source: Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions", equation 6.
     """
-    return _by_element(point, group, name, index, lambda unit: np.imag(value(moved(point, group, name, 1j * STEP * unit))) / STEP)
+    return _by_element(
+        point, group, name, index, lambda unit: np.imag(value(moved(point, group, name, 1j * STEP * unit))) / STEP
+    )
 
 
 def central(value: Callable[[Point], Any], point: Point, group: str, name: str, index: Any) -> Any:
@@ -140,8 +145,13 @@ def central(value: Callable[[Point], Any], point: Point, group: str, name: str, 
     def slope(unit: Any) -> Any:
         h = 3e-3
         weights = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
-        return sum(w * (value(moved(point, group, name, k * h * unit)) - value(moved(point, group, name, -k * h * unit)))
-                   for k, w in weights.items()) / h  # fmt: skip
+        return (
+            sum(
+                w * (value(moved(point, group, name, k * h * unit)) - value(moved(point, group, name, -k * h * unit)))
+                for k, w in weights.items()
+            )
+            / h
+        )
 
     return _by_element(point, group, name, index, slope)
 
@@ -152,6 +162,6 @@ def _by_element(point: Point, group: str, name: str, index: Any, slope: Callable
     result = np.empty(np.shape(part))
     for position in np.ndindex(*np.shape(part)):
         unit = np.zeros(np.shape(array))
-        unit[index][position] = 1.0 if np.ndim(part) else 1.0
+        unit[index][position] = 1.0
         result[position] = np.real(slope(unit))
     return result

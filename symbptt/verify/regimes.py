@@ -10,7 +10,7 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.init import concrete
-from symbptt.ir.shape import names_in, named_size
+from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.step import Argument
 from symbptt.model import Model
 from symbptt.verify.oracle import Arrays, Point

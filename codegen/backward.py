@@ -1,0 +1,165 @@
+"""The backward sweep of a module, and one step back for the adjoints of all steps at once."""
+
+from __future__ import annotations
+
+from symbptt.codegen.gradients import gradients, results
+from symbptt.codegen.passes.place import AFTER, ALL, LOOP, ONCE
+from symbptt.codegen.statements import (
+    all_steps,
+    allocations,
+    commented,
+    computed,
+    equation,
+    function,
+    of_each_sample,
+    statements,
+    unpacked_tape,
+    writer_of,
+)
+from symbptt.codegen.text import closed, dict_text, listed, shape_text
+from symbptt.codegen.variables import Module, is_baked
+from symbptt.derive.labels import Label
+from symbptt.render.expression import Writer
+from symbptt.render.notation import TEXT
+
+BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):"
+PULL = "def _pull(tape, carry, full, sums, sizes, T, B, dtype):"
+
+Carries = dict[str, str]
+"""The variable of the adjoint of each state, by the name of the state."""
+
+
+def backward_lines(m: Module, clip: float | None = None) -> list[str]:
+    """Return the lines of the backward sweep, with `clip` as the limit of the joint norm of the adjoints."""
+    writer, carries = writer_of(m.program), _carries(m)
+    before = ["full = {k: None if v is None else _kept(active, v) for k, v in full.items()}", *_zero_outputs(m)]
+    before += statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
+    body = statements(m, "backward", LOOP, writer)
+    after = statements(m, "backward", AFTER, writer) + gradients(m, writer)
+    kept = [d for d in carries.values() if f"{d}_all" in m.used]
+    return [
+        "# before the loop: what needs no adjoint of a state",
+        *before,
+        *_start(m, carries, kept),
+        "for t in range(T - 1, -1, -1):",
+        *(f"    {line}" for line in _arriving(carries, kept, clip) + body + _leaving(m, carries, writer)),
+        "# after the loop: sums over all steps and samples",
+        *after,
+        f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",
+    ]
+
+
+def pull_lines(m: Module) -> list[str]:
+    """Return the lines of one step back for all steps at once; with `sums` it adds the gradients that follow."""
+    p, writer, carries = m.program, writer_of(m.program), _carries(m)
+    lines = [f'{d}_all = carry["{name}"]' for name, d in carries.items()]
+    lines += _zero_outputs(m) + statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
+    for id in computed(m, "backward", LOOP):
+        code = f"{m.variables[id]} = {m.scope(AFTER).formula(id)[0]}"
+        lines.append(commented(code, equation(m, writer, id)))
+    pulled = {
+        name: of_each_sample(m, p.recurrent[name], AFTER) if name in p.recurrent else f"np.zeros_like({d}_all)"
+        for name, d in carries.items()
+    }
+    lines += [f"carry = {dict_text(pulled)}", "if not sums:", "    return carry, None, None"]
+    lines += statements(m, "backward", AFTER, writer) + gradients(m, writer)
+    return [*lines, f"return carry, {results(m, 'param')}, {results(m, 'input')}"]
+
+
+def after_tape(head: str, m: Module, tape: list[str], lines: list[str]) -> list[str]:
+    """Return a function of the backward sweep; the first that it does is to take the variables of the tape."""
+    return function(head, m, unpacked_tape(tape) + lines)
+
+
+def tape_of(m: Module) -> list[str]:
+    """Return the variables that the lines of the backward sweep, once written, read from the forward sweep."""
+    p = m.program
+    constants = {p.leaves[a.name] for a in p.arguments if is_baked(a) and not a.shape}
+    besides = {*p.carry.values(), *p.cotangent.values(), *constants}
+    forward = {name for id, name in m.variables.items() if not m.place(id).startswith("backward") and id not in besides}
+    return sorted((forward | set(m.previous.values())) & m.used)
+
+
+def _carries(m: Module) -> Carries:
+    return {name: m.variables[leaf] for name, leaf in m.program.carry.items()}
+
+
+def _by_name(carries: Carries, suffix: str = "") -> str:
+    return dict_text({name: f"{d}{suffix}" for name, d in carries.items()})
+
+
+def _zero_outputs(m: Module) -> list[str]:
+    """The cotangents of outputs, zero where none is given."""
+    p = m.program
+    return [
+        f'{m.variables[leaf]} = np.zeros({all_steps(m, leaf)}, dtype) if full["{name}"] is None else full["{name}"]'
+        for name, leaf in p.cotangent.items()
+        if leaf in p.places
+    ]
+
+
+def _start(m: Module, carries: Carries, kept: list[str]) -> list[str]:
+    """The adjoints after the last step, those that resets send to the initial state, and room for what is stored."""
+    p, lines = m.program, []
+    for name, d in carries.items():
+        zeros = f"np.zeros({shape_text(('B',), p.graph.shape(p.carry[name]), m.sizes)}, dtype)"
+        lines += [f'{d} = {zeros} if last["{name}"] is None else last["{name}"]', f"{d}_0 = {zeros}"]
+    for name, d in carries.items():
+        lines += [f"{d}_all = np.empty({all_steps(m, p.carry[name])}, dtype)"] * (d in kept)
+    return lines + allocations(m, f"backward {LOOP}")
+
+
+def _arriving(carries: Carries, kept: list[str], clip: float | None) -> list[str]:
+    """What happens to the adjoints of the states after a step before they go through it."""
+    targets, chain = listed(carries.values()), closed(carries.values())
+    lines = []
+    for name, d in carries.items():
+        lines += [f'if full["{name}"] is not None:', f'    {d} = {d} + full["{name}"][t]']
+    if clip is not None:
+        lines.append(f"{targets} = _clipped({chain}, {clip!r})")
+    return [
+        *lines,
+        "if active is not None:",
+        f"    idle = [_kept(~active[t], d) for d in {chain}]",
+        f"    {targets} = (_kept(active[t], d) for d in {chain})",
+        *(f"{d}_all[t] = {d}" for d in kept),
+    ]
+
+
+def _leaving(m: Module, carries: Carries, writer: Writer) -> list[str]:
+    """The adjoints of the states before a step; those of samples that ended stay, those of a reset go to the start."""
+    targets, chain = listed(carries.values()), closed(carries.values())
+    return [
+        "if flow is not None:",
+        *(f"    {line}" for line in _watched(m, carries)),
+        _step_back(m, carries, writer),
+        "if active is not None:",
+        f"    {targets} = (d + i for d, i in zip({chain}, idle))",
+        "if reset is not None:",
+        *(f"    {d}_0 = {d}_0 + _kept(reset[t], {d})" for d in carries.values()),
+        f"    {targets} = (_kept(~reset[t], d) for d in {chain})",
+    ]
+
+
+def _watched(m: Module, carries: Carries) -> list[str]:
+    """The norm of each state's whole adjoint; a state whose adjoint no parameter asks for has what it was brought."""
+    p, lines = m.program, []
+    for name, d in carries.items():
+        whole = p.whole.get(name)
+        own = whole is not None and m.place(whole) == f"backward {LOOP}" and whole in m.variables
+        text = m.refer(whole, LOOP) if whole is not None and own else d
+        lines.append(f'flow["{name}"][t] = np.sqrt(np.sum(np.square({text})))')
+    return lines
+
+
+def _step_back(m: Module, carries: Carries, writer: Writer) -> str:
+    """The adjoints of the states before this step, all at once."""
+    before = m.program.recurrent
+    right = [
+        of_each_sample(m, before[name], LOOP) if name in before else f"np.zeros_like({d})"
+        for name, d in carries.items()
+    ]
+    equations = [
+        f"{TEXT.symbol(Label(name, -1, True))} = {writer.symbol(before[name])}" for name in carries if name in before
+    ]
+    return commented(f"{', '.join(carries.values())} = {', '.join(right)}", "; ".join(equations))

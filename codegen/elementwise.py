@@ -1,0 +1,86 @@
+"""NumPy text for the body of an elementwise function: arithmetic and calls over the texts of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.codegen.text import ATOM, POWER, PRODUCT, SUM, Written, bracket, number_text
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, indices
+
+OPERATORS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
+
+
+def body_text(tree: Tree, parts: Sequence[Written]) -> Written:
+    """Return the text of a tree, `parts` in the place of its references."""
+    match tree:
+        case Ref(index):
+            return parts[index]
+        case Num(value):
+            return number_text(as_python(value)), ATOM
+        case Sum(terms):
+            return _sum(terms, parts), SUM
+        case Prod(factors, divisors):
+            return _product(factors, divisors, parts), PRODUCT
+        case Power(base, exponent):
+            return _power(base, exponent, parts)
+        case Call(name, args):
+            return _call(name, args, parts)
+    raise AssertionError(tree)
+
+
+def has_call(tree: Tree) -> bool:
+    """Answer whether a tree calls a function or takes a power."""
+    match tree:
+        case Call() | Power():
+            return True
+        case Sum(terms):
+            return any(has_call(term) for _, term in terms)
+        case Prod(factors, divisors):
+            return any(map(has_call, factors + divisors))
+    return False
+
+
+def _sum(terms: Sequence[tuple[int, Tree]], parts: Sequence[Written]) -> str:
+    text = ""
+    for i, (sign, term) in enumerate(terms):
+        written = bracket(body_text(term, parts), SUM if sign > 0 else PRODUCT)
+        if i and sign > 0 and written.startswith("-"):
+            sign, written = -1, written[1:]
+        text += ((" - " if sign < 0 else " + ") if i else ("-" if sign < 0 else "")) + written
+    return text
+
+
+def _product(factors: Sequence[Tree], divisors: Sequence[Tree], parts: Sequence[Written]) -> str:
+    above = [bracket(body_text(f, parts), PRODUCT if i == 0 else POWER) for i, f in enumerate(factors)]
+    below = [bracket(body_text(d, parts), POWER) for d in divisors]
+    return " * ".join(above) + "".join(f" / {d}" for d in below)
+
+
+def _power(base: Tree, exponent: Tree, parts: Sequence[Written]) -> Written:
+    written = body_text(base, parts)
+    if exponent == Num(sp.Integer(2)) and isinstance(base, Ref) and _is_variable(written[0]):
+        return f"{written[0]} * {written[0]}", PRODUCT
+    return f"{bracket(written, ATOM)} ** {bracket(body_text(exponent, parts), ATOM)}", POWER
+
+
+def _is_variable(text: str) -> bool:
+    return text.replace("_", "").replace("[t]", "").isalnum()
+
+
+def _call(name: str, args: Sequence[Tree], parts: Sequence[Written]) -> Written:
+    inner = [body_text(arg, parts) for arg in args]
+    if name == "sigmoid":
+        return f"1 / (1 + np.exp({_negated(args[0], inner[0])}))", PRODUCT
+    text = ops.BY_NAME[name].code.format(*(bracket(w, PRODUCT if name in OPERATORS else SUM) for w in inner))
+    if name == "where" and not any(indices(arg) for arg in args[1:]):
+        text += ".astype(dtype)"  # two literals would give float64
+    return text, ATOM
+
+
+def _negated(tree: Tree, written: Written) -> str:
+    if isinstance(tree, Sum) and len(tree.terms) == 1 and tree.terms[0][0] < 0:
+        return written[0].removeprefix("-")
+    return f"-{bracket(written, POWER)}"

@@ -1,0 +1,101 @@
+"""The forward sweep of a module: before the loop, in it, and after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symbptt.codegen.passes.place import AFTER, ALL, LOOP, ONCE
+from symbptt.codegen.statements import allocations, arguments, function, of_each_sample, statements, writer_of
+from symbptt.codegen.text import closed, dict_text, listed, shape_text, tuple_text
+from symbptt.codegen.variables import Module, is_baked
+from symbptt.ir.shape import Shape
+from symbptt.render.expression import Writer
+
+FORWARD = "def _forward(a, start, sizes, T, B, dtype, active, reset):"
+
+
+@dataclass(frozen=True)
+class State:
+    """A state: its name, its variables after and before a step, its shape."""
+
+    name: str
+    now: str
+    before: str
+    shape: Shape
+
+    @property
+    def initial(self) -> str:
+        """The variable of the state before the first step."""
+        return f"{self.name}_0"
+
+
+def forward(m: Module, tape: list[str]) -> list[str]:
+    """Return the function of the forward sweep; `tape` are the variables that it hands to the backward sweep."""
+    writer, states = writer_of(m.program), _states(m)
+    late = statements(m, "forward", AFTER, writer)
+    lines = [
+        *arguments(m, {"a": [a for a in m.program.arguments if not is_baked(a)]}, {s.name: s.initial for s in states}),
+        "# before the loop: what needs no state",
+        *statements(m, "forward", ONCE, writer),
+        *_masked_inputs(m),
+        *statements(m, "forward", ALL, writer),
+        *_buffers(m, states),
+        *allocations(m, f"forward {LOOP}", m.program.next.values()),
+        *_loop(m, states, writer),
+        *["# after the loop: what no later step needs"] * bool(late),
+        *late,
+        _result(m, states, tape),
+    ]
+    return function(FORWARD, m, lines)
+
+
+def _states(m: Module) -> list[State]:
+    leaves = m.program.leaves
+    return [
+        State(a.name, m.of_argument(a.name), m.previous[leaves[a.name]], a.shape) for a in m.program.of_role("state")
+    ]
+
+
+def _masked_inputs(m: Module) -> list[str]:
+    names = [m.of_argument(a.name) for a in m.program.of_role("input")]
+    return [f"{listed(names)} = (_kept(active, v) for v in {closed(names)})"] if names else []
+
+
+def _buffers(m: Module, states: list[State]) -> list[str]:
+    """One array for a state before and after every step: the two are views of it, unless a step is reset."""
+    lines = []
+    for s in states:
+        lines.append(f"{s.now}_buffer = np.empty({shape_text(('T + 1', 'B'), s.shape, m.sizes)}, dtype)")
+        lines.append(
+            f'{s.now}_buffer[0], {s.before}, {s.now} = start["{s.name}"], {s.now}_buffer[:-1], {s.now}_buffer[1:]'
+        )
+    return lines
+
+
+def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
+    return [
+        "if reset is not None:",
+        *(f"    {s.before} = np.empty_like({s.now})" for s in states),
+        "for t in range(T):",
+        "    if reset is not None:",
+        *(f"        {s.before}[t] = _where(reset[t], {s.initial}, {s.now}_buffer[t])" for s in states),
+        *(f"    {line}" for line in statements(m, "forward", LOOP, writer) + _aliased_states(m)),
+        "    if active is not None:",
+        *(f"        {s.now}[t] = _where(active[t], {s.now}[t], {s.before}[t])" for s in states),
+    ]
+
+
+def _aliased_states(m: Module) -> list[str]:
+    """States that become a value which is another's already: an argument, a literal, the value of another state."""
+    p, lines = m.program, []
+    for name, id in p.next.items():
+        variable = m.of_argument(name)
+        if m.variables.get(id) != variable or p.graph[id].family == "leaf" or not m.place(id).endswith(LOOP):
+            lines.append(f"{variable}[t] = {m.scope(LOOP).text(id)}")
+    return lines
+
+
+def _result(m: Module, states: list[State], tape: list[str]) -> str:
+    finals = dict_text({s.name: s.now for s in states})
+    outputs = {name: f"_kept(active, {of_each_sample(m, id, AFTER)})" for name, id in m.program.outputs.items()}
+    return f"return {finals}, {dict_text(outputs)}, {tuple_text(tape)}"

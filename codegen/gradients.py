@@ -1,0 +1,43 @@
+"""The lines of gradients: of parameters and inputs, after the loop."""
+
+from __future__ import annotations
+
+from symbptt.codegen.passes.place import AFTER, ALL
+from symbptt.codegen.statements import commented, of_each_sample
+from symbptt.codegen.text import dict_text
+from symbptt.codegen.variables import Module
+from symbptt.derive.labels import Label
+from symbptt.render.expression import Writer
+from symbptt.render.notation import TEXT
+
+
+def gradients(m: Module, writer: Writer) -> list[str]:
+    """Return one line for each gradient, with a copy where two names mean one array."""
+    p = m.program
+    lines, seen = [], set()
+    for role, group in (("param", p.params), ("input", p.inputs)):
+        for name, id in group.items():
+            label = Label(name, None if role == "param" else 0, True)
+            text = m.scope(AFTER).text(id) if role == "param" else of_each_sample(m, id, AFTER)
+            if id in seen or p.graph[id].family == "view":
+                text = f"np.array({text})"
+            seen.add(id)
+            equation = f"{TEXT.symbol(label)} = {writer.symbol(id)}"
+            lines.append(commented(f"{gradient_variable(m, name)} = {text}", equation))
+    return lines
+
+
+def gradient_variable(m: Module, name: str) -> str:
+    """Return the variable of the gradient of an argument."""
+    return m.gradients[name]
+
+
+def results(m: Module, role: str) -> str:
+    """Return the dict of the gradients of all arguments of a role, zeros where the cell does not use one."""
+    p = m.program
+    found = p.params if role == "param" else p.inputs
+    entries = {}
+    for a in p.of_role(role):
+        zeros = f"np.zeros_like({m.refer(p.leaves[a.name], ALL)})" if a.name not in found else ""
+        entries[a.name] = zeros or gradient_variable(m, a.name)
+    return dict_text(entries)

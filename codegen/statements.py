@@ -1,0 +1,108 @@
+"""The lines that both sweeps and the loss are made of: one statement for each variable, its equation beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from symbptt.codegen.lower import is_bool
+from symbptt.codegen.passes.place import LOOP, ONCE
+from symbptt.codegen.program import Program
+from symbptt.codegen.text import listed, name_tuple, shape_text
+from symbptt.codegen.variables import Module, is_baked, size_names
+from symbptt.codegen.wrap import wrapped
+from symbptt.ir.step import Argument
+from symbptt.render.expression import Writer
+from symbptt.render.notation import TEXT
+
+
+def writer_of(p: Program) -> Writer:
+    """Return the writer of a program's equations, in the names of the user and of adjoints."""
+    return Writer(p.graph, {id: label for id, label in p.labels.items() if label.given or label.adjoint}, TEXT)
+
+
+def statements(m: Module, sweep: str, region: str, writer: Writer) -> list[str]:
+    """Return the lines of a region, in the order of the graph."""
+    return [_statement(m, region, writer, id) for id in computed(m, sweep, region)]
+
+
+def computed(m: Module, sweep: str, region: str) -> list[int]:
+    """Return the values that have a variable and are computed in a region, in the order of the graph."""
+    graph = m.program.graph
+    return [id for id in sorted(m.variables) if m.place(id) == f"{sweep} {region}" and graph[id].family != "leaf"]
+
+
+def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
+    text = m.scope(region).formula(id)[0]
+    node = m.program.graph[id]
+    if is_bool(node):
+        text = f"({text}).astype(dtype)"
+    if node.family == "view" and node.attrs.kind == "transpose" and region == ONCE:
+        text = f"np.ascontiguousarray({text})"
+    target = f"{m.variables[id]}[t]" if region == LOOP and id in m.stored else m.variables[id]
+    return commented(f"{target} = {text}", equation(m, writer, id))
+
+
+def equation(m: Module, writer: Writer, id: int) -> str:
+    """Return the equation of a value, or the formula alone where it has no symbol."""
+    label = m.program.labels.get(id)
+    return writer.rhs(id) if label is None else f"{TEXT.symbol(label)} = {writer.rhs(id)}"
+
+
+def commented(code: str, comment: str) -> str:
+    """Return a line of code with a comment, the comments of short lines under each other."""
+    return f"{code:<58}  # {comment}" if comment else code
+
+
+def function(head: str, m: Module, lines: list[str]) -> list[str]:
+    """Return a function: its head, the sizes that it uses, its lines, none of them long."""
+    text = "\n".join(line.partition("  # ")[0] for line in lines)
+    sizes = {name: m.sizes.get(name, name) for name in size_names(m.program)}
+    used = {name: variable for name, variable in sizes.items() if re.search(rf"\b{variable}\b", text)}
+    unpacked = unpack(used.values(), used, "sizes")
+    return [head, *(short for line in lines[:1] + unpacked + lines[1:] for short in wrapped(f"    {line}"))]
+
+
+def unpack(targets: Iterable[str], keys: Iterable[str], source: str) -> list[str]:
+    """Return the line that takes variables out of a dict, or none where there are no keys."""
+    keys = list(keys)
+    return [f"{listed(targets)} = ({source}[k] for k in {name_tuple(keys)})"] if keys else []
+
+
+def arguments(m: Module, roles_from: dict[str, list[Argument]], variable: dict[str, str]) -> list[str]:
+    """Return the lines that take arguments out of dicts, and those of constants that are arrays."""
+    lines = []
+    for source, group in roles_from.items():
+        lines += unpack([variable.get(a.name, m.of_argument(a.name)) for a in group], [a.name for a in group], source)
+    baked = [a for a in m.program.arguments if is_baked(a) and a.shape]
+    return lines + [f"{m.of_argument(a.name)} = {_baked(a, m.sizes)}" for a in baked]
+
+
+def _baked(a: Argument, sizes: dict[str, str]) -> str:
+    values = a.default.tolist() if hasattr(a.default, "tolist") else a.default
+    return f"np.broadcast_to(np.array({values!r}, dtype), {shape_text((), a.shape, sizes)})"
+
+
+def unpacked_tape(tape: list[str]) -> list[str]:
+    """Return the line that takes the variables of the tape."""
+    return [f"{listed(tape)} = tape"] if tape else []
+
+
+def allocations(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
+    """Return the lines that make room for the stored values of a region at all steps."""
+    ids = [id for id in sorted(m.stored) if m.place(id) == place and id not in besides]
+    return [f"{m.variables[id]} = np.empty({all_steps(m, id)}, dtype)" for id in ids]
+
+
+def all_steps(m: Module, id: int) -> str:
+    """Return the shape of a value at all steps and samples."""
+    return shape_text(("T", "B"), m.program.graph.shape(id), m.sizes)
+
+
+def of_each_sample(m: Module, id: int, region: str) -> str:
+    """Return the text of a value that differs between samples, also where its formula does not."""
+    text = m.scope(region).text(id)
+    lead = ("B",) if region == LOOP else ("T", "B")
+    if id in m.varying:
+        return text
+    return f"np.broadcast_to({text}, {shape_text(lead, m.program.graph.shape(id), m.sizes)})"

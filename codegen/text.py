@@ -1,0 +1,66 @@
+"""Pieces of Python text: how tightly they bind, sizes, shapes, tuples and dicts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from symbptt.ir.shape import Shape, Size
+from symbptt.ir.shape import size_text as plain_size_text
+
+SUM, PRODUCT, POWER, ATOM = range(1, 5)
+Written = tuple[str, int]
+"""The text of an expression, and how tightly it binds."""
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def bracket(written: Written, least: int) -> str:
+    """Return an expression, in brackets where it binds less tightly than `least`."""
+    text, tightness = written
+    return text if tightness >= least else f"({text})"
+
+
+def listed(items: Iterable[str]) -> str:
+    """Return items with commas between them, and one behind an item that is alone: the inside of a tuple."""
+    items = list(items)
+    return ", ".join(items) + "," * (len(items) == 1)
+
+
+def tuple_text(items: Iterable[str]) -> str:
+    """Return the text of a tuple of expressions."""
+    return f"({listed(items)})"
+
+
+def closed(names: Iterable[str]) -> str:
+    """Return the text of a tuple of variables that a loop runs over, with a comma behind the last."""
+    return f"({', '.join(names)},)"
+
+
+def name_tuple(names: Iterable[str]) -> str:
+    """Return the text of a tuple of strings."""
+    return tuple_text(f'"{name}"' for name in names)
+
+
+def dict_text(entries: Mapping[str, str]) -> str:
+    """Return the text of a dict from strings to expressions."""
+    inside = ", ".join(f'"{key}": {value}' for key, value in entries.items())
+    return f"{{{inside}}}"
+
+
+def size_text(value: Size | str, renamed: Mapping[str, str] = NOTHING) -> str:
+    """Return a size as Python text; `renamed` holds the variables of sizes whose name is taken."""
+    text = plain_size_text(value)
+    return re.sub(r"[^\W\d]\w*", lambda match: renamed.get(match[0], match[0]), text) if renamed else text
+
+
+def shape_text(lead: Sequence[str], shape: Shape, renamed: Mapping[str, str] = NOTHING) -> str:
+    """Return a shape as Python text, the sample axes first."""
+    return tuple_text([*lead, *(size_text(item, renamed) for item in shape)])
+
+
+def number_text(value: int | float) -> str:
+    """Return a number as Python text; infinities and NaN by NumPy's names."""
+    text = repr(value)
+    return f"np.{text}" if text in ("inf", "nan") else "-np.inf" if text == "-inf" else text

@@ -1,0 +1,224 @@
+"""The variables of a module: which values have one, what it is called, what is stored for every step."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from symbptt.codegen.lower import Scope
+from symbptt.codegen.passes.place import ALL, LOOP
+from symbptt.codegen.program import Program
+from symbptt.ir.naming import unique
+from symbptt.ir.shape import names_in
+from symbptt.ir.step import Argument
+
+RESERVED = {
+    *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
+    "tape", "flow", "given", "last", "full", "idle", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
+    "state", "run", "SHAPES", "PARAMS", "INPUTS", "STATES", "INDICES", "Run", "Grads", "ArgumentError",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Module:
+    """What the writers of both sweeps share: the program, a variable for each value that has one, what is stored.
+
+    `static` values are Python numbers; `varying` ones differ between samples; `previous` holds the variables of states
+    before a step; `sizes` those of named sizes whose name is taken; `gradients` those of results. Writing adds to `helpers` and `used`.
+    """
+
+    program: Program
+    variables: dict[int, str]
+    stored: frozenset[int]
+    static: frozenset[int]
+    varying: frozenset[int]
+    previous: dict[int, str]
+    sizes: dict[str, str]
+    gradients: dict[str, str]
+    lead: tuple[str, ...] = ("T", "B")
+    helpers: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+
+    def scope(self, region: str) -> Scope:
+        """Return how values are written in a region of either sweep."""
+        lead = ("B",) if region == LOOP else self.lead
+        return Scope(
+            self.program.graph,
+            self.varying,
+            self.static,
+            lead,
+            lambda id: self.refer(id, region),
+            self.helpers,
+            self.sizes,
+        )
+
+    def refer(self, id: int, region: str) -> str | None:
+        """Return the text of a value that has a variable, in a region."""
+        name = self.previous.get(id) or self.variables.get(id)
+        if name is None:
+            return None
+        self.used.add(name)
+        if id not in self.varying:
+            return name
+        if self.is_carry(id):
+            return name if region == LOOP else self.kept_carry(name)
+        array = self.program.graph[id].family == "leaf" or id in self.stored or not self.place(id).endswith(LOOP)
+        return f"{name}[t]" if region == LOOP and array else name
+
+    def place(self, id: int) -> str:
+        """Return the sweep and the region in which a value is computed."""
+        return self.program.places.get(id, "")
+
+    def is_carry(self, id: int) -> bool:
+        """Answer whether a value is the adjoint that comes from the step after."""
+        return id in self.program.carry.values()
+
+    def kept_carry(self, name: str) -> str:
+        """Return the array that holds an adjoint at every step."""
+        self.used.add(f"{name}_all")
+        return f"{name}_all"
+
+    def of_argument(self, name: str) -> str:
+        """Return the variable of an argument, after a step where it is a state."""
+        return self.variables[self.program.leaves[name]]
+
+
+def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
+    """Return the variables of a placed program, and what is stored."""
+    static = _static(p)
+    variables: dict[int, str] = {}
+    used = set(RESERVED)
+    sizes = {name: _allocate(name, used) for name in size_names(p)}
+    previous = {}
+    for a in p.of_role("state"):  # first: names of our own are made from theirs
+        name = variables[p.leaves[a.name]] = _allocate(a.name, used)
+        previous[p.leaves[a.name]] = f"{name}_prev"
+        used |= {f"{name}_prev", f"{name}_buffer", f"{a.name}_0", f"d{a.name}_0"}
+    for name, leaf in [*p.carry.items(), *p.cotangent.items()]:
+        variables[leaf] = _allocate(f"d{name}", used)
+        used |= {f"{variables[leaf]}_all", f"{variables[leaf]}_0"}
+    for a in p.arguments:
+        if p.leaves[a.name] not in variables:
+            variables[p.leaves[a.name]] = _allocate(a.name, used)
+    for id in _with_variable(p):
+        if id not in variables:
+            shared = _next_state(p, id, variables) or _carry_read_up(p, id, variables)
+            variables[id] = shared or _allocate(_suggest(p, id, variables), used)
+    stored = frozenset(id for id in variables if _is_stored(p, id))
+    gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
+    renamed = {name: variable for name, variable in sizes.items() if name != variable}
+    return Module(p, variables, stored, frozenset(static), frozenset(p.varying), previous, renamed, gradients, lead)
+
+
+def size_names(p: Program) -> list[str]:
+    """Return the named sizes of a program's arguments."""
+    return sorted({name for a in p.arguments for name in names_in(a.shape)})
+
+
+def is_baked(a: Argument) -> bool:
+    """Answer whether an argument is a constant whose value stands in the module."""
+    return a.role == "const" and a.default is not None
+
+
+def constants_of(m: Module) -> dict[str, float]:
+    """Return the constants that are one number, by variable."""
+    return {m.of_argument(a.name): a.default for a in m.program.arguments if is_baked(a) and not a.shape}
+
+
+def _allocate(name: str, used: set[str]) -> str:
+    name = unique(name if name not in RESERVED else f"{name}_", used)
+    used.add(name)
+    return name
+
+
+def _next_state(p: Program, id: int, variables: dict[int, str]) -> str | None:
+    """The value that becomes a state has the variable of the state; the state before has another."""
+    for name, target in p.next.items():
+        if target == id and id in p.varying and p.places.get(id) == f"forward {LOOP}":
+            return variables[p.leaves[name]]
+    return None
+
+
+def _carry_read_up(p: Program, id: int, variables: dict[int, str]) -> str | None:
+    """The whole adjoint of a state goes on as what the next step brought, where nothing else reads that."""
+    if _is_stored(p, id) or id not in p.whole.values() or not p.places[id].endswith(LOOP):
+        return None
+    return next((variables[leaf] for leaf in p.carry.values() if list(_readers(p, leaf)) == [id]), None)
+
+
+def _static(p: Program) -> set[int]:
+    """Values that are Python numbers when the module runs: literals, sizes, constants, and what follows from them."""
+    found = {p.leaves[a.name] for a in p.arguments if is_baked(a) and not a.shape}
+    for node in p.graph:
+        literal = (node.family == "number" and not node.shape) or (node.family == "leaf" and node.attrs.role == "size")
+        derived = node.family == "map" and not node.shape and all(arg in found for arg in node.args)
+        if literal or derived:
+            found.add(node.id)
+    return found
+
+
+def _with_variable(p: Program) -> list[int]:
+    """The values that have a line of their own: named, read twice, read in another region, results."""
+    ids = sorted(p.places)
+    readers = p.graph.consumers(ids)
+    sent = [id for id in p.inputs.values() if p.places.get(id, "").endswith(LOOP)]
+    roots = {*p.forward_roots, *sent}
+    chosen = []
+    for id in ids:
+        node, label = p.graph[id], p.labels.get(id)
+        if node.family == "leaf" or (node.family == "number" and not node.shape):
+            continue
+        named = label is not None and (label.given or label.adjoint)
+        across = any(p.places[reader] != p.places[id] for reader in readers[id])
+        cheap = node.family == "view" and node.attrs.kind in ("reshape", "expand", "slice", "transpose") and not across
+        if named or across or id in roots or (len(readers[id]) > 1 and not cheap) or node.family == "number":
+            chosen.append(id)
+    return chosen
+
+
+def _is_stored(p: Program, id: int) -> bool:
+    """Whether a value of a loop is kept for all steps: something outside that loop reads it."""
+    place = p.places.get(id, "")
+    if not place.endswith(LOOP) or p.graph[id].family == "leaf":
+        return False
+    if any(id in results.values() for results in (p.next, p.inputs, p.outputs)):
+        return True
+    return any(p.places[reader] != place for reader in _readers(p, id))
+
+
+def _readers(p: Program, id: int) -> Iterable[int]:
+    return (reader for reader in p.graph.network.successors(id) if reader in p.places)
+
+
+def _suggest(p: Program, id: int, variables: dict[int, str]) -> str:
+    """A name for a value: its label, or one that tells what it is made of."""
+    label, node = p.labels.get(id), p.graph[id]
+    if label is not None:
+        return label.full
+    names = [variables.get(arg, "") for arg in node.args]
+    if node.family == "view" and node.attrs.kind == "transpose" and names[0]:
+        return f"{names[0]}T"
+    if node.family == "map" and node.attrs.expr.is_Function and names[0]:
+        return f"{type(node.attrs.expr).__name__}_{names[0]}"
+    if node.family == "contract" and all(names):
+        return "_".join(names)
+    owner = _owner(p, id)
+    if p.places[id] == f"forward {ALL}" and owner:
+        return f"{owner}_in"
+    return f"v_{owner}" if owner else "v"
+
+
+def _owner(p: Program, id: int) -> str:
+    """The name of the first named value that a value goes into."""
+    queue, seen, sweep = [id], set[int](), p.places[id].split()[0]
+    while queue:
+        id = queue.pop(0)
+        if id in p.labels:
+            return p.labels[id].full
+        for reader in sorted(_readers(p, id)):
+            if reader not in seen and p.places[reader].split()[0] == sweep:
+                seen.add(reader)
+                queue.append(reader)
+    return ""

@@ -1,0 +1,50 @@
+"""SymPy expressions as nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import placeholder
+from symbptt.ir.scalar import as_python
+
+
+def node_of(graph: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
+    """Return an expression over placeholders as nodes: each function in one of its own, the rest a body over them."""
+    if expr.is_Symbol:
+        return args[int(expr.name[1:])]
+    if not expr.free_symbols:
+        return build.number(graph, as_python(expr))
+    inner: dict[sp.Expr, int] = {symbol: i for i, symbol in enumerate(sorted(expr.free_symbols, key=_index))}
+    leading = _leading(expr, inner) if _is_function(expr) else None
+    body = leading if leading is not None else _outline(expr, inner)
+    used = sorted(body.free_symbols, key=_index)
+    parts = {i: part for part, i in inner.items()}
+    ids = [node_of(graph, parts[_index(symbol)], args) for symbol in used]
+    return build.map_(graph, body.xreplace({symbol: placeholder(i) for i, symbol in enumerate(used)}), ids)
+
+
+def _index(symbol: sp.Symbol) -> int:
+    return int(symbol.name[1:])
+
+
+def _is_function(expr: sp.Expr) -> bool:
+    return bool(expr.is_Function or (expr.is_Pow and not expr.exp.is_Integer))
+
+
+def _leading(expr: sp.Expr, inner: dict[sp.Expr, int]) -> sp.Expr:
+    """A function of simple arguments: every argument that is neither a placeholder nor a number goes outside."""
+    return expr.func(*[_held(part, inner) if part.free_symbols else part for part in expr.args])
+
+
+def _outline(expr: sp.Expr, inner: dict[sp.Expr, int]) -> sp.Expr:
+    if expr.free_symbols and (expr.is_Symbol or _is_function(expr)):
+        return _held(expr, inner)
+    return expr.func(*[_outline(part, inner) for part in expr.args]) if expr.args else expr
+
+
+def _held(expr: sp.Expr, inner: dict[sp.Expr, int]) -> sp.Symbol:
+    return placeholder(inner.setdefault(expr, len(inner)))

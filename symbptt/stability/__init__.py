@@ -1,0 +1,1 @@
+"""Stability of a recurrence: spectra, fixed points, mean field, theorems."""

@@ -1,0 +1,171 @@
+"""A cell linearised along a trajectory: the Jacobian of the whole state at every step, from generated batched code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from symbptt.cell import Cell
+from symbptt.codegen.loading import Kernel
+from symbptt.codegen.loading import compile as compile_cell
+from symbptt.codegen.pointwise import evaluator
+from symbptt.derive.jacobian import Block, jacobian
+
+Arrays = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """A trajectory and its Jacobians.
+
+    Shapes: states (T + 1, B, N), the whole state flattened, states in argument order; jacobians (T, B, N, N) with
+    J[t, b, i, j] = ∂s_{t+1, i} / ∂s_{t, j}. `names` holds the slice of each state.
+    """
+
+    states: Any = field(repr=False)
+    jacobians: Any = field(repr=False)
+    names: dict[str, slice]
+
+    @property
+    def dtype(self) -> Any:
+        return self.states.dtype
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A cell with fixed parameters, ready to be stepped and linearised anywhere; `sizes` are those of the parameters."""
+
+    cell: Cell
+    params: dict[str, Any]
+    sizes: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
+    dtype: Any
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        return compile_cell(self.cell)
+
+    @cached_property
+    def blocks(self) -> dict[tuple[str, str], Block]:
+        """The structure of each block of the state's Jacobian."""
+        return self._jacobian.blocks
+
+    @cached_property
+    def _jacobian(self) -> Any:
+        return jacobian(self.cell.step, [(to, of) for to in self.names for of in self.names])
+
+    @cached_property
+    def _evaluate(self) -> Callable[..., dict[str, Any]]:
+        j = self._jacobian
+        return evaluator(j.step, {f"{to} {of}": block.id for (to, of), block in j.blocks.items() if block.id >= 0})
+
+    @cached_property
+    def names(self) -> dict[str, slice]:
+        """The slice of each state in the flattened whole state."""
+        found, start = {}, 0
+        for name, shape in self.shapes.items():
+            found[name] = slice(start, start + int(np.prod(shape)))
+            start = found[name].stop
+        return found
+
+    @property
+    def dimension(self) -> int:
+        """The number N of elements of the whole state."""
+        return max((part.stop for part in self.names.values()), default=0)
+
+    def flat(self, states: Arrays) -> Any:
+        """Return states by name, (..., *shape), as whole states (..., N)."""
+        parts = [np.asarray(states[name]) for name in self.names]
+        lead = [part.shape[: part.ndim - len(shape)] for part, shape in zip(parts, self.shapes.values(), strict=True)]
+        return np.concatenate([part.reshape(*n, -1) for part, n in zip(parts, lead, strict=True)], -1)
+
+    def by_name(self, states: Any) -> dict[str, Any]:
+        """Return whole states (..., N) as states by name, (..., *shape)."""
+        return {
+            name: states[..., part].reshape(*states.shape[:-1], *self.shapes[name]) for name, part in self.names.items()
+        }
+
+    def run(self, inputs: Arrays, state: Arrays, steps: int | None = None) -> Any:
+        """Return the whole state after each step. Shapes: inputs (T, B, ...), state (B, ...); the result (T, B, N)."""
+        return self.flat(self.kernel.forward(self.params, inputs, state, steps=steps).states)
+
+    def jacobians(self, states: Any, inputs: Arrays) -> Any:
+        """Return the Jacobians at given states. Shapes: states (T, B, N), before each step; the result (T, B, N, N)."""
+        T, B = states.shape[:2]
+        arguments = {**self.params, **inputs, **self.by_name(states)}
+        found = self._evaluate(arguments, self.sizes, T, B, self.dtype)
+        result = np.zeros((T, B, self.dimension, self.dimension), self.dtype)
+        for (to, of), block in self.blocks.items():
+            ranks = len(self.shapes[to]) + len(self.shapes[of]), len(self.shapes[of])
+            _fill(result[..., self.names[to], self.names[of]], block, found.get(f"{to} {of}"), *ranks)
+        return result
+
+
+def _fill(target: Any, block: Block, value: Any, rank: int, own: int) -> None:
+    """Write one block, its sample axes first where it has them; all but a dense one write their diagonal only."""
+    diagonal = np.arange(target.shape[-1])
+    match block.kind:
+        case "dense":
+            target[...] = np.reshape(value, (*np.shape(value)[: np.ndim(value) - rank], *target.shape[-2:]))
+        case "diagonal":
+            target[..., diagonal, diagonal] = np.reshape(value, (*np.shape(value)[: np.ndim(value) - own], -1))
+        case "scalar":
+            target[..., diagonal, diagonal] = np.asarray(value)[..., None]
+        case "identity":
+            target[..., diagonal, diagonal] = 1
+
+
+def linear(cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None) -> Linear:
+    """Return a cell with its parameters, ready to be linearised; sizes are read from all arguments.
+
+    Raises: ArgumentError as `kernel.forward` does.
+    """
+    kernel = compile_cell(cell)
+    arrays, sizes, _, _, dtype, _ = kernel.read(params, inputs, state, None if inputs else 0)
+    shapes = kernel.module._shapes(**sizes)
+    own = {a.name: shapes[a.name] for a in cell.arguments if a.role == "state"}
+    return Linear(cell, {name: arrays[name] for name in params}, sizes, own, dtype)
+
+
+def linearize(
+    cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None, *, steps: int | None = None
+) -> Linearization:
+    """Return the trajectory of a cell and the Jacobian of its whole state at every step.
+
+    Shapes: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted. A cell without inputs takes `steps`.
+
+    Raises: ArgumentError as `kernel.forward` does.
+    """
+    kernel = compile_cell(cell)
+    arrays, _, T, B, _, _ = kernel.read(params, inputs, state, steps)
+    of = linear(cell, params, inputs, state)
+    given = {a.name: arrays[a.name] for a in cell.arguments if a.role in ("input", "index")}
+    start = {name: arrays[name] for name in of.names}
+    states = np.concatenate([of.flat(start)[None], of.run(given, start, T)])
+    return Linearization(states, of.jacobians(states[:-1], given), of.names)
+
+
+def step_function(cell: Cell, params: Arrays, inputs: Arrays | None = None) -> Callable[..., Any]:
+    """Return f(states (B, N), inputs by name (B, ...)) -> the whole states after one step, (B, N)."""
+    of = linear(cell, params, inputs)
+
+    def step(states: Any, given: Arrays | None = None) -> Any:
+        now = {k: np.asarray(v)[None] for k, v in (given or {}).items()}
+        return of.run(now, of.by_name(states), 1)[0]
+
+    return step
+
+
+def jacobian_function(cell: Cell, params: Arrays, inputs: Arrays | None = None) -> Callable[..., Any]:
+    """Return J(states (B, N), inputs by name (B, ...)) -> the Jacobians of one step, (B, N, N)."""
+    of = linear(cell, params, inputs)
+
+    def at(states: Any, given: Arrays | None = None) -> Any:
+        now = {k: np.asarray(v)[None] for k, v in (given or {}).items()}
+        return of.jacobians(states[None], now)[0]
+
+    return at

@@ -1,0 +1,362 @@
+"""Backpropagation through time for the cell gru, written by symbptt 0.1.0.
+
+The gated recurrent unit: two gates and one state, the usual alternative to the LSTM.
+
+Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder for statistical machine
+translation", equations 5 to 8; the reset after the product and the exchanged roles of z and 1 - z are
+torch.nn.GRU's, which adds two biases in r and z (here one) and keeps two in n (here bn and cn).
+
+Shapes
+  x        input  (m,)
+  h        state  (n,)
+  Wr       param  (n, m)
+  Ur       param  (n, n)
+  br       param  (n,)
+  Wz       param  (n, m)
+  Uz       param  (n, n)
+  bz       param  (n,)
+  Wn       param  (n, m)
+  Un       param  (n, n)
+  bn       param  (n,)
+  cn       param  (n,)
+
+Forward, t = 1, …, T
+  r_t = σ(Wr x_t + Ur h_{t-1} + br)
+  z_t = σ(Wz x_t + Uz h_{t-1} + bz)
+  n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
+  h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+
+Backward, t = T, …, 1
+  dz_t     = dh_t ⊙ (h_{t-1} - n_t)
+  dn_t     = dh_t ⊙ (1 - z_t)
+  da_{n,t} = dn_t ⊙ (1 - n_t²)
+  dr_t     = da_{n,t} ⊙ (Un h_{t-1} + cn)
+  da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
+  da_{r,t} = dr_t ⊙ r_t ⊙ (1 - r_t)
+  dh_{t-1} = dL/dh_{t-1} + Urᵀ da_{r,t} + Uzᵀ da_{z,t} + Unᵀ (da_{n,t} ⊙ r_t) + dh_t ⊙ z_t
+
+Gradients of the parameters
+  dWr = Σ_t da_{r,t} x_tᵀ
+  dUr = Σ_t da_{r,t} h_{t-1}ᵀ
+  dbr = Σ_t da_{r,t}
+  dWz = Σ_t da_{z,t} x_tᵀ
+  dUz = Σ_t da_{z,t} h_{t-1}ᵀ
+  dbz = Σ_t da_{z,t}
+  dWn = Σ_t da_{n,t} x_tᵀ
+  dUn = Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ
+  dbn = Σ_t da_{n,t}
+  dcn = Σ_t da_{n,t} ⊙ r_t
+
+Gradients of the inputs
+  dx_t = Wrᵀ da_{r,t} + Wzᵀ da_{z,t} + Wnᵀ da_{n,t}
+"""
+
+import numpy as np
+
+PARAMS = ("Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn")
+INPUTS = ("x",)
+STATES = ("h",)
+TARGETS = ()
+LEAD = {"x": 2, "h": 1}
+SHAPES = (
+    {"x": "m", "h": "n", "Wr": "n m", "Ur": "n n", "br": "n", "Wz": "n m", "Uz": "n n", "bz": "n", "Wn": "n m",
+    "Un": "n n", "bn": "n", "cn": "n"}
+)
+INDICES = {}
+
+
+def _sizes(of):
+    """Return the named sizes, each read from an argument and an axis."""
+    n = of("Wr", 0)
+    m = of("Wr", 1)
+    return dict(m=m, n=n)
+
+
+def _shapes(m, n):
+    """Return the shape of every argument of one sample and step."""
+    return (
+        {"x": (m,), "h": (n,), "Wr": (n, m), "Ur": (n, n), "br": (n,), "Wz": (n, m), "Uz": (n, n), "bz": (n,), "Wn": (n,
+        m), "Un": (n, n), "bn": (n,), "cn": (n,)}
+    )
+
+
+def _forward(a, start, sizes, T, B, dtype, active, reset):
+    x, h_0, Wr, Ur, br, Wz, Uz, bz, Wn, Un, bn, cn = (
+        (a[k] for k in ("x", "h", "Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn"))
+    )
+    m, n = (sizes[k] for k in ("m", "n"))
+    # before the loop: what needs no state
+    UrT = np.ascontiguousarray(Ur.T)                            # Urᵀ
+    UzT = np.ascontiguousarray(Uz.T)                            # Uzᵀ
+    UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
+    x, = (_kept(active, v) for v in (x,))
+    a_r_in = (x.reshape(T * B, m) @ Wr.T).reshape(T, B, n) + br  # Wr x_t + br
+    a_z_in = (x.reshape(T * B, m) @ Wz.T).reshape(T, B, n) + bz  # Wz x_t + bz
+    a_n_in = (x.reshape(T * B, m) @ Wn.T).reshape(T, B, n) + bn  # Wn x_t + bn
+    h_buffer = np.empty((T + 1, B, n), dtype)
+    h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
+    r = np.empty((T, B, n), dtype)
+    z = np.empty((T, B, n), dtype)
+    UnT_h = np.empty((T, B, n), dtype)
+    n_1 = np.empty((T, B, n), dtype)
+    if reset is not None:
+        h_prev = np.empty_like(h)
+    for t in range(T):
+        if reset is not None:
+            h_prev[t] = _where(reset[t], h_0, h_buffer[t])
+        r[t] = 1 / (1 + np.exp(-(a_r_in[t] + h_prev[t] @ UrT)))     # r_t = σ(Wr x_t + br + Ur h_{t-1})
+        z[t] = 1 / (1 + np.exp(-(a_z_in[t] + h_prev[t] @ UzT)))     # z_t = σ(Wz x_t + bz + Uz h_{t-1})
+        UnT_h[t] = h_prev[t] @ UnT                                  # Un h_{t-1}
+        n_1[t] = np.tanh(a_n_in[t] + r[t] * (UnT_h[t] + cn))        # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
+        h[t] = (1 - z[t]) * n_1[t] + z[t] * h_prev[t]               # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+        if active is not None:
+            h[t] = _where(active[t], h[t], h_prev[t])
+    return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z)
+
+
+def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
+    Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z = tape
+    m, n = (sizes[k] for k in ("m", "n"))
+    # before the loop: what needs no adjoint of a state
+    full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
+    dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"]
+    dh_0 = np.zeros((B, n), dtype)
+    da_n = np.empty((T, B, n), dtype)
+    v = np.empty((T, B, n), dtype)
+    da_z = np.empty((T, B, n), dtype)
+    da_r = np.empty((T, B, n), dtype)
+    for t in range(T - 1, -1, -1):
+        if full["h"] is not None:
+            dh = dh + full["h"][t]
+        if active is not None:
+            idle = [_kept(~active[t], d) for d in (dh,)]
+            dh, = (_kept(active[t], d) for d in (dh,))
+        dz = dh * (h_prev[t] - n_1[t])                              # dz_t = dh_t ⊙ (h_{t-1} - n_t)
+        dn = dh * (1 - z[t])                                        # dn_t = dh_t ⊙ (1 - z_t)
+        da_n[t] = dn * (1 - n_1[t] * n_1[t])                        # da_{n,t} = dn_t ⊙ (1 - n_t²)
+        dr = da_n[t] * (UnT_h[t] + cn)                              # dr_t = da_{n,t} ⊙ (Un h_{t-1} + cn)
+        v[t] = da_n[t] * r[t]                                       # da_{n,t} ⊙ r_t
+        da_z[t] = dz * z[t] * (1 - z[t])                            # da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
+        da_r[t] = dr * r[t] * (1 - r[t])                            # da_{r,t} = dr_t ⊙ r_t ⊙ (1 - r_t)
+        if flow is not None:
+            flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
+        # dh_{t-1} = Urᵀ da_{r,t} + Uzᵀ da_{z,t} + Unᵀ (da_{n,t} ⊙ r_t) + dh_t ⊙ z_t
+        dh = da_r[t] @ Ur + da_z[t] @ Uz + v[t] @ Un + dh * z[t]
+        if active is not None:
+            dh, = (d + i for d, i in zip((dh,), idle))
+        if reset is not None:
+            dh_0 = dh_0 + _kept(reset[t], dh)
+            dh, = (_kept(~reset[t], d) for d in (dh,))
+    # after the loop: sums over all steps and samples
+    dWr = da_r.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWr = Σ_t da_{r,t} x_tᵀ
+    dUr = da_r.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUr = Σ_t da_{r,t} h_{t-1}ᵀ
+    dbr = da_r.sum((0, 1))                                      # dbr = Σ_t da_{r,t}
+    dWz = da_z.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWz = Σ_t da_{z,t} x_tᵀ
+    dUz = da_z.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUz = Σ_t da_{z,t} h_{t-1}ᵀ
+    dbz = da_z.sum((0, 1))                                      # dbz = Σ_t da_{z,t}
+    dWn = da_n.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWn = Σ_t da_{n,t} x_tᵀ
+    dUn = v.reshape(T * B, n).T @ h_prev.reshape(T * B, n)      # dUn = Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ
+    dbn = da_n.sum((0, 1))                                      # dbn = Σ_t da_{n,t}
+    dcn = v.sum((0, 1))                                         # dcn = Σ_t da_{n,t} ⊙ r_t
+    # dx_t = Wrᵀ da_{r,t} + Wzᵀ da_{z,t} + Wnᵀ da_{n,t}
+    dx = (
+        (da_r.reshape(T * B, n) @ Wr).reshape(T, B, m) + (da_z.reshape(T * B, n) @ Wz).reshape(T, B, m)
+        + (da_n.reshape(T * B, n) @ Wn).reshape(T, B, m)
+    )
+    return (
+        {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn, "cn": dcn},
+        {"x": dx}, {"h": dh}, {"h": dh_0}
+    )
+
+
+def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
+    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
+    masks = _masks(lengths, reset, T, B)
+    with np.errstate(over="ignore"):
+        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
+    tape = (tape, sizes, T, B, dtype, *masks)
+    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype)
+
+
+def backward(run, cotangents, *, monitor=False):
+    """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
+    full, last = _cotangents(run, cotangents)
+    tape, sizes, T, B, dtype, active, reset = run.tape
+    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
+    with np.errstate(over="ignore"):
+        found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
+    return _grads(*found, flow, run.batched)
+
+
+class ArgumentError(ValueError):
+    """An argument is not what the cell takes."""
+
+
+class Run:
+    """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
+
+    def __init__(self, states, outputs, tape, batched, dtype):
+        self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
+
+
+class Grads:
+    """What backward returns: gradients by name, and with monitor the norms of the adjoints at every step, (T,)."""
+
+    def __init__(self, params, inputs, state, flow):
+        self.params, self.inputs, self.state, self.flow = params, inputs, state, flow
+
+
+def _array(name, value, rank, lead):
+    """Return one argument as an array whose axes are as many as `rank`, or `lead` more at the most."""
+    if isinstance(value, (np.ma.MaskedArray, np.matrix)):
+        raise ArgumentError(f"{name}: a plain array is expected, got {type(value).__name__}; write np.asarray(...)")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ArgumentError(f"{name}: not an array of numbers ({error})") from None
+    if name in INDICES:
+        if array.dtype.kind not in "iu":
+            raise ArgumentError(f"{name}: integers are expected, got {array.dtype}")
+    elif array.dtype not in (np.float32, np.float64):
+        raise ArgumentError(f"{name}: float32 or float64 is expected, got {array.dtype}; write .astype(np.float64)")
+    if not max(rank, rank + lead - 1) <= array.ndim <= rank + lead:
+        raise ArgumentError(f"{name}: {_axes(name, rank, lead)} is expected, got shape {array.shape}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _axes(name, rank, lead):
+    inner = SHAPES[name].split()
+    return "(" + ", ".join(["T", "B"][2 - lead :] + inner) + ")" if inner or lead else "a scalar"
+
+
+def _names(what, given, known, needed):
+    for name in given:
+        if name not in known:
+            raise ArgumentError(f"{what} {name!r} is not known; expected {', '.join(known) or 'none'}")
+    for name in needed:
+        if name not in given:
+            raise ArgumentError(f"{what} {name!r} is missing")
+
+
+def _check_shape(name, array, wanted):
+    if array.shape != wanted:
+        swapped = " (time comes first: (T, B, ...))" if array.shape[:2] == wanted[1::-1] else ""
+        raise ArgumentError(f"{name}: shape {wanted} is expected, got {array.shape}{swapped}")
+
+
+def _arguments(params, inputs, state, steps, targets=None):
+    """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
+    params, inputs, state = params or {}, inputs or {}, state or {}
+    _names("parameter", params, PARAMS, PARAMS)
+    _names("input", inputs, INPUTS, INPUTS)
+    _names("state", state, STATES, ())
+    if targets is not None or TARGETS:
+        _names("target", targets or {}, TARGETS, () if targets is None else TARGETS)
+    given = {k: v for group in (params, inputs, state, targets or {}) for k, v in group.items()}
+    weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
+    given = {k: np.float64(v) if k in weak else v for k, v in given.items()}
+    arrays = {k: _array(k, v, len(SHAPES[k].split()), LEAD.get(k, 0)) for k, v in given.items()}
+    floats = {k: a.dtype for k, a in arrays.items() if k not in INDICES and k not in weak}
+    dtype = next(iter(floats.values()), np.dtype(np.float64))
+    for k, found in floats.items():
+        if found != dtype:
+            raise ArgumentError(f"{k}: {found} among arrays of {dtype} ({next(iter(floats))}); convert one of them")
+    single = {k: a.ndim < len(SHAPES[k].split()) + LEAD[k] for k, a in arrays.items() if k in LEAD}
+    batched = not any(single.values())
+    if len(set(single.values())) > 1:
+        odd = [k for k in single if single[k] != single[next(iter(single))]][0]
+        raise ArgumentError(
+            f"{odd}: shape {arrays[odd].shape} does not go with {next(iter(single))}: a batch axis is on one only"
+        )
+    if not batched:
+        arrays = {k: np.expand_dims(a, LEAD[k] - 1) if k in LEAD else a for k, a in arrays.items()}
+    T = next((arrays[k].shape[0] for k in INPUTS), steps)
+    if T is None:
+        raise ArgumentError("the cell has no inputs: say how many steps, steps=")
+    B = next((arrays[k].shape[LEAD[k] - 1] for k in arrays if k in LEAD), 1)
+    sizes = _sizes(lambda name, axis: arrays[name].shape[LEAD.get(name, 0) + axis] if name in arrays else None)
+    shapes = _shapes(**sizes)
+    for k, a in arrays.items():
+        _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k])
+    for k in [k for k in INDICES if k in arrays]:
+        limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
+        if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
+            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
+    for k in STATES:
+        arrays.setdefault(k, np.zeros((B, *shapes[k]), dtype))
+    return (
+        {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()},
+        sizes,
+        T,
+        B,
+        dtype,
+        batched,
+    )
+
+
+def _masks(lengths, reset, T, B):
+    """Return who is active and who is reset at each step, (T, B) bool each, or None."""
+    active = None
+    if lengths is not None:
+        lengths = np.asarray(lengths)
+        if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
+            raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected")
+        active = np.arange(T)[:, None] < lengths
+    if reset is not None:
+        reset = np.asarray(reset)
+        reset = reset[:, None] if reset.ndim == 1 and B == 1 else reset
+        if reset.shape != (T, B) or reset.dtype != bool:
+            raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected")
+        reset = reset if active is None else reset & active
+    return active, reset
+
+
+def _where(mask, a, b):
+    """Choose between a and b by a mask that may lack their last axes."""
+    return np.where(mask.reshape(mask.shape + (1,) * (np.ndim(a) - mask.ndim)), a, b)
+
+
+def _kept(mask, x):
+    """Return x where a mask is true, else zero; all of it without a mask."""
+    return x if mask is None else _where(mask, x, 0)
+
+
+def _grads(params, inputs, state, resets, flow, batched):
+    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too."""
+    state = {k: v + resets[k] for k, v in state.items()}
+    if not batched:
+        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
+    return Grads(params, inputs, state, flow)
+
+
+def _cotangents(run, given):
+    """Return the cotangents of every step and those of the last step by name, None where nothing is given."""
+    full, last = dict.fromkeys([*run.states, *run.outputs]), dict.fromkeys(run.states)
+    _names("state or output", given, list(full), ())
+    for name, value in given.items():
+        wanted = (run.states | run.outputs)[name].shape
+        array = np.asarray(value)
+        if array.dtype != run.dtype:
+            raise ArgumentError(f"{name}: a cotangent of {run.dtype} is expected, got {array.dtype}")
+        if array.shape == wanted:
+            full[name] = array if run.batched else np.expand_dims(array, 1)
+        elif array.shape == wanted[1:] and name in last:
+            last[name] = array if run.batched else array[None]
+        elif array.shape == wanted[1:] and wanted[0]:
+            full[name] = np.zeros((wanted[0], *array.shape), run.dtype)
+            full[name][-1] = array
+            full[name] = full[name] if run.batched else np.expand_dims(full[name], 1)
+        else:
+            raise ArgumentError(
+                f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}"
+            )
+    return full, last
+
+
+def _frozen(arrays, batched):
+    """Return arrays without the batch axis where none was given, and read-only: backward still needs them."""
+    arrays = {k: (a if batched else a[:, 0])[...] for k, a in arrays.items()}
+    for a in arrays.values():
+        a.flags.writeable = False
+    return arrays

@@ -1,0 +1,310 @@
+"""Verification: what is right passes, what is planted is caught, and the wrong block is named."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import symbptt as sb
+from symbptt import Const, Index, Input, Param, State, ops
+from symbptt.codegen.loading import Kernel
+from symbptt.derive import adjoint, scalar
+from symbptt.ir import build
+from symbptt.ir.node import placeholder
+from symbptt.verify.regimes import REGIMES
+from symbptt.zoo import cornn, gru, rnn, sru
+from tests.cells import odd
+
+REGIME_NAMES = ("healthy", "contractive", "expansive", "saturated", "zero state", "extreme inputs")
+
+
+@pytest.mark.parametrize("cell", [rnn, gru, cornn, sru, odd], ids=lambda cell: cell.name)
+def test_right_cell_passes_in_every_regime(cell: sb.Cell) -> None:
+    report = sb.verify(cell)
+    assert report.passed and report.wrong == () and f"{cell.name}: passed" in str(report)
+    assert tuple(regime.name for regime in REGIMES) == REGIME_NAMES
+    assert {row.regime for row in report.rows if not row.note} == set(REGIME_NAMES)
+
+
+def test_every_block_is_compared_and_each_step_of_the_inputs() -> None:
+    report = sb.verify(rnn)
+    blocks = {row.block for row in report.rows if row.size == "T=3 B=2"}
+    assert blocks == {"h", "dW", "dU", "db", "dh_0", "dx[t=0]", "dx[t=1]", "dx[t=2]"}
+    assert {row.size for row in report.rows} == {"T=3 B=2", "T=1 B=1", "T=2 B=1 sizes 1", "T=0 B=2", "T=25 B=1"}
+    assert {row.tolerance for row in report.rows if row.method == "complex step"} == {1e-10}
+    assert report.worst in report.rows
+
+
+def test_same_seed_gives_the_same_report() -> None:
+    assert sb.verify(rnn, seed=3).rows == sb.verify(rnn, seed=3).rows
+    assert sb.verify(rnn, seed=3).rows != sb.verify(rnn, seed=4).rows
+
+
+def test_kernel_is_verified_as_it_was_compiled() -> None:
+    @sb.cell
+    def leaky(x: Input["n"], h: State["n"], dt: Const = 0.1):
+        return h + dt * (np.tanh(x) - h)
+
+    assert sb.verify(sb.compile(leaky, consts={"dt": 0.9})).passed
+
+
+@pytest.mark.xfail(strict=True, reason="differences that step over a kink are trusted more than the complex step")
+def test_cell_with_kinks_passes() -> None:
+    @sb.cell
+    def step(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
+        a = sb.relu(W @ x) - np.abs(U @ h)
+        return 0.3 * np.where(a > 0.1, np.maximum(a, h), np.clip(a * h, -0.5, 0.5))
+
+    assert sb.verify(step).passed
+
+
+def norm_cell() -> sb.Cell:
+    """NumPy's norm of a complex array is real: no complex version."""
+
+    @sb.cell
+    def step(x: Input["n"], h: State["n"], w: Param["n"]):
+        return np.tanh(w * x + h / np.linalg.norm(2 + np.sin(h)))
+
+    return step
+
+
+def test_function_without_a_complex_version_is_compared_by_central_differences() -> None:
+    report = sb.verify(norm_cell())
+    methods = {row.method for row in report.rows if row.regime == "healthy" and row.block != "h" and "T=0" not in row.size}
+    assert methods == {"central differences"}
+    assert {row.tolerance for row in report.rows if row.method == "central differences"} == {1e-6}
+    assert "dh_0" not in {row.block for row in report.rows if row.regime == "healthy" and not row.passed}
+
+
+@pytest.mark.xfail(strict=True, reason="complex step is chosen where the part that has none has hardly an effect")
+def test_function_without_a_complex_version_passes_and_the_report_says_how() -> None:
+    report = sb.verify(norm_cell())
+    assert report.passed and "central differences" in str(report)
+
+
+@pytest.mark.xfail(strict=True, reason="T = 0 has something to compare")
+def test_cell_that_is_never_finite_does_not_pass() -> None:
+    @sb.cell
+    def step(h: State["n"]):
+        return np.log(-1 - h * h)
+
+    report = sb.verify(step)
+    assert "not finite here" in str(report)
+    assert not report.passed
+
+
+# Backward passes by hand.
+
+
+def rnn_backward(params: Any, inputs: Any, state: Any, cotangents: Any, wrong: str = "") -> dict[str, Any]:
+    """The vanilla network's, with one mistake or none."""
+    W, U, b, x = params["W"], params["U"], params["b"], inputs["x"]
+    T = len(x)
+    h = np.empty((T + 1, *state["h"].shape))
+    h[0] = state["h"]
+    for t in range(T):
+        h[t + 1] = np.tanh(x[t] @ W.T + h[t] @ U.T + b)
+    dh, da = np.zeros_like(h[0]), np.zeros((T, *state["h"].shape))
+    for t in reversed(range(T)):
+        dh = dh + cotangents["h"][t]
+        sign = 1 if wrong == "sign of the derivative" else -1
+        da[t] = dh * (1 + sign * h[t + 1] ** 2)
+        dh = da[t] @ (U.T if wrong == "U transposed" else U)
+        if wrong == "no carry" or (wrong == "five steps" and T - t >= 5):
+            dh = np.zeros_like(dh)
+    before = h[1:] if wrong == "h_t for h_{t-1}" else h[:-1]
+    grads = {"W": np.einsum("tbi,tbj->ij", da, x), "U": np.einsum("tbi,tbj->ij", da, before), "b": da.sum((0, 1)),
+             "x": da @ W, "h": dh}  # fmt: skip
+    match wrong:
+        case "dh_0 forgotten":
+            grads["h"] = np.zeros_like(dh)
+        case "dx_1 forgotten":
+            grads["x"][:1] = 0
+        case "sign of db":
+            grads["b"] = -grads["b"]
+        case "mean over samples":
+            grads["W"] = grads["W"] / max(x.shape[1], 1)
+        case "first sample only":
+            grads["U"] = np.einsum("ti,tj->ij", da[:, 0], h[:-1, 0])
+        case "a factor of 1 + 1e-8":
+            grads["U"] = grads["U"] * (1 + 1e-8)
+        case "dW of another shape":
+            grads["W"] = grads["W"].T
+        case "not a number":
+            grads["b"] = grads["b"] * np.nan
+    return grads
+
+
+MISTAKES: dict[str, set[str]] = {
+    "U transposed": {"dW", "dU", "db", "dx", "dh_0"},
+    "no carry": {"dW", "dU", "db", "dx", "dh_0"},
+    "five steps": {"dW", "dU", "db", "dx", "dh_0"},
+    "sign of the derivative": {"dW", "dU", "db", "dx", "dh_0"},
+    "h_t for h_{t-1}": {"dU"},
+    "dh_0 forgotten": {"dh_0"},
+    "dx_1 forgotten": {"dx"},
+    "sign of db": {"db"},
+    "mean over samples": {"dW"},
+    "first sample only": {"dU"},
+    "a factor of 1 + 1e-8": {"dU"},
+    "dW of another shape": {"dW"},
+    "not a number": {"db"},
+}
+
+
+def test_right_backward_pass_is_accepted() -> None:
+    report = sb.check_backward(rnn, rnn_backward)
+    assert report.passed and report.wrong == () and "rnn: passed" in str(report)
+
+
+@pytest.mark.parametrize("wrong", MISTAKES)
+def test_wrong_backward_pass_is_caught_and_the_blocks_are_named(wrong: str) -> None:
+    report = sb.check_backward(rnn, lambda *arguments: rnn_backward(*arguments, wrong=wrong))
+    assert not report.passed
+    assert set(report.wrong) == MISTAKES[wrong]
+    text = str(report)
+    assert "rnn: FAILED" in text and f"wrong: {', '.join(report.wrong)}" in text and "✗" in text
+
+
+def test_error_that_shows_at_many_steps_only_is_caught() -> None:
+    report = sb.check_backward(rnn, lambda *arguments: rnn_backward(*arguments, wrong="five steps"))
+    assert {row.size for row in report.rows if not row.passed} == {"T=25 B=1"}
+
+
+def gru_backward(params: Any, inputs: Any, state: Any, cotangents: Any, swap: tuple[str, str] | None = None) -> dict[str, Any]:
+    """The generated one, with two gradients exchanged."""
+    kernel = sb.compile(gru)
+    grads = kernel.backward(kernel.forward(params, inputs, state), cotangents)
+    found = {**grads.params, **grads.inputs, **grads.state}
+    if swap:
+        found[swap[0]], found[swap[1]] = found[swap[1]], found[swap[0]]
+    return found
+
+
+def test_swapped_gates_are_named() -> None:
+    report = sb.check_backward(gru, lambda *arguments: gru_backward(*arguments, swap=("Wr", "Wz")))
+    assert set(report.wrong) == {"dWr", "dWz"}
+
+
+def test_missing_gradient_is_refused_by_name() -> None:
+    def lacking(*arguments: Any) -> dict[str, Any]:
+        return {k: v for k, v in rnn_backward(*arguments).items() if k not in ("U", "h")}
+
+    with pytest.raises(sb.ArgumentError, match="no gradient of h, U|no gradient of U, h"):
+        sb.check_backward(rnn, lacking)
+
+
+@pytest.mark.xfail(strict=True, reason="a raw TypeError")
+@pytest.mark.parametrize("result", [None, 3.0, [np.zeros(3)]])
+def test_what_is_no_dict_of_gradients_is_refused(result: Any) -> None:
+    with pytest.raises(sb.ArgumentError, match="dict"):
+        sb.check_backward(rnn, lambda *arguments: result)
+
+
+def test_constants_and_indices_need_no_gradient() -> None:
+    @sb.cell
+    def step(i: Index["v"], h: State["n"], E: Param["v n"], U: Const["n n"], dt: Const = 0.5):
+        return h + dt * np.tanh(E[i] + U @ h)
+
+    kernel = sb.compile(step)
+
+    def backward(params: Any, inputs: Any, state: Any, cotangents: Any) -> dict[str, Any]:
+        grads = kernel.backward(kernel.forward(params, inputs, state), cotangents)
+        return {**grads.params, **grads.state}
+
+    report = sb.check_backward(step, backward)
+    assert report.passed and {row.block for row in report.rows} == {"dE", "dh_0"}
+
+
+# Faults planted in the library.
+
+
+@pytest.fixture
+def fresh_derivatives() -> Iterator[None]:
+    """No derivative is remembered from before, or after."""
+    for _ in range(2):
+        scalar.partials.cache_clear()
+        sp.core.cache.clear_cache()
+        if not _:
+            yield
+
+
+@sb.cell
+def every_family(x: Input["m"], i: Index["v"], h: State["n"], W: Param["n m"], E: Param["v n"], b: Param["2*n"]):
+    """Uses each family of nodes, so that a wrong rule of any shows."""
+    a = np.concatenate([W @ x, E[i]]) + b
+    c = np.tanh(np.cumsum(a[: h.shape[0]]) + h)
+    return c * sb.sigmoid(a[h.shape[0] :]) + np.sum(np.sin(c)) * 0.1 + np.max(c) * 0.2
+
+
+@pytest.mark.parametrize("family", adjoint.RULES)
+def test_wrong_adjoint_rule_is_caught(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = adjoint.RULES[family]
+
+    def doubled(context: adjoint.Context, node: Any, bar: int) -> adjoint.Contributions:
+        g = context.graph
+        return [(arg, build.map_(g, 2 * placeholder(0), (given,))) for arg, given in right(context, node, bar)]
+
+    assert sb.verify(every_family).passed
+    monkeypatch.setitem(adjoint.RULES, family, doubled)
+    assert not sb.verify(every_family).passed
+
+
+@pytest.mark.parametrize(("function", "derivative", "use"), [
+    (ops.sigmoid, lambda y: y * (1 + y), sb.sigmoid),
+    (ops.sigmoid, lambda y: y * (1 - y) ** 2, sb.sigmoid),
+    (ops.softplus, lambda y: 1 - y, sb.softplus),
+    (ops.expm1, lambda y: y, np.expm1),
+])  # fmt: skip
+def test_wrong_derivative_of_a_function_is_caught(
+    function: Any, derivative: Any, use: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, fresh_derivatives: None
+) -> None:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"], w: Param["n"]):
+        return 0.5 * h + use(np.sin(w * x + h))
+
+    monkeypatch.setattr(function, "fdiff", lambda self, argindex=1: derivative(self))
+    report = sb.verify(step)
+    assert set(report.wrong) >= {"dw", "dh_0"}
+    assert not {"h"} & set(report.wrong)
+
+
+def test_wrong_text_of_a_function_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ops.BY_NAME, "tanh", dataclasses.replace(ops.BY_NAME["tanh"], code="np.sinh({0})"))
+    assert "h" in sb.verify(rnn).wrong
+
+
+def mutants(text: str) -> list[str]:
+    """The module with one sign or one product changed in the body of _backward, once for each place."""
+    start, end = text.index("def _backward"), text.index("\ndef forward(")
+    body = text[start:end]
+    changed = []
+    for old, new in ((" + ", " - "), (" - ", " + "), (" * ", " + "), ("h_prev", "h"), (" @ ", " @ -")):
+        at = body.find(old)
+        while at >= 0:
+            line = body[body.rfind("\n", 0, at) + 1 : at]
+            if "#" not in line and "range" not in line and "np.empty" not in line and "tape" not in body[at : at + 60]:
+                changed.append(text[:start] + body[:at] + new + body[at + len(old) :] + text[end:])
+            at = body.find(old, at + 1)
+    return changed
+
+
+@pytest.mark.long
+def test_no_mutant_of_a_backward_pass_survives() -> None:
+    """But for those that change nothing without masks and monitors."""
+    kernel = sb.compile(gru)
+    survivors, killed = [], 0
+    for text in mutants(kernel.source):
+        try:
+            passed = sb.verify(Kernel(gru, kernel.program, text)).passed
+        except Exception:
+            passed = False
+        killed += not passed
+        if passed:
+            difference = [line for line in text.splitlines() if line not in kernel.source.splitlines()]
+            survivors += [line for line in difference if "idle" not in line and "_0 " not in line and "flow" not in line]
+    assert killed > 20
+    assert not survivors
