@@ -117,6 +117,19 @@ class Kernel:
             monitor=monitor,
         )
 
+    def read(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        steps: int | None = None,
+    ) -> Any:
+        """Return the arguments as arrays with a batch axis, the sizes by name, T, B, the type, whether batched.
+
+        Raises: ArgumentError as `forward` does.
+        """
+        return self._checked(self.module._arguments, params, inputs, state, steps)
+
     def _checked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
@@ -152,21 +165,18 @@ def compile(
         )
     _check_options(truncation, clip_adjoint)
     target = target.with_consts(consts) if consts else target
-    cell, head, equations = target, None, derivation(target).text()
-    if isinstance(target, Model):
-        cell = target.cell
-        head = Head(
-            place(program_of(derive(target.loss.step))),
-            target.arguments[len(cell.arguments) :],
-            target.at,
-            target.reduction,
-        )
-    program = program_of(derive(cell.step))
+    equations = derivation(target).text()
+    head = _head(target) if isinstance(target, Model) else None
+    program = program_of(derive(target.cell.step if isinstance(target, Model) else target.step))
     for step in PASSES:
         program = step(program)
-    return Kernel(
-        target, program, source(program, VERSION, equations, head, truncation, clip_adjoint), truncation, clip_adjoint
-    )
+    text = source(program, VERSION, equations, head, truncation, clip_adjoint)
+    return Kernel(target, program, text, truncation, clip_adjoint)
+
+
+def _head(model: Model) -> Head:
+    added = model.arguments[len(model.cell.arguments) :]
+    return Head(place(program_of(derive(model.loss.step))), added, model.at, model.reduction)
 
 
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:

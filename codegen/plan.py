@@ -9,11 +9,10 @@ import numpy as np
 import sympy as sp
 
 from symbptt.codegen.program import Program
+from symbptt.codegen.statements import writer_of
 from symbptt.codegen.variables import module_of
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import Shape, named_size, names_in, prod, show
-from symbptt.render.expression import Writer
-from symbptt.render.notation import TEXT
 from symbptt.truncation import Chunked, Window
 
 REGIONS = {
@@ -95,8 +94,9 @@ class Plan:
 def plan_of(p: Program, truncation: Window | Chunked | None) -> Plan:
     """Return the plan of a placed program."""
     m = module_of(p)
-    writer = Writer(p.graph, {id: label for id, label in p.labels.items() if label.given or label.adjoint}, TEXT)
-    products = [(*p.places[id].split(), writer.rhs(id)) for id in sorted(p.places) if p.graph[id].family == "contract"]
+    writer = writer_of(p)
+    contracts = [id for id in sorted(p.places) if p.graph[id].family == "contract"]
+    products = [(sweep, region, writer.rhs(id)) for id in contracts for sweep, region in [p.places[id].split()]]
     backward = {arg for id, place in p.places.items() if place.startswith("backward") for arg in p.graph[id].args}
     kept = []
     for id in sorted(m.variables):
@@ -104,4 +104,4 @@ def plan_of(p: Program, truncation: Window | Chunked | None) -> Plan:
         leaf = p.graph[id].family == "leaf"  # the caller's arrays, and states before the step, which are those after it
         if place.startswith("forward") and not leaf and (id in m.stored or id in backward) and id in m.varying:
             kept.append(Stored(m.variables[id], writer.rhs(id), p.graph.shape(id)))
-    return Plan(p.name, tuple(products), tuple(kept), truncation)  # type: ignore[arg-type]
+    return Plan(p.name, tuple(products), tuple(kept), truncation)

@@ -19,10 +19,10 @@ from symbptt.ir.step import Step
 
 
 def pointwise(step: Step, roots: Mapping[str, int]) -> str:
-    """Return the source of `evaluate(a, sizes, T, B, dtype)`: the values of `roots` by name, over all steps and samples.
+    """Return the source of `evaluate(a, sizes, T, B, dtype)`: the values of `roots` by name, at all steps and samples.
 
-    `a` holds the arguments, states before the step among them, with axes (T, B) where they differ between samples. A value
-    that is the same for all samples comes without these axes.
+    `a` holds the arguments, states before the step among them, with axes (T, B) where they differ between samples. A
+    value that is the same for all samples comes without these axes.
     """
     p = _program(step, roots)
     m = module_of(p)
@@ -42,7 +42,7 @@ def evaluator(step: Step, roots: Mapping[str, int]) -> Callable[..., dict[str, A
     """Return the loaded function that `pointwise` writes."""
     space: dict[str, Any] = {"np": np}
     exec(compile(pointwise(step, roots), f"<symbptt {step.name} pointwise>", "exec"), space)
-    return space["evaluate"]  # type: ignore[no-any-return]
+    return space["evaluate"]
 
 
 def _program(step: Step, roots: Mapping[str, int]) -> Program:

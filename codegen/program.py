@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from symbptt.derive.bptt import Recursion, per_sample
 from symbptt.derive.labels import Label, labels
@@ -83,9 +84,11 @@ def rebuild(p: Program, rewrite: Rewrite) -> Program:
     """Return the program with every node made anew by `rewrite`; nodes that no root needs go."""
     needed = [*p.forward_roots, *p.backward_roots, *p.leaves.values(), *p.carry.values(), *p.cotangent.values()]
     g, new = rewritten(p.graph, needed, rewrite)
-    names = {f.name: {key: new[id] for key, id in getattr(p, f.name).items()} for f in fields(p) if f.type == "Names"}
+    names: dict[str, Any] = {
+        f.name: {key: new[id] for key, id in getattr(p, f.name).items()} for f in fields(p) if f.type == "Names"
+    }
     found: dict[int, Label] = {}
     for id, label in p.labels.items():
         if id in new:
             found.setdefault(new[id], label)
-    return replace(p, graph=g, labels=found, kept=frozenset(new[id] for id in p.kept if id in new), places={}, **names)  # type: ignore[arg-type]
+    return replace(p, graph=g, labels=found, kept=frozenset(new[id] for id in p.kept if id in new), places={}, **names)

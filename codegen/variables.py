@@ -26,7 +26,8 @@ class Module:
     """What the writers of both sweeps share: the program, a variable for each value that has one, what is stored.
 
     `static` values are Python numbers; `varying` ones differ between samples; `previous` holds the variables of states
-    before a step; `sizes` those of named sizes whose name is taken; `gradients` those of results. Writing adds to `helpers` and `used`.
+    before a step; `sizes` those of named sizes whose name is taken; `gradients` those of results. Writing adds to
+    `helpers` and `used`.
     """
 
     program: Program

@@ -23,7 +23,7 @@ from symbptt.ir.shape import Shape, show
 from symbptt.ir.step import Argument, Step
 from symbptt.location import user_place
 from symbptt.names import choose, recorded
-from symbptt.roles import ROLES, annotation_of, parse_dims
+from symbptt.roles import ROLES, Annotation, annotation_of, parse_dims
 from symbptt.trace import Array, as_array, graph_of
 
 assert NUMPY_FUNCTIONS  # a trace needs what symbptt.functions says of NumPy's functions
@@ -139,6 +139,25 @@ def _argument(
     roles: tuple[str, ...],
 ) -> Argument:
     name, where = parameter.name, place_of(function)
+    annotation = _annotation(function, parameter, scope, where)
+    shape = parse_dims(annotation.dims, lambda message: f"{message}{where} (argument {name!r})")
+    if annotation.role == "index" and "index" in roles:
+        if len(shape) != 1:
+            raise CellError(
+                f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]'
+            )
+        return Argument("index", name, (), None, shape[0])
+    if annotation.role not in roles:
+        raise CellError(
+            f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
+            f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}"
+        )
+    default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
+    return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
+
+
+def _annotation(function: Any, parameter: inspect.Parameter, scope: dict[str, Any], where: str) -> Annotation:
+    name = parameter.name
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise CellError(
             f"the argument {parameter} of {function.__name__} has no fixed name{where}\n"
@@ -155,20 +174,7 @@ def _argument(
             f"the annotation {parameter.annotation!r} of {name!r} is no role{where}\n"
             f"  the roles are {', '.join(ROLES)}" + nearest(str(parameter.annotation).split("[")[0], ROLES)
         )
-    shape = parse_dims(annotation.dims, lambda message: f"{message}{where} (argument {name!r})")
-    default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
-    if annotation.role == "index" and "index" in roles:
-        if len(shape) != 1:
-            raise CellError(
-                f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]'
-            )
-        return Argument("index", name, (), None, shape[0])
-    if annotation.role not in roles:
-        raise CellError(
-            f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
-            f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}"
-        )
-    return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
+    return annotation
 
 
 def _checked_default(default: Any, role: str, name: str, shape: Shape, where: str) -> Any:

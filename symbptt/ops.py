@@ -85,12 +85,12 @@ stop_gradient.declared = True  # its derivative is said to be zero, it is not th
 _at_maximum, _at_minimum = _share(greater, sp.S.Zero, 1), _share(less_equal, sp.S.One, -1)
 maximum = scalar_function("maximum", 2, lambda a, b, y: _at_maximum(a, b), lambda a, b, y: _at_maximum(b, a))
 minimum = scalar_function("minimum", 2, lambda a, b, y: _at_minimum(a, b), lambda a, b, y: _at_minimum(b, a))
-where = scalar_function("where", 3, _zero, lambda c, a, b, y: where(c, 1, 0), lambda c, a, b, y: where(c, 0, 1))
+where: Any = scalar_function("where", 3, _zero, lambda c, a, b, y: where(c, 1, 0), lambda c, a, b, y: where(c, 0, 1))
 relu = scalar_function("relu", 1, lambda x, y: greater(x, 0))
 absolute = scalar_function("absolute", 1, lambda x, y: sign(x))
 sigmoid = scalar_function("sigmoid", 1, lambda x, y: y * (1 - y))
 softplus = scalar_function("softplus", 1, lambda x, y: -expm1(-y))
-expm1 = scalar_function("expm1", 1, lambda x, y: y + 1)
+expm1: Any = scalar_function("expm1", 1, lambda x, y: y + 1)
 log1p = scalar_function("log1p", 1, lambda x, y: 1 / (1 + x))
 
 
@@ -196,8 +196,8 @@ OPS: tuple[Op, ...] = (
        arity=2),
     Op("minimum", minimum, _evaluate_minimum, "np.minimum({0}, {1})", r"\min({0}, {1})", numpy=("minimum", "fmin"),
        arity=2),
-    Op("logaddexp", lambda a, b: maximum(a, b) + log1p(sp.exp(-absolute(a - b))), lambda a, b: _evaluate_maximum(a, b)
-       + np.log1p(np.exp(-_evaluate_absolute(a - b))), numpy=("logaddexp",), arity=2),
+    Op("logaddexp", lambda a, b: b + softplus(a - b), lambda a, b: b + _evaluate_softplus(np.subtract(a, b)),
+       numpy=("logaddexp",), arity=2),
     Op("where", where, lambda c, a, b: np.where(np.real(c) != 0, a, b), "np.where({0}, {1}, {2})",
        r"\operatorname{{where}}({0}, {1}, {2})", numpy=("where",), arity=3),
     Op("greater", greater, _compare(np.greater), "({0} > {1})", r"[{0} > {1}]", numpy=("greater",), arity=2),

@@ -101,7 +101,7 @@ def _parse(text: str, scope: dict[str, Any]) -> Any:
         return _parse(node.value, scope)
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
         role = _resolve(node.value, scope)
-        return role[node.slice.value] if isinstance(role, type) and issubclass(role, Role) else None
+        return role.__class_getitem__(node.slice.value) if isinstance(role, type) and issubclass(role, Role) else None
     return _resolve(node, scope)
 
 

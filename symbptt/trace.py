@@ -185,7 +185,7 @@ def as_array(graph: Graph, value: Any) -> Array:
     if isinstance(value, Dim):
         return Array(graph, build.size_of(graph, value.expr))
     if isinstance(value, list | tuple) and graph_of(value) is not None:
-        return NUMPY_FUNCTIONS["stack"](list(value))  # type: ignore[no-any-return]
+        return NUMPY_FUNCTIONS["stack"](list(value))
     return _literal(graph, value)
 
 

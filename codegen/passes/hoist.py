@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import sympy as sp
 
 from symbptt.codegen.program import Program, rebuild
@@ -11,53 +13,57 @@ from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rewrite import copy_node
 from symbptt.ir.shape import broadcast
 
+Terms = list[tuple[int, int]]
+"""Signs and values."""
+
 
 def hoist(p: Program) -> Program:
     """Return the program with each sum of the forward sweep split into what depends on states and what does not."""
-    g = p.graph
-    forward = set(g.ancestors(p.forward_roots))
-    recurrent = _depends_on_states(p)
-    consumers = g.consumers(forward)
-
-    def is_sum(id: int) -> bool:
-        return g[id].family == "map" and id in recurrent and id in forward and _signs(g[id]) is not None
-
-    def is_inner(id: int) -> bool:
-        reader = consumers[id]
-        return (
-            is_sum(id)
-            and id not in p.kept
-            and len(reader) == 1
-            and is_sum(reader[0])
-            and g.shape(reader[0]) == g.shape(id)
-        )
-
-    def terms(id: int) -> list[tuple[int, int]]:
-        signs = _signs(g[id]) or ()
-        return [
-            (sign * inner, leaf)
-            for sign, arg in zip(signs, g[id].args, strict=True)
-            for inner, leaf in (terms(arg) if is_inner(arg) else [(1, arg)])
-        ]
-
+    splits = _splits(p)
     new: dict[int, int] = {}
 
     def rewrite(graph: Graph, node: Node, args: tuple[int, ...]) -> int:
-        free = (
-            [pair for pair in terms(node.id) if pair[1] not in recurrent]
-            if is_sum(node.id) and not is_inner(node.id)
-            else []
-        )
-        bound = [pair for pair in terms(node.id) if pair[1] in recurrent] if free else []
-        if len(free) > 1 and broadcast(*(g.shape(id) for _, id in bound)) == node.shape:
-            hoisted = _sum(graph, [(sign, new[id]) for sign, id in free])
-            result = _sum(graph, [(1, hoisted), *((sign, new[id]) for sign, id in bound)])
+        if node.id in splits:
+            free, bound = ([(sign, new[id]) for sign, id in terms] for terms in splits[node.id])
+            new[node.id] = _sum(graph, [(1, _sum(graph, free)), *bound])
         else:
-            result = copy_node(graph, node, args)
-        new[node.id] = result
-        return result
+            new[node.id] = copy_node(graph, node, args)
+        return new[node.id]
 
     return rebuild(p, rewrite)
+
+
+def _splits(p: Program) -> dict[int, tuple[Terms, Terms]]:
+    """The sums with several terms that depend on no state: these terms, and the others."""
+    g = p.graph
+    recurrent = _depends_on_states(p)
+    forward = g.ancestors(p.forward_roots)
+    sums = {id: signs for id in forward if id in recurrent for signs in [_signs(g[id])] if signs is not None}
+    inner = _inner(p, forward, sums)
+    found = {}
+    for id in sums.keys() - inner:
+        terms = _terms(g, sums, inner, id)
+        free = [(sign, leaf) for sign, leaf in terms if leaf not in recurrent]
+        bound = [(sign, leaf) for sign, leaf in terms if leaf in recurrent]
+        if len(free) > 1 and broadcast(*(g.shape(leaf) for _, leaf in bound)) == g.shape(id):
+            found[id] = free, bound
+    return found
+
+
+def _inner(p: Program, forward: Iterable[int], sums: Mapping[int, tuple[int, ...]]) -> set[int]:
+    """The sums that are read by nothing but another sum of their shape."""
+    g, consumers = p.graph, p.graph.consumers(forward)
+    alone = {id: consumers[id][0] for id in sums if id not in p.kept and len(consumers[id]) == 1}
+    return {id for id, reader in alone.items() if reader in sums and g.shape(reader) == g.shape(id)}
+
+
+def _terms(g: Graph, sums: Mapping[int, tuple[int, ...]], inner: set[int], id: int) -> Terms:
+    """The terms of a sum, those of the sums inside it among them."""
+    return [
+        (sign * below, leaf)
+        for sign, arg in zip(sums[id], g[id].args, strict=True)
+        for below, leaf in (_terms(g, sums, inner, arg) if arg in inner else [(1, arg)])
+    ]
 
 
 def _depends_on_states(p: Program) -> set[int]:
@@ -69,7 +75,9 @@ def _depends_on_states(p: Program) -> set[int]:
 
 
 def _signs(node: Node) -> tuple[int, ...] | None:
-    """The signs of the arguments where a map is their sum, else None."""
+    """The signs of the arguments where a value is their sum, else None."""
+    if node.family != "map":
+        return None
     signs = {placeholder(i): 0 for i in range(len(node.args))}
     for term in sp.Add.make_args(node.attrs.expr):
         if term in signs:
@@ -81,7 +89,7 @@ def _signs(node: Node) -> tuple[int, ...] | None:
     return tuple(signs.values()) if all(abs(sign) == 1 for sign in signs.values()) and len(signs) > 1 else None
 
 
-def _sum(g: Graph, terms: list[tuple[int, int]]) -> int:
+def _sum(g: Graph, terms: Terms) -> int:
     if len(terms) == 1 and terms[0][0] == 1:
         return terms[0][1]
     ids = list(dict.fromkeys(id for _, id in terms))

@@ -40,15 +40,8 @@ def total(g: Graph, parts: Sequence[int]) -> int:
     joined = _joined(g, parts)
     if joined is not None:
         return joined
-    return (
-        build.map_(g, sp.Add(*(placeholder(i) for i in range(len(parts)))), tuple(parts))
-        if len(set(parts)) == len(parts)
-        else build.map_(
-            g,
-            sp.Add(*(parts.count(p) * placeholder(i) for i, p in enumerate(dict.fromkeys(parts)))),
-            tuple(dict.fromkeys(parts)),
-        )
-    )
+    different = tuple(dict.fromkeys(parts))
+    return build.map_(g, sp.Add(*(parts.count(part) * placeholder(i) for i, part in enumerate(different))), different)
 
 
 def _joined(g: Graph, parts: Sequence[int]) -> int | None:
@@ -100,7 +93,7 @@ def _weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value
 
 def known_functions(g: Graph, partial: sp.Expr, args: tuple[int, ...]) -> tuple[sp.Expr, list[tuple[sp.Expr, int]]]:
     """Return a partial with functions that the forward sweep has computed as symbols, and the values of these."""
-    found = []
+    found: list[tuple[sp.Expr, int]] = []
     for part in sorted(partial.atoms(sp.Function), key=sp.default_sort_key):
         if len(part.args) != 1 or part.args[0] not in [placeholder(i) for i in range(len(args))]:
             continue

@@ -25,8 +25,8 @@ KINDS = ("zero", "identity", "scalar", "diagonal", "dense")
 class Block:
     """The derivative of a value v with respect to a leaf s.
 
-    `kind` is "zero"; "identity"; "scalar" (`id` times the identity); "diagonal" (`id`, of the shape of s: each entry of v
-    depends on its own entry of s only); or "dense" (`id`, of shape v.shape + s.shape).
+    `kind` is "zero"; "identity"; "scalar" (`id` times the identity); "diagonal" (`id`, of the shape of s: each entry of
+    v depends on its own entry of s only); or "dense" (`id`, of shape v.shape + s.shape).
     """
 
     kind: str
@@ -190,7 +190,7 @@ def _contract(s: _Sweep, node: Node) -> Block:
 
 
 def _through(s: _Sweep, block: Block, arg: int, other: int, mine: Labels, theirs: Labels, out: Labels) -> Block:
-    """A product with a fixed operand; where it sums over all axes of the other, the identity leaves the fixed one itself."""
+    """A product with a fixed operand; where it sums over all axes of the other, the identity leaves the fixed one."""
     g = s.g
     if block.kind != "dense" and not set(mine) & set(out):
         if block.kind == "diagonal":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from symbptt.derive.bptt import Recursion, per_sample
 from symbptt.derive.fuse import is_function
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
+from symbptt.ir.step import Argument
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ def _forward(r: Recursion) -> dict[int, Label]:
     return found
 
 
-def _time(arguments: object, name: str, varies: bool) -> int | None:
+def _time(arguments: Iterable[Argument], name: str, varies: bool) -> int | None:
     if not varies:
         return None
-    return -1 if any(a.name == name and a.role == "state" for a in arguments) else 0  # type: ignore[attr-defined]
+    return -1 if any(a.name == name and a.role == "state" for a in arguments) else 0
 
 
 def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
@@ -80,7 +82,7 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
     g = r.graph
     ids = g.ancestors(r.forward_roots)
     consumers = g.consumers(ids)
-    arguments = {}
+    arguments: dict[int, str] = {}
     for id in ids:
         for arg in g[id].args if is_function(g[id]) else ():
             if arg in r.kept and arg not in found and g[arg].family in ("map", "contract") and not is_function(g[arg]):

@@ -21,7 +21,7 @@ class Graph:
         self.network = nx.MultiDiGraph()
         self.names: dict[int, str] = {}
         self.locate = locate
-        self._ids: dict[tuple[Hashable, ...], int] = {}
+        self._ids: dict[tuple[str, tuple[int, ...], Shape, Hashable, type], int] = {}
         self._nodes: list[Node] = []
 
     def add(self, family: str, args: tuple[int, ...], shape: Shape, attrs: Hashable) -> int:

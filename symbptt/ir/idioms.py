@@ -5,6 +5,7 @@ They are: sigmoid, silu, softplus, tanh by exponentials, softmax, logsumexp, log
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import sympy as sp
@@ -12,7 +13,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node, placeholder
+from symbptt.ir.node import Node, Reduction, placeholder
 from symbptt.ir.rewrite import copy_node, rewritten
 from symbptt.ir.step import Step
 
@@ -23,8 +24,10 @@ def stable(step: Step) -> Step:
     """Return the step with every recognised spelling in its stable form; values are the same where both are finite."""
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
     g, new = rewritten(step.graph, roots, _rewrite)
-    names = {key: {name: new[id] for name, id in getattr(step, key).items()} for key in ("leaves", "next", "outputs")}
-    return replace(step, graph=g, **names)
+    leaves, following, outputs = (
+        {name: new[id] for name, id in ids.items()} for ids in (step.leaves, step.next, step.outputs)
+    )
+    return replace(step, graph=g, leaves=leaves, next=following, outputs=outputs)
 
 
 def _rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
@@ -48,7 +51,12 @@ def _argument(g: Graph, id: int, function: sp.Expr) -> int | None:
 
 
 def _exp(g: Graph, id: int) -> int | None:
-    return _argument(g, id, sp.exp(A))
+    """u, where a node is exp(u) or 1 / exp(-u)."""
+    inner = _argument(g, id, 1 / A)
+    if inner is None and _body(g, id) == A / B and _number(g, g[id].args[0]) == 1:
+        inner = g[id].args[1]
+    below = None if inner is None else _argument(g, inner, sp.exp(A))
+    return _argument(g, id, sp.exp(A)) if below is None else _negative(g, below)
 
 
 def _number(g: Graph, id: int) -> float | None:
@@ -57,10 +65,15 @@ def _number(g: Graph, id: int) -> float | None:
 
 
 def _quotient(g: Graph, id: int) -> tuple[int, int] | None:
-    """Numerator and denominator of a division."""
+    """Numerator and denominator of a division, or of a product with a reciprocal."""
     body, args = _body(g, id), g[id].args
     if body == A / B:
         return args[0], args[1]
+    if body == A * B:
+        for one, other in (args, args[::-1]):
+            inner = _quotient(g, other)
+            if inner is not None and _number(g, inner[0]) == 1 and g.shape(other) == g.shape(inner[1]):
+                return one, inner[1]
     return (build.number(g, 1), args[0]) if body == 1 / A else None
 
 
@@ -87,6 +100,10 @@ def _sigmoid(g: Graph, id: int) -> int | None:
         return None
     if _exp(g, parts[0]) == u:
         return build.map_(g, ops.sigmoid(A), (u,))
+    if _body(g, parts[0]) == A * B:
+        for one, other in (g[parts[0]].args, g[parts[0]].args[::-1]):
+            if _exp(g, other) == u:
+                return build.map_(g, A * B, (one, build.map_(g, ops.sigmoid(A), (u,))))
     value = build.map_(g, ops.sigmoid(A), (_negative(g, u),))
     return value if _number(g, parts[0]) == 1 else build.map_(g, A * B, (parts[0], value))
 
@@ -96,6 +113,34 @@ def _softplus(g: Graph, id: int) -> int | None:
     inside, small = _argument(g, id, sp.log(A)), _argument(g, id, ops.log1p(A))
     u = _one_plus_exp(g, inside) if inside is not None else _exp(g, small) if small is not None else None
     return None if u is None else build.map_(g, ops.softplus(A), (u,))
+
+
+def _log_sigmoid(g: Graph, id: int) -> int | None:
+    """log(σ(u)) is -softplus(-u)."""
+    inside = _argument(g, id, sp.log(A))
+    u = None if inside is None else _argument(g, inside, ops.sigmoid(A))
+    if u is None:
+        return None
+    return build.map_(g, -A, (build.map_(g, ops.softplus(A), (_negative(g, u),)),))
+
+
+def _power_of_e(g: Graph, id: int) -> int | None:
+    """e ** u is exp(u)."""
+    if _body(g, id) != A**B or _number(g, g[id].args[0]) != math.e:
+        return None
+    return build.map_(g, sp.exp(A), (g[id].args[1],))
+
+
+def _tanh_by_expm1(g: Graph, id: int) -> int | None:
+    """expm1(u) / (expm1(u) + 2) is tanh(u / 2)."""
+    parts = _quotient(g, id)
+    u = None if parts is None else _argument(g, parts[0], ops.expm1(A))
+    if parts is None or u is None or _body(g, parts[1]) != A + B:
+        return None
+    for one, two in (g[parts[1]].args, g[parts[1]].args[::-1]):
+        if one == parts[0] and _number(g, two) == 2:
+            return build.map_(g, sp.tanh(A), (build.map_(g, A / 2, (u,)),))
+    return None
 
 
 def _tanh(g: Graph, id: int) -> int | None:
@@ -136,7 +181,7 @@ def _softmax(g: Graph, id: int) -> int | None:
     if parts is None or u is None:
         return None
     axes = _sum_of(g, parts[1], parts[0])
-    if axes is None or _is_shifted(g, u):
+    if axes is None or _is_shifted(g, u, axes):
         return None
     e = build.map_(g, sp.exp(A), (_shift(g, u, axes)[0],))
     return build.map_(g, A / B, (e, _kept(g, build.reduce(g, "sum", e, axes), g.shape(u), axes)))
@@ -147,9 +192,11 @@ def _logsumexp(g: Graph, id: int) -> int | None:
     inside = _argument(g, id, sp.log(A))
     total = None if inside is None else _reduced(g, inside)
     u = None if total is None else _exp(g, g[total].args[0])
-    if inside is None or total is None or u is None or _is_shifted(g, u):
+    if inside is None or total is None or u is None:
         return None
     axes = g[total].attrs.axes
+    if _is_shifted(g, u, axes):
+        return None
     shifted, top = _shift(g, u, axes)
     log = build.map_(g, sp.log(A), (build.reduce(g, "sum", build.map_(g, sp.exp(A), (shifted,)), axes),))
     flat = build.reshape(g, top, g.shape(log))
@@ -190,7 +237,7 @@ def _ones(shape: tuple[object, ...], axes: tuple[int, ...]) -> tuple[object, ...
 
 
 def _kept(g: Graph, id: int, shape: tuple[object, ...], axes: tuple[int, ...]) -> int:
-    return build.reshape(g, id, _ones(shape, axes))  # type: ignore[arg-type]
+    return build.reshape(g, id, _ones(shape, axes))
 
 
 def _shift(g: Graph, u: int, axes: tuple[int, ...]) -> tuple[int, int]:
@@ -199,14 +246,14 @@ def _shift(g: Graph, u: int, axes: tuple[int, ...]) -> tuple[int, int]:
     return build.map_(g, A - B, (u, fixed)), fixed
 
 
-def _is_shifted(g: Graph, u: int) -> bool:
-    """Whether a maximum is subtracted already."""
-    return (
-        any(
-            g[id].family == "reduce" and g[id].attrs.kind == "max" for arg in g[u].args[1:] for id in g.ancestors([arg])
-        )
-        and _body(g, u) == A - B
-    )
+def _is_shifted(g: Graph, u: int, axes: tuple[int, ...]) -> bool:
+    """Whether the maximum is taken off already: u is x less the maximum of that same x along the same axes."""
+    if _body(g, u) != A - B:
+        return False
+    x, top = g[u].args
+    while g[top].family == "view" or _body(g, top) == ops.stop_gradient(A):
+        top = g[top].args[0]
+    return g[top].family == "reduce" and g[top].attrs == Reduction("max", axes) and g[top].args == (x,)
 
 
-RULES = (_tanh, _sigmoid, _softplus, _softmax, _log_softmax, _logsumexp)
+RULES = (_power_of_e, _tanh, _tanh_by_expm1, _sigmoid, _log_sigmoid, _softplus, _softmax, _log_softmax, _logsumexp)

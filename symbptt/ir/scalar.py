@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from typing import Any
 
 import sympy as sp
 
@@ -106,7 +108,8 @@ def _product(expr: sp.Expr) -> Tree:
     coefficient, rest = expr.as_coeff_Mul()
     if coefficient.is_negative:
         return Sum(((-1, tree_of(-expr)),))
-    factors, divisors = [], []
+    factors: list[Tree] = []
+    divisors: list[Tree] = []
     if coefficient.is_Rational:
         factors += [Num(sp.Integer(coefficient.p))] * (coefficient.p != 1)
         divisors += [Num(sp.Integer(coefficient.q))] * (coefficient.q != 1)
@@ -173,14 +176,8 @@ def _parts(expr: sp.Expr) -> list[sp.Expr]:
     return list(expr.args)
 
 
-def _fold(function: object) -> object:
-    def folded(args: list[sp.Expr]) -> sp.Expr:
-        result = args[0]
-        for arg in args[1:]:
-            result = function(result, arg)  # type: ignore[operator]
-        return result
-
-    return folded
+def _fold(function: Any) -> Callable[[list[sp.Expr]], sp.Expr]:
+    return lambda args: reduce(function, args)
 
 
 def _piecewise(parts: list[sp.Expr]) -> sp.Expr:
@@ -191,7 +188,7 @@ def _piecewise(parts: list[sp.Expr]) -> sp.Expr:
     return result
 
 
-_OURS = {
+_OURS: dict[Any, Callable[[list[sp.Expr]], sp.Expr]] = {
     sp.Max: _fold(ops.maximum), sp.Min: _fold(ops.minimum), sp.And: _fold(ops.logical_and),
     sp.Or: _fold(ops.logical_or), sp.Not: lambda a: ops.logical_not(*a), sp.Abs: lambda a: ops.absolute(*a),
     sp.sign: lambda a: ops.sign(*a), sp.floor: lambda a: ops.floor(*a),

@@ -11,6 +11,7 @@ from symbptt.derive.labels import Label
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, View
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, tree_of
+from symbptt.ir.shape import Size
 from symbptt.ir.shape import show as show_shape
 from symbptt.render.notation import Notation
 
@@ -232,9 +233,8 @@ def _view(w: Writer, node: Node) -> Written:
             return w.notation.call("transpose", [w.symbol(x), str(data)]), ATOM
         case "slice":
             shape = w.graph.shape(x)
-            return w.notation.index(
-                w.at(x, ATOM), [_span(*span, size) for span, size in zip(data, shape, strict=True)]
-            ), ATOM
+            spans = [_span(start, length, step, size) for (start, length, step), size in zip(data, shape, strict=True)]
+            return w.notation.index(w.at(x, ATOM), spans), ATOM
         case "pad":
             return w.notation.call("pad", [w.symbol(x), show_shape(node.shape)]), ATOM
         case "concatenate":
@@ -245,10 +245,10 @@ def _view(w: Writer, node: Node) -> Written:
     return w._value(x)  # other reshapes, and expansions, change no number
 
 
-def _span(start: object, length: object, step: int, size: object) -> str:
+def _span(start: Size, length: Size, step: int, size: Size) -> str:
     if (start, length, step) == (0, size, 1):
         return ":"
-    stop = start + length * step  # type: ignore[operator]
+    stop = start + length * step
     return str(start) if length == 1 else f"{start}:{stop}" + (f":{step}" if step != 1 else "")
 
 

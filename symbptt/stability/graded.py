@@ -7,25 +7,54 @@ from typing import Any
 import numpy as np
 
 SWEEPS = 40
+GRADED = 1e-2
+"""Rows, or columns, that differ by more than this are factored in the order of their size."""
 ORTHOGONAL = 1e-13
 """The cosine between two rows under which they count as orthogonal."""
 
 
-def qr_by_rows(z: Any) -> tuple[Any, Any, Any]:
-    """Return q, r and the sizes of the rows in descending order, with z = q r and q orthonormal.
+def carried(jacobian: Any, frame: Any) -> tuple[Any, Any]:
+    """Return q, r with jacobian @ frame = q r, q orthonormal, and rows of r zero where a direction is lost in rounding.
 
-    Rows are factored from the largest to the smallest, so that a saturated unit, whose row is 1e-30 of the others, keeps all
-    its digits; without that, everything under 1e-16 of the largest row is rounding.
+    A saturated unit makes a row or a column of the Jacobian 1e-30 of the others; plain QR would drown it in the rounding of
+    the largest. Large columns are therefore split off first, with a QR of their scales times the frame, and rows are
+    factored from the largest to the smallest: r has full relative accuracy for any scales of rows and columns.
 
-    Shapes: z (..., N, k), q (..., N, k), r (..., k, k), sizes (..., k). Source: Cox, Higham 1998, "Stability of Householder
-    QR factorization for weighted least squares problems" (row sorting).
+    Shapes: jacobian (..., N, N), frame (..., N, k), q (..., N, k), r (..., k, k), upper triangular.
+
+    Source: Cox, Higham 1998, "Stability of Householder QR factorization for weighted least squares problems" (row sorting).
     """
-    sizes = np.abs(z).max(-1)
-    order = np.argsort(-sizes, axis=-1, kind="stable")
+    columns = np.abs(jacobian).max(-2)
+    inner = None
+    if _is_graded(columns).any():
+        frame, inner = _qr_by_rows(columns[..., None] * frame, columns)
+        jacobian = jacobian / np.where(columns == 0, 1, columns)[..., None, :]
+    frame, r = _qr_by_rows(jacobian @ frame, np.abs(jacobian).max(-1))
+    return frame, r if inner is None else r @ inner
+
+
+def is_plain(jacobians: Any) -> Any:
+    """Return where a plain QR does: rows and columns are of one size. Shapes: (T, B, N, N), the result (T,)."""
+    size = np.abs(jacobians)
+    return ~(_is_graded(size.max(-1)) | _is_graded(size.max(-2))).any(-1)
+
+
+def is_lost(diagonal: Any, scale: Any) -> Any:
+    """Return where a diagonal entry of r is no more than the rounding of rows of size `scale`."""
+    return np.abs(diagonal) <= 8 * np.sqrt(np.shape(diagonal)[-1]) * np.finfo(np.float64).eps * scale
+
+
+def _is_graded(scales: Any) -> Any:
+    return scales.min(-1) < GRADED * scales.max(-1)
+
+
+def _qr_by_rows(z: Any, scales: Any) -> tuple[Any, Any]:
+    order = np.argsort(-scales, axis=-1, kind="stable")
     q, r = np.linalg.qr(np.take_along_axis(z, order[..., None], -2))
     unsorted = np.empty_like(q)
     np.put_along_axis(unsorted, order[..., None], q, -2)
-    return unsorted, r, np.take_along_axis(sizes, order, -1)[..., : r.shape[-1]]
+    lost = is_lost(np.diagonal(r, axis1=-2, axis2=-1), np.take_along_axis(scales, order, -1)[..., : r.shape[-1]])
+    return unsorted, np.where(lost[..., None], 0.0, r)
 
 
 def log_singular_values(s: Any, u: Any) -> Any:

@@ -86,7 +86,7 @@ class Linear:
     def by_name(self, states: Any) -> dict[str, Any]:
         """Return whole states (..., N) as states by name, (..., *shape)."""
         return {
-            name: states[..., part].reshape(*states.shape[:-1], *self.shapes[name]) for name, part in self.names.items()
+            name: states[..., part].reshape((*states.shape[:-1], *self.shapes[name])) for name, part in self.names.items()
         }
 
     def run(self, inputs: Arrays, state: Arrays, steps: int | None = None) -> Any:

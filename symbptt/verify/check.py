@@ -134,8 +134,10 @@ def _nudged(point: Point, random: np.random.Generator) -> Point:
         array = np.asarray(array)
         return array if array.dtype.kind in "iu" else array * (1 + 3e-15 * random.standard_normal(array.shape))
 
-    groups = {group: {k: nudge(v) for k, v in getattr(point, group).items()} for group in ("params", "inputs", "state")}
-    return replace(point, **groups)
+    params, inputs, state = (
+        {k: nudge(v) for k, v in arrays.items()} for arrays in (point.params, point.inputs, point.state)
+    )
+    return replace(point, params=params, inputs=inputs, state=state)
 
 
 def _differentiable(cell: Cell | Model) -> set[str]:

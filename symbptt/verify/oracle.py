@@ -116,7 +116,7 @@ def objective(cell: Cell, cotangents: Arrays) -> Callable[[Point], Any]:
 def blocks(point: Point, differentiable: set[str]) -> dict[str, tuple[str, Any]]:
     """Return every block of gradients with the group and the index where it stands: each parameter, each input at each
     step, each initial state."""
-    found = {f"d{name}": ("params", (name, ...)) for name in point.params}
+    found: dict[str, tuple[str, Any]] = {f"d{name}": ("params", (name, ...)) for name in point.params}
     found |= {f"d{name}_0": ("state", (name, ...)) for name in point.state}
     found |= {f"d{name}[t={t}]": ("inputs", (name, t)) for name in point.inputs for t in range(point.steps)}
     return {k: v for k, v in found.items() if v[1][0] in differentiable}
@@ -124,9 +124,9 @@ def blocks(point: Point, differentiable: set[str]) -> dict[str, tuple[str, Any]]
 
 def moved(point: Point, group: str, name: str, change: Any) -> Point:
     """Return the point with `change` added to one array."""
-    arrays = dict(getattr(point, group))
-    arrays[name] = arrays[name] + change
-    return replace(point, **{group: arrays})
+    arrays = getattr(point, group)
+    changed: dict[str, Any] = {group: {**arrays, name: arrays[name] + change}}
+    return replace(point, **changed)
 
 
 def complex_step(value: Callable[[Point], Any], point: Point, group: str, name: str, index: Any) -> Any:

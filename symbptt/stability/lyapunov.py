@@ -1,0 +1,168 @@
+"""Lyapunov exponents of a cell on its data: how fast a perturbation of the whole state grows or shrinks, per step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symbptt.cell import Cell
+from symbptt.errors import ArgumentError, three_lines
+from symbptt.init import orthogonal
+from symbptt.stability.graded import carried, is_lost, is_plain
+from symbptt.stability.statistics import BLOCKS, blocks_of, is_settled, standard_error, t_quantile
+from symbptt.stability.trajectory import Trajectory, linearised, trajectory
+
+Arrays = Mapping[str, Any]
+POINTS = 1000
+"""Points of the history at the most."""
+
+
+@dataclass(frozen=True)
+class LyapunovSpectrum:
+    """The exponents in nats per step, in descending order; -inf where a step loses a direction within rounding.
+
+    `error` is the standard error within the run: the spread of the means over 20 consecutive blocks of steps, divided by
+    √20 (samples averaged first). `between` is the standard deviation between the samples of a batch, None for one sample.
+    `converged` says that the two halves of the run agree at 1 %, all exponents together. `sum_rule_defect` is
+    |Σ exponents − ⟨ln|det J|⟩|, the largest over samples, in nats per step; nan where only some exponents were asked for.
+    `kaplan_yorke` is the dimension of the attractor, `entropy` the sum of the positive exponents, in nats per step.
+    `history` holds the running estimates after `history_steps` measured steps; `transient` steps came before.
+
+    Shapes: exponents, error, between (N,); history (K, N), history_steps (K,).
+    """
+
+    exponents: Any
+    error: Any
+    between: Any
+    converged: bool
+    sum_rule_defect: float
+    kaplan_yorke: float
+    entropy: float
+    history: Any = field(repr=False)
+    history_steps: Any = field(repr=False)
+    steps: int
+    transient: int
+    blocks: int
+
+    @property
+    def half_width(self) -> Any:
+        """The half width of a 95 % interval around each exponent: `error` times the quantile of Student's t."""
+        return self.error * t_quantile(0.975, max(1, self.blocks - 1))
+
+
+def lyapunov_spectrum(
+    cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None, *, steps: int | None = None,
+    transient: int | None = None, count: int | None = None, seed: int = 0,
+) -> LyapunovSpectrum:  # fmt: skip
+    """Return the Lyapunov exponents of the whole state along the trajectory that inputs and initial state give.
+
+    The first `transient` steps (by default 30 N, at least a tenth and at most a quarter of the run) align the frame and bring
+    the trajectory to its attractor; they are not counted. `count` asks for the largest exponents only. `seed` draws the frame.
+
+    Shapes: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); a cell without inputs takes `steps`.
+
+    Raises: ArgumentError for counts that do not go together, a trajectory that leaves the range, and as `kernel.forward` does.
+
+    Source: Benettin, Galgani, Giorgilli, Strelcyn 1980, "Lyapunov characteristic exponents for smooth dynamical systems",
+    part 2; for recurrent networks: Engelken, Wolf, Abbott 2023, "Lyapunov spectra of chaotic recurrent neural networks";
+    Vogt, Puelma Touzel, Shlizerman, Lajoie 2022, "On Lyapunov exponents for RNNs".
+    """
+    run = trajectory(cell, params, inputs, state, steps)
+    count, transient = _checked(run, count, transient)
+    measured = run.steps - transient
+    edges = np.arange(min(measured, POINTS) + 1) * measured // min(measured, POINTS)
+    sums, dets = _binned(run, count, transient, edges, seed)
+    return _spectrum(sums, dets, edges, transient, run.dimension)
+
+
+def _checked(run: Trajectory, count: int | None, transient: int | None) -> tuple[int, int]:
+    size, steps, where = run.dimension, run.steps, f"in the spectrum of {run.of.cell.name}"
+    count = size if count is None else count
+    if not 1 <= count <= size:
+        raise ArgumentError(three_lines(f"count={count} of {size} exponents", where, f"give 1 to {size}"))
+    if transient is None:
+        transient = min(max(30 * size, steps // 10), steps // 4)
+    if not 0 <= transient < steps:
+        raise ArgumentError(three_lines(f"transient={transient} of {steps} steps", where, "leave steps to measure"))
+    return count, transient
+
+
+def _binned(run: Trajectory, count: int, transient: int, edges: Any, seed: int) -> tuple[Any, Any]:
+    """Sums over bins of steps of ln|R_ii| (K, B, count), and sums over all measured steps of ln|det J| (B,)."""
+    sums, dets = np.zeros((len(edges) - 1, run.batch, count)), np.zeros(run.batch)
+    random = np.random.default_rng(seed)
+    frame = orthogonal((run.batch, run.dimension, run.dimension), random)[..., :count]
+    for first, _, jacobians in linearised(run):
+        frame, grown = march(jacobians, frame)
+        start = max(transient - first, 0)
+        at = np.searchsorted(edges, np.arange(first + start, first + len(grown)) - transient, side="right") - 1
+        np.add.at(sums, at, grown[start:])
+        if count == run.dimension:
+            dets += np.linalg.slogdet(jacobians[start:])[1].sum(0)
+    return sums, dets if count == run.dimension else np.full(run.batch, np.nan)
+
+
+def march(jacobians: Any, frame: Any) -> tuple[Any, Any]:
+    """Carry an orthonormal frame through Jacobians forward in time; return the last frame and the logarithms of growth.
+
+    At each step J Q = Q' R, and direction i has grown by |R_ii|; where that is rounding, the growth is -inf.
+
+    Shapes: jacobians (T, B, N, N), frame (B, N, k), growth (T, B, k).
+    """
+    if jacobians.shape[-1] == 1:
+        return frame, _log(np.abs(jacobians[..., 0]))
+    grown, plain = np.empty((*jacobians.shape[:2], frame.shape[-1])), is_plain(jacobians)
+    for t, step in enumerate(jacobians):
+        frame, r = np.linalg.qr(step @ frame) if plain[t] else carried(step, frame)
+        grown[t] = r.diagonal(0, -2, -1)
+    lost = is_lost(grown, np.abs(jacobians).max((-2, -1))[..., None]) & plain[:, None, None]
+    return frame, _log(np.where(lost, 0, np.abs(grown)))
+
+
+def _log(x: Any) -> Any:
+    with np.errstate(divide="ignore"):
+        return np.log(x)
+
+
+def _spectrum(sums: Any, dets: Any, edges: Any, transient: int, size: int) -> LyapunovSpectrum:
+    counts, steps = np.diff(edges), int(edges[-1])
+    samples = sums.sum(0) / steps
+    order = np.argsort(-samples.mean(0), kind="stable")
+    exponents = samples.mean(0)[order]
+    groups = blocks_of(sums.mean(1)[:, order], counts, min(BLOCKS, len(counts)))
+    history = np.cumsum(sums.mean(1)[:, order], 0) / edges[1:, None]
+    return LyapunovSpectrum(
+        exponents, standard_error(groups), _between(samples[:, order]), is_settled(groups), _defect(samples, dets / steps),
+        kaplan_yorke(exponents, size), float(np.sum(exponents[exponents > 0])), history, edges[1:], steps, transient,
+        len(groups),
+    )  # fmt: skip
+
+
+def _between(samples: Any) -> Any:
+    """The standard deviation between samples; zero where all of them lose the direction."""
+    if len(samples) < 2:
+        return None
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isneginf(samples).all(0), 0, np.std(samples, axis=0, ddof=1))
+
+
+def _defect(samples: Any, dets: Any) -> float:
+    total = samples.sum(-1)
+    with np.errstate(invalid="ignore"):
+        return float(np.max(np.where(np.isneginf(total) & np.isneginf(dets), 0, np.abs(total - dets))))
+
+
+def kaplan_yorke(exponents: Any, size: int | None = None) -> float:
+    """Return the Kaplan–Yorke dimension; nan where a partial spectrum does not decide it.
+
+    Source: Kaplan, Yorke 1979, "Chaotic behavior of multidimensional difference equations".
+    """
+    sums = np.concatenate([[0.0], np.cumsum(exponents)])
+    below = np.flatnonzero(sums < -1e-12)
+    if not len(below):
+        return float(len(exponents)) if size in (None, len(exponents)) else np.nan
+    j = int(below[0]) - 1
+    return j + float(sums[j] / -exponents[j])
