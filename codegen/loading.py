@@ -19,10 +19,11 @@ from symbptt.codegen.passes.place import place
 from symbptt.codegen.plan import Plan, plan_of
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.training import Head
-from symbptt.derivation import derive as derivation
 from symbptt.derive.bptt import derive
+from symbptt.derive.unit import unit_weight
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.model import Model
+from symbptt.render.equations import Equations
 from symbptt.truncation import Chunked, Window
 
 VERSION = "0.1.0"
@@ -165,7 +166,7 @@ def compile(
         )
     _check_options(truncation, clip_adjoint)
     target = target.with_consts(consts) if consts else target
-    equations = derivation(target).text()
+    equations = equations_of(target).text()
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(derive(target.cell.step if isinstance(target, Model) else target.step))
     for step in PASSES:
@@ -177,6 +178,14 @@ def compile(
 def _head(model: Model) -> Head:
     added = model.arguments[len(model.cell.arguments) :]
     return Head(place(program_of(derive(model.loss.step))), added, model.at, model.reduction)
+
+
+def equations_of(target: Cell | Model) -> Equations:
+    """Return the equations of a cell or a model."""
+    if isinstance(target, Model):
+        loss = Equations(unit_weight(derive(target.loss.step)))
+        return Equations(derive(target.cell.step), loss, target.at)
+    return Equations(derive(target.step))
 
 
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:

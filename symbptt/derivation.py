@@ -1,174 +1,140 @@
-"""Derived equations: what `sb.derive` returns."""
+"""What `sb.derive` returns: equations, and the Jacobian of one step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from symbptt.cell import Cell
-from symbptt.derive.bptt import Recursion
-from symbptt.derive.bptt import derive as derive_step
-from symbptt.derive.labels import Label, labels, mark_of
+from symbptt.codegen.loading import compile as compile_cell
+from symbptt.codegen.loading import equations_of
+from symbptt.codegen.pointwise import evaluator
+from symbptt.derive.jacobian import jacobian
+from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError
+from symbptt.init import concrete
+from symbptt.ir.shape import named_size
 from symbptt.model import Model
+from symbptt.render.equations import Equation, Equations
 from symbptt.render.expression import Writer
 from symbptt.render.notation import LATEX, TEXT, Notation
 
-
-@dataclass(frozen=True)
-class Equation:
-    """One line: `lhs relation rhs`, and where it holds.
-
-    The relation is `=`, or `+=` for what is added to an adjoint that a state brings from the next step.
-    """
-
-    lhs: str
-    rhs: str
-    where: str
-    latex: str
-    relation: str = "="
-
-    def __str__(self) -> str:
-        return f"{self.lhs} {self.relation} {self.rhs}"
+__all__ = ["Derivation", "Equation", "StepJacobian", "derive"]
 
 
-class Derivation:
-    """The equations of a cell forward and backward in time."""
+class Derivation(Equations):
+    """The equations of a cell or a model, forward and backward in time."""
 
-    def __init__(self, recursion: Recursion, head: Derivation | None = None, at: str = "every") -> None:
-        self.recursion, self.head, self.at = recursion, head, at
-        self.labels = _visible(recursion, labels(recursion))
-        self.mark = mark_of(self.labels)
+    def __init__(self, target: Cell | Model) -> None:
+        equations = equations_of(target)
+        super().__init__(equations.recursion, equations.head, equations.at)
+        self.cell = target.cell if isinstance(target, Model) else target
+
+    def jacobian(self, to: str, of: str) -> StepJacobian:
+        """Return the derivative of the next state or output `to` with respect to the state, input or parameter `of`.
+
+        Raises: ArgumentError for a name that the cell does not have, or that has no derivative.
+        """
+        step = self.cell.step
+        results = [*step.next, *step.outputs]
+        sources = [a.name for a in step.of_role("state", "input", "param", "const")]
+        for name, known in ((to, results), (of, sources)):
+            if name not in known:
+                raise ArgumentError(f"{self.cell.name} has no derivative by the name {name!r}\n  known: {', '.join(known)}")
+        return StepJacobian(self.cell, to, of)
+
+
+class StepJacobian:
+    """The derivative of a value after a step with respect to what entered it."""
+
+    def __init__(self, cell: Cell, to: str, of: str) -> None:
+        self.cell, self.to, self.of = cell, to, of
+        self._jacobian = jacobian(cell.step, [(to, of)])
+        self._block = self._jacobian.blocks[to, of]
+
+    @property
+    def structure(self) -> str:
+        """One of "zero", "identity", "scalar", "diagonal", "dense", proven from the graph.
+
+        "diagonal" means that each entry depends on its own entry only, "scalar" that all do alike.
+        """
+        return self._block.kind
 
     def __repr__(self) -> str:
-        counts = f"{len(self.forward)} forward, {len(self.backward)} backward equations"
-        return f"<derivation of {self.recursion.step.name}: {counts}>"
-
-    @cached_property
-    def forward(self) -> tuple[Equation, ...]:
-        """The equations of one step, t = 1 to T."""
-        r = self.recursion
-        read = set(r.graph.ancestors([*r.forward_roots, *r.backward_roots]))
-        ids = [
-            id
-            for id, label in sorted(self.labels.items())
-            if not label.adjoint and id in read and r.graph[id].family != "leaf"
-        ]
-        lines = [self._equation(self.labels[id], id, _when(self.labels[id], "t = 1, …, T")) for id in ids]
-        return tuple(lines) + tuple(self._aliases())
-
-    def _aliases(self) -> Iterable[Equation]:
-        """Next states and outputs that are another value under a second name."""
-        for name, id in (self.recursion.step.next | self.recursion.step.outputs).items():
-            label = self.labels.get(id)
-            if label is None or label.name != name or label.time == -1:
-                yield self._equation(Label(name, 0), id, "t = 1, …, T", symbol=label is not None)
-
-    @cached_property
-    def backward(self) -> tuple[Equation, ...]:
-        """The recursion of the adjoints, t = T to 1."""
-        r = self.recursion
-        lines = []
-        for id, label in sorted(self.labels.items()):
-            if label.adjoint and label.time is not None and r.graph[id].family != "leaf":
-                lines.append(self._equation(label, id, "t = T, …, 1", added_to=self._brought(id, label)))
-        return tuple(lines) + tuple(self._to_the_step_before(name) for name in r.carry)
-
-    def _brought(self, bar: int, label: Label) -> int | None:
-        """The leaf with which the sum of an adjoint begins, where a state brings it from the next step."""
-        leaf = self.recursion.carry.get(label.name)
-        whole = self.recursion.adjoint.get(self.recursion.step.next.get(label.name, -1))
-        return leaf if leaf is not None and whole == bar and leaf in self.recursion.graph[bar].args else None
-
-    def _to_the_step_before(self, name: str) -> Equation:
-        before = Label(name, -1, adjoint=True, mark=self.mark)
-        id = self.recursion.recurrent.get(name)
-        texts = []
-        for notation in (TEXT, LATEX):
-            outside = notation.outside(Label(name, -1))
-            texts.append(outside + (notation.plus + self._writer(notation).symbol(id) if id is not None else ""))
-        latex = f"{LATEX.symbol(before)} = {texts[1]}".replace("+ -", "- ")
-        return Equation(TEXT.symbol(before), texts[0].replace("+ -", "- "), "t = T, …, 1", latex)
-
-    @cached_property
-    def gradients(self) -> tuple[Equation, ...]:
-        """The gradients of the parameters, and of what is computed from parameters alone, as sums over time."""
-        r = self.recursion
-        inner = [(label, id) for id, label in sorted(self.labels.items()) if label.adjoint and label.time is None]
-        own = [(Label(name, None, adjoint=True, mark=self.mark), id) for name, id in r.params.items()]
-        return tuple(
-            self._equation(label, id, "once", symbol=i >= len(inner)) for i, (label, id) in enumerate(inner + own)
-        )
-
-    @cached_property
-    def input_gradients(self) -> tuple[Equation, ...]:
-        """The gradients of the inputs at each step, for layers below."""
-        labelled = [(Label(name, 0, adjoint=True, mark=self.mark), id) for name, id in self.recursion.inputs.items()]
-        return tuple(self._equation(label, id, "t = T, …, 1", symbol=True) for label, id in labelled)
-
-    def _writer(self, notation: Notation, hidden: int | None = None) -> Writer:
-        return Writer(self.recursion.graph, self.labels, notation)
-
-    def _equation(
-        self, label: Label, id: int, where: str, symbol: bool = False, added_to: int | None = None
-    ) -> Equation:
-        sides = []
-        for notation in (TEXT, LATEX):
-            writer = self._writer(notation)
-            right = writer.symbol(id) if symbol else writer.rhs(id)
-            sides.append(
-                (notation.symbol(label), right if added_to is None else _rest(right, writer.symbol(added_to), notation))
-            )
-        relation, latex_relation = ("=", "=") if added_to is None else ("+=", r"\mathrel{+}=")
-        return Equation(sides[0][0], sides[0][1], where, f"{sides[1][0]} {latex_relation} {sides[1][1]}", relation)
+        return f"<Jacobian of {self.to} with respect to {self.of}: {self.structure}>"
 
     def text(self) -> str:
-        """Return all equations as plain text."""
-        return "\n\n".join(f"{title}\n{_aligned(lines)}" for title, lines in self._sections())
-
-    def _sections(self) -> list[tuple[str, tuple[Equation, ...]]]:
-        loss = [] if self.head is None else self.head._of_loss(self.at)
-        sections = [
-            ("Forward, t = 1, …, T", self.forward),
-            ("Backward, t = T, …, 1", self.backward),
-            ("Gradients of the parameters", self.gradients),
-            ("Gradients of the inputs", self.input_gradients),
-        ]
-        return [(title, lines) for title, lines in (*sections[:1], *loss, *sections[1:]) if lines]
-
-    def _of_loss(self, at: str) -> list[tuple[str, tuple[Equation, ...]]]:
-        """The equations of a loss: its value, and what it sends back to states, outputs and its parameters."""
-        step = "every step" if at == "every" else "the last step"
-        sent = tuple(self._sent(name, id) for name, id in self.recursion.inputs.items())
-        inner = tuple(line for line in self.backward if line.relation == "=")
-        return [
-            (f"Loss at {step}, L = Σ loss", self.forward),
-            (f"Backward from the loss at {step}", inner + sent),
-            ("Gradients of the loss's parameters", self.gradients),
-        ]
-
-    def _sent(self, name: str, id: int) -> Equation:
-        """What the loss adds to the adjoint of a state or an output."""
-        label = Label(name, 0)
-        texts = [(n.outside(label), self._writer(n).symbol(id)) for n in (TEXT, LATEX)]
-        return Equation(texts[0][0], texts[0][1], "t = T, …, 1", f"{texts[1][0]} = {texts[1][1]}")
+        """Return the equation as plain text; vectors are columns, diag(v) is the diagonal matrix of v."""
+        return f"{self._lhs(TEXT, '∂{0}/∂{1}')} = {self._rhs(TEXT)}"
 
     def latex(self) -> str:
-        """Return all equations as LaTeX, in aligned environments."""
-        blocks = []
-        for title, lines in self._sections():
-            rows = " \\\\\n".join("  " + _with_ampersand(line) for line in lines)
-            heading = title.replace("…", r"$\ldots$")
-            blocks.append(f"\\text{{{heading}}} \\\\\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}")
-        return "\\begin{gathered}\n" + " \\\\[1ex]\n".join(blocks) + "\n\\end{gathered}"
+        """Return the equation as LaTeX."""
+        return f"{self._lhs(LATEX, r'{partial}')} = {self._rhs(LATEX)}"
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.text(), "text/latex": self._repr_latex_()}
+    def _lhs(self, notation: Notation, template: str) -> str:
+        a = next(a for a in self.cell.arguments if a.name == self.of)
+        time = {"state": -1, "input": 0}.get(a.role)
+        over, under = notation.symbol(Label(self.to, 0)), notation.symbol(Label(self.of, time))
+        if notation is TEXT:
+            return template.format(over, under)
+        return rf"\frac{{\partial {over}}}{{\partial {under}}}"
+
+    def _rhs(self, notation: Notation) -> str:
+        if self.structure in ("zero", "identity"):
+            return "0" if self.structure == "zero" else "I"
+        written = self._writer(notation).rhs(self._block.id)
+        if self.structure == "diagonal":
+            return notation.call("diag", [written])
+        return f"{notation.brackets(written)}{notation.scalar}I" if self.structure == "scalar" else written
+
+    def _writer(self, notation: Notation) -> Writer:
+        step, g = self._jacobian.step, self._jacobian.step.graph
+        roles = {a.name: a.role for a in step.arguments}
+        times = {"state": -1, "input": 0, "index": 0}
+        labels = {id: Label(name, times.get(roles[name])) for name, id in step.leaves.items()}
+        labels |= {id: Label(name, 0) for name, id in (step.next | step.outputs).items() if id not in labels}
+        known = {label.name for label in labels.values()}
+        labels |= {id: Label(n, 0) for id, n in g.names.items() if id in self._jacobian.kept and id not in labels and n not in known}
+        return Writer(g, labels, notation, matrices=True)
+
+    @cached_property
+    def _evaluate(self) -> Any:
+        return evaluator(self._jacobian.step, {"value": self._block.id})
+
+    def evaluate(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
+                 state: Mapping[str, Any] | None = None) -> Any:  # fmt: skip
+        """Return the derivative as an array, for one sample and one step.
+
+        Shapes: params, inputs and state as annotated, without axes for time and batch; the result has the shape of `to`
+        followed by that of `of`.
+
+        Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type.
+        """
+        kernel = compile_cell(self.cell)
+        steps = {k: np.asarray(v)[None] for k, v in (inputs or {}).items()}
+        arrays, sizes, _, _, dtype, _ = kernel.read(params, steps, state, None if steps else 1)
+        numbers = {named_size(name): value for name, value in sizes.items()}
+        shape = concrete(self._jacobian.shape(self.to, self.of), numbers)
+        inner = concrete(self._jacobian.step.graph.shape(self._jacobian.step.leaves[self.of]), numbers)
+        if self.structure == "zero":
+            return np.zeros(shape, dtype)
+        value = 1.0 if self.structure == "identity" else self._at(arrays, sizes, dtype)
+        if self.structure == "dense":
+            return np.broadcast_to(np.asarray(value, dtype), (1, 1, *shape))[0, 0].copy()
+        eye = np.eye(int(np.prod(inner)), dtype=dtype).reshape(*inner, *inner)
+        weight = np.asarray(value, dtype).reshape(np.shape(value)[2:] if np.ndim(value) > len(inner) else np.shape(value))
+        return weight.reshape(*weight.shape, *(1,) * len(inner)) * eye if weight.ndim else weight * eye
+
+    def _at(self, arrays: Any, sizes: Any, dtype: Any) -> Any:
+        lead = {a.name: (1, 1) for a in self.cell.arguments if a.role == "state"}
+        given = {k: v.reshape(*lead[k], *v.shape[1:]) if k in lead else v for k, v in arrays.items()}
+        return self._evaluate(given, sizes, 1, 1, dtype)["value"]
 
 
 def derive(target: Cell | Model) -> Derivation:
@@ -176,44 +142,8 @@ def derive(target: Cell | Model) -> Derivation:
 
     Raises: ArgumentError where the target is neither.
     """
-    if isinstance(target, Model):
-        return Derivation(derive_step(target.cell.step), Derivation(derive_step(target.loss.step)), target.at)
-    if not isinstance(target, Cell):
+    if not isinstance(target, Cell | Model):
         raise ArgumentError(
             f"derive takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
-    return Derivation(derive_step(target.step))
-
-
-def _rest(total: str, first: str, notation: Notation) -> str:
-    """A sum without its first term."""
-    if total.startswith(first + notation.minus):
-        return "-" + total.removeprefix(first + notation.minus)
-    return total.removeprefix(first + notation.plus)
-
-
-def _with_ampersand(line: Equation) -> str:
-    return (
-        line.latex.replace("=", "&=", 1)
-        if line.relation == "="
-        else line.latex.replace(r"\mathrel{+}=", r"&\mathrel{+}=", 1)
-    )
-
-
-def _when(label: Label, text: str) -> str:
-    return "once" if label.time is None else text
-
-
-def _aligned(lines: tuple[Equation, ...]) -> str:
-    width = max(len(line.lhs) for line in lines)
-    relation = max(len(line.relation) for line in lines)
-    return "\n".join(f"  {line.lhs:<{width}} {line.relation:>{relation}} {line.rhs}" for line in lines)
-
-
-def _visible(r: Recursion, found: dict[int, Label]) -> dict[int, Label]:
-    """Without the names that symbptt gave to values that no adjoint reads: they stand inside the formulas."""
-    g = r.graph
-    forward = set(g.ancestors(r.forward_roots))
-    backward = [id for id in g.ancestors(r.backward_roots) if id not in forward]
-    read = {arg for id in backward for arg in g[id].args}
-    return {id: label for id, label in found.items() if label.given or label.adjoint or id in read}
+    return Derivation(target)

@@ -272,10 +272,7 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-BIG_ENDIAN = pytest.param("big-endian", marks=pytest.mark.xfail(strict=True, reason="refused as >f8"))
-
-
-@pytest.mark.parametrize("view", [BIG_ENDIAN if view == "big-endian" else view for view in VIEWS])
+@pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("cell", [lstm, odd, reader], ids=lambda cell: cell.name)
 def test_layout_of_arguments_does_not_matter(cell: sb.Cell, view: str) -> None:
     groups = oracle.draw(cell, 3, 2, SIZES)
@@ -466,14 +463,12 @@ def test_cell_without_inputs_takes_steps() -> None:
 NOT_YET = pytest.mark.xfail(strict=True, reason="not refused by name yet")
 
 
-@NOT_YET
 @pytest.mark.parametrize("steps", [-1, 2.0, "3"])
 def test_wrong_number_of_steps_is_refused(steps: Any) -> None:
     with pytest.raises(sb.ArgumentError, match="steps"):
         kernel_of(driven_by_itself).forward(oracle.draw(driven_by_itself, 3, 2, SIZES)[0], steps=steps)
 
 
-@NOT_YET
 def test_number_of_steps_must_be_that_of_the_inputs() -> None:
     with pytest.raises(sb.ArgumentError, match="steps"):
         kernel_of(vanilla).forward(*oracle.draw(vanilla, 3, 2, SIZES), steps=7)
@@ -489,12 +484,12 @@ REFUSED: dict[str, tuple[Any, Any, Any, str]] = {
     "no inputs": (P, None, S, "input 'x' is missing"),
     "an extra input": (P, X | {"y": x}, S, "input 'y' is not known; expected x"),
     "an extra state": (P, X, S | {"c": S["h"]}, "state 'c' is not known; expected h"),
-    "a vector of another length": (P | {"b": np.ones(4)}, X, S, r"b: shape \(3,\) is expected, got \(4,\)"),
+    "a vector of another length": (P | {"b": np.ones(4)}, X, S, r"b: \(n\) = \(3,\) is expected, got \(4,\)"),
     "a column for a vector": (P | {"b": np.ones((3, 1))}, X, S, r"b: \(n\) is expected, got shape \(3, 1\)"),
     "a scalar for a vector": (P | {"b": 1.0}, X, S, r"b: .*is expected, got"),
-    "other features": (P, {"x": np.ones((3, 2, 5))}, S, r"x: shape \(3, 2, 2\) is expected, got \(3, 2, 5\)"),
+    "other features": (P, {"x": np.ones((3, 2, 5))}, S, r"x: \(T, B, m\) = \(3, 2, 2\) is expected, got \(3, 2, 5\)"),
     "one step without a batch": (P, {"x": np.ones(2)}, S, r"x: \(T, B, m\) is expected, got shape \(2,\)"),
-    "another batch of h0": (P, X, {"h": np.ones((3, 3))}, r"h: shape \(2, 3\) is expected, got \(3, 3\)"),
+    "another batch of h0": (P, X, {"h": np.ones((3, 3))}, r"h: \(B, n\) = \(2, 3\) is expected, got \(3, 3\)"),
     "a batch axis on x alone": (P, X, {"h": np.ones(3)}, "h: .* a batch axis is on one only"),
     "a batch axis on h alone": (P, {"x": x[:, 0]}, S, "h: .* a batch axis is on one only"),
     "h0 with a time axis": (P, X, {"h": np.ones((3, 2, 3))}, r"h: \(B, n\) is expected, got shape \(3, 2, 3\)"),
@@ -524,8 +519,7 @@ def test_wrong_argument_is_refused_by_name(name: str) -> None:
         kernel_of(vanilla).forward(params, inputs, state, **kwargs)
 
 
-@NOT_YET
-@pytest.mark.parametrize("group", range(3))
+@pytest.mark.parametrize("group", [pytest.param(0, marks=NOT_YET), 1, 2])
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [v]], ids=["an array", "a list"])
 def test_array_where_a_dict_is_due_is_refused(group: int, wrap: Callable[[Any], Any]) -> None:
     groups: list[Any] = [P, X, S]
@@ -546,9 +540,8 @@ def test_wrong_resets_are_refused(reset: Any) -> None:
         kernel_of(vanilla).forward(P, X, S, reset=reset)
 
 
-@NOT_YET
 @pytest.mark.parametrize("given", [
-    ({"x": np.ones((2, 5, 2))}, {"h": np.ones((2, 3))}), ({"x": np.ones((2, 5, 2))}, None),
+    ({"x": np.ones((2, 5, 2))}, {"h": np.ones((2, 3))}), pytest.param(({"x": np.ones((2, 5, 2))}, None), marks=NOT_YET),
 ])  # fmt: skip
 def test_batch_before_time_is_told_where_the_sizes_tell(given: Any) -> None:
     """(B, T, m) with an initial state (B, n), or with lengths (B,)."""
@@ -557,7 +550,6 @@ def test_batch_before_time_is_told_where_the_sizes_tell(given: Any) -> None:
         kernel_of(vanilla).forward(P, *given, **kwargs)
 
 
-@NOT_YET
 def test_two_inputs_that_disagree_in_time_are_told() -> None:
     params, inputs, state = oracle.draw(reader, 3, 2, SIZES)
     with pytest.raises(sb.ArgumentError, match=r"u: .*time comes first"):
@@ -580,8 +572,8 @@ D = np.ones((3, 2, 3))
     ({"h": D.astype(int)}, "h: a cotangent of float64 is expected, got int64"),
     ({"h": D + 0j}, "h: a cotangent of float64 is expected, got complex128"),
     ({"h": None}, "h: a cotangent of float64"),
-    pytest.param({"h": np.ma.masked_array(D, D > 0)}, "h: .*MaskedArray", marks=NOT_YET),
-    pytest.param({"h": [[1.0, 2.0], [1.0]]}, "h: not an array", marks=NOT_YET),
+    ({"h": np.ma.masked_array(D, D > 0)}, "h: .*MaskedArray"),
+    ({"h": [[1.0, 2.0], [1.0]]}, "h: not an array"),
     pytest.param(D, "cotangents", marks=NOT_YET),
 ])  # fmt: skip
 def test_wrong_cotangent_is_refused_by_name(cotangents: Any, words: str) -> None:
@@ -589,11 +581,31 @@ def test_wrong_cotangent_is_refused_by_name(cotangents: Any, words: str) -> None
         kernel_of(vanilla).backward(run_of_vanilla(), cotangents)
 
 
-def test_nothing_but_sizes_of_zero_is_fine() -> None:
-    kernel = kernel_of(vanilla)
-    for T, B, m, n in [(0, 2, 2, 3), (3, 0, 2, 3), (0, 0, 2, 3), (3, 2, 0, 3)]:
+def test_no_steps_and_no_samples_are_fine() -> None:
+    kernel, m, n = kernel_of(vanilla), 2, 3
+    for T, B in [(0, 2), (3, 0), (0, 0)]:
         params = {"W": np.ones((n, m)), "U": np.eye(n), "b": np.zeros(n)}
         run = kernel.forward(params, {"x": np.ones((T, B, m))})
         grads = kernel.backward(run, {"h": np.ones((T, B, n))}, monitor=True)
         assert run.states["h"].shape == (T, B, n) and grads.inputs["x"].shape == (T, B, m)
         assert grads.params["W"].shape == (n, m) and np.isfinite(grads.params["U"]).all()
+
+
+@pytest.mark.parametrize(("m", "n"), [(0, 3), (2, 0)])
+def test_size_of_zero_is_refused(m: int, n: int) -> None:
+    params = {"W": np.ones((n, m)), "U": np.ones((n, n)), "b": np.zeros(n)}
+    with pytest.raises(sb.ArgumentError, match="sizes are positive"):
+        kernel_of(vanilla).forward(params, {"x": np.ones((3, 2, m))})
+
+
+@sb.cell
+def singular(x: Input["n"], h: State["n"], w: Param["n"]):
+    return np.tanh(h + w * np.log(x) / x)
+
+
+@pytest.mark.xfail(strict=True, reason="inputs after the end are taken as zeros, where the cell need not be finite")
+@pytest.mark.filterwarnings("error")
+def test_cell_that_is_not_finite_at_zero_may_stop_early() -> None:
+    params, inputs, state = oracle.draw(singular, 3, 2, SIZES)
+    groups = (params, {"x": 1 + np.abs(inputs["x"])}, state)
+    assert_gradients(singular, groups, oracle.cotangents_of(singular, groups, 3), 3, lengths=[1, 3])

@@ -282,6 +282,16 @@ def assert_like_numpy(cell: sb.Cell, sizes: dict[str, int] | None = None, steps:
     oracle.assert_blocks_close(oracle.flat(kernel.backward(run, cotangents)), wanted, 1e-10)
 
 
+CANCELLING = ["h - h", "x - x + h", "(h + x) - (h + x)", "h * h - h * h", "h / h + x", "h**0 + x * h - h * x", "x + x + h + h + x - h",
+              "M @ x - M @ x + M @ h - M @ h", "b + h + x - b", "x - x + 0 * h", "b - b + h + b + x - b - x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CANCELLING)
+def test_terms_that_cancel_are_right(text: str) -> None:
+    head = 'def step(x: Input["n"], h: State["n"], M: Param["n n"], b: Param["n"]):'
+    assert_like_numpy(cell_of(f"{head}\n    return np.tanh({text})"))
+
+
 def relax(v: Any, U: Any, times: int) -> Any:
     for _ in range(times):
         v = v + 0.5 * (np.tanh(U @ v) - v)

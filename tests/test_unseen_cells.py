@@ -134,7 +134,7 @@ def torch_cells() -> dict[str, Any]:
                               wb: Any, wg: Any, wp: Any) -> Any:  # fmt: skip
         h = tanh(W @ torch.cat([x, w @ M]) + U @ h)
         k = Wk @ h
-        content = torch.softmax((1 + F.softplus(wb @ h)) * (M @ k) / (M.norm(dim=1) * k.norm() + 1e-3), 0)
+        content = torch.softmax((1 + F.softplus(wb @ h)) * (M @ k) * ((1e-3 + (M * M).sum(1)) * (1e-3 + k @ k)).rsqrt(), 0)
         mixed = torch.lerp(w * w + 0.1, content, sigmoid(wg @ h))
         s = torch.softmax(Ws @ h, 0)
         shifted = s[0] * torch.roll(mixed, 1) + s[1] * mixed + s[2] * torch.roll(mixed, -1)

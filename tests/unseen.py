@@ -208,7 +208,7 @@ def gru_d(x: Input["m"], mask: Input["m"], delta: Input["m"], h: State["n"], kep
 
 
 def cosine(M: Any, k: Any) -> Any:
-    return M @ k / (np.sqrt((M**2).sum(1)) * np.sqrt((k**2).sum()) + 1e-3)
+    return M @ k / np.sqrt((1e-3 + (M**2).sum(1)) * (1e-3 + (k**2).sum()))
 
 
 @sb.cell

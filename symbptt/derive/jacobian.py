@@ -166,7 +166,8 @@ def _scaled(s: _Sweep, node: Node, arg: int, block: Block, weight: int) -> Block
     """weight ⊙ block, where the weight has the node's shape or broadcasts to it."""
     g = s.g
     same = g.shape(arg) == node.shape
-    if same and block.kind != "dense" and (not g.shape(weight) or g.shape(weight) == node.shape):
+    if same and block.kind != "dense":
+        weight = build.expand(g, weight, node.shape) if g.shape(weight) else weight
         if block.kind == "identity":
             one = g[weight].family == "number" and g[weight].attrs.value == 1
             return IDENTITY if one else Block("diagonal" if g.shape(weight) else "scalar", weight)

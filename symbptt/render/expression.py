@@ -22,11 +22,15 @@ Written = tuple[str, int]
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes the values of a graph in a notation: those with a label by it, all others by their formula."""
+    """Writes the values of a graph in a notation: those with a label by it, all others by their formula.
+
+    `matrices` writes v[:, None] ⊙ A as diag(v) A, as Jacobians are written.
+    """
 
     graph: Graph
     labels: dict[int, Label]
     notation: Notation
+    matrices: bool = False
 
     def rhs(self, id: int) -> str:
         """Return the formula of a value, whether it has a label or not."""
@@ -100,12 +104,36 @@ class Writer:
     def _factors(self, factors: tuple[Tree, ...]) -> str:
         if len(factors) == 1:
             return self._bracket(self._tree(factors[0]), PRODUCT if isinstance(factors[0], Ref) else POWER)
+        diagonals = [factor for factor in factors if self._is_column(factor)] if self.matrices else []
+        if diagonals and len(diagonals) < len(factors):
+            rest = tuple(factor for factor in factors if factor not in diagonals)
+            return self._diagonal(diagonals) + self._times(rest)
         text = ""
         for i, factor in enumerate(factors):
             both = i and not self._is_scalar(factor) and not self._is_scalar(factors[i - 1])
             joint = (self.notation.hadamard if both else self.notation.scalar) if i else ""
             text += joint + self._bracket(self._tree(factor), POWER)
         return text
+
+    def _is_column(self, tree: Tree) -> bool:
+        """Whether a factor is a vector put up as a column beside a matrix."""
+        node = self.graph[tree.index] if isinstance(tree, Ref) and tree.index not in self.labels else None
+        if node is None or node.family != "view" or node.attrs.kind != "reshape":
+            return False
+        shape = self.graph.shape(node.args[0])
+        return len(shape) == 1 and node.shape == (*shape, 1)
+
+    def _diagonal(self, columns: list[Tree]) -> str:
+        vectors = tuple(self._expanded(self.graph[c.index].args[0]) for c in columns if isinstance(c, Ref))
+        return self.notation.call("diag", [self._tree(Prod(vectors) if len(vectors) > 1 else vectors[0])[0]])
+
+    def _times(self, rest: tuple[Tree, ...]) -> str:
+        """What stands behind a diagonal matrix; the identity is not written."""
+        only = self.graph[rest[0].index] if len(rest) == 1 and isinstance(rest[0], Ref) else None
+        if only is not None and only.family == "leaf" and only.attrs.role == "eye":
+            return ""
+        return self.notation.matrix + (self._bracket(self._tree(rest[0]), MATRIX) if len(rest) == 1 else
+                                       self.notation.brackets(self._factors(rest)))  # fmt: skip
 
     def _is_scalar(self, tree: Tree) -> bool:
         return all(not self.graph.shape(id) for id in indices(tree))
@@ -151,6 +179,8 @@ def _flat_product(factors: list[Tree], divisors: list[Tree]) -> Tree:
 
 
 def _leaf(w: Writer, node: Node) -> Written:
+    if node.attrs.role == "eye":
+        return "I", ATOM
     return node.attrs.name, ATOM if node.attrs.name.isidentifier() else SUM
 
 
@@ -166,6 +196,8 @@ def _contract(w: Writer, node: Node) -> Written:
     if not p.a or not p.b:
         return w.at(a, POWER) + w.notation.scalar + w.at(b, POWER), PRODUCT
     plain = _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)
+    if plain is None and w.matrices and len(p.a) == 2 and p.out == p.a and p.b == p.a[1:]:
+        return w.at(a, MATRIX) + w.notation.matrix + w.notation.call("diag", [w.symbol(b)]), MATRIX
     if plain is None:
         return _einsum(w, node)
     swapped, turn_first, turn_second = plain

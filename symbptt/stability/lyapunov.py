@@ -95,7 +95,7 @@ def _binned(run: Trajectory, count: int, transient: int, edges: Any, seed: int) 
     sums, dets = np.zeros((len(edges) - 1, run.batch, count)), np.zeros(run.batch)
     random = np.random.default_rng(seed)
     frame = orthogonal((run.batch, run.dimension, run.dimension), random)[..., :count]
-    for first, _, jacobians in linearised(run):
+    for first, jacobians in linearised(run):
         frame, grown = march(jacobians, frame)
         start = max(transient - first, 0)
         at = np.searchsorted(edges, np.arange(first + start, first + len(grown)) - transient, side="right") - 1

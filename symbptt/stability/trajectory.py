@@ -13,8 +13,8 @@ from symbptt.errors import ArgumentError, three_lines
 from symbptt.stability.linear import Linear, linear
 
 Arrays = Mapping[str, Any]
-MEMORY = 2**25
-"""Bytes of Jacobians that are held at a time."""
+MEMORY = 2**22
+"""Bytes of Jacobians that are held at a time: few enough to stay in cache."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,52 @@ def trajectory(cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays 
     return Trajectory(of, {k: v[:steps] for k, v in given.items()}, of.flat({k: arrays[k] for k in of.names}), steps, batched)
 
 
-def linearised(run: Trajectory, memory: int = MEMORY) -> Iterator[tuple[int, Any, Any]]:
-    """Yield blocks of steps in order: the first step, the states before each step, and the Jacobians, in float64.
+def linearised(run: Trajectory) -> Iterator[tuple[int, Any]]:
+    """Yield the Jacobians (L, B, N, N) of blocks of steps in order, in float64, each with its first step.
 
-    Shapes: states (L, B, N), Jacobians (L, B, N, N). Raises: ArgumentError at the first step that is not finite.
+    Raises: ArgumentError at the first step that is not finite.
     """
     now = run.start
-    length = max(1, min(run.steps, memory // (8 * max(1, now.size * now.shape[-1]))))
-    for first in range(0, run.steps, length):
-        count = min(length, run.steps - first)
-        inputs = {k: v[first : first + count] for k, v in run.inputs.items()}
-        after = run.of.run(inputs, run.of.by_name(now), count)
-        states = np.concatenate([now[None], after[:-1]])
-        jacobians = run.of.jacobians(states, inputs)
-        _check_finite(run, first, after, jacobians)
-        yield first, states, np.asarray(jacobians, np.float64)
+    for block in _blocks(run):
+        after = _after(run, block, now)
+        yield block.start, _jacobians(run, block, now, after)
         now = after[-1]
+
+
+def linearised_backward(run: Trajectory) -> Iterator[tuple[int, Any]]:
+    """Yield what `linearised` does, the last block first."""
+    blocks, starts, now = list(_blocks(run)), [], run.start
+    for block in blocks:
+        starts.append(now)
+        now = _after(run, block, now)[-1]
+    for block, now in zip(reversed(blocks), reversed(starts), strict=True):
+        yield block.start, _jacobians(run, block, now, _after(run, block, now))
+
+
+def states_along(run: Trajectory) -> Any:
+    """Return the whole states before the first and after every step, (T + 1, B, N)."""
+    return np.concatenate([run.start[None], run.of.run(run.inputs, run.of.by_name(run.start), run.steps)])
+
+
+def _blocks(run: Trajectory) -> Iterator[slice]:
+    length = max(1, MEMORY // (8 * max(1, run.start.size * run.dimension)))
+    for first in range(0, run.steps, length):
+        yield slice(first, min(first + length, run.steps))
+
+
+def _inputs(run: Trajectory, block: slice) -> dict[str, Any]:
+    return {k: v[block] for k, v in run.inputs.items()}
+
+
+def _after(run: Trajectory, block: slice, now: Any) -> Any:
+    """The whole states after each step of a block that starts from states `now`."""
+    return run.of.run(_inputs(run, block), run.of.by_name(now), block.stop - block.start)
+
+
+def _jacobians(run: Trajectory, block: slice, now: Any, after: Any) -> Any:
+    jacobians = run.of.jacobians(np.concatenate([now[None], after[:-1]]), _inputs(run, block))
+    _check_finite(run, block.start, after, jacobians)
+    return np.asarray(jacobians, np.float64)
 
 
 def _check_finite(run: Trajectory, first: int, after: Any, jacobians: Any) -> None:
