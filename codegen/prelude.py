@@ -77,8 +77,14 @@ def _check_shape(name, array, wanted, T):
         raise ArgumentError(f"{name}: {_axes(name, lead)} = {wanted} is expected, got {array.shape}{hint}")
 
 
-def _check_finite(arrays, active):
-    """Say where data that are read are not finite."""
+def _check_data(arrays, active, sizes):
+    """Say where data that are read are not finite, or no index; what is not read of an index is made zero."""
+    shapes = _shapes(**sizes)
+    for k in [k for k in INDICES if k in arrays]:
+        arrays[k] = _kept(active, arrays[k]) if LEAD[k] == 2 else arrays[k]
+        limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
+        if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
+            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
     for k in [k for k in arrays if k in LEAD and k not in INDICES]:
         bad = ~np.isfinite(arrays[k]) if not np.isfinite(arrays[k].sum()) else np.zeros(0, bool)
         bad = bad if active is None or LEAD[k] < 2 else _kept(active, bad) if bad.size else bad
@@ -128,10 +134,6 @@ def _arguments(params, inputs, state, steps, targets=None):
         _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k], T)
     if min([*sizes.values(), 1]) < 1:
         raise ArgumentError(f"sizes are positive, got {sizes}")
-    for k in [k for k in INDICES if k in arrays]:
-        limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
-        if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
-            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
     for k in STATES:
         arrays.setdefault(k, np.zeros((B, *shapes[k]), dtype))
     return (

@@ -38,7 +38,7 @@ FORWARD = '''def forward(params, inputs=None, state=None, *, steps=None, lengths
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
-    _check_finite(a, masks[0])
+    _check_data(a, masks[0], sizes)
     with np.errstate(GUARD):
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
     tape = (tape, sizes, T, B, dtype, *masks)
@@ -67,7 +67,7 @@ TRAINING = {
     """Return the loss over all steps and samples, and its gradients; targets (T, B, ...) or (T, ...)."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
     active, reset = _masks(lengths, reset, T, B)
-    _check_finite(a, active)
+    _check_data(a, active, sizes)
     a |= {k: _kept(active, a[k]) for k in TARGETS}
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     counted = np.ones((T, B), bool) if active is None else active
@@ -83,7 +83,7 @@ TRAINING = {
     """Return the loss of the last step over all samples, and its gradients; targets (B, ...) or (...)."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
     active, reset = _masks(lengths, reset, T, B)
-    _check_finite(a, active)
+    _check_data(a, active, sizes)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     counted = np.full(B, T > 0) if active is None else active.any(0)
     dloss = _weights(counted, REDUCTION, dtype)
@@ -246,7 +246,7 @@ STREAMED = {
     """Return the loss over all steps and samples, and its truncated gradients; targets (T, B, ...) or (T, ...)."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
     active, reset = _masks(lengths, reset, T, B)
-    _check_finite(a, active)
+    _check_data(a, active, sizes)
     a |= {k: _kept(active, a[k]) for k in TARGETS}
     counted = np.ones((T, B), bool) if active is None else active
 '''
@@ -255,7 +255,7 @@ STREAMED = {
     """Return the loss of the last step over all samples, and its truncated gradients; targets (B, ...) or (...)."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
     active, reset = _masks(lengths, reset, T, B)
-    _check_finite(a, active)
+    _check_data(a, active, sizes)
     final = np.full(B, T) if active is None else active.sum(0)
     counted = np.arange(T)[:, None] == final - 1
 '''

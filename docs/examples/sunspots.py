@@ -12,19 +12,19 @@ network is fitted anew to all years until 1950. The years of the test were used 
 """
 
 import argparse
+import os
 from pathlib import Path
 
-import matplotlib
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the products are small: threads would wait for each other
+
 import numpy as np
+from matplotlib.figure import Figure
 from rich import print
 from scipy.optimize import minimize
 
 import symbptt as sb
 from symbptt import Param, State, Target
 from symbptt.zoo import mgu
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 UNITS, DECAY, LAGS = 8, 1e-4, 9
 DATA = Path(__file__).parents[1] / "data" / "sunspots.csv"
@@ -89,7 +89,8 @@ def autoregression(values, years):
 
 
 def draw(network, linear, where):
-    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
     shown = year > 1930
     axes.axvspan(1950.5, year[-1] + 0.5, color="#f2f4f5", label="test years")
     axes.plot(year[shown], truth[shown], "k.-", lw=0.8, label="observed")

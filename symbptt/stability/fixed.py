@@ -1,0 +1,264 @@
+"""Fixed points of a cell under constant inputs, from seeds on its trajectories, and slow points apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symbptt.cell import Cell, nearest
+from symbptt.errors import ArgumentError, three_lines
+from symbptt.stability.linear import Linear, linear
+
+Arrays = Mapping[str, Any]
+SEEDS = 256
+"""Seeds at the most, each with a noisy copy."""
+ITERATIONS = 200
+FIXED = 1e-10
+"""A point moves less than this, relative to 1 + its size, in a step: it is fixed."""
+SAME = 1e-6
+"""Points nearer than this, relative to 1 + their size, are one."""
+FLAT = 1e-5
+"""The gradient of the speed, relative to its bound, under which a point that is not fixed counts as a slow point."""
+MARGINAL = 1e-6
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points in the whole state, the slowest first, with the eigenvalues of the Jacobian there, the largest first.
+
+    `residual` is max |F(s) − s|; `unstable` counts the eigenvalues outside the unit circle. `stability` is "stable",
+    "unstable" or, within 1e-6 of the circle, "marginal".
+
+    Shapes: states (P, N), residual (P,), eigenvalues (P, N) complex, unstable (P,).
+    """
+
+    states: Any
+    residual: Any
+    eigenvalues: Any = field(repr=False)
+    unstable: Any
+    names: dict[str, slice] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @property
+    def stability(self) -> tuple[str, ...]:
+        return tuple(_verdict(float(size)) for size in np.abs(self.eigenvalues[:, 0]))
+
+
+@dataclass(frozen=True)
+class FixedPoints:
+    """Fixed points; slow points: local minima of the speed ‖F(s) − s‖ that are not fixed, ghosts of fixed points among
+    them; how many seeds were tried, and how many of them ended at neither."""
+
+    points: Points
+    slow: Points
+    seeds: int
+    lost: int
+
+
+def fixed_points(
+    cell: Cell, params: Arrays, inputs: Arrays | None = None, states: Arrays | None = None, *, seed: int = 0,
+    noise: float = 0.1,
+) -> FixedPoints:  # fmt: skip
+    """Return the fixed points that a damped Newton method on F(s) − s reaches from states on trajectories.
+
+    `states` are those of runs, `run.states`; without them, runs of 100 steps from random states. Each seed is tried as it
+    is and with Gaussian noise of `noise` standard deviations of the seeds. A fixed point that no seed leads to is not found.
+
+    Shapes: inputs as annotated, the same at every step; states with any leading axes, as (T, B, ...).
+
+    Raises: ArgumentError for missing and unknown names, and for shapes that do not fit.
+
+    Source: Sussillo, Barak 2013, "Opening the black box: low-dimensional dynamics in high-dimensional recurrent neural
+    networks"; the damping: Marquardt 1963, "An algorithm for least-squares estimation of nonlinear parameters".
+    """
+    random = np.random.default_rng(seed)
+    at = _Step.of(cell, params, inputs or {}, states)
+    seeds = _seeds(at, states, random, noise)
+    found = _newton(at, seeds)
+    residual, slope = _residual(at, found)
+    size = 1 + np.abs(found).max(-1)
+    fixed = residual <= FIXED * size
+    slow = ~fixed & (slope <= FLAT)
+    return FixedPoints(_points(at, found[fixed]), _points(at, found[slow]), len(seeds), int((~fixed & ~slow).sum()))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step under constant inputs, in float64."""
+
+    linear: Linear
+    inputs: dict[str, Any]
+
+    @staticmethod
+    def of(cell: Cell, params: Arrays, inputs: Arrays, states: Arrays | None) -> _Step:
+        """Return the step of a cell with its constant inputs."""
+        params = {k: _double(v) for k, v in params.items()}
+        given = {k: _double(v)[None, None] for k, v in inputs.items()}
+        known = [a.name for a in cell.arguments if a.role == "state"]
+        for name in states or {}:
+            if name not in known:
+                raise ArgumentError(f"{cell.name} has no state {name!r}" + nearest(name, known))
+        return _Step(linear(cell, params, given, _single(cell, states)), given)
+
+    def __call__(self, states: Any) -> Any:
+        return self.linear.run(self._repeated(len(states)), self.linear.by_name(states), 1)[0]
+
+    def jacobian(self, states: Any) -> Any:
+        return self.linear.jacobians(states[None], self._repeated(len(states)))[0]
+
+    def _repeated(self, count: int) -> dict[str, Any]:
+        return {k: np.broadcast_to(v, (1, count, *v.shape[2:])) for k, v in self.inputs.items()}
+
+
+def _double(value: Any) -> Any:
+    array = np.asarray(value)
+    return array if array.dtype.kind in "iu" else array.astype(np.float64)
+
+
+def _single(cell: Cell, states: Arrays | None) -> dict[str, Any] | None:
+    """One seed by name with a batch axis, from which sizes are read."""
+    if states is None:
+        return None
+    ranks = {a.name: len(a.shape) for a in cell.arguments if a.role == "state"}
+    arrays = {k: _double(v) for k, v in states.items()}
+    return {k: v.reshape(-1, *v.shape[v.ndim - ranks[k] :])[:1] for k, v in arrays.items()}
+
+
+def _seeds(at: _Step, states: Arrays | None, random: np.random.Generator, noise: float) -> Any:
+    """Whole states from trajectories, and the same with noise."""
+    if states is None:
+        start = at.linear.by_name(random.standard_normal((16, at.linear.dimension)))
+        long = {k: np.broadcast_to(v, (100, 16, *v.shape[2:])) for k, v in at.inputs.items()}
+        flat = at.linear.run(long, start, 100).reshape(-1, at.linear.dimension)
+    else:
+        missing = [name for name in at.linear.names if name not in states]
+        if missing:
+            raise ArgumentError(three_lines(f"the state {missing[0]!r} is missing", f"in the seeds of {at.linear.cell.name}",
+                                            "give all states of a run, run.states"))  # fmt: skip
+        whole = at.linear.flat({k: _double(v) for k, v in states.items()})
+        flat = whole.reshape(-1, whole.shape[-1])
+    flat = flat[np.isfinite(flat).all(-1)]
+    if len(flat) > SEEDS:
+        flat = flat[np.sort(random.choice(len(flat), SEEDS, replace=False))]
+    return np.concatenate([flat, flat + noise * (flat.std(0) + 1e-3) * random.standard_normal(flat.shape)])
+
+
+def _newton(at: _Step, s: Any) -> Any:
+    """Damped Newton steps, each seed with its own damping μ: (A'A + μ) d = −A'r with r = F(s) − s, A = J − 1.
+
+    A step that does not slow the point down is taken back and μ grown; the last steps are undamped.
+    """
+    s, r, mu = s.copy(), at(s) - s, np.full(len(s), 1e-3)
+    live = np.ones(len(s), bool)
+    for _ in range(ITERATIONS):
+        if not live.any():
+            break
+        i = np.flatnonzero(live)
+        step, small = _step(at, s[i], r[i], mu[i])
+        trial = s[i] + step
+        moved = at(trial) - trial
+        better = np.sum(moved**2, -1) < np.sum(r[i] ** 2, -1)
+        s[i[better]], r[i[better]] = trial[better], moved[better]
+        mu[i] = np.where(better, np.maximum(mu[i] / 10, 1e-16), mu[i] * 10)
+        live[i] = ~small & (mu[i] < 1e12) & (np.abs(r[i]).max(-1) > 0)
+    return s
+
+
+def _step(at: _Step, s: Any, r: Any, mu: Any) -> tuple[Any, Any]:
+    """The damped step, and whether it is too small to matter."""
+    eye = np.eye(s.shape[-1])
+    a = at.jacobian(s) - eye
+    normal = np.swapaxes(a, -1, -2) @ a
+    scale = mu * np.maximum(np.trace(normal, axis1=-2, axis2=-1) / s.shape[-1], 1e-12)
+    pull = np.einsum("bij,bi->bj", a, r)
+    step = -np.linalg.solve(normal + scale[:, None, None] * eye, pull[..., None])[..., 0]
+    return step, np.abs(step).max(-1) <= 1e-15 * (1 + np.abs(s).max(-1))
+
+
+def _residual(at: _Step, s: Any) -> tuple[Any, Any]:
+    """max |F(s) − s|, and the gradient of the speed relative to its bound ‖A‖."""
+    r, a = at(s) - s, at.jacobian(s) - np.eye(s.shape[-1])
+    speed = np.maximum(np.linalg.norm(r, axis=-1), 1e-300)
+    slope = np.linalg.norm(np.einsum("bij,bi->bj", a, r), axis=-1)
+    bound = speed * np.maximum(np.linalg.norm(a, axis=(-2, -1)), 1.0)
+    return np.abs(r).max(-1), slope / bound
+
+
+def _points(at: _Step, s: Any) -> Points:
+    """The distinct ones among the points, of each set of duplicates the one with the smallest residual."""
+    residual = np.abs(at(s) - s).max(-1) if len(s) else np.zeros(0)
+    s, residual = s[np.argsort(residual, kind="stable")], np.sort(residual)
+    kept: list[int] = []
+    for i, point in enumerate(s):
+        if not kept or np.abs(s[kept] - point).max(-1).min() > SAME * (1 + np.abs(point).max()):
+            kept.append(i)
+    s, residual = s[kept], residual[kept]
+    values = np.linalg.eigvals(at.jacobian(s)).astype(complex) if len(s) else np.zeros((0, s.shape[-1]), complex)
+    values = np.take_along_axis(values, np.argsort(-np.abs(values), -1, kind="stable"), -1)
+    return Points(s, residual, values, (np.abs(values) > 1 + MARGINAL).sum(-1), at.linear.names)
+
+
+def _verdict(largest: float) -> str:
+    return "stable" if largest < 1 - MARGINAL else "marginal" if largest <= 1 + MARGINAL else "unstable"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The theorem of Newton and Kantorovich at one point: with h = β η K ≤ 1/2 there is a fixed point within `existence`
+    of it and no other within `uniqueness`.
+
+    β = ‖A⁻¹‖₂, η = ‖A⁻¹ (F(s) − s)‖₂, A = J − 1, and K is a Lipschitz constant of J. `proven` says that K was given; else it
+    is twice the largest that was measured, which is strong evidence and not a proof. Rounding is not enclosed.
+    """
+
+    beta: float
+    eta: float
+    lipschitz: float
+    h: float
+    existence: float
+    uniqueness: float
+    proven: bool
+
+    @property
+    def holds(self) -> bool:
+        return self.h <= 0.5
+
+
+def kantorovich(
+    cell: Cell, params: Arrays, inputs: Arrays | None, point: Any, *, lipschitz: float | None = None, radius: float = 0.1,
+    seed: int = 0,
+) -> Certificate:  # fmt: skip
+    """Return the certificate of one point, a whole state; without `lipschitz`, J is measured within `radius` of it.
+
+    Shapes: inputs as annotated; point (N,).
+
+    Source: Ortega 1968, "The Newton-Kantorovich theorem"; Gragg, Tapia 1974 for the radii.
+    """
+    point = np.asarray(point, np.float64)
+    at = _Step.of(cell, params, inputs or {}, None)
+    a = at.jacobian(point[None])[0] - np.eye(len(point))
+    beta = 1 / max(np.linalg.svd(a, compute_uv=False)[-1], 1e-300)
+    eta = beta * float(np.linalg.norm(at(point[None])[0] - point))
+    k = _measured_lipschitz(at.jacobian, point, radius, seed) if lipschitz is None else lipschitz
+    h = beta * eta * k
+    root = np.sqrt(max(1 - 2 * h, 0.0))
+    return Certificate(float(beta), eta, float(k), float(h), float(2 * eta / (1 + root)), float((1 + root) / max(beta * k, 1e-300)),
+                       lipschitz is not None)  # fmt: skip
+
+
+def _measured_lipschitz(jacobian: Callable[[Any], Any], point: Any, radius: float, seed: int) -> float:
+    """Twice the largest ‖J(x) − J(y)‖ / ‖x − y‖ over 64 random pairs in a ball."""
+    random = np.random.default_rng(seed)
+    x, y = (point + radius * _in_ball(random, 64, len(point)) for _ in range(2))
+    change = np.linalg.norm(jacobian(x) - jacobian(y), 2, (-2, -1))
+    return float(2 * np.max(change / np.linalg.norm(x - y, axis=-1)))
+
+
+def _in_ball(random: np.random.Generator, count: int, size: int) -> Any:
+    x = random.standard_normal((count, size))
+    return x / np.linalg.norm(x, axis=-1, keepdims=True) * random.random((count, 1)) ** (1 / size)
