@@ -5,12 +5,15 @@ from __future__ import annotations
 import builtins
 import linecache
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.codegen.emit import source
@@ -22,11 +25,14 @@ from symbptt.codegen.training import Head
 from symbptt.derive.bptt import derive
 from symbptt.derive.unit import unit_weight
 from symbptt.errors import ArgumentError, TargetError
+from symbptt.ir.shape import names_in
 from symbptt.model import Model
 from symbptt.render.equations import Equations
 from symbptt.truncation import Chunked, Window
 
 VERSION = "0.1.0"
+LARGE = 1e5
+"""Steps times samples from which on it is asked whether their tape fits into memory."""
 
 
 class Kernel:
@@ -75,6 +81,7 @@ class Kernel:
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
+        self._check_memory(params, inputs, state, steps)
         return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
 
     def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
@@ -106,6 +113,8 @@ class Kernel:
         """
         if not isinstance(self.target, Model):
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
+        if self.truncation is None:
+            self._check_memory(params, inputs, state, steps)
         return self._checked(
             self.module.value_and_grad,
             params,
@@ -117,6 +126,21 @@ class Kernel:
             reset=reset,
             monitor=monitor,
         )
+
+    def _check_memory(self, params: Any, inputs: Any, state: Any, steps: int | None) -> None:
+        """Refuse a tape that this machine cannot hold, before it is allocated."""
+        lead = [np.shape(v)[:2] for v in (inputs or {}).values()] if isinstance(inputs, Mapping) else []
+        if np.prod(lead[0] if lead else (steps or 0,), dtype=float) < LARGE:
+            return
+        _, sizes, T, B, dtype, _ = self.read(params, inputs, state, steps)
+        known = {name: value for name, value in sizes.items() if name in names_in((self.plan.elements,))}
+        needed, there = self.plan.bytes(T, B, dtype=dtype, **known), memory()
+        if needed > there:
+            fitting = max(T * there // (4 * needed), 1)
+            raise ArgumentError(
+                f"the values kept for {T} steps of {B} samples take {needed:,} bytes, the machine has {there:,}\n"
+                f"  train with truncation=sb.Chunked({fitting}, {fitting}), which holds {2 * fitting} steps"
+            )
 
     def read(
         self,
@@ -198,6 +222,11 @@ def _check_options(truncation: Any, clip_adjoint: Any) -> None:
             "clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
             "  use sb.Chunked, or sb.clip_by_norm on the gradients"
         )
+
+
+def memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
 
 
 def load(text: str, name: str) -> ModuleType:

@@ -84,7 +84,11 @@ def _map(s: Scope, node: Node) -> Written:
     parts = [_as_numbers(s, arg, _aligned(s, arg, node)) if arithmetic else _aligned(s, arg, node) for arg in node.args]
     tree = tree_of(expanded(node.attrs.expr))
     text, tightness = body_text(tree, parts)
-    if node.attrs.expr.func is ops.where and all(arg in s.static for arg in node.args[1:]) and node.args[0] not in s.static:
+    if (
+        node.attrs.expr.func is ops.where
+        and all(arg in s.static for arg in node.args[1:])
+        and node.args[0] not in s.static
+    ):
         return f"{text}.astype(dtype)", ATOM  # two literals would give float64
     if node.id in s.static and not node.shape and has_call(tree):
         return f"float({text})", ATOM  # a NumPy float64 would turn float32 arrays into float64

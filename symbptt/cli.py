@@ -30,7 +30,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
                   help="Backpropagation through time of any recurrent cell: derived, verified, as NumPy.")  # fmt: skip
 
 Target = Annotated[
-    str, typer.Argument(show_default=False, metavar="TARGET", help="A cell of the zoo, or path/to/cells.py:name.")
+    str,
+    typer.Argument(
+        show_default=False,
+        metavar="TARGET",
+        help="A cell of the zoo, or path/to/cells.py:name (a model too, but for graph and build).",
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("-o", "--output", show_default=False, help="File to write.")]
 
@@ -97,7 +102,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 @app.command()
 def derive(target: Target, latex: Annotated[bool, typer.Option("--latex", help="As LaTeX.")] = False) -> None:
     """Print the equations of a cell, forward and backward in time."""
-    derivation = load("derivation").derive(load_target(target))
+    derivation = load("derivation").derive(load_target(target, models=True))
     print(derivation.latex() if latex else derivation.text())
 
 
@@ -124,7 +129,7 @@ def graph(
 @app.command()
 def generate(target: Target, output: Out = None) -> None:
     """Write the forward and the backward pass of a cell as a NumPy module."""
-    kernel = load("codegen.loading").compile(load_target(target))
+    kernel = load("codegen.loading").compile(load_target(target, models=True))
     if output is None:
         print(kernel.source, end="")
     else:
@@ -134,7 +139,7 @@ def generate(target: Target, output: Out = None) -> None:
 @app.command()
 def verify(target: Target) -> int:
     """Check the generated module against the cell itself; exit code 1 where it is wrong."""
-    cell = load_target(target)
+    cell = load_target(target, models=True)
     with stage() as tell:
         tell("verifying")
         report = load("verification").verify(cell)
@@ -163,6 +168,21 @@ def build(
         summary = load("report").build(cell, table, output, hidden=hidden, seed=seed, force=force, tell=tell)
     console().print(summary_table(summary.rows))
     return 0 if summary.passed else FAILED
+
+
+@app.command()
+def zoo() -> None:
+    """List the cells of the zoo: states, inputs, how many numbers are trained, character."""
+    table = Table("cell", "states", "inputs", "parameters", "character")
+    shape = load("ir.shape")
+    for name, cell in load("zoo").CELLS.items():
+        of = {role: [a for a in cell.arguments if a.role == role] for role in ("state", "input", "index", "param")}
+        states = ", ".join(f"{a.name} {shape.show(a.shape)}" for a in of["state"])
+        inputs = ", ".join(f"{a.name} {shape.show(a.shape)}" for a in of["input"] + of["index"])
+        character = (cell.__doc__ or "").strip().splitlines()[0]
+        count = shape.size_text(shape.size(sum(shape.prod(a.shape) for a in of["param"])))
+        table.add_row(*map(Text, (name, states, inputs, count, character)))
+    console().print(table)
 
 
 @contextlib.contextmanager
@@ -196,27 +216,27 @@ def node_table(unrolled: Any) -> Table:
     return table
 
 
-def load_target(target: str) -> Any:
-    """Return the cell that a target names.
+def load_target(target: str, models: bool = False) -> Any:
+    """Return the cell that a target names, or where `models` are allowed the model.
 
     Raises: TargetError where there is none; CellError where its file defines a cell wrongly.
     """
     file, colon, name = target.rpartition(":")
     if colon and (file.endswith(".py") or Path(file).exists() or os.sep in file):
-        return _member(_from_file(Path(file)), name, f"{file} has no cell {name!r}")
+        return _member(_from_file(Path(file)), name, f"{file} has no cell {name!r}", models)
     if target.endswith(".py") or Path(target).is_file():
         cells = ", ".join(_cells(_from_file(Path(target)))) or "none"
         raise TargetError(f"which cell of {target}? write {target}:NAME\n  it has {cells}")
     return _member(load("zoo").CELLS, target, f"the zoo has no cell {target!r}")
 
 
-def _cells(members: dict[str, Any]) -> list[str]:
-    cell = load("cell").Cell
-    return [name for name, value in members.items() if isinstance(value, cell)]
+def _cells(members: dict[str, Any], models: bool = False) -> list[str]:
+    kinds = (load("cell").Cell, *([load("model").Model] if models else []))
+    return [name for name, value in members.items() if isinstance(value, kinds)]
 
 
-def _member(members: dict[str, Any], name: str, missing: str) -> Any:
-    cells = _cells(members)
+def _member(members: dict[str, Any], name: str, missing: str, models: bool = False) -> Any:
+    cells = _cells(members, models)
     if name in cells:
         return members[name]
     if name in members:

@@ -43,7 +43,9 @@ class Derivation(Equations):
         sources = [a.name for a in step.of_role("state", "input", "param", "const")]
         for name, known in ((to, results), (of, sources)):
             if name not in known:
-                raise ArgumentError(f"{self.cell.name} has no derivative by the name {name!r}\n  known: {', '.join(known)}")
+                raise ArgumentError(
+                    f"{self.cell.name} has no derivative by the name {name!r}\n  known: {', '.join(known)}"
+                )
         return StepJacobian(self.cell, to, of)
 
 
@@ -100,7 +102,11 @@ class StepJacobian:
         labels = {id: Label(name, times.get(roles[name])) for name, id in step.leaves.items()}
         labels |= {id: Label(name, 0) for name, id in (step.next | step.outputs).items() if id not in labels}
         known = {label.name for label in labels.values()}
-        labels |= {id: Label(n, 0) for id, n in g.names.items() if id in self._jacobian.kept and id not in labels and n not in known}
+        labels |= {
+            id: Label(n, 0)
+            for id, n in g.names.items()
+            if id in self._jacobian.kept and id not in labels and n not in known
+        }
         return Writer(g, labels, notation, matrices=True)
 
     @cached_property
@@ -128,7 +134,9 @@ class StepJacobian:
         if self.structure == "dense":
             return np.broadcast_to(np.asarray(value, dtype), (1, 1, *shape))[0, 0].copy()
         eye = np.eye(int(np.prod(inner)), dtype=dtype).reshape(*inner, *inner)
-        weight = np.asarray(value, dtype).reshape(np.shape(value)[2:] if np.ndim(value) > len(inner) else np.shape(value))
+        weight = np.asarray(value, dtype).reshape(
+            np.shape(value)[2:] if np.ndim(value) > len(inner) else np.shape(value)
+        )
         return weight.reshape(*weight.shape, *(1,) * len(inner)) * eye if weight.ndim else weight * eye
 
     def _at(self, arrays: Any, sizes: Any, dtype: Any) -> Any:

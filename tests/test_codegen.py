@@ -272,10 +272,10 @@ def failure(where: str, name: str) -> str:
         cell = sb.cell(scope["step"])
     except SyntaxError:  # two arguments of one name
         return ""
-    groups = oracle.draw(cell, 3, 2, {"m": 2, "n": 3, name: 2 if name == "m" else 3})
-    cotangents = oracle.cotangents_of(cell, groups, 3)
     lengths, reset = np.array([2, 3]), np.array([[0, 0], [1, 0], [0, 1]], bool)
     try:
+        groups = oracle.draw(cell, 3, 2, {"m": 2, "n": 3, name: 2 if name == "m" else 3})
+        cotangents = oracle.cotangents_of(cell, groups, 3)
         kernel = sb.compile(cell)
         for masks in ({}, {"lengths": lengths, "reset": reset}):
             run = kernel.forward(*groups, **masks)

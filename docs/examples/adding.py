@@ -2,14 +2,14 @@
 
     python docs/examples/adding.py
 
-Each step brings a random number in [0, 1) and a mark; two steps of the hundred are marked, one in each half, and the sum of
-their numbers is wanted after the last. To answer 1 always has the mean squared error 1/6. In about half a minute a GRU should
-get to less than a hundredth of that, while the vanilla network, trained alike, stays at the baseline. adding.png shows why:
-the norm of the adjoint, the gradient of the loss for the state, against the lag to the end.
-
-Source: Hochreiter, Schmidhuber 1997, "Long short-term memory", section 5.4; in the form of Le, Jaitly, Hinton 2015, "A simple
-way to initialize recurrent networks of rectified linear units", section 4.1.
+Each step brings a random number in [0, 1) and a mark; two steps of the hundred are marked, one in each half, and the
+sum of their numbers is wanted after the last. To answer 1 always has the mean squared error 1/6. In about half a minute
+a GRU should get to about a hundredth of that, while the vanilla network, trained alike, stays near the baseline.
+adding.png shows why: the norm of the adjoint, the gradient of the loss by the state, against the lag to the end.
 Needs matplotlib: `pip install 'symbptt[examples]'`.
+
+Source: Hochreiter, Schmidhuber 1997, "Long short-term memory", section 5.4; in the form of Le, Jaitly, Hinton 2015, "A
+simple way to initialize recurrent networks of rectified linear units", section 4.1.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def draw(results, where):
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.axhline(BASELINE, color="#40586b", ls=":", lw=1.2)
-    left.annotate("always 1", (0.99, BASELINE), (0, 4), xycoords=left.get_yaxis_transform(), textcoords="offset points",
+    left.annotate("always 1", (0.99, BASELINE), (0, -12), xycoords=left.get_yaxis_transform(), textcoords="offset points",
                   ha="right", color="#40586b")  # fmt: skip
     for name, (losses, norms, _) in results.items():
         smooth = [np.mean(losses[max(i - 24, 0) : i + 25]) for i in range(len(losses))]

@@ -2,13 +2,14 @@
 
     python docs/examples/sunspots.py
 
-In about half a minute it fits four small networks to the years 1700 to 1950 and forecasts each year of 1951 to 2008 from
-those before. The root mean square error should end near 16 sunspots: half of persistence (32.8, next year is as this one)
-and below a linear autoregression on nine years, AR(9), by least squares (18.7; 16.3 on the square roots, which the network
-sees too). The curves go to sunspots.png. Needs matplotlib and SciPy: `pip install 'symbptt[examples]'`.
+In about half a minute it fits four small networks to the years 1700 to 1950 and forecasts each year of 1951 to 2008
+from those before. The root mean square error should end near 16 sunspots: half of persistence (32.8: next year is like
+this one), below a linear autoregression on nine years by least squares (AR(9), 18.7), and no worse than that regression
+on the square roots that the network is given too (16.3). The curves go to sunspots.png.
+Needs matplotlib and SciPy: `pip install 'symbptt[examples]'`.
 
-The cell, its size and the decay were chosen by the error in the years 1901 to 1950, which also say when to stop; then each
-network is fitted anew to all years until 1950. The years of the test were used for nothing.
+The cell, its size and the decay were chosen by the error in the years 1901 to 1950, after training on those before. These
+years also say when to stop; then each network is fitted anew, that long, to all years until 1950.
 """
 
 import argparse
@@ -75,8 +76,11 @@ def fit(years, seed, iterations):
         slope = np.concatenate([grads.params[k].ravel() for k in start])
         return loss + DECAY * vector @ vector, slope + 2 * DECAY * vector
 
-    minimize(objective, np.concatenate([v.ravel() for v in start.values()]), jac=True, method="L-BFGS-B",
-             callback=lambda vector: found.append(forecast(unpack(vector, start))), options={"maxiter": iterations})  # fmt: skip
+    def remember(vector):
+        found.append(forecast(unpack(vector, start)))
+
+    first = np.concatenate([value.ravel() for value in start.values()])
+    minimize(objective, first, jac=True, method="L-BFGS-B", callback=remember, options={"maxiter": iterations})
     return found
 
 
@@ -92,13 +96,14 @@ def draw(network, linear, where):
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     shown = year > 1930
-    axes.axvspan(1950.5, year[-1] + 0.5, color="#f2f4f5", label="test years")
+    axes.axvspan(1950.5, 2008.5, color="#f2f4f5")
+    axes.text(1951, 205, "test years", color="#40586b")
     axes.plot(year[shown], truth[shown], "k.-", lw=0.8, label="observed")
-    axes.plot(year[shown], linear[shown], "--", color="#e69f00", lw=1.4, label=f"AR(9), error {error(linear, test):.1f}")
-    axes.plot(year[shown], network[shown], color="#0072b2", lw=1.8, label=f"network, error {error(network, test):.1f}")
-    axes.set(xlabel="year", ylabel="sunspot number", xlim=(1930, year[-1] + 0.5), ylim=(0, 215))
+    for forecast, name, style in ((linear, "AR(9)", "#e69f00"), (network, "network", "#0072b2")):
+        axes.plot(year[shown], forecast[shown], color=style, label=f"{name}, error {error(forecast, test):.1f}")
+    axes.set(xlabel="year", ylabel="sunspot number", xlim=(1930, 2008.5), ylim=(0, 215))
     axes.set_title("Sunspots forecast one year ahead", loc="left")
-    axes.legend(ncols=4, frameon=False, loc="upper center")
+    axes.legend(ncols=3, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(where / "sunspots.png", dpi=150)
 

@@ -67,7 +67,9 @@ def gradient_flow(
     run = kernel.forward(own, inputs, state, steps=steps)
     length = len(run.states[names[0]])
     if not length:
-        raise ArgumentError(three_lines("a run of no steps", f"in the gradient flow of {target.name}", "give at least one step"))
+        raise ArgumentError(
+            three_lines("a run of no steps", f"in the gradient flow of {target.name}", "give at least one step")
+        )
     before = _Before(kernel, own, inputs or {}, run, state or {})
     if isinstance(target, Cell):
         sent, last = _random(run, names, seed), None
@@ -105,7 +107,9 @@ def _last_loss(model: Model, params: Arrays, targets: Arrays, before: _Before, t
     return kernel.value_and_grad(params, inputs, wanted, states, steps=1, monitor=True)[1]
 
 
-def _steps_back(before: _Before, length: int, sent: Arrays, grads: Any) -> Iterator[tuple[dict[str, float], Arrays | None]]:
+def _steps_back(
+    before: _Before, length: int, sent: Arrays, grads: Any
+) -> Iterator[tuple[dict[str, float], Arrays | None]]:
     """Yield, from the last step back, the norms of the adjoints of the states and the gradients that the step adds; at the
     end the norms of the adjoint of the initial state."""
     for t in reversed(range(length)):

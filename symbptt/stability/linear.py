@@ -86,7 +86,8 @@ class Linear:
     def by_name(self, states: Any) -> dict[str, Any]:
         """Return whole states (..., N) as states by name, (..., *shape)."""
         return {
-            name: states[..., part].reshape((*states.shape[:-1], *self.shapes[name])) for name, part in self.names.items()
+            name: states[..., part].reshape((*states.shape[:-1], *self.shapes[name]))
+            for name, part in self.names.items()
         }
 
     def run(self, inputs: Arrays, state: Arrays, steps: int | None = None) -> Any:
@@ -141,7 +142,7 @@ def linearize(
     Raises: ArgumentError as `kernel.forward` does.
     """
     kernel = compile_cell(cell)
-    arrays, _, T, B, _, _ = kernel.read(params, inputs, state, steps)
+    arrays, _, T, _, _, _ = kernel.read(params, inputs, state, steps)
     of = linear(cell, params, inputs, state)
     given = {a.name: arrays[a.name] for a in cell.arguments if a.role in ("input", "index")}
     start = {name: arrays[name] for name in of.names}

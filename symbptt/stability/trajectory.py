@@ -36,7 +36,9 @@ class Trajectory:
         return int(self.start.shape[1])
 
 
-def trajectory(cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | None, steps: int | None) -> Trajectory:
+def trajectory(
+    cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | None, steps: int | None
+) -> Trajectory:
     """Return a cell on its data; with inputs, `steps` keeps the first ones of them.
 
     Raises: ArgumentError for no steps, for more steps than inputs, for a batch of none, and as `kernel.forward` does.
@@ -48,7 +50,9 @@ def trajectory(cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays 
     if not 1 <= steps <= length or batch < 1:
         raise ArgumentError(three_lines(f"steps={steps} with inputs of {length} steps and {batch} samples",
                                         f"in the stability of {cell.name}", "give at least one step and one sample"))  # fmt: skip
-    return Trajectory(of, {k: v[:steps] for k, v in given.items()}, of.flat({k: arrays[k] for k in of.names}), steps, batched)
+    return Trajectory(
+        of, {k: v[:steps] for k, v in given.items()}, of.flat({k: arrays[k] for k in of.names}), steps, batched
+    )
 
 
 def linearised(run: Trajectory) -> Iterator[tuple[int, Any]]:
