@@ -58,7 +58,9 @@ def objective(cell: sb.Cell, groups: tuple[Arrays, Arrays, Arrays], cotangents: 
               lengths: Any = None, reset: Any = None) -> Any:  # fmt: skip
     """The sum of cotangent times value over all steps and samples that count, or over the last step."""
     if not steps:  # what is after no step is the initial state, and the last step is none
-        return sum((np.sum(v * groups[2][k]) for k, v in cotangents.items() if np.shape(v) == np.shape(groups[2].get(k))), 0.0)
+        return sum(
+            (np.sum(v * groups[2][k]) for k, v in cotangents.items() if np.shape(v) == np.shape(groups[2].get(k))), 0.0
+        )
     values = run(cell, *groups, steps, lengths, reset)
     counted = np.ones((steps, 1)) if lengths is None else np.arange(steps)[:, None] < np.asarray(lengths)
     result = 0.0

@@ -11,7 +11,9 @@ import pytest
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
 
-IMPORTS = "import math\nimport numpy as np\nimport symbptt as sb\nfrom symbptt import Const, Index, Input, Param, State\n"
+IMPORTS = (
+    "import math\nimport numpy as np\nimport symbptt as sb\nfrom symbptt import Const, Index, Input, Param, State\n"
+)
 
 WRONG: dict[str, tuple[str, str, str]] = {
     "an argument without a role": ("""

@@ -203,7 +203,11 @@ def built(cell: sb.Cell, passes: Iterable[Callable[[Program], Program]]) -> Kern
 
 def results(kernel: Kernel, groups: Any, cotangents: Any, steps: int) -> dict[str, Any]:
     run = kernel.forward(*groups, steps=None if groups[1] else steps)
-    return {**run.states, **run.outputs, **{f"d{k}": v for k, v in oracle.flat(kernel.backward(run, cotangents)).items()}}
+    return {
+        **run.states,
+        **run.outputs,
+        **{f"d{k}": v for k, v in oracle.flat(kernel.backward(run, cotangents)).items()},
+    }
 
 
 @EVERY_CELL
@@ -266,7 +270,14 @@ def mixture(x: Any, h: Any, W: Any, U: Any, b: Any) -> Any:
 def failure(where: str, name: str) -> str:
     """What goes wrong with a name in a place, or nothing."""
     text = PLACES[where].replace("NAME", name).replace("WITH", "mixture")
-    scope: dict[str, Any] = {"I": Input, "S": State, "P": Param, "C": Const, "K": np.array([0.1, 0.2, 0.3]), "mixture": mixture}
+    scope: dict[str, Any] = {
+        "I": Input,
+        "S": State,
+        "P": Param,
+        "C": Const,
+        "K": np.array([0.1, 0.2, 0.3]),
+        "mixture": mixture,
+    }
     try:
         exec(compile(f"def {text}", "cells.py", "exec"), scope)
         cell = sb.cell(scope["step"])
@@ -287,17 +298,38 @@ def failure(where: str, name: str) -> str:
     return ""
 
 
-@pytest.mark.xfail(strict=True, reason="names that the writers make themselves are not all reserved or allocated")
+PRIVATE = (
+    "_sizes _arguments _forward _backward _array _names _axes _shapes _masks _cotangents _frozen _grads LEAD".split()
+)
+ARGUMENTS = ("parameter", "input", "scalar constant", "array constant", "given constant")
+UNSAFE: dict[str, set[str]] = {where: {"_where", "_kept"} for where in PLACES}
+for _where in ARGUMENTS:
+    UNSAFE[_where] |= {"start", "self"}
+UNSAFE["state"] |= {"self"}
+UNSAFE["second state"] |= {"self"}
+UNSAFE["scalar constant"] |= {*PRIVATE}
+UNSAFE["size"] |= {"h_0", "h_prev", "h_buffer", "dh_0", "start", "dict", "of"}
+
+
+def failures(where: str, names: Iterable[str]) -> list[str]:
+    return [found for name in names if (found := failure(where, name))]
+
+
 @pytest.mark.parametrize("where", PLACES)
 def test_any_name_is_safe(where: str) -> None:
-    assert not list(filter(None, (failure(where, name) for name in RISKY)))
+    assert not failures(where, [name for name in RISKY if name not in UNSAFE[where]])
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="names that the writers make themselves are not all reserved or allocated")
 @pytest.mark.parametrize("where", PLACES)
 def test_any_other_name_is_safe(where: str) -> None:
-    assert not list(filter(None, (failure(where, name) for name in MORE)))
+    assert not failures(where, [name for name in MORE if name not in UNSAFE[where]])
+
+
+@pytest.mark.xfail(strict=True, reason="names of the writers' own that are neither reserved nor allocated")
+@pytest.mark.parametrize("where", PLACES)
+def test_these_names_are_safe_too(where: str) -> None:
+    assert not failures(where, sorted(UNSAFE[where]))
 
 
 TEXTS = [
@@ -331,7 +363,9 @@ def test_docstring_cannot_inject_code(text: str, tmp_path: Path) -> None:
     step.__doc__ = text
     kernel = sb.compile(sb.cell(step))
     tree = ast.parse(kernel.source)
-    kinds = [type(node).__name__ for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign)]
+    kinds = [
+        type(node).__name__ for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign)
+    ]
     assert kinds == ["Expr", "Import"]
     assert kernel.forward({}, {}, {"h": np.ones(2)}, steps=1).states["h"].tolist() == [[0.5, 0.5]]
     kernel.save(tmp_path / "module.py")
@@ -358,7 +392,20 @@ def test_name_of_the_function_cannot_inject_code(name: str) -> None:
     assert kernel.forward({}, {}, {"h": np.ones(2)}, steps=1).states["h"].tolist() == [[0.5, 0.5]]
 
 
-NUMBERS = [0.1 + 0.2, 1 / 3, np.pi, 1e-308, 5e-324, 1.7e308, -0.0, 2**53 + 1, -7, 1e16, 123456789.123456789, np.float32(0.1)]
+NUMBERS = [
+    0.1 + 0.2,
+    1 / 3,
+    np.pi,
+    1e-308,
+    5e-324,
+    1.7e308,
+    -0.0,
+    2**53 + 1,
+    -7,
+    1e16,
+    123456789.123456789,
+    np.float32(0.1),
+]
 INFINITE = pytest.mark.xfail(strict=True, reason="repr(inf) is no Python expression")
 
 
@@ -389,6 +436,7 @@ def test_traceback_shows_the_generated_line() -> None:
     kernel = sb.compile(vanilla)
     groups = oracle.draw(vanilla, 2, 2, SIZES)
     run = kernel.forward(*groups)
-    with pytest.raises(Exception) as caught:  # noqa: PT011
+    with pytest.raises(TypeError) as caught:
         kernel.module._backward(None, {}, {}, None, *run.tape[1:])
-    assert str(caught.traceback[-1].path).startswith("<symbptt vanilla>") or "symbptt" in str(caught.traceback[-1].path)
+    line = str(caught.traceback[-1].statement)
+    assert line.strip().endswith("= tape") and line.strip() in kernel.source

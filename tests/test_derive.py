@@ -117,7 +117,10 @@ def test_value_named_by_the_user_has_no_other_name() -> None:
 
     d = sb.derive(step)
     names = {e.lhs for e in (*d.forward, *d.backward)}
-    assert names == {f"{d}{v}_t" for d in ("", "d") for v in ("pre", "gate", "inner", "candidate")} | {"h_t", "dh_{t-1}"}
+    assert names == {f"{d}{v}_t" for d in ("", "d") for v in ("pre", "gate", "inner", "candidate")} | {
+        "h_t",
+        "dh_{t-1}",
+    }
 
 
 @pytest.mark.parametrize("cell", [rnn, lstm, gru, zoo.mgu, zoo.lstm_peephole, zoo.cornn], ids=lambda cell: cell.name)
@@ -275,7 +278,11 @@ def read_equations(cell: sb.Cell, groups: tuple[Any, Any, Any], cotangents: Any,
     now = {k: column(v[0]) for k, v in groups[2].items()}
     steps_env = []
     for t in range(steps):
-        env = shared | {f"{k}_before": v for k, v in now.items()} | {f"{k}_t": column(v[t, 0]) for k, v in groups[1].items()}
+        env = (
+            shared
+            | {f"{k}_before": v for k, v in now.items()}
+            | {f"{k}_t": column(v[t, 0]) for k, v in groups[1].items()}
+        )
         for equation in d.forward:
             env[python_of(equation.lhs)] = evaluate(equation.rhs, env)
         now = {k: env[f"{k}_t"] for k in states}

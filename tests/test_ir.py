@@ -210,7 +210,9 @@ for cell in (lstm, mlstm, retnet):
 def test_graph_equations_and_module_are_the_same_for_every_hash_seed() -> None:
     def printed(seed: str) -> str:
         environment = {"PYTHONHASHSEED": seed, "PATH": "", "PYTHONIOENCODING": "utf-8"}
-        done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, capture_output=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, capture_output=True, check=True
+        )
         return done.stdout.decode("utf-8")
 
     first = printed("0")

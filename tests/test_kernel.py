@@ -37,7 +37,9 @@ def forward(cell: sb.Cell, groups: Any, steps: int, **kwargs: Any) -> Any:
     return kernel_of(cell).forward(*groups, steps=None if groups[1] else steps, **kwargs)
 
 
-def assert_gradients(cell: sb.Cell, groups: Any, cotangents: Any, steps: int, tolerance: float = 1e-10, **masks: Any) -> None:
+def assert_gradients(
+    cell: sb.Cell, groups: Any, cotangents: Any, steps: int, tolerance: float = 1e-10, **masks: Any
+) -> None:
     run = forward(cell, groups, steps, **masks)
     got = oracle.flat(kernel_of(cell).backward(run, cotangents))
     oracle.assert_blocks_close(got, oracle.gradients(cell, *groups, cotangents, steps, **masks), tolerance)
@@ -55,7 +57,9 @@ def test_states_and_gradients_are_those_of_the_plain_function(cell: sb.Cell, ste
         assert value.shape == wanted.get(name, value).shape
     if steps:
         oracle.assert_blocks_close({**run.states, **run.outputs}, wanted, 1e-12)
-    cotangents = {k: np.random.default_rng(1).standard_normal(v.shape) for k, v in {**run.states, **run.outputs}.items()}
+    cotangents = {
+        k: np.random.default_rng(1).standard_normal(v.shape) for k, v in {**run.states, **run.outputs}.items()
+    }
     assert_gradients(cell, groups, cotangents, steps)
 
 
@@ -69,7 +73,9 @@ def test_gradients_are_right_with_sizes_of_one(cell: sb.Cell) -> None:
 def test_gradients_are_shaped_like_what_they_belong_to(cell: sb.Cell) -> None:
     groups = oracle.draw(cell, 2, 3, SIZES)
     grads = kernel_of(cell).backward(forward(cell, groups, 2), oracle.cotangents_of(cell, groups, 2))
-    for role, given, got in zip(("param", "input", "state"), groups, (grads.params, grads.inputs, grads.state), strict=True):
+    for role, given, got in zip(
+        ("param", "input", "state"), groups, (grads.params, grads.inputs, grads.state), strict=True
+    ):
         assert {k: v.shape for k, v in got.items()} == {k: np.shape(given[k]) for k in oracle.names_of(cell, role)}
     assert grads.flow is None
 
@@ -80,7 +86,9 @@ def test_one_sample_without_a_batch_axis_gives_the_same(cell: sb.Cell, steps: in
     params, inputs, state = oracle.draw(cell, steps, 1, SIZES)
     alone = (params, {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()})
     batched, single = forward(cell, (params, inputs, state), steps), forward(cell, alone, steps)
-    cotangents = {k: np.random.default_rng(2).standard_normal(v.shape) for k, v in {**batched.states, **batched.outputs}.items()}
+    cotangents = {
+        k: np.random.default_rng(2).standard_normal(v.shape) for k, v in {**batched.states, **batched.outputs}.items()
+    }
     for k, v in {**single.states, **single.outputs}.items():
         np.testing.assert_array_equal(v, {**batched.states, **batched.outputs}[k][:, 0])
     wanted = kernel_of(cell).backward(batched, cotangents, monitor=True)
@@ -173,7 +181,9 @@ def test_python_numbers_are_of_the_type_of_the_arrays() -> None:
     params, inputs, state = cast(oracle.draw(driven_by_itself, 2, 2, SIZES), np.float32)
     run = kernel_of(driven_by_itself).forward(params | {"a": 0.5}, inputs, state, steps=2)
     assert run.states["c"].dtype == np.float32
-    assert kernel_of(driven_by_itself).backward(run, {"h": np.ones((2, 2, 3), np.float32)}).params["a"].dtype == np.float32
+    assert (
+        kernel_of(driven_by_itself).backward(run, {"h": np.ones((2, 2, 3), np.float32)}).params["a"].dtype == np.float32
+    )
 
 
 # Cotangents.
@@ -303,7 +313,9 @@ def test_sample_stops_at_its_length(cell: sb.Cell, lengths: list[int]) -> None:
             np.testing.assert_array_equal(value[length:, b], np.broadcast_to(frozen, value[length:, b].shape))
         for value in run.outputs.values():
             assert not value[length:, b].any()
-    cotangents = {k: np.random.default_rng(3).standard_normal(v.shape) for k, v in {**run.states, **run.outputs}.items()}
+    cotangents = {
+        k: np.random.default_rng(3).standard_normal(v.shape) for k, v in {**run.states, **run.outputs}.items()
+    }
     wanted = oracle.gradients(cell, *groups, cotangents, 3, lengths) if any(lengths) else None
     got = oracle.flat(kernel_of(cell).backward(run, cotangents))
     if wanted is None:
@@ -388,7 +400,9 @@ def test_flow_is_the_norm_of_the_whole_adjoint_at_every_step(cell: sb.Cell) -> N
     assert set(flow) == set(state) and all(v.shape == (steps,) for v in flow.values())
     for t in range(steps):
         rest = (params, {k: v[t + 1 :] for k, v in inputs.items()}, {k: run.states[k][t] for k in state})
-        later = kernel_of(cell).backward(forward(cell, rest, steps - t - 1), {k: v[t + 1 :] for k, v in cotangents.items()})
+        later = kernel_of(cell).backward(
+            forward(cell, rest, steps - t - 1), {k: v[t + 1 :] for k, v in cotangents.items()}
+        )
         whole = {k: v + cotangents[k][t] for k, v in later.state.items()}
         if cell is lstm:  # h_t = o_t tanh(c_t): the adjoint of c_t has the part that comes through h_t
             h, c = run.states["h"][t], run.states["c"][t]
@@ -401,7 +415,9 @@ def test_flow_is_the_norm_of_the_whole_adjoint_at_every_step(cell: sb.Cell) -> N
 
 
 @sb.cell
-def leaky(x: Input["n"], h: State["n"], w: Param["n"], k: Const["n"], dt: Const = 0.25, tau: Const["2"] = np.array([1.0, 2.0])):
+def leaky(
+    x: Input["n"], h: State["n"], w: Param["n"], k: Const["n"], dt: Const = 0.25, tau: Const["2"] = np.array([1.0, 2.0])
+):
     return h + dt * (np.tanh(w * x) * k - h / tau[1]) / tau[0]
 
 
@@ -440,7 +456,9 @@ def test_wrong_index_is_refused_by_name(indices: Any, words: str) -> None:
 def test_index_may_be_any_integer(dtype: str) -> None:
     params, inputs, state = groups = oracle.draw(reader, 3, 2, SIZES)
     wanted = forward(reader, groups, 3).states["h"]
-    np.testing.assert_array_equal(forward(reader, (params, inputs | {"x": inputs["x"].astype(dtype)}, state), 3).states["h"], wanted)
+    np.testing.assert_array_equal(
+        forward(reader, (params, inputs | {"x": inputs["x"].astype(dtype)}, state), 3).states["h"], wanted
+    )
 
 
 def test_rows_read_twice_sum_their_gradients() -> None:
@@ -534,7 +552,9 @@ def test_wrong_lengths_are_refused(lengths: Any) -> None:
         kernel_of(vanilla).forward(P, X, S, lengths=lengths)
 
 
-@pytest.mark.parametrize("reset", [np.zeros((3, 2)), np.zeros((3, 2), int), np.zeros((2, 3), bool), np.zeros(3, bool), True])
+@pytest.mark.parametrize(
+    "reset", [np.zeros((3, 2)), np.zeros((3, 2), int), np.zeros((2, 3), bool), np.zeros(3, bool), True]
+)
 def test_wrong_resets_are_refused(reset: Any) -> None:
     with pytest.raises(sb.ArgumentError, match=r"reset: a bool array of shape \(3, 2\)"):
         kernel_of(vanilla).forward(P, X, S, reset=reset)

@@ -107,7 +107,7 @@ def test_composed_functions_have_no_code_and_are_made_of_those_that_have(op: ops
     body = op.body(*placeholders(op))
     inside = {f.func for f in body.atoms(sp.Function)}
     assert inside <= set(ops.PRIMITIVES)
-    is_itself = body.func is op.body and set(body.args) == set(placeholders(op)) or op.name == "sqrt"
+    is_itself = (body.func is op.body and set(body.args) == set(placeholders(op))) or op.name == "sqrt"
     assert bool(op.code) == is_itself
 
 
@@ -216,7 +216,9 @@ def test_not_a_number_stays_not_a_number(name: str) -> None:
         assert np.isnan(op.evaluate(np.array([np.nan]), *[0.0, 1.0][: op.arity - 1])).all()
 
 
-GRID = np.concatenate([np.linspace(-6.5, 6.5, 521), [0.0, 1e-300, 1e-20, -1e-8, 0.49999, 0.5, -0.50001, 29.9, 30.0, 300.0]])
+GRID = np.concatenate(
+    [np.linspace(-6.5, 6.5, 521), [0.0, 1e-300, 1e-20, -1e-8, 0.49999, 0.5, -0.50001, 29.9, 30.0, 300.0]]
+)
 
 
 def test_erf_is_exact_to_a_few_units_of_rounding() -> None:
@@ -229,7 +231,9 @@ def test_erf_in_float32_is_float32() -> None:
     grid = GRID.astype(np.float32)
     got = special.erf(grid)
     assert got.dtype == np.float32
-    np.testing.assert_allclose(got, scipy.special.erf(grid.astype(float)), rtol=4 * np.finfo(np.float32).eps, atol=1e-40)
+    np.testing.assert_allclose(
+        got, scipy.special.erf(grid.astype(float)), rtol=4 * np.finfo(np.float32).eps, atol=1e-40
+    )
 
 
 def test_erf_has_its_derivative_in_the_complex_direction() -> None:

@@ -215,7 +215,9 @@ def test_unknown_role_names_the_nearest_and_all(annotation: str, nearest: str) -
     assert "'a'" in message and "cells.py:" in message
 
 
-@pytest.mark.parametrize("annotation", ["float", "np.ndarray", "int | None", "list[float]", "'n m'", "3", "lambda: 0", "(", ""])
+@pytest.mark.parametrize(
+    "annotation", ["float", "np.ndarray", "int | None", "list[float]", "'n m'", "3", "lambda: 0", "(", ""]
+)
 def test_annotation_that_is_no_role_is_refused_by_name(annotation: str) -> None:
     with pytest.raises(sb.CellError, match=r"'a'(.|\n)*cells\.py:1(.|\n)*roles are Input, State, Param"):
         scope: dict[str, Any] = {}

@@ -347,13 +347,22 @@ def test_clipped_chunks_are_chunks_of_clipped_recursions(truncation: Chunked) ->
     brute.assert_same({"params": got.params}, wanted)
 
 
-@pytest.mark.parametrize("limit", [0, -1.0, np.nan, "1", True, None])
+ACCEPTED = pytest.mark.xfail(strict=True, reason="accepted; inf is then no name in the module")
+
+
+@pytest.mark.parametrize("limit", [
+    0, -1.0, np.nan, "1", [1.0], pytest.param(True, marks=ACCEPTED), pytest.param(np.inf, marks=ACCEPTED),
+])  # fmt: skip
 def test_wrong_limit_of_the_adjoint_is_refused(limit: Any) -> None:
-    if limit is None:
-        assert sb.compile(plain, clip_adjoint=None).clip_adjoint is None
-        return
     with pytest.raises(sb.ArgumentError, match="clip_adjoint is a positive number, got"):
         sb.compile(plain, clip_adjoint=limit)
+
+
+@pytest.mark.xfail(strict=True, reason="written as np.float64(0.5), the others refused")
+@pytest.mark.parametrize("limit", [np.float64(0.5), np.float32(0.5), np.int64(1)])
+def test_limit_of_numpy_is_a_plain_number_in_the_source(limit: Any) -> None:
+    source = sb.compile(plain, clip_adjoint=limit).source
+    assert f"_clipped((dh,), {float(limit)})" in source
 
 
 def test_clipping_within_windows_is_refused_with_a_cure() -> None:

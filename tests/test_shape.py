@@ -46,7 +46,9 @@ def test_broadcast_is_numpys_for_every_size(given_shapes: list[shapes.Shape]) ->
         assert concrete_shape(result, known) == np.broadcast_shapes(*(concrete_shape(s, known) for s in given_shapes))
 
 
-@pytest.mark.parametrize(("one", "other"), [((n,), (m,)), ((n,), (2,)), ((n,), (n + 1,)), ((2, n), (3, n)), ((n, 2), (n,))])
+@pytest.mark.parametrize(
+    ("one", "other"), [((n,), (m,)), ((n,), (2,)), ((n,), (n + 1,)), ((2, n), (3, n)), ((n, 2), (n,))]
+)
 def test_names_are_never_guessed_to_be_equal(one: shapes.Shape, other: shapes.Shape) -> None:
     with pytest.raises(ShapeError, match="do not broadcast"):
         shapes.broadcast(one, other)
@@ -135,7 +137,9 @@ def test_normal_axis_is_numpys(axis: int) -> None:
             shapes.normal_axis(axis, 3)
 
 
-@pytest.mark.parametrize(("shape", "text"), [((), "()"), ((n,), "(n,)"), ((n, 3), "(n, 3)"), ((2 * n + 1, m), "(2*n+1, m)")])
+@pytest.mark.parametrize(
+    ("shape", "text"), [((), "()"), ((n,), "(n,)"), ((n, 3), "(n, 3)"), ((2 * n + 1, m), "(2*n+1, m)")]
+)
 def test_shape_is_shown_as_numpy_prints_it(shape: shapes.Shape, text: str) -> None:
     assert shapes.show(shape) == text
 

@@ -214,7 +214,11 @@ NOT_ANALYTIC = ("abs(", "np.sign", "norm", "np.var", "np.std", "np.real", "np.vd
 
 
 def cell_of(source: str) -> sb.Cell:
-    scope: dict[str, Any] = {"np": np, "sb": sb, **{name: getattr(sb, name) for name in ("Input", "State", "Param", "Const")}}
+    scope: dict[str, Any] = {
+        "np": np,
+        "sb": sb,
+        **{name: getattr(sb, name) for name in ("Input", "State", "Param", "Const")},
+    }
     exec(compile(source, "cells.py", "exec"), scope)
     return sb.cell(scope["step"])
 

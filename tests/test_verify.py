@@ -19,7 +19,6 @@ from symbptt.zoo import cornn, gru, rnn, sru
 from tests.cells import odd
 
 
-
 @sb.cell
 def tiny(x: Input["n"], h: State["n"], w: Param["n"], v: Param["n"]):
     """Two gates, and little to differentiate: quick to verify."""
@@ -31,7 +30,9 @@ REGIME_NAMES = ("healthy", "contractive", "expansive", "saturated", "zero state"
 
 
 @pytest.mark.parametrize(
-    "cell", [rnn, *(pytest.param(cell, marks=pytest.mark.long) for cell in (gru, cornn, sru, odd))], ids=lambda cell: cell.name
+    "cell",
+    [rnn, *(pytest.param(cell, marks=pytest.mark.long) for cell in (gru, cornn, sru, odd))],
+    ids=lambda cell: cell.name,
 )
 def test_right_cell_passes_in_every_regime(cell: sb.Cell) -> None:
     report = sb.verify(cell)
@@ -85,7 +86,9 @@ def norm_cell() -> sb.Cell:
 
 def test_function_without_a_complex_version_is_compared_by_central_differences() -> None:
     report = sb.verify(norm_cell())
-    methods = {row.method for row in report.rows if row.regime == "healthy" and row.block != "h" and "T=0" not in row.size}
+    methods = {
+        row.method for row in report.rows if row.regime == "healthy" and row.block != "h" and "T=0" not in row.size
+    }
     assert methods == {"central differences"}
     assert {row.tolerance for row in report.rows if row.method == "central differences"} == {1e-6}
     assert "dh_0" not in {row.block for row in report.rows if row.regime == "healthy" and not row.passed}
@@ -323,6 +326,8 @@ def test_no_mutant_of_a_backward_pass_survives() -> None:
         killed += not passed
         if passed:
             difference = [line for line in text.splitlines() if line not in kernel.source.splitlines()]
-            survivors += [line for line in difference if "idle" not in line and "_0 " not in line and "flow" not in line]
+            survivors += [
+                line for line in difference if "idle" not in line and "_0 " not in line and "flow" not in line
+            ]
     assert killed > 10
     assert not survivors

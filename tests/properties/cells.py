@@ -141,7 +141,10 @@ def _gate(p: Program, draw: Draw) -> None:
 
 def _arithmetic(p: Program, draw: Draw) -> None:
     a, shape = pick(p, draw) or ("", ())
-    b, other = pick(p, draw, lambda s: s in (shape, ()) or shape == () or s == shape[-1:] or s[-1:] == shape) or ("", ())
+    b, other = pick(p, draw, lambda s: s in (shape, ()) or shape == () or s == shape[-1:] or s[-1:] == shape) or (
+        "",
+        (),
+    )
     pattern = draw(st.sampled_from([
         "{a} * {b}", "{a} + {b}", "{a} - {b}", "{a} / (2 + np.sin({b}))", "dt * {a} - {b} * 0.5", "{a} * {b} + {a}", "-{a} * {b}",
         "({a} * {a} + 1) ** 0.5 * {b}", "({b} * {b} + 1) ** -1 + {a}", "{a} ** 2 - {b} ** 3 * 0.1", "(1.5 + np.sin({a})) ** {b}",
@@ -249,7 +252,11 @@ def _next_state(p: Program, draw: Draw, state: str) -> str:
     value, found = pick(p, draw) or (state, shape)
     if found != shape:
         value = _fitted(p, value, found, shape)
-    return draw(st.sampled_from([f"np.tanh({value})", f"0.5 * {state} + 0.5 * np.sin({value})", f"sb.sigmoid({value} - {state})"]))
+    return draw(
+        st.sampled_from(
+            [f"np.tanh({value})", f"0.5 * {state} + 0.5 * np.sin({value})", f"sb.sigmoid({value} - {state})"]
+        )
+    )
 
 
 def _fitted(p: Program, value: str, found: Dims, shape: Dims) -> str:
@@ -278,7 +285,9 @@ class Case:
 def cases(draw: Draw, longest: int = 8) -> Case:
     """A random cell with where to look at it."""
     sizes = {name: draw(st.integers(1, 3)) for name in ("m", "n", "k")}
-    return Case(draw(programs(longest)).text, sizes, draw(st.integers(0, 3)), draw(st.integers(1, 2)), draw(st.integers(0, 3)))
+    return Case(
+        draw(programs(longest)).text, sizes, draw(st.integers(0, 3)), draw(st.integers(1, 2)), draw(st.integers(0, 3))
+    )
 
 
 # torch in the place of NumPy and symbptt.
@@ -290,7 +299,9 @@ def torch_scope() -> dict[str, Any]:
     from torch.nn import functional as nn
 
     def axis_of(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda v, axis=-1, **kwargs: function(v, axis, **{k.replace("keepdims", "keepdim"): x for k, x in kwargs.items()})
+        return lambda v, axis=-1, **kwargs: function(
+            v, axis, **{k.replace("keepdims", "keepdim"): x for k, x in kwargs.items()}
+        )
 
     def layer_norm(v: Any, axis: int) -> Any:
         centred = v - v.mean(axis, keepdim=True)

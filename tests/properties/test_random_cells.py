@@ -117,7 +117,10 @@ def test_lengths_and_resets_match_loops_over_samples(case: Case) -> None:
     cell, groups, cotangents = drawn(case)
     assume(case.steps > 0)
     random = np.random.default_rng(case.seed)
-    masks: Any = {"lengths": random.integers(0, case.steps + 1, case.batch), "reset": random.random((case.steps, case.batch)) < 0.4}
+    masks: Any = {
+        "lengths": random.integers(0, case.steps + 1, case.batch),
+        "reset": random.random((case.steps, case.batch)) < 0.4,
+    }
     assume(masks["lengths"].any())
     kernel = sb.compile(cell)
     wanted = oracle.gradients(cell, *groups, cotangents, case.steps, **masks)
