@@ -50,7 +50,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
 
 
 def pull_lines(m: Module) -> list[str]:
-    """Return the lines of one step back for all steps at once; with `sums` it adds the gradients that follow."""
+    """Return the lines of one step back for all steps at once; with `sums`, of the whole adjoints and the gradients."""
     p, writer, carries = m.program, writer_of(m.program), _carries(m)
     lines = [f'{d}_all = carry["{name}"]' for name, d in carries.items()]
     lines += _zero_outputs(m) + statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
@@ -63,7 +63,8 @@ def pull_lines(m: Module) -> list[str]:
     }
     lines += [f"carry = {dict_text(pulled)}", "if not sums:", "    return carry, None, None"]
     lines += statements(m, "backward", AFTER, writer) + gradients(m, writer)
-    return [*lines, f"return carry, {results(m, 'param')}, {results(m, 'input')}"]
+    whole = {name: of_each_sample(m, p.whole.get(name, leaf), AFTER) for name, leaf in p.carry.items()}
+    return [*lines, f"return {dict_text(whole)}, {results(m, 'param')}, {results(m, 'input')}"]
 
 
 def after_tape(head: str, m: Module, tape: list[str], lines: list[str]) -> list[str]:
@@ -116,7 +117,7 @@ def _arriving(carries: Carries, kept: list[str], clip: float | None) -> list[str
     for name, d in carries.items():
         lines += [f'if full["{name}"] is not None:', f'    {d} = {d} + full["{name}"][t]']
     if clip is not None:
-        lines.append(f"{targets} = _clipped({chain}, {clip!r})")
+        lines.append(f"{targets} = _clipped({chain}, {float(clip)!r})")
     return [
         *lines,
         "if active is not None:",

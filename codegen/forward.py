@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from symbptt.codegen.passes.place import AFTER, ALL, LOOP, ONCE
 from symbptt.codegen.statements import allocations, arguments, function, of_each_sample, statements, writer_of
-from symbptt.codegen.text import closed, dict_text, listed, shape_text, tuple_text
+from symbptt.codegen.text import dict_text, shape_text, tuple_text
 from symbptt.codegen.variables import Module, is_baked
 from symbptt.ir.shape import Shape
 from symbptt.render.expression import Writer
@@ -37,7 +37,6 @@ def forward(m: Module, tape: list[str]) -> list[str]:
         *arguments(m, {"a": [a for a in m.program.arguments if not is_baked(a)]}, {s.name: s.initial for s in states}),
         "# before the loop: what needs no state",
         *statements(m, "forward", ONCE, writer),
-        *_masked_inputs(m),
         *statements(m, "forward", ALL, writer),
         *_buffers(m, states),
         *allocations(m, f"forward {LOOP}", m.program.next.values()),
@@ -54,11 +53,6 @@ def _states(m: Module) -> list[State]:
     return [
         State(a.name, m.of_argument(a.name), m.previous[leaves[a.name]], a.shape) for a in m.program.of_role("state")
     ]
-
-
-def _masked_inputs(m: Module) -> list[str]:
-    names = [m.of_argument(a.name) for a in m.program.of_role("input")]
-    return [f"{listed(names)} = (_kept(active, v) for v in {closed(names)})"] if names else []
 
 
 def _buffers(m: Module, states: list[State]) -> list[str]:

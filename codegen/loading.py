@@ -215,7 +215,8 @@ def equations_of(target: Cell | Model) -> Equations:
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:
     if truncation is not None and not isinstance(truncation, Window | Chunked):
         raise ArgumentError(f"truncation is sb.Window(k) or sb.Chunked(k1, k2), got {truncation!r}")
-    if clip_adjoint is not None and not (isinstance(clip_adjoint, int | float) and clip_adjoint > 0):
+    number = isinstance(clip_adjoint, int | float | np.number) and not isinstance(clip_adjoint, bool)
+    if clip_adjoint is not None and not (number and 0 < clip_adjoint < np.inf):
         raise ArgumentError(f"clip_adjoint is a positive number, got {clip_adjoint!r}")
     if clip_adjoint is not None and isinstance(truncation, Window):
         raise ArgumentError(

@@ -77,17 +77,25 @@ def _check_shape(name, array, wanted, T):
         raise ArgumentError(f"{name}: {_axes(name, lead)} = {wanted} is expected, got {array.shape}{hint}")
 
 
+def _held(x, lengths):
+    """Return data whose steps from a sample's end on repeat its last, so that they are finite where it is."""
+    if not lengths.any():
+        return np.zeros_like(x)
+    sample = np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())  # an empty sample is given another's
+    return x[np.minimum(np.arange(len(x))[:, None], lengths[sample] - 1), sample]
+
+
 def _check_data(arrays, active, sizes):
-    """Say where data that are read are not finite, or no index; what is not read of an index is made zero."""
+    """Say where data that are read are not finite, or no index; behind a sample's end its last step is held."""
     shapes = _shapes(**sizes)
+    for k in [k for k in arrays if LEAD.get(k) == 2 and active is not None]:
+        arrays[k] = _held(arrays[k], active.sum(0))
     for k in [k for k in INDICES if k in arrays]:
-        arrays[k] = _kept(active, arrays[k]) if LEAD[k] == 2 else arrays[k]
         limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
     for k in [k for k in arrays if k in LEAD and k not in INDICES]:
         bad = ~np.isfinite(arrays[k]) if not np.isfinite(arrays[k].sum()) else np.zeros(0, bool)
-        bad = bad if active is None or LEAD[k] < 2 else _kept(active, bad) if bad.size else bad
         if bad.any():
             where = tuple(int(i) for i in np.argwhere(bad)[0])
             place = f"step {where[0]}, sample {where[1]}" if LEAD[k] == 2 else f"sample {where[0]}"

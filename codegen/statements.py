@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from symbptt.codegen.lower import is_bool
 from symbptt.codegen.passes.place import LOOP, ONCE
 from symbptt.codegen.program import Program
-from symbptt.codegen.text import listed, name_tuple, shape_text
+from symbptt.codegen.text import listed, name_tuple, nested_text, shape_text
 from symbptt.codegen.variables import Module, is_baked, size_names
 from symbptt.codegen.wrap import wrapped
 from symbptt.ir.step import Argument
@@ -79,8 +79,8 @@ def arguments(m: Module, roles_from: dict[str, list[Argument]], variable: dict[s
 
 
 def _baked(a: Argument, sizes: dict[str, str]) -> str:
-    values = a.default.tolist() if hasattr(a.default, "tolist") else a.default
-    return f"np.broadcast_to(np.array({values!r}, dtype), {shape_text((), a.shape, sizes)})"
+    values = nested_text(a.default.tolist() if hasattr(a.default, "tolist") else a.default)
+    return f"np.broadcast_to(np.array({values}, dtype), {shape_text((), a.shape, sizes)})"
 
 
 def unpacked_tape(tape: list[str]) -> list[str]:

@@ -26,7 +26,8 @@ def docstring(p: Program, version: str, equations: str, head: Head | None) -> st
     name = p.name if head is None else f"{p.name} with the loss {head.program.name} at {head.at} step, {head.reduction}"
     title = f"Backpropagation through time for the cell {name}, written by symbptt {version}."
     text = "\n\n".join([title, *[p.doc] * bool(p.doc), f"Shapes\n{shapes}", equations])
-    clean = text.replace("\\", "\\\\").replace('"""', "'''")
+    plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text.expandtabs())
+    clean = plain.replace("\\", "\\\\").replace('"""', "'''")
     return f'"""{clean}\n"""'
 
 

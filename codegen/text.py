@@ -64,3 +64,11 @@ def number_text(value: int | float) -> str:
     """Return a number as Python text; infinities and NaN by NumPy's names."""
     text = repr(value)
     return f"np.{text}" if text in ("inf", "nan") else "-np.inf" if text == "-inf" else text
+
+
+def nested_text(values: object) -> str:
+    """Return numbers in nested lists as Python text."""
+    if isinstance(values, list):
+        return f"[{', '.join(map(nested_text, values))}]"
+    assert isinstance(values, int | float)
+    return number_text(values)

@@ -68,7 +68,6 @@ TRAINING = {
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
-    a |= {k: _kept(active, a[k]) for k in TARGETS}
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     counted = np.ones((T, B), bool) if active is None else active
     dloss = _weights(counted, REDUCTION, dtype)
@@ -109,7 +108,7 @@ def _placed(last, like, at):
 
 WEIGHTS = '''def _weights(counted, reduction, dtype):
     """Return the weight of the loss at each step and sample: one, or one over their number, and zero where not counted."""
-    return counted.astype(dtype) / (max(counted.sum(), 1) if reduction == "mean" else 1)
+    return counted.astype(dtype) / (max(int(counted.sum()), 1) if reduction == "mean" else 1)
 
 
 def _added(params, own):
@@ -170,9 +169,9 @@ def _flow_back(tape, first, lo, hi, full, flow, sizes, B, dtype, active, reset):
             initial = {k: v + carry[k][0] for k, v in initial.items()}
             carry = {k: v[1:] for k, v in carry.items()}
         at, end = max(at - 1, 0), end - 1
+    whole, params, inputs = _pull(tape, total, given, True, sizes, T, B, dtype)
     for k in flow or ():
-        flow[k][lo:hi] = np.sqrt(np.square(total[k][lo - first :]).reshape(hi - lo, -1).sum(1))
-    _, params, inputs = _pull(tape, total, given, True, sizes, T, B, dtype)
+        flow[k][lo:hi] = np.sqrt(np.square(whole[k][lo - first :]).reshape(hi - lo, -1).sum(1))
     return params, inputs, initial, resets
 '''
 
@@ -247,7 +246,6 @@ STREAMED = {
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
-    a |= {k: _kept(active, a[k]) for k in TARGETS}
     counted = np.ones((T, B), bool) if active is None else active
 '''
     + STREAMED_BODY.replace("TARGET_PART", "{k: a[k][lo:hi] for k in TARGETS}"),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import keyword
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from symbptt.codegen import prelude
+from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
 from symbptt.codegen.passes.place import ALL, LOOP
 from symbptt.codegen.program import Program
@@ -17,8 +21,12 @@ from symbptt.ir.step import Argument
 RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
     "tape", "flow", "given", "last", "full", "idle", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
-    "state", "run", "SHAPES", "PARAMS", "INPUTS", "STATES", "INDICES", "Run", "Grads", "ArgumentError",
+    "state", "run", "start", "carry", "sums", "read", "of", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
+    "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", inspect.getsource(prelude), re.MULTILINE),
+    *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
+    "_cut", "_accumulate", "_weights", "_added", "_placed", "_clipped", "_sizes", "_shapes",
 }  # fmt: skip
+"""Names that a module uses itself."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,8 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
     """Return the variables of a placed program, and what is stored."""
     static = _static(p)
     variables: dict[int, str] = {}
-    used = set(RESERVED)
+    used = set(RESERVED) | {f"{a.name}{end}" for a in p.of_role("state") for end in ("_0", "_prev", "_buffer")}
+    used |= {f"d{a.name}{end}" for a in p.of_role("state") for end in ("_0", "_all")}
     sizes = {name: _allocate(name, used) for name in size_names(p)}
     previous = {}
     for a in p.of_role("state"):  # first: names of our own are made from theirs

@@ -39,7 +39,7 @@ class Cell:
         functools.update_wrapper(self, function)
         self.arguments = arguments_of(function, self.consts, CELL_ROLES)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if not self.consts:
             return self.function(*args, **kwargs)
         given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments

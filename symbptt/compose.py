@@ -24,7 +24,11 @@ def stack(parts: Any, *more: Any, axis: int = 0) -> Any:
 
     Raises: ArgumentError where a cell has several outputs, or a layer above the first not one input of a fitting shape.
     """
-    cells = (parts, *more)
+    cells = (
+        (*parts, *more)
+        if isinstance(parts, list | tuple) and any(isinstance(p, Cell) for p in parts)
+        else (parts, *more)
+    )
     if not any(isinstance(cell, Cell) for cell in cells):
         return functions.stack(parts, axis=more[0] if more else axis)
     if not all(isinstance(cell, Cell) for cell in cells):
@@ -89,7 +93,7 @@ def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
     inputs = [a for a in cell.arguments if a.role in ("input", "index")]
     names = sorted({name for a in cell.arguments for name in names_in(a.shape)})
     if given is None:
-        kept = {name for a in inputs for name in names_in(a.shape)}
+        kept = {name for a in inputs for name in names_in((*a.shape, *(() if a.limit is None else (a.limit,))))}
         return {name: name if name in kept else f"{name}_{number}" for name in names}
     if len(inputs) != 1 or inputs[0].role != "input" or len(inputs[0].shape) != len(given):
         raise ArgumentError(

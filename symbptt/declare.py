@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from symbptt import ops
 from symbptt.errors import ArgumentError, CellError
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import NAME_OF, as_python, canonical
+from symbptt.location import user_place
 from symbptt.trace import Array, apply_expr, as_array, graph_of
 
 
@@ -27,15 +29,18 @@ def function(
     Raises: ArgumentError where `name` is no identifier, is a function of the table, or `body` gives no SymPy
     expression; CellError where an expression has a function that is not in the table.
     """
-    if not name.isidentifier() or name in ops.BY_NAME:
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or name in ops.BY_NAME:
         raise ArgumentError(f"{name!r} cannot name a function\n  choose an identifier that symbptt has not taken")
+    if not callable(body):
+        raise ArgumentError(f"the body of {name!r} is no function\n  write lambda v: <SymPy expression>")
     count = len(inspect.signature(body).parameters)
     symbols = [placeholder(i) for i in range(count)]
     expr = _expression(name, body, symbols)
     if derivative is None:
         return _dispatching(name, count, expr, lambda *args: expr.xreplace(dict(zip(symbols, args, strict=True))), None)
     found = derivative(*symbols)
-    partials = [canonical(sp.sympify(part)) for part in (found if isinstance(found, tuple | list) else (found,))]
+    parts = found if isinstance(found, tuple | list) else (found,)
+    partials = [_expression(name, lambda *_, part=part: part, symbols) for part in parts]
     if len(partials) != count:
         raise ArgumentError(
             f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple"
@@ -50,14 +55,12 @@ def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol
         expr = canonical(sp.sympify(body(*symbols)), f"in the body of {name!r}")
     except (TypeError, AttributeError, sp.SympifyError) as error:
         raise ArgumentError(
-            f"the body of {name!r} gives no SymPy expression ({error})\n"
+            f"{name!r} is given no SymPy expression ({error})\n"
             "  write it with SymPy's functions: lambda v: sympy.tanh(v)"
         ) from None
     extra = expr.free_symbols - set(symbols)
     if extra:
-        raise ArgumentError(
-            f"the body of {name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments"
-        )
+        raise ArgumentError(f"{name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments")
     return expr
 
 
@@ -70,7 +73,10 @@ def _dispatching(
 ) -> Callable[..., Any]:
     def declared(*values: Any) -> Any:
         if len(values) != count:
-            raise ArgumentError(f"{name} takes {count} arguments, got {len(values)}")
+            raise ArgumentError(
+                f"{name} takes {count} arguments, got {len(values)}"
+                + (f"\n  at {place}" if (place := user_place()) else "")
+            )
         graph = graph_of(*values)
         if graph is not None:
             arrays = [as_array(graph, value) for value in values]

@@ -34,7 +34,7 @@ class Loss:
         functools.update_wrapper(self, function)
         self.arguments = arguments_of(function, self.consts, LOSS_ROLES)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -112,7 +112,7 @@ def _evaluate_relu(x: Any) -> Any:
 
 
 def _evaluate_absolute(x: Any) -> Any:
-    return np.where(np.real(x) < 0, -x, x) if np.iscomplexobj(x) else np.abs(x)
+    return x * np.sign(np.real(x)) if np.iscomplexobj(x) else np.abs(x)
 
 
 def _evaluate_maximum(a: Any, b: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from symbptt.errors import ArgumentError
 
 
@@ -19,6 +21,7 @@ class Window:
 
     def __post_init__(self) -> None:
         _check(k=self.k)
+        object.__setattr__(self, "k", int(self.k))
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,11 @@ class Chunked:
 
     def __post_init__(self) -> None:
         _check(k1=self.k1, k2=self.k2)
+        object.__setattr__(self, "k1", int(self.k1))
+        object.__setattr__(self, "k2", int(self.k2))
 
 
 def _check(**numbers: object) -> None:
     for name, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ArgumentError(f"{name} counts steps: a positive integer is expected, got {value!r}")

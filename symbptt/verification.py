@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -121,13 +121,18 @@ def _of_function(cell: Cell, backward: Callable[..., Any]) -> Gradients:
     def gradients(point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
         found = backward(point.params, point.inputs, point.state, cotangents)
         wanted = [a.name for a in cell.arguments if a.role in ("param", "input", "state")]
+        if not isinstance(found, Mapping):
+            raise ArgumentError(
+                f"the backward pass returned {type(found).__name__}\n  return one dict with {', '.join(wanted)}"
+            )
         missing = [name for name in wanted if name not in found]
         if missing:
             raise ArgumentError(
                 f"the backward pass returned no gradient of {', '.join(missing)}\n"
                 f"  return one dict with {', '.join(wanted)}"
             )
-        return found, found, found
+        flat = dict(found)
+        return flat, flat, flat
 
     return gradients
 

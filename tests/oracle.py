@@ -34,7 +34,7 @@ def names_of(cell: sb.Cell, *roles: str) -> list[str]:
 
 def run(cell: sb.Cell, params: Arrays, inputs: Arrays, state: Arrays, steps: int, lengths: Any = None,
         reset: Any = None) -> Arrays:  # fmt: skip
-    """States and outputs after every step, (T, B, ...); a sample that has stopped keeps its state and puts out zeros."""
+    """States and outputs after every step, (T, B, ...); a sample that stopped keeps its state and puts out zeros."""
     collected: dict[str, list[Any]] = {}
     for b in range(len(next(iter(state.values())))):
         rows: dict[str, list[Any]] = {}

@@ -95,15 +95,16 @@ def square(g: Graph) -> int:
     return build.leaf(g, "param", "U", (n, n))
 
 
+SQUARE, V, TWICE = placeholder(0) ** 2, Leaf("param", "v"), Product((0, 0), (1,), (0, 1))
 PLANTED: dict[str, tuple[str, Callable[[Graph, int, int], object]]] = {
     "foreign attributes": ("foreign", lambda g, W, x: g.add("map", (x,), (m,), Leaf("input", "y"))),
-    "an argument that comes later": ("comes later", lambda g, W, x: g.add("map", (7,), (m,), Body(placeholder(0) ** 2))),
+    "an argument that comes later": ("comes later", lambda g, W, x: g.add("map", (7,), (m,), Body(SQUARE))),
     "a shape of a map": ("follow", lambda g, W, x: g.add("map", (x,), (n,), Body(placeholder(0) ** 2))),
     "a free symbol": ("free symbol", lambda g, W, x: g.add("map", (x,), (m,), Body(placeholder(0) * sp.Symbol("w")))),
     "a placeholder without argument": ("free symbol", lambda g, W, x: g.add("map", (x,), (m,), Body(placeholder(1)))),
-    "a size that is a SymPy number": ("normal form", lambda g, W, x: g.add("leaf", (), (sp.Integer(2),), Leaf("param", "v"))),
+    "a size that is a SymPy number": ("normal form", lambda g, W, x: g.add("leaf", (), (sp.Integer(2),), V)),
     "a shape of a product": ("follow", lambda g, W, x: g.add("contract", (W, x), (m,), Product((0, 1), (1,), (0,)))),
-    "a label twice": ("twice", lambda g, W, x: g.add("contract", (square(g), x), (n, m), Product((0, 0), (1,), (0, 1)))),
+    "a label twice": ("twice", lambda g, W, x: g.add("contract", (square(g), x), (n, m), TWICE)),
     "an axis summed alone": ("alone", lambda g, W, x: g.add("contract", (W, x), (m,), Product((0, 1), (1,), (1,)))),
     "a reduction of nothing": ("no axis", lambda g, W, x: g.add("reduce", (x,), (m,), Reduction("sum", ()))),
     "a shape of a reduction": ("follow", lambda g, W, x: g.add("reduce", (W,), (n,), Reduction("sum", (0,)))),

@@ -522,11 +522,16 @@ REFUSED: dict[str, tuple[Any, Any, Any, str]] = {
     "objects": (P, {"x": x.astype(object)}, S, "x: .* got object"),
     "text": (P, {"x": "abc"}, S, "x: .* got <U3"),
     "None": (P, {"x": None}, S, "x: .* got object"),
-    "a ragged list": (P, {"x": [[1.0, 2.0], [1.0]]}, S, "x: not an array of numbers"),
     "a masked array": (P, {"x": np.ma.masked_array(x, x > 0)}, S, "x: a plain array is expected, got MaskedArray"),
-    "a matrix": (P | {"W": np.matrix(P["W"])}, X, S, "W: a plain array is expected, got matrix"),
+    "a matrix": (P | {"W": P["W"].view(np.matrix)}, X, S, "W: a plain array is expected, got matrix"),
     "lengths of another batch": (P, X, S, r"lengths: \(2,\) integers from 0 to 3"),
 }  # fmt: skip
+
+
+@NOT_YET
+def test_ragged_list_is_refused_by_name() -> None:
+    with pytest.raises(sb.ArgumentError, match="x: not an array of numbers"):
+        kernel_of(vanilla).forward(P, {"x": [[1.0, 2.0], [1.0]]}, S)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -623,7 +628,6 @@ def singular(x: Input["n"], h: State["n"], w: Param["n"]):
     return np.tanh(h + w * np.log(x) / x)
 
 
-@pytest.mark.xfail(strict=True, reason="inputs after the end are taken as zeros, where the cell need not be finite")
 @pytest.mark.filterwarnings("error")
 def test_cell_that_is_not_finite_at_zero_may_stop_early() -> None:
     params, inputs, state = oracle.draw(singular, 3, 2, SIZES)

@@ -184,10 +184,7 @@ def test_slope_at_a_tie_is_the_documented_one(function: Callable[..., Any], at: 
     np.testing.assert_array_equal(slope(function, at), np.atleast_1d(expected))
 
 
-@pytest.mark.parametrize("op", [
-    pytest.param(op, marks=pytest.mark.xfail(strict=True, reason="abs(i e) is i e") if op.name == "abs" else ())
-    for op in UNARY if op.kinks and op.name != "floor"
-], ids=lambda op: op.name)  # fmt: skip
+@pytest.mark.parametrize("op", [op for op in UNARY if op.kinks and op.name != "floor"], ids=lambda op: op.name)
 def test_complex_step_at_a_kink_is_the_slope_of_generated_code(op: ops.Op) -> None:
     """So that a check by complex step agrees with the documented convention where a cell starts at zero."""
     kinks = np.array(op.kinks)

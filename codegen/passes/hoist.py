@@ -90,7 +90,13 @@ def _signs(node: Node) -> tuple[int, ...] | None:
 
 
 def _sum(g: Graph, terms: Terms) -> int:
-    if len(terms) == 1 and terms[0][0] == 1:
-        return terms[0][1]
-    ids = list(dict.fromkeys(id for _, id in terms))
-    return build.map_(g, sp.Add(*(sign * placeholder(ids.index(id)) for sign, id in terms)), ids)
+    """The sum of terms; those that cancel are not read, but keep their shape."""
+    count = {id: sum(sign for sign, other in terms if other == id) for id in dict.fromkeys(id for _, id in terms)}
+    ids = [id for id in count if count[id]]
+    shape = broadcast(*map(g.shape, count))
+    total = (
+        build.map_(g, sp.Add(*(count[id] * placeholder(i) for i, id in enumerate(ids))), ids)
+        if ids
+        else build.number(g, 0)
+    )
+    return build.expand(g, total, shape)

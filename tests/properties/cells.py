@@ -19,11 +19,8 @@ from symbptt.functions import ELEMENTWISE
 Dims = tuple[str, ...]
 
 GROWING = ("exp", "expm1", "sinh", "cosh", "square", "tan")
-SMOOTH = sorted(
-    op.name for op in ops.OPS
-    if op.arity == 1 and op.name not in ("positive", "negative", "floor", "sign", "stop_gradient", "logical_not", "softsign")
-    and (not op.kinks) and op.name in ELEMENTWISE
-)  # fmt: skip
+FLAT = ("positive", "negative", "floor", "sign", "stop_gradient", "logical_not", "softsign")
+SMOOTH = sorted(op.name for op in ops.OPS if op.arity == 1 and op.name not in FLAT and not op.kinks)
 """The smooth elementwise functions of the table."""
 
 
@@ -146,8 +143,9 @@ def _arithmetic(p: Program, draw: Draw) -> None:
         (),
     )
     pattern = draw(st.sampled_from([
-        "{a} * {b}", "{a} + {b}", "{a} - {b}", "{a} / (2 + np.sin({b}))", "dt * {a} - {b} * 0.5", "{a} * {b} + {a}", "-{a} * {b}",
-        "({a} * {a} + 1) ** 0.5 * {b}", "({b} * {b} + 1) ** -1 + {a}", "{a} ** 2 - {b} ** 3 * 0.1", "(1.5 + np.sin({a})) ** {b}",
+        "{a} * {b}", "{a} + {b}", "{a} - {b}", "{a} / (2 + np.sin({b}))", "dt * {a} - {b} * 0.5", "{a} * {b} + {a}",
+        "-{a} * {b}",        "({a} * {a} + 1) ** 0.5 * {b}", "({b} * {b} + 1) ** -1 + {a}", "{a} ** 2 - {b} ** 3 * 0.1",
+        "(1.5 + np.sin({a})) ** {b}",
     ]))  # fmt: skip
     p.let(pattern.format(a=a, b=b), max(shape, other, key=len))
 
@@ -186,9 +184,11 @@ def _product(p: Program, draw: Draw) -> None:
     v, _ = pick(p, draw, lambda s: s == shape[1:]) or (p.param(shape[1:]), ())
     w, _ = pick(p, draw, lambda s: s == shape[:1]) or (p.param(shape[:1]), ())
     text, out = draw(st.sampled_from([
-        (f"{m} @ {v}", shape[:1]), (f"{w} @ {m}", shape[1:]), (f"{m}.T @ {w}", shape[1:]), (f"{m} @ {m}.T", (shape[0], shape[0])),
+        (f"{m} @ {v}", shape[:1]), (f"{w} @ {m}", shape[1:]), (f"{m}.T @ {w}", shape[1:]),
+        (f"{m} @ {m}.T", (shape[0], shape[0])),
         (f"np.einsum('ij,j->i', {m}, {v})", shape[:1]), (f"np.einsum('ij,i,j->', {m}, {w}, {v})", ()),
-        (f"np.einsum('ij,j->ji', {m}, {v})", shape[::-1]), (f"{w} @ {m} @ {v}", ()), (f"np.einsum('ij,ij->j', {m}, {m})", shape[1:]),
+        (f"np.einsum('ij,j->ji', {m}, {v})", shape[::-1]), (f"{w} @ {m} @ {v}", ()),
+        (f"np.einsum('ij,ij->j', {m}, {m})", shape[1:]),
     ]))  # fmt: skip
     return _keep(p.let(text, out))
 
@@ -210,7 +210,8 @@ def _cut(p: Program, draw: Draw) -> None:
         (f"np.concatenate([{a}, {b}])[{a}.shape[0]:]", other), (f"np.concatenate([{a}, {b}])[:{a}.shape[0]]", shape),
         (f"np.stack([{a}, {a} * {a}])[1]", shape), (f"np.stack([{a}, dt * {a}], axis=1).T", ("2", *shape)),
         (f"np.concatenate([{a}[:1], {a}[1:]])", shape), (f"np.concatenate([{a}[-1:], {a}[:-1]])", shape),
-        (f"{a} * {b}[0]", shape), (f"{a}[None] * {b}[:, None]", (*other, *shape)), (f"np.reshape({a}[:, None] * {b}, (-1,))[:1] + {a}", shape),
+        (f"{a} * {b}[0]", shape), (f"{a}[None] * {b}[:, None]", (*other, *shape)),
+        (f"np.reshape({a}[:, None] * {b}, (-1,))[:1] + {a}", shape),
     ]))  # fmt: skip
     p.let(text, out)
 
@@ -309,9 +310,11 @@ def torch_scope() -> dict[str, Any]:
 
     functions = {
         "silu": nn.silu, "mish": nn.mish, "gelu": nn.gelu, "arctan": torch.atan, "outer": torch.outer,
-        "softplus": lambda v: nn.softplus(v, threshold=1000), "softmax": axis_of(torch.softmax), "log_softmax": axis_of(torch.log_softmax),
-        "logsumexp": axis_of(torch.logsumexp), "cumsum": axis_of(torch.cumsum), "mean": axis_of(torch.mean), "layer_norm": layer_norm,
-        "sum": lambda v, axis=None, keepdims=False: torch.sum(v) if axis is None else torch.sum(v, axis, keepdim=keepdims),
+        "softplus": lambda v: nn.softplus(v, threshold=1000), "softmax": axis_of(torch.softmax),
+        "log_softmax": axis_of(torch.log_softmax),
+        "logsumexp": axis_of(torch.logsumexp), "cumsum": axis_of(torch.cumsum),
+        "mean": axis_of(torch.mean), "layer_norm": layer_norm,
+        "sum": lambda v, axis=None, **kwargs: torch.sum(v) if axis is None else axis_of(torch.sum)(v, axis, **kwargs),
         "concatenate": torch.cat, "stack": lambda parts, axis=0: torch.stack(parts, axis),
     }  # fmt: skip
 

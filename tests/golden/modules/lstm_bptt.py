@@ -100,7 +100,6 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     UfT = np.ascontiguousarray(Uf.T)                            # Ufᵀ
     UgT = np.ascontiguousarray(Ug.T)                            # Ugᵀ
     UoT = np.ascontiguousarray(Uo.T)                            # Uoᵀ
-    x, = (_kept(active, v) for v in (x,))
     a_i_in = (x.reshape(T * B, m) @ Wi.T).reshape(T, B, n) + bi  # Wi x_t + bi
     a_f_in = (x.reshape(T * B, m) @ Wf.T).reshape(T, B, n) + bf  # Wf x_t + bf
     a_g_in = (x.reshape(T * B, m) @ Wg.T).reshape(T, B, n) + bg  # Wg x_t + bg
@@ -203,6 +202,7 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
+    _check_data(a, masks[0], sizes)
     with np.errstate(over="ignore"):
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
     tape = (tape, sizes, T, B, dtype, *masks)
@@ -228,6 +228,7 @@ class Run:
 
     def __init__(self, states, outputs, tape, batched, dtype):
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
+        self.mark = MARK
 
 
 class Grads:
@@ -237,30 +238,41 @@ class Grads:
         self.params, self.inputs, self.state, self.flow = params, inputs, state, flow
 
 
-def _array(name, value, rank, lead):
-    """Return one argument as an array whose axes are as many as `rank`, or `lead` more at the most."""
+MARK = object()  # tells the runs of this module from those of another
+
+
+def _plain(name, value):
+    """Return a plain array of a value, in the machine's byte order."""
     if isinstance(value, (np.ma.MaskedArray, np.matrix)):
         raise ArgumentError(f"{name}: a plain array is expected, got {type(value).__name__}; write np.asarray(...)")
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ArgumentError(f"{name}: not an array of numbers ({error})") from None
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _array(name, value, rank, lead):
+    """Return one argument as an array whose axes are as many as `rank`, or `lead` more at the most."""
+    array = _plain(name, value)
     if name in INDICES:
         if array.dtype.kind not in "iu":
             raise ArgumentError(f"{name}: integers are expected, got {array.dtype}")
     elif array.dtype not in (np.float32, np.float64):
         raise ArgumentError(f"{name}: float32 or float64 is expected, got {array.dtype}; write .astype(np.float64)")
     if not max(rank, rank + lead - 1) <= array.ndim <= rank + lead:
-        raise ArgumentError(f"{name}: {_axes(name, rank, lead)} is expected, got shape {array.shape}")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+        raise ArgumentError(f"{name}: {_axes(name, lead)} is expected, got shape {array.shape}")
+    return array
 
 
-def _axes(name, rank, lead):
+def _axes(name, lead):
     inner = SHAPES[name].split()
     return "(" + ", ".join(["T", "B"][2 - lead :] + inner) + ")" if inner or lead else "a scalar"
 
 
 def _names(what, given, known, needed):
+    if not hasattr(given, "items"):
+        raise ArgumentError(f"{what}s are given as a dict by name, got {type(given).__name__}")
     for name in given:
         if name not in known:
             raise ArgumentError(f"{what} {name!r} is not known; expected {', '.join(known) or 'none'}")
@@ -269,15 +281,42 @@ def _names(what, given, known, needed):
             raise ArgumentError(f"{what} {name!r} is missing")
 
 
-def _check_shape(name, array, wanted):
+def _check_shape(name, array, wanted, T):
     if array.shape != wanted:
-        swapped = " (time comes first: (T, B, ...))" if array.shape[:2] == wanted[1::-1] else ""
-        raise ArgumentError(f"{name}: shape {wanted} is expected, got {array.shape}{swapped}")
+        lead = LEAD.get(name, 0)
+        swapped = array.shape[:2] == wanted[1::-1] if lead == 2 else lead == 1 and array.shape[0] == T
+        hint = "; time comes first: (T, B, ...)" if swapped else ""
+        raise ArgumentError(f"{name}: {_axes(name, lead)} = {wanted} is expected, got {array.shape}{hint}")
+
+
+def _held(x, lengths):
+    """Return data whose steps from a sample's end on repeat its last, so that they are finite where it is."""
+    if not lengths.any():
+        return np.zeros_like(x)
+    sample = np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())  # an empty sample is given another's
+    return x[np.minimum(np.arange(len(x))[:, None], lengths[sample] - 1), sample]
+
+
+def _check_data(arrays, active, sizes):
+    """Say where data that are read are not finite, or no index; behind a sample's end its last step is held."""
+    shapes = _shapes(**sizes)
+    for k in [k for k in arrays if LEAD.get(k) == 2 and active is not None]:
+        arrays[k] = _held(arrays[k], active.sum(0))
+    for k in [k for k in INDICES if k in arrays]:
+        limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
+        if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
+            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
+    for k in [k for k in arrays if k in LEAD and k not in INDICES]:
+        bad = ~np.isfinite(arrays[k]) if not np.isfinite(arrays[k].sum()) else np.zeros(0, bool)
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            place = f"step {where[0]}, sample {where[1]}" if LEAD[k] == 2 else f"sample {where[0]}"
+            raise ArgumentError(f"{k}: {arrays[k][where]} at {place} (index {where}); finite numbers are expected")
 
 
 def _arguments(params, inputs, state, steps, targets=None):
     """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
-    params, inputs, state = params or {}, inputs or {}, state or {}
+    params, inputs, state = ({} if v is None else v for v in (params, inputs, state))
     _names("parameter", params, PARAMS, PARAMS)
     _names("input", inputs, INPUTS, INPUTS)
     _names("state", state, STATES, ())
@@ -301,18 +340,20 @@ def _arguments(params, inputs, state, steps, targets=None):
         )
     if not batched:
         arrays = {k: np.expand_dims(a, LEAD[k] - 1) if k in LEAD else a for k, a in arrays.items()}
+    if steps is not None and not (isinstance(steps, (int, np.integer)) and steps >= 0):
+        raise ArgumentError(f"steps: a number of steps is expected, got {steps!r}")
     T = next((arrays[k].shape[0] for k in INPUTS), steps)
     if T is None:
         raise ArgumentError("the cell has no inputs: say how many steps, steps=")
-    B = next((arrays[k].shape[LEAD[k] - 1] for k in arrays if k in LEAD), 1)
+    if steps not in (None, T):
+        raise ArgumentError(f"steps: {steps} is given, the inputs have {T} steps")
+    B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
     sizes = _sizes(lambda name, axis: arrays[name].shape[LEAD.get(name, 0) + axis] if name in arrays else None)
     shapes = _shapes(**sizes)
     for k, a in arrays.items():
-        _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k])
-    for k in [k for k in INDICES if k in arrays]:
-        limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
-        if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
-            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
+        _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k], T)
+    if min([*sizes.values(), 1]) < 1:
+        raise ArgumentError(f"sizes are positive, got {sizes}")
     for k in STATES:
         arrays.setdefault(k, np.zeros((B, *shapes[k]), dtype))
     return (
@@ -329,7 +370,7 @@ def _masks(lengths, reset, T, B):
     """Return who is active and who is reset at each step, (T, B) bool each, or None."""
     active = None
     if lengths is not None:
-        lengths = np.asarray(lengths)
+        lengths = np.atleast_1d(lengths)
         if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
             raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected")
         active = np.arange(T)[:, None] < lengths
@@ -362,11 +403,13 @@ def _grads(params, inputs, state, resets, flow, batched):
 
 def _cotangents(run, given):
     """Return the cotangents of every step and those of the last step by name, None where nothing is given."""
+    if getattr(run, "mark", None) is not MARK:
+        raise ArgumentError("the run is not one of this module's forward")
     full, last = dict.fromkeys([*run.states, *run.outputs]), dict.fromkeys(run.states)
     _names("state or output", given, list(full), ())
     for name, value in given.items():
         wanted = (run.states | run.outputs)[name].shape
-        array = np.asarray(value)
+        array = _plain(name, value)
         if array.dtype != run.dtype:
             raise ArgumentError(f"{name}: a cotangent of {run.dtype} is expected, got {array.dtype}")
         if array.shape == wanted:
