@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import zlib
 
 from symbptt import ops
 from symbptt.codegen import prelude
@@ -39,9 +40,11 @@ def source(
     texts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
     texts += [erf_source()] if any("erf(" in text for text in texts) else []
     body = "\n\n".join(text.strip("\n") + "\n" for text in [*texts, _prelude()])
+    mark = f"{p.name} {zlib.crc32(body.encode('utf-8', 'replace')):08x}"  # tells its runs from those of other modules
     constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
     top = [docstring(p, version, equations, head), "import numpy as np", tables(p, head, constants)]
     top += [] if truncation is None else [f"\n{_timed(m, tape)}"]
+    top += [f"MARK = {mark!r}"]
     return "\n\n".join(top) + f"\n\n\n{body}"
 
 

@@ -129,7 +129,7 @@ class Kernel:
 
     def _check_memory(self, params: Any, inputs: Any, state: Any, steps: int | None) -> None:
         """Refuse a tape that this machine cannot hold, before it is allocated."""
-        lead = [np.shape(v)[:2] for v in (inputs or {}).values()] if isinstance(inputs, Mapping) else []
+        lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
         if np.prod(lead[0] if lead else (steps or 0,), dtype=float) < LARGE:
             return
         _, sizes, T, B, dtype, _ = self.read(params, inputs, state, steps)

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-SHAPES = PARAMS = INPUTS = STATES = TARGETS = LEAD = INDICES = _sizes = _shapes = None  # a generated module has its own
+SHAPES = PARAMS = INPUTS = STATES = TARGETS = LEAD = INDICES = MARK = _sizes = _shapes = (
+    None  # a generated module has its own
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -24,9 +26,6 @@ class Grads:
 
     def __init__(self, params, inputs, state, flow):
         self.params, self.inputs, self.state, self.flow = params, inputs, state, flow
-
-
-MARK = object()  # tells the runs of this module from those of another
 
 
 def _plain(name, value):
@@ -60,7 +59,8 @@ def _axes(name, lead):
 
 def _names(what, given, known, needed):
     if not hasattr(given, "items"):
-        raise ArgumentError(f"{what}s are given as a dict by name, got {type(given).__name__}")
+        group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
+        raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}")
     for name in given:
         if name not in known:
             raise ArgumentError(f"{what} {name!r} is not known; expected {', '.join(known) or 'none'}")
@@ -160,7 +160,8 @@ def _masks(lengths, reset, T, B):
     if lengths is not None:
         lengths = np.atleast_1d(lengths)
         if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
-            raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected")
+            hint = "; time comes first: (T, B, ...)" if lengths.shape == (T,) else ""
+            raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected{hint}")
         active = np.arange(T)[:, None] < lengths
     if reset is not None:
         reset = np.asarray(reset)

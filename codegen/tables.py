@@ -12,6 +12,7 @@ from symbptt.codegen.training import Head
 from symbptt.codegen.variables import is_baked
 from symbptt.codegen.wrap import wrapped
 from symbptt.errors import CellError
+from symbptt.ir.naming import unique
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.step import Argument
 
@@ -77,10 +78,11 @@ def _names_of(arguments: Iterable[Argument]) -> list[str]:
 def _sizes_function(name: str, every: Sequence[Argument]) -> list[str]:
     """Each size from the first argument that tells it: alone on an axis, or in a sum with sizes that are known."""
     known: dict[str, str] = {}
+    of = unique("of", _names_of(every))
     order = sorted(every, key=lambda a: RANK[a.role])
     names = _names_of(every)
     while len(known) < len(names):
-        found = next((hit for a in order for hit in [_solved(a, known)] if hit), None)
+        found = next((hit for a in order for hit in [_solved(a, known, of)] if hit), None)
         if found is None:
             lack = next(name for name in names if name not in known)
             raise CellError(
@@ -89,14 +91,14 @@ def _sizes_function(name: str, every: Sequence[Argument]) -> list[str]:
             )
         known[found[0]] = found[1]
     return [
-        "def _sizes(of):",
+        f"def _sizes({of}):",
         '    """Return the named sizes, each read from an argument and an axis."""',
         *(f"    {name} = {text}" for name, text in known.items()),
-        f"    return dict({', '.join(f'{name}={name}' for name in sorted(known))})",
+        f"    return {dict_text({name: name for name in sorted(known)})}",
     ]
 
 
-def _solved(a: Argument, known: Iterable[str]) -> tuple[str, str] | None:
+def _solved(a: Argument, known: Iterable[str], of: str) -> tuple[str, str] | None:
     """The first size that an argument tells, and its text."""
     for axis, item in enumerate(a.shape):
         unknown = [name for name in names_in((item,)) if name not in known]
@@ -105,7 +107,7 @@ def _solved(a: Argument, known: Iterable[str]) -> tuple[str, str] | None:
         symbol = named_size(unknown[0])
         factor = sp.expand(item).coeff(symbol)
         rest = sp.expand(item - factor * symbol)
-        text = f'of("{a.name}", {axis})'
+        text = f'{of}("{a.name}", {axis})'
         text = f"({text} - ({size_text(rest)}))" if rest != 0 else text
         return unknown[0], text + (f" // ({size_text(factor)})" if factor != 1 else "")
     return None

@@ -217,9 +217,16 @@ def run_traced(cell: Any, values: dict[str, Array]) -> Any:
         raise CellError(f"the body of {cell.name} recurses without end{place_of(cell.function)}") from error
     except Exception as error:
         raise CellError(
-            f"the body of {cell.name} raised {type(error).__name__}: {error}{_last_place(error, cell)}\n"
-            f"  {_cure(error)}"
+            f"the body of {cell.name} raised {_what(error)}{_last_place(error, cell)}\n  {_cure(error)}"
         ) from error
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, ValueError) and "array element" in str(error):
+        return "a value of the cell was put into a plain NumPy array"
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        return f"{error.obj.__name__} has no attribute {error.name!r}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _cure(error: Exception) -> str:

@@ -15,7 +15,7 @@ from symbptt.ir.step import Argument
 from symbptt.roles import Annotation
 
 
-def stack(parts: Any, *more: Any, axis: int = 0) -> Any:
+def stack(*parts: Any, axis: int = 0) -> Any:
     """Return arrays joined along a new axis; of cells, the cell in which each is driven by the one before.
 
     What a cell hands up is its output where it has one, else its first state. The names of layer i get `_i`: states,
@@ -24,13 +24,12 @@ def stack(parts: Any, *more: Any, axis: int = 0) -> Any:
 
     Raises: ArgumentError where a cell has several outputs, or a layer above the first not one input of a fitting shape.
     """
-    cells = (
-        (*parts, *more)
-        if isinstance(parts, list | tuple) and any(isinstance(p, Cell) for p in parts)
-        else (parts, *more)
-    )
+    listed = len(parts) == 1 and isinstance(parts[0], list | tuple) and any(isinstance(p, Cell) for p in parts[0])
+    cells = tuple(parts[0]) if listed else parts
+    if not parts:
+        raise ArgumentError("stack takes cells, or a list of arrays; got nothing")
     if not any(isinstance(cell, Cell) for cell in cells):
-        return functions.stack(parts, axis=more[0] if more else axis)
+        return functions.stack(parts[0], axis=parts[1] if len(parts) > 1 else axis)
     if not all(isinstance(cell, Cell) for cell in cells):
         raise ArgumentError(
             f"stack takes cells or a list of arrays, got {', '.join(type(cell).__name__ for cell in cells)}"

@@ -40,7 +40,7 @@ def function(
         return _dispatching(name, count, expr, lambda *args: expr.xreplace(dict(zip(symbols, args, strict=True))), None)
     found = derivative(*symbols)
     parts = found if isinstance(found, tuple | list) else (found,)
-    partials = [_expression(name, lambda *_, part=part: part, symbols) for part in parts]
+    partials = [_expression(name, lambda *_, part=part: part, symbols, "derivative") for part in parts]
     if len(partials) != count:
         raise ArgumentError(
             f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple"
@@ -50,17 +50,19 @@ def function(
     return _dispatching(name, count, expr, scalar, partials)
 
 
-def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol]) -> sp.Expr:
+def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol], what: str = "body") -> sp.Expr:
     try:
         expr = canonical(sp.sympify(body(*symbols)), f"in the body of {name!r}")
     except (TypeError, AttributeError, sp.SympifyError) as error:
         raise ArgumentError(
-            f"{name!r} is given no SymPy expression ({error})\n"
+            f"the {what} of {name!r} gives no SymPy expression ({error})\n"
             "  write it with SymPy's functions: lambda v: sympy.tanh(v)"
         ) from None
     extra = expr.free_symbols - set(symbols)
     if extra:
-        raise ArgumentError(f"{name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments")
+        raise ArgumentError(
+            f"the {what} of {name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments"
+        )
     return expr
 
 

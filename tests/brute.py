@@ -40,7 +40,9 @@ class Data:
         return {"lengths": self.lengths, "reset": self.reset}
 
 
-def data_of(target: sb.Cell | sb.Model, steps: int, batch: int, sizes: dict[str, int], seed: int = 0, **masks: Any) -> Data:
+def data_of(
+    target: sb.Cell | sb.Model, steps: int, batch: int, sizes: dict[str, int], seed: int = 0, **masks: Any
+) -> Data:
     """Random arguments of a cell or a model."""
     cell = target if isinstance(target, sb.Cell) else target.cell
     params, inputs, state = draw(cell, steps, batch, sizes, seed)
@@ -181,7 +183,9 @@ def assert_same(got: dict[str, Arrays], wanted: dict[str, Arrays], tolerance: fl
         assert set(got[group]) == set(arrays), group
         for name, reference in arrays.items():
             assert np.shape(got[group][name]) == np.shape(reference), name
-            parts = zip(got[group][name], reference, strict=True) if group == "inputs" else [(got[group][name], reference)]
+            parts = (
+                zip(got[group][name], reference, strict=True) if group == "inputs" else [(got[group][name], reference)]
+            )
             for t, (given, block) in enumerate(parts):
                 scale = max(np.max(np.abs(block), initial=0.0), 1e-6 * largest, 1e-200)
                 error = np.max(np.abs(given - block), initial=0.0) / scale
@@ -190,4 +194,6 @@ def assert_same(got: dict[str, Arrays], wanted: dict[str, Arrays], tolerance: fl
 
 def value_and_grad(kernel: sb.Kernel, data: Data, **options: Any) -> Any:
     steps = None if data.inputs else data.steps
-    return kernel.value_and_grad(data.params, data.inputs, data.targets, data.state, steps=steps, **data.masks, **options)
+    return kernel.value_and_grad(
+        data.params, data.inputs, data.targets, data.state, steps=steps, **data.masks, **options
+    )

@@ -66,8 +66,14 @@ def test_names_of_a_layer_get_its_number() -> None:
     cell = sb.stack(rnn, lstm)
     assert cell.name == "lstm_over_rnn"
     assert names(cell, "input") == ["x"] and names(cell, "state") == ["h_1", "h_2", "c_2"]
-    assert set(names(cell, "param")) == {f"{n}_1" for n in names(rnn, "param")} | {f"{n}_2" for n in names(lstm, "param")}
+    assert set(names(cell, "param")) == {f"{n}_1" for n in names(rnn, "param")} | {
+        f"{n}_2" for n in names(lstm, "param")
+    }
     assert "rnn, lstm" in (cell.__doc__ or "")
+
+
+def test_cells_may_stand_in_a_list() -> None:
+    assert repr(sb.stack([rnn, lstm])) == repr(sb.stack(rnn, lstm)) == repr(sb.stack((rnn, lstm)))
 
 
 def test_sizes_follow_from_what_a_layer_is_given() -> None:
@@ -100,7 +106,8 @@ STACKS: dict[str, sb.Cell] = {
     "a fixed size": sb.stack(fixed, fixed),
     "a memory below": sb.stack(linear_attention, rnn),
     "a stabilised memory above": sb.stack(rnn, mlstm),
-    "a stack in a stack": sb.stack(sb.stack(rnn, rnn), rnn) if False else sb.stack(rnn, sb.stack(rnn)),
+    "a stack on a cell": sb.stack(rnn, sb.stack(rnn, gru)),
+    "a cell on a stack": sb.stack(sb.stack(rnn, gru), rnn),
     "two inputs below": sb.stack(two_inputs, rnn),
 }
 
@@ -171,9 +178,12 @@ def test_stack_is_trained_as_a_model() -> None:
 
 def test_layers_in_float32_stay_float32() -> None:
     cell = sb.stack(rnn, lstm)
-    groups = [{k: v.astype(np.float32) for k, v in g.items()} for g in oracle.draw(cell, 2, 2, {"m": 2, "n_1": 2, "n_2": 2})]
-    run = sb.compile(cell).forward(*groups)
-    grads = oracle.flat(sb.compile(cell).backward(run, {"h_2": np.ones((2, 2, 2), np.float32)}))
+    groups = [
+        {k: v.astype(np.float32) for k, v in g.items()} for g in oracle.draw(cell, 2, 2, {"m": 2, "n_1": 2, "n_2": 2})
+    ]
+    kernel = sb.compile(cell)
+    run = kernel.forward(*groups)
+    grads = oracle.flat(kernel.backward(run, {"h_2": np.ones((2, 2, 2), np.float32)}))
     assert {v.dtype for v in (*run.states.values(), *grads.values())} == {np.dtype(np.float32)}
 
 
@@ -184,9 +194,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a matrix for a vector": (lambda: sb.stack(matrix_out, rnn), r"rnn cannot be layer 2: .* 2 axes, .* hands up \(n_1, n_1\)|rnn cannot"),
     "a vector for a matrix": (lambda: sb.stack(rnn, matrix_in), "matrix_in cannot be layer 2: it needs one input with 1 axes"),
     "another fixed size": (lambda: sb.stack(rnn, fixed), "fixed cannot be layer 2: its input has the size 3, .* hands up n_1"),
+    "nothing": (lambda: sb.stack(), "stack takes cells, or a list of arrays; got nothing"),
     "a function": (lambda: sb.stack(rnn, rnn.function), "stack takes cells or a list of arrays, got Cell, function"),
-    "a list of cells": (lambda: sb.stack([rnn, rnn]), "stack takes cells"),
-    "nothing": (lambda: sb.stack(), "stack takes|missing"),
     "a model": (lambda: sb.stack(rnn, "gru"), "stack takes cells or a list of arrays, got Cell, str"),
 }  # fmt: skip
 
@@ -238,7 +247,9 @@ def packed(gates: Any, c: Any) -> tuple[Any, Any]:
 
 
 @sb.cell
-def mixture(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], b: Param["n"], W2: Param["n m"], a: Param["n"]):
+def mixture(
+    x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], b: Param["n"], W2: Param["n m"], a: Param["n"]
+):
     """Two cells share a state; a gate mixes what they say."""
     gate = sb.sigmoid(a * h)
     return gate * rnn(x, h, W, U, b) + (1 - gate) * rnn(x, -h, W=W2, U=U.T, b=-b)
@@ -279,10 +290,10 @@ def test_cell_of_cells_is_verified(cell: sb.Cell) -> None:
 @pytest.mark.parametrize("cell", NESTED, ids=lambda cell: cell.name)
 def test_cell_of_cells_has_the_gradients_of_the_plain_function(cell: sb.Cell) -> None:
     groups = oracle.draw(cell, 3, 2, {"m": 2, "n": 2, "k": 3})
-    run = sb.compile(cell).forward(*groups)
+    kernel = sb.compile(cell)
     cotangents = oracle.cotangents_of(cell, groups, 3)
     wanted = oracle.gradients(cell, *groups, cotangents, 3)
-    oracle.assert_blocks_close(oracle.flat(sb.compile(cell).backward(run, cotangents)), wanted, 1e-10)
+    oracle.assert_blocks_close(oracle.flat(kernel.backward(kernel.forward(*groups), cotangents)), wanted, 1e-10)
 
 
 def test_states_of_a_cell_of_cells_keep_their_names() -> None:

@@ -11,8 +11,7 @@ import pytest
 from scipy import special
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State
-from symbptt import verification
+from symbptt import Const, Index, Input, Param, State, verification
 from symbptt.verify.regimes import Size
 from tests import oracle
 
@@ -143,8 +142,8 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
     "sum": lambda H: H.sum(0) + np.sum(H, axis=1) * sb.sum(H),
     "sum of several axes": lambda S, x: sb.sum(S, axis=(0, 2)) * x + S.sum((1, 2))[0],
     "mean": lambda H: sb.mean(H, axis=0) * np.mean(H) + H.mean(-1, keepdims=True),
-    "max": lambda H: sb.max(H, axis=0) + H.max() + np.max(H, axis=1, keepdims=True),
-    "min": lambda H: sb.min(H, axis=1) * H.min() - np.min(H, 0, keepdims=True),
+    "max": lambda H, W: sb.max(H + W, axis=0) + (H - W).max() + np.max(H * W + W, axis=1, keepdims=True),
+    "min": lambda H, W: sb.min(H + W, axis=1) * (H - W).min() - np.min(H * W + W, 0, keepdims=True),
     "keepdims": lambda S: S / (1 + sb.sum(S * S, axis=(1, 2), keepdims=True)),
     "cumsum": lambda h, x: np.cumsum(h) * sb.cumsum(x),
     "cumsum by axis": lambda H: sb.cumsum(H) + np.cumsum(H, axis=0) * np.cumsum(H, axis=-2),
@@ -177,23 +176,7 @@ ARGUMENTS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 LANGUAGE = {**ELEMENTWISE, **SHAPES, **PRODUCTS, **REDUCTIONS, **ARGUMENTS}
-UNSTORED = "a loop variable that only the gradient of an input reads after the loop is not stored"
-RESHAPED = f"{UNSTORED}, and has no axis of steps"
-KINK = "verify takes a kink at the zero state for a missing complex version"
-NUMBER = "1.0.reshape((1,)) in the source"
-BUGS = {**dict.fromkeys(("gelu", "hard_sigmoid", "square", "log", "log1p", "sqrt", "norm"), UNSTORED),
-        "layer_norm": RESHAPED,
-        **dict.fromkeys(("max", "min", "norm by axis"), KINK), "stack of scalars": NUMBER}  # fmt: skip
-
-
-def every(*bugs: str) -> Any:
-    """Every cell of the language, those with one of the bugs as expected to fail."""
-    return pytest.mark.parametrize("name", [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=BUGS[name])) if BUGS.get(name) in bugs else name
-        for name in LANGUAGE
-    ])  # fmt: skip
-
-
+EVERY = pytest.mark.parametrize("name", LANGUAGE)
 SIZES = {"n": 3, "m": 2, "v": 4}
 kernel_of = cache(lambda name: sb.compile(cell_of(LANGUAGE[name])))
 
@@ -208,7 +191,7 @@ def test_language_has_every_function_of_the_contract() -> None:
     assert all(name in sb.__all__ and callable(getattr(sb, name)) for name in names)
 
 
-@every(UNSTORED, RESHAPED, KINK, NUMBER)
+@EVERY
 def test_cell_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "LONG", Size(4, 1))  # how far back a pass goes is no matter of functions
     report = sb.verify(kernel_of(name))
@@ -216,17 +199,19 @@ def test_cell_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long
-@every(UNSTORED, RESHAPED, KINK, NUMBER)
+@EVERY
 def test_cell_is_verified_over_many_steps(name: str) -> None:
     report = sb.verify(kernel_of(name))
     assert report.passed, str(report)
 
 
-@every(RESHAPED, NUMBER)
+@EVERY
 def test_float32_stays_float32_throughout(name: str) -> None:
     kernel = kernel_of(name)
     wide = oracle.draw(kernel.cell, 3, 2, SIZES)
-    narrow = tuple({k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in g.items()} for g in map(_arrays, wide))
+    narrow = tuple(
+        {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in g.items()} for g in map(_arrays, wide)
+    )
     steps = None if wide[1] else 3
     runs = [kernel.forward(*groups, steps=steps) for groups in (wide, narrow)]
     random = np.random.default_rng(1)
@@ -236,7 +221,9 @@ def test_float32_stays_float32_throughout(name: str) -> None:
     assert {k: v.dtype for k, v in found[1].items()} == dict.fromkeys(found[0], np.dtype(np.float32))
     assert all(a.dtype != np.float64 for a in _deep(runs[1].tape))
     for k, v in found[0].items():
-        np.testing.assert_allclose(found[1][k], v, rtol=0, atol=2e-4 * max(1.0, np.max(np.abs(v), initial=0)), err_msg=k)
+        np.testing.assert_allclose(
+            found[1][k], v, rtol=0, atol=2e-4 * max(1.0, np.max(np.abs(v), initial=0)), err_msg=k
+        )
 
 
 def _arrays(group: dict[str, Any]) -> dict[str, Any]:
@@ -353,7 +340,8 @@ def test_stack_of_products_is_a_product_each() -> None:
     groups = oracle.draw(apart, 4, 2, {"d": 2})
     found = []
     for cell in (together, apart):
-        run = sb.compile(cell).forward(*groups, steps=4)
-        grads = sb.compile(cell).backward(run, {"h": np.ones((4, 2, 2))})
+        kernel = sb.compile(cell)
+        run = kernel.forward(*groups, steps=4)
+        grads = kernel.backward(run, {"h": np.ones((4, 2, 2))})
         found.append({"h_t": run.states["h"], **oracle.flat(grads)})
     oracle.assert_blocks_close(found[0], found[1], 1e-12)

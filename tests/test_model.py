@@ -46,7 +46,9 @@ def reads_outputs(y: Output["n"], energy: Output, goal: Target["n"]):
 
 
 @sb.loss
-def reads_everything(h: State["n"], M: State["n n"], y: Output["n"], energy: Output, t: Target, V: Param["n n"], a: Param):
+def reads_everything(
+    h: State["n"], M: State["n n"], y: Output["n"], energy: Output, t: Target, V: Param["n n"], a: Param
+):
     return a * np.tanh(V @ h - y).sum() + t * energy + np.sum(V * M) / 3
 
 
@@ -98,7 +100,9 @@ def assert_value_and_gradients(model: sb.Model, data: brute.Data, tolerance: flo
 @EVERY_PAIR
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_value_and_gradients_are_those_of_the_plain_functions(cell: sb.Cell, loss: sb.Loss, at: str, reduction: str) -> None:
+def test_value_and_gradients_are_those_of_the_plain_functions(
+    cell: sb.Cell, loss: sb.Loss, at: str, reduction: str
+) -> None:
     model = sb.model(cell, loss, at=at, reduction=reduction)
     assert_value_and_gradients(model, brute.data_of(model, 3, 2, SIZES))
 
@@ -158,7 +162,9 @@ def test_padding_does_not_leak_whatever_it_holds(bad: float, at: str) -> None:
     for loss in (squared_error, textbook_cross_entropy):
         model = sb.model(lstm, loss, at=at)
         data = brute.data_of(model, 4, 2, SIZES, lengths=np.array([4, 2]))
-        dirty = replace(data, inputs={"x": data.inputs["x"].copy()}, targets={k: v.copy() for k, v in data.targets.items()})
+        dirty = replace(
+            data, inputs={"x": data.inputs["x"].copy()}, targets={k: v.copy() for k, v in data.targets.items()}
+        )
         dirty.inputs["x"][2:, 1] = bad
         if at == "every":
             dirty.targets["y"][2:, 1] = bad
@@ -186,11 +192,8 @@ def test_one_sample_without_a_batch_axis_gives_the_same(cell: sb.Cell, loss: sb.
     oracle.assert_blocks_close(got.state, {k: v[0] for k, v in wanted.state.items()}, 1e-13)
 
 
-MEAN = pytest.param("mean", marks=pytest.mark.xfail(strict=True, reason="the mean divides by an np.int64"))
-
-
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.parametrize("reduction", ["sum", MEAN])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
 @EVERY_PAIR
 def test_float32_is_float32_everywhere(cell: sb.Cell, loss: sb.Loss, reduction: str, at: str) -> None:
     model = sb.model(cell, loss, at=at, reduction=reduction)
@@ -496,13 +499,13 @@ Y = DATA.targets["y"]
     ("every", {}, "target 'y' is missing"),
     ("every", None, "target 'y' is missing"),
     ("every", {"y": Y, "z": Y}, "target 'z' is not known; expected y"),
-    ("every", {"y": Y[:2]}, r"y: shape \(3, 2, 2\) is expected, got \(2, 2, 2\)"),
+    ("every", {"y": Y[:2]}, r"y: .* = \(3, 2, 2\) is expected, got \(2, 2, 2\)"),
     ("every", {"y": Y[0]}, "y: .* a batch axis is on one only"),
     ("every", {"y": Y[0, 0]}, r"y: \(T, B, k\) is expected, got shape \(2,\)"),
     ("every", {"y": Y.astype(np.float32)}, "y: float32 among arrays of float64"),
     ("every", {"y": Y.astype(int)}, "y: .* got int64"),
     ("last", {"y": Y}, r"y: \(B, k\) is expected, got shape \(3, 2, 2\)"),
-    ("last", {"y": Y[0, :1]}, r"y: shape \(2, 2\) is expected, got \(1, 2\)"),
+    ("last", {"y": Y[0, :1]}, r"y: .* = \(2, 2\) is expected, got \(1, 2\)"),
 ])  # fmt: skip
 def test_wrong_target_is_refused_by_name(at: str, targets: Any, words: str) -> None:
     kernel = sb.compile(sb.model(rnn, squared_error, at=at))
@@ -522,7 +525,6 @@ def test_wrong_label_is_refused_by_name(labels: Any, words: str) -> None:
         brute.value_and_grad(sb.compile(model), replace(data, targets={"label": labels}))
 
 
-@pytest.mark.xfail(strict=True, reason="labels of padded steps are checked as all others")
 def test_label_of_a_padded_step_may_be_anything_that_is_an_integer() -> None:
     model = sb.model(rnn, cross_entropy)
     data = brute.data_of(model, 3, 2, SIZES, lengths=np.array([3, 1]))

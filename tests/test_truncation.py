@@ -70,7 +70,9 @@ def test_gradients_are_those_of_explicit_unrolling(truncation: Any, at: str) -> 
 @pytest.mark.parametrize("masks", ["lengths", "resets", "both"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [Window(1), Window(3), Chunked(2, 3), Chunked(3, 2), Chunked(4, 9)], ids=repr)
-def test_gradients_with_lengths_and_resets_are_those_of_explicit_unrolling(truncation: Any, at: str, masks: str) -> None:
+def test_gradients_with_lengths_and_resets_are_those_of_explicit_unrolling(
+    truncation: Any, at: str, masks: str
+) -> None:
     model = MODELS["reads_all", at]
     assert_brute(model, truncation, brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks]))
 
@@ -165,7 +167,9 @@ def test_streamed_training_is_forward_and_backward_with_the_same_cotangents(mask
 
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("masks", MASKS)
-@pytest.mark.parametrize("truncation", [Window(6), Window(100), Chunked(6, 6), Chunked(100, 6), Chunked(6, 100)], ids=repr)
+@pytest.mark.parametrize(
+    "truncation", [Window(6), Window(100), Chunked(6, 6), Chunked(100, 6), Chunked(6, 100)], ids=repr
+)
 def test_windows_as_long_as_the_sequence_are_full_backpropagation(truncation: Any, masks: str, at: str) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
@@ -174,11 +178,8 @@ def test_windows_as_long_as_the_sequence_are_full_backpropagation(truncation: An
     oracle.assert_blocks_close(oracle.flat(got), oracle.flat(wanted), 1e-12)
 
 
-WINDOW_FLOW = pytest.param(Window(6), marks=pytest.mark.xfail(strict=True, reason="lacks what comes within the step"))
-
-
 @pytest.mark.parametrize("masks", MASKS)
-@pytest.mark.parametrize("truncation", [WINDOW_FLOW, Chunked(6, 6), Chunked(100, 100)], ids=repr)
+@pytest.mark.parametrize("truncation", [Window(6), Chunked(6, 6), Chunked(100, 100)], ids=repr)
 def test_backward_and_flow_of_such_windows_are_full_too(truncation: Any, masks: str) -> None:
     data = brute.data_of(mixed, STEPS, 2, SIZES, **MASKS[masks])
     found = []
@@ -320,7 +321,6 @@ def test_steps_are_positive_integers(call: Any) -> None:
         call()
 
 
-@pytest.mark.xfail(strict=True, reason="only int itself is taken")
 @pytest.mark.parametrize("integer", [np.int64(3), np.uint8(3)])
 def test_steps_may_be_integers_of_numpy(integer: Any) -> None:
     assert Window(integer).k == 3 and Chunked(integer, integer).k2 == 3

@@ -60,13 +60,13 @@ def test_one_sample_without_a_batch_axis_gives_the_same(name: str) -> None:
     oracle.assert_blocks_close(got.state, {k: v[0] for k, v in wanted.state.items()}, 1e-12)
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="np.where(seen, 1.0, 0.0) is float64"))
-    if name == "gru_d" else name for name in unseen.CELLS
-])  # fmt: skip
+@pytest.mark.parametrize("name", unseen.CELLS)
 def test_float32_is_float32_everywhere(name: str) -> None:
     params, inputs, state = groups_of(name, 2, 2)
-    narrow = [{k: np.float32(v) if np.asarray(v).dtype.kind == "f" else v for k, v in g.items()} for g in (params, inputs, state)]
+    narrow = [
+        {k: np.float32(v) if np.asarray(v).dtype.kind == "f" else v for k, v in g.items()}
+        for g in (params, inputs, state)
+    ]
     run = kernel_of(name).forward(*narrow)
     grads = kernel_of(name).backward(run, {k: np.ones_like(v) for k, v in run.states.items()})
     every = {**run.states, **run.outputs, **oracle.flat(grads)}
@@ -134,7 +134,9 @@ def torch_cells() -> dict[str, Any]:
                               wb: Any, wg: Any, wp: Any) -> Any:  # fmt: skip
         h = tanh(W @ torch.cat([x, w @ M]) + U @ h)
         k = Wk @ h
-        content = torch.softmax((1 + F.softplus(wb @ h)) * (M @ k) * ((1e-3 + (M * M).sum(1)) * (1e-3 + k @ k)).rsqrt(), 0)
+        content = torch.softmax(
+            (1 + F.softplus(wb @ h)) * (M @ k) * ((1e-3 + (M * M).sum(1)) * (1e-3 + k @ k)).rsqrt(), 0
+        )
         mixed = torch.lerp(w * w + 0.1, content, sigmoid(wg @ h))
         s = torch.softmax(Ws @ h, 0)
         shifted = s[0] * torch.roll(mixed, 1) + s[1] * mixed + s[2] * torch.roll(mixed, -1)
@@ -157,7 +159,11 @@ def torch_cells() -> dict[str, Any]:
         m, P = A @ m, A @ L @ L.T @ A.T + exp(log_q) * torch.eye(3, dtype=L.dtype)
         s = c @ P @ c + exp(log_r)
         e = y - c @ m
-        return {"m": m + P @ c * e / s, "L": (P - torch.outer(P @ c, c @ P) / s) / 2, "loglik": -(s.log() + e * e / s) / 2}
+        return {
+            "m": m + P @ c * e / s,
+            "L": (P - torch.outer(P @ c, c @ P) / s) / 2,
+            "loglik": -(s.log() + e * e / s) / 2,
+        }
 
     def skew_exponential(x: Any, h: Any, W: Any, A: Any, b: Any) -> Any:
         series = sum((torch.linalg.matrix_power(A - A.T, i) / float(np.prod(range(1, i + 1))) for i in range(1, 7)),
@@ -165,7 +171,9 @@ def torch_cells() -> dict[str, Any]:
         z = W @ x + series @ h
         return {"h": torch.sign(z) * torch.relu(z.abs() + b)}
 
-    def gru_d(x: Any, mask: Any, delta: Any, h: Any, kept: Any, W: Any, U: Any, V: Any, wx: Any, Wh: Any, mean: Any) -> Any:
+    def gru_d(
+        x: Any, mask: Any, delta: Any, h: Any, kept: Any, W: Any, U: Any, V: Any, wx: Any, Wh: Any, mean: Any
+    ) -> Any:
         fade, seen = exp(-torch.relu(wx * delta)), mask > 0
         value, h = torch.where(seen, x, fade * kept + (1 - fade) * mean), exp(-torch.relu(Wh @ delta)) * h
         z = sigmoid(W @ value + U @ h + V @ seen.to(x.dtype))

@@ -39,7 +39,9 @@ def delta_product(x: Input["m"], S: State["n n"], K: Param["2 n m"], V: Param["2
 
 
 @sb.cell
-def test_time_training(x: Input["m"], W: State["n n"], Tk: Param["n m"], Tv: Param["n m"], Tq: Param["n m"], eta: Param):
+def test_time_training(
+    x: Input["m"], W: State["n n"], Tk: Param["n m"], Tv: Param["n m"], Tq: Param["n m"], eta: Param
+):
     """TTT-Linear: the state is a weight matrix that takes one step of gradient descent on its own loss."""
     k, v, q = Tk @ x, Tv @ x, Tq @ x
     error = W @ k - v
@@ -260,7 +262,9 @@ def embedding_cell(token: Index["v"], h: State["n"], E: Param["v n"], F: Param["
 
 
 @sb.cell
-def mixture_of_experts(x: Input["m"], h: State["n"], W: Param["e n m"], U: Param["e n n"], G: Param["e n"], b: Param["e n"]):
+def mixture_of_experts(
+    x: Input["m"], h: State["n"], W: Param["e n m"], U: Param["e n n"], G: Param["e n"], b: Param["e n"]
+):
     """Experts in parallel by stacked products, mixed by a softmax gate."""
     experts = np.tanh(W @ x + U @ h + b)
     scores = np.exp(G @ h)
@@ -350,7 +354,9 @@ def fourier_features(x: Input["m"], h: State["n"], Omega: Const["d n+m"], A: Par
 
 
 @sb.cell
-def scalar_kalman(x: Input["n"], mean: State["n"], var: State["n"], a: Param["n"], log_q: Param["n"], log_r: Param["n"]):
+def scalar_kalman(
+    x: Input["n"], mean: State["n"], var: State["n"], a: Param["n"], log_q: Param["n"], log_r: Param["n"]
+):
     """A Kalman filter for each channel."""
     mean, var = a * mean, a**2 * var**2 + np.exp(log_q)
     gain = var / (var + np.exp(log_r))
@@ -387,7 +393,9 @@ def neural_ode(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], t
 
 
 @sb.cell
-def liquid(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], A: Param["n"], tau: Param["n"], dt: Const = 0.3):
+def liquid(
+    x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], A: Param["n"], tau: Param["n"], dt: Const = 0.3
+):
     """Liquid time constants by their fused solver: division by what the input makes."""
     for _ in range(3):
         f = sb.sigmoid(U @ h + W @ x)

@@ -48,11 +48,11 @@ def examples(random, count):
 
 def adam(params, grads, memory, update):
     """Return the parameters after one update. Source: Kingma, Ba 2015, "Adam", algorithm 1 in the form of section 2."""
-    rate = np.float32(RATE * np.sqrt(1 - 0.999**update) / (1 - 0.9**update))
+    rate = RATE * (1 - 0.999**update) ** 0.5 / (1 - 0.9**update)
     for k, g in grads.items():
         mean, square = memory.get(k, (0, 0))
-        memory[k] = np.float32(0.9) * mean + np.float32(0.1) * g, np.float32(0.999) * square + np.float32(0.001) * g * g
-    return {k: p - rate * memory[k][0] / (np.sqrt(memory[k][1]) + np.float32(1e-8)) for k, p in params.items()}
+        memory[k] = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g * g
+    return {k: p - rate * memory[k][0] / (np.sqrt(memory[k][1]) + 1e-8) for k, p in params.items()}
 
 
 def train(cell, updates):

@@ -188,7 +188,8 @@ def _number(w: Writer, node: Node) -> Written:
     if not node.shape:
         return w.notation.number(as_sympy(node.attrs.value)), ATOM
     values = ", ".join(f"{v:g}" for v in node.attrs.value[:6])
-    return f"[{values}{', …' if len(node.attrs.value) > 6 else ''}]", ATOM
+    more = f", {w.notation.ellipsis}" if len(node.attrs.value) > 6 else ""
+    return f"[{values}{more}]", ATOM
 
 
 def _contract(w: Writer, node: Node) -> Written:

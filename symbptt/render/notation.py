@@ -33,6 +33,7 @@ class Notation:
     join: Callable[[Sequence[str]], str]
     plus: str = " + "
     minus: str = " - "
+    ellipsis: str = "…"
 
 
 def _text_symbol(label: Label) -> str:
@@ -130,6 +131,7 @@ def _latex_call(name: str, args: Sequence[str]) -> str:
 
 
 LATEX = Notation(
+    ellipsis=r"\ldots",
     symbol=_latex_symbol,
     number=_latex_number,
     brackets=lambda inside: rf"\left({inside}\right)",

@@ -15,6 +15,8 @@ from symbptt.stability.linear import Linear, linear
 Arrays = Mapping[str, Any]
 SEEDS = 256
 """Seeds at the most, each with a noisy copy."""
+WORK = 2**28
+"""Seeds times N³ at the most, where the number of seeds is not given."""
 ITERATIONS = 200
 FIXED = 1e-10
 """A point moves less than this, relative to 1 + its size, in a step: it is fixed."""
@@ -23,6 +25,9 @@ SAME = 1e-6
 FLAT = 1e-5
 """The gradient of the speed, relative to its bound, under which a point that is not fixed counts as a slow point."""
 MARGINAL = 1e-6
+FAR = 3.0
+"""Points this many times further from the mean of the seeds than any of them have run away: gates that saturate there hold
+any state, but no trajectory comes near."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Points:
 @dataclass(frozen=True)
 class FixedPoints:
     """Fixed points; slow points: local minima of the speed ‖F(s) − s‖ that are not fixed, ghosts of fixed points among
-    them; how many seeds were tried, and how many of them ended at neither."""
+    them; how many seeds were tried, and how many of them ended at neither, or far outside all seeds."""
 
     points: Points
     slow: Points
@@ -62,12 +67,13 @@ class FixedPoints:
 
 def fixed_points(
     cell: Cell, params: Arrays, inputs: Arrays | None = None, states: Arrays | None = None, *, seed: int = 0,
-    noise: float = 0.1,
+    noise: float = 0.1, seeds: int | None = None,
 ) -> FixedPoints:  # fmt: skip
     """Return the fixed points that a damped Newton method on F(s) − s reaches from states on trajectories.
 
     `states` are those of runs, `run.states`; without them, runs of 100 steps from random states. Each seed is tried as it
-    is and with Gaussian noise of `noise` standard deviations of the seeds. A fixed point that no seed leads to is not found.
+    is and with Gaussian noise of `noise` standard deviations of the seeds; of many, `seeds` are drawn (by default 256, fewer
+    for N over 100). A fixed point that no seed leads to is not found.
 
     Shapes: inputs as annotated, the same at every step; states with any leading axes, as (T, B, ...).
 
@@ -78,13 +84,15 @@ def fixed_points(
     """
     random = np.random.default_rng(seed)
     at = _Step.of(cell, params, inputs or {}, states)
-    seeds = _seeds(at, states, random, noise)
-    found = _newton(at, seeds)
+    limit = max(8, min(SEEDS, WORK // at.linear.dimension**3)) if seeds is None else seeds
+    start = _seeds(at, _seen(at, states, random), limit, random, noise)
+    found = _newton(at, start)
     residual, slope = _residual(at, found)
-    size = 1 + np.abs(found).max(-1)
-    fixed = residual <= FIXED * size
-    slow = ~fixed & (slope <= FLAT)
-    return FixedPoints(_points(at, found[fixed]), _points(at, found[slow]), len(seeds), int((~fixed & ~slow).sum()))
+    centre = start.mean(0)
+    near = np.abs(found - centre).max(-1) <= FAR * np.abs(start - centre).max() + FIXED
+    fixed = near & (residual <= FIXED * (1 + np.abs(found).max(-1)))
+    slow = near & ~fixed & (slope <= FLAT)
+    return FixedPoints(_points(at, found[fixed]), _points(at, found[slow]), len(start), int((~fixed & ~slow).sum()))
 
 
 @dataclass(frozen=True)
@@ -129,23 +137,30 @@ def _single(cell: Cell, states: Arrays | None) -> dict[str, Any] | None:
     return {k: v.reshape(-1, *v.shape[v.ndim - ranks[k] :])[:1] for k, v in arrays.items()}
 
 
-def _seeds(at: _Step, states: Arrays | None, random: np.random.Generator, noise: float) -> Any:
-    """Whole states from trajectories, and the same with noise."""
+def _seen(at: _Step, states: Arrays | None, random: np.random.Generator) -> Any:
+    """Whole states (K, N) of trajectories: those given, or of 100 steps from random states."""
     if states is None:
         start = at.linear.by_name(random.standard_normal((16, at.linear.dimension)))
         long = {k: np.broadcast_to(v, (100, 16, *v.shape[2:])) for k, v in at.inputs.items()}
-        flat = at.linear.run(long, start, 100).reshape(-1, at.linear.dimension)
+        whole = at.linear.run(long, start, 100)
     else:
         missing = [name for name in at.linear.names if name not in states]
         if missing:
             raise ArgumentError(three_lines(f"the state {missing[0]!r} is missing", f"in the seeds of {at.linear.cell.name}",
                                             "give all states of a run, run.states"))  # fmt: skip
         whole = at.linear.flat({k: _double(v) for k, v in states.items()})
-        flat = whole.reshape(-1, whole.shape[-1])
-    flat = flat[np.isfinite(flat).all(-1)]
-    if len(flat) > SEEDS:
-        flat = flat[np.sort(random.choice(len(flat), SEEDS, replace=False))]
-    return np.concatenate([flat, flat + noise * (flat.std(0) + 1e-3) * random.standard_normal(flat.shape)])
+    flat = whole.reshape(-1, whole.shape[-1])
+    return flat[np.isfinite(flat).all(-1)]
+
+
+def _seeds(at: _Step, seen: Any, limit: int, random: np.random.Generator, noise: float) -> Any:
+    """At most `limit` of the states seen, and the same with noise."""
+    if not len(seen):
+        raise ArgumentError(three_lines("no state to start from is finite", f"in the seeds of {at.linear.cell.name}",
+                                        "give states of a run that stays in range"))  # fmt: skip
+    if len(seen) > limit:
+        seen = seen[np.sort(random.choice(len(seen), limit, replace=False))]
+    return np.concatenate([seen, seen + noise * (seen.std(0) + 1e-3) * random.standard_normal(seen.shape)])
 
 
 def _newton(at: _Step, s: Any) -> Any:
@@ -212,8 +227,8 @@ class Certificate:
     """The theorem of Newton and Kantorovich at one point: with h = β η K ≤ 1/2 there is a fixed point within `existence`
     of it and no other within `uniqueness`.
 
-    β = ‖A⁻¹‖₂, η = ‖A⁻¹ (F(s) − s)‖₂, A = J − 1, and K is a Lipschitz constant of J. `proven` says that K was given; else it
-    is twice the largest that was measured, which is strong evidence and not a proof. Rounding is not enclosed.
+    β = ‖A⁻¹‖₂, η = β ‖F(s) − s‖₂ ≥ ‖A⁻¹ (F(s) − s)‖₂, A = J − 1, and K is a Lipschitz constant of J. `proven` says that K was
+    given; else it is twice the largest that was measured, strong evidence and not a proof. Rounding is not enclosed.
     """
 
     beta: float
@@ -247,7 +262,7 @@ def kantorovich(
     k = _measured_lipschitz(at.jacobian, point, radius, seed) if lipschitz is None else lipschitz
     h = beta * eta * k
     root = np.sqrt(max(1 - 2 * h, 0.0))
-    return Certificate(float(beta), eta, float(k), float(h), float(2 * eta / (1 + root)), float((1 + root) / max(beta * k, 1e-300)),
+    return Certificate(float(beta), float(eta), float(k), float(h), float(2 * eta / (1 + root)), float((1 + root) / max(beta * k, 1e-300)),
                        lipschitz is not None)  # fmt: skip
 
 

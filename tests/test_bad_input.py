@@ -1,0 +1,476 @@
+"""Bad input that no other file has: files, memory, numbers that are none, names alike; and one line on the command line.
+
+What a cell may not be is in test_cell.py, what an array may not be in test_kernel.py, in tables test_report.py.
+"""
+
+import errno
+import os
+import pickle
+import re
+import textwrap
+import tracemalloc
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Index, Input, Output, Param, State, Target
+from symbptt.cli import run
+from symbptt.codegen import loading
+from symbptt.plots import draw_unrolled
+from symbptt.zoo import lstm, rnn
+from tests import brute
+from tests.cells import vanilla
+
+kernel_of = cache(sb.compile)
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """refused(arguments...) runs the command, and returns the one line on stderr of an exit with code 2."""
+
+    def check(*arguments: Any) -> str:
+        assert run([str(argument) for argument in arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and err.startswith("error: "), (out, err)
+        return err
+
+    return check
+
+
+# Cells, on the command line: one line, with a place and a cure.
+
+HEAD = (
+    "import numpy as np\nimport symbptt as sb\nfrom symbptt import Const, Index, Input, Output, Param, State, Target\n"
+)
+CELLS: dict[str, tuple[str, str]] = {
+    "a missing annotation": ("def step(x, h: State['n']):\n    return h", "no role.*annotate it"),
+    "an unknown role": ("def step(x: Imput['m'], h: State['n']):\n    return h", "NameError.*Imput"),
+    "a misspelt state": ("def step(hidden: State['n']):\n    return {'hiden': hidden}", "did you mean 'hiden'"),
+    "a misspelt function": ("def step(h: State['n']):\n    return sb.sigmod(h)", "did you mean 'sigmoid'"),
+    "too few states": ("def step(h: State['n'], c: State['n']):\n    return h", "returns 1 values for 2 states"),
+    "another shape": ("def step(h: State['n']):\n    return h.sum()", r"shape \(\), the state has \(n,\)"),
+    "a branch on a value": ("def step(h: State['n']):\n    return h if h[0] > 0 else -h", r"branch on a value.*sb\.where"),
+    "an unknown NumPy function": ("def step(h: State['n']):\n    return np.sort(h)", r"sort is not known.*sb\.function"),
+    "no derivative": ("def step(h: State['n']):\n    return h * np.argmax(h)", "argmax is not known"),
+    "a dimension with two sizes": ("def step(h: State['3'], b: Param['4']):\n    return h + b", "3 is not 4"),
+    "a product": ("def step(h: State['n'], W: Param['m n']):\n    return h @ W", "does not conform.*order of the dimensions"),
+    "a larger bias": ("def step(h: State['n'], b: Param['k n']):\n    return h + b", "return an array of the state's shape"),
+    "a dangerous dimension": ("def step(h: State['9**9**9']):\n    return h", r"'9\*\*9\*\*9'.*names or integers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_wrong_cell_is_one_line_with_a_place_and_a_cure(name: str, refused: Refused, tmp_path: Path) -> None:
+    source, words = CELLS[name]
+    path = tmp_path / "my cells.py"
+    path.write_text(f"{HEAD}\n\n@sb.cell\n{textwrap.dedent(source)}\n", "utf-8")
+    line = refused("derive", f"{path}:step")
+    assert re.search(words, line), line
+    assert re.search(r"my cells\.py(:\d+| raised \w+ at line \d+)", line), line
+
+
+def step_with_outputs(*names: str) -> sb.Cell:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"]):
+        return {"h": h + x, **dict.fromkeys(names, 2.0 * h)}
+
+    return step
+
+
+@pytest.mark.xfail(strict=True, reason="outputs are compared as they are spelt")
+def test_names_that_are_equal_after_normalisation_are_refused() -> None:
+    """Python takes both spellings of an argument for one name; outputs are text and may differ."""
+    ligature = "\ufb01"  # ﬁ, which normalises to fi
+    with pytest.raises(sb.CellError, match=r"two outputs .*'fi'(.|\n)*test_bad_input\.py:\d+"):
+        assert step_with_outputs("fi", ligature).step
+
+
+@pytest.mark.xfail(strict=True, reason="outputs are compared as they are spelt")
+def test_output_that_normalises_to_an_argument_is_refused() -> None:
+    @sb.cell
+    def step(x: Input["n"], fi: State["n"]):
+        return {"fi": fi + x, "\ufb01": fi}
+
+    with pytest.raises(sb.CellError, match="name of an argument|two"):
+        assert step.step
+
+
+def test_argument_given_twice_in_two_spellings_is_refused(refused: Refused, tmp_path: Path) -> None:
+    path = tmp_path / "cells.py"
+    path.write_text(f"{HEAD}@sb.cell\ndef step(\ufb01: Input['n'], fi: State['n']):\n    return fi\n", "utf-8")
+    assert "duplicate argument 'fi'" in refused("derive", f"{path}:step")
+
+
+@pytest.mark.parametrize(
+    "names", [("lambda", "class"), ("np", "print"), ("T", "self"), ("einsum", "__name__")], ids=str
+)
+def test_output_may_be_called_like_a_keyword_or_what_a_module_has(names: tuple[str, ...]) -> None:
+    kernel = sb.compile(step_with_outputs(*names))
+    run = kernel.forward({}, {"x": np.ones((2, 1, 3))})
+    assert set(run.outputs) == set(names)
+    grads = kernel.backward(run, {name: np.ones((2, 1, 3)) for name in names})
+    np.testing.assert_array_equal(grads.inputs["x"][:, 0, 0], [2.0 * len(names), 0.0])
+
+
+# Numbers that are none: the name, the first step, the sample.
+
+P, X, S = (getattr(brute.data_of(vanilla, 4, 2, {"m": 2, "n": 3}), group) for group in ("params", "inputs", "state"))
+
+
+@cache
+def model(at: str) -> sb.Kernel:
+    @sb.loss
+    def loss(h: State["n"], y: Target["n"]):
+        return sb.sum((h - y) ** 2)
+
+    return sb.compile(sb.model(vanilla, loss, at=at))
+
+
+def spoilt(array: Any, *places: tuple[int, ...], bad: float) -> Any:
+    array = array.copy()
+    for place in places:
+        array[place] = bad
+    return array
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_number_that_is_none_is_reported_with_name_first_step_and_sample(bad: float) -> None:
+    x, h = spoilt(X["x"], (2, 1, 0), (1, 1, 1), (3, 0, 0), bad=bad), spoilt(S["h"], (1, 2), bad=bad)
+    with pytest.raises(
+        sb.ArgumentError, match=rf"x: {bad} at step 1, sample 1 .*finite numbers(.|\n)*kernel of vanilla"
+    ):
+        kernel_of(vanilla).forward(P, {"x": x}, S)
+    with pytest.raises(sb.ArgumentError, match=rf"h: {bad} at sample 1 "):
+        kernel_of(vanilla).forward(P, X, {"h": h})
+    with pytest.raises(sb.ArgumentError, match=rf"x: {bad} at step 1"):
+        kernel_of(vanilla).forward(P, {"x": x[:, 1]}, {"h": S["h"][1]})
+    for at, y in (("every", np.ones((4, 2, 3))), ("last", np.ones((2, 3)))):
+        place = (3, 0, 2)[4 - 1 - y.ndim if at == "every" else 1 :]
+        words = rf"y: {bad} at " + ("step 3, sample 0" if at == "every" else "sample 0")
+        with pytest.raises(sb.ArgumentError, match=words):
+            model(at).value_and_grad(P, X, {"y": spoilt(y, place, bad=bad)}, S)
+
+
+@pytest.mark.xfail(strict=True, reason="parameters are not looked at")
+@pytest.mark.parametrize("name", ["W", "U", "b"])
+def test_parameter_that_is_no_number_is_reported_with_its_name(name: str) -> None:
+    with pytest.raises(sb.ArgumentError, match=rf"{name}: nan at "):
+        kernel_of(vanilla).forward(P | {name: spoilt(P[name], (1,), bad=np.nan)}, X, S)
+
+
+@pytest.mark.xfail(strict=True, reason="cotangents are not looked at")
+def test_cotangent_that_is_no_number_is_reported_with_its_name_and_step() -> None:
+    run = kernel_of(vanilla).forward(P, X, S)
+    with pytest.raises(sb.ArgumentError, match=r"h: nan at step 2, sample 1"):
+        kernel_of(vanilla).backward(run, {"h": spoilt(np.ones((4, 2, 3)), (2, 1, 0), bad=np.nan)})
+
+
+@pytest.mark.xfail(strict=True, reason="the sum that looks for them overflows aloud")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_numbers_are_numbers(dtype: Any) -> None:
+    large = np.full((4, 2, 2), np.finfo(dtype).max, dtype)
+    cell = step_with_outputs()
+    run = sb.compile(cell).forward({}, {"x": large})
+    assert np.isfinite(run.states["h"][0]).all()
+
+
+def test_number_that_is_none_after_the_end_of_a_sample_is_not_looked_at() -> None:
+    x = spoilt(X["x"], (2, 1, 0), bad=np.nan)
+    kernel_of(vanilla).forward(P, {"x": x}, S, lengths=[4, 2])
+    with pytest.raises(sb.ArgumentError, match="x: nan at step 2, sample 1"):
+        kernel_of(vanilla).forward(P, {"x": x}, S, lengths=[4, 3])
+
+
+# Memory.
+
+
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A machine of one megabyte, asked from the first step on."""
+    monkeypatch.setattr(loading, "memory", lambda: 10**6)
+    monkeypatch.setattr(loading, "LARGE", 1)
+    return 10**6
+
+
+LONG = {"x": np.broadcast_to(0.5, (20000, 4, 2))}
+
+
+def assert_refused_before_it_is_allocated(call: Callable[[], Any], limit: int) -> str:
+    tracemalloc.start()
+    try:
+        with pytest.raises(sb.ArgumentError) as caught:
+            call()
+        assert tracemalloc.get_traced_memory()[1] < 2 * limit
+    finally:
+        tracemalloc.stop()
+    message = str(caught.value)
+    assert re.search(r"20000 steps of 4 samples take [\d,]+ bytes, the machine has 1,000,000", message), message
+    return message
+
+
+def test_tape_larger_than_memory_is_refused_with_the_bytes_and_what_would_fit(small_machine: int) -> None:
+    kernel = kernel_of(vanilla)
+    kernel.plan, kernel.module  # noqa: B018 made before the count
+    message = assert_refused_before_it_is_allocated(lambda: kernel.forward(P, LONG), small_machine)
+    cure = re.search(r"truncation=sb\.(Chunked\((\d+), \2\)), which holds (\d+) steps", message)
+    assert cure
+    size = int(cure[2])
+    fitting = sb.compile(vanilla, truncation=sb.Chunked(size, size)).plan
+    assert fitting.steps_held(20000) == int(cure[3])
+    assert small_machine / 4 < fitting.bytes(20000, 4, m=2, n=3) <= small_machine
+
+
+def test_training_on_a_tape_larger_than_memory_is_refused_and_the_cure_works(small_machine: int) -> None:
+    kernel, y = model("every"), np.broadcast_to(0.0, (20000, 4, 3))
+    kernel.plan, kernel.module  # noqa: B018 made before the count
+    message = assert_refused_before_it_is_allocated(lambda: kernel.value_and_grad(P, LONG, {"y": y}), small_machine)
+    size = int(re.search(r"Chunked\((\d+),", message)[1])  # type: ignore[index]
+    chunked = sb.compile(kernel.target, truncation=sb.Chunked(size, size))
+    value, _ = chunked.value_and_grad(P, {"x": LONG["x"][:2000]}, {"y": y[:2000]})
+    assert np.isfinite(value)
+
+
+@pytest.mark.xfail(strict=True, reason="forward of a truncated kernel keeps all steps, and is measured by its window")
+def test_forward_of_a_truncated_kernel_is_refused_too(small_machine: int) -> None:
+    kernel = sb.compile(vanilla, truncation=sb.Window(3))
+    kernel.plan, kernel.module  # noqa: B018 made before the count
+    assert_refused_before_it_is_allocated(lambda: kernel.forward(P, LONG), small_machine)
+
+
+def test_what_fits_is_not_refused(small_machine: int) -> None:
+    assert kernel_of(vanilla).forward(P, {"x": LONG["x"][:500]}).states["h"].shape == (500, 4, 3)
+
+
+# Files.
+
+
+def test_module_replaces_the_file_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "rnn.py"
+    path.write_text("old", "utf-8")
+    kernel_of(rnn).save(path)
+    assert path.read_text("utf-8") == kernel_of(rnn).source
+    assert [p.name for p in tmp_path.iterdir()] == ["rnn.py"]
+
+
+@pytest.mark.parametrize("command", [["generate", "rnn"], ["graph", "rnn"]])
+@pytest.mark.parametrize("suffix", [".py", ".json", ".dot", ".svg", ".png"])
+def test_folder_that_is_missing_is_one_line(command: list[str], suffix: str, refused: Refused, tmp_path: Path) -> None:
+    if (command[0] == "generate") == (suffix == ".py"):
+        path = tmp_path / "none" / f"out{suffix}"
+        assert f"cannot write {path}: No such file or directory" in refused(*command, "-o", path)
+
+
+@pytest.mark.parametrize("suffix", [".py", ".json", ".svg"])
+def test_folder_where_a_file_is_due_is_one_line(suffix: str, refused: Refused, tmp_path: Path) -> None:
+    path = tmp_path / f"out{suffix}"
+    path.mkdir()
+    command = ["generate", "rnn"] if suffix == ".py" else ["graph", "rnn"]
+    assert "cannot write" in refused(*command, "-o", path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name], "nothing is left behind"
+
+
+def full(*args: Any, **kwargs: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def interrupted(*args: Any, **kwargs: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+class HalfWritten:
+    """A file that takes a part of what is written, and then no more."""
+
+    def __init__(self, file: Any, failure: Callable[..., Any]) -> None:
+        self.file, self.failure, self.name = file, failure, file.name
+
+    def __enter__(self) -> "HalfWritten":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.file.close()
+
+    def write(self, text: str) -> None:
+        self.file.write(text[: len(text) // 2])
+        self.file.flush()
+        self.failure()
+
+
+def breaks_at_the_rename(monkeypatch: pytest.MonkeyPatch, failure: Callable[..., Any]) -> None:
+    monkeypatch.setattr(os, "replace", failure)
+
+
+def breaks_in_the_middle(monkeypatch: pytest.MonkeyPatch, failure: Callable[..., Any]) -> None:
+    opened = loading.tempfile.NamedTemporaryFile
+    monkeypatch.setattr(loading.tempfile, "NamedTemporaryFile", lambda *a, **k: HalfWritten(opened(*a, **k), failure))
+
+
+@pytest.mark.parametrize("breaks", [breaks_at_the_rename, breaks_in_the_middle])
+@pytest.mark.parametrize("before", [None, "mine"])
+def test_full_disk_leaves_what_was_there_and_says_so(breaks: Any, before: str | None, monkeypatch: pytest.MonkeyPatch,
+                                                     refused: Refused, tmp_path: Path) -> None:  # fmt: skip
+    path = tmp_path / "rnn.py"
+    if before is not None:
+        path.write_text(before, "utf-8")
+    breaks(monkeypatch, full)
+    with pytest.raises(sb.TargetError, match=f"cannot write {re.escape(str(path))}: No space left on device"):
+        kernel_of(rnn).save(path)
+    assert "No space left on device" in refused("generate", "rnn", "-o", path)
+    assert {p.name: p.read_text("utf-8") for p in tmp_path.iterdir()} == ({} if before is None else {"rnn.py": before})
+
+
+INTERRUPTED = pytest.mark.xfail(strict=True, reason="only an OSError takes the temporary file away")
+
+
+@INTERRUPTED
+@pytest.mark.parametrize("breaks", [breaks_at_the_rename, breaks_in_the_middle])
+def test_interrupted_write_leaves_what_was_there(breaks: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "rnn.py"
+    path.write_text("mine", "utf-8")
+    breaks(monkeypatch, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kernel_of(rnn).save(path)
+    assert {p.name: p.read_text("utf-8") for p in tmp_path.iterdir()} == {"rnn.py": "mine"}
+
+
+@pytest.mark.parametrize(("failure", "name"), [
+    (full, "g.svg"),
+    pytest.param(interrupted, "g.svg", marks=INTERRUPTED),
+    *(pytest.param(failure, "g.png", marks=pytest.mark.xfail(strict=True, reason="written in place"))
+      for failure in (full, interrupted)),
+])  # fmt: skip
+def test_broken_write_of_a_drawing_leaves_what_was_there(name: str, failure: Any, monkeypatch: pytest.MonkeyPatch,
+                                                         tmp_path: Path) -> None:  # fmt: skip
+    path, write = tmp_path / name, Path.write_bytes
+
+    def half(self: Path, data: bytes) -> None:
+        write(self, data[: len(data) // 2])
+        failure()
+
+    path.write_bytes(b"mine")
+    monkeypatch.setattr(Path, "write_bytes", half)
+    breaks_at_the_rename(monkeypatch, failure)
+    with pytest.raises((sb.TargetError, KeyboardInterrupt)):
+        draw_unrolled(sb.unroll(rnn, steps=1), path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {name: b"mine"}
+
+
+@pytest.mark.parametrize("kind", ["npz", "truncated npz", "npy", "pickle"])
+def test_data_that_are_no_text_are_refused_and_never_unpickled(kind: str, refused: Refused, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Trap(str(tmp_path / "trap")), 0) + b"\n1\n")
+    else:
+        with path.open("wb") as file:
+            (np.save if kind == "npy" else np.savez)(file, np.random.default_rng(0).standard_normal((50, 2)))
+        if kind == "truncated npz":
+            path.write_bytes(path.read_bytes()[:300])
+    assert str(path) in refused("build", "rnn", "--data", path, "-o", tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["data.csv"]
+
+
+class Trap:
+    """Opens a file where it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".dot", ".json"])
+def test_graphs_are_drawn_where_there_is_no_graphviz(
+    suffix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(["graph", "rnn", "--steps", "1", "-o", str(tmp_path / f"g{suffix}")]) == 0
+    assert (tmp_path / f"g{suffix}").stat().st_size > 300
+
+
+@pytest.mark.parametrize(
+    "environment", [{"COLUMNS": "20"}, {"COLUMNS": "1"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str
+)
+@pytest.mark.parametrize("command", [["zoo"], ["graph", "rnn", "--steps", "1"], ["derive", "lstm"]], ids=" ".join)
+def test_output_is_plain_text_without_a_terminal_however_narrow(command: list[str], environment: dict[str, str],
+                                                                monkeypatch: pytest.MonkeyPatch,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(command) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() and "\x1b" not in out and err == ""
+
+
+@pytest.mark.parametrize("folder", ["with space", "ünï", "quote'", "a:b", "100%"])
+def test_paths_may_hold_any_letter(folder: str, tmp_path: Path) -> None:
+    place = tmp_path / folder
+    place.mkdir()
+    (place / "cells.py").write_text(f"{HEAD}@sb.cell\ndef tiny(h: State['n']):\n    return np.tanh(h)\n", "utf-8")
+    assert run(["generate", f"{place / 'cells.py'}:tiny", "-o", str(place / "tiny.py")]) == 0
+    scope: dict[str, Any] = {"__name__": "tiny"}
+    exec(compile((place / "tiny.py").read_text("utf-8"), "tiny.py", "exec"), scope)
+    assert scope["forward"]({}, steps=2, state={"h": np.ones(2)}).states["h"].shape == (2, 2)
+
+
+# Arguments of the public functions that take no arrays.
+
+
+@sb.cell
+def reader(i: Index["v"], h: State["n"], E: Param["v n"]):
+    return np.tanh(E[i] + h)
+
+
+CALLS: dict[str, tuple[Callable[[], Any], str]] = {
+    "a size that lacks": (lambda: lstm.init({"m": 2}), "lstm.init needs the size 'n'"),
+    "a size that is unknown": (lambda: lstm.init({"m": 2, "n": 2, "k": 2}), "lstm has no size 'k'"),
+    "a size of zero": (lambda: lstm.init({"m": 0, "n": 2}), "'m' must be a positive integer, got 0"),
+    "a size that is no integer": (lambda: lstm.init({"m": 2.0, "n": 2}),  # type: ignore[dict-item]
+                                 "'m' must be a positive integer, got 2.0"),
+    "a parameter that is unknown": (lambda: lstm.init({"m": 2, "n": 2}, Wx=1), "'Wx' is no parameter of lstm"),
+    "sizes that are no dict": (lambda: lstm.init(3), "sizes|dims"),  # type: ignore[arg-type]
+    "a constant that is unknown": (lambda: sb.compile(lstm, consts={"dt": 1}), "'dt' is no constant of lstm"),
+    "constants that are no dict": (lambda: sb.compile(lstm, consts=3), "consts"),  # type: ignore[arg-type]
+    "an option of truncation": (lambda: sb.compile(lstm, truncation=5), r"sb.Window\(k\) or sb.Chunked"),  # type: ignore[arg-type]
+    "steps of an unrolled graph": (lambda: sb.unroll(lstm, steps=-1), "steps"),
+    "steps that are no integer": (lambda: sb.unroll(lstm, steps=2.5), "steps"),  # type: ignore[arg-type]
+    "a cell that is none": (lambda: sb.cell(3), "function"),  # type: ignore[arg-type]
+    "a class": (lambda: sb.cell(dict), "function|role"),
+    "a loss that is none": (lambda: sb.loss("mse"), "function"),  # type: ignore[arg-type]
+    "a backward pass that returns nothing": (lambda: sb.check_backward(lstm, lambda *args: None), "dict"),
+    "a backward pass without a name": (lambda: sb.check_backward(lstm, lambda *args: {}), "no gradient of x, h, c"),
+    "a path that is none": (lambda: kernel_of(rnn).save(3), "path|write"),  # type: ignore[arg-type]
+}  # fmt: skip
+RAW = ("sizes that are no dict", "constants that are no dict", "a cell that is none", "a class", "a loss that is none",
+       "a path that is none")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="a raw error")) if name in RAW else name
+    for name in CALLS
+])  # fmt: skip
+def test_wrong_argument_is_refused_with_its_name(name: str) -> None:
+    call, words = CALLS[name]
+    with pytest.raises(sb.SymbpttError, match=words) as caught:
+        call()
+    assert len(str(caught.value).splitlines()) <= 4
+
+
+def test_errors_are_few_and_one_may_catch_them_all() -> None:
+    kinds = (sb.CellError, sb.ShapeError, sb.ArgumentError, sb.TargetError)
+    assert all(issubclass(kind, sb.SymbpttError) for kind in kinds) and issubclass(sb.ArgumentError, ValueError)
+    assert issubclass(sb.ShapeError, sb.CellError)
+
+
+def test_role_without_its_annotation_in_a_loss_is_told() -> None:
+    def loss(y: Output["n"], goal: Target["n"], i: Index["v"], E: Param["v n"], extra):
+        return sb.sum((y - goal + E[i]) ** 2) + extra
+
+    with pytest.raises(sb.CellError, match=r"argument 'extra' of loss has no role(.|\n)*test_bad_input\.py:\d+"):
+        sb.loss(loss)
