@@ -239,20 +239,27 @@ def load(text: str, name: str) -> ModuleType:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it, so that a broken write leaves nothing behind.
+    """Write a file under a temporary name, then rename it, so that a broken write leaves what was there.
+
+    Raises: TargetError where that fails.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes as `write_text` writes text.
 
     Raises: TargetError where that fails.
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, delete=False, prefix=f".{path.name}."
-        ) as file:
-            temporary = file.name
-            file.write(text)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, prefix=f".{path.name}.") as file:
+            temporary = Path(file.name)
+            file.write(content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise TargetError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

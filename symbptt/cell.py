@@ -231,8 +231,8 @@ def _what(error: Exception) -> str:
 
 def _cure(error: Exception) -> str:
     if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
-        near = difflib.get_close_matches(str(error.name), dir(error.obj), 1)
-        return f"did you mean {near[0]!r}?" if near else f"{error.obj.__name__} has no such function"
+        near = difflib.get_close_matches(str(error.name), dir(error.obj), 3)
+        return f"did you mean {' or '.join(map(repr, near))}?" if near else f"{error.obj.__name__} has no such function"
     if isinstance(error, ValueError) and "array element" in str(error):
         return "an array cannot be filled in place here: build it with np.stack or np.concatenate"
     return "while it was traced with symbolic arrays of the annotated shapes"
@@ -276,7 +276,8 @@ def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[s
         if graph.shape(value.id) != a.shape:
             raise ShapeError(
                 f"the next state {a.name!r} of {cell.name} has shape {show(graph.shape(value.id))}, "
-                f"the state has {show(a.shape)}{place_of(cell.function)}\n  return an array of the state's shape"
+                f"the state has {show(a.shape)}{place_of(cell.function)}\n  return an array of the state's shape: "
+                "the body is one sample and one step, it has no batch axis and no time axis"
             )
         following[a.name] = value.id
     return following

@@ -11,10 +11,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from symbptt.codegen.loading import write_text
+from symbptt.codegen.loading import write_bytes
 from symbptt.derive.labels import Label
 from symbptt.derive.unroll import Key
-from symbptt.errors import ArgumentError, SymbpttError, TargetError
+from symbptt.errors import ArgumentError, SymbpttError
 from symbptt.layout import FORWARD, LEFT, Layout, Point, bend_of, lay_out
 from symbptt.render.notation import LATEX
 
@@ -110,13 +110,7 @@ def save(figure: Any, path: str | Path) -> None:
     drawn = io.BytesIO()
     with need_matplotlib().rc_context({"svg.hashsalt": "symbptt"}):
         figure.savefig(drawn, format=kind, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.12)
-    if kind == "svg":
-        write_text(path, drawn.getvalue().decode())
-        return
-    try:
-        path.write_bytes(drawn.getvalue())
-    except OSError as error:
-        raise TargetError(f"cannot write {path}: {error.strerror or error}") from None
+    write_bytes(path, drawn.getvalue())
 
 
 def need_matplotlib() -> Any:

@@ -364,9 +364,9 @@ NOT_YET: dict[str, tuple[str, str, str]] = {
             return np.tahn(h)  # here
         """, "no attribute 'tahn'", "'tanh'"),
     "a batch axis in the next state": ("""
-        @sb.cell
+        @sb.cell  # here
         def step(h: State["n"]):
-            return h[None]  # here
+            return h[None]
         """, "next state 'h' of step has shape (1, n)", "no batch axis"),
 }  # fmt: skip
 
@@ -398,7 +398,6 @@ def test_what_is_no_cell_is_refused_with_what_where_and_a_cure(name: str, tmp_pa
     assert_says(*WRONG[name], tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="refused, but not with these words")
 @pytest.mark.parametrize("name", NOT_YET)
 def test_what_is_no_cell_is_refused_with_the_right_cure(name: str, tmp_path: Path) -> None:
     assert_says(*NOT_YET[name], tmp_path)

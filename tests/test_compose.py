@@ -1,5 +1,6 @@
 """Cells on top of each other and inside each other."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from tests import brute, oracle
 @pytest.fixture
 def two_regimes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verification in the healthy regime and from the zero state: composing has no numerics of its own."""
-    monkeypatch.setattr(verification, "REGIMES", (verification.REGIMES[0], verification.REGIMES[4]))
-    monkeypatch.setattr(verification, "LONG", verification.SIZES[0])
+    healthy, *_, zero, _ = verification.REGIMES
+    monkeypatch.setattr(verification, "REGIMES", (replace(healthy, long=False), zero))
 
 
 @sb.cell

@@ -63,12 +63,7 @@ def test_latex_is_well_formed(cell: sb.Cell) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    [
-        pytest.param(cell, marks=pytest.mark.xfail(strict=True, reason="… in an array of many numbers"))
-        if name == "clockwork"
-        else cell
-        for name, cell in CELLS.items()
-    ],
+    [*CELLS.values()],
     ids=list(CELLS),
 )
 def test_latex_is_ascii(cell: sb.Cell) -> None:

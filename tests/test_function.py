@@ -38,6 +38,19 @@ def spiking(x: Input["m"], v: State["n"], s: State["n"], W: Param["n m"], U: Par
 SIZES = {"m": 2, "n": 3}
 
 
+@pytest.fixture
+def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verification in the healthy regime alone: enough to see a planted mistake."""
+    monkeypatch.setattr(verification, "REGIMES", (replace(verification.REGIMES[0], long=False),))
+
+
+@pytest.fixture
+def two_regimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verification in the healthy regime and from the zero state."""
+    healthy, *_, zero, _ = verification.REGIMES
+    monkeypatch.setattr(verification, "REGIMES", (replace(healthy, long=False), zero))
+
+
 # Without a derivative of its own.
 
 
@@ -73,11 +86,13 @@ def test_cell_of_own_functions_has_the_gradient_of_the_plain_function(steps: int
     oracle.assert_blocks_close(oracle.flat(kernel.backward(run, cotangents)), wanted, 1e-11)
 
 
+@pytest.mark.usefixtures("two_regimes")
 def test_cell_of_own_functions_is_verified() -> None:
     report = sb.verify(own)
     assert report.passed, str(report)
 
 
+@pytest.mark.usefixtures("two_regimes")
 def test_own_function_in_a_loss() -> None:
     @sb.loss
     def loss(h: State["n"]):
@@ -87,6 +102,7 @@ def test_own_function_in_a_loss() -> None:
     assert report.passed, str(report)
 
 
+@pytest.mark.usefixtures("two_regimes")
 def test_function_broadcasts_and_takes_numbers() -> None:
     @sb.cell
     def step(x: Input["n"], H: State["n n"], a: Param):
@@ -148,7 +164,7 @@ def test_spiking_cell_has_the_gradient_of_the_declared_pair(cell: sb.Cell, steps
     oracle.assert_blocks_close(oracle.flat(kernel.backward(run, cotangents)), wanted, 1e-11)
 
 
-@pytest.mark.parametrize("cell", [spiking, lif, alif], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [spiking, lif, pytest.param(alif, marks=pytest.mark.long)], ids=lambda cell: cell.name)
 def test_spiking_cell_is_verified_on_the_declared_pair(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed, str(report)
@@ -157,6 +173,7 @@ def test_spiking_cell_is_verified_on_the_declared_pair(cell: sb.Cell) -> None:
     )
 
 
+@pytest.mark.usefixtures("two_regimes")
 def test_surrogate_in_a_loss_is_verified_on_the_declared_pair() -> None:
     @sb.loss
     def rate(s: State["n"], w: Param["n"]):
@@ -172,12 +189,6 @@ def planted(kernel: sb.Kernel, old: str, new: str) -> sb.Kernel:
     before, between, after = kernel.source.partition("\ndef _backward(")
     assert old in after
     return sb.Kernel(kernel.target, kernel.program, before + between + after.replace(old, new))
-
-
-@pytest.fixture
-def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verification in the healthy regime alone: enough to see a planted mistake."""
-    monkeypatch.setattr(verification, "REGIMES", (replace(verification.REGIMES[0], long=False),))
 
 
 @pytest.mark.parametrize("cell", [lif, alif], ids=lambda cell: cell.name)

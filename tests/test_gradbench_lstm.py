@@ -14,8 +14,6 @@ import symbptt as sb
 from symbptt import Input, Output, Param, State, Target
 from tests import brute, oracle
 
-pytestmark = pytest.mark.xfail(strict=True, reason="a row of a sum over steps is placed before the sum")
-
 
 def model_of(layers: int) -> sb.Model:
     """Each layer: f, i, o, g from elementwise weights on x, h, x, h; vectors scale what goes in and comes out."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -91,8 +92,12 @@ PAIRS: list[tuple[sb.Cell, sb.Loss]] = [
 EVERY_PAIR = pytest.mark.parametrize(("cell", "loss"), PAIRS, ids=[f"{c.name}-{l.name}" for c, l in PAIRS])
 
 
+kernel_of = cache(sb.compile)
+model_of = cache(lambda cell, loss, at, reduction: sb.model(cell, loss, at=at, reduction=reduction))
+
+
 def assert_value_and_gradients(model: sb.Model, data: brute.Data, tolerance: float = 1e-9) -> None:
-    loss, grads = brute.value_and_grad(sb.compile(model), data)
+    loss, grads = brute.value_and_grad(kernel_of(model), data)
     np.testing.assert_allclose(loss, brute.value(model, data), rtol=1e-12, atol=1e-14)
     brute.assert_same(brute.by_group(grads), brute.model_gradients(model, data), tolerance)
 
@@ -103,7 +108,7 @@ def assert_value_and_gradients(model: sb.Model, data: brute.Data, tolerance: flo
 def test_value_and_gradients_are_those_of_the_plain_functions(
     cell: sb.Cell, loss: sb.Loss, at: str, reduction: str
 ) -> None:
-    model = sb.model(cell, loss, at=at, reduction=reduction)
+    model = model_of(cell, loss, at, reduction)
     assert_value_and_gradients(model, brute.data_of(model, 3, 2, SIZES))
 
 
@@ -119,9 +124,9 @@ def test_short_sequences_are_no_exception(pair: Any, steps: int, at: str) -> Non
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @EVERY_PAIR
 def test_no_steps_give_no_loss_and_zero_gradients(cell: sb.Cell, loss: sb.Loss, reduction: str, at: str) -> None:
-    model = sb.model(cell, loss, at=at, reduction=reduction)
+    model = model_of(cell, loss, at, reduction)
     data = brute.data_of(model, 0, 2, SIZES)
-    value, grads = brute.value_and_grad(sb.compile(model), data)
+    value, grads = brute.value_and_grad(kernel_of(model), data)
     assert value == 0 and all(not v.any() for v in oracle.flat(grads).values())
     assert {k: v.shape for k, v in grads.params.items()} == {k: np.shape(v) for k, v in data.params.items()}
     assert {k: v.shape for k, v in grads.state.items()} == {k: v.shape for k, v in data.state.items()}
@@ -135,7 +140,7 @@ LENGTHS = {"every": [3, 1, 2], "some zero": [0, 3, 1], "all zero": [0, 0, 0]}
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_steps_after_the_end_do_not_count(reduction: str, at: str, lengths: str) -> None:
     for cell, loss in [(writer, reads_everything), (rnn, cross_entropy)]:
-        model = sb.model(cell, loss, at=at, reduction=reduction)
+        model = model_of(cell, loss, at, reduction)
         data = brute.data_of(model, 3, 3, SIZES, lengths=np.array(LENGTHS[lengths]))
         assert_value_and_gradients(model, data)
 
@@ -145,7 +150,7 @@ def test_steps_after_the_end_do_not_count(reduction: str, at: str, lengths: str)
 def test_reset_at_every_position(position: int, at: str) -> None:
     reset = np.zeros((3, 2), bool)
     reset.flat[position] = True
-    model = sb.model(writer, reads_everything, at=at)
+    model = model_of(writer, reads_everything, at, "sum")
     assert_value_and_gradients(model, brute.data_of(model, 3, 2, SIZES, reset=reset))
 
 
@@ -168,7 +173,7 @@ def test_padding_does_not_leak_whatever_it_holds(bad: float, at: str) -> None:
         dirty.inputs["x"][2:, 1] = bad
         if at == "every":
             dirty.targets["y"][2:, 1] = bad
-        kernel = sb.compile(model)
+        kernel = kernel_of(model)
         (clean_loss, clean), (loss_value, grads) = (brute.value_and_grad(kernel, d) for d in (data, dirty))
         assert loss_value == clean_loss
         oracle.assert_blocks_close(oracle.flat(grads), oracle.flat(clean), 0)
@@ -180,8 +185,8 @@ def test_padding_does_not_leak_whatever_it_holds(bad: float, at: str) -> None:
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
 def test_one_sample_without_a_batch_axis_gives_the_same(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
-    model = sb.model(cell, loss, at=at)
-    kernel, data = sb.compile(model), brute.data_of(model, 3, 1, SIZES)
+    model = model_of(cell, loss, at, "sum")
+    kernel, data = kernel_of(model), brute.data_of(model, 3, 1, SIZES)
     wanted_loss, wanted = brute.value_and_grad(kernel, data)
     targets = {k: v[:, 0] if at == "every" else v[0] for k, v in data.targets.items()}
     inputs, state = {k: v[:, 0] for k, v in data.inputs.items()}, {k: v[0] for k, v in data.state.items()}
@@ -196,11 +201,11 @@ def test_one_sample_without_a_batch_axis_gives_the_same(cell: sb.Cell, loss: sb.
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @EVERY_PAIR
 def test_float32_is_float32_everywhere(cell: sb.Cell, loss: sb.Loss, reduction: str, at: str) -> None:
-    model = sb.model(cell, loss, at=at, reduction=reduction)
+    model = model_of(cell, loss, at, reduction)
     data = brute.data_of(model, 3, 2, SIZES, lengths=np.array([3, 2]))
     narrow = {g: {k: np.float32(v) if v.dtype.kind == "f" else v for k, v in _arrays(getattr(data, g)).items()}
               for g in ("params", "inputs", "state", "targets")}  # fmt: skip
-    kernel = sb.compile(model)
+    kernel = kernel_of(model)
     wide_loss, wide = brute.value_and_grad(kernel, data)
     value, grads = brute.value_and_grad(kernel, replace(data, **narrow), monitor=True)
     found = {**oracle.flat(grads), "loss": value, **{f"flow of {k}": v for k, v in grads.flow.items()}}
@@ -217,7 +222,7 @@ def _arrays(group: dict[str, Any]) -> dict[str, Any]:
 def test_flow_is_that_of_the_same_cotangents(at: str) -> None:
     model = sb.model(gru, squared_error, at=at)
     data = brute.data_of(model, 4, 2, SIZES)
-    _, grads = brute.value_and_grad(sb.compile(model), data, monitor=True)
+    _, grads = brute.value_and_grad(kernel_of(model), data, monitor=True)
     cell = sb.compile(gru)
     own = {k: v for k, v in data.params.items() if k not in "Vd"}
     run = cell.forward(own, data.inputs, data.state)
@@ -315,7 +320,7 @@ def test_model_says_what_it_is() -> None:
 
 def test_saved_module_of_a_model_stands_alone(tmp_path: Any) -> None:
     model = sb.model(lstm, squared_error, reduction="mean")
-    kernel, data = sb.compile(model), brute.data_of(model, 3, 2, SIZES)
+    kernel, data = kernel_of(model), brute.data_of(model, 3, 2, SIZES)
     kernel.save(tmp_path / "trained.py")
     scope: dict[str, Any] = {"__name__": "trained"}
     exec(compile((tmp_path / "trained.py").read_text("utf-8"), "trained.py", "exec"), scope)
@@ -338,7 +343,7 @@ def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
 @EVERY_PAIR
 @pytest.mark.usefixtures("one_regime")
 def test_model_is_verified(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
-    report = sb.verify(sb.model(cell, loss, at=at, reduction="mean"))
+    report = sb.verify(kernel_of(model_of(cell, loss, at, "mean")))
     assert report.passed, str(report)
     assert {"loss", *(f"d{a.name}" for a in loss.arguments if a.role == "param")} <= {row.block for row in report.rows}
 
@@ -522,7 +527,7 @@ def test_wrong_label_is_refused_by_name(labels: Any, words: str) -> None:
     model = sb.model(rnn, cross_entropy)
     data = brute.data_of(model, 3, 2, SIZES)
     with pytest.raises(sb.ArgumentError, match=words):
-        brute.value_and_grad(sb.compile(model), replace(data, targets={"label": labels}))
+        brute.value_and_grad(kernel_of(model), replace(data, targets={"label": labels}))
 
 
 def test_label_of_a_padded_step_may_be_anything_that_is_an_integer() -> None:
@@ -530,7 +535,7 @@ def test_label_of_a_padded_step_may_be_anything_that_is_an_integer() -> None:
     data = brute.data_of(model, 3, 2, SIZES, lengths=np.array([3, 1]))
     padded = data.targets["label"].copy()
     padded[1:, 1] = -100
-    wanted, got = (brute.value_and_grad(sb.compile(model), replace(data, targets={"label": v}))
+    wanted, got = (brute.value_and_grad(kernel_of(model), replace(data, targets={"label": v}))
                    for v in (data.targets["label"], padded))  # fmt: skip
     assert got[0] == wanted[0]
 

@@ -286,7 +286,9 @@ def peak_of(kernel: sb.Kernel, steps: int, n: int) -> int:
     return peak
 
 
-@pytest.mark.parametrize("truncation", [Window(4), Chunked(5, 10), Chunked(20, 5)], ids=repr)
+@pytest.mark.parametrize("truncation", [
+    Window(4), pytest.param(Chunked(5, 10), marks=pytest.mark.long), Chunked(20, 5),
+], ids=repr)  # fmt: skip
 def test_truncated_training_holds_no_more_steps_than_its_plan_says(truncation: Any) -> None:
     kernel, n = kernel_of(sb.model(plain, error), truncation), 32
     step = 2 * n * 8  # bytes of one state of a step

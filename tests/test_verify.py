@@ -100,7 +100,6 @@ def test_function_without_a_complex_version_passes_and_the_report_says_how() -> 
     assert report.passed and "central differences" in str(report)
 
 
-@pytest.mark.xfail(strict=True, reason="T = 0 has something to compare")
 def test_cell_that_is_never_finite_does_not_pass() -> None:
     @sb.cell
     def step(h: State["n"]):

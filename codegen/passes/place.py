@@ -29,7 +29,8 @@ def _regions(
     ids = list(ids)
     moving = _descendants(g, ids, carry)
     needed = set(g.ancestors(roots))  # by the loop
-    late = _descendants(g, ids, moving.union(id for id in ids if id in varying and id not in needed))
+    totals = [id for id in ids if g[id].family == "total"]  # they need all steps
+    late = _descendants(g, ids, [*(id for id in ids if id in varying and id not in needed), *moving, *totals])
 
     def region(id: int) -> str:
         if id in needed:

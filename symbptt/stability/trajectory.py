@@ -39,9 +39,9 @@ class Trajectory:
 def trajectory(
     cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | None, steps: int | None
 ) -> Trajectory:
-    """Return a cell on its data; with inputs, `steps` keeps the first ones of them.
+    """Return a cell on its data.
 
-    Raises: ArgumentError for no steps, for more steps than inputs, for a batch of none, and as `kernel.forward` does.
+    Raises: ArgumentError for a run of no steps or no samples, and as `kernel.forward` does.
     """
     of = linear(cell, params, inputs, state)
     arrays, _, length, batch, _, batched = of.kernel.read(params, inputs, state, steps)
