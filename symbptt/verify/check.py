@@ -76,9 +76,8 @@ def gradient_rows(
             return [Row(regime.name, label, "all", np.nan, np.nan, "", "the user's function is not finite here")]
         method, slope = _method(value, point, cell)
         both = _pairs(cell, point, cotangents, gradients, value, slope)
-        largest = max(
-            [*(_top(wanted) for wanted, _ in both.values()), *(_top(v) for v in cotangents.values())], default=0.0
-        )
+        sent = [_top(v) for v in cotangents.values()] or [1.0]  # the adjoint of a loss is one
+        largest = max([*(_top(wanted) for wanted, _ in both.values()), *sent])
         scales = {block: max(_top(wanted), regime.floor * largest) for block, (wanted, _) in both.items()}
         errors = {block: relative_error(wanted, given, scales[block]) for block, (wanted, given) in both.items()}
         if any(not error <= TOLERANCE[method] for error in errors.values()):
