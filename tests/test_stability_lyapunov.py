@@ -13,7 +13,7 @@ from symbptt.stability import lyapunov, trajectory
 from symbptt.stability.graded import carried
 from symbptt.stability.lyapunov import kaplan_yorke, lyapunov_spectrum, march
 from symbptt.stability.statistics import t_quantile
-from symbptt.zoo import lstm, rnn
+from symbptt.zoo import CELLS, lstm, rnn
 from tests.cells import odd
 from tests.dynamics import (
     cat_map,
@@ -28,6 +28,7 @@ from tests.dynamics import (
     van_der_pol,
 )
 from tests.oracle import draw
+from tests.test_zoo import sizes_of
 
 RANDOM = np.random.default_rng(0)
 LN_SIGMOID_1 = -math.log1p(math.exp(-1))
@@ -283,3 +284,12 @@ def test_more_steps_than_inputs_are_refused() -> None:
 def test_state_that_leaves_the_range_is_named_with_its_step() -> None:
     with pytest.raises(ArgumentError, match="the state 'x' is not finite after step"):
         lyapunov_spectrum(henon, {}, None, {"x": np.array(3.0), "y": np.array(0.0)}, steps=50)
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
+def test_every_cell_of_the_zoo_keeps_the_sum_rule(cell: Any) -> None:
+    sizes = sizes_of(cell)
+    _, inputs, state = draw(cell, 30, 2, sizes, scale=0.5)
+    found = lyapunov_spectrum(cell, cell.init(sizes), inputs, state)
+    assert found.sum_rule_defect <= 1e-10
+    assert (np.diff(found.exponents[np.isfinite(found.exponents)]) <= 0).all()

@@ -149,12 +149,12 @@ def _critical(moments: _Moments, sigma_b: float) -> float:
 def gaussian_mean(function: Callable[[Any], Any], variance: float, kinks: tuple[float, ...] = ()) -> float:
     """Return ⟨f(√q z)⟩ over a standard normal z, to about 1e-12 of ⟨|f|⟩; inf where it diverges.
 
-    Adaptive Gauss–Legendre panels: Gauss–Hermite quadrature fails silently where f saturates and the variance is large.
+    Adaptive Gauss–Legendre panels, with edges at the kinks and on the scale of 0.1 to 100 where activations bend:
+    Gauss–Hermite quadrature fails silently where f saturates and the variance is large.
     """
     scale = np.sqrt(variance)
-    edges = np.unique(
-        np.concatenate([np.linspace(-REACH, REACH, 77), [k / scale for k in kinks if abs(k) < REACH * scale]])
-    )
+    bends = np.concatenate([kinks, np.geomspace(0.1, 100, 10), -np.geomspace(0.1, 100, 10)]) / max(scale, 1e-30)
+    edges = np.unique(np.concatenate([np.linspace(-REACH, REACH, 77), bends[np.abs(bends) < REACH]]))
     low, high = edges[:-1], edges[1:]
 
     def panels(low: Any, high: Any) -> Any:

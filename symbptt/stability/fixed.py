@@ -23,7 +23,9 @@ FIXED = 1e-10
 SAME = 1e-6
 """Points nearer than this, relative to 1 + their size, are one."""
 FLAT = 1e-5
-"""The gradient of the speed, relative to its bound, under which a point that is not fixed counts as a slow point."""
+"""The gradient of the speed, relative to its bound, under which a point that is not fixed is a local minimum of it."""
+SLOW = 0.1
+"""A local minimum of the speed counts as a slow point where it is under this part of the largest speed of the seeds."""
 MARGINAL = 1e-6
 FAR = 3.0
 """Points this many times further from the mean of the seeds than any of them have run away: gates that saturate there hold
@@ -91,7 +93,7 @@ def fixed_points(
     centre = start.mean(0)
     near = np.abs(found - centre).max(-1) <= FAR * np.abs(start - centre).max() + FIXED
     fixed = near & (residual <= FIXED * (1 + np.abs(found).max(-1)))
-    slow = near & ~fixed & (slope <= FLAT)
+    slow = near & ~fixed & (slope <= FLAT) & (residual <= SLOW * _residual(at, start)[0].max())
     return FixedPoints(_points(at, found[fixed]), _points(at, found[slow]), len(start), int((~fixed & ~slow).sum()))
 
 

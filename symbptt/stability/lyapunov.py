@@ -18,6 +18,8 @@ from symbptt.stability.trajectory import Trajectory, linearised, trajectory
 Arrays = Mapping[str, Any]
 POINTS = 1000
 """Points of the history at the most."""
+ROUNDED = 25.0
+"""A Jacobian that shrinks a direction this many nats more than its largest entry has a determinant of rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class LyapunovSpectrum:
     `error` is the standard error within the run: the spread of the means over 20 consecutive blocks of steps, divided by
     √20 (samples averaged first). `between` is the standard deviation between the samples of a batch, None for one sample.
     `converged` says that the two halves of the run agree at 1 %, all exponents together. `sum_rule_defect` is
-    |Σ exponents − ⟨ln|det J|⟩|, the largest over samples, in nats per step; nan where only some exponents were asked for.
+    |Σ exponents − ⟨ln|det J|⟩| over the steps whose determinant is not rounding, the largest over samples, in nats per step;
+    nan where only some exponents were asked for.
     `kaplan_yorke` is the dimension of the attractor, `entropy` the sum of the positive exponents, in nats per step.
     `history` holds the running estimates after `history_steps` measured steps; `transient` steps came before.
 
@@ -74,8 +77,8 @@ def lyapunov_spectrum(
     count, transient = _checked(run, count, transient)
     measured = run.steps - transient
     edges = np.arange(min(measured, POINTS) + 1) * measured // min(measured, POINTS)
-    sums, dets = _binned(run, count, transient, edges, seed)
-    return _spectrum(sums, dets, edges, transient, run.dimension)
+    sums, defects = _binned(run, count, transient, edges, seed)
+    return _spectrum(sums, float(np.abs(defects).max() / measured), edges, transient, run.dimension)
 
 
 def _checked(run: Trajectory, count: int | None, transient: int | None) -> tuple[int, int]:
@@ -91,8 +94,8 @@ def _checked(run: Trajectory, count: int | None, transient: int | None) -> tuple
 
 
 def _binned(run: Trajectory, count: int, transient: int, edges: Any, seed: int) -> tuple[Any, Any]:
-    """Sums over bins of steps of ln|R_ii| (K, B, count), and sums over all measured steps of ln|det J| (B,)."""
-    sums, dets = np.zeros((len(edges) - 1, run.batch, count)), np.zeros(run.batch)
+    """Sums over bins of steps of ln|R_ii| (K, B, count), and the sum of their differences from ln|det J| (B,)."""
+    sums, defects = np.zeros((len(edges) - 1, run.batch, count)), np.zeros(run.batch)
     random = np.random.default_rng(seed)
     frame = orthogonal((run.batch, run.dimension, run.dimension), random)[..., :count]
     for first, jacobians in linearised(run):
@@ -101,8 +104,8 @@ def _binned(run: Trajectory, count: int, transient: int, edges: Any, seed: int) 
         at = np.searchsorted(edges, np.arange(first + start, first + len(grown)) - transient, side="right") - 1
         np.add.at(sums, at, grown[start:])
         if count == run.dimension:
-            dets += np.linalg.slogdet(jacobians[start:])[1].sum(0)
-    return sums, dets if count == run.dimension else np.full(run.batch, np.nan)
+            defects += _defects(jacobians[start:], grown[start:])
+    return sums, defects if count == run.dimension else np.full(run.batch, np.nan)
 
 
 def march(jacobians: Any, frame: Any) -> tuple[Any, Any]:
@@ -127,7 +130,7 @@ def _log(x: Any) -> Any:
         return np.log(x)
 
 
-def _spectrum(sums: Any, dets: Any, edges: Any, transient: int, size: int) -> LyapunovSpectrum:
+def _spectrum(sums: Any, defect: float, edges: Any, transient: int, size: int) -> LyapunovSpectrum:
     counts, steps = np.diff(edges), int(edges[-1])
     samples = sums.sum(0) / steps
     order = np.argsort(-samples.mean(0), kind="stable")
@@ -135,7 +138,7 @@ def _spectrum(sums: Any, dets: Any, edges: Any, transient: int, size: int) -> Ly
     groups = blocks_of(sums.mean(1)[:, order], counts, min(BLOCKS, len(counts)))
     history = np.cumsum(sums.mean(1)[:, order], 0) / edges[1:, None]
     return LyapunovSpectrum(
-        exponents, standard_error(groups), _between(samples[:, order]), is_settled(groups), _defect(samples, dets / steps),
+        exponents, standard_error(groups), _between(samples[:, order]), is_settled(groups), defect,
         kaplan_yorke(exponents, size), float(np.sum(exponents[exponents > 0])), history, edges[1:], steps, transient,
         len(groups),
     )  # fmt: skip
@@ -149,10 +152,11 @@ def _between(samples: Any) -> Any:
         return np.where(np.isneginf(samples).all(0), 0, np.std(samples, axis=0, ddof=1))
 
 
-def _defect(samples: Any, dets: Any) -> float:
-    total = samples.sum(-1)
+def _defects(jacobians: Any, grown: Any) -> Any:
+    """The sum over steps of Σ ln|R_ii| − ln|det J|, without the steps whose determinant is rounding. Shapes: (B,)."""
+    sound = grown.min(-1) > _log(np.abs(jacobians).max((-2, -1))) - ROUNDED
     with np.errstate(invalid="ignore"):
-        return float(np.max(np.where(np.isneginf(total) & np.isneginf(dets), 0, np.abs(total - dets))))
+        return np.sum(np.where(sound, grown.sum(-1) - np.linalg.slogdet(jacobians)[1], 0), 0)
 
 
 def kaplan_yorke(exponents: Any, size: int | None = None) -> float:

@@ -19,13 +19,12 @@ MEMORY = 2**22
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A linearised cell with its inputs (T, B, ...), its initial whole states (B, N), and whether they had a batch axis."""
+    """A linearised cell with its inputs (T, B, ...) and its initial whole states (B, N)."""
 
     of: Linear
     inputs: dict[str, Any] = field(repr=False)
     start: Any = field(repr=False)
     steps: int
-    batched: bool
 
     @property
     def batch(self) -> int:
@@ -44,15 +43,12 @@ def trajectory(
     Raises: ArgumentError for a run of no steps or no samples, and as `kernel.forward` does.
     """
     of = linear(cell, params, inputs, state)
-    arrays, _, length, batch, _, batched = of.kernel.read(params, inputs, state, steps)
+    arrays, _, length, batch, _, _ = of.kernel.read(params, inputs, state, steps)
     given = {a.name: arrays[a.name] for a in cell.arguments if a.role in ("input", "index")}
-    steps = length if steps is None else steps
-    if not 1 <= steps <= length or batch < 1:
-        raise ArgumentError(three_lines(f"steps={steps} with inputs of {length} steps and {batch} samples",
-                                        f"in the stability of {cell.name}", "give at least one step and one sample"))  # fmt: skip
-    return Trajectory(
-        of, {k: v[:steps] for k, v in given.items()}, of.flat({k: arrays[k] for k in of.names}), steps, batched
-    )
+    if length < 1 or batch < 1:
+        raise ArgumentError(three_lines(f"a run of {length} steps and {batch} samples", f"in the stability of {cell.name}",
+                                        "give at least one step and one sample"))  # fmt: skip
+    return Trajectory(of, given, of.flat({k: arrays[k] for k in of.names}), length)
 
 
 def linearised(run: Trajectory) -> Iterator[tuple[int, Any]]:
@@ -75,11 +71,6 @@ def linearised_backward(run: Trajectory) -> Iterator[tuple[int, Any]]:
         now = _after(run, block, now)[-1]
     for block, now in zip(reversed(blocks), reversed(starts), strict=True):
         yield block.start, _jacobians(run, block, now, _after(run, block, now))
-
-
-def states_along(run: Trajectory) -> Any:
-    """Return the whole states before the first and after every step, (T + 1, B, N)."""
-    return np.concatenate([run.start[None], run.of.run(run.inputs, run.of.by_name(run.start), run.steps)])
 
 
 def _blocks(run: Trajectory) -> Iterator[slice]:
