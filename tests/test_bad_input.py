@@ -175,10 +175,10 @@ def test_cotangent_that_is_no_number_is_reported_with_its_name_and_step() -> Non
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_numbers_are_numbers(dtype: Any) -> None:
-    large = np.full((4, 2, 2), np.finfo(dtype).max, dtype)
+    large = np.full((1, 2, 2), np.finfo(dtype).max, dtype)
     cell = step_with_outputs()
     run = sb.compile(cell).forward({}, {"x": large})
-    assert np.isfinite(run.states["h"][0]).all()
+    np.testing.assert_array_equal(run.states["h"], large)
 
 
 def test_number_that_is_none_after_the_end_of_a_sample_is_not_looked_at() -> None:

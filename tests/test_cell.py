@@ -348,9 +348,6 @@ WRONG: dict[str, tuple[str, str, str]] = {
         def step(h: State["n"]):
             return sb.sigmod(h)  # here
         """, "no attribute 'sigmod'", "sigmoid"),
-}  # fmt: skip
-
-NOT_YET: dict[str, tuple[str, str, str]] = {
     "assignment into a plain array": ("""
         @sb.cell
         def step(h: State["3"]):
@@ -396,11 +393,6 @@ def assert_says(source: str, what: str, cure: str, folder: Path) -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_no_cell_is_refused_with_what_where_and_a_cure(name: str, tmp_path: Path) -> None:
     assert_says(*WRONG[name], tmp_path)
-
-
-@pytest.mark.parametrize("name", NOT_YET)
-def test_what_is_no_cell_is_refused_with_the_right_cure(name: str, tmp_path: Path) -> None:
-    assert_says(*NOT_YET[name], tmp_path)
 
 
 def test_place_is_that_of_the_helper_where_the_error_is(tmp_path: Path) -> None:

@@ -304,28 +304,19 @@ def failure(where: str, name: str) -> str:
     return ""
 
 
-UNSAFE: dict[str, set[str]] = {}
-
-
 def failures(where: str, names: Iterable[str]) -> list[str]:
     return [found for name in names if (found := failure(where, name))]
 
 
 @pytest.mark.parametrize("where", PLACES)
 def test_any_name_is_safe(where: str) -> None:
-    assert not failures(where, [name for name in RISKY if name not in UNSAFE.get(where, ())])
+    assert not failures(where, RISKY)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("where", PLACES)
 def test_any_other_name_is_safe(where: str) -> None:
-    assert not failures(where, [name for name in MORE if name not in UNSAFE.get(where, ())])
-
-
-@pytest.mark.xfail(strict=True, reason="names of the writers' own that are neither reserved nor allocated")
-@pytest.mark.parametrize("where", UNSAFE)
-def test_these_names_are_safe_too(where: str) -> None:
-    assert not failures(where, sorted(UNSAFE[where]))
+    assert not failures(where, MORE)
 
 
 TEXTS = [

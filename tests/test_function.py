@@ -191,8 +191,7 @@ def planted(kernel: sb.Kernel, old: str, new: str) -> sb.Kernel:
     return sb.Kernel(kernel.target, kernel.program, before + between + after.replace(old, new))
 
 
-@pytest.mark.parametrize("cell", [lif, alif], ids=lambda cell: cell.name)
-@pytest.mark.parametrize("factor", ["5", "11"])
+@pytest.mark.parametrize(("cell", "factor"), [(lif, "5"), (alif, "11")], ids=["lif-5", "alif-11"])
 @pytest.mark.usefixtures("one_regime")
 def test_wrong_surrogate_in_the_module_is_caught(cell: sb.Cell, factor: str) -> None:
     kernel = sb.compile(cell)

@@ -13,7 +13,7 @@ from scipy import special
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, verification
-from tests import oracle
+from tests import brute, oracle
 
 ROLES: dict[str, Any] = {
     "x": Input["n"], "u": Input, "X": Input["2 n"], "i": Index["v"], "j": Index["n"],
@@ -235,6 +235,22 @@ def _deep(value: Any) -> list[Any]:
     if isinstance(value, dict | tuple | list):
         return [a for part in (value.values() if isinstance(value, dict) else value) for a in _deep(part)]
     return [value] if isinstance(value, np.ndarray) else []
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("truncation", [None, sb.Window(2), sb.Chunked(2, 3)], ids=repr)
+@EVERY
+def test_padded_reset_and_truncated_it_agrees_with_explicit_unrolling(name: str, truncation: Any) -> None:
+    cell = kernel_of(name).cell
+    kernel = sb.compile(cell, truncation=truncation)
+    masks = {"lengths": np.array([3, 2]), "reset": np.array([[0, 1], [1, 0], [0, 0]], bool)}
+    data = brute.data_of(cell, 3, 2, SIZES, **masks)
+    run = kernel.forward(data.params, data.inputs, data.state, steps=None if data.inputs else 3, **masks)
+    random = np.random.default_rng(0)
+    cotangents = {k: random.standard_normal(v.shape) for k, v in {**run.states, **run.outputs}.items()}
+    wanted = brute.gradients(cell, brute.cotangent_score(cotangents), data, truncation)
+    brute.assert_same(brute.by_group(kernel.backward(run, cotangents)), wanted)
 
 
 # What the functions that are made of others mean, spelled by NumPy and SciPy.

@@ -356,6 +356,16 @@ def test_model_is_verified_in_every_regime(cell: sb.Cell, loss: sb.Loss, at: str
     assert report.passed, str(report)
 
 
+@pytest.mark.parametrize("at", ["every", "last"])
+def test_model_whose_loss_has_no_parameters_is_verified_where_all_is_saturated(at: str) -> None:
+    @sb.loss
+    def distance(h: State["n"], y: Target["n"]):
+        return sb.sum((h - y) ** 2)
+
+    report = sb.verify(sb.model(rnn, distance, at=at))
+    assert report.passed, str(report)
+
+
 PLANTED = {
     "a gradient of the readout that is halved": (r"(?m)^    dV = ([^#\n]+)", r"    dV = 0.5 * \1", "dV"),
     "a bias that misses samples": (r"(?m)^    dd = ([^#\n]+)", "    dd = de[:1].sum(0)  ", "dd"),

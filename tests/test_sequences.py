@@ -118,6 +118,19 @@ def test_lengths_and_resets_together(cell: sb.Cell, seed: int) -> None:
     assert_all(cell, brute.data_of(cell, 4, 3, SIZES, seed, **masks))
 
 
+@sb.cell
+def peak(x: Input["m"], h: State["n"], top: State, W: Param["n m"]):
+    """Its second state reads the largest entry of the new first one, which a stopped sample does not take over."""
+    h = np.tanh(W @ x + h)
+    return h, 0.9 * top + sb.max(h) / (1 + sb.norm(h))
+
+
+@pytest.mark.xfail(strict=True, reason="0 / 0: the maximum is that of the new state, the state is the held one")
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_maximum_of_the_new_state_is_right_in_a_padded_batch() -> None:
+    assert_all(peak, brute.data_of(peak, 3, 3, SIZES, lengths=np.array([3, 1, 0])))
+
+
 def test_always_reset_is_each_step_on_its_own() -> None:
     data = brute.data_of(many, 3, 2, SIZES, reset=np.ones((3, 2), bool))
     run = forward(many, data)

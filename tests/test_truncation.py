@@ -221,6 +221,38 @@ def test_cells_of_the_zoo_are_truncated_as_all_others(cell: sb.Cell, truncation:
     assert_brute(model, truncation, brute.data_of(model, 5, 2, SIZES))
 
 
+@sb.cell
+def driven_by_itself(h: State["n"], c: State, U: Param["n n"], a: Param):
+    return np.tanh(U @ h) + 0.1 * c, a * np.sin(c) + h @ h
+
+
+@pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.parametrize("masks", ["whole", "both"])
+@pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3)], ids=repr)
+def test_cells_without_inputs_are_no_exception(truncation: Any, masks: str, at: str) -> None:
+    @sb.loss
+    def loss(h: State["n"], c: State, goal: Target["n"], v: Param["n"]):
+        return sb.sum(v * (h - goal) ** 2) + np.cos(c)
+
+    model = sb.model(driven_by_itself, loss, at=at)
+    assert_brute(model, truncation, brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks]))
+
+
+@pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3)], ids=repr)
+def test_one_sample_with_masks_of_its_own_gives_the_same(truncation: Any, at: str) -> None:
+    model, reset = MODELS["reads_all", at], np.array([0, 1, 0, 0, 1, 0], bool)
+    kernel, data = kernel_of(model, truncation), brute.data_of(model, STEPS, 1, SIZES)
+    masks = {"lengths": np.array([4]), "reset": reset[:, None]}
+    wanted_loss, wanted = brute.value_and_grad(kernel, replace(data, **masks))
+    targets = {k: v[:, 0] if at == "every" else v[0] for k, v in data.targets.items()}
+    inputs, state = {k: v[:, 0] for k, v in data.inputs.items()}, {k: v[0] for k, v in data.state.items()}
+    for lengths in (4, np.int64(4), [4]):
+        value, got = kernel.value_and_grad(data.params, inputs, targets, state, lengths=lengths, reset=reset)
+        np.testing.assert_allclose(value, wanted_loss, rtol=1e-14)
+        oracle.assert_blocks_close(got.params, wanted.params, 1e-13)
+
+
 # Types, shapes, memory.
 
 

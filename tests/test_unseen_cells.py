@@ -9,7 +9,7 @@ import pytest
 import symbptt as sb
 from symbptt import zoo
 from symbptt.ir import laws
-from tests import oracle, unseen
+from tests import brute, oracle, unseen
 
 EVERY = pytest.mark.parametrize("name", unseen.CELLS)
 kernel_of = cache(lambda name: sb.compile(unseen.CELLS[name]))
@@ -78,6 +78,25 @@ def test_float32_is_float32_everywhere(name: str) -> None:
 def test_cell_is_verified(name: str) -> None:
     report = sb.verify(kernel_of(name))
     assert report.passed, str(report)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("truncation", [None, sb.Window(2), sb.Chunked(2, 3)], ids=repr)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="0 / 0 in stopped steps: see test_sequences.py"))
+    if name == "echo_of_extremes" else name for name in unseen.CELLS
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_truncated_padded_and_reset_it_agrees_with_explicit_unrolling(name: str, truncation: Any) -> None:
+    cell, kernel = unseen.CELLS[name], sb.compile(unseen.CELLS[name], truncation=truncation)
+    reset = np.array([[0, 1], [1, 0], [0, 0], [0, 1]], bool)
+    masks = {"lengths": np.array([4, 3]), "reset": reset}
+    data = brute.Data(*groups_of(name, 4, 2), 4, 2, **masks)
+    run = kernel.forward(data.params, data.inputs, data.state, **masks)
+    random = np.random.default_rng(1)
+    cotangents = {k: random.standard_normal(v.shape) for k, v in {**run.states, **run.outputs}.items()}
+    wanted = brute.gradients(cell, brute.cotangent_score(cotangents), data, truncation)
+    brute.assert_same(brute.by_group(kernel.backward(run, cotangents)), wanted)
 
 
 # The same equations in torch, for those that are easily written there.
