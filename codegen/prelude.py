@@ -77,12 +77,36 @@ def _check_shape(name, array, wanted, T):
         raise ArgumentError(f"{name}: {_axes(name, lead)} = {wanted} is expected, got {array.shape}{hint}")
 
 
+def _present(lengths):
+    """Return the number of each sample, or that of the longest where a sample has no step."""
+    return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())
+
+
 def _held(x, lengths):
-    """Return data whose steps from a sample's end on repeat its last, so that they are finite where it is."""
+    """Return data whose steps from a sample's end on repeat its last; an empty sample repeats the longest's first."""
     if not lengths.any():
         return np.zeros_like(x)
-    sample = np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())  # an empty sample is given another's
-    return x[np.minimum(np.arange(len(x))[:, None], lengths[sample] - 1), sample]
+    return x[np.minimum(np.arange(len(x))[:, None], np.maximum(lengths - 1, 0)), _present(lengths)]
+
+
+def _entering(t, initial, after, before, active, reset):
+    """Return the state before step t. From its end on a sample repeats its last step: nothing is computed there but
+    what was finite before, and what steps backward read of it goes together."""
+    x = after[t] if reset is None else _where(reset[t], initial, after[t])
+    if active is None:
+        return x
+    return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
+
+
+def _stopped(states, initial, active):
+    """Return the states after every step, from each sample's end on those at its end."""
+    if active is None:
+        return states
+    end, empty = np.minimum(np.arange(len(active))[:, None], np.maximum(active.sum(0) - 1, 0)), ~active.any(0)
+    states = {k: v[end, np.arange(len(empty))] for k, v in states.items()}
+    for k, v in states.items():
+        v[:, empty] = initial[k][empty]
+    return states
 
 
 def _check_data(arrays, active, sizes):
