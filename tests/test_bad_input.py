@@ -157,21 +157,38 @@ def test_number_that_is_none_is_reported_with_name_first_step_and_sample(bad: fl
             model(at).value_and_grad(P, X, {"y": spoilt(y, place, bad=bad)}, S)
 
 
-@pytest.mark.xfail(strict=True, reason="parameters are not looked at")
 @pytest.mark.parametrize("name", ["W", "U", "b"])
 def test_parameter_that_is_no_number_is_reported_with_its_name(name: str) -> None:
     with pytest.raises(sb.ArgumentError, match=rf"{name}: nan at "):
         kernel_of(vanilla).forward(P | {name: spoilt(P[name], (1,), bad=np.nan)}, X, S)
+    with pytest.raises(sb.ArgumentError, match=r"b: -inf at index \(2,\); finite numbers are expected"):
+        model("last").value_and_grad(P | {"b": spoilt(P["b"], (2,), bad=-np.inf)}, X, {"y": np.ones((2, 3))}, S)
 
 
-@pytest.mark.xfail(strict=True, reason="cotangents are not looked at")
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_parameter_that_is_one_number_is_looked_at_too(bad: float) -> None:
+    @sb.cell
+    def scaled(x: Input["n"], h: State["n"], a: Param):
+        return a * h + x
+
+    for value in (bad, np.float64(bad), np.array(bad)):
+        with pytest.raises(sb.ArgumentError, match=rf"a: {bad}; finite numbers"):
+            kernel_of(scaled).forward({"a": value}, {"x": np.ones((2, 1, 3))})
+
+
 def test_cotangent_that_is_no_number_is_reported_with_its_name_and_step() -> None:
     run = kernel_of(vanilla).forward(P, X, S)
     with pytest.raises(sb.ArgumentError, match=r"h: nan at step 2, sample 1"):
         kernel_of(vanilla).backward(run, {"h": spoilt(np.ones((4, 2, 3)), (2, 1, 0), bad=np.nan)})
+    with pytest.raises(
+        sb.ArgumentError, match=r"h: inf at sample 1 \(index \(1, 2\)\); finite(.|\n)*kernel of vanilla"
+    ):
+        kernel_of(vanilla).backward(run, {"h": spoilt(np.ones((2, 3)), (1, 2), bad=np.inf)})
+    alone = kernel_of(vanilla).forward(P, {"x": X["x"][:, 0]})
+    with pytest.raises(sb.ArgumentError, match=r"h: inf at step 1, sample 0"):
+        kernel_of(vanilla).backward(alone, {"h": spoilt(np.ones((4, 3)), (1, 2), bad=np.inf)})
 
 
-@pytest.mark.xfail(strict=True, reason="the sum that looks for them overflows aloud")
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_numbers_are_numbers(dtype: Any) -> None:
