@@ -237,7 +237,7 @@ def test_tape_larger_than_memory_is_refused_with_the_bytes_and_what_would_fit(sm
     cure = re.search(r"truncation=sb\.(Chunked\((\d+), \2\)), which holds (\d+) steps", message)
     assert cure
     size = int(cure[2])
-    fitting = sb.compile(vanilla, truncation=sb.Chunked(size, size)).plan
+    fitting = sb.compile(model("every").target, truncation=sb.Chunked(size, size)).plan
     assert fitting.steps_held(20000) == int(cure[3])
     assert small_machine / 4 < fitting.bytes(20000, 4, m=2, n=3) <= small_machine
 
@@ -252,11 +252,24 @@ def test_training_on_a_tape_larger_than_memory_is_refused_and_the_cure_works(sma
     assert np.isfinite(value)
 
 
-@pytest.mark.xfail(strict=True, reason="forward of a truncated kernel keeps all steps, and is measured by its window")
 def test_forward_of_a_truncated_kernel_is_refused_too(small_machine: int) -> None:
     kernel = sb.compile(vanilla, truncation=sb.Window(3))
     kernel.plan, kernel.module  # noqa: B018 made before the count
     assert_refused_before_it_is_allocated(lambda: kernel.forward(P, LONG), small_machine)
+
+
+def test_forward_holds_all_steps_whatever_the_truncation() -> None:
+    full, window = (sb.compile(vanilla, truncation=t).plan for t in (None, sb.Window(3)))
+    assert window.steps_held(100) == 5 and window.of_all_steps.steps_held(100) == 100
+    assert window.of_all_steps.bytes(100, 2, m=2, n=3) == full.bytes(100, 2, m=2, n=3)
+    assert "forward and backward hold all" in str(window)
+
+
+def test_window_larger_than_memory_is_refused_in_training(small_machine: int) -> None:
+    kernel = sb.compile(model("every").target, truncation=sb.Window(15000))
+    kernel.plan, kernel.module  # noqa: B018 made before the count
+    y = np.broadcast_to(0.0, (20000, 4, 3))
+    assert_refused_before_it_is_allocated(lambda: kernel.value_and_grad(P, LONG, {"y": y}), small_machine)
 
 
 def test_what_fits_is_not_refused(small_machine: int) -> None:
