@@ -134,6 +134,17 @@ def _check_data(arrays, active, sizes):
         _check_finite(k, arrays[k], LEAD.get(k, 0))
 
 
+def _length(arrays, name, axis):
+    """Return the length of an axis; where its argument is not given, from one with the same size, else not a number."""
+    if name in arrays:
+        return arrays[name].shape[LEAD.get(name, 0) + axis]
+    size = SHAPES[name].split()[axis]
+    same = [
+        a.shape[LEAD.get(k, 0) + SHAPES[k].split().index(size)] for k, a in arrays.items() if size in SHAPES[k].split()
+    ]
+    return same[0] if same else np.nan
+
+
 def _arguments(params, inputs, state, steps, targets=None):
     """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
     params, inputs, state = ({} if v is None else v for v in (params, inputs, state))
@@ -168,8 +179,12 @@ def _arguments(params, inputs, state, steps, targets=None):
     if steps not in (None, T):
         raise ArgumentError(f"steps: {steps} is given, the inputs have {T} steps")
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
-    sizes = _sizes(lambda name, axis: arrays[name].shape[LEAD.get(name, 0) + axis] if name in arrays else None)
+    sizes = _sizes(lambda name, axis: _length(arrays, name, axis))
     shapes = _shapes(**sizes)
+    for k in [k for k in STATES if k not in arrays and any(s != s for s in shapes[k])]:
+        lack = " and ".join(repr(name) for name, s in sizes.items() if s != s)
+        cure = f"pass state={{{k!r}: np.zeros({_axes(k, int(batched))})}}"
+        raise ArgumentError(f"{k}: nothing that is given tells the size {lack}; {cure}")
     for k, a in arrays.items():
         _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k], T)
     if min([*sizes.values(), 1]) < 1:
