@@ -58,7 +58,7 @@ def _axes(name, lead):
 
 
 def _names(what, given, known, needed):
-    if not hasattr(given, "items"):
+    if isinstance(given, type) or not hasattr(given, "items"):
         group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
         raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}")
     for name in given:
@@ -152,7 +152,7 @@ def _arguments(params, inputs, state, steps, targets=None):
     _names("input", inputs, INPUTS, INPUTS)
     _names("state", state, STATES, ())
     if targets is not None or TARGETS:
-        _names("target", targets or {}, TARGETS, () if targets is None else TARGETS)
+        _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
     given = {k: v for group in (params, inputs, state, targets or {}) for k, v in group.items()}
     weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
     given = {k: np.float64(v) if k in weak else v for k, v in given.items()}

@@ -66,7 +66,7 @@ CLIPPED = '''def _clipped(adjoints, limit):
 TRAINING = {
     "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss over all steps and samples, and its gradients; targets (T, B, ...) or (T, ...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
@@ -81,7 +81,7 @@ TRAINING = {
 ''',
     "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss of the last step over all samples, and its gradients; targets (B, ...) or (...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
@@ -249,7 +249,7 @@ STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
 STREAMED = {
     "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss over all steps and samples, and its truncated gradients; targets (T, B, ...) or (T, ...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     counted = np.ones((T, B), bool) if active is None else active
@@ -257,7 +257,7 @@ STREAMED = {
     + STREAMED_BODY.replace("TARGET_PART", "{k: a[k][lo:hi] for k in TARGETS}"),
     "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss of the last step over all samples, and its truncated gradients; targets (B, ...) or (...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     final = np.full(B, T) if active is None else active.sum(0)

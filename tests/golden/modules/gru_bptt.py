@@ -79,7 +79,7 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru d3465ae4'
+MARK = 'gru 97387fc1'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -240,7 +240,7 @@ def _axes(name, lead):
 
 
 def _names(what, given, known, needed):
-    if not hasattr(given, "items"):
+    if isinstance(given, type) or not hasattr(given, "items"):
         group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
         raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}")
     for name in given:
@@ -334,7 +334,7 @@ def _arguments(params, inputs, state, steps, targets=None):
     _names("input", inputs, INPUTS, INPUTS)
     _names("state", state, STATES, ())
     if targets is not None or TARGETS:
-        _names("target", targets or {}, TARGETS, () if targets is None else TARGETS)
+        _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
     given = {k: v for group in (params, inputs, state, targets or {}) for k, v in group.items()}
     weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
     given = {k: np.float64(v) if k in weak else v for k, v in given.items()}
