@@ -607,6 +607,8 @@ def test_no_steps_and_no_samples_are_fine() -> None:
     kernel, m, n = kernel_of(vanilla), 2, 3
     for T, B in [(0, 2), (3, 0), (0, 0)]:
         params = {"W": np.ones((n, m)), "U": np.eye(n), "b": np.zeros(n)}
+        run = kernel.forward(params, {"x": np.ones((T, B, m))}, lengths=np.full(B, T), reset=np.ones((T, B), bool))
+        assert run.states["h"].shape == (T, B, n)
         run = kernel.forward(params, {"x": np.ones((T, B, m))})
         grads = kernel.backward(run, {"h": np.ones((T, B, n))}, monitor=True)
         assert run.states["h"].shape == (T, B, n) and grads.inputs["x"].shape == (T, B, m)

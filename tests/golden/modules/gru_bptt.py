@@ -79,7 +79,7 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru 97387fc1'
+MARK = 'gru d3311175'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -261,7 +261,7 @@ def _check_shape(name, array, wanted, T):
 
 def _present(lengths):
     """Return the number of each sample, or that of the longest where a sample has no step."""
-    return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())
+    return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax() if len(lengths) else 0)
 
 
 def _held(x, lengths):
