@@ -108,6 +108,9 @@ class Kernel:
     ) -> Any:
         """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
 
+        `.final` holds the states after the last step of each sample: the state with which the next part of a stream
+        begins.
+
         Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last.
 
         Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.

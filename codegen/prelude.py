@@ -22,10 +22,10 @@ class Run:
 
 
 class Grads:
-    """What backward returns: gradients by name, and with monitor the norms of the adjoints at every step, (T,)."""
+    """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
 
-    def __init__(self, params, inputs, state, flow):
-        self.params, self.inputs, self.state, self.flow = params, inputs, state, flow
+    def __init__(self, params, inputs, state, flow, final=None):
+        self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
 
 
 def _plain(name, value):
@@ -229,12 +229,21 @@ def _kept(mask, x):
     return x if mask is None else _where(mask, x, 0)
 
 
-def _grads(params, inputs, state, resets, flow, batched):
+def _final(states, initial, active):
+    """Return the state of each sample after its last step."""
+    T, B = np.shape(next(iter(states.values())))[:2]
+    count = np.full(B, T) if active is None else active.sum(0)
+    at = (np.maximum(count - 1, 0), np.arange(B))
+    return {k: _where(count > 0, v[at], initial[k]) if T else np.array(initial[k]) for k, v in states.items()}
+
+
+def _grads(params, inputs, state, resets, flow, batched, final=None):
     """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too."""
     state = {k: v + resets[k] for k, v in state.items()}
     if not batched:
         inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
-    return Grads(params, inputs, state, flow)
+        final = final and {k: v[0] for k, v in final.items()}
+    return Grads(params, inputs, state, flow, final)
 
 
 def _cotangents(run, given):
