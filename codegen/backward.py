@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from symbptt.codegen.calls.loop import loop_sheet, write_carries, write_statements
+from symbptt.codegen.calls.sheet import Sheet, stepping
 from symbptt.codegen.gradients import gradients, results
 from symbptt.codegen.passes.place import AFTER, ALL, LOOP, ONCE
 from symbptt.codegen.statements import (
@@ -16,7 +18,7 @@ from symbptt.codegen.statements import (
     unpacked_tape,
     writer_of,
 )
-from symbptt.codegen.text import closed, dict_text, listed, shape_text
+from symbptt.codegen.text import closed, dict_text, listed, name_tuple, shape_text
 from symbptt.codegen.variables import Module, is_baked
 from symbptt.derive.labels import Label
 from symbptt.render.expression import Writer
@@ -34,15 +36,21 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     writer, carries = writer_of(m.program), _carries(m)
     before = ["full = {k: None if v is None else _kept(active, v) for k, v in full.items()}", *_zero_outputs(m)]
     before += statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
-    body = statements(m, "backward", LOOP, writer)
+    sheet = loop_sheet(m, "backward")
+    whole = [id for id in m.program.whole.values() if id in m.variables]
+    write_statements(sheet, "backward", writer, [*m.program.recurrent.values(), *whole])
+    body, sheet.calls = sheet.calls, []
+    write_carries(sheet, carries, _handed(m, writer))
+    watched = _watched(sheet, carries)
     after = statements(m, "backward", AFTER, writer) + gradients(m, writer)
     kept = [d for d in carries.values() if f"{d}_all" in m.used]
     return [
         "# before the loop: what needs no adjoint of a state",
         *before,
         *_start(m, carries, kept),
-        "for t in range(T - 1, -1, -1):",
-        *(f"    {line}" for line in _arriving(carries, kept, clip) + body + _leaving(m, carries, writer)),
+        *sheet.before(),
+        stepping(sheet, backward=True),
+        *(f"    {line}" for line in [*_arriving(carries, kept, clip), *body, *_leaving(carries, watched, sheet.calls)]),
         "# after the loop: sums over all steps and samples",
         *after,
         f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",
@@ -104,7 +112,8 @@ def _start(m: Module, carries: Carries, kept: list[str]) -> list[str]:
     p, lines = m.program, []
     for name, d in carries.items():
         zeros = f"np.zeros({shape_text(('B',), p.graph.shape(p.carry[name]), m.sizes)}, dtype)"
-        lines += [f'{d} = {zeros} if last["{name}"] is None else last["{name}"]', f"{d}_0 = {zeros}"]
+        lines += [f'{d} = {zeros} if last["{name}"] is None else last["{name}"].copy()', f"{d}_0 = {zeros}"]
+    lines.append(f"{listed(f'{d}_in' for d in carries.values())} = (full[k] for k in {name_tuple(carries)})")
     for name, d in carries.items():
         lines += [f"{d}_all = np.empty({all_steps(m, p.carry[name])}, dtype)"] * (d in kept)
     return lines + allocations(m, f"backward {LOOP}")
@@ -112,55 +121,52 @@ def _start(m: Module, carries: Carries, kept: list[str]) -> list[str]:
 
 def _arriving(carries: Carries, kept: list[str], clip: float | None) -> list[str]:
     """What happens to the adjoints of the states after a step before they go through it."""
-    targets, chain = listed(carries.values()), closed(carries.values())
+    targets, chain = _in_place(carries), closed(carries.values())
     lines = []
-    for name, d in carries.items():
-        lines += [f'if full["{name}"] is not None:', f'    {d} = {d} + full["{name}"][t]']
+    for d in carries.values():
+        lines += [f"if {d}_in is not None:", f"    np.add({d}, {d}_in[t], out={d})"]
     if clip is not None:
-        lines.append(f"{targets} = _clipped({chain}, {float(clip)!r})")
+        lines.append(f"_clip({chain}, {float(clip)!r})")
     return [
         *lines,
         "if active is not None:",
         f"    idle = [_kept(~active[t], d) for d in {chain}]",
-        f"    {targets} = (_kept(active[t], d) for d in {chain})",
+        f"    {targets} = [_kept(active[t], d) for d in {chain}]",
         *(f"{d}_all[t] = {d}" for d in kept),
     ]
 
 
-def _leaving(m: Module, carries: Carries, writer: Writer) -> list[str]:
+def _leaving(carries: Carries, watched: list[str], calls: list[str]) -> list[str]:
     """The adjoints of the states before a step; those of samples that ended stay, those of a reset go to the start."""
-    targets, chain = listed(carries.values()), closed(carries.values())
+    targets, chain = _in_place(carries), closed(carries.values())
     return [
         "if flow is not None:",
-        *(f"    {line}" for line in _watched(m, carries)),
-        _step_back(m, carries, writer),
+        *(f"    {line}" for line in watched),
+        *calls,
         "if active is not None:",
-        f"    {targets} = (d + i for d, i in zip({chain}, idle))",
+        f"    {targets} = [d + i for d, i in zip({chain}, idle)]",
         "if reset is not None:",
-        *(f"    {d}_0 = {d}_0 + _kept(reset[t], {d})" for d in carries.values()),
-        f"    {targets} = (_kept(~reset[t], d) for d in {chain})",
+        *(f"    {d}_0 += _kept(reset[t], {d})" for d in carries.values()),
+        f"    {targets} = [_kept(~reset[t], d) for d in {chain}]",
     ]
 
 
-def _watched(m: Module, carries: Carries) -> list[str]:
+def _in_place(carries: Carries) -> str:
+    """The rooms of the adjoints as the targets of an assignment."""
+    return listed(f"{d}[...]" for d in carries.values())
+
+
+def _watched(sheet: Sheet, carries: Carries) -> list[str]:
     """The norm of each state's whole adjoint; a state whose adjoint no parameter asks for has what it was brought."""
-    p, lines = m.program, []
+    m, lines = sheet.module, []
     for name, d in carries.items():
-        whole = p.whole.get(name)
-        own = whole is not None and m.place(whole) == f"backward {LOOP}" and whole in m.variables
-        text = m.refer(whole, LOOP) if whole is not None and own else d
-        lines.append(f'flow["{name}"][t] = np.sqrt(np.sum(np.square({text})))')
+        whole = m.program.whole.get(name)
+        found = sheet.bound.get(whole) if whole is not None and m.place(whole) == f"backward {LOOP}" else None
+        lines.append(f'flow["{name}"][t] = np.sqrt(np.sum(np.square({d if found is None else found.text})))')
     return lines
 
 
-def _step_back(m: Module, carries: Carries, writer: Writer) -> str:
-    """The adjoints of the states before this step, all at once."""
-    before = m.program.recurrent
-    right = [
-        of_each_sample(m, before[name], LOOP) if name in before else f"np.zeros_like({d})"
-        for name, d in carries.items()
-    ]
-    equations = [
-        f"{TEXT.symbol(Label(name, -1, True))} = {writer.symbol(before[name])}" for name in carries if name in before
-    ]
-    return commented(f"{', '.join(carries.values())} = {', '.join(right)}", "; ".join(equations))
+def _handed(m: Module, writer: Writer) -> dict[str, str]:
+    """The equations of the adjoints of the states before this step, by the name of the state."""
+    symbol = lambda name: TEXT.symbol(Label(name, -1, True))  # noqa: E731
+    return {name: f"{symbol(name)} = {writer.symbol(id)}" for name, id in m.program.recurrent.items()}

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from symbptt.codegen.calls.loop import loop_sheet, write_statements
+from symbptt.codegen.calls.scalar import put
+from symbptt.codegen.calls.sheet import Sheet, stepping
+from symbptt.codegen.calls.values import value
 from symbptt.codegen.passes.place import AFTER, ALL, LOOP, ONCE
 from symbptt.codegen.statements import allocations, arguments, function, of_each_sample, statements, writer_of
 from symbptt.codegen.text import dict_text, shape_text, tuple_text
@@ -67,28 +71,33 @@ def _buffers(m: Module, states: list[State]) -> list[str]:
 
 
 def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
+    sheet = loop_sheet(m, "forward")
+    write_statements(sheet, "forward", writer, m.program.next.values())
+    _alias_states(sheet)
+    head = stepping(sheet, backward=False)
     return [
         "masked = active is not None or reset is not None",
         "if masked:",
         *(f"    {s.before} = np.empty_like({s.now})" for s in states),
-        "for t in range(T):",
+        *sheet.before(),
+        head,
         "    if masked:",
         *(
             f"        {s.before}[t] = _entering(t, {s.initial}, {s.now}_buffer, {s.before}, active, reset)"
             for s in states
         ),
-        *(f"    {line}" for line in statements(m, "forward", LOOP, writer) + _aliased_states(m)),
+        *(f"    {line}" for line in sheet.calls),
     ]
 
 
-def _aliased_states(m: Module) -> list[str]:
+def _alias_states(sheet: Sheet) -> None:
     """States that become a value which is another's already: an argument, a literal, the value of another state."""
-    p, lines = m.program, []
+    m = sheet.module
+    p = m.program
     for name, id in p.next.items():
         variable = m.of_argument(name)
         if m.variables.get(id) != variable or p.graph[id].family == "leaf" or not m.place(id).endswith(LOOP):
-            lines.append(f"{variable}[t] = {m.scope(LOOP).text(id)}")
-    return lines
+            put(sheet, value(sheet, id), sheet.array(variable, p.graph.shape(id), settled=False))
 
 
 def _result(m: Module, states: list[State], tape: list[str]) -> str:

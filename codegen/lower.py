@@ -166,7 +166,8 @@ def _expand(s: Scope, node: Node) -> str:
     return f"np.broadcast_to({_aligned(s, x, node)[0]}, {s.shape(s.axes(x), node.shape)})"
 
 
-def _index(s: Scope, data: Sequence[tuple[Size, Size, int]], shape: Shape) -> str:
+def index_text(s: Scope, data: Sequence[tuple[Size, Size, int]], shape: Shape) -> str:
+    """Return the index of a part of an array: start, length and step for each of its own axes."""
     return ", ".join(["...", *(_span(s, *span, size) for span, size in zip(data, shape, strict=True))])
 
 
@@ -183,13 +184,13 @@ def _span(s: Scope, start: Size, length: Size, step: int, size: Size) -> str:
 
 
 def _slice(s: Scope, node: Node) -> str:
-    return f"{_array(s, node.args[0])}[{_index(s, node.attrs.data, s.graph.shape(node.args[0]))}]"
+    return f"{_array(s, node.args[0])}[{index_text(s, node.attrs.data, s.graph.shape(node.args[0]))}]"
 
 
 def _pad(s: Scope, node: Node) -> str:
     s.helpers.add("_padded")
     x = node.args[0]
-    index = _index(s, node.attrs.data, node.shape)
+    index = index_text(s, node.attrs.data, node.shape)
     return f"_padded({_array(s, x, SUM)}, {s.shape(s.axes(x), node.shape)}, np.s_[{index}])"
 
 

@@ -56,11 +56,12 @@ BACKWARD = '''def backward(run, cotangents, *, monitor=False):
     return _grads(*found, flow, run.batched)
 '''
 
-CLIPPED = '''def _clipped(adjoints, limit):
-    """Return adjoints scaled so that their joint norm is at most `limit` for each sample."""
+CLIPPED = '''def _clip(adjoints, limit):
+    """Scale adjoints so that their joint norm is at most `limit` for each sample."""
     norm = np.sqrt(sum((d * d).reshape(len(d), -1).sum(1) for d in adjoints))
     scale = np.where(norm > limit, limit / np.maximum(norm, limit), 1).astype(norm.dtype)
-    return [d * scale.reshape((-1,) + (1,) * (d.ndim - 1)) for d in adjoints]
+    for d in adjoints:
+        d *= scale.reshape((-1,) + (1,) * (d.ndim - 1))
 '''
 
 TRAINING = {

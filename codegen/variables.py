@@ -24,7 +24,7 @@ RESERVED = {
     "state", "run", "start", "carry", "sums", "read", "of", "masked", "final", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
     "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", inspect.getsource(prelude), re.MULTILINE),
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
-    "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clipped", "_sizes", "_shapes",
+    "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",
 }  # fmt: skip
 """Names that a module uses itself."""
 

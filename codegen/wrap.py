@@ -27,6 +27,13 @@ def _broken(code: str, indent: str) -> list[str]:
         return [code]
     if code.lstrip().startswith("return "):
         return _filled(f"{indent}return (", code.strip().removeprefix("return "), ")", indent)
+    if code.lstrip().startswith("for "):
+        target, _, right = code.strip().removeprefix("for ").partition(" in ")
+        name, _, inside = right.removesuffix("):").partition("(")
+        *head, joint = _filled(f"{indent}for (", target, f") in {name}(", indent)
+        return [*head, *_filled(joint, inside, "):", indent)]
+    if code.lstrip().startswith("np."):
+        return _filled(f"{indent}{code.strip().partition('(')[0]}(", code.strip().partition("(")[2][:-1], ")", indent)
     target, _, right = code.strip().partition(" = ")
     if len(target) > WIDTH // 2:
         return _filled(f"{indent}(", target, f") = {right}", indent)

@@ -407,8 +407,8 @@ def test_number_of_the_user_reaches_the_module_exactly(value: Any, where: str) -
 
 def test_generated_lines_name_their_equations() -> None:
     text = sb.compile(vanilla).source
-    assert re.search(r"h\[t\] = np\.tanh\(.*# h_t = tanh\(", text)
-    assert re.search(r"da\[t\] = .*# da_t = dh_t ⊙ \(1 - h_t²\)", text)
+    assert re.search(r"np\.tanh\(.*out=h_t\) +# h_t = tanh\(", text)
+    assert re.search(r"out=da_t\) +# da_t = dh_t ⊙ \(1 - h_t²\)", text)
     assert re.search(r"dW = .* @ .*# dW = Σ_t da_t x_tᵀ", text)
 
 

@@ -79,7 +79,7 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru 64a431a7'
+MARK = 'gru f3427da8'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -103,14 +103,36 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
-    for t in range(T):
+    s = np.empty((B, n), dtype)
+    s_1 = np.empty((B, n), dtype)
+    for (
+        t, r_t, a_r_in_t, h_prev_t, z_t, a_z_in_t, UnT_h_t, n_1_t, a_n_in_t, h_t
+    ) in zip(
+        range(T), r, a_r_in, h_prev, z, a_z_in, UnT_h, n_1, a_n_in, h
+    ):
         if masked:
             h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
-        r[t] = 1 / (1 + np.exp(-(a_r_in[t] + h_prev[t] @ UrT)))     # r_t = σ(Wr x_t + br + Ur h_{t-1})
-        z[t] = 1 / (1 + np.exp(-(a_z_in[t] + h_prev[t] @ UzT)))     # z_t = σ(Wz x_t + bz + Uz h_{t-1})
-        UnT_h[t] = h_prev[t] @ UnT                                  # Un h_{t-1}
-        n_1[t] = np.tanh(a_n_in[t] + r[t] * (UnT_h[t] + cn))        # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
-        h[t] = (1 - z[t]) * n_1[t] + z[t] * h_prev[t]               # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+        np.matmul(h_prev_t, UrT, out=s)
+        np.add(a_r_in_t, s, out=s)
+        np.negative(s, out=r_t)
+        np.exp(r_t, out=r_t)
+        np.add(1, r_t, out=r_t)
+        np.divide(1, r_t, out=r_t)                                  # r_t = σ(Wr x_t + br + Ur h_{t-1})
+        np.matmul(h_prev_t, UzT, out=s)
+        np.add(a_z_in_t, s, out=s)
+        np.negative(s, out=z_t)
+        np.exp(z_t, out=z_t)
+        np.add(1, z_t, out=z_t)
+        np.divide(1, z_t, out=z_t)                                  # z_t = σ(Wz x_t + bz + Uz h_{t-1})
+        np.matmul(h_prev_t, UnT, out=UnT_h_t)                       # Un h_{t-1}
+        np.add(UnT_h_t, cn, out=s)
+        np.multiply(r_t, s, out=s)
+        np.add(a_n_in_t, s, out=s)
+        np.tanh(s, out=n_1_t)                                       # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
+        np.subtract(1, z_t, out=s)
+        np.multiply(s, n_1_t, out=s)
+        np.multiply(z_t, h_prev_t, out=s_1)
+        np.add(s, s_1, out=h_t)                                     # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
     return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z)
 
 
@@ -119,34 +141,59 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
-    dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"]
+    dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
     dh_0 = np.zeros((B, n), dtype)
+    dh_in, = (full[k] for k in ("h",))
     da_n = np.empty((T, B, n), dtype)
     v = np.empty((T, B, n), dtype)
     da_z = np.empty((T, B, n), dtype)
     da_r = np.empty((T, B, n), dtype)
-    for t in range(T - 1, -1, -1):
-        if full["h"] is not None:
-            dh = dh + full["h"][t]
+    dz = s_1 = np.empty((B, n), dtype)
+    dn = dr = s_2 = np.empty((B, n), dtype)
+    s = np.empty((B, n), dtype)
+    s_3 = np.empty((B, n), dtype)
+    for (
+        t, n_1_t, h_prev_t, z_t, da_n_t, UnT_h_t, v_t, r_t, da_z_t, da_r_t
+    ) in zip(
+        range(T - 1, -1, -1), n_1[::-1], h_prev[::-1], z[::-1], da_n[::-1], UnT_h[::-1], v[::-1], r[::-1], da_z[::-1],
+        da_r[::-1]
+    ):
+        if dh_in is not None:
+            np.add(dh, dh_in[t], out=dh)
         if active is not None:
             idle = [_kept(~active[t], d) for d in (dh,)]
-            dh, = (_kept(active[t], d) for d in (dh,))
-        dz = dh * (h_prev[t] - n_1[t])                              # dz_t = dh_t ⊙ (h_{t-1} - n_t)
-        dn = dh * (1 - z[t])                                        # dn_t = dh_t ⊙ (1 - z_t)
-        da_n[t] = dn * (1 - n_1[t] * n_1[t])                        # da_{n,t} = dn_t ⊙ (1 - n_t²)
-        dr = da_n[t] * (UnT_h[t] + cn)                              # dr_t = da_{n,t} ⊙ (Un h_{t-1} + cn)
-        v[t] = da_n[t] * r[t]                                       # da_{n,t} ⊙ r_t
-        da_z[t] = dz * z[t] * (1 - z[t])                            # da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
-        da_r[t] = dr * r[t] * (1 - r[t])                            # da_{r,t} = dr_t ⊙ r_t ⊙ (1 - r_t)
+            dh[...], = [_kept(active[t], d) for d in (dh,)]
+        np.subtract(h_prev_t, n_1_t, out=dz)
+        np.multiply(dh, dz, out=dz)                                 # dz_t = dh_t ⊙ (h_{t-1} - n_t)
+        np.subtract(1, z_t, out=dn)
+        np.multiply(dh, dn, out=dn)                                 # dn_t = dh_t ⊙ (1 - z_t)
+        np.square(n_1_t, out=da_n_t)
+        np.subtract(1, da_n_t, out=da_n_t)
+        np.multiply(dn, da_n_t, out=da_n_t)                         # da_{n,t} = dn_t ⊙ (1 - n_t²)
+        np.add(UnT_h_t, cn, out=dr)
+        np.multiply(da_n_t, dr, out=dr)                             # dr_t = da_{n,t} ⊙ (Un h_{t-1} + cn)
+        np.multiply(da_n_t, r_t, out=v_t)                           # da_{n,t} ⊙ r_t
+        np.multiply(dz, z_t, out=da_z_t)
+        np.subtract(1, z_t, out=s)
+        np.multiply(da_z_t, s, out=da_z_t)                          # da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
+        np.multiply(dr, r_t, out=da_r_t)
+        np.subtract(1, r_t, out=s_1)
+        np.multiply(da_r_t, s_1, out=da_r_t)                        # da_{r,t} = dr_t ⊙ r_t ⊙ (1 - r_t)
         if flow is not None:
             flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
+        np.matmul(da_r_t, Ur, out=s_2)
+        np.matmul(da_z_t, Uz, out=s_1)
+        np.matmul(v_t, Un, out=s)
+        np.multiply(dh, z_t, out=s_3)
+        np.add(s_2, s_1, out=dh)
+        np.add(dh, s, out=dh)
         # dh_{t-1} = Urᵀ da_{r,t} + Uzᵀ da_{z,t} + Unᵀ (da_{n,t} ⊙ r_t) + dh_t ⊙ z_t
-        dh = da_r[t] @ Ur + da_z[t] @ Uz + v[t] @ Un + dh * z[t]
+        np.add(dh, s_3, out=dh)
         if active is not None:
-            dh, = (d + i for d, i in zip((dh,), idle))
+            dh[...], = [d + i for d, i in zip((dh,), idle)]
         if reset is not None:
-            dh_0 = dh_0 + _kept(reset[t], dh)
-            dh, = (_kept(~reset[t], d) for d in (dh,))
+            dh_0 += _kept(reset[t], dh)
+            dh[...], = [_kept(~reset[t], d) for d in (dh,)]
     # after the loop: sums over all steps and samples
     dWr = da_r.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWr = Σ_t da_{r,t} x_tᵀ
     dUr = da_r.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUr = Σ_t da_{r,t} h_{t-1}ᵀ

@@ -89,7 +89,7 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm e2f64d93'
+MARK = 'lstm 07ed4fba'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -119,17 +119,42 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     if masked:
         h_prev = np.empty_like(h)
         c_prev = np.empty_like(c)
-    for t in range(T):
+    s = np.empty((B, n), dtype)
+    s_1 = np.empty((B, n), dtype)
+    for (
+        t, i_t, a_i_in_t, h_prev_t, f_t, a_f_in_t, g_t, a_g_in_t, o_t, a_o_in_t, c_t, c_prev_t, tanh_c_t, h_t
+    ) in zip(
+        range(T), i, a_i_in, h_prev, f, a_f_in, g, a_g_in, o, a_o_in, c, c_prev, tanh_c, h
+    ):
         if masked:
             h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
             c_prev[t] = _entering(t, c_0, c_buffer, c_prev, active, reset)
-        i[t] = 1 / (1 + np.exp(-(a_i_in[t] + h_prev[t] @ UiT)))     # i_t = σ(Wi x_t + bi + Ui h_{t-1})
-        f[t] = 1 / (1 + np.exp(-(a_f_in[t] + h_prev[t] @ UfT)))     # f_t = σ(Wf x_t + bf + Uf h_{t-1})
-        g[t] = np.tanh(a_g_in[t] + h_prev[t] @ UgT)                 # g_t = tanh(Wg x_t + bg + Ug h_{t-1})
-        o[t] = 1 / (1 + np.exp(-(a_o_in[t] + h_prev[t] @ UoT)))     # o_t = σ(Wo x_t + bo + Uo h_{t-1})
-        c[t] = f[t] * c_prev[t] + i[t] * g[t]                       # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
-        tanh_c[t] = np.tanh(c[t])                                   # tanh(c_t)
-        h[t] = o[t] * tanh_c[t]                                     # h_t = o_t ⊙ tanh(c_t)
+        np.matmul(h_prev_t, UiT, out=s)
+        np.add(a_i_in_t, s, out=s)
+        np.negative(s, out=i_t)
+        np.exp(i_t, out=i_t)
+        np.add(1, i_t, out=i_t)
+        np.divide(1, i_t, out=i_t)                                  # i_t = σ(Wi x_t + bi + Ui h_{t-1})
+        np.matmul(h_prev_t, UfT, out=s)
+        np.add(a_f_in_t, s, out=s)
+        np.negative(s, out=f_t)
+        np.exp(f_t, out=f_t)
+        np.add(1, f_t, out=f_t)
+        np.divide(1, f_t, out=f_t)                                  # f_t = σ(Wf x_t + bf + Uf h_{t-1})
+        np.matmul(h_prev_t, UgT, out=s)
+        np.add(a_g_in_t, s, out=s)
+        np.tanh(s, out=g_t)                                         # g_t = tanh(Wg x_t + bg + Ug h_{t-1})
+        np.matmul(h_prev_t, UoT, out=s)
+        np.add(a_o_in_t, s, out=s)
+        np.negative(s, out=o_t)
+        np.exp(o_t, out=o_t)
+        np.add(1, o_t, out=o_t)
+        np.divide(1, o_t, out=o_t)                                  # o_t = σ(Wo x_t + bo + Uo h_{t-1})
+        np.multiply(f_t, c_prev_t, out=s)
+        np.multiply(i_t, g_t, out=s_1)
+        np.add(s, s_1, out=c_t)                                     # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
+        np.tanh(c_t, out=tanh_c_t)                                  # tanh(c_t)
+        np.multiply(o_t, tanh_c_t, out=h_t)                         # h_t = o_t ⊙ tanh(c_t)
     return {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x)
 
 
@@ -138,42 +163,72 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
-    dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"]
+    dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
     dh_0 = np.zeros((B, n), dtype)
-    dc = np.zeros((B, n), dtype) if last["c"] is None else last["c"]
+    dc = np.zeros((B, n), dtype) if last["c"] is None else last["c"].copy()
     dc_0 = np.zeros((B, n), dtype)
+    dh_in, dc_in = (full[k] for k in ("h", "c"))
     da_o = np.empty((T, B, n), dtype)
     da_g = np.empty((T, B, n), dtype)
     da_f = np.empty((T, B, n), dtype)
     da_i = np.empty((T, B, n), dtype)
-    for t in range(T - 1, -1, -1):
-        if full["h"] is not None:
-            dh = dh + full["h"][t]
-        if full["c"] is not None:
-            dc = dc + full["c"][t]
+    do = s_4 = np.empty((B, n), dtype)
+    s = df = np.empty((B, n), dtype)
+    s_1 = di = np.empty((B, n), dtype)
+    dg = s_3 = np.empty((B, n), dtype)
+    s_2 = np.empty((B, n), dtype)
+    for (
+        t, tanh_c_t, o_t, c_prev_t, g_t, i_t, da_o_t, da_g_t, da_f_t, f_t, da_i_t
+    ) in zip(
+        range(T - 1, -1, -1), tanh_c[::-1], o[::-1], c_prev[::-1], g[::-1], i[::-1], da_o[::-1], da_g[::-1], da_f[::-1],
+        f[::-1], da_i[::-1]
+    ):
+        if dh_in is not None:
+            np.add(dh, dh_in[t], out=dh)
+        if dc_in is not None:
+            np.add(dc, dc_in[t], out=dc)
         if active is not None:
             idle = [_kept(~active[t], d) for d in (dh, dc,)]
-            dh, dc = (_kept(active[t], d) for d in (dh, dc,))
-        do = dh * tanh_c[t]                                         # do_t = dh_t ⊙ tanh(c_t)
-        dc = dc + dh * o[t] * (1 - tanh_c[t] * tanh_c[t])           # dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
-        df = dc * c_prev[t]                                         # df_t = dc_t ⊙ c_{t-1}
-        di = dc * g[t]                                              # di_t = dc_t ⊙ g_t
-        dg = dc * i[t]                                              # dg_t = dc_t ⊙ i_t
-        da_o[t] = do * o[t] * (1 - o[t])                            # da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
-        da_g[t] = dg * (1 - g[t] * g[t])                            # da_{g,t} = dg_t ⊙ (1 - g_t²)
-        da_f[t] = df * f[t] * (1 - f[t])                            # da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
-        da_i[t] = di * i[t] * (1 - i[t])                            # da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
+            dh[...], dc[...] = [_kept(active[t], d) for d in (dh, dc,)]
+        np.multiply(dh, tanh_c_t, out=do)                           # do_t = dh_t ⊙ tanh(c_t)
+        np.multiply(dh, o_t, out=s)
+        np.square(tanh_c_t, out=s_1)
+        np.subtract(1, s_1, out=s_1)
+        np.multiply(s, s_1, out=s)
+        np.add(dc, s, out=dc)                                       # dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
+        np.multiply(dc, c_prev_t, out=df)                           # df_t = dc_t ⊙ c_{t-1}
+        np.multiply(dc, g_t, out=di)                                # di_t = dc_t ⊙ g_t
+        np.multiply(dc, i_t, out=dg)                                # dg_t = dc_t ⊙ i_t
+        np.multiply(do, o_t, out=da_o_t)
+        np.subtract(1, o_t, out=s_2)
+        np.multiply(da_o_t, s_2, out=da_o_t)                        # da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
+        np.square(g_t, out=da_g_t)
+        np.subtract(1, da_g_t, out=da_g_t)
+        np.multiply(dg, da_g_t, out=da_g_t)                         # da_{g,t} = dg_t ⊙ (1 - g_t²)
+        np.multiply(df, f_t, out=da_f_t)
+        np.subtract(1, f_t, out=s_3)
+        np.multiply(da_f_t, s_3, out=da_f_t)                        # da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
+        np.multiply(di, i_t, out=da_i_t)
+        np.subtract(1, i_t, out=s)
+        np.multiply(da_i_t, s, out=da_i_t)                          # da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
         if flow is not None:
             flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
             flow["c"][t] = np.sqrt(np.sum(np.square(dc)))
-        # dh_{t-1} = Uiᵀ da_{i,t} + Ufᵀ da_{f,t} + Ugᵀ da_{g,t} + Uoᵀ da_{o,t}; dc_{t-1} = dc_t ⊙ f_t
-        dh, dc = da_i[t] @ Ui + da_f[t] @ Uf + da_g[t] @ Ug + da_o[t] @ Uo, dc * f[t]
+        np.matmul(da_i_t, Ui, out=s_1)
+        np.matmul(da_f_t, Uf, out=s)
+        np.matmul(da_g_t, Ug, out=s_3)
+        np.matmul(da_o_t, Uo, out=s_4)
+        np.add(s_1, s, out=dh)
+        np.add(dh, s_3, out=dh)
+        # dh_{t-1} = Uiᵀ da_{i,t} + Ufᵀ da_{f,t} + Ugᵀ da_{g,t} + Uoᵀ da_{o,t}
+        np.add(dh, s_4, out=dh)
+        np.multiply(dc, f_t, out=dc)                                # dc_{t-1} = dc_t ⊙ f_t
         if active is not None:
-            dh, dc = (d + i for d, i in zip((dh, dc,), idle))
+            dh[...], dc[...] = [d + i for d, i in zip((dh, dc,), idle)]
         if reset is not None:
-            dh_0 = dh_0 + _kept(reset[t], dh)
-            dc_0 = dc_0 + _kept(reset[t], dc)
-            dh, dc = (_kept(~reset[t], d) for d in (dh, dc,))
+            dh_0 += _kept(reset[t], dh)
+            dc_0 += _kept(reset[t], dc)
+            dh[...], dc[...] = [_kept(~reset[t], d) for d in (dh, dc,)]
     # after the loop: sums over all steps and samples
     dWi = da_i.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWi = Σ_t da_{i,t} x_tᵀ
     dUi = da_i.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUi = Σ_t da_{i,t} h_{t-1}ᵀ

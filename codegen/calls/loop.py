@@ -1,0 +1,158 @@
+"""The statements of a loop as calls, each value in its array or in a room, and who has the room afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from symbptt.codegen.calls.scalar import put
+from symbptt.codegen.calls.sheet import LOOP_AXES, Operand, Sheet, number
+from symbptt.codegen.calls.values import formula
+from symbptt.codegen.passes.place import LOOP
+from symbptt.codegen.statements import commented, computed, equation
+from symbptt.codegen.variables import RESERVED, Module, size_names
+from symbptt.render.expression import Writer
+
+ENDS = ("", "_0", "_prev", "_buffer", "_all", "_in")
+
+
+def loop_sheet(m: Module, sweep: str) -> Sheet:
+    """Return an empty sheet for the loop of a sweep."""
+    names = [*m.variables.values(), *m.gradients.values(), *(m.sizes.get(name, name) for name in size_names(m.program))]
+    taken = set(RESERVED) | {f"{name}{end}" for name in names for end in ENDS} | set(m.previous.values())
+    sheet = Sheet(m, LOOP_AXES, lambda id: _operand(sheet, sweep, id), taken)
+    return sheet
+
+
+def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
+    """The operand of a value that has a variable before it is computed in this loop, or has an array for it."""
+    m = sheet.module
+    name = m.previous.get(id) or m.variables.get(id)
+    if name is None:
+        return None
+    shape = m.program.graph.shape(id)
+    m.used.add(name)
+    if id in m.static:
+        return number(name)
+    if id not in m.varying:
+        return Operand(name, name, shape, name, settled=True)
+    if m.is_carry(id):
+        return Operand(name, name, shape, name, True)
+    here = m.place(id) == f"{sweep} {LOOP}" and m.program.graph[id].family != "leaf"
+    if here and id not in m.stored:
+        return None
+    running = here or (id in m.previous and sweep == "forward")
+    return sheet.array(name, shape, settled=not running)
+
+
+def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[int]) -> None:
+    """Write the values of a loop that have a variable, in the order of the graph; `roots` are read behind them."""
+    m = sheet.module
+    ids = computed(m, sweep, LOOP)
+    last = _last_readers(m, ids, roots)
+    for position, id in enumerate(ids):
+        count = len(sheet.calls)
+        sheet.bound[id] = replace(formula(sheet, id, _target(sheet, id)), room="")
+        if len(sheet.calls) > count:
+            sheet.calls[-1] = commented(sheet.calls[-1], equation(m, writer, id))
+        _clear(sheet, last, position)
+
+
+def _target(sheet: Sheet, id: int) -> Operand | None:
+    """Where a value is written: its array, the carry that it goes on as, or a room; a view of another is not written."""
+    m = sheet.module
+    name, node = m.variables[id], m.program.graph[id]
+    if id in m.stored:
+        return sheet.array(name, node.shape, settled=False)
+    if name in {m.variables[leaf] for leaf in m.program.carry.values()}:
+        return Operand(name, name, node.shape, name, True)
+    if node.family == "view" and node.attrs.kind in ("transpose", "reshape", "expand", "slice"):
+        return None
+    return sheet.named_room(name, node.shape)
+
+
+def _last_readers(m: Module, ids: list[int], roots: Iterable[int]) -> dict[int, int]:
+    """The position of the last statement that reads each value; what `roots` need is read behind all."""
+    last = {}
+    for position, id in enumerate(ids):
+        for read in reads(m, m.program.graph[id].args):
+            last[read] = position
+        last.setdefault(id, position)
+    return last | dict.fromkeys(reads(m, roots), len(ids))
+
+
+def reads(m: Module, ids: Iterable[int]) -> set[int]:
+    """Return the values with a variable that some values are computed from, those values among them."""
+    found: set[int] = set()
+    queue = list(ids)
+    while queue:
+        id = queue.pop()
+        if id in m.variables or id in m.previous:
+            found.add(id)
+        else:
+            queue.extend(m.program.graph[id].args)
+    return found
+
+
+def _clear(sheet: Sheet, last: Mapping[int, int], position: int) -> None:
+    """Give back the rooms whose values nothing reads any more."""
+    rooms: dict[str, bool] = {}
+    for id, operand in sheet.bound.items():
+        if id in last and operand.base in sheet.rooms.made:
+            rooms[operand.base] = rooms.get(operand.base, True) and last[id] <= position
+    for room, is_over in rooms.items():
+        if is_over and room not in sheet.rooms.free and not sheet.rooms.made[room].startswith("zeros"):
+            sheet.give(room)
+
+
+def write_carries(sheet: Sheet, carries: Mapping[str, str], comments: Mapping[str, str]) -> None:
+    """Write what one step hands to the adjoints of the states before it, each into the room of its carry, so that none
+    is overwritten while another is still to be read."""
+    m = sheet.module
+    before = m.program.recurrent
+    read = {name: _bases(sheet, before[name]) if name in before else set() for name in carries}
+    late: dict[str, Operand] = {}
+    left = list(carries)
+    while left:
+        name = next((k for k in left if not any(carries[k] in read[j] for j in left if j != k)), None)
+        if name is None:
+            name = left[0]
+            late[name] = _apart(sheet, before[name])
+        else:
+            _write_carry(sheet, before.get(name), _carry(m, name), carries[name] in read[name], comments.get(name, ""))
+        left.remove(name)
+    for name, found in late.items():
+        put(sheet, found, _carry(m, name))
+        sheet.calls[-1] = commented(sheet.calls[-1], comments[name])
+
+
+def _bases(sheet: Sheet, id: int) -> set[str]:
+    found = (sheet.find(read) for read in reads(sheet.module, [id]))
+    return {operand.base for operand in found if operand is not None}
+
+
+def _carry(m: Module, name: str) -> Operand:
+    leaf = m.program.carry[name]
+    return Operand(m.variables[leaf], m.variables[leaf], m.program.graph.shape(leaf), m.variables[leaf], True)
+
+
+def _apart(sheet: Sheet, id: int) -> Operand:
+    """A value in a room of its own."""
+    g = sheet.module.program.graph
+    found = sheet.find(id)
+    room = sheet.room(g.shape(id))
+    return put(sheet, found, room) if found is not None else formula(sheet, id, room)
+
+
+def _write_carry(sheet: Sheet, id: int | None, out: Operand, own: bool, comment: str) -> None:
+    count = len(sheet.calls)
+    if id is None:
+        put(sheet, number("0"), out)
+    elif (found := sheet.find(id)) is not None:
+        put(sheet, found, out)
+    elif own and sheet.module.program.graph[id].family != "map":
+        put(sheet, _apart(sheet, id), out)
+    else:
+        formula(sheet, id, out)
+    if len(sheet.calls) > count:
+        sheet.calls[-1] = commented(sheet.calls[-1], comment)

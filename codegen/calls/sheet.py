@@ -1,0 +1,191 @@
+"""What a loop is written on: the rooms and views made before it, what it steps through, the calls inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from symbptt.codegen.lower import Scope
+from symbptt.codegen.text import listed, shape_text
+from symbptt.codegen.variables import Module
+from symbptt.ir.naming import unique
+from symbptt.ir.shape import Shape
+
+LOOP_AXES = ("B",)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value as a call reads or writes it.
+
+    `text` is what a call says; `whole` the array that the loop steps through, or the room, or the expression itself;
+    `base` the array whose memory it is. `lead`: it has the axes of samples before its own `shape`; `stepped`: the loop
+    steps through `whole`; `solid`: its elements lie in order, so that any reshape of it is a view; `settled`: it is
+    complete before the loop, so that a copy of it is as good as a view; `bare`: it is a Python number. `room` is the
+    room that its one reader may write into or give back.
+    """
+
+    text: str
+    whole: str
+    shape: Shape
+    base: str = ""
+    lead: bool = False
+    stepped: bool = False
+    solid: bool = True
+    settled: bool = False
+    bare: bool = False
+    room: str = ""
+    kind: str = "dtype"
+
+
+def number(text: str) -> Operand:
+    """Return a Python number, or an expression of Python numbers, as an operand."""
+    return Operand(text, text, (), settled=True, bare=True)
+
+
+@dataclass
+class Rooms:
+    """Arrays that calls write into: how each is made, the names that share it, the free ones, and what each is called
+    where it holds a part of a formula."""
+
+    made: dict[str, str] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    free: list[str] = field(default_factory=list)
+    scratch: dict[str, str] = field(default_factory=dict)
+
+    def find(self, how: str) -> str | None:
+        """Return a free room that is made in the same way."""
+        return next((room for room in reversed(self.free) if self.made[room] == how), None)
+
+    def take(self, how: str, name: str, reuse: bool = True) -> str:
+        """Return the room for `name`: a free one, which gets the name too, or a new one."""
+        room = self.find(how) if reuse else None
+        if room is None:
+            self.made[name], self.names[name] = how, [name]
+            return name
+        self.free.remove(room)
+        if name not in self.names[room]:
+            self.names[room].append(name)
+        return room
+
+    def lines(self) -> list[str]:
+        """Return the lines that make the rooms."""
+        return [f"{' = '.join(self.names[room])} = np.{how}" for room, how in self.made.items()]
+
+
+@dataclass
+class Sheet:
+    """A loop as it is being written, or a region of all steps.
+
+    `lead` are the sample axes of values inside; `operand` tells the operand of a value that has a variable; `bound`
+    holds those that it told; `views` are expressions made before the loop, by text; `steps` the arrays that the loop
+    steps through, by the variable of their step.
+    """
+
+    module: Module
+    lead: tuple[str, ...]
+    operand: Callable[[int], Operand | None]
+    taken: set[str]
+    bound: dict[int, Operand] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, str] = field(default_factory=dict)
+    rooms: Rooms = field(default_factory=Rooms)
+    calls: list[str] = field(default_factory=list)
+
+    def call(self, text: str) -> None:
+        """Add a line to the loop."""
+        self.calls.append(text)
+
+    def name(self, wish: str) -> str:
+        """Return a variable that is not taken."""
+        name = unique(wish, self.taken)
+        self.taken.add(name)
+        return name
+
+    def room(self, shape: Shape, lead: bool = True, kind: str = "dtype") -> Operand:
+        """Return a room to write into, which its one reader gives back."""
+        how = f"empty({shape_text(self.lead if lead else (), shape, self.module.sizes)}, {kind})"
+        found = self.rooms.find(how)
+        name = self.rooms.scratch.get(found or "") or self.name("s" if kind == "dtype" else "is_s")
+        room = self.rooms.take(how, name)
+        self.rooms.scratch[room] = name
+        return Operand(name, name, shape, room, lead, room=room, kind=kind)
+
+    def named_room(self, name: str, shape: Shape, reuse: bool = True, how: str = "empty") -> Operand:
+        """Return a room for a value that has a variable; who takes it gives it back."""
+        how = f"{how}({shape_text(self.lead, shape, self.module.sizes)}, dtype)"
+        room = self.rooms.take(how, name, reuse)
+        return Operand(name, name, shape, room, True)
+
+    def free(self, operands: Iterable[Operand], besides: str = "") -> None:
+        """Give back the rooms of operands that nobody else reads."""
+        for room in dict.fromkeys(o.room for o in operands if o.room and o.room != besides):
+            self.give(room)
+
+    def give(self, room: str) -> None:
+        """Give back a room."""
+        assert room not in self.rooms.free, room
+        self.rooms.free.append(room)
+
+    def step(self, whole: str) -> str:
+        """Return the variable of a step of an array."""
+        for name, array in self.steps.items():
+            if array == whole:
+                return name
+        name = self.name(f"{whole.removesuffix('_buffer')}_t")
+        self.steps[name] = whole
+        return name
+
+    def array(self, name: str, shape: Shape, *, settled: bool, solid: bool = True) -> Operand:
+        """Return the operand of an array that has the axes of steps and samples."""
+        stepped = self.lead == LOOP_AXES
+        text = self.step(name) if stepped else name
+        return Operand(text, name, shape, name, True, stepped, solid, settled)
+
+    def view(self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, lead: bool | None = None) -> Operand:
+        """Return a view of an operand, made before the loop by the expression `whole`."""
+        if whole not in self.views:
+            self.views[whole] = self.name(of.whole if of.whole.isidentifier() else "v")
+        name = self.views[whole]
+        text = self.step(name) if of.stepped else name
+        lead = of.lead if lead is None else lead
+        return replace(of, text=text, whole=name, shape=shape, solid=solid, lead=lead, bare=False)
+
+    def axes(self, of: Operand) -> tuple[str, ...]:
+        """Return the sample axes of the array of an operand."""
+        if not of.lead:
+            return ()
+        return ("T", "B") if of.stepped else self.lead
+
+    def find(self, id: int) -> Operand | None:
+        """Return the operand of a value that has a variable."""
+        if id not in self.bound:
+            found = self.operand(id)
+            if found is None:
+                return None
+            self.bound[id] = found
+        return self.bound[id]
+
+    def scope(self) -> Scope:
+        """Return how values are written as expressions inside the loop."""
+        m = self.module
+
+        def refer(id: int) -> str | None:
+            found = self.find(id)
+            return None if found is None else found.text
+
+        return Scope(m.program.graph, m.varying, m.static, self.lead, refer, m.helpers, m.sizes)
+
+    def before(self) -> list[str]:
+        """Return the lines that make rooms and views."""
+        return [*self.rooms.lines(), *(f"{name} = {text}" for text, name in self.views.items())]
+
+
+def stepping(sheet: Sheet, backward: bool) -> str:
+    """Return the head of the loop over all steps."""
+    turn = "[::-1]" if backward else ""
+    count = "range(T - 1, -1, -1)" if backward else "range(T)"
+    arrays = [f"{array}{turn}" for array in sheet.steps.values()]
+    if not arrays:
+        return f"for t in {count}:"
+    return f"for {listed(['t', *sheet.steps])} in zip({', '.join([count, *arrays])}):"

@@ -1,0 +1,189 @@
+"""Every value of a graph as calls, one function for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from symbptt.codegen.calls.product import product, squeezed
+from symbptt.codegen.calls.scalar import put, written
+from symbptt.codegen.calls.sheet import Operand, Sheet, number
+from symbptt.codegen.lower import VIEWS, Scope, index_text
+from symbptt.ir.node import Node
+from symbptt.ir.scalar import expanded, tree_of
+from symbptt.ir.shape import Shape, Size, size
+
+
+def value(sheet: Sheet, id: int) -> Operand:
+    """Return the operand of a value: its variable where it has one, else what calls write for it."""
+    found = sheet.find(id)
+    return found if found is not None else formula(sheet, id, None)
+
+
+def formula(sheet: Sheet, id: int, out: Operand | None) -> Operand:
+    """Return a value computed by its formula, into `out` where it is given."""
+    m = sheet.module
+    node = m.program.graph[id]
+    if id in m.static:
+        return put(sheet, number(_text(sheet, id)), out)
+    if id not in m.varying:  # nothing of a sample is in it: it is computed before the loop
+        whole = _text(sheet, id)
+        return put(sheet, sheet.view(Operand("", "v", node.shape, settled=True), whole, node.shape, solid=False), out)
+    return FAMILIES[node.family](sheet, node, out)
+
+
+def _text(sheet: Sheet, id: int) -> str:
+    return sheet.scope().text(id)
+
+
+def _map(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    parts = [_aligned(sheet, value(sheet, arg), node) for arg in node.args]
+    target = out
+    tree = tree_of(expanded(node.attrs.expr))
+    found = written(sheet, tree, parts, target)
+    if out is None and found.shape != node.shape:
+        raise AssertionError((node, found))
+    return found
+
+
+def _aligned(sheet: Sheet, of: Operand, node: Node) -> Operand:
+    """An operand with axes of size 1 between the sample axes and its own, where the result has more axes."""
+    missing = len(node.shape) - len(of.shape)
+    if not missing or not of.lead:
+        return of
+    lead = len(sheet.axes(of))
+    own = ["..."] if of.shape else []
+    text = f"{of.whole}[{', '.join([':'] * lead + ['None'] * missing + own)}]"
+    return sheet.view(of, text, (1,) * missing + of.shape)
+
+
+def _contract(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    a, b = (value(sheet, arg) for arg in node.args)
+    return product(sheet, node, a, b, out)
+
+
+def _reduce(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    x = value(sheet, node.args[0])
+    axes = [axis - len(x.shape) for axis in node.attrs.axes]
+    axis = str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
+    ufunc = {"sum": "add", "max": "maximum"}[node.attrs.kind]
+    target = out or sheet.room(node.shape)
+    sheet.call(f"np.{ufunc}.reduce({x.text}, axis={axis}, out={target.text})")
+    sheet.free([x])
+    return target
+
+
+def _view(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    return VIEWED[node.attrs.kind](sheet, node, out)
+
+
+def _looked_at(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    """A view of an array or a room, which stays right when that is written anew."""
+    of = value(sheet, node.args[0])
+    if node.attrs.kind == "reshape" and not (of.solid or of.settled or squeezed(of.shape) == squeezed(node.shape)):
+        of = put(sheet, of, sheet.room(of.shape))
+    whole = VIEWS[node.attrs.kind](_looking(sheet, of), node)
+    solid = node.attrs.kind == "reshape" and of.solid
+    return put(sheet, sheet.view(of, whole, node.shape, solid=solid), out)
+
+
+def _looking(sheet: Sheet, of: Operand) -> Scope:
+    """How a view of an operand is written."""
+    return replace(sheet.scope(), lead=sheet.axes(of), refer=lambda id: of.whole, static=frozenset())
+
+
+def _padded(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    """Zeros, written once where the room is its own, with a part that is written at each step."""
+    target = out or sheet.named_room(sheet.name("s"), node.shape, reuse=False, how="zeros")
+    if out is not None:
+        sheet.call(f"np.copyto({out.text}, 0)")
+    _part(
+        sheet,
+        node.args[0],
+        target,
+        _window(sheet, target, node.attrs.data, node.shape),
+        sheet.module.program.graph.shape(node.args[0]),
+    )
+    return target
+
+
+def _joined(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    """Parts side by side, each written where it belongs."""
+    g, (axis,) = sheet.module.program.graph, node.attrs.data
+    target = out or sheet.room(node.shape)
+    start: Size = 0
+    for arg in node.args:
+        shape = g.shape(arg)
+        spans = [(start if i == axis else 0, length, 1) for i, length in enumerate(shape)]
+        _part(sheet, arg, target, _window(sheet, target, spans, node.shape), shape)
+        start = size(start + shape[axis])
+    return target
+
+
+def _window(sheet: Sheet, of: Operand, spans: Sequence[tuple[Size, Size, int]], shape: Shape) -> str:
+    return f"{of.whole}[{index_text(sheet.scope(), spans, shape)}]"
+
+
+def _part(sheet: Sheet, id: int, of: Operand, whole: str, shape: Shape) -> None:
+    """Write a value into a part of an operand, at once where it has no variable."""
+    part = replace(sheet.view(of, whole, shape), room="")
+    found = sheet.find(id)
+    if found is None and id in sheet.module.varying:
+        formula(sheet, id, part)
+    else:
+        put(sheet, value(sheet, id), part)
+
+
+def _gather(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    table, at = (value(sheet, arg) for arg in node.args)
+    target = out or sheet.room(node.shape)
+    if node.attrs.kind == "scatter" or table.lead:
+        return _expressed(sheet, node, target, table, at)
+    if node.attrs.axis:
+        table = sheet.view(table, f"np.moveaxis({table.whole}, {node.attrs.axis}, 0)", table.shape)
+    sheet.call(f'np.take({table.text}, {at.text}, axis=0, out={target.text}, mode="clip")')
+    return target
+
+
+def _expressed(sheet: Sheet, node: Node, target: Operand, *args: Operand) -> Operand:
+    """A value that NumPy cannot write into a room, as an expression."""
+    known = dict(zip(node.args, args, strict=True))
+    scope = sheet.scope()
+    told = replace(scope, refer=lambda id: known[id].text if id in known else scope.refer(id))
+    sheet.call(f"np.copyto({target.text}, {told.formula(node.id)[0]})")
+    sheet.free(args)
+    return target
+
+
+def _cumulate(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    x = value(sheet, node.args[0])
+    target = out or sheet.room(node.shape)
+    axis = node.attrs.axis - len(node.shape)
+    ends = (_flipped(sheet, x, axis), _flipped(sheet, target, axis)) if node.attrs.reverse else (x, target)
+    sheet.call(f"np.cumsum({ends[0].text}, axis={axis}, out={ends[1].text})")
+    sheet.free([x])
+    return target
+
+
+def _flipped(sheet: Sheet, of: Operand, axis: int) -> Operand:
+    behind = ", :" * (-axis - 1)
+    return sheet.view(of, f"{of.whole}[..., ::-1{behind}]", of.shape)
+
+
+VIEWED: dict[str, Callable[[Sheet, Node, Operand | None], Operand]] = {
+    "transpose": _looked_at,
+    "reshape": _looked_at,
+    "expand": _looked_at,
+    "slice": _looked_at,
+    "pad": _padded,
+    "concatenate": _joined,
+}
+
+FAMILIES: dict[str, Callable[[Sheet, Node, Operand | None], Operand]] = {
+    "map": _map,
+    "contract": _contract,
+    "reduce": _reduce,
+    "view": _view,
+    "gather": _gather,
+    "cumulate": _cumulate,
+}
