@@ -44,13 +44,14 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     watched = _watched(sheet, carries)
     after = statements(m, "backward", AFTER, writer) + gradients(m, writer)
     kept = [d for d in carries.values() if f"{d}_all" in m.used]
+    body = [*_arriving(carries, kept, clip), *body, *_leaving(carries, watched, sheet.calls)]
     return [
         "# before the loop: what needs no adjoint of a state",
         *before,
         *_start(m, carries, kept),
-        *sheet.before(),
-        stepping(sheet, backward=True),
-        *(f"    {line}" for line in [*_arriving(carries, kept, clip), *body, *_leaving(carries, watched, sheet.calls)]),
+        *sheet.before(body),
+        stepping(sheet, body, backward=True),
+        *(f"    {line}" for line in body),
         "# after the loop: sums over all steps and samples",
         *after,
         f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",

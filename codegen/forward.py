@@ -74,13 +74,12 @@ def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
     sheet = loop_sheet(m, "forward")
     write_statements(sheet, "forward", writer, m.program.next.values())
     _alias_states(sheet)
-    head = stepping(sheet, backward=False)
     return [
         "masked = active is not None or reset is not None",
         "if masked:",
         *(f"    {s.before} = np.empty_like({s.now})" for s in states),
-        *sheet.before(),
-        head,
+        *sheet.before(sheet.calls),
+        stepping(sheet, sheet.calls, backward=False),
         "    if masked:",
         *(
             f"        {s.before}[t] = _entering(t, {s.initial}, {s.now}_buffer, {s.before}, active, reset)"

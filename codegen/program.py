@@ -20,7 +20,9 @@ class Program:
     """Values by name, all nodes of one graph.
 
     `whole` is the adjoint of each state with what its own step adds; `places` says where each value is computed
-    (passes/place.py).
+    (passes/place.py). Values in `front` are kept with their first axis, that of gates, before the samples; a value in
+    `over` is written over the slice of another that it is made of. `written` is the program as equations show it, and
+    `origin` the values there that a value stands for.
     """
 
     name: str
@@ -39,6 +41,10 @@ class Program:
     whole: Names
     kept: frozenset[int]
     places: dict[int, str] = field(default_factory=dict)
+    front: frozenset[int] = frozenset()
+    over: dict[int, int] = field(default_factory=dict)
+    written: Program | None = None
+    origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def of_role(self, *roles: str) -> tuple[Argument, ...]:
         """Return the arguments of some roles, in the user's order."""
@@ -51,6 +57,12 @@ class Program:
     @property
     def backward_roots(self) -> list[int]:
         return [*self.recurrent.values(), *self.inputs.values(), *self.params.values()]
+
+    @property
+    def needed(self) -> list[int]:
+        """What must not go when the graph is made anew."""
+        return [*self.forward_roots, *self.backward_roots, *self.leaves.values(), *self.carry.values(),
+                *self.cotangent.values()]  # fmt: skip
 
     @property
     def varying(self) -> set[int]:
@@ -82,8 +94,11 @@ def program_of(r: Recursion) -> Program:
 
 def rebuild(p: Program, rewrite: Rewrite) -> Program:
     """Return the program with every node made anew by `rewrite`; nodes that no root needs go."""
-    needed = [*p.forward_roots, *p.backward_roots, *p.leaves.values(), *p.carry.values(), *p.cotangent.values()]
-    g, new = rewritten(p.graph, needed, rewrite)
+    return renewed(p, *rewritten(p.graph, p.needed, rewrite))
+
+
+def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
+    """Return the program in another graph, `new` being its ids by those of today."""
     names: dict[str, Any] = {
         f.name: {key: new[id] for key, id in getattr(p, f.name).items()} for f in fields(p) if f.type == "Names"
     }
@@ -91,4 +106,14 @@ def rebuild(p: Program, rewrite: Rewrite) -> Program:
     for id, label in p.labels.items():
         if id in new:
             found.setdefault(new[id], label)
-    return replace(p, graph=g, labels=found, kept=frozenset(new[id] for id in p.kept if id in new), places={}, **names)
+    return replace(
+        p,
+        graph=g,
+        labels=found,
+        kept=frozenset(new[id] for id in p.kept if id in new),
+        places={},
+        front=frozenset(new[id] for id in p.front if id in new),
+        over={new[id]: new[below] for id, below in p.over.items() if id in new},
+        origin={new[id]: olds for id, olds in p.origin.items() if id in new},
+        **names,
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from symbptt.codegen.lower import is_bool
 from symbptt.codegen.passes.place import LOOP, ONCE
 from symbptt.codegen.program import Program
-from symbptt.codegen.text import listed, name_tuple, nested_text, shape_text
+from symbptt.codegen.text import listed, name_tuple, nested_text, shape_text, size_text
 from symbptt.codegen.variables import Module, is_baked, size_names
 from symbptt.codegen.wrap import wrapped
 from symbptt.ir.step import Argument
@@ -45,7 +45,17 @@ def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
 
 def equation(m: Module, writer: Writer, id: int) -> str:
     """Return the equation of a value, or the formula alone where it has no symbol."""
-    label = m.program.labels.get(id)
+    p = m.program
+    if p.written is not None and id in p.origin:
+        before = writer_of(p.written)
+        return "; ".join(_equation(p.written, before, old) for old in p.origin[id])
+    return _equation(p, writer, id)
+
+
+def _equation(p: Program, writer: Writer, id: int) -> str:
+    label = p.labels.get(id)
+    if label is not None and p.graph[id].family == "leaf":
+        return TEXT.symbol(label)
     return writer.rhs(id) if label is None else f"{TEXT.symbol(label)} = {writer.rhs(id)}"
 
 
@@ -91,12 +101,16 @@ def unpacked_tape(tape: list[str]) -> list[str]:
 def allocations(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
     """Return the lines that make room for the stored values of a region at all steps."""
     ids = [id for id in sorted(m.stored) if m.place(id) == place and id not in besides]
-    return [f"{m.variables[id]} = np.empty({all_steps(m, id)}, dtype)" for id in ids]
+    whole = [f"{m.variables[id]} = np.empty({all_steps(m, id)}, dtype)" for id in ids if id not in m.aliases]
+    return whole + [f"{m.variables[id]} = {m.variables[m.aliases[id][0]]}{m.aliases[id][1]}" for id in ids if id in m.aliases]
 
 
 def all_steps(m: Module, id: int) -> str:
     """Return the shape of a value at all steps and samples."""
-    return shape_text(("T", "B"), m.program.graph.shape(id), m.sizes)
+    shape = m.program.graph.shape(id)
+    if id in m.program.front:
+        return shape_text(("T", size_text(shape[0], m.sizes), "B"), shape[1:], m.sizes)
+    return shape_text(("T", "B"), shape, m.sizes)
 
 
 def of_each_sample(m: Module, id: int, region: str) -> str:

@@ -46,6 +46,7 @@ class Module:
     previous: dict[int, str]
     sizes: dict[str, str]
     gradients: dict[str, str]
+    aliases: dict[int, tuple[int, str]] = field(default_factory=dict)
     lead: tuple[str, ...] = ("T", "B")
     helpers: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
@@ -74,7 +75,15 @@ class Module:
         if self.is_carry(id):
             return name if region == LOOP else self.kept_carry(name)
         array = self.program.graph[id].family == "leaf" or id in self.stored or not self.place(id).endswith(LOOP)
+        if id in self.program.front:
+            name = f"{name}.swapaxes(1, 2)"
         return f"{name}[t]" if region == LOOP and array else name
+
+    def root(self, id: int) -> str:
+        """Return the variable of the array whose memory a value has."""
+        while id in self.aliases:
+            id = self.aliases[id][0]
+        return self.variables[id]
 
     def place(self, id: int) -> str:
         """Return the sweep and the region in which a value is computed."""
@@ -116,10 +125,43 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
         if id not in variables:
             shared = _next_state(p, id, variables) or _carry_read_up(p, id, variables)
             variables[id] = shared or _allocate(_suggest(p, id, variables), used)
-    stored = frozenset(id for id in variables if _is_stored(p, id))
+    stored = {id for id in variables if _is_stored(p, id)}
+    aliases = _aliases(p, variables, stored)
+    stored = frozenset(stored)
     gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
     renamed = {name: variable for name, variable in sizes.items() if name != variable}
-    return Module(p, variables, stored, frozenset(static), frozenset(p.varying), previous, renamed, gradients, lead)
+    return Module(p, variables, stored, frozenset(static), frozenset(p.varying), previous, renamed, gradients, aliases, lead)
+
+
+def _aliases(p: Program, variables: dict[int, str], stored: set[int]) -> dict[int, tuple[int, str]]:
+    """The values that are parts of another's array: whose, and the index. What a stored value is a part of is stored,
+    and so are all its parts."""
+    parts = {id: found for id in variables for found in [_part(p, variables, id)] if found is not None}
+    for id in sorted(parts, reverse=True):
+        if id in stored:
+            stored.add(parts[id][0])
+    for id in sorted(parts):
+        if parts[id][0] in stored:
+            stored.add(id)
+    return {id: part for id, part in parts.items() if id in stored and _is_free(variables, id)}
+
+
+def _is_free(variables: dict[int, str], id: int) -> bool:
+    """Whether the name of a value is its own: a state has its array already."""
+    return True
+
+
+def _part(p: Program, variables: dict[int, str], id: int) -> tuple[int, str] | None:
+    """The value with gates in front that a value is a part of, and the index of that part."""
+    node, index = p.graph[p.over.get(id, id)], "0"
+    while node.id not in variables or node.id == id:
+        if node.family != "view" or node.attrs.kind not in ("slice", "reshape"):
+            return None
+        if node.attrs.kind == "slice":
+            (start, length, _), *_ = node.attrs.data
+            index = f"{start}:{start + length}" if id in p.over or node.id == id else str(start)
+        node = p.graph[node.args[0]]
+    return (node.id, f"[:, {index}]") if node.id in p.front else None
 
 
 def size_names(p: Program) -> list[str]:

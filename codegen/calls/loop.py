@@ -42,7 +42,10 @@ def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
     if here and id not in m.stored:
         return None
     running = here or (id in m.previous and sweep == "forward")
-    return sheet.array(name, shape, settled=not running)
+    solid = id not in m.aliases
+    return sheet.array(
+        name, shape, settled=not running, solid=solid, front=id in m.program.front, base=m.root(id)
+    )
 
 
 def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[int]) -> None:
@@ -52,6 +55,8 @@ def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[i
     last = _last_readers(m, ids, roots)
     for position, id in enumerate(ids):
         count = len(sheet.calls)
+        if id in m.aliases and id not in m.program.over:  # a part of an array that is written as a whole
+            continue
         sheet.bound[id] = replace(formula(sheet, id, _target(sheet, id)), room="")
         if len(sheet.calls) > count:
             sheet.calls[-1] = commented(sheet.calls[-1], equation(m, writer, id))
@@ -63,12 +68,14 @@ def _target(sheet: Sheet, id: int) -> Operand | None:
     m = sheet.module
     name, node = m.variables[id], m.program.graph[id]
     if id in m.stored:
-        return sheet.array(name, node.shape, settled=False)
+        return sheet.array(name, node.shape, settled=False, front=id in m.program.front, base=m.root(id))
+    if id in m.program.over:
+        return replace(formula(sheet, m.program.over[id], None), room="")
     if name in {m.variables[leaf] for leaf in m.program.carry.values()}:
         return Operand(name, name, node.shape, name, True)
     if node.family == "view" and node.attrs.kind in ("transpose", "reshape", "expand", "slice"):
         return None
-    return sheet.named_room(name, node.shape)
+    return sheet.named_room(name, node.shape, front=id in m.program.front)
 
 
 def _last_readers(m: Module, ids: list[int], roots: Iterable[int]) -> dict[int, int]:

@@ -27,15 +27,16 @@ def product(sheet: Sheet, node: Node, a: Operand, b: Operand, out: Operand | Non
     sizes = _sizes(sheet, node, a, b)
     left, right = (_side(sheet, o, part) for o, part in ((a, node.attrs.a), (b, node.attrs.b)))
     varies = a.lead or b.lead
-    labels = (*(sheet.lead if varies else ()), *(LETTERS[x] for x in node.attrs.out))
-    target = out or sheet.room(node.shape, varies)
-    _write(sheet, left, right, Side(target, labels), sizes)
+    target = out or sheet.room(node.shape, varies, front=node.id in sheet.module.program.front)
+    _write(sheet, left, right, _side(sheet, target, node.attrs.out), sizes)
     sheet.free([a, b])
     return target
 
 
 def _side(sheet: Sheet, operand: Operand, own: Sequence[int]) -> Side:
-    return Side(operand, (*(sheet.lead if operand.lead else ()), *(LETTERS[x] for x in own)))
+    lead = sheet.lead if operand.lead else ()
+    letters = [LETTERS[x] for x in own]
+    return Side(operand, (letters[0], *lead, *letters[1:]) if operand.front else (*lead, *letters))
 
 
 def _sizes(sheet: Sheet, node: Node, a: Operand, b: Operand) -> dict[str, Size | str]:
@@ -49,7 +50,7 @@ def _write(sheet: Sheet, a: Side, b: Side, out: Side, sizes: Mapping[str, Size |
         texts = [_spread(sheet, side, out.labels).text for side in (a, b)]
         sheet.call(f"np.multiply({', '.join(texts)}, out={out.operand.text})")
         return
-    for way in (_plain, _stacked):
+    for way in (_plain, _rows_and_columns, _stacked):
         for first, second in ((a, b), (b, a)):
             found = way(sheet, first, second, out, summed, sizes)
             if found is not None:
@@ -108,6 +109,15 @@ def _swapped(sheet: Sheet, o: Operand) -> Operand:
     if o.settled and not o.lead and not o.stepped:
         return sheet.view(o, f"np.ascontiguousarray({o.whole}.T)", o.shape[::-1], solid=True)
     return sheet.view(o, text, o.shape)
+
+
+def _rows_and_columns(
+    sheet: Sheet, a: Side, b: Side, out: Side, summed: Labels, sizes: Mapping[str, Size | str]
+) -> tuple[Operand, Operand, Operand] | None:
+    """A stack of products of matrices, none of them a vector."""
+    last = [x for x in b.labels if x in out.labels and x not in a.labels][-1:]
+    before = [x for x in a.labels if x in out.labels and x not in b.labels][-1:]
+    return _stacked(sheet, a, b, out, summed, sizes) if out.labels[-2:] == (*before, *last) and last and before else None
 
 
 def _stacked(

@@ -25,7 +25,8 @@ def written(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | N
     read = indices(tree)
     twice = [part for i, part in enumerate(parts) if part.room and read.count(i) > 1]
     parts = [replace(part, room="") if read.count(i) > 1 else part for i, part in enumerate(parts)]
-    spare = out if out is not None and all(parts[i].base != out.base for i in read) else None
+    alone = len(read) == 1  # what is read once, and first, may be written over
+    spare = out if out is not None and (alone or all(parts[i].base != out.base for i in read)) else None
     value = _value(sheet, tree, parts, out, spare)
     sheet.free(twice)
     return value
@@ -44,7 +45,7 @@ def _value(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | No
         case Sum(terms):
             return _sum(sheet, terms, parts, out, spare)
         case Prod(factors, divisors):
-            steps = [("multiply", f) for f in factors[1:]] + [("divide", d) for d in divisors]
+            steps = [("multiply", f) for f in factors[1:]] + [_over(d) for d in divisors]
             return _chain(sheet, factors[0], steps, parts, out, spare)
         case Power(base, sp_two) if sp_two == Num(sp.Integer(2)):
             return apply(sheet, "square", [_inner(sheet, base, parts, spare)], out)
@@ -53,6 +54,13 @@ def _value(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | No
         case Call(name, args):
             return _call(sheet, name, args, parts, out, spare)
     raise AssertionError(tree)
+
+
+def _over(divisor: Tree) -> tuple[str, Tree]:
+    """The operation that divides: by a power of two it is a multiplication, which is faster and exact."""
+    if isinstance(divisor, Num) and divisor.value.is_Integer and int(divisor.value).bit_count() == 1:
+        return "multiply", Num(sp.Float(1 / int(divisor.value)))
+    return "divide", divisor
 
 
 def _ahead(sheet: Sheet, tree: Tree, parts: Sequence[Operand]) -> Operand:
@@ -157,7 +165,7 @@ def apply(sheet: Sheet, name: str, args: Sequence[Operand], out: Operand | None)
         return put(sheet, sheet.view(Operand("", "v", shape, settled=True), text, shape, solid=True), out)
     own = (a for a in args if a.room and a.solid and a.shape == shape and a.lead and a.kind == "dtype")
     target = out or next(own, None)
-    target = target or sheet.room(shape)
+    target = target or sheet.room(shape, front=any(a.front for a in args))
     sheet.call(f"np.{name}({', '.join(a.text for a in args)}, out={target.text})")
     sheet.free(args, besides=target.room)
     return target

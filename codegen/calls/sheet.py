@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from symbptt.codegen.lower import Scope
-from symbptt.codegen.text import listed, shape_text
+from symbptt.codegen.text import listed, shape_text, size_text
 from symbptt.codegen.variables import Module
 from symbptt.ir.naming import unique
 from symbptt.ir.shape import Shape
@@ -22,7 +23,7 @@ class Operand:
     `base` the array whose memory it is. `lead`: it has the axes of samples before its own `shape`; `stepped`: the loop
     steps through `whole`; `solid`: its elements lie in order, so that any reshape of it is a view; `settled`: it is
     complete before the loop, so that a copy of it is as good as a view; `bare`: it is a Python number. `room` is the
-    room that its one reader may write into or give back.
+    room that its one reader may write into or give back. `front`: its first own axis comes before that of samples.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Operand:
     bare: bool = False
     room: str = ""
     kind: str = "dtype"
+    front: bool = False
 
 
 def number(text: str) -> Operand:
@@ -102,20 +104,29 @@ class Sheet:
         self.taken.add(name)
         return name
 
-    def room(self, shape: Shape, lead: bool = True, kind: str = "dtype") -> Operand:
+    def shape_text(self, shape: Shape, lead: bool, front: bool = False) -> str:
+        """Return the shape of an operand as text."""
+        axes = self.lead if lead else ()
+        if not front:
+            return shape_text(axes, shape, self.module.sizes)
+        return shape_text([size_text(shape[0], self.module.sizes), *axes], shape[1:], self.module.sizes)
+
+    def room(self, shape: Shape, lead: bool = True, kind: str = "dtype", front: bool = False) -> Operand:
         """Return a room to write into, which its one reader gives back."""
-        how = f"empty({shape_text(self.lead if lead else (), shape, self.module.sizes)}, {kind})"
+        how = f"empty({self.shape_text(shape, lead, front)}, {kind})"
         found = self.rooms.find(how)
         name = self.rooms.scratch.get(found or "") or self.name("s" if kind == "dtype" else "is_s")
         room = self.rooms.take(how, name)
         self.rooms.scratch[room] = name
-        return Operand(name, name, shape, room, lead, room=room, kind=kind)
+        return Operand(name, name, shape, room, lead, room=room, kind=kind, front=front)
 
-    def named_room(self, name: str, shape: Shape, reuse: bool = True, how: str = "empty") -> Operand:
+    def named_room(
+        self, name: str, shape: Shape, *, reuse: bool = True, how: str = "empty", front: bool = False
+    ) -> Operand:
         """Return a room for a value that has a variable; who takes it gives it back."""
-        how = f"{how}({shape_text(self.lead, shape, self.module.sizes)}, dtype)"
+        how = f"{how}({self.shape_text(shape, True, front)}, dtype)"
         room = self.rooms.take(how, name, reuse)
-        return Operand(name, name, shape, room, True)
+        return Operand(name, name, shape, room, True, front=front)
 
     def free(self, operands: Iterable[Operand], besides: str = "") -> None:
         """Give back the rooms of operands that nobody else reads."""
@@ -136,20 +147,23 @@ class Sheet:
         self.steps[name] = whole
         return name
 
-    def array(self, name: str, shape: Shape, *, settled: bool, solid: bool = True) -> Operand:
-        """Return the operand of an array that has the axes of steps and samples."""
+    def array(
+        self, name: str, shape: Shape, *, settled: bool, solid: bool = True, base: str = "", front: bool = False
+    ) -> Operand:
+        """Return the operand of an array that has the axes of steps and samples; `base`: the array that it is part of."""
         stepped = self.lead == LOOP_AXES
         text = self.step(name) if stepped else name
-        return Operand(text, name, shape, name, True, stepped, solid, settled)
+        return Operand(text, name, shape, base or name, True, stepped, solid, settled, front=front)
 
-    def view(self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, lead: bool | None = None) -> Operand:
+    def view(self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, front: bool = False) -> Operand:
         """Return a view of an operand, made before the loop by the expression `whole`."""
-        if whole not in self.views:
-            self.views[whole] = self.name(of.whole if of.whole.isidentifier() else "v")
-        name = self.views[whole]
+        known = {f"{self.module.variables[id]}{index}": part for part, (id, index) in self.module.aliases.items()}
+        if whole in known:
+            name = self.module.variables[known[whole]]
+        else:
+            name = self.views[whole] = self.views.get(whole) or self.name(of.whole if of.whole.isidentifier() else "v")
         text = self.step(name) if of.stepped else name
-        lead = of.lead if lead is None else lead
-        return replace(of, text=text, whole=name, shape=shape, solid=solid, lead=lead, bare=False)
+        return replace(of, text=text, whole=name, shape=shape, solid=solid, bare=False, front=front)
 
     def axes(self, of: Operand) -> tuple[str, ...]:
         """Return the sample axes of the array of an operand."""
@@ -176,16 +190,27 @@ class Sheet:
 
         return Scope(m.program.graph, m.varying, m.static, self.lead, refer, m.helpers, m.sizes)
 
-    def before(self) -> list[str]:
-        """Return the lines that make rooms and views."""
-        return [*self.rooms.lines(), *(f"{name} = {text}" for text, name in self.views.items())]
+    def before(self, lines: Sequence[str]) -> list[str]:
+        """Return the lines that make the rooms and views which `lines` read."""
+        used, views = _words(lines) | _words(self.steps[name] for name in _words(lines) if name in self.steps), []
+        for text, name in reversed(self.views.items()):
+            if name in used:
+                views.append(f"{name} = {text}")
+                used |= _words([text])
+        return [*self.rooms.lines(), *reversed(views)]
 
 
-def stepping(sheet: Sheet, backward: bool) -> str:
-    """Return the head of the loop over all steps."""
+def _words(lines: Iterable[str]) -> set[str]:
+    return {word for line in lines for word in re.findall(r"[^\W\d]\w*", line.partition("  # ")[0])}
+
+
+def stepping(sheet: Sheet, lines: Sequence[str], backward: bool) -> str:
+    """Return the head of the loop over all steps of the arrays that `lines` read."""
+    used = _words(lines)
     turn = "[::-1]" if backward else ""
     count = "range(T - 1, -1, -1)" if backward else "range(T)"
-    arrays = [f"{array}{turn}" for array in sheet.steps.values()]
+    steps = {name: array for name, array in sheet.steps.items() if name in used}
+    arrays = [f"{array}{turn}" for array in steps.values()]
     if not arrays:
         return f"for t in {count}:"
-    return f"for {listed(['t', *sheet.steps])} in zip({', '.join([count, *arrays])}):"
+    return f"for {listed(['t', *steps])} in zip({', '.join([count, *arrays])}):"

@@ -15,9 +15,21 @@ from symbptt.ir.shape import Shape, Size, size
 
 
 def value(sheet: Sheet, id: int) -> Operand:
+    """Return the operand of a value, its sample axes first."""
+    found = as_is(sheet, id)
+    return swapped(sheet, found) if found.front else found
+
+
+def as_is(sheet: Sheet, id: int) -> Operand:
     """Return the operand of a value: its variable where it has one, else what calls write for it."""
     found = sheet.find(id)
     return found if found is not None else formula(sheet, id, None)
+
+
+def swapped(sheet: Sheet, of: Operand) -> Operand:
+    """Return an operand with its first own axis on the other side of that of samples."""
+    at = len(sheet.axes(of)) - 1
+    return sheet.view(of, f"{of.whole}.swapaxes({at}, {at + 1})", of.shape, front=not of.front)
 
 
 def formula(sheet: Sheet, id: int, out: Operand | None) -> Operand:
@@ -37,17 +49,23 @@ def _text(sheet: Sheet, id: int) -> str:
 
 
 def _map(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
-    parts = [_aligned(sheet, value(sheet, arg), node) for arg in node.args]
-    target = out
-    tree = tree_of(expanded(node.attrs.expr))
-    found = written(sheet, tree, parts, target)
-    if out is None and found.shape != node.shape:
-        raise AssertionError((node, found))
-    return found
+    align = _gated if node.id in sheet.module.program.front else _aligned
+    parts = [align(sheet, as_is(sheet, arg), node) for arg in node.args]
+    return written(sheet, tree_of(expanded(node.attrs.expr)), parts, out)
+
+
+def _gated(sheet: Sheet, of: Operand, node: Node) -> Operand:
+    """An operand of a map that is kept with the axis of gates in front."""
+    if of.front or len(of.shape) < len(node.shape):
+        return of
+    if of.lead:
+        return swapped(sheet, of)
+    return sheet.view(of, f"{of.whole}[:, None]", of.shape)
 
 
 def _aligned(sheet: Sheet, of: Operand, node: Node) -> Operand:
     """An operand with axes of size 1 between the sample axes and its own, where the result has more axes."""
+    of = swapped(sheet, of) if of.front else of
     missing = len(node.shape) - len(of.shape)
     if not missing or not of.lead:
         return of
@@ -79,12 +97,28 @@ def _view(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 def _looked_at(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
     """A view of an array or a room, which stays right when that is written anew."""
-    of = value(sheet, node.args[0])
+    of = as_is(sheet, node.args[0])
+    if of.front:
+        found = _lanes(sheet, node, of)
+        if found is not None:
+            return put(sheet, found, out)
+        of = swapped(sheet, of)
     if node.attrs.kind == "reshape" and not (of.solid or of.settled or squeezed(of.shape) == squeezed(node.shape)):
         of = put(sheet, of, sheet.room(of.shape))
     whole = VIEWS[node.attrs.kind](_looking(sheet, of), node)
     solid = node.attrs.kind == "reshape" and of.solid
     return put(sheet, sheet.view(of, whole, node.shape, solid=solid), out)
+
+
+def _lanes(sheet: Sheet, node: Node, of: Operand) -> Operand | None:
+    """Some gates of an operand that has them in front, or one of them without that axis."""
+    steps = "" if len(sheet.axes(of)) == 1 else ":, "
+    if node.attrs.kind == "slice" and all(span[0] == 0 and span[1] == item for span, item in zip(node.attrs.data[1:], of.shape[1:], strict=True)):
+        (start, length, _), *_ = node.attrs.data
+        return sheet.view(of, f"{of.whole}[{steps}{start}:{start + length}]", node.shape, front=True, solid=not of.stepped)
+    if node.attrs.kind == "reshape" and node.shape == of.shape[1:]:
+        return sheet.view(of, f"{of.whole}[{steps}0]", node.shape, solid=not of.stepped)
+    return None
 
 
 def _looking(sheet: Sheet, of: Operand) -> Scope:

@@ -1,11 +1,13 @@
 """The passes from program to program, in the order in which they run."""
 
 from symbptt.codegen.passes.hoist import hoist
+from symbptt.codegen.passes.pack import pack
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.passes.turn import turn
 
 PASSES = (
     hoist,  # first: it makes the sums that need no state values of their own
+    pack,  # after hoisting, which has made the sums that follow a product alike
     turn,  # after hoisting: only products that stayed in a loop are turned
     place,  # last: it only reads
 )

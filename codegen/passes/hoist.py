@@ -38,7 +38,7 @@ def _splits(p: Program) -> dict[int, tuple[Terms, Terms]]:
     g = p.graph
     recurrent = _depends_on_states(p)
     forward = g.ancestors(p.forward_roots)
-    sums = {id: signs for id in forward if id in recurrent for signs in [_signs(g[id])] if signs is not None}
+    sums = {id: signs for id in forward if id in recurrent for signs in [signs_of(g[id])] if signs is not None}
     inner = _inner(p, forward, sums)
     found = {}
     for id in sums.keys() - inner:
@@ -74,8 +74,8 @@ def _depends_on_states(p: Program) -> set[int]:
     return found
 
 
-def _signs(node: Node) -> tuple[int, ...] | None:
-    """The signs of the arguments where a value is their sum, else None."""
+def signs_of(node: Node) -> tuple[int, ...] | None:
+    """Return the signs of the arguments where a value is their sum, else None."""
     if node.family != "map":
         return None
     signs = {placeholder(i): 0 for i in range(len(node.args))}
