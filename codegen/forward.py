@@ -79,7 +79,7 @@ def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
         "if masked:",
         *(f"    {s.before} = np.empty_like({s.now})" for s in states),
         *sheet.before(sheet.calls),
-        stepping(sheet, sheet.calls, backward=False),
+        stepping(sheet, sheet.calls),
         "    if masked:",
         *(
             f"        {s.before}[t] = _entering(t, {s.initial}, {s.now}_buffer, {s.before}, active, reset)"

@@ -19,6 +19,7 @@ from symbptt.truncation import Chunked, Window
 REGIONS = {
     "once": "before the loop, once",
     "all": "before the loop, all steps at once",
+    "block": "before each block of steps, all its steps at once",
     "loop": "in the loop, every step",
     "after": "after the loop, all steps at once",
 }

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from symbptt.codegen.calls.scalar import put
-from symbptt.codegen.calls.sheet import LOOP_AXES, Operand, Sheet, number
+from symbptt.codegen.calls.sheet import BLOCK_AXES, LOOP_AXES, Operand, Sheet, number
 from symbptt.codegen.calls.values import formula
-from symbptt.codegen.passes.place import LOOP
+from symbptt.codegen.passes.place import BLOCK, LOOP
 from symbptt.codegen.statements import commented, computed, equation
 from symbptt.codegen.variables import RESERVED, Module, size_names
 from symbptt.render.expression import Writer
@@ -16,15 +16,18 @@ from symbptt.render.expression import Writer
 ENDS = ("", "_0", "_prev", "_buffer", "_all", "_in")
 
 
-def loop_sheet(m: Module, sweep: str) -> Sheet:
-    """Return an empty sheet for the loop of a sweep."""
+def loop_sheet(m: Module, sweep: str, region: str = LOOP, besides: Iterable[str] = ()) -> Sheet:
+    """Return an empty sheet for the loop of a sweep, or for what is computed before each block of it; names
+    `besides` those of the module are taken."""
     names = [*m.variables.values(), *m.gradients.values(), *(m.sizes.get(name, name) for name in size_names(m.program))]
     taken = set(RESERVED) | {f"{name}{end}" for name in names for end in ENDS} | set(m.previous.values())
-    sheet = Sheet(m, LOOP_AXES, lambda id: _operand(sheet, sweep, id), taken)
+    taken |= {"K", "lo", "hi", *besides}
+    lead = BLOCK_AXES if region == BLOCK else LOOP_AXES
+    sheet = Sheet(m, lead, lambda id: _operand(sheet, f"{sweep} {region}", id), taken)
     return sheet
 
 
-def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
+def _operand(sheet: Sheet, here: str, id: int) -> Operand | None:
     """The operand of a value that has a variable before it is computed in this loop, or has an array for it."""
     m = sheet.module
     name = m.previous.get(id) or m.variables.get(id)
@@ -38,20 +41,20 @@ def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
         return Operand(name, name, shape, name, settled=True)
     if m.is_carry(id):
         return Operand(name, name, shape, name, True)
-    here = m.place(id) == f"{sweep} {LOOP}" and m.program.graph[id].family != "leaf"
-    if here and id not in m.stored:
+    inside = m.place(id) == here and m.program.graph[id].family != "leaf"
+    if inside and id not in m.stored:
         return None
-    running = here or (id in m.previous and sweep == "forward")
+    running = inside or (id in m.previous and here.startswith("forward"))
     solid = id not in m.aliases
     return sheet.array(
         name, shape, settled=not running, solid=solid, front=id in m.program.front, base=m.root(id)
     )
 
 
-def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[int]) -> None:
+def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[int], region: str = LOOP) -> None:
     """Write the values of a loop that have a variable, in the order of the graph; `roots` are read behind them."""
     m = sheet.module
-    ids = computed(m, sweep, LOOP)
+    ids = computed(m, sweep, region)
     last = _last_readers(m, ids, roots)
     for position, id in enumerate(ids):
         count = len(sheet.calls)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from symbptt.codegen.lower import Scope
@@ -13,6 +13,7 @@ from symbptt.ir.naming import unique
 from symbptt.ir.shape import Shape
 
 LOOP_AXES = ("B",)
+BLOCK_AXES = ("K", "B")
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Sheet:
         for name, array in self.steps.items():
             if array == whole:
                 return name
-        name = self.name(f"{whole.removesuffix('_buffer')}_t")
+        name = self.name(f"{whole}_t" if self.lead == LOOP_AXES else f"{whole}_b")
         self.steps[name] = whole
         return name
 
@@ -151,7 +152,7 @@ class Sheet:
         self, name: str, shape: Shape, *, settled: bool, solid: bool = True, base: str = "", front: bool = False
     ) -> Operand:
         """Return the operand of an array that has the axes of steps and samples; `base`: the array that it is part of."""
-        stepped = self.lead == LOOP_AXES
+        stepped = self.lead in (LOOP_AXES, BLOCK_AXES)
         text = self.step(name) if stepped else name
         return Operand(text, name, shape, base or name, True, stepped, solid, settled, front=front)
 
@@ -204,13 +205,28 @@ def _words(lines: Iterable[str]) -> set[str]:
     return {word for line in lines for word in re.findall(r"[^\W\d]\w*", line.partition("  # ")[0])}
 
 
-def stepping(sheet: Sheet, lines: Sequence[str], backward: bool) -> str:
-    """Return the head of the loop over all steps of the arrays that `lines` read."""
+def used_steps(sheet: Sheet, lines: Sequence[str]) -> dict[str, str]:
+    """Return the arrays that `lines` read, by the variable of their step."""
     used = _words(lines)
-    turn = "[::-1]" if backward else ""
-    count = "range(T - 1, -1, -1)" if backward else "range(T)"
-    steps = {name: array for name, array in sheet.steps.items() if name in used}
-    arrays = [f"{array}{turn}" for array in steps.values()]
-    if not arrays:
+    return {name: array for name, array in sheet.steps.items() if name in used}
+
+
+def stepping(sheet: Sheet, lines: Sequence[str]) -> str:
+    """Return the head of the loop over all steps of the arrays that `lines` read."""
+    return _loop(used_steps(sheet, lines), "range(T)", lambda array: array)
+
+
+def stepping_back(sheet: Sheet, lines: Sequence[str], short: Container[str]) -> str:
+    """Return the head of the loop from step hi - 1 to step lo; the arrays `short` have the steps of the block alone."""
+    return _loop(
+        used_steps(sheet, lines),
+        "range(hi - 1, lo - 1, -1)",
+        lambda array: f"{array}[: hi - lo][::-1]" if array in short else f"{array}[lo:hi][::-1]",
+    )
+
+
+def _loop(steps: dict[str, str], count: str, part: Callable[[str], str]) -> str:
+    if not steps:
         return f"for t in {count}:"
+    arrays = map(part, steps.values())
     return f"for {listed(['t', *steps])} in zip({', '.join([count, *arrays])}):"

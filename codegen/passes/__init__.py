@@ -3,10 +3,12 @@
 from symbptt.codegen.passes.hoist import hoist
 from symbptt.codegen.passes.pack import pack
 from symbptt.codegen.passes.place import place
+from symbptt.codegen.passes.split import split
 from symbptt.codegen.passes.turn import turn
 
 PASSES = (
     hoist,  # first: it makes the sums that need no state values of their own
+    split,  # before what is packed: lanes are alike when their coefficients are apart
     pack,  # after hoisting, which has made the sums that follow a product alike
     turn,  # after hoisting: only products that stayed in a loop are turned
     place,  # last: it only reads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from os.path import commonprefix
@@ -193,7 +193,22 @@ def _packed(p: Program, packs: Sequence[Pack], order: Sequence[int]) -> Program:
     origin = {new: (old,) for old, new in made.new.items()} | made.origin
     q = renewed(p, made.graph, made.new)
     labels = made.labels | q.labels
-    return replace(q, front=frozenset(made.front), over=made.over, written=p, origin=origin, labels=labels)
+    return replace(
+        q,
+        front=frozenset(made.front),
+        over=made.over,
+        written=p.written or p,
+        origin=_traced(p, origin),
+        labels=labels,
+    )
+
+
+def _traced(p: Program, origin: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
+    """The values of the first program, by the new ones."""
+    if p.written is None:
+        return dict(origin)
+    known = {new: tuple(first for old in olds for first in p.origin.get(old, ())) for new, olds in origin.items()}
+    return {new: olds for new, olds in known.items() if olds}
 
 
 def _make(made: _Packing, found: Pack) -> None:

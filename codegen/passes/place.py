@@ -8,8 +8,9 @@ from dataclasses import replace
 from symbptt.codegen.program import Program
 from symbptt.ir.graph import Graph
 
-ONCE, ALL, LOOP, AFTER = "once", "all", "loop", "after"
-"""Regions: before the loop and free of samples; before it over all steps; in the loop; after it over all steps."""
+ONCE, ALL, BLOCK, LOOP, AFTER = "once", "all", "block", "loop", "after"
+"""Regions: before the loop and free of samples; before it over all steps; before each block of steps of the loop; in
+the loop; after it over all steps."""
 
 
 def place(p: Program) -> Program:
@@ -20,7 +21,22 @@ def place(p: Program) -> Program:
     places = _regions(g, forward, "forward", p.varying, states, list(p.next.values()))
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
     places |= _regions(g, backward, "backward", p.varying, list(p.carry.values()), list(p.recurrent.values()))
-    return replace(p, places=places)
+    return replace(p, places=places | _in_blocks(p, places))
+
+
+def _in_blocks(p: Program, places: dict[int, str]) -> dict[int, str]:
+    """The coefficients: what the backward loop alone reads is computed for a block of steps at once, so that it is
+    still in the cache when the loop comes to it."""
+    g, readers, varying = p.graph, p.graph.consumers(places), p.varying
+    loop, block = f"backward {LOOP}", f"backward {BLOCK}"
+    roots = {*p.backward_roots, *p.whole.values()}
+    found: dict[int, str] = {}
+    for id in sorted((id for id, where in places.items() if where == f"backward {ALL}"), reverse=True):
+        alike = all(g.shape(arg) == g.shape(id) for arg in g[id].args if arg in varying)
+        simple = g[id].family == "map" and alike and id not in roots
+        if simple and readers[id] and all(found.get(reader, places[reader]) in (loop, block) for reader in readers[id]):
+            found[id] = block
+    return found
 
 
 def _regions(
