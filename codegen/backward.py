@@ -89,7 +89,11 @@ def _block(m: Module, writer: Writer) -> Block:
     write_statements(sheet, "backward", writer, ids, BLOCK)
     arrays = list(sheet.rooms.made)
     inner = {name: f"{name}_b" for room in arrays for name in sheet.rooms.names[room]}
-    calls = [re.sub(r"[^\W\d]\w*", lambda word: inner.get(word[0], word[0]), call.partition("  # ")[0]) + call[len(call.partition("  # ")[0]) :] for call in sheet.calls]
+    calls = [
+        re.sub(r"[^\W\d]\w*", lambda word: inner.get(word[0], word[0]), call.partition("  # ")[0])
+        + call[len(call.partition("  # ")[0]) :]
+        for call in sheet.calls
+    ]
     steps = used_steps(sheet, sheet.calls)
     held = " + ".join(sorted({size_text(prod(m.program.graph.shape(id)), m.sizes) for id in ids}))
     before = [

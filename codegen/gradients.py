@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from symbptt.codegen.passes.place import AFTER, ALL
+from symbptt.codegen.program import Program
 from symbptt.codegen.statements import commented, of_each_sample
 from symbptt.codegen.text import dict_text
 from symbptt.codegen.variables import Module
@@ -19,12 +20,18 @@ def gradients(m: Module, writer: Writer) -> list[str]:
         for name, id in group.items():
             label = Label(name, None if role == "param" else 0, True)
             text = m.scope(AFTER).text(id) if role == "param" else of_each_sample(m, id, AFTER)
-            if id in seen or p.graph[id].family == "view":
+            if id in seen or not _is_own(p, id):
                 text = f"np.array({text})"
             seen.add(id)
             equation = f"{TEXT.symbol(label)} = {writer.symbol(id)}"
             lines.append(commented(f"{gradient_variable(m, name)} = {text}", equation))
     return lines
+
+
+def _is_own(p: Program, id: int) -> bool:
+    """Whether a gradient is an array of its own, or its own part of one that was computed for it."""
+    node = p.graph[id]
+    return node.family != "view" or (node.attrs.kind == "slice" and p.graph[node.args[0]].family == "total")
 
 
 def gradient_variable(m: Module, name: str) -> str:

@@ -21,7 +21,8 @@ class Program:
 
     `whole` is the adjoint of each state with what its own step adds; `places` says where each value is computed
     (passes/place.py). Values in `front` are kept with their first axis, that of gates, before the samples; a value in
-    `over` is written over the slice of another that it is made of. `written` is the program as equations show it, and
+    `over` is written over the slice of another that it is made of; one in `joined` is made of parts that are computed
+    where they lie in it. `written` is the program as equations show it, and
     `origin` the values there that a value stands for.
     """
 
@@ -43,6 +44,7 @@ class Program:
     places: dict[int, str] = field(default_factory=dict)
     front: frozenset[int] = frozenset()
     over: dict[int, int] = field(default_factory=dict)
+    joined: frozenset[int] = frozenset()
     written: Program | None = None
     origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
@@ -97,6 +99,14 @@ def rebuild(p: Program, rewrite: Rewrite) -> Program:
     return renewed(p, *rewritten(p.graph, p.needed, rewrite))
 
 
+def traced(p: Program, origin: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
+    """Return the values of the program as equations show it, for the new values that stand for values of `p`."""
+    if p.written is None:
+        return dict(origin)
+    known = {new: tuple(first for old in olds for first in p.origin.get(old, ())) for new, olds in origin.items()}
+    return {new: olds for new, olds in known.items() if olds}
+
+
 def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
     """Return the program in another graph, `new` being its ids by those of today."""
     names: dict[str, Any] = {
@@ -113,6 +123,7 @@ def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
         kept=frozenset(new[id] for id in p.kept if id in new),
         places={},
         front=frozenset(new[id] for id in p.front if id in new),
+        joined=frozenset(new[id] for id in p.joined if id in new),
         over={new[id]: new[below] for id, below in p.over.items() if id in new},
         origin={new[id]: olds for id, olds in p.origin.items() if id in new},
         **names,

@@ -102,7 +102,9 @@ def allocations(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]
     """Return the lines that make room for the stored values of a region at all steps."""
     ids = [id for id in sorted(m.stored) if m.place(id) == place and id not in besides]
     whole = [f"{m.variables[id]} = np.empty({all_steps(m, id)}, dtype)" for id in ids if id not in m.aliases]
-    return whole + [f"{m.variables[id]} = {m.variables[m.aliases[id][0]]}{m.aliases[id][1]}" for id in ids if id in m.aliases]
+    return whole + [
+        f"{m.variables[id]} = {m.variables[m.aliases[id][0]]}{m.aliases[id][1]}" for id in ids if id in m.aliases
+    ]
 
 
 def all_steps(m: Module, id: int) -> str:

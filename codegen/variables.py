@@ -14,8 +14,9 @@ from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
 from symbptt.codegen.passes.place import ALL, LOOP
 from symbptt.codegen.program import Program
+from symbptt.codegen.text import size_text
 from symbptt.ir.naming import unique
-from symbptt.ir.shape import names_in
+from symbptt.ir.shape import Size, names_in, size
 from symbptt.ir.step import Argument
 
 RESERVED = {
@@ -130,25 +131,36 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
     stored = frozenset(stored)
     gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
     renamed = {name: variable for name, variable in sizes.items() if name != variable}
-    return Module(p, variables, stored, frozenset(static), frozenset(p.varying), previous, renamed, gradients, aliases, lead)
+    return Module(
+        p, variables, stored, frozenset(static), frozenset(p.varying), previous, renamed, gradients, aliases, lead
+    )
 
 
 def _aliases(p: Program, variables: dict[int, str], stored: set[int]) -> dict[int, tuple[int, str]]:
     """The values that are parts of another's array: whose, and the index. What a stored value is a part of is stored,
     and so are all its parts."""
     parts = {id: found for id in variables for found in [_part(p, variables, id)] if found is not None}
+    parts |= _laid(p, variables)
     for id in sorted(parts, reverse=True):
         if id in stored:
             stored.add(parts[id][0])
     for id in sorted(parts):
         if parts[id][0] in stored:
             stored.add(id)
-    return {id: part for id, part in parts.items() if id in stored and _is_free(variables, id)}
+    return {id: part for id, part in parts.items() if id in stored}
 
 
-def _is_free(variables: dict[int, str], id: int) -> bool:
-    """Whether the name of a value is its own: a state has its array already."""
-    return True
+def _laid(p: Program, variables: dict[int, str]) -> dict[int, tuple[int, str]]:
+    """Where the parts of joined values lie."""
+    found = {}
+    for id in p.joined:
+        start: Size = 0
+        for arg in p.graph[id].args:
+            stop = size(start + p.graph.shape(arg)[0])
+            if id in variables and arg in variables:
+                found[arg] = (id, f"[..., {size_text(start)}:{size_text(stop)}]")
+            start = stop
+    return found
 
 
 def _part(p: Program, variables: dict[int, str], id: int) -> tuple[int, str] | None:
@@ -216,12 +228,14 @@ def _with_variable(p: Program) -> list[int]:
     ids = sorted(p.places)
     readers = p.graph.consumers(ids)
     sent = [id for id in p.inputs.values() if p.places.get(id, "").endswith(LOOP)]
-    roots = {*p.forward_roots, *sent}
+    roots = {*p.forward_roots, *sent, *(arg for id in p.joined for arg in p.graph[id].args)}
     chosen = []
     for id in ids:
         node, label = p.graph[id], p.labels.get(id)
         if node.family == "leaf" or (node.family == "number" and not node.shape):
             continue
+        if node.family == "view" and node.attrs.kind == "slice" and node.args[0] in p.joined:
+            continue  # a part of an array, wherever it is read
         named = label is not None and (label.given or label.adjoint)
         across = any(p.places[reader] != p.places[id] for reader in readers[id])
         cheap = node.family == "view" and node.attrs.kind in ("reshape", "expand", "slice", "transpose") and not across

@@ -46,9 +46,7 @@ def _operand(sheet: Sheet, here: str, id: int) -> Operand | None:
         return None
     running = inside or (id in m.previous and here.startswith("forward"))
     solid = id not in m.aliases
-    return sheet.array(
-        name, shape, settled=not running, solid=solid, front=id in m.program.front, base=m.root(id)
-    )
+    return sheet.array(name, shape, settled=not running, solid=solid, front=id in m.program.front, base=m.root(id))
 
 
 def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[int], region: str = LOOP) -> None:
@@ -58,8 +56,10 @@ def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[i
     last = _last_readers(m, ids, roots)
     for position, id in enumerate(ids):
         count = len(sheet.calls)
-        if id in m.aliases and id not in m.program.over:  # a part of an array that is written as a whole
-            continue
+        if id in m.program.joined or (
+            id in m.aliases and m.aliases[id][0] in m.program.front - m.program.over.keys() and id not in m.program.over
+        ):
+            continue  # parts are written where they lie, or lie where the whole was written
         sheet.bound[id] = replace(formula(sheet, id, _target(sheet, id)), room="")
         if len(sheet.calls) > count:
             sheet.calls[-1] = commented(sheet.calls[-1], equation(m, writer, id))
@@ -71,7 +71,8 @@ def _target(sheet: Sheet, id: int) -> Operand | None:
     m = sheet.module
     name, node = m.variables[id], m.program.graph[id]
     if id in m.stored:
-        return sheet.array(name, node.shape, settled=False, front=id in m.program.front, base=m.root(id))
+        solid, front = id not in m.aliases, id in m.program.front
+        return sheet.array(name, node.shape, settled=False, solid=solid, front=front, base=m.root(id))
     if id in m.program.over:
         return replace(formula(sheet, m.program.over[id], None), room="")
     if name in {m.variables[leaf] for leaf in m.program.carry.values()}:

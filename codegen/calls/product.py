@@ -117,7 +117,9 @@ def _rows_and_columns(
     """A stack of products of matrices, none of them a vector."""
     last = [x for x in b.labels if x in out.labels and x not in a.labels][-1:]
     before = [x for x in a.labels if x in out.labels and x not in b.labels][-1:]
-    return _stacked(sheet, a, b, out, summed, sizes) if out.labels[-2:] == (*before, *last) and last and before else None
+    return (
+        _stacked(sheet, a, b, out, summed, sizes) if out.labels[-2:] == (*before, *last) and last and before else None
+    )
 
 
 def _stacked(

@@ -113,9 +113,13 @@ def _looked_at(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 def _lanes(sheet: Sheet, node: Node, of: Operand) -> Operand | None:
     """Some gates of an operand that has them in front, or one of them without that axis."""
     steps = "" if len(sheet.axes(of)) == 1 else ":, "
-    if node.attrs.kind == "slice" and all(span[0] == 0 and span[1] == item for span, item in zip(node.attrs.data[1:], of.shape[1:], strict=True)):
+    if node.attrs.kind == "slice" and all(
+        span[0] == 0 and span[1] == item for span, item in zip(node.attrs.data[1:], of.shape[1:], strict=True)
+    ):
         (start, length, _), *_ = node.attrs.data
-        return sheet.view(of, f"{of.whole}[{steps}{start}:{start + length}]", node.shape, front=True, solid=not of.stepped)
+        return sheet.view(
+            of, f"{of.whole}[{steps}{start}:{start + length}]", node.shape, front=True, solid=not of.stepped
+        )
     if node.attrs.kind == "reshape" and node.shape == of.shape[1:]:
         return sheet.view(of, f"{of.whole}[{steps}0]", node.shape, solid=not of.stepped)
     return None

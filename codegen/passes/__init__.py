@@ -1,6 +1,7 @@
 """The passes from program to program, in the order in which they run."""
 
 from symbptt.codegen.passes.hoist import hoist
+from symbptt.codegen.passes.join import join
 from symbptt.codegen.passes.pack import pack
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.passes.split import split
@@ -10,6 +11,7 @@ PASSES = (
     hoist,  # first: it makes the sums that need no state values of their own
     split,  # before what is packed: lanes are alike when their coefficients are apart
     pack,  # after hoisting, which has made the sums that follow a product alike
+    join,  # after splitting, which leaves adjoints that are one line each
     turn,  # after hoisting: only products that stayed in a loop are turned
     place,  # last: it only reads
 )

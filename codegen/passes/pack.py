@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
 from os.path import commonprefix
 
 import sympy as sp
 
 from symbptt.codegen.passes.hoist import signs_of
 from symbptt.codegen.passes.place import LOOP, place
-from symbptt.codegen.program import Program, renewed
+from symbptt.codegen.program import Program, renewed, traced
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -141,7 +140,10 @@ def _order(p: Program, packs: Sequence[Pack]) -> list[int] | Pack:
     """The values in an order in which lanes of a pack can be made together, or a pack that cannot be made."""
     owner = {id: i for i, found in enumerate(packs) for lane in found.lanes for id in lane.ids}
     needs = [
-        sorted({arg for lane in found.lanes for id in lane.ids for arg in p.graph[id].args} - {id for id in owner if owner[id] == i})
+        sorted(
+            {arg for lane in found.lanes for id in lane.ids for arg in p.graph[id].args}
+            - {id for id in owner if owner[id] == i}
+        )
         for i, found in enumerate(packs)
     ]
     done: set[int] = set()
@@ -161,7 +163,11 @@ def _order(p: Program, packs: Sequence[Pack]) -> list[int] | Pack:
             return packs[-1 - next(k for k in reversed(begun) if k < 0 and k not in done)]
         begun[key] = None
         stack.append((id, True))
-        stack += [(arg, False) for arg in reversed(needs[owner[id]] if id in owner else p.graph[id].args) if (-1 - owner[arg] if arg in owner else arg) not in done]
+        stack += [
+            (arg, False)
+            for arg in reversed(needs[owner[id]] if id in owner else p.graph[id].args)
+            if (-1 - owner[arg] if arg in owner else arg) not in done
+        ]
     return order
 
 
@@ -198,17 +204,9 @@ def _packed(p: Program, packs: Sequence[Pack], order: Sequence[int]) -> Program:
         front=frozenset(made.front),
         over=made.over,
         written=p.written or p,
-        origin=_traced(p, origin),
+        origin=traced(p, origin),
         labels=labels,
     )
-
-
-def _traced(p: Program, origin: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
-    """The values of the first program, by the new ones."""
-    if p.written is None:
-        return dict(origin)
-    known = {new: tuple(first for old in olds for first in p.origin.get(old, ())) for new, olds in origin.items()}
-    return {new: olds for new, olds in known.items() if olds}
 
 
 def _make(made: _Packing, found: Pack) -> None:
@@ -273,7 +271,9 @@ def _note(made: _Packing, id: int, lanes: Sequence[int], end: str = "") -> None:
     varies = any(lane in made.varying for lane in lanes)
     common = commonprefix(names).rstrip("_")
     made.origin.setdefault(id, tuple(lanes))
-    made.labels.setdefault(id, Label((f"{common}_gates" if common else "gates") + end, 0 if varies else None, given=False))
+    made.labels.setdefault(
+        id, Label((f"{common}_gates" if common else "gates") + end, 0 if varies else None, given=False)
+    )
 
 
 def _pick(g: Graph, x: int, i: int) -> int:
@@ -343,7 +343,5 @@ def _products(made: _Packing, nodes: Sequence[Node], scales: Sequence[sp.Expr]) 
     ones = [sp.S.One] * len(nodes)
     fixed = [i for i in (0, 1) if not any(node.args[i] in made.varying for node in nodes)]
     scaled = fixed[0] if fixed else 0
-    args = [
-        _together(made, [node.args[i] for node in nodes], scales if i == scaled else ones) for i in (0, 1)
-    ]
+    args = [_together(made, [node.args[i] for node in nodes], scales if i == scaled else ones) for i in (0, 1)]
     return build.map_(made.graph, TIMES, args)

@@ -21,7 +21,8 @@ def place(p: Program) -> Program:
     places = _regions(g, forward, "forward", p.varying, states, list(p.next.values()))
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
     places |= _regions(g, backward, "backward", p.varying, list(p.carry.values()), list(p.recurrent.values()))
-    return replace(p, places=places | _in_blocks(p, places))
+    laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written there
+    return replace(p, places=places | _in_blocks(p, places) | laid)
 
 
 def _in_blocks(p: Program, places: dict[int, str]) -> dict[int, str]:
