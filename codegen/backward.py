@@ -57,8 +57,8 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
         "# before the loop: what needs no adjoint of a state",
         *before,
         *_start(m, carries, kept),
-        *sheet.before(body),
         *block.before,
+        *sheet.before(body),
         "for hi in range(T, 0, -K):",
         "    lo = max(hi - K, 0)",
         *(f"    {line}" for line in block.lines),
@@ -97,7 +97,7 @@ def _block(m: Module, writer: Writer) -> Block:
     steps = used_steps(sheet, sheet.calls)
     held = " + ".join(sorted({size_text(prod(m.program.graph.shape(id)), m.sizes) for id in ids}))
     before = [
-        f"K = max(min(T, {BLOCK_SIZE} // (B * ({held}))), 1){'':<20}  # steps in a block: its coefficients stay in the cache",
+        f"K = max(min(T, {BLOCK_SIZE} // max(B * ({held}), 1)), 1){'':<20}  # steps in a block: its coefficients stay in the cache",
         *sheet.before(sheet.calls),
     ]
     names = [name for room in arrays for name in sheet.rooms.names[room]]

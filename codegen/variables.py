@@ -141,6 +141,7 @@ def _aliases(p: Program, variables: dict[int, str], stored: set[int]) -> dict[in
     and so are all its parts."""
     parts = {id: found for id in variables for found in [_part(p, variables, id)] if found is not None}
     parts |= _laid(p, variables)
+    stored |= {id for id in p.joined if id in variables}
     for id in sorted(parts, reverse=True):
         if id in stored:
             stored.add(parts[id][0])

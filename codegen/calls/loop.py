@@ -45,8 +45,10 @@ def _operand(sheet: Sheet, here: str, id: int) -> Operand | None:
     if inside and id not in m.stored:
         return None
     running = inside or (id in m.previous and here.startswith("forward"))
-    solid = id not in m.aliases
-    return sheet.array(name, shape, settled=not running, solid=solid, front=id in m.program.front, base=m.root(id))
+    solid, front = id not in m.aliases, id in m.program.front
+    count = "K" if m.place(id).endswith(BLOCK) else "T"
+    settled = not running and count == "T"
+    return sheet.array(name, shape, settled=settled, solid=solid, front=front, base=m.root(id), count=count)
 
 
 def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[int], region: str = LOOP) -> None:

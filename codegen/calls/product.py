@@ -93,7 +93,7 @@ def _matrix(sheet: Sheet, side: Side, rows: Labels, columns: Labels, sizes: Mapp
 def _merged(sheet: Sheet, o: Operand, groups: Sequence[Labels], sizes: Mapping[str, Size | str]) -> Operand:
     """An operand with the axes of each group as one."""
     text = [" * ".join(_size(sheet, sizes[x]) for x in group) for group in groups]
-    lead = ["T"] if o.stepped else []
+    lead = [o.count] if o.stepped else []
     own = [group for group in groups if set(group) != set(sheet.lead)]
     shape = tuple(prod(sizes[x] for x in group if x not in ("T", "B")) for group in own)  # type: ignore[misc]
     return sheet.view(o, f"{o.whole}.reshape({', '.join([*lead, *text])})", shape, solid=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from symbptt.codegen.lower import Scope
@@ -24,7 +24,8 @@ class Operand:
     `base` the array whose memory it is. `lead`: it has the axes of samples before its own `shape`; `stepped`: the loop
     steps through `whole`; `solid`: its elements lie in order, so that any reshape of it is a view; `settled`: it is
     complete before the loop, so that a copy of it is as good as a view; `bare`: it is a Python number. `room` is the
-    room that its one reader may write into or give back. `front`: its first own axis comes before that of samples.
+    room that its one reader may write into or give back. `front`: its first own axis comes before that of samples; `count`: how many
+    steps `whole` has.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Operand:
     room: str = ""
     kind: str = "dtype"
     front: bool = False
+    count: str = "T"
 
 
 def number(text: str) -> Operand:
@@ -149,12 +151,12 @@ class Sheet:
         return name
 
     def array(
-        self, name: str, shape: Shape, *, settled: bool, solid: bool = True, base: str = "", front: bool = False
+        self, name: str, shape: Shape, *, settled: bool, solid: bool = True, base: str = "", front: bool = False, count: str = "T"
     ) -> Operand:
         """Return the operand of an array that has the axes of steps and samples; `base`: the array that it is part of."""
         stepped = self.lead in (LOOP_AXES, BLOCK_AXES)
         text = self.step(name) if stepped else name
-        return Operand(text, name, shape, base or name, True, stepped, solid, settled, front=front)
+        return Operand(text, name, shape, base or name, True, stepped, solid, settled, front=front, count=count)
 
     def view(self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, front: bool = False) -> Operand:
         """Return a view of an operand, made before the loop by the expression `whole`."""
@@ -170,7 +172,7 @@ class Sheet:
         """Return the sample axes of the array of an operand."""
         if not of.lead:
             return ()
-        return ("T", "B") if of.stepped else self.lead
+        return (of.count, "B") if of.stepped else self.lead
 
     def find(self, id: int) -> Operand | None:
         """Return the operand of a value that has a variable."""
@@ -216,8 +218,12 @@ def stepping(sheet: Sheet, lines: Sequence[str]) -> str:
     return _loop(used_steps(sheet, lines), "range(T)", lambda array: array)
 
 
-def stepping_back(sheet: Sheet, lines: Sequence[str], short: Container[str]) -> str:
+def stepping_back(sheet: Sheet, lines: Sequence[str], short: Iterable[str]) -> str:
     """Return the head of the loop from step hi - 1 to step lo; the arrays `short` have the steps of the block alone."""
+    short = set(short)
+    for text, name in sheet.views.items():
+        if _words([text]) & short:
+            short.add(name)
     return _loop(
         used_steps(sheet, lines),
         "range(hi - 1, lo - 1, -1)",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from symbptt.codegen.passes.place import LOOP, place
-from symbptt.codegen.program import Program, renewed
+from symbptt.codegen.program import Program, renewed, traced
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -48,7 +48,7 @@ def split(p: Program) -> Program:
         if id in new:
             g.names.setdefault(new[id], name)
     q = renewed(p, g, new)
-    return replace(q, written=p, origin=origin, labels=labels | q.labels)
+    return replace(q, written=p.written or p, origin=traced(p, origin), labels=labels | q.labels)
 
 
 def _forms(p: Program) -> _Forms:
@@ -66,16 +66,19 @@ def _forms(p: Program) -> _Forms:
         if node.family != "map":
             continue
         found = _form(node, moving)
-        if found is None:
+        if not found:
             continue
-        for arg in [arg for arg in found if arg in linear and len(linear[arg]) == 1]:
+        whole: Linear = {}
+        for arg, factor in found.items():
             alone = readers[arg] == [id] and arg not in roots and g.shape(arg) == node.shape
-            if alone:
+            if alone and arg in linear and len(linear[arg]) == 1:
                 ((deeper, inner),) = linear.pop(arg).items()
-                found[deeper] = found.get(deeper, sp.S.Zero) + found.pop(arg) * inner
+                whole[deeper] = whole.get(deeper, sp.S.Zero) + factor * inner
                 inside.add(arg)
                 through[id] = (*through.get(id, ()), *through.get(arg, ()), arg)
-        linear[id] = found
+            else:
+                whole[arg] = whole.get(arg, sp.S.Zero) + factor
+        linear[id] = whole
     return _Forms(linear, frozenset(inside), through)
 
 
@@ -89,7 +92,9 @@ def _form(node: Node, moving: set[int]) -> Linear | None:
     named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
     movers = {symbol_of(arg): arg for arg in node.args if arg in moving}
     found: Linear = {}
-    return found if _collect(node.attrs.expr.xreplace(named), sp.S.One, movers, found) else None
+    if not _collect(node.attrs.expr.xreplace(named), sp.S.One, movers, found):
+        return None
+    return {id: found[id] for id in dict.fromkeys(node.args) if id in found}
 
 
 def _collect(expr: sp.Expr, factor: sp.Expr, movers: Mapping[sp.Symbol, int], found: Linear) -> bool:

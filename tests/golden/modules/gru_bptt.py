@@ -79,7 +79,7 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru f3427da8'
+MARK = 'gru 102882d2'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -88,51 +88,55 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     )
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    UrT = np.ascontiguousarray(Ur.T)                            # Urᵀ
-    UzT = np.ascontiguousarray(Uz.T)                            # Uzᵀ
+    U_gates = np.concatenate([(Ur.T / 2).reshape((1, n, n)), (Uz.T / 2).reshape((1, n, n))], -3)  # Ur; Uz
+    W_gates = np.concatenate([(Wr.T / 2).reshape((1, m, n)), (Wz.T / 2).reshape((1, m, n))], -3)  # Wr; Wz
+    b_gates = np.concatenate([(br / 2).reshape((1, n)), (bz / 2).reshape((1, n))], -2)  # br; bz
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
-    a_r_in = (x.reshape(T * B, m) @ Wr.T).reshape(T, B, n) + br  # Wr x_t + br
-    a_z_in = (x.reshape(T * B, m) @ Wz.T).reshape(T, B, n) + bz  # Wz x_t + bz
+    # Wr x_t + br; Wz x_t + bz
+    gates_in = (x.reshape(T * B, m) @ W_gates.transpose(1, 0, 2).reshape(m, 2 * n)).reshape(T, B, 2, n) + b_gates
     a_n_in = (x.reshape(T * B, m) @ Wn.T).reshape(T, B, n) + bn  # Wn x_t + bn
     h_buffer = np.empty((T + 1, B, n), dtype)
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
-    r = np.empty((T, B, n), dtype)
-    z = np.empty((T, B, n), dtype)
+    gates = np.empty((T, 2, B, n), dtype)
     UnT_h = np.empty((T, B, n), dtype)
     n_1 = np.empty((T, B, n), dtype)
+    z = gates[:, 1]
+    r = gates[:, 0]
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
-    s = np.empty((B, n), dtype)
+    s = np.empty((2, B, n), dtype)
     s_1 = np.empty((B, n), dtype)
+    s_2 = np.empty((B, n), dtype)
+    gates_in_1 = gates_in.swapaxes(1, 2)
+    gates_1 = gates[:, 1:2]
+    gates_1_1 = gates_1[:, 0]
+    gates_2 = gates[:, 0:1]
+    gates_2_1 = gates_2[:, 0]
     for (
-        t, r_t, a_r_in_t, h_prev_t, z_t, a_z_in_t, UnT_h_t, n_1_t, a_n_in_t, h_t
+        t, gates_t, h_prev_t, gates_in_1_t, z_t, gates_1_1_t, r_t, gates_2_1_t, UnT_h_t, n_1_t, a_n_in_t, h_t
     ) in zip(
-        range(T), r, a_r_in, h_prev, z, a_z_in, UnT_h, n_1, a_n_in, h
+        range(T), gates, h_prev, gates_in_1, z, gates_1_1, r, gates_2_1, UnT_h, n_1, a_n_in, h
     ):
         if masked:
             h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
-        np.matmul(h_prev_t, UrT, out=s)
-        np.add(a_r_in_t, s, out=s)
-        np.negative(s, out=r_t)
-        np.exp(r_t, out=r_t)
-        np.add(1, r_t, out=r_t)
-        np.divide(1, r_t, out=r_t)                                  # r_t = σ(Wr x_t + br + Ur h_{t-1})
-        np.matmul(h_prev_t, UzT, out=s)
-        np.add(a_z_in_t, s, out=s)
-        np.negative(s, out=z_t)
-        np.exp(z_t, out=z_t)
-        np.add(1, z_t, out=z_t)
-        np.divide(1, z_t, out=z_t)                                  # z_t = σ(Wz x_t + bz + Uz h_{t-1})
+        np.matmul(h_prev_t, U_gates, out=s)
+        np.add(s, gates_in_1_t, out=s)
+        np.tanh(s, out=s)
+        np.multiply(s, 0.5, out=gates_t)
+        # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
+        np.add(0.5, gates_t, out=gates_t)
+        np.copyto(z_t, gates_1_1_t)                                 # z_t = σ(Wz x_t + bz + Uz h_{t-1})
+        np.copyto(r_t, gates_2_1_t)                                 # r_t = σ(Wr x_t + br + Ur h_{t-1})
         np.matmul(h_prev_t, UnT, out=UnT_h_t)                       # Un h_{t-1}
-        np.add(UnT_h_t, cn, out=s)
-        np.multiply(r_t, s, out=s)
-        np.add(a_n_in_t, s, out=s)
-        np.tanh(s, out=n_1_t)                                       # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
-        np.subtract(1, z_t, out=s)
-        np.multiply(s, n_1_t, out=s)
-        np.multiply(z_t, h_prev_t, out=s_1)
-        np.add(s, s_1, out=h_t)                                     # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+        np.add(UnT_h_t, cn, out=s_1)
+        np.multiply(r_t, s_1, out=s_1)
+        np.add(a_n_in_t, s_1, out=s_1)
+        np.tanh(s_1, out=n_1_t)                                     # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
+        np.subtract(1, z_t, out=s_1)
+        np.multiply(s_1, n_1_t, out=s_1)
+        np.multiply(z_t, h_prev_t, out=s_2)
+        np.add(s_1, s_2, out=h_t)                                   # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
     return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z)
 
 
@@ -141,75 +145,93 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
+    v_ = np.concatenate([Ur, Uz, Un], -2)                       # Ur; Uz; Un
+    v__1 = np.concatenate([Wn, Wr, Wz], -2)                     # Wn; Wr; Wz
     dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
     dh_0 = np.zeros((B, n), dtype)
     dh_in, = (full[k] for k in ("h",))
-    da_n = np.empty((T, B, n), dtype)
-    v = np.empty((T, B, n), dtype)
-    da_z = np.empty((T, B, n), dtype)
-    da_r = np.empty((T, B, n), dtype)
-    dz = s_1 = np.empty((B, n), dtype)
-    dn = dr = s_2 = np.empty((B, n), dtype)
-    s = np.empty((B, n), dtype)
+    dgates = np.empty((T, B, 4*n), dtype)
+    da_n = dgates[..., 0:n]
+    da_r = dgates[..., n:2*n]
+    da_z = dgates[..., 2*n:3*n]
+    v_dgates = dgates[..., 3*n:4*n]
+    # steps in a block: its coefficients stay in the cache
+    K = max(min(T, 32768 // max(B * (n), 1)), 1)
+    da_n_dh = np.empty((K, B, n), dtype)
+    s = da_r_da_n = np.empty((K, B, n), dtype)
+    s_1 = da_z_dh = np.empty((K, B, n), dtype)
+    s_2 = np.empty((K, B, n), dtype)
     s_3 = np.empty((B, n), dtype)
-    for (
-        t, n_1_t, h_prev_t, z_t, da_n_t, UnT_h_t, v_t, r_t, da_z_t, da_r_t
-    ) in zip(
-        range(T - 1, -1, -1), n_1[::-1], h_prev[::-1], z[::-1], da_n[::-1], UnT_h[::-1], v[::-1], r[::-1], da_z[::-1],
-        da_r[::-1]
-    ):
-        if dh_in is not None:
-            np.add(dh, dh_in[t], out=dh)
-        if active is not None:
-            idle = [_kept(~active[t], d) for d in (dh,)]
-            dh[...], = [_kept(active[t], d) for d in (dh,)]
-        np.subtract(h_prev_t, n_1_t, out=dz)
-        np.multiply(dh, dz, out=dz)                                 # dz_t = dh_t ⊙ (h_{t-1} - n_t)
-        np.subtract(1, z_t, out=dn)
-        np.multiply(dh, dn, out=dn)                                 # dn_t = dh_t ⊙ (1 - z_t)
-        np.square(n_1_t, out=da_n_t)
-        np.subtract(1, da_n_t, out=da_n_t)
-        np.multiply(dn, da_n_t, out=da_n_t)                         # da_{n,t} = dn_t ⊙ (1 - n_t²)
-        np.add(UnT_h_t, cn, out=dr)
-        np.multiply(da_n_t, dr, out=dr)                             # dr_t = da_{n,t} ⊙ (Un h_{t-1} + cn)
-        np.multiply(da_n_t, r_t, out=v_t)                           # da_{n,t} ⊙ r_t
-        np.multiply(dz, z_t, out=da_z_t)
-        np.subtract(1, z_t, out=s)
-        np.multiply(da_z_t, s, out=da_z_t)                          # da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
-        np.multiply(dr, r_t, out=da_r_t)
-        np.subtract(1, r_t, out=s_1)
-        np.multiply(da_r_t, s_1, out=da_r_t)                        # da_{r,t} = dr_t ⊙ r_t ⊙ (1 - r_t)
-        if flow is not None:
-            flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
-        np.matmul(da_r_t, Ur, out=s_2)
-        np.matmul(da_z_t, Uz, out=s_1)
-        np.matmul(v_t, Un, out=s)
-        np.multiply(dh, z_t, out=s_3)
-        np.add(s_2, s_1, out=dh)
-        np.add(dh, s, out=dh)
-        # dh_{t-1} = Urᵀ da_{r,t} + Uzᵀ da_{z,t} + Unᵀ (da_{n,t} ⊙ r_t) + dh_t ⊙ z_t
-        np.add(dh, s_3, out=dh)
-        if active is not None:
-            dh[...], = [d + i for d, i in zip((dh,), idle)]
-        if reset is not None:
-            dh_0 += _kept(reset[t], dh)
-            dh[...], = [_kept(~reset[t], d) for d in (dh,)]
+    s_4 = np.empty((B, n), dtype)
+    dgates_4 = dgates[..., n:]
+    for hi in range(T, 0, -K):
+        lo = max(hi - K, 0)
+        z_b, n_1_b, r_b, UnT_h_b, h_prev_b = (v[lo:hi] for v in (z, n_1, r, UnT_h, h_prev))
+        da_n_dh_b, s_b, da_r_da_n_b, s_1_b, da_z_dh_b, s_2_b = (
+            (v[: hi - lo] for v in (da_n_dh, s, da_r_da_n, s_1, da_z_dh, s_2))
+        )
+        np.subtract(1, z_b, out=da_n_dh_b)
+        np.square(n_1_b, out=s_b)
+        np.subtract(1, s_b, out=s_b)
+        np.multiply(da_n_dh_b, s_b, out=da_n_dh_b)                        # da_{n_dh,t} = (1 - z_t) ⊙ (1 - n_t²)
+        np.add(cn, UnT_h_b, out=da_r_da_n_b)
+        np.multiply(da_r_da_n_b, r_b, out=da_r_da_n_b)
+        np.subtract(1, r_b, out=s_1_b)
+        # da_{r_da_n,t} = (cn + Un h_{t-1}) ⊙ r_t ⊙ (1 - r_t)
+        np.multiply(da_r_da_n_b, s_1_b, out=da_r_da_n_b)
+        np.subtract(h_prev_b, n_1_b, out=da_z_dh_b)
+        np.multiply(da_z_dh_b, z_b, out=da_z_dh_b)
+        np.subtract(1, z_b, out=s_2_b)
+        # da_{z_dh,t} = (h_{t-1} - n_t) ⊙ z_t ⊙ (1 - z_t)
+        np.multiply(da_z_dh_b, s_2_b, out=da_z_dh_b)
+        for (
+            t, da_n_t, da_n_dh_t, da_r_t, da_r_da_n_t, da_z_t, da_z_dh_t, v_dgates_t, r_t, z_t, dgates_4_t
+        ) in zip(
+            range(hi - 1, lo - 1, -1), da_n[lo:hi][::-1], da_n_dh[: hi - lo][::-1], da_r[lo:hi][::-1], da_r_da_n[: hi
+            - lo][::-1], da_z[lo:hi][::-1], da_z_dh[: hi - lo][::-1], v_dgates[lo:hi][::-1], r[lo:hi][::-1],
+            z[lo:hi][::-1], dgates_4[lo:hi][::-1]
+        ):
+            if dh_in is not None:
+                np.add(dh, dh_in[t], out=dh)
+            if active is not None:
+                idle = [_kept(~active[t], d) for d in (dh,)]
+                dh[...], = [_kept(active[t], d) for d in (dh,)]
+            # dn_t = dh_t ⊙ (1 - z_t); da_{n,t} = dn_t ⊙ (1 - n_t²)
+            np.multiply(dh, da_n_dh_t, out=da_n_t)
+            # dr_t = da_{n,t} ⊙ (Un h_{t-1} + cn); da_{r,t} = dr_t ⊙ r_t ⊙ (1 - r_t)
+            np.multiply(da_n_t, da_r_da_n_t, out=da_r_t)
+            # dz_t = dh_t ⊙ (h_{t-1} - n_t); da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
+            np.multiply(dh, da_z_dh_t, out=da_z_t)
+            np.multiply(da_n_t, r_t, out=v_dgates_t)                    # da_{n,t} ⊙ r_t
+            if flow is not None:
+                flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
+            np.matmul(dgates_4_t, v_, out=s_3)
+            np.multiply(dh, z_t, out=s_4)
+            # dh_{t-1} = [Ur; Uz; Un]ᵀ dgates_t[n:4*n] + dh_t ⊙ z_t
+            np.add(s_3, s_4, out=dh)
+            if active is not None:
+                dh[...], = [d + i for d, i in zip((dh,), idle)]
+            if reset is not None:
+                dh_0 += _kept(reset[t], dh)
+                dh[...], = [_kept(~reset[t], d) for d in (dh,)]
     # after the loop: sums over all steps and samples
-    dWr = da_r.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWr = Σ_t da_{r,t} x_tᵀ
-    dUr = da_r.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUr = Σ_t da_{r,t} h_{t-1}ᵀ
-    dbr = da_r.sum((0, 1))                                      # dbr = Σ_t da_{r,t}
-    dWz = da_z.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWz = Σ_t da_{z,t} x_tᵀ
-    dUz = da_z.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUz = Σ_t da_{z,t} h_{t-1}ᵀ
-    dbz = da_z.sum((0, 1))                                      # dbz = Σ_t da_{z,t}
-    dWn = da_n.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWn = Σ_t da_{n,t} x_tᵀ
-    dUn = v.reshape(T * B, n).T @ h_prev.reshape(T * B, n)      # dUn = Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ
-    dbn = da_n.sum((0, 1))                                      # dbn = Σ_t da_{n,t}
-    dcn = v.sum((0, 1))                                         # dcn = Σ_t da_{n,t} ⊙ r_t
-    # dx_t = Wrᵀ da_{r,t} + Wzᵀ da_{z,t} + Wnᵀ da_{n,t}
-    dx = (
-        (da_r.reshape(T * B, n) @ Wr).reshape(T, B, m) + (da_z.reshape(T * B, n) @ Wz).reshape(T, B, m)
-        + (da_n.reshape(T * B, n) @ Wn).reshape(T, B, m)
-    )
+    # Σ_t da_{n,t} ⊙ r_t; Σ_t da_{n,t}; Σ_t da_{z,t}; Σ_t da_{r,t}
+    dgates_1 = dgates.sum((0, 1))
+    # Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ; Σ_t da_{z,t} h_{t-1}ᵀ; Σ_t da_{r,t} h_{t-1}ᵀ
+    dgates_2 = dgates[..., n:].reshape(T * B, 3*n).T @ h_prev.reshape(T * B, n)
+    # Σ_t da_{n,t} x_tᵀ; Σ_t da_{z,t} x_tᵀ; Σ_t da_{r,t} x_tᵀ
+    dgates_3 = dgates[..., :3*n].reshape(T * B, 3*n).T @ x.reshape(T * B, m)
+    dWr = dgates_3[..., n:2*n, :]                               # dWr = dgates[n:2*n, :]
+    dUr = dgates_2[..., :n, :]                                  # dUr = dgates[0:n, :]
+    dbr = dgates_1[..., n:2*n]                                  # dbr = dgates[n:2*n]
+    dWz = dgates_3[..., 2*n:, :]                                # dWz = dgates[2*n:3*n, :]
+    dUz = dgates_2[..., n:2*n, :]                               # dUz = dgates[n:2*n, :]
+    dbz = dgates_1[..., 2*n:3*n]                                # dbz = dgates[2*n:3*n]
+    dWn = dgates_3[..., :n, :]                                  # dWn = dgates[0:n, :]
+    dUn = dgates_2[..., 2*n:, :]                                # dUn = dgates[2*n:3*n, :]
+    dbn = dgates_1[..., :n]                                     # dbn = dgates[0:n]
+    dcn = dgates_1[..., 3*n:]                                   # dcn = dgates[3*n:4*n]
+    dx = (dgates[..., :3*n].reshape(T * B, 3*n) @ v__1).reshape(T, B, m)  # dx_t = [Wn; Wr; Wz]ᵀ dgates_t[0:3*n]
     return (
         {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn, "cn": dcn},
         {"x": dx}, {"h": dh}, {"h": dh_0}
@@ -221,7 +243,7 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
     _check_data(a, masks[0], sizes)
-    with np.errstate(over="ignore"):
+    with np.errstate():
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
     states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
@@ -233,7 +255,7 @@ def backward(run, cotangents, *, monitor=False):
     full, last = _cotangents(run, cotangents)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    with np.errstate(over="ignore"):
+    with np.errstate():
         found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
     return _grads(*found, flow, run.batched)
 

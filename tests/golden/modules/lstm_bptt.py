@@ -89,7 +89,7 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm 07ed4fba'
+MARK = 'lstm 782603b6'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -98,61 +98,73 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     )
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    UiT = np.ascontiguousarray(Ui.T)                            # Uiᵀ
-    UfT = np.ascontiguousarray(Uf.T)                            # Ufᵀ
-    UgT = np.ascontiguousarray(Ug.T)                            # Ugᵀ
-    UoT = np.ascontiguousarray(Uo.T)                            # Uoᵀ
-    a_i_in = (x.reshape(T * B, m) @ Wi.T).reshape(T, B, n) + bi  # Wi x_t + bi
-    a_f_in = (x.reshape(T * B, m) @ Wf.T).reshape(T, B, n) + bf  # Wf x_t + bf
-    a_g_in = (x.reshape(T * B, m) @ Wg.T).reshape(T, B, n) + bg  # Wg x_t + bg
-    a_o_in = (x.reshape(T * B, m) @ Wo.T).reshape(T, B, n) + bo  # Wo x_t + bo
+    # Ui; Uf; Uo; Ug
+    U_gates = (
+        np.concatenate([(Ui.T / 2).reshape((1, n, n)), (Uf.T / 2).reshape((1, n, n)), (Uo.T / 2).reshape((1, n, n)),
+        Ug.T.reshape((1, n, n))], -3)
+    )
+    # Wi; Wf; Wo; Wg
+    W_gates = (
+        np.concatenate([(Wi.T / 2).reshape((1, m, n)), (Wf.T / 2).reshape((1, m, n)), (Wo.T / 2).reshape((1, m, n)),
+        Wg.T.reshape((1, m, n))], -3)
+    )
+    # bi; bf; bo; bg
+    b_gates = (
+        np.concatenate([(bi / 2).reshape((1, n)), (bf / 2).reshape((1, n)), (bo / 2).reshape((1, n)), bg.reshape((1,
+        n))], -2)
+    )
+    # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
+    gates_in = (x.reshape(T * B, m) @ W_gates.transpose(1, 0, 2).reshape(m, 4 * n)).reshape(T, B, 4, n) + b_gates
     h_buffer = np.empty((T + 1, B, n), dtype)
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
     c_buffer = np.empty((T + 1, B, n), dtype)
     c_buffer[0], c_prev, c = start["c"], c_buffer[:-1], c_buffer[1:]
-    i = np.empty((T, B, n), dtype)
-    f = np.empty((T, B, n), dtype)
-    g = np.empty((T, B, n), dtype)
-    o = np.empty((T, B, n), dtype)
+    gates = np.empty((T, 4, B, n), dtype)
     tanh_c = np.empty((T, B, n), dtype)
+    gates_1 = gates[:, 0:3]
+    f = gates_1[:, 1]
+    i = gates_1[:, 0]
+    g = gates[:, 3]
+    o = gates_1[:, 2]
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
         c_prev = np.empty_like(c)
-    s = np.empty((B, n), dtype)
+    s = np.empty((4, B, n), dtype)
     s_1 = np.empty((B, n), dtype)
+    s_2 = np.empty((B, n), dtype)
+    gates_in_1 = gates_in.swapaxes(1, 2)
+    gates_1_1 = gates_1[:, 1:2]
+    gates_1_1_1 = gates_1_1[:, 0]
+    gates_1_2 = gates_1[:, 0:1]
+    gates_1_2_1 = gates_1_2[:, 0]
+    gates_1_3 = gates_1[:, 2:3]
+    gates_1_3_1 = gates_1_3[:, 0]
     for (
-        t, i_t, a_i_in_t, h_prev_t, f_t, a_f_in_t, g_t, a_g_in_t, o_t, a_o_in_t, c_t, c_prev_t, tanh_c_t, h_t
+        t, gates_t, h_prev_t, gates_in_1_t, gates_1_t, f_t, gates_1_1_1_t, i_t, gates_1_2_1_t, c_t, c_prev_t, g_t, o_t,
+        gates_1_3_1_t, tanh_c_t, h_t
     ) in zip(
-        range(T), i, a_i_in, h_prev, f, a_f_in, g, a_g_in, o, a_o_in, c, c_prev, tanh_c, h
+        range(T), gates, h_prev, gates_in_1, gates_1, f, gates_1_1_1, i, gates_1_2_1, c, c_prev, g, o, gates_1_3_1,
+        tanh_c, h
     ):
         if masked:
             h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
             c_prev[t] = _entering(t, c_0, c_buffer, c_prev, active, reset)
-        np.matmul(h_prev_t, UiT, out=s)
-        np.add(a_i_in_t, s, out=s)
-        np.negative(s, out=i_t)
-        np.exp(i_t, out=i_t)
-        np.add(1, i_t, out=i_t)
-        np.divide(1, i_t, out=i_t)                                  # i_t = σ(Wi x_t + bi + Ui h_{t-1})
-        np.matmul(h_prev_t, UfT, out=s)
-        np.add(a_f_in_t, s, out=s)
-        np.negative(s, out=f_t)
-        np.exp(f_t, out=f_t)
-        np.add(1, f_t, out=f_t)
-        np.divide(1, f_t, out=f_t)                                  # f_t = σ(Wf x_t + bf + Uf h_{t-1})
-        np.matmul(h_prev_t, UgT, out=s)
-        np.add(a_g_in_t, s, out=s)
-        np.tanh(s, out=g_t)                                         # g_t = tanh(Wg x_t + bg + Ug h_{t-1})
-        np.matmul(h_prev_t, UoT, out=s)
-        np.add(a_o_in_t, s, out=s)
-        np.negative(s, out=o_t)
-        np.exp(o_t, out=o_t)
-        np.add(1, o_t, out=o_t)
-        np.divide(1, o_t, out=o_t)                                  # o_t = σ(Wo x_t + bo + Uo h_{t-1})
-        np.multiply(f_t, c_prev_t, out=s)
-        np.multiply(i_t, g_t, out=s_1)
-        np.add(s, s_1, out=c_t)                                     # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
+        np.matmul(h_prev_t, U_gates, out=s)
+        np.add(s, gates_in_1_t, out=s)
+        # i_t = σ(Wi x_t + bi + Ui h_{t-1}); f_t = σ(Wf x_t + bf + Uf h_{t-1}); o_t = σ(Wo x_t + bo + Uo
+        #   h_{t-1}); g_t = tanh(Wg x_t + bg + Ug h_{t-1})
+        np.tanh(s, out=gates_t)
+        np.multiply(gates_1_t, 0.5, out=gates_1_t)
+        # i_t = σ(Wi x_t + bi + Ui h_{t-1}); f_t = σ(Wf x_t + bf + Uf h_{t-1}); o_t = σ(Wo x_t + bo + Uo
+        #   h_{t-1})
+        np.add(0.5, gates_1_t, out=gates_1_t)
+        np.copyto(f_t, gates_1_1_1_t)                               # f_t = σ(Wf x_t + bf + Uf h_{t-1})
+        np.copyto(i_t, gates_1_2_1_t)                               # i_t = σ(Wi x_t + bi + Ui h_{t-1})
+        np.multiply(f_t, c_prev_t, out=s_1)
+        np.multiply(i_t, g_t, out=s_2)
+        np.add(s_1, s_2, out=c_t)                                   # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
+        np.copyto(o_t, gates_1_3_1_t)                               # o_t = σ(Wo x_t + bo + Uo h_{t-1})
         np.tanh(c_t, out=tanh_c_t)                                  # tanh(c_t)
         np.multiply(o_t, tanh_c_t, out=h_t)                         # h_t = o_t ⊙ tanh(c_t)
     return {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x)
@@ -163,90 +175,102 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
+    v_ = np.concatenate([Ui, Uf, Ug, Uo], -2)                   # Ui; Uf; Ug; Uo
+    v__1 = np.concatenate([Wi, Wf, Wg, Wo], -2)                 # Wi; Wf; Wg; Wo
     dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
     dh_0 = np.zeros((B, n), dtype)
     dc = np.zeros((B, n), dtype) if last["c"] is None else last["c"].copy()
     dc_0 = np.zeros((B, n), dtype)
     dh_in, dc_in = (full[k] for k in ("h", "c"))
-    da_o = np.empty((T, B, n), dtype)
-    da_g = np.empty((T, B, n), dtype)
-    da_f = np.empty((T, B, n), dtype)
-    da_i = np.empty((T, B, n), dtype)
-    do = s_4 = np.empty((B, n), dtype)
-    s = df = np.empty((B, n), dtype)
-    s_1 = di = np.empty((B, n), dtype)
-    dg = s_3 = np.empty((B, n), dtype)
-    s_2 = np.empty((B, n), dtype)
-    for (
-        t, tanh_c_t, o_t, c_prev_t, g_t, i_t, da_o_t, da_g_t, da_f_t, f_t, da_i_t
-    ) in zip(
-        range(T - 1, -1, -1), tanh_c[::-1], o[::-1], c_prev[::-1], g[::-1], i[::-1], da_o[::-1], da_g[::-1], da_f[::-1],
-        f[::-1], da_i[::-1]
-    ):
-        if dh_in is not None:
-            np.add(dh, dh_in[t], out=dh)
-        if dc_in is not None:
-            np.add(dc, dc_in[t], out=dc)
-        if active is not None:
-            idle = [_kept(~active[t], d) for d in (dh, dc,)]
-            dh[...], dc[...] = [_kept(active[t], d) for d in (dh, dc,)]
-        np.multiply(dh, tanh_c_t, out=do)                           # do_t = dh_t ⊙ tanh(c_t)
-        np.multiply(dh, o_t, out=s)
-        np.square(tanh_c_t, out=s_1)
-        np.subtract(1, s_1, out=s_1)
-        np.multiply(s, s_1, out=s)
-        np.add(dc, s, out=dc)                                       # dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
-        np.multiply(dc, c_prev_t, out=df)                           # df_t = dc_t ⊙ c_{t-1}
-        np.multiply(dc, g_t, out=di)                                # di_t = dc_t ⊙ g_t
-        np.multiply(dc, i_t, out=dg)                                # dg_t = dc_t ⊙ i_t
-        np.multiply(do, o_t, out=da_o_t)
-        np.subtract(1, o_t, out=s_2)
-        np.multiply(da_o_t, s_2, out=da_o_t)                        # da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
-        np.square(g_t, out=da_g_t)
-        np.subtract(1, da_g_t, out=da_g_t)
-        np.multiply(dg, da_g_t, out=da_g_t)                         # da_{g,t} = dg_t ⊙ (1 - g_t²)
-        np.multiply(df, f_t, out=da_f_t)
-        np.subtract(1, f_t, out=s_3)
-        np.multiply(da_f_t, s_3, out=da_f_t)                        # da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
-        np.multiply(di, i_t, out=da_i_t)
-        np.subtract(1, i_t, out=s)
-        np.multiply(da_i_t, s, out=da_i_t)                          # da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
-        if flow is not None:
-            flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
-            flow["c"][t] = np.sqrt(np.sum(np.square(dc)))
-        np.matmul(da_i_t, Ui, out=s_1)
-        np.matmul(da_f_t, Uf, out=s)
-        np.matmul(da_g_t, Ug, out=s_3)
-        np.matmul(da_o_t, Uo, out=s_4)
-        np.add(s_1, s, out=dh)
-        np.add(dh, s_3, out=dh)
-        # dh_{t-1} = Uiᵀ da_{i,t} + Ufᵀ da_{f,t} + Ugᵀ da_{g,t} + Uoᵀ da_{o,t}
-        np.add(dh, s_4, out=dh)
-        np.multiply(dc, f_t, out=dc)                                # dc_{t-1} = dc_t ⊙ f_t
-        if active is not None:
-            dh[...], dc[...] = [d + i for d, i in zip((dh, dc,), idle)]
-        if reset is not None:
-            dh_0 += _kept(reset[t], dh)
-            dc_0 += _kept(reset[t], dc)
-            dh[...], dc[...] = [_kept(~reset[t], d) for d in (dh, dc,)]
+    dgates = np.empty((T, B, 4*n), dtype)
+    da_i = dgates[..., 0:n]
+    da_f = dgates[..., n:2*n]
+    da_g = dgates[..., 2*n:3*n]
+    da_o = dgates[..., 3*n:4*n]
+    # steps in a block: its coefficients stay in the cache
+    K = max(min(T, 32768 // max(B * (n), 1)), 1)
+    dc_dh = np.empty((K, B, n), dtype)
+    da_i_dc = np.empty((K, B, n), dtype)
+    da_f_dc = np.empty((K, B, n), dtype)
+    s = da_g_dc = np.empty((K, B, n), dtype)
+    da_o_dh = np.empty((K, B, n), dtype)
+    s_1 = np.empty((B, n), dtype)
+    for hi in range(T, 0, -K):
+        lo = max(hi - K, 0)
+        o_b, tanh_c_b, i_b, g_b, c_prev_b, f_b = (v[lo:hi] for v in (o, tanh_c, i, g, c_prev, f))
+        dc_dh_b, da_i_dc_b, da_f_dc_b, s_b, da_g_dc_b, da_o_dh_b = (
+            (v[: hi - lo] for v in (dc_dh, da_i_dc, da_f_dc, s, da_g_dc, da_o_dh))
+        )
+        np.square(tanh_c_b, out=dc_dh_b)
+        np.subtract(1, dc_dh_b, out=dc_dh_b)
+        np.multiply(o_b, dc_dh_b, out=dc_dh_b)                          # dc_{dh,t} = o_t ⊙ (1 - tanh(c_t)²)
+        np.subtract(1, i_b, out=da_i_dc_b)
+        np.multiply(i_b, da_i_dc_b, out=da_i_dc_b)
+        np.multiply(da_i_dc_b, g_b, out=da_i_dc_b)                      # da_{i_dc,t} = i_t ⊙ (1 - i_t) ⊙ g_t
+        np.multiply(c_prev_b, f_b, out=da_f_dc_b)
+        np.subtract(1, f_b, out=s_b)
+        np.multiply(da_f_dc_b, s_b, out=da_f_dc_b)                        # da_{f_dc,t} = c_{t-1} ⊙ f_t ⊙ (1 - f_t)
+        np.square(g_b, out=da_g_dc_b)
+        np.subtract(1, da_g_dc_b, out=da_g_dc_b)
+        np.multiply(i_b, da_g_dc_b, out=da_g_dc_b)                      # da_{g_dc,t} = i_t ⊙ (1 - g_t²)
+        np.subtract(1, o_b, out=da_o_dh_b)
+        np.multiply(o_b, da_o_dh_b, out=da_o_dh_b)
+        np.multiply(da_o_dh_b, tanh_c_b, out=da_o_dh_b)                 # da_{o_dh,t} = o_t ⊙ (1 - o_t) ⊙ tanh(c_t)
+        for (
+            t, dc_dh_t, da_i_t, da_i_dc_t, da_f_t, da_f_dc_t, da_g_t, da_g_dc_t, da_o_t, da_o_dh_t, dgates_t, f_t
+        ) in zip(
+            range(hi - 1, lo - 1, -1), dc_dh[: hi - lo][::-1], da_i[lo:hi][::-1], da_i_dc[: hi - lo][::-1],
+            da_f[lo:hi][::-1], da_f_dc[: hi - lo][::-1], da_g[lo:hi][::-1], da_g_dc[: hi - lo][::-1], da_o[lo:hi][::-1],
+            da_o_dh[: hi - lo][::-1], dgates[lo:hi][::-1], f[lo:hi][::-1]
+        ):
+            if dh_in is not None:
+                np.add(dh, dh_in[t], out=dh)
+            if dc_in is not None:
+                np.add(dc, dc_in[t], out=dc)
+            if active is not None:
+                idle = [_kept(~active[t], d) for d in (dh, dc,)]
+                dh[...], dc[...] = [_kept(active[t], d) for d in (dh, dc,)]
+            np.multiply(dh, dc_dh_t, out=s_1)
+            # dh_t ⊙ o_t; dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²); dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
+            np.add(dc, s_1, out=dc)
+            # di_t = dc_t ⊙ g_t; da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
+            np.multiply(dc, da_i_dc_t, out=da_i_t)
+            # df_t = dc_t ⊙ c_{t-1}; da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
+            np.multiply(dc, da_f_dc_t, out=da_f_t)
+            # dg_t = dc_t ⊙ i_t; da_{g,t} = dg_t ⊙ (1 - g_t²)
+            np.multiply(dc, da_g_dc_t, out=da_g_t)
+            # do_t = dh_t ⊙ tanh(c_t); da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
+            np.multiply(dh, da_o_dh_t, out=da_o_t)
+            if flow is not None:
+                flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
+                flow["c"][t] = np.sqrt(np.sum(np.square(dc)))
+            np.matmul(dgates_t, v_, out=dh)                             # dh_{t-1} = [Ui; Uf; Ug; Uo]ᵀ dgates_t
+            np.multiply(dc, f_t, out=dc)                                # dc_{t-1} = dc_t ⊙ f_t
+            if active is not None:
+                dh[...], dc[...] = [d + i for d, i in zip((dh, dc,), idle)]
+            if reset is not None:
+                dh_0 += _kept(reset[t], dh)
+                dc_0 += _kept(reset[t], dc)
+                dh[...], dc[...] = [_kept(~reset[t], d) for d in (dh, dc,)]
     # after the loop: sums over all steps and samples
-    dWi = da_i.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWi = Σ_t da_{i,t} x_tᵀ
-    dUi = da_i.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUi = Σ_t da_{i,t} h_{t-1}ᵀ
-    dbi = da_i.sum((0, 1))                                      # dbi = Σ_t da_{i,t}
-    dWf = da_f.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWf = Σ_t da_{f,t} x_tᵀ
-    dUf = da_f.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUf = Σ_t da_{f,t} h_{t-1}ᵀ
-    dbf = da_f.sum((0, 1))                                      # dbf = Σ_t da_{f,t}
-    dWg = da_g.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWg = Σ_t da_{g,t} x_tᵀ
-    dUg = da_g.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUg = Σ_t da_{g,t} h_{t-1}ᵀ
-    dbg = da_g.sum((0, 1))                                      # dbg = Σ_t da_{g,t}
-    dWo = da_o.reshape(T * B, n).T @ x.reshape(T * B, m)        # dWo = Σ_t da_{o,t} x_tᵀ
-    dUo = da_o.reshape(T * B, n).T @ h_prev.reshape(T * B, n)   # dUo = Σ_t da_{o,t} h_{t-1}ᵀ
-    dbo = da_o.sum((0, 1))                                      # dbo = Σ_t da_{o,t}
-    # dx_t = Wiᵀ da_{i,t} + Wfᵀ da_{f,t} + Wgᵀ da_{g,t} + Woᵀ da_{o,t}
-    dx = (
-        (da_i.reshape(T * B, n) @ Wi).reshape(T, B, m) + (da_f.reshape(T * B, n) @ Wf).reshape(T, B, m)
-        + (da_g.reshape(T * B, n) @ Wg).reshape(T, B, m) + (da_o.reshape(T * B, n) @ Wo).reshape(T, B, m)
-    )
+    dgates_1 = dgates.sum((0, 1))                               # Σ_t da_{o,t}; Σ_t da_{g,t}; Σ_t da_{f,t}; Σ_t da_{i,t}
+    # Σ_t da_{o,t} h_{t-1}ᵀ; Σ_t da_{g,t} h_{t-1}ᵀ; Σ_t da_{f,t} h_{t-1}ᵀ; Σ_t da_{i,t} h_{t-1}ᵀ
+    dgates_2 = dgates.reshape(T * B, 4*n).T @ h_prev.reshape(T * B, n)
+    # Σ_t da_{o,t} x_tᵀ; Σ_t da_{g,t} x_tᵀ; Σ_t da_{f,t} x_tᵀ; Σ_t da_{i,t} x_tᵀ
+    dgates_3 = dgates.reshape(T * B, 4*n).T @ x.reshape(T * B, m)
+    dWi = dgates_3[..., :n, :]                                  # dWi = dgates[0:n, :]
+    dUi = dgates_2[..., :n, :]                                  # dUi = dgates[0:n, :]
+    dbi = dgates_1[..., :n]                                     # dbi = dgates[0:n]
+    dWf = dgates_3[..., n:2*n, :]                               # dWf = dgates[n:2*n, :]
+    dUf = dgates_2[..., n:2*n, :]                               # dUf = dgates[n:2*n, :]
+    dbf = dgates_1[..., n:2*n]                                  # dbf = dgates[n:2*n]
+    dWg = dgates_3[..., 2*n:3*n, :]                             # dWg = dgates[2*n:3*n, :]
+    dUg = dgates_2[..., 2*n:3*n, :]                             # dUg = dgates[2*n:3*n, :]
+    dbg = dgates_1[..., 2*n:3*n]                                # dbg = dgates[2*n:3*n]
+    dWo = dgates_3[..., 3*n:, :]                                # dWo = dgates[3*n:4*n, :]
+    dUo = dgates_2[..., 3*n:, :]                                # dUo = dgates[3*n:4*n, :]
+    dbo = dgates_1[..., 3*n:]                                   # dbo = dgates[3*n:4*n]
+    dx = (dgates.reshape(T * B, 4*n) @ v__1).reshape(T, B, m)   # dx_t = [Wi; Wf; Wg; Wo]ᵀ dgates_t
     return (
         {"Wi": dWi, "Ui": dUi, "bi": dbi, "Wf": dWf, "Uf": dUf, "bf": dbf, "Wg": dWg, "Ug": dUg, "bg": dbg, "Wo": dWo,
         "Uo": dUo, "bo": dbo}, {"x": dx}, {"h": dh, "c": dc}, {"h": dh_0, "c": dc_0}
@@ -258,7 +282,7 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
     _check_data(a, masks[0], sizes)
-    with np.errstate(over="ignore"):
+    with np.errstate():
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
     states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
@@ -270,7 +294,7 @@ def backward(run, cotangents, *, monitor=False):
     full, last = _cotangents(run, cotangents)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    with np.errstate(over="ignore"):
+    with np.errstate():
         found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
     return _grads(*found, flow, run.batched)
 
