@@ -22,7 +22,8 @@ from symbptt.ir.step import Argument
 RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
     "tape", "flow", "given", "last", "full", "idle", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
-    "state", "run", "start", "carry", "sums", "read", "of", "masked", "K", "lo", "hi", "v", "final", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
+    "state", "run", "start", "carry", "sums", "read", "of", "masked", "K", "lo", "hi", "v",
+    "final", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
     "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", inspect.getsource(prelude), re.MULTILINE),
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
     "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",
@@ -128,11 +129,19 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
             variables[id] = shared or _allocate(_suggest(p, id, variables), used)
     stored = {id for id in variables if _is_stored(p, id)}
     aliases = _aliases(p, variables, stored)
-    stored = frozenset(stored)
     gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
     renamed = {name: variable for name, variable in sizes.items() if name != variable}
     return Module(
-        p, variables, stored, frozenset(static), frozenset(p.varying), previous, renamed, gradients, aliases, lead
+        p,
+        variables,
+        frozenset(stored),
+        frozenset(static),
+        frozenset(p.varying),
+        previous,
+        renamed,
+        gradients,
+        aliases,
+        lead,
     )
 
 

@@ -371,7 +371,7 @@ PLANTED = {
     "a bias that misses samples": (r"(?m)^    dd = ([^#\n]+)", "    dd = de[:1].sum(0)  ", "dd"),
     "a cotangent that is doubled": (r"return loss, \{\"h\": (\w+)\}", r'return loss, {"h": 2 * \1}', "dW"),
     "a loss that is doubled": (r"return np\.sum\((.*?) \* dloss\)", r"return 2 * np.sum(\1 * dloss)", "loss"),
-    "a step that is skipped": (r"range\(T - 1, -1, -1\)", "range(T - 1, 0, -1)", "dU"),
+    "a step that is skipped": (r"max\(hi - K, 0\)", "max(hi - K, 1)", "dU"),
 }
 
 

@@ -95,7 +95,7 @@ def _merged(sheet: Sheet, o: Operand, groups: Sequence[Labels], sizes: Mapping[s
     text = [" * ".join(_size(sheet, sizes[x]) for x in group) for group in groups]
     lead = [o.count] if o.stepped else []
     own = [group for group in groups if set(group) != set(sheet.lead)]
-    shape = tuple(prod(sizes[x] for x in group if x not in ("T", "B")) for group in own)  # type: ignore[misc]
+    shape = tuple(prod(sizes[x] for x in group if x not in ("T", "B")) for group in own)
     return sheet.view(o, f"{o.whole}.reshape({', '.join([*lead, *text])})", shape, solid=True)
 
 

@@ -151,7 +151,15 @@ class Sheet:
         return name
 
     def array(
-        self, name: str, shape: Shape, *, settled: bool, solid: bool = True, base: str = "", front: bool = False, count: str = "T"
+        self,
+        name: str,
+        shape: Shape,
+        *,
+        settled: bool,
+        solid: bool = True,
+        base: str = "",
+        front: bool = False,
+        count: str = "T",
     ) -> Operand:
         """Return the operand of an array that has the axes of steps and samples; `base`: the array that it is part of."""
         stepped = self.lead in (LOOP_AXES, BLOCK_AXES)

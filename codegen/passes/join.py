@@ -155,9 +155,8 @@ def _outer(p: Program, lanes: list[int]) -> dict[int, tuple[int, list[int]]]:
         inner = g[node.args[0]]
         if inner.id in lanes:
             groups.setdefault(-1, {})[inner.id] = node.id
-        elif inner.family == "contract" and inner.attrs == OUTER and inner.args[0] in lanes:
-            if readers[inner.id] == [node.id]:
-                groups.setdefault(inner.args[1], {})[inner.args[0]] = node.id
+        elif inner.attrs == OUTER and inner.args[0] in lanes and readers[inner.id] == [node.id]:
+            groups.setdefault(inner.args[1], {})[inner.args[0]] = node.id
     return {
         total: (value, run)
         for value, found in groups.items()

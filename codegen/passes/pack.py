@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from os.path import commonprefix
 
 import sympy as sp
 
@@ -269,11 +268,19 @@ def _note(made: _Packing, id: int, lanes: Sequence[int], end: str = "") -> None:
     """Note which values of the program before a value stands for, and what it is called after them."""
     names = [made.old.labels[lane].full if lane in made.old.labels else "" for lane in lanes]
     varies = any(lane in made.varying for lane in lanes)
-    common = commonprefix(names).rstrip("_")
+    common = _common_start(names).rstrip("_")
     made.origin.setdefault(id, tuple(lanes))
     made.labels.setdefault(
         id, Label((f"{common}_gates" if common else "gates") + end, 0 if varies else None, given=False)
     )
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """The letters with which all names begin."""
+    length = 0
+    while all(len(name) > length and name[length] == names[0][length] for name in names):
+        length += 1
+    return names[0][:length]
 
 
 def _pick(g: Graph, x: int, i: int) -> int:
