@@ -104,7 +104,8 @@ def check_theorem(cell: Any, scale: float, size: float, seed: int) -> None:
     random, params = np.random.default_rng(seed), parameters(cell, scale, seed)
     for norm in ("2", "max"):
         theorem = sb.vanishing_condition(cell, norm=norm)
-        wide = {a.name: limits(a, 1.0 if a.name in theorem.bounded else np.inf) for a in of_role(cell, "state")}
+        wide = {a.name: limits(a, np.inf) for a in of_role(cell, "input")}
+        wide |= {a.name: limits(a, 1.0 if a.name in theorem.bounded else np.inf) for a in of_role(cell, "state")}
         rate = theorem.rate(params, wide)
         assert rate >= 0
         if np.isfinite(rate):

@@ -19,8 +19,10 @@ from symbptt.ir.scalar import NAME_OF, as_sympy
 from symbptt.ir.step import Step
 from symbptt.stability.scalar import X, body_of
 
-LARGEST = 60
+LARGEST = 16
 """Operations in a polynomial at the most; beyond, a value is an atom of its own."""
+LONGEST = 60
+"""Operations in a function that may be one of the table, at the most."""
 COMPOSED = {body_of(op.name): op.name for op in ops.OPS if op.arity == 1 and not op.code}
 """Functions of the table that are made of others, by their body in X."""
 
@@ -177,7 +179,7 @@ def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
         slope = _slope(of, node, i, partial)
         for base, p in of._terms[arg].items():
             found[base] = found.get(base, sp.S.Zero) + slope * p
-    return {base: p if p.count_ops() <= LARGEST else _made(of, Atom(p)) for base, p in found.items() if p != 0}
+    return {base: p if p.count_ops() <= 2 * LARGEST else _made(of, Atom(p)) for base, p in found.items() if p != 0}
 
 
 def _slope(of: Local, node: Node, i: int, partial: sp.Expr) -> sp.Expr:
@@ -211,6 +213,6 @@ def _functions_of_one(of: Local, node: Node) -> dict[int, sp.Expr]:
             for i, arg in enumerate(node.args)
         }
         expr = node.attrs.expr.xreplace(parts)
-        if expr.count_ops() <= LARGEST:
+        if expr.count_ops() <= LONGEST:
             found[root] = expr
     return dict(sorted(found.items()))
