@@ -322,6 +322,14 @@ def test_lstm_has_a_box_where_its_forget_gate_stays_below_one() -> None:
     assert np.all(np.isinf(sb.certified_rate(lstm, open_gate, {"x": (-1, 1)}).box["c"][1]))
 
 
+def test_box_of_a_wide_lstm_is_found() -> None:
+    """The search ran ahead to |h| of 200, where the forget gates are open and no box of c exists."""
+    params = {k: 0.2 * v for k, v in lstm.init({"m": 128, "n": 128}, seed=0).items()}
+    found = sb.certified_rate(lstm, params, {"x": (-0.1, 0.1)})
+    assert np.isfinite(found.rate)
+    assert found.box["h"][1].max() < 1
+
+
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("scale", [0.1, 0.5])
 def test_no_step_leaves_the_box(name: str, scale: float) -> None:

@@ -14,7 +14,7 @@ from symbptt.errors import ArgumentError, three_lines
 from symbptt.init import concrete
 from symbptt.ir.shape import Shape, named_size, show
 from symbptt.stability.enclosure import Enclosure, enclose
-from symbptt.stability.interval import Interval, between, everything, exactly, holds, hull
+from symbptt.stability.interval import Interval, between, common, everything, exactly, holds, hull
 from symbptt.stability.local import Local, local
 from symbptt.stability.sizes import constants, sizes_of
 
@@ -157,6 +157,7 @@ def _image(given: Box, states: Mapping[str, Interval]) -> States:
 def _search(given: Box, free: tuple[str, ...]) -> tuple[States, tuple[str, ...]]:
     """A box that no step leaves, or the states whose box grows without end."""
     box = {name: everything(s.lo.shape) if name in free else s for name, s in given.start.items()}
+    anywhere = _image(given, {name: everything(s.lo.shape) for name, s in given.start.items()})
     before: dict[str, tuple[Any, Any]] = {}
     for _ in range(ROUNDS):
         image = _image(given, box)
@@ -168,6 +169,7 @@ def _search(given: Box, free: tuple[str, ...]) -> tuple[States, tuple[str, ...]]
         }
         ready = len(before) > 0
         box = {n: _ahead(s, growth[n], before.get(n)) if n in growth else s for n, s in grown.items()}
+        box = {n: common(s, hull(given.start[n], anywhere[n])) if n in growth else s for n, s in box.items()}
         before = {} if ready else growth
         lost = tuple(n for n in growth if not (box[n].size < LARGEST).all())
         if lost:
