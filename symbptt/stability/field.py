@@ -116,14 +116,14 @@ def fixed_variance(step: Callable[[float], float]) -> float:
         if (step(beyond) > beyond) != up:
             return float(
                 np.exp(
-                    _root(lambda x: step(np.exp(x)) * np.exp(-x) - 1, np.log(min(q, beyond)), np.log(max(q, beyond)))
+                    root(lambda x: step(np.exp(x)) * np.exp(-x) - 1, np.log(min(q, beyond)), np.log(max(q, beyond)))
                 )
             )
         q = beyond
 
 
-def _root(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-14) -> float:
-    """The root of a function that changes sign once between two points, by regula falsi with bisection (Illinois)."""
+def root(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-14) -> float:
+    """Return the root of a function that changes sign once between two points, by regula falsi with bisection (Illinois)."""
     a, b = function(low), function(high)
     for _ in range(200):
         if high - low <= tolerance * max(1.0, abs(low)) or a == 0 or b == 0:
@@ -147,7 +147,7 @@ def _critical(moments: _Moments, sigma_b: float) -> float:
     for x in map(float, grid[1:]):
         now = log_chi(x)
         if value < 0 <= now:
-            return float(np.exp(_root(log_chi, low, x, 1e-9)))
+            return float(np.exp(root(log_chi, low, x, 1e-9)))
         low, value = x, now
     return float(np.nan)
 
