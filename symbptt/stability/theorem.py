@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,24 @@ class Theorem:
 
 
 def theorem(run: Trajectory) -> Theorem:
-    """Return the smallest proven rate of a cell: of the conditions in both norms, and over the box of the run's inputs."""
-    cell, params = run.of.cell, run.of.params
-    found = [(vanishing_condition(cell, norm=norm).rate(params), norm, "any inputs") for norm in ("2", "max")]
-    box = {k: (v.min(), v.max()) for k, v in run.inputs.items() if v.dtype.kind == "f"}
-    certified = certified_rate(cell, params, box)
-    found.append((certified.rate, certified.norm, "inputs within those of the run" if box else "states of the invariant box"))
-    rate, norm, hypothesis = min(found, key=lambda item: item[0] if np.isfinite(item[0]) else np.inf)
+    """Return the smallest proven rate of a cell: of the conditions in both norms, and over the box of the run's data."""
+    found = [*_conditions(run), _certified(run)]
+    rate, norm, hypothesis = min(found, key=lambda item: item[0])
     return Theorem(float(rate) if np.isfinite(rate) else None, norm, hypothesis)
+
+
+def _conditions(run: Trajectory) -> Iterator[tuple[float, str, str]]:
+    """The conditions of the cell that hold for its initial states."""
+    start = run.of.by_name(run.start)
+    for norm in ("2", "max"):
+        condition = vanishing_condition(run.of.cell, norm=norm)
+        if all(np.abs(start[name]).max() <= 1 for name in condition.bounded):
+            yield condition.rate(run.of.params), norm, "any inputs"
+
+
+def _certified(run: Trajectory) -> tuple[float, str, str]:
+    known = [a.name for a in run.of.cell.arguments if a.role in ("input", "state")]
+    data = {**run.inputs, **run.of.by_name(run.start)}
+    box = {name: (float(data[name].min()), float(data[name].max())) for name in known if name in data}
+    found = certified_rate(run.of.cell, run.of.params, box)
+    return found.rate, found.norm, "inputs and initial states in the range of the run's"
