@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,13 @@ from symbptt.errors import ArgumentError, three_lines
 from symbptt.stability.defaults import random_inputs, random_state, sizes_for
 from symbptt.stability.field import root
 from symbptt.stability.knobs import Knob, knobs
-from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from symbptt.stability.lyapunov import lyapunov_spectrum
 
 Arrays = Mapping[str, Any]
-SAMPLES = 4
-COARSE = 300
-"""Steps of a run of the search for the first crossing."""
-HORIZONS = 20
-"""A run that measures a horizon is so many of them long, within the limits of the next line."""
-SHORTEST, LONGEST = 400, 4000
+SEARCH, HORIZONS, LIMITS = 10, 80, (500, 10_000)
+"""Runs are so many horizons long, those of the search and those that solve, within limits."""
+AGREE = 2.0
+"""A solution counts where the horizon measured with fresh data is within this factor of that asked for."""
 
 
 @dataclass(frozen=True)
@@ -81,106 +79,105 @@ def init_for_horizon(
         raise ArgumentError(three_lines(f"horizon={horizon!r}", where, "give a number of steps from 1"))
     dims = sizes_for(cell.arguments, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
     params = cell.init(dims, seed=seed) if params is None else dict(params)
-    runs = _Runs(cell, inputs, dims, seed)
-    seen = []
+    dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(float))
+    runs, seen = _Runs(cell, inputs, dims, dtype, seed), []
     for knob in knobs(cell, params, runs.data(1, seed)[0]):
         value, top = _solve(knob, runs, float(horizon))
-        if value is not None:
-            return _measured(knob, runs, value, float(horizon))
-        seen.append(f"{knob.kind} of {', '.join(knob.names)}: {top}")
+        found = None if value is None else _measured(knob, runs, value, float(horizon))
+        if found is not None and found.achieved is not None and horizon / AGREE <= found.achieved <= AGREE * horizon:
+            return found
+        seen.append(f"{knob.kind} of {', '.join(knob.names)}: {top if found is None else 'fresh data give another one'}")
     raise ArgumentError(three_lines(f"no initialisation has a horizon of {horizon:g} steps", where,
                                     "; ".join(seen) or "no parameter scales its recurrence or biases a gate"))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Runs:
-    """Data of any length, and λ₁ along them."""
+    """Data of any length as one sample, and λ₁ along them."""
 
     cell: Cell
     inputs: Arrays | None
     dims: Mapping[str, int]
+    dtype: Any
     seed: int
 
     def data(self, steps: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Inputs and states: drawn, or those given from a step of the seed's on, repeated."""
+        """Inputs (T, 1, ...) and states (1, ...): drawn, or all samples given one after the other, from a step of the seed's on."""
         needed = [a for a in self.cell.arguments if a.role in ("input", "index")]
-        state = random_state(self.cell.arguments, self.dims, (SAMPLES,), seed)
+        state = random_state(self.cell.arguments, self.dims, (1,), seed)
         if not needed or not self.inputs:
-            return random_inputs(needed, self.dims, (steps, SAMPLES), seed), state
-        given = {k: np.asarray(v) for k, v in self.inputs.items()}
-        rank = {a.name: len(a.shape) for a in needed}
-        given = {k: v[:, None] if v.ndim == rank.get(k, 0) + 1 else v for k, v in given.items()}
-        first = int(np.random.default_rng([seed, 3]).integers(len(next(iter(given.values())))))
-        inputs = {k: np.resize(np.roll(v, -first, 0), (steps, *v.shape[1:])) for k, v in given.items()}
-        batch = next(iter(inputs.values())).shape[1]
-        return inputs, random_state(self.cell.arguments, self.dims, (batch,), seed)
+            return self.cast(random_inputs(needed, self.dims, (steps, 1), seed)), self.cast(state)
+        inputs = {a.name: _in_a_row(np.asarray(self.inputs[a.name]), len(a.shape)) for a in needed}
+        first = int(np.random.default_rng([seed, 3]).integers(len(next(iter(inputs.values())))))
+        repeated = {k: np.resize(np.roll(v, -first, 0), (steps, 1, *v.shape[1:])) for k, v in inputs.items()}
+        return self.cast(repeated), self.cast(state)
 
-    def spectrum(self, params: Arrays, steps: int, seed: int) -> LyapunovSpectrum | None:
-        """λ₁; None where the state leaves the range."""
-        inputs, state = self.data(steps, seed)
-        dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(float))
-        inputs, state = ({k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in x.items()} for x in (inputs, state))
+    def cast(self, arrays: Arrays) -> dict[str, Any]:
+        return {k: v.astype(self.dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
+
+    def exponent(self, params: Arrays, steps: int) -> float:
+        """λ₁ from the norms of one adjoint: their slope over the run but a tenth at either end; infinite where it leaves the range.
+
+        The same data for all parameters, so that λ₁ changes smoothly with them.
+        """
+        inputs, state = self.data(steps, self.seed)
+        kernel, random = compile_cell(self.cell), np.random.default_rng(self.seed)
         with np.errstate(all="ignore"):
-            after = self.cell_run(params, inputs, state, steps)
-        if not after:
-            return None
-        return lyapunov_spectrum(self.cell, params, inputs, state, count=1, steps=steps)
+            run = kernel.forward(params, inputs, state, steps=steps)
+            sent = self.cast({k: random.standard_normal(v.shape) for k, v in state.items()})
+            flow = kernel.backward(run, sent, monitor=True).flow
+            norms = np.sqrt(sum(np.square(np.asarray(v, np.float64)) for v in flow.values()))
+        if not (np.isfinite(norms).all() and all(np.isfinite(v).all() for v in run.states.values())):
+            return np.inf
+        alive = np.flatnonzero(norms)
+        first, last = max(int(alive[0]) if len(alive) else steps, steps // 10), steps - 1 - steps // 10
+        return float(np.log(norms[first] / norms[last]) / (last - first)) if first < last and norms[last] > 0 else -np.inf
 
-    def cell_run(self, params: Arrays, inputs: Arrays, state: Arrays, steps: int) -> bool:
-        """Whether the state stays in range."""
-        run = compile_cell(self.cell).forward(params, inputs, state, steps=steps)
-        limit = np.sqrt(np.finfo(next(iter(run.states.values())).dtype).max)
-        return all(bool((np.abs(v) < limit).all()) for v in run.states.values())
 
-
-def _exponent(knob: Knob, runs: _Runs, steps: int) -> Callable[[float], float]:
-    """λ₁ against the knob, with the same data for all values; infinite where the state leaves the range."""
-
-    def exponent(value: float) -> float:
-        found = runs.spectrum(knob.set(value), steps, runs.seed)
-        return np.inf if found is None else float(found.exponents[0])
-
-    return exponent
+def _in_a_row(array: Any, rank: int) -> Any:
+    """Samples (T, B, ...) one after the other, (B T, ...)."""
+    return np.swapaxes(array, 0, 1).reshape(-1, *array.shape[2:]) if array.ndim == rank + 2 else array
 
 
 def _solve(knob: Knob, runs: _Runs, horizon: float) -> tuple[float | None, str]:
-    """The first value on the knob's scale with λ₁ = −1/horizon; None, and what was seen, where there is none."""
-    target, coarse = -1 / horizon, _exponent(knob, runs, COARSE)
-    fine = _exponent(knob, runs, int(np.clip(HORIZONS * horizon, SHORTEST, LONGEST)))
-    low, values = None, []
-    for value in knob.scale:
-        found = coarse(value)
-        values.append(found)
-        if found >= target:
+    """The first value on the knob's scale where λ₁ comes up to −1/horizon; None, and what was seen, where there is none."""
+    target, seen = -1 / horizon, [np.inf]
+    short, long = (int(np.clip(n * horizon, *limits)) for n, limits in ((SEARCH, LIMITS), (HORIZONS, LIMITS)))
+
+    def exponent(value: float, steps: int = long) -> float:
+        found = runs.exponent(knob.set(value), steps)
+        seen.append(-1 / found if found < 0 else np.inf)
+        return float(np.clip(found, -1e3, 1e3)) - target
+
+    high = _crossing(lambda i: exponent(knob.scale[i], short) < 0, len(knob.scale))
+    while high is not None and 0 < high < len(knob.scale):  # a long run may put the crossing one place further
+        low, top = exponent(knob.scale[high - 1]), exponent(knob.scale[high])
+        if low < 0 <= top:
+            return root(exponent, knob.scale[high - 1], knob.scale[high], 1e-3), ""
+        high += 1 if top < 0 else -1
+        if low >= 0 > top:
             break
-        low = value
-    seen = [-1 / v if v < 0 else np.inf for v in values]
-    if low is None or values[-1] < target:
-        return None, f"horizons from {min(seen):.3g} to {max(seen):.3g} steps"
-    low, high = _bracketed(fine, target, low, value, knob)
-    if low is None:
-        return None, f"horizons from {min(seen):.3g} to {max(seen):.3g} steps"
-    return root(lambda v: max(fine(v), -1e3) - target if np.isfinite(fine(v)) else 1.0, low, high, 1e-3), ""
+    return None, f"horizons from {min(seen):.3g} to {max(seen[1:]):.3g} steps"
 
 
-def _bracketed(
-    fine: Callable[[float], float], target: float, low: float, high: float, knob: Knob
-) -> tuple[float | None, float]:
-    """The same interval, moved along the scale until long runs have the target in it too."""
-    scale = list(knob.scale)
-    i, j = scale.index(low), scale.index(high)
-    while i >= 0 and fine(scale[i]) >= target:
-        i, j = i - 1, i
-    while i >= 0 and j < len(scale) and fine(scale[j]) < target:
-        i, j = j, j + 1
-    return (None, high) if i < 0 or j >= len(scale) else (scale[i], scale[j])
+def _crossing(below: Callable[[int], bool], count: int) -> int | None:
+    """The first place whose value is not below and that before it is."""
+    was = False
+    for i in range(count):
+        now = below(i)
+        if was and not now:
+            return i
+        was = now
+    return None
 
 
 def _measured(knob: Knob, runs: _Runs, value: float, horizon: float) -> Initialisation:
-    params = knob.set(value)
-    found = runs.spectrum(params, int(np.clip(2 * HORIZONS * horizon, SHORTEST, 2 * LONGEST)), runs.seed + 1)
-    if found is None:
+    """The horizon by the Lyapunov exponent of a run with other data; none where its state leaves the range."""
+    params, steps = knob.set(value), int(np.clip(HORIZONS * horizon, *LIMITS))
+    fresh = replace(runs, seed=runs.seed + 1)
+    if np.isposinf(fresh.exponent(params, steps)):
         return Initialisation(params, knob.kind, knob.names, value, horizon, None, np.nan, np.inf)
+    found = lyapunov_spectrum(runs.cell, params, *fresh.data(steps, fresh.seed), count=1, steps=steps)
     exponent, half = float(found.exponents[0]), float(np.nan_to_num(found.half_width[0], nan=np.inf))
     low, high = -1 / (exponent - half), -1 / (exponent + half) if exponent + half < 0 else np.inf
     return Initialisation(params, knob.kind, knob.names, value, horizon, -1 / exponent if exponent < 0 else None, low, high)

@@ -90,6 +90,7 @@ def gates(found: Carries, factors: Mapping[str, Any]) -> tuple[Gate, ...]:
 
 
 def _gate(cell: Cell, name: str, a: Any) -> Gate:
+    a = a[..., np.any(a, (0, 1))]  # elements that the factor never reaches are no part of it
     low, high = np.quantile(a, [0.05, 0.95])
     return Gate(name, formula_of(cell, name), float(a.mean()), float(low), float(high), log_rate(a))
 

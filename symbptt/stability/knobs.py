@@ -10,12 +10,14 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.ir.graph import Graph
-from symbptt.stability.gates import Carries, carries, log_rate
+from symbptt.stability.gates import Carries, carries
 from symbptt.stability.linear import Linear, linear
 
 Arrays = Mapping[str, Any]
-BIASES = tuple(float(b) for b in np.arange(-10.0, 16.1, 0.5))
-GAINS = tuple(float(g) for g in 1.15 ** np.arange(-40, 25))
+BIASES = (*(float(b) for b in np.arange(-8.0, -1, 1)), *(float(b) for b in np.arange(-1.0, 3, 0.25)), *map(float, range(3, 17)))
+GAINS = tuple(float(g) for g in 1.25 ** np.arange(-12, 16))
+CHOICES = 3
+"""Biases of a state that are tried, those that open its gate most first."""
 """Values that are tried, from the least memory to the most."""
 STEP = 1e-2
 """By which a bias is moved to see what it does."""
@@ -34,12 +36,13 @@ class Knob:
 
 
 def knobs(cell: Cell, params: Arrays, inputs: Arrays) -> list[Knob]:
-    """Return the knobs of a cell, the biases of gates before the gain.
+    """Return the knobs of a cell: the biases of gates, those first that open them most, then the gain.
 
     Shapes: inputs (1, B, ...), a step at which is seen which elements of a bias open the gate.
     """
-    found = [_biases(cell, params, inputs), _gain(cell, params)]
-    return [knob for knob in found if knob]
+    ranked = _ranked(cell, params, inputs)
+    found = [_biases(params, [ways[i] for ways in ranked if i < len(ways)]) for i in range(CHOICES)]
+    return [knob for knob in (*found, _gain(cell, params)) if knob]
 
 
 def _gain(cell: Cell, params: Arrays) -> Knob | None:
@@ -67,17 +70,22 @@ def _direct_params(g: Graph, id: int) -> list[str]:
     return [node.attrs.name] if node.family == "leaf" and node.attrs.role == "param" else []
 
 
-def _biases(cell: Cell, params: Arrays, inputs: Arrays) -> Knob | None:
-    """Of each state with a gate the parameter that moves it most, its elements each in the direction that opens the gate."""
+def _ranked(cell: Cell, params: Arrays, inputs: Arrays) -> list[list[tuple[str, Any]]]:
+    """For each state with a gate the parameters that move it, with the direction of each element that opens it."""
     found, of = carries(cell), linear(cell, params, inputs)
     states = np.random.default_rng(0).standard_normal((1, _batch(inputs), of.dimension)).astype(of.dtype)
-    directions: dict[str, Any] = {}
+    ranked = []
     for state, block in found.blocks.items():
-        effects = {name: _effects(found, of, states, inputs, state, name) for name in _reaching(found, block.id)}
-        effects = {name: effect for name, effect in effects.items() if name in params and np.any(effect)}
-        if effects:
-            best = max(effects, key=lambda name: float(np.abs(effects[name]).sum()))
-            directions.setdefault(best, np.sign(effects[best]))
+        names = [name for name in _reaching(found, block.id) if name in params]
+        effects = {name: _effects(found, of, states, inputs, state, name) for name in names}
+        order = sorted((n for n in names if np.any(effects[n])), key=lambda name: -float(np.abs(effects[name]).sum()))
+        ranked.append([(name, np.sign(effects[name])) for name in order])
+    return ranked
+
+
+def _biases(params: Arrays, ways: list[tuple[str, Any]]) -> Knob | None:
+    """The knob that moves parameters together, each element in its direction."""
+    directions = dict(reversed(ways))
     if not directions:
         return None
 
@@ -107,13 +115,13 @@ def _reaching(found: Carries, id: int) -> list[str]:
 
 
 def _effects(found: Carries, of: Linear, states: Any, inputs: Arrays, state: str, name: str) -> Any:
-    """The change of the mean of ln |factor| with each element of a parameter, by central differences."""
+    """The change of the mean factor with each element of a parameter, by central differences."""
     value = np.asarray(of.params[name], np.float64)
     if value.size > MOST:
         return np.zeros(value.shape)
 
     def rate(moved: Any) -> float:
-        return log_rate(found.at(of, states, inputs, {name: moved.astype(of.dtype)})[state])
+        return float(found.at(of, states, inputs, {name: moved.astype(of.dtype)})[state].mean())
 
     result = np.zeros(value.size)
     for i in range(value.size):
