@@ -103,16 +103,18 @@ def add(a: Interval, b: Interval) -> Interval:
 def multiply(a: Interval, b: Interval) -> Interval:
     """Return the products; zero times infinity is zero, as an infinite end stands for numbers without a bound."""
     with np.errstate(all="ignore"):
-        products, exact = [], []
-        for x in (a.lo, a.hi):
-            for y in (b.lo, b.hi):
-                value = x * y
-                products.append(np.where(np.isnan(value), 0.0, value))
-                exact.append((np.abs(x) == 1) | (np.abs(y) == 1) | (x == 0) | (y == 0))
-        return Interval(
-            reduce(np.minimum, [_below(v, e) for v, e in zip(products, exact, strict=True)]),
-            reduce(np.maximum, [_above(v, e) for v, e in zip(products, exact, strict=True)]),
-        )
+        products = [x * y for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
+    if any(np.isnan(value).any() for value in products):
+        products = [np.where(np.isnan(value), 0.0, value) for value in products]
+    lo, hi = reduce(np.minimum, products), reduce(np.maximum, products)
+    exact = _are_units(a) | _are_units(b)
+    return Interval(_below(lo, exact), _above(hi, exact))
+
+
+def _are_units(x: Interval) -> Any:
+    """Where both ends are 0 or ±1, so that products with them are not rounded."""
+    low, high = np.abs(x.lo), np.abs(x.hi)
+    return ((low == 0) | (low == 1)) & ((high == 0) | (high == 1))
 
 
 def constant(value: sp.Expr) -> Interval:

@@ -58,6 +58,14 @@ class Local:
         """The nodes that a state enters."""
         return self._reached("state")
 
+    @cached_property
+    def in_values(self) -> frozenset[sp.Symbol]:
+        """The atoms that values are made of."""
+        found = {s for p in self._values.values() for s in p.free_symbols}
+        for s in reversed(self.atoms):
+            found |= self.atoms[s].expr.free_symbols if s in found else set()
+        return frozenset(found)
+
     def _reached(self, *roles: str) -> frozenset[int]:
         found: set[int] = set()
         for node in self.graph:
