@@ -172,7 +172,8 @@ def _search(given: Box, free: tuple[str, ...]) -> tuple[States, tuple[str, ...]]
         lost = tuple(n for n in growth if not (box[n].size < LARGEST).all())
         if lost:
             return box, lost
-    return box, tuple(n for n in growth if not holds(box[n], image[n]))
+    image = _image(given, box)
+    return box, tuple(n for n in box if n not in free and not holds(box[n], image[n]))
 
 
 def _ahead(box: Interval, growth: tuple[Any, Any], before: tuple[Any, Any] | None) -> Interval:

@@ -245,7 +245,7 @@ def _corner_ranges(
     """The ranges with the shared atoms at each combination of their ends; parts that do not share them see no difference."""
     chosen = [s for s in corners(parts) if np.isfinite(ranges[s].lo).all() and np.isfinite(ranges[s].hi).all()]
     chosen = [s for s in chosen if not ranges[s].is_exact]
-    found = []
+    found: list[Mapping[sp.Symbol, Interval]] = []
     for ends in product(*([(s, "lo"), (s, "hi")] for s in chosen)):
         found.append({**ranges, **{s: exactly(getattr(ranges[s], end)) for s, end in ends}})
     return found

@@ -47,7 +47,7 @@ TEXT_SIGNS = Signs(TEXT, "σ_max({0})", "‖{0}‖∞", "‖{0}‖₂", "‖{0}�
                    "min {0}", "≤", ", ", lambda body, ranges: f"sup {{ {body} : {ranges} }}")  # fmt: skip
 LATEX_SIGNS = Signs(
     LATEX, r"\sigma_{{\max}}({0})", r"\|{0}\|_\infty", r"\|{0}\|_2", r"\|{0}\|_1", r"|{0}|", r"\sup {0}", r"\max {0}",
-    r"\sqrt{{{0}}}", r"\, ", r"\max({0})", r"\min {0}", r"\le", r",\; ",
+    r"\sqrt{{{0}}}", r"\, ", r"\max({0})", r"\min {0}", r"\leq", r",\; ",
     lambda body, ranges: rf"\sup_{{{ranges}}} \left[{body}\right]",
 )  # fmt: skip
 
@@ -174,6 +174,8 @@ def _part(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> s
         else:
             approximate *= size
     inner = [] if tree == One() else [written(f, tree, PRODUCT)]
+    if len(gates) == 1 and (number, approximate, others, inner) == (1, 1.0, [], []):
+        return _gate(f, *[q for q in factors_of(p) if q.free_symbols & set(kept)], alone=True)
     return _product(f, number, approximate, [*gates, *others, *inner])
 
 
@@ -211,14 +213,14 @@ def _scalars(expr: sp.Expr, within: Enclosure) -> dict[sp.Symbol, Interval]:
     return {s: Interval(within.atoms[s].lo.min(), within.atoms[s].hi.max()) for s in expr.free_symbols}
 
 
-def _gate(f: Formulas, factor: sp.Expr) -> str:
+def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
     """A factor that stays: as it is where it is known not to be negative, else its absolute value."""
     found = [extent(factor, _scalars(factor, within)) for within in f.general]
     if all((e.hi <= 0).all() for e in found):
         factor, found = -factor, [Interval(-e.hi, -e.lo) for e in found]
     text = expression(f, factor)
     if all((e.lo >= 0).all() for e in found):
-        return f.signs.notation.brackets(text) if factor.is_Add else text
+        return f.signs.notation.brackets(text) if factor.is_Add and not alone else text
     return f.signs.size.format(text)
 
 

@@ -169,8 +169,8 @@ def _rising(name: str, x: Interval) -> Interval:
     with np.errstate(all="ignore"):
         ends = [np.asarray(function(end), np.float64) for end in (x.lo, x.hi)]
     least, most = RISING[name]
-    ends[0], ends[1] = np.where(x.lo == -np.inf, least, ends[0]), np.where(x.hi == np.inf, most, ends[1])
-    return Interval(*ends) if name in EXACT else _near(*ends, least, most)
+    lo, hi = np.where(x.lo == -np.inf, least, ends[0]), np.where(x.hi == np.inf, most, ends[1])
+    return Interval(lo, hi) if name in EXACT else _near(lo, hi, least, most)
 
 
 def absolute(x: Interval) -> Interval:
@@ -181,8 +181,7 @@ def absolute(x: Interval) -> Interval:
 def _power(expr: sp.Expr, ranges: Ranges) -> Interval:
     base, exponent = expr.args
     if not exponent.is_number:
-        logarithm = _rising("log", base_range) if (base_range := evaluate(base, ranges)) is not None else None
-        return _rising("exp", multiply(evaluate(exponent, ranges), logarithm))
+        return _rising("exp", multiply(evaluate(exponent, ranges), _rising("log", evaluate(base, ranges))))
     x = evaluate(base, ranges)
     if exponent.is_Integer:
         positive = _whole_power(x, abs(int(exponent)))

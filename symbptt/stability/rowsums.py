@@ -39,8 +39,8 @@ def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any
             return _contract(of, within, node, rows)
         case "gather":
             return rows[node.args[0]].max(node.attrs.axis)
-    parts = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]
-    return rearranged(node, parts, within.sizes)
+    own = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]
+    return rearranged(node, own, within.sizes)
 
 
 def _contract(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any:

@@ -16,7 +16,6 @@ from symbptt.stability.formula import (
     LATEX_SIGNS,
     TEXT_SIGNS,
     Formulas,
-    certain_size,
     expression,
     formulas,
     range_of,
@@ -24,6 +23,7 @@ from symbptt.stability.formula import (
     written,
 )
 from symbptt.stability.hypotheses import TRIED, general, sizes_in
+from symbptt.stability.interval import Interval
 from symbptt.stability.local import Local, node_of, symbol
 from symbptt.stability.suprema import slope_bound
 
@@ -61,7 +61,7 @@ def latex(theorem: Any) -> str:
     f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, LATEX_SIGNS)
     state, sub = _state(f), {"2": "2", "max": r"\infty"}[theorem.norm]
     partial = rf"\frac{{\partial {state}_{{t}}}}{{\partial {state}_{{k}}}}"
-    rows = [rf"\left\|{partial}\right\|_{{{sub}}} \le \eta^{{t-k}} \quad (t \ge k)", *_rates(f, theorem)]
+    rows = [rf"\left\|{partial}\right\|_{{{sub}}} \leq \eta^{{t-k}} \quad (t \geq k)", *_rates(f, theorem)]
     given = _hypotheses(f, theorem)
     names = [LATEX.symbol(Label(name, None)) for name in f.of.step.next]
     rows = [*([f"s = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
@@ -87,7 +87,7 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
         if f.signs is TEXT_SIGNS:
             found.append(f"|{name}_0| ≤ 1; then |{name}_t| ≤ 1 for all t.")
         else:
-            found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \le 1")
+            found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \leq 1")
     needed = {id for tree in theorem.entries.values() for id in _read(f.of, tree)}
     return [line for name, line in zip(theorem.bounded, found, strict=True) if f.of.step.leaves[name] in needed]
 
@@ -209,10 +209,10 @@ def _remarks(f: Formulas, theorem: Any) -> list[str]:
     if lost:
         names = " and ".join(dict.fromkeys(f"|{_shown(f, s)}|" for s in lost))
         found.append(f"No finite η holds for all inputs: nothing bounds {names}.")
-    if max((_floor(f, tree) for tree in trees), default=0.0) >= 1:
+    if max((_floor(f, tree, within) for tree in trees), default=0.0) >= 1:
         gates = gates or _gates_read(f, trees)
         found.append(
-            "No parameters make η < 1 for all inputs: with gates and slopes at the ends of their ranges the state is held."
+            "Where large inputs reach the gates, η ≥ 1: at the ends of their ranges gates and slopes hold the state."
         )
     elif gates:
         found.append(f"A narrower range of {', '.join(_shown(f, s) for s in gates)} gives a smaller η.")
@@ -246,18 +246,27 @@ def _examples(f: Formulas, pairs: list[tuple[sp.Symbol, str]]) -> list[str]:
     return [f"Bounds that hold at all steps are given as rate(params, {{{inside}}})."] if known else []
 
 
-def _floor(f: Formulas, tree: Tree) -> float:
-    """What a bound is at the least, whatever the norms of parameters are."""
+def _floor(f: Formulas, tree: Tree, within: Enclosure) -> float:
+    """What a bound is at the least where inputs are large, whatever the norms of parameters are."""
     match tree:
         case One():
             return 1.0
         case Plus(parts):
-            return sum(_floor(f, part) for part in parts)
+            return sum(_floor(f, part, within) for part in parts)
         case Greatest(parts):
-            return max(_floor(f, part) for part in parts)
+            return max(_floor(f, part, within) for part in parts)
         case Sup(parts):
-            return max(((certain_size(f, p) or 0.0) * _floor(f, part) for p, part in parts), default=0.0)
+            ranges = scalar_ranges(tree, within)
+            sizes = [_held(f, p, ranges) * least for p, part in parts if (least := _floor(f, part, within))]
+            return max(sizes, default=0.0)
     return 0.0
+
+
+def _held(f: Formulas, p: sp.Expr, ranges: dict[sp.Symbol, Interval]) -> float:
+    """The supremum of |p|, nothing where a parameter, not a constant, is in it."""
+    trained = [s for s in p.free_symbols if node_of(s) in f.of.fixed and not f.general[0].atoms[s].is_exact]
+    size = 0.0 if trained else float(largest((p,), [1.0], ranges))
+    return size if np.isfinite(size) else 0.0
 
 
 def _unbounded(tree: Tree, within: Enclosure) -> set[sp.Symbol]:
