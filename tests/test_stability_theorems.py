@@ -1,7 +1,9 @@
 """Theorems on vanishing gradients: never violated, tight within a stated factor, and what they say."""
 
+import doctest
 import re
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import matplotlib.mathtext
@@ -255,8 +257,20 @@ def test_theorem_says_what_is_not_bounded() -> None:
 def test_bounded_states_are_hypotheses() -> None:
     assert sb.vanishing_condition(gru).bounded == ("h",)
     assert "|h_0| ≤ 1" in sb.vanishing_condition(gru).text()
-    assert sb.vanishing_condition(lstm).bounded == ("h",)
+    assert sb.vanishing_condition(CELLS["lem"]).bounded == ("y", "z")
     assert sb.vanishing_condition(CELLS["ctrnn"]).bounded == ()
+
+
+def test_rate_uses_no_hypothesis_that_is_not_printed() -> None:
+    """A bias of 3 without inputs: far from zero only for states in [-1, 1], of which the theorem says nothing."""
+
+    @sb.cell
+    def biased(h: State["n"], U: Param["n n"]):
+        return np.tanh(0.1 * (U @ h) + 3)
+
+    theorem = sb.vanishing_condition(biased)
+    assert theorem.bounded == ()
+    assert theorem.rate({"U": np.eye(2)}) == pytest.approx(0.1)
 
 
 def test_sums_over_a_size_bound_no_state() -> None:
@@ -452,3 +466,10 @@ def test_planted_narrow_interval_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(enclosure, "_middle", lambda x: (x.lo, np.zeros_like(x.lo), np.zeros(x.lo.shape, bool)))
     with pytest.raises(AssertionError):
         check_certificate(rnn, 0.5, 1.0, 0)
+
+
+def test_documentation_prints_what_it_shows() -> None:
+    page = Path(__file__).parents[1] / "docs" / "stability.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert tried >= 10
+    assert failed == 0

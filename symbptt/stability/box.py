@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def _widened(box: Mapping[str, Interval], factor: float) -> dict[str, Interval]:
     return found
 
 
-@cache
+@lru_cache(maxsize=64)
 def local_of(cell: Cell) -> Local:
     """Return the elementwise parts of a cell, found once."""
     return local(cell.step)

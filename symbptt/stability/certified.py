@@ -13,6 +13,7 @@ from symbptt.cell import Cell
 from symbptt.stability.box import Box, invariant, problem
 from symbptt.stability.chains import block_norms
 from symbptt.stability.enclosure import Enclosure
+from symbptt.stability.interval import rounded_up
 from symbptt.stability.local import Local
 from symbptt.stability.rowsums import row_sums
 
@@ -63,7 +64,7 @@ class CertifiedRate:
         """Return the result as plain text."""
         verdict = "all gradients vanish" if self.contracts else "no proof that gradients vanish"
         lines = [
-            f"‖∂s_t/∂s_k‖ ≤ {_constant(self)}{self.rate:.6g}^(t−k) for all t ≥ k, in the {_norm_text(self)}: {verdict}"
+            f"‖∂s_t/∂s_k‖ ≤ {_constant(self)}{rounded_up(self.rate):.6g}^(t−k) for all t ≥ k, in the {_norm_text(self)}: {verdict}"
         ]
         lines += ["for inputs and states in"]
         lines += [f"  {name}: {_range_text(*ends)}" for name, ends in self.box.items()]
@@ -71,7 +72,7 @@ class CertifiedRate:
 
 
 def _constant(r: CertifiedRate) -> str:
-    return "" if r.constant == 1 else f"{r.constant:.3g} · "
+    return "" if r.constant == 1 else f"{rounded_up(r.constant, 3):.3g} · "
 
 
 def _norm_text(r: CertifiedRate) -> str:
@@ -80,7 +81,7 @@ def _norm_text(r: CertifiedRate) -> str:
 
 def _range_text(lo: Any, hi: Any) -> str:
     lo, hi = float(np.min(lo, initial=np.inf)), float(np.max(hi, initial=-np.inf))
-    return "no bound found" if np.isinf(lo) or np.isinf(hi) else f"{lo:.4g} to {hi:.4g}"
+    return "no bound found" if np.isinf(lo) or np.isinf(hi) else f"{-rounded_up(-lo, 4):.4g} to {rounded_up(hi, 4):.4g}"
 
 
 def certified_rate(cell: Cell, params: Arrays, box: Arrays) -> CertifiedRate:

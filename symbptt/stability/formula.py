@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +17,7 @@ from symbptt.render.notation import LATEX, TEXT, Notation
 from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Sup, Times, Tree
 from symbptt.stability.enclosure import Enclosure, corners, extent, factors_of, largest
 from symbptt.stability.hypotheses import TRIED, general, sizes_in
-from symbptt.stability.interval import Interval
+from symbptt.stability.interval import Interval, rounded_up
 from symbptt.stability.local import Local, node_of
 
 
@@ -174,15 +173,15 @@ def _part(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> s
         else:
             approximate *= size
     inner = [] if tree == One() else [written(f, tree, PRODUCT)]
-    if len(gates) == 1 and (number, approximate, others, inner) == (1, 1.0, [], []):
-        return _gate(f, *[q for q in factors_of(p) if q.free_symbols & set(kept)], alone=True)
+    if len(gates) == 1 and number == 1 and approximate == 1.0 and not (others or inner):
+        return _gate(f, next(q for q in factors_of(p) if q.free_symbols & set(kept)), alone=True)
     return _product(f, number, approximate, [*gates, *others, *inner])
 
 
 def _product(f: Formulas, number: Fraction, approximate: float, parts: list[str]) -> str:
     value = float(number) * approximate
     if approximate != 1.0:
-        head = f"{_upwards(value):g}"
+        head = f"{rounded_up(value):g}"
     elif number == 1:
         head = ""
     elif f.signs is LATEX_SIGNS and number.denominator != 1:
@@ -193,14 +192,6 @@ def _product(f: Formulas, number: Fraction, approximate: float, parts: list[str]
 
 
 VULGAR = {"1/4": "¼", "1/2": "½", "3/4": "¾"}
-
-
-def _upwards(value: float) -> float:
-    """A number with five digits that is not less."""
-    if value == 0:
-        return 0.0
-    unit = 10.0 ** (math.floor(math.log10(value)) - 4)
-    return math.ceil(value / unit - 1e-9) * unit
 
 
 def certain_size(f: Formulas, factor: sp.Expr) -> float | None:

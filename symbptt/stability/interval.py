@@ -92,6 +92,14 @@ def _plus(x: Any, y: Any) -> tuple[Any, Any]:
     return total, (x - (total - part)) + (y - part) == 0
 
 
+def rounded_up(value: float, digits: int = 6) -> float:
+    """Return a number of some digits that is not less, for print."""
+    if value == 0 or not np.isfinite(value):
+        return value
+    unit = 10.0 ** (np.floor(np.log10(abs(value))) - digits + 1)
+    return float(np.ceil(value / unit - 1e-9) * unit)
+
+
 def add(a: Interval, b: Interval) -> Interval:
     """Return the sums."""
     with np.errstate(all="ignore"):

@@ -88,38 +88,7 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
             found.append(f"|{name}_0| ≤ 1; then |{name}_t| ≤ 1 for all t.")
         else:
             found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \leq 1")
-    needed = {id for tree in theorem.entries.values() for id in _read(f.of, tree)}
-    return [line for name, line in zip(theorem.bounded, found, strict=True) if f.of.step.leaves[name] in needed]
-
-
-def _read(of: Local, tree: Tree) -> set[int]:
-    """The nodes whose ranges a bound reads."""
-    match tree:
-        case Factor():
-            return set() if tree.node in of.fixed else set(of.graph.ancestors([tree.node]))
-        case Times(parts) | Plus(parts) | Greatest(parts):
-            return {id for part in parts for id in _read(of, part)}
-        case Sup(parts):
-            found = {id for _, part in parts for id in _read(of, part)}
-            for p, _ in parts:
-                for s in p.free_symbols:
-                    found |= _sources(of, s)
-            return found
-    return set()
-
-
-def _sources(of: Local, s: sp.Symbol) -> set[int]:
-    id = node_of(s)
-    if id is not None:
-        return set() if of.graph[id].family == "map" and _has_own_range(of, id) else set(of.graph.ancestors([id]))
-    return (
-        set() if of.atoms[s].slope_of else {x for inner in of.atoms[s].expr.free_symbols for x in _sources(of, inner)}
-    )
-
-
-def _has_own_range(of: Local, id: int) -> bool:
-    """Whether a value is a function with a bounded range, such as a gate."""
-    return getattr(of.graph[id].attrs.expr.func, "__name__", "") in ("sigmoid", "tanh", "erf", "sin", "cos", "atan")
+    return found
 
 
 def _rates(f: Formulas, theorem: Any) -> list[str]:

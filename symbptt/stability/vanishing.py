@@ -13,7 +13,7 @@ from symbptt.errors import ArgumentError, three_lines
 from symbptt.stability.bounds import Sup, Tree, bound, worth
 from symbptt.stability.box import interval_of, local_of, pair_of, shape_of
 from symbptt.stability.enclosure import Enclosure, corners, enclose
-from symbptt.stability.hypotheses import PROVEN, TRIED, always_bounded, bounded, sizes_in
+from symbptt.stability.hypotheses import PROVEN, TRIED, always_bounded, bounded, nodes_read, sizes_in
 from symbptt.stability.interval import between, everything
 from symbptt.stability.local import Local, node_of
 from symbptt.stability.sizes import constants, sizes_of
@@ -27,7 +27,7 @@ NORMS = ("2", "max")
 class VanishingCondition:
     """A theorem: ‖∂s_t/∂s_k‖ ≤ η^(t−k) for the whole state s and all t ≥ k, in the norm `norm`, "2" or "max".
 
-    `bounded` names the states that stay in [−1, 1] if they start there, a hypothesis of the theorem. `entries` are the
+    `bounded` names the states that must start in [−1, 1], a hypothesis of the theorem: then they stay there. `entries` are the
     bounds whose norm η is: in the max-norm one for each state's row, in the 2-norm one for each pair of states.
     """
 
@@ -38,6 +38,8 @@ class VanishingCondition:
 
     def rate(self, params: Arrays, bounds: Arrays | None = None) -> float:
         """Return η for given parameters; infinite where the theorem needs a bound that it was not given.
+
+        Gates and slopes have the ranges that the parameters leave them, so that it may be less than the formula says.
 
         `bounds` gives an interval (lo, hi) that inputs, states or named values of the cell keep at all steps, a
         hypothesis that the caller answers for: {"z": (0, 0.9)}.
@@ -101,7 +103,9 @@ def vanishing_condition(cell: Cell, *, norm: str | None = None) -> VanishingCond
     names = list(of.step.next)
     columns = names if norm == "2" else [""]
     entries = {(i, j): bound(of, norm, i, j or None) for i in names for j in columns}
-    return VanishingCondition(cell, norm, always_bounded(of), entries)
+    read = {id for tree in entries.values() for id in nodes_read(of, tree)}
+    needed = tuple(name for name in always_bounded(of) if of.step.leaves[name] in read)
+    return VanishingCondition(cell, norm, needed, entries)
 
 
 def _fitting(of: Local) -> str:
