@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.arguments import check_path
 from symbptt.cell import Cell
 from symbptt.codegen.emit import source
 from symbptt.codegen.passes import PASSES
@@ -107,6 +108,9 @@ class Kernel:
     ) -> Any:
         """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
 
+        `.final` holds the states after the last step of each sample: the state with which the next part of a stream
+        begins.
+
         Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last.
 
         Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.
@@ -164,8 +168,9 @@ class Kernel:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the module to a file, all of it or nothing.
 
-        Raises: TargetError where the file cannot be written.
+        Raises: ArgumentError where `path` is none, TargetError where the file cannot be written.
         """
+        check_path(path)
         write_text(Path(path), self.source)
 
 
@@ -189,7 +194,7 @@ def compile(
             f"compile takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
     _check_options(truncation, clip_adjoint)
-    target = target.with_consts(consts) if consts else target
+    target = target if consts is None else target.with_consts(consts)
     equations = equations_of(target).text()
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(derive(target.cell.step if isinstance(target, Model) else target.step))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbptt.arguments import check_count, check_dtype
 from symbptt.codegen.program import Program
 from symbptt.codegen.statements import writer_of
 from symbptt.codegen.variables import module_of
@@ -57,6 +58,7 @@ class Plan:
 
     def steps_held(self, T: int) -> int:
         """Return how many steps are stored at once: all, or as many as the truncated training needs."""
+        check_count("T", T)
         match self.truncation:
             case Window(k):
                 return min(T, 2 * k - 1)
@@ -67,8 +69,11 @@ class Plan:
     def bytes(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
         """Return the bytes that the stored values take for T steps of B samples, as many at once as `steps_held` says.
 
-        Raises: ArgumentError where a named size lacks.
+        Raises: ArgumentError where a named size lacks, or a number is none.
         """
+        for name, number in {"T": T, "B": B, **sizes}.items():
+            check_count(name, number, int(name in sizes))
+        check_dtype(dtype)
         lack = [name for name in names_in((self.elements,)) if name not in sizes]
         if lack:
             raise ArgumentError(f"plan.bytes needs the size {', '.join(lack)}\n  write plan.bytes(T, B, {lack[0]}=...)")

@@ -66,7 +66,7 @@ CLIPPED = '''def _clipped(adjoints, limit):
 TRAINING = {
     "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss over all steps and samples, and its gradients; targets (T, B, ...) or (T, ...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
@@ -76,12 +76,13 @@ TRAINING = {
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset)
         value, full, own = _loss(a, states | outputs, dloss, sizes, T, B, dtype)
         full = dict.fromkeys([*states, *outputs]) | full
+        final = _final(states, a, active)
         params, *found = _backward(tape, full, dict.fromkeys(states), flow, sizes, T, B, dtype, active, reset)
-    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched)
+    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
 ''',
     "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss of the last step over all samples, and its gradients; targets (B, ...) or (...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
@@ -94,8 +95,9 @@ TRAINING = {
         value, given, own = _loss(a, read, dloss, sizes, T, B, dtype)
         full = dict.fromkeys([*states, *outputs]) | {k: _placed(given[k], v, at) for k, v in outputs.items() if k in given}
         last = {k: given.get(k) for k in states}
+        final = _final(states, a, active)
         params, *found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
-    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched)
+    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
 
 
 def _placed(last, like, at):
@@ -231,7 +233,7 @@ STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
         for lo, hi in _begun(_blocks(T), active):
             here = {k: a[k][lo:hi] if active is None else _held(a[k][lo:hi], active[lo:hi].sum(0)) for k in INPUTS}
             states, outputs, tape = _forward(a | here, start, sizes, hi - lo, B, dtype, _cut(active, lo, hi), _cut(reset, lo, hi))
-            start = {k: v[-1] if len(v) else start[k] for k, v in states.items()}
+            start = _final(states, start, _cut(active, lo, hi))
             first = _reach(lo, hi)
             sent = _kept(np.arange(lo, hi)[:, None] >= first, dloss[lo:hi])
             loss, full, part = _loss(a | TARGET_PART, states | outputs, sent, sizes, hi - lo, B, dtype)
@@ -243,13 +245,13 @@ STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
             full = dict.fromkeys([*states, *outputs]) | {k: _kept(_cut(active, lo, hi), v) for k, v in full.items()}
             given = _flow_back(joined, first, lo, hi, full, flow, sizes, B, dtype, _cut(active, first, hi), _cut(reset, first, hi))
             _accumulate(sums, found, first, hi, given)
-    return value, _grads(_added(found[0], own), sums, found[1], {k: 0 for k in STATES}, flow, batched)
+    return value, _grads(_added(found[0], own), sums, found[1], {k: 0 for k in STATES}, flow, batched, start)
 """
 
 STREAMED = {
     "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss over all steps and samples, and its truncated gradients; targets (T, B, ...) or (T, ...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     counted = np.ones((T, B), bool) if active is None else active
@@ -257,7 +259,7 @@ STREAMED = {
     + STREAMED_BODY.replace("TARGET_PART", "{k: a[k][lo:hi] for k in TARGETS}"),
     "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
     """Return the loss of the last step over all samples, and its truncated gradients; targets (B, ...) or (...)."""
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets or {})
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     final = np.full(B, T) if active is None else active.sum(0)

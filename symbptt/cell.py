@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.arguments import check_function, check_mapping
 from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError
 from symbptt.functions import NUMPY_FUNCTIONS
 from symbptt.init import initial
@@ -63,6 +64,7 @@ class Cell:
 
         Raises: ArgumentError for a name that is no constant of the cell.
         """
+        check_mapping("consts", consts, 'consts={"dt": 0.05}')
         known = [a.name for a in self.arguments if a.role == "const"]
         for name, value in consts.items():
             if name not in known:
@@ -87,8 +89,9 @@ class Cell:
 def cell(function: Callable[..., Any]) -> Cell:
     """Return the cell that a function of one sample and one step defines.
 
-    Raises: CellError where an argument has no role or a dimension cannot be read.
+    Raises: ArgumentError for what is no function; CellError where an argument has no role or a dimension cannot be read.
     """
+    check_function("cell", function, '@sb.cell above def step(x: Input["m"], h: State["n"], ...):')
     return Cell(function)
 
 

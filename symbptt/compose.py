@@ -7,12 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from symbptt import functions
 from symbptt.cell import Cell
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import Shape, names_in, show, size_text
 from symbptt.ir.step import Argument
 from symbptt.roles import Annotation
+from symbptt.trace import Array
 
 
 def stack(*parts: Any, axis: int = 0) -> Any:
@@ -29,7 +32,9 @@ def stack(*parts: Any, axis: int = 0) -> Any:
     if not parts:
         raise ArgumentError("stack takes cells, or a list of arrays; got nothing")
     if not any(isinstance(cell, Cell) for cell in cells):
-        return functions.stack(parts[0], axis=parts[1] if len(parts) > 1 else axis)
+        if not isinstance(parts[0], Sequence | np.ndarray | Array) or not len(parts[0]):
+            raise ArgumentError(f"stack takes cells, or a list of arrays; got {type(parts[0]).__name__}")
+        return functions.stack(list(parts[0]), axis=parts[1] if len(parts) > 1 else axis)
     if not all(isinstance(cell, Cell) for cell in cells):
         raise ArgumentError(
             f"stack takes cells or a list of arrays, got {', '.join(type(cell).__name__ for cell in cells)}"

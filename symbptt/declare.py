@@ -11,6 +11,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt import ops
+from symbptt.arguments import check_function
 from symbptt.errors import ArgumentError, CellError
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import NAME_OF, as_python, canonical
@@ -31,9 +32,10 @@ def function(
     """
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or name in ops.BY_NAME:
         raise ArgumentError(f"{name!r} cannot name a function\n  choose an identifier that symbptt has not taken")
-    if not callable(body):
-        raise ArgumentError(f"the body of {name!r} is no function\n  write lambda v: <SymPy expression>")
+    check_function(f"the body of {name!r}", body, "lambda v: <SymPy expression>")
     count = len(inspect.signature(body).parameters)
+    if derivative is not None:
+        check_function(f"the derivative of {name!r}", derivative, "lambda v: <SymPy expression>", count)
     symbols = [placeholder(i) for i in range(count)]
     expr = _expression(name, body, symbols)
     if derivative is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.arguments import check_mapping
 from symbptt.cell import Cell
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.codegen.loading import equations_of
@@ -42,7 +43,7 @@ class Derivation(Equations):
         results = [*step.next, *step.outputs]
         sources = [a.name for a in step.of_role("state", "input", "param", "const")]
         for name, known in ((to, results), (of, sources)):
-            if name not in known:
+            if not isinstance(name, str) or name not in known:
                 raise ArgumentError(
                     f"{self.cell.name} has no derivative by the name {name!r}\n  known: {', '.join(known)}"
                 )
@@ -122,6 +123,8 @@ class StepJacobian:
 
         Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type.
         """
+        if inputs is not None:
+            check_mapping("inputs", inputs, 'J.evaluate(params, {"x": x}, {"h": h})')
         kernel = compile_cell(self.cell)
         steps = {k: np.asarray(v)[None] for k, v in (inputs or {}).items()}
         arrays, sizes, _, _, dtype, _ = kernel.read(params, steps, state, None if steps else 1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbptt.arguments import check_dtype, check_mapping, check_seed
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import Shape, named_size, names_in, show
 from symbptt.ir.step import Argument
@@ -15,6 +16,9 @@ from symbptt.ir.step import Argument
 
 def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override: Mapping[str, Any]) -> dict[str, Any]:
     """Return first values by the rules of `Cell.init`."""
+    check_mapping("the sizes", dims, f'{cell.name}.init({{"n": 8, ...}})')
+    check_seed(seed)
+    check_dtype(dtype)
     wanted = [a for a in cell.arguments if a.role == "param" or (a.role == "const" and a.default is None)]
     sizes = _sizes(cell, dims)
     for name in override:
@@ -37,6 +41,8 @@ def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override:
 
 def _given(cell: Any, a: Argument, shape: tuple[int, ...], override: Mapping[str, Any]) -> Any:
     value = np.asarray(override[a.name])
+    if value.dtype.kind not in "biuf":
+        raise ArgumentError(f"{a.name!r} of {cell.name} takes real numbers, got {type(override[a.name]).__name__}")
     if value.shape not in ((), shape):
         raise ArgumentError(f"{a.name!r} of {cell.name} has shape {show(shape)}, got {show(value.shape)}")
     return np.broadcast_to(value, shape)

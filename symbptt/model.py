@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.arguments import check_function, check_mapping
 from symbptt.cell import Cell, arguments_of, nearest, place_of, run_traced
 from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.init import initial
@@ -53,8 +54,9 @@ class Loss:
 def loss(function: Callable[..., Any]) -> Loss:
     """Return the loss that a function of one sample and one step defines.
 
-    Raises: CellError where an argument has no role or a dimension cannot be read.
+    Raises: ArgumentError for what is no function; CellError where an argument has no role or a dimension cannot be read.
     """
+    check_function("loss", function, '@sb.loss above def error(h: State["n"], y: Target["n"]):')
     return Loss(function)
 
 
@@ -82,6 +84,7 @@ class Model:
 
         Raises: ArgumentError for a name that is a constant of neither.
         """
+        check_mapping("consts", consts, 'consts={"dt": 0.05}')
         of_cell = {a.name for a in self.cell.arguments if a.role == "const"}
         of_loss = {a.name for a in self.loss.arguments if a.role == "const"}
         for name in consts:
@@ -113,7 +116,7 @@ def model(cell: Cell, loss: Loss, *, at: str = "every", reduction: str = "sum") 
             "  decorate the functions with @sb.cell and @sb.loss"
         )
     for name, value, known in (("at", at, ("every", "last")), ("reduction", reduction, ("sum", "mean"))):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise ArgumentError(f"{name} is {' or '.join(map(repr, known))}, got {value!r}")
     return Model(cell, loss, at, reduction)
 

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from symbptt.arguments import check_function, check_seed
 from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_cell
@@ -40,6 +41,11 @@ def verify(target: Cell | Model | Kernel, *, seed: int = 0) -> Verification:
 
     Raises: ArgumentError where the target is none of the three, or a kernel that truncates or clips.
     """
+    check_seed(seed)
+    if not isinstance(target, Cell | Model | Kernel):
+        raise ArgumentError(
+            f"verify takes a cell, a model or a kernel, got {type(target).__name__}\n  decorate the function with @sb.cell"
+        )
     kernel = target if isinstance(target, Kernel) else compile_cell(target)
     if kernel.truncation is not None or kernel.clip_adjoint is not None:
         raise ArgumentError(
@@ -90,6 +96,8 @@ def check_backward(cell: Cell, backward: Callable[..., Any], *, seed: int = 0) -
     """
     if not isinstance(cell, Cell):
         raise ArgumentError(f"check_backward takes a cell, got {type(cell).__name__}")
+    check_function("check_backward", backward, "def backward(params, inputs, state, cotangents):", 4)
+    check_seed(seed)
     rows = [
         row
         for regime, size, point, cotangents in _cases(cell, seed)

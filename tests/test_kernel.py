@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State
+from symbptt import Const, Index, Input, Param, State, Target, zoo
+from symbptt.ir.shape import names_in
 from symbptt.zoo import gru, lstm, rnn
 from tests import oracle
 from tests.cells import odd, vanilla
@@ -606,6 +607,8 @@ def test_no_steps_and_no_samples_are_fine() -> None:
     kernel, m, n = kernel_of(vanilla), 2, 3
     for T, B in [(0, 2), (3, 0), (0, 0)]:
         params = {"W": np.ones((n, m)), "U": np.eye(n), "b": np.zeros(n)}
+        run = kernel.forward(params, {"x": np.ones((T, B, m))}, lengths=np.full(B, T), reset=np.ones((T, B), bool))
+        assert run.states["h"].shape == (T, B, n)
         run = kernel.forward(params, {"x": np.ones((T, B, m))})
         grads = kernel.backward(run, {"h": np.ones((T, B, n))}, monitor=True)
         assert run.states["h"].shape == (T, B, n) and grads.inputs["x"].shape == (T, B, m)
@@ -629,3 +632,40 @@ def test_cell_that_is_not_finite_at_zero_may_stop_early() -> None:
     params, inputs, state = oracle.draw(singular, 3, 2, SIZES)
     groups = (params, {"x": 1 + np.abs(inputs["x"])}, state)
     assert_gradients(singular, groups, oracle.cotangents_of(singular, groups, 3), 3, lengths=[1, 3])
+
+
+@pytest.mark.parametrize("batch", [(), (2,)], ids=["unbatched", "batched"])
+@pytest.mark.parametrize(("name", "state", "size", "shape"), [
+    ("delay_rnn", "past", "k", "k, n"), ("attention", "past", "k", "k, n"), ("stack_rnn", "s", "k", "k, d"),
+])  # fmt: skip
+def test_size_that_only_an_omitted_state_tells_is_named_with_what_to_pass(
+    name: str, state: str, size: str, shape: str, batch: tuple[int, ...]
+) -> None:
+    cell = zoo.CELLS[name]
+    params, x = (
+        cell.init(dict.fromkeys((k for k in "mnkda" if any(k in names_in(b.shape) for b in cell.arguments)), 2)),
+        np.ones((3, *batch, 2)),
+    )
+    lead = "B, " if batch else ""
+    words = rf"{state}: nothing that is given tells the size '{size}'; pass .*'{state}': np\.zeros\(\({lead}{shape}\)\)"
+    with pytest.raises(sb.ArgumentError, match=words + rf"(.|\n)*kernel of {name}"):
+        kernel_of(cell).forward(params, {"x": x})
+    run = kernel_of(cell).forward(params, {"x": x}, {state: np.zeros((*batch, 2, 2))})
+    assert run.states["h"].shape == (3, *batch, 2)
+
+
+def test_size_that_only_a_target_tells_is_not_needed_in_forward() -> None:
+    @sb.cell
+    def moved(h: State["n"], M: State["k"]):
+        return np.sin(h), np.cos(M)
+
+    @sb.loss
+    def loss(h: State["n"], M: State["k"], y: Target["k"], z: Target["2*l"]):
+        return np.sum(h) + np.sum((M - y) ** 2) + np.sum(z)
+
+    kernel, h = sb.compile(sb.model(moved, loss)), np.ones((2, 3))
+    assert kernel.forward({}, {}, {"h": h, "M": np.ones((2, 4))}, steps=2).states["M"].shape == (2, 2, 4)
+    value, grads = kernel.value_and_grad({}, {}, {"y": np.ones((2, 2, 4)), "z": np.zeros((2, 2, 6))}, {"h": h}, steps=2)
+    assert np.isfinite(value) and grads.state["M"].shape == (2, 4)
+    with pytest.raises(sb.ArgumentError, match="M: nothing that is given tells the size 'k'"):
+        kernel.forward({}, {}, {"h": h}, steps=2)

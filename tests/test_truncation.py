@@ -113,6 +113,50 @@ def test_random_truncations_lengths_and_resets_are_those_of_explicit_unrolling(s
     assert_brute(model, truncation, brute.data_of(model, steps, batch, SIZES, seed, **masks))
 
 
+# Streams: the states at the end begin the next part.
+
+
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3), Chunked(9, 9)], ids=repr)
+def test_final_states_are_those_after_the_last_step_of_each_sample(truncation: Any, at: str, masks: str) -> None:
+    model = MODELS["reads_all", at]
+    data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
+    _, grads = brute.value_and_grad(kernel_of(model, truncation), data)
+    for b in range(2):
+        for k, v in brute.trajectory(mixed, data, b)[-1].items():
+            np.testing.assert_allclose(grads.final[k][b], v, rtol=1e-12, atol=1e-13)
+    alone = replace(data, inputs={k: v[:, 0] for k, v in data.inputs.items()}, state={}, lengths=None, reset=None,
+                    targets={k: v[:, 0] if at == "every" else v[0] for k, v in data.targets.items()})  # fmt: skip
+    _, one = brute.value_and_grad(kernel_of(model, truncation), alone)
+    assert {k: v.shape for k, v in one.final.items()} == {k: v.shape[1:] for k, v in data.state.items()}
+
+
+def test_stream_in_parts_is_the_whole_sequence_truncated_at_their_borders() -> None:
+    model, cut = MODELS["reads_all", "every"], 3
+    data = brute.data_of(model, STEPS, 2, SIZES)
+    whole = brute.value_and_grad(kernel_of(model, Chunked(cut, cut)), data)
+    values, sums, state = 0.0, dict.fromkeys(data.params, 0.0), data.state
+    for lo in range(0, STEPS, cut):
+        part = replace(data, inputs={k: v[lo : lo + cut] for k, v in data.inputs.items()}, state=state,
+                       targets={k: v[lo : lo + cut] for k, v in data.targets.items()})  # fmt: skip
+        value, grads = brute.value_and_grad(kernel_of(model, None), part)
+        values, state = values + value, grads.final
+        sums = {k: v + grads.params[k] for k, v in sums.items()}
+    np.testing.assert_allclose(values, whole[0], rtol=1e-13)
+    oracle.assert_blocks_close(whole[1].params, sums, 1e-12)
+
+
+def test_no_steps_end_where_they_begin_and_final_states_are_no_view_of_the_caller() -> None:
+    model = MODELS["reads_all", "every"]
+    data = brute.data_of(model, 0, 2, SIZES)
+    for truncation in (None, Window(2), Chunked(2, 3)):
+        _, grads = brute.value_and_grad(kernel_of(model, truncation), data)
+        for k, v in data.state.items():
+            np.testing.assert_array_equal(grads.final[k], v)
+            assert not np.shares_memory(grads.final[k], v)
+
+
 # A step that must not be taken once more than the sample is long.
 
 

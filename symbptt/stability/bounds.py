@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from symbptt.init import concrete
 from symbptt.ir.node import Node
 from symbptt.ir.shape import Size, broadcast_axes, prod
 from symbptt.stability.enclosure import Enclosure, largest
@@ -156,7 +154,7 @@ def worth(tree: Tree, of: Local, norm: str, within: Enclosure) -> float:
         case Factor():
             return factor_norm(tree, norm, within.nodes[tree.node])
         case Count(size, power):
-            return float(concrete((size,), within.sizes)[0] ** float(power))
+            return float(within.shape((size,))[0] ** float(power))
         case Times(parts):
             values = [worth(part, of, norm, within) for part in parts]
             return 0.0 if 0.0 in values else float(np.prod(values))
@@ -187,7 +185,9 @@ def factor_norm(factor: Factor, norm: str, value: Interval) -> float:
     columns = [x for x in factor.theirs if x in factor.mine and x not in factor.out]
     turned = np.transpose(matrix, [factor.theirs.index(x) for x in (*batch, *rows, *columns)])
     first, second = len(batch), len(batch) + len(rows)
-    flat = turned.reshape(*(int(np.prod(s)) for s in (turned.shape[:first], turned.shape[first:second], turned.shape[second:])))
+    flat = turned.reshape(
+        *(int(np.prod(s)) for s in (turned.shape[:first], turned.shape[first:second], turned.shape[second:]))
+    )
     if norm == "max":
         return float(np.abs(flat).sum(-1).max(initial=0.0))
     return float(np.linalg.norm(flat, 2, axis=(1, 2)).max(initial=0.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def _widened(box: Mapping[str, Interval], factor: float) -> dict[str, Interval]:
     return found
 
 
-@cache
+@lru_cache(maxsize=64)
 def local_of(cell: Cell) -> Local:
     """Return the elementwise parts of a cell, found once."""
     return local(cell.step)
@@ -127,7 +127,9 @@ def _multiplied(of: Local) -> tuple[str, ...]:
     for node in g:
         if node.family == "contract" and node.id in of.recurrent:
             found |= {id for arg in node.args if arg in of.fixed for id in g.ancestors([arg])}
-    return tuple(g[id].attrs.name for id in sorted(found) if g[id].family == "leaf" and g[id].attrs.role in ("param", "const"))
+    return tuple(
+        g[id].attrs.name for id in sorted(found) if g[id].family == "leaf" and g[id].attrs.role in ("param", "const")
+    )
 
 
 def invariant(given: Box) -> Enclosure:
@@ -147,7 +149,8 @@ States = dict[str, Interval]
 
 
 def _image(given: Box, states: Mapping[str, Interval]) -> States:
-    nodes = given.enclosure(states).nodes
+    leaves = {**given.params, **given.inputs, **states}
+    nodes = enclose(given.local, leaves, given.sizes, slopes=False).nodes
     return {name: nodes[id] for name, id in given.local.step.next.items()}
 
 
@@ -160,14 +163,17 @@ def _search(given: Box, free: tuple[str, ...]) -> tuple[States, tuple[str, ...]]
         if all(holds(box[name], image[name]) for name in box):
             return box, ()
         grown = {name: hull(box[name], image[name]) for name in box}
-        growth = {name: (box[name].lo - grown[name].lo, grown[name].hi - box[name].hi) for name in box if name not in free}
+        growth = {
+            name: (box[name].lo - grown[name].lo, grown[name].hi - box[name].hi) for name in box if name not in free
+        }
         ready = len(before) > 0
         box = {n: _ahead(s, growth[n], before.get(n)) if n in growth else s for n, s in grown.items()}
         before = {} if ready else growth
         lost = tuple(n for n in growth if not (box[n].size < LARGEST).all())
         if lost:
             return box, lost
-    return box, tuple(n for n in growth if not holds(box[n], image[n]))
+    image = _image(given, box)
+    return box, tuple(n for n in box if n not in free and not holds(box[n], image[n]))
 
 
 def _ahead(box: Interval, growth: tuple[Any, Any], before: tuple[Any, Any] | None) -> Interval:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from symbptt.cell import Cell, nearest
-from symbptt.errors import ArgumentError, three_lines
+from symbptt.cell import Cell
 from symbptt.stability.box import Box, invariant, problem
 from symbptt.stability.chains import block_norms
 from symbptt.stability.enclosure import Enclosure
-from symbptt.stability.interval import Interval
+from symbptt.stability.interval import rounded_up
 from symbptt.stability.local import Local
 from symbptt.stability.rowsums import row_sums
 
@@ -52,7 +51,7 @@ class CertifiedRate:
 
     @cached_property
     def largest_box(self) -> float:
-        """The largest factor on the widths of the given box with which the cell contracts, to three digits; 0 for none."""
+        """The largest factor on the widths of the given box with which the cell contracts, to half a percent; 0 for none."""
         return _largest(lambda factor: self._problem.widened(factor))
 
     @cached_property
@@ -64,14 +63,16 @@ class CertifiedRate:
     def text(self) -> str:
         """Return the result as plain text."""
         verdict = "all gradients vanish" if self.contracts else "no proof that gradients vanish"
-        lines = [f"‖∂s_t/∂s_k‖ ≤ {_constant(self)}{self.rate:.6g}^(t−k) for all t ≥ k, in the {_norm_text(self)}: {verdict}"]
+        lines = [
+            f"‖∂s_t/∂s_k‖ ≤ {_constant(self)}{rounded_up(self.rate):.6g}^(t−k) for all t ≥ k, in the {_norm_text(self)}: {verdict}"
+        ]
         lines += ["for inputs and states in"]
         lines += [f"  {name}: {_range_text(*ends)}" for name, ends in self.box.items()]
         return "\n".join(lines)
 
 
 def _constant(r: CertifiedRate) -> str:
-    return "" if r.constant == 1 else f"{r.constant:.3g} · "
+    return "" if r.constant == 1 else f"{rounded_up(r.constant, 3):.3g} · "
 
 
 def _norm_text(r: CertifiedRate) -> str:
@@ -80,7 +81,7 @@ def _norm_text(r: CertifiedRate) -> str:
 
 def _range_text(lo: Any, hi: Any) -> str:
     lo, hi = float(np.min(lo, initial=np.inf)), float(np.max(hi, initial=-np.inf))
-    return "no bound found" if np.isinf(lo) or np.isinf(hi) else f"{lo:.4g} to {hi:.4g}"
+    return "no bound found" if np.isinf(lo) or np.isinf(hi) else f"{-rounded_up(-lo, 4):.4g} to {rounded_up(hi, 4):.4g}"
 
 
 def certified_rate(cell: Cell, params: Arrays, box: Arrays) -> CertifiedRate:
@@ -171,7 +172,7 @@ def _largest(at: Callable[[float], Box]) -> float:
             low = middle
         else:
             high = middle
-        if low and high <= low * 1.001 or high < 1 / WIDEST:
+        if (low and high <= low * 1.005) or high < 1 / WIDEST:
             break
         middle = float(np.sqrt(low * high)) if low and high < WIDEST else middle * 4 if low else middle / 4
     return low

@@ -6,14 +6,14 @@ Structure is kept: over all |d| ≤ d_max the norm of diag(d) W is that of diag(
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from symbptt.init import concrete
 from symbptt.ir.node import Node
 from symbptt.ir.shape import broadcast_axes
-from symbptt.stability.enclosure import Enclosure, largest, spans
+from symbptt.stability.enclosure import Enclosure, largest_within, spans
 from symbptt.stability.local import Local, terms
 
 DEEPEST = 4
@@ -28,10 +28,19 @@ class _Chains:
     closed: dict[int, float] = field(default_factory=dict)
 
     def shape(self, id: int) -> tuple[int, ...]:
-        return concrete(self.of.graph.shape(id), self.within.sizes)
+        return self.within.shape(self.of.graph.shape(id))
 
     def reaches(self, id: int) -> bool:
-        return self.state in self.of.graph.ancestors([id])
+        return id in self.reached
+
+    @cached_property
+    def reached(self) -> frozenset[int]:
+        """The nodes that the state enters."""
+        found = {self.state}
+        for node in self.of.graph:
+            if any(arg in found for arg in node.args):
+                found.add(node.id)
+        return frozenset(found)
 
 
 def block_norms(of: Local, within: Enclosure) -> Any:
@@ -85,8 +94,10 @@ def _parts(c: _Chains, id: int, left: Any) -> list[tuple[int, Any]]:
     found = []
     for base, p in terms(c.of, id).items():
         if base == c.state or c.reaches(base):
-            weight = left * largest((p,), [1.0], c.within.atoms)
-            found.append((base, _folded(np.broadcast_to(np.where(np.isnan(weight), np.inf, weight), left.shape), c.shape(base))))
+            weight = left * largest_within((p,), [1.0], c.within)
+            found.append(
+                (base, _folded(np.broadcast_to(np.where(np.isnan(weight), np.inf, weight), left.shape), c.shape(base)))
+            )
     return found
 
 

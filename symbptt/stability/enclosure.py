@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from typing import Any
@@ -13,7 +13,7 @@ import sympy as sp
 
 from symbptt.init import concrete
 from symbptt.ir.node import Node, placeholder
-from symbptt.ir.shape import named_size
+from symbptt.ir.shape import Shape, named_size
 from symbptt.stability import interval
 from symbptt.stability.interval import Interval, common, everything, exactly
 from symbptt.stability.local import Atom, Local, symbol, value
@@ -31,15 +31,29 @@ class Enclosure:
     nodes: dict[int, Interval]
     atoms: dict[sp.Symbol, Interval]
     sizes: dict[sp.Symbol, int]
+    found: dict[tuple[sp.Expr, ...], list[list[Any]]] = field(default_factory=dict)
+
+    def shape(self, shape: Shape) -> tuple[int, ...]:
+        """Return a shape in numbers."""
+        return _concrete(shape, tuple(self.sizes.items()))
+
+
+@cache
+def _concrete(shape: Shape, sizes: tuple[tuple[sp.Symbol, int], ...]) -> tuple[int, ...]:
+    return concrete(shape, dict(sizes))
 
 
 def enclose(
-    of: Local, leaves: Mapping[str, Interval], sizes: Mapping[str, int], known: Mapping[int, Interval] | None = None
-) -> Enclosure:
-    """Return intervals for all values of a step from those of its leaves, by name; `known` ones are cut to what is given."""
+    of: Local, leaves: Mapping[str, Interval], sizes: Mapping[str, int], known: Mapping[int, Interval] | None = None,
+    *, slopes: bool = True,
+) -> Enclosure:  # fmt: skip
+    """Return intervals for all values of a step from those of its leaves, by name; `known` ones are cut to what is given.
+
+    Without `slopes` only the atoms that values are made of have theirs.
+    """
     named = {named_size(name): size for name, size in sizes.items()}
     found = Enclosure({}, {}, named)
-    pending = iter(of.atoms.items())
+    pending = iter([(s, atom) for s, atom in of.atoms.items() if slopes or s in of.in_values])
     waiting = next(pending, None)
     for node in of.graph:
         here = _node(of, found, node, leaves)
@@ -61,7 +75,7 @@ def _atom(found: Enclosure, atom: Atom) -> Interval:
 
 
 def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval]) -> Interval:
-    shape = concrete(node.shape, found.sizes)
+    shape = found.shape(node.shape)
     match node.family:
         case "leaf" if node.attrs.role == "size":
             return exactly(float(sp.sympify(_size(node, found))))
@@ -102,7 +116,7 @@ def _map(of: Local, found: Enclosure, node: Node) -> Interval:
     polynomial = value(of, node.id)
     if polynomial != symbol(node.id) and polynomial.free_symbols and polynomial.free_symbols <= found.atoms.keys():
         here = common(here, extent(polynomial, found.atoms))
-    shape = concrete(node.shape, found.sizes)
+    shape = found.shape(node.shape)
     return here.each(lambda end: np.broadcast_to(end, shape))
 
 
@@ -151,9 +165,9 @@ def rearranged(node: Node, parts: list[Any], sizes: Mapping[sp.Symbol, int]) -> 
         case "transpose":
             return np.transpose(x, attrs.data)
         case "reshape":
-            return np.reshape(x, concrete(node.shape, sizes))
+            return np.reshape(x, _concrete(node.shape, tuple(sizes.items())))
         case "expand":
-            return np.broadcast_to(x, concrete(node.shape, sizes))
+            return np.broadcast_to(x, _concrete(node.shape, tuple(sizes.items())))
         case "slice":
             return x[spans(attrs.data, sizes)]
         case "concatenate":
@@ -173,14 +187,23 @@ def spans(data: Any, sizes: Mapping[sp.Symbol, int]) -> tuple[slice, ...]:
 
 @cache
 def corners(parts: tuple[sp.Expr, ...]) -> tuple[sp.Symbol, ...]:
-    """Return the atoms that several places read and in which no part bends: the sum of |parts| is convex in each of them."""
-    counts: dict[sp.Symbol, int] = {}
-    for p in parts:
-        for leaf in sp.preorder_traversal(p):
-            if leaf.is_Symbol:
-                counts[leaf] = counts.get(leaf, 0) + 1
-    shared = [s for s, n in counts.items() if n > 1 and all(sp.expand(sp.diff(p, s, 2)) == 0 for p in parts)]
-    return tuple(sorted(shared, key=lambda s: (-counts[s], s.name)))[:CORNERS]
+    """Return the atoms that parts read in several ways, as z and 1 − z, and in which no part bends: the sum of |parts| is
+    convex in each of them. A factor that parts have in common is not among them: it is largest for all at once."""
+    factors = [factors_of(p) for p in parts]
+    symbols = sorted({s for p in parts for s in p.free_symbols}, key=lambda s: (s.name[0], int(s.name[1:])))
+    apart = [s for s in symbols if _is_apart(s, factors)]
+    return tuple(s for s in apart if all(sp.expand(sp.diff(p, s, 2)) == 0 for p in parts))[:CORNERS]
+
+
+def factors_of(p: sp.Expr) -> tuple[sp.Expr, ...]:
+    """Return the factors of a polynomial."""
+    return tuple(sp.Mul.make_args(sp.factor(p)))
+
+
+def _is_apart(s: sp.Symbol, factors: list[tuple[sp.Expr, ...]]) -> bool:
+    reading = [tuple(q for q in part if s in q.free_symbols) for part in factors]
+    twice = any(sum(leaf == s for leaf in sp.preorder_traversal(q)) > 1 for part in reading for q in part)
+    return twice or len({part for part in reading if part}) > 1
 
 
 def extent(expr: sp.Expr, ranges: Mapping[sp.Symbol, Interval]) -> Interval:
@@ -192,10 +215,25 @@ def extent(expr: sp.Expr, ranges: Mapping[sp.Symbol, Interval]) -> Interval:
 
 def largest(parts: tuple[sp.Expr, ...], weights: list[Any], ranges: Mapping[sp.Symbol, Interval]) -> Any:
     """Return the supremum of Σ weight |p| over the ranges of all atoms, elementwise; a weight of 0 takes out its part."""
+    return _heaviest(sizes_at_corners(parts, ranges), weights)
+
+
+def largest_within(parts: tuple[sp.Expr, ...], weights: list[Any], within: Enclosure) -> Any:
+    """Return the same over an enclosure, which remembers the sizes of the parts."""
+    if parts not in within.found:
+        within.found[parts] = sizes_at_corners(parts, within.atoms)
+    return _heaviest(within.found[parts], weights)
+
+
+def sizes_at_corners(parts: tuple[sp.Expr, ...], ranges: Mapping[sp.Symbol, Interval]) -> list[list[Any]]:
+    """Return the largest |p| of each part at each combination of ends of the atoms that they share."""
+    return [[interval.evaluate(p, at).size for p in parts] for at in _corner_ranges(parts, ranges)]
+
+
+def _heaviest(corner_sizes: list[list[Any]], weights: list[Any]) -> Any:
     totals = []
-    for at in _corner_ranges(parts, ranges):
-        sizes = [interval.evaluate(p, at).size for p in parts]
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        for sizes in corner_sizes:
             products = [np.where((w == 0) | (s == 0), 0.0, s * w) for s, w in zip(sizes, weights, strict=True)]
             totals.append(sum(products))
     return np.maximum.reduce(np.broadcast_arrays(*totals))
@@ -207,7 +245,7 @@ def _corner_ranges(
     """The ranges with the shared atoms at each combination of their ends; parts that do not share them see no difference."""
     chosen = [s for s in corners(parts) if np.isfinite(ranges[s].lo).all() and np.isfinite(ranges[s].hi).all()]
     chosen = [s for s in chosen if not ranges[s].is_exact]
-    found = []
+    found: list[Mapping[sp.Symbol, Interval]] = []
     for ends in product(*([(s, "lo"), (s, "hi")] for s in chosen)):
         found.append({**ranges, **{s: exactly(getattr(ranges[s], end)) for s, end in ends}})
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,9 +15,9 @@ from symbptt.ir.shape import size_text
 from symbptt.render.expression import Writer
 from symbptt.render.notation import LATEX, TEXT, Notation
 from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Sup, Times, Tree
-from symbptt.stability.enclosure import Enclosure, corners, largest
+from symbptt.stability.enclosure import Enclosure, corners, extent, factors_of, largest
 from symbptt.stability.hypotheses import TRIED, general, sizes_in
-from symbptt.stability.interval import Interval
+from symbptt.stability.interval import Interval, rounded_up
 from symbptt.stability.local import Local, node_of
 
 
@@ -37,12 +36,18 @@ class Signs:
     root: str
     times: str
     maximum: str
+    least: str
+    le: str
+    join: str
+    over: Callable[[str, str], str]
 
 
-TEXT_SIGNS = Signs(TEXT, "σ_max({0})", "‖{0}‖∞", "‖{0}‖₂", "‖{0}‖₁", "|{0}|", "sup {0}", "max {0}", "√{0}", " ", "max({0})")
+TEXT_SIGNS = Signs(TEXT, "σ_max({0})", "‖{0}‖∞", "‖{0}‖₂", "‖{0}‖₁", "|{0}|", "sup {0}", "max {0}", "√{0}", " ", "max({0})",
+                   "min {0}", "≤", ", ", lambda body, ranges: f"sup {{ {body} : {ranges} }}")  # fmt: skip
 LATEX_SIGNS = Signs(
     LATEX, r"\sigma_{{\max}}({0})", r"\|{0}\|_\infty", r"\|{0}\|_2", r"\|{0}\|_1", r"|{0}|", r"\sup {0}", r"\max {0}",
-    r"\sqrt{{{0}}}", r"\, ", r"\max({0})",
+    r"\sqrt{{{0}}}", r"\, ", r"\max({0})", r"\min {0}", r"\leq", r",\; ",
+    lambda body, ranges: rf"\sup_{{{ranges}}} \left[{body}\right]",
 )  # fmt: skip
 
 
@@ -98,7 +103,38 @@ def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
             return f.signs.maximum.format(", ".join(written(f, part) for part in parts))
         case Plus(parts):
             return _bracketed(f, [written(f, part) for part in parts] or ["0"], least)
-    return _bracketed(f, [_part(f, p, part, shared(f, tree)) for p, part in tree.parts], least)
+    return _supremum_of_sum(f, tree, least)
+
+
+def _supremum_of_sum(f: Formulas, tree: Sup, least: int) -> str:
+    """Σ |p| bound, the identity first, and the ranges of the gates that stay in it."""
+    gates = shared(f, tree)
+    ordered = sorted(tree.parts, key=lambda part: part[1] != One())
+    terms = [_part(f, p, part, gates) for p, part in ordered]
+    ranges = [found for s in gates if (found := range_of(f, s))]
+    if not ranges:
+        return _bracketed(f, terms, least)
+    return f.signs.over(_bracketed(f, terms, SUM), f.signs.join.join(ranges))
+
+
+def is_gate(f: Formulas, factor: sp.Expr) -> bool:
+    """Whether a factor is a value with a name that inputs and states change: it says by itself what holds a state."""
+    id = node_of(factor) if factor.is_Symbol else None
+    return id is not None and id not in f.of.fixed and id in f.of.graph.names
+
+
+def range_of(f: Formulas, s: sp.Symbol) -> str:
+    """Return the range of a value that stays in a formula; nothing for one number that no step changes."""
+    id = node_of(s)
+    if id in f.of.fixed and not f.of.graph.shape(id):
+        return ""
+    le, name, within = f.signs.le, expression(f, s), f.general[0].atoms[s]
+    lo, hi = float(within.lo.min()), float(within.hi.max())
+    if id not in f.of.fixed and np.isfinite(lo) and np.isfinite(hi):
+        return f"{lo:g} {le} {name} {le} {hi:g}"
+    if id not in f.of.fixed:
+        return name
+    return f"{f.signs.least.format(name)} {le} {name} {le} {f.signs.greatest.format(name)}"
 
 
 def _bracketed(f: Formulas, terms: list[str], least: int) -> str:
@@ -116,42 +152,36 @@ def shared(f: Formulas, tree: Sup) -> tuple[sp.Symbol, ...]:
     if f.norm == "2":
         return ()
     found = corners(tuple(p for p, _ in tree.parts))
-    return tuple(s for s in found if node_of(s) is not None and _reads_apart(s, [p for p, _ in tree.parts]))
-
-
-def _reads_apart(s: sp.Symbol, parts: list[sp.Expr]) -> bool:
-    """Whether terms differ in how they read an atom, as z and 1 − z do; a common factor is taken at its largest."""
-    kinds = {tuple(str(q) for q in _factors(p) if s in q.free_symbols) for p in parts}
-    return len(kinds - {()}) > 1
-
-
-def _factors(p: sp.Expr) -> list[sp.Expr]:
-    return list(sp.Mul.make_args(sp.factor(p)))
+    return tuple(s for s in found if node_of(s) is not None)
 
 
 def _part(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> str:
     """One term |p| bound: its number, what stays in the formula, what has a supremum, and its bound."""
     number, gates, others = Fraction(1), [], []
     approximate = 1.0
-    for factor in _factors(p):
+    for factor in factors_of(p):
         if factor.free_symbols & set(kept):
             gates.append(_gate(f, factor))
             continue
-        size = certain_size(f, factor)
-        if size is None:
+        size = None if _is_fixed(f, factor) else certain_size(f, factor)
+        if tree == One() and is_gate(f, factor):
+            others.append(f.signs.sup.format(_gate(f, factor)))
+        elif size is None:
             others.append(_supremum(f, factor))
         elif (exact := Fraction(size).limit_denominator(64)) and abs(float(exact) - size) < 1e-12 * max(size, 1):
             number *= exact
         else:
             approximate *= size
     inner = [] if tree == One() else [written(f, tree, PRODUCT)]
+    if len(gates) == 1 and number == 1 and approximate == 1.0 and not (others or inner):
+        return _gate(f, next(q for q in factors_of(p) if q.free_symbols & set(kept)), alone=True)
     return _product(f, number, approximate, [*gates, *others, *inner])
 
 
 def _product(f: Formulas, number: Fraction, approximate: float, parts: list[str]) -> str:
     value = float(number) * approximate
     if approximate != 1.0:
-        head = f"{_upwards(value):g}"
+        head = f"{rounded_up(value):g}"
     elif number == 1:
         head = ""
     elif f.signs is LATEX_SIGNS and number.denominator != 1:
@@ -164,14 +194,6 @@ def _product(f: Formulas, number: Fraction, approximate: float, parts: list[str]
 VULGAR = {"1/4": "¼", "1/2": "½", "3/4": "¾"}
 
 
-def _upwards(value: float) -> float:
-    """A number with five digits that is not less."""
-    if value == 0:
-        return 0.0
-    unit = 10.0 ** (math.floor(math.log10(value)) - 4)
-    return math.ceil(value / unit - 1e-9) * unit
-
-
 def certain_size(f: Formulas, factor: sp.Expr) -> float | None:
     """Return the supremum of |factor| where it is a number for all parameters and sizes."""
     found = [float(np.max(largest((factor,), [1.0], _scalars(factor, within)))) for within in f.general]
@@ -182,19 +204,29 @@ def _scalars(expr: sp.Expr, within: Enclosure) -> dict[sp.Symbol, Interval]:
     return {s: Interval(within.atoms[s].lo.min(), within.atoms[s].hi.max()) for s in expr.free_symbols}
 
 
-def _gate(f: Formulas, factor: sp.Expr) -> str:
+def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
+    """A factor that stays: as it is where it is known not to be negative, else its absolute value."""
+    found = [extent(factor, _scalars(factor, within)) for within in f.general]
+    if all((e.hi <= 0).all() for e in found):
+        factor, found = -factor, [Interval(-e.hi, -e.lo) for e in found]
     text = expression(f, factor)
-    ranges = _scalars(factor, f.general[0])
-    if all(np.isfinite(r.lo) and np.isfinite(r.hi) for r in ranges.values()):
-        low = -float(largest((1 - factor,), [1.0], ranges)) + 1 if factor.is_Add else 0.0
-        if low >= 0 and (not factor.is_Symbol or ranges[factor].lo >= 0):
-            return f.signs.notation.brackets(text) if factor.is_Add else text
+    if all((e.lo >= 0).all() for e in found):
+        return f.signs.notation.brackets(text) if factor.is_Add and not alone else text
     return f.signs.size.format(text)
 
 
+def _is_fixed(f: Formulas, factor: sp.Expr) -> bool:
+    """Whether a factor is made of parameters and constants alone."""
+    symbols = _plain(f, factor).free_symbols
+    return bool(symbols) and all(node_of(s) in f.of.fixed for s in symbols)
+
+
 def _supremum(f: Formulas, factor: sp.Expr) -> str:
-    fixed = all((id := node_of(s)) is not None and id in f.of.fixed for s in _plain(f, factor).free_symbols)
-    return (f.signs.greatest if fixed else f.signs.sup).format(f.signs.size.format(expression(f, factor)))
+    if not _is_fixed(f, factor):
+        return f.signs.sup.format(f.signs.size.format(expression(f, factor)))
+    size = _gate(f, factor)
+    scalar = not any(f.of.graph.shape(node_of(s) or 0) for s in _plain(f, factor).free_symbols)
+    return size if scalar else f.signs.greatest.format(f.signs.size.format(expression(f, factor)))
 
 
 def _plain(f: Formulas, expr: sp.Expr) -> sp.Expr:
@@ -226,6 +258,3 @@ def _norm_sign(signs: Signs, norm: str, rows: bool, columns: bool, rank: int) ->
     if rank == 1 and columns:
         return signs.norm_one
     return signs.norm_max if columns else signs.greatest.format(signs.size)
-
-
-Writing = Callable[[Formulas, Tree], str]

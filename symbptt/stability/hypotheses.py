@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import sympy as sp
 
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size, names_in
+from symbptt.stability.bounds import Factor, Greatest, Plus, Sup, Times, Tree
 from symbptt.stability.enclosure import Enclosure, enclose
 from symbptt.stability.interval import Interval, between, everything, exactly
-from symbptt.stability.local import Local
+from symbptt.stability.local import Local, node_of
 
 PROVEN = 1.0
 """States that stay in [−1, 1] once they are there have that for their hypothesis."""
@@ -57,3 +59,33 @@ def general(of: Local, kept: tuple[str, ...], sizes: Mapping[str, int], paramete
         else:
             leaves[a.name] = everything(shape)
     return enclose(of, leaves, sizes)
+
+
+def nodes_read(of: Local, tree: Tree) -> set[int]:
+    """Return the nodes whose ranges a bound reads; gates and slopes have ranges of their own."""
+    match tree:
+        case Factor():
+            return set() if tree.node in of.fixed else set(of.graph.ancestors([tree.node]))
+        case Times(parts) | Plus(parts) | Greatest(parts):
+            return {id for part in parts for id in nodes_read(of, part)}
+        case Sup(parts):
+            found = {id for _, part in parts for id in nodes_read(of, part)}
+            for p, _ in parts:
+                for s in p.free_symbols:
+                    found |= _sources(of, s)
+            return found
+    return set()
+
+
+def _sources(of: Local, s: sp.Symbol) -> set[int]:
+    id = node_of(s)
+    if id is not None:
+        return set() if of.graph[id].family == "map" and _has_own_range(of, id) else set(of.graph.ancestors([id]))
+    return (
+        set() if of.atoms[s].slope_of else {x for inner in of.atoms[s].expr.free_symbols for x in _sources(of, inner)}
+    )
+
+
+def _has_own_range(of: Local, id: int) -> bool:
+    """Whether a value is a function with a bounded range, such as a gate."""
+    return getattr(of.graph[id].attrs.expr.func, "__name__", "") in ("sigmoid", "tanh", "erf", "sin", "cos", "atan")

@@ -92,6 +92,14 @@ def _plus(x: Any, y: Any) -> tuple[Any, Any]:
     return total, (x - (total - part)) + (y - part) == 0
 
 
+def rounded_up(value: float, digits: int = 6) -> float:
+    """Return a number of some digits that is not less, for print."""
+    if value == 0 or not np.isfinite(value):
+        return value
+    unit = 10.0 ** (np.floor(np.log10(abs(value))) - digits + 1)
+    return float(np.ceil(value / unit - 1e-9) * unit)
+
+
 def add(a: Interval, b: Interval) -> Interval:
     """Return the sums."""
     with np.errstate(all="ignore"):
@@ -103,16 +111,18 @@ def add(a: Interval, b: Interval) -> Interval:
 def multiply(a: Interval, b: Interval) -> Interval:
     """Return the products; zero times infinity is zero, as an infinite end stands for numbers without a bound."""
     with np.errstate(all="ignore"):
-        products, exact = [], []
-        for x in (a.lo, a.hi):
-            for y in (b.lo, b.hi):
-                value = x * y
-                products.append(np.where(np.isnan(value), 0.0, value))
-                exact.append((np.abs(x) == 1) | (np.abs(y) == 1) | (x == 0) | (y == 0))
-        return Interval(
-            reduce(np.minimum, [_below(v, e) for v, e in zip(products, exact, strict=True)]),
-            reduce(np.maximum, [_above(v, e) for v, e in zip(products, exact, strict=True)]),
-        )
+        products = [x * y for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
+    if any(np.isnan(value).any() for value in products):
+        products = [np.where(np.isnan(value), 0.0, value) for value in products]
+    lo, hi = reduce(np.minimum, products), reduce(np.maximum, products)
+    exact = _are_units(a) | _are_units(b)
+    return Interval(_below(lo, exact), _above(hi, exact))
+
+
+def _are_units(x: Interval) -> Any:
+    """Where both ends are 0 or ±1, so that products with them are not rounded."""
+    low, high = np.abs(x.lo), np.abs(x.hi)
+    return ((low == 0) | (low == 1)) & ((high == 0) | (high == 1))
 
 
 def constant(value: sp.Expr) -> Interval:
@@ -167,8 +177,8 @@ def _rising(name: str, x: Interval) -> Interval:
     with np.errstate(all="ignore"):
         ends = [np.asarray(function(end), np.float64) for end in (x.lo, x.hi)]
     least, most = RISING[name]
-    ends[0], ends[1] = np.where(x.lo == -np.inf, least, ends[0]), np.where(x.hi == np.inf, most, ends[1])
-    return Interval(*ends) if name in EXACT else _near(*ends, least, most)
+    lo, hi = np.where(x.lo == -np.inf, least, ends[0]), np.where(x.hi == np.inf, most, ends[1])
+    return Interval(lo, hi) if name in EXACT else _near(lo, hi, least, most)
 
 
 def absolute(x: Interval) -> Interval:
@@ -179,8 +189,7 @@ def absolute(x: Interval) -> Interval:
 def _power(expr: sp.Expr, ranges: Ranges) -> Interval:
     base, exponent = expr.args
     if not exponent.is_number:
-        logarithm = _rising("log", base_range) if (base_range := evaluate(base, ranges)) is not None else None
-        return _rising("exp", multiply(evaluate(exponent, ranges), logarithm))
+        return _rising("exp", multiply(evaluate(exponent, ranges), _rising("log", evaluate(base, ranges))))
     x = evaluate(base, ranges)
     if exponent.is_Integer:
         positive = _whole_power(x, abs(int(exponent)))

@@ -58,6 +58,14 @@ class Local:
         """The nodes that a state enters."""
         return self._reached("state")
 
+    @cached_property
+    def in_values(self) -> frozenset[sp.Symbol]:
+        """The atoms that values are made of."""
+        found = {s for p in self._values.values() for s in p.free_symbols}
+        for s in reversed(self.atoms):
+            found |= self.atoms[s].expr.free_symbols if s in found else set()
+        return frozenset(found)
+
     def _reached(self, *roles: str) -> frozenset[int]:
         found: set[int] = set()
         for node in self.graph:
@@ -120,7 +128,7 @@ def _polynomial(of: Local, node: Node, expr: sp.Expr) -> sp.Expr:
         return expr.func(*[_polynomial(of, node, part) for part in expr.args])
     if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
         return _polynomial(of, node, expr.base) ** expr.exp
-    if expr.func is ops.where and not (expr.args[1:] == (1, 0)):
+    if expr.func is ops.where and expr.args[1:] != (1, 0):
         choice = _atom(of, node, ops.where(expr.args[0], 1, 0))
         a, b = (_polynomial(of, node, part) for part in expr.args[1:])
         return choice * a + (1 - choice) * b

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.init import concrete
 from symbptt.ir.node import Node
-from symbptt.stability.enclosure import Enclosure, einsum_of, largest, rearranged
+from symbptt.stability.enclosure import Enclosure, einsum_of, largest_within, rearranged
 from symbptt.stability.local import Local, terms
 
 
@@ -22,26 +21,26 @@ def row_sums(of: Local, within: Enclosure, weights: Mapping[str, Any]) -> dict[s
     for id in of.graph.ancestors(of.step.next.values()):
         node = of.graph[id]
         if id in of.recurrent and node.family == "leaf":
-            rows[id] = np.broadcast_to(weights[node.attrs.name], concrete(node.shape, within.sizes))
+            rows[id] = np.broadcast_to(weights[node.attrs.name], within.shape(node.shape))
         elif id in of.recurrent:
             rows[id] = _rows(of, within, node, rows)
-    zero = {name: np.zeros(concrete(of.graph.shape(id), within.sizes)) for name, id in of.step.next.items()}
+    zero = {name: np.zeros(within.shape(of.graph.shape(id))) for name, id in of.step.next.items()}
     return {name: rows.get(id, zero[name]) for name, id in of.step.next.items()}
 
 
 def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any:
-    shape = concrete(node.shape, within.sizes)
+    shape = within.shape(node.shape)
     match node.family:
         case "map":
             parts = terms(of, node.id)
-            found = largest(tuple(parts.values()), [rows[base] for base in parts], within.atoms) if parts else 0.0
+            found = largest_within(tuple(parts.values()), [rows[base] for base in parts], within) if parts else 0.0
             return np.broadcast_to(found, shape)
         case "contract":
             return _contract(of, within, node, rows)
         case "gather":
             return rows[node.args[0]].max(node.attrs.axis)
-    parts = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]
-    return rearranged(node, parts, within.sizes)
+    own = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]
+    return rearranged(node, own, within.sizes)
 
 
 def _contract(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any:

@@ -56,7 +56,7 @@ def sizes_of(cell: Cell, arrays: Arrays) -> dict[str, int]:
             roots = [int(root) for root in sp.solve(value - n, unknown[0]) if root.is_Integer and root > 0]
             found.update({unknown[0].name: roots[0]} if roots else {})
             value = _with(item, found)
-        if isinstance(value, int) and value != n or (len(unknown) == 1 and not isinstance(value, int)):
+        if (isinstance(value, int) and value != n) or (len(unknown) == 1 and not isinstance(value, int)):
             raise ArgumentError(three_lines(f"{a.name!r} has shape {np.shape(arrays[a.name])}, {show(a.shape)} is due",
                                             f"in the arguments of {cell.name}: {item} is {value}", "give that shape"))  # fmt: skip
     return found
@@ -73,4 +73,8 @@ def _pairs(cell: Cell, a: Argument, array: Any) -> list[tuple[Size, int]]:
 
 
 def _with(item: Size, known: Mapping[str, int]) -> Size:
-    return item if isinstance(item, int) else size(item.subs({s: known[s.name] for s in item.free_symbols if s.name in known}))
+    return (
+        item
+        if isinstance(item, int)
+        else size(item.subs({s: known[s.name] for s in item.free_symbols if s.name in known}))
+    )

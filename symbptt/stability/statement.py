@@ -8,13 +8,23 @@ import numpy as np
 import sympy as sp
 
 from symbptt.derive.labels import Label
-from symbptt.render.notation import LATEX, TEXT
-from symbptt.stability.bounds import ZERO, Count, Factor, Greatest, Plus, Sup, Times, Tree, scalar_ranges
+from symbptt.render.notation import LATEX
+from symbptt.stability.bounds import ONE, ZERO, Factor, Greatest, One, Plus, Sup, Times, Tree, scalar_ranges
 from symbptt.stability.box import local_of
 from symbptt.stability.enclosure import Enclosure, largest
-from symbptt.stability.formula import LATEX_SIGNS, TEXT_SIGNS, Formulas, expression, formulas, shared, written
+from symbptt.stability.formula import (
+    LATEX_SIGNS,
+    TEXT_SIGNS,
+    Formulas,
+    expression,
+    formulas,
+    range_of,
+    shared,
+    written,
+)
 from symbptt.stability.hypotheses import TRIED, general, sizes_in
-from symbptt.stability.local import Local, node_of
+from symbptt.stability.interval import Interval
+from symbptt.stability.local import Local, node_of, symbol
 from symbptt.stability.suprema import slope_bound
 
 NAMES = {"2": "2-norm", "max": "max-norm"}
@@ -27,8 +37,14 @@ def text(theorem: Any) -> str:
     lines += [f"Hypothesis: {line}" for line in _hypotheses(f, theorem)]
     sub = {"2": "₂", "max": "∞"}[theorem.norm]
     state = _state(f)
-    scope = "states" if not theorem.bounded else "such states"
-    lines += [f"For all inputs, all {scope} and all t ≥ k:", f"    ‖∂{state}_t/∂{state}_k‖{sub} ≤ η^(t−k)", "with"]
+    scope = "such states" if len(lines) > 1 else "states"
+    names = list(f.of.step.next)
+    whole = f" of s = ({', '.join(names)})" if len(names) > 1 else ""
+    lines += [
+        f"For all inputs, all {scope}{whole} and all t ≥ k:",
+        f"    ‖∂{state}_t/∂{state}_k‖{sub} ≤ η^(t−k)",
+        "with",
+    ]
     lines += [f"    {line}" for line in _rates(f, theorem)]
     simple = _simple(f, theorem)
     if simple:
@@ -45,8 +61,10 @@ def latex(theorem: Any) -> str:
     f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, LATEX_SIGNS)
     state, sub = _state(f), {"2": "2", "max": r"\infty"}[theorem.norm]
     partial = rf"\frac{{\partial {state}_{{t}}}}{{\partial {state}_{{k}}}}"
-    rows = [rf"\left\|{partial}\right\|_{{{sub}}} \le \eta^{{t-k}} \quad (t \ge k)", *_rates(f, theorem)]
+    rows = [rf"\left\|{partial}\right\|_{{{sub}}} \leq \eta^{{t-k}} \quad (t \geq k)", *_rates(f, theorem)]
     given = _hypotheses(f, theorem)
+    names = [LATEX.symbol(Label(name, None)) for name in f.of.step.next]
+    rows = [*([f"s = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
     rows = [*([r"\text{if } " + r",\; ".join(given)] if given else []), *rows]
     simple = _simple(f, theorem)
     left, limit = simple or (r"\eta", "1")
@@ -69,37 +87,8 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
         if f.signs is TEXT_SIGNS:
             found.append(f"|{name}_0| ≤ 1; then |{name}_t| ≤ 1 for all t.")
         else:
-            found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \le 1")
-    needed = {id for tree in theorem.entries.values() for id in _read(f.of, tree)}
-    return [line for name, line in zip(theorem.bounded, found, strict=True) if f.of.step.leaves[name] in needed]
-
-
-def _read(of: Local, tree: Tree) -> set[int]:
-    """The nodes whose ranges a bound reads."""
-    match tree:
-        case Factor():
-            return set() if tree.node in of.fixed else set(of.graph.ancestors([tree.node]))
-        case Times(parts) | Plus(parts) | Greatest(parts):
-            return {id for part in parts for id in _read(of, part)}
-        case Sup(parts):
-            found = {id for _, part in parts for id in _read(of, part)}
-            for p, _ in parts:
-                for s in p.free_symbols:
-                    found |= _sources(of, s)
-            return found
-    return set()
-
-
-def _sources(of: Local, s: sp.Symbol) -> set[int]:
-    id = node_of(s)
-    if id is not None:
-        return set() if of.graph[id].family == "map" and _has_own_range(of, id) else set(of.graph.ancestors([id]))
-    return set() if of.atoms[s].slope_of else {x for inner in of.atoms[s].expr.free_symbols for x in _sources(of, inner)}
-
-
-def _has_own_range(of: Local, id: int) -> bool:
-    """Whether a value is a function with a bounded range, such as a gate."""
-    return getattr(of.graph[id].attrs.expr.func, "__name__", "") in ("sigmoid", "tanh", "erf", "sin", "cos", "atan")
+            found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \leq 1")
+    return found
 
 
 def _rates(f: Formulas, theorem: Any) -> list[str]:
@@ -109,7 +98,11 @@ def _rates(f: Formulas, theorem: Any) -> list[str]:
     trees = {pair: tree for pair, tree in theorem.entries.items() if tree != ZERO}
     if simple := _simple(f, theorem):
         gamma = _gamma(f, theorem)
-        return [f"{eta} = γ {simple[0]},   {gamma}" if f.signs is TEXT_SIGNS else rf"{eta} = \gamma\, {simple[0]}, \quad {gamma}"]
+        return [
+            f"{eta} = γ {simple[0]},   {gamma}"
+            if f.signs is TEXT_SIGNS
+            else rf"{eta} = \gamma\, {simple[0]}, \quad {gamma}"
+        ]
     if len(names) == 1:
         return [f"{eta} = {_whole(f, tree)}" for tree in trees.values()] or [f"{eta} = 0"]
     if theorem.norm == "max":
@@ -118,7 +111,9 @@ def _rates(f: Formulas, theorem: Any) -> list[str]:
             f"{_lower(f, eta, i)} = {_whole(f, theorem.entries[i, ''])}" for i in names
         ]
     whole = f.signs.norm_two.format("N")
-    return [f"{eta} = {whole}"] + [f"{_lower(f, 'N', f'{i},{j}')} = {_whole(f, tree)}" for (i, j), tree in trees.items()]
+    return [f"{eta} = {whole}"] + [
+        f"{_lower(f, 'N', f'{i},{j}')} = {_whole(f, tree)}" for (i, j), tree in trees.items()
+    ]
 
 
 def _lower(f: Formulas, letter: str, name: str) -> str:
@@ -129,37 +124,17 @@ def _lower(f: Formulas, letter: str, name: str) -> str:
 
 
 def _whole(f: Formulas, tree: Tree) -> str:
-    """A bound with the ranges of the gates that stay in its formula."""
-    if tree == ZERO:
-        return "0"
-    ranges = [_range(f, s) for s in sorted(_gates(f, tree), key=lambda s: int(s.name[1:]))]
-    body = written(f, tree)
-    if not ranges:
-        return body
-    if f.signs is TEXT_SIGNS:
-        return f"sup {{ {body} : {', '.join(ranges)} }}"
-    below = r",\; ".join(ranges)
-    return rf"\sup_{{{below}}} \left({body}\right)"
+    return "0" if tree == ZERO else written(f, tree)
 
 
 def _gates(f: Formulas, tree: Tree) -> set[sp.Symbol]:
+    """The values that stay in a formula with their ranges."""
     match tree:
         case Times(parts) | Plus(parts) | Greatest(parts):
             return {s for part in parts for s in _gates(f, part)}
         case Sup(parts):
-            return {s for _, part in parts for s in _gates(f, part)} | set(shared(f, tree))
+            return {s for _, part in parts for s in _gates(f, part)} | {s for s in shared(f, tree) if range_of(f, s)}
     return set()
-
-
-def _range(f: Formulas, s: sp.Symbol) -> str:
-    le = "≤" if f.signs is TEXT_SIGNS else r"\le"
-    name = expression(f, s)
-    within = f.general[0].atoms[s]
-    lo, hi = float(within.lo.min()), float(within.hi.max())
-    if np.isfinite(lo) and np.isfinite(hi) and lo == round(lo) and hi == round(hi):
-        return f"{lo:g} {le} {name} {le} {hi:g}"
-    low, high = ("min {0}", "max {0}") if f.signs is TEXT_SIGNS else (r"\min {0}", r"\max {0}")
-    return name if node_of(s) not in f.of.fixed else f"{low.format(name)} {le} {name} {le} {high.format(name)}"
 
 
 def _simple(f: Formulas, theorem: Any) -> tuple[str, str] | None:
@@ -196,34 +171,85 @@ FUNCTIONS = {"tanh": r"\tanh", "sigmoid": r"\sigma", "sin": r"\sin", "arctan": r
 def _remarks(f: Formulas, theorem: Any) -> list[str]:
     """What no bound holds for, and what would give one; that a gate may hold the state."""
     within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
-    lost = sorted({name for tree in theorem.entries.values() for name in _unbounded(f, tree, within)})
+    trees = list(theorem.entries.values())
+    lost = _ordered({s for tree in trees for s in _unbounded(tree, within)})
+    gates = _ordered({s for tree in trees for s in _gates(f, tree) if node_of(s) not in f.of.fixed})
+    found = []
     if lost:
-        names = " and ".join(lost)
-        are = "is" if len(lost) == 1 else "are"
-        return [f"Without more hypotheses η is infinite: {names} {are} not bounded for all inputs.",
-                "With bounds that hold at all steps it is finite: rate(params, bounds={name: (lo, hi)})."]  # fmt: skip
-    gates = {expression(f, s) for tree in theorem.entries.values() for s in _gates(f, tree) if node_of(s) not in f.of.fixed}
-    if gates:
-        return [f"A tighter range of {', '.join(sorted(gates))} gives a smaller η: rate(params, bounds={{name: (lo, hi)}})."]
-    return []
+        names = " and ".join(dict.fromkeys(f"|{_shown(f, s)}|" for s in lost))
+        found.append(f"No finite η holds for all inputs: nothing bounds {names}.")
+    if max((_floor(f, tree, within) for tree in trees), default=0.0) >= 1:
+        gates = gates or _gates_read(f, trees)
+        found.append(
+            "Where large inputs reach the gates, η ≥ 1: at the ends of their ranges gates and slopes hold the state."
+        )
+    elif gates:
+        found.append(f"A narrower range of {', '.join(_shown(f, s) for s in gates)} gives a smaller η.")
+    return found + _examples(f, [(s, "(-2, 2)") for s in lost] + [(s, "(0.1, 0.9)") for s in gates if s not in lost])
 
 
-def _unbounded(f: Formulas, tree: Tree, within: Enclosure) -> set[str]:
-    """The values without a bound in a formula, as it names them."""
+def _ordered(symbols: set[Any]) -> list[Any]:
+    return sorted(symbols, key=lambda s: (str(s)[0], int(str(s)[1:])))
+
+
+def _shown(f: Formulas, s: sp.Symbol) -> str:
+    return expression(f, s)
+
+
+def _gates_read(f: Formulas, trees: list[Tree]) -> list[sp.Symbol]:
+    """The named values with a range of their own that the identity is multiplied by."""
+    found: set[sp.Symbol] = set()
+    for tree in trees:
+        for p, part in tree.parts if isinstance(tree, Sup) else ():
+            found |= {
+                s for s in p.free_symbols if part == ONE and node_of(s) is not None and node_of(s) not in f.of.fixed
+            }
+    return _ordered(found)
+
+
+def _examples(f: Formulas, pairs: list[tuple[sp.Symbol, str]]) -> list[str]:
+    """How to give bounds as hypotheses, for the values that have a name."""
+    names = f.of.graph.names | {id: name for name, id in f.of.step.leaves.items()}
+    known = {names[id]: pair for s, pair in pairs if (id := node_of(s)) in names}
+    inside = ", ".join(f'"{name}": {pair}' for name, pair in known.items())
+    return [f"Bounds that hold at all steps are given as rate(params, {{{inside}}})."] if known else []
+
+
+def _floor(f: Formulas, tree: Tree, within: Enclosure) -> float:
+    """What a bound is at the least where inputs are large, whatever the norms of parameters are."""
+    match tree:
+        case One():
+            return 1.0
+        case Plus(parts):
+            return sum(_floor(f, part, within) for part in parts)
+        case Greatest(parts):
+            return max(_floor(f, part, within) for part in parts)
+        case Sup(parts):
+            ranges = scalar_ranges(tree, within)
+            sizes = [_held(f, p, ranges) * least for p, part in parts if (least := _floor(f, part, within))]
+            return max(sizes, default=0.0)
+    return 0.0
+
+
+def _held(f: Formulas, p: sp.Expr, ranges: dict[sp.Symbol, Interval]) -> float:
+    """The supremum of |p|, nothing where a parameter, not a constant, is in it."""
+    trained = [s for s in p.free_symbols if node_of(s) in f.of.fixed and not f.general[0].atoms[s].is_exact]
+    size = 0.0 if trained else float(largest((p,), [1.0], ranges))
+    return size if np.isfinite(size) else 0.0
+
+
+def _unbounded(tree: Tree, within: Enclosure) -> set[sp.Symbol]:
+    """The atoms without a bound in a formula."""
     match tree:
         case Factor() if not np.isfinite(within.nodes[tree.node].size).all():
-            return {f.signs.notation.call("abs", [f.writer.symbol(tree.node)])}
+            return {symbol(tree.node)}
         case Times(parts) | Plus(parts) | Greatest(parts):
-            return {name for part in parts for name in _unbounded(f, part, within)}
+            return {s for part in parts for s in _unbounded(part, within)}
         case Sup(parts):
-            found = {name for _, part in parts for name in _unbounded(f, part, within)}
+            found = {s for _, part in parts for s in _unbounded(part, within)}
             ranges = scalar_ranges(tree, within)
             for p, _ in parts:
                 if not np.isfinite(largest((p,), [1.0], ranges)):
-                    found |= {_named(f, s) for s in p.free_symbols if not np.isfinite(ranges[s].size)}
+                    found |= {s for s in p.free_symbols if not np.isfinite(ranges[s].size)}
             return found
     return set()
-
-
-def _named(f: Formulas, s: sp.Symbol) -> str:
-    return f.signs.notation.call("abs", [expression(f, s)])

@@ -13,8 +13,8 @@ from symbptt.errors import ArgumentError, three_lines
 from symbptt.stability.bounds import Sup, Tree, bound, worth
 from symbptt.stability.box import interval_of, local_of, pair_of, shape_of
 from symbptt.stability.enclosure import Enclosure, corners, enclose
+from symbptt.stability.hypotheses import PROVEN, TRIED, always_bounded, bounded, nodes_read, sizes_in
 from symbptt.stability.interval import between, everything
-from symbptt.stability.hypotheses import PROVEN, always_bounded, bounded
 from symbptt.stability.local import Local, node_of
 from symbptt.stability.sizes import constants, sizes_of
 from symbptt.stability.statement import latex, text
@@ -27,7 +27,7 @@ NORMS = ("2", "max")
 class VanishingCondition:
     """A theorem: ‖∂s_t/∂s_k‖ ≤ η^(t−k) for the whole state s and all t ≥ k, in the norm `norm`, "2" or "max".
 
-    `bounded` names the states that stay in [−1, 1] if they start there, a hypothesis of the theorem. `entries` are the
+    `bounded` names the states that must start in [−1, 1], a hypothesis of the theorem: then they stay there. `entries` are the
     bounds whose norm η is: in the max-norm one for each state's row, in the 2-norm one for each pair of states.
     """
 
@@ -38,6 +38,8 @@ class VanishingCondition:
 
     def rate(self, params: Arrays, bounds: Arrays | None = None) -> float:
         """Return η for given parameters; infinite where the theorem needs a bound that it was not given.
+
+        Gates and slopes have the ranges that the parameters leave them, so that it may be less than the formula says.
 
         `bounds` gives an interval (lo, hi) that inputs, states or named values of the cell keep at all steps, a
         hypothesis that the caller answers for: {"z": (0, 0.9)}.
@@ -53,12 +55,19 @@ class VanishingCondition:
 
         Raises: ArgumentError as `rate` does.
         """
-        of = local_of(self.cell)
-        within = _enclosure(self, params, bounds or {})
-        names = list(of.step.next)
+        found = [self._matrix(within) for within in _enclosures(self, params, bounds or {})]
+        if any(not np.array_equal(found[0], other) for other in found):
+            raise ArgumentError(three_lines("η depends on a size that no parameter has", f"in the rate of {self.cell.name}",
+                                            "give bounds of the states as arrays, infinite ones where there are none"))  # fmt: skip
+        return found[0]
+
+    def _matrix(self, within: Enclosure) -> Any:
+        names = list(self.cell.step.next)
         columns = names if self.norm == "2" else [""]
-        found = [[worth(self.entries[i, j], of, self.norm, within) for j in columns] for i in names]
-        return np.array(found, np.float64)
+        of = local_of(self.cell)
+        return np.array(
+            [[worth(self.entries[i, j], of, self.norm, within) for j in columns] for i in names], np.float64
+        )
 
     def text(self) -> str:
         """Return the theorem as plain text."""
@@ -94,7 +103,9 @@ def vanishing_condition(cell: Cell, *, norm: str | None = None) -> VanishingCond
     names = list(of.step.next)
     columns = names if norm == "2" else [""]
     entries = {(i, j): bound(of, norm, i, j or None) for i in names for j in columns}
-    return VanishingCondition(cell, norm, always_bounded(of), entries)
+    read = {id for tree in entries.values() for id in nodes_read(of, tree)}
+    needed = tuple(name for name in always_bounded(of) if of.step.leaves[name] in read)
+    return VanishingCondition(cell, norm, needed, entries)
 
 
 def _fitting(of: Local) -> str:
@@ -110,8 +121,8 @@ def _mixes(of: Local, tree: Tree) -> bool:
     return any((id := node_of(s)) is not None and id not in of.fixed for s in shared)
 
 
-def _enclosure(theorem: VanishingCondition, params: Arrays, bounds: Arrays) -> Enclosure:
-    """Intervals of all values under the hypotheses."""
+def _enclosures(theorem: VanishingCondition, params: Arrays, bounds: Arrays) -> list[Enclosure]:
+    """Intervals of all values under the hypotheses; at two sizes where parameters and bounds do not tell one."""
     cell, of = theorem.cell, local_of(theorem.cell)
     values = constants(cell, params)
     named = {name: id for id, name in of.graph.names.items()} | of.step.leaves
@@ -119,16 +130,22 @@ def _enclosure(theorem: VanishingCondition, params: Arrays, bounds: Arrays) -> E
         if name not in named or name in values:
             known = [n for n in named if n not in values]
             raise ArgumentError(f"{cell.name} has no input, state or named value {name!r}" + nearest(name, known))
-    ends = {name: pair_of(cell, name, pair) for name, pair in bounds.items()}
-    arrays = {k: lo for k, (lo, _) in ends.items() if lo.ndim or not of.graph.shape(named[k])}
+    ends = {named[name]: (name, *pair_of(cell, name, pair)) for name, pair in bounds.items()}
+    arrays = {name: lo for id, (name, lo, _) in ends.items() if lo.ndim or not of.graph.shape(id)}
     sizes = sizes_of(cell, {name: v.lo for name, v in values.items()} | arrays)
-    shapes = {name: shape_of(cell, name, of.graph.shape(named[name]), sizes) for name in [*ends, *_varying(of)]}
-    known = {name: interval_of(cell, name, *pair, shapes[name]) for name, pair in ends.items()}
-    leaves = {name: everything(shapes[name]) for name in _varying(of)} | values
-    leaves |= {name: between(-PROVEN, PROVEN, shapes[name]) for name in theorem.bounded if name in bounded(of, sizes)}
-    leaves |= {name: known[name] for name in known if name in leaves}
-    return enclose(of, leaves, sizes, {named[name]: x for name, x in known.items() if name not in leaves})
+    lacks = any(name not in sizes for name in sizes_in(of, 1))
+    return [_enclosure(theorem, values, ends, sizes_in(of, size) | sizes) for size in (TRIED if lacks else TRIED[:1])]
 
 
-def _varying(of: Local) -> list[str]:
-    return [a.name for a in of.step.of_role("input", "state")]
+def _enclosure(theorem: VanishingCondition, values: Any, ends: Any, sizes: dict[str, int]) -> Enclosure:
+    cell, of = theorem.cell, local_of(theorem.cell)
+    leaves = {
+        a.name: everything(shape_of(cell, a.name, a.shape, sizes)) for a in of.step.of_role("input", "state")
+    } | values
+    leaves |= {k: between(-PROVEN, PROVEN, leaves[k].lo.shape) for k in theorem.bounded if k in bounded(of, sizes)}
+    known = {
+        id: interval_of(cell, name, lo, hi, shape_of(cell, name, of.graph.shape(id), sizes))
+        for id, (name, lo, hi) in ends.items()
+    }
+    given = {name: known.pop(id) for name, id in of.step.leaves.items() if id in known}
+    return enclose(of, leaves | given, sizes, known)

@@ -89,7 +89,7 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm 2249c68c'
+MARK = 'lstm e2f64d93'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -233,10 +233,10 @@ class Run:
 
 
 class Grads:
-    """What backward returns: gradients by name, and with monitor the norms of the adjoints at every step, (T,)."""
+    """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
 
-    def __init__(self, params, inputs, state, flow):
-        self.params, self.inputs, self.state, self.flow = params, inputs, state, flow
+    def __init__(self, params, inputs, state, flow, final=None):
+        self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
 
 
 def _plain(name, value):
@@ -269,7 +269,7 @@ def _axes(name, lead):
 
 
 def _names(what, given, known, needed):
-    if not hasattr(given, "items"):
+    if isinstance(given, type) or not hasattr(given, "items"):
         group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
         raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}")
     for name in given:
@@ -290,7 +290,7 @@ def _check_shape(name, array, wanted, T):
 
 def _present(lengths):
     """Return the number of each sample, or that of the longest where a sample has no step."""
-    return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())
+    return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax() if len(lengths) else 0)
 
 
 def _held(x, lengths):
@@ -345,6 +345,17 @@ def _check_data(arrays, active, sizes):
         _check_finite(k, arrays[k], LEAD.get(k, 0))
 
 
+def _length(arrays, name, axis):
+    """Return the length of an axis; where its argument is not given, from one with the same size, else not a number."""
+    if name in arrays:
+        return arrays[name].shape[LEAD.get(name, 0) + axis]
+    size = SHAPES[name].split()[axis]
+    same = [
+        a.shape[LEAD.get(k, 0) + SHAPES[k].split().index(size)] for k, a in arrays.items() if size in SHAPES[k].split()
+    ]
+    return same[0] if same else np.nan
+
+
 def _arguments(params, inputs, state, steps, targets=None):
     """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
     params, inputs, state = ({} if v is None else v for v in (params, inputs, state))
@@ -352,7 +363,7 @@ def _arguments(params, inputs, state, steps, targets=None):
     _names("input", inputs, INPUTS, INPUTS)
     _names("state", state, STATES, ())
     if targets is not None or TARGETS:
-        _names("target", targets or {}, TARGETS, () if targets is None else TARGETS)
+        _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
     given = {k: v for group in (params, inputs, state, targets or {}) for k, v in group.items()}
     weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
     given = {k: np.float64(v) if k in weak else v for k, v in given.items()}
@@ -379,8 +390,12 @@ def _arguments(params, inputs, state, steps, targets=None):
     if steps not in (None, T):
         raise ArgumentError(f"steps: {steps} is given, the inputs have {T} steps")
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
-    sizes = _sizes(lambda name, axis: arrays[name].shape[LEAD.get(name, 0) + axis] if name in arrays else None)
+    sizes = _sizes(lambda name, axis: _length(arrays, name, axis))
     shapes = _shapes(**sizes)
+    for k in [k for k in STATES if k not in arrays and any(s != s for s in shapes[k])]:
+        lack = " and ".join(repr(name) for name, s in sizes.items() if s != s)
+        cure = f"pass state={{{k!r}: np.zeros({_axes(k, int(batched))})}}"
+        raise ArgumentError(f"{k}: nothing that is given tells the size {lack}; {cure}")
     for k, a in arrays.items():
         _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k], T)
     if min([*sizes.values(), 1]) < 1:
@@ -425,12 +440,21 @@ def _kept(mask, x):
     return x if mask is None else _where(mask, x, 0)
 
 
-def _grads(params, inputs, state, resets, flow, batched):
+def _final(states, initial, active):
+    """Return the state of each sample after its last step."""
+    T, B = np.shape(next(iter(states.values())))[:2]
+    count = np.full(B, T) if active is None else active.sum(0)
+    at = (np.maximum(count - 1, 0), np.arange(B))
+    return {k: _where(count > 0, v[at], initial[k]) if T else np.array(initial[k]) for k, v in states.items()}
+
+
+def _grads(params, inputs, state, resets, flow, batched, final=None):
     """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too."""
     state = {k: v + resets[k] for k, v in state.items()}
     if not batched:
         inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
-    return Grads(params, inputs, state, flow)
+        final = final and {k: v[0] for k, v in final.items()}
+    return Grads(params, inputs, state, flow, final)
 
 
 def _cotangents(run, given):

@@ -1,0 +1,72 @@
+"""Checks of what public functions are given beside arrays: each says what was expected and what came."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from symbptt.errors import ArgumentError
+
+
+def check_mapping(what: str, value: Any, example: str) -> None:
+    """Raises: ArgumentError where a value is no dict by name."""
+    if not isinstance(value, Mapping):
+        raise ArgumentError(f"{what}: a dict by name is expected, got {_kind(value)}\n  write {example}")
+    for name in value:
+        if not isinstance(name, str):
+            raise ArgumentError(f"{what}: names are expected as keys, got {name!r}\n  write {example}")
+
+
+def check_function(what: str, value: Any, example: str, count: int | None = None) -> None:
+    """Raises: ArgumentError where a value is no function written in Python, or does not take `count` arguments."""
+    code = callable(value) and not isinstance(value, type) and hasattr(inspect.unwrap(value), "__code__")
+    if not code:
+        raise ArgumentError(f"{what} takes a function, got {_kind(value)}\n  write {example}")
+    if count is None:
+        return
+    try:
+        inspect.signature(value).bind(*[None] * count)
+    except TypeError as error:
+        raise ArgumentError(f"{what} takes a function of {count} arguments ({error})\n  write {example}") from None
+
+
+def check_seed(value: Any) -> None:
+    """Raises: ArgumentError where a value is no integer of at least 0."""
+    if not _is_integer(value) or value < 0:
+        raise ArgumentError(f"seed: an integer of at least 0 is expected, got {_kind(value)}\n  write seed=0")
+
+
+def check_count(what: str, value: Any, least: int = 0) -> None:
+    """Raises: ArgumentError where a value is no integer of at least `least`."""
+    if not _is_integer(value) or value < least:
+        raise ArgumentError(f"{what} must be an integer of at least {least}, got {_kind(value)}")
+
+
+def check_dtype(value: Any) -> None:
+    """Raises: ArgumentError where a value names neither float32 nor float64."""
+    try:
+        known = np.dtype(value) in (np.float32, np.float64)
+    except (TypeError, ValueError):
+        known = False
+    if not known:
+        raise ArgumentError(f"dtype: float32 or float64 is expected, got {_kind(value)}\n  write dtype=np.float64")
+
+
+def check_path(value: Any) -> None:
+    """Raises: ArgumentError where a value is no path of a file."""
+    if not isinstance(value, str | os.PathLike):
+        raise ArgumentError(f'a path is expected, got {_kind(value)}\n  write save("module.py")')
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    """The value where it is short, else its type."""
+    plain = isinstance(value, int | float | str | None | np.number) and len(repr(value)) < 40
+    return repr(value) if plain else type(value).__name__
