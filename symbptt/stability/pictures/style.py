@@ -17,7 +17,7 @@ BLUE, RED, GREEN, PINK, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 GREY, DARK = "#8a949c", "#40586b"
 HANDLE = 0.42
 """The width of a line in a legend with its gaps, in inches."""
-HUGE = 1e290
+HUGE = 1e150
 """Larger numbers count as overflow: a logarithmic axis needs room above them."""
 MOST_LINES = 64
 """Lines of one kind at the most: of more, evenly chosen ones are drawn."""
