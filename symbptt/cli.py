@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from symbptt import __version__
-from symbptt.errors import SymbpttError, TargetError
+from symbptt.errors import SymbpttError, TargetError, one_line
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit codes: a verification that did not pass; a mistake in what the user gave."""
@@ -78,12 +78,6 @@ def fail(message: object) -> int:
 def say(line: str) -> None:
     """Print a line on stderr."""
     print(line, file=sys.stderr)
-
-
-def one_line(message: object) -> str:
-    """Return a message of several lines as one."""
-    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    return "; ".join(lines)
 
 
 def load(module: str) -> Any:
