@@ -19,7 +19,7 @@ from symbptt.compare.files import check_same, merge_rows, read_rows
 from symbptt.compare.grid import Grid
 from symbptt.compare.picture import comparison_figure
 from symbptt.compare.row import Row, order
-from symbptt.compare.table import comparison_table
+from symbptt.compare.table import WIDTH, comparison_table
 from symbptt.compare.work import rows_of
 from symbptt.errors import ArgumentError, three_lines
 
@@ -44,7 +44,7 @@ class Comparison:
     def text(self) -> str:
         """Return the table: a line for each cell, size and gain, over all seeds."""
         file = io.StringIO()
-        Console(file=file, width=150).print(comparison_table(self.rows))
+        Console(file=file, width=WIDTH).print(comparison_table(self.rows))
         return file.getvalue().rstrip()
 
     def plot(self) -> Any:
