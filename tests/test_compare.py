@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import symbptt as sb
 from symbptt import Const, Input, Param, State
 from symbptt.compare import comparison, work
+from symbptt.compare.designs import source_of
 from symbptt.compare.digest import digest_of_cell
 from symbptt.compare.files import csv_of, merge_rows, parquet_of, parse_csv, parse_parquet, read_rows
 from symbptt.compare.row import KINDS, Row, key_of, order
@@ -464,6 +465,25 @@ def test_keys_are_the_same_in_every_process(whole):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                               env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed})  # fmt: skip
         assert done.stdout.strip() == digest_of_cell(rnn)
+
+
+def test_columns_in_another_order_are_other_data(tmp_path):
+    """A cell's input takes all columns in their order."""
+    (tmp_path / "a.csv").write_text("p,q\n1,2\n3,5\n4,4\n2,2\n")
+    (tmp_path / "b.csv").write_text("q,p\n2,1\n5,3\n4,4\n2,2\n")
+    found = [sb.compare_designs(rnn, tmp_path / name, sb.Grid((2,), seeds=1)).rows[0] for name in ("a.csv", "b.csv")]
+    assert found[0].data_digest != found[1].data_digest and found[0].lyapunov != found[1].lyapunov
+    x, u = np.zeros((4, 1)), np.ones((4, 1))
+    digests = {source_of(data, None).digest for data in ({"x": x, "u": u}, {"u": u, "x": x})}
+    assert len(digests) == 1 and source_of({"x": u, "u": x}, None).digest not in digests
+
+
+def test_threads_of_the_caller_are_as_before():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with threadpoolctl.threadpool_limits(2):
+        before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+        sb.compare_designs(rnn, None, sb.Grid((2,), seeds=1, steps=5))
+        assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info()] == before
 
 
 # Table and figure

@@ -24,7 +24,7 @@ from symbptt.compare.work import rows_of
 from symbptt.errors import ArgumentError, three_lines
 
 PAUSE = 1.0
-"""Seconds between two writes of the file of results."""
+"""Seconds between two writes of the file of results, at the least."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,15 @@ def _measured(
     rows: list[Row] = []
     if not tasks:
         return rows
-    written, last = 0, time.monotonic()
+    written, due = 0, time.monotonic() + PAUSE
     try:
         for row in _shown(rows_of(tasks, jobs, scheduler), known, len(tasks)):
             rows.append(row)
-            if output is not None and time.monotonic() - last > PAUSE:
+            start = time.monotonic()
+            if output is not None and start > due:
                 merge_rows(output, rows[written:])
-                written, last = len(rows), time.monotonic()
+                written, now = len(rows), time.monotonic()
+                due = now + max(PAUSE, 20 * (now - start))  # writing a large file takes 5 % of the time at the most
     finally:
         if output is not None:
             merge_rows(output, rows[written:])
@@ -138,7 +140,8 @@ def _shown(rows: Iterator[Row], known: int, count: int) -> Iterator[Row]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=known + count, completed=known)
         for row in rows:
             progress.update(bar, advance=1, description=row.cell)

@@ -73,13 +73,14 @@ def source_of(data: Data, steps: int | None) -> Source:
     if not isinstance(data, Mapping) or not data:
         raise ArgumentError(three_lines(f"data: a CSV file or a dict of inputs by name, got {type(data).__name__}",
                                         "in a comparison", 'write {"x": x} with x of shape (T, m) or (T, B, m)'))  # fmt: skip
-    arrays = {str(name): np.asarray(value) for name, value in data.items()}
+    arrays = {name: np.asarray(data[name]) for name in sorted(data, key=str)}
     lengths = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
     if any(array.dtype.kind not in "iuf" for array in arrays.values()) or len(set(lengths.values())) > 1:
         raise ArgumentError(
             three_lines(f"data: arrays of numbers with the same steps, got {_shown(arrays)}", "in a comparison")
         )
-    return Source(arrays, next(iter(lengths.values())), digest_of_arrays(arrays, None))
+    length = next(iter(lengths.values()))
+    return Source(arrays, length, digest_of_arrays(arrays, length))
 
 
 def _shown(arrays: Mapping[str, Any]) -> str:

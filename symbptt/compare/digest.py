@@ -22,10 +22,10 @@ def digest_of_cell(cell: Cell) -> str:
     return digest_of_text("\n".join(_lines(cell.step)))
 
 
-def digest_of_arrays(arrays: Mapping[str, Any], steps: int | None) -> str:
-    """Return 16 hexadecimal digits that change with names, types, shapes and numbers of arrays, and with the steps."""
+def digest_of_arrays(arrays: Mapping[str, Any], steps: int) -> str:
+    """Return 16 hexadecimal digits that change with names, order, types, shapes and numbers of arrays, and with the steps."""
     return digest_of_text(
-        "\n".join([f"steps {steps}", *(f"{name} {_of_array(arrays[name])}" for name in sorted(arrays))])
+        "\n".join([f"steps {steps}", *(f"{name} {_of_array(value)}" for name, value in arrays.items())])
     )
 
 

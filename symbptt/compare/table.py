@@ -50,7 +50,7 @@ def _line(group: Group) -> list[str]:
     names = "gradient_10", "gradient_100", "isometry_10", "kaplan_yorke", "entropy"
     return [
         *first,
-        f"{mean(exponent):+.4f}",
+        f"{mean(exponent):+.4f}" if np.isfinite(mean(exponent)) else _rounded(mean(exponent)),
         _rounded(float(np.sqrt(mean(group.column("error") ** 2))), 2),
         _rounded(spread(exponent), 2),
         _rounded(float(np.median(group.column("horizon")))),
