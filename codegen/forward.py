@@ -56,7 +56,7 @@ def _states(m: Module) -> list[State]:
 
 
 def _buffers(m: Module, states: list[State]) -> list[str]:
-    """One array for a state before and after every step: the two are views of it, unless a step is reset."""
+    """One array for a state before and after every step: the two are views of it, unless there are masks."""
     lines = []
     for s in states:
         lines.append(f"{s.now}_buffer = np.empty({shape_text(('T + 1', 'B'), s.shape, m.sizes)}, dtype)")
@@ -68,14 +68,16 @@ def _buffers(m: Module, states: list[State]) -> list[str]:
 
 def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
     return [
-        "if reset is not None:",
+        "masked = active is not None or reset is not None",
+        "if masked:",
         *(f"    {s.before} = np.empty_like({s.now})" for s in states),
         "for t in range(T):",
-        "    if reset is not None:",
-        *(f"        {s.before}[t] = _where(reset[t], {s.initial}, {s.now}_buffer[t])" for s in states),
+        "    if masked:",
+        *(
+            f"        {s.before}[t] = _entering(t, {s.initial}, {s.now}_buffer, {s.before}, active, reset)"
+            for s in states
+        ),
         *(f"    {line}" for line in statements(m, "forward", LOOP, writer) + _aliased_states(m)),
-        "    if active is not None:",
-        *(f"        {s.now}[t] = _where(active[t], {s.now}[t], {s.before}[t])" for s in states),
     ]
 
 
@@ -91,5 +93,5 @@ def _aliased_states(m: Module) -> list[str]:
 
 def _result(m: Module, states: list[State], tape: list[str]) -> str:
     finals = dict_text({s.name: s.now for s in states})
-    outputs = {name: f"_kept(active, {of_each_sample(m, id, AFTER)})" for name, id in m.program.outputs.items()}
+    outputs = {name: of_each_sample(m, id, AFTER) for name, id in m.program.outputs.items()}
     return f"return {finals}, {dict_text(outputs)}, {tuple_text(tape)}"

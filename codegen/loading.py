@@ -81,7 +81,7 @@ class Kernel:
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
-        self._check_memory(params, inputs, state, steps)
+        self._check_memory(self.plan.of_all_steps, params, inputs, state, steps)
         return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
 
     def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
@@ -113,8 +113,7 @@ class Kernel:
         """
         if not isinstance(self.target, Model):
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
-        if self.truncation is None:
-            self._check_memory(params, inputs, state, steps)
+        self._check_memory(self.plan, params, inputs, state, steps)
         return self._checked(
             self.module.value_and_grad,
             params,
@@ -127,19 +126,20 @@ class Kernel:
             monitor=monitor,
         )
 
-    def _check_memory(self, params: Any, inputs: Any, state: Any, steps: int | None) -> None:
+    def _check_memory(self, plan: Plan, params: Any, inputs: Any, state: Any, steps: int | None) -> None:
         """Refuse a tape that this machine cannot hold, before it is allocated."""
         lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
         if np.prod(lead[0] if lead else (steps or 0,), dtype=float) < LARGE:
             return
         _, sizes, T, B, dtype, _ = self.read(params, inputs, state, steps)
-        known = {name: value for name, value in sizes.items() if name in names_in((self.plan.elements,))}
-        needed, there = self.plan.bytes(T, B, dtype=dtype, **known), memory()
+        known = {name: value for name, value in sizes.items() if name in names_in((plan.elements,))}
+        needed, there = plan.bytes(T, B, dtype=dtype, **known), memory()
         if needed > there:
-            fitting = max(T * there // (4 * needed), 1)
+            held = plan.steps_held(T)
+            fitting = max(held * there // (4 * needed), 1)
             raise ArgumentError(
-                f"the values kept for {T} steps of {B} samples take {needed:,} bytes, the machine has {there:,}\n"
-                f"  train with truncation=sb.Chunked({fitting}, {fitting}), which holds {2 * fitting} steps"
+                f"the values kept for {held} steps of {B} samples take {needed:,} bytes, the machine has {there:,}\n"
+                f"  train a model with truncation=sb.Chunked({fitting}, {fitting}), which holds {2 * fitting} steps"
             )
 
     def read(

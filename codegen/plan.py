@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,21 @@ class Stored:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where products run (sweep, region, formula), what is kept for the backward sweep, and the truncation."""
+    """Where products run (sweep, region, formula), what is kept for the backward sweep, and the truncation.
+
+    The numbers are those of training, where `value_and_grad` holds the steps that the truncation needs and no more;
+    `of_all_steps` has those of `forward` and `backward`.
+    """
 
     name: str
     products: tuple[tuple[str, str, str], ...]
     stored: tuple[Stored, ...]
     truncation: Window | Chunked | None
+
+    @property
+    def of_all_steps(self) -> Plan:
+        """The plan without truncation: what `forward` and `backward` hold."""
+        return replace(self, truncation=None)
 
     @property
     def elements(self) -> sp.Expr:
@@ -48,14 +57,15 @@ class Plan:
 
     def steps_held(self, T: int) -> int:
         """Return how many steps are stored at once: all, or as many as the truncated training needs."""
-        if isinstance(self.truncation, Window):
-            return min(T, 2 * self.truncation.k - 1)
-        if isinstance(self.truncation, Chunked):
-            return min(T, self.truncation.k2 + self.truncation.k1)
+        match self.truncation:
+            case Window(k):
+                return min(T, 2 * k - 1)
+            case Chunked(k1, k2):
+                return min(T, k1 + k2)
         return T
 
     def bytes(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
-        """Return the bytes that the stored values take for T steps of B samples.
+        """Return the bytes that the stored values take for T steps of B samples, as many at once as `steps_held` says.
 
         Raises: ArgumentError where a named size lacks.
         """

@@ -77,16 +77,52 @@ def _check_shape(name, array, wanted, T):
         raise ArgumentError(f"{name}: {_axes(name, lead)} = {wanted} is expected, got {array.shape}{hint}")
 
 
+def _present(lengths):
+    """Return the number of each sample, or that of the longest where a sample has no step."""
+    return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())
+
+
 def _held(x, lengths):
-    """Return data whose steps from a sample's end on repeat its last, so that they are finite where it is."""
+    """Return data whose steps from a sample's end on repeat its last; an empty sample repeats the longest's first."""
     if not lengths.any():
         return np.zeros_like(x)
-    sample = np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())  # an empty sample is given another's
-    return x[np.minimum(np.arange(len(x))[:, None], lengths[sample] - 1), sample]
+    return x[np.minimum(np.arange(len(x))[:, None], np.maximum(lengths - 1, 0)), _present(lengths)]
+
+
+def _entering(t, initial, after, before, active, reset):
+    """Return the state before step t. From its end on a sample repeats its last step: nothing is computed there but
+    what was finite before, and what steps backward read of it goes together."""
+    x = after[t] if reset is None else _where(reset[t], initial, after[t])
+    if active is None:
+        return x
+    return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
+
+
+def _stopped(states, initial, active):
+    """Return the states after every step, from each sample's end on those at its end."""
+    if active is None:
+        return states
+    end, empty = np.minimum(np.arange(len(active))[:, None], np.maximum(active.sum(0) - 1, 0)), ~active.any(0)
+    states = {k: v[end, np.arange(len(empty))] for k, v in states.items()}
+    for k, v in states.items():
+        v[:, empty] = initial[k][empty]
+    return states
+
+
+def _check_finite(name, array, lead):
+    """Say where an array is not finite; `lead` of its axes are those of steps and samples."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()  # finite for nearly all that is, and no array of bools is made
+    if np.isfinite(total) or np.isfinite(array).all():
+        return
+    where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where, strict=False)]
+    place = f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
+    raise ArgumentError(f"{name}: {array[where]}{place}; finite numbers are expected")
 
 
 def _check_data(arrays, active, sizes):
-    """Say where data that are read are not finite, or no index; behind a sample's end its last step is held."""
+    """Say where numbers that are read are not finite, or no index; behind a sample's end its last step is held."""
     shapes = _shapes(**sizes)
     for k in [k for k in arrays if LEAD.get(k) == 2 and active is not None]:
         arrays[k] = _held(arrays[k], active.sum(0))
@@ -94,12 +130,8 @@ def _check_data(arrays, active, sizes):
         limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
-    for k in [k for k in arrays if k in LEAD and k not in INDICES]:
-        bad = ~np.isfinite(arrays[k]) if not np.isfinite(arrays[k].sum()) else np.zeros(0, bool)
-        if bad.any():
-            where = tuple(int(i) for i in np.argwhere(bad)[0])
-            place = f"step {where[0]}, sample {where[1]}" if LEAD[k] == 2 else f"sample {where[0]}"
-            raise ArgumentError(f"{k}: {arrays[k][where]} at {place} (index {where}); finite numbers are expected")
+    for k in [k for k in arrays if k not in INDICES]:
+        _check_finite(k, arrays[k], LEAD.get(k, 0))
 
 
 def _arguments(params, inputs, state, steps, targets=None):
@@ -213,6 +245,10 @@ def _cotangents(run, given):
             raise ArgumentError(
                 f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}"
             )
+        if full[name] is None:
+            _check_finite(name, last[name], 1)
+        else:
+            _check_finite(name, _kept(run.tape[-2], full[name]), 2)  # of samples that go on
     return full, last
 
 

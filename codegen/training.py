@@ -41,6 +41,7 @@ FORWARD = '''def forward(params, inputs=None, state=None, *, steps=None, lengths
     _check_data(a, masks[0], sizes)
     with np.errstate(GUARD):
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
+    states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
     return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype)
 '''
@@ -184,6 +185,11 @@ def _cut(mask, lo, hi):
     return None if mask is None else mask[lo:hi]
 
 
+def _begun(blocks, active):
+    """Return the blocks in which a sample has a step, or an empty one."""
+    return [(lo, hi) for lo, hi in blocks if active is None or active[lo].any()] or [(0, 0)]
+
+
 def _accumulate(sums, found, first, hi, part):
     """Add the gradients of one block; the state that enters it counts only where it is the initial one."""
     params, inputs, state, resets = part
@@ -207,7 +213,7 @@ def _truncated(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     idle = {k: np.zeros((B, *shapes[k]), dtype) if v is None else _kept(~alive, v) for k, v in last.items()}
     sums = {k: np.zeros((T, B, *shapes[k]), dtype) for k in INPUTS if k not in INDICES}
     found = ({}, idle)
-    for lo, hi in _blocks(T) or [(0, 0)]:
+    for lo, hi in _begun(_blocks(T), active):
         first = _reach(lo, hi)
         given = {k: None if v is None else v[lo:hi] for k, v in full.items()}
         part = _flow_back(_sliced(tape, first, hi), first, lo, hi, given, flow, sizes, B, dtype, _cut(active, first, hi), _cut(reset, first, hi))
@@ -222,8 +228,8 @@ STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
     found, own, value = ({}, {}), {}, dtype.type(0)
     start, held, since = {k: a[k] for k in STATES}, [], 0
     with np.errstate(GUARD):
-        for lo, hi in _blocks(T) or [(0, 0)]:
-            here = {k: a[k][lo:hi] for k in INPUTS}
+        for lo, hi in _begun(_blocks(T), active):
+            here = {k: a[k][lo:hi] if active is None else _held(a[k][lo:hi], active[lo:hi].sum(0)) for k in INPUTS}
             states, outputs, tape = _forward(a | here, start, sizes, hi - lo, B, dtype, _cut(active, lo, hi), _cut(reset, lo, hi))
             start = {k: v[-1] if len(v) else start[k] for k, v in states.items()}
             first = _reach(lo, hi)

@@ -49,7 +49,16 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         transpose,
     )
     from symbptt.model import Loss, Model, loss, model
+    from symbptt.stability.certified import certified_rate
+    from symbptt.stability.field import critical_line, mean_field
+    from symbptt.stability.fixed import fixed_points, kantorovich
+    from symbptt.stability.flow import gradient_flow
     from symbptt.stability.gain import recurrent_weights, with_gain
+    from symbptt.stability.lyapunov import lyapunov_spectrum
+    from symbptt.stability.population import gaussian_weights, population
+    from symbptt.stability.product import product_spectrum
+    from symbptt.stability.suprema import sup_derivative
+    from symbptt.stability.vanishing import vanishing_condition
     from symbptt.truncation import Chunked, Window
     from symbptt.unrolling import unroll
     from symbptt.verification import check_backward, verify
@@ -89,14 +98,17 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index", "Input", "Kernel",
-    "Loss", "Model", "Output", "Param", "ShapeError", "State", "SymbpttError", "Target", "TargetError", "Window",
-    "abs", "arctan", "cell", "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate",
-    "cos", "cumsum", "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "function", "gelu", "hard_sigmoid",
-    "hard_tanh", "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "matmul", "max",
-    "maximum", "mean", "min", "minimum", "mish", "model", "norm", "outer", "recurrent_weights", "relu", "reshape", "selu", "sigmoid",
-    "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient",
-    "sum", "tan", "tanh", "transpose", "unroll", "verify", "where", "with_gain",
+    "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid",
+    "Index", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "State", "SymbpttError",
+    "Target", "TargetError", "Window", "abs", "arctan", "cell", "certified_rate", "check_backward", "clip",
+    "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate", "cos", "critical_line", "cumsum",
+    "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "fixed_points", "function", "gaussian_weights",
+    "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "kantorovich", "layer_norm", "leaky_relu", "log",
+    "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "max", "maximum", "mean",
+    "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population", "product_spectrum",
+    "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus",
+    "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan", "tanh",
+    "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
 ]  # fmt: skip
 
 _HOME = {
@@ -114,6 +126,15 @@ _HOME = {
         "symbptt.model": "Loss Model loss model",
         "symbptt.roles": "Const Index Input Output Param State Target",
         "symbptt.stability.gain": "recurrent_weights with_gain",
+        "symbptt.stability.certified": "certified_rate",
+        "symbptt.stability.field": "critical_line mean_field",
+        "symbptt.stability.fixed": "fixed_points kantorovich",
+        "symbptt.stability.flow": "gradient_flow",
+        "symbptt.stability.lyapunov": "lyapunov_spectrum",
+        "symbptt.stability.population": "gaussian_weights population",
+        "symbptt.stability.product": "product_spectrum",
+        "symbptt.stability.suprema": "sup_derivative",
+        "symbptt.stability.vanishing": "vanishing_condition",
         "symbptt.truncation": "Chunked Window",
         "symbptt.unrolling": "unroll",
         "symbptt.verification": "check_backward verify",

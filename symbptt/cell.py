@@ -284,7 +284,8 @@ def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[s
 
 
 def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any]) -> dict[str, int]:
-    outputs = {}
+    outputs: dict[str, int] = {}
+    spelled: dict[str, str] = {}
     for name, value in named.items():
         if name in states:
             continue
@@ -292,9 +293,11 @@ def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any])
             raise CellError(
                 f"an output of {cell.name} is called {name!r}{place_of(cell.function)}\n  names are identifiers"
             )
-        near = difflib.get_close_matches(name, [a.name for a in cell.arguments], 1, 1.0)
-        if near:
+        plain = unicodedata.normalize("NFKC", name)
+        if plain in [a.name for a in cell.arguments]:
             raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{place_of(cell.function)}")
+        if spelled.setdefault(plain, name) != name:
+            raise CellError(f"two outputs of {cell.name} are both called {plain!r}{place_of(cell.function)}")
         outputs[name] = _as_result(cell, graph, name, value).id
     return outputs
 

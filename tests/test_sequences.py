@@ -125,10 +125,21 @@ def peak(x: Input["m"], h: State["n"], top: State, W: Param["n m"]):
     return h, 0.9 * top + sb.max(h) / (1 + sb.norm(h))
 
 
-@pytest.mark.xfail(strict=True, reason="0 / 0: the maximum is that of the new state, the state is the held one")
-@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_maximum_of_the_new_state_is_right_in_a_padded_batch() -> None:
     assert_all(peak, brute.data_of(peak, 3, 3, SIZES, lengths=np.array([3, 1, 0])))
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("truncation", [Window(2), Chunked(2, 3)], ids=repr)
+def test_maximum_of_the_new_state_is_right_in_a_truncated_padded_batch(truncation: Any, reset: bool) -> None:
+    masks = {"lengths": np.array([5, 1, 3]), "reset": np.eye(5, 3, -1, dtype=bool) & reset}
+    data = brute.data_of(peak, 5, 3, SIZES, **masks)
+    run = forward(peak, data, truncation=truncation)
+    cotangents = cotangents_of(run)
+    wanted = brute.gradients(peak, brute.cotangent_score(cotangents), data, truncation)
+    grads = kernel_of(peak, truncation=truncation).backward(run, cotangents, monitor=True)
+    brute.assert_same(brute.by_group(grads), wanted)
+    assert all(np.isfinite(flow).all() for flow in grads.flow.values())
 
 
 def test_always_reset_is_each_step_on_its_own() -> None:
@@ -313,7 +324,7 @@ def test_clipped_adjoint_is_that_of_a_step_by_step_reference(cell: sb.Cell, limi
     brute.assert_same(brute.by_group(kernel_of(cell, clip_adjoint=limit).backward(run, cotangents)), sums)
 
 
-@pytest.mark.parametrize("cell", [plain, many], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [plain, many, peak], ids=lambda cell: cell.name)
 def test_clipped_adjoint_knows_lengths_and_resets(cell: sb.Cell) -> None:
     reset = np.array([[0, 1], [1, 0], [0, 0], [0, 1]], bool)
     data = brute.data_of(cell, 4, 2, SIZES, lengths=np.array([4, 2]), reset=reset)

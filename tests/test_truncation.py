@@ -113,6 +113,37 @@ def test_random_truncations_lengths_and_resets_are_those_of_explicit_unrolling(s
     assert_brute(model, truncation, brute.data_of(model, steps, batch, SIZES, seed, **masks))
 
 
+# A step that must not be taken once more than the sample is long.
+
+
+@sb.cell
+def countdown(x: Input["m"], h: State["n"], left: State, W: Param["n m"]):
+    """Divides by the number of steps that are left, and by the largest entry of its new state."""
+    h = np.tanh(W @ x + h) / left
+    return {"h": h, "left": left - 1, "p": np.exp(h * h / np.max(h * h) + np.log(left))}
+
+
+@sb.loss
+def surprise(p: Output["n"], h: State["n"], goal: Target["n"], w: Param["n"]):
+    return -np.sum(w * goal * np.log(p)) + np.max(h)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("masks", ["ended", "reset"])
+@pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3), Chunked(3, 2)], ids=repr)
+def test_nothing_is_computed_behind_the_end_of_a_sample(truncation: Any, at: str, masks: str) -> None:
+    model, lengths = sb.model(countdown, surprise, at=at), np.array([2, 5, 0, 1])
+    reset = np.zeros((6, 4), bool)
+    reset[[0, 1, 3, 5], [1, 1, 0, 2]] = masks == "reset"
+    data = brute.data_of(model, 6, 4, SIZES, lengths=lengths, reset=reset if masks == "reset" else None)
+    data.state["left"] = lengths.astype(float)
+    assert_brute(model, truncation, data)
+    run = kernel_of(model, truncation).forward(data.params, data.inputs, data.state, **data.masks)
+    np.testing.assert_array_equal(run.states["h"][-1, 2], data.state["h"][2])
+    assert np.isfinite(run.states["h"]).all() and not run.outputs["p"][1:, 3].any()
+
+
 # A cell without a loss: the same windows on the cotangents of states and outputs.
 
 

@@ -82,11 +82,7 @@ def test_cell_is_verified(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("truncation", [None, sb.Window(2), sb.Chunked(2, 3)], ids=repr)
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="0 / 0 in stopped steps: see test_sequences.py"))
-    if name == "echo_of_extremes" else name for name in unseen.CELLS
-])  # fmt: skip
-@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@EVERY
 def test_truncated_padded_and_reset_it_agrees_with_explicit_unrolling(name: str, truncation: Any) -> None:
     cell, kernel = unseen.CELLS[name], sb.compile(unseen.CELLS[name], truncation=truncation)
     reset = np.array([[0, 1], [1, 0], [0, 0], [0, 1]], bool)

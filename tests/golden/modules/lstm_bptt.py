@@ -89,7 +89,7 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm ff35f4c5'
+MARK = 'lstm 2249c68c'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -115,13 +115,14 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     g = np.empty((T, B, n), dtype)
     o = np.empty((T, B, n), dtype)
     tanh_c = np.empty((T, B, n), dtype)
-    if reset is not None:
+    masked = active is not None or reset is not None
+    if masked:
         h_prev = np.empty_like(h)
         c_prev = np.empty_like(c)
     for t in range(T):
-        if reset is not None:
-            h_prev[t] = _where(reset[t], h_0, h_buffer[t])
-            c_prev[t] = _where(reset[t], c_0, c_buffer[t])
+        if masked:
+            h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
+            c_prev[t] = _entering(t, c_0, c_buffer, c_prev, active, reset)
         i[t] = 1 / (1 + np.exp(-(a_i_in[t] + h_prev[t] @ UiT)))     # i_t = σ(Wi x_t + bi + Ui h_{t-1})
         f[t] = 1 / (1 + np.exp(-(a_f_in[t] + h_prev[t] @ UfT)))     # f_t = σ(Wf x_t + bf + Uf h_{t-1})
         g[t] = np.tanh(a_g_in[t] + h_prev[t] @ UgT)                 # g_t = tanh(Wg x_t + bg + Ug h_{t-1})
@@ -129,9 +130,6 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
         c[t] = f[t] * c_prev[t] + i[t] * g[t]                       # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
         tanh_c[t] = np.tanh(c[t])                                   # tanh(c_t)
         h[t] = o[t] * tanh_c[t]                                     # h_t = o_t ⊙ tanh(c_t)
-        if active is not None:
-            h[t] = _where(active[t], h[t], h_prev[t])
-            c[t] = _where(active[t], c[t], c_prev[t])
     return {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x)
 
 
@@ -207,6 +205,7 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     _check_data(a, masks[0], sizes)
     with np.errstate(over="ignore"):
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
+    states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
     return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype)
 
@@ -289,16 +288,52 @@ def _check_shape(name, array, wanted, T):
         raise ArgumentError(f"{name}: {_axes(name, lead)} = {wanted} is expected, got {array.shape}{hint}")
 
 
+def _present(lengths):
+    """Return the number of each sample, or that of the longest where a sample has no step."""
+    return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())
+
+
 def _held(x, lengths):
-    """Return data whose steps from a sample's end on repeat its last, so that they are finite where it is."""
+    """Return data whose steps from a sample's end on repeat its last; an empty sample repeats the longest's first."""
     if not lengths.any():
         return np.zeros_like(x)
-    sample = np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax())  # an empty sample is given another's
-    return x[np.minimum(np.arange(len(x))[:, None], lengths[sample] - 1), sample]
+    return x[np.minimum(np.arange(len(x))[:, None], np.maximum(lengths - 1, 0)), _present(lengths)]
+
+
+def _entering(t, initial, after, before, active, reset):
+    """Return the state before step t. From its end on a sample repeats its last step: nothing is computed there but
+    what was finite before, and what steps backward read of it goes together."""
+    x = after[t] if reset is None else _where(reset[t], initial, after[t])
+    if active is None:
+        return x
+    return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
+
+
+def _stopped(states, initial, active):
+    """Return the states after every step, from each sample's end on those at its end."""
+    if active is None:
+        return states
+    end, empty = np.minimum(np.arange(len(active))[:, None], np.maximum(active.sum(0) - 1, 0)), ~active.any(0)
+    states = {k: v[end, np.arange(len(empty))] for k, v in states.items()}
+    for k, v in states.items():
+        v[:, empty] = initial[k][empty]
+    return states
+
+
+def _check_finite(name, array, lead):
+    """Say where an array is not finite; `lead` of its axes are those of steps and samples."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()  # finite for nearly all that is, and no array of bools is made
+    if np.isfinite(total) or np.isfinite(array).all():
+        return
+    where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where, strict=False)]
+    place = f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
+    raise ArgumentError(f"{name}: {array[where]}{place}; finite numbers are expected")
 
 
 def _check_data(arrays, active, sizes):
-    """Say where data that are read are not finite, or no index; behind a sample's end its last step is held."""
+    """Say where numbers that are read are not finite, or no index; behind a sample's end its last step is held."""
     shapes = _shapes(**sizes)
     for k in [k for k in arrays if LEAD.get(k) == 2 and active is not None]:
         arrays[k] = _held(arrays[k], active.sum(0))
@@ -306,12 +341,8 @@ def _check_data(arrays, active, sizes):
         limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
-    for k in [k for k in arrays if k in LEAD and k not in INDICES]:
-        bad = ~np.isfinite(arrays[k]) if not np.isfinite(arrays[k].sum()) else np.zeros(0, bool)
-        if bad.any():
-            where = tuple(int(i) for i in np.argwhere(bad)[0])
-            place = f"step {where[0]}, sample {where[1]}" if LEAD[k] == 2 else f"sample {where[0]}"
-            raise ArgumentError(f"{k}: {arrays[k][where]} at {place} (index {where}); finite numbers are expected")
+    for k in [k for k in arrays if k not in INDICES]:
+        _check_finite(k, arrays[k], LEAD.get(k, 0))
 
 
 def _arguments(params, inputs, state, steps, targets=None):
@@ -425,6 +456,10 @@ def _cotangents(run, given):
             raise ArgumentError(
                 f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}"
             )
+        if full[name] is None:
+            _check_finite(name, last[name], 1)
+        else:
+            _check_finite(name, _kept(run.tape[-2], full[name]), 2)  # of samples that go on
     return full, last
 
 
