@@ -26,15 +26,15 @@ def measures(cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | 
     flow = gradient_flow(cell, params, inputs, None, state, steps=length)
     lags = [k for k in LAGS if k <= steps]
     products = product_spectrum(cell, params, inputs, state, lags, steps=length)
-    isometry = dict(zip(lags, products.isometry_defect, strict=True))
+    isometry, verdict = dict(zip(lags, products.isometry_defect, strict=True)), verdict_of(spectrum)
     return {
         "steps": steps,
         "dimension": len(spectrum.exponents),
-        "verdict": verdict_of(spectrum),
+        "verdict": verdict,
         "lyapunov": float(spectrum.exponents[0]),
         "error": float(spectrum.error[0]),
         "converged": bool(spectrum.converged),
-        "horizon": horizon_of(float(spectrum.exponents[0])),
+        "horizon": horizon_of(verdict, float(spectrum.exponents[0])),
         "sum_rule_defect": float(spectrum.sum_rule_defect),
         "kaplan_yorke": float(spectrum.kaplan_yorke),
         "entropy": float(spectrum.entropy),
@@ -43,9 +43,9 @@ def measures(cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | 
     }
 
 
-def horizon_of(exponent: float) -> float:
-    """Return −1/λ₁, the steps in which what a state remembers falls to 1/e; inf where λ₁ is not negative."""
-    return 0.0 if exponent == -np.inf else -1 / exponent if exponent < 0 else np.inf
+def horizon_of(verdict: str, exponent: float) -> float:
+    """Return −1/λ₁, the steps in which a gradient falls to 1/e; inf where it is not seen to vanish."""
+    return -1 / exponent if verdict == "vanishing" else np.inf
 
 
 def verdict_of(spectrum: LyapunovSpectrum) -> str:
