@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from symbptt import __version__
-from symbptt.errors import SymbpttError, TargetError
+from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit codes: a verification that did not pass; a mistake in what the user gave."""
@@ -78,12 +78,6 @@ def fail(message: object) -> int:
 def say(line: str) -> None:
     """Print a line on stderr."""
     print(line, file=sys.stderr)
-
-
-def one_line(message: object) -> str:
-    """Return a message of several lines as one."""
-    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    return "; ".join(lines)
 
 
 def load(module: str) -> Any:
@@ -168,6 +162,62 @@ def build(
         summary = load("report").build(cell, table, output, hidden=hidden, seed=seed, force=force, tell=tell)
     console().print(summary_table(summary.rows))
     return 0 if summary.passed else FAILED
+
+
+@app.command()
+def analyze(
+    targets: Annotated[
+        list[str],
+        typer.Argument(show_default=False, metavar="TARGET...", help="Cells, as for build; several are compared."),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(show_default=False, help="CSV whose columns are the inputs; random ones without.")
+    ] = None,
+    sizes: Annotated[str, typer.Option(help="Of each dimension that the data do not say, with commas.")] = "32",
+    gains: Annotated[str, typer.Option(help="Factors on the recurrent weights, with commas.")] = "1",
+    seeds: Annotated[int, typer.Option(min=1, help="How many draws of the parameters.")] = 3,
+    steps: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Of runs without data; else 1000.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", show_default=False, help="File of results, .csv or .parquet; resumed."),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(show_default=False, help="λ₁ against the gain: .svg, .png, .pdf.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes at work at once; -1 for one on each core.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(show_default=False, metavar="ADDRESS", help="Of a Dask cluster that does the work.")
+    ] = None,
+) -> int:
+    """Compare the stability of cells over sizes, gains and draws of their parameters; exit code 1 where a row failed.
+
+    With -o, rows that the file has already are not measured again, so that an interrupted call goes on.
+    """
+    grid = load("compare.grid").Grid(numbers("--sizes", sizes, int), numbers("--gains", gains, float), seeds, steps)
+    cells = {label: load_target(target) for label, target in labels(targets).items()}
+    found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
+    wide, table = console(), load("compare.table")
+    wide.width = max(wide.width, table.WIDTH)  # on a narrower terminal its lines are broken, not its numbers
+    wide.print(table.comparison_table(found.rows))
+    if figure is not None:
+        load("figures").save(found.plot(), figure)
+    return FAILED if found.failed else 0
+
+
+def numbers(option: str, text: str, kind: type) -> list[Any]:
+    """Return the numbers of an option that takes several."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ArgumentError(f"{option}: numbers with commas between them, got {text!r}") from None
+
+
+def labels(targets: list[str]) -> dict[str, str]:
+    """Return targets by what they are called: their names, or in full where two have the same."""
+    names = [target.rpartition(":")[2] for target in targets]
+    return {name if names.count(name) == 1 else target: target for name, target in zip(names, targets, strict=True)}
 
 
 @app.command()

@@ -20,16 +20,14 @@ from symbptt.derivation import Derivation, Equation, derive
 from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.figures import need_matplotlib, save
-from symbptt.init import concrete
-from symbptt.ir.shape import named_size, show
+from symbptt.ir.shape import show
 from symbptt.layout import FORWARD
 from symbptt.plots import draw_unrolled, norm_figure
 from symbptt.render.notation import LATEX
-from symbptt.table import Table, bind, hidden_sizes
+from symbptt.table import STEPS_WITHOUT_DATA, Table, bind, hidden_sizes, random_inputs
 from symbptt.unrolling import unroll
 from symbptt.verification import Verification, verify
 
-STEPS_WITHOUT_DATA = 100
 MARK = "symbptt"
 """Each file that `build` writes has this word near its beginning: by it a later run knows what it may replace."""
 
@@ -138,19 +136,6 @@ def _inputs(cell: Cell, table: Table | None, hidden: int, seed: int) -> tuple[di
         return bound.inputs, hidden_sizes(cell, bound.dims, hidden), "; ".join(bound.words)
     dims = hidden_sizes(cell, {}, hidden)
     return random_inputs(cell, dims, seed), dims, f"none; standard normal numbers, {STEPS_WITHOUT_DATA} steps"
-
-
-def random_inputs(cell: Cell, dims: Mapping[str, int], seed: int) -> dict[str, Any]:
-    """Return inputs of 100 steps, standard normal, indices uniform."""
-    random, sizes = np.random.default_rng(seed), {named_size(name): value for name, value in dims.items()}
-    inputs: dict[str, Any] = {}
-    for a in cell.arguments:
-        shape = (STEPS_WITHOUT_DATA, *concrete(a.shape, sizes))
-        if a.role == "input":
-            inputs[a.name] = random.standard_normal(shape)
-        elif a.role == "index":
-            inputs[a.name] = random.integers(0, concrete((a.limit,), sizes)[0], shape)
-    return inputs
 
 
 def adjoint_flow(kernel: Kernel, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> Flow:
