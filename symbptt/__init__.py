@@ -50,6 +50,8 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     )
     from symbptt.model import Loss, Model, loss, model
     from symbptt.stability.certified import certified_rate
+    from symbptt.stability.analysis import StabilityReport, analyze
+    from symbptt.stability.design import Initialisation, init_for_horizon
     from symbptt.stability.field import critical_line, mean_field
     from symbptt.stability.fixed import fixed_points, kantorovich
     from symbptt.stability.flow import gradient_flow
@@ -98,17 +100,17 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid",
-    "Index", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "State", "SymbpttError",
-    "Target", "TargetError", "Window", "abs", "arctan", "cell", "certified_rate", "check_backward", "clip",
-    "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate", "cos", "critical_line", "cumsum",
-    "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "fixed_points", "function", "gaussian_weights",
-    "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "kantorovich", "layer_norm", "leaky_relu", "log",
-    "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "max", "maximum", "mean",
-    "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population", "product_spectrum",
-    "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus",
-    "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan", "tanh",
-    "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
+    "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
+    "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport", "State",
+    "SymbpttError", "Target", "TargetError", "Window", "abs", "analyze", "arctan", "cell", "certified_rate",
+    "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate", "cos",
+    "critical_line", "cumsum", "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "fixed_points", "function",
+    "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
+    "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul",
+    "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population",
+    "product_spectrum", "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax",
+    "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan",
+    "tanh", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
 ]  # fmt: skip
 
 _HOME = {
@@ -127,6 +129,8 @@ _HOME = {
         "symbptt.roles": "Const Index Input Output Param State Target",
         "symbptt.stability.gain": "recurrent_weights with_gain",
         "symbptt.stability.certified": "certified_rate",
+        "symbptt.stability.analysis": "StabilityReport analyze",
+        "symbptt.stability.design": "Initialisation init_for_horizon",
         "symbptt.stability.field": "critical_line mean_field",
         "symbptt.stability.fixed": "fixed_points kantorovich",
         "symbptt.stability.flow": "gradient_flow",

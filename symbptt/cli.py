@@ -173,29 +173,44 @@ def analyze(
     data: Annotated[
         Path | None, typer.Option(show_default=False, help="CSV whose columns are the inputs; random ones without.")
     ] = None,
-    sizes: Annotated[str, typer.Option(help="Of each dimension that the data do not say, with commas.")] = "32",
-    gains: Annotated[str, typer.Option(help="Factors on the recurrent weights, with commas.")] = "1",
-    seeds: Annotated[int, typer.Option(min=1, help="How many draws of the parameters.")] = 3,
+    hidden: Annotated[int, typer.Option(min=1, help="One cell: each size that the data do not say.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="One cell: of all that is drawn.")] = 0,
+    horizon: Annotated[
+        float | None, typer.Option(min=1, show_default=False, help="One cell: an initialisation for so many steps.")
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(show_default=False, help="Of each dimension that the data do not say, with commas: 32.")
+    ] = None,
+    gains: Annotated[
+        str | None, typer.Option(show_default=False, help="Factors on the recurrent weights, with commas: 1.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="How many draws of the parameters: 3.")
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="Of runs without data; else 1000.")
+        int | None, typer.Option(min=1, show_default=False, help="Of runs without data: 200 for one cell, else 1000.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", show_default=False, help="File of results, .csv or .parquet; resumed."),
+        typer.Option("-o", "--output", show_default=False, help="One cell: folder to write into; several: .csv or .parquet."),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(show_default=False, help="λ₁ against the gain: .svg, .png, .pdf.")
+        Path | None, typer.Option(show_default=False, help="File of the figure: .svg, .png, .pdf.")
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes at work at once; -1 for one on each core.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(show_default=False, metavar="ADDRESS", help="Of a Dask cluster that does the work.")
     ] = None,
 ) -> int:
-    """Compare the stability of cells over sizes, gains and draws of their parameters; exit code 1 where a row failed.
+    """Report the stability of a cell or a model; compare it for several cells, or over sizes, gains and seeds.
 
-    With -o, rows that the file has already are not measured again, so that an interrupted call goes on.
+    One target: verdict, reasons, advice; with -o written as stability.txt, .json and .svg. Several, or with --sizes, --gains
+    or --seeds: a table; exit code 1 where a row failed. Rows that its file has already are not measured again.
     """
-    grid = load("compare.grid").Grid(numbers("--sizes", sizes, int), numbers("--gains", gains, float), seeds, steps)
+    if len(targets) == 1 and sizes is None and gains is None and seeds is None:
+        return report(targets[0], data, hidden, seed, horizon, steps, output, figure)
+    found_sizes, found_gains = numbers("--sizes", sizes or str(hidden), int), numbers("--gains", gains or "1", float)
+    grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
     cells = {label: load_target(target) for label, target in labels(targets).items()}
     found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
     wide, table = console(), load("compare.table")
@@ -204,6 +219,21 @@ def analyze(
     if figure is not None:
         load("figures").save(found.plot(), figure)
     return FAILED if found.failed else 0
+
+
+def report(
+    name: str, data: Path | None, hidden: int, seed: int, horizon: float | None, steps: int | None, output: Path | None,
+    figure: Path | None,
+) -> int:  # fmt: skip
+    """Print the stability report of one target, and write it where that is asked for."""
+    target, written = load_target(name, models=True), load("stability.written")
+    with stage() as tell:
+        table = load("table").read_table(data) if data is not None else None
+        found = written.analysed(target, table, hidden, steps, horizon, seed, tell)
+        for path in written.write_report(found, output, figure):
+            say(f"wrote {path}")
+    print(found.text(), end="")
+    return 0
 
 
 def numbers(option: str, text: str, kind: type) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.cell import Cell
-from symbptt.ir.graph import Graph
+from symbptt.stability.gain import recurrent_weights, with_gain
 from symbptt.stability.gates import Carries, carries
 from symbptt.stability.linear import Linear, linear
 
@@ -46,28 +46,9 @@ def knobs(cell: Cell, params: Arrays, inputs: Arrays) -> list[Knob]:
 
 
 def _gain(cell: Cell, params: Arrays) -> Knob | None:
-    """The parameters in products with what depends on a state."""
-    step = cell.step
-    g, states = step.graph, {step.leaves[a.name] for a in step.of_role("state")}
-    moving = {id for id in g.ancestors(step.next.values()) if states & set(g.ancestors([id]))}
-    names = []
-    for id in g.ancestors(step.next.values()):
-        if g[id].family == "contract":
-            for one, other in (g[id].args, g[id].args[::-1]):
-                names += _direct_params(g, one) if other in moving and one not in moving else []
-    names = [n for n in dict.fromkeys(names) if n in params]
-    if not names:
-        return None
-    values = {name: np.asarray(params[name]) for name in names}
-    return Knob("gain", tuple(names), GAINS, lambda x: {**params, **{k: (x * v).astype(v.dtype) for k, v in values.items()}})
-
-
-def _direct_params(g: Graph, id: int) -> list[str]:
-    """The parameters that a node is but a view of."""
-    while g[id].family == "view" and len(g[id].args) == 1:
-        id = g[id].args[0]
-    node = g[id]
-    return [node.attrs.name] if node.family == "leaf" and node.attrs.role == "param" else []
+    """The gain of the recurrent weights that are parameters given."""
+    names = tuple(name for name in recurrent_weights(cell) if name in params)
+    return Knob("gain", names, GAINS, lambda x: with_gain(cell, params, x)) if names else None
 
 
 def _ranked(cell: Cell, params: Arrays, inputs: Arrays) -> list[list[tuple[str, Any]]]:

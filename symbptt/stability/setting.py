@@ -48,9 +48,9 @@ class Setting:
 
 def setting(
     target: Any, params: Arrays | None, inputs: Arrays | None, state: Arrays | None, targets: Arrays | None,
-    steps: int | None, seed: int,
+    steps: int | None, seed: int, known: Mapping[str, int] | None = None,
 ) -> Setting:  # fmt: skip
-    """Return what is to be analysed.
+    """Return what is to be analysed; `known` are sizes beside those that the arrays say.
 
     Raises: ArgumentError for what is neither a cell nor a model, and as `kernel.forward` does.
     """
@@ -60,11 +60,11 @@ def setting(
     cell, where = (target if isinstance(target, Cell) else target.cell), f"in the analysis of {target.name}"
     for kind, value in (("params", params), ("inputs", inputs), ("state", state), ("targets", targets)):
         check_mapping(kind, value, where)
-    sizes = sizes_for(target.arguments, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})})
+    sizes = sizes_for(target.arguments, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}) | dict(known or {})
     words = []
     if params is None:
         params = target.init(sizes, seed=seed)
-        words.append("the parameters of init")
+        words.append("parameters by init")
     inputs, state, drawn = _data(cell, params, inputs, state, sizes, steps, seed)
     words += drawn
     known = {a.name for a in cell.arguments}
@@ -92,9 +92,9 @@ def _data(
     if needed and inputs is None:
         batch = _batch(cell, state)
         inputs = cast(random_inputs(needed, sizes, (_checked(steps), *batch), seed))
-        return inputs, state, [f"random inputs, {_checked(steps)} steps" + (f" of {batch[0]} samples" if batch else "")]
+        return inputs, state, ["standard normal inputs"]
     if not needed and state is None:
-        return inputs, cast(random_state(cell.arguments, sizes, (BATCH,), seed)), [f"random states, {BATCH} samples"]
+        return inputs, cast(random_state(cell.arguments, sizes, (BATCH,), seed)), ["standard normal first states"]
     return inputs, state, []
 
 

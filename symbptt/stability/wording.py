@@ -14,6 +14,8 @@ from symbptt.stability.verdict import Verdict, percent
 
 WIDTH = 100
 SURE = 0.999
+WIDE = 1e3
+"""Norms that differ by more than this cannot be clipped at one value and keep their use."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _proven(r: Any) -> str:
         more = "; as nothing under 1 is proven, explosion is not excluded" if v.kind == "vanishing" else ""
         return f"Proven, for {r.theorem.hypothesis}: a step lengthens no gradient more than {rate:.3g} times ({_norm(r)}){more}."
     loose = math.log(rate) / v.exponent if np.isfinite(v.exponent) and v.exponent < 0 and rate > 0 else None
-    seen = f"; the run shrinks {1 / loose:.3g} times as fast" if loose else ""
+    seen = f"; by λ₁ the run's shrink {1 / loose:.3g} times as fast" if loose else ""
     return (f"Proven, for {r.theorem.hypothesis}: gradients vanish, ‖∂s_t/∂s_k‖ ≤ {rate:.4g}^(t−k) in the {_norm(r)}{seen}.")  # fmt: skip
 
 
@@ -175,6 +177,10 @@ def _clipping(r: Any) -> Advice:
         return Advice("clipping", None, "none can be named.", "The gradients of the draws are not finite, or all zero.")
     low, high = r.clip.band
     spread = np.quantile(r.clip.norms, [0.05, 0.95])
+    if spread[0] * WIDE < spread[1]:
+        return Advice("clipping", r.clip.threshold, f"first mend the recurrence; clipping at {r.clip.threshold:.3g} only cuts the largest.",
+                      f"{len(r.clip.norms)} draws have norms from {spread[0]:.2g} to {spread[1]:.2g} (5 % to 95 %), mean {r.clip.mean:.3g}: "
+                      "no one threshold fits them.")  # fmt: skip
     unit = "" if r.of_loss else ", for a loss whose gradient by the last state has norm 1"
     return Advice("clipping", r.clip.threshold, f"clip the joint gradient at norm {r.clip.threshold:.3g}{unit}.",
                   f"{len(r.clip.norms)} draws have a mean norm of {r.clip.mean:.3g} (5 % to 95 %: {spread[0]:.2g} to {spread[1]:.2g}); "
