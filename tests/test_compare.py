@@ -60,6 +60,11 @@ def growing(x: Input["m"], h: State["n"], W: Param["n m"], A: Param["n n"]):
 
 
 @sb.cell
+def undefined(x: Input["m"], h: State["n"], W: Param["n m"], A: Param["n n"]):
+    return np.sqrt(A @ h - 1) + W @ x
+
+
+@sb.cell
 def changed(x: Input["m"], h: State["n"], W: Param["n m"], A: Param["n n"]):
     return np.tanh(W @ x + A @ h)
 
@@ -317,13 +322,19 @@ def test_rows_of_other_data_or_of_a_changed_cell_are_not_mixed(whole, tmp_path):
 
 
 def test_a_row_that_fails_says_why_and_loses_no_other(tmp_path):
-    grid = sb.Grid(sizes=(3,), gains=(0.01, 50.0), seeds=1, steps=60)
-    found = sb.compare_designs([growing, rnn], None, grid, output=tmp_path / "a.csv")
-    assert [(row.cell, row.gain) for row in found.failed] == [("growing", 50.0)]
+    grid = sb.Grid(sizes=(3,), gains=(0.5, 2.0), seeds=1, steps=60)
+    found = sb.compare_designs([undefined, rnn], None, grid, output=tmp_path / "a.csv")
+    assert [(row.cell, row.gain) for row in found.failed] == [("undefined", 0.5), ("undefined", 2.0)]
     assert "not finite after step" in found.failed[0].failure and "\n" not in found.failed[0].failure
     assert all(row.lyapunov is not None for row in found.rows if not row.failure)
     assert all(map(same, read_rows(tmp_path / "a.csv"), found.rows))
-    assert "Failed: growing, size 3, gain 50, seed 0:" in found.text() and found.plot() is not None
+    assert "Failed: undefined, size 3, gain 0.5, seed 0:" in found.text() and found.plot() is not None
+
+
+def test_a_state_that_leaves_the_range_is_measured_until_then():
+    rows = sb.compare_designs(growing, None, sb.Grid(sizes=(3,), gains=(0.01, 50.0), seeds=1, steps=60)).rows
+    assert [row.verdict for row in rows] == ["vanishing", "exploding"] and rows[0].steps == 60 > rows[1].steps
+    assert rows[1].confidence == 1 and rows[1].horizon == np.inf and rows[1].lyapunov > 0
 
 
 def test_a_cell_that_cannot_be_traced_fails_alone_and_can_be_mended(tmp_path):

@@ -18,8 +18,9 @@ class Row:
 
     `size` is None where a cell has no size that the data leave open, `gain` where no parameter multiplies a state. `scaled`
     names the parameters that the gain multiplies. `dimension` is N, the elements of the whole state, `parameters` counts the
-    trained numbers. `lyapunov` is λ₁ in nats per step, `error` its standard error within the run; `horizon` is −1/λ₁ in steps,
-    inf where the verdict is not vanishing; `verdict` is that of `sb.analyze`. `sum_rule_defect`, `kaplan_yorke` and `entropy` are those
+    trained numbers. `lyapunov` is λ₁ in nats per step, `error` its error within the run; `horizon` is −1/λ₁ in steps,
+    inf where the verdict is not vanishing; `verdict` with its `confidence` is
+    that of `sb.analyze`. `sum_rule_defect`, `kaplan_yorke` and `entropy` are those
     of `sb.lyapunov_spectrum`. `gradient_k` is the natural logarithm of the norm of the gradient k steps before the loss,
     divided by that at the loss; `isometry_k` the largest |ln singular value| of the product of the last k Jacobians.
     `failure` says why nothing was measured, else it is empty. `key` identifies the row: the digest of version, cell, data,
@@ -36,6 +37,7 @@ class Row:
     dimension: int | None = None
     parameters: int | None = None
     verdict: str = ""
+    confidence: float | None = None
     lyapunov: float | None = None
     error: float | None = None
     converged: bool | None = None
