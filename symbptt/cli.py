@@ -179,7 +179,8 @@ def analyze(
         float | None, typer.Option(min=1, show_default=False, help="One cell: an initialisation for so many steps.")
     ] = None,
     sizes: Annotated[
-        str | None, typer.Option(show_default=False, help="Of each dimension that the data do not say, with commas: 32.")
+        str | None,
+        typer.Option(show_default=False, help="Of each dimension that the data do not say, with commas: 32."),
     ] = None,
     gains: Annotated[
         str | None, typer.Option(show_default=False, help="Factors on the recurrent weights, with commas: 1.")
@@ -192,7 +193,9 @@ def analyze(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", show_default=False, help="One cell: folder to write into; several: .csv or .parquet."),
+        typer.Option(
+            "-o", "--output", show_default=False, help="One cell: folder to write into; several: .csv or .parquet."
+        ),
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(show_default=False, help="File of the figure: .svg, .png, .pdf.")
@@ -208,9 +211,13 @@ def analyze(
     or --seeds: a table; exit code 1 where a row failed. Rows that its file has already are not measured again.
     """
     if len(targets) == 1 and sizes is None and gains is None and seeds is None:
+        check_unused({"--jobs": jobs != 1, "--scheduler": scheduler is not None}, "one cell alone; name several")
         return report(targets[0], data, hidden, seed, horizon, steps, output, figure)
-    found_sizes, found_gains = numbers("--sizes", sizes or str(hidden), int), numbers("--gains", gains or "1", float)
-    grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
+    check_unused({"--horizon": horizon is not None, "--seed": seed != 0}, "several cells; --seeds draws them")
+    given = str(hidden) if sizes is None else sizes, "1" if gains is None else gains
+    grid = load("compare.grid").Grid(
+        numbers("--sizes", given[0], int), numbers("--gains", given[1], float), seeds or 3, steps
+    )
     cells = {label: load_target(target) for label, target in labels(targets).items()}
     found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
     wide, table = console(), load("compare.table")
@@ -234,6 +241,13 @@ def report(
             say(f"wrote {path}")
     print(found.text(), end="")
     return 0
+
+
+def check_unused(given: dict[str, bool], where: str) -> None:
+    """Refuse options that would be ignored. Raises: ArgumentError."""
+    for option, there in given.items():
+        if there:
+            raise ArgumentError(f"{option} is not an option for {where}")
 
 
 def numbers(option: str, text: str, kind: type) -> list[Any]:
