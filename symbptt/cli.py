@@ -173,7 +173,9 @@ def analyze(
     data: Annotated[
         Path | None, typer.Option(show_default=False, help="CSV whose columns are the inputs; random ones without.")
     ] = None,
-    hidden: Annotated[int, typer.Option(min=1, help="One cell: each size that the data do not say.")] = 32,
+    hidden: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Each size that the data do not say: 32, or as fits.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One cell: of all that is drawn.")] = 0,
     horizon: Annotated[
         float | None, typer.Option(min=1, show_default=False, help="One cell: an initialisation for so many steps.")
@@ -209,7 +211,7 @@ def analyze(
     """
     if len(targets) == 1 and sizes is None and gains is None and seeds is None:
         return report(targets[0], data, hidden, seed, horizon, steps, output, figure)
-    found_sizes, found_gains = numbers("--sizes", sizes or str(hidden), int), numbers("--gains", gains or "1", float)
+    found_sizes, found_gains = numbers("--sizes", sizes or str(hidden or 32), int), numbers("--gains", gains or "1", float)
     grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
     cells = {label: load_target(target) for label, target in labels(targets).items()}
     found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
@@ -222,7 +224,7 @@ def analyze(
 
 
 def report(
-    name: str, data: Path | None, hidden: int, seed: int, horizon: float | None, steps: int | None, output: Path | None,
+    name: str, data: Path | None, hidden: int | None, seed: int, horizon: float | None, steps: int | None, output: Path | None,
     figure: Path | None,
 ) -> int:  # fmt: skip
     """Print the stability report of one target, and write it where that is asked for."""
