@@ -181,7 +181,8 @@ def analyze(
         float | None, typer.Option(min=1, show_default=False, help="One cell: an initialisation for so many steps.")
     ] = None,
     sizes: Annotated[
-        str | None, typer.Option(show_default=False, help="Of each dimension that the data do not say, with commas: 32.")
+        str | None,
+        typer.Option(show_default=False, help="Of each dimension that the data do not say, with commas: 32."),
     ] = None,
     gains: Annotated[
         str | None, typer.Option(show_default=False, help="Factors on the recurrent weights, with commas: 1.")
@@ -194,7 +195,9 @@ def analyze(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", show_default=False, help="One cell: folder to write into; several: .csv or .parquet."),
+        typer.Option(
+            "-o", "--output", show_default=False, help="One cell: folder to write into; several: .csv or .parquet."
+        ),
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(show_default=False, help="File of the figure: .svg, .png, .pdf.")
@@ -211,7 +214,10 @@ def analyze(
     """
     if len(targets) == 1 and sizes is None and gains is None and seeds is None:
         return report(targets[0], data, hidden, seed, horizon, steps, output, figure)
-    found_sizes, found_gains = numbers("--sizes", sizes or str(hidden or 32), int), numbers("--gains", gains or "1", float)
+    found_sizes, found_gains = (
+        numbers("--sizes", sizes or str(hidden or 32), int),
+        numbers("--gains", gains or "1", float),
+    )
     grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
     cells = {label: load_target(target) for label, target in labels(targets).items()}
     found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)

@@ -19,7 +19,7 @@ from symbptt.codegen.loading import compile as compile_cell
 from symbptt.derivation import Derivation, Equation, derive
 from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.figures import new_figure, need_matplotlib, save
+from symbptt.figures import need_matplotlib, new_figure, save
 from symbptt.ir.shape import show
 from symbptt.layout import FORWARD
 from symbptt.plots import draw_unrolled, norm_figure

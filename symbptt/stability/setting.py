@@ -60,7 +60,9 @@ def setting(
     cell, where = (target if isinstance(target, Cell) else target.cell), f"in the analysis of {target.name}"
     for kind, value in (("params", params), ("inputs", inputs), ("state", state), ("targets", targets)):
         check_mapping(kind, value, where)
-    sizes = sizes_for(target.arguments, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}, known) | dict(known or {})
+    sizes = sizes_for(
+        target.arguments, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}, known
+    ) | dict(known or {})
     words = []
     if params is None:
         params = target.init(sizes, seed=seed)
@@ -80,11 +82,19 @@ def _joined(words: list[str], seed: int) -> str:
 
 
 def _data(
-    cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | None, sizes: dict[str, int], steps: int | None, seed: int
+    cell: Cell,
+    params: Arrays,
+    inputs: Arrays | None,
+    state: Arrays | None,
+    sizes: dict[str, int],
+    steps: int | None,
+    seed: int,
 ) -> tuple[Arrays | None, Arrays | None, list[str]]:
     """Inputs and state, drawn where they are missing, and what was: a cell without inputs needs a state to leave zero."""
     needed = [a for a in cell.arguments if a.role in ("input", "index")]
-    dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(np.float64))
+    dtype = next(
+        (np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(np.float64)
+    )
 
     def cast(arrays: Arrays) -> dict[str, Any]:
         return {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
@@ -143,9 +153,7 @@ def _tail(run: Trajectory) -> Trajectory:
     return Trajectory(run.of, {k: v[first:] for k, v in run.inputs.items()}, before, TAIL)
 
 
-def _targets(
-    target: Cell | Model, targets: Arrays | None, run: Trajectory, sizes: dict[str, int], seed: int
-) -> Arrays:
+def _targets(target: Cell | Model, targets: Arrays | None, run: Trajectory, sizes: dict[str, int], seed: int) -> Arrays:
     """The targets of a model with an axis for samples, drawn where they are missing."""
     if isinstance(target, Cell):
         if targets is not None:

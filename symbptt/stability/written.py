@@ -30,7 +30,7 @@ def analysed(
     cell = target if isinstance(target, Cell) else target.cell
     bound = bind(cell, table) if table is not None else None
     dims = bound.dims if bound else {}
-    sizes = dims if hidden is None else {name: hidden for name in sizes_for(target.arguments, {})} | dims
+    sizes = dims if hidden is None else dict.fromkeys(sizes_for(target.arguments, {}), hidden) | dims
     found = setting(target, None, bound.inputs if bound else None, None, None, steps, seed, sizes)
     return report_of(found, horizon, seed, tell)
 
