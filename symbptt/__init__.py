@@ -49,8 +49,8 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         transpose,
     )
     from symbptt.model import Loss, Model, loss, model
-    from symbptt.stability.certified import certified_rate
     from symbptt.stability.analysis import StabilityReport, analyze
+    from symbptt.stability.certified import certified_rate
     from symbptt.stability.design import Initialisation, init_for_horizon
     from symbptt.stability.field import critical_line, mean_field
     from symbptt.stability.fixed import fixed_points, kantorovich

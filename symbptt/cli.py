@@ -173,7 +173,9 @@ def analyze(
     data: Annotated[
         Path | None, typer.Option(show_default=False, help="CSV whose columns are the inputs; random ones without.")
     ] = None,
-    hidden: Annotated[int, typer.Option(min=1, help="One cell: each size that the data do not say.")] = 32,
+    hidden: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Each size that the data do not say: 32, or as fits.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One cell: of all that is drawn.")] = 0,
     horizon: Annotated[
         float | None, typer.Option(min=1, show_default=False, help="One cell: an initialisation for so many steps.")
@@ -214,7 +216,7 @@ def analyze(
         check_unused({"--jobs": jobs != 1, "--scheduler": scheduler is not None}, "one cell alone; name several")
         return report(targets[0], data, hidden, seed, horizon, steps, output, figure)
     check_unused({"--horizon": horizon is not None, "--seed": seed != 0}, "several cells; --seeds draws them")
-    given = str(hidden) if sizes is None else sizes, "1" if gains is None else gains
+    given = str(hidden or 32) if sizes is None else sizes, "1" if gains is None else gains
     grid = load("compare.grid").Grid(
         numbers("--sizes", given[0], int), numbers("--gains", given[1], float), seeds or 3, steps
     )
@@ -229,7 +231,7 @@ def analyze(
 
 
 def report(
-    name: str, data: Path | None, hidden: int, seed: int, horizon: float | None, steps: int | None, output: Path | None,
+    name: str, data: Path | None, hidden: int | None, seed: int, horizon: float | None, steps: int | None, output: Path | None,
     figure: Path | None,
 ) -> int:  # fmt: skip
     """Print the stability report of one target, and write it where that is asked for."""

@@ -49,7 +49,7 @@ def test_a_cell_without_inputs_needs_steps(function: Any) -> None:
     [
         (lambda: sb.lyapunov_spectrum(tanh_network, J, steps=30, transient=3.5), "transient: an integer is expected"),
         (lambda: sb.lyapunov_spectrum(tanh_network, J, steps=30, count="a"), "count: an integer is expected"),
-        (lambda: sb.product_spectrum(tanh_network, J, steps=9, lags=[1.5]), "lags: integers are expected"),
+        (lambda: sb.product_spectrum(tanh_network, J, steps=9, lags=np.array([1.5])), "lags: integers are expected"),
         (lambda: sb.product_spectrum(tanh_network, J, steps=9, lags=[10]), "lags from 10 to 10 of 9 steps"),
         (lambda: sb.gradient_flow(lstm, PARAMS, {"x": X}, {"y": X}), "the cell has no loss"),
         (lambda: sb.fixed_points(lstm, PARAMS, {"x": X}), r"x: \(m,\) is expected"),

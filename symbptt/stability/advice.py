@@ -104,7 +104,9 @@ def float_range(spectrum: LyapunovSpectrum, products: ProductSpectrum) -> FloatR
     edge = TINY32 if rate < 0 else HUGE32
     steps = 1 if np.isinf(rate) else math.ceil(edge / rate) if abs(rate) > 1 / spectrum.steps else None
     last = products.log_singular_values[-1]
-    return FloatRange(steps, "underflow" if rate < 0 else "overflow", int((last < TINY32).sum()), len(last), int(products.lags[-1]))
+    return FloatRange(
+        steps, "underflow" if rate < 0 else "overflow", int((last < TINY32).sum()), len(last), int(products.lags[-1])
+    )
 
 
 def growth(flow: GradientFlow) -> dict[str, float]:

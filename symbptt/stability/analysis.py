@@ -124,7 +124,8 @@ def report_of(
     tell("initialisation")
     design = None if horizon is None else init_for_horizon(of.cell, horizon, of.own, of.run.inputs, seed=seed)
     return StabilityReport(
-        of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes), found, spectrum, products, flow,
+        of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),
+        found, spectrum, products, flow,
         gates(carries(of.cell), factors), parts, proven, windows(found, flow, proven.rate), clip(norms),
         float_range(spectrum, products), growth(flow), design,
     )  # fmt: skip

@@ -74,7 +74,9 @@ def init_for_horizon(
     """
     where = f"in init_for_horizon of {getattr(cell, 'name', cell)}"
     if not isinstance(cell, Cell):
-        raise ArgumentError(three_lines(f"init_for_horizon takes a cell, got {type(cell).__name__}", cure="give model.cell"))
+        raise ArgumentError(
+            three_lines(f"init_for_horizon takes a cell, got {type(cell).__name__}", cure="give model.cell")
+        )
     if not (isinstance(horizon, int | float | np.number) and 1 <= horizon < np.inf):
         raise ArgumentError(three_lines(f"horizon={horizon!r}", where, "give a number of steps from 1"))
     dims = sizes_for(cell.arguments, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
@@ -86,7 +88,9 @@ def init_for_horizon(
         found = None if value is None else _measured(knob, runs, value, float(horizon))
         if found is not None and found.achieved is not None and horizon / AGREE <= found.achieved <= AGREE * horizon:
             return found
-        seen.append(f"{knob.kind} of {', '.join(knob.names)}: {top if found is None else 'fresh data give another one'}")
+        seen.append(
+            f"{knob.kind} of {', '.join(knob.names)}: {top if found is None else 'fresh data give another one'}"
+        )
     raise ArgumentError(three_lines(f"no initialisation has a horizon of {horizon:g} steps", where,
                                     "; ".join(seen) or "no parameter scales its recurrence or biases a gate"))  # fmt: skip
 
@@ -131,7 +135,9 @@ class _Runs:
             return np.inf
         alive = np.flatnonzero(norms)
         first, last = max(int(alive[0]) if len(alive) else steps, steps // 10), steps - 1 - steps // 10
-        return float(np.log(norms[first] / norms[last]) / (last - first)) if first < last and norms[last] > 0 else -np.inf
+        return (
+            float(np.log(norms[first] / norms[last]) / (last - first)) if first < last and norms[last] > 0 else -np.inf
+        )
 
 
 def _in_a_row(array: Any, rank: int) -> Any:
@@ -180,4 +186,6 @@ def _measured(knob: Knob, runs: _Runs, value: float, horizon: float) -> Initiali
     found = lyapunov_spectrum(runs.cell, params, *fresh.data(steps, fresh.seed), count=1, steps=steps)
     exponent, half = float(found.exponents[0]), float(np.nan_to_num(found.half_width[0], nan=np.inf))
     low, high = -1 / (exponent - half), -1 / (exponent + half) if exponent + half < 0 else np.inf
-    return Initialisation(params, knob.kind, knob.names, value, horizon, -1 / exponent if exponent < 0 else None, low, high)
+    return Initialisation(
+        params, knob.kind, knob.names, value, horizon, -1 / exponent if exponent < 0 else None, low, high
+    )

@@ -34,7 +34,9 @@ def gradient_norms(of: Setting, seed: int) -> Any:
     return np.array(norms)
 
 
-def _gradient(of: Setting, kernel: Any, inputs: Any, state: Any, place: tuple[int, int], length: int, random: Any) -> Any:
+def _gradient(
+    of: Setting, kernel: Any, inputs: Any, state: Any, place: tuple[int, int], length: int, random: Any
+) -> Any:
     steps = None if inputs else length
     if isinstance(of.target, Model):
         targets = _targets(of, place, length)

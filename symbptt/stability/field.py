@@ -115,9 +115,7 @@ def fixed_variance(step: Callable[[float], float]) -> float:
             return np.inf if up else 0.0
         if (step(beyond) > beyond) != up:
             return float(
-                np.exp(
-                    root(lambda x: step(np.exp(x)) * np.exp(-x) - 1, np.log(min(q, beyond)), np.log(max(q, beyond)))
-                )
+                np.exp(root(lambda x: step(np.exp(x)) * np.exp(-x) - 1, np.log(min(q, beyond)), np.log(max(q, beyond))))
             )
         q = beyond
 

@@ -283,7 +283,7 @@ def kantorovich(
     at = _Step.of(cell, params, {} if inputs is None else inputs, None)
     if np.shape(point) != (at.linear.dimension,):
         raise ArgumentError(three_lines(f"the point has shape {np.shape(point)}, the whole state {(at.linear.dimension,)}",
-                                        f"in the certificate of {cell.name}", "give one row of fixed_points(...).points.states"))  # fmt: skip
+                                        f"in the certificate of {cell.name}", "give a row of fixed_points(...).points.states"))  # fmt: skip
     point = np.asarray(point, np.float64)
     a = at.jacobian(point[None])[0] - np.eye(len(point))
     beta = 1 / max(np.linalg.svd(a, compute_uv=False)[-1], 1e-300)

@@ -14,7 +14,11 @@ from symbptt.stability.gates import Carries, carries
 from symbptt.stability.linear import Linear, linear
 
 Arrays = Mapping[str, Any]
-BIASES = (*(float(b) for b in np.arange(-8.0, -1, 1)), *(float(b) for b in np.arange(-1.0, 3, 0.25)), *map(float, range(3, 17)))
+BIASES = (
+    *(float(b) for b in np.arange(-8.0, -1, 1)),
+    *(float(b) for b in np.arange(-1.0, 3, 0.25)),
+    *map(float, range(3, 17)),
+)
 GAINS = tuple(float(g) for g in 1.25 ** np.arange(-12, 16))
 CHOICES = 3
 """Biases of a state that are tried, those that open its gate most first."""

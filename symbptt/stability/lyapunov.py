@@ -98,7 +98,9 @@ def check_integers(options: Mapping[str, Any], where: str) -> None:
     """Raises: ArgumentError for an option that is neither an integer nor None."""
     for name, value in options.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
-            raise ArgumentError(three_lines(f"{name}: an integer is expected, got {value!r}", where, f"write {name}=10"))
+            raise ArgumentError(
+                three_lines(f"{name}: an integer is expected, got {value!r}", where, f"write {name}=10")
+            )
 
 
 def _binned(run: Trajectory, count: int, transient: int, edges: Any, seed: int) -> tuple[Any, Any]:

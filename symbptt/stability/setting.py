@@ -60,15 +60,17 @@ def setting(
     cell, where = (target if isinstance(target, Cell) else target.cell), f"in the analysis of {target.name}"
     for kind, value in (("params", params), ("inputs", inputs), ("state", state), ("targets", targets)):
         check_mapping(kind, value, where)
-    sizes = sizes_for(target.arguments, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}) | dict(known or {})
+    sizes = sizes_for(
+        target.arguments, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}, known
+    ) | dict(known or {})
     words = []
     if params is None:
         params = target.init(sizes, seed=seed)
         words.append("parameters by init")
     inputs, state, drawn = _data(cell, params, inputs, state, sizes, steps, seed)
     words += drawn
-    known = {a.name for a in cell.arguments}
-    own = {k: v for k, v in params.items() if isinstance(target, Cell) or k in known}
+    names = {a.name for a in cell.arguments}
+    own = {k: v for k, v in params.items() if isinstance(target, Cell) or k in names}
     run = trajectory(cell, own, inputs, state, None if inputs else steps or STEPS)
     run, left = _in_range(run)
     batched = {k: np.asarray(v) for k, v in _targets(target, targets, run, sizes, seed).items()}
@@ -80,11 +82,19 @@ def _joined(words: list[str], seed: int) -> str:
 
 
 def _data(
-    cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | None, sizes: dict[str, int], steps: int | None, seed: int
+    cell: Cell,
+    params: Arrays,
+    inputs: Arrays | None,
+    state: Arrays | None,
+    sizes: dict[str, int],
+    steps: int | None,
+    seed: int,
 ) -> tuple[Arrays | None, Arrays | None, list[str]]:
     """Inputs and state, drawn where they are missing, and what was: a cell without inputs needs a state to leave zero."""
     needed = [a for a in cell.arguments if a.role in ("input", "index")]
-    dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(np.float64))
+    dtype = next(
+        (np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(np.float64)
+    )
 
     def cast(arrays: Arrays) -> dict[str, Any]:
         return {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
@@ -92,10 +102,21 @@ def _data(
     if needed and inputs is None:
         batch = _batch(cell, state)
         inputs = cast(random_inputs(needed, sizes, (_checked(steps), *batch), seed))
-        return inputs, state, ["standard normal inputs"]
+        return inputs, _zeros(cell, inputs, sizes) if state is None else state, ["standard normal inputs"]
     if not needed and state is None:
         return inputs, cast(random_state(cell.arguments, sizes, (BATCH,), seed)), ["standard normal first states"]
-    return inputs, state, []
+    return inputs, _zeros(cell, inputs or {}, sizes) if state is None else state, []
+
+
+def _zeros(cell: Cell, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, Any] | None:
+    """Zero states of the type of the inputs, which tell sizes that nothing else does."""
+    a = next((a for a in cell.arguments if a.role in ("input", "index") and a.name in inputs), None)
+    if a is None:
+        return None
+    lead = np.shape(inputs[a.name])[1 : np.ndim(inputs[a.name]) - len(a.shape)]
+    floats = [np.asarray(v).dtype for v in inputs.values() if np.asarray(v).dtype.kind == "f"]
+    drawn = random_state(cell.arguments, sizes, lead, 0)
+    return {k: np.zeros(v.shape, floats[0]) for k, v in drawn.items()} if floats else None
 
 
 def _checked(steps: int | None) -> int:
@@ -132,9 +153,7 @@ def _tail(run: Trajectory) -> Trajectory:
     return Trajectory(run.of, {k: v[first:] for k, v in run.inputs.items()}, before, TAIL)
 
 
-def _targets(
-    target: Cell | Model, targets: Arrays | None, run: Trajectory, sizes: dict[str, int], seed: int
-) -> Arrays:
+def _targets(target: Cell | Model, targets: Arrays | None, run: Trajectory, sizes: dict[str, int], seed: int) -> Arrays:
     """The targets of a model with an axis for samples, drawn where they are missing."""
     if isinstance(target, Cell):
         if targets is not None:

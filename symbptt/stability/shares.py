@@ -57,8 +57,8 @@ def shares(run: Trajectory, factors: Mapping[str, Any]) -> tuple[Share, ...]:
             left = _unit(np.einsum("bij,bi->bj", jacobians[i], left))
     if not weight or not np.isfinite(weight):
         return ()
-    found = [Share(*key, value / weight) for key, value in sums.items() if value]
-    return tuple(sorted(found, key=lambda share: -abs(share.part)))
+    parts = [Share(*key, value / weight) for key, value in sums.items() if value]
+    return tuple(sorted(parts, key=lambda share: -abs(share.part)))
 
 
 def _forward(run: Trajectory, r: Any) -> Any:

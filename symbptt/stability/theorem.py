@@ -34,12 +34,14 @@ def _conditions(run: Trajectory) -> Iterator[tuple[float, str, str]]:
     for norm in ("2", "max"):
         condition = vanishing_condition(run.of.cell, norm=norm)
         if all(np.abs(start[name]).max() <= 1 for name in condition.bounded):
-            yield condition.rate(run.of.params), norm, "any inputs"
+            free = {k: np.full(v.shape[1:], 1.0 if k in condition.bounded else np.inf) for k, v in start.items()}
+            bounds = {k: (-v, v) for k, v in free.items()}  # arrays: they tell sizes that no parameter has
+            yield condition.rate(run.of.params, bounds), norm, "any inputs"
 
 
 def _certified(run: Trajectory) -> tuple[float, str, str]:
     known = [a.name for a in run.of.cell.arguments if a.role in ("input", "state")]
-    data = {**run.inputs, **run.of.by_name(run.start)}
-    box = {name: (float(data[name].min()), float(data[name].max())) for name in known if name in data}
+    data = {**run.inputs, **{k: v[None] for k, v in run.of.by_name(run.start).items()}}
+    box = {name: (data[name].min((0, 1)), data[name].max((0, 1))) for name in known if name in data}
     found = certified_rate(run.of.cell, run.of.params, box)
     return found.rate, found.norm, "inputs and initial states in the range of the run's"

@@ -51,10 +51,14 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
     if left is not None:
         return found("exploding", 1.0, f"the state itself leaves the range of {run.of.dtype} after step {left}")
     if exponent < -resolution:
-        return found("vanishing", below, f"every gradient shrinks, the slowest by {percent(-np.expm1(exponent))} a step")
+        return found(
+            "vanishing", below, f"every gradient shrinks, the slowest by {percent(-np.expm1(exponent))} a step"
+        )
     if exponent <= resolution:
         between = None if below is None or above is None else max(0.0, 1 - below - above)
-        return found("marginal", between, f"over the {spectrum.steps} measured steps gradients keep their size within a factor e")
+        return found(
+            "marginal", between, f"over the {spectrum.steps} measured steps gradients keep their size within a factor e"
+        )
     kind, sure, reason = kicked(run, exponent)
     return found(kind, None if above is None or sure is None else min(above, sure), reason)
 
@@ -84,7 +88,10 @@ def _tails(spectrum: LyapunovSpectrum, resolution: float) -> tuple[float | None,
         return 1.0, 0.0
     if not np.isfinite(error):
         return None, None
-    low, high = ((edge - exponent) / error if error else np.inf * np.sign(edge - exponent or 1) for edge in (-resolution, resolution))
+    low, high = (
+        (edge - exponent) / error if error else np.inf * np.sign(edge - exponent or 1)
+        for edge in (-resolution, resolution)
+    )
     return t_probability(float(low), freedom), 1 - t_probability(float(high), freedom)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,9 @@ def report_text(r: Any) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for line in text.splitlines())
+    return "\n".join(
+        textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for line in text.splitlines()
+    )
 
 
 def _item(text: str) -> str:
@@ -47,7 +49,9 @@ def _item(text: str) -> str:
 
 
 def _heading(r: Any) -> str:
-    states = ", ".join(f"{name} {shape}" if len(shape) != 1 else f"{name} ({shape[0]})" for name, shape in r.states.items())
+    states = ", ".join(
+        f"{name} {shape}" if len(shape) != 1 else f"{name} ({shape[0]})" for name, shape in r.states.items()
+    )
     samples = f"{r.batch} samples" if r.batch > 1 else "one sample"
     return f"{r.name}: N = {r.dimension} numbers of state, {states}; {r.steps} steps of {samples}; {r.words}."
 
@@ -57,12 +61,18 @@ def _verdict(v: Verdict, spectrum: Any) -> str:
     lines = [f"Verdict: {v.kind}{sure}. {v.reason[0].upper()}{v.reason[1:]}."]
     if np.isneginf(v.exponent):
         return f"{lines[0]} λ₁ = −∞: nothing of the state passes a step."
-    half = float(np.nan_to_num(v.error * spectrum.half_width[0] / spectrum.error[0] if spectrum.error[0] else 0.0, nan=0.0))
+    half = float(
+        np.nan_to_num(v.error * spectrum.half_width[0] / spectrum.error[0] if spectrum.error[0] else 0.0, nan=0.0)
+    )
     bar = f" ± {half:.2g} (95 % interval within the run" if np.isfinite(v.error) else " (no error: too few steps"
     spread = f"; samples spread by {spectrum.between[0]:.2g}" if spectrum.between is not None else ""
-    lines.append(f"λ₁ = {v.exponent:.4g}{bar}{spread}) nats per step, {spectrum.steps} measured; within ±{v.resolution:.2g} it counts as zero.")
+    lines.append(
+        f"λ₁ = {v.exponent:.4g}{bar}{spread}) nats per step, {spectrum.steps} measured; within ±{v.resolution:.2g} it counts as zero."
+    )
     if not spectrum.converged:
-        lines.append("The two halves of the run disagree or are too short to compare: a longer run may change these numbers.")
+        lines.append(
+            "The two halves of the run disagree or are too short to compare: a longer run may change these numbers."
+        )
     return " ".join(lines)
 
 
@@ -125,9 +135,12 @@ def _norm(r: Any) -> str:
 def _directions(r: Any) -> str:
     p, lags = r.products, r.products.lags
     i = len(lags) // 2
-    alive = f"{p.alive[i]} of {r.dimension} directions are alive (singular value over 1e-3) after {lags[i]} steps, {p.alive[-1]} after {lags[-1]}"
+    alive = f"{p.alive[i]} of {r.dimension} directions are alive (singular value over 1e-3) after {_steps(lags[i])}"
+    alive += f", {p.alive[-1]} after {lags[-1]}"
     positive = int((r.spectrum.exponents > r.verdict.resolution).sum())
-    more = f"; {positive} exponents are positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
+    more = (
+        f"; {positive} exponents are positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
+    )
     return f"Directions: {alive}{more}."
 
 
@@ -142,7 +155,9 @@ def advice(r: Any) -> tuple[Advice, ...]:
 
 def _memory(r: Any) -> Advice:
     flow = r.flow.horizons
-    seen = [f"to {name} at lag {lag}" for name, lag in zip(("1/e", "1e-3"), flow.values(), strict=True) if lag is not None]
+    seen = [
+        f"to {name} at lag {lag}" for name, lag in zip(("1/e", "1e-3"), flow.values(), strict=True) if lag is not None
+    ]
     measured = f"The measured gradient of the last state falls {' and '.join(seen)}." if seen else (
         f"The measured gradient is not under 1/e of its first norm for good within {len(r.flow.lags) - 1} steps.")  # fmt: skip
     if r.horizon is None:
@@ -166,7 +181,9 @@ def _truncation(r: Any) -> Advice:
                "marginal": "gradients do not decay within the run"}.get(r.verdict.kind, "the run is too short to see the tail")  # fmt: skip
         return Advice("truncation window", None, "no finite window is safe.", f"Every truncation is biased: {why}.")
     use = max(v for v in (w.empirical, w.asymptotic) if v is not None)
-    reason = f"What is left out is then at most {percent(TOLERANCE)} of the sum of the gradient's norms: {_listed(parts)}."
+    reason = (
+        f"What is left out is then at most {percent(TOLERANCE)} of the sum of the gradient's norms: {_listed(parts)}."
+    )
     if w.certified is None:
         reason += " No window is certified: no rate under 1 is proven."
     return Advice("truncation window", use, f"truncate at {_steps(use)} or more.", reason)
@@ -178,8 +195,8 @@ def _clipping(r: Any) -> Advice:
     low, high = r.clip.band
     spread = np.quantile(r.clip.norms, [0.05, 0.95])
     if spread[0] * WIDE < spread[1]:
-        return Advice("clipping", r.clip.threshold, f"first mend the recurrence; clipping at {r.clip.threshold:.3g} only cuts the largest.",
-                      f"{len(r.clip.norms)} draws have norms from {spread[0]:.2g} to {spread[1]:.2g} (5 % to 95 %), mean {r.clip.mean:.3g}: "
+        return Advice("clipping", r.clip.threshold, f"first mend the recurrence; {r.clip.threshold:.3g} only cuts the largest.",
+                      f"{len(r.clip.norms)} draws have norms from {spread[0]:.2g} to {spread[1]:.2g} (5 % to 95 %), mean {r.clip.mean:.3g}; "
                       "no one threshold fits them.")  # fmt: skip
     unit = "" if r.of_loss else ", for a loss whose gradient by the last state has norm 1"
     return Advice("clipping", r.clip.threshold, f"clip the joint gradient at norm {r.clip.threshold:.3g}{unit}.",
@@ -191,24 +208,53 @@ def _growth(r: Any) -> Advice | None:
     if not r.growth:
         return None
     name, value = next(iter(r.growth.items()))
-    reason = f"Over {len(r.flow.lags) - 1} steps the gradient of {name} is {value:.3g} times what the last step alone gives"
+    reason = (
+        f"Over {len(r.flow.lags) - 1} steps the gradient of {name} is {value:.3g} times what the last step alone gives"
+    )
     if value < 10:
-        return Advice("parameter gradients", value, "no parameter needs a smaller step for the length of the sequence.", f"{reason}, the most of all.")
-    return Advice("parameter gradients", value, f"expect the gradient of {name} to depend on the length of the sequence.", f"{reason}.")
+        return Advice(
+            "parameter gradients",
+            value,
+            "no parameter needs a smaller step for the length of the sequence.",
+            f"{reason}, the most of all.",
+        )
+    return Advice(
+        "parameter gradients",
+        value,
+        f"expect the gradient of {name} to depend on the length of the sequence.",
+        f"{reason}.",
+    )
 
 
 def _floats(r: Any) -> Advice:
     f = r.float_range
-    lost = f"{f.lost} of {f.directions} singular values of the product over {f.lag} steps are under the smallest float32"
+    lost = (
+        f"{f.lost} of {f.directions} singular values of the product over {f.lag} steps are under the smallest float32"
+    )
     if f.steps is None:
         return Advice("float range", None, "float32 holds the products of Jacobians.", f"λ₁ is near zero; {lost}.")
     word = "vanish from" if f.side == "underflow" else "overflow"
     when = f"At λ₁ = {r.verdict.exponent:.3g} gradients {word} float32 beyond {_steps(f.steps)}"
     if f.steps <= r.steps and f.side == "overflow":
-        return Advice("float range", f.steps, "use shorter sequences, clip, or use float64.", f"{when}, within the {r.steps} of the run.")
+        return Advice(
+            "float range",
+            f.steps,
+            "use shorter sequences, clip, or use float64.",
+            f"{when}, within the {r.steps} of the run.",
+        )
     if f.steps <= r.steps:
-        return Advice("float range", f.steps, f"expect exact zeros in float32 from lag {f.steps} on.", f"{when}, within the {r.steps} of the run; {lost}.")
-    return Advice("float range", f.steps, "float32 holds the gradients of this length.", f"{when}; the run has {r.steps}. {lost[0].upper()}{lost[1:]}.")
+        return Advice(
+            "float range",
+            f.steps,
+            f"expect exact zeros in float32 from lag {f.steps} on.",
+            f"{when}, within the {r.steps} of the run; {lost}.",
+        )
+    return Advice(
+        "float range",
+        f.steps,
+        "float32 holds the gradients of this length.",
+        f"{when}; the run has {r.steps}. {lost[0].upper()}{lost[1:]}.",
+    )
 
 
 def _initial(r: Any) -> Advice:
@@ -231,8 +277,7 @@ def numbers(r: Any) -> dict[str, Any]:
             "verdict": {"kind": v.kind, "confidence": v.confidence, "exponent": v.exponent, "error": v.error, "reason": v.reason},
             "exponents": r.spectrum.exponents, "errors": r.spectrum.error, "converged": r.spectrum.converged,
             "kaplan_yorke": r.spectrum.kaplan_yorke, "entropy": r.spectrum.entropy,
-            "shares": [{"to": s.to, "of": s.of, "elementwise": s.elementwise, "part": s.part} for s in r.shares],
-            "gates": [{"state": g.state, "formula": g.formula, "mean": g.mean, "low": g.low, "high": g.high, "rate": g.rate} for g in r.gates],
+            "shares": [asdict(share) for share in r.shares], "gates": [asdict(gate) for gate in r.gates],
             "proven": {"rate": r.theorem.rate, "norm": r.theorem.norm, "hypothesis": r.theorem.hypothesis},
             "windows": {"tolerance": r.windows.tolerance, "certified": r.windows.certified, "asymptotic": r.windows.asymptotic,
                         "empirical": r.windows.empirical},

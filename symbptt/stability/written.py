@@ -20,7 +20,7 @@ FILES = ("stability.txt", "stability.json", "stability.svg")
 
 
 def analysed(
-    target: Cell | Model, table: Table | None, hidden: int, steps: int | None, horizon: float | None, seed: int,
+    target: Cell | Model, table: Table | None, hidden: int | None, steps: int | None, horizon: float | None, seed: int,
     tell: Callable[[str], None],
 ) -> StabilityReport:  # fmt: skip
     """Return the report of a target with the parameters of `init`, on the columns of a table or on random inputs.
@@ -29,7 +29,8 @@ def analysed(
     """
     cell = target if isinstance(target, Cell) else target.cell
     bound = bind(cell, table) if table is not None else None
-    sizes = sizes_for(target.arguments, {}, hidden) | (bound.dims if bound else {})
+    dims = bound.dims if bound else {}
+    sizes = dims if hidden is None else dict.fromkeys(sizes_for(target.arguments, {}), hidden) | dims
     found = setting(target, None, bound.inputs if bound else None, None, None, steps, seed, sizes)
     return report_of(found, horizon, seed, tell)
 
