@@ -212,14 +212,15 @@ def analyze(
     One target: verdict, reasons, advice; with -o written as stability.txt, .json and .svg. Several, or with --sizes, --gains
     or --seeds: a table; exit code 1 where a row failed. Rows that its file has already are not measured again.
     """
-    if len(targets) == 1 and sizes is None and gains is None and seeds is None:
-        check_unused({"--jobs": jobs != 1, "--scheduler": scheduler is not None}, "one cell alone; name several")
+    several = len(targets) > 1 or any(option is not None for option in (sizes, gains, seeds, scheduler)) or jobs != 1
+    if not several and (output is None or not output.suffix):
         return report(targets[0], data, hidden, seed, horizon, steps, output, figure)
-    check_unused({"--horizon": horizon is not None, "--seed": seed != 0}, "several cells; --seeds draws them")
-    given = str(hidden or 32) if sizes is None else sizes, "1" if gains is None else gains
-    grid = load("compare.grid").Grid(
-        numbers("--sizes", given[0], int), numbers("--gains", given[1], float), seeds or 3, steps
+    check_unused({"--horizon": horizon is not None, "--seed": seed != 0}, "a comparison; --seeds draws its cells")
+    found_sizes, found_gains = (
+        numbers("--sizes", str(hidden or 32) if sizes is None else sizes, int),
+        numbers("--gains", "1" if gains is None else gains, float),
     )
+    grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
     cells = {label: load_target(target) for label, target in labels(targets).items()}
     found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
     wide, table = console(), load("compare.table")

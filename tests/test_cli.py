@@ -141,7 +141,21 @@ def test_build_does_the_main_job(capsys, tmp_path, cells):
     for text in ("m = 2, n = 4", "20, year 1900 to 1919", "x = a, b", "passed"):
         assert text in printed
     written = {"summary.md", "equations.md", "tiny_bptt.py", "verification.txt", "unrolled.svg", "adjoint_norm.svg"}
+    written |= {"stability.txt", "stability.json", "stability.svg"}
     assert {path.name for path in out.iterdir()} == written
+
+
+def test_one_target_is_analysed_and_written(capsys, tmp_path, cells):
+    out, figure = tmp_path / "out", tmp_path / "figure.png"
+    assert (
+        run(["analyze", f"{cells}:tiny", "--steps", "40", "--hidden", "3", "-o", str(out), "--figure", str(figure)])
+        == 0
+    )
+    printed = capsys.readouterr().out
+    assert "Verdict: vanishing" in printed and "Advice" in printed
+    assert (out / "stability.txt").read_text(encoding="utf-8").endswith(printed)
+    assert {path.name for path in out.iterdir()} == {"stability.txt", "stability.json", "stability.svg"}
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_mistakes_on_the_command_line_are_one_line(refused, tmp_path):
@@ -232,9 +246,8 @@ def test_analyze_has_exit_code_1_where_a_row_failed_and_tells_the_others(cells, 
     (["rnn", "--data", "nowhere.csv"], "nowhere.csv"),
     (["rnn", "gru", "-o", "results.txt"], ".csv or .parquet"),
     (["rnn", "gru", "--data", str(ROOT / "docs/data/sunspots.csv"), "--steps", "3"], "steps=3 beside data"),
-    (["rnn", "--jobs", "2"], "--jobs is not an option for one cell alone"),
-    (["rnn", "gru", "--horizon", "9"], "--horizon is not an option for several cells"),
-    (["rnn", "--seeds", "2", "--seed", "1"], "--seed is not an option for several cells"),
+    (["rnn", "gru", "--horizon", "9"], "--horizon is not an option for a comparison"),
+    (["rnn", "--seeds", "2", "--seed", "1"], "--seed is not an option for a comparison"),
     ([], "Missing argument"),
 ])  # fmt: skip
 def test_what_analyze_refuses_is_one_line(refused, arguments, what):

@@ -121,7 +121,8 @@ def report_of(
     parts, norms = shares(of.tail, factors), gradient_norms(of, seed)
     tell("conditions")
     proven = theorem(of.run)
-    tell("initialisation")
+    if horizon is not None:
+        tell("initialisation")
     design = None if horizon is None else init_for_horizon(of.cell, horizon, of.own, of.run.inputs, seed=seed)
     return StabilityReport(
         of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),

@@ -196,8 +196,8 @@ def _clipping(r: Any) -> Advice:
     spread = np.quantile(r.clip.norms, [0.05, 0.95])
     if spread[0] * WIDE < spread[1]:
         return Advice("clipping", r.clip.threshold, f"first mend the recurrence; {r.clip.threshold:.3g} only cuts the largest.",
-                      f"{len(r.clip.norms)} draws have norms from {spread[0]:.2g} to {spread[1]:.2g} (5 % to 95 %), mean {r.clip.mean:.3g}; "
-                      "no one threshold fits them.")  # fmt: skip
+                      f"{len(r.clip.norms)} draws have norms from {spread[0]:.2g} to {spread[1]:.2g} (5 % to 95 %); "
+                      "no threshold fits.")  # fmt: skip
     unit = "" if r.of_loss else ", for a loss whose gradient by the last state has norm 1"
     return Advice("clipping", r.clip.threshold, f"clip the joint gradient at norm {r.clip.threshold:.3g}{unit}.",
                   f"{len(r.clip.norms)} draws have a mean norm of {r.clip.mean:.3g} (5 % to 95 %: {spread[0]:.2g} to {spread[1]:.2g}); "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from symbptt.cell import Cell
 from symbptt.codegen.loading import write_text
-from symbptt.errors import TargetError
+from symbptt.errors import ArgumentError, TargetError, three_lines
 from symbptt.figures import save
 from symbptt.model import Model
 from symbptt.stability.analysis import StabilityReport, report_of
@@ -28,6 +28,10 @@ def analysed(
     Raises: ArgumentError where data and cell do not go together.
     """
     cell = target if isinstance(target, Cell) else target.cell
+    if table is not None and steps is not None:
+        raise ArgumentError(
+            three_lines(f"steps={steps} beside data", f"in the analysis of {cell.name}", "give one of them")
+        )
     bound = bind(cell, table) if table is not None else None
     dims = bound.dims if bound else {}
     sizes = dims if hidden is None else dict.fromkeys(sizes_for(target.arguments, {}), hidden) | dims
