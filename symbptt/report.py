@@ -19,10 +19,11 @@ from symbptt.codegen.loading import compile as compile_cell
 from symbptt.derivation import Derivation, Equation, derive
 from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError, TargetError
+from symbptt.figures import need_matplotlib, save
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size, show
 from symbptt.layout import FORWARD
-from symbptt.plots import draw_unrolled, need_matplotlib, norm_figure, save
+from symbptt.plots import draw_unrolled, norm_figure
 from symbptt.render.notation import LATEX
 from symbptt.table import Table, bind, hidden_sizes
 from symbptt.unrolling import unroll
