@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.stability.pictures.style import BLUE, DARK, ORANGE, RED, at_edge, axes_or_new, finish, finite, positive
+from symbptt.stability.pictures.style import (
+    BLUE,
+    DARK,
+    HUGE,
+    ORANGE,
+    RED,
+    at_edge,
+    axes_or_new,
+    finish,
+    finite,
+    positive,
+)
 from symbptt.stability.population import Growth
 
 PHASES = {
@@ -56,7 +67,8 @@ def forget_horizon(bias: Any) -> Any:
 
     Source: Tallec, Ollivier 2018, "Can recurrent neural networks warp time?", section 2.
     """
-    return 1 / np.log1p(np.exp(-np.asarray(bias, float)))
+    with np.errstate(divide="ignore", over="ignore"):  # a gate that is 1 within rounding never forgets
+        return 1 / np.logaddexp(0, -np.asarray(bias, float))
 
 
 def draw_horizons(bias: Any, horizons: Any, axes: Any = None, *, errors: Any = None, name: str = "") -> Any:
@@ -70,9 +82,9 @@ def draw_horizons(bias: Any, horizons: Any, axes: Any = None, *, errors: Any = N
     b, measured = np.asarray(bias, float), np.asarray(horizons, float)
     room = 0.05 * (np.ptp(b) if len(b) > 1 else 2.0)
     grid = np.linspace(b.min() - room, b.max() + room, 201) if len(b) else np.linspace(-1, 5, 201)
-    axes.plot(grid, forget_horizon(grid), color=DARK, linewidth=1.5, label=r"$-1/\ln\,\sigma(b)$")
+    axes.plot(grid, positive(forget_horizon(grid)), color=DARK, linewidth=1.5, label=r"$-1/\ln\,\sigma(b)$")
     axes.errorbar(b, positive(measured), None if errors is None else finite(errors), fmt="o", color=RED, markersize=4.5, capsize=2,
                   label="measured")  # fmt: skip
     axes.set_yscale("log")
-    at_edge(axes, b[~np.isfinite(measured)], "no finite horizon", top=True)
+    at_edge(axes, b[~(measured < HUGE)], "no finite horizon", top=True)
     return finish(axes, "memory horizon", name, "forget bias b", "horizon (steps)")

@@ -12,11 +12,13 @@ from symbptt.stability.flow import GradientFlow
 from symbptt.stability.pictures.style import (
     BLUE,
     DARK,
+    HUGE,
     ORANGE,
     RED,
     at_edge,
     axes_or_new,
     finish,
+    is_spread,
     logarithmic,
     note,
     plural,
@@ -48,11 +50,11 @@ def draw_flow(flow: GradientFlow, axes: Any = None, *, name: str = "") -> Any:
                 label=state,
             )
     logarithmic(axes, norms)
-    if norms[0] > 0 and np.isfinite(norms[0]):
+    if 0 < norms[0] < HUGE:
         for (threshold, lag), line in zip(flow.horizons.items(), (":", (0, (1, 3))), strict=True):
             _draw_horizon(axes, threshold, norms[0], lag, len(lags) - 1, line)
     at_edge(axes, lags[norms == 0], "zero")
-    at_edge(axes, lags[~np.isfinite(norms)], "overflow", top=True)
+    at_edge(axes, lags[~(norms < HUGE)], "overflow", top=True)
     return finish(
         axes, "gradient against lag", name, "lag k (steps)", r"$\Vert \partial\ell_T / \partial s_{T-k} \Vert_2$"
     )
@@ -108,7 +110,7 @@ def draw_gradient_norms(
     """
     axes = axes_or_new(axes)
     given = np.ravel(np.asarray(norms, float))
-    values = given[np.isfinite(given)]
+    values = given[(given >= 0) & (given < HUGE)]
     shown, skipped = _draw_histogram(axes, values)
     if len(values):
         mean = float(values.mean())
@@ -118,7 +120,7 @@ def draw_gradient_norms(
         axes.axvline(mean, color=DARK, linestyle="--", linewidth=1.2, label=f"mean {mean:.3g}")
     if threshold is not None:
         axes.axvline(threshold, color=RED, linewidth=1.4, label=f"clip at {threshold:.3g}")
-    for count, text in ((skipped, "zero"), (len(given) - len(values), "not finite")):
+    for count, text in ((skipped, "zero"), (len(given) - len(values), "overflow")):
         if count:
             note(axes, f"{text}: {count}")
     return finish(axes, f"{plural(len(shown), 'gradient norm')}", name, "gradient norm", "gradients per bin")
@@ -126,9 +128,8 @@ def draw_gradient_norms(
 
 def _draw_histogram(axes: Any, values: Any) -> tuple[Any, int]:
     """Draw a histogram, its bins even in the logarithm where values spread; return what it shows and how many zeros not."""
-    some = values[values > 0]
-    wide = len(some) > 0 and some.max() > 10 * some.min()
-    shown = some if wide else values
+    wide = is_spread(values, 10)
+    shown = values[values > 0] if wide else values
     if len(shown):
         scaled = np.log(shown) if wide else shown
         edges = np.histogram_bin_edges(scaled, int(np.clip(2 * len(shown) ** 0.5, 5, 50)))

@@ -151,8 +151,6 @@ def draw_eigenvalues(eigenvalues: Any, axes: Any = None, *, name: str = "", of: 
                       label=f"{text}: {part.sum()}")  # fmt: skip
     if len(values) < len(given):
         note(axes, f"not finite: {len(given) - len(values)}")
-    reach = 1.1 * max([1.0, *np.abs(values.real), *np.abs(values.imag)])
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
     axes.set_aspect("equal", adjustable="datalim")
     return finish(axes, f"eigenvalues of {of}", name, "real part", "imaginary part")
 

@@ -17,6 +17,8 @@ BLUE, RED, GREEN, PINK, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 GREY, DARK = "#8a949c", "#40586b"
 HANDLE = 0.42
 """The width of a line in a legend with its gaps, in inches."""
+HUGE = 1e150
+"""Larger numbers count as overflow: a logarithmic axis needs room above them."""
 MOST_LINES = 64
 """Lines of one kind at the most: of more, evenly chosen ones are drawn."""
 
@@ -80,15 +82,24 @@ def finite(values: Any) -> Any:
 
 def positive(values: Any) -> Any:
     """Return values as floats, nan where a logarithmic axis has no place for them."""
-    values = finite(values)
-    return np.where(values > 0, values, np.nan)
+    values = np.asarray(values, float)
+    return np.where((values > 0) & (values < HUGE), values, np.nan)
 
 
-def logarithmic(axes: Any, values: Any, axis: str = "y", ratio: float = 0.0) -> None:
-    """Make an axis logarithmic where any of the values is positive and their ratio is at least `ratio`."""
+def is_spread(values: Any, ratio: float) -> bool:
+    """Return whether the positive ones among the values differ by a factor, and there are any."""
+    logs = np.log(values[values > 0])
+    return len(logs) > 0 and bool(np.ptp(logs) >= np.log(ratio))
+
+
+def logarithmic(axes: Any, values: Any) -> None:
+    """Make the vertical axis logarithmic where any of the values has a place there."""
     shown = positive(values)
-    if np.isfinite(shown).any() and np.nanmax(shown) >= ratio * np.nanmin(shown):
-        (axes.set_yscale if axis == "y" else axes.set_xscale)("log")
+    shown = shown[np.isfinite(shown)]
+    if len(shown):
+        if shown.min() == shown.max():
+            axes.set_ylim(shown[0] / 10, shown[0] * 10)
+        axes.set_yscale("log")
 
 
 def at_edge(axes: Any, x: Any, label: str, top: bool = False) -> None:
