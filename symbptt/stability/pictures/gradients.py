@@ -111,10 +111,10 @@ def draw_gradient_norms(
     axes = axes_or_new(axes)
     given = np.ravel(np.asarray(norms, float))
     values = given[(given >= 0) & (given < HUGE)]
-    shown, skipped = _draw_histogram(axes, values)
+    mean = float(values.mean()) if len(values) else np.nan
+    low, high = (PASCANU[0] * mean, PASCANU[1] * mean) if band is None else band
+    shown, skipped = _draw_histogram(axes, values, is_spread(np.array([*values, low, high]), 10))
     if len(values):
-        mean = float(values.mean())
-        low, high = (PASCANU[0] * mean, PASCANU[1] * mean) if band is None else band
         axes.axvspan(low, high, facecolor="none", edgecolor=ORANGE, hatch="///", linewidth=0, zorder=0,
                      label=f"clip band {low:.3g} to {high:.3g}")  # fmt: skip
         axes.axvline(mean, color=DARK, linestyle="--", linewidth=1.2, label=f"mean {mean:.3g}")
@@ -126,9 +126,8 @@ def draw_gradient_norms(
     return finish(axes, f"{plural(len(shown), 'gradient norm')}", name, "gradient norm", "gradients per bin")
 
 
-def _draw_histogram(axes: Any, values: Any) -> tuple[Any, int]:
-    """Draw a histogram, its bins even in the logarithm where values spread; return what it shows and how many zeros not."""
-    wide = is_spread(values, 10)
+def _draw_histogram(axes: Any, values: Any, wide: bool) -> tuple[Any, int]:
+    """Draw a histogram, on a logarithmic axis where it is wide; return what it shows and how many zeros not."""
     shown = values[values > 0] if wide else values
     if len(shown):
         scaled = np.log(shown) if wide else shown
