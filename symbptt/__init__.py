@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.cell import Cell, cell
     from symbptt.clip import clip_by_norm, clip_by_value
     from symbptt.codegen.loading import Kernel, compile
+    from symbptt.compare.comparison import Comparison, compare_designs
+    from symbptt.compare.grid import Grid
     from symbptt.compose import stack
     from symbptt.declare import function
     from symbptt.derivation import Derivation, Equation, derive
@@ -47,13 +49,18 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         transpose,
     )
     from symbptt.model import Loss, Model, loss, model
+    from symbptt.stability.analysis import StabilityReport, analyze
+    from symbptt.stability.certified import certified_rate
+    from symbptt.stability.design import Initialisation, init_for_horizon
     from symbptt.stability.field import critical_line, mean_field
     from symbptt.stability.fixed import fixed_points, kantorovich
     from symbptt.stability.flow import gradient_flow
+    from symbptt.stability.gain import recurrent_weights, with_gain
     from symbptt.stability.lyapunov import lyapunov_spectrum
     from symbptt.stability.population import gaussian_weights, population
     from symbptt.stability.product import product_spectrum
     from symbptt.stability.suprema import sup_derivative
+    from symbptt.stability.vanishing import vanishing_condition
     from symbptt.truncation import Chunked, Window
     from symbptt.unrolling import unroll
     from symbptt.verification import check_backward, verify
@@ -93,16 +100,17 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ArgumentError", "Cell", "CellError", "Chunked", "Const", "Derivation", "Equation", "Index", "Input", "Kernel",
-    "Loss", "Model", "Output", "Param", "ShapeError", "State", "SymbpttError", "Target", "TargetError", "Window",
-    "abs", "arctan", "cell", "check_backward", "clip", "clip_by_norm", "clip_by_value", "compile", "concatenate",
-    "cos", "critical_line", "cumsum", "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "fixed_points",
-    "function", "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "kantorovich", "layer_norm",
-    "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "max", "maximum",
-    "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population", "product_spectrum",
-    "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt",
-    "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan", "tanh", "transpose", "unroll", "verify",
-    "where",
+    "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
+    "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport", "State",
+    "SymbpttError", "Target", "TargetError", "Window", "abs", "analyze", "arctan", "cell", "certified_rate",
+    "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate", "cos",
+    "critical_line", "cumsum", "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "fixed_points", "function",
+    "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
+    "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul",
+    "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population",
+    "product_spectrum", "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax",
+    "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan",
+    "tanh", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
 ]  # fmt: skip
 
 _HOME = {
@@ -111,12 +119,18 @@ _HOME = {
         "symbptt.cell": "Cell cell",
         "symbptt.clip": "clip_by_norm clip_by_value",
         "symbptt.codegen.loading": "Kernel compile",
+        "symbptt.compare.grid": "Grid",
+        "symbptt.compare.comparison": "Comparison compare_designs",
         "symbptt.compose": "stack",
         "symbptt.declare": "function",
         "symbptt.derivation": "Derivation Equation derive",
         "symbptt.errors": "ArgumentError CellError ShapeError SymbpttError TargetError",
         "symbptt.model": "Loss Model loss model",
         "symbptt.roles": "Const Index Input Output Param State Target",
+        "symbptt.stability.gain": "recurrent_weights with_gain",
+        "symbptt.stability.certified": "certified_rate",
+        "symbptt.stability.analysis": "StabilityReport analyze",
+        "symbptt.stability.design": "Initialisation init_for_horizon",
         "symbptt.stability.field": "critical_line mean_field",
         "symbptt.stability.fixed": "fixed_points kantorovich",
         "symbptt.stability.flow": "gradient_flow",
@@ -124,6 +138,7 @@ _HOME = {
         "symbptt.stability.population": "gaussian_weights population",
         "symbptt.stability.product": "product_spectrum",
         "symbptt.stability.suprema": "sup_derivative",
+        "symbptt.stability.vanishing": "vanishing_condition",
         "symbptt.truncation": "Chunked Window",
         "symbptt.unrolling": "unroll",
         "symbptt.verification": "check_backward verify",
@@ -150,6 +165,10 @@ class _Package(_ModuleType):
         """Keep the functions cell, derive and verify where the import of a module of that name would replace them."""
         if not (name in __all__ and isinstance(value, _ModuleType)):
             super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Be pickled by name, as other modules are."""
+        return _import_module, (self.__name__,)
 
     def __dir__(self) -> list[str]:
         return sorted({*self.__dict__, *__all__})

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from symbptt import __version__
-from symbptt.errors import SymbpttError, TargetError
+from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit codes: a verification that did not pass; a mistake in what the user gave."""
@@ -78,12 +78,6 @@ def fail(message: object) -> int:
 def say(line: str) -> None:
     """Print a line on stderr."""
     print(line, file=sys.stderr)
-
-
-def one_line(message: object) -> str:
-    """Return a message of several lines as one."""
-    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    return "; ".join(lines)
 
 
 def load(module: str) -> Any:
@@ -168,6 +162,109 @@ def build(
         summary = load("report").build(cell, table, output, hidden=hidden, seed=seed, force=force, tell=tell)
     console().print(summary_table(summary.rows))
     return 0 if summary.passed else FAILED
+
+
+@app.command()
+def analyze(
+    targets: Annotated[
+        list[str],
+        typer.Argument(show_default=False, metavar="TARGET...", help="Cells, as for build; several are compared."),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(show_default=False, help="CSV whose columns are the inputs; random ones without.")
+    ] = None,
+    hidden: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Each size that the data do not say: 32, or as fits.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="One cell: of all that is drawn.")] = 0,
+    horizon: Annotated[
+        float | None, typer.Option(min=1, show_default=False, help="One cell: an initialisation for so many steps.")
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Of each dimension that the data do not say, with commas: 32."),
+    ] = None,
+    gains: Annotated[
+        str | None, typer.Option(show_default=False, help="Factors on the recurrent weights, with commas: 1.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="How many draws of the parameters: 3.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Of runs without data: 200 for one cell, else 1000.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", show_default=False, help="One cell: folder to write into; several: .csv or .parquet."
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(show_default=False, help="File of the figure: .svg, .png, .pdf.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes at work at once; -1 for one on each core.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(show_default=False, metavar="ADDRESS", help="Of a Dask cluster that does the work.")
+    ] = None,
+) -> int:
+    """Report the stability of a cell or a model; compare it for several cells, or over sizes, gains and seeds.
+
+    One target: verdict, reasons, advice; with -o written as stability.txt, .json and .svg. Several, or with --sizes, --gains
+    or --seeds: a table; exit code 1 where a row failed. Rows that its file has already are not measured again.
+    """
+    several = len(targets) > 1 or any(option is not None for option in (sizes, gains, seeds, scheduler)) or jobs != 1
+    if not several and (output is None or not output.suffix):
+        return report(targets[0], data, hidden, seed, horizon, steps, output, figure)
+    check_unused({"--horizon": horizon is not None, "--seed": seed != 0}, "a comparison; --seeds draws its cells")
+    found_sizes, found_gains = (
+        numbers("--sizes", str(hidden or 32) if sizes is None else sizes, int),
+        numbers("--gains", "1" if gains is None else gains, float),
+    )
+    grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
+    cells = {label: load_target(target) for label, target in labels(targets).items()}
+    found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
+    wide, table = console(), load("compare.table")
+    wide.width = max(wide.width, table.WIDTH)  # on a narrower terminal its lines are broken, not its numbers
+    wide.print(table.comparison_table(found.rows))
+    if figure is not None:
+        load("figures").save(found.plot(), figure)
+    return FAILED if found.failed else 0
+
+
+def report(
+    name: str, data: Path | None, hidden: int | None, seed: int, horizon: float | None, steps: int | None, output: Path | None,
+    figure: Path | None,
+) -> int:  # fmt: skip
+    """Print the stability report of one target, and write it where that is asked for."""
+    target, written = load_target(name, models=True), load("stability.written")
+    with stage() as tell:
+        table = load("table").read_table(data) if data is not None else None
+        found = written.analysed(target, table, hidden, steps, horizon, seed, tell)
+        for path in written.write_report(found, output, figure):
+            say(f"wrote {path}")
+    print(found.text(), end="")
+    return 0
+
+
+def check_unused(given: dict[str, bool], where: str) -> None:
+    """Refuse options that would be ignored. Raises: ArgumentError."""
+    for option, there in given.items():
+        if there:
+            raise ArgumentError(f"{option} is not an option for {where}")
+
+
+def numbers(option: str, text: str, kind: type) -> list[Any]:
+    """Return the numbers of an option that takes several."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ArgumentError(f"{option}: numbers with commas between them, got {text!r}") from None
+
+
+def labels(targets: list[str]) -> dict[str, str]:
+    """Return targets by what they are called: their names, or in full where two have the same."""
+    names = [target.rpartition(":")[2] for target in targets]
+    return {name if names.count(name) == 1 else target: target for name, target in zip(names, targets, strict=True)}
 
 
 @app.command()

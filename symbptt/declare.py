@@ -47,9 +47,15 @@ def function(
         raise ArgumentError(
             f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple"
         )
-    scalar = ops.scalar_function(name, count, *(_with_arguments(part, symbols) for part in partials))
-    scalar.declared, scalar.expansion = True, expr
-    return _dispatching(name, count, expr, scalar, partials)
+    return _dispatching(name, count, expr, declared_function(name, expr, partials), partials)
+
+
+def declared_function(name: str, expansion: sp.Expr, partials: Sequence[sp.Expr]) -> Any:
+    """Return the SymPy function with a value and partial derivatives, expressions over placeholders."""
+    symbols = [placeholder(i) for i in range(len(partials))]
+    scalar = ops.scalar_function(name, len(partials), *(_with_arguments(part, symbols) for part in partials))
+    scalar.declared, scalar.expansion, scalar.partials = True, expansion, tuple(partials)
+    return scalar
 
 
 def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol], what: str = "body") -> sp.Expr:

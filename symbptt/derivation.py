@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -53,9 +53,9 @@ class Derivation(Equations):
 class StepJacobian:
     """The derivative of a value after a step with respect to what entered it."""
 
-    def __init__(self, cell: Cell, to: str, of: str) -> None:
+    def __init__(self, cell: Cell, to: str, of: str, held: Sequence[str] = ()) -> None:
         self.cell, self.to, self.of = cell, to, of
-        self._jacobian = jacobian(cell.step, [(to, of)])
+        self._jacobian = jacobian(cell.step, [(to, of)], held)
         self._block = self._jacobian.blocks[to, of]
 
     @property

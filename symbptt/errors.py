@@ -24,3 +24,9 @@ class TargetError(SymbpttError):
 def three_lines(what: str, where: str = "", cure: str = "") -> str:
     """Return the message of an error: what was expected and what came, where, and what to write instead."""
     return "\n  ".join(line for line in (what, where, cure) if line)
+
+
+def one_line(message: object) -> str:
+    """Return a message of several lines as one."""
+    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+    return "; ".join(lines)

@@ -65,8 +65,14 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the standard deviation along axes."""
-    return ELEMENTWISE["sqrt"](var(x, axis, keepdims))
+    """Return the standard deviation along axes; its gradient where all values are equal is zero."""
+    return _root(var(x, axis, keepdims))
+
+
+def _root(squares: Any) -> Any:
+    """The square root of a sum of squares; where that is zero, so is its gradient."""
+    where, positive = ELEMENTWISE["where"], ELEMENTWISE["greater"](squares, 0)
+    return where(positive, ELEMENTWISE["sqrt"](where(positive, squares, 1.0)), 0.0)
 
 
 def _shifted(x: Any, axis: Any) -> tuple[Any, Any]:
@@ -97,9 +103,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     """Return the Euclidean norm along axes, all of them unless told; its gradient at zero is zero."""
     if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.ndim != 1):
         raise CellError(f"norm knows the Euclidean norm only, not ord={ord!r}")
-    squares = sum(x * x, axis, keepdims)
-    where, positive = ELEMENTWISE["where"], ELEMENTWISE["greater"](squares, 0)
-    return where(positive, ELEMENTWISE["sqrt"](where(positive, squares, 1.0)), 0.0)
+    return _root(sum(x * x, axis, keepdims))
 
 
 def layer_norm(x: Any, gain: Any = None, bias: Any = None, *, axis: Any = -1, eps: float = 1e-5) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from symbptt.codegen.loading import write_bytes
 from symbptt.derive.labels import Label
 from symbptt.derive.unroll import Key
-from symbptt.errors import ArgumentError, SymbpttError
+from symbptt.errors import ArgumentError
+from symbptt.figures import LINES, MARKS, need_matplotlib, new_figure, save
 from symbptt.layout import FORWARD, LEFT, Layout, Point, bend_of, lay_out
 from symbptt.render.notation import LATEX
 
@@ -35,8 +34,6 @@ COLOURS = {
 tell apart."""
 
 ARROWS = {"forward": "#40586b", "backward": "#d55e00", "saved": "#9aa5ad"}
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-MARKS = ("-", "--", "-.", ":")
 
 
 def draw_unrolled(graph: nx.DiGraph, where: Any) -> None:
@@ -54,7 +51,7 @@ def draw_unrolled(graph: nx.DiGraph, where: Any) -> None:
     if not isinstance(where, str | Path):
         _draw(graph, layout, where)
         return
-    figure = _figure(layout.width * INCH, (layout.top - layout.bottom) * INCH)
+    figure = new_figure(layout.width * INCH, (layout.top - layout.bottom) * INCH)
     _draw(graph, layout, figure.add_axes((0, 0, 1, 1)))
     save(figure, where)
 
@@ -89,47 +86,11 @@ def plot_adjoint_norm(
 
 def norm_figure(flow: Mapping[str, Any], title: str, times: Sequence[Any] | None, label: str) -> Any:
     """Return a figure of `plot_adjoint_norm` with a title."""
-    figure = _figure(7.5, 4.2)
+    figure = new_figure(7.5, 4.2)
     axes = figure.add_subplot()
     plot_adjoint_norm(flow, axes, times, label)
     axes.set_title(title, fontsize=10, loc="left")
     return figure
-
-
-def save(figure: Any, path: str | Path) -> None:
-    """Write a figure into a file of the type that its name ends with; an SVG is the same bytes at each run.
-
-    Raises: ArgumentError for another ending; TargetError where the file cannot be written.
-    """
-    path = Path(path)
-    kind = path.suffix.lower().removeprefix(".")
-    known = figure.canvas.get_supported_filetypes()
-    if kind not in known:
-        raise ArgumentError(f"no drawing can be written as {path.name!r}\n  endings: {', '.join(sorted(known))}")
-    metadata = {"svg": {"Date": None, "Creator": "symbptt"}, "pdf": {"CreationDate": None}}.get(kind)
-    drawn = io.BytesIO()
-    with need_matplotlib().rc_context({"svg.hashsalt": "symbptt"}):
-        figure.savefig(drawn, format=kind, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.12)
-    write_bytes(path, drawn.getvalue())
-
-
-def need_matplotlib() -> Any:
-    """Return matplotlib, imported with what is used of it.
-
-    Raises: SymbpttError where it is not installed.
-    """
-    try:
-        import matplotlib
-        import matplotlib.figure
-        import matplotlib.lines
-        import matplotlib.patches
-    except ImportError as error:
-        raise SymbpttError("drawings need matplotlib, which is not installed\n  pip install 'symbptt[plot]'") from error
-    return matplotlib
-
-
-def _figure(width: float, height: float) -> Any:
-    return need_matplotlib().figure.Figure(figsize=(width, height))
 
 
 def _draw(graph: nx.DiGraph, layout: Layout, axes: Any) -> None:

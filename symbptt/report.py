@@ -19,16 +19,21 @@ from symbptt.codegen.loading import compile as compile_cell
 from symbptt.derivation import Derivation, Equation, derive
 from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.init import concrete
-from symbptt.ir.shape import named_size, show
+from symbptt.figures import need_matplotlib, new_figure, save
+from symbptt.ir.shape import show
 from symbptt.layout import FORWARD
-from symbptt.plots import draw_unrolled, need_matplotlib, norm_figure, save
+from symbptt.plots import draw_unrolled, norm_figure
 from symbptt.render.notation import LATEX
-from symbptt.table import Table, bind, hidden_sizes
+from symbptt.stability.analysis import report_of
+from symbptt.stability.defaults import elements
+from symbptt.stability.setting import setting
+from symbptt.stability.written import json_of, text_of
+from symbptt.table import STEPS_WITHOUT_DATA, Table, bind, hidden_sizes, random_inputs
 from symbptt.unrolling import unroll
 from symbptt.verification import Verification, verify
 
-STEPS_WITHOUT_DATA = 100
+LARGE = 512
+"""Elements of a state beyond which its stability is analysed for smaller sizes, with parameters drawn for them."""
 MARK = "symbptt"
 """Each file that `build` writes has this word near its beginning: by it a later run knows what it may replace."""
 
@@ -94,13 +99,18 @@ def build(
     tell("running forward and backward")
     params = cell.init(dims, seed=seed)
     flow = adjoint_flow(kernel, params, inputs)
+    fits = elements(cell.arguments, dims) <= LARGE
+    stability = _stability(cell, params if fits else None, inputs, dims if fits else {}, seed, tell)
     tell("drawing")
-    rows = _rows(cell, table, words, dims, params, flow, derivation, report)
+    rows = (*_rows(cell, table, words, dims, params, flow, derivation, report), ("stability", stability.line))
     write_text(names["equations"], equations_markdown(cell, derivation))
     kernel.save(names["module"])
     write_text(names["verification"], f"{MARK} {__version__}: verification of {cell.name}\n\n{report}\n")
     draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
     save(_norm_figure(cell, flow, table), names["norms"])
+    write_text(names["stability"], stability.text)
+    write_text(names["stability numbers"], stability.numbers)
+    save(stability.figure, names["stability figure"])
     write_text(names["summary"], summary_markdown(cell, rows, flow, names))
     written = ("files", f"{folder}/: {', '.join(path.name for path in names.values())}")
     return Summary((*rows, written), report.passed, tuple(names.values()))
@@ -114,7 +124,38 @@ def _names(cell: Cell) -> dict[str, str]:
         "verification": "verification.txt",
         "unrolled": "unrolled.svg",
         "norms": "adjoint_norm.svg",
+        "stability": "stability.txt",
+        "stability numbers": "stability.json",
+        "stability figure": "stability.svg",
     }
+
+
+@dataclass(frozen=True)
+class _Stability:
+    """The stability of a build: one line, the contents of its two texts, its figure."""
+
+    line: str
+    text: str
+    numbers: str
+    figure: Any
+
+
+def _stability(
+    cell: Cell, params: Mapping[str, Any] | None, inputs: Mapping[str, Any], dims: dict[str, int], seed: int,
+    tell: Callable[[str], None],
+) -> _Stability:  # fmt: skip
+    """The report on the data of the build; where the state leaves the range at once, what is wrong in its place."""
+    try:
+        found = report_of(setting(cell, params, inputs or None, None, None, None, seed, dims), None, seed, tell)
+    except ArgumentError as error:  # a cell without stable numbers has equations and a module all the same
+        text = f"{MARK}: no stability of {cell.name}\n\n{error}\n"
+        return _Stability(f"not analysed: {error}", text, json.dumps({"written_by": MARK, "error": str(error)}) + "\n",
+                          new_figure(1, 1))  # fmt: skip
+    v = found.verdict
+    line = f"{v.kind}, λ₁ = {v.exponent:.3g} ± {v.error:.2g} per step; " + "; ".join(
+        f"{a.about}: {a.text.rstrip('.')}" for a in found.advice[:2]
+    )
+    return _Stability(line, text_of(found), json_of(found), found.plot())
 
 
 def _check_folder(folder: Path, files: Iterable[Path], force: bool) -> None:
@@ -137,19 +178,6 @@ def _inputs(cell: Cell, table: Table | None, hidden: int, seed: int) -> tuple[di
         return bound.inputs, hidden_sizes(cell, bound.dims, hidden), "; ".join(bound.words)
     dims = hidden_sizes(cell, {}, hidden)
     return random_inputs(cell, dims, seed), dims, f"none; standard normal numbers, {STEPS_WITHOUT_DATA} steps"
-
-
-def random_inputs(cell: Cell, dims: Mapping[str, int], seed: int) -> dict[str, Any]:
-    """Return inputs of 100 steps, standard normal, indices uniform."""
-    random, sizes = np.random.default_rng(seed), {named_size(name): value for name, value in dims.items()}
-    inputs: dict[str, Any] = {}
-    for a in cell.arguments:
-        shape = (STEPS_WITHOUT_DATA, *concrete(a.shape, sizes))
-        if a.role == "input":
-            inputs[a.name] = random.standard_normal(shape)
-        elif a.role == "index":
-            inputs[a.name] = random.integers(0, concrete((a.limit,), sizes)[0], shape)
-    return inputs
 
 
 def adjoint_flow(kernel: Kernel, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> Flow:
@@ -274,8 +302,14 @@ def summary_markdown(cell: Cell, rows: Iterable[tuple[str, str]], flow: Flow, na
     )
     parts = [f"# {cell.name}", f"Built by symbptt {__version__}.", table, files]
     parts += ["## Two steps with their adjoints", f"![two unrolled steps of {cell.name}]({names['unrolled'].name})"]
+    parts += ["## Stability", f"![stability of {cell.name}]({names['stability figure'].name})", _stability_links(names)]
     parts += ["## The adjoint against time", f"![norm of the adjoint]({names['norms'].name})", flow.caption]
     return "\n\n".join(parts) + "\n"
+
+
+def _stability_links(names: Mapping[str, Path]) -> str:
+    text, numbers = names["stability"].name, names["stability numbers"].name
+    return f"Verdict, reasons and advice: [{text}]({text}); the numbers: [{numbers}]({numbers})."
 
 
 def _cell(text: str) -> str:

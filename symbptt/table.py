@@ -6,7 +6,7 @@ import csv
 import datetime
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +16,11 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.errors import ArgumentError, TargetError
+from symbptt.init import concrete
 from symbptt.ir.shape import Size, named_size, names_in, prod, show
 from symbptt.ir.step import Argument
 
+STEPS_WITHOUT_DATA = 100
 INDEX_NAMES = ("year", "time", "t", "date", "index")
 
 
@@ -174,7 +176,7 @@ def _filled(cell: Cell, a: Argument, columns: list[np.ndarray], names: list[str]
     if not a.shape and len(columns) != 1:
         raise ArgumentError(f"the input {a.name} of {cell.name} is a scalar, the data have {len(columns)} columns")
     if a.shape:
-        _bind_size(cell, a, prod(a.shape), len(columns), dims)
+        bind_size(cell, a, prod(a.shape), len(columns), dims)
     values = np.stack([standardised(column) for column in columns], axis=1)
     sizes = [_value(size, dims) for size in a.shape]
     return values.reshape(len(values), *sizes)
@@ -184,8 +186,11 @@ def _value(size: Size, dims: dict[str, int]) -> int:
     return size if isinstance(size, int) else int(size.subs({named_size(name): value for name, value in dims.items()}))
 
 
-def _bind_size(cell: Cell, a: Argument, size: Size, count: int, dims: dict[str, int]) -> None:
-    """Add the size that makes `size` the number of columns."""
+def bind_size(cell: Cell, a: Argument, size: Size, count: int, dims: dict[str, int]) -> None:
+    """Add to `dims` the size that makes `size` the number of columns.
+
+    Raises: ArgumentError where none does, or several could.
+    """
     free = [name for name in names_in((size,)) if name not in dims]
     if len(free) > 1:
         raise ArgumentError(
@@ -227,3 +232,18 @@ def hidden_sizes(cell: Cell, known: dict[str, int], hidden: int) -> dict[str, in
     """Return all sizes of a cell: those known, and `hidden` for each other name."""
     shapes = [a.shape for a in cell.arguments] + [(a.limit,) for a in cell.arguments if a.limit is not None]
     return {name: known.get(name, hidden) for shape in shapes for name in names_in(shape)}
+
+
+def random_inputs(
+    cell: Cell, dims: Mapping[str, int], seed: int | Sequence[int], steps: int = STEPS_WITHOUT_DATA
+) -> dict[str, Any]:
+    """Return inputs (T, ...) by name: standard normal numbers, indices uniform."""
+    random, sizes = np.random.default_rng(seed), {named_size(name): value for name, value in dims.items()}
+    inputs: dict[str, Any] = {}
+    for a in cell.arguments:
+        shape = (steps, *concrete(a.shape, sizes))
+        if a.role == "input":
+            inputs[a.name] = random.standard_normal(shape)
+        elif a.role == "index":
+            inputs[a.name] = random.integers(0, concrete((a.limit,), sizes)[0], shape)
+    return inputs

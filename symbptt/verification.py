@@ -17,7 +17,8 @@ from symbptt.codegen.loading import compile as compile_cell
 from symbptt.errors import ArgumentError
 from symbptt.model import Model
 from symbptt.verify import oracle
-from symbptt.verify.check import TOLERANCE, Gradients, Report, Row, gradient_rows, relative_error, rounding
+from symbptt.verify.check import Gradients, Report, Row, gradient_rows, value_rows
+from symbptt.verify.difference import has_complex_version
 from symbptt.verify.oracle import Arrays, Point
 from symbptt.verify.regimes import LONG, REGIMES, SIZES, Regime, Size
 from symbptt.verify.regimes import point as draw
@@ -53,26 +54,27 @@ def verify(target: Cell | Model | Kernel, *, seed: int = 0) -> Verification:
             "  verify the cell or the model itself"
         )
     target = kernel.target
+    is_complex = has_complex_version(target, seed)
     if isinstance(target, Model):
         rows = [
             row
             for number, regime in enumerate(REGIMES)
             for size in SIZES
-            for row in _model_rows(kernel, target, regime, size, seed + number)
+            for row in _model_rows(kernel, target, regime, size, seed + number, is_complex)
         ]
     else:
         rows = [
             row
             for regime, size, point, cotangents in _cases(target, seed)
             for row in (
-                *_forward_rows(kernel, regime, size, point),
-                *gradient_rows(target, regime, size, point, cotangents, _of_kernel(kernel)),
+                *value_rows(lambda near: _values(kernel, near), regime, size, point),
+                *gradient_rows(target, regime, size, point, cotangents, _of_kernel(kernel), is_complex),
             )
         ]
     return Verification(kernel.target.name, tuple(rows))
 
 
-def _model_rows(kernel: Kernel, model: Model, regime: Regime, size: Size, seed: int) -> list[Row]:
+def _model_rows(kernel: Kernel, model: Model, regime: Regime, size: Size, seed: int, is_complex: bool) -> list[Row]:
     point = draw(model, regime, size, seed)
 
     def gradients(point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
@@ -83,7 +85,10 @@ def _model_rows(kernel: Kernel, model: Model, regime: Regime, size: Size, seed: 
         given, _ = kernel.value_and_grad(point.params, point.inputs, point.targets, point.state, steps=point.steps)
         return {"loss": (np.asarray(oracle.loss_of(model)(point)), np.asarray(given))}
 
-    return [*_value_rows(values, regime, size, point), *gradient_rows(model, regime, size, point, {}, gradients)]
+    return [
+        *value_rows(values, regime, size, point),
+        *gradient_rows(model, regime, size, point, {}, gradients, is_complex),
+    ]
 
 
 def check_backward(cell: Cell, backward: Callable[..., Any], *, seed: int = 0) -> Verification:
@@ -98,10 +103,11 @@ def check_backward(cell: Cell, backward: Callable[..., Any], *, seed: int = 0) -
         raise ArgumentError(f"check_backward takes a cell, got {type(cell).__name__}")
     check_function("check_backward", backward, "def backward(params, inputs, state, cotangents):", 4)
     check_seed(seed)
+    is_complex = has_complex_version(cell, seed)
     rows = [
         row
         for regime, size, point, cotangents in _cases(cell, seed)
-        for row in gradient_rows(cell, regime, size, point, cotangents, _of_function(cell, backward))
+        for row in gradient_rows(cell, regime, size, point, cotangents, _of_function(cell, backward), is_complex)
     ]
     return Verification(cell.name, tuple(rows))
 
@@ -110,10 +116,7 @@ def _cases(cell: Cell, seed: int) -> Iterable[tuple[Regime, Size, Point, Arrays]
     for number, regime in enumerate(REGIMES):
         for size in (*SIZES, *([LONG] if regime.long else [])):
             point = draw(cell, regime, size, seed + number)
-            random = np.random.default_rng(seed + 1000)
-            with np.errstate(all="ignore"):
-                states, outputs = oracle.run(cell, point)
-            yield regime, size, point, {k: random.standard_normal(v.shape) for k, v in (states | outputs).items()}
+            yield regime, size, point, oracle.cotangents(cell, point, seed + 1000)
 
 
 def _of_kernel(kernel: Kernel) -> Gradients:
@@ -143,25 +146,6 @@ def _of_function(cell: Cell, backward: Callable[..., Any]) -> Gradients:
         return flat, flat, flat
 
     return gradients
-
-
-def _forward_rows(kernel: Kernel, regime: Regime, size: Size, point: Point) -> list[Row]:
-    return _value_rows(lambda near: _values(kernel, near), regime, size, point)
-
-
-def _value_rows(
-    values: Callable[[Point], dict[str, tuple[Any, Any]]], regime: Regime, size: Size, point: Point
-) -> list[Row]:
-    label = f"T={size.steps} B={size.batch}" + (" sizes 1" if size.ones else "")
-    with np.errstate(all="ignore"):
-        both = values(point)
-        noise = rounding(both, values, point)
-    rows = []
-    for name, (reference, given) in both.items():
-        note = "" if np.all(np.isfinite(reference)) else "the user's function is not finite here"
-        error = relative_error(reference, given, float(np.max(np.abs(reference), initial=0.0)), noise[name])
-        rows.append(Row(regime.name, label, name, error, TOLERANCE["forward"], "forward", note))
-    return rows
 
 
 def _values(kernel: Kernel, point: Point) -> dict[str, tuple[Any, Any]]:

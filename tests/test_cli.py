@@ -141,7 +141,21 @@ def test_build_does_the_main_job(capsys, tmp_path, cells):
     for text in ("m = 2, n = 4", "20, year 1900 to 1919", "x = a, b", "passed"):
         assert text in printed
     written = {"summary.md", "equations.md", "tiny_bptt.py", "verification.txt", "unrolled.svg", "adjoint_norm.svg"}
+    written |= {"stability.txt", "stability.json", "stability.svg"}
     assert {path.name for path in out.iterdir()} == written
+
+
+def test_one_target_is_analysed_and_written(capsys, tmp_path, cells):
+    out, figure = tmp_path / "out", tmp_path / "figure.png"
+    assert (
+        run(["analyze", f"{cells}:tiny", "--steps", "40", "--hidden", "3", "-o", str(out), "--figure", str(figure)])
+        == 0
+    )
+    printed = capsys.readouterr().out
+    assert "Verdict: vanishing" in printed and "Advice" in printed
+    assert (out / "stability.txt").read_text(encoding="utf-8").endswith(printed)
+    assert {path.name for path in out.iterdir()} == {"stability.txt", "stability.json", "stability.svg"}
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_mistakes_on_the_command_line_are_one_line(refused, tmp_path):
@@ -183,3 +197,58 @@ def test_reader_that_goes_away_ends_the_program_quietly():
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, encoding="utf-8", env=env)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+# Designs compared
+
+
+def test_analyze_compares_cells_and_writes_results_and_figure(cells, tmp_path, capsys):
+    pytest.importorskip("joblib")
+    given = ["analyze", "rnn", f"{cells}:tiny", "--sizes", "2,3", "--gains", "0.5,1", "--seeds", "2", "--steps", "20"]
+    written = ["-o", str(tmp_path / "r.csv"), "--figure", str(tmp_path / "r.svg")]
+    assert run([*given, *written]) == 0
+    first = (tmp_path / "r.csv").read_bytes(), (tmp_path / "r.svg").read_bytes()
+    out = capsys.readouterr().out
+    assert out.count("\n rnn") == out.count("\n tiny") == 4 and "nats per step" in " ".join(out.split())
+    assert first[0].count(b"\n") == 17 and b"<svg" in first[1]
+    assert run([*given, *written]) == 0
+    assert ((tmp_path / "r.csv").read_bytes(), (tmp_path / "r.svg").read_bytes()) == first
+    assert capsys.readouterr().out == out
+
+
+def test_analyze_tells_cells_of_one_name_apart_by_their_targets(cells, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("joblib")
+    monkeypatch.chdir(tmp_path)
+    cells.with_name("b.py").write_text(cells.read_text())
+    assert run(["analyze", "cells.py:tiny", "b.py:tiny", "--sizes", "2", "--seeds", "1", "--steps", "9"]) == 0
+    out = capsys.readouterr().out
+    assert "cells.py:tiny" in out and "b.py:tiny" in out
+
+
+def test_analyze_has_exit_code_1_where_a_row_failed_and_tells_the_others(cells, capsys):
+    pytest.importorskip("joblib")
+    two = 'def tiny(v: Input["m"], x: Input["m"], h'
+    cells.write_text(
+        cells.read_text().replace('def tiny(x: Input["m"], h', two).replace("scale(W @ x)", "scale(W @ (x + v))")
+    )
+    data = str(ROOT / "docs/data/sunspots.csv")
+    assert run(["analyze", "rnn", f"{cells}:tiny", "--data", data, "--sizes", "2", "--seeds", "1"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "vanishing" in out and "Failed: tiny, size 2, gain 1, seed 0: tiny has the inputs v, x" in out
+
+
+@pytest.mark.parametrize("arguments, what", [
+    (["rnn", "--sizes", "2,b"], "--sizes: numbers with commas"),
+    (["rnn", "--gains", ""], "--gains: numbers with commas"),
+    (["rnn", "--gains", "nan"], "gains: finite numbers"),
+    (["rnn", "gru", "--jobs", "0"], "jobs: a number of processes"),
+    (["rnn", "nothing"], "the zoo has no cell 'nothing'"),
+    (["rnn", "--data", "nowhere.csv"], "nowhere.csv"),
+    (["rnn", "gru", "-o", "results.txt"], ".csv or .parquet"),
+    (["rnn", "gru", "--data", str(ROOT / "docs/data/sunspots.csv"), "--steps", "3"], "steps=3 beside data"),
+    (["rnn", "gru", "--horizon", "9"], "--horizon is not an option for a comparison"),
+    (["rnn", "--seeds", "2", "--seed", "1"], "--seed is not an option for a comparison"),
+    ([], "Missing argument"),
+])  # fmt: skip
+def test_what_analyze_refuses_is_one_line(refused, arguments, what):
+    assert what in refused("analyze", *arguments)

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 
 
-def test_there_are_three_examples() -> None:
-    assert [path.name for path in EXAMPLES] == ["adding.py", "characters.py", "sunspots.py"]
+def test_there_are_four_examples() -> None:
+    assert [path.name for path in EXAMPLES] == ["adding.py", "characters.py", "design_a_cell.py", "sunspots.py"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -9,8 +9,9 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import SymbpttError, TargetError
+from symbptt.figures import save
 from symbptt.layout import FORWARD, ROW, lay_out
-from symbptt.plots import draw_unrolled, norm_figure, plot_adjoint_norm, save
+from symbptt.plots import draw_unrolled, norm_figure, plot_adjoint_norm
 from symbptt.unrolling import unroll
 from symbptt.zoo import gru, lstm, rnn
 

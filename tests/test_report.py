@@ -18,7 +18,8 @@ from symbptt.zoo import lstm, rnn
 
 pytest.importorskip("matplotlib")
 
-FILES = ["adjoint_norm.svg", "equations.md", "rnn_bptt.py", "summary.md", "unrolled.svg", "verification.txt"]
+FILES = ["adjoint_norm.svg", "equations.md", "rnn_bptt.py", "stability.json", "stability.svg", "stability.txt",
+         "summary.md", "unrolled.svg", "verification.txt"]  # fmt: skip
 
 
 @sb.cell
@@ -137,7 +138,7 @@ def test_build_writes_every_file_and_runs_again(tmp_path, table_of):
     table, folder = table_of(SERIES), tmp_path / "deep" / "out"
     stages: list[str] = []
     summary = build(rnn, table, folder, hidden=3, tell=stages.append)
-    assert summary.passed and len(stages) == 5
+    assert summary.passed and len(stages) == 9
     assert sorted(path.name for path in folder.iterdir()) == FILES
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "notes.txt").write_text("mine")

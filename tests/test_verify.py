@@ -63,8 +63,6 @@ def test_kernel_is_verified_as_it_was_compiled() -> None:
     assert sb.verify(sb.compile(leaky, consts={"dt": 0.9})).passed
 
 
-@pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="differences that step over a kink are trusted more than the complex step")
 def test_cell_with_kinks_passes() -> None:
     @sb.cell
     def step(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
@@ -74,18 +72,18 @@ def test_cell_with_kinks_passes() -> None:
     assert sb.verify(step).passed
 
 
-def norm_cell() -> sb.Cell:
-    """NumPy's norm of a complex array is real: no complex version."""
+def real_cell() -> sb.Cell:
+    """NumPy's real part is the value itself on real arrays, and drops what a complex step carries."""
 
     @sb.cell
     def step(x: Input["n"], h: State["n"], w: Param["n"]):
-        return np.tanh(w * x + h / np.linalg.norm(2 + np.sin(h)))
+        return np.tanh(w * x + h / (2 + np.real(np.sin(h))))
 
     return step
 
 
 def test_function_without_a_complex_version_is_compared_by_central_differences() -> None:
-    report = sb.verify(norm_cell())
+    report = sb.verify(real_cell())
     methods = {
         row.method for row in report.rows if row.regime == "healthy" and row.block != "h" and "T=0" not in row.size
     }
@@ -94,9 +92,8 @@ def test_function_without_a_complex_version_is_compared_by_central_differences()
     assert "dh_0" not in {row.block for row in report.rows if row.regime == "healthy" and not row.passed}
 
 
-@pytest.mark.xfail(strict=True, reason="complex step is chosen where the part that has none has hardly an effect")
 def test_function_without_a_complex_version_passes_and_the_report_says_how() -> None:
-    report = sb.verify(norm_cell())
+    report = sb.verify(real_cell())
     assert report.passed and "central differences" in str(report)
 
 

@@ -46,9 +46,9 @@ def examples(random, count):
     return x, np.sum(x[:, :, :1] * x[:, :, 1:], axis=0)
 
 
-def adam(params, grads, memory, update):
+def adam(params, grads, memory, update, rate=RATE):
     """Return the parameters after one update. Source: Kingma, Ba 2015, "Adam", algorithm 1 in the form of section 2."""
-    rate = RATE * (1 - 0.999**update) ** 0.5 / (1 - 0.9**update)
+    rate = rate * (1 - 0.999**update) ** 0.5 / (1 - 0.9**update)
     for k, g in grads.items():
         mean, square = memory.get(k, (0, 0))
         memory[k] = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g * g

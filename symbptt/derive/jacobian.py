@@ -51,8 +51,11 @@ class Jacobian:
         return (*g.shape((self.step.next | self.step.outputs)[to]), *g.shape(self.step.leaves[of]))
 
 
-def jacobian(step: Step, pairs: Sequence[tuple[str, str]]) -> Jacobian:
-    """Return the derivatives of next states or outputs with respect to arguments, at one step."""
+def jacobian(step: Step, pairs: Sequence[tuple[str, str]], held: Sequence[str] = ()) -> Jacobian:
+    """Return the derivatives of next states or outputs with respect to arguments, at one step.
+
+    Nodes of the families `held` count as constants: without products and sums, the elementwise part is left.
+    """
     g = step.graph.copy()
     g.locate = lambda: ""
     step = replace(step, graph=g)
@@ -64,7 +67,7 @@ def jacobian(step: Step, pairs: Sequence[tuple[str, str]]) -> Jacobian:
     for of in dict.fromkeys(of for _, of in pairs):
         sweep = _Sweep(g, step.leaves[of], kept)
         for id in forward:
-            if id in kept:
+            if id in kept and g[id].family not in held:
                 sweep.blocks[id] = IDENTITY if id == sweep.source else _block(sweep, g[id])
         found[of] = sweep.blocks
     blocks = {(to, of): found[of].get(targets[to], ZERO) for to, of in pairs}

@@ -15,6 +15,8 @@ REACH = 38.0
 """The Gaussian density underflows beyond this many standard deviations."""
 LARGE, SMALL = 1e24, 1e-24
 """Variances beyond which a fixed point is taken to be infinite, or zero."""
+POLE = 1e9
+"""A mean square for a variance of 1 beyond this is that of a function with a pole."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
@@ -59,17 +61,17 @@ def critical_line(activation: str, *, sigma_b: Any) -> Any:
 
     Source: Poole et al. 2016, "Exponential expressivity in deep neural networks through transient chaos", figure 1.
     """
+    _check_sigmas(*np.ravel(np.array(sigma_b)))
     given = np.asarray(sigma_b, np.float64)
-    _check_sigmas(0.0, *given.ravel())
     moments = _Moments.of(activation)
     return np.array([_critical(moments, float(b)) for b in given.ravel()]).reshape(given.shape)[()]
 
 
 def _check_sigmas(*sigmas: float) -> None:
     for sigma in sigmas:
-        if not (np.isfinite(sigma) and sigma >= 0):
+        if not (isinstance(sigma, int | float | np.number) and np.isfinite(sigma) and sigma >= 0):
             raise ArgumentError(
-                three_lines(f"a standard deviation is a number from 0, got {sigma}", "in the mean field")
+                three_lines(f"a standard deviation is a number from 0, got {sigma!r}", "in the mean field")
             )
 
 
@@ -84,7 +86,11 @@ class _Moments:
     def of(activation: str) -> _Moments:
         body, kinks = body_of(activation), kinks_of(activation)
         functions = on_arrays(body), on_arrays(derivative_of(body))
-        return _Moments(*(lambda q, f=f: gaussian_mean(lambda u: f(u) ** 2, q, kinks) for f in functions))
+        found = _Moments(*(lambda q, f=f: gaussian_mean(lambda u: f(u) ** 2, q, kinks) for f in functions))
+        if not max(found.value(1.0), found.slope(1.0)) < POLE:
+            raise ArgumentError(three_lines(f"{activation!r} or its slope has no mean square for normal preactivations",
+                                            "in the mean field", "the theory needs a function of all real numbers"))  # fmt: skip
+        return found
 
 
 def _mean_field(moments: _Moments, sigma_w: float, sigma_b: float) -> MeanField:
@@ -109,15 +115,13 @@ def fixed_variance(step: Callable[[float], float]) -> float:
             return np.inf if up else 0.0
         if (step(beyond) > beyond) != up:
             return float(
-                np.exp(
-                    _root(lambda x: step(np.exp(x)) * np.exp(-x) - 1, np.log(min(q, beyond)), np.log(max(q, beyond)))
-                )
+                np.exp(root(lambda x: step(np.exp(x)) * np.exp(-x) - 1, np.log(min(q, beyond)), np.log(max(q, beyond))))
             )
         q = beyond
 
 
-def _root(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-14) -> float:
-    """The root of a function that changes sign once between two points, by regula falsi with bisection (Illinois)."""
+def root(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-14) -> float:
+    """Return the root of a function that changes sign once between two points, by regula falsi with bisection (Illinois)."""
     a, b = function(low), function(high)
     for _ in range(200):
         if high - low <= tolerance * max(1.0, abs(low)) or a == 0 or b == 0:
@@ -141,7 +145,7 @@ def _critical(moments: _Moments, sigma_b: float) -> float:
     for x in map(float, grid[1:]):
         now = log_chi(x)
         if value < 0 <= now:
-            return float(np.exp(_root(log_chi, low, x, 1e-9)))
+            return float(np.exp(root(log_chi, low, x, 1e-9)))
         low, value = x, now
     return float(np.nan)
 

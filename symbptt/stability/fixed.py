@@ -10,6 +10,7 @@ import numpy as np
 
 from symbptt.cell import Cell, nearest
 from symbptt.errors import ArgumentError, three_lines
+from symbptt.ir.shape import show
 from symbptt.stability.linear import Linear, linear
 
 Arrays = Mapping[str, Any]
@@ -85,7 +86,10 @@ def fixed_points(
     networks"; the damping: Marquardt 1963, "An algorithm for least-squares estimation of nonlinear parameters".
     """
     random = np.random.default_rng(seed)
-    at = _Step.of(cell, params, inputs or {}, states)
+    at = _Step.of(cell, params, {} if inputs is None else inputs, states)
+    if noise < 0 or (seeds is not None and seeds < 1):
+        raise ArgumentError(three_lines(f"noise={noise}, seeds={seeds}", f"in the fixed points of {cell.name}",
+                                        "the noise is 0 or more, seeds are 1 or more"))  # fmt: skip
     limit = max(8, min(SEEDS, WORK // at.linear.dimension**3)) if seeds is None else seeds
     start = _seeds(at, _seen(at, states, random), limit, random, noise)
     found = _newton(at, start)
@@ -107,6 +111,7 @@ class _Step:
     @staticmethod
     def of(cell: Cell, params: Arrays, inputs: Arrays, states: Arrays | None) -> _Step:
         """Return the step of a cell with its constant inputs."""
+        _check_kinds(cell, params, inputs, states)
         params = {k: _double(v) for k, v in params.items()}
         given = {k: _double(v)[None, None] for k, v in inputs.items()}
         known = [a.name for a in cell.arguments if a.role == "state"]
@@ -123,6 +128,23 @@ class _Step:
 
     def _repeated(self, count: int) -> dict[str, Any]:
         return {k: np.broadcast_to(v, (1, count, *v.shape[2:])) for k, v in self.inputs.items()}
+
+
+def _check_kinds(cell: Any, params: Any, inputs: Any, states: Any) -> None:
+    """Raises: ArgumentError for what is no cell, no dict by name, or an input with an axis for steps or samples."""
+    if not isinstance(cell, Cell):
+        raise ArgumentError(three_lines(f"fixed_points takes a cell, got {type(cell).__name__}",
+                                        cure="decorate the function with @sb.cell"))  # fmt: skip
+    for kind, value in (("params", params), ("inputs", inputs), ("states", states)):
+        if not isinstance(value, Mapping) and not (kind == "states" and value is None):
+            raise ArgumentError(three_lines(f"{kind}: a dict by name is expected, got {type(value).__name__}",
+                                            f"in the fixed points of {cell.name}"))  # fmt: skip
+    for a in cell.arguments:
+        shape = np.shape(inputs.get(a.name, np.zeros((1,) * len(a.shape)))) if a.role in ("input", "index") else a.shape
+        if len(shape) != len(a.shape):
+            raise ArgumentError(three_lines(f"{a.name}: {show(a.shape) if a.shape else 'a scalar'} is expected, got shape {shape}",
+                                            f"in the fixed points of {cell.name}",
+                                            "give the inputs of one step: a fixed point has the same ones at every step"))  # fmt: skip
 
 
 def _double(value: Any) -> Any:
@@ -254,10 +276,15 @@ def kantorovich(
 
     Shapes: inputs as annotated; point (N,).
 
+    Raises: ArgumentError for a point of another shape, and as `fixed_points` does.
+
     Source: Ortega 1968, "The Newton-Kantorovich theorem"; Gragg, Tapia 1974 for the radii.
     """
+    at = _Step.of(cell, params, {} if inputs is None else inputs, None)
+    if np.shape(point) != (at.linear.dimension,):
+        raise ArgumentError(three_lines(f"the point has shape {np.shape(point)}, the whole state {(at.linear.dimension,)}",
+                                        f"in the certificate of {cell.name}", "give a row of fixed_points(...).points.states"))  # fmt: skip
     point = np.asarray(point, np.float64)
-    at = _Step.of(cell, params, inputs or {}, None)
     a = at.jacobian(point[None])[0] - np.eye(len(point))
     beta = 1 / max(np.linalg.svd(a, compute_uv=False)[-1], 1e-300)
     eta = beta * float(np.linalg.norm(at(point[None])[0] - point))

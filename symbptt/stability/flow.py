@@ -14,6 +14,7 @@ from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_target
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.model import Model
+from symbptt.stability.linear import check_finite
 
 Arrays = Mapping[str, Any]
 THRESHOLDS = (1 / math.e, 1e-3)
@@ -62,20 +63,32 @@ def gradient_flow(
         raise ArgumentError(three_lines(f"gradient_flow takes a cell or a model, got {type(target).__name__}",
                                         cure="decorate the function with @sb.cell"))  # fmt: skip
     cell = target if isinstance(target, Cell) else target.cell
-    kernel, names = compile_target(cell), [a.name for a in cell.arguments if a.role == "state"]
-    own = {k: v for k, v in params.items() if isinstance(target, Cell) or k in {a.name for a in cell.arguments}}
-    run = kernel.forward(own, inputs, state, steps=steps)
-    length = len(run.states[names[0]])
-    if not length:
-        raise ArgumentError(
-            three_lines("a run of no steps", f"in the gradient flow of {target.name}", "give at least one step")
-        )
-    before = _Before(kernel, own, inputs or {}, run, state or {})
+    if isinstance(target, Cell) and targets is not None:
+        raise ArgumentError(three_lines("targets are given, and the cell has no loss", f"in the gradient flow of {cell.name}",
+                                        "give sb.model(cell, loss), or leave the targets away"))  # fmt: skip
+    before, length = _before(target, cell, params, inputs, state, steps)
+    names = [a.name for a in cell.arguments if a.role == "state"]
     if isinstance(target, Cell):
-        sent, last = _random(run, names, seed), None
+        sent, last = _random(before.run, names, seed), None
     else:
         sent, last = {}, _last_loss(target, params, targets or {}, before, length - 1)
     return _collected(_steps_back(before, length, sent, last))
+
+
+def _before(
+    target: Cell | Model, cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | None, steps: int | None
+) -> tuple[_Before, int]:
+    """The run, and its length."""
+    kernel, known = compile_target(cell), {a.name for a in cell.arguments}
+    if isinstance(params, Mapping) and isinstance(target, Model):
+        params = {k: v for k, v in params.items() if k in known}
+    run = kernel.forward(params, inputs, state, steps=steps)
+    check_finite(cell, {k: np.asarray(v) for k, v in params.items()})
+    length, batch = (*next(iter(run.states.values())).shape, 1)[:2]
+    if not length or not batch:
+        raise ArgumentError(three_lines("a run of no steps" if not length else "a run of no samples",
+                                        f"in the gradient flow of {target.name}", "give at least one"))  # fmt: skip
+    return _Before(kernel, params, inputs or {}, run, state or {}), length
 
 
 @dataclass(frozen=True)

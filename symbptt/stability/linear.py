@@ -14,6 +14,7 @@ from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.codegen.pointwise import evaluator
 from symbptt.derive.jacobian import Block, jacobian
+from symbptt.errors import ArgumentError, three_lines
 
 Arrays = Mapping[str, Any]
 
@@ -123,13 +124,29 @@ def _fill(target: Any, block: Block, value: Any, rank: int, own: int) -> None:
 def linear(cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None) -> Linear:
     """Return a cell with its parameters, ready to be linearised; sizes are read from all arguments.
 
-    Raises: ArgumentError as `kernel.forward` does.
+    Raises: ArgumentError for parameters that are not finite, and as `kernel.forward` does.
     """
     kernel = compile_cell(cell)
-    arrays, sizes, _, _, dtype, _ = kernel.read(params, inputs, state, None if inputs else 0)
+    arrays, sizes, _, _, dtype, _ = kernel.read(params, inputs, state, 0 if is_empty(inputs) else None)
+    check_finite(cell, {name: arrays[name] for name in params})
     shapes = kernel.module._shapes(**sizes)
     own = {a.name: shapes[a.name] for a in cell.arguments if a.role == "state"}
     return Linear(cell, {name: arrays[name] for name in params}, sizes, own, dtype)
+
+
+def is_empty(inputs: Any) -> bool:
+    """Return whether no inputs are given."""
+    return inputs is None or (isinstance(inputs, Mapping) and not inputs)
+
+
+def check_finite(cell: Cell, params: Arrays) -> None:
+    """Raises: ArgumentError, with its name and place, for the first parameter that is not finite."""
+    for name, value in params.items():
+        bad = np.argwhere(~np.isfinite(value))
+        if len(bad):
+            where = f" at index {tuple(map(int, bad[0]))}" if len(bad[0]) else ""
+            raise ArgumentError(three_lines(f"the parameter {name!r} is {value[tuple(bad[0])]}{where}",
+                                            f"in the stability of {cell.name}", "give finite numbers"))  # fmt: skip
 
 
 def linearize(

@@ -83,6 +83,7 @@ def lyapunov_spectrum(
 
 def _checked(run: Trajectory, count: int | None, transient: int | None) -> tuple[int, int]:
     size, steps, where = run.dimension, run.steps, f"in the spectrum of {run.of.cell.name}"
+    check_integers({"count": count, "transient": transient}, where)
     count = size if count is None else count
     if not 1 <= count <= size:
         raise ArgumentError(three_lines(f"count={count} of {size} exponents", where, f"give 1 to {size}"))
@@ -91,6 +92,15 @@ def _checked(run: Trajectory, count: int | None, transient: int | None) -> tuple
     if not 0 <= transient < steps:
         raise ArgumentError(three_lines(f"transient={transient} of {steps} steps", where, "leave steps to measure"))
     return count, transient
+
+
+def check_integers(options: Mapping[str, Any], where: str) -> None:
+    """Raises: ArgumentError for an option that is neither an integer nor None."""
+    for name, value in options.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+            raise ArgumentError(
+                three_lines(f"{name}: an integer is expected, got {value!r}", where, f"write {name}=10")
+            )
 
 
 def _binned(run: Trajectory, count: int, transient: int, edges: Any, seed: int) -> tuple[Any, Any]:

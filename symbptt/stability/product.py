@@ -90,7 +90,11 @@ def product_spectrum(
 def _checked(run: Trajectory, lags: Iterable[int] | None) -> list[int]:
     if lags is None:
         lags = np.geomspace(1, run.steps, 24).round().astype(int)
-    wanted = sorted({int(k) for k in np.ravel(np.asarray(list(lags)))})
+    given = np.ravel(np.array(lags if isinstance(lags, int | np.ndarray) else list(lags)))
+    if len(given) and given.dtype.kind not in "iu":
+        raise ArgumentError(three_lines(f"lags: integers are expected, got {given[0]!r}",
+                                        f"in the products of {run.of.cell.name}", "write lags=[1, 10, 100]"))  # fmt: skip
+    wanted = sorted({int(k) for k in given})
     if not wanted or wanted[0] < 1 or wanted[-1] > run.steps:
         raise ArgumentError(three_lines(f"lags from {min(wanted, default=0)} to {max(wanted, default=0)} of {run.steps} steps",
                                         f"in the products of {run.of.cell.name}", f"give lags from 1 to {run.steps}"))  # fmt: skip

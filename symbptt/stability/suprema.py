@@ -92,3 +92,15 @@ def _refined(expr: sp.Expr, at: float, value: float) -> tuple[float, float]:
         x -= step
     refined = float(np.abs(f(x)))
     return (x, refined) if refined >= value else (at, value)
+
+
+@cache
+def slope_range(name: str) -> tuple[float, float]:
+    """Return the infimum and the supremum of f' of a function of the table; infinite where `sup_derivative` is."""
+    size = sup_derivative(name)
+    if not np.isfinite(size):
+        return -np.inf, np.inf
+    slope, kinks = derivative_of(body_of(name)), kinks_of(name)
+    least, most = size - supremum(size - slope, kinks).value, supremum(size + slope, kinks).value - size
+    margin = 0.0 if slope_bound(name).exact is not None else 1e-9
+    return max(least, -size) - margin, min(most, size) + margin

@@ -7,18 +7,32 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import sympy as sp
 
 from symbptt.cell import Cell
 from symbptt.model import Model
 from symbptt.verify import oracle
-from symbptt.verify.oracle import Arrays, Point
+from symbptt.verify.difference import central, is_declared, slopes
+from symbptt.verify.oracle import Arrays, Block, Point
 from symbptt.verify.regimes import Regime, Size
 
 TOLERANCE = {"complex step": 1e-10, "central differences": 1e-6, "forward": 1e-11}
 FLOOR = 1e-280
 """Below this a complex step underflows."""
 
+STEADY = 1e-6
+"""Where rounding moves a block by more than this part of its scale, nothing follows from what it is."""
+SLACK = 30.0
+"""How many times the noise that was seen rounding may explain."""
+EPS = 1e-16
+"""What rounding leaves of one where an adjoint of one cancels, as 1 - tanh² does where it saturates."""
+COMPLEX = "complex step", oracle.complex_step
+CENTRAL = "central differences", central
+NO_VALUE = "the user's function is not finite here"
+NO_SLOPE = "the derivative of the user's function is not finite here"
+KINK = "rounding alone decides the result here: a kink, a jump, or chaos"
+
+Opinion = Callable[[Block, Any], tuple[Any, Any]]
+"""(block, which of its elements) -> derivatives by differences, and how far each may be off."""
 Gradients = Callable[[Point, Arrays], tuple[Arrays, Arrays, Arrays]]
 """(point, cotangents) -> gradients of parameters, inputs and initial state, by name."""
 
@@ -65,44 +79,148 @@ class Report:
         return max(made, key=lambda row: row.error / row.tolerance if row.error == row.error else np.inf, default=None)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A block by the oracle and as it was given; `scale` is what an error is relative to, `noise` what both move by,
+    `unsteady` what the oracle alone moves by, where the arguments move by a few units of rounding."""
+
+    wanted: Any
+    given: Any
+    scale: float
+    noise: float = 0.0
+    unsteady: float = 0.0
+
+    @property
+    def difference(self) -> float:
+        return _top(self.given - self.wanted) if np.shape(self.given) == np.shape(self.wanted) else float("inf")
+
+    @property
+    def error(self) -> float:
+        return self.difference / max(self.scale, FLOOR)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The error of a block, by which method, and why it was not compared, if so."""
+
+    error: float
+    method: str
+    note: str = ""
+
+
 def gradient_rows(
-    cell: Cell | Model, regime: Regime, size: Size, point: Point, cotangents: Arrays, gradients: Gradients
+    target: Cell | Model,
+    regime: Regime,
+    size: Size,
+    point: Point,
+    cotangents: Arrays,
+    gradients: Gradients,
+    has_complex_version: bool,
 ) -> list[Row]:
     """Return a row for each block of gradients at one point; of a model, those of its loss."""
-    value = oracle.loss_of(cell) if isinstance(cell, Model) else oracle.objective(cell, cotangents)
-    label = f"T={size.steps} B={size.batch}" + (" sizes 1" if size.ones else "")
+    value = oracle.value_of(target, cotangents)
+    blocks = oracle.blocks(point, oracle.differentiable(target))
+    method, derivative = COMPLEX if has_complex_version else CENTRAL
+
+    def both(near: Point, sent: Arrays) -> dict[str, tuple[Any, Any]]:
+        found = dict(zip(("params", "inputs", "state"), gradients(near, sent), strict=True))
+        near_value = oracle.value_of(target, sent)
+        return {k: (derivative(near_value, near, b), _part(found[b[0]][b[1]], b[2])) for k, b in blocks.items()}
+
     with np.errstate(all="ignore"):
         if not np.isfinite(value(point)):
-            return [Row(regime.name, label, "all", np.nan, np.nan, "", "the user's function is not finite here")]
-        method, slope = _method(value, point, cell)
-        both = _pairs(cell, point, cotangents, gradients, value, slope)
+            return [Row(regime.name, size.label, "all", np.nan, np.nan, "", NO_VALUE)]
+        sides = both(point, cotangents)
         sent = [_top(v) for v in cotangents.values()] or [1.0]  # the adjoint of a loss is one
-        largest = max([*(_top(wanted) for wanted, _ in both.values()), *sent])
-        scales = {block: max(_top(wanted), regime.floor * largest) for block, (wanted, _) in both.items()}
-        errors = {block: relative_error(wanted, given, scales[block]) for block, (wanted, given) in both.items()}
-        if any(not error <= TOLERANCE[method] for error in errors.values()):
-            noise = rounding(both, lambda near: _pairs(cell, near, cotangents, gradients, value, slope), point)
-            errors = {
-                block: relative_error(wanted, given, scales[block], noise[block])
-                for block, (wanted, given) in both.items()
-            }
-    notes = {
-        k: "" if np.isfinite(s) else "the derivative of the user's function is not finite here"
-        for k, s in scales.items()
-    }
-    return [Row(regime.name, label, k, errors[k], TOLERANCE[method], method, notes[k]) for k in both]
+        largest = max([*(_finite_top(wanted) for wanted, _ in sides.values()), *sent])
+        scales = {k: max(_finite_top(wanted), regime.floor * largest) for k, (wanted, _) in sides.items()}
+        pairs = with_noise(sides, scales, method, lambda: both_moved(both, point, cotangents), EPS * largest)
+        opinion = None if is_declared(target) else lambda block, chosen: slopes(value, point, block, chosen)
+        verdicts = {k: _verdict(pair, method, opinion, blocks[k]) for k, pair in pairs.items()}
+    return [
+        Row(regime.name, size.label, k, v.error, TOLERANCE[v.method], v.method, v.note) for k, v in verdicts.items()
+    ]
 
 
-def _pairs(
-    cell: Cell | Model, point: Point, cotangents: Arrays, gradients: Gradients, value: Any, slope: Any
-) -> dict[str, tuple[Any, Any]]:
-    """For each block what the oracle says, and what is checked."""
-    found = dict(zip(("params", "inputs", "state"), gradients(point, cotangents), strict=True))
-    blocks = oracle.blocks(point, _differentiable(cell)).items()
+def with_noise(
+    sides: dict[str, tuple[Any, Any]],
+    scales: dict[str, float],
+    method: str,
+    moved: Callable[[], list[Any]],
+    least: float = 0.0,
+) -> dict[str, Pair]:
+    """Return the pairs, with their noise, at least `least`, where some are not within their tolerance."""
+    pairs = {k: Pair(*sides[k], scales[k]) for k in sides}
+    if all(pair.error <= TOLERANCE[method] for pair in pairs.values()):
+        return pairs
+    others = moved()
     return {
-        block: (slope(value, point, group, name, index), _part(found[group][name], index))
-        for block, (group, (name, index)) in blocks
+        k: replace(
+            pair,
+            unsteady=max(_jump(pair.wanted, other[k][0], np.inf) for other in others),
+            noise=max(
+                least, *(sum(_jump(a, b, 0.0) for a, b in zip(sides[k], other[k], strict=True)) for other in others)
+            ),
+        )
+        for k, pair in pairs.items()
     }
+
+
+def _jump(here: Any, there: Any, otherwise: float) -> float:
+    """The largest change, or `otherwise` where what was finite is so no more."""
+    if np.shape(here) != np.shape(there) or not np.all(np.isfinite(here)):
+        return 0.0
+    change = _top(here - there)
+    return change if np.isfinite(change) else otherwise
+
+
+def both_moved(both: Callable[[Point, Arrays], Any], point: Point, cotangents: Arrays) -> list[Any]:
+    """Return both sides where every argument and cotangent has moved by a few units of rounding, there and back."""
+    return [
+        both(*_moved(point, cotangents, np.random.default_rng(seed), sign)) for seed in range(4) for sign in (1, -1)
+    ]
+
+
+def _verdict(pair: Pair, method: str, opinion: Opinion | None, block: Block) -> Verdict:
+    """Errors count unless rounding explains them, the point is a kink, or the complex step itself is refuted."""
+    if pair.error <= TOLERANCE[method] or np.shape(pair.given) != np.shape(pair.wanted):
+        return Verdict(pair.error, method)
+    if pair.difference <= SLACK * pair.noise or (
+        not np.isfinite(pair.difference) and pair.unsteady > STEADY * pair.scale
+    ):
+        return Verdict(0.0, method, "" if pair.noise <= STEADY * pair.scale else KINK)
+    if opinion is None:
+        return Verdict(pair.error, method, "" if np.all(np.isfinite(pair.wanted)) else NO_SLOPE)
+    return _by_differences(pair, method, opinion, block)
+
+
+def _by_differences(pair: Pair, method: str, opinion: Opinion, block: Block) -> Verdict:
+    """What differences say of the elements that are off, where they can tell."""
+    off = ~(np.abs(pair.given - pair.wanted) <= TOLERANCE[method] * pair.scale)
+    finite = method == "complex step" and bool(np.all(np.isfinite(pair.wanted)))
+    if finite and not _is_refuted(pair, opinion, block, off & (np.cumsum(off).reshape(off.shape) == 1)):
+        return Verdict(pair.error, method)
+    if finite:
+        refuted = _is_refuted(pair, opinion, block, off)
+        return Verdict(0.0, "central differences") if refuted else Verdict(pair.error, method)
+    slopes, doubts = opinion(block, off)
+    steady = doubts <= 1e-3 * max(pair.scale, FLOOR)
+    given = np.asarray(pair.given)[off][steady]
+    slack = np.maximum(TOLERANCE["central differences"] * pair.scale, 10 * doubts[steady])
+    slopes = slopes[steady]
+    if not steady.any():
+        return Verdict(pair.error, method, KINK if method == "central differences" else NO_SLOPE)
+    excess = np.where(np.abs(given - slopes) <= slack, 0.0, np.abs(given - slopes))
+    return Verdict(_top(excess) / max(pair.scale, FLOOR), "central differences")
+
+
+def _is_refuted(pair: Pair, opinion: Opinion, block: Block, off: Any) -> bool:
+    """Answer whether differences side with what was given, against the complex step, in every element that is off."""
+    slopes, doubts = opinion(block, off)
+    slack = np.maximum(TOLERANCE["central differences"] * pair.scale, 10 * doubts)
+    given, wanted = np.asarray(pair.given)[off], np.asarray(pair.wanted)[off]
+    steady = np.all(doubts <= 1e-3 * max(pair.scale, FLOOR))
+    return bool(steady and np.all(np.abs(given - slopes) <= slack) and np.any(np.abs(wanted - slopes) > slack))
 
 
 def _part(array: Any, index: Any) -> Any:
@@ -114,89 +232,37 @@ def _top(array: Any) -> float:
     return float(np.max(np.abs(array), initial=0.0))
 
 
-def rounding(
-    both: dict[str, tuple[Any, Any]], at: Callable[[Point], dict[str, tuple[Any, Any]]], point: Point
-) -> dict[str, float]:
-    """How much both sides move where every argument moves by a few units of rounding: less tells nothing apart."""
-    noise = dict.fromkeys(both, 0.0)
-    for seed in range(8):
-        near = at(_nudged(point, np.random.default_rng(seed)))
-        for block, sides in both.items():
-            noise[block] = max(
-                noise[block],
-                *(_top(a - b) for a, b in zip(sides, near[block], strict=True) if np.shape(a) == np.shape(b)),
-            )
-    return noise
+def _finite_top(array: Any) -> float:
+    array = np.abs(array)
+    return float(np.max(array, initial=0.0, where=np.isfinite(array)))
 
 
-def _nudged(point: Point, random: np.random.Generator) -> Point:
-    def nudge(array: Any) -> Any:
+def _moved(point: Point, cotangents: Arrays, random: np.random.Generator, sign: int) -> tuple[Point, Arrays]:
+    """Zeros move too: rounding moves what is computed from them."""
+
+    def moved(array: Any) -> Any:
         array = np.asarray(array)
-        return array if array.dtype.kind in "iu" else array * (1 + 3e-15 * random.standard_normal(array.shape))
+        step = sign * 3e-15 * random.standard_normal(array.shape)
+        return array if array.dtype.kind in "iu" else array + step * np.where(array == 0, 1.0, array)
 
-    params, inputs, state = (
-        {k: nudge(v) for k, v in arrays.items()} for arrays in (point.params, point.inputs, point.state)
-    )
-    return replace(point, params=params, inputs=inputs, state=state)
-
-
-def _differentiable(cell: Cell | Model) -> set[str]:
-    return {a.name for a in cell.arguments if a.role in ("param", "state", "input")}
+    groups = (point.params, point.inputs, point.state, point.targets, cotangents)
+    params, inputs, state, targets, sent = ({k: moved(v) for k, v in arrays.items()} for arrays in groups)
+    return replace(point, params=params, inputs=inputs, state=state, targets=targets), sent
 
 
-def relative_error(reference: Any, given: Any, scale: float, noise: float = 0.0) -> float:
-    """The largest difference, less a few times what rounding explains, over the scale of the block."""
-    if np.shape(given) != np.shape(reference):
-        return float("inf")
-    difference = _top(given - reference)
-    return 0.0 if difference <= 10 * noise else float(difference / max(scale, FLOOR))
-
-
-def _method(value: Callable[[Point], Any], point: Point, cell: Cell | Model) -> tuple[str, Callable[..., Any]]:
-    """Complex step, unless the user's function has no complex version: seen by comparing both along one direction."""
-    return (
-        ("complex step", oracle.complex_step)
-        if _has_complex_version(value, point, cell)
-        else ("central differences", oracle.central)
-    )
-
-
-def _has_complex_version(value: Callable[[Point], Any], point: Point, cell: Cell | Model) -> bool:
-    if _is_declared(cell):
-        return True
-    random = np.random.default_rng(0)
-    names = _differentiable(cell)
-    for group in ("params", "state", "inputs"):
-        for name, array in getattr(point, group).items():
-            if name not in names or not np.size(array):
-                continue
-            direction = random.standard_normal(np.shape(array))
-            try:
-                analytic = np.imag(value(oracle.moved(point, group, name, 1j * oracle.STEP * direction))) / oracle.STEP
-            except (TypeError, ValueError):  # NumPy says so of functions without a complex loop
-                return False
-            sides = [value(oracle.moved(point, group, name, s * 1e-6 * direction)) for s in (1, -1)]
-            coarse = (sides[0] - sides[1]) / 2e-6
-            slack = 1e-4 * max(abs(coarse), abs(analytic)) + 1e-8 * (1 + abs(sides[0]))
-            if not abs(coarse - analytic) <= slack and not _is_rough(value, point, group, name, direction, coarse):
-                return False
-    return True
-
-
-def _is_declared(cell: Cell | Model) -> bool:
-    """Answer whether a derivative in the cell is declared, not its own: a difference of values would tell another."""
-    steps = [cell.cell.step, cell.loss.step] if isinstance(cell, Model) else [cell.step]
-    bodies = [node.attrs.expr for step in steps for node in step.graph if node.family == "map"]
-    return any(getattr(part.func, "declared", False) for body in bodies for part in body.atoms(sp.Function))
-
-
-def _is_rough(value: Callable[[Point], Any], point: Point, group: str, name: str, direction: Any, coarse: Any) -> bool:
-    """Answer whether the difference itself is not to be trusted: another step width, or another side, tells another."""
-
-    def at(h: float) -> Any:
-        return value(oracle.moved(point, group, name, h * direction))
-
-    here, wide = at(0.0), (at(1e-5) - at(-1e-5)) / 2e-5
-    sides = (at(1e-6) - here) / 1e-6, (here - at(-1e-6)) / 1e-6
-    least = max(abs(wide), abs(coarse), 1e-6)
-    return bool(abs(wide - coarse) > 1e-3 * least or abs(sides[0] - sides[1]) > 1e-2 * least)
+def value_rows(
+    values: Callable[[Point], dict[str, tuple[Any, Any]]], regime: Regime, size: Size, point: Point
+) -> list[Row]:
+    """Return a row for each state and output, or for the loss: by the user's function, and as computed."""
+    with np.errstate(all="ignore"):
+        sides = values(point)
+        scales = {k: _finite_top(wanted) for k, (wanted, _) in sides.items()}
+        pairs = with_noise(sides, scales, "forward", lambda: both_moved(lambda near, _: values(near), point, {}))
+        rows = []
+        for name, pair in pairs.items():
+            note = "" if np.all(np.isfinite(pair.wanted)) else NO_VALUE
+            verdict = Verdict(pair.error, "forward", note) if note else _verdict(pair, "forward", None, ("", name, ...))
+            rows.append(
+                Row(regime.name, size.label, name, verdict.error, TOLERANCE["forward"], "forward", verdict.note)
+            )
+    return rows

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from symbptt import ops
 from symbptt.cell import Cell
-from symbptt.model import Model
+from symbptt.model import Loss, Model
+from symbptt.verify.analytic import analytic
 
 Arrays = dict[str, Any]
 STEP = 1e-40
@@ -29,47 +29,41 @@ class Point:
     targets: Arrays = field(default_factory=dict)
 
 
-class Analytic(np.ndarray):
-    """Complex arrays on which abs, sign, maximum and comparisons follow the real part, as a complex step needs it."""
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        plain = tuple(x.view(np.ndarray) if isinstance(x, Analytic) else x for x in inputs)
-        kwargs = {
-            k: tuple(o.view(np.ndarray) if isinstance(o, Analytic) else o for o in v) if k == "out" else v
-            for k, v in kwargs.items()
-        }
-        op = ops.BY_NUMPY.get(ufunc.__name__)
-        direct = method == "__call__" and not kwargs and op is not None and any(np.iscomplexobj(x) for x in plain)
-        result = op.evaluate(*plain) if direct and op is not None else getattr(ufunc, method)(*plain, **kwargs)
-        return result.view(Analytic) if isinstance(result, np.ndarray) and result.dtype.kind == "c" else result
-
-
-def _analytic(value: Any) -> Any:
-    array = np.asarray(value)
-    return array.view(Analytic) if array.dtype.kind == "c" else array
+Block = tuple[str, str, Any]
+"""Where a block stands: the group, the name and the index."""
 
 
 def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     """Return states and outputs after every step, (T, B, ...), by the user's function alone."""
     names = [a.name for a in cell.arguments if a.role == "state"]
     consts = {a.name: a.default for a in cell.arguments if a.role == "const" and a.default is not None}
-    params = {k: _analytic(v) for k, v in point.params.items()} | consts | cell.consts
+    params, inputs, start = (_prepared(group, point) for group in (point.params, point.inputs, point.state))
+    params = params | consts | cell.consts
     collected: dict[str, list[list[Any]]] = {}
     for b in range(point.batch):
-        state = {name: _analytic(point.state[name][b]) for name in names}
+        state = {name: start[name][b] for name in names}
         for t in range(point.steps):
-            inputs = {k: _analytic(v[t, b]) for k, v in point.inputs.items()}
-            result = cell.function(**_in_order(cell, {**params, **inputs, **state}))
-            named = _by_name(names, result)
-            state = {name: named[name] for name in names}
+            given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
+            named = _by_name(names, cell.function(**_own(cell, given)))
+            state = {name: analytic(named[name]) for name in names}
             for name, value in named.items():
-                collected.setdefault(name, [[] for _ in range(point.batch)])[b].append(np.asarray(value))
+                collected.setdefault(name, [[] for _ in range(point.batch)])[b].append(np.array(value))
     arrays = {k: np.moveaxis(np.array(v), 0, 1) for k, v in collected.items()}
     return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}
 
 
-def _in_order(cell: Cell, values: Arrays) -> Arrays:
-    return {a.name: values[a.name] for a in cell.arguments}
+def _prepared(arrays: Arrays, point: Point) -> Arrays:
+    """All floats are complex where one is, so that none is in the way of an assignment in place."""
+    groups = (point.params, point.inputs, point.state)
+    if not any(np.iscomplexobj(array) for group in groups for array in group.values()):
+        return arrays
+    return {k: analytic(np.asarray(v, complex)) if np.asarray(v).dtype.kind in "fc" else v for k, v in arrays.items()}
+
+
+def _own(target: Cell | Loss, values: Arrays) -> Arrays:
+    """A call's arguments by name, copies: what a function does to them in place stays with it."""
+    wanted = {a.name: values[a.name] for a in target.arguments}
+    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in wanted.items()}
 
 
 def loss_of(model: Model) -> Callable[[Point], Any]:
@@ -78,7 +72,7 @@ def loss_of(model: Model) -> Callable[[Point], Any]:
     def value(point: Point) -> Any:
         states, outputs = run(model.cell, point)
         consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
-        shared = {k: _analytic(v) for k, v in point.params.items()} | consts
+        shared = _prepared(point.params, point) | consts
         steps = range(point.steps) if model.at == "every" else range(max(point.steps - 1, 0), point.steps)
         places = [(t, b) for t in steps for b in range(point.batch)]
         losses = [_loss_at(model, shared, states | outputs, point, t, b) for t, b in places]
@@ -90,9 +84,8 @@ def loss_of(model: Model) -> Callable[[Point], Any]:
 def _loss_at(model: Model, shared: Arrays, values: Arrays, point: Point, t: int, b: int) -> Any:
     place = (t, b) if model.at == "every" else (b,)
     targets = {k: v[place] for k, v in point.targets.items()}
-    read = {a.name: _analytic(values[a.name][t, b]) for a in model.loss.arguments if a.role in ("state", "output")}
-    have = {**shared, **targets, **read}
-    return model.loss.function(**{a.name: have[a.name] for a in model.loss.arguments})
+    read = {a.name: analytic(values[a.name][t, b]) for a in model.loss.arguments if a.role in ("state", "output")}
+    return model.loss.function(**_own(model.loss, {**shared, **targets, **read}))
 
 
 def _by_name(names: list[str], result: Any) -> Arrays:
@@ -113,13 +106,30 @@ def objective(cell: Cell, cotangents: Arrays) -> Callable[[Point], Any]:
     return value
 
 
-def blocks(point: Point, differentiable: set[str]) -> dict[str, tuple[str, Any]]:
-    """Return every block of gradients with the group and the index where it stands: each parameter, each input at each
-    step, each initial state."""
-    found: dict[str, tuple[str, Any]] = {f"d{name}": ("params", (name, ...)) for name in point.params}
-    found |= {f"d{name}_0": ("state", (name, ...)) for name in point.state}
-    found |= {f"d{name}[t={t}]": ("inputs", (name, t)) for name in point.inputs for t in range(point.steps)}
-    return {k: v for k, v in found.items() if v[1][0] in differentiable}
+def cotangents(cell: Cell, point: Point, seed: int) -> Arrays:
+    """Return random cotangents of all states and outputs at every step."""
+    random = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        states, outputs = run(cell, point)
+    return {k: random.standard_normal(v.shape) for k, v in (states | outputs).items()}
+
+
+def value_of(target: Cell | Model, cotangents: Arrays) -> Callable[[Point], Any]:
+    """Return the function point -> scalar whose gradients are checked: a model's loss, or that of the cotangents."""
+    return loss_of(target) if isinstance(target, Model) else objective(target, cotangents)
+
+
+def differentiable(target: Cell | Model) -> set[str]:
+    """Return the names of the arguments that have a gradient."""
+    return {a.name for a in target.arguments if a.role in ("param", "state", "input")}
+
+
+def blocks(point: Point, wanted: set[str]) -> dict[str, Block]:
+    """Return every block of gradients by its label: each parameter, each input at each step, each initial state."""
+    found: dict[str, Block] = {f"d{name}": ("params", name, ...) for name in point.params}
+    found |= {f"d{name}_0": ("state", name, ...) for name in point.state}
+    found |= {f"d{name}[t={t}]": ("inputs", name, t) for name in point.inputs for t in range(point.steps)}
+    return {label: block for label, block in found.items() if block[1] in wanted}
 
 
 def moved(point: Point, group: str, name: str, change: Any) -> Point:
@@ -129,39 +139,21 @@ def moved(point: Point, group: str, name: str, change: Any) -> Point:
     return replace(point, **changed)
 
 
-def complex_step(value: Callable[[Point], Any], point: Point, group: str, name: str, index: Any) -> Any:
+def complex_step(value: Callable[[Point], Any], point: Point, block: Block) -> Any:
     """Return the derivative with respect to one block, by a complex step an element.
 
     Source: Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions", equation 6.
     """
-    return _by_element(
-        point, group, name, index, lambda unit: np.imag(value(moved(point, group, name, 1j * STEP * unit))) / STEP
-    )
+    group, name, index = block
+    found = [np.imag(value(moved(point, group, name, 1j * STEP * unit))) / STEP for unit in units(point, block)]
+    return np.reshape(np.array(found, float), np.shape(getattr(point, group)[name][index]))
 
 
-def central(value: Callable[[Point], Any], point: Point, group: str, name: str, index: Any) -> Any:
-    """Return the derivative with respect to one block by central differences of the sixth order."""
-
-    def slope(unit: Any) -> Any:
-        h = 3e-3
-        weights = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
-        return (
-            sum(
-                w * (value(moved(point, group, name, k * h * unit)) - value(moved(point, group, name, -k * h * unit)))
-                for k, w in weights.items()
-            )
-            / h
-        )
-
-    return _by_element(point, group, name, index, slope)
-
-
-def _by_element(point: Point, group: str, name: str, index: Any, slope: Callable[[Any], Any]) -> Any:
+def units(point: Point, block: Block) -> Iterator[Any]:
+    """Yield the direction of each element of a block, shaped like the array in which it stands."""
+    group, name, index = block
     array = getattr(point, group)[name]
-    part = array[index]
-    result = np.empty(np.shape(part))
-    for position in np.ndindex(*np.shape(part)):
+    for position in np.ndindex(*np.shape(array[index])):
         unit = np.zeros(np.shape(array))
         unit[index][position] = 1.0
-        result[position] = np.real(slope(unit))
-    return result
+        yield unit

@@ -51,6 +51,10 @@ class Size:
     batch: int
     ones: bool = False
 
+    @property
+    def label(self) -> str:
+        return f"T={self.steps} B={self.batch}" + (" sizes 1" if self.ones else "")
+
 
 SIZES = (Size(3, 2), Size(1, 1), Size(2, 1, ones=True), Size(0, 2))
 LONG = Size(25, 1)
@@ -87,7 +91,8 @@ def _of(cell: Cell | Model, role: str) -> list[Argument]:
 def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ...], float], Any]) -> Any:
     """A default of the user's says where a parameter lives: values are drawn around it."""
     if a.default is not None:
-        return np.asarray(a.default) * (1 + draw(a, (), 0.1))
+        default = np.asarray(a.default, float)
+        return default + 0.1 * np.where(default == 0, 1.0, default) * draw(a, (), 1.0)
     if len(a.shape) < 2:
         return draw(a, (), regime.vectors)
     value = draw(a, (), regime.matrices)

@@ -1,0 +1,119 @@
+"""Numbers to train with, each from what was computed: windows, clipping, ranges of floats, growth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symbptt.stability.flow import GradientFlow
+from symbptt.stability.lyapunov import LyapunovSpectrum
+from symbptt.stability.product import ProductSpectrum
+from symbptt.stability.verdict import Verdict
+
+Arrays = Mapping[str, Any]
+TOLERANCE = 0.01
+"""The part of the sum of all norms of a gradient that a truncation may leave out."""
+BAND = 0.5, 10.0
+"""Clip thresholds relative to the mean norm. Source: Pascanu, Mikolov, Bengio 2013, section 3.2."""
+UPPER = 0.95
+"""The quantile of the norms that a clip threshold lets pass."""
+TINY32, HUGE32 = float(np.log(np.finfo(np.float32).smallest_subnormal)), float(np.log(np.finfo(np.float32).max))
+"""ln of the smallest and the largest float32: −103.3 and 88.7."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The least number of steps after which truncated backpropagation leaves out at most `tolerance` of the sum of norms.
+
+    `certified` follows from a proven rate η: η^k ≤ tolerance; `asymptotic` from λ₁: e^(λ₁ k) ≤ tolerance; `empirical` is the
+    lag beyond which the measured norms sum to that. None where there is no such window.
+    """
+
+    tolerance: float
+    certified: int | None
+    asymptotic: int | None
+    empirical: int | None
+
+
+def windows(found: Verdict, flow: GradientFlow, rate: float | None) -> Windows:
+    """Return the windows of a cell; `rate` is η of a theorem, None where none holds. Only vanishing gradients have any."""
+    certified = _steps(math.log(rate)) if rate is not None and 0 < rate < 1 else 1 if rate == 0 else None
+    if found.kind != "vanishing":
+        return Windows(TOLERANCE, certified, None, None)
+    return Windows(TOLERANCE, certified, _steps(found.exponent), _measured(flow))
+
+
+def _steps(rate: float) -> int | None:
+    """The steps in which a gradient that grows at this rate falls to the tolerance."""
+    return max(1, math.ceil(math.log(TOLERANCE) / rate)) if rate < 0 else None
+
+
+def _measured(flow: GradientFlow) -> int | None:
+    """None where the norms have not fallen by the tolerance within nine tenths of the run: the rest may be more."""
+    tails = np.cumsum(flow.norms[::-1])[::-1]
+    under = np.flatnonzero(tails <= TOLERANCE * tails[0])
+    return int(under[0]) if len(under) and under[0] <= 0.9 * len(tails) else None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Norms (draws,) of the joint gradient of all parameters, and the threshold for clipping them.
+
+    The threshold is the 95 % quantile of the norms, moved into Pascanu's band of 0.5 to 10 times their mean.
+    """
+
+    norms: Any = field(repr=False)
+    mean: float
+    threshold: float
+
+    @property
+    def band(self) -> tuple[float, float]:
+        return BAND[0] * self.mean, BAND[1] * self.mean
+
+
+def clip(norms: Any) -> Clip | None:
+    """Return the threshold for a distribution of norms; None where they are not finite, or zero."""
+    mean = float(np.mean(norms)) if len(norms) else 0.0
+    if not (np.isfinite(mean) and mean > 0):
+        return None
+    return Clip(norms, mean, float(np.clip(np.quantile(norms, UPPER), BAND[0] * mean, BAND[1] * mean)))
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """Where products of Jacobians leave float32.
+
+    `steps` is the lag at which the largest singular value does, in the direction `side` ("underflow", "overflow"), by λ₁; None
+    where λ₁ is 0. `lost` of `directions` are below the smallest float32 at the longest lag measured, `lag`.
+    """
+
+    steps: int | None
+    side: str
+    lost: int
+    directions: int
+    lag: int
+
+
+def float_range(spectrum: LyapunovSpectrum, products: ProductSpectrum) -> FloatRange:
+    """Return where products leave float32."""
+    rate = float(spectrum.exponents[0])
+    edge = TINY32 if rate < 0 else HUGE32
+    steps = 1 if np.isinf(rate) else math.ceil(edge / rate) if abs(rate) > 1 / spectrum.steps else None
+    last = products.log_singular_values[-1]
+    return FloatRange(
+        steps, "underflow" if rate < 0 else "overflow", int((last < TINY32).sum()), len(last), int(products.lags[-1])
+    )
+
+
+def growth(flow: GradientFlow) -> dict[str, float]:
+    """Return, by parameter, how much larger its gradient over the whole run is than what the last step alone adds."""
+    found = {}
+    for name, norms in flow.growth.items():
+        alive = norms[norms > 0]
+        if len(alive) and np.isfinite(alive[-1]):
+            found[name] = float(alive[-1] / alive[0])
+    return dict(sorted(found.items(), key=lambda item: -item[1]))

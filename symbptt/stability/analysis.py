@@ -1,0 +1,147 @@
+"""The stability of a cell or a model in one report: spectra, verdict, what is responsible, advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symbptt.cell import Cell
+from symbptt.model import Model
+from symbptt.stability.advice import Clip, FloatRange, Windows, clip, float_range, growth, windows
+from symbptt.stability.design import Initialisation, init_for_horizon
+from symbptt.stability.draws import gradient_norms
+from symbptt.stability.flow import GradientFlow, gradient_flow
+from symbptt.stability.gates import Gate, carries, gates
+from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from symbptt.stability.overview import draw_report
+from symbptt.stability.product import ProductSpectrum, product_spectrum
+from symbptt.stability.setting import Setting, setting
+from symbptt.stability.shares import Share, factors_along, shares
+from symbptt.stability.theorem import Theorem, theorem
+from symbptt.stability.trajectory import Trajectory
+from symbptt.stability.verdict import Verdict, verdict
+from symbptt.stability.wording import Advice, advice, numbers, report_text
+
+Arrays = Mapping[str, Any]
+LAGS = 12
+
+
+@dataclass(frozen=True)
+class StabilityReport:
+    """What a run says of the stability of a cell, and what to do about it.
+
+    `spectrum`, `products` and `flow` are those of `sb.lyapunov_spectrum`, `sb.product_spectrum` and `sb.gradient_flow`;
+    `gates` are the elementwise factors of the states, `shares` the part of λ₁ that each path carries. `growth` says by
+    parameter how much larger its gradient over the run is than that of one step. `clip` is None where the gradients are not
+    finite. `design` is the initialisation for the horizon asked for, None without.
+    """
+
+    name: str
+    cell_name: str
+    of_loss: bool
+    words: str
+    steps: int
+    batch: int
+    states: dict[str, tuple[int, ...]]
+    verdict: Verdict
+    spectrum: LyapunovSpectrum = field(repr=False)
+    products: ProductSpectrum = field(repr=False)
+    flow: GradientFlow = field(repr=False)
+    gates: tuple[Gate, ...]
+    shares: tuple[Share, ...]
+    theorem: Theorem
+    windows: Windows
+    clip: Clip | None
+    float_range: FloatRange
+    growth: dict[str, float]
+    design: Initialisation | None = None
+
+    @property
+    def dimension(self) -> int:
+        """The number N of elements of the whole state."""
+        return self.products.log_singular_values.shape[1]
+
+    @property
+    def horizon(self) -> float | None:
+        """The steps in which a gradient falls to 1/e, −1/λ₁; None where it does not vanish."""
+        return -1 / self.verdict.exponent if self.verdict.kind == "vanishing" else None
+
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """Each with its number and its reason."""
+        return advice(self)
+
+    def text(self) -> str:
+        """Return the report in words."""
+        return report_text(self)
+
+    __str__ = text
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of the report as JSON can hold them."""
+        return numbers(self)
+
+    def plot(self, figure: Any = None) -> Any:
+        """Return a figure of the exponents, the fan of singular values, the gradient against lag, and the gradient norms."""
+        return draw_report(self, figure)
+
+
+def analyze(
+    target: Cell | Model, params: Arrays | None = None, inputs: Arrays | None = None, state: Arrays | None = None,
+    targets: Arrays | None = None, *, steps: int | None = None, horizon: float | None = None, seed: int = 0,
+) -> StabilityReport:  # fmt: skip
+    """Return the stability of a cell or a model along a run: verdict, reasons, advice.
+
+    Without `params`, those of `init`, dimensions that nothing says being 32; without `inputs`, 200 steps (or `steps`) of 4
+    samples of standard normal numbers; a cell without inputs starts from random states. Everything drawn is drawn by `seed`.
+    With `horizon`, the report has an initialisation for it (`sb.init_for_horizon`).
+
+    Shapes: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); targets as `kernel.value_and_grad`.
+
+    Raises: ArgumentError as `kernel.forward` does, and where the state is not finite after the first step.
+    """
+    return report_of(setting(target, params, inputs, state, targets, steps, seed), horizon, seed)
+
+
+def report_of(
+    of: Setting, horizon: float | None, seed: int, tell: Callable[[str], None] = lambda stage: None
+) -> StabilityReport:
+    """Return the report; `tell` is called with each stage."""
+    tell("Lyapunov exponents")
+    spectrum = lyapunov_spectrum(of.cell, of.own, *along(of.run), seed=seed, steps=of.run.steps)
+    found = verdict(of.run, spectrum, of.left)
+    tell("products of Jacobians")
+    lags = np.unique(np.geomspace(1, of.tail.steps, LAGS).round().astype(int))
+    products = product_spectrum(of.cell, of.own, *along(of.tail), lags, steps=of.tail.steps)
+    tell("gradients")
+    flow, factors = _flow(of, seed), factors_along(of.tail, carries(of.cell))
+    parts, norms = shares(of.tail, factors), gradient_norms(of, seed)
+    tell("conditions")
+    proven = theorem(of.run)
+    if horizon is not None:
+        tell("initialisation")
+    design = None if horizon is None else init_for_horizon(of.cell, horizon, of.own, of.run.inputs, seed=seed)
+    return StabilityReport(
+        of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),
+        found, spectrum, products, flow,
+        gates(carries(of.cell), factors), parts, proven, windows(found, flow, proven.rate), clip(norms),
+        float_range(spectrum, products), growth(flow), design,
+    )  # fmt: skip
+
+
+def along(run: Trajectory) -> tuple[Arrays, Arrays]:
+    """Return the inputs and the initial state of a run."""
+    return run.inputs, run.of.by_name(run.start)
+
+
+def _flow(of: Setting, seed: int) -> GradientFlow:
+    """The gradient of the last step's loss, or of a random loss of the last state, over the tail of the run."""
+    inputs, state = along(of.tail)
+    if isinstance(of.target, Cell):
+        return gradient_flow(of.target, of.own, inputs, None, state, steps=of.tail.steps, seed=seed)
+    first = of.run.steps - of.tail.steps
+    targets = {k: v[first:] if of.target.at == "every" else v for k, v in (of.targets or {}).items()}
+    return gradient_flow(of.target, of.params, inputs, targets, state, steps=of.tail.steps)

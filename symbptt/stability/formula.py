@@ -1,0 +1,260 @@
+"""Bounds as formulas, in plain text and in LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import sympy as sp
+
+from symbptt.derive.labels import Label
+from symbptt.ir.scalar import tree_of
+from symbptt.ir.shape import size_text
+from symbptt.render.expression import Writer
+from symbptt.render.notation import LATEX, TEXT, Notation
+from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Sup, Times, Tree
+from symbptt.stability.enclosure import Enclosure, corners, extent, factors_of, largest
+from symbptt.stability.hypotheses import TRIED, general, sizes_in
+from symbptt.stability.interval import Interval, rounded_up
+from symbptt.stability.local import Local, node_of
+
+
+@dataclass(frozen=True)
+class Signs:
+    """How norms and suprema are written."""
+
+    notation: Notation
+    sigma: str
+    norm_max: str
+    norm_two: str
+    norm_one: str
+    size: str
+    sup: str
+    greatest: str
+    root: str
+    times: str
+    maximum: str
+    least: str
+    le: str
+    join: str
+    over: Callable[[str, str], str]
+
+
+TEXT_SIGNS = Signs(TEXT, "σ_max({0})", "‖{0}‖∞", "‖{0}‖₂", "‖{0}‖₁", "|{0}|", "sup {0}", "max {0}", "√{0}", " ", "max({0})",
+                   "min {0}", "≤", ", ", lambda body, ranges: f"sup {{ {body} : {ranges} }}")  # fmt: skip
+LATEX_SIGNS = Signs(
+    LATEX, r"\sigma_{{\max}}({0})", r"\|{0}\|_\infty", r"\|{0}\|_2", r"\|{0}\|_1", r"|{0}|", r"\sup {0}", r"\max {0}",
+    r"\sqrt{{{0}}}", r"\, ", r"\max({0})", r"\min {0}", r"\leq", r",\; ",
+    lambda body, ranges: rf"\sup_{{{ranges}}} \left[{body}\right]",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """Writes the bounds of one theorem; `general` encloses all values for any parameters, at two sizes."""
+
+    of: Local
+    norm: str
+    general: tuple[Enclosure, ...]
+    signs: Signs
+
+    @property
+    def writer(self) -> Writer:
+        return Writer(self.of.graph, labels_of(self.of), self.signs.notation, matrices=True)
+
+
+def formulas(of: Local, norm: str, bounded: tuple[str, ...], signs: Signs) -> Formulas:
+    """Return the writer of a theorem's bounds."""
+    return Formulas(of, norm, tuple(general(of, bounded, sizes_in(of, size)) for size in TRIED), signs)
+
+
+def labels_of(of: Local) -> dict[int, Label]:
+    """Return the names of a cell's values with their times."""
+    step, g = of.step, of.graph
+    times = {a.name: {"state": -1, "input": 0, "index": 0}.get(a.role) for a in step.arguments}
+    found = {id: Label(name, times[name]) for name, id in step.leaves.items()}
+    for name, id in (step.next | step.outputs).items():
+        found.setdefault(id, Label(name, 0))
+    taken = {label.name for label in found.values()}
+    for id, name in g.names.items():
+        if id not in found and name not in taken:
+            found[id] = Label(name, None if id in of.fixed else 0)
+    return found
+
+
+SUM, PRODUCT = 0, 1
+
+
+def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
+    """Return a bound as a formula; in brackets where it is a sum and `least` is PRODUCT."""
+    match tree:
+        case One():
+            return "1"
+        case Factor():
+            return _factor(f, tree)
+        case Count(size, power):
+            text = size_text(size) if f.signs is TEXT_SIGNS else sp.latex(size)
+            return f.signs.root.format(text) if power == sp.Rational(1, 2) else text
+        case Times(parts):
+            return f.signs.times.join(written(f, part, PRODUCT) for part in parts)
+        case Greatest(parts):
+            return f.signs.maximum.format(", ".join(written(f, part) for part in parts))
+        case Plus(parts):
+            return _bracketed(f, [written(f, part) for part in parts] or ["0"], least)
+    return _supremum_of_sum(f, tree, least)
+
+
+def _supremum_of_sum(f: Formulas, tree: Sup, least: int) -> str:
+    """Σ |p| bound, the identity first, and the ranges of the gates that stay in it."""
+    gates = shared(f, tree)
+    ordered = sorted(tree.parts, key=lambda part: part[1] != One())
+    terms = [_part(f, p, part, gates) for p, part in ordered]
+    ranges = [found for s in gates if (found := range_of(f, s))]
+    if not ranges:
+        return _bracketed(f, terms, least)
+    return f.signs.over(_bracketed(f, terms, SUM), f.signs.join.join(ranges))
+
+
+def is_gate(f: Formulas, factor: sp.Expr) -> bool:
+    """Whether a factor is a value with a name that inputs and states change: it says by itself what holds a state."""
+    id = node_of(factor) if factor.is_Symbol else None
+    return id is not None and id not in f.of.fixed and id in f.of.graph.names
+
+
+def range_of(f: Formulas, s: sp.Symbol) -> str:
+    """Return the range of a value that stays in a formula; nothing for one number that no step changes."""
+    id = node_of(s)
+    if id in f.of.fixed and not f.of.graph.shape(id):
+        return ""
+    le, name, within = f.signs.le, expression(f, s), f.general[0].atoms[s]
+    lo, hi = float(within.lo.min()), float(within.hi.max())
+    if id not in f.of.fixed and np.isfinite(lo) and np.isfinite(hi):
+        return f"{lo:g} {le} {name} {le} {hi:g}"
+    if id not in f.of.fixed:
+        return name
+    return f"{f.signs.least.format(name)} {le} {name} {le} {f.signs.greatest.format(name)}"
+
+
+def _bracketed(f: Formulas, terms: list[str], least: int) -> str:
+    text = " + ".join(dict.fromkeys(terms)) if len(set(terms)) == len(terms) else " + ".join(_counted(f, terms))
+    return f.signs.notation.brackets(text) if least == PRODUCT and len(terms) > 1 else text
+
+
+def _counted(f: Formulas, terms: list[str]) -> list[str]:
+    counts = {term: terms.count(term) for term in terms}
+    return [term if n == 1 else f"{n}{f.signs.times}{term}" for term, n in counts.items()]
+
+
+def shared(f: Formulas, tree: Sup) -> tuple[sp.Symbol, ...]:
+    """Return the atoms that stay in the formula: values, not slopes, that several terms of it read in the max-norm."""
+    if f.norm == "2":
+        return ()
+    found = corners(tuple(p for p, _ in tree.parts))
+    return tuple(s for s in found if node_of(s) is not None)
+
+
+def _part(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> str:
+    """One term |p| bound: its number, what stays in the formula, what has a supremum, and its bound."""
+    number, gates, others = Fraction(1), [], []
+    approximate = 1.0
+    for factor in factors_of(p):
+        if factor.free_symbols & set(kept):
+            gates.append(_gate(f, factor))
+            continue
+        size = None if _is_fixed(f, factor) else certain_size(f, factor)
+        if tree == One() and is_gate(f, factor):
+            others.append(f.signs.sup.format(_gate(f, factor)))
+        elif size is None:
+            others.append(_supremum(f, factor))
+        elif (exact := Fraction(size).limit_denominator(64)) and abs(float(exact) - size) < 1e-12 * max(size, 1):
+            number *= exact
+        else:
+            approximate *= size
+    inner = [] if tree == One() else [written(f, tree, PRODUCT)]
+    if len(gates) == 1 and number == 1 and approximate == 1.0 and not (others or inner):
+        return _gate(f, next(q for q in factors_of(p) if q.free_symbols & set(kept)), alone=True)
+    return _product(f, number, approximate, [*gates, *others, *inner])
+
+
+def _product(f: Formulas, number: Fraction, approximate: float, parts: list[str]) -> str:
+    value = float(number) * approximate
+    if approximate != 1.0:
+        head = f"{rounded_up(value):g}"
+    elif number == 1:
+        head = ""
+    elif f.signs is LATEX_SIGNS and number.denominator != 1:
+        head = rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
+    else:
+        head = VULGAR.get(str(number), str(number) if number.denominator == 1 else f"({number})")
+    return f.signs.times.join(([head] if head else []) + parts) or "1"
+
+
+VULGAR = {"1/4": "¼", "1/2": "½", "3/4": "¾"}
+
+
+def certain_size(f: Formulas, factor: sp.Expr) -> float | None:
+    """Return the supremum of |factor| where it is a number for all parameters and sizes."""
+    found = [float(np.max(largest((factor,), [1.0], _scalars(factor, within)))) for within in f.general]
+    return found[0] if np.isfinite(found[0]) and len(set(found)) == 1 else None
+
+
+def _scalars(expr: sp.Expr, within: Enclosure) -> dict[sp.Symbol, Interval]:
+    return {s: Interval(within.atoms[s].lo.min(), within.atoms[s].hi.max()) for s in expr.free_symbols}
+
+
+def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
+    """A factor that stays: as it is where it is known not to be negative, else its absolute value."""
+    found = [extent(factor, _scalars(factor, within)) for within in f.general]
+    if all((e.hi <= 0).all() for e in found):
+        factor, found = -factor, [Interval(-e.hi, -e.lo) for e in found]
+    text = expression(f, factor)
+    if all((e.lo >= 0).all() for e in found):
+        return f.signs.notation.brackets(text) if factor.is_Add and not alone else text
+    return f.signs.size.format(text)
+
+
+def _is_fixed(f: Formulas, factor: sp.Expr) -> bool:
+    """Whether a factor is made of parameters and constants alone."""
+    symbols = _plain(f, factor).free_symbols
+    return bool(symbols) and all(node_of(s) in f.of.fixed for s in symbols)
+
+
+def _supremum(f: Formulas, factor: sp.Expr) -> str:
+    if not _is_fixed(f, factor):
+        return f.signs.sup.format(f.signs.size.format(expression(f, factor)))
+    size = _gate(f, factor)
+    scalar = not any(f.of.graph.shape(node_of(s) or 0) for s in _plain(f, factor).free_symbols)
+    return size if scalar else f.signs.greatest.format(f.signs.size.format(expression(f, factor)))
+
+
+def _plain(f: Formulas, expr: sp.Expr) -> sp.Expr:
+    """An expression over values of nodes alone."""
+    while made := [s for s in expr.free_symbols if node_of(s) is None]:
+        expr = expr.xreplace({s: f.of.atoms[s].expr for s in made})
+    return expr
+
+
+def expression(f: Formulas, expr: sp.Expr) -> str:
+    """Return an expression over atoms as the cell would write it."""
+    return f.writer._tree(tree_of(_plain(f, expr)))[0]
+
+
+def _factor(f: Formulas, factor: Factor) -> str:
+    signs, fixed = f.signs, factor.node in f.of.fixed
+    rows = [x for x in factor.theirs if x not in factor.mine]
+    columns = [x for x in factor.theirs if x in factor.mine and x not in factor.out]
+    name = f.writer.symbol(factor.node)
+    turned = len(factor.theirs) == 2 and factor.theirs == (*columns, *rows) and f.norm == "max"
+    name = signs.notation.transpose(f.writer.at(factor.node, 5)) if turned else name
+    text = _norm_sign(signs, f.norm, bool(rows), bool(columns), len(factor.theirs)).format(name)
+    return text if fixed else signs.sup.format(text)
+
+
+def _norm_sign(signs: Signs, norm: str, rows: bool, columns: bool, rank: int) -> str:
+    if norm == "2":
+        return signs.sigma if rank == 2 and rows and columns else signs.norm_two
+    if rank == 1 and columns:
+        return signs.norm_one
+    return signs.norm_max if columns else signs.greatest.format(signs.size)

@@ -1,0 +1,126 @@
+"""What carries a state from one step to the next without a product: gates, leaks and retained parts, found from the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from symbptt.cell import Cell
+from symbptt.codegen.pointwise import evaluator
+from symbptt.derivation import StepJacobian
+from symbptt.derive.jacobian import Block, Jacobian, jacobian
+from symbptt.derive.labels import Label
+from symbptt.render.notation import TEXT
+from symbptt.stability.linear import Linear
+
+Arrays = Mapping[str, Any]
+HELD = ("contract", "reduce", "gather", "cumulate")
+"""What mixes the elements of a state: held constant, the derivative that is left is the elementwise one."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The factor a_t in s_t = a_t ⊙ s_{t−1} + …, where all products of the step are held: of an LSTM's c the forget gate.
+
+    `formula` is its text. `mean`, `low` and `high` are its mean and its 5 % and 95 % quantiles over steps, samples and
+    elements; `rate` is the mean of ln |a|, nats per step: what a gradient loses that takes this path alone.
+    """
+
+    state: str
+    formula: str
+    mean: float
+    low: float
+    high: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class Carries:
+    """The elementwise factors of a cell, symbolic, by state."""
+
+    cell: Cell
+    jacobian: Jacobian = field(repr=False)
+
+    @property
+    def blocks(self) -> dict[str, Block]:
+        """The factor of each state that has one."""
+        return {to: block for (to, _), block in self.jacobian.blocks.items() if block.kind != "zero"}
+
+    def at(self, of: Linear, states: Any, inputs: Arrays, params: Arrays | None = None) -> dict[str, Any]:
+        """Return the factors by state. Shapes: states (T, B, N) before each step; each result (T, B, elements)."""
+        T, B = states.shape[:2]
+        arguments = {**of.params, **(params or {}), **inputs, **of.by_name(states)}
+        found = _evaluator(self.cell)(arguments, of.sizes, T, B, of.dtype)
+        return {name: _elements(block, found.get(name), of, name, (T, B)) for name, block in self.blocks.items()}
+
+
+@cache
+def carries(cell: Cell) -> Carries:
+    """Return the elementwise factors of the states of a cell."""
+    return Carries(cell, jacobian(cell.step, [(a.name, a.name) for a in cell.step.of_role("state")], HELD))
+
+
+@cache
+def _evaluator(cell: Cell) -> Any:
+    found = carries(cell)
+    return evaluator(found.jacobian.step, {name: block.id for name, block in found.blocks.items() if block.id >= 0})
+
+
+def _elements(block: Block, value: Any, of: Linear, name: str, lead: tuple[int, int]) -> Any:
+    """The diagonal of a block as (T, B, elements)."""
+    shape = of.shapes[name]
+    size = int(np.prod(shape))
+    if block.kind == "identity":
+        return np.ones((*lead, size))
+    rank = {"scalar": 0, "diagonal": len(shape), "dense": 2 * len(shape)}[block.kind]
+    value = np.asarray(value)
+    value = np.broadcast_to(value, (*lead, *value.shape[value.ndim - rank :])) if value.ndim <= rank + 2 else value
+    if block.kind == "dense":
+        return np.einsum("...ii->...i", value.reshape(*lead, size, size))
+    return np.broadcast_to(value.reshape(*lead, -1), (*lead, size))
+
+
+def gates(found: Carries, factors: Mapping[str, Any]) -> tuple[Gate, ...]:
+    """Return what the factors of a run are like. Shapes: factors as of `Carries.at`."""
+    return tuple(_gate(found.cell, name, np.asarray(a, np.float64)) for name, a in factors.items() if np.any(a))
+
+
+def _gate(cell: Cell, name: str, a: Any) -> Gate:
+    a = a[..., np.any(a, (0, 1))]  # elements that the factor never reaches are no part of it
+    low, high = np.quantile(a, [0.05, 0.95])
+    return Gate(name, formula_of(cell, name), float(a.mean()), float(low), float(high), log_rate(a))
+
+
+def log_rate(a: Any) -> float:
+    """Return the mean of ln |a|, -inf where a factor is zero."""
+    with np.errstate(divide="ignore"):
+        return float(np.log(np.abs(a)).mean())
+
+
+def formula_of(cell: Cell, name: str) -> str:
+    """Return the text of a factor; "an elementwise factor" where it is part of a larger array."""
+    factor = StepJacobian(cell, name, name, HELD)
+    text = factor.text().partition(" = ")[2]
+    match factor.structure:
+        case "identity":
+            return "1"
+        case "diagonal":
+            return _named(cell, name) + text.removeprefix("diag(").removesuffix(")")
+        case "scalar":
+            text = text.removesuffix("I").rstrip(" ·")
+            return _named(cell, name) + text.removeprefix("(").removesuffix(")")
+    return "an elementwise factor"
+
+
+def _named(cell: Cell, name: str) -> str:
+    """The user's own name of the factor, where it has one: "f_t = "."""
+    found = carries(cell)
+    g, id = found.jacobian.step.graph, found.blocks[name].id
+    if id not in g.names or g[id].family == "leaf":
+        return ""
+    moving = any(g[i].family == "leaf" and g[i].attrs.role in ("input", "index", "state") for i in g.ancestors([id]))
+    return f"{TEXT.symbol(Label(g.names[id], 0 if moving else None))} = "

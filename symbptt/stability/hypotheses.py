@@ -1,0 +1,91 @@
+"""What is known of states, gates and slopes whatever the parameters are, and what a bound lacks to be finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import sympy as sp
+
+from symbptt.init import concrete
+from symbptt.ir.shape import named_size, names_in
+from symbptt.stability.bounds import Factor, Greatest, Plus, Sup, Times, Tree
+from symbptt.stability.enclosure import Enclosure, enclose
+from symbptt.stability.interval import Interval, between, everything, exactly
+from symbptt.stability.local import Local, node_of
+
+PROVEN = 1.0
+"""States that stay in [−1, 1] once they are there have that for their hypothesis."""
+TRIED = (3, 8)
+"""What holds for all sizes is found at two."""
+
+
+def sizes_in(of: Local, size: int) -> dict[str, int]:
+    """Return one number for all named sizes of a cell."""
+    return {name: size for node in of.graph for name in names_in(node.shape)}
+
+
+def always_bounded(of: Local) -> tuple[str, ...]:
+    """Return the states that stay in [−1, 1] if they start there, whatever parameters, inputs, other states and sizes are."""
+    found = [bounded(of, sizes_in(of, size)) for size in TRIED]
+    return tuple(name for name in found[0] if name in found[1])
+
+
+def bounded(of: Local, sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the states that stay in [−1, 1] if they start there, whatever parameters, inputs and other states are."""
+    kept = tuple(of.step.next)
+    while True:
+        within = general(of, kept, sizes)
+        left = tuple(k for k in kept if (within.nodes[of.step.next[k]].size <= PROVEN + 1e-12).all())
+        if left == kept:
+            return kept
+        kept = left
+
+
+def general(of: Local, kept: tuple[str, ...], sizes: Mapping[str, int], parameters: bool = False) -> Enclosure:
+    """Return intervals of all values for any inputs and states, those of `kept` in [−1, 1], and for any parameters; with
+    `parameters`, for some that are positive, which tells what has a bound and what has none."""
+    numbers = {named_size(name): size for name, size in sizes.items()}
+    leaves: dict[str, Interval] = {}
+    random = np.random.default_rng(0)
+    for a in of.step.arguments:
+        shape = concrete(a.shape, numbers)
+        if a.role == "const" and a.default is not None:
+            leaves[a.name] = exactly(a.default)
+        elif a.name in kept:
+            leaves[a.name] = between(-PROVEN, PROVEN, shape)
+        elif a.role in ("param", "const") and parameters:
+            leaves[a.name] = exactly(random.uniform(0.25, 0.5, shape))
+        else:
+            leaves[a.name] = everything(shape)
+    return enclose(of, leaves, sizes)
+
+
+def nodes_read(of: Local, tree: Tree) -> set[int]:
+    """Return the nodes whose ranges a bound reads; gates and slopes have ranges of their own."""
+    match tree:
+        case Factor():
+            return set() if tree.node in of.fixed else set(of.graph.ancestors([tree.node]))
+        case Times(parts) | Plus(parts) | Greatest(parts):
+            return {id for part in parts for id in nodes_read(of, part)}
+        case Sup(parts):
+            found = {id for _, part in parts for id in nodes_read(of, part)}
+            for p, _ in parts:
+                for s in p.free_symbols:
+                    found |= _sources(of, s)
+            return found
+    return set()
+
+
+def _sources(of: Local, s: sp.Symbol) -> set[int]:
+    id = node_of(s)
+    if id is not None:
+        return set() if of.graph[id].family == "map" and _has_own_range(of, id) else set(of.graph.ancestors([id]))
+    return (
+        set() if of.atoms[s].slope_of else {x for inner in of.atoms[s].expr.free_symbols for x in _sources(of, inner)}
+    )
+
+
+def _has_own_range(of: Local, id: int) -> bool:
+    """Whether a value is a function with a bounded range, such as a gate."""
+    return getattr(of.graph[id].attrs.expr.func, "__name__", "") in ("sigmoid", "tanh", "erf", "sin", "cos", "atan")

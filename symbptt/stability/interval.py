@@ -1,0 +1,295 @@
+"""Arrays of intervals: arithmetic rounded outwards, and SymPy expressions over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt import ops
+from symbptt.ir.scalar import NAME_OF
+
+ULPS = 8
+"""A function of NumPy is taken to be right to so many units in the last place."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """All numbers from `lo` to `hi`, elementwise; ends may be infinite. Shapes: both alike."""
+
+    lo: Any
+    hi: Any
+
+    @property
+    def size(self) -> Any:
+        """The largest absolute value, elementwise."""
+        return np.maximum(np.abs(self.lo), np.abs(self.hi))
+
+    @property
+    def is_exact(self) -> bool:
+        return self.lo is self.hi or bool(np.array_equal(self.lo, self.hi))
+
+    def each(self, function: Callable[[Any], Any]) -> Interval:
+        """Return both ends through a function that keeps order, as index arithmetic does."""
+        lo = function(self.lo)
+        return Interval(lo, lo if self.lo is self.hi else function(self.hi))
+
+
+def exactly(value: Any) -> Interval:
+    """Return the interval that holds a value alone."""
+    value = np.asarray(value, np.float64)
+    return Interval(value, value)
+
+
+def between(lo: Any, hi: Any, shape: tuple[int, ...] = ()) -> Interval:
+    """Return an interval from its ends, repeated to a shape."""
+    return Interval(*(np.broadcast_to(np.asarray(end, np.float64), shape) for end in (lo, hi)))
+
+
+def everything(shape: tuple[int, ...] = ()) -> Interval:
+    """Return all numbers."""
+    return between(-np.inf, np.inf, shape)
+
+
+def hull(a: Interval, b: Interval) -> Interval:
+    """Return the least interval that holds both."""
+    return Interval(np.minimum(a.lo, b.lo), np.maximum(a.hi, b.hi))
+
+
+def common(a: Interval, b: Interval) -> Interval:
+    """Return what lies in both of two enclosures of the same value."""
+    lo, hi = np.maximum(a.lo, b.lo), np.minimum(a.hi, b.hi)
+    return Interval(np.minimum(lo, hi), np.maximum(lo, hi))
+
+
+def holds(outer: Interval, inner: Interval) -> bool:
+    """Whether one interval lies inside another, everywhere."""
+    return bool(np.all(outer.lo <= inner.lo) and np.all(inner.hi <= outer.hi))
+
+
+def outwards(lo: Any, hi: Any, slack: Any = 0.0) -> Interval:
+    """Return an interval widened by `slack`; what is not a number bounds nothing."""
+    lo, hi = np.asarray(lo) - slack, np.asarray(hi) + slack
+    return Interval(np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi))
+
+
+def _below(x: Any, exact: Any) -> Any:
+    return np.where(exact, x, np.nextafter(x, -np.inf))
+
+
+def _above(x: Any, exact: Any) -> Any:
+    return np.where(exact, x, np.nextafter(x, np.inf))
+
+
+def _plus(x: Any, y: Any) -> tuple[Any, Any]:
+    """A sum and whether it was rounded not at all (Knuth's TwoSum)."""
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part) == 0
+
+
+def rounded_up(value: float, digits: int = 6) -> float:
+    """Return a number of some digits that is not less, for print."""
+    if value == 0 or not np.isfinite(value):
+        return value
+    unit = 10.0 ** (np.floor(np.log10(abs(value))) - digits + 1)
+    return float(np.ceil(value / unit - 1e-9) * unit)
+
+
+def add(a: Interval, b: Interval) -> Interval:
+    """Return the sums."""
+    with np.errstate(all="ignore"):
+        lo, low_exact = _plus(a.lo, b.lo)
+        hi, high_exact = _plus(a.hi, b.hi)
+        return outwards(_below(lo, low_exact), _above(hi, high_exact))
+
+
+def multiply(a: Interval, b: Interval) -> Interval:
+    """Return the products; zero times infinity is zero, as an infinite end stands for numbers without a bound."""
+    with np.errstate(all="ignore"):
+        products = [x * y for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
+    if any(np.isnan(value).any() for value in products):
+        products = [np.where(np.isnan(value), 0.0, value) for value in products]
+    lo, hi = reduce(np.minimum, products), reduce(np.maximum, products)
+    exact = _are_units(a) | _are_units(b)
+    return Interval(_below(lo, exact), _above(hi, exact))
+
+
+def _are_units(x: Interval) -> Any:
+    """Where both ends are 0 or ±1, so that products with them are not rounded."""
+    low, high = np.abs(x.lo), np.abs(x.hi)
+    return ((low == 0) | (low == 1)) & ((high == 0) | (high == 1))
+
+
+def constant(value: sp.Expr) -> Interval:
+    """Return a SymPy number."""
+    near = float(value)
+    if value.is_Float or value.is_Integer or sp.Rational(near) == value:
+        return exactly(near)
+    return Interval(np.nextafter(near, -np.inf), np.nextafter(near, np.inf))
+
+
+Ranges = Mapping[sp.Symbol, Interval]
+
+
+def evaluate(expr: sp.Expr, ranges: Ranges) -> Interval:
+    """Return an interval that holds all values of an expression over its symbols' ranges."""
+    if expr.is_Symbol:
+        return ranges[expr]
+    if not expr.free_symbols:
+        return constant(expr)
+    if expr.is_Pow:
+        return _power(expr, ranges)
+    parts = [evaluate(part, ranges) for part in expr.args]
+    if expr.is_Add or expr.is_Mul:
+        return reduce(add if expr.is_Add else multiply, parts)
+    if hasattr(expr.func, "expansion"):
+        symbols = [sp.Symbol(f"_{i}", real=True) for i in range(len(parts))]
+        return evaluate(expr.func.expansion, dict(zip(symbols, parts, strict=True)))
+    name = NAME_OF.get(expr.func, "")
+    if name in RISING:
+        return _rising(name, parts[0])
+    return FUNCTIONS[name](*parts) if name in FUNCTIONS else everything()
+
+
+def _near(lo: Any, hi: Any, least: float = -np.inf, most: float = np.inf) -> Interval:
+    """The values of a NumPy function, widened by its rounding and cut to the range of the function."""
+    with np.errstate(all="ignore"):
+        found = outwards(lo - ULPS * np.spacing(np.abs(lo)), hi + ULPS * np.spacing(np.abs(hi)))
+    return Interval(np.maximum(found.lo, least), np.minimum(found.hi, most))
+
+
+RISING: dict[str, tuple[float, float]] = {
+    "exp": (0, np.inf), "expm1": (-1, np.inf), "log": (-np.inf, np.inf), "log1p": (-np.inf, np.inf),
+    "sinh": (-np.inf, np.inf), "arctan": (-np.pi / 2, np.pi / 2), "tanh": (-1, 1), "erf": (-1, 1), "sigmoid": (0, 1),
+    "softplus": (0, np.inf), "relu": (0, np.inf), "sign": (-1, 1), "floor": (-np.inf, np.inf),
+}  # fmt: skip
+"""Functions that never fall, with the least and the greatest value."""
+EXACT = ("relu", "sign", "floor")
+
+
+def _rising(name: str, x: Interval) -> Interval:
+    function = ops.BY_NAME[name].evaluate
+    with np.errstate(all="ignore"):
+        ends = [np.asarray(function(end), np.float64) for end in (x.lo, x.hi)]
+    least, most = RISING[name]
+    lo, hi = np.where(x.lo == -np.inf, least, ends[0]), np.where(x.hi == np.inf, most, ends[1])
+    return Interval(lo, hi) if name in EXACT else _near(lo, hi, least, most)
+
+
+def absolute(x: Interval) -> Interval:
+    """Return the absolute values."""
+    return Interval(np.where((x.lo <= 0) & (x.hi >= 0), 0.0, np.minimum(np.abs(x.lo), np.abs(x.hi))), x.size)
+
+
+def _power(expr: sp.Expr, ranges: Ranges) -> Interval:
+    base, exponent = expr.args
+    if not exponent.is_number:
+        return _rising("exp", multiply(evaluate(exponent, ranges), _rising("log", evaluate(base, ranges))))
+    x = evaluate(base, ranges)
+    if exponent.is_Integer:
+        positive = _whole_power(x, abs(int(exponent)))
+    else:
+        inside = Interval(np.maximum(x.lo, 0.0), np.maximum(x.hi, 0.0))  # elsewhere the power is not a real number
+        positive = _near(inside.lo ** float(abs(exponent)), inside.hi ** float(abs(exponent)), 0.0)
+    return reciprocal(positive) if exponent.is_negative else positive
+
+
+def _whole_power(x: Interval, n: int) -> Interval:
+    x = absolute(x) if n % 2 == 0 else x
+    with np.errstate(all="ignore"):
+        lo, hi = x.lo**n, x.hi**n
+    exact = n == 1 or ((np.abs(x.lo) <= 1) & (np.abs(x.hi) <= 1) & (lo == np.round(lo)) & (hi == np.round(hi)))
+    wide = _near(lo, hi, 0.0 if n % 2 == 0 else -np.inf)
+    return Interval(np.where(exact, lo, wide.lo), np.where(exact, hi, wide.hi))
+
+
+def reciprocal(x: Interval) -> Interval:
+    """Return 1 / x; without a bound where x may come to zero."""
+    with np.errstate(all="ignore"):
+        zero = (x.lo <= 0) & (x.hi >= 0)
+        low, high = 1 / np.where(x.hi == 0, np.inf, x.hi), 1 / np.where(x.lo == 0, np.inf, x.lo)
+        low = np.where(zero & (x.lo < 0), -np.inf, low)
+        high = np.where(zero & (x.hi > 0), np.inf, np.where(x.hi == 0, 0.0, high))
+        both_zero = (x.lo == 0) & (x.hi == 0)
+        return _near(np.where(both_zero, -np.inf, low), np.where(both_zero, np.inf, high))
+
+
+def _cosine(x: Interval) -> Interval:
+    return _wave(np.cos, x, 0.0)
+
+
+def _sine(x: Interval) -> Interval:
+    return _wave(np.sin, x, np.pi / 2)
+
+
+def _wave(function: Any, x: Interval, top: float) -> Interval:
+    """A sine or cosine, which is 1 at `top` and −1 half a turn on."""
+    with np.errstate(all="ignore"):
+        whole = ~(np.isfinite(x.lo) & np.isfinite(x.hi)) | (x.hi - x.lo >= 2 * np.pi) | (x.size > 1e8)
+        lo, hi = np.where(whole, 0.0, x.lo), np.where(whole, 0.0, x.hi)
+        near = _near(np.minimum(function(lo), function(hi)), np.maximum(function(lo), function(hi)), -1, 1)
+        peak = _passes(lo, hi, top) | whole
+        trough = _passes(lo, hi, top + np.pi) | whole
+    return Interval(np.where(trough, -1.0, near.lo), np.where(peak, 1.0, near.hi))
+
+
+def _passes(lo: Any, hi: Any, at: float) -> Any:
+    """Whether an interval holds `at` plus whole turns, or comes near it."""
+    slack = 1e-6
+    return np.floor((hi - at + slack) / (2 * np.pi)) >= np.ceil((lo - at - slack) / (2 * np.pi))
+
+
+def _tangent(x: Interval) -> Interval:
+    with np.errstate(all="ignore"):
+        branch = np.floor(x.lo / np.pi + 0.5) == np.floor(x.hi / np.pi + 0.5)
+        near = _near(np.tan(x.lo), np.tan(x.hi))
+    branch &= np.isfinite(x.lo) & np.isfinite(x.hi)
+    return Interval(np.where(branch, near.lo, -np.inf), np.where(branch, near.hi, np.inf))
+
+
+def _truth(certain: Any, possible: Any) -> Interval:
+    return Interval(np.where(certain, 1.0, 0.0), np.where(possible, 1.0, 0.0))
+
+
+def _not(a: Interval) -> Interval:
+    return Interval(1.0 - (a.hi != 0), 1.0 - ((a.lo > 0) | (a.hi < 0)))
+
+
+def _equal(a: Interval, b: Interval) -> Interval:
+    return _truth((a.lo == b.hi) & (a.hi == b.lo), (a.lo <= b.hi) & (b.lo <= a.hi))
+
+
+def _where(c: Interval, a: Interval, b: Interval) -> Interval:
+    yes, no = (c.lo > 0) | (c.hi < 0), (c.lo == 0) & (c.hi == 0)
+    either = hull(a, b)
+    return Interval(
+        np.where(yes, a.lo, np.where(no, b.lo, either.lo)), np.where(yes, a.hi, np.where(no, b.hi, either.hi))
+    )
+
+
+def _cosh(x: Interval) -> Interval:
+    size = absolute(x)
+    with np.errstate(all="ignore"):
+        return _near(np.cosh(size.lo), np.cosh(size.hi), 1.0)
+
+
+FUNCTIONS: dict[str, Callable[..., Interval]] = {
+    "abs": absolute, "sin": _sine, "cos": _cosine, "tan": _tangent, "cosh": _cosh,
+    "maximum": lambda a, b: Interval(np.maximum(a.lo, b.lo), np.maximum(a.hi, b.hi)),
+    "minimum": lambda a, b: Interval(np.minimum(a.lo, b.lo), np.minimum(a.hi, b.hi)),
+    "greater": lambda a, b: _truth(a.lo > b.hi, a.hi > b.lo), "less": lambda a, b: _truth(a.hi < b.lo, a.lo < b.hi),
+    "greater_equal": lambda a, b: _truth(a.lo >= b.hi, a.hi >= b.lo),
+    "less_equal": lambda a, b: _truth(a.hi <= b.lo, a.lo <= b.hi),
+    "equal": _equal, "not_equal": lambda a, b: _not(_equal(a, b)), "where": _where, "logical_not": _not,
+    "logical_and": lambda a, b: _not(_either(_not(a), _not(b))), "logical_or": lambda a, b: _either(a, b),
+    "stop_gradient": lambda a: a,
+}  # fmt: skip
+
+
+def _either(a: Interval, b: Interval) -> Interval:
+    return _truth((_not(a).hi == 0) | (_not(b).hi == 0), (_not(a).lo == 0) | (_not(b).lo == 0))

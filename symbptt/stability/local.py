@@ -1,0 +1,218 @@
+"""The elementwise parts of a step: its values as polynomials, and their derivatives with respect to what they read.
+
+Between products, sums and views a step is elementwise. There each entry of a value is a polynomial in a few *atoms*:
+values such as gates, and slopes such as φ′. That keeps what intervals forget, that z and 1 − z are not both 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.derive.scalar import VALUE, partials
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, placeholder
+from symbptt.ir.scalar import NAME_OF, as_sympy
+from symbptt.ir.step import Step
+from symbptt.stability.scalar import X, body_of
+
+LARGEST = 16
+"""Operations in a polynomial at the most; beyond, a value is an atom of its own."""
+LONGEST = 60
+"""Operations in a function that may be one of the table, at the most."""
+COMPOSED = {body_of(op.name): op.name for op in ops.OPS if op.arity == 1 and not op.code}
+"""Functions of the table that are made of others, by their body in X."""
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A symbol's meaning: an expression over values of nodes (symbols `v<id>`) and atoms made before it, and for a slope φ′
+    the name of φ."""
+
+    expr: sp.Expr
+    slope_of: str = ""
+
+
+@dataclass(frozen=True)
+class Local:
+    """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials."""
+
+    step: Step
+    atoms: dict[sp.Symbol, Atom] = field(default_factory=dict)
+    _values: dict[int, sp.Expr] = field(default_factory=dict)
+    _terms: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
+    _alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        return self.step.graph
+
+    @cached_property
+    def fixed(self) -> frozenset[int]:
+        """The nodes that no input and no state enters."""
+        return frozenset(range(len(self.graph))) - self._reached("input", "state", "index")
+
+    @cached_property
+    def recurrent(self) -> frozenset[int]:
+        """The nodes that a state enters."""
+        return self._reached("state")
+
+    @cached_property
+    def in_values(self) -> frozenset[sp.Symbol]:
+        """The atoms that values are made of."""
+        found = {s for p in self._values.values() for s in p.free_symbols}
+        for s in reversed(self.atoms):
+            found |= self.atoms[s].expr.free_symbols if s in found else set()
+        return frozenset(found)
+
+    def _reached(self, *roles: str) -> frozenset[int]:
+        found: set[int] = set()
+        for node in self.graph:
+            if (node.family == "leaf" and node.attrs.role in roles) or any(arg in found for arg in node.args):
+                found.add(node.id)
+        return frozenset(found)
+
+
+def symbol(id: int) -> sp.Symbol:
+    """Return the atom that a node's own value is."""
+    return sp.Symbol(f"v{id}", real=True)
+
+
+def node_of(atom: sp.Symbol) -> int | None:
+    """Return the node whose value an atom is."""
+    return int(atom.name[1:]) if atom.name.startswith("v") else None
+
+
+def local(step: Step) -> Local:
+    """Return the elementwise parts of a step."""
+    found = Local(step)
+    for node in step.graph:
+        found._values[node.id] = _value(found, node)
+        found._terms[node.id] = _derivative(found, node)
+    return found
+
+
+def value(of: Local, id: int) -> sp.Expr:
+    """Return a value as a polynomial in atoms."""
+    return of._values[id]
+
+
+def terms(of: Local, id: int) -> dict[int, sp.Expr]:
+    """Return the derivative of a value with respect to the states as Σ diag(p) ∂base/∂states: p by base."""
+    return of._terms[id]
+
+
+def _value(of: Local, node: Node) -> sp.Expr:
+    if node.family == "number" and not node.shape:
+        return as_sympy(node.attrs.value)
+    if node.family != "map" or node.id in of.fixed or _is_function(node.attrs.expr):
+        return symbol(node.id)
+    found = _polynomial(of, node, node.attrs.expr)
+    return found if found.count_ops() <= LARGEST else symbol(node.id)
+
+
+def _is_function(expr: sp.Expr) -> bool:
+    return bool(expr.is_Function and expr.func is not ops.where)
+
+
+def _polynomial(of: Local, node: Node, expr: sp.Expr) -> sp.Expr:
+    """An expression over a node's placeholders (and VALUE) with all that is no polynomial as atoms."""
+    if expr == VALUE:
+        return of._values.get(node.id, symbol(node.id))
+    if expr.is_Symbol:
+        return of._values[node.args[int(expr.name[1:])]]
+    if not expr.free_symbols:
+        return expr
+    if expr.is_Add or expr.is_Mul:
+        return expr.func(*[_polynomial(of, node, part) for part in expr.args])
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
+        return _polynomial(of, node, expr.base) ** expr.exp
+    if expr.func is ops.where and expr.args[1:] != (1, 0):
+        choice = _atom(of, node, ops.where(expr.args[0], 1, 0))
+        a, b = (_polynomial(of, node, part) for part in expr.args[1:])
+        return choice * a + (1 - choice) * b
+    return _atom(of, node, expr)
+
+
+def _atom(of: Local, node: Node, expr: sp.Expr, slope_of: str = "") -> sp.Symbol:
+    """The atom of an expression over a node's placeholders, made now or before."""
+    return _made(of, Atom(_over_nodes(node, expr), slope_of))
+
+
+def _made(of: Local, meaning: Atom) -> sp.Symbol:
+    for known, other in of.atoms.items():
+        if other == meaning:
+            return known
+    made = sp.Symbol(f"a{len(of.atoms)}", real=True)
+    of.atoms[made] = meaning
+    return made
+
+
+def _over_nodes(node: Node, expr: sp.Expr) -> sp.Expr:
+    over = {placeholder(i): symbol(arg) for i, arg in enumerate(node.args)} | {VALUE: symbol(node.id)}
+    return _completed(expr).xreplace(over)
+
+
+def _completed(expr: sp.Expr) -> sp.Expr:
+    """A quadratic in the value, as of sigmoid's derivative, as a square and a number, so that intervals are sharp."""
+    if expr.free_symbols != {VALUE} or not expr.is_polynomial(VALUE) or sp.degree(expr, VALUE) != 2:
+        return expr
+    a, b, c = (sp.Poly(expr, VALUE).coeff_monomial(VALUE**k) for k in (2, 1, 0))
+    return a * (VALUE + b / (2 * a)) ** 2 + c - b**2 / (4 * a)
+
+
+def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
+    if node.id not in of.recurrent:
+        return {}
+    if node.family != "map":
+        return {node.id: sp.S.One}
+    composed = _composed(of, node)
+    if composed is not None:
+        return composed
+    found: dict[int, sp.Expr] = {}
+    for i, (arg, partial) in enumerate(zip(node.args, partials(node.attrs.expr, len(node.args)), strict=True)):
+        if arg not in of.recurrent or partial == 0:
+            continue
+        slope = _slope(of, node, i, partial)
+        for base, p in of._terms[arg].items():
+            found[base] = found.get(base, sp.S.Zero) + slope * p
+    return {base: p if p.count_ops() <= 2 * LARGEST else _made(of, Atom(p)) for base, p in found.items() if p != 0}
+
+
+def _slope(of: Local, node: Node, i: int, partial: sp.Expr) -> sp.Expr:
+    expr = node.attrs.expr
+    if expr.is_Function and expr.args == (placeholder(0),) and partial.free_symbols:
+        return _atom(of, node, partial, NAME_OF.get(expr.func, ""))
+    return _polynomial(of, node, partial)
+
+
+def _composed(of: Local, node: Node) -> dict[int, sp.Expr] | None:
+    """The derivative of a function that is composed of others, such as gelu, by the slope that the table knows."""
+    alone = _functions_of_one(of, node)
+    of._alone[node.id] = {node.id: X} | alone
+    for root, expr in alone.items():
+        if expr in COMPOSED:
+            made = _made(of, Atom(sp.diff(expr, X).xreplace({X: symbol(root)}), COMPOSED[expr]))
+            return {base: made * p for base, p in of._terms[root].items()}
+    return None
+
+
+def _functions_of_one(of: Local, node: Node) -> dict[int, sp.Expr]:
+    """This value as a function of one other, X, by that value."""
+    varying = [arg for arg in node.args if of.graph[arg].family != "number"]
+    if not varying or any(of.graph[arg].shape for arg in node.args if arg not in varying):
+        return {}
+    found = {}
+    known = [of._alone.get(arg, {arg: X}) for arg in varying]
+    for root in set(known[0]).intersection(*known[1:]):
+        parts = {
+            placeholder(i): of._values[arg] if arg not in varying else of._alone.get(arg, {arg: X})[root]
+            for i, arg in enumerate(node.args)
+        }
+        expr = node.attrs.expr.xreplace(parts)
+        if expr.count_ops() <= LONGEST:
+            found[root] = expr
+    return dict(sorted(found.items()))

@@ -1,0 +1,80 @@
+"""Parameters checked, and sizes read from the shapes of arrays, without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.cell import Cell, nearest
+from symbptt.errors import ArgumentError, three_lines
+from symbptt.ir.shape import Size, show, size
+from symbptt.ir.step import Argument
+from symbptt.stability.interval import Interval, exactly
+
+Arrays = Mapping[str, Any]
+
+
+def constants(cell: Cell, params: Arrays) -> dict[str, Interval]:
+    """Return parameters and constants by name as intervals that hold one value each, in double precision.
+
+    Raises: ArgumentError for missing and unknown names, and for values that are no finite real numbers.
+    """
+    known = {a.name: a for a in cell.arguments if a.role in ("param", "const")}
+    given = {name: a.default for name, a in known.items() if a.role == "const" and a.default is not None} | dict(params)
+    for name in params:
+        if name not in known:
+            raise ArgumentError(f"{cell.name} has no parameter {name!r}" + nearest(name, known))
+    for name in known:
+        if name not in given:
+            raise ArgumentError(three_lines(f"the parameter {name!r} is missing", f"in the parameters of {cell.name}",
+                                            "cell.init gives first values of all"))  # fmt: skip
+    return {name: exactly(_real(cell, name, given[name])) for name in known}
+
+
+def _real(cell: Cell, name: str, value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise ArgumentError(three_lines(f"the parameter {name!r} has values that are no finite real numbers",
+                                        f"in the parameters of {cell.name}", "give an array of floats"))  # fmt: skip
+    return array.astype(np.float64)
+
+
+def sizes_of(cell: Cell, arrays: Arrays) -> dict[str, int]:
+    """Return the sizes of a cell by name, from the shapes of some of its arguments.
+
+    Raises: ArgumentError where a shape is not as annotated, or a size has two values.
+    """
+    found: dict[str, int] = {}
+    pairs = [(a, item, n) for a in cell.arguments if a.name in arrays for item, n in _pairs(cell, a, arrays[a.name])]
+    for a, item, n in sorted(pairs, key=lambda pair: not getattr(pair[1], "is_Symbol", False)):
+        value = _with(item, found)
+        unknown = [] if isinstance(value, int) else sorted(value.free_symbols, key=str)
+        if len(unknown) == 1:
+            roots = [int(root) for root in sp.solve(value - n, unknown[0]) if root.is_Integer and root > 0]
+            found.update({unknown[0].name: roots[0]} if roots else {})
+            value = _with(item, found)
+        if (isinstance(value, int) and value != n) or (len(unknown) == 1 and not isinstance(value, int)):
+            raise ArgumentError(three_lines(f"{a.name!r} has shape {np.shape(arrays[a.name])}, {show(a.shape)} is due",
+                                            f"in the arguments of {cell.name}: {item} is {value}", "give that shape"))  # fmt: skip
+    return found
+
+
+def _pairs(cell: Cell, a: Argument, array: Any) -> list[tuple[Size, int]]:
+    shape = np.shape(array)
+    if len(shape) != len(a.shape):
+        if a.role == "const" and not shape:  # one number for all entries
+            return []
+        raise ArgumentError(three_lines(f"{a.name!r} has shape {shape}, {show(a.shape)} is due",
+                                        f"in the arguments of {cell.name}", "give that shape"))  # fmt: skip
+    return list(zip(a.shape, shape, strict=True))
+
+
+def _with(item: Size, known: Mapping[str, int]) -> Size:
+    return (
+        item
+        if isinstance(item, int)
+        else size(item.subs({s: known[s.name] for s in item.free_symbols if s.name in known}))
+    )

@@ -1,0 +1,255 @@
+"""The theorem on vanishing gradients as a statement, in plain text and in LaTeX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.derive.labels import Label
+from symbptt.render.notation import LATEX
+from symbptt.stability.bounds import ONE, ZERO, Factor, Greatest, One, Plus, Sup, Times, Tree, scalar_ranges
+from symbptt.stability.box import local_of
+from symbptt.stability.enclosure import Enclosure, largest
+from symbptt.stability.formula import (
+    LATEX_SIGNS,
+    TEXT_SIGNS,
+    Formulas,
+    expression,
+    formulas,
+    range_of,
+    shared,
+    written,
+)
+from symbptt.stability.hypotheses import TRIED, general, sizes_in
+from symbptt.stability.interval import Interval
+from symbptt.stability.local import Local, node_of, symbol
+from symbptt.stability.suprema import slope_bound
+
+NAMES = {"2": "2-norm", "max": "max-norm"}
+
+
+def text(theorem: Any) -> str:
+    """Return a theorem as plain text."""
+    f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, TEXT_SIGNS)
+    lines = [f"Theorem (vanishing gradients of {theorem.cell.name}, {NAMES[theorem.norm]})."]
+    lines += [f"Hypothesis: {line}" for line in _hypotheses(f, theorem)]
+    sub = {"2": "₂", "max": "∞"}[theorem.norm]
+    state = _state(f)
+    scope = "such states" if len(lines) > 1 else "states"
+    names = list(f.of.step.next)
+    whole = f" of s = ({', '.join(names)})" if len(names) > 1 else ""
+    lines += [
+        f"For all inputs, all {scope}{whole} and all t ≥ k:",
+        f"    ‖∂{state}_t/∂{state}_k‖{sub} ≤ η^(t−k)",
+        "with",
+    ]
+    lines += [f"    {line}" for line in _rates(f, theorem)]
+    simple = _simple(f, theorem)
+    if simple:
+        norm, limit = simple
+        lines += [f"Sufficient for vanishing: {norm} < 1/γ = {limit}.",
+                  f"Necessary for exploding: {norm} > 1/γ = {limit}. It is not sufficient."]  # fmt: skip
+    else:
+        lines += ["Sufficient for vanishing: η < 1.", "Necessary for exploding: η > 1. It is not sufficient."]
+    return "\n".join(lines + _remarks(f, theorem))
+
+
+def latex(theorem: Any) -> str:
+    """Return a theorem as LaTeX."""
+    f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, LATEX_SIGNS)
+    state, sub = _state(f), {"2": "2", "max": r"\infty"}[theorem.norm]
+    partial = rf"\frac{{\partial {state}_{{t}}}}{{\partial {state}_{{k}}}}"
+    rows = [rf"\left\|{partial}\right\|_{{{sub}}} \leq \eta^{{t-k}} \quad (t \geq k)", *_rates(f, theorem)]
+    given = _hypotheses(f, theorem)
+    names = [LATEX.symbol(Label(name, None)) for name in f.of.step.next]
+    rows = [*([f"s = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
+    rows = [*([r"\text{if } " + r",\; ".join(given)] if given else []), *rows]
+    simple = _simple(f, theorem)
+    left, limit = simple or (r"\eta", "1")
+    over = rf"\frac{{1}}{{\gamma}} = {limit}" if simple else "1"
+    rows += [rf"\text{{sufficient for vanishing: }} {left} < {over}",
+             rf"\text{{necessary, not sufficient, for exploding: }} {left} > {over}"]  # fmt: skip
+    return "\\begin{gathered}\n  " + " \\\\\n  ".join(rows) + "\n\\end{gathered}"
+
+
+def _state(f: Formulas) -> str:
+    names = list(f.of.step.next)
+    if len(names) > 1:
+        return "s"
+    return names[0] if f.signs is TEXT_SIGNS else LATEX.symbol(Label(names[0], None))
+
+
+def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
+    found = []
+    for name in theorem.bounded:
+        if f.signs is TEXT_SIGNS:
+            found.append(f"|{name}_0| ≤ 1; then |{name}_t| ≤ 1 for all t.")
+        else:
+            found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \leq 1")
+    return found
+
+
+def _rates(f: Formulas, theorem: Any) -> list[str]:
+    """η, and the bounds that it is made of."""
+    eta = "η" if f.signs is TEXT_SIGNS else r"\eta"
+    names = list(f.of.step.next)
+    trees = {pair: tree for pair, tree in theorem.entries.items() if tree != ZERO}
+    if simple := _simple(f, theorem):
+        gamma = _gamma(f, theorem)
+        return [
+            f"{eta} = γ {simple[0]},   {gamma}"
+            if f.signs is TEXT_SIGNS
+            else rf"{eta} = \gamma\, {simple[0]}, \quad {gamma}"
+        ]
+    if len(names) == 1:
+        return [f"{eta} = {_whole(f, tree)}" for tree in trees.values()] or [f"{eta} = 0"]
+    if theorem.norm == "max":
+        lower = [_lower(f, eta, name) for name in names]
+        return [f"{eta} = {f.signs.maximum.format(', '.join(lower))}"] + [
+            f"{_lower(f, eta, i)} = {_whole(f, theorem.entries[i, ''])}" for i in names
+        ]
+    whole = f.signs.norm_two.format("N")
+    return [f"{eta} = {whole}"] + [
+        f"{_lower(f, 'N', f'{i},{j}')} = {_whole(f, tree)}" for (i, j), tree in trees.items()
+    ]
+
+
+def _lower(f: Formulas, letter: str, name: str) -> str:
+    if f.signs is TEXT_SIGNS:
+        return f"{letter}_{name}" if "," not in name else f"{letter}[{name}]"
+    inside = ",".join(LATEX.symbol(Label(part, None)) for part in name.split(","))
+    return rf"{letter}_{{{inside}}}"
+
+
+def _whole(f: Formulas, tree: Tree) -> str:
+    return "0" if tree == ZERO else written(f, tree)
+
+
+def _gates(f: Formulas, tree: Tree) -> set[sp.Symbol]:
+    """The values that stay in a formula with their ranges."""
+    match tree:
+        case Times(parts) | Plus(parts) | Greatest(parts):
+            return {s for part in parts for s in _gates(f, part)}
+        case Sup(parts):
+            return {s for _, part in parts for s in _gates(f, part)} | {s for s in shared(f, tree) if range_of(f, s)}
+    return set()
+
+
+def _simple(f: Formulas, theorem: Any) -> tuple[str, str] | None:
+    """Pascanu's case: one slope times one matrix. The norm of the matrix, and 1/γ."""
+    trees = list(theorem.entries.values())
+    name = _slope(f.of, trees[0]) if len(trees) == 1 else None
+    if name is None or not np.isfinite(slope_bound(name).value):
+        return None
+    known = slope_bound(name)
+    limit = 1 / known.exact if known.exact is not None and known.exact.is_Rational else None
+    return written(f, trees[0].parts[0][1]), str(limit) if limit is not None else f"{1 / known.value:.6g}"
+
+
+def _slope(of: Local, tree: Tree) -> str | None:
+    if not isinstance(tree, Sup) or len(tree.parts) != 1 or not isinstance(tree.parts[0][1], Factor):
+        return None
+    p = tree.parts[0][0]
+    return of.atoms[p].slope_of or None if p in of.atoms else None
+
+
+def _gamma(f: Formulas, theorem: Any) -> str:
+    name = _slope(f.of, theorem.entries[next(iter(theorem.entries))]) or ""
+    known = slope_bound(name)
+    value = str(known.exact) if known.exact is not None and known.exact.is_Rational else f"{known.value:.8g}"
+    if f.signs is TEXT_SIGNS:
+        return f"γ = sup |{name}′| = {value}."
+    function = FUNCTIONS.get(name) or rf"\mathrm{{{name}}}"
+    return rf"\gamma = \sup |{function}'| = {value}"
+
+
+FUNCTIONS = {"tanh": r"\tanh", "sigmoid": r"\sigma", "sin": r"\sin", "arctan": r"\arctan"}
+
+
+def _remarks(f: Formulas, theorem: Any) -> list[str]:
+    """What no bound holds for, and what would give one; that a gate may hold the state."""
+    within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
+    trees = list(theorem.entries.values())
+    lost = _ordered({s for tree in trees for s in _unbounded(tree, within)})
+    gates = _ordered({s for tree in trees for s in _gates(f, tree) if node_of(s) not in f.of.fixed})
+    found = []
+    if lost:
+        names = " and ".join(dict.fromkeys(f"|{_shown(f, s)}|" for s in lost))
+        found.append(f"No finite η holds for all inputs: nothing bounds {names}.")
+    if max((_floor(f, tree, within) for tree in trees), default=0.0) >= 1:
+        gates = gates or _gates_read(f, trees)
+        found.append(
+            "Where large inputs reach the gates, η ≥ 1: at the ends of their ranges gates and slopes hold the state."
+        )
+    elif gates:
+        found.append(f"A narrower range of {', '.join(_shown(f, s) for s in gates)} gives a smaller η.")
+    return found + _examples(f, [(s, "(-2, 2)") for s in lost] + [(s, "(0.1, 0.9)") for s in gates if s not in lost])
+
+
+def _ordered(symbols: set[Any]) -> list[Any]:
+    return sorted(symbols, key=lambda s: (str(s)[0], int(str(s)[1:])))
+
+
+def _shown(f: Formulas, s: sp.Symbol) -> str:
+    return expression(f, s)
+
+
+def _gates_read(f: Formulas, trees: list[Tree]) -> list[sp.Symbol]:
+    """The named values with a range of their own that the identity is multiplied by."""
+    found: set[sp.Symbol] = set()
+    for tree in trees:
+        for p, part in tree.parts if isinstance(tree, Sup) else ():
+            found |= {
+                s for s in p.free_symbols if part == ONE and node_of(s) is not None and node_of(s) not in f.of.fixed
+            }
+    return _ordered(found)
+
+
+def _examples(f: Formulas, pairs: list[tuple[sp.Symbol, str]]) -> list[str]:
+    """How to give bounds as hypotheses, for the values that have a name."""
+    names = f.of.graph.names | {id: name for name, id in f.of.step.leaves.items()}
+    known = {names[id]: pair for s, pair in pairs if (id := node_of(s)) in names}
+    inside = ", ".join(f'"{name}": {pair}' for name, pair in known.items())
+    return [f"Bounds that hold at all steps are given as rate(params, {{{inside}}})."] if known else []
+
+
+def _floor(f: Formulas, tree: Tree, within: Enclosure) -> float:
+    """What a bound is at the least where inputs are large, whatever the norms of parameters are."""
+    match tree:
+        case One():
+            return 1.0
+        case Plus(parts):
+            return sum(_floor(f, part, within) for part in parts)
+        case Greatest(parts):
+            return max(_floor(f, part, within) for part in parts)
+        case Sup(parts):
+            ranges = scalar_ranges(tree, within)
+            sizes = [_held(f, p, ranges) * least for p, part in parts if (least := _floor(f, part, within))]
+            return max(sizes, default=0.0)
+    return 0.0
+
+
+def _held(f: Formulas, p: sp.Expr, ranges: dict[sp.Symbol, Interval]) -> float:
+    """The supremum of |p|, nothing where a parameter, not a constant, is in it."""
+    trained = [s for s in p.free_symbols if node_of(s) in f.of.fixed and not f.general[0].atoms[s].is_exact]
+    size = 0.0 if trained else float(largest((p,), [1.0], ranges))
+    return size if np.isfinite(size) else 0.0
+
+
+def _unbounded(tree: Tree, within: Enclosure) -> set[sp.Symbol]:
+    """The atoms without a bound in a formula."""
+    match tree:
+        case Factor() if not np.isfinite(within.nodes[tree.node].size).all():
+            return {symbol(tree.node)}
+        case Times(parts) | Plus(parts) | Greatest(parts):
+            return {s for part in parts for s in _unbounded(part, within)}
+        case Sup(parts):
+            found = {s for _, part in parts for s in _unbounded(part, within)}
+            ranges = scalar_ranges(tree, within)
+            for p, _ in parts:
+                if not np.isfinite(largest((p,), [1.0], ranges)):
+                    found |= {s for s in p.free_symbols if not np.isfinite(ranges[s].size)}
+            return found
+    return set()

@@ -1,0 +1,298 @@
+"""The report of a stability analysis in words, and its numbers for JSON."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from symbptt.stability.advice import BAND, TOLERANCE
+from symbptt.stability.verdict import Verdict, percent
+
+WIDTH = 100
+SURE = 0.999
+WIDE = 1e3
+"""Norms that differ by more than this cannot be clipped at one value and keep their use."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing to do: `about` what, the `value` to use (None where there is none), the sentence, and its reason."""
+
+    about: str
+    value: float | None
+    text: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.reason}"
+
+
+def report_text(r: Any) -> str:
+    """Return a report as paragraphs of at most 100 columns."""
+    parts = [_heading(r), _verdict(r.verdict, r.spectrum), _responsible(r), _proven(r), _directions(r)]
+    items = [_item(f"{i}. {a.about}: {a}") for i, a in enumerate(r.advice, 1)]
+    return "\n\n".join([*(_wrapped(part) for part in parts if part), "\n".join(["Advice", *items])]) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(
+        textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for line in text.splitlines()
+    )
+
+
+def _item(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="     ", break_on_hyphens=False)
+
+
+def _heading(r: Any) -> str:
+    states = ", ".join(
+        f"{name} {shape}" if len(shape) != 1 else f"{name} ({shape[0]})" for name, shape in r.states.items()
+    )
+    samples = f"{r.batch} samples" if r.batch > 1 else "one sample"
+    return f"{r.name}: N = {r.dimension} numbers of state, {states}; {r.steps} steps of {samples}; {r.words}."
+
+
+def _verdict(v: Verdict, spectrum: Any) -> str:
+    sure = "" if v.confidence is None else f", confidence {confidence(v.confidence)}"
+    lines = [f"Verdict: {v.kind}{sure}. {v.reason[0].upper()}{v.reason[1:]}."]
+    if np.isneginf(v.exponent):
+        return f"{lines[0]} λ₁ = −∞: nothing of the state passes a step."
+    half = float(
+        np.nan_to_num(v.error * spectrum.half_width[0] / spectrum.error[0] if spectrum.error[0] else 0.0, nan=0.0)
+    )
+    bar = f" ± {half:.2g} (95 % interval within the run" if np.isfinite(v.error) else " (no error: too few steps"
+    spread = f"; samples spread by {spectrum.between[0]:.2g}" if spectrum.between is not None else ""
+    lines.append(
+        f"λ₁ = {v.exponent:.4g}{bar}{spread}) nats per step, {spectrum.steps} measured; within ±{v.resolution:.2g} it counts as zero."
+    )
+    if not spectrum.converged:
+        lines.append(
+            "The two halves of the run disagree or are too short to compare: a longer run may change these numbers."
+        )
+    return " ".join(lines)
+
+
+def confidence(p: float) -> str:
+    """Return a probability as text; never 100 %."""
+    return f"over {100 * SURE:g} %" if p > SURE else f"{100 * p:.0f} %"
+
+
+def _responsible(r: Any) -> str:
+    """Which paths carry λ₁, and what the gates on them are like."""
+    if not r.shares:
+        return "No path carries a gradient from one end of the run to the other: every direction is lost on the way."
+    shown = [s for s in r.shares if abs(s.part) >= 0.05][:4] or list(r.shares[:1])
+    gate = {g.state: g for g in r.gates}
+    paths = [f"{percent(s.part)} {_path(s, gate)}" for s in shown]
+    text = f"Responsible: of λ₁, {_listed(paths)} (the change of λ₁ with the logarithm of a factor on that path)."
+    facts = [
+        f"{_short(g)} is {g.mean:.3g} on average (5 % to 95 %: {g.low:.3g} to {g.high:.3g}); alone it would give "
+        f"{_nats(g.rate)} a step" + (f", a horizon of {-1 / g.rate:.3g} steps" if -np.inf < g.rate < 0 else "")
+        for s in shown if s.elementwise for g in [gate[s.of]]
+    ]  # fmt: skip
+    return " ".join([text, *(f"{fact}." for fact in facts)])
+
+
+def _path(share: Any, gate: Any) -> str:
+    if share.elementwise:
+        return f"goes {share.of} → {share.to} elementwise, through the factor {_short(gate[share.of])}"
+    return f"goes {share.of} → {share.to} through products" if share.of == share.to else f"goes {share.of} → {share.to}"
+
+
+def _short(gate: Any) -> str:
+    name, sign, _ = gate.formula.partition(" = ")
+    return name if sign else textwrap.shorten(gate.formula, 60, placeholder=" …")
+
+
+def _nats(rate: float) -> str:
+    return "−∞" if np.isneginf(rate) else f"{rate:.3g} nats"
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _proven(r: Any) -> str:
+    rate, v = r.theorem.rate, r.verdict
+    if rate is None:
+        return "Proven: nothing; no bound of the step Jacobian is finite for these parameters (sb.vanishing_condition)."
+    if rate >= 1:
+        more = "; as nothing under 1 is proven, explosion is not excluded" if v.kind == "vanishing" else ""
+        return f"Proven, for {r.theorem.hypothesis}: a step lengthens no gradient more than {rate:.3g} times ({_norm(r)}){more}."
+    loose = math.log(rate) / v.exponent if np.isfinite(v.exponent) and v.exponent < 0 and rate > 0 else None
+    seen = f"; by λ₁ the run's shrink {1 / loose:.3g} times as fast" if loose else ""
+    return (f"Proven, for {r.theorem.hypothesis}: gradients vanish, ‖∂s_t/∂s_k‖ ≤ {rate:.4g}^(t−k) in the {_norm(r)}{seen}.")  # fmt: skip
+
+
+def _norm(r: Any) -> str:
+    return "2-norm" if r.theorem.norm == "2" else "max-norm"
+
+
+def _directions(r: Any) -> str:
+    p, lags = r.products, r.products.lags
+    i = len(lags) // 2
+    alive = f"{p.alive[i]} of {r.dimension} directions are alive (singular value over 1e-3) after {_steps(lags[i])}"
+    alive += f", {p.alive[-1]} after {lags[-1]}"
+    positive = int((r.spectrum.exponents > r.verdict.resolution).sum())
+    more = (
+        f"; {positive} exponents are positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
+    )
+    return f"Directions: {alive}{more}."
+
+
+# ---- advice -------------------------------------------------------------------------------------------------------
+
+
+def advice(r: Any) -> tuple[Advice, ...]:
+    """Return the advice of a report, in the order of its use."""
+    found = [_memory(r), _truncation(r), _clipping(r), _growth(r), _floats(r), _initial(r)]
+    return tuple(a for a in found if a)
+
+
+def _memory(r: Any) -> Advice:
+    flow = r.flow.horizons
+    seen = [
+        f"to {name} at lag {lag}" for name, lag in zip(("1/e", "1e-3"), flow.values(), strict=True) if lag is not None
+    ]
+    measured = f"The measured gradient of the last state falls {' and '.join(seen)}." if seen else (
+        f"The measured gradient is not under 1/e of its first norm for good within {len(r.flow.lags) - 1} steps.")  # fmt: skip
+    if r.horizon is None:
+        return Advice("memory horizon", None, "count on no finite one.", f"{measured} λ₁ is not below zero.")
+    return Advice("memory horizon", r.horizon, f"expect to learn dependencies of up to about {_steps(r.horizon)}.",
+                  f"−1/λ₁ = {r.horizon:.3g}. {measured}")  # fmt: skip
+
+
+def _steps(count: float) -> str:
+    shown = max(1, round(count))
+    return f"{shown} step" if shown == 1 else f"{shown} steps"
+
+
+def _truncation(r: Any) -> Advice:
+    w, parts = r.windows, []
+    parts += [f"{w.empirical} by the measured norms"] if w.empirical is not None else []
+    parts += [f"{w.asymptotic} by λ₁"] if w.asymptotic is not None else []
+    parts += [f"{w.certified} by proof"] if w.certified is not None else []
+    if not (w.empirical or w.asymptotic):
+        why = {"chaotic": "gradients grow with the lag", "exploding": "gradients grow with the lag",
+               "marginal": "gradients do not decay within the run"}.get(r.verdict.kind, "the run is too short to see the tail")  # fmt: skip
+        return Advice("truncation window", None, "no finite window is safe.", f"Every truncation is biased: {why}.")
+    use = max(v for v in (w.empirical, w.asymptotic) if v is not None)
+    reason = (
+        f"What is left out is then at most {percent(TOLERANCE)} of the sum of the gradient's norms: {_listed(parts)}."
+    )
+    if w.certified is None:
+        reason += " No window is certified: no rate under 1 is proven."
+    return Advice("truncation window", use, f"truncate at {_steps(use)} or more.", reason)
+
+
+def _clipping(r: Any) -> Advice:
+    if r.clip is None:
+        return Advice("clipping", None, "none can be named.", "The gradients of the draws are not finite, or all zero.")
+    low, high = r.clip.band
+    spread = np.quantile(r.clip.norms, [0.05, 0.95])
+    if spread[0] * WIDE < spread[1]:
+        return Advice("clipping", r.clip.threshold, f"first mend the recurrence; {r.clip.threshold:.3g} only cuts the largest.",
+                      f"{len(r.clip.norms)} draws have norms from {spread[0]:.2g} to {spread[1]:.2g} (5 % to 95 %); "
+                      "no threshold fits.")  # fmt: skip
+    unit = "" if r.of_loss else ", for a loss whose gradient by the last state has norm 1"
+    return Advice("clipping", r.clip.threshold, f"clip the joint gradient at norm {r.clip.threshold:.3g}{unit}.",
+                  f"{len(r.clip.norms)} draws have a mean norm of {r.clip.mean:.3g} (5 % to 95 %: {spread[0]:.2g} to {spread[1]:.2g}); "
+                  f"the usual band, {BAND[0]:g} to {BAND[1]:g} times the mean, is {low:.3g} to {high:.3g}.")  # fmt: skip
+
+
+def _growth(r: Any) -> Advice | None:
+    if not r.growth:
+        return None
+    name, value = next(iter(r.growth.items()))
+    reason = (
+        f"Over {len(r.flow.lags) - 1} steps the gradient of {name} is {value:.3g} times what the last step alone gives"
+    )
+    if value < 10:
+        return Advice(
+            "parameter gradients",
+            value,
+            "no parameter needs a smaller step for the length of the sequence.",
+            f"{reason}, the most of all.",
+        )
+    return Advice(
+        "parameter gradients",
+        value,
+        f"expect the gradient of {name} to depend on the length of the sequence.",
+        f"{reason}.",
+    )
+
+
+def _floats(r: Any) -> Advice:
+    f = r.float_range
+    lost = (
+        f"{f.lost} of {f.directions} singular values of the product over {f.lag} steps are under the smallest float32"
+    )
+    if f.steps is None:
+        return Advice("float range", None, "float32 holds the products of Jacobians.", f"λ₁ is near zero; {lost}.")
+    word = "vanish from" if f.side == "underflow" else "overflow"
+    when = f"At λ₁ = {r.verdict.exponent:.3g} gradients {word} float32 beyond {_steps(f.steps)}"
+    if f.steps <= r.steps and f.side == "overflow":
+        return Advice(
+            "float range",
+            f.steps,
+            "use shorter sequences, clip, or use float64.",
+            f"{when}, within the {r.steps} of the run.",
+        )
+    if f.steps <= r.steps:
+        return Advice(
+            "float range",
+            f.steps,
+            f"expect exact zeros in float32 from lag {f.steps} on.",
+            f"{when}, within the {r.steps} of the run; {lost}.",
+        )
+    return Advice(
+        "float range",
+        f.steps,
+        "float32 holds the gradients of this length.",
+        f"{when}; the run has {r.steps}. {lost[0].upper()}{lost[1:]}.",
+    )
+
+
+def _initial(r: Any) -> Advice:
+    if r.design is not None:
+        return Advice("initialisation", r.design.value, f"{r.design.text()}.", "Solved for λ₁ at its first crossing.")
+    return Advice("initialisation", None, f"for a memory of k steps call sb.init_for_horizon({r.cell_name}, k).",
+                  "It solves the gate biases or the gain for it and measures what it gives.")  # fmt: skip
+
+
+# ---- numbers ------------------------------------------------------------------------------------------------------
+
+
+def numbers(r: Any) -> dict[str, Any]:
+    """Return the numbers of a report as lists, numbers and texts; what is not finite is None."""
+    v = r.verdict
+    return _plain(
+        {
+            "name": r.name, "steps": r.steps, "samples": r.batch, "states": {k: list(s) for k, s in r.states.items()},
+            "data": r.words,
+            "verdict": {"kind": v.kind, "confidence": v.confidence, "exponent": v.exponent, "error": v.error, "reason": v.reason},
+            "exponents": r.spectrum.exponents, "errors": r.spectrum.error, "converged": r.spectrum.converged,
+            "kaplan_yorke": r.spectrum.kaplan_yorke, "entropy": r.spectrum.entropy,
+            "shares": [asdict(share) for share in r.shares], "gates": [asdict(gate) for gate in r.gates],
+            "proven": {"rate": r.theorem.rate, "norm": r.theorem.norm, "hypothesis": r.theorem.hypothesis},
+            "windows": {"tolerance": r.windows.tolerance, "certified": r.windows.certified, "asymptotic": r.windows.asymptotic,
+                        "empirical": r.windows.empirical},
+            "lags": r.products.lags, "alive": r.products.alive, "isometry_defect": r.products.isometry_defect,
+            "gradient": {"norms": r.flow.norms, "growth": r.growth},
+            "advice": [{"about": a.about, "value": a.value, "text": a.text, "reason": a.reason} for a in r.advice],
+        }
+    )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
