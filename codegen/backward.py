@@ -16,6 +16,7 @@ from symbptt.codegen.statements import (
     computed,
     equation,
     function,
+    given_back,
     of_each_sample,
     statements,
     unpacked_tape,
@@ -66,6 +67,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
         *(f"        {line}" for line in body),
         "# after the loop: sums over all steps and samples",
         *after,
+        f"_give({tuple_text(dict.fromkeys([*given_back(m, f'backward {LOOP}'), *block.rooms]))})",
         f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",
     ]
 
@@ -77,6 +79,7 @@ class Block:
     before: list[str]
     lines: list[str]
     arrays: set[str]
+    rooms: list[str]
     taken: set[str]
 
 
@@ -84,7 +87,7 @@ def _block(m: Module, writer: Writer) -> Block:
     """The coefficients of the recursion, computed for a block of steps at once."""
     ids = computed(m, "backward", BLOCK)
     if not ids:
-        return Block(["K = max(T, 1)"], [], set(), set())
+        return Block(["K = max(T, 1)"], [], set(), [], set())
     sheet = loop_sheet(m, "backward", BLOCK)
     write_statements(sheet, "backward", writer, ids, BLOCK)
     arrays = list(sheet.rooms.made)
@@ -103,7 +106,9 @@ def _block(m: Module, writer: Writer) -> Block:
     names = [name for room in arrays for name in sheet.rooms.names[room]]
     lines = [f"{listed(steps)} = (v[lo:hi] for v in {tuple_text(steps.values())})"] if steps else []
     lines += [f"{listed(inner[name] for name in names)} = (v[: hi - lo] for v in {tuple_text(names)})"]
-    return Block(before, [*lines, *calls], set(names), sheet.taken)
+    return Block(
+        [line.replace("np.empty(", "_room(") for line in before], [*lines, *calls], set(names), arrays, sheet.taken
+    )
 
 
 def pull_lines(m: Module) -> list[str]:

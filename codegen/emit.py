@@ -71,7 +71,7 @@ def _guard(modules: list[Module]) -> str:
 
 def _timed(m: Module, tape: list[str]) -> str:
     timed = {name for id, name in [*m.variables.items(), *m.previous.items()] if id in m.varying}
-    flags = tuple_text(str(name in timed) for name in tape)
+    flags = tuple_text([*(str(name in timed) for name in tape), "False"])
     return f"TIMED = {flags}  # which values of the tape have an axis of steps"
 
 

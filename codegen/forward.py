@@ -9,7 +9,15 @@ from symbptt.codegen.calls.scalar import put
 from symbptt.codegen.calls.sheet import Sheet, stepping
 from symbptt.codegen.calls.values import value
 from symbptt.codegen.passes.place import AFTER, ALL, LOOP, ONCE
-from symbptt.codegen.statements import allocations, arguments, function, of_each_sample, statements, writer_of
+from symbptt.codegen.statements import (
+    allocations,
+    arguments,
+    function,
+    given_back,
+    of_each_sample,
+    statements,
+    writer_of,
+)
 from symbptt.codegen.text import dict_text, shape_text, tuple_text
 from symbptt.codegen.variables import Module, is_baked
 from symbptt.ir.shape import Shape
@@ -102,4 +110,5 @@ def _alias_states(sheet: Sheet) -> None:
 def _result(m: Module, states: list[State], tape: list[str]) -> str:
     finals = dict_text({s.name: s.now for s in states})
     outputs = {name: of_each_sample(m, id, AFTER) for name, id in m.program.outputs.items()}
-    return f"return {finals}, {dict_text(outputs)}, {tuple_text(tape)}"
+    rooms = given_back(m, f"forward {LOOP}", m.program.next.values())
+    return f"return {finals}, {dict_text(outputs)}, {tuple_text([*tape, tuple_text(rooms)])}"

@@ -20,12 +20,38 @@ class Run:
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
         self.mark = MARK
 
+    def __del__(self):
+        _give(self.tape[0][-1])
+
+    def __copy__(self):
+        return self
+
 
 class Grads:
     """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
 
     def __init__(self, params, inputs, state, flow, final=None):
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
+
+
+ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
+HELD = 2**28  # bytes of them, at most
+
+
+def _room(shape, dtype):
+    """Return an array to write into, one that was given back or a new one."""
+    try:
+        return ROOMS[shape, dtype].pop()
+    except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
+        return np.empty(shape, dtype)
+
+
+def _give(rooms):
+    """Give back arrays that nothing reads any more."""
+    for room in rooms:
+        ROOMS.setdefault((room.shape, room.dtype), []).append(room)
+    if sum(room.nbytes for free in list(ROOMS.values()) for room in free) > HELD:
+        ROOMS.clear()
 
 
 def _plain(name, value):

@@ -95,16 +95,42 @@ def _baked(a: Argument, sizes: dict[str, str]) -> str:
 
 def unpacked_tape(tape: list[str]) -> list[str]:
     """Return the line that takes the variables of the tape."""
-    return [f"{listed(tape)} = tape"] if tape else []
+    return [f"{listed([*tape, '_'])} = tape"]
 
 
 def allocations(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
     """Return the lines that make room for the stored values of a region at all steps."""
     ids = [id for id in sorted(m.stored) if m.place(id) == place and id not in besides]
-    whole = [f"{m.variables[id]} = np.empty({all_steps(m, id)}, dtype)" for id in ids if id not in m.aliases]
+    own = returned(m)
+    whole = [
+        f"{m.variables[id]} = {'np.empty' if id in own else '_room'}({all_steps(m, id)}, dtype)"
+        for id in ids
+        if id not in m.aliases
+    ]
     return whole + [
         f"{m.variables[id]} = {m.variables[m.aliases[id][0]]}{m.aliases[id][1]}" for id in ids if id in m.aliases
     ]
+
+
+def given_back(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
+    """Return the arrays that `allocations` takes and that nothing reads behind the backward sweep."""
+    own = {*returned(m), *besides, *m.aliases}
+    return [m.variables[id] for id in sorted(m.stored) if m.place(id) == place and id not in own]
+
+
+def returned(m: Module) -> set[int]:
+    """Return the values whose memory is handed to the caller: results, and all that these are views of."""
+    p = m.program
+    found: set[int] = set()
+    queue = [*p.forward_roots, *p.backward_roots]
+    while queue:
+        id = queue.pop()
+        if id in found:
+            continue
+        found.add(id)
+        queue += [m.aliases[id][0]] if id in m.aliases else []
+        queue += p.graph[id].args if p.graph[id].family == "view" else []
+    return found
 
 
 def all_steps(m: Module, id: int) -> str:

@@ -79,6 +79,7 @@ TRAINING = {
         full = dict.fromkeys([*states, *outputs]) | full
         final = _final(states, a, active)
         params, *found = _backward(tape, full, dict.fromkeys(states), flow, sizes, T, B, dtype, active, reset)
+    _give(tape[-1])
     return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
 ''',
     "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
@@ -98,6 +99,7 @@ TRAINING = {
         last = {k: given.get(k) for k in states}
         final = _final(states, a, active)
         params, *found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
+    _give(tape[-1])
     return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
 
 

@@ -669,3 +669,50 @@ def test_size_that_only_a_target_tells_is_not_needed_in_forward() -> None:
     assert np.isfinite(value) and grads.state["M"].shape == (2, 4)
     with pytest.raises(sb.ArgumentError, match="M: nothing that is given tells the size 'k'"):
         kernel.forward({}, {}, {"h": h}, steps=2)
+
+
+# Rooms that are used again.
+
+
+@EVERY_CELL
+def test_results_stay_as_they_are_when_rooms_are_used_again(cell: sb.Cell) -> None:
+    kernel = sb.compile(cell)
+    groups = oracle.draw(cell, 4, 2, SIZES)
+    others = oracle.draw(cell, 4, 2, SIZES, seed=1)
+
+    def everything(groups: Any) -> dict[str, np.ndarray]:
+        run = kernel.forward(*groups, steps=4)
+        grads = kernel.backward(run, oracle.cotangents_of(cell, groups, 4))
+        return {**run.states, **{f"{k}_out": v for k, v in run.outputs.items()}, **oracle.flat(grads)}
+
+    first = everything(groups)
+    kept = {k: v.copy() for k, v in first.items()}
+    for _ in range(3):
+        everything(others)
+    oracle.assert_blocks_close(first, kept, 0)
+    oracle.assert_blocks_close(everything(groups), kept, 0)
+
+
+def test_run_that_is_still_held_keeps_its_tape() -> None:
+    kernel = sb.compile(rnn)
+    groups, others = (oracle.draw(rnn, 4, 2, SIZES, seed=seed) for seed in (0, 1))
+    run = kernel.forward(*groups)
+    cotangents = oracle.cotangents_of(rnn, groups, 4)
+    wanted = oracle.flat(kernel.backward(run, cotangents))
+    for _ in range(3):
+        kernel.backward(kernel.forward(*others), cotangents)
+    oracle.assert_blocks_close(oracle.flat(kernel.backward(run, cotangents)), wanted, 0)
+
+
+def test_rooms_are_given_back_and_bounded() -> None:
+    kernel = sb.compile(rnn)
+    groups = oracle.draw(rnn, 4, 2, SIZES)
+    for _ in range(5):
+        kernel.backward(kernel.forward(*groups), {})
+    held = sum(len(free) for free in kernel.module.ROOMS.values())
+    for _ in range(5):
+        kernel.backward(kernel.forward(*groups), {})
+    assert sum(len(free) for free in kernel.module.ROOMS.values()) == held > 0
+    kernel.module.HELD = 0
+    kernel.backward(kernel.forward(*groups), {})
+    assert not kernel.module.ROOMS

@@ -79,7 +79,7 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru 102882d2'
+MARK = 'gru a26fb6c2'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -97,9 +97,9 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     a_n_in = (x.reshape(T * B, m) @ Wn.T).reshape(T, B, n) + bn  # Wn x_t + bn
     h_buffer = np.empty((T + 1, B, n), dtype)
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
-    gates = np.empty((T, 2, B, n), dtype)
-    UnT_h = np.empty((T, B, n), dtype)
-    n_1 = np.empty((T, B, n), dtype)
+    gates = _room((T, 2, B, n), dtype)
+    UnT_h = _room((T, B, n), dtype)
+    n_1 = _room((T, B, n), dtype)
     z = gates[:, 1]
     r = gates[:, 0]
     masked = active is not None or reset is not None
@@ -137,11 +137,11 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
         np.multiply(s_1, n_1_t, out=s_1)
         np.multiply(z_t, h_prev_t, out=s_2)
         np.add(s_1, s_2, out=h_t)                                   # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
-    return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z)
+    return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z, (gates, UnT_h, n_1))
 
 
 def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
-    Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z = tape
+    Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z, _ = tape
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
@@ -150,17 +150,17 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
     dh_0 = np.zeros((B, n), dtype)
     dh_in, = (full[k] for k in ("h",))
-    dgates = np.empty((T, B, 4*n), dtype)
+    dgates = _room((T, B, 4*n), dtype)
     da_n = dgates[..., 0:n]
     da_r = dgates[..., n:2*n]
     da_z = dgates[..., 2*n:3*n]
     v_dgates = dgates[..., 3*n:4*n]
     # steps in a block: its coefficients stay in the cache
     K = max(min(T, 32768 // max(B * (n), 1)), 1)
-    da_n_dh = np.empty((K, B, n), dtype)
-    s = da_r_da_n = np.empty((K, B, n), dtype)
-    s_1 = da_z_dh = np.empty((K, B, n), dtype)
-    s_2 = np.empty((K, B, n), dtype)
+    da_n_dh = _room((K, B, n), dtype)
+    s = da_r_da_n = _room((K, B, n), dtype)
+    s_1 = da_z_dh = _room((K, B, n), dtype)
+    s_2 = _room((K, B, n), dtype)
     s_3 = np.empty((B, n), dtype)
     s_4 = np.empty((B, n), dtype)
     dgates_4 = dgates[..., n:]
@@ -232,6 +232,7 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dbn = dgates_1[..., :n]                                     # dbn = dgates[0:n]
     dcn = dgates_1[..., 3*n:]                                   # dcn = dgates[3*n:4*n]
     dx = (dgates[..., :3*n].reshape(T * B, 3*n) @ v__1).reshape(T, B, m)  # dx_t = [Wn; Wr; Wz]ᵀ dgates_t[0:3*n]
+    _give((dgates, da_n_dh, s, s_1, s_2))
     return (
         {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn, "cn": dcn},
         {"x": dx}, {"h": dh}, {"h": dh_0}
@@ -271,12 +272,38 @@ class Run:
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
         self.mark = MARK
 
+    def __del__(self):
+        _give(self.tape[0][-1])
+
+    def __copy__(self):
+        return self
+
 
 class Grads:
     """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
 
     def __init__(self, params, inputs, state, flow, final=None):
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
+
+
+ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
+HELD = 2**28  # bytes of them, at most
+
+
+def _room(shape, dtype):
+    """Return an array to write into, one that was given back or a new one."""
+    try:
+        return ROOMS[shape, dtype].pop()
+    except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
+        return np.empty(shape, dtype)
+
+
+def _give(rooms):
+    """Give back arrays that nothing reads any more."""
+    for room in rooms:
+        ROOMS.setdefault((room.shape, room.dtype), []).append(room)
+    if sum(room.nbytes for free in list(ROOMS.values()) for room in free) > HELD:
+        ROOMS.clear()
 
 
 def _plain(name, value):

@@ -89,7 +89,7 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm 782603b6'
+MARK = 'lstm b60ca451'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -119,8 +119,8 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
     c_buffer = np.empty((T + 1, B, n), dtype)
     c_buffer[0], c_prev, c = start["c"], c_buffer[:-1], c_buffer[1:]
-    gates = np.empty((T, 4, B, n), dtype)
-    tanh_c = np.empty((T, B, n), dtype)
+    gates = _room((T, 4, B, n), dtype)
+    tanh_c = _room((T, B, n), dtype)
     gates_1 = gates[:, 0:3]
     f = gates_1[:, 1]
     i = gates_1[:, 0]
@@ -167,11 +167,13 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
         np.copyto(o_t, gates_1_3_1_t)                               # o_t = σ(Wo x_t + bo + Uo h_{t-1})
         np.tanh(c_t, out=tanh_c_t)                                  # tanh(c_t)
         np.multiply(o_t, tanh_c_t, out=h_t)                         # h_t = o_t ⊙ tanh(c_t)
-    return {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x)
+    return (
+        {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, (gates, tanh_c))
+    )
 
 
 def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
-    Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x = tape
+    Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, _ = tape
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
@@ -182,18 +184,18 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dc = np.zeros((B, n), dtype) if last["c"] is None else last["c"].copy()
     dc_0 = np.zeros((B, n), dtype)
     dh_in, dc_in = (full[k] for k in ("h", "c"))
-    dgates = np.empty((T, B, 4*n), dtype)
+    dgates = _room((T, B, 4*n), dtype)
     da_i = dgates[..., 0:n]
     da_f = dgates[..., n:2*n]
     da_g = dgates[..., 2*n:3*n]
     da_o = dgates[..., 3*n:4*n]
     # steps in a block: its coefficients stay in the cache
     K = max(min(T, 32768 // max(B * (n), 1)), 1)
-    dc_dh = np.empty((K, B, n), dtype)
-    da_i_dc = np.empty((K, B, n), dtype)
-    da_f_dc = np.empty((K, B, n), dtype)
-    s = da_g_dc = np.empty((K, B, n), dtype)
-    da_o_dh = np.empty((K, B, n), dtype)
+    dc_dh = _room((K, B, n), dtype)
+    da_i_dc = _room((K, B, n), dtype)
+    da_f_dc = _room((K, B, n), dtype)
+    s = da_g_dc = _room((K, B, n), dtype)
+    da_o_dh = _room((K, B, n), dtype)
     s_1 = np.empty((B, n), dtype)
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
@@ -271,6 +273,7 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dUo = dgates_2[..., 3*n:, :]                                # dUo = dgates[3*n:4*n, :]
     dbo = dgates_1[..., 3*n:]                                   # dbo = dgates[3*n:4*n]
     dx = (dgates.reshape(T * B, 4*n) @ v__1).reshape(T, B, m)   # dx_t = [Wi; Wf; Wg; Wo]ᵀ dgates_t
+    _give((dgates, dc_dh, da_i_dc, da_f_dc, s, da_o_dh))
     return (
         {"Wi": dWi, "Ui": dUi, "bi": dbi, "Wf": dWf, "Uf": dUf, "bf": dbf, "Wg": dWg, "Ug": dUg, "bg": dbg, "Wo": dWo,
         "Uo": dUo, "bo": dbo}, {"x": dx}, {"h": dh, "c": dc}, {"h": dh_0, "c": dc_0}
@@ -310,12 +313,38 @@ class Run:
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
         self.mark = MARK
 
+    def __del__(self):
+        _give(self.tape[0][-1])
+
+    def __copy__(self):
+        return self
+
 
 class Grads:
     """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
 
     def __init__(self, params, inputs, state, flow, final=None):
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
+
+
+ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
+HELD = 2**28  # bytes of them, at most
+
+
+def _room(shape, dtype):
+    """Return an array to write into, one that was given back or a new one."""
+    try:
+        return ROOMS[shape, dtype].pop()
+    except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
+        return np.empty(shape, dtype)
+
+
+def _give(rooms):
+    """Give back arrays that nothing reads any more."""
+    for room in rooms:
+        ROOMS.setdefault((room.shape, room.dtype), []).append(room)
+    if sum(room.nbytes for free in list(ROOMS.values()) for room in free) > HELD:
+        ROOMS.clear()
 
 
 def _plain(name, value):
