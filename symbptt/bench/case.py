@@ -14,6 +14,8 @@ from symbptt.codegen.loading import Kernel
 from symbptt.ir.shape import named_size
 
 Arrays = dict[str, np.ndarray]
+NOISE = 0.05
+"""Added to first parameters: zeros would hide wrong gradients, and stand on the kinks of functions that have one at 0."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,18 @@ class Case:
     state: Arrays
     cotangents: Arrays
 
+    @property
+    def constants(self) -> frozenset[str]:
+        """The names among `params` that are not trained."""
+        return frozenset(a.name for a in self.cell.step.of_role("const")) & self.params.keys()
+
 
 def case_of(cell: Cell, T: int, B: int, sizes: Mapping[str, int], dtype: Any, seen: tuple[str, ...] = ()) -> Case:
     """Return a case with random data of a fixed seed; the loss reads the states of `seen`, all where it is empty."""
     rng = np.random.default_rng(0)
     shapes = {a.name: _numbers(a.shape, sizes) for a in cell.arguments}
-    params = {k: np.asarray(v, dtype) for k, v in cell.init(dict(sizes), seed=0).items()}
+    first = {k: np.asarray(v) for k, v in cell.init(dict(sizes), seed=0).items()}
+    params = {k: np.asarray(v + _noise(rng, v.shape), dtype) for k, v in first.items()}
     inputs = {
         a.name: _input(rng, a, (T, B, *shapes[a.name]), sizes, dtype) for a in cell.step.of_role("input", "index")
     }
@@ -45,6 +53,11 @@ def case_of(cell: Cell, T: int, B: int, sizes: Mapping[str, int], dtype: Any, se
     state = {k: (rng.standard_normal((B, *shapes[k])) / 2).astype(dtype) for k in names}
     cotangents = {k: rng.standard_normal((T, B, *shapes[k])).astype(dtype) for k in seen or names}
     return Case(cell, T, B, dict(sizes), params, inputs, state, cotangents)
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Small beside what it is added to in norm also, so that no stable recurrence becomes chaotic."""
+    return np.asarray(NOISE * rng.standard_normal(shape) / np.sqrt(shape[-1] if len(shape) > 1 else 1))
 
 
 def _numbers(shape: Any, sizes: Mapping[str, int]) -> tuple[int, ...]:

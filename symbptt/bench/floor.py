@@ -13,12 +13,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
 from symbptt.cell import Cell
 from symbptt.derive.bptt import Recursion, derive, per_sample
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
-from symbptt.ir.shape import named_size
+from symbptt.ir.shape import Size, named_size
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,29 @@ def _weightings(recursion: Recursion, sizes: Mapping[str, int]) -> list[Weightin
     needed = set(g.ancestors(recursion.step.next.values()))
     found: dict[tuple[Any, ...], Weighting] = {}
     for node in _contracts(g, forward):
-        sides = [side for side in _sides(node) if side[0] in varying]
-        if len(sides) != 1:
+        sides = sorted(_sides(node), key=lambda side: side[0] not in varying)
+        if [side[0] in varying for side in sides] != [True, False]:
             continue
-        (value, mine), (_, other) = sides[0], next(side for side in _sides(node) if side is not sides[0])
-        size = _label_sizes(g, node, sizes)
-        batch, columns, inner, outer = _split(mine, other, node.attrs.out, size)
-        looped = value in moving and node.id in needed
-        key = (value, mine, batch, columns, inner, looped)
-        before = found[key].outer if key in found else 0
-        found[key] = Weighting(value, batch, columns, inner, before + outer, looped)
+        (value, mine), (_, other) = sides
+        kinds = tuple((label in other, label in node.attrs.out) for label in mine)
+        for part, size in _parts(g, value, mine, _label_sizes(g, node, sizes), sizes):
+            batch, columns, inner, outer = _split(mine, other, node.attrs.out, size)
+            looped = part in moving and node.id in needed
+            key = (part, kinds, looped)
+            before = found[key].outer if key in found else 0
+            found[key] = Weighting(part, batch, columns, inner, before + outer, looped)
     return list(found.values())
+
+
+def _parts(
+    g: Graph, value: int, labels: tuple[int, ...], size: dict[int, int], sizes: Mapping[str, int]
+) -> list[tuple[int, dict[int, int]]]:
+    """The vectors that a concatenated operand is made of: those that no state needs leave the loop."""
+    node = g[value]
+    if node.family != "view" or node.attrs.kind != "concatenate" or len(labels) != 1:
+        return [(value, size)]
+    lengths = [_number(g.shape(part)[0], sizes) for part in node.args]
+    return [(part, size | {labels[0]: length}) for part, length in zip(node.args, lengths, strict=True)]
 
 
 def _between_values(recursion: Recursion, T: int, B: int, sizes: Mapping[str, int]) -> Iterable[Product]:
@@ -131,9 +144,12 @@ def _sides(node: Node) -> list[tuple[int, tuple[int, ...]]]:
 
 
 def _label_sizes(g: Graph, node: Node, sizes: Mapping[str, int]) -> dict[int, int]:
-    values = {named_size(name): value for name, value in sizes.items()}
     pairs = (pair for arg, labels in _sides(node) for pair in zip(labels, g.shape(arg), strict=True))
-    return {label: int(size.subs(values)) if hasattr(size, "subs") else int(size) for label, size in pairs}
+    return {label: _number(size, sizes) for label, size in pairs}
+
+
+def _number(size: Size, sizes: Mapping[str, int]) -> int:
+    return int(sp.sympify(size).subs({named_size(name): value for name, value in sizes.items()}))
 
 
 def _split(
@@ -148,7 +164,6 @@ def _split(
 
 def _descendants(g: Graph, ids: Iterable[int], roots: Iterable[int]) -> set[int]:
     found = set(roots)
-    found.update(id for id in ids if any(arg in found for arg in g[id].args) or id in found)
     for id in ids:
         if any(arg in found for arg in g[id].args):
             found.add(id)

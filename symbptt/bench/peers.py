@@ -30,6 +30,8 @@ def torch_loop(case: Case, step: Step) -> Runner:
     leaves = {k: torch.from_numpy(v) for k, v in (case.params | case.inputs | case.state).items()}
     for leaf in leaves.values():
         leaf.requires_grad_(leaf.is_floating_point())
+    for name in case.constants:
+        leaves[name].requires_grad_(False)
     params, inputs, state = ({k: leaves[k] for k in part} for part in (case.params, case.inputs, case.state))
     cotangents = {k: torch.from_numpy(v) for k, v in case.cotangents.items()}
     wanted = [k for k, leaf in leaves.items() if leaf.requires_grad]
@@ -40,7 +42,9 @@ def torch_loop(case: Case, step: Step) -> Runner:
             now = step(now, {k: v[t] for k, v in inputs.items()}, params)
             steps.append(now)
         outputs = [torch.stack([s[k] for s in steps]) for k in cotangents]
-        found = torch.autograd.grad(outputs, [leaves[k] for k in wanted], list(cotangents.values()), allow_unused=True)
+        pairs = [(y, c) for y, c in zip(outputs, cotangents.values(), strict=True) if y.requires_grad]
+        flowing, given = zip(*pairs, strict=True)
+        found = torch.autograd.grad(flowing, [leaves[k] for k in wanted], given, allow_unused=True)
         return now, found
 
     def values() -> Arrays:
@@ -72,7 +76,9 @@ def jax_scan(case: Case, step: Step) -> Runner:
     def compute(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
         fixed = {k: v for k, v in inputs.items() if not jnp.issubdtype(v.dtype, jnp.floating)}
         real = {k: v for k, v in inputs.items() if k not in fixed}
-        _, back, last = jax.vjp(lambda p, x, s: states(p, x | fixed, s), params, real, state, has_aux=True)
+        given = {k: v for k, v in params.items() if k in case.constants}
+        trained = {k: v for k, v in params.items() if k not in given}
+        _, back, last = jax.vjp(lambda p, x, s: states(p | given, x | fixed, s), trained, real, state, has_aux=True)
         return last, back(cotangents)
 
     def run() -> Any:

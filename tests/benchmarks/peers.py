@@ -1,6 +1,5 @@
 """Runners of the eight cells in torch and JAX, and torch's own modules; all compared with ours before they are timed."""
 
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -84,13 +83,3 @@ def torch_module(case: Case) -> Runner:
         return {k: v.detach().numpy() for k, v in ({"last h": outputs[-1], "dx": dx} | blocks | starts).items()}
 
     return Runner("torch module", run, values)
-
-
-def check(ours: Arrays, peers: Iterable[Runner]) -> None:
-    """Raise AssertionError where a peer computes other last states or gradients than we do."""
-    for peer in peers:
-        for name, value in peer.values().items():
-            tolerance = 2e-4 if value.dtype == np.float32 else 1e-9
-            scale = np.abs(value).max(initial=0)
-            error = np.abs(ours[name] - value).max(initial=0)
-            assert error <= tolerance * scale + 1e-30, f"{peer.name}: {name} differs by {error:.1e} of {scale:.1e}"

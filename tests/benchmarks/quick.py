@@ -20,10 +20,11 @@ import torch  # noqa: E402
 
 import symbptt as sb  # noqa: E402
 from symbptt.bench.case import case_of, gradients  # noqa: E402
+from symbptt.bench.compare import equal_peers  # noqa: E402
 from symbptt.bench.floor import floor_products, floor_run  # noqa: E402
 from symbptt.bench.timing import ratio, times_in_turns  # noqa: E402
 from tests.benchmarks.cells import CELLS, sizes_of  # noqa: E402
-from tests.benchmarks.peers import check, peers_of  # noqa: E402
+from tests.benchmarks.peers import peers_of  # noqa: E402
 
 CASES = ((50, 32, 64), (50, 32, 128), (100, 1, 16), (50, 64, 256))
 SECONDS = 1.2
@@ -36,8 +37,8 @@ def main(dtype: str = "float32", *names: str) -> None:
         kernel = sb.compile(CELLS[name])
         for T, B, n in CASES:
             case = case_of(CELLS[name], T, B, sizes_of(CELLS[name], n), np.dtype(dtype), ("h",))
-            peers = peers_of(case)
-            check(gradients(kernel, case), peers)
+            peers, wrong = equal_peers(gradients(kernel, case), peers_of(case))
+            print(*wrong, sep="\n", end="\n" * bool(wrong))
             runs = {"ours": partial(gradients, kernel, case)} | {p.name: p.run for p in peers}
             runs["floor"] = floor_run(floor_products(CELLS[name], T, B, case.sizes), np.dtype(dtype))
             times = times_in_turns(runs, SECONDS, time.process_time)
