@@ -165,6 +165,41 @@ def build(
 
 
 @app.command()
+def bench(
+    target: Target,
+    sizes: Annotated[
+        str, typer.Option(help="T,B,n;... or T,B,m=8,n=64;...: steps, samples, and the sizes of the cell.")
+    ] = "100,1,16; 100,32,64; 50,32,128; 50,64,256",
+    float64: Annotated[bool, typer.Option("--float64", help="In float64 instead of float32.")] = False,
+    seconds: Annotated[float, typer.Option(min=0, help="Least time for each of the sizes.")] = 2.0,
+    default_threads: Annotated[
+        bool, typer.Option("--default-threads", help="As many threads as each library takes, by the clock.")
+    ] = False,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("-o", "--output", show_default=False, help=".csv, or .png, .svg, .pdf; may be repeated."),
+    ] = None,
+) -> None:
+    """Time forward and backward pass beside the bare matrix products, torch and JAX, in turns, on one thread.
+
+    Peers run the same cell, traced and written over a batch: a loop in torch, jax.jit of a scan. Their results are
+    compared with ours first; a peer that is not installed, cannot run the cell or computes otherwise is told in the notes.
+    """
+    cell = load_target(target)
+    threads = contextlib.nullcontext() if default_threads else load("bench.threads").one_thread()
+    command = load("bench.command")
+    files = command.check_files(output or [])
+    with threads, stage() as tell:
+        rows = command.rows_of(cell, sizes, "float64" if float64 else "float32", seconds, default_threads, tell)
+    table = load("bench.rows")
+    shown = Table(*table.columns(rows))
+    for line in table.texts(rows):
+        shown.add_row(*map(Text, line))
+    console().print(shown)
+    command.write(rows, files)
+
+
+@app.command()
 def analyze(
     targets: Annotated[
         list[str],
