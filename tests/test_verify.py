@@ -298,11 +298,13 @@ def mutants(text: str) -> list[str]:
     start, end = text.index("def _backward"), text.index("\ndef forward(")
     body = text[start:end]
     changed = []
-    for old, new in ((" + ", " - "), (" - ", " + "), (" * ", " + "), ("h_prev", "h"), (" @ ", " @ -")):
+    changes = ((" + ", " - "), (" - ", " + "), (" * ", " + "), ("h_prev", "h"), (" @ ", " @ -"))
+    for old, new in (*changes, ("np.add(", "np.subtract("), ("np.subtract(", "np.add("), ("np.multiply(", "np.add(")):
         at = body.find(old)
         while at >= 0:
             line = body[body.rfind("\n", 0, at) + 1 : at]
-            if "#" not in line and "range" not in line and "np.empty" not in line and "tape" not in body[at : at + 60]:
+            rest = line + body[at : body.find("\n", at)]
+            if "#" not in line and not any(word in rest for word in ("range", "np.empty", "_room", "tape", "K =", "hi - lo")):
                 changed.append(text[:start] + body[:at] + new + body[at + len(old) :] + text[end:])
             at = body.find(old, at + 1)
     return changed
