@@ -151,7 +151,7 @@ def verdict(cell: sb.Cell, text: str, kernel: Kernel) -> str:
 
 
 def is_equivalent(cell: sb.Cell, text: str, kernel: Kernel) -> bool:
-    """Answer whether a mutant gives the same gradients on random data, ties and zeros among them, to the last bits."""
+    """Answer whether a mutant gives the same gradients on random data, but for rounding."""
     other = Kernel(cell, kernel.program, text)
     for seed in range(20):
         point = draw(cell, REGIMES[seed % 3], Size(3, 2), seed)
