@@ -373,6 +373,8 @@ def _member(members: dict[str, Any], name: str, missing: str, models: bool = Fal
         return members[name]
     if name in members:
         kind = type(members[name]).__name__
+        if kind == "Model":
+            raise TargetError(f"{name} is a model, a cell is expected here\n  give the name of the cell in it")
         raise TargetError(f"{name} is no cell but a {kind}\n  decorate the function with @sb.cell")
     near = difflib.get_close_matches(name, cells, 1)
     raise TargetError(

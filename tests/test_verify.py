@@ -26,7 +26,7 @@ def tiny(x: Input["n"], h: State["n"], w: Param["n"], v: Param["n"]):
     return z * h + (1 - z) * np.tanh(v * x)
 
 
-REGIME_NAMES = ("healthy", "contractive", "expansive", "saturated", "zero state", "extreme inputs")
+REGIME_NAMES = ("healthy", "contractive", "expansive", "padded", "saturated", "zero state", "extreme inputs")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,15 @@ def test_every_block_is_compared_and_each_step_of_the_inputs() -> None:
     report = sb.verify(rnn)
     blocks = {row.block for row in report.rows if row.size == "T=3 B=2"}
     assert blocks == {"h", "dW", "dU", "db", "dh_0", "dx[t=0]", "dx[t=1]", "dx[t=2]"}
-    assert {row.size for row in report.rows} == {"T=3 B=2", "T=1 B=1", "T=2 B=1 sizes 1", "T=0 B=2", "T=25 B=1"}
+    assert {row.size for row in report.rows} == {
+        "T=3 B=2",
+        "T=1 B=1",
+        "T=2 B=1 sizes 1",
+        "T=0 B=2",
+        "T=25 B=1",
+        "T=5 B=4",
+        "T=5 B=4 last",
+    }
     assert {row.tolerance for row in report.rows if row.method == "complex step"} == {1e-10}
     assert report.worst in report.rows
 

@@ -23,6 +23,8 @@ STEADY = 1e-6
 """Where rounding moves a block by more than this part of its scale, nothing follows from what it is."""
 SLACK = 30.0
 """How many times the noise that was seen rounding may explain."""
+PLAIN = 1e3
+"""How many times more than that an error is if no further look at the noise would explain it."""
 EPS = 1e-16
 """What rounding leaves of one where an adjoint of one cancels, as 1 - tanh² does where it saturates."""
 COMPLEX = "complex step", oracle.complex_step
@@ -134,7 +136,7 @@ def gradient_rows(
         sent = [_top(v) for v in cotangents.values()] or [1.0]  # the adjoint of a loss is one
         largest = max([*(_finite_top(wanted) for wanted, _ in sides.values()), *sent])
         scales = {k: max(_finite_top(wanted), regime.floor * largest) for k, (wanted, _) in sides.items()}
-        pairs = with_noise(sides, scales, method, lambda: both_moved(both, point, cotangents), EPS * largest)
+        pairs = with_noise(sides, scales, method, lambda seed: both_moved(both, point, cotangents, seed), EPS * largest)
         opinion = None if is_declared(target) else lambda block, chosen: slopes(value, point, block, chosen)
         verdicts = {k: _verdict(pair, method, opinion, blocks[k]) for k, pair in pairs.items()}
     return [
@@ -146,20 +148,33 @@ def with_noise(
     sides: dict[str, tuple[Any, Any]],
     scales: dict[str, float],
     method: str,
-    moved: Callable[[], list[Any]],
+    moved: Callable[[int], list[Any]],
     least: float = 0.0,
 ) -> dict[str, Pair]:
-    """Return the pairs, with their noise, at least `least`, where some are not within their tolerance."""
+    """Return the pairs, with their noise, at least `least`, where some are not within their tolerance.
+
+    One move, there and back, is enough where no more of them could explain what is off.
+    """
     pairs = {k: Pair(*sides[k], scales[k]) for k in sides}
-    if all(pair.error <= TOLERANCE[method] for pair in pairs.values()):
+    off = [k for k, pair in pairs.items() if not pair.error <= TOLERANCE[method]]
+    if not off:
         return pairs
-    others = moved()
+    others = moved(0)
+    seen = noisy(pairs, others, least)
+    if all(np.inf > seen[k].difference > PLAIN * SLACK * seen[k].noise for k in off):
+        return seen
+    return noisy(pairs, others + [other for seed in (1, 2, 3) for other in moved(seed)], least)
+
+
+def noisy(pairs: dict[str, Pair], others: list[Any], least: float) -> dict[str, Pair]:
+    """Return the pairs with how far they move in `others`."""
     return {
         k: replace(
             pair,
             unsteady=max(_jump(pair.wanted, other[k][0], np.inf) for other in others),
             noise=max(
-                least, *(sum(_jump(a, b, 0.0) for a, b in zip(sides[k], other[k], strict=True)) for other in others)
+                least,
+                *(_jump(pair.wanted, other[k][0], 0.0) + _jump(pair.given, other[k][1], 0.0) for other in others),
             ),
         )
         for k, pair in pairs.items()
@@ -174,11 +189,9 @@ def _jump(here: Any, there: Any, otherwise: float) -> float:
     return change if np.isfinite(change) else otherwise
 
 
-def both_moved(both: Callable[[Point, Arrays], Any], point: Point, cotangents: Arrays) -> list[Any]:
+def both_moved(both: Callable[[Point, Arrays], Any], point: Point, cotangents: Arrays, seed: int) -> list[Any]:
     """Return both sides where every argument and cotangent has moved by a few units of rounding, there and back."""
-    return [
-        both(*_moved(point, cotangents, np.random.default_rng(seed), sign)) for seed in range(4) for sign in (1, -1)
-    ]
+    return [both(*_moved(point, cotangents, np.random.default_rng(seed), sign)) for sign in (1, -1)]
 
 
 def _verdict(pair: Pair, method: str, opinion: Opinion | None, block: Block) -> Verdict:
@@ -257,7 +270,9 @@ def value_rows(
     with np.errstate(all="ignore"):
         sides = values(point)
         scales = {k: _finite_top(wanted) for k, (wanted, _) in sides.items()}
-        pairs = with_noise(sides, scales, "forward", lambda: both_moved(lambda near, _: values(near), point, {}))
+        pairs = with_noise(
+            sides, scales, "forward", lambda seed: both_moved(lambda near, _: values(near), point, {}, seed)
+        )
         rows = []
         for name, pair in pairs.items():
             note = "" if np.all(np.isfinite(pair.wanted)) else NO_VALUE

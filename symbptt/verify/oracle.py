@@ -19,7 +19,10 @@ STEP = 1e-40
 
 @dataclass(frozen=True)
 class Point:
-    """Where a check is made. Shapes: params as annotated, inputs (T, B, ...), state (B, ...)."""
+    """Where a check is made.
+
+    Shapes: params as annotated, inputs (T, B, ...), state (B, ...); lengths (B,) and reset (T, B), or None.
+    """
 
     params: Arrays
     inputs: Arrays
@@ -27,6 +30,19 @@ class Point:
     steps: int
     batch: int
     targets: Arrays = field(default_factory=dict)
+    lengths: Any = None
+    reset: Any = None
+
+    @property
+    def active(self) -> Any:
+        """Whether a step is before the end of its sample, (T, B)."""
+        lengths = np.full(self.batch, self.steps) if self.lengths is None else self.lengths
+        return np.arange(self.steps)[:, None] < lengths
+
+    @property
+    def masks(self) -> Arrays:
+        """The options of a kernel by which samples end and begin anew; empty without them."""
+        return {k: v for k, v in (("lengths", self.lengths), ("reset", self.reset)) if v is not None}
 
 
 Block = tuple[str, str, Any]
@@ -34,22 +50,45 @@ Block = tuple[str, str, Any]
 
 
 def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
-    """Return states and outputs after every step, (T, B, ...), by the user's function alone."""
+    """Return states and outputs after every step, (T, B, ...), by the user's function alone.
+
+    Each sample runs for its own length, and from its initial state again at each reset; behind its end its states stay
+    and its outputs are zero.
+    """
     names = [a.name for a in cell.arguments if a.role == "state"]
     consts = {a.name: a.default for a in cell.arguments if a.role == "const" and a.default is not None}
     params, inputs, start = (_prepared(group, point) for group in (point.params, point.inputs, point.state))
     params = params | consts | cell.consts
-    collected: dict[str, list[list[Any]]] = {}
+    active = point.active
+    found: dict[str, dict[tuple[int, int], Any]] = {}
     for b in range(point.batch):
-        state = {name: start[name][b] for name in names}
-        for t in range(point.steps):
+        first = state = {name: start[name][b] for name in names}
+        for t in range(active[:, b].sum()):
+            if point.reset is not None and point.reset[t, b]:
+                state = first
             given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
             named = _by_name(names, cell.function(**_own(cell, given)))
             state = {name: analytic(named[name]) for name in names}
             for name, value in named.items():
-                collected.setdefault(name, [[] for _ in range(point.batch)])[b].append(np.array(value))
-    arrays = {k: np.moveaxis(np.array(v), 0, 1) for k, v in collected.items()}
+                found.setdefault(name, {})[t, b] = np.array(value)
+    arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()}
     return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}
+
+
+def _padded(found: dict[tuple[int, int], Any], active: Any, start: Any) -> Any:
+    """Values by step and sample as one array; behind a sample's end the last of a state, and of an output zero."""
+    steps, batch = active.shape
+    ends = active.sum(0)
+    zero = np.zeros_like(next(iter(found.values())))
+
+    def at(t: int, b: int) -> Any:
+        if t < ends[b]:
+            return found[t, b]
+        if start is None:
+            return zero
+        return found[ends[b] - 1, b] if ends[b] else start[b]
+
+    return np.array([[at(t, b) for b in range(batch)] for t in range(steps)])
 
 
 def _prepared(arrays: Arrays, point: Point) -> Arrays:
@@ -73,8 +112,9 @@ def loss_of(model: Model) -> Callable[[Point], Any]:
         states, outputs = run(model.cell, point)
         consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
         shared = _prepared(point.params, point) | consts
-        steps = range(point.steps) if model.at == "every" else range(max(point.steps - 1, 0), point.steps)
-        places = [(t, b) for t in steps for b in range(point.batch)]
+        ends = point.active.sum(0)
+        places = [(t, b) for b, end in enumerate(ends) for t in range(end if model.at == "every" else 0)]
+        places += [(end - 1, b) for b, end in enumerate(ends) if end and model.at == "last"]
         losses = [_loss_at(model, shared, states | outputs, point, t, b) for t, b in places]
         return sum(losses, start=0.0) / (max(len(losses), 1) if model.reduction == "mean" else 1)
 
@@ -100,18 +140,23 @@ def objective(cell: Cell, cotangents: Arrays) -> Callable[[Point], Any]:
 
     def value(point: Point) -> Any:
         states, outputs = run(cell, point)
-        found = states | outputs
-        return sum((np.sum(cotangents[k] * found[k]) for k in cotangents if k in found), start=0.0)
+        found, active = states | outputs, point.active
+        full = {k: v for k, v in cotangents.items() if k in found and np.ndim(v) == np.ndim(found[k])}
+        last = [np.sum(v * found[k][-1]) for k, v in cotangents.items() if k in found and k not in full]
+        return sum((np.sum((v * found[k])[active]) for k, v in full.items()), start=sum(last, start=0.0))
 
     return value
 
 
-def cotangents(cell: Cell, point: Point, seed: int) -> Arrays:
-    """Return random cotangents of all states and outputs at every step."""
+def cotangents(cell: Cell, point: Point, seed: int, last: bool = False) -> Arrays:
+    """Return random cotangents of all states and outputs at every step; with `last` of states after the last alone."""
     random = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
         states, outputs = run(cell, point)
-    return {k: random.standard_normal(v.shape) for k, v in (states | outputs).items()}
+    return {
+        k: random.standard_normal(v.shape[1:] if last and k in states else v.shape)
+        for k, v in (states | outputs).items()
+    }
 
 
 def value_of(target: Cell | Model, cotangents: Arrays) -> Callable[[Point], Any]:

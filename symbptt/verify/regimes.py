@@ -21,7 +21,8 @@ class Regime:
     """Factors on matrices, on vectors, on inputs and on the initial state.
 
     An error is compared with the largest entry of its own block; where activations saturate, and 1 - tanh² keeps few
-    digits or none, with at least `floor` times the largest of all blocks and cotangents. `long`: also on many steps.
+    digits or none, with at least `floor` times the largest of all blocks and cotangents. `long`: also on many steps;
+    `padded`: on samples of different lengths, one empty, that begin anew at some steps.
     """
 
     name: str
@@ -31,12 +32,14 @@ class Regime:
     state: float = 0.5
     floor: float = 0.0
     long: bool = False
+    padded: bool = False
 
 
 REGIMES = (
     Regime("healthy", long=True),
     Regime("contractive", matrices=0.3, vectors=0.1, long=True),
     Regime("expansive", matrices=2.0),
+    Regime("padded", padded=True),
     Regime("saturated", matrices=1.5, vectors=3.0, inputs=1.5, floor=1e-4),
     Regime("zero state", state=0.0),
     Regime("extreme inputs", inputs=100.0, floor=1.0),
@@ -45,20 +48,31 @@ REGIMES = (
 
 @dataclass(frozen=True)
 class Size:
-    """How many steps and samples, and whether every named size is 1 or they all differ."""
+    """How many steps and samples, whether every named size is 1 or they all differ, and whether the adjoints of states
+    come after the last step alone."""
 
     steps: int
     batch: int
     ones: bool = False
+    last: bool = False
 
     @property
     def label(self) -> str:
-        return f"T={self.steps} B={self.batch}" + (" sizes 1" if self.ones else "")
+        return f"T={self.steps} B={self.batch}" + (" sizes 1" if self.ones else "") + (" last" if self.last else "")
 
 
 SIZES = (Size(3, 2), Size(1, 1), Size(2, 1, ones=True), Size(0, 2))
 LONG = Size(25, 1)
 """Long enough to see where a backward pass stops going back."""
+PADDED = (Size(5, 4), Size(5, 4, last=True))
+LENGTHS = np.array([5, 3, 1, 0])
+RESET = np.array([[0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
+"""At first steps, inside, at a last step, and behind a sample's end, where none is."""
+
+
+def sizes_of(regime: Regime) -> tuple[Size, ...]:
+    """Return on which sizes a cell is checked in a regime."""
+    return PADDED if regime.padded else (*SIZES, *([LONG] if regime.long else []))
 
 
 def point(cell: Cell | Model, regime: Regime, size: Size, seed: int) -> Point:
@@ -81,7 +95,8 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int) -> Point:
     state = {a.name: draw(a, (size.batch,), regime.state) for a in _of(cell, "state")}
     lead = (size.steps, size.batch) if getattr(cell, "at", "every") == "every" else (size.batch,)
     targets = {a.name: choose(a, lead) if a.limit is not None else draw(a, lead, 1.0) for a in _of(cell, "target")}
-    return Point(params, inputs, state, size.steps, size.batch, targets)
+    masks = (LENGTHS, RESET) if regime.padded else (None, None)
+    return Point(params, inputs, state, size.steps, size.batch, targets, *masks)
 
 
 def _of(cell: Cell | Model, role: str) -> list[Argument]:
@@ -101,4 +116,4 @@ def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ..
 
 def _sizes(cell: Cell | Model, ones: bool) -> Mapping[str, int]:
     names = sorted({n for a in cell.arguments for n in names_in((*a.shape, *(() if a.limit is None else (a.limit,))))})
-    return {name: 1 if ones else 2 + i % 3 for i, name in enumerate(names)}
+    return {name: 1 if ones else 2 + i for i, name in enumerate(names)}
