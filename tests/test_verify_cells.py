@@ -123,9 +123,11 @@ def test_parameter_whose_default_is_zero_is_moved_away_from_it() -> None:
 
 MUTATIONS = (
     (" + ", " - "), (" - ", " + "), (" * ", " / "), (" @ ", " @ -"), ("np.sign(", "np.cos("),
-    (" > ", " < "), (" == ", " != "), ("np.where(", "np.where(~"), (" += ", " -= "),
+    (" > ", " < "), (" == ", " != "), ("np.where(", "np.where(~"), (" += ", " -= "), ("np.add(", "np.subtract("),
+    ("np.subtract(", "np.add("), ("np.multiply(", "np.divide("), ("np.greater(", "np.less("), ("np.less(", "np.greater("),
 )  # fmt: skip
-NO_RULE = ("range", "np.empty", "np.zeros", "tape", "idle", "flow", "def ", "raise", "_0 ", "_kept", "if ", "(d + i")
+NO_RULE = ("range", "np.empty", "np.zeros", "tape", "idle", "flow", "def ", "raise", "_0 ", "_kept", "if ", "(d + i",
+           "_room", "K =", "hi - lo", "[lo:hi]", "_in[t]")  # fmt: skip
 
 
 def mutants(text: str) -> list[str]:
@@ -180,10 +182,10 @@ def test_no_mutant_of_a_cell_with_kinks_survives(cell: sb.Cell, two_regimes: Non
 
 
 PLANTED = {
-    "an adjoint crosses a reset": ("dh, = (_kept(~reset[t], d) for d in (dh,))", "dh, = (dh,)"),
-    "an initial state without a reset's part": ("dh_0 = dh_0 + _kept(reset[t], dh)", "dh_0 = dh_0"),
-    "an adjoint is lost behind the end": ("dh, = (d + i for d, i in zip((dh,), idle))", "dh, = (dh,)"),
-    "padded steps count": ("dh, = (_kept(active[t], d) for d in (dh,))", "dh, = (dh,)"),
+    "an adjoint crosses a reset": ("dh[...], = [_kept(~reset[t], d) for d in (dh,)]", "pass"),
+    "an initial state without a reset's part": ("dh_0 += _kept(reset[t], dh)", "pass"),
+    "an adjoint is lost behind the end": ("dh[...], = [d + i for d, i in zip((dh,), idle)]", "pass"),
+    "padded steps count": ("dh[...], = [_kept(active[t], d) for d in (dh,)]", "pass"),
     "a reset keeps the state": (
         "x = after[t] if reset is None else _where(reset[t], initial, after[t])",
         "x = after[t]",
