@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from symbptt.codegen.passes.hoist import signs_of
-from symbptt.codegen.program import Program, renewed, traced
+from symbptt.codegen.program import Program, renewed
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -52,7 +52,6 @@ class _Spreading:
     sums: set[int] = field(default_factory=set)
     opened: dict[int, list[int]] = field(default_factory=dict)
     columns: dict[int, tuple[Size, ...]] = field(default_factory=dict)
-    parts: dict[int, int] = field(default_factory=dict)
 
 
 def spread(p: Program) -> Program:
@@ -72,9 +71,7 @@ def spread(p: Program) -> Program:
     )
     new_graph, new = rewritten(g, p.needed, lambda new, node, args: _rewrite(made, new, node, args))
     q = renewed(p, new_graph, new)
-    origin = {id: (old,) for old, id in new.items()}
-    origin |= {id: (old,) for id, old in made.parts.items() if id not in origin}
-    return replace(q, written=p.written or p, origin=traced(p, origin), labels=_part_labels(made, new) | q.labels)
+    return replace(q, labels=_part_labels(made, new) | q.labels)
 
 
 def _part_labels(made: _Spreading, new: Mapping[int, int]) -> dict[int, Label]:
@@ -119,13 +116,20 @@ def _spans(g: Graph, id: int, readers: Mapping[int, Sequence[int]], roots: set[i
             return []
         for reader in (g[r] for r in readers[value]):
             if reader.family == "view" and reader.attrs.kind == "slice":
-                spans += reader.attrs.data
+                spans += _within(g, reader, readers, roots)
             elif reader.family != "map" or reader.shape != g.shape(id):
                 return []
             elif reader.id not in seen:
                 seen.add(reader.id)
                 queue.append(reader.id)
     return spans
+
+
+def _within(g: Graph, part: Node, readers: Mapping[int, Sequence[int]], roots: set[int]) -> list[Span]:
+    """A slice, as the slices in which it is itself read, if these tile it."""
+    ((start, _, step),) = part.attrs.data
+    inner = _equal(_spans(g, part.id, readers, roots), part.shape[0]) if step == 1 else ()
+    return [(size(start + s), n, 1) for s, n, _ in _spans_of(inner)] or list(part.attrs.data)
 
 
 def _equal(spans: Sequence[Span], whole: Size) -> tuple[Size, ...]:
@@ -149,7 +153,7 @@ def _rewrite(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> i
         case "total":
             return _total(g, args[0])
         case "view" if node.attrs.kind == "slice":
-            return part_of(g, args[0], node.attrs.data)
+            return _marked(made, g, node, part_of(g, args[0], node.attrs.data))
         case "view" if node.attrs.kind in ("concatenate", "pad"):
             return _placed(made, g, node, args)
     return copy_node(g, node, args)
@@ -167,7 +171,10 @@ def _map(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
         return _flat(made, g, node, args)
     spans = _spans_of([g.shape(part)[0] for part in found])
     columns = [[_piece(made, g, arg, i, spans) for i in range(len(spans))] for arg in args]
-    return _tile(made, g, [_flat(made, g, node, part) for part in zip(*columns, strict=True)], node.id)
+    parts = [_flat(made, g, node, part) for part in zip(*columns, strict=True)]
+    if min(signs_of(node) or (0,)) > 0:
+        made.sums |= {part for part in parts if g[part].family == "map"}
+    return _tile(made, g, parts)
 
 
 def _piece(made: _Spreading, g: Graph, arg: int, i: int, spans: Sequence[Span]) -> int:
@@ -186,7 +193,9 @@ def _flat(made: _Spreading, g: Graph, node: Node, args: Sequence[int]) -> int:
         if whole and symbol in sp.Add.make_args(expr) and not (expr - symbol).has(symbol):
             terms += g[arg].args
             start = len(terms) - len(g[arg].args)
-            inner = g[arg].attrs.expr.xreplace({placeholder(j): placeholder(start + j) for j in range(len(g[arg].args))})
+            inner = g[arg].attrs.expr.xreplace(
+                {placeholder(j): placeholder(start + j) for j in range(len(g[arg].args))}
+            )
             expr = expr.xreplace({symbol: inner})
     return _compact(g, expr, terms)
 
@@ -208,7 +217,7 @@ def _sum_of_pads(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) 
     if len(lengths) != 1 or lengths == {()}:
         return None
     columns = list(zip(*(made.tiled[arg] for arg in args), strict=True))
-    return _tile(made, g, [_added(g, column) for column in columns], node.id)
+    return _tile(made, g, [_added(g, column) for column in columns])
 
 
 def _added(g: Graph, ids: Sequence[int]) -> int:
@@ -220,11 +229,9 @@ def _added(g: Graph, ids: Sequence[int]) -> int:
 # Arrays made of parts.
 
 
-def _tile(made: _Spreading, g: Graph, parts: Sequence[int], old: int) -> int:
+def _tile(made: _Spreading, g: Graph, parts: Sequence[int]) -> int:
     whole = build.concatenate(g, list(parts), 0)
     made.tiled[whole] = list(parts)
-    for part in parts:
-        made.parts.setdefault(part, old)
     return whole
 
 
@@ -236,12 +243,20 @@ def _placed(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> in
             spans = _spans_of(lengths)
             if size(sum(lengths)) == node.shape[0] and (start, length, step) in spans:
                 zero = build.expand(g, build.number(g, 0), (length,))
-                return _tile(made, g, [args[0] if span[0] == start else zero for span in spans], node.id)
-    whole = copy_node(g, node, args)
-    if len(node.shape) == 1 and node.attrs.kind == "concatenate":
-        tiles = tuple(g.shape(arg)[0] for arg in args) in made.lengths
-        if node.id in made.tiles or (tiles and node.id not in made.forward):
-            made.tiled[whole] = list(args)
+                return _tile(made, g, [args[0] if span[0] == start else zero for span in spans])
+    if node.attrs.kind == "pad" or len(node.shape) > 1:
+        return copy_node(g, node, args)
+    flat = [part for arg in args for part in made.tiled.get(arg, [arg])]
+    return _marked(made, g, node, build.concatenate(g, flat, 0))
+
+
+def _marked(made: _Spreading, g: Graph, node: Node, whole: int) -> int:
+    """A vector that is known as made of parts, where it has those of a product."""
+    found = g[whole]
+    if len(found.shape) == 1 and found.family == "view" and found.attrs.kind == "concatenate":
+        tiles = tuple(g.shape(arg)[0] for arg in found.args) in made.lengths
+        if node.id in made.tiles or (tiles and (node.id not in made.forward or node.attrs.kind == "slice")):
+            made.tiled[whole] = list(found.args)
     return whole
 
 
@@ -289,7 +304,7 @@ def _part_of_parts(g: Graph, node: Node, spans: tuple[Span, ...]) -> int:
 
 
 def _product(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
-    old, labels = made.old.graph, node.attrs
+    labels = node.attrs
     for weight, vector, w, v in ((0, 1, labels.a, labels.b), (1, 0, labels.b, labels.a)):
         fixed = node.args[weight] not in made.varying and node.args[vector] in made.varying
         if fixed and len(w) == 2 and len(v) == 1 and v[0] in w and set(labels.out) == set(w) - set(v):
@@ -301,28 +316,24 @@ def _product(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> i
     return build.contract(g, *args, labels)
 
 
-def _of_weight(
-    made: _Spreading, g: Graph, node: Node, weight: int, vector: int, last: bool, source: int
-) -> int:
+def _of_weight(made: _Spreading, g: Graph, node: Node, weight: int, vector: int, last: bool, source: int) -> int:
     """A weight times a vector in the forward sweep, a transposed weight times an adjoint in the backward sweep."""
     labels = PLAIN if node.id in made.forward else BACK
     turned = build.transpose(g, weight, (1, 0)) if last != (labels == PLAIN) else weight
     rows = made.tiles.get(node.id) if labels == PLAIN else made.columns.get(source)
     if not rows:
-        return _sum_of_products(made, g, node, turned, vector, labels, source)
+        return _sum_of_products(made, g, turned, vector, labels, source)
     axis = labels.a.index(labels.out[0])
     weights = [_part(g, turned, span, axis) for span in _spans_of(rows)]
-    parts = [_sum_of_products(made, g, node, part, vector, labels, source) for part in weights]
-    return _tile(made, g, parts, node.id) if labels == PLAIN else build.concatenate(g, parts, 0)
+    parts = [_sum_of_products(made, g, part, vector, labels, source) for part in weights]
+    return _tile(made, g, parts)
 
 
 def _part(g: Graph, x: int, span: Span, axis: int) -> int:
     return part_of(g, x, [span if i == axis else (0, item, 1) for i, item in enumerate(g.shape(x))])
 
 
-def _sum_of_products(
-    made: _Spreading, g: Graph, node: Node, weight: int, vector: int, labels: Product, source: int
-) -> int:
+def _sum_of_products(made: _Spreading, g: Graph, weight: int, vector: int, labels: Product, source: int) -> int:
     """A product with a vector that is made of parts as a sum of the products of these."""
     groups = _groups(made, g, vector)
     if not groups:
@@ -340,8 +351,6 @@ def _sum_of_products(
     total = build.map_(g, sp.Add(*(placeholder(i) for i in range(len(terms)))), terms)
     if len(terms) > 1:
         made.sums.add(total)
-    for term in terms:
-        made.parts.setdefault(term, node.id)
     return total
 
 
@@ -367,14 +376,12 @@ def _outer_product(made: _Spreading, g: Graph, node: Node, args: Sequence[int], 
     columns = made.opened.get(value, [value])
     if value in made.tiled:
         columns = made.tiled[value]
-    whole = build.concatenate(g, [_rows(made, g, node, adjoint, column) for column in columns], 1)
+    whole = build.concatenate(g, [_rows(made, g, adjoint, column) for column in columns], 1)
     return whole if node.attrs.out[0] == own else build.transpose(g, whole, (1, 0))
 
 
-def _rows(made: _Spreading, g: Graph, node: Node, adjoint: int, value: int) -> int:
+def _rows(made: _Spreading, g: Graph, adjoint: int, value: int) -> int:
     rows = [build.contract(g, part, value, OUTER) for part in made.tiled.get(adjoint, [adjoint])]
-    for row in rows:
-        made.parts.setdefault(row, node.id)
     return build.concatenate(g, rows, 0)
 
 
