@@ -172,8 +172,6 @@ def _map(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
     spans = _spans_of([g.shape(part)[0] for part in found])
     columns = [[_piece(made, g, arg, i, spans) for i in range(len(spans))] for arg in args]
     parts = [_flat(made, g, node, part) for part in zip(*columns, strict=True)]
-    if min(signs_of(node) or (0,)) > 0:
-        made.sums |= {part for part in parts if g[part].family == "map"}
     return _tile(made, g, parts)
 
 
@@ -217,7 +215,9 @@ def _sum_of_pads(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) 
     if len(lengths) != 1 or lengths == {()}:
         return None
     columns = list(zip(*(made.tiled[arg] for arg in args), strict=True))
-    return _tile(made, g, [_added(g, column) for column in columns])
+    parts = [_added(g, column) for column in columns]
+    made.sums |= {part for part in parts if g[part].family == "map"}
+    return _tile(made, g, parts)
 
 
 def _added(g: Graph, ids: Sequence[int]) -> int:
@@ -313,7 +313,7 @@ def _product(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> i
     moves = [arg in made.moving for arg in node.args]
     if len(labels.a) == len(labels.b) == 1 and len(labels.out) == 2 and sum(moves) == 1:
         return _outer_product(made, g, node, args, moves.index(True))
-    return build.contract(g, *args, labels)
+    return build.contract(g, args[0], args[1], labels)
 
 
 def _of_weight(made: _Spreading, g: Graph, node: Node, weight: int, vector: int, last: bool, source: int) -> int:
