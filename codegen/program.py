@@ -103,7 +103,10 @@ def traced(p: Program, origin: Mapping[int, tuple[int, ...]]) -> dict[int, tuple
     """Return the values of the program as equations show it, for the new values that stand for values of `p`."""
     if p.written is None:
         return dict(origin)
-    known = {new: tuple(first for old in olds for first in p.origin.get(old, ())) for new, olds in origin.items()}
+    known = {
+        new: tuple(dict.fromkeys(first for old in olds for first in p.origin.get(old, ())))
+        for new, olds in origin.items()
+    }
     return {new: olds for new, olds in known.items() if olds}
 
 

@@ -59,7 +59,7 @@ def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[i
     for position, id in enumerate(ids):
         count = len(sheet.calls)
         if id in m.program.joined or (
-            id in m.aliases and m.aliases[id][0] in m.program.front - m.program.over.keys() and id not in m.program.over
+            id in m.aliases and m.aliases[id][0] in m.program.front and id not in m.program.over
         ):
             continue  # parts are written where they lie, or lie where the whole was written
         sheet.bound[id] = replace(formula(sheet, id, _target(sheet, id)), room="")

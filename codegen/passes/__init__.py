@@ -5,13 +5,17 @@ from symbptt.codegen.passes.join import join
 from symbptt.codegen.passes.pack import pack
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.passes.split import split
+from symbptt.codegen.passes.spread import spread
+from symbptt.codegen.passes.tidy import tidy
 from symbptt.codegen.passes.turn import turn
 
 PASSES = (
-    hoist,  # first: it makes the sums that need no state values of their own
+    spread,  # first: all spellings become one
+    hoist,  # before what looks at sums: it makes the sums that need no state values of their own
     split,  # before what is packed: lanes are alike when their coefficients are apart
     pack,  # after hoisting, which has made the sums that follow a product alike
     join,  # after splitting, which leaves adjoints that are one line each
+    tidy,  # after packing and joining, which may put together what was spread
     turn,  # after hoisting: only products that stayed in a loop are turned
     place,  # last: it only reads
 )

@@ -335,7 +335,8 @@ def _together(made: _Packing, ids: Sequence[int], scales: Sequence[sp.Expr]) -> 
     alike = len({(node.family, node.attrs, len(node.args)) for node in nodes}) == 1
     first = nodes[0]
     if alike and signs_of(first) is not None and len({old.shape(a) for node in nodes for a in node.args}) == 1:
-        args = [_together(made, column, scales) for column in zip(*(node.args for node in nodes), strict=True)]
+        columns = zip(*(_alike(old, node) for node in nodes), strict=True)
+        args = [_together(made, column, scales) for column in columns]
         return build.map_(g, first.attrs.expr, args)
     weights = [_weight(old, node, made.varying) if node.family == "contract" else None for node in nodes]
     if alike and None not in weights and len({node.args[1] for node in nodes}) == 1:
@@ -343,6 +344,13 @@ def _together(made: _Packing, ids: Sequence[int], scales: Sequence[sp.Expr]) -> 
     if alike and first.family == "map" and first.attrs.expr == TIMES:
         return _products(made, nodes, scales)
     return _stack(g, [made.new[id] for id in ids], scales)
+
+
+def _alike(g: Graph, node: Node) -> Sequence[int]:
+    """The terms of a sum in an order that does not depend on how it was written, where all are added."""
+    kinds = {arg: (g[arg].family, str(g[arg].attrs)) for arg in node.args if g[arg].family != "leaf"}
+    plus = min(signs_of(node) or (0,)) > 0
+    return sorted(node.args, key=lambda arg: kinds.get(arg, ("leaf", ""))) if plus else node.args
 
 
 def _products(made: _Packing, nodes: Sequence[Node], scales: Sequence[sp.Expr]) -> int:

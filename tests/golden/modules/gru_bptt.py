@@ -79,7 +79,7 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru a26fb6c2'
+MARK = 'gru e5922669'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -109,14 +109,10 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     s_1 = np.empty((B, n), dtype)
     s_2 = np.empty((B, n), dtype)
     gates_in_1 = gates_in.swapaxes(1, 2)
-    gates_1 = gates[:, 1:2]
-    gates_1_1 = gates_1[:, 0]
-    gates_2 = gates[:, 0:1]
-    gates_2_1 = gates_2[:, 0]
     for (
-        t, gates_t, h_prev_t, gates_in_1_t, z_t, gates_1_1_t, r_t, gates_2_1_t, UnT_h_t, n_1_t, a_n_in_t, h_t
+        t, gates_t, h_prev_t, gates_in_1_t, UnT_h_t, n_1_t, a_n_in_t, r_t, h_t, z_t
     ) in zip(
-        range(T), gates, h_prev, gates_in_1, z, gates_1_1, r, gates_2_1, UnT_h, n_1, a_n_in, h
+        range(T), gates, h_prev, gates_in_1, UnT_h, n_1, a_n_in, r, h, z
     ):
         if masked:
             h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
@@ -126,8 +122,6 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
         np.multiply(s, 0.5, out=gates_t)
         # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
         np.add(0.5, gates_t, out=gates_t)
-        np.copyto(z_t, gates_1_1_t)                                 # z_t = σ(Wz x_t + bz + Uz h_{t-1})
-        np.copyto(r_t, gates_2_1_t)                                 # r_t = σ(Wr x_t + br + Ur h_{t-1})
         np.matmul(h_prev_t, UnT, out=UnT_h_t)                       # Un h_{t-1}
         np.add(UnT_h_t, cn, out=s_1)
         np.multiply(r_t, s_1, out=s_1)

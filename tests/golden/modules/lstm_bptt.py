@@ -89,7 +89,7 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm b60ca451'
+MARK = 'lstm e2bf0e15'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -134,18 +134,10 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     s_1 = np.empty((B, n), dtype)
     s_2 = np.empty((B, n), dtype)
     gates_in_1 = gates_in.swapaxes(1, 2)
-    gates_1_1 = gates_1[:, 1:2]
-    gates_1_1_1 = gates_1_1[:, 0]
-    gates_1_2 = gates_1[:, 0:1]
-    gates_1_2_1 = gates_1_2[:, 0]
-    gates_1_3 = gates_1[:, 2:3]
-    gates_1_3_1 = gates_1_3[:, 0]
     for (
-        t, gates_t, h_prev_t, gates_in_1_t, gates_1_t, f_t, gates_1_1_1_t, i_t, gates_1_2_1_t, c_t, c_prev_t, g_t, o_t,
-        gates_1_3_1_t, tanh_c_t, h_t
+        t, gates_t, h_prev_t, gates_in_1_t, gates_1_t, c_t, f_t, c_prev_t, i_t, g_t, tanh_c_t, h_t, o_t
     ) in zip(
-        range(T), gates, h_prev, gates_in_1, gates_1, f, gates_1_1_1, i, gates_1_2_1, c, c_prev, g, o, gates_1_3_1,
-        tanh_c, h
+        range(T), gates, h_prev, gates_in_1, gates_1, c, f, c_prev, i, g, tanh_c, h, o
     ):
         if masked:
             h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
@@ -159,12 +151,9 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
         # i_t = σ(Wi x_t + bi + Ui h_{t-1}); f_t = σ(Wf x_t + bf + Uf h_{t-1}); o_t = σ(Wo x_t + bo + Uo
         #   h_{t-1})
         np.add(0.5, gates_1_t, out=gates_1_t)
-        np.copyto(f_t, gates_1_1_1_t)                               # f_t = σ(Wf x_t + bf + Uf h_{t-1})
-        np.copyto(i_t, gates_1_2_1_t)                               # i_t = σ(Wi x_t + bi + Ui h_{t-1})
         np.multiply(f_t, c_prev_t, out=s_1)
         np.multiply(i_t, g_t, out=s_2)
         np.add(s_1, s_2, out=c_t)                                   # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
-        np.copyto(o_t, gates_1_3_1_t)                               # o_t = σ(Wo x_t + bo + Uo h_{t-1})
         np.tanh(c_t, out=tanh_c_t)                                  # tanh(c_t)
         np.multiply(o_t, tanh_c_t, out=h_t)                         # h_t = o_t ⊙ tanh(c_t)
     return (
