@@ -9,6 +9,8 @@ import numpy as np
 import sympy as sp
 
 from symbptt.arguments import check_count, check_dtype
+from symbptt.codegen.checkpoints import _fitting, _largest, _root, _schedule
+from symbptt.codegen.costs import Costs, at
 from symbptt.codegen.program import Program
 from symbptt.codegen.statements import writer_of
 from symbptt.codegen.variables import module_of
@@ -46,6 +48,9 @@ class Plan:
     products: tuple[tuple[str, str, str], ...]
     stored: tuple[Stored, ...]
     truncation: Window | Chunked | None
+    memory: str | int
+    costs: Costs
+    trains: bool
 
     @property
     def of_all_steps(self) -> Plan:
@@ -107,7 +112,7 @@ class Plan:
         return ["No truncation: all T steps are held."]
 
 
-def plan_of(p: Program, truncation: Window | Chunked | None) -> Plan:
+def plan_of(p: Program, truncation: Window | Chunked | None, memory: str | int, costs: Costs, trains: bool) -> Plan:
     """Return the plan of a placed program."""
     m = module_of(p)
     writer = writer_of(p)
@@ -120,4 +125,4 @@ def plan_of(p: Program, truncation: Window | Chunked | None) -> Plan:
         leaf = p.graph[id].family == "leaf"  # the caller's arrays, and states before the step, which are those after it
         if place.startswith("forward") and not leaf and (id in m.stored or id in backward) and id in m.varying:
             kept.append(Stored(m.variables[id], writer.rhs(id), p.graph.shape(id)))
-    return Plan(p.name, tuple(products), tuple(kept), truncation)
+    return Plan(p.name, tuple(products), tuple(kept), truncation, memory, costs, trains)
