@@ -48,22 +48,22 @@ def _budget(T, B, sizes, dtype, results):
     return lambda steps: _needed(counts, steps, T, B, dtype.itemsize)
 
 
-def _refuse(least, T, B):
-    raise ArgumentError(f"memory: {T} steps of {B} samples take {least:,} bytes at the least, {MEMORY:,} are allowed")
+def _pieces(T, end, B, sizes, dtype, trains):
+    """Return the steps of a piece and the slots for the `end` steps that a sample has, of T."""
+    results, states = _of_a_step(**sizes)
+    slot = B * dtype.itemsize * states * trains
+    needed = _budget(T, B, sizes, dtype, 0 if trains else results)
+    found = _root(end) if MEMORY == "sqrt" else _allowed(end, MEMORY, needed, slot, trains)
+    if found is None:
+        raise ArgumentError(_refusal(T, B, needed(min(end, 1)) + slot * (end > 1), MEMORY))
+    return found
 '''
 
-WHOLE = '''def _piece(T, B, sizes, dtype):
-    """Return how many steps are run again at once after a run that keeps the states of all."""
-    needed = _budget(T, B, sizes, dtype, _of_a_step(**sizes)[0])
-    piece = _root(T)[0] if MEMORY == "sqrt" else _largest(max(T, 1), MEMORY, needed)
-    return piece or _refuse(needed(1), T, B)
-
-
-def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
+WHOLE = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
-    piece = _piece(T, B, sizes, dtype)
     masks = _masks(lengths, reset, T, B)
+    piece, _ = _pieces(T, _end(T, masks[0]), B, sizes, dtype, False)
     _check_data(a, masks[0], sizes)
     with np.errstate(GUARD):
         states, outputs = _whole(a, piece, sizes, T, B, dtype, *masks)
@@ -105,7 +105,7 @@ BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else Non
     sums, held = _sums(sizes, T, B, dtype), {0: {k: a[k] for k in STATES}}
     value, own, carry, final = dtype.type(0), {}, dict.fromkeys(STATES), None
     with np.errstate(GUARD):
-        for lo, hi, is_last in actions:
+        for lo, hi, is_last in _schedule(_end(T, active), piece, slots):
             if not is_last:
                 held[hi] = _ahead_to(a, held[lo], lo, hi, piece, sizes, B, dtype, active, resetREAD)
                 continue
@@ -124,18 +124,8 @@ HEAD = '''def value_and_grad(params, inputs=None, targets=None, state=None, *, s
     """Return the loss WHERE, and its gradients; targets TARGETS_SHAPE."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
-    piece, actions = _actions(T, _end(T, active), B, sizes, dtype)
+    piece, slots = _pieces(T, _end(T, active), B, sizes, dtype, True)
     _check_data(a, active, sizes)
-'''
-
-PLANNED = '''def _actions(T, end, B, sizes, dtype):
-    """Return the steps of a piece and the schedule of the `end` steps that a sample has, of T."""
-    needed, state = _budget(T, B, sizes, dtype, 0), _of_a_step(**sizes)[1] * B * dtype.itemsize
-    found = _root(end) if MEMORY == "sqrt" else _fitting(end, MEMORY, needed, state)
-    piece, slots = found or _refuse(needed(min(end, 1)) + state * (end > 1), T, B)
-    return piece, _schedule(end, piece, slots)
-
-
 '''
 
 AHEAD = {
@@ -173,8 +163,7 @@ def _placed(last, like, at, lo):
 }
 
 TRAINING = {
-    "every": PLANNED
-    + HEAD.replace("WHERE", "over all steps and samples").replace("TARGETS_SHAPE", "(T, B, ...) or (T, ...)")
+    "every": HEAD.replace("WHERE", "over all steps and samples").replace("TARGETS_SHAPE", "(T, B, ...) or (T, ...)")
     + "    counted = np.ones((T, B), bool) if active is None else active\n"
     + BODY.replace("READ", "").replace(
         "LOSS",
@@ -184,8 +173,7 @@ TRAINING = {
             own = {k: own.get(k, 0) + v for k, v in part.items()}
             full = dict.fromkeys([*states, *outputs]) | full""",
     ),
-    "last": PLANNED
-    + HEAD.replace("WHERE", "of the last step over all samples").replace("TARGETS_SHAPE", "(B, ...) or (...)")
+    "last": HEAD.replace("WHERE", "of the last step over all samples").replace("TARGETS_SHAPE", "(B, ...) or (...)")
     + """    counted = np.full(B, T > 0) if active is None else active.any(0)
     at = np.full(B, max(T - 1, 0)) if active is None else np.maximum(active.sum(0) - 1, 0)
     read = {}

@@ -14,17 +14,20 @@ def _reach(slots, runs):
 
     Source: Griewank and Walther 2000, "Algorithm 799: revolve", equation (1).
     """
-    reach = 1 if runs >= 0 else 0
-    for i in range(1, slots + 1):
-        reach = reach * (runs + i) // i
+    reach, few, many = int(runs >= 0), min(slots, runs), max(slots, runs)
+    for i in range(1, few + 1):
+        reach = reach * (many + i) // i
     return reach
 
 
 def _repeats(pieces, slots):
     """Return how often a piece is run again at the most."""
-    runs = 0
+    low, runs = -1, 0
     while _reach(slots, runs) < pieces:
-        runs += 1
+        low, runs = runs, 2 * runs + 1
+    while runs - low > 1:
+        mid = (low + runs) // 2
+        low, runs = (mid, runs) if _reach(slots, mid) < pieces else (low, mid)
     return runs
 
 
@@ -97,6 +100,19 @@ def _fitting(T, limit, needed, state):
     return best and (best[2], best[1])
 
 
+def _allowed(T, limit, needed, state, trains):
+    """Return what `_fitting` does; without training the states of all steps are held anyhow, and there are no slots."""
+    if trains or T == 0:
+        return _fitting(T, limit, needed, state)
+    piece = _largest(T, limit, needed)
+    return (piece, 0) if piece else None
+
+
+def _refusal(T, B, least, limit):
+    """Return what to say where a limit cannot be kept."""
+    return f"memory: {T} steps of {B} samples take {least:,} bytes at the least, {limit:,} are allowed"
+
+
 def _steps_again(T, piece, slots):
     """Return how many steps the schedule runs again."""
     pieces = len(_borders(T, piece)) - 1
@@ -107,9 +123,12 @@ def _steps_again(T, piece, slots):
 
 
 def _needed(counts, steps, T, B, item):
-    """Return the bytes that a call holds beside its arguments where a piece has so many steps; `counts` are numbers of
-    elements: held once; for each sample; for each step of all and sample; for each step of a piece and sample, in the
-    forward sweep, in the loss, in the backward sweep; for each step of a block and sample; what tells its length, and the greatest room of a coefficient."""
+    """Return the bytes that a call holds beside its arguments where a piece has so many steps.
+
+    `counts` are numbers of elements: held once; for each sample; for each sample and step of all; for each sample and
+    step of a piece in the forward sweep, in the loss, in the backward sweep; for each sample and step of a block; then
+    what tells its length, and the greatest room of a coefficient.
+    """
     once, sample, always, forward, loss, backward, block, held, room = counts
     coefficients = max(min(steps, room // max(B * held, 1)), 1) * block
     piece = max(steps * forward, steps * loss, steps * backward + coefficients)

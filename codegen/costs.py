@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbptt.codegen.backward import BLOCK_SIZE
+from symbptt.codegen.backward import BLOCK_SIZE, block_lines
 from symbptt.codegen.checkpoints import _needed as needed
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE
-from symbptt.codegen.statements import computed
-from symbptt.codegen.text import size_text, tuple_text
+from symbptt.codegen.statements import computed, writer_of
+from symbptt.codegen.text import shape_text, size_text, tuple_text
 from symbptt.codegen.variables import Module
+from symbptt.ir.node import Node
 from symbptt.ir.shape import Size, named_size, names_in, prod, size
 
 VIEWS = ("reshape", "expand", "slice", "transpose", "broadcast")
@@ -80,7 +81,7 @@ def costs_of(m: Module, tape: Iterable[str], loss: Module | None, *, pieces: boo
         _greatest(x + state + outputs for x in _phase(m, "forward")),
         _greatest(x + kept + outputs for x in tail),
         _greatest(x + kept + left + _carries(m) for x in _phase(m, "backward")),
-        size(sum(_size(m, id) for id in block)),
+        _rooms(m, block),
         size(sum({size_text(_size(m, id)): _size(m, id) for id in block}.values())),
         size(state + sum(_size(m, id) for id in p.outputs.values())),
         size(state),
@@ -139,11 +140,9 @@ def _phase(m: Module, sweep: str) -> list[Size]:
 
 def _written(m: Module, id: int) -> Size:
     """The numbers for each step that are held while a value is computed, itself among them."""
-    g = m.program.graph
-    inline = [arg for arg in g[id].args if arg not in m.variables and arg in m.varying and g[arg].family != "leaf"]
     held: Size = 0
     peaks: list[Size] = []
-    for arg in inline:
+    for arg in _inline(m, id):
         peaks.append(held + _written(m, arg))
         held += _made(m, arg)
     own = _size(m, id) if _owns(m, id) else 0
@@ -152,10 +151,23 @@ def _written(m: Module, id: int) -> Size:
 
 def _made(m: Module, id: int) -> Size:
     """The numbers of an inline value that stay until its reader is done."""
-    node = m.program.graph[id]
     if _owns(m, id):
         return _size(m, id)
-    return sum(_made(m, arg) for arg in node.args if arg not in m.variables and arg in m.varying)
+    return sum(_made(m, arg) for arg in _inline(m, id))
+
+
+def _inline(m: Module, id: int) -> list[int]:
+    """The values of all steps that are computed within the formula of a value; a sum of products is one product."""
+    g = m.program.graph
+    found = [arg for arg in g[id].args if arg not in m.variables and arg in m.varying and g[arg].family != "leaf"]
+    if g[id].family == "total":
+        fused = [arg for arg in found if g[arg].family == "contract" or _is_scatter(g[arg])]
+        return [inner for arg in found for inner in (_inline(m, arg) if arg in fused else [arg])]
+    return found
+
+
+def _is_scatter(node: Node) -> bool:
+    return node.family == "gather" and node.attrs.kind == "scatter"
 
 
 def _most(alternatives: Iterable[Size]) -> Size:
@@ -175,6 +187,14 @@ def _greatest(alternatives: Iterable[Size]) -> tuple[Size, ...]:
 def _is_less(x: Size, y: Size) -> bool:
     """Whether y is at least x for all sizes, by its coefficients."""
     return all(c >= 0 for c in sp.expand(sp.sympify(y - x)).as_coefficients_dict().values())
+
+
+def _rooms(m: Module, block: list[int]) -> Size:
+    """The numbers for each step of a block."""
+    shapes = {
+        f"empty({shape_text(('K', 'B'), shape, m.sizes)}, dtype)": shape for shape in map(m.program.graph.shape, block)
+    }
+    return size(sum(prod(shapes[room]) for room in block_lines(m, writer_of(m.program)).rooms if room in shapes))
 
 
 def _kept(m: Module, tape: set[str]) -> Size:
