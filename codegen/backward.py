@@ -44,7 +44,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     writer, carries = writer_of(m.program), _carries(m)
     before = ["full = {k: None if v is None else _kept(active, v) for k, v in full.items()}", *_zero_outputs(m)]
     before += statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
-    block = _block(m, writer)
+    block = block_lines(m, writer)
     sheet = loop_sheet(m, "backward", besides=block.taken)
     whole = [id for id in m.program.whole.values() if id in m.variables]
     write_statements(sheet, "backward", writer, [*m.program.recurrent.values(), *whole])
@@ -74,16 +74,18 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
 
 @dataclass(frozen=True)
 class Block:
-    """What happens before each block of steps: lines before the loop, lines of the block, the arrays that they fill."""
+    """What happens before each block of steps: lines before the loop, lines of the block, the arrays that they fill;
+    `rooms` are their variables, and `made` says how these are made."""
 
     before: list[str]
     lines: list[str]
     arrays: set[str]
     rooms: list[str]
     taken: set[str]
+    made: tuple[str, ...] = ()
 
 
-def _block(m: Module, writer: Writer) -> Block:
+def block_lines(m: Module, writer: Writer) -> Block:
     """The coefficients of the recursion, computed for a block of steps at once."""
     ids = computed(m, "backward", BLOCK)
     if not ids:
@@ -106,9 +108,8 @@ def _block(m: Module, writer: Writer) -> Block:
     names = [name for room in arrays for name in sheet.rooms.names[room]]
     lines = [f"{listed(steps)} = (v[lo:hi] for v in {tuple_text(steps.values())})"] if steps else []
     lines += [f"{listed(inner[name] for name in names)} = (v[: hi - lo] for v in {tuple_text(names)})"]
-    return Block(
-        [line.replace("np.empty(", "_room(") for line in before], [*lines, *calls], set(names), arrays, sheet.taken
-    )
+    before = [line.replace("np.empty(", "_room(") for line in before]
+    return Block(before, [*lines, *calls], set(names), arrays, sheet.taken, tuple(sheet.rooms.made.values()))
 
 
 def pull_lines(m: Module) -> list[str]:

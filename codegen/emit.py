@@ -8,6 +8,7 @@ import zlib
 from symbptt import ops
 from symbptt.codegen import prelude
 from symbptt.codegen.backward import BACKWARD, PULL, after_tape, backward_lines, pull_lines, tape_of
+from symbptt.codegen.costs import Costs, costs_of, costs_text
 from symbptt.codegen.forward import forward
 from symbptt.codegen.helpers import HELPERS, erf_source
 from symbptt.codegen.loss import loss
@@ -15,8 +16,10 @@ from symbptt.codegen.program import Program
 from symbptt.codegen.tables import docstring, tables
 from symbptt.codegen.text import tuple_text
 from symbptt.codegen.training import Head, public_functions
-from symbptt.codegen.variables import Module, constants_of, module_of
+from symbptt.codegen.variables import Module, constants_of, module_of, size_names
 from symbptt.truncation import Chunked, Window
+
+ALLOWED = ("pieces of about as many steps as there are pieces", "the bytes that a call may hold beside its arguments")
 
 
 def source(
@@ -26,6 +29,7 @@ def source(
     head: Head | None = None,
     truncation: Window | Chunked | None = None,
     clip: float | None = None,
+    memory: str | int = "all",
 ) -> str:
     """Return the text of the module for a placed program, and for the loss of a model.
 
@@ -36,7 +40,9 @@ def source(
     texts, tape = _sweeps(m, clip, isinstance(truncation, Window))
     texts += [] if model is None else ["\n".join(loss(model))]
     modules = [m] if model is None else [m, model]
-    texts += [text.replace("GUARD", _guard(modules)) for text in public_functions(head, truncation, clip)]
+    texts += [text.replace("GUARD", _guard(modules)) for text in public_functions(head, truncation, clip, memory)]
+    if memory != "all":
+        texts.append("\n".join(costs_text(_costs(m, tape, head, model, pieces=True), _all_sizes(modules))))
     texts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
     texts += [erf_source()] if any("erf(" in text for text in texts) else []
     body = "\n\n".join(text.strip("\n") + "\n" for text in [*texts, _prelude()])
@@ -44,8 +50,25 @@ def source(
     constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
     top = [docstring(p, version, equations, head), "import numpy as np", tables(p, head, constants)]
     top += [] if truncation is None else [f"\n{_timed(m, tape)}"]
+    top += [] if memory == "all" else [f"MEMORY = {memory!r}  # {ALLOWED[isinstance(memory, int)]}"]
     top += [f"MARK = {mark!r}"]
     return "\n\n".join(top) + f"\n\n\n{body}"
+
+
+def costs_in(p: Program, head: Head | None, clip: float | None, memory: str | int) -> Costs:
+    """Return what the module of a program without truncation holds."""
+    m = module_of(p)
+    _, tape = _sweeps(m, clip, False)
+    model = None if head is None else module_of(head.program, _lead(head, None))
+    return _costs(m, tape, head, model, pieces=memory != "all")
+
+
+def _costs(m: Module, tape: list[str], head: Head | None, model: Module | None, *, pieces: bool) -> Costs:
+    return costs_of(m, tape, model if head is not None and head.at == "every" else None, pieces=pieces)
+
+
+def _all_sizes(modules: list[Module]) -> list[str]:
+    return sorted({name for m in modules for name in size_names(m.program)})
 
 
 def _lead(head: Head, truncation: Window | Chunked | None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from symbptt.arguments import check_path
 from symbptt.cell import Cell
-from symbptt.codegen.emit import source
+from symbptt.codegen.emit import costs_in, source
 from symbptt.codegen.passes import PASSES
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.plan import Plan, plan_of
@@ -46,9 +46,10 @@ class Kernel:
         text: str,
         truncation: Window | Chunked | None = None,
         clip_adjoint: float | None = None,
+        memory: str | int = "all",
     ) -> None:
         self.target, self.program, self.source = target, program, text
-        self.truncation, self.clip_adjoint = truncation, clip_adjoint
+        self.truncation, self.clip_adjoint, self.memory = truncation, clip_adjoint, memory
         self.cell = target if isinstance(target, Cell) else target.cell
 
     def __repr__(self) -> str:
@@ -57,7 +58,9 @@ class Kernel:
     @cached_property
     def plan(self) -> Plan:
         """What is computed where, what is stored, and what that takes in bytes."""
-        return plan_of(self.program, self.truncation)
+        head = _head(self.target) if isinstance(self.target, Model) else None
+        costs = costs_in(self.program, head, self.clip_adjoint, self.memory)
+        return plan_of(self.program, self.truncation, self.memory, costs, head is not None)
 
     @cached_property
     def module(self) -> ModuleType:
@@ -132,6 +135,8 @@ class Kernel:
 
     def _check_memory(self, plan: Plan, params: Any, inputs: Any, state: Any, steps: int | None) -> None:
         """Refuse a tape that this machine cannot hold, before it is allocated."""
+        if self.memory != "all":
+            return  # the module refuses what the caller does not allow
         lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
         if np.prod(lead[0] if lead else (steps or 0,), dtype=float) < LARGE:
             return
@@ -180,11 +185,15 @@ def compile(
     consts: Mapping[str, Any] | None = None,
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
+    memory: str | int = "all",
 ) -> Kernel:
     """Return the kernel of a cell or a model.
 
     `consts` replaces values of constants. `truncation` is Window(k) or Chunked(k1, k2). With `clip_adjoint` the joint
     norm of the adjoints of all states is kept at or under that limit for each sample, at every step backward in time.
+    `memory`: "all" keeps what every step saves; "sqrt" the states at the borders of about sqrt(T) pieces of steps, which
+    are run again; a number of bytes is what a call may hold beside its arguments: the fastest schedule that fits.
+    `forward` returns the states and outputs of all steps, which count; `value_and_grad` holds checkpoints alone.
 
     Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not
     written as it must be.
@@ -194,14 +203,15 @@ def compile(
             f"compile takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
     _check_options(truncation, clip_adjoint)
+    memory = _allowed(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
     equations = equations_of(target).text()
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(derive(target.cell.step if isinstance(target, Model) else target.step))
     for step in PASSES:
         program = step(program)
-    text = source(program, VERSION, equations, head, truncation, clip_adjoint)
-    return Kernel(target, program, text, truncation, clip_adjoint)
+    text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory)
+    return Kernel(target, program, text, truncation, clip_adjoint, memory)
 
 
 def _head(model: Model) -> Head:
@@ -228,6 +238,19 @@ def _check_options(truncation: Any, clip_adjoint: Any) -> None:
             "clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
             "  use sb.Chunked, or sb.clip_by_norm on the gradients"
         )
+
+
+def _allowed(memory: Any, truncation: Any) -> str | int:
+    """Return the option `memory`, a number as an integer."""
+    number = isinstance(memory, int | np.integer) and not isinstance(memory, bool)
+    if not (number and memory > 0) and not (isinstance(memory, str) and memory in ("all", "sqrt")):
+        raise ArgumentError(f'memory is "all", "sqrt" or a positive number of bytes, got {memory!r}')
+    if memory != "all" and truncation is not None:
+        raise ArgumentError(
+            f"memory={memory!r} does not go with {truncation!r}, which holds the steps of a window alone\n"
+            f'  drop one of them: truncated training holds no more steps with memory="all"'
+        )
+    return int(memory) if number else str(memory)
 
 
 def memory() -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symbptt.arguments import check_count, check_dtype
+from symbptt.codegen.checkpoints import _allowed, _borders, _refusal, _root, _schedule
+from symbptt.codegen.costs import Costs, at
 from symbptt.codegen.program import Program
 from symbptt.codegen.statements import writer_of
 from symbptt.codegen.variables import module_of
 from symbptt.errors import ArgumentError
-from symbptt.ir.shape import Shape, named_size, names_in, prod, show
+from symbptt.ir.shape import Shape, names_in, prod, show
 from symbptt.truncation import Chunked, Window
 
 REGIONS = {
@@ -46,6 +50,9 @@ class Plan:
     products: tuple[tuple[str, str, str], ...]
     stored: tuple[Stored, ...]
     truncation: Window | Chunked | None
+    memory: str | int
+    costs: Costs = field(repr=False)
+    trains: bool
 
     @property
     def of_all_steps(self) -> Plan:
@@ -68,18 +75,72 @@ class Plan:
         return T
 
     def bytes(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
-        """Return the bytes that the stored values take for T steps of B samples, as many at once as `steps_held` says.
+        """Return the bytes that the stored values take for T steps of B samples: of as many at once as `steps_held`
+        says; with checkpoints, of a piece of steps, and the states at the borders of pieces.
 
-        Raises: ArgumentError where a named size lacks, or a number is none.
+        Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """
+        self._check(T, B, dtype, sizes, names_in((self.elements,)))
+        step = at(self.elements, sizes) * B * np.dtype(dtype).itemsize
+        if self.memory == "all":
+            return step * self.steps_held(T)
+        piece, actions = self.schedule(T, B, dtype=dtype, **sizes)
+        return step * piece + (slots_of(actions) if self.trains else T) * self._slot(B, dtype, sizes)
+
+    def peak(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
+        """Return the bytes that a call holds beside its arguments at the most: `value_and_grad` of a model, `forward`
+        and `backward` of a cell; without lengths, resets and truncation.
+
+        Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
+        """
+        piece, actions = self.schedule(T, B, dtype=dtype, **sizes)
+        slots = slots_of(actions) if self.trains else 0
+        return self._needed(T, B, dtype, sizes)(piece) + slots * self._slot(B, dtype, sizes)
+
+    def recomputed(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
+        """Return how many steps are run again; a run of a cell is run again as a whole.
+
+        Raises: ArgumentError as `peak` does.
+        """
+        if self.memory == "all":
+            return 0
+        actions = self.schedule(T, B, dtype=dtype, **sizes)[1]
+        return sum(hi - lo for lo, hi, is_last in actions if is_last is not self.trains)
+
+    def schedule(
+        self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int
+    ) -> tuple[int, list[tuple[int, int, bool]]]:
+        """Return the steps of a piece, and what is done in order: (lo, hi, False) runs those steps and holds the state
+        before step hi; (lo, hi, True) runs them with their tape and flows back through them.
+
+        Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
+        """
+        self._check(T, B, dtype, sizes, self.costs.names)
+        if self.memory == "all":
+            return T, [(0, T, True)]
+        needed, slot = self._needed(T, B, dtype, sizes), self._slot(B, dtype, sizes) if self.trains else 0
+        found = _root(T) if self.memory == "sqrt" else _allowed(T, self.memory, needed, slot, self.trains)
+        if found is None:
+            raise ArgumentError(_refusal(T, B, needed(min(T, 1)) + slot * (T > 1), self.memory))
+        if self.trains:
+            return found[0], _schedule(T, *found)
+        borders = _borders(T, found[0])
+        return found[0], [(lo, hi, True) for lo, hi in pairwise(borders)][::-1]
+
+    def _needed(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int]) -> Callable[[int], int]:
+        item = np.dtype(dtype).itemsize
+        return lambda steps: self.costs.bytes(steps, T, B, item, sizes, results=not self.trains)
+
+    def _slot(self, B: int, dtype: Any, sizes: Mapping[str, int]) -> int:
+        return at(self.costs.state, sizes) * B * np.dtype(dtype).itemsize
+
+    def _check(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], names: Iterable[str]) -> None:
         for name, number in {"T": T, "B": B, **sizes}.items():
             check_count(name, number, int(name in sizes))
         check_dtype(dtype)
-        lack = [name for name in names_in((self.elements,)) if name not in sizes]
+        lack = [name for name in names if name not in sizes]
         if lack:
             raise ArgumentError(f"plan.bytes needs the size {', '.join(lack)}\n  write plan.bytes(T, B, {lack[0]}=...)")
-        count = self.elements.subs({named_size(k): v for k, v in sizes.items()})
-        return int(count) * self.steps_held(T) * B * np.dtype(dtype).itemsize
 
     def __str__(self) -> str:
         lines = [f"Plan of {self.name}", "", "Products"]
@@ -104,10 +165,30 @@ class Plan:
                     f"  time: the backward sweep takes {k2} steps for every {k1} of the sequence",
                     f"  memory: value_and_grad holds at most {k1 + k2} steps; forward and backward hold all",
                 ]
-        return ["No truncation: all T steps are held."]
+        match self.memory:
+            case "all":
+                return ["No truncation: all T steps are held."]
+            case "sqrt":
+                return [
+                    "Memory: the states at the borders of about √T pieces of about √T steps are held, and the tape of one.",
+                    "  time: all steps but those of the last piece are run once more",
+                ]
+        return [
+            f"Memory: a call holds at most {self.memory:,} bytes beside its arguments.",
+            "  time: as few steps are run again as that allows: plan.recomputed(T, B, ...), plan.schedule(T, B, ...)",
+        ]
 
 
-def plan_of(p: Program, truncation: Window | Chunked | None) -> Plan:
+def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
+    """Return how many states a schedule holds at once beside the initial one."""
+    held, most = {0}, 1
+    for lo, hi, is_last in actions:
+        held = held - {lo} if is_last else held | {hi}
+        most = max(most, len(held))
+    return most - 1
+
+
+def plan_of(p: Program, truncation: Window | Chunked | None, memory: str | int, costs: Costs, trains: bool) -> Plan:
     """Return the plan of a placed program."""
     m = module_of(p)
     writer = writer_of(p)
@@ -120,4 +201,4 @@ def plan_of(p: Program, truncation: Window | Chunked | None) -> Plan:
         leaf = p.graph[id].family == "leaf"  # the caller's arrays, and states before the step, which are those after it
         if place.startswith("forward") and not leaf and (id in m.stored or id in backward) and id in m.varying:
             kept.append(Stored(m.variables[id], writer.rhs(id), p.graph.shape(id)))
-    return Plan(p.name, tuple(products), tuple(kept), truncation)
+    return Plan(p.name, tuple(products), tuple(kept), truncation, memory, costs, trains)

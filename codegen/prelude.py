@@ -16,12 +16,13 @@ class ArgumentError(ValueError):
 class Run:
     """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
 
-    def __init__(self, states, outputs, tape, batched, dtype):
+    def __init__(self, states, outputs, tape, batched, dtype, rooms=()):
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
+        self.rooms = rooms
         self.mark = MARK
 
     def __del__(self):
-        _give(self.tape[0][-1])
+        _give(self.rooms)
 
     def __copy__(self):
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from symbptt.codegen.checkpointing import checkpointed
 from symbptt.codegen.program import Program
 from symbptt.ir.step import Argument
 from symbptt.truncation import Chunked, Window
@@ -19,8 +20,14 @@ class Head:
     reduction: str
 
 
-def public_functions(head: Head | None, truncation: Window | Chunked | None, clip: float | None) -> list[str]:
+def public_functions(
+    head: Head | None, truncation: Window | Chunked | None, clip: float | None, memory: str | int = "all"
+) -> list[str]:
     """Return the texts of the functions that a module needs beside its two sweeps."""
+    if memory != "all":
+        texts = [BACKWARD.replace("PULLBACK", "_again"), *checkpointed(None if head is None else head.at)]
+        texts += [CLIPPED] * (clip is not None) + [WEIGHTS] * (head is not None)
+        return texts if head is None else [text.replace("REDUCTION", repr(head.reduction)) for text in texts]
     texts = [FORWARD, BACKWARD.replace("PULLBACK", "_backward" if truncation is None else "_truncated")]
     if clip is not None:
         texts.append(CLIPPED)
@@ -43,7 +50,7 @@ FORWARD = '''def forward(params, inputs=None, state=None, *, steps=None, lengths
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
     states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype)
+    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, tape[0][-1])
 '''
 
 BACKWARD = '''def backward(run, cotangents, *, monitor=False):

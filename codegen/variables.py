@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from symbptt.codegen import prelude
+from symbptt.codegen import checkpoints, prelude
+from symbptt.codegen.checkpointing import CHECKPOINTED
 from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
 from symbptt.codegen.passes.place import ALL, LOOP
@@ -27,6 +28,8 @@ RESERVED = {
     "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", inspect.getsource(prelude), re.MULTILINE),
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
     "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",
+    "_counts", "_of_a_step", "MEMORY", *re.findall(r"^def (\w+)", inspect.getsource(checkpoints), re.MULTILINE),
+    *re.findall(r"^def (\w+)", "\n".join(CHECKPOINTED), re.MULTILINE),
 }  # fmt: skip
 """Names that a module uses itself."""
 
@@ -83,9 +86,13 @@ class Module:
 
     def root(self, id: int) -> str:
         """Return the variable of the array whose memory a value has."""
+        return self.variables[self.whole(id)]
+
+    def whole(self, id: int) -> int:
+        """Return the value of whose array a value is a part."""
         while id in self.aliases:
             id = self.aliases[id][0]
-        return self.variables[id]
+        return id
 
     def place(self, id: int) -> str:
         """Return the sweep and the region in which a value is computed."""

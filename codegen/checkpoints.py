@@ -1,0 +1,135 @@
+"""Schedules of checkpoints: which steps are run again, and which states are held; text below the line is copied."""
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _borders(T, piece):
+    """Return the borders of pieces of that many steps, the short one first."""
+    count = max(-(-T // piece), 1)
+    return [max(T - piece * i, 0) for i in range(count, -1, -1)]
+
+
+def _reach(slots, runs):
+    """Return how many pieces can be reversed with so many slots where none is run more often than that.
+
+    Source: Griewank and Walther 2000, "Algorithm 799: revolve", equation (1).
+    """
+    reach, few, many = int(runs >= 0), min(slots, runs), max(slots, runs)
+    for i in range(1, few + 1):
+        reach = reach * (many + i) // i
+    return reach
+
+
+def _repeats(pieces, slots):
+    """Return how often a piece is run again at the most."""
+    low, runs = -1, 0
+    while _reach(slots, runs) < pieces:
+        low, runs = runs, 2 * runs + 1
+    while runs - low > 1:
+        mid = (low + runs) // 2
+        low, runs = (mid, runs) if _reach(slots, mid) < pieces else (low, mid)
+    return runs
+
+
+def _runs(pieces, slots):
+    """Return the least number of runs of a piece beside the one that each flows back through.
+
+    Source: Griewank and Walther 2000, "Algorithm 799: revolve", proposition 1.
+    """
+    runs = _repeats(pieces, slots)
+    return runs * pieces - _reach(slots + 1, runs - 1)
+
+
+def _ahead(pieces, slots):
+    """Return how many pieces to run before a state is held, so that the runs are as few as can be."""
+    runs = _repeats(pieces, slots)
+    return min(max(_reach(slots, runs - 2), pieces - _reach(slots - 1, runs), 1), pieces - 1)
+
+
+def _schedule(T, piece, slots):
+    """Return what to do in order: (lo, hi, False) runs from the state before step lo to that before step hi and holds
+    it; (lo, hi, True) runs those steps with their tape and flows back through them, and lets go of their first state.
+    """
+    borders, todo, actions = _borders(T, piece), [], []
+    todo.append((0, len(borders) - 1, slots))
+    while todo:
+        lo, hi, free = todo.pop()
+        if hi - lo == 1:
+            actions.append((borders[lo], borders[hi], True))
+            continue
+        mid = lo + _ahead(hi - lo, free)
+        actions.append((borders[lo], borders[mid], False))
+        todo += [(lo, mid, free), (mid, hi, free - 1)]
+    return actions
+
+
+def _root(T):
+    """Return the piece and the slots of about as many pieces as a piece has steps."""
+    piece = 1
+    while piece * piece < T:
+        piece += 1
+    return piece, len(_borders(T, piece)) - 2
+
+
+def _largest(T, limit, needed):
+    """Return the greatest number of steps up to T that need no more bytes than the limit, or 0."""
+    lo, hi = 0, T
+    while lo < hi:
+        mid = (lo + hi + 1) // 2
+        lo, hi = (mid, hi) if needed(mid) <= limit else (lo, mid - 1)
+    return lo
+
+
+def _fitting(T, limit, needed, state):
+    """Return the piece and the slots of the schedule with the fewest steps run again that needs no more bytes than the
+    limit, or None; `needed` tells the bytes of a piece, `state` are those of a slot."""
+    if T == 0:
+        return (1, 0) if needed(0) <= limit else None
+    best = None
+    for slots in range(T):
+        piece = _largest(T, limit - slots * state, needed)
+        if piece == 0:
+            break
+        pieces = -(-T // piece)
+        if slots >= min(pieces - 1, 1):
+            used = min(slots, pieces - 1)
+            found = (_steps_again(T, piece, used), used, piece)
+            best = found if best is None else min(best, found)
+        if slots >= pieces - 1:
+            break
+    return best and (best[2], best[1])
+
+
+def _allowed(T, limit, needed, state, trains):
+    """Return what `_fitting` does; without training the states of all steps are held anyhow, and there are no slots."""
+    if trains or T == 0:
+        return _fitting(T, limit, needed, state)
+    piece = _largest(T, limit, needed)
+    return (piece, 0) if piece else None
+
+
+def _refusal(T, B, least, limit):
+    """Return what to say where a limit cannot be kept."""
+    return f"memory: {T} steps of {B} samples take {least:,} bytes at the least, {limit:,} are allowed"
+
+
+def _steps_again(T, piece, slots):
+    """Return how many steps the schedule runs again."""
+    pieces = len(_borders(T, piece)) - 1
+    first, left = 0, pieces
+    while left > 1:
+        first, left = first + 1, _ahead(left, slots)
+    return _runs(pieces, slots) * piece - first * (piece * pieces - T) if T else 0
+
+
+def _needed(counts, steps, T, B, item):
+    """Return the bytes that a call holds beside its arguments where a piece has so many steps.
+
+    `counts` are numbers of elements: held once; for each sample; for each sample and step of all; for each sample and
+    step of a piece in the forward sweep, in the loss, in the backward sweep; for each sample and step of a block; then
+    what tells its length, and the greatest room of a coefficient.
+    """
+    once, sample, always, forward, loss, backward, block, held, room = counts
+    coefficients = max(min(steps, room // max(B * held, 1)), 1) * block
+    piece = max(steps * forward, steps * loss, steps * backward + coefficients)
+    return item * (once + B * (sample + T * always + piece))
