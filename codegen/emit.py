@@ -45,7 +45,7 @@ def source(
         texts.append("\n".join(costs_text(_costs(m, tape, head, model, pieces=True), _all_sizes(modules))))
     texts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
     texts += [erf_source()] if any("erf(" in text for text in texts) else []
-    body = "\n\n".join(text.strip("\n") + "\n" for text in [*texts, _prelude()])
+    body = "\n\n".join(text.strip("\n") + "\n" for text in [*texts, _prelude(memory)])
     mark = f"{p.name} {zlib.crc32(body.encode('utf-8', 'replace')):08x}"  # tells its runs from those of other modules
     constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
     top = [docstring(p, version, equations, head), "import numpy as np", tables(p, head, constants)]
@@ -98,5 +98,7 @@ def _timed(m: Module, tape: list[str]) -> str:
     return f"TIMED = {flags}  # which values of the tape have an axis of steps"
 
 
-def _prelude() -> str:
-    return inspect.getsource(prelude).partition("# ----")[2].partition("\n")[2].strip("\n") + "\n"
+def _prelude(memory: str | int) -> str:
+    """What every module carries; one that spares memory holds none of it between calls."""
+    text = inspect.getsource(prelude).partition("# ----")[2].partition("\n")[2].strip("\n") + "\n"
+    return text if memory == "all" else text.replace("HELD = 2**28", "HELD = 0")

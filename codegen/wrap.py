@@ -32,7 +32,7 @@ def _broken(code: str, indent: str) -> list[str]:
         name, _, inside = right.removesuffix("):").partition("(")
         *head, joint = _filled(f"{indent}for (", target, f") in {name}(", indent)
         return [*head, *_filled(joint, inside, "):", indent)]
-    if code.lstrip().startswith("np."):
+    if re.match(r"[\w.]+\(", code.lstrip()):
         return _filled(f"{indent}{code.strip().partition('(')[0]}(", code.strip().partition("(")[2][:-1], ")", indent)
     target, _, right = code.strip().partition(" = ")
     if len(target) > WIDTH // 2:

@@ -312,7 +312,9 @@ def mutants(text: str) -> list[str]:
         while at >= 0:
             line = body[body.rfind("\n", 0, at) + 1 : at]
             rest = line + body[at : body.find("\n", at)]
-            if "#" not in line and not any(word in rest for word in ("range", "np.empty", "_room", "tape", "K =", "hi - lo")):
+            if "#" not in line and not any(
+                word in rest for word in ("range", "np.empty", "_room", "tape", "K =", "hi - lo")
+            ):
                 changed.append(text[:start] + body[:at] + new + body[at + len(old) :] + text[end:])
             at = body.find(old, at + 1)
     return changed
