@@ -111,10 +111,10 @@ def _joined(p: Program, sums: Sequence[Sum], lanes: list[int]) -> Program | None
     """The program with these adjoints joined, or none where one is computed from a sum of others."""
     made = _Joining(p, lanes, {s.id: _run(lanes, list(s.products)) for s in sums}, {}, _outer(p, lanes))
     made.sums = {id: run for id, run in made.sums.items() if run}
-    order = _topological(p, made)
+    products = {s.id: s.products for s in sums}
+    order = _topological(p, made, products)
     if order is None:
         return None
-    products = {s.id: s.products for s in sums}
     for id in order:
         if id < 0:
             made.joined = build.concatenate(made.graph, [made.new[lane] for lane in lanes], 0)
@@ -167,10 +167,10 @@ def _outer(p: Program, lanes: list[int]) -> dict[int, tuple[int, list[int]]]:
     }
 
 
-def _topological(p: Program, made: _Joining) -> list[int] | None:
+def _topological(p: Program, made: _Joining, terms: Mapping[int, Mapping[int, int]]) -> list[int] | None:
     """The values in an order in which they can be made, -1 the joined array; None where there is none."""
     g = p.graph
-    products = {arg for id in made.sums for arg in g[id].args if _lane_of(g, arg) in made.sums[id]}
+    products = {terms[id][lane] for id, run in made.sums.items() for lane in run}
 
     def needs(id: int) -> list[int]:
         if id < 0:
@@ -198,10 +198,6 @@ def _topological(p: Program, made: _Joining) -> list[int] | None:
                     return None
                 stack.append((arg, False))
     return order
-
-
-def _lane_of(g: Graph, id: int) -> int:
-    return g[id].args[1] if g[id].family == "contract" else -2
 
 
 def _rows(made: _Joining, run: Sequence[int]) -> int:

@@ -1,0 +1,125 @@
+"""A small evaluator of step graphs: every node by its family, on NumPy arrays, sample by sample."""
+
+import functools
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt import ops
+from symbptt.codegen.program import Program
+from symbptt.ir.node import Node
+
+SAMPLES = 3
+LETTERS = "abcdefghij"
+
+
+def number_of(size: Any, sizes: Mapping[str, int]) -> int:
+    """A size in numbers."""
+    return int(sp.sympify(size).subs({s: sizes[s.name] for s in sp.sympify(size).free_symbols}))
+
+
+def formula(expr: sp.Expr, args: list[Any]) -> Any:
+    """A scalar body on arrays."""
+    if expr.is_Symbol:
+        return args[int(expr.name[1:])]
+    if expr.is_number and not expr.args:
+        return float(expr)
+    parts = [formula(part, args) for part in expr.args]
+    if expr.is_Add or expr.is_Mul:
+        return functools.reduce(operator.add if expr.is_Add else operator.mul, parts)
+    if expr.is_Pow:
+        return np.power(parts[0], int(expr.exp) if expr.exp.is_Integer else parts[1])
+    if expr.is_number:
+        return float(expr)
+    name = type(expr).__name__
+    return ops.BY_NAME[name].evaluate(*parts) if name in ops.BY_NAME else getattr(np, name)(*parts)
+
+
+def span(start: int, length: int, step: int) -> Any:
+    """An index of a slice, also where it goes down to 0."""
+    return start + step * np.arange(length)
+
+
+def view(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
+    shape, data = tuple(number_of(s, sizes) for s in node.shape), node.attrs.data
+    match node.attrs.kind:
+        case "transpose":
+            return np.transpose(args[0], data)
+        case "reshape":
+            return np.reshape(args[0], shape)
+        case "expand":
+            return np.broadcast_to(args[0], shape)
+        case "concatenate":
+            return np.concatenate(args, data[0])
+    index = np.ix_(*(span(*(number_of(s, sizes) for s in item)) for item in data))
+    if node.attrs.kind == "slice":
+        return args[0][index]
+    whole = np.zeros(shape)
+    whole[index] = args[0]
+    return whole
+
+
+def one(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
+    """The value of a node from those of its arguments, for one sample."""
+    attrs = node.attrs
+    match node.family:
+        case "number":
+            return np.reshape(np.asarray(attrs.value, float), tuple(number_of(s, sizes) for s in node.shape))
+        case "map":
+            return np.asarray(formula(attrs.expr, args), float)
+        case "contract":
+            a, b, out = ("".join(LETTERS[i] for i in part) for part in (attrs.a, attrs.b, attrs.out))
+            return np.einsum(f"{a},{b}->{out}", *args)
+        case "reduce":
+            return getattr(np, attrs.kind)(args[0], axis=attrs.axes)
+        case "view":
+            return view(node, args, sizes)
+        case "cumulate" if attrs.reverse:
+            return np.flip(np.cumsum(np.flip(args[0], attrs.axis), attrs.axis), attrs.axis)
+        case "cumulate":
+            return np.cumsum(args[0], attrs.axis)
+        case "gather" if attrs.kind == "gather":
+            return np.take(args[0], int(args[1]), attrs.axis)
+        case "gather":
+            whole = np.zeros(tuple(number_of(s, sizes) for s in node.shape))
+            whole[(slice(None),) * attrs.axis + (int(args[1]),)] = args[0]
+            return whole
+    raise AssertionError(f"no value for {node}")
+
+
+def leaf(node: Node, sizes: Mapping[str, int], varies: bool) -> list[Any]:
+    """Numbers for a value from outside, the same in every program."""
+    role, name = node.attrs.role, node.attrs.name
+    if role == "size":
+        return [float(eval(name, {}, dict(sizes)))] * SAMPLES
+    if role == "eye":
+        return [np.eye(number_of(node.shape[0], sizes))] * SAMPLES
+    seed = [ord(letter) for letter in f"{role}.{name}"]
+    shape = tuple(number_of(s, sizes) for s in node.shape)
+    drawn = np.random.default_rng(seed).uniform(-1, 1, (SAMPLES, *shape))
+    return list(drawn) if varies else [drawn[0]] * SAMPLES
+
+
+def values(p: Program, sizes: Mapping[str, int]) -> list[list[Any]]:
+    """The value of every node of a program, for every sample."""
+    found: list[list[Any]] = []
+    for node in p.graph:
+        args = [found[arg] for arg in node.args]
+        if node.family == "leaf":
+            found.append(leaf(node, sizes, node.id in p.varying))
+        elif node.family == "total":
+            found.append([sum(args[0])] * SAMPLES)
+        else:
+            found.append([one(node, [arg[k] for arg in args], sizes) for k in range(SAMPLES)])
+    return found
+
+
+def roots(p: Program, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The results of a program by name, for every sample."""
+    found = values(p, sizes)
+    groups = {"next": p.next, "output": p.outputs, "before": p.recurrent, "input": p.inputs, "param": p.params,
+              "whole": p.whole}  # fmt: skip
+    return {f"{group} {name}": np.array(found[id]) for group, names in groups.items() for name, id in names.items()}
