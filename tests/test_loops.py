@@ -1,0 +1,78 @@
+"""Loops over time allocate nothing: their calls write into arrays that were made before them."""
+
+import ast
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt.zoo import CELLS, gru, lstm
+from tests import oracle
+
+
+def loops(source: str) -> Iterator[ast.For]:
+    """The loops over time of both sweeps, the innermost ones."""
+    for function in ast.parse(source).body:
+        if isinstance(function, ast.FunctionDef) and function.name in ("_forward", "_backward"):
+            for node in ast.walk(function):
+                if isinstance(node, ast.For) and not any(
+                    isinstance(n, ast.For) for part in node.body for n in ast.walk(part)
+                ):
+                    yield node
+
+
+def strays(source: str) -> list[str]:
+    """What a loop does, but for branches of masks and of the flow, that is no call with `out=`, nor a copy."""
+    lines = [line for loop in loops(source) for line in loop.body if not isinstance(line, ast.If)]
+    return [ast.unparse(line) for line in lines if not (is_copy(line) or is_written(line))]
+
+
+def is_copy(line: ast.stmt) -> bool:
+    """An adjoint that is kept for all steps: `dh_all[t] = dh`."""
+    return isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == f"{ast.unparse(line.value)}_all[t]"
+
+
+def is_written(line: ast.stmt) -> bool:
+    """A call that writes into an array, of arrays and numbers that are there (sizes may be multiplied)."""
+    if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)):
+        return False
+    call = line.value
+    parts = [part for arg in call.args for part in ast.walk(arg)]
+    made = [part for part in parts if isinstance(part, ast.Call | ast.Subscript | ast.Attribute)]
+    added = [side for part in parts if isinstance(part, ast.BinOp) for side in (part.left, part.right)]
+    arrays = [side for side in added if isinstance(side, ast.Name) and len(side.id) > 1]
+    writes = any(keyword.arg == "out" for keyword in call.keywords) or ast.unparse(call.func) == "np.copyto"
+    return writes and not made and not arrays
+
+
+@pytest.mark.parametrize("cell", list(CELLS.values()), ids=lambda cell: cell.__name__)
+def test_loop_only_calls_with_out(cell: sb.Cell) -> None:
+    source = sb.compile(cell).source
+    assert len(list(loops(source))) >= 2 and strays(source) == []
+
+
+def test_planted_allocation_is_caught() -> None:
+    source = sb.compile(lstm).source
+    line = next(line for line in source.splitlines() if line.lstrip().startswith("np.tanh(c_t, out="))
+    wrong = source.replace(line, line.replace("np.tanh(c_t, out=tanh_c_t)", "tanh_c_t[...] = np.tanh(c_t)"))
+    assert strays(wrong) != []
+
+
+def peak(cell: sb.Cell, T: int) -> int:
+    """The most bytes that a run takes beside its tape."""
+    kernel = sb.compile(cell)
+    groups = oracle.draw(cell, T, 2, {"m": 2, "n": 8}, scale=0.3)
+    kernel.forward(*groups)  # what is made once, such as the module
+    tracemalloc.start()
+    kernel.forward(*groups)
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    before_loop = 2 * 8 * np.dtype(float).itemsize * T * (4 if cell is lstm else 3)  # sums of the inputs, for all steps
+    return found - kernel.plan.bytes(T, 2, n=8) - before_loop
+
+
+@pytest.mark.parametrize("cell", [lstm, gru], ids=["lstm", "gru"])
+def test_memory_does_not_grow_with_time_beyond_the_tape(cell: sb.Cell) -> None:
+    assert abs(peak(cell, 4000) - peak(cell, 500)) < 64 * 1024
