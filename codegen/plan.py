@@ -14,10 +14,11 @@ from symbptt.arguments import check_count, check_dtype
 from symbptt.codegen.checkpoints import _allowed, _borders, _refusal, _root, _schedule
 from symbptt.codegen.costs import Costs, at
 from symbptt.codegen.program import Program
-from symbptt.codegen.statements import writer_of
-from symbptt.codegen.variables import module_of
+from symbptt.codegen.statements import equation, writer_of
+from symbptt.codegen.variables import Module, module_of
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import Shape, names_in, prod, show
+from symbptt.render.expression import Writer
 from symbptt.truncation import Chunked, Window
 
 REGIONS = {
@@ -193,12 +194,20 @@ def plan_of(p: Program, truncation: Window | Chunked | None, memory: str | int, 
     m = module_of(p)
     writer = writer_of(p)
     contracts = [id for id in sorted(p.places) if p.graph[id].family == "contract"]
-    products = [(sweep, region, writer.rhs(id)) for id in contracts for sweep, region in [p.places[id].split()]]
+    products = [
+        (sweep, region, _formula(m, writer, id)) for id in contracts for sweep, region in [p.places[id].split()]
+    ]
     backward = {arg for id, place in p.places.items() if place.startswith("backward") for arg in p.graph[id].args}
     kept = []
     for id in sorted(m.variables):
         place = p.places.get(id, "")
         leaf = p.graph[id].family == "leaf"  # the caller's arrays, and states before the step, which are those after it
-        if place.startswith("forward") and not leaf and (id in m.stored or id in backward) and id in m.varying:
-            kept.append(Stored(m.variables[id], writer.rhs(id), p.graph.shape(id)))
+        read = id in m.varying and (id in m.stored or id in backward)
+        if place.startswith("forward") and not leaf and read and id not in m.aliases:  # parts are counted as a whole
+            kept.append(Stored(m.variables[id], _formula(m, writer, id), p.graph.shape(id)))
     return Plan(p.name, tuple(products), tuple(kept), truncation, memory, costs, trains)
+
+
+def _formula(m: Module, writer: Writer, id: int) -> str:
+    """What a value is, in the terms of the equations where it stands for values of theirs."""
+    return equation(m, writer, id) if id in m.program.origin else writer.rhs(id)

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symbptt as sb
-from symbptt.codegen.emit import source
 from symbptt.codegen.passes import PASSES, hoist, join, pack, place, split, spread, tidy, turn
 from symbptt.codegen.program import Program, program_of
 from symbptt.derive.bptt import derive
@@ -157,15 +156,6 @@ def test_passes_keep_values_of_unusual_cells(name: str, size: int) -> None:
                                   for name in LAYOUTS[kind](*[np.zeros((count, 2, 2))] * 3)])  # fmt: skip
 def test_passes_keep_values_of_spellings(name: str) -> None:
     assert_passes_keep(getattr(spellings, name), {"m": 2, "n": 3})
-
-
-@FEW
-@given(gated())
-def test_passes_are_idempotent_where_they_stand(case: Case) -> None:
-    p = program(cell_of(case.text))
-    for step in PASSES:
-        once = p = step(p)
-        assert source(place(step(once)), "0", "") == source(place(once), "0", ""), step.__name__
 
 
 # One mistake in each pass.

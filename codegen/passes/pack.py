@@ -17,6 +17,9 @@ from symbptt.ir.node import Node, Product, placeholder
 from symbptt.ir.rewrite import copy_node
 
 HALF = sp.Rational(1, 2)
+SHARED = False
+"""Whether one tanh serves sigmoids too. σ(a) = (1 + tanh(a / 2)) / 2 is faster and right to 1e-16, but not in relative terms: a gate of
+1e-20 would be zero. As long as verification is relative to each block, the sigmoid that is exact there is kept."""
 ADD, TIMES = placeholder(0) + placeholder(1), placeholder(0) * placeholder(1)
 
 
@@ -129,10 +132,7 @@ def _others(g: Graph, lane: Lane) -> list[tuple[int, int]]:
 def _ordered(lanes: Sequence[Lane]) -> Pack:
     order = [name for name in ("sigmoid", "tanh") if any(lane.function == name for lane in lanes)]
     rank = {name: i for i, name in enumerate([*order, *dict.fromkeys(lane.function for lane in lanes)][::-1])}
-    count = sum(lane.function == "sigmoid" for lane in lanes)
-    alike = all(lane.function in ("sigmoid", "tanh") for lane in lanes)
-    shared = alike and count > 0 and len(lanes) > 1
-    return Pack(tuple(sorted(lanes, key=lambda lane: -rank[lane.function])), shared)
+    return Pack(tuple(sorted(lanes, key=lambda lane: -rank[lane.function])), SHARED)
 
 
 def _order(p: Program, packs: Sequence[Pack]) -> list[int] | Pack:
@@ -236,7 +236,11 @@ def _gates(made: _Packing, lanes: Sequence[Lane], sums: int) -> None:
     for lo, hi in _runs(lanes):
         if lanes[lo].gate is None:
             continue
-        gates = build.map_(g, made.old.graph[lanes[lo].gate].attrs.expr, [_cut(g, sums, lo, hi)])  # type: ignore[index]
+        body = made.old.graph[lanes[lo].gate].attrs.expr  # type: ignore[index]
+        if hi - lo == 1:
+            made.new[lanes[lo].gate] = build.map_(g, body, [_pick(g, sums, lo)])  # type: ignore[index]
+            continue
+        gates = build.map_(g, body, [_cut(g, sums, lo, hi)])
         _name(made, gates, [lane.gate for lane in lanes[lo:hi]])  # type: ignore[misc]
         for i in range(lo, hi):
             made.new[lanes[i].gate] = _pick(g, gates, i - lo)  # type: ignore[index]
@@ -297,7 +301,9 @@ def _stacked_products(made: _Packing, ids: Sequence[int], scales: Sequence[sp.Ex
     weights = [build.transpose(g, made.new[old[id].args[0]], (1, 0)) for id in ids]
     stack = _stack(g, weights, scales)
     _note(made, stack, [old[id].args[0] for id in ids])
-    return build.contract(g, stack, made.new[old[ids[0]].args[1]], Product((0, 1, 2), (1,), (0, 2)))
+    product = build.contract(g, stack, made.new[old[ids[0]].args[1]], Product((0, 1, 2), (1,), (0, 2)))
+    made.origin.setdefault(product, tuple(ids))
+    return product
 
 
 def _stack(g: Graph, ids: Sequence[int], scales: Sequence[sp.Expr]) -> int:

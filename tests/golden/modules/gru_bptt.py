@@ -79,7 +79,7 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru 1e7152b0'
+MARK = 'gru 10bd5285'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -88,9 +88,9 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     )
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    U_gates = np.concatenate([(Ur.T / 2).reshape((1, n, n)), (Uz.T / 2).reshape((1, n, n))], -3)  # Ur; Uz
-    W_gates = np.concatenate([(Wr.T / 2).reshape((1, m, n)), (Wz.T / 2).reshape((1, m, n))], -3)  # Wr; Wz
-    b_gates = np.concatenate([(br / 2).reshape((1, n)), (bz / 2).reshape((1, n))], -2)  # br; bz
+    U_gates = np.concatenate([Ur.T.reshape((1, n, n)), Uz.T.reshape((1, n, n))], -3)  # Ur; Uz
+    W_gates = np.concatenate([Wr.T.reshape((1, m, n)), Wz.T.reshape((1, m, n))], -3)  # Wr; Wz
+    b_gates = np.concatenate([br.reshape((1, n)), bz.reshape((1, n))], -2)  # br; bz
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
     # Wr x_t + br; Wz x_t + bz
     gates_in = (x.reshape(T * B, m) @ W_gates.transpose(1, 0, 2).reshape(m, 2 * n)).reshape(T, B, 2, n) + b_gates
@@ -118,10 +118,11 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
             h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
         np.matmul(h_prev_t, U_gates, out=s)
         np.add(s, gates_in_1_t, out=s)
-        np.tanh(s, out=s)
-        np.multiply(s, 0.5, out=gates_t)
+        np.negative(s, out=gates_t)
+        np.exp(gates_t, out=gates_t)
+        np.add(1, gates_t, out=gates_t)
         # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
-        np.add(0.5, gates_t, out=gates_t)
+        np.divide(1, gates_t, out=gates_t)
         np.matmul(h_prev_t, UnT, out=UnT_h_t)                       # Un h_{t-1}
         np.add(UnT_h_t, cn, out=s_1)
         np.multiply(r_t, s_1, out=s_1)
@@ -238,7 +239,7 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
     _check_data(a, masks[0], sizes)
-    with np.errstate():
+    with np.errstate(over="ignore"):
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
     states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
@@ -250,7 +251,7 @@ def backward(run, cotangents, *, monitor=False):
     full, last = _cotangents(run, cotangents)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    with np.errstate():
+    with np.errstate(over="ignore"):
         found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
     return _grads(*found, flow, run.batched)
 

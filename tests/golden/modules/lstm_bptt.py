@@ -89,7 +89,7 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm 7400176f'
+MARK = 'lstm 290ad4f6'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -100,64 +100,67 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     # before the loop: what needs no state
     # Ui; Uf; Uo; Ug
     U_gates = (
-        np.concatenate([(Ui.T / 2).reshape((1, n, n)), (Uf.T / 2).reshape((1, n, n)), (Uo.T / 2).reshape((1, n, n)),
-        Ug.T.reshape((1, n, n))], -3)
+        np.concatenate([Ui.T.reshape((1, n, n)), Uf.T.reshape((1, n, n)), Uo.T.reshape((1, n, n)), Ug.T.reshape((1, n,
+        n))], -3)
     )
     # Wi; Wf; Wo; Wg
     W_gates = (
-        np.concatenate([(Wi.T / 2).reshape((1, m, n)), (Wf.T / 2).reshape((1, m, n)), (Wo.T / 2).reshape((1, m, n)),
-        Wg.T.reshape((1, m, n))], -3)
+        np.concatenate([Wi.T.reshape((1, m, n)), Wf.T.reshape((1, m, n)), Wo.T.reshape((1, m, n)), Wg.T.reshape((1, m,
+        n))], -3)
     )
     # bi; bf; bo; bg
-    b_gates = (
-        np.concatenate([(bi / 2).reshape((1, n)), (bf / 2).reshape((1, n)), (bo / 2).reshape((1, n)), bg.reshape((1,
-        n))], -2)
-    )
+    b_gates = np.concatenate([bi.reshape((1, n)), bf.reshape((1, n)), bo.reshape((1, n)), bg.reshape((1, n))], -2)
     # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
     gates_in = (x.reshape(T * B, m) @ W_gates.transpose(1, 0, 2).reshape(m, 4 * n)).reshape(T, B, 4, n) + b_gates
     h_buffer = np.empty((T + 1, B, n), dtype)
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
     c_buffer = np.empty((T + 1, B, n), dtype)
     c_buffer[0], c_prev, c = start["c"], c_buffer[:-1], c_buffer[1:]
-    gates = _room((T, 4, B, n), dtype)
+    gates = _room((T, 3, B, n), dtype)
+    g = _room((T, B, n), dtype)
     tanh_c = _room((T, B, n), dtype)
-    gates_1 = gates[:, 0:3]
-    f = gates_1[:, 1]
-    i = gates_1[:, 0]
-    g = gates[:, 3]
-    o = gates_1[:, 2]
+    f = gates[:, 1]
+    i = gates[:, 0]
+    o = gates[:, 2]
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
         c_prev = np.empty_like(c)
+    a_gates = np.empty((4, B, n), dtype)
     s = np.empty((4, B, n), dtype)
     s_1 = np.empty((B, n), dtype)
     s_2 = np.empty((B, n), dtype)
     gates_in_1 = gates_in.swapaxes(1, 2)
+    a_gates_1 = a_gates[0:3]
+    a_gates_2 = a_gates[3:4]
+    a_gates_2_1 = a_gates_2[0]
     for (
-        t, gates_t, h_prev_t, gates_in_1_t, gates_1_t, c_t, f_t, c_prev_t, i_t, g_t, tanh_c_t, h_t, o_t
+        t, h_prev_t, gates_in_1_t, gates_t, g_t, c_t, f_t, c_prev_t, i_t, tanh_c_t, h_t, o_t
     ) in zip(
-        range(T), gates, h_prev, gates_in_1, gates_1, c, f, c_prev, i, g, tanh_c, h, o
+        range(T), h_prev, gates_in_1, gates, g, c, f, c_prev, i, tanh_c, h, o
     ):
         if masked:
             h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
             c_prev[t] = _entering(t, c_0, c_buffer, c_prev, active, reset)
         np.matmul(h_prev_t, U_gates, out=s)
-        np.add(s, gates_in_1_t, out=s)
-        # i_t = σ(Wi x_t + bi + Ui h_{t-1}); f_t = σ(Wf x_t + bf + Uf h_{t-1}); o_t = σ(Wo x_t + bo + Uo
-        #   h_{t-1}); g_t = tanh(Wg x_t + bg + Ug h_{t-1})
-        np.tanh(s, out=gates_t)
-        np.multiply(gates_1_t, 0.5, out=gates_1_t)
+        # a_{i,t} = Wi x_t + bi + Ui h_{t-1}; a_{f,t} = Wf x_t + bf + Uf h_{t-1}; a_{o,t} = Wo x_t + bo + Uo
+        #   h_{t-1}; a_{g,t} = Wg x_t + bg + Ug h_{t-1}
+        np.add(s, gates_in_1_t, out=a_gates)
+        np.negative(a_gates_1, out=gates_t)
+        np.exp(gates_t, out=gates_t)
+        np.add(1, gates_t, out=gates_t)
         # i_t = σ(Wi x_t + bi + Ui h_{t-1}); f_t = σ(Wf x_t + bf + Uf h_{t-1}); o_t = σ(Wo x_t + bo + Uo
         #   h_{t-1})
-        np.add(0.5, gates_1_t, out=gates_1_t)
+        np.divide(1, gates_t, out=gates_t)
+        np.tanh(a_gates_2_1, out=g_t)                               # g_t = tanh(Wg x_t + bg + Ug h_{t-1})
         np.multiply(f_t, c_prev_t, out=s_1)
         np.multiply(i_t, g_t, out=s_2)
         np.add(s_1, s_2, out=c_t)                                   # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
         np.tanh(c_t, out=tanh_c_t)                                  # tanh(c_t)
         np.multiply(o_t, tanh_c_t, out=h_t)                         # h_t = o_t ⊙ tanh(c_t)
     return (
-        {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, (gates, tanh_c))
+        {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, (gates, g,
+        tanh_c))
     )
 
 
@@ -274,7 +277,7 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
     _check_data(a, masks[0], sizes)
-    with np.errstate():
+    with np.errstate(over="ignore"):
         states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
     states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
@@ -286,7 +289,7 @@ def backward(run, cotangents, *, monitor=False):
     full, last = _cotangents(run, cotangents)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    with np.errstate():
+    with np.errstate(over="ignore"):
         found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
     return _grads(*found, flow, run.batched)
 
