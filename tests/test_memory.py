@@ -146,6 +146,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_cells_of_every_kind_run_again(cell: sb.Cell) -> None:
     data = brute.data_of(cell, 4, 2, unseen.SIZES)
@@ -297,6 +298,7 @@ def peak_of(kernel: sb.Kernel, T: int, B: int, sizes: dict[str, int]) -> int:
 PEAK_SIZES = {"m": 8, "n": 64}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", [None, 0, 3, 20])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("name", ["lstm", "gru"])

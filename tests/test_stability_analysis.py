@@ -201,6 +201,7 @@ def as_dict(cell: Any, states: Any, result: Any) -> dict[str, Any]:
     return dict(zip([a.name for a in states], result if isinstance(result, tuple) else [result], strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "cell, sizes, horizon, kind, changed",
     [
@@ -218,6 +219,7 @@ def test_initialisation_has_the_horizon_asked_for(cell: Any, sizes: Any, horizon
     assert before is None or abs(before - horizon) > 5
 
 
+@pytest.mark.long
 def test_only_the_gate_of_a_packed_bias_is_moved() -> None:
     found = sb.init_for_horizon(packed, 10, sizes={"m": 2, "n": 4})
     assert np.flatnonzero(found.params["b"]).tolist() == [4, 5, 6, 7]

@@ -91,6 +91,7 @@ def is_violated(found: list[Any], rate: float, norm: str, w: Any) -> bool:
     return False
 
 
+@pytest.mark.long
 @given(programs(), st.integers(0, 10**6), st.sampled_from([0.05, 0.3, 1.0]), st.sampled_from([0.1, 1.0, 30.0]))
 def test_theorems_hold_on_random_cells(program: Any, seed: int, scale: float, size: float) -> None:
     note(program.text)
@@ -310,6 +311,7 @@ def test_greek_and_subscripts_are_those_of_the_equations() -> None:
 # Certified rates.
 
 
+@pytest.mark.long
 def test_lstm_has_a_box_where_its_forget_gate_stays_below_one() -> None:
     params = parameters(lstm, 0.1)
     found = sb.certified_rate(lstm, params, {"x": (-1, 1)})
@@ -330,6 +332,7 @@ def test_box_of_a_wide_lstm_is_found() -> None:
     assert found.box["h"][1].max() < 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("scale", [0.1, 0.5])
 def test_no_step_leaves_the_box(name: str, scale: float) -> None:
@@ -385,6 +388,7 @@ def test_scaled_states_certify_a_cascade() -> None:
     assert sb.vanishing_condition(cascade).rate(params) > 1
 
 
+@pytest.mark.long
 def test_largest_box_and_gain_are_where_contraction_ends() -> None:
     params = parameters(gru, 0.6, 1)
     found = sb.certified_rate(gru, params, {"x": (-0.1, 0.1)})
