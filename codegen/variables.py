@@ -117,7 +117,7 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
     static = _static(p)
     variables: dict[int, str] = {}
     used = set(RESERVED) | {f"{a.name}{end}" for a in p.of_role("state") for end in ("_0", "_prev", "_buffer")}
-    used |= {f"d{a.name}{end}" for a in p.of_role("state") for end in ("_0", "_all")}
+    used |= {f"d{a.name}{end}" for a in p.of_role("state") for end in ("_0", "_all", "_in")}
     sizes = {name: _allocate(name, used) for name in size_names(p)}
     previous = {}
     for a in p.of_role("state"):  # first: names of our own are made from theirs
@@ -126,7 +126,7 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
         used |= {f"{name}_prev", f"{name}_buffer", f"{a.name}_0", f"d{a.name}_0"}
     for name, leaf in [*p.carry.items(), *p.cotangent.items()]:
         variables[leaf] = _allocate(f"d{name}", used)
-        used |= {f"{variables[leaf]}_all", f"{variables[leaf]}_0"}
+        used |= {f"{variables[leaf]}{end}" for end in ("_0", "_all", "_in")}
     for a in p.arguments:
         if p.leaves[a.name] not in variables:
             variables[p.leaves[a.name]] = _allocate(a.name, used)
