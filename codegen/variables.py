@@ -135,9 +135,9 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
             shared = _next_state(p, id, variables) or _carry_read_up(p, id, variables)
             variables[id] = shared or _allocate(_suggest(p, id, variables), used)
     stored = {id for id in variables if _is_stored(p, id)}
-    aliases = _aliases(p, variables, stored)
-    gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
     renamed = {name: variable for name, variable in sizes.items() if name != variable}
+    aliases = _aliases(p, variables, stored, renamed)
+    gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
     return Module(
         p,
         variables,
@@ -152,11 +152,13 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
     )
 
 
-def _aliases(p: Program, variables: dict[int, str], stored: set[int]) -> dict[int, tuple[int, str]]:
+def _aliases(
+    p: Program, variables: dict[int, str], stored: set[int], renamed: dict[str, str]
+) -> dict[int, tuple[int, str]]:
     """The values that are parts of another's array: whose, and the index. What a stored value is a part of is stored,
     and so are all its parts."""
     parts = {id: found for id in variables for found in [_part(p, variables, id)] if found is not None}
-    parts |= _laid(p, variables)
+    parts |= _laid(p, variables, renamed)
     stored |= {id for id in p.joined if id in variables}
     for id in sorted(parts, reverse=True):
         if id in stored:
@@ -167,7 +169,7 @@ def _aliases(p: Program, variables: dict[int, str], stored: set[int]) -> dict[in
     return {id: part for id, part in parts.items() if id in stored}
 
 
-def _laid(p: Program, variables: dict[int, str]) -> dict[int, tuple[int, str]]:
+def _laid(p: Program, variables: dict[int, str], renamed: dict[str, str]) -> dict[int, tuple[int, str]]:
     """Where the parts of joined values lie."""
     found = {}
     for id in p.joined:
@@ -175,7 +177,7 @@ def _laid(p: Program, variables: dict[int, str]) -> dict[int, tuple[int, str]]:
         for arg in p.graph[id].args:
             stop = size(start + p.graph.shape(arg)[0])
             if id in variables and arg in variables:
-                found[arg] = (id, f"[..., {size_text(start)}:{size_text(stop)}]")
+                found[arg] = (id, f"[..., {size_text(start, renamed)}:{size_text(stop, renamed)}]")
             start = stop
     return found
 

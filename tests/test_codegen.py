@@ -269,8 +269,9 @@ PLACES = {
 
 def mixture(x: Any, h: Any, W: Any, U: Any, b: Any) -> Any:
     gate = sb.sigmoid(W @ x + U @ h + b)
+    other = sb.sigmoid(W @ x + U.T @ h)  # a second gate: products are packed, adjoints joined
     value = np.tanh(U @ (gate * h) * b)
-    return gate * h + (1 - gate) * value
+    return gate * other * h + (1 - gate) * value
 
 
 def failure(where: str, name: str) -> str:
