@@ -20,9 +20,8 @@ class Program:
     """Values by name, all nodes of one graph.
 
     `whole` is the adjoint of each state with what its own step adds; `places` says where each value is computed
-    (passes/place.py). Values in `front` are kept with their first axis, that of gates, before the samples; a value in
-    `over` is written over the slice of another that it is made of; one in `joined` is made of parts that are computed
-    where they lie in it. `written` is the program as equations show it, and
+    (passes/place.py). Values in `front` are kept with their first axis, that of gates, before the samples; one in
+    `joined` is made of parts that are computed where they lie in it. `written` is the program as equations show it, and
     `origin` the values there that a value stands for.
     """
 
@@ -43,7 +42,6 @@ class Program:
     kept: frozenset[int]
     places: dict[int, str] = field(default_factory=dict)
     front: frozenset[int] = frozenset()
-    over: dict[int, int] = field(default_factory=dict)
     joined: frozenset[int] = frozenset()
     written: Program | None = None
     origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -127,7 +125,6 @@ def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
         places={},
         front=frozenset(new[id] for id in p.front if id in new),
         joined=frozenset(new[id] for id in p.joined if id in new),
-        over={new[id]: new[below] for id, below in p.over.items() if id in new},
         origin={new[id]: olds for id, olds in p.origin.items() if id in new},
         **names,
     )

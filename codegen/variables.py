@@ -184,13 +184,13 @@ def _laid(p: Program, variables: dict[int, str], renamed: dict[str, str]) -> dic
 
 def _part(p: Program, variables: dict[int, str], id: int) -> tuple[int, str] | None:
     """The value with gates in front that a value is a part of, and the index of that part."""
-    node, index = p.graph[p.over.get(id, id)], "0"
+    node, index = p.graph[id], "0"
     while node.id not in variables or node.id == id:
         if node.family != "view" or node.attrs.kind not in ("slice", "reshape"):
             return None
         if node.attrs.kind == "slice":
             (start, length, _), *_ = node.attrs.data
-            index = f"{start}:{start + length}" if id in p.over or node.id == id else str(start)
+            index = f"{start}:{start + length}" if node.id == id else str(start)
         node = p.graph[node.args[0]]
     return (node.id, f"[:, {index}]") if node.id in p.front else None
 

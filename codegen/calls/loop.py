@@ -58,9 +58,7 @@ def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[i
     last = _last_readers(m, ids, roots)
     for position, id in enumerate(ids):
         count = len(sheet.calls)
-        if id in m.program.joined or (
-            id in m.aliases and m.aliases[id][0] in m.program.front and id not in m.program.over
-        ):
+        if id in m.program.joined or (id in m.aliases and m.aliases[id][0] in m.program.front):
             continue  # parts are written where they lie, or lie where the whole was written
         sheet.bound[id] = replace(formula(sheet, id, _target(sheet, id)), room="")
         if len(sheet.calls) > count:
@@ -75,8 +73,6 @@ def _target(sheet: Sheet, id: int) -> Operand | None:
     if id in m.stored:
         solid, front = id not in m.aliases, id in m.program.front
         return sheet.array(name, node.shape, settled=False, solid=solid, front=front, base=m.root(id))
-    if id in m.program.over:
-        return replace(formula(sheet, m.program.over[id], None), room="")
     if name in {m.variables[leaf] for leaf in m.program.carry.values()}:
         return Operand(name, name, node.shape, name, True)
     if node.family == "view" and node.attrs.kind in ("transpose", "reshape", "expand", "slice"):

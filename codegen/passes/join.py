@@ -91,7 +91,6 @@ class _Joining:
     old: Program
     lanes: list[int]
     sums: dict[int, list[int]]
-    rows: dict[int, tuple[int, int]]
     outer: dict[int, tuple[int, list[int]]]
     graph: Graph = field(default_factory=Graph)
     new: dict[int, int] = field(default_factory=dict)
@@ -109,7 +108,7 @@ def _run(lanes: list[int], members: Sequence[int]) -> list[int]:
 
 def _joined(p: Program, sums: Sequence[Sum], lanes: list[int]) -> Program | None:
     """The program with these adjoints joined, or none where one is computed from a sum of others."""
-    made = _Joining(p, lanes, {s.id: _run(lanes, list(s.products)) for s in sums}, {}, _outer(p, lanes))
+    made = _Joining(p, lanes, {s.id: _run(lanes, list(s.products)) for s in sums}, _outer(p, lanes))
     made.sums = {id: run for id, run in made.sums.items() if run}
     products = {s.id: s.products for s in sums}
     order = _topological(p, made, products)

@@ -1,11 +1,13 @@
-"""Joins the products of a loop that share an operand, and the sums and gates that follow them, into one of each."""
+"""Joins the products of a loop that share an operand, and the sums that follow them, into one of each.
+
+Gates of one function share one call. The sigmoid keeps 1 / (1 + exp(-a)), which is exact in relative terms where
+(1 + tanh(a / 2)) / 2, that one tanh could give for all gates, is not: a gate of 1e-20 would be zero.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import sympy as sp
 
 from symbptt.codegen.passes.hoist import signs_of
 from symbptt.codegen.passes.place import LOOP, place
@@ -16,11 +18,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, Product, placeholder
 from symbptt.ir.rewrite import copy_node
 
-HALF = sp.Rational(1, 2)
-SHARED = False
-"""Whether one tanh serves sigmoids too. σ(a) = (1 + tanh(a / 2)) / 2 is faster and right to 1e-16, but not in relative terms: a gate of
-1e-20 would be zero. As long as verification is relative to each block, the sigmoid that is exact there is kept."""
-ADD, TIMES = placeholder(0) + placeholder(1), placeholder(0) * placeholder(1)
+TIMES = placeholder(0) * placeholder(1)
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,9 @@ class Lane:
 
 @dataclass(frozen=True)
 class Pack:
-    """Lanes that are computed together, those of one gate function side by side. Where one tanh is `shared` by all
-    gates, σ(a) = (1 + tanh(a / 2)) / 2."""
+    """Lanes that are computed together, those of one gate function side by side."""
 
     lanes: tuple[Lane, ...]
-    shared: bool
-
-    @property
-    def scales(self) -> tuple[sp.Expr, ...]:
-        """What each sum is multiplied with."""
-        return tuple(HALF if self.shared and lane.function == "sigmoid" else sp.S.One for lane in self.lanes)
 
 
 def pack(p: Program) -> Program:
@@ -132,7 +123,7 @@ def _others(g: Graph, lane: Lane) -> list[tuple[int, int]]:
 def _ordered(lanes: Sequence[Lane]) -> Pack:
     order = [name for name in ("sigmoid", "tanh") if any(lane.function == name for lane in lanes)]
     rank = {name: i for i, name in enumerate([*order, *dict.fromkeys(lane.function for lane in lanes)][::-1])}
-    return Pack(tuple(sorted(lanes, key=lambda lane: -rank[lane.function])), SHARED)
+    return Pack(tuple(sorted(lanes, key=lambda lane: -rank[lane.function])))
 
 
 def _order(p: Program, packs: Sequence[Pack]) -> list[int] | Pack:
@@ -179,13 +170,12 @@ class _Packing:
     graph: Graph
     new: dict[int, int]
     front: set[int]
-    over: dict[int, int]
     origin: dict[int, tuple[int, ...]]
     labels: dict[int, Label]
 
 
 def _packed(p: Program, packs: Sequence[Pack], order: Sequence[int]) -> Program:
-    made = _Packing(p, p.varying, Graph(), {}, set(), {}, {}, {})
+    made = _Packing(p, p.varying, Graph(), {}, set(), {}, {})
     for key in order:
         if key < 0:
             _make(made, packs[-1 - key])
@@ -201,7 +191,6 @@ def _packed(p: Program, packs: Sequence[Pack], order: Sequence[int]) -> Program:
     return replace(
         q,
         front=frozenset(made.front),
-        over=made.over,
         written=p.written or p,
         origin=traced(p, origin),
         labels=labels,
@@ -211,18 +200,14 @@ def _packed(p: Program, packs: Sequence[Pack], order: Sequence[int]) -> Program:
 def _make(made: _Packing, found: Pack) -> None:
     """Make the values of a pack, and each lane as a slice of them."""
     g, lanes = made.graph, found.lanes
-    products = _stacked_products(made, [lane.product for lane in lanes], found.scales)
-    sums = _sums(made, lanes, products, found.scales)
+    products = _stacked_products(made, [lane.product for lane in lanes])
+    sums = _sums(made, lanes, products)
     _name(made, products, [lane.product for lane in lanes])
     _name(made, sums, [lane.sum for lane in lanes])
     for i, lane in enumerate(lanes):
-        if found.scales[i] == 1:
-            made.new.setdefault(lane.product, _pick(g, products, i))
-            made.new.setdefault(lane.sum, _pick(g, sums, i))
-    if found.shared:
-        _shared_gates(made, lanes, sums)
-    else:
-        _gates(made, lanes, sums)
+        made.new.setdefault(lane.product, _pick(g, products, i))
+        made.new.setdefault(lane.sum, _pick(g, sums, i))
+    _gates(made, lanes, sums)
 
 
 def _runs(lanes: Sequence[Lane]) -> list[tuple[int, int]]:
@@ -244,22 +229,6 @@ def _gates(made: _Packing, lanes: Sequence[Lane], sums: int) -> None:
         _name(made, gates, [lane.gate for lane in lanes[lo:hi]])  # type: ignore[misc]
         for i in range(lo, hi):
             made.new[lanes[i].gate] = _pick(g, gates, i - lo)  # type: ignore[index]
-
-
-def _shared_gates(made: _Packing, lanes: Sequence[Lane], sums: int) -> None:
-    """One tanh for all gates; the sigmoids among them are moved into (0, 1), over their tanh."""
-    g = made.graph
-    whole = build.map_(g, sp.tanh(placeholder(0)), [sums])
-    _name(made, whole, [lane.gate for lane in lanes])  # type: ignore[misc]
-    for lo, hi in _runs(lanes):
-        part = _cut(g, whole, lo, hi)
-        if lanes[lo].function == "sigmoid":
-            below = part
-            part = build.map_(g, HALF * placeholder(0) + HALF, [below])
-            made.over[part] = below
-            _name(made, part, [lane.gate for lane in lanes[lo:hi]])  # type: ignore[misc]
-        for i in range(lo, hi):
-            made.new[lanes[i].gate] = _pick(g, part, i - lo)  # type: ignore[index]
 
 
 def _name(made: _Packing, id: int, lanes: Sequence[int]) -> None:
@@ -295,32 +264,29 @@ def _cut(g: Graph, x: int, lo: int, hi: int) -> int:
     return build.cut(g, x, [(lo, hi - lo, 1), *((0, item, 1) for item in g.shape(x)[1:])])
 
 
-def _stacked_products(made: _Packing, ids: Sequence[int], scales: Sequence[sp.Expr]) -> int:
+def _stacked_products(made: _Packing, ids: Sequence[int]) -> int:
     """The products of stacked weights and the operand that they share."""
     g, old = made.graph, made.old.graph
     weights = [build.transpose(g, made.new[old[id].args[0]], (1, 0)) for id in ids]
-    stack = _stack(g, weights, scales)
+    stack = _stack(g, weights)
     _note(made, stack, [old[id].args[0] for id in ids])
     product = build.contract(g, stack, made.new[old[ids[0]].args[1]], Product((0, 1, 2), (1,), (0, 2)))
     made.origin.setdefault(product, tuple(ids))
     return product
 
 
-def _stack(g: Graph, ids: Sequence[int], scales: Sequence[sp.Expr]) -> int:
-    """Values that are the same for all samples, one behind the other along a new first axis."""
-    scaled = [
-        id if scale == 1 else build.map_(g, scale * placeholder(0), [id]) for id, scale in zip(ids, scales, strict=True)
-    ]
-    return build.concatenate(g, [build.reshape(g, id, (1, *g.shape(id))) for id in scaled], 0)
+def _stack(g: Graph, ids: Sequence[int]) -> int:
+    """Values one behind the other along a new first axis."""
+    return build.concatenate(g, [build.reshape(g, id, (1, *g.shape(id))) for id in ids], 0)
 
 
-def _sums(made: _Packing, lanes: Sequence[Lane], products: int, scales: Sequence[sp.Expr]) -> int:
+def _sums(made: _Packing, lanes: Sequence[Lane], products: int) -> int:
     """The sums of the lanes' products with their other terms."""
     g, old = made.graph, made.old.graph
     total = products
     for terms in zip(*(_others(old, lane) for lane in lanes), strict=True):
         sign = terms[0][0]
-        term = _together(made, [arg for _, arg in terms], scales)
+        term = _together(made, [arg for _, arg in terms])
         if term not in made.new.values():
             _note(made, term, [arg for _, arg in terms], "_in")
         total = build.map_(g, placeholder(0) + sign * placeholder(1), [total, term])
@@ -328,28 +294,27 @@ def _sums(made: _Packing, lanes: Sequence[Lane], products: int, scales: Sequence
     return total
 
 
-def _together(made: _Packing, ids: Sequence[int], scales: Sequence[sp.Expr]) -> int:
+def _together(made: _Packing, ids: Sequence[int]) -> int:
     """The values of all lanes along a new first axis: made at once where they are made alike, else side by side."""
-    g, old, plain = made.graph, made.old.graph, all(scale == 1 for scale in scales)
+    g, old = made.graph, made.old.graph
     nodes = [old[id] for id in ids]
     if not any(id in made.varying for id in ids):
-        stack = _stack(g, [made.new[id] for id in ids], scales)
+        stack = _stack(g, [made.new[id] for id in ids])
         _note(made, stack, ids)
         return stack
-    if len(set(ids)) == 1 and plain:
+    if len(set(ids)) == 1:
         return made.new[ids[0]]
     alike = len({(node.family, node.attrs, len(node.args)) for node in nodes}) == 1
     first = nodes[0]
     if alike and signs_of(first) is not None and len({old.shape(a) for node in nodes for a in node.args}) == 1:
         columns = zip(*(_alike(old, node) for node in nodes), strict=True)
-        args = [_together(made, column, scales) for column in columns]
-        return build.map_(g, first.attrs.expr, args)
+        return build.map_(g, first.attrs.expr, [_together(made, column) for column in columns])
     weights = [_weight(old, node, made.varying) if node.family == "contract" else None for node in nodes]
     if alike and None not in weights and len({node.args[1] for node in nodes}) == 1:
-        return _stacked_products(made, ids, scales)
+        return _stacked_products(made, ids)
     if alike and first.family == "map" and first.attrs.expr == TIMES:
-        return _products(made, nodes, scales)
-    return _stack(g, [made.new[id] for id in ids], scales)
+        return build.map_(g, TIMES, [_together(made, [node.args[i] for node in nodes]) for i in (0, 1)])
+    return _stack(g, [made.new[id] for id in ids])
 
 
 def _alike(g: Graph, node: Node) -> Sequence[int]:
@@ -357,12 +322,3 @@ def _alike(g: Graph, node: Node) -> Sequence[int]:
     kinds = {arg: (g[arg].family, str(g[arg].attrs)) for arg in node.args if g[arg].family != "leaf"}
     plus = min(signs_of(node) or (0,)) > 0
     return sorted(node.args, key=lambda arg: kinds.get(arg, ("leaf", ""))) if plus else node.args
-
-
-def _products(made: _Packing, nodes: Sequence[Node], scales: Sequence[sp.Expr]) -> int:
-    """Products of two factors, the first of them scaled."""
-    ones = [sp.S.One] * len(nodes)
-    fixed = [i for i in (0, 1) if not any(node.args[i] in made.varying for node in nodes)]
-    scaled = fixed[0] if fixed else 0
-    args = [_together(made, [node.args[i] for node in nodes], scales if i == scaled else ones) for i in (0, 1)]
-    return build.map_(made.graph, TIMES, args)
