@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
+from symbptt.codegen.calls.block import block_lines
 from symbptt.codegen.calls.loop import loop_sheet, write_carries, write_statements
-from symbptt.codegen.calls.sheet import Sheet, stepping_back, used_steps
+from symbptt.codegen.calls.sheet import Sheet, stepping_back
 from symbptt.codegen.gradients import gradients, results
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE
 from symbptt.codegen.statements import (
@@ -22,18 +20,14 @@ from symbptt.codegen.statements import (
     unpacked_tape,
     writer_of,
 )
-from symbptt.codegen.text import closed, dict_text, listed, name_tuple, shape_text, size_text, tuple_text
+from symbptt.codegen.text import closed, dict_text, listed, name_tuple, shape_text, tuple_text
 from symbptt.codegen.variables import Module, is_baked
 from symbptt.derive.labels import Label
-from symbptt.ir.shape import prod
 from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 
 BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):"
 PULL = "def _pull(tape, carry, full, sums, sizes, T, B, dtype):"
-
-BLOCK_SIZE = 2**15
-"""Elements of each coefficient in a block of steps."""
 
 Carries = dict[str, str]
 """The variable of the adjoint of each state, by the name of the state."""
@@ -44,7 +38,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     writer, carries = writer_of(m.program), _carries(m)
     before = ["full = {k: None if v is None else _kept(active, v) for k, v in full.items()}", *_zero_outputs(m)]
     before += statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
-    block = block_lines(m, writer)
+    block = block_lines(m, "backward", writer)
     sheet = loop_sheet(m, "backward", besides=block.taken)
     whole = [id for id in m.program.whole.values() if id in m.variables]
     write_statements(sheet, "backward", writer, [*m.program.recurrent.values(), *whole])
@@ -70,46 +64,6 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
         f"_give({tuple_text(dict.fromkeys([*given_back(m, f'backward {LOOP}'), *block.rooms]))})",
         f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",
     ]
-
-
-@dataclass(frozen=True)
-class Block:
-    """What happens before each block of steps: lines before the loop, lines of the block, the arrays that they fill;
-    `rooms` are their variables, and `made` says how these are made."""
-
-    before: list[str]
-    lines: list[str]
-    arrays: set[str]
-    rooms: list[str]
-    taken: set[str]
-    made: tuple[str, ...] = ()
-
-
-def block_lines(m: Module, writer: Writer) -> Block:
-    """The coefficients of the recursion, computed for a block of steps at once."""
-    ids = computed(m, "backward", BLOCK)
-    if not ids:
-        return Block(["K = max(T, 1)"], [], set(), [], set())
-    sheet = loop_sheet(m, "backward", BLOCK)
-    write_statements(sheet, "backward", writer, ids, BLOCK)
-    arrays = list(sheet.rooms.made)
-    inner = {name: f"{name}_b" for room in arrays for name in sheet.rooms.names[room]}
-    calls = [
-        re.sub(r"[^\W\d]\w*", lambda word: inner.get(word[0], word[0]), call.partition("  # ")[0])
-        + call[len(call.partition("  # ")[0]) :]
-        for call in sheet.calls
-    ]
-    steps = used_steps(sheet, sheet.calls)
-    held = " + ".join(sorted({size_text(prod(m.program.graph.shape(id)), m.sizes) for id in ids}))
-    before = [
-        f"K = max(min(T, {BLOCK_SIZE} // max(B * ({held}), 1)), 1){'':<20}  # steps in a block: its coefficients stay in the cache",
-        *sheet.before(sheet.calls),
-    ]
-    names = [name for room in arrays for name in sheet.rooms.names[room]]
-    lines = [f"{listed(steps)} = (v[lo:hi] for v in {tuple_text(steps.values())})"] if steps else []
-    lines += [f"{listed(inner[name] for name in names)} = (v[: hi - lo] for v in {tuple_text(names)})"]
-    before = [line.replace("np.empty(", "_room(") for line in before]
-    return Block(before, [*lines, *calls], set(names), arrays, sheet.taken, tuple(sheet.rooms.made.values()))
 
 
 def pull_lines(m: Module) -> list[str]:

@@ -1,5 +1,7 @@
 """Schedules of checkpoints: which steps are run again, and which states are held; text below the line is copied."""
 
+from symbptt.codegen.prelude import _steps
+
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -126,10 +128,10 @@ def _needed(counts, steps, T, B, item):
     """Return the bytes that a call holds beside its arguments where a piece has so many steps.
 
     `counts` are numbers of elements: held once; for each sample; for each sample and step of all; for each sample and
-    step of a piece in the forward sweep, in the loss, in the backward sweep; for each sample and step of a block; then
-    what tells its length, and the greatest room of a coefficient.
+    step of a piece in the forward sweep, in the loss, in the backward sweep; for each sample and step of a block
+    forward, then what tells its length and its least rows; the same for a block backward, without rows.
     """
-    once, sample, always, forward, loss, backward, block, held, room = counts
-    coefficients = max(min(steps, room // max(B * held, 1)), 1) * block
-    piece = max(steps * forward, steps * loss, steps * backward + coefficients)
+    once, sample, always, forward, loss, backward, ahead, ahead_held, rows, block, held = counts
+    inputs, coefficients = _steps(steps, B, ahead_held, rows) * ahead, _steps(steps, B, held) * block
+    piece = max(steps * forward + inputs, steps * loss, steps * backward + coefficients)
     return item * (once + B * (sample + T * always + piece))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbptt.codegen.backward import BLOCK_SIZE, block_lines
+from symbptt.codegen.calls.block import block_lines, held_of, rows_of
 from symbptt.codegen.checkpoints import _needed as needed
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE
 from symbptt.codegen.statements import computed, writer_of
-from symbptt.codegen.text import shape_text, size_text, tuple_text
+from symbptt.codegen.text import size_text, tuple_text
 from symbptt.codegen.variables import Module
 from symbptt.ir.node import Node
 from symbptt.ir.shape import Size, named_size, names_in, prod, size
@@ -25,8 +25,9 @@ class Costs:
 
     `once`: packed weights and gradients of parameters; `sample`: the rooms of one step, for each sample; for each
     sample and step of all: `always`; for each sample and step of a piece: `forward`, `loss`, `backward`, in each phase;
-    for each sample and step of a block: `block`; `held` tells how long a block is. `results` are states and outputs of
-    a step, `state` the states alone.
+    for each sample and step of a block of the sweeps: `ahead` forward, `block` backward; `ahead_held` and `held` tell
+    how long these are, and `rows` how many rows of products one has at the least. `results` are states and outputs of a
+    step, `state` the states alone.
     """
 
     once: Size
@@ -35,6 +36,9 @@ class Costs:
     forward: tuple[Size, ...]
     loss: tuple[Size, ...]
     backward: tuple[Size, ...]
+    ahead: Size
+    ahead_held: Size
+    rows: int
     block: Size
     held: Size
     results: Size
@@ -44,7 +48,8 @@ class Costs:
     def counts(self) -> tuple[tuple[Size, ...], ...]:
         """The alternatives of each number that `checkpoints._needed` takes."""
         one = [(x,) for x in (self.once, self.sample, self.always)]
-        return (*one, self.forward, self.loss, self.backward, (self.block,), (self.held,))
+        blocks = [(x,) for x in (self.ahead, self.ahead_held, self.rows, self.block, self.held)]
+        return (*one, self.forward, self.loss, self.backward, *blocks)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,7 +60,7 @@ class Costs:
         """Return the bytes that a call holds with pieces of so many steps; `results`: those of all steps too."""
         once, sample, always, *others = (max(at(x, sizes) for x in group) for group in self.counts)
         counts = (once, sample, always + results * at(self.results, sizes), *others)
-        return needed((*counts, BLOCK_SIZE), steps, T, B, item)
+        return needed(counts, steps, T, B, item)
 
 
 def at(x: Size, sizes: Mapping[str, int]) -> int:
@@ -72,7 +77,7 @@ def costs_of(m: Module, tape: Iterable[str], loss: Module | None, *, pieces: boo
     tail, sent = ([0], 0) if loss is None else _loss(loss)
     kept = _kept(m, set(tape)) + state
     left = sent + (0 if pieces else outputs)
-    block = computed(m, "backward", BLOCK)
+    ahead, block = (computed(m, sweep, BLOCK) for sweep in ("forward", "backward"))
     weights = [id for sweep in ("forward", "backward") for id in computed(m, sweep, ONCE) if _owns(m, id, False)]
     return Costs(
         size(sum(_size(m, id) for id in weights) + 2 * sum(prod(a.shape) for a in p.of_role("param"))),
@@ -81,8 +86,11 @@ def costs_of(m: Module, tape: Iterable[str], loss: Module | None, *, pieces: boo
         _greatest(x + state + outputs for x in _phase(m, "forward")),
         _greatest(x + kept + outputs for x in tail),
         _greatest(x + kept + left + _carries(m) for x in _phase(m, "backward")),
-        _rooms(m, block),
-        size(sum({size_text(_size(m, id)): _size(m, id) for id in block}.values())),
+        _rooms(m, "forward", ahead),
+        held_of(m, ahead),
+        rows_of(m, ahead),
+        _rooms(m, "backward", block),
+        held_of(m, block),
         size(state + sum(_size(m, id) for id in p.outputs.values())),
         size(state),
     )
@@ -95,7 +103,7 @@ def costs_text(costs: Costs, names: Iterable[str]) -> list[str]:
     return [
         f"def _counts({head}):",
         '    """Return the numbers of elements that `_needed` takes."""',
-        f"    return {tuple_text([*counts, repr(BLOCK_SIZE)])}",
+        f"    return {tuple_text(counts)}",
         "",
         "",
         f"def _of_a_step({head}):",
@@ -122,7 +130,8 @@ def _owns(m: Module, id: int, varying: bool = True) -> bool:
 def _phase(m: Module, sweep: str) -> list[Size]:
     """The numbers for each step that a sweep holds when each of its values of all steps has been computed."""
     p = m.program
-    stored = [id for id in computed(m, sweep, LOOP) if id in m.stored and id not in m.aliases]
+    inside = [id for region in (BLOCK, LOOP) for id in computed(m, sweep, region)]
+    stored = [id for id in inside if id in m.stored and id not in m.aliases]
     loop = sum(_size(m, id) for id in stored if id not in p.next.values())
     live: Size = 0
     found: list[Size] = []
@@ -189,12 +198,9 @@ def _is_less(x: Size, y: Size) -> bool:
     return all(c >= 0 for c in sp.expand(sp.sympify(y - x)).as_coefficients_dict().values())
 
 
-def _rooms(m: Module, block: list[int]) -> Size:
+def _rooms(m: Module, sweep: str, block: list[int]) -> Size:
     """The numbers for each step of a block."""
-    shapes = {
-        f"empty({shape_text(('K', 'B'), shape, m.sizes)}, dtype)": shape for shape in map(m.program.graph.shape, block)
-    }
-    return size(sum(prod(shapes[room]) for room in block_lines(m, writer_of(m.program)).made if room in shapes))
+    return size(sum(block_lines(m, sweep, writer_of(m.program)).made)) if block else 0
 
 
 def _kept(m: Module, tape: set[str]) -> Size:

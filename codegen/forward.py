@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from symbptt.codegen.calls.block import Block, block_lines
 from symbptt.codegen.calls.loop import loop_sheet, write_statements
 from symbptt.codegen.calls.scalar import put
 from symbptt.codegen.calls.sheet import Sheet, stepping
 from symbptt.codegen.calls.values import value
-from symbptt.codegen.passes.place import AFTER, ALL, LOOP, ONCE
+from symbptt.codegen.passes.place import AFTER, BLOCK, LOOP, ONCE
 from symbptt.codegen.statements import (
     allocations,
     arguments,
     function,
     given_back,
+    indented,
     of_each_sample,
     statements,
     writer_of,
@@ -49,8 +51,8 @@ def forward(m: Module, tape: list[str]) -> list[str]:
         *arguments(m, {"a": [a for a in m.program.arguments if not is_baked(a)]}, {s.name: s.initial for s in states}),
         "# before the loop: what needs no state",
         *statements(m, "forward", ONCE, writer),
-        *statements(m, "forward", ALL, writer),
         *_buffers(m, states),
+        *allocations(m, f"forward {BLOCK}", m.program.next.values()),
         *allocations(m, f"forward {LOOP}", m.program.next.values()),
         *_loop(m, states, writer),
         *["# after the loop: what no later step needs"] * bool(late),
@@ -79,21 +81,33 @@ def _buffers(m: Module, states: list[State]) -> list[str]:
 
 
 def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
-    sheet = loop_sheet(m, "forward")
+    block = block_lines(m, "forward", writer)
+    sheet = loop_sheet(m, "forward", besides=block.taken)
     write_statements(sheet, "forward", writer, m.program.next.values())
     _alias_states(sheet)
+    lines = [
+        "if masked:",
+        *(f"    {s.before}[t] = _entering(t, {s.initial}, {s.now}_buffer, {s.before}, active, reset)" for s in states),
+        *sheet.calls,
+    ]
     return [
         "masked = active is not None or reset is not None",
         "if masked:",
         *(f"    {s.before} = np.empty_like({s.now})" for s in states),
+        *(block.before if block.lines else []),
         *sheet.before(sheet.calls),
-        stepping(sheet, sheet.calls),
-        "    if masked:",
-        *(
-            f"        {s.before}[t] = _entering(t, {s.initial}, {s.now}_buffer, {s.before}, active, reset)"
-            for s in states
-        ),
-        *(f"    {line}" for line in sheet.calls),
+        *(_in_blocks(sheet, block, lines) if block.lines else [stepping(sheet, lines), *indented(lines)]),
+    ]
+
+
+def _in_blocks(sheet: Sheet, block: Block, lines: list[str]) -> list[str]:
+    """The loop over the steps of each block, behind what is computed for all of them."""
+    head = stepping(sheet, sheet.calls, block.arrays)
+    return [
+        "for lo in range(0, T, K):",
+        "    hi = min(lo + K, T)",
+        *indented([*block.lines, head, *indented(lines)]),
+        *[f"_give({tuple_text(block.rooms)})"] * bool(block.rooms),
     ]
 
 
@@ -110,5 +124,5 @@ def _alias_states(sheet: Sheet) -> None:
 def _result(m: Module, states: list[State], tape: list[str]) -> str:
     finals = dict_text({s.name: s.now for s in states})
     outputs = {name: of_each_sample(m, id, AFTER) for name, id in m.program.outputs.items()}
-    rooms = given_back(m, f"forward {LOOP}", m.program.next.values())
+    rooms = [room for region in (BLOCK, LOOP) for room in given_back(m, f"forward {region}", m.program.next.values())]
     return f"return {finals}, {dict_text(outputs)}, {tuple_text([*tape, tuple_text(rooms)])}"

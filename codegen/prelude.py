@@ -55,6 +55,11 @@ def _give(rooms):
         ROOMS.clear()
 
 
+def _steps(T, B, size, rows=0):
+    """Return the number of steps of a block with values of that size: they fit in the cache, or are as many rows."""
+    return max(min(T, max(rows // max(B, 1), 2**15 // max(B * size, 1))), 1)
+
+
 def _plain(name, value):
     """Return a plain array of a value, in the machine's byte order."""
     if isinstance(value, (np.ma.MaskedArray, np.matrix)):

@@ -64,6 +64,11 @@ def commented(code: str, comment: str) -> str:
     return f"{code:<58}  # {comment}" if comment else code
 
 
+def indented(lines: Iterable[str]) -> list[str]:
+    """Return lines of an inner block."""
+    return [f"    {line}" for line in lines]
+
+
 def function(head: str, m: Module, lines: list[str]) -> list[str]:
     """Return a function: its head, the sizes that it uses, its lines, none of them long."""
     text = "\n".join(line.partition("  # ")[0] for line in lines)

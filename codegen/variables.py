@@ -13,7 +13,7 @@ from symbptt.codegen import checkpoints, prelude
 from symbptt.codegen.checkpointing import CHECKPOINTED
 from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
-from symbptt.codegen.passes.place import ALL, LOOP
+from symbptt.codegen.passes.place import BLOCK, LOOP
 from symbptt.codegen.program import Program
 from symbptt.codegen.text import size_text
 from symbptt.ir.naming import unique
@@ -219,7 +219,7 @@ def _allocate(name: str, used: set[str]) -> str:
 def _next_state(p: Program, id: int, variables: dict[int, str]) -> str | None:
     """The value that becomes a state has the variable of the state; the state before has another."""
     for name, target in p.next.items():
-        if target == id and id in p.varying and p.places.get(id) == f"forward {LOOP}":
+        if target == id and id in p.varying and p.places.get(id) in (f"forward {BLOCK}", f"forward {LOOP}"):
             return variables[p.leaves[name]]
     return None
 
@@ -264,13 +264,15 @@ def _with_variable(p: Program) -> list[int]:
 
 
 def _is_stored(p: Program, id: int) -> bool:
-    """Whether a value of a loop is kept for all steps: something outside that loop reads it."""
+    """Whether a value of a loop, or of the blocks of the forward loop, is kept for all steps: something outside reads it."""
     place = p.places.get(id, "")
-    if not place.endswith(LOOP) or p.graph[id].family == "leaf":
+    sweep, _, region = place.partition(" ")
+    if p.graph[id].family == "leaf" or (region != LOOP and place != f"forward {BLOCK}"):
         return False
     if any(id in results.values() for results in (p.next, p.inputs, p.outputs)):
         return True
-    return any(p.places[reader] != place for reader in _readers(p, id))
+    near = (place,) if region == LOOP else (place, f"{sweep} {LOOP}")
+    return any(p.places[reader] not in near for reader in _readers(p, id))
 
 
 def _readers(p: Program, id: int) -> Iterable[int]:
@@ -290,7 +292,7 @@ def _suggest(p: Program, id: int, variables: dict[int, str]) -> str:
     if node.family == "contract" and all(names):
         return "_".join(names)
     owner = _owner(p, id)
-    if p.places[id] == f"forward {ALL}" and owner:
+    if p.places[id] == f"forward {BLOCK}" and owner:
         return f"{owner}_in"
     return f"v_{owner}" if owner else "v"
 

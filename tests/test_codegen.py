@@ -120,7 +120,13 @@ def function(text: str, name: str) -> ast.FunctionDef:
 
 
 def loops_over_time(f: ast.FunctionDef) -> list[ast.For]:
-    return [node for node in ast.walk(f) if isinstance(node, ast.For) and "T" in names_in([node.iter])]
+    """The loops whose steps are steps in time, or blocks of these."""
+    return [node for node in f.body if isinstance(node, ast.For) and "T" in names_in([node.iter])]
+
+
+def steps_of(loop: ast.For) -> ast.For:
+    """The loop over single steps: the loop itself, or the one inside a loop over blocks."""
+    return next((node for node in loop.body if isinstance(node, ast.For)), loop)
 
 
 def names_in(nodes: Iterable[ast.AST]) -> set[str]:
@@ -143,8 +149,9 @@ def test_input_products_are_made_before_the_loop_for_all_steps(cell: sb.Cell) ->
     forward = function(sb.compile(cell).source, "_forward")
     (loop,) = loops_over_time(forward)
     weights = {name for name in oracle.names_of(cell, "param") if name.startswith(("W", "b"))}
-    assert not names_in(loop.body) & (weights | {"x"})
-    before = forward.body[: forward.body.index(loop)]
+    steps = steps_of(loop)
+    assert not names_in(steps.body) & (weights | {"x"})
+    before = [*forward.body[: forward.body.index(loop)], *loop.body[: loop.body.index(steps)]]
     assert weights | {"x"} <= names_in(before)
 
 
@@ -177,7 +184,7 @@ def test_value_that_no_later_step_needs_is_computed_after_the_loop() -> None:
     text = sb.compile(step).source
     forward = function(text, "_forward")
     (loop,) = loops_over_time(forward)
-    assert not names_in(loop.body) & {"V", "W", "x", "y", "g"}
+    assert not names_in(steps_of(loop).body) & {"V", "W", "x", "y", "g"}
     at = forward.body.index(loop)
     assert "V" in names_in(forward.body[at + 1 :])
     assert "np.exp(g)" in ast.unparse(ast.Module(forward.body[:at], []))

@@ -157,19 +157,22 @@ def test_float32_stays_float32_in_every_region(cell: sb.Cell, monkeypatch: pytes
     module = kernel_of(cell).module
     seen: list[Any] = []
 
+    class Function:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            result = getattr(np, self.name)(*args, **kwargs)
+            if isinstance(result, np.ndarray):
+                seen.append((self.name, result.dtype))
+            return result
+
+        def __getattr__(self, method: str) -> Any:
+            return getattr(getattr(np, self.name), method)
+
     class Watched:
         def __getattr__(self, name: str) -> Any:
-            function = getattr(np, name)
-            if not isinstance(function, np.ufunc) or name == "add":
-                return function
-
-            def watched(*args: Any, **kwargs: Any) -> Any:
-                result = function(*args, **kwargs)
-                if isinstance(result, np.ndarray):
-                    seen.append((name, result.dtype))
-                return result
-
-            return watched
+            return Function(name) if isinstance(getattr(np, name), np.ufunc) else getattr(np, name)
 
     monkeypatch.setattr(module, "np", Watched())
     groups = cast(oracle.draw(cell, 2, 3, SIZES), np.float32)

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from symbptt.codegen.calls.scalar import put
-from symbptt.codegen.calls.sheet import BLOCK_AXES, LOOP_AXES, Operand, Sheet, number
+from symbptt.codegen.calls.sheet import BLOCK_AXES, LOOP_AXES, Operand, Sheet, bases, number, reads
 from symbptt.codegen.calls.values import formula
 from symbptt.codegen.passes.place import BLOCK, LOOP
 from symbptt.codegen.statements import commented, computed, equation
 from symbptt.codegen.variables import RESERVED, Module, size_names
+from symbptt.ir.shape import Shape
 from symbptt.render.expression import Writer
 
+SIGHTS = ("transpose", "reshape", "expand", "slice")
+"""Kinds of views that NumPy makes without a copy."""
 ENDS = ("", "_0", "_prev", "_buffer", "_all", "_in")
 
 
@@ -46,9 +49,25 @@ def _operand(sheet: Sheet, here: str, id: int) -> Operand | None:
         return None
     running = inside or (id in m.previous and here.startswith("forward"))
     solid, front = id not in m.aliases, id in m.program.front
-    count = "K" if m.place(id).endswith(BLOCK) else "T"
-    settled = not running and count == "T"
-    return sheet.array(name, shape, settled=settled, solid=solid, front=front, base=m.root(id), count=count)
+    if m.program.graph[id].family == "leaf":
+        return sheet.array(name, shape, settled=not running)
+    if m.place(id).endswith(BLOCK) and id not in m.stored:
+        return None if _is_looked_at(m, id) else _of_a_block(sheet, name, shape, front)
+    settled = not running and m.place(id) != f"{here.split()[0]} {BLOCK}"
+    return sheet.array(name, shape, settled=settled, solid=solid, front=front, base=m.root(id))
+
+
+def _is_looked_at(m: Module, id: int) -> bool:
+    """Whether a value is a view of another that has a variable: who reads it looks at that."""
+    node = m.program.graph[id]
+    source = node.args[0] if node.family == "view" and node.attrs.kind in SIGHTS else None
+    return source is not None and (source in m.variables or source in m.previous)
+
+
+def _of_a_block(sheet: Sheet, name: str, shape: Shape, front: bool) -> Operand:
+    """The operand of a value that was computed for the steps of the block, those in front after the axis of gates."""
+    found = sheet.array(name, shape, settled=False, count="K", front=front)
+    return sheet.view(found, f"{name}.swapaxes(0, 1)", shape, front=True) if front else found
 
 
 def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[int], region: str = LOOP) -> None:
@@ -75,7 +94,8 @@ def _target(sheet: Sheet, id: int) -> Operand | None:
         return sheet.array(name, node.shape, settled=False, solid=solid, front=front, base=m.root(id))
     if name in {m.variables[leaf] for leaf in m.program.carry.values()}:
         return Operand(name, name, node.shape, name, True)
-    if node.family == "view" and node.attrs.kind in ("transpose", "reshape", "expand", "slice"):
+    in_loop = not m.place(id).endswith(BLOCK)
+    if node.family == "view" and node.attrs.kind in SIGHTS and (in_loop or _is_looked_at(m, id)):
         return None
     return sheet.named_room(name, node.shape, front=id in m.program.front)
 
@@ -88,19 +108,6 @@ def _last_readers(m: Module, ids: list[int], roots: Iterable[int]) -> dict[int, 
             last[read] = position
         last.setdefault(id, position)
     return last | dict.fromkeys(reads(m, roots), len(ids))
-
-
-def reads(m: Module, ids: Iterable[int]) -> set[int]:
-    """Return the values with a variable that some values are computed from, those values among them."""
-    found: set[int] = set()
-    queue = list(ids)
-    while queue:
-        id = queue.pop()
-        if id in m.variables or id in m.previous:
-            found.add(id)
-        else:
-            queue.extend(m.program.graph[id].args)
-    return found
 
 
 def _clear(sheet: Sheet, last: Mapping[int, int], position: int) -> None:
@@ -119,7 +126,7 @@ def write_carries(sheet: Sheet, carries: Mapping[str, str], comments: Mapping[st
     is overwritten while another is still to be read."""
     m = sheet.module
     before = m.program.recurrent
-    read = {name: _bases(sheet, before[name]) if name in before else set() for name in carries}
+    read = {name: bases(sheet, [before[name]]) if name in before else set() for name in carries}
     late: dict[str, Operand] = {}
     left = list(carries)
     while left:
@@ -133,11 +140,6 @@ def write_carries(sheet: Sheet, carries: Mapping[str, str], comments: Mapping[st
     for name, found in late.items():
         put(sheet, found, _carry(m, name))
         sheet.calls[-1] = commented(sheet.calls[-1], comments[name])
-
-
-def _bases(sheet: Sheet, id: int) -> set[str]:
-    found = (sheet.find(read) for read in reads(sheet.module, [id]))
-    return {operand.base for operand in found if operand is not None}
 
 
 def _carry(m: Module, name: str) -> Operand:

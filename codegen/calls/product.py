@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from symbptt.codegen.calls.sheet import Operand, Sheet
+from symbptt.codegen.calls.scalar import put
+from symbptt.codegen.calls.sheet import BLOCK_AXES, Operand, Sheet
 from symbptt.codegen.products import LETTERS
 from symbptt.codegen.text import shape_text, tuple_text
 from symbptt.ir.node import Node
@@ -27,21 +28,33 @@ def product(sheet: Sheet, node: Node, a: Operand, b: Operand, out: Operand | Non
     sizes = _sizes(sheet, node, a, b)
     left, right = (_side(sheet, o, part) for o, part in ((a, node.attrs.a), (b, node.attrs.b)))
     varies = a.lead or b.lead
-    target = out or sheet.room(node.shape, varies, front=node.id in sheet.module.program.front)
+    target = out if out is not None and (out.solid or sheet.lead != BLOCK_AXES) else None
+    target = target or sheet.room(node.shape, varies, front=node.id in sheet.module.program.front)
     _write(sheet, left, right, _side(sheet, target, node.attrs.out), sizes)
     sheet.free([a, b])
-    return target
+    return put(sheet, target, out)
 
 
 def _side(sheet: Sheet, operand: Operand, own: Sequence[int]) -> Side:
-    lead = sheet.lead if operand.lead else ()
+    lead = ("B",) if operand.lead else ()
     letters = [LETTERS[x] for x in own]
+    if operand.lead and sheet.lead == BLOCK_AXES:
+        operand = _as_samples(sheet, operand)
     return Side(operand, (letters[0], *lead, *letters[1:]) if operand.front else (*lead, *letters))
+
+
+def _as_samples(sheet: Sheet, o: Operand) -> Operand:
+    """A value of a block with the steps among the samples: a product then has many rows."""
+    if not (o.solid or o.settled):
+        o = put(sheet, o, sheet.room(o.shape))
+    own = [_size(sheet, item) for item in o.shape]
+    axes = [own[0], "K * B", *own[1:]] if o.front else ["K * B", *own]
+    return sheet.view(o, f"{o.whole}.reshape({', '.join(axes)})", o.shape, solid=True, front=o.front)
 
 
 def _sizes(sheet: Sheet, node: Node, a: Operand, b: Operand) -> dict[str, Size | str]:
     pairs = zip(node.attrs.a + node.attrs.b, a.shape + b.shape, strict=True)
-    return {**{LETTERS[x]: item for x, item in pairs}, "T": "T", "B": "B"}
+    return {**{LETTERS[x]: item for x, item in pairs}, "B": "K * B" if sheet.lead == BLOCK_AXES else "B"}
 
 
 def _write(sheet: Sheet, a: Side, b: Side, out: Side, sizes: Mapping[str, Size | str]) -> None:
@@ -94,8 +107,8 @@ def _merged(sheet: Sheet, o: Operand, groups: Sequence[Labels], sizes: Mapping[s
     """An operand with the axes of each group as one."""
     text = [" * ".join(_size(sheet, sizes[x]) for x in group) for group in groups]
     lead = [o.count] if o.stepped else []
-    own = [group for group in groups if set(group) != set(sheet.lead)]
-    shape = tuple(prod(sizes[x] for x in group if x not in ("T", "B")) for group in own)
+    own = [group for group in groups if group != ("B",)]
+    shape = tuple(prod(sizes[x] for x in group if x != "B") for group in own)
     return sheet.view(o, f"{o.whole}.reshape({', '.join([*lead, *text])})", shape, solid=True)
 
 

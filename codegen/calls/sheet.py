@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from symbptt.codegen.lower import Scope
-from symbptt.codegen.text import listed, shape_text, size_text
+from symbptt.codegen.text import listed, shape_text, size_text, tuple_text
 from symbptt.codegen.variables import Module
 from symbptt.ir.naming import unique
-from symbptt.ir.shape import Shape
+from symbptt.ir.shape import Shape, Size, prod
 
 LOOP_AXES = ("B",)
 BLOCK_AXES = ("K", "B")
@@ -50,10 +50,11 @@ def number(text: str) -> Operand:
 
 @dataclass
 class Rooms:
-    """Arrays that calls write into: how each is made, the names that share it, the free ones, and what each is called
-    where it holds a part of a formula."""
+    """Arrays that calls write into: how each is made, its numbers for a step and sample, the names that share it, the
+    free ones, and what each is called where it holds a part of a formula."""
 
     made: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, Size] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
     free: list[str] = field(default_factory=list)
     scratch: dict[str, str] = field(default_factory=dict)
@@ -62,11 +63,11 @@ class Rooms:
         """Return a free room that is made in the same way."""
         return next((room for room in reversed(self.free) if self.made[room] == how), None)
 
-    def take(self, how: str, name: str, reuse: bool = True) -> str:
+    def take(self, how: str, name: str, size: Size, reuse: bool = True) -> str:
         """Return the room for `name`: a free one, which gets the name too, or a new one."""
         room = self.find(how) if reuse else None
         if room is None:
-            self.made[name], self.names[name] = how, [name]
+            self.made[name], self.names[name], self.sizes[name] = how, [name], size
             return name
         self.free.remove(room)
         if name not in self.names[room]:
@@ -80,11 +81,12 @@ class Rooms:
 
 @dataclass
 class Sheet:
-    """A loop as it is being written, or a region of all steps.
+    """A loop as it is being written, or what is done for a block of its steps.
 
     `lead` are the sample axes of values inside; `operand` tells the operand of a value that has a variable; `bound`
-    holds those that it told; `views` are expressions made before the loop, by text; `steps` the arrays that the loop
-    steps through, by the variable of their step.
+    holds those that it told; `views` are expressions made before the calls, by text; `steps` the arrays that the loop
+    steps through, or that a block has a part of, by the variable of that step or part; `parts` the parts of rooms that
+    a block uses, by variable.
     """
 
     module: Module
@@ -94,6 +96,7 @@ class Sheet:
     bound: dict[int, Operand] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     steps: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
     rooms: Rooms = field(default_factory=Rooms)
     calls: list[str] = field(default_factory=list)
 
@@ -119,17 +122,28 @@ class Sheet:
         how = f"empty({self.shape_text(shape, lead, front)}, {kind})"
         found = self.rooms.find(how)
         name = self.rooms.scratch.get(found or "") or self.name("s" if kind == "dtype" else "is_s")
-        room = self.rooms.take(how, name)
+        room = self.rooms.take(how, name, prod(shape))
         self.rooms.scratch[room] = name
-        return Operand(name, name, shape, room, lead, room=room, kind=kind, front=front)
+        text = self._part(name, lead, front)
+        return Operand(text, text, shape, room, lead, room=room, kind=kind, front=front)
 
     def named_room(
         self, name: str, shape: Shape, *, reuse: bool = True, how: str = "empty", front: bool = False
     ) -> Operand:
         """Return a room for a value that has a variable; who takes it gives it back."""
         how = f"{how}({self.shape_text(shape, True, front)}, dtype)"
-        room = self.rooms.take(how, name, reuse)
-        return Operand(name, name, shape, room, True, front=front)
+        room = self.rooms.take(how, name, prod(shape), reuse)
+        text = self._part(name, True, front)
+        return Operand(text, text, shape, room, True, front=front)
+
+    def _part(self, room: str, lead: bool, front: bool) -> str:
+        """Return the variable of what a block uses of a room: as many steps as it has."""
+        if self.lead != BLOCK_AXES or not lead:
+            return room
+        part = next((name for name, whole in self.parts.items() if whole.partition("[")[0] == room), None)
+        name = part or self.name(f"{room}_b")
+        self.parts[name] = f"{room}[{':, ' * front}:K]"
+        return name
 
     def free(self, operands: Iterable[Operand], besides: str = "") -> None:
         """Give back the rooms of operands that nobody else reads."""
@@ -162,12 +176,13 @@ class Sheet:
         count: str = "T",
     ) -> Operand:
         """Return the operand of an array that has the axes of steps and samples; `base`: the array that it is part of."""
-        stepped = self.lead in (LOOP_AXES, BLOCK_AXES)
-        text = self.step(name) if stepped else name
-        return Operand(text, name, shape, base or name, True, stepped, solid, settled, front=front, count=count)
+        text = self.step(name)
+        stepped = self.lead == LOOP_AXES
+        whole = name if stepped else text
+        return Operand(text, whole, shape, base or name, True, stepped, solid, settled, front=front, count=count)
 
     def view(self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, front: bool = False) -> Operand:
-        """Return a view of an operand, made before the loop by the expression `whole`."""
+        """Return a view of an operand, made before the calls by the expression `whole`."""
         known = {f"{self.module.variables[id]}{index}": part for part, (id, index) in self.module.aliases.items()}
         if whole in known:
             name = self.module.variables[known[whole]]
@@ -202,13 +217,65 @@ class Sheet:
         return Scope(m.program.graph, m.varying, m.static, self.lead, refer, m.helpers, m.sizes)
 
     def before(self, lines: Sequence[str]) -> list[str]:
-        """Return the lines that make the rooms and views which `lines` read."""
-        used, views = _words(lines) | _words(self.steps[name] for name in _words(lines) if name in self.steps), []
+        """Return the lines that make the rooms and views which `lines` read, before the loop."""
+        views = self._used_views(lines)
+        inner = self._inner(views)
+        return [*self.rooms.lines(), *(f"{name} = {text}" for name, text in views.items() if name not in inner)]
+
+    def inside(self, lines: Sequence[str]) -> list[str]:
+        """Return the lines that take the parts of arrays and rooms which the `lines` of a block read, and views of them."""
+        views = self._used_views(lines)
+        used, inner = _words(lines) | _words(views.values()), self._inner(views)
+        parts = {name: f"{array}[lo:hi]" for name, array in self.steps.items()} | self.parts
+        made = [f"{name} = {text}" for name, text in views.items() if name in inner]
+        return [*_taken({name: text for name, text in parts.items() if name in used}), *made]
+
+    def _used_views(self, lines: Sequence[str]) -> dict[str, str]:
+        """The views that `lines` read, by name, in the order in which they are made."""
+        used, views = _words(lines) | _words(self.steps[name] for name in _words(lines) if name in self.steps), {}
         for text, name in reversed(self.views.items()):
             if name in used:
-                views.append(f"{name} = {text}")
+                views[name] = text
                 used |= _words([text])
-        return [*self.rooms.lines(), *reversed(views)]
+        return dict(reversed(views.items()))
+
+    def _inner(self, views: Mapping[str, str]) -> set[str]:
+        """The views that are made for each block: of parts of arrays and rooms."""
+        found: set[str] = set() if self.lead == LOOP_AXES else {*self.steps, *self.parts}
+        for name, text in views.items():
+            if _words([text]) & found:
+                found.add(name)
+        return found
+
+
+def reads(m: Module, ids: Iterable[int]) -> set[int]:
+    """Return the values with a variable that some values are computed from, those values among them."""
+    found: set[int] = set()
+    queue = list(ids)
+    while queue:
+        id = queue.pop()
+        if id in m.variables or id in m.previous:
+            found.add(id)
+        else:
+            queue.extend(m.program.graph[id].args)
+    return found
+
+
+def bases(sheet: Sheet, ids: Iterable[int]) -> set[str]:
+    """Return the arrays and rooms that some values are computed from."""
+    found = (sheet.find(read) for read in reads(sheet.module, ids))
+    return {operand.base for operand in found if operand is not None}
+
+
+def _taken(parts: Mapping[str, str]) -> list[str]:
+    """The lines that take parts of arrays, those with one index together."""
+    lines = []
+    for index in dict.fromkeys(text.partition("[")[2] for text in parts.values()):
+        found = {name: text.partition("[")[0] for name, text in parts.items() if text.partition("[")[2] == index}
+        (name, array), *more = found.items()
+        together = f"{listed(found)} = (v[{index} for v in {tuple_text(found.values())})"
+        lines.append(together if more else f"{name} = {array}[{index}")
+    return lines
 
 
 def _words(lines: Iterable[str]) -> set[str]:
@@ -221,22 +288,34 @@ def used_steps(sheet: Sheet, lines: Sequence[str]) -> dict[str, str]:
     return {name: array for name, array in sheet.steps.items() if name in used}
 
 
-def stepping(sheet: Sheet, lines: Sequence[str]) -> str:
-    """Return the head of the loop over all steps of the arrays that `lines` read."""
-    return _loop(used_steps(sheet, lines), "range(T)", lambda array: array)
+def stepping(sheet: Sheet, lines: Sequence[str], short: Iterable[str] | None = None) -> str:
+    """Return the head of the loop over all steps of the arrays that `lines` read; over the steps of a block, where the
+    arrays `short` have those alone."""
+    if short is None:
+        return _loop(used_steps(sheet, lines), "range(T)", lambda array: array)
+    short = _all_short(sheet, short)
+    return _loop(
+        used_steps(sheet, lines), "range(lo, hi)", lambda array: f"{array}[:K]" if array in short else f"{array}[lo:hi]"
+    )
 
 
 def stepping_back(sheet: Sheet, lines: Sequence[str], short: Iterable[str]) -> str:
     """Return the head of the loop from step hi - 1 to step lo; the arrays `short` have the steps of the block alone."""
-    short = set(short)
-    for text, name in sheet.views.items():
-        if _words([text]) & short:
-            short.add(name)
+    short = _all_short(sheet, short)
     return _loop(
         used_steps(sheet, lines),
         "range(hi - 1, lo - 1, -1)",
-        lambda array: f"{array}[: hi - lo][::-1]" if array in short else f"{array}[lo:hi][::-1]",
+        lambda array: f"{array}[:K][::-1]" if array in short else f"{array}[lo:hi][::-1]",
     )
+
+
+def _all_short(sheet: Sheet, short: Iterable[str]) -> set[str]:
+    """The arrays that have the steps of a block alone, and the views of them."""
+    found = set(short)
+    for text, name in sheet.views.items():
+        if _words([text]) & found:
+            found.add(name)
+    return found
 
 
 def _loop(steps: dict[str, str], count: str, part: Callable[[str], str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from symbptt.codegen.calls.product import product, squeezed
 from symbptt.codegen.calls.scalar import put, written
-from symbptt.codegen.calls.sheet import Operand, Sheet, number
+from symbptt.codegen.calls.sheet import BLOCK_AXES, Operand, Sheet, bases, number
 from symbptt.codegen.lower import VIEWS, Scope, index_text
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import expanded, tree_of
@@ -27,7 +27,10 @@ def as_is(sheet: Sheet, id: int) -> Operand:
 
 
 def swapped(sheet: Sheet, of: Operand) -> Operand:
-    """Return an operand with its first own axis on the other side of that of samples."""
+    """Return an operand with its first own axis on the other side of those of samples."""
+    if sheet.lead == BLOCK_AXES:
+        here, there = (0, 2) if of.front else (2, 0)
+        return sheet.view(of, f"np.moveaxis({of.whole}, {here}, {there})", of.shape, front=not of.front)
     at = len(sheet.axes(of)) - 1
     return sheet.view(of, f"{of.whole}.swapaxes({at}, {at + 1})", of.shape, front=not of.front)
 
@@ -50,8 +53,25 @@ def _text(sheet: Sheet, id: int) -> str:
 
 def _map(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
     align = _gated if node.id in sheet.module.program.front else _aligned
-    parts = [align(sheet, as_is(sheet, arg), node) for arg in node.args]
+    early = _early(sheet, node, out)
+    found = {arg: formula(sheet, arg, out) if arg == early else as_is(sheet, arg) for arg in dict.fromkeys(node.args)}
+    parts = [align(sheet, found[arg], node) for arg in node.args]
     return written(sheet, tree_of(expanded(node.attrs.expr)), parts, out)
+
+
+def _early(sheet: Sheet, node: Node, out: Operand | None) -> int | None:
+    """A product that may be written where the result goes: the other arguments are elsewhere."""
+    m = sheet.module
+    g, front = m.program.graph, m.program.front
+    fitting = (
+        arg
+        for arg in node.args
+        if g[arg].family == "contract" and arg in m.varying and g.shape(arg) == node.shape and sheet.find(arg) is None
+    )
+    found = next((arg for arg in fitting if (arg in front) == (node.id in front)), None)
+    if found is None or out is None or not out.solid or out.kind != "dtype" or out.front != (found in front):
+        return None
+    return None if out.base in bases(sheet, [found, *node.args]) else found
 
 
 def _gated(sheet: Sheet, of: Operand, node: Node) -> Operand:
@@ -60,7 +80,7 @@ def _gated(sheet: Sheet, of: Operand, node: Node) -> Operand:
         return of
     if of.lead:
         return swapped(sheet, of)
-    return sheet.view(of, f"{of.whole}[:, None]", of.shape)
+    return sheet.view(of, f"{of.whole}[:{', None' * len(sheet.lead)}]", of.shape, front=True)
 
 
 def _aligned(sheet: Sheet, of: Operand, node: Node) -> Operand:
@@ -112,7 +132,7 @@ def _looked_at(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 def _lanes(sheet: Sheet, node: Node, of: Operand) -> Operand | None:
     """Some gates of an operand that has them in front, or one of them without that axis."""
-    steps = "" if len(sheet.axes(of)) == 1 else ":, "
+    steps = ":, " if of.stepped else ""
     if node.attrs.kind == "slice" and all(
         span[0] == 0 and span[1] == item for span, item in zip(node.attrs.data[1:], of.shape[1:], strict=True)
     ):

@@ -308,13 +308,21 @@ def _together(made: _Packing, ids: Sequence[int]) -> int:
     first = nodes[0]
     if alike and signs_of(first) is not None and len({old.shape(a) for node in nodes for a in node.args}) == 1:
         columns = zip(*(_alike(old, node) for node in nodes), strict=True)
-        return build.map_(g, first.attrs.expr, [_together(made, column) for column in columns])
+        return _in_front(made, build.map_(g, first.attrs.expr, [_together(made, column) for column in columns]))
     weights = [_weight(old, node, made.varying) if node.family == "contract" else None for node in nodes]
     if alike and None not in weights and len({node.args[1] for node in nodes}) == 1:
-        return _stacked_products(made, ids)
+        return _in_front(made, _stacked_products(made, ids))
     if alike and first.family == "map" and first.attrs.expr == TIMES:
-        return build.map_(g, TIMES, [_together(made, [node.args[i] for node in nodes]) for i in (0, 1)])
+        return _in_front(
+            made, build.map_(g, TIMES, [_together(made, [node.args[i] for node in nodes]) for i in (0, 1)])
+        )
     return _stack(g, [made.new[id] for id in ids])
+
+
+def _in_front(made: _Packing, id: int) -> int:
+    """A value that is kept with the axis of the lanes in front."""
+    made.front.add(id)
+    return id
 
 
 def _alike(g: Graph, node: Node) -> Sequence[int]:

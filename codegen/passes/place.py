@@ -9,8 +9,8 @@ from symbptt.codegen.program import Program
 from symbptt.ir.graph import Graph
 
 ONCE, ALL, BLOCK, LOOP, AFTER = "once", "all", "block", "loop", "after"
-"""Regions: before the loop and free of samples; before it over all steps; before each block of steps of the loop; in
-the loop; after it over all steps."""
+"""Regions: before the loop and free of samples; before it over all steps (backward only); before each block of steps of
+the loop; in the loop; after it over all steps."""
 
 
 def place(p: Program) -> Program:
@@ -22,7 +22,18 @@ def place(p: Program) -> Program:
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
     places |= _regions(g, backward, "backward", p.varying, list(p.carry.values()), list(p.recurrent.values()))
     laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written there
-    return replace(p, places=places | _in_blocks(p, places) | laid)
+    places |= _in_blocks(p, places) | laid
+    return replace(p, places=places, front=frozenset(id for id in p.front if not _is_kept_apart(p, places, id)))
+
+
+def _is_kept_apart(p: Program, places: dict[int, str], id: int) -> bool:
+    """Whether a value of a block of steps is stored for all steps, which come first in what is stored."""
+    if places.get(id) != f"forward {BLOCK}":
+        return False
+    readers = [reader for reader in p.graph.network.successors(id) if reader in places]
+    return id in p.forward_roots or any(
+        not places[r].startswith("forward") or places[r].endswith(AFTER) for r in readers
+    )
 
 
 def _in_blocks(p: Program, places: dict[int, str]) -> dict[int, str]:
@@ -51,7 +62,7 @@ def _regions(
 
     def region(id: int) -> str:
         if id in needed:
-            return LOOP if id in moving else ALL if id in varying else ONCE
+            return LOOP if id in moving else (BLOCK if sweep == "forward" else ALL) if id in varying else ONCE
         return AFTER if id in late or id in varying or g[id].family == "total" else ONCE
 
     return {id: f"{sweep} {region(id)}" for id in ids}

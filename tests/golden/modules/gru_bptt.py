@@ -79,7 +79,7 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru 10bd5285'
+MARK = 'gru 2e5f86dc'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -92,9 +92,6 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     W_gates = np.concatenate([Wr.T.reshape((1, m, n)), Wz.T.reshape((1, m, n))], -3)  # Wr; Wz
     b_gates = np.concatenate([br.reshape((1, n)), bz.reshape((1, n))], -2)  # br; bz
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
-    # Wr x_t + br; Wz x_t + bz
-    gates_in = (x.reshape(T * B, m) @ W_gates.transpose(1, 0, 2).reshape(m, 2 * n)).reshape(T, B, 2, n) + b_gates
-    a_n_in = (x.reshape(T * B, m) @ Wn.T).reshape(T, B, n) + bn  # Wn x_t + bn
     h_buffer = np.empty((T + 1, B, n), dtype)
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
     gates = _room((T, 2, B, n), dtype)
@@ -105,33 +102,55 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
+    K = _steps(T, B, 3*n, 512)                                  # steps in a block: what it computes stays in the cache
+    gates_in = _room((2, K, B, n), dtype)
+    a_n_in = _room((K, B, n), dtype)
+    b_gates_1 = b_gates[:, None, None]
+    Wn_1 = np.ascontiguousarray(Wn.T)
     s = np.empty((2, B, n), dtype)
     s_1 = np.empty((B, n), dtype)
     s_2 = np.empty((B, n), dtype)
-    gates_in_1 = gates_in.swapaxes(1, 2)
-    for (
-        t, gates_t, h_prev_t, gates_in_1_t, UnT_h_t, n_1_t, a_n_in_t, r_t, h_t, z_t
-    ) in zip(
-        range(T), gates, h_prev, gates_in_1, UnT_h, n_1, a_n_in, r, h, z
-    ):
-        if masked:
-            h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
-        np.matmul(h_prev_t, U_gates, out=s)
-        np.add(s, gates_in_1_t, out=s)
-        np.negative(s, out=gates_t)
-        np.exp(gates_t, out=gates_t)
-        np.add(1, gates_t, out=gates_t)
-        # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
-        np.divide(1, gates_t, out=gates_t)
-        np.matmul(h_prev_t, UnT, out=UnT_h_t)                       # Un h_{t-1}
-        np.add(UnT_h_t, cn, out=s_1)
-        np.multiply(r_t, s_1, out=s_1)
-        np.add(a_n_in_t, s_1, out=s_1)
-        np.tanh(s_1, out=n_1_t)                                     # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
-        np.subtract(1, z_t, out=s_1)
-        np.multiply(s_1, n_1_t, out=s_1)
-        np.multiply(z_t, h_prev_t, out=s_2)
-        np.add(s_1, s_2, out=h_t)                                   # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+    gates_in_1 = gates_in.swapaxes(0, 1)
+    one = np.array(1, dtype)
+    for lo in range(0, T, K):
+        hi = min(lo + K, T)
+        K = hi - lo
+        x_b = x[lo:hi]
+        gates_in_b = gates_in[:, :K]
+        a_n_in_b = a_n_in[:K]
+        x_b_1 = x_b.reshape(K * B, m)
+        gates_in_b_1 = gates_in_b.reshape(2, K * B, n)
+        a_n_in_b_1 = a_n_in_b.reshape(K * B, n)
+        np.matmul(x_b_1, W_gates, out=gates_in_b_1)
+        np.add(gates_in_b, b_gates_1, out=gates_in_b)               # Wr x_t + br; Wz x_t + bz
+        np.matmul(x_b_1, Wn_1, out=a_n_in_b_1)
+        np.add(a_n_in_b, bn, out=a_n_in_b)                          # Wn x_t + bn
+        for (
+            t, gates_t, h_prev_t, gates_in_1_t, UnT_h_t, n_1_t, a_n_in_t, r_t, h_t, z_t
+        ) in zip(
+            range(lo, hi), gates[lo:hi], h_prev[lo:hi], gates_in_1[:K], UnT_h[lo:hi], n_1[lo:hi], a_n_in[:K], r[lo:hi],
+            h[lo:hi], z[lo:hi]
+        ):
+            if masked:
+                h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
+            np.matmul(h_prev_t, U_gates, out=s)
+            np.add(s, gates_in_1_t, out=s)
+            np.negative(s, out=gates_t)
+            np.exp(gates_t, out=gates_t)
+            np.add(one, gates_t, out=gates_t)
+            # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
+            np.divide(one, gates_t, out=gates_t)
+            np.matmul(h_prev_t, UnT, out=UnT_h_t)                       # Un h_{t-1}
+            np.add(UnT_h_t, cn, out=s_1)
+            np.multiply(r_t, s_1, out=s_1)
+            np.add(a_n_in_t, s_1, out=s_1)
+            # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
+            np.tanh(s_1, out=n_1_t)
+            np.subtract(one, z_t, out=s_1)
+            np.multiply(s_1, n_1_t, out=s_1)
+            np.multiply(z_t, h_prev_t, out=s_2)
+            np.add(s_1, s_2, out=h_t)                                   # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+    _give((gates_in, a_n_in))
     return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z, (gates, UnT_h, n_1))
 
 
@@ -150,8 +169,7 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     da_r = dgates[..., n:2*n]
     da_z = dgates[..., 2*n:3*n]
     v_dgates = dgates[..., 3*n:4*n]
-    # steps in a block: its coefficients stay in the cache
-    K = max(min(T, 32768 // max(B * (n), 1)), 1)
+    K = _steps(T, B, n)                                         # steps in a block: what it computes stays in the cache
     da_n_dh = _room((K, B, n), dtype)
     s = da_r_da_n = _room((K, B, n), dtype)
     s_1 = da_z_dh = _room((K, B, n), dtype)
@@ -161,14 +179,15 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dgates_4 = dgates[..., n:]
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
-        z_b, n_1_b, r_b, UnT_h_b, h_prev_b = (v[lo:hi] for v in (z, n_1, r, UnT_h, h_prev))
+        K = hi - lo
+        z_b, n_1_b, UnT_h_b, r_b, h_prev_b = (v[lo:hi] for v in (z, n_1, UnT_h, r, h_prev))
         da_n_dh_b, s_b, da_r_da_n_b, s_1_b, da_z_dh_b, s_2_b = (
-            (v[: hi - lo] for v in (da_n_dh, s, da_r_da_n, s_1, da_z_dh, s_2))
+            (v[:K] for v in (da_n_dh, s, da_r_da_n, s_1, da_z_dh, s_2))
         )
         np.subtract(1, z_b, out=da_n_dh_b)
         np.square(n_1_b, out=s_b)
         np.subtract(1, s_b, out=s_b)
-        np.multiply(da_n_dh_b, s_b, out=da_n_dh_b)                        # da_{n_dh,t} = (1 - z_t) ⊙ (1 - n_t²)
+        np.multiply(da_n_dh_b, s_b, out=da_n_dh_b)                  # da_{n_dh,t} = (1 - z_t) ⊙ (1 - n_t²)
         np.add(cn, UnT_h_b, out=da_r_da_n_b)
         np.multiply(da_r_da_n_b, r_b, out=da_r_da_n_b)
         np.subtract(1, r_b, out=s_1_b)
@@ -177,14 +196,13 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
         np.subtract(h_prev_b, n_1_b, out=da_z_dh_b)
         np.multiply(da_z_dh_b, z_b, out=da_z_dh_b)
         np.subtract(1, z_b, out=s_2_b)
-        # da_{z_dh,t} = (h_{t-1} - n_t) ⊙ z_t ⊙ (1 - z_t)
-        np.multiply(da_z_dh_b, s_2_b, out=da_z_dh_b)
+        np.multiply(da_z_dh_b, s_2_b, out=da_z_dh_b)                # da_{z_dh,t} = (h_{t-1} - n_t) ⊙ z_t ⊙ (1 - z_t)
         for (
             t, da_n_t, da_n_dh_t, da_r_t, da_r_da_n_t, da_z_t, da_z_dh_t, v_dgates_t, r_t, z_t, dgates_4_t
         ) in zip(
-            range(hi - 1, lo - 1, -1), da_n[lo:hi][::-1], da_n_dh[: hi - lo][::-1], da_r[lo:hi][::-1], da_r_da_n[: hi
-            - lo][::-1], da_z[lo:hi][::-1], da_z_dh[: hi - lo][::-1], v_dgates[lo:hi][::-1], r[lo:hi][::-1],
-            z[lo:hi][::-1], dgates_4[lo:hi][::-1]
+            range(hi - 1, lo - 1, -1), da_n[lo:hi][::-1], da_n_dh[:K][::-1], da_r[lo:hi][::-1], da_r_da_n[:K][::-1],
+            da_z[lo:hi][::-1], da_z_dh[:K][::-1], v_dgates[lo:hi][::-1], r[lo:hi][::-1], z[lo:hi][::-1],
+            dgates_4[lo:hi][::-1]
         ):
             if dh_in is not None:
                 np.add(dh, dh_in[t], out=dh)
@@ -300,6 +318,11 @@ def _give(rooms):
         ROOMS.setdefault((room.shape, room.dtype), []).append(room)
     if sum(room.nbytes for free in list(ROOMS.values()) for room in free) > HELD:
         ROOMS.clear()
+
+
+def _steps(T, B, size, rows=0):
+    """Return the number of steps of a block with values of that size: they fit in the cache, or are as many rows."""
+    return max(min(T, max(rows // max(B, 1), 2**15 // max(B * size, 1))), 1)
 
 
 def _plain(name, value):

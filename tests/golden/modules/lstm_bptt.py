@@ -89,7 +89,7 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm 290ad4f6'
+MARK = 'lstm 95923fac'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -110,8 +110,6 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     )
     # bi; bf; bo; bg
     b_gates = np.concatenate([bi.reshape((1, n)), bf.reshape((1, n)), bo.reshape((1, n)), bg.reshape((1, n))], -2)
-    # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
-    gates_in = (x.reshape(T * B, m) @ W_gates.transpose(1, 0, 2).reshape(m, 4 * n)).reshape(T, B, 4, n) + b_gates
     h_buffer = np.empty((T + 1, B, n), dtype)
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
     c_buffer = np.empty((T + 1, B, n), dtype)
@@ -126,38 +124,52 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     if masked:
         h_prev = np.empty_like(h)
         c_prev = np.empty_like(c)
+    K = _steps(T, B, 4*n, 512)                                  # steps in a block: what it computes stays in the cache
+    gates_in = _room((4, K, B, n), dtype)
+    b_gates_1 = b_gates[:, None, None]
     a_gates = np.empty((4, B, n), dtype)
-    s = np.empty((4, B, n), dtype)
+    s = np.empty((B, n), dtype)
     s_1 = np.empty((B, n), dtype)
-    s_2 = np.empty((B, n), dtype)
-    gates_in_1 = gates_in.swapaxes(1, 2)
+    gates_in_1 = gates_in.swapaxes(0, 1)
     a_gates_1 = a_gates[0:3]
+    one = np.array(1, dtype)
     a_gates_2 = a_gates[3:4]
     a_gates_2_1 = a_gates_2[0]
-    for (
-        t, h_prev_t, gates_in_1_t, gates_t, g_t, c_t, f_t, c_prev_t, i_t, tanh_c_t, h_t, o_t
-    ) in zip(
-        range(T), h_prev, gates_in_1, gates, g, c, f, c_prev, i, tanh_c, h, o
-    ):
-        if masked:
-            h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
-            c_prev[t] = _entering(t, c_0, c_buffer, c_prev, active, reset)
-        np.matmul(h_prev_t, U_gates, out=s)
-        # a_{i,t} = Wi x_t + bi + Ui h_{t-1}; a_{f,t} = Wf x_t + bf + Uf h_{t-1}; a_{o,t} = Wo x_t + bo + Uo
-        #   h_{t-1}; a_{g,t} = Wg x_t + bg + Ug h_{t-1}
-        np.add(s, gates_in_1_t, out=a_gates)
-        np.negative(a_gates_1, out=gates_t)
-        np.exp(gates_t, out=gates_t)
-        np.add(1, gates_t, out=gates_t)
-        # i_t = σ(Wi x_t + bi + Ui h_{t-1}); f_t = σ(Wf x_t + bf + Uf h_{t-1}); o_t = σ(Wo x_t + bo + Uo
-        #   h_{t-1})
-        np.divide(1, gates_t, out=gates_t)
-        np.tanh(a_gates_2_1, out=g_t)                               # g_t = tanh(Wg x_t + bg + Ug h_{t-1})
-        np.multiply(f_t, c_prev_t, out=s_1)
-        np.multiply(i_t, g_t, out=s_2)
-        np.add(s_1, s_2, out=c_t)                                   # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
-        np.tanh(c_t, out=tanh_c_t)                                  # tanh(c_t)
-        np.multiply(o_t, tanh_c_t, out=h_t)                         # h_t = o_t ⊙ tanh(c_t)
+    for lo in range(0, T, K):
+        hi = min(lo + K, T)
+        K = hi - lo
+        x_b = x[lo:hi]
+        gates_in_b = gates_in[:, :K]
+        x_b_1 = x_b.reshape(K * B, m)
+        gates_in_b_1 = gates_in_b.reshape(4, K * B, n)
+        np.matmul(x_b_1, W_gates, out=gates_in_b_1)
+        np.add(gates_in_b, b_gates_1, out=gates_in_b)               # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
+        for (
+            t, gates_in_1_t, h_prev_t, gates_t, g_t, c_t, f_t, c_prev_t, i_t, tanh_c_t, h_t, o_t
+        ) in zip(
+            range(lo, hi), gates_in_1[:K], h_prev[lo:hi], gates[lo:hi], g[lo:hi], c[lo:hi], f[lo:hi], c_prev[lo:hi],
+            i[lo:hi], tanh_c[lo:hi], h[lo:hi], o[lo:hi]
+        ):
+            if masked:
+                h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
+                c_prev[t] = _entering(t, c_0, c_buffer, c_prev, active, reset)
+            np.matmul(h_prev_t, U_gates, out=a_gates)
+            # a_{i,t} = Wi x_t + bi + Ui h_{t-1}; a_{f,t} = Wf x_t + bf + Uf h_{t-1}; a_{o,t} = Wo x_t +
+            #   bo + Uo h_{t-1}; a_{g,t} = Wg x_t + bg + Ug h_{t-1}
+            np.add(a_gates, gates_in_1_t, out=a_gates)
+            np.negative(a_gates_1, out=gates_t)
+            np.exp(gates_t, out=gates_t)
+            np.add(one, gates_t, out=gates_t)
+            # i_t = σ(Wi x_t + bi + Ui h_{t-1}); f_t = σ(Wf x_t + bf + Uf h_{t-1}); o_t = σ(Wo x_t + bo +
+            #   Uo h_{t-1})
+            np.divide(one, gates_t, out=gates_t)
+            np.tanh(a_gates_2_1, out=g_t)                               # g_t = tanh(Wg x_t + bg + Ug h_{t-1})
+            np.multiply(f_t, c_prev_t, out=s)
+            np.multiply(i_t, g_t, out=s_1)
+            np.add(s, s_1, out=c_t)                                     # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
+            np.tanh(c_t, out=tanh_c_t)                                  # tanh(c_t)
+            np.multiply(o_t, tanh_c_t, out=h_t)                         # h_t = o_t ⊙ tanh(c_t)
+    _give((gates_in,))
     return (
         {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, (gates, g,
         tanh_c))
@@ -181,8 +193,7 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     da_f = dgates[..., n:2*n]
     da_g = dgates[..., 2*n:3*n]
     da_o = dgates[..., 3*n:4*n]
-    # steps in a block: its coefficients stay in the cache
-    K = max(min(T, 32768 // max(B * (n), 1)), 1)
+    K = _steps(T, B, n)                                         # steps in a block: what it computes stays in the cache
     dc_dh = _room((K, B, n), dtype)
     da_i_dc = _room((K, B, n), dtype)
     da_f_dc = _room((K, B, n), dtype)
@@ -191,31 +202,32 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     s_1 = np.empty((B, n), dtype)
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
+        K = hi - lo
         o_b, tanh_c_b, i_b, g_b, c_prev_b, f_b = (v[lo:hi] for v in (o, tanh_c, i, g, c_prev, f))
         dc_dh_b, da_i_dc_b, da_f_dc_b, s_b, da_g_dc_b, da_o_dh_b = (
-            (v[: hi - lo] for v in (dc_dh, da_i_dc, da_f_dc, s, da_g_dc, da_o_dh))
+            (v[:K] for v in (dc_dh, da_i_dc, da_f_dc, s, da_g_dc, da_o_dh))
         )
         np.square(tanh_c_b, out=dc_dh_b)
         np.subtract(1, dc_dh_b, out=dc_dh_b)
-        np.multiply(o_b, dc_dh_b, out=dc_dh_b)                          # dc_{dh,t} = o_t ⊙ (1 - tanh(c_t)²)
+        np.multiply(o_b, dc_dh_b, out=dc_dh_b)                      # dc_{dh,t} = o_t ⊙ (1 - tanh(c_t)²)
         np.subtract(1, i_b, out=da_i_dc_b)
         np.multiply(i_b, da_i_dc_b, out=da_i_dc_b)
-        np.multiply(da_i_dc_b, g_b, out=da_i_dc_b)                      # da_{i_dc,t} = i_t ⊙ (1 - i_t) ⊙ g_t
+        np.multiply(da_i_dc_b, g_b, out=da_i_dc_b)                  # da_{i_dc,t} = i_t ⊙ (1 - i_t) ⊙ g_t
         np.multiply(c_prev_b, f_b, out=da_f_dc_b)
         np.subtract(1, f_b, out=s_b)
-        np.multiply(da_f_dc_b, s_b, out=da_f_dc_b)                        # da_{f_dc,t} = c_{t-1} ⊙ f_t ⊙ (1 - f_t)
+        np.multiply(da_f_dc_b, s_b, out=da_f_dc_b)                  # da_{f_dc,t} = c_{t-1} ⊙ f_t ⊙ (1 - f_t)
         np.square(g_b, out=da_g_dc_b)
         np.subtract(1, da_g_dc_b, out=da_g_dc_b)
-        np.multiply(i_b, da_g_dc_b, out=da_g_dc_b)                      # da_{g_dc,t} = i_t ⊙ (1 - g_t²)
+        np.multiply(i_b, da_g_dc_b, out=da_g_dc_b)                  # da_{g_dc,t} = i_t ⊙ (1 - g_t²)
         np.subtract(1, o_b, out=da_o_dh_b)
         np.multiply(o_b, da_o_dh_b, out=da_o_dh_b)
-        np.multiply(da_o_dh_b, tanh_c_b, out=da_o_dh_b)                 # da_{o_dh,t} = o_t ⊙ (1 - o_t) ⊙ tanh(c_t)
+        np.multiply(da_o_dh_b, tanh_c_b, out=da_o_dh_b)             # da_{o_dh,t} = o_t ⊙ (1 - o_t) ⊙ tanh(c_t)
         for (
             t, dc_dh_t, da_i_t, da_i_dc_t, da_f_t, da_f_dc_t, da_g_t, da_g_dc_t, da_o_t, da_o_dh_t, dgates_t, f_t
         ) in zip(
-            range(hi - 1, lo - 1, -1), dc_dh[: hi - lo][::-1], da_i[lo:hi][::-1], da_i_dc[: hi - lo][::-1],
-            da_f[lo:hi][::-1], da_f_dc[: hi - lo][::-1], da_g[lo:hi][::-1], da_g_dc[: hi - lo][::-1], da_o[lo:hi][::-1],
-            da_o_dh[: hi - lo][::-1], dgates[lo:hi][::-1], f[lo:hi][::-1]
+            range(hi - 1, lo - 1, -1), dc_dh[:K][::-1], da_i[lo:hi][::-1], da_i_dc[:K][::-1], da_f[lo:hi][::-1],
+            da_f_dc[:K][::-1], da_g[lo:hi][::-1], da_g_dc[:K][::-1], da_o[lo:hi][::-1], da_o_dh[:K][::-1],
+            dgates[lo:hi][::-1], f[lo:hi][::-1]
         ):
             if dh_in is not None:
                 np.add(dh, dh_in[t], out=dh)
@@ -338,6 +350,11 @@ def _give(rooms):
         ROOMS.setdefault((room.shape, room.dtype), []).append(room)
     if sum(room.nbytes for free in list(ROOMS.values()) for room in free) > HELD:
         ROOMS.clear()
+
+
+def _steps(T, B, size, rows=0):
+    """Return the number of steps of a block with values of that size: they fit in the cache, or are as many rows."""
+    return max(min(T, max(rows // max(B, 1), 2**15 // max(B * size, 1))), 1)
 
 
 def _plain(name, value):
