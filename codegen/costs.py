@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbptt.codegen.backward import BLOCK_SIZE, block_lines
-from symbptt.codegen.checkpoints import _needed as needed
+from symbptt.codegen.checkpoints import bytes_needed
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE
 from symbptt.codegen.statements import computed, writer_of
 from symbptt.codegen.text import shape_text, size_text, tuple_text
@@ -42,7 +42,7 @@ class Costs:
 
     @property
     def counts(self) -> tuple[tuple[Size, ...], ...]:
-        """The alternatives of each number that `checkpoints._needed` takes."""
+        """The alternatives of each number that `checkpoints.bytes_needed` takes."""
         one = [(x,) for x in (self.once, self.sample, self.always)]
         return (*one, self.forward, self.loss, self.backward, (self.block,), (self.held,))
 
@@ -55,7 +55,7 @@ class Costs:
         """Return the bytes that a call holds with pieces of so many steps; `results`: those of all steps too."""
         once, sample, always, *others = (max(at(x, sizes) for x in group) for group in self.counts)
         counts = (once, sample, always + results * at(self.results, sizes), *others)
-        return needed((*counts, BLOCK_SIZE), steps, T, B, item)
+        return bytes_needed((*counts, BLOCK_SIZE), steps, T, B, item)
 
 
 def at(x: Size, sizes: Mapping[str, int]) -> int:

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-SHAPES = PARAMS = INPUTS = STATES = TARGETS = LEAD = INDICES = MARK = _sizes = _shapes = (
-    None  # a generated module has its own
-)
+# A generated module has its own:
+SHAPES = PARAMS = INPUTS = STATES = TARGETS = LEAD = INDICES = HELD = MARK = _sizes = _shapes = None
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -36,7 +35,6 @@ class Grads:
 
 
 ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
-HELD = 2**28  # bytes of them, at most
 
 
 def _room(shape, dtype):

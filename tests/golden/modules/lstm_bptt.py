@@ -89,7 +89,9 @@ def _shapes(m, n):
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
     )
 
-MARK = 'lstm 290ad4f6'
+HELD = 2**28  # bytes at most of arrays that are kept for the next call
+
+MARK = 'lstm 338daf6c'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -321,7 +323,6 @@ class Grads:
 
 
 ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
-HELD = 2**28  # bytes of them, at most
 
 
 def _room(shape, dtype):
