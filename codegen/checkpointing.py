@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-
 from symbptt.codegen import checkpoints
+from symbptt.codegen.text import copied
 
 SHARED = '''def _cut(mask, lo, hi):
     return None if mask is None else mask[lo:hi]
@@ -199,6 +198,5 @@ CHECKPOINTED = [WHOLE, SHARED, *TRAINING.values(), *AHEAD.values()]
 def checkpointed(at: str | None) -> list[str]:
     """Return the texts of `forward` and, for a model whose loss is at the `every` or the `last` step, of training,
     with what both need; `backward` is that of all modules."""
-    shared = inspect.getsource(checkpoints).partition("# ----")[2].partition("\n")[2].strip("\n")
-    texts = [WHOLE, SHARED, f"{shared}\n"]
+    texts = [WHOLE, SHARED, copied(checkpoints)]
     return texts if at is None else [TRAINING[at], AHEAD[at], *texts]

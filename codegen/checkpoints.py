@@ -1,4 +1,35 @@
-"""Schedules of checkpoints: which steps are run again, and which states are held; text below the line is copied."""
+"""Schedules of checkpoints: which steps are run again, and which states are held; text below the line is copied.
+
+What is copied is private to the modules that carry it; the library itself calls what stands above the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+
+def pieces(T: int, memory: str | int, needed: Callable[[int], int], slot: int, trains: bool) -> tuple[int, int] | None:
+    """Return the steps of a piece and the slots for a memory, "sqrt" or bytes, or None where no schedule keeps within it."""
+    return _root(T) if memory == "sqrt" else _allowed(T, memory, needed, slot, trains)
+
+
+def actions(T: int, piece: int, slots: int, trains: bool) -> list[tuple[int, int, bool]]:
+    """Return what is done in order, as `_schedule` does; without training the pieces are run from the last to the first."""
+    if trains:
+        return _schedule(T, piece, slots)
+    return [(lo, hi, True) for lo, hi in pairwise(_borders(T, piece))][::-1]
+
+
+def bytes_needed(counts: Sequence[int], steps: int, T: int, B: int, item: int) -> int:
+    """Return the bytes that a call holds beside its arguments where a piece has so many steps; `counts`: see `_needed`."""
+    return _needed(counts, steps, T, B, item)
+
+
+def refusal(T: int, B: int, least: int, limit: int) -> str:
+    """Return what to say where a limit cannot be kept."""
+    return _refusal(T, B, least, limit)
+
 
 from symbptt.codegen.prelude import _steps
 

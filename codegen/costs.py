@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbptt.codegen.calls.block import block_lines, held_of, rows_of
-from symbptt.codegen.checkpoints import _needed as needed
+from symbptt.codegen.checkpoints import bytes_needed
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE
 from symbptt.codegen.statements import computed, writer_of
 from symbptt.codegen.text import size_text, tuple_text
@@ -46,7 +46,7 @@ class Costs:
 
     @property
     def counts(self) -> tuple[tuple[Size, ...], ...]:
-        """The alternatives of each number that `checkpoints._needed` takes."""
+        """The alternatives of each number that `checkpoints.bytes_needed` takes."""
         one = [(x,) for x in (self.once, self.sample, self.always)]
         blocks = [(x,) for x in (self.ahead, self.ahead_held, self.rows, self.block, self.held)]
         return (*one, self.forward, self.loss, self.backward, *blocks)
@@ -60,7 +60,7 @@ class Costs:
         """Return the bytes that a call holds with pieces of so many steps; `results`: those of all steps too."""
         once, sample, always, *others = (max(at(x, sizes) for x in group) for group in self.counts)
         counts = (once, sample, always + results * at(self.results, sizes), *others)
-        return needed(counts, steps, T, B, item)
+        return bytes_needed(counts, steps, T, B, item)
 
 
 def at(x: Size, sizes: Mapping[str, int]) -> int:
@@ -102,7 +102,7 @@ def costs_text(costs: Costs, names: Iterable[str]) -> list[str]:
     counts = [_text(group) for group in costs.counts]
     return [
         f"def _counts({head}):",
-        '    """Return the numbers of elements that `_needed` takes."""',
+        '    """Return the numbers of elements that `bytes_needed` takes."""',
         f"    return {tuple_text(counts)}",
         "",
         "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import zlib
 
 from symbptt import ops
@@ -14,7 +13,7 @@ from symbptt.codegen.helpers import HELPERS, erf_source
 from symbptt.codegen.loss import loss
 from symbptt.codegen.program import Program
 from symbptt.codegen.tables import docstring, tables
-from symbptt.codegen.text import tuple_text
+from symbptt.codegen.text import copied, tuple_text
 from symbptt.codegen.training import Head, public_functions
 from symbptt.codegen.variables import Module, constants_of, module_of, size_names
 from symbptt.truncation import Chunked, Window
@@ -45,13 +44,13 @@ def source(
         texts.append("\n".join(costs_text(_costs(m, tape, head, model, pieces=True), _all_sizes(modules))))
     texts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
     texts += [erf_source()] if any("erf(" in text for text in texts) else []
-    body = "\n\n".join(text.strip("\n") + "\n" for text in [*texts, _prelude(memory)])
+    body = "\n\n".join(text.strip("\n") + "\n" for text in [*texts, copied(prelude)])
     mark = f"{p.name} {zlib.crc32(body.encode('utf-8', 'replace')):08x}"  # tells its runs from those of other modules
     constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
     top = [docstring(p, version, equations, head), "import numpy as np", tables(p, head, constants)]
     top += [] if truncation is None else [f"\n{_timed(m, tape)}"]
     top += [] if memory == "all" else [f"MEMORY = {memory!r}  # {ALLOWED[isinstance(memory, int)]}"]
-    top += [f"MARK = {mark!r}"]
+    top += [_held(memory), f"MARK = {mark!r}"]
     return "\n\n".join(top) + f"\n\n\n{body}"
 
 
@@ -98,7 +97,6 @@ def _timed(m: Module, tape: list[str]) -> str:
     return f"TIMED = {flags}  # which values of the tape have an axis of steps"
 
 
-def _prelude(memory: str | int) -> str:
-    """What every module carries; one that spares memory holds none of it between calls."""
-    text = inspect.getsource(prelude).partition("# ----")[2].partition("\n")[2].strip("\n") + "\n"
-    return text if memory == "all" else text.replace("HELD = 2**28", "HELD = 0")
+def _held(memory: str | int) -> str:
+    """A module that spares memory holds none of it between calls."""
+    return f"HELD = {'2**28' if memory == 'all' else 0}  # bytes at most of arrays that are kept for the next call"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symbptt.arguments import check_count, check_dtype
-from symbptt.codegen.checkpoints import _allowed, _borders, _refusal, _root, _schedule
+from symbptt.codegen.checkpoints import actions, pieces, refusal
 from symbptt.codegen.costs import Costs, at
 from symbptt.codegen.program import Program
 from symbptt.codegen.statements import equation, writer_of
@@ -120,13 +119,10 @@ class Plan:
         if self.memory == "all":
             return T, [(0, T, True)]
         needed, slot = self._needed(T, B, dtype, sizes), self._slot(B, dtype, sizes) if self.trains else 0
-        found = _root(T) if self.memory == "sqrt" else _allowed(T, self.memory, needed, slot, self.trains)
+        found = pieces(T, self.memory, needed, slot, self.trains)
         if found is None:
-            raise ArgumentError(_refusal(T, B, needed(min(T, 1)) + slot * (T > 1), self.memory))
-        if self.trains:
-            return found[0], _schedule(T, *found)
-        borders = _borders(T, found[0])
-        return found[0], [(lo, hi, True) for lo, hi in pairwise(borders)][::-1]
+            raise ArgumentError(refusal(T, B, needed(min(T, 1)) + slot * (T > 1), int(self.memory)))
+        return found[0], actions(T, *found, self.trains)
 
     def _needed(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int]) -> Callable[[int], int]:
         item = np.dtype(dtype).itemsize

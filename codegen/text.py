@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from symbptt.ir.shape import Shape, Size
 from symbptt.ir.shape import size_text as plain_size_text
@@ -72,3 +73,8 @@ def nested_text(values: object) -> str:
         return f"[{', '.join(map(nested_text, values))}]"
     assert isinstance(values, int | float)
     return number_text(values)
+
+
+def copied(module: ModuleType) -> str:
+    """Return what generated modules carry of a module: its text below the line."""
+    return inspect.getsource(module).partition("# ----")[2].partition("\n")[2].strip("\n") + "\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import inspect
 import keyword
 import re
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
 from symbptt.codegen.passes.place import BLOCK, LOOP
 from symbptt.codegen.program import Program
-from symbptt.codegen.text import size_text
+from symbptt.codegen.text import copied, size_text
 from symbptt.ir.naming import unique
 from symbptt.ir.shape import Size, names_in, size
 from symbptt.ir.step import Argument
@@ -25,10 +24,10 @@ RESERVED = {
     "tape", "flow", "given", "last", "full", "idle", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
     "state", "run", "start", "carry", "sums", "read", "of", "masked", "K", "lo", "hi", "v",
     "final", "ROOMS", "HELD", "_", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
-    "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", inspect.getsource(prelude), re.MULTILINE),
+    "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", copied(prelude), re.MULTILINE),
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
     "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",
-    "_counts", "_of_a_step", "MEMORY", *re.findall(r"^def (\w+)", inspect.getsource(checkpoints), re.MULTILINE),
+    "_counts", "_of_a_step", "MEMORY", *re.findall(r"^def (\w+)", copied(checkpoints), re.MULTILINE),
     *re.findall(r"^def (\w+)", "\n".join(CHECKPOINTED), re.MULTILINE),
 }  # fmt: skip
 """Names that a module uses itself."""

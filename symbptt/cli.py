@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
-import importlib
-import importlib.util
-import os
 import sys
-import tokenize
-import traceback
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from symbptt import __version__
-from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
-
-FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
-"""Exit codes: a verification that did not pass; a mistake in what the user gave."""
+from symbptt.analyze_command import analyze
+from symbptt.errors import SymbpttError, one_line
+from symbptt.targets import load, load_target
+from symbptt.terminal import FAILED, INTERRUPTED, USER_ERROR, console, say, stage
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="Backpropagation through time of any recurrent cell: derived, verified, as NumPy.")  # fmt: skip
@@ -73,16 +65,6 @@ def fail(message: object) -> int:
     """Print an error in one line and return the exit code for it."""
     say(f"error: {one_line(message)}")
     return USER_ERROR
-
-
-def say(line: str) -> None:
-    """Print a line on stderr."""
-    print(line, file=sys.stderr)
-
-
-def load(module: str) -> Any:
-    """Return a module of symbptt: the one place where the command line imports what is heavy."""
-    return importlib.import_module(f"symbptt.{module}")
 
 
 @app.callback(invoke_without_command=True)
@@ -199,107 +181,7 @@ def bench(
     command.write(rows, files)
 
 
-@app.command()
-def analyze(
-    targets: Annotated[
-        list[str],
-        typer.Argument(show_default=False, metavar="TARGET...", help="Cells, as for build; several are compared."),
-    ],
-    data: Annotated[
-        Path | None, typer.Option(show_default=False, help="CSV whose columns are the inputs; random ones without.")
-    ] = None,
-    hidden: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="Each size that the data do not say: 32, or as fits.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="One cell: of all that is drawn.")] = 0,
-    horizon: Annotated[
-        float | None, typer.Option(min=1, show_default=False, help="One cell: an initialisation for so many steps.")
-    ] = None,
-    sizes: Annotated[
-        str | None,
-        typer.Option(show_default=False, help="Of each dimension that the data do not say, with commas: 32."),
-    ] = None,
-    gains: Annotated[
-        str | None, typer.Option(show_default=False, help="Factors on the recurrent weights, with commas: 1.")
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="How many draws of the parameters: 3.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="Of runs without data: 200 for one cell, else 1000.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", show_default=False, help="One cell: folder to write into; several: .csv or .parquet."
-        ),
-    ] = None,
-    figure: Annotated[
-        Path | None, typer.Option(show_default=False, help="File of the figure: .svg, .png, .pdf.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes at work at once; -1 for one on each core.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(show_default=False, metavar="ADDRESS", help="Of a Dask cluster that does the work.")
-    ] = None,
-) -> int:
-    """Report the stability of a cell or a model; compare it for several cells, or over sizes, gains and seeds.
-
-    One target: verdict, reasons, advice; with -o written as stability.txt, .json and .svg. Several, or with --sizes, --gains
-    or --seeds: a table; exit code 1 where a row failed. Rows that its file has already are not measured again.
-    """
-    several = len(targets) > 1 or any(option is not None for option in (sizes, gains, seeds, scheduler)) or jobs != 1
-    if not several and (output is None or not output.suffix):
-        return report(targets[0], data, hidden, seed, horizon, steps, output, figure)
-    check_unused({"--horizon": horizon is not None, "--seed": seed != 0}, "a comparison; --seeds draws its cells")
-    found_sizes, found_gains = (
-        numbers("--sizes", str(hidden or 32) if sizes is None else sizes, int),
-        numbers("--gains", "1" if gains is None else gains, float),
-    )
-    grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
-    cells = {label: load_target(target) for label, target in labels(targets).items()}
-    found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
-    wide, table = console(), load("compare.table")
-    wide.width = max(wide.width, table.WIDTH)  # on a narrower terminal its lines are broken, not its numbers
-    wide.print(table.comparison_table(found.rows))
-    if figure is not None:
-        load("figures").save(found.plot(), figure)
-    return FAILED if found.failed else 0
-
-
-def report(
-    name: str, data: Path | None, hidden: int | None, seed: int, horizon: float | None, steps: int | None, output: Path | None,
-    figure: Path | None,
-) -> int:  # fmt: skip
-    """Print the stability report of one target, and write it where that is asked for."""
-    target, written = load_target(name, models=True), load("stability.written")
-    with stage() as tell:
-        table = load("table").read_table(data) if data is not None else None
-        found = written.analysed(target, table, hidden, steps, horizon, seed, tell)
-        for path in written.write_report(found, output, figure):
-            say(f"wrote {path}")
-    print(found.text(), end="")
-    return 0
-
-
-def check_unused(given: dict[str, bool], where: str) -> None:
-    """Refuse options that would be ignored. Raises: ArgumentError."""
-    for option, there in given.items():
-        if there:
-            raise ArgumentError(f"{option} is not an option for {where}")
-
-
-def numbers(option: str, text: str, kind: type) -> list[Any]:
-    """Return the numbers of an option that takes several."""
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise ArgumentError(f"{option}: numbers with commas between them, got {text!r}") from None
-
-
-def labels(targets: list[str]) -> dict[str, str]:
-    """Return targets by what they are called: their names, or in full where two have the same."""
-    names = [target.rpartition(":")[2] for target in targets]
-    return {name if names.count(name) == 1 else target: target for name, target in zip(names, targets, strict=True)}
+app.command()(analyze)
 
 
 @app.command()
@@ -315,19 +197,6 @@ def zoo() -> None:
         count = shape.size_text(shape.size(sum(shape.prod(a.shape) for a in of["param"])))
         table.add_row(*map(Text, (name, states, inputs, count, character)))
     console().print(table)
-
-
-@contextlib.contextmanager
-def stage() -> Iterator[Any]:
-    """Show on a terminal what is being done; elsewhere nothing."""
-    with Console(stderr=True).status("") as status:
-        yield lambda text: status.update(Text(text))
-
-
-def console() -> Console:
-    """Return where tables are printed: the terminal, or 120 columns where there is none."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else 120)
 
 
 def summary_table(rows: Any) -> Table:
@@ -346,82 +215,3 @@ def node_table(unrolled: Any) -> Table:
         cells = (name if t is None else f"{name} {t}", data["role"], show(data["shape"]), data["expression"])
         table.add_row(*map(Text, cells))
     return table
-
-
-def load_target(target: str, models: bool = False) -> Any:
-    """Return the cell that a target names, or where `models` are allowed the model.
-
-    Raises: TargetError where there is none; CellError where its file defines a cell wrongly.
-    """
-    file, colon, name = target.rpartition(":")
-    if colon and (file.endswith(".py") or Path(file).exists() or os.sep in file):
-        return _member(_from_file(Path(file)), name, f"{file} has no cell {name!r}", models)
-    if target.endswith(".py") or Path(target).is_file():
-        cells = ", ".join(_cells(_from_file(Path(target)))) or "none"
-        raise TargetError(f"which cell of {target}? write {target}:NAME\n  it has {cells}")
-    return _member(load("zoo").CELLS, target, f"the zoo has no cell {target!r}")
-
-
-def _cells(members: dict[str, Any], models: bool = False) -> list[str]:
-    kinds = (load("cell").Cell, *([load("model").Model] if models else []))
-    return [name for name, value in members.items() if isinstance(value, kinds)]
-
-
-def _member(members: dict[str, Any], name: str, missing: str, models: bool = False) -> Any:
-    cells = _cells(members, models)
-    if name in cells:
-        return members[name]
-    if name in members:
-        kind = type(members[name]).__name__
-        if kind == "Model":
-            raise TargetError(f"{name} is a model, a cell is expected here\n  give the name of the cell in it")
-        raise TargetError(f"{name} is no cell but a {kind}\n  decorate the function with @sb.cell")
-    near = difflib.get_close_matches(name, cells, 1)
-    raise TargetError(
-        missing + (f"\n  did you mean {near[0]}?" if near else f"\n  it has {', '.join(cells) or 'none'}")
-    )
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    """The names that a Python file defines; its folder can be imported from meanwhile, as for a script."""
-    _check_source(path)
-    load("functions")
-    spec = importlib.util.spec_from_file_location(f"symbptt_target_{path.stem}", path.resolve())
-    if spec is None or spec.loader is None:
-        raise TargetError(f"{path} is no Python file\n  its name must end with .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    except SymbpttError:
-        raise
-    except (Exception, SystemExit) as error:
-        what = error.msg if isinstance(error, SyntaxError) else error
-        raise TargetError(f"{path} raised {type(error).__name__}{_line(error, path)}: {what}") from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
-    return vars(module)
-
-
-def _check_source(path: Path) -> None:
-    if path.is_dir():
-        raise TargetError(f"{path} is a folder, a Python file is expected")
-    try:
-        with tokenize.open(path) as file:
-            file.read()
-    except FileNotFoundError:
-        raise TargetError(f"there is no file {path}") from None
-    except (SyntaxError, UnicodeDecodeError):
-        raise TargetError(f"{path} is not UTF-8") from None
-    except OSError as error:
-        raise TargetError(f"cannot read {path}: {error.strerror or error}") from None
-
-
-def _line(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f" at line {error.lineno}"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path.resolve())
-    ]
-    return f" at line {lines[-1]}" if lines else ""

@@ -546,7 +546,7 @@ def test_rows_are_sorted_and_none_comes_first():
 def targets(tmp_path):
     (tmp_path / "helper.py").write_text("def scale(v):\n    return 0.9 * v\n")
     (tmp_path / "cells.py").write_text(SOURCE)
-    from symbptt.cli import load_target
+    from symbptt.targets import load_target
 
     return {name: load_target(f"{tmp_path / 'cells.py'}:{name}") for name in ("mine", "spiking", "both")}
 

@@ -170,6 +170,16 @@ def test_ancestors_come_before_what_reads_them() -> None:
     assert set(found) == {*nx.ancestors(g.network, step.next["h"]), step.next["h"]}
 
 
+@pytest.mark.parametrize("name", ["lstm", "mlstm"])
+def test_descendants_are_all_that_is_computed_from_the_roots(name: str) -> None:
+    recursion = derive(CELLS[name].step)
+    g, roots = recursion.graph, [*recursion.step.leaves.values(), *recursion.carry.values()]
+    for root in roots:
+        assert g.descendants([root]) == {root, *nx.descendants(g.network, root)}
+    assert g.descendants(iter(roots)) == set().union(*(g.descendants([root]) for root in roots))
+    assert g.descendants([]) == set() and Graph().descendants([]) == set()
+
+
 def test_consumers_count_each_reading() -> None:
     g, _, x = graph()
     square = build.map_(g, placeholder(0) * placeholder(1), (x, x))

@@ -328,6 +328,16 @@ def test_budget_at_the_limit_is_kept_and_one_byte_less_refused_before_anything_i
     assert plan.peak(300, B, **sizes) == plan.memory and plan.recomputed(300, B, **sizes) == 300 * 299 // 2
 
 
+@pytest.mark.parametrize(("memory", "held"), [("all", True), ("sqrt", False), (10**6, False)])
+def test_arrays_are_held_between_calls_but_where_memory_is_spared(memory: Any, held: bool) -> None:
+    kernel = sb.compile(zoo.gru, memory=memory)
+    params = zoo.gru.init({"m": 2, "n": 3})
+    run = kernel.forward(params, {"x": np.ones((4, 2, 2))})
+    kernel.backward(run, {"h": np.ones((4, 2, 3))})
+    del run
+    assert any(kernel.module.ROOMS.values()) is held
+
+
 def test_plan_says_what_memory_costs() -> None:
     model, sizes = sb.model(vanilla, error), {"m": 2, "n": 3}
     root, whole = kernel_of(model, "sqrt").plan, kernel_of(model, "all").plan

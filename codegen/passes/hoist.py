@@ -36,7 +36,7 @@ def hoist(p: Program) -> Program:
 def _splits(p: Program) -> dict[int, tuple[Terms, Terms]]:
     """The sums with several terms that depend on no state: these terms, and the others."""
     g = p.graph
-    recurrent = _depends_on_states(p)
+    recurrent = g.descendants(p.leaves[a.name] for a in p.of_role("state"))
     forward = g.ancestors(p.forward_roots)
     sums = {id: signs for id in forward if id in recurrent for signs in [signs_of(g[id])] if signs is not None}
     inner = _inner(p, forward, sums)
@@ -64,14 +64,6 @@ def _terms(g: Graph, sums: Mapping[int, tuple[int, ...]], inner: set[int], id: i
         for sign, arg in zip(sums[id], g[id].args, strict=True)
         for below, leaf in (_terms(g, sums, inner, arg) if arg in inner else [(1, arg)])
     ]
-
-
-def _depends_on_states(p: Program) -> set[int]:
-    found = {p.leaves[a.name] for a in p.of_role("state")}
-    for node in p.graph:
-        if any(arg in found for arg in node.args):
-            found.add(node.id)
-    return found
 
 
 def signs_of(node: Node) -> tuple[int, ...] | None:

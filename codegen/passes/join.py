@@ -12,14 +12,9 @@ from symbptt.codegen.program import Program, renewed, traced
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node, Product, placeholder
+from symbptt.ir.node import BACK, OUTER, Node, placeholder
 from symbptt.ir.rewrite import copy_node
 from symbptt.ir.shape import Size, size
-
-BACK = Product((0, 1), (0,), (1,))
-"""A transposed weight times an adjoint."""
-OUTER = Product((0,), (1,), (0, 1))
-"""An adjoint times a value: what a step adds to the gradient of a weight."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from symbptt.codegen.program import Program, renewed, traced
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node, Product, placeholder
+from symbptt.ir.node import PLAIN, Node, Product, placeholder
 from symbptt.ir.rewrite import copy_node
 
 TIMES = placeholder(0) * placeholder(1)
@@ -82,9 +82,8 @@ def _needs(g: Graph, lane: Lane, other: Lane) -> bool:
 
 def _weight(g: Graph, node: Node, varying: set[int]) -> int | None:
     """The weight of a product of a matrix and a vector, the matrix first."""
-    (a, b), labels = node.args, node.attrs
-    plain = labels == Product((0, 1), (1,), (0,))
-    return a if plain and a not in varying and b in varying else None
+    a, b = node.args
+    return a if node.attrs == PLAIN and a not in varying and b in varying else None
 
 
 def _lane(p: Program, id: int, readers: dict[int, list[int]], loop: set[int]) -> Lane:

@@ -55,10 +55,10 @@ def _regions(
     g: Graph, ids: Iterable[int], sweep: str, varying: set[int], carry: list[int], roots: list[int]
 ) -> dict[int, str]:
     ids = list(ids)
-    moving = _descendants(g, ids, carry)
+    moving = g.descendants(carry)
     needed = set(g.ancestors(roots))  # by the loop
     totals = [id for id in ids if g[id].family == "total"]  # they need all steps
-    late = _descendants(g, ids, [*(id for id in ids if id in varying and id not in needed), *moving, *totals])
+    late = g.descendants([*(id for id in ids if id in varying and id not in needed), *moving, *totals])
 
     def region(id: int) -> str:
         if id in needed:
@@ -66,11 +66,3 @@ def _regions(
         return AFTER if id in late or id in varying or g[id].family == "total" else ONCE
 
     return {id: f"{sweep} {region(id)}" for id in ids}
-
-
-def _descendants(g: Graph, ids: Iterable[int], roots: Iterable[int]) -> set[int]:
-    found = set(roots)
-    for id in ids:
-        if any(arg in found for arg in g[id].args):
-            found.add(id)
-    return found

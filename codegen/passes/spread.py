@@ -7,7 +7,7 @@ product of a weight and a vector has the weight first. What reads or brings the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -17,16 +17,9 @@ from symbptt.codegen.program import Program, renewed
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node, Product, placeholder
+from symbptt.ir.node import BACK, OUTER, PLAIN, Node, Product, placeholder
 from symbptt.ir.rewrite import copy_node, rewritten
 from symbptt.ir.shape import Size, size
-
-PLAIN = Product((0, 1), (1,), (0,))
-"""A weight times a vector."""
-BACK = Product((0, 1), (0,), (1,))
-"""A transposed weight times an adjoint."""
-OUTER = Product((0,), (1,), (0, 1))
-"""An adjoint times a value."""
 
 Span = tuple[Size, Size, int]
 
@@ -64,7 +57,7 @@ def spread(p: Program) -> Program:
         p,
         set(forward),
         p.varying,
-        _depending(g, [*p.carry.values(), *p.cotangent.values()]),
+        g.descendants([*p.carry.values(), *p.cotangent.values()]),
         tiles,
         {id for id, found in readers.items() if len(found) == 1},
         set(tiles.values()),
@@ -82,14 +75,6 @@ def _part_labels(made: _Spreading, new: Mapping[int, int]) -> dict[int, Label]:
         if id in labels and labels[id].adjoint:
             for i, part in enumerate(parts):
                 found.setdefault(part, replace(labels[id], name=f"{labels[id].name}_{i + 1}", given=False))
-    return found
-
-
-def _depending(g: Graph, roots: Iterable[int]) -> set[int]:
-    found = set(roots)
-    for node in g:
-        if any(arg in found for arg in node.args):
-            found.add(node.id)
     return found
 
 

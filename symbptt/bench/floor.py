@@ -76,7 +76,7 @@ def _packed(recursion: Recursion, weights: Iterable[Weighting], T: int, B: int) 
 def _weightings(recursion: Recursion, sizes: Mapping[str, int]) -> list[Weighting]:
     g = recursion.graph
     forward = g.ancestors(recursion.forward_roots)
-    varying, moving = per_sample(g, forward), _descendants(g, forward, _leaves(recursion))
+    varying, moving = per_sample(g, forward), g.descendants(_leaves(recursion))
     needed = set(g.ancestors(recursion.step.next.values()))
     found: dict[tuple[Any, ...], Weighting] = {}
     for node in _contracts(g, forward):
@@ -118,7 +118,7 @@ def _between_values(recursion: Recursion, T: int, B: int, sizes: Mapping[str, in
     )
     varying = per_sample(g, everything)
     for ids, carried, roots in sweeps:
-        moving, needed = _descendants(g, ids, carried), set(g.ancestors(roots.values()))
+        moving, needed = g.descendants(carried), set(g.ancestors(roots.values()))
         for node in _contracts(g, ids):
             summed = consumers[node.id] and all(g[c].family == "total" for c in consumers[node.id])
             if summed or not all(arg in varying for arg in node.args):
@@ -160,14 +160,6 @@ def _split(
     batch = prod(size[x] for x in shared if x in out)
     inner = prod(size[x] for x in shared if x not in out)
     return batch, prod(size[x] for x in mine if x not in other), inner, prod(size[x] for x in other if x not in mine)
-
-
-def _descendants(g: Graph, ids: Iterable[int], roots: Iterable[int]) -> set[int]:
-    found = set(roots)
-    for id in ids:
-        if any(arg in found for arg in g[id].args):
-            found.add(id)
-    return found
 
 
 def floor_run(products: Iterable[Product], dtype: Any) -> Callable[[], None]:

@@ -65,6 +65,14 @@ class Graph:
                 stack.extend(self._nodes[id].args)
         return sorted(seen)
 
+    def descendants(self, roots: Iterable[int]) -> set[int]:
+        """Return the ids of the roots and of all that is computed from them."""
+        found = set(roots)
+        for node in self._nodes:
+            if not found.isdisjoint(node.args):
+                found.add(node.id)
+        return found
+
     def consumers(self, among: Iterable[int]) -> dict[int, list[int]]:
         """Return for each node of `among` the nodes of `among` that read it, once for each time that they do."""
         ids = list(among)

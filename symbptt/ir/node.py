@@ -55,6 +55,14 @@ class Product:
     out: tuple[int, ...]
 
 
+PLAIN = Product((0, 1), (1,), (0,))
+"""A weight times a vector."""
+BACK = Product((0, 1), (0,), (1,))
+"""A transposed weight times an adjoint."""
+OUTER = Product((0,), (1,), (0, 1))
+"""An adjoint times a value: what a step adds to the gradient of a weight."""
+
+
 @dataclass(frozen=True)
 class Reduction:
     """What a `reduce` does ("sum" or "max") along which axes."""

@@ -36,11 +36,7 @@ class _Chains:
     @cached_property
     def reached(self) -> frozenset[int]:
         """The nodes that the state enters."""
-        found = {self.state}
-        for node in self.of.graph:
-            if any(arg in found for arg in node.args):
-                found.add(node.id)
-        return frozenset(found)
+        return frozenset(self.of.graph.descendants([self.state]))
 
 
 def block_norms(of: Local, within: Enclosure) -> Any:

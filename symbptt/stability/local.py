@@ -69,11 +69,7 @@ class Local:
         return frozenset(found)
 
     def _reached(self, *roles: str) -> frozenset[int]:
-        found: set[int] = set()
-        for node in self.graph:
-            if (node.family == "leaf" and node.attrs.role in roles) or any(arg in found for arg in node.args):
-                found.add(node.id)
-        return frozenset(found)
+        return frozenset(self.graph.descendants(leaf.id for leaf in self.graph.leaves(*roles)))
 
 
 def symbol(id: int) -> sp.Symbol:

@@ -79,7 +79,9 @@ def _shapes(m, n):
         m), "Un": (n, n), "bn": (n,), "cn": (n,)}
     )
 
-MARK = 'gru 2e5f86dc'
+HELD = 2**28  # bytes at most of arrays that are kept for the next call
+
+MARK = 'gru d901f8cd'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -301,7 +303,6 @@ class Grads:
 
 
 ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
-HELD = 2**28  # bytes of them, at most
 
 
 def _room(shape, dtype):
@@ -442,8 +443,8 @@ def _length(arrays, name, axis):
     return same[0] if same else np.nan
 
 
-def _arguments(params, inputs, state, steps, targets=None):
-    """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
+def _given(params, inputs, state, targets):
+    """Return all arguments by name, and the names of plain numbers, which take the type of the arrays."""
     params, inputs, state = ({} if v is None else v for v in (params, inputs, state))
     _names("parameter", params, PARAMS, PARAMS)
     _names("input", inputs, INPUTS, INPUTS)
@@ -452,22 +453,32 @@ def _arguments(params, inputs, state, steps, targets=None):
         _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
     given = {k: v for group in (params, inputs, state, targets or {}) for k, v in group.items()}
     weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
-    given = {k: np.float64(v) if k in weak else v for k, v in given.items()}
-    arrays = {k: _array(k, v, len(SHAPES[k].split()), LEAD.get(k, 0)) for k, v in given.items()}
+    return {k: np.float64(v) if k in weak else v for k, v in given.items()}, weak
+
+
+def _dtype(arrays, weak):
+    """Return the one type of the arrays of floats."""
     floats = {k: a.dtype for k, a in arrays.items() if k not in INDICES and k not in weak}
     dtype = next(iter(floats.values()), np.dtype(np.float64))
     for k, found in floats.items():
         if found != dtype:
             raise ArgumentError(f"{k}: {found} among arrays of {dtype} ({next(iter(floats))}); convert one of them")
+    return dtype
+
+
+def _batched(arrays):
+    """Return whether the arrays have a batch axis: all that may have one do, or none does."""
     single = {k: a.ndim < len(SHAPES[k].split()) + LEAD[k] for k, a in arrays.items() if k in LEAD}
-    batched = not any(single.values())
-    if len(set(single.values())) > 1:
-        odd = [k for k in single if single[k] != single[next(iter(single))]][0]
-        raise ArgumentError(
-            f"{odd}: shape {arrays[odd].shape} does not go with {next(iter(single))}: a batch axis is on one only"
-        )
-    if not batched:
-        arrays = {k: np.expand_dims(a, LEAD[k] - 1) if k in LEAD else a for k, a in arrays.items()}
+    first = next(iter(single), None)
+    for k in single:
+        if single[k] != single[first]:
+            shape = arrays[k].shape
+            raise ArgumentError(f"{k}: shape {shape} does not go with {first}: a batch axis is on one only")
+    return not any(single.values())
+
+
+def _count(arrays, steps):
+    """Return the number of steps: that of the inputs, else what is said."""
     if steps is not None and not (isinstance(steps, (int, np.integer)) and steps >= 0):
         raise ArgumentError(f"steps: a number of steps is expected, got {steps!r}")
     T = next((arrays[k].shape[0] for k in INPUTS), steps)
@@ -475,7 +486,11 @@ def _arguments(params, inputs, state, steps, targets=None):
         raise ArgumentError("the cell has no inputs: say how many steps, steps=")
     if steps not in (None, T):
         raise ArgumentError(f"steps: {steps} is given, the inputs have {T} steps")
-    B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
+    return T
+
+
+def _measured(arrays, T, B, batched):
+    """Return the sizes by name; the shapes of all arrays go with them."""
     sizes = _sizes(lambda name, axis: _length(arrays, name, axis))
     shapes = _shapes(**sizes)
     for k in [k for k in STATES if k not in arrays and any(s != s for s in shapes[k])]:
@@ -486,16 +501,23 @@ def _arguments(params, inputs, state, steps, targets=None):
         _check_shape(k, a, ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k], T)
     if min([*sizes.values(), 1]) < 1:
         raise ArgumentError(f"sizes are positive, got {sizes}")
-    for k in STATES:
-        arrays.setdefault(k, np.zeros((B, *shapes[k]), dtype))
-    return (
-        {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()},
-        sizes,
-        T,
-        B,
-        dtype,
-        batched,
-    )
+    return sizes
+
+
+def _arguments(params, inputs, state, steps, targets=None):
+    """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
+    given, weak = _given(params, inputs, state, targets)
+    arrays = {k: _array(k, v, len(SHAPES[k].split()), LEAD.get(k, 0)) for k, v in given.items()}
+    dtype, batched = _dtype(arrays, weak), _batched(arrays)
+    if not batched:
+        arrays = {k: np.expand_dims(a, LEAD[k] - 1) if k in LEAD else a for k, a in arrays.items()}
+    T = _count(arrays, steps)
+    B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
+    sizes = _measured(arrays, T, B, batched)
+    shapes = _shapes(**sizes)
+    arrays |= {k: np.zeros((B, *shapes[k]), dtype) for k in STATES if k not in arrays}
+    arrays = {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()}
+    return arrays, sizes, T, B, dtype, batched
 
 
 def _masks(lengths, reset, T, B):

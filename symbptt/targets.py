@@ -1,0 +1,99 @@
+"""What the command line loads: the modules that a command needs, and the cell that a target names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+import sys
+import tokenize
+import traceback
+from pathlib import Path
+from typing import Any
+
+from symbptt.errors import SymbpttError, TargetError
+
+
+def load(module: str) -> Any:
+    """Return a module of symbptt: the one place where the command line imports what is heavy."""
+    return importlib.import_module(f"symbptt.{module}")
+
+
+def load_target(target: str, models: bool = False) -> Any:
+    """Return the cell that a target names, or where `models` are allowed the model.
+
+    Raises: TargetError where there is none; CellError where its file defines a cell wrongly.
+    """
+    file, colon, name = target.rpartition(":")
+    if colon and (file.endswith(".py") or Path(file).exists() or os.sep in file):
+        return _member(_from_file(Path(file)), name, f"{file} has no cell {name!r}", models)
+    if target.endswith(".py") or Path(target).is_file():
+        cells = ", ".join(_cells(_from_file(Path(target)))) or "none"
+        raise TargetError(f"which cell of {target}? write {target}:NAME\n  it has {cells}")
+    return _member(load("zoo").CELLS, target, f"the zoo has no cell {target!r}")
+
+
+def _cells(members: dict[str, Any], models: bool = False) -> list[str]:
+    kinds = (load("cell").Cell, *([load("model").Model] if models else []))
+    return [name for name, value in members.items() if isinstance(value, kinds)]
+
+
+def _member(members: dict[str, Any], name: str, missing: str, models: bool = False) -> Any:
+    cells = _cells(members, models)
+    if name in cells:
+        return members[name]
+    if name in members:
+        kind = type(members[name]).__name__
+        if kind == "Model":
+            raise TargetError(f"{name} is a model, a cell is expected here\n  give the name of the cell in it")
+        raise TargetError(f"{name} is no cell but a {kind}\n  decorate the function with @sb.cell")
+    near = difflib.get_close_matches(name, cells, 1)
+    raise TargetError(
+        missing + (f"\n  did you mean {near[0]}?" if near else f"\n  it has {', '.join(cells) or 'none'}")
+    )
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    """The names that a Python file defines; its folder can be imported from meanwhile, as for a script."""
+    _check_source(path)
+    load("functions")
+    spec = importlib.util.spec_from_file_location(f"symbptt_target_{path.stem}", path.resolve())
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path} is no Python file\n  its name must end with .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except SymbpttError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise TargetError(f"{path} raised {type(error).__name__}{_line(error, path)}: {what}") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return vars(module)
+
+
+def _check_source(path: Path) -> None:
+    if path.is_dir():
+        raise TargetError(f"{path} is a folder, a Python file is expected")
+    try:
+        with tokenize.open(path) as file:
+            file.read()
+    except FileNotFoundError:
+        raise TargetError(f"there is no file {path}") from None
+    except (SyntaxError, UnicodeDecodeError):
+        raise TargetError(f"{path} is not UTF-8") from None
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _line(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f" at line {error.lineno}"
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path.resolve())
+    ]
+    return f" at line {lines[-1]}" if lines else ""

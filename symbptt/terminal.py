@@ -1,0 +1,33 @@
+"""What the command line shows, and where: lines on stderr, tables on stdout, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+"""Exit codes: a verification that did not pass; a mistake in what the user gave."""
+
+
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def stage() -> Iterator[Any]:
+    """Show on a terminal what is being done; elsewhere nothing."""
+    with Console(stderr=True).status("") as status:
+        yield lambda text: status.update(Text(text))
+
+
+def console() -> Console:
+    """Return where tables are printed: the terminal, or 120 columns where there is none."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else 120)
