@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from symbptt.codegen.prelude import _steps
+
 
 def pieces(T: int, memory: str | int, needed: Callable[[int], int], slot: int, trains: bool) -> tuple[int, int] | None:
     """Return the steps of a piece and the slots for a memory, "sqrt" or bytes, or None where no schedule keeps within it."""
@@ -30,8 +32,6 @@ def refusal(T: int, B: int, least: int, limit: int) -> str:
     """Return what to say where a limit cannot be kept."""
     return _refusal(T, B, least, limit)
 
-
-from symbptt.codegen.prelude import _steps
 
 # ---------------------------------------------------------------------------------------------------------------------
 
