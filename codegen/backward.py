@@ -6,7 +6,7 @@ from symbptt.codegen.calls.block import block_lines
 from symbptt.codegen.calls.loop import loop_sheet, write_carries, write_statements
 from symbptt.codegen.calls.sheet import Sheet, stepping_back
 from symbptt.codegen.gradients import gradients, results
-from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE
+from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, NEAR, ONCE, TAIL
 from symbptt.codegen.statements import (
     all_steps,
     allocations,
@@ -15,6 +15,7 @@ from symbptt.codegen.statements import (
     equation,
     function,
     given_back,
+    indented,
     of_each_sample,
     statements,
     unpacked_tape,
@@ -45,23 +46,21 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     body, sheet.calls = sheet.calls, []
     write_carries(sheet, carries, _handed(m, writer))
     watched = _watched(sheet, carries)
-    after = statements(m, "backward", AFTER, writer) + gradients(m, writer)
-    kept = [d for d in carries.values() if f"{d}_all" in m.used]
+    after = statements(m, "backward", AFTER, writer) + gradients(m, writer, m.program.carry.values())
+    kept = {d: sheet.step(f"{d}_all") for d in carries.values() if f"{d}_all" in block.arrays}
     body = [*_arriving(carries, kept, clip), *body, *_leaving(carries, watched, sheet.calls)]
     return [
         "# before the loop: what needs no adjoint of a state",
         *before,
-        *_start(m, carries, kept),
+        *_start(m, carries),
         *block.before,
         *sheet.before(body),
         "for hi in range(T, 0, -K):",
         "    lo = max(hi - K, 0)",
-        *(f"    {line}" for line in block.lines),
-        f"    {stepping_back(sheet, body, block.arrays)}",
-        *(f"        {line}" for line in body),
-        "# after the loop: sums over all steps and samples",
+        *indented([*block.ahead, stepping_back(sheet, body, block.arrays), *indented(body), *block.behind]),
+        *["# after the loop: gradients of parameters"] * bool(after),
         *after,
-        f"_give({tuple_text(dict.fromkeys([*given_back(m, f'backward {LOOP}'), *block.rooms]))})",
+        f"_give({tuple_text([*(room for region in NEAR for room in given_back(m, f'backward {region}')), *block.rooms])})",
         f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",
     ]
 
@@ -80,7 +79,7 @@ def pull_lines(m: Module) -> list[str]:
         for name, d in carries.items()
     }
     lines += [f"carry = {dict_text(pulled)}", "if not sums:", "    return carry, None, None"]
-    lines += statements(m, "backward", AFTER, writer) + gradients(m, writer)
+    lines += statements(m, "backward", TAIL, writer) + statements(m, "backward", AFTER, writer) + gradients(m, writer)
     whole = {name: of_each_sample(m, p.whole.get(name, leaf), AFTER) for name, leaf in p.carry.items()}
     return [*lines, f"return {dict_text(whole)}, {results(m, 'param')}, {results(m, 'input')}"]
 
@@ -117,19 +116,17 @@ def _zero_outputs(m: Module) -> list[str]:
     ]
 
 
-def _start(m: Module, carries: Carries, kept: list[str]) -> list[str]:
+def _start(m: Module, carries: Carries) -> list[str]:
     """The adjoints after the last step, those that resets send to the initial state, and room for what is stored."""
     p, lines = m.program, []
     for name, d in carries.items():
         zeros = f"np.zeros({shape_text(('B',), p.graph.shape(p.carry[name]), m.sizes)}, dtype)"
         lines += [f'{d} = {zeros} if last["{name}"] is None else last["{name}"].copy()', f"{d}_0 = {zeros}"]
     lines.append(f"{listed(f'{d}_in' for d in carries.values())} = (full[k] for k in {name_tuple(carries)})")
-    for name, d in carries.items():
-        lines += [f"{d}_all = np.empty({all_steps(m, p.carry[name])}, dtype)"] * (d in kept)
-    return lines + allocations(m, f"backward {LOOP}")
+    return lines + [line for region in NEAR for line in allocations(m, f"backward {region}")]
 
 
-def _arriving(carries: Carries, kept: list[str], clip: float | None) -> list[str]:
+def _arriving(carries: Carries, kept: dict[str, str], clip: float | None) -> list[str]:
     """What happens to the adjoints of the states after a step before they go through it."""
     targets, chain = _in_place(carries), closed(carries.values())
     lines = []
@@ -142,7 +139,7 @@ def _arriving(carries: Carries, kept: list[str], clip: float | None) -> list[str
         "if active is not None:",
         f"    idle = [_kept(~active[t], d) for d in {chain}]",
         f"    {targets} = [_kept(active[t], d) for d in {chain}]",
-        *(f"{d}_all[t] = {d}" for d in kept),
+        *(f"np.copyto({step}, {d})" for d, step in kept.items()),
     ]
 
 

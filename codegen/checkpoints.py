@@ -160,9 +160,9 @@ def _needed(counts, steps, T, B, item):
 
     `counts` are numbers of elements: held once; for each sample; for each sample and step of all; for each sample and
     step of a piece in the forward sweep, in the loss, in the backward sweep; for each sample and step of a block
-    forward, then what tells its length and its least rows; the same for a block backward, without rows.
+    forward, then what tells its length and its least rows; the same for a block backward.
     """
-    once, sample, always, forward, loss, backward, ahead, ahead_held, rows, block, held = counts
-    inputs, coefficients = _steps(steps, B, ahead_held, rows) * ahead, _steps(steps, B, held) * block
-    piece = max(steps * forward + inputs, steps * loss, steps * backward + coefficients)
+    once, sample, always, forward, loss, backward, *blocks = counts
+    ahead, back = (_steps(steps, B, held, rows) * block for block, held, rows in (blocks[:3], blocks[3:]))
+    piece = max(steps * forward + ahead, steps * loss, steps * backward + back)
     return item * (once + B * (sample + T * always + piece))

@@ -9,7 +9,7 @@ import sympy as sp
 
 from symbptt.codegen.calls.block import block_lines, held_of, rows_of
 from symbptt.codegen.checkpoints import bytes_needed
-from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE
+from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, NEAR, ONCE, TAIL
 from symbptt.codegen.statements import computed, writer_of
 from symbptt.codegen.text import size_text, tuple_text
 from symbptt.codegen.variables import Module
@@ -25,8 +25,8 @@ class Costs:
 
     `once`: packed weights and gradients of parameters; `sample`: the rooms of one step, for each sample; for each
     sample and step of all: `always`; for each sample and step of a piece: `forward`, `loss`, `backward`, in each phase;
-    for each sample and step of a block of the sweeps: `ahead` forward, `block` backward; `ahead_held` and `held` tell
-    how long these are, and `rows` how many rows of products one has at the least. `results` are states and outputs of a
+    for each sample and step of a block of the sweeps: `ahead` forward, `block` backward; `held` tells how long these
+    are, and `rows` how many rows of products one has at the least. `results` are states and outputs of a
     step, `state` the states alone.
     """
 
@@ -38,9 +38,10 @@ class Costs:
     backward: tuple[Size, ...]
     ahead: Size
     ahead_held: Size
-    rows: int
+    ahead_rows: int
     block: Size
     held: Size
+    rows: int
     results: Size
     state: Size
 
@@ -48,7 +49,7 @@ class Costs:
     def counts(self) -> tuple[tuple[Size, ...], ...]:
         """The alternatives of each number that `checkpoints.bytes_needed` takes."""
         one = [(x,) for x in (self.once, self.sample, self.always)]
-        blocks = [(x,) for x in (self.ahead, self.ahead_held, self.rows, self.block, self.held)]
+        blocks = [(x,) for x in (self.ahead, self.ahead_held, self.ahead_rows, self.block, self.held, self.rows)]
         return (*one, self.forward, self.loss, self.backward, *blocks)
 
     @property
@@ -77,7 +78,7 @@ def costs_of(m: Module, tape: Iterable[str], loss: Module | None, *, pieces: boo
     tail, sent = ([0], 0) if loss is None else _loss(loss)
     kept = _kept(m, set(tape)) + state
     left = sent + (0 if pieces else outputs)
-    ahead, block = (computed(m, sweep, BLOCK) for sweep in ("forward", "backward"))
+    ahead, block = ([*computed(m, sweep, BLOCK), *computed(m, sweep, TAIL)] for sweep in ("forward", "backward"))
     weights = [id for sweep in ("forward", "backward") for id in computed(m, sweep, ONCE) if _owns(m, id, False)]
     return Costs(
         size(sum(_size(m, id) for id in weights) + 2 * sum(prod(a.shape) for a in p.of_role("param"))),
@@ -85,12 +86,13 @@ def costs_of(m: Module, tape: Iterable[str], loss: Module | None, *, pieces: boo
         size((inputs if pieces else 0) + 1),
         _greatest(x + state + outputs for x in _phase(m, "forward")),
         _greatest(x + kept + outputs for x in tail),
-        _greatest(x + kept + left + _carries(m) for x in _phase(m, "backward")),
-        _rooms(m, "forward", ahead),
+        _greatest(x + kept + left for x in _phase(m, "backward")),
+        _rooms(m, "forward"),
         held_of(m, ahead),
         rows_of(m, ahead),
-        _rooms(m, "backward", block),
+        _rooms(m, "backward"),
         held_of(m, block),
+        rows_of(m, block),
         size(state + sum(_size(m, id) for id in p.outputs.values())),
         size(state),
     )
@@ -130,7 +132,7 @@ def _owns(m: Module, id: int, varying: bool = True) -> bool:
 def _phase(m: Module, sweep: str) -> list[Size]:
     """The numbers for each step that a sweep holds when each of its values of all steps has been computed."""
     p = m.program
-    inside = [id for region in (BLOCK, LOOP) for id in computed(m, sweep, region)]
+    inside = [id for region in NEAR for id in computed(m, sweep, region)]
     stored = [id for id in inside if id in m.stored and id not in m.aliases]
     loop = sum(_size(m, id) for id in stored if id not in p.next.values())
     live: Size = 0
@@ -198,9 +200,9 @@ def _is_less(x: Size, y: Size) -> bool:
     return all(c >= 0 for c in sp.expand(sp.sympify(y - x)).as_coefficients_dict().values())
 
 
-def _rooms(m: Module, sweep: str, block: list[int]) -> Size:
+def _rooms(m: Module, sweep: str) -> Size:
     """The numbers for each step of a block."""
-    return size(sum(block_lines(m, sweep, writer_of(m.program)).made)) if block else 0
+    return size(sum(block_lines(m, sweep, writer_of(m.program)).made))
 
 
 def _kept(m: Module, tape: set[str]) -> Size:
@@ -209,12 +211,6 @@ def _kept(m: Module, tape: set[str]) -> Size:
     ids = [id for id, name in m.variables.items() if name in tape and id in m.varying]
     roots = {m.whole(id) for id in ids}
     return sum(_size(m, id) for id in roots if _owns(m, id) and id not in p.next.values())
-
-
-def _carries(m: Module) -> Size:
-    """The adjoints of states that are kept for all steps."""
-    carries = m.program.carry.values()
-    return sum(_size(m, leaf) for leaf in carries if f"{m.variables[leaf]}_all" in m.used)
 
 
 def _loss(m: Module) -> tuple[list[Size], Size]:

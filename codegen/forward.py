@@ -9,7 +9,7 @@ from symbptt.codegen.calls.loop import loop_sheet, write_statements
 from symbptt.codegen.calls.scalar import put
 from symbptt.codegen.calls.sheet import Sheet, stepping
 from symbptt.codegen.calls.values import value
-from symbptt.codegen.passes.place import AFTER, BLOCK, LOOP, ONCE
+from symbptt.codegen.passes.place import AFTER, LOOP, NEAR, ONCE
 from symbptt.codegen.statements import (
     allocations,
     arguments,
@@ -52,8 +52,7 @@ def forward(m: Module, tape: list[str]) -> list[str]:
         "# before the loop: what needs no state",
         *statements(m, "forward", ONCE, writer),
         *_buffers(m, states),
-        *allocations(m, f"forward {BLOCK}", m.program.next.values()),
-        *allocations(m, f"forward {LOOP}", m.program.next.values()),
+        *(line for region in NEAR for line in allocations(m, f"forward {region}", m.program.next.values())),
         *_loop(m, states, writer),
         *["# after the loop: what no later step needs"] * bool(late),
         *late,
@@ -94,9 +93,9 @@ def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
         "masked = active is not None or reset is not None",
         "if masked:",
         *(f"    {s.before} = np.empty_like({s.now})" for s in states),
-        *(block.before if block.lines else []),
+        *(block.before if block.ahead else []),
         *sheet.before(sheet.calls),
-        *(_in_blocks(sheet, block, lines) if block.lines else [stepping(sheet, lines), *indented(lines)]),
+        *(_in_blocks(sheet, block, lines) if block.ahead else [stepping(sheet, sheet.calls), *indented(lines)]),
     ]
 
 
@@ -106,7 +105,7 @@ def _in_blocks(sheet: Sheet, block: Block, lines: list[str]) -> list[str]:
     return [
         "for lo in range(0, T, K):",
         "    hi = min(lo + K, T)",
-        *indented([*block.lines, head, *indented(lines)]),
+        *indented([*block.ahead, head, *indented(lines), *block.behind]),
         *[f"_give({tuple_text(block.rooms)})"] * bool(block.rooms),
     ]
 
@@ -124,5 +123,5 @@ def _alias_states(sheet: Sheet) -> None:
 def _result(m: Module, states: list[State], tape: list[str]) -> str:
     finals = dict_text({s.name: s.now for s in states})
     outputs = {name: of_each_sample(m, id, AFTER) for name, id in m.program.outputs.items()}
-    rooms = [room for region in (BLOCK, LOOP) for room in given_back(m, f"forward {region}", m.program.next.values())]
+    rooms = [room for region in NEAR for room in given_back(m, f"forward {region}", m.program.next.values())]
     return f"return {finals}, {dict_text(outputs)}, {tuple_text([*tape, tuple_text(rooms)])}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from symbptt.codegen.passes.place import AFTER, ALL
 from symbptt.codegen.program import Program
 from symbptt.codegen.statements import commented, of_each_sample
@@ -12,19 +14,22 @@ from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 
 
-def gradients(m: Module, writer: Writer) -> list[str]:
-    """Return one line for each gradient, with a copy where two names mean one array."""
+def gradients(m: Module, writer: Writer, there: Collection[int] = ()) -> list[str]:
+    """Return one line for each gradient but those of inputs that are `there`, with a copy where two names mean one array."""
     p = m.program
     lines, seen = [], set()
     for role, group in (("param", p.params), ("input", p.inputs)):
         for name, id in group.items():
+            if role == "input" and id in there:
+                continue
             label = Label(name, None if role == "param" else 0, True)
             text = m.scope(AFTER).text(id) if role == "param" else of_each_sample(m, id, AFTER)
             if id in seen or not _is_own(p, id):
                 text = f"np.array({text})"
             seen.add(id)
             equation = f"{TEXT.symbol(label)} = {writer.symbol(id)}"
-            lines.append(commented(f"{gradient_variable(m, name)} = {text}", equation))
+            if text != gradient_variable(m, name):
+                lines.append(commented(f"{gradient_variable(m, name)} = {text}", equation))
     return lines
 
 

@@ -25,6 +25,7 @@ REGIONS = {
     "all": "before the loop, all steps at once",
     "block": "before each block of steps, all its steps at once",
     "loop": "in the loop, every step",
+    "tail": "behind each block of steps, all its steps at once",
     "after": "after the loop, all steps at once",
 }
 
@@ -141,7 +142,7 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [f"Plan of {self.name}", "", "Products"]
-        lines += [f"  {sweep:<9} {REGIONS[region]:<36} {formula}" for sweep, region, formula in self.products]
+        lines += [f"  {sweep:<9} {REGIONS[region]:<49} {formula}" for sweep, region, formula in self.products]
         lines += ["", "Kept for the backward sweep, for each step and sample"]
         lines += [f"  {item.name:<12} {show(item.shape):<12} {item.formula}" for item in self.stored]
         lines += [f"  together {self.elements} numbers", "", *self._cost()]

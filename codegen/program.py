@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import takewhile
 from typing import Any
 
 from symbptt.derive.bptt import Recursion, per_sample
@@ -128,3 +129,10 @@ def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
         origin={new[id]: olds for id, olds in p.origin.items() if id in new},
         **names,
     )
+
+
+def joint_name(names: Sequence[str], what: str) -> str:
+    """Return a name for values side by side: the letters with which all their names begin, and what they are."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = "".join(letters[0] for letters in alike).rstrip("_")
+    return f"{common}_{what}" if common else what

@@ -11,6 +11,7 @@ from symbptt.codegen.program import Program
 from symbptt.codegen.text import listed, name_tuple, nested_text, shape_text, size_text
 from symbptt.codegen.variables import Module, is_baked, size_names
 from symbptt.codegen.wrap import wrapped
+from symbptt.derive.labels import Label
 from symbptt.ir.step import Argument
 from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
@@ -53,10 +54,18 @@ def equation(m: Module, writer: Writer, id: int) -> str:
 
 
 def _equation(p: Program, writer: Writer, id: int) -> str:
-    label = p.labels.get(id)
+    label = p.labels.get(id) or _gradient(p, id)
     if label is not None and p.graph[id].family == "leaf":
         return TEXT.symbol(label)
     return writer.rhs(id) if label is None else f"{TEXT.symbol(label)} = {writer.rhs(id)}"
+
+
+def _gradient(p: Program, id: int) -> Label | None:
+    """The label of the gradient that a value is, if it is one."""
+    params, inputs = ({value: name for name, value in found.items()} for found in (p.params, p.inputs))
+    if id in params:
+        return Label(params[id], None, True)
+    return Label(inputs[id], 0, True) if id in inputs else None
 
 
 def commented(code: str, comment: str) -> str:
@@ -112,9 +121,13 @@ def allocations(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]
         for id in ids
         if id not in m.aliases
     ]
-    return whole + [
-        f"{m.variables[id]} = {m.variables[m.aliases[id][0]]}{m.aliases[id][1]}" for id in ids if id in m.aliases
-    ]
+    return whole + parts_of(m, ids, place)
+
+
+def parts_of(m: Module, ids: Iterable[int], place: str) -> list[str]:
+    """Return the lines that name those of some values of a region which are parts of another's array."""
+    parts = {id: m.aliases[id] for id in sorted(ids) if id in m.aliases and m.place(id) == place}
+    return [f"{m.variables[id]} = {m.variables[whole]}{index}" for id, (whole, index) in parts.items()]
 
 
 def given_back(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
@@ -138,12 +151,12 @@ def returned(m: Module) -> set[int]:
     return found
 
 
-def all_steps(m: Module, id: int) -> str:
-    """Return the shape of a value at all steps and samples."""
+def all_steps(m: Module, id: int, steps: str = "T") -> str:
+    """Return the shape of a value at all steps and samples, or at so many steps."""
     shape = m.program.graph.shape(id)
     if id in m.program.front:
-        return shape_text(("T", size_text(shape[0], m.sizes), "B"), shape[1:], m.sizes)
-    return shape_text(("T", "B"), shape, m.sizes)
+        return shape_text((steps, size_text(shape[0], m.sizes), "B"), shape[1:], m.sizes)
+    return shape_text((steps, "B"), shape, m.sizes)
 
 
 def of_each_sample(m: Module, id: int, region: str) -> str:

@@ -12,7 +12,7 @@ from symbptt.codegen import checkpoints, prelude
 from symbptt.codegen.checkpointing import CHECKPOINTED
 from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
-from symbptt.codegen.passes.place import BLOCK, LOOP
+from symbptt.codegen.passes.place import BLOCK, LOOP, NEAR, TAIL, is_near
 from symbptt.codegen.program import Program
 from symbptt.codegen.text import copied, size_text
 from symbptt.ir.naming import unique
@@ -35,7 +35,8 @@ RESERVED = {
 
 @dataclass(frozen=True)
 class Module:
-    """What the writers of both sweeps share: the program, a variable for each value that has one, what is stored.
+    """What the writers of both sweeps share: the program, a variable for each value that has one, what is stored for all
+    steps, and what is held for a block of steps.
 
     `static` values are Python numbers; `varying` ones differ between samples; `previous` holds the variables of states
     before a step; `sizes` those of named sizes whose name is taken; `gradients` those of results. Writing adds to
@@ -45,6 +46,7 @@ class Module:
     program: Program
     variables: dict[int, str]
     stored: frozenset[int]
+    held: frozenset[int]
     static: frozenset[int]
     varying: frozenset[int]
     previous: dict[int, str]
@@ -129,18 +131,23 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
     for a in p.arguments:
         if p.leaves[a.name] not in variables:
             variables[p.leaves[a.name]] = _allocate(a.name, used)
+    gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
+    for name, id in [*p.params.items(), *p.inputs.items()]:
+        if p.places.get(id, "").endswith(TAIL) and id not in p.labels:
+            variables.setdefault(id, gradients[name])
     for id in _with_variable(p):
         if id not in variables:
             shared = _next_state(p, id, variables) or _carry_read_up(p, id, variables)
             variables[id] = shared or _allocate(_suggest(p, id, variables), used)
     stored = {id for id in variables if _is_stored(p, id)}
+    held = {id for id in variables if _is_held(p, id) or id in p.joined} - stored
     renamed = {name: variable for name, variable in sizes.items() if name != variable}
-    aliases = _aliases(p, variables, stored, renamed)
-    gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
+    aliases = _aliases(p, variables, stored, held, renamed)
     return Module(
         p,
         variables,
         frozenset(stored),
+        frozenset(held - stored),
         frozenset(static),
         frozenset(p.varying),
         previous,
@@ -152,20 +159,21 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
 
 
 def _aliases(
-    p: Program, variables: dict[int, str], stored: set[int], renamed: dict[str, str]
+    p: Program, variables: dict[int, str], stored: set[int], held: set[int], renamed: dict[str, str]
 ) -> dict[int, tuple[int, str]]:
     """The values that are parts of another's array: whose, and the index. What a stored value is a part of is stored,
-    and so are all its parts."""
+    and so are all its parts; likewise what is held."""
     parts = {id: found for id in variables for found in [_part(p, variables, id)] if found is not None}
     parts |= _laid(p, variables, renamed)
-    stored |= {id for id in p.joined if id in variables}
-    for id in sorted(parts, reverse=True):
-        if id in stored:
-            stored.add(parts[id][0])
-    for id in sorted(parts):
-        if parts[id][0] in stored:
-            stored.add(id)
-    return {id: part for id, part in parts.items() if id in stored}
+    for kept in (stored, held):
+        for id in sorted(parts, reverse=True):
+            if id in kept:
+                kept.add(parts[id][0])
+        for id in sorted(parts):
+            if parts[id][0] in kept:
+                kept.add(id)
+        held -= stored
+    return {id: part for id, part in parts.items() if id in stored or id in held}
 
 
 def _laid(p: Program, variables: dict[int, str], renamed: dict[str, str]) -> dict[int, tuple[int, str]]:
@@ -225,7 +233,7 @@ def _next_state(p: Program, id: int, variables: dict[int, str]) -> str | None:
 
 def _carry_read_up(p: Program, id: int, variables: dict[int, str]) -> str | None:
     """The whole adjoint of a state goes on as what the next step brought, where nothing else reads that."""
-    if _is_stored(p, id) or id not in p.whole.values() or not p.places[id].endswith(LOOP):
+    if _is_stored(p, id) or _is_held(p, id) or id not in p.whole.values() or not p.places[id].endswith(LOOP):
         return None
     return next((variables[leaf] for leaf in p.carry.values() if list(_readers(p, leaf)) == [id]), None)
 
@@ -245,8 +253,9 @@ def _with_variable(p: Program) -> list[int]:
     """The values that have a line of their own: named, read twice, read in another region, results."""
     ids = sorted(p.places)
     readers = p.graph.consumers(ids)
-    sent = [id for id in p.inputs.values() if p.places.get(id, "").endswith(LOOP)]
-    roots = {*p.forward_roots, *sent, *(arg for id in p.joined for arg in p.graph[id].args)}
+    sent = [id for id in p.inputs.values() if p.places.get(id, "").endswith((LOOP, TAIL))]
+    sums = [id for id in ids if p.graph[id].family == "total" and p.places[id].endswith(TAIL)]
+    roots = {*p.forward_roots, *sent, *sums, *(arg for id in p.joined for arg in p.graph[id].args)}
     chosen = []
     for id in ids:
         node, label = p.graph[id], p.labels.get(id)
@@ -263,15 +272,21 @@ def _with_variable(p: Program) -> list[int]:
 
 
 def _is_stored(p: Program, id: int) -> bool:
-    """Whether a value of a loop, or of the blocks of the forward loop, is kept for all steps: something outside reads it."""
-    place = p.places.get(id, "")
-    sweep, _, region = place.partition(" ")
-    if p.graph[id].family == "leaf" or (region != LOOP and place != f"forward {BLOCK}"):
+    """Whether a value of each step is kept for all steps: it is a result, or something outside its block reads it."""
+    sweep, _, region = p.places.get(id, "").partition(" ")
+    if p.graph[id].family in ("leaf", "total") or region not in NEAR:
         return False
     if any(id in results.values() for results in (p.next, p.inputs, p.outputs)):
         return True
-    near = (place,) if region == LOOP else (place, f"{sweep} {LOOP}")
-    return any(p.places[reader] not in near for reader in _readers(p, id))
+    return not all(is_near(p.places, sweep, reader) for reader in _readers(p, id))
+
+
+def _is_held(p: Program, id: int) -> bool:
+    """Whether a value of a loop is kept for a block of steps: what comes behind these reads it."""
+    sweep, _, region = p.places.get(id, "").partition(" ")
+    if region != LOOP or p.graph[id].family == "leaf":
+        return False
+    return any(p.places[reader] == f"{sweep} {TAIL}" for reader in _readers(p, id))
 
 
 def _readers(p: Program, id: int) -> Iterable[int]:

@@ -22,7 +22,7 @@ from tests.spellings import LAYOUTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used", "ignore::RuntimeWarning")
 Pass = Callable[[Program], Program]
-ORDER = ("once", "all", "block", "loop", "after")
+ORDER = ("once", "all", "block", "loop", "tail", "after")
 FEW = settings(max_examples=8, deadline=None)
 
 # Cells of the kind that passes change: gates that share operands, spelled in many ways.

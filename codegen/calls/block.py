@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from symbptt.codegen.calls.loop import loop_sheet, write_statements
-from symbptt.codegen.passes.place import BLOCK
-from symbptt.codegen.statements import computed
-from symbptt.codegen.text import size_text
+from symbptt.codegen.calls.scalar import put
+from symbptt.codegen.calls.values import value
+from symbptt.codegen.passes.place import BLOCK, LOOP, TAIL
+from symbptt.codegen.statements import all_steps, computed, parts_of
+from symbptt.codegen.text import shape_text, size_text
 from symbptt.codegen.variables import Module
 from symbptt.ir.shape import Size, prod, size
 from symbptt.render.expression import Writer
@@ -18,35 +21,71 @@ BLOCK_ROWS = 2**9
 
 @dataclass(frozen=True)
 class Block:
-    """What happens before each block of steps: lines before the loop, lines of the block, the arrays that they fill;
-    `rooms` are their variables, and `made` their numbers for each sample and step."""
+    """What happens around the steps of a block: lines before the loop, lines before the steps and behind them, the arrays
+    that have the steps of a block alone; `rooms` are variables of arrays to give back, `made` their numbers for each
+    sample and step, `taken` the variables that are used.
+    """
 
     before: list[str]
-    lines: list[str]
+    ahead: list[str]
+    behind: list[str]
     arrays: set[str]
     rooms: list[str]
+    made: tuple[Size, ...]
     taken: set[str]
-    made: tuple[Size, ...] = ()
 
 
 def block_lines(m: Module, sweep: str, writer: Writer) -> Block:
-    """Return what is computed for a block of steps at once."""
-    ids = computed(m, sweep, BLOCK)
-    if not ids:
-        return Block(["K = max(T, 1)"], [], set(), [], set())
+    """Return what is computed for a block of steps at once; one block has all steps where nothing is."""
+    ahead, behind = (computed(m, sweep, region) for region in (BLOCK, TAIL))
+    if not ahead and not behind and not (sweep == "backward" and _passed_on(m)):
+        return Block(["K = max(T, 1)"], [], [], set(), [], (), set())
     sheet = loop_sheet(m, sweep, BLOCK)
-    write_statements(sheet, sweep, writer, [id for id in ids if _goes_on(m, id)], BLOCK)
-    made = sheet.rooms.made
-    rooms = [line.replace("np.empty(", "_room(") for line in sheet.before(sheet.calls)]
-    steps = f"K = {steps_text(m, ids)}"
+    write_statements(sheet, sweep, writer, [id for id in ahead if _goes_on(m, id)], BLOCK)
+    first, sheet.calls = sheet.calls, []
+    write_statements(sheet, sweep, writer, [], TAIL)
+    passed = _passed_on(m) if sweep == "backward" else {}
+    for name, id in passed.items():
+        put(sheet, value(sheet, id), sheet.array(name, m.program.graph.shape(id)))
+    last, views = sheet.calls, sheet.inside(first)
+    made, held = sheet.rooms.made, _held(m, sweep)
+    steps = f"K = {steps_text(m, [*ahead, *behind])}"
     return Block(
-        [f"{steps:<58}  # steps in a block: what it computes stays in the cache", *rooms],
-        ["K = hi - lo", *sheet.inside(sheet.calls), *sheet.calls],
-        {name for room in made for name in sheet.rooms.names[room]},
-        [room for room in made if not made[room].startswith("zeros")],
+        [
+            f"{steps:<58}  # steps in a block: what it computes stays in the cache",
+            *(f"{name} = _room({all_steps(m, id, 'K')}, dtype)" for name, id in held.items()),
+            *parts_of(m, m.held, f"{sweep} {LOOP}"),
+            *(line.replace("np.empty(", "_room(") for line in sheet.before([*first, *last])),
+            *_sums(m, behind),
+            *(f"{name} = np.empty({all_steps(m, id)}, dtype)" for name, id in passed.items()),
+        ],
+        ["K = hi - lo", *views, *first],
+        [*(line for line in sheet.inside(last) if line not in views), *last],
+        {name for room in made for name in sheet.rooms.names[room]} | {*held, *(m.variables[id] for id in m.held)},
+        [*(room for room in made if not made[room].startswith("zeros")), *held],
+        (*(sheet.rooms.sizes[room] for room in made), *(prod(m.program.graph.shape(id)) for id in held.values())),
         sheet.taken,
-        tuple(sheet.rooms.sizes[room] for room in made),
     )
+
+
+def _passed_on(m: Module) -> dict[str, int]:
+    """The gradients of inputs that are what the step after brings, by variable."""
+    return {m.gradients[name]: id for name, id in m.program.inputs.items() if m.is_carry(id)}
+
+
+def _held(m: Module, sweep: str) -> dict[str, int]:
+    """The arrays that hold values of the steps of a block: of the loop, and adjoints that come from the step after."""
+    of_loop = {m.variables[id]: id for id in sorted(m.held) if m.place(id) == f"{sweep} {LOOP}" and id not in m.aliases}
+    carried = {f"{m.variables[id]}_all": id for id in m.program.carry.values()} if sweep == "backward" else {}
+    return of_loop | {name: id for name, id in carried.items() if name in m.used}
+
+
+def _sums(m: Module, ids: Iterable[int]) -> list[str]:
+    """The lines that make what sums over steps are added to."""
+    totals = [id for id in ids if m.program.graph[id].family == "total"]
+    return [
+        f"{m.variables[id]} = np.zeros({shape_text((), m.program.graph.shape(id), m.sizes)}, dtype)" for id in totals
+    ]
 
 
 def _goes_on(m: Module, id: int) -> bool:
@@ -63,7 +102,7 @@ def steps_text(m: Module, ids: list[int]) -> str:
 
 def held_of(m: Module, ids: list[int]) -> Size:
     """Return the numbers for each sample and step by which a block is measured: one value of each size."""
-    found = [prod(m.program.graph.shape(id)) for id in ids]
+    found = [prod(m.program.graph.shape(id)) for id in ids if id in m.varying]
     return size(sum({size_text(x): x for x in found}.values()))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from symbptt.codegen.calls.scalar import put
 from symbptt.codegen.calls.sheet import BLOCK_AXES, LOOP_AXES, Operand, Sheet, bases, number, reads
 from symbptt.codegen.calls.values import formula
-from symbptt.codegen.passes.place import BLOCK, LOOP
+from symbptt.codegen.passes.place import BLOCK, LOOP, NEAR, TAIL
 from symbptt.codegen.statements import commented, computed, equation
 from symbptt.codegen.variables import RESERVED, Module, size_names
 from symbptt.ir.shape import Shape
@@ -26,12 +26,12 @@ def loop_sheet(m: Module, sweep: str, region: str = LOOP, besides: Iterable[str]
     taken = set(RESERVED) | {f"{name}{end}" for name in names for end in ENDS} | set(m.previous.values())
     taken |= {"K", "lo", "hi", *besides}
     lead = BLOCK_AXES if region == BLOCK else LOOP_AXES
-    sheet = Sheet(m, lead, lambda id: _operand(sheet, f"{sweep} {region}", id), taken)
+    sheet = Sheet(m, lead, lambda id: _operand(sheet, sweep, id), taken)
     return sheet
 
 
-def _operand(sheet: Sheet, here: str, id: int) -> Operand | None:
-    """The operand of a value that has a variable before it is computed in this loop, or has an array for it."""
+def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
+    """The operand of a value that has a variable before it is computed here, or has an array for it."""
     m = sheet.module
     name = m.previous.get(id) or m.variables.get(id)
     if name is None:
@@ -42,19 +42,21 @@ def _operand(sheet: Sheet, here: str, id: int) -> Operand | None:
         return number(name)
     if id not in m.varying:
         return Operand(name, name, shape, name, settled=True)
+    in_loop = sheet.lead == LOOP_AXES
     if m.is_carry(id):
-        return Operand(name, name, shape, name, True)
-    inside = m.place(id) == here and m.program.graph[id].family != "leaf"
-    if inside and id not in m.stored:
-        return None
-    running = inside or (id in m.previous and here.startswith("forward"))
-    solid, front = id not in m.aliases, id in m.program.front
+        return Operand(name, name, shape, name, True) if in_loop else sheet.array(m.kept_carry(name), shape, count="K")
     if m.program.graph[id].family == "leaf":
-        return sheet.array(name, shape, settled=not running)
-    if m.place(id).endswith(BLOCK) and id not in m.stored:
+        return sheet.array(name, shape, settled=not (in_loop and id in m.previous and sweep == "forward"))
+    here = (LOOP,) if in_loop else (BLOCK, TAIL)
+    inside = m.place(id) in [f"{sweep} {region}" for region in here]
+    if inside and id not in m.stored and id not in m.held:
+        return None
+    solid, front = id not in m.aliases, id in m.program.front
+    if m.place(id) == f"{sweep} {BLOCK}" and id not in m.stored:
         return None if _is_looked_at(m, id) else _of_a_block(sheet, name, shape, front)
-    settled = not running and m.place(id) != f"{here.split()[0]} {BLOCK}"
-    return sheet.array(name, shape, settled=settled, solid=solid, front=front, base=m.root(id))
+    settled = not inside and (m.place(id).split()[0] != sweep or not m.place(id).endswith(NEAR) or not in_loop)
+    count = "K" if id in m.held else "T"
+    return sheet.array(name, shape, settled=settled, solid=solid, front=front, base=m.root(id), count=count)
 
 
 def _is_looked_at(m: Module, id: int) -> bool:
@@ -89,12 +91,14 @@ def _target(sheet: Sheet, id: int) -> Operand | None:
     """Where a value is written: its array, the carry that it goes on as, or a room; a view of another is not written."""
     m = sheet.module
     name, node = m.variables[id], m.program.graph[id]
-    if id in m.stored:
-        solid, front = id not in m.aliases, id in m.program.front
-        return sheet.array(name, node.shape, settled=False, solid=solid, front=front, base=m.root(id))
+    if node.family == "total":
+        return Operand(name, name, node.shape, name)
+    if id in m.stored or id in m.held:
+        solid, front, count = id not in m.aliases, id in m.program.front, "K" if id in m.held else "T"
+        return sheet.array(name, node.shape, settled=False, solid=solid, front=front, base=m.root(id), count=count)
     if name in {m.variables[leaf] for leaf in m.program.carry.values()}:
         return Operand(name, name, node.shape, name, True)
-    in_loop = not m.place(id).endswith(BLOCK)
+    in_loop = sheet.lead == LOOP_AXES
     if node.family == "view" and node.attrs.kind in SIGHTS and (in_loop or _is_looked_at(m, id)):
         return None
     return sheet.named_room(name, node.shape, front=id in m.program.front)

@@ -25,26 +25,36 @@ class Side:
 
 def product(sheet: Sheet, node: Node, a: Operand, b: Operand, out: Operand | None) -> Operand:
     """Return a product, written into `out` or into a room."""
-    sizes = _sizes(sheet, node, a, b)
-    left, right = (_side(sheet, o, part) for o, part in ((a, node.attrs.a), (b, node.attrs.b)))
+    a, b = as_samples(sheet, a), as_samples(sheet, b)
+    left, right = _side(a, node.attrs.a), _side(b, node.attrs.b)
     varies = a.lead or b.lead
     target = out if out is not None and (out.solid or sheet.lead != BLOCK_AXES) else None
     target = target or sheet.room(node.shape, varies, front=node.id in sheet.module.program.front)
-    _write(sheet, left, right, _side(sheet, target, node.attrs.out), sizes)
+    _write(sheet, left, right, _side(as_samples(sheet, target), node.attrs.out), _sizes(sheet, node, a, b))
     sheet.free([a, b])
     return put(sheet, target, out)
 
 
-def _side(sheet: Sheet, operand: Operand, own: Sequence[int]) -> Side:
+def _side(operand: Operand, own: Sequence[int]) -> Side:
     lead = ("B",) if operand.lead else ()
     letters = [LETTERS[x] for x in own]
-    if operand.lead and sheet.lead == BLOCK_AXES:
-        operand = _as_samples(sheet, operand)
     return Side(operand, (letters[0], *lead, *letters[1:]) if operand.front else (*lead, *letters))
 
 
-def _as_samples(sheet: Sheet, o: Operand) -> Operand:
-    """A value of a block with the steps among the samples: a product then has many rows."""
+def total_product(sheet: Sheet, node: Node, a: Operand, b: Operand) -> Operand:
+    """Return the sum of a product over the steps and samples of a block."""
+    a, b = as_samples(sheet, a), as_samples(sheet, b)
+    target = sheet.room(node.shape, lead=False)
+    sides = _side(a, node.attrs.a), _side(b, node.attrs.b)
+    _write(sheet, *sides, _side(target, node.attrs.out), _sizes(sheet, node, a, b))
+    sheet.free([a, b])
+    return target
+
+
+def as_samples(sheet: Sheet, o: Operand) -> Operand:
+    """Return a value of a block with the steps among the samples: a product then has many rows."""
+    if sheet.lead != BLOCK_AXES or not o.lead:
+        return o
     if not (o.solid or o.settled):
         o = put(sheet, o, sheet.room(o.shape))
     own = [_size(sheet, item) for item in o.shape]

@@ -169,17 +169,19 @@ class Sheet:
         name: str,
         shape: Shape,
         *,
-        settled: bool,
+        settled: bool = True,
         solid: bool = True,
         base: str = "",
         front: bool = False,
         count: str = "T",
     ) -> Operand:
         """Return the operand of an array that has the axes of steps and samples; `base`: the array that it is part of."""
-        text = self.step(name)
-        stepped = self.lead == LOOP_AXES
-        whole = name if stepped else text
-        return Operand(text, whole, shape, base or name, True, stepped, solid, settled, front=front, count=count)
+        if self.lead == LOOP_AXES:
+            step = self.step(name)
+            return Operand(step, name, shape, base or name, True, True, solid, settled, front=front, count=count)
+        part = self.step(name) if count == "T" else self._part(name, True, False)
+        found = Operand(part, part, shape, base or name, True, False, solid, settled)
+        return self.view(found, f"{part}.swapaxes(0, 1)", shape, front=True) if front else found
 
     def view(self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, front: bool = False) -> Operand:
         """Return a view of an operand, made before the calls by the expression `whole`."""
@@ -271,7 +273,9 @@ def _taken(parts: Mapping[str, str]) -> list[str]:
     """The lines that take parts of arrays, those with one index together."""
     lines = []
     for index in dict.fromkeys(text.partition("[")[2] for text in parts.values()):
-        found = {name: text.partition("[")[0] for name, text in parts.items() if text.partition("[")[2] == index}
+        found = {
+            name: text.partition("[")[0] for name, text in sorted(parts.items()) if text.partition("[")[2] == index
+        }
         (name, array), *more = found.items()
         together = f"{listed(found)} = (v[{index} for v in {tuple_text(found.values())})"
         lines.append(together if more else f"{name} = {array}[{index}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from symbptt.codegen.calls.product import product, squeezed
+from symbptt.codegen.calls.product import as_samples, product, squeezed, total_product
 from symbptt.codegen.calls.scalar import put, written
 from symbptt.codegen.calls.sheet import BLOCK_AXES, Operand, Sheet, bases, number
 from symbptt.codegen.lower import VIEWS, Scope, index_text
@@ -41,7 +41,7 @@ def formula(sheet: Sheet, id: int, out: Operand | None) -> Operand:
     node = m.program.graph[id]
     if id in m.static:
         return put(sheet, number(_text(sheet, id)), out)
-    if id not in m.varying:  # nothing of a sample is in it: it is computed before the loop
+    if id not in m.varying and node.family != "total":  # nothing of a sample is in it: it is computed before the loop
         whole = _text(sheet, id)
         return put(sheet, sheet.view(Operand("", "v", node.shape, settled=True), whole, node.shape, solid=False), out)
     return FAMILIES[node.family](sheet, node, out)
@@ -223,6 +223,27 @@ def _cumulate(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
     return target
 
 
+def _total(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    """The sum over the steps and samples of a block, added to that of the blocks before."""
+    assert out is not None, node
+    m, inner = sheet.module, sheet.module.program.graph[node.args[0]]
+    if sheet.find(inner.id) is None and inner.family == "contract" and all(arg in m.varying for arg in inner.args):
+        found = total_product(sheet, inner, *(value(sheet, arg) for arg in inner.args))
+    else:
+        found = _summed(sheet, as_is(sheet, inner.id))
+    sheet.call(f"np.add({out.text}, {found.text}, out={out.text})")
+    sheet.free([found])
+    return out
+
+
+def _summed(sheet: Sheet, of: Operand) -> Operand:
+    rows = as_samples(sheet, of)
+    target = sheet.room(of.shape, lead=False)
+    sheet.call(f"np.add.reduce({rows.text}, axis={int(of.front)}, out={target.text})")
+    sheet.free([rows])
+    return target
+
+
 def _flipped(sheet: Sheet, of: Operand, axis: int) -> Operand:
     behind = ", :" * (-axis - 1)
     return sheet.view(of, f"{of.whole}[..., ::-1{behind}]", of.shape)
@@ -244,4 +265,5 @@ FAMILIES: dict[str, Callable[[Sheet, Node, Operand | None], Operand]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "total": _total,
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from symbptt.codegen.passes.place import LOOP, place
-from symbptt.codegen.program import Program, renewed, traced
+from symbptt.codegen.program import Program, joint_name, renewed, traced
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -209,6 +209,8 @@ def _sum(made: _Joining, node: Node, run: Sequence[int], products: Mapping[int, 
     weights = [made.new[old[products[lane]].args[0]] for lane in run]
     stack = build.concatenate(g, weights, 0)
     made.origin[stack] = tuple(old[products[lane]].args[0] for lane in run)
+    names = [made.old.labels[id].full if id in made.old.labels else "" for id in made.origin[stack]]
+    made.labels.setdefault(stack, Label(joint_name(names, "rows"), None, given=False))
     product = build.contract(g, stack, _rows(made, run), BACK)
     made.origin[product] = tuple(products[lane] for lane in run)
     left = [i for i, arg in enumerate(node.args) if arg not in inside]
@@ -228,5 +230,7 @@ def _total(made: _Joining, node: Node, value: int, run: list[int]) -> int:
     spans = [(start, old.shape(lane)[0], 1), *((0, item, 1) for item in g.shape(whole)[1:])]
     others = [id for id, (v, r) in made.outer.items() if v == value and r == run]
     made.origin.setdefault(whole, tuple(others))
-    made.labels.setdefault(whole, Label("gates", None, True, given=False))
+    names = {id: name for name, id in made.old.params.items()}
+    label = Label(joint_name([names.get(id, "") for id in others], "gates"), None, True, given=False)
+    made.labels.setdefault(whole, label)
     return build.cut(g, whole, spans)

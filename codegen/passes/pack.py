@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from symbptt.codegen.passes.hoist import signs_of
 from symbptt.codegen.passes.place import LOOP, place
-from symbptt.codegen.program import Program, renewed, traced
+from symbptt.codegen.program import Program, joint_name, renewed, traced
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -240,19 +240,8 @@ def _note(made: _Packing, id: int, lanes: Sequence[int], end: str = "") -> None:
     """Note which values of the program before a value stands for, and what it is called after them."""
     names = [made.old.labels[lane].full if lane in made.old.labels else "" for lane in lanes]
     varies = any(lane in made.varying for lane in lanes)
-    common = _common_start(names).rstrip("_")
     made.origin.setdefault(id, tuple(lanes))
-    made.labels.setdefault(
-        id, Label((f"{common}_gates" if common else "gates") + end, 0 if varies else None, given=False)
-    )
-
-
-def _common_start(names: Sequence[str]) -> str:
-    """The letters with which all names begin."""
-    length = 0
-    while all(len(name) > length and name[length] == names[0][length] for name in names):
-        length += 1
-    return names[0][:length]
+    made.labels.setdefault(id, Label(joint_name(names, "gates") + end, 0 if varies else None, given=False))
 
 
 def _pick(g: Graph, x: int, i: int) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from symbptt.codegen.program import Program
 from symbptt.ir.graph import Graph
 
-ONCE, ALL, BLOCK, LOOP, AFTER = "once", "all", "block", "loop", "after"
+ONCE, ALL, BLOCK, LOOP, TAIL, AFTER = "once", "all", "block", "loop", "tail", "after"
 """Regions: before the loop and free of samples; before it over all steps (backward only); before each block of steps of
-the loop; in the loop; after it over all steps."""
+the loop; in the loop; behind the steps of each block; after the loop."""
+NEAR = (BLOCK, LOOP, TAIL)
+"""Regions of a block of steps, whose values need not be kept for other blocks."""
 
 
 def place(p: Program) -> Program:
@@ -22,6 +24,7 @@ def place(p: Program) -> Program:
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
     places |= _regions(g, backward, "backward", p.varying, list(p.carry.values()), list(p.recurrent.values()))
     laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written there
+    places |= _in_tails(p, places)
     places |= _in_blocks(p, places) | laid
     return replace(p, places=places, front=frozenset(id for id in p.front if not _is_kept_apart(p, places, id)))
 
@@ -31,22 +34,38 @@ def _is_kept_apart(p: Program, places: dict[int, str], id: int) -> bool:
     if places.get(id) != f"forward {BLOCK}":
         return False
     readers = [reader for reader in p.graph.network.successors(id) if reader in places]
-    return id in p.forward_roots or any(
-        not places[r].startswith("forward") or places[r].endswith(AFTER) for r in readers
-    )
+    return id in p.forward_roots or any(not is_near(places, "forward", r) for r in readers)
 
 
-def _in_blocks(p: Program, places: dict[int, str]) -> dict[int, str]:
-    """The coefficients: what the backward loop alone reads is computed for a block of steps at once, so that it is
+def is_near(places: Mapping[int, str], sweep: str, id: int) -> bool:
+    """Answer whether a value is computed with a block of steps of a sweep."""
+    return places[id] in {f"{sweep} {region}" for region in NEAR}
+
+
+def _in_tails(p: Program, places: Mapping[int, str]) -> dict[int, str]:
+    """What no later step needs is computed behind the steps of each block, while what it reads is in the cache; sums over
+    steps are added up there. What goes into one table by index is collected after the loop, the table being large."""
+    g = p.graph
+    late = [id for id, where in places.items() if where.endswith(AFTER)] if p.next else []
+    tables = {id for id in late if g[id].family == "gather" and g[id].attrs.kind == "scatter"}
+    collected = {id for id in late if g[id].family == "total" and g[id].args[0] in tables}
+    apart = collected | {id for id in tables if set(g.network.successors(id)) & collected}
+    return {
+        id: f"{places[id].split()[0]} {TAIL}"
+        for id in late
+        if id not in apart and (id in p.varying or (g[id].family == "total" and g[id].args[0] in p.varying))
+    }
+
+
+def _in_blocks(p: Program, places: Mapping[int, str]) -> dict[int, str]:
+    """The coefficients: what the backward sweep alone reads is computed for a block of steps at once, so that it is
     still in the cache when the loop comes to it."""
-    g, readers, varying = p.graph, p.graph.consumers(places), p.varying
-    loop, block = f"backward {LOOP}", f"backward {BLOCK}"
+    readers, block = p.graph.consumers(places), f"backward {BLOCK}"
     roots = {*p.backward_roots, *p.whole.values()}
     found: dict[int, str] = {}
     for id in sorted((id for id, where in places.items() if where == f"backward {ALL}"), reverse=True):
-        alike = all(g.shape(arg) == g.shape(id) for arg in g[id].args if arg in varying)
-        simple = g[id].family == "map" and alike and id not in roots
-        if simple and readers[id] and all(found.get(reader, places[reader]) in (loop, block) for reader in readers[id]):
+        near = all(reader in found or is_near(places, "backward", reader) for reader in readers[id])
+        if id not in roots and readers[id] and near and p.graph[id].family != "leaf":
             found[id] = block
     return found
 

@@ -81,7 +81,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru d901f8cd'
+MARK = 'gru 2117a715'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -161,30 +161,37 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
-    v_ = np.concatenate([Ur, Uz, Un], -2)                       # Ur; Uz; Un
-    v__1 = np.concatenate([Wn, Wr, Wz], -2)                     # Wn; Wr; Wz
+    U_rows = np.concatenate([Ur, Uz, Un], -2)                   # Ur; Uz; Un
+    W_rows = np.concatenate([Wn, Wr, Wz], -2)                   # Wn; Wr; Wz
     dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
     dh_0 = np.zeros((B, n), dtype)
     dh_in, = (full[k] for k in ("h",))
-    dgates = _room((T, B, 4*n), dtype)
+    dx = np.empty((T, B, m), dtype)
+    K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
+    dgates = _room((K, B, 4*n), dtype)
     da_n = dgates[..., 0:n]
     da_r = dgates[..., n:2*n]
     da_z = dgates[..., 2*n:3*n]
     v_dgates = dgates[..., 3*n:4*n]
-    K = _steps(T, B, n)                                         # steps in a block: what it computes stays in the cache
     da_n_dh = _room((K, B, n), dtype)
     s = da_r_da_n = _room((K, B, n), dtype)
     s_1 = da_z_dh = _room((K, B, n), dtype)
     s_2 = _room((K, B, n), dtype)
-    s_3 = np.empty((B, n), dtype)
-    s_4 = np.empty((B, n), dtype)
-    dgates_4 = dgates[..., n:]
+    s_3 = _room((4*n,), dtype)
+    s_4 = _room((3*n, n), dtype)
+    s_5 = _room((3*n, m), dtype)
+    dgates_1 = np.zeros((4*n,), dtype)
+    dU_gates = np.zeros((3*n, n), dtype)
+    dW_gates = np.zeros((3*n, m), dtype)
+    s_6 = np.empty((B, n), dtype)
+    s_7 = np.empty((B, n), dtype)
+    dgates_2 = dgates[..., n:]
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
         K = hi - lo
-        z_b, n_1_b, UnT_h_b, r_b, h_prev_b = (v[lo:hi] for v in (z, n_1, UnT_h, r, h_prev))
-        da_n_dh_b, s_b, da_r_da_n_b, s_1_b, da_z_dh_b, s_2_b = (
-            (v[:K] for v in (da_n_dh, s, da_r_da_n, s_1, da_z_dh, s_2))
+        UnT_h_b, h_prev_b, n_1_b, r_b, z_b = (v[lo:hi] for v in (UnT_h, h_prev, n_1, r, z))
+        da_n_dh_b, da_r_da_n_b, da_z_dh_b, s_1_b, s_2_b, s_b = (
+            (v[:K] for v in (da_n_dh, da_r_da_n, da_z_dh, s_1, s_2, s))
         )
         np.subtract(1, z_b, out=da_n_dh_b)
         np.square(n_1_b, out=s_b)
@@ -200,11 +207,10 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
         np.subtract(1, z_b, out=s_2_b)
         np.multiply(da_z_dh_b, s_2_b, out=da_z_dh_b)                # da_{z_dh,t} = (h_{t-1} - n_t) ⊙ z_t ⊙ (1 - z_t)
         for (
-            t, da_n_t, da_n_dh_t, da_r_t, da_r_da_n_t, da_z_t, da_z_dh_t, v_dgates_t, r_t, z_t, dgates_4_t
+            t, da_n_t, da_n_dh_t, da_r_t, da_r_da_n_t, da_z_t, da_z_dh_t, v_dgates_t, r_t, z_t, dgates_2_t
         ) in zip(
-            range(hi - 1, lo - 1, -1), da_n[lo:hi][::-1], da_n_dh[:K][::-1], da_r[lo:hi][::-1], da_r_da_n[:K][::-1],
-            da_z[lo:hi][::-1], da_z_dh[:K][::-1], v_dgates[lo:hi][::-1], r[lo:hi][::-1], z[lo:hi][::-1],
-            dgates_4[lo:hi][::-1]
+            range(hi - 1, lo - 1, -1), da_n[:K][::-1], da_n_dh[:K][::-1], da_r[:K][::-1], da_r_da_n[:K][::-1],
+            da_z[:K][::-1], da_z_dh[:K][::-1], v_dgates[:K][::-1], r[lo:hi][::-1], z[lo:hi][::-1], dgates_2[:K][::-1]
         ):
             if dh_in is not None:
                 np.add(dh, dh_in[t], out=dh)
@@ -220,34 +226,49 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
             np.multiply(da_n_t, r_t, out=v_dgates_t)                    # da_{n,t} ⊙ r_t
             if flow is not None:
                 flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
-            np.matmul(dgates_4_t, v_, out=s_3)
-            np.multiply(dh, z_t, out=s_4)
+            np.matmul(dgates_2_t, U_rows, out=s_6)
+            np.multiply(dh, z_t, out=s_7)
             # dh_{t-1} = [Ur; Uz; Un]ᵀ dgates_t[n:4*n] + dh_t ⊙ z_t
-            np.add(s_3, s_4, out=dh)
+            np.add(s_6, s_7, out=dh)
             if active is not None:
                 dh[...], = [d + i for d, i in zip((dh,), idle)]
             if reset is not None:
                 dh_0 += _kept(reset[t], dh)
                 dh[...], = [_kept(~reset[t], d) for d in (dh,)]
-    # after the loop: sums over all steps and samples
-    # Σ_t da_{n,t} ⊙ r_t; Σ_t da_{n,t}; Σ_t da_{z,t}; Σ_t da_{r,t}
-    dgates_1 = dgates.sum((0, 1))
-    # Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ; Σ_t da_{z,t} h_{t-1}ᵀ; Σ_t da_{r,t} h_{t-1}ᵀ
-    dgates_2 = dgates[..., n:].reshape(T * B, 3*n).T @ h_prev.reshape(T * B, n)
-    # Σ_t da_{n,t} x_tᵀ; Σ_t da_{z,t} x_tᵀ; Σ_t da_{r,t} x_tᵀ
-    dgates_3 = dgates[..., :3*n].reshape(T * B, 3*n).T @ x.reshape(T * B, m)
-    dWr = dgates_3[..., n:2*n, :]                               # dWr = dgates[n:2*n, :]
-    dUr = dgates_2[..., :n, :]                                  # dUr = dgates[0:n, :]
+        dx_b, h_prev_b, x_b = (v[lo:hi] for v in (dx, h_prev, x))
+        dgates_b = dgates[:K]
+        dgates_b_1 = dgates_b.reshape(K * B, 4*n)
+        dgates_b_2 = dgates_b[..., n:]
+        dgates_b_2_1 = dgates_b_2.reshape(K * B, 3*n)
+        h_prev_b_1 = h_prev_b.reshape(K * B, n)
+        dgates_b_2_1_1 = dgates_b_2_1.swapaxes(-1, -2)
+        dgates_b_3 = dgates_b[..., :3*n]
+        dgates_b_3_1 = dgates_b_3.reshape(K * B, 3*n)
+        x_b_1 = x_b.reshape(K * B, m)
+        dgates_b_3_1_1 = dgates_b_3_1.swapaxes(-1, -2)
+        dx_b_1 = dx_b.reshape(K * B, m)
+        np.add.reduce(dgates_b_1, axis=0, out=s_3)
+        # dcn = Σ_t da_{n,t} ⊙ r_t; dbn = Σ_t da_{n,t}; dbz = Σ_t da_{z,t}; dbr = Σ_t da_{r,t}
+        np.add(dgates_1, s_3, out=dgates_1)
+        np.matmul(dgates_b_2_1_1, h_prev_b_1, out=s_4)
+        # dUn = Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ; dUz = Σ_t da_{z,t} h_{t-1}ᵀ; dUr = Σ_t da_{r,t} h_{t-1}ᵀ
+        np.add(dU_gates, s_4, out=dU_gates)
+        np.matmul(dgates_b_3_1_1, x_b_1, out=s_5)
+        # dWn = Σ_t da_{n,t} x_tᵀ; dWz = Σ_t da_{z,t} x_tᵀ; dWr = Σ_t da_{r,t} x_tᵀ
+        np.add(dW_gates, s_5, out=dW_gates)
+        np.matmul(dgates_b_3_1, W_rows, out=dx_b_1)                 # Wnᵀ da_{n,t}; Wrᵀ da_{r,t}; Wzᵀ da_{z,t}
+    # after the loop: gradients of parameters
+    dWr = dW_gates[..., n:2*n, :]                               # dWr = dW_gates[n:2*n, :]
+    dUr = dU_gates[..., :n, :]                                  # dUr = dU_gates[0:n, :]
     dbr = dgates_1[..., n:2*n]                                  # dbr = dgates[n:2*n]
-    dWz = dgates_3[..., 2*n:, :]                                # dWz = dgates[2*n:3*n, :]
-    dUz = dgates_2[..., n:2*n, :]                               # dUz = dgates[n:2*n, :]
+    dWz = dW_gates[..., 2*n:, :]                                # dWz = dW_gates[2*n:3*n, :]
+    dUz = dU_gates[..., n:2*n, :]                               # dUz = dU_gates[n:2*n, :]
     dbz = dgates_1[..., 2*n:3*n]                                # dbz = dgates[2*n:3*n]
-    dWn = dgates_3[..., :n, :]                                  # dWn = dgates[0:n, :]
-    dUn = dgates_2[..., 2*n:, :]                                # dUn = dgates[2*n:3*n, :]
+    dWn = dW_gates[..., :n, :]                                  # dWn = dW_gates[0:n, :]
+    dUn = dU_gates[..., 2*n:, :]                                # dUn = dU_gates[2*n:3*n, :]
     dbn = dgates_1[..., :n]                                     # dbn = dgates[0:n]
     dcn = dgates_1[..., 3*n:]                                   # dcn = dgates[3*n:4*n]
-    dx = (dgates[..., :3*n].reshape(T * B, 3*n) @ v__1).reshape(T, B, m)  # dx_t = [Wn; Wr; Wz]ᵀ dgates_t[0:3*n]
-    _give((dgates, da_n_dh, s, s_1, s_2))
+    _give((da_n_dh, s, s_1, s_2, s_3, s_4, s_5, dgates))
     return (
         {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn, "cn": dcn},
         {"x": dx}, {"h": dh}, {"h": dh_0}

@@ -91,7 +91,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 9d8be426'
+MARK = 'lstm 87badcbf'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -183,31 +183,38 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
-    v_ = np.concatenate([Ui, Uf, Ug, Uo], -2)                   # Ui; Uf; Ug; Uo
-    v__1 = np.concatenate([Wi, Wf, Wg, Wo], -2)                 # Wi; Wf; Wg; Wo
+    U_rows = np.concatenate([Ui, Uf, Ug, Uo], -2)               # Ui; Uf; Ug; Uo
+    W_rows = np.concatenate([Wi, Wf, Wg, Wo], -2)               # Wi; Wf; Wg; Wo
     dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
     dh_0 = np.zeros((B, n), dtype)
     dc = np.zeros((B, n), dtype) if last["c"] is None else last["c"].copy()
     dc_0 = np.zeros((B, n), dtype)
     dh_in, dc_in = (full[k] for k in ("h", "c"))
-    dgates = _room((T, B, 4*n), dtype)
+    dx = np.empty((T, B, m), dtype)
+    K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
+    dgates = _room((K, B, 4*n), dtype)
     da_i = dgates[..., 0:n]
     da_f = dgates[..., n:2*n]
     da_g = dgates[..., 2*n:3*n]
     da_o = dgates[..., 3*n:4*n]
-    K = _steps(T, B, n)                                         # steps in a block: what it computes stays in the cache
     dc_dh = _room((K, B, n), dtype)
     da_i_dc = _room((K, B, n), dtype)
     da_f_dc = _room((K, B, n), dtype)
     s = da_g_dc = _room((K, B, n), dtype)
     da_o_dh = _room((K, B, n), dtype)
-    s_1 = np.empty((B, n), dtype)
+    s_1 = _room((4*n,), dtype)
+    s_2 = _room((4*n, n), dtype)
+    s_3 = _room((4*n, m), dtype)
+    db_gates = np.zeros((4*n,), dtype)
+    dU_gates = np.zeros((4*n, n), dtype)
+    dW_gates = np.zeros((4*n, m), dtype)
+    s_4 = np.empty((B, n), dtype)
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
         K = hi - lo
-        o_b, tanh_c_b, i_b, g_b, c_prev_b, f_b = (v[lo:hi] for v in (o, tanh_c, i, g, c_prev, f))
-        dc_dh_b, da_i_dc_b, da_f_dc_b, s_b, da_g_dc_b, da_o_dh_b = (
-            (v[:K] for v in (dc_dh, da_i_dc, da_f_dc, s, da_g_dc, da_o_dh))
+        c_prev_b, f_b, g_b, i_b, o_b, tanh_c_b = (v[lo:hi] for v in (c_prev, f, g, i, o, tanh_c))
+        da_f_dc_b, da_g_dc_b, da_i_dc_b, da_o_dh_b, dc_dh_b, s_b = (
+            (v[:K] for v in (da_f_dc, da_g_dc, da_i_dc, da_o_dh, dc_dh, s))
         )
         np.square(tanh_c_b, out=dc_dh_b)
         np.subtract(1, dc_dh_b, out=dc_dh_b)
@@ -227,9 +234,9 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
         for (
             t, dc_dh_t, da_i_t, da_i_dc_t, da_f_t, da_f_dc_t, da_g_t, da_g_dc_t, da_o_t, da_o_dh_t, dgates_t, f_t
         ) in zip(
-            range(hi - 1, lo - 1, -1), dc_dh[:K][::-1], da_i[lo:hi][::-1], da_i_dc[:K][::-1], da_f[lo:hi][::-1],
-            da_f_dc[:K][::-1], da_g[lo:hi][::-1], da_g_dc[:K][::-1], da_o[lo:hi][::-1], da_o_dh[:K][::-1],
-            dgates[lo:hi][::-1], f[lo:hi][::-1]
+            range(hi - 1, lo - 1, -1), dc_dh[:K][::-1], da_i[:K][::-1], da_i_dc[:K][::-1], da_f[:K][::-1],
+            da_f_dc[:K][::-1], da_g[:K][::-1], da_g_dc[:K][::-1], da_o[:K][::-1], da_o_dh[:K][::-1], dgates[:K][::-1],
+            f[lo:hi][::-1]
         ):
             if dh_in is not None:
                 np.add(dh, dh_in[t], out=dh)
@@ -238,9 +245,9 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
             if active is not None:
                 idle = [_kept(~active[t], d) for d in (dh, dc,)]
                 dh[...], dc[...] = [_kept(active[t], d) for d in (dh, dc,)]
-            np.multiply(dh, dc_dh_t, out=s_1)
+            np.multiply(dh, dc_dh_t, out=s_4)
             # dh_t ⊙ o_t; dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²); dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
-            np.add(dc, s_1, out=dc)
+            np.add(dc, s_4, out=dc)
             # di_t = dc_t ⊙ g_t; da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
             np.multiply(dc, da_i_dc_t, out=da_i_t)
             # df_t = dc_t ⊙ c_{t-1}; da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
@@ -252,7 +259,7 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
             if flow is not None:
                 flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
                 flow["c"][t] = np.sqrt(np.sum(np.square(dc)))
-            np.matmul(dgates_t, v_, out=dh)                             # dh_{t-1} = [Ui; Uf; Ug; Uo]ᵀ dgates_t
+            np.matmul(dgates_t, U_rows, out=dh)                         # dh_{t-1} = [Ui; Uf; Ug; Uo]ᵀ dgates_t
             np.multiply(dc, f_t, out=dc)                                # dc_{t-1} = dc_t ⊙ f_t
             if active is not None:
                 dh[...], dc[...] = [d + i for d, i in zip((dh, dc,), idle)]
@@ -260,26 +267,39 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
                 dh_0 += _kept(reset[t], dh)
                 dc_0 += _kept(reset[t], dc)
                 dh[...], dc[...] = [_kept(~reset[t], d) for d in (dh, dc,)]
-    # after the loop: sums over all steps and samples
-    dgates_1 = dgates.sum((0, 1))                               # Σ_t da_{o,t}; Σ_t da_{g,t}; Σ_t da_{f,t}; Σ_t da_{i,t}
-    # Σ_t da_{o,t} h_{t-1}ᵀ; Σ_t da_{g,t} h_{t-1}ᵀ; Σ_t da_{f,t} h_{t-1}ᵀ; Σ_t da_{i,t} h_{t-1}ᵀ
-    dgates_2 = dgates.reshape(T * B, 4*n).T @ h_prev.reshape(T * B, n)
-    # Σ_t da_{o,t} x_tᵀ; Σ_t da_{g,t} x_tᵀ; Σ_t da_{f,t} x_tᵀ; Σ_t da_{i,t} x_tᵀ
-    dgates_3 = dgates.reshape(T * B, 4*n).T @ x.reshape(T * B, m)
-    dWi = dgates_3[..., :n, :]                                  # dWi = dgates[0:n, :]
-    dUi = dgates_2[..., :n, :]                                  # dUi = dgates[0:n, :]
-    dbi = dgates_1[..., :n]                                     # dbi = dgates[0:n]
-    dWf = dgates_3[..., n:2*n, :]                               # dWf = dgates[n:2*n, :]
-    dUf = dgates_2[..., n:2*n, :]                               # dUf = dgates[n:2*n, :]
-    dbf = dgates_1[..., n:2*n]                                  # dbf = dgates[n:2*n]
-    dWg = dgates_3[..., 2*n:3*n, :]                             # dWg = dgates[2*n:3*n, :]
-    dUg = dgates_2[..., 2*n:3*n, :]                             # dUg = dgates[2*n:3*n, :]
-    dbg = dgates_1[..., 2*n:3*n]                                # dbg = dgates[2*n:3*n]
-    dWo = dgates_3[..., 3*n:, :]                                # dWo = dgates[3*n:4*n, :]
-    dUo = dgates_2[..., 3*n:, :]                                # dUo = dgates[3*n:4*n, :]
-    dbo = dgates_1[..., 3*n:]                                   # dbo = dgates[3*n:4*n]
-    dx = (dgates.reshape(T * B, 4*n) @ v__1).reshape(T, B, m)   # dx_t = [Wi; Wf; Wg; Wo]ᵀ dgates_t
-    _give((dgates, dc_dh, da_i_dc, da_f_dc, s, da_o_dh))
+        dx_b, h_prev_b, x_b = (v[lo:hi] for v in (dx, h_prev, x))
+        dgates_b = dgates[:K]
+        dgates_b_1 = dgates_b.reshape(K * B, 4*n)
+        h_prev_b_1 = h_prev_b.reshape(K * B, n)
+        dgates_b_1_1 = dgates_b_1.swapaxes(-1, -2)
+        x_b_1 = x_b.reshape(K * B, m)
+        dx_b_1 = dx_b.reshape(K * B, m)
+        np.add.reduce(dgates_b_1, axis=0, out=s_1)
+        # dbo = Σ_t da_{o,t}; dbg = Σ_t da_{g,t}; dbf = Σ_t da_{f,t}; dbi = Σ_t da_{i,t}
+        np.add(db_gates, s_1, out=db_gates)
+        np.matmul(dgates_b_1_1, h_prev_b_1, out=s_2)
+        # dUo = Σ_t da_{o,t} h_{t-1}ᵀ; dUg = Σ_t da_{g,t} h_{t-1}ᵀ; dUf = Σ_t da_{f,t} h_{t-1}ᵀ; dUi = Σ_t
+        #   da_{i,t} h_{t-1}ᵀ
+        np.add(dU_gates, s_2, out=dU_gates)
+        np.matmul(dgates_b_1_1, x_b_1, out=s_3)
+        # dWo = Σ_t da_{o,t} x_tᵀ; dWg = Σ_t da_{g,t} x_tᵀ; dWf = Σ_t da_{f,t} x_tᵀ; dWi = Σ_t da_{i,t} x_tᵀ
+        np.add(dW_gates, s_3, out=dW_gates)
+        # Wiᵀ da_{i,t}; Wfᵀ da_{f,t}; Wgᵀ da_{g,t}; Woᵀ da_{o,t}
+        np.matmul(dgates_b_1, W_rows, out=dx_b_1)
+    # after the loop: gradients of parameters
+    dWi = dW_gates[..., :n, :]                                  # dWi = dW_gates[0:n, :]
+    dUi = dU_gates[..., :n, :]                                  # dUi = dU_gates[0:n, :]
+    dbi = db_gates[..., :n]                                     # dbi = db_gates[0:n]
+    dWf = dW_gates[..., n:2*n, :]                               # dWf = dW_gates[n:2*n, :]
+    dUf = dU_gates[..., n:2*n, :]                               # dUf = dU_gates[n:2*n, :]
+    dbf = db_gates[..., n:2*n]                                  # dbf = db_gates[n:2*n]
+    dWg = dW_gates[..., 2*n:3*n, :]                             # dWg = dW_gates[2*n:3*n, :]
+    dUg = dU_gates[..., 2*n:3*n, :]                             # dUg = dU_gates[2*n:3*n, :]
+    dbg = db_gates[..., 2*n:3*n]                                # dbg = db_gates[2*n:3*n]
+    dWo = dW_gates[..., 3*n:, :]                                # dWo = dW_gates[3*n:4*n, :]
+    dUo = dU_gates[..., 3*n:, :]                                # dUo = dU_gates[3*n:4*n, :]
+    dbo = db_gates[..., 3*n:]                                   # dbo = db_gates[3*n:4*n]
+    _give((dc_dh, da_i_dc, da_f_dc, s, da_o_dh, s_1, s_2, s_3, dgates))
     return (
         {"Wi": dWi, "Ui": dUi, "bi": dbi, "Wf": dWf, "Uf": dUf, "bf": dbf, "Wg": dWg, "Ug": dUg, "bg": dbg, "Wo": dWo,
         "Uo": dUo, "bo": dbo}, {"x": dx}, {"h": dh, "c": dc}, {"h": dh_0, "c": dc_0}
