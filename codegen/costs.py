@@ -104,7 +104,7 @@ def costs_text(costs: Costs, names: Iterable[str]) -> list[str]:
     counts = [_text(group) for group in costs.counts]
     return [
         f"def _counts({head}):",
-        '    """Return the numbers of elements that `bytes_needed` takes."""',
+        '    """Return the numbers of elements that `_needed` takes."""',
         f"    return {tuple_text(counts)}",
         "",
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +50,8 @@ def check_count(what: str, value: Any, least: int = 0) -> None:
 def check_dtype(value: Any) -> None:
     """Raises: ArgumentError where a value names neither float32 nor float64."""
     try:
-        known = np.dtype(value) in (np.float32, np.float64)
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of a name that is refused anyhow
+            known = np.dtype(value) in (np.float32, np.float64)
     except (TypeError, ValueError):
         known = False
     if not known:

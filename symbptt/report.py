@@ -18,6 +18,7 @@ from symbptt.codegen.loading import Kernel, write_text
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.derivation import Derivation, Equation, derive
 from symbptt.derive.labels import Label
+from symbptt.draws import random_inputs
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.figures import need_matplotlib, new_figure, save
 from symbptt.ir.shape import show
@@ -28,7 +29,7 @@ from symbptt.stability.analysis import report_of
 from symbptt.stability.defaults import elements
 from symbptt.stability.setting import setting
 from symbptt.stability.written import json_of, text_of
-from symbptt.table import STEPS_WITHOUT_DATA, Table, bind, hidden_sizes, random_inputs
+from symbptt.table import STEPS_WITHOUT_DATA, Table, bind, hidden_sizes
 from symbptt.unrolling import unroll
 from symbptt.verification import Verification, verify
 
@@ -177,7 +178,8 @@ def _inputs(cell: Cell, table: Table | None, hidden: int, seed: int) -> tuple[di
         bound = bind(cell, table)
         return bound.inputs, hidden_sizes(cell, bound.dims, hidden), "; ".join(bound.words)
     dims = hidden_sizes(cell, {}, hidden)
-    return random_inputs(cell, dims, seed), dims, f"none; standard normal numbers, {STEPS_WITHOUT_DATA} steps"
+    inputs = random_inputs(cell.arguments, dims, (STEPS_WITHOUT_DATA,), seed)
+    return inputs, dims, f"none; standard normal numbers, {STEPS_WITHOUT_DATA} steps"
 
 
 def adjoint_flow(kernel: Kernel, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> Flow:

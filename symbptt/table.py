@@ -6,7 +6,7 @@ import csv
 import datetime
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,6 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.init import concrete
 from symbptt.ir.shape import Size, named_size, names_in, prod, show
 from symbptt.ir.step import Argument
 
@@ -232,18 +231,3 @@ def hidden_sizes(cell: Cell, known: dict[str, int], hidden: int) -> dict[str, in
     """Return all sizes of a cell: those known, and `hidden` for each other name."""
     shapes = [a.shape for a in cell.arguments] + [(a.limit,) for a in cell.arguments if a.limit is not None]
     return {name: known.get(name, hidden) for shape in shapes for name in names_in(shape)}
-
-
-def random_inputs(
-    cell: Cell, dims: Mapping[str, int], seed: int | Sequence[int], steps: int = STEPS_WITHOUT_DATA
-) -> dict[str, Any]:
-    """Return inputs (T, ...) by name: standard normal numbers, indices uniform."""
-    random, sizes = np.random.default_rng(seed), {named_size(name): value for name, value in dims.items()}
-    inputs: dict[str, Any] = {}
-    for a in cell.arguments:
-        shape = (steps, *concrete(a.shape, sizes))
-        if a.role == "input":
-            inputs[a.name] = random.standard_normal(shape)
-        elif a.role == "index":
-            inputs[a.name] = random.integers(0, concrete((a.limit,), sizes)[0], shape)
-    return inputs

@@ -545,6 +545,12 @@ def test_whatever_a_public_function_is_given_it_says_what_it_takes(name: str, tm
     assert refusals >= FEW.get(name, 9), f"{name} takes what it should refuse"
 
 
+def test_name_of_a_type_that_numpy_gives_up_is_refused_without_its_warning(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(sb.ArgumentError, match="float32 or float64 is expected, got 'a'"):
+        vanilla.init({"m": 2, "n": 3}, dtype="a")
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("value", [value for value in WRONG if not isinstance(value, str)], ids=repr)
 def test_path_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(sb.ArgumentError, match="a path is expected"):

@@ -299,7 +299,7 @@ def test_draws_that_depend_on_the_order_would_be_seen(tmp_path, monkeypatch):
     """The planted mistake: one generator for all rows, in place of a seed for each."""
     shared = np.random.default_rng(0)
     monkeypatch.setattr(
-        work, "random_inputs", lambda cell, dims, seed, steps: {"x": shared.standard_normal((steps, dims["m"]))}
+        work, "random_inputs", lambda of, sizes, lead, seed: {"x": shared.standard_normal((*lead, sizes["m"]))}
     )
     files = [tmp_path / "a.csv", tmp_path / "b.csv"]
     for path, seeds in zip(files, ((0, 1), (1, 0)), strict=True):

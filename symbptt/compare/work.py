@@ -16,12 +16,12 @@ from symbptt.compare.designs import Task
 from symbptt.compare.measure import measures
 from symbptt.compare.row import Row
 from symbptt.compare.sending import received, sent
+from symbptt.draws import random_inputs
 from symbptt.errors import SymbpttError, TargetError, one_line, three_lines
 from symbptt.extras import need
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size
 from symbptt.stability.gain import with_gain
-from symbptt.table import random_inputs
 
 CONNECT = 10
 """Seconds in which a scheduler must answer."""
@@ -92,7 +92,9 @@ def _measured(task: Task) -> dict[str, Any]:
     cell, seed = received(task.cell), task.row.seed
     params = cell.init(task.dims, seed=seed)
     params = params if task.row.gain is None else with_gain(cell, params, task.row.gain)
-    inputs = task.inputs if task.inputs is not None else random_inputs(cell, task.dims, [seed, INPUTS], task.steps)
+    inputs = task.inputs
+    if inputs is None:
+        inputs = random_inputs(cell.arguments, task.dims, (task.steps,), [seed, INPUTS])
     state = None if inputs else _random_state(cell, task.dims, seed)
     trained = [a.name for a in cell.arguments if a.role == "param"]
     count = sum(int(np.size(params[name])) for name in trained)

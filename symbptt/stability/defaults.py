@@ -1,4 +1,4 @@
-"""Sizes, inputs and states for an analysis that is given none."""
+"""Sizes for an analysis that is given none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import sympy as sp
 
 from symbptt.errors import ArgumentError, three_lines
-from symbptt.init import concrete
 from symbptt.ir.shape import Size, named_size, names_in
 from symbptt.ir.step import Argument
 
@@ -53,31 +52,6 @@ def _solved(item: Size, value: int, name: str, found: Mapping[str, int]) -> dict
     slope = rest.diff(symbol)
     start = (value - rest.xreplace({symbol: 0})) / slope if slope.is_number and slope else None
     return {name: int(start)} if start is not None and start.is_Integer and 0 < start <= LARGEST else {}
-
-
-def random_inputs(
-    arguments: Sequence[Argument], sizes: Mapping[str, int], lead: tuple[int, ...], seed: int
-) -> dict[str, Any]:
-    """Return inputs, standard normal, and indices, uniform. Shapes: `lead` and then as annotated."""
-    random, numbers = np.random.default_rng(seed), {named_size(name): value for name, value in sizes.items()}
-    inputs: dict[str, Any] = {}
-    for a in arguments:
-        shape = (*lead, *concrete(a.shape, numbers))
-        if a.role in ("input", "target") and a.limit is None:
-            inputs[a.name] = random.standard_normal(shape)
-        elif a.role in ("index", "target"):
-            inputs[a.name] = random.integers(0, concrete((a.limit,), numbers)[0], shape)
-    return inputs
-
-
-def random_state(
-    arguments: Sequence[Argument], sizes: Mapping[str, int], lead: tuple[int, ...], seed: int
-) -> dict[str, Any]:
-    """Return states, standard normal. Shapes: `lead` and then as annotated."""
-    random, numbers = np.random.default_rng([seed, 1]), {named_size(name): value for name, value in sizes.items()}
-    return {
-        a.name: random.standard_normal((*lead, *concrete(a.shape, numbers))) for a in arguments if a.role == "state"
-    }
 
 
 def check_mapping(kind: str, value: Any, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.codegen.loading import compile as compile_cell
+from symbptt.draws import random_inputs, random_state
 from symbptt.errors import ArgumentError, three_lines
-from symbptt.stability.defaults import random_inputs, random_state, sizes_for
+from symbptt.stability.defaults import sizes_for
 from symbptt.stability.field import root
 from symbptt.stability.knobs import Knob, knobs
 from symbptt.stability.lyapunov import lyapunov_spectrum
@@ -73,19 +74,29 @@ def init_for_horizon(
     Source: Tallec, Ollivier 2018, "Can recurrent neural networks warp time?" (biases for a horizon); here λ₁ is solved for.
     """
     where = f"in init_for_horizon of {getattr(cell, 'name', cell)}"
+    _check(cell, horizon, where)
+    dims = sizes_for(cell.arguments, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
+    params = cell.init(dims, seed=seed) if params is None else dict(params)
+    dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(float))
+    runs = _Runs(cell, inputs, dims, dtype, seed)
+    return _first(knobs(cell, params, runs.data(1, seed)[0]), runs, float(horizon), where)
+
+
+def _check(cell: Any, horizon: Any, where: str) -> None:
     if not isinstance(cell, Cell):
         raise ArgumentError(
             three_lines(f"init_for_horizon takes a cell, got {type(cell).__name__}", cure="give model.cell")
         )
     if not (isinstance(horizon, int | float | np.number) and 1 <= horizon < np.inf):
         raise ArgumentError(three_lines(f"horizon={horizon!r}", where, "give a number of steps from 1"))
-    dims = sizes_for(cell.arguments, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
-    params = cell.init(dims, seed=seed) if params is None else dict(params)
-    dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(float))
-    runs, seen = _Runs(cell, inputs, dims, dtype, seed), []
-    for knob in knobs(cell, params, runs.data(1, seed)[0]):
-        value, top = _solve(knob, runs, float(horizon))
-        found = None if value is None else _measured(knob, runs, value, float(horizon))
+
+
+def _first(candidates: Iterable[Knob], runs: _Runs, horizon: float, where: str) -> Initialisation:
+    """The first knob's initialisation with which fresh data measure the horizon."""
+    seen = []
+    for knob in candidates:
+        value, top = _solve(knob, runs, horizon)
+        found = None if value is None else _measured(knob, runs, value, horizon)
         if found is not None and found.achieved is not None and horizon / AGREE <= found.achieved <= AGREE * horizon:
             return found
         seen.append(

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from symbptt.cell import Cell
+from symbptt.draws import random_inputs, random_state
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.model import Model
-from symbptt.stability.defaults import check_mapping, random_inputs, random_state, sizes_for
+from symbptt.stability.defaults import check_mapping, sizes_for
 from symbptt.stability.trajectory import Trajectory, trajectory
 
 Arrays = Mapping[str, Any]
