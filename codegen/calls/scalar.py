@@ -33,6 +33,14 @@ def written(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | N
     return value
 
 
+def computed(sheet: Sheet, trees: Sequence[Tree], parts: Sequence[Operand]) -> tuple[list[Operand], list[Operand]]:
+    """Return the values of several trees, and operands that are to be given back when these have been read."""
+    read = [i for tree in trees for i in indices(tree)]
+    twice = [part for i, part in enumerate(parts) if part.room and read.count(i) > 1]
+    parts = [replace(part, room="") if read.count(i) > 1 else part for i, part in enumerate(parts)]
+    return [_value(sheet, tree, parts, None, None) for tree in trees], twice
+
+
 def _value(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | None, spare: Operand | None) -> Operand:
     """`out` takes the result, `spare` what leads to it."""
     if not any(parts[i].lead for i in indices(tree)):

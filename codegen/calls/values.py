@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from symbptt.codegen.calls.inner import factors, inner_product
 from symbptt.codegen.calls.product import as_samples, product, squeezed, total_product
 from symbptt.codegen.calls.scalar import put, written
 from symbptt.codegen.calls.sheet import BLOCK_AXES, Operand, Sheet, bases, number
@@ -101,7 +102,16 @@ def _contract(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 
 def _reduce(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
-    x = value(sheet, node.args[0])
+    m, inner = sheet.module, sheet.module.program.graph[node.args[0]]
+    pair = factors(inner, node) if sheet.find(inner.id) is None and inner.id in m.varying else None
+    if pair is not None and inner.id not in m.program.front:
+        parts = [_aligned(sheet, as_is(sheet, arg), inner) for arg in inner.args]
+        found = inner_product(sheet, pair, parts, inner.shape, node, out)
+        return found or _reduced(sheet, node, written(sheet, tree_of(expanded(inner.attrs.expr)), parts), out)
+    return _reduced(sheet, node, value(sheet, inner.id), out)
+
+
+def _reduced(sheet: Sheet, node: Node, x: Operand, out: Operand | None) -> Operand:
     axes = [axis - len(x.shape) for axis in node.attrs.axes]
     axis = str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
     ufunc = {"sum": "add", "max": "maximum"}[node.attrs.kind]
