@@ -118,10 +118,12 @@ def _zero_outputs(m: Module) -> list[str]:
 
 def _start(m: Module, carries: Carries) -> list[str]:
     """The adjoints after the last step, those that resets send to the initial state, and room for what is stored."""
-    p, lines = m.program, []
+    p, lines, more = m.program, [], []
     for name, d in carries.items():
         zeros = f"np.zeros({shape_text(('B',), p.graph.shape(p.carry[name]), m.sizes)}, dtype)"
-        lines += [f'{d} = {zeros} if last["{name}"] is None else last["{name}"].copy()', f"{d}_0 = {zeros}"]
+        lines.append(f'{d} = {zeros} if last["{name}"] is None else last["{name}"].copy()')
+        more.append(f"{d}_0 = {zeros}")
+    lines += more
     lines.append(f"{listed(f'{d}_in' for d in carries.values())} = (full[k] for k in {name_tuple(carries)})")
     return lines + [line for region in NEAR for line in allocations(m, f"backward {region}")]
 

@@ -70,13 +70,11 @@ def _states(m: Module) -> list[State]:
 
 def _buffers(m: Module, states: list[State]) -> list[str]:
     """One array for a state before and after every step: the two are views of it, unless there are masks."""
-    lines = []
-    for s in states:
-        lines.append(f"{s.now}_buffer = np.empty({shape_text(('T + 1', 'B'), s.shape, m.sizes)}, dtype)")
-        lines.append(
-            f'{s.now}_buffer[0], {s.before}, {s.now} = start["{s.name}"], {s.now}_buffer[:-1], {s.now}_buffer[1:]'
-        )
-    return lines
+    made = [f"{s.now}_buffer = np.empty({shape_text(('T + 1', 'B'), s.shape, m.sizes)}, dtype)" for s in states]
+    return made + [
+        f'{s.now}_buffer[0], {s.before}, {s.now} = start["{s.name}"], {s.now}_buffer[:-1], {s.now}_buffer[1:]'
+        for s in states
+    ]
 
 
 def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:

@@ -19,7 +19,7 @@ def gradients(m: Module, writer: Writer, there: Collection[int] = ()) -> list[st
     p = m.program
     lines, seen = [], set()
     for role, group in (("param", p.params), ("input", p.inputs)):
-        for name, id in group.items():
+        for name, id in sorted(group.items(), key=lambda item: _array(p, item[1])):  # parts of one array together
             if role == "input" and id in there:
                 continue
             label = Label(name, None if role == "param" else 0, True)
@@ -31,6 +31,12 @@ def gradients(m: Module, writer: Writer, there: Collection[int] = ()) -> list[st
             if text != gradient_variable(m, name):
                 lines.append(commented(f"{gradient_variable(m, name)} = {text}", equation))
     return lines
+
+
+def _array(p: Program, id: int) -> int:
+    """The value that a gradient is a part of, or the gradient itself."""
+    node = p.graph[id]
+    return node.args[0] if node.family == "view" and node.attrs.kind == "slice" else id
 
 
 def _is_own(p: Program, id: int) -> bool:

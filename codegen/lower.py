@@ -196,11 +196,24 @@ def _pad(s: Scope, node: Node) -> str:
 
 def _concatenate(s: Scope, node: Node) -> str:
     lead = s.axes(node.id)
+    if not lead and (layers := _layers(s, node)):
+        return f"np.stack([{', '.join(s.text(arg) for arg in layers)}])"
     plain = [s.axes(arg) == lead and arg not in s.static for arg in node.args]
     parts = [
         s.text(arg) if is_plain else _spread_to(s, arg, lead) for arg, is_plain in zip(node.args, plain, strict=True)
     ]
     return f"np.concatenate([{', '.join(parts)}], {node.attrs.data[0] - len(node.shape)})"
+
+
+def _layers(s: Scope, node: Node) -> list[int]:
+    """The values that a concatenation puts behind each other along a new first axis; none where it does another thing."""
+    parts = [s.graph[arg] for arg in node.args]
+    new = all(
+        part.family == "view" and part.attrs.kind == "reshape" and part.shape == (1, *s.graph.shape(part.args[0]))
+        for part in parts
+    )
+    layers = [part.args[0] for part in parts] if new and node.attrs.data == (0,) else []
+    return [] if any(s.refer(arg) for arg in node.args) or any(id in s.static for id in layers) else layers
 
 
 def _spread_to(s: Scope, arg: int, lead: tuple[str, ...]) -> str:

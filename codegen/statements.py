@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from symbptt.codegen.compact import compact
 from symbptt.codegen.lower import is_bool
 from symbptt.codegen.passes.place import LOOP, ONCE
 from symbptt.codegen.program import Program
@@ -19,7 +20,13 @@ from symbptt.render.notation import TEXT
 
 def writer_of(p: Program) -> Writer:
     """Return the writer of a program's equations, in the names of the user and of adjoints."""
-    return Writer(p.graph, {id: label for id, label in p.labels.items() if label.given or label.adjoint}, TEXT)
+    return _writer(p, ())
+
+
+def _writer(p: Program, shown: Collection[int]) -> Writer:
+    """The writer that also names the values `shown`, which have lines of their own."""
+    labels = {id: label for id, label in p.labels.items() if label.given or label.adjoint or id in shown}
+    return Writer(p.graph, labels, TEXT)
 
 
 def statements(m: Module, sweep: str, region: str, writer: Writer) -> list[str]:
@@ -48,7 +55,8 @@ def equation(m: Module, writer: Writer, id: int) -> str:
     """Return the equation of a value, or the formula alone where it has no symbol."""
     p = m.program
     if p.written is not None and id in p.origin:
-        before = writer_of(p.written)
+        shown = {old for new in m.variables if new != id for old in p.origin.get(new, ())}
+        before = _writer(p.written, shown)
         return "; ".join(_equation(p.written, before, old) for old in p.origin[id])
     return _equation(p, writer, id)
 
@@ -84,7 +92,8 @@ def function(head: str, m: Module, lines: list[str]) -> list[str]:
     sizes = {name: m.sizes.get(name, name) for name in size_names(m.program)}
     used = {name: variable for name, variable in sizes.items() if re.search(rf"\b{variable}\b", text)}
     unpacked = unpack(used.values(), used, "sizes")
-    return [head, *(short for line in lines[:1] + unpacked + lines[1:] for short in wrapped(f"    {line}"))]
+    body = compact(lines[:1] + unpacked + lines[1:])
+    return [head, *(short for line in body for short in wrapped(f"    {line}"))]
 
 
 def unpack(targets: Iterable[str], keys: Iterable[str], source: str) -> list[str]:

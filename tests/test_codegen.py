@@ -163,12 +163,12 @@ def test_weight_gradients_are_one_product_each_behind_the_steps(cell: sb.Cell) -
     assert not names_in(steps.body) & {f"d{name}" for name in [*params, "x"]}
     assert not names_in(steps.body) & {"x", *(name for name in params if name[0] in "Wb")}
     behind = loop.body[loop.body.index(steps) + 1 :]
-    made = {
-        ast.unparse(s.targets[0]): s.value
-        for s in backward.body[backward.body.index(loop) + 1 :]
-        if isinstance(s, ast.Assign)
+    after = [s for s in backward.body[backward.body.index(loop) + 1 :] if isinstance(s, ast.Assign)]
+    made = {name: s.value for s in after for name in names_in(s.targets)}
+    sums = {
+        name: names_in([made[name]]) - {"n", "lo", "hi"} if name in made else {name}
+        for name in (f"d{p}" for p in params)
     }
-    sums = {name: names_in([made[name]]) - {"n"} if name in made else {name} for name in (f"d{p}" for p in params)}
 
     def products(total: str) -> int:
         """Products of matrices that are added to a sum behind each block of steps."""

@@ -76,7 +76,8 @@ class Rooms:
 
     def lines(self) -> list[str]:
         """Return the lines that make the rooms."""
-        return [f"{' = '.join(self.names[room])} = np.{how}" for room, how in self.made.items()]
+        order = sorted(self.made, key=lambda room: list(self.made.values()).index(self.made[room]))
+        return [f"{' = '.join(self.names[room])} = np.{self.made[room]}" for room in order]
 
 
 @dataclass
@@ -270,16 +271,10 @@ def bases(sheet: Sheet, ids: Iterable[int]) -> set[str]:
 
 
 def _taken(parts: Mapping[str, str]) -> list[str]:
-    """The lines that take parts of arrays, those with one index together."""
-    lines = []
-    for index in dict.fromkeys(text.partition("[")[2] for text in parts.values()):
-        found = {
-            name: text.partition("[")[0] for name, text in sorted(parts.items()) if text.partition("[")[2] == index
-        }
-        (name, array), *more = found.items()
-        together = f"{listed(found)} = (v[{index} for v in {tuple_text(found.values())})"
-        lines.append(together if more else f"{name} = {array}[{index}")
-    return lines
+    """The lines that take parts of arrays, those with one index behind each other."""
+    return [
+        f"{name} = {text}" for name, text in sorted(parts.items(), key=lambda part: (part[1].partition("[")[2], part))
+    ]
 
 
 def _words(lines: Iterable[str]) -> set[str]:
@@ -296,11 +291,9 @@ def stepping(sheet: Sheet, lines: Sequence[str], short: Iterable[str] | None = N
     """Return the head of the loop over all steps of the arrays that `lines` read; over the steps of a block, where the
     arrays `short` have those alone."""
     if short is None:
-        return _loop(used_steps(sheet, lines), "range(T)", lambda array: array)
+        return _loop(used_steps(sheet, lines), "range(T)", lambda array: "")
     short = _all_short(sheet, short)
-    return _loop(
-        used_steps(sheet, lines), "range(lo, hi)", lambda array: f"{array}[:K]" if array in short else f"{array}[lo:hi]"
-    )
+    return _loop(used_steps(sheet, lines), "range(lo, hi)", lambda array: "[:K]" if array in short else "[lo:hi]")
 
 
 def stepping_back(sheet: Sheet, lines: Sequence[str], short: Iterable[str]) -> str:
@@ -309,7 +302,7 @@ def stepping_back(sheet: Sheet, lines: Sequence[str], short: Iterable[str]) -> s
     return _loop(
         used_steps(sheet, lines),
         "range(hi - 1, lo - 1, -1)",
-        lambda array: f"{array}[:K][::-1]" if array in short else f"{array}[lo:hi][::-1]",
+        lambda array: "[:K][::-1]" if array in short else "[lo:hi][::-1]",
     )
 
 
@@ -323,7 +316,18 @@ def _all_short(sheet: Sheet, short: Iterable[str]) -> set[str]:
 
 
 def _loop(steps: dict[str, str], count: str, part: Callable[[str], str]) -> str:
+    """The head of a loop over arrays, those with one part behind each other."""
     if not steps:
         return f"for t in {count}:"
-    arrays = map(part, steps.values())
-    return f"for {listed(['t', *steps])} in zip({', '.join([count, *arrays])}):"
+    groups: dict[str, dict[str, str]] = {}
+    for name, array in steps.items():
+        groups.setdefault(part(array), {})[name] = array
+    names = [name for group in groups.values() for name in group]
+    arrays = [text for index, group in groups.items() for text in _parts_text(index, list(group.values()))]
+    return f"for {listed(['t', *names])} in zip({', '.join([count, *arrays])}):"
+
+
+def _parts_text(index: str, arrays: list[str]) -> list[str]:
+    if not index or len(arrays) == 1:
+        return [f"{array}{index}" for array in arrays]
+    return [f"*(v{index} for v in {tuple_text(arrays)})"]

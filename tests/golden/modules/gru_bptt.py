@@ -81,7 +81,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 2117a715'
+MARK = 'gru 88392ab2'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -90,17 +90,15 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     )
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    U_gates = np.concatenate([Ur.T.reshape((1, n, n)), Uz.T.reshape((1, n, n))], -3)  # Ur; Uz
-    W_gates = np.concatenate([Wr.T.reshape((1, m, n)), Wz.T.reshape((1, m, n))], -3)  # Wr; Wz
-    b_gates = np.concatenate([br.reshape((1, n)), bz.reshape((1, n))], -2)  # br; bz
+    U_gates = np.stack([Ur.T, Uz.T])                            # Ur; Uz
+    W_gates = np.stack([Wr.T, Wz.T])                            # Wr; Wz
+    b_gates = np.stack([br, bz])                                # br; bz
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
     h_buffer = np.empty((T + 1, B, n), dtype)
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
     gates = _room((T, 2, B, n), dtype)
-    UnT_h = _room((T, B, n), dtype)
-    n_1 = _room((T, B, n), dtype)
-    z = gates[:, 1]
-    r = gates[:, 0]
+    UnT_h, n_1 = (_room((T, B, n), dtype) for _ in range(2))
+    z, r = (gates[:, v] for v in (1, 0))
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
@@ -110,28 +108,26 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     b_gates_1 = b_gates[:, None, None]
     Wn_1 = np.ascontiguousarray(Wn.T)
     s = np.empty((2, B, n), dtype)
-    s_1 = np.empty((B, n), dtype)
-    s_2 = np.empty((B, n), dtype)
+    s_1, s_2 = (np.empty((B, n), dtype) for _ in range(2))
     gates_in_1 = gates_in.swapaxes(0, 1)
     one = np.array(1, dtype)
     for lo in range(0, T, K):
         hi = min(lo + K, T)
         K = hi - lo
-        x_b = x[lo:hi]
         gates_in_b = gates_in[:, :K]
         a_n_in_b = a_n_in[:K]
-        x_b_1 = x_b.reshape(K * B, m)
+        x_b_1 = x[lo:hi].reshape(K * B, m)
         gates_in_b_1 = gates_in_b.reshape(2, K * B, n)
         a_n_in_b_1 = a_n_in_b.reshape(K * B, n)
         np.matmul(x_b_1, W_gates, out=gates_in_b_1)
-        np.add(gates_in_b, b_gates_1, out=gates_in_b)               # Wr x_t + br; Wz x_t + bz
+        np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wr x_t + br; Wz x_t + bz
         np.matmul(x_b_1, Wn_1, out=a_n_in_b_1)
-        np.add(a_n_in_b, bn, out=a_n_in_b)                          # Wn x_t + bn
+        np.add(a_n_in_b, bn, out=a_n_in_b)                      # Wn x_t + bn
         for (
-            t, gates_t, h_prev_t, gates_in_1_t, UnT_h_t, n_1_t, a_n_in_t, r_t, h_t, z_t
+            t, gates_t, h_prev_t, UnT_h_t, n_1_t, r_t, h_t, z_t, gates_in_1_t, a_n_in_t
         ) in zip(
-            range(lo, hi), gates[lo:hi], h_prev[lo:hi], gates_in_1[:K], UnT_h[lo:hi], n_1[lo:hi], a_n_in[:K], r[lo:hi],
-            h[lo:hi], z[lo:hi]
+            range(lo, hi), *(v[lo:hi] for v in (gates, h_prev, UnT_h, n_1, r, h, z)), *(v[:K] for v in (gates_in_1,
+            a_n_in))
         ):
             if masked:
                 h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
@@ -142,16 +138,15 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
             np.add(one, gates_t, out=gates_t)
             # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
             np.divide(one, gates_t, out=gates_t)
-            np.matmul(h_prev_t, UnT, out=UnT_h_t)                       # Un h_{t-1}
+            np.matmul(h_prev_t, UnT, out=UnT_h_t)               # Un h_{t-1}
             np.add(UnT_h_t, cn, out=s_1)
             np.multiply(r_t, s_1, out=s_1)
             np.add(a_n_in_t, s_1, out=s_1)
-            # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
-            np.tanh(s_1, out=n_1_t)
+            np.tanh(s_1, out=n_1_t)                             # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
             np.subtract(one, z_t, out=s_1)
             np.multiply(s_1, n_1_t, out=s_1)
             np.multiply(z_t, h_prev_t, out=s_2)
-            np.add(s_1, s_2, out=h_t)                                   # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+            np.add(s_1, s_2, out=h_t)                           # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
     _give((gates_in, a_n_in))
     return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z, (gates, UnT_h, n_1))
 
@@ -169,84 +164,72 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dx = np.empty((T, B, m), dtype)
     K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
     dgates = _room((K, B, 4*n), dtype)
-    da_n = dgates[..., 0:n]
-    da_r = dgates[..., n:2*n]
-    da_z = dgates[..., 2*n:3*n]
-    v_dgates = dgates[..., 3*n:4*n]
-    da_n_dh = _room((K, B, n), dtype)
-    s = da_r_da_n = _room((K, B, n), dtype)
-    s_1 = da_z_dh = _room((K, B, n), dtype)
-    s_2 = _room((K, B, n), dtype)
+    da_n, da_r, da_z, v_dgates = (dgates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, 4*n)))
+    da_n_dh, s, s_1, s_2 = (_room((K, B, n), dtype) for _ in range(4))
+    da_r_da_n = s
+    da_z_dh = s_1
     s_3 = _room((4*n,), dtype)
     s_4 = _room((3*n, n), dtype)
     s_5 = _room((3*n, m), dtype)
     dgates_1 = np.zeros((4*n,), dtype)
     dU_gates = np.zeros((3*n, n), dtype)
     dW_gates = np.zeros((3*n, m), dtype)
-    s_6 = np.empty((B, n), dtype)
-    s_7 = np.empty((B, n), dtype)
+    s_6, s_7 = (np.empty((B, n), dtype) for _ in range(2))
     dgates_2 = dgates[..., n:]
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
         K = hi - lo
-        UnT_h_b, h_prev_b, n_1_b, r_b, z_b = (v[lo:hi] for v in (UnT_h, h_prev, n_1, r, z))
         da_n_dh_b, da_r_da_n_b, da_z_dh_b, s_1_b, s_2_b, s_b = (
             (v[:K] for v in (da_n_dh, da_r_da_n, da_z_dh, s_1, s_2, s))
         )
+        UnT_h_b, h_prev_b, n_1_b, r_b, z_b = (v[lo:hi] for v in (UnT_h, h_prev, n_1, r, z))
         np.subtract(1, z_b, out=da_n_dh_b)
         np.square(n_1_b, out=s_b)
         np.subtract(1, s_b, out=s_b)
-        np.multiply(da_n_dh_b, s_b, out=da_n_dh_b)                  # da_{n_dh,t} = (1 - z_t) ⊙ (1 - n_t²)
+        np.multiply(da_n_dh_b, s_b, out=da_n_dh_b)              # da_{n_dh,t} = (1 - z_t) ⊙ (1 - n_t²)
         np.add(cn, UnT_h_b, out=da_r_da_n_b)
         np.multiply(da_r_da_n_b, r_b, out=da_r_da_n_b)
         np.subtract(1, r_b, out=s_1_b)
-        # da_{r_da_n,t} = (cn + Un h_{t-1}) ⊙ r_t ⊙ (1 - r_t)
-        np.multiply(da_r_da_n_b, s_1_b, out=da_r_da_n_b)
+        np.multiply(da_r_da_n_b, s_1_b, out=da_r_da_n_b)        # da_{r_da_n,t} = (cn + Un h_{t-1}) ⊙ r_t ⊙ (1 - r_t)
         np.subtract(h_prev_b, n_1_b, out=da_z_dh_b)
         np.multiply(da_z_dh_b, z_b, out=da_z_dh_b)
         np.subtract(1, z_b, out=s_2_b)
-        np.multiply(da_z_dh_b, s_2_b, out=da_z_dh_b)                # da_{z_dh,t} = (h_{t-1} - n_t) ⊙ z_t ⊙ (1 - z_t)
+        np.multiply(da_z_dh_b, s_2_b, out=da_z_dh_b)            # da_{z_dh,t} = (h_{t-1} - n_t) ⊙ z_t ⊙ (1 - z_t)
         for (
-            t, da_n_t, da_n_dh_t, da_r_t, da_r_da_n_t, da_z_t, da_z_dh_t, v_dgates_t, r_t, z_t, dgates_2_t
+            t, da_n_t, da_n_dh_t, da_r_t, da_r_da_n_t, da_z_t, da_z_dh_t, v_dgates_t, dgates_2_t, r_t, z_t
         ) in zip(
-            range(hi - 1, lo - 1, -1), da_n[:K][::-1], da_n_dh[:K][::-1], da_r[:K][::-1], da_r_da_n[:K][::-1],
-            da_z[:K][::-1], da_z_dh[:K][::-1], v_dgates[:K][::-1], r[lo:hi][::-1], z[lo:hi][::-1], dgates_2[:K][::-1]
+            range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (da_n, da_n_dh, da_r, da_r_da_n, da_z, da_z_dh, v_dgates,
+            dgates_2)), *(v[lo:hi][::-1] for v in (r, z))
         ):
             if dh_in is not None:
                 np.add(dh, dh_in[t], out=dh)
             if active is not None:
                 idle = [_kept(~active[t], d) for d in (dh,)]
                 dh[...], = [_kept(active[t], d) for d in (dh,)]
-            # dn_t = dh_t ⊙ (1 - z_t); da_{n,t} = dn_t ⊙ (1 - n_t²)
-            np.multiply(dh, da_n_dh_t, out=da_n_t)
+            np.multiply(dh, da_n_dh_t, out=da_n_t)              # dn_t = dh_t ⊙ (1 - z_t); da_{n,t} = dn_t ⊙ (1 - n_t²)
             # dr_t = da_{n,t} ⊙ (Un h_{t-1} + cn); da_{r,t} = dr_t ⊙ r_t ⊙ (1 - r_t)
             np.multiply(da_n_t, da_r_da_n_t, out=da_r_t)
             # dz_t = dh_t ⊙ (h_{t-1} - n_t); da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
             np.multiply(dh, da_z_dh_t, out=da_z_t)
-            np.multiply(da_n_t, r_t, out=v_dgates_t)                    # da_{n,t} ⊙ r_t
+            np.multiply(da_n_t, r_t, out=v_dgates_t)            # da_{n,t} ⊙ r_t
             if flow is not None:
                 flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
             np.matmul(dgates_2_t, U_rows, out=s_6)
             np.multiply(dh, z_t, out=s_7)
-            # dh_{t-1} = [Ur; Uz; Un]ᵀ dgates_t[n:4*n] + dh_t ⊙ z_t
-            np.add(s_6, s_7, out=dh)
+            np.add(s_6, s_7, out=dh)                            # dh_{t-1} = [Ur; Uz; Un]ᵀ dgates_t[n:4*n] + dh_t ⊙ z_t
             if active is not None:
                 dh[...], = [d + i for d, i in zip((dh,), idle)]
             if reset is not None:
                 dh_0 += _kept(reset[t], dh)
                 dh[...], = [_kept(~reset[t], d) for d in (dh,)]
-        dx_b, h_prev_b, x_b = (v[lo:hi] for v in (dx, h_prev, x))
         dgates_b = dgates[:K]
         dgates_b_1 = dgates_b.reshape(K * B, 4*n)
-        dgates_b_2 = dgates_b[..., n:]
-        dgates_b_2_1 = dgates_b_2.reshape(K * B, 3*n)
         h_prev_b_1 = h_prev_b.reshape(K * B, n)
-        dgates_b_2_1_1 = dgates_b_2_1.swapaxes(-1, -2)
-        dgates_b_3 = dgates_b[..., :3*n]
-        dgates_b_3_1 = dgates_b_3.reshape(K * B, 3*n)
-        x_b_1 = x_b.reshape(K * B, m)
+        dgates_b_2_1_1 = dgates_b[..., n:].reshape(K * B, 3*n).swapaxes(-1, -2)
+        dgates_b_3_1 = dgates_b[..., :3*n].reshape(K * B, 3*n)
+        x_b_1 = x[lo:hi].reshape(K * B, m)
         dgates_b_3_1_1 = dgates_b_3_1.swapaxes(-1, -2)
-        dx_b_1 = dx_b.reshape(K * B, m)
+        dx_b_1 = dx[lo:hi].reshape(K * B, m)
         np.add.reduce(dgates_b_1, axis=0, out=s_3)
         # dcn = Σ_t da_{n,t} ⊙ r_t; dbn = Σ_t da_{n,t}; dbz = Σ_t da_{z,t}; dbr = Σ_t da_{r,t}
         np.add(dgates_1, s_3, out=dgates_1)
@@ -256,18 +239,14 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
         np.matmul(dgates_b_3_1_1, x_b_1, out=s_5)
         # dWn = Σ_t da_{n,t} x_tᵀ; dWz = Σ_t da_{z,t} x_tᵀ; dWr = Σ_t da_{r,t} x_tᵀ
         np.add(dW_gates, s_5, out=dW_gates)
-        np.matmul(dgates_b_3_1, W_rows, out=dx_b_1)                 # Wnᵀ da_{n,t}; Wrᵀ da_{r,t}; Wzᵀ da_{z,t}
+        np.matmul(dgates_b_3_1, W_rows, out=dx_b_1)             # Wnᵀ da_{n,t}; Wrᵀ da_{r,t}; Wzᵀ da_{z,t}
     # after the loop: gradients of parameters
-    dWr = dW_gates[..., n:2*n, :]                               # dWr = dW_gates[n:2*n, :]
-    dUr = dU_gates[..., :n, :]                                  # dUr = dU_gates[0:n, :]
-    dbr = dgates_1[..., n:2*n]                                  # dbr = dgates[n:2*n]
-    dWz = dW_gates[..., 2*n:, :]                                # dWz = dW_gates[2*n:3*n, :]
-    dUz = dU_gates[..., n:2*n, :]                               # dUz = dU_gates[n:2*n, :]
-    dbz = dgates_1[..., 2*n:3*n]                                # dbz = dgates[2*n:3*n]
-    dWn = dW_gates[..., :n, :]                                  # dWn = dW_gates[0:n, :]
-    dUn = dU_gates[..., 2*n:, :]                                # dUn = dU_gates[2*n:3*n, :]
-    dbn = dgates_1[..., :n]                                     # dbn = dgates[0:n]
-    dcn = dgates_1[..., 3*n:]                                   # dcn = dgates[3*n:4*n]
+    # [dbr; dbz; dbn; dcn] = dgates_1
+    dbr, dbz, dbn, dcn = (dgates_1[..., lo:hi] for lo, hi in ((n, 2*n), (2*n, 3*n), (0, n), (3*n, None)))
+    # [dUr; dUz; dUn] = dU_gates
+    dUr, dUz, dUn = (dU_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, None)))
+    # [dWr; dWz; dWn] = dW_gates
+    dWr, dWz, dWn = (dW_gates[..., lo:hi, :] for lo, hi in ((n, 2*n), (2*n, None), (0, n)))
     _give((da_n_dh, s, s_1, s_2, s_3, s_4, s_5, dgates))
     return (
         {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn, "cn": dcn},

@@ -91,7 +91,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 87badcbf'
+MARK = 'lstm 6f8d0b47'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -100,28 +100,15 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     )
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    # Ui; Uf; Uo; Ug
-    U_gates = (
-        np.concatenate([Ui.T.reshape((1, n, n)), Uf.T.reshape((1, n, n)), Uo.T.reshape((1, n, n)), Ug.T.reshape((1, n,
-        n))], -3)
-    )
-    # Wi; Wf; Wo; Wg
-    W_gates = (
-        np.concatenate([Wi.T.reshape((1, m, n)), Wf.T.reshape((1, m, n)), Wo.T.reshape((1, m, n)), Wg.T.reshape((1, m,
-        n))], -3)
-    )
-    # bi; bf; bo; bg
-    b_gates = np.concatenate([bi.reshape((1, n)), bf.reshape((1, n)), bo.reshape((1, n)), bg.reshape((1, n))], -2)
-    h_buffer = np.empty((T + 1, B, n), dtype)
+    U_gates = np.stack([Ui.T, Uf.T, Uo.T, Ug.T])                # Ui; Uf; Uo; Ug
+    W_gates = np.stack([Wi.T, Wf.T, Wo.T, Wg.T])                # Wi; Wf; Wo; Wg
+    b_gates = np.stack([bi, bf, bo, bg])                        # bi; bf; bo; bg
+    h_buffer, c_buffer = (np.empty((T + 1, B, n), dtype) for _ in range(2))
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
-    c_buffer = np.empty((T + 1, B, n), dtype)
     c_buffer[0], c_prev, c = start["c"], c_buffer[:-1], c_buffer[1:]
     gates = _room((T, 3, B, n), dtype)
-    g = _room((T, B, n), dtype)
-    tanh_c = _room((T, B, n), dtype)
-    f = gates[:, 1]
-    i = gates[:, 0]
-    o = gates[:, 2]
+    g, tanh_c = (_room((T, B, n), dtype) for _ in range(2))
+    f, i, o = (gates[:, v] for v in (1, 0, 2))
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
@@ -130,27 +117,23 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     gates_in = _room((4, K, B, n), dtype)
     b_gates_1 = b_gates[:, None, None]
     a_gates = np.empty((4, B, n), dtype)
-    s = np.empty((B, n), dtype)
-    s_1 = np.empty((B, n), dtype)
+    s, s_1 = (np.empty((B, n), dtype) for _ in range(2))
     gates_in_1 = gates_in.swapaxes(0, 1)
     a_gates_1 = a_gates[0:3]
     one = np.array(1, dtype)
-    a_gates_2 = a_gates[3:4]
-    a_gates_2_1 = a_gates_2[0]
+    a_gates_2_1 = a_gates[3:4][0]
     for lo in range(0, T, K):
         hi = min(lo + K, T)
         K = hi - lo
-        x_b = x[lo:hi]
         gates_in_b = gates_in[:, :K]
-        x_b_1 = x_b.reshape(K * B, m)
+        x_b_1 = x[lo:hi].reshape(K * B, m)
         gates_in_b_1 = gates_in_b.reshape(4, K * B, n)
         np.matmul(x_b_1, W_gates, out=gates_in_b_1)
-        np.add(gates_in_b, b_gates_1, out=gates_in_b)               # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
+        np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
         for (
             t, gates_in_1_t, h_prev_t, gates_t, g_t, c_t, f_t, c_prev_t, i_t, tanh_c_t, h_t, o_t
         ) in zip(
-            range(lo, hi), gates_in_1[:K], h_prev[lo:hi], gates[lo:hi], g[lo:hi], c[lo:hi], f[lo:hi], c_prev[lo:hi],
-            i[lo:hi], tanh_c[lo:hi], h[lo:hi], o[lo:hi]
+            range(lo, hi), gates_in_1[:K], *(v[lo:hi] for v in (h_prev, gates, g, c, f, c_prev, i, tanh_c, h, o))
         ):
             if masked:
                 h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
@@ -162,15 +145,13 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
             np.negative(a_gates_1, out=gates_t)
             np.exp(gates_t, out=gates_t)
             np.add(one, gates_t, out=gates_t)
-            # i_t = σ(Wi x_t + bi + Ui h_{t-1}); f_t = σ(Wf x_t + bf + Uf h_{t-1}); o_t = σ(Wo x_t + bo +
-            #   Uo h_{t-1})
-            np.divide(one, gates_t, out=gates_t)
-            np.tanh(a_gates_2_1, out=g_t)                               # g_t = tanh(Wg x_t + bg + Ug h_{t-1})
+            np.divide(one, gates_t, out=gates_t)                # i_t = σ(a_{i,t}); f_t = σ(a_{f,t}); o_t = σ(a_{o,t})
+            np.tanh(a_gates_2_1, out=g_t)                       # g_t = tanh(a_{g,t})
             np.multiply(f_t, c_prev_t, out=s)
             np.multiply(i_t, g_t, out=s_1)
-            np.add(s, s_1, out=c_t)                                     # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
-            np.tanh(c_t, out=tanh_c_t)                                  # tanh(c_t)
-            np.multiply(o_t, tanh_c_t, out=h_t)                         # h_t = o_t ⊙ tanh(c_t)
+            np.add(s, s_1, out=c_t)                             # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
+            np.tanh(c_t, out=tanh_c_t)                          # tanh(c_t)
+            np.multiply(o_t, tanh_c_t, out=h_t)                 # h_t = o_t ⊙ tanh(c_t)
     _give((gates_in,))
     return (
         {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, (gates, g,
@@ -186,22 +167,15 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     U_rows = np.concatenate([Ui, Uf, Ug, Uo], -2)               # Ui; Uf; Ug; Uo
     W_rows = np.concatenate([Wi, Wf, Wg, Wo], -2)               # Wi; Wf; Wg; Wo
     dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
-    dh_0 = np.zeros((B, n), dtype)
     dc = np.zeros((B, n), dtype) if last["c"] is None else last["c"].copy()
-    dc_0 = np.zeros((B, n), dtype)
+    dh_0, dc_0 = (np.zeros((B, n), dtype) for _ in range(2))
     dh_in, dc_in = (full[k] for k in ("h", "c"))
     dx = np.empty((T, B, m), dtype)
     K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
     dgates = _room((K, B, 4*n), dtype)
-    da_i = dgates[..., 0:n]
-    da_f = dgates[..., n:2*n]
-    da_g = dgates[..., 2*n:3*n]
-    da_o = dgates[..., 3*n:4*n]
-    dc_dh = _room((K, B, n), dtype)
-    da_i_dc = _room((K, B, n), dtype)
-    da_f_dc = _room((K, B, n), dtype)
-    s = da_g_dc = _room((K, B, n), dtype)
-    da_o_dh = _room((K, B, n), dtype)
+    da_i, da_f, da_g, da_o = (dgates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, 4*n)))
+    dc_dh, da_i_dc, da_f_dc, s, da_o_dh = (_room((K, B, n), dtype) for _ in range(5))
+    da_g_dc = s
     s_1 = _room((4*n,), dtype)
     s_2 = _room((4*n, n), dtype)
     s_3 = _room((4*n, m), dtype)
@@ -212,31 +186,30 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
         K = hi - lo
-        c_prev_b, f_b, g_b, i_b, o_b, tanh_c_b = (v[lo:hi] for v in (c_prev, f, g, i, o, tanh_c))
         da_f_dc_b, da_g_dc_b, da_i_dc_b, da_o_dh_b, dc_dh_b, s_b = (
             (v[:K] for v in (da_f_dc, da_g_dc, da_i_dc, da_o_dh, dc_dh, s))
         )
+        c_prev_b, f_b, g_b, i_b, o_b, tanh_c_b = (v[lo:hi] for v in (c_prev, f, g, i, o, tanh_c))
         np.square(tanh_c_b, out=dc_dh_b)
         np.subtract(1, dc_dh_b, out=dc_dh_b)
-        np.multiply(o_b, dc_dh_b, out=dc_dh_b)                      # dc_{dh,t} = o_t ⊙ (1 - tanh(c_t)²)
+        np.multiply(o_b, dc_dh_b, out=dc_dh_b)                  # dc_{dh,t} = o_t ⊙ (1 - tanh(c_t)²)
         np.subtract(1, i_b, out=da_i_dc_b)
         np.multiply(i_b, da_i_dc_b, out=da_i_dc_b)
-        np.multiply(da_i_dc_b, g_b, out=da_i_dc_b)                  # da_{i_dc,t} = i_t ⊙ (1 - i_t) ⊙ g_t
+        np.multiply(da_i_dc_b, g_b, out=da_i_dc_b)              # da_{i_dc,t} = i_t ⊙ (1 - i_t) ⊙ g_t
         np.multiply(c_prev_b, f_b, out=da_f_dc_b)
         np.subtract(1, f_b, out=s_b)
-        np.multiply(da_f_dc_b, s_b, out=da_f_dc_b)                  # da_{f_dc,t} = c_{t-1} ⊙ f_t ⊙ (1 - f_t)
+        np.multiply(da_f_dc_b, s_b, out=da_f_dc_b)              # da_{f_dc,t} = c_{t-1} ⊙ f_t ⊙ (1 - f_t)
         np.square(g_b, out=da_g_dc_b)
         np.subtract(1, da_g_dc_b, out=da_g_dc_b)
-        np.multiply(i_b, da_g_dc_b, out=da_g_dc_b)                  # da_{g_dc,t} = i_t ⊙ (1 - g_t²)
+        np.multiply(i_b, da_g_dc_b, out=da_g_dc_b)              # da_{g_dc,t} = i_t ⊙ (1 - g_t²)
         np.subtract(1, o_b, out=da_o_dh_b)
         np.multiply(o_b, da_o_dh_b, out=da_o_dh_b)
-        np.multiply(da_o_dh_b, tanh_c_b, out=da_o_dh_b)             # da_{o_dh,t} = o_t ⊙ (1 - o_t) ⊙ tanh(c_t)
+        np.multiply(da_o_dh_b, tanh_c_b, out=da_o_dh_b)         # da_{o_dh,t} = o_t ⊙ (1 - o_t) ⊙ tanh(c_t)
         for (
             t, dc_dh_t, da_i_t, da_i_dc_t, da_f_t, da_f_dc_t, da_g_t, da_g_dc_t, da_o_t, da_o_dh_t, dgates_t, f_t
         ) in zip(
-            range(hi - 1, lo - 1, -1), dc_dh[:K][::-1], da_i[:K][::-1], da_i_dc[:K][::-1], da_f[:K][::-1],
-            da_f_dc[:K][::-1], da_g[:K][::-1], da_g_dc[:K][::-1], da_o[:K][::-1], da_o_dh[:K][::-1], dgates[:K][::-1],
-            f[lo:hi][::-1]
+            range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (dc_dh, da_i, da_i_dc, da_f, da_f_dc, da_g, da_g_dc, da_o,
+            da_o_dh, dgates)), f[lo:hi][::-1]
         ):
             if dh_in is not None:
                 np.add(dh, dh_in[t], out=dh)
@@ -248,32 +221,28 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
             np.multiply(dh, dc_dh_t, out=s_4)
             # dh_t ⊙ o_t; dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²); dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
             np.add(dc, s_4, out=dc)
-            # di_t = dc_t ⊙ g_t; da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
-            np.multiply(dc, da_i_dc_t, out=da_i_t)
+            np.multiply(dc, da_i_dc_t, out=da_i_t)              # di_t = dc_t ⊙ g_t; da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
             # df_t = dc_t ⊙ c_{t-1}; da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
             np.multiply(dc, da_f_dc_t, out=da_f_t)
-            # dg_t = dc_t ⊙ i_t; da_{g,t} = dg_t ⊙ (1 - g_t²)
-            np.multiply(dc, da_g_dc_t, out=da_g_t)
+            np.multiply(dc, da_g_dc_t, out=da_g_t)              # dg_t = dc_t ⊙ i_t; da_{g,t} = dg_t ⊙ (1 - g_t²)
             # do_t = dh_t ⊙ tanh(c_t); da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
             np.multiply(dh, da_o_dh_t, out=da_o_t)
             if flow is not None:
                 flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
                 flow["c"][t] = np.sqrt(np.sum(np.square(dc)))
-            np.matmul(dgates_t, U_rows, out=dh)                         # dh_{t-1} = [Ui; Uf; Ug; Uo]ᵀ dgates_t
-            np.multiply(dc, f_t, out=dc)                                # dc_{t-1} = dc_t ⊙ f_t
+            np.matmul(dgates_t, U_rows, out=dh)                 # dh_{t-1} = [Ui; Uf; Ug; Uo]ᵀ dgates_t
+            np.multiply(dc, f_t, out=dc)                        # dc_{t-1} = dc_t ⊙ f_t
             if active is not None:
                 dh[...], dc[...] = [d + i for d, i in zip((dh, dc,), idle)]
             if reset is not None:
                 dh_0 += _kept(reset[t], dh)
                 dc_0 += _kept(reset[t], dc)
                 dh[...], dc[...] = [_kept(~reset[t], d) for d in (dh, dc,)]
-        dx_b, h_prev_b, x_b = (v[lo:hi] for v in (dx, h_prev, x))
-        dgates_b = dgates[:K]
-        dgates_b_1 = dgates_b.reshape(K * B, 4*n)
-        h_prev_b_1 = h_prev_b.reshape(K * B, n)
+        dgates_b_1 = dgates[:K].reshape(K * B, 4*n)
+        h_prev_b_1 = h_prev[lo:hi].reshape(K * B, n)
         dgates_b_1_1 = dgates_b_1.swapaxes(-1, -2)
-        x_b_1 = x_b.reshape(K * B, m)
-        dx_b_1 = dx_b.reshape(K * B, m)
+        x_b_1 = x[lo:hi].reshape(K * B, m)
+        dx_b_1 = dx[lo:hi].reshape(K * B, m)
         np.add.reduce(dgates_b_1, axis=0, out=s_1)
         # dbo = Σ_t da_{o,t}; dbg = Σ_t da_{g,t}; dbf = Σ_t da_{f,t}; dbi = Σ_t da_{i,t}
         np.add(db_gates, s_1, out=db_gates)
@@ -284,21 +253,14 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
         np.matmul(dgates_b_1_1, x_b_1, out=s_3)
         # dWo = Σ_t da_{o,t} x_tᵀ; dWg = Σ_t da_{g,t} x_tᵀ; dWf = Σ_t da_{f,t} x_tᵀ; dWi = Σ_t da_{i,t} x_tᵀ
         np.add(dW_gates, s_3, out=dW_gates)
-        # Wiᵀ da_{i,t}; Wfᵀ da_{f,t}; Wgᵀ da_{g,t}; Woᵀ da_{o,t}
-        np.matmul(dgates_b_1, W_rows, out=dx_b_1)
+        np.matmul(dgates_b_1, W_rows, out=dx_b_1)               # Wiᵀ da_{i,t}; Wfᵀ da_{f,t}; Wgᵀ da_{g,t}; Woᵀ da_{o,t}
     # after the loop: gradients of parameters
-    dWi = dW_gates[..., :n, :]                                  # dWi = dW_gates[0:n, :]
-    dUi = dU_gates[..., :n, :]                                  # dUi = dU_gates[0:n, :]
-    dbi = db_gates[..., :n]                                     # dbi = db_gates[0:n]
-    dWf = dW_gates[..., n:2*n, :]                               # dWf = dW_gates[n:2*n, :]
-    dUf = dU_gates[..., n:2*n, :]                               # dUf = dU_gates[n:2*n, :]
-    dbf = db_gates[..., n:2*n]                                  # dbf = db_gates[n:2*n]
-    dWg = dW_gates[..., 2*n:3*n, :]                             # dWg = dW_gates[2*n:3*n, :]
-    dUg = dU_gates[..., 2*n:3*n, :]                             # dUg = dU_gates[2*n:3*n, :]
-    dbg = db_gates[..., 2*n:3*n]                                # dbg = db_gates[2*n:3*n]
-    dWo = dW_gates[..., 3*n:, :]                                # dWo = dW_gates[3*n:4*n, :]
-    dUo = dU_gates[..., 3*n:, :]                                # dUo = dU_gates[3*n:4*n, :]
-    dbo = db_gates[..., 3*n:]                                   # dbo = db_gates[3*n:4*n]
+    # [dbi; dbf; dbg; dbo] = db_gates
+    dbi, dbf, dbg, dbo = (db_gates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
+    # [dUi; dUf; dUg; dUo] = dU_gates
+    dUi, dUf, dUg, dUo = (dU_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
+    # [dWi; dWf; dWg; dWo] = dW_gates
+    dWi, dWf, dWg, dWo = (dW_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
     _give((dc_dh, da_i_dc, da_f_dc, s, da_o_dh, s_1, s_2, s_3, dgates))
     return (
         {"Wi": dWi, "Ui": dUi, "bi": dbi, "Wf": dWf, "Uf": dUf, "bf": dbf, "Wg": dWg, "Ug": dUg, "bg": dbg, "Wo": dWo,
