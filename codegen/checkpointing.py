@@ -40,18 +40,28 @@ def _flow_back(sums, tape, full, carry, flow, lo, hi, sizes, B, dtype, active, r
     return carry
 
 
-def _budget(T, B, sizes, dtype, results):
+def _check_parts(a, piece, sizes, T, active):
+    """Say what `_check_data` does, of as many steps at once as a piece has, so that what samples hold is not copied."""
+    if active is None:
+        return _check_data(a, None, sizes)
+    borders = _borders(_end(T, active), piece)
+    for lo, hi in zip(borders, borders[1:]):
+        _check_data({k: v[lo:hi] if LEAD.get(k) == 2 else v for k, v in a.items()}, active[lo:hi], sizes, lo)
+
+
+def _budget(T, B, sizes, dtype, results, masks):
     """Return how many bytes pieces of so many steps need; `results` are numbers held of every step beside."""
-    once, sample, always, *others = _counts(**sizes)
-    counts = (once, sample, always + results, *others)
+    always, *others = _counts(**sizes)[masks]
+    counts = (always + results, *others)
     return lambda steps: _needed(counts, steps, T, B, dtype.itemsize)
 
 
-def _pieces(T, end, B, sizes, dtype, trains):
-    """Return the steps of a piece and the slots for the `end` steps that a sample has, of T."""
+def _pieces(T, B, sizes, dtype, active, reset, trains):
+    """Return the steps of a piece and the slots for as many steps of T as the longest sample has."""
     results, states = _of_a_step(**sizes)
+    end, masks = _end(T, active), 2 if active is not None else int(reset is not None)
     slot = B * dtype.itemsize * states * trains
-    needed = _budget(T, B, sizes, dtype, 0 if trains else results)
+    needed = _budget(T, B, sizes, dtype, 0 if trains else results, masks)
     found = _root(end) if MEMORY == "sqrt" else _allowed(end, MEMORY, needed, slot, trains)
     if found is None:
         raise ArgumentError(_refusal(T, B, needed(min(end, 1)) + slot * (end > 1), MEMORY))
@@ -62,11 +72,11 @@ WHOLE = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=N
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
-    piece, _ = _pieces(T, _end(T, masks[0]), B, sizes, dtype, False)
-    _check_data(a, masks[0], sizes)
+    piece, _ = _pieces(T, B, sizes, dtype, *masks, False)
+    _check_parts(a, piece, sizes, T, masks[0])
     with np.errstate(GUARD):
         states, outputs = _whole(a, piece, sizes, T, B, dtype, *masks)
-    states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
+    _stop(states, outputs, a, masks[0])
     tape = ((a, states, piece), sizes, T, B, dtype, *masks)
     return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype)
 
@@ -84,6 +94,15 @@ def _whole(a, piece, sizes, T, B, dtype, active, reset):
             outputs.setdefault(k, np.zeros((T, *v.shape[1:]), dtype))[lo:hi] = v
         del found, given, _, v
     return states, outputs
+
+
+def _stop(states, outputs, initial, active):
+    """Write into the states what they are behind the end of each sample, and zeros into the outputs."""
+    for b, end in enumerate(active.sum(0) if active is not None else ()):
+        for k, v in states.items():
+            v[end:, b] = v[end - 1, b] if end else initial[k][b]
+        for v in outputs.values():
+            v[end:, b] = 0
 
 
 def _again(tape, full, last, flow, sizes, T, B, dtype, active, reset):
@@ -124,8 +143,8 @@ HEAD = '''def value_and_grad(params, inputs=None, targets=None, state=None, *, s
     """Return the loss WHERE, and its gradients; targets TARGETS_SHAPE."""
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
-    piece, slots = _pieces(T, _end(T, active), B, sizes, dtype, True)
-    _check_data(a, active, sizes)
+    piece, slots = _pieces(T, B, sizes, dtype, active, reset, True)
+    _check_parts(a, piece, sizes, T, active)
 '''
 
 AHEAD = {
@@ -167,11 +186,13 @@ TRAINING = {
     + "    counted = np.ones((T, B), bool) if active is None else active\n"
     + BODY.replace("READ", "").replace(
         "LOSS",
-        """            targets = {k: a[k][lo:hi] for k in TARGETS}
+        """            here = _cut(active, lo, hi)
+            targets = {k: a[k][lo:hi] if here is None else _held(a[k][lo:hi], here.sum(0)) for k in TARGETS}
             loss, full, part = _loss(a | targets, states | outputs, dloss[lo:hi], sizes, hi - lo, B, dtype)
             value += np.sum(_kept(counted[lo:hi], loss) * dloss[lo:hi])
             own = {k: own.get(k, 0) + v for k, v in part.items()}
-            full = dict.fromkeys([*states, *outputs]) | full""",
+            full = dict.fromkeys([*states, *outputs]) | full
+            del targets""",
     ),
     "last": HEAD.replace("WHERE", "of the last step over all samples").replace("TARGETS_SHAPE", "(B, ...) or (...)")
     + """    counted = np.full(B, T > 0) if active is None else active.any(0)

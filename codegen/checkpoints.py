@@ -19,7 +19,7 @@ def pieces(T: int, memory: str | int, needed: Callable[[int], int], slot: int, t
 def actions(T: int, piece: int, slots: int, trains: bool) -> list[tuple[int, int, bool]]:
     """Return what is done in order, as `_schedule` does; without training the pieces are run from the last to the first."""
     if trains:
-        return _schedule(T, piece, slots)
+        return list(_schedule(T, piece, slots))
     return [(lo, hi, True) for lo, hi in pairwise(_borders(T, piece))][::-1]
 
 
@@ -80,20 +80,17 @@ def _ahead(pieces, slots):
 
 
 def _schedule(T, piece, slots):
-    """Return what to do in order: (lo, hi, False) runs from the state before step lo to that before step hi and holds
+    """Yield what to do in order: (lo, hi, False) runs from the state before step lo to that before step hi and holds
     it; (lo, hi, True) runs those steps with their tape and flows back through them, and lets go of their first state.
     """
-    borders, todo, actions = _borders(T, piece), [], []
-    todo.append((0, len(borders) - 1, slots))
+    count = max(-(-T // piece), 1)
+    todo = [(0, count, slots)]
     while todo:
         lo, hi, free = todo.pop()
-        if hi - lo == 1:
-            actions.append((borders[lo], borders[hi], True))
-            continue
-        mid = lo + _ahead(hi - lo, free)
-        actions.append((borders[lo], borders[mid], False))
-        todo += [(lo, mid, free), (mid, hi, free - 1)]
-    return actions
+        mid = lo + _ahead(hi - lo, free) if hi - lo > 1 else hi
+        yield max(T - piece * (count - lo), 0), max(T - piece * (count - mid), 0), hi - lo == 1
+        if hi - lo > 1:
+            todo += [(lo, mid, free), (mid, hi, free - 1)]
 
 
 def _root(T):
@@ -101,7 +98,7 @@ def _root(T):
     piece = 1
     while piece * piece < T:
         piece += 1
-    return piece, len(_borders(T, piece)) - 2
+    return piece, max(-(-T // piece), 1) - 1
 
 
 def _largest(T, limit, needed):
@@ -148,7 +145,7 @@ def _refusal(T, B, least, limit):
 
 def _steps_again(T, piece, slots):
     """Return how many steps the schedule runs again."""
-    pieces = len(_borders(T, piece)) - 1
+    pieces = max(-(-T // piece), 1)
     first, left = 0, pieces
     while left > 1:
         first, left = first + 1, _ahead(left, slots)
@@ -158,11 +155,17 @@ def _steps_again(T, piece, slots):
 def _needed(counts, steps, T, B, item):
     """Return the bytes that a call holds beside its arguments where a piece has so many steps.
 
-    `counts` are numbers of elements: held once; for each sample; for each sample and step of all; for each sample and
-    step of a piece in the forward sweep, in the loss, in the backward sweep; for each sample and step of a block
-    forward, then what tells its length and its least rows; the same for a block backward.
+    `counts` are numbers of elements: for each sample and step of all, beside them bytes; then for the forward sweep, the
+    loss and the backward sweep, of which the greatest counts, those held once, for each sample, for each sample and step
+    of a piece where arrays are small and where they are large; the elements of an array and the bytes that make it
+    large; bytes of objects; then for each sample and step of a block forward, of these what stays in the loss and
+    backward, what tells its length, and its least rows; for a block backward the first of these and the last two.
     """
-    once, sample, always, forward, loss, backward, *blocks = counts
-    ahead, back = (_steps(steps, B, held, rows) * block for block, held, rows in (blocks[:3], blocks[3:]))
-    piece = max(steps * forward + ahead, steps * loss, steps * backward + back)
-    return item * (once + B * (sample + T * always + piece))
+    always, marks, phases, (width, large), objects, ahead, during, left, ahead_held, ahead_rows, *back = counts
+    block, held, rows = back
+    first, last = _steps(steps, B, ahead_held, ahead_rows), _steps(steps, B, held, rows)
+    stay = first * (left if first == last else during)  # rooms of another length are not taken again
+    beside, is_large = (first * ahead, first * during, stay + last * block), item * B * steps * width >= large
+    parts = zip(phases, beside, strict=True)
+    most = max(once + B * (sample + steps * step[is_large] + x) for (once, sample, *step), x in parts)
+    return item * (T * B * always + most) + T * B * marks + objects

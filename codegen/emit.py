@@ -7,7 +7,7 @@ import zlib
 from symbptt import ops
 from symbptt.codegen import prelude
 from symbptt.codegen.backward import BACKWARD, PULL, after_tape, backward_lines, pull_lines, tape_of
-from symbptt.codegen.costs import Costs, costs_of, costs_text
+from symbptt.codegen.costs import MASKS, Costs, Sweeps, costs_of, costs_text
 from symbptt.codegen.forward import forward
 from symbptt.codegen.helpers import HELPERS, erf_source
 from symbptt.codegen.loss import loss
@@ -41,7 +41,8 @@ def source(
     modules = [m] if model is None else [m, model]
     texts += [text.replace("GUARD", _guard(modules)) for text in public_functions(head, truncation, clip, memory)]
     if memory != "all":
-        texts.append("\n".join(costs_text(_costs(m, tape, head, model, pieces=True), _all_sizes(modules))))
+        costs = [_costs(m, texts, tape, head, model, masks, pieces=True) for masks in MASKS]
+        texts.append("\n".join(costs_text(costs, _all_sizes(modules))))
     texts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
     texts += [erf_source()] if any("erf(" in text for text in texts) else []
     body = "\n\n".join(text.strip("\n") + "\n" for text in [*texts, copied(prelude)])
@@ -54,16 +55,19 @@ def source(
     return "\n\n".join(top) + f"\n\n\n{body}"
 
 
-def costs_in(p: Program, head: Head | None, clip: float | None, memory: str | int) -> Costs:
-    """Return what the module of a program without truncation holds."""
+def costs_in(p: Program, head: Head | None, clip: float | None, memory: str | int) -> dict[str, Costs]:
+    """Return what the module of a program without truncation holds, by the masks that a call takes."""
     m = module_of(p)
-    _, tape = _sweeps(m, clip, False)
+    texts, tape = _sweeps(m, clip, False)
     model = None if head is None else module_of(head.program, _lead(head, None))
-    return _costs(m, tape, head, model, pieces=memory != "all")
+    return {masks: _costs(m, texts, tape, head, model, masks, pieces=memory != "all") for masks in MASKS}
 
 
-def _costs(m: Module, tape: list[str], head: Head | None, model: Module | None, *, pieces: bool) -> Costs:
-    return costs_of(m, tape, model if head is not None and head.at == "every" else None, pieces=pieces)
+def _costs(
+    m: Module, texts: list[str], tape: list[str], head: Head | None, model: Module | None, masks: str, *, pieces: bool
+) -> Costs:
+    every = model if head is not None and head.at == "every" else None
+    return costs_of(m, Sweeps(texts[0], texts[1], frozenset(tape)), every, masks, pieces=pieces)
 
 
 def _all_sizes(modules: list[Module]) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from symbptt.arguments import check_path
 from symbptt.cell import Cell
 from symbptt.codegen.emit import costs_in, source
-from symbptt.codegen.passes import PASSES
+from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.plan import Plan, plan_of
 from symbptt.codegen.program import Program, program_of
@@ -208,7 +208,7 @@ def compile(
     equations = equations_of(target).text()
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(derive(target.cell.step if isinstance(target, Model) else target.step))
-    for step in PASSES:
+    for step in PASSES if memory == "all" else SPARING:
         program = step(program)
     text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory)
     return Kernel(target, program, text, truncation, clip_adjoint, memory)

@@ -12,6 +12,7 @@ import sympy as sp
 from symbptt.arguments import check_count, check_dtype
 from symbptt.codegen.checkpoints import actions, pieces, refusal
 from symbptt.codegen.costs import Costs, at
+from symbptt.codegen.passes.recompute import computed_again
 from symbptt.codegen.program import Program
 from symbptt.codegen.statements import equation, writer_of
 from symbptt.codegen.variables import Module, module_of
@@ -41,7 +42,8 @@ class Stored:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where products run (sweep, region, formula), what is kept for the backward sweep, and the truncation.
+    """Where products run (sweep, region, formula), what is kept for the backward sweep and what it computes again, and
+    the truncation.
 
     The numbers are those of training, where `value_and_grad` holds the steps that the truncation needs and no more;
     `of_all_steps` has those of `forward` and `backward`.
@@ -52,8 +54,9 @@ class Plan:
     stored: tuple[Stored, ...]
     truncation: Window | Chunked | None
     memory: str | int
-    costs: Costs = field(repr=False)
+    costs: Mapping[str, Costs] = field(repr=False)
     trains: bool
+    again: tuple[Stored, ...] = ()
 
     @property
     def of_all_steps(self) -> Plan:
@@ -85,18 +88,21 @@ class Plan:
         step = at(self.elements, sizes) * B * np.dtype(dtype).itemsize
         if self.memory == "all":
             return step * self.steps_held(T)
-        piece, actions = self.schedule(T, B, dtype=dtype, **sizes)
+        piece, actions = self._schedule(T, B, dtype, sizes, "none")
         return step * piece + (slots_of(actions) if self.trains else T) * self._slot(B, dtype, sizes)
 
-    def peak(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
+    def peak(
+        self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
+    ) -> int:
         """Return the bytes that a call holds beside its arguments at the most: `value_and_grad` of a model, `forward`
-        and `backward` of a cell; without lengths, resets and truncation.
+        and `backward` of a cell; with `lengths` of which the longest is T, with `reset`; without truncation.
 
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """
-        piece, actions = self.schedule(T, B, dtype=dtype, **sizes)
+        masks = _masks(lengths, reset)
+        piece, actions = self._schedule(T, B, dtype, sizes, masks)
         slots = slots_of(actions) if self.trains else 0
-        return self._needed(T, B, dtype, sizes)(piece) + slots * self._slot(B, dtype, sizes)
+        return self._needed(T, B, dtype, sizes, masks)(piece) + slots * self._slot(B, dtype, sizes)
 
     def recomputed(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
         """Return how many steps are run again; a run of a cell is run again as a whole.
@@ -105,32 +111,38 @@ class Plan:
         """
         if self.memory == "all":
             return 0
-        actions = self.schedule(T, B, dtype=dtype, **sizes)[1]
+        actions = self._schedule(T, B, dtype, sizes, "none")[1]
         return sum(hi - lo for lo, hi, is_last in actions if is_last is not self.trains)
 
     def schedule(
-        self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int
+        self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
     ) -> tuple[int, list[tuple[int, int, bool]]]:
         """Return the steps of a piece, and what is done in order: (lo, hi, False) runs those steps and holds the state
         before step hi; (lo, hi, True) runs them with their tape and flows back through them.
 
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """
-        self._check(T, B, dtype, sizes, self.costs.names)
+        return self._schedule(T, B, dtype, sizes, _masks(lengths, reset))
+
+    def _schedule(
+        self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], masks: str
+    ) -> tuple[int, list[tuple[int, int, bool]]]:
+        self._check(T, B, dtype, sizes, self.costs["none"].names)
         if self.memory == "all":
             return T, [(0, T, True)]
-        needed, slot = self._needed(T, B, dtype, sizes), self._slot(B, dtype, sizes) if self.trains else 0
+        needed = self._needed(T, B, dtype, sizes, masks)
+        slot = self._slot(B, dtype, sizes) if self.trains else 0
         found = pieces(T, self.memory, needed, slot, self.trains)
         if found is None:
             raise ArgumentError(refusal(T, B, needed(min(T, 1)) + slot * (T > 1), int(self.memory)))
         return found[0], actions(T, *found, self.trains)
 
-    def _needed(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int]) -> Callable[[int], int]:
-        item = np.dtype(dtype).itemsize
-        return lambda steps: self.costs.bytes(steps, T, B, item, sizes, results=not self.trains)
+    def _needed(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], masks: str) -> Callable[[int], int]:
+        item, costs = np.dtype(dtype).itemsize, self.costs[masks]
+        return lambda steps: costs.bytes(steps, T, B, item, sizes, results=not self.trains)
 
     def _slot(self, B: int, dtype: Any, sizes: Mapping[str, int]) -> int:
-        return at(self.costs.state, sizes) * B * np.dtype(dtype).itemsize
+        return at(self.costs["none"].state, sizes) * B * np.dtype(dtype).itemsize
 
     def _check(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], names: Iterable[str]) -> None:
         for name, number in {"T": T, "B": B, **sizes}.items():
@@ -145,8 +157,14 @@ class Plan:
         lines += [f"  {sweep:<9} {REGIONS[region]:<49} {formula}" for sweep, region, formula in self.products]
         lines += ["", "Kept for the backward sweep, for each step and sample"]
         lines += [f"  {item.name:<12} {show(item.shape):<12} {item.formula}" for item in self.stored]
-        lines += [f"  together {self.elements} numbers", "", *self._cost()]
+        lines += [f"  together {self.elements} numbers", "", *self._again(), *self._cost()]
         return "\n".join(lines)
+
+    def _again(self) -> list[str]:
+        if not self.again:
+            return []
+        lines = [f"  {item.name:<12} {show(item.shape):<12} {item.formula}" for item in self.again]
+        return ["Computed again in the backward sweep, not kept", *lines, ""]
 
     def _cost(self) -> list[str]:
         match self.truncation:
@@ -177,6 +195,10 @@ class Plan:
         ]
 
 
+def _masks(lengths: bool, reset: bool) -> str:
+    return "lengths" if lengths else "reset" if reset else "none"
+
+
 def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
     """Return how many states a schedule holds at once beside the initial one."""
     held, most = {0}, 1
@@ -186,7 +208,9 @@ def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
     return most - 1
 
 
-def plan_of(p: Program, truncation: Window | Chunked | None, memory: str | int, costs: Costs, trains: bool) -> Plan:
+def plan_of(
+    p: Program, truncation: Window | Chunked | None, memory: str | int, costs: Mapping[str, Costs], trains: bool
+) -> Plan:
     """Return the plan of a placed program."""
     m = module_of(p)
     writer = writer_of(p)
@@ -202,7 +226,14 @@ def plan_of(p: Program, truncation: Window | Chunked | None, memory: str | int, 
         read = id in m.varying and (id in m.stored or id in backward)
         if place.startswith("forward") and not leaf and read and id not in m.aliases:  # parts are counted as a whole
             kept.append(Stored(m.variables[id], _formula(m, writer, id), p.graph.shape(id)))
-    return Plan(p.name, tuple(products), tuple(kept), truncation, memory, costs, trains)
+    again = [Stored(_name(m, id), _formula(m, writer, id), p.graph.shape(id)) for id in computed_again(p)]
+    return Plan(p.name, tuple(products), tuple(kept), truncation, memory, costs, trains, tuple(again))
+
+
+def _name(m: Module, id: int) -> str:
+    """What a value is called: as the equations call it, else by its variable if it has one."""
+    label = m.program.labels.get(id)
+    return m.variables.get(id, "") if label is None else label.full
 
 
 def _formula(m: Module, writer: Writer, id: int) -> str:

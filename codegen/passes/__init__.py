@@ -4,6 +4,7 @@ from symbptt.codegen.passes.hoist import hoist
 from symbptt.codegen.passes.join import join
 from symbptt.codegen.passes.pack import pack
 from symbptt.codegen.passes.place import place
+from symbptt.codegen.passes.recompute import recompute_cheap, recompute_free
 from symbptt.codegen.passes.split import split
 from symbptt.codegen.passes.spread import spread
 from symbptt.codegen.passes.tidy import tidy
@@ -17,5 +18,9 @@ PASSES = (
     join,  # after splitting, which leaves adjoints that are one line each
     tidy,  # after packing and joining, which may put together what was spread
     turn,  # after hoisting: only products that stayed in a loop are turned
+    recompute_free,  # when it is known what the backward sweep reads
     place,  # last: it only reads
 )
+
+SPARING = tuple(recompute_cheap if step is recompute_free else step for step in PASSES)
+"""The passes where memory is spared."""

@@ -41,9 +41,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Body:
-    """The scalar SymPy expression of a `map`, over placeholders `_0`, `_1`, ... for its arguments."""
+    """The scalar SymPy expression of a `map`, over placeholders `_0`, `_1`, ... for its arguments; `again`: what was
+    computed before is computed a second time."""
 
     expr: sp.Expr
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,11 @@ class Reduction:
 @dataclass(frozen=True)
 class View:
     """Index arithmetic: "transpose" (permutation), "reshape", "expand", "slice" and its adjoint "pad" (a triple of
-    start, length, step for each axis), "concatenate" (axis)."""
+    start, length, step for each axis), "concatenate" (axis); `again` as of a body."""
 
     kind: str
     data: tuple[Hashable, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True)
