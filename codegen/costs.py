@@ -205,31 +205,30 @@ MADE = re.compile(r"np\.(?:empty|zeros)\(\((.*?),?\), dtype\)")
 TAKEN = re.compile(r"_room\(\((.*?),?\), dtype\)")
 
 
+def _shapes(text: str, *ways: re.Pattern[str]) -> list[list[str]]:
+    """The shapes of the arrays that the lines of a sweep make, or take of those given back."""
+    return [[axis for axis in room[1].split(", ") if axis] for way in ways for room in way.finditer(text)]
+
+
 def _rooms_of_a_step(m: Module, text: str) -> Size:
     """The numbers for each sample of the rooms that the lines of a sweep make before its loop."""
-    shapes = [room[1].split(", ") for room in MADE.finditer(text)]
-    return _together(m, [shape for shape in shapes if "B" in shape and not {"T", "T + 1", "K"} & set(shape)])
+    return _together(m, [s for s in _shapes(text, MADE) if "B" in s and not {"T", "T + 1", "K"} & set(s)])
 
 
 def _rooms_once(m: Module, text: str) -> Size:
     """The numbers of sums over steps, and of the rooms of their terms, that the lines of a sweep make before its loop."""
-    shapes = [room[1].split(", ") for how in (MADE, TAKEN) for room in how.finditer(text)]
-    return _together(m, [shape for shape in shapes if not {"T", "T + 1", "K", "B"} & set(shape)])
+    return _together(m, [s for s in _shapes(text, MADE, TAKEN) if not {"T", "T + 1", "K", "B"} & set(s)])
 
 
 def _rooms_of_a_block(m: Module, text: str) -> Size:
     """The numbers for each sample and step of the rooms of a block of steps."""
-    shapes = [room[1].split(", ") for how in (MADE, TAKEN) for room in how.finditer(text)]
-    return _together(m, [shape for shape in shapes if "K" in shape])
+    return _together(m, [s for s in _shapes(text, MADE, TAKEN) if "K" in s])
 
 
 def _rooms_left(m: Module, sweeps: Sweeps) -> Size:
     """The numbers for each step of a block forward of rooms that the backward sweep does not take again."""
-    given, again = (
-        [room[1].split(", ") for room in TAKEN.finditer(text)] for text in (sweeps.forward, sweeps.backward)
-    )
-    left = Counter(map(_alike, (shape for shape in given if "K" in shape))) - Counter(map(_alike, again))
-    return _together(m, left.elements())
+    given = Counter(_alike(s) for s in _shapes(sweeps.forward, TAKEN) if "K" in s)
+    return _together(m, (given - Counter(map(_alike, _shapes(sweeps.backward, TAKEN)))).elements())
 
 
 def _alike(shape: Sequence[str]) -> tuple[str, ...]:
