@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from symbptt.codegen.passes.place import BLOCK, place
+from symbptt.codegen.passes.place import is_near, place
 from symbptt.codegen.program import Program, renewed
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
@@ -62,7 +62,7 @@ def recomputed(p: Program, limit: float) -> Program:
         if not choice.costs:
             return p
         found, again = _with_copies(p, choice)
-        wrong = _not_in_blocks(found, again)
+        wrong = _far(found, again)
         if not wrong:
             return found
         barred |= wrong & choice.costs.keys() or choice.costs.keys()
@@ -158,8 +158,8 @@ def _with_copies(p: Program, choice: _Choice) -> tuple[Program, dict[int, int]]:
     return replace(q, labels=q.labels | labels, origin=q.origin | origin), {copy: id for id, copy in again.items()}
 
 
-def _not_in_blocks(p: Program, again: dict[int, int]) -> set[int]:
+def _far(p: Program, again: dict[int, int]) -> set[int]:
     """The values whose copies would take an array of all steps; views take none, wherever they are made."""
     places = place(p).places
     maps = [copy for copy in again if p.graph[copy].family == "map"]
-    return {again[copy] for copy in maps if places[copy] != f"backward {BLOCK}"}
+    return {again[copy] for copy in maps if not is_near(places, "backward", copy)}
