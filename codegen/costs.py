@@ -201,13 +201,14 @@ def _weights(m: Module, tape: Iterable[str]) -> tuple[Size, Size, Size]:
     )
 
 
-MADE = re.compile(r"np\.(?:empty|zeros)\(\((.*?),?\), dtype\)")
-TAKEN = re.compile(r"_room\(\((.*?),?\), dtype\)")
+AS_OFTEN = r"\(\((.*?),?\), dtype\)(?: for _ in range\((\d+)\))?"
+MADE, TAKEN = (re.compile(name + AS_OFTEN) for name in (r"np\.(?:empty|zeros)", "_room"))
 
 
 def _shapes(text: str, *ways: re.Pattern[str]) -> list[list[str]]:
     """The shapes of the arrays that the lines of a sweep make, or take of those given back."""
-    return [[axis for axis in room[1].split(", ") if axis] for way in ways for room in way.finditer(text)]
+    found = [room for way in ways for room in way.finditer(" ".join(text.split()))]
+    return [[axis for axis in room[1].split(", ") if axis] for room in found for _ in range(int(room[2] or 1))]
 
 
 def _rooms_of_a_step(m: Module, text: str) -> Size:

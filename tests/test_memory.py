@@ -304,7 +304,7 @@ PEAK_SIZES = {"m": 8, "n": 64}
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_peak_is_as_predicted(name: str, at: str, share: int | None) -> None:
-    model, (T, B) = sb.model(zoo.CELLS[name], error, at=at), (600, 8)
+    model, (T, B) = sb.model(zoo.CELLS[name], error, at=at), (1000, 8)
     whole = kernel_of(model, "all").plan.peak(T, B, **PEAK_SIZES)
     memory = "all" if share is None else whole // share if share else "sqrt"
     kernel = kernel_of(model, memory)

@@ -81,7 +81,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 88392ab2'
+MARK = 'gru fe56ef1b'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -407,20 +407,23 @@ def _stopped(states, initial, active):
     return states
 
 
-def _check_finite(name, array, lead):
-    """Say where an array is not finite; `lead` of its axes are those of steps and samples."""
+def _check_finite(name, array, lead, first=0):
+    """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = array.sum()  # finite for nearly all that is, and no array of bools is made
     if np.isfinite(total) or np.isfinite(array).all():
         return
     where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    value = array[where]
+    where = (where[0] + first, *where[1:]) if lead == 2 else where
     places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where, strict=False)]
     place = f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
-    raise ArgumentError(f"{name}: {array[where]}{place}; finite numbers are expected")
+    raise ArgumentError(f"{name}: {value}{place}; finite numbers are expected")
 
 
-def _check_data(arrays, active, sizes):
-    """Say where numbers that are read are not finite, or no index; behind a sample's end its last step is held."""
+def _check_data(arrays, active, sizes, first=0):
+    """Say where numbers that are read are not finite, or no index; behind a sample's end its last step is held.
+    The arrays of steps begin with step `first`."""
     shapes = _shapes(**sizes)
     for k in [k for k in arrays if LEAD.get(k) == 2 and active is not None]:
         arrays[k] = _held(arrays[k], active.sum(0))
@@ -429,7 +432,7 @@ def _check_data(arrays, active, sizes):
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
     for k in [k for k in arrays if k not in INDICES]:
-        _check_finite(k, arrays[k], LEAD.get(k, 0))
+        _check_finite(k, arrays[k], LEAD.get(k, 0), first)
 
 
 def _length(arrays, name, axis):
