@@ -201,7 +201,7 @@ def _weights(m: Module, tape: Iterable[str]) -> tuple[Size, Size, Size]:
     )
 
 
-AS_OFTEN = r"\(\((.*?),?\), dtype\)(?: for _ in range\((\d+)\))?"
+AS_OFTEN = r"\(\(((?:[^()]|\([^()]*\))*?),?\), dtype\)(?: for _ in range\((\d+)\))?"
 MADE, TAKEN = (re.compile(name + AS_OFTEN) for name in (r"np\.(?:empty|zeros)", "_room"))
 
 
