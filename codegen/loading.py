@@ -23,6 +23,7 @@ from symbptt.codegen.passes.place import place
 from symbptt.codegen.plan import Plan, plan_of
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.training import Head
+from symbptt.codegen.work import Written
 from symbptt.derive.bptt import derive
 from symbptt.derive.unit import unit_weight
 from symbptt.errors import ArgumentError, TargetError
@@ -60,7 +61,8 @@ class Kernel:
         """What is computed where, what is stored, and what that takes in bytes."""
         head = _head(self.target) if isinstance(self.target, Model) else None
         costs = costs_in(self.program, head, self.clip_adjoint, self.memory)
-        return plan_of(self.program, self.truncation, self.memory, costs, head is not None)
+        written = Written(self.source, self.program, head, self.truncation, self.clip_adjoint, self.memory != "all")
+        return plan_of(written, self.cell.step, self.memory, costs)
 
     @cached_property
     def module(self) -> ModuleType:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,46 +14,53 @@ import sympy as sp
 from symbptt.arguments import check_count, check_dtype
 from symbptt.codegen.checkpoints import actions, pieces, refusal
 from symbptt.codegen.costs import Costs, at
+from symbptt.codegen.listing import KINDS, Stored, calls_table, legend, notes, values_table, work_table
+from symbptt.codegen.passes.place import BLOCK
 from symbptt.codegen.passes.recompute import computed_again
-from symbptt.codegen.program import Program
+from symbptt.codegen.rates import shares
+from symbptt.codegen.runs import Run, of_all_steps, of_blocks, of_pieces
 from symbptt.codegen.statements import equation, writer_of
 from symbptt.codegen.variables import Module, module_of
+from symbptt.codegen.work import (
+    Labels,
+    Read,
+    T,
+    Work,
+    Written,
+    calls_of_a_step,
+    labels_of,
+    merged,
+    numbers,
+    read,
+    times,
+    values_of,
+    works,
+)  # fmt: skip
 from symbptt.errors import ArgumentError
-from symbptt.ir.shape import Shape, names_in, prod, show
+from symbptt.ir.shape import names_in, prod
+from symbptt.ir.step import Step
 from symbptt.render.expression import Writer
 from symbptt.truncation import Chunked, Window
 
-REGIONS = {
-    "once": "before the loop, once",
-    "all": "before the loop, all steps at once",
-    "block": "before each block of steps, all its steps at once",
-    "loop": "in the loop, every step",
-    "tail": "behind each block of steps, all its steps at once",
-    "after": "after the loop, all steps at once",
-}
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A value kept for every step and sample: its variable, its formula, its shape without those two axes."""
-
-    name: str
-    formula: str
-    shape: Shape
+REFERENCE = (100, 32, 128)
+"""The steps, the samples and each named size for which a plan without sizes tells shares of time."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where products run (sweep, region, formula), what is kept for the backward sweep and what it computes again, and
-    the truncation.
+    """Where each product runs, how often, with how many operations; what is kept for the backward sweep, what is computed
+    for a block of steps instead, and what truncation and memory cost. `print(plan)` shows it in symbols, and
+    `print(plan.table(T, B, ...))` in numbers.
 
     The numbers are those of training, where `value_and_grad` holds the steps that the truncation needs and no more;
     `of_all_steps` has those of `forward` and `backward`.
     """
 
     name: str
-    products: tuple[tuple[str, str, str], ...]
+    written: Written = field(repr=False)
+    step: Step = field(repr=False)
     stored: tuple[Stored, ...]
+    in_blocks: tuple[Stored, ...]
     truncation: Window | Chunked | None
     memory: str | int
     costs: Mapping[str, Costs] = field(repr=False)
@@ -152,27 +161,102 @@ class Plan:
         if lack:
             raise ArgumentError(f"plan.bytes needs the size {', '.join(lack)}\n  write plan.bytes(T, B, {lack[0]}=...)")
 
-    def __str__(self) -> str:
-        lines = [f"Plan of {self.name}", "", "Products"]
-        lines += [f"  {sweep:<9} {REGIONS[region]:<49} {formula}" for sweep, region, formula in self.products]
-        lines += ["", "Kept for the backward sweep, for each step and sample"]
-        lines += [f"  {item.name:<12} {show(item.shape):<12} {item.formula}" for item in self.stored]
-        lines += [f"  together {self.elements} numbers", "", *self._again(), *self._cost()]
-        return "\n".join(lines)
+    @cached_property
+    def work(self) -> tuple[Work, ...]:
+        """Each product, and what is elementwise in each region: calls and operations in T, B and the named sizes, where
+        each sweep runs once over T steps."""
+        sweeps = [sweep for sweep in self._read.calls if sweep != "carried"]
+        return works(self.written, self._read, self._labels, sweeps)
 
-    def _again(self) -> list[str]:
-        if not self.again:
-            return []
-        lines = [f"  {item.name:<12} {show(item.shape):<12} {item.formula}" for item in self.again]
-        return ["Computed again in the backward sweep, not kept", *lines, ""]
+    def work_of(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> tuple[Work, ...]:
+        """Return the same in numbers, for all sweeps that run: with truncation or checkpoints some run again.
+
+        Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
+        """
+        self._check(T, B, dtype, sizes, self.written.names)
+        runs, found = self._runs(T, B, dtype, sizes), list[Work]()
+        known = {steps: read(self.written, sizes, steps, B, dtype) for _, steps in runs}
+        for (sweep, steps), count in runs.items():
+            found += [times(work, count) for work in works(self.written, known[steps], self._labels, [sweep])]
+        return merged(found)
+
+    def table(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> str:
+        """Return the plan as text, in numbers.
+
+        Raises: ArgumentError as `work_of` does.
+        """
+        work = self.work_of(T, B, dtype=dtype, **sizes)
+        dims = ", ".join(f"{name} = {value}" for name, value in {"T": T, "B": B, **sizes}.items())
+        lines = [f"Plan of {self.name}: {dims}, {np.dtype(dtype).name}", ""]
+        lines += [*work_table(work, shares(work, dtype)), "", *calls_table(self.before(T), work), ""]
+        whole = np.dtype(dtype).itemsize * B * T
+        for title, values in self._values:
+            lines += values_table(title, values, lambda count: at(count, sizes) * whole, "bytes")
+        return "\n".join([*lines, *self._bytes(T, B, dtype, sizes), *notes(self._cost()), "", *legend({}, dtype)])
+
+    def __str__(self) -> str:
+        work, (steps, batch, size) = self.work, REFERENCE
+        values = values_of(dict.fromkeys(self.written.names, size), steps, batch)
+        share = shares([numbers(w, self._read, values) for w in work], np.float32)
+        lines = [f"Plan of {self.name}", "", *work_table(work, share), "", *calls_table(self.before(), work), ""]
+        for title, stored in self._values:
+            lines += values_table(f"{title}, for each step and sample", stored, lambda count: count, "numbers")
+        example = f"; here T = {steps}, B = {batch}, all sizes {size}. plan.table(T, B, ...) takes yours"
+        once = ", each sweep once" if self.truncation is not None or self.memory != "all" else ""
+        used = set[sp.Basic]().union(*(sp.sympify(w.calls).free_symbols for w in work))
+        letters = {letter: length for letter, length in self._read.letters.items() if letter in used}
+        return "\n".join([*lines, *notes(self._cost()), "", *legend(letters, np.float32, once, example)])
+
+    def before(self, T: Any = T) -> dict[str, tuple[int, Any]]:
+        """Return how many products and others a step calls before planning, each value computed in its step; and T steps."""
+        step = dict(zip(KINDS, calls_of_a_step(self.step, self.written.clip), strict=True))
+        loss = {kind: sum(w.lines for w in self.work if w.sweep == "loss" and w.kind == kind) for kind in KINDS}
+        if self.written.at_every:
+            return {kind: (step[kind] + loss[kind], (step[kind] + loss[kind]) * T) for kind in KINDS}
+        return {kind: (step[kind], step[kind] * T + loss[kind]) for kind in KINDS}
+
+    @property
+    def _values(self) -> tuple[tuple[str, tuple[Stored, ...]], ...]:
+        return (
+            ("Kept for the backward sweep", self.stored),
+            ("Computed again in the backward sweep, not kept", self.again),
+            ("Computed backward for a block of steps at a time, not kept", self.in_blocks),
+        )
+
+    @cached_property
+    def _read(self) -> Read:
+        return read(self.written)
+
+    @cached_property
+    def _labels(self) -> Labels:
+        return labels_of(self.written, self._read)
+
+    def _runs(self, T: int, B: int, dtype: Any, sizes: Mapping[str, Any]) -> Counter[Run]:
+        """The sweeps that run for T steps."""
+        if self.truncation is not None:
+            return of_blocks(T, self.truncation, self.trains)
+        if self.memory == "all":
+            return of_all_steps(T, self.trains)
+        piece, actions = self.schedule(T, B, dtype=dtype, **sizes)
+        return of_pieces(T, piece, actions, self.trains, self.written.at_every)
+
+    def _bytes(self, T: int, B: int, dtype: Any, sizes: Mapping[str, Any]) -> list[str]:
+        """The lines that say what is held at once, and what is computed again."""
+        held = f"Held for the backward sweep at once: {self.bytes(T, B, dtype=dtype, **sizes):,} bytes"
+        if self.truncation is not None:
+            return [f"{held}."]
+        peak, again = (f(T, B, dtype=dtype, **sizes) for f in (self.peak, self.recomputed))
+        return [
+            f"{held}; at most {peak:,} in a call.",
+            *[f"Steps run again: {again:,} of {T:,}."] * (self.memory != "all"),
+        ]
 
     def _cost(self) -> list[str]:
         match self.truncation:
             case Window(k):
                 return [
                     f"Truncation: each loss flows back through at most {k} steps.",
-                    f"  time: the reverse recursion runs {k} times over all steps, at once for many; "
-                    "gradients are summed once",
+                    f"  time: the reverse recursion runs {k} times over all steps, many at once; gradients are summed once",
                     f"  memory: value_and_grad holds at most {2 * k - 1} steps; forward and backward hold all",
                 ]
             case Chunked(k1, k2):
@@ -186,12 +270,12 @@ class Plan:
                 return ["No truncation: all T steps are held."]
             case "sqrt":
                 return [
-                    "Memory: the states at the borders of about √T pieces of about √T steps are held, and the tape of one.",
+                    "Memory: the states at the borders of about √T pieces of √T steps are held, and the tape of one.",
                     "  time: all steps but those of the last piece are run once more",
                 ]
         return [
             f"Memory: a call holds at most {self.memory:,} bytes beside its arguments.",
-            "  time: as few steps are run again as that allows: plan.recomputed(T, B, ...), plan.schedule(T, B, ...)",
+            "  time: as few steps are run again as that allows: plan.recomputed(T, B, ...), plan.schedule(...)",
         ]
 
 
@@ -208,16 +292,11 @@ def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
     return most - 1
 
 
-def plan_of(
-    p: Program, truncation: Window | Chunked | None, memory: str | int, costs: Mapping[str, Costs], trains: bool
-) -> Plan:
-    """Return the plan of a placed program."""
+def plan_of(written: Written, step: Step, memory: str | int, costs: Mapping[str, Costs]) -> Plan:
+    """Return the plan of a module of a cell with this step."""
+    p = written.program
     m = module_of(p)
     writer = writer_of(p)
-    contracts = [id for id in sorted(p.places) if p.graph[id].family == "contract"]
-    products = [
-        (sweep, region, _formula(m, writer, id)) for id in contracts for sweep, region in [p.places[id].split()]
-    ]
     backward = {arg for id, place in p.places.items() if place.startswith("backward") for arg in p.graph[id].args}
     kept = []
     for id in sorted(m.variables):
@@ -225,15 +304,28 @@ def plan_of(
         leaf = p.graph[id].family == "leaf"  # the caller's arrays, and states before the step, which are those after it
         read = id in m.varying and (id in m.stored or id in backward)
         if place.startswith("forward") and not leaf and read and id not in m.aliases:  # parts are counted as a whole
-            kept.append(Stored(m.variables[id], _formula(m, writer, id), p.graph.shape(id)))
+            kept.append(_stored(m, writer, id))
+    near = [
+        id for id in sorted(m.variables) if m.place(id) == f"backward {BLOCK}" or (id in m.held and id in m.varying)
+    ]
+    own = [id for id in near if m.place(id).startswith("backward") and id not in m.aliases and id not in m.stored]
+    blocks = [_stored(m, writer, id) for id in own]
+    trains = written.head is not None
     again = [Stored(_name(m, id), _formula(m, writer, id), p.graph.shape(id)) for id in computed_again(p)]
-    return Plan(p.name, tuple(products), tuple(kept), truncation, memory, costs, trains, tuple(again))
+    return Plan(
+        p.name, written, step, tuple(kept), tuple(blocks), written.truncation, memory, costs, trains, tuple(again)
+    )
 
 
 def _name(m: Module, id: int) -> str:
     """What a value is called: as the equations call it, else by its variable if it has one."""
     label = m.program.labels.get(id)
     return m.variables.get(id, "") if label is None else label.full
+
+
+def _stored(m: Module, writer: Writer, id: int) -> Stored:
+    """A value that has a variable."""
+    return Stored(m.variables[id], _formula(m, writer, id), m.program.graph.shape(id))
 
 
 def _formula(m: Module, writer: Writer, id: int) -> str:

@@ -113,6 +113,27 @@ def generate(target: Target, output: Out = None) -> None:
 
 
 @app.command()
+def plan(
+    target: Target,
+    sizes: Annotated[
+        str, typer.Option(show_default=False, help="T,B,n or T,B,m=8,n=64: steps, samples, and the sizes of the cell.")
+    ] = "",
+    memory: Annotated[str, typer.Option(help="all, sqrt, or a number of bytes.")] = "all",
+    float64: Annotated[bool, typer.Option("--float64", help="In float64 instead of float32.")] = False,
+) -> None:
+    """Print where each product of the module runs, how often, what is kept, and what share of time that takes.
+
+    In symbols; in numbers for each of the sizes that are given.
+    """
+    cell = load_target(target, models=True)
+    asked = load("bench.sizes").sizes_of(sizes, cell) if sizes else ()
+    found = load("codegen.loading").compile(cell, memory=int(memory) if memory.isdecimal() else memory).plan
+    dtype = "float64" if float64 else "float32"
+    texts = [found.table(one.T, one.B, dtype=dtype, **one.dims) for one in asked] or [str(found)]
+    print("\n\n".join(texts))
+
+
+@app.command()
 def verify(target: Target) -> int:
     """Check the generated module against the cell itself; exit code 1 where it is wrong."""
     cell = load_target(target, models=True)

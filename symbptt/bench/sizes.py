@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from symbptt.cell import Cell
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import names_in
+from symbptt.model import Model
 
 HINT = 'write T,B,n as in "50,32,64; 100,1,16", or each size by name as in "50,32,m=8,n=64"'
 
@@ -23,7 +24,7 @@ class Sizes:
     text: str
 
 
-def sizes_of(text: str, cell: Cell) -> tuple[Sizes, ...]:
+def sizes_of(text: str, cell: Cell | Model) -> tuple[Sizes, ...]:
     """Return the sizes that a text lists; a bare number stands for all named sizes of the cell.
 
     Raises: ArgumentError where the text lists none, or where one is no positive integer or no size of the cell.
@@ -34,13 +35,13 @@ def sizes_of(text: str, cell: Cell) -> tuple[Sizes, ...]:
     return found
 
 
-def named_sizes(cell: Cell) -> tuple[str, ...]:
+def named_sizes(cell: Cell | Model) -> tuple[str, ...]:
     """Return the names of a cell's sizes."""
     shapes = [(*a.shape, *(() if a.limit is None else (a.limit,))) for a in cell.arguments]
     return tuple(sorted({name for shape in shapes for name in names_in(shape)}))
 
 
-def _one(text: str, cell: Cell) -> Sizes:
+def _one(text: str, cell: Cell | Model) -> Sizes:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) < 2 or any("=" in part for part in parts[:2]):
         raise ArgumentError(f"sizes begin with T and B, got {text.strip()!r}\n  {HINT}")

@@ -1,0 +1,162 @@
+"""NumPy for arrays that have a shape and no elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.bare import Bare, array, broadcast, computed
+from symbptt.codegen.reader import Reader
+
+
+class Namespace:
+    """NumPy for arrays without elements; what makes none is NumPy itself."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> Any:
+        r, real = self._reader, getattr(np, name)
+        if name in FUNCTIONS:
+            return lambda *args, **kinds: FUNCTIONS[name](r, *args, **kinds)
+        if isinstance(real, np.ufunc):
+            return _ufunc_of(r, real)
+        assert not callable(real) or isinstance(real, type), f"np.{name} cannot be read"
+        return real
+
+
+def _ufunc_of(r: Reader, real: np.ufunc) -> Any:
+    name = real.__name__
+
+    def call(*args: Any, **kinds: Any) -> Any:
+        return computed(r, name, *args, **kinds)
+
+    def reduce(x: Any, axis: Any = 0, **kinds: Any) -> Bare:
+        return array(r, x).reduced(name, axis, **kinds)
+
+    def at(out: Bare, index: Any, x: Any) -> None:
+        r.call(f"{name}.at", array(r, x).size)
+
+    made: Any = call
+    made.reduce, made.at = reduce, at
+    return made
+
+
+def _made(r: Reader, shape: Any, *rest: Any, **kinds: Any) -> Bare:
+    return Bare(r, shape if isinstance(shape, tuple | list) else (shape,))
+
+
+def _copied(name: str) -> Callable[..., Bare]:
+    def copied(r: Reader, x: Any, *rest: Any, **kinds: Any) -> Bare:
+        if isinstance(x, Bare):
+            r.call(name, x.size)
+        return Bare(r, array(r, x).shape)
+
+    return copied
+
+
+def _broadcast_to(r: Reader, x: Any, shape: Any) -> Bare:
+    x = array(r, x)
+    lead = len(shape) - x.ndim
+    pairs = zip(x.shape, shape[lead:], x.moving, strict=True)
+    return Bare(r, shape, [False] * lead + [moves and s == wide for s, wide, moves in pairs])
+
+
+def _concatenate(r: Reader, parts: Sequence[Any], axis: int = 0, **kinds: Any) -> Bare:
+    parts = [array(r, part) for part in parts]
+    shape = list(parts[0].shape)
+    shape[axis] = sum([part.shape[axis] for part in parts[1:]], start=parts[0].shape[axis])
+    r.call("concatenate", math.prod(shape, start=1))
+    return Bare(r, shape)
+
+
+def _stack(r: Reader, parts: Sequence[Any]) -> Bare:
+    shape = (len(parts), *array(r, parts[0]).shape)
+    r.call("stack", math.prod(shape, start=1))
+    return Bare(r, shape)
+
+
+def _einsum(r: Reader, spec: str, a: Any, b: Any, out: Any = None) -> Bare:
+    ins, outs = spec.split("->")
+    sizes = dict(zip(ins.replace(",", ""), (*array(r, a).shape, *array(r, b).shape), strict=True))
+    r.call("einsum", math.prod(sizes.values(), start=1))
+    return Bare(r, [sizes[x] for x in outs]) if out is None else out
+
+
+def _where(r: Reader, test: Any, a: Any, b: Any) -> Bare:
+    shape = broadcast(*(array(r, x).shape for x in (test, a, b)))
+    r.call("where", math.prod(shape, start=1))
+    return Bare(r, shape)
+
+
+def _copyto(r: Reader, out: Bare, x: Any, **kinds: Any) -> None:
+    r.call("copyto", out.size)
+
+
+def _along(r: Reader, x: Bare, index: Bare, axis: int) -> Bare:
+    shape = [index.shape[i] if i == axis % x.ndim else x.shape[i] for i in range(x.ndim)]
+    r.call("take_along_axis", math.prod(shape, start=1))
+    return Bare(r, shape)
+
+
+def _put_along(r: Reader, out: Bare, index: Bare, x: Any, axis: int) -> None:
+    r.call("put_along_axis", array(r, x).size)
+
+
+def _take(r: Reader, x: Bare, index: Bare, axis: int = 0, out: Any = None, **kinds: Any) -> Bare:
+    shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    r.call("take", math.prod(shape, start=1))
+    return Bare(r, shape) if out is None else out
+
+
+def _cumsum(r: Reader, x: Bare, axis: int, out: Any = None) -> Bare:
+    r.call("cumsum", x.size)
+    return Bare(r, x.shape) if out is None else out
+
+
+def _moveaxis(r: Reader, x: Bare, start: int, end: int) -> Bare:
+    order = [i for i in range(x.ndim) if i != start % x.ndim]
+    order.insert(end % x.ndim, start % x.ndim)
+    return x.transpose(order)
+
+
+def _expand_dims(r: Reader, x: Bare, axis: Any) -> Bare:
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    rank = x.ndim + len(axes)
+    new, old = {i % rank for i in axes}, iter(x.shape)
+    return Bare(r, [1 if i in new else next(old) for i in range(rank)])
+
+
+def _reduction(name: str) -> Callable[..., Bare]:
+    return lambda r, x, *axis, **kinds: array(r, x).reduced(name, *axis, **kinds)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("empty", "zeros", "ones"), _made),
+    **dict.fromkeys(("empty_like", "zeros_like"), lambda r, x, *rest, **kinds: Bare(r, array(r, x).shape)),
+    **{name: _copied(name) for name in ("array", "ascontiguousarray")},
+    **{name: _reduction(name) for name in ("sum", "max", "min", "all", "any")},
+    "asarray": lambda r, x, *rest, **kinds: array(r, x),
+    "eye": lambda r, n, **kinds: Bare(r, (n, n)),
+    "shape": lambda r, x: array(r, x).shape,
+    "ndim": lambda r, x: array(r, x).ndim,
+    "flip": lambda r, x, axis: array(r, x),
+    "arange": lambda r, start, stop: Bare(r, (stop - start,)),
+    "errstate": lambda r, **kinds: np.errstate(**kinds),
+    "broadcast_shapes": lambda r, *shapes: broadcast(*shapes),
+    "broadcast_to": _broadcast_to,
+    "concatenate": _concatenate,
+    "stack": _stack,
+    "einsum": _einsum,
+    "where": _where,
+    "copyto": _copyto,
+    "take": _take,
+    "take_along_axis": _along,
+    "put_along_axis": _put_along,
+    "cumsum": _cumsum,
+    "moveaxis": _moveaxis,
+    "expand_dims": _expand_dims,
+}

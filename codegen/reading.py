@@ -1,0 +1,95 @@
+"""What a module calls, read by running its text on arrays that have a shape and no elements.
+
+Loops of the sweeps run once: what is called inside counts as often as the loop would run. Where sizes are symbols, steps that
+are taken in blocks count as a block of `length` steps, and all blocks together as all steps; where they are numbers, the first
+block runs, the second for all that are alike, and a last one that is short. Conditions on elements count as true.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sympy as sp
+
+from symbptt.codegen.bare import Bare
+from symbptt.codegen.extent import Extent, Length, expression, largest, smallest
+from symbptt.codegen.namespace import Namespace
+from symbptt.codegen.reader import FILE, SWEEPS, Loop, Reader, frames, running
+
+
+class Steps:
+    """`range` in a loop over steps."""
+
+    def __init__(self, reader: Reader, *borders: Any) -> None:
+        self.reader = reader
+        self.start, self.stop, self.step = (0, borders[0], 1) if len(borders) == 1 else (*borders, 1)[:3]
+
+    def rounds(self) -> list[tuple[Loop, Any]]:
+        """Return how often the loop is to run for each value of its variable that stands for others."""
+        if all(isinstance(x, int) for x in (self.start, self.stop, self.step)):
+            return self._known()
+        r, at, sign = self.reader, self.reader.size("t"), 1 if self.step > 0 else -1
+        length, steps = expression(sign * self.step), expression(sign * (self.stop - self.start))
+        if length == 1:
+            return [(Loop(steps), at)]
+        r.blocks.lengths[at.expr] = length, r.size("length").expr
+        return [(Loop(sp.ceiling(steps / _letter(r, length)), True, r.blocks.lengths[at.expr][1], steps), at)]
+
+    def _known(self) -> list[tuple[Loop, Any]]:
+        values = [*map(Length, builtins.range(self.start, self.stop, self.step))]
+        if abs(self.step) == 1:
+            return [(Loop(len(values)), values[0])] if values else []
+        whole = [at for at in values if abs(self.stop - at) >= abs(self.step)]
+        first = [(Loop(1, True), at) for at in whole[:1]]
+        alike = [(Loop(len(whole) - 1, True), at) for at in whole[1:2]]
+        return [*first, *alike, *[(Loop(1, True), at) for at in values[len(whole) :]]]
+
+    def __iter__(self) -> Iterator[Any]:
+        for loop, at in self.rounds():
+            yield from running(self.reader, loop, at)
+
+
+def _letter(r: Reader, size: sp.Expr) -> sp.Symbol:
+    """The letter that stands for the length of a block in formulas."""
+    known = next((letter for letter, old in r.letters.items() if old == size), None)
+    if known is None:
+        known = sp.Symbol("K" + "'" * len(r.letters), integer=True, nonnegative=True)
+        r.letters[known] = size
+    return known
+
+
+def _zipped(r: Reader, *parts: Any, strict: bool = False) -> Any:
+    steps = next((part for part in parts if isinstance(part, Steps)), None)
+    return builtins.zip(*parts, strict=strict) if steps is None else _stepping(r, steps, parts)
+
+
+def _stepping(r: Reader, steps: Steps, parts: Sequence[Any]) -> Iterator[Any]:
+    for loop, at in steps.rounds():
+        yield from running(r, loop, tuple(at if part is steps else part[at] for part in parts))
+
+
+def _ranged(r: Reader, *borders: Any) -> Any:
+    """A range that runs as it is, unless it is one over steps in a sweep."""
+    caller = next(f.f_code.co_name for f in frames() if f.f_code.co_filename == FILE and "<" not in f.f_code.co_name)
+    if any(isinstance(x, Length | Extent) for x in borders) and caller in SWEEPS:
+        return Steps(r, *borders)
+    return builtins.range(*borders) if all(isinstance(x, int) for x in borders) else Steps(r, *borders)
+
+
+def names_of(text: str, reader: Reader) -> dict[str, Any]:
+    """Return the functions of a module, made to run on arrays without elements."""
+    names: dict[str, Any] = {"__name__": "read"}
+    exec(compile(text, FILE, "exec"), names)
+    names |= {
+        "np": Namespace(reader),
+        "_room": lambda shape, dtype: Bare(reader, shape),
+        "_give": lambda rooms: None,
+        "range": lambda *borders: _ranged(reader, *borders),
+        "zip": lambda *parts, **kinds: _zipped(reader, *parts, **kinds),
+        "len": lambda x: x.shape[0] if isinstance(x, Bare) else builtins.len(x),
+        "min": smallest,
+        "max": lambda *values, **kinds: builtins.max(*values, **kinds) if kinds else largest(*values),
+    }
+    return names
