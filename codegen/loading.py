@@ -29,6 +29,7 @@ from symbptt.derive.unit import unit_weight
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in
 from symbptt.model import Model
+from symbptt.origin import check_own
 from symbptt.render.equations import Equations
 from symbptt.truncation import Chunked, Window
 
@@ -172,12 +173,14 @@ class Kernel:
         except self.module.ArgumentError as error:
             raise ArgumentError(f"{error}\n  in a call of the kernel of {self.target.name}") from None
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the module to a file, all of it or nothing.
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the module to a file, all of it or nothing. A file that symbptt wrote is replaced, another one with `force`.
 
-        Raises: ArgumentError where `path` is none, TargetError where the file cannot be written.
+        Raises: ArgumentError where `path` is none; TargetError where the file cannot be written, its folder is not there,
+        or symbptt did not write the file that is there.
         """
         check_path(path)
+        check_own([Path(path)], force, "replace it with force=True, or choose another path")
         write_text(Path(path), self.source)
 
 

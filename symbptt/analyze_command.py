@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from symbptt.errors import ArgumentError
+from symbptt.origin import check_own
 from symbptt.targets import load, load_target
-from symbptt.terminal import FAILED, console, say, stage
+from symbptt.terminal import FAILED, Force, console, say, stage
 
 
 def _option(*names: str, text: str, **more: Any) -> Any:
@@ -39,7 +40,7 @@ Scheduler = Annotated[str | None, _option(text="Of a Dask cluster that does the 
 def analyze(
     targets: Targets, data: Data = None, hidden: Hidden = None, seed: Seed = 0, horizon: Horizon = None,
     sizes: Sizes = None, gains: Gains = None, seeds: Seeds = None, steps: Steps = None, output: Output = None,
-    figure: Figure = None, jobs: Jobs = 1, scheduler: Scheduler = None,
+    figure: Figure = None, jobs: Jobs = 1, scheduler: Scheduler = None, force: Force = False,
 ) -> int:  # fmt: skip
     """Report the stability of a cell or a model; compare it for several cells, or over sizes, gains and seeds.
 
@@ -48,20 +49,22 @@ def analyze(
     """
     several = len(targets) > 1 or any(option is not None for option in (sizes, gains, seeds, scheduler)) or jobs != 1
     if not several and (output is None or not output.suffix):
-        return _report(targets[0], data, hidden, seed, horizon, steps, output, figure)
+        return _report(targets[0], data, hidden, seed, horizon, steps, output, figure, force)
     _check_unused({"--horizon": horizon is not None, "--seed": seed != 0}, "a comparison; --seeds draws its cells")
     found_sizes = _numbers("--sizes", str(hidden or 32) if sizes is None else sizes, int)
     found_gains = _numbers("--gains", "1" if gains is None else gains, float)
     grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
+    check_own([figure] if figure else [], force)
     return _compare(targets, data, grid, output, figure, jobs, scheduler)
 
 
 def _report(
     name: str, data: Path | None, hidden: int | None, seed: int, horizon: float | None, steps: int | None, output: Path | None,
-    figure: Path | None,
+    figure: Path | None, force: bool,
 ) -> int:  # fmt: skip
     """Print the stability report of one target, and write it where that is asked for."""
     target, written = load_target(name, models=True), load("stability.written")
+    written.check_files(output, figure, force)
     with stage() as tell:
         table = load("table").read_table(data) if data is not None else None
         found = written.analysed(target, table, hidden, steps, horizon, seed, tell)
@@ -76,7 +79,12 @@ def _compare(
 ) -> int:  # fmt: skip
     """Print the comparison of several cells, and write it where that is asked for."""
     cells = {label: load_target(target) for label, target in _labels(targets).items()}
-    found = load("compare.comparison").compare_designs(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
+    compare = load("compare.comparison").compare_designs
+    try:
+        found = compare(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
+    except KeyboardInterrupt as interrupt:
+        say(str(interrupt))
+        raise
     wide, table = console(), load("compare.table")
     wide.width = max(wide.width, table.WIDTH)  # on a narrower terminal its lines are broken, not its numbers
     wide.print(table.comparison_table(found.rows))

@@ -15,8 +15,9 @@ from rich.text import Text
 from symbptt import __version__
 from symbptt.analyze_command import analyze
 from symbptt.errors import SymbpttError, one_line
+from symbptt.origin import check_own
 from symbptt.targets import load, load_target
-from symbptt.terminal import FAILED, INTERRUPTED, USER_ERROR, console, say, stage
+from symbptt.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="Backpropagation through time of any recurrent cell: derived, verified, as NumPy.")  # fmt: skip
@@ -45,20 +46,26 @@ def run(arguments: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *rest: say(f"warning: {one_line(message)}")
-            return int(app(args=arguments or ["--help"], prog_name="symbptt", standalone_mode=False) or 0)
+            code = int(app(args=arguments or ["--help"], prog_name="symbptt", standalone_mode=False) or 0)
+            return code if code != INTERRUPTED else interrupted()
     except SymbpttError as error:
         return fail(error)
     except OSError as error:
         return fail(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
     except MemoryError as error:
         return fail(f"not enough memory: {error}")
-    except typer.Abort:
-        say("interrupted")
-        return INTERRUPTED
+    except (typer.Abort, KeyboardInterrupt):  # versions of typer differ in what becomes of Ctrl-C
+        return interrupted()
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for a wrong command line has it, in each version
             raise
         return fail(f"{error.format_message()} (symbptt --help)")
+
+
+def interrupted() -> int:
+    """Tell of Ctrl-C and return the exit code for it."""
+    say("interrupted")
+    return INTERRUPTED
 
 
 def fail(message: object) -> int:
@@ -90,8 +97,10 @@ def graph(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", show_default=False, help=".svg, .png, .pdf, .json or .dot.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Print the unrolled computation as a table, or write it to a file."""
+    check_own([output] if output else [], force)
     unrolled = load("unrolling").unroll(load_target(target), steps=steps, backward=backward)
     if output is None:
         console().print(node_table(unrolled))
@@ -103,13 +112,14 @@ def graph(
 
 
 @app.command()
-def generate(target: Target, output: Out = None) -> None:
+def generate(target: Target, output: Out = None, force: Force = False) -> None:
     """Write the forward and the backward pass of a cell as a NumPy module."""
+    check_own([output] if output else [], force)
     kernel = load("codegen.loading").compile(load_target(target, models=True))
     if output is None:
         print(kernel.source, end="")
     else:
-        kernel.save(output)
+        kernel.save(output, force=force)
 
 
 @app.command()
@@ -153,7 +163,7 @@ def build(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("out"),
     hidden: Annotated[int, typer.Option(help="Each size that the data do not say.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Of the parameters.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that symbptt did not write.")] = False,
+    force: Force = False,
 ) -> int:
     """Write equations, module, verification and drawings of a cell into a folder, and print a summary.
 
@@ -182,6 +192,7 @@ def bench(
         list[Path] | None,
         typer.Option("-o", "--output", show_default=False, help=".csv, or .png, .svg, .pdf; may be repeated."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Time forward and backward pass beside the bare matrix products, torch and JAX, in turns, on one thread.
 
@@ -191,7 +202,7 @@ def bench(
     cell = load_target(target)
     threads = contextlib.nullcontext() if default_threads else load("bench.threads").one_thread()
     command = load("bench.command")
-    files = command.check_files(output or [])
+    files = command.check_files(output or [], force)
     with threads, stage() as tell:
         rows = command.rows_of(cell, sizes, "float64" if float64 else "float32", seconds, default_threads, tell)
     table = load("bench.rows")

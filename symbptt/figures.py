@@ -12,6 +12,11 @@ from symbptt.errors import ArgumentError, SymbpttError
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that colour-blind people can tell apart. Source: Okabe, Ito 2008, "Color universal design"."""
 MARKS = ("-", "--", "-.", ":")
+METADATA: dict[str, dict[str, str | None]] = {
+    "svg": {"Creator": "symbptt", "Date": None}, "pdf": {"Creator": "symbptt", "CreationDate": None},
+    "png": {"Software": "symbptt"}, "eps": {"Creator": "symbptt"}, "ps": {"Creator": "symbptt"},
+}  # fmt: skip
+"""What a file says of its origin, by which `origin` knows it again; no times."""
 
 
 def need_matplotlib() -> Any:
@@ -46,7 +51,7 @@ def save(figure: Any, path: str | Path) -> None:
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:
         raise ArgumentError(f"no drawing can be written as {path.name!r}\n  endings: {', '.join(sorted(known))}")
-    metadata = {"svg": {"Date": None, "Creator": "symbptt"}, "pdf": {"CreationDate": None}}.get(kind)
+    metadata = METADATA.get(kind)
     drawn = io.BytesIO()
     with need_matplotlib().rc_context({"svg.hashsalt": "symbptt"}):
         figure.savefig(drawn, format=kind, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.12)

@@ -23,6 +23,7 @@ from symbptt.errors import ArgumentError, TargetError
 from symbptt.figures import need_matplotlib, new_figure, save
 from symbptt.ir.shape import show
 from symbptt.layout import FORWARD
+from symbptt.origin import check_own
 from symbptt.plots import draw_unrolled, norm_figure
 from symbptt.render.notation import LATEX
 from symbptt.stability.analysis import report_of
@@ -36,7 +37,7 @@ from symbptt.verification import Verification, verify
 LARGE = 512
 """Elements of a state beyond which its stability is analysed for smaller sizes, with parameters drawn for them."""
 MARK = "symbptt"
-"""Each file that `build` writes has this word near its beginning: by it a later run knows what it may replace."""
+"""The word by which `origin` knows the files of an earlier build."""
 
 NOTATION = r"""$\odot$ multiplies elementwise. $\mathrm{d}v_{t}$ is the adjoint of $v_{t}$: the derivative of the
 loss by it through all that follows. $\partial L / \partial v_{t}$ is what the loss itself gives; $\mathrel{+}=$ adds to
@@ -162,13 +163,9 @@ def _stability(
 def _check_folder(folder: Path, files: Iterable[Path], force: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in files:
-            if path.is_dir():
-                raise TargetError(f"{path} is a folder\n  move it, or choose another -o")
-            if path.exists() and not force and MARK.encode() not in path.read_bytes()[:4000]:
-                raise TargetError(f"{path} was not written by symbptt\n  replace it with --force, or choose another -o")
     except OSError as error:
         raise TargetError(f"cannot write into {folder}: {error.strerror or error}") from None
+    check_own(files, force)
 
 
 def _inputs(cell: Cell, table: Table | None, hidden: int, seed: int) -> tuple[dict[str, Any], dict[str, int], str]:
@@ -325,14 +322,25 @@ def graph_json(graph: nx.DiGraph) -> str:
         for node, attributes in graph.nodes(data=True)
     ]
     edges = [{"source": list(source), "target": list(target)} for source, target in graph.edges]
-    data = {"directed": True, "multigraph": False, "graph": dict(graph.graph), "nodes": nodes, "edges": edges}
+    data = {
+        "written_by": MARK,
+        "directed": True,
+        "multigraph": False,
+        "graph": dict(graph.graph),
+        "nodes": nodes,
+        "edges": edges,
+    }
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
 
 def graph_dot(graph: nx.DiGraph) -> str:
     """Return an unrolled graph in Graphviz's language."""
     number = {node: i for i, node in enumerate(graph)}
-    lines = [f"digraph {_quoted(graph.graph['name'])} {{", "  rankdir=LR; node [shape=box, style=rounded];"]
+    lines = [
+        f"// written by {MARK}",
+        f"digraph {_quoted(graph.graph['name'])} {{",
+        "  rankdir=LR; node [shape=box, style=rounded];",
+    ]
     for (name, t), attributes in graph.nodes(data=True):
         title = name if t is None else f"{name} {t}"
         quoted = f"label={_quoted(title)}, tooltip={_quoted(attributes['expression'])}, class={attributes['role']}"

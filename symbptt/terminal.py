@@ -6,13 +6,16 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit codes: a verification that did not pass; a mistake in what the user gave."""
+
+Force = Annotated[bool, typer.Option("--force", help="Replace files that symbptt did not write.")]
 
 
 def say(line: str) -> None:

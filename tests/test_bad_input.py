@@ -279,9 +279,12 @@ def test_what_fits_is_not_refused(small_machine: int) -> None:
 # Files.
 
 
+OLD = '"""Backpropagation through time for the cell old, written by symbptt 0.0."""'
+
+
 def test_module_replaces_the_file_that_is_there(tmp_path: Path) -> None:
     path = tmp_path / "rnn.py"
-    path.write_text("old", "utf-8")
+    path.write_text(OLD, "utf-8")
     kernel_of(rnn).save(path)
     assert path.read_text("utf-8") == kernel_of(rnn).source
     assert [p.name for p in tmp_path.iterdir()] == ["rnn.py"]
@@ -340,7 +343,7 @@ def breaks_in_the_middle(monkeypatch: pytest.MonkeyPatch, failure: Callable[...,
 
 
 @pytest.mark.parametrize("breaks", [breaks_at_the_rename, breaks_in_the_middle])
-@pytest.mark.parametrize("before", [None, "mine"])
+@pytest.mark.parametrize("before", [None, OLD])
 def test_full_disk_leaves_what_was_there_and_says_so(breaks: Any, before: str | None, monkeypatch: pytest.MonkeyPatch,
                                                      refused: Refused, tmp_path: Path) -> None:  # fmt: skip
     path = tmp_path / "rnn.py"
@@ -356,11 +359,11 @@ def test_full_disk_leaves_what_was_there_and_says_so(breaks: Any, before: str | 
 @pytest.mark.parametrize("breaks", [breaks_at_the_rename, breaks_in_the_middle])
 def test_interrupted_write_leaves_what_was_there(breaks: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "rnn.py"
-    path.write_text("mine", "utf-8")
+    path.write_text(OLD, "utf-8")
     breaks(monkeypatch, interrupted)
     with pytest.raises(KeyboardInterrupt):
         kernel_of(rnn).save(path)
-    assert {p.name: p.read_text("utf-8") for p in tmp_path.iterdir()} == {"rnn.py": "mine"}
+    assert {p.name: p.read_text("utf-8") for p in tmp_path.iterdir()} == {"rnn.py": OLD}
 
 
 @pytest.mark.parametrize("name", ["g.svg", "g.png"])

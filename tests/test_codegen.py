@@ -105,7 +105,7 @@ def test_module_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(sb.TargetError, match="cannot write"):
         kernel.save(tmp_path / "missing" / "rnn.py")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(sb.TargetError, match="cannot write"):
+    with pytest.raises(sb.TargetError, match="is a folder"):
         kernel.save(tmp_path / "folder")
     kernel.save(tmp_path / "rnn.py")
     kernel.save(str(tmp_path / "rnn.py"))

@@ -235,4 +235,4 @@ def test_dot_has_a_line_for_each_node_and_edge():
     graph = unroll(rnn, steps=2, backward=True)
     text = graph_dot(graph)
     assert text.count("label=") == len(graph) and text.count(" -> ") == graph.number_of_edges()
-    assert text.startswith('digraph "rnn" {') and text.endswith("}\n")
+    assert text.startswith('// written by symbptt\ndigraph "rnn" {') and text.endswith("}\n")

@@ -15,15 +15,16 @@ from symbptt.codegen.loading import compile as compile_cell
 from symbptt.codegen.loading import write_text
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.figures import need_matplotlib, save
+from symbptt.origin import check_own
 
 ENDINGS = (".csv", ".pdf", ".png", ".svg")
 
 
-def check_files(files: Sequence[Path]) -> tuple[Path, ...]:
+def check_files(files: Sequence[Path], force: bool = False) -> tuple[Path, ...]:
     """Return the files to write, refused before anything is measured.
 
-    Raises: ArgumentError for another ending; TargetError for a folder that is not there; SymbpttError where a drawing
-    is asked for without matplotlib.
+    Raises: ArgumentError for another ending; TargetError for a folder that is not there, and for a file of another origin unless
+    `force` replaces it; SymbpttError where a drawing is asked for without matplotlib.
     """
     for path in files:
         if path.suffix.lower() not in ENDINGS:
@@ -32,6 +33,7 @@ def check_files(files: Sequence[Path]) -> tuple[Path, ...]:
             raise TargetError(f"cannot write {path}\n  its folder must be there, and it must be no folder itself")
         if path.suffix.lower() != ".csv":
             need_matplotlib()
+    check_own(files, force)
     return tuple(files)
 
 

@@ -11,6 +11,7 @@ from symbptt.codegen.loading import write_text
 from symbptt.errors import ArgumentError, TargetError, three_lines
 from symbptt.figures import save
 from symbptt.model import Model
+from symbptt.origin import check_own
 from symbptt.stability.analysis import StabilityReport, report_of
 from symbptt.stability.defaults import sizes_for
 from symbptt.stability.setting import setting
@@ -37,6 +38,12 @@ def analysed(
     sizes = dims if hidden is None else dict.fromkeys(sizes_for(target.arguments, {}), hidden) | dims
     found = setting(target, None, bound.inputs if bound else None, None, None, steps, seed, sizes)
     return report_of(found, horizon, seed, tell)
+
+
+def check_files(folder: Path | None, figure: Path | None, force: bool) -> None:
+    """Raises: TargetError where a report would replace a file of another origin, unless `force` is given."""
+    names = [folder / name for name in FILES] if folder is not None else []
+    check_own([*names, *([figure] if figure is not None else [])], force)
 
 
 def write_report(report: StabilityReport, folder: Path | None, figure: Path | None) -> list[Path]:
