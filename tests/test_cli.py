@@ -11,6 +11,7 @@ import pytest
 
 from symbptt import __version__
 from symbptt.cli import run
+from symbptt.compare import work
 from symbptt.verify.check import Report
 
 ROOT = Path(__file__).parents[1]
@@ -235,6 +236,34 @@ def test_analyze_has_exit_code_1_where_a_row_failed_and_tells_the_others(cells, 
     assert run(["analyze", "rnn", f"{cells}:tiny", "--data", data, "--sizes", "2", "--seeds", "1"]) == 1
     out = " ".join(capsys.readouterr().out.split())
     assert "vanishing" in out and "Failed: tiny, size 2, gain 1, seed 0: tiny has the inputs v, x" in out
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_an_interrupted_comparison_says_what_it_leaves(written, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("joblib")
+    done, plain, path = [], work.row_of, tmp_path / "r.csv"
+
+    def row_of(task):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(task)
+        return plain(task)
+
+    monkeypatch.setattr(work, "row_of", row_of)
+    given = ["analyze", "rnn", "gru", "--sizes", "2", "--seeds", "2", "--steps", "9", *["-o", str(path)] * written]
+    assert run(given) == 130
+    left = f"are in {path}; the same command goes on from them" if written else "were measured and are lost; with"
+    err = capsys.readouterr().err
+    assert err.startswith(f"2 of 4 rows {left}") and err.endswith("\ninterrupted\n")
+    assert not written or path.read_bytes().count(b"\n") == 3
+
+
+def test_an_interrupt_is_told(capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("symbptt.cli.load_target", interrupt)
+    assert run(["derive", "rnn"]) == 130 and capsys.readouterr().err.strip() == "interrupted"
 
 
 @pytest.mark.parametrize("arguments, what", [

@@ -125,10 +125,21 @@ def _measured(
                 merge_rows(output, rows[written:])
                 written, now = len(rows), time.monotonic()
                 due = now + max(PAUSE, 20 * (now - start))  # writing a large file takes 5 % of the time at the most
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_left(known + len(rows), known + len(tasks), output)) from None
     finally:
         if output is not None:
             merge_rows(output, rows[written:])
     return rows
+
+
+def _left(done: int, count: int, output: str | Path | None) -> str:
+    """What an interrupt leaves."""
+    if output is None:
+        return (
+            f"{done} of {count} rows were measured and are lost; with an output file the next run would go on from them"
+        )
+    return f"{done} of {count} rows are in {output}; the same command goes on from them"
 
 
 def _shown(rows: Iterator[Row], known: int, count: int) -> Iterator[Row]:
