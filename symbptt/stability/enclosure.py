@@ -15,7 +15,8 @@ from symbptt.init import concrete
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.shape import Shape, named_size
 from symbptt.stability import interval
-from symbptt.stability.interval import Interval, common, everything, exactly
+from symbptt.stability.gap import D, Gap
+from symbptt.stability.interval import Interval, between, common, everything, exactly
 from symbptt.stability.local import Atom, Local, symbol, value
 from symbptt.stability.suprema import slope_range
 
@@ -94,9 +95,18 @@ def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval
     lo = rearranged(node, [part.lo for part in parts], found.sizes)
     hi = rearranged(node, [part.hi for part in parts], found.sizes)
     if node.family in ("reduce", "cumulate") and getattr(node.attrs, "kind", "sum") == "sum":
-        size = rearranged(node, [part.size for part in parts], found.sizes)
-        return interval.outwards(lo, hi, EPS * parts[0].lo.size * size)
+        sizes = [rearranged(node, [np.abs(end)], found.sizes) for end in (parts[0].lo, parts[0].hi)]
+        slack = [EPS * parts[0].lo.size * size for size in sizes]  # each end has its own: one may be infinite
+        return common(interval.outwards(lo - slack[0], hi + slack[1]), _least_sum(of, node, parts[0]))
     return Interval(lo, hi)
+
+
+def _least_sum(of: Local, node: Node, terms: Interval) -> Interval:
+    """What is known of a sum of terms that are not negative, one of which lies where x − max x is 0."""
+    gap = of.gaps.get(node.args[0])
+    if gap is None or node.family != "reduce" or not set(gap.axes) <= set(node.attrs.axes) or (terms.lo < 0).any():
+        return everything()
+    return between(interval.evaluate(gap.expr, {D: exactly(0.0)}).lo, np.inf)
 
 
 def _size(node: Node, found: Enclosure) -> Any:
@@ -112,12 +122,22 @@ def _size(node: Node, found: Enclosure) -> Any:
 
 def _map(of: Local, found: Enclosure, node: Node) -> Interval:
     parts = {placeholder(i): found.nodes[arg] for i, arg in enumerate(node.args)}
-    here = interval.evaluate(node.attrs.expr, parts)
+    same = {placeholder(i): placeholder(node.args.index(arg)) for i, arg in enumerate(node.args)}  # x x is a square
+    here = interval.evaluate(node.attrs.expr.xreplace(same), parts)
+    if node.id in of.gaps:
+        here = common(here, _below_maximum(found, of.gaps[node.id]))
     polynomial = value(of, node.id)
     if polynomial != symbol(node.id) and polynomial.free_symbols and polynomial.free_symbols <= found.atoms.keys():
         here = common(here, extent(polynomial, found.atoms))
     shape = found.shape(node.shape)
     return here.each(lambda end: np.broadcast_to(end, shape))
+
+
+def _below_maximum(found: Enclosure, gap: Gap) -> Interval:
+    """The range of a function of x − max x, which is at most 0."""
+    x, top = found.nodes[gap.x], found.nodes[gap.top]
+    apart = interval.add(x, Interval(-top.hi, -top.lo))
+    return interval.evaluate(gap.expr, {D: common(apart, between(-np.inf, 0.0))})
 
 
 def _contract(node: Node, a: Interval, b: Interval) -> Interval:
@@ -133,7 +153,10 @@ def _contract(node: Node, a: Interval, b: Interval) -> Interval:
     lost = np.zeros(centre.shape, bool)
     if ia.any() or ib.any():
         lost = (np.einsum(spec, ia * 1.0, (b.size > 0) * 1.0) + np.einsum(spec, (a.size > 0) * 1.0, ib * 1.0)) > 0
-    return Interval(np.where(lost, -np.inf, centre - slack), np.where(lost, np.inf, centre + slack))
+    wide = Interval(np.where(lost, -np.inf, centre - slack), np.where(lost, np.inf, centre + slack))
+    squares = node.args[0] == node.args[1] and p.a == p.b
+    positive = squares or ((a.lo >= 0).all() and (b.lo >= 0).all())
+    return common(wide, between(0.0, np.inf)) if positive else wide
 
 
 def _middle(x: Interval) -> tuple[Any, Any, Any]:

@@ -17,6 +17,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF, as_sympy
 from symbptt.ir.step import Step
+from symbptt.stability.gap import Gap, gaps_of
 from symbptt.stability.scalar import X, body_of
 
 LARGEST = 16
@@ -59,6 +60,11 @@ class Local:
     def recurrent(self) -> frozenset[int]:
         """The nodes that a state enters."""
         return self._reached("state")
+
+    @cached_property
+    def gaps(self) -> dict[int, Gap]:
+        """The values that are functions of x − max x."""
+        return gaps_of(self.graph)
 
     @cached_property
     def in_values(self) -> frozenset[sp.Symbol]:

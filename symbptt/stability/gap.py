@@ -1,0 +1,95 @@
+"""Values that are functions of x − max x, as in softmax: that is at most 0, and 0 somewhere. Intervals alone forget both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, placeholder
+from symbptt.ir.scalar import as_sympy
+from symbptt.ir.shape import Shape
+
+D = sp.Symbol("D", real=True)
+"""x − max x."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A value `expr` in D for the nodes `x` and `top`, the maximum of x over `axes`: D ≤ 0, and 0 at one place on them."""
+
+    expr: sp.Expr
+    x: int
+    top: int
+    axes: tuple[int, ...]
+
+
+def gaps_of(graph: Graph) -> dict[int, Gap]:
+    """Return the gaps of a step by node."""
+    found: dict[int, Gap] = {}
+    for node in graph:
+        gap = (_difference(graph, node) or _composed(graph, node, found)) if node.family == "map" else None
+        if gap is not None:
+            found[node.id] = gap
+    return found
+
+
+def _difference(graph: Graph, node: Node) -> Gap | None:
+    """The gap of a node that reads x and max x in their difference alone."""
+    for i, j in permutations(range(len(node.args)), 2):
+        axes = _axes_of_maximum(graph, node.args[i], node.args[j])
+        if axes and len(node.args) == 2 and node.shape == graph.shape(node.args[i]):
+            expr = node.attrs.expr.xreplace({placeholder(i): D + placeholder(j)})
+            if expr.free_symbols == {D}:
+                return Gap(expr, node.args[i], node.args[j], axes)
+    return None
+
+
+def _composed(graph: Graph, node: Node, known: dict[int, Gap]) -> Gap | None:
+    """The gap of a function of one value that is one, and of numbers."""
+    varying = [arg for arg in dict.fromkeys(node.args) if graph[arg].family != "number"]
+    inner = known.get(varying[0]) if len(varying) == 1 else None
+    if inner is None or any(graph[arg].shape for arg in node.args if arg != varying[0]):
+        return None
+    parts = {
+        placeholder(i): inner.expr if arg == varying[0] else as_sympy(graph[arg].attrs.value)
+        for i, arg in enumerate(node.args)
+    }
+    return Gap(node.attrs.expr.xreplace(parts), inner.x, inner.top, inner.axes)
+
+
+def _axes_of_maximum(graph: Graph, x: int, top: int) -> tuple[int, ...]:
+    """The axes over which `top` is the maximum of x, standing beside x entry by entry; none where it is no such thing."""
+    passed = []
+    while _is_passed(graph[top]):
+        passed.append(graph[top])
+        top = graph[top].args[0]
+    node = graph[top]
+    if node.family != "reduce" or node.attrs.kind != "max" or node.args[0] != x:
+        return ()
+    whole = graph.shape(x)
+    kept = _without_ones(tuple(1 if axis in node.attrs.axes else size for axis, size in enumerate(whole)))
+    beside = node.shape == kept  # broadcasting aligns last axes, which need not be those that the maximum keeps
+    for outer in reversed(passed):
+        repeated = outer.family == "view" and outer.attrs.kind == "expand"
+        if repeated and not (beside and outer.shape == whole):
+            return ()
+        beside = repeated or _without_ones(outer.shape) == kept or (beside and outer.shape == whole)
+    return node.attrs.axes if beside else ()
+
+
+def _is_passed(node: Node) -> bool:
+    """Whether a node hands on the values of its argument."""
+    if node.family == "map":
+        return bool(node.attrs.expr == ops.stop_gradient(placeholder(0)))
+    return node.family == "view" and node.attrs.kind in ("reshape", "expand")
+
+
+def _without_ones(shape: Shape) -> Shape:
+    """A shape without its leading ones, which broadcasting adds."""
+    while shape and shape[0] == 1:
+        shape = shape[1:]
+    return shape
