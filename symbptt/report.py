@@ -154,9 +154,9 @@ def _stability(
         return _Stability(f"not analysed: {error}", text, json.dumps({"written_by": MARK, "error": str(error)}) + "\n",
                           new_figure(1, 1))  # fmt: skip
     v = found.verdict
-    line = f"{v.kind}, λ₁ = {v.exponent:.3g} ± {v.error:.2g} per step; " + "; ".join(
-        f"{a.about}: {a.text.rstrip('.')}" for a in found.advice[:2]
-    )
+    advice = "; ".join(f"{a.about}: {a.text.rstrip('.')}" for a in found.advice[:2])
+    line = f"{v.kind}, λ₁ = {v.exponent:.3g} ± {v.error:.2g} per step; {advice}"
+    line = f"{v.kind}, λ₁ = −∞: {v.reason}" if np.isneginf(v.exponent) else line
     return _Stability(line, text_of(found), json_of(found), found.plot())
 
 
@@ -282,6 +282,8 @@ def decay(norms: Any) -> str:
         return "0 everywhere"
     alive = np.flatnonzero(norms)
     last, first = alive[-1], alive[0]
+    if first == last:
+        return f"{norms[last]:.2g} at step {last + 1}, 0 at all others"
     text = f"{norms[last]:.2g} at step {last + 1}, {norms[first]:.2g} at step {first + 1}"
     decades = np.log10(norms[last] / norms[first])
     if last - first >= 10 and abs(decades) > 0.5:

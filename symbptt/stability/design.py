@@ -16,6 +16,7 @@ from symbptt.stability.defaults import sizes_for
 from symbptt.stability.field import root
 from symbptt.stability.knobs import Knob, knobs
 from symbptt.stability.lyapunov import lyapunov_spectrum
+from symbptt.stability.zeros import STEPS, advice_of, silent
 
 Arrays = Mapping[str, Any]
 SEARCH, HORIZONS, LIMITS = 10, 80, (500, 10_000)
@@ -79,6 +80,8 @@ def init_for_horizon(
     params = cell.init(dims, seed=seed) if params is None else dict(params)
     dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(float))
     runs = _Runs(cell, inputs, dims, dtype, seed)
+    if cause := advice_of(silent(cell, params, *runs.data(STEPS, seed))):
+        raise ArgumentError(three_lines("nothing of the state passes a step", where, cause))
     return _first(knobs(cell, params, runs.data(1, seed)[0]), runs, float(horizon), where)
 
 

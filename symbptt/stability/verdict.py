@@ -10,6 +10,7 @@ import numpy as np
 from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from symbptt.stability.statistics import t_probability
 from symbptt.stability.trajectory import Trajectory
+from symbptt.stability.zeros import advice_of, silent
 
 NATS = 40.0
 """A kick is followed until it would have grown by this much."""
@@ -50,6 +51,9 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
 
     if left is not None:
         return found("exploding", 1.0, f"the state itself leaves the range of {run.of.dtype} after step {left}")
+    if np.isneginf(exponent):
+        cause = advice_of(silent(run.of.cell, run.of.params, run.inputs, run.of.by_name(run.start)))
+        return found("vanishing", below, f"nothing of the state passes a step{cause and f'; {cause}'}")
     if exponent < -resolution:
         return found(
             "vanishing", below, f"every gradient shrinks, the slowest by {percent(-np.expm1(exponent))} a step"

@@ -60,7 +60,7 @@ def _verdict(v: Verdict, spectrum: Any) -> str:
     sure = "" if v.confidence is None else f", confidence {confidence(v.confidence)}"
     lines = [f"Verdict: {v.kind}{sure}. {v.reason[0].upper()}{v.reason[1:]}."]
     if np.isneginf(v.exponent):
-        return f"{lines[0]} λ₁ = −∞: nothing of the state passes a step."
+        return f"{lines[0]} λ₁ = −∞."
     half = float(
         np.nan_to_num(v.error * spectrum.half_width[0] / spectrum.error[0] if spectrum.error[0] else 0.0, nan=0.0)
     )
