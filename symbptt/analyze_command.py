@@ -109,6 +109,12 @@ def _numbers(option: str, text: str, kind: type) -> list[Any]:
 
 
 def _labels(targets: list[str]) -> dict[str, str]:
-    """Return targets by what they are called: their names, or in full where two have the same."""
+    """Return targets by what they are called: their names, or in full where two have the same.
+
+    Raises: ArgumentError for a target that is given twice.
+    """
+    twice = next((target for target in targets if targets.count(target) > 1), None)
+    if twice:
+        raise ArgumentError(f"{twice} is given twice; each target is compared once")
     names = [target.rpartition(":")[2] for target in targets]
     return {name if names.count(name) == 1 else target: target for name, target in zip(names, targets, strict=True)}

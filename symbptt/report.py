@@ -282,9 +282,9 @@ def decay(norms: Any) -> str:
         return "0 everywhere"
     alive = np.flatnonzero(norms)
     last, first = alive[-1], alive[0]
-    if first == last:
-        return f"{norms[last]:.2g} at step {last + 1}, 0 at all others"
-    text = f"{norms[last]:.2g} at step {last + 1}, {norms[first]:.2g} at step {first + 1}"
+    text = f"{norms[last]:.2g} at step {last + 1}"
+    if first < last:
+        text += f", {norms[first]:.2g} at step {first + 1}"
     decades = np.log10(norms[last] / norms[first])
     if last - first >= 10 and abs(decades) > 0.5:
         text += f": {'falls' if decades > 0 else 'grows'} tenfold in {(last - first) / abs(decades):.3g} steps back"

@@ -275,6 +275,7 @@ def test_an_interrupt_is_told(capsys, monkeypatch):
     (["rnn", "--data", "nowhere.csv"], "nowhere.csv"),
     (["rnn", "gru", "-o", "results.txt"], ".csv or .parquet"),
     (["rnn", "gru", "--data", str(ROOT / "docs/data/sunspots.csv"), "--steps", "3"], "steps=3 beside data"),
+    (["rnn", "rnn"], "rnn is given twice"),
     (["rnn", "gru", "--horizon", "9"], "--horizon is not an option for a comparison"),
     (["rnn", "--seeds", "2", "--seed", "1"], "--seed is not an option for a comparison"),
     ([], "Missing argument"),

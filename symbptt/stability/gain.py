@@ -8,6 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from symbptt.arguments import check_mapping
 from symbptt.cell import Cell
 from symbptt.declare import evaluate
 from symbptt.errors import ArgumentError, three_lines
@@ -36,7 +37,8 @@ def recurrent_weights(cell: Cell) -> tuple[str, ...]:
 def with_gain(cell: Cell, params: Mapping[str, Any], gain: float) -> dict[str, Any]:
     """Return parameters with the recurrent weights multiplied by `gain`, in their own type; the others as they are.
 
-    Raises: ArgumentError for a gain that is not a finite number, and for a gain but 1 of a cell without recurrent weights.
+    Raises: ArgumentError for a gain that is not a finite number, for a gain but 1 of a cell without recurrent weights, and where
+    one of these is missing.
     """
     names = recurrent_weights(cell)
     if not np.isfinite(gain):
@@ -44,6 +46,11 @@ def with_gain(cell: Cell, params: Mapping[str, Any], gain: float) -> dict[str, A
     if gain != 1 and not names:
         raise ArgumentError(three_lines(f"no parameter of {cell.name} multiplies a state on its way back to itself",
                                         cure="leave the gain at 1"))  # fmt: skip
+    check_mapping("the parameters", params, f"with_gain({cell.name}, params, {gain})")
+    lacking = [name for name in names if name not in params]
+    if lacking:
+        raise ArgumentError(three_lines(f"the recurrent weights {', '.join(lacking)} are missing", f"in the gain of {cell.name}",
+                                        f"give all that {cell.name}.init gives"))  # fmt: skip
     return {name: _scaled(value, gain) if name in names else value for name, value in params.items()}
 
 
