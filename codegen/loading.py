@@ -54,6 +54,9 @@ class Kernel:
         self.truncation, self.clip_adjoint, self.memory = truncation, clip_adjoint, memory
         self.cell = target if isinstance(target, Cell) else target.cell
 
+    def __reduce__(self) -> Any:
+        return _again, (self.target, self.truncation, self.clip_adjoint, self.memory)
+
     def __repr__(self) -> str:
         return f"<kernel of {self.target.name}: {len(self.source.splitlines())} lines>"
 
@@ -217,6 +220,11 @@ def compile(
         program = step(program)
     text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory)
     return Kernel(target, program, text, truncation, clip_adjoint, memory)
+
+
+def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any) -> Kernel:
+    """A kernel that was pickled, compiled again."""
+    return compile(target, truncation=truncation, clip_adjoint=clip_adjoint, memory=memory)
 
 
 def _head(model: Model) -> Head:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import sys
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
@@ -54,6 +55,9 @@ class Cell:
     def name(self) -> str:
         return str(self.function.__name__)
 
+    def __reduce__(self) -> Any:
+        return by_name(self)
+
     @functools.cached_property
     def step(self) -> Step:
         """The traced step."""
@@ -84,6 +88,23 @@ class Cell:
         Raises: ArgumentError for sizes that lack or are not positive, and for names that the cell does not have.
         """
         return initial(self, dims, seed, dtype, override)
+
+
+def by_name(value: Any) -> Any:
+    """Return how a cell or a loss is pickled: by the name that its module knows it under, as functions are; else by its parts."""
+    found: Any = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is value:
+        return value.__qualname__
+    if isinstance(found, type(value)) and found.function is value.function and not found.consts:
+        return _with, (found, value.consts)
+    return type(value), (value.function, value.consts)
+
+
+def _with(known: Any, consts: Mapping[str, Any]) -> Any:
+    """The same function with other constants."""
+    return type(known)(known.function, consts)
 
 
 def cell(function: Callable[..., Any]) -> Cell:

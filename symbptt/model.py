@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.arguments import check_function, check_mapping
-from symbptt.cell import Cell, arguments_of, nearest, place_of, run_traced
+from symbptt.cell import Cell, arguments_of, by_name, nearest, place_of, run_traced
 from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.init import initial
 from symbptt.ir import build
@@ -37,6 +37,9 @@ class Loss:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return by_name(self)
 
     def __repr__(self) -> str:
         return f"<loss {self.name}({', '.join(a.name for a in self.arguments)})>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import io
 import site
 import sys
@@ -50,6 +51,8 @@ def _pickler(cloudpickle: Any) -> Any:
         def reducer_override(self, value: Any) -> Any:
             if isinstance(value, FunctionClass) and hasattr(value, "partials"):
                 return declared_function, (value.__name__, value.expansion, value.partials)
+            if isinstance(value, Cell):  # by its parts: the worker may not have the module that knows its name
+                return copyreg.__newobj__, (Cell,), vars(value)  # type: ignore[attr-defined]
             return super().reducer_override(value)
 
     return Pickler
