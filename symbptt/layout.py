@@ -16,6 +16,8 @@ Point = tuple[float, float]
 FORWARD = ("input", "index", "state", "value", "output")
 COLUMN, ROW, GAP = 1.2, 0.92, 0.4
 """Distances of columns, of rows, and between two steps."""
+BENDS = tuple(sign * size for size in (0.0, 0.12, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0) for sign in (1, -1))
+"""How far arrows may leave the straight line, relative to its length."""
 LEFT = -2.15
 """Where a drawing begins; the first column stands at 0."""
 
@@ -174,9 +176,7 @@ def _spread(wanted: list[float]) -> list[float]:
 def bend_of(source: Point, target: Point, others: Iterable[Point]) -> float:
     """The least bend of an arrow with which it passes the fewest nodes."""
     points = np.array([*others, (np.inf, np.inf)])
-    return min(
-        (0.0, 0.12, -0.12, 0.25, -0.25, 0.4, -0.4), key=lambda rad: (_passed(source, target, points, rad), abs(rad))
-    )
+    return min(BENDS, key=lambda rad: (_passed(source, target, points, rad), abs(rad)))
 
 
 def _passed(source: Point, target: Point, points: Any, bend: float) -> int:

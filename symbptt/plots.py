@@ -23,7 +23,7 @@ INCH = 0.75
 
 COLOURS = {
     "input": ("#cdebdd", "#009e73"),
-    "index": ("#cdebdd", "#009e73"),
+    "index": ("#dcdfe2", "#000000"),
     "state": ("#cce3f1", "#0072b2"),
     "value": ("#f2f9fd", "#56b4e9"),
     "output": ("#f5ddea", "#cc79a7"),

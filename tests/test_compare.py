@@ -1,6 +1,7 @@
 """Designs compared: rows against closed forms, files that survive interruption, the same bytes from any workers in any order."""
 
 import dataclasses
+import math
 import os
 import subprocess
 import sys
@@ -513,6 +514,16 @@ def test_sizes_are_told_apart_in_the_figure():
     rows = [Row("", "a", size, gain, 0, lyapunov=gain) for size in (2, 3) for gain in (0.5, 1.0)]
     lines = {line.get_label(): line.get_linestyle() for line in comparison.Comparison(tuple(rows)).plot().axes[0].lines}
     assert {"a, size 2": "-", "a, size 3": "--"}.items() <= lines.items()
+    drawn = comparison.Comparison(tuple(rows)).plot().axes[0].lines
+    assert len({line.get_fillstyle() for line in drawn if line.get_label().startswith("a, ")}) == 2
+
+
+def test_rows_without_a_finite_exponent_are_named_in_the_figure():
+    rows = [Row("", "a", 2, gain, 0, lyapunov=-gain) for gain in (0.5, 1.0)]
+    assert "not drawn" not in comparison.Comparison(tuple(rows)).plot().axes[0].get_xlabel()
+    rows += [Row("", "b", 2, gain, 0, lyapunov=-math.inf if gain < 1 else -1.0) for gain in (0.5, 1.0)]
+    found = comparison.Comparison(tuple(rows)).plot().axes[0].get_xlabel()
+    assert found == "gain of the recurrent weights\nnot drawn, as λ₁ = −∞: b (1 of 2 rows)"
 
 
 def test_the_figure_has_a_line_for_each_cell_and_says_its_units(whole):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Param, State
+from symbptt import Index, Input, Param, State
 from symbptt.errors import SymbpttError, TargetError
 from symbptt.figures import save
-from symbptt.layout import FORWARD, ROW, lay_out
-from symbptt.plots import draw_unrolled, norm_figure, plot_adjoint_norm
+from symbptt.layout import FORWARD, ROW, _passed, bend_of, lay_out
+from symbptt.plots import COLOURS, draw_unrolled, norm_figure, plot_adjoint_norm
 from symbptt.unrolling import unroll
 from symbptt.zoo import gru, lstm, rnn
 
@@ -72,6 +72,28 @@ def test_every_node_is_drawn_on_given_axes():
             assert f"${attributes['latex']}$" in texts
     shared_names = {r"$W\;U\;b$", r"$\mathrm{d}W\;\mathrm{d}U\;\mathrm{d}b$"}
     assert shared_names <= texts
+
+
+@sb.cell
+def two_states(k: Index["v"], x: Input["m"], h: State["n"], c: State["n"], E: Param["v n"], U: Param["n n"], F: Param["n n"],
+               W: Param["n m"]):  # fmt: skip
+    f = sb.sigmoid(F @ h + E[k])
+    z = np.tanh(U @ h + E[k] + W @ x)
+    c = f * c + (1 - f) * z
+    return np.tanh(c) * f, c
+
+
+def test_no_arrow_between_adjoints_passes_behind_another_node():
+    graph = unroll(two_states, steps=2, backward=True)
+    at = lay_out(graph).at
+    for a, b in graph.edges:
+        if a in at and b in at and {graph.nodes[a]["role"], graph.nodes[b]["role"]} == {"adjoint"}:
+            others = np.array([point for node, point in at.items() if node not in (a, b)])
+            assert _passed(at[a], at[b], others, bend_of(at[a], at[b], others)) == 0, (a, b)
+
+
+def test_roles_are_told_apart_by_their_colours():
+    assert len(set(COLOURS.values())) == len(COLOURS)
 
 
 def test_forward_alone_has_no_backward_part():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -16,6 +18,8 @@ from symbptt.stability.pictures.style import DARK, axes_or_new, finish
 
 POINTS = "osD^vPX"
 """Shapes, so that lines are told apart without colour."""
+FILLS = ("full", "none", "left", "top")
+"""How the marks of a cell's sizes are filled, so that they are told apart in a legend too."""
 
 
 def comparison_figure(rows: Iterable[Row]) -> Any:
@@ -31,10 +35,12 @@ def comparison_figure(rows: Iterable[Row]) -> Any:
 def plot_comparison(rows: Iterable[Row], axes: Any = None) -> Any:
     """Draw λ₁ against the gain, else the size, else by cell: the mean over seeds as a line, their range as a band.
 
-    A cell has one colour and one mark, its sizes the style of the line. A cell without a gain is a level line.
+    A cell has one colour and one mark, its sizes the style of the line and the filling of the mark. A cell without a gain is a
+    level line. Rows with λ₁ = −∞ have no place; a line under the axis names them.
 
     Raises: SymbpttError without matplotlib; ArgumentError where no row was measured.
     """
+    rows = list(rows)
     found = [group for group in groups(rows) if np.isfinite(group.column("lyapunov")).any()]
     if not found:
         raise ArgumentError(three_lines("no row has a finite exponent to draw", "in the figure of a comparison"))
@@ -47,10 +53,18 @@ def plot_comparison(rows: Iterable[Row], axes: Any = None) -> Any:
     axes.axhline(0, color=DARK, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
     names = {"gain": "gain of the recurrent weights", "size": "size", "cell": ""}
     _horizontal(axes, across, found, cells)
-    finish(
-        axes, "mean and range over draws of the parameters", "", names[across], "largest exponent λ₁ (nats per step)"
-    )
+    below = "\n".join(text for text in (names[across], _lost(rows)) if text)
+    finish(axes, "mean and range over draws of the parameters", "", below, "largest exponent λ₁ (nats per step)")
     return axes
+
+
+def _lost(rows: Sequence[Row]) -> str:
+    """Which rows have no place in the figure."""
+    measured = [row for row in rows if not row.failure]
+    lost = Counter(row.cell for row in measured if row.lyapunov is not None and np.isneginf(row.lyapunov))
+    counts = Counter(row.cell for row in measured)
+    listed = ", ".join(f"{cell} ({count} of {counts[cell]} rows)" for cell, count in sorted(lost.items()))
+    return textwrap.fill(f"not drawn, as λ₁ = −∞: {listed}", 70) if lost else ""
 
 
 def _across(found: Sequence[Group]) -> str:
@@ -75,6 +89,7 @@ def _style(cell: int, size: int) -> dict[str, Any]:
         "color": LINES[cell % len(LINES)],
         "linestyle": MARKS[size % len(MARKS)],
         "marker": POINTS[cell % len(POINTS)],
+        "fillstyle": FILLS[size % len(FILLS)],
     }
 
 
@@ -89,7 +104,13 @@ def _draw(axes: Any, part: list[Group], across: str, cells: Sequence[str], style
     x = np.array([cells.index(g.cell) if across == "cell" else getattr(g, across) or 0 for g in part], float)
     if len(part) == 1:
         axes.errorbar(
-            x, middle, [middle - low, high - middle], capsize=3, markersize=5, label=label, **{**style, "linestyle": ""}
+            x,
+            middle,
+            [middle - low, high - middle],
+            capsize=3,
+            markersize=5,
+            label=label,
+            **{**style, "linestyle": "", "fillstyle": "full"},
         )
         return
     axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)

@@ -47,7 +47,7 @@ def with_gain(cell: Cell, params: Mapping[str, Any], gain: float) -> dict[str, A
         raise ArgumentError(three_lines(f"no parameter of {cell.name} multiplies a state on its way back to itself",
                                         cure="leave the gain at 1"))  # fmt: skip
     check_mapping("the parameters", params, f"with_gain({cell.name}, params, {gain})")
-    lacking = [name for name in names if name not in params]
+    lacking = [name for name in names if name not in params and gain != 1]
     if lacking:
         raise ArgumentError(three_lines(f"the recurrent weights {', '.join(lacking)} are missing", f"in the gain of {cell.name}",
                                         f"give all that {cell.name}.init gives"))  # fmt: skip
