@@ -97,6 +97,9 @@ class Kernel:
     def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
         """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, `.flow` with monitor.
 
+        The sum is over the steps that a sample has: from its length on, cotangents are ignored, though the run holds the frozen
+        state there; send what is for that state to the sample's last step.
+
         Shapes: cotangents of states and outputs (T, B, ...), or (B, ...) for the last step only; an absent one is zero.
 
         Raises: ArgumentError for an unknown name or another shape.

@@ -27,8 +27,12 @@ Target = Annotated[
     typer.Argument(
         show_default=False,
         metavar="TARGET",
-        help="A cell of the zoo, or path/to/cells.py:name (a model too, but for graph and build).",
+        help="A cell of the zoo, or a cell or a model as path/to/cells.py:name.",
     ),
+]
+CellTarget = Annotated[
+    str,
+    typer.Argument(show_default=False, metavar="TARGET", help="A cell of the zoo, or path/to/cells.py:name; no model."),
 ]
 Out = Annotated[Path | None, typer.Option("-o", "--output", show_default=False, help="File to write.")]
 
@@ -91,7 +95,7 @@ def derive(target: Target, latex: Annotated[bool, typer.Option("--latex", help="
 
 @app.command()
 def graph(
-    target: Target,
+    target: CellTarget,
     steps: Annotated[int, typer.Option(help="How many steps to unroll.")] = 2,
     backward: Annotated[bool, typer.Option("--backward", help="With the adjoints.")] = False,
     output: Annotated[
@@ -156,11 +160,13 @@ def verify(target: Target) -> int:
 
 @app.command()
 def build(
-    target: Target,
+    target: CellTarget,
     data: Annotated[
         Path | None, typer.Option(show_default=False, help="CSV whose columns are the inputs; random ones without.")
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("out"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write into, made where it is not there.")
+    ] = Path("out"),
     hidden: Annotated[int, typer.Option(help="Each size that the data do not say.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Of the parameters.")] = 0,
     force: Force = False,
@@ -179,7 +185,7 @@ def build(
 
 @app.command()
 def bench(
-    target: Target,
+    target: CellTarget,
     sizes: Annotated[
         str, typer.Option(help="T,B,n;... or T,B,m=8,n=64;...: steps, samples, and the sizes of the cell.")
     ] = "100,1,16; 100,32,64; 50,32,128; 50,64,256",

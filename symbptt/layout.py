@@ -173,10 +173,12 @@ def _spread(wanted: list[float]) -> list[float]:
     return [placed[i] + shift for i in range(len(wanted))]
 
 
-def bend_of(source: Point, target: Point, others: Iterable[Point]) -> float:
-    """The least bend of an arrow with which it passes the fewest nodes."""
+def bend_of(source: Point, target: Point, others: Iterable[Point], widest: float = 1.0) -> float:
+    """The least bend of an arrow with which it passes the fewest nodes, none over `widest`."""
     points = np.array([*others, (np.inf, np.inf)])
-    return min(BENDS, key=lambda rad: (_passed(source, target, points, rad), abs(rad)))
+    return min(
+        (rad for rad in BENDS if abs(rad) <= widest), key=lambda rad: (_passed(source, target, points, rad), abs(rad))
+    )
 
 
 def _passed(source: Point, target: Point, points: Any, bend: float) -> int:

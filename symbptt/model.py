@@ -110,6 +110,9 @@ class Model:
 def model(cell: Cell, loss: Loss, *, at: str = "every", reduction: str = "sum") -> Model:
     """Return a cell with its loss, at="every" step or at="last"; reduction="sum" over steps and samples, or "mean".
 
+    The mean is that over the steps and samples that count: none from a sample's length on; at="last", none of samples of
+    length 0, which have no last step.
+
     Raises: ArgumentError where the arguments are no cell and no loss, or an option is misspelt; CellError where the
     loss reads what the cell does not have.
     """

@@ -173,7 +173,7 @@ def _draw_edge(graph: nx.DiGraph, layout: Layout, edge: tuple[Key, Key], patches
     )
     source, target = (layout.at[node] for node in edge)
     others = [point for node, point in layout.at.items() if node not in edge]
-    rad = bend_of(source, target, others)
+    rad = bend_of(source, target, others, widest=0.4 if kind == "saved" else 1.0)  # thin lines may pass under nodes
     head = "-|>,head_length=0.35,head_width=0.16"
     arrow = need_matplotlib().patches.FancyArrowPatch(
         source,

@@ -41,7 +41,8 @@ MARK = "symbptt"
 
 NOTATION = r"""$\odot$ multiplies elementwise. $\mathrm{d}v_{t}$ is the adjoint of $v_{t}$: the derivative of the
 loss by it through all that follows. $\partial L / \partial v_{t}$ is what the loss itself gives; $\mathrel{+}=$ adds to
-what the next step has brought."""
+what the next step has brought. $a_{f}$ is the argument of the function that leads to $f$; more on the way to $f$ are numbered
+in the order of computation, $a_{f,1}$."""
 
 
 @dataclass(frozen=True)

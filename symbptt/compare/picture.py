@@ -110,7 +110,7 @@ def _draw(axes: Any, part: list[Group], across: str, cells: Sequence[str], style
             capsize=3,
             markersize=5,
             label=label,
-            **{**style, "linestyle": "", "fillstyle": "full"},
+            **{**style, "linestyle": ""},
         )
         return
     axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)

@@ -31,6 +31,7 @@ class CertifiedRate:
 
     `norm` is "2" or "max", each state divided by its `scaling`; without that division the bound is
     `constant` · η^(t−k). `box` holds intervals (lo, hi) of inputs and states by name, infinite where none was found.
+    `largest_gain` is nan for a cell without recurrent weights.
     """
 
     rate: float
