@@ -11,6 +11,7 @@ from symbptt import ops
 from symbptt.dispatch import NUMPY_FUNCTIONS
 from symbptt.errors import CellError
 from symbptt.indexing import getitem, take
+from symbptt.location import shows_names
 from symbptt.products import dot, einsum, inner, matmul, outer, tensordot
 from symbptt.reductions import cumsum, max, mean, min, sum
 from symbptt.trace import apply, graph_of
@@ -80,9 +81,11 @@ def _shifted(x: Any, axis: Any) -> tuple[Any, Any]:
     return x - top, top
 
 
+@shows_names
 def softmax(x: Any, axis: Any = -1) -> Any:
     """Return exp(x) / sum(exp(x)) along an axis, the maximum taken off first."""
-    e = ELEMENTWISE["exp"](_shifted(x, axis)[0])
+    shifted = _shifted(x, axis)[0]
+    e = ELEMENTWISE["exp"](shifted)
     return e / sum(e, axis, keepdims=True)
 
 
@@ -106,10 +109,16 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return _root(sum(x * x, axis, keepdims))
 
 
+@shows_names
 def layer_norm(x: Any, gain: Any = None, bias: Any = None, *, axis: Any = -1, eps: float = 1e-5) -> Any:
     """Return (x - mean) / sqrt(variance + eps) along an axis, times `gain` plus `bias` where given."""
-    centred = x - mean(x, axis, keepdims=True)
-    value = centred / ELEMENTWISE["sqrt"](mean(centred * centred, axis, keepdims=True) + eps)
+    mu = mean(x, axis, keepdims=True)
+    centred = x - mu
+    deviation = ELEMENTWISE["sqrt"](mean(centred * centred, axis, keepdims=True) + eps)
+    return _affine(centred / deviation, gain, bias)
+
+
+def _affine(value: Any, gain: Any, bias: Any) -> Any:
     value = value if gain is None else gain * value
     return value if bias is None else value + bias
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
 
 import networkx
 import numpy as np
@@ -43,3 +45,13 @@ def cell_error(what: str, cure: str = "", kind: type[CellError] = CellError) -> 
     frame = user_frame()
     where = "" if frame is None else f"\n  at {frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
     return kind(what + where + (f"\n  {cure}" if cure else ""))
+
+
+SHOWN: set[CodeType] = set()
+"""Functions of the library whose local variables are names of equations, as those of the user's functions are."""
+
+
+def shows_names(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose local variables name the values of a cell that calls it."""
+    SHOWN.add(function.__code__)
+    return function

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from symbptt.ir.naming import unique
-from symbptt.location import is_user_file
+from symbptt.location import SHOWN, is_user_file
 from symbptt.trace import Array
 
 
@@ -33,7 +33,7 @@ def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any
 
     def on_call(frame: FrameType, event: str, arg: Any) -> Any:
         code = frame.f_code
-        if code.co_name.startswith("<") or not is_user_file(code.co_filename):
+        if code.co_name.startswith("<") or not (is_user_file(code.co_filename) or code in SHOWN):
             return None
         depth = depths[frame] = 1 + max(depths.values(), default=0)
         given = {id(value) for value in frame.f_locals.values()}

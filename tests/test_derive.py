@@ -311,3 +311,23 @@ def test_equations_as_they_stand_are_the_gradients(name: str) -> None:
     wanted = oracle.gradients(cell, *groups, cotangents, steps)
     got = read_equations(cell, groups, cotangents, steps)
     oracle.assert_blocks_close({k: np.reshape(v, np.shape(wanted[k])) for k, v in got.items()}, wanted, 1e-12)
+
+
+@sb.cell
+def with_parts(x: Input["n"], h: State["n"], U: Param["n n"], mu: Param["n"]):
+    e = sb.layer_norm(U @ h + x) * mu
+    return sb.softmax(e)
+
+
+def test_parts_of_layer_norm_and_softmax_have_names_beside_those_of_the_user():
+    lines = [str(equation) for equation in sb.derive(with_parts).forward]
+    assert lines == [
+        "mu_{1,t} = sum(U h_{t-1} + x_t) / n",
+        "centred_t = U h_{t-1} + x_t - mu_{1,t}",
+        "deviation_t = sqrt(sum(centred_t ⊙ centred_t) / n + 1e-05)",
+        "e_t = centred_t ⊙ mu / deviation_t",
+        "shifted_t = e_t - stop(max(e_t))",
+        "e_{1,t} = exp(shifted_t)",
+        "h_t = e_{1,t} / sum(e_{1,t})",
+    ]
+    assert sb.verify(with_parts).passed
