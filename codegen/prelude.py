@@ -283,6 +283,22 @@ def _kept(mask, x):
     return x if mask is None else _where(mask, x, 0)
 
 
+def _norms(arrays):
+    """Return the joint norm of arrays for each entry of their first axis, as numbers m and powers p: m * 2**p.
+
+    The power of the greatest magnitude is divided out before anything is squared: no square overflows or vanishes.
+    """
+    rows = [np.reshape(a, (len(a), a[:1].size)) for a in arrays]
+    power = np.frexp(np.max([np.max(np.abs(a), 1, initial=0) for a in rows], 0))[1] - 1
+    size = np.ldexp(rows[0].dtype.type(1), power)[:, None]
+    return np.sqrt(sum(np.square(a / size).sum(1) for a in rows)), power
+
+
+def _norm(x):
+    """Return the norm of all entries together."""
+    return np.ldexp(*_norms([np.reshape(x, (1, -1))]))[0]
+
+
 def _final(states, initial, active):
     """Return the state of each sample after its last step."""
     T, B = np.shape(next(iter(states.values())))[:2]

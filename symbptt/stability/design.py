@@ -141,7 +141,7 @@ class _Runs:
             run = kernel.forward(params, inputs, state, steps=steps)
             sent = self.cast({k: random.standard_normal(v.shape) for k, v in state.items()})
             flow = kernel.backward(run, sent, monitor=True).flow
-            norms = np.sqrt(sum(np.square(np.asarray(v, np.float64)) for v in flow.values()))
+            norms = np.hypot.reduce([np.asarray(v, np.float64) for v in flow.values()])
         if not (np.isfinite(norms).all() and all(np.isfinite(v).all() for v in run.states.values())):
             return np.inf
         alive = np.flatnonzero(norms)

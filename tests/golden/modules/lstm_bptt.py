@@ -91,7 +91,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm ce725596'
+MARK = 'lstm 57d71f5c'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -228,8 +228,8 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
             # do_t = dh_t ⊙ tanh(c_t); da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
             np.multiply(dh, da_o_dh_t, out=da_o_t)
             if flow is not None:
-                flow["h"][t] = np.sqrt(np.sum(np.square(dh)))
-                flow["c"][t] = np.sqrt(np.sum(np.square(dc)))
+                flow["h"][t] = _norm(dh)
+                flow["c"][t] = _norm(dc)
             np.matmul(dgates_t, U_rows, out=dh)                 # dh_{t-1} = [Ui; Uf; Ug; Uo]ᵀ dgates_t
             np.multiply(dc, f_t, out=dc)                        # dc_{t-1} = dc_t ⊙ f_t
             if active is not None:
@@ -563,6 +563,22 @@ def _where(mask, a, b):
 def _kept(mask, x):
     """Return x where a mask is true, else zero; all of it without a mask."""
     return x if mask is None else _where(mask, x, 0)
+
+
+def _norms(arrays):
+    """Return the joint norm of arrays for each entry of their first axis, as numbers m and powers p: m * 2**p.
+
+    The power of the greatest magnitude is divided out before anything is squared: no square overflows or vanishes.
+    """
+    rows = [np.reshape(a, (len(a), a[:1].size)) for a in arrays]
+    power = np.frexp(np.max([np.max(np.abs(a), 1, initial=0) for a in rows], 0))[1] - 1
+    size = np.ldexp(rows[0].dtype.type(1), power)[:, None]
+    return np.sqrt(sum(np.square(a / size).sum(1) for a in rows)), power
+
+
+def _norm(x):
+    """Return the norm of all entries together."""
+    return np.ldexp(*_norms([np.reshape(x, (1, -1))]))[0]
 
 
 def _final(states, initial, active):
