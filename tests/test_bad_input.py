@@ -521,6 +521,13 @@ ANY: dict[str, Callable[[Any], Any]] = {
     "targets": lambda v: model("every").value_and_grad(P, X, v), "a target": lambda v: model("every").value_and_grad(P, X, {"y": v}),
     "T": lambda v: kernel_of(vanilla).plan.bytes(v, v, m=2, n=3), "n": lambda v: kernel_of(vanilla).plan.bytes(1, 1, m=2, n=v),
     "dtype of a plan": lambda v: kernel_of(vanilla).plan.bytes(1, 1, dtype=v, m=2, n=3), "Param": lambda v: Param[v],
+    "recurrent_weights": sb.recurrent_weights, "with_gain": lambda v: sb.with_gain(v, v, 2),
+    "params of with_gain": lambda v: sb.with_gain(rnn, v, 2), "gain": lambda v: sb.with_gain(rnn, rnn.init({"m": 2, "n": 3}), v),
+    "certified_rate": lambda v: sb.certified_rate(v, {}, {}), "a box": lambda v: sb.certified_rate(rnn, rnn.init({"m": 2, "n": 3}), v),
+    "an interval": lambda v: sb.certified_rate(rnn, rnn.init({"m": 2, "n": 3}), {"x": v}),
+    "an end": lambda v: sb.certified_rate(rnn, rnn.init({"m": 2, "n": 3}), {"x": (v, v)}),
+    "sizes of a horizon": lambda v: sb.init_for_horizon(rnn, 3, sizes=v), "params of a horizon": lambda v: sb.init_for_horizon(rnn, 3, v),
+    "inputs of a horizon": lambda v: sb.init_for_horizon(rnn, 3, None, v), "grid": lambda v: sb.compare_designs([rnn], grid=v),
     "a jacobian": lambda v: sb.derive(vanilla).jacobian(v, v),
     "data of a jacobian": lambda v: sb.derive(vanilla).jacobian("h", "h").evaluate(v, v, v),
 }  # fmt: skip
@@ -551,7 +558,7 @@ def test_name_of_a_type_that_numpy_gives_up_is_refused_without_its_warning(recwa
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("value", [value for value in WRONG if not isinstance(value, str)], ids=repr)
+@pytest.mark.parametrize("value", ["a\0b", *(value for value in WRONG if not isinstance(value, str))], ids=repr)
 def test_path_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(sb.ArgumentError, match="a path is expected"):
         kernel_of(vanilla).save(value)
@@ -569,3 +576,27 @@ def test_role_without_its_annotation_in_a_loss_is_told() -> None:
 
     with pytest.raises(sb.CellError, match=r"argument 'extra' of loss has no role(.|\n)*test_bad_input\.py:\d+"):
         sb.loss(loss)
+
+
+@pytest.mark.parametrize("divisor", [0, 0.0, np.float64(0), np.array([1.0, 0.0])], ids=repr)
+def test_division_by_a_number_that_is_zero_is_refused_where_it_stands(divisor: Any) -> None:
+    @sb.cell
+    def broken(x: Input["2"], h: State["2"]):
+        return (h + x) / divisor
+
+    with pytest.raises(sb.CellError, match=r"a division by zero\n  at .*test_bad_input.py:\d+, in broken\n  divide by"):
+        sb.derive(broken)
+
+
+def test_nan_in_a_cell_is_refused_where_it_stands() -> None:
+    @sb.cell
+    def broken(x: Input["2"], h: State["2"]):
+        return h * np.nan + x
+
+    with pytest.raises(sb.CellError, match=r"nan is no number(.|\n)*in broken"):
+        sb.compile(broken)
+
+
+def test_gain_of_parameters_without_the_recurrent_ones_is_refused() -> None:
+    with pytest.raises(sb.ArgumentError, match="parameter 'U' is missing"):
+        sb.with_gain(rnn, {}, 2)
