@@ -345,12 +345,12 @@ def test_slice_is_written_as_numpy_reads_it(chosen: str) -> None:
     def cut(x: Input["6"], h: State["6"]):
         return np.sum(eval(f"h[{chosen}]")) * x
 
-    d, numbers = sb.derive(cut), np.arange(6)
+    d, known = sb.derive(cut), {"numbers": np.arange(6)}
     (index,) = written_as(d.text(), "h_{t-1}")[:1]
-    np.testing.assert_array_equal(eval(f"numbers[{index}]"), eval(f"numbers[{chosen}]"))
+    np.testing.assert_array_equal(eval(f"numbers[{index}]", known), eval(f"numbers[{chosen}]", known))
     placed = re.findall(r", \(6,\), \[([^\]]*)\]\)", lines(d.backward)[-1])
     wanted = np.zeros(6)
-    np.add.at(wanted, eval(f"numbers[{chosen}]"), 1)
+    np.add.at(wanted, eval(f"numbers[{chosen}]", known), 1)
     if placed:
         found = np.zeros(6)
         found[eval(f"np.s_[{placed[0]}]")] = 1
