@@ -91,7 +91,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 768f7f12'
+MARK = 'lstm 9c31e538'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -597,7 +597,11 @@ def _norms(arrays):
     rows = [np.reshape(a, (len(a), a[:1].size)) for a in arrays]
     power = np.frexp(np.max([np.max(np.abs(a), 1, initial=0) for a in rows], 0))[1] - 1
     size = np.ldexp(rows[0].dtype.type(1), power)[:, None]
-    return np.sqrt(sum(np.square(a / size).sum(1) for a in rows)), power
+    total = 0
+    for a in rows:
+        a = a / size  # one array beside those given, as memory is counted
+        total = total + np.multiply(a, a, out=a).sum(1)
+    return np.sqrt(total), power
 
 
 def _norm(x):
