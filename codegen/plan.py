@@ -256,16 +256,10 @@ class Plan:
         match self.truncation:
             case Window(k):
                 return [
-<<<<<<< HEAD
-                    f"Truncation: each loss flows back through at most {k} steps.",
-                    f"  time: the reverse recursion runs {k} times over all steps, many at once; gradients are summed once",
-                    f"  memory: value_and_grad holds at most {2 * k - 1} steps; forward and backward hold all",
-=======
                     f"Truncation: each loss flows back through at most {counted(k, 'step')}.",
-                    f"  time: the reverse recursion runs {counted(k, 'time')} over all steps, at once for many; "
+                    f"  time: the reverse recursion runs {counted(k, 'time')} over all steps, many at once; "
                     "gradients are summed once",
                     f"  memory: value_and_grad holds at most {counted(2 * k - 1, 'step')}; forward and backward hold all",
->>>>>>> 914f710 (Refusals say what came; a budget that cannot be kept tells what the least costs and what the root does; runs and gradients print what they hold)
                 ]
             case Chunked(k1, k2):
                 return [
@@ -283,12 +277,8 @@ class Plan:
                 ]
         return [
             f"Memory: a call holds at most {self.memory:,} bytes beside its arguments.",
-<<<<<<< HEAD
-            "  time: as few steps are run again as that allows: plan.recomputed(T, B, ...), plan.schedule(...)",
-=======
             "  time: as few steps are run again as that allows, and the least memory runs each step T/2 times again:",
             '  plan.recomputed(T, B, ...) tells how many in all; with the bytes of "sqrt", each once at the most',
->>>>>>> 914f710 (Refusals say what came; a budget that cannot be kept tells what the least costs and what the root does; runs and gradients print what they hold)
         ]
 
 
