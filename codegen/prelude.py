@@ -312,10 +312,12 @@ def _norms(arrays):
 
     The power of the greatest magnitude is divided out before anything is squared: no square overflows or vanishes.
     """
-    rows = [np.reshape(a, (len(a), a[:1].size)) for a in arrays]
-    power = np.frexp(np.max([np.max(np.abs(a), 1, initial=0) for a in rows], 0))[1] - 1
+    rows = [a.reshape(len(a), a[:1].size) for a in arrays]
+    greatest = total = rows[0].dtype.type(0)
+    for a in rows:
+        greatest = np.maximum(greatest, np.max(np.abs(a), 1, initial=0))
+    power = np.frexp(greatest)[1] - 1
     size = np.ldexp(rows[0].dtype.type(1), power)[:, None]
-    total = 0
     for a in rows:
         a = a / size  # one array beside those given, as memory is counted
         total = total + np.multiply(a, a, out=a).sum(1)
@@ -324,7 +326,7 @@ def _norms(arrays):
 
 def _norm(x):
     """Return the norm of all entries together."""
-    return np.ldexp(*_norms([np.reshape(x, (1, -1))]))[0]
+    return np.ldexp(*_norms([x.reshape(1, -1)]))[0]
 
 
 def _final(states, initial, active):

@@ -68,9 +68,9 @@ CLIPPED = '''def _clip(adjoints, limit):
     number, power = _norms(adjoints)
     over = np.ldexp(number, power) > limit
     scale, shift = np.frexp(np.where(over, limit / np.maximum(number, 1), 1).astype(number.dtype))
-    shift -= np.where(over, power, 0)
+    shift = shift - np.where(over, power, 0)
     half = shift // 2  # in two steps: the whole may be less than a float can be
-    for factor in np.ldexp(scale, shift - half), np.ldexp(np.ones_like(scale), half):
+    for factor in np.ldexp(scale, shift - half), np.ldexp(scale.dtype.type(1), half):
         for d in adjoints:
             d *= factor.reshape((-1,) + (1,) * (d.ndim - 1))
 '''

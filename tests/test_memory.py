@@ -391,7 +391,7 @@ def test_refusal_tells_what_the_least_costs_and_what_the_root_does() -> None:
     assert root == kernel_of(model, "sqrt").plan.peak(T, B, **sizes)
     assert once == kernel_of(model, "sqrt").plan.recomputed(T, B, **sizes) <= T
     assert kernel_of(model, root).plan.recomputed(T, B, **sizes) <= T
-    assert "runs each step T/2 times again" in str(kernel_of(model, least).plan)
+    assert "runs each step T/2 times again" in " ".join(str(kernel_of(model, least).plan).split())
 
 
 def test_refusal_of_a_cell_tells_that_its_steps_run_once_more() -> None:
