@@ -171,7 +171,7 @@ def _watched(sheet: Sheet, carries: Carries) -> list[str]:
     for name, d in carries.items():
         whole = m.program.whole.get(name)
         found = sheet.bound.get(whole) if whole is not None and m.place(whole) == f"backward {LOOP}" else None
-        lines.append(f'flow["{name}"][t] = np.sqrt(np.sum(np.square({d if found is None else found.text})))')
+        lines.append(f'flow["{name}"][t] = _norm({d if found is None else found.text})')
     return lines
 
 

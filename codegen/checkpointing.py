@@ -64,7 +64,7 @@ def _pieces(T, B, sizes, dtype, active, reset, trains):
     needed = _budget(T, B, sizes, dtype, 0 if trains else results, masks)
     found = _root(end) if MEMORY == "sqrt" else _allowed(end, MEMORY, needed, slot, trains)
     if found is None:
-        raise ArgumentError(_refusal(T, B, needed(min(end, 1)) + slot * (end > 1), MEMORY))
+        raise ArgumentError(_refusal(end, B, needed, slot, MEMORY))
     return found
 '''
 

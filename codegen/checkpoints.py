@@ -28,9 +28,9 @@ def bytes_needed(counts: Sequence[int], steps: int, T: int, B: int, item: int) -
     return _needed(counts, steps, T, B, item)
 
 
-def refusal(T: int, B: int, least: int, limit: int) -> str:
+def refusal(T: int, B: int, needed: Callable[[int], int], slot: int, limit: int) -> str:
     """Return what to say where a limit cannot be kept."""
-    return _refusal(T, B, least, limit)
+    return _refusal(T, B, needed, slot, limit)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -138,9 +138,14 @@ def _allowed(T, limit, needed, state, trains):
     return (piece, 0) if piece else None
 
 
-def _refusal(T, B, least, limit):
-    """Return what to say where a limit cannot be kept."""
-    return f"memory: {T} steps of {B} samples take {least:,} bytes at the least, {limit:,} are allowed"
+def _refusal(T, B, needed, slot, limit):
+    """Return what to say where a limit cannot be kept: the least that can, the root's, and the steps that each runs again."""
+    least, (piece, slots) = needed(min(T, 1)) + slot * (T > 1), _root(T)
+    again = [_steps_again(T, *found) if slot else T for found in ((1, min(T - 1, 1)), (piece, slots))]
+    return (
+        f"memory: T = {T} and B = {B} take {least:,} bytes at the least, {limit:,} are allowed\n"
+        f'  the least runs {again[0]:,} steps again; {needed(piece) + slots * slot:,} bytes, as memory="sqrt", {again[1]:,}'
+    )
 
 
 def _steps_again(T, piece, slots):

@@ -26,7 +26,7 @@ from symbptt.codegen.training import Head
 from symbptt.codegen.work import Written
 from symbptt.derive.bptt import derive
 from symbptt.derive.unit import unit_weight
-from symbptt.errors import ArgumentError, TargetError
+from symbptt.errors import ArgumentError, TargetError, counted
 from symbptt.ir.shape import names_in
 from symbptt.model import Model
 from symbptt.origin import check_own
@@ -87,7 +87,8 @@ class Kernel:
 
         Shapes: params as annotated; inputs (T, B, ...) or (T, ...); state (B, ...) or (...), zero where omitted.
         `lengths` (B,) freezes each sample from its length on; where `reset` (T, B) is true, the state returns to the
-        initial one before that step. A cell without inputs takes `steps`.
+        initial one before that step. A cell without inputs takes `steps`. The run refers to params, inputs and state, it
+        holds no copies: `backward` reads them, so they must not change in place before it is done.
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
@@ -99,11 +100,13 @@ class Kernel:
 
         The sum is over the steps that a sample has: from its length on, cotangents are ignored, though the run holds the frozen
         state there; send what is for that state to the sample's last step.
+        It reads the params and inputs of the run, of which `forward` made no copy: change them in place only afterwards.
 
         Shapes: cotangents of states and outputs (T, B, ...), or (B, ...) for the last step only; an absent one is zero.
 
-        Raises: ArgumentError for an unknown name or another shape.
+        Raises: ArgumentError for an unknown name or another shape, and where `monitor` is no bool.
         """
+        _check_monitor(monitor)
         return self._checked(self.module.backward, run, cotangents, monitor=monitor)
 
     def value_and_grad(
@@ -121,7 +124,7 @@ class Kernel:
         """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
 
         `.final` holds the states after the last step of each sample: the state with which the next part of a stream
-        begins.
+        begins. A loss that counts no step, of T = 0 or lengths of 0, is 0, its mean too, and so are its gradients.
 
         Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last.
 
@@ -129,6 +132,7 @@ class Kernel:
         """
         if not isinstance(self.target, Model):
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
+        _check_monitor(monitor)
         self._check_memory(self.plan, params, inputs, state, steps)
         return self._checked(
             self.module.value_and_grad,
@@ -156,7 +160,7 @@ class Kernel:
             held = plan.steps_held(T)
             fitting = max(held * there // (4 * needed), 1)
             raise ArgumentError(
-                f"the values kept for {held} steps of {B} samples take {needed:,} bytes, the machine has {there:,}\n"
+                f"the values kept for {counted(held, 'step')} of {counted(B, 'sample')} take {needed:,} bytes, the machine has {there:,}\n"
                 f"  train a model with truncation=sb.Chunked({fitting}, {fitting}), which holds {2 * fitting} steps"
             )
 
@@ -203,7 +207,8 @@ def compile(
     `consts` replaces values of constants. `truncation` is Window(k) or Chunked(k1, k2). With `clip_adjoint` the joint
     norm of the adjoints of all states is kept at or under that limit for each sample, at every step backward in time.
     `memory`: "all" keeps what every step saves; "sqrt" the states at the borders of about sqrt(T) pieces of steps, which
-    are run again; a number of bytes is what a call may hold beside its arguments: the fastest schedule that fits.
+    are run again; a number of bytes is what a call may hold beside its arguments: the fastest schedule that fits. Little
+    more than the least runs each step up to T/2 times again (`kernel.plan.recomputed` tells); the bytes of "sqrt", once.
     `forward` returns the states and outputs of all steps, which count; `value_and_grad` holds checkpoints alone.
 
     Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not
@@ -254,6 +259,11 @@ def _check_options(truncation: Any, clip_adjoint: Any) -> None:
             "clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
             "  use sb.Chunked, or sb.clip_by_norm on the gradients"
         )
+
+
+def _check_monitor(monitor: Any) -> None:
+    if not isinstance(monitor, bool | np.bool_):
+        raise ArgumentError(f"monitor is True or False, got {monitor!r}")
 
 
 def _allowed(memory: Any, truncation: Any) -> str | int:

@@ -96,6 +96,11 @@ def _copyto(r: Reader, out: Bare, x: Any, **kinds: Any) -> None:
     r.call("copyto", out.size)
 
 
+def _frexp(r: Reader, x: Any) -> tuple[Bare, Bare]:
+    r.call("frexp", 2 * array(r, x).size)  # as many results
+    return Bare(r, array(r, x).shape), Bare(r, array(r, x).shape)
+
+
 def _along(r: Reader, x: Bare, index: Bare, axis: int) -> Bare:
     shape = [index.shape[i] if i == axis % x.ndim else x.shape[i] for i in range(x.ndim)]
     r.call("take_along_axis", math.prod(shape, start=1))
@@ -139,6 +144,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("empty_like", "zeros_like"), lambda r, x, *rest, **kinds: Bare(r, array(r, x).shape)),
     **{name: _copied(name) for name in ("array", "ascontiguousarray")},
     **{name: _reduction(name) for name in ("sum", "max", "min", "all", "any")},
+    "frexp": _frexp,
     "asarray": lambda r, x, *rest, **kinds: array(r, x),
     "eye": lambda r, n, **kinds: Bare(r, (n, n)),
     "shape": lambda r, x: array(r, x).shape,

@@ -36,7 +36,7 @@ from symbptt.codegen.work import (
     values_of,
     works,
 )  # fmt: skip
-from symbptt.errors import ArgumentError
+from symbptt.errors import ArgumentError, counted
 from symbptt.ir.shape import names_in, prod
 from symbptt.ir.step import Step
 from symbptt.render.expression import Writer
@@ -143,7 +143,7 @@ class Plan:
         slot = self._slot(B, dtype, sizes) if self.trains else 0
         found = pieces(T, self.memory, needed, slot, self.trains)
         if found is None:
-            raise ArgumentError(refusal(T, B, needed(min(T, 1)) + slot * (T > 1), int(self.memory)))
+            raise ArgumentError(refusal(T, B, needed, slot, int(self.memory)))
         return found[0], actions(T, *found, self.trains)
 
     def _needed(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], masks: str) -> Callable[[int], int]:
@@ -159,7 +159,8 @@ class Plan:
         check_dtype(dtype)
         lack = [name for name in names if name not in sizes]
         if lack:
-            raise ArgumentError(f"plan.bytes needs the size {', '.join(lack)}\n  write plan.bytes(T, B, {lack[0]}=...)")
+            missing = ", ".join(f"{name}=..." for name in lack)
+            raise ArgumentError(f"the plan of {self.name} needs the size {', '.join(lack)}\n  add {missing} after T, B")
 
     @cached_property
     def work(self) -> tuple[Work, ...]:
@@ -255,14 +256,15 @@ class Plan:
         match self.truncation:
             case Window(k):
                 return [
-                    f"Truncation: each loss flows back through at most {k} steps.",
-                    f"  time: the reverse recursion runs {k} times over all steps, many at once; gradients are summed once",
-                    f"  memory: value_and_grad holds at most {2 * k - 1} steps; forward and backward hold all",
+                    f"Truncation: each loss flows back through at most {counted(k, 'step')}.",
+                    f"  time: the reverse recursion runs {counted(k, 'time')} over all steps, many at once; "
+                    "gradients are summed once",
+                    f"  memory: value_and_grad holds at most {counted(2 * k - 1, 'step')}; forward and backward hold all",
                 ]
             case Chunked(k1, k2):
                 return [
-                    f"Truncation: every {k1} steps, their losses flow back through the last {k2}.",
-                    f"  time: the backward sweep takes {k2} steps for every {k1} of the sequence",
+                    f"Truncation: every {counted(k1, 'step')}, their losses flow back through the last {k2}.",
+                    f"  time: the backward sweep takes {counted(k2, 'step')} for every {k1} of the sequence",
                     f"  memory: value_and_grad holds at most {k1 + k2} steps; forward and backward hold all",
                 ]
         match self.memory:
@@ -275,7 +277,8 @@ class Plan:
                 ]
         return [
             f"Memory: a call holds at most {self.memory:,} bytes beside its arguments.",
-            "  time: as few steps are run again as that allows: plan.recomputed(T, B, ...), plan.schedule(...)",
+            "  time: as few steps are run again as that allows, and the least memory runs each step T/2 times again:",
+            '  plan.recomputed(T, B, ...) tells how many in all; with the bytes of "sqrt", each once at the most',
         ]
 
 

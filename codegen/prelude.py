@@ -20,6 +20,9 @@ class Run:
         self.rooms = rooms
         self.mark = MARK
 
+    def __repr__(self):
+        return f"<run: {_listed(states=self.states, outputs=self.outputs)}>"
+
     def __del__(self):
         _give(self.rooms)
 
@@ -32,6 +35,17 @@ class Grads:
 
     def __init__(self, params, inputs, state, flow, final=None):
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
+
+    def __repr__(self):
+        return f"<gradients: {_listed(**self.__dict__)}>"
+
+
+def _listed(**groups):
+    """Return what groups of arrays hold, with the shapes."""
+    texts = {
+        group: ", ".join(f"{k} {np.shape(v)}" for k, v in (arrays or {}).items()) for group, arrays in groups.items()
+    }
+    return "; ".join(f"{group} {text}" for group, text in texts.items() if text) or "none"
 
 
 ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
@@ -76,7 +90,9 @@ def _array(name, value, rank, lead):
         if array.dtype.kind not in "iu":
             raise ArgumentError(f"{name}: integers are expected, got {array.dtype}")
     elif array.dtype not in (np.float32, np.float64):
-        raise ArgumentError(f"{name}: float32 or float64 is expected, got {array.dtype}; write .astype(np.float64)")
+        cure = "; write .astype(np.float64)" if array.dtype.kind in "biuf" else ""
+        came = array.dtype if cure or array.dtype.kind == "c" else type(value).__name__
+        raise ArgumentError(f"{name}: float32 or float64 is expected, got {came}{cure}")
     if not max(rank, rank + lead - 1) <= array.ndim <= rank + lead:
         raise ArgumentError(f"{name}: {_axes(name, lead)} is expected, got shape {array.shape}")
     return array
@@ -162,7 +178,8 @@ def _check_data(arrays, active, sizes, first=0):
     for k in [k for k in INDICES if k in arrays]:
         limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
-            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected")
+            worst = arrays[k].min() if arrays[k].min() < 0 else arrays[k].max()
+            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected, got {worst}")
     for k in [k for k in arrays if k not in INDICES]:
         _check_finite(k, arrays[k], LEAD.get(k, 0), first)
 
@@ -180,7 +197,8 @@ def _length(arrays, name, axis):
 
 def _given(params, inputs, state, targets):
     """Return all arguments by name, and the names of plain numbers, which take the type of the arrays."""
-    params, inputs, state = ({} if v is None else v for v in (params, inputs, state))
+    params = {} if params is None and not PARAMS else params
+    inputs, state = ({} if v is None else v for v in (inputs, state))
     _names("parameter", params, PARAMS, PARAMS)
     _names("input", inputs, INPUTS, INPUTS)
     _names("state", state, STATES, ())
@@ -220,7 +238,7 @@ def _count(arrays, steps):
     if T is None:
         raise ArgumentError("the cell has no inputs: say how many steps, steps=")
     if steps not in (None, T):
-        raise ArgumentError(f"steps: {steps} is given, the inputs have {T} steps")
+        raise ArgumentError(f"steps: {steps} is given, the inputs have T = {T}")
     return T
 
 
@@ -255,6 +273,12 @@ def _arguments(params, inputs, state, steps, targets=None):
     return arrays, sizes, T, B, dtype, batched
 
 
+def _shown(array):
+    """Return an array in words: its numbers where they are few, else its type and shape."""
+    few = array.ndim == 1 and array.size <= 8 and array.dtype.kind in "iuf"
+    return f"{array.tolist()}" if few else f"{array.dtype} of shape {array.shape}"
+
+
 def _masks(lengths, reset, T, B):
     """Return who is active and who is reset at each step, (T, B) bool each, or None."""
     active = None
@@ -262,13 +286,13 @@ def _masks(lengths, reset, T, B):
         lengths = np.atleast_1d(lengths)
         if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
             hint = "; time comes first: (T, B, ...)" if lengths.shape == (T,) else ""
-            raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected{hint}")
+            raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected, got {_shown(lengths)}{hint}")
         active = np.arange(T)[:, None] < lengths
     if reset is not None:
         reset = np.asarray(reset)
         reset = reset[:, None] if reset.ndim == 1 and B == 1 else reset
         if reset.shape != (T, B) or reset.dtype != bool:
-            raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected")
+            raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected, got {_shown(reset)}")
         reset = reset if active is None else reset & active
     return active, reset
 
@@ -281,6 +305,28 @@ def _where(mask, a, b):
 def _kept(mask, x):
     """Return x where a mask is true, else zero; all of it without a mask."""
     return x if mask is None else _where(mask, x, 0)
+
+
+def _norms(arrays):
+    """Return the joint norm of arrays for each entry of their first axis, as numbers m and powers p: m * 2**p.
+
+    The power of the greatest magnitude is divided out before anything is squared: no square overflows or vanishes.
+    """
+    rows = [a.reshape(len(a), a[:1].size) for a in arrays]
+    greatest = total = rows[0].dtype.type(0)
+    for a in rows:
+        greatest = np.maximum(greatest, np.max(np.abs(a), 1, initial=0))
+    power = np.frexp(greatest)[1] - 1
+    size = np.ldexp(rows[0].dtype.type(1), power)[:, None]
+    for a in rows:
+        a = a / size  # one array beside those given, as memory is counted
+        total = total + np.multiply(a, a, out=a).sum(1)
+    return np.sqrt(total), power
+
+
+def _norm(x):
+    """Return the norm of all entries together."""
+    return np.ldexp(*_norms([x.reshape(1, -1)]))[0]
 
 
 def _final(states, initial, active):

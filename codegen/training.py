@@ -65,10 +65,14 @@ BACKWARD = '''def backward(run, cotangents, *, monitor=False):
 
 CLIPPED = '''def _clip(adjoints, limit):
     """Scale adjoints so that their joint norm is at most `limit` for each sample."""
-    norm = np.sqrt(sum((d * d).reshape(len(d), -1).sum(1) for d in adjoints))
-    scale = np.where(norm > limit, limit / np.maximum(norm, limit), 1).astype(norm.dtype)
-    for d in adjoints:
-        d *= scale.reshape((-1,) + (1,) * (d.ndim - 1))
+    number, power = _norms(adjoints)
+    over = np.ldexp(number, power) > limit
+    scale, shift = np.frexp(np.where(over, limit / np.maximum(number, 1), 1).astype(number.dtype))
+    shift = shift - np.where(over, power, 0)
+    half = shift // 2  # in two steps: the whole may be less than a float can be
+    for factor in np.ldexp(scale, shift - half), np.ldexp(scale.dtype.type(1), half):
+        for d in adjoints:
+            d *= factor.reshape((-1,) + (1,) * (d.ndim - 1))
 '''
 
 TRAINING = {
@@ -184,7 +188,7 @@ def _flow_back(tape, first, lo, hi, full, flow, sizes, B, dtype, active, reset):
         at, end = max(at - 1, 0), end - 1
     whole, params, inputs = _pull(tape, total, given, True, sizes, T, B, dtype)
     for k in flow or ():
-        flow[k][lo:hi] = np.sqrt(np.square(whole[k][lo - first :]).reshape(hi - lo, -1).sum(1))
+        flow[k][lo:hi] = np.ldexp(*_norms([whole[k][lo - first :]]))
     return params, inputs, initial, resets
 '''
 

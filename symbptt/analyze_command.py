@@ -50,7 +50,8 @@ def analyze(
     several = len(targets) > 1 or any(option is not None for option in (sizes, gains, seeds, scheduler)) or jobs != 1
     if not several and (output is None or not output.suffix):
         return _report(targets[0], data, hidden, seed, horizon, steps, output, figure, force)
-    _check_unused({"--horizon": horizon is not None, "--seed": seed != 0}, "a comparison; --seeds draws its cells")
+    _check_unused({"--horizon": horizon is not None}, "a comparison; give one cell")
+    _check_unused({"--seed": seed != 0}, "a comparison; --seeds says how many draws it makes")
     found_sizes = _numbers("--sizes", str(hidden or 32) if sizes is None else sizes, int)
     found_gains = _numbers("--gains", "1" if gains is None else gains, float)
     grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)

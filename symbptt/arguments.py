@@ -60,7 +60,7 @@ def check_dtype(value: Any) -> None:
 
 def check_path(value: Any) -> None:
     """Raises: ArgumentError where a value is no path of a file."""
-    if not isinstance(value, str | os.PathLike):
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
         raise ArgumentError(f'a path is expected, got {_kind(value)}\n  write save("module.py")')
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.arguments import check_function, check_mapping
-from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError
+from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, counted
 from symbptt.functions import NUMPY_FUNCTIONS
 from symbptt.init import initial
 from symbptt.ir import build
@@ -280,7 +280,7 @@ def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dic
         given = list(result) if isinstance(result, tuple | list) else [result]
         if len(given) != len(states):
             raise CellError(
-                f"{cell.name} returns {len(given)} values for {len(states)} states ({', '.join(names)})"
+                f"{cell.name} returns {counted(len(given), 'value')} for {counted(len(states), 'state')} ({', '.join(names)})"
                 f"{place_of(cell.function)}\n  return one next state each, in the order of the arguments, "
                 "or a dict by name"
             )

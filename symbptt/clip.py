@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,11 @@ def clip_by_norm(gradients: Mapping[str, Any], limit: float) -> dict[str, Any]:
     """
     _check(limit)
     arrays = _arrays(gradients)
-    norm = np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in arrays.values()))
-    return {k: g * np.asarray(limit / norm, g.dtype) if norm > limit else g for k, g in arrays.items()}
+    number, power = _norm(arrays.values())
+    if not _float(number, power) > limit:
+        return arrays
+    scale, shift = math.frexp(float(limit) / number)
+    return {k: np.ldexp(g * np.asarray(scale, g.dtype), shift - power) for k, g in arrays.items()}
 
 
 def clip_by_value(gradients: Mapping[str, Any], limit: float) -> dict[str, Any]:
@@ -30,6 +34,24 @@ def clip_by_value(gradients: Mapping[str, Any], limit: float) -> dict[str, Any]:
     """
     _check(limit)
     return {k: np.clip(g, -limit, limit) for k, g in _arrays(gradients).items()}
+
+
+def joint_norm(arrays: Iterable[Any]) -> float:
+    """Return the Euclidean norm of all arrays together; no square overflows or vanishes on the way."""
+    return _float(*_norm(arrays))
+
+
+def _float(number: float, power: int) -> float:
+    with np.errstate(over="ignore"):  # beyond the range it is infinite
+        return float(np.ldexp(number, power))
+
+
+def _norm(arrays: Iterable[Any]) -> tuple[float, int]:
+    """The joint norm as a number m and a power p: m * 2**p."""
+    wide = [np.asarray(a, np.float64) for a in arrays]
+    power = int(np.frexp(np.max([np.max(np.abs(a), initial=0) for a in wide], initial=0))[1]) - 1
+    size = np.ldexp(1.0, power)
+    return float(np.sqrt(sum(np.sum(np.square(a / size)) for a in wide))), power
 
 
 def _arrays(gradients: Mapping[str, Any]) -> dict[str, Any]:

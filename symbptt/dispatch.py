@@ -27,12 +27,13 @@ def call_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
     if name == "matmul":
         return NUMPY_FUNCTIONS["matmul"](*inputs)
     if name not in ops.BY_NUMPY:
-        raise cell_error(f"NumPy's function {name} is not known to symbptt", nearest_function(name, ops.BY_NUMPY))
+        own = f"write sb.{name}" if name in ops.BY_NAME else nearest_function(name, ops.BY_NUMPY)
+        raise cell_error(f"NumPy's function {name} is not known to symbptt", own)
     return NUMPY_FUNCTIONS[name](*inputs)
 
 
 def nearest_function(name: str, known: Iterable[str]) -> str:
     """Return a cure for the use of a function that is not known."""
-    near = difflib.get_close_matches(name, sorted(set(known)), 1)
+    near = difflib.get_close_matches(name, sorted(set(known)), 1, 0.7)  # inv is not near to sin
     hint = f"the nearest known is {near[0]}; " if near else ""
     return hint + "any other elementwise function can be made with sb.function(name, lambda v: <SymPy expression>)"

@@ -26,6 +26,11 @@ def three_lines(what: str, where: str = "", cure: str = "") -> str:
     return "\n  ".join(line for line in (what, where, cure) if line)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 state, 2 states."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
 def one_line(message: object) -> str:
     """Return a message of several lines as one."""
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]

@@ -162,7 +162,7 @@ def _shares(cell: Cell, arguments: list[Argument], columns: list[str]) -> list[l
     if len(empty) > 1 or (rest and not empty) or (empty and not rest):
         raise ArgumentError(
             f"{cell.name} has the inputs {names}; it is not clear which columns they are\n"
-            "  name the columns after the inputs: x, or x_1, x_2, ..."
+            f"  name the columns after the inputs: {names}; of several columns {arguments[0].name}_1, {arguments[0].name}_2, ..."
         )
     if empty:
         shares[empty[0]] = rest

@@ -193,6 +193,8 @@ def _literal(graph: Graph, value: Any) -> Array:
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise cell_error(f"a cell computes with real numbers, got {type(value).__name__} {value!r}"[:200])
+    if np.isnan(array).any():
+        raise cell_error("nan is no number to compute with", "leave it out: whatever it meets is lost")
     if array.ndim == 0:
         return Array(graph, build.number(graph, array.item()), array.item())
     return Array(graph, build.literal(graph, tuple(array.ravel().tolist()), array.shape), array)
@@ -204,6 +206,8 @@ def apply(name: str, *values: Any) -> Array:
     graph = graph_of(*values)
     assert graph is not None
     arrays = [as_array(graph, value) for value in values]
+    if name == "divide" and graph[arrays[1].id].family == "number" and not np.all(arrays[1].value):
+        raise cell_error("a division by zero", "divide by a number that is not zero, or by a value of the cell")
     expr = op.body(*_arguments(name, graph, arrays))
     result = apply_expr(graph, expr, [array.id for array in arrays])
     known = all(array.value is not None for array in arrays)

@@ -186,6 +186,8 @@ def _table(report: Report) -> str:
         if worst
         else []
     )
+    shaped = {row.block: row.shapes for row in reversed(report.rows) if row.shapes}
+    lines += [f"{block}: {shapes}" for block, shapes in shaped.items()]
     notes = sorted({f"{row.regime}: {row.note}" for row in report.rows if row.note})
     return "\n".join(
         lines + [f"not compared: {note}" for note in notes] + [f"wrong: {', '.join(report.wrong)}"] * bool(report.wrong)

@@ -53,6 +53,8 @@ def plain(x: Any) -> Any:
 
 
 def telling(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return tuple(map(telling, x))
     return np.asarray(x).view(Telling) if isinstance(x, np.ndarray | np.generic) else x
 
 

@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import symbptt as sb
 from symbptt import Index, Input, Output, Param, State, Target
 from symbptt.cli import run
 from symbptt.codegen import loading
+from symbptt.dispatch import call_ufunc
 from symbptt.plots import draw_unrolled
 from symbptt.zoo import lstm, rnn
 from tests import brute
@@ -53,7 +55,7 @@ CELLS: dict[str, tuple[str, str]] = {
     "an unknown role": ("def step(x: Imput['m'], h: State['n']):\n    return h", "NameError.*Imput"),
     "a misspelt state": ("def step(hidden: State['n']):\n    return {'hiden': hidden}", "did you mean 'hiden'"),
     "a misspelt function": ("def step(h: State['n']):\n    return sb.sigmod(h)", "did you mean 'sigmoid'"),
-    "too few states": ("def step(h: State['n'], c: State['n']):\n    return h", "returns 1 values for 2 states"),
+    "too few states": ("def step(h: State['n'], c: State['n']):\n    return h", "returns 1 value for 2 states"),
     "another shape": ("def step(h: State['n']):\n    return h.sum()", r"shape \(\), the state has \(n,\)"),
     "a branch on a value": ("def step(h: State['n']):\n    return h if h[0] > 0 else -h", r"branch on a value.*sb\.where"),
     "an unknown NumPy function": ("def step(h: State['n']):\n    return np.sort(h)", r"sort is not known.*sb\.function"),
@@ -524,6 +526,13 @@ ANY: dict[str, Callable[[Any], Any]] = {
     "targets": lambda v: model("every").value_and_grad(P, X, v), "a target": lambda v: model("every").value_and_grad(P, X, {"y": v}),
     "T": lambda v: kernel_of(vanilla).plan.bytes(v, v, m=2, n=3), "n": lambda v: kernel_of(vanilla).plan.bytes(1, 1, m=2, n=v),
     "dtype of a plan": lambda v: kernel_of(vanilla).plan.bytes(1, 1, dtype=v, m=2, n=3), "Param": lambda v: Param[v],
+    "recurrent_weights": sb.recurrent_weights, "with_gain": lambda v: sb.with_gain(v, v, 2),
+    "params of with_gain": lambda v: sb.with_gain(rnn, v, 2), "gain": lambda v: sb.with_gain(rnn, rnn.init({"m": 2, "n": 3}), v),
+    "certified_rate": lambda v: sb.certified_rate(v, {}, {}), "a box": lambda v: sb.certified_rate(rnn, rnn.init({"m": 2, "n": 3}), v),
+    "an interval": lambda v: sb.certified_rate(rnn, rnn.init({"m": 2, "n": 3}), {"x": v}),
+    "an end": lambda v: sb.certified_rate(rnn, rnn.init({"m": 2, "n": 3}), {"x": (v, v)}),
+    "sizes of a horizon": lambda v: sb.init_for_horizon(rnn, 3, sizes=v), "params of a horizon": lambda v: sb.init_for_horizon(rnn, 3, v),
+    "inputs of a horizon": lambda v: sb.init_for_horizon(rnn, 3, None, v), "grid": lambda v: sb.compare_designs([rnn], grid=v),
     "a jacobian": lambda v: sb.derive(vanilla).jacobian(v, v),
     "data of a jacobian": lambda v: sb.derive(vanilla).jacobian("h", "h").evaluate(v, v, v),
 }  # fmt: skip
@@ -554,7 +563,7 @@ def test_name_of_a_type_that_numpy_gives_up_is_refused_without_its_warning(recwa
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("value", [value for value in WRONG if not isinstance(value, str)], ids=repr)
+@pytest.mark.parametrize("value", ["a\0b", *(value for value in WRONG if not isinstance(value, str))], ids=repr)
 def test_path_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(sb.ArgumentError, match="a path is expected"):
         kernel_of(vanilla).save(value)
@@ -572,3 +581,95 @@ def test_role_without_its_annotation_in_a_loss_is_told() -> None:
 
     with pytest.raises(sb.CellError, match=r"argument 'extra' of loss has no role(.|\n)*test_bad_input\.py:\d+"):
         sb.loss(loss)
+
+
+@pytest.mark.parametrize("divisor", [0, 0.0, np.float64(0), np.array([1.0, 0.0])], ids=repr)
+def test_division_by_a_number_that_is_zero_is_refused_where_it_stands(divisor: Any) -> None:
+    @sb.cell
+    def broken(x: Input["2"], h: State["2"]):
+        return (h + x) / divisor
+
+    with pytest.raises(sb.CellError, match=r"a division by zero\n  at .*test_bad_input.py:\d+, in broken\n  divide by"):
+        sb.derive(broken)
+
+
+def test_nan_in_a_cell_is_refused_where_it_stands() -> None:
+    @sb.cell
+    def broken(x: Input["2"], h: State["2"]):
+        return h * np.nan + x
+
+    with pytest.raises(sb.CellError, match=r"nan is no number(.|\n)*in broken"):
+        sb.compile(broken)
+
+
+def test_gain_of_parameters_without_the_recurrent_ones_is_refused() -> None:
+    with pytest.raises(sb.ArgumentError, match="parameter 'U' is missing"):
+        sb.with_gain(rnn, {}, 2)
+
+
+TOLD: dict[str, tuple[Callable[[], Any], str]] = {
+    "lengths": (lambda: kernel_of(vanilla).forward(P, X, lengths=[99] * 2), r"from 0 to \d+ are expected, got \[99"),
+    "type of lengths": (lambda: kernel_of(vanilla).forward(P, X, lengths=[1.5] * 2), r"are expected, got \[1.5"),
+    "reset": (lambda: kernel_of(vanilla).forward(P, X, reset=np.zeros((4, 2))), r"is expected, got float64 of shape \(\d+, \d+\)"),
+    "no parameters": (lambda: kernel_of(vanilla).forward(None, X), "params: a dict by name is expected, got NoneType"),
+    "sizes of a plan": (lambda: kernel_of(vanilla).plan.peak(3, 2), r"needs the size m, n\n  add m=..., n=... after T, B"),
+    "monitor": (lambda: kernel_of(vanilla).backward(kernel_of(vanilla).forward(P, X), {}, monitor="yes"), "monitor is True or False, got 'yes'"),
+    "monitor of a model": (lambda: model("every").value_and_grad(P, X, monitor=1), "monitor is True or False, got 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_refusal_says_what_came(name: str) -> None:
+    call, message = TOLD[name]
+    with pytest.raises(sb.ArgumentError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("value, cure", [(None, False), ("a", False), (np.ones((3, 2)) * 1j, False), (np.ones((3, 2), int), True),
+                                         (np.ones((3, 2), np.float16), True)], ids=str)  # fmt: skip
+def test_conversion_is_proposed_where_it_would_help(value: Any, cure: bool) -> None:
+    with pytest.raises(sb.ArgumentError, match="W: float32 or float64 is expected, got") as caught:
+        kernel_of(vanilla).forward(P | {"W": value}, X)
+    assert ("astype" in str(caught.value)) == cure
+
+
+@pytest.mark.parametrize("number", [-1, 5])
+def test_index_out_of_range_is_named(number: int) -> None:
+    @sb.cell
+    def lookup(i: Index["v"], h: State["n"], E: Param["v n"]):
+        return np.tanh(E[i] + h)
+
+    with pytest.raises(sb.ArgumentError, match=f"i: integers from 0 to 4 are expected, got {number}"):
+        sb.compile(lookup).forward({"E": np.ones((5, 2))}, {"i": np.array([[1], [number]])})
+
+
+def test_function_of_another_library_is_pointed_to_that_of_symbptt() -> None:
+    scipy = SimpleNamespace(__name__="erf")
+    with pytest.raises(sb.CellError, match="erf is not known to symbptt(.|\n)*write sb.erf"):
+        call_ufunc(scipy, "__call__", (), {})
+
+
+def test_no_function_is_called_near_that_is_not() -> None:
+    @sb.cell
+    def inverse(h: State["n"], U: Param["n n"]):
+        return np.linalg.inv(U) @ h
+
+    with pytest.raises(sb.CellError, match="inv is not known to symbptt") as caught:
+        sb.derive(inverse)
+    assert "nearest" not in str(caught.value)
+
+
+def test_gradients_and_runs_print_what_they_hold() -> None:
+    run = kernel_of(vanilla).forward(P, X)
+    shown = repr(kernel_of(vanilla).backward(run, {}))
+    assert re.fullmatch(r"<gradients: params W \(3, 2\), .*; inputs x \(.*\); state h \(.*\)>", shown)
+    assert re.fullmatch(r"<run: states h \(.*\)>", repr(run))
+
+
+def test_shape_of_a_wrong_block_is_told() -> None:
+    def backward(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
+        found = kernel_of(vanilla).backward(kernel_of(vanilla).forward(params, inputs, state), cotangents)
+        return {**found.params, **found.inputs, **found.state, "U": found.params["U"][:0]}
+
+    report = sb.check_backward(vanilla, backward)
+    assert report.wrong == ("dU",) and re.search(r"dU: shape \(\d, \d\) is expected, got \(0, \d\)", str(report))

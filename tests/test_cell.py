@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         @sb.cell  # here
         def step(h: State["n"], c: State["n"]):
             return h
-        """, "returns 1 values for 2 states (h, c)", "in the order of the arguments"),
+        """, "returns 1 value for 2 states (h, c)", "in the order of the arguments"),
     "too many states": ("""
         @sb.cell  # here
         def step(h: State["n"], c: State["n"]):
@@ -342,7 +342,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         @sb.cell  # here
         def step(h: State["n"]):
             return h, h
-        """, "returns 2 values for 1 states", "or a dict by name"),
+        """, "returns 2 values for 1 state", "or a dict by name"),
     "a misspelt function of symbptt": ("""
         @sb.cell
         def step(h: State["n"]):

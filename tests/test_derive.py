@@ -331,3 +331,78 @@ def test_parts_of_layer_norm_and_softmax_have_names_beside_those_of_the_user():
         "h_t = e_{1,t} / sum(e_{1,t})",
     ]
     assert sb.verify(with_parts).passed
+
+
+SLICES = [
+    "::-1",
+    "::2",
+    "1::2",
+    "1:3",
+    "4:1:-1",
+    "3::-1",
+    "5:0:-2",
+    "::-3",
+    "2:6",
+    "0",
+    "5",
+    "-1",
+    "1:2",
+    "::-5",
+    ":4:3",
+]
+
+
+def written_as(expression: str, name: str) -> list[str]:
+    """The indices by which a value is written in a formula."""
+    return re.findall(re.escape(name) + r"\[([^\]]*)\]", expression)
+
+
+@pytest.mark.parametrize("chosen", SLICES)
+def test_slice_is_written_as_numpy_reads_it(chosen: str) -> None:
+    """Forward and, by its pad, backward: the entries that the printed slices choose are those that the user's slice chose."""
+
+    @sb.cell
+    def cut(x: Input["6"], h: State["6"]):
+        return np.sum(eval(f"h[{chosen}]")) * x
+
+    d, known = sb.derive(cut), {"numbers": np.arange(6)}
+    (index,) = written_as(d.text(), "h_{t-1}")[:1]
+    np.testing.assert_array_equal(eval(f"numbers[{index}]", known), eval(f"numbers[{chosen}]", known))
+    placed = re.findall(r", \(6,\), \[([^\]]*)\]\)", lines(d.backward)[-1])
+    wanted = np.zeros(6)
+    np.add.at(wanted, eval(f"numbers[{chosen}]", known), 1)
+    if placed:
+        found = np.zeros(6)
+        found[eval(f"np.s_[{placed[0]}]")] = 1
+        np.testing.assert_array_equal(found, wanted)
+    else:
+        assert wanted.all()
+
+
+def test_reversal_of_an_axis_of_any_size_is_written_in_both_directions() -> None:
+    @sb.cell
+    def mirror(x: Input["n"], h: State["n"]):
+        return np.tanh(h[::-1] + x)
+
+    d = sb.derive(mirror)
+    assert lines(d.forward) == ["h_t = tanh(h_{t-1}[::-1] + x_t)"]
+    assert lines(d.backward) == ["da_t = dh_t ⊙ (1 - h_t²)", "dh_{t-1} = dL/dh_{t-1} + da_t[::-1]"]
+
+
+@pytest.mark.parametrize("value, text", [(1e-5, "10^{-5}"), (1e-7, "10^{-7}"), (2.5e10, r"2.5 \cdot 10^{10}"), (0.25, "0.25"),
+                                         (-3e-6, r"3 \cdot 10^{-6}")])  # fmt: skip
+def test_latex_writes_powers_of_ten(value: float, text: str) -> None:
+    @sb.cell
+    def scaled(x: Input["n"], h: State["n"]):
+        return np.tanh(h * value + x)
+
+    latex = sb.derive(scaled).latex()
+    assert text in latex and not re.search(r"\de[-+]?\d", latex)
+
+
+def test_power_of_ten_as_a_base_is_in_brackets() -> None:
+    @sb.cell
+    def scaled(x: Input["n"], h: State["n"]):
+        return (2.5e10) ** h + x
+
+    assert r"\left(2.5 \cdot 10^{10}\right)^{h_{t-1}}" in sb.derive(scaled).latex()

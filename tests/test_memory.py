@@ -347,7 +347,7 @@ def test_plan_says_what_memory_costs() -> None:
     assert kernel_of(vanilla, "sqrt").plan.recomputed(100, 2, **sizes) == 100
     budget = kernel_of(model, 50_000).plan
     assert "50,000 bytes" in str(budget) and budget.recomputed(5, 1, **sizes) == 0
-    with pytest.raises(sb.ArgumentError, match="plan.bytes needs the size m"):
+    with pytest.raises(sb.ArgumentError, match="the plan of vanilla needs the size m"):
         budget.peak(100, 2, n=3)
 
 
@@ -374,7 +374,28 @@ def test_memory_may_be_an_integer_of_numpy() -> None:
 def test_saved_module_refuses_by_itself() -> None:
     module = kernel_of(vanilla, 100).module
     data = brute.data_of(vanilla, 5, 1, {"m": 2, "n": 3})
-    with pytest.raises(
-        module.ArgumentError, match="5 steps of 1 samples take (.*) bytes at the least, 100 are allowed"
-    ):
+    with pytest.raises(module.ArgumentError, match="T = 5 and B = 1 take (.*) bytes at the least, 100 are allowed"):
         module.forward(data.params, data.inputs, data.state)
+
+
+def test_refusal_tells_what_the_least_costs_and_what_the_root_does() -> None:
+    """The numbers of the refusal against plans that are asked for them."""
+    model, T, B, sizes = sb.model(vanilla, error), 400, 2, {"m": 2, "n": 3}
+    with pytest.raises(sb.ArgumentError) as caught:
+        kernel_of(model, 1).plan.peak(T, B, **sizes)
+    least, again, root, once = (int(v.replace(",", "")) for v in re.search(
+        r"take ([\d,]+) bytes at the least(?:.|\n)*runs ([\d,]+) steps again; ([\d,]+) bytes, as memory=\"sqrt\", ([\d,]+)",
+        str(caught.value)).groups())  # fmt: skip
+    assert least == least_of(model, T, B, **sizes)
+    assert again == kernel_of(model, least).plan.recomputed(T, B, **sizes) > 10 * T
+    assert root == kernel_of(model, "sqrt").plan.peak(T, B, **sizes)
+    assert once == kernel_of(model, "sqrt").plan.recomputed(T, B, **sizes) <= T
+    assert kernel_of(model, root).plan.recomputed(T, B, **sizes) <= T
+    assert "runs each step T/2 times again" in " ".join(str(kernel_of(model, least).plan).split())
+
+
+def test_refusal_of_a_cell_tells_that_its_steps_run_once_more() -> None:
+    with pytest.raises(
+        sb.ArgumentError, match=r"the least runs 400 steps again; ([\d,]+) bytes, as memory=\"sqrt\", 400"
+    ):
+        kernel_of(vanilla, 1).plan.peak(400, 2, m=2, n=3)

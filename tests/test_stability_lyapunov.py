@@ -276,7 +276,7 @@ def test_impossible_counts_are_refused(options: dict[str, int], message: str) ->
 
 
 def test_more_steps_than_inputs_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="9 is given, the inputs have 5 steps"):
+    with pytest.raises(ArgumentError, match="9 is given, the inputs have T = 5"):
         lyapunov_spectrum(rnn, rnn.init({"m": 1, "n": 2}), {"x": np.zeros((5, 1))}, steps=9)
 
 

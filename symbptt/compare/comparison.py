@@ -74,6 +74,9 @@ def compare_designs(
     stands in its `failure`.
     """
     found, grid = labelled(cells), Grid() if grid is None else grid
+    if not isinstance(grid, Grid):
+        raise ArgumentError(three_lines(f"grid: a sb.Grid is expected, got {type(grid).__name__}", "in a comparison",
+                                        "write sb.Grid(sizes=(16, 32), seeds=3)"))  # fmt: skip
     _check_jobs(jobs, scheduler)
     source = source_of(data, grid.steps)
     spare = unused_inputs(source, list(found.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
@@ -11,8 +11,9 @@ from symbptt.derive.labels import Label
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, View
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, tree_of
-from symbptt.ir.shape import Size
+from symbptt.ir.shape import Shape, Size, sign_of
 from symbptt.ir.shape import show as show_shape
+from symbptt.ir.shape import size as sized
 from symbptt.render.notation import Notation
 
 SUM, PRODUCT, MATRIX, POWER, ATOM = range(1, 6)
@@ -69,7 +70,7 @@ class Writer:
             case Ref(id):
                 return self._value(id)
             case Num(value):
-                return self.notation.number(value), ATOM if value.is_Integer or value.is_Float else PRODUCT
+                return self._number(value)
             case Sum(terms):
                 return self._sum(terms)
             case Prod(factors, divisors):
@@ -81,6 +82,13 @@ class Writer:
             case Call(name, args):
                 return self.notation.call(name, [self._tree(arg)[0] for arg in args]), ATOM
         raise AssertionError(tree)
+
+    def _number(self, value: sp.Expr) -> Written:
+        """A number; one with a power of ten, as 2.5 · 10^{10}, is in brackets where it is a base, not where it is a factor."""
+        text = self.notation.number(value)
+        if "10^" in text:
+            return text, POWER
+        return text, ATOM if value.is_Integer or value.is_Float or value == sp.oo else PRODUCT
 
     def _sum(self, terms: tuple[tuple[int, Tree], ...]) -> Written:
         text = ""
@@ -186,8 +194,8 @@ def _leaf(w: Writer, node: Node) -> Written:
 
 def _number(w: Writer, node: Node) -> Written:
     if not node.shape:
-        return w.notation.number(as_sympy(node.attrs.value)), ATOM
-    values = ", ".join(f"{v:g}" for v in node.attrs.value[:6])
+        return w._number(as_sympy(node.attrs.value))
+    values = ", ".join(w.notation.number(sp.Float(float(v))) for v in node.attrs.value[:6])
     more = f", {w.notation.ellipsis}" if len(node.attrs.value) > 6 else ""
     return f"[{values}{more}]", ATOM
 
@@ -265,11 +273,12 @@ def _view(w: Writer, node: Node) -> Written:
         case "transpose":
             return w.notation.call("transpose", [w.symbol(x), str(data)]), ATOM
         case "slice":
-            shape = w.graph.shape(x)
-            spans = [_span(start, length, step, size) for (start, length, step), size in zip(data, shape, strict=True)]
-            return w.notation.index(w.at(x, ATOM), spans), ATOM
+            return w.notation.index(w.at(x, ATOM), _spans(data, w.graph.shape(x))), ATOM
+        case "pad" if w.graph.shape(x) == node.shape:
+            return w.notation.index(w.at(x, ATOM), _spans(data, node.shape)), ATOM  # turned round, back again
         case "pad":
-            return w.notation.call("pad", [w.symbol(x), show_shape(node.shape)]), ATOM
+            place = w.notation.index("", _spans(data, node.shape))
+            return w.notation.call("pad", [w.symbol(x), show_shape(node.shape), place]), ATOM
         case "concatenate":
             return w.notation.join([w.symbol(arg) for arg in node.args]), ATOM
     shape = w.graph.shape(x)
@@ -278,11 +287,22 @@ def _view(w: Writer, node: Node) -> Written:
     return w._value(x)  # other reshapes, and expansions, change no number
 
 
+def _spans(spans: Sequence[tuple[Size, Size, int]], shape: Shape) -> list[str]:
+    return [_span(*span, size) for span, size in zip(spans, shape, strict=True)]
+
+
 def _span(start: Size, length: Size, step: int, size: Size) -> str:
+    """A slice as NumPy reads it: at the ends of the axis, where a stop of -1 would mean the last, bounds are left out."""
     if (start, length, step) == (0, size, 1):
         return ":"
-    stop = start + length * step
-    return str(start) if length == 1 else f"{start}:{stop}" + (f":{step}" if step != 1 else "")
+    if length == 1:
+        return str(start)
+    stop = sized(start + length * step)
+    if step == 1:
+        return f"{start}:{stop}"
+    if step > 0:
+        return f"{start}:{'' if sign_of(sized(stop - size)) in (0, 1) else stop}:{step}"
+    return f"{'' if start == sized(size - 1) else start}:{'' if sign_of(stop) == -1 else stop}:{step}"
 
 
 def _gather(w: Writer, node: Node) -> Written:

@@ -50,7 +50,9 @@ def _text_symbol(label: Label) -> str:
 def _text_number(value: sp.Expr) -> str:
     if value.is_Float:
         return f"{float(value):.6g}"
-    return str(value).replace("sqrt(pi)", "√π").replace("pi", "π").replace("**", "^").replace("*", " ")
+    return (
+        str(value).replace("sqrt(pi)", "√π").replace("pi", "π").replace("oo", "∞").replace("**", "^").replace("*", " ")
+    )
 
 
 def _text_power(base: str, exponent: str) -> str:
@@ -120,7 +122,13 @@ def _latex_symbol(label: Label) -> str:
 
 
 def _latex_number(value: sp.Expr) -> str:
-    return f"{as_python(value):.6g}" if value.is_Float else str(sp.latex(value))
+    if not value.is_Float:
+        return str(sp.latex(value))
+    digits, _, exponent = f"{as_python(value):.6g}".partition("e")
+    if not exponent:
+        return digits
+    power = f"10^{{{int(exponent)}}}"
+    return {"1": power, "-1": f"-{power}"}.get(digits, rf"{digits} \cdot {power}")
 
 
 def _latex_call(name: str, args: Sequence[str]) -> str:

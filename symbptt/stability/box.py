@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.arguments import check_mapping
 from symbptt.cell import Cell, nearest
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.init import concrete
@@ -72,6 +73,10 @@ def problem(cell: Cell, params: Arrays, box: Arrays) -> Box:
 
     Raises: ArgumentError for missing and unknown names, for shapes that do not fit, and where lo > hi.
     """
+    if not isinstance(cell, Cell):
+        raise ArgumentError(f"a box is one of a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell")
+    check_mapping("params", params, f"{cell.name}.init(...)")
+    check_mapping("box", box, '{"x": (-1, 1)}, or {}')
     of = local_of(cell)
     known = {a.name: a for a in cell.arguments if a.role in ("input", "state")}
     for name in box:
@@ -93,11 +98,19 @@ def pair_of(cell: Cell, name: str, value: Any) -> tuple[Any, Any]:
     if not (isinstance(value, tuple | list) and len(value) == 2):
         raise ArgumentError(three_lines(f"the box of {name!r} must be a pair (lo, hi)", f"in a box for {cell.name}",
                                         f'write for example {{"{name}": (-1, 1)}}'))  # fmt: skip
-    lo, hi = (np.asarray(end, np.float64) for end in value)
+    lo, hi = (_end(cell, name, end) for end in value)
     if np.isnan(lo).any() or np.isnan(hi).any() or not (lo <= hi).all():
         raise ArgumentError(three_lines(f"the box of {name!r} needs lo ≤ hi", f"in a box for {cell.name}",
                                         "give the lower end first"))  # fmt: skip
     return lo, hi
+
+
+def _end(cell: Cell, name: str, end: Any) -> Any:
+    try:
+        return np.asarray(end, np.float64)
+    except (TypeError, ValueError):  # NumPy alone knows what it takes for numbers
+        what = f"the box of {name!r}: numbers or arrays of numbers are expected, got {end!r}"
+        raise ArgumentError(three_lines(what, f"in a box for {cell.name}", f'write {{"{name}": (-1, 1)}}')) from None
 
 
 def interval_of(cell: Cell, name: str, lo: Any, hi: Any, shape: tuple[int, ...]) -> Interval:

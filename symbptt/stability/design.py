@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.arguments import check_mapping
 from symbptt.cell import Cell
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.draws import random_inputs, random_state
@@ -76,6 +77,11 @@ def init_for_horizon(
     """
     where = f"in init_for_horizon of {getattr(cell, 'name', cell)}"
     _check(cell, horizon, where)
+    for what, given, example in (("params", params, "cell.init(sizes)"), ("inputs", inputs, '{"x": x}'),
+                                 ("sizes", sizes, 'sizes={"n": 32}')):  # fmt: skip
+        if given is not None:
+            check_mapping(what, given, example)
+    _check_inputs(cell, inputs, where)
     dims = sizes_for(cell.arguments, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
     params = cell.init(dims, seed=seed) if params is None else dict(params)
     dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(float))
@@ -92,6 +98,14 @@ def _check(cell: Any, horizon: Any, where: str) -> None:
         )
     if not (isinstance(horizon, int | float | np.number) and 1 <= horizon < np.inf):
         raise ArgumentError(three_lines(f"horizon={horizon!r}", where, "give a number of steps from 1"))
+
+
+def _check_inputs(cell: Cell, inputs: Arrays | None, where: str) -> None:
+    for a in [a for a in cell.arguments if inputs and a.role in ("input", "index")]:
+        shape = np.shape((inputs or {}).get(a.name, ()))
+        if len(shape) - len(a.shape) not in (1, 2) or not shape[0]:
+            raise ArgumentError(three_lines(f"{a.name}: an array of at least one step is expected, got shape {shape}", where,
+                                            "give (T, B, ...) or (T, ...)"))  # fmt: skip
 
 
 def _first(candidates: Iterable[Knob], runs: _Runs, horizon: float, where: str) -> Initialisation:
@@ -144,7 +158,7 @@ class _Runs:
             run = kernel.forward(params, inputs, state, steps=steps)
             sent = self.cast({k: random.standard_normal(v.shape) for k, v in state.items()})
             flow = kernel.backward(run, sent, monitor=True).flow
-            norms = np.sqrt(sum(np.square(np.asarray(v, np.float64)) for v in flow.values()))
+            norms = np.hypot.reduce([np.asarray(v, np.float64) for v in flow.values()])
         if not (np.isfinite(norms).all() and all(np.isfinite(v).all() for v in run.states.values())):
             return np.inf
         alive = np.flatnonzero(norms)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.clip import joint_norm
 from symbptt.codegen.loading import compile as compile_target
 from symbptt.model import Model
 from symbptt.stability.setting import Setting
@@ -30,7 +31,7 @@ def gradient_norms(of: Setting, seed: int) -> Any:
         inputs = {k: v[first : first + length, b : b + 1] for k, v in run.inputs.items()}
         state = run.of.by_name(states[first, b : b + 1])
         with np.errstate(all="ignore"):
-            norms.append(_joint(_gradient(of, kernel, inputs, state, (first, b), length, random)))
+            norms.append(joint_norm(_gradient(of, kernel, inputs, state, (first, b), length, random).values()))
     return np.array(norms)
 
 
@@ -51,7 +52,3 @@ def _targets(of: Setting, place: tuple[int, int], length: int) -> dict[str, Any]
     first += of.run.steps - of.tail.steps
     every = isinstance(of.target, Model) and of.target.at == "every"
     return {k: v[first : first + length, b : b + 1] if every else v[b : b + 1] for k, v in (of.targets or {}).items()}
-
-
-def _joint(gradients: Any) -> float:
-    return float(np.sqrt(sum(np.sum(np.square(np.asarray(g, np.float64))) for g in gradients.values())))

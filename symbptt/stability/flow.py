@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.cell import Cell
+from symbptt.clip import joint_norm
 from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_target
 from symbptt.errors import ArgumentError, three_lines
@@ -132,7 +133,7 @@ def _steps_back(
             grads = before.kernel.backward(run, sent, monitor=True)
         yield {k: float(v[-1]) for k, v in grads.flow.items()}, grads.params
         sent, grads = grads.state, None
-    yield {k: float(np.sqrt(np.sum(np.square(v)))) for k, v in sent.items()}, None
+    yield {k: joint_norm([v]) for k, v in sent.items()}, None
 
 
 def _collected(steps: Iterable[tuple[dict[str, float], Arrays | None]]) -> GradientFlow:
@@ -147,8 +148,8 @@ def _collected(steps: Iterable[tuple[dict[str, float], Arrays | None]]) -> Gradi
             break
         totals = {k: totals.get(k, 0) + grads.get(k, 0) for k in {**totals, **grads}}
         for name, total in totals.items():
-            parameters.setdefault(name, []).append(float(np.linalg.norm(grads.get(name, 0))))
-            growth.setdefault(name, []).append(float(np.linalg.norm(total)))
+            parameters.setdefault(name, []).append(joint_norm([grads.get(name, 0)]))
+            growth.setdefault(name, []).append(joint_norm([total]))
     found = [{k: np.array(v) for k, v in group.items()} for group in (states, parameters, growth)]
-    norms = np.sqrt(sum(np.square(v) for v in found[0].values()))
+    norms = np.hypot.reduce(list(found[0].values()))
     return GradientFlow(np.arange(len(norms)), norms, *found)

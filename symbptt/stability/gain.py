@@ -28,7 +28,11 @@ def recurrent_weights(cell: Cell) -> tuple[str, ...]:
     weights is one factor on their product. Input weights, readouts, gate biases, time constants and weights from one layer
     of a stack to the next lie on no such way; a constant counts where it has no default, so that `init` draws it. Weights
     whose length has no influence, as those of Householder reflections, do not count; a weight of [x; h] counts whole.
+
+    Raises: ArgumentError for what is no cell.
     """
+    if not isinstance(cell, Cell):
+        raise ArgumentError(f"recurrent weights are those of a cell, got {type(cell).__name__}\n  give model.cell")
     step = cell.step
     found = {name for names in _multipliers(step) for name in names}
     return tuple(a.name for a in cell.arguments if a.name in found and _has_length(step, a.name))
@@ -41,8 +45,13 @@ def with_gain(cell: Cell, params: Mapping[str, Any], gain: float) -> dict[str, A
     one of these is missing.
     """
     names = recurrent_weights(cell)
-    if not np.isfinite(gain):
-        raise ArgumentError(three_lines(f"a gain is a finite number, got {gain}", f"in the gain of {cell.name}"))
+    check_mapping("params", params, f"sb.with_gain({cell.name}, {cell.name}.init(...), 1.5)")
+    if not (isinstance(gain, int | float | np.number) and not isinstance(gain, bool) and np.isfinite(gain)):
+        raise ArgumentError(three_lines(f"a gain is a finite number, got {gain!r}", f"in the gain of {cell.name}"))
+    lack = [name for name in names if name not in params]
+    if lack:
+        raise ArgumentError(three_lines(f"parameter {lack[0]!r} is missing", f"in the gain of {cell.name}",
+                                        f"give all that {cell.name}.init(...) returns"))  # fmt: skip
     if gain != 1 and not names:
         raise ArgumentError(three_lines(f"no parameter of {cell.name} multiplies a state on its way back to itself",
                                         cure="leave the gain at 1"))  # fmt: skip

@@ -41,7 +41,8 @@ Gradients = Callable[[Point, Arrays], tuple[Arrays, Arrays, Arrays]]
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: the largest error in a block over what it is relative to; `note` where it could not be made."""
+    """One comparison: the largest error in a block over what it is relative to; `note` where it could not be made, `shapes`
+    where the block has another shape than it should."""
 
     regime: str
     size: str
@@ -50,6 +51,7 @@ class Row:
     tolerance: float
     method: str
     note: str = ""
+    shapes: str = ""
 
     @property
     def passed(self) -> bool:
@@ -91,6 +93,12 @@ class Pair:
     scale: float
     noise: float = 0.0
     unsteady: float = 0.0
+
+    @property
+    def shapes(self) -> str:
+        """What is said of shapes that differ."""
+        given, wanted = np.shape(self.given), np.shape(self.wanted)
+        return "" if given == wanted else f"shape {wanted} is expected, got {given}"
 
     @property
     def difference(self) -> float:
@@ -140,7 +148,8 @@ def gradient_rows(
         opinion = None if is_declared(target) else lambda block, chosen: slopes(value, point, block, chosen)
         verdicts = {k: _verdict(pair, method, opinion, blocks[k]) for k, pair in pairs.items()}
     return [
-        Row(regime.name, size.label, k, v.error, TOLERANCE[v.method], v.method, v.note) for k, v in verdicts.items()
+        Row(regime.name, size.label, k, v.error, TOLERANCE[v.method], v.method, v.note, pairs[k].shapes)
+        for k, v in verdicts.items()
     ]
 
 
