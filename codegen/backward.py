@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from symbptt.codegen.affine import backward_scan, closing, opening, unless_scanned
 from symbptt.codegen.calls.block import block_lines
 from symbptt.codegen.calls.loop import loop_sheet, write_carries, write_statements
 from symbptt.codegen.calls.sheet import Sheet, stepping_back
@@ -27,6 +28,7 @@ from symbptt.derive.labels import Label
 from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 
+FREE = "active is None and reset is None and flow is None"
 BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):"
 PULL = "def _pull(tape, carry, full, sums, sizes, T, B, dtype):"
 
@@ -39,7 +41,8 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     writer, carries = writer_of(m.program), _carries(m)
     before = ["full = {k: None if v is None else _kept(active, v) for k, v in full.items()}", *_zero_outputs(m)]
     before += statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
-    block = block_lines(m, "backward", writer)
+    scan = backward_scan(m, carries) if clip is None else None
+    block = block_lines(m, "backward", writer, scan)
     sheet = loop_sheet(m, "backward", besides=block.taken)
     whole = [id for id in m.program.whole.values() if id in m.variables]
     write_statements(sheet, "backward", writer, [*m.program.recurrent.values(), *whole])
@@ -49,18 +52,21 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     after = statements(m, "backward", AFTER, writer) + gradients(m, writer, m.program.carry.values())
     kept = {d: sheet.step(f"{d}_all") for d in carries.values() if f"{d}_all" in block.arrays}
     body = [*_arriving(carries, kept, clip), *body, *_leaving(carries, watched, sheet.calls)]
+    loop = [stepping_back(sheet, body, block.arrays), *indented(body)]
     return [
         "# before the loop: what needs no adjoint of a state",
         *before,
         *_start(m, carries),
+        *(opening(m, "backward", carries.values(), FREE) if scan else []),
         *block.before,
         *sheet.before(body),
         "for hi in range(T, 0, -K):",
         "    lo = max(hi - K, 0)",
-        *indented([*block.ahead, stepping_back(sheet, body, block.arrays), *indented(body), *block.behind]),
+        *indented([*block.ahead, *unless_scanned(scan, loop), *block.behind]),
         *["# after the loop: gradients of parameters"] * bool(after),
         *after,
         f"_give({tuple_text([*(room for region in NEAR for room in given_back(m, f'backward {region}')), *block.rooms])})",
+        *closing(scan),
         f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",
     ]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbptt.codegen.affine import recursion, scan_sizes
 from symbptt.codegen.calls.block import held_of, rows_of
 from symbptt.codegen.checkpoints import bytes_needed
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, NEAR, ONCE, TAIL
@@ -109,6 +110,8 @@ def costs_of(m: Module, sweeps: Sweeps, loss: Module | None, masks: str, *, piec
     left = sent + (0 if pieces else outputs)
     whole = _of_role(m, "input") if pieces else inputs + targets if padded else 0
     copies = sent if padded else 0  # cotangents behind the ends of samples are made zero
+    states = list(p.next.values()) if recursion(m) else []
+    scans = [scan_sizes(m, sweep) if masks == "none" else (0, 0) for sweep in ("forward", "backward")]
     ahead, block = ([*computed(m, sweep, BLOCK), *computed(m, sweep, TAIL)] for sweep in ("forward", "backward"))
     weights = _weights(m, sweeps.tape)
     sums = params if pieces else 0
@@ -125,7 +128,9 @@ def costs_of(m: Module, sweeps: Sweeps, loss: Module | None, masks: str, *, piec
         return [_greatest(x + more for x in group) for group, more in zip(found, beside, strict=True)]
 
     once = [
-        size(x) for x in (weights[0] + sums, weights[1] + sums, weights[2] + sums + _rooms_once(m, sweeps.backward))
+        size(weights[0] + sums + scans[0][1]),
+        size(weights[1] + sums),
+        size(weights[2] + sums + _rooms_once(m, sweeps.backward) + scans[1][1]),
     ]
     entering = (2 * before, 0, 2 * before)  # a step enters with copies where masks say so
     rooms = [
@@ -136,13 +141,13 @@ def costs_of(m: Module, sweeps: Sweeps, loss: Module | None, masks: str, *, piec
         size(whole + int(loss is not None)),
         1 if padded or loss is not None else 0,
         tuple(map(Phase, once, rooms, steps(False), steps(True))),
-        _rooms_of_a_block(m, sweeps.forward),
+        size(_rooms_of_a_block(m, sweeps.forward) + scans[0][0]),
         0 if pieces else _rooms_of_a_block(m, sweeps.forward),
         0 if pieces else _rooms_left(m, sweeps),
-        held_of(m, ahead),
+        held_of(m, ahead or states),
         rows_of(m, ahead),
-        _rooms_of_a_block(m, sweeps.backward),
-        held_of(m, block),
+        size(_rooms_of_a_block(m, sweeps.backward) + scans[1][0]),
+        held_of(m, block or states),
         rows_of(m, block),
         size(state + sum(size_of(m, id) for id in p.outputs.values())),
         size(state),

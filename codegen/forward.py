@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from symbptt.codegen.affine import Scan, closing, forward_scan, opening, unless_scanned
 from symbptt.codegen.calls.block import Block, block_lines
 from symbptt.codegen.calls.loop import loop_sheet, write_statements
 from symbptt.codegen.calls.scalar import put
@@ -78,7 +79,8 @@ def _buffers(m: Module, states: list[State]) -> list[str]:
 
 
 def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
-    block = block_lines(m, "forward", writer)
+    scan = forward_scan(m, [f"{s.now}_buffer" for s in states])
+    block = block_lines(m, "forward", writer, scan)
     sheet = loop_sheet(m, "forward", besides=block.taken)
     write_statements(sheet, "forward", writer, m.program.next.values())
     _alias_states(sheet)
@@ -91,20 +93,22 @@ def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
         "masked = active is not None or reset is not None",
         "if masked:",
         *(f"    {s.before} = np.empty_like({s.now})" for s in states),
+        *opening(m, "forward", [f"{s.now}_buffer[0]" for s in states], "not masked"),
         *(block.before if block.ahead else []),
         *sheet.before(sheet.calls),
-        *(_in_blocks(sheet, block, lines) if block.ahead else [stepping(sheet, sheet.calls), *indented(lines)]),
+        *(_in_blocks(sheet, block, lines, scan) if block.ahead else [stepping(sheet, sheet.calls), *indented(lines)]),
     ]
 
 
-def _in_blocks(sheet: Sheet, block: Block, lines: list[str]) -> list[str]:
+def _in_blocks(sheet: Sheet, block: Block, lines: list[str], scan: Scan | None) -> list[str]:
     """The loop over the steps of each block, behind what is computed for all of them."""
-    head = stepping(sheet, sheet.calls, block.arrays)
+    loop = [stepping(sheet, sheet.calls, block.arrays), *indented(lines)]
     return [
         "for lo in range(0, T, K):",
         "    hi = min(lo + K, T)",
-        *indented([*block.ahead, head, *indented(lines), *block.behind]),
+        *indented([*block.ahead, *unless_scanned(scan, loop), *block.behind]),
         *[f"_give({tuple_text(block.rooms)})"] * bool(block.rooms),
+        *closing(scan),
     ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 
 from symbptt import special
+from symbptt.codegen import scanning
+from symbptt.codegen.text import copied
 
 HELPERS: dict[str, str] = {
     "_padded": '''def _padded(x, shape, index):
@@ -33,6 +35,7 @@ HELPERS: dict[str, str] = {
     np.add.at(np.moveaxis(out, axis, 0), index, x)
     return out
 ''',
+    "_scan": copied(scanning),
 }
 """Their texts by name."""
 

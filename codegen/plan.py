@@ -12,6 +12,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.arguments import check_count, check_dtype
+from symbptt.codegen.affine import recursion_of
 from symbptt.codegen.checkpoints import actions, pieces, refusal
 from symbptt.codegen.costs import Costs, at
 from symbptt.codegen.listing import KINDS, Stored, calls_table, legend, notes, values_table, work_table
@@ -65,6 +66,7 @@ class Plan:
     memory: str | int
     costs: Mapping[str, Costs] = field(repr=False)
     trains: bool
+    recursion: str
     again: tuple[Stored, ...] = ()
 
     @property
@@ -193,7 +195,9 @@ class Plan:
         whole = np.dtype(dtype).itemsize * B * T
         for title, values in self._values:
             lines += values_table(title, values, lambda count: at(count, sizes) * whole, "bytes")
-        return "\n".join([*lines, *self._bytes(T, B, dtype, sizes), *notes(self._cost()), "", *legend({}, dtype)])
+        return "\n".join(
+            [*lines, *self._bytes(T, B, dtype, sizes), *notes([*self._cost(), self.recursion]), "", *legend({}, dtype)]
+        )
 
     def __str__(self) -> str:
         work, (steps, batch, size) = self.work, REFERENCE
@@ -206,7 +210,9 @@ class Plan:
         once = ", each sweep once" if self.truncation is not None or self.memory != "all" else ""
         used = set[sp.Basic]().union(*(sp.sympify(w.calls).free_symbols for w in work))
         letters = {letter: length for letter, length in self._read.letters.items() if letter in used}
-        return "\n".join([*lines, *notes(self._cost()), "", *legend(letters, np.float32, once, example)])
+        return "\n".join(
+            [*lines, *notes([*self._cost(), self.recursion]), "", *legend(letters, np.float32, once, example)]
+        )
 
     def before(self, T: Any = T) -> dict[str, tuple[int, Any]]:
         """Return how many products and others a step calls before planning, each value computed in its step; and T steps."""
@@ -316,7 +322,17 @@ def plan_of(written: Written, step: Step, memory: str | int, costs: Mapping[str,
     trains = written.head is not None
     again = [Stored(_name(m, id), _formula(m, writer, id), p.graph.shape(id)) for id in computed_again(p)]
     return Plan(
-        p.name, written, step, tuple(kept), tuple(blocks), written.truncation, memory, costs, trains, tuple(again)
+        p.name,
+        written,
+        step,
+        tuple(kept),
+        tuple(blocks),
+        written.truncation,
+        memory,
+        costs,
+        trains,
+        recursion_of(m),
+        tuple(again),
     )
 
 

@@ -86,6 +86,9 @@ def names_of(text: str, reader: Reader) -> dict[str, Any]:
         "np": Namespace(reader),
         "_room": lambda shape, dtype: Bare(reader, shape),
         "_give": lambda rooms: None,
+        "_window": lambda *_: 0,  # a scan does the same as the loop that is read
+        "_scan": lambda *_, **__: False,
+        "_scan_back": lambda *_, **__: False,
         "range": lambda *borders: _ranged(reader, *borders),
         "zip": lambda *parts, **kinds: _zipped(reader, *parts, **kinds),
         "len": lambda x: x.shape[0] if isinstance(x, Bare) else builtins.len(x),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from symbptt.codegen import checkpoints, prelude
+from symbptt.codegen import checkpoints, prelude, scanning
 from symbptt.codegen.checkpointing import CHECKPOINTED
 from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
@@ -22,9 +22,9 @@ from symbptt.ir.step import Argument
 RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
     "tape", "flow", "given", "last", "full", "idle", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
-    "state", "run", "start", "carry", "sums", "read", "of", "masked", "K", "lo", "hi", "v",
-    "final", "ROOMS", "HELD", "_", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
-    "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", copied(prelude), re.MULTILINE),
+    "state", "run", "start", "carry", "sums", "read", "of", "masked", "scanned", "window", "plans", "K", "lo", "hi", "v",
+    "final", "WINDOW", "TILE", "LARGEST_PRODUCT", "ROOMS", "HELD", "_", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
+    "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", copied(prelude) + copied(scanning), re.MULTILINE),
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
     "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",
     "_counts", "_of_a_step", "MEMORY", *re.findall(r"^def (\w+)", copied(checkpoints), re.MULTILINE),

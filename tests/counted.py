@@ -145,6 +145,7 @@ def module(source: str) -> dict[str, Any]:
     exec(compile(source, FILE, "exec"), names)
     room = names["_room"]
     names |= {"np": Numpy(), "_room": lambda shape, dtype: telling(room(shape, dtype)), "_give": lambda rooms: None}
+    names["_window"] = lambda *_: 0  # the plan counts a recursion step by step
     arguments = names["_arguments"]
 
     def telling_arguments(*args: Any, **kinds: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from symbptt.codegen.calls.loop import loop_sheet, write_statements
 from symbptt.codegen.calls.scalar import put
+from symbptt.codegen.calls.sheet import Sheet
 from symbptt.codegen.calls.values import value
 from symbptt.codegen.passes.place import BLOCK, LOOP, TAIL
 from symbptt.codegen.statements import all_steps, computed, parts_of
@@ -35,13 +36,15 @@ class Block:
     taken: set[str]
 
 
-def block_lines(m: Module, sweep: str, writer: Writer) -> Block:
-    """Return what is computed for a block of steps at once; one block has all steps where nothing is."""
+def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], list[str]] | None = None) -> Block:
+    """Return what is computed for a block of steps at once, `scan` before its steps; one block has all steps where
+    nothing is."""
     ahead, behind = (computed(m, sweep, region) for region in (BLOCK, TAIL))
-    if not ahead and not behind and not (sweep == "backward" and _passed_on(m)):
+    if not ahead and not behind and not scan and not (sweep == "backward" and _passed_on(m)):
         return Block(["K = max(T, 1)"], [], [], set(), [], (), set())
     sheet = loop_sheet(m, sweep, BLOCK)
     write_statements(sheet, sweep, writer, [id for id in ahead if _goes_on(m, id)], BLOCK)
+    sheet.calls += scan(sheet) if scan else []
     first, sheet.calls = sheet.calls, []
     write_statements(sheet, sweep, writer, [], TAIL)
     passed = _passed_on(m) if sweep == "backward" else {}
@@ -49,7 +52,7 @@ def block_lines(m: Module, sweep: str, writer: Writer) -> Block:
         put(sheet, value(sheet, id), sheet.array(name, m.program.graph.shape(id)))
     last, views = sheet.calls, sheet.inside(first)
     made, held = sheet.rooms.made, _held(m, sweep)
-    steps = f"K = {steps_text(m, [*ahead, *behind])}"
+    steps = f"K = {steps_text(m, [*ahead, *behind] or list(m.program.next.values()))}"
     return Block(
         [
             f"{steps:<58}  # steps in a block: what it computes stays in the cache",

@@ -85,9 +85,13 @@ def _gated(sheet: Sheet, of: Operand, node: Node) -> Operand:
 
 
 def _aligned(sheet: Sheet, of: Operand, node: Node) -> Operand:
-    """An operand with axes of size 1 between the sample axes and its own, where the result has more axes."""
+    return aligned(sheet, of, node.shape)
+
+
+def aligned(sheet: Sheet, of: Operand, shape: Shape) -> Operand:
+    """Return an operand with axes of size 1 between the sample axes and its own, where the result has more axes."""
     of = swapped(sheet, of) if of.front else of
-    missing = len(node.shape) - len(of.shape)
+    missing = len(shape) - len(of.shape)
     if not missing or not of.lead:
         return of
     lead = len(sheet.axes(of))

@@ -1,5 +1,6 @@
 """The passes from program to program, in the order in which they run."""
 
+from symbptt.codegen.passes.affine import affine
 from symbptt.codegen.passes.hoist import hoist
 from symbptt.codegen.passes.join import join
 from symbptt.codegen.passes.pack import pack
@@ -12,6 +13,7 @@ from symbptt.codegen.passes.turn import turn
 
 PASSES = (
     spread,  # first: all spellings become one
+    affine,  # before what splits and packs: it reads the steps as the user wrote them
     hoist,  # before what looks at sums: it makes the sums that need no state values of their own
     split,  # before what is packed: lanes are alike when their coefficients are apart
     pack,  # after hoisting, which has made the sums that follow a product alike
