@@ -603,7 +603,7 @@ def test_nan_in_a_cell_is_refused_where_it_stands() -> None:
 
 
 def test_gain_of_parameters_without_the_recurrent_ones_is_refused() -> None:
-    with pytest.raises(sb.ArgumentError, match="parameter 'U' is missing"):
+    with pytest.raises(sb.ArgumentError, match="recurrent weights U are missing"):
         sb.with_gain(rnn, {}, 2)
 
 
