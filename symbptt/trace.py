@@ -206,12 +206,16 @@ def apply(name: str, *values: Any) -> Array:
     graph = graph_of(*values)
     assert graph is not None
     arrays = [as_array(graph, value) for value in values]
-    if name == "divide" and graph[arrays[1].id].family == "number" and not np.all(arrays[1].value):
+    if name == "divide" and graph[arrays[1].id].family == "number" and _has_zero(arrays[1].value):
         raise cell_error("a division by zero", "divide by a number that is not zero, or by a value of the cell")
     expr = op.body(*_arguments(name, graph, arrays))
     result = apply_expr(graph, expr, [array.id for array in arrays])
     known = all(array.value is not None for array in arrays)
     return Array(graph, result, op.evaluate(*[array.value for array in arrays]) if known else None)
+
+
+def _has_zero(value: Any) -> bool:
+    return value is not None and not np.all(value)
 
 
 def _arguments(name: str, graph: Graph, arrays: Sequence[Array]) -> list[sp.Expr]:

@@ -1,5 +1,6 @@
 """What the backward sweep computes again: which values, that they are the same, and what that spares."""
 
+import re
 import sys
 from functools import cache
 from typing import Any
@@ -79,7 +80,9 @@ def test_plan_tells_what_is_spared() -> None:
     whole, less = (kernel_of(zoo.lstm, memory).plan for memory in ("all", "sqrt"))
     n = sp.Symbol("n", integer=True, positive=True)
     assert whole.elements - less.elements == n
-    assert "Computed again in the backward sweep, not kept\n  tanh_c       (n,)         tanh(c_t)" in str(less)
+    assert re.search(
+        r"Computed again in the backward sweep, not kept.*\n.*\n  tanh_c +\(n,\) +n  tanh\(c_t\)", str(less)
+    )
     assert "again" not in str(whole)
 
 

@@ -27,7 +27,7 @@ def refused(call: Any, message: str) -> None:
     "params, inputs, message",
     [
         (PARAMS, X, "inputs: a dict by name is expected, got ndarray"),
-        (None, {"x": X}, "parameter 'Wi' is missing"),
+        (None, {"x": X}, "params: a dict by name is expected, got NoneType"),
         (PARAMS, None, "input 'x' is missing"),
         (PARAMS | {"bf": np.array([0.0, np.nan, 0])}, {"x": X}, "bf.*nan"),
         (PARAMS, {"x": np.where(X == X[3, 1], np.nan, X)}, "x: nan at step 3"),
