@@ -235,6 +235,7 @@ def test_passes_keep_the_values_and_the_laws(cell: sb.Cell) -> None:
         oracle.assert_blocks_close(results(built(cell, passes), groups, cotangents, 3), wanted, 1e-10)
 
 
+@pytest.mark.long
 @EVERY_CELL
 @pytest.mark.parametrize("step", PASSES, ids=lambda step: step.__name__)
 def test_pass_is_idempotent_and_leaves_its_program_alone(cell: sb.Cell, step: Callable[[Program], Program]) -> None:
@@ -256,9 +257,8 @@ def test_last_pass_places_every_value() -> None:
 
 # Names and texts of the user's.
 
-RISKY = """np t T B a k d n m h_0 h_prev dh dh_0 dh_all dW UT sizes active full range sum lambda_ _where _sizes Run
-SHAPES""".split()
-MORE = """i v h_buffer h_all dx W_T x_in a_in dtype reset tape flow last given idle start run params state zip print
+RISKY = "np t T B K a n h_0 h_prev dh dh_all dW active range _where SHAPES".split()
+MORE = """k d m dh_0 UT sizes full sum lambda_ _sizes Run i v h_buffer h_all dx W_T x_in a_in dtype reset tape flow last given idle start run params state zip print
 _kept _padded _arguments forward backward erf dW_sum h_in a_z len max abs float dict tuple slice _forward _backward
 _array _names _axes _shapes _masks _cotangents _frozen _gathered _scattered _collected _grads _held _plain Grads
 ArgumentError PARAMS INPUTS STATES INDICES LEAD TARGETS MARK inputs steps lengths monitor batched masks tanh exp dL of

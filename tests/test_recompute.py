@@ -190,6 +190,7 @@ def test_modes_agree(name: str, masks: str) -> None:
     assert_run_is_the_same(cell, data, known, 1e-10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "memory"), [("lstm", "sqrt"), ("slstm", 10**8)])
 def test_what_is_computed_again_agrees_with_complex_steps(name: str, memory: Any) -> None:
     assert sb.verify(kernel_of(cell_named(name), memory)).passed

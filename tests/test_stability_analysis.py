@@ -131,6 +131,7 @@ def test_short_runs_have_a_report_and_say_what_they_lack(steps: int) -> None:
     assert found.verdict.confidence is None or 0 <= found.verdict.confidence <= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "target", [odd, packed, sb.model(lstm, squared_error), sb.model(gru, squared_error, at="last")]
 )

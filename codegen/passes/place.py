@@ -45,7 +45,7 @@ def is_near(places: Mapping[int, str], sweep: str, id: int) -> bool:
 def _in_tails(p: Program, places: Mapping[int, str]) -> dict[int, str]:
     """What no later step needs is computed behind the steps of each block, while what it reads is in the cache; sums over
     steps are added up there. What goes into one table by index is collected after the loop, the table being large."""
-    g = p.graph
+    g, varying = p.graph, p.varying
     late = [id for id, where in places.items() if where.endswith(AFTER)] if p.next else []
     tables = {id for id in late if g[id].family == "gather" and g[id].attrs.kind == "scatter"}
     collected = {id for id in late if g[id].family == "total" and g[id].args[0] in tables}
@@ -53,7 +53,7 @@ def _in_tails(p: Program, places: Mapping[int, str]) -> dict[int, str]:
     return {
         id: f"{places[id].split()[0]} {TAIL}"
         for id in late
-        if id not in apart and (id in p.varying or (g[id].family == "total" and g[id].args[0] in p.varying))
+        if id not in apart and (id in varying or (g[id].family == "total" and g[id].args[0] in varying))
     }
 
 

@@ -56,9 +56,9 @@ def gather(tasks: list[tuple[tuple[str, ...], dict[str, str]]], what: str, failu
     return rows
 
 
-def measured(quick: bool) -> Measured:
-    """All that the page shows."""
-    sizes, seconds = (QUICK, "0.25") if quick else (FULL, "3")
+def measured(quick: bool, seconds: str) -> Measured:
+    """All that the page shows; `seconds` for each row."""
+    sizes = QUICK if quick else FULL
     single = dict.fromkeys(THREADS, "1")
     types = ("float32",) if quick else ("float32", "float64")
     failures: list[str] = []
@@ -90,13 +90,16 @@ def core_types() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three sizes in float32")
+    parser.add_argument("--seconds", type=float, help="for each row; 3, or 0.25 with --quick")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder to write into")
     given = parser.parse_args()
     if not given.output.is_dir():
         parser.error(f"there is no folder {given.output}")
     start = time.perf_counter()
-    found = measured(given.quick)
-    command = "python -m tests.benchmarks" + (" --quick" if given.quick else "")
+    seconds = given.seconds or (0.25 if given.quick else 3)
+    found = measured(given.quick, f"{seconds:g}")
+    chosen = f" --seconds {seconds:g}" if given.seconds else ""
+    command = "python -m tests.benchmarks" + " --quick" * given.quick + chosen
     if not found.cases:
         print("nothing was measured; no file is written", file=sys.stderr)
         return 1
