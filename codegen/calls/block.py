@@ -1,8 +1,8 @@
-"""What is computed for a block of steps at once, before the loop comes to them."""
+"""What is computed for a block of steps at once, before the loop comes to them and behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from symbptt.codegen.calls.loop import loop_sheet, write_statements
@@ -23,8 +23,7 @@ BLOCK_ROWS = 2**9
 @dataclass(frozen=True)
 class Block:
     """What happens around the steps of a block: lines before the loop, lines before the steps and behind them, the arrays
-    that have the steps of a block alone; `rooms` are variables of arrays to give back, `made` their numbers for each
-    sample and step, `taken` the variables that are used.
+    that have the steps of a block alone; `rooms` are variables of arrays to give back, `taken` the variables in use.
     """
 
     before: list[str]
@@ -32,7 +31,6 @@ class Block:
     behind: list[str]
     arrays: set[str]
     rooms: list[str]
-    made: tuple[Size, ...]
     taken: set[str]
 
 
@@ -41,7 +39,7 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
     nothing is."""
     ahead, behind = (computed(m, sweep, region) for region in (BLOCK, TAIL))
     if not ahead and not behind and not scan and not (sweep == "backward" and _passed_on(m)):
-        return Block(["K = max(T, 1)"], [], [], set(), [], (), set())
+        return Block(["K = max(T, 1)"], [], [], set(), [], set())
     sheet = loop_sheet(m, sweep, BLOCK)
     write_statements(sheet, sweep, writer, [id for id in ahead if _goes_on(m, id)], BLOCK)
     sheet.calls += scan(sheet) if scan else []
@@ -56,8 +54,7 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
     return Block(
         [
             f"{steps:<58}  # steps in a block: what it computes stays in the cache",
-            *(f"{name} = _room({all_steps(m, id, 'K')}, dtype)" for name, id in held.items()),
-            *parts_of(m, m.held, f"{sweep} {LOOP}"),
+            *_arrays(m, sweep, held),
             *(line.replace("np.empty(", "_room(") for line in sheet.before([*first, *last])),
             *_sums(m, behind),
             *(f"{name} = np.empty({all_steps(m, id)}, dtype)" for name, id in passed.items()),
@@ -66,9 +63,14 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
         [*(line for line in sheet.inside(last) if line not in views), *last],
         {name for room in made for name in sheet.rooms.names[room]} | {*held, *(m.variables[id] for id in m.held)},
         [*(room for room in made if not made[room].startswith("zeros")), *held],
-        (*(sheet.rooms.sizes[room] for room in made), *(prod(m.program.graph.shape(id)) for id in held.values())),
         sheet.taken,
     )
+
+
+def _arrays(m: Module, sweep: str, held: Mapping[str, int]) -> list[str]:
+    """The lines that make the arrays of what is held for a block, and name the parts of them."""
+    made = [f"{name} = _room({all_steps(m, id, 'K')}, dtype)" for name, id in held.items()]
+    return made + parts_of(m, m.held, f"{sweep} {LOOP}")
 
 
 def _passed_on(m: Module) -> dict[str, int]:

@@ -10,7 +10,7 @@ from symbptt.codegen.lower import Scope
 from symbptt.codegen.text import listed, shape_text, size_text, tuple_text
 from symbptt.codegen.variables import Module
 from symbptt.ir.naming import unique
-from symbptt.ir.shape import Shape, Size, prod
+from symbptt.ir.shape import Shape
 
 LOOP_AXES = ("B",)
 BLOCK_AXES = ("K", "B")
@@ -50,11 +50,10 @@ def number(text: str) -> Operand:
 
 @dataclass
 class Rooms:
-    """Arrays that calls write into: how each is made, its numbers for a step and sample, the names that share it, the
-    free ones, and what each is called where it holds a part of a formula."""
+    """Arrays that calls write into: how each is made, the names that share it, the free ones, and what each is called
+    where it holds a part of a formula."""
 
     made: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, Size] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
     free: list[str] = field(default_factory=list)
     scratch: dict[str, str] = field(default_factory=dict)
@@ -63,11 +62,11 @@ class Rooms:
         """Return a free room that is made in the same way."""
         return next((room for room in reversed(self.free) if self.made[room] == how), None)
 
-    def take(self, how: str, name: str, size: Size, reuse: bool = True) -> str:
+    def take(self, how: str, name: str, reuse: bool = True) -> str:
         """Return the room for `name`: a free one, which gets the name too, or a new one."""
         room = self.find(how) if reuse else None
         if room is None:
-            self.made[name], self.names[name], self.sizes[name] = how, [name], size
+            self.made[name], self.names[name] = how, [name]
             return name
         self.free.remove(room)
         if name not in self.names[room]:
@@ -123,7 +122,7 @@ class Sheet:
         how = f"empty({self.shape_text(shape, lead, front)}, {kind})"
         found = self.rooms.find(how)
         name = self.rooms.scratch.get(found or "") or self.name("s" if kind == "dtype" else "is_s")
-        room = self.rooms.take(how, name, prod(shape))
+        room = self.rooms.take(how, name)
         self.rooms.scratch[room] = name
         text = self._part(name, lead, front)
         return Operand(text, text, shape, room, lead, room=room, kind=kind, front=front)
@@ -133,7 +132,7 @@ class Sheet:
     ) -> Operand:
         """Return a room for a value that has a variable; who takes it gives it back."""
         how = f"{how}({self.shape_text(shape, True, front)}, dtype)"
-        room = self.rooms.take(how, name, prod(shape), reuse)
+        room = self.rooms.take(how, name, reuse)
         text = self._part(name, True, front)
         return Operand(text, text, shape, room, True, front=front)
 
