@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -48,7 +48,7 @@ def _line(text: str) -> Line:
 
 def _composed(lines: list[Line]) -> list[Line]:
     """The lines with each view that only one other view is made of written there."""
-    uses = Counter(word for line in lines for word in WORD.findall(line.code))
+    uses, free = Counter(word for line in lines for word in WORD.findall(line.code)), dict[str, str]()
     for i in range(len(lines)):
         line = lines[i]
         inside = VIEW.fullmatch(line.value)
@@ -62,8 +62,15 @@ def _composed(lines: list[Line]) -> list[Line]:
                 value = line.value + reader["rest"]
                 code = f"{lines[j].indent}{lines[j].name} = {value}"
                 lines[j], lines[i] = replace(lines[j], code=code, value=value), Line("", "")
+                free[lines[j].name] = line.name
                 break
-    return [line for line in lines if line.code]
+    return [_renamed(line, free) for line in lines if line.code]
+
+
+def _renamed(line: Line, free: Mapping[str, str]) -> Line:
+    """A line with the names that composed views leave free, for what is made of them."""
+    new: Callable[[str], str] = lambda text: WORD.sub(lambda word: free.get(word[0], word[0]), text)  # noqa: E731
+    return Line(new(line.code), line.comment, line.indent, new(line.name), new(line.value))
 
 
 def _is_view(line: Line) -> bool:

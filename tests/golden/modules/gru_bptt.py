@@ -81,7 +81,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru c5d45a69'
+MARK = 'gru f6287f89'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -116,12 +116,12 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
         K = hi - lo
         gates_in_b = gates_in[:, :K]
         a_n_in_b = a_n_in[:K]
-        x_b_1 = x[lo:hi].reshape(K * B, m)
+        x_b = x[lo:hi].reshape(K * B, m)
         gates_in_b_1 = gates_in_b.reshape(2, K * B, n)
         a_n_in_b_1 = a_n_in_b.reshape(K * B, n)
-        np.matmul(x_b_1, W_gates, out=gates_in_b_1)
+        np.matmul(x_b, W_gates, out=gates_in_b_1)
         np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wr x_t + br; Wz x_t + bz
-        np.matmul(x_b_1, Wn_1, out=a_n_in_b_1)
+        np.matmul(x_b, Wn_1, out=a_n_in_b_1)
         np.add(a_n_in_b, bn, out=a_n_in_b)                      # Wn x_t + bn
         for (
             t, gates_t, h_prev_t, UnT_h_t, n_1_t, r_t, h_t, z_t, gates_in_1_t, a_n_in_t
@@ -225,21 +225,21 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
         dgates_b = dgates[:K]
         dgates_b_1 = dgates_b.reshape(K * B, 4*n)
         h_prev_b_1 = h_prev_b.reshape(K * B, n)
-        dgates_b_2_1_1 = dgates_b[..., n:].reshape(K * B, 3*n).swapaxes(-1, -2)
-        dgates_b_3_1 = dgates_b[..., :3*n].reshape(K * B, 3*n)
-        x_b_1 = x[lo:hi].reshape(K * B, m)
-        dgates_b_3_1_1 = dgates_b_3_1.swapaxes(-1, -2)
-        dx_b_1 = dx[lo:hi].reshape(K * B, m)
+        dgates_b_2_1 = dgates_b[..., n:].reshape(K * B, 3*n).swapaxes(-1, -2)
+        dgates_b_3 = dgates_b[..., :3*n].reshape(K * B, 3*n)
+        x_b = x[lo:hi].reshape(K * B, m)
+        dgates_b_3_1_1 = dgates_b_3.swapaxes(-1, -2)
+        dx_b = dx[lo:hi].reshape(K * B, m)
         np.add.reduce(dgates_b_1, axis=0, out=s_3)
         # dcn = Σ_t da_{n,t} ⊙ r_t; dbn = Σ_t da_{n,t}; dbz = Σ_t da_{z,t}; dbr = Σ_t da_{r,t}
         np.add(dgates_1, s_3, out=dgates_1)
-        np.matmul(dgates_b_2_1_1, h_prev_b_1, out=s_4)
+        np.matmul(dgates_b_2_1, h_prev_b_1, out=s_4)
         # dUn = Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ; dUz = Σ_t da_{z,t} h_{t-1}ᵀ; dUr = Σ_t da_{r,t} h_{t-1}ᵀ
         np.add(dU_gates, s_4, out=dU_gates)
-        np.matmul(dgates_b_3_1_1, x_b_1, out=s_5)
+        np.matmul(dgates_b_3_1_1, x_b, out=s_5)
         # dWn = Σ_t da_{n,t} x_tᵀ; dWz = Σ_t da_{z,t} x_tᵀ; dWr = Σ_t da_{r,t} x_tᵀ
         np.add(dW_gates, s_5, out=dW_gates)
-        np.matmul(dgates_b_3_1, W_rows, out=dx_b_1)             # Wnᵀ da_{n,t}; Wrᵀ da_{r,t}; Wzᵀ da_{z,t}
+        np.matmul(dgates_b_3, W_rows, out=dx_b)                 # Wnᵀ da_{n,t}; Wrᵀ da_{r,t}; Wzᵀ da_{z,t}
     # after the loop: gradients of parameters
     # [dbr; dbz; dbn; dcn] = dgates_1
     dbr, dbz, dbn, dcn = (dgates_1[..., lo:hi] for lo, hi in ((n, 2*n), (2*n, 3*n), (0, n), (3*n, None)))

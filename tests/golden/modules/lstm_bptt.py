@@ -91,7 +91,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 6a99dff9'
+MARK = 'lstm 5c0f4b5b'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset):
@@ -121,14 +121,14 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     gates_in_1 = gates_in.swapaxes(0, 1)
     a_gates_1 = a_gates[0:3]
     one = np.array(1, dtype)
-    a_gates_2_1 = a_gates[3:4][0]
+    a_gates_2 = a_gates[3:4][0]
     for lo in range(0, T, K):
         hi = min(lo + K, T)
         K = hi - lo
         gates_in_b = gates_in[:, :K]
-        x_b_1 = x[lo:hi].reshape(K * B, m)
+        x_b = x[lo:hi].reshape(K * B, m)
         gates_in_b_1 = gates_in_b.reshape(4, K * B, n)
-        np.matmul(x_b_1, W_gates, out=gates_in_b_1)
+        np.matmul(x_b, W_gates, out=gates_in_b_1)
         np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
         for (
             t, gates_in_1_t, h_prev_t, gates_t, g_t, c_t, f_t, c_prev_t, i_t, tanh_c_t, h_t, o_t
@@ -146,7 +146,7 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
             np.exp(gates_t, out=gates_t)
             np.add(one, gates_t, out=gates_t)
             np.divide(one, gates_t, out=gates_t)                # i_t = σ(a_{i,t}); f_t = σ(a_{f,t}); o_t = σ(a_{o,t})
-            np.tanh(a_gates_2_1, out=g_t)                       # g_t = tanh(a_{g,t})
+            np.tanh(a_gates_2, out=g_t)                         # g_t = tanh(a_{g,t})
             np.multiply(f_t, c_prev_t, out=s)
             np.multiply(i_t, g_t, out=s_1)
             np.add(s, s_1, out=c_t)                             # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
@@ -238,22 +238,22 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
                 dh_0 += _kept(reset[t], dh)
                 dc_0 += _kept(reset[t], dc)
                 dh[...], dc[...] = [_kept(~reset[t], d) for d in (dh, dc,)]
-        dgates_b_1 = dgates[:K].reshape(K * B, 4*n)
-        h_prev_b_1 = h_prev[lo:hi].reshape(K * B, n)
-        dgates_b_1_1 = dgates_b_1.swapaxes(-1, -2)
-        x_b_1 = x[lo:hi].reshape(K * B, m)
-        dx_b_1 = dx[lo:hi].reshape(K * B, m)
-        np.add.reduce(dgates_b_1, axis=0, out=s_1)
+        dgates_b = dgates[:K].reshape(K * B, 4*n)
+        h_prev_b = h_prev[lo:hi].reshape(K * B, n)
+        dgates_b_1_1 = dgates_b.swapaxes(-1, -2)
+        x_b = x[lo:hi].reshape(K * B, m)
+        dx_b = dx[lo:hi].reshape(K * B, m)
+        np.add.reduce(dgates_b, axis=0, out=s_1)
         # dbo = Σ_t da_{o,t}; dbg = Σ_t da_{g,t}; dbf = Σ_t da_{f,t}; dbi = Σ_t da_{i,t}
         np.add(db_gates, s_1, out=db_gates)
-        np.matmul(dgates_b_1_1, h_prev_b_1, out=s_2)
+        np.matmul(dgates_b_1_1, h_prev_b, out=s_2)
         # dUo = Σ_t da_{o,t} h_{t-1}ᵀ; dUg = Σ_t da_{g,t} h_{t-1}ᵀ; dUf = Σ_t da_{f,t} h_{t-1}ᵀ; dUi = Σ_t
         #   da_{i,t} h_{t-1}ᵀ
         np.add(dU_gates, s_2, out=dU_gates)
-        np.matmul(dgates_b_1_1, x_b_1, out=s_3)
+        np.matmul(dgates_b_1_1, x_b, out=s_3)
         # dWo = Σ_t da_{o,t} x_tᵀ; dWg = Σ_t da_{g,t} x_tᵀ; dWf = Σ_t da_{f,t} x_tᵀ; dWi = Σ_t da_{i,t} x_tᵀ
         np.add(dW_gates, s_3, out=dW_gates)
-        np.matmul(dgates_b_1, W_rows, out=dx_b_1)               # Wiᵀ da_{i,t}; Wfᵀ da_{f,t}; Wgᵀ da_{g,t}; Woᵀ da_{o,t}
+        np.matmul(dgates_b, W_rows, out=dx_b)                   # Wiᵀ da_{i,t}; Wfᵀ da_{f,t}; Wgᵀ da_{g,t}; Woᵀ da_{o,t}
     # after the loop: gradients of parameters
     # [dbi; dbf; dbg; dbo] = db_gates
     dbi, dbf, dbg, dbo = (db_gates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
