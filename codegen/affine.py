@@ -107,7 +107,7 @@ def opening(m: Module, sweep: str, states: Iterable[str], condition: str) -> lis
     if found is None:
         return []
     least = LEAST[_is_fixed(m, found[sweep == "backward"])]
-    return [f"window, plans = _window(T, {tuple_text(states)}, {least}) if {condition} else 0, {{}}"]
+    return [f"window, plans = _window(T, {tuple_text(states)}, {least}) if {condition} else 0, {{0: _Rooms(ws)}}"]
 
 
 def unless_scanned(scan: Scan | None, loop: list[str]) -> list[str]:
@@ -117,7 +117,7 @@ def unless_scanned(scan: Scan | None, loop: list[str]) -> list[str]:
 
 def closing(scan: Scan | None) -> list[str]:
     """Return the line behind all blocks, where there is a scan."""
-    return ["_give(plans.get(0, {}).values())"] * (scan is not None)
+    return ["ws.give(plans[0].values())"] * (scan is not None)
 
 
 def _shapes(m: Module) -> list[Shape]:

@@ -29,7 +29,7 @@ from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 
 FREE = "active is None and reset is None and flow is None"
-BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):"
+BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):"
 PULL = "def _pull(tape, carry, full, sums, sizes, T, B, dtype):"
 
 Carries = dict[str, str]
@@ -65,7 +65,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
         *indented([*block.ahead, *unless_scanned(scan, loop), *block.behind]),
         *["# after the loop: gradients of parameters"] * bool(after),
         *after,
-        f"_give({tuple_text([*(room for region in NEAR for room in given_back(m, f'backward {region}')), *block.rooms])})",
+        f"ws.give({tuple_text([*(room for region in NEAR for room in given_back(m, f'backward {region}')), *block.rooms])})",
         *closing(scan),
         f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",
     ]

@@ -14,10 +14,10 @@ def _end(T, active):
     return T if active is None else int(active.any(1).sum())
 
 
-def _part(a, start, lo, hi, sizes, B, dtype, active, reset):
+def _part(a, start, lo, hi, sizes, B, dtype, active, reset, ws):
     """Run the steps lo to hi from the states before them; return what `_forward` does."""
     here = {k: a[k][lo:hi] if active is None else _held(a[k][lo:hi], active[lo:hi].sum(0)) for k in INPUTS}
-    return _forward(a | here, start, sizes, hi - lo, B, dtype, _cut(active, lo, hi), _cut(reset, lo, hi))
+    return _forward(a | here, start, sizes, hi - lo, B, dtype, _cut(active, lo, hi), _cut(reset, lo, hi), ws)
 
 
 def _sums(sizes, T, B, dtype):
@@ -26,10 +26,10 @@ def _sums(sizes, T, B, dtype):
     return {}, {k: np.zeros((T, B, *shapes[k]), dtype) for k in INPUTS if k not in INDICES}, {}
 
 
-def _flow_back(sums, tape, full, carry, flow, lo, hi, sizes, B, dtype, active, reset):
+def _flow_back(sums, tape, full, carry, flow, lo, hi, sizes, B, dtype, active, reset, ws):
     """Flow back through the steps lo to hi, add up their gradients, and return the adjoints of the states before them."""
     here = None if flow is None else {k: v[lo:hi] for k, v in flow.items()}
-    found = _backward(tape, full, carry, here, sizes, hi - lo, B, dtype, _cut(active, lo, hi), _cut(reset, lo, hi))
+    found = _backward(tape, full, carry, here, sizes, hi - lo, B, dtype, _cut(active, lo, hi), _cut(reset, lo, hi), ws)
     params, inputs, carry, resets = found
     for k, v in params.items():
         sums[0][k] = sums[0][k] + v if k in sums[0] else v
@@ -68,25 +68,26 @@ def _pieces(T, B, sizes, dtype, active, reset, trains):
     return found
 '''
 
-WHOLE = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
+WHOLE = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
     piece, _ = _pieces(T, B, sizes, dtype, *masks, False)
     _check_parts(a, piece, sizes, T, masks[0])
     with np.errstate(GUARD):
-        states, outputs = _whole(a, piece, sizes, T, B, dtype, *masks)
+        states, outputs = _whole(a, piece, sizes, T, B, dtype, *masks, ws)
     _stop(states, outputs, a, masks[0])
     tape = ((a, states, piece), sizes, T, B, dtype, *masks)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype)
+    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, ws)
 
 
-def _whole(a, piece, sizes, T, B, dtype, active, reset):
+def _whole(a, piece, sizes, T, B, dtype, active, reset, ws):
     """Return the states and outputs of all steps, run piece by piece."""
     states, outputs = ({k: np.zeros((T, B, *_shapes(**sizes)[k]), dtype) for k in STATES}, {})
     start, borders = {k: a[k] for k in STATES}, _borders(_end(T, active), piece)
     for lo, hi in zip(borders, borders[1:]):
-        found, given, _ = _part(a, start, lo, hi, sizes, B, dtype, active, reset)
+        found, given, _ = _part(a, start, lo, hi, sizes, B, dtype, active, reset, ws)
         start = _final(found, start, _cut(active, lo, hi))
         for k, v in found.items():
             states[k][lo:hi] = v
@@ -105,15 +106,15 @@ def _stop(states, outputs, initial, active):
             v[end:, b] = 0
 
 
-def _again(tape, full, last, flow, sizes, T, B, dtype, active, reset):
+def _again(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     """Return what `_backward` does for a whole run, whose pieces are run again from the last to the first."""
     a, states, piece = tape
     carry, sums, borders = last, _sums(sizes, T, B, dtype), _borders(_end(T, active), piece)
     for lo, hi in reversed([*zip(borders, borders[1:])]):
         start = {k: v[lo - 1] if lo else a[k] for k, v in states.items()}
         given = {k: None if v is None else v[lo:hi] for k, v in full.items()}
-        part = _part(a, start, lo, hi, sizes, B, dtype, active, reset)[2]
-        carry = _flow_back(sums, part, given, carry, flow, lo, hi, sizes, B, dtype, active, reset)
+        part = _part(a, start, lo, hi, sizes, B, dtype, active, reset, ws)[2]
+        carry = _flow_back(sums, part, given, carry, flow, lo, hi, sizes, B, dtype, active, reset, ws)
         del part
     return *sums[:2], carry, sums[2]
 '''
@@ -125,22 +126,23 @@ BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else Non
     with np.errstate(GUARD):
         for lo, hi, is_last in _schedule(_end(T, active), piece, slots):
             if not is_last:
-                held[hi] = _ahead_to(a, held[lo], lo, hi, piece, sizes, B, dtype, active, resetREAD)
+                held[hi] = _ahead_to(a, held[lo], lo, hi, piece, sizes, B, dtype, active, reset, wsREAD)
                 continue
             start = held.pop(lo)
-            states, outputs, tape = _part(a, start, lo, hi, sizes, B, dtype, active, reset)
+            states, outputs, tape = _part(a, start, lo, hi, sizes, B, dtype, active, reset, ws)
             first = final is None
             final = _final(states, start, _cut(active, lo, hi)) if first else final
 LOSS
             del states, outputs
-            carry = _flow_back(sums, tape, full, carry, flow, lo, hi, sizes, B, dtype, active, reset)
-            _give(tape[-1])
+            carry = _flow_back(sums, tape, full, carry, flow, lo, hi, sizes, B, dtype, active, reset, ws)
+            ws.give(tape[-1])
             del tape, full
     return value, _grads(_added(sums[0], own), sums[1], carry, sums[2], flow, batched, final)
 """
 
-HEAD = '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
+HEAD = '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
     """Return the loss WHERE, and its gradients; targets TARGETS_SHAPE."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     piece, slots = _pieces(T, B, sizes, dtype, active, reset, True)
@@ -148,18 +150,18 @@ HEAD = '''def value_and_grad(params, inputs=None, targets=None, state=None, *, s
 '''
 
 AHEAD = {
-    "every": '''def _ahead_to(a, start, lo, hi, piece, sizes, B, dtype, active, reset):
+    "every": '''def _ahead_to(a, start, lo, hi, piece, sizes, B, dtype, active, reset, ws):
     """Return the states before step `hi`, run piece by piece from those before step `lo`."""
     for lo in range(lo, hi, piece):
         end = min(lo + piece, hi)
-        start = _final(_part(a, start, lo, end, sizes, B, dtype, active, reset)[0], start, _cut(active, lo, end))
+        start = _final(_part(a, start, lo, end, sizes, B, dtype, active, reset, ws)[0], start, _cut(active, lo, end))
     return start
 ''',
-    "last": '''def _ahead_to(a, start, lo, hi, piece, sizes, B, dtype, active, reset, read, at):
+    "last": '''def _ahead_to(a, start, lo, hi, piece, sizes, B, dtype, active, reset, ws, read, at):
     """Return the states before step `hi`, run piece by piece from those before step `lo`; note what the loss reads."""
     for lo in range(lo, hi, piece):
         end = min(lo + piece, hi)
-        states, outputs, _ = _part(a, start, lo, end, sizes, B, dtype, active, reset)
+        states, outputs, _ = _part(a, start, lo, end, sizes, B, dtype, active, reset, ws)
         start = _final(states, start, _cut(active, lo, end))
         _note(read, states | outputs, at, lo)
         del states, outputs, _

@@ -13,7 +13,7 @@ from symbptt.codegen.text import listed, tuple_text
 ASSIGNED = re.compile(r"(?P<indent> *)(?P<name>[^\W\d]\w*(?: = [^\W\d]\w*)*) = (?P<value>.+)")
 VIEW = re.compile(r"(?P<array>[^\W\d]\w*)(?P<rest>[.\[].*)")
 PART = re.compile(r"(?P<array>[^\W\d]\w*)\[(?P<index>[^\[\]]*)\]")
-MADE = re.compile(r"(?:np\.empty|np\.zeros|_room)\(.*\)")
+MADE = re.compile(r"(?:np\.empty|np\.zeros|ws\.room)\(.*\)")
 WORD = re.compile(r"[^\W\d]\w*")
 WIDTH = 58
 

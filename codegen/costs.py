@@ -207,7 +207,7 @@ def _weights(m: Module, tape: Iterable[str]) -> tuple[Size, Size, Size]:
 
 
 AS_OFTEN = r"\(\(((?:[^()]|\([^()]*\))*?),?\), dtype\)(?: for _ in range\((\d+)\))?"
-MADE, TAKEN = (re.compile(name + AS_OFTEN) for name in (r"np\.(?:empty|zeros)", "_room"))
+MADE, TAKEN = (re.compile(name + AS_OFTEN) for name in (r"np\.(?:empty|zeros)", r"ws\.room"))
 
 
 def _shapes(text: str, *ways: re.Pattern[str]) -> list[list[str]]:

@@ -26,7 +26,7 @@ from symbptt.codegen.variables import Module, is_baked
 from symbptt.ir.shape import Shape
 from symbptt.render.expression import Writer
 
-FORWARD = "def _forward(a, start, sizes, T, B, dtype, active, reset):"
+FORWARD = "def _forward(a, start, sizes, T, B, dtype, active, reset, ws):"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _in_blocks(sheet: Sheet, block: Block, lines: list[str], scan: Scan | None) 
         "for lo in range(0, T, K):",
         "    hi = min(lo + K, T)",
         *indented([*block.ahead, *unless_scanned(scan, loop), *block.behind]),
-        *[f"_give({tuple_text(block.rooms)})"] * bool(block.rooms),
+        *[f"ws.give({tuple_text(block.rooms)})"] * bool(block.rooms),
         *closing(scan),
     ]
 

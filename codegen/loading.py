@@ -73,6 +73,11 @@ class Kernel:
         """The generated module, executed once."""
         return load(self.source, f"<symbptt {self.target.name}>")
 
+    @property
+    def workspace(self) -> Any:
+        """The arrays that the module keeps from call to call: `.nbytes` of at most `.limit`."""
+        return self.module.WORKSPACE
+
     def forward(
         self,
         params: Mapping[str, Any],

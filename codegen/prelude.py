@@ -15,16 +15,16 @@ class ArgumentError(ValueError):
 class Run:
     """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
 
-    def __init__(self, states, outputs, tape, batched, dtype, rooms=()):
+    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=()):
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
-        self.rooms = rooms
+        self.workspace, self.rooms = workspace, rooms
         self.mark = MARK
 
     def __repr__(self):
         return f"<run: {_listed(states=self.states, outputs=self.outputs)}>"
 
     def __del__(self):
-        _give(self.rooms)
+        self.workspace.give(self.rooms)
 
     def __copy__(self):
         return self
@@ -48,23 +48,46 @@ def _listed(**groups):
     return "; ".join(f"{group} {text}" for group, text in texts.items() if text) or "none"
 
 
-ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
+class Workspace:
+    """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
+
+    def __init__(self, limit=2**28):
+        self.limit, self.rooms = limit, {}
+
+    def __repr__(self):
+        return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
+
+    def __reduce__(self):
+        return Workspace, (self.limit,)
+
+    @property
+    def nbytes(self):
+        """The bytes that it holds."""
+        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
+
+    def room(self, shape, dtype):
+        """Return an array to write into, one that was given back or a new one."""
+        try:
+            return self.rooms[shape, dtype].pop()
+        except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
+            return np.empty(shape, dtype)
+
+    def give(self, rooms):
+        """Take back arrays that nothing reads any more."""
+        for room in rooms:
+            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
+        if self.nbytes > self.limit:
+            self.rooms.clear()
 
 
-def _room(shape, dtype):
-    """Return an array to write into, one that was given back or a new one."""
-    try:
-        return ROOMS[shape, dtype].pop()
-    except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
-        return np.empty(shape, dtype)
+WORKSPACE = Workspace(HELD)  # of calls that are not given another
 
 
-def _give(rooms):
-    """Give back arrays that nothing reads any more."""
-    for room in rooms:
-        ROOMS.setdefault((room.shape, room.dtype), []).append(room)
-    if sum(room.nbytes for free in list(ROOMS.values()) for room in free) > HELD:
-        ROOMS.clear()
+def _workspace(given):
+    """Return the workspace of a call: the one that is given, else the module's."""
+    if given is not None and not (hasattr(given, "room") and hasattr(given, "give")):
+        raise ArgumentError(f"workspace: a Workspace of this module is expected, got {type(given).__name__}")
+    return WORKSPACE if given is None else given
 
 
 def _steps(T, B, size, rows=0):

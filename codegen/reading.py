@@ -78,14 +78,26 @@ def _ranged(r: Reader, *borders: Any) -> Any:
     return builtins.range(*borders) if all(isinstance(x, int) for x in borders) else Steps(r, *borders)
 
 
+class Rooms:
+    """A workspace without memory."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def room(self, shape: Sequence[Any], dtype: Any) -> Bare:
+        """Return an array."""
+        return Bare(self.reader, shape)
+
+    def give(self, rooms: Any) -> None:
+        """Take arrays back."""
+
+
 def names_of(text: str, reader: Reader) -> dict[str, Any]:
     """Return the functions of a module, made to run on arrays without elements."""
     names: dict[str, Any] = {"__name__": "read"}
     exec(compile(text, FILE, "exec"), names)
     names |= {
         "np": Namespace(reader),
-        "_room": lambda shape, dtype: Bare(reader, shape),
-        "_give": lambda rooms: None,
         "_window": lambda *_: 0,  # a scan does the same as the loop that is read
         "_scan": lambda *_, **__: False,
         "_scan_back": lambda *_, **__: False,

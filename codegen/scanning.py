@@ -2,13 +2,18 @@
 
 import numpy as np
 
-_room = np.empty  # a generated module has its own
-
 # ---------------------------------------------------------------------------------------------------------------------
 
 WINDOW = 2**13  # bytes of a state over the steps of a window: with few of them a loop is as fast
 TILE = 2**13  # numbers that NumPy takes at once
 LARGEST_PRODUCT = 16  # how much larger than that of the plain recursion rounding may be
+
+
+class _Rooms(dict):
+    """Rooms of a workspace, by what they are for and their shape."""
+
+    def __init__(self, ws):
+        self.room = ws.room
 
 
 def _window(T, states, least):
@@ -32,7 +37,7 @@ def _scan(plans, a, b, x, window, fixed=False, back=False):
         return bool(window) and not m
     new, ends = [v[:-1] if back else v[1:] for v in x], [v[-1:] if back else v[:1] for v in x]
     with np.errstate(all="ignore"):
-        held = plans.setdefault(0, {})
+        held = plans[0]
         if m not in plans:
             plans[m] = (_planned_fixed if fixed else _planned)(a, new, window, back, held)
         first, pairs, calls, last, parts = plans[m]
@@ -65,7 +70,7 @@ def _scan_back(plans, a, b, given, carry, x, window, fixed=False):
     if not _scan(plans, later, added, x, window, fixed, back=True):
         return False
     for row, free, out in zip(a, b, carry):
-        _run(_sum([(c if fixed else c[0], v[0]) for c, v in zip(row, x) if c is not None], out, {}))
+        _run(_sum([(c if fixed else c[0], v[0]) for c, v in zip(row, x) if c is not None], out, plans[0]))
         if free is not None:
             np.add(out, free[0], out=out)
     return True
@@ -159,7 +164,7 @@ def _rows(held, key, shape, dtype):
     an even number, so that both sweeps use the same."""
     key = (key, shape[1:])
     if key not in held or len(held[key]) < shape[0]:
-        held[key] = _room((shape[0] + shape[0] % 2, *shape[1:]), dtype)
+        held[key] = held.room((shape[0] + shape[0] % 2, *shape[1:]), dtype)
     return held[key][: shape[0]]
 
 

@@ -126,7 +126,7 @@ def allocations(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]
     ids = [id for id in sorted(m.stored) if m.place(id) == place and id not in besides]
     own = returned(m)
     whole = [
-        f"{m.variables[id]} = {'np.empty' if id in own else '_room'}({all_steps(m, id)}, dtype)"
+        f"{m.variables[id]} = {'np.empty' if id in own else 'ws.room'}({all_steps(m, id)}, dtype)"
         for id in ids
         if id not in m.aliases
     ]

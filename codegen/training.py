@@ -41,25 +41,27 @@ def public_functions(
     return texts
 
 
-FORWARD = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
+FORWARD = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
     _check_data(a, masks[0], sizes)
     with np.errstate(GUARD):
-        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
+        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks, ws)
     states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, tape[0][-1])
+    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, ws, tape[0][-1])
 '''
 
-BACKWARD = '''def backward(run, cotangents, *, monitor=False):
+BACKWARD = '''def backward(run, cotangents, *, monitor=False, workspace=None):
     """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
+    ws = run.workspace if workspace is None else _workspace(workspace)
     full, last = _cotangents(run, cotangents)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(GUARD):
-        found = PULLBACK(tape, full, last, flow, sizes, T, B, dtype, active, reset)
+        found = PULLBACK(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
     return _grads(*found, flow, run.batched)
 '''
 
@@ -76,8 +78,9 @@ CLIPPED = '''def _clip(adjoints, limit):
 '''
 
 TRAINING = {
-    "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
+    "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
     """Return the loss over all steps and samples, and its gradients; targets (T, B, ...) or (T, ...)."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
@@ -85,16 +88,17 @@ TRAINING = {
     counted = np.ones((T, B), bool) if active is None else active
     dloss = _weights(counted, REDUCTION, dtype)
     with np.errstate(GUARD):
-        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset)
+        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset, ws)
         value, full, own = _loss(a, states | outputs, dloss, sizes, T, B, dtype)
         full = dict.fromkeys([*states, *outputs]) | full
         final = _final(states, a, active)
-        params, *found = _backward(tape, full, dict.fromkeys(states), flow, sizes, T, B, dtype, active, reset)
-    _give(tape[-1])
+        params, *found = _backward(tape, full, dict.fromkeys(states), flow, sizes, T, B, dtype, active, reset, ws)
+    ws.give(tape[-1])
     return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
 ''',
-    "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
+    "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
     """Return the loss of the last step over all samples, and its gradients; targets (B, ...) or (...)."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
@@ -103,14 +107,14 @@ TRAINING = {
     dloss = _weights(counted, REDUCTION, dtype)
     at = (np.full(B, T - 1) if active is None else np.maximum(active.sum(0) - 1, 0), np.arange(B))
     with np.errstate(GUARD):
-        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset)
+        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset, ws)
         read = {k: v[at] if T else np.zeros(v.shape[1:], dtype) for k, v in (states | outputs).items()}
         value, given, own = _loss(a, read, dloss, sizes, T, B, dtype)
         full = dict.fromkeys([*states, *outputs]) | {k: _placed(given[k], v, at) for k, v in outputs.items() if k in given}
         last = {k: given.get(k) for k in states}
         final = _final(states, a, active)
-        params, *found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
-    _give(tape[-1])
+        params, *found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
+    ws.give(tape[-1])
     return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
 
 
@@ -143,12 +147,12 @@ def _reach(lo, hi):
     return max(hi - K2, 0)
 
 
-def _flow_back(tape, first, lo, hi, full, flow, sizes, B, dtype, active, reset):
+def _flow_back(tape, first, lo, hi, full, flow, sizes, B, dtype, active, reset, ws):
     """Flow the cotangents of steps lo to hi back to step `first`, where the tape begins; return what `_backward` does."""
     full = {k: None if v is None else np.concatenate([np.zeros((max(lo - first, 0), *v.shape[1:]), dtype), v[max(first - lo, 0) :]])
             for k, v in full.items()}
     here = {k: np.zeros(hi - first, dtype) for k in STATES} if flow is not None else None
-    found = _backward(tape, full, dict.fromkeys(STATES), here, sizes, hi - first, B, dtype, active, reset)
+    found = _backward(tape, full, dict.fromkeys(STATES), here, sizes, hi - first, B, dtype, active, reset, ws)
     for k in flow or ():
         flow[k][max(lo, first) : hi] = here[k][max(lo - first, 0) :]
     return found
@@ -164,7 +168,7 @@ def _reach(lo, hi):
     return max(lo - KW + 1, 0)
 
 
-def _flow_back(tape, first, lo, hi, full, flow, sizes, B, dtype, active, reset):
+def _flow_back(tape, first, lo, hi, full, flow, sizes, B, dtype, active, reset, ws):
     """Flow the cotangents of steps lo to hi back through KW steps each; `carry[i]` is the adjoint after step at + i."""
     T = hi - first
     shapes = _shapes(**sizes)
@@ -217,7 +221,7 @@ def _accumulate(sums, found, first, hi, part):
         found[1][k] = found[1].get(k, 0) + resets[k] + (v if first == 0 else 0)
 
 
-def _truncated(tape, full, last, flow, sizes, T, B, dtype, active, reset):
+def _truncated(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     """Return the truncated gradients of a whole run: parameters, inputs, initial state."""
     shapes = _shapes(**sizes)
     at = (np.full(B, T - 1) if active is None else np.maximum(active.sum(0) - 1, 0), np.arange(B))
@@ -232,7 +236,7 @@ def _truncated(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     for lo, hi in _begun(_blocks(T), active):
         first = _reach(lo, hi)
         given = {k: None if v is None else v[lo:hi] for k, v in full.items()}
-        part = _flow_back(_sliced(tape, first, hi), first, lo, hi, given, flow, sizes, B, dtype, _cut(active, first, hi), _cut(reset, first, hi))
+        part = _flow_back(_sliced(tape, first, hi), first, lo, hi, given, flow, sizes, B, dtype, _cut(active, first, hi), _cut(reset, first, hi), ws)
         _accumulate(sums, found, first, hi, part)
     return found[0], sums, found[1], {k: 0 for k in STATES}
 '''
@@ -246,7 +250,7 @@ STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
     with np.errstate(GUARD):
         for lo, hi in _begun(_blocks(T), active):
             here = {k: a[k][lo:hi] if active is None else _held(a[k][lo:hi], active[lo:hi].sum(0)) for k in INPUTS}
-            states, outputs, tape = _forward(a | here, start, sizes, hi - lo, B, dtype, _cut(active, lo, hi), _cut(reset, lo, hi))
+            states, outputs, tape = _forward(a | here, start, sizes, hi - lo, B, dtype, _cut(active, lo, hi), _cut(reset, lo, hi), ws)
             start = _final(states, start, _cut(active, lo, hi))
             first = _reach(lo, hi)
             sent = _kept(np.arange(lo, hi)[:, None] >= first, dloss[lo:hi])
@@ -257,22 +261,24 @@ STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
             joined = tuple(np.concatenate([kept[i][max(first - s, 0) :] for s, e, kept in held]) if timed else tape[i]
                            for i, timed in enumerate(TIMED))
             full = dict.fromkeys([*states, *outputs]) | {k: _kept(_cut(active, lo, hi), v) for k, v in full.items()}
-            given = _flow_back(joined, first, lo, hi, full, flow, sizes, B, dtype, _cut(active, first, hi), _cut(reset, first, hi))
+            given = _flow_back(joined, first, lo, hi, full, flow, sizes, B, dtype, _cut(active, first, hi), _cut(reset, first, hi), ws)
             _accumulate(sums, found, first, hi, given)
     return value, _grads(_added(found[0], own), sums, found[1], {k: 0 for k in STATES}, flow, batched, start)
 """
 
 STREAMED = {
-    "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
+    "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
     """Return the loss over all steps and samples, and its truncated gradients; targets (T, B, ...) or (T, ...)."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)
     counted = np.ones((T, B), bool) if active is None else active
 '''
     + STREAMED_BODY.replace("TARGET_PART", "{k: a[k][lo:hi] for k in TARGETS}"),
-    "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False):
+    "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
     """Return the loss of the last step over all samples, and its truncated gradients; targets (B, ...) or (...)."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
     _check_data(a, active, sizes)

@@ -23,7 +23,7 @@ RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
     "tape", "flow", "given", "last", "full", "idle", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
     "state", "run", "start", "carry", "sums", "read", "of", "masked", "scanned", "window", "plans", "K", "lo", "hi", "v",
-    "final", "WINDOW", "TILE", "LARGEST_PRODUCT", "ROOMS", "HELD", "_", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
+    "final", "WINDOW", "TILE", "LARGEST_PRODUCT", "ws", "workspace", "WORKSPACE", "HELD", "_", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
     "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", copied(prelude) + copied(scanning), re.MULTILINE),
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
     "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",

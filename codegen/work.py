@@ -16,7 +16,7 @@ from symbptt.codegen.extent import Extent, Length, expression, is_whole, value_o
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL, place
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.reader import BEFORE, BLOCKS, PARTS, STEPS, Call, Reader
-from symbptt.codegen.reading import names_of
+from symbptt.codegen.reading import Rooms, names_of
 from symbptt.codegen.statements import computed, writer_of
 from symbptt.codegen.training import Head
 from symbptt.codegen.variables import Module, is_baked, module_of, size_names
@@ -120,9 +120,9 @@ def read(
 def _read(w: Written, given: Reading) -> Read:
     r, dims = given.reader, given.sizes
     names, found = names_of(w.text, r), dict[str, tuple[Call, ...]]()
-    common = (dims, *given.lead, r.dtype)
+    common, ws = (dims, *given.lead, r.dtype), Rooms(r)
     a = {x.name: given.shape(x.shape, _axes(w, given, x.role)) for x in _arguments(w)}
-    states, outputs, tape = names["_forward"](a, a, *common, None, None)
+    states, outputs, tape = names["_forward"](a, a, *common, None, None, ws)
     found["forward"] = _taken(r)
     full, last = states | outputs, dict.fromkeys(states)
     if w.head is not None:
@@ -138,7 +138,7 @@ def _read(w: Written, given: Reading) -> Read:
     else:
         handed = {k: Bare(r, v.shape[1:]) for k, v in states.items()}
         for sweep, carry in [("backward", last), *[("carried", handed)] * w.pieces]:
-            names["_backward"](tape, full, carry, None, *common, None, None)
+            names["_backward"](tape, full, carry, None, *common, None, None, ws)
             found[sweep] = _taken(r)
     return Read(found, dict(r.letters))
 

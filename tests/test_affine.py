@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State, zoo
-from symbptt.codegen import scanning
+from symbptt.codegen import prelude, scanning
 from symbptt.codegen.loading import load
 from symbptt.codegen.passes.affine import recursions
 from symbptt.codegen.program import program_of
@@ -335,7 +335,7 @@ def solved(a: Any, b: Any, start: Any, window: int, *, back: bool = False, fixed
     x = [np.full((len(b[0]) + 1, *v.shape), np.nan, v.dtype) for v in start]
     for v, s in zip(x, start, strict=True):
         v[-1 if back else 0] = s
-    plans: dict[int, Any] = {}
+    plans: dict[int, Any] = {0: scanning._Rooms(prelude.Workspace())}
     done = scanning._scan(plans, a, b, x, window, fixed, back)
     again = [v.copy() for v in x]
     assert scanning._scan(plans, a, b, again, window, fixed, back) == done  # the plan is used again

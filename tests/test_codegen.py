@@ -433,6 +433,6 @@ def test_traceback_shows_the_generated_line() -> None:
     groups = oracle.draw(vanilla, 2, 2, SIZES)
     run = kernel.forward(*groups)
     with pytest.raises(TypeError) as caught:
-        kernel.module._backward(None, {}, {}, None, *run.tape[1:])
+        kernel.module._backward(None, {}, {}, None, *run.tape[1:], None)
     line = str(caught.traceback[-1].statement)
     assert line.strip().endswith("= tape") and line.strip() in kernel.source

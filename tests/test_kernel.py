@@ -1,5 +1,6 @@
 """Kernels: forward and backward as the contract has them, for every legal argument, and names for every other."""
 
+import pickle
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target, zoo
+from symbptt.codegen.loading import load
 from symbptt.ir.shape import names_in
 from symbptt.zoo import gru, lstm, rnn
 from tests import oracle
@@ -707,15 +709,59 @@ def test_run_that_is_still_held_keeps_its_tape() -> None:
     oracle.assert_blocks_close(oracle.flat(kernel.backward(run, cotangents)), wanted, 0)
 
 
+def test_caller_may_pass_a_workspace() -> None:
+    kernel = sb.compile(rnn)
+    module = load(kernel.source, "saved")
+    groups = oracle.draw(rnn, 6, 2, SIZES)
+    cotangents = oracle.cotangents_of(rnn, groups, 6)
+    wanted = oracle.flat(kernel.backward(kernel.forward(*groups), cotangents))
+    mine, other = module.Workspace(), module.Workspace(limit=0)
+    for _ in range(3):
+        run = module.forward(*groups, workspace=mine)
+        oracle.assert_blocks_close(oracle.flat(module.backward(run, cotangents)), wanted, 0)
+        del run
+        held = mine.nbytes
+    assert held > 0 and mine.nbytes == held and repr(mine).startswith(f"<workspace: {held:,} of ")
+    run = module.forward(*groups, workspace=other)
+    oracle.assert_blocks_close(oracle.flat(module.backward(run, cotangents, workspace=mine)), wanted, 0)
+    del run
+    assert other.nbytes == 0 and mine.nbytes == held and not module.WORKSPACE.rooms
+    copy = pickle.loads(pickle.dumps(kernel)).workspace
+    assert copy.nbytes == 0 and copy.limit == kernel.workspace.limit
+
+
+def test_arrays_of_a_workspace_are_used_again() -> None:
+    module = sb.compile(rnn).module
+    groups, mine = oracle.draw(rnn, 6, 2, SIZES), module.Workspace()
+    made: list[Any] = []
+    take = mine.room
+    mine.room = lambda *how: made.append(sum(map(len, mine.rooms.values()))) or take(*how)
+    for _ in range(2):
+        module.backward(module.forward(*groups, workspace=mine), {})
+    first, second = made[: len(made) // 2], made[len(made) // 2 :]
+    assert len(first) == len(second) > 0 and first[0] == 0 and second[0] > 0
+
+
+@pytest.mark.parametrize("wrong", [3, "mine", {}, object])
+def test_workspace_of_another_kind_is_refused(wrong: Any) -> None:
+    module = sb.compile(rnn).module
+    groups = oracle.draw(rnn, 2, 2, SIZES)
+    message = f"workspace: a Workspace of this module is expected, got {type(wrong).__name__}"
+    with pytest.raises(module.ArgumentError, match=message):
+        module.forward(*groups, workspace=wrong)
+    with pytest.raises(module.ArgumentError, match=message):
+        module.backward(module.forward(*groups), {}, workspace=wrong)
+
+
 def test_rooms_are_given_back_and_bounded() -> None:
     kernel = sb.compile(rnn)
     groups = oracle.draw(rnn, 4, 2, SIZES)
     for _ in range(5):
         kernel.backward(kernel.forward(*groups), {})
-    held = sum(len(free) for free in kernel.module.ROOMS.values())
+    held = sum(len(free) for free in kernel.workspace.rooms.values())
     for _ in range(5):
         kernel.backward(kernel.forward(*groups), {})
-    assert sum(len(free) for free in kernel.module.ROOMS.values()) == held > 0
-    kernel.module.HELD = 0
+    assert sum(len(free) for free in kernel.workspace.rooms.values()) == held > 0
+    kernel.workspace.limit = 0
     kernel.backward(kernel.forward(*groups), {})
-    assert not kernel.module.ROOMS
+    assert not kernel.workspace.rooms

@@ -288,7 +288,7 @@ def peak_of(kernel: sb.Kernel, T: int, B: int, sizes: dict[str, int], **masks: A
     data = brute.data_of(kernel.target, T, B, sizes)
     args = (data.params, data.inputs, data.targets, data.state)
     kernel.value_and_grad(*args, **masks)
-    kernel.module.ROOMS.clear()  # what the first run left is counted as the second takes it
+    kernel.workspace.rooms.clear()  # what the first run left is counted as the second takes it
     tracemalloc.start()
     kernel.value_and_grad(*args, **masks)
     peak = tracemalloc.get_traced_memory()[1]
@@ -336,7 +336,7 @@ def test_arrays_are_held_between_calls_but_where_memory_is_spared(memory: Any, h
     run = kernel.forward(params, {"x": np.ones((4, 2, 2))})
     kernel.backward(run, {"h": np.ones((4, 2, 3))})
     del run
-    assert any(kernel.module.ROOMS.values()) is held
+    assert any(kernel.workspace.rooms.values()) is held
 
 
 def test_plan_says_what_memory_costs() -> None:

@@ -313,7 +313,7 @@ def mutants(text: str) -> list[str]:
             line = body[body.rfind("\n", 0, at) + 1 : at]
             rest = line + body[at : body.find("\n", at)]
             if "#" not in line and not any(
-                word in rest for word in ("range", "np.empty", "_room", "tape", "K =", "hi - lo")
+                word in rest for word in ("range", "np.empty", "ws.room", "tape", "K =", "hi - lo")
             ):
                 changed.append(text[:start] + body[:at] + new + body[at + len(old) :] + text[end:])
             at = body.find(old, at + 1)

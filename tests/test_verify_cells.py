@@ -127,7 +127,7 @@ MUTATIONS = (
     ("np.subtract(", "np.add("), ("np.multiply(", "np.divide("), ("np.greater(", "np.less("), ("np.less(", "np.greater("),
 )  # fmt: skip
 NO_RULE = ("range", "np.empty", "np.zeros", "tape", "idle", "flow", "def ", "raise", "_0 ", "_kept", "if ", "(d + i",
-           "_room", "K =", "hi - lo", "[lo:hi]", "_in[t]")  # fmt: skip
+           "ws.room", "K =", "hi - lo", "[lo:hi]", "_in[t]")  # fmt: skip
 
 
 def mutants(text: str) -> list[str]:

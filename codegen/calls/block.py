@@ -55,7 +55,7 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
         [
             f"{steps:<58}  # steps in a block: what it computes stays in the cache",
             *_arrays(m, sweep, held),
-            *(line.replace("np.empty(", "_room(") for line in sheet.before([*first, *last])),
+            *(line.replace("np.empty(", "ws.room(") for line in sheet.before([*first, *last])),
             *_sums(m, behind),
             *(f"{name} = np.empty({all_steps(m, id)}, dtype)" for name, id in passed.items()),
         ],
@@ -69,7 +69,7 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
 
 def _arrays(m: Module, sweep: str, held: Mapping[str, int]) -> list[str]:
     """The lines that make the arrays of what is held for a block, and name the parts of them."""
-    made = [f"{name} = _room({all_steps(m, id, 'K')}, dtype)" for name, id in held.items()]
+    made = [f"{name} = ws.room({all_steps(m, id, 'K')}, dtype)" for name, id in held.items()]
     return made + parts_of(m, m.held, f"{sweep} {LOOP}")
 
 

@@ -81,10 +81,10 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru f6287f89'
+MARK = 'gru 813e4c57'
 
 
-def _forward(a, start, sizes, T, B, dtype, active, reset):
+def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     x, h_0, Wr, Ur, br, Wz, Uz, bz, Wn, Un, bn, cn = (
         (a[k] for k in ("x", "h", "Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn"))
     )
@@ -96,15 +96,15 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
     h_buffer = np.empty((T + 1, B, n), dtype)
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
-    gates = _room((T, 2, B, n), dtype)
-    UnT_h, n_1 = (_room((T, B, n), dtype) for _ in range(2))
+    gates = ws.room((T, 2, B, n), dtype)
+    UnT_h, n_1 = (ws.room((T, B, n), dtype) for _ in range(2))
     z, r = (gates[:, v] for v in (1, 0))
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
     K = _steps(T, B, 3*n, 512)                                  # steps in a block: what it computes stays in the cache
-    gates_in = _room((2, K, B, n), dtype)
-    a_n_in = _room((K, B, n), dtype)
+    gates_in = ws.room((2, K, B, n), dtype)
+    a_n_in = ws.room((K, B, n), dtype)
     b_gates_1 = b_gates[:, None, None]
     Wn_1 = np.ascontiguousarray(Wn.T)
     s = np.empty((2, B, n), dtype)
@@ -147,11 +147,11 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
             np.multiply(s_1, n_1_t, out=s_1)
             np.multiply(z_t, h_prev_t, out=s_2)
             np.add(s_1, s_2, out=h_t)                           # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
-    _give((gates_in, a_n_in))
+    ws.give((gates_in, a_n_in))
     return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z, (gates, UnT_h, n_1))
 
 
-def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
+def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z, _ = tape
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
@@ -163,14 +163,14 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dh_in, = (full[k] for k in ("h",))
     dx = np.empty((T, B, m), dtype)
     K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
-    dgates = _room((K, B, 4*n), dtype)
+    dgates = ws.room((K, B, 4*n), dtype)
     da_n, da_r, da_z, v_dgates = (dgates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, 4*n)))
-    da_n_dh, s, s_1, s_2 = (_room((K, B, n), dtype) for _ in range(4))
+    da_n_dh, s, s_1, s_2 = (ws.room((K, B, n), dtype) for _ in range(4))
     da_r_da_n = s
     da_z_dh = s_1
-    s_3 = _room((4*n,), dtype)
-    s_4 = _room((3*n, n), dtype)
-    s_5 = _room((3*n, m), dtype)
+    s_3 = ws.room((4*n,), dtype)
+    s_4 = ws.room((3*n, n), dtype)
+    s_5 = ws.room((3*n, m), dtype)
     dgates_1 = np.zeros((4*n,), dtype)
     dU_gates = np.zeros((3*n, n), dtype)
     dW_gates = np.zeros((3*n, m), dtype)
@@ -247,32 +247,34 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dUr, dUz, dUn = (dU_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, None)))
     # [dWr; dWz; dWn] = dW_gates
     dWr, dWz, dWn = (dW_gates[..., lo:hi, :] for lo, hi in ((n, 2*n), (2*n, None), (0, n)))
-    _give((da_n_dh, s, s_1, s_2, s_3, s_4, s_5, dgates))
+    ws.give((da_n_dh, s, s_1, s_2, s_3, s_4, s_5, dgates))
     return (
         {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn, "cn": dcn},
         {"x": dx}, {"h": dh}, {"h": dh_0}
     )
 
 
-def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
+def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
     _check_data(a, masks[0], sizes)
     with np.errstate(over="ignore"):
-        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
+        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks, ws)
     states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, tape[0][-1])
+    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, ws, tape[0][-1])
 
 
-def backward(run, cotangents, *, monitor=False):
+def backward(run, cotangents, *, monitor=False, workspace=None):
     """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
+    ws = run.workspace if workspace is None else _workspace(workspace)
     full, last = _cotangents(run, cotangents)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(over="ignore"):
-        found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
+        found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
     return _grads(*found, flow, run.batched)
 
 
@@ -283,16 +285,16 @@ class ArgumentError(ValueError):
 class Run:
     """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
 
-    def __init__(self, states, outputs, tape, batched, dtype, rooms=()):
+    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=()):
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
-        self.rooms = rooms
+        self.workspace, self.rooms = workspace, rooms
         self.mark = MARK
 
     def __repr__(self):
         return f"<run: {_listed(states=self.states, outputs=self.outputs)}>"
 
     def __del__(self):
-        _give(self.rooms)
+        self.workspace.give(self.rooms)
 
     def __copy__(self):
         return self
@@ -316,23 +318,46 @@ def _listed(**groups):
     return "; ".join(f"{group} {text}" for group, text in texts.items() if text) or "none"
 
 
-ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
+class Workspace:
+    """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
+
+    def __init__(self, limit=2**28):
+        self.limit, self.rooms = limit, {}
+
+    def __repr__(self):
+        return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
+
+    def __reduce__(self):
+        return Workspace, (self.limit,)
+
+    @property
+    def nbytes(self):
+        """The bytes that it holds."""
+        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
+
+    def room(self, shape, dtype):
+        """Return an array to write into, one that was given back or a new one."""
+        try:
+            return self.rooms[shape, dtype].pop()
+        except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
+            return np.empty(shape, dtype)
+
+    def give(self, rooms):
+        """Take back arrays that nothing reads any more."""
+        for room in rooms:
+            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
+        if self.nbytes > self.limit:
+            self.rooms.clear()
 
 
-def _room(shape, dtype):
-    """Return an array to write into, one that was given back or a new one."""
-    try:
-        return ROOMS[shape, dtype].pop()
-    except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
-        return np.empty(shape, dtype)
+WORKSPACE = Workspace(HELD)  # of calls that are not given another
 
 
-def _give(rooms):
-    """Give back arrays that nothing reads any more."""
-    for room in rooms:
-        ROOMS.setdefault((room.shape, room.dtype), []).append(room)
-    if sum(room.nbytes for free in list(ROOMS.values()) for room in free) > HELD:
-        ROOMS.clear()
+def _workspace(given):
+    """Return the workspace of a call: the one that is given, else the module's."""
+    if given is not None and not (hasattr(given, "room") and hasattr(given, "give")):
+        raise ArgumentError(f"workspace: a Workspace of this module is expected, got {type(given).__name__}")
+    return WORKSPACE if given is None else given
 
 
 def _steps(T, B, size, rows=0):

@@ -91,10 +91,10 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 5c0f4b5b'
+MARK = 'lstm 3d0837a2'
 
 
-def _forward(a, start, sizes, T, B, dtype, active, reset):
+def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     x, h_0, c_0, Wi, Ui, bi, Wf, Uf, bf, Wg, Ug, bg, Wo, Uo, bo = (
         (a[k] for k in ("x", "h", "c", "Wi", "Ui", "bi", "Wf", "Uf", "bf", "Wg", "Ug", "bg", "Wo", "Uo", "bo"))
     )
@@ -106,15 +106,15 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
     h_buffer, c_buffer = (np.empty((T + 1, B, n), dtype) for _ in range(2))
     h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
     c_buffer[0], c_prev, c = start["c"], c_buffer[:-1], c_buffer[1:]
-    gates = _room((T, 3, B, n), dtype)
-    g, tanh_c = (_room((T, B, n), dtype) for _ in range(2))
+    gates = ws.room((T, 3, B, n), dtype)
+    g, tanh_c = (ws.room((T, B, n), dtype) for _ in range(2))
     f, i, o = (gates[:, v] for v in (1, 0, 2))
     masked = active is not None or reset is not None
     if masked:
         h_prev = np.empty_like(h)
         c_prev = np.empty_like(c)
     K = _steps(T, B, 4*n, 512)                                  # steps in a block: what it computes stays in the cache
-    gates_in = _room((4, K, B, n), dtype)
+    gates_in = ws.room((4, K, B, n), dtype)
     b_gates_1 = b_gates[:, None, None]
     a_gates = np.empty((4, B, n), dtype)
     s, s_1 = (np.empty((B, n), dtype) for _ in range(2))
@@ -152,14 +152,14 @@ def _forward(a, start, sizes, T, B, dtype, active, reset):
             np.add(s, s_1, out=c_t)                             # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
             np.tanh(c_t, out=tanh_c_t)                          # tanh(c_t)
             np.multiply(o_t, tanh_c_t, out=h_t)                 # h_t = o_t ⊙ tanh(c_t)
-    _give((gates_in,))
+    ws.give((gates_in,))
     return (
         {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, (gates, g,
         tanh_c))
     )
 
 
-def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
+def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, _ = tape
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
@@ -172,13 +172,13 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dh_in, dc_in = (full[k] for k in ("h", "c"))
     dx = np.empty((T, B, m), dtype)
     K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
-    dgates = _room((K, B, 4*n), dtype)
+    dgates = ws.room((K, B, 4*n), dtype)
     da_i, da_f, da_g, da_o = (dgates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, 4*n)))
-    dc_dh, da_i_dc, da_f_dc, s, da_o_dh = (_room((K, B, n), dtype) for _ in range(5))
+    dc_dh, da_i_dc, da_f_dc, s, da_o_dh = (ws.room((K, B, n), dtype) for _ in range(5))
     da_g_dc = s
-    s_1 = _room((4*n,), dtype)
-    s_2 = _room((4*n, n), dtype)
-    s_3 = _room((4*n, m), dtype)
+    s_1 = ws.room((4*n,), dtype)
+    s_2 = ws.room((4*n, n), dtype)
+    s_3 = ws.room((4*n, m), dtype)
     db_gates = np.zeros((4*n,), dtype)
     dU_gates = np.zeros((4*n, n), dtype)
     dW_gates = np.zeros((4*n, m), dtype)
@@ -261,32 +261,34 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset):
     dUi, dUf, dUg, dUo = (dU_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
     # [dWi; dWf; dWg; dWo] = dW_gates
     dWi, dWf, dWg, dWo = (dW_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
-    _give((dc_dh, da_i_dc, da_f_dc, s, da_o_dh, s_1, s_2, s_3, dgates))
+    ws.give((dc_dh, da_i_dc, da_f_dc, s, da_o_dh, s_1, s_2, s_3, dgates))
     return (
         {"Wi": dWi, "Ui": dUi, "bi": dbi, "Wf": dWf, "Uf": dUf, "bf": dbf, "Wg": dWg, "Ug": dUg, "bg": dbg, "Wo": dWo,
         "Uo": dUo, "bo": dbo}, {"x": dx}, {"h": dh, "c": dc}, {"h": dh_0, "c": dc_0}
     )
 
 
-def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None):
+def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
+    ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
     _check_data(a, masks[0], sizes)
     with np.errstate(over="ignore"):
-        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks)
+        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks, ws)
     states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
     tape = (tape, sizes, T, B, dtype, *masks)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, tape[0][-1])
+    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, ws, tape[0][-1])
 
 
-def backward(run, cotangents, *, monitor=False):
+def backward(run, cotangents, *, monitor=False, workspace=None):
     """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
+    ws = run.workspace if workspace is None else _workspace(workspace)
     full, last = _cotangents(run, cotangents)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(over="ignore"):
-        found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset)
+        found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
     return _grads(*found, flow, run.batched)
 
 
@@ -297,16 +299,16 @@ class ArgumentError(ValueError):
 class Run:
     """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
 
-    def __init__(self, states, outputs, tape, batched, dtype, rooms=()):
+    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=()):
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
-        self.rooms = rooms
+        self.workspace, self.rooms = workspace, rooms
         self.mark = MARK
 
     def __repr__(self):
         return f"<run: {_listed(states=self.states, outputs=self.outputs)}>"
 
     def __del__(self):
-        _give(self.rooms)
+        self.workspace.give(self.rooms)
 
     def __copy__(self):
         return self
@@ -330,23 +332,46 @@ def _listed(**groups):
     return "; ".join(f"{group} {text}" for group, text in texts.items() if text) or "none"
 
 
-ROOMS = {}  # arrays that nothing reads any more, by shape and type: memory that the process has already
+class Workspace:
+    """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
+
+    def __init__(self, limit=2**28):
+        self.limit, self.rooms = limit, {}
+
+    def __repr__(self):
+        return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
+
+    def __reduce__(self):
+        return Workspace, (self.limit,)
+
+    @property
+    def nbytes(self):
+        """The bytes that it holds."""
+        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
+
+    def room(self, shape, dtype):
+        """Return an array to write into, one that was given back or a new one."""
+        try:
+            return self.rooms[shape, dtype].pop()
+        except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
+            return np.empty(shape, dtype)
+
+    def give(self, rooms):
+        """Take back arrays that nothing reads any more."""
+        for room in rooms:
+            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
+        if self.nbytes > self.limit:
+            self.rooms.clear()
 
 
-def _room(shape, dtype):
-    """Return an array to write into, one that was given back or a new one."""
-    try:
-        return ROOMS[shape, dtype].pop()
-    except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
-        return np.empty(shape, dtype)
+WORKSPACE = Workspace(HELD)  # of calls that are not given another
 
 
-def _give(rooms):
-    """Give back arrays that nothing reads any more."""
-    for room in rooms:
-        ROOMS.setdefault((room.shape, room.dtype), []).append(room)
-    if sum(room.nbytes for free in list(ROOMS.values()) for room in free) > HELD:
-        ROOMS.clear()
+def _workspace(given):
+    """Return the workspace of a call: the one that is given, else the module's."""
+    if given is not None and not (hasattr(given, "room") and hasattr(given, "give")):
+        raise ArgumentError(f"workspace: a Workspace of this module is expected, got {type(given).__name__}")
+    return WORKSPACE if given is None else given
 
 
 def _steps(T, B, size, rows=0):
