@@ -140,7 +140,9 @@ LOSS
     return value, _grads(_added(sums[0], own), sums[1], carry, sums[2], flow, batched, final)
 """
 
-HEAD = '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
+HEAD = '''def value_and_grad(
+    params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
+):
     """Return the loss WHERE, and its gradients; targets TARGETS_SHAPE."""
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)

@@ -78,7 +78,9 @@ CLIPPED = '''def _clip(adjoints, limit):
 '''
 
 TRAINING = {
-    "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
+    "every": '''def value_and_grad(
+    params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
+):
     """Return the loss over all steps and samples, and its gradients; targets (T, B, ...) or (T, ...)."""
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
@@ -96,7 +98,9 @@ TRAINING = {
     ws.give(tape[-1])
     return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
 ''',
-    "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
+    "last": '''def value_and_grad(
+    params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
+):
     """Return the loss of the last step over all samples, and its gradients; targets (B, ...) or (...)."""
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
@@ -267,7 +271,9 @@ STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
 """
 
 STREAMED = {
-    "every": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
+    "every": '''def value_and_grad(
+    params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
+):
     """Return the loss over all steps and samples, and its truncated gradients; targets (T, B, ...) or (T, ...)."""
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
@@ -276,7 +282,9 @@ STREAMED = {
     counted = np.ones((T, B), bool) if active is None else active
 '''
     + STREAMED_BODY.replace("TARGET_PART", "{k: a[k][lo:hi] for k in TARGETS}"),
-    "last": '''def value_and_grad(params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None):
+    "last": '''def value_and_grad(
+    params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
+):
     """Return the loss of the last step over all samples, and its truncated gradients; targets (B, ...) or (...)."""
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)

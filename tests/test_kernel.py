@@ -733,9 +733,13 @@ def test_caller_may_pass_a_workspace() -> None:
 def test_arrays_of_a_workspace_are_used_again() -> None:
     module = sb.compile(rnn).module
     groups, mine = oracle.draw(rnn, 6, 2, SIZES), module.Workspace()
-    made: list[Any] = []
-    take = mine.room
-    mine.room = lambda *how: made.append(sum(map(len, mine.rooms.values()))) or take(*how)
+    made, take = list[int](), mine.room
+
+    def heard(*how: Any) -> Any:
+        made.append(sum(map(len, mine.rooms.values())))
+        return take(*how)
+
+    mine.room = heard
     for _ in range(2):
         module.backward(module.forward(*groups, workspace=mine), {})
     first, second = made[: len(made) // 2], made[len(made) // 2 :]
