@@ -56,8 +56,8 @@ def backward_scan(m: Module, carries: Mapping[str, str]) -> Scan | None:
     def write(sheet: Sheet) -> list[str]:
         shapes, a = _shapes(m), found[1]
         given = []
-        for d, extra, shape in zip(carries.values(), a.given, shapes, strict=True):
-            own = f"None if {d}_in is None else {d}_in[lo:hi]"
+        for name, extra, shape in zip(carries, a.given, shapes, strict=True):
+            own = f'None if full["{name}"] is None else full["{name}"][lo:hi]'
             given.append(tuple_text([own] if extra is None else [own, _text(sheet, extra, shape, False)]))
         rows, free = _rows(sheet, a, shapes), _values(sheet, a.free, shapes)
         arrays = tuple_text(_array(m, cut, d) for cut, d in zip(a.cut, carries.values(), strict=True))

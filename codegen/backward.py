@@ -22,7 +22,7 @@ from symbptt.codegen.statements import (
     unpacked_tape,
     writer_of,
 )
-from symbptt.codegen.text import closed, dict_text, listed, name_tuple, shape_text, tuple_text
+from symbptt.codegen.text import dict_text, listed, tuple_text
 from symbptt.codegen.variables import Module, is_baked
 from symbptt.derive.labels import Label
 from symbptt.render.expression import Writer
@@ -39,7 +39,7 @@ Carries = dict[str, str]
 def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     """Return the lines of the backward sweep, with `clip` as the limit of the joint norm of the adjoints."""
     writer, carries = writer_of(m.program), _carries(m)
-    before = ["full = {k: None if v is None else _kept(active, v) for k, v in full.items()}", *_zero_outputs(m)]
+    before = _zero_outputs(m, "_kept(active, {})")
     before += statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
     scan = backward_scan(m, carries) if clip is None else None
     block = block_lines(m, "backward", writer, scan)
@@ -51,7 +51,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     watched = _watched(sheet, carries)
     after = statements(m, "backward", AFTER, writer) + gradients(m, writer, m.program.carry.values())
     kept = {d: sheet.step(f"{d}_all") for d in carries.values() if f"{d}_all" in block.arrays}
-    body = [*_arriving(carries, kept, clip), *body, *_leaving(carries, watched, sheet.calls)]
+    body = [*_arriving(kept, clip), *body, *_leaving(watched, sheet.calls)]
     loop = [stepping_back(sheet, body, block.arrays), *indented(body)]
     return [
         "# before the loop: what needs no adjoint of a state",
@@ -67,7 +67,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
         *after,
         f"ws.give({tuple_text([*(room for region in NEAR for room in given_back(m, f'backward {region}')), *block.rooms])})",
         *closing(scan),
-        f"return {results(m, 'param')}, {results(m, 'input')}, {_by_name(carries)}, {_by_name(carries, '_0')}",
+        f"return {results(m, 'param')}, {results(m, 'input')}, dict(zip(STATES, adjoints)), dict(zip(STATES, resets))",
     ]
 
 
@@ -75,7 +75,7 @@ def pull_lines(m: Module) -> list[str]:
     """Return the lines of one step back for all steps at once; with `sums`, of the whole adjoints and the gradients."""
     p, writer, carries = m.program, writer_of(m.program), _carries(m)
     lines = [f'{d}_all = carry["{name}"]' for name, d in carries.items()]
-    lines += _zero_outputs(m) + statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
+    lines += _zero_outputs(m, "{}") + statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
     lines += statements(m, "backward", BLOCK, writer)
     for id in computed(m, "backward", LOOP):
         code = f"{m.variables[id]} = {m.scope(AFTER).formula(id)[0]}"
@@ -105,80 +105,57 @@ def tape_of(m: Module) -> list[str]:
 
 
 def _carries(m: Module) -> Carries:
-    return {name: m.variables[leaf] for name, leaf in m.program.carry.items()}
+    return {a.name: m.variables[m.program.carry[a.name]] for a in m.program.of_role("state")}
 
 
-def _by_name(carries: Carries, suffix: str = "") -> str:
-    return dict_text({name: f"{d}{suffix}" for name, d in carries.items()})
-
-
-def _zero_outputs(m: Module) -> list[str]:
-    """The cotangents of outputs, zero where none is given."""
+def _zero_outputs(m: Module, kept: str) -> list[str]:
+    """The cotangents of outputs, zero where none is given, else of what is `kept`."""
     p = m.program
+    leaves = {f'full["{name}"]': leaf for name, leaf in p.cotangent.items() if leaf in p.places}
     return [
-        f'{m.variables[leaf]} = np.zeros({all_steps(m, leaf)}, dtype) if full["{name}"] is None else full["{name}"]'
-        for name, leaf in p.cotangent.items()
-        if leaf in p.places
+        f"{m.variables[leaf]} = np.zeros({all_steps(m, leaf)}, dtype) if {given} is None else {kept.format(given)}"
+        for given, leaf in leaves.items()
     ]
 
 
 def _start(m: Module, carries: Carries) -> list[str]:
-    """The adjoints after the last step, those that resets send to the initial state, and room for what is stored."""
-    p, lines, more = m.program, [], []
-    for name, d in carries.items():
-        zeros = f"np.zeros({shape_text(('B',), p.graph.shape(p.carry[name]), m.sizes)}, dtype)"
-        lines.append(f'{d} = {zeros} if last["{name}"] is None else last["{name}"].copy()')
-        more.append(f"{d}_0 = {zeros}")
-    lines += more
-    lines.append(f"{listed(f'{d}_in' for d in carries.values())} = (full[k] for k in {name_tuple(carries)})")
+    """The adjoints after the last step, what the loss says of each step, and room for what is stored."""
+    lines = ["adjoints, resets, waiting = _adjoints(last, sizes, B, dtype)"]
+    lines += [f"{listed(carries.values())} = adjoints"] * bool(carries) + ["sent = _sent(full, adjoints, active)"]
     return lines + [line for region in NEAR for line in allocations(m, f"backward {region}")]
 
 
-def _arriving(carries: Carries, kept: dict[str, str], clip: float | None) -> list[str]:
+def _arriving(kept: dict[str, str], clip: float | None) -> list[str]:
     """What happens to the adjoints of the states after a step before they go through it."""
-    targets, chain = _in_place(carries), closed(carries.values())
-    lines = []
-    for d in carries.values():
-        lines += [f"if {d}_in is not None:", f"    np.add({d}, {d}_in[t], out={d})"]
-    if clip is not None:
-        lines.append(f"_clip({chain}, {float(clip)!r})")
     return [
-        *lines,
+        "for adjoint, given in sent:",
+        "    np.add(adjoint, given[t], out=adjoint)",
+        *([] if clip is None else [f"_clip(adjoints, {float(clip)!r})"]),
         "if active is not None:",
-        f"    idle = [_kept(~active[t], d) for d in {chain}]",
-        f"    {targets} = [_kept(active[t], d) for d in {chain}]",
+        "    _wait(active[t], adjoints, waiting)",
         *(f"np.copyto({step}, {d})" for d, step in kept.items()),
     ]
 
 
-def _leaving(carries: Carries, watched: list[str], calls: list[str]) -> list[str]:
+def _leaving(watched: list[str], calls: list[str]) -> list[str]:
     """The adjoints of the states before a step; those of samples that ended stay, those of a reset go to the start."""
-    targets, chain = _in_place(carries), closed(carries.values())
     return [
         "if flow is not None:",
-        *(f"    {line}" for line in watched),
+        f"    _watch(flow, t, {tuple_text(watched)})",
         *calls,
-        "if active is not None:",
-        f"    {targets} = [d + i for d, i in zip({chain}, idle)]",
-        "if reset is not None:",
-        *(f"    {d}_0 += _kept(reset[t], {d})" for d in carries.values()),
-        f"    {targets} = [_kept(~reset[t], d) for d in {chain}]",
+        "if active is not None or reset is not None:",
+        "    _leave(t, adjoints, waiting, resets, active, reset)",
     ]
 
 
-def _in_place(carries: Carries) -> str:
-    """The rooms of the adjoints as the targets of an assignment."""
-    return listed(f"{d}[...]" for d in carries.values())
-
-
 def _watched(sheet: Sheet, carries: Carries) -> list[str]:
-    """The norm of each state's whole adjoint; a state whose adjoint no parameter asks for has what it was brought."""
-    m, lines = sheet.module, []
+    """The whole adjoint of each state; of a state whose adjoint no parameter asks for, what it was brought."""
+    m, found = sheet.module, []
     for name, d in carries.items():
         whole = m.program.whole.get(name)
-        found = sheet.bound.get(whole) if whole is not None and m.place(whole) == f"backward {LOOP}" else None
-        lines.append(f'flow["{name}"][t] = _norm({d if found is None else found.text})')
-    return lines
+        known = sheet.bound.get(whole) if whole is not None and m.place(whole) == f"backward {LOOP}" else None
+        found.append(d if known is None else known.text)
+    return found
 
 
 def _handed(m: Module, writer: Writer) -> dict[str, str]:

@@ -6,16 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise, takewhile
 
 from symbptt.codegen.text import listed, tuple_text
 
 ASSIGNED = re.compile(r"(?P<indent> *)(?P<name>[^\W\d]\w*(?: = [^\W\d]\w*)*) = (?P<value>.+)")
 VIEW = re.compile(r"(?P<array>[^\W\d]\w*)(?P<rest>[.\[].*)")
 PART = re.compile(r"(?P<array>[^\W\d]\w*)\[(?P<index>[^\[\]]*)\]")
+ONE = re.compile(r"\[(\d+):(\d+)\]\[0\]")
 MADE = re.compile(r"(?:np\.empty|np\.zeros|ws\.room)\(.*\)")
 WORD = re.compile(r"[^\W\d]\w*")
-WIDTH = 58
+CALL = re.compile(r" *np\.[\w.]+\(")
+WIDTH, LONG = 58, 100
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class Line:
 
 def compact(lines: Sequence[str]) -> list[str]:
     """Return the lines of a function with those joined that only take parts of arrays or make arrays."""
-    found = _composed([_line(text) for text in lines])
-    for alike, joined in ((_made, _joint_rooms), (_same_index, _joint_views), (_same_array, _joint_parts)):
+    found = _inlined(_composed([_line(text) for text in lines]))
+    shapes = {line.name: _axes(line.value) for line in found if line.value.startswith("np.zeros(")}
+    parts: Callable[[list[Line]], list[Line]] = lambda run: _split(run, shapes) or _joint_parts(run)  # noqa: E731
+    for alike, joined in ((_made, _joint_rooms), (_same_index, _joint_views), (_same_array, parts)):
         found = _grouped(found, alike, joined)
     return [f"{line.code:<{WIDTH}}  # {line.comment}" if line.comment else line.code for line in found]
 
@@ -42,7 +46,7 @@ def _line(text: str) -> Line:
     code = code.rstrip()
     match = ASSIGNED.fullmatch(code)
     if match is None:
-        return Line(code, comment)
+        return Line(code, comment, code[: len(code) - len(code.lstrip())])
     return Line(code, comment, match["indent"], match["name"], match["value"])
 
 
@@ -59,12 +63,43 @@ def _composed(lines: list[Line]) -> list[Line]:
             if not lines[j].name or lines[j].indent != line.indent:
                 break
             if reader is not None and reader["array"] == line.name:
-                value = line.value + reader["rest"]
+                value = ONE.sub(_entry, line.value + reader["rest"])
                 code = f"{lines[j].indent}{lines[j].name} = {value}"
                 lines[j], lines[i] = replace(lines[j], code=code, value=value), Line("", "")
                 free[lines[j].name] = line.name
                 break
     return [_renamed(line, free) for line in lines if line.code]
+
+
+def _entry(part: re.Match[str]) -> str:
+    """The first entry of a part."""
+    return f"[{part[1]}]" if int(part[2]) > int(part[1]) else part[0]
+
+
+def _inlined(lines: list[Line]) -> list[Line]:
+    """The lines with each view that one call outside of inner loops reads written there, where that stays short."""
+    uses = Counter(word for line in lines for word in WORD.findall(line.code))
+    for i in reversed(range(len(lines))):
+        view = lines[i]
+        if ")" not in view.value or not _is_view(view) or view.comment or uses[view.name] != 2:
+            continue  # plain parts of arrays stand together
+        j = _reader(view, lines[i + 1 :])
+        code = "" if j is None else _written_for(view, lines[i + 1 + j].code)
+        if j is not None and len(code) <= LONG:
+            lines[i], lines[i + 1 + j] = Line("", ""), replace(lines[i + 1 + j], code=code)
+    return [line for line in lines if line.code]
+
+
+def _reader(view: Line, later: Sequence[Line]) -> int | None:
+    """The position of the call that reads a view, where that is in the same block of lines."""
+    inside = takewhile(lambda item: not item[1].code or item[1].indent >= view.indent, enumerate(later))
+    found = next((item for item in inside if view.name in WORD.findall(item[1].code)), None)
+    is_call = found is not None and found[1].indent == view.indent and CALL.match(found[1].code) is not None
+    return found[0] if found is not None and is_call else None
+
+
+def _written_for(view: Line, code: str) -> str:
+    return re.sub(rf"\b{view.name}\b", lambda _: view.value, code)
 
 
 def _renamed(line: Line, free: Mapping[str, str]) -> Line:
@@ -131,6 +166,30 @@ def _same_array(line: Line) -> object:
     return part["array"] if part is not None and " = " not in line.name else None
 
 
+def _axes(made: str) -> list[str]:
+    """The sizes of the axes of an array that is made, as text."""
+    return [size for size in made.partition("((")[2].partition(")")[0].rstrip(",").split(", ") if size]
+
+
+def _split(run: list[Line], shapes: Mapping[str, Sequence[str]]) -> list[Line]:
+    """Parts as long as each other that are all of one array, one behind the other along its first axis; else nothing."""
+    array = str(_same_array(run[0]))
+    indices = [part["index"] for line in run if (part := PART.fullmatch(line.value)) is not None]
+    axes, count = shapes.get(array, []), len(run)
+    length = indices[0].removeprefix("..., :").partition(",")[0]
+    rest = ", :" * (len(axes) - 1)
+    ends = ["", length, *(f"{i}*{length}" for i in range(2, count)), ""]
+    wanted = [f"..., {start}:{end}{rest}" for start, end in pairwise(ends)]
+    if not axes or axes[0] != f"{count}*{length}" or indices != wanted:
+        return []
+    return [_assigned(run, f"np.split({array}, {count})", _side_by_side(run, array))]
+
+
+def _side_by_side(run: Sequence[Line], array: object) -> str:
+    """The comment of parts of an array, where they have any."""
+    return f"[{'; '.join(line.name for line in run)}] = {array}" if any(line.comment for line in run) else ""
+
+
 def _joint_parts(run: list[Line]) -> list[Line]:
     """Parts of one array whose indices differ at one place."""
     indices = [part["index"].split(", ") for line in run if (part := PART.fullmatch(line.value)) is not None]
@@ -145,5 +204,5 @@ def _joint_parts(run: list[Line]) -> list[Line]:
     ends = [[span[0] or "0", *(end or "None" for end in span[1:])] for span in spans]
     values = tuple_text(tuple_text(end) if len(names) > 1 else end[0] for end in ends)
     array = _same_array(run[0])
-    comment = f"[{'; '.join(line.name for line in run)}] = {array}" if any(line.comment for line in run) else ""
+    comment = _side_by_side(run, array)
     return [_assigned(run, f"({array}[{', '.join(index)}] for {', '.join(names)} in {values})", comment)]

@@ -133,9 +133,10 @@ def costs_of(m: Module, sweeps: Sweeps, loss: Module | None, masks: str, *, piec
         size(weights[2] + sums + _rooms_once(m, sweeps.backward) + scans[1][1]),
     ]
     entering = (2 * before, 0, 2 * before)  # a step enters with copies where masks say so
+    adjoints = (0, 0, 3)  # of what is brought, reset and set aside
     rooms = [
-        size(_rooms_of_a_step(m, text) + 5 * state + x)
-        for text, x in zip((sweeps.forward, "", sweeps.backward), entering, strict=True)
+        size(_rooms_of_a_step(m, text) + (5 + n) * state + x)
+        for text, n, x in zip((sweeps.forward, "", sweeps.backward), adjoints, entering, strict=True)
     ]
     return Costs(
         size(whole + int(loss is not None)),

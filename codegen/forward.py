@@ -13,7 +13,7 @@ from symbptt.codegen.calls.values import value
 from symbptt.codegen.passes.place import AFTER, LOOP, NEAR, ONCE
 from symbptt.codegen.statements import (
     allocations,
-    arguments,
+    baked,
     function,
     given_back,
     indented,
@@ -21,7 +21,7 @@ from symbptt.codegen.statements import (
     statements,
     writer_of,
 )
-from symbptt.codegen.text import dict_text, shape_text, tuple_text
+from symbptt.codegen.text import dict_text, listed, tuple_text
 from symbptt.codegen.variables import Module, is_baked
 from symbptt.ir.shape import Shape
 from symbptt.render.expression import Writer
@@ -49,10 +49,10 @@ def forward(m: Module, tape: list[str]) -> list[str]:
     writer, states = writer_of(m.program), _states(m)
     late = statements(m, "forward", AFTER, writer)
     lines = [
-        *arguments(m, {"a": [a for a in m.program.arguments if not is_baked(a)]}, {s.name: s.initial for s in states}),
+        *_arguments(m, {s.name: s.initial for s in states}),
         "# before the loop: what needs no state",
         *statements(m, "forward", ONCE, writer),
-        *_buffers(m, states),
+        *_buffers(states),
         *(line for region in NEAR for line in allocations(m, f"forward {region}", m.program.next.values())),
         *_loop(m, states, writer),
         *["# after the loop: what no later step needs"] * bool(late),
@@ -69,13 +69,18 @@ def _states(m: Module) -> list[State]:
     ]
 
 
-def _buffers(m: Module, states: list[State]) -> list[str]:
+def _arguments(m: Module, variable: dict[str, str]) -> list[str]:
+    """The lines that take the arguments of the cell."""
+    given = [a for a in m.program.arguments if not is_baked(a)]
+    names = [variable.get(a.name, m.of_argument(a.name)) for a in given]
+    return [*[f"{listed(names)} = (a[k] for k in ARGUMENTS)"] * bool(names), *baked(m)]
+
+
+def _buffers(states: list[State]) -> list[str]:
     """One array for a state before and after every step: the two are views of it, unless there are masks."""
-    made = [f"{s.now}_buffer = np.empty({shape_text(('T + 1', 'B'), s.shape, m.sizes)}, dtype)" for s in states]
-    return made + [
-        f'{s.now}_buffer[0], {s.before}, {s.now} = start["{s.name}"], {s.now}_buffer[:-1], {s.now}_buffer[1:]'
-        for s in states
-    ]
+    lines = ["masked = active is not None or reset is not None"]
+    names = [f"({s.now}_buffer, {s.before}, {s.now})" for s in states]
+    return lines + [f"{listed(names)} = (_buffers(start[k], T, masked) for k in STATES)"] * bool(states)
 
 
 def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
@@ -84,15 +89,9 @@ def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
     sheet = loop_sheet(m, "forward", besides=block.taken)
     write_statements(sheet, "forward", writer, m.program.next.values())
     _alias_states(sheet)
-    lines = [
-        "if masked:",
-        *(f"    {s.before}[t] = _entering(t, {s.initial}, {s.now}_buffer, {s.before}, active, reset)" for s in states),
-        *sheet.calls,
-    ]
+    known = tuple_text(f"({s.initial}, {s.now}_buffer, {s.before})" for s in states)
+    lines = ["if masked:", f"    _enter(t, {known}, active, reset)", *sheet.calls]
     return [
-        "masked = active is not None or reset is not None",
-        "if masked:",
-        *(f"    {s.before} = np.empty_like({s.now})" for s in states),
         *opening(m, "forward", [f"{s.now}_buffer[0]" for s in states], "not masked"),
         *(block.before if block.ahead else []),
         *sheet.before(sheet.calls),

@@ -167,6 +167,20 @@ def _entering(t, initial, after, before, active, reset):
     return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
 
 
+def _enter(t, states, active, reset):
+    """Write the states before step t; of each: the initial one, those after each step from that on, those before."""
+    for initial, after, before in states:
+        before[t] = _entering(t, initial, after, before, active, reset)
+
+
+def _buffers(start, T, masked):
+    """Return a state after each step from the initial one on, before each step and after each: views of the first, but
+    where masks change what a step begins with."""
+    buffer = np.empty((T + 1, *start.shape), start.dtype)
+    buffer[0] = start
+    return buffer, np.empty_like(buffer[1:]) if masked else buffer[:-1], buffer[1:]
+
+
 def _stopped(states, initial, active):
     """Return the states after every step, from each sample's end on those at its end."""
     if active is None:
@@ -328,6 +342,43 @@ def _where(mask, a, b):
 def _kept(mask, x):
     """Return x where a mask is true, else zero; all of it without a mask."""
     return x if mask is None else _where(mask, x, 0)
+
+
+def _adjoints(last, sizes, B, dtype):
+    """Return the adjoints of the states after the last step, and zeros: for what resets send to the initial states, and for
+    the adjoints of samples that have ended."""
+    shapes = _shapes(**sizes)
+    found = [np.zeros((B, *shapes[k]), dtype) if last[k] is None else last[k].copy() for k in STATES]
+    return found, *([np.zeros_like(d) for d in found] for _ in range(2))
+
+
+def _sent(full, adjoints, active):
+    """Return what the loss says of the states of all steps, with the adjoints that it is added to."""
+    return [(d, _kept(active, full[k])) for k, d in zip(STATES, adjoints, strict=True) if full[k] is not None]
+
+
+def _wait(active, adjoints, waiting):
+    """Set the adjoints of samples that have ended aside."""
+    for d, aside in zip(adjoints, waiting, strict=True):
+        aside[...] = _kept(~active, d)
+        d[...] = _kept(active, d)
+
+
+def _leave(t, adjoints, waiting, resets, active, reset):
+    """Put those adjoints back behind a step; where a state was reset, its adjoint goes to the initial one."""
+    if active is not None:
+        for d, aside in zip(adjoints, waiting, strict=True):
+            d += aside
+    if reset is not None:
+        for d, total in zip(adjoints, resets, strict=True):
+            total += _kept(reset[t], d)
+            d[...] = _kept(~reset[t], d)
+
+
+def _watch(flow, t, adjoints):
+    """Note the norms of the adjoints of the states after step t."""
+    for k, d in zip(STATES, adjoints, strict=True):
+        flow[k][t] = _norm(d)
 
 
 def _norms(arrays):

@@ -57,8 +57,15 @@ def equation(m: Module, writer: Writer, id: int) -> str:
     if p.written is not None and id in p.origin:
         shown = {old for new in m.variables if new != id for old in p.origin.get(new, ())}
         before = _writer(p.written, shown)
-        return "; ".join(_equation(p.written, before, old) for old in p.origin[id])
+        found = [_equation(p.written, before, old) for old in (*p.origin[id], *_whole(p, id))]
+        return "; ".join(text for text in found if not any(text != other and text in other for other in found))
     return _equation(p, writer, id)
+
+
+def _whole(p: Program, id: int) -> list[int]:
+    """The gradients of inputs that a value is, in the program as equations show it."""
+    assert p.written is not None
+    return [p.written.inputs[name] for name, found in p.inputs.items() if found == id]
 
 
 def _equation(p: Program, writer: Writer, id: int) -> str:
@@ -107,8 +114,13 @@ def arguments(m: Module, roles_from: dict[str, list[Argument]], variable: dict[s
     lines = []
     for source, group in roles_from.items():
         lines += unpack([variable.get(a.name, m.of_argument(a.name)) for a in group], [a.name for a in group], source)
-    baked = [a for a in m.program.arguments if is_baked(a) and a.shape]
-    return lines + [f"{m.of_argument(a.name)} = {_baked(a, m.sizes)}" for a in baked]
+    return lines + baked(m)
+
+
+def baked(m: Module) -> list[str]:
+    """Return the lines of constants that are arrays."""
+    constants = [a for a in m.program.arguments if is_baked(a) and a.shape]
+    return [f"{m.of_argument(a.name)} = {_baked(a, m.sizes)}" for a in constants]
 
 
 def _baked(a: Argument, sizes: dict[str, str]) -> str:

@@ -53,6 +53,7 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     limits = {a.name: f'"{a.name} limit"' if _is_limited(every, a) else "None" for a in every if a.limit is not None}
     lines = [f"{table} = {name_tuple(a.name for a in every if a.role in roles)}" for table, roles in TABLES.items()]
     lines += [
+        f"ARGUMENTS = {name_tuple(a.name for a in p.arguments if not is_baked(a))}",
         f"LEAD = {dict_text({a.name: str(lead[a.role]) for a in every if a.role in lead})}",
         f"SHAPES = {dict_text({a.name: _dims(a) for a in every})}",
         f"INDICES = {dict_text(limits)}",

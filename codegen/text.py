@@ -34,11 +34,6 @@ def tuple_text(items: Iterable[str]) -> str:
     return f"({listed(items)})"
 
 
-def closed(names: Iterable[str]) -> str:
-    """Return the text of a tuple of variables that a loop runs over, with a comma behind the last."""
-    return f"({', '.join(names)},)"
-
-
 def name_tuple(names: Iterable[str]) -> str:
     """Return the text of a tuple of strings."""
     return tuple_text(f'"{name}"' for name in names)

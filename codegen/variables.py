@@ -21,9 +21,10 @@ from symbptt.ir.step import Argument
 
 RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
-    "tape", "flow", "given", "last", "full", "idle", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
+    "tape", "flow", "given", "last", "full", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
     "state", "run", "start", "carry", "sums", "read", "of", "masked", "scanned", "window", "plans", "K", "lo", "hi", "v",
-    "final", "WINDOW", "TILE", "LARGEST_PRODUCT", "ws", "workspace", "WORKSPACE", "HELD",
+    "final", "WINDOW", "TILE", "LARGEST_PRODUCT", "ARGUMENTS",
+    "adjoint", "adjoints", "resets", "waiting", "sent", "ws", "workspace", "WORKSPACE", "HELD",
     "_", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
     "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", copied(prelude) + copied(scanning), re.MULTILINE),
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",

@@ -16,15 +16,19 @@ def loops(source: str) -> Iterator[ast.For]:
     for function in ast.parse(source).body:
         if isinstance(function, ast.FunctionDef) and function.name in ("_forward", "_backward"):
             for node in ast.walk(function):
-                if isinstance(node, ast.For) and not any(
-                    isinstance(n, ast.For) for part in node.body for n in ast.walk(part)
-                ):
+                if is_over_time(node) and not any(is_over_time(n) for part in node.body for n in ast.walk(part)):
                     yield node
+
+
+def is_over_time(node: ast.AST) -> bool:
+    """A loop, but for that over the adjoints to which the loss adds."""
+    return isinstance(node, ast.For) and "range" in ast.unparse(node.iter)
 
 
 def strays(source: str) -> list[str]:
     """What a loop does, but for branches of masks and of the flow, that is no call with `out=`, nor a copy."""
-    lines = [line for loop in loops(source) for line in loop.body if not isinstance(line, ast.If)]
+    inside = [line for loop in loops(source) for line in loop.body if not isinstance(line, ast.If)]
+    lines = [part for line in inside for part in (line.body if isinstance(line, ast.For) else [line])]
     return [ast.unparse(line) for line in lines if not (is_copy(line) or is_written(line))]
 
 
@@ -40,6 +44,7 @@ def is_written(line: ast.stmt) -> bool:
     call = line.value
     parts = [part for arg in call.args for part in ast.walk(arg)]
     made = [part for part in parts if isinstance(part, ast.Call | ast.Subscript | ast.Attribute)]
+    made = [part for part in made if ast.unparse(part) != "given[t]"]
     added = [side for part in parts if isinstance(part, ast.BinOp) for side in (part.left, part.right)]
     arrays = [side for side in added if isinstance(side, ast.Name) and len(side.id) > 1]
     writes = any(keyword.arg == "out" for keyword in call.keywords) or ast.unparse(call.func) == "np.copyto"

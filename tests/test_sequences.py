@@ -396,7 +396,7 @@ def test_wrong_limit_of_the_adjoint_is_refused(limit: Any) -> None:
 @pytest.mark.parametrize("limit", [np.float64(0.5), np.float32(0.5), np.int64(1)])
 def test_limit_of_numpy_is_a_plain_number_in_the_source(limit: Any) -> None:
     source = sb.compile(plain, clip_adjoint=limit).source
-    assert f"_clip((dh,), {float(limit)})" in source
+    assert f"_clip(adjoints, {float(limit)})" in source
 
 
 def test_clipping_within_windows_is_refused_with_a_cure() -> None:

@@ -57,11 +57,10 @@ PARAMS = ("Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn")
 INPUTS = ("x",)
 STATES = ("h",)
 TARGETS = ()
+ARGUMENTS = ("x", "h", "Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn")
 LEAD = {"x": 2, "h": 1}
-SHAPES = (
-    {"x": "m", "h": "n", "Wr": "n m", "Ur": "n n", "br": "n", "Wz": "n m", "Uz": "n n", "bz": "n", "Wn": "n m",
+SHAPES = {"x": "m", "h": "n", "Wr": "n m", "Ur": "n n", "br": "n", "Wz": "n m", "Uz": "n n", "bz": "n", "Wn": "n m",
     "Un": "n n", "bn": "n", "cn": "n"}
-)
 INDICES = {}
 
 
@@ -74,34 +73,27 @@ def _sizes(of):
 
 def _shapes(m, n):
     """Return the shape of every argument of one sample and step."""
-    return (
-        {"x": (m,), "h": (n,), "Wr": (n, m), "Ur": (n, n), "br": (n,), "Wz": (n, m), "Uz": (n, n), "bz": (n,), "Wn": (n,
-        m), "Un": (n, n), "bn": (n,), "cn": (n,)}
-    )
+    return {"x": (m,), "h": (n,), "Wr": (n, m), "Ur": (n, n), "br": (n,), "Wz": (n, m), "Uz": (n, n), "bz": (n,),
+        "Wn": (n, m), "Un": (n, n), "bn": (n,), "cn": (n,)}
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 813e4c57'
+MARK = 'gru e27524fc'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
-    x, h_0, Wr, Ur, br, Wz, Uz, bz, Wn, Un, bn, cn = (
-        (a[k] for k in ("x", "h", "Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn"))
-    )
+    x, h_0, Wr, Ur, br, Wz, Uz, bz, Wn, Un, bn, cn = (a[k] for k in ARGUMENTS)
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
     U_gates = np.stack([Ur.T, Uz.T])                            # Ur; Uz
     W_gates = np.stack([Wr.T, Wz.T])                            # Wr; Wz
     b_gates = np.stack([br, bz])                                # br; bz
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
-    h_buffer = np.empty((T + 1, B, n), dtype)
-    h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
+    masked = active is not None or reset is not None
+    (h_buffer, h_prev, h), = (_buffers(start[k], T, masked) for k in STATES)
     gates = ws.room((T, 2, B, n), dtype)
     UnT_h, n_1 = (ws.room((T, B, n), dtype) for _ in range(2))
     z, r = (gates[:, v] for v in (1, 0))
-    masked = active is not None or reset is not None
-    if masked:
-        h_prev = np.empty_like(h)
     K = _steps(T, B, 3*n, 512)                                  # steps in a block: what it computes stays in the cache
     gates_in = ws.room((2, K, B, n), dtype)
     a_n_in = ws.room((K, B, n), dtype)
@@ -117,27 +109,21 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
         gates_in_b = gates_in[:, :K]
         a_n_in_b = a_n_in[:K]
         x_b = x[lo:hi].reshape(K * B, m)
-        gates_in_b_1 = gates_in_b.reshape(2, K * B, n)
-        a_n_in_b_1 = a_n_in_b.reshape(K * B, n)
-        np.matmul(x_b, W_gates, out=gates_in_b_1)
+        np.matmul(x_b, W_gates, out=gates_in_b.reshape(2, K * B, n))
         np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wr x_t + br; Wz x_t + bz
-        np.matmul(x_b, Wn_1, out=a_n_in_b_1)
+        np.matmul(x_b, Wn_1, out=a_n_in_b.reshape(K * B, n))
         np.add(a_n_in_b, bn, out=a_n_in_b)                      # Wn x_t + bn
-        for (
-            t, gates_t, h_prev_t, UnT_h_t, n_1_t, r_t, h_t, z_t, gates_in_1_t, a_n_in_t
-        ) in zip(
-            range(lo, hi), *(v[lo:hi] for v in (gates, h_prev, UnT_h, n_1, r, h, z)), *(v[:K] for v in (gates_in_1,
-            a_n_in))
-        ):
+        for t, gates_t, h_prev_t, UnT_h_t, n_1_t, r_t, h_t, z_t, gates_in_1_t, a_n_in_t in zip(
+                range(lo, hi), *(v[lo:hi] for v in (gates, h_prev, UnT_h, n_1, r, h, z)), *(v[:K] for v in (gates_in_1,
+                a_n_in))):
             if masked:
-                h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
+                _enter(t, ((h_0, h_buffer, h_prev),), active, reset)
             np.matmul(h_prev_t, U_gates, out=s)
             np.add(s, gates_in_1_t, out=s)
             np.negative(s, out=gates_t)
             np.exp(gates_t, out=gates_t)
             np.add(one, gates_t, out=gates_t)
-            # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
-            np.divide(one, gates_t, out=gates_t)
+            np.divide(one, gates_t, out=gates_t)  # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
             np.matmul(h_prev_t, UnT, out=UnT_h_t)               # Un h_{t-1}
             np.add(UnT_h_t, cn, out=s_1)
             np.multiply(r_t, s_1, out=s_1)
@@ -155,12 +141,11 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     Un, UnT_h, Ur, Uz, Wn, Wr, Wz, cn, h_prev, n_1, r, x, z, _ = tape
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
-    full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
     U_rows = np.concatenate([Ur, Uz, Un], -2)                   # Ur; Uz; Un
     W_rows = np.concatenate([Wn, Wr, Wz], -2)                   # Wn; Wr; Wz
-    dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
-    dh_0 = np.zeros((B, n), dtype)
-    dh_in, = (full[k] for k in ("h",))
+    adjoints, resets, waiting = _adjoints(last, sizes, B, dtype)
+    dh, = adjoints
+    sent = _sent(full, adjoints, active)
     dx = np.empty((T, B, m), dtype)
     K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
     dgates = ws.room((K, B, 4*n), dtype)
@@ -179,9 +164,8 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
         K = hi - lo
-        da_n_dh_b, da_r_da_n_b, da_z_dh_b, s_1_b, s_2_b, s_b = (
-            (v[:K] for v in (da_n_dh, da_r_da_n, da_z_dh, s_1, s_2, s))
-        )
+        da_n_dh_b, da_r_da_n_b, da_z_dh_b, s_1_b, s_2_b, s_b = (v[:K] for v in (da_n_dh, da_r_da_n, da_z_dh, s_1, s_2,
+            s))
         UnT_h_b, h_prev_b, n_1_b, r_b, z_b = (v[lo:hi] for v in (UnT_h, h_prev, n_1, r, z))
         np.subtract(1, z_b, out=da_n_dh_b)
         np.square(n_1_b, out=s_b)
@@ -195,63 +179,47 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
         np.multiply(da_z_dh_b, z_b, out=da_z_dh_b)
         np.subtract(1, z_b, out=s_2_b)
         np.multiply(da_z_dh_b, s_2_b, out=da_z_dh_b)            # da_{z_dh,t} = (h_{t-1} - n_t) ⊙ z_t ⊙ (1 - z_t)
-        for (
-            t, da_n_t, da_n_dh_t, da_r_t, da_r_da_n_t, da_z_t, da_z_dh_t, v_dgates_t, dgates_2_t, r_t, z_t
-        ) in zip(
-            range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (da_n, da_n_dh, da_r, da_r_da_n, da_z, da_z_dh, v_dgates,
-            dgates_2)), *(v[lo:hi][::-1] for v in (r, z))
-        ):
-            if dh_in is not None:
-                np.add(dh, dh_in[t], out=dh)
+        for t, da_n_t, da_n_dh_t, da_r_t, da_r_da_n_t, da_z_t, da_z_dh_t, v_dgates_t, dgates_2_t, r_t, z_t in zip(
+                range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (da_n, da_n_dh, da_r, da_r_da_n, da_z, da_z_dh,
+                v_dgates, dgates_2)), *(v[lo:hi][::-1] for v in (r, z))):
+            for adjoint, given in sent:
+                np.add(adjoint, given[t], out=adjoint)
             if active is not None:
-                idle = [_kept(~active[t], d) for d in (dh,)]
-                dh[...], = [_kept(active[t], d) for d in (dh,)]
+                _wait(active[t], adjoints, waiting)
             np.multiply(dh, da_n_dh_t, out=da_n_t)              # dn_t = dh_t ⊙ (1 - z_t); da_{n,t} = dn_t ⊙ (1 - n_t²)
             # dr_t = da_{n,t} ⊙ (Un h_{t-1} + cn); da_{r,t} = dr_t ⊙ r_t ⊙ (1 - r_t)
             np.multiply(da_n_t, da_r_da_n_t, out=da_r_t)
-            # dz_t = dh_t ⊙ (h_{t-1} - n_t); da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
-            np.multiply(dh, da_z_dh_t, out=da_z_t)
+            np.multiply(dh, da_z_dh_t, out=da_z_t)  # dz_t = dh_t ⊙ (h_{t-1} - n_t); da_{z,t} = dz_t ⊙ z_t ⊙ (1 - z_t)
             np.multiply(da_n_t, r_t, out=v_dgates_t)            # da_{n,t} ⊙ r_t
             if flow is not None:
-                flow["h"][t] = _norm(dh)
+                _watch(flow, t, (dh,))
             np.matmul(dgates_2_t, U_rows, out=s_6)
             np.multiply(dh, z_t, out=s_7)
             np.add(s_6, s_7, out=dh)                            # dh_{t-1} = [Ur; Uz; Un]ᵀ dgates_t[n:4*n] + dh_t ⊙ z_t
-            if active is not None:
-                dh[...], = [d + i for d, i in zip((dh,), idle)]
-            if reset is not None:
-                dh_0 += _kept(reset[t], dh)
-                dh[...], = [_kept(~reset[t], d) for d in (dh,)]
+            if active is not None or reset is not None:
+                _leave(t, adjoints, waiting, resets, active, reset)
         dgates_b = dgates[:K]
-        dgates_b_1 = dgates_b.reshape(K * B, 4*n)
         h_prev_b_1 = h_prev_b.reshape(K * B, n)
-        dgates_b_2_1 = dgates_b[..., n:].reshape(K * B, 3*n).swapaxes(-1, -2)
         dgates_b_3 = dgates_b[..., :3*n].reshape(K * B, 3*n)
-        x_b = x[lo:hi].reshape(K * B, m)
-        dgates_b_3_1_1 = dgates_b_3.swapaxes(-1, -2)
-        dx_b = dx[lo:hi].reshape(K * B, m)
-        np.add.reduce(dgates_b_1, axis=0, out=s_3)
+        np.add.reduce(dgates_b.reshape(K * B, 4*n), axis=0, out=s_3)
         # dcn = Σ_t da_{n,t} ⊙ r_t; dbn = Σ_t da_{n,t}; dbz = Σ_t da_{z,t}; dbr = Σ_t da_{r,t}
         np.add(dgates_1, s_3, out=dgates_1)
-        np.matmul(dgates_b_2_1, h_prev_b_1, out=s_4)
+        np.matmul(dgates_b[..., n:].reshape(K * B, 3*n).swapaxes(-1, -2), h_prev_b_1, out=s_4)
         # dUn = Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ; dUz = Σ_t da_{z,t} h_{t-1}ᵀ; dUr = Σ_t da_{r,t} h_{t-1}ᵀ
         np.add(dU_gates, s_4, out=dU_gates)
-        np.matmul(dgates_b_3_1_1, x_b, out=s_5)
-        # dWn = Σ_t da_{n,t} x_tᵀ; dWz = Σ_t da_{z,t} x_tᵀ; dWr = Σ_t da_{r,t} x_tᵀ
-        np.add(dW_gates, s_5, out=dW_gates)
-        np.matmul(dgates_b_3, W_rows, out=dx_b)                 # Wnᵀ da_{n,t}; Wrᵀ da_{r,t}; Wzᵀ da_{z,t}
+        np.matmul(dgates_b_3.swapaxes(-1, -2), x[lo:hi].reshape(K * B, m), out=s_5)
+        np.add(dW_gates, s_5, out=dW_gates)  # dWn = Σ_t da_{n,t} x_tᵀ; dWz = Σ_t da_{z,t} x_tᵀ; dWr = Σ_t da_{r,t} x_tᵀ
+        # dx_t = Wrᵀ da_{r,t} + Wzᵀ da_{z,t} + Wnᵀ da_{n,t}
+        np.matmul(dgates_b_3, W_rows, out=dx[lo:hi].reshape(K * B, m))
     # after the loop: gradients of parameters
     # [dbr; dbz; dbn; dcn] = dgates_1
     dbr, dbz, dbn, dcn = (dgates_1[..., lo:hi] for lo, hi in ((n, 2*n), (2*n, 3*n), (0, n), (3*n, None)))
-    # [dUr; dUz; dUn] = dU_gates
-    dUr, dUz, dUn = (dU_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, None)))
+    dUr, dUz, dUn = np.split(dU_gates, 3)                       # [dUr; dUz; dUn] = dU_gates
     # [dWr; dWz; dWn] = dW_gates
     dWr, dWz, dWn = (dW_gates[..., lo:hi, :] for lo, hi in ((n, 2*n), (2*n, None), (0, n)))
     ws.give((da_n_dh, s, s_1, s_2, s_3, s_4, s_5, dgates))
-    return (
-        {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn, "cn": dcn},
-        {"x": dx}, {"h": dh}, {"h": dh_0}
-    )
+    return {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn,
+        "cn": dcn}, {"x": dx}, dict(zip(STATES, adjoints)), dict(zip(STATES, resets))
 
 
 def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
@@ -437,6 +405,20 @@ def _entering(t, initial, after, before, active, reset):
     return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
 
 
+def _enter(t, states, active, reset):
+    """Write the states before step t; of each: the initial one, those after each step from that on, those before."""
+    for initial, after, before in states:
+        before[t] = _entering(t, initial, after, before, active, reset)
+
+
+def _buffers(start, T, masked):
+    """Return a state after each step from the initial one on, before each step and after each: views of the first, but
+    where masks change what a step begins with."""
+    buffer = np.empty((T + 1, *start.shape), start.dtype)
+    buffer[0] = start
+    return buffer, np.empty_like(buffer[1:]) if masked else buffer[:-1], buffer[1:]
+
+
 def _stopped(states, initial, active):
     """Return the states after every step, from each sample's end on those at its end."""
     if active is None:
@@ -598,6 +580,43 @@ def _where(mask, a, b):
 def _kept(mask, x):
     """Return x where a mask is true, else zero; all of it without a mask."""
     return x if mask is None else _where(mask, x, 0)
+
+
+def _adjoints(last, sizes, B, dtype):
+    """Return the adjoints of the states after the last step, and zeros: for what resets send to the initial states, and for
+    the adjoints of samples that have ended."""
+    shapes = _shapes(**sizes)
+    found = [np.zeros((B, *shapes[k]), dtype) if last[k] is None else last[k].copy() for k in STATES]
+    return found, *([np.zeros_like(d) for d in found] for _ in range(2))
+
+
+def _sent(full, adjoints, active):
+    """Return what the loss says of the states of all steps, with the adjoints that it is added to."""
+    return [(d, _kept(active, full[k])) for k, d in zip(STATES, adjoints, strict=True) if full[k] is not None]
+
+
+def _wait(active, adjoints, waiting):
+    """Set the adjoints of samples that have ended aside."""
+    for d, aside in zip(adjoints, waiting, strict=True):
+        aside[...] = _kept(~active, d)
+        d[...] = _kept(active, d)
+
+
+def _leave(t, adjoints, waiting, resets, active, reset):
+    """Put those adjoints back behind a step; where a state was reset, its adjoint goes to the initial one."""
+    if active is not None:
+        for d, aside in zip(adjoints, waiting, strict=True):
+            d += aside
+    if reset is not None:
+        for d, total in zip(adjoints, resets, strict=True):
+            total += _kept(reset[t], d)
+            d[...] = _kept(~reset[t], d)
+
+
+def _watch(flow, t, adjoints):
+    """Note the norms of the adjoints of the states after step t."""
+    for k, d in zip(STATES, adjoints, strict=True):
+        flow[k][t] = _norm(d)
 
 
 def _norms(arrays):

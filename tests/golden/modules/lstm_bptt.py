@@ -67,11 +67,10 @@ PARAMS = ("Wi", "Ui", "bi", "Wf", "Uf", "bf", "Wg", "Ug", "bg", "Wo", "Uo", "bo"
 INPUTS = ("x",)
 STATES = ("h", "c")
 TARGETS = ()
+ARGUMENTS = ("x", "h", "c", "Wi", "Ui", "bi", "Wf", "Uf", "bf", "Wg", "Ug", "bg", "Wo", "Uo", "bo")
 LEAD = {"x": 2, "h": 1, "c": 1}
-SHAPES = (
-    {"x": "m", "h": "n", "c": "n", "Wi": "n m", "Ui": "n n", "bi": "n", "Wf": "n m", "Uf": "n n", "bf": "n",
+SHAPES = {"x": "m", "h": "n", "c": "n", "Wi": "n m", "Ui": "n n", "bi": "n", "Wf": "n m", "Uf": "n n", "bf": "n",
     "Wg": "n m", "Ug": "n n", "bg": "n", "Wo": "n m", "Uo": "n n", "bo": "n"}
-)
 INDICES = {}
 
 
@@ -84,35 +83,26 @@ def _sizes(of):
 
 def _shapes(m, n):
     """Return the shape of every argument of one sample and step."""
-    return (
-        {"x": (m,), "h": (n,), "c": (n,), "Wi": (n, m), "Ui": (n, n), "bi": (n,), "Wf": (n, m), "Uf": (n, n),
+    return {"x": (m,), "h": (n,), "c": (n,), "Wi": (n, m), "Ui": (n, n), "bi": (n,), "Wf": (n, m), "Uf": (n, n),
         "bf": (n,), "Wg": (n, m), "Ug": (n, n), "bg": (n,), "Wo": (n, m), "Uo": (n, n), "bo": (n,)}
-    )
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 3d0837a2'
+MARK = 'lstm 09234931'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
-    x, h_0, c_0, Wi, Ui, bi, Wf, Uf, bf, Wg, Ug, bg, Wo, Uo, bo = (
-        (a[k] for k in ("x", "h", "c", "Wi", "Ui", "bi", "Wf", "Uf", "bf", "Wg", "Ug", "bg", "Wo", "Uo", "bo"))
-    )
+    x, h_0, c_0, Wi, Ui, bi, Wf, Uf, bf, Wg, Ug, bg, Wo, Uo, bo = (a[k] for k in ARGUMENTS)
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
     U_gates = np.stack([Ui.T, Uf.T, Uo.T, Ug.T])                # Ui; Uf; Uo; Ug
     W_gates = np.stack([Wi.T, Wf.T, Wo.T, Wg.T])                # Wi; Wf; Wo; Wg
     b_gates = np.stack([bi, bf, bo, bg])                        # bi; bf; bo; bg
-    h_buffer, c_buffer = (np.empty((T + 1, B, n), dtype) for _ in range(2))
-    h_buffer[0], h_prev, h = start["h"], h_buffer[:-1], h_buffer[1:]
-    c_buffer[0], c_prev, c = start["c"], c_buffer[:-1], c_buffer[1:]
+    masked = active is not None or reset is not None
+    (h_buffer, h_prev, h), (c_buffer, c_prev, c) = (_buffers(start[k], T, masked) for k in STATES)
     gates = ws.room((T, 3, B, n), dtype)
     g, tanh_c = (ws.room((T, B, n), dtype) for _ in range(2))
     f, i, o = (gates[:, v] for v in (1, 0, 2))
-    masked = active is not None or reset is not None
-    if masked:
-        h_prev = np.empty_like(h)
-        c_prev = np.empty_like(c)
     K = _steps(T, B, 4*n, 512)                                  # steps in a block: what it computes stays in the cache
     gates_in = ws.room((4, K, B, n), dtype)
     b_gates_1 = b_gates[:, None, None]
@@ -121,23 +111,17 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     gates_in_1 = gates_in.swapaxes(0, 1)
     a_gates_1 = a_gates[0:3]
     one = np.array(1, dtype)
-    a_gates_2 = a_gates[3:4][0]
+    a_gates_2 = a_gates[3]
     for lo in range(0, T, K):
         hi = min(lo + K, T)
         K = hi - lo
         gates_in_b = gates_in[:, :K]
-        x_b = x[lo:hi].reshape(K * B, m)
-        gates_in_b_1 = gates_in_b.reshape(4, K * B, n)
-        np.matmul(x_b, W_gates, out=gates_in_b_1)
+        np.matmul(x[lo:hi].reshape(K * B, m), W_gates, out=gates_in_b.reshape(4, K * B, n))
         np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
-        for (
-            t, gates_in_1_t, h_prev_t, gates_t, g_t, c_t, f_t, c_prev_t, i_t, tanh_c_t, h_t, o_t
-        ) in zip(
-            range(lo, hi), gates_in_1[:K], *(v[lo:hi] for v in (h_prev, gates, g, c, f, c_prev, i, tanh_c, h, o))
-        ):
+        for t, gates_in_1_t, h_prev_t, gates_t, g_t, c_t, f_t, c_prev_t, i_t, tanh_c_t, h_t, o_t in zip(
+                range(lo, hi), gates_in_1[:K], *(v[lo:hi] for v in (h_prev, gates, g, c, f, c_prev, i, tanh_c, h, o))):
             if masked:
-                h_prev[t] = _entering(t, h_0, h_buffer, h_prev, active, reset)
-                c_prev[t] = _entering(t, c_0, c_buffer, c_prev, active, reset)
+                _enter(t, ((h_0, h_buffer, h_prev), (c_0, c_buffer, c_prev)), active, reset)
             np.matmul(h_prev_t, U_gates, out=a_gates)
             # a_{i,t} = Wi x_t + bi + Ui h_{t-1}; a_{f,t} = Wf x_t + bf + Uf h_{t-1}; a_{o,t} = Wo x_t +
             #   bo + Uo h_{t-1}; a_{g,t} = Wg x_t + bg + Ug h_{t-1}
@@ -153,23 +137,19 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
             np.tanh(c_t, out=tanh_c_t)                          # tanh(c_t)
             np.multiply(o_t, tanh_c_t, out=h_t)                 # h_t = o_t ⊙ tanh(c_t)
     ws.give((gates_in,))
-    return (
-        {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, (gates, g,
+    return {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, (gates, g,
         tanh_c))
-    )
 
 
 def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, c_prev, f, g, h_prev, i, o, tanh_c, x, _ = tape
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
-    full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
     U_rows = np.concatenate([Ui, Uf, Ug, Uo], -2)               # Ui; Uf; Ug; Uo
     W_rows = np.concatenate([Wi, Wf, Wg, Wo], -2)               # Wi; Wf; Wg; Wo
-    dh = np.zeros((B, n), dtype) if last["h"] is None else last["h"].copy()
-    dc = np.zeros((B, n), dtype) if last["c"] is None else last["c"].copy()
-    dh_0, dc_0 = (np.zeros((B, n), dtype) for _ in range(2))
-    dh_in, dc_in = (full[k] for k in ("h", "c"))
+    adjoints, resets, waiting = _adjoints(last, sizes, B, dtype)
+    dh, dc = adjoints
+    sent = _sent(full, adjoints, active)
     dx = np.empty((T, B, m), dtype)
     K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
     dgates = ws.room((K, B, 4*n), dtype)
@@ -186,9 +166,8 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
         K = hi - lo
-        da_f_dc_b, da_g_dc_b, da_i_dc_b, da_o_dh_b, dc_dh_b, s_b = (
-            (v[:K] for v in (da_f_dc, da_g_dc, da_i_dc, da_o_dh, dc_dh, s))
-        )
+        da_f_dc_b, da_g_dc_b, da_i_dc_b, da_o_dh_b, dc_dh_b, s_b = (v[:K] for v in (da_f_dc, da_g_dc, da_i_dc, da_o_dh,
+            dc_dh, s))
         c_prev_b, f_b, g_b, i_b, o_b, tanh_c_b = (v[lo:hi] for v in (c_prev, f, g, i, o, tanh_c))
         np.square(tanh_c_b, out=dc_dh_b)
         np.subtract(1, dc_dh_b, out=dc_dh_b)
@@ -205,67 +184,47 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
         np.subtract(1, o_b, out=da_o_dh_b)
         np.multiply(o_b, da_o_dh_b, out=da_o_dh_b)
         np.multiply(da_o_dh_b, tanh_c_b, out=da_o_dh_b)         # da_{o_dh,t} = o_t ⊙ (1 - o_t) ⊙ tanh(c_t)
-        for (
-            t, dc_dh_t, da_i_t, da_i_dc_t, da_f_t, da_f_dc_t, da_g_t, da_g_dc_t, da_o_t, da_o_dh_t, dgates_t, f_t
-        ) in zip(
-            range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (dc_dh, da_i, da_i_dc, da_f, da_f_dc, da_g, da_g_dc, da_o,
-            da_o_dh, dgates)), f[lo:hi][::-1]
-        ):
-            if dh_in is not None:
-                np.add(dh, dh_in[t], out=dh)
-            if dc_in is not None:
-                np.add(dc, dc_in[t], out=dc)
+        for (t, dc_dh_t, da_i_t, da_i_dc_t, da_f_t, da_f_dc_t, da_g_t, da_g_dc_t, da_o_t, da_o_dh_t, dgates_t,
+                f_t) in zip(
+                range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (dc_dh, da_i, da_i_dc, da_f, da_f_dc, da_g, da_g_dc,
+                da_o, da_o_dh, dgates)), f[lo:hi][::-1]):
+            for adjoint, given in sent:
+                np.add(adjoint, given[t], out=adjoint)
             if active is not None:
-                idle = [_kept(~active[t], d) for d in (dh, dc,)]
-                dh[...], dc[...] = [_kept(active[t], d) for d in (dh, dc,)]
+                _wait(active[t], adjoints, waiting)
             np.multiply(dh, dc_dh_t, out=s_4)
-            # dh_t ⊙ o_t; dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²); dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
-            np.add(dc, s_4, out=dc)
+            np.add(dc, s_4, out=dc)                             # dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
             np.multiply(dc, da_i_dc_t, out=da_i_t)              # di_t = dc_t ⊙ g_t; da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
-            # df_t = dc_t ⊙ c_{t-1}; da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
-            np.multiply(dc, da_f_dc_t, out=da_f_t)
+            np.multiply(dc, da_f_dc_t, out=da_f_t)  # df_t = dc_t ⊙ c_{t-1}; da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
             np.multiply(dc, da_g_dc_t, out=da_g_t)              # dg_t = dc_t ⊙ i_t; da_{g,t} = dg_t ⊙ (1 - g_t²)
-            # do_t = dh_t ⊙ tanh(c_t); da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
-            np.multiply(dh, da_o_dh_t, out=da_o_t)
+            np.multiply(dh, da_o_dh_t, out=da_o_t)  # do_t = dh_t ⊙ tanh(c_t); da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
             if flow is not None:
-                flow["h"][t] = _norm(dh)
-                flow["c"][t] = _norm(dc)
+                _watch(flow, t, (dh, dc))
             np.matmul(dgates_t, U_rows, out=dh)                 # dh_{t-1} = [Ui; Uf; Ug; Uo]ᵀ dgates_t
             np.multiply(dc, f_t, out=dc)                        # dc_{t-1} = dc_t ⊙ f_t
-            if active is not None:
-                dh[...], dc[...] = [d + i for d, i in zip((dh, dc,), idle)]
-            if reset is not None:
-                dh_0 += _kept(reset[t], dh)
-                dc_0 += _kept(reset[t], dc)
-                dh[...], dc[...] = [_kept(~reset[t], d) for d in (dh, dc,)]
+            if active is not None or reset is not None:
+                _leave(t, adjoints, waiting, resets, active, reset)
         dgates_b = dgates[:K].reshape(K * B, 4*n)
-        h_prev_b = h_prev[lo:hi].reshape(K * B, n)
         dgates_b_1_1 = dgates_b.swapaxes(-1, -2)
-        x_b = x[lo:hi].reshape(K * B, m)
-        dx_b = dx[lo:hi].reshape(K * B, m)
         np.add.reduce(dgates_b, axis=0, out=s_1)
         # dbo = Σ_t da_{o,t}; dbg = Σ_t da_{g,t}; dbf = Σ_t da_{f,t}; dbi = Σ_t da_{i,t}
         np.add(db_gates, s_1, out=db_gates)
-        np.matmul(dgates_b_1_1, h_prev_b, out=s_2)
+        np.matmul(dgates_b_1_1, h_prev[lo:hi].reshape(K * B, n), out=s_2)
         # dUo = Σ_t da_{o,t} h_{t-1}ᵀ; dUg = Σ_t da_{g,t} h_{t-1}ᵀ; dUf = Σ_t da_{f,t} h_{t-1}ᵀ; dUi = Σ_t
         #   da_{i,t} h_{t-1}ᵀ
         np.add(dU_gates, s_2, out=dU_gates)
-        np.matmul(dgates_b_1_1, x_b, out=s_3)
+        np.matmul(dgates_b_1_1, x[lo:hi].reshape(K * B, m), out=s_3)
         # dWo = Σ_t da_{o,t} x_tᵀ; dWg = Σ_t da_{g,t} x_tᵀ; dWf = Σ_t da_{f,t} x_tᵀ; dWi = Σ_t da_{i,t} x_tᵀ
         np.add(dW_gates, s_3, out=dW_gates)
-        np.matmul(dgates_b, W_rows, out=dx_b)                   # Wiᵀ da_{i,t}; Wfᵀ da_{f,t}; Wgᵀ da_{g,t}; Woᵀ da_{o,t}
+        # dx_t = Wiᵀ da_{i,t} + Wfᵀ da_{f,t} + Wgᵀ da_{g,t} + Woᵀ da_{o,t}
+        np.matmul(dgates_b, W_rows, out=dx[lo:hi].reshape(K * B, m))
     # after the loop: gradients of parameters
-    # [dbi; dbf; dbg; dbo] = db_gates
-    dbi, dbf, dbg, dbo = (db_gates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
-    # [dUi; dUf; dUg; dUo] = dU_gates
-    dUi, dUf, dUg, dUo = (dU_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
-    # [dWi; dWf; dWg; dWo] = dW_gates
-    dWi, dWf, dWg, dWo = (dW_gates[..., lo:hi, :] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
+    dbi, dbf, dbg, dbo = np.split(db_gates, 4)                  # [dbi; dbf; dbg; dbo] = db_gates
+    dUi, dUf, dUg, dUo = np.split(dU_gates, 4)                  # [dUi; dUf; dUg; dUo] = dU_gates
+    dWi, dWf, dWg, dWo = np.split(dW_gates, 4)                  # [dWi; dWf; dWg; dWo] = dW_gates
     ws.give((dc_dh, da_i_dc, da_f_dc, s, da_o_dh, s_1, s_2, s_3, dgates))
-    return (
-        {"Wi": dWi, "Ui": dUi, "bi": dbi, "Wf": dWf, "Uf": dUf, "bf": dbf, "Wg": dWg, "Ug": dUg, "bg": dbg, "Wo": dWo,
-        "Uo": dUo, "bo": dbo}, {"x": dx}, {"h": dh, "c": dc}, {"h": dh_0, "c": dc_0}
-    )
+    return {"Wi": dWi, "Ui": dUi, "bi": dbi, "Wf": dWf, "Uf": dUf, "bf": dbf, "Wg": dWg, "Ug": dUg, "bg": dbg,
+        "Wo": dWo, "Uo": dUo, "bo": dbo}, {"x": dx}, dict(zip(STATES, adjoints)), dict(zip(STATES, resets))
 
 
 def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
@@ -451,6 +410,20 @@ def _entering(t, initial, after, before, active, reset):
     return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
 
 
+def _enter(t, states, active, reset):
+    """Write the states before step t; of each: the initial one, those after each step from that on, those before."""
+    for initial, after, before in states:
+        before[t] = _entering(t, initial, after, before, active, reset)
+
+
+def _buffers(start, T, masked):
+    """Return a state after each step from the initial one on, before each step and after each: views of the first, but
+    where masks change what a step begins with."""
+    buffer = np.empty((T + 1, *start.shape), start.dtype)
+    buffer[0] = start
+    return buffer, np.empty_like(buffer[1:]) if masked else buffer[:-1], buffer[1:]
+
+
 def _stopped(states, initial, active):
     """Return the states after every step, from each sample's end on those at its end."""
     if active is None:
@@ -612,6 +585,43 @@ def _where(mask, a, b):
 def _kept(mask, x):
     """Return x where a mask is true, else zero; all of it without a mask."""
     return x if mask is None else _where(mask, x, 0)
+
+
+def _adjoints(last, sizes, B, dtype):
+    """Return the adjoints of the states after the last step, and zeros: for what resets send to the initial states, and for
+    the adjoints of samples that have ended."""
+    shapes = _shapes(**sizes)
+    found = [np.zeros((B, *shapes[k]), dtype) if last[k] is None else last[k].copy() for k in STATES]
+    return found, *([np.zeros_like(d) for d in found] for _ in range(2))
+
+
+def _sent(full, adjoints, active):
+    """Return what the loss says of the states of all steps, with the adjoints that it is added to."""
+    return [(d, _kept(active, full[k])) for k, d in zip(STATES, adjoints, strict=True) if full[k] is not None]
+
+
+def _wait(active, adjoints, waiting):
+    """Set the adjoints of samples that have ended aside."""
+    for d, aside in zip(adjoints, waiting, strict=True):
+        aside[...] = _kept(~active, d)
+        d[...] = _kept(active, d)
+
+
+def _leave(t, adjoints, waiting, resets, active, reset):
+    """Put those adjoints back behind a step; where a state was reset, its adjoint goes to the initial one."""
+    if active is not None:
+        for d, aside in zip(adjoints, waiting, strict=True):
+            d += aside
+    if reset is not None:
+        for d, total in zip(adjoints, resets, strict=True):
+            total += _kept(reset[t], d)
+            d[...] = _kept(~reset[t], d)
+
+
+def _watch(flow, t, adjoints):
+    """Note the norms of the adjoints of the states after step t."""
+    for k, d in zip(STATES, adjoints, strict=True):
+        flow[k][t] = _norm(d)
 
 
 def _norms(arrays):
