@@ -182,7 +182,7 @@ def _split(run: list[Line], shapes: Mapping[str, Sequence[str]]) -> list[Line]:
     wanted = [f"..., {start}:{end}{rest}" for start, end in pairwise(ends)]
     if not axes or axes[0] != f"{count}*{length}" or indices != wanted:
         return []
-    return [_assigned(run, f"np.split({array}, {count})", _side_by_side(run, array))]
+    return [_assigned(run, f"{array}.reshape({', '.join([str(count), length, *axes[1:]])})", _side_by_side(run, array))]
 
 
 def _side_by_side(run: Sequence[Line], array: object) -> str:

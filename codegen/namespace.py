@@ -92,10 +92,6 @@ def _where(r: Reader, test: Any, a: Any, b: Any) -> Bare:
     return Bare(r, shape)
 
 
-def _split(r: Reader, x: Bare, count: int) -> list[Bare]:
-    return [Bare(r, (x.shape[0] // count, *x.shape[1:]), x.moving) for _ in range(count)]
-
-
 def _copyto(r: Reader, out: Bare, x: Any, **kinds: Any) -> None:
     r.call("copyto", out.size)
 
@@ -159,7 +155,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "broadcast_shapes": lambda r, *shapes: broadcast(*shapes),
     "broadcast_to": _broadcast_to,
     "concatenate": _concatenate,
-    "split": _split,
     "stack": _stack,
     "einsum": _einsum,
     "where": _where,
