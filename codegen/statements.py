@@ -58,7 +58,8 @@ def equation(m: Module, writer: Writer, id: int) -> str:
         shown = {old for new in m.variables if new != id for old in p.origin.get(new, ())}
         before = _writer(p.written, shown)
         found = [_equation(p.written, before, old) for old in (*p.origin[id], *_whole(p, id))]
-        return "; ".join(text for text in found if not any(text != other and text in other for other in found))
+        whole = [text for text in dict.fromkeys(found) if not any(text != other and text in other for other in found)]
+        return "; ".join(whole)
     return _equation(p, writer, id)
 
 

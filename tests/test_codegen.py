@@ -166,7 +166,7 @@ def test_weight_gradients_are_one_product_each_behind_the_steps(cell: sb.Cell) -
     after = [s for s in backward.body[backward.body.index(loop) + 1 :] if isinstance(s, ast.Assign)]
     made = {name: s.value for s in after for name in names_in(s.targets)}
     sums = {
-        name: names_in([made[name]]) - {"np", "n", "lo", "hi"} if name in made else {name}
+        name: names_in([made[name]]) - {"m", "n", "lo", "hi"} if name in made else {name}
         for name in (f"d{p}" for p in params)
     }
 

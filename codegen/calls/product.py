@@ -130,7 +130,7 @@ def _swapped(sheet: Sheet, o: Operand) -> Operand:
     """An operand with its last two axes swapped; of a weight a copy, which products read faster."""
     text = f"{o.whole}.swapaxes(-1, -2)"
     if o.settled and not o.lead and not o.stepped:
-        return sheet.view(o, f"np.ascontiguousarray({o.whole}.T)", o.shape[::-1], solid=True)
+        return sheet.view(o, f"np.ascontiguousarray({o.whole}.T)", o.shape[::-1], solid=True, wish=f"{o.whole}T")
     return sheet.view(o, text, o.shape)
 
 

@@ -183,13 +183,15 @@ class Sheet:
         found = Operand(part, part, shape, base or name, True, False, solid, settled)
         return self.view(found, f"{part}.swapaxes(0, 1)", shape, front=True) if front else found
 
-    def view(self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, front: bool = False) -> Operand:
-        """Return a view of an operand, made before the calls by the expression `whole`."""
+    def view(
+        self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, front: bool = False, wish: str = ""
+    ) -> Operand:
+        """Return a view of an operand, made before the calls by the expression `whole`; `wish`: how to call it."""
         known = {f"{self.module.variables[id]}{index}": part for part, (id, index) in self.module.aliases.items()}
         if whole in known:
             name = self.module.variables[known[whole]]
         else:
-            name = self.views[whole] = self.views.get(whole) or self.name(of.whole if of.whole.isidentifier() else "v")
+            name = self.views[whole] = self.views.get(whole) or self.name(_wished(wish, of))
         text = self.step(name) if of.stepped else name
         return replace(of, text=text, whole=name, shape=shape, solid=solid, bare=False, front=front)
 
@@ -248,6 +250,12 @@ class Sheet:
             if _words([text]) & found:
                 found.add(name)
         return found
+
+
+def _wished(wish: str, of: Operand) -> str:
+    """How to call a view, if that is not taken."""
+    names = (name for name in (wish, of.whole) if name.isidentifier())
+    return next(names, "v")
 
 
 def reads(m: Module, ids: Iterable[int]) -> set[int]:
