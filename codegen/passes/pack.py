@@ -1,5 +1,6 @@
 """Joins the products of a loop that share an operand, and the sums that follow them, into one of each.
 
+Packed gates lie one behind the other, not side by side: the cost model and its measurement stand in docs/plan.md.
 Gates of one function share one call. The sigmoid keeps 1 / (1 + exp(-a)), which is exact in relative terms where
 (1 + tanh(a / 2)) / 2, that one tanh could give for all gates, is not: a gate of 1e-20 would be zero.
 """
