@@ -194,9 +194,7 @@ def _stopped(states, initial, active):
 
 def _check_finite(name, array, lead, first=0):
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = array.sum()  # finite for nearly all that is, and no array of bools is made
-    if np.isfinite(total) or np.isfinite(array).all():
+    if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools
         return
     where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     value = array[where]
@@ -217,8 +215,9 @@ def _check_data(arrays, active, sizes, first=0):
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             worst = arrays[k].min() if arrays[k].min() < 0 else arrays[k].max()
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected, got {worst}")
-    for k in [k for k in arrays if k not in INDICES]:
-        _check_finite(k, arrays[k], LEAD.get(k, 0), first)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in [k for k in arrays if k not in INDICES]:
+            _check_finite(k, arrays[k], LEAD.get(k, 0), first)
 
 
 def _length(arrays, name, axis):
@@ -443,10 +442,11 @@ def _cotangents(run, given):
             raise ArgumentError(
                 f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}"
             )
-        if full[name] is None:
-            _check_finite(name, last[name], 1)
-        else:
-            _check_finite(name, _kept(run.tape[-2], full[name]), 2)  # of samples that go on
+        with np.errstate(over="ignore", invalid="ignore"):
+            if full[name] is None:
+                _check_finite(name, last[name], 1)
+            else:
+                _check_finite(name, _kept(run.tape[-2], full[name]), 2)  # of samples that go on
     return full, last
 
 

@@ -56,8 +56,8 @@ FORWARD = '''def forward(params, inputs=None, state=None, *, steps=None, lengths
 
 BACKWARD = '''def backward(run, cotangents, *, monitor=False, workspace=None):
     """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
-    ws = run.workspace if workspace is None else _workspace(workspace)
     full, last = _cotangents(run, cotangents)
+    ws = run.workspace if workspace is None else _workspace(workspace)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(GUARD):

@@ -88,7 +88,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm c2996205'
+MARK = 'lstm aafcd464'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -242,8 +242,8 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
 
 def backward(run, cotangents, *, monitor=False, workspace=None):
     """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
-    ws = run.workspace if workspace is None else _workspace(workspace)
     full, last = _cotangents(run, cotangents)
+    ws = run.workspace if workspace is None else _workspace(workspace)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(over="ignore"):
@@ -437,9 +437,7 @@ def _stopped(states, initial, active):
 
 def _check_finite(name, array, lead, first=0):
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = array.sum()  # finite for nearly all that is, and no array of bools is made
-    if np.isfinite(total) or np.isfinite(array).all():
+    if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools
         return
     where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     value = array[where]
@@ -460,8 +458,9 @@ def _check_data(arrays, active, sizes, first=0):
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             worst = arrays[k].min() if arrays[k].min() < 0 else arrays[k].max()
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected, got {worst}")
-    for k in [k for k in arrays if k not in INDICES]:
-        _check_finite(k, arrays[k], LEAD.get(k, 0), first)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in [k for k in arrays if k not in INDICES]:
+            _check_finite(k, arrays[k], LEAD.get(k, 0), first)
 
 
 def _length(arrays, name, axis):
@@ -686,10 +685,11 @@ def _cotangents(run, given):
             raise ArgumentError(
                 f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}"
             )
-        if full[name] is None:
-            _check_finite(name, last[name], 1)
-        else:
-            _check_finite(name, _kept(run.tape[-2], full[name]), 2)  # of samples that go on
+        with np.errstate(over="ignore", invalid="ignore"):
+            if full[name] is None:
+                _check_finite(name, last[name], 1)
+            else:
+                _check_finite(name, _kept(run.tape[-2], full[name]), 2)  # of samples that go on
     return full, last
 
 
