@@ -22,7 +22,7 @@ from symbptt.codegen.statements import (
     unpacked_tape,
     writer_of,
 )
-from symbptt.codegen.text import dict_text, listed, tuple_text
+from symbptt.codegen.text import dict_text, tuple_text
 from symbptt.codegen.variables import Module, is_baked
 from symbptt.derive.labels import Label
 from symbptt.render.expression import Writer
@@ -121,7 +121,9 @@ def _zero_outputs(m: Module, kept: str) -> list[str]:
 def _start(m: Module, carries: Carries) -> list[str]:
     """The adjoints after the last step, what the loss says of each step, and room for what is stored."""
     lines = ["adjoints, resets, waiting = _adjoints(last, sizes, B, dtype)"]
-    lines += [f"{listed(carries.values())} = adjoints"] * bool(carries) + ["sent = _sent(full, adjoints, active)"]
+    names = ", ".join(carries.values()) if len(carries) > 1 else tuple_text(carries.values())
+    lines += [f"{names} = adjoints"] * bool(carries)
+    lines += ["sent = _sent(full, adjoints, active)"]
     return lines + [line for region in NEAR for line in allocations(m, f"backward {region}")]
 
 

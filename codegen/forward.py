@@ -79,8 +79,10 @@ def _arguments(m: Module, variable: dict[str, str]) -> list[str]:
 def _buffers(states: list[State]) -> list[str]:
     """One array for a state before and after every step: the two are views of it, unless there are masks."""
     lines = ["masked = active is not None or reset is not None"]
-    names = [f"({s.now}_buffer, {s.before}, {s.now})" for s in states]
-    return lines + [f"{listed(names)} = (_buffers(start[k], T, masked) for k in STATES)"] * bool(states)
+    names = [f"{s.now}_buffer, {s.before}, {s.now}" for s in states]
+    if len(states) == 1:
+        return [*lines, f'{names[0]} = _buffers(start["{states[0].name}"], T, masked)']
+    return lines + [f"({'), ('.join(names)}) = (_buffers(start[k], T, masked) for k in STATES)"] * bool(states)
 
 
 def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:

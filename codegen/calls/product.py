@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -128,10 +129,10 @@ def _size(sheet: Sheet, size: Size | str) -> str:
 
 def _swapped(sheet: Sheet, o: Operand) -> Operand:
     """An operand with its last two axes swapped; of a weight a copy, which products read faster."""
-    text = f"{o.whole}.swapaxes(-1, -2)"
+    text, turned = f"{o.whole}.swapaxes(-1, -2)", re.sub(r"_\d+$", "", o.whole) + "T"
     if o.settled and not o.lead and not o.stepped:
-        return sheet.view(o, f"np.ascontiguousarray({o.whole}.T)", o.shape[::-1], solid=True, wish=f"{o.whole}T")
-    return sheet.view(o, text, o.shape)
+        return sheet.view(o, f"np.ascontiguousarray({o.whole}.T)", o.shape[::-1], solid=True, wish=turned)
+    return sheet.view(o, text, o.shape, wish=turned)
 
 
 def _rows_and_columns(

@@ -88,7 +88,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm aafcd464'
+MARK = 'lstm 3ddb681c'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -205,15 +205,15 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
             if active is not None or reset is not None:
                 _leave(t, adjoints, waiting, resets, active, reset)
         dgates_b = dgates[:K].reshape(K * B, 4*n)
-        dgates_b_1_1 = dgates_b.swapaxes(-1, -2)
+        dgates_bT = dgates_b.swapaxes(-1, -2)
         np.add.reduce(dgates_b, axis=0, out=s_1)
         # dbo = Σ_t da_{o,t}; dbg = Σ_t da_{g,t}; dbf = Σ_t da_{f,t}; dbi = Σ_t da_{i,t}
         np.add(db_gates, s_1, out=db_gates)
-        np.matmul(dgates_b_1_1, h_prev[lo:hi].reshape(K * B, n), out=s_2)
+        np.matmul(dgates_bT, h_prev[lo:hi].reshape(K * B, n), out=s_2)
         # dUo = Σ_t da_{o,t} h_{t-1}ᵀ; dUg = Σ_t da_{g,t} h_{t-1}ᵀ; dUf = Σ_t da_{f,t} h_{t-1}ᵀ; dUi = Σ_t
         #   da_{i,t} h_{t-1}ᵀ
         np.add(dU_gates, s_2, out=dU_gates)
-        np.matmul(dgates_b_1_1, x[lo:hi].reshape(K * B, m), out=s_3)
+        np.matmul(dgates_bT, x[lo:hi].reshape(K * B, m), out=s_3)
         # dWo = Σ_t da_{o,t} x_tᵀ; dWg = Σ_t da_{g,t} x_tᵀ; dWf = Σ_t da_{f,t} x_tᵀ; dWi = Σ_t da_{i,t} x_tᵀ
         np.add(dW_gates, s_3, out=dW_gates)
         # dx_t = Wiᵀ da_{i,t} + Wfᵀ da_{f,t} + Wgᵀ da_{g,t} + Woᵀ da_{o,t}
