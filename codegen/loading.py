@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import linecache
 import os
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 
 from symbptt.arguments import check_path
 from symbptt.cell import Cell
+from symbptt.codegen.compiled import code_of
 from symbptt.codegen.emit import costs_in, source
 from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.passes.place import place
@@ -24,7 +24,7 @@ from symbptt.codegen.plan import Plan, plan_of
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.training import Head
 from symbptt.codegen.work import Written
-from symbptt.derive.bptt import derive
+from symbptt.derive.bptt import Recursion, derive
 from symbptt.derive.unit import unit_weight
 from symbptt.errors import ArgumentError, TargetError, counted
 from symbptt.ir.shape import names_in
@@ -97,7 +97,7 @@ class Kernel:
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
-        self._check_memory(self.plan.of_all_steps, params, inputs, state, steps)
+        self._check_memory(params, inputs, state, steps, trains=False)
         return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
 
     def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
@@ -138,7 +138,7 @@ class Kernel:
         if not isinstance(self.target, Model):
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
         _check_monitor(monitor)
-        self._check_memory(self.plan, params, inputs, state, steps)
+        self._check_memory(params, inputs, state, steps, trains=True)
         return self._checked(
             self.module.value_and_grad,
             params,
@@ -151,14 +151,15 @@ class Kernel:
             monitor=monitor,
         )
 
-    def _check_memory(self, plan: Plan, params: Any, inputs: Any, state: Any, steps: int | None) -> None:
-        """Refuse a tape that this machine cannot hold, before it is allocated."""
+    def _check_memory(self, params: Any, inputs: Any, state: Any, steps: int | None, *, trains: bool) -> None:
+        """Refuse a tape that this machine cannot hold, before it is allocated; training holds what truncation needs alone."""
         if self.memory != "all":
             return  # the module refuses what the caller does not allow
         lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
         if np.prod(lead[0] if lead else (steps or 0,), dtype=float) < LARGE:
             return
         _, sizes, T, B, dtype, _ = self.read(params, inputs, state, steps)
+        plan = self.plan if trains else self.plan.of_all_steps
         known = {name: value for name, value in sizes.items() if name in names_in((plan.elements,))}
         needed, there = plan.bytes(T, B, dtype=dtype, **known), memory()
         if needed > there:
@@ -226,9 +227,10 @@ def compile(
     _check_options(truncation, clip_adjoint)
     memory = _allowed(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
-    equations = equations_of(target).text()
+    recursion = _recursion_of(target)
+    equations = _equations(target, recursion).text()
     head = _head(target) if isinstance(target, Model) else None
-    program = program_of(derive(target.cell.step if isinstance(target, Model) else target.step))
+    program = program_of(recursion)
     for step in PASSES if memory == "all" else SPARING:
         program = step(program)
     text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory)
@@ -247,10 +249,17 @@ def _head(model: Model) -> Head:
 
 def equations_of(target: Cell | Model) -> Equations:
     """Return the equations of a cell or a model."""
-    if isinstance(target, Model):
-        loss = Equations(unit_weight(derive(target.loss.step)))
-        return Equations(derive(target.cell.step), loss, target.at)
-    return Equations(derive(target.step))
+    return _equations(target, _recursion_of(target))
+
+
+def _recursion_of(target: Cell | Model) -> Recursion:
+    return derive(target.cell.step if isinstance(target, Model) else target.step)
+
+
+def _equations(target: Cell | Model, recursion: Recursion) -> Equations:
+    if not isinstance(target, Model):
+        return Equations(recursion)
+    return Equations(recursion, Equations(unit_weight(derive(target.loss.step))), target.at)
 
 
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:
@@ -293,7 +302,7 @@ def load(text: str, name: str) -> ModuleType:
     """Return a module made from source text, its lines known to tracebacks."""
     module = ModuleType("symbptt_generated")
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    exec(builtins.compile(text, name, "exec"), module.__dict__)
+    exec(code_of(text, name), module.__dict__)
     return module
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import sympy as sp
 
 from symbptt.codegen.bare import Bare
+from symbptt.codegen.compiled import code_of
 from symbptt.codegen.extent import Extent, Length, expression, largest, smallest
 from symbptt.codegen.namespace import Namespace
 from symbptt.codegen.reader import FILE, SWEEPS, Loop, Reader, frames, running
@@ -95,7 +96,7 @@ class Rooms:
 def names_of(text: str, reader: Reader) -> dict[str, Any]:
     """Return the functions of a module, made to run on arrays without elements."""
     names: dict[str, Any] = {"__name__": "read"}
-    exec(compile(text, FILE, "exec"), names)
+    exec(code_of(text, FILE), names)
     names |= {
         "np": Namespace(reader),
         "_window": lambda *_: 0,  # a scan does the same as the loop that is read

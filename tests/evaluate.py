@@ -18,7 +18,12 @@ LETTERS = "abcdefghij"
 
 def number_of(size: Any, sizes: Mapping[str, int]) -> int:
     """A size in numbers."""
-    return int(sp.sympify(size).subs({s: sizes[s.name] for s in sp.sympify(size).free_symbols}))
+    return size if isinstance(size, int) else _number_of(size, tuple(sizes.items()))
+
+
+@functools.cache
+def _number_of(size: sp.Expr, sizes: tuple[tuple[str, int], ...]) -> int:
+    return int(size.subs({s: dict(sizes)[s.name] for s in size.free_symbols}))
 
 
 def formula(expr: sp.Expr, args: list[Any]) -> Any:

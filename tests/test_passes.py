@@ -101,8 +101,8 @@ def after(p: Program, count: int) -> Program:
     return p
 
 
-def assert_kept(old: Program, new: Program, sizes: dict[str, int]) -> None:
-    wanted, got = roots(old, sizes), roots(new, sizes)
+def assert_kept(wanted: dict[str, np.ndarray], new: Program, sizes: dict[str, int]) -> None:
+    got = roots(new, sizes)
     assert wanted.keys() == got.keys()
     for name, value in wanted.items():
         if np.isfinite(value).all():
@@ -125,10 +125,12 @@ def assert_legal(p: Program) -> None:
 
 def assert_passes_keep(cell: sb.Cell, sizes: dict[str, int]) -> None:
     p = before = program(cell)
+    wanted = roots(before, sizes)
     for step in PASSES:
+        if p is not before:
+            assert_kept(wanted, step(before), sizes)
         p = step(p)
-        assert_kept(before, p, sizes)
-        assert_kept(before, step(before), sizes)
+        assert_kept(wanted, p, sizes)
         assert_legal(place(p))
 
 
@@ -149,7 +151,7 @@ def test_passes_keep_values_of_random_cells(case: Case) -> None:
 def test_passes_keep_values_of_unusual_cells(name: str, size: int) -> None:
     cell = cell_of(UNUSUAL[name])
     assert_passes_keep(cell, dict.fromkeys("mnk", size))
-    assert sb.verify(cell).passed or size != 3
+    assert size == 1 or sb.verify(cell).passed  # sizes are its own
 
 
 @pytest.mark.parametrize("name", [name for kind, count in (("lstm", 4), ("gru", 3))

@@ -134,7 +134,7 @@ def test_pass_keeps_values(step: Any, name: str) -> None:
     p = bare(cell)
     known = {s.name for a in cell.arguments for item in a.shape for s in getattr(item, "free_symbols", ())}
     sizes = {k: unseen.SIZES.get(k, 3) for k in known}
-    assert_kept(p, step(p), sizes)
+    assert_kept(roots(p, sizes), step(p), sizes)
     assert_legal(place(step(p)))
 
 
@@ -207,7 +207,7 @@ def test_wrong_copy_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pass_module, "replace", wrong)
     with pytest.raises(AssertionError):
-        assert_kept(p, recompute_free(p), unseen.SIZES)
+        assert_kept(roots(p, unseen.SIZES), recompute_free(p), unseen.SIZES)
 
 
 def test_wrong_line_is_seen() -> None:

@@ -12,21 +12,25 @@ from symbptt.dispatch import NUMPY_FUNCTIONS
 OWN = ("norm", "max", "amax", "min", "amin", "var", "std", "vdot", "dot", "where", "clip")
 """Functions of arrays that NumPy defines otherwise for complex numbers, by |z|, conj(z) or an order of both parts."""
 METHODS = ("max", "min", "var", "std", "dot")
+APART = (np.add, np.subtract, np.negative)
+"""Functions of numbers that compute the real part as they do without an imaginary one."""
 
 
 class Analytic(np.ndarray):
     """Complex arrays whose real part is what the plain function computes to the last bit, comparisons included."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        plain, kwargs = _plain(inputs), _plain(kwargs)
+        plain, kwargs = [*map(_plain, inputs)], _plain(kwargs)
         if ufunc is np.conjugate:
             return analytic(plain[0])
-        op = ops.BY_NUMPY.get(ufunc.__name__)
-        direct = method == "__call__" and not kwargs and op is not None
-        result = (op.evaluate if direct and op is not None else getattr(ufunc, method))(*plain, **kwargs)
+        is_call = method == "__call__" and not kwargs
+        if is_call and ufunc in APART:
+            return analytic(ufunc(*plain))
+        op = ops.BY_NUMPY.get(ufunc.__name__) if is_call else None
+        result = (getattr(ufunc, method) if op is None else op.evaluate)(*plain, **kwargs)
         if np.iscomplexobj(result) and "out" not in kwargs:
             result = np.array(result)
-            result.real = np.real(getattr(ufunc, method)(*map(np.real, plain), **kwargs))
+            result.real = np.real(getattr(ufunc, method)(*map(_real, plain), **kwargs))
         return analytic(result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -48,18 +52,18 @@ for _name in METHODS:
 
 def analytic(value: Any) -> Any:
     """Return complex arrays and scalars, looked for in lists too, as such arrays; all else as it is."""
-    if isinstance(value, list | tuple):
-        return type(value)(map(analytic, value))
-    return np.asarray(value).view(Analytic) if isinstance(value, np.ndarray | np.generic) and _complex(value) else value
-
-
-def _complex(value: Any) -> bool:
-    return bool(value.dtype.kind == "c")
+    if isinstance(value, np.ndarray | np.generic):
+        return np.asarray(value).view(Analytic) if value.dtype.kind == "c" else value
+    return type(value)(map(analytic, value)) if isinstance(value, list | tuple) else value
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.view(np.ndarray) if isinstance(value, Analytic) else value
     if isinstance(value, list | tuple):
         return type(value)(map(_plain, value))
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.view(np.ndarray) if isinstance(value, Analytic) else value
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _real(value: Any) -> Any:
+    return value.real if isinstance(value, np.ndarray) else np.real(value)
