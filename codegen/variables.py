@@ -16,6 +16,7 @@ from symbptt.codegen.passes.place import BLOCK, LOOP, NEAR, TAIL, is_near
 from symbptt.codegen.program import Program
 from symbptt.codegen.text import copied, size_text
 from symbptt.ir.naming import unique
+from symbptt.ir.node import WITHOUT_COPY
 from symbptt.ir.shape import Size, names_in, size
 from symbptt.ir.step import Argument
 
@@ -267,7 +268,7 @@ def _with_variable(p: Program) -> list[int]:
             continue  # a part of an array, wherever it is read
         named = label is not None and (label.given or label.adjoint)
         across = any(p.places[reader] != p.places[id] for reader in readers[id])
-        cheap = node.family == "view" and node.attrs.kind in ("reshape", "expand", "slice", "transpose") and not across
+        cheap = node.family == "view" and node.attrs.kind in WITHOUT_COPY and not across
         if named or across or id in roots or (len(readers[id]) > 1 and not cheap) or node.family == "number":
             chosen.append(id)
     return chosen

@@ -11,11 +11,10 @@ from symbptt.codegen.calls.values import formula
 from symbptt.codegen.passes.place import BLOCK, LOOP, NEAR, TAIL
 from symbptt.codegen.statements import commented, computed, equation
 from symbptt.codegen.variables import RESERVED, Module, size_names
+from symbptt.ir.node import WITHOUT_COPY
 from symbptt.ir.shape import Shape
 from symbptt.render.expression import Writer
 
-SIGHTS = ("transpose", "reshape", "expand", "slice")
-"""Kinds of views that NumPy makes without a copy."""
 ENDS = ("", "_0", "_prev", "_buffer", "_all", "_in")
 
 
@@ -62,7 +61,7 @@ def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
 def _is_looked_at(m: Module, id: int) -> bool:
     """Whether a value is a view of another that has a variable: who reads it looks at that."""
     node = m.program.graph[id]
-    source = node.args[0] if node.family == "view" and node.attrs.kind in SIGHTS else None
+    source = node.args[0] if node.family == "view" and node.attrs.kind in WITHOUT_COPY else None
     return source is not None and (source in m.variables or source in m.previous)
 
 
@@ -99,7 +98,7 @@ def _target(sheet: Sheet, id: int) -> Operand | None:
     if name in {m.variables[leaf] for leaf in m.program.carry.values()}:
         return Operand(name, name, node.shape, name, True)
     in_loop = sheet.lead == LOOP_AXES
-    if node.family == "view" and node.attrs.kind in SIGHTS and (in_loop or _is_looked_at(m, id)):
+    if node.family == "view" and node.attrs.kind in WITHOUT_COPY and (in_loop or _is_looked_at(m, id)):
         return None
     return sheet.named_room(name, node.shape, front=id in m.program.front)
 

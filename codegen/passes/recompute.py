@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from symbptt.codegen.passes.place import is_near, place
 from symbptt.codegen.program import Program, renewed
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node
+from symbptt.ir.node import WITHOUT_COPY, Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Sum, Tree, expanded, tree_of
 
 CALLS = {
@@ -32,8 +32,6 @@ FREE = 3.0
 as four multiplications in the cache, measured in both types."""
 CHEAP = 40.0
 """What costs more is kept where memory is spared too: a few transcendental functions are less than a product."""
-
-VIEWS = ("slice", "reshape", "transpose", "expand")
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def _read_back(p: Program, forward: Iterable[int]) -> set[int]:
 def _cost(g: Graph, id: int, there: set[int]) -> tuple[float, set[int]]:
     """The cost of a value from those that are there, and the values between them and it."""
     node = g[id]
-    is_view = node.family == "view" and node.attrs.kind in VIEWS
+    is_view = node.family == "view" and node.attrs.kind in WITHOUT_COPY
     if node.family != "map" and not is_view:
         return float("inf"), set()
     cost = 0.0 if is_view else operations(tree_of(expanded(node.attrs.expr)))

@@ -83,6 +83,10 @@ class View:
     again: bool = False
 
 
+WITHOUT_COPY = ("transpose", "reshape", "expand", "slice")
+"""Kinds of views that NumPy shows of an array where it lies."""
+
+
 @dataclass(frozen=True)
 class Gather:
     """Reads along `axis` by an integer: the axis goes; its adjoint ("scatter") writes into zeros."""
