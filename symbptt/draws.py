@@ -28,10 +28,11 @@ def random_inputs(
 
 
 def random_state(
-    arguments: Sequence[Argument], sizes: Mapping[str, int], lead: tuple[int, ...], seed: int
+    arguments: Sequence[Argument], sizes: Mapping[str, int], lead: tuple[int, ...], seed: int, *, stream: int = 1
 ) -> dict[str, Any]:
-    """Return states, standard normal. Shapes: `lead` and then as annotated."""
-    random, numbers = np.random.default_rng([seed, 1]), {named_size(name): value for name, value in sizes.items()}
+    """Return states, standard normal; `stream` keeps them apart from what else is drawn with the seed. Shapes: `lead` and
+    then as annotated."""
+    random, numbers = np.random.default_rng([seed, stream]), {named_size(name): value for name, value in sizes.items()}
     return {
         a.name: random.standard_normal((*lead, *concrete(a.shape, numbers))) for a in arguments if a.role == "state"
     }

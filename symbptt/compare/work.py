@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from symbptt.cell import Cell
 from symbptt.codegen.loading import VERSION
 from symbptt.compare.designs import Task
 from symbptt.compare.measure import measures
 from symbptt.compare.row import Row
 from symbptt.compare.sending import received, sent
-from symbptt.draws import random_inputs
+from symbptt.draws import random_inputs, random_state
 from symbptt.errors import SymbpttError, TargetError, one_line, three_lines
 from symbptt.extras import need
-from symbptt.init import concrete
-from symbptt.ir.shape import named_size
 from symbptt.stability.gain import with_gain
 
 CONNECT = 10
@@ -95,17 +92,12 @@ def _measured(task: Task) -> dict[str, Any]:
     inputs = task.inputs
     if inputs is None:
         inputs = random_inputs(cell.arguments, task.dims, (task.steps,), [seed, INPUTS])
-    state = None if inputs else _random_state(cell, task.dims, seed)
+    # zero is a fixed point of most cells without inputs
+    state = None if inputs else random_state(cell.arguments, task.dims, (), seed, stream=STATE)
     trained = [a.name for a in cell.arguments if a.role == "param"]
     count = sum(int(np.size(params[name])) for name in trained)
     with np.errstate(all="ignore"):  # what leaves the range is told in words
         return {"parameters": count, **measures(cell, params, inputs, state, task.steps)}
-
-
-def _random_state(cell: Cell, dims: Mapping[str, int], seed: int) -> dict[str, Any]:
-    """Standard normal states, for a cell without inputs: zero is a fixed point of most."""
-    random, sizes = np.random.default_rng([seed, STATE]), {named_size(name): value for name, value in dims.items()}
-    return {a.name: random.standard_normal(concrete(a.shape, sizes)) for a in cell.arguments if a.role == "state"}
 
 
 def _sendable(tasks: Sequence[Task]) -> list[Task]:
