@@ -353,6 +353,24 @@ def test_no_step_leaves_the_box(name: str, scale: float) -> None:
         assert np.all((value >= lo) & (value <= hi) | np.isnan(value)), name
 
 
+@sb.cell
+def steep(h: State["n"], A: Param["n n"], w: Param["n"], W: Param["n n"]):
+    """A root, whose slope has no bound at 0, beside what contracts."""
+    root = np.concatenate([A @ np.tanh(h), np.sqrt(np.abs(h))])
+    n = h.shape[0]
+    return root[:n] + W @ root[n:] + w * root[n:]
+
+
+@pytest.mark.filterwarnings("error")
+def test_slope_without_bound_counts_where_its_weight_is_not_zero_and_only_there() -> None:
+    A = np.array([[0.42, -0.42], [0.42, 0.42]])
+    none, box = {"A": A, "w": np.zeros(2), "W": np.zeros((2, 2))}, {"h": (-1, 1)}
+    found = sb.certified_rate(steep, none, box)
+    assert found.rate == pytest.approx(np.linalg.norm(A, 2), rel=1e-8) and found.norm == "2"
+    assert sb.certified_rate(steep, none | {"w": np.array([0.0, 1e-9])}, box).rate == np.inf
+    assert sb.certified_rate(steep, none | {"W": np.array([[0.0, 0.0], [1e-9, 0.0]])}, box).rate == np.inf
+
+
 def test_linear_cell_needs_no_box() -> None:
     """The box of a state that grows without bound is all numbers; the bound on a constant Jacobian holds there too."""
     W = np.array([[0.5, 0.9], [-0.3, 0.5]])

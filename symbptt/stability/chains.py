@@ -60,7 +60,7 @@ def _norm(c: _Chains, id: int, left: Any, depth: int) -> float:
     if depth > DEEPEST:
         if id not in c.closed:
             c.closed[id] = _rule(c, c.of.graph[id], np.ones_like(left), DEEPEST)
-        return float(left.max()) * c.closed[id]
+        return float(_times(left.max(), c.closed[id]))
     return _rule(c, c.of.graph[id], left, depth)
 
 
@@ -76,7 +76,7 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
         case "cumulate":
             n = c.shape(node.id)[node.attrs.axis]
             ones = np.linalg.norm(np.tri(n), 2) * left.max()
-            return float(ones) * _norm(c, node.args[0], np.ones_like(left), depth + 1)
+            return float(_times(ones, _norm(c, node.args[0], np.ones_like(left), depth + 1)))
         case "reduce":
             kept = tuple(1 if i in node.attrs.axes else s for i, s in enumerate(c.shape(node.args[0])))
             whole = np.broadcast_to(left.reshape(kept), c.shape(node.args[0]))
@@ -90,10 +90,8 @@ def _parts(c: _Chains, id: int, left: Any) -> list[tuple[int, Any]]:
     found = []
     for base, p in terms(c.of, id).items():
         if base == c.state or c.reaches(base):
-            weight = left * largest_within((p,), [1.0], c.within)
-            found.append(
-                (base, _folded(np.broadcast_to(np.where(np.isnan(weight), np.inf, weight), left.shape), c.shape(base)))
-            )
+            weight = largest_within((p,), [left], c.within)
+            found.append((base, _folded(np.broadcast_to(weight, left.shape), c.shape(base))))
     return found
 
 
@@ -133,7 +131,7 @@ def _through(c: _Chains, arg: int, factor: _Factor, depth: int) -> float:
     """A bound on ‖diag(left) M ∂arg/∂state‖₂ for the fixed operand M."""
     if c.of.graph[arg].family != "map":
         own = np.ones(c.shape(arg))
-        return factor.norm(own) * (1.0 if arg == c.state else _norm(c, arg, own, depth + 1))
+        return float(_times(factor.norm(own), 1.0 if arg == c.state else _norm(c, arg, own, depth + 1)))
     found = 0.0
     for base, w in _parts(c, arg, np.ones(c.shape(arg))):
         if base == c.state and w.shape == c.shape(arg):
@@ -142,7 +140,7 @@ def _through(c: _Chains, arg: int, factor: _Factor, depth: int) -> float:
             largest_weight = float(w.max(initial=0.0))
             share = w / largest_weight if 0 < largest_weight < np.inf else w
             size = factor.norm(np.ones(c.shape(arg)))
-            found += 0.0 if size == 0 else size * largest_weight * _norm(c, base, share, depth + 1)
+            found += float(_times(_times(size, largest_weight), _norm(c, base, share, depth + 1)))
     return found
 
 
@@ -167,15 +165,20 @@ class _Factor:
         m = np.transpose(m, [self.theirs.index(x) for x in (*batch, *rows, *columns)])
         left = _kept(self.left, self.out, [*batch, *rows])
         right = _kept(right, self.mine, [*batch, *columns])
-        with np.errstate(all="ignore"):
-            m = m * left.reshape(*left.shape, *(1,) * len(columns))
-            lead = right.shape[: len(batch)]
-            m = m * right.reshape(*lead, *(1,) * len(rows), *right.shape[len(batch) :])
+        m = _times(m, left.reshape(*left.shape, *(1,) * len(columns)))
+        lead = right.shape[: len(batch)]
+        m = _times(m, right.reshape(*lead, *(1,) * len(rows), *right.shape[len(batch) :]))
         if not np.isfinite(m).all():
             return np.inf
         shape = m.shape[: len(batch)], m.shape[len(batch) : len(batch) + len(rows)], m.shape[len(batch) + len(rows) :]
         flat = m.reshape(*(int(np.prod(part)) for part in shape))
         return float(np.linalg.norm(flat, 2, axis=(1, 2)).max(initial=0.0)) if flat.size else 0.0
+
+
+def _times(a: Any, b: Any) -> Any:
+    """A product of bounds: what has the weight 0 adds nothing, without bound or not."""
+    with np.errstate(all="ignore"):
+        return np.where((a == 0) | (b == 0), 0.0, a * b)
 
 
 def _kept(weights: Any, labels: tuple[int, ...], wanted: list[int]) -> Any:

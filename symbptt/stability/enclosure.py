@@ -259,7 +259,8 @@ def _heaviest(corner_sizes: list[list[Any]], weights: list[Any]) -> Any:
         for sizes in corner_sizes:
             products = [np.where((w == 0) | (s == 0), 0.0, s * w) for s, w in zip(sizes, weights, strict=True)]
             totals.append(sum(products))
-    return np.maximum.reduce(np.broadcast_arrays(*totals))
+    found = np.maximum.reduce(np.broadcast_arrays(*totals))
+    return np.where(np.isnan(found), np.inf, found)
 
 
 def _corner_ranges(
