@@ -35,7 +35,7 @@ FEW = [rnn, lstm, gru, min_gru, odd, passing]
 
 def in_blocks(kernel: Any, length: int, source: str = "") -> Any:
     """The module of a kernel with blocks of so many steps, and no scan in the place of its loop."""
-    module = load(source or kernel.source, f"<{kernel.cell.name} in blocks of {length}>")
+    module = load(source or kernel.source, f"<{kernel.target.name} in blocks of {length}>")
     module._steps = lambda T, B, size, rows=0: length
     if hasattr(module, "_window"):
         module._window = lambda *arguments: 0
@@ -90,15 +90,9 @@ def test_losses_are_the_same_in_blocks(length: int) -> None:
     params, inputs, _ = oracle.draw(lstm, T, B, SIZES)
     params["V"], targets = random.standard_normal((4, 3)), {"y": random.standard_normal((T, B, 4))}
     value, grads = kernel.value_and_grad(params, inputs, targets)
-    got, found = in_blocks_of_model(kernel, length).value_and_grad(params, inputs, targets)
+    got, found = in_blocks(kernel, length).value_and_grad(params, inputs, targets)
     np.testing.assert_allclose(got, value, rtol=1e-12)
     oracle.assert_blocks_close(oracle.flat(found), oracle.flat(grads), 1e-10)
-
-
-def in_blocks_of_model(kernel: Any, length: int) -> Any:
-    module = load(kernel.source, f"<a model in blocks of {length}>")
-    module._steps = lambda T, B, size, rows=0: length
-    return module
 
 
 PLANTED = {
