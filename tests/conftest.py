@@ -1,6 +1,7 @@
 """Hypothesis profiles, and golden files with --update-golden."""
 
 import difflib
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,17 @@ settings.register_profile("default", max_examples=20, deadline=None, derandomize
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("default")
+
+
+def pytest_configure() -> None:
+    """Tests make much that lives long, so the collector of cycles, which looks at all that lives, need not run so often."""
+    gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    """What modules hold by now is never garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

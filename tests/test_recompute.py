@@ -21,6 +21,7 @@ from symbptt.derive.bptt import derive
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
 from tests import brute, unseen
+from tests.evaluate import roots
 from tests.properties.cells import cell_of
 from tests.test_memory import assert_run_is_the_same, assert_same, error, kernel_of, peak_of
 from tests.test_passes import UNUSUAL, assert_kept, assert_legal
