@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from symbptt.arguments import check_mapping
 from symbptt.cell import Cell
+from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.draws import random_inputs, random_state
 from symbptt.errors import ArgumentError, three_lines
@@ -133,6 +135,10 @@ class _Runs:
     dtype: Any
     seed: int
 
+    @cached_property
+    def kernel(self) -> Kernel:
+        return compile_cell(self.cell)
+
     def data(self, steps: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Inputs (T, 1, ...) and states (1, ...): drawn, or all samples given one after the other, from a step of the seed's on."""
         needed = [a for a in self.cell.arguments if a.role in ("input", "index")]
@@ -153,7 +159,7 @@ class _Runs:
         The same data for all parameters, so that λ₁ changes smoothly with them.
         """
         inputs, state = self.data(steps, self.seed)
-        kernel, random = compile_cell(self.cell), np.random.default_rng(self.seed)
+        kernel, random = self.kernel, np.random.default_rng(self.seed)
         with np.errstate(all="ignore"):
             run = kernel.forward(params, inputs, state, steps=steps)
             sent = self.cast({k: random.standard_normal(v.shape) for k, v in state.items()})

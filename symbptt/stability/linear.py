@@ -41,14 +41,11 @@ class Linear:
     """A cell with fixed parameters, ready to be stepped and linearised anywhere; `sizes` are those of the parameters."""
 
     cell: Cell
+    kernel: Kernel = field(repr=False)
     params: dict[str, Any]
     sizes: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
     dtype: Any
-
-    @cached_property
-    def kernel(self) -> Kernel:
-        return compile_cell(self.cell)
 
     @cached_property
     def blocks(self) -> dict[tuple[str, str], Block]:
@@ -131,7 +128,7 @@ def linear(cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arra
     check_finite(cell, {name: arrays[name] for name in params})
     shapes = kernel.module._shapes(**sizes)
     own = {a.name: shapes[a.name] for a in cell.arguments if a.role == "state"}
-    return Linear(cell, {name: arrays[name] for name in params}, sizes, own, dtype)
+    return Linear(cell, kernel, {name: arrays[name] for name in params}, sizes, own, dtype)
 
 
 def is_empty(inputs: Any) -> bool:
@@ -158,9 +155,8 @@ def linearize(
 
     Raises: ArgumentError as `kernel.forward` does.
     """
-    kernel = compile_cell(cell)
-    arrays, _, T, _, _, _ = kernel.read(params, inputs, state, steps)
     of = linear(cell, params, inputs, state)
+    arrays, _, T, _, _, _ = of.kernel.read(params, inputs, state, steps)
     given = {a.name: arrays[a.name] for a in cell.arguments if a.role in ("input", "index")}
     start = {name: arrays[name] for name in of.names}
     states = np.concatenate([of.flat(start)[None], of.run(given, start, T)])
