@@ -27,8 +27,8 @@ from symbptt.plots import draw_unrolled
 from symbptt.zoo import lstm, rnn
 from tests import brute
 from tests.cells import vanilla
+from tests.kernels import kernel_of
 
-kernel_of = cache(sb.compile)
 Refused = Callable[..., str]
 
 

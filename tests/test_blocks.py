@@ -12,6 +12,7 @@ from symbptt.codegen.loading import load
 from symbptt.zoo import gru, lstm, min_gru, rnn
 from tests import oracle, unseen
 from tests.cells import odd
+from tests.kernels import kernel_of
 
 T, B = 7, 2
 SIZES = {"m": 2, "n": 3, "v": 4}
@@ -43,7 +44,7 @@ def in_blocks(kernel: Any, length: int, source: str = "") -> Any:
 
 
 def assert_gradients_in_blocks(cell: sb.Cell, length: int, masks: dict[str, Any], source: str = "") -> None:
-    kernel = sb.compile(cell)
+    kernel = kernel_of(cell)
     groups = oracle.draw(cell, T, B, SIZES | unseen.SIZES, scale=0.5)
     steps = None if groups[1] else T
     wanted = oracle.run(cell, *groups, T, **masks)
@@ -74,7 +75,7 @@ def test_gradients_in_blocks_are_those_of_complex_steps() -> None:
     for cell in FEW:
         groups = oracle.draw(cell, 5, B, SIZES, scale=0.5)
         cotangents = oracle.cotangents_of(cell, groups, 5)
-        module = in_blocks(sb.compile(cell), 2)
+        module = in_blocks(kernel_of(cell), 2)
         got = oracle.flat(module.backward(module.forward(*groups), cotangents))
         oracle.assert_blocks_close(got, oracle.gradients(cell, *groups, cotangents, 5), 1e-9)
 
@@ -108,7 +109,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_planted_mistake_between_blocks_is_caught(mistake: str) -> None:
-    wrong, count = re.subn(*PLANTED[mistake], sb.compile(lstm).source)
+    wrong, count = re.subn(*PLANTED[mistake], kernel_of(lstm).source)
     assert count >= 1
     with pytest.raises((AssertionError, ValueError, IndexError)):
         assert_gradients_in_blocks(lstm, 3, {}, wrong)

@@ -23,6 +23,7 @@ from symbptt.ir import laws
 from symbptt.zoo import CELLS, gru, lstm, min_gru, mlstm, rnn
 from tests import oracle
 from tests.cells import odd, vanilla
+from tests.kernels import kernel_of
 
 EVERY_CELL = pytest.mark.parametrize("cell", [*CELLS.values(), odd], ids=lambda cell: cell.name)
 SIZES = {"m": 2, "n": 3, "k": 4, "d": 2, "v": 4, "a": 2}
@@ -35,7 +36,7 @@ def test_module_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], No
 
 @EVERY_CELL
 def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
-    tree = ast.parse(sb.compile(cell).source)
+    tree = ast.parse(kernel_of(cell).source)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [ast.unparse(node) for node in imports] == ["import numpy as np"]
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
@@ -44,7 +45,7 @@ def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
 
 @EVERY_CELL
 def test_module_is_made_to_be_read(cell: sb.Cell) -> None:
-    text = sb.compile(cell).source
+    text = kernel_of(cell).source
     lines = text.splitlines()
     assert not any(line != line.rstrip() for line in lines) and text.endswith("\n") and "\t" not in text
     head = ast.get_docstring(ast.parse(text)) or ""
@@ -56,7 +57,7 @@ def test_module_is_made_to_be_read(cell: sb.Cell) -> None:
 @pytest.mark.xfail(strict=True, reason="a docstring of 121 columns; long tuples of names in lstm_peephole and zoneout")
 def test_lines_of_code_are_short() -> None:
     for cell in CELLS.values():
-        lines = sb.compile(cell).source.splitlines()
+        lines = kernel_of(cell).source.splitlines()
         assert not [line for line in lines[lines.index("import numpy as np") :] if len(line) > 120], cell.name
 
 
@@ -146,7 +147,7 @@ def test_time_is_one_loop_each_way(cell: sb.Cell) -> None:
 
 @pytest.mark.parametrize("cell", [rnn, lstm, gru], ids=lambda cell: cell.name)
 def test_input_products_are_made_before_the_loop_for_all_steps(cell: sb.Cell) -> None:
-    forward = function(sb.compile(cell).source, "_forward")
+    forward = function(kernel_of(cell).source, "_forward")
     (loop,) = loops_over_time(forward)
     weights = {name for name in oracle.names_of(cell, "param") if name.startswith(("W", "b"))}
     steps = steps_of(loop)
@@ -157,7 +158,7 @@ def test_input_products_are_made_before_the_loop_for_all_steps(cell: sb.Cell) ->
 
 @pytest.mark.parametrize("cell", [rnn, lstm, gru], ids=lambda cell: cell.name)
 def test_weight_gradients_are_one_product_each_behind_the_steps(cell: sb.Cell) -> None:
-    backward = function(sb.compile(cell).source, "_backward")
+    backward = function(kernel_of(cell).source, "_backward")
     (loop,) = loops_over_time(backward)
     steps, params = steps_of(loop), oracle.names_of(cell, "param")
     assert not names_in(steps.body) & {f"d{name}" for name in [*params, "x"]}
@@ -199,8 +200,8 @@ def test_value_that_no_later_step_needs_is_computed_after_the_loop() -> None:
 
 
 def test_source_does_not_grow_with_sizes_or_steps() -> None:
-    text = sb.compile(lstm).source
     kernel = sb.compile(lstm)
+    text = kernel.source
     kernel.forward(*oracle.draw(lstm, 50, 2, SIZES))
     assert kernel.source == text
 

@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from symbptt.ir.shape import names_in
 from symbptt.zoo import gru, lstm, rnn
 from tests import oracle
 from tests.cells import odd, vanilla
+from tests.kernels import kernel_of
 
 SIZES = {"m": 2, "n": 3, "v": 4}
 
@@ -33,7 +33,6 @@ def reader(x: Index["v"], u: Input, h: State["n"], E: Param["v n"], F: Param["n 
 
 CELLS = [rnn, lstm, gru, odd, reader, driven_by_itself]
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-kernel_of = cache(sb.compile)
 
 
 def forward(cell: sb.Cell, groups: Any, steps: int, **kwargs: Any) -> Any:

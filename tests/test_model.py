@@ -12,6 +12,7 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target, verification
 from symbptt.zoo import gru, lstm, rnn
 from tests import brute, oracle
+from tests.kernels import kernel_of
 
 SIZES = {"m": 2, "n": 3, "k": 2, "v": 4}
 
@@ -92,7 +93,6 @@ PAIRS: list[tuple[sb.Cell, sb.Loss]] = [
 EVERY_PAIR = pytest.mark.parametrize(("cell", "loss"), PAIRS, ids=[f"{c.name}-{l.name}" for c, l in PAIRS])
 
 
-kernel_of = cache(sb.compile)
 model_of = cache(lambda cell, loss, at, reduction: sb.model(cell, loss, at=at, reduction=reduction))
 
 

@@ -1,6 +1,5 @@
 """Norms of adjoints and gradients over the whole range of floats, against closed forms in logarithms."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import symbptt as sb
 from symbptt import Chunked, Input, Param, State, Target, Window
 from symbptt.clip import joint_norm
+from tests.kernels import kernel_of
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -23,7 +23,6 @@ def total(h: State["n"], s: State, y: Target["n"]):
     return sb.sum(h * y) + 0.0 * s
 
 
-kernel_of = cache(lambda target, **options: sb.compile(target, **options))
 TYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 LONG = {np.float32: 120, np.float64: 900}
 """Steps over which a power of two stays a float while its square does not."""

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter, defaultdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from symbptt.codegen.work import B, T, Work, read
 from symbptt.ir.shape import named_size, names_in
 from tests import brute, counted, oracle, unseen
 from tests.cells import vanilla
+from tests.kernels import kernel_of
 from tests.test_memory import least_of
 from tests.test_truncation import MODELS, SIZES
 
@@ -26,8 +26,6 @@ CELLS = zoo.CELLS | unseen.CELLS
 SOME = ("rnn", "lstm", "delta_rule", "min_gru", "scrn", "relational_memory", "embedding_cell", "kalman")
 EVERY = [name if name in SOME else pytest.param(name, marks=pytest.mark.long) for name in CELLS]
 FUNCTIONS = {"exp", "expm1", "tanh", "sin", "cos", "log", "log1p", "logaddexp", "power", "arctan"}
-
-kernel_of = cache(lambda target, **kinds: sb.compile(target, **kinds))
 
 
 def sizes_of(target: Any) -> dict[str, int]:

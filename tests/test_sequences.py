@@ -1,6 +1,5 @@
 """Sequences as they come: padded, reset, empty; watched, and clipped. Against loops over samples of the plain function."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import symbptt as sb
 from symbptt import Chunked, Index, Input, Param, State, Window
 from tests import brute, oracle
+from tests.kernels import kernel_of
 from tests.oracle import STEP, Arrays, one_step
 
 SIZES = {"m": 2, "n": 2, "v": 3}
@@ -51,7 +51,6 @@ def copier(x: Input["n"], h: State["n"], last: State["n"]):
 
 CELLS = [plain, many, idle, copier]
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-kernel_of = cache(lambda cell, **options: sb.compile(cell, **options))
 
 
 def forward(cell: sb.Cell, data: brute.Data, **options: Any) -> Any:
