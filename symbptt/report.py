@@ -93,30 +93,13 @@ def build(
     names = {kind: folder / name for kind, name in _names(cell).items()}
     inputs, dims, words = _inputs(cell, table, hidden, seed)
     _check_folder(folder, names.values(), force)
-    tell("deriving")
-    derivation = derive(cell)
-    tell("generating the module")
-    kernel = compile_cell(cell)
-    tell("verifying")
-    report = verify(kernel)
-    tell("running forward and backward")
-    params = cell.init(dims, seed=seed)
-    flow = adjoint_flow(kernel, params, inputs)
-    fits = elements(cell.arguments, dims) <= LARGE
-    stability = _stability(cell, params if fits else None, inputs, dims if fits else {}, seed, tell)
+    found = _found(cell, inputs, dims, seed, tell)
     tell("drawing")
-    rows = (*_rows(cell, table, words, dims, params, flow, derivation, report), ("stability", stability.line))
-    write_text(names["equations"], equations_markdown(cell, derivation))
-    kernel.save(names["module"])
-    write_text(names["verification"], f"{MARK} {__version__}: verification of {cell.name}\n\n{report}\n")
-    draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
-    save(_norm_figure(cell, flow, table), names["norms"])
-    write_text(names["stability"], stability.text)
-    write_text(names["stability numbers"], stability.numbers)
-    save(stability.figure, names["stability figure"])
-    write_text(names["summary"], summary_markdown(cell, rows, flow, names))
+    rows = (*_rows(found, table, words, dims), ("stability", found.stability.line))
+    _write(found, table, names)
+    write_text(names["summary"], summary_markdown(cell, rows, found.flow, names))
     written = ("files", f"{folder}/: {', '.join(path.name for path in names.values())}")
-    return Summary((*rows, written), report.passed, tuple(names.values()))
+    return Summary((*rows, written), found.report.passed, tuple(names.values()))
 
 
 def _names(cell: Cell) -> dict[str, str]:
@@ -131,6 +114,49 @@ def _names(cell: Cell) -> dict[str, str]:
         "stability numbers": "stability.json",
         "stability figure": "stability.svg",
     }
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a build finds before it writes."""
+
+    cell: Cell
+    derivation: Derivation
+    kernel: Kernel
+    report: Verification
+    params: Mapping[str, Any]
+    flow: Flow
+    stability: _Stability
+
+
+def _found(
+    cell: Cell, inputs: Mapping[str, Any], dims: dict[str, int], seed: int, tell: Callable[[str], None]
+) -> _Found:
+    tell("deriving")
+    derivation = derive(cell)
+    tell("generating the module")
+    kernel = compile_cell(cell)
+    tell("verifying")
+    report = verify(kernel)
+    tell("running forward and backward")
+    params = cell.init(dims, seed=seed)
+    flow = adjoint_flow(kernel, params, inputs)
+    fits = elements(cell.arguments, dims) <= LARGE
+    stability = _stability(cell, params if fits else None, inputs, dims if fits else {}, seed, tell)
+    return _Found(cell, derivation, kernel, report, params, flow, stability)
+
+
+def _write(found: _Found, table: Table | None, names: Mapping[str, Path]) -> None:
+    """Write all files but the summary."""
+    cell, stability = found.cell, found.stability
+    write_text(names["equations"], equations_markdown(cell, found.derivation))
+    found.kernel.save(names["module"])
+    write_text(names["verification"], f"{MARK} {__version__}: verification of {cell.name}\n\n{found.report}\n")
+    draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
+    save(_norm_figure(cell, found.flow, table), names["norms"])
+    write_text(names["stability"], stability.text)
+    write_text(names["stability numbers"], stability.numbers)
+    save(stability.figure, names["stability figure"])
 
 
 @dataclass(frozen=True)
@@ -229,22 +255,14 @@ def _symbols(cell: Cell) -> str:
     return "\n".join(lines)
 
 
-def _rows(
-    cell: Cell,
-    table: Table | None,
-    words: str,
-    dims: Mapping[str, int],
-    params: Mapping[str, Any],
-    flow: Flow,
-    derivation: Derivation,
-    report: Verification,
-) -> tuple[tuple[str, str], ...]:
+def _rows(found: _Found, table: Table | None, words: str, dims: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
+    flow, derivation = found.flow, found.derivation
     steps = len(next(iter(flow.norms.values())))
-    trained = [a.name for a in cell.arguments if a.role == "param"]
-    count = sum(int(np.size(params[name])) for name in trained)
+    trained = [a.name for a in found.cell.arguments if a.role == "param"]
+    count = sum(int(np.size(found.params[name])) for name in trained)
     counts = len(derivation.forward), len(derivation.backward), len(derivation.gradients)
     rows = [
-        ("cell", cell.name),
+        ("cell", found.cell.name),
         ("data", f"{table.path.name}: {words}, standardised (mean 0, sd 1)" if table else words),
         (
             "steps",
@@ -254,7 +272,7 @@ def _rows(
         ("sizes", ", ".join(f"{name} = {value}" for name, value in dims.items()) or "scalars"),
         ("parameters", f"{count:,} numbers in {len(trained)} arrays"),
         ("equations", "{} forward, {} backward, {} of gradients".format(*counts)),
-        ("verification", verdict(report)),
+        ("verification", verdict(found.report)),
     ]
     return tuple(
         rows

@@ -17,12 +17,33 @@ def torch_namespace(dtype: str) -> SimpleNamespace:
     import torch
 
     kind = getattr(torch, dtype)
+    same = {name: getattr(torch, name) for name in SAME if hasattr(torch, name)}
+    return SimpleNamespace(
+        **same
+        | _of_numbers_too(torch, kind)
+        | {
+            "sigmoid": torch.sigmoid,
+            "softplus": torch.nn.functional.softplus,
+            "relu": torch.relu,
+            "erf": torch.erf,
+            "max": torch.amax,
+            "permute": torch.permute,
+            "concatenate": torch.cat,
+            "stop_gradient": torch.Tensor.detach,
+            "real": lambda x: x.to(kind),
+            "array": lambda x: torch.as_tensor(x, dtype=kind),
+        }
+    )
 
-    def bound(pair: Any, below: Any, above: Any) -> Any:
+
+def _of_numbers_too(torch: Any, kind: Any) -> dict[str, Any]:
+    """Functions that torch has for tensors, made to take a number in the place of one."""
+
+    def bound(pair: Any, one: Any) -> Any:
         def function(a: Any, b: Any) -> Any:
             if not isinstance(b, torch.Tensor):
-                return above(a, b)
-            return pair(a, b) if isinstance(a, torch.Tensor) else below(b, a)
+                return one(a, b)
+            return pair(a, b) if isinstance(a, torch.Tensor) else one(b, a)
 
         return function
 
@@ -33,28 +54,17 @@ def torch_namespace(dtype: str) -> SimpleNamespace:
         numbers = not (isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor))
         return torch.where(c, a, b).to(kind) if numbers else torch.where(c, a, b)
 
-    names: dict[str, Any] = {name: getattr(torch, name) for name in SAME if hasattr(torch, name)}
-    for name, its in (("equal", "eq"), ("not_equal", "ne"), ("greater", "gt"), ("less", "lt"),
-                      ("greater_equal", "ge"), ("less_equal", "le")):  # fmt: skip
-        names[name] = truth(getattr(torch, its))
-    return SimpleNamespace(
-        **names
-        | {
-            "sigmoid": torch.sigmoid,
-            "softplus": torch.nn.functional.softplus,
-            "relu": torch.relu,
-            "erf": torch.erf,
-            "maximum": bound(torch.maximum, torch.clamp_min, torch.clamp_min),
-            "minimum": bound(torch.minimum, torch.clamp_max, torch.clamp_max),
-            "where": where,
-            "max": torch.amax,
-            "permute": torch.permute,
-            "concatenate": torch.cat,
-            "stop_gradient": torch.Tensor.detach,
-            "real": lambda x: x.to(kind),
-            "array": lambda x: torch.as_tensor(x, dtype=kind),
-        }
-    )
+    return {
+        "equal": truth(torch.eq),
+        "not_equal": truth(torch.ne),
+        "greater": truth(torch.gt),
+        "less": truth(torch.lt),
+        "greater_equal": truth(torch.ge),
+        "less_equal": truth(torch.le),
+        "maximum": bound(torch.maximum, torch.clamp_min),
+        "minimum": bound(torch.minimum, torch.clamp_max),
+        "where": where,
+    }
 
 
 def jax_namespace(dtype: str) -> SimpleNamespace:
