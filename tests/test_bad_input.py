@@ -563,7 +563,8 @@ def test_name_of_a_type_that_numpy_gives_up_is_refused_without_its_warning(recwa
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("value", ["a\0b", *(value for value in WRONG if not isinstance(value, str))], ids=repr)
+@pytest.mark.parametrize("value", ["a\0b", *(value for value in WRONG if not isinstance(value, str))],
+                         ids=lambda value: repr(value).partition(" at 0x")[0])  # fmt: skip
 def test_path_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(sb.ArgumentError, match="a path is expected"):
         kernel_of(vanilla).save(value)

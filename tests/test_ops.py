@@ -179,7 +179,7 @@ def test_slope_far_out_is_the_limit(name: str, left: float, right: float) -> Non
     (lambda x: np.maximum(x, sb.stop_gradient(x)), 0.7, 0.5),
     (lambda x: np.minimum(x, sb.stop_gradient(x)), 0.7, 0.5),
     (lambda x: np.maximum(x, x), 0.7, 1.0),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_slope_at_a_tie_is_the_documented_one(function: Callable[..., Any], at: Any, expected: Any) -> None:
     np.testing.assert_array_equal(slope(function, at), np.atleast_1d(expected))
 
