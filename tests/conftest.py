@@ -22,6 +22,15 @@ def pytest_configure() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """All tests run in a process for each core, where pytest-xdist is there and no -n says otherwise; tests that are chosen, or
+    print with -s, run in one, which starts sooner."""
+    are_all = config.args == config.getini("testpaths") and not config.option.keyword and config.option.capture != "no"
+    if are_all and config.getoption("numprocesses", 0) is None and not hasattr(config, "workerinput"):
+        config.option.numprocesses, config.option.dist = "auto", "worksteal"
+
+
 def pytest_collection_finish() -> None:
     """What modules hold by now is never garbage."""
     gc.collect()
