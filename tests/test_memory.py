@@ -314,7 +314,7 @@ def test_peak_is_as_predicted(name: str, at: str, share: int | None) -> None:
 
 
 def test_budget_at_the_limit_is_kept_and_one_byte_less_refused_before_anything_is_allocated() -> None:
-    model, (T, B), sizes = sb.model(zoo.lstm, error), (30000, 8), {"m": 2, "n": 32}
+    model, (T, B), sizes = sb.model(zoo.lstm, error), (6000, 32), {"m": 2, "n": 32}
     least = least_of(model, T, B, **sizes)
     data = brute.data_of(model, T, B, sizes)
     args = (data.params, data.inputs, data.targets, data.state)
