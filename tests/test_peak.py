@@ -99,7 +99,7 @@ def taken(module: Any, call: Callable[[], Any]) -> int:
 
 
 def predicted(kernel: sb.Kernel, T: int, B: int, sizes: dict[str, int], dtype: Any, kind: str) -> int:
-    return kernel.plan.peak(T, B, dtype=dtype, **{name: True for name in MASKS[kind]}, **sizes)
+    return kernel.plan.peak(T, B, dtype=dtype, **dict.fromkeys(MASKS[kind], True), **sizes)
 
 
 def assert_as_predicted(
@@ -125,7 +125,7 @@ def budget_of(name: str, kind: str, masks: str, dtype: Any, T: int = STEPS, B: i
     """A budget between what pieces of one step take, and what all steps take at once."""
     plan = kernel_of(name, kind, 1).plan
     with pytest.raises(sb.ArgumentError) as caught:
-        plan.peak(T, B, dtype=dtype, **{mask: True for mask in MASKS[masks]}, **sizes_of(name))
+        plan.peak(T, B, dtype=dtype, **dict.fromkeys(MASKS[masks], True), **sizes_of(name))
     least = int(str(caught.value).split(" take ")[1].split(" bytes")[0].replace(",", ""))
     return least + predicted(kernel_of(name, kind, "sqrt"), T, B, sizes_of(name), dtype, masks) // 8
 
