@@ -152,8 +152,16 @@ def _joined(values: tuple[Any, ...], plain: Callable[..., Any], symbolic: Callab
     inside = [v for v in found if v.expr.has(*blocks.lengths)] if blocks.lengths else []
     if inside:
         return inside[0]  # a border of a block, which lies between those of all steps
-    values = tuple(dict.fromkeys(map(expression, values)))
-    return _extent(symbolic(*values, evaluate=False) if len(values) > 1 else values[0], blocks)
+    return _extent(_one_of(tuple(dict.fromkeys(map(expression, values))), symbolic), blocks)
+
+
+def _one_of(values: tuple[sp.Expr, ...], symbolic: Callable[..., Any]) -> sp.Expr:
+    """The largest or the smallest of some expressions, one of them where that is so whatever the sizes are."""
+    for a in values:
+        gaps = [a - b if symbolic is sp.Max else b - a for b in values]
+        if all(gap.is_nonnegative for gap in gaps):
+            return a
+    return symbolic(*values, evaluate=False)
 
 
 def _extent(expr: sp.Expr, blocks: Blocks) -> Any:

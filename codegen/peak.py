@@ -40,7 +40,7 @@ def peak(w: Written, call: Call, sizes: Mapping[str, int], T: int, B: int, dtype
 
 
 def last_borders(T: int, piece: int) -> tuple[int, ...]:
-    """Return the borders of the last three pieces, by which all others are as large or less."""
+    """Return the borders of the last pieces, three at the most, than which no other is larger."""
     return tuple(map(Length, sorted({max(T - i * piece, 0) for i in range(4)}))) if T else (Length(0), Length(0))
 
 
@@ -101,6 +101,9 @@ def _in_pieces(names: Mapping[str, Any], borders: Sequence[Any]) -> dict[str, Ca
 
 
 def _backwards(borders: Sequence[Any]) -> list[tuple[Any, Any, bool]]:
-    """What is done in order, as a schedule of checkpoints tells it; one state is held."""
-    pieces = [*pairwise(borders)][::-1]
-    return [action for lo, hi in pieces for action in [*[(0, lo, False)] * (not is_zero(lo)), (lo, hi, True)]]
+    """What is done in order, as a schedule of checkpoints tells it: with three pieces or more two are run ahead before
+    the way back through the last, twice, as gradients are there when that happens again; at the end comes the first."""
+    pieces, often = [*pairwise(borders)], min(len(borders) - 2, 2)
+    first, last = pieces[0], pieces[-1]
+    again = [(0, last[0], False), (*last, True)] * often
+    return [*again, *[(0, first[0], False)] * (not is_zero(first[0])), (*first, True)]

@@ -36,8 +36,9 @@ class Steps:
             return self._known()
         r, at, sign = self.reader, self.reader.size("t"), 1 if self.step > 0 else -1
         length, steps = expression(sign * self.step), expression(sign * (self.stop - self.start))
-        if length == steps:
-            return [(Loop(1, True), self.start)]
+        count = steps / length
+        if length != 1 and count.is_Integer:
+            return [(Loop(1, True), self.start + i * self.step) for i in builtins.range(int(count))]
         if length == 1:
             return [(Loop(steps), at)]
         r.blocks.lengths[at.expr] = length, r.size("length").expr
