@@ -1,32 +1,75 @@
-"""Arrays that have a shape and no elements, and what operators and ufuncs make of them."""
+"""Arrays that have a shape and no elements."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.extent import Extent, expression, is_count
+from symbptt.codegen.extent import Extent, expression, is_count, is_whole
+from symbptt.codegen.heap import AXIS, OBJECT
 from symbptt.codegen.reader import Reader
 
 
 class Bare:
-    """An array without elements: its axes, and which of them do not merely repeat the same."""
+    """An array without elements: its axes, how far apart in memory their entries lie, and the array whose memory it has
+    where that is not its own."""
 
-    def __init__(self, reader: Reader, shape: Sequence[Any], moving: Sequence[bool] | None = None) -> None:
-        self.reader, self.shape = reader, tuple(shape)
-        self.moving = tuple(moving) if moving is not None else (True,) * len(self.shape)
+    flags = SimpleNamespace()
+
+    def __init__(
+        self,
+        reader: Reader,
+        shape: Sequence[Any],
+        dtype: Any = None,
+        *,
+        base: Bare | None = None,
+        strides: Sequence[Any] | None = None,
+    ) -> None:
+        self.reader, self.shape, self.base = reader, tuple(shape), base
+        self.dtype = reader.dtype if dtype is None else np.dtype(dtype)
+        self.is_fresh, self._strides = False, strides
+        self.own_bytes = self._held = 0
+        if reader.heap is not None:
+            self.own_bytes = 0 if base is not None else reader.heap.bytes(self.size, self.dtype)
+            self._held = reader.heap.take(self.own_bytes + OBJECT + AXIS * self.ndim)
+
+    def __del__(self) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let go of its memory."""
+        if self.reader.heap is not None and not is_zero(self._held):
+            self.reader.heap.free(self._held)
+            self._held = 0
 
     __array_ufunc__ = None
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: math.prod(self.shape, start=1))
-    dtype = property(lambda self: self.reader.dtype)
     nbytes = property(lambda self: self.size * self.dtype.itemsize)
-    strides = property(lambda self: tuple(8 * moves for moves in self.moving))
     T = property(lambda self: self.transpose())
+
+    @property
+    def strides(self) -> tuple[Any, ...]:
+        """How many numbers the entries of each axis lie apart; 0 where an axis merely repeats the same."""
+        if self._strides is None:
+            found: list[Any] = [1]
+            for s in self.shape[:0:-1]:
+                found.append(found[-1] * s)
+            self._strides = tuple(found[: self.ndim][::-1])
+        return tuple(self._strides)
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether its entries lie one behind the other."""
+        return self._strides is None or strides_as(self.shape, self.strides, (self.size,)) == [1]
+
+    def view(self, shape: Sequence[Any], strides: Sequence[Any] | None) -> Bare:
+        """Return an array that has the same memory; without strides it lies in order."""
+        return Bare(self.reader, shape, self.dtype, base=self if self.base is None else self.base, strides=strides)
 
     def __repr__(self) -> str:
         return f"Bare{self.shape}"
@@ -34,22 +77,26 @@ class Bare:
     def __bool__(self) -> bool:
         return True
 
+    def __int__(self) -> int:
+        return 1
+
     def __iter__(self) -> Iterator[Bare]:
-        return (self[i] for i in range(int(self.shape[0])))
+        return (self[i] for i in range(int(self.shape[0]) if is_whole(self.shape[0]) else 1))
 
     def reshape(self, *sizes: Any) -> Bare:
-        """Return the array with other axes, one of which may be -1."""
+        """Return the array with other axes, one of which may be -1: a copy where its entries do not lie so."""
         shape: Sequence[Any] = _unpacked(sizes)
         known = math.prod([s for s in shape if not (isinstance(s, int) and s == -1)], start=1)
         shape = [self.size // known if isinstance(s, int) and s == -1 else s for s in shape]
-        same = list(takewhile(lambda pair: pair[0] == pair[1], zip(shape[::-1], self.shape[::-1], strict=False)))
-        moving = self.moving[self.ndim - len(same) :]
-        return Bare(self.reader, shape, [True] * (len(shape) - len(moving)) + list(moving))
+        if self._strides is None:
+            return self.view(shape, None)
+        strides = strides_as(self.shape, self.strides, shape)
+        return Bare(self.reader, shape, self.dtype) if strides is None else self.view(shape, strides)
 
     def transpose(self, *axes: Any) -> Bare:
         """Return the array with its axes in another order."""
         order: Sequence[int] = _unpacked(axes) or range(self.ndim)[::-1]
-        return Bare(self.reader, [self.shape[i] for i in order], [self.moving[i] for i in order])
+        return self.view([self.shape[i] for i in order], [self.strides[i] for i in order])
 
     def swapaxes(self, a: int, b: int) -> Bare:
         """Return the array with two axes swapped."""
@@ -61,16 +108,27 @@ class Bare:
         """Return the array without an axis of size 1."""
         axes = [axis % self.ndim] if axis is not None else [i for i, s in enumerate(self.shape) if s == 1]
         kept = [i for i in range(self.ndim) if i not in axes]
-        return Bare(self.reader, [self.shape[i] for i in kept], [self.moving[i] for i in kept])
+        return self.view([self.shape[i] for i in kept], [self.strides[i] for i in kept])
 
     def copy(self) -> Bare:
         """Return a copy."""
         self.reader.call("copy", self.size)
-        return Bare(self.reader, self.shape)
+        return Bare(self.reader, self.shape, self.dtype)
 
     def astype(self, dtype: Any, copy: bool = True) -> Bare:
         """Return a copy of another type."""
-        return self.copy()
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
+        self.reader.call("copy", self.size)
+        return Bare(self.reader, self.shape, dtype)
+
+    def argmax(self) -> Bare:
+        """Return where the largest is."""
+        return self.reduced("argmax")
+
+    def nonzero(self) -> tuple[Bare, ...]:
+        """Return where numbers are not zero: anywhere."""
+        return tuple(Bare(self.reader, (self.size,), np.int64) for _ in self.shape)
 
     def reduced(self, name: str, axis: Any = None, keepdims: bool = False, **kinds: Any) -> Bare:
         """Return the array with some axes summed, or taken the largest of."""
@@ -78,31 +136,42 @@ class Bare:
         axes = range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         gone = {i % self.ndim for i in axes} if self.ndim else set()
         kept = [1 if i in gone else s for i, s in enumerate(self.shape) if keepdims or i not in gone]
-        return Bare(self.reader, kept) if kinds.get("out") is None else kinds["out"]
+        dtype = REDUCED.get(name) or (np.int64 if name == "add" and self.dtype == bool else self.dtype)
+        return Bare(self.reader, kept, dtype) if kinds.get("out") is None else kinds["out"]
 
     def __getitem__(self, index: Any) -> Bare:
+        shape, strides, arrays = self._part(index)
+        if not arrays:
+            return self.view(shape, strides)
+        self.reader.call("take", math.prod(shape, start=1))
+        return Bare(self.reader, shape, self.dtype)
+
+    def _part(self, index: Any) -> tuple[list[Any], list[Any] | None, list[Bare]]:
+        """The axes of a part, how far apart their entries lie, and the arrays of its index; these come together."""
         index = index if isinstance(index, tuple) else (index,)
         arrays = [i for i in index if isinstance(i, Bare)]
-        used = sum(i is not None and i is not Ellipsis for i in index)
+        used = sum(i.ndim if _is_mask(i) else i is not None and i is not Ellipsis for i in index)
         at = next((k for k, i in enumerate(index) if i is Ellipsis), len(index))
+        in_order = self._strides is None and used <= 1 and (at == len(index)) and not _steps_over(index[0])
         index = (*index[:at], *[slice(None)] * (self.ndim - used), *index[at + 1 :])
-        axes, found = iter(zip(self.shape, self.moving, strict=True)), list[tuple[Any, bool]]()
+        far: Sequence[Any] = (0,) * self.ndim if arrays or in_order else self.strides
+        axes, found = iter(zip(self.shape, far, strict=True)), list[tuple[Any, Any]]()
+        wide = broadcast(*((i.size,) if _is_mask(i) else i.shape for i in arrays))
         for i in index:
             if i is None:
-                found.append((1, False))
+                found.append((1, 0))
                 continue
-            size, moves = next(axes)
+            size, apart = next(axes)
             if isinstance(i, slice):
-                found.append((self._length(i, size), moves))
+                found.append((self._length(i, size), apart * (1 if i.step is None else i.step)))
             elif isinstance(i, Bare):
-                found += [(s, True) for s in i.shape]
-        shape, moving = zip(*found, strict=True) if found else ((), ())
-        if arrays:
-            self.reader.call("take", math.prod(shape, start=1))
-        return Bare(self.reader, shape, moving)
+                found += [(s, 0) for s in wide] if i is arrays[0] else []
+                for _ in range(i.ndim - 1 if _is_mask(i) else 0):
+                    next(axes)
+        return [s for s, _ in found], None if in_order else [apart for _, apart in found], arrays
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.reader.call("assign", self[index].size)
+        self.reader.call("assign", math.prod(self._part(index)[0], start=1))
 
     def _length(self, part: slice, size: Any) -> Any:
         """The length of a part of an axis."""
@@ -117,6 +186,59 @@ class Bare:
         return length if abs(step) == 1 else -(-length // abs(step))
 
 
+REDUCED = {"any": bool, "all": bool, "argmax": np.int64}
+"""The types of some reductions, whatever they reduce."""
+
+
+def _is_mask(index: Any) -> bool:
+    return isinstance(index, Bare) and index.dtype == bool
+
+
+def _steps_over(index: Any) -> bool:
+    """Whether a part of an axis does not lie in order, or is of none."""
+    return index is None or (isinstance(index, slice) and index.step not in (None, 1))
+
+
+def is_zero(value: Any) -> bool:
+    """Answer whether a number or a size is the number 0."""
+    return is_whole(value) and value == 0
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Answer whether two sizes are the same whatever they are."""
+    return bool(expression(a) == expression(b)) if isinstance(a, Extent) or isinstance(b, Extent) else a == b
+
+
+def same_axes(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Answer whether two shapes are the same whatever their sizes are."""
+    return len(a) == len(b) and all(map(is_same, a, b))
+
+
+def strides_as(shape: Sequence[Any], strides: Sequence[Any], wanted: Sequence[Any]) -> list[Any] | None:
+    """Return how far apart entries lie where an array is seen with other axes, or None where it must be copied."""
+    old = [(s, apart) for s, apart in zip(shape, strides, strict=True) if not is_same(s, 1)]
+    found, rest = list[Any](), list(wanted)
+    while rest:
+        if is_same(rest[0], 1):
+            found.append(0)
+            rest.pop(0)
+            continue
+        if not old:
+            return None
+        (size, apart), new = old.pop(0), [rest.pop(0)]
+        while not is_same(size, math.prod(new)):
+            if math.prod(new) < size:
+                if not rest:
+                    return None
+                new.append(rest.pop(0))
+            else:
+                if not old or not is_same(apart, old[0][0] * old[0][1]):
+                    return None
+                size, apart = size * old[0][0], old.pop(0)[1]
+        found += [apart * math.prod(new[k + 1 :], start=1) for k in range(len(new))]
+    return found
+
+
 def _unpacked(arguments: tuple[Any, ...]) -> Sequence[Any]:
     """What a method is given one by one or as a tuple."""
     return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple | list) else arguments
@@ -125,73 +247,6 @@ def _unpacked(arguments: tuple[Any, ...]) -> Sequence[Any]:
 def _border(at: Any, size: Any) -> Any:
     """A border of a part of an axis, counted from its start."""
     return size + at if isinstance(at, int) and at < 0 else at
-
-
-def _operator(name: str, turned: bool = False) -> Callable[[Bare, Any], Any]:
-    def apply(self: Bare, other: Any) -> Any:
-        if not isinstance(other, Bare | np.ndarray | np.generic | int | float | bool | Extent):
-            return NotImplemented
-        return computed(self.reader, name, other, self) if turned else computed(self.reader, name, self, other)
-
-    return apply
-
-
-OPERATORS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power", "matmul": "matmul",
-    "floordiv": "floor_divide", "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or",
-}  # fmt: skip
-COMPARISONS = {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-}
-for _name, _ufunc in OPERATORS.items():
-    setattr(Bare, f"__{_name}__", _operator(_ufunc))
-    setattr(Bare, f"__r{_name}__", _operator(_ufunc, True))
-for _name, _ufunc in COMPARISONS.items():
-    setattr(Bare, f"__{_name}__", _operator(_ufunc))
-for _name, _ufunc in {"neg": "negative", "invert": "invert", "abs": "absolute", "pos": "positive"}.items():
-    setattr(Bare, f"__{_name}__", lambda self, name=_ufunc: computed(self.reader, name, self))
-for _name, _ufunc in {
-    "sum": "add",
-    "max": "maximum",
-    "min": "minimum",
-    "all": "all",
-    "any": "any",
-    "mean": "mean",
-}.items():
-    setattr(Bare, _name, lambda self, *axis, _ufunc=_ufunc, **kinds: self.reduced(_ufunc, *axis, **kinds))
-
-
-def computed(r: Reader, name: str, *args: Any, out: Any = None, **kinds: Any) -> Any:
-    """Return the result of a ufunc, `out` where that is given."""
-    if not any(isinstance(x, Bare) for x in (*args, out)):
-        return getattr(np, name)(*(float(x) if isinstance(x, Extent) else x for x in args))
-    shapes = [array(r, x).shape for x in args]
-    if name == "matmul":
-        return _matmul(r, shapes[0], shapes[1], out)
-    if name == "vecdot":
-        return _vecdot(r, shapes[0], shapes[1], out)
-    shape = broadcast(*shapes, *([] if out is None else [out.shape]))
-    r.call(name, math.prod(shape, start=1))
-    return Bare(r, shape) if out is None else out
-
-
-def _matmul(r: Reader, a: tuple[Any, ...], b: tuple[Any, ...], out: Bare | None) -> Bare:
-    inner, rows, columns = a[-1], a[-2:-1], b[-1:] * (len(b) > 1)
-    assert inner == (b[-2] if len(b) > 1 else b[0]), f"a product of {a} and {b}"
-    shape = (*broadcast(a[:-2], b[:-2]), *rows, *columns)
-    r.call("matmul", math.prod(shape, start=1) * inner)
-    return Bare(r, shape) if out is None else out
-
-
-def _vecdot(r: Reader, a: tuple[Any, ...], b: tuple[Any, ...], out: Bare | None) -> Bare:
-    shape = broadcast(a, b)
-    r.call("vecdot", math.prod(shape, start=1))
-    return Bare(r, shape[:-1]) if out is None else out
 
 
 def broadcast(*shapes: Sequence[Any]) -> tuple[Any, ...]:
@@ -209,4 +264,4 @@ def _together(column: Sequence[Any], shapes: Sequence[Any]) -> Any:
 
 def array(r: Reader, x: Any, dtype: Any = None) -> Bare:
     """Return a value as an array without elements."""
-    return x if isinstance(x, Bare) else Bare(r, () if is_count(x) else np.shape(x))
+    return x if isinstance(x, Bare) else Bare(r, () if is_count(x) else np.shape(x), dtype)

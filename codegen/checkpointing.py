@@ -49,24 +49,30 @@ def _check_parts(a, piece, sizes, T, active):
         _check_data({k: v[lo:hi] if LEAD.get(k) == 2 else v for k, v in a.items()}, active[lo:hi], sizes, lo)
 
 
-def _budget(T, B, sizes, dtype, results, masks):
-    """Return how many bytes pieces of so many steps need; `results` are numbers held of every step beside."""
-    always, *others = _counts(**sizes)[masks]
-    counts = (always + results, *others)
-    return lambda steps: _needed(counts, steps, T, B, dtype.itemsize)
-
-
-def _pieces(T, B, sizes, dtype, active, reset, trains):
-    """Return the steps of a piece and the slots for as many steps of T as the longest sample has."""
-    results, states = _of_a_step(**sizes)
-    end, masks = _end(T, active), 2 if active is not None else int(reset is not None)
-    slot = B * dtype.itemsize * states * trains
-    needed = _budget(T, B, sizes, dtype, 0 if trains else results, masks)
-    found = _root(end) if MEMORY == "sqrt" else _allowed(end, MEMORY, needed, slot, trains)
-    if found is None:
-        raise ArgumentError(_refusal(end, B, needed, slot, MEMORY))
-    return found
 '''
+
+PIECES = {
+    "sqrt": '''def _pieces(T, B, sizes, dtype, active, reset, trains):
+    """Return the steps of a piece and the slots for as many steps of T as the longest sample has."""
+    return _root(_end(T, active))
+''',
+    "bytes": '''def _pieces(T, B, sizes, dtype, active, reset, trains):
+    """Return the steps of a piece and the slots for as many steps of T as the longest sample has."""
+    end, masks = _end(T, active), 2 if active is not None else int(reset is not None)
+    return _within(MEMORY, end, B, sizes, dtype.itemsize, trains, masks)
+
+
+def _within(limit, T, B, sizes, item, trains, masks):
+    """Return the steps of a piece and the slots that take no more bytes than a limit."""
+    states = sum(int(np.prod(_shapes(**sizes)[k])) for k in STATES)
+    slot = (B * item * states + 2**9) * trains  # with bytes of objects
+    needed = lambda steps: _needed(steps, T, B, item, sizes, trains, masks)
+    found = _allowed(T, limit, needed, slot, trains)
+    if found is None:
+        raise ArgumentError(_refusal(T, B, needed, slot, limit))
+    return found
+''',
+}
 
 WHOLE = '''def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
@@ -216,12 +222,12 @@ TRAINING = {
 }
 
 
-CHECKPOINTED = [WHOLE, SHARED, *TRAINING.values(), *AHEAD.values()]
+CHECKPOINTED = [WHOLE, SHARED, *PIECES.values(), *TRAINING.values(), *AHEAD.values()]
 """All texts of such modules."""
 
 
-def checkpointed(at: str | None) -> list[str]:
+def checkpointed(at: str | None, memory: str | int) -> list[str]:
     """Return the texts of `forward` and, for a model whose loss is at the `every` or the `last` step, of training,
     with what both need; `backward` is that of all modules."""
-    texts = [WHOLE, SHARED, copied(checkpoints)]
+    texts = [WHOLE, SHARED, PIECES["sqrt" if memory == "sqrt" else "bytes"], copied(checkpoints)]
     return texts if at is None else [TRAINING[at], AHEAD[at], *texts]

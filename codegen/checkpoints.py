@@ -5,15 +5,12 @@ What is copied is private to the modules that carry it; the library itself calls
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from symbptt.codegen.prelude import _steps
 
-
-def pieces(T: int, memory: str | int, needed: Callable[[int], int], slot: int, trains: bool) -> tuple[int, int] | None:
-    """Return the steps of a piece and the slots for a memory, "sqrt" or bytes, or None where no schedule keeps within it."""
-    return _root(T) if memory == "sqrt" else _allowed(T, memory, needed, slot, trains)
+def root(T: int) -> tuple[int, int]:
+    """Return the steps of a piece and the slots for as many pieces as a piece has steps."""
+    return _root(T)
 
 
 def actions(T: int, piece: int, slots: int, trains: bool) -> list[tuple[int, int, bool]]:
@@ -21,16 +18,6 @@ def actions(T: int, piece: int, slots: int, trains: bool) -> list[tuple[int, int
     if trains:
         return list(_schedule(T, piece, slots))
     return [(lo, hi, True) for lo, hi in pairwise(_borders(T, piece))][::-1]
-
-
-def bytes_needed(counts: Sequence[int], steps: int, T: int, B: int, item: int) -> int:
-    """Return the bytes that a call holds beside its arguments where a piece has so many steps; `counts`: see `_needed`."""
-    return _needed(counts, steps, T, B, item)
-
-
-def refusal(T: int, B: int, needed: Callable[[int], int], slot: int, limit: int) -> str:
-    """Return what to say where a limit cannot be kept."""
-    return _refusal(T, B, needed, slot, limit)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -115,9 +102,10 @@ def _fitting(T, limit, needed, state):
     limit, or None; `needed` tells the bytes of a piece, `state` are those of a slot."""
     if T == 0:
         return (1, 0) if needed(0) <= limit else None
-    best = None
+    best, piece = None, _largest(T, limit, needed)
     for slots in range(T):
-        piece = _largest(T, limit - slots * state, needed)
+        while piece and needed(piece) + slots * state > limit:
+            piece -= 1
         if piece == 0:
             break
         pieces = -(-T // piece)
@@ -155,22 +143,3 @@ def _steps_again(T, piece, slots):
     while left > 1:
         first, left = first + 1, _ahead(left, slots)
     return _runs(pieces, slots) * piece - first * (piece * pieces - T) if T else 0
-
-
-def _needed(counts, steps, T, B, item):
-    """Return the bytes that a call holds beside its arguments where a piece has so many steps.
-
-    `counts` are numbers of elements: for each sample and step of all, beside them bytes; then for the forward sweep, the
-    loss and the backward sweep, of which the greatest counts, those held once, for each sample, for each sample and step
-    of a piece where arrays are small and where they are large; the elements of an array and the bytes that make it
-    large; bytes of objects; then for each sample and step of a block forward, of these what stays in the loss and
-    backward, what tells its length, and its least rows; for a block backward the first of these and the last two.
-    """
-    always, marks, phases, (width, large), objects, ahead, during, left, ahead_held, ahead_rows, *back = counts
-    block, held, rows = back
-    first, last = _steps(steps, B, ahead_held, ahead_rows), _steps(steps, B, held, rows)
-    stay = first * (left if first == last else during)  # rooms of another length are not taken again
-    beside, is_large = (first * ahead, first * during, stay + last * block), item * B * steps * width >= large
-    parts = zip(phases, beside, strict=True)
-    most = max(once + B * (sample + steps * step[is_large] + x) for (once, sample, *step), x in parts)
-    return item * (T * B * always + most) + T * B * marks + objects

@@ -7,15 +7,16 @@ import zlib
 from symbptt import ops
 from symbptt.codegen import prelude
 from symbptt.codegen.backward import BACKWARD, PULL, after_tape, backward_lines, pull_lines, tape_of
-from symbptt.codegen.costs import MASKS, Costs, Sweeps, costs_of, costs_text
 from symbptt.codegen.forward import forward
 from symbptt.codegen.helpers import HELPERS, erf_source
 from symbptt.codegen.loss import loss
+from symbptt.codegen.needed import needed_text
 from symbptt.codegen.program import Program
 from symbptt.codegen.tables import docstring, tables
 from symbptt.codegen.text import copied, tuple_text
 from symbptt.codegen.training import Head, public_functions
-from symbptt.codegen.variables import Module, constants_of, module_of, size_names
+from symbptt.codegen.variables import Module, constants_of, module_of
+from symbptt.codegen.written import Written
 from symbptt.truncation import Chunked, Window
 
 ALLOWED = ("pieces of about as many steps as there are pieces", "the bytes that a call may hold beside its arguments")
@@ -40,38 +41,24 @@ def source(
     texts += [] if model is None else ["\n".join(loss(model))]
     modules = [m] if model is None else [m, model]
     texts += [text.replace("GUARD", _guard(modules)) for text in public_functions(head, truncation, clip, memory)]
-    if memory != "all":
-        costs = [_costs(m, texts, tape, head, model, masks, pieces=True) for masks in MASKS]
-        texts.append("\n".join(costs_text(costs, _all_sizes(modules))))
     texts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
     texts += [erf_source()] if any("erf(" in text for text in texts) else []
-    body = "\n\n".join(text.strip("\n") + "\n" for text in [*texts, copied(prelude)])
-    mark = f"{p.name} {zlib.crc32(body.encode('utf-8', 'replace')):08x}"  # tells its runs from those of other modules
     constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
     top = [docstring(p, version, equations, head), "import numpy as np", tables(p, head, constants)]
     top += [] if truncation is None else [f"\n{_timed(m, tape)}"]
+    top.append(_held(memory))
+    texts.append(copied(prelude))
+    if isinstance(memory, int):
+        texts.append(needed_text(Written(_composed(p, top, texts), p, head, truncation, clip, True)))
     top += [] if memory == "all" else [f"MEMORY = {memory!r}  # {ALLOWED[isinstance(memory, int)]}"]
-    top += [_held(memory), f"MARK = {mark!r}"]
-    return "\n\n".join(top) + f"\n\n\n{body}"
+    return _composed(p, top, texts)
 
 
-def costs_in(p: Program, head: Head | None, clip: float | None, memory: str | int) -> dict[str, Costs]:
-    """Return what the module of a program without truncation holds, by the masks that a call takes."""
-    m = module_of(p)
-    texts, tape = _sweeps(m, clip, False)
-    model = None if head is None else module_of(head.program, _lead(head, None))
-    return {masks: _costs(m, texts, tape, head, model, masks, pieces=memory != "all") for masks in MASKS}
-
-
-def _costs(
-    m: Module, texts: list[str], tape: list[str], head: Head | None, model: Module | None, masks: str, *, pieces: bool
-) -> Costs:
-    every = model if head is not None and head.at == "every" else None
-    return costs_of(m, Sweeps(texts[0], texts[1], frozenset(tape)), every, masks, pieces=pieces)
-
-
-def _all_sizes(modules: list[Module]) -> list[str]:
-    return sorted({name for m in modules for name in size_names(m.program)})
+def _composed(p: Program, top: list[str], texts: list[str]) -> str:
+    """The text of a module, whose mark tells its runs from those of others."""
+    body = "\n\n".join(text.strip("\n") + "\n" for text in texts)
+    mark = f"{p.name} {zlib.crc32(body.encode('utf-8', 'replace')):08x}"
+    return "\n\n".join([*top, f"MARK = {mark!r}"]) + f"\n\n\n{body}"
 
 
 def _lead(head: Head, truncation: Window | Chunked | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -50,7 +51,7 @@ class Extent:
 
     def number(self) -> Any:
         """Return the number that comparisons see: all sizes are large."""
-        return value_of(self.expr, dict.fromkeys(self.expr.free_symbols, MANY))
+        return _number(self.expr)
 
     def __repr__(self) -> str:
         return str(self.expr)
@@ -89,9 +90,16 @@ class Extent:
         return _extent(-self.expr, self.blocks)
 
 
+@lru_cache(2**14)
+def _number(expr: sp.Expr) -> Any:
+    return value_of(expr, dict.fromkeys(expr.free_symbols, MANY))
+
+
 def expression(value: Any) -> sp.Expr:
     """Return a size as a SymPy expression."""
-    return value.expr if isinstance(value, Extent) else sp.sympify(value)
+    return (
+        value.expr if isinstance(value, Extent) else sp.Integer(value) if isinstance(value, int) else sp.sympify(value)
+    )
 
 
 def value_of(expr: sp.Expr, values: Mapping[sp.Symbol, int]) -> Any:
@@ -144,11 +152,19 @@ def _joined(values: tuple[Any, ...], plain: Callable[..., Any], symbolic: Callab
     inside = [v for v in found if v.expr.has(*blocks.lengths)] if blocks.lengths else []
     if inside:
         return inside[0]  # a border of a block, which lies between those of all steps
-    return _extent(symbolic(*map(expression, values), evaluate=False), blocks)
+    return _extent(_one_of(tuple(dict.fromkeys(map(expression, values))), symbolic), blocks)
+
+
+def _one_of(values: tuple[sp.Expr, ...], symbolic: Callable[..., Any]) -> sp.Expr:
+    """The largest or the smallest of some expressions, one of them where that is so whatever the sizes are."""
+    for a in values:
+        gaps = [a - b if symbolic is sp.Max else b - a for b in values]
+        if all(gap.is_nonnegative for gap in gaps):
+            return a
+    return symbolic(*values, evaluate=False)
 
 
 def _extent(expr: sp.Expr, blocks: Blocks) -> Any:
-    expr = sp.expand(expr)
     return int(expr) if expr.is_Integer else Extent(expr, blocks)
 
 
@@ -167,9 +183,14 @@ def _operation(how: Callable[[Any, Any], Any], turned: bool) -> Callable[[Extent
         a, b = (expression(other), self.expr) if turned else (self.expr, expression(other))
         if how in (operator.add, operator.sub):
             a, b = self.blocks.border(b, a), self.blocks.border(a, b)
-        return _extent(how(a, b), self.blocks)
+        return _extent(_computed(how, a, b), self.blocks)
 
     return apply
+
+
+@lru_cache(2**14)
+def _computed(how: Callable[[Any, Any], Any], a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    return sp.expand(how(a, b))
 
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):

@@ -15,7 +15,8 @@ import numpy as np
 import sympy as sp
 
 from symbptt.codegen.rates import RATES
-from symbptt.codegen.work import MANY_STEPS, STEP, B, T, Work
+from symbptt.codegen.work import MANY_STEPS, STEP, Work
+from symbptt.codegen.written import B, T
 from symbptt.ir.shape import Shape, Size, prod, show
 
 WIDTH = 99

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -17,13 +18,13 @@ import numpy as np
 from symbptt.arguments import check_path
 from symbptt.cell import Cell
 from symbptt.codegen.compiled import code_of
-from symbptt.codegen.emit import costs_in, source
+from symbptt.codegen.emit import source
 from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.plan import Plan, plan_of
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.training import Head
-from symbptt.codegen.work import Written
+from symbptt.codegen.written import Written
 from symbptt.derive.bptt import Recursion, derive
 from symbptt.derive.unit import unit_weight
 from symbptt.errors import ArgumentError, TargetError, counted
@@ -64,9 +65,12 @@ class Kernel:
     def plan(self) -> Plan:
         """What is computed where, what is stored, and what that takes in bytes."""
         head = _head(self.target) if isinstance(self.target, Model) else None
-        costs = costs_in(self.program, head, self.clip_adjoint, self.memory)
         written = Written(self.source, self.program, head, self.truncation, self.clip_adjoint, self.memory != "all")
-        return plan_of(written, self.cell.step, self.memory, costs)
+        whole = written
+        if self.truncation is not None:
+            text = source(self.program, VERSION, "", head, None, self.clip_adjoint, self.memory)
+            whole = replace(written, text=text, truncation=None)
+        return plan_of(written, whole, self.cell.step, self.memory)
 
     @cached_property
     def module(self) -> ModuleType:

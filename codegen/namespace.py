@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.bare import Bare, array, broadcast, computed
+from symbptt.codegen.bare import Bare, array, broadcast, is_same
+from symbptt.codegen.operators import computed, result_type
 from symbptt.codegen.reader import Reader
 
 
@@ -45,24 +46,37 @@ def _ufunc_of(r: Reader, real: np.ufunc) -> Any:
     return made
 
 
-def _made(r: Reader, shape: Any, *rest: Any, **kinds: Any) -> Bare:
-    return Bare(r, shape if isinstance(shape, tuple | list) else (shape,))
+def _made(r: Reader, shape: Any, dtype: Any = float, **kinds: Any) -> Bare:
+    return Bare(r, shape if isinstance(shape, tuple | list) else (shape,), dtype)
 
 
-def _copied(name: str) -> Callable[..., Bare]:
-    def copied(r: Reader, x: Any, *rest: Any, **kinds: Any) -> Bare:
-        if isinstance(x, Bare):
-            r.call(name, x.size)
-        return Bare(r, array(r, x).shape)
+def _full(r: Reader, shape: Any, value: Any) -> Bare:
+    return _made(r, shape, result_type([value]))
 
-    return copied
+
+def _like(r: Reader, x: Any, *rest: Any, **kinds: Any) -> Bare:
+    x = array(r, x)
+    return Bare(r, x.shape, x.dtype)
+
+
+def _copied(r: Reader, x: Any, dtype: Any = None, **kinds: Any) -> Bare:
+    if not isinstance(x, Bare):
+        return array(r, x, dtype or result_type([x]))
+    r.call("array", x.size)
+    return Bare(r, x.shape, dtype or x.dtype)
+
+
+def _in_order(r: Reader, x: Any, *rest: Any, **kinds: Any) -> Bare:
+    x = array(r, x)
+    r.call("ascontiguousarray", x.size)
+    return x if x.is_in_order else Bare(r, x.shape, x.dtype)
 
 
 def _broadcast_to(r: Reader, x: Any, shape: Any) -> Bare:
     x = array(r, x)
     lead = len(shape) - x.ndim
-    pairs = zip(x.shape, shape[lead:], x.moving, strict=True)
-    return Bare(r, shape, [False] * lead + [moves and s == wide for s, wide, moves in pairs])
+    pairs = zip(x.shape, shape[lead:], x.strides, strict=True)
+    return x.view(shape, [0] * lead + [apart if is_same(s, wide) else 0 for s, wide, apart in pairs])
 
 
 def _concatenate(r: Reader, parts: Sequence[Any], axis: int = 0, **kinds: Any) -> Bare:
@@ -89,7 +103,7 @@ def _einsum(r: Reader, spec: str, a: Any, b: Any, out: Any = None) -> Bare:
 def _where(r: Reader, test: Any, a: Any, b: Any) -> Bare:
     shape = broadcast(*(array(r, x).shape for x in (test, a, b)))
     r.call("where", math.prod(shape, start=1))
-    return Bare(r, shape)
+    return Bare(r, shape, result_type((a, b)))
 
 
 def _copyto(r: Reader, out: Bare, x: Any, **kinds: Any) -> None:
@@ -98,13 +112,13 @@ def _copyto(r: Reader, out: Bare, x: Any, **kinds: Any) -> None:
 
 def _frexp(r: Reader, x: Any) -> tuple[Bare, Bare]:
     r.call("frexp", 2 * array(r, x).size)  # as many results
-    return Bare(r, array(r, x).shape), Bare(r, array(r, x).shape)
+    return Bare(r, array(r, x).shape), Bare(r, array(r, x).shape, np.int32)
 
 
 def _along(r: Reader, x: Bare, index: Bare, axis: int) -> Bare:
     shape = [index.shape[i] if i == axis % x.ndim else x.shape[i] for i in range(x.ndim)]
     r.call("take_along_axis", math.prod(shape, start=1))
-    return Bare(r, shape)
+    return Bare(r, shape, x.dtype)
 
 
 def _put_along(r: Reader, out: Bare, index: Bare, x: Any, axis: int) -> None:
@@ -114,7 +128,7 @@ def _put_along(r: Reader, out: Bare, index: Bare, x: Any, axis: int) -> None:
 def _take(r: Reader, x: Bare, index: Bare, axis: int = 0, out: Any = None, **kinds: Any) -> Bare:
     shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
     r.call("take", math.prod(shape, start=1))
-    return Bare(r, shape) if out is None else out
+    return Bare(r, shape, x.dtype) if out is None else out
 
 
 def _cumsum(r: Reader, x: Bare, axis: int, out: Any = None) -> Bare:
@@ -132,7 +146,8 @@ def _expand_dims(r: Reader, x: Bare, axis: Any) -> Bare:
     axes = axis if isinstance(axis, tuple) else (axis,)
     rank = x.ndim + len(axes)
     new, old = {i % rank for i in axes}, iter(x.shape)
-    return Bare(r, [1 if i in new else next(old) for i in range(rank)])
+    shape, strides = [1 if i in new else next(old) for i in range(rank)], iter(x.strides)
+    return x.view(shape, [0 if i in new else next(strides) for i in range(rank)])
 
 
 def _reduction(name: str) -> Callable[..., Bare]:
@@ -141,16 +156,18 @@ def _reduction(name: str) -> Callable[..., Bare]:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("empty", "zeros", "ones"), _made),
-    **dict.fromkeys(("empty_like", "zeros_like"), lambda r, x, *rest, **kinds: Bare(r, array(r, x).shape)),
-    **{name: _copied(name) for name in ("array", "ascontiguousarray")},
+    **dict.fromkeys(("empty_like", "zeros_like"), _like),
+    "full": _full,
+    "array": _copied,
+    "ascontiguousarray": _in_order,
     **{name: _reduction(name) for name in ("sum", "max", "min", "all", "any")},
     "frexp": _frexp,
     "asarray": lambda r, x, *rest, **kinds: array(r, x),
     "eye": lambda r, n, **kinds: Bare(r, (n, n)),
     "shape": lambda r, x: array(r, x).shape,
     "ndim": lambda r, x: array(r, x).ndim,
-    "flip": lambda r, x, axis: array(r, x),
-    "arange": lambda r, start, stop: Bare(r, (stop - start,)),
+    "flip": lambda r, x, axis: x.view(x.shape, x.strides),
+    "arange": lambda r, start, stop=None: Bare(r, (start if stop is None else stop - start,), np.int64),
     "errstate": lambda r, **kinds: np.errstate(**kinds),
     "broadcast_shapes": lambda r, *shapes: broadcast(*shapes),
     "broadcast_to": _broadcast_to,

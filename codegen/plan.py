@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,21 +13,20 @@ import sympy as sp
 
 from symbptt.arguments import check_count, check_dtype
 from symbptt.codegen.affine import recursion_of
-from symbptt.codegen.checkpoints import actions, pieces, refusal
-from symbptt.codegen.costs import Costs, at
+from symbptt.codegen.checkpoints import actions, root
 from symbptt.codegen.listing import KINDS, Stored, calls_table, legend, notes, values_table, work_table
 from symbptt.codegen.passes.place import BLOCK
 from symbptt.codegen.passes.recompute import computed_again
+from symbptt.codegen.peak import Call, last_borders, peak
 from symbptt.codegen.rates import shares
+from symbptt.codegen.reading import definitions
 from symbptt.codegen.runs import Run, of_all_steps, of_blocks, of_pieces
 from symbptt.codegen.statements import equation, writer_of
 from symbptt.codegen.variables import Module, module_of
 from symbptt.codegen.work import (
     Labels,
     Read,
-    T,
     Work,
-    Written,
     calls_of_a_step,
     labels_of,
     merged,
@@ -37,12 +36,15 @@ from symbptt.codegen.work import (
     values_of,
     works,
 )  # fmt: skip
+from symbptt.codegen.written import T, Written
 from symbptt.errors import ArgumentError, counted
-from symbptt.ir.shape import names_in, prod
+from symbptt.ir.shape import Size, named_size, names_in, prod
 from symbptt.ir.step import Step
 from symbptt.render.expression import Writer
 from symbptt.truncation import Chunked, Window
 
+SLOT = 2**9
+"""Bytes of the objects of a state that is held, beside its numbers."""
 REFERENCE = (100, 32, 128)
 """The steps, the samples and each named size for which a plan without sizes tells shares of time."""
 
@@ -59,12 +61,12 @@ class Plan:
 
     name: str
     written: Written = field(repr=False)
+    whole: Written = field(repr=False)
     step: Step = field(repr=False)
     stored: tuple[Stored, ...]
     in_blocks: tuple[Stored, ...]
     truncation: Window | Chunked | None
     memory: str | int
-    costs: Mapping[str, Costs] = field(repr=False)
     trains: bool
     recursion: str
     again: tuple[Stored, ...] = ()
@@ -99,7 +101,7 @@ class Plan:
         step = at(self.elements, sizes) * B * np.dtype(dtype).itemsize
         if self.memory == "all":
             return step * self.steps_held(T)
-        piece, actions = self._schedule(T, B, dtype, sizes, "none")
+        piece, actions = self._schedule(T, B, dtype, sizes, 0)
         return step * piece + (slots_of(actions) if self.trains else T) * self._slot(B, dtype, sizes)
 
     def peak(
@@ -110,20 +112,19 @@ class Plan:
 
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """
-        masks = _masks(lengths, reset)
-        piece, actions = self._schedule(T, B, dtype, sizes, masks)
+        piece, actions = self._schedule(T, B, dtype, sizes, _masks(lengths, reset))
         slots = slots_of(actions) if self.trains else 0
-        return self._needed(T, B, dtype, sizes, masks)(piece) + slots * self._slot(B, dtype, sizes)
+        call = Call(self.trains, lengths, reset, () if self.memory == "all" else last_borders(T, piece))
+        return peak(self.whole, call, sizes, T, B, dtype) + slots * (self._slot(B, dtype, sizes) + SLOT)
 
     def recomputed(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
         """Return how many steps are run again; a run of a cell is run again as a whole.
 
         Raises: ArgumentError as `peak` does.
         """
-        if self.memory == "all":
-            return 0
-        actions = self._schedule(T, B, dtype, sizes, "none")[1]
-        return sum(hi - lo for lo, hi, is_last in actions if is_last is not self.trains)
+        actions = self._schedule(T, B, dtype, sizes, 0)[1]
+        again = sum(hi - lo for lo, hi, is_last in actions if is_last is not self.trains)
+        return 0 if self.memory == "all" else again
 
     def schedule(
         self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
@@ -136,29 +137,35 @@ class Plan:
         return self._schedule(T, B, dtype, sizes, _masks(lengths, reset))
 
     def _schedule(
-        self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], masks: str
+        self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], masks: int
     ) -> tuple[int, list[tuple[int, int, bool]]]:
-        self._check(T, B, dtype, sizes, self.costs["none"].names)
+        self._check(T, B, dtype, sizes, self.written.names)
         if self.memory == "all":
             return T, [(0, T, True)]
-        needed = self._needed(T, B, dtype, sizes, masks)
-        slot = self._slot(B, dtype, sizes) if self.trains else 0
-        found = pieces(T, self.memory, needed, slot, self.trains)
-        if found is None:
-            raise ArgumentError(refusal(T, B, needed, slot, int(self.memory)))
+        found = root(T) if self.memory == "sqrt" else self._within(T, B, np.dtype(dtype).itemsize, sizes, masks)
         return found[0], actions(T, *found, self.trains)
 
-    def _needed(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], masks: str) -> Callable[[int], int]:
-        item, costs = np.dtype(dtype).itemsize, self.costs[masks]
-        return lambda steps: costs.bytes(steps, T, B, item, sizes, results=not self.trains)
+    def _within(self, T: int, B: int, item: int, sizes: Mapping[str, int], masks: int) -> tuple[int, int]:
+        """The steps of a piece and the slots that the module chooses."""
+        module = self._module
+        try:
+            piece, slots = module["_within"](self.memory, T, B, sizes, item, self.trains, masks)
+        except module["ArgumentError"] as error:
+            raise ArgumentError(str(error)) from None
+        return piece, slots
 
     def _slot(self, B: int, dtype: Any, sizes: Mapping[str, int]) -> int:
-        return at(self.costs["none"].state, sizes) * B * np.dtype(dtype).itemsize
+        states = sum(prod(a.shape) for a in self.step.of_role("state"))
+        return at(states, sizes) * B * np.dtype(dtype).itemsize
 
     def _check(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], names: Iterable[str]) -> None:
         for name, number in {"T": T, "B": B, **sizes}.items():
             check_count(name, number, int(name in sizes))
         check_dtype(dtype)
+        other = [name for name in sizes if name not in self.written.names]
+        if other:
+            known = ", ".join(self.written.names) or "none"
+            raise ArgumentError(f"the plan of {self.name} has no size {', '.join(other)}\n  its sizes are: {known}")
         lack = [name for name in names if name not in sizes]
         if lack:
             missing = ", ".join(f"{name}=..." for name in lack)
@@ -231,6 +238,10 @@ class Plan:
         )
 
     @cached_property
+    def _module(self) -> dict[str, Any]:
+        return definitions(self.written.text)
+
+    @cached_property
     def _read(self) -> Read:
         return read(self.written)
 
@@ -288,8 +299,14 @@ class Plan:
         ]
 
 
-def _masks(lengths: bool, reset: bool) -> str:
-    return "lengths" if lengths else "reset" if reset else "none"
+def _masks(lengths: bool, reset: bool) -> int:
+    """The number of the masks that a call takes, as modules count them."""
+    return 2 if lengths else int(reset)
+
+
+def at(x: Size, sizes: Mapping[str, int]) -> int:
+    """Return a number of elements for given sizes."""
+    return int(sp.sympify(x).subs({named_size(name): value for name, value in sizes.items()}))
 
 
 def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
@@ -301,8 +318,8 @@ def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
     return most - 1
 
 
-def plan_of(written: Written, step: Step, memory: str | int, costs: Mapping[str, Costs]) -> Plan:
-    """Return the plan of a module of a cell with this step."""
+def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> Plan:
+    """Return the plan of a module of a cell with this step; `whole`: the module without truncation."""
     p = written.program
     m = module_of(p)
     writer = writer_of(p)
@@ -324,12 +341,12 @@ def plan_of(written: Written, step: Step, memory: str | int, costs: Mapping[str,
     return Plan(
         p.name,
         written,
+        whole,
         step,
         tuple(kept),
         tuple(blocks),
         written.truncation,
         memory,
-        costs,
         trains,
         recursion_of(m),
         tuple(again),

@@ -11,6 +11,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.codegen.extent import Blocks, Extent, expression
+from symbptt.codegen.heap import Heap
 
 SWEEPS = ("_forward", "_loss", "_backward", "_pull")
 """Functions whose loops are over steps; those of other functions are run as they are where their sizes are known."""
@@ -56,13 +57,16 @@ class Reader:
     calls: list[Call] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
     letters: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    heap: Heap | None = None
 
     def size(self, name: str) -> Extent:
         """Return a symbol for a whole number that is not known."""
         return Extent(sp.Dummy(name, integer=True, positive=True), self.blocks)
 
     def call(self, name: str, operations: Any) -> None:
-        """Note a call."""
+        """Note a call, unless it is memory that is counted."""
+        if self.heap is not None:
+            return
         where, line = self.place()
         self.calls.append(Call(name, line, where, self.all_of(1), self.all_of(operations)))
 

@@ -7,8 +7,11 @@ block runs, the second for all that are alike, and a last one that is short. Con
 
 from __future__ import annotations
 
+import ast
 import builtins
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import sympy as sp
@@ -17,6 +20,7 @@ from symbptt.codegen.bare import Bare
 from symbptt.codegen.compiled import code_of
 from symbptt.codegen.extent import Extent, Length, expression, largest, smallest
 from symbptt.codegen.namespace import Namespace
+from symbptt.codegen.operators import fresh
 from symbptt.codegen.reader import FILE, SWEEPS, Loop, Reader, frames, running
 
 
@@ -33,6 +37,9 @@ class Steps:
             return self._known()
         r, at, sign = self.reader, self.reader.size("t"), 1 if self.step > 0 else -1
         length, steps = expression(sign * self.step), expression(sign * (self.stop - self.start))
+        count = steps / length
+        if length != 1 and count.is_Integer:
+            return [(Loop(1, True), self.start + i * self.step) for i in builtins.range(int(count))]
         if length == 1:
             return [(Loop(steps), at)]
         r.blocks.lengths[at.expr] = length, r.size("length").expr
@@ -93,19 +100,58 @@ class Rooms:
         """Take arrays back."""
 
 
-def names_of(text: str, reader: Reader) -> dict[str, Any]:
-    """Return the functions of a module, made to run on arrays without elements."""
-    names: dict[str, Any] = {"__name__": "read"}
+def definitions(text: str) -> dict[str, Any]:
+    """Return what a module defines, as it is."""
+    names: dict[str, Any] = {"__name__": "run"}
     exec(code_of(text, FILE), names)
+    return names
+
+
+class _Operands(ast.NodeTransformer):
+    """Marks the operands of operators that are no names: NumPy may write results into what nothing else reads."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
+        """Mark both operands."""
+        self.generic_visit(node)
+        node.left, node.right = _marked(node.left), _marked(node.right)
+        return node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.UnaryOp:
+        """Mark the operand."""
+        self.generic_visit(node)
+        node.operand = _marked(node.operand)
+        return node
+
+
+def _marked(node: ast.expr) -> ast.expr:
+    if isinstance(node, ast.Name | ast.Constant):
+        return node
+    return ast.copy_location(ast.Call(ast.copy_location(ast.Name("_fresh", ast.Load()), node), [node], []), node)
+
+
+@lru_cache(16)
+def _code(text: str) -> CodeType:
+    return compile(_Operands().visit(ast.parse(text)), FILE, "exec")
+
+
+def functions_of(text: str, reader: Reader) -> dict[str, Any]:
+    """Return what a module defines, made to run on arrays without elements."""
+    names: dict[str, Any] = {"__name__": "read", "_fresh": fresh}
+    exec(_code(text), names)
     names |= {
         "np": Namespace(reader),
-        "_window": lambda *_: 0,  # a scan does the same as the loop that is read
-        "_scan": lambda *_, **__: False,
-        "_scan_back": lambda *_, **__: False,
         "range": lambda *borders: _ranged(reader, *borders),
         "zip": lambda *parts, **kinds: _zipped(reader, *parts, **kinds),
         "len": lambda x: x.shape[0] if isinstance(x, Bare) else builtins.len(x),
         "min": smallest,
         "max": lambda *values, **kinds: builtins.max(*values, **kinds) if kinds else largest(*values),
     }
+    return names
+
+
+def names_of(text: str, reader: Reader) -> dict[str, Any]:
+    """Return the functions of a module, made to run on arrays without elements; a scan does the same as the loop that is
+    read."""
+    names = functions_of(text, reader)
+    names |= {"_window": lambda *_: 0, "_scan": lambda *_, **__: False, "_scan_back": lambda *_, **__: False}
     return names

@@ -25,7 +25,7 @@ def public_functions(
 ) -> list[str]:
     """Return the texts of the functions that a module needs beside its two sweeps."""
     if memory != "all":
-        texts = [BACKWARD.replace("PULLBACK", "_again"), *checkpointed(None if head is None else head.at)]
+        texts = [BACKWARD.replace("PULLBACK", "_again"), *checkpointed(None if head is None else head.at, memory)]
         texts += [CLIPPED] * (clip is not None) + [WEIGHTS] * (head is not None)
         return texts if head is None else [text.replace("REDUCTION", repr(head.reduction)) for text in texts]
     texts = [FORWARD, BACKWARD.replace("PULLBACK", "_backward" if truncation is None else "_truncated")]

@@ -30,7 +30,7 @@ RESERVED = {
     "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", copied(prelude) + copied(scanning), re.MULTILINE),
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
     "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",
-    "_counts", "_of_a_step", "MEMORY", *re.findall(r"^def (\w+)", copied(checkpoints), re.MULTILINE),
+    "_needed", "MEMORY", *re.findall(r"^def (\w+)", copied(checkpoints), re.MULTILINE),
     *re.findall(r"^def (\w+)", "\n".join(CHECKPOINTED), re.MULTILINE),
 }  # fmt: skip
 """Names that a module uses itself."""

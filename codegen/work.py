@@ -12,22 +12,20 @@ import sympy as sp
 
 from symbptt.codegen.bare import Bare
 from symbptt.codegen.emit import source
-from symbptt.codegen.extent import Extent, Length, expression, is_whole, value_of
+from symbptt.codegen.extent import expression, value_of
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL, place
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.reader import BEFORE, BLOCKS, PARTS, STEPS, Call, Reader
 from symbptt.codegen.reading import Rooms, names_of
 from symbptt.codegen.statements import computed, writer_of
-from symbptt.codegen.training import Head
-from symbptt.codegen.variables import Module, is_baked, module_of, size_names
+from symbptt.codegen.variables import Module, module_of
+from symbptt.codegen.written import B, Reading, T, Written, arguments_of, in_numbers, in_symbols
 from symbptt.derive.bptt import derive
 from symbptt.ir.node import Node
-from symbptt.ir.shape import Shape, named_size
-from symbptt.ir.step import Argument, Step
-from symbptt.truncation import Chunked, Window
+from symbptt.ir.shape import named_size
+from symbptt.ir.step import Step
+from symbptt.truncation import Window
 
-T, B = (sp.Symbol(name, integer=True, nonnegative=True) for name in "TB")
-"""The steps and the samples."""
 SHOWN = {"pull": "recursion", "carried": "backward"}
 """What the sweeps of windows and pieces are called in tables."""
 FUNCTIONS = {
@@ -60,49 +58,11 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Written:
-    """A module's text with the placed program that it was written from, and what belongs to the module beside it."""
-
-    text: str
-    program: Program
-    head: Head | None = None
-    truncation: Window | Chunked | None = None
-    clip: float | None = None
-    pieces: bool = False
-
-    @property
-    def at_every(self) -> bool:
-        """Whether there is a loss that is taken at every step; a truncated one is."""
-        return self.head is not None and (self.head.at == "every" or self.truncation is not None)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The named sizes, those of a loss among them."""
-        programs = [self.program] if self.head is None else [self.program, self.head.program]
-        return tuple(sorted({name for p in programs for name in size_names(p)}))
-
-
-@dataclass(frozen=True)
 class Read:
     """The calls of each sweep, and what the letters in their numbers mean."""
 
     calls: Mapping[str, tuple[Call, ...]]
     letters: Mapping[sp.Symbol, sp.Expr]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A reader with the sizes that it is given: the named ones, steps and samples, all numbers or all symbols."""
-
-    reader: Reader
-    sizes: Mapping[str, Any]
-    lead: tuple[Any, Any]
-
-    def shape(self, shape: Shape, lead: tuple[Any, ...] = ()) -> Bare:
-        """Return an array of a shape, behind some sample axes."""
-        values = {named_size(name): expression(size) for name, size in self.sizes.items()}
-        found = [size if isinstance(size, int) else size.subs(values) for size in shape]
-        return Bare(self.reader, [*lead, *(int(x) if is_whole(x) else Extent(x, self.reader.blocks) for x in found)])
 
 
 def read(
@@ -112,16 +72,14 @@ def read(
     all steps at once; with pieces, `carried` backward from adjoints that a later piece hands on. In symbols, or in numbers
     where sizes are given, which then decide what a module asks of them."""
     r = Reader(np.dtype(dtype))
-    symbols = {name: Extent(named_size(name), r.blocks) for name in w.names}
-    lead = (Extent(T, r.blocks), Extent(B, r.blocks)) if sizes is None else (Length(steps), batch)
-    return _read(w, Reading(r, symbols if sizes is None else {name: sizes[name] for name in w.names}, lead))
+    return _read(w, in_symbols(w, r) if sizes is None else in_numbers(w, r, sizes, steps, batch))
 
 
 def _read(w: Written, given: Reading) -> Read:
     r, dims = given.reader, given.sizes
     names, found = names_of(w.text, r), dict[str, tuple[Call, ...]]()
     common, ws = (dims, *given.lead, r.dtype), Rooms(r)
-    a = {x.name: given.shape(x.shape, _axes(w, given, x.role)) for x in _arguments(w)}
+    a = arguments_of(w, given)
     states, outputs, tape = names["_forward"](a, a, *common, None, None, ws)
     found["forward"] = _taken(r)
     full, last = states | outputs, dict.fromkeys(states)
@@ -141,18 +99,6 @@ def _read(w: Written, given: Reading) -> Read:
             names["_backward"](tape, full, carry, None, *common, None, None, ws)
             found[sweep] = _taken(r)
     return Read(found, dict(r.letters))
-
-
-def _arguments(w: Written) -> list[Argument]:
-    """The arguments that a module is given."""
-    return [a for a in (*w.program.arguments, *(w.head.added if w.head is not None else ())) if not is_baked(a)]
-
-
-def _axes(w: Written, given: Reading, role: str) -> tuple[Any, ...]:
-    """The sample axes of an argument."""
-    if role in ("input", "index") or (role == "target" and w.at_every):
-        return given.lead
-    return given.lead[1:] if role in ("state", "target") else ()
 
 
 def _taken(r: Reader) -> tuple[Call, ...]:

@@ -27,11 +27,15 @@ def kernel_of(target: Any, memory: Any, clip: float | None = None) -> sb.Kernel:
     return sb.compile(target, memory=memory, clip_adjoint=clip)
 
 
-def least_of(target: Any, T: int, B: int, dtype: Any = np.float64, masks: Any = None, **sizes: int) -> int:
+def least_of(
+    target: Any, T: int, B: int, dtype: Any = np.float64, masks: Any = None, clip: Any = None, **sizes: int
+) -> int:
     """The least budget that is not refused, by what the refusal says."""
     given = {name: mask is not None for name, mask in (masks or {}).items()}
+    plan = kernel_of(target, 1, clip).plan
+    known = {name: size for name, size in sizes.items() if name in plan.written.names}
     with pytest.raises(sb.ArgumentError) as caught:
-        kernel_of(target, 1).plan.peak(T, B, dtype=dtype, **given, **sizes)
+        plan.peak(T, B, dtype=dtype, **given, **known)
     found = re.search(r"take ([\d,]+) bytes at the least", str(caught.value))
     assert found
     return int(found[1].replace(",", ""))
@@ -47,9 +51,11 @@ def assert_same(found: Any, wanted: Any, rtol: float = 1e-11) -> None:
             np.testing.assert_allclose(a[name], b[name], rtol=rtol, atol=atol, err_msg=f"{group} {name}")
 
 
-def memories(target: Any, data: brute.Data, sizes: dict[str, int], dtype: Any = np.float64) -> list[Any]:
+def memories(
+    target: Any, data: brute.Data, sizes: dict[str, int], dtype: Any = np.float64, clip: Any = None
+) -> list[Any]:
     """Every way to hold less: square root, the least budget, and twice that."""
-    least = least_of(target, data.steps, data.batch, dtype, data.masks, **sizes)
+    least = least_of(target, data.steps, data.batch, dtype, data.masks, clip, **sizes)
     return ["sqrt", least, 2 * least]
 
 
@@ -57,7 +63,7 @@ def assert_training_is_the_same(model: sb.Model, data: brute.Data, sizes: dict[s
     args = (data.params, data.inputs, data.targets, data.state)
     kinds = {"steps": data.steps, "monitor": True, **data.masks}
     value, wanted = kernel_of(model, "all", clip).value_and_grad(*args, **kinds)
-    for memory in memories(model, data, sizes):
+    for memory in memories(model, data, sizes, clip=clip):
         found, grads = kernel_of(model, memory, clip).value_and_grad(*args, **kinds)
         np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-13)
         assert_same(grads, wanted)
@@ -151,7 +157,7 @@ CELLS = [
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_cells_of_every_kind_run_again(cell: sb.Cell) -> None:
     data = brute.data_of(cell, 4, 2, unseen.SIZES)
-    known = {k: v for k, v in unseen.SIZES.items() if k in kernel_of(cell, 1).plan.costs["none"].names}
+    known = {k: v for k, v in unseen.SIZES.items() if k in kernel_of(cell, 1).plan.written.names}
     assert_run_is_the_same(cell, data, known, 1e-9)
 
 
@@ -326,7 +332,8 @@ def test_budget_at_the_limit_is_kept_and_one_byte_less_refused_before_anything_i
     assert tracemalloc.get_traced_memory()[1] < least / 4
     tracemalloc.stop()
     plan = kernel_of(model, least_of(model, 300, B, **sizes)).plan
-    assert plan.peak(300, B, **sizes) == plan.memory and plan.recomputed(300, B, **sizes) == 300 * 299 // 2
+    assert 0.95 * plan.memory <= plan.peak(300, B, **sizes) <= plan.memory
+    assert plan.recomputed(300, B, **sizes) == 300 * 299 // 2
 
 
 @pytest.mark.parametrize(("memory", "held"), [("all", True), ("sqrt", False), (10**6, False)])
@@ -388,7 +395,7 @@ def test_refusal_tells_what_the_least_costs_and_what_the_root_does() -> None:
         str(caught.value)).groups())  # fmt: skip
     assert least == least_of(model, T, B, **sizes)
     assert again == kernel_of(model, least).plan.recomputed(T, B, **sizes) > 10 * T
-    assert root == kernel_of(model, "sqrt").plan.peak(T, B, **sizes)
+    assert 0.95 * root <= kernel_of(model, "sqrt").plan.peak(T, B, **sizes) <= root
     assert once == kernel_of(model, "sqrt").plan.recomputed(T, B, **sizes) <= T
     assert kernel_of(model, root).plan.recomputed(T, B, **sizes) <= T
     assert "runs each step T/2 times again" in " ".join(str(kernel_of(model, least).plan).split())

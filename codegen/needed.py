@@ -1,0 +1,139 @@
+"""The function of a module with checkpoints that tells what its calls hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from textwrap import fill
+from typing import Any
+
+import sympy as sp
+
+from symbptt.codegen.budget import STEPS, Letters, Most, Sum, most
+from symbptt.codegen.heap import BUFFER, ITEM, LARGE
+from symbptt.codegen.peak import OBJECTS, Call
+from symbptt.codegen.scanning import WINDOW
+from symbptt.codegen.statements import unpack
+from symbptt.codegen.text import listed, size_text, tuple_text
+from symbptt.codegen.wrap import wrapped
+from symbptt.codegen.written import B, T, Written
+from symbptt.ir.shape import named_size
+
+MASKS = ((False, False), (False, True), (True, True))
+"""What masks a call takes: none; resets alone; lengths, with resets or without."""
+HEAD = '''def _needed(steps, T, B, item, sizes, trains, masks):
+    """Return the bytes that a call holds beside its arguments where a piece has so many steps: in training, or in a run
+    and the way back; `masks`: none (0), resets (1), lengths (2). Each sum is what lives at one place."""'''
+OWN = {STEPS: "steps", T: "T", B: "B", ITEM: "item"}
+"""The parameters of that function which are sizes."""
+WIDTH = 114
+USED = {*OWN.values(), "sizes", "trains", "masks", "k", "size", "min", "max", "_steps"}
+
+Names = Mapping[sp.Symbol, sp.Symbol]
+"""Sizes and letters by the variables that they are in that function."""
+
+
+@lru_cache(32)
+def needed_text(w: Written) -> str:
+    """Return that function."""
+    letters, kinds = Letters(), (True, False) if w.head is not None else (False,)
+    calls = [(trains, masks) for trains in kinds for masks in range(len(MASKS))]
+    found = [most(w, Call(trains, *MASKS[masks]), letters) for trains, masks in calls]
+    scanned = {
+        trains: most(w, Call(trains, False, False), letters, scan=True)
+        for (trains, masks), case in zip(calls, found, strict=True)
+        if case.scans and masks == 0
+    }
+    names = _names(w, letters)
+    lines = [*unpack([str(names[named_size(name)]) for name in w.names], w.names, "sizes"), *_letters(letters, names)]
+    for trains, scan in scanned.items():
+        lines += _returned(f"{_case(trains, 0, kinds)} and ({_scans(scan, names)})", scan, names)
+    for (trains, masks), case in zip(calls, found, strict=True):
+        lines += _returned(_case(trains, masks, kinds), case, names)
+    return "\n".join([HEAD, *(f"    {line}" for line in lines)])
+
+
+def _names(w: Written, letters: Letters) -> dict[sp.Symbol, sp.Symbol]:
+    """The variables of all sizes; those of named ones go before letters."""
+    found, used = {symbol: sp.Symbol(name) for symbol, name in OWN.items()}, {*USED}
+    groups = letters.levels, letters.blocks, letters.buffers
+    for symbol in [*map(named_size, w.names), *(letter for group in groups for letter in group.values())]:
+        name = symbol.name
+        while name in used:
+            name += "_"
+        used.add(name)
+        found[symbol] = sp.Symbol(name)
+    return found
+
+
+def _letters(letters: Letters, names: Names) -> list[str]:
+    """The lines that give letters their values."""
+    lines = [
+        f"{names[letter]} = _steps({_size(steps, names)}, B, {_size(size, names)}, {rows})"
+        for (steps, size, rows), letter in letters.blocks.items()
+    ]
+    for (steps, states), letter in letters.levels.items():
+        window = f"{WINDOW} // ({_most([_size(x, names) for x in states])})"
+        lines.append(f"{names[letter]} = min(steps, {window}).bit_length() * (1 + ({_size(steps, names)} < steps))")
+    variables = listed(str(names[letter]) for letter in letters.buffers.values())
+    sizes = tuple_text(_size(size, names) for size in letters.buffers)
+    lines += [f"{variables} = (min({BUFFER}, size) for size in {sizes})"] * bool(letters.buffers)
+    return [short for line in lines for short in wrapped(line)]
+
+
+def _case(trains: bool, masks: int, kinds: Sequence[bool]) -> str:
+    """The condition of a kind of call."""
+    which = ["trains" if trains else "not trains"] * (len(kinds) > 1)
+    return " and ".join([*which, f"masks == {masks}"])
+
+
+def _scans(case: Most, names: Names) -> str:
+    """The condition under which steps are scanned."""
+    return " or ".join(
+        f"{WINDOW} // ({_size(size, names)}) >= {least} <= steps" for least, size in dict.fromkeys(case.scans)
+    )
+
+
+def _returned(condition: str, case: Most, names: Names) -> list[str]:
+    """The lines that return what a call holds: what all sums have in common, and the most of the rest."""
+    every = [*case.sums, *(x for more in case.small.values() for x in more)]
+    common = {product: min(x.get(product, 0) for x in every) for product in every[0]}
+    texts = [_sum(x, common, names) for x in case.sums]
+    for size, more in case.small.items():
+        rest = _most([_sum(x, common, names) for x in more])
+        texts.append(f"({rest}) * ({_size(size, names)} < {LARGE})")
+    both = _filled(f"+ {_sum(common, {}, names)}", 8)
+    sums = [line for text in texts for line in _filled(f"{text},", 12)]
+    head = [*wrapped(f"if {condition}:"), "    return (", f"        {OBJECTS + case.objects}"]
+    return [*head, *both, "        + max(", *sums, "            0,", "        )", "    )"]
+
+
+def _filled(text: str, indent: int) -> list[str]:
+    """A text within brackets in lines that are not long."""
+    return fill(text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 4)).splitlines()
+
+
+def _most(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"max({', '.join(texts)})"
+
+
+def _sum(x: Sum, common: Sum, names: Names) -> str:
+    """A sum without what is common, numbers of arrays together."""
+    rest = {product: factor - common.get(product, 0) for product, factor in x.items()}
+    numbers = [
+        _times(product / ITEM, factor, names) for product, factor in rest.items() if factor and product.has(ITEM)
+    ]
+    others = [_times(product, factor, names) for product, factor in rest.items() if factor and not product.has(ITEM)]
+    return " + ".join([*[f"item * ({_ordered(numbers)})"] * bool(numbers), *[_ordered(others)] * bool(others)]) or "0"
+
+
+def _ordered(texts: Iterable[str]) -> str:
+    return " + ".join(sorted(texts, key=lambda text: (-text.count("*"), text.lstrip("0123456789*"))))
+
+
+def _times(product: Any, factor: int, names: Names) -> str:
+    return _size(factor * product, names)
+
+
+def _size(x: Any, names: Names) -> str:
+    return size_text(sp.sympify(x).xreplace(names))
