@@ -17,7 +17,7 @@ ONE = re.compile(r"\[(\d+):(\d+)\]\[0\]")
 MADE = re.compile(r"(?:np\.empty|np\.zeros|ws\.room)\(.*\)")
 WORD = re.compile(r"[^\W\d]\w*")
 CALL = re.compile(r" *np\.[\w.]+\(")
-WIDTH, LONG = 58, 100
+WIDTH, LONG, LINE = 58, 100, 116
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ def compact(lines: Sequence[str]) -> list[str]:
     found = _inlined(_composed([_line(text) for text in lines]))
     shapes = {line.name: _axes(line.value) for line in found if line.value.startswith("np.zeros(")}
     parts: Callable[[list[Line]], list[Line]] = lambda run: _split(run, shapes) or _joint_parts(run)  # noqa: E731
-    for alike, joined in ((_made, _joint_rooms), (_same_index, _joint_views), (_same_array, parts)):
+    for alike, joined in (
+        (_made, _joint_rooms),
+        (_maker, _rooms_of_shapes),
+        (_same_index, _joint_views),
+        (_same_array, parts),
+    ):
         found = _grouped(found, alike, joined)
     return [f"{line.code:<{WIDTH}}  # {line.comment}" if line.comment else line.code for line in found]
 
@@ -146,6 +151,21 @@ def _joint_rooms(run: list[Line]) -> list[Line]:
     others = [(name, line.name.partition(" = ")[0]) for line in run for name in line.name.split(" = ")[1:]]
     more = [Line(f"{run[0].indent}{name} = {room}", "", run[0].indent, name, room) for name, room in others]
     return [_assigned(first, f"({run[0].value} for _ in range({len(run)}))"), *more]
+
+
+def _maker(line: Line) -> object:
+    """What makes an array, where it is one alone."""
+    match = MADE.fullmatch(line.value)
+    is_one = match is not None and " for _ in " not in line.value and " = " not in line.name and not line.comment
+    return line.value.partition("(")[0] if is_one else None
+
+
+def _rooms_of_shapes(run: list[Line]) -> list[Line]:
+    """Arrays of several shapes that are made in the same way."""
+    maker = str(_maker(run[0]))
+    shapes = [line.value.removeprefix(f"{maker}(").removesuffix(", dtype)") for line in run]
+    joined = _assigned(run, f"({maker}(v, dtype) for v in {tuple_text(shapes)})")
+    return [joined] if all(line.value.endswith(", dtype)") for line in run) and len(joined.code) <= LINE else run
 
 
 def _same_index(line: Line) -> object:

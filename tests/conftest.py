@@ -28,7 +28,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     print with -s, run in one, which starts sooner."""
     are_all = config.args == config.getini("testpaths") and not config.option.keyword and config.option.capture != "no"
     if are_all and config.getoption("numprocesses", 0) is None and not hasattr(config, "workerinput"):
-        config.option.numprocesses, config.option.dist = "auto", "worksteal"
+        config.option.numprocesses, config.option.maxprocesses, config.option.dist = "auto", 8, "worksteal"
 
 
 def pytest_collection_finish() -> None:

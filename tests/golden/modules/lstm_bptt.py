@@ -88,7 +88,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 3ddb681c'
+MARK = 'lstm e25bc180'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -156,12 +156,8 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
     da_i, da_f, da_g, da_o = (dgates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, 4*n)))
     dc_dh, da_i_dc, da_f_dc, s, da_o_dh = (ws.room((K, B, n), dtype) for _ in range(5))
     da_g_dc = s
-    s_1 = ws.room((4*n,), dtype)
-    s_2 = ws.room((4*n, n), dtype)
-    s_3 = ws.room((4*n, m), dtype)
-    db_gates = np.zeros((4*n,), dtype)
-    dU_gates = np.zeros((4*n, n), dtype)
-    dW_gates = np.zeros((4*n, m), dtype)
+    s_1, s_2, s_3 = (ws.room(v, dtype) for v in ((4*n,), (4*n, n), (4*n, m)))
+    db_gates, dU_gates, dW_gates = (np.zeros(v, dtype) for v in ((4*n,), (4*n, n), (4*n, m)))
     s_4 = np.empty((B, n), dtype)
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
