@@ -8,7 +8,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.codegen.text import ATOM, POWER, PRODUCT, SUM, Written, bracket, number_text
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, indices
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, indices, whole_power
 
 OPERATORS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 
@@ -60,9 +60,14 @@ def _product(factors: Sequence[Tree], divisors: Sequence[Tree], parts: Sequence[
 
 
 def _power(base: Tree, exponent: Tree, parts: Sequence[Written]) -> Written:
-    written = body_text(base, parts)
-    if exponent == Num(sp.Integer(2)) and isinstance(base, Ref) and _is_variable(written[0]):
-        return f"{written[0]} * {written[0]}", PRODUCT
+    written, count = body_text(base, parts), whole_power(Power(base, exponent))
+    if count in (2, 3) and isinstance(base, Ref) and _is_variable(written[0]):
+        return " * ".join([written[0]] * count), PRODUCT
+    if count > 2 and count % 2 == 0:  # NumPy knows squares; all other powers take as long as logarithms do
+        half = Power(base, Num(sp.Integer(count // 2)))
+        return _power(half, Num(sp.Integer(2)), parts)
+    if count > 2 and not has_call(base):
+        return f"{bracket(written, POWER)} * {_power(base, Num(sp.Integer(count - 1)), parts)[0]}", PRODUCT
     return f"{bracket(written, ATOM)} ** {bracket(body_text(exponent, parts), ATOM)}", POWER
 
 

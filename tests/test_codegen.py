@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Input, Param, State
+from symbptt import Const, Input, Param, State, Target
 from symbptt.codegen.emit import source
 from symbptt.codegen.loading import Kernel
 from symbptt.codegen.passes import PASSES
@@ -457,3 +457,35 @@ def test_traceback_shows_the_generated_line() -> None:
         kernel.module._backward(None, {}, {}, None, *run.tape[1:], None)
     line = str(caught.traceback[-1].statement)
     assert line.strip().endswith("= tape") and line.strip() in kernel.source
+
+
+@sb.cell
+def powers(x: Input["n"], h: State["n"], c: State["n"], w: Param["n"]):
+    g = np.tanh(w * h + x)
+    return {"h": g**3 - 0.1 * (h - x) ** 5 / 9 + (w * c) ** 4 / 50, "c": c**7 / 99 + g**16 + w**3 * np.sin(h) ** 6}
+
+
+@sb.loss
+def powers_of_the_distance(h: State["n"], y: Target["n"]):
+    return sb.sum((h - y) ** 4 + (h * y) ** 3 / 5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_powers_are_products(dtype: Any) -> None:
+    kernel, model = sb.compile(powers), sb.compile(sb.model(powers, powers_of_the_distance))
+    assert "np.power" not in kernel.source + model.source
+    assert not re.search(r"\*\* (?!2\b)", re.sub(r'""".*?"""', "", kernel.source, flags=re.DOTALL))
+    assert sb.verify(kernel).passed
+    params, inputs, state = ({k: v.astype(dtype) for k, v in g.items()} for g in oracle.draw(powers, 1, 6, {"n": 4}))
+    run, few = kernel.forward(params, inputs, state), 50 * np.finfo(dtype).eps
+    wanted = [powers(x, h, c, params["w"]) for x, h, c in zip(inputs["x"][0], state["h"], state["c"], strict=True)]
+    for name, values in run.states.items():
+        np.testing.assert_allclose(values[0], [step[name] for step in wanted], rtol=few, atol=few)
+
+
+def test_powers_that_are_not_whole_are_powers() -> None:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"], w: Param["n"]):
+        return np.abs(w * h) ** 2.5 + x
+
+    assert "np.power" in sb.compile(step).source and sb.verify(step).passed

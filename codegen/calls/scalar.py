@@ -12,7 +12,7 @@ from symbptt import ops
 from symbptt.codegen.calls.sheet import LOOP_AXES, Operand, Sheet, number
 from symbptt.codegen.elementwise import body_text
 from symbptt.codegen.text import ATOM, PRODUCT, bracket
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices, whole_power
 from symbptt.ir.shape import Shape, broadcast
 
 BOOLEAN = {op.name for op in ops.OPS if getattr(op.body, "boolean", False)}
@@ -56,13 +56,28 @@ def _value(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | No
         case Prod(factors, divisors):
             steps = [("multiply", f) for f in factors[1:]] + [_over(d) for d in divisors]
             return _chain(sheet, factors[0], steps, parts, out, spare)
-        case Power(base, sp_two) if sp_two == Num(sp.Integer(2)):
+        case Power(base) if whole_power(tree) == 2:
             return apply(sheet, "square", [_inner(sheet, base, parts, spare)], out)
+        case Power(base) if whole_power(tree):
+            return _multiplied(sheet, _inner(sheet, base, parts, None), whole_power(tree), out, spare)
         case Power(base, exponent):
             return _function(sheet, "power", (base, exponent), parts, out, spare)
         case Call(name, args):
             return _call(sheet, name, args, parts, out, spare)
     raise AssertionError(tree)
+
+
+def _multiplied(sheet: Sheet, base: Operand, count: int, out: Operand | None, spare: Operand | None) -> Operand:
+    """A whole power by squares and products; NumPy's `power` takes as long as many of them."""
+    kept = replace(base, room="")
+    free = spare is not None and spare.base != base.base and spare.shape == base.shape
+    names = [name for bit in bin(count)[3:] for name in ("square", "multiply")[: 1 + int(bit)]]
+    value, target = kept, spare if free else None
+    for name in names[:-1]:
+        value = target = apply(sheet, name, [value, kept][: 1 + (name == "multiply")], target)
+    value = apply(sheet, names[-1], [value, kept][: 1 + (names[-1] == "multiply")], out)
+    sheet.free([base])
+    return value
 
 
 def _over(divisor: Tree) -> tuple[str, Tree]:

@@ -14,7 +14,7 @@ from symbptt.codegen.passes.place import is_near, place
 from symbptt.codegen.program import Program, renewed
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import WITHOUT_COPY, Node
-from symbptt.ir.scalar import Call, Num, Power, Prod, Sum, Tree, expanded, tree_of
+from symbptt.ir.scalar import Call, Power, Prod, Sum, Tree, expanded, tree_of, whole_power
 
 CALLS = {
     **dict.fromkeys(("abs", "maximum", "minimum", "relu", "sign", "floor", "stop_gradient"), 1.0),
@@ -129,8 +129,8 @@ def operations(tree: Tree) -> float:
         case Prod(factors, divisors):
             own = len(factors) - 1 + DIVISION * len(divisors)
             return own + sum(map(operations, factors + divisors))
-        case Power(base, Num(value)) if value == 2:
-            return 1 + operations(base)
+        case Power(base) if count := whole_power(tree):
+            return count.bit_length() + count.bit_count() - 2 + operations(base)
         case Power(base, exponent):
             return POWER + operations(base) + operations(exponent)
         case Call(name, args):

@@ -123,6 +123,14 @@ def _product(expr: sp.Expr) -> Tree:
     return Prod(tuple(sorted(factors, key=_order)) or (Num(sp.S.One),), tuple(sorted(divisors, key=_order)))
 
 
+def whole_power(tree: Tree) -> int:
+    """Return the exponent of a power that a few multiplications are, from 2 to 16, or 0."""
+    if isinstance(tree, Power) and isinstance(tree.exponent, Num) and tree.exponent.value.is_number:
+        value = float(tree.exponent.value)
+        return int(value) if value in range(2, 17) else 0
+    return 0
+
+
 def indices(tree: Tree) -> tuple[int, ...]:
     """Return the arguments that a tree reads, in its order."""
     match tree:
