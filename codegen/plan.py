@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -37,10 +37,12 @@ from symbptt.codegen.work import (
     works,
 )  # fmt: skip
 from symbptt.codegen.written import T, Written
+from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError, counted
 from symbptt.ir.shape import Size, named_size, names_in, prod
 from symbptt.ir.step import Step
 from symbptt.render.expression import Writer
+from symbptt.render.notation import TEXT
 from symbptt.truncation import Chunked, Window
 
 SLOT = 2**9
@@ -331,6 +333,7 @@ def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> 
         read = id in m.varying and (id in m.stored or id in backward)
         if place.startswith("forward") and not leaf and read and id not in m.aliases:  # parts are counted as a whole
             kept.append(_stored(m, writer, id))
+    kept += _other_states(m, writer, {item.name for item in kept})
     near = [
         id for id in sorted(m.variables) if m.place(id) == f"backward {BLOCK}" or (id in m.held and id in m.varying)
     ]
@@ -351,6 +354,16 @@ def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> 
         recursion_of(m),
         tuple(again),
     )
+
+
+def _other_states(m: Module, writer: Writer, known: Collection[str]) -> list[Stored]:
+    """States that become what another value is already, and have an array beside that."""
+    p = m.program
+    return [
+        Stored(m.of_argument(name), f"{TEXT.symbol(Label(name, 0))} = {writer.symbol(id)}", p.graph.shape(id))
+        for name, id in p.next.items()
+        if m.of_argument(name) not in known
+    ]
 
 
 def _name(m: Module, id: int) -> str:

@@ -321,3 +321,22 @@ def test_formulas_read_as_products_of_sizes() -> None:
     assert [number(x) for x in (0, 9999, 10_000, 999_999, 123_456_789, 5e13)] == [
         "0", "9999", "10.0 k", "1.00 M", "123 M", "50.0 T",
     ]  # fmt: skip
+
+
+@sb.cell
+def handed_on(x: Input["n"], a: State["n"], b: State["n"], w: Param["n"]):
+    return b, a * w + x
+
+
+def test_state_that_another_value_is_already_is_kept_in_an_array_of_its_own() -> None:
+    plan, (T, B, n) = sb.compile(handed_on).plan, (40, 3, 5)
+    assert [(item.name, item.formula) for item in plan.stored] == [
+        ("b", "b_t = w ⊙ a_{t-1} + x_t"),
+        ("a_", "a_t = b_{t-1}"),
+    ]
+    assert plan.bytes(T, B, n=n) == 2 * T * B * n * 8
+
+
+def test_blocks_of_sweeps_that_compute_nothing_for_them_fit_in_the_cache_too() -> None:
+    kernel = sb.compile(handed_on)
+    assert re.findall(r"K = _steps\((.*)\) ", kernel.source) == ["T, B, n"] * 2

@@ -108,6 +108,7 @@ def steps_text(m: Module, ids: list[int]) -> str:
 def held_of(m: Module, ids: list[int]) -> Size:
     """Return the numbers for each sample and step by which a block is measured: one value of each size."""
     found = [prod(m.program.graph.shape(id)) for id in ids if id in m.varying]
+    found = found or [prod(m.program.graph.shape(leaf)) for leaf in m.program.carry.values()]
     return size(sum({size_text(x): x for x in found}.values()))
 
 
