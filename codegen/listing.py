@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.codegen.rates import RATES
-from symbptt.codegen.work import MANY_STEPS, STEP, Work
+from symbptt.codegen.work import STEP, Work
 from symbptt.codegen.written import B, T
 from symbptt.ir.shape import Shape, Size, prod, show
 
@@ -105,7 +105,6 @@ def work_table(works: Sequence[Work], shares: Sequence[float]) -> list[str]:
         if i == 0 or works[i - 1].sweep != work.sweep:
             rows.append((work.sweep, *[""] * (len(HEAD) - 1)))
         what = work.what if work.is_product else f"elementwise, {work.lines} call{'s' * (work.lines != 1)}"
-        what = "elementwise" if work.where == MANY_STEPS and not work.is_product else what
         numbers = (formula(work.calls), formula(work.operations), f"{100 * share:.0f} %")
         rows.append((f"  {work.where}", what, *numbers))
     return table(rows, right={2, 3, 4}, most={1: 44, 3: 19})

@@ -16,7 +16,7 @@ from symbptt.codegen.heap import Heap
 SWEEPS = ("_forward", "_loss", "_backward", "_pull")
 """Functions whose loops are over steps; those of other functions are run as they are where their sizes are known."""
 FILE = "<a module that is read>"
-BEFORE, BLOCKS, STEPS, PARTS = "outside the loop", "each block of steps", "each step", "in parts"
+BEFORE, BLOCKS, STEPS = "outside the loop", "each block of steps", "each step"
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,6 @@ class Reader:
         """Where the present line stands, and the line of the sweep."""
         known = [f for f in frames() if f.f_code.co_filename == FILE]
         sweep = next((f for f in known if f.f_code.co_name in SWEEPS), known[-1])
-        inside = known[: known.index(sweep)]
-        if any("_scan" in f.f_code.co_name for f in inside):
-            return PARTS, sweep.f_lineno
         kinds = [not loop.is_block for loop in self.loops]
         return (STEPS if any(kinds) else BLOCKS if kinds else BEFORE), sweep.f_lineno
 

@@ -15,7 +15,7 @@ from symbptt.codegen.emit import source
 from symbptt.codegen.extent import expression, value_of
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL, place
 from symbptt.codegen.program import Program, program_of
-from symbptt.codegen.reader import BEFORE, BLOCKS, PARTS, STEPS, Call, Reader
+from symbptt.codegen.reader import BEFORE, BLOCKS, STEPS, Call, Reader
 from symbptt.codegen.reading import Rooms, names_of
 from symbptt.codegen.statements import computed, writer_of
 from symbptt.codegen.variables import Module, module_of
@@ -162,12 +162,9 @@ def works(w: Written, read: Read, labels: Labels, sweeps: Iterable[str]) -> tupl
 def _labelled(
     w: Written, sweep: str, calls: Iterable[Call], labels: Labels
 ) -> Iterator[tuple[tuple[int, int], Call, Label]]:
-    """Calls with their labels; in numbers a line may run several times, and those of parts have no symbols."""
+    """Calls with their labels; in numbers a line may run several times."""
     count = Counter[int]()
     for call in calls:
-        if call.where == PARTS:
-            yield (call.line, 0), call, Label(MANY_STEPS, call.is_product)
-            continue
         known = labels.get((sweep, call.line)) or [_unnamed(w, call, WHERE[call.where])]
         at = count[call.line] % len(known)
         count[call.line] += 1
@@ -183,8 +180,8 @@ def _known(w: Written, sweep: str) -> list[Named]:
     return [*_products(m, "forward"), *_products(m, "backward")]
 
 
-STEP, ALL_STEPS, MANY_STEPS = "each step", "all steps at once", "many steps at once"
-WHERE = {BEFORE: "once", BLOCKS: "each block of steps", STEPS: STEP, PARTS: MANY_STEPS}
+STEP, ALL_STEPS = "each step", "all steps at once"
+WHERE = {BEFORE: "once", BLOCKS: "each block of steps", STEPS: STEP}
 
 
 def _sum(a: Work, b: Work) -> Work:
