@@ -239,7 +239,7 @@ def bare_peak(text: str, shape: tuple[int, int]) -> int:
     r = Reader(np.dtype(np.float64))
     a, b = Bare(r, shape), Bare(r, shape)
     run = functions_of(f"def run(a, b):\n    return {text}\n", r)["run"]
-    r.heap = Heap(8)
+    r.heap = Heap(8, r.dtype)
     result = run(a, b)
     most = r.heap.most()
     del result
@@ -248,7 +248,7 @@ def bare_peak(text: str, shape: tuple[int, int]) -> int:
 
 def test_view_keeps_the_memory_of_its_array() -> None:
     r = Reader(np.dtype(np.float64))
-    r.heap = Heap(8)
+    r.heap = Heap(8, r.dtype)
     view = Bare(r, (50, 40)).swapaxes(0, 1)[3:5]
     assert r.heap.living[1] >= 50 * 40 * 8
     del view
