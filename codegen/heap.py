@@ -29,9 +29,11 @@ Terms: TypeAlias = frozenset[tuple[Any, int]]
 
 @dataclass
 class Heap:
-    """The bytes that live, where those of a number of the arrays' own type are `item`, by the product of sizes that they are a multiple of; `found` holds all the most that there were.
-    Those noted with a size in bytes are reached only where that size is less than LARGE. `buffers` are letters for the
-    lesser of a size and BUFFER."""
+    """The bytes that live, by the product of sizes that they are a multiple of; a number of the type `dtype` has `item`.
+
+    `found` holds all the most that there were; those noted with a size in bytes are reached only where that size is less
+    than LARGE. `buffers` are letters for the lesser of a size and BUFFER.
+    """
 
     item: Any
     dtype: np.dtype[Any]
