@@ -172,7 +172,8 @@ def apply(sheet: Sheet, name: str, args: Sequence[Operand], out: Operand | None)
     room."""
     shape = broadcast(*(a.shape for a in args))
     if name in SIGNS and all(a.bare for a in args):  # a number of NumPy's would be a double, and all that it meets
-        return put(sheet, number(f"({f' {SIGNS[name]} '.join(a.text for a in args)})"), out)
+        texts = [a.text if re.fullmatch(r"[\w.]+", a.text) else f"({a.text})" for a in args]
+        return put(sheet, number(f"({f' {SIGNS[name]} '.join(texts)})"), out)
     if not any(a.lead for a in args):
         text = f"np.{name}({', '.join(a.text for a in args)})"
         return put(sheet, sheet.view(Operand("", "v", shape, settled=True), text, shape, solid=True), out)
