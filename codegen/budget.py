@@ -101,7 +101,7 @@ class Symbols:
 
 def most(w: Written, call: Call, letters: Letters, scan: bool = False) -> Most:
     """Return what a call holds, in symbols, to some of which `letters` are added; `scan`: where steps are scanned."""
-    r, heap = Reader(np.dtype(np.float64)), Heap(ITEM)
+    r, heap = Reader(np.dtype(np.float64)), Heap(ITEM, np.dtype(np.float64))
     s, piece = Symbols(r, letters, scan), cast(Any, Extent(STEPS, r.blocks))
     stands = {"_steps": s.steps, "_window": s.window, "_scan": s.scanned, "_scan_back": s.scanned_back}
     run(w, replace(call, borders=(0, piece, 2 * piece, 3 * piece)), in_symbols(w, r), heap, stands)

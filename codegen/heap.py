@@ -29,11 +29,14 @@ Terms: TypeAlias = frozenset[tuple[Any, int]]
 
 @dataclass
 class Heap:
-    """The bytes that live, by the product of sizes that they are a multiple of; `found` holds all the most that there were.
-    Those noted with a size in bytes are reached only where that size is less than LARGE. `buffers` are letters for the
-    lesser of a size and BUFFER."""
+    """The bytes that live, by the product of sizes that they are a multiple of; a number of the type `dtype` has `item`.
+
+    `found` holds all the most that there were; those noted with a size in bytes are reached only where that size is less
+    than LARGE. `buffers` are letters for the lesser of a size and BUFFER.
+    """
 
     item: Any
+    dtype: np.dtype[Any]
     living: Counter[Any] = field(default_factory=Counter)
     rising: bool = False
     found: dict[Any, dict[Terms, None]] = field(default_factory=dict)
@@ -41,7 +44,7 @@ class Heap:
 
     def bytes(self, size: Any, dtype: np.dtype[Any]) -> Any:
         """Return the bytes of so many numbers."""
-        item = self.item if dtype.kind == "f" else dtype.itemsize
+        item = self.item if dtype == self.dtype else dtype.itemsize
         return item * expression(size) if isinstance(size, Extent) else item * size
 
     def take(self, count: Any) -> Any:

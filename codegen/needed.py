@@ -26,7 +26,7 @@ HEAD = '''def _needed(steps, T, B, item, sizes, trains, masks):
     and the way back; `masks`: none (0), resets (1), lengths (2). Each sum is what lives at one place."""'''
 OWN = {STEPS: "steps", T: "T", B: "B", ITEM: "item"}
 """The parameters of that function which are sizes."""
-WIDTH = 114
+WIDTH, SPARE = 114, 2**10
 USED = {*OWN.values(), "sizes", "trains", "masks", "k", "size", "min", "max", "_steps"}
 
 Names = Mapping[sp.Symbol, sp.Symbol]
@@ -104,7 +104,7 @@ def _returned(condition: str, case: Most, names: Names) -> list[str]:
         texts.append(f"({rest}) * ({_size(size, names)} < {LARGE})")
     both = _filled(f"+ {_sum(common, {}, names)}", 8)
     sums = [line for text in texts for line in _filled(f"{text},", 12)]
-    head = [*wrapped(f"if {condition}:"), "    return (", f"        {OBJECTS + case.objects}"]
+    head = [*wrapped(f"if {condition}:"), "    return (", f"        {OBJECTS + SPARE + case.objects}"]
     return [*head, *both, "        + max(", *sums, "            0,", "        )", "    )"]
 
 

@@ -53,7 +53,8 @@ def computed(r: Reader, name: str, *args: Any, out: Any = None, **kinds: Any) ->
     result = Bare(r, shape, bool if name in TESTS else dtype) if out is None else out
     if r.heap is not None:
         uneven = [dtype for x in args if isinstance(x, Bare) and not (x.dtype == dtype and _is_one_row(x, shape))]
-        r.heap.pass_by(uneven + [result.dtype] * (not _is_one_row(result, shape)), shape)
+        even = _is_one_row(result, shape) and (name in TESTS or result.dtype == dtype)
+        r.heap.pass_by(uneven + [dtype] * (not even), shape)
     return result
 
 

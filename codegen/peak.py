@@ -34,7 +34,7 @@ class Call:
 def peak(w: Written, call: Call, sizes: Mapping[str, int], T: int, B: int, dtype: Any) -> int:
     """Return the most bytes that a call holds beside its arguments and beside the states that checkpoints hold."""
     r = Reader(np.dtype(dtype))
-    heap = Heap(r.dtype.itemsize)
+    heap = Heap(r.dtype.itemsize, r.dtype)
     run(w, call, in_numbers(w, r, sizes, T, B), heap, {})
     return OBJECTS + heap.most()
 

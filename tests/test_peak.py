@@ -2,6 +2,7 @@
 
 import itertools
 import linecache
+import re
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -239,7 +240,7 @@ def bare_peak(text: str, shape: tuple[int, int]) -> int:
     r = Reader(np.dtype(np.float64))
     a, b = Bare(r, shape), Bare(r, shape)
     run = functions_of(f"def run(a, b):\n    return {text}\n", r)["run"]
-    r.heap = Heap(8)
+    r.heap = Heap(8, r.dtype)
     result = run(a, b)
     most = r.heap.most()
     del result
@@ -248,7 +249,7 @@ def bare_peak(text: str, shape: tuple[int, int]) -> int:
 
 def test_view_keeps_the_memory_of_its_array() -> None:
     r = Reader(np.dtype(np.float64))
-    r.heap = Heap(8)
+    r.heap = Heap(8, r.dtype)
     view = Bare(r, (50, 40)).swapaxes(0, 1)[3:5]
     assert r.heap.living[1] >= 50 * 40 * 8
     del view
@@ -281,3 +282,9 @@ def test_size_that_the_plan_does_not_have_is_refused_by_name() -> None:
     for call in calls:
         with pytest.raises(sb.ArgumentError, match="the plan of gru has no size q\n  its sizes are: m, n"):
             call(3, 2, m=2, n=3, q=3)
+
+
+@pytest.mark.parametrize("name", ["kalman", "gru_layer_norm", "fast_weights"])
+def test_numbers_of_float32_are_no_doubles(name: str) -> None:
+    """A number that NumPy computes is a double, and so would be all that it meets."""
+    assert not re.search(r"= np\.\w+\([\d.]+, [\d.]+\)", kernel_of(name, "cell", "sqrt").source)

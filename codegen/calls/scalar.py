@@ -19,6 +19,8 @@ BOOLEAN = {op.name for op in ops.OPS if getattr(op.body, "boolean", False)}
 """Functions whose values are False and True."""
 NAMES = {"0": "zero", "1": "one", "2": "two", "0.5": "half"}
 UFUNCS = {">": "greater", ">=": "greater_equal", "<": "less", "<=": "less_equal", "==": "equal", "!=": "not_equal"}
+SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+"""Functions of two numbers that Python has signs for."""
 
 
 def written(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | None = None) -> Operand:
@@ -184,6 +186,9 @@ def apply(sheet: Sheet, name: str, args: Sequence[Operand], out: Operand | None)
     """Return the value of a NumPy function, written into `out`, or over an argument that nobody else reads, or into a
     room."""
     shape = broadcast(*(a.shape for a in args))
+    if name in SIGNS and all(a.bare for a in args):  # a number of NumPy's would be a double, and all that it meets
+        texts = [a.text if re.fullmatch(r"[\w.]+", a.text) else f"({a.text})" for a in args]
+        return put(sheet, number(f"({f' {SIGNS[name]} '.join(texts)})"), out)
     if not any(a.lead for a in args):
         text = f"np.{name}({', '.join(a.text for a in args)})"
         return put(sheet, sheet.view(Operand("", "v", shape, settled=True), text, shape, solid=True), out)
