@@ -155,6 +155,13 @@ def _closure(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True) if cell != CellType()}
 
 
+CURES = {
+    "output": '\n  return it with the states, by name: return {"h": h, "y": ...}',
+    "target": "\n  a loss takes it: @sb.loss",
+}
+"""What to do with an argument that only a loss has."""
+
+
 def _argument(
     function: Any,
     parameter: inspect.Parameter,
@@ -174,7 +181,7 @@ def _argument(
     if annotation.role not in roles:
         raise CellError(
             f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
-            f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}"
+            f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}{CURES.get(annotation.role, '')}"
         )
     default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
     return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
