@@ -150,6 +150,7 @@ HEAD = '''def value_and_grad(
     params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
 ):
     """Return the loss WHERE, and its gradients; targets TARGETS_SHAPE."""
+    _check_monitor(monitor)
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)

@@ -160,7 +160,8 @@ class Kernel:
         if self.memory != "all":
             return  # the module refuses what the caller does not allow
         lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
-        if np.prod(lead[0] if lead else (steps or 0,), dtype=float) < LARGE:
+        said = steps if isinstance(steps, int | np.integer) else 0
+        if np.prod(lead[0] if lead else (said,), dtype=float) < LARGE:
             return
         _, sizes, T, B, dtype, _ = self.read(params, inputs, state, steps)
         plan = self.plan if trains else self.plan.of_all_steps

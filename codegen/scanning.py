@@ -7,6 +7,7 @@ import numpy as np
 WINDOW = 2**13  # bytes of a state over the steps of a window: with few of them a loop is as fast
 TILE = 2**13  # numbers that NumPy takes at once
 LARGEST_PRODUCT = 16  # how much larger than that of the plain recursion rounding may be
+ROUNDINGS = 4  # of the coefficients of windows, which together have a smaller error
 
 
 class _Rooms(dict):
@@ -100,21 +101,43 @@ def _planned(a, new, window, back, held):
 
 
 def _planned_fixed(a, new, window, back, held):
-    """Return the same where the coefficients are the same at all steps: those of one step are there for many."""
-    m, s, calls = len(new[0]), 1, []
+    """Return the same where the coefficients are the same at all steps: those of one step are there for many. Errors of
+    powers would repeat with every window: they are made in a wider type."""
+    m, s, calls, dtype = len(new[0]), 1, [], new[0].dtype
     sums, adds, _ = _work(new, held)
-    step = [[None if c is None else np.broadcast_to(np.asarray(c, v.dtype), v[:1].shape) for c in row]
+    step = [[None if c is None else np.broadcast_to(np.asarray(c, dtype).astype(_wide(dtype)), v[:1].shape) for c in row]
             for row, v in zip(a, new)]  # fmt: skip
-    first, powers = _tiled(step), step  # of the steps 1, ..., s
+    first, powers = _tiled(step, dtype), step  # of the steps 1, ..., s
     while s < min(window, m):
-        calls += _joined(_tiled(step), sums, sums, adds, s, m, back, held, True) if s > 1 else []
+        calls += _joined(_tiled(step, dtype), sums, sums, adds, s, m, back, held, True) if s > 1 else []
         powers = _each(_behind, powers, _matrix(step, powers))
         step, s = _matrix(step, step), 2 * s
     spans = _spans(s, m, back)
     counts = [span.stop - span.start for span in spans]
-    begin = _each(lambda c, _: c[: counts[0]][::-1] if back else c[: counts[0]], powers, powers)
-    pieces = _each(lambda own, c: [own, *(c[:count] for count in counts[1:])], begin, _tiled(step, begin))
-    return first, None, calls, powers if _is_small(powers) else None, _parts(sums, adds, spans, pieces)
+    many = min(len(counts) - 1, ROUNDINGS)
+    later = _each(lambda c, _: _rounded(c, many, counts[0], dtype), step, step)
+    begin = _each(lambda c, _: np.array(c[: counts[0]][::-1] if back else c[: counts[0]], dtype), powers, powers)
+    pieces = _each(lambda own, many: [own, *_cut_to(counts[1:], many)], begin, later)
+    return first, None, calls, begin if _is_small(begin) else None, _parts(sums, adds, spans, pieces)
+
+
+def _wide(dtype):
+    """Return a type in which the error of many products vanishes beside that of one in another type."""
+    return np.float64 if dtype == np.float32 else np.longdouble
+
+
+def _rounded(c, times, count, dtype):
+    """Return a coefficient rounded to a type some times, each time with what was lost before, for many steps each."""
+    found, lost = [], 0
+    for _ in range(times):
+        found.append((c + lost).astype(dtype))
+        lost = c + lost - found[-1]
+    return [np.array(np.broadcast_to(v, (count, *v.shape[1:]))) for v in found]
+
+
+def _cut_to(counts, many):
+    """Return coefficients for windows of so many steps, one rounding after the other; None is zero."""
+    return [None if many is None else many[k % ROUNDINGS][:count] for k, count in enumerate(counts)]
 
 
 def _work(new, held):
@@ -149,14 +172,13 @@ def _matrix(a, b):
     return [[_total(cell) for cell in row] for row in terms]
 
 
-def _tiled(a, where=None):
-    """Return coefficients repeated for many steps, as many as NumPy takes at once; `where` others are, zeros too."""
+def _tiled(a, dtype):
+    """Return coefficients rounded to a type and repeated for many steps, as many as NumPy takes at once."""
 
-    def many(c, like):
-        c = np.zeros_like(like[:1]) if c is None else c
-        return np.array(np.broadcast_to(c, (max(TILE // max(c.size, 1), 1), *c.shape[1:])))
+    def many(c, _):
+        return np.array(np.broadcast_to(c.astype(dtype), (max(TILE // max(c.size, 1), 1), *c.shape[1:])))
 
-    return _each(many, a, a if where is None else where)
+    return _each(many, a, a)
 
 
 def _rows(held, key, shape, dtype):
@@ -264,7 +286,7 @@ def _follow(parts, ends, new, back, held):
         return
     for k in range(len(spans)):
         for row, add in zip(pieces, adds):
-            _run(_sum([(c[k], v[k]) for c, v in zip(row, before) if c is not None], add[k], held))
+            _run(_sum([(c[k], v[k]) for c, v in zip(row, before) if c is not None and c[k] is not None], add[k], held))
         for out, own, add in zip(now, sums, adds):
             np.add(own[k], add[k], out=out[k])
 

@@ -56,6 +56,7 @@ FORWARD = '''def forward(params, inputs=None, state=None, *, steps=None, lengths
 
 BACKWARD = '''def backward(run, cotangents, *, monitor=False, workspace=None):
     """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
+    _check_monitor(monitor)
     full, last = _cotangents(run, cotangents)
     ws = run.workspace if workspace is None else _workspace(workspace)
     tape, sizes, T, B, dtype, active, reset = run.tape
@@ -82,6 +83,7 @@ TRAINING = {
     params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
 ):
     """Return the loss over all steps and samples, and its gradients; targets (T, B, ...) or (T, ...)."""
+    _check_monitor(monitor)
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
@@ -102,6 +104,7 @@ TRAINING = {
     params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
 ):
     """Return the loss of the last step over all samples, and its gradients; targets (B, ...) or (...)."""
+    _check_monitor(monitor)
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
@@ -275,6 +278,7 @@ STREAMED = {
     params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
 ):
     """Return the loss over all steps and samples, and its truncated gradients; targets (T, B, ...) or (T, ...)."""
+    _check_monitor(monitor)
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)
@@ -286,6 +290,7 @@ STREAMED = {
     params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
 ):
     """Return the loss of the last step over all samples, and its truncated gradients; targets (B, ...) or (...)."""
+    _check_monitor(monitor)
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
     active, reset = _masks(lengths, reset, T, B)

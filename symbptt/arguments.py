@@ -22,6 +22,14 @@ def check_mapping(what: str, value: Any, example: str) -> None:
             raise ArgumentError(f"{what}: names are expected as keys, got {name!r}\n  write {example}")
 
 
+def check_constant(name: str, of: str, value: Any) -> None:
+    """Raises: ArgumentError where the value of a constant is none, or a float that is not finite."""
+    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
+        raise ArgumentError(
+            f"the constant {name!r} of {of} needs a finite number, got {value}\n  write consts={{{name!r}: 0.1}}"
+        )
+
+
 def check_function(what: str, value: Any, example: str, count: int | None = None) -> None:
     """Raises: ArgumentError where a value is no function written in Python, or does not take `count` arguments."""
     code = callable(value) and not isinstance(value, type) and hasattr(inspect.unwrap(value), "__code__")
@@ -71,4 +79,4 @@ def _is_integer(value: Any) -> bool:
 def _kind(value: Any) -> str:
     """The value where it is short, else its type."""
     plain = isinstance(value, int | float | str | None | np.number) and len(repr(value)) < 40
-    return repr(value) if plain else type(value).__name__
+    return repr(value) if plain else value.__name__ if isinstance(value, type) else type(value).__name__

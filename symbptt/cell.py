@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.arguments import check_function, check_mapping
+from symbptt.arguments import check_constant, check_function, check_mapping
 from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, counted
 from symbptt.functions import NUMPY_FUNCTIONS
 from symbptt.init import initial
@@ -66,15 +66,14 @@ class Cell:
     def with_consts(self, consts: Mapping[str, Any]) -> Cell:
         """Return the cell with other values of its constants.
 
-        Raises: ArgumentError for a name that is no constant of the cell.
+        Raises: ArgumentError for a name that is no constant of the cell, and for a value that is no finite number.
         """
         check_mapping("consts", consts, 'consts={"dt": 0.05}')
         known = [a.name for a in self.arguments if a.role == "const"]
         for name, value in consts.items():
             if name not in known:
                 raise ArgumentError(f"{name!r} is no constant of {self.name}" + nearest(name, known))
-            if value is None:
-                raise ArgumentError(f"the constant {name!r} of {self.name} needs a number, got None")
+            check_constant(name, self.name, value)
         return Cell(self.function, {**self.consts, **consts})
 
     def init(

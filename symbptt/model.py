@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.arguments import check_function, check_mapping
+from symbptt.arguments import check_constant, check_function, check_mapping
 from symbptt.cell import Cell, arguments_of, by_name, nearest, place_of, run_traced
 from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.init import initial
@@ -93,6 +93,7 @@ class Model:
         for name in consts:
             if name not in of_cell | of_loss:
                 raise ArgumentError(f"{name!r} is no constant of {self.name}" + nearest(name, of_cell | of_loss))
+            check_constant(name, self.name, consts[name])
         cell = self.cell.with_consts({k: v for k, v in consts.items() if k in of_cell})
         own = {**self.loss.consts, **{k: v for k, v in consts.items() if k in of_loss}}
         return Model(cell, Loss(self.loss.function, own), self.at, self.reduction)

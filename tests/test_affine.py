@@ -413,6 +413,44 @@ def test_long_sequences_neither_overflow_nor_drift(
         d = decay[t].astype("f8") * d
 
 
+@sb.cell
+def plane(x: Input["n"], p: State["n"], q: State["n"], a: Param["n"], b: Param["n"]):
+    """A turn in the plane, the same at every step."""
+    return a * p - b * q + x, b * p + a * q - x
+
+
+@sb.cell
+def trace(x: Input["n"], h: State["n"], a: Param["n"]):
+    return a * h + x
+
+
+@pytest.mark.parametrize(("steps", "batch", "width"), [(1000, 1, 1), (20_000, 1, 1), (10_000, 4, 64)])
+@pytest.mark.parametrize(
+    ("cell", "params"),
+    [(plane, (np.cos(0.3), np.sin(0.3))), (trace, (0.9999,)), (trace, (1 - 2e-6,)), (trace, (0.9,))],
+    ids=["turn", "slow", "slower", "fast"],
+)
+def test_powers_of_fixed_coefficients_are_no_worse_than_steps(
+    cell: sb.Cell, params: tuple[float, ...], steps: int, batch: int, width: int
+) -> None:
+    """Windows and steps in single precision, against steps in double precision."""
+    kernel, random = sb.compile(cell), np.random.default_rng(0)
+    given = {k: np.full(width, v, "f4") for k, v in zip("ab", params, strict=False)}
+    x = 1 + random.standard_normal((steps, batch, width)).astype("f4")
+    sent = {k: 1 + random.standard_normal(x.shape).astype("f4") for k in cell.step.next}
+
+    def found(module: Any, dtype: str) -> list[Any]:
+        run = module.forward({k: v.astype(dtype) for k, v in given.items()}, {"x": x.astype(dtype)})
+        grads = module.backward(run, {k: v.astype(dtype) for k, v in sent.items()})
+        return [*run.states.values(), grads.inputs["x"]]
+
+    for got, loop, true in zip(
+        found(kernel, "f4"), found(stepwise(kernel), "f4"), found(stepwise(kernel), "f8"), strict=True
+    ):
+        error, usual = (np.abs(v - true).max() / np.abs(true).max() for v in (got, loop))
+        assert error <= 3 * usual
+
+
 @pytest.mark.parametrize("factor", [2.0, 1e10, -3.0])
 def test_unstable_balance_is_kept_as_the_plain_recursion_keeps_it(factor: float) -> None:
     """h = 1 is a fixed point of h' = a h + (1 - a), exactly so in floating point where products are not mixed."""

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Index, Input, Output, Param, State, Target
+from symbptt import Const, Index, Input, Output, Param, State, Target
 from symbptt.cli import run
 from symbptt.codegen import loading
 from symbptt.dispatch import call_ufunc
@@ -608,6 +608,11 @@ def test_gain_of_parameters_without_the_recurrent_ones_is_refused() -> None:
         sb.with_gain(rnn, {}, 2)
 
 
+@sb.cell
+def counting(h: State["2"], dt: Const = 0.5):
+    return h + dt
+
+
 TOLD: dict[str, tuple[Callable[[], Any], str]] = {
     "lengths": (lambda: kernel_of(vanilla).forward(P, X, lengths=[99] * 2), r"from 0 to \d+ are expected, got \[99"),
     "type of lengths": (lambda: kernel_of(vanilla).forward(P, X, lengths=[1.5] * 2), r"are expected, got \[1.5"),
@@ -615,6 +620,16 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
     "no parameters": (lambda: kernel_of(vanilla).forward(None, X), "params: a dict by name is expected, got NoneType"),
     "sizes of a plan": (lambda: kernel_of(vanilla).plan.peak(3, 2), r"needs the size m, n\n  add m=..., n=... after T, B"),
     "monitor": (lambda: kernel_of(vanilla).backward(kernel_of(vanilla).forward(P, X), {}, monitor="yes"), "monitor is True or False, got 'yes'"),
+    "steps that are true": (lambda: kernel_of(vanilla).forward(P, X, steps=True), "steps: a number of steps is expected, got True"),
+    "steps of a cell without inputs": (lambda: sb.compile(counting).forward({}, steps=True), "steps: a number of steps is expected, got True"),
+    "steps in words": (lambda: sb.compile(counting).forward({}, steps="ten"), "steps: a number of steps is expected, got 'ten'"),
+    "no run": (lambda: kernel_of(vanilla).backward({}, {}), r"run: what forward of this module returns is expected, got dict; write run = forward"),
+    "another run": (lambda: kernel_of(vanilla).backward(sb.compile(counting).forward({}, steps=2), {}), "run: .* got the run of another module"),
+    "no batch axis of a state": (lambda: kernel_of(vanilla).forward(P, X, {"h": np.ones(3)}), r"h: shape \(3,\) does not go with x: .*"
+                                 r"h: \(B, n\) is expected, got \(3,\); write np.stack\(\[h\] \* 2, axis=0\)"),
+    "no batch axis of inputs": (lambda: kernel_of(vanilla).forward(P, {"x": X["x"][:, 0]}, {"h": np.ones((2, 3))}), r"h: shape \(2, 3\) does not go "
+                                r"with x: .* x: \(T, B, m\) is expected, got \(\d+, 2\); write np.stack\(\[x\] \* 2, axis=1\)"),
+    "a type of a plan": (lambda: kernel_of(vanilla).plan.table(3, 2, dtype=int, m=2, n=3), "float32 or float64 is expected, got int"),
     "monitor of a model": (lambda: model("every").value_and_grad(P, X, monitor=1), "monitor is True or False, got 1"),
 }  # fmt: skip
 
@@ -624,6 +639,19 @@ def test_refusal_says_what_came(name: str) -> None:
     call, message = TOLD[name]
     with pytest.raises(sb.ArgumentError, match=message):
         call()
+
+
+@sb.loss
+def weighed(h: State["2"], weight: Const = 1.0):
+    return weight * sb.sum(h)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.float32(np.nan), None], ids=repr)
+@pytest.mark.parametrize("target, name", [(counting, "dt"), (sb.model(counting, weighed), "dt"), (sb.model(counting, weighed), "weight")],
+                         ids=["cell", "model", "loss"])  # fmt: skip
+def test_constant_that_is_no_finite_number_is_named(target: Any, name: str, value: Any) -> None:
+    with pytest.raises(sb.ArgumentError, match=f"constant '{name}' of {target.name} needs a finite number, got"):
+        sb.compile(target, consts={name: value})
 
 
 @pytest.mark.parametrize("value, cure", [(None, False), ("a", False), (np.ones((3, 2)) * 1j, False), (np.ones((3, 2), int), True),
@@ -640,8 +668,13 @@ def test_index_out_of_range_is_named(number: int) -> None:
     def lookup(i: Index["v"], h: State["n"], E: Param["v n"]):
         return np.tanh(E[i] + h)
 
-    with pytest.raises(sb.ArgumentError, match=f"i: integers from 0 to 4 are expected, got {number}"):
-        sb.compile(lookup).forward({"E": np.ones((5, 2))}, {"i": np.array([[1], [number]])})
+    place = rf"i: integers from 0 to 4 are expected, got {number} at step 1, sample 2 \(index \(1, 2\)\)"
+    with pytest.raises(sb.ArgumentError, match=place):
+        sb.compile(lookup).forward({"E": np.ones((5, 2))}, {"i": np.array([[1, 2, 3], [0, 4, number]])})
+    with pytest.raises(sb.ArgumentError, match=rf"got {number} at step 7, sample 0"):  # pieces of steps count on
+        sb.compile(lookup, memory="sqrt").forward(
+            {"E": np.ones((5, 2))}, {"i": np.array([[0]] * 7 + [[number]] * 3)}, lengths=[10]
+        )
 
 
 def test_function_of_another_library_is_pointed_to_that_of_symbptt() -> None:

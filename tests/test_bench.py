@@ -29,6 +29,7 @@ from symbptt.cli import run
 from symbptt.errors import ArgumentError, SymbpttError, TargetError
 from symbptt.ir.node import Leaf, Node
 from symbptt.zoo import gru, lstm, rnn
+from tests import oracle
 from tests.benchmarks import cells
 from tests.benchmarks.page import Measured, page
 
@@ -314,6 +315,24 @@ def test_rows_hold_what_was_asked_for():
     assert all(r.milliseconds["ours"] > 0 and r.ratios["floor"] > 0 for r in rows)
     (bare,) = rows_of(elementwise, "2,1,3", "float32", 0, False)
     assert "floor" not in bare.ratios and any("no matrix products" in note for note in bare.notes)
+
+
+@sb.cell
+def free(p: State["n"], q: State["n"], k: Param["n"]):
+    """It has no inputs: nothing but what is asked for tells the number of steps."""
+    q = q - 0.1 * k * np.sin(p)
+    return p + 0.1 * q, q
+
+
+def test_cells_without_inputs_run_for_as_many_steps_as_are_asked_for():
+    (row,) = rows_of(free, "5,2,3", "float64", 0, False)
+    assert row.T == 5 and row.milliseconds["ours"] > 0
+    case = case_of(free, 5, 2, {"n": 3}, "float64")
+    found, notes = peers_of(case)
+    kept, wrong = equal_peers(gradients(sb.compile(free), case), found)
+    assert len(kept) == len(found) and len(kept) + len(notes) == 2 and not wrong
+    last = oracle.run(free, case.params, case.inputs, case.state, 5)["p"][-1]
+    np.testing.assert_allclose(gradients(sb.compile(free), case)["last p"], last, rtol=1e-12)
 
 
 # What is refused.

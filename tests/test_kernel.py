@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target, zoo
+from symbptt.codegen import prelude
 from symbptt.codegen.loading import load
 from symbptt.ir.shape import names_in
 from symbptt.zoo import gru, lstm, rnn
@@ -708,6 +710,11 @@ def test_run_that_is_still_held_keeps_its_tape() -> None:
     oracle.assert_blocks_close(oracle.flat(kernel.backward(run, cotangents)), wanted, 0)
 
 
+@sb.loss
+def end(h: State["n"]):
+    return sb.sum(h * h)
+
+
 def test_caller_may_pass_a_workspace() -> None:
     kernel = sb.compile(rnn)
     module = load(kernel.source, "saved")
@@ -745,15 +752,44 @@ def test_arrays_of_a_workspace_are_used_again() -> None:
     assert len(first) == len(second) > 0 and first[0] == 0 and second[0] > 0
 
 
-@pytest.mark.parametrize("wrong", [3, "mine", {}, object])
+@pytest.mark.parametrize("wrong", [3, "mine", {}, object, prelude.Workspace, SimpleNamespace(room=1, give=2)], ids=repr)
 def test_workspace_of_another_kind_is_refused(wrong: Any) -> None:
     module = sb.compile(rnn).module
     groups = oracle.draw(rnn, 2, 2, SIZES)
-    message = f"workspace: a Workspace of this module is expected, got {type(wrong).__name__}"
+    came = f"the class {wrong.__name__}" if isinstance(wrong, type) else type(wrong).__name__
+    message = f"workspace: a Workspace of this module is expected, got {came}"
     with pytest.raises(module.ArgumentError, match=message):
         module.forward(*groups, workspace=wrong)
     with pytest.raises(module.ArgumentError, match=message):
         module.backward(module.forward(*groups), {}, workspace=wrong)
+
+
+@pytest.mark.parametrize("limit", ["1 GB", -1, np.nan, -np.inf, None, True, [1], 1j], ids=repr)
+def test_limit_of_a_workspace_is_a_number_of_bytes(limit: Any) -> None:
+    module = sb.compile(rnn).module
+    with pytest.raises(module.ArgumentError, match="limit: a number of bytes is expected, got"):
+        module.Workspace(limit)
+    for right in (0, 1e9, np.int64(3), np.inf):
+        assert module.Workspace(right).limit == right
+
+
+@pytest.mark.parametrize("monitor", ["no", 0, 1, None, [], np.array(True)], ids=repr)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"memory": "sqrt"}, {"memory": 10**6}, {"truncation": sb.Window(2)}, {"truncation": sb.Chunked(2, 2)}],
+    ids=str,
+)
+@pytest.mark.parametrize("at", ["every", "last"])
+def test_modules_refuse_a_monitor_that_is_no_bool(monitor: Any, options: Any, at: str) -> None:
+    module = sb.compile(sb.model(rnn, end, at=at), **options).module
+    groups = oracle.draw(rnn, 2, 2, SIZES)
+    words = "monitor is True or False, got"
+    with pytest.raises(module.ArgumentError, match=words):
+        module.backward(module.forward(*groups), {}, monitor=monitor)
+    params, inputs, state = groups
+    with pytest.raises(module.ArgumentError, match=words):
+        module.value_and_grad(params, inputs, {}, state, monitor=monitor)
+    assert module.value_and_grad(params, inputs, {}, state, monitor=np.bool_(True))[1].flow is not None
 
 
 def test_rooms_are_given_back_and_bounded() -> None:

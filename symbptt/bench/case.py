@@ -73,7 +73,7 @@ def _input(rng: Any, argument: Any, shape: tuple[int, ...], sizes: Mapping[str, 
 
 def gradients(kernel: Kernel, case: Case) -> Arrays:
     """Return the last states and all gradients of a case, in one flat dict."""
-    run = kernel.forward(case.params, case.inputs, case.state)
+    run = kernel.forward(case.params, case.inputs, case.state, steps=case.T)
     found = kernel.backward(run, case.cotangents)
     last = {f"last {k}": v[-1] for k, v in run.states.items()}
     return (

@@ -69,7 +69,7 @@ def jax_scan(case: Case, step: Step) -> Runner:
             after = step(now, x, params)
             return after, {k: after[k] for k in cotangents}
 
-        last, seen = jax.lax.scan(body, state, inputs)
+        last, seen = jax.lax.scan(body, state, inputs, case.T)
         return seen, last
 
     @jax.jit

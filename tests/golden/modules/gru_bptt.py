@@ -78,7 +78,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru a7323458'
+MARK = 'gru 602c2a04'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -232,6 +232,7 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
 
 def backward(run, cotangents, *, monitor=False, workspace=None):
     """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
+    _check_monitor(monitor)
     full, last = _cotangents(run, cotangents)
     ws = run.workspace if workspace is None else _workspace(workspace)
     tape, sizes, T, B, dtype, active, reset = run.tape
@@ -285,6 +286,9 @@ class Workspace:
     """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
 
     def __init__(self, limit=2**28):
+        number = isinstance(limit, (int, float, np.integer, np.floating)) and not isinstance(limit, bool)
+        if not (number and limit >= 0):
+            raise ArgumentError(f"limit: a number of bytes is expected, got {limit!r}; write Workspace(limit=2**28)")
         self.limit, self.rooms = limit, {}
 
     def __repr__(self):
@@ -318,8 +322,10 @@ WORKSPACE = Workspace(HELD)  # of calls that are not given another
 
 def _workspace(given):
     """Return the workspace of a call: the one that is given, else the module's."""
-    if given is not None and not (hasattr(given, "room") and hasattr(given, "give")):
-        raise ArgumentError(f"workspace: a Workspace of this module is expected, got {type(given).__name__}")
+    usable = all(callable(getattr(given, name, None)) for name in ("room", "give"))
+    if given is not None and (isinstance(given, type) or not usable):
+        came = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        raise ArgumentError(f"workspace: a Workspace of this module is expected, got {came}; write Workspace()")
     return WORKSPACE if given is None else given
 
 
@@ -425,16 +431,20 @@ def _stopped(states, initial, active):
     return states
 
 
+def _place(where, lead, first=0):
+    """Return in words where an entry is: at which step and sample, as far as it has these."""
+    where = tuple(int(i) for i in where)
+    where = (where[0] + first, *where[1:]) if lead == 2 else where
+    places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where, strict=False)]
+    return f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
+
+
 def _check_finite(name, array, lead, first=0):
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
     if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools
         return
-    where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    value = array[where]
-    where = (where[0] + first, *where[1:]) if lead == 2 else where
-    places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where, strict=False)]
-    place = f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
-    raise ArgumentError(f"{name}: {value}{place}; finite numbers are expected")
+    where = tuple(np.argwhere(~np.isfinite(array))[0])
+    raise ArgumentError(f"{name}: {array[where]}{_place(where, lead, first)}; finite numbers are expected")
 
 
 def _check_data(arrays, active, sizes, first=0):
@@ -446,8 +456,9 @@ def _check_data(arrays, active, sizes, first=0):
     for k in [k for k in INDICES if k in arrays]:
         limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
-            worst = arrays[k].min() if arrays[k].min() < 0 else arrays[k].max()
-            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected, got {worst}")
+            where = tuple(np.argwhere((arrays[k] < 0) | (arrays[k] >= limit))[0])
+            came = f"{arrays[k][where]}{_place(where, LEAD.get(k, 0), first)}"
+            raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected, got {came}")
     with np.errstate(over="ignore", invalid="ignore"):
         for k in [k for k in arrays if k not in INDICES]:
             _check_finite(k, arrays[k], LEAD.get(k, 0), first)
@@ -494,14 +505,24 @@ def _batched(arrays):
     first = next(iter(single), None)
     for k in single:
         if single[k] != single[first]:
-            shape = arrays[k].shape
-            raise ArgumentError(f"{k}: shape {shape} does not go with {first}: a batch axis is on one only")
+            raise ArgumentError(f"{k}: {_one_batched(arrays, *((k, first) if single[k] else (first, k)), k)}")
     return not any(single.values())
+
+
+def _one_batched(arrays, single, other, name):
+    """Return what is wrong where one of two arguments, of which `name` is told, has a batch axis and the other has none."""
+    batch, wanted = arrays[other].shape[LEAD[other] - 1], _axes(single, LEAD[single])
+    cure = f"write np.stack([{single}] * {batch}, axis={LEAD[single] - 1})"
+    return (
+        f"shape {arrays[name].shape} does not go with {other if name == single else single}: a batch axis is on one only; "
+        f"{single}: {wanted} is expected, got {arrays[single].shape}; {cure}"
+    )
 
 
 def _count(arrays, steps):
     """Return the number of steps: that of the inputs, else what is said."""
-    if steps is not None and not (isinstance(steps, (int, np.integer)) and steps >= 0):
+    number = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
+    if steps is not None and not (number and steps >= 0):
         raise ArgumentError(f"steps: a number of steps is expected, got {steps!r}")
     T = next((arrays[k].shape[0] for k in INPUTS), steps)
     if T is None:
@@ -607,6 +628,11 @@ def _leave(t, adjoints, waiting, resets, active, reset):
             d[...] = _kept(~reset[t], d)
 
 
+def _check_monitor(monitor):
+    if not isinstance(monitor, (bool, np.bool_)):
+        raise ArgumentError(f"monitor is True or False, got {monitor!r}")
+
+
 def _watch(flow, t, adjoints):
     """Note the norms of the adjoints of the states after step t."""
     for k, d in zip(STATES, adjoints, strict=True):
@@ -655,7 +681,9 @@ def _grads(params, inputs, state, resets, flow, batched, final=None):
 def _cotangents(run, given):
     """Return the cotangents of every step and those of the last step by name, None where nothing is given."""
     if getattr(run, "mark", None) is not MARK:
-        raise ArgumentError("the run is not one of this module's forward")
+        came = "the run of another module" if isinstance(getattr(run, "mark", None), str) else type(run).__name__
+        cure = "write run = forward(...), then backward(run, ...)"
+        raise ArgumentError(f"run: what forward of this module returns is expected, got {came}; {cure}")
     full, last = dict.fromkeys([*run.states, *run.outputs]), dict.fromkeys(run.states)
     _names("state or output", given, list(full), ())
     for name, value in given.items():
