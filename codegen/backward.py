@@ -48,7 +48,8 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     body, sheet.calls = sheet.calls, []
     write_carries(sheet, carries, _handed(m, writer))
     watched = _watched(sheet, carries)
-    after = statements(m, "backward", AFTER, writer) + gradients(m, writer, m.program.carry.values())
+    after = statements(m, "backward", AFTER, writer)
+    after += gradients(m, writer, m.program.carry.values(), m.stored - m.aliases.keys())
     kept = {d: sheet.step(f"{d}_all") for d in carries.values() if f"{d}_all" in block.arrays}
     body = [*_arriving(kept, clip), *body, *_leaving(watched, sheet.calls)]
     loop = [stepping_back(sheet, body, block.arrays), *indented(body)]

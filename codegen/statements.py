@@ -90,8 +90,8 @@ def _equation(p: Program, writer: Writer, id: int) -> str:
 
 
 def _gradient(p: Program, id: int) -> Label | None:
-    """The label of the gradient that a value is, if it is one."""
-    params, inputs = ({value: name for name, value in found.items()} for found in (p.params, p.inputs))
+    """The label of the gradient that a value is, if it is one: of the first argument whose it is."""
+    params, inputs = ({id: name for name, id in reversed([*found.items()])} for found in (p.params, p.inputs))
     if id in params:
         return Label(params[id], None, True)
     return Label(inputs[id], 0, True) if id in inputs else None

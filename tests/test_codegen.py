@@ -442,6 +442,30 @@ def test_number_of_the_user_reaches_the_module_exactly(value: Any, where: str) -
     assert got.tobytes() == np.asarray(step(h), float).tobytes()
 
 
+@sb.cell
+def delay_line(x: Input["n"], d: State["4 n"]):
+    return np.concatenate([x[None, :], np.tanh(d[:-1])])
+
+
+@sb.cell
+def shifted(x: Input["n"], y: Input["n"], d: State["4 n"]):
+    return np.concatenate([(x + y)[None, :], 0.5 * d[:-1]])
+
+
+@pytest.mark.parametrize("cell", [delay_line, shifted], ids=lambda cell: cell.name)
+def test_gradients_of_inputs_are_arrays_of_their_own_and_are_written_once(cell: sb.Cell) -> None:
+    kernel = kernel_of(cell)
+    run = kernel.forward(*oracle.draw(cell, 3, 2, SIZES, seed=1))
+    ones = {"d": np.ones((3, 2, 4, 3))}
+    first = kernel.backward(run, ones).inputs
+    before = {name: value.copy() for name, value in first.items()}
+    others = kernel.backward(run, {"d": 2 * ones["d"]}).inputs
+    arrays = [*first.values(), *others.values()]
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+    assert all(np.array_equal(first[name], before[name]) for name in first)
+    assert "dx = np.array(" not in kernel.source and kernel.source.count("# dx_t = ") == 1
+
+
 def test_generated_lines_name_their_equations() -> None:
     text = sb.compile(vanilla).source
     assert re.search(r"np\.tanh\(.*out=h_t\) +# h_t = tanh\(", text)
