@@ -16,6 +16,7 @@ from symbptt.codegen.statements import (
     equation,
     function,
     given_back,
+    handed,
     indented,
     of_each_sample,
     statements,
@@ -24,9 +25,7 @@ from symbptt.codegen.statements import (
 )
 from symbptt.codegen.text import dict_text, tuple_text
 from symbptt.codegen.variables import Module, is_baked
-from symbptt.derive.labels import Label
 from symbptt.render.expression import Writer
-from symbptt.render.notation import TEXT
 
 FREE = "active is None and reset is None and flow is None"
 BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):"
@@ -49,7 +48,8 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     body, sheet.calls = sheet.calls, []
     write_carries(sheet, carries, _handed(m, writer))
     watched = _watched(sheet, carries)
-    after = statements(m, "backward", AFTER, writer) + gradients(m, writer, m.program.carry.values())
+    after = statements(m, "backward", AFTER, writer)
+    after += gradients(m, writer, m.program.carry.values(), m.stored - m.aliases.keys())
     kept = {d: sheet.step(f"{d}_all") for d in carries.values() if f"{d}_all" in block.arrays}
     body = [*_arriving(kept, clip), *body, *_leaving(watched, sheet.calls)]
     loop = [stepping_back(sheet, body, block.arrays), *indented(body)]
@@ -162,5 +162,4 @@ def _watched(sheet: Sheet, carries: Carries) -> list[str]:
 
 def _handed(m: Module, writer: Writer) -> dict[str, str]:
     """The equations of the adjoints of the states before this step, by the name of the state."""
-    symbol = lambda name: TEXT.symbol(Label(name, -1, True))  # noqa: E731
-    return {name: f"{symbol(name)} = {writer.symbol(id)}" for name, id in m.program.recurrent.items()}
+    return {name: handed(m, writer, name) for name in m.program.recurrent}

@@ -14,8 +14,9 @@ from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 
 
-def gradients(m: Module, writer: Writer, there: Collection[int] = ()) -> list[str]:
-    """Return one line for each gradient but those of inputs that are `there`, with a copy where two names mean one array."""
+def gradients(m: Module, writer: Writer, there: Collection[int] = (), own: Collection[int] = ()) -> list[str]:
+    """Return one line for each gradient but those of inputs that are `there`, with a copy where two names mean one array;
+    what is `own` was written into an array of its own."""
     p = m.program
     lines, seen = [], set()
     for role, group in (("param", p.params), ("input", p.inputs)):
@@ -24,7 +25,7 @@ def gradients(m: Module, writer: Writer, there: Collection[int] = ()) -> list[st
                 continue
             label = Label(name, None if role == "param" else 0, True)
             text = m.scope(AFTER).text(id) if role == "param" else of_each_sample(m, id, AFTER)
-            if id in seen or not _is_own(p, id):
+            if id in seen or not (id in own or _is_own(p, id)):
                 text = f"np.array({text})"
             seen.add(id)
             equation = f"{TEXT.symbol(label)} = {writer.symbol(id)}"

@@ -55,12 +55,25 @@ def equation(m: Module, writer: Writer, id: int) -> str:
     """Return the equation of a value, or the formula alone where it has no symbol."""
     p = m.program
     if p.written is not None and id in p.origin:
-        shown = {old for new in m.variables if new != id for old in p.origin.get(new, ())}
-        before = _writer(p.written, shown)
+        before = _writer(p.written, _shown(m, id))
         found = [_equation(p.written, before, old) for old in (*p.origin[id], *_whole(p, id))]
         whole = [text for text in dict.fromkeys(found) if not any(text != other and text in other for other in found)]
         return "; ".join(whole)
     return _equation(p, writer, id)
+
+
+def handed(m: Module, writer: Writer, name: str) -> str:
+    """Return the equation of the adjoint of a state before a step."""
+    p = m.program.written
+    if p is not None:
+        writer = _writer(p, _shown(m, m.program.recurrent[name]))
+    id = (p or m.program).recurrent[name]
+    return f"{TEXT.symbol(Label(name, -1, True))} = {writer.symbol(id)}"
+
+
+def _shown(m: Module, id: int) -> set[int]:
+    """The values, in the program as equations show it, that variables stand for but that of one value."""
+    return {old for new in m.variables if new != id for old in m.program.origin.get(new, ())}
 
 
 def _whole(p: Program, id: int) -> list[int]:
@@ -77,8 +90,8 @@ def _equation(p: Program, writer: Writer, id: int) -> str:
 
 
 def _gradient(p: Program, id: int) -> Label | None:
-    """The label of the gradient that a value is, if it is one."""
-    params, inputs = ({value: name for name, value in found.items()} for found in (p.params, p.inputs))
+    """The label of the gradient that a value is, if it is one: of the first argument whose it is."""
+    params, inputs = ({id: name for name, id in reversed([*found.items()])} for found in (p.params, p.inputs))
     if id in params:
         return Label(params[id], None, True)
     return Label(inputs[id], 0, True) if id in inputs else None

@@ -442,6 +442,74 @@ def test_number_of_the_user_reaches_the_module_exactly(value: Any, where: str) -
     assert got.tobytes() == np.asarray(step(h), float).tobytes()
 
 
+@sb.cell
+def delay_line(x: Input["n"], d: State["4 n"]):
+    return np.concatenate([x[None, :], np.tanh(d[:-1])])
+
+
+@sb.cell
+def shifted(x: Input["n"], y: Input["n"], d: State["4 n"]):
+    return np.concatenate([(x + y)[None, :], 0.5 * d[:-1]])
+
+
+@pytest.mark.parametrize("cell", [delay_line, shifted], ids=lambda cell: cell.name)
+def test_gradients_of_inputs_are_arrays_of_their_own_and_are_written_once(cell: sb.Cell) -> None:
+    kernel = kernel_of(cell)
+    run = kernel.forward(*oracle.draw(cell, 3, 2, SIZES, seed=1))
+    ones = {"d": np.ones((3, 2, 4, 3))}
+    first = kernel.backward(run, ones).inputs
+    before = {name: value.copy() for name, value in first.items()}
+    others = kernel.backward(run, {"d": 2 * ones["d"]}).inputs
+    arrays = [*first.values(), *others.values()]
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+    assert all(np.array_equal(first[name], before[name]) for name in first)
+    assert "dx = np.array(" not in kernel.source and kernel.source.count("# dx_t = ") == 1
+
+
+@EVERY_CELL
+def test_numbers_are_put_together_when_the_module_is_written(cell: sb.Cell) -> None:
+    assert not re.search(
+        r"np\.(add|subtract|multiply|divide)\(\(?-?[\d.]+\)?, \(?-?[\d.]+\)?[,)]", kernel_of(cell).source
+    )
+
+
+@sb.cell
+def unit_norm(x: Input["n"], h: State["n"], U: Param["n n"]):
+    e = U @ h + x
+    return e / np.sqrt(np.sum(e * e) + 1) / np.sqrt(np.mean(e * e) + 1)
+
+
+def test_a_number_that_sizes_have_a_part_in_is_an_expression() -> None:
+    text = kernel_of(unit_norm).source
+    assert "np.divide((0.5 / n), " in text and "np.divide(0.5, " in text
+
+
+@sb.cell
+def kinks(x: Input["n"], h: State["n"], c: Param["n"], U: Param["n n"]):
+    a, b = U @ h + x, U @ h * x
+    up = np.where(a > 0, a * c, np.sin(a) * 0.3)
+    down = np.where(b > 0.1, up * b, c * a)
+    return 0.5 * np.where(a > 0, down * c, up) + np.where(b > 0.1, 0.2 * h, down)
+
+
+@sb.cell
+def leaky(x: Input["n"], h: State["n"], c: Param["n"], U: Param["n n"]):
+    a = U @ h + x
+    return np.where(a > 0, a * c, np.abs(a) * 0.3)
+
+
+def test_a_condition_is_found_once_and_again_where_its_room_was_taken() -> None:
+    text = kernel_of(leaky).source
+    sweep = text[text.index("def _backward(") : text.index("\ndef forward(")]
+    assert sweep.count("np.not_equal(") == 1
+    kernel, groups = kernel_of(kinks), oracle.draw(kinks, 4, 3, SIZES, seed=4)
+    run = kernel.forward(*groups)
+    oracle.assert_blocks_close({**run.states}, oracle.run(kinks, *groups, 4), 1e-12)
+    cotangents = oracle.cotangents_of(kinks, groups, 4)
+    wanted = oracle.gradients(kinks, *groups, cotangents, 4)
+    oracle.assert_blocks_close(oracle.flat(kernel.backward(run, cotangents)), wanted, 1e-12)
+
+
 def test_generated_lines_name_their_equations() -> None:
     text = sb.compile(vanilla).source
     assert re.search(r"np\.tanh\(.*out=h_t\) +# h_t = tanh\(", text)

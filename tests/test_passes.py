@@ -166,8 +166,8 @@ def test_passes_keep_values_of_spellings(name: str) -> None:
 run_of = sys.modules[join.__module__]._run  # type: ignore[attr-defined]
 MISTAKES: dict[str, tuple[Pass, str, Callable[..., Any]]] = {
     "a term is lost": (hoist, "_sum", lambda g, terms: build.map_(g, placeholder(0), [terms[0][1]])),
-    "a coefficient without its factor": (split, "_coefficient", lambda g, p, node, mover, factor, *rest: build.expand(
-        g, build.number(g, 2), node.shape)),
+    "a coefficient without its factor": (split, "_coefficient", lambda made, node, mover, factor: build.expand(
+        made.graph, build.number(made.graph, 2), node.shape)),
     "lanes cut at the wrong gate": (pack, "_pick", lambda g, x, i: build.reshape(
         g, build.cut(g, x, [(0, 1, 1), *((0, s, 1) for s in g.shape(x)[1:])]), g.shape(x)[1:])),
     "weights stacked in another order than adjoints": (join, "_run", lambda lanes, members: run_of(lanes, members)[::-1]),

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import add, mul, sub, truediv
 
 import sympy as sp
 
 from symbptt import ops
 from symbptt.codegen.calls.sheet import LOOP_AXES, Operand, Sheet, number
 from symbptt.codegen.elementwise import body_text
-from symbptt.codegen.text import ATOM, PRODUCT, bracket
+from symbptt.codegen.text import ATOM, PRODUCT, SUM, bracket
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices, whole_power
 from symbptt.ir.shape import Shape, broadcast
 
 BOOLEAN = {op.name for op in ops.OPS if getattr(op.body, "boolean", False)}
 """Functions whose values are False and True."""
 NAMES = {"0": "zero", "1": "one", "2": "two", "0.5": "half"}
+LITERAL = re.compile(r"\(?(-?\d+(?:\.\d*)?(?:e-?\d+)?)\)?")
 UFUNCS = {">": "greater", ">=": "greater_equal", "<": "less", "<=": "less_equal", "==": "equal", "!=": "not_equal"}
-SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+SIGNS = {"add": ("+", add), "subtract": ("-", sub), "multiply": ("*", mul), "divide": ("/", truediv)}
 """Functions of two numbers that Python has signs for."""
 
 
@@ -187,8 +190,7 @@ def apply(sheet: Sheet, name: str, args: Sequence[Operand], out: Operand | None)
     room."""
     shape = broadcast(*(a.shape for a in args))
     if name in SIGNS and all(a.bare for a in args):  # a number of NumPy's would be a double, and all that it meets
-        texts = [a.text if re.fullmatch(r"[\w.]+", a.text) else f"({a.text})" for a in args]
-        return put(sheet, number(f"({f' {SIGNS[name]} '.join(texts)})"), out)
+        return put(sheet, number(_of_numbers(name, [a.text for a in args])), out)
     if not any(a.lead for a in args):
         text = f"np.{name}({', '.join(a.text for a in args)})"
         return put(sheet, sheet.view(Operand("", "v", shape, settled=True), text, shape, solid=True), out)
@@ -198,6 +200,15 @@ def apply(sheet: Sheet, name: str, args: Sequence[Operand], out: Operand | None)
     sheet.call(f"np.{name}({', '.join(constant(sheet, a).text for a in args)}, out={target.text})")
     sheet.free(args, besides=target.room)
     return target
+
+
+def _of_numbers(name: str, texts: Sequence[str]) -> str:
+    """The text of an operation on two numbers: its value where both are written out and it is finite."""
+    sign, function = SIGNS[name]
+    numbers = [float(found[1]) for found in map(LITERAL.fullmatch, texts) if found]
+    if len(numbers) == 2 and (name != "divide" or numbers[1]) and math.isfinite(value := function(*numbers)):
+        return bracket((repr(value), SUM if value < 0 else ATOM), ATOM)
+    return f" {sign} ".join(text if re.fullmatch(r"[\w.]+", text) else f"({text})" for text in texts).join("()")
 
 
 def constant(sheet: Sheet, of: Operand) -> Operand:
@@ -248,12 +259,23 @@ def condition(sheet: Sheet, tree: Tree, parts: Sequence[Operand]) -> Operand:
     if found is not None and found.kind == "bool":
         return found
     if found is not None:
-        target = sheet.room(found.shape, kind="bool")
-        sheet.call(f"np.not_equal({found.text}, 0, out={target.text})")
-        sheet.free([found])
-        return target
+        return _as_condition(sheet, found)
     target = sheet.room(shape_of(tree, parts), kind="bool")
     return _value(sheet, tree, parts, target, None)
+
+
+def _as_condition(sheet: Sheet, of: Operand) -> Operand:
+    """Numbers as False and True: those of a step's array, which does not change, are found in the room where they were
+    last, if it is free and nobody has taken it since."""
+    known = sheet.rooms.again(of.text) if of.stepped else None
+    if known is not None:
+        return known
+    target = sheet.room(of.shape, kind="bool")
+    sheet.call(f"np.not_equal({of.text}, 0, out={target.text})")
+    if of.stepped:
+        sheet.rooms.conditions[of.text] = target
+    sheet.free([of])
+    return target
 
 
 def _where(sheet: Sheet, args: Sequence[Tree], parts: Sequence[Operand], out: Operand | None) -> Operand:

@@ -50,13 +50,22 @@ def number(text: str) -> Operand:
 
 @dataclass
 class Rooms:
-    """Arrays that calls write into: how each is made, the names that share it, the free ones, and what each is called
-    where it holds a part of a formula."""
+    """Arrays that calls write into: how each is made, the names that share it, the free ones, what each is called where
+    it holds a part of a formula, and the conditions that lie in some, by the numbers that they are of."""
 
     made: dict[str, str] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
     free: list[str] = field(default_factory=list)
     scratch: dict[str, str] = field(default_factory=dict)
+    conditions: dict[str, Operand] = field(default_factory=dict)
+
+    def again(self, numbers: str) -> Operand | None:
+        """Return the condition of some numbers, taken again, where it lies in a free room."""
+        found = self.conditions.get(numbers)
+        if found is None or found.room not in self.free:
+            return None
+        self.free.remove(found.room)
+        return found
 
     def find(self, how: str) -> str | None:
         """Return a free room that is made in the same way."""
@@ -69,6 +78,7 @@ class Rooms:
             self.made[name], self.names[name] = how, [name]
             return name
         self.free.remove(room)
+        self.conditions = {text: of for text, of in self.conditions.items() if of.room != room}
         if name not in self.names[room]:
             self.names[room].append(name)
         return room

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
@@ -12,6 +12,7 @@ from symbptt.codegen.program import Program, renewed, traced
 from symbptt.derive.labels import Label
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
+from symbptt.ir.naming import unique
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rewrite import copy_node
 
@@ -28,27 +29,43 @@ class _Forms:
     through: Mapping[int, tuple[int, ...]]
 
 
+@dataclass
+class _Splitting:
+    """A program as it is made anew: new ids by old ones, the labels of coefficients, what values stand for.
+
+    `shown` is the program as equations show it, the coefficients among its values; `used` the names in it.
+    """
+
+    old: Program
+    shown: Program
+    used: set[str]
+    varying: set[int]
+    graph: Graph = field(default_factory=Graph)
+    new: dict[int, int] = field(default_factory=dict)
+    labels: dict[int, Label] = field(default_factory=dict)
+    origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+
 def split(p: Program) -> Program:
     """Return the program with each elementwise value of its backward loop as a sum of adjoints times coefficients."""
     forms = _forms(p)
-    g, new = Graph(), dict[int, int]()
-    labels: dict[int, Label] = {}
-    origin: dict[int, tuple[int, ...]] = {}
+    shown = replace(p, graph=p.graph.copy(), labels=dict(p.labels))
+    made = _Splitting(p, shown, {label.full for label in p.labels.values()}, p.varying)
     for id in p.graph.ancestors(p.needed):
         if id in forms.inside:
             continue
         node = p.graph[id]
         if id in forms.linear:
-            new[id] = _recursion(g, p, node, forms.linear[id], new, labels)
-            origin.setdefault(new[id], (*forms.through.get(id, ()), id))
+            made.new[id] = _recursion(made, node, forms.linear[id])
+            made.origin.setdefault(made.new[id], (*forms.through.get(id, ()), id))
         else:
-            new[id] = copy_node(g, node, tuple(new[arg] for arg in node.args))
-            origin.setdefault(new[id], (id,))
+            made.new[id] = copy_node(made.graph, node, tuple(made.new[arg] for arg in node.args))
+            made.origin.setdefault(made.new[id], (id,))
     for id, name in p.graph.names.items():
-        if id in new:
-            g.names.setdefault(new[id], name)
-    q = renewed(p, g, new)
-    return replace(q, written=p.written or p, origin=traced(p, origin), labels=labels | q.labels)
+        if id in made.new:
+            made.graph.names.setdefault(made.new[id], name)
+    q = renewed(p, made.graph, made.new)
+    return replace(q, written=p.written or shown, origin=traced(p, made.origin), labels=made.labels | q.labels)
 
 
 def _forms(p: Program) -> _Forms:
@@ -112,36 +129,38 @@ def _collect(expr: sp.Expr, factor: sp.Expr, movers: Mapping[sp.Symbol, int], fo
     return False
 
 
-def _recursion(g: Graph, p: Program, node: Node, form: Linear, new: Mapping[int, int], labels: dict[int, Label]) -> int:
+def _recursion(made: _Splitting, node: Node, form: Linear) -> int:
     """A value as one sum of adjoints times coefficients."""
     args: list[int] = []
     terms = []
     for id, factor in form.items():
-        read = sorted(int(symbol.name[1:]) for symbol in factor.free_symbols)
-        args.append(new[id])
+        args.append(made.new[id])
         mover = placeholder(len(args) - 1)
-        if not read:
+        if not factor.free_symbols:
             terms.append(factor * mover)
             continue
-        args.append(_coefficient(g, p, node, id, factor, read, new, labels))
+        args.append(_coefficient(made, node, id, factor))
         terms.append(placeholder(len(args) - 1) * mover)
-    return build.map_(g, sp.Add(*terms), args)
+    return build.map_(made.graph, sp.Add(*terms), args)
 
 
-def _coefficient(
-    g: Graph,
-    p: Program,
-    node: Node,
-    mover: int,
-    factor: sp.Expr,
-    read: list[int],
-    new: Mapping[int, int],
-    labels: dict[int, Label],
-) -> int:
-    """The coefficient of one adjoint; it is called after the two values."""
+def _coefficient(made: _Splitting, node: Node, mover: int, factor: sp.Expr) -> int:
+    """The coefficient of one adjoint; it is called after the two values, with a number where several would be."""
+    read = sorted(int(symbol.name[1:]) for symbol in factor.free_symbols)
     body = factor.xreplace({symbol_of(id): placeholder(i) for i, id in enumerate(read)})
-    made = build.map_(g, body, [new[id] for id in read])
-    if made not in new.values():
-        names = [p.labels[id].full if id in p.labels else "v" for id in (node.id, mover)]
-        labels.setdefault(made, Label("_".join(names), 0, given=False))
-    return made
+    id = build.map_(made.graph, body, [made.new[id] for id in read])
+    if id in made.labels or id in made.new.values():
+        return id
+    shown = build.map_(made.shown.graph, body, read)
+    if shown not in made.shown.labels:
+        made.shown.labels[shown] = _label(made, node.id, mover, read)
+    made.labels[id] = made.shown.labels[shown]
+    made.origin[id] = (shown,)
+    return id
+
+
+def _label(made: _Splitting, id: int, mover: int, read: Sequence[int]) -> Label:
+    old = made.old.labels
+    name = unique("_".join(old[value].full if value in old else "v" for value in (id, mover)), made.used)
+    made.used.add(name)
+    return Label(name, None if made.varying.isdisjoint(read) else 0, given=False)

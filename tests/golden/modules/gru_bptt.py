@@ -78,7 +78,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 602c2a04'
+MARK = 'gru dd1b7dab'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -190,7 +190,7 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
                 _watch(flow, t, (dh,))
             np.matmul(dgates_2_t, U_rows, out=s_6)
             np.multiply(dh, z_t, out=s_7)
-            np.add(s_6, s_7, out=dh)                            # dh_{t-1} = [Ur; Uz; Un]ᵀ dgates_t[n:4*n] + dh_t ⊙ z_t
+            np.add(s_6, s_7, out=dh)  # dh_{t-1} = Urᵀ da_{r,t} + Uzᵀ da_{z,t} + Unᵀ (da_{n,t} ⊙ r_t) + dh_t ⊙ z_t
             if active is not None or reset is not None:
                 _leave(t, adjoints, waiting, resets, active, reset)
         dgates_b = dgates[:K]

@@ -88,7 +88,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm e3b658a6'
+MARK = 'lstm d9ecb5be'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -196,7 +196,7 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
             np.multiply(dh, da_o_dh_t, out=da_o_t)  # do_t = dh_t ⊙ tanh(c_t); da_{o,t} = do_t ⊙ o_t ⊙ (1 - o_t)
             if flow is not None:
                 _watch(flow, t, (dh, dc))
-            np.matmul(dgates_t, U_rows, out=dh)                 # dh_{t-1} = [Ui; Uf; Ug; Uo]ᵀ dgates_t
+            np.matmul(dgates_t, U_rows, out=dh)  # dh_{t-1} = Uiᵀ da_{i,t} + Ufᵀ da_{f,t} + Ugᵀ da_{g,t} + Uoᵀ da_{o,t}
             np.multiply(dc, f_t, out=dc)                        # dc_{t-1} = dc_t ⊙ f_t
             if active is not None or reset is not None:
                 _leave(t, adjoints, waiting, resets, active, reset)
