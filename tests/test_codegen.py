@@ -557,3 +557,11 @@ def test_powers_that_are_not_whole_are_powers() -> None:
         return np.abs(w * h) ** 2.5 + x
 
     assert "np.power" in sb.compile(step).source and sb.verify(step).passed
+
+
+def test_lines_of_the_readme_are_those_of_the_module() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    block = next(text for text in readme.split("```python\n") if text.startswith("UT = np.ascont")).partition("```")[0]
+    lines = [" ".join(line.split()) for line in block.splitlines() if line.strip() != "..."]
+    source = [" ".join(line.split()) for line in sb.compile(vanilla).source.splitlines()]
+    assert len(lines) > 15 and [line for line in lines if line not in source] == []
