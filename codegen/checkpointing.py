@@ -65,7 +65,7 @@ PIECES = {
 def _within(limit, T, B, sizes, item, trains, masks):
     """Return the steps of a piece and the slots that take no more bytes than a limit."""
     states = sum(int(np.prod(_shapes(**sizes)[k])) for k in STATES)
-    slot = (B * item * states + 2**9) * trains  # with bytes of objects
+    slot = (B * item * states + SLOT) * trains
     needed = lambda steps: _needed(steps, T, B, item, sizes, trains, masks)
     found = _allowed(T, limit, needed, slot, trains)
     if found is None:

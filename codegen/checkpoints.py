@@ -23,6 +23,9 @@ def actions(T: int, piece: int, slots: int, trains: bool) -> list[tuple[int, int
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+SLOT = 2**9  # bytes of the objects of a state that is held, beside its numbers
+
+
 def _borders(T, piece):
     """Return the borders of pieces of that many steps, the short one first."""
     count = max(-(-T // piece), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from symbptt import ops
-from symbptt.codegen import prelude
+from symbptt.codegen import prelude, sweeping
 from symbptt.codegen.backward import BACKWARD, PULL, after_tape, backward_lines, pull_lines, tape_of
 from symbptt.codegen.forward import forward
 from symbptt.codegen.helpers import HELPERS, erf_source
@@ -47,7 +47,7 @@ def source(
     top = [docstring(p, version, equations, head), "import numpy as np", tables(p, head, constants)]
     top += [] if truncation is None else [f"\n{_timed(m, tape)}"]
     top.append(_held(memory))
-    texts.append(copied(prelude))
+    texts += [copied(sweeping), copied(prelude)]
     if isinstance(memory, int):
         texts.append(needed_text(Written(_composed(p, top, texts), p, head, truncation, clip, True)))
     top += [] if memory == "all" else [f"MEMORY = {memory!r}  # {ALLOWED[isinstance(memory, int)]}"]

@@ -13,7 +13,7 @@ import sympy as sp
 
 from symbptt.arguments import check_count, check_dtype
 from symbptt.codegen.affine import recursion_of
-from symbptt.codegen.checkpoints import actions, root
+from symbptt.codegen.checkpoints import SLOT, actions, root
 from symbptt.codegen.listing import KINDS, Stored, calls_table, legend, notes, values_table, work_table
 from symbptt.codegen.passes.place import BLOCK
 from symbptt.codegen.passes.recompute import computed_again
@@ -45,8 +45,6 @@ from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 from symbptt.truncation import Chunked, Window
 
-SLOT = 2**9
-"""Bytes of the objects of a state that is held, beside its numbers."""
 REFERENCE = (100, 32, 128)
 """The steps, the samples and each named size for which a plan without sizes tells shares of time."""
 

@@ -120,6 +120,8 @@ def function(head: str, m: Module, lines: list[str]) -> list[str]:
 def unpack(targets: Iterable[str], keys: Iterable[str], source: str) -> list[str]:
     """Return the line that takes variables out of a dict, or none where there are no keys."""
     keys = list(keys)
+    if len(keys) == 1:
+        return [f'{", ".join(targets)} = {source}["{keys[0]}"]']
     return [f"{listed(targets)} = ({source}[k] for k in {name_tuple(keys)})"] if keys else []
 
 

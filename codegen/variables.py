@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from symbptt.codegen import checkpoints, prelude, scanning
+from symbptt.codegen import checkpoints, prelude, scanning, sweeping
 from symbptt.codegen.checkpointing import CHECKPOINTED
 from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
@@ -20,18 +20,21 @@ from symbptt.ir.node import WITHOUT_COPY
 from symbptt.ir.shape import Size, names_in, size
 from symbptt.ir.step import Argument
 
+
+def _defined(*texts: str) -> list[str]:
+    """The names that texts give to functions, classes and constants."""
+    return re.findall(r"^(?:def |class |(?=\w+ = ))(\w+)", "\n".join(texts), re.MULTILINE)
+
+
 RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
     "tape", "flow", "given", "last", "full", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
     "state", "run", "start", "carry", "sums", "read", "of", "masked", "scanned", "window", "plans", "K", "lo", "hi", "v",
-    "final", "WINDOW", "TILE", "LARGEST_PRODUCT", "ARGUMENTS",
-    "adjoint", "adjoints", "resets", "waiting", "sent", "ws", "workspace", "WORKSPACE", "HELD",
-    "_", "SHAPES", "PARAMS", "INPUTS", "STATES", "TARGETS",
-    "LEAD", "INDICES", "TIMED", "MARK", *re.findall(r"^(?:def|class) (\w+)", copied(prelude) + copied(scanning), re.MULTILINE),
+    "final", "adjoint", "adjoints", "resets", "waiting", "sent", "ws", "workspace", "HELD", "_", "SHAPES", "ARGUMENTS",
+    "PARAMS", "INPUTS", "STATES", "TARGETS", "LEAD", "INDICES", "TIMED", "MARK",
     *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
     "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",
-    "_needed", "MEMORY", *re.findall(r"^def (\w+)", copied(checkpoints), re.MULTILINE),
-    *re.findall(r"^def (\w+)", "\n".join(CHECKPOINTED), re.MULTILINE),
+    "_needed", "MEMORY", *_defined(*map(copied, (prelude, sweeping, scanning, checkpoints)), *CHECKPOINTED),
 }  # fmt: skip
 """Names that a module uses itself."""
 

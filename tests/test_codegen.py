@@ -18,6 +18,7 @@ from symbptt.codegen.loading import Kernel
 from symbptt.codegen.passes import PASSES
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.program import Program, program_of
+from symbptt.codegen.variables import RESERVED
 from symbptt.derive.bptt import derive
 from symbptt.ir import laws
 from symbptt.zoo import CELLS, gru, lstm, min_gru, mlstm, rnn
@@ -565,3 +566,42 @@ def test_lines_of_the_readme_are_those_of_the_module() -> None:
     lines = [" ".join(line.split()) for line in block.splitlines() if line.strip() != "..."]
     source = [" ".join(line.split()) for line in sb.compile(vanilla).source.splitlines()]
     assert len(lines) > 15 and [line for line in lines if line not in source] == []
+
+
+@sb.loss
+def to_ones(h: State["n"]):
+    return sb.sum((h - 1) ** 2)
+
+
+def top_names(source: str) -> set[str]:
+    """The names that a module gives to its functions, classes and constants."""
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        found |= {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
+        found |= {ast.unparse(target) for target in node.targets} if isinstance(node, ast.Assign) else set()
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"memory": 10**6}, {"truncation": sb.Window(2)},
+                                     {"truncation": sb.Chunked(2, 3)}, {"clip_adjoint": 1.0}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "target", [min_gru, sb.model(rnn, to_ones), sb.model(rnn, to_ones, at="last")], ids=["scan", "every", "last"]
+)
+def test_all_names_of_a_module_are_reserved(target: Any, options: dict[str, Any]) -> None:
+    names = top_names(sb.compile(target, **options).source)
+    assert len(names) > 40 and names <= RESERVED
+
+
+def test_constant_with_the_name_of_one_of_the_modules_own_is_safe() -> None:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"], ROUNDINGS: Const = 0.5, SLOT: Const = 0.1, WINDOW: Const = 0.2):
+        return ROUNDINGS * h + SLOT * x + WINDOW
+
+    assert sb.verify(step).passed
+    kernel = sb.compile(step)
+    x = np.random.default_rng(0).standard_normal((4000, 1, 2)).astype(np.float32)
+    h, wanted = np.zeros((1, 2)), []
+    for row in x.astype(np.float64):
+        h = step(row[0], h[0])[None]
+        wanted.append(h)
+    np.testing.assert_allclose(kernel.forward({}, {"x": x}).states["h"], wanted, rtol=1e-5, atol=1e-6)

@@ -55,7 +55,7 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
         [
             f"{steps:<58}  # steps in a block: what it computes stays in the cache",
             *_arrays(m, sweep, held),
-            *(line.replace("np.empty(", "ws.room(") for line in sheet.before([*first, *last])),
+            *sheet.before([*first, *last], "ws.room"),
             *_sums(m, behind),
             *(f"{name} = np.empty({all_steps(m, id)}, dtype)" for name, id in passed.items()),
         ],

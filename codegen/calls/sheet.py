@@ -83,10 +83,12 @@ class Rooms:
             self.names[room].append(name)
         return room
 
-    def lines(self) -> list[str]:
-        """Return the lines that make the rooms."""
+    def lines(self, empty: str) -> list[str]:
+        """Return the lines that make the rooms, those that are not zeros by a call of `empty`."""
         order = sorted(self.made, key=lambda room: list(self.made.values()).index(self.made[room]))
-        return [f"{' = '.join(self.names[room])} = np.{self.made[room]}" for room in order]
+        calls = {room: re.sub("^empty", empty, self.made[room]) for room in order}
+        calls = {room: f"np.{call}" if call.startswith("zeros") else call for room, call in calls.items()}
+        return [f"{' = '.join(self.names[room])} = {call}" for room, call in calls.items()]
 
 
 @dataclass
@@ -230,11 +232,11 @@ class Sheet:
 
         return Scope(m.program.graph, m.varying, m.static, self.lead, refer, m.helpers, m.sizes)
 
-    def before(self, lines: Sequence[str]) -> list[str]:
-        """Return the lines that make the rooms and views which `lines` read, before the loop."""
+    def before(self, lines: Sequence[str], empty: str = "np.empty") -> list[str]:
+        """Return the lines that make the rooms and views which `lines` read, before the loop; `empty` makes a room."""
         views = self._used_views(lines)
         inner = self._inner(views)
-        return [*self.rooms.lines(), *(f"{name} = {text}" for name, text in views.items() if name not in inner)]
+        return [*self.rooms.lines(empty), *(f"{name} = {text}" for name, text in views.items() if name not in inner)]
 
     def inside(self, lines: Sequence[str]) -> list[str]:
         """Return the lines that take the parts of arrays and rooms which the `lines` of a block read, and views of them."""
