@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from symbptt.codegen.sweeping import _held, _kept
+from symbptt.codegen.sweeping import _after_end, _held, _kept
 
 # A generated module has its own:
 HELD = 0
@@ -325,7 +325,8 @@ def _grads(params, inputs, state, resets, flow, batched, final=None):
 
 
 def _cotangents(run, given):
-    """Return the cotangents of every step and those of the last step by name, None where nothing is given."""
+    """Return the cotangents of every step and those of the last step by name, None where nothing is given. Behind the
+    end of a sample a state is the last one of the sample, which gets the cotangents there; an output is zero."""
     if getattr(run, "mark", None) is not MARK:
         came = "the run of another module" if isinstance(getattr(run, "mark", None), str) else type(run).__name__
         cure = "write run = forward(...), then backward(run, ...)"
@@ -349,11 +350,14 @@ def _cotangents(run, given):
             raise ArgumentError(
                 f"{name}: shape {wanted}, or {wanted[1:]} for the last step, is expected, got {array.shape}"
             )
+        active = run.tape[-2]
         with np.errstate(over="ignore", invalid="ignore"):
             if full[name] is None:
                 _check_finite(name, last[name], 1)
             else:
-                _check_finite(name, _kept(run.tape[-2], full[name]), 2)  # of samples that go on
+                _check_finite(name, full[name] if name in last else _kept(active, full[name]), 2)
+        if active is not None and name in last and full[name] is not None:
+            last[name] = _after_end(active, full[name])
     return full, last
 
 

@@ -17,6 +17,11 @@ def _kept(mask, x):
     return x if mask is None else _where(mask, x, 0)
 
 
+def _after_end(active, x):
+    """Return the sum of x over the steps from the end of each sample on."""
+    return np.sum(x, 0, where=~active.reshape(active.shape + (1,) * (x.ndim - 2)))
+
+
 def _present(lengths):
     """Return the number of each sample, or that of the longest where a sample has no step."""
     return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax() if len(lengths) else 0)

@@ -55,7 +55,10 @@ FORWARD = '''def forward(params, inputs=None, state=None, *, steps=None, lengths
 '''
 
 BACKWARD = '''def backward(run, cotangents, *, monitor=False, workspace=None):
-    """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step."""
+    """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step.
+
+    From the length of a sample on its states are those of its last step, and its outputs are zero.
+    """
     _check_monitor(monitor)
     full, last = _cotangents(run, cotangents)
     ws = run.workspace if workspace is None else _workspace(workspace)

@@ -95,7 +95,9 @@ def loss_score(model: sb.Model, data: Data) -> Score:
 
 def cotangent_score(cotangents: Arrays) -> Score:
     """The sum of cotangent times value at one step and sample."""
-    return lambda params, found, t, b: sum((np.sum(v[t, b] * found[k]) for k, v in cotangents.items()), 0.0)
+    return lambda params, found, t, b: sum(
+        (np.sum(v[t, b] * found[k]) for k, v in cotangents.items() if k in found), 0.0
+    )
 
 
 def trajectory(cell: sb.Cell, data: Data, b: int) -> list[Arrays]:
@@ -118,9 +120,25 @@ def _own(cell: sb.Cell, params: Arrays) -> Arrays:
     return {k: v for k, v in params.items() if k in wanted}
 
 
-def sample(cell: sb.Cell, score: Score, data: Data, moved: Data, b: int, truncation: Any, held: list[Arrays]) -> Any:
-    """The objective of one sample at `moved`, with the states `held` where a truncation holds them."""
+def sample(
+    cell: sb.Cell,
+    score: Score,
+    data: Data,
+    moved: Data,
+    b: int,
+    truncation: Any,
+    held: list[Arrays],
+    behind: bool = False,
+) -> Any:
+    """The objective of one sample at `moved`, with the states `held` where a truncation holds them; `behind`: with what
+    the states say that a run has behind the end of the sample, which are those of its last step."""
     total, initial = 0.0, {k: v[b] for k, v in moved.state.items()}
+
+    def repeated(now: Arrays) -> Any:
+        return sum((score(moved.params, now, t, b) for t in range(data.length(b), data.steps)), 0.0)
+
+    if behind and not data.length(b):
+        return repeated(initial)
     for first, end, counted in spans(truncation, data.steps):
         if first >= data.length(b):
             continue
@@ -130,6 +148,8 @@ def sample(cell: sb.Cell, score: Score, data: Data, moved: Data, b: int, truncat
             now = {k: found[k] for k in initial}
             if t in counted:
                 total = total + score(moved.params, found, t, b)
+                if behind and t == data.length(b) - 1:
+                    total = total + repeated(now)
     return total
 
 
@@ -139,7 +159,9 @@ def value(model: sb.Model, data: Data) -> float:
     return float(sum(sample(model.cell, score, data, data, b, None, []) for b in range(data.batch)))
 
 
-def gradients(cell: sb.Cell, score: Score, data: Data, truncation: Any = None) -> dict[str, Arrays]:
+def gradients(
+    cell: sb.Cell, score: Score, data: Data, truncation: Any = None, behind: bool = True
+) -> dict[str, Arrays]:
     """Truncated derivatives by group and name, by a complex step an element."""
     held = [trajectory(cell, data, b) for b in range(data.batch)]
     wanted = {*names_of(cell, "input", "state"), *(k for k in data.params if k not in names_of(cell, "const"))}
@@ -150,7 +172,7 @@ def gradients(cell: sb.Cell, score: Score, data: Data, truncation: Any = None) -
         moved = replace(data, **{group: getattr(data, group) | {name: array}})
         axis = {"inputs": 1, "state": 0}.get(group)
         samples = range(data.batch) if axis is None else (position[axis],)
-        total = sum(sample(cell, score, data, moved, b, truncation, held[b]) for b in samples)
+        total = sum(sample(cell, score, data, moved, b, truncation, held[b], behind) for b in samples)
         return float(np.imag(total) / STEP)
 
     found: dict[str, Arrays] = {}
@@ -165,7 +187,7 @@ def gradients(cell: sb.Cell, score: Score, data: Data, truncation: Any = None) -
 
 def model_gradients(model: sb.Model, data: Data, truncation: Any = None) -> dict[str, Arrays]:
     """Derivatives of a model's loss; constants have none."""
-    found = gradients(model.cell, loss_score(model, data), data, truncation)
+    found = gradients(model.cell, loss_score(model, data), data, truncation, behind=False)
     constants = [a.name for a in model.loss.arguments if a.role == "const"]
     return found | {"params": {k: v for k, v in found["params"].items() if k not in constants}}
 

@@ -39,13 +39,13 @@ def run(cell: sb.Cell, params: Arrays, inputs: Arrays, state: Arrays, steps: int
     for b in range(len(next(iter(state.values())))):
         rows: dict[str, list[Any]] = {}
         now = initial = {name: value[b] for name, value in state.items()}
+        like: Arrays = {}
         for t in range(steps):
-            if lengths is not None and t >= lengths[b]:
-                for name, row in rows.items():
-                    row.append(now[name] if name in now else 0 * row[-1])
-                continue
             before = initial if reset is not None and reset[t, b] else now
-            found = one_step(cell, {**params, **{k: v[t, b] for k, v in inputs.items()}, **before})
+            if lengths is None or t < lengths[b] or not like:
+                like = found = one_step(cell, {**params, **{k: v[t, b] for k, v in inputs.items()}, **before})
+            if lengths is not None and t >= lengths[b]:
+                found = {name: now[name] if name in now else np.zeros_like(v) for name, v in like.items()}
             now = {name: found[name] for name in initial}
             for name, value in found.items():
                 rows.setdefault(name, []).append(value)
@@ -56,22 +56,15 @@ def run(cell: sb.Cell, params: Arrays, inputs: Arrays, state: Arrays, steps: int
 
 def objective(cell: sb.Cell, groups: tuple[Arrays, Arrays, Arrays], cotangents: Arrays, steps: int,
               lengths: Any = None, reset: Any = None) -> Any:  # fmt: skip
-    """The sum of cotangent times value over all steps and samples that count, or over the last step."""
+    """The sum of cotangent times value over all steps and samples, or over the last step. Behind the end of a sample its
+    states are those of its last step, and its outputs are zero."""
     if not steps:  # what is after no step is the initial state, and the last step is none
         return sum(
             (np.sum(v * groups[2][k]) for k, v in cotangents.items() if np.shape(v) == np.shape(groups[2].get(k))), 0.0
         )
     values = run(cell, *groups, steps, lengths, reset)
-    counted = np.ones((steps, 1)) if lengths is None else np.arange(steps)[:, None] < np.asarray(lengths)
-    result = 0.0
-    for name, cotangent in cotangents.items():
-        value = values[name]
-        if np.ndim(cotangent) < np.ndim(value):
-            value, weight = value[-1], np.ones(1) if name in groups[2] else counted[-1]
-        else:
-            weight = counted
-        result += np.sum(cotangent * value * weight.reshape(weight.shape + (1,) * (np.ndim(value) - weight.ndim)))
-    return result
+    ends = {k: v[-1] if np.ndim(cotangents[k]) < np.ndim(v) else v for k, v in values.items() if k in cotangents}
+    return sum((np.sum(cotangents[k] * v) for k, v in ends.items()), 0.0)
 
 
 def gradients(cell: sb.Cell, params: Arrays, inputs: Arrays, state: Arrays, cotangents: Arrays, steps: int,

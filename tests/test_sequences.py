@@ -173,22 +173,59 @@ def test_nothing_leaks_from_the_padding(cell: sb.Cell, bad: float) -> None:
     for k, v in {**run.states, **run.outputs}.items():
         np.testing.assert_array_equal(v, {**clean_run.states, **clean_run.outputs}[k])
     wanted = oracle.flat(kernel_of(cell).backward(clean_run, cotangents))
-    for k in cotangents:
+    for k in run.outputs:
         cotangents[k] = cotangents[k].copy()
-        cotangents[k][2:, 1] = np.where(np.isfinite(bad), cotangents[k][2:, 1], 0.0)
+        cotangents[k][2:, 1] = bad
     got = oracle.flat(kernel_of(cell).backward(run, cotangents))
     oracle.assert_blocks_close(got, wanted, 0)
 
 
-def test_cotangents_of_the_padding_do_not_matter_whatever_they_are() -> None:
+def test_cotangents_of_outputs_do_not_matter_behind_the_end_whatever_they_are() -> None:
     data = brute.data_of(many, 3, 2, SIZES, lengths=np.array([3, 1]))
     run = forward(many, data)
     clean = cotangents_of(run)
     dirty = {k: v.copy() for k, v in clean.items()}
-    for v in dirty.values():
-        v[1:, 1] = np.nan
+    for k in run.outputs:
+        dirty[k][1:, 1] = np.nan
     wanted, got = (oracle.flat(kernel_of(many).backward(run, c)) for c in (clean, dirty))
     oracle.assert_blocks_close(got, wanted, 0)
+
+
+def test_cotangent_of_a_state_behind_the_end_that_is_not_finite_is_refused_where_it_is() -> None:
+    data = brute.data_of(many, 3, 2, SIZES, lengths=np.array([3, 1]))
+    run = forward(many, data)
+    dirty = cotangents_of(run)
+    dirty["h"][2, 1, 0] = np.nan
+    with pytest.raises(sb.ArgumentError, match="h: nan at step 2, sample 1"):
+        kernel_of(many).backward(run, dirty)
+
+
+@EVERY_CELL
+@pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"memory": 10**6}, {"truncation": Window(2)},
+                                     {"truncation": Chunked(2, 3)}, {"truncation": Window(9)}], ids=str)  # fmt: skip
+def test_cotangent_of_a_state_behind_the_end_is_one_of_the_last_step(cell: sb.Cell, options: dict[str, Any]) -> None:
+    """What forward gives there is the state at the end, at length 0 the initial one: the derivative goes there."""
+    reset = np.random.default_rng(3).random((5, 4)) < 0.3
+    for masks in ({"lengths": np.array([5, 2, 0, 1])}, {"lengths": np.array([0, 4, 3, 2]), "reset": reset}):
+        data = brute.data_of(cell, 5, 4, SIZES, **masks)
+        run = forward(cell, data, **options)
+        cotangents = cotangents_of(run)
+        wanted = brute.gradients(cell, brute.cotangent_score(cotangents), data, options.get("truncation"))
+        got = kernel_of(cell, **options).backward(run, cotangents)
+        brute.assert_same(brute.by_group(got), wanted)
+
+
+def test_cotangent_of_every_step_counts_how_often_the_run_has_the_last_state() -> None:
+    """h_t = h_{t-1} + x: after 2 of 5 steps, each of the four last states has a derivative of 1 by the second x."""
+
+    @sb.cell
+    def adding(x: Input["n"], h: State["n"]):
+        return h + x
+
+    run = sb.compile(adding).forward({}, {"x": np.zeros((5, 1, 1))}, lengths=[2])
+    grads = sb.compile(adding).backward(run, {"h": np.ones((5, 1, 1))})
+    np.testing.assert_array_equal(grads.inputs["x"].ravel(), [5, 4, 0, 0, 0])
+    np.testing.assert_array_equal(grads.state["h"], [[5]])
 
 
 @EVERY_CELL

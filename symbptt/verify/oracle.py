@@ -136,14 +136,14 @@ def _by_name(names: list[str], result: Any) -> Arrays:
 
 
 def objective(cell: Cell, cotangents: Arrays) -> Callable[[Point], Any]:
-    """Return the function point -> sum of cotangent * value over states and outputs."""
+    """Return the function point -> sum of cotangent * value over states and outputs, behind the ends of samples too."""
 
     def value(point: Point) -> Any:
         states, outputs = run(cell, point)
-        found, active = states | outputs, point.active
+        found = states | outputs
         full = {k: v for k, v in cotangents.items() if k in found and np.ndim(v) == np.ndim(found[k])}
         last = [np.sum(v * found[k][-1]) for k, v in cotangents.items() if k in found and k not in full]
-        return sum((np.sum((v * found[k])[active]) for k, v in full.items()), start=sum(last, start=0.0))
+        return sum((np.sum(v * found[k]) for k, v in full.items()), start=sum(last, start=0.0))
 
     return value
 
