@@ -28,10 +28,10 @@ Sum = Mapping[Any, int]
 
 @dataclass(frozen=True)
 class Letters:
-    """What letters mean: numbers of steps of blocks, by what `_steps` takes beside the samples; the lesser of a size and
-    BUFFER, by that size; how often a scan joins steps, by the steps of a block and the bytes of states."""
+    """What letters mean: numbers of steps of blocks, by what `_steps` takes; the lesser of a size and BUFFER, by that
+    size; how often a scan joins steps, by the steps of a block and the bytes of states."""
 
-    blocks: dict[tuple[sp.Expr, sp.Expr, int], sp.Symbol] = field(default_factory=dict)
+    blocks: dict[tuple[sp.Expr, ...], sp.Symbol] = field(default_factory=dict)
     buffers: dict[sp.Expr, sp.Symbol] = field(default_factory=dict)
     levels: dict[tuple[sp.Expr, tuple[sp.Expr, ...]], sp.Symbol] = field(default_factory=dict)
 
@@ -57,9 +57,10 @@ class Symbols:
     scans: list[tuple[int, sp.Expr]] = field(default_factory=list)
     states: tuple[sp.Expr, ...] = ()
 
-    def steps(self, T: Any, B: Any, size: Any, rows: int = 0) -> Extent:
+    def steps(self, *numbers: Any) -> Extent:
         """Return a letter for the steps of a block."""
-        return self._letter(self.letters.blocks, (expression(T), expression(size), rows), "K")
+        whole = {symbol: length for length, symbol in self.reader.blocks.lengths.values()}
+        return self._letter(self.letters.blocks, tuple(expression(x).xreplace(whole) for x in numbers), "K")
 
     def window(self, T: Any, states: Sequence[Bare], least: int) -> int:
         """Return whether steps are scanned."""
@@ -101,7 +102,7 @@ class Symbols:
 
 def most(w: Written, call: Call, letters: Letters, scan: bool = False) -> Most:
     """Return what a call holds, in symbols, to some of which `letters` are added; `scan`: where steps are scanned."""
-    r, heap = Reader(np.dtype(np.float64)), Heap(ITEM, np.dtype(np.float64))
+    r, heap = Reader(np.dtype(np.float32)), Heap(ITEM, np.dtype(np.float32))  # float64 is what takes 8 bytes in both
     s, piece = Symbols(r, letters, scan), cast(Any, Extent(STEPS, r.blocks))
     stands = {"_steps": s.steps, "_window": s.window, "_scan": s.scanned, "_scan_back": s.scanned_back}
     run(w, replace(call, borders=(0, piece, 2 * piece, 3 * piece)), in_symbols(w, r), heap, stands)

@@ -30,9 +30,39 @@ HELPERS: dict[str, str] = {
     return out
 ''',
     "_collected": '''def _collected(x, index, axis, shape):
-    """Return the sum over all samples of zeros with x at the sample's integer along an axis."""
+    """Return the sum over all samples of zeros with x at the sample's integer along an axis.
+
+    One row may be that of most samples: sums are in float64, of some columns of the table at once. Where samples are
+    fewer than rows, so are the sums: each sample adds to that of the last one with the same integer.
+    """
     out = np.zeros(shape, x.dtype)
-    np.add.at(np.moveaxis(out, axis, 0), index, x)
+    if 0 < axis < len(shape) - 1:  # columns of this table are no axis of a view
+        for i in range(shape[0]):
+            out[i] = _collected(x[(slice(None),) * index.ndim + (i,)], index, axis - 1, shape[1:])
+        return out
+    rows, is_sparse = shape[axis], index.size < shape[axis]
+    at = index = index.astype(np.int64, copy=False)
+    table = np.moveaxis(out, axis, 0)
+    count = table[0].size
+    table = table.reshape(rows, count)
+    if is_sparse:
+        own = np.empty(rows, np.int64)
+        own[index] = np.arange(index.size).reshape(index.shape)
+        at, rows = own[index], index.size
+    some = _steps(count, rows, 1, 8 * rows)
+    steps = _steps(len(index), index[:1].size, 4 * some)
+    for first in range(0, count, some):
+        last = min(first + some, count)
+        sums, starts = np.zeros(rows * (last - first)), np.arange(last - first) * rows
+        for lo in range(0, len(index), steps):
+            here = at[lo : lo + steps]
+            part = x[lo : lo + steps].reshape(here.size, count)[:, first:last]
+            np.add.at(sums, (here.reshape(-1, 1) + starts).reshape(-1), part.astype(np.float64).reshape(-1))
+        sums = sums.reshape(last - first, rows).T
+        if is_sparse:
+            table[index.reshape(-1), first:last] = sums[at.reshape(-1)]
+        else:
+            table[:, first:last] = sums
     return out
 ''',
     "_scan": copied(scanning),

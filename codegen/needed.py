@@ -69,8 +69,8 @@ def _names(w: Written, letters: Letters) -> dict[sp.Symbol, sp.Symbol]:
 def _letters(letters: Letters, names: Names) -> list[str]:
     """The lines that give letters their values."""
     lines = [
-        f"{names[letter]} = _steps({_size(steps, names)}, B, {_size(size, names)}, {rows})"
-        for (steps, size, rows), letter in letters.blocks.items()
+        f"{names[letter]} = _steps({', '.join(_size(x, names) for x in numbers)})"
+        for numbers, letter in letters.blocks.items()
     ]
     for (steps, states), letter in letters.levels.items():
         window = f"{WINDOW} // ({_most([_size(x, names) for x in states])})"
