@@ -86,7 +86,9 @@ def _array(m: Module, cut: int, carry: str) -> str:
     """The array of the adjoints of a block: a part of the one of all steps, or a room."""
     if cut in m.stored:
         return f"{m.variables[cut]}[lo:hi]"
-    return f"{m.variables[cut]}[:K]" if cut in m.held else f"{m.kept_carry(carry)}[:K]"
+    if cut in m.held:
+        return f"{m.variables[cut]}[:K]"
+    return f"{m.kept_carry(carry)}[{'lo:hi' if cut in m.collected else ':K'}]"
 
 
 def scan_sizes(m: Module, sweep: str) -> tuple[Size, Size]:

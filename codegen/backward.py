@@ -50,7 +50,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     watched = _watched(sheet, carries)
     after = statements(m, "backward", AFTER, writer)
     after += gradients(m, writer, m.program.carry.values(), m.stored - m.aliases.keys())
-    kept = {d: sheet.step(f"{d}_all") for d in carries.values() if f"{d}_all" in block.arrays}
+    kept = {d: sheet.step(f"{d}_all") for d in carries.values() if f"{d}_all" in block.carried}
     body = [*_arriving(kept, clip), *body, *_leaving(watched, sheet.calls)]
     loop = [stepping_back(sheet, body, block.arrays), *indented(body)]
     return [

@@ -12,7 +12,7 @@ from symbptt.codegen import checkpoints, prelude, scanning, sweeping
 from symbptt.codegen.checkpointing import CHECKPOINTED
 from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
-from symbptt.codegen.passes.place import BLOCK, LOOP, NEAR, TAIL, is_near
+from symbptt.codegen.passes.place import AFTER, BLOCK, LOOP, NEAR, TAIL, is_near
 from symbptt.codegen.program import Program
 from symbptt.codegen.text import copied, size_text
 from symbptt.ir.naming import unique
@@ -44,8 +44,10 @@ class Module:
     """What the writers of both sweeps share: the program, a variable for each value that has one, what is stored for all
     steps, and what is held for a block of steps.
 
-    `static` values are Python numbers; `varying` ones differ between samples; `previous` holds the variables of states
-    before a step; `sizes` those of named sizes whose name is taken; `gradients` those of results. Writing adds to
+    `collected` are the cotangents that come from the step after and that are read after the loop: their arrays have all
+    steps, those of the others a block of them. `static` values are Python numbers; `varying` ones differ between samples;
+    `previous` holds the variables of states before a step; `sizes` those of named sizes whose name is taken; `gradients`
+    those of results. Writing adds to
     `helpers` and `used`.
     """
 
@@ -53,6 +55,7 @@ class Module:
     variables: dict[int, str]
     stored: frozenset[int]
     held: frozenset[int]
+    collected: frozenset[int]
     static: frozenset[int]
     varying: frozenset[int]
     previous: dict[int, str]
@@ -114,6 +117,10 @@ class Module:
         self.used.add(f"{name}_all")
         return f"{name}_all"
 
+    def steps_of_carry(self, id: int) -> str:
+        """Return how many steps the array has that holds an adjoint at every step."""
+        return "T" if id in self.collected else "K"
+
     def of_argument(self, name: str) -> str:
         """Return the variable of an argument, after a step where it is a state."""
         return self.variables[self.program.leaves[name]]
@@ -154,6 +161,7 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
         variables,
         frozenset(stored),
         frozenset(held - stored),
+        frozenset(leaf for leaf in p.carry.values() if _is_read_after(p, leaf)),
         frozenset(static),
         frozenset(p.varying),
         previous,
@@ -293,6 +301,11 @@ def _is_held(p: Program, id: int) -> bool:
     if region != LOOP or p.graph[id].family == "leaf":
         return False
     return any(p.places[reader] == f"{sweep} {TAIL}" for reader in _readers(p, id))
+
+
+def _is_read_after(p: Program, id: int) -> bool:
+    """Whether a value is read after the loop of the backward sweep."""
+    return any(p.places[reader] == f"backward {AFTER}" for reader in _readers(p, id))
 
 
 def _readers(p: Program, id: int) -> Iterable[int]:

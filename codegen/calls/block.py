@@ -23,13 +23,15 @@ BLOCK_ROWS = 2**9
 @dataclass(frozen=True)
 class Block:
     """What happens around the steps of a block: lines before the loop, lines before the steps and behind them, the arrays
-    that have the steps of a block alone; `rooms` are variables of arrays to give back, `taken` the variables in use.
+    that have the steps of a block alone; `carried` are those of adjoints that come from the step after, `rooms` variables
+    of arrays to give back, `taken` the variables in use.
     """
 
     before: list[str]
     ahead: list[str]
     behind: list[str]
     arrays: set[str]
+    carried: set[str]
     rooms: list[str]
     taken: set[str]
 
@@ -39,7 +41,8 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
     nothing is."""
     ahead, behind = (computed(m, sweep, region) for region in (BLOCK, TAIL))
     if not ahead and not behind and not scan and not (sweep == "backward" and _passed_on(m)):
-        return Block(["K = max(T, 1)"], [], [], set(), [], set())
+        carried = _carried(m, sweep)
+        return Block(["K = max(T, 1)", *_rooms(m, carried)], [], [], set(), set(carried), [*carried], set())
     sheet = loop_sheet(m, sweep, BLOCK)
     write_statements(sheet, sweep, writer, [id for id in ahead if _goes_on(m, id)], BLOCK)
     sheet.calls += scan(sheet) if scan else []
@@ -49,28 +52,36 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
     for name, id in passed.items():
         put(sheet, value(sheet, id), sheet.array(name, m.program.graph.shape(id)))
     last, views = sheet.calls, sheet.inside(first)
-    made, held = sheet.rooms.made, _held(m, sweep)
+    made, carried = sheet.rooms.made, _carried(m, sweep)
+    held = _held(m, sweep) | carried
     steps = f"K = {steps_text(m, [*ahead, *behind] or list(m.program.next.values()))}"
     return Block(
         [
             f"{steps:<58}  # steps in a block: what it computes stays in the cache",
-            *_arrays(m, sweep, held),
+            *_rooms(m, held),
+            *parts_of(m, m.held, f"{sweep} {LOOP}"),
             *sheet.before([*first, *last], "ws.room"),
             *_sums(m, behind),
             *(f"{name} = np.empty({all_steps(m, id)}, dtype)" for name, id in passed.items()),
         ],
         ["K = hi - lo", *views, *first],
         [*(line for line in sheet.inside(last) if line not in views), *last],
-        {name for room in made for name in sheet.rooms.names[room]} | {*held, *(m.variables[id] for id in m.held)},
+        {name for room in made for name in sheet.rooms.names[room]}
+        | {name for name, id in held.items() if _steps_of(m, id) == "K"}
+        | {m.variables[id] for id in m.held},
+        set(carried),
         [*(room for room in made if not made[room].startswith("zeros")), *held],
         sheet.taken,
     )
 
 
-def _arrays(m: Module, sweep: str, held: Mapping[str, int]) -> list[str]:
-    """The lines that make the arrays of what is held for a block, and name the parts of them."""
-    made = [f"{name} = ws.room({all_steps(m, id, 'K')}, dtype)" for name, id in held.items()]
-    return made + parts_of(m, m.held, f"{sweep} {LOOP}")
+def _rooms(m: Module, held: Mapping[str, int]) -> list[str]:
+    """The lines that make the arrays of some values of the steps of a block, or of all steps."""
+    return [f"{name} = ws.room({all_steps(m, id, _steps_of(m, id))}, dtype)" for name, id in held.items()]
+
+
+def _steps_of(m: Module, id: int) -> str:
+    return m.steps_of_carry(id) if m.is_carry(id) else "K"
 
 
 def _passed_on(m: Module) -> dict[str, int]:
@@ -79,10 +90,15 @@ def _passed_on(m: Module) -> dict[str, int]:
 
 
 def _held(m: Module, sweep: str) -> dict[str, int]:
-    """The arrays that hold values of the steps of a block: of the loop, and adjoints that come from the step after."""
-    of_loop = {m.variables[id]: id for id in sorted(m.held) if m.place(id) == f"{sweep} {LOOP}" and id not in m.aliases}
+    """The arrays that hold values of the loop at the steps of a block."""
+    return {m.variables[id]: id for id in sorted(m.held) if m.place(id) == f"{sweep} {LOOP}" and id not in m.aliases}
+
+
+def _carried(m: Module, sweep: str) -> dict[str, int]:
+    """The arrays that hold adjoints which come from the step after: those that the lines around the steps of a block
+    use, and those that are read after the loop."""
     carried = {f"{m.variables[id]}_all": id for id in m.program.carry.values()} if sweep == "backward" else {}
-    return of_loop | {name: id for name, id in carried.items() if name in m.used}
+    return {name: id for name, id in carried.items() if name in m.used or id in m.collected}
 
 
 def _sums(m: Module, ids: Iterable[int]) -> list[str]:

@@ -43,7 +43,9 @@ def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
         return Operand(name, name, shape, name, settled=True)
     in_loop = sheet.lead == LOOP_AXES
     if m.is_carry(id):
-        return Operand(name, name, shape, name, True) if in_loop else sheet.array(m.kept_carry(name), shape, count="K")
+        if in_loop:
+            return Operand(name, name, shape, name, True)
+        return sheet.array(m.kept_carry(name), shape, count=m.steps_of_carry(id))
     if m.program.graph[id].family == "leaf":
         return sheet.array(name, shape, settled=not (in_loop and id in m.previous and sweep == "forward"))
     here = (LOOP,) if in_loop else (BLOCK, TAIL)

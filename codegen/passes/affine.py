@@ -120,12 +120,15 @@ def _both(p: Program) -> tuple[dict[int, Form], dict[int, Form], dict[int, Form]
 
 def _cut(p: Program, whole: Mapping[int, Form]) -> tuple[int, ...]:
     """For each state the adjoint that the reverse recursion runs over: the whole one where that is the carry and
-    something free, and all that the carry is read for."""
+    something free, all that the carry is read for, and what a step hands on is computed from it. A state that forgets
+    hands nothing on: its whole adjoint is computed behind the steps, from the carry that is kept for it."""
     readers = p.graph.consumers(p.graph.ancestors(p.backward_roots))
+    handed_on = set(p.graph.ancestors(list(p.recurrent.values())))
     return tuple(
         p.whole[name]
         if name in p.whole
         and p.whole[name] != leaf
+        and p.whole[name] in handed_on
         and whole[p.whole[name]].linear == {leaf: sp.S.One}
         and whole[p.whole[name]].culprit is None
         and readers.get(leaf) == [p.whole[name]]

@@ -44,17 +44,24 @@ def is_near(places: Mapping[int, str], sweep: str, id: int) -> bool:
 
 def _in_tails(p: Program, places: Mapping[int, str]) -> dict[int, str]:
     """What no later step needs is computed behind the steps of each block, while what it reads is in the cache; sums over
-    steps are added up there. What goes into one table by index is collected after the loop, the table being large."""
+    steps are added up there. What goes into one table by index is collected after the loop, the table being large, unless
+    something else reads the table of each sample."""
     g, varying = p.graph, p.varying
     late = [id for id, where in places.items() if where.endswith(AFTER)] if p.next else []
-    tables = {id for id in late if g[id].family == "gather" and g[id].attrs.kind == "scatter"}
-    collected = {id for id in late if g[id].family == "total" and g[id].args[0] in tables}
-    apart = collected | {id for id in tables if set(g.network.successors(id)) & collected}
+    readers = {id: set(g.network.successors(id)) & places.keys() for id in late}
+    scattered = [id for id in late if g[id].family == "gather" and g[id].attrs.kind == "scatter"]
+    tables = [id for id in scattered if id not in p.inputs.values() and _is_summed(g, readers[id])]
+    apart = {*tables, *(reader for id in tables for reader in readers[id])}
     return {
         id: f"{places[id].split()[0]} {TAIL}"
         for id in late
         if id not in apart and (id in varying or (g[id].family == "total" and g[id].args[0] in varying))
     }
+
+
+def _is_summed(g: Graph, readers: Iterable[int]) -> bool:
+    """Whether all that reads a value sums it over steps and samples."""
+    return {g[reader].family for reader in readers} == {"total"}
 
 
 def _in_blocks(p: Program, places: Mapping[int, str]) -> dict[int, str]:
