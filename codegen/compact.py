@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise, takewhile
 
-from symbptt.codegen.text import listed, tuple_text
+from symbptt.codegen.text import SUM, listed, tightness, tuple_text
 
 ASSIGNED = re.compile(r"(?P<indent> *)(?P<name>[^\W\d]\w*(?: = [^\W\d]\w*)*) = (?P<value>.+)")
 VIEW = re.compile(r"(?P<array>[^\W\d]\w*)(?P<rest>[.\[].*)")
@@ -200,8 +200,8 @@ def _split(run: list[Line], shapes: Mapping[str, Sequence[str]]) -> list[Line]:
     rest = ", :" * (len(axes) - 1)
     ends = ["", length, *(f"{i}*{length}" for i in range(2, count)), ""]
     wanted = [f"..., {start}:{end}{rest}" for start, end in pairwise(ends)]
-    if not axes or axes[0] != f"{count}*{length}" or indices != wanted:
-        return []
+    if not axes or axes[0] != f"{count}*{length}" or indices != wanted or tightness(length) == SUM:
+        return []  # twice n+1 is not 2*n+1
     return [_assigned(run, f"{array}.reshape({', '.join([str(count), length, *axes[1:]])})", _side_by_side(run, array))]
 
 

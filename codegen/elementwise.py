@@ -68,7 +68,8 @@ def _power(base: Tree, exponent: Tree, parts: Sequence[Written]) -> Written:
         return _power(half, Num(sp.Integer(2)), parts)
     if count > 2 and not has_call(base):
         return f"{bracket(written, POWER)} * {_power(base, Num(sp.Integer(count - 1)), parts)[0]}", PRODUCT
-    return f"{bracket(written, ATOM)} ** {bracket(body_text(exponent, parts), ATOM)}", POWER
+    base_text = f"({written[0]})" if written[0].startswith("-") else bracket(written, ATOM)
+    return f"{base_text} ** {bracket(body_text(exponent, parts), ATOM)}", POWER
 
 
 def _is_variable(text: str) -> bool:
@@ -77,6 +78,8 @@ def _is_variable(text: str) -> bool:
 
 def _call(name: str, args: Sequence[Tree], parts: Sequence[Written]) -> Written:
     inner = [body_text(arg, parts) for arg in args]
+    if name == "stop_gradient":
+        return inner[0]
     if name == "sigmoid":
         return f"1 / (1 + np.exp({_negated(args[0], inner[0])}))", PRODUCT
     text = ops.BY_NAME[name].code.format(*(bracket(w, PRODUCT if name in OPERATORS else SUM) for w in inner))

@@ -10,7 +10,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.codegen.elementwise import body_text, has_call
 from symbptt.codegen.products import LETTERS, Operand, presummed, product_text
-from symbptt.codegen.text import ATOM, SUM, Written, bracket, number_text, shape_text, size_text
+from symbptt.codegen.text import ATOM, SUM, Written, bracket, number_text, shape_text, size_text, size_written
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import expanded, tree_of
@@ -33,9 +33,9 @@ class Scope:
     helpers: set[str]
     renamed: dict[str, str]
 
-    def size(self, value: Size) -> str:
-        """Return a size as Python text, in the variables of the module."""
-        return size_text(value, self.renamed)
+    def size(self, value: Size, least: int = SUM) -> str:
+        """Return a size as Python text, in the variables of the module, for a place that binds at least so tightly."""
+        return size_text(value, self.renamed, least)
 
     def shape(self, lead: Sequence[str], shape: Shape) -> str:
         """Return a shape as Python text, the sample axes first."""
@@ -67,8 +67,7 @@ def _array(s: Scope, id: int, least: int = ATOM) -> str:
 def _leaf(s: Scope, node: Node) -> Written:
     if node.attrs.role == "eye":
         return f"np.eye({size_text(node.attrs.name, s.renamed)}, dtype=dtype)", ATOM
-    text = size_text(node.attrs.name, s.renamed)
-    return text, ATOM if text.isidentifier() else SUM
+    return size_written(node.attrs.name, s.renamed)
 
 
 def _number(s: Scope, node: Node) -> Written:
@@ -127,10 +126,10 @@ def _operands(s: Scope, node: Node) -> tuple[Operand, Operand]:
     return a, b
 
 
-def _sizes(s: Scope, node: Node) -> dict[str, str]:
+def _sizes(s: Scope, node: Node) -> dict[str, Written]:
     shapes = [s.graph.shape(arg) for arg in node.args]
     pairs = zip(node.attrs.a + node.attrs.b, shapes[0] + shapes[1], strict=True)
-    return {LETTERS[x]: s.size(item) for x, item in pairs} | {"T": "T", "B": "B"}
+    return {LETTERS[x]: size_written(item, s.renamed) for x, item in pairs} | {"T": ("T", ATOM), "B": ("B", ATOM)}
 
 
 def _reduce(s: Scope, node: Node) -> Written:

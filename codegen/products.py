@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from symbptt.codegen.text import ATOM, PRODUCT, Written
+from symbptt.codegen.text import ATOM, PRODUCT, Written, bracket
 
 LETTERS = "abcdefghijklmnopqrsuvwxyz"
 """Labels of a value's own axes; "T" and "B" are the sample axes."""
@@ -19,7 +19,7 @@ class Operand:
     labels: tuple[str, ...]
 
 
-def product_text(a: Operand, b: Operand, out: tuple[str, ...], sizes: Mapping[str, str]) -> Written:
+def product_text(a: Operand, b: Operand, out: tuple[str, ...], sizes: Mapping[str, Written]) -> Written:
     """Return the text of a product: one matrix product where no axis is shared by both operands and the result."""
     summed = [x for x in a.labels if x in b.labels and x not in out]
     if not summed:
@@ -31,7 +31,7 @@ def product_text(a: Operand, b: Operand, out: tuple[str, ...], sizes: Mapping[st
 
 
 def _matrix_product(
-    a: Operand, b: Operand, summed: Sequence[str], out: tuple[str, ...], sizes: Mapping[str, str]
+    a: Operand, b: Operand, summed: Sequence[str], out: tuple[str, ...], sizes: Mapping[str, Written]
 ) -> Written:
     free_a, free_b = (tuple(x for x in side.labels if x not in summed) for side in (a, b))
     if free_b + free_a == out and (free_a + free_b != out or not free_a):
@@ -39,7 +39,7 @@ def _matrix_product(
     text = f"{_matrix(a, free_a, summed, sizes)} @ {_matrix(b, summed, free_b, sizes)}"
     joined = free_a + free_b
     if len(free_a) > 1 or len(free_b) > 1:
-        return _reordered(f"({text}).reshape({', '.join(sizes[x] for x in joined)})", joined, out)
+        return _reordered(f"({text}).reshape({', '.join(sizes[x][0] for x in joined)})", joined, out)
     return (text, PRODUCT) if joined == out else _reordered(f"({text})", joined, out)
 
 
@@ -53,15 +53,20 @@ def _transposed(text: str, labels: Sequence[str], order: Sequence[str]) -> str:
     return f"{text}.transpose({', '.join(str(labels.index(x)) for x in order)})"
 
 
-def _matrix(operand: Operand, rows: Sequence[str], columns: Sequence[str], sizes: Mapping[str, str]) -> str:
+def _matrix(operand: Operand, rows: Sequence[str], columns: Sequence[str], sizes: Mapping[str, Written]) -> str:
     """An operand as a matrix (or as a vector, where it has no rows or no columns)."""
     labels = operand.labels
     turn = labels == (*columns, *rows) and labels != (*rows, *columns)
     groups = [group for group in ((columns, rows) if turn else (rows, columns)) if group]
     text = _transposed(operand.text, labels, [x for group in groups for x in group])
     if any(len(group) > 1 for group in groups):
-        text = f"{text}.reshape({', '.join(' * '.join(sizes[x] for x in group) for group in groups)})"
+        text = f"{text}.reshape({', '.join(_joint(group, sizes) for group in groups)})"
     return f"{text}.T" if turn and len(groups) == 2 else text
+
+
+def _joint(group: Sequence[str], sizes: Mapping[str, Written]) -> str:
+    """The size of several axes as one: a product, whose factors may be sums."""
+    return " * ".join(bracket(sizes[x], PRODUCT) for x in group) if len(group) > 1 else sizes[group[0]][0]
 
 
 def _spread(side: Operand, out: Sequence[str]) -> str:

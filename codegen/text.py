@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType, ModuleType
 
 from symbptt.ir.shape import Shape, Size
@@ -45,10 +47,30 @@ def dict_text(entries: Mapping[str, str]) -> str:
     return f"{{{inside}}}"
 
 
-def size_text(value: Size | str, renamed: Mapping[str, str] = NOTHING) -> str:
-    """Return a size as Python text; `renamed` holds the variables of sizes whose name is taken."""
+@lru_cache(2**12)
+def tightness(text: str) -> int:
+    """Return how tightly a Python expression binds, by Python's own grammar; one that has a sign in front is a sum."""
+    match ast.parse(text, mode="eval").body:
+        case ast.Name() | ast.Constant() | ast.Call() | ast.Subscript() | ast.Attribute():
+            return ATOM
+        case ast.BinOp(op=ast.Pow()):
+            return POWER
+        case ast.BinOp(op=ast.Mult() | ast.Div() | ast.FloorDiv() | ast.MatMult() | ast.Mod()):
+            return PRODUCT
+    return SUM
+
+
+def size_written(value: Size | str, renamed: Mapping[str, str] = NOTHING) -> Written:
+    """Return a size as Python text and how tightly that binds; `renamed` holds the variables of sizes whose name is
+    taken. Every size that stands beside an operator is written by this function and `bracket`, or by `size_text`."""
     text = plain_size_text(value)
-    return re.sub(r"[^\W\d]\w*", lambda match: renamed.get(match[0], match[0]), text) if renamed else text
+    text = re.sub(r"[^\W\d]\w*", lambda match: renamed.get(match[0], match[0]), text) if renamed else text
+    return text, tightness(text)
+
+
+def size_text(value: Size | str, renamed: Mapping[str, str] = NOTHING, least: int = SUM) -> str:
+    """Return a size as Python text, in brackets where it binds less tightly than `least`, the place that it stands at."""
+    return bracket(size_written(value, renamed), least)
 
 
 def shape_text(lead: Sequence[str], shape: Shape, renamed: Mapping[str, str] = NOTHING) -> str:

@@ -285,6 +285,9 @@ def _stacked(texts: list[str]) -> str:
 
 OPERAND, WHOLE = 32, 72
 
+ROUNDS = 100
+"""How often sizes are made larger until no axis is empty."""
+
 
 def short(text: str, most: int = WHOLE) -> str:
     """Return a formula, cut where it is longer than that many letters."""
@@ -296,9 +299,28 @@ def calls_of_a_step(step: Step, clip: float | None) -> tuple[int, int]:
     passes, for one step."""
     p = place(program_of(derive(step)))
     w = Written(source(p, "", "", clip=clip), p, clip=clip)
-    calls = [call for group in read(w, dict.fromkeys(w.names, 1), 1, 1).calls.values() for call in group]
+    calls = [call for group in read(w, least_sizes(w), 1, 1).calls.values() for call in group]
     products, others = (sum(call.times for call in calls if call.is_product is kind) for kind in (True, False))
     return products, others
+
+
+def least_sizes(w: Written) -> dict[str, int]:
+    """Return sizes of one, and larger ones where a difference such as m - 1 would else leave an axis without elements."""
+    found = {named_size(name): 1 for name in w.names}
+    axes = {sp.expand(size) for a in w.program.arguments for size in a.shape if not isinstance(size, int)}
+    for _ in range(ROUNDS):
+        empty = [size for size in axes if size.xreplace(found) < 1]
+        gained = {
+            x
+            for size in empty
+            for term in sp.Add.make_args(size)
+            if term.as_coeff_Mul()[0] > 0
+            for x in term.free_symbols
+        }
+        found |= {x: found[x] + 1 for x in gained}
+        if not gained:
+            break
+    return {symbol.name: value for symbol, value in found.items()}
 
 
 def numbers(work: Work, read: Read, values: Mapping[sp.Symbol, int]) -> Work:

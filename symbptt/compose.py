@@ -14,7 +14,7 @@ from symbptt.cell import Cell
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import Shape, names_in, show, size_text
 from symbptt.ir.step import Argument
-from symbptt.roles import Annotation
+from symbptt.roles import Annotation, parse_dims
 from symbptt.trace import Array
 
 
@@ -87,9 +87,12 @@ def _top(cell: Cell) -> str:
 def _handed(cell: Cell, rename: dict[str, str]) -> Shape:
     top = _top(cell)
     id = cell.step.outputs.get(top) or cell.step.next[top]
-    return tuple(
-        rename.get(str(item), item) if not isinstance(item, int) else item for item in cell.step.graph.shape(id)
-    )
+    return parse_dims(_dims(cell.step.graph.shape(id), rename))
+
+
+def _dims(shape: Shape, rename: dict[str, str]) -> str:
+    """A shape as dimensions, its sizes by other names; what a size is renamed to may be a sum."""
+    return " ".join(re.sub(r"[^\W\d]\w*", lambda m: f"({rename.get(m[0], m[0])})", size_text(item)) for item in shape)
 
 
 def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
@@ -113,7 +116,7 @@ def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
                     f"the layer below hands up {above}"
                 )
         else:
-            bound[str(own)] = str(above)
+            bound[str(own)] = size_text(above)
     return {name: bound.get(name, f"{name}_{number}") for name in names}
 
 
@@ -121,7 +124,7 @@ def _renamed(a: Argument, number: int, rename: dict[str, str], first: bool) -> i
     """A cell's argument as one of the stack, or None where the layer below gives it."""
     if a.role == "input" and not first:
         return None
-    dims = " ".join(re.sub(r"[^\W\d]\w*", lambda m: f"({rename.get(m[0], m[0])})", size_text(item)) for item in a.shape)
+    dims = _dims(a.shape, rename)
     if a.role == "index":
         dims = size_text(a.limit)
     name = a.name if a.role in ("input", "index") else f"{a.name}_{number}"

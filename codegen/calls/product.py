@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from symbptt.codegen.calls.scalar import put
 from symbptt.codegen.calls.sheet import BLOCK_AXES, Operand, Sheet
 from symbptt.codegen.products import LETTERS
-from symbptt.codegen.text import shape_text, tuple_text
+from symbptt.codegen.text import PRODUCT, SUM, size_text, tuple_text
 from symbptt.ir.node import Node
 from symbptt.ir.shape import Shape, Size, prod
 
@@ -116,15 +116,16 @@ def _matrix(sheet: Sheet, side: Side, rows: Labels, columns: Labels, sizes: Mapp
 
 def _merged(sheet: Sheet, o: Operand, groups: Sequence[Labels], sizes: Mapping[str, Size | str]) -> Operand:
     """An operand with the axes of each group as one."""
-    text = [" * ".join(_size(sheet, sizes[x]) for x in group) for group in groups]
+    text = [" * ".join(_size(sheet, sizes[x], PRODUCT if len(group) > 1 else SUM) for x in group) for group in groups]
     lead = [o.count] if o.stepped else []
     own = [group for group in groups if group != ("B",)]
     shape = tuple(prod(sizes[x] for x in group if x != "B") for group in own)
     return sheet.view(o, f"{o.whole}.reshape({', '.join([*lead, *text])})", shape, solid=True)
 
 
-def _size(sheet: Sheet, size: Size | str) -> str:
-    return size if isinstance(size, str) else shape_text((), (size,), sheet.module.sizes)[1:-2]
+def _size(sheet: Sheet, size: Size | str, least: int = SUM) -> str:
+    """A size as text, for a place that binds at least so tightly; the numbers of samples and steps are text already."""
+    return size if isinstance(size, str) else size_text(size, sheet.module.sizes, least)
 
 
 def _swapped(sheet: Sheet, o: Operand) -> Operand:

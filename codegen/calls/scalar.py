@@ -96,9 +96,9 @@ def _ahead(sheet: Sheet, tree: Tree, parts: Sequence[Operand]) -> Operand:
     """What no sample has a part in is an expression, computed before the loop unless it is a number."""
     if isinstance(tree, Ref):
         return parts[tree.index]
-    text = body_text(tree, [(part.text, ATOM) for part in parts])
+    text = body_text(tree, [part.written for part in parts])
     if all(parts[i].bare for i in indices(tree)):
-        return number(bracket(text, PRODUCT))
+        return number(*text)
     shape = shape_of(tree, parts)
     return sheet.view(Operand("", "v", shape, settled=True), text[0], shape, solid=True)
 
@@ -242,7 +242,7 @@ def _call(
         return _function(sheet, ufunc[1], args, parts, out, spare, [ufunc[2]] if ufunc[2] else [])
     found = [_inner(sheet, arg, parts, None) for arg in args]
     target = out or sheet.room(broadcast(*(a.shape for a in found)))
-    sheet.call(f"np.copyto({target.text}, {code.format(*(a.text for a in found))})")
+    sheet.call(f"np.copyto({target.text}, {code.format(*(bracket(a.written, PRODUCT) for a in found))})")
     sheet.free(found)
     return target
 
@@ -287,7 +287,7 @@ def _where(sheet: Sheet, args: Sequence[Tree], parts: Sequence[Operand], out: Op
         test = condition(sheet, args[0], parts)
     else:
         test = sheet.view(
-            number(""), f"({body_text(args[0], [(p.text, ATOM) for p in parts])[0]}) != 0", shape_of(args[0], parts)
+            number(""), f"({body_text(args[0], [p.written for p in parts])[0]}) != 0", shape_of(args[0], parts)
         )
     target = out
     if out is None or any(out.base and o.base == out.base for o in [*choices, test]):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from symbptt.codegen.lower import Scope
-from symbptt.codegen.text import listed, shape_text, size_text, tuple_text
+from symbptt.codegen.text import ATOM, Written, listed, shape_text, size_text, tuple_text
 from symbptt.codegen.variables import Module
 from symbptt.ir.naming import unique
 from symbptt.ir.shape import Shape
@@ -25,7 +25,7 @@ class Operand:
     steps through `whole`; `solid`: its elements lie in order, so that any reshape of it is a view; `settled`: it is
     complete before the loop, so that a copy of it is as good as a view; `bare`: it is a Python number. `room` is the
     room that its one reader may write into or give back. `front`: its first own axis comes before that of samples; `count`: how many
-    steps `whole` has.
+    steps `whole` has; `tightness`: how tightly `text` binds, where it is an expression of numbers.
     """
 
     text: str
@@ -41,11 +41,17 @@ class Operand:
     kind: str = "dtype"
     front: bool = False
     count: str = "T"
+    tightness: int = ATOM
+
+    @property
+    def written(self) -> Written:
+        """What a call says, and how tightly it binds: for a place beside an operator."""
+        return self.text, self.tightness
 
 
-def number(text: str) -> Operand:
-    """Return a Python number, or an expression of Python numbers, as an operand."""
-    return Operand(text, text, (), settled=True, bare=True)
+def number(text: str, tightness: int = ATOM) -> Operand:
+    """Return a Python number, or an expression of Python numbers that binds so tightly, as an operand."""
+    return Operand(text, text, (), settled=True, bare=True, tightness=tightness)
 
 
 @dataclass

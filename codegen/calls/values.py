@@ -41,7 +41,7 @@ def formula(sheet: Sheet, id: int, out: Operand | None) -> Operand:
     m = sheet.module
     node = m.program.graph[id]
     if id in m.static:
-        return put(sheet, number(_text(sheet, id)), out)
+        return put(sheet, number(*sheet.scope().written(id)), out)
     if id not in m.varying and node.family != "total":  # nothing of a sample is in it: it is computed before the loop
         whole = _text(sheet, id)
         return put(sheet, sheet.view(Operand("", "v", node.shape, settled=True), whole, node.shape, solid=False), out)

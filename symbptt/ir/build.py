@@ -32,7 +32,7 @@ def size_of(g: Graph, value: Size) -> int:
     """Return a size as a scalar value."""
     if isinstance(value, int):
         return number(g, value)
-    return g.add("leaf", (), (), Leaf("size", str(value).replace(" ", "")))
+    return g.add("leaf", (), (), Leaf("size", shapes.size_text(value)))
 
 
 def map_(g: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
