@@ -194,6 +194,22 @@ def _pad(s: Scope, node: Node) -> str:
 
 
 def _concatenate(s: Scope, node: Node) -> str:
+    """Values one behind the other. NumPy joins transposed weights into an array that lies transposed, of which products
+    read columns: it is put in order, once."""
+    text = _joined(s, node)
+    return f"np.ascontiguousarray({text})" if not s.axes(node.id) and is_turned(s, node) else text
+
+
+def is_turned(s: Scope, node: Node) -> bool:
+    """Answer whether a value is written as a view of what lies in memory in another order, or as several joined."""
+    if node.family != "view" or node.attrs.kind in ("pad", "expand"):
+        return False
+    return node.attrs.kind == "transpose" or any(
+        s.refer(arg) is None and is_turned(s, s.graph[arg]) for arg in node.args
+    )
+
+
+def _joined(s: Scope, node: Node) -> str:
     lead = s.axes(node.id)
     if not lead and (layers := _layers(s, node)):
         return f"np.stack([{', '.join(s.text(arg) for arg in layers)}])"

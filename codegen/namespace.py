@@ -84,13 +84,21 @@ def _concatenate(r: Reader, parts: Sequence[Any], axis: int = 0, **kinds: Any) -
     shape = list(parts[0].shape)
     shape[axis] = sum([part.shape[axis] for part in parts[1:]], start=parts[0].shape[axis])
     r.call("concatenate", math.prod(shape, start=1))
-    return Bare(r, shape)
+    return _laid_as(r, parts, shape)
 
 
 def _stack(r: Reader, parts: Sequence[Any]) -> Bare:
-    shape = (len(parts), *array(r, parts[0]).shape)
+    parts = [array(r, part) for part in parts]
+    shape = (len(parts), *parts[0].shape)
     r.call("stack", math.prod(shape, start=1))
-    return Bare(r, shape)
+    return _laid_as(r, parts, shape)
+
+
+def _laid_as(r: Reader, parts: Sequence[Bare], shape: Sequence[Any]) -> Bare:
+    """The array of joined parts, which lies transposed where all of these do."""
+    if any(part.is_in_order for part in parts):
+        return Bare(r, shape)
+    return Bare(r, [*shape[:-2], shape[-1], shape[-2]]).swapaxes(-1, -2)
 
 
 def _einsum(r: Reader, spec: str, a: Any, b: Any, out: Any = None) -> Bare:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from symbptt.codegen.compact import compact
-from symbptt.codegen.lower import is_bool
+from symbptt.codegen.lower import is_bool, is_turned
 from symbptt.codegen.passes.place import LOOP, ONCE
 from symbptt.codegen.program import Program
 from symbptt.codegen.text import listed, name_tuple, nested_text, shape_text, size_text
@@ -45,8 +45,8 @@ def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
     node = m.program.graph[id]
     if is_bool(node):
         text = f"({text}).astype(dtype)"
-    if node.family == "view" and node.attrs.kind == "transpose" and region == ONCE:
-        text = f"np.ascontiguousarray({text})"
+    if region == ONCE and is_turned(m.scope(region), node) and node.attrs.kind != "concatenate":
+        text = f"np.ascontiguousarray({text})"  # what is joined is in order
     target = f"{m.variables[id]}[t]" if region == LOOP and id in m.stored else m.variables[id]
     return commented(f"{target} = {text}", equation(m, writer, id))
 

@@ -169,13 +169,14 @@ def _stacked(
 
 def _spread(sheet: Sheet, side: Side, axes: Sequence[str | None], least: int = 0) -> Operand:
     """A view of an operand with its axes in the order of `axes`, and one of size 1 for each that it lacks, but for those
-    before its first and before the last `least`."""
+    before its first and before the last `least`; of a weight a copy, where its order is another."""
     o, labels = side.operand, side.labels
     order = [labels.index(x) for x in axes if x is not None and x in labels]
     steps = ["T"] if o.stepped else []
     text, shape = o.whole, o.shape
     if order != sorted(order):
         text = f"{text}.transpose{tuple_text([str(i) for i in [*range(len(steps)), *(i + len(steps) for i in order)]])}"
+        text = f"np.ascontiguousarray({text})" if o.settled and not o.lead and not o.stepped else text
     first = min(next((i for i, x in enumerate(axes) if x in labels), 0), max(len(axes) - least, 0))
     lacking = [x is None or x not in labels for x in axes]
     if not any(lacking[first:]):

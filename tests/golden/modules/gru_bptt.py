@@ -78,15 +78,15 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru f6b51e18'
+MARK = 'gru 0079cc53'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     x, h_0, Wr, Ur, br, Wz, Uz, bz, Wn, Un, bn, cn = (a[k] for k in ARGUMENTS)
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    U_gates = np.stack([Ur.T, Uz.T])                            # Ur; Uz
-    W_gates = np.stack([Wr.T, Wz.T])                            # Wr; Wz
+    U_gates = np.ascontiguousarray(np.stack([Ur.T, Uz.T]))      # Ur; Uz
+    W_gates = np.ascontiguousarray(np.stack([Wr.T, Wz.T]))      # Wr; Wz
     b_gates = np.stack([br, bz])                                # br; bz
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
     masked = active is not None or reset is not None

@@ -88,15 +88,15 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm f242d60d'
+MARK = 'lstm 5f033cd3'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     x, h_0, c_0, Wi, Ui, bi, Wf, Uf, bf, Wg, Ug, bg, Wo, Uo, bo = (a[k] for k in ARGUMENTS)
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    U_gates = np.stack([Ui.T, Uf.T, Uo.T, Ug.T])                # Ui; Uf; Uo; Ug
-    W_gates = np.stack([Wi.T, Wf.T, Wo.T, Wg.T])                # Wi; Wf; Wo; Wg
+    U_gates = np.ascontiguousarray(np.stack([Ui.T, Uf.T, Uo.T, Ug.T]))  # Ui; Uf; Uo; Ug
+    W_gates = np.ascontiguousarray(np.stack([Wi.T, Wf.T, Wo.T, Wg.T]))  # Wi; Wf; Wo; Wg
     b_gates = np.stack([bi, bf, bo, bg])                        # bi; bf; bo; bg
     masked = active is not None or reset is not None
     (h_buffer, h_prev, h), (c_buffer, c_prev, c) = (_buffers(start[k], T, masked) for k in STATES)
