@@ -17,7 +17,7 @@ import numpy as np
 
 from symbptt.arguments import check_path
 from symbptt.cell import Cell
-from symbptt.codegen.compiled import code_of
+from symbptt.codegen.compiled import check_parsed, code_of
 from symbptt.codegen.emit import source
 from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.passes.place import place
@@ -75,7 +75,7 @@ class Kernel:
     @cached_property
     def module(self) -> ModuleType:
         """The generated module, executed once."""
-        return load(self.source, f"<symbptt {self.target.name}>")
+        return load(self.source, _file_of(self.target))
 
     @property
     def workspace(self) -> Any:
@@ -239,7 +239,13 @@ def compile(
     for step in PASSES if memory == "all" else SPARING:
         program = step(program)
     text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory)
+    check_parsed(text, _file_of(target))
     return Kernel(target, program, text, truncation, clip_adjoint, memory)
+
+
+def _file_of(target: Cell | Model) -> str:
+    """The name under which tracebacks show the module."""
+    return f"<symbptt {target.name}>"
 
 
 def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any) -> Kernel:
