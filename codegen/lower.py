@@ -96,7 +96,7 @@ def _map(s: Scope, node: Node) -> Written:
 
 def _as_numbers(s: Scope, arg: int, written: Written) -> Written:
     """A condition inside arithmetic, in the type of the data: bool arrays would make float64 of it."""
-    inline = is_bool(s.graph[arg]) and s.refer(arg) is None
+    inline = is_bool(s.graph[arg]) and s.refer(arg) is None and arg not in s.static  # those are Python numbers
     return (f"{bracket(written, ATOM)}.astype(dtype)", ATOM) if inline else written
 
 

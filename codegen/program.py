@@ -112,8 +112,11 @@ def traced(p: Program, origin: Mapping[int, tuple[int, ...]]) -> dict[int, tuple
 def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
     """Return the program in another graph, `new` being its ids by those of today."""
     names: dict[str, Any] = {
-        f.name: {key: new[id] for key, id in getattr(p, f.name).items()} for f in fields(p) if f.type == "Names"
+        f.name: {key: new[id] for key, id in getattr(p, f.name).items()}
+        for f in fields(p)
+        if f.type == "Names" and f.name != "whole"
     }
+    names["whole"] = {key: new[id] for key, id in p.whole.items() if id in new}  # where no gradient reads it, it goes
     found: dict[int, Label] = {}
     for id, label in p.labels.items():
         if id in new:

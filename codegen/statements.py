@@ -43,7 +43,7 @@ def computed(m: Module, sweep: str, region: str) -> list[int]:
 def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
     text = m.scope(region).formula(id)[0]
     node = m.program.graph[id]
-    if is_bool(node):
+    if is_bool(node) and id not in m.static:
         text = f"({text}).astype(dtype)"
     if region == ONCE and is_turned(m.scope(region), node) and node.attrs.kind != "concatenate":
         text = f"np.ascontiguousarray({text})"  # what is joined is in order

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.dispatch import NUMPY_FUNCTIONS, call_ufunc
-from symbptt.errors import ShapeError
+from symbptt.dispatch import NUMPY_FUNCTIONS, call_ufunc, refuse
+from symbptt.errors import CellError, ShapeError
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.location import cell_error
@@ -77,6 +77,9 @@ class Dim:
     def __rtruediv__(self, other: Any) -> Any:
         return NUMPY_FUNCTIONS["divide"](other, self)
 
+    __mod__ = __rmod__ = refuse("remainder")
+    __divmod__ = __rdivmod__ = refuse("divmod")
+
     def __pow__(self, other: Any) -> Any:
         return NUMPY_FUNCTIONS["power"](self, other)
 
@@ -84,10 +87,7 @@ class Dim:
         return call_ufunc(ufunc, method, inputs, kwargs)
 
     def __index__(self) -> int:
-        raise cell_error(
-            f"the size {self.expr} has no number while the cell is traced",
-            'loop over a size of known length, for example Param["3 n"], or write the sum with @ or sb.sum',
-        )
+        raise without_number(self.expr)
 
     __int__ = __float__ = __bool__ = __index__
 
@@ -108,6 +108,15 @@ class Dim:
 
     def __le__(self, other: Any) -> bool:
         return not self > other
+
+
+def without_number(size: Any) -> CellError:
+    """Return the error of a named size where Python or NumPy needs a number."""
+    return cell_error(
+        f"the size {size} has no number while the cell is traced",
+        'loop over a size of known length, for example Param["3 n"], or write the sum with @ or sb.sum; for np.zeros and '
+        'np.ones write np.zeros_like(h), for np.eye and np.arange take a constant: eye: Const["n n"]',
+    )
 
 
 def _size(value: Any) -> Any:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from symbptt import ops
 from symbptt.dispatch import NUMPY_FUNCTIONS
-from symbptt.errors import CellError
+from symbptt.errors import counted
 from symbptt.indexing import getitem, take
-from symbptt.location import shows_names
+from symbptt.kinds import BITS
+from symbptt.location import cell_error, shows_names
 from symbptt.products import dot, einsum, inner, matmul, outer, tensordot
 from symbptt.reductions import cumsum, max, mean, min, sum
-from symbptt.trace import apply, graph_of
+from symbptt.signatures import as_numpy_calls
+from symbptt.trace import apply, axes_of, graph_of, symbolic
 from symbptt.views import (
     broadcast_to,
     concatenate,
@@ -43,8 +48,24 @@ __all__ = [
 ]  # fmt: skip
 
 
+_AT_BOUNDS = " At a tie with a number the slope is 0"
+AT_KINKS = {
+    "relu": " Its slope at 0 is 0.", "abs": " Its slope at 0 is 0.", "sign": " Its slope is 0 everywhere.",
+    "maximum": f"{_AT_BOUNDS}; equal values have one half each.",
+    "minimum": f"{_AT_BOUNDS}; equal values have one half each.",
+    "clip": f"{_AT_BOUNDS}, at both bounds alike; at bounds that are values, one half.",
+    "hard_tanh": " Its slope at -1 and 1 is 0.", "hard_sigmoid": " Its slope at -3 and 3 is 0.",
+    "where": " Its slope is that of the branch which is taken.", "leaky_relu": " Its slope at 0 is that of the left side.",
+}  # fmt: skip
+"""What a function counts as having where it has no derivative, for its docstring; `symbptt.ops` states the rule."""
+
+
 def _elementwise(op: ops.Op) -> Callable[..., Any]:
+    most = len(inspect.signature(op.body).parameters) if inspect.isfunction(op.body) else op.arity
+
     def function(*values: Any) -> Any:
+        if not op.arity <= len(values) <= most:
+            raise cell_error(f"{op.name} takes {counted(op.arity, 'argument')}, got {len(values)}")
         if graph_of(*values) is not None:
             return apply(op.name, *values)
         if any(isinstance(value, sp.Basic) for value in values):
@@ -52,7 +73,7 @@ def _elementwise(op: ops.Op) -> Callable[..., Any]:
         return op.evaluate(*values)
 
     function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = f"Return {op.name} of arrays, elementwise."
+    function.__doc__ = f"Return {op.name} of arrays, elementwise." + AT_KINKS.get(op.name, "")
     return function
 
 
@@ -104,8 +125,15 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the Euclidean norm along axes, all of them unless told; its gradient at zero is zero."""
-    if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.ndim != 1):
-        raise CellError(f"norm knows the Euclidean norm only, not ord={ord!r}")
+    if graph_of(x) is None:
+        x = np.asarray(x)
+    several = x.ndim if axis is None else len(axis) if isinstance(axis, tuple | list) else 1
+    fits: dict[Any, bool] = {None: several <= 2 or axis is None, 2: several == 1, "fro": several == 2}
+    if not fits.get(ord if isinstance(ord, int | float | str | None) else ..., False):
+        raise cell_error(
+            f"the norm with ord={ord!r} along {several} axes is not the Euclidean one, which is known alone",
+            "write np.linalg.norm(x), or np.linalg.norm(x, axis=-1)",
+        )
     return _root(sum(x * x, axis, keepdims))
 
 
@@ -128,21 +156,71 @@ def copy(x: Any) -> Any:
     return x
 
 
-def _numpy_cumsum(x: Any, axis: Any = None) -> Any:
+def vdot(a: Any, b: Any) -> Any:
+    """Return the sum of products of all elements, in C order."""
+    return dot(ravel(a), ravel(b))
+
+
+def _cumsum(x: Any, axis: Any = None) -> Any:
     return cumsum(ravel(x) if axis is None else x, -1 if axis is None else axis)
 
 
-_OWN_NAMES = (
-    sum, mean, max, min, var, std, matmul, dot, inner, tensordot, outer, einsum, reshape, ravel, transpose, swapaxes,
-    moveaxis, broadcast_to, full_like, zeros_like, ones_like, expand_dims, squeeze, concatenate, stack, hstack, split,
-    flip, roll, norm, take, copy,
-)  # fmt: skip
-_OTHER_NAMES = {
-    "amax": max, "amin": min, "cumsum": _numpy_cumsum, "getitem": getitem, "flatten": ravel, "permute_dims": transpose,
-    "concat": concatenate, "vdot": dot, "real": copy, "conj": copy, "conjugate": copy,
+def _reshape(x: Any, shape: Any) -> Any:
+    return reshape(x, shape)
+
+
+def _transpose(x: Any, axes: Any = None) -> Any:
+    return transpose(x, axes)
+
+
+def _matrix_transpose(x: Any) -> Any:
+    return swapaxes(x, -1, -2)
+
+
+def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    if x is None or y is None:
+        raise cell_error("np.where(condition) gives places, which depend on values", "write np.where(condition, a, b)")
+    return ELEMENTWISE["where"](condition, x, y)
+
+
+def _clip(x: Any, low: Any = None, high: Any = None, min: Any = None, max: Any = None) -> Any:
+    low, high = min if low is None else low, max if high is None else high
+    if low is None or high is None:
+        x = x if low is None else ELEMENTWISE["maximum"](x, low)
+        return x if high is None else ELEMENTWISE["minimum"](x, high)
+    return ELEMENTWISE["clip"](x, low, high)
+
+
+def _sum_of_products(*operands: Any, optimize: Any = False, **options: Any) -> Any:
+    for option in [name for name, value in options.items() if value is not None]:
+        raise cell_error(f"np.einsum with {option} is not supported in a cell", f"write np.einsum without {option}")
+    return einsum(*operands)
+
+
+def _ndim(x: Any) -> int:
+    return int(symbolic(x).ndim)
+
+
+def _shape(x: Any) -> Any:
+    return symbolic(x).shape
+
+
+def _size(x: Any, axis: Any = None) -> Any:
+    return symbolic(x).size if axis is None else symbolic(x).shape[axes_of(axis, symbolic(x).ndim)[0]]
+
+
+_AS_NUMPY: dict[str, Callable[..., Any]] = {
+    **{function.__name__: function for function in (
+        sum, mean, max, min, var, std, matmul, dot, inner, vdot, tensordot, outer, ravel, swapaxes, moveaxis,
+        broadcast_to, full_like, zeros_like, ones_like, expand_dims, squeeze, concatenate, stack, hstack, split, flip,
+        roll, norm, take, copy)},
+    "amax": max, "amin": min, "cumsum": _cumsum, "flatten": ravel, "transpose": _transpose, "permute_dims": _transpose,
+    "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "real": copy, "conj": copy,
+    "conjugate": copy, "where": _where, "clip": _clip, "ndim": _ndim, "shape": _shape, "size": _size,
 }  # fmt: skip
 NUMPY_FUNCTIONS.update(
     {name: ELEMENTWISE[op.name] for name, op in ops.BY_NUMPY.items()}
-    | {function.__name__: function for function in _OWN_NAMES}
-    | _OTHER_NAMES
+    | {name: partial(apply, name) for name in BITS}
+    | {name: as_numpy_calls(name, function) for name, function in _AS_NUMPY.items()}
+    | {"getitem": getitem, "einsum": _sum_of_products, "reshape()": reshape, "transpose()": transpose}
 )

@@ -11,8 +11,8 @@ from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.location import cell_error
-from symbptt.trace import Array, axes_of, built, graph_of
-from symbptt.views import reshape
+from symbptt.trace import Array, as_array, axes_of, built, graph_of
+from symbptt.views import ravel, reshape
 
 
 def getitem(x: Array, key: Any) -> Array:
@@ -80,7 +80,11 @@ def _gather(x: Array, index: Array, axis: int) -> Array:
 
 
 def take(x: Any, index: Any, axis: Any = None) -> Any:
-    """Return the slice of x at an integer along an axis."""
-    if graph_of(x, index) is None:
+    """Return the slice of x at an integer along an axis, or of its flattened elements where that is None."""
+    graph = graph_of(x, index)
+    if graph is None:
         return np.take(x, index, axis)
-    return getitem(x, (slice(None),) * (0 if axis is None else axes_of(axis, x.ndim)[0]) + (index,))
+    x = as_array(graph, x)
+    if axis is None:
+        return getitem(ravel(x), (index,))
+    return getitem(x, (slice(None),) * axes_of(axis, x.ndim)[0] + (index,))

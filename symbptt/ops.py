@@ -3,6 +3,11 @@
 A record says what the function is (`body`: SymPy, over real placeholders), what it computes on arrays (`evaluate`:
 NumPy, the independent oracle), how a primitive is written in generated code and in LaTeX, and where tests may probe it.
 A function whose body is made of other functions is *composed*: tracing expands it, so that it needs no code of its own.
+
+Where a function has no derivative, one rule holds: **at a tie a number wins, and equal values share.** So the slope of
+relu, maximum, minimum, clip, hard_tanh and hard_sigmoid at a bound that is a number is 0, at both bounds of clip alike; two
+values that are equal have one half each, and equal maxima of an array equal shares. The slope of abs and sign at 0 is 0,
+that of where is the slope of the branch that is taken.
 """
 
 from __future__ import annotations
@@ -44,7 +49,11 @@ def scalar_function(name: str, arity: int, *partials: Callable[..., sp.Expr]) ->
     def fdiff(self: Any, argindex: int = 1) -> sp.Expr:
         return sp.sympify(partials[argindex - 1](*self.args, self))
 
-    return type(name, (sp.Function,), {"nargs": arity, "fdiff": fdiff, "is_real": True, "is_extended_real": True})
+    def of_numbers(self: Any, precision: int) -> sp.Expr:
+        return sp.Float(float(np.real(PRIMITIVES[self.func].evaluate(*map(float, self.args)))), precision=precision)
+
+    parts = {"nargs": arity, "fdiff": fdiff, "_eval_evalf": of_numbers, "is_real": True, "is_extended_real": True}
+    return type(name, (sp.Function,), parts)
 
 
 def _zero(*_: sp.Expr) -> sp.Expr:
@@ -57,13 +66,11 @@ def _constant(name: str, arity: int) -> Any:
     return function
 
 
-def _share(inner: Any, tie: sp.Expr, direction: int) -> Callable[..., sp.Expr]:
-    """The partial derivative of maximum and minimum: 1 inside; at a tie with a constant `tie`, else one half each."""
+def _share(ahead: Any, direction: int) -> Callable[..., sp.Expr]:
+    """The partial derivative of maximum and minimum: 1 where a value is ahead; at a tie with a number 0, else one half."""
 
     def partial(a: sp.Expr, b: sp.Expr) -> sp.Expr:
-        if not (a.is_number or b.is_number):
-            return (1 + direction * sign(a - b)) / 2
-        return inner(a, b) if tie == 0 else tie * inner(a, b)
+        return ahead(a, b) if a.is_number or b.is_number else (1 + direction * sign(a - b)) / 2
 
     return partial
 
@@ -82,10 +89,11 @@ logical_not, sign, floor = _condition("logical_not", 1), _constant("sign", 1), _
 stop_gradient = _constant("stop_gradient", 1)
 stop_gradient.declared = True  # its derivative is said to be zero, it is not that of its values
 
-_at_maximum, _at_minimum = _share(greater, sp.S.Zero, 1), _share(less_equal, sp.S.One, -1)
+_at_maximum, _at_minimum = _share(greater, 1), _share(less, -1)
 maximum = scalar_function("maximum", 2, lambda a, b, y: _at_maximum(a, b), lambda a, b, y: _at_maximum(b, a))
 minimum = scalar_function("minimum", 2, lambda a, b, y: _at_minimum(a, b), lambda a, b, y: _at_minimum(b, a))
 where: Any = scalar_function("where", 3, _zero, lambda c, a, b, y: where(c, 1, 0), lambda c, a, b, y: where(c, 0, 1))
+where.eval = classmethod(lambda cls, c, a, b: (b if c == 0 else a) if c.is_Number else None)
 relu = scalar_function("relu", 1, lambda x, y: greater(x, 0))
 absolute = scalar_function("absolute", 1, lambda x, y: sign(x))
 sigmoid = scalar_function("sigmoid", 1, lambda x, y: y * (1 - y))
@@ -116,19 +124,40 @@ def _evaluate_absolute(x: Any) -> Any:
 
 
 def _evaluate_maximum(a: Any, b: Any) -> Any:
-    return np.where(np.real(a) > np.real(b), a, b) if np.iscomplexobj(a) or np.iscomplexobj(b) else np.maximum(a, b)
+    return _ahead(np.greater, a, b) if np.iscomplexobj(a) or np.iscomplexobj(b) else np.maximum(a, b)
 
 
 def _evaluate_minimum(a: Any, b: Any) -> Any:
-    return np.where(np.real(a) <= np.real(b), a, b) if np.iscomplexobj(a) or np.iscomplexobj(b) else np.minimum(a, b)
+    return _ahead(np.less, a, b) if np.iscomplexobj(a) or np.iscomplexobj(b) else np.minimum(a, b)
+
+
+def _ahead(is_ahead: Any, a: Any, b: Any) -> Any:
+    """The value ahead by its real part; at a tie the one that is a real number, of two complex ones the mean."""
+    tied = (a + b) / 2 if np.iscomplexobj(a) and np.iscomplexobj(b) else b if np.iscomplexobj(a) else a
+    x, y = np.real(a), np.real(b)
+    return np.where(is_ahead(x, y), a, np.where(x == y, tied, b))
 
 
 def _evaluate_elu(x: Any, alpha: Any = 1.0) -> Any:
-    return np.where(_real_positive(x), x, alpha * np.expm1(_evaluate_minimum(x, 0)))
+    return np.where(_real_positive(x), x, alpha * np.expm1(np.where(_real_positive(x), 0, x)))
 
 
 def _body_elu(x: sp.Expr, alpha: Any = 1) -> sp.Expr:
-    return where(greater(x, 0), x, alpha * expm1(minimum(x, 0)))
+    return where(greater(x, 0), x, alpha * expm1(where(greater(x, 0), 0, x)))  # smooth at 0 where alpha is 1
+
+
+def _body_logaddexp(a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    """The greater, and softplus of minus the distance; its slopes add up to 1 wherever it is."""
+    if a == 0 or b == 0:
+        return softplus(a + b)
+    return where(greater(a, b), a, b) + softplus(where(greater(a, b), b - a, a - b))
+
+
+def _evaluate_logaddexp(a: Any, b: Any) -> Any:
+    if not (np.iscomplexobj(a) or np.iscomplexobj(b)):
+        return np.logaddexp(a, b)
+    first = np.real(a) > np.real(b)
+    return np.where(first, a, b) + _evaluate_softplus(np.where(first, np.subtract(b, a), np.subtract(a, b)))
 
 
 def _compare(ufunc: Any) -> Callable[..., Any]:
@@ -196,8 +225,7 @@ OPS: tuple[Op, ...] = (
        arity=2),
     Op("minimum", minimum, _evaluate_minimum, "np.minimum({0}, {1})", r"\min({0}, {1})", numpy=("minimum", "fmin"),
        arity=2),
-    Op("logaddexp", lambda a, b: b + softplus(a - b), lambda a, b: b + _evaluate_softplus(np.subtract(a, b)),
-       numpy=("logaddexp",), arity=2),
+    Op("logaddexp", _body_logaddexp, _evaluate_logaddexp, numpy=("logaddexp",), arity=2),
     Op("where", where, lambda c, a, b: np.where(np.real(c) != 0, a, b), "np.where({0}, {1}, {2})",
        r"\operatorname{{where}}({0}, {1}, {2})", numpy=("where",), arity=3),
     Op("greater", greater, _compare(np.greater), "({0} > {1})", r"[{0} > {1}]", numpy=("greater",), arity=2),

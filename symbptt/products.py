@@ -11,9 +11,10 @@ import numpy as np
 from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir.node import Product
+from symbptt.kinds import TRUTH
 from symbptt.location import cell_error
 from symbptt.reductions import sum as sum_of
-from symbptt.trace import Array, as_array, axes_of, built, graph_of
+from symbptt.trace import Array, apply, as_array, axes_of, built, graph_of, kind
 from symbptt.views import ravel, transpose
 
 
@@ -24,14 +25,19 @@ def _product(a: Array, b: Array, la: Sequence[Any], lb: Sequence[Any], out: Sequ
     order = {label: i for i, label in enumerate(dict.fromkeys([*la, *lb, *out]))}
     labels = Product(*(tuple(order[x] for x in part) for part in (la, lb, out)))
     try:
-        return Array(a.graph, build.contract(a.graph, a.id, b.id, labels))
+        return _counted(Array(a.graph, build.contract(a.graph, a.id, b.id, labels)), (a, b))
     except ShapeError as error:
         raise cell_error(str(error), "check the order of the dimensions in the annotations", ShapeError) from None
 
 
+def _counted(x: Array, operands: Sequence[Array]) -> Array:
+    """A product as it is; of truth values NumPy tells whether any pair is true."""
+    return apply("greater", x, 0) if all(kind(operand) == TRUTH for operand in operands) else x
+
+
 def _presum(x: Array, labels: Sequence[Any], kept: set[Any]) -> tuple[Array, list[Any]]:
     alone = [i for i, label in enumerate(labels) if label not in kept]
-    return (sum_of(x, tuple(alone)) if alone else x), [label for label in labels if label in kept]
+    return (_counted(sum_of(x, tuple(alone)), [x]) if alone else x), [label for label in labels if label in kept]
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -95,7 +101,13 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
         return np.tensordot(a, b, axes=axes)
     a, b = as_array(graph, a), as_array(graph, b)
     of_a, of_b = (range(-axes, 0), range(axes)) if isinstance(axes, int) else axes
-    of_a, of_b = axes_of(tuple(np.atleast_1d(of_a)), a.ndim), axes_of(tuple(np.atleast_1d(of_b)), b.ndim)
+    of_a, of_b = (
+        axes_of(tuple(i) if isinstance(i, range | list) else i, array.ndim) for i, array in ((of_a, a), (of_b, b))
+    )
+    if len(of_a) != len(of_b):
+        raise cell_error(
+            f"tensordot sums over {len(of_a)} axes of one array and {len(of_b)} of the other", kind=ShapeError
+        )
     la, lb = [("a", i) for i in range(a.ndim)], [("b", i) for i in range(b.ndim)]
     for i, j in zip(of_a, of_b, strict=True):
         lb[j] = la[i]
@@ -113,9 +125,11 @@ def outer(a: Any, b: Any) -> Any:
 
 def einsum(subscripts: str, *operands: Any) -> Any:
     """Return NumPy's einsum of any number of operands, taken from left to right."""
-    graph = graph_of(*operands)
+    graph = graph_of(subscripts, *operands)
     if graph is None:
         return np.einsum(subscripts, *operands)
+    if not isinstance(subscripts, str):
+        raise cell_error("einsum takes its axes as one text", 'write np.einsum("ij,j->i", A, x)')
     arrays = [as_array(graph, operand) for operand in operands]
     inputs, out = _subscripts(subscripts, arrays)
     for labels, array in zip(inputs, arrays, strict=True):
@@ -145,6 +159,8 @@ def _subscripts(text: str, arrays: Sequence[Array]) -> tuple[list[list[str]], li
     if not arrow:
         every = "".join(parts)
         right = lead + "".join(x for x in sorted(set(every) - set(lead)) if every.count(x) == 1)
+    if lead and "..." not in right and arrow:
+        raise cell_error(f"einsum {text!r}: the axes of ... are missing in the result", "write ->... for them")
     right = right.replace("...", lead)
     if not set(right) <= set("".join(parts)) or len(set(right)) != len(right):
         raise cell_error(f"einsum {text!r}: the result {right!r} has a letter that no operand has, or one twice")

@@ -6,14 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
-from symbptt.trace import Array, axes_of, built, graph_of, symbolic
+from symbptt.kinds import TRUTH
+from symbptt.location import cell_error
+from symbptt.trace import Array, apply, axes_of, built, graph_of, kind, symbolic
 
 
 def _reduce(kind: str, x: Any, axis: Any, keepdims: bool) -> Array:
     x = symbolic(x)
     g, shape = x.graph, x.graph.shape(x.id)
+    if isinstance(axis, list):
+        raise cell_error(f"axes are an integer or a tuple of them, got {axis!r}", "write axis=(0, 1)", ShapeError)
     axes = axes_of(axis, len(shape))
     result = built(g, build.reduce, kind, x.id, axes)
     kept = tuple(1 if i in axes else item for i, item in enumerate(shape))
@@ -47,6 +52,8 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the minimum along axes, all of them unless told; equal minima share the gradient equally."""
+    if graph_of(x) is not None and kind(symbolic(x)) == TRUTH:
+        return apply("logical_not", max(apply("logical_not", symbolic(x)), axis, keepdims))
     return -max(-x, axis, keepdims)
 
 
@@ -54,4 +61,5 @@ def cumsum(x: Any, axis: int = -1) -> Any:
     """Return the running sum along an axis, the last unless told."""
     if graph_of(x) is None:
         return np.cumsum(x, axis)
+    x = symbolic(x)
     return built(x.graph, build.cumulate, x.id, axes_of(axis, x.ndim)[0])

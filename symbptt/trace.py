@@ -9,14 +9,15 @@ import numpy as np
 import sympy as sp
 
 from symbptt import ops
-from symbptt.dim import Dim, public_shape, public_size
-from symbptt.dispatch import NUMPY_FUNCTIONS, call_ufunc, nearest_function
+from symbptt.dim import Dim, public_shape, public_size, without_number
+from symbptt.dispatch import NUMPY_FUNCTIONS, call_function, call_ufunc, other_way, refuse
 from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import placeholder
 from symbptt.ir.outline import node_of
+from symbptt.kinds import INTEGER, REAL, TRUTH, kind_of, kind_of_value, meaning
 from symbptt.location import cell_error
 
 
@@ -50,6 +51,8 @@ class Array:
 
     @property
     def mT(self) -> Array:
+        if self.ndim < 2:
+            raise cell_error(f"{self!r} has no matrix to transpose", "write .T, or give it a second axis", ShapeError)
         return Array(
             self.graph, build.transpose(self.graph, self.id, (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
         )
@@ -73,6 +76,9 @@ class Array:
 
     def _number(self, what: str, cure: str) -> Any:
         if self.value is None:
+            leaves = [self.graph[id] for id in self.graph.ancestors([self.id]) if self.graph[id].family == "leaf"]
+            if leaves and all(leaf.attrs.role == "size" for leaf in leaves):
+                raise without_number(" or ".join(leaf.attrs.name for leaf in leaves))
             raise cell_error(f"{what}: it has no number while the cell is traced", cure)
         return self.value
 
@@ -103,13 +109,7 @@ class Array:
         return call_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        name = func.__name__ if func is not np.linalg.norm else "norm"
-        if name not in NUMPY_FUNCTIONS:
-            raise cell_error(
-                f"NumPy's function {name} is not known to symbptt",
-                nearest_function(name, [*NUMPY_FUNCTIONS, *ops.BY_NUMPY]),
-            )
-        return NUMPY_FUNCTIONS[name](*args, **kwargs)
+        return call_function(func, args, kwargs)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise cell_error(
@@ -121,8 +121,10 @@ class Array:
 
     def __getattr__(self, name: str) -> Any:
         if name in _METHODS:
-            return lambda *args, **kwargs: NUMPY_FUNCTIONS[name](self, *args, **kwargs)
-        raise AttributeError(f"a value of a cell has no attribute {name!r}")
+            function = NUMPY_FUNCTIONS.get(f"{name}()", NUMPY_FUNCTIONS[name])
+            return lambda *args, **kwargs: function(self, *args, **kwargs)
+        way = f"; {other_way(name)}" if hasattr(np.ndarray, name) else ""
+        raise AttributeError(f"a value of a cell has no attribute {name!r}{way}")
 
     def __matmul__(self, other: Any) -> Any:
         return NUMPY_FUNCTIONS["matmul"](self, other)
@@ -136,26 +138,36 @@ class Array:
 
 _METHODS = (
     "sum", "mean", "max", "min", "dot", "reshape", "transpose", "cumsum", "clip", "ravel", "squeeze", "swapaxes",
-    "copy", "flatten", "conj", "conjugate", "prod", "var", "std",
+    "copy", "flatten", "conj", "conjugate", "var", "std", "take",
 )  # fmt: skip
 _BOTH_SIDES = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power", "and": "logical_and",
-    "or": "logical_or",
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power", "and": "bitwise_and",
+    "or": "bitwise_or",
 }  # fmt: skip
 _COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
 }  # fmt: skip
-_OF_ONE = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "logical_not"}
+_OF_ONE = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "invert"}
+
+
+_UNKNOWN = {
+    "floordiv": "floor_divide", "mod": "remainder", "divmod": "divmod", "xor": "bitwise_xor", "lshift": "left_shift",
+    "rshift": "right_shift",
+}  # fmt: skip
+"""Operators that have no meaning in a cell, by the function of NumPy that they are."""
 
 
 def _operators() -> None:
     for short, name in _BOTH_SIDES.items():
-        setattr(Array, f"__{short}__", lambda a, b, name=name: apply(name, a, b))
-        setattr(Array, f"__r{short}__", lambda a, b, name=name: apply(name, b, a))
+        setattr(Array, f"__{short}__", lambda a, b, name=name: apply(name, a, b, plain=True))
+        setattr(Array, f"__r{short}__", lambda a, b, name=name: apply(name, b, a, plain=True))
+    for short, name in _UNKNOWN.items():
+        setattr(Array, f"__{short}__", refuse(name))
+        setattr(Array, f"__r{short}__", refuse(name))
     for short, name in _COMPARISONS.items():
         setattr(Array, f"__{short}__", lambda a, b, name=name: apply(name, a, b))
     for short, name in _OF_ONE.items():
-        setattr(Array, f"__{short}__", lambda a, name=name: apply(name, a))
+        setattr(Array, f"__{short}__", lambda a, name=name: apply(name, a, plain=True))
 
 
 _operators()
@@ -200,30 +212,62 @@ def _literal(graph: Graph, value: Any) -> Array:
     return Array(graph, build.literal(graph, tuple(array.ravel().tolist()), array.shape), array)
 
 
-def apply(name: str, *values: Any) -> Array:
-    """Return the elementwise function `name` of values."""
-    op = ops.BY_NAME[name]
+PYTHON = ("add", "subtract", "multiply", "negative", "positive", "abs", "invert")
+"""Operators that Python applies to truth values of its own, such as dt > 0.1 of a number dt, as to the integers 0 and 1."""
+
+
+def apply(name: str, *values: Any, plain: bool = False) -> Array:
+    """Return the elementwise function `name` of values; `plain`: it is an operator, which plain numbers have from Python."""
     graph = graph_of(*values)
     assert graph is not None
     arrays = [as_array(graph, value) for value in values]
     if name == "divide" and graph[arrays[1].id].family == "number" and _has_zero(arrays[1].value):
         raise cell_error("a division by zero", "divide by a number that is not zero, or by a value of the cell")
-    expr = op.body(*_arguments(name, graph, arrays))
+    kinds = [kind(array) for array in arrays]
+    if plain and name in PYTHON and all(array.value is not None and not array.ndim for array in arrays):
+        kinds = [max(found, INTEGER) for found in kinds]
+        arrays = [array if kind(array) else Array(graph, array.id, int(array.value)) for array in arrays]
+    op = ops.BY_NAME[meaning(name, kinds, name == "power" and _is_natural(arrays[1]))]
+    expr = op.body(*_arguments(op.name, graph, arrays))
     result = apply_expr(graph, expr, [array.id for array in arrays])
     known = all(array.value is not None for array in arrays)
-    return Array(graph, result, op.evaluate(*[array.value for array in arrays]) if known else None)
+    return Array(graph, result, _value(op, [array.value for array in arrays]) if known else None)
+
+
+def kind(array: Array) -> int:
+    """Return the kind of a value in NumPy, that of its number where it has one: plain integers behave as real numbers."""
+    of_value = REAL if array.value is None else kind_of_value(array.value)
+    return of_value if of_value == TRUTH or (array.ndim and of_value == INTEGER) else kind_of(array.graph, array.id)
+
+
+def _is_natural(array: Array) -> bool:
+    """Whether an exponent is no negative number whatever the data are."""
+    node = array.graph[array.id]
+    literal = node.family == "number" and np.min(array.value) >= 0
+    return literal or (node.family == "leaf" and node.attrs.role in ("index", "size")) or kind(array) == TRUTH
+
+
+def _value(op: ops.Op, values: list[Any]) -> Any:
+    """The number that follows from constants; a power of integers is real where the exponent is negative, as in Python."""
+    if op.name == "power" and np.min(values[1]) < 0:
+        values = [np.asarray(values[0], float)[()], values[1]]
+    return op.evaluate(*values)
 
 
 def _has_zero(value: Any) -> bool:
     return value is not None and not np.all(value)
 
 
+SEEN = {"power": (1,), "where": (0,), "maximum": (0, 1), "minimum": (0, 1), "clip": (0, 1, 2), "logaddexp": (0, 1)}
+"""The arguments that a body has in it as numbers, where they are literals."""
+
+
 def _arguments(name: str, graph: Graph, arrays: Sequence[Array]) -> list[sp.Expr]:
-    """Placeholders, but for what must be seen as a number: exponents, and the constant side of maximum and minimum."""
+    """Placeholders, but for what must be seen as a number: exponents, conditions, and what may tie with a value."""
     result: list[sp.Expr] = [placeholder(i) for i in range(len(arrays))]
     literal = [graph[array.id].family == "number" and array.ndim == 0 for array in arrays]
     for i, array in enumerate(arrays):
-        if literal[i] and ((name == "power" and i == 1) or name in ("maximum", "minimum", "clip")):
+        if literal[i] and i in SEEN.get(name, ()):
             value = array.value
             result[i] = sp.Integer(int(value)) if float(value).is_integer() else sp.Float(value)
             if name == "power" and value == 0.5:
@@ -232,9 +276,15 @@ def _arguments(name: str, graph: Graph, arrays: Sequence[Array]) -> list[sp.Expr
 
 
 def apply_expr(graph: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
-    """Return a SymPy expression over placeholders as nodes: arithmetic in one, each function in one of its own."""
+    """Return a SymPy expression over placeholders as nodes: arithmetic in one, each function in one of its own.
+
+    It has the shape of all arguments together, also of those that SymPy found not to matter, as in h ** 0.
+    """
     try:
-        return node_of(graph, expr, args)
+        result, shape = node_of(graph, expr, args), shapes.broadcast(*map(graph.shape, args))
+        if graph[result].family == "number" and any(kind_of(graph, arg) == REAL for arg in args):
+            result = build.number(graph, float(graph[result].attrs.value))
+        return build.expand(graph, result, shape)
     except ShapeError as error:
         cure = "give one of them the shape of the other, or an axis of size 1 with [:, None]"
         raise cell_error(str(error), cure, ShapeError) from None
@@ -251,8 +301,13 @@ def built(graph: Graph, make: Callable[..., int], *args: Any) -> Array:
 def axes_of(axis: Any, rank: int) -> tuple[int, ...]:
     """Return axes as an argument names them: all for None, negative ones counted from the end."""
     chosen = range(rank) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    if not all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in chosen):
+        raise cell_error(f"an axis is an integer, got {axis!r}", "write axis=0, or axis=(0, 1)", ShapeError)
     try:
-        return tuple(shapes.normal_axis(int(i), rank) for i in chosen)
+        found = tuple(shapes.normal_axis(int(i), rank) for i in chosen)
+        if len(set(found)) < len(found):
+            raise ShapeError(f"an axis stands twice in {axis!r}")
+        return found
     except ShapeError as error:
         raise cell_error(
             str(error), "axes count one sample and one step: the body has no batch axis", ShapeError
