@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
+import numpy as np
 import sympy as sp
 
 from symbptt.codegen.program import Program
@@ -13,12 +15,15 @@ from symbptt.codegen.variables import is_baked
 from symbptt.codegen.wrap import wrapped
 from symbptt.errors import CellError
 from symbptt.ir.naming import unique
-from symbptt.ir.shape import named_size, names_in
+from symbptt.ir.shape import names_in
+from symbptt.ir.sizes import Told, axes_of, told
 from symbptt.ir.step import Argument
 
 TABLES = {"PARAMS": ("param", "const"), "INPUTS": ("input", "index"), "STATES": ("state",), "TARGETS": ("target",)}
-RANK = {"param": 0, "const": 0, "input": 1, "index": 1, "target": 2, "state": 3}
+RANK = {"param": 0, "const": 0, "input": 1, "index": 1, "target": 2, "state": 4}
 """Where a size is read first."""
+BAKED = 3
+"""The rank of constants that stand in the module: their shapes tell sizes that else only a state would."""
 
 
 def docstring(p: Program, version: str, equations: str, head: Head | None) -> str:
@@ -49,6 +54,7 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     Raises: CellError where no argument tells a size.
     """
     every = [a for a in _arguments(p, head) if not is_baked(a)]
+    fixed = [a for a in _arguments(p, head) if is_baked(a) and np.ndim(a.default)]
     lead = {"input": 2, "index": 2, "state": 1, "target": 2 if head is None or head.at == "every" else 1}
     limits = {a.name: f'"{a.name} limit"' if _is_limited(every, a) else "None" for a in every if a.limit is not None}
     lines = [f"{table} = {name_tuple(a.name for a in every if a.role in roles)}" for table, roles in TABLES.items()]
@@ -60,7 +66,7 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     ]
     lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
     short = [piece for line in lines for piece in wrapped(line)]
-    return "\n".join([*short, "", "", *_sizes_function(p.name, every), "", "", *_shapes_function(every)])
+    return "\n".join([*short, "", "", *_sizes_function(p.name, every, fixed), "", "", *_shapes_function(every)])
 
 
 def _dims(a: Argument) -> str:
@@ -76,42 +82,55 @@ def _names_of(arguments: Iterable[Argument]) -> list[str]:
     return sorted({name for a in arguments for name in names_in(a.shape)})
 
 
-def _sizes_function(name: str, every: Sequence[Argument]) -> list[str]:
-    """Each size from the first argument that tells it: alone on an axis, or in a sum with sizes that are known."""
-    known: dict[str, str] = {}
-    of = unique("of", _names_of(every))
-    order = sorted(every, key=lambda a: RANK[a.role])
-    names = _names_of(every)
-    while len(known) < len(names):
-        found = next((hit for a in order for hit in [_solved(a, known, of)] if hit), None)
-        if found is None:
-            lack = next(name for name in names if name not in known)
+def _sizes_function(name: str, every: Sequence[Argument], fixed: Sequence[Argument]) -> list[str]:
+    """Each size from the first argument that tells it: alone on an axis, in a sum with sizes that are known, or in several
+    sums together; the shapes of constants in the module must go with them."""
+    order = sorted([*every, *fixed], key=lambda a: BAKED if a in fixed else RANK[a.role])
+    of = unique("of", _names_of(order))
+    first, last = (
+        axes_of([a for a in order if (a.role == "state") is late], fixed=("const",)) for late in (False, True)
+    )
+    known = {step.name: _size_line(step, of) for step in told(first, last)}
+    for lack in _names_of(order):
+        if lack not in known:
             raise CellError(
                 f"the size {lack!r} of {name} stands alone on no axis, so that no argument tells it\n"
                 f"  use it alone in one dimension"
             )
-        known[found[0]] = found[1]
     return [
         f"def _sizes({of}):",
         '    """Return the named sizes, each read from an argument and an axis."""',
         *(f"    {name} = {text}" for name, text in known.items()),
+        *chain.from_iterable(map(_fixed_lines, fixed)),
         f"    return {dict_text({name: name for name in sorted(known)})}",
     ]
 
 
-def _solved(a: Argument, known: Iterable[str], of: str) -> tuple[str, str] | None:
-    """The first size that an argument tells, and its text."""
-    for axis, item in enumerate(a.shape):
-        unknown = [name for name in names_in((item,)) if name not in known]
-        if len(unknown) != 1 or sp.degree(item, named_size(unknown[0])) != 1:
-            continue
-        symbol = named_size(unknown[0])
-        factor = sp.expand(item).coeff(symbol)
-        rest = sp.expand(item - factor * symbol)
-        text = f'{of}("{a.name}", {axis})'
-        text = f"({text} - ({size_text(rest)}))" if rest != 0 else text
-        return unknown[0], text + (f" // ({size_text(factor)})" if factor != 1 else "")
-    return None
+def _size_line(step: Told, of: str) -> str:
+    """The text of a size; first terms without a factor."""
+    terms = [
+        f'{"" if factor == 1 else f"{factor} * "}{of}("{axis.argument}", {axis.number})'
+        for factor, axis in step.lengths
+    ]
+    if not terms:
+        text = f"({size_text(sp.expand(-step.rest))})"
+    elif step.rest != 0:
+        text = f"({' + '.join(terms)} - ({size_text(step.rest)}))"
+    else:
+        text = terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
+    return text + (f" // ({size_text(step.divisor)})" if step.divisor != 1 else "")
+
+
+def _fixed_lines(a: Argument) -> list[str]:
+    """The check of a constant's shape, whose sizes are numbers where the module runs on arrays."""
+    shape, names = shape_text((), tuple(map(int, np.shape(a.default)))), names_in(a.shape)
+    if not names:
+        return []
+    message = f"{a.name}: the constant has the shape {shape}, {shape_text((), a.shape)} = {{{shape_text((), a.shape)}}} is expected"
+    return [
+        *wrapped(f"    if isinstance({' + '.join(names)}, int) and {shape_text((), a.shape)} != {shape}:"),
+        *wrapped(f"        raise ArgumentError(f{message!r})"),
+    ]
 
 
 def _shapes_function(every: Sequence[Argument]) -> list[str]:

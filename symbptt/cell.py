@@ -22,6 +22,7 @@ from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.idioms import stable
 from symbptt.ir.shape import Shape, show
+from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
 from symbptt.location import user_place
 from symbptt.names import choose, recorded
@@ -116,7 +117,8 @@ def cell(function: Callable[..., Any]) -> Cell:
 
 
 def nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
+    alike = {str(one).lower(): one for one in known}
+    near = [alike[found] for found in difflib.get_close_matches(name.lower(), alike, 1)]
     return f"\n  did you mean {near[0]!r}?" if near else f"\n  known: {', '.join(known) or 'none'}"
 
 
@@ -134,6 +136,13 @@ def arguments_of(
         _argument(function, parameter, scope, consts, roles)
         for parameter in inspect.signature(function).parameters.values()
     ]
+    axes = axes_of(found)
+    wrong = misfit(axes, solved(axes))
+    if wrong is not None:
+        raise ShapeError(
+            f"the default of {wrong.argument!r} has {wrong.length} along axis {wrong.number}, where other defaults or axes "
+            f"say another {wrong.size}{place_of(function)}\n  give it the shape of its annotation"
+        )
     spelled: dict[str, str] = {}
     for argument in found:
         plain = unicodedata.normalize("NFKC", argument.name)
@@ -176,7 +185,8 @@ def _argument(
             raise CellError(
                 f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]'
             )
-        return Argument("index", name, (), None, shape[0])
+        given = None if parameter.default is parameter.empty else parameter.default
+        return Argument("index", name, (), _checked_default(given, "index", name, (), where), shape[0])
     if annotation.role not in roles:
         raise CellError(
             f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
@@ -208,8 +218,13 @@ def _annotation(function: Any, parameter: inspect.Parameter, scope: dict[str, An
 
 
 def _checked_default(default: Any, role: str, name: str, shape: Shape, where: str) -> Any:
-    if default is None or role not in ("const", "param"):
+    if default is None:
         return None
+    if role not in ("const", "param"):
+        given = (
+            f"give it to forward: state={{{name!r}: ...}}" if role == "state" else "give it to the kernel with the data"
+        )
+        raise CellError(f"the {role} {name!r} has a default, and only Param and Const may have one{where}\n  {given}")
     array = np.asarray(default)
     if array.dtype.kind not in "biuf":
         raise CellError(f"the default of {name!r} must be a real number or an array of them, got {default!r}{where}")
@@ -344,7 +359,9 @@ def _as_result(cell: Cell, graph: Graph, name: str, value: Any) -> Array:
             raise CellError(
                 f"{cell.name} returns {type(value).__name__} for {name!r}{place_of(cell.function)}\n  return an array"
             ) from None
-    return as_array(graph, value)
+    found = as_array(graph, value)
+    number = graph[found.id].attrs.value if graph[found.id].family == "number" and not found.ndim else None
+    return as_array(graph, float(number)) if isinstance(number, int) else found  # a result is an array of floats
 
 
 def _warn_unused(cell: Cell, step: Step) -> None:

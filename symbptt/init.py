@@ -11,6 +11,7 @@ import sympy as sp
 from symbptt.arguments import check_dtype, check_mapping, check_seed
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import Shape, named_size, names_in, show
+from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument
 
 
@@ -20,7 +21,7 @@ def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override:
     check_seed(seed)
     check_dtype(dtype)
     wanted = [a for a in cell.arguments if a.role == "param" or (a.role == "const" and a.default is None)]
-    sizes = _sizes(cell, dims)
+    sizes = _sizes(cell, dims, override)
     for name in override:
         if name not in [a.name for a in wanted]:
             raise ArgumentError(
@@ -31,7 +32,10 @@ def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override:
     result = {}
     for a in wanted:
         shape = concrete(a.shape, sizes)
-        value = _first(a, shape, state_sizes, random)  # drawn even where overridden, so that the others stay the same
+        given = a.default is not None and a.name in override
+        value = (
+            None if given else _first(a, shape, state_sizes, random)
+        )  # drawn even then, so that others stay the same
         result[a.name] = np.ascontiguousarray(
             _given(cell, a, shape, override) if a.name in override else value, dtype=dtype
         )
@@ -40,7 +44,10 @@ def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override:
 
 
 def _given(cell: Any, a: Argument, shape: tuple[int, ...], override: Mapping[str, Any]) -> Any:
-    value = np.asarray(override[a.name])
+    try:
+        value = np.asarray(override[a.name])
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, and tensors that have a gradient
+        raise ArgumentError(f"{a.name!r} of {cell.name} takes an array of numbers ({error})") from None
     if value.dtype.kind not in "biuf":
         raise ArgumentError(f"{a.name!r} of {cell.name} takes real numbers, got {type(override[a.name]).__name__}")
     if value.shape not in ((), shape):
@@ -48,8 +55,18 @@ def _given(cell: Any, a: Argument, shape: tuple[int, ...], override: Mapping[str
     return np.broadcast_to(value, shape)
 
 
-def _sizes(cell: Any, dims: Mapping[str, int]) -> dict[sp.Symbol, int]:
+def _sizes(cell: Any, dims: Mapping[str, int], override: Mapping[str, Any]) -> dict[sp.Symbol, int]:
     needed = sorted({name for a in cell.arguments for name in names_in(a.shape)})
+    check_sizes(dims)
+    fixed = axes_of([a for a in cell.arguments if a.name not in override])
+    dims = solved(fixed, {name: int(value) for name, value in dims.items()})
+    wrong = misfit(fixed, dims)
+    if wrong is not None:
+        raise ArgumentError(
+            f"the default of {wrong.argument!r} of {cell.name} has {wrong.length} along axis {wrong.number}, where "
+            f"{wrong.size} = {concrete((wrong.size,), {named_size(k): v for k, v in dims.items()})[0]} is due\n"
+            "  give its sizes, or another value"
+        )
     for name in needed:
         if name not in dims and any(
             name in names_in(a.shape) for a in cell.arguments if a.role in ("param", "const", "state")
@@ -57,13 +74,18 @@ def _sizes(cell: Any, dims: Mapping[str, int]) -> dict[sp.Symbol, int]:
             raise ArgumentError(
                 f"{cell.name}.init needs the size {name!r}\n  known: {', '.join(map(str, dims)) or 'none'}"
             )
-    for name, value in dims.items():
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise ArgumentError(f"the size {name!r} must be a positive integer, got {value!r}")
+    for name in dims:
         index_sizes = {s for a in cell.arguments if a.limit is not None for s in names_in((a.limit,))}
         if name not in needed and name not in index_sizes:
             raise ArgumentError(f"{cell.name} has no size {name!r}\n  it has {', '.join(needed)}")
     return {named_size(name): int(value) for name, value in dims.items()}
+
+
+def check_sizes(dims: Mapping[str, Any]) -> None:
+    """Raises: ArgumentError where a size is no positive integer."""
+    for name, value in dims.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise ArgumentError(f"the size {name!r} must be a positive integer, got {value!r}")
 
 
 def concrete(shape: Shape, sizes: Mapping[sp.Symbol, int]) -> tuple[int, ...]:

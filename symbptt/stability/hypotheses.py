@@ -9,6 +9,7 @@ import sympy as sp
 
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size, names_in
+from symbptt.ir.sizes import axes_of, completed
 from symbptt.stability.bounds import Factor, Greatest, Plus, Sup, Times, Tree
 from symbptt.stability.enclosure import Enclosure, enclose
 from symbptt.stability.interval import Interval, between, everything, exactly
@@ -21,8 +22,9 @@ TRIED = (3, 8)
 
 
 def sizes_in(of: Local, size: int) -> dict[str, int]:
-    """Return one number for all named sizes of a cell."""
-    return {name: size for node in of.graph for name in names_in(node.shape)}
+    """Return one number for all named sizes of a cell, but for those that arrays as constants, or a difference, rule out."""
+    names = sorted({name for node in of.graph for name in names_in(node.shape)})
+    return completed(axes_of(of.step.arguments, fixed=("const",)), names, dict.fromkeys(names, size))
 
 
 def always_bounded(of: Local) -> tuple[str, ...]:

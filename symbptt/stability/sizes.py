@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import sympy as sp
 
 from symbptt.cell import Cell, nearest
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.shape import Size, show, size
+from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument
 from symbptt.stability.interval import Interval, exactly
 
@@ -47,34 +47,28 @@ def sizes_of(cell: Cell, arrays: Arrays) -> dict[str, int]:
 
     Raises: ArgumentError where a shape is not as annotated, or a size has two values.
     """
-    found: dict[str, int] = {}
-    pairs = [(a, item, n) for a in cell.arguments if a.name in arrays for item, n in _pairs(cell, a, arrays[a.name])]
-    for a, item, n in sorted(pairs, key=lambda pair: not getattr(pair[1], "is_Symbol", False)):
-        value = _with(item, found)
-        unknown = [] if isinstance(value, int) else sorted(value.free_symbols, key=str)
-        if len(unknown) == 1:
-            roots = [int(root) for root in sp.solve(value - n, unknown[0]) if root.is_Integer and root > 0]
-            found.update({unknown[0].name: roots[0]} if roots else {})
-            value = _with(item, found)
-        if (isinstance(value, int) and value != n) or (len(unknown) == 1 and not isinstance(value, int)):
-            raise ArgumentError(three_lines(f"{a.name!r} has shape {np.shape(arrays[a.name])}, {show(a.shape)} is due",
-                                            f"in the arguments of {cell.name}: {item} is {value}", "give that shape"))  # fmt: skip
+    axes = axes_of(
+        cell.arguments, {a.name: _shape(cell, a, arrays[a.name]) for a in cell.arguments if a.name in arrays}
+    )
+    found = solved(axes)
+    wrong = misfit(axes, found)
+    if wrong is not None:
+        a, item = next(a for a in cell.arguments if a.name == wrong.argument), wrong.size
+        raise ArgumentError(three_lines(f"{a.name!r} has shape {np.shape(arrays.get(a.name, a.default))}, {show(a.shape)} is due",
+                                        f"in the arguments of {cell.name}: {item} is {_with(item, found)}", "give that shape"))  # fmt: skip
     return found
 
 
-def _pairs(cell: Cell, a: Argument, array: Any) -> list[tuple[Size, int]]:
+def _shape(cell: Cell, a: Argument, array: Any) -> tuple[int, ...]:
+    """The shape of an argument; none of a constant that is one number for all entries."""
     shape = np.shape(array)
-    if len(shape) != len(a.shape):
-        if a.role == "const" and not shape:  # one number for all entries
-            return []
+    if len(shape) != len(a.shape) and not (a.role == "const" and not shape):
         raise ArgumentError(three_lines(f"{a.name!r} has shape {shape}, {show(a.shape)} is due",
                                         f"in the arguments of {cell.name}", "give that shape"))  # fmt: skip
-    return list(zip(a.shape, shape, strict=True))
+    return shape
 
 
 def _with(item: Size, known: Mapping[str, int]) -> Size:
-    return (
-        item
-        if isinstance(item, int)
-        else size(item.subs({s: known[s.name] for s in item.free_symbols if s.name in known}))
-    )
+    if isinstance(item, int):
+        return item
+    return size(item.subs({s: known[s.name] for s in item.free_symbols if s.name in known}))

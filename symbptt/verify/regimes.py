@@ -11,6 +11,7 @@ import numpy as np
 from symbptt.cell import Cell
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size, names_in
+from symbptt.ir.sizes import axes_of, completed
 from symbptt.ir.step import Argument
 from symbptt.model import Model
 from symbptt.verify.oracle import Arrays, Point
@@ -116,4 +117,5 @@ def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ..
 
 def _sizes(cell: Cell | Model, ones: bool) -> Mapping[str, int]:
     names = sorted({n for a in cell.arguments for n in names_in((*a.shape, *(() if a.limit is None else (a.limit,))))})
-    return {name: 1 if ones else 2 + i for i, name in enumerate(names)}
+    wishes = {name: 1 if ones else 2 + i for i, name in enumerate(names)}
+    return completed(axes_of(cell.arguments), names, wishes)

@@ -1,0 +1,176 @@
+"""Named sizes from the lengths of axes: the one place where equations between sizes are solved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import sympy as sp
+
+from symbptt.ir.shape import Size, named_size, names_in, size
+from symbptt.ir.step import Argument
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of an argument, what its length is in named sizes, and its number where that is fixed."""
+
+    argument: str
+    number: int
+    size: Size
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """A size as (factors times the lengths of axes, added up, less `rest`) / `divisor`, in sizes that were told before."""
+
+    name: str
+    lengths: tuple[tuple[int, Axis], ...]
+    rest: Size
+    divisor: Size
+
+
+def axes_of(
+    arguments: Iterable[Argument],
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    fixed: Sequence[str] = ("const", "param"),
+) -> list[Axis]:
+    """Return the axes of arguments; lengths are those of `shapes`, aligned at the last axis, or of arrays that are defaults
+    of arguments with the roles `fixed`."""
+    found = []
+    for a in arguments:
+        default = _default_shape(a) if a.role in fixed else ()
+        lengths = default if shapes is None or a.name not in shapes else tuple(shapes[a.name])
+        known = [None] * (len(a.shape) - len(lengths)) + [*lengths[max(len(lengths) - len(a.shape), 0) :]]
+        found += [Axis(a.name, i, item, n) for i, (item, n) in enumerate(zip(a.shape, known, strict=True))]
+    return found
+
+
+def _default_shape(a: Argument) -> tuple[int, ...]:
+    return () if a.default is None else np.shape(a.default)
+
+
+def told(axes: Sequence[Axis], last: Sequence[Axis] = ()) -> list[Told]:
+    """Return how sizes follow from the lengths of axes, one after the other: the first axis with one unknown size, in which
+    it is linear; where every axis has several, those that linear equations between axes determine together. Axes that
+    may lack are `last`."""
+    found: dict[str, Told] = {}
+    for some in (axes, [*axes, *last]):
+        while step := _single(some, found) or _joint(some, found):
+            found[step.name] = step
+    return [*found.values()]
+
+
+def _single(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
+    for axis in axes:
+        unknown = [name for name in names_in((axis.size,)) if name not in known]
+        if len(unknown) != 1 or sp.degree(axis.size, named_size(unknown[0])) != 1:
+            continue
+        factor = sp.expand(axis.size).coeff(named_size(unknown[0]))
+        return _told(unknown[0], [(1, axis)], sp.expand(axis.size - factor * named_size(unknown[0])), factor)
+    return None
+
+
+def _joint(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
+    """The first size that equations determine of which each has several unknown sizes, by elimination."""
+    rows = [(axis, [name for name in names_in((axis.size,)) if name not in known]) for axis in axes]
+    names = sorted({*chain.from_iterable(unknown for _, unknown in rows)})
+    rows = [(axis, unknown) for axis, unknown in rows if unknown and _is_linear(axis.size, unknown)]
+    matrix = sp.Matrix([[sp.expand(axis.size).coeff(named_size(name)) for name in names] for axis, _ in rows])
+    if not rows:
+        return None
+    for i, name in enumerate(names):
+        wanted = sp.Matrix([1 if j == i else 0 for j in range(len(names))])
+        weights = _combination(matrix.T, wanted)
+        if weights is not None:
+            common = sp.ilcm(*[w.q for w in weights])
+            used = [(int(w * common), axis) for w, (axis, _) in zip(weights, rows, strict=True) if w]
+            total = sp.expand(sum(factor * axis.size for factor, axis in used))
+            return _told(name, used, sp.expand(total - common * named_size(name)), sp.Integer(common))
+    return None
+
+
+def _combination(columns: sp.Matrix, wanted: sp.Matrix) -> list[sp.Rational] | None:
+    """Weights of columns that add up to what is wanted, few of them not zero; None where there are none."""
+    _, pivots = columns.rref()
+    chosen = columns[:, list(pivots)]
+    joint, ends = chosen.row_join(wanted).rref()
+    if len(pivots) in ends:
+        return None
+    weights = [sp.S.Zero] * columns.shape[1]
+    for row, pivot in enumerate(pivots):
+        weights[pivot] = joint[row, len(pivots)]
+    return weights
+
+
+def _is_linear(item: Size, names: Sequence[str]) -> bool:
+    """Whether a size is a sum of multiples of unknown sizes, beside known ones."""
+    symbols = [named_size(name) for name in names]
+    poly = sp.Poly(item, *symbols)
+    return poly.total_degree() == 1 and all(poly.coeff_monomial(symbol).is_Integer for symbol in symbols)
+
+
+def _told(name: str, lengths: Sequence[tuple[int, Axis]], rest: sp.Expr, divisor: sp.Expr) -> Told:
+    """With the lengths that are fixed counted among the rest."""
+    fixed = sum(factor * axis.length for factor, axis in lengths if axis.length is not None)
+    open_ = tuple((factor, axis) for factor, axis in lengths if axis.length is None)
+    return Told(name, open_, size(sp.expand(rest - fixed)), size(divisor))
+
+
+def solved(axes: Sequence[Axis], known: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Return the sizes that lengths determine, beside those known; one that would be no positive integer is left out."""
+    fixed = [Axis(name, 0, named_size(name), value) for name, value in (known or {}).items()]
+    found: dict[str, int] = dict(known or {})
+    for step in told([*fixed, *(axis for axis in axes if axis.length is not None)]):
+        numbers = {named_size(name): value for name, value in found.items()}
+        if any(symbol not in numbers for item in (step.rest, step.divisor) for symbol in _symbols(item)):
+            continue
+        value = sp.Rational(-_number(step.rest, numbers), _number(step.divisor, numbers) or 1)
+        if value.is_Integer and value > 0:
+            found[step.name] = int(value)
+    return found
+
+
+def _symbols(item: Size) -> set[sp.Symbol]:
+    return set() if isinstance(item, int) else item.free_symbols
+
+
+def _number(item: Size, numbers: Mapping[sp.Symbol, int]) -> int:
+    return item if isinstance(item, int) else int(item.xreplace(numbers))
+
+
+def misfit(axes: Sequence[Axis], sizes: Mapping[str, int]) -> Axis | None:
+    """Return the first axis whose length is not what the sizes say."""
+    numbers = {named_size(name): value for name, value in sizes.items()}
+    for axis in axes:
+        if axis.length is not None and _symbols(axis.size) <= {*numbers} and _number(axis.size, numbers) != axis.length:
+            return axis
+    return None
+
+
+def fits(axes: Sequence[Axis], sizes: Mapping[str, int]) -> bool:
+    """Answer whether lengths are what the sizes say, and all dimensions positive, as far as the sizes are known."""
+    numbers = {named_size(name): value for name, value in sizes.items()}
+    known = [_number(axis.size, numbers) for axis in axes if _symbols(axis.size) <= {*numbers}]
+    return misfit(axes, sizes) is None and min(known, default=1) > 0
+
+
+def completed(axes: Sequence[Axis], names: Sequence[str], wishes: Mapping[str, int]) -> dict[str, int]:
+    """Return all sizes: those that lengths determine, the others as wished for or, where a dimension would then not be
+    positive or not be what lengths say, the least that are."""
+    wishes = {name: wishes[name] for name in names}
+    return _filled(axes, solved(axes), wishes) or {**wishes, **solved(axes)}
+
+
+def _filled(axes: Sequence[Axis], found: dict[str, int], wishes: Mapping[str, int]) -> dict[str, int] | None:
+    name = next((name for name in wishes if name not in found), None)
+    if not fits(axes, found) or name is None:
+        return found if name is None and fits(axes, found) else None
+    tries = (
+        _filled(axes, solved(axes, found | {name: value}), wishes)
+        for value in dict.fromkeys((wishes[name], *range(1, 9)))
+    )
+    return next((done for done in tries if done is not None), None)
