@@ -109,8 +109,9 @@ def _plain(name, value):
         raise ArgumentError(f"{name}: a plain array is expected, got {type(value).__name__}; write np.asarray(...)")
     try:
         array = np.asarray(value)
-    except ValueError as error:
-        raise ArgumentError(f"{name}: not an array of numbers ({error})") from None
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors with a gradient or on a device
+        cure = "; write .detach().cpu().numpy()" if hasattr(value, "detach") else ""
+        raise ArgumentError(f"{name}: not an array of numbers ({error}){cure}") from None
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -296,13 +297,13 @@ def _masks(lengths, reset, T, B):
     """Return who is active and who is reset at each step, (T, B) bool each, or None."""
     active = None
     if lengths is not None:
-        lengths = np.atleast_1d(lengths)
+        lengths = np.atleast_1d(_plain("lengths", lengths))
         if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
             hint = "; time comes first: (T, B, ...)" if lengths.shape == (T,) else ""
             raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected, got {_shown(lengths)}{hint}")
         active = np.arange(T)[:, None] < lengths
     if reset is not None:
-        reset = np.asarray(reset)
+        reset = _plain("reset", reset)
         reset = reset[:, None] if reset.ndim == 1 and B == 1 else reset
         if reset.shape != (T, B) or reset.dtype != bool:
             raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected, got {_shown(reset)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from sympy.logic.boolalg import Boolean
 
 from symbptt import ops
 from symbptt.arguments import check_function
@@ -60,7 +61,10 @@ def declared_function(name: str, expansion: sp.Expr, partials: Sequence[sp.Expr]
 
 def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol], what: str = "body") -> sp.Expr:
     try:
-        expr = canonical(sp.sympify(body(*symbols)), f"in the body of {name!r}")
+        found = body(*symbols)
+        if not isinstance(found, sp.Expr | Boolean | int | float | np.number) or isinstance(found, bool):
+            raise TypeError(f"it is {type(found).__name__}; text is never evaluated")
+        expr = canonical(sp.sympify(found, strict=True), f"in the body of {name!r}")
     except (TypeError, AttributeError, sp.SympifyError) as error:
         raise ArgumentError(
             f"the {what} of {name!r} gives no SymPy expression ({error})\n"
@@ -105,11 +109,18 @@ def _dispatching(
 def _on_arrays(expr: sp.Expr, partials: list[sp.Expr] | None, values: Sequence[Any]) -> Any:
     """The value; with a declared derivative, complex arrays carry a tangent in their imaginary part."""
     dtype = np.result_type(*(np.asarray(value) for value in values), np.float32)
+    shape = np.broadcast_shapes(*map(np.shape, values))
     if partials is None or dtype.kind != "c":
-        return np.asarray(evaluate(expr, values), dtype=None if dtype.kind == "O" else dtype)
+        numbers = [value if np.asarray(value).dtype.kind != "b" else np.asarray(value, dtype) for value in values]
+        return _of_shape(np.asarray(evaluate(expr, numbers), dtype=None if dtype.kind == "O" else dtype), shape)
     reals = [np.real(value) for value in values]
     tangent = sum(evaluate(part, reals) * np.imag(value) for part, value in zip(partials, values, strict=True))
-    return evaluate(expr, reals) + 1j * tangent
+    return _of_shape(evaluate(expr, reals) + 1j * tangent, shape)
+
+
+def _of_shape(value: Any, shape: tuple[int, ...]) -> Any:
+    """A value with the shape of all arguments together, also of those that its expression does not read."""
+    return value if np.shape(value) == shape else np.array(np.broadcast_to(value, shape))
 
 
 def evaluate(expr: sp.Expr, values: Sequence[Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from symbptt.codegen.loading import write_bytes
 from symbptt.errors import ArgumentError, SymbpttError
+from symbptt.extras import cure
 
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that colour-blind people can tell apart. Source: Okabe, Ito 2008, "Color universal design"."""
@@ -32,7 +33,9 @@ def need_matplotlib() -> Any:
         import matplotlib.patches
         import matplotlib.textpath
     except ImportError as error:
-        raise SymbpttError("drawings need matplotlib, which is not installed\n  pip install 'symbptt[plot]'") from error
+        raise SymbpttError(
+            f"drawings need matplotlib, which is not installed\n  {cure('matplotlib', 'plot')}"
+        ) from error
     return matplotlib
 
 

@@ -30,6 +30,13 @@ class Role:
 
     role = ""
 
+    def __new__(cls, *dims: object, **options: object) -> Role:
+        inside = dims[0] if len(dims) == 1 and isinstance(dims[0], str) else "n m"
+        raise CellError(
+            f"{cls.__name__}(...) is no annotation: dimensions stand in square brackets\n"
+            f'  write {cls.__name__}["{inside}"], or {cls.__name__} alone for a scalar'
+        )
+
     def __class_getitem__(cls, dims: object) -> Annotation:
         if not isinstance(dims, str):
             raise CellError(

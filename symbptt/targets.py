@@ -48,7 +48,8 @@ def _member(members: dict[str, Any], name: str, missing: str, models: bool = Fal
         if kind == "Model":
             raise TargetError(f"{name} is a model, a cell is expected here\n  give the name of the cell in it")
         raise TargetError(f"{name} is no cell but a {kind}\n  decorate the function with @sb.cell")
-    near = difflib.get_close_matches(name, cells, 1)
+    alike = {cell.lower(): cell for cell in cells}
+    near = [alike[found] for found in difflib.get_close_matches(name.lower(), alike, 1)]
     raise TargetError(
         missing + (f"\n  did you mean {near[0]}?" if near else f"\n  it has {', '.join(cells) or 'none'}")
     )

@@ -437,7 +437,7 @@ def test_what_is_no_comparison_is_refused(call, what):
 def test_a_package_that_lacks_is_named_with_its_extra(monkeypatch, tmp_path, module, extra, call):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, f"{module}.parquet", None)
-    with pytest.raises(SymbpttError, match=rf"{module} is needed.*\n  pip install 'symbptt\[{extra}\]'"):
+    with pytest.raises(SymbpttError, match=rf"{module} is needed.*\n  pip install {module}, or .* -e '\.\[{extra}\]'"):
         call(tmp_path)
     assert list(tmp_path.iterdir()) == [] or module == "filelock"
 

@@ -157,7 +157,7 @@ def test_pyplot_is_never_imported():
 def test_missing_matplotlib_names_the_extra(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(SymbpttError, match=r"pip install 'symbptt\[plot\]'"):
+    with pytest.raises(SymbpttError, match=r"pip install matplotlib, or in the checkout .* -e '\.\[plot\]'"):
         pictures.draw_eigenvalues([1.0])
 
 

@@ -120,7 +120,7 @@ def test_unknown_ending_and_missing_folder_are_refused(tmp_path):
 def test_missing_matplotlib_names_the_extra(monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(SymbpttError, match=r"pip install 'symbptt\[plot\]'"):
+    with pytest.raises(SymbpttError, match=r"pip install matplotlib, or in the checkout .* -e '\.\[plot\]'"):
         draw_unrolled(unroll(rnn, steps=1), tmp_path / "a.svg")
 
 

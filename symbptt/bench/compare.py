@@ -11,6 +11,7 @@ from symbptt.bench.batched import NotWritable, batched_step, load_step
 from symbptt.bench.case import Arrays, Case
 from symbptt.bench.namespaces import jax_namespace, torch_namespace
 from symbptt.bench.peers import Runner, jax_scan, torch_loop
+from symbptt.extras import cure
 
 TOLERANCE = {"float32": 1e-3, "float64": 1e-8}
 """Of the largest entry of each block; the order of sums differs between libraries, and steps amplify rounding."""
@@ -27,7 +28,7 @@ def peers_of(case: Case) -> tuple[list[Runner], list[str]]:
     found, notes = [], []
     for name, package, make, namespace in PEERS:
         if importlib.util.find_spec(package) is None:
-            notes.append(f"{name}: {package} is not installed (pip install 'symbptt[peers]')")
+            notes.append(f"{name}: {package} is not installed ({cure(package, 'peers')})")
             continue
         try:
             text = batched_step(case.cell, case.sizes, case.B)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from symbptt.errors import SymbpttError
+from symbptt.extras import cure
 
 SINGLE = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
@@ -24,7 +25,7 @@ def one_thread() -> Iterator[None]:
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise SymbpttError(
-            "one thread needs threadpoolctl, which is not installed\n  pip install 'symbptt[bench]'"
+            f"one thread needs threadpoolctl, which is not installed\n  {cure('threadpoolctl', 'bench')}"
         ) from error
     flags = os.environ.get("XLA_FLAGS")
     os.environ["XLA_FLAGS"] = f"{flags or ''} {SINGLE}".strip()

@@ -1,0 +1,29 @@
+"""What README.md shows runs as it stands, its blocks one after the other."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    text = README.read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {"__name__": "readme"}
+    ran = 0
+    for number, block in enumerate(blocks):
+        if re.search(r"^ *\.\.\.$", block, re.MULTILINE):
+            continue  # lines of a module, with gaps
+        file = tmp_path / f"block{number}.py"
+        file.write_text(block, "utf-8")
+        exec(compile(block, str(file), "exec"), names)
+        ran += 1
+    assert ran == 4
+    shown = re.search(r"```text\n(Forward.*?)```", text, re.DOTALL)
+    assert shown is not None and shown[1].strip() in capsys.readouterr().out
+    assert names["grads"].params["Uz"].shape == (16, 16) and (tmp_path / "vanilla_bptt.py").exists()
