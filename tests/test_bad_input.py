@@ -707,3 +707,60 @@ def test_shape_of_a_wrong_block_is_told() -> None:
 
     report = sb.check_backward(vanilla, backward)
     assert report.wrong == ("dU",) and re.search(r"dU: shape \(\d, \d\) is expected, got \(0, \d\)", str(report))
+
+
+@pytest.mark.parametrize("role", [sb.Input, sb.State, sb.Param, sb.Const, sb.Index, sb.Target, sb.Output])
+def test_role_that_is_called_says_where_dimensions_stand(role: Any) -> None:
+    with pytest.raises(sb.CellError, match=rf'dimensions stand in square brackets\n  write {role.__name__}\["m"\]'):
+        role("m")
+    with pytest.raises(sb.CellError, match="in square brackets"):
+        role()
+
+
+SIZED: dict[str, tuple[Any, str]] = {
+    "np.eye": (lambda h: np.eye(h.shape[0]) @ h, "the size n has no number"),
+    "np.arange": (lambda h: h * np.arange(h.shape[0]), "the size n has no number"),
+    "np.zeros": (lambda h: h + np.zeros(h.shape), "np.zeros_like"),
+    "a remainder": (lambda h: h * (h.shape[0] % 2), "np.floor"),
+    "np.tril": (lambda h: np.tril(np.outer(h, h)) @ h, "a constant of zeros and ones"),
+    "np.pad": (lambda h: np.pad(h, 1)[1:-1], "np.concatenate"),
+    "np.linalg.solve": (lambda h: np.linalg.solve(np.outer(h, h), h), "iteration"),
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_text_of_what_needs_a_number_or_is_not_known_does_not_mislead(name: str) -> None:
+    body, words = SIZED[name]
+
+    @sb.cell
+    def step(h: State["n"]):
+        return body(h)
+
+    with pytest.raises(sb.CellError, match=words) as caught:
+        assert step.step
+    assert "a branch" not in str(caught.value) and "any other elementwise" not in str(caught.value)
+
+
+class Tensor:
+    """What torch's tensors do to NumPy where they have a gradient."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+    def detach(self) -> None: ...
+
+
+@pytest.mark.parametrize("call", [
+    lambda k: k.forward(P | {"W": Tensor()}, X), lambda k: k.forward(P, {"x": Tensor()}),
+    lambda k: k.forward(P, X, lengths=Tensor()), lambda k: k.forward(P, X, reset=Tensor()),
+    lambda k: k.backward(k.forward(P, X), {"h": Tensor()}), lambda k: sb.analyze(vanilla, P | {"W": Tensor()}, X),
+    lambda k: vanilla.init({"m": 2, "n": 3}, W=Tensor()),
+])  # fmt: skip
+def test_tensor_with_a_gradient_is_refused_in_words(call: Any) -> None:
+    with pytest.raises(sb.ArgumentError, match="requires grad"):
+        call(kernel_of(vanilla))
+
+
+@pytest.mark.parametrize("name", ["LSTM", "Gru", "Rnn", "MinGRU"])
+def test_name_in_other_letters_is_recognised(name: str, refused: Refused) -> None:
+    assert "did you mean" in str(refused("derive", name))

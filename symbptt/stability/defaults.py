@@ -36,7 +36,7 @@ def sizes_for(arguments: Sequence[Argument], given: Arrays, known: Mapping[str, 
 
 def _shape(array: Any) -> tuple[int, ...]:
     """The shape of what need not be an array yet; the kernel says what is wrong with it."""
-    return tuple(array.shape) if hasattr(array, "shape") else () if hasattr(array, "__array__") else np.shape(array)
+    return tuple(array.shape) if hasattr(array, "shape") else np.shape(array)
 
 
 def elements(arguments: Sequence[Argument], sizes: Mapping[str, int]) -> int:
@@ -47,7 +47,14 @@ def elements(arguments: Sequence[Argument], sizes: Mapping[str, int]) -> int:
 
 
 def check_mapping(kind: str, value: Any, where: str) -> None:
-    """Raises: ArgumentError for what is neither a dict by name nor None."""
+    """Raises: ArgumentError for what is neither a dict by name nor None, and for values that are no arrays."""
     if value is not None and not isinstance(value, Mapping):
         raise ArgumentError(three_lines(f"{kind}: a dict by name is expected, got {type(value).__name__}", where,
                                         f'write {{"{kind[0]}": array}}'))  # fmt: skip
+    for name, array in (value or {}).items():
+        try:
+            np.asarray(array)
+        except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, and tensors that have a gradient
+            came = f"{name}: not an array of numbers ({error})"
+            cure = "give a plain array, of a tensor .detach().cpu().numpy()"
+            raise ArgumentError(three_lines(came, where, cure)) from None
