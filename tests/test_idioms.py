@@ -83,6 +83,24 @@ SOFTPLUS: dict[str, Spelling] = {
     "-log(sigmoid(-v))": lambda v: -np.log(1 / (1 + np.exp(v))),
     "sb.softplus": sb.softplus,
 }
+LOGISTIC: dict[str, Spelling] = {
+    "exp(-v) / (1 + exp(-v)) ** 2": lambda v: np.exp(-v) / (1 + np.exp(-v)) ** 2,
+    "exp(v) / (1 + exp(v)) ** 2": lambda v: np.exp(v) / (1 + np.exp(v)) ** 2,
+    "exp(v) / square(1 + exp(v))": lambda v: np.exp(v) / np.square(1 + np.exp(v)),
+    "2 exp(v) / 2 / ((1 + exp(v)) (1 + exp(v)))": lambda v: 2 * np.exp(v) / 2 / ((1 + np.exp(v)) * (1 + np.exp(v))),
+    "exp(v) / (1 + exp(v)) / (1 + exp(v))": lambda v: np.exp(v) / (1 + np.exp(v)) / (1 + np.exp(v)),
+    "sigmoid(v) * sigmoid(-v)": lambda v: sb.sigmoid(v) * sb.sigmoid(-v),
+}
+SIGMOID_POWERS: dict[str, Spelling] = {
+    "1 / (1 + exp(-v)) ** 3": lambda v: 1 / (1 + np.exp(-v)) ** 3,
+    "exp(v) ** 3 by factors": lambda v: np.exp(v) / (1 + np.exp(v)) * (1 / (1 + np.exp(-v)) ** 2),
+}
+ABS: dict[str, Spelling] = {
+    "sqrt(v * v)": lambda v: np.sqrt(v * v),
+    "sqrt(v ** 2)": lambda v: np.sqrt(v**2),
+    "sqrt(square(v))": lambda v: np.sqrt(np.square(v)),
+    "(v * v) ** 0.5": lambda v: (v * v) ** 0.5,
+}
 TANH: dict[str, Spelling] = {
     "(exp(v) - exp(-v)) / (exp(v) + exp(-v))": lambda v: (np.exp(v) - np.exp(-v)) / (np.exp(v) + np.exp(-v)),
     "by variables": tanh_by_variables,
@@ -139,6 +157,13 @@ TRUE: dict[str, tuple[dict[str, Spelling], Spelling, Callable[[Any, Any], Any]]]
     "sigmoid": (SIGMOID, special.expit, lambda v, bar: bar * sigmoid_slope(v)),
     "scaled sigmoid": (SCALED, lambda v: special.expit(3 * v), lambda v, bar: 3 * bar * sigmoid_slope(3 * v)),
     "silu": (SILU, lambda v: v * special.expit(v), lambda v, bar: bar * (special.expit(v) + v * sigmoid_slope(v))),
+    "logistic": (LOGISTIC, sigmoid_slope, lambda v, bar: bar * sigmoid_slope(v) * (1 - 2 * special.expit(v))),
+    "cube of sigmoid": (
+        SIGMOID_POWERS,
+        lambda v: special.expit(v) ** 3,
+        lambda v, bar: 3 * bar * special.expit(v) ** 2 * sigmoid_slope(v),
+    ),
+    "abs": (ABS, np.abs, lambda v, bar: bar * np.sign(v)),
     "softplus": (SOFTPLUS, lambda v: np.logaddexp(v, 0), lambda v, bar: bar * special.expit(v)),
     "tanh": (TANH, np.tanh, lambda v, bar: bar * 4 * sigmoid_slope(2 * v)),
     "softmax": (SOFTMAX, special.softmax, softmax_slope),
@@ -303,6 +328,12 @@ NEAR: dict[str, Callable[[Any, Any, Any], Any]] = {
     "(1 - exp(x)) / (1 + exp(x))": lambda x, y, M: (1 - np.exp(x)) / (1 + np.exp(x)),
     "(exp(x) - 2) / (exp(x) + 2)": lambda x, y, M: (np.exp(x) - 2) / (np.exp(x) + 2),
     "(exp(x) - 1) / (exp(x) + 2)": lambda x, y, M: (np.exp(x) - 1) / (np.exp(x) + 2),
+    "exp(x) / (1 + exp(y)) ** 2": lambda x, y, M: np.exp(x) / (1 + np.exp(y)) ** 2,
+    "exp(-x) / (1 + exp(x)) ** 2": lambda x, y, M: np.exp(-x) / (1 + np.exp(x)) ** 2,
+    "exp(x) / ((1 + exp(x)) (1 + exp(y)))": lambda x, y, M: np.exp(x) / ((1 + np.exp(x)) * (1 + np.exp(y))),
+    "y * exp(x) / (1 + exp(x)) ** 3": lambda x, y, M: y * np.exp(x) / (1 + np.exp(x)) ** 3,
+    "exp(x) ** 2 / (1 + exp(x)) ** 2": lambda x, y, M: np.exp(x) ** 2 / (1 + np.exp(x)) ** 2,
+    "sqrt(x * y)": lambda x, y, M: np.sqrt((2 + x) * (2 + y)),
     "cosh(x) / sinh(x)": lambda x, y, M: np.cosh(3 + x) / np.sinh(3 + x),
     "sinh(x) / cosh(y)": lambda x, y, M: np.sinh(x) / np.cosh(y),
     "exp(x) / sum(exp(y))": lambda x, y, M: np.exp(x) / np.sum(np.exp(y)),

@@ -1,6 +1,7 @@
 """Textbook spellings that overflow, made into their stable forms.
 
-They are: sigmoid, silu, softplus, tanh by exponentials, softmax, logsumexp, log-softmax.
+They are: sigmoid, its powers and its derivative, silu, softplus, tanh by exponentials, softmax, logsumexp, log-softmax,
+the absolute value as a root of a square.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ def stable(step: Step) -> Step:
         {name: new[id] for name, id in ids.items()} for ids in (step.leaves, step.next, step.outputs)
     )
     return replace(step, graph=g, leaves=leaves, next=following, outputs=outputs)
+
+
+def stable_value(g: Graph, id: int) -> tuple[Graph, int]:
+    """Return a value in its stable form, in a graph of its own."""
+    found, new = rewritten(g, [id], _rewrite)
+    return found, new[id]
 
 
 def _rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
@@ -106,6 +113,54 @@ def _sigmoid(g: Graph, id: int) -> int | None:
                 return build.map_(g, A * B, (one, build.map_(g, ops.sigmoid(A), (u,))))
     value = build.map_(g, ops.sigmoid(A), (_negative(g, u),))
     return value if _number(g, parts[0]) == 1 else build.map_(g, A * B, (parts[0], value))
+
+
+def _logistic(g: Graph, id: int) -> int | None:
+    """a / (1 + exp(u))² is a σ(-u)², and exp(u) / (1 + exp(u))² is σ(u) σ(-u); other whole powers likewise."""
+    parts = _quotient(g, id)
+    base, count = (None, 0) if parts is None else _whole_power(g, parts[1])
+    u = None if base is None else _one_plus_exp(g, base)
+    if parts is None or u is None:
+        return None
+    below = build.map_(g, ops.sigmoid(A), (_negative(g, u),))
+    rest = _without_exp(g, parts[0], u)
+    if rest is None:
+        return build.map_(g, A * B**count, (parts[0], below))
+    value = build.map_(g, A * B ** (count - 1), (build.map_(g, ops.sigmoid(A), (u,)), below))
+    return value if _number(g, rest) == 1 else build.map_(g, A * B, (rest, value))
+
+
+def _whole_power(g: Graph, id: int) -> tuple[int | None, int]:
+    """The base and the exponent of a whole power from 2 on, or of a square that is written as a product."""
+    body, args = _body(g, id), g[id].args
+    if body == A * B and args[0] == args[1]:
+        return args[0], 2
+    if body is not None and body.is_Pow and body.base == A and body.exp.is_Integer and body.exp > 1:
+        return args[0], int(body.exp)
+    return None, 0
+
+
+def _without_exp(g: Graph, id: int, u: int) -> int | None:
+    """What is left of a product without its factor exp(u); None where it has none."""
+    if _exp(g, id) == u:
+        return build.number(g, 1)
+    if _body(g, id) == A / B:
+        left = _without_exp(g, g[id].args[0], u)
+        return None if left is None else build.map_(g, A / B, (left, g[id].args[1]))
+    if _body(g, id) != A * B:
+        return None
+    for one, other in (g[id].args, g[id].args[::-1]):
+        left = _without_exp(g, one, u)
+        if left is not None:
+            return other if _number(g, left) == 1 else build.map_(g, A * B, (left, other))
+    return None
+
+
+def _absolute(g: Graph, id: int) -> int | None:
+    """sqrt(x * x) is |x|."""
+    inside = _argument(g, id, sp.sqrt(A))
+    base, count = (None, 0) if inside is None else _whole_power(g, inside)
+    return build.map_(g, ops.absolute(A), (base,)) if base is not None and count == 2 else None
 
 
 def _softplus(g: Graph, id: int) -> int | None:
@@ -256,4 +311,5 @@ def _is_shifted(g: Graph, u: int, axes: tuple[int, ...]) -> bool:
     return g[top].family == "reduce" and g[top].attrs == Reduction("max", axes) and g[top].args == (x,)
 
 
-RULES = (_power_of_e, _tanh, _tanh_by_expm1, _sigmoid, _log_sigmoid, _softplus, _softmax, _log_softmax, _logsumexp)
+RULES = (_power_of_e, _tanh, _tanh_by_expm1, _sigmoid, _logistic, _log_sigmoid, _softplus, _softmax, _log_softmax,
+         _logsumexp, _absolute)  # fmt: skip
