@@ -77,7 +77,10 @@ def _sweeps(m: Module, clip: float | None, pulled: bool) -> tuple[list[str], lis
 
 
 def _guard(modules: list[Module]) -> str:
-    """The sigmoid overflows to its right limit, which is no reason for a warning."""
+    """The sigmoid overflows to its right limit, and a branch that is not chosen may be anything: no reasons for a
+    warning."""
+    if any(m.program.guarded for m in modules):
+        return 'divide="ignore", over="ignore", invalid="ignore"'
     maps = [node for m in modules for node in m.program.graph if node.family == "map"]
     return 'over="ignore"' if any(node.attrs.expr.has(ops.sigmoid) for node in maps) else ""
 

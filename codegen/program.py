@@ -23,7 +23,7 @@ class Program:
     `whole` is the adjoint of each state with what its own step adds; `places` says where each value is computed
     (passes/place.py). Values in `front` are kept with their first axis, that of gates, before the samples; one in
     `joined` is made of parts that are computed where they lie in it. `written` is the program as equations show it, and
-    `origin` the values there that a value stands for.
+    `origin` the values there that a value stands for. `guarded` as of a recursion.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Program:
     joined: frozenset[int] = frozenset()
     written: Program | None = None
     origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    guarded: bool = False
 
     def of_role(self, *roles: str) -> tuple[Argument, ...]:
         """Return the arguments of some roles, in the user's order."""
@@ -90,6 +91,7 @@ def program_of(r: Recursion) -> Program:
         r.params,
         {name: r.adjoint[id] for name, id in s.next.items() if id in r.adjoint},
         r.kept,
+        guarded=r.guarded,
     )
 
 

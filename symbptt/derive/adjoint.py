@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sympy as sp
 
 from symbptt import ops
 from symbptt.derive.fuse import formula
+from symbptt.derive.guard import FREE, OPEN, Flow, Guards, chosen, guarded, within
 from symbptt.derive.scalar import VALUE, partials, times
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
@@ -21,16 +22,30 @@ Contributions = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may look at: the graph, the values that stand for themselves, the nodes that need an adjoint."""
+    """What a rule may look at: the graph, the values that stand for themselves, the nodes that need an adjoint; and what
+    is known of the adjoints so far, and the nodes that stood under a guard."""
 
     graph: Graph
     kept: set[int]
     wanted: set[int]
+    guards: Guards
+    flows: dict[int, Flow] = field(default_factory=dict)
+    guarded: set[int] = field(default_factory=set)
 
 
 def contributions(context: Context, node: Node, bar: int) -> Contributions:
     """Return what the adjoint `bar` of a node adds to the adjoints of the values that it reads."""
     return RULES[node.family](context, node, bar)
+
+
+def passed_on(context: Context, node: Node, arg: int) -> Flow:
+    """Return what is known of that which a node adds to the adjoint of one of its arguments."""
+    flow = context.flows.get(node.id, FREE)
+    if node.family != "map":
+        return flow.elsewhere()
+    f = formula(context.graph, node.id, context.kept)
+    partial = partials(f.expr, len(f.args))[f.args.index(arg)]
+    return context.guards.factor(node, f, arg, partial, flow)[1]
 
 
 def total(g: Graph, parts: Sequence[int]) -> int:
@@ -77,7 +92,12 @@ def _map(context: Context, node: Node, bar: int) -> Contributions:
     found = []
     for arg, partial in zip(f.args, partials(f.expr, len(f.args)), strict=True):
         if arg in context.wanted and partial != 0:
-            found.append((arg, unbroadcast(g, _weighted(g, bar, partial, f.args, node.id), g.shape(arg))))
+            guard, _ = context.guards.factor(node, f, arg, partial, context.flows.get(node.id, FREE))
+            given = _weighted(g, within(g, guard, bar), partial, f.args, node.id)
+            if guard != OPEN:
+                given = guarded(g, guard, bar, given)
+                context.guarded.add(node.id)
+            found.append((arg, unbroadcast(g, given, g.shape(arg))))
     return found
 
 
@@ -112,11 +132,27 @@ def _contract(context: Context, node: Node, bar: int) -> Contributions:
     (a, b), labels = node.args, node.attrs
     found = []
     if a in context.wanted:
-        found.append((a, build.contract(context.graph, bar, b, Product(labels.out, labels.b, labels.a))))
+        read = _where_read(context, node, bar, b, labels.b)
+        found.append((a, build.contract(context.graph, bar, read, Product(labels.out, labels.b, labels.a))))
     if b in context.wanted:
-        swapped = Product(labels.a, labels.out, labels.b)
-        found.append((b, build.contract(context.graph, a, bar, swapped)))
+        read = _where_read(context, node, bar, a, labels.a)
+        found.append((b, build.contract(context.graph, read, bar, Product(labels.a, labels.out, labels.b))))
     return found
+
+
+def _where_read(context: Context, node: Node, bar: int, operand: int, labels: tuple[int, ...]) -> int:
+    """An operand of a product, zero where no result of the product that it is part of was chosen."""
+    g = context.graph
+    if not context.guards.may_meet(context.flows.get(node.id, FREE), operand):
+        return operand
+    context.guarded.add(node.id)
+    size = build.map_(g, ops.absolute(placeholder(0)), (bar,))
+    own = node.attrs.out
+    largest = build.reduce(g, "max", size, [i for i, label in enumerate(own) if label not in labels])
+    left = [label for label in own if label in labels]
+    ordered = build.transpose(g, largest, [left.index(label) for label in labels if label in left])
+    shape = tuple(item if label in left else 1 for label, item in zip(labels, g.shape(operand), strict=True))
+    return chosen(g, build.reshape(g, ordered, shape), True, operand)
 
 
 def _kept_shape(shape: shapes.Shape, axes: Sequence[int]) -> shapes.Shape:
@@ -131,7 +167,11 @@ def _reduce(context: Context, node: Node, bar: int) -> Contributions:
         return [(x, build.expand(g, kept, shape))]
     top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, build.reshape(g, node.id, g.shape(kept))))
     count = build.reshape(g, build.reduce(g, "sum", top, node.attrs.axes), g.shape(kept))
-    return [(x, build.map_(g, placeholder(0) * placeholder(1) / placeholder(2), (kept, top, count)))]
+    given = build.map_(g, placeholder(0) * placeholder(1) / placeholder(2), (kept, top, count))
+    if context.guards.may_meet(context.flows.get(node.id, FREE), x):
+        context.guarded.add(node.id)
+        given = chosen(g, kept, True, given)  # no entry is equal to a maximum that is no number
+    return [(x, given)]
 
 
 def _view(context: Context, node: Node, bar: int) -> Contributions:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from symbptt.derive.adjoint import Context, contributions, total
+from symbptt.derive.adjoint import Context, contributions, passed_on, total
 from symbptt.derive.fuse import values
+from symbptt.derive.guard import FREE, Flow, Guards, merged
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.step import Step
@@ -22,7 +23,8 @@ class Recursion:
     `carry[s]` is the leaf that holds the adjoint of the next state s as it comes from the loss and from later steps,
     `cotangent[y]` that of an output; `adjoint[v]` the whole adjoint of a value v; `recurrent[s]` what one step hands to
     the adjoint of the state before it; `inputs` and `params` the gradients by name (of parameters: summed over time).
-    Where nothing flows, a name is absent.
+    Where nothing flows, a name is absent. `guarded`: somewhere a branch that is not taken may be infinite or no number, or
+    a derivative where nothing flows.
     """
 
     step: Step
@@ -33,6 +35,7 @@ class Recursion:
     inputs: dict[str, int]
     params: dict[str, int]
     kept: frozenset[int]
+    guarded: bool = False
 
     @property
     def graph(self) -> Graph:
@@ -68,18 +71,19 @@ def derive(step: Step) -> Recursion:
     step = replace(step, graph=g)
     roots = [*step.next.values(), *step.outputs.values()]
     forward = g.ancestors(roots)
-    context = Context(g, values(g, roots), _wanted(g, step, forward))
+    context = Context(g, values(g, roots), _wanted(g, step, forward), Guards(g))
     carry = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.next.items()}
     cotangent = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.outputs.items()}
     seeds = [(step.next[name], leaf) for name, leaf in carry.items()]
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
     adjoint = _sweep(context, forward, per_sample(g, forward), seeds)
+    guarded = bool(context.guarded) or context.guards.has_open_branch(forward)
     of = {a.name: adjoint[step.leaves[a.name]] for a in step.arguments if step.leaves[a.name] in adjoint}
     recurrent, inputs, params = (
         {a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
         for roles in (("state",), ("input", "output"), ("param",))
     )
-    return Recursion(step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept))
+    return Recursion(step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept), guarded)
 
 
 def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
@@ -101,6 +105,7 @@ def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[
         pending.setdefault(target, []).append(leaf if target in varying else build.total(g, leaf))
     adjoint: dict[int, int] = {}
     late: dict[int, list[int]] = {}
+    flows: dict[int, list[Flow]] = {target: [FREE] for target in pending}
     for id in reversed(forward):
         if id not in context.kept or id not in context.wanted:
             continue
@@ -108,9 +113,12 @@ def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[
         if not parts:
             continue
         adjoint[id] = total(g, parts)
+        context.flows[id] = merged(flows[id])
         if g[id].family == "leaf":
             continue
         for arg, given in reversed(contributions(context, g[id], adjoint[id])):
-            summed = build.total(g, given) if id in varying and arg not in varying else given
-            late.setdefault(arg, []).append(summed)
+            over_time = id in varying and arg not in varying
+            late.setdefault(arg, []).append(build.total(g, given) if over_time else given)
+            flow = passed_on(context, g[id], arg)
+            flows.setdefault(arg, []).append(flow.elsewhere() if over_time else flow)
     return adjoint

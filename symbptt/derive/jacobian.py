@@ -10,6 +10,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.derive.adjoint import known_functions
 from symbptt.derive.fuse import formula, values
+from symbptt.derive.guard import FREE, Flow, Guard, Guards, chosen, merged
 from symbptt.derive.scalar import VALUE, partials
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
@@ -26,11 +27,12 @@ class Block:
     """The derivative of a value v with respect to a leaf s.
 
     `kind` is "zero"; "identity"; "scalar" (`id` times the identity); "diagonal" (`id`, of the shape of s: each entry of
-    v depends on its own entry of s only); or "dense" (`id`, of shape v.shape + s.shape).
+    v depends on its own entry of s only); or "dense" (`id`, of shape v.shape + s.shape). `flow` is what is known of it.
     """
 
     kind: str
     id: int = -1
+    flow: Flow = FREE
 
 
 Labels = tuple[int, ...]
@@ -80,6 +82,7 @@ class _Sweep:
     def __init__(self, g: Graph, source: int, kept: set[int]) -> None:
         self.g, self.source, self.kept = g, source, kept
         self.blocks: dict[int, Block] = {}
+        self.guards = Guards(g, forward=True)
 
     @property
     def own(self) -> Shape:
@@ -90,7 +93,12 @@ def _block(s: _Sweep, node: Node) -> Block:
     read = formula(s.g, node.id, s.kept).args if node.family == "map" else node.args
     if all(s.blocks.get(arg, ZERO).kind == "zero" for arg in read):
         return ZERO
-    return RULES[node.family](s, node)
+    block = RULES[node.family](s, node)
+    if node.family == "map" or block.kind == "zero":
+        return block
+    flows = [s.blocks[arg].flow for arg in node.args if s.blocks.get(arg, ZERO).kind != "zero"]
+    flow = merged(flows).elsewhere()
+    return replace(block, flow=replace(flow, wild=flow.wild | s.guards.ranges.hazards(node.id)))
 
 
 def dense(s: _Sweep, id: int, block: Block) -> int:
@@ -133,7 +141,7 @@ def _added(s: _Sweep, id: int, parts: Sequence[Block]) -> Block:
         ids = [build.number(g, 1) if part.kind == "identity" else part.id for part in parts]
         kind = "scalar" if kind == "identity" else kind
     total = sp.Add(*(placeholder(i) for i in range(len(ids))))
-    return Block(kind, build.map_(g, total, ids))
+    return Block(kind, build.map_(g, total, ids), merged([part.flow for part in parts]))
 
 
 def _map(s: _Sweep, node: Node) -> Block:
@@ -143,7 +151,9 @@ def _map(s: _Sweep, node: Node) -> Block:
     for arg, partial in zip(f.args, partials(f.expr, len(f.args)), strict=True):
         block = s.blocks.get(arg, ZERO)
         if block.kind != "zero" and partial != 0:
-            parts.append(_scaled(s, node, arg, block, _weight(g, partial, f.args, node.id)))
+            guard, flow = s.guards.factor(node, f, arg, partial, block.flow)
+            scaled = _scaled(s, node, arg, block, _weight(g, partial, f.args, node.id))
+            parts.append(replace(_guarded(s, node, arg, guard, scaled), flow=flow))
     return _added(s, node.id, parts)
 
 
@@ -181,6 +191,25 @@ def _scaled(s: _Sweep, node: Node, arg: int, block: Block, weight: int) -> Block
     whole = build.reshape(g, dense(s, arg, block), (*lead, *g.shape(arg), *s.own))
     weighted = _times(g, _beside(g, weight, count) if g.shape(weight) else weight, whole)
     return Block("dense", build.expand(g, weighted, (*node.shape, *s.own)))
+
+
+def _guarded(s: _Sweep, node: Node, arg: int, guard: Guard, scaled: Block) -> Block:
+    """A block times a partial derivative, zero where its guard says that nothing flows."""
+    g, before = s.g, s.blocks[arg]
+    is_dense = scaled.kind == "dense"
+    tests = [(_beside(g, id, len(s.own)) if is_dense and g.shape(id) else id, holds) for id, holds in guard.conditions]
+    if guard.seen and before.kind != "identity":
+        flowing = before.id
+        if is_dense:
+            lead = (1,) * (len(node.shape) - len(g.shape(arg)))
+            flowing = build.reshape(g, dense(s, arg, before), (*lead, *g.shape(arg), *s.own))
+        tests.append((build.map_(g, ops.not_equal(placeholder(0), 0), (flowing,)), True))
+    if not tests:
+        return scaled
+    id = build.number(g, 1) if scaled.kind == "identity" else scaled.id
+    for test, holds in tests:
+        id = chosen(g, test, holds, id)
+    return Block("dense" if is_dense else "diagonal" if g.shape(id) else "scalar", id)
 
 
 def _contract(s: _Sweep, node: Node) -> Block:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import sympy as sp
 
@@ -32,7 +33,7 @@ def unit_weight(r: Recursion) -> Recursion:
         leaves={k: new[v] for k, v in r.step.leaves.items()},
         outputs={k: new[v] for k, v in r.step.outputs.items()},
     )
-    groups = {
+    groups: dict[str, Any] = {
         f.name: {key: new[id] for key, id in getattr(r, f.name).items()}
         for f in fields(r)
         if f.name in ("carry", "recurrent", "inputs", "params")

@@ -1,0 +1,307 @@
+"""What can be told of a value before it is computed: bounds of it, and why it may be no finite number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, placeholder
+
+T = TypeVar("T")
+Bounds = tuple[float, float]
+Known = Mapping[sp.Expr, Bounds]
+Hazards = frozenset[str]
+NONE: Hazards = frozenset()
+
+ANY: Bounds = (-math.inf, math.inf)
+TINY = 5e-324
+"""The least bound of what is positive, however small."""
+LARGEST_EXPONENT = 80.0
+"""Up to here exp is finite in single precision."""
+
+POLE, LOGARITHM, OVERFLOW, SCALE = "pole", "logarithm", "overflow", "scale"
+"""Why a value may be infinite or no number: it divides by what may be zero, or takes a root of what may be negative;
+it is a logarithm; it grows as an exponential does; or it does so of parameters alone."""
+SHARED = ("param", "const", "size", "eye")
+"""Roles of leaves that are the same for all samples and steps."""
+
+_GROWING = (sp.exp, ops.expm1, sp.sinh, sp.cosh)
+_BOUNDED = (sp.tanh, ops.sigmoid, sp.erf, sp.atan, ops.sign)
+
+
+class Ranges:
+    """Bounds and hazards of the values of one graph, each found once."""
+
+    def __init__(self, g: Graph) -> None:
+        self.g = g
+        self._bounds: dict[int, Bounds] = {}
+        self._hazards: dict[int, Hazards] = {}
+        self._shared: dict[int, bool] = {}
+        self._factors: dict[int, sp.Expr] = {}
+
+    def bounds(self, id: int) -> Bounds:
+        """Return numbers between which a value lies, wherever it is a number."""
+        return self._found(id, self._bounds, self._bounds_of)
+
+    def hazards(self, id: int) -> Hazards:
+        """Return why a value may be infinite or no number, where those from outside are finite."""
+        return self._found(id, self._hazards, self._hazards_of)
+
+    def _found(self, id: int, known: dict[int, T], rule: Callable[[Node], T]) -> T:
+        """What is known of a value, after all that it is computed from."""
+        open_ = [id] * (id not in known)
+        while open_:
+            missing = [arg for arg in self.g[open_[-1]].args if arg not in known]
+            if not missing:
+                node = self.g[open_.pop()]
+                known[node.id] = rule(node)
+            open_ += missing
+        return known[id]
+
+    def is_shared(self, id: int) -> bool:
+        """Answer whether a value is computed from parameters and constants alone."""
+        return self._found(id, self._shared, self._is_shared)
+
+    def _is_shared(self, node: Node) -> bool:
+        if node.family == "leaf":
+            return node.attrs.role in SHARED
+        return all(self._shared[arg] for arg in node.args)
+
+    def of_expression(self, expr: sp.Expr, args: Mapping[sp.Expr, int]) -> tuple[Bounds, Hazards]:
+        """Return bounds and hazards of an expression over symbols that stand for values."""
+        read = {symbol: id for symbol, id in args.items() if symbol in expr.free_symbols}
+        expr = expr.xreplace({symbol: _symbol(id) for symbol, id in read.items()})
+        known = {_symbol(id): self.bounds(id) for id in read.values()}
+        told = _Told(known, {_symbol(id): self.hazards(id) for id in read.values()},
+                     frozenset(_symbol(id) for id in read.values() if self.is_shared(id)))  # fmt: skip
+        return bounds_of(expr, known), hazards_of(expr, told)
+
+    def _bounds_of(self, node: Node) -> Bounds:
+        args = [self._bounds[arg] for arg in node.args]
+        match node.family:
+            case "number":
+                values = node.attrs.value if isinstance(node.attrs.value, tuple) else (node.attrs.value,)
+                return (float(min(values)), float(max(values))) if values else ANY
+            case "leaf":
+                return (1.0, math.inf) if node.attrs.role == "size" else ANY
+            case "map" if self._is_less_its_maximum(node):
+                return -math.inf, 0.0
+            case "map":
+                expr = self._unfolded(node)
+                found = bounds_of(expr, {s: self._bounds[int(s.name[1:])] for s in expr.free_symbols})
+                return self._bent(node, found)
+            case "contract" if node.args[0] == node.args[1] and node.attrs.a == node.attrs.b:
+                return 0.0, math.inf
+            case "contract":
+                return (0.0, math.inf) if all(low >= 0 for low, _ in args) else ANY
+            case "reduce" if self._is_sum_with_one(node):
+                return 1.0, math.inf
+            case "reduce" if node.attrs.kind == "sum":
+                return _summed(*args)
+            case "view" if node.attrs.kind == "pad":
+                return min(args[0][0], 0.0), max(args[0][1], 0.0)
+            case "reduce" | "view":
+                return min(low for low, _ in args), max(high for _, high in args)
+            case "gather" if node.attrs.kind == "gather":
+                return args[0]
+        return ANY
+
+    def _bent(self, node: Node, found: Bounds) -> Bounds:
+        """What the text of a body does not tell: a choice that is made where it is positive, and that an exponential of
+        parameters does not vanish."""
+        if node.attrs.expr.func is ops.where and self._is_taken_positive(node):
+            return min(TINY, self._bounds[node.args[2]][0]), found[1]
+        if node.attrs.expr.func is sp.exp and found[0] == 0 and self.is_shared(node.id):
+            return TINY, found[1]
+        return found
+
+    def _is_taken_positive(self, node: Node) -> bool:
+        """Whether a node is where(x > a, x, ...) or where(a < x, x, ...), a number a that is not negative."""
+        if node.attrs.expr.args != tuple(placeholder(i) for i in range(3)):
+            return False
+        test, x = self.g[node.args[0]], node.args[1]
+        if test.family != "map" or test.attrs.expr.func not in (ops.greater, ops.less) or len(test.args) != 2:
+            return False
+        more, less = test.args if test.attrs.expr.func is ops.greater else test.args[::-1]
+        return more == x and self.bounds(less)[0] >= 0
+
+    def _is_less_its_maximum(self, node: Node) -> bool:
+        """Whether a value is x less the maximum of that same x, as softmax has it, or of x and another value."""
+        if node.attrs.expr != placeholder(0) - placeholder(1):
+            return False
+        top = self._maximum(node)
+        if top.family == "map" and top.attrs.expr.func is ops.maximum:
+            return node.args[0] in top.args
+        return top.family == "reduce" and top.attrs.kind == "max" and top.args[0] == node.args[0]
+
+    def _maximum(self, difference: Node) -> Node:
+        top = self.g[difference.args[1]]
+        while top.family == "view" or (top.family == "map" and top.attrs.expr.func is ops.stop_gradient):
+            top = self.g[top.args[0]]
+        return top
+
+    def _is_sum_with_one(self, node: Node) -> bool:
+        """Whether a sum has the exponential of x less its maximum, along the axes of that maximum: one term is 1."""
+        e = self.g[node.args[0]]
+        if node.attrs.kind != "sum" or e.family != "map" or e.attrs.expr != sp.exp(placeholder(0)):
+            return False
+        u = self.g[e.args[0]]
+        if u.family != "map" or not self._is_less_its_maximum(u):
+            return False
+        top = self._maximum(u)
+        return top.family == "reduce" and bool(top.attrs.axes == node.attrs.axes)
+
+    def _unfolded(self, node: Node) -> sp.Expr:
+        """The body over values, products written out, so that 0.5 * x * x is seen as a square."""
+        over = {placeholder(i): self._factors.get(arg, _symbol(arg)) for i, arg in enumerate(node.args)}
+        expr = node.attrs.expr.xreplace(over)
+        if node.attrs.expr.is_Mul or node.attrs.expr.is_Pow:
+            self._factors[node.id] = expr
+        return expr
+
+    def _hazards_of(self, node: Node) -> Hazards:
+        if node.family != "map":
+            return NONE.union(*(self._hazards[arg] for arg in node.args))
+        return self.of_expression(node.attrs.expr, {placeholder(i): arg for i, arg in enumerate(node.args)})[1]
+
+
+def _symbol(id: int) -> sp.Symbol:
+    return sp.Symbol(f"v{id}", real=True)
+
+
+def _summed(bounds: Bounds) -> Bounds:
+    """The bounds of a sum of any number of such values."""
+    low, high = bounds
+    return (low if low > 0 else 0.0 if low == 0 else -math.inf), (high if high < 0 else 0.0 if high == 0 else math.inf)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is known of the symbols of an expression: their bounds, their hazards, and which are shared."""
+
+    bounds: Known
+    hazards: Mapping[sp.Expr, Hazards]
+    shared: frozenset[sp.Expr]
+
+    def of(self, hazard: str, expr: sp.Expr) -> Hazards:
+        """Return a hazard of an expression, told apart where all that it reads is shared."""
+        return frozenset({SCALE if expr.free_symbols <= self.shared else hazard})
+
+
+def hazards_of(expr: sp.Expr, told: _Told) -> Hazards:
+    """Return why an expression may be infinite or no number."""
+    if expr.is_Symbol:
+        return told.hazards[expr]
+    if expr.is_number or getattr(expr.func, "boolean", False):
+        return NONE
+    found = NONE.union(*(hazards_of(arg, told) for arg in expr.args))
+    if expr.func in _BOUNDED:
+        return found - {OVERFLOW, SCALE}
+    low, high = bounds_of(expr.args[0], told.bounds)
+    if expr.func in (sp.log, ops.log1p):
+        return found if low > (0 if expr.func is sp.log else -1) else found | {LOGARITHM}
+    if expr.func is sp.tan:
+        return found | {POLE}
+    if expr.func in _GROWING:
+        both = expr.func in (sp.sinh, sp.cosh)
+        grows = high > LARGEST_EXPONENT or (both and low < -LARGEST_EXPONENT)
+        return found | told.of(OVERFLOW, expr) if grows else found if both else found - {OVERFLOW, SCALE}
+    return found | _power_hazards(expr, told) if expr.is_Pow else found
+
+
+def _power_hazards(expr: sp.Expr, told: _Told) -> Hazards:
+    base, exponent = expr.args
+    low, high = bounds_of(base, told.bounds)
+    if not exponent.is_number:
+        return frozenset({POLE, LOGARITHM, OVERFLOW})
+    at_zero = exponent.is_negative and low <= 0 <= high
+    of_negative = not exponent.is_Integer and low < 0
+    return told.of(POLE, base) if at_zero or of_negative else NONE
+
+
+def bounds_of(expr: sp.Expr, known: Known) -> Bounds:
+    """Return the bounds of an expression, given those of its symbols; an interval for each part of it."""
+    if expr in known:
+        return known[expr]
+    if expr.is_number:
+        return (float(expr), float(expr)) if expr.is_real else ANY
+    if expr.func is ops.where:
+        return _where_bounds(expr, known)
+    args = [bounds_of(arg, known) for arg in expr.args]
+    if expr.is_Add:
+        return _positive_sum(args)
+    if expr.is_Mul:
+        result = args[0]
+        for other in args[1:]:
+            result = _times(result, other)
+        return result
+    if expr.is_Pow:
+        return _power(args[0], expr.args[1])
+    return _FUNCTIONS[expr.func](*args) if expr.func in _FUNCTIONS else ANY
+
+
+def _positive_sum(args: list[Bounds]) -> Bounds:
+    return sum(low for low, _ in args), sum(high for _, high in args)
+
+
+def _times(a: Bounds, b: Bounds) -> Bounds:
+    ends = [0.0 if 0 in (x, y) else x * y for x, y in product(a, b)]
+    low, high = min(ends), max(ends)
+    return max(low, TINY) if a[0] > 0 and b[0] > 0 else low, high
+
+
+def _power(base: Bounds, exponent: sp.Expr) -> Bounds:
+    low, high = base
+    if low > 0:
+        return TINY, math.inf
+    if not exponent.is_number:
+        return (0.0, math.inf) if low >= 0 else ANY
+    if exponent.is_Integer and exponent % 2 == 0:
+        return (TINY if high < 0 else 0.0), math.inf
+    return (0.0, math.inf) if low >= 0 or not exponent.is_Integer else ANY
+
+
+def _where_bounds(expr: sp.Expr, known: Known) -> Bounds:
+    a, b = (bounds_of(arg, known) for arg in expr.args[1:])
+    return min(a[0], b[0]), max(a[1], b[1])
+
+
+def _exp(a: Bounds) -> Bounds:
+    return (math.exp(a[0]) if -300 < a[0] < 300 else 0.0), (math.exp(a[1]) if a[1] < 300 else math.inf)
+
+
+def _absolute(a: Bounds) -> Bounds:
+    low, high = a
+    return (low if low > 0 else -high if high < 0 else 0.0), max(abs(low), abs(high))
+
+
+def _fixed(low: float, high: float) -> Callable[..., Bounds]:
+    return lambda *_: (low, high)
+
+
+_FUNCTIONS: dict[object, Callable[..., Bounds]] = {
+    sp.exp: _exp,
+    ops.expm1: lambda a: (-1.0, math.inf if a[1] > 0 else -TINY if a[1] < 0 else 0.0),
+    sp.tanh: _fixed(-1.0, 1.0),
+    sp.sin: _fixed(-1.0, 1.0),
+    sp.cos: _fixed(-1.0, 1.0),
+    sp.erf: _fixed(-1.0, 1.0),
+    sp.atan: _fixed(-1.6, 1.6),
+    sp.cosh: _fixed(1.0, math.inf),
+    ops.sigmoid: _fixed(0.0, 1.0),
+    ops.softplus: lambda a: (0.0, max(a[1], 0.0) + 1),
+    ops.relu: lambda a: (max(a[0], 0.0), max(a[1], 0.0)),
+    ops.absolute: _absolute,
+    sp.Abs: _absolute,
+    ops.sign: _fixed(-1.0, 1.0),
+    ops.maximum: lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
+    ops.minimum: lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
+    ops.stop_gradient: lambda a: a,
+} | {op.body: _fixed(0.0, 1.0) for op in ops.OPS if getattr(op.body, "boolean", False)}
