@@ -16,6 +16,7 @@ from symbptt.arguments import check_function
 from symbptt.errors import ArgumentError, CellError
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import NAME_OF, as_python, canonical
+from symbptt.ir.spelling import stable_expression
 from symbptt.location import user_place
 from symbptt.trace import Array, apply_expr, as_array, graph_of
 
@@ -40,7 +41,7 @@ def function(
     symbols = [placeholder(i) for i in range(count)]
     expr = _expression(name, body, symbols)
     if derivative is None:
-        return _dispatching(name, count, expr, lambda *args: expr.xreplace(dict(zip(symbols, args, strict=True))), None)
+        return _dispatching(name, count, expr, stable_expression(expr), None)
     found = derivative(*symbols)
     parts = found if isinstance(found, tuple | list) else (found,)
     partials = [_expression(name, lambda *_, part=part: part, symbols, "derivative") for part in parts]
@@ -48,7 +49,8 @@ def function(
         raise ArgumentError(
             f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple"
         )
-    return _dispatching(name, count, expr, declared_function(name, expr, partials), partials)
+    scalar = declared_function(name, stable_expression(expr), [stable_expression(part) for part in partials])
+    return _dispatching(name, count, expr, scalar(*symbols), partials)
 
 
 def declared_function(name: str, expansion: sp.Expr, partials: Sequence[sp.Expr]) -> Any:
@@ -83,8 +85,11 @@ def _with_arguments(part: sp.Expr, symbols: Sequence[sp.Symbol]) -> Callable[...
 
 
 def _dispatching(
-    name: str, count: int, expr: sp.Expr, scalar: Callable[..., sp.Expr], partials: list[sp.Expr] | None
+    name: str, count: int, expr: sp.Expr, traced: sp.Expr, partials: list[sp.Expr] | None
 ) -> Callable[..., Any]:
+    """The function on symbolic arrays, where it is `traced`, on SymPy's expressions and on arrays, as it was given."""
+    symbols = [placeholder(i) for i in range(count)]
+
     def declared(*values: Any) -> Any:
         if len(values) != count:
             raise ArgumentError(
@@ -94,11 +99,10 @@ def _dispatching(
         graph = graph_of(*values)
         if graph is not None:
             arrays = [as_array(graph, value) for value in values]
-            return Array(
-                graph, apply_expr(graph, scalar(*map(placeholder, range(count))), [array.id for array in arrays])
-            )
+            return Array(graph, apply_expr(graph, traced, [array.id for array in arrays]))
         if any(isinstance(value, sp.Basic) for value in values):
-            return scalar(*values)
+            given = traced if partials is not None else expr
+            return given.xreplace(dict(zip(symbols, values, strict=True)))
         return _on_arrays(expr, partials, values)
 
     declared.__name__ = declared.__qualname__ = name

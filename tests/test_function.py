@@ -9,7 +9,7 @@ import pytest
 import sympy as sp
 
 import symbptt as sb
-from symbptt import Input, Param, State, verification
+from symbptt import Input, Param, State, declare, verification
 from symbptt.zoo.spiking import alif, lif
 from tests import oracle
 
@@ -216,6 +216,77 @@ def test_module_of_a_spiking_cell_imports_numpy_only() -> None:
 def test_equations_name_the_function_and_its_declared_derivative() -> None:
     text = sb.derive(lif).text()
     assert "spike(" in text and "10" in text
+
+
+# Textbook spellings, far out.
+
+v = sp.Symbol("v", real=True)
+TEXTBOOK: dict[str, Any] = {
+    "sigmoid": lambda v: 1 / (1 + sp.exp(-v)),
+    "sigmoid by exp(v)": lambda v: sp.exp(v) / (1 + sp.exp(v)),
+    "softplus": lambda v: sp.log(1 + sp.exp(v)),
+    "log of sigmoid": lambda v: -sp.log(1 + sp.exp(-v)),
+    "swish": lambda v: v / (1 + sp.exp(-sp.Rational(3, 2) * v)),
+    "mish": lambda v: v * sp.tanh(sp.log(1 + sp.exp(v))),
+    "tanh": lambda v: (sp.exp(v) - sp.exp(-v)) / (sp.exp(v) + sp.exp(-v)),
+    "tanh by exp(2 v)": lambda v: (sp.exp(2 * v) - 1) / (sp.exp(2 * v) + 1),
+    "tanh by a sigmoid": lambda v: 2 / (1 + sp.exp(-2 * v)) - 1,
+    "square of sigmoid": lambda v: 1 / (1 + sp.exp(-v)) ** 2,
+    "logistic at slope 25": lambda v: 25 * sp.exp(-25 * v) / (1 + sp.exp(-25 * v)) ** 2,
+    "logistic by exp(25 v)": lambda v: 25 * sp.exp(25 * v) / (1 + sp.exp(25 * v)) ** 2,
+    "logistic by two factors": lambda v: 25 / ((1 + sp.exp(-25 * v)) * (1 + sp.exp(25 * v))),
+    "ELU": lambda v: sp.Piecewise((v, v > 0), (sp.exp(v) - 1, True)),
+    "sech": lambda v: 1 / sp.cosh(v),
+    "Gauss": lambda v: sp.exp(-(v**2)),
+    "root of a square": lambda v: sp.sqrt((v + 1) * (v + 1) + 0 * v),
+}
+FAR = [-1000.0, -40.0, -1.5, -0.05, 0.5, 1.0, 40.0, 1000.0]
+
+
+def exactly(expr: Any) -> Any:
+    """The numbers of an expression in v, in 60 digits."""
+    return np.array([float(sp.re(sp.N(expr.subs(v, sp.Rational(at)), 60, maxn=5000))) for at in FAR])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", TEXTBOOK)
+def test_textbook_spelling_is_stable_in_body_and_derivative(name: str, dtype: Any) -> None:
+    expression = TEXTBOOK[name]
+    body = sb.function("body", expression)
+    declared = sb.function("declared", lambda v: sp.Heaviside(v), derivative=expression)
+
+    @sb.cell
+    def of_body(x: Input["n"], h: State["n"]):
+        return 0.5 * h + body(x)
+
+    @sb.cell
+    def of_derivative(x: Input["n"], h: State["n"]):
+        return 0.5 * h + declared(x + 0 * h)
+
+    value, slope = exactly(expression(v)), exactly(sp.diff(expression(v), v))
+    x, close = np.array([[FAR]], dtype), {"rtol": 1e-12 if dtype == np.float64 else 1e-4, "atol": 1e-6}
+    kernel = sb.compile(of_body)
+    run = kernel.forward({}, {"x": x})
+    np.testing.assert_allclose(run.states["h"][0, 0], value, **close)
+    np.testing.assert_allclose(kernel.backward(run, {"h": np.ones_like(x)}).inputs["x"][0, 0], slope, **close)
+    kernel = sb.compile(of_derivative)
+    with np.errstate(over="ignore"):  # cosh alone
+        found = kernel.backward(kernel.forward({}, {"x": x}), {"h": np.ones_like(x)}).inputs["x"][0, 0]
+    np.testing.assert_allclose(found, value, **close)
+
+
+def test_expression_that_is_not_made_stable_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declare, "stable_expression", lambda expr: expr)
+    with np.errstate(all="ignore"), pytest.raises((AssertionError, RuntimeWarning)):
+        test_textbook_spelling_is_stable_in_body_and_derivative("logistic at slope 25", np.float64)
+
+
+def test_function_keeps_the_expression_that_it_was_given() -> None:
+    swish = sb.function("swish", TEXTBOOK["swish"])
+    assert swish(v) == TEXTBOOK["swish"](v)
+    with np.errstate(all="ignore"):
+        assert swish(np.array(-1000.0)) == 0  # on arrays it is the plain expression
 
 
 # What is refused.
