@@ -14,6 +14,7 @@ from symbptt.codegen.statements import arguments, function, statements, writer_o
 from symbptt.codegen.text import dict_text, number_text
 from symbptt.codegen.variables import constants_of, is_baked, module_of
 from symbptt.derive.fuse import values
+from symbptt.derive.guard import Guards
 from symbptt.derive.labels import Label
 from symbptt.ir.step import Step
 
@@ -42,7 +43,19 @@ def evaluator(step: Step, roots: Mapping[str, int]) -> Callable[..., dict[str, A
     """Return the loaded function that `pointwise` writes."""
     space: dict[str, Any] = {"np": np}
     exec(compile(pointwise(step, roots), f"<symbptt {step.name} pointwise>", "exec"), space)
-    return space["evaluate"]
+    evaluate: Callable[..., dict[str, Any]] = space["evaluate"]
+    open_ = Guards(step.graph).has_open_branch(step.graph.ancestors(roots.values()))
+    return _without_warnings(evaluate) if open_ else evaluate
+
+
+def _without_warnings(evaluate: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The same function; a branch that is not chosen may be anything, which is no reason for a warning."""
+
+    def quiet(*args: Any) -> dict[str, Any]:
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            return evaluate(*args)
+
+    return quiet
 
 
 def _program(step: Step, roots: Mapping[str, int]) -> Program:

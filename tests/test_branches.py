@@ -104,6 +104,7 @@ def test_gradient_is_the_derivative_wherever_it_exists(name: str, of_state: bool
     np.testing.assert_allclose(dw, factor * np.array(wanted) * points, 10 * tolerance, 1e-4)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", KINDS)
 def test_jacobian_is_the_derivative_wherever_it_exists(name: str) -> None:
     function = KINDS[name][0]
@@ -113,9 +114,65 @@ def test_jacobian_is_the_derivative_wherever_it_exists(name: str) -> None:
         return function(h)
 
     points, wanted = np.array(list(KINDS[name][1]), float), list(KINDS[name][1].values())
-    with np.errstate(all="ignore"):
+    with np.errstate(over="ignore"):  # as NumPy has it where nothing is chosen
         found = sb.derive(plain).jacobian("h", "h").evaluate({}, {}, {"h": points})
     np.testing.assert_allclose(found, np.diag(wanted), 1e-9, 1e-7)
+
+
+def logarithms_of_a_part(x: Input["3"], h: State["2"]):
+    return 0.5 * h + np.log(x)[1:]
+
+
+def logarithm_of_a_row(T: Param["v n"], i: sb.Index["v"], h: State["n"]):
+    return 0.5 * h + np.log(T)[i]
+
+
+def largest_logarithm(x: Input["3"], h: State[""]):
+    return 0.5 * h + np.max(np.log(x))
+
+
+def least_reciprocal(x: Input["3"], h: State[""]):
+    return 0.5 * h + np.min(1 / x)
+
+
+def larger_of_a_stack(x: Input["3"], h: State["3"]):
+    return 0.5 * h + np.stack([np.sqrt(x), x + 1]).max(axis=0)
+
+
+def trained_power(x: Input["3"], h: State["3"], p: Param["3"]):
+    return 0.5 * h + x**p
+
+
+def trained_power_of_relu(x: Input["3"], h: State["3"], p: Param[""]):
+    return 0.5 * h + np.maximum(x - 1, 0) ** p
+
+
+X = np.array([[[0.0, 1.0, 2.0]]])
+PARTS: dict[Any, tuple[Any, Any, Any]] = {
+    logarithms_of_a_part: ({}, {"x": X}, {"x": [[[0, 1, 0.5]]]}),
+    logarithm_of_a_row: (
+        {"T": np.array([[0.0, 0.0], [1.0, 2.0]])}, {"i": np.array([[1]])}, {"T": [[0, 0], [1, 0.5]]}),
+    largest_logarithm: ({}, {"x": X}, {"x": [[[0, 0, 0.5]]]}),
+    least_reciprocal: ({}, {"x": X}, {"x": [[[0, 0, -0.25]]]}),
+    larger_of_a_stack: ({}, {"x": X}, {"x": [[[1, 1, 1]]]}),
+    trained_power: (
+        {"p": np.array([2.0, 1.5, 3.0])}, {"x": X}, {"x": [[[0, 1.5, 12]]], "p": [0, 0, 8 * np.log(2)]}),
+    trained_power_of_relu: ({"p": np.array(1.5)}, {"x": X + X}, {"x": [[[0, 1.5, 1.5 * 3**0.5]]], "p": 3**1.5 * np.log(3)}),
+}  # fmt: skip
+"""Parameters and inputs of one step, and the gradients of the sum of the next state."""
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("function", PARTS, ids=lambda function: function.__name__)
+def test_what_is_not_read_has_gradient_zero(function: Any, dtype: Any) -> None:
+    params, inputs, wanted = PARTS[function]
+    params, inputs = ({k: v if k == "i" else v.astype(dtype) for k, v in group.items()} for group in (params, inputs))
+    kernel = sb.compile(sb.cell(function))
+    run = kernel.forward(params, inputs)
+    found = flat(kernel.backward(run, {"h": np.ones_like(run.states["h"])}))
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, 1e-6 if dtype == np.float32 else 1e-12)
 
 
 def test_missing_guard_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,10 +42,15 @@ def passed_on(context: Context, node: Node, arg: int) -> Flow:
     """Return what is known of that which a node adds to the adjoint of one of its arguments."""
     flow = context.flows.get(node.id, FREE)
     if node.family != "map":
-        return flow.elsewhere()
+        return flow.read_in_part() if _is_choice(node) else flow.elsewhere()
     f = formula(context.graph, node.id, context.kept)
     partial = partials(f.expr, len(f.args))[f.args.index(arg)]
     return context.guards.factor(node, f, arg, partial, flow)[1]
+
+
+def _is_choice(node: Node) -> bool:
+    """Whether a node reads some entries of its argument and leaves others: a part, a row, the largest."""
+    return node.family == "gather" or getattr(node.attrs, "kind", "") in ("slice", "max")
 
 
 def total(g: Graph, parts: Sequence[int]) -> int:

@@ -59,6 +59,10 @@ class Flow:
         strongest = max((z.why for z in self.zeros), key=STRENGTH.__getitem__, default=None)
         return Flow((Zeros(CHOSEN if strongest == CHOSEN else TAIL),) if strongest else (), self.wild)
 
+    def read_in_part(self) -> Flow:
+        """Return what is known of the adjoint of a value of which only some entries are read."""
+        return Flow((Zeros(CHOSEN),), self.wild)
+
 
 FREE = Flow()
 """Of what comes from outside: any finite number."""
@@ -116,6 +120,8 @@ class Guards:
         conditions = [c for z in zeros for c in z.conditions]
         own = self._choices(partial, read) if _may_be_zero(partial, self._masks(read)) else ()
         saturates = _saturates(f, arg, partial)
+        if f.expr.is_Pow and f.expr.exp == placeholder(f.args.index(arg)):  # 0 ** p is 0 for all p above 0
+            conditions.append((build.map_(self.graph, ops.not_equal(placeholder(0), 0), (node.id,)), True))
         if root:
             conditions.append((build.map_(self.graph, ops.greater(placeholder(0), 0), (node.id,)), True))
         if flow.wild and own and (self.forward or not _is_choice(partial)):

@@ -243,7 +243,8 @@ def _reduce(s: _Sweep, node: Node) -> Block:
         kept = build.reshape(g, node.id, tuple(1 if i in axes else item for i, item in enumerate(shape)))
         top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
         count = build.reshape(g, build.reduce(g, "sum", top, axes), g.shape(kept))
-        block = _scaled(s, g[x], x, block, build.map_(g, placeholder(0) / placeholder(1), (top, count)))
+        weighted = _scaled(s, g[x], x, block, build.map_(g, placeholder(0) / placeholder(1), (top, count)))
+        block = _guarded(s, g[x], x, Guard(((top, True),)), weighted) if block.flow.wild else weighted
     if len(axes) == len(shape) and block.kind != "dense":
         weight = build.number(g, 1) if block.kind == "identity" else block.id
         return Block("dense", build.expand(g, weight, s.own))

@@ -16,7 +16,14 @@ VALUE = sp.Symbol("_y", real=True)
 @cache
 def partials(expr: sp.Expr, count: int) -> tuple[sp.Expr, ...]:
     """Return the derivatives of a body with respect to its `count` placeholders, in its `VALUE` where that occurs."""
-    return tuple(_in_value(sp.diff(expr, placeholder(i)), expr) for i in range(count))
+    return tuple(_in_value(_partial(expr, placeholder(i)), expr) for i in range(count))
+
+
+def _partial(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
+    """SymPy's derivative; but that of x**p is p x**(p - 1), where SymPy divides by x, which may be zero."""
+    if expr.is_Pow and expr.base == symbol and not expr.exp.is_number and symbol not in expr.exp.free_symbols:
+        return expr.exp * symbol ** (expr.exp - 1)
+    return sp.diff(expr, symbol)
 
 
 def _in_value(derivative: sp.Expr, expr: sp.Expr) -> sp.Expr:
