@@ -12,7 +12,7 @@ from symbptt.codegen.elementwise import body_text, has_call
 from symbptt.codegen.products import LETTERS, Operand, presummed, product_text
 from symbptt.codegen.text import ATOM, SUM, Written, bracket, number_text, shape_text, size_text, size_written
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node
+from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import expanded, tree_of
 from symbptt.ir.shape import Shape, Size
 
@@ -79,6 +79,10 @@ def _number(s: Scope, node: Node) -> Written:
 
 
 def _map(s: Scope, node: Node) -> Written:
+    name = node.attrs.expr.func.__name__
+    if name in ops.REMAINING:
+        value = body_text(tree_of(ops.REMAINING[name].body(placeholder(0))), [s.written(node.args[0])])
+        return remainder_text(s, node, value[0]), ATOM
     arithmetic = not hasattr(node.attrs.expr.func, "boolean") and node.attrs.expr.func is not ops.where
     parts = [_as_numbers(s, arg, _aligned(s, arg, node)) if arithmetic else _aligned(s, arg, node) for arg in node.args]
     tree = tree_of(expanded(node.attrs.expr))
@@ -92,6 +96,14 @@ def _map(s: Scope, node: Node) -> Written:
     if node.id in s.static and not node.shape and has_call(tree):
         return f"float({text})", ATOM  # a NumPy float64 would turn float32 arrays into float64
     return text, tightness
+
+
+def remainder_text(s: Scope, node: Node, value: str) -> str:
+    """Return a remainder by the text of what the value of the function gives, which is computed in place."""
+    s.helpers.add("_sharpened")
+    name = node.attrs.expr.func.__name__
+    s.helpers.add(f"_{name}")
+    return f"_sharpened({value}, _{name}, lambda: {s.text(node.args[1])})"
 
 
 def _as_numbers(s: Scope, arg: int, written: Written) -> Written:
@@ -129,7 +141,7 @@ def _operands(s: Scope, node: Node) -> tuple[Operand, Operand]:
 def _sizes(s: Scope, node: Node) -> dict[str, Written]:
     shapes = [s.graph.shape(arg) for arg in node.args]
     pairs = zip(node.attrs.a + node.attrs.b, shapes[0] + shapes[1], strict=True)
-    return {LETTERS[x]: size_written(item, s.renamed) for x, item in pairs} | {"T": ("T", ATOM), "B": ("B", ATOM)}
+    return {LETTERS[x]: size_written(item, s.renamed) for x, item in pairs} | {x: (x, ATOM) for x in ("T", "K", "B")}
 
 
 def _reduce(s: Scope, node: Node) -> Written:
@@ -157,6 +169,8 @@ def _transpose(s: Scope, node: Node) -> str:
 
 def _reshape(s: Scope, node: Node) -> str:
     x = node.args[0]
+    if node.shape == s.graph.shape(x):
+        return _array(s, x)
     return f"{_array(s, x)}.reshape({s.shape(s.axes(x), node.shape)})"
 
 

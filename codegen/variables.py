@@ -13,6 +13,7 @@ from symbptt.codegen.checkpointing import CHECKPOINTED
 from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.lower import Scope
 from symbptt.codegen.passes.place import AFTER, BLOCK, LOOP, NEAR, TAIL, is_near
+from symbptt.codegen.passes.sharpen import arguments_again
 from symbptt.codegen.program import Program
 from symbptt.codegen.text import copied, size_text
 from symbptt.ir.naming import unique
@@ -266,6 +267,8 @@ def _static(p: Program) -> set[int]:
 def _with_variable(p: Program) -> list[int]:
     """The values that have a line of their own: named, read twice, read in another region, results."""
     ids = sorted(p.places)
+    inline = arguments_again(p)
+    ids = [id for id in ids if id not in inline]
     readers = p.graph.consumers(ids)
     sent = [id for id in p.inputs.values() if p.places.get(id, "").endswith((LOOP, TAIL))]
     sums = [id for id in ids if p.graph[id].family == "total" and p.places[id].endswith(TAIL)]

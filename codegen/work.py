@@ -14,6 +14,7 @@ from symbptt.codegen.bare import Bare
 from symbptt.codegen.emit import source
 from symbptt.codegen.extent import expression, value_of
 from symbptt.codegen.passes.place import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL, place
+from symbptt.codegen.passes.sharpen import is_remainder
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.reader import BEFORE, BLOCKS, STEPS, Call, Reader
 from symbptt.codegen.reading import Rooms, names_of
@@ -213,7 +214,7 @@ def _products(m: Module, sweep: str) -> list[Named]:
 def _inside(m: Module, id: int, outer: int | None = None) -> Iterator[Named]:
     """The products in the formula of a value, in the order in which they are computed; `outer` sums it over all steps."""
     node = m.program.graph[id]
-    for arg in node.args:
+    for arg in node.args[:1] if is_remainder(node) else node.args:
         if arg not in m.variables:
             yield from _inside(m, arg, id if node.family == "total" else None)
     if node.family == "contract":

@@ -23,12 +23,27 @@ from symbptt.special import erf as _erf
 
 
 @dataclass(frozen=True)
+class Remainder:
+    """What a function that saturates leaves of one, of which its derivative is made: 1 - tanh², 1 - σ.
+
+    `body(y)` writes it in the value of the function, which keeps no digits of it where the function saturates; `code` is
+    the NumPy text in e = exp(-|a|), a the argument of the function, which keeps them all. It is for arguments where
+    1 is what the function tends to.
+    """
+
+    name: str
+    text: str
+    body: Callable[[sp.Expr], sp.Expr]
+    code: str
+
+
+@dataclass(frozen=True)
 class Op:
     """One elementwise function.
 
     `body(*placeholders)` is its SymPy expression; `evaluate` its NumPy function; `code` the NumPy text of a primitive
     ("" when composed); `latex` its LaTeX with `{0}`, `{1}`; `domain` an interval on which it is smooth apart from
-    `kinks`; `numpy` the names of the NumPy functions that mean it.
+    `kinks`; `numpy` the names of the NumPy functions that mean it; `remainder` what it leaves of one where it saturates.
     """
 
     name: str
@@ -41,6 +56,7 @@ class Op:
     numpy: tuple[str, ...] = ()
     arity: int = 1
     complex: bool = True
+    remainder: Remainder | None = None
 
 
 def scalar_function(name: str, arity: int, *partials: Callable[..., sp.Expr]) -> Any:
@@ -193,7 +209,8 @@ OPS: tuple[Op, ...] = (
     Op("cos", sp.cos, np.cos, "np.cos({0})", r"\cos({0})", numpy=("cos",)),
     Op("tan", sp.tan, np.tan, "np.tan({0})", r"\tan({0})", (-1.4, 1.4), numpy=("tan",)),
     Op("arctan", sp.atan, np.arctan, "np.arctan({0})", r"\arctan({0})", numpy=("arctan", "atan")),
-    Op("tanh", sp.tanh, np.tanh, "np.tanh({0})", r"\tanh({0})", numpy=("tanh",)),
+    Op("tanh", sp.tanh, np.tanh, "np.tanh({0})", r"\tanh({0})", numpy=("tanh",),
+       remainder=Remainder("tanh_rest", "1 - tanh(a)²", lambda y: 1 - y**2, "(2 * e / (1 + e * e)) ** 2")),
     Op("sinh", sp.sinh, np.sinh, "np.sinh({0})", r"\sinh({0})", numpy=("sinh",)),
     Op("cosh", sp.cosh, np.cosh, "np.cosh({0})", r"\cosh({0})", numpy=("cosh",)),
     Op("erf", sp.erf, _erf, "erf({0})", r"\operatorname{{erf}}({0})"),
@@ -203,7 +220,8 @@ OPS: tuple[Op, ...] = (
        numpy=("sign",)),
     Op("floor", floor, lambda x: np.floor(np.real(x)), "np.floor({0})", r"\lfloor {0}\rfloor",
        kinks=(-2.0, -1.0, 0.0, 1.0, 2.0), numpy=("floor",)),
-    Op("sigmoid", sigmoid, _evaluate_sigmoid, "1 / (1 + np.exp(-{0}))", r"\sigma({0})"),
+    Op("sigmoid", sigmoid, _evaluate_sigmoid, "1 / (1 + np.exp(-{0}))", r"\sigma({0})",
+       remainder=Remainder("sigmoid_rest", "1 - σ(a)", lambda y: 1 - y, "e / (1 + e)")),
     Op("softplus", softplus, _evaluate_softplus, "np.logaddexp({0}, 0)", r"\operatorname{{softplus}}({0})"),
     Op("relu", relu, _evaluate_relu, "np.maximum({0}, 0)", r"\operatorname{{relu}}({0})", kinks=(0.0,)),
     Op("leaky_relu", lambda x, slope=_LEAK: where(greater(x, 0), x, slope * x),
@@ -249,3 +267,9 @@ BY_NAME: dict[str, Op] = {op.name: op for op in OPS}
 BY_NUMPY: dict[str, Op] = {name: op for op in OPS for name in op.numpy}
 PRIMITIVES: dict[Any, Op] = {op.body: op for op in OPS if op.code and op.name != "sqrt"}
 """The record of each SymPy function class that generated code can write."""
+REMAINDERS: dict[Any, tuple[Any, Remainder]] = {
+    op.body: (scalar_function(op.remainder.name, 2), op.remainder) for op in OPS if op.remainder is not None
+}
+"""By a function that saturates: what programs have in the place of its remainder, a function of value and argument."""
+REMAINING: dict[str, Remainder] = {remainder.name: remainder for _, remainder in REMAINDERS.values()}
+"""The remainders by the names of these functions."""

@@ -10,7 +10,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.codegen.program import Program
-from symbptt.ir.node import Node
+from symbptt.ir.node import Node, placeholder
 
 SAMPLES = 3
 LETTERS = "abcdefghij"
@@ -40,6 +40,8 @@ def formula(expr: sp.Expr, args: list[Any]) -> Any:
     if expr.is_number:
         return float(expr)
     name = type(expr).__name__
+    if name in ops.REMAINING:
+        return formula(ops.REMAINING[name].body(placeholder(0)), parts)
     return ops.BY_NAME[name].evaluate(*parts) if name in ops.BY_NAME else getattr(np, name)(*parts)
 
 

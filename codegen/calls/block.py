@@ -10,6 +10,7 @@ from symbptt.codegen.calls.scalar import put
 from symbptt.codegen.calls.sheet import Sheet
 from symbptt.codegen.calls.values import value
 from symbptt.codegen.passes.place import BLOCK, LOOP, TAIL
+from symbptt.codegen.passes.sharpen import arguments_again
 from symbptt.codegen.statements import all_steps, computed, parts_of
 from symbptt.codegen.text import shape_text, size_text
 from symbptt.codegen.variables import Module
@@ -131,5 +132,7 @@ def held_of(m: Module, ids: list[int]) -> Size:
 def rows_of(m: Module, ids: list[int]) -> int:
     """Return how many rows the products of a block have at the least, 0 where it computes none."""
     g, here = m.program.graph, {m.place(id) for id in ids}
-    products = (id for id in g.ancestors(ids) if m.place(id) in here and g[id].family == "contract")
+    inline = arguments_again(m.program)
+    here_too = (id for id in g.ancestors(ids) if m.place(id) in here and id not in inline)
+    products = (id for id in here_too if g[id].family == "contract")
     return BLOCK_ROWS if any(products) else 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from symbptt import ops
 from symbptt.codegen.calls.inner import factors, inner_product
 from symbptt.codegen.calls.product import as_samples, product, squeezed, total_product
 from symbptt.codegen.calls.scalar import put, written
 from symbptt.codegen.calls.sheet import BLOCK_AXES, Operand, Sheet, bases, number
-from symbptt.codegen.lower import VIEWS, Scope, index_text
-from symbptt.ir.node import Node
+from symbptt.codegen.lower import VIEWS, Scope, index_text, remainder_text
+from symbptt.codegen.passes.sharpen import is_remainder
+from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import expanded, tree_of
 from symbptt.ir.shape import Shape, Size, size
 
@@ -53,11 +55,28 @@ def _text(sheet: Sheet, id: int) -> str:
 
 
 def _map(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    if is_remainder(node):
+        return _remainder(sheet, node, out)
     align = _gated if node.id in sheet.module.program.front else _aligned
     early = _early(sheet, node, out)
     found = {arg: formula(sheet, arg, out) if arg == early else as_is(sheet, arg) for arg in dict.fromkeys(node.args)}
     parts = [align(sheet, found[arg], node) for arg in node.args]
     return written(sheet, tree_of(expanded(node.attrs.expr)), parts, out)
+
+
+def _remainder(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
+    """What a function leaves of one: by its value, and where little is left by its argument."""
+    y = as_is(sheet, node.args[0])
+    body = ops.REMAINING[node.attrs.expr.func.__name__].body(placeholder(0))
+    fits = out is not None and out.solid and not out.front and out.kind == "dtype"
+    found = written(sheet, tree_of(body), [_aligned(sheet, y, node)], out if fits else sheet.room(node.shape))
+    scope = sheet.scope()
+
+    def refer(id: int) -> str | None:
+        return None if sheet.find(id) is None else value(sheet, id).text
+
+    sheet.call(remainder_text(replace(scope, refer=refer), node, found.text))
+    return put(sheet, found, out)
 
 
 def _early(sheet: Sheet, node: Node, out: Operand | None) -> int | None:

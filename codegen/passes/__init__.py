@@ -6,6 +6,7 @@ from symbptt.codegen.passes.join import join
 from symbptt.codegen.passes.pack import pack
 from symbptt.codegen.passes.place import place
 from symbptt.codegen.passes.recompute import recompute_cheap, recompute_free
+from symbptt.codegen.passes.sharpen import sharpen
 from symbptt.codegen.passes.split import split
 from symbptt.codegen.passes.spread import spread
 from symbptt.codegen.passes.tidy import tidy
@@ -16,6 +17,7 @@ PASSES = (
     affine,  # before what splits and packs: it reads the steps as the user wrote them
     hoist,  # before what looks at sums: it makes the sums that need no state values of their own
     split,  # before what is packed: lanes are alike when their coefficients are apart
+    sharpen,  # after splitting, which makes the coefficients; before packing, while each function has its own argument
     pack,  # after hoisting, which has made the sums that follow a product alike
     join,  # after splitting, which leaves adjoints that are one line each
     tidy,  # after packing and joining, which may put together what was spread

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from symbptt.codegen.passes.place import is_near, place
+from symbptt.codegen.passes.sharpen import arguments_again
 from symbptt.codegen.program import Program, renewed
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import WITHOUT_COPY, Node
@@ -70,7 +71,8 @@ def computed_again(p: Program) -> list[int]:
     """Return the values that the backward sweep computes again; those that lie between them and what is kept go without
     saying."""
     readers = p.graph.network.successors
-    copies = [node.id for node in p.graph if _is_copy(node)]
+    inline = arguments_again(p)
+    copies = [node.id for node in p.graph if _is_copy(node) and node.id not in inline]
     return [id for id in copies if not all(_is_copy(p.graph[reader]) for reader in readers(id))]
 
 

@@ -21,8 +21,8 @@ from symbptt.verify.oracle import Arrays, Point
 class Regime:
     """Factors on matrices, on vectors, on inputs and on the initial state.
 
-    An error is compared with the largest entry of its own block; where activations saturate, and 1 - tanh² keeps few
-    digits or none, with at least `floor` times the largest of all blocks and cotangents. `long`: also on many steps;
+    An error is compared with the largest entry of its own block; where activations saturate, and differences such as
+    h - tanh(a) keep few digits or none, with at least `floor` times the largest of all blocks and cotangents. `long`: also on many steps;
     `padded`: on samples of different lengths, one empty, that begin anew at some steps.
     """
 
@@ -41,7 +41,7 @@ REGIMES = (
     Regime("contractive", matrices=0.3, vectors=0.1, long=True),
     Regime("expansive", matrices=2.0),
     Regime("padded", padded=True),
-    Regime("saturated", matrices=1.5, vectors=3.0, inputs=1.5, floor=1e-4),
+    Regime("saturated", matrices=1.5, vectors=3.0, inputs=1.5, floor=1e-8),
     Regime("zero state", state=0.0),
     Regime("extreme inputs", inputs=100.0, floor=1.0),
 )
