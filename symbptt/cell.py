@@ -9,6 +9,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from types import CellType, ModuleType
 from typing import Any
 
@@ -21,6 +22,7 @@ from symbptt.init import initial
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.idioms import stable
+from symbptt.ir.node import Node
 from symbptt.ir.shape import Shape, show
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
@@ -240,17 +242,49 @@ def trace(cell: Cell) -> Step:
 
     Raises: CellError where the body or its result is not a step of the states.
     """
-    graph = Graph()
-    leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape) for a in cell.arguments}
-    values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in cell.arguments}
-    graph.locate = user_place
+    graph, leaves, values = traced_arguments(cell.arguments)
     with recorded() as found:
         result = run_traced(cell, values)
     following, outputs = _results(cell, graph, result)
+    check_repeats(cell, graph, (following, outputs), lambda other, again: _results(cell, other, again), cell.arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
     step = Step(cell.name, inspect.getdoc(cell.function) or "", graph, cell.arguments, leaves, following, outputs)
     _warn_unused(cell, step)
     return stable(step)
+
+
+def traced_arguments(arguments: tuple[Argument, ...]) -> tuple[Graph, dict[str, int], dict[str, Array]]:
+    """Return a new graph, its leaves by name, and the arrays that a function is called with while it is traced."""
+    graph = Graph()
+    leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape) for a in arguments}
+    values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in arguments}
+    graph.locate = user_place
+    return graph, leaves, values
+
+
+def check_repeats(
+    cell: Any, graph: Graph, read: Any, reader: Callable[[Graph, Any], Any], arguments: tuple[Argument, ...]
+) -> None:
+    """Run a traced function once more; `reader` takes a graph and what the function returned, and `read` is what it found.
+
+    Raises: CellError where it computes something else then: it draws at random, or reads what changes between calls.
+    """
+    other, _, values = traced_arguments(arguments)
+    again = reader(other, run_traced(cell, values))
+    pairs = zip_longest(graph, other)
+    changed = next((one or two for one, two in pairs if one is None or two is None or not _is_same(one, two)), None)
+    if changed is not None or again != read:
+        line = f", line {changed.place}" if changed is not None and changed.place else ""
+        raise CellError(
+            f"{cell.name} is no function: traced a second time it computes something else{place_of(cell.function)}{line}\n"
+            "  draw nothing at random and read nothing that changes between calls: pass the noise as an Input"
+        )
+
+
+def _is_same(one: Node, two: Node) -> bool:
+    """Bodies of functions that are defined inside a cell are other objects each time, written the same."""
+    parts = [(node.family, node.args, node.shape) for node in (one, two)]
+    return parts[0] == parts[1] and (one.attrs == two.attrs or repr(one.attrs) == repr(two.attrs))
 
 
 def run_traced(cell: Any, values: dict[str, Array]) -> Any:

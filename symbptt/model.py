@@ -11,17 +11,23 @@ from typing import Any
 import numpy as np
 
 from symbptt.arguments import check_constant, check_function, check_mapping
-from symbptt.cell import Cell, arguments_of, by_name, nearest, place_of, run_traced
+from symbptt.cell import (
+    Cell,
+    arguments_of,
+    by_name,
+    check_repeats,
+    nearest,
+    place_of,
+    run_traced,
+    traced_arguments,
+)
 from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.init import initial
-from symbptt.ir import build
-from symbptt.ir.graph import Graph
 from symbptt.ir.idioms import stable
 from symbptt.ir.shape import show
 from symbptt.ir.step import Argument, Step
-from symbptt.location import user_place
 from symbptt.names import choose, recorded
-from symbptt.trace import Array, as_array
+from symbptt.trace import as_array
 
 LOSS_ROLES = ("state", "output", "target", "index", "param", "const")
 
@@ -156,11 +162,8 @@ def _joint_arguments(cell: Cell, loss: Loss) -> tuple[Argument, ...]:
 
 
 def _trace(loss: Loss) -> Step:
-    graph = Graph()
     arguments = tuple(replace(a, role="output") if a.role == "state" else a for a in loss.arguments)
-    leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape) for a in arguments}
-    values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in arguments}
-    graph.locate = user_place
+    graph, leaves, values = traced_arguments(arguments)
     with recorded() as found:
         result = run_traced(loss, values)
     if result is None:
@@ -171,6 +174,7 @@ def _trace(loss: Loss) -> Step:
             f"the loss {loss.name} returns shape {show(graph.shape(value.id))}{place_of(loss.function)}\n"
             "  return a scalar: sb.sum(...) over one sample"
         )
+    check_repeats(loss, graph, value.id, lambda other, again: as_array(other, again).id, arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
     return stable(
         Step(loss.name, inspect.getdoc(loss.function) or "", graph, arguments, leaves, {}, {"loss": value.id})

@@ -116,6 +116,18 @@ class Array:
             "an array of the cell cannot be changed in place", "build the new one with sb.where or sb.concatenate"
         )
 
+    def _in_place(self, other: Any) -> Any:
+        """Python then computes a new array, which a name of the step's stands for from there on; a parameter is refused."""
+        node = self.graph[self.id]
+        if node.family == "leaf" and node.attrs.role in ("param", "const") and node.shape:
+            raise cell_error(
+                f"the {node.attrs.role} {node.attrs.name!r} is changed in place: it is another one at the next step",
+                "give the new array a name of its own",
+            )
+        return NotImplemented
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = _in_place
+
     def __getitem__(self, key: Any) -> Any:
         return NUMPY_FUNCTIONS["getitem"](self, key)
 
