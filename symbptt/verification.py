@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from symbptt.arguments import check_function, check_seed
+from symbptt.arguments import check_function as check_callable
+from symbptt.arguments import check_seed
 from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.errors import ArgumentError
 from symbptt.model import Model
 from symbptt.verify import oracle
-from symbptt.verify.check import Gradients, Report, Row, gradient_rows, value_rows
+from symbptt.verify.asked import NOTHING, Asked, asked_of
+from symbptt.verify.blocks import in_blocks
+from symbptt.verify.check import Case, Gradients, gradient_rows, value_rows
 from symbptt.verify.difference import has_complex_version
+from symbptt.verify.function import check_function
+from symbptt.verify.handed import gradients_of
+from symbptt.verify.objective import Truncation, loss_of
 from symbptt.verify.oracle import Arrays, Point
-from symbptt.verify.regimes import LONG, REGIMES, Regime, Size, sizes_of
+from symbptt.verify.regimes import REGIMES, Blocks, sizes_of
 from symbptt.verify.regimes import point as draw
+from symbptt.verify.report import Report, Row
 
 
 class Verification(Report):
@@ -31,135 +40,169 @@ class Verification(Report):
         return _table(self)
 
 
-def verify(target: Cell | Model | Kernel, *, seed: int = 0) -> Verification:
-    """Return the comparison of the generated module with the user's function, in seven regimes, on several sizes.
+def verify(
+    target: Cell | Model | Kernel, *, inputs: Any = None, params: Any = None, domain: Any = None, seed: int = 0
+) -> Verification:
+    """Return the comparison of the generated module with the user's function, in eight regimes, on several sizes.
 
     Values are compared with the function itself, gradients with its complex step (central differences where a function
     has no complex version); errors are relative to each block: each parameter, each input at each step, each initial
-    state.
+    state. An array of gradients is compared along a random direction; where it is not plainly right, element by element.
 
-    One regime is a padded batch with resets, compared with samples that run on their own. Of a model, its loss and the gradients of that.
+    One regime is a padded batch with resets, compared with samples that run on their own; in one many numbers are exactly
+    zero or one. Some sizes have several blocks of steps, and several windows of a scan. Of a model, its loss and the
+    gradients of that; of a truncated kernel, gradients with those states held constant that the truncation names.
 
-    Raises: ArgumentError where the target is none of the three, or a kernel that truncates or clips.
+    `inputs` (T, B, ...) or (T, ...) and `params` are arrays to check at, by name; what they leave out is drawn. `domain`
+    says where: domain={"x": (0, 1), "keep": "binary", "p": "positive"}.
+
+    Raises: ArgumentError where the target is none of the three, or a kernel that clips adjoints, and for arrays and domains
+    that do not go with it; CellError where what the user wrote is no function: it draws at random, reads what changes,
+    or changes a parameter.
     """
     check_seed(seed)
     if not isinstance(target, Cell | Model | Kernel):
         raise ArgumentError(
             f"verify takes a cell, a model or a kernel, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
+    asked = asked_of(target.target if isinstance(target, Kernel) else target, inputs, params, domain)
     kernel = target if isinstance(target, Kernel) else compile_cell(target)
-    if kernel.truncation is not None or kernel.clip_adjoint is not None:
+    if kernel.clip_adjoint is not None:
         raise ArgumentError(
-            "the gradients of a truncated or clipped kernel are not those of the function\n"
-            "  verify the cell or the model itself"
+            "the gradients of a clipped kernel are not those of a function\n  verify the kernel without clip_adjoint"
         )
-    return Verification(kernel.target.name, tuple(rows(kernel, seed)))
+    return Verification(kernel.target.name, tuple(rows(kernel, seed, asked)))
 
 
-def rows(kernel: Kernel, seed: int) -> Iterator[Row]:
+def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
     """Yield the comparisons of a kernel with its target, one after the other."""
     target = kernel.target
-    is_complex = has_complex_version(target, seed)
+    check_function(target, _first_point(target, seed, asked))
+    is_complex = has_complex_version(target, seed, asked)
+    kept: dict[Blocks | None, Kernel] = {}
+    known: frozenset[str] = frozenset()
+    for case in _cases(target, seed, asked, kernel.truncation):
+
+        def run(blocks: Blocks | None = case.size.blocks) -> Kernel:
+            return kept[blocks] if blocks in kept else kept.setdefault(blocks, in_blocks(kernel, blocks))
+
+        named = ("loss",) if isinstance(target, Model) else (*target.step.next, *target.step.outputs)
+        yield from value_rows(case, partial(_values, run), named)
+        found = gradient_rows(case, partial(_gradients, run), is_complex, known)
+        known |= _wrong(found)
+        yield from found
+
+
+def _wrong(rows: Iterable[Row]) -> frozenset[str]:
+    return frozenset(row.name for row in rows if not row.passed)
+
+
+def _values(run: Callable[[], Kernel], point: Point) -> dict[str, tuple[Any, Any]]:
+    """Each state and output, or the loss, by the user's function, and by the kernel."""
+    target = run().target
     if isinstance(target, Model):
-        for number, regime in enumerate(REGIMES):
-            for size in sizes_of(regime):
-                if size != LONG and not size.last:
-                    yield from _model_rows(kernel, target, regime, size, seed + number, is_complex)
-        return
-    for regime, size, point, cotangents in _cases(target, seed):
-        yield from value_rows(lambda near: _values(kernel, near), regime, size, point)
-        yield from gradient_rows(target, regime, size, point, cotangents, _of_kernel(kernel), is_complex)
+        return {"loss": (np.asarray(loss_of(target, point)), np.asarray(_trained(run(), point)[0]))}
+    states, outputs = oracle.run(target, point)
+    found = _forward(run(), point)
+    return {name: (reference, (found.states | found.outputs)[name]) for name, reference in (states | outputs).items()}
 
 
-def _model_rows(kernel: Kernel, model: Model, regime: Regime, size: Size, seed: int, is_complex: bool) -> list[Row]:
-    point = draw(model, regime, size, seed)
-
-    def gradients(point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-        _, found = _loss_and_gradients(kernel, point)
-        return found.params, found.inputs, found.state
-
-    def values(point: Point) -> dict[str, tuple[Any, Any]]:
-        given, _ = _loss_and_gradients(kernel, point)
-        return {"loss": (np.asarray(oracle.loss_of(model)(point)), np.asarray(given))}
-
-    return [
-        *value_rows(values, regime, size, point),
-        *gradient_rows(model, regime, size, point, {}, gradients, is_complex),
-    ]
-
-
-def _loss_and_gradients(kernel: Kernel, point: Point) -> Any:
-    groups = (point.params, point.inputs, point.targets, point.state)
-    return kernel.value_and_grad(*groups, steps=point.steps, **point.masks)
-
-
-def check_backward(cell: Cell, backward: Callable[..., Any], *, seed: int = 0) -> Verification:
-    """Return the comparison of a backward pass of yours with the derivative of the cell.
-
-    `backward(params, inputs, state, cotangents)` returns one flat dict of gradients by name, of parameters, inputs and
-    initial states. Shapes: inputs (T, B, ...), state (B, ...), cotangents of states and outputs (T, B, ...).
-
-    Raises: ArgumentError where the target is no cell, or where what `backward` returns is no dict with every name.
-    """
-    if not isinstance(cell, Cell):
-        raise ArgumentError(f"check_backward takes a cell, got {type(cell).__name__}")
-    check_function("check_backward", backward, "def backward(params, inputs, state, cotangents):", 4)
-    check_seed(seed)
-    is_complex = has_complex_version(cell, seed)
-    rows = [
-        row
-        for regime, size, point, cotangents in _cases(cell, seed)
-        if not regime.padded
-        for row in gradient_rows(cell, regime, size, point, cotangents, _of_function(cell, backward), is_complex)
-    ]
-    return Verification(cell.name, tuple(rows))
-
-
-def _cases(cell: Cell, seed: int) -> Iterable[tuple[Regime, Size, Point, Arrays]]:
-    for number, regime in enumerate(REGIMES):
-        for size in sizes_of(regime):
-            point = draw(cell, regime, size, seed + number)
-            yield regime, size, point, oracle.cotangents(cell, point, seed + 1000, size.last)
-
-
-def _of_kernel(kernel: Kernel) -> Gradients:
-    def gradients(point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-        run = _forward(kernel, point)
-        found = kernel.backward(run, cotangents)
-        return found.params, found.inputs, found.state
-
-    return gradients
+def _gradients(run: Callable[[], Kernel], point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+    """Gradients by a kernel."""
+    kernel = run()
+    is_model = isinstance(kernel.target, Model)
+    found = _trained(kernel, point)[1] if is_model else kernel.backward(_forward(kernel, point), cotangents)
+    return found.params, found.inputs, found.state
 
 
 def _forward(kernel: Kernel, point: Point) -> Any:
-    return kernel.forward(point.params, point.inputs, point.state, steps=point.steps, **point.masks)
+    groups = (point.params, point.inputs, point.state)
+    return kernel.forward(*map(_fixed, groups), steps=point.steps, **point.masks)
 
 
-def _of_function(cell: Cell, backward: Callable[..., Any]) -> Gradients:
-    def gradients(point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-        found = backward(point.params, point.inputs, point.state, cotangents)
-        wanted = [a.name for a in cell.arguments if a.role in ("param", "input", "state")]
-        if not isinstance(found, Mapping):
-            raise ArgumentError(
-                f"the backward pass returned {type(found).__name__}\n  return one dict with {', '.join(wanted)}"
-            )
-        missing = [name for name in wanted if name not in found]
-        if missing:
-            raise ArgumentError(
-                f"the backward pass returned no gradient of {', '.join(missing)}\n"
-                f"  return one dict with {', '.join(wanted)}"
-            )
-        flat = dict(found)
-        return flat, flat, flat
-
-    return gradients
+def _trained(kernel: Kernel, point: Point) -> Any:
+    groups = (point.params, point.inputs, point.targets, point.state)
+    return kernel.value_and_grad(*map(_fixed, groups), steps=point.steps, **point.masks)
 
 
-def _values(kernel: Kernel, point: Point) -> dict[str, tuple[Any, Any]]:
-    """Each state and output by the user's function, and by the kernel."""
-    states, outputs = oracle.run(kernel.cell, point)
-    run = _forward(kernel, point)
-    return {name: (reference, (run.states | run.outputs)[name]) for name, reference in (states | outputs).items()}
+def _fixed(arrays: Arrays) -> Arrays:
+    """Views that cannot be written: a module that changes what it is given raises an error."""
+    views = {k: np.asarray(v)[...] for k, v in arrays.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return views
+
+
+def check_backward(
+    target: Cell | Model,
+    backward: Callable[..., Any],
+    *,
+    inputs: Any = None,
+    params: Any = None,
+    domain: Any = None,
+    seed: int = 0,
+) -> Verification:
+    """Return the comparison of a backward pass of yours with the derivative of a cell, or of a model's loss.
+
+    `backward(params, inputs, state, cotangents)` returns one flat dict of gradients by name, of parameters, inputs and
+    initial states, in float64. Shapes: inputs (T, B, ...), state (B, ...), cotangents of states and outputs (T, B, ...); of a
+    model the last argument holds the targets in place of cotangents. Each call is handed copies, and is made twice.
+
+    `inputs`, `params` and `domain` say where it is checked, as for `verify`.
+
+    Raises: ArgumentError where the target is no cell and no model, where `backward` raises an error, or where what it returns
+    is no dict with an array of real numbers in float64 for every name.
+    """
+    if not isinstance(target, Cell | Model):
+        raise ArgumentError(f"check_backward takes a cell or a model, got {type(target).__name__}")
+    last = "targets" if isinstance(target, Model) else "cotangents"
+    check_callable("check_backward", backward, f"def backward(params, inputs, state, {last}):", 4)
+    check_seed(seed)
+    asked = asked_of(target, inputs, params, domain)
+    gradients = gradients_of(target, backward)
+    check_function(target, _first_point(target, seed, asked))
+    cases = [case for case in _cases(target, seed, asked) if not case.regime.padded and case.size.blocks is None]
+    is_complex = has_complex_version(target, seed, asked)
+    found: list[Row] = []
+    for case in cases:
+        found += gradient_rows(case, gradients, is_complex, _wrong(found))
+    report = Verification(target.name, tuple(found))
+    wrong = not report.passed and isinstance(target, Cell)
+    return replace(report, remarks=_remarks(cases[0], gradients, is_complex)) if wrong else report
+
+
+def _remarks(case: Case, gradients: Gradients, is_complex: bool) -> tuple[str, ...]:
+    """What a backward pass that is wrong does right: which cotangents it reads, where it does not read all."""
+    outputs = {k for k in case.cotangents if k not in case.point.state}
+    kept = {
+        "of states": {k: v * (k not in outputs) for k, v in case.cotangents.items()},
+        "of outputs": {k: v * (k in outputs) for k, v in case.cotangents.items()},
+        "of the last step": {k: v * _is_last(v) for k, v in case.cotangents.items()},
+    }
+    chosen = kept.items() if outputs else [("of the last step", kept["of the last step"])]
+    return tuple(
+        f"the backward pass is right where only cotangents {what} are not zero: it does not read the others"
+        for what, sent in chosen
+        if all(row.passed for row in gradient_rows(replace(case, cotangents=sent), gradients, is_complex))
+    )
+
+
+def _is_last(array: Any) -> Any:
+    return (np.arange(len(array)) == len(array) - 1).reshape(-1, *(1,) * (np.ndim(array) - 1))
+
+
+def _first_point(target: Cell | Model, seed: int, asked: Asked) -> Point:
+    points = (draw(target, REGIMES[0], size, seed, asked) for size in sizes_of(REGIMES[0]))
+    return next(point for point in points if point is not None)
+
+
+def _cases(target: Cell | Model, seed: int, asked: Asked, truncation: Truncation = None) -> Iterator[Case]:
+    for number, regime in enumerate(REGIMES):
+        for size in sizes_of(regime):
+            point = draw(target, regime, size, seed + number, asked)
+            if point is not None:
+                sent = {} if isinstance(target, Model) else oracle.cotangents(target, point, seed + 1000, size.last)
+                yield Case(target, regime, size, point, sent, truncation)
 
 
 def _table(report: Report) -> str:
@@ -167,12 +210,13 @@ def _table(report: Report) -> str:
     regimes = dict.fromkeys(row.regime for row in report.rows)
     for column in ("block", *regimes, "tolerance"):
         table.add_column(column, justify="left" if column == "block" else "right")
-    for block in dict.fromkeys(row.block.split("[")[0] for row in report.rows if row.block != "all"):
-        rows = [row for row in report.rows if row.block.split("[")[0] == block]
+    for block in dict.fromkeys(row.name for row in report.rows):
+        rows = [row for row in report.rows if row.name == block]
+        allowed = [row.tolerance for row in rows if row.tolerance == row.tolerance]
         table.add_row(
             block,
             *(_cell_text([r for r in rows if r.regime == regime]) for regime in regimes),
-            f"{max(row.tolerance for row in rows):.0e}",
+            f"{max(allowed):.0e}" if allowed else "-",
         )
     out = io.StringIO()
     Console(file=out, width=120, no_color=True).print(table)
@@ -186,8 +230,10 @@ def _table(report: Report) -> str:
         if worst
         else []
     )
-    shaped = {row.block: row.shapes for row in reversed(report.rows) if row.shapes}
-    lines += [f"{block}: {shapes}" for block, shapes in shaped.items()]
+    said = {row.name: row.said for row in reversed(report.rows) if row.said}
+    lines += [f"{block}: {text}" for block, text in said.items()]
+    lines += [f"compared nowhere: {', '.join(report.uncompared)}"] * bool(report.uncompared)
+    lines += report.remarks
     notes = sorted({f"{row.regime}: {row.note}" for row in report.rows if row.note})
     return "\n".join(
         lines + [f"not compared: {note}" for note in notes] + [f"wrong: {', '.join(report.wrong)}"] * bool(report.wrong)

@@ -12,7 +12,7 @@ import pytest
 from symbptt import __version__
 from symbptt.cli import run
 from symbptt.compare import work
-from symbptt.verify.check import Report
+from symbptt.verify.report import Report
 
 ROOT = Path(__file__).parents[1]
 CELLS = """

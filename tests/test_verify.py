@@ -9,7 +9,7 @@ import pytest
 import sympy as sp
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State, ops
+from symbptt import Const, Index, Input, Param, State, Target, ops
 from symbptt.codegen.loading import Kernel
 from symbptt.derive import adjoint, scalar
 from symbptt.ir import build
@@ -17,6 +17,7 @@ from symbptt.ir.node import placeholder
 from symbptt.verify.regimes import REGIMES
 from symbptt.zoo import cornn, gru, rnn, sru
 from tests.cells import odd
+from tests.kernels import kernel_of
 
 
 @sb.cell
@@ -26,7 +27,7 @@ def tiny(x: Input["n"], h: State["n"], w: Param["n"], v: Param["n"]):
     return z * h + (1 - z) * np.tanh(v * x)
 
 
-REGIME_NAMES = ("healthy", "contractive", "expansive", "padded", "saturated", "zero state", "extreme inputs")
+REGIME_NAMES = ("healthy", "contractive", "expansive", "padded", "exact", "saturated", "zero state", "extreme inputs")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,10 @@ def test_every_block_is_compared_and_each_step_of_the_inputs() -> None:
         "T=25 B=1",
         "T=5 B=4",
         "T=5 B=4 last",
+        "T=5 B=2 blocks of 2",
+        "T=5 B=6 blocks of 2",
+        "T=7 B=1 last blocks of 4",
+        "T=13 B=2 blocks of 11",
     }
     assert {row.tolerance for row in report.rows if row.method == "complex step"} == {1e-10}
     assert report.worst in report.rows
@@ -238,6 +243,128 @@ def test_constants_and_indices_need_no_gradient() -> None:
 
     report = sb.check_backward(step, backward)
     assert report.passed and {row.block for row in report.rows} == {"dE", "dh_0"}
+
+
+# What a backward pass of the user's may do, and what is refused.
+
+
+@sb.cell
+def read_out(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], V: Param["k n"]):
+    h = np.tanh(W @ x + U @ h)
+    return {"h": h, "y": V @ h}
+
+
+def read_out_backward(params: Any, inputs: Any, state: Any, cotangents: Any, reads: str = "hy") -> dict[str, Any]:
+    """The gradients, of the cotangents of some values only."""
+    kernel = kernel_of(read_out)
+    grads = kernel.backward(kernel.forward(params, inputs, state), {k: cotangents[k] for k in reads})
+    return {**grads.params, **grads.inputs, **grads.state}
+
+
+def changed(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Callable[..., Any]:
+    """The right pass, whose gradients are changed; the change sees the arguments."""
+
+    def backward(*arguments: Any) -> Any:
+        grads = rnn_backward(*arguments)
+        return change(grads, dict(zip(("params", "inputs", "state", "cotangents"), arguments, strict=True))) or grads
+
+    return backward
+
+
+def test_changes_to_what_is_handed_out_do_not_reach_the_oracle() -> None:
+    def decays(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
+        params["W"] *= 0.99
+        return rnn_backward(params, inputs, state, cotangents)
+
+    def centres(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
+        inputs["x"] -= inputs["x"].mean() if inputs["x"].size else 0.0
+        return rnn_backward(params, inputs, state, cotangents)
+
+    def scales(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
+        cotangents["h"] *= 0.5
+        return rnn_backward(params, inputs, state, cotangents)
+
+    for wrong in (decays, centres, scales):
+        report = sb.check_backward(rnn, wrong)
+        assert not report.passed and report.wrong
+
+
+def test_change_behind_the_gradients_is_allowed() -> None:
+    def cleans(grads: Any, given: Any) -> None:
+        given["params"]["W"][:] = 0
+        given["inputs"]["x"][:] = 0
+
+    assert sb.check_backward(rnn, changed(cleans)).passed
+
+
+def test_noise_on_a_gradient_is_caught() -> None:
+    random = np.random.default_rng(0)
+    for size in (1e-2, 1e-9):
+        noisy = changed(lambda g, _: {**g, "U": g["U"] * (1 + size * random.standard_normal(g["U"].shape))})  # noqa: B023
+        report = sb.check_backward(rnn, noisy)
+        assert report.wrong == ("dU",) and "a second call with the same arguments returns another value" in str(report)
+
+
+def test_list_with_an_array_for_each_step_is_taken() -> None:
+    assert sb.check_backward(rnn, changed(lambda g, _: {**g, "x": list(g["x"])})).passed
+
+
+def test_other_layouts_are_wrong_in_words() -> None:
+    report = sb.check_backward(rnn, changed(lambda g, _: {**g, "x": g["x"].swapaxes(0, 1)}))
+    assert report.wrong == ("dx",) and "time comes first: (T, B, ...)" in str(report)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda g, _: {**g, "x": None}, "no gradient of x"),
+    (lambda g, _: {k: v for k, v in g.items() if k != "h"}, "no gradient of h"),
+    (lambda g, _: {f"d{k}": v for k, v in g.items()}, "but dW, dU, db, dx, dh"),
+    (lambda g, _: {**g, "U": g["U"].astype(np.float32)}, "float32, the arguments are float64"),
+    (lambda g, _: {**g, "U": g["U"] + 1j}, "complex128"),
+    (lambda g, _: {**g, "U": [np.ones(3), np.ones(2)]}, "different shapes"),
+    (lambda g, _: {**g, "U": "text"}, "no array of real numbers"),
+    (lambda g, given: given["cotangents"]["y"], "raised KeyError"),
+])  # fmt: skip
+def test_what_cannot_be_compared_is_refused_in_words(change: Any, message: str) -> None:
+    with pytest.raises(sb.ArgumentError, match=message):
+        sb.check_backward(rnn, changed(change))
+
+
+def test_no_step_has_cotangents_of_no_step() -> None:
+    shapes = set()
+    changed_ = changed(lambda g, given: shapes.add((given["cotangents"]["h"].shape, given["inputs"]["x"].shape)))
+    assert sb.check_backward(rnn, changed_).passed
+    assert any(of_h[0] == 0 and len(of_h) == 3 and of_h[:2] == of_x[:2] for of_h, of_x in shapes)
+
+
+def test_pass_that_reads_outputs_only_is_told_so() -> None:
+    assert sb.check_backward(read_out, read_out_backward).passed
+    report = sb.check_backward(read_out, lambda *arguments: read_out_backward(*arguments, reads="y"))
+    assert not report.passed and "right where only cotangents of outputs are not zero" in str(report)
+    report = sb.check_backward(read_out, lambda *arguments: read_out_backward(*arguments, reads="h"))
+    assert not report.passed and "right where only cotangents of states are not zero" in str(report)
+
+
+def test_pass_of_a_model_gets_its_targets() -> None:
+    @sb.loss
+    def squared(h: State["n"], y: Target["n"], v: Param["n"]):
+        return np.sum((v * h - y) ** 2)
+
+    model = sb.model(rnn, squared, reduction="mean")
+
+    def backward(params: Any, inputs: Any, state: Any, targets: Any, factor: float = 1.0) -> dict[str, Any]:
+        _, grads = kernel_of(model).value_and_grad(params, inputs, targets, state)
+        return {**grads.params, **grads.inputs, **grads.state, "v": factor * grads.params["v"]}
+
+    assert sb.check_backward(model, backward).passed
+    assert sb.check_backward(model, lambda *arguments: backward(*arguments, factor=1.001)).wrong == ("dv",)
+
+
+def test_domain_and_values_are_those_that_a_pass_gets() -> None:
+    seen: list[Any] = []
+    backward = changed(lambda g, given: seen.append((given["inputs"]["x"], given["params"]["W"])))
+    W = np.full((3, 2), 0.5)
+    assert sb.check_backward(rnn, backward, params={"W": W}, domain={"x": "binary"}).passed
+    assert all({*np.unique(x)} <= {0.0, 1.0} and np.array_equal(w, W) for x, w in seen)
 
 
 # Faults planted in the library.

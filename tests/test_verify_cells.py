@@ -117,7 +117,7 @@ def test_kinks_ties_and_zeros_are_not_called_wrong_in_any_regime(target: Any, se
 
 
 def test_parameter_whose_default_is_zero_is_moved_away_from_it() -> None:
-    for regime in verification.REGIMES:
+    for regime in [regime for regime in verification.REGIMES if not regime.exact]:
         assert draw(from_zero, regime, SIZES[0], seed=0).params["a"] != 0
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from symbptt.cell import Cell
+from symbptt.errors import ArgumentError, CellError, one_line
 from symbptt.model import Model
-from symbptt.verify import oracle
+from symbptt.verify import oracle, screen
 from symbptt.verify.difference import central, is_declared, slopes
+from symbptt.verify.objective import Truncation, value_of
 from symbptt.verify.oracle import Arrays, Block, Point
 from symbptt.verify.regimes import Regime, Size
+from symbptt.verify.report import Row
 
 TOLERANCE = {"complex step": 1e-10, "central differences": 1e-6, "forward": 1e-11}
 FLOOR = 1e-280
@@ -27,60 +31,25 @@ PLAIN = 1e3
 """How many times more than that an error is if no further look at the noise would explain it."""
 EPS = 1e-16
 """What rounding leaves of one where an adjoint of one cancels, as 1 - tanh² does where it saturates."""
+PLAINLY = 1e-2
+"""The part of its tolerance within which the error along one direction must be where elements are not looked at."""
+SAME = 1e-12
+"""How much a second call with the same arguments may differ, relative to the block: sums may take another order."""
 COMPLEX = "complex step", oracle.complex_step
 CENTRAL = "central differences", central
 NO_VALUE = "the user's function is not finite here"
 NO_SLOPE = "the derivative of the user's function is not finite here"
 KINK = "rounding alone decides the result here: a kink, a jump, or chaos"
 
+
+class Refusal(ArgumentError):
+    """What a backward pass of the caller's returns cannot be compared at all."""
+
+
 Opinion = Callable[[Block, Any], tuple[Any, Any]]
 """(block, which of its elements) -> derivatives by differences, and how far each may be off."""
 Gradients = Callable[[Point, Arrays], tuple[Arrays, Arrays, Arrays]]
 """(point, cotangents) -> gradients of parameters, inputs and initial state, by name."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: the largest error in a block over what it is relative to; `note` where it could not be made, `shapes`
-    where the block has another shape than it should."""
-
-    regime: str
-    size: str
-    block: str
-    error: float
-    tolerance: float
-    method: str
-    note: str = ""
-    shapes: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.note) or self.error <= self.tolerance
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a verification found."""
-
-    name: str
-    rows: tuple[Row, ...] = field(repr=False)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every comparison is within its tolerance, and there was one."""
-        made = [row for row in self.rows if not row.note and not row.size.startswith("T=0")]
-        return all(row.passed for row in self.rows) and any(row.method != "forward" for row in made)
-
-    @property
-    def wrong(self) -> tuple[str, ...]:
-        """The names of the blocks with an error, without the step."""
-        return tuple(dict.fromkeys(row.block.split("[")[0] for row in self.rows if not row.passed))
-
-    @property
-    def worst(self) -> Row | None:
-        """The comparison nearest to its tolerance, or farthest over it."""
-        made = [row for row in self.rows if not row.note]
-        return max(made, key=lambda row: row.error / row.tolerance if row.error == row.error else np.inf, default=None)
 
 
 @dataclass(frozen=True)
@@ -95,12 +64,6 @@ class Pair:
     unsteady: float = 0.0
 
     @property
-    def shapes(self) -> str:
-        """What is said of shapes that differ."""
-        given, wanted = np.shape(self.given), np.shape(self.wanted)
-        return "" if given == wanted else f"shape {wanted} is expected, got {given}"
-
-    @property
     def difference(self) -> float:
         return _top(self.given - self.wanted) if np.shape(self.given) == np.shape(self.wanted) else float("inf")
 
@@ -111,46 +74,147 @@ class Pair:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The error of a block, by which method, and why it was not compared, if so."""
+    """The error of a block, by which method, why it was not compared, if so, and what is wrong beside numbers."""
 
     error: float
     method: str
     note: str = ""
+    said: str = ""
 
 
-def gradient_rows(
-    target: Cell | Model,
-    regime: Regime,
-    size: Size,
-    point: Point,
-    cotangents: Arrays,
+@dataclass(frozen=True)
+class Case:
+    """One point at which a cell or a model is checked, and what is sent to its states and outputs there."""
+
+    target: Cell | Model
+    regime: Regime
+    size: Size
+    point: Point
+    cotangents: Arrays
+    truncation: Truncation = None
+
+    def value(self, near: Point, sent: Arrays) -> Callable[[Point], Any]:
+        """The function point -> scalar whose gradients at the point `near` are checked."""
+        return value_of(self.target, sent, near, self.truncation)
+
+    def row(self, block: str, verdict: Verdict) -> Row:
+        """The row of a block."""
+        tolerance = TOLERANCE.get(verdict.method, np.nan)
+        parts = (verdict.error, tolerance, verdict.method, verdict.note, verdict.said)
+        return Row(self.regime.name, self.size.label, block, *parts)
+
+
+def attempt(call: Callable[[], Any]) -> tuple[Any, str | None]:
+    """Return the result of generated or given code and None, or None and in words what it raised.
+
+    Errors that say what is wrong with how a check is called go on.
+    """
+    try:
+        return call(), None
+    except (CellError, Refusal):
+        raise
+    except Exception as error:
+        return None, f"raised {type(error).__name__}: {one_line(error)}"
+
+
+def failed(method: str, said: str) -> Verdict:
+    """Return the verdict on a block of which nothing came; a budget of memory that is too small says nothing of it."""
+    is_budget = "memory:" in said and "are allowed" in said
+    return Verdict(np.inf, method, "the budget of memory is too small here" if is_budget else "", said)
+
+
+def gradient_rows(case: Case, gradients: Gradients, is_complex: bool, known: frozenset[str] = frozenset()) -> list[Row]:
+    """Return a row for each block of gradients at one point; of a model, those of its loss.
+
+    Blocks whose names are `known` to be wrong are not looked at element by element once more.
+    """
+    point, blocks = case.point, oracle.blocks(case.point, oracle.differentiable(case.target))
+    method = COMPLEX if is_complex else CENTRAL
+    with np.errstate(all="ignore"):
+        value = case.value(point, case.cotangents)
+        if not np.isfinite(value(point)):
+            return [case.row(k, Verdict(np.nan, "", NO_VALUE)) for k in blocks]
+        found, failure = attempt(lambda: _arrays(gradients(point, case.cotangents)))
+        if failure is not None:
+            return [case.row(k, failed(method[0], failure)) for k in blocks]
+        again, failure = attempt(lambda: _arrays(gradients(point, case.cotangents)))
+        if failure is not None:
+            return [case.row(k, failed(method[0], f"a second call {failure}")) for k in blocks]
+        said = {place: _said(found.get(place), again.get(place), place, point) for place in _places(blocks)}
+        verdicts = {k: Verdict(np.inf, method[0], "", said[block[:2]]) for k, block in blocks.items()}
+        right = {place: found[place] for place, text in said.items() if not text}
+        verdicts |= _compared(case, value, gradients, right, method, known)
+    return [case.row(k, verdicts[k]) for k in blocks]
+
+
+def _places(blocks: dict[str, Block]) -> list[screen.Group]:
+    return list(dict.fromkeys(block[:2] for block in blocks.values()))
+
+
+def _arrays(groups: tuple[Arrays, Arrays, Arrays]) -> dict[screen.Group, Any]:
+    named = zip(("params", "inputs", "state"), groups, strict=True)
+    return {(group, name): np.asarray(v, dtype=float) for group, arrays in named for name, v in arrays.items()}
+
+
+def _said(given: Any, again: Any, place: screen.Group, point: Point) -> str:
+    """What is wrong with an array of gradients whatever its numbers are, in words; nothing where that is none."""
+    wanted = np.shape(getattr(point, place[0])[place[1]])
+    if given is None:
+        return "no gradient came"
+    if given.shape != wanted:
+        swapped = place[0] == "inputs" and given.shape == (wanted[1], wanted[0], *wanted[2:])
+        return f"shape {wanted} is expected, got {given.shape}" + "; time comes first: (T, B, ...)" * swapped
+    same = np.array_equal(given, again, equal_nan=True)
+    if not same and not _top(given - again) <= SAME * _top(given):
+        return "a second call with the same arguments returns another value"
+    return ""
+
+
+def _compared(
+    case: Case,
+    value: Any,
     gradients: Gradients,
-    has_complex_version: bool,
-) -> list[Row]:
-    """Return a row for each block of gradients at one point; of a model, those of its loss."""
-    value = oracle.value_of(target, cotangents)
-    blocks = oracle.blocks(point, oracle.differentiable(target))
-    method, derivative = COMPLEX if has_complex_version else CENTRAL
+    found: dict[screen.Group, Any],
+    method: tuple[str, Any],
+    known: frozenset[str],
+) -> dict[str, Verdict]:
+    """Compare arrays along a direction each, and those that are not plainly right element by element; where the largest
+    of all blocks counts, and one is wrong, all of them."""
+    blocks = {k: b for k, b in oracle.blocks(case.point, oracle.differentiable(case.target)).items() if b[:2] in found}
+    sent = [_top(v) for v in case.cotangents.values()] or [1.0]  # the adjoint of a loss is one
+    floor = case.regime.floor * max([*(_finite_top(v) for v in found.values()), *sent])
+    random = np.random.default_rng(case.point.steps)
+    errors = screen.errors(value, case.point, found, floor, method[0] == "complex step", random)
+    near = {place for place, error in errors.items() if error <= PLAINLY * TOLERANCE[method[0]]}
+    verdicts = {k: Verdict(errors[b[:2]], method[0]) for k, b in blocks.items()}
+    rest = {k: b for k, b in blocks.items() if b[:2] not in near and k.split("[")[0] not in known}
+    if rest:
+        largest = max([*(_top(found[place]) for place in near), *sent])
+        closer = _by_elements(case, value, gradients, rest, largest, method)
+        if near and floor and any(v.error > TOLERANCE[v.method] and not v.note for v in closer.values()):
+            others = {k: b for k, b in blocks.items() if k in rest or b[:2] in near}
+            closer = _by_elements(case, value, gradients, others, max(sent), method)
+        verdicts |= closer
+    return verdicts
+
+
+def _by_elements(
+    case: Case, value: Any, gradients: Gradients, blocks: dict[str, Block], largest: float, method: tuple[str, Any]
+) -> dict[str, Verdict]:
+    """Compare blocks element by element; `largest` is the largest number of others that count."""
+    name, derivative = method
 
     def both(near: Point, sent: Arrays) -> dict[str, tuple[Any, Any]]:
-        found = dict(zip(("params", "inputs", "state"), gradients(near, sent), strict=True))
-        near_value = oracle.value_of(target, sent)
-        return {k: (derivative(near_value, near, b), _part(found[b[0]][b[1]], b[2])) for k, b in blocks.items()}
+        found, near_value = _arrays(gradients(near, sent)), case.value(near, sent)
+        return {k: (derivative(near_value, near, b), _part(found[b[:2]], b[2])) for k, b in blocks.items()}
 
-    with np.errstate(all="ignore"):
-        if not np.isfinite(value(point)):
-            return [Row(regime.name, size.label, "all", np.nan, np.nan, "", NO_VALUE)]
-        sides = both(point, cotangents)
-        sent = [_top(v) for v in cotangents.values()] or [1.0]  # the adjoint of a loss is one
-        largest = max([*(_finite_top(wanted) for wanted, _ in sides.values()), *sent])
-        scales = {k: max(_finite_top(wanted), regime.floor * largest) for k, (wanted, _) in sides.items()}
-        pairs = with_noise(sides, scales, method, lambda seed: both_moved(both, point, cotangents, seed), EPS * largest)
-        opinion = None if is_declared(target) else lambda block, chosen: slopes(value, point, block, chosen)
-        verdicts = {k: _verdict(pair, method, opinion, blocks[k]) for k, pair in pairs.items()}
-    return [
-        Row(regime.name, size.label, k, v.error, TOLERANCE[v.method], v.method, v.note, pairs[k].shapes)
-        for k, v in verdicts.items()
-    ]
+    sides = both(case.point, case.cotangents)
+    largest = max([*(_finite_top(wanted) for wanted, _ in sides.values()), largest])
+    scales = {k: max(_finite_top(wanted), case.regime.floor * largest) for k, (wanted, _) in sides.items()}
+    moves = lambda seed: both_moved(both, case.point, case.cotangents, seed)  # noqa: E731
+    pairs = with_noise(sides, scales, name, moves, EPS * largest)
+    opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
+    return {k: _verdict(pair, name, opinion, blocks[k]) for k, pair in pairs.items()}
 
 
 def with_noise(
@@ -207,9 +271,12 @@ def _verdict(pair: Pair, method: str, opinion: Opinion | None, block: Block) -> 
     """Errors count unless rounding explains them, the point is a kink, or the complex step itself is refuted."""
     if pair.error <= TOLERANCE[method] or np.shape(pair.given) != np.shape(pair.wanted):
         return Verdict(pair.error, method)
-    if pair.difference <= SLACK * pair.noise or (
-        not np.isfinite(pair.difference) and pair.unsteady > STEADY * pair.scale
-    ):
+    if not np.isfinite(pair.difference) and pair.unsteady > STEADY * pair.scale:
+        missing = np.isfinite(pair.wanted) & ~np.isfinite(pair.given)
+        if opinion is not None and np.any(missing) and _is_smooth(pair, opinion, block, missing):
+            return Verdict(np.inf, method)
+        return Verdict(0.0, method, KINK)
+    if pair.difference <= SLACK * pair.noise:
         return Verdict(0.0, method, "" if pair.noise <= STEADY * pair.scale else KINK)
     if opinion is None:
         return Verdict(pair.error, method, "" if np.all(np.isfinite(pair.wanted)) else NO_SLOPE)
@@ -234,6 +301,12 @@ def _by_differences(pair: Pair, method: str, opinion: Opinion, block: Block) -> 
         return Verdict(pair.error, method, KINK if method == "central differences" else NO_SLOPE)
     excess = np.where(np.abs(given - slopes) <= slack, 0.0, np.abs(given - slopes))
     return Verdict(_top(excess) / max(pair.scale, FLOOR), "central differences")
+
+
+def _is_smooth(pair: Pair, opinion: Opinion, block: Block, chosen: Any) -> bool:
+    """Answer whether the function has a derivative along one of the chosen elements, as differences tell."""
+    slopes, doubts = opinion(block, chosen)
+    return bool(np.any(np.isfinite(slopes) & (doubts <= 1e-3 * np.maximum(np.abs(slopes), max(pair.scale, FLOOR)))))
 
 
 def _is_refuted(pair: Pair, opinion: Opinion, block: Block, off: Any) -> bool:
@@ -272,21 +345,21 @@ def _moved(point: Point, cotangents: Arrays, random: np.random.Generator, sign: 
     return replace(point, params=params, inputs=inputs, state=state, targets=targets), sent
 
 
-def value_rows(
-    values: Callable[[Point], dict[str, tuple[Any, Any]]], regime: Regime, size: Size, point: Point
-) -> list[Row]:
+def value_rows(case: Case, values: Callable[[Point], dict[str, tuple[Any, Any]]], names: tuple[str, ...]) -> list[Row]:
     """Return a row for each state and output, or for the loss: by the user's function, and as computed."""
     with np.errstate(all="ignore"):
-        sides = values(point)
+        sides, failure = attempt(lambda: values(case.point))
+        if failure is not None:
+            return [case.row(name, failed("forward", failure)) for name in names]
         scales = {k: _finite_top(wanted) for k, (wanted, _) in sides.items()}
-        pairs = with_noise(
-            sides, scales, "forward", lambda seed: both_moved(lambda near, _: values(near), point, {}, seed)
-        )
-        rows = []
-        for name, pair in pairs.items():
-            note = "" if np.all(np.isfinite(pair.wanted)) else NO_VALUE
-            verdict = Verdict(pair.error, "forward", note) if note else _verdict(pair, "forward", None, ("", name, ...))
-            rows.append(
-                Row(regime.name, size.label, name, verdict.error, TOLERANCE["forward"], "forward", verdict.note)
-            )
-    return rows
+        moves = lambda seed: both_moved(lambda near, _: values(near), case.point, {}, seed)  # noqa: E731
+        pairs = with_noise(sides, scales, "forward", moves)
+        return [case.row(name, _of_value(name, pair)) for name, pair in pairs.items()]
+
+
+def _of_value(name: str, pair: Pair) -> Verdict:
+    if not np.all(np.isfinite(pair.wanted)):
+        return Verdict(pair.error, "forward", NO_VALUE)
+    wanted, given = np.shape(pair.wanted), np.shape(pair.given)
+    said = "" if wanted == given else f"shape {wanted} is expected, got {given}"
+    return replace(_verdict(pair, "forward", None, ("", name, ...)), said=said)

@@ -12,6 +12,8 @@ import sympy as sp
 from symbptt.cell import Cell
 from symbptt.model import Model
 from symbptt.verify import oracle
+from symbptt.verify.asked import Asked
+from symbptt.verify.objective import value_of
 from symbptt.verify.oracle import Point
 from symbptt.verify.regimes import REGIMES, Size
 from symbptt.verify.regimes import point as draw
@@ -25,7 +27,7 @@ Line = Callable[[complex], Any]
 """The value along one direction, by the distance from the point."""
 
 
-def has_complex_version(target: Cell | Model, seed: int) -> bool:
+def has_complex_version(target: Cell | Model, seed: int, asked: Asked) -> bool:
     """Answer whether a complex step gives the derivative of the user's functions.
 
     Seen at several points along a random direction of each array, wherever differences can tell. A derivative that is
@@ -33,7 +35,8 @@ def has_complex_version(target: Cell | Model, seed: int) -> bool:
     """
     if is_declared(target):
         return True
-    points = [draw(target, regime, size, seed + shift) for regime, size in PROBES for shift in (0, 1)]
+    drawn = [draw(target, regime, size, seed + shift, asked) for regime, size in PROBES for shift in (0, 1)]
+    points = [point for point in drawn if point is not None]
     try:
         with np.errstate(all="ignore"):
             return not any(_refuted(target, point, seed) for point in points)
@@ -52,7 +55,7 @@ def _refuted(target: Cell | Model, point: Point, seed: int) -> bool:
     """Answer whether a complex step along some direction is plainly not the slope of the values."""
     random = np.random.default_rng(seed)
     cotangents = oracle.cotangents(target, point, seed) if isinstance(target, Cell) else {}
-    value = oracle.value_of(target, cotangents)
+    value = value_of(target, cotangents, point)
     names = oracle.differentiable(target)
     for group in ("params", "state", "inputs"):
         for name, array in getattr(point, group).items():
@@ -101,10 +104,15 @@ def _bend(line: Line, h: float) -> Any:
     return abs(line(h) - 2 * line(0.0) + line(-h)) / h
 
 
+def slope_at(line: Line) -> Any:
+    """Return the derivative at 0 by central differences of the sixth order, of one width."""
+    return _central(line, 3e-3)
+
+
 def central(value: Callable[[Point], Any], point: Point, block: oracle.Block) -> Any:
     """Return the derivative with respect to one block by central differences of the sixth order, of one width."""
     group, name, index = block
-    found = [_central(along(value, point, group, name, unit), 3e-3) for unit in oracle.units(point, block)]
+    found = [slope_at(along(value, point, group, name, unit)) for unit in oracle.units(point, block)]
     return np.reshape(np.array(found, float), np.shape(getattr(point, group)[name][index]))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
 from symbptt.cell import Cell
+from symbptt.init import concrete
 from symbptt.model import Loss, Model
 from symbptt.verify.analytic import analytic
 
@@ -21,7 +23,8 @@ STEP = 1e-40
 class Point:
     """Where a check is made.
 
-    Shapes: params as annotated, inputs (T, B, ...), state (B, ...); lengths (B,) and reset (T, B), or None.
+    Shapes: params as annotated, inputs (T, B, ...), state (B, ...); lengths (B,) and reset (T, B), or None. `sizes` are
+    the numbers that stand for the named sizes; `initial` is the state to which a reset returns, where another one enters.
     """
 
     params: Arrays
@@ -32,6 +35,8 @@ class Point:
     targets: Arrays = field(default_factory=dict)
     lengths: Any = None
     reset: Any = None
+    sizes: Mapping[sp.Symbol, int] = field(default_factory=dict)
+    initial: Arrays | None = None
 
     @property
     def active(self) -> Any:
@@ -57,22 +62,31 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     """
     names = [a.name for a in cell.arguments if a.role == "state"]
     consts = {a.name: a.default for a in cell.arguments if a.role == "const" and a.default is not None}
-    params, inputs, start = (_prepared(group, point) for group in (point.params, point.inputs, point.state))
+    groups = (point.params, point.inputs, point.state, point.state if point.initial is None else point.initial)
+    params, inputs, start, initial = (prepared(group, point) for group in groups)
     params = params | consts | cell.consts
     active = point.active
     found: dict[str, dict[tuple[int, int], Any]] = {}
     for b in range(point.batch):
-        first = state = {name: start[name][b] for name in names}
+        first, state = ({name: group[name][b] for name in names} for group in (initial, start))
         for t in range(active[:, b].sum()):
             if point.reset is not None and point.reset[t, b]:
                 state = first
             given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
-            named = _by_name(names, cell.function(**_own(cell, given)))
+            named = _by_name(names, cell.function(**own(cell, given)))
             state = {name: analytic(named[name]) for name in names}
             for name, value in named.items():
                 found.setdefault(name, {})[t, b] = np.array(value)
-    arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()}
+    arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()} if found else _no_steps(cell, point)
     return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}
+
+
+def _no_steps(cell: Cell, point: Point) -> Arrays:
+    """States and outputs where no sample has a step, which are those that samples begin with, and zeros."""
+    lead = (point.steps, point.batch)
+    states = {k: np.array(np.broadcast_to(v, (point.steps, *np.shape(v)))) for k, v in point.state.items()}
+    shapes = {k: concrete(cell.step.graph.shape(id), point.sizes) for k, id in cell.step.outputs.items()}
+    return states | {k: np.zeros(lead + shape) for k, shape in shapes.items()}
 
 
 def _padded(found: dict[tuple[int, int], Any], active: Any, start: Any) -> Any:
@@ -91,41 +105,18 @@ def _padded(found: dict[tuple[int, int], Any], active: Any, start: Any) -> Any:
     return np.array([[at(t, b) for b in range(batch)] for t in range(steps)])
 
 
-def _prepared(arrays: Arrays, point: Point) -> Arrays:
+def prepared(arrays: Arrays, point: Point) -> Arrays:
     """All floats are complex where one is, so that none is in the way of an assignment in place."""
-    groups = (point.params, point.inputs, point.state)
+    groups = (point.params, point.inputs, point.state, point.initial or {})
     if not any(np.iscomplexobj(array) for group in groups for array in group.values()):
         return arrays
     return {k: analytic(np.asarray(v, complex)) if np.asarray(v).dtype.kind in "fc" else v for k, v in arrays.items()}
 
 
-def _own(target: Cell | Loss, values: Arrays) -> Arrays:
+def own(target: Cell | Loss, values: Arrays) -> Arrays:
     """A call's arguments by name, copies: what a function does to them in place stays with it."""
     wanted = {a.name: values[a.name] for a in target.arguments}
     return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in wanted.items()}
-
-
-def loss_of(model: Model) -> Callable[[Point], Any]:
-    """Return the function point -> loss of a model, by the user's functions alone."""
-
-    def value(point: Point) -> Any:
-        states, outputs = run(model.cell, point)
-        consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
-        shared = _prepared(point.params, point) | consts
-        ends = point.active.sum(0)
-        places = [(t, b) for b, end in enumerate(ends) for t in range(end if model.at == "every" else 0)]
-        places += [(end - 1, b) for b, end in enumerate(ends) if end and model.at == "last"]
-        losses = [_loss_at(model, shared, states | outputs, point, t, b) for t, b in places]
-        return sum(losses, start=0.0) / (max(len(losses), 1) if model.reduction == "mean" else 1)
-
-    return value
-
-
-def _loss_at(model: Model, shared: Arrays, values: Arrays, point: Point, t: int, b: int) -> Any:
-    place = (t, b) if model.at == "every" else (b,)
-    targets = {k: v[place] for k, v in point.targets.items()}
-    read = {a.name: analytic(values[a.name][t, b]) for a in model.loss.arguments if a.role in ("state", "output")}
-    return model.loss.function(**_own(model.loss, {**shared, **targets, **read}))
 
 
 def _by_name(names: list[str], result: Any) -> Arrays:
@@ -133,19 +124,6 @@ def _by_name(names: list[str], result: Any) -> Arrays:
         return result
     given = list(result) if isinstance(result, tuple | list) else [result]
     return dict(zip(names, given, strict=True))
-
-
-def objective(cell: Cell, cotangents: Arrays) -> Callable[[Point], Any]:
-    """Return the function point -> sum of cotangent * value over states and outputs, behind the ends of samples too."""
-
-    def value(point: Point) -> Any:
-        states, outputs = run(cell, point)
-        found = states | outputs
-        full = {k: v for k, v in cotangents.items() if k in found and np.ndim(v) == np.ndim(found[k])}
-        last = [np.sum(v * found[k][-1]) for k, v in cotangents.items() if k in found and k not in full]
-        return sum((np.sum(v * found[k]) for k, v in full.items()), start=sum(last, start=0.0))
-
-    return value
 
 
 def cotangents(cell: Cell, point: Point, seed: int, last: bool = False) -> Arrays:
@@ -157,11 +135,6 @@ def cotangents(cell: Cell, point: Point, seed: int, last: bool = False) -> Array
         k: random.standard_normal(v.shape[1:] if last and k in states else v.shape)
         for k, v in (states | outputs).items()
     }
-
-
-def value_of(target: Cell | Model, cotangents: Arrays) -> Callable[[Point], Any]:
-    """Return the function point -> scalar whose gradients are checked: a model's loss, or that of the cotangents."""
-    return loss_of(target) if isinstance(target, Model) else objective(target, cotangents)
 
 
 def differentiable(target: Cell | Model) -> set[str]:

@@ -1,0 +1,63 @@
+"""What a verification found: comparisons, which of them failed, and what was compared nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: the largest error in a block over what it is relative to; `note` where it could not be made, `said`
+    what is wrong beside numbers: another shape than it should have, what was raised."""
+
+    regime: str
+    size: str
+    block: str
+    error: float
+    tolerance: float
+    method: str
+    note: str = ""
+    said: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.note) or self.error <= self.tolerance
+
+    @property
+    def name(self) -> str:
+        """The block without its step."""
+        return self.block.split("[")[0]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification found; `remarks` are what further comparisons tell of what is wrong."""
+
+    name: str
+    rows: tuple[Row, ...] = field(repr=False)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison is within its tolerance, and there was one of every block."""
+        return bool(self.rows) and not self.wrong
+
+    @property
+    def uncompared(self) -> tuple[str, ...]:
+        """The names of the blocks that were compared nowhere, on no step at all left aside."""
+        made = {row.name for row in self.rows if not row.note and not row.size.startswith("T=0")}
+        return tuple(dict.fromkeys(row.name for row in self.rows if row.name not in made))
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The names of the blocks with an error, without the step, then of those that were compared nowhere."""
+        failed = (row.name for row in self.rows if not row.passed)
+        return tuple(dict.fromkeys([*failed, *self.uncompared]))
+
+    @property
+    def worst(self) -> Row | None:
+        """The comparison nearest to its tolerance, or farthest over it."""
+        made = [row for row in self.rows if not row.note]
+        return max(made, key=lambda row: row.error / row.tolerance if row.error == row.error else np.inf, default=None)

@@ -1,0 +1,396 @@
+"""Faults planted in generated modules and in functions: each is caught by verification alone, and told in words."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Const, Index, Input, Param, State, Target, verification
+from symbptt.codegen.loading import Kernel
+from symbptt.verification import rows
+from symbptt.verify.blocks import Unwritten, in_blocks
+from symbptt.verify.regimes import REGIMES, SIZES, THREE, Blocks, Regime, sizes_of
+from symbptt.verify.regimes import point as draw
+from symbptt.verify.report import Report, Row
+from symbptt.zoo import gru
+from tests.kernels import kernel_of as compiled
+
+
+@sb.cell
+def scanned(x: Input["m"], h: State["n"], Wz: Param["n m"], Wc: Param["n m"]):
+    z = sb.sigmoid(Wz @ x)
+    return (1 - z) * h + z * (Wc @ x)
+
+
+@sb.loss
+def squared(h: State["n"], y: Target["k"], V: Param["k n"]):
+    e = V @ h - y
+    return sb.sum(e * e) / 2
+
+
+@sb.cell
+def tabled(i: Index["v"], h: State["n"], E: Param["v n"], w: Param["n"]):
+    return np.tanh(w * h) + E[i]
+
+
+SCANNED, GATED, MODEL = scanned, gru, sb.model(gru, squared)
+
+
+def edited(target: Any, old: str, new: str) -> Kernel:
+    """The kernel of a target with one text of its module in the place of another."""
+    kernel = compiled(target)
+    assert old in kernel.source, f"the module of {target.name} has no {old}"
+    return Kernel(target, kernel.program, kernel.source.replace(old, new))
+
+
+def is_caught(kernel: Kernel) -> bool:
+    """Answer whether a comparison fails; the first that does is enough."""
+    return any(not row.passed for row in rows(kernel, 0))
+
+
+HI, LO = "hi = min(lo + K, T)", "lo = max(hi - K, 0)"
+FORWARD, BACKWARD = "for lo in range(0, T, K):", "for hi in range(T, 0, -K):"
+OF_ALL = [
+    (HI, "hi = min(lo + K, T - 1) if lo else min(lo + K, T)"),
+    (LO, "lo = max(hi - K, 1) if hi < T else max(hi - K, 0)"),
+    (FORWARD, "for lo in range(0, max(T - T % K, 1), K):"),
+    (BACKWARD, "for hi in range(T - T % K or T, 0, -K):"),
+    (BACKWARD, "for hi in range(T, T % K if T > K else 0, -K):"),
+    (f"{LO}\n", f"{LO}\n        dh *= hi == T\n"),
+    ("x_b = x[lo:hi]", "x_b = x[: hi - lo]"),
+]
+BORDERS = [
+    *((SCANNED, *edit) for edit in OF_ALL),
+    (SCANNED, "np.add(dWc, s, out=dWc)", "np.copyto(dWc, s)"),
+    (SCANNED, "v[lo:hi] for v in (h, h_prev)", "v[: hi - lo] for v in (h, h_prev)"),
+    (SCANNED, "(h_buffer[lo : hi + 1],)", "(h_buffer[: hi - lo + 1],)"),
+    (SCANNED, 'full["h"][lo:hi]', 'full["h"][: hi - lo]'),
+    (SCANNED, "np.add(end, 0 if own is None", "np.add(0, 0 if own is None"),
+    (SCANNED, "0 if own is None else own[-1]", "0"),
+    (SCANNED, "(c if fixed else c[0], v[0])", "(c if fixed else c[-1], v[0])"),
+    (SCANNED, "before = [[end, *v[:-1]]", "before = [[end, *[end for _ in v[:-1]]]"),
+    (SCANNED, "for k in range(0, m, s)]", "for k in range(0, m - m % s, s)]"),
+    (SCANNED, "for k in range(m, 0, -s)]", "for k in range(m, m % s, -s)]"),
+    *((GATED, *edit) for edit in OF_ALL),
+    (GATED, "np.add(dU_gates, s_4, out=dU_gates)", "np.copyto(dU_gates, s_4)"),
+    (GATED, "v[lo:hi][::-1] for v in (r, z)", "v[: hi - lo][::-1] for v in (r, z)"),
+    *((MODEL, *edit) for edit in OF_ALL),
+    (MODEL, "np.add(dW_gates, s_5, out=dW_gates)", "np.copyto(dW_gates, s_5)"),
+    (MODEL, "out=dx[lo:hi].reshape(K * B, m)", "out=dx[: hi - lo].reshape(K * B, m)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "old", "new"), BORDERS, ids=[f"{target.name}-{number}" for number, (target, *_) in enumerate(BORDERS)]
+)
+def test_edit_at_a_border_of_blocks_is_caught(target: Any, old: str, new: str) -> None:
+    assert is_caught(edited(target, old, new))
+
+
+def test_modules_without_edits_have_several_blocks_and_pass() -> None:
+    for target in (SCANNED, MODEL):
+        assert not is_caught(compiled(target))
+
+
+def test_blocks_and_windows_are_as_short_as_a_check_asks() -> None:
+    kernel = compiled(SCANNED)
+    module = in_blocks(kernel, Blocks(2, 2)).module
+    assert module._steps(7, 2, 3) == 2 and module._steps(1, 2, 3) == 1 and module._steps(0, 2, 3) == 1
+    assert [module._window(T, (), 8) for T in (0, 1, 2, 9)] == [0, 1, 2, 2]
+    assert isinstance(module.WORKSPACE, Unwritten) and kernel.module._steps(7, 2, 3) == 7
+    assert in_blocks(kernel, None) is kernel
+
+
+def test_number_read_before_it_is_written_is_caught() -> None:
+    """The planted mistake: what was in a room before is read."""
+    assert is_caught(
+        edited(SCANNED, "np.multiply(z_b, Wc_x_b, out=h_in_1_b)", "np.add(h_in_1_b, z_b * Wc_x_b, out=h_in_1_b)")
+    )
+
+
+@pytest.mark.parametrize("text", ["raise NameError('dh_all')", "return 1 / 0", "return {}, {}, {}, {}"])
+def test_module_that_raises_or_returns_nothing_is_reported(text: str) -> None:
+    name = "    # before the loop: what needs no adjoint of a state\n"
+    report = sb.verify(edited(tabled, name, f"    {text}\n"))
+    assert not report.passed and {"dE", "dw", "dh_0"} <= {*report.wrong}
+    assert "raised" in str(report) or "no gradient came" in str(report)
+
+
+def test_module_that_is_no_python_is_reported() -> None:
+    report = sb.verify(edited(tabled, "def _backward(", "def _backward((("))
+    assert not report.passed and "raised SyntaxError" in str(report) and "h" in report.wrong
+
+
+def test_module_that_changes_what_it_is_given_is_reported() -> None:
+    report = sb.verify(
+        edited(scanned, "WzT = np.ascontiguousarray(Wz.T)", "Wz *= 0.9\n    WzT = np.ascontiguousarray(Wz.T)")
+    )
+    assert not report.passed and "read-only" in str(report)
+
+
+def test_output_whose_cotangent_counts_twice_is_caught() -> None:
+    """The planted mistake: the fault of a state that forgets, in windows of a scan."""
+
+    @sb.cell
+    def forgets(x: Input["n"], h: State["n"], w: Param["n"]):
+        h = 0.0 * h + w * x
+        return {"h": h, "y": h}
+
+    kernel = sb.compile(forgets)
+    assert not is_caught(Kernel(forgets, kernel.program, kernel.source)) or "dy_b)" in kernel.source
+    old = "def _grads(params, inputs"
+    new = "def _grads(params, inputs, state, resets, flow, batched, final=None):\n    if len(inputs['x']) >= 8:\n        params['w'] = 2 * params['w']\n    return _grads_(params, inputs, state, resets, flow, batched, final)\n\n\ndef _grads_(params, inputs"
+    assert is_caught(Kernel(forgets, kernel.program, kernel.source.replace(old, new)))
+
+
+@sb.cell
+def sizes_that_are_sums(x: Input["n"], q: Input["m"], s: State, p: Param["m+n"]):
+    return s * (np.mean(p) + s) + np.sum(x) * np.sum(q)
+
+
+def test_size_without_brackets_is_caught() -> None:
+    kernel = compiled(sizes_that_are_sums)
+    for right, wrong in (("p.sum() / (m+n)", "p.sum() / m+n"), ("(m+n)", "(m*n)"), ("(m+n)", "(2*n)")):
+        text = kernel.source
+        text = text.replace(right, wrong) if right in text else text.replace("v_s / (m+n)", f"v_s / {wrong}")
+        assert text != kernel.source and is_caught(Kernel(sizes_that_are_sums, kernel.program, text))
+
+
+def test_named_sizes_differ_and_no_expression_of_them_stands_for_another() -> None:
+    points = [draw(sizes_that_are_sums, REGIMES[0], size, 0) for size in (SIZES[0], THREE)]
+    found = [{s.name: v for s, v in point.sizes.items()} for point in points]
+    for one in ("m+n", "m*n", "2*n", "2*m", "m+1", "n+1", "m", "n", "n*n", "m*m", "n-1"):
+        for two in ("m+n", "m*n", "2*n", "2*m", "m+1", "n+1", "m", "n", "n*n", "m*m", "n-1"):
+            if one != two:
+                assert any(eval(one, {}, sizes) != eval(two, {}, sizes) for sizes in found)
+
+
+def test_sizes_are_found_where_a_size_is_a_difference() -> None:
+    @sb.cell
+    def split(x: Input["m"], h: State["n"], W: Param["m-n m"], V: Param["n m"]):
+        return np.tanh(V @ x) * h + np.sum(W @ x)
+
+    assert draw(split, REGIMES[0], SIZES[2], 0) is None
+    assert sb.verify(split).passed
+
+
+# What is compared nowhere.
+
+
+def test_block_compared_nowhere_is_not_passed() -> None:
+    row = Row("healthy", "T=3 B=2", "dW", 0.0, 1e-10, "complex step")
+    assert Report("cell", (row,)).passed
+    for other in (
+        Row("healthy", "T=3 B=2", "dU", 0.0, 1e-10, "complex step", "a kink"),
+        Row("healthy", "T=0 B=2", "dU", 0.0, 1e-10, "complex step"),
+    ):
+        report = Report("cell", (row, other))
+        assert not report.passed and report.uncompared == report.wrong == ("dU",)
+    assert not Report("cell", ()).passed
+
+
+# Functions that are none.
+
+
+def bare(change: Callable[[], float]) -> sb.Cell:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"]):
+        return np.tanh(x + change() * h)
+
+    return step
+
+
+def counting() -> Callable[[], float]:
+    calls: list[int] = []
+
+    def change() -> float:
+        calls.append(1)
+        return 1.0 + len(calls)
+
+    return change
+
+
+@pytest.mark.parametrize("change", [np.random.default_rng(0).standard_normal, np.random.rand, counting()])
+def test_what_changes_between_calls_is_refused(change: Callable[[], float]) -> None:
+    for use in (sb.derive, sb.compile, sb.verify):
+        with pytest.raises(sb.CellError, match=r"step is no function.*(?s:.)*pass the noise as an Input"):
+            use(bare(change))
+
+
+def test_what_begins_to_change_after_tracing_is_refused_by_verify() -> None:
+    moves = [False]
+    random = np.random.default_rng(0)
+    step = bare(lambda: random.random() if moves[0] else 0.5)
+    kernel = sb.compile(step)
+    moves[0] = True
+    with pytest.raises(sb.CellError, match="another 'h'"):
+        sb.verify(kernel)
+
+
+def test_loss_that_draws_is_refused() -> None:
+    random = np.random.default_rng(0)
+
+    @sb.loss
+    def noisy(h: State["n"]):
+        return np.sum(h * h) * random.random()
+
+    with pytest.raises(sb.CellError, match="noisy is no function"):
+        sb.compile(sb.model(scanned, noisy))
+
+
+def test_function_made_of_a_fixed_seed_is_one() -> None:
+    assert sb.derive(bare(lambda: np.random.default_rng(3).random()))
+
+
+def test_parameter_changed_in_place_is_refused() -> None:
+    @sb.cell
+    def decays(x: Input["n"], h: State["n"], w: Param["n"]):
+        w *= 0.9
+        return np.tanh(w * h + x)
+
+    @sb.cell
+    def through_a_view(x: Input["n"], h: State["n"], W: Param["n n"]):
+        V = W.T
+        V *= 0.9
+        return np.tanh(V @ h + x)
+
+    with pytest.raises(sb.CellError, match=r"'w' is changed in place(?s:.)*name of its own"):
+        sb.derive(decays)
+    with pytest.raises(sb.CellError, match="changes 'W' in place"):
+        sb.verify(through_a_view)
+
+
+def test_function_that_fails_on_arrays_is_told_in_words() -> None:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"]):
+        return h + x if not isinstance(h, np.ndarray) else h + x[:99].reshape(7)
+
+    with pytest.raises(sb.CellError, match="raised ValueError on NumPy arrays"):
+        sb.verify(step)
+
+
+# Where it is checked.
+
+
+@sb.cell
+def gated(x: Input["n"], keep: Input["n"], h: State["n"], p: Param["n"], w: Param["n"]):
+    return keep * h * np.log(p) + np.sqrt(x * (1 - x)) * w
+
+
+DOMAIN = {"x": (0, 1), "keep": "binary", "p": "positive"}
+
+
+def test_domain_says_where_arguments_lie() -> None:
+    for regime in REGIMES:
+        for size in sizes_of(regime):
+            point = draw(gated, regime, size, 0, verification.asked_of(gated, None, None, DOMAIN))
+            assert {*np.unique(point.inputs["keep"])} <= {0.0, 1.0}
+            assert np.all((point.inputs["x"] >= 0) & (point.inputs["x"] <= 1)) and np.all(point.params["p"] > 0)
+    report = sb.verify(gated, domain=DOMAIN)
+    assert report.passed, str(report)
+    assert "log" not in str(report)
+
+
+def test_values_that_are_given_are_those_at_which_it_is_checked() -> None:
+    x, p = np.full((2, 1, 4), 0.25), np.full(4, 2.0)
+    asked = verification.asked_of(gated, {"x": x}, {"p": p}, {"keep": "binary"})
+    point = draw(gated, REGIMES[0], SIZES[0], 0, asked)
+    assert point.inputs["x"].shape == (3, 2, 4) and np.all(point.inputs["x"] == 0.25) and np.all(point.params["p"] == 2)
+    assert point.params["w"].shape == (4,)
+    assert sb.verify(gated, inputs={"x": x}, params={"p": p}, domain={"keep": "binary"}).passed
+    assert sb.verify(gated, inputs={"x": x[:, 0]}, params={"p": p}).passed
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"domain": {"z": "binary"}}, "'z'"),
+    ({"domain": {"x": (1, 0)}}, "lowest, greatest"),
+    ({"domain": {"x": "odd"}}, "'binary', 'positive'"),
+    ({"domain": 3}, "a dict by name"),
+    ({"inputs": {"p": np.ones(3)}}, "'p'"),
+    ({"inputs": {"x": np.ones(3)}}, "shape"),
+    ({"params": {"p": np.ones(3), "w": np.ones(4)}}, "n is 3"),
+    ({"params": {"p": "text"}}, "numbers are expected"),
+    ({"params": {"p": np.ones(3)}, "domain": {"p": "positive"}}, "'p'"),
+])  # fmt: skip
+def test_what_does_not_go_with_a_cell_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(sb.ArgumentError, match=message):
+        sb.verify(gated, **given)
+
+
+def test_constants_that_are_arrays_tell_their_sizes() -> None:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"], A: Const["n n"] = np.full((4, 4), 0.25)):
+        return np.tanh(A @ h + x)
+
+    assert draw(step, REGIMES[0], SIZES[0], 0, verification.asked_of(step, None, None, None)).state["h"].shape == (2, 4)
+    assert sb.verify(step).passed
+
+
+def test_exact_numbers_are_among_those_of_one_regime() -> None:
+    exact = next(regime for regime in REGIMES if regime.exact)
+    point = draw(gru, exact, SIZES[0], 0)
+    for group in (point.params, point.inputs, point.state):
+        values = np.concatenate([np.ravel(v) for v in group.values()])
+        assert {0.0, 1.0} <= {*values} and len({*values}) > 3
+
+
+def test_gradient_that_is_no_number_where_there_is_a_derivative_is_caught() -> None:
+    """The planted mistake: an adjoint of the branch that is not taken, which is infinite, times zero."""
+
+    @sb.cell
+    def step(x: Input["n"], h: State["n"], w: Param["n"]):
+        return 0.5 * h + w * x
+
+    kernel = sb.compile(step)
+    old = "    return _grads(*found, flow, run.batched)"
+    new = (
+        "    found[0]['w'][~(full['h'] != 0).all((0, 1)) | (np.abs(run.tape[0][-2]) == 0).any((0, 1))] = np.nan\n" + old
+    )
+    text = kernel.source.replace(old, new)
+    assert text != kernel.source and is_caught(Kernel(step, kernel.program, text))
+
+
+# Options of kernels.
+
+
+@pytest.mark.parametrize("option", [
+    {"memory": "sqrt"}, {"truncation": sb.Window(2)}, {"truncation": sb.Chunked(2, 3)}, {"truncation": sb.Chunked(3, 2)},
+    {"memory": 200_000},
+])  # fmt: skip
+@pytest.mark.parametrize(
+    "target", [SCANNED, MODEL, sb.model(SCANNED, squared, at="last", reduction="mean")], ids=["cell", "model", "last"]
+)
+def test_kernels_are_verified_with_their_options(target: Any, option: dict[str, Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr(verification, "REGIMES", tuple(r for r in REGIMES if r.name in ("healthy", "padded")))
+    report = sb.verify(sb.compile(target, **option))
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(("option", "old", "new"), [
+    ({"truncation": sb.Window(2)}, "return max(lo - 2 + 1, 0)", "return lo"),
+    ({"truncation": sb.Window(2)}, "for lag in range(min(2, T))", "for lag in range(min(3, T))"),
+    ({"truncation": sb.Chunked(2, 3)}, "return max(hi - 3, 0)", "return max(hi - 4, 0)"),
+    ({"memory": "sqrt"}, "v[lo - 1] if lo else a[k]", "v[lo] if lo else a[k]"),
+])  # fmt: skip
+def test_mistake_in_an_option_is_caught(option: dict[str, Any], old: str, new: str) -> None:
+    kernel = sb.compile(SCANNED, **option)
+    assert old in kernel.source
+    parts = (option.get("truncation"), None, option.get("memory", "all"))
+    assert is_caught(Kernel(SCANNED, kernel.program, kernel.source.replace(old, new), *parts))
+
+
+def test_clipped_kernel_is_refused_in_words() -> None:
+    with pytest.raises(sb.ArgumentError, match="without clip_adjoint"):
+        sb.verify(sb.compile(SCANNED, clip_adjoint=1.0))
+
+
+def test_models_are_checked_on_as_many_sizes_as_cells() -> None:
+    report = sb.verify(MODEL)
+    labels = {size.label for regime in REGIMES for size in sizes_of(regime)}
+    assert {row.size for row in report.rows} == labels
+
+
+def test_regime_of_a_check_is_a_record() -> None:
+    assert Regime("healthy", long=True) == REGIMES[0]
