@@ -8,10 +8,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -309,12 +310,46 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
 
 
+LIVING: WeakValueDictionary[str, ModuleType] = WeakValueDictionary()
+"""Modules by their text: what is read from a pickle belongs to the module of a kernel that is there."""
+
+
 def load(text: str, name: str) -> ModuleType:
-    """Return a module made from source text, its lines known to tracebacks."""
+    """Return a module made from source text, its lines known to tracebacks.
+
+    No name leads to it, so that its runs and gradients are pickled with the text.
+    """
     module = ModuleType("symbptt_generated")
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     exec(code_of(text, name), module.__dict__)
+    for kind in ("Run", "Grads", "Workspace"):
+        if kind in vars(module):
+            vars(module)[kind].__reduce__ = lambda value: (
+                _held_again,
+                (text, name, type(value).__name__, _state(value)),
+            )
+    LIVING[text] = module
     return module
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """What a pickle holds of a run, gradients or a workspace."""
+    rooms: Any = {} if type(value).__name__ == "Workspace" else ()
+    return vars(value) | ({"rooms": rooms} if "rooms" in vars(value) else {})
+
+
+def _held_again(text: str, name: str, kind: str, content: dict[str, Any]) -> Any:
+    """What was pickled, of the class that the module has."""
+    made = (LIVING.get(text) or _loaded(text, name)).__dict__[kind]
+    value = made.__new__(made)
+    value.__dict__.update(content)
+    return value
+
+
+@lru_cache(16)
+def _loaded(text: str, name: str) -> ModuleType:
+    """The module of runs whose kernel is not there."""
+    return load(text, name)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -326,12 +361,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes as `write_text` writes text.
+    """Write bytes as `write_text` writes text; through a link, and into a device or a pipe, which are never replaced.
 
     Raises: TargetError where that fails.
     """
     temporary = None
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            with open(path, "wb", buffering=0) as stream:
+                _write_all(stream, content)
+            return
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, prefix=f".{path.name}.") as file:
             temporary = Path(file.name)
             file.write(content)
@@ -342,3 +381,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _write_all(stream: Any, content: bytes) -> None:
+    """Write bytes into a stream that may take a part of them at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]

@@ -16,6 +16,7 @@ from symbptt.codegen.variables import constants_of, is_baked, module_of
 from symbptt.derive.fuse import values
 from symbptt.derive.guard import Guards
 from symbptt.derive.labels import Label
+from symbptt.ir.nesting import Nesting
 from symbptt.ir.step import Step
 
 
@@ -63,6 +64,8 @@ def _program(step: Step, roots: Mapping[str, int]) -> Program:
     kept = values(g, roots.values())
     labels = {id: Label(name, None) for name, id in step.leaves.items()}
     labels |= {id: Label(name, 0) for id, name in g.names.items() if id in kept and id not in labels}
+    for number, id in enumerate(Nesting(g, labels).too_long(), 1):
+        labels[id] = Label(f"term{number}", 0)
     nothing: dict[str, int] = {}
     program = Program(
         step.name,

@@ -32,6 +32,10 @@ class Run:
     def __copy__(self):
         return self
 
+    def __getstate__(self):
+        """All but the rooms, which stay with the run that took them."""
+        return {**self.__dict__, "rooms": ()}
+
 
 class Grads:
     """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
@@ -328,7 +332,7 @@ def _grads(params, inputs, state, resets, flow, batched, final=None):
 def _cotangents(run, given):
     """Return the cotangents of every step and those of the last step by name, None where nothing is given. Behind the
     end of a sample a state is the last one of the sample, which gets the cotangents there; an output is zero."""
-    if getattr(run, "mark", None) is not MARK:
+    if getattr(run, "mark", None) != MARK:
         came = "the run of another module" if isinstance(getattr(run, "mark", None), str) else type(run).__name__
         cure = "write run = forward(...), then backward(run, ...)"
         raise ArgumentError(f"run: what forward of this module returns is expected, got {came}; {cure}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
@@ -51,6 +52,15 @@ class Program:
     def of_role(self, *roles: str) -> tuple[Argument, ...]:
         """Return the arguments of some roles, in the user's order."""
         return tuple(a for a in self.arguments if a.role in roles)
+
+    @cached_property
+    def origins(self) -> dict[int, tuple[int, ...]]:
+        """The values of this graph by each value of `written` that they stand for."""
+        found: dict[int, list[int]] = {}
+        for new, olds in self.origin.items():
+            for old in olds:
+                found.setdefault(old, []).append(new)
+        return {old: tuple(news) for old, news in found.items()}
 
     @property
     def forward_roots(self) -> list[int]:

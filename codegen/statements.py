@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from symbptt.codegen.compact import compact
 from symbptt.codegen.lower import is_bool, is_turned
@@ -20,13 +21,33 @@ from symbptt.render.notation import TEXT
 
 def writer_of(p: Program) -> Writer:
     """Return the writer of a program's equations, in the names of the user and of adjoints."""
-    return _writer(p, ())
+    return Writer(p.graph, _Labels(p), TEXT)
 
 
-def _writer(p: Program, shown: Collection[int]) -> Writer:
-    """The writer that also names the values `shown`, which have lines of their own."""
-    labels = {id: label for id, label in p.labels.items() if label.given or label.adjoint or id in shown}
-    return Writer(p.graph, labels, TEXT)
+@dataclass(frozen=True)
+class _Labels(Mapping[int, Label]):
+    """The labels that equations show: those of the user and of adjoints, and of all values but `own` that have a line
+    of their own. Each is looked up where it is read, for a deep step has thousands of both equations and values."""
+
+    p: Program
+    variables: Container[int] = ()
+    origins: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    own: int = -1
+
+    def __getitem__(self, id: int) -> Label:
+        label = self.p.labels[id]
+        if label.given or label.adjoint or self._is_shown(id):
+            return label
+        raise KeyError(id)
+
+    def _is_shown(self, id: int) -> bool:
+        return any(new != self.own and new in self.variables for new in self.origins.get(id, ()))
+
+    def __iter__(self) -> Iterator[int]:
+        return (id for id in self.p.labels if id in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def statements(m: Module, sweep: str, region: str, writer: Writer) -> list[str]:
@@ -55,7 +76,7 @@ def equation(m: Module, writer: Writer, id: int) -> str:
     """Return the equation of a value, or the formula alone where it has no symbol."""
     p = m.program
     if p.written is not None and id in p.origin:
-        before = _writer(p.written, _shown(m, id))
+        before = _before(m, id)
         found = [_equation(p.written, before, old) for old in (*p.origin[id], *_whole(p, id))]
         whole = [text for text in dict.fromkeys(found) if not any(text != other and text in other for other in found)]
         return "; ".join(whole)
@@ -66,14 +87,17 @@ def handed(m: Module, writer: Writer, name: str) -> str:
     """Return the equation of the adjoint of a state before a step."""
     p = m.program.written
     if p is not None:
-        writer = _writer(p, _shown(m, m.program.recurrent[name]))
+        writer = _before(m, m.program.recurrent[name])
     id = (p or m.program).recurrent[name]
     return f"{TEXT.symbol(Label(name, -1, True))} = {writer.symbol(id)}"
 
 
-def _shown(m: Module, id: int) -> set[int]:
-    """The values, in the program as equations show it, that variables stand for but that of one value."""
-    return {old for new in m.variables if new != id for old in m.program.origin.get(new, ())}
+def _before(m: Module, own: int) -> Writer:
+    """The writer of the program as equations show it, for the line of a value; what other variables stand for has lines of
+    its own."""
+    p = m.program
+    assert p.written is not None
+    return Writer(p.written.graph, _Labels(p.written, m.variables, p.origins, own), TEXT)
 
 
 def _whole(p: Program, id: int) -> list[int]:

@@ -315,6 +315,10 @@ def _readers(p: Program, id: int) -> Iterable[int]:
     return (reader for reader in p.graph.network.successors(id) if reader in p.places)
 
 
+LONG = 30
+"""Letters of a name that is not put into others: names of chains of values would grow without end."""
+
+
 def _suggest(p: Program, id: int, variables: dict[int, str]) -> str:
     """A name for a value: its label, or one that tells what it is made of."""
     label, node = p.labels.get(id), p.graph[id]
@@ -324,8 +328,9 @@ def _suggest(p: Program, id: int, variables: dict[int, str]) -> str:
     if node.family == "view" and node.attrs.kind == "transpose" and names[0]:
         return f"{names[0]}T"
     if node.family == "map" and node.attrs.expr.is_Function and names[0]:
-        return f"{type(node.attrs.expr).__name__}_{names[0]}"
-    if node.family == "contract" and all(names):
+        called = type(node.attrs.expr).__name__
+        return f"{called}_{names[0]}" if len(names[0]) < LONG else called
+    if node.family == "contract" and all(names) and sum(map(len, names)) < LONG:
         return "_".join(names)
     owner = _owner(p, id)
     if p.places[id] == f"forward {BLOCK}" and owner:

@@ -27,7 +27,7 @@ from symbptt.ir.shape import Shape, show
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
 from symbptt.location import user_place
-from symbptt.names import choose, recorded
+from symbptt.names import choose, recorded, with_parts
 from symbptt.roles import ROLES, Annotation, annotation_of, parse_dims
 from symbptt.trace import Array, as_array, graph_of
 
@@ -42,6 +42,7 @@ class Cell:
         self.function = function
         self.consts = dict(consts or {})
         functools.update_wrapper(self, function)
+        self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
         self.arguments = arguments_of(function, self.consts, CELL_ROLES)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -93,20 +94,26 @@ class Cell:
 
 
 def by_name(value: Any) -> Any:
-    """Return how a cell or a loss is pickled: by the name that its module knows it under, as functions are; else by its parts."""
+    """Return how a cell or a loss is pickled: by its function and its constants, the function by where its module has it.
+
+    Behind its decorator a function is `NAME.function` of its module, not NAME, and is told so here: then pickle finds it,
+    and cloudpickle (of joblib's workers, of Dask's) finds it or, where the module is a notebook's, sends its code.
+    """
     found: Any = sys.modules.get(value.__module__)
     for part in value.__qualname__.split("."):
         found = getattr(found, part, None)
-    if found is value:
-        return value.__qualname__
-    if isinstance(found, type(value)) and found.function is value.function and not found.consts:
-        return _with, (found, value.consts)
-    return type(value), (value.function, value.consts)
+    if isinstance(found, type(value)) and found.function is value.function:
+        value.function.__qualname__ = f"{value.__qualname__}.function"
+    return _again, (type(value), value.function, value.consts)
 
 
-def _with(known: Any, consts: Mapping[str, Any]) -> Any:
-    """The same function with other constants."""
-    return type(known)(known.function, consts)
+def _again(kind: Any, function: Callable[..., Any], consts: Mapping[str, Any]) -> Any:
+    """The cell or loss that was pickled: the one that its module knows, or one with the same function."""
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.removesuffix(".function").split("."):
+        found = getattr(found, part, None)
+    known = isinstance(found, kind) and found.function is function
+    return found if known and not consts and not found.consts else kind(function, consts)
 
 
 def cell(function: Callable[..., Any]) -> Cell:
@@ -250,7 +257,7 @@ def trace(cell: Cell) -> Step:
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
     step = Step(cell.name, inspect.getdoc(cell.function) or "", graph, cell.arguments, leaves, following, outputs)
     _warn_unused(cell, step)
-    return stable(step)
+    return with_parts(stable(step))
 
 
 def traced_arguments(arguments: tuple[Argument, ...]) -> tuple[Graph, dict[str, int], dict[str, Array]]:
@@ -293,7 +300,10 @@ def run_traced(cell: Any, values: dict[str, Array]) -> Any:
     except SymbpttError:
         raise
     except RecursionError as error:
-        raise CellError(f"the body of {cell.name} recurses without end{place_of(cell.function)}") from error
+        raise CellError(
+            f"the body of {cell.name} nests more calls than Python allows ({sys.getrecursionlimit()})"
+            f"{_last_place(error, cell)}\n  does a function call itself without end? write deep recursions as loops"
+        ) from error
     except Exception as error:
         raise CellError(
             f"the body of {cell.name} raised {_what(error)}{_last_place(error, cell)}\n  {_cure(error)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 import keyword
 from collections.abc import Callable, Sequence
@@ -9,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from sympy.core.function import FunctionClass
 from sympy.logic.boolalg import Boolean
 
 from symbptt import ops
 from symbptt.arguments import check_function
-from symbptt.errors import ArgumentError, CellError
+from symbptt.errors import ArgumentError, CellError, counted
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import NAME_OF, as_python, canonical
 from symbptt.ir.spelling import stable_expression
@@ -41,7 +43,7 @@ def function(
     symbols = [placeholder(i) for i in range(count)]
     expr = _expression(name, body, symbols)
     if derivative is None:
-        return _dispatching(name, count, expr, stable_expression(expr), None)
+        return Declared(name, count, expr, None)
     found = derivative(*symbols)
     parts = found if isinstance(found, tuple | list) else (found,)
     partials = [_expression(name, lambda *_, part=part: part, symbols, "derivative") for part in parts]
@@ -49,14 +51,24 @@ def function(
         raise ArgumentError(
             f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple"
         )
-    scalar = declared_function(name, stable_expression(expr), [stable_expression(part) for part in partials])
-    return _dispatching(name, count, expr, scalar(*symbols), partials)
+    return Declared(name, count, expr, partials)
+
+
+class DeclaredClass(FunctionClass):
+    """What a SymPy function of the user's is: pickled as what it is made of, for no module knows it by name."""
+
+
+copyreg.pickle(
+    DeclaredClass,
+    lambda scalar: (declared_function, (scalar.__name__, scalar.expansion, scalar.partials)),
+)
 
 
 def declared_function(name: str, expansion: sp.Expr, partials: Sequence[sp.Expr]) -> Any:
     """Return the SymPy function with a value and partial derivatives, expressions over placeholders."""
     symbols = [placeholder(i) for i in range(len(partials))]
     scalar = ops.scalar_function(name, len(partials), *(_with_arguments(part, symbols) for part in partials))
+    scalar = DeclaredClass(name, (scalar,), {"nargs": len(partials)})
     scalar.declared, scalar.expansion, scalar.partials = True, expansion, tuple(partials)
     return scalar
 
@@ -84,33 +96,42 @@ def _with_arguments(part: sp.Expr, symbols: Sequence[sp.Symbol]) -> Callable[...
     return lambda *args: part.xreplace(dict(zip(symbols, args[:-1], strict=True)))
 
 
-def _dispatching(
-    name: str, count: int, expr: sp.Expr, traced: sp.Expr, partials: list[sp.Expr] | None
-) -> Callable[..., Any]:
-    """The function on symbolic arrays, where it is `traced`, on SymPy's expressions and on arrays, as it was given."""
-    symbols = [placeholder(i) for i in range(count)]
+class Declared:
+    """An elementwise function of the user's: called on arrays and SymPy expressions it is what was given, on values of a cell its
+    stable form."""
 
-    def declared(*values: Any) -> Any:
-        if len(values) != count:
+    def __init__(self, name: str, count: int, expr: sp.Expr, partials: Sequence[sp.Expr] | None) -> None:
+        self.__name__ = self.__qualname__ = name
+        self.__doc__ = f"Return {name}({', '.join(f'_{i}' for i in range(count))}) = {expr}, elementwise."
+        self.count, self.expr, self.partials = count, expr, partials
+        self.traced = stable_expression(expr)
+        if partials is not None:
+            scalar = declared_function(name, self.traced, [stable_expression(part) for part in partials])
+            self.traced = scalar(*map(placeholder, range(count)))
+
+    def __reduce__(self) -> Any:
+        return Declared, (self.__name__, self.count, self.expr, self.partials)
+
+    def __repr__(self) -> str:
+        return f"<function {self.__name__} of {counted(self.count, 'argument')}>"
+
+    def __call__(self, *values: Any) -> Any:
+        if len(values) != self.count:
             raise ArgumentError(
-                f"{name} takes {count} arguments, got {len(values)}"
+                f"{self.__name__} takes {self.count} arguments, got {len(values)}"
                 + (f"\n  at {place}" if (place := user_place()) else "")
             )
         graph = graph_of(*values)
         if graph is not None:
             arrays = [as_array(graph, value) for value in values]
-            return Array(graph, apply_expr(graph, traced, [array.id for array in arrays]))
+            return Array(graph, apply_expr(graph, self.traced, [array.id for array in arrays]))
         if any(isinstance(value, sp.Basic) for value in values):
-            given = traced if partials is not None else expr
-            return given.xreplace(dict(zip(symbols, values, strict=True)))
-        return _on_arrays(expr, partials, values)
-
-    declared.__name__ = declared.__qualname__ = name
-    declared.__doc__ = f"Return {name}({', '.join(f'_{i}' for i in range(count))}) = {expr}, elementwise."
-    return declared
+            given = self.expr if self.partials is None else self.traced
+            return given.xreplace({placeholder(i): value for i, value in enumerate(values)})
+        return _on_arrays(self.expr, self.partials, values)
 
 
-def _on_arrays(expr: sp.Expr, partials: list[sp.Expr] | None, values: Sequence[Any]) -> Any:
+def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequence[Any]) -> Any:
     """The value; with a declared derivative, complex arrays carry a tangent in their imaginary part."""
     dtype = np.result_type(*(np.asarray(value) for value in values), np.float32)
     shape = np.broadcast_shapes(*map(np.shape, values))

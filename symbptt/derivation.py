@@ -17,6 +17,7 @@ from symbptt.derive.jacobian import jacobian
 from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError
 from symbptt.init import concrete
+from symbptt.ir.nesting import Nesting
 from symbptt.ir.shape import named_size
 from symbptt.model import Model
 from symbptt.render.equations import Equation, Equations
@@ -25,6 +26,9 @@ from symbptt.render.notation import LATEX, TEXT, Notation
 
 __all__ = ["Derivation", "Equation", "StepJacobian", "derive"]
 
+LONGEST, DEEPEST = 10_000, 150
+"""The operations and the depth of a Jacobian that is still written as one formula."""
+
 
 class Derivation(Equations):
     """The equations of a cell or a model, forward and backward in time."""
@@ -32,7 +36,10 @@ class Derivation(Equations):
     def __init__(self, target: Cell | Model) -> None:
         equations = equations_of(target)
         super().__init__(equations.recursion, equations.head, equations.at)
-        self.cell = target.cell if isinstance(target, Model) else target
+        self.cell, self.target = target.cell if isinstance(target, Model) else target, target
+
+    def __reduce__(self) -> Any:
+        return Derivation, (self.target,)
 
     def jacobian(self, to: str, of: str) -> StepJacobian:
         """Return the derivative of the next state or output `to` with respect to the state, input or parameter `of`.
@@ -54,9 +61,12 @@ class StepJacobian:
     """The derivative of a value after a step with respect to what entered it."""
 
     def __init__(self, cell: Cell, to: str, of: str, held: Sequence[str] = ()) -> None:
-        self.cell, self.to, self.of = cell, to, of
+        self.cell, self.to, self.of, self.held = cell, to, of, tuple(held)
         self._jacobian = jacobian(cell.step, [(to, of)], held)
         self._block = self._jacobian.blocks[to, of]
+
+    def __reduce__(self) -> Any:
+        return StepJacobian, (self.cell, self.to, self.of, self.held)
 
     @property
     def structure(self) -> str:
@@ -91,7 +101,14 @@ class StepJacobian:
     def _rhs(self, notation: Notation) -> str:
         if self.structure in ("zero", "identity"):
             return "0" if self.structure == "zero" else "I"
-        written = self._writer(notation).rhs(self._block.id)
+        writer = self._writer(notation)
+        size, depth = Nesting(writer.graph, writer.labels).of(self._block.id)
+        if size > LONGEST or depth > DEEPEST:
+            raise ArgumentError(
+                f"the derivative of {self.to} with respect to {self.of} is one formula of {size:,} operations, {depth} deep\n"
+                f"  in the Jacobian of {self.cell.name}\n  .evaluate(params, inputs, state) gives its numbers"
+            )
+        written = writer.rhs(self._block.id)
         if self.structure == "diagonal":
             return notation.call("diag", [written])
         return f"{notation.brackets(written)}{notation.scalar}I" if self.structure == "scalar" else written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -14,22 +15,40 @@ import sympy as sp
 
 from symbptt.errors import CellError
 
-_HERE = str(Path(__file__).parent)
-_USER_INSIDE = str(Path(__file__).parent / "zoo")
-_LIBRARIES = tuple(str(Path(module.__file__).parent) for module in (np, sp, networkx) if module.__file__)
+_HERE = Path(__file__).parent
+_CELLS = _HERE / "zoo"
+_LIBRARIES = tuple(Path(module.__file__).parent for module in (np, sp, networkx) if module.__file__)
+_PACKAGES = ("symbptt", "numpy", "sympy", "networkx", "importlib", "zipimport")
+_OURS = (
+    _HERE,
+    (_HERE / "codegen").resolve(),
+    *_LIBRARIES,
+)  # a checkout has codegen beside the package, and a link in it
 
 
+@cache
 def is_user_file(name: str) -> bool:
-    """Answer whether a file holds cells rather than the library."""
-    if name.startswith(_USER_INSIDE):
-        return True
-    return not name.startswith((_HERE, "<frozen", *_LIBRARIES)) and Path(name).parent.name != "codegen"
+    """Answer whether a file holds cells rather than the library: by the folders that it lies in, whole names of them.
+
+    Asked for each call of a function while a cell is traced, and answered once for each file.
+    """
+    path = Path(name)
+    return path.is_relative_to(_CELLS) or not any(path.is_relative_to(place) for place in _OURS)
+
+
+def is_user_frame(frame: FrameType) -> bool:
+    """Answer whether a frame runs the user's code; code without a file (of `exec`, of a dataclass) is its module's."""
+    name = frame.f_code.co_filename
+    if name.startswith("<"):
+        package = str(frame.f_globals.get("__name__", "")).split(".")
+        return package[0] not in _PACKAGES or package[:2] == ["symbptt", "zoo"]
+    return is_user_file(name)
 
 
 def user_frame() -> FrameType | None:
     """Return the innermost frame of the user's code."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_user_file(frame.f_code.co_filename):
+    while frame is not None and not is_user_frame(frame):
         frame = frame.f_back
     return frame
 

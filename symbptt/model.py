@@ -26,7 +26,7 @@ from symbptt.init import initial
 from symbptt.ir.idioms import stable
 from symbptt.ir.shape import show
 from symbptt.ir.step import Argument, Step
-from symbptt.names import choose, recorded
+from symbptt.names import choose, recorded, with_parts
 from symbptt.trace import as_array
 
 LOSS_ROLES = ("state", "output", "target", "index", "param", "const")
@@ -39,6 +39,7 @@ class Loss:
         self.function = function
         self.consts = dict(consts or {})
         functools.update_wrapper(self, function)
+        self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
         self.arguments = arguments_of(function, self.consts, LOSS_ROLES)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -176,6 +177,5 @@ def _trace(loss: Loss) -> Step:
         )
     check_repeats(loss, graph, value.id, lambda other, again: as_array(other, again).id, arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
-    return stable(
-        Step(loss.name, inspect.getdoc(loss.function) or "", graph, arguments, leaves, {}, {"loss": value.id})
-    )
+    step = Step(loss.name, inspect.getdoc(loss.function) or "", graph, arguments, leaves, {}, {"loss": value.id})
+    return with_parts(stable(step))

@@ -5,12 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from types import FrameType
 from typing import Any
 
 from symbptt.ir.naming import unique
-from symbptt.location import SHOWN, is_user_file
+from symbptt.ir.nesting import Nesting
+from symbptt.ir.step import Step
+from symbptt.location import SHOWN, cell_error, is_user_frame
 from symbptt.trace import Array
+
+MOST_EVENTS = 5_000_000
+"""Lines of the user's and calls of functions that one step may take while it is traced: some seconds of them."""
 
 
 @contextmanager
@@ -30,16 +36,26 @@ def recorded() -> Iterator[list[tuple[int, str, int]]]:
 
 def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any], Any]:
     depths: dict[FrameType, int] = {}
+    events = count(1)
+
+    def check_end() -> None:
+        if next(events) > MOST_EVENTS:
+            raise cell_error(
+                f"a step took {MOST_EVENTS:,} lines and calls of Python and has not returned",
+                "does a loop in it never end? loops over time are the kernel's: a cell is one step",
+            )
 
     def on_call(frame: FrameType, event: str, arg: Any) -> Any:
+        check_end()
         code = frame.f_code
-        if code.co_name.startswith("<") or not (is_user_file(code.co_filename) or code in SHOWN):
+        if code.co_name.startswith("<") or not (is_user_frame(frame) or code in SHOWN):
             return None
-        depth = depths[frame] = 1 + max(depths.values(), default=0)
+        depth = depths[frame] = 1 + (depths[next(reversed(depths))] if depths else 0)
         given = {id(value) for value in frame.f_locals.values()}
         seen: set[tuple[str, int]] = set()
 
         def on_line(frame: FrameType, event: str, arg: Any) -> Any:
+            check_end()
             for name, value in frame.f_locals.items():
                 if (
                     isinstance(value, Array)
@@ -73,3 +89,18 @@ def choose(found: list[tuple[int, str, int]], taken: dict[str, int]) -> dict[int
         chosen[id] = unique(name, used)
         used.add(chosen[id])
     return chosen
+
+
+def with_parts(step: Step) -> Step:
+    """Return the step with names for parts of formulas that would be too long to read, or to be walked through at all.
+
+    What has no name stands inside the formulas that read it, once for each time that it is read: a chain of 1,000 values
+    in a list would be one formula 1,000 deep, and one that reads its last value twice would be 2**1000 long.
+    """
+    graph = step.graph
+    held = {*graph.names, *step.leaves.values(), *step.next.values(), *step.outputs.values()}
+    used = {*graph.names.values(), *step.leaves, *step.next, *step.outputs}
+    for number, id in enumerate(Nesting(graph, held).too_long(), 1):
+        graph.names[id] = unique(f"part{number}", used)
+        held.add(id)
+    return step

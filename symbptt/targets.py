@@ -7,12 +7,16 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 import tokenize
 import traceback
 from pathlib import Path
 from typing import Any
 
 from symbptt.errors import SymbpttError, TargetError
+
+PATIENCE = 3.0
+"""Seconds after which a file that is still being imported is told of: a loop in it may not end."""
 
 
 def load(module: str) -> Any:
@@ -65,6 +69,9 @@ def _from_file(path: Path) -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.resolve().parent))
+    note = threading.Timer(PATIENCE, print, [f"still importing {path} (Ctrl-C stops it)"], {"file": sys.stderr})
+    note.daemon = True
+    note.start()
     try:
         spec.loader.exec_module(module)
     except SymbpttError:
@@ -73,6 +80,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         what = error.msg if isinstance(error, SyntaxError) else error
         raise TargetError(f"{path} raised {type(error).__name__}{_line(error, path)}: {what}") from error
     finally:
+        note.cancel()
         sys.path.remove(str(path.resolve().parent))
     return vars(module)
 

@@ -20,6 +20,9 @@ from symbptt.ir.outline import node_of
 from symbptt.kinds import INTEGER, REAL, TRUTH, kind_of, kind_of_value, meaning
 from symbptt.location import cell_error
 
+MOST_VALUES = 10_000
+"""Values of a step: what makes more is a loop that does not end, or one that nobody would wait for."""
+
 
 class Array:
     """A value of the graph that behaves as a NumPy array of its shape.
@@ -31,6 +34,11 @@ class Array:
     __array_priority__ = 1000
 
     def __init__(self, graph: Graph, id: int, value: Any = None) -> None:
+        if id >= MOST_VALUES:
+            raise cell_error(
+                f"a step makes more than {MOST_VALUES:,} values",
+                "does a loop in it never end? loops over time are the kernel's: a cell is one step",
+            )
         self.graph, self.id, self.value = graph, id, value
 
     @property

@@ -309,12 +309,12 @@ WRONG: dict[str, tuple[str, str, str]] = {
         """, "no attribute 'argsort'", "while it was traced"),
     "recursion without end": ("""
         def deeper(h):
-            return deeper(h + 1)
+            return deeper(h + 1)  # here
 
-        @sb.cell  # here
+        @sb.cell
         def step(h: State["n"]):
             return deeper(h)
-        """, "recurses without end", "step"),
+        """, "nests more calls than Python allows", "as loops"),
     "a value of another trace": ("""
         kept = []
 

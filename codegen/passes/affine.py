@@ -110,12 +110,17 @@ def _both(p: Program) -> tuple[dict[int, Form], dict[int, Form], dict[int, Form]
     """The forms of the next states in the states, of whole adjoints in the carries, of the recurrences in the whole
     adjoints, where all are sums of such terms."""
     forward = _forms(p.graph, p.next.values(), _states(p))
+    if not p.next or not _are_sums(forward, p.next.values()):
+        return None  # first, for the coefficients of adjoints are long products where a step is deep
     roots = [*p.recurrent.values(), *p.whole.values()]
     whole = _forms(p.graph, roots, p.carry.values())
     backward = _forms(p.graph, roots, _cut(p, whole))
-    needed = [forward.get(id) for id in p.next.values()] + [backward.get(id) for id in p.recurrent.values()]
-    fine = p.next and all(form is None or form.culprit is None for form in needed)
-    return (forward, whole, backward) if fine else None
+    return (forward, whole, backward) if _are_sums(backward, p.recurrent.values()) else None
+
+
+def _are_sums(forms: Mapping[int, Form], ids: Iterable[int]) -> bool:
+    """Whether each of the values is a sum of coefficients times movers, or reads none."""
+    return all(forms[id].culprit is None for id in ids if id in forms)
 
 
 def _cut(p: Program, whole: Mapping[int, Form]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -61,7 +62,8 @@ def _terms(node: Node) -> list[int]:
     if node.family != "map":
         return []
     terms = sp.Add.make_args(node.attrs.expr)
-    alone = [t for t in terms if t.is_Symbol and sum(other.has(t) for other in terms) == 1]
+    readers = Counter(symbol for term in terms for symbol in term.free_symbols)
+    alone = {term for term in terms if term.is_Symbol and readers[term] == 1}
     return [node.args[i] for i in range(len(node.args)) if placeholder(i) in alone]
 
 

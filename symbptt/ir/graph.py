@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
 
 import networkx as nx
 
 from symbptt.ir.node import Node
 from symbptt.ir.shape import Shape
+
+
+def nowhere() -> str:
+    """The place of a value that no line of the user's makes."""
+    return ""
 
 
 class Graph:
@@ -17,7 +23,7 @@ class Graph:
     from arguments to values, so that ascending ids are a topological order. `names` holds the users' names.
     """
 
-    def __init__(self, locate: Callable[[], str] = lambda: "") -> None:
+    def __init__(self, locate: Callable[[], str] = nowhere) -> None:
         self.network = nx.MultiDiGraph()
         self.names: dict[int, str] = {}
         self.locate = locate
@@ -34,6 +40,10 @@ class Graph:
             self.network.add_node(node.id, node=node)
             self.network.add_edges_from((arg, node.id, position) for position, arg in enumerate(args))
         return self._ids[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but `locate`, which looks at the user's frames while a cell is traced."""
+        return {**vars(self), "locate": nowhere}
 
     def copy(self) -> Graph:
         """Return a graph of its own with the same nodes under the same ids."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
@@ -29,7 +29,7 @@ class Writer:
     """
 
     graph: Graph
-    labels: dict[int, Label]
+    labels: Mapping[int, Label]
     notation: Notation
     matrices: bool = False
 
