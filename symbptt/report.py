@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,7 @@ def build(
     inputs, dims, words = _inputs(cell, table, hidden, seed)
     _check_folder(folder, names.values(), force)
     found = _found(cell, inputs, dims, seed, tell)
+    _make_folder(folder)
     tell("drawing")
     rows = (*_rows(found, table, words, dims), ("stability", found.stability.line))
     _write(found, table, names)
@@ -188,11 +190,19 @@ def _stability(
 
 
 def _check_folder(folder: Path, files: Iterable[Path], force: bool) -> None:
+    """Refuse a folder that cannot be made or written, before anything is computed; nothing is made yet."""
+    there = next((each for each in (folder, *folder.parents) if each.exists()), Path())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        what = "Permission denied" if there.is_dir() else f"{there} is no folder"
+        raise TargetError(f"cannot write into {folder}: {what}")
+    check_own(files, force)
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TargetError(f"cannot write into {folder}: {error.strerror or error}") from None
-    check_own(files, force)
 
 
 def _inputs(cell: Cell, table: Table | None, hidden: int, seed: int) -> tuple[dict[str, Any], dict[str, int], str]:

@@ -1,5 +1,11 @@
 """Files that symbptt wrote are replaced, all others never without being asked."""
 
+import os
+import stat
+import subprocess
+import sys
+import threading
+
 import pytest
 
 import symbptt as sb
@@ -74,3 +80,61 @@ def test_nothing_and_an_empty_file_may_be_written_and_a_folder_never(tmp_path):
     check_own([tmp_path / "none", tmp_path / "empty"])
     with pytest.raises(sb.TargetError, match="which is a folder"):
         check_own([tmp_path], force=True)
+
+
+def test_links_are_written_through_and_never_replaced(tmp_path):
+    source = sb.compile(rnn).source
+    for name, exists in (("there.py", True), ("dangling.py", False)):
+        target, link = tmp_path / name, tmp_path / f"link_{name}"
+        if exists:
+            target.touch()
+        link.symlink_to(target)
+        sb.compile(rnn).save(link)
+        assert link.is_symlink() and target.read_text("utf-8") == source
+        assert run(["generate", "rnn", "-o", str(link)]) == 0 and link.is_symlink()
+    foreign = tmp_path / "foreign.py"
+    foreign.write_text("mine")
+    (tmp_path / "to_foreign.py").symlink_to(foreign)
+    with pytest.raises(sb.TargetError, match="was not written by symbptt"):
+        sb.compile(rnn).save(tmp_path / "to_foreign.py")
+    loop = tmp_path / "loop.py"
+    loop.symlink_to(loop)
+    with pytest.raises(sb.TargetError, match="cannot write"):
+        sb.compile(rnn).save(loop)
+
+
+def test_devices_and_pipes_are_written_into(tmp_path, capsys):
+    before = os.stat(os.devnull)
+    assert run(["generate", "rnn", "-o", os.devnull]) == 0
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode) and os.stat(os.devnull).st_ino == before.st_ino
+    pipe, got = tmp_path / "pipe.py", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text("utf-8")))
+    reader.start()
+    sb.compile(rnn).save(pipe)
+    reader.join(timeout=20)
+    assert got == [sb.compile(rnn).source] and stat.S_ISFIFO(os.stat(pipe).st_mode)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_device_is_a_failure(capsys):
+    assert run(["generate", "rnn", "-o", "/dev/full"]) == 2
+    assert capsys.readouterr().err == "error: cannot write /dev/full: No space left on device\n"
+    with pytest.raises(sb.TargetError, match="No space left"):
+        sb.compile(rnn).save("/dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "symbptt", "derive", "rnn"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2 and done.stderr.endswith("No space left on device\n") and done.stderr.count("\n") == 1
+
+
+def test_a_build_of_what_cannot_be_traced_leaves_no_folder(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    cells = tmp_path / "cells.py"
+    cells.write_text('import symbptt as sb\nfrom symbptt import State\n\n\n@sb.cell\ndef bad(h: State["n"]):\n'
+                     "    return h if h[0] > 0 else -h\n")  # fmt: skip
+    assert run(["build", f"{cells}:bad", "-o", str(tmp_path / "a" / "b")]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["cells.py"]
+    assert run(["build", "rnn", "-o", str(cells / "out")]) == 2
+    assert "is no folder" in capsys.readouterr().err
