@@ -17,7 +17,7 @@ from symbptt import Const, Input, Param, State, ops
 from symbptt.errors import ArgumentError
 from symbptt.ir.node import placeholder
 from symbptt.ir.shape import names_in
-from symbptt.stability import enclosure, interval, suprema
+from symbptt.stability import bounds, enclosure, interval, suprema
 from symbptt.stability.linear import linearize
 from symbptt.zoo import CELLS, gru, lstm, rnn
 from tests.dynamics import henon, linear_map, logistic, lorenz, tanh_network, tanh_unit
@@ -177,6 +177,65 @@ with
     η = γ σ_max(U),   γ = sup |tanh′| = 1.
 Sufficient for vanishing: σ_max(U) < 1/γ = 1.
 Necessary for exploding: σ_max(U) > 1/γ = 1. It is not sufficient."""
+
+
+@sb.cell
+def stencil(h: State["n"], K: Param["3"]):
+    return K @ np.stack([np.roll(h, 1), h, np.roll(h, -1)])
+
+
+@sb.cell
+def doubled(h: State["n"], W: Param["n 2*n"]):
+    return np.tanh(W @ np.concatenate([h, h]))
+
+
+@sb.cell
+def overlapping(h: State["n"], W: Param["n n"], v: Param["n-1 n"]):
+    return np.tanh(
+        W @ h + v.T @ (h[1:] + h[:-1]) + W @ np.concatenate([h[1:], h[:1]]) + W @ np.concatenate([h[:1], h[:-1]])
+    )
+
+
+@sb.cell
+def beside(h: State["n"], q: State["n"], U: Param["n n"], W: Param["n 3*n"]):
+    return np.tanh(W @ np.concatenate([U @ h, q, 0.5 * h])), h
+
+
+@sb.cell
+def interleaved(h: State["4"], W: Param["4 4"]):
+    return np.tanh(W @ np.concatenate([h[::2], h[1::2]]))
+
+
+@pytest.mark.parametrize("cell", [stencil, doubled, overlapping, beside, interleaved], ids=lambda c: c.name)
+@pytest.mark.parametrize("scale", [0.2, 0.6])
+def test_parts_beside_each_other_are_root_of_sum_of_squares(cell: Any, scale: float) -> None:
+    for seed in range(6):
+        check_theorem(cell, scale, 1.0, seed)
+        check_certificate(cell, scale, 1.0, seed)
+
+
+def test_rate_of_a_stencil_is_the_root_of_three_times_its_norm() -> None:
+    weights = {"K": np.full(3, 0.55)}
+    bounds = {"h": (np.full(4, -np.inf), np.full(4, np.inf))}
+    largest = 1.65  # the circulant of 0.55, 0.55, 0.55 on the vector of ones
+    assert sb.vanishing_condition(stencil, norm="2").rate(weights, bounds) == pytest.approx(
+        np.sqrt(3) * 0.55 * np.sqrt(3)
+    )
+    assert sb.certified_rate(stencil, weights, {"h": (-1, 1)} | {"h": bounds["h"]}).rate == pytest.approx(largest)
+    assert "√3 ‖K‖₂" in sb.vanishing_condition(stencil, norm="2").text()
+
+
+def test_slices_that_share_no_entry_are_counted_once() -> None:
+    weights = {"W": np.eye(4)}
+    assert sb.vanishing_condition(interleaved, norm="2").rate(weights) == pytest.approx(1.0)
+    assert sb.certified_rate(interleaved, weights, {"h": (-1, 1)}).rate == pytest.approx(1.0)
+
+
+def test_planted_union_of_equal_bounds_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "root", lambda parts: bounds.plus(dict.fromkeys(parts)))
+    with pytest.raises(AssertionError):
+        for seed in range(6):
+            check_theorem(stencil, 0.6, 1.0, seed)
 
 
 def test_vanilla_theorem_is_pascanus() -> None:

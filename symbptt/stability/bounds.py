@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
+from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
-from symbptt.ir.shape import Size, broadcast_axes, prod
+from symbptt.ir.shape import Size, broadcast_axes, prod, sign_of, size
 from symbptt.stability.enclosure import Enclosure, largest
 from symbptt.stability.interval import Interval
 from symbptt.stability.local import Local, terms
@@ -60,13 +64,20 @@ class Greatest:
 
 
 @dataclass(frozen=True)
+class Root:
+    """The square root of the sum of squares of bounds: rows beside rows, in the 2-norm."""
+
+    parts: tuple[Tree, ...]
+
+
+@dataclass(frozen=True)
 class Sup:
     """The supremum of Σ |p| bound over the atoms of the polynomials p."""
 
     parts: tuple[tuple[sp.Expr, Tree], ...]
 
 
-Tree = One | Factor | Count | Times | Plus | Greatest | Sup
+Tree = One | Factor | Count | Times | Plus | Greatest | Root | Sup
 ZERO = Plus(())
 ONE = One()
 
@@ -104,8 +115,7 @@ def _tree(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
         case "reduce":
             return found[args[0]]
     if node.attrs.kind == "concatenate":
-        parts = tuple(dict.fromkeys(found[arg] for arg in args if found[arg] != ZERO))
-        return parts[0] if len(parts) == 1 and norm == "max" else (Greatest(parts) if norm == "max" else plus(parts))
+        return greatest(found[arg] for arg in args) if norm == "max" else root(_rows(g, args, found))
     if node.attrs.kind == "expand":
         return times(found[args[0]], _repeated(of, norm, args[0], node.shape))
     return found[args[0]]
@@ -146,6 +156,72 @@ def plus(parts: Any) -> Tree:
     return flat[0] if len(flat) == 1 else Plus(tuple(flat))
 
 
+def greatest(parts: Iterable[Tree]) -> Tree:
+    """Return the greatest of bounds, each once."""
+    kept = tuple(dict.fromkeys(part for part in parts if part != ZERO))
+    return ZERO if not kept else kept[0] if len(kept) == 1 else Greatest(kept)
+
+
+def root(parts: Iterable[Tree]) -> Tree:
+    """Return the square root of the sum of squares of bounds; k equal ones are √k times one."""
+    counts = Counter(part for part in parts if part != ZERO)
+    kept = tuple(times(_count(k, "2", sp.S.One), part) for part, k in counts.items())
+    return ZERO if not kept else kept[0] if len(kept) == 1 else Root(kept)
+
+
+def _rows(g: Graph, args: Sequence[int], found: dict[int, Tree]) -> list[Tree]:
+    """The bounds of what stands beside each other; slices of one value that share no entry are a choice of its rows, whose
+    norm is at most that of the value, and count once."""
+    bases: dict[int, list[Spans]] = {}
+    for arg in args:
+        base, spans = slice_of(g, arg)
+        bases.setdefault(base, []).append(spans)
+    return [
+        found[base]
+        for base, pieces in bases.items()
+        for _ in range(1 if all(apart(a, b) for a, b in combinations(pieces, 2)) else len(pieces))
+    ]
+
+
+Spans = tuple[tuple[Size, Size, int], ...]
+"""Start, length and step along each axis."""
+
+
+def slice_of(g: Graph, id: int) -> tuple[int, Spans]:
+    """Return the value that a value is a slice of, and where; transposing and reshaping a slice moves its entries alone."""
+    node = g[id]
+    while node.family == "view" and node.attrs.kind in ("transpose", "reshape"):
+        node = g[node.args[0]]
+    if node.family == "view" and node.attrs.kind == "slice":
+        return node.args[0], node.attrs.data
+    return node.id, tuple((0, size, 1) for size in node.shape)
+
+
+def apart(a: Spans, b: Spans) -> bool:
+    """Return whether two slices of one array are certain to share no entry: along some axis one ends before the other
+    begins, or their steps pass each other."""
+    return any(
+        _ends_before(one, two) or _ends_before(two, one) or _pass(one, two) for one, two in zip(a, b, strict=True)
+    )
+
+
+def _ends_before(one: tuple[Size, Size, int], two: tuple[Size, Size, int]) -> bool:
+    first, second = (_range(*span) for span in (one, two))
+    return sign_of(size(second[0] - first[1] - 1)) in (0, 1)
+
+
+def _range(start: Size, length: Size, step: int) -> tuple[Size, Size]:
+    """The first and the last index of a slice."""
+    end = size(start + (length - 1) * step)
+    return (start, end) if step > 0 else (end, start)
+
+
+def _pass(one: tuple[Size, Size, int], two: tuple[Size, Size, int]) -> bool:
+    """Whether two slices have one step and differ by no multiple of it."""
+    between = size(one[0] - two[0])
+    return abs(one[2]) == abs(two[2]) and isinstance(between, int) and between % abs(one[2]) != 0
+
+
 def worth(tree: Tree, of: Local, norm: str, within: Enclosure) -> float:
     """Return the number that a bound is, for the parameters and ranges of an enclosure."""
     match tree:
@@ -162,6 +238,8 @@ def worth(tree: Tree, of: Local, norm: str, within: Enclosure) -> float:
             return float(sum(worth(part, of, norm, within) for part in parts))
         case Greatest(parts):
             return max(worth(part, of, norm, within) for part in parts)
+        case Root(parts):
+            return float(np.linalg.norm([worth(part, of, norm, within) for part in parts]))
     ranges = scalar_ranges(tree, within)
     values = [worth(part, of, norm, within) for _, part in tree.parts]
     if norm == "max":

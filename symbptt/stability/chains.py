@@ -82,7 +82,24 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             whole = np.broadcast_to(left.reshape(kept), c.shape(node.args[0]))
             count = whole.size / max(left.size, 1) if node.attrs.kind == "sum" else 1.0
             return float(np.sqrt(count)) * _norm(c, node.args[0], whole, depth + 1)
-    return float(np.sqrt(sum(_norm(c, arg, w, depth + 1) ** 2 for arg, w in _view(c, node, left))))
+    return float(
+        np.sqrt(sum(_norm(c, base, np.sqrt(w), depth + 1) ** 2 for base, w in _gathered(c, node, left**2).items()))
+    )
+
+
+def _gathered(c: _Chains, node: Node, squares: Any) -> dict[int, Any]:
+    """The squared weights of the values that a view, or views of views, put together, by value.
+
+    ‖diag(d) S A‖ for a matrix S of choices and repetitions is ‖diag(w) A‖ with w² = Sᵀ d², so that what stands at several
+    places of one view is weighed once.
+    """
+    found: dict[int, Any] = {}
+    for arg, own in _view(c, node, squares):
+        inner = c.of.graph[arg]
+        parts = _gathered(c, inner, own) if inner.family == "view" and c.reaches(arg) else {arg: own}
+        for base, w in parts.items():
+            found[base] = found.get(base, 0.0) + w
+    return found
 
 
 def _parts(c: _Chains, id: int, left: Any) -> list[tuple[int, Any]]:
@@ -101,22 +118,22 @@ def _folded(left: Any, shape: tuple[int, ...]) -> Any:
     return np.sqrt((left**2).sum(axes)).reshape(shape) if axes else left
 
 
-def _view(c: _Chains, node: Node, left: Any) -> list[tuple[int, Any]]:
-    """The arguments of a view with the weights pulled back to them."""
+def _view(c: _Chains, node: Node, squares: Any) -> list[tuple[int, Any]]:
+    """The arguments of a view with the squared weights pulled back to them."""
     attrs, x = node.attrs, node.args[0]
     match attrs.kind:
         case "transpose":
-            return [(x, np.transpose(left, np.argsort(attrs.data)))]
+            return [(x, np.transpose(squares, np.argsort(attrs.data)))]
         case "reshape":
-            return [(x, left.reshape(c.shape(x)))]
+            return [(x, squares.reshape(c.shape(x)))]
         case "expand":
-            return [(x, _folded(left, c.shape(x)))]
+            return [(x, squares.sum(broadcast_axes(c.shape(x), squares.shape)).reshape(c.shape(x)))]
         case "slice":
             whole = np.zeros(c.shape(x))
-            whole[spans(attrs.data, c.within.sizes)] = left
+            whole[spans(attrs.data, c.within.sizes)] = squares
             return [(x, whole)]
     cuts = np.cumsum([c.shape(arg)[attrs.data[0]] for arg in node.args])[:-1]
-    return list(zip(node.args, np.split(left, cuts, attrs.data[0]), strict=True))
+    return list(zip(node.args, np.split(squares, cuts, attrs.data[0]), strict=True))
 
 
 def _contract(c: _Chains, node: Node, left: Any, depth: int) -> float:

@@ -14,7 +14,7 @@ from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import size_text
 from symbptt.render.expression import Writer
 from symbptt.render.notation import LATEX, TEXT, Notation
-from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Sup, Times, Tree
+from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Root, Sup, Times, Tree
 from symbptt.stability.enclosure import Enclosure, corners, extent, factors_of, largest
 from symbptt.stability.hypotheses import TRIED, general, sizes_in
 from symbptt.stability.interval import Interval, rounded_up
@@ -101,6 +101,8 @@ def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
             return f.signs.times.join(written(f, part, PRODUCT) for part in parts)
         case Greatest(parts):
             return f.signs.maximum.format(", ".join(written(f, part) for part in parts))
+        case Root(parts):
+            return f.signs.norm_two.format(f"({', '.join(written(f, part) for part in parts)})")
         case Plus(parts):
             return _bracketed(f, [written(f, part) for part in parts] or ["0"], least)
     return _supremum_of_sum(f, tree, least)

@@ -10,7 +10,7 @@ import sympy as sp
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.sizes import axes_of, completed
-from symbptt.stability.bounds import Factor, Greatest, Plus, Sup, Times, Tree
+from symbptt.stability.bounds import Factor, Greatest, Plus, Root, Sup, Times, Tree
 from symbptt.stability.enclosure import Enclosure, enclose
 from symbptt.stability.interval import Interval, between, everything, exactly
 from symbptt.stability.local import Local, node_of
@@ -68,7 +68,7 @@ def nodes_read(of: Local, tree: Tree) -> set[int]:
     match tree:
         case Factor():
             return set() if tree.node in of.fixed else set(of.graph.ancestors([tree.node]))
-        case Times(parts) | Plus(parts) | Greatest(parts):
+        case Times(parts) | Plus(parts) | Greatest(parts) | Root(parts):
             return {id for part in parts for id in nodes_read(of, part)}
         case Sup(parts):
             found = {id for _, part in parts for id in nodes_read(of, part)}

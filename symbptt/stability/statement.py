@@ -9,7 +9,7 @@ import sympy as sp
 
 from symbptt.derive.labels import Label
 from symbptt.render.notation import LATEX
-from symbptt.stability.bounds import ONE, ZERO, Factor, Greatest, One, Plus, Sup, Times, Tree, scalar_ranges
+from symbptt.stability.bounds import ONE, ZERO, Factor, Greatest, One, Plus, Root, Sup, Times, Tree, scalar_ranges
 from symbptt.stability.box import local_of
 from symbptt.stability.enclosure import Enclosure, largest
 from symbptt.stability.formula import (
@@ -130,7 +130,7 @@ def _whole(f: Formulas, tree: Tree) -> str:
 def _gates(f: Formulas, tree: Tree) -> set[sp.Symbol]:
     """The values that stay in a formula with their ranges."""
     match tree:
-        case Times(parts) | Plus(parts) | Greatest(parts):
+        case Times(parts) | Plus(parts) | Greatest(parts) | Root(parts):
             return {s for part in parts for s in _gates(f, part)}
         case Sup(parts):
             return {s for _, part in parts for s in _gates(f, part)} | {s for s in shared(f, tree) if range_of(f, s)}
@@ -224,6 +224,8 @@ def _floor(f: Formulas, tree: Tree, within: Enclosure) -> float:
             return sum(_floor(f, part, within) for part in parts)
         case Greatest(parts):
             return max(_floor(f, part, within) for part in parts)
+        case Root(parts):
+            return float(np.linalg.norm([_floor(f, part, within) for part in parts]))
         case Sup(parts):
             ranges = scalar_ranges(tree, within)
             sizes = [_held(f, p, ranges) * least for p, part in parts if (least := _floor(f, part, within))]
@@ -243,7 +245,7 @@ def _unbounded(tree: Tree, within: Enclosure) -> set[sp.Symbol]:
     match tree:
         case Factor() if not np.isfinite(within.nodes[tree.node].size).all():
             return {symbol(tree.node)}
-        case Times(parts) | Plus(parts) | Greatest(parts):
+        case Times(parts) | Plus(parts) | Greatest(parts) | Root(parts):
             return {s for part in parts for s in _unbounded(part, within)}
         case Sup(parts):
             found = {s for _, part in parts for s in _unbounded(part, within)}
