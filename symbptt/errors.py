@@ -21,6 +21,10 @@ class TargetError(SymbpttError):
     """A file or a name given on the command line cannot be used."""
 
 
+class TheoremError(SymbpttError):
+    """A run contradicts what was proven of its cell: a fault of symbptt that must not be printed as a result."""
+
+
 def three_lines(what: str, where: str = "", cure: str = "") -> str:
     """Return the message of an error: what was expected and what came, where, and what to write instead."""
     return "\n  ".join(line for line in (what, where, cure) if line)

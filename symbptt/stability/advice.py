@@ -12,6 +12,7 @@ import numpy as np
 from symbptt.stability.flow import GradientFlow
 from symbptt.stability.lyapunov import LyapunovSpectrum
 from symbptt.stability.product import ProductSpectrum
+from symbptt.stability.theorem import Theorem
 from symbptt.stability.verdict import Verdict
 
 Arrays = Mapping[str, Any]
@@ -29,8 +30,8 @@ TINY32, HUGE32 = float(np.log(np.finfo(np.float32).smallest_subnormal)), float(n
 class Windows:
     """The least number of steps after which truncated backpropagation leaves out at most `tolerance` of the sum of norms.
 
-    `certified` follows from a proven rate η: η^k ≤ tolerance; `asymptotic` from λ₁: e^(λ₁ k) ≤ tolerance; `empirical` is the
-    lag beyond which the measured norms sum to that. None where there is no such window.
+    `certified` follows from a proven bound on the 2-norm: C η^k ≤ tolerance; `asymptotic` from λ₁: e^(λ₁ k) ≤ tolerance;
+    `empirical` is the lag beyond which the measured norms sum to that. None where there is no such window.
     """
 
     tolerance: float
@@ -39,17 +40,18 @@ class Windows:
     empirical: int | None
 
 
-def windows(found: Verdict, flow: GradientFlow, rate: float | None) -> Windows:
-    """Return the windows of a cell; `rate` is η of a theorem, None where none holds. Only vanishing gradients have any."""
-    certified = _steps(math.log(rate)) if rate is not None and 0 < rate < 1 else 1 if rate == 0 else None
+def windows(found: Verdict, flow: GradientFlow, proven: Theorem) -> Windows:
+    """Return the windows of a cell. Only vanishing gradients have any."""
+    rate = proven.rate
+    certified = _steps(math.log(rate), proven.euclidean_constant) if rate else None if rate is None else 1
     if found.kind != "vanishing":
         return Windows(TOLERANCE, certified, None, None)
     return Windows(TOLERANCE, certified, _steps(found.exponent), _measured(flow))
 
 
-def _steps(rate: float) -> int | None:
-    """The steps in which a gradient that grows at this rate falls to the tolerance."""
-    return max(1, math.ceil(math.log(TOLERANCE) / rate)) if rate < 0 else None
+def _steps(rate: float, constant: float = 1.0) -> int | None:
+    """The steps in which a gradient that is `constant` times larger and grows at this rate falls to the tolerance."""
+    return max(1, math.ceil(math.log(TOLERANCE / constant) / rate)) if rate < 0 else None
 
 
 def _measured(flow: GradientFlow) -> int | None:

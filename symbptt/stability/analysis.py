@@ -15,12 +15,13 @@ from symbptt.stability.design import Initialisation, init_for_horizon
 from symbptt.stability.draws import gradient_norms
 from symbptt.stability.flow import GradientFlow, gradient_flow
 from symbptt.stability.gates import Gate, carries, gates
+from symbptt.stability.guard import check_theorems
 from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from symbptt.stability.overview import draw_report
 from symbptt.stability.product import ProductSpectrum, product_spectrum
 from symbptt.stability.setting import Setting, setting
 from symbptt.stability.shares import Share, factors_along, shares
-from symbptt.stability.theorem import Theorem, theorem
+from symbptt.stability.theorem import Theorem, theorems
 from symbptt.stability.trajectory import Trajectory
 from symbptt.stability.verdict import Verdict, verdict
 from symbptt.stability.wording import Advice, advice, numbers, report_text
@@ -101,7 +102,8 @@ def analyze(
 
     Shapes: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); targets as `kernel.value_and_grad`.
 
-    Raises: ArgumentError as `kernel.forward` does, and where the state is not finite after the first step.
+    Raises: ArgumentError as `kernel.forward` does, and where the state is not finite after the first step; TheoremError where
+    the run contradicts a theorem on it, which is a fault of symbptt.
     """
     return report_of(setting(target, params, inputs, state, targets, steps, seed), horizon, seed)
 
@@ -120,14 +122,15 @@ def report_of(
     flow, factors = _flow(of, seed), factors_along(of.tail, carries(of.cell))
     parts, norms = shares(of.tail, factors), gradient_norms(of, seed)
     tell("conditions")
-    proven = theorem(of.run)
+    proven = theorems(of.run)
+    check_theorems(of.target.name, proven, spectrum, products, float(np.finfo(of.run.of.dtype).eps))
     if horizon is not None:
         tell("initialisation")
     design = None if horizon is None else init_for_horizon(of.cell, horizon, of.own, of.run.inputs, seed=seed)
     return StabilityReport(
         of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),
         found, spectrum, products, flow,
-        gates(carries(of.cell), factors), parts, proven, windows(found, flow, proven.rate), clip(norms),
+        gates(carries(of.cell), factors), parts, proven[0], windows(found, flow, proven[0]), clip(norms),
         float_range(spectrum, products), growth(flow), design,
     )  # fmt: skip
 

@@ -32,9 +32,10 @@ class LyapunovSpectrum:
     |Σ exponents − ⟨ln|det J|⟩| over the steps whose determinant is not rounding, the largest over samples, in nats per step;
     nan where only some exponents were asked for.
     `kaplan_yorke` is the dimension of the attractor, `entropy` the sum of the positive exponents, in nats per step.
-    `history` holds the running estimates after `history_steps` measured steps; `transient` steps came before.
+    `history` holds the running estimates after `history_steps` measured steps; `transient` steps came before. `samples` are
+    the exponents of each sample, in descending order.
 
-    Shapes: exponents, error, between (N,); history (K, N), history_steps (K,).
+    Shapes: exponents, error, between (N,); history (K, N), history_steps (K,); samples (B, N).
     """
 
     exponents: Any
@@ -49,6 +50,7 @@ class LyapunovSpectrum:
     steps: int
     transient: int
     blocks: int
+    samples: Any = field(repr=False)
 
     @property
     def half_width(self) -> Any:
@@ -150,7 +152,7 @@ def _spectrum(sums: Any, defect: float, edges: Any, transient: int, size: int) -
     return LyapunovSpectrum(
         exponents, standard_error(groups), _between(samples[:, order]), is_settled(groups), defect,
         kaplan_yorke(exponents, size), float(np.sum(exponents[exponents > 0])), history, edges[1:], steps, transient,
-        len(groups),
+        len(groups), -np.sort(-samples, axis=1),
     )  # fmt: skip
 
 

@@ -42,7 +42,10 @@ class ProductSpectrum:
     `between` is the standard deviation between samples, None for one sample. `isometry_defect` is the largest
     |ln singular value|, zero where every direction keeps its length. `alive` counts the singular values over 1e-3.
 
-    Shapes: lags, isometry_defect, alive (lags,); log_singular_values, between (lags, N), in descending order, -inf for zero.
+    `samples` are the logarithms of each sample.
+
+    Shapes: lags, isometry_defect, alive (lags,); log_singular_values, between (lags, N), in descending order, -inf for zero;
+    samples (lags, B, N).
     """
 
     lags: Any
@@ -51,6 +54,7 @@ class ProductSpectrum:
     isometry_defect: Any
     alive: Any
     paths: Paths = field(repr=False)
+    samples: Any = field(repr=False)
 
     @property
     def rates(self) -> Any:
@@ -202,4 +206,4 @@ def _spectrum(lags: Any, spectra: Any, paths: Paths) -> ProductSpectrum:
     with np.errstate(invalid="ignore"):
         mean, between = spectra.mean(1), np.std(spectra, axis=1, ddof=1) if spectra.shape[1] > 1 else None
     alive = (mean > np.log(ALIVE)).sum(-1)
-    return ProductSpectrum(lags, mean, between, np.abs(mean).max(-1), alive, paths)
+    return ProductSpectrum(lags, mean, between, np.abs(mean).max(-1), alive, paths, spectra)

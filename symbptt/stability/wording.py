@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from symbptt.stability.advice import BAND, TOLERANCE
+from symbptt.stability.interval import rounded_up
 from symbptt.stability.verdict import Verdict, percent
 
 WIDTH = 100
 SURE = 0.999
+ROUNDING = 1e-6
+"""A rate this near to 1 differs from it by rounding."""
 WIDE = 1e3
 """Norms that differ by more than this cannot be clipped at one value and keep their use."""
 
@@ -120,12 +123,30 @@ def _proven(r: Any) -> str:
     rate, v = r.theorem.rate, r.verdict
     if rate is None:
         return "Proven: nothing; no bound of the step Jacobian is finite for these parameters (sb.vanishing_condition)."
-    if rate >= 1:
+    head = f"Proven, for {r.theorem.hypothesis}: "
+    if abs(rate - 1) <= ROUNDING:
+        more = "" if r.theorem.constant == 1 else f" more than {rounded_up(r.theorem.constant, 3):.3g} times"
+        return f"{head}no gradient grows{more} (η = 1 in the {_norm(r)}{_scales(r)})."
+    if rate > 1:
         more = "; as nothing under 1 is proven, explosion is not excluded" if v.kind == "vanishing" else ""
-        return f"Proven, for {r.theorem.hypothesis}: a step lengthens no gradient more than {rate:.3g} times ({_norm(r)}){more}."
+        return f"{head}gradients grow at most as {_bound(r)}{more}."
     loose = math.log(rate) / v.exponent if np.isfinite(v.exponent) and v.exponent < 0 and rate > 0 else None
     seen = f"; by λ₁ the run's shrink {1 / loose:.3g} times as fast" if loose else ""
-    return (f"Proven, for {r.theorem.hypothesis}: gradients vanish, ‖∂s_t/∂s_k‖ ≤ {rate:.4g}^(t−k) in the {_norm(r)}{seen}.")  # fmt: skip
+    return f"{head}gradients vanish, {_bound(r)}{seen}."
+
+
+def _bound(r: Any) -> str:
+    """The bound as it is proven: no digit is rounded down."""
+    constant = "" if r.theorem.constant == 1 else f"{rounded_up(r.theorem.constant, 3):.3g} · "
+    return f"‖∂s_t/∂s_k‖ ≤ {constant}{rounded_up(r.theorem.rate, 4):.4g}^(t−k) in the {_norm(r)}{_scales(r)}"
+
+
+def _scales(r: Any) -> str:
+    """What the states are divided by in the norm in which a step alone has the rate."""
+    if r.theorem.constant == 1:
+        return ""
+    scales = ", ".join(f"{name} by {scale:.3g}" for name, scale in r.theorem.scaling.items())
+    return f" (without the constant where the norm divides {scales})"
 
 
 def _norm(r: Any) -> str:
@@ -278,7 +299,8 @@ def numbers(r: Any) -> dict[str, Any]:
             "exponents": r.spectrum.exponents, "errors": r.spectrum.error, "converged": r.spectrum.converged,
             "kaplan_yorke": r.spectrum.kaplan_yorke, "entropy": r.spectrum.entropy,
             "shares": [asdict(share) for share in r.shares], "gates": [asdict(gate) for gate in r.gates],
-            "proven": {"rate": r.theorem.rate, "norm": r.theorem.norm, "hypothesis": r.theorem.hypothesis},
+            "proven": {"rate": r.theorem.rate, "constant": r.theorem.constant, "scaling": r.theorem.scaling, "norm": r.theorem.norm,
+                       "hypothesis": r.theorem.hypothesis},
             "windows": {"tolerance": r.windows.tolerance, "certified": r.windows.certified, "asymptotic": r.windows.asymptotic,
                         "empirical": r.windows.empirical},
             "lags": r.products.lags, "alive": r.products.alive, "isometry_defect": r.products.isometry_defect,

@@ -1,0 +1,118 @@
+"""Theorems are held against the runs that they are about: no run exceeds a bound, and a false bound stops the report."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+import symbptt as sb
+from symbptt import Param, State
+from symbptt.errors import ArgumentError, TheoremError
+from symbptt.stability import bounds
+from symbptt.stability.guard import check_theorems
+from symbptt.stability.lyapunov import lyapunov_spectrum
+from symbptt.stability.product import product_spectrum
+from symbptt.stability.theorem import Theorem, theorems
+from symbptt.stability.trajectory import trajectory
+from symbptt.zoo import CELLS
+from tests.properties.cells import cell_of, programs
+from tests.test_stability_theorems import drawn, parameters, stencil
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is never used", "ignore:.*encountered in")
+STEPS = 12
+
+
+@sb.cell
+def cascade(u: State["n"], v: State["n"], a: Param, k: Param):
+    """A state that feeds another: gradients grow k times before they vanish."""
+    return a * u, a * v + k * u
+
+
+def hold(cell: Any, scale: float, size: float, seed: int) -> None:
+    """Hold the theorems of a cell with random parameters against a run of two samples."""
+    random, params = np.random.default_rng(seed), parameters(cell, scale, seed)
+    inputs = drawn(cell, "input", size, random, (STEPS, 2))
+    state = drawn(cell, "state", 1.0, random, (2,))
+    steps = None if inputs else STEPS
+    try:
+        run = trajectory(cell, params, inputs, state, steps)
+        spectrum = lyapunov_spectrum(cell, params, inputs, state, steps=steps, transient=2)
+        products = product_spectrum(cell, params, inputs, state, [1, 2, 5, STEPS], steps=steps)
+    except ArgumentError:  # the state or its derivative is not finite: there is no run
+        return
+    check_theorems(cell.name, theorems(run), spectrum, products, 2.0**-52)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_no_run_of_the_zoo_exceeds_a_theorem(name: str) -> None:
+    for seed, (scale, size) in enumerate([(0.2, 1.0), (1.0, 3.0)]):
+        hold(CELLS[name], scale, size, seed)
+
+
+@pytest.mark.long
+@given(programs(), st.integers(0, 10**6), st.sampled_from([0.05, 0.3, 1.0]), st.sampled_from([0.1, 1.0, 30.0]))
+def test_no_run_of_a_random_cell_exceeds_a_theorem(program: Any, seed: int, scale: float, size: float) -> None:
+    note(program.text)
+    hold(cell_of(program.text), scale, size, seed)
+
+
+def test_false_theorem_stops_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {"K": np.full(3, 0.55)}
+    state = {"h": np.ones((2, 4))}
+    assert sb.analyze(stencil, params, None, state, steps=60).theorem.rate == pytest.approx(1.65)
+    monkeypatch.setattr(bounds, "root", lambda parts: bounds.plus(dict.fromkeys(parts)))
+    with pytest.raises(TheoremError, match="a theorem is contradicted by the run"):
+        sb.analyze(stencil, params, None, state, steps=60)
+
+
+def test_certificate_without_its_constant_stops_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    params, state = {"a": np.array(0.5), "k": np.array(3.0)}, {"u": np.ones(2), "v": np.ones(2)}
+    found = sb.analyze(cascade, params, None, state, steps=60)
+    assert found.theorem.rate < 1 and found.theorem.constant > 3
+    monkeypatch.setattr(Theorem, "euclidean_constant", 1.0)
+    with pytest.raises(TheoremError, match="please report the cell"):
+        sb.analyze(cascade, params, None, state, steps=60)
+
+
+def test_report_prints_the_constant_and_the_scales() -> None:
+    found = sb.analyze(
+        cascade, {"a": np.array(0.5), "k": np.array(3.0)}, None, {"u": np.ones(2), "v": np.ones(2)}, steps=60
+    )
+    proven = found.numbers()["proven"]
+    assert (
+        proven["constant"]
+        == found.theorem.constant
+        == pytest.approx(max(proven["scaling"].values()) / min(proven["scaling"].values()))
+    )
+    text = " ".join(found.text().split())
+    assert re.search(
+        r"‖∂s_t/∂s_k‖ ≤ [\d.]+ · 0\.[\d]+\^\(t−k\) in the (2|max)-norm \(without the constant where the norm divides u by",
+        text,
+    )
+
+
+def test_certified_window_counts_the_constant() -> None:
+    """What the bound, as printed, leaves at the window is within the tolerance, and one step earlier it is not."""
+    found = sb.analyze(
+        cascade, {"a": np.array(0.5), "k": np.array(3.0)}, None, {"u": np.ones(2), "v": np.ones(2)}, steps=60
+    )
+    at = found.theorem.log_bound(np.array([found.windows.certified - 1, found.windows.certified]))
+    assert at[1] <= np.log(found.windows.tolerance) < at[0]
+    assert found.windows.certified >= found.windows.empirical
+
+
+def test_bound_in_the_max_norm_is_compared_in_the_two_norm() -> None:
+    assert Theorem(0.5, "max", "", 2.0, None, 9).log_bound(3) == pytest.approx(np.log(2 * 3 * 0.125))
+    assert np.isinf(Theorem(None, "2", "").log_bound(3))
+
+
+def test_rate_of_one_says_that_no_gradient_grows() -> None:
+    @sb.cell
+    def turn(h: State["2"], W: Param["2 2"]):
+        return W @ h
+
+    W = np.array([[0.6, -0.8], [0.8, 0.6]])
+    assert "no gradient grows (η = 1 in the 2-norm)" in " ".join(sb.analyze(turn, {"W": W}).text().split())
