@@ -10,6 +10,7 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
+from symbptt.stability import statistics
 from symbptt.stability import verdict as verdicts
 from symbptt.zoo import gru, lstm
 from tests.cells import odd
@@ -234,3 +235,113 @@ def test_initialisation_of_a_constant_cell_is_refused() -> None:
 
     with pytest.raises(ArgumentError, match="no initialisation has a horizon of 20 steps"):
         sb.init_for_horizon(decay, 20)
+
+
+# ---- samples, powers of time, slow inputs -------------------------------------------------------------------------
+
+
+@sb.cell
+def linear_step(h: State["n"], W: Param["n n"]):
+    return W @ h
+
+
+@sb.cell
+def driven(x: Input, h: State, a: Param):
+    """Gradients are multiplied by a exp(x): λ₁ is ln a + ⟨x⟩."""
+    return a * np.exp(x) * h
+
+
+@sb.cell
+def integrator(x: Input["n"], v: State["n"], q: State["n"], dt: sb.Const = 0.1):
+    v = v + dt * x
+    return v, q + dt * v
+
+
+@sb.cell
+def kicked_rotor(p: State, q: State, k: Param):
+    p = p + k * np.sin(q)
+    return p, q + p
+
+
+def autoregressive(steps: int, batch: int, tau: float, seed: int) -> Any:
+    """A series of unit variance whose correlation falls to 1/e in `tau` steps."""
+    random, a = np.random.default_rng(seed), math.exp(-1 / tau)
+    found = np.empty((steps, batch))
+    found[0] = random.standard_normal(batch)
+    for t in range(1, steps):
+        found[t] = a * found[t - 1] + math.sqrt(1 - a * a) * random.standard_normal(batch)
+    return found
+
+
+@pytest.mark.parametrize(
+    "cell, params, inputs, power",
+    [
+        (linear_step, {"W": np.array([[1.0, 1.0], [0.0, 1.0]])}, None, 1),
+        (linear_step, {"W": np.eye(3) + np.diag(np.ones(2), 1)}, None, 2),
+        (kicked_rotor, {"k": np.array(0.0)}, None, 1),
+        (integrator, {}, {"x": RANDOM.standard_normal((300, 2, 3))}, 1),
+    ],
+    ids=["shear", "jordan", "symplectic", "integrator"],
+)
+def test_growth_like_a_power_of_time_is_marginal(cell: Any, params: Any, inputs: Any, power: float) -> None:
+    found = sb.analyze(cell, params, inputs, steps=None if inputs else 300).verdict
+    assert found.kind == "marginal" and "grow like a power of time" in found.reason
+    assert float(found.reason.split("t^")[1].split(",")[0]) == pytest.approx(power, rel=0.2)
+
+
+def test_slow_exponential_growth_is_no_power_of_time() -> None:
+    assert sb.analyze(linear_step, {"W": 1.02 * np.eye(3)}, steps=300).verdict.kind == "exploding"
+
+
+def test_affine_cell_is_never_chaotic() -> None:
+    """Its state stays bounded where the growing direction starts at zero and only the displaced run sees it."""
+    W = np.array([[1.05, 0.0], [0.0, 0.5]])
+    found = sb.analyze(linear_step, {"W": W}, None, {"h": np.array([0.0, 1.0])}, steps=100)
+    assert found.verdict.kind == "exploding"
+
+
+def test_nonlinear_chaos_stays_chaotic() -> None:
+    assert sb.analyze(kicked_rotor, {"k": np.array(3.0)}, steps=400).verdict.kind in ("chaotic", "exploding")
+
+
+def test_one_growing_sample_of_a_batch_makes_the_verdict_mixed() -> None:
+    x = 0.1 * np.random.default_rng(3).standard_normal((400, 4))
+    x[:, 2] += 0.4
+    found = sb.analyze(driven, {"a": np.array(0.8)}, {"x": x})
+    assert found.verdict.kind == "mixed" and "sample 2 grow" in found.verdict.reason
+    assert [s.kind for s in found.samples] == ["vanishing", "vanishing", "growing", "vanishing"]
+    assert [s.exponent for s in found.samples] == pytest.approx(np.log(0.8) + x[100:].mean(0), abs=0.05)
+    assert found.horizon is None and found.windows.empirical is None and "no finite window" in found.text()
+    assert len(found.numbers()["sample_verdicts"]) == 4
+
+
+@pytest.mark.parametrize("tau", [1, 10, 30, 100])
+def test_error_bars_cover_the_exponent_under_slow_inputs(tau: float) -> None:
+    hits = []
+    for seed in range(60):
+        found = sb.lyapunov_spectrum(driven, {"a": np.array(0.9)}, {"x": 0.3 * autoregressive(1000, 1, tau, seed)})
+        hits.append(abs(found.exponents[0] - math.log(0.9)) < 2 * found.error[0])
+    assert np.mean(hits) >= 0.85
+
+
+def test_inputs_as_slow_as_the_run_leave_the_verdict_undecided() -> None:
+    kinds = []
+    for seed in range(20):
+        found = sb.analyze(driven, {"a": np.array(0.98)}, {"x": 0.3 * autoregressive(400, 1, 400, seed)})
+        kinds.append((found.verdict.kind == "undecided", found.spectrum.converged))
+    undecided, converged = np.mean(kinds, 0)
+    assert undecided >= 0.5 and converged <= 0.3
+
+
+def test_planted_independent_blocks_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "correlation", lambda blocks: np.zeros(np.shape(blocks)[1:]))
+    with pytest.raises(AssertionError):
+        test_error_bars_cover_the_exponent_under_slow_inputs(100)
+
+
+def test_entropy_of_some_exponents_is_not_a_number_where_more_may_be_positive() -> None:
+    W = np.diag([2.0, 1.5, 0.5])
+    assert math.isnan(sb.lyapunov_spectrum(linear_step, {"W": W}, steps=200, count=1).entropy)
+    whole = math.log(2) + math.log(1.5)
+    assert sb.lyapunov_spectrum(linear_step, {"W": W}, steps=200).entropy == pytest.approx(whole, abs=1e-3)
+    assert sb.lyapunov_spectrum(linear_step, {"W": W}, steps=200, count=3).entropy == pytest.approx(whole, abs=1e-3)

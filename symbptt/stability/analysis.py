@@ -23,7 +23,7 @@ from symbptt.stability.setting import Setting, setting
 from symbptt.stability.shares import Share, factors_along, shares
 from symbptt.stability.theorem import Theorem, theorems
 from symbptt.stability.trajectory import Trajectory
-from symbptt.stability.verdict import Verdict, verdict
+from symbptt.stability.verdict import SampleVerdict, Verdict, verdict
 from symbptt.stability.wording import Advice, advice, numbers, report_text
 
 Arrays = Mapping[str, Any]
@@ -64,6 +64,11 @@ class StabilityReport:
     def dimension(self) -> int:
         """The number N of elements of the whole state."""
         return self.products.log_singular_values.shape[1]
+
+    @property
+    def samples(self) -> tuple[SampleVerdict, ...]:
+        """The verdict of each sample of the batch."""
+        return self.verdict.samples
 
     @property
     def horizon(self) -> float | None:

@@ -25,7 +25,7 @@ def check_theorems(
     """
     slack = ROUNDING + 8 * eps
     lags = np.append(products.lags, spectrum.steps)
-    seen = np.append(products.samples[..., 0].max(1), spectrum.samples[:, 0].max() * spectrum.steps)
+    seen = np.append(products.samples[..., 0].max(1), spectrum.samples.max() * spectrum.steps)
     for theorem in theorems:
         over = np.flatnonzero(seen > theorem.log_bound(lags) + slack * (lags + 1))
         if len(over):

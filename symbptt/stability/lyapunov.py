@@ -12,7 +12,7 @@ from symbptt.cell import Cell
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.init import orthogonal
 from symbptt.stability.graded import carried, is_lost, is_plain
-from symbptt.stability.statistics import BLOCKS, blocks_of, is_settled, standard_error, t_quantile
+from symbptt.stability.statistics import BLOCKS, blocks_of, correlated_error, is_settled, t_quantile
 from symbptt.stability.trajectory import Trajectory, linearised, trajectory
 
 Arrays = Mapping[str, Any]
@@ -27,15 +27,19 @@ class LyapunovSpectrum:
     """The exponents in nats per step, in descending order; -inf where a step loses a direction within rounding.
 
     `error` is the standard error within the run: the spread of the means over 20 consecutive blocks of steps, divided by
-    √20 (samples averaged first). `between` is the standard deviation between the samples of a batch, None for one sample.
-    `converged` says that the two halves of the run agree at 1 %, all exponents together. `sum_rule_defect` is
+    √20 (samples averaged first) and widened by the correlation of neighbouring blocks, as slow inputs cause it. `between` is
+    the standard deviation between the samples of a batch, None for one sample.
+    `converged` says that the two halves of the run agree at 1 %, all exponents together, and that the largest does not vary as
+    slowly as the run is long. `sum_rule_defect` is
     |Σ exponents − ⟨ln|det J|⟩| over the steps whose determinant is not rounding, the largest over samples, in nats per step;
     nan where only some exponents were asked for.
-    `kaplan_yorke` is the dimension of the attractor, `entropy` the sum of the positive exponents, in nats per step.
+    `kaplan_yorke` is the dimension of the attractor, `entropy` the sum of the positive exponents, in nats per step; nan where
+    only some exponents were asked for and these do not decide them.
     `history` holds the running estimates after `history_steps` measured steps; `transient` steps came before. `samples` are
-    the exponents of each sample, in descending order.
+    the exponents of each sample in the order of the means, `sample_errors` their standard errors, `growth` the logarithm of what a
+    perturbation has grown to after `history_steps`.
 
-    Shapes: exponents, error, between (N,); history (K, N), history_steps (K,); samples (B, N).
+    Shapes: exponents, error, between (N,); history (K, N), history_steps (K,); samples, sample_errors (B, N); growth (K, B).
     """
 
     exponents: Any
@@ -51,6 +55,8 @@ class LyapunovSpectrum:
     transient: int
     blocks: int
     samples: Any = field(repr=False)
+    sample_errors: Any = field(repr=False)
+    growth: Any = field(repr=False)
 
     @property
     def half_width(self) -> Any:
@@ -147,13 +153,20 @@ def _spectrum(sums: Any, defect: float, edges: Any, transient: int, size: int) -
     samples = sums.sum(0) / steps
     order = np.argsort(-samples.mean(0), kind="stable")
     exponents = samples.mean(0)[order]
-    groups = blocks_of(sums.mean(1)[:, order], counts, min(BLOCKS, len(counts)))
+    each = blocks_of(sums[:, :, order], counts, min(BLOCKS, len(counts)))
+    groups = each.mean(1)
     history = np.cumsum(sums.mean(1)[:, order], 0) / edges[1:, None]
     return LyapunovSpectrum(
-        exponents, standard_error(groups), _between(samples[:, order]), is_settled(groups), defect,
-        kaplan_yorke(exponents, size), float(np.sum(exponents[exponents > 0])), history, edges[1:], steps, transient,
-        len(groups), -np.sort(-samples, axis=1),
+        exponents, correlated_error(groups), _between(samples[:, order]), is_settled(groups), defect,
+        kaplan_yorke(exponents, size), _entropy(exponents, size), history, edges[1:], steps, transient,
+        len(groups), samples[:, order], correlated_error(each), np.cumsum(sums[..., 0], 0),
     )  # fmt: skip
+
+
+def _entropy(exponents: Any, size: int) -> float:
+    """The sum of the positive exponents; nan where only some were asked for, and more may be positive."""
+    positive = exponents[exponents > 0]
+    return np.nan if len(positive) == len(exponents) < size else float(np.sum(positive))
 
 
 def _between(samples: Any) -> Any:

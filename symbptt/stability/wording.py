@@ -21,6 +21,19 @@ WIDE = 1e3
 """Norms that differ by more than this cannot be clipped at one value and keep their use."""
 
 
+GROWS = "λ₁ is not below zero."
+NO_HORIZON = {
+    "chaotic": GROWS, "exploding": GROWS, "marginal": GROWS,
+    "mixed": "Some samples forget and others do not; the horizon of each follows from its own exponent.",
+    "undecided": "Whether λ₁ is below zero is not decided.",
+}  # fmt: skip
+BIASED = {
+    "chaotic": "gradients grow with the lag", "exploding": "gradients grow with the lag",
+    "marginal": "gradients do not decay within the run", "mixed": "the gradients of some samples do not decay",
+    "undecided": "whether gradients decay is not decided",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Advice:
     """One thing to do: `about` what, the `value` to use (None where there is none), the sentence, and its reason."""
@@ -182,7 +195,7 @@ def _memory(r: Any) -> Advice:
     measured = f"The measured gradient of the last state falls {' and '.join(seen)}." if seen else (
         f"The measured gradient is not under 1/e of its first norm for good within {len(r.flow.lags) - 1} steps.")  # fmt: skip
     if r.horizon is None:
-        return Advice("memory horizon", None, "count on no finite one.", f"{measured} λ₁ is not below zero.")
+        return Advice("memory horizon", None, "count on no finite one.", f"{measured} {NO_HORIZON[r.verdict.kind]}")
     return Advice("memory horizon", r.horizon, f"expect to learn dependencies of up to about {_steps(r.horizon)}.",
                   f"−1/λ₁ = {r.horizon:.3g}. {measured}")  # fmt: skip
 
@@ -198,8 +211,7 @@ def _truncation(r: Any) -> Advice:
     parts += [f"{w.asymptotic} by λ₁"] if w.asymptotic is not None else []
     parts += [f"{w.certified} by proof"] if w.certified is not None else []
     if not (w.empirical or w.asymptotic):
-        why = {"chaotic": "gradients grow with the lag", "exploding": "gradients grow with the lag",
-               "marginal": "gradients do not decay within the run"}.get(r.verdict.kind, "the run is too short to see the tail")  # fmt: skip
+        why = BIASED.get(r.verdict.kind, "the run is too short to see the tail")
         return Advice("truncation window", None, "no finite window is safe.", f"Every truncation is biased: {why}.")
     use = max(v for v in (w.empirical, w.asymptotic) if v is not None)
     reason = (
@@ -296,6 +308,7 @@ def numbers(r: Any) -> dict[str, Any]:
             "name": r.name, "steps": r.steps, "samples": r.batch, "states": {k: list(s) for k, s in r.states.items()},
             "data": r.words,
             "verdict": {"kind": v.kind, "confidence": v.confidence, "exponent": v.exponent, "error": v.error, "reason": v.reason},
+            "sample_verdicts": [asdict(sample) for sample in v.samples],
             "exponents": r.spectrum.exponents, "errors": r.spectrum.error, "converged": r.spectrum.converged,
             "kaplan_yorke": r.spectrum.kaplan_yorke, "entropy": r.spectrum.entropy,
             "shares": [asdict(share) for share in r.shares], "gates": [asdict(gate) for gate in r.gates],
