@@ -12,7 +12,7 @@ from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
 from symbptt.stability import statistics
 from symbptt.stability import verdict as verdicts
-from symbptt.zoo import gru, lstm
+from symbptt.zoo import CELLS, gru, lstm
 from tests.cells import odd
 from tests.dynamics import independent, linear_map, tanh_network
 from tests.test_stability_flow import squared_error
@@ -345,3 +345,14 @@ def test_entropy_of_some_exponents_is_not_a_number_where_more_may_be_positive() 
     whole = math.log(2) + math.log(1.5)
     assert sb.lyapunov_spectrum(linear_step, {"W": W}, steps=200).entropy == pytest.approx(whole, abs=1e-3)
     assert sb.lyapunov_spectrum(linear_step, {"W": W}, steps=200, count=3).entropy == pytest.approx(whole, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["lstm", "min_gru", "mgu"])
+def test_sign_of_an_initialisation_is_that_of_what_moved(name: str) -> None:
+    cell, sizes = CELLS[name], {"m": 2, "n": 4}
+    found, before = sb.init_for_horizon(cell, 10, sizes=sizes), cell.init(sizes, seed=0)
+    for parameter in found.changed:
+        moved = np.unique((found.params[parameter] - before[parameter]).round(12))
+        assert found.shifts[parameter] == pytest.approx(float(moved[np.argmax(np.abs(moved))]), abs=1e-9)
+        assert f"{found.shifts[parameter]:+.3g} to" in found.text()
+    assert found.value == next(iter(found.shifts.values()))

@@ -130,3 +130,12 @@ def test_sigmas_are_from_zero(sigma: float) -> None:
         mean_field("tanh", sigma_w=sigma)
     with pytest.raises(ArgumentError, match="a number from 0"):
         critical_line("tanh", sigma_b=sigma)
+
+
+@pytest.mark.parametrize(
+    "activation, sigma_w, chi",
+    [("relu", 1.0, 0.5), ("relu", 1.2, 0.72), ("leaky_relu", 1.0, (1 + 0.01**2) / 2), ("abs", 0.9, 0.81)],
+)
+def test_zero_variance_counts_both_slopes_of_a_kink(activation: str, sigma_w: float, chi: float) -> None:
+    found = mean_field(activation, sigma_w=sigma_w)
+    assert found.variance == 0 and found.chi == pytest.approx(chi, rel=1e-9)

@@ -32,9 +32,11 @@ AGREE = 2.0
 class Initialisation:
     """Parameters with the horizon asked for, and what was changed to reach it.
 
-    `kind` is "bias" (`value` was added to the biases of the gates) or "gain" (the recurrent weights were multiplied by `value`);
-    `changed` are the names. `achieved` is −1/λ₁ of a run with other inputs and states than those solved with, None where it
-    does not vanish there; `low` and `high` are its 95 % interval, high being infinite where zero is inside that of λ₁.
+    `kind` is "bias" (the biases of the gates were moved) or "gain" (the recurrent weights were multiplied by `value`); `changed`
+    are the names, `shifts` what was added to each bias, None where some of its elements moved up and others down by |`value`|.
+    `value` is the shift where all have the same. `achieved` is −1/λ₁ of a run with other inputs and states than those solved
+    with, None where it does not vanish there; `low` and `high` are its 95 % interval, high being infinite where zero is inside
+    that of λ₁.
     """
 
     params: dict[str, Any] = field(repr=False)
@@ -45,15 +47,27 @@ class Initialisation:
     achieved: float | None
     low: float
     high: float
+    shifts: dict[str, float | None] = field(default_factory=dict)
 
     def text(self) -> str:
         """Return in words what was changed and what it gives."""
-        names = ", ".join(self.changed)
-        what = f"add {self.value:+.3g} to {names}" if self.kind == "bias" else f"multiply {names} by {self.value:.4g}"
+        what = self._shifted() if self.kind == "bias" else f"multiply {', '.join(self.changed)} by {self.value:.4g}"
         got = f"{self.achieved:.3g} steps ({self.low:.3g} to {self.high:.3g})" if self.achieved else "no finite horizon"
         return f"{what}: a run with fresh data measures {got} for the {self.horizon:g} asked for"
 
     __str__ = text
+
+    def _shifted(self) -> str:
+        """What is added to which biases, those with the same shift together."""
+        groups: dict[float | None, list[str]] = {}
+        for name, shift in self.shifts.items():
+            groups.setdefault(shift, []).append(name)
+        return " and ".join(
+            f"move each element of {', '.join(names)} by {abs(self.value):.3g} in the direction that opens its gate"
+            if shift is None
+            else f"add {shift:+.3g} to {', '.join(names)}"
+            for shift, names in groups.items()
+        )
 
 
 def init_for_horizon(
@@ -215,11 +229,15 @@ def _measured(knob: Knob, runs: _Runs, value: float, horizon: float) -> Initiali
     """The horizon by the Lyapunov exponent of a run with other data; none where its state leaves the range."""
     params, steps = knob.set(value), int(np.clip(HORIZONS * horizon, *LIMITS))
     fresh = replace(runs, seed=runs.seed + 1)
+    shifts = {n: value * sign if sign else None for n, sign in zip(knob.names, knob.signs, strict=True)}
+    signed = value * (knob.signs[0] or 1) if len(set(knob.signs)) == 1 else value
+
+    def result(achieved: float | None, low: float, high: float) -> Initialisation:
+        return Initialisation(params, knob.kind, knob.names, signed, horizon, achieved, low, high, shifts)
+
     if np.isposinf(fresh.exponent(params, steps)):
-        return Initialisation(params, knob.kind, knob.names, value, horizon, None, np.nan, np.inf)
+        return result(None, np.nan, np.inf)
     found = lyapunov_spectrum(runs.cell, params, *fresh.data(steps, fresh.seed), count=1, steps=steps)
     exponent, half = float(found.exponents[0]), float(np.nan_to_num(found.half_width[0], nan=np.inf))
     low, high = -1 / (exponent - half), -1 / (exponent + half) if exponent + half < 0 else np.inf
-    return Initialisation(
-        params, knob.kind, knob.names, value, horizon, -1 / exponent if exponent < 0 else None, low, high
-    )
+    return result(-1 / exponent if exponent < 0 else None, low, high)

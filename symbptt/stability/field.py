@@ -25,8 +25,8 @@ class MeanField:
     """The fixed point of the variance of the preactivations, and the growth of perturbations there.
 
     `variance` is q with q = σ_w² ⟨φ(√q z)²⟩ + σ_b², zero or infinite where the variance goes there; `chi` is σ_w² ⟨φ'(√q z)²⟩, the
-    factor by which the squared norm of a perturbation or a gradient grows per step; `lyapunov` is ½ ln χ, nats per step;
-    `depth_scale` is 1 / |ln χ|, the steps in which that squared norm changes by a factor e.
+    factor by which the squared norm of a perturbation or a gradient grows per step, at q = 0 the limit σ_w² (φ'(0+)² + φ'(0−)²)/2;
+    `lyapunov` is ½ ln χ, nats per step; `depth_scale` is 1 / |ln χ|, the steps in which that squared norm changes by a factor e.
 
     Weights are the same at every step in a recurrent network; the theory holds for them as for fresh ones at each step in
     vanilla cells without inputs, in the limit of infinite width.
@@ -95,7 +95,8 @@ class _Moments:
 
 def _mean_field(moments: _Moments, sigma_w: float, sigma_b: float) -> MeanField:
     q = fixed_variance(lambda q: sigma_w**2 * moments.value(q) + sigma_b**2)
-    chi = sigma_w**2 * moments.slope(min(q, LARGE))
+    # At zero variance the slopes on both sides of a kink at 0 count half each, which is what a tiny variance sees.
+    chi = sigma_w**2 * moments.slope(float(np.clip(q, SMALL, LARGE)))
     with np.errstate(divide="ignore"):
         log = float(np.log(chi))
     return MeanField(float(q), float(chi), log / 2, float(np.inf if log == 0 else 1 / abs(log)))

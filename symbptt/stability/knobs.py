@@ -31,10 +31,12 @@ MOST = 4096
 
 @dataclass(frozen=True)
 class Knob:
-    """Parameters `names` that change together with one number; `scale` are its values from little memory to much."""
+    """Parameters `names` that change together with one number; `scale` are its values from little memory to much. `signs` says
+    in which direction that number moves each, 0 where its elements move in both."""
 
     kind: str
     names: tuple[str, ...]
+    signs: tuple[int, ...]
     scale: tuple[float, ...]
     set: Callable[[float], dict[str, Any]] = field(repr=False)
 
@@ -52,7 +54,7 @@ def knobs(cell: Cell, params: Arrays, inputs: Arrays) -> list[Knob]:
 def _gain(cell: Cell, params: Arrays) -> Knob | None:
     """The gain of the recurrent weights that are parameters given."""
     names = tuple(name for name in recurrent_weights(cell) if name in params)
-    return Knob("gain", names, GAINS, lambda x: with_gain(cell, params, x)) if names else None
+    return Knob("gain", names, (1,) * len(names), GAINS, lambda x: with_gain(cell, params, x)) if names else None
 
 
 def _ranked(cell: Cell, params: Arrays, inputs: Arrays) -> list[list[tuple[str, Any]]]:
@@ -77,7 +79,13 @@ def _biases(params: Arrays, ways: list[tuple[str, Any]]) -> Knob | None:
     def moved(x: float) -> dict[str, Any]:
         return {**params, **{k: (params[k] + x * d).astype(np.asarray(params[k]).dtype) for k, d in directions.items()}}
 
-    return Knob("bias", tuple(directions), BIASES, moved)
+    return Knob("bias", tuple(directions), tuple(map(_sign, directions.values())), BIASES, moved)
+
+
+def _sign(direction: Any) -> int:
+    """The one sign of the elements that move; 0 where there are both."""
+    found = set(np.unique(direction[direction != 0]))
+    return int(found.pop()) if len(found) == 1 else 0
 
 
 def _batch(inputs: Arrays) -> int:
