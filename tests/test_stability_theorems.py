@@ -225,6 +225,17 @@ def test_rate_of_a_stencil_is_the_root_of_three_times_its_norm() -> None:
     assert "√3 ‖K‖₂" in sb.vanishing_condition(stencil, norm="2").text()
 
 
+def test_time_of_a_theorem_is_no_size_and_no_name_of_the_cell() -> None:
+    @sb.cell
+    def sized(h: State["k"], U: Param["k k"], j: Param["k"]):
+        return np.tanh(U @ h + j)
+
+    text = sb.vanishing_condition(sized).text()
+    assert "‖∂h_t/∂h_l‖₂ ≤ η^(t−l)" in text and "t ≥ l" in text
+    assert r"\eta^{t-l}" in sb.vanishing_condition(sized).latex()
+    assert "t ≥ k" in sb.vanishing_condition(rnn).text()
+
+
 def test_slices_that_share_no_entry_are_counted_once() -> None:
     weights = {"W": np.eye(4)}
     assert sb.vanishing_condition(interleaved, norm="2").rate(weights) == pytest.approx(1.0)

@@ -19,7 +19,7 @@ Arrays = Mapping[str, Any]
 TOLERANCE = 0.01
 """The part of the sum of all norms of a gradient that a truncation may leave out."""
 BAND = 0.5, 10.0
-"""Clip thresholds relative to the mean norm. Source: Pascanu, Mikolov, Bengio 2013, section 3.2."""
+"""Clip thresholds relative to the usual norm. Source: Pascanu, Mikolov, Bengio 2013, section 3.2, which takes the mean."""
 UPPER = 0.95
 """The quantile of the norms that a clip threshold lets pass."""
 TINY32, HUGE32 = float(np.log(np.finfo(np.float32).smallest_subnormal)), float(np.log(np.finfo(np.float32).max))
@@ -63,26 +63,29 @@ def _measured(flow: GradientFlow) -> int | None:
 
 @dataclass(frozen=True)
 class Clip:
-    """Norms (draws,) of the joint gradient of all parameters, and the threshold for clipping them.
+    """Norms (draws,) of the joint gradient of all parameters, their median, and the threshold for clipping them.
 
-    The threshold is the 95 % quantile of the norms, moved into Pascanu's band of 0.5 to 10 times their mean.
+    The threshold is the 95 % quantile of the norms, moved into Pascanu's band of 0.5 to 10 times their median: a mean
+    is that of the few largest.
     """
 
     norms: Any = field(repr=False)
-    mean: float
+    median: float
     threshold: float
 
     @property
     def band(self) -> tuple[float, float]:
-        return BAND[0] * self.mean, BAND[1] * self.mean
+        return BAND[0] * self.median, BAND[1] * self.median
 
 
 def clip(norms: Any) -> Clip | None:
-    """Return the threshold for a distribution of norms; None where they are not finite, or zero."""
-    mean = float(np.mean(norms)) if len(norms) else 0.0
-    if not (np.isfinite(mean) and mean > 0):
+    """Return the threshold for a distribution of norms; None where they are not finite, or half of them are zero."""
+    if not len(norms) or not np.isfinite(norms).all():
         return None
-    return Clip(norms, mean, float(np.clip(np.quantile(norms, UPPER), BAND[0] * mean, BAND[1] * mean)))
+    median = float(np.median(norms))
+    return (
+        Clip(norms, median, float(np.clip(np.quantile(norms, UPPER), *(b * median for b in BAND)))) if median else None
+    )
 
 
 @dataclass(frozen=True)

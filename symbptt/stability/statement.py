@@ -8,6 +8,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.derive.labels import Label
+from symbptt.ir.shape import names_in
 from symbptt.render.notation import LATEX
 from symbptt.stability.bounds import ONE, ZERO, Factor, Greatest, One, Plus, Root, Sup, Times, Tree, scalar_ranges
 from symbptt.stability.box import local_of
@@ -36,13 +37,13 @@ def text(theorem: Any) -> str:
     lines = [f"Theorem (vanishing gradients of {theorem.cell.name}, {NAMES[theorem.norm]})."]
     lines += [f"Hypothesis: {line}" for line in _hypotheses(f, theorem)]
     sub = {"2": "₂", "max": "∞"}[theorem.norm]
-    state = _state(f)
+    state, start = _state(f), start_of(theorem.cell)
     scope = "such states" if len(lines) > 1 else "states"
     names = list(f.of.step.next)
     whole = f" of s = ({', '.join(names)})" if len(names) > 1 else ""
     lines += [
-        f"For all inputs, all {scope}{whole} and all t ≥ k:",
-        f"    ‖∂{state}_t/∂{state}_k‖{sub} ≤ η^(t−k)",
+        f"For all inputs, all {scope}{whole} and all t ≥ {start}:",
+        f"    ‖∂{state}_t/∂{state}_{start}‖{sub} ≤ η^(t−{start})",
         "with",
     ]
     lines += [f"    {line}" for line in _rates(f, theorem)]
@@ -56,12 +57,19 @@ def text(theorem: Any) -> str:
     return "\n".join(lines + _remarks(f, theorem))
 
 
+def start_of(cell: Any) -> str:
+    """Return the letter of the earlier time: k, or the first that is neither a size nor a name of the cell."""
+    taken = {name for a in cell.arguments for name in (a.name, *names_in(a.shape))} | {*cell.step.graph.names.values()}
+    return next(letter for letter in (*"kjlrqpuvwz", "k_0") if letter not in taken)
+
+
 def latex(theorem: Any) -> str:
     """Return a theorem as LaTeX."""
     f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, LATEX_SIGNS)
     state, sub = _state(f), {"2": "2", "max": r"\infty"}[theorem.norm]
-    partial = rf"\frac{{\partial {state}_{{t}}}}{{\partial {state}_{{k}}}}"
-    rows = [rf"\left\|{partial}\right\|_{{{sub}}} \leq \eta^{{t-k}} \quad (t \geq k)", *_rates(f, theorem)]
+    start = start_of(theorem.cell)
+    partial = rf"\frac{{\partial {state}_{{t}}}}{{\partial {state}_{{{start}}}}}"
+    rows = [rf"\left\|{partial}\right\|_{{{sub}}} \leq \eta^{{t-{start}}} \quad (t \geq {start})", *_rates(f, theorem)]
     given = _hypotheses(f, theorem)
     names = [LATEX.symbol(Label(name, None)) for name in f.of.step.next]
     rows = [*([f"s = ({', '.join(names)})"] if len(names) > 1 else []), *rows]

@@ -224,7 +224,12 @@ def _truncation(r: Any) -> Advice:
 
 def _clipping(r: Any) -> Advice:
     if r.clip is None:
-        return Advice("clipping", None, "none can be named.", "The gradients of the draws are not finite, or all zero.")
+        return Advice(
+            "clipping", None, "none can be named.", "Gradients of the draws are not finite, or most are zero."
+        )
+    if r.verdict.kind == "chaotic":
+        return Advice("clipping", None, "no threshold helps.", "In chaos a gradient points nowhere in particular, however "
+                      "long it is: mend the recurrence, or truncate.")  # fmt: skip
     low, high = r.clip.band
     spread = np.quantile(r.clip.norms, [0.05, 0.95])
     if spread[0] * WIDE < spread[1]:
@@ -233,8 +238,9 @@ def _clipping(r: Any) -> Advice:
                       "no threshold fits.")  # fmt: skip
     unit = "" if r.of_loss else ", for a loss whose gradient by the last state has norm 1"
     return Advice("clipping", r.clip.threshold, f"clip the joint gradient at norm {r.clip.threshold:.3g}{unit}.",
-                  f"{len(r.clip.norms)} draws have a mean norm of {r.clip.mean:.3g} (5 % to 95 %: {spread[0]:.2g} to {spread[1]:.2g}); "
-                  f"the usual band, {BAND[0]:g} to {BAND[1]:g} times the mean, is {low:.3g} to {high:.3g}.")  # fmt: skip
+                  f"{len(r.clip.norms)} draws have a median norm of {r.clip.median:.3g} (5 % to 95 %: {spread[0]:.2g} to {spread[1]:.2g}); "
+                  f"the usual band, {BAND[0]:g} to {BAND[1]:g} times that, is {low:.3g} to {high:.3g}. With a learning rate r a "
+                  f"step moves the parameters by at most {r.clip.threshold:.3g} r.")  # fmt: skip
 
 
 def _growth(r: Any) -> Advice | None:
