@@ -109,6 +109,22 @@ def test_measured_certificate_says_that_it_is_no_proof() -> None:
     assert found.holds and not found.proven
 
 
+def test_certificate_says_nothing_beyond_where_its_constant_is_known() -> None:
+    """A piecewise linear cell has a measured constant of 0 within its piece, and another fixed point beyond it."""
+
+    @sb.cell
+    def pieces(h: sb.State["n"]):
+        return np.where(h > 1, 2 * h - 1, 0.5 * h)
+
+    found = kantorovich(pieces, {}, None, {"h": np.zeros(1)})
+    assert found.holds and found.lipschitz == 0 and found.uniqueness == found.radius == 0.1
+    assert not kantorovich(pieces, {}, None, {"h": np.full(1, 0.4)}).holds  # its fixed point is 0.4 away
+    bound = 4 * 4 / (3 * math.sqrt(3))
+    whole = kantorovich(tanh_unit, {}, None, {"x": np.array(0.95)}, lipschitz=bound)
+    assert whole == kantorovich(tanh_unit, {}, None, np.array([0.95]), lipschitz=bound) and np.isinf(whole.radius)
+    assert not kantorovich(tanh_unit, {}, None, np.array([0.95]), lipschitz=bound, radius=1e-3).holds
+
+
 # ---- bad input ----------------------------------------------------------------------------------------------------
 
 

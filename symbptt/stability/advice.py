@@ -83,9 +83,8 @@ def clip(norms: Any) -> Clip | None:
     if not len(norms) or not np.isfinite(norms).all():
         return None
     median = float(np.median(norms))
-    return (
-        Clip(norms, median, float(np.clip(np.quantile(norms, UPPER), *(b * median for b in BAND)))) if median else None
-    )
+    threshold = min(max(float(np.quantile(norms, UPPER)), BAND[0] * median), BAND[1] * median)
+    return Clip(norms, median, threshold) if median else None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ FLAT = 1e-5
 SLOW = 0.1
 """A local minimum of the speed counts as a slow point where it is under this part of the largest speed of the seeds."""
 MARGINAL = 1e-6
+NEAR = 0.1
+"""The radius within which a Lipschitz constant is measured."""
 FAR = 3.0
 """Points this many times further from the mean of the seeds than any of them have run away: gates that saturate there hold
 any state, but no trajectory comes near."""
@@ -161,17 +163,22 @@ def _single(cell: Cell, states: Arrays | None) -> dict[str, Any] | None:
     return {k: v.reshape(-1, *v.shape[v.ndim - ranks[k] :])[:1] for k, v in arrays.items()}
 
 
+def _check_named(of: Linear, states: Arrays | None) -> None:
+    """Raises: ArgumentError where one of the states is missing."""
+    missing = [name for name in of.names if states is not None and name not in states]
+    if missing:
+        raise ArgumentError(three_lines(f"the state {missing[0]!r} is missing", f"in the points of {of.cell.name}",
+                                        "give all states, as those of run.states"))  # fmt: skip
+
+
 def _seen(at: _Step, states: Arrays | None, random: np.random.Generator) -> Any:
     """Whole states (K, N) of trajectories: those given, or of 100 steps from random states."""
+    _check_named(at.linear, states)
     if states is None:
         start = at.linear.by_name(random.standard_normal((16, at.linear.dimension)))
         long = {k: np.broadcast_to(v, (100, 16, *v.shape[2:])) for k, v in at.inputs.items()}
         whole = at.linear.run(long, start, 100)
     else:
-        missing = [name for name in at.linear.names if name not in states]
-        if missing:
-            raise ArgumentError(three_lines(f"the state {missing[0]!r} is missing", f"in the seeds of {at.linear.cell.name}",
-                                            "give all states of a run, run.states"))  # fmt: skip
         whole = at.linear.flat({k: _double(v) for k, v in states.items()})
     flat = whole.reshape(-1, whole.shape[-1])
     return flat[np.isfinite(flat).all(-1)]
@@ -248,11 +255,12 @@ def _verdict(largest: float) -> str:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The theorem of Newton and Kantorovich at one point: with h = β η K ≤ 1/2 there is a fixed point within `existence`
-    of it and no other within `uniqueness`.
+    """The theorem of Newton and Kantorovich at one point: where it holds, there is a fixed point within `existence` of it and no
+    other within `uniqueness`.
 
-    β = ‖A⁻¹‖₂, η = β ‖F(s) − s‖₂ ≥ ‖A⁻¹ (F(s) − s)‖₂, A = J − 1, and K is a Lipschitz constant of J. `proven` says that K was
-    given; else it is twice the largest that was measured, strong evidence and not a proof. Rounding is not enclosed.
+    β = ‖A⁻¹‖₂, η = β ‖F(s) − s‖₂ ≥ ‖A⁻¹ (F(s) − s)‖₂, A = J − 1, and K is a Lipschitz constant of J within `radius` of the
+    point. `proven` says that K was given; else it is twice the largest that was measured, strong evidence and not a proof.
+    Nothing is said beyond `radius`. Rounding is not enclosed.
     """
 
     beta: float
@@ -262,37 +270,46 @@ class Certificate:
     existence: float
     uniqueness: float
     proven: bool
+    radius: float
 
     @property
     def holds(self) -> bool:
-        return self.h <= 0.5
+        """Whether h = β η K ≤ 1/2 and the ball of the fixed point lies where K is known."""
+        return self.h <= 0.5 and self.existence <= self.radius
 
 
 def kantorovich(
-    cell: Cell, params: Arrays, inputs: Arrays | None, point: Any, *, lipschitz: float | None = None, radius: float = 0.1,
-    seed: int = 0,
+    cell: Cell, params: Arrays, inputs: Arrays | None, point: Any, *, lipschitz: float | None = None,
+    radius: float | None = None, seed: int = 0,
 ) -> Certificate:  # fmt: skip
-    """Return the certificate of one point, a whole state; without `lipschitz`, J is measured within `radius` of it.
+    """Return the certificate of one point, a whole state or a dict of states by name.
 
-    Shapes: inputs as annotated; point (N,).
+    `lipschitz` is a constant of J within `radius` of the point, everywhere without one; without `lipschitz`, J is measured
+    within `radius`, 0.1 unless told.
+
+    Shapes: inputs as annotated; point (N,), or states as annotated.
 
     Raises: ArgumentError for a point of another shape, and as `fixed_points` does.
 
     Source: Ortega 1968, "The Newton-Kantorovich theorem"; Gragg, Tapia 1974 for the radii.
     """
-    at = _Step.of(cell, params, {} if inputs is None else inputs, None)
-    if np.shape(point) != (at.linear.dimension,):
-        raise ArgumentError(three_lines(f"the point has shape {np.shape(point)}, the whole state {(at.linear.dimension,)}",
+    states = {k: np.asarray(v)[None] for k, v in point.items()} if isinstance(point, Mapping) else None
+    at = _Step.of(cell, params, {} if inputs is None else inputs, states)
+    _check_named(at.linear, states)
+    flat = np.asarray(point if states is None else at.linear.flat(states)[0], np.float64)
+    if flat.shape != (at.linear.dimension,):
+        raise ArgumentError(three_lines(f"the point has shape {flat.shape}, the whole state {(at.linear.dimension,)}",
                                         f"in the certificate of {cell.name}", "give a row of fixed_points(...).points.states"))  # fmt: skip
-    point = np.asarray(point, np.float64)
-    a = at.jacobian(point[None])[0] - np.eye(len(point))
+    known = radius if radius is not None else NEAR if lipschitz is None else np.inf
+    a = at.jacobian(flat[None])[0] - np.eye(len(flat))
     beta = 1 / max(np.linalg.svd(a, compute_uv=False)[-1], 1e-300)
-    eta = beta * float(np.linalg.norm(at(point[None])[0] - point))
-    k = _measured_lipschitz(at.jacobian, point, radius, seed) if lipschitz is None else lipschitz
+    eta = beta * float(np.linalg.norm(at(flat[None])[0] - flat))
+    k = _measured_lipschitz(at.jacobian, flat, known, seed) if lipschitz is None else lipschitz
     h = beta * eta * k
     root = np.sqrt(max(1 - 2 * h, 0.0))
-    return Certificate(float(beta), float(eta), float(k), float(h), float(2 * eta / (1 + root)), float((1 + root) / max(beta * k, 1e-300)),
-                       lipschitz is not None)  # fmt: skip
+    unique = min((1 + root) / max(beta * k, 1e-300), known)
+    return Certificate(float(beta), float(eta), float(k), float(h), float(2 * eta / (1 + root)), float(unique),
+                       lipschitz is not None, float(known))  # fmt: skip
 
 
 def _measured_lipschitz(jacobian: Callable[[Any], Any], point: Any, radius: float, seed: int) -> float:
