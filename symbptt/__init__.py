@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.stability.population import gaussian_weights, population
     from symbptt.stability.product import product_spectrum
     from symbptt.stability.suprema import sup_derivative
+    from symbptt.stability.transient import transient_growth
     from symbptt.stability.vanishing import vanishing_condition
     from symbptt.truncation import Chunked, Window
     from symbptt.unrolling import unroll
@@ -102,7 +103,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
     "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport", "State",
-    "SymbpttError", "Target", "TargetError", "Window", "abs", "analyze", "arctan", "cell", "certified_rate",
+    "SymbpttError", "Target", "TargetError", "TheoremError", "Window", "abs", "analyze", "arctan", "cell", "certified_rate",
     "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate", "cos",
     "critical_line", "cumsum", "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "fixed_points", "function",
     "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
@@ -110,7 +111,7 @@ __all__ = [
     "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population",
     "product_spectrum", "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax",
     "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan",
-    "tanh", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
+    "tanh", "transient_growth", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
 ]  # fmt: skip
 
 _HOME = {
@@ -124,7 +125,7 @@ _HOME = {
         "symbptt.compose": "stack",
         "symbptt.declare": "function",
         "symbptt.derivation": "Derivation Equation derive",
-        "symbptt.errors": "ArgumentError CellError ShapeError SymbpttError TargetError",
+        "symbptt.errors": "ArgumentError CellError ShapeError SymbpttError TargetError TheoremError",
         "symbptt.model": "Loss Model loss model",
         "symbptt.roles": "Const Index Input Output Param State Target",
         "symbptt.stability.gain": "recurrent_weights with_gain",
@@ -138,6 +139,7 @@ _HOME = {
         "symbptt.stability.population": "gaussian_weights population",
         "symbptt.stability.product": "product_spectrum",
         "symbptt.stability.suprema": "sup_derivative",
+        "symbptt.stability.transient": "transient_growth",
         "symbptt.stability.vanishing": "vanishing_condition",
         "symbptt.truncation": "Chunked Window",
         "symbptt.unrolling": "unroll",

@@ -23,6 +23,7 @@ from symbptt.stability.setting import Setting, setting
 from symbptt.stability.shares import Share, factors_along, shares
 from symbptt.stability.theorem import Theorem, theorems
 from symbptt.stability.trajectory import Trajectory
+from symbptt.stability.transient import TransientGrowth, growth_of_tail
 from symbptt.stability.verdict import SampleVerdict, Verdict, verdict
 from symbptt.stability.wording import Advice, advice, numbers, report_text
 
@@ -36,7 +37,8 @@ class StabilityReport:
 
     `spectrum`, `products` and `flow` are those of `sb.lyapunov_spectrum`, `sb.product_spectrum` and `sb.gradient_flow`;
     `gates` are the elementwise factors of the states, `shares` the part of λ₁ that each path carries. `growth` says by
-    parameter how much larger its gradient over the run is than that of one step. `clip` is None where the gradients are not
+    parameter how much larger its gradient over the run is than that of one step, `transient` how far gradients grow before they
+    decay, over the end of the run. `clip` is None where the gradients are not
     finite. `design` is the initialisation for the horizon asked for, None without.
     """
 
@@ -58,6 +60,7 @@ class StabilityReport:
     clip: Clip | None
     float_range: FloatRange
     growth: dict[str, float]
+    transient: TransientGrowth = field(repr=False)
     design: Initialisation | None = None
 
     @property
@@ -136,7 +139,7 @@ def report_of(
         of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),
         found, spectrum, products, flow,
         gates(carries(of.cell), factors), parts, proven[0], windows(found, flow, proven[0]), clip(norms),
-        float_range(spectrum, products), growth(flow), design,
+        float_range(spectrum, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()), design,
     )  # fmt: skip
 
 

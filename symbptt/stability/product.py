@@ -79,7 +79,7 @@ def product_spectrum(
     at each lag.
     """
     run = trajectory(cell, params, inputs, state, steps)
-    wanted = _checked(run, lags)
+    wanted = checked_lags(run, lags)
     random = np.random.default_rng(0)
     graded, blocks = _start(run, random), _Blocks.start(run)
     spectra, norms = [], []
@@ -91,7 +91,11 @@ def product_spectrum(
     return _spectrum(np.array(wanted), np.array(spectra), _paths(norms, run))
 
 
-def _checked(run: Trajectory, lags: Iterable[int] | None) -> list[int]:
+def checked_lags(run: Trajectory, lags: Iterable[int] | None) -> list[int]:
+    """Return the lags in ascending order, about 24 from 1 to the length of the run where none are given.
+
+    Raises: ArgumentError for what is no integer, and for lags outside 1 to T.
+    """
     if lags is None:
         lags = np.geomspace(1, run.steps, 24).round().astype(int)
     given = np.ravel(np.array(lags if isinstance(lags, int | np.ndarray) else list(lags)))

@@ -17,6 +17,8 @@ WIDTH = 100
 SURE = 0.999
 ROUNDING = 1e-6
 """A rate this near to 1 differs from it by rounding."""
+FIRST_GROWTH = 1.5
+"""Growth before decay is told from this factor on."""
 WIDE = 1e3
 """Norms that differ by more than this cannot be clipped at one value and keep their use."""
 
@@ -175,7 +177,14 @@ def _directions(r: Any) -> str:
     more = (
         f"; {positive} exponents are positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
     )
-    return f"Directions: {alive}{more}."
+    return f"Directions: {alive}{more}.{_transient(r.transient)}"
+
+
+def _transient(found: Any) -> str:
+    """How far gradients grow before they decay, where they do both."""
+    if found.peak <= FIRST_GROWTH or found.peak_lag == found.lags[-1]:
+        return ""
+    return f" Gradients first grow up to {found.peak:.3g} times, until lag {found.peak_lag} (Henrici number {found.henrici:.2g})."
 
 
 # ---- advice -------------------------------------------------------------------------------------------------------
@@ -324,6 +333,9 @@ def numbers(r: Any) -> dict[str, Any]:
                         "empirical": r.windows.empirical},
             "lags": r.products.lags, "alive": r.products.alive, "isometry_defect": r.products.isometry_defect,
             "gradient": {"norms": r.flow.norms, "growth": r.growth},
+            "transient": {"lags": r.transient.lags, "log_growth": r.transient.log_growth, "peak": r.transient.peak,
+                          "peak_lag": r.transient.peak_lag, "henrici": r.transient.henrici,
+                          "numerical_radius": r.transient.numerical_radius},
             "advice": [{"about": a.about, "value": a.value, "text": a.text, "reason": a.reason} for a in r.advice],
         }
     )  # fmt: skip
