@@ -5,7 +5,7 @@ The text runs three times: traced, on NumPy arrays, and (with `np` and `sb` put 
 
 import itertools
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,8 +60,7 @@ class Program:
     @property
     def text(self) -> str:
         """The function as Python."""
-        names = {role: role for role in ("Input", "State", "Param")}
-        signature = ", ".join(f'{k}: {names[role]}["{" ".join(dims)}"]' for k, (role, dims) in self.arguments.items())
+        signature = ", ".join(f'{k}: {role}["{" ".join(dims)}"]' for k, (role, dims) in self.arguments.items())
         body = "\n".join([*self.statements, f"return {self.result}"])
         return f"def step({signature}, dt: Const = 0.3):\n{textwrap.indent(body, '    ')}\n"
 
@@ -100,13 +99,14 @@ def cell_of(text: str) -> sb.Cell:
 
 # The grammar: each production takes a program and a way to draw, and adds one value.
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
+Draw = Callable[[Sequence[Any]], Any]
+"""Chooses one of some things: hypothesis does, or a generator with a seed."""
 
 
 def pick(p: Program, draw: Draw, fits: Callable[[Dims], bool] = lambda shape: True) -> tuple[str, Dims] | None:
     """A value of a fitting shape, the newest first."""
     found = [(name, shape) for name, shape in reversed(p.values.items()) if fits(shape)]
-    return draw(st.sampled_from(found)) if found else None
+    return draw(found) if found else None
 
 
 def is_vector(shape: Dims) -> bool:
@@ -119,13 +119,13 @@ def is_matrix(shape: Dims) -> bool:
 
 def _function(p: Program, draw: Draw) -> None:
     name, shape = pick(p, draw) or ("dt", ())
-    p.let(applied(draw(st.sampled_from(SMOOTH)), name), shape)
+    p.let(applied(draw(SMOOTH), name), shape)
 
 
 def _affine(p: Program, draw: Draw) -> None:
     name, (size,) = pick(p, draw, is_vector) or ("", ("",))
-    out = draw(st.sampled_from(["n", "k"]))
-    bias = f" + {p.param((out,))}" if draw(st.booleans()) else ""
+    out = draw(["n", "k"])
+    bias = f" + {p.param((out,))}" if draw((False, True)) else ""
     p.let(f"{p.param((out, size))} @ {name}{bias}", (out,))
 
 
@@ -142,28 +142,28 @@ def _arithmetic(p: Program, draw: Draw) -> None:
         "",
         (),
     )
-    pattern = draw(st.sampled_from([
+    pattern = draw([
         "{a} * {b}", "{a} + {b}", "{a} - {b}", "{a} / (2 + np.sin({b}))", "dt * {a} - {b} * 0.5", "{a} * {b} + {a}",
         "-{a} * {b}",        "({a} * {a} + 1) ** 0.5 * {b}", "({b} * {b} + 1) ** -1 + {a}", "{a} ** 2 - {b} ** 3 * 0.1",
         "(1.5 + np.sin({a})) ** {b}",
-    ]))  # fmt: skip
+    ])  # fmt: skip
     p.let(pattern.format(a=a, b=b), max(shape, other, key=len))
 
 
 def _share(p: Program, draw: Draw) -> None:
     name, shape = pick(p, draw, lambda s: len(s) > 0) or ("", ())
-    axis = draw(st.integers(-len(shape), len(shape) - 1))
-    which = draw(st.sampled_from(["softmax", "log_softmax", "cumsum", "layer_norm"]))
+    axis = draw(range(-len(shape), len(shape)))
+    which = draw(["softmax", "log_softmax", "cumsum", "layer_norm"])
     option = f"axis={axis}" if which != "cumsum" else f"{axis}"
     p.let(f"sb.{which}({name}, {option})", shape)
 
 
 def _reduce(p: Program, draw: Draw) -> None:
     name, shape = pick(p, draw, lambda s: len(s) > 0) or ("", ())
-    which = draw(st.sampled_from(["sum", "mean", "logsumexp"]))
-    axis = draw(st.integers(0, len(shape) - 1))
+    which = draw(["sum", "mean", "logsumexp"])
+    axis = draw(range(0, len(shape)))
     rest = shape[:axis] + shape[axis + 1 :]
-    if draw(st.booleans()):
+    if draw((False, True)):
         p.let(f"{name} - sb.{which}({name}, axis={axis}, keepdims=True)", shape)
     else:
         p.let(f"sb.{which}({name}, axis={axis})", rest)
@@ -172,9 +172,9 @@ def _reduce(p: Program, draw: Draw) -> None:
 def _outer(p: Program, draw: Draw) -> None:
     a, shape = pick(p, draw, is_vector) or ("", ())
     b, other = pick(p, draw, is_vector) or ("", ())
-    p.let(draw(st.sampled_from([
+    p.let(draw([
         f"sb.outer({a}, {b})", f"{a}[:, None] * {b}[None, :]", f"np.einsum('i,j->ij', {a}, {b})", f"{a}[:, None] - {b}",
-    ])), (*shape, *other))  # fmt: skip
+    ]), (*shape, *other))  # fmt: skip
 
 
 def _product(p: Program, draw: Draw) -> None:
@@ -183,13 +183,13 @@ def _product(p: Program, draw: Draw) -> None:
         return _outer(p, draw)
     v, _ = pick(p, draw, lambda s: s == shape[1:]) or (p.param(shape[1:]), ())
     w, _ = pick(p, draw, lambda s: s == shape[:1]) or (p.param(shape[:1]), ())
-    text, out = draw(st.sampled_from([
+    text, out = draw([
         (f"{m} @ {v}", shape[:1]), (f"{w} @ {m}", shape[1:]), (f"{m}.T @ {w}", shape[1:]),
         (f"{m} @ {m}.T", (shape[0], shape[0])),
         (f"np.einsum('ij,j->i', {m}, {v})", shape[:1]), (f"np.einsum('ij,i,j->', {m}, {w}, {v})", ()),
         (f"np.einsum('ij,j->ji', {m}, {v})", shape[::-1]), (f"{w} @ {m} @ {v}", ()),
         (f"np.einsum('ij,ij->j', {m}, {m})", shape[1:]),
-    ]))  # fmt: skip
+    ])  # fmt: skip
     return _keep(p.let(text, out))
 
 
@@ -206,41 +206,45 @@ def _inner(p: Program, draw: Draw) -> None:
 def _cut(p: Program, draw: Draw) -> None:
     a, shape = pick(p, draw, is_vector) or ("", ())
     b, other = pick(p, draw, is_vector) or ("", ())
-    text, out = draw(st.sampled_from([
+    text, out = draw([
         (f"np.concatenate([{a}, {b}])[{a}.shape[0]:]", other), (f"np.concatenate([{a}, {b}])[:{a}.shape[0]]", shape),
         (f"np.stack([{a}, {a} * {a}])[1]", shape), (f"np.stack([{a}, dt * {a}], axis=1).T", ("2", *shape)),
         (f"np.concatenate([{a}[:1], {a}[1:]])", shape), (f"np.concatenate([{a}[-1:], {a}[:-1]])", shape),
         (f"{a} * {b}[0]", shape), (f"{a}[None] * {b}[:, None]", (*other, *shape)),
         (f"np.reshape({a}[:, None] * {b}, (-1,))[:1] + {a}", shape),
-    ]))  # fmt: skip
+    ])  # fmt: skip
     p.let(text, out)
 
 
 def _helper(p: Program, draw: Draw) -> None:
     name, (size,) = pick(p, draw, is_vector) or ("", ("",))
-    p.let(f"relax({name}, {p.param((size, size))}, {draw(st.integers(0, 3))})", (size,))
+    p.let(f"relax({name}, {p.param((size, size))}, {draw(range(0, 4))})", (size,))
 
 
 PRODUCTIONS = (_affine, _function, _arithmetic, _gate, _inner, _outer, _product, _cut, _reduce, _share, _helper)
 
 
 @st.composite
-def programs(draw: Draw, longest: int = 8) -> Program:
+def programs(choose: Callable[[st.SearchStrategy[Any]], Any], longest: int = 8) -> Program:
     """A random cell of one to three states, inputs, parameters, and perhaps an output."""
+
+    def draw(options: Sequence[Any]) -> Any:
+        return choose(st.sampled_from(options))
+
     shapes: list[Dims] = [("n",), ("k",), (), ("k", "n")]
-    extra = draw(st.lists(st.sampled_from(shapes), max_size=2))
+    extra = [draw(shapes) for _ in range(draw((0, 1, 2)))]
     p = Program({"x": ("Input", ("m",))})
     for i, shape in enumerate([("n",), *extra]):
         p.arguments[f"s{i}"] = ("State", shape)
-    if draw(st.booleans()):
+    if draw((False, True)):
         p.arguments["u"] = ("Input", ())
     p.values = {name: shape for name, (_, shape) in p.arguments.items()}
-    for _ in range(draw(st.integers(1, longest))):
-        draw(st.sampled_from(PRODUCTIONS))(p, draw)
+    for _ in range(draw(range(1, longest + 1))):
+        draw(PRODUCTIONS)(p, draw)
     following = {name: _next_state(p, draw, name) for name in p.states}
-    if draw(st.booleans()):
+    if draw((False, True)):
         following["y"] = pick(p, draw)[0]  # type: ignore[index]
-    elif draw(st.booleans()):
+    elif draw((False, True)):
         p.result = ", ".join(following.values())
         return p
     p.result = "{" + ", ".join(f'"{name}": {value}' for name, value in following.items()) + "}"
@@ -253,11 +257,7 @@ def _next_state(p: Program, draw: Draw, state: str) -> str:
     value, found = pick(p, draw) or (state, shape)
     if found != shape:
         value = _fitted(p, value, found, shape)
-    return draw(
-        st.sampled_from(
-            [f"np.tanh({value})", f"0.5 * {state} + 0.5 * np.sin({value})", f"sb.sigmoid({value} - {state})"]
-        )
-    )
+    return draw([f"np.tanh({value})", f"0.5 * {state} + 0.5 * np.sin({value})", f"sb.sigmoid({value} - {state})"])
 
 
 def _fitted(p: Program, value: str, found: Dims, shape: Dims) -> str:
@@ -283,7 +283,7 @@ class Case:
 
 
 @st.composite
-def cases(draw: Draw, longest: int = 8) -> Case:
+def cases(draw: Callable[[st.SearchStrategy[Any]], Any], longest: int = 8) -> Case:
     """A random cell with where to look at it."""
     sizes = {name: draw(st.integers(1, 3)) for name in ("m", "n", "k")}
     return Case(
