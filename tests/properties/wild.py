@@ -209,7 +209,7 @@ def _literal(p: Wild, draw: Draw) -> None:
 
 
 OWN: tuple[Callable[..., None], ...] = (
-    _table, _table, _table, _sizes, _joined, _rearranged, _kinked, _normed, _own, _loop, _attention, _constant, _literal,
+    *[_table] * 5, _sizes, _joined, _rearranged, _kinked, _normed, _own, _loop, _attention, _constant, _literal,
 )  # fmt: skip
 PRODUCTIONS = (*OWN, *cells.PRODUCTIONS)
 
@@ -226,7 +226,7 @@ def fitted(p: Wild, draw: Draw, shape: Dims) -> str:
     return f"({cells._fitted(p, value, other, shape)})"
 
 
-KINDS = (*["nonlinear"] * 4, *["affine"] * 4, *["forgets"] * 2, "gather", "gathered", "gathered", "passes")
+KINDS = (*["nonlinear"] * 4, *["affine"] * 4, *["forgets"] * 2, *["gather"] * 2, *["gathered"] * 4, "passes")
 
 
 def next_state(p: Wild, draw: Draw, state: str) -> str:
