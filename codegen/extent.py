@@ -190,6 +190,8 @@ def _operation(how: Callable[[Any, Any], Any], turned: bool) -> Callable[[Extent
 
 @lru_cache(2**14)
 def _computed(how: Callable[[Any, Any], Any], a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    if how is operator.floordiv:  # SymPy leaves the floor of (n + 1)² / (n + 1) as it is
+        return sp.expand(sp.floor(sp.cancel(a / b)))
     return sp.expand(how(a, b))
 
 

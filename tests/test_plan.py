@@ -12,6 +12,7 @@ import sympy as sp
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
 from symbptt.cli import run
+from symbptt.codegen.extent import Blocks, Extent, value_of
 from symbptt.codegen.listing import formula, number
 from symbptt.codegen.rates import RATES
 from symbptt.codegen.work import B, T, Work, read
@@ -321,6 +322,14 @@ def test_formulas_read_as_products_of_sizes() -> None:
     assert [number(x) for x in (0, 9999, 10_000, 999_999, 123_456_789, 5e13)] == [
         "0", "9999", "10.0 k", "1.00 M", "123 M", "50.0 T",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("several", [lambda n: n + 1, lambda n: 2 * n + 3, lambda n: n, lambda n: n * n + n])
+def test_number_of_rows_of_a_size_that_is_a_sum_is_exact(several: Any) -> None:
+    blocks, n = Blocks(), named_size("n")
+    whole, rows = (Extent(sp.expand(x), blocks) for x in (several(n) * (n + 1), several(n)))
+    assert (whole // rows).expr == n + 1
+    assert value_of((whole // (rows + 1)).expr, {n: 5}) == several(5) * 6 // (several(5) + 1)
 
 
 @sb.cell
