@@ -100,7 +100,12 @@ def tape_of(m: Module) -> list[str]:
     p = m.program
     constants = {p.leaves[a.name] for a in p.arguments if is_baked(a) and not a.shape}
     besides = {*p.carry.values(), *p.cotangent.values(), *constants}
-    forward = {name for id, name in m.variables.items() if not m.place(id).startswith("backward") and id not in besides}
+    given = set(p.leaves.values())  # the sweep forward has them, also where the one backward alone reads them
+    forward = {
+        name
+        for id, name in m.variables.items()
+        if (id in given or not m.place(id).startswith("backward")) and id not in besides
+    }
     return sorted((forward | set(m.previous.values())) & m.used)
 
 

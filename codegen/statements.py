@@ -222,8 +222,9 @@ def all_steps(m: Module, id: int, steps: str = "T") -> str:
 
 def of_each_sample(m: Module, id: int, region: str) -> str:
     """Return the text of a value that differs between samples, also where its formula does not."""
-    text = m.scope(region).text(id)
+    node, text = m.program.graph[id], m.scope(region).text(id)
     lead = ("B",) if region == LOOP else ("T", "B")
-    if id in m.varying:
+    cancels = node.family == "map" and node.attrs.expr.is_number  # what it is the difference of differs, it does not
+    if id in m.varying and not cancels:
         return text
     return f"np.broadcast_to({text}, {shape_text(lead, m.program.graph.shape(id), m.sizes)})"

@@ -56,6 +56,35 @@ def test_grammar_writes_what_it_is_for() -> None:
         assert count >= least, f"{count} of 300 cells have {pattern}"
 
 
+# What random cells have found, each as its shortest cell.
+
+FOUND = {
+    "an adjoint whose terms cancel": """
+def step(h: State["n"], w: Param["n"]):
+    p = w + h
+    return sb.sigmoid(p - h)
+""",
+    "a gradient of an input whose terms cancel": """
+def step(x: Input["n"], h: State["n"], w: Param["n"]):
+    p = x + h
+    return {"h": np.tanh(p - x) * w, "y": p - h}
+""",
+    "a parameter that the sweep backward alone reads": """
+def step(h: State["n"], b: Param["n"], w: Param["n"]):
+    v = np.tanh(h + 0 * b)
+    u = np.concatenate([h, v])[:h.shape[0]]
+    return w * h - np.sin(u)
+""",
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_cell_that_was_found_is_right_under_every_option(name: str) -> None:
+    loss = 'def error(h: State["n"]):\n    return h @ h\n'
+    for seed in (2, 4):  # without masks
+        assert assert_case(Case(seed, FOUND[name].lstrip(), loss, {"m": 2, "n": 3, "k": 2, "v": 2}, 5, 2), CHECKS)
+
+
 # Planted mistakes.
 
 PLANTED_CASE = Case(
