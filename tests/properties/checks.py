@@ -103,6 +103,15 @@ def rounding(own: float, scale: float) -> float:
     return 1e-8 * own + 1e-10 * max(scale, 1.0)
 
 
+def assert_same_bytes(again: Any, first: Any, what: str) -> None:
+    for group, arrays in brute.by_group(first).items():
+        for name, array in arrays.items():
+            other = getattr(again, group)[name]
+            assert np.asarray(array).tobytes() == np.asarray(other).tobytes(), (
+                f"{what}: d{name} has other bytes at a second call"
+            )
+
+
 def assert_grads(got: Any, wanted: Grads, what: str, slack: Any = rounding) -> None:
     scale = max((np.max(np.abs(v), initial=0.0) for group in wanted.values() for v in group.values()), default=0.0)
     for group, arrays in brute.by_group(got).items():
@@ -178,7 +187,7 @@ class Bench:
         return kernel.forward(data.params, data.inputs, data.state, steps=steps, **data.masks)
 
     def assert_kernel(self, kernel: Any, what: str, wanted: Grads | None = None) -> Any:
-        """Values, gradients, and the same bytes at a second call."""
+        """Values, gradients, and the same bytes at a second call, whatever was computed between."""
         run = self.run(kernel)
         found = run.states | run.outputs
         is_seen = any(self.data.length(b) for b in range(self.data.batch))  # else nothing tells what the outputs are
@@ -187,13 +196,9 @@ class Bench:
             near(found[name], value, 1.0, lambda own, scale: 1e-9 * own + 1e-11, f"{what}: {name}")
         got = kernel.backward(run, self.cotangents)
         assert_grads(got, self.wanted if wanted is None else wanted, what)
-        again = kernel.backward(run, self.cotangents)
-        for group, arrays in brute.by_group(got).items():
-            for name, array in arrays.items():
-                other = getattr(again, group)[name]
-                assert np.asarray(array).tobytes() == np.asarray(other).tobytes(), (
-                    f"{what}: d{name} has other bytes at a second call"
-                )
+        other = self.run(kernel, replace(self.data, params={k: 0.9 * v for k, v in self.data.params.items()}))
+        kernel.backward(other, self.cotangents)
+        assert_same_bytes(kernel.backward(run, self.cotangents), got, what)
         return got
 
 
@@ -372,7 +377,9 @@ def check_model(bench: Bench) -> None:
         kernel = sb.compile(model, memory=int(random.choice((1, 1.2)) * least_of(call, model)))
     else:
         kernel = sb.compile(model, truncation=truncation, memory="sqrt" if way == "sqrt" else "all")
-    value, got = call(short(kernel, random) if way == "blocks" else kernel)
+    kernel = short(kernel, random) if way == "blocks" else kernel
+    value, got = call(kernel)
+    assert_same_bytes(call(kernel)[1], got, what)
     score = brute.loss_score(model, data)
     total = sum(brute.sample(model.cell, score, data, data, b, None, []) for b in range(data.batch))
     near(value, np.asarray(total, float), 1.0, rounding, f"{what}: the loss")
