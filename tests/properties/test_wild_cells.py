@@ -15,7 +15,7 @@ from tests.properties.checks import CHECKS, Difference, assert_case, assert_seed
 from tests.properties.wild import Case, case_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used")
-MANY, CHUNK = 2_400, 40
+MANY, CHUNK = 2_080, 40
 """Cells under the mark `long`, and in one test."""
 
 
