@@ -227,4 +227,5 @@ def of_each_sample(m: Module, id: int, region: str) -> str:
     cancels = node.family == "map" and node.attrs.expr.is_number  # what it is the difference of differs, it does not
     if id in m.varying and not cancels:
         return text
+    text = f"np.asarray({text}, dtype)" if cancels else text
     return f"np.broadcast_to({text}, {shape_text(lead, m.program.graph.shape(id), m.sizes)})"

@@ -330,16 +330,17 @@ def check_float32(bench: Bench) -> None:
         return {k: np.asarray(v, np.float32) if np.asarray(v).dtype.kind == "f" else v for k, v in arrays.items()}
 
     data = replace(bench.data, **{g: narrow(getattr(bench.data, g)) for g in ("params", "inputs", "state")})
-    kernel = sb.compile(bench.cell)
+    truncation = bench.random.choice(TRUNCATIONS)(bench.random) if bench.random.random() < 0.3 else None
+    kernel = sb.compile(bench.cell, truncation=truncation)
     run = bench.run(kernel, data)
     got = kernel.backward(run, narrow(bench.cotangents))
     for name, value in {**run.states, **run.outputs, **got.params, **got.inputs, **got.state}.items():
         assert np.asarray(value).dtype == np.float32, f"float32: {name} is {np.asarray(value).dtype}"
-    wanted = bench.wanted
+    wanted = bench.wanted_with(truncation)
     lost = max(
         (
             np.max(np.abs(v - wanted[g][k]), initial=0.0)
-            for g, a in bench.wanted_with(None, data).items()
+            for g, a in bench.wanted_with(truncation, data).items()
             for k, v in a.items()
         ),
         default=0.0,
