@@ -59,17 +59,20 @@ PIECES = {
     "bytes": '''def _pieces(T, B, sizes, dtype, active, reset, trains):
     """Return the steps of a piece and the slots for as many steps of T as the longest sample has."""
     end, masks = _end(T, active), 2 if active is not None else int(reset is not None)
-    return _within(MEMORY, end, B, sizes, dtype.itemsize, trains, masks)
+    return _within(MEMORY, T, end, B, sizes, dtype.itemsize, trains, masks)
 
 
-def _within(limit, T, B, sizes, item, trains, masks):
-    """Return the steps of a piece and the slots that take no more bytes than a limit."""
+def _within(limit, T, end, B, sizes, item, trains, masks):
+    """Return the steps of a piece and the slots that take no more bytes than a limit, where the longest sample of T steps
+    ends after `end` of them: results have all steps, pieces those."""
     states = sum(int(np.prod(_shapes(**sizes)[k])) for k in STATES)
-    slot = (B * item * states + SLOT) * trains
-    needed = lambda steps: _needed(steps, T, B, item, sizes, trains, masks)
-    found = _allowed(T, limit, needed, slot, trains)
+    slot = lambda trains: (B * item * states + SLOT) * trains
+    needed = lambda trains: lambda steps: _needed(steps, T, B, item, sizes, trains, masks)
+    found = _allowed(end, limit, needed(trains), slot(trains), trains)
     if found is None:
-        raise ArgumentError(_refusal(T, B, needed, slot, limit))
+        calls = {True: "value_and_grad takes", False: "forward and backward take"}
+        others = [f"\\n  {calls[kind]} {_least(end, needed(kind), slot(kind)):,}" for kind in KINDS if kind is not trains]
+        raise ArgumentError(_refusal(end, B, needed(trains), slot(trains), limit) + "".join(others))
     return found
 ''',
 }
@@ -230,5 +233,8 @@ CHECKPOINTED = [WHOLE, SHARED, *PIECES.values(), *TRAINING.values(), *AHEAD.valu
 def checkpointed(at: str | None, memory: str | int) -> list[str]:
     """Return the texts of `forward` and, for a model whose loss is at the `every` or the `last` step, of training,
     with what both need; `backward` is that of all modules."""
-    texts = [WHOLE, SHARED, PIECES["sqrt" if memory == "sqrt" else "bytes"], copied(checkpoints)]
+    pieces = PIECES["sqrt" if memory == "sqrt" else "bytes"].replace(
+        "KINDS", "(False,)" if at is None else "(True, False)"
+    )
+    texts = [WHOLE, SHARED, pieces, copied(checkpoints)]
     return texts if at is None else [TRAINING[at], AHEAD[at], *texts]

@@ -129,9 +129,14 @@ def _allowed(T, limit, needed, state, trains):
     return (piece, 0) if piece else None
 
 
+def _least(T, needed, slot):
+    """Return the least number of bytes that is not refused."""
+    return needed(min(T, 1)) + slot * (T > 1)
+
+
 def _refusal(T, B, needed, slot, limit):
     """Return what to say where a limit cannot be kept: the least that can, the root's, and the steps that each runs again."""
-    least, (piece, slots) = needed(min(T, 1)) + slot * (T > 1), _root(T)
+    least, (piece, slots) = _least(T, needed, slot), _root(T)
     again = [_steps_again(T, *found) if slot else T for found in ((1, min(T - 1, 1)), (piece, slots))]
     return (
         f"memory: T = {T} and B = {B} take {least:,} bytes at the least, {limit:,} are allowed\n"

@@ -170,6 +170,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ascontiguousarray": _in_order,
     **{name: _reduction(name) for name in ("sum", "max", "min", "all", "any")},
     "frexp": _frexp,
+    "real": lambda r, x: array(r, x),  # of real numbers it is no copy
     "asarray": lambda r, x, *rest, **kinds: array(r, x),
     "eye": lambda r, n, **kinds: Bare(r, (n, n)),
     "shape": lambda r, x: array(r, x).shape,

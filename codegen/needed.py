@@ -73,7 +73,7 @@ def _letters(letters: Letters, names: Names) -> list[str]:
         for numbers, letter in letters.blocks.items()
     ]
     for (steps, states), letter in letters.levels.items():
-        window = f"{WINDOW} // ({_most([_size(x, names) for x in states])})"
+        window = f"{WINDOW} // {_most(['1', *(_size(x, names) for x in states)])}"
         lines.append(f"{names[letter]} = min(steps, {window}).bit_length() * (1 + ({_size(steps, names)} < steps))")
     variables = listed(str(names[letter]) for letter in letters.buffers.values())
     sizes = tuple_text(_size(size, names) for size in letters.buffers)
@@ -90,7 +90,8 @@ def _case(trains: bool, masks: int, kinds: Sequence[bool]) -> str:
 def _scans(case: Most, names: Names) -> str:
     """The condition under which steps are scanned."""
     return " or ".join(
-        f"{WINDOW} // ({_size(size, names)}) >= {least} <= steps" for least, size in dict.fromkeys(case.scans)
+        f"0 < {_size(size, names)} <= {WINDOW // least} and {least} <= steps"
+        for least, size in dict.fromkeys(case.scans)
     )
 
 

@@ -149,7 +149,7 @@ class Plan:
         """The steps of a piece and the slots that the module chooses."""
         module = self._module
         try:
-            piece, slots = module["_within"](self.memory, T, B, sizes, item, self.trains, masks)
+            piece, slots = module["_within"](self.memory, T, T, B, sizes, item, self.trains, masks)
         except module["ArgumentError"] as error:
             raise ArgumentError(str(error)) from None
         return piece, slots

@@ -221,11 +221,12 @@ def all_steps(m: Module, id: int, steps: str = "T") -> str:
 
 
 def of_each_sample(m: Module, id: int, region: str) -> str:
-    """Return the text of a value that differs between samples, also where its formula does not."""
+    """Return the text of a value that differs between samples, also where its formula does not; Python's numbers and
+    truths would have types of their own."""
     node, text = m.program.graph[id], m.scope(region).text(id)
     lead = ("B",) if region == LOOP else ("T", "B")
     cancels = node.family == "map" and node.attrs.expr.is_number  # what it is the difference of differs, it does not
     if id in m.varying and not cancels:
         return text
-    text = f"np.asarray({text}, dtype)" if cancels else text
+    text = f"np.asarray({text}, dtype)" if cancels or id in m.static else text
     return f"np.broadcast_to({text}, {shape_text(lead, m.program.graph.shape(id), m.sizes)})"
