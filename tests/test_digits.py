@@ -19,7 +19,7 @@ class Exact:
     """A number of 120 digits, as NumPy's arrays of objects take it."""
 
     def __init__(self, value: Any) -> None:
-        self.value = value.value if isinstance(value, Exact) else mpmath.mpf(value)
+        self.value: Any = value.value if isinstance(value, Exact) else mpmath.mpf(value)
 
     def __add__(self, other: Any) -> "Exact":
         return Exact(self.value + Exact(other).value)

@@ -183,6 +183,24 @@ def test_sizes_are_found_where_a_size_is_a_difference() -> None:
     assert sb.verify(split).passed
 
 
+class Ignoring(Kernel):
+    """The planted mistake: cotangents of a state behind the end of its sample are ignored."""
+
+    def backward(self, run: Any, cotangents: Any, **rest: Any) -> Any:
+        active = run.tape[-2]
+        if active is not None:
+            of = {k: active.reshape(active.shape + (1,) * (v.ndim - 2)) for k, v in cotangents.items()}
+            cotangents = {k: v * of[k] if v.ndim == run.states["h"].ndim else v for k, v in cotangents.items()}
+        return super().backward(run, cotangents, **rest)
+
+
+def test_cotangent_behind_the_end_of_a_sample_belongs_to_its_last_state() -> None:
+    kernel = compiled(SCANNED)
+    assert not is_caught(kernel)
+    found = [row for row in rows(Ignoring(SCANNED, kernel.program, kernel.source), 0) if not row.passed]
+    assert {row.regime for row in found} == {"padded"} and "dh_0" in {row.block for row in found}
+
+
 # What is compared nowhere.
 
 

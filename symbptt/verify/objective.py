@@ -79,40 +79,41 @@ def _from(point: Point, span: Span, states: Arrays) -> Point:
 
 
 def _weighed(cell: Cell, cotangents: Arrays, parts: Parts) -> Value:
-    """Cotangents times values at every step; from the end of a sample on its states are its last, its outputs zero."""
-
     def value(point: Point) -> Any:
         total = _idle(cotangents, point)
-        sent = {k: _each_step(v, point.state[k], point) if k in point.state else v for k, v in cotangents.items()}
         for span, part in parts(point):
             states, outputs = oracle.run(cell, part)
             active = point.active[span.lo : span.hi]
             for name, found in (states | outputs).items():
-                if name in sent:
-                    total = total + np.sum((sent[name][span.lo : span.hi] * found[span.lo - span.first :])[active])
+                if name in cotangents:
+                    sent = _each_step(cotangents[name], found, point, name in states)
+                    total = total + np.sum((sent[span.lo : span.hi] * found[span.lo - span.first :])[active])
         return total
 
     return value
 
 
-def _each_step(sent: Any, start: Any, point: Point) -> Any:
-    """Cotangents of a state at the steps that each sample has: those from its end on belong to its last step, and so do
-    those of the last step alone."""
+def _each_step(sent: Any, found: Any, point: Point, is_state: bool) -> Any:
+    """Cotangents of every step, those given of the last step alone too; those of a state from the end of a sample on
+    belong to its last step, whose state they see."""
     full = np.array(sent)
-    if np.ndim(sent) == np.ndim(start):
-        full = np.concatenate([np.zeros((point.steps, *np.shape(sent))), full[None]])
+    if np.ndim(sent) < np.ndim(found):
+        full = np.concatenate([np.zeros((max(point.steps - 1, 0), *np.shape(sent))), full[None]])[: point.steps]
     ends = point.active.sum(0)
-    for b in np.flatnonzero(ends):
+    for b in np.flatnonzero(ends) if is_state else ():
         full[ends[b] - 1, b] += full[ends[b] :, b].sum(0)
-    return full[: point.steps]
+    return full
 
 
 def _idle(cotangents: Arrays, point: Point) -> Any:
-    """What cotangents say of samples without a step, whose states are the initial ones throughout."""
+    """What cotangents of states say of samples without a step, whose states are all the initial one."""
     without = point.active.sum(0) == 0
-    states = {k: v for k, v in cotangents.items() if k in point.state}
-    sums = {k: v if np.ndim(v) == np.ndim(point.state[k]) else v.sum(0) for k, v in states.items()}
-    return sum((np.sum((v * point.state[k])[without]) for k, v in sums.items()), start=0.0)
+    total = 0.0
+    for name in [name for name in cotangents if name in point.state]:
+        sent, start = cotangents[name], point.state[name]
+        whole = sent if np.ndim(sent) == np.ndim(start) else np.sum(sent, 0)
+        total = total + np.sum((whole * start)[without])
+    return total
 
 
 def loss_of(model: Model, point: Point) -> Any:
