@@ -234,6 +234,9 @@ def test_padded_batch_is_its_samples_one_by_one(cell: sb.Cell) -> None:
     data = brute.data_of(cell, 4, 3, SIZES, lengths=lengths)
     run = forward(cell, data)
     cotangents = cotangents_of(run)
+    for v in cotangents.values():
+        for b, length in enumerate(lengths):
+            v[length:, b] = 0
     got, sums = kernel_of(cell).backward(run, cotangents), dict.fromkeys(data.params, 0.0)
     for b, length in enumerate(lengths):
         steps = None if data.inputs else int(length)
@@ -259,17 +262,20 @@ def adjoints(
             "inputs": {k: np.zeros(v.shape) for k, v in data.inputs.items() if v.dtype.kind == "f"},
             "state": {k: np.zeros(v.shape) for k, v in data.state.items()}}  # fmt: skip
     carry = {k: np.zeros(v.shape) for k, v in data.state.items()}
+    for b in range(data.batch):  # behind its end a sample has its last state, which gets what is sent there
+        for k in [k for k in names if k in cotangents]:
+            carry[k][b] = cotangents[k][data.length(b) :, b].sum(0)
     every: list[Arrays] = []
     for t in range(data.steps - 1, -1, -1):
         alive = [b for b in range(data.batch) if t < data.length(b)]
-        for b in alive:
+        for b in range(data.batch):
             for k in names:
-                carry[k][b] += cotangents[k][t, b] if k in cotangents else 0
+                carry[k][b] += cotangents[k][t, b] if k in cotangents and b in alive else 0
             if limit is not None:
                 norm = np.sqrt(sum(np.sum(carry[k][b] ** 2) for k in names))
                 for k in names:
                     carry[k][b] *= min(1.0, limit / max(norm, 1e-300))
-        every.insert(0, {k: v.copy() for k, v in carry.items()})
+        every.insert(0, {k: np.array([v[b] * (b in alive) for b in range(data.batch)]) for k, v in carry.items()})
         for b in alive:
             fresh = data.reset is not None and data.reset[t, b]
             before = {k: data.state[k][b] if fresh or not t else run.states[k][t - 1, b] for k in names}
