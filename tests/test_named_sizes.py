@@ -72,6 +72,12 @@ def test_array_of_one_element_is_no_number_for_all(cell: sb.Cell, name: str) -> 
     assert small.init({})["b"].shape == (1,) and sb.analyze(small, steps=3).states == {"h": (1,)}
 
 
+def test_one_number_as_constant_fills_its_annotation() -> None:
+    for filled in (mixed.with_consts({"A": 0.5}), masked.with_consts({"mask": 2})):
+        assert sb.verify(filled).passed
+        assert sb.compile(filled).forward({"b": np.ones(4)}, steps=2).states["h"].shape == (2, 1, 4)
+
+
 def test_array_that_contradicts_its_annotation_is_refused_at_once() -> None:
     with pytest.raises(sb.ShapeError, match="the default of 'A' has 2 along axis 1"):
         mixed.with_consts({"A": np.ones((3, 2))})
