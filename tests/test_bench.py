@@ -24,7 +24,7 @@ from symbptt.bench.rows import columns, csv_text, markdown, ratio_figure, texts
 from symbptt.bench.sizes import named_sizes as sizes_named
 from symbptt.bench.sizes import sizes_of
 from symbptt.bench.threads import one_thread
-from symbptt.bench.timing import ratio, times_in_turns
+from symbptt.bench.timing import ratio, times_in_a_row, times_in_turns
 from symbptt.cli import run
 from symbptt.errors import ArgumentError, SymbpttError, TargetError
 from symbptt.ir.node import Leaf, Node
@@ -437,7 +437,7 @@ def test_page_holds_means_growth_and_failures_but_nothing_of_the_machine():
         "| over the floor, n ≥ 128 | float32 | 2 | 3.00 | 6.00 | packed, 50, 32, 256 |",
         "| over the torch loop, five custom cells | float32 | 1 | 0.80 | 0.80 | packed, 50, 32, 256 |",
         "| over the fastest peer, n ≥ 64 and B ≥ 32 | float32 | 2 | 0.40 | 0.80 | packed, 50, 32, 256 |",
-        "| rnn | 100, 1, 16 | 3 | 9.00 | 0.10 | 0.10 |",
+        "| rnn | 100, 1, 16 | 3 | 9.00 | 0.10 | 0.10 | - |",
         "| lstm | 10000, 1, 16 | 21 | 10.50 |",
         "| lstm | 50, 32, 128 | Y | blas X | 8 | 12 |",
         "* cases gru float32: no answer",
@@ -445,3 +445,27 @@ def test_page_holds_means_growth_and_failures_but_nothing_of_the_machine():
     ):
         assert line in text.splitlines(), line
     assert platform.node() not in text and str(Path.cwd()) not in text and str(Path.home()) not in text
+
+
+def test_the_order_of_runs_is_drawn_anew_in_each_round_and_is_the_same_again():
+    orders = []
+    for _ in range(2):
+        called = []
+        runs = {name: lambda name=name, called=called: called.append(name) for name in "abc"}
+        ticks = iter(range(10**6))
+        times = times_in_turns(runs, 0.0, lambda ticks=ticks: next(ticks))
+        rounds = [tuple(called[i : i + 3]) for i in range(3, len(called), 3)]
+        assert all(sorted(each) == ["a", "b", "c"] for each in rounds) and {len(v) for v in times.values()} == {
+            len(rounds)
+        }
+        orders.append(rounds[:3])
+    assert orders[0] == orders[1] and len(set(orders[0])) > 1
+
+
+def test_calls_in_a_row_are_those_of_one_run_at_a_time():
+    called = []
+    runs = {name: lambda name=name: called.append(name) for name in "ab"}
+    ticks = iter(range(100))
+    times = times_in_a_row(runs, 4, lambda: next(ticks))
+    assert {name: v.tolist() for name, v in times.items()} == {"a": [1] * 4, "b": [1] * 4}
+    assert called in (["a"] * 5 + ["b"] * 5, ["b"] * 5 + ["a"] * 5)

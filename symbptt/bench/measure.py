@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from symbptt.bench.case import Case, gradients
 from symbptt.bench.compare import equal_peers
 from symbptt.bench.floor import floor_products, floor_run
 from symbptt.bench.peers import Runner
-from symbptt.bench.timing import ratio, times_in_turns
+from symbptt.bench.timing import ratio, times_in_a_row, times_in_turns
 from symbptt.codegen.loading import Kernel
 
 Peers = Callable[[Case], tuple[list[Runner], list[str]]]
@@ -22,7 +22,10 @@ Peers = Callable[[Case], tuple[list[Runner], list[str]]]
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of one case: milliseconds of each runner, and our time over each of the others', paired by rounds."""
+    """Medians of one case: milliseconds of each runner, and our time over each of the others', paired by rounds.
+
+    `in_a_row` has the same ratios of medians where each runner is called again and again, as a loop of training does.
+    """
 
     cell: str
     dtype: str
@@ -33,6 +36,7 @@ class Row:
     milliseconds: Mapping[str, float]
     ratios: Mapping[str, float]
     notes: Sequence[str]
+    in_a_row: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row in plain Python values."""
@@ -54,12 +58,15 @@ def measure(kernel: Kernel, case: Case, sizes: str, *, peers: Peers, seconds: fl
     else:
         notes = [*notes, "floor: the cell has no matrix products"]
     runs |= {peer.name: peer.run for peer in equal}
-    times = times_in_turns(runs, seconds, time.perf_counter if wall else time.process_time)
+    clock = time.perf_counter if wall else time.process_time
+    times = times_in_turns(runs, 0.75 * seconds, clock)
+    again = times_in_a_row(runs, max(len(times["ours"]) // 3, 3), clock)
     medians = {name: float(np.median(values)) * 1e3 for name, values in times.items()}
     ratios = {name: ratio(times, "ours", name) for name in runs if name != "ours"}
     width = max(case.sizes.values(), default=1)
     said = (*notes, *wrong)
-    return Row(case.cell.name, dtype.name, case.T, case.B, width, sizes, medians, ratios, said)
+    row = {name: float(np.median(again["ours"]) / np.median(again[name])) for name in ratios}
+    return Row(case.cell.name, dtype.name, case.T, case.B, width, sizes, medians, ratios, said, row)
 
 
 def best_peer(row: Row) -> float | None:

@@ -69,12 +69,14 @@ def measured(quick: bool, seconds: str) -> Measured:
     scales = [(("growth", "lstm", part, seconds), single) for part in (LONG, BATCHES, WIDTHS)[: 1 if quick else 3]]
     plain = [(("products", name, few, seconds), single) for name in some]
     chosen = [(arguments, single | {"OPENBLAS_CORETYPE": kind}) for arguments, _ in plain for kind in core_types()]
+    bare = [(("bare", "50,32,64" if quick else "100,1,64;100,32,64;50,32,128;50,64,256;50,64,512", seconds), single)]
     return Measured(
         gather(cases, "one thread", failures),
         gather(default, "default threads", failures),
         gather(scales, "growth", failures),
         gather([*plain, *chosen], "products", failures),
         failures,
+        gather(bare, "bare products", failures),
     )
 
 

@@ -5,7 +5,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from symbptt.bench.measure import Row, best_peer
@@ -24,6 +24,7 @@ class Measured:
     growth: list[dict]
     products: list[dict]
     failures: list[str]
+    bare: list[dict] = field(default_factory=list)
 
 
 def row_of(data: dict) -> Row:
@@ -53,6 +54,8 @@ def page(found: Measured, command: str) -> str:
         parts += [f"## One thread, {dtype}", table([row for row in rows if row.dtype == dtype])]
     if default:
         parts += ["## As many threads as each library takes", DEFAULT, table(default)]
+    if found.bare:
+        parts += ["## The bare product in each library", BARE, bare(found.bare)]
     parts += ["## Growth", growth(found.growth), "## Kernels of OpenBLAS", CORETYPE, products(found.products)]
     if found.failures:
         parts += ["## Not measured", "\n".join(f"* {failure}" for failure in found.failures)]
@@ -65,8 +68,13 @@ bare matrix products that the two sweeps cannot do without, in NumPy, packed and
 be; a ratio of 1 to it would mean that all else costs nothing. *torch module* is `nn.RNN`, `nn.LSTM`, `nn.GRU`; *torch loop*
 is the cell in a Python loop over steps; *jax scan* is `jax.jit` of `lax.scan` with its reverse derivative. The cells are
 `rnn`, `lstm`, `gru` and five that nothing in the library knows (`tests/benchmarks/cells.py`); T steps, B samples, n inputs
-and n units. All run in one process in turns; a ratio is the median over the rounds of the ratios within a round. Time is the
+and n units. All run in one process in turns, in an
+order that is drawn anew in each round (the seed is fixed); a ratio is the median over the rounds of the ratios within a round.
+*In a row*: each is called again and again, as a loop of training calls it, and a ratio is that of the medians. Time is the
 processor's, on one thread, except where the page says otherwise. States and gradients are compared before they are timed."""
+
+BARE = """Milliseconds of T products (B, n) by (n, n), one after the other, and NumPy's time over each of the others': what of a
+ratio above is the library's product alone."""
 
 DEFAULT = """By the clock. With other programs on the machine these vary more than the rows of one thread."""
 
@@ -81,11 +89,11 @@ def table(rows: Sequence[Row]) -> str:
     others = [
         name for name in ("floor", "torch module", "torch loop", "jax scan") if any(name in r.ratios for r in rows)
     ]
-    head = ["cell", "T, B, n", "ours (ms)", *(f"/ {name}" for name in others), "/ fastest peer"]
+    head = ["cell", "T, B, n", "ours (ms)", *(f"/ {name}" for name in others), "/ fastest peer", "the same, in a row"]
     body = [
         [row.cell, row.sizes, f"{row.milliseconds['ours']:.3g}"]
         + [ratio(row.ratios.get(name)) for name in others]
-        + [ratio(best_peer(row))]
+        + [ratio(best_peer(row)), ratio(max((v for k, v in row.in_a_row.items() if k != "floor"), default=None))]
         for row in rows
     ]
     notes = [f"* {row.cell}, {row.sizes}, {row.dtype}: {note}" for row in rows for note in row.notes]
@@ -115,6 +123,19 @@ def means(rows: Sequence[Row]) -> str:
                 top, row = max(found, key=lambda pair: pair[0])
                 mean = math.exp(sum(math.log(v) for v, _ in found) / len(found))
                 body.append([what, dtype, str(len(found)), f"{mean:.2f}", f"{top:.2f}", f"{row.cell}, {row.sizes}"])
+    return markdown(head, body)
+
+
+def bare(rows: Sequence[dict]) -> str:
+    """The time of the bare product in each library."""
+    names = list(dict.fromkeys(name for row in rows for name in row["milliseconds"]))
+    others = [name for name in names if name != "NumPy"]
+    head = ["T, B, n", *(f"{name} (ms)" for name in names), *(f"NumPy / {name}" for name in others)]
+    body = []
+    for row in rows:
+        ms = row["milliseconds"]
+        body.append([row["sizes"], *(f"{ms[name]:.3g}" if name in ms else "-" for name in names)]
+                    + [ratio(ms["NumPy"] / ms[name] if name in ms else None) for name in others])  # fmt: skip
     return markdown(head, body)
 
 

@@ -75,5 +75,47 @@ def products(name: str, sizes: str, seconds: str) -> list[dict]:
     return rows
 
 
+def bare(sizes: str, seconds: str) -> list[dict]:
+    """The time of T products (B, n) by (n, n) one after the other, float32, in each library."""
+    rows = []
+    with one_thread():
+        for T, B, n in (map(int, part.split(",")) for part in sizes.split(";")):
+            times = times_in_turns(_bare_runs(T, B, n), float(seconds), time.process_time)
+            found = {name: float(np.median(v)) * 1e3 for name, v in times.items()}
+            rows.append({"cell": "product", "sizes": f"{T}, {B}, {n}", "milliseconds": found})
+    return rows
+
+
+def _bare_runs(T: int, B: int, n: int) -> dict:
+    """The products by library: those that are installed."""
+    h, U = np.ones((B, n), np.float32), np.full((n, n), 1 / n, np.float32)
+    out = np.empty_like(h)
+
+    def in_numpy() -> None:
+        for _ in range(T):
+            np.matmul(h, U, out=out)
+
+    runs = {"NumPy": in_numpy}
+    with contextlib.suppress(ImportError):
+        import torch
+
+        torch.set_num_threads(1)
+        a, b, c = (torch.from_numpy(v) for v in (h, U, out))
+
+        def in_torch() -> None:
+            for _ in range(T):
+                torch.mm(a, b, out=c)
+
+        runs["torch"] = in_torch
+    with contextlib.suppress(ImportError):
+        import jax
+
+        each = jax.jit(lambda v, w: jax.lax.fori_loop(0, T, lambda _, u: u @ w, v))
+        runs["JAX"] = lambda: each(h, U).block_until_ready()
+    return runs
+
+
 if __name__ == "__main__":
-    print(json.dumps({"cases": cases, "growth": growth, "products": products}[sys.argv[1]](*sys.argv[2:])))
+    print(
+        json.dumps({"cases": cases, "growth": growth, "products": products, "bare": bare}[sys.argv[1]](*sys.argv[2:]))
+    )
