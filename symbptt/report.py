@@ -26,6 +26,7 @@ from symbptt.ir.shape import show
 from symbptt.layout import FORWARD
 from symbptt.origin import check_own
 from symbptt.plots import draw_unrolled, norm_figure
+from symbptt.render.markdown import plain
 from symbptt.render.notation import LATEX
 from symbptt.stability.analysis import report_of
 from symbptt.stability.defaults import elements
@@ -234,7 +235,11 @@ def _norm_figure(cell: Cell, flow: Flow, table: Table | None) -> Any:
 
 def equations_markdown(cell: Cell, derivation: Derivation) -> str:
     """Return the equations of a cell as Markdown with LaTeX."""
-    parts = [f"# {cell.name}: equations", f"Derived by symbptt {__version__}.", inspect.getdoc(cell.function) or ""]
+    parts = [
+        f"# {cell.name}: equations",
+        f"Derived by symbptt {__version__}.",
+        plain(inspect.getdoc(cell.function) or ""),
+    ]
     parts += ["## Symbols", _symbols(cell)]
     for title, equations in (
         ("Forward, $t = 1, \\ldots, T$", derivation.forward),
@@ -343,7 +348,8 @@ def _stability_links(names: Mapping[str, Path]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text of others as one cell of a table."""
+    return plain(" ".join(text.split()))
 
 
 def graph_json(graph: nx.DiGraph) -> str:
