@@ -174,8 +174,8 @@ def test_cells_of_a_notebook_reach_workers(way, tmp_path):
     path = tmp_path / "cells.py"
     path.write_text(NOTEBOOK)
     runs = {"notebook": "import __main__; exec(compile(open(PATH).read(), '<cell 1>', 'exec'), vars(__main__))",
-            "exec": "exec(compile(open(PATH).read(), '<cell 1>', 'exec'), {})",
-            "script": "import runpy; runpy.run_path(PATH)"}  # fmt: skip
-    program = f"PATH = {str(path)!r}\n{runs[way]}"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+            "exec": "exec(compile(open(PATH).read(), '<cell 1>', 'exec'), {})"}  # fmt: skip
+    program = f"PATH = {str(path)!r}\n{runs.get(way)}"
+    command = [sys.executable, str(path)] if way == "script" else [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout == "same\n", done.stderr
