@@ -77,10 +77,11 @@ class Ranges:
     def of_expression(self, expr: sp.Expr, args: Mapping[sp.Expr, int]) -> tuple[Bounds, Hazards]:
         """Return bounds and hazards of an expression over symbols that stand for values."""
         read = {symbol: id for symbol, id in args.items() if symbol in expr.free_symbols}
-        expr = expr.xreplace({symbol: _symbol(id) for symbol, id in read.items()})
-        known = {_symbol(id): self.bounds(id) for id in read.values()}
-        told = _Told(known, {_symbol(id): self.hazards(id) for id in read.values()},
-                     frozenset(_symbol(id) for id in read.values() if self.is_shared(id)))  # fmt: skip
+        expr = expr.xreplace({symbol: self._told(id) for symbol, id in read.items()})
+        ids = {s: int(s.name[1:]) for s in expr.free_symbols}
+        known = {s: self.bounds(id) for s, id in ids.items()}
+        told = _Told(known, {s: self.hazards(id) for s, id in ids.items()},
+                     frozenset(s for s, id in ids.items() if self.is_shared(id)))  # fmt: skip
         return bounds_of(expr, known), hazards_of(expr, told)
 
     def _bounds_of(self, node: Node) -> Bounds:
@@ -160,11 +161,18 @@ class Ranges:
 
     def _unfolded(self, node: Node) -> sp.Expr:
         """The body over values, products written out, so that 0.5 * x * x is seen as a square."""
-        over = {placeholder(i): self._factors.get(arg, _symbol(arg)) for i, arg in enumerate(node.args)}
+        over = {placeholder(i): self._factors.get(arg) or self._told(arg) for i, arg in enumerate(node.args)}
         expr = node.attrs.expr.xreplace(over)
         if node.attrs.expr.is_Mul or node.attrs.expr.is_Pow:
             self._factors[node.id] = expr
         return expr
+
+    def _told(self, id: int) -> sp.Expr:
+        """A value as a symbol; a comparison as what it compares, which tells bounds where it holds."""
+        node = self.g[id]
+        if node.family != "map" or node.attrs.expr.func not in (*_MORE, *_LESS):
+            return _symbol(id)
+        return node.attrs.expr.xreplace({placeholder(i): _symbol(arg) for i, arg in enumerate(node.args)})
 
     def _hazards_of(self, node: Node) -> Hazards:
         if node.family != "map":
@@ -269,8 +277,23 @@ def _power(base: Bounds, exponent: sp.Expr) -> Bounds:
 
 
 def _where_bounds(expr: sp.Expr, known: Known) -> Bounds:
-    a, b = (bounds_of(arg, known) for arg in expr.args[1:])
+    test, first, second = expr.args
+    a, b = bounds_of(first, _narrowed(test, True, known)), bounds_of(second, _narrowed(test, False, known))
     return min(a[0], b[0]), max(a[1], b[1])
+
+
+def _narrowed(test: sp.Expr, holds: bool, known: Known) -> Known:
+    """What is known of symbols where a comparison holds, or does not: what is more is at least the least of what is less."""
+    if test.func not in (*_MORE, *_LESS):
+        return known
+    more, less = test.args if (test.func in _MORE) == holds else test.args[::-1]
+    (low, _), (_, high) = bounds_of(less, known), bounds_of(more, known)
+    narrowed = {more: (max(known[more][0], low), known[more][1])} if more in known else {}
+    narrowed |= {less: (known[less][0], min(known[less][1], high))} if less in known else {}
+    return {**known, **narrowed}
+
+
+_MORE, _LESS = (ops.greater, ops.greater_equal), (ops.less, ops.less_equal)
 
 
 def _exp(a: Bounds) -> Bounds:
