@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.compose import stack
     from symbptt.declare import function
     from symbptt.derivation import Derivation, Equation, derive
-    from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, TargetError
+    from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, TargetError, TheoremError
     from symbptt.functions import (
         concatenate,
         cumsum,

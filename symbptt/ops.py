@@ -26,12 +26,12 @@ from symbptt.special import erf as _erf
 class Remainder:
     """What a function that saturates leaves of one, of which its derivative is made: 1 - tanh², 1 - σ.
 
-    `body(y)` writes it in the value of the function, which keeps no digits of it where the function saturates; `code` is
-    the NumPy text in e = exp(-|a|), a the argument of the function, which keeps them all. It is for arguments where
-    1 is what the function tends to.
+    `function` stands for it in a program, of the value and the argument. `body(y)` writes it in the value, which keeps no
+    digits of it where the function saturates; `code` is the NumPy text in e = exp(-|a|), a the argument of the function,
+    which keeps them all. It is for arguments where 1 is what the function tends to.
     """
 
-    name: str
+    function: Any
     text: str
     body: Callable[[sp.Expr], sp.Expr]
     code: str
@@ -116,6 +116,8 @@ sigmoid = scalar_function("sigmoid", 1, lambda x, y: y * (1 - y))
 softplus = scalar_function("softplus", 1, lambda x, y: -expm1(-y))
 expm1: Any = scalar_function("expm1", 1, lambda x, y: y + 1)
 log1p = scalar_function("log1p", 1, lambda x, y: 1 / (1 + x))
+
+tanh_rest, sigmoid_rest = scalar_function("tanh_rest", 2), scalar_function("sigmoid_rest", 2)
 
 
 def _real_positive(x: Any) -> Any:
@@ -210,7 +212,7 @@ OPS: tuple[Op, ...] = (
     Op("tan", sp.tan, np.tan, "np.tan({0})", r"\tan({0})", (-1.4, 1.4), numpy=("tan",)),
     Op("arctan", sp.atan, np.arctan, "np.arctan({0})", r"\arctan({0})", numpy=("arctan", "atan")),
     Op("tanh", sp.tanh, np.tanh, "np.tanh({0})", r"\tanh({0})", numpy=("tanh",),
-       remainder=Remainder("tanh_rest", "1 - tanh(a)²", lambda y: 1 - y**2, "(2 * e / (1 + e * e)) ** 2")),
+       remainder=Remainder(tanh_rest, "1 - tanh(a)²", lambda y: 1 - y**2, "(2 * e / (1 + e * e)) ** 2")),
     Op("sinh", sp.sinh, np.sinh, "np.sinh({0})", r"\sinh({0})", numpy=("sinh",)),
     Op("cosh", sp.cosh, np.cosh, "np.cosh({0})", r"\cosh({0})", numpy=("cosh",)),
     Op("erf", sp.erf, _erf, "erf({0})", r"\operatorname{{erf}}({0})"),
@@ -221,7 +223,7 @@ OPS: tuple[Op, ...] = (
     Op("floor", floor, lambda x: np.floor(np.real(x)), "np.floor({0})", r"\lfloor {0}\rfloor",
        kinks=(-2.0, -1.0, 0.0, 1.0, 2.0), numpy=("floor",)),
     Op("sigmoid", sigmoid, _evaluate_sigmoid, "1 / (1 + np.exp(-{0}))", r"\sigma({0})",
-       remainder=Remainder("sigmoid_rest", "1 - σ(a)", lambda y: 1 - y, "e / (1 + e)")),
+       remainder=Remainder(sigmoid_rest, "1 - σ(a)", lambda y: 1 - y, "e / (1 + e)")),
     Op("softplus", softplus, _evaluate_softplus, "np.logaddexp({0}, 0)", r"\operatorname{{softplus}}({0})"),
     Op("relu", relu, _evaluate_relu, "np.maximum({0}, 0)", r"\operatorname{{relu}}({0})", kinks=(0.0,)),
     Op("leaky_relu", lambda x, slope=_LEAK: where(greater(x, 0), x, slope * x),
@@ -268,8 +270,8 @@ BY_NUMPY: dict[str, Op] = {name: op for op in OPS for name in op.numpy}
 PRIMITIVES: dict[Any, Op] = {op.body: op for op in OPS if op.code and op.name != "sqrt"}
 """The record of each SymPy function class that generated code can write."""
 REMAINDERS: dict[Any, tuple[Any, Remainder]] = {
-    op.body: (scalar_function(op.remainder.name, 2), op.remainder) for op in OPS if op.remainder is not None
+    op.body: (op.remainder.function, op.remainder) for op in OPS if op.remainder is not None
 }
 """By a function that saturates: what programs have in the place of its remainder, a function of value and argument."""
-REMAINING: dict[str, Remainder] = {remainder.name: remainder for _, remainder in REMAINDERS.values()}
+REMAINING: dict[str, Remainder] = {function.__name__: remainder for function, remainder in REMAINDERS.values()}
 """The remainders by the names of these functions."""

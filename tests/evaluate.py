@@ -76,7 +76,8 @@ def one(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
         case "number":
             return np.reshape(np.asarray(attrs.value, float), tuple(number_of(s, sizes) for s in node.shape))
         case "map":
-            return np.asarray(formula(attrs.expr, args), float)
+            shape = tuple(number_of(s, sizes) for s in node.shape)
+            return np.array(np.broadcast_to(np.asarray(formula(attrs.expr, args), float), shape))
         case "contract":
             a, b, out = ("".join(LETTERS[i] for i in part) for part in (attrs.a, attrs.b, attrs.out))
             return np.einsum(f"{a},{b}->{out}", *args)

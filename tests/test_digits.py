@@ -76,6 +76,8 @@ def value(cell: sb.Cell, groups: tuple[Arrays, Arrays, Arrays], cotangents: Arra
             found = cell.function(**params, **consts, **state, **{k: v[t, b] for k, v in inputs.items()})
             state = dict(zip(names, found if isinstance(found, tuple) else (found,), strict=True))
             total = sum((np.sum(cotangents[k][t, b] * state[k]) for k in names), start=total)
+        for k in names:  # the state of a sample that has ended stays
+            total = total + np.sum(np.sum(cotangents[k][end:, b], 0) * state[k]) if len(cotangents[k]) > end else total
     return total.value
 
 

@@ -85,7 +85,7 @@ def test_array_that_contradicts_its_annotation_is_refused_at_once() -> None:
     def two(h: State["n"], g: Param["n"] = np.ones(3), k: Const["n n"] = np.ones((2, 2))):
         return h * g
 
-    with pytest.raises(sb.ShapeError, match=r"the default of 'k' has 2(.|\n)*test_sizes\.py"):
+    with pytest.raises(sb.ShapeError, match=r"the default of 'k' has 2(.|\n)*test_named_sizes\.py"):
         sb.cell(two)
 
 
@@ -117,7 +117,7 @@ def wrong_index(h: State["n"], i: Index["v"] = 3):
 @pytest.mark.parametrize(("function", "name"), [(wrong_state, "P"), (wrong_input, "x"), (wrong_index, "i")])
 def test_default_that_nothing_would_use_is_refused_at_decoration(function: Any, name: str) -> None:
     with pytest.raises(
-        sb.CellError, match=rf"'{name}' has a default, and only Param and Const may(.|\n)*test_sizes\.py"
+        sb.CellError, match=rf"'{name}' has a default, and only Param and Const may(.|\n)*test_named_sizes\.py"
     ):
         sb.cell(function)
 

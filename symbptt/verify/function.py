@@ -55,7 +55,7 @@ def _check_kept(cell: Cell, point: Point) -> None:
     given: Arrays = {k: np.array(v[0, 0]) for k, v in point.inputs.items()} | {
         k: np.array(v[0]) for k, v in point.state.items()
     }
-    shared = {a.name: a.default for a in cell.arguments if a.role == "const"} | cell.consts | point.params
+    shared = oracle.constants(cell, point) | point.params
     handed: Any = {k: np.array(v) if isinstance(v, np.ndarray) else v for k, v in shared.items()}
     cell.function(**{a.name: (given | handed)[a.name] for a in cell.arguments})
     for name, value in shared.items():

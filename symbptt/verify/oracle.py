@@ -61,7 +61,7 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     and its outputs are zero.
     """
     names = [a.name for a in cell.arguments if a.role == "state"]
-    consts = _constants(cell, point)
+    consts = constants(cell, point)
     groups = (point.params, point.inputs, point.state, point.state if point.initial is None else point.initial)
     params, inputs, start, initial = (prepared(group, point) for group in groups)
     params = params | consts
@@ -81,8 +81,8 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}
 
 
-def _constants(cell: Cell, point: Point) -> Arrays:
-    """Constants by name; one number for an array fills the shape of its annotation."""
+def constants(cell: Cell, point: Point) -> Arrays:
+    """Return constants with a default, by name; one number for an array fills the shape of its annotation."""
     known = {a.name: a for a in cell.arguments if a.role == "const" and a.default is not None}
     one = {name for name, a in known.items() if a.shape and not np.ndim(a.default)}
     return {k: np.full(concrete(a.shape, point.sizes), a.default) if k in one else a.default for k, a in known.items()}
