@@ -121,7 +121,7 @@ def test_windows_hold_for_a_linear_cell() -> None:
 
 
 def test_chaos_has_no_clip_threshold() -> None:
-    J = 3 / math.sqrt(60) * np.random.default_rng(0).standard_normal((60, 60))
+    J = 3 / math.sqrt(30) * np.random.default_rng(0).standard_normal((30, 30))
     advice = {a.about: a for a in sb.analyze(tanh_network, {"J": J}).advice}
     assert advice["clipping"].value is None and "no threshold helps" in advice["clipping"].text
 
@@ -330,6 +330,7 @@ def test_error_bars_cover_the_exponent_under_slow_inputs(tau: float) -> None:
     assert np.mean(hits) >= 0.85
 
 
+@pytest.mark.long
 def test_inputs_as_slow_as_the_run_leave_the_verdict_undecided() -> None:
     kinds = []
     for seed in range(20):

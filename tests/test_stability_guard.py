@@ -46,10 +46,16 @@ def hold(cell: Any, scale: float, size: float, seed: int) -> None:
     check_theorems(cell.name, theorems(run), spectrum, products, 2.0**-52)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
 def test_no_run_of_the_zoo_exceeds_a_theorem(name: str) -> None:
     for seed, (scale, size) in enumerate([(0.2, 1.0), (1.0, 3.0)]):
         hold(CELLS[name], scale, size, seed)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "delta_rule", "s4d"])
+def test_no_run_of_some_of_the_zoo_exceeds_a_theorem(name: str) -> None:
+    test_no_run_of_the_zoo_exceeds_a_theorem(name)
 
 
 @pytest.mark.long
