@@ -23,7 +23,7 @@ from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.idioms import stable
 from symbptt.ir.node import Node
-from symbptt.ir.shape import Shape, show
+from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
 from symbptt.location import user_place
@@ -254,6 +254,7 @@ def trace(cell: Cell) -> Step:
         result = run_traced(cell, values)
     following, outputs = _results(cell, graph, result)
     check_repeats(cell, graph, (following, outputs), lambda other, again: _results(cell, other, again), cell.arguments)
+    check_gathers(cell, graph, cell.arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
     step = Step(cell.name, inspect.getdoc(cell.function) or "", graph, cell.arguments, leaves, following, outputs)
     _warn_unused(cell, step)
@@ -292,6 +293,22 @@ def _is_same(one: Node, two: Node) -> bool:
     """Bodies of functions that are defined inside a cell are other objects each time, written the same."""
     parts = [(node.family, node.args, node.shape) for node in (one, two)]
     return parts[0] == parts[1] and (one.attrs == two.attrs or repr(one.attrs) == repr(two.attrs))
+
+
+def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> None:
+    """Raises: ShapeError where a table may have fewer entries than its index has values: NumPy then reads another one."""
+    limits = {a.name: a.limit for a in arguments if a.limit is not None}
+    for node in graph:
+        if node.family != "gather":
+            continue
+        index = graph[node.args[1]].attrs.name
+        length = graph.shape(node.args[0])[node.attrs.axis]
+        if sign_of(length - limits[index]) not in (0, 1):
+            line = f", line {node.place}" if node.place else ""
+            raise ShapeError(
+                f"{index!r} has {size_text(limits[index])} values, and chooses from an axis of size {size_text(length)}"
+                f'{place_of(cell.function)}{line}\n  annotate it as Index["{size_text(length)}"], or give the table that axis'
+            )
 
 
 def run_traced(cell: Any, values: dict[str, Array]) -> Any:

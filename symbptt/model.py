@@ -15,6 +15,7 @@ from symbptt.cell import (
     Cell,
     arguments_of,
     by_name,
+    check_gathers,
     check_repeats,
     nearest,
     place_of,
@@ -176,6 +177,7 @@ def _trace(loss: Loss) -> Step:
             "  return a scalar: sb.sum(...) over one sample"
         )
     check_repeats(loss, graph, value.id, lambda other, again: as_array(other, again).id, arguments)
+    check_gathers(loss, graph, arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
     step = Step(loss.name, inspect.getdoc(loss.function) or "", graph, arguments, leaves, {}, {"loss": value.id})
     return with_parts(stable(step))

@@ -302,6 +302,50 @@ def test_second_backward_of_a_run_gives_the_same_bytes(cell: sb.Cell) -> None:
                 assert {k: v.tobytes() for k, v in first.items()} == {k: v.tobytes() for k, v in other.items()}
 
 
+# An index that is too great for its table.
+
+
+def at_end(i: Index["w"], h: State["n"], E: Param["v n"]):  # type: ignore[no-untyped-def]
+    return np.tanh(h) + E[i]
+
+
+def beside(i: Index["4"], h: State["n"], E: Param["3 n"]):  # type: ignore[no-untyped-def]
+    return np.tanh(h) + E[i]
+
+
+def across(i: Index["v"], h: State["n"], E: Param["v n"]):  # type: ignore[no-untyped-def]
+    return np.tanh(h) + np.take(E, i, axis=1)[0]
+
+
+def behind(i: Index["v"], h: State["n"], E: Param["v n"]):  # type: ignore[no-untyped-def]
+    return np.tanh(h) + E[1:][i]
+
+
+@pytest.mark.parametrize("function", [at_end, beside, across, behind])
+def test_index_with_more_values_than_its_table_has_is_refused_by_name(function: Any) -> None:
+    with pytest.raises(sb.ShapeError, match=r"(?s)'i' has . values, and chooses from an axis of size .*test_gather.py"):
+        sb.compile(sb.cell(function))
+
+
+def test_index_with_more_values_than_its_table_has_is_refused_in_a_loss() -> None:
+    @sb.loss
+    def nats(h: State["n"], k: Index["v"], V: Param["w n"]):
+        return -sb.log_softmax(V @ h)[k]
+
+    with pytest.raises(sb.ShapeError, match=r"(?s)'k' has v values, and chooses from an axis of size w.*in nats"):
+        sb.compile(sb.model(bent, nats))
+
+
+@sb.cell
+def with_room(i: Index["v"], h: State["n"], E: Param["v+1 n"], F: Param["2*v n"]):
+    """A table may have more rows than are ever read."""
+    return np.tanh(h) + E[i] * E[1:][i] + F[i]
+
+
+def test_table_may_have_more_entries_than_its_index_has_values() -> None:
+    assert sb.verify(with_room).passed
+
+
 # Mistakes that must be seen.
 
 PLANTED: dict[str, tuple[sb.Cell, str, str]] = {
