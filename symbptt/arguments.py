@@ -35,8 +35,14 @@ def check_function(what: str, value: Any, example: str, count: int | None = None
     code = callable(value) and not isinstance(value, type) and hasattr(inspect.unwrap(value), "__code__")
     if not code:
         raise ArgumentError(f"{what} takes a function, got {_kind(value)}\n  write {example}")
-    if count is None:
-        return
+    if count is not None:
+        check_call(what, value, example, count)
+
+
+def check_call(what: str, value: Any, example: str, count: int) -> None:
+    """Raises: ArgumentError where a value cannot be called with `count` arguments: a function, an object, a partial one."""
+    if not callable(value) or isinstance(value, type):
+        raise ArgumentError(f"{what} takes a function, got {_kind(value)}\n  write {example}")
     try:
         inspect.signature(value).bind(*[None] * count)
     except TypeError as error:

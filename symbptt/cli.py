@@ -155,12 +155,23 @@ def plan(
 
 
 @app.command()
-def verify(target: Target) -> int:
-    """Check the generated module against the cell itself; exit code 1 where it is wrong."""
+def verify(
+    target: Target,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default=False,
+            metavar="NAME=WHERE",
+            help="Where an argument lies: x=0,1 or keep=binary or p=positive; may be repeated.",
+        ),
+    ] = None,
+) -> int:
+    """Check the generated module against the cell itself; exit code 1 where it is wrong, or a block compared nowhere."""
     cell = load_target(target, models=True)
+    where = load("verify.asked").domain_of(domain or [])
     with stage() as tell:
         tell("verifying")
-        report = load("verification").verify(cell)
+        report = load("verification").verify(cell, domain=where)
     print(report)
     return 0 if report.passed else FAILED
 

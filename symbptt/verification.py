@@ -12,8 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from symbptt.arguments import check_function as check_callable
-from symbptt.arguments import check_seed
+from symbptt.arguments import check_call, check_seed
 from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_cell
@@ -156,7 +155,7 @@ def check_backward(
     if not isinstance(target, Cell | Model):
         raise ArgumentError(f"check_backward takes a cell or a model, got {type(target).__name__}")
     last = "targets" if isinstance(target, Model) else "cotangents"
-    check_callable("check_backward", backward, f"def backward(params, inputs, state, {last}):", 4)
+    check_call("check_backward", backward, f"def backward(params, inputs, state, {last}):", 4)
     check_seed(seed)
     asked = asked_of(target, inputs, params, domain)
     gradients = gradients_of(target, backward)
@@ -164,15 +163,19 @@ def check_backward(
     cases = [case for case in _cases(target, seed, asked) if not case.regime.padded and case.size.blocks is None]
     is_complex = has_complex_version(target, seed, asked)
     found: list[Row] = []
+    wrong: Case | None = None
     for case in cases:
-        found += gradient_rows(case, gradients, is_complex, _wrong(found))
+        of_case = gradient_rows(case, gradients, is_complex, _wrong(found))
+        wrong = wrong or (case if any(not row.passed and not row.said for row in of_case) else None)
+        found += of_case
     report = Verification(target.name, tuple(found))
-    wrong = not report.passed and isinstance(target, Cell)
-    return replace(report, remarks=_remarks(cases[0], gradients, is_complex)) if wrong else report
+    if wrong is None or isinstance(target, Model):
+        return report
+    return replace(report, remarks=_remarks(wrong, gradients, is_complex))
 
 
 def _remarks(case: Case, gradients: Gradients, is_complex: bool) -> tuple[str, ...]:
-    """What a backward pass that is wrong does right: which cotangents it reads, where it does not read all."""
+    """What a backward pass that is wrong in a case does right there: which cotangents it reads, where it does not read all."""
     outputs = {k for k in case.cotangents if k not in case.point.state}
     kept = {
         "of states": {k: v * (k not in outputs) for k, v in case.cotangents.items()},
@@ -181,7 +184,7 @@ def _remarks(case: Case, gradients: Gradients, is_complex: bool) -> tuple[str, .
     }
     chosen = kept.items() if outputs else [("of the last step", kept["of the last step"])]
     return tuple(
-        f"the backward pass is right where only cotangents {what} are not zero: it does not read the others"
+        f"the backward pass is right where only cotangents {what} are not zero: does it read the others?"
         for what, sent in chosen
         if all(row.passed for row in gradient_rows(replace(case, cotangents=sent), gradients, is_complex))
     )

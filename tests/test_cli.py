@@ -125,6 +125,43 @@ def test_generate_writes_what_it_prints(capsys, tmp_path):
     assert (tmp_path / "rnn.py").read_text(encoding="utf-8") == printed
 
 
+POSITIVE = """
+import numpy as np
+import symbptt as sb
+from symbptt import Input, Param, State
+
+@sb.cell
+def logarithmic(x: Input["n"], keep: Input["n"], h: State["n"], p: Param["n"]):
+    return keep * h * np.log(p) + np.sqrt(x * (1 - x))
+"""
+
+
+def test_verify_draws_arguments_from_their_domains(capsys, tmp_path):
+    file = tmp_path / "positive.py"
+    file.write_text(POSITIVE)
+    target = f"{file}:logarithmic"
+    assert run(["verify", target]) == 1
+    assert "the user's function is not finite here" in capsys.readouterr().out
+    assert run(["verify", target, "--domain", "x=0, 1", "--domain", "keep=binary", "--domain=p=positive"]) == 0
+    assert "not finite" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("x", "no domain in 'x'"), ("=0,1", "no domain in '=0,1'"), ("x=", "no domain in 'x='"),
+    ("z=0,1", "draws no 'z'"), ("x=1,0", "lowest, greatest"), ("x=0,b", "lowest, greatest"),
+    ("x=0,1,2", "lowest, greatest"), ("x=nan,1", "lowest, greatest"), ("x=odd", "'binary', 'positive'"),
+])  # fmt: skip
+def test_verify_refuses_what_is_no_domain(refused, tmp_path, text, message):
+    file = tmp_path / "positive.py"
+    file.write_text(POSITIVE)
+    assert message in refused("verify", f"{file}:logarithmic", "--domain", text)
+
+
+def test_verify_refuses_two_domains_of_one_argument(refused, cells):
+    text = refused("verify", f"{cells}:tiny", "--domain", "x=0,1", "--domain", "x=binary")
+    assert "'x' has two domains" in text
+
+
 def test_verify_passes_and_fails_with_its_exit_code(capsys, monkeypatch, cells):
     assert run(["verify", f"{cells}:tiny"]) == 0
     assert "tiny: passed" in capsys.readouterr().out

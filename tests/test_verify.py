@@ -1,6 +1,7 @@
 """Verification: what is right passes, what is planted is caught, and the wrong block is named."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -357,6 +358,42 @@ def test_pass_of_a_model_gets_its_targets() -> None:
 
     assert sb.check_backward(model, backward).passed
     assert sb.check_backward(model, lambda *arguments: backward(*arguments, factor=1.001)).wrong == ("dv",)
+
+
+def test_what_a_wrong_pass_does_right_is_told_of_where_it_is_wrong() -> None:
+    """Back through 20 steps only, a pass is right on three, whatever their cotangents are."""
+
+    def cut(last: bool) -> Callable[..., Any]:
+        def backward(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
+            dh = (
+                cotangents["h"] * (np.arange(len(inputs["x"])) == len(inputs["x"]) - 1)[:, None, None]
+                if last
+                else cotangents["h"]
+            )
+            kernel = kernel_of(rnn)
+            grads = kernel.backward(kernel.forward(params, inputs, state), {"h": dh})
+            early = grads.inputs["x"] * (np.arange(len(dh)) >= (0 if last else len(dh) - 20))[:, None, None]
+            return {**grads.params, "x": early, **grads.state}
+
+        return backward
+
+    told = "right where only cotangents of the last step are not zero"
+    assert told in str(sb.check_backward(rnn, cut(True)))
+    report = sb.check_backward(rnn, cut(False))
+    assert report.wrong == ("dx",) and told not in str(report)
+
+
+def test_pass_may_be_any_object_that_can_be_called() -> None:
+    class Pass:
+        def __call__(self, params: Any, inputs: Any, state: Any, cotangents: Any, factor: float = 1.0) -> Any:
+            kernel = kernel_of(rnn)
+            grads = kernel.backward(kernel.forward(params, inputs, state), cotangents)
+            return {**grads.params, **grads.inputs, "h": factor * grads.state["h"]}
+
+    assert sb.check_backward(rnn, Pass()).passed
+    assert sb.check_backward(rnn, functools.partial(Pass(), factor=2.0)).wrong == ("dh_0",)
+    with pytest.raises(sb.ArgumentError, match="takes a function, got object"):
+        sb.check_backward(rnn, object())  # type: ignore[arg-type]
 
 
 def test_domain_and_values_are_those_that_a_pass_gets() -> None:

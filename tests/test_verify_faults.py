@@ -338,10 +338,44 @@ def test_values_that_are_given_are_those_at_which_it_is_checked() -> None:
     ({"params": {"p": np.ones(3), "w": np.ones(4)}}, "n is 3"),
     ({"params": {"p": "text"}}, "numbers are expected"),
     ({"params": {"p": np.ones(3)}, "domain": {"p": "positive"}}, "'p'"),
+    ({"inputs": {"x": np.full((2, 1, 3), np.nan)}}, "x: finite numbers are expected"),
+    ({"params": {"p": np.full(3, np.inf)}}, "p: finite numbers are expected"),
+    ({"inputs": {"x": np.ones((2, 1, 3), complex)}}, "x: numbers are expected, got ndarray of complex128"),
+    ({"inputs": {"x": np.ones((2, 1, 3)), "keep": np.ones((3, 1, 3))}}, "keep: as many steps and samples as in x"),
+    ({"inputs": {"x": np.ones((2, 1, 3)), "keep": np.ones((2, 2, 3))}}, "1, got 2 and 2"),
 ])  # fmt: skip
 def test_what_does_not_go_with_a_cell_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(sb.ArgumentError, match=message):
         sb.verify(gated, **given)
+
+
+@pytest.mark.parametrize(("inputs", "params", "message"), [
+    ([[1.5, 2.0]], {}, "integers are expected, got list of float64"),
+    ([[-1, 0]], {}, "integers from 0 to 0 are expected, got -1 to 0"),
+    ([[0, 3]], {"E": np.ones((3, 2))}, "integers from 0 to 2 are expected, got 0 to 3"),
+])  # fmt: skip
+def test_indices_outside_their_table_are_refused(inputs: Any, params: Any, message: str) -> None:
+    with pytest.raises(sb.ArgumentError, match=message):
+        sb.verify(tabled, inputs={"i": inputs}, params=params)
+
+
+@pytest.mark.parametrize("given", [[[1, 2]], [0, 1, 2], [[9], [0]]])
+def test_indices_that_are_given_tell_the_least_size_of_a_table(given: Any) -> None:
+    assert sb.verify(tabled, inputs={"i": given}).passed
+
+
+@pytest.mark.parametrize("group", ["params", "domain"])
+def test_constants_with_a_value_are_not_given_another(group: str) -> None:
+    @sb.cell
+    def leaking(x: Input["n"], h: State["n"], w: Param["n"], k: Const["n"] = np.array([1.0, 2.0])):  # type: ignore[assignment]
+        return k * np.tanh(h) + w * x
+
+    value: Any = np.ones(2) if group == "params" else (0, 1)
+    with pytest.raises(
+        sb.ArgumentError, match=r"'k' is a constant of leaking with a value\n  write sb.verify\(sb.compile"
+    ):
+        sb.verify(leaking, **{group: {"k": value}})
+    assert sb.verify(sb.compile(leaking, consts={"k": np.ones(2)})).passed
 
 
 def test_constants_that_are_arrays_tell_their_sizes() -> None:
