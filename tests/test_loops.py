@@ -3,10 +3,13 @@
 import ast
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 
 import symbptt as sb
+from symbptt import Input, Param, State
 from symbptt.zoo import CELLS, gru, lstm
 from tests import oracle
 from tests.kernels import kernel_of
@@ -81,3 +84,37 @@ def peak(cell: sb.Cell, T: int) -> int:
 @pytest.mark.parametrize("cell", [lstm, gru], ids=["lstm", "gru"])
 def test_memory_does_not_grow_with_time_beyond_the_tape(cell: sb.Cell) -> None:
     assert abs(peak(cell, 4000) - peak(cell, 500)) < 64 * 1024
+
+
+@pytest.mark.parametrize("rounds", [3, 16, 40])
+def test_rounds_that_stay_affine_in_a_state_are_compiled_in_time(rounds: int) -> None:
+    """Coefficients of h - w h + x after many rounds double with each where they are written out."""
+
+    @sb.cell
+    def relaxing(x: Input["n"], membrane_potential: State["n"], w: Param["n"]):
+        v = membrane_potential
+        for _ in range(rounds):
+            v = v - 0.1 * v * w + 0.01 * x
+        return v
+
+    kernel = sb.compile(relaxing)
+    assert len(kernel.source) < 100_000
+    rng = np.random.default_rng(0)
+    x, w, h0 = rng.standard_normal((7, 2, 3)), rng.standard_normal(3), rng.standard_normal((2, 3))
+    run = kernel.forward({"w": w}, {"x": x}, {"membrane_potential": h0})
+    grads = kernel.backward(run, {"membrane_potential": np.ones((2, 3))})
+    wanted, last = np.zeros(3), h0
+    factor = (1 - 0.1 * w) ** rounds
+    for step in x:
+        last = factor * last + 0.01 * step * sum((1 - 0.1 * w) ** i for i in range(rounds))
+    np.testing.assert_allclose(run.states["membrane_potential"][-1], last, rtol=1e-12)
+    np.testing.assert_allclose(grads.state["membrane_potential"], np.broadcast_to(factor**7, (2, 3)), rtol=1e-12)
+    for i in range(3):
+        moved = w.astype(complex)
+        moved[i] += 1e-40j
+        h: Any = h0.astype(complex)
+        for step in x:
+            for _ in range(rounds):
+                h = h - 0.1 * h * moved + 0.01 * step
+        wanted[i] = h.sum().imag / 1e-40
+    np.testing.assert_allclose(grads.params["w"], wanted, rtol=1e-11)

@@ -165,7 +165,16 @@ def _form(g: Graph, node: Node, moving: list[int], found: Mapping[int, Form]) ->
     named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
     inner = {symbol_of(arg): found[arg] for arg in moving}
     form = _sum(node.attrs.expr.xreplace(named), inner)
-    return Form({}, culprit=node.id) if form is None else form
+    return Form({}, culprit=node.id) if form is None or _operations(form) > MOST else form
+
+
+def _operations(form: Form) -> int:
+    return sum(int(expr.count_ops()) for expr in (*form.linear.values(), form.free))
+
+
+MOST = 200
+"""Operations of the coefficients of a form: in h = h - w h, round after round, they double with each round, and a loop is
+quicker than what they cost."""
 
 
 def symbol_of(id: int) -> sp.Symbol:
