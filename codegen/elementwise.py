@@ -46,7 +46,7 @@ def has_call(tree: Tree) -> bool:
 def _sum(terms: Sequence[tuple[int, Tree]], parts: Sequence[Written]) -> str:
     text = ""
     for i, (sign, term) in enumerate(terms):
-        written = bracket(body_text(term, parts), SUM if sign > 0 else PRODUCT)
+        written = bracket(_number(term, parts), SUM if sign > 0 else PRODUCT)
         if i and sign > 0 and written.startswith("-"):
             sign, written = -1, written[1:]
         text += ((" - " if sign < 0 else " + ") if i else ("-" if sign < 0 else "")) + written
@@ -54,13 +54,13 @@ def _sum(terms: Sequence[tuple[int, Tree]], parts: Sequence[Written]) -> str:
 
 
 def _product(factors: Sequence[Tree], divisors: Sequence[Tree], parts: Sequence[Written]) -> str:
-    above = [bracket(body_text(f, parts), PRODUCT if i == 0 else POWER) for i, f in enumerate(factors)]
-    below = [bracket(body_text(d, parts), POWER) for d in divisors]
+    above = [bracket(_number(f, parts), PRODUCT if i == 0 else POWER) for i, f in enumerate(factors)]
+    below = [bracket(_number(d, parts), POWER) for d in divisors]
     return " * ".join(above) + "".join(f" / {d}" for d in below)
 
 
 def _power(base: Tree, exponent: Tree, parts: Sequence[Written]) -> Written:
-    written, count = body_text(base, parts), whole_power(Power(base, exponent))
+    written, count = _number(base, parts), whole_power(Power(base, exponent))
     if count in (2, 3) and isinstance(base, Ref) and _is_variable(written[0]):
         return " * ".join([written[0]] * count), PRODUCT
     if count > 2 and count % 2 == 0:  # NumPy knows squares; all other powers take as long as logarithms do
@@ -70,6 +70,14 @@ def _power(base: Tree, exponent: Tree, parts: Sequence[Written]) -> Written:
         return f"{bracket(written, POWER)} * {_power(base, Num(sp.Integer(count - 1)), parts)[0]}", PRODUCT
     base_text = f"({written[0]})" if written[0].startswith("-") else bracket(written, ATOM)
     return f"{base_text} ** {bracket(body_text(exponent, parts), ATOM)}", POWER
+
+
+def _number(tree: Tree, parts: Sequence[Written]) -> Written:
+    """A tree inside arithmetic: a condition in the type of the data, for NumPy negates no bools, and divides them to
+    float64. It may be a Python bool, which has no `astype`."""
+    written = body_text(tree, parts)
+    condition = isinstance(tree, Call) and getattr(ops.BY_NAME[tree.name].body, "boolean", False)
+    return (f"np.asarray({written[0]}, dtype)", ATOM) if condition else written
 
 
 def _is_variable(text: str) -> bool:

@@ -56,6 +56,9 @@ KINDS: dict[str, tuple[Function, dict[float, float]]] = {
     "abs by a square": (lambda x: (x**2) ** 0.5, {0: 0, -1: -1, 1000: 1}),
     "two squares": (lambda x: np.sqrt(x * x + 0.25 * x * x), {0: 0, 1: 1.25**0.5, -1: -(1.25**0.5)}),
     "Huber": (lambda x: np.where(sb.abs(x) < 1, 0.5 * x * x, np.sqrt(x * x) - 0.5), {0: 0, 3: 1, -3: -1}),
+    "a square of exp below": (lambda x: 1 / (1 + np.exp(-x) ** 2), {0: 0.5, 1000: 0, -1000: 0}),
+    "a cubic of exp below": (lambda x: 2 / (1 + np.exp(x) + np.exp(x) * np.exp(x)), {0: -2 / 3, 1000: 0, -1000: 0}),
+    "a square of sinh below": (lambda x: 1 / (1 + np.sinh(x) ** 2), {0: 0, 1000: 0, 1: -2 * SECH**2 * TANH}),
     "sech": (lambda x: 1 / np.cosh(x), {0: 0, 1000: 0, -1000: 0, 1: -SECH * TANH}),
     "sech squared": (lambda x: 1 / np.cosh(x) ** 2, {0: 0, 1000: 0, -1000: 0, 1: -2 * SECH**2 * TANH}),
     "sech by exponentials": (lambda x: 2 / (np.exp(x) + np.exp(-x)), {1000: 0, -1000: 0, 1: -SECH * TANH}),
@@ -271,6 +274,21 @@ def test_branch_has_the_gradient_of_the_plain_function(
     single = [{k: v.astype(np.float32) for k, v in group.items()} for group in (params, inputs, state, cotangents)]
     got = flat(kernel.backward(kernel.forward(*single[:3]), single[3]))
     assert_blocks_close(got, wanted, 2e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_conditions_that_are_multiplied_are_numbers(dtype: Any) -> None:
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"]):
+        length = np.sqrt(np.sum(h * h))
+        return 0.5 * h * np.minimum(1, 1 / np.maximum(length, 1e-9)) + x
+
+    x, dh = np.full((3, 1, 2), 2, dtype), np.ones((1, 2), dtype)
+    run = (windowed := sb.compile(cell, truncation=sb.Window(3))).forward({}, {"x": x})
+    plain = (whole := sb.compile(cell)).backward(whole.forward({}, {"x": x}), {"h": dh})
+    found = windowed.backward(run, {"h": dh})
+    assert found.inputs["x"].dtype == dtype
+    np.testing.assert_allclose(found.inputs["x"], plain.inputs["x"], rtol=1e-5, atol=1e-6)
 
 
 def test_branches_in_many_blocks_of_steps() -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from symbptt.derive.scalar import partials
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.range import OVERFLOW, Ranges
 from symbptt.ir.scalar import as_sympy
 
 
@@ -28,11 +30,14 @@ def is_function(node: Node) -> bool:
 
 
 def values(g: Graph, roots: Iterable[int]) -> set[int]:
-    """Return the nodes that are values: named, read more than once, functions of others, all that is no arithmetic."""
+    """Return the nodes that are values: named, read more than once, functions of others, all that is no arithmetic; and
+    divisors that grow faster than exponentials which they are made of."""
     roots = list(roots)
     ids = g.ancestors(roots)
     consumers = g.consumers(ids)
-    return {id for id in ids if id in roots or not _is_inside(g, id, consumers[id])}
+    kept = {id for id in ids if id in roots or not _is_inside(g, id, consumers[id])}
+    ranges = Ranges(g)
+    return kept | {id for id in ids if id not in kept and _outgrows(g, id, consumers[id][0], kept, ranges)}
 
 
 def _is_inside(g: Graph, id: int, consumers: list[int]) -> bool:
@@ -41,6 +46,20 @@ def _is_inside(g: Graph, id: int, consumers: list[int]) -> bool:
         return False
     reader = g[consumers[0]]
     return reader.family == "map" and not is_function(reader) and reader.shape == node.shape
+
+
+def _outgrows(g: Graph, id: int, reader: int, kept: set[int], ranges: Ranges) -> bool:
+    """Whether a divisor has a derivative that overflows as it does itself: that of 1 / (1 + e * e) is -2 e / (1 + e * e)²,
+    infinite over infinite, where -1 / s² times 2 e, one after the other, has a zero first."""
+    symbol = placeholder(g[reader].args.index(id))
+    below = (p for p in g[reader].attrs.expr.atoms(sp.Pow) if p.exp.is_negative)
+    if not any(symbol in p.base.free_symbols for p in below) or OVERFLOW not in ranges.hazards(id):
+        return False
+    f = formula(g, id, kept)
+    if not f.expr.has(sp.Add):
+        return False  # of a product SymPy cancels what is above with what is below
+    read = {placeholder(i): arg for i, arg in enumerate(f.args)}
+    return any(OVERFLOW in ranges.of_expression(part, read)[1] for part in partials(f.expr, len(f.args)))
 
 
 def formula(g: Graph, id: int, kept: set[int]) -> Formula:
