@@ -17,6 +17,7 @@ from symbptt.codegen.text import copied, tuple_text
 from symbptt.codegen.training import Head, public_functions
 from symbptt.codegen.variables import Module, constants_of, module_of
 from symbptt.codegen.written import Written
+from symbptt.ir.range import NONE, OVERFLOW, SCALE, Hazards, Ranges
 from symbptt.truncation import Chunked, Window
 
 ALLOWED = ("pieces of about as many steps as there are pieces", "the bytes that a call may hold beside its arguments")
@@ -77,12 +78,19 @@ def _sweeps(m: Module, clip: float | None, pulled: bool) -> tuple[list[str], lis
 
 
 def _guard(modules: list[Module]) -> str:
-    """The sigmoid overflows to its right limit, and a branch that is not chosen may be anything: no reasons for a
-    warning."""
-    if any(m.program.guarded for m in modules):
+    """The sigmoid overflows to its right limit, what a value is divided by may do so, and a branch that is not chosen may
+    be anything: no reasons for a warning."""
+    if any(m.program.guarded or _absorbed(m) - {OVERFLOW, SCALE} for m in modules):
         return 'divide="ignore", over="ignore", invalid="ignore"'
     maps = [node for m in modules for node in m.program.graph if node.family == "map"]
-    return 'over="ignore"' if any(node.attrs.expr.has(ops.sigmoid) for node in maps) else ""
+    overflows = any(node.attrs.expr.has(ops.sigmoid) for node in maps) or any(_absorbed(m) for m in modules)
+    return 'over="ignore"' if overflows else ""
+
+
+def _absorbed(m: Module) -> Hazards:
+    """Why a value may be finite that is made of one that is not."""
+    ranges = Ranges(m.program.graph)
+    return NONE.union(*(ranges.absorbed(node) for node in m.program.graph if node.family == "map"))
 
 
 def _timed(m: Module, tape: list[str]) -> str:

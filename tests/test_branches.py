@@ -3,12 +3,14 @@
 At kinks it is the documented convention: relu, abs, a norm and a root of what is never negative have slope 0 at zero.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+import sympy
 
 import symbptt as sb
 import symbptt.zoo
@@ -289,6 +291,35 @@ def test_conditions_that_are_multiplied_are_numbers(dtype: Any) -> None:
     found = windowed.backward(run, {"h": dh})
     assert found.inputs["x"].dtype == dtype
     np.testing.assert_allclose(found.inputs["x"], plain.inputs["x"], rtol=1e-5, atol=1e-6)
+
+
+SECH_SLOPE = sb.function("sech_slope", lambda v: v, lambda v: 1 / sympy.cosh(v))
+ELU_SLOPE = sb.function("elu_slope", lambda v: v, lambda v: sympy.Piecewise((1, v > 0), (sympy.exp(v), True)))
+ABSORBED: dict[str, Function] = {
+    "a quotient without a gradient": lambda x: sb.stop_gradient(1 / np.cosh(x)),
+    "a quotient as a declared slope": SECH_SLOPE,
+    "a choice as a declared slope": ELU_SLOPE,
+    "a condition on exp": lambda x: np.where(np.exp(x) > 5, x, 0.0),
+    "a condition on a reciprocal": lambda x: np.where(1 / (x - 2) > 0, x, 0.0),
+    "a condition on a logarithm": lambda x: x * (np.log(sb.abs(x - 2)) > 0),
+    "a sign": lambda x: x * sb.sign(np.exp(x) - 3),
+    "an exponential of one": lambda x: x * np.exp(-np.exp(x)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ABSORBED)
+def test_value_that_is_finite_gives_no_warning(name: str, dtype: Any) -> None:
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"]):
+        return 0.5 * h + ABSORBED[name](x)
+
+    kernel, x = sb.compile(cell), np.array([[[-1000.0, 2, 1000]]], dtype)
+    with warnings.catch_warnings(action="error"):
+        run = kernel.forward({}, {"x": x})
+        grads = kernel.backward(run, {"h": np.ones_like(x)})
+    assert np.isfinite(run.states["h"]).all()
+    assert np.isfinite(grads.inputs["x"]).all()
 
 
 def test_branches_in_many_blocks_of_steps() -> None:

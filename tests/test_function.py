@@ -271,8 +271,7 @@ def test_textbook_spelling_is_stable_in_body_and_derivative(name: str, dtype: An
     np.testing.assert_allclose(run.states["h"][0, 0], value, **close)
     np.testing.assert_allclose(kernel.backward(run, {"h": np.ones_like(x)}).inputs["x"][0, 0], slope, **close)
     kernel = sb.compile(of_derivative)
-    with np.errstate(over="ignore"):  # cosh alone
-        found = kernel.backward(kernel.forward({}, {"x": x}), {"h": np.ones_like(x)}).inputs["x"][0, 0]
+    found = kernel.backward(kernel.forward({}, {"x": x}), {"h": np.ones_like(x)}).inputs["x"][0, 0]
     np.testing.assert_allclose(found, value, **close)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar
@@ -13,6 +13,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.scalar import expanded
 
 T = TypeVar("T")
 Bounds = tuple[float, float]
@@ -34,6 +35,7 @@ SHARED = ("param", "const", "size", "eye")
 
 _GROWING = (sp.exp, ops.expm1, sp.sinh, sp.cosh)
 _BOUNDED = (sp.tanh, ops.sigmoid, sp.erf, sp.atan, ops.sign)
+_LIMITED = (*_BOUNDED, sp.exp, ops.expm1, ops.softplus, ops.maximum, ops.minimum, ops.relu)
 
 
 class Ranges:
@@ -53,6 +55,16 @@ class Ranges:
     def hazards(self, id: int) -> Hazards:
         """Return why a value may be infinite or no number, where those from outside are finite."""
         return self._found(id, self._hazards, self._hazards_of)
+
+    def absorbed(self, node: Node) -> Hazards:
+        """Return why what a map reads may be no finite number where the map is one: a condition compares anything, and a
+        choice leaves anything; a quotient, an exponential and others have a limit where their argument overflows."""
+        read = {placeholder(i): _symbol(arg) for i, arg in enumerate(node.args)}
+        told = self._told(node.args)
+        parts = list(sp.preorder_traversal(expanded(node.attrs.expr).xreplace(read)))
+        compared = (hazards_of(arg, told) for part in parts if _is_choosing(part) for arg in part.args)
+        limited = (hazards_of(arg, told) for part in parts if _has_limit(part) for arg in part.args)
+        return NONE.union(*compared, NONE.union(*limited) & {OVERFLOW, SCALE})
 
     def _found(self, id: int, known: dict[int, T], rule: Callable[[Node], T]) -> T:
         """What is known of a value, after all that it is computed from."""
@@ -77,12 +89,14 @@ class Ranges:
     def of_expression(self, expr: sp.Expr, args: Mapping[sp.Expr, int]) -> tuple[Bounds, Hazards]:
         """Return bounds and hazards of an expression over symbols that stand for values."""
         read = {symbol: id for symbol, id in args.items() if symbol in expr.free_symbols}
-        expr = expr.xreplace({symbol: self._told(id) for symbol, id in read.items()})
-        ids = {s: int(s.name[1:]) for s in expr.free_symbols}
-        known = {s: self.bounds(id) for s, id in ids.items()}
-        told = _Told(known, {s: self.hazards(id) for s, id in ids.items()},
-                     frozenset(s for s, id in ids.items() if self.is_shared(id)))  # fmt: skip
-        return bounds_of(expr, known), hazards_of(expr, told)
+        expr = expr.xreplace({symbol: self._compared(id) for symbol, id in read.items()})
+        told = self._told(int(s.name[1:]) for s in expr.free_symbols)
+        return bounds_of(expr, told.bounds), hazards_of(expr, told)
+
+    def _told(self, ids: Iterable[int]) -> _Told:
+        ids = list(ids)
+        return _Told({_symbol(id): self.bounds(id) for id in ids}, {_symbol(id): self.hazards(id) for id in ids},
+                     frozenset(_symbol(id) for id in ids if self.is_shared(id)))  # fmt: skip
 
     def _bounds_of(self, node: Node) -> Bounds:
         args = [self._bounds[arg] for arg in node.args]
@@ -161,13 +175,13 @@ class Ranges:
 
     def _unfolded(self, node: Node) -> sp.Expr:
         """The body over values, products written out, so that 0.5 * x * x is seen as a square."""
-        over = {placeholder(i): self._factors.get(arg) or self._told(arg) for i, arg in enumerate(node.args)}
+        over = {placeholder(i): self._factors.get(arg) or self._compared(arg) for i, arg in enumerate(node.args)}
         expr = node.attrs.expr.xreplace(over)
         if node.attrs.expr.is_Mul or node.attrs.expr.is_Pow:
             self._factors[node.id] = expr
         return expr
 
-    def _told(self, id: int) -> sp.Expr:
+    def _compared(self, id: int) -> sp.Expr:
         """A value as a symbol; a comparison as what it compares, which tells bounds where it holds."""
         node = self.g[id]
         if node.family != "map" or node.attrs.expr.func not in (*_MORE, *_LESS):
@@ -178,6 +192,15 @@ class Ranges:
         if node.family != "map":
             return NONE.union(*(self._hazards[arg] for arg in node.args))
         return self.of_expression(node.attrs.expr, {placeholder(i): arg for i, arg in enumerate(node.args)})[1]
+
+
+def _is_choosing(expr: sp.Expr) -> bool:
+    return expr.func is ops.where or bool(getattr(expr.func, "boolean", False))
+
+
+def _has_limit(expr: sp.Expr) -> bool:
+    """Whether an expression goes to a number where its argument goes to an infinity."""
+    return bool((expr.is_Pow and expr.exp.could_extract_minus_sign()) or expr.func in _LIMITED)
 
 
 def _symbol(id: int) -> sp.Symbol:
