@@ -322,6 +322,16 @@ def test_value_that_is_finite_gives_no_warning(name: str, dtype: Any) -> None:
     assert np.isfinite(grads.inputs["x"]).all()
 
 
+def test_adjoint_in_a_condition_has_a_name() -> None:
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"]):
+        return 0.5 * h + 1 / (1 + np.sinh(x) ** 2)
+
+    text = str(sb.derive(cell).text())
+    assert "where([da_h" in text.replace("_{h", "_h"), text
+    assert "where([where(" not in text
+
+
 def test_branches_in_many_blocks_of_steps() -> None:
     kernel = kernel_of(cell_of("a logarithm", False))
     random, T, B, n = np.random.default_rng(0), 700, 16, 64

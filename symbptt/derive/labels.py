@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from symbptt import ops
 from symbptt.derive.bptt import Recursion, per_sample
 from symbptt.derive.fuse import is_function
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
+from symbptt.ir.node import placeholder
 from symbptt.ir.step import Argument
 
 
@@ -78,7 +80,8 @@ def _time(arguments: Iterable[Argument], name: str, varies: bool) -> int | None:
 
 
 def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
-    """Names for the unnamed arguments of functions: `a`, or `a_z` where there are several and the value is z."""
+    """Names for the unnamed arguments of functions, and for values whose adjoint stands in a condition too: `a`, or
+    `a_z` where there are several and the value is z."""
     g = r.graph
     ids = g.ancestors(r.forward_roots)
     consumers = g.consumers(ids)
@@ -87,9 +90,21 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
         for arg in g[id].args if is_function(g[id]) else ():
             if arg in r.kept and arg not in found and g[arg].family in ("map", "contract") and not is_function(g[arg]):
                 arguments.setdefault(arg, _nearest(g, id, consumers, found))
+    for id in ids:
+        if id in r.kept and id not in found and g[id].family == "map" and _is_compared(r, id):
+            arguments.setdefault(id, _nearest(g, id, consumers, found))
     if len(arguments) == 1:
         return dict.fromkeys(arguments, "a")
     return {arg: f"a_{owner}" if owner else "a" for arg, owner in arguments.items()}
+
+
+def _is_compared(r: Recursion, id: int) -> bool:
+    """Whether a condition asks if the adjoint of a value is zero, so that it is read more than once."""
+    bar = r.adjoint.get(id)
+    if not r.guarded or bar is None or r.graph[bar].family == "leaf":
+        return False
+    readers = (r.graph[reader] for reader in r.graph.network.successors(bar))
+    return any(getattr(node.attrs, "expr", None) == ops.not_equal(placeholder(0), 0) for node in readers)
 
 
 def _nearest(g: Graph, id: int, consumers: dict[int, list[int]], found: dict[int, Label]) -> str:
