@@ -332,6 +332,15 @@ def test_adjoint_in_a_condition_has_a_name() -> None:
     assert "where([where(" not in text
 
 
+def test_adjoint_that_nothing_reads_has_no_equation() -> None:
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"]):
+        a = 2 * x
+        return 0.5 * h + np.where(a > 0, a, np.exp(a) - 1)
+
+    assert [equation.lhs for equation in sb.derive(cell).backward] == ["da_t", "dh_{t-1}"]
+
+
 def test_branches_in_many_blocks_of_steps() -> None:
     kernel = kernel_of(cell_of("a logarithm", False))
     random, T, B, n = np.random.default_rng(0), 700, 16, 64

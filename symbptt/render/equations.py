@@ -66,9 +66,11 @@ class Equations:
     def backward(self) -> tuple[Equation, ...]:
         """The recursion of the adjoints, t = T to 1."""
         r = self.recursion
+        read = set(r.graph.ancestors(r.backward_roots))  # a branch is passed on under its condition: not all are
         lines = []
         for id, label in sorted(self.labels.items()):
-            if label.adjoint and label.time is not None and r.graph[id].family != "leaf":
+            shown = label.adjoint and label.time is not None and (label.given or id in read)
+            if shown and r.graph[id].family != "leaf":
                 lines.append(self._equation(label, id, "t = T, …, 1", added_to=self._brought(id, label)))
         return tuple(lines) + tuple(self._to_the_step_before(name) for name in r.carry)
 
