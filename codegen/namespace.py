@@ -108,7 +108,9 @@ def _einsum(r: Reader, spec: str, a: Any, b: Any, out: Any = None) -> Bare:
     return Bare(r, [sizes[x] for x in outs]) if out is None else out
 
 
-def _where(r: Reader, test: Any, a: Any, b: Any) -> Bare:
+def _where(r: Reader, test: Any, a: Any, b: Any) -> Any:
+    if all(isinstance(x, bool | int | float | np.number | np.bool_) for x in (test, a, b)):
+        return np.where(test, a, b)  # of constants, which have a value
     shape = broadcast(*(array(r, x).shape for x in (test, a, b)))
     r.call("where", math.prod(shape, start=1))
     return Bare(r, shape, result_type((a, b)))

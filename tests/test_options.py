@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Output, Param, State, Target, ops, zoo
+from symbptt import Const, Input, Output, Param, State, Target, ops, zoo
 from symbptt.codegen import namespace
 from tests import brute, oracle, unseen
 
@@ -204,3 +204,14 @@ def test_a_refusal_of_a_model_names_what_each_call_takes(at: str) -> None:
     run = kernel.forward(data.params, data.inputs, data.state)
     kernel.backward(run, {"h": np.ones(run.states["h"].shape)})
     brute.value_and_grad(sb.compile(model, memory=max(training, running)), data)
+
+
+def test_choice_by_a_constant_between_a_state_and_itself_has_a_budget() -> None:
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"], U: Param["n n"], dt: Const = 0.3):
+        return np.tanh(U @ np.where(dt > 0.1, h, h) + x)
+
+    params, x, dh = {"U": np.eye(2) / 2}, {"x": np.ones((9, 1, 2))}, {"h": np.ones((1, 2))}
+    plain, budget = sb.compile(cell), sb.compile(cell, memory=10**6)
+    wanted, found = (k.backward(k.forward(params, x), dh).params["U"] for k in (plain, budget))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
