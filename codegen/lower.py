@@ -176,7 +176,9 @@ def _reshape(s: Scope, node: Node) -> str:
 
 def _expand(s: Scope, node: Node) -> str:
     x = node.args[0]
-    return f"np.broadcast_to({_aligned(s, x, node)[0]}, {s.shape(s.axes(x), node.shape)})"
+    text = _aligned(s, x, node)[0]
+    text = f"np.asarray({text}, dtype)" if x in s.static else text  # Python's numbers make float64 arrays
+    return f"np.broadcast_to({text}, {s.shape(s.axes(x), node.shape)})"
 
 
 def index_text(s: Scope, data: Sequence[tuple[Size, Size, int]], shape: Shape) -> str:
