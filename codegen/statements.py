@@ -19,9 +19,13 @@ from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 
 
+LONGEST = 500
+"""Operations of a formula that stands beside a line."""
+
+
 def writer_of(p: Program) -> Writer:
     """Return the writer of a program's equations, in the names of the user and of adjoints."""
-    return Writer(p.graph, _Labels(p), TEXT)
+    return Writer(p.graph, _Labels(p), TEXT, longest=LONGEST)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def _before(m: Module, own: int) -> Writer:
     its own."""
     p = m.program
     assert p.written is not None
-    return Writer(p.written.graph, _Labels(p.written, m.variables, p.origins, own), TEXT)
+    return Writer(p.written.graph, _Labels(p.written, m.variables, p.origins, own), TEXT, longest=LONGEST)
 
 
 def _whole(p: Program, id: int) -> list[int]:

@@ -149,9 +149,10 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
     for name, id in [*p.params.items(), *p.inputs.items()]:
         if p.places.get(id, "").endswith(TAIL) and id not in p.labels:
             variables.setdefault(id, gradients[name])
+    varying = frozenset(p.varying)
     for id in _with_variable(p):
         if id not in variables:
-            shared = _next_state(p, id, variables) or _carry_read_up(p, id, variables)
+            shared = _next_state(p, id, variables, varying) or _carry_read_up(p, id, variables)
             variables[id] = shared or _allocate(_suggest(p, id, variables), used)
     stored = {id for id in variables if _is_stored(p, id)}
     held = {id for id in variables if _is_held(p, id) or id in p.joined} - stored
@@ -164,7 +165,7 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
         frozenset(held - stored),
         frozenset(leaf for leaf in p.carry.values() if _is_read_after(p, leaf)),
         frozenset(static),
-        frozenset(p.varying),
+        varying,
         previous,
         renamed,
         gradients,
@@ -238,10 +239,10 @@ def _allocate(name: str, used: set[str]) -> str:
     return name
 
 
-def _next_state(p: Program, id: int, variables: dict[int, str]) -> str | None:
+def _next_state(p: Program, id: int, variables: dict[int, str], varying: frozenset[int]) -> str | None:
     """The value that becomes a state has the variable of the state; the state before has another."""
     for name, target in p.next.items():
-        if target == id and id in p.varying and p.places.get(id) in (f"forward {BLOCK}", f"forward {LOOP}"):
+        if target == id and id in varying and p.places.get(id) in (f"forward {BLOCK}", f"forward {LOOP}"):
             return variables[p.leaves[name]]
     return None
 

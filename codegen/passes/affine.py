@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sympy as sp
 
 from symbptt.codegen.program import Program, rebuild
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
+from symbptt.ir.nesting import LONG
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rewrite import copy_node
+
+Parts = dict[sp.Symbol, sp.Expr]
+"""Expressions by the symbols that stand for them inside longer ones, which would double with each round of a deep step."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """Σ coefficient · mover + free, over symbols of values that do not move; `culprit` is the value that is no such
-    sum, where there is one."""
+    """Σ coefficient · mover + free, over symbols of values that do not move and of `parts`; `culprit` is the value that
+    is no such sum, where there is one."""
 
     linear: Mapping[int, sp.Expr]
     free: sp.Expr = sp.S.Zero
     culprit: int | None = None
+    parts: Parts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,11 @@ def affine(p: Program) -> Program:
     if targets is None:
         return p
     new: dict[int, int] = {}
+    made: dict[tuple[int, sp.Expr], int] = {}
 
     def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
         form = targets.get(node.id)
-        new[node.id] = copy_node(g, node, args) if form is None else _written(g, form, new, node)
+        new[node.id] = copy_node(g, node, args) if form is None else _written(g, form, new, made, node)
         return new[node.id]
 
     return rebuild(p, rewrite)
@@ -102,6 +108,8 @@ def _is_written(node: Node, form: Form) -> bool:
     """Whether a value is its form already: it reads the movers, their coefficients and what is free, and nothing else."""
     values = [*form.linear.values(), form.free]
     read = {symbol for value in values for symbol in value.free_symbols}
+    if not read.isdisjoint(form.parts):
+        return False
     single = all(value.is_Symbol or value.is_number for value in values)
     return single and set(node.args) == {*form.linear, *(int(symbol.name[1:]) for symbol in read)}
 
@@ -149,14 +157,15 @@ def _states(p: Program) -> list[int]:
 def _forms(g: Graph, roots: Iterable[int], movers: Iterable[int]) -> dict[int, Form]:
     """The forms of all values that depend on the movers."""
     found = {id: Form({id: sp.S.One}) for id in movers}
+    parts: Parts = {}
     for id in g.ancestors(list(roots)):
         moving = [arg for arg in g[id].args if arg in found]
         if moving and id not in found:
-            found[id] = _form(g, g[id], moving, found)
+            found[id] = _form(g, g[id], moving, found, parts)
     return found
 
 
-def _form(g: Graph, node: Node, moving: list[int], found: Mapping[int, Form]) -> Form:
+def _form(g: Graph, node: Node, moving: list[int], found: Mapping[int, Form], parts: Parts) -> Form:
     culprit = next((found[arg].culprit for arg in moving if found[arg].culprit is not None), None)
     if culprit is not None:
         return Form({}, culprit=culprit)
@@ -165,16 +174,22 @@ def _form(g: Graph, node: Node, moving: list[int], found: Mapping[int, Form]) ->
     named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
     inner = {symbol_of(arg): found[arg] for arg in moving}
     form = _sum(node.attrs.expr.xreplace(named), inner)
-    return Form({}, culprit=node.id) if form is None or _operations(form) > MOST else form
+    if form is None:
+        return Form({}, culprit=node.id)
+    return Form({id: _short(c, parts) for id, c in form.linear.items()}, _short(form.free, parts), None, parts)
 
 
-def _operations(form: Form) -> int:
-    return sum(int(expr.count_ops()) for expr in (*form.linear.values(), form.free))
+def _short(expr: sp.Expr, parts: Parts) -> sp.Expr:
+    """An expression, or where it is long a symbol that stands for it from here on."""
+    if _length(expr) <= LONG:
+        return expr
+    symbol = sp.Symbol(f"w{len(parts)}", real=True)
+    parts[symbol] = expr
+    return symbol
 
 
-MOST = 200
-"""Operations of the coefficients of a form: in h = h - w h, round after round, they double with each round, and a loop is
-quicker than what they cost."""
+def _length(expr: sp.Expr) -> int:
+    return 1 + sum(map(_length, expr.args))
 
 
 def symbol_of(id: int) -> sp.Symbol:
@@ -212,8 +227,9 @@ def _scaled(form: Form, factor: sp.Expr) -> Form:
     return Form({id: c * factor for id, c in form.linear.items()}, form.free * factor)
 
 
-def _written(g: Graph, form: Form, new: Mapping[int, int], node: Node) -> int:
-    """A form as one sum, each of its coefficients a value of its own."""
+def _written(g: Graph, form: Form, new: Mapping[int, int], known: dict[tuple[int, sp.Expr], int], node: Node) -> int:
+    """A form as one sum, each of its coefficients a value of its own; `known` are the values of expressions so far, by
+    the parts that these are written in."""
     args: list[int] = []
     terms = []
 
@@ -222,15 +238,21 @@ def _written(g: Graph, form: Form, new: Mapping[int, int], node: Node) -> int:
             args.append(id)
         return placeholder(args.index(id))
 
-    def made(expr: sp.Expr) -> sp.Expr:
-        if expr.is_number:
-            return expr
-        ids = sorted(int(symbol.name[1:]) for symbol in expr.free_symbols)
-        body = expr.xreplace({symbol_of(id): placeholder(i) for i, id in enumerate(ids)})
-        return read(build.map_(g, body, [new[id] for id in ids]))
+    def value(expr: sp.Expr) -> int:
+        if expr in form.parts:
+            return value(form.parts[expr])
+        if (id(form.parts), expr) not in known:
+            symbols = sorted(expr.free_symbols, key=lambda symbol: (symbol in form.parts, int(symbol.name[1:])))
+            ids = [value(symbol) if symbol in form.parts else new[int(symbol.name[1:])] for symbol in symbols]
+            body = expr.xreplace({symbol: placeholder(i) for i, symbol in enumerate(symbols)})
+            known[id(form.parts), expr] = build.map_(g, body, ids)
+        return known[id(form.parts), expr]
 
-    for id, factor in sorted(form.linear.items()):
-        terms.append(made(factor) * read(new[id]))
+    def made(expr: sp.Expr) -> sp.Expr:
+        return expr if expr.is_number else read(value(expr))
+
+    for mover, factor in sorted(form.linear.items()):
+        terms.append(made(factor) * read(new[mover]))
     if form.free != 0:
         terms.append(made(form.free))
     return build.expand(g, build.map_(g, sp.Add(*terms), args), node.shape)
@@ -248,4 +270,4 @@ def _rows(
 
 
 def _value(expr: sp.Expr) -> int | sp.Expr:
-    return int(expr.name[1:]) if expr.is_Symbol else expr
+    return int(expr.name[1:]) if expr.is_Symbol and expr.name.startswith("v") else expr

@@ -17,6 +17,7 @@ from symbptt.codegen.passes.place import NEAR, place
 from symbptt.codegen.program import Program, renewed, traced
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
+from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import Node, View, placeholder
 from symbptt.ir.rewrite import copy_node
 
@@ -26,13 +27,15 @@ class _Sharpening:
     """A program as it is made anew: new ids by old ones, and those of values written once more.
 
     `shown` is the program as equations show it; `there` are the values that the backward sweep has anyway, `plain` those
-    that are no arrays.
+    that are no arrays, and `long` those that are kept because to write them once more would be long.
     """
 
     old: Program
     shown: Program
     there: set[int]
     plain: set[int]
+    varying: set[int]
+    long: set[int] = field(default_factory=set)
     graph: Graph = field(default_factory=Graph)
     new: dict[int, int] = field(default_factory=dict)
     again: dict[int, int] = field(default_factory=dict)
@@ -45,7 +48,9 @@ def sharpen(p: Program) -> Program:
     g, places = p.graph, place(p).places
     forward = set(g.ancestors(p.forward_roots))
     read = {arg for id in places if id not in forward for arg in g[id].args} & forward
-    made = _Sharpening(p, p.written or p, read | _given(p), _numbers(p))
+    there, plain = read | _given(p), _numbers(p)
+    made = _Sharpening(p, p.written or p, there, plain, p.varying)
+    made.long |= _long(made)
     for id in g.ancestors(p.needed):
         node = g[id]
         args = [made.new[arg] for arg in node.args]
@@ -87,6 +92,17 @@ def _given(p: Program) -> set[int]:
     return {*p.leaves.values(), *p.next.values()}
 
 
+def _long(made: _Sharpening) -> set[int]:
+    """Values whose formulas over those that are not written again, and over each other, are long. Those that are read
+    twice stand twice in a formula, so that it would double with each round of a deep step."""
+    g, found = made.old.graph, set[int]()
+    held = made.plain | {id for id in made.there if not _is_arithmetic(made, g[id])}
+    for id in Nesting(g, held).too_long():
+        held.add(id)
+        found.add(id)
+    return found
+
+
 def _numbers(p: Program) -> set[int]:
     """Literals, sizes and constants, and what follows from them: they are written as they are."""
     leaves = {p.leaves[a.name] for a in p.arguments if a.role == "const" and a.default is not None}
@@ -103,7 +119,7 @@ def _sharpened(made: _Sharpening, node: Node, args: list[int]) -> int:
     g, expr = made.old.graph, node.attrs.expr
     for i, arg in enumerate(node.args):
         function = _function(g, arg)
-        if function not in ops.REMAINDERS or arg not in made.old.varying:
+        if function not in ops.REMAINDERS or arg not in made.varying:
             continue
         remaining, remainder = ops.REMAINDERS[function]
         body = remainder.body(placeholder(i))
@@ -155,7 +171,7 @@ def _again(made: _Sharpening, id: int) -> int:
         return made.new[id]
     if id not in made.again:
         node = made.old.graph[id]
-        if id in made.there and not _is_arithmetic(made, node):
+        if id in made.long or (id in made.there and not _is_arithmetic(made, node)):
             shape = made.graph.shape(made.new[id])
             made.again[id] = made.graph.add("view", (made.new[id],), shape, View("reshape", again=True))
         else:

@@ -78,10 +78,16 @@ def _quotient(g: Graph, id: int) -> tuple[int, int] | None:
         return args[0], args[1]
     if body == A * B:
         for one, other in (args, args[::-1]):
-            inner = _quotient(g, other)
+            inner = _quotient(g, other) if _may_be_reciprocal(g, other) else None
             if inner is not None and _number(g, inner[0]) == 1 and g.shape(other) == g.shape(inner[1]):
                 return one, inner[1]
     return (build.number(g, 1), args[0]) if body == 1 / A else None
+
+
+def _may_be_reciprocal(g: Graph, id: int) -> bool:
+    """Whether a value is a division, or a product with one: a look into all factors would double with each square."""
+    body = _body(g, id)
+    return body in (A / B, 1 / A) or (body == A * B and 1 in (_number(g, arg) for arg in g[id].args))
 
 
 def _one_plus_exp(g: Graph, id: int) -> int | None:

@@ -27,6 +27,9 @@ TINY = 5e-324
 LARGEST_EXPONENT = 80.0
 """Up to here exp is finite in single precision."""
 
+MOST_FACTORS = 16
+"""Factors of a product that is written out where another product reads it: all those of a chain would be many."""
+
 POLE, LOGARITHM, OVERFLOW, SCALE = "pole", "logarithm", "overflow", "scale"
 """Why a value may be infinite or no number: it divides by what may be zero, or takes a root of what may be negative;
 it is a logarithm; it grows as an exponential does; or it does so of parameters alone."""
@@ -177,7 +180,7 @@ class Ranges:
         """The body over values, products written out, so that 0.5 * x * x is seen as a square."""
         over = {placeholder(i): self._factors.get(arg) or self._compared(arg) for i, arg in enumerate(node.args)}
         expr = node.attrs.expr.xreplace(over)
-        if node.attrs.expr.is_Mul or node.attrs.expr.is_Pow:
+        if (node.attrs.expr.is_Mul or node.attrs.expr.is_Pow) and len(expr.args) <= MOST_FACTORS:
             self._factors[node.id] = expr
         return expr
 

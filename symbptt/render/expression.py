@@ -16,6 +16,9 @@ from symbptt.ir.shape import show as show_shape
 from symbptt.ir.shape import size as sized
 from symbptt.render.notation import Notation
 
+LONGEST = 10_000
+"""Operations of a formula that is still written; values that are read twice stand twice in it."""
+
 SUM, PRODUCT, MATRIX, POWER, ATOM = range(1, 6)
 Written = tuple[str, int]
 """A text and how tightly it binds."""
@@ -25,21 +28,33 @@ Written = tuple[str, int]
 class Writer:
     """Writes the values of a graph in a notation: those with a label by it, all others by their formula.
 
-    `matrices` writes v[:, None] ⊙ A as diag(v) A, as Jacobians are written.
+    `matrices` writes v[:, None] ⊙ A as diag(v) A, as Jacobians are written. A formula of more than `longest` operations
+    is an ellipsis.
     """
 
     graph: Graph
     labels: Mapping[int, Label]
     notation: Notation
     matrices: bool = False
+    longest: int = LONGEST
 
     def rhs(self, id: int) -> str:
         """Return the formula of a value, whether it has a label or not."""
-        return self._value(id, top=True)[0]
+        return self.notation.ellipsis if self.is_long(id) else self._value(id, top=True)[0]
 
     def symbol(self, id: int) -> str:
         """Return a value as it is named inside formulas."""
-        return self._value(id)[0]
+        return self.rhs(id) if id not in self.labels else self._value(id)[0]
+
+    def is_long(self, id: int) -> bool:
+        """Answer whether the formula of a value has more than `longest` operations, without writing it."""
+        count, open_ = 0, [*_read(self.graph[id])]
+        while open_ and count <= self.longest:
+            arg = open_.pop()
+            count += 1
+            if arg not in self.labels:
+                open_.extend(_read(self.graph[arg]))
+        return count > self.longest
 
     def _value(self, id: int, top: bool = False) -> Written:
         if id in self.labels and not top:
@@ -147,6 +162,13 @@ class Writer:
         return all(not self.graph.shape(id) for id in indices(tree))
 
 
+def _read(node: Node) -> Sequence[int]:
+    """The arguments of a value, each as often as it stands in its formula."""
+    if node.family != "map":
+        return node.args
+    return [node.args[i] for i in indices(tree_of(node.attrs.expr))]
+
+
 def _substitute(tree: Tree, parts: list[Tree]) -> Tree:
     match tree:
         case Ref(index):
@@ -206,7 +228,7 @@ def _contract(w: Writer, node: Node) -> Written:
         return w.at(a, POWER) + w.notation.scalar + w.at(b, POWER), PRODUCT
     plain = _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)
     if plain is None and w.matrices and len(p.a) == 2 and p.out == p.a and p.b == p.a[1:]:
-        return w.at(a, MATRIX) + w.notation.matrix + w.notation.call("diag", [w.symbol(b)]), MATRIX
+        return w.at(a, MATRIX) + w.notation.matrix + w.notation.call("diag", [w.at(b, SUM)]), MATRIX
     if plain is None:
         return _einsum(w, node)
     swapped, turn_first, turn_second = plain
@@ -244,7 +266,7 @@ def _einsum(w: Writer, node: Node) -> Written:
     letters = "ijklmnpqrs"
     text = ",".join("".join(letters[x] for x in part) for part in (node.attrs.a, node.attrs.b))
     spec = f"{text}->{''.join(letters[x] for x in node.attrs.out)}"
-    return w.notation.call("einsum", [_quoted(w, spec), *(w.symbol(arg) for arg in node.args)]), ATOM
+    return w.notation.call("einsum", [_quoted(w, spec), *(w.at(arg, SUM) for arg in node.args)]), ATOM
 
 
 def _quoted(w: Writer, text: str) -> str:
@@ -262,7 +284,7 @@ def _axes(node: Node, rank: int) -> list[str]:
 
 def _reduce(w: Writer, node: Node) -> Written:
     x = node.args[0]
-    return w.notation.call(node.attrs.kind, [w.symbol(x), *_axes(node, len(w.graph.shape(x)))]), ATOM
+    return w.notation.call(node.attrs.kind, [w.at(x, SUM), *_axes(node, len(w.graph.shape(x)))]), ATOM
 
 
 def _view(w: Writer, node: Node) -> Written:
@@ -271,16 +293,16 @@ def _view(w: Writer, node: Node) -> Written:
         case "transpose" if data == (1, 0):
             return w.notation.transpose(w.at(x, ATOM)), POWER
         case "transpose":
-            return w.notation.call("transpose", [w.symbol(x), str(data)]), ATOM
+            return w.notation.call("transpose", [w.at(x, SUM), str(data)]), ATOM
         case "slice":
             return w.notation.index(w.at(x, ATOM), _spans(data, w.graph.shape(x))), ATOM
         case "pad" if w.graph.shape(x) == node.shape:
             return w.notation.index(w.at(x, ATOM), _spans(data, node.shape)), ATOM  # turned round, back again
         case "pad":
             place = w.notation.index("", _spans(data, node.shape))
-            return w.notation.call("pad", [w.symbol(x), show_shape(node.shape), place]), ATOM
+            return w.notation.call("pad", [w.at(x, SUM), show_shape(node.shape), place]), ATOM
         case "concatenate":
-            return w.notation.join([w.symbol(arg) for arg in node.args]), ATOM
+            return w.notation.join([w.at(arg, SUM) for arg in node.args]), ATOM
     shape = w.graph.shape(x)
     if node.attrs.kind == "reshape" and shape and tuple(item for item in node.shape if item != 1) == shape:
         return w.notation.index(w.at(x, ATOM), ["None" if item == 1 else ":" for item in node.shape]), ATOM
@@ -306,7 +328,7 @@ def _span(start: Size, length: Size, step: int, size: Size) -> str:
 
 
 def _gather(w: Writer, node: Node) -> Written:
-    x, index = (w.symbol(arg) for arg in node.args)
+    x, index = (w.at(arg, SUM) for arg in node.args)
     if node.attrs.kind == "scatter":
         return w.notation.call("scatter", [x, index]), ATOM
     return w.notation.index(w.at(node.args[0], ATOM), [":"] * node.attrs.axis + [index]), ATOM

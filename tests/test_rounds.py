@@ -1,0 +1,179 @@
+"""Steps of many inner rounds: every stage grows about as the number of rounds, in calls rather than in seconds."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Input, Param, State
+from symbptt.codegen import statements
+
+
+def tanh(h, x, w):
+    return np.tanh(w * h + x)
+
+
+def product(h, x, w):
+    return h * (1 + 0.1 * np.tanh(w * h)) * x
+
+
+def affine(h, x, w):
+    return 0.5 * h + x * h * np.mean(w)
+
+
+def linear_rk4(h, x, w):
+    k1 = w * h + x
+    k2 = w * (h + 0.05 * k1) + x
+    k3 = w * (h + 0.05 * k2) + x
+    return h + 0.1 / 4 * (k1 + 2 * k2 + k3)
+
+
+def gates(h, x, w):
+    z = 1 / (1 + np.exp(-(w * h + x)))
+    return (1 - z) * h + z * np.tanh(w * h)
+
+
+def softmax(h, x, w):
+    e = np.exp(w * h - np.max(w * h))
+    return np.tanh(h * e / np.sum(e) + x)
+
+
+def norm(h, x, w):
+    c = h - np.mean(h)
+    return np.tanh(w * c / np.sqrt(np.mean(c**2) + 0.1) + x)
+
+
+def branch(h, x, w):
+    return np.where(h > x, 0.5 * h + w, np.log1p(h * h) * w)
+
+
+def rolled(h, x, w):
+    return np.roll(h, 1)
+
+
+def rolled_twice(h, x, w):
+    return np.roll(h, 1) * np.tanh(np.roll(h, 3) + x) + w * h
+
+
+def joined(h, x, w):
+    return np.concatenate([h[1:], h[:1]]) * w + x * h
+
+
+def squared(h, x, w):
+    return h * h
+
+
+def summed(h, x, w):
+    return np.cumsum(h) * w + h / (1 + np.sum(h * h))
+
+
+BODIES = {f.__name__: f for f in (tanh, product, affine, linear_rk4, gates, softmax, norm, branch, rolled, rolled_twice,
+                                  joined, squared, summed)}  # fmt: skip
+
+
+def cell_of(body, rounds):
+    @sb.cell
+    def deep(x: Input["4"], h: State["4"], w: Param["4"]):
+        for _ in range(rounds):
+            h = body(h, x, w)
+        return np.tanh(h + x * w) if body in (rolled, squared) else h
+
+    return deep
+
+
+def coupled(rounds):
+    @sb.cell
+    def deep(x: Input["4"], h: State["4"], g: State["4"], w: Param["4"]):
+        for _ in range(rounds):
+            h, g = w * h + 0.3 * g + x, 0.2 * h - w * x * g
+        return {"h": h, "g": g}
+
+    return deep
+
+
+def calls_of(stage, *given):
+    """How many Python functions a call calls."""
+    count = [0]
+
+    def counted(frame, event, arg):
+        count[0] += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        found = stage(*given)
+    finally:
+        sys.setprofile(before)
+    return count[0], found
+
+
+STAGES = {
+    "trace": lambda cell: cell.step,
+    "derive": lambda cell: sb.derive(cell),
+    "text": lambda cell: sb.derive(cell).text(),
+    "latex": lambda cell: sb.derive(cell).latex(),
+    "jacobian": lambda cell: sb.derive(cell).jacobian("h", "h").structure,
+    "compile": lambda cell: sb.compile(cell).source,
+    "plan": lambda cell: str(sb.compile(cell).plan),
+}
+
+
+@pytest.mark.parametrize("make", [*BODIES, "coupled"])
+def test_every_stage_grows_little_more_than_the_rounds(make):
+    def counts(rounds):
+        cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)
+        return {name: calls_of(stage, cell)[0] for name, stage in STAGES.items()}
+
+    counts(1)
+    short, long = counts(4), counts(12)
+    grown = {name: long[name] / (short[name] + 2_000) for name in STAGES}
+    assert max(grown.values()) < 6, grown  # 3 were linear, 9 quadratic, and 2^12 what affine and rolled rounds took
+
+
+@pytest.mark.parametrize("rounds, T, B", [(1, 9, 2), (2, 0, 1), (12, 1, 1), (12, 9, 2)])
+@pytest.mark.parametrize("make", [*BODIES, "coupled"])
+def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B):
+    cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)
+    kernel, random = sb.compile(cell), np.random.default_rng(rounds)
+    states = [a.name for a in cell.arguments if a.role == "state"]
+    w, x = 0.4 + 0.1 * random.random(4), 0.3 * random.standard_normal((T, B, 4))
+    state = {name: 0.5 * random.standard_normal((B, 4)) for name in states}
+    run = kernel.forward({"w": w}, {"x": x}, state)
+    sent = {name: random.standard_normal((T, B, 4)) for name in states}
+    grads = kernel.backward(run, sent)
+    dw, dx, dh = random.standard_normal(4), random.standard_normal(x.shape), random.standard_normal((B, 4))
+
+    def loss(e):
+        total = 0.0
+        for b in range(B):
+            now = {name: state[name][b] + e * (dh[b] if name == "h" else 0) for name in states}
+            for t in range(T):
+                found = cell.function(x=x[t, b] + e * dx[t, b], w=w + e * dw, **now)
+                now = found if isinstance(found, dict) else {"h": found}
+                total = total + sum((now[name] * sent[name][t, b]).sum() for name in states)
+        return total
+
+    if make in ("softmax", "branch"):  # an order of complex numbers is none
+        wanted, close = (loss(1e-6) - loss(-1e-6)) / 2e-6, 1e-6
+    else:
+        wanted, close = np.imag(loss(1e-30j)) / 1e-30, 1e-10
+    given = (grads.params["w"] * dw).sum() + (grads.inputs["x"] * dx).sum() + (grads.state["h"] * dh).sum()
+    np.testing.assert_allclose(given, wanted, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("body", [affine, linear_rk4])
+def test_deep_affine_steps_are_still_scanned(body):
+    assert "Recursion: affine, element by element" in str(sb.compile(cell_of(body, 12)).plan)
+
+
+def test_a_form_without_parts_doubles_with_each_round_and_is_seen_by_the_counts(monkeypatch):
+    monkeypatch.setattr(sys.modules["symbptt.codegen.passes.affine"], "LONG", 10**9)
+    short, long = (calls_of(sb.compile, cell_of(linear_rk4, rounds))[0] for rounds in (2, 4))
+    assert long > 4 * short
+
+
+def test_a_formula_beside_a_line_is_an_ellipsis_where_it_is_long(monkeypatch):
+    assert "= …" not in sb.compile(cell_of(affine, 3)).source
+    monkeypatch.setattr(statements, "LONGEST", 2)
+    assert "= …" in sb.compile(cell_of(affine, 3)).source
