@@ -10,6 +10,9 @@ from symbptt import ops
 from symbptt.codegen.text import ATOM, POWER, PRODUCT, SUM, Written, bracket, number_text
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, indices, whole_power
 
+MANY = 64
+"""Terms or factors that stand in one row: each more is nested one deeper for Python, whose compiler goes only so deep."""
+
 OPERATORS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 
 
@@ -44,6 +47,9 @@ def has_call(tree: Tree) -> bool:
 
 
 def _sum(terms: Sequence[tuple[int, Tree]], parts: Sequence[Written]) -> str:
+    if len(terms) > MANY:
+        rows = [terms[i : i + MANY] for i in range(0, len(terms), MANY)]
+        return " + ".join(f"({_sum(row, parts)})" if i else _sum(row, parts) for i, row in enumerate(rows))
     text = ""
     for i, (sign, term) in enumerate(terms):
         written = bracket(_number(term, parts), SUM if sign > 0 else PRODUCT)
@@ -56,6 +62,9 @@ def _sum(terms: Sequence[tuple[int, Tree]], parts: Sequence[Written]) -> str:
 def _product(factors: Sequence[Tree], divisors: Sequence[Tree], parts: Sequence[Written]) -> str:
     above = [bracket(_number(f, parts), PRODUCT if i == 0 else POWER) for i, f in enumerate(factors)]
     below = [bracket(_number(d, parts), POWER) for d in divisors]
+    while len(above) > MANY:
+        rows = [" * ".join(above[i : i + MANY]) for i in range(0, len(above), MANY)]
+        above = [row if i == 0 else f"({row})" for i, row in enumerate(rows)]
     return " * ".join(above) + "".join(f" / {d}" for d in below)
 
 

@@ -107,20 +107,15 @@ def definitions(text: str) -> dict[str, Any]:
     return names
 
 
-class _Operands(ast.NodeTransformer):
-    """Marks the operands of operators that are no names: NumPy may write results into what nothing else reads."""
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
-        """Mark both operands."""
-        self.generic_visit(node)
-        node.left, node.right = _marked(node.left), _marked(node.right)
-        return node
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.UnaryOp:
-        """Mark the operand."""
-        self.generic_visit(node)
-        node.operand = _marked(node.operand)
-        return node
+def _with_marks(tree: ast.Module) -> ast.Module:
+    """Mark the operands of operators that are no names: NumPy may write results into what nothing else reads."""
+    for node in ast.walk(tree):  # not by visitors, which call each other as deep as a long sum is nested
+        match node:
+            case ast.BinOp():
+                node.left, node.right = _marked(node.left), _marked(node.right)
+            case ast.UnaryOp():
+                node.operand = _marked(node.operand)
+    return tree
 
 
 def _marked(node: ast.expr) -> ast.expr:
@@ -131,7 +126,7 @@ def _marked(node: ast.expr) -> ast.expr:
 
 @lru_cache(16)
 def _code(text: str) -> CodeType:
-    return compile(_Operands().visit(ast.parse(text)), FILE, "exec")
+    return compile(_with_marks(ast.parse(text)), FILE, "exec")
 
 
 def functions_of(text: str, reader: Reader) -> dict[str, Any]:

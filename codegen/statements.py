@@ -18,7 +18,6 @@ from symbptt.ir.step import Argument
 from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 
-
 LONGEST = 500
 """Operations of a formula that stands beside a line."""
 

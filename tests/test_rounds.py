@@ -1,13 +1,18 @@
 """Steps of many inner rounds: every stage grows about as the number of rounds, in calls rather than in seconds."""
 
+import ast
 import sys
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.codegen import statements
+from symbptt.codegen import reading, statements
+from symbptt.codegen.elementwise import body_text
+from symbptt.ir.node import placeholder
+from symbptt.ir.scalar import tree_of
 
 
 def tanh(h, x, w):
@@ -177,3 +182,37 @@ def test_a_formula_beside_a_line_is_an_ellipsis_where_it_is_long(monkeypatch):
     assert "= …" not in sb.compile(cell_of(affine, 3)).source
     monkeypatch.setattr(statements, "LONGEST", 2)
     assert "= …" in sb.compile(cell_of(affine, 3)).source
+
+
+def depth(tree):
+    """How deep a tree of syntax is nested."""
+    deepest, open_ = 0, [(tree, 1)]
+    while open_:
+        node, at = open_.pop()
+        deepest = max(deepest, at)
+        open_ += [(child, at + 1) for child in ast.iter_child_nodes(node)]
+    return deepest
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 129, 5_000])
+@pytest.mark.parametrize("join", [sp.Add, sp.Mul])
+def test_long_sums_and_products_are_nested_little_and_keep_their_value(count, join):
+    tree = tree_of(join(*(placeholder(i) for i in range(count)), -1 if join is sp.Mul else 0))
+    numbers = np.random.default_rng(0).choice([0.5, 2.0, -1.0], count) if join is sp.Mul else np.arange(count) - 40.0
+    text = body_text(tree, [(f"v[{i}]", 5) for i in range(count)])[0]
+    with np.errstate(all="ignore"):
+        wanted = -np.prod(numbers) if join is sp.Mul else np.sum(numbers)
+    assert eval(text, {"v": numbers}) == wanted and depth(ast.parse(text)) < 250
+
+
+def test_operands_are_marked_however_deep_they_are_nested():
+    one = ast.parse("-(a + b) * c[0] + f(d - (e + g))")
+    assert ast.unparse(reading._with_marks(one)) == (
+        "_fresh(_fresh(-_fresh(a + b)) * _fresh(c[0])) + _fresh(f(d - _fresh(e + g)))"
+    )
+    assert reading._code("x = " + " + ".join(["y"] * 400))
+
+
+@pytest.mark.long
+def test_the_plan_of_a_weight_that_is_read_at_400_rounds_is_written():
+    assert "Plan of deep" in str(sb.compile(cell_of(tanh, 400)).plan)
