@@ -184,6 +184,21 @@ def test_a_formula_beside_a_line_is_an_ellipsis_where_it_is_long(monkeypatch):
     assert "= …" in sb.compile(cell_of(affine, 3)).source
 
 
+def test_a_quotient_of_repeated_squares_is_looked_at_once_each():
+    def traced(squares):
+        @sb.cell
+        def deep(h: State["n"], x: Input["n"]):
+            y = h
+            for _ in range(squares):
+                y = y * (y * x)
+            return y / (1 + np.exp(x)) ** 2
+
+        return deep.step
+
+    traced(1)
+    assert calls_of(traced, 24)[0] < 6 * (calls_of(traced, 6)[0] + 500)
+
+
 def depth(tree):
     """How deep a tree of syntax is nested."""
     deepest, open_ = 0, [(tree, 1)]

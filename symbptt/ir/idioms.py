@@ -129,7 +129,7 @@ def _logistic(g: Graph, id: int) -> int | None:
     if parts is None or u is None:
         return None
     below = build.map_(g, ops.sigmoid(A), (_negative(g, u),))
-    rest = _without_exp(g, parts[0], u)
+    rest = _without_exp(g, parts[0], u, set())
     if rest is None:
         return build.map_(g, A * B**count, (parts[0], below))
     value = build.map_(g, A * B ** (count - 1), (build.map_(g, ops.sigmoid(A), (u,)), below))
@@ -146,19 +146,23 @@ def _whole_power(g: Graph, id: int) -> tuple[int | None, int]:
     return None, 0
 
 
-def _without_exp(g: Graph, id: int, u: int) -> int | None:
-    """What is left of a product without its factor exp(u); None where it has none."""
+def _without_exp(g: Graph, id: int, u: int, without: set[int]) -> int | None:
+    """What is left of a product without its factor exp(u); None where it has none, as those that are known to be
+    `without` it: factors that are read twice are looked at once."""
+    if id in without:
+        return None
     if _exp(g, id) == u:
         return build.number(g, 1)
     if _body(g, id) == A / B:
-        left = _without_exp(g, g[id].args[0], u)
-        return None if left is None else build.map_(g, A / B, (left, g[id].args[1]))
-    if _body(g, id) != A * B:
-        return None
-    for one, other in (g[id].args, g[id].args[::-1]):
-        left = _without_exp(g, one, u)
+        left = _without_exp(g, g[id].args[0], u, without)
         if left is not None:
-            return other if _number(g, left) == 1 else build.map_(g, A * B, (left, other))
+            return build.map_(g, A / B, (left, g[id].args[1]))
+    if _body(g, id) == A * B:
+        for one, other in (g[id].args, g[id].args[::-1]):
+            left = _without_exp(g, one, u, without)
+            if left is not None:
+                return other if _number(g, left) == 1 else build.map_(g, A * B, (left, other))
+    without.add(id)
     return None
 
 

@@ -20,7 +20,7 @@ class Analytic(np.ndarray):
     """Complex arrays whose real part is what the plain function computes to the last bit, comparisons included."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        plain, kwargs = [*map(_plain, inputs)], _plain(kwargs)
+        plain, kwargs = [*map(_plain, inputs)], _plain(kwargs) if kwargs else kwargs
         if ufunc is np.conjugate:
             return analytic(plain[0])
         is_call = method == "__call__" and not kwargs
@@ -58,6 +58,8 @@ def analytic(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is Analytic:  # first what comes most often: deep cells make millions of these calls
+        return value.view(np.ndarray)
     if isinstance(value, np.ndarray):
         return value.view(np.ndarray) if isinstance(value, Analytic) else value
     if isinstance(value, list | tuple):
