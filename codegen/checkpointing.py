@@ -146,7 +146,7 @@ LOSS
             carry = _flow_back(sums, tape, full, carry, flow, lo, hi, sizes, B, dtype, active, reset, ws)
             ws.give(tape[-1])
             del tape, full
-    return value, _grads(_added(sums[0], own), sums[1], carry, sums[2], flow, batched, final)
+    return value, _grads(_added(sums[0], own), sums[1], carry, sums[2], flow, batched, final, not T)
 """
 
 HEAD = '''def value_and_grad(

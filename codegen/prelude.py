@@ -320,8 +320,10 @@ def _check_monitor(monitor):
         raise ArgumentError(f"monitor is True or False, got {monitor!r}")
 
 
-def _grads(params, inputs, state, resets, flow, batched, final=None):
-    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too."""
+def _grads(params, inputs, state, resets, flow, batched, final=None, empty=False):
+    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
+    steps a gradient of a parameter is zero, also where its derivative is infinite."""
+    params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
     state = {k: v + resets[k] for k, v in state.items()}
     if not batched:
         inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}

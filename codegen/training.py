@@ -66,7 +66,7 @@ BACKWARD = '''def backward(run, cotangents, *, monitor=False, workspace=None):
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(GUARD):
         found = PULLBACK(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
-    return _grads(*found, flow, run.batched)
+    return _grads(*found, flow, run.batched, empty=not T)
 '''
 
 CLIPPED = '''def _clip(adjoints, limit):
@@ -101,7 +101,7 @@ TRAINING = {
         final = _final(states, a, active)
         params, *found = _backward(tape, full, dict.fromkeys(states), flow, sizes, T, B, dtype, active, reset, ws)
     ws.give(tape[-1])
-    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
+    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final, not T)
 ''',
     "last": '''def value_and_grad(
     params, inputs=None, targets=None, state=None, *, steps=None, lengths=None, reset=None, monitor=False, workspace=None
@@ -125,7 +125,7 @@ TRAINING = {
         final = _final(states, a, active)
         params, *found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
     ws.give(tape[-1])
-    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final)
+    return np.sum(_kept(counted, value) * dloss), _grads(_added(params, own), *found, flow, batched, final, not T)
 
 
 def _placed(last, like, at):
@@ -273,7 +273,7 @@ STREAMED_BODY = """    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor
             full = dict.fromkeys([*states, *outputs]) | {k: _kept(_cut(active, lo, hi), v) for k, v in full.items()}
             given = _flow_back(joined, first, lo, hi, full, flow, sizes, B, dtype, _cut(active, first, hi), _cut(reset, first, hi), ws)
             _accumulate(sums, found, first, hi, given)
-    return value, _grads(_added(found[0], own), sums, found[1], {k: 0 for k in STATES}, flow, batched, start)
+    return value, _grads(_added(found[0], own), sums, found[1], {k: 0 for k in STATES}, flow, batched, start, not T)
 """
 
 STREAMED = {

@@ -486,3 +486,25 @@ def test_bounds_hold_and_hazards_are_seen() -> None:
     assert [ranges.hazards(of[name]) for name in "abcde"] == [frozenset()] * 5
     assert ranges.hazards(of["f"]) == {"logarithm"}
     assert FREE.elsewhere() == FREE
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}], ids=str)
+def test_over_no_steps_a_gradient_is_zero_where_its_derivative_is_infinite(options: Any) -> None:
+    """A sum over nothing is zero, also times 1 / 0."""
+
+    @sb.cell
+    def scaled(x: Input["n"], h: State["n"], p: Param["n"]):
+        return h * np.log(p) + x / p
+
+    @sb.loss
+    def squares(h: State["n"], q: Param["n"]):
+        return sb.sum(h * h / q)
+
+    params, inputs = {"p": np.zeros(3), "q": np.zeros(3)}, {"x": np.ones((0, 2, 3))}
+    kernel = sb.compile(scaled, **options)
+    run = kernel.forward({"p": params["p"]}, inputs)
+    grads = kernel.backward(run, {"h": np.ones((2, 3))})
+    assert not grads.params["p"].any() and np.array_equal(grads.state["h"], np.ones((2, 3)))
+    loss, grads = sb.compile(sb.model(scaled, squares), **options).value_and_grad(params, inputs, {})
+    assert loss == 0 and not any(v.any() for v in grads.params.values())
+    assert sb.verify(scaled).passed

@@ -88,7 +88,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 59acfdd7'
+MARK = 'lstm 8fcbb7a3'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -261,7 +261,7 @@ def backward(run, cotangents, *, monitor=False, workspace=None):
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(over="ignore"):
         found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
-    return _grads(*found, flow, run.batched)
+    return _grads(*found, flow, run.batched, empty=not T)
 
 
 def _sharpened(rest, of, argument):
@@ -723,8 +723,10 @@ def _check_monitor(monitor):
         raise ArgumentError(f"monitor is True or False, got {monitor!r}")
 
 
-def _grads(params, inputs, state, resets, flow, batched, final=None):
-    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too."""
+def _grads(params, inputs, state, resets, flow, batched, final=None, empty=False):
+    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
+    steps a gradient of a parameter is zero, also where its derivative is infinite."""
+    params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
     state = {k: v + resets[k] for k, v in state.items()}
     if not batched:
         inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
