@@ -7,6 +7,9 @@ import keyword
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
+
+import sympy as sp
 
 from symbptt.codegen import checkpoints, prelude, scanning, sweeping
 from symbptt.codegen.checkpointing import CHECKPOINTED
@@ -17,7 +20,7 @@ from symbptt.codegen.passes.sharpen import arguments_again
 from symbptt.codegen.program import Program
 from symbptt.codegen.text import copied, size_text
 from symbptt.ir.naming import unique
-from symbptt.ir.node import WITHOUT_COPY
+from symbptt.ir.node import WITHOUT_COPY, Node, placeholder
 from symbptt.ir.shape import Size, names_in, size
 from symbptt.ir.step import Argument
 
@@ -265,6 +268,10 @@ def _static(p: Program) -> set[int]:
     return found
 
 
+LONGEST = 100
+"""Operations of a formula, each argument counted as often as it is read, beyond which a value has a line of its own."""
+
+
 def _with_variable(p: Program) -> list[int]:
     """The values that have a line of their own: named, read twice, read in another region, results."""
     ids = sorted(p.places)
@@ -274,9 +281,10 @@ def _with_variable(p: Program) -> list[int]:
     sent = [id for id in p.inputs.values() if p.places.get(id, "").endswith((LOOP, TAIL))]
     sums = [id for id in ids if p.graph[id].family == "total" and p.places[id].endswith(TAIL)]
     roots = {*p.forward_roots, *sent, *sums, *(arg for id in p.joined for arg in p.graph[id].args)}
-    chosen = []
+    chosen, length = list[int](), dict[int, int]()
     for id in ids:
         node, label = p.graph[id], p.labels.get(id)
+        length[id] = 1 + sum(_reads(node, i) * length.get(arg, 1) for i, arg in enumerate(node.args))
         if node.family == "leaf" or (node.family == "number" and not node.shape):
             continue
         if node.family == "view" and node.attrs.kind == "slice" and node.args[0] in p.joined:
@@ -284,9 +292,21 @@ def _with_variable(p: Program) -> list[int]:
         named = label is not None and (label.given or label.adjoint)
         across = any(p.places[reader] != p.places[id] for reader in readers[id])
         cheap = node.family == "view" and node.attrs.kind in WITHOUT_COPY and not across
-        if named or across or id in roots or (len(readers[id]) > 1 and not cheap) or node.family == "number":
+        long = length[id] > LONGEST and node.family != "view"
+        if named or across or long or id in roots or (len(readers[id]) > 1 and not cheap) or node.family == "number":
             chosen.append(id)
+            length[id] = 1
     return chosen
+
+
+def _reads(node: Node, argument: int) -> int:
+    """Return how often the text of a value has that of one of its arguments."""
+    return _occurrences(node.attrs.expr, argument) if node.family == "map" else 1
+
+
+@cache
+def _occurrences(expr: sp.Expr, argument: int) -> int:
+    return sum(part == placeholder(argument) for part in sp.preorder_traversal(expr))
 
 
 def _is_stored(p: Program, id: int) -> bool:

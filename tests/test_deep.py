@@ -108,6 +108,7 @@ def test_a_jacobian_too_long_to_write_is_refused_in_words_and_evaluated():
     np.testing.assert_allclose(J.evaluate({"w": w}, {"x": x}, {"h": h}), by_step[:, None], rtol=1e-12)
 
 
+@pytest.mark.long
 def test_time_grows_little_more_than_the_depth():
     def seconds(depth):
         @sb.cell
@@ -135,7 +136,8 @@ ENDLESS = {
 HEAD = "import numpy as np, symbptt as sb\nfrom symbptt import State, Param\n\n\n"
 
 
-@pytest.mark.parametrize("body, limit", ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("body, limit", [pytest.param(*case, id=name, marks=[pytest.mark.long] * (name == "comprehension"))
+                                         for name, case in ENDLESS.items()])  # fmt: skip
 def test_a_cell_that_never_ends_is_refused_with_the_limit_and_the_line(body, limit, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "MOST_EVENTS", 200_000 if limit.startswith("lines") else 10**9)
     text = HEAD + f'@sb.cell\ndef endless(h: State["n"], w: Param["n"]):\n{body}    return h\n'

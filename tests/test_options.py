@@ -29,7 +29,13 @@ def cell_of(op: Any) -> sb.Cell:
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient")
-@pytest.mark.parametrize("op", ELEMENTWISE, ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    "op",
+    [
+        pytest.param(op, id=op.name, marks=[] if op.code or op.name == "gelu" else pytest.mark.long)
+        for op in ELEMENTWISE
+    ],
+)
 def test_plan_and_budgets_take_every_function_of_the_table(op: Any) -> None:
     cell = cell_of(op)
     data, results = brute.data_of(cell, 5, 2, {"n": 2}, 1), []
@@ -147,7 +153,7 @@ BUDGETED = {"gru": zoo.gru, "lstm": zoo.lstm, "gated_delta": unseen.gated_delta,
 
 @pytest.mark.parametrize("name", BUDGETED)
 @pytest.mark.parametrize("masks", ["whole", "lengths", "reset", "both"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.long), np.float64])
 def test_the_least_budget_is_kept_by_the_run_and_by_its_way_back(name: str, masks: str, dtype: Any) -> None:
     cell, sizes = BUDGETED[name], {"m": 8, "n": 32, "k": 6, "v": 8, "a": 30, "b": 20, "c": 10}
     params, inputs, state = (

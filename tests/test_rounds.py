@@ -124,7 +124,13 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("make", [*BODIES, "coupled"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(name, marks=[] if name in ("affine", "rolled") else pytest.mark.long)
+        for name in (*BODIES, "coupled")
+    ],
+)
 def test_every_stage_grows_little_more_than_the_rounds(make):
     def counts(rounds):
         cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)
@@ -172,6 +178,7 @@ def test_deep_affine_steps_are_still_scanned(body):
     assert "Recursion: affine, element by element" in str(sb.compile(cell_of(body, 12)).plan)
 
 
+@pytest.mark.long
 def test_a_form_without_parts_doubles_with_each_round_and_is_seen_by_the_counts(monkeypatch):
     monkeypatch.setattr(sys.modules["symbptt.codegen.passes.affine"], "LONG", 10**9)
     short, long = (calls_of(sb.compile, cell_of(linear_rk4, rounds))[0] for rounds in (2, 4))
