@@ -114,7 +114,7 @@ relu = scalar_function("relu", 1, lambda x, y: greater(x, 0))
 absolute = scalar_function("absolute", 1, lambda x, y: sign(x))
 sigmoid = scalar_function("sigmoid", 1, lambda x, y: y * (1 - y))
 softplus = scalar_function("softplus", 1, lambda x, y: -expm1(-y))
-expm1: Any = scalar_function("expm1", 1, lambda x, y: y + 1)
+expm1: Any = scalar_function("expm1", 1, lambda x, y: sp.exp(x))  # y + 1 has no digits of exp(-40)
 log1p = scalar_function("log1p", 1, lambda x, y: 1 / (1 + x))
 
 tanh_rest, sigmoid_rest = scalar_function("tanh_rest", 2), scalar_function("sigmoid_rest", 2)

