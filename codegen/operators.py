@@ -134,8 +134,17 @@ def _written_over(name: str, args: Sequence[Any]) -> Bare | None:
     wide = [x for x in args if isinstance(x, Bare) and x.shape]
     if not all(same_axes(x.shape, shape) for x in wide):
         return None
+    dtype = result_type(args)
+    if not is_easy and not all(_goes_into(x, dtype) for x in args):
+        return None
     free = [x for x in args[: 1 if is_easy else OVER.get(name, 0)] if isinstance(x, Bare) and x.is_fresh]
-    return next((x for x in free if x.dtype == result_type(args)), None)
+    return next((x for x in free if x.dtype == dtype), None)
+
+
+def _goes_into(x: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether an operand casts safely to the type of the result. NumPy asks this of plain numbers as of arrays, as int64
+    or float64, so that 1 + x of a float32 x is a new array."""
+    return isinstance(x, Bare) or np.can_cast(np.asarray(0 if isinstance(x, Extent) else x).dtype, dtype, "safe")
 
 
 def _operator(name: str, turned: bool = False) -> Callable[[Bare, Any], Any]:

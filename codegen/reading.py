@@ -140,22 +140,22 @@ def functions_of(text: str, reader: Reader) -> dict[str, Any]:
         "len": lambda x: x.shape[0] if isinstance(x, Bare) else builtins.len(x),
         "min": smallest,
         "max": lambda *values, **kinds: builtins.max(*values, **kinds) if kinds else largest(*values),
-        "_sharpened": lambda rest, of, argument: _sharpened(reader, rest, argument),
+        "_sharpened": lambda rest, of, argument: _sharpened(reader, rest, of, argument),
     }
     return names
 
 
-def _sharpened(r: Reader, rest: Bare, argument: Callable[[], Any]) -> Bare:
+def _sharpened(r: Reader, rest: Bare, of: Callable[[Bare], Bare], argument: Callable[[], Any]) -> Bare:
     """What a function leaves of one. Calls are those where no element saturates, one look at them all; memory is that
     where all of them do."""
     r.call("minimum", rest.size)
     if r.heap is not None:
         tiny = Bare(r, rest.shape, bool)
         whole = argument()
-        some = [Bare(r, rest.shape)]
+        e = Bare(r, rest.shape)
         del whole
-        some += [Bare(r, rest.shape) for _ in range(3)]
-        del tiny, some
+        of(e)
+        del tiny, e
     return rest
 
 

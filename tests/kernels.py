@@ -10,3 +10,13 @@ import symbptt as sb
 def kernel_of(target: sb.Cell | sb.Model, **options: Any) -> sb.Kernel:
     """What `sb.compile` gives. Not where the memory of a call is measured: a kernel keeps arrays for the next."""
     return sb.compile(target, **options)
+
+
+THRESHOLD = "3e-5 if rest.dtype.itemsize == 4 else 8e-6"
+
+
+def saturating(kernel: sb.Kernel, least: str) -> sb.Kernel:
+    """A kernel whose functions count as saturated below another threshold: "np.inf" for all of them, "-1.0" for none."""
+    text = kernel.source.replace(f"least = {THRESHOLD}", f"least = {least}")
+    assert (text != kernel.source) == ("def _sharpened(" in kernel.source)
+    return sb.Kernel(kernel.target, kernel.program, text)

@@ -19,7 +19,7 @@ from symbptt.codegen.work import B, T, Work, read
 from symbptt.ir.shape import named_size, names_in
 from tests import brute, counted, oracle, unseen
 from tests.cells import vanilla
-from tests.kernels import kernel_of
+from tests.kernels import kernel_of, saturating
 from tests.test_memory import least_of
 from tests.test_truncation import MODELS, SIZES
 
@@ -41,7 +41,7 @@ def sizes_of(target: Any) -> dict[str, int]:
 def counts_of(kernel: sb.Kernel, steps: int, batch: int, sizes: dict[str, int], scale: float = 0.3) -> counted.Counts:
     """What `forward` and `backward` of a cell call, where no function counts as saturated."""
     groups = oracle.draw(kernel.cell, steps, batch, sizes, scale=scale)
-    names = counted.module(kernel.source.replace("least = 3e-5 if rest.dtype.itemsize == 4 else 8e-6", "least = -1.0"))
+    names = counted.module(saturating(kernel, "-1.0").source)
 
     def run() -> None:
         found = names["forward"](*groups, steps=steps)
