@@ -75,6 +75,16 @@ def step(h: State["n"], b: Param["n"], w: Param["n"]):
     u = np.concatenate([h, v])[:h.shape[0]]
     return w * h - np.sin(u)
 """,
+    "the adjoint of a new state beside that of a function, in one product": """
+def step(h: State["n"], W: Param["n n"], P: Param["n n"]):
+    h = W @ h + np.tanh(P @ h)
+    return {"h": h, "y": h}
+""",
+    "the same of two states, one of them with an output of what it was": """
+def step(h: State["n"], c: State["n"], W: Param["n n"], P: Param["n n"], Q: Param["n n"]):
+    new = 0.5 * W @ h + np.tanh(P @ h + Q @ c)
+    return {"h": new, "c": Q @ c + new, "y": 0.5 * new + h, "z": c}
+""",
 }
 
 
