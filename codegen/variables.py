@@ -253,7 +253,13 @@ def _next_state(p: Program, id: int, variables: dict[int, str], varying: frozens
 def _carry_read_up(p: Program, id: int, variables: dict[int, str]) -> str | None:
     """The whole adjoint of a state goes on as what the next step brought, where nothing else reads that, and where it is
     no part of joined values, which lies in their array."""
-    if any(id in p.graph[joined].args for joined in p.joined) or _is_stored(p, id) or _is_held(p, id) or id not in p.whole.values() or not p.places[id].endswith(LOOP):
+    if (
+        any(id in p.graph[joined].args for joined in p.joined)
+        or _is_stored(p, id)
+        or _is_held(p, id)
+        or id not in p.whole.values()
+        or not p.places[id].endswith(LOOP)
+    ):
         return None
     return next((variables[leaf] for leaf in p.carry.values() if list(_readers(p, leaf)) == [id]), None)
 
