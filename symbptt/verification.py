@@ -80,7 +80,9 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
     is_complex = has_complex_version(target, seed, asked)
     kept: dict[Blocks | None, Kernel] = {}
     known: frozenset[str] = frozenset()
-    for case in _cases(target, seed, asked, kernel.truncation):
+    is_sharp = isinstance(target, Cell)  # derivatives of a loss are taken from values
+    for drawn in _cases(target, seed, asked, kernel.truncation):
+        case = replace(drawn, sharp=is_sharp)
 
         def run(blocks: Blocks | None = case.size.blocks) -> Kernel:
             return kept[blocks] if blocks in kept else kept.setdefault(blocks, in_blocks(kernel, blocks))
@@ -160,7 +162,11 @@ def check_backward(
     asked = asked_of(target, inputs, params, domain)
     gradients = gradients_of(target, backward)
     check_function(target, _first_point(target, seed, asked))
-    cases = [case for case in _cases(target, seed, asked) if not case.regime.padded and case.size.blocks is None]
+    cases = [
+        case
+        for case in _cases(target, seed, asked)
+        if not case.regime.padded and case.size.blocks is None and not case.size.shut
+    ]
     is_complex = has_complex_version(target, seed, asked)
     found: list[Row] = []
     wrong: Case | None = None

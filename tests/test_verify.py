@@ -50,6 +50,7 @@ def test_every_block_is_compared_and_each_step_of_the_inputs() -> None:
     assert {row.size for row in report.rows} == {
         "T=3 B=2",
         "T=1 B=1",
+        "T=1 B=1 shut",
         "T=2 B=1 sizes 1",
         "T=0 B=2",
         "T=25 B=1",

@@ -14,7 +14,7 @@ from symbptt.verify.blocks import Unwritten, in_blocks
 from symbptt.verify.regimes import REGIMES, SIZES, THREE, Blocks, Regime, sizes_of
 from symbptt.verify.regimes import point as draw
 from symbptt.verify.report import Report, Row
-from symbptt.zoo import gru
+from symbptt.zoo import gru, lstm
 from tests.kernels import kernel_of as compiled
 
 
@@ -455,3 +455,48 @@ def test_models_are_checked_on_as_many_sizes_as_cells() -> None:
 
 def test_regime_of_a_check_is_a_record() -> None:
     assert Regime("healthy", long=True) == REGIMES[0]
+
+
+# Digits that are lost where gates saturate.
+
+
+@sb.cell
+def saturating(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], b: Param["n"]):
+    return np.tanh(W @ x + b) * sb.sigmoid(U @ h + b)
+
+
+def _blunt(cell: sb.Cell) -> Kernel:
+    """The planted mistake: 1 - tanh² and 1 - σ from the value alone."""
+    head = "    least = 3e-5 if rest"
+    return edited(cell, head, f"    return rest\n{head}")
+
+
+@pytest.mark.parametrize("cell", [gru, lstm, saturating], ids=lambda cell: cell.name)
+def test_module_that_loses_digits_where_gates_saturate_is_caught(cell: sb.Cell) -> None:
+    assert not is_caught(compiled(cell)) and is_caught(_blunt(cell))
+
+
+@pytest.mark.parametrize("bias", [20.0, -20.0])
+def test_module_that_loses_digits_at_biases_that_are_given_is_caught(bias: float) -> None:
+    shapes = saturating.init({"m": 2, "n": 3}, seed=0)
+    asked = verification.asked_of(saturating, None, {"b": np.full(shapes["b"].shape, bias)}, None)
+    assert all(row.passed for row in rows(compiled(saturating), 0, asked))
+    assert any(not row.passed for row in rows(_blunt(saturating), 0, asked))
+
+
+def test_textbook_backward_pass_may_lose_those_digits() -> None:
+    @sb.cell
+    def plain(x: Input["n"], h: State["n"], b: Param["n"]):
+        return np.tanh(x + h + b)
+
+    def backward(params: Any, inputs: Any, state: Any, cotangents: Any) -> dict[str, Any]:
+        sent, h = cotangents["h"], [state["h"]]
+        for x in inputs["x"]:
+            h.append(np.tanh(x + h[-1] + params["b"]))
+        dx, d = np.zeros_like(inputs["x"]), np.zeros_like(state["h"])
+        for t in range(len(dx))[::-1]:
+            d = dx[t] = (d + (sent[t] if sent.ndim == 3 else sent * (t == len(dx) - 1))) * (1 - h[t + 1] ** 2)
+        return {"x": dx, "b": dx.sum((0, 1)), "h": d + (sent if sent.ndim == 2 and not len(dx) else 0)}
+
+    report = sb.check_backward(plain, backward, params={"b": np.full(3, 20.0)})
+    assert report.passed, str(report)

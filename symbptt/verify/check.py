@@ -13,6 +13,7 @@ from symbptt.cell import Cell
 from symbptt.errors import ArgumentError, CellError, one_line
 from symbptt.model import Model
 from symbptt.verify import oracle, screen
+from symbptt.verify.analytic import other_rounding
 from symbptt.verify.difference import central, is_declared, slopes
 from symbptt.verify.objective import Truncation, value_of
 from symbptt.verify.oracle import Arrays, Block, Point
@@ -31,6 +32,8 @@ PLAIN = 1e3
 """How many times more than that an error is if no further look at the noise would explain it."""
 EPS = 1e-16
 """What rounding leaves of one where an adjoint of one cancels, as 1 - tanh² does where it saturates."""
+NEARLY = 1e-11
+"""What a module's 1 - tanh² and 1 - σ may err by where they are taken from the value, relative to a block."""
 PLAINLY = 1e-2
 """The part of its tolerance within which the error along one direction must be where elements are not looked at."""
 SAME = 1e-12
@@ -92,6 +95,8 @@ class Case:
     point: Point
     cotangents: Arrays
     truncation: Truncation = None
+    sharp: bool = False
+    """Whether derivatives must keep the digits that 1 - tanh² and 1 - σ lose where they saturate."""
 
     def value(self, near: Point, sent: Arrays) -> Callable[[Point], Any]:
         """The function point -> scalar whose gradients at the point `near` are checked."""
@@ -211,8 +216,11 @@ def _by_elements(
     sides = both(case.point, case.cotangents)
     largest = max([*(_finite_top(wanted) for wanted, _ in sides.values()), largest])
     scales = {k: max(_finite_top(wanted), case.regime.floor * largest) for k, (wanted, _) in sides.items()}
-    moves = lambda seed: both_moved(both, case.point, case.cotangents, seed)  # noqa: E731
-    pairs = with_noise(sides, scales, name, moves, EPS * largest)
+    if case.sharp and name == COMPLEX[0]:
+        moves, least = partial(_rounded_otherwise, case, blocks, sides), {k: NEARLY * v for k, v in scales.items()}
+    else:
+        moves, least = partial(both_moved, both, case.point, case.cotangents), dict.fromkeys(scales, EPS * largest)
+    pairs = with_noise(sides, scales, name, moves, least)
     opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
     return {k: _verdict(pair, name, opinion, blocks[k]) for k, pair in pairs.items()}
 
@@ -222,11 +230,11 @@ def with_noise(
     scales: dict[str, float],
     method: str,
     moved: Callable[[int], list[Any]],
-    least: float = 0.0,
+    least: dict[str, float],
 ) -> dict[str, Pair]:
-    """Return the pairs, with their noise, at least `least`, where some are not within their tolerance.
+    """Return the pairs, with their noise, of each at least `least`, where some are not within their tolerance.
 
-    One move, there and back, is enough where no more of them could explain what is off.
+    One move, there and back, is enough where it explains what is off, and where no more of them could.
     """
     pairs = {k: Pair(*sides[k], scales[k]) for k in sides}
     off = [k for k, pair in pairs.items() if not pair.error <= TOLERANCE[method]]
@@ -234,19 +242,23 @@ def with_noise(
         return pairs
     others = moved(0)
     seen = noisy(pairs, others, least)
-    if all(np.inf > seen[k].difference > PLAIN * SLACK * seen[k].noise for k in off):
+    if all(_is_explained(seen[k]) or np.inf > seen[k].difference > PLAIN * SLACK * seen[k].noise for k in off):
         return seen
     return noisy(pairs, others + [other for seed in (1, 2, 3) for other in moved(seed)], least)
 
 
-def noisy(pairs: dict[str, Pair], others: list[Any], least: float) -> dict[str, Pair]:
+def _is_explained(pair: Pair) -> bool:
+    return pair.difference <= SLACK * pair.noise and pair.noise <= STEADY * pair.scale
+
+
+def noisy(pairs: dict[str, Pair], others: list[Any], least: dict[str, float]) -> dict[str, Pair]:
     """Return the pairs with how far they move in `others`."""
     return {
         k: replace(
             pair,
             unsteady=max(_jump(pair.wanted, other[k][0], np.inf) for other in others),
             noise=max(
-                least,
+                least[k],
                 *(_jump(pair.wanted, other[k][0], 0.0) + _jump(pair.given, other[k][1], 0.0) for other in others),
             ),
         )
@@ -265,6 +277,25 @@ def _jump(here: Any, there: Any, otherwise: float) -> float:
 def both_moved(both: Callable[[Point, Arrays], Any], point: Point, cotangents: Arrays, seed: int) -> list[Any]:
     """Return both sides where every argument and cotangent has moved by a few units of rounding, there and back."""
     return [both(*_moved(point, cotangents, np.random.default_rng(seed), sign)) for sign in (1, -1)]
+
+
+def _rounded_otherwise(case: Case, blocks: dict[str, Block], sides: dict[str, tuple[Any, Any]], seed: int) -> list[Any]:
+    """Return both sides where the derivative of the user's function is taken at arguments that have moved by a few units
+    of rounding, there and back, and where its operations round otherwise.
+
+    What was given stays as it is: a module whose digits are lost explains nothing by that. Other rounding tells what a
+    difference of two values near one leaves, which moved arguments do not where both values stay what they are.
+    """
+
+    def at(near: Point, sent: Arrays) -> dict[str, tuple[Any, Any]]:
+        value = case.value(near, sent)
+        return {k: (oracle.complex_step(value, near, b), sides[k][1]) for k, b in blocks.items()}
+
+    found = [at(*_moved(case.point, case.cotangents, np.random.default_rng(seed), sign)) for sign in (1, -1)]
+    for rounding in (2 * seed, 2 * seed + 1):
+        with other_rounding(rounding):
+            found.append(at(case.point, case.cotangents))
+    return found
 
 
 def _verdict(pair: Pair, method: str, opinion: Opinion | None, block: Block) -> Verdict:
@@ -352,8 +383,8 @@ def value_rows(case: Case, values: Callable[[Point], dict[str, tuple[Any, Any]]]
         if failure is not None:
             return [case.row(name, failed("forward", failure)) for name in names]
         scales = {k: _finite_top(wanted) for k, (wanted, _) in sides.items()}
-        moves = lambda seed: both_moved(lambda near, _: values(near), case.point, {}, seed)  # noqa: E731
-        pairs = with_noise(sides, scales, "forward", moves)
+        moves = partial(both_moved, lambda near, _: values(near), case.point, {})
+        pairs = with_noise(sides, scales, "forward", moves, dict.fromkeys(scales, 0.0))
         return [case.row(name, _of_value(name, pair)) for name, pair in pairs.items()]
 
 

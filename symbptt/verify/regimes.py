@@ -64,7 +64,8 @@ class Blocks:
 @dataclass(frozen=True)
 class Size:
     """How many steps and samples, whether every named size is 1 or they all differ, whether the adjoints of states come
-    after the last step alone, in which blocks of steps a module takes them, and whether named sizes are others."""
+    after the last step alone, in which blocks of steps a module takes them, whether named sizes are others, and whether
+    vectors are near 18, where gates keep no digits of what they leave of one."""
 
     steps: int
     batch: int
@@ -72,10 +73,11 @@ class Size:
     last: bool = False
     blocks: Blocks | None = None
     other: bool = False
+    shut: bool = False
 
     @property
     def label(self) -> str:
-        words = " sizes 1" * self.ones + " last" * self.last
+        words = " sizes 1" * self.ones + " last" * self.last + " shut" * self.shut
         return f"T={self.steps} B={self.batch}{words}" + (f" blocks of {self.blocks.steps}" if self.blocks else "")
 
 
@@ -88,8 +90,11 @@ TWO = Size(7, 1, last=True, blocks=Blocks(4, 2))
 """Two blocks, one not whole, of two windows each."""
 WINDOWS = Size(13, 2, blocks=Blocks(11, 2))
 """Two blocks, one of more windows than there are roundings of a fixed coefficient, and the rest of a window."""
-BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE,)}
-"""By regime, on which sizes there are several blocks of steps."""
+SHUT = Size(1, 1, shut=True)
+FAR = 18.0
+"""A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both count beside the floor."""
+BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE, SHUT)}
+"""By regime, on which other sizes: those of several blocks of steps, and those whose gates are shut."""
 PADDED = (Size(5, 4), Size(5, 4, last=True), Size(5, 6, blocks=Blocks(2, 2), other=True))
 LENGTHS = {4: np.array([5, 3, 1, 0]), 6: np.array([2, 4, 5, 3, 1, 0])}
 """By number of samples; at each border of blocks of two steps, which begin at steps 0, 2, 4 forward and 0, 1, 3 backward."""
@@ -114,7 +119,9 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
         return into(asked.domain.get(a.name), random.standard_normal(lead + concrete(a.shape, numbers)), factor)
 
     def weigh(a: Argument) -> Any:
-        return draw(a, (), regime.vectors) if a.name in asked.domain else _weight(a, regime, draw)
+        value = draw(a, (), regime.vectors) if a.name in asked.domain else _weight(a, regime, draw)
+        is_far = size.shut and a.default is None and len(a.shape) == 1 and a.name not in asked.domain
+        return FAR + value / 10 if is_far else value
 
     params = {a.name: weigh(a) for a in _of(cell, "param")}
     params |= {a.name: weigh(a) for a in _of(cell, "const") if a.default is None}
