@@ -32,7 +32,7 @@ from symbptt.errors import ArgumentError, TargetError, counted
 from symbptt.ir.shape import names_in
 from symbptt.model import Model
 from symbptt.origin import check_own
-from symbptt.render.equations import Equations
+from symbptt.render.equations import Equations, Loss
 from symbptt.truncation import Chunked, Window
 
 VERSION = "0.1.0"
@@ -271,7 +271,9 @@ def _recursion_of(target: Cell | Model) -> Recursion:
 def _equations(target: Cell | Model, recursion: Recursion) -> Equations:
     if not isinstance(target, Model):
         return Equations(recursion)
-    return Equations(recursion, Equations(unit_weight(derive(target.loss.step))), target.at)
+    loss = derive(target.loss.step)
+    whole = unit_weight(loss) if target.reduction == "sum" else loss
+    return Equations(recursion, Loss(whole, target.at, target.reduction))
 
 
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:

@@ -35,7 +35,7 @@ class Derivation(Equations):
 
     def __init__(self, target: Cell | Model) -> None:
         equations = equations_of(target)
-        super().__init__(equations.recursion, equations.head, equations.at)
+        super().__init__(equations.recursion, equations.loss)
         self.cell, self.target = target.cell if isinstance(target, Model) else target, target
 
     def __reduce__(self) -> Any:
@@ -153,11 +153,11 @@ class StepJacobian:
         value = 1.0 if self.structure == "identity" else self._at(arrays, sizes, dtype)
         if self.structure == "dense":
             return np.broadcast_to(np.asarray(value, dtype), (1, 1, *shape))[0, 0].copy()
-        eye = np.eye(int(np.prod(inner)), dtype=dtype).reshape(*inner, *inner)
+        eye = np.eye(int(np.prod(inner)), dtype=dtype).reshape((*inner, *inner))
         weight = np.asarray(value, dtype).reshape(
             np.shape(value)[2:] if np.ndim(value) > len(inner) else np.shape(value)
         )
-        return weight.reshape(*weight.shape, *(1,) * len(inner)) * eye if weight.ndim else weight * eye
+        return weight.reshape((*weight.shape, *(1,) * len(inner))) * eye if weight.ndim else weight * eye
 
     def _at(self, arrays: Any, sizes: Any, dtype: Any) -> Any:
         lead = {a.name: (1, 1) for a in self.cell.arguments if a.role == "state"}

@@ -63,7 +63,7 @@ class _Pen:
         return _symbol(LATEX, label)
 
     def outside(self, label: Label) -> tuple[str, str]:
-        return _marked(TEXT.outside(label), label), _marked(LATEX.outside(label), label)
+        return _marked(TEXT.outside(TEXT.symbol(label)), label), _marked(LATEX.outside(LATEX.symbol(label)), label)
 
 
 def _symbol(notation: Notation, label: Label) -> str:

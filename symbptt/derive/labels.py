@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from symbptt import ops
@@ -13,10 +13,13 @@ from symbptt.ir.naming import unique
 from symbptt.ir.node import placeholder
 from symbptt.ir.step import Argument
 
+LAST = 1
+"""The time of the last step, T."""
+
 
 @dataclass(frozen=True)
 class Label:
-    """A name; its time: 0 for this step, -1 for the step before, None for what does not depend on time; whether it is
+    """A name; its time: 0 for this step, -1 for the step before, LAST, None for what does not depend on time; whether it is
     an adjoint; whether the user chose the name."""
 
     name: str
@@ -31,12 +34,13 @@ class Label:
         return f"{self.mark}{self.name}" if self.adjoint else self.name
 
 
-def labels(r: Recursion) -> dict[int, Label]:
-    """Return the labels of all values that have a name."""
+def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) -> dict[int, Label]:
+    """Return the labels of all values that have a name; values that have none of their own get none that is `taken`.
+    Names of what stands on the same page, `beside`, have a say in the mark of adjoints."""
     g = r.graph
-    found = _forward(r)
+    found = _forward(r, taken)
     varying = per_sample(g, range(len(g)))
-    mark = mark_of(found)
+    mark = mark_of({label.name for label in found.values()} | set(beside))
     for name, id in (r.carry | r.cotangent).items():
         found[id] = Label(name, 0, adjoint=True, mark=mark)
     named_leaves = {r.step.leaves[a.name] for a in r.step.arguments}
@@ -47,16 +51,20 @@ def labels(r: Recursion) -> dict[int, Label]:
     return found
 
 
-def mark_of(found: dict[int, Label]) -> str:
+def mark_of(names: Collection[str]) -> str:
     """Return the mark of adjoints: d, unless that with a name gives another name."""
-    names = {label.name for label in found.values() if not label.adjoint}
     return "δ" if any(f"d{name}" in names for name in names) else "d"
 
 
-def _forward(r: Recursion) -> dict[int, Label]:
+def names_of(r: Recursion) -> set[str]:
+    """Return the names of the values of a recursion, adjoints apart."""
+    return {label.name for label in _forward(r, ()).values()}
+
+
+def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
     g, step = r.graph, r.step
     varying = per_sample(g, range(len(g)))
-    used = {a.name for a in step.arguments} | set(step.outputs)
+    used = {a.name for a in step.arguments} | set(step.outputs) | set(taken)
     found = {id: Label(name, _time(step.arguments, name, id in varying)) for name, id in step.leaves.items()}
     for name, id in (step.next | step.outputs).items():
         if g[id].family not in ("leaf", "number"):

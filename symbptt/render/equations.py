@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from symbptt.derive.bptt import Recursion
-from symbptt.derive.labels import Label, labels, mark_of
+from symbptt.derive.labels import LAST, Label, labels, mark_of, names_of
 from symbptt.render.expression import Writer
-from symbptt.render.notation import LATEX, TEXT, Notation
+from symbptt.render.notation import TEXT, Notation, latex_of
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,35 @@ class Equation:
         return f"{self.lhs} {self.relation} {self.rhs}"
 
 
+@dataclass(frozen=True)
+class Loss:
+    """The recursion of a loss; whether it stands at "every" step or the "last", and what is made of all, "sum" or "mean"."""
+
+    recursion: Recursion
+    at: str
+    reduction: str
+
+
 class Equations:
     """The equations of a cell forward and backward in time."""
 
-    def __init__(self, recursion: Recursion, head: Equations | None = None, at: str = "every") -> None:
-        self.recursion, self.head, self.at = recursion, head, at
-        self.labels = _visible(recursion, labels(recursion))
-        self.mark = mark_of(self.labels)
+    def __init__(self, recursion: Recursion, loss: Loss | None = None, taken: Iterable[str] = (),
+                 beside: Iterable[str] = ()) -> None:  # fmt: skip
+        self.recursion, self.loss = recursion, loss
+        beside = {*beside, *(names_of(loss.recursion) if loss is not None else ())}
+        self.labels = _timed(recursion, _visible(recursion, labels(recursion, taken, beside)))
+        shown = beside | {label.name for label in self.labels.values() if not label.adjoint}
+        self.mark = mark_of(shown)
+        self._latex = latex_of(shown | {a.name for a in recursion.step.arguments})
+
+    @cached_property
+    def head(self) -> Equations | None:
+        """The equations of the loss, whose own values have names that those of the cell do not have."""
+        if self.loss is None:
+            return None
+        taken = {label.name for id, label in self.labels.items() if self.recursion.graph[id].family != "leaf"}
+        taken -= {*self.recursion.step.next, *self.recursion.step.outputs}
+        return _OfLoss(self.loss, taken, names_of(self.recursion))
 
     def __repr__(self) -> str:
         counts = f"{len(self.forward)} forward, {len(self.backward)} backward equations"
@@ -84,10 +106,10 @@ class Equations:
         before = Label(name, -1, adjoint=True, mark=self.mark)
         id = self.recursion.recurrent.get(name)
         texts = []
-        for notation in (TEXT, LATEX):
-            outside = notation.outside(Label(name, -1))
+        for notation in (TEXT, self._latex):
+            outside = notation.outside(notation.symbol(Label(name, -1)))
             texts.append(outside + (notation.plus + self._writer(notation).symbol(id) if id is not None else ""))
-        latex = f"{LATEX.symbol(before)} = {texts[1]}".replace("+ -", "- ")
+        latex = f"{self._latex.symbol(before)} = {texts[1]}".replace("+ -", "- ")
         return Equation(TEXT.symbol(before), texts[0].replace("+ -", "- "), "t = T, …, 1", latex)
 
     @cached_property
@@ -96,24 +118,35 @@ class Equations:
         r = self.recursion
         inner = [(label, id) for id, label in sorted(self.labels.items()) if label.adjoint and label.time is None]
         own = [(Label(name, None, adjoint=True, mark=self.mark), id) for name, id in r.params.items()]
-        return tuple(
-            self._equation(label, id, "once", symbol=i >= len(inner)) for i, (label, id) in enumerate(inner + own)
-        )
+        lines = [self._equation(label, id, "once", symbol=i >= len(inner)) for i, (label, id) in enumerate(inner + own)]
+        shared = {
+            TEXT.symbol(label) for label, _ in own if self.loss is not None and label.name in self.loss.recursion.params
+        }
+        return tuple(_more(x) if x.lhs in shared else x for x in lines) + self._without(r.params, "param", None)
+
+    def _without(self, found: Mapping[str, int], role: str, time: int | None) -> tuple[Equation, ...]:
+        """The gradients of what is only read in conditions, or by functions without a slope."""
+        begun = () if self.loss is None else self.loss.recursion.params
+        names = [a.name for a in self.recursion.step.of_role(role) if a.name not in found and a.name not in begun]
+        labels = [Label(name, time, adjoint=True, mark=self.mark) for name in names]
+        when = "once" if time is None else "t = T, …, 1"
+        return tuple(Equation(TEXT.symbol(x), "0", when, f"{self._latex.symbol(x)} = 0") for x in labels)
 
     @cached_property
     def input_gradients(self) -> tuple[Equation, ...]:
         """The gradients of the inputs at each step, for layers below."""
         labelled = [(Label(name, 0, adjoint=True, mark=self.mark), id) for name, id in self.recursion.inputs.items()]
-        return tuple(self._equation(label, id, "t = T, …, 1", symbol=True) for label, id in labelled)
+        lines = tuple(self._equation(label, id, "t = T, …, 1", symbol=True) for label, id in labelled)
+        return lines + self._without(self.recursion.inputs, "input", 0)
 
-    def _writer(self, notation: Notation, hidden: int | None = None) -> Writer:
+    def _writer(self, notation: Notation) -> Writer:
         return Writer(self.recursion.graph, self.labels, notation)
 
     def _equation(
         self, label: Label, id: int, where: str, symbol: bool = False, added_to: int | None = None
     ) -> Equation:
         sides = []
-        for notation in (TEXT, LATEX):
+        for notation in (TEXT, self._latex):
             writer = self._writer(notation)
             right = writer.symbol(id) if symbol else writer.rhs(id)
             sides.append(
@@ -127,7 +160,7 @@ class Equations:
         return "\n\n".join(f"{title}\n{_aligned(lines)}" for title, lines in self._sections())
 
     def _sections(self) -> list[tuple[str, tuple[Equation, ...]]]:
-        loss = [] if self.head is None else self.head._of_loss(self.at)
+        loss = [] if self.head is None else self.head._sections()
         sections = [
             ("Forward, t = 1, …, T", self.forward),
             ("Backward, t = T, …, 1", self.backward),
@@ -135,23 +168,6 @@ class Equations:
             ("Gradients of the inputs", self.input_gradients),
         ]
         return [(title, lines) for title, lines in (*sections[:1], *loss, *sections[1:]) if lines]
-
-    def _of_loss(self, at: str) -> list[tuple[str, tuple[Equation, ...]]]:
-        """The equations of a loss: its value, and what it sends back to states, outputs and its parameters."""
-        step = "every step" if at == "every" else "the last step"
-        sent = tuple(self._sent(name, id) for name, id in self.recursion.inputs.items())
-        inner = tuple(line for line in self.backward if line.relation == "=")
-        return [
-            (f"Loss at {step}, L = Σ loss", self.forward),
-            (f"Backward from the loss at {step}", inner + sent),
-            ("Gradients of the loss's parameters", self.gradients),
-        ]
-
-    def _sent(self, name: str, id: int) -> Equation:
-        """What the loss adds to the adjoint of a state or an output."""
-        label = Label(name, 0)
-        texts = [(n.outside(label), self._writer(n).symbol(id)) for n in (TEXT, LATEX)]
-        return Equation(texts[0][0], texts[0][1], "t = T, …, 1", f"{texts[1][0]} = {texts[1][1]}")
 
     def latex(self) -> str:
         """Return all equations as LaTeX, in aligned environments."""
@@ -167,6 +183,74 @@ class Equations:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": self.text(), "text/latex": self._repr_latex_()}
+
+
+class _OfLoss(Equations):
+    """The equations of a loss: its value, and what it sends back to states, outputs and its parameters.
+
+    At the last step its values are those of t = T, and nothing is summed over time.
+    """
+
+    def __init__(self, of: Loss, taken: Iterable[str], beside: Iterable[str]) -> None:
+        self.of = of
+        super().__init__(of.recursion, taken=taken, beside=beside)
+        if of.at == "last":
+            self.labels = {id: replace(x, time=LAST) if x.time == 0 else x for id, x in self.labels.items()}
+
+    def _writer(self, notation: Notation) -> Writer:
+        return super()._writer(replace(notation, sum_over_time="") if self.of.at == "last" else notation)
+
+    def _sections(self) -> list[tuple[str, tuple[Equation, ...]]]:
+        t = "t" if self.of.at == "every" else "T"
+        inner = tuple(line for line in self.backward if line.relation == "=")
+        return [
+            (f"Loss, t = {'1, …, T' if t == 't' else 'T'}", (*self.forward, self._whole(t))),
+            ("Backward from the loss", self._weight(t) + inner + self._sent()),
+            ("Gradients of the loss's parameters", self.gradients),
+        ]
+
+    def _whole(self, t: str) -> Equation:
+        """L over all steps and samples that count; N of them, where it is their mean."""
+        label = Label("loss", 0 if t == "t" else LAST)
+        found = []
+        for n in (TEXT, self._latex):
+            total = ("" if t == "T" else n.sum_over_time) + n.symbol(label)
+            found.append(
+                total
+                if self.of.reduction == "sum"
+                else n.quotient(n.brackets(total) if n is TEXT and t == "t" else total, "N")
+            )
+        return Equation("L", found[0], "once", f"L = {found[1]}")
+
+    def _weight(self, t: str) -> tuple[Equation, ...]:
+        """The adjoint of the loss of a step, where that is not one."""
+        if self.of.reduction == "sum":
+            return ()
+        label = Label("loss", 0 if t == "t" else LAST, adjoint=True, mark=self.mark)
+        sides = [(n.symbol(label), n.quotient("1", "N")) for n in (TEXT, self._latex)]
+        return (Equation(*sides[0], f"t = {t}", " = ".join(sides[1])),)
+
+    def _sent(self) -> tuple[Equation, ...]:
+        """What the loss adds to the adjoint of a state or an output; of steps before the last, nothing."""
+        lines = []
+        for name, id in self.recursion.inputs.items():
+            label = Label(name, 0 if self.of.at == "every" else LAST)
+            sides = [(n.outside(n.symbol(label)), self._writer(n).symbol(id)) for n in (TEXT, self._latex)]
+            lines.append(Equation(*sides[0], "t = T, …, 1", " = ".join(sides[1])))
+            if self.of.at == "last":
+                before = [n.outside(n.symbol(Label(name, 0))) for n in (TEXT, self._latex)]
+                lines.append(Equation(before[0], "0 for t < T", "t < T", rf"{before[1]} = 0 \quad (t < T)"))
+        return tuple(lines)
+
+
+def _timed(r: Recursion, found: dict[int, Label]) -> dict[int, Label]:
+    """Without the names of states whose next value is the same at all steps: the state of a step has its own line."""
+    return {id: x for id, x in found.items() if x.time is not None or x.name not in r.step.next}
+
+
+def _more(line: Equation) -> Equation:
+    """What is added to a gradient that the loss has begun."""
+    return replace(line, relation="+=", latex=line.latex.replace(" = ", r" \mathrel{+}= ", 1))
 
 
 def _rest(total: str, first: str, notation: Notation) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
 
+import numpy as np
 import sympy as sp
 
 from symbptt import ops
-from symbptt.derive.labels import Label
-from symbptt.ir.scalar import as_python
+from symbptt.derive.labels import LAST, Label
 
 
 @dataclass(frozen=True)
@@ -28,28 +33,57 @@ class Notation:
     call: Callable[[str, Sequence[str]], str]
     transpose: Callable[[str], str]
     sum_over_time: str
-    outside: Callable[[Label], str]
+    outside: Callable[[str], str]
     index: Callable[[str, Sequence[str]], str]
     join: Callable[[Sequence[str]], str]
+    beside: Callable[[Sequence[str]], str]
+    ones: Callable[[str], str]
+    zeros: Callable[[str], str]
     plus: str = " + "
     minus: str = " - "
     ellipsis: str = "…"
+    by: str = "×"
+
+
+TIMES = {0: "t", -1: "t-1", LAST: "T"}
 
 
 def _text_symbol(label: Label) -> str:
     name = label.full
     if label.time is None:
         return name
-    time = "t" if label.time == 0 else "t-1"
+    time = TIMES[label.time]
     head, _, rest = name.partition("_")
     if rest and head:
         return f"{head}_{{{rest},{time}}}"
-    return f"{name}_t" if time == "t" else f"{name}_{{t-1}}"
+    return f"{name}_{time}" if len(time) == 1 else f"{name}_{{{time}}}"
+
+
+def _exactly(value: float) -> tuple[Fraction, str] | None:
+    """A number as a small fraction, of π or of one, where that is the number to the last digit and shorter than its digits."""
+    for unit, sign in ((math.pi, "π"), (1.0, "")) if math.isfinite(value) else ():
+        part = Fraction(value / unit).limit_denominator(64)
+        if part and float(part) * unit == value and (sign or (part.denominator > 1 and len(repr(value)) > 12)):
+            return part, sign
+    return None
+
+
+def _digits(value: float) -> str:
+    """The shortest digits that read as the number, with a power of ten where it is large or small."""
+    size = abs(value)
+    if np.isfinite(value) and value and not 1e-4 <= size < 1e6:
+        return np.format_float_scientific(value, trim="-")
+    return repr(float(value)).removesuffix(".0")
 
 
 def _text_number(value: sp.Expr) -> str:
     if value.is_Float:
-        return f"{float(value):.6g}"
+        exact = _exactly(float(value))
+        if exact is None:
+            return _digits(float(value))
+        part, sign = exact
+        above = " ".join([str(part.numerator)] * (part.numerator != 1 or not sign) + [sign] * bool(sign))
+        return above if part.denominator == 1 else f"{above} / {part.denominator}"
     return (
         str(value).replace("sqrt(pi)", "√π").replace("pi", "π").replace("oo", "∞").replace("**", "^").replace("*", " ")
     )
@@ -84,9 +118,12 @@ TEXT = Notation(
     call=_text_call,
     transpose=lambda a: f"{a}ᵀ",
     sum_over_time="Σ_t ",
-    outside=lambda label: f"dL/d{_text_symbol(label)}",
+    outside=lambda symbol: f"dL/d{symbol}",
     index=lambda a, parts: f"{a}[{', '.join(parts)}]",
     join=lambda parts: f"[{'; '.join(parts)}]",
+    beside=lambda parts: f"[{', '.join(parts)}]",
+    ones=lambda size: f"1_{size}" if len(size) == 1 else f"1_{{{size}}}",
+    zeros=lambda size: f"0_{size}" if len(size) == 1 else f"0_{{{size}}}",
 )
 
 _GREEK = [
@@ -96,10 +133,22 @@ _GREEK = [
 ]  # fmt: skip
 
 
+def _without_greek(name: str) -> str:
+    """A name with Greek letters, which Python allows, spelt out: LaTeX has no others."""
+    text = ""
+    for letter in name:
+        words = [] if letter.isascii() else unicodedata.name(letter, "").split()
+        spelt = words[:1] == ["GREEK"] and words[-1].lower() in _GREEK
+        text += (words[-1].capitalize() if letter.isupper() else words[-1].lower()) if spelt else letter
+    return text
+
+
 def latex_name(name: str) -> tuple[str, list[str]]:
     """Return a Python name as a LaTeX letter and its subscripts: Wz is W with z, tau_m is τ with m, gate is upright."""
-    parts = [part for part in name.split("_") if part]
+    parts = [part for part in _without_greek(name).split("_") if part]
     head = parts[0] if parts else "x"
+    if head in _GREEK:
+        return "\\" + head, [_latex_word(part) for part in parts[1:]]
     match = re.fullmatch(r"([A-Z])([a-z0-9]+)|([a-z])([0-9]+|[a-z])", head)
     if match and head.lower() not in ("mu", "nu", "xi", "pi", "dt"):
         letter, small = match[1] or match[3], match[2] or match[4]
@@ -113,9 +162,11 @@ def _latex_word(word: str) -> str:
     return word if len(word) == 1 or word.isdigit() else rf"\mathrm{{{word}}}"
 
 
-def _latex_symbol(label: Label) -> str:
+def _latex_symbol(label: Label, alike: Collection[str] = ()) -> str:
     letter, subscripts = latex_name(label.name)
-    time = [] if label.time is None else ["t" if label.time == 0 else "t-1"]
+    if label.name in alike:
+        letter, subscripts = rf"\mathrm{{{label.name.replace('_', chr(92) + '_')}}}", []
+    time = [] if label.time is None else [TIMES[label.time]]
     lower = ",".join([*subscripts, *time])
     mark = {"d": r"\mathrm{d}", "δ": r"\delta "}[label.mark] if label.adjoint else ""
     return mark + letter + (f"_{{{lower}}}" if lower else "")
@@ -124,7 +175,11 @@ def _latex_symbol(label: Label) -> str:
 def _latex_number(value: sp.Expr) -> str:
     if not value.is_Float:
         return str(sp.latex(value))
-    digits, _, exponent = f"{as_python(value):.6g}".partition("e")
+    exact = _exactly(float(value))
+    if exact is not None:
+        above = (str(exact[0].numerator) if exact[0].numerator != 1 or not exact[1] else "") + r"\pi" * bool(exact[1])
+        return above if exact[0].denominator == 1 else rf"\frac{{{above}}}{{{exact[0].denominator}}}"
+    digits, _, exponent = _digits(float(value)).partition("e")
     if not exponent:
         return digits
     power = f"10^{{{int(exponent)}}}"
@@ -140,6 +195,7 @@ def _latex_call(name: str, args: Sequence[str]) -> str:
 
 LATEX = Notation(
     ellipsis=r"\ldots",
+    by=r" \times ",
     symbol=_latex_symbol,
     number=_latex_number,
     brackets=lambda inside: rf"\left({inside}\right)",
@@ -151,7 +207,18 @@ LATEX = Notation(
     call=_latex_call,
     transpose=lambda a: rf"{a}^{{\top}}",
     sum_over_time=r"\sum_{t} ",
-    outside=lambda label: rf"\frac{{\partial L}}{{\partial {_latex_symbol(label)}}}",
+    outside=lambda symbol: rf"\frac{{\partial L}}{{\partial {symbol}}}",
     index=lambda a, parts: rf"{a}\left[{', '.join(parts)}\right]",
     join=lambda parts: rf"\left[{'; '.join(parts)}\right]",
+    beside=lambda parts: rf"\left[{', '.join(parts)}\right]",
+    ones=lambda size: rf"\mathbf{{1}}_{{{size}}}",
+    zeros=lambda size: rf"\mathbf{{0}}_{{{size}}}",
 )
+
+
+def latex_of(names: Collection[str]) -> Notation:
+    """Return LaTeX for a page with some names: those that would be written alike, as Wf and W_f, stand as they are spelt."""
+    written = {name: repr(latex_name(name)) for name in sorted(names)}
+    count = Counter(written.values())
+    alike = {name for name, text in written.items() if count[text] > 1}
+    return replace(LATEX, symbol=partial(_latex_symbol, alike=alike)) if alike else LATEX

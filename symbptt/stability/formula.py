@@ -240,7 +240,7 @@ def _plain(f: Formulas, expr: sp.Expr) -> sp.Expr:
 
 def expression(f: Formulas, expr: sp.Expr) -> str:
     """Return an expression over atoms as the cell would write it."""
-    return f.writer._tree(tree_of(_plain(f, expr)))[0]
+    return f.writer.formula(tree_of(_plain(f, expr)))
 
 
 def _factor(f: Formulas, factor: Factor) -> str:

@@ -1,0 +1,471 @@
+"""A reader of printed equations: it evaluates `.text()` line by line, and shares nothing with what printed them.
+
+Vectors are columns; what is written side by side is a matrix product; ⊙, + and / are elementwise, of equal shapes or with a
+number. Arrays of rank three and more are read as NumPy reads them. A line that cannot be read is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+TOKEN = re.compile(
+    r"""\s*(?P<token>
+      Σ_t | √π | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
+    | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
+    | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])\w)*(?:_?\{[^}]*\})?
+    | [-+·⊙/^²³ᵀ()\[\]|⌊⌋><≥≤=≠∧∨¬;,:*…∞]
+    )""",
+    re.VERBOSE,
+)
+NUMBERS = {"π": np.pi, "∞": np.inf, "√π": np.sqrt(np.pi)}
+
+
+def tokens_of(line: str) -> list[tuple[str, bool]]:
+    """The tokens of a formula, each with whether a space stands before it."""
+    found, at = [], 0
+    while at < len(line.rstrip()):
+        match = TOKEN.match(line, at)
+        if match is None:
+            raise ValueError(f"cannot be read from here: {line[at:]!r} in {line!r}")
+        found.append((match["token"], match.start("token") > at))
+        at = match.end()
+    return found
+
+
+LAST = 1
+TIMES = {"t": 0, "t-1": -1, "T": LAST}
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name and the step it belongs to: 0 for t, -1 for t - 1, LAST for T, or None."""
+
+    name: str
+    time: int | None
+
+
+def symbol_of(text: str) -> Symbol:
+    if text.endswith(("__t", "__T")):  # a name that ends with an underscore
+        return Symbol(text[:-2], TIMES[text[-1]])
+    head, _, sub = text.partition("_")
+    parts = sub.strip("{}").split(",") if sub else []
+    if parts and parts[-1] in TIMES:
+        return Symbol("_".join([head, *parts[:-1]]), TIMES[parts[-1]])
+    return Symbol(text.replace("{", "").replace("}", ""), None)
+
+
+Value = np.ndarray[Any, Any]
+
+
+def is_number(x: Value) -> bool:
+    return x.size == 1
+
+
+def column(x: Value) -> Value:
+    """An n by 1 matrix is a vector."""
+    return x[:, 0] if x.ndim == 2 and x.shape[1] == 1 and x.shape[0] != 1 else x
+
+
+def number(x: Value) -> Value:
+    return x.reshape(()) if is_number(x) else x
+
+
+def elementwise(f: Callable[..., Any], *args: Value) -> Value:
+    args = tuple(number(column(x)) for x in args)
+    shapes = {x.shape for x in args if x.ndim}
+    if len(shapes) > 1 and max(len(s) for s in shapes) < 3:
+        raise ValueError(f"shapes {shapes} do not go together elementwise")
+    return np.asarray(f(*args))
+
+
+def product(a: Value, b: Value) -> Value:
+    """What stands side by side."""
+    a, b = column(a), column(b)
+    if is_number(a) or is_number(b):
+        return np.asarray(number(a) * number(b))
+    if a.ndim > 2 or b.ndim > 2:
+        raise ValueError(f"a product of {a.shape} and {b.shape}")
+    left = a[:, None] if a.ndim == 1 else a
+    right = b[:, None] if b.ndim == 1 else b
+    return column(left @ right)
+
+
+def turned(x: Value) -> Value:
+    x = column(x)
+    return x if x.ndim == 0 else x[None, :] if x.ndim == 1 else column(x.T)
+
+
+def _erf_inverse(x: Any) -> Any:
+    return special.erfinv(x)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "σ": special.expit, "tanh": np.tanh, "exp": np.exp, "log": np.log, "sin": np.sin, "cos": np.cos, "tan": np.tan,
+    "sqrt": np.sqrt, "expm1": np.expm1, "log1p": np.log1p, "sign": np.sign, "sinh": np.sinh, "cosh": np.cosh,
+    "arctan": np.arctan, "arcsin": np.arcsin, "arccos": np.arccos, "erf": special.erf, "stop": lambda x: x,
+    "softplus": lambda x: np.logaddexp(x, 0), "relu": lambda x: np.maximum(x, 0), "arctan2": np.arctan2,
+    "where": lambda c, a, b: np.where(c != 0, a, b), "maximum": np.maximum, "hypot": np.hypot,
+    "mod": np.mod, "spike": lambda x, *_: (x > 0) * 1.0, "logaddexp": np.logaddexp, "floor": np.floor,
+    "arcsinh": np.arcsinh, "arctanh": np.arctanh, "arccosh": np.arccosh, "exp2": np.exp2, "rint": np.rint,
+}  # fmt: skip
+
+
+@dataclass
+class Reader:
+    """Reads formulas with values by name; `lookup` gives that of a symbol."""
+
+    lookup: Callable[[Symbol], Value]
+    sizes: Mapping[str, int]
+    steps: int = 0
+    at: int = 0
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    tokens: list[tuple[str, bool]] = field(default_factory=list)
+    pos: int = 0
+    line: str = ""
+
+    def read(self, line: str) -> Value:
+        self.tokens, self.pos, self.line = tokens_of(line), 0, line
+        value = self.sum()
+        if self.pos < len(self.tokens):
+            raise ValueError(f"{self.tokens[self.pos][0]!r} is left over in {line!r}")
+        return value
+
+    def peek(self) -> str:
+        return self.tokens[self.pos][0] if self.pos < len(self.tokens) else ""
+
+    def take(self, wanted: str | None = None) -> str:
+        token = self.peek()
+        if not token or wanted not in (None, token):
+            raise ValueError(f"{wanted!r} is expected at {token!r} ({self.pos}) in {self.line!r}")
+        self.pos += 1
+        return token
+
+    def sum(self) -> Value:
+        if self.peek() == "-":
+            self.take()
+            value = elementwise(np.negative, self.term())
+        else:
+            value = self.term()
+        while self.peek() in ("+", "-"):
+            value = elementwise(np.add if self.take() == "+" else np.subtract, value, self.term())
+        return value
+
+    def term(self) -> Value:
+        if self.peek() == "Σ_t":
+            self.take()
+            start, total, now = self.pos, None, self.at
+            for step in range(1, self.steps + 1):
+                self.pos, self.at = start, step
+                value = self.term()
+                total = value if total is None else elementwise(np.add, total, value)
+            self.at = now
+            assert total is not None
+            return total
+        value = self.matrix()
+        while self.peek() in ("⊙", "·", "/"):
+            f = np.divide if self.take() == "/" else np.multiply
+            value = elementwise(f, value, self.matrix())
+        return value
+
+    def matrix(self) -> Value:
+        value = self.power()
+        while self.peek() and self.tokens[self.pos][1] and self._begins():
+            value = product(value, self.power())
+        return value
+
+    def _begins(self) -> bool:
+        token = self.peek()
+        return token in "([¬⌊" or token[0].isalnum() or (token.startswith("Σ") is False and token in NUMBERS)
+
+    def power(self) -> Value:
+        value = self.atom()
+        while self.pos < len(self.tokens) and not self.tokens[self.pos][1]:
+            match self.peek():
+                case "²" | "³" as sign:
+                    self.take()
+                    value = elementwise(lambda x, n=2 if sign == "²" else 3: x**n, value)
+                case "^":
+                    self.take()
+                    value = elementwise(np.power, value, self.power())
+                case "ᵀ":
+                    self.take()
+                    value = turned(value)
+                case "[":
+                    value = self.indexed(value)
+                case _:
+                    break
+        return value
+
+    def atom(self) -> Value:
+        token = self.take()
+        match token:
+            case "(":
+                value = self.relation()
+                self.take(")")
+                return value
+            case "|":
+                value = elementwise(np.abs, self.sum())
+                self.take("|")
+                return value
+            case "⌊":
+                value = elementwise(np.floor, self.sum())
+                self.take("⌋")
+                return value
+            case "¬":
+                return elementwise(lambda x: (x == 0) * 1.0, self.atom())
+            case "[":
+                return self.bracket()
+            case "dL/d":
+                symbol = symbol_of(self.take())
+                return self.lookup(Symbol("dL/d" + symbol.name, symbol.time))
+            case _ if token in NUMBERS:
+                return np.asarray(NUMBERS[token])
+            case _ if token.startswith(("0_", "1_")):
+                return np.full([self.size(part) for part in token[2:].strip("{}").split("×")], float(token[0]))
+            case _ if token[0].isdigit():
+                return np.asarray(float(token))
+            case _ if token.startswith("einsum("):
+                return self.einsum(token[len("einsum('") : -1])
+            case "I":
+                raise ValueError("an identity")
+        if self.peek() == "(" and not self.tokens[self.pos][1]:
+            return self.call(token)
+        return self.symbol(token)
+
+    def symbol(self, token: str) -> Value:
+        if token in self.sizes:
+            return np.asarray(float(self.sizes[token]))
+        return np.asarray(self.lookup(symbol_of(token)))
+
+    def relation(self) -> Value:
+        value = self.sum()
+        while self.peek() in RELATIONS:
+            value = elementwise(RELATIONS[self.take()], value, self.sum())
+        return value
+
+    def bracket(self) -> Value:
+        """A condition, a matrix of numbers, or parts one under the other (;) or beside each other (,)."""
+        rows, sign = [[self.relation()]], ""
+        while self.peek() in (";", ","):
+            sign = self.take()
+            rows.append([self.relation()]) if sign == ";" else rows[-1].append(self.relation())
+        self.take("]")
+        if len(rows) == 1 and len(rows[0]) == 1:
+            return rows[0][0]
+        beside = [np.concatenate([x[:, None] if x.ndim == 1 else np.atleast_2d(x) for x in row], 1) if len(row) > 1
+                  else row[0] for row in rows]  # fmt: skip
+        if len(rows) == 1:
+            return beside[0]
+        flat = [np.atleast_1d(x) for x in beside]
+        rank = max(x.ndim for x in flat)
+        return column(np.concatenate([x if x.ndim == rank else x[:, None] for x in flat]))
+
+    def arguments(self) -> list[Value]:
+        found = [self.relation()]
+        while self.peek() == ",":
+            self.take()
+            if self.tokens[self.pos][0] in ("axis",) or (self.peek() == "(" and self._is_tuple()):
+                self.pos -= 1
+                break
+            found.append(self.relation())
+        return found
+
+    def _is_tuple(self) -> bool:
+        """Whether a bracket holds sizes with a comma between them, as a shape does."""
+        depth = 0
+        for token, _ in self.tokens[self.pos :]:
+            depth += (token in "([") - (token in ")]")
+            if depth == 1 and token == ",":
+                return True
+            if depth == 0:
+                return False
+        return False
+
+    def words(self) -> str:
+        """The tokens up to the bracket that closes, as text."""
+        depth, text = 0, ""
+        while depth or self.peek() != ")":
+            token = self.take()
+            depth += (token in "([") - (token in ")]")
+            text += " " * self.tokens[self.pos - 1][1] + token
+        return text
+
+    def call(self, name: str) -> Value:
+        self.take("(")
+        args = self.arguments()
+        options = ""
+        if self.peek() == ",":
+            self.take()
+            options = self.words()
+        self.take(")")
+        return np.asarray(self.called(name, args, options))
+
+    def called(self, name: str, args: list[Value], options: str) -> Any:
+        x = args[0]
+        axis = self.axis_of(options)
+        match name:
+            case "sum":
+                return np.sum(x, axis)
+            case "max" | "min":
+                if len(args) == 1:
+                    return (np.max if name == "max" else np.min)(x, axis)
+                return elementwise(np.maximum if name == "max" else np.minimum, *args)
+            case "cumsum":
+                return np.cumsum(x, 0 if axis is None else axis)
+            case "reverse_cumsum":
+                at = 0 if axis is None else axis
+                return np.flip(np.cumsum(np.flip(x, at), at), at)
+            case "diag":
+                return np.diag(np.atleast_1d(x)) if x.ndim < 2 else np.diag(x)
+            case "vec":
+                return x.reshape(-1)
+            case "transpose":
+                return np.transpose(x, self.shape_of(options))
+            case "reshape":
+                return column(x.reshape(self.shape_of(options)))
+            case "expand":
+                return np.broadcast_to(x, self.shape_of(options))
+            case "join":
+                return np.concatenate(args, axis)
+            case "pad":
+                shape, _, place = options.partition("),")
+                whole = np.zeros(self.shape_of(shape + ")"))
+                view = whole[self.spans(place)]
+                view[...] = x.reshape(view.shape)
+                return column(whole)
+            case "scatter":
+                index, rows = int(args[1]), int(args[2])
+                at = self.axis_of(options) or 0
+                whole = np.zeros((*x.shape[:at], rows, *x.shape[at:]))
+                np.moveaxis(whole, at, 0)[index] = x
+                return column(whole)
+        f = self.functions.get(name) or FUNCTIONS.get(name)
+        if f is None:
+            raise ValueError(f"the function {name} is not known, in {self.line!r}")
+        return elementwise(f, *args)
+
+    def einsum(self, spec: str) -> Value:
+        self.take(",")
+        args = self.arguments()
+        self.take(")")
+        parts = spec.split("->")[0].split(",")
+        args = [x.reshape(x.shape + (1,) * (len(p) - x.ndim)) for x, p in zip(args, parts, strict=True)]
+        return column(np.einsum(spec, *args))
+
+    def axis_of(self, options: str) -> Any:
+        _, found, text = options.partition("axis=")
+        if not found:
+            return None
+        numbers = tuple(map(int, re.findall(r"\d+", text)))
+        return numbers if "(" in text else numbers[0]
+
+    def shape_of(self, text: str) -> tuple[int, ...]:
+        return tuple(self.size(part) for part in text.strip().strip("()").split(",") if part)
+
+    def size(self, text: str) -> int:
+        return int(Reader(self.lookup, self.sizes).read(text))
+
+    def spans(self, text: str) -> tuple[slice, ...]:
+        """Slices; a number alone keeps its axis."""
+        found = []
+        for part in text.strip().removeprefix("[").removesuffix("]").split(","):
+            bounds = part.split(":")
+            if len(bounds) == 1:
+                start = self.size(bounds[0])
+                found.append(slice(start, start + 1))
+            else:
+                found.append(slice(*(self.size(b) if b.strip() else None for b in bounds)))
+        return tuple(found)
+
+    def indexed(self, value: Value) -> Value:
+        self.take("[")
+        depth = 1
+        parts: list[list[str]] = [[]]
+        while depth:
+            token = self.take()
+            depth += (token == "[") - (token == "]")
+            if depth and token == "," and depth == 1:
+                parts.append([])
+            elif depth:
+                parts[-1].append(" " * self.tokens[self.pos - 1][1] + token)
+        if len(parts[-1]) == 1 and symbol_of(parts[-1][0].strip()).time in (0, LAST):  # a row of a table
+            index = int(self.symbol(parts[-1][0].strip()))
+            return np.take(value, index, len(parts) - 1)
+        texts = ["".join(part).strip() for part in parts]
+        if any(text == "None" for text in texts):
+            return value[tuple(None if text == "None" else slice(None) for text in texts)]
+        value = np.atleast_1d(value)
+        drops = value.ndim > 2
+        keys = [self.spans(text)[0] if ":" in text or not drops else self.size(text) for text in texts]
+        keys += [slice(None)] * (value.ndim - len(keys))
+        return column(value[tuple(keys[: value.ndim])])
+
+
+RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    ">": lambda a, b: (a > b) * 1.0, "<": lambda a, b: (a < b) * 1.0, "≥": lambda a, b: (a >= b) * 1.0,
+    "≤": lambda a, b: (a <= b) * 1.0, "=": lambda a, b: (a == b) * 1.0, "≠": lambda a, b: (a != b) * 1.0,
+    "∧": lambda a, b: ((a != 0) & (b != 0)) * 1.0, "∨": lambda a, b: ((a != 0) | (b != 0)) * 1.0,
+}  # fmt: skip
+
+
+Series = dict[int, Value]
+
+
+@dataclass
+class Page:
+    """A page as it is worked through: values that do not depend on time, and those of each step."""
+
+    sizes: Mapping[str, int]
+    steps: int
+    once: dict[str, Value] = field(default_factory=dict)
+    timed: dict[str, Series] = field(default_factory=dict)
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reader = Reader(self.value, self.sizes, self.steps, functions=self.functions)
+
+    def value(self, symbol: Symbol) -> Value:
+        if symbol.time is None:
+            return self.once[symbol.name]
+        return self.timed[symbol.name][self.steps if symbol.time == LAST else self.reader.at + symbol.time]
+
+    def line(self, text: str, at: int) -> None:
+        text, _, condition = text.partition(" for ")
+        if condition and not (condition == "t < T" and at < self.steps):
+            return
+        left, relation, right = re.split(r"\s+(\+?=)\s+", text.strip(), maxsplit=1)
+        symbol, self.reader.at = symbol_of(left), at
+        try:
+            value = self.reader.read(right)
+        except Exception as error:
+            error.add_note(text.strip())
+            raise
+        if symbol.time is None:
+            before = self.once.get(symbol.name)
+            self.once[symbol.name] = (
+                elementwise(np.add, before, value) if relation == "+=" and before is not None else value
+            )
+            return
+        series = self.timed.setdefault(symbol.name, {})
+        when = self.steps if symbol.time == LAST else at + symbol.time
+        series[when] = elementwise(np.add, series[when], value) if relation == "+=" else value
+
+    def section(self, lines: list[str], steps: range) -> None:
+        for at in steps:
+            for line in lines:
+                self.line(line, at)
+
+
+def sections_of(text: str) -> dict[str, list[str]]:
+    """The lines of a page by their headings."""
+    found = {}
+    for block in text.split("\n\n"):
+        head, *lines = block.splitlines()
+        found[head] = lines
+    return found

@@ -1,0 +1,117 @@
+"""A printed page read back: each line evaluates to what the kernel computes."""
+
+from typing import Any
+
+import numpy as np
+
+import symbptt as sb
+from symbptt.ir.shape import names_in
+from tests import brute
+from tests.kernels import kernel_of
+from tests.page import Page, sections_of
+
+STEPS = 4
+SIZES = {"m": 3, "n": 5, "d": 7, "k": 2, "v": 11, "a": 13, "p": 6, "s": 4, "e": 9, "r": 8, "q": 10}
+"""Pairwise different, so that what is turned or flattened by mistake does not fit."""
+
+
+def sizes_of(target: sb.Cell | sb.Model) -> dict[str, int]:
+    names = {name for a in target.arguments for name in names_in(a.shape)}
+    return {name: SIZES.get(name, 3) for name in sorted(names)}
+
+
+def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int]) -> Page:
+    """A page with what is given to it."""
+    cell = target if isinstance(target, sb.Cell) else target.cell
+    page = Page(sizes, data.steps)
+    consts = cell.arguments if isinstance(target, sb.Cell) else (*cell.arguments, *target.loss.arguments)
+    page.once |= {a.name: np.asarray(a.default) for a in consts if a.role == "const" and a.default is not None}
+    page.once |= data.params
+    for name, value in data.inputs.items():
+        page.timed[name] = {t + 1: v[0] for t, v in enumerate(value)}
+    for name, value in data.state.items():
+        page.timed[name] = {0: value[0]}
+    return page
+
+
+def worked_back(page: Page, sections: dict[str, list[str]]) -> None:
+    """Work through the backward equations; a state has the adjoint of the last step, an output that of each."""
+    back = range(page.steps, 0, -1)
+    page.section(sections.get("Backward, t = T, …, 1", []), back)
+    page.section(sections.get("Gradients of the parameters", []), range(1))
+    page.section(sections.get("Gradients of the inputs", []), back)
+
+
+def send(page: Page, cell: sb.Cell, mark: str, cotangents: dict[str, dict[int, Any]]) -> None:
+    for name, given in cotangents.items():
+        page.timed[f"dL/d{name}"] = given
+        is_output = name in cell.step.outputs
+        page.timed[f"{mark}{name}"] = dict(given) if is_output else {page.steps: given[page.steps]}
+
+
+def assert_read(cell: sb.Cell, sizes: dict[str, int]) -> None:
+    data = brute.data_of(cell, STEPS, 1, sizes)
+    kernel, d = kernel_of(cell), sb.derive(cell)
+    run = kernel.forward(data.params, data.inputs, data.state, steps=STEPS)
+    random = np.random.default_rng(3)
+    cotangents = {k: random.standard_normal(v.shape) for k, v in (run.states | run.outputs).items()}
+    page, sections = begun(cell, data, sizes), sections_of(d.text())
+    page.section(sections["Forward, t = 1, …, T"], range(1, STEPS + 1))
+    send(
+        page,
+        cell,
+        d.mark,
+        {k: {0: np.zeros_like(v[0, 0])} | {t + 1: v[t, 0] for t in range(STEPS)} for k, v in cotangents.items()},
+    )
+    worked_back(page, sections)
+    for name, value in (run.states | run.outputs).items():
+        for t in range(STEPS):
+            close(f"{name} at {t + 1}", page.timed[name][t + 1] if name in page.timed else page.once[name], value[t, 0])
+    assert_gradients(page, d.mark, kernel.backward(run, cotangents))
+
+
+def assert_model_read(model: sb.Model, sizes: dict[str, int]) -> None:
+    data = brute.data_of(model, STEPS, 1, sizes)
+    kernel, d = kernel_of(model), sb.derive(model)
+    loss, grads = kernel.value_and_grad(data.params, data.inputs, data.targets, data.state, steps=STEPS)
+    page, sections = begun(model, data, sizes), sections_of(d.text())
+    every = model.at == "every"
+    steps = range(1, STEPS + 1)
+    page.once["N"] = np.asarray(float(STEPS if every else 1))
+    for name, value in data.targets.items():
+        page.timed[name] = {t + 1: v[0] for t, v in enumerate(value)} if every else {STEPS: value[0]}
+    page.section(sections["Forward, t = 1, …, T"], steps)
+    *lines, whole = sections["Loss, t = 1, …, T" if every else "Loss, t = T"]
+    page.section(lines, steps if every else range(STEPS, STEPS + 1))
+    page.section([whole], range(1))
+    close("the loss", page.once["L"], loss)
+    page.section(sections["Backward from the loss"], range(STEPS, 0, -1))
+    page.section(sections.get("Gradients of the loss's parameters", []), range(1))
+    sent = {}
+    for name, shape in {
+        **{k: v.shape[1:] for k, v in data.state.items()},
+        **dict.fromkeys(model.cell.step.outputs),
+    }.items():
+        found = page.timed.get(f"dL/d{name}", {})
+        zero = np.zeros(shape) if shape is not None else np.zeros_like(page.timed[name][1])
+        sent[name] = {t: zero + found.get(t, 0) for t in range(STEPS + 1)}  # a zero may be a zero vector
+    send(page, model.cell, d.mark, sent)
+    worked_back(page, sections)
+    assert_gradients(page, d.mark, grads)
+
+
+def assert_gradients(page: Page, mark: str, grads: Any) -> None:
+    for name, value in grads.params.items():
+        close(f"gradient of {name}", page.once[mark + name], value)
+    for name, value in grads.inputs.items():
+        for t in range(STEPS):
+            close(f"gradient of {name} at {t + 1}", page.timed[mark + name][t + 1], value[t, 0])
+    for name, value in grads.state.items():
+        close(f"gradient of {name} at the start", page.timed[mark + name][0], value[0])
+
+
+def close(what: str, got: Any, wanted: Any) -> None:
+    got, wanted = np.squeeze(got), np.squeeze(wanted)
+    got = got if got.ndim or got != 0 else np.zeros_like(wanted)
+    assert got.shape == wanted.shape, f"{what}: {got.shape} is printed, {wanted.shape} is right"
+    assert np.abs(got - wanted).max(initial=0) <= 1e-12 * max(1, np.abs(wanted).max(initial=0)), what
