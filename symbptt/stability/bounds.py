@@ -16,7 +16,7 @@ from symbptt.ir.node import Node
 from symbptt.ir.shape import Size, broadcast_axes, prod, sign_of, size
 from symbptt.stability.enclosure import Enclosure, largest
 from symbptt.stability.interval import Interval
-from symbptt.stability.local import Local, terms
+from symbptt.stability.local import Local, Softmax, terms
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ def _tree(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
 
 
 def _map(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
+    if node.id in of.softmaxes:
+        return _softmax(of.softmaxes[node.id], found)
     parts = [
         (p, times(found[base], _repeated(of, norm, base, node.shape)))
         for base, p in terms(of, node.id).items()
@@ -130,6 +132,15 @@ def _map(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
     if not parts:
         return ZERO
     return parts[0][1] if len(parts) == 1 and parts[0][0] == 1 else Sup(tuple(parts))
+
+
+def _softmax(known: Softmax, found: dict[int, Tree]) -> Tree:
+    """What each row of a softmax's Jacobian sums to, 2 y (1 − y), is a bound on its 2-norm as well, for it is symmetric."""
+    inner = found[known.x]
+    if inner == ZERO:
+        return ZERO
+    parts = inner.parts if isinstance(inner, Sup) else ((sp.S.One, inner),)
+    return Sup(tuple((2 * known.slope * p, tree) for p, tree in parts))
 
 
 def _repeated(of: Local, norm: str, id: int, shape: Any) -> Tree:

@@ -14,7 +14,7 @@ import numpy as np
 from symbptt.ir.node import Node
 from symbptt.ir.shape import broadcast_axes
 from symbptt.stability.enclosure import Enclosure, largest_within, spans
-from symbptt.stability.local import Local, terms
+from symbptt.stability.local import Local, Softmax, terms
 
 DEEPEST = 4
 """Beyond so many products in a chain each value has one norm, found once."""
@@ -66,6 +66,8 @@ def _norm(c: _Chains, id: int, left: Any, depth: int) -> float:
 
 def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
     match node.family:
+        case "map" if node.id in c.of.softmaxes:
+            return _softmax(c, c.of.softmaxes[node.id], left, depth)
         case "map":
             return float(sum(_norm(c, base, w, depth + 1) for base, w in _parts(c, node.id, left)))
         case "contract":
@@ -85,6 +87,14 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
     return float(
         np.sqrt(sum(_norm(c, base, np.sqrt(w), depth + 1) ** 2 for base, w in _gathered(c, node, left**2).items()))
     )
+
+
+def _softmax(c: _Chains, known: Softmax, left: Any, depth: int) -> float:
+    """A softmax has a symmetric Jacobian, whose norm is no more than what a row of it sums to, and what it acts on commutes
+    with one number for all of it."""
+    slope = np.broadcast_to(c.within.atoms[known.slope].size, left.shape)
+    weight = 2 * slope.max(known.axes, keepdims=True, initial=0.0) * left.max(known.axes, keepdims=True, initial=0.0)
+    return _norm(c, known.x, np.broadcast_to(weight, left.shape), depth + 1)
 
 
 def _gathered(c: _Chains, node: Node, squares: Any) -> dict[int, Any]:

@@ -18,6 +18,7 @@ from symbptt.stability import interval
 from symbptt.stability.gap import D, Gap
 from symbptt.stability.interval import Interval, between, common, everything, exactly
 from symbptt.stability.local import Atom, Local, symbol, value
+from symbptt.stability.reach import reach
 from symbptt.stability.suprema import slope_range
 
 EPS = float(np.finfo(np.float64).eps)
@@ -69,6 +70,9 @@ def enclose(
 
 def _atom(found: Enclosure, atom: Atom) -> Interval:
     here = interval.evaluate(atom.expr, found.atoms)
+    if atom.slope is not None:
+        (root,) = atom.expr.free_symbols
+        return common(here, reach(atom.slope, found.atoms[root]))
     if not atom.slope_of:
         return here
     least, most = slope_range(atom.slope_of)
@@ -129,6 +133,11 @@ def _map(of: Local, found: Enclosure, node: Node) -> Interval:
     polynomial = value(of, node.id)
     if polynomial != symbol(node.id) and polynomial.free_symbols and polynomial.free_symbols <= found.atoms.keys():
         here = common(here, extent(polynomial, found.atoms))
+    if node.id in of.softmaxes:
+        here = common(here, between(0.0, 1.0))
+    if node.id in of.composed:
+        root, function = of.composed[node.id]
+        here = common(here, reach(function, found.nodes[root]))
     shape = found.shape(node.shape)
     return here.each(lambda end: np.broadcast_to(end, shape))
 
@@ -141,9 +150,15 @@ def _below_maximum(found: Enclosure, gap: Gap) -> Interval:
 
 
 def _contract(node: Node, a: Interval, b: Interval) -> Interval:
-    """A product by midpoints and radii, with a bound on its rounding; an infinite factor bounds nothing."""
     p = node.attrs
-    spec = einsum_of(p.a, p.b, p.out)
+    wide = product_of(einsum_of(p.a, p.b, p.out), a, b)
+    squares = node.args[0] == node.args[1] and p.a == p.b
+    positive = squares or ((a.lo >= 0).all() and (b.lo >= 0).all())
+    return common(wide, between(0.0, np.inf)) if positive else wide
+
+
+def product_of(spec: str, a: Interval, b: Interval) -> Interval:
+    """Return a product, as einsum, by midpoints and radii, with a bound on its rounding; an infinite factor bounds nothing."""
     (ma, ra, ia), (mb, rb, ib) = _middle(a), _middle(b)
     sizes = np.einsum(spec, np.abs(ma), np.abs(mb))
     count = a.lo.size * b.lo.size / max(sizes.size, 1) + 2
@@ -153,10 +168,7 @@ def _contract(node: Node, a: Interval, b: Interval) -> Interval:
     lost = np.zeros(centre.shape, bool)
     if ia.any() or ib.any():
         lost = (np.einsum(spec, ia * 1.0, (b.size > 0) * 1.0) + np.einsum(spec, (a.size > 0) * 1.0, ib * 1.0)) > 0
-    wide = Interval(np.where(lost, -np.inf, centre - slack), np.where(lost, np.inf, centre + slack))
-    squares = node.args[0] == node.args[1] and p.a == p.b
-    positive = squares or ((a.lo >= 0).all() and (b.lo >= 0).all())
-    return common(wide, between(0.0, np.inf)) if positive else wide
+    return Interval(np.where(lost, -np.inf, centre - slack), np.where(lost, np.inf, centre + slack))
 
 
 def _middle(x: Interval) -> tuple[Any, Any, Any]:

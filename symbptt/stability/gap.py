@@ -40,7 +40,7 @@ def gaps_of(graph: Graph) -> dict[int, Gap]:
 def _difference(graph: Graph, node: Node) -> Gap | None:
     """The gap of a node that reads x and max x in their difference alone."""
     for i, j in permutations(range(len(node.args)), 2):
-        axes = _axes_of_maximum(graph, node.args[i], node.args[j])
+        axes = axes_of_reduction(graph, node.args[i], node.args[j], "max")
         if axes and len(node.args) == 2 and node.shape == graph.shape(node.args[i]):
             expr = node.attrs.expr.xreplace({placeholder(i): D + placeholder(j)})
             if expr.free_symbols == {D}:
@@ -61,18 +61,19 @@ def _composed(graph: Graph, node: Node, known: dict[int, Gap]) -> Gap | None:
     return Gap(node.attrs.expr.xreplace(parts), inner.x, inner.top, inner.axes)
 
 
-def _axes_of_maximum(graph: Graph, x: int, top: int) -> tuple[int, ...]:
-    """The axes over which `top` is the maximum of x, standing beside x entry by entry; none where it is no such thing."""
+def axes_of_reduction(graph: Graph, x: int, top: int, kind: str) -> tuple[int, ...]:
+    """Return the axes over which `top` is the maximum or the sum of x, standing beside x entry by entry; none where it is no
+    such thing."""
     passed = []
     while _is_passed(graph[top]):
         passed.append(graph[top])
         top = graph[top].args[0]
     node = graph[top]
-    if node.family != "reduce" or node.attrs.kind != "max" or node.args[0] != x:
+    if node.family != "reduce" or node.attrs.kind != kind or node.args[0] != x:
         return ()
     whole = graph.shape(x)
     kept = _without_ones(tuple(1 if axis in node.attrs.axes else size for axis, size in enumerate(whole)))
-    beside = node.shape == kept  # broadcasting aligns last axes, which need not be those that the maximum keeps
+    beside = node.shape == kept  # broadcasting aligns last axes, which need not be those that are kept
     for outer in reversed(passed):
         repeated = outer.family == "view" and outer.attrs.kind == "expand"
         if repeated and not (beside and outer.shape == whole):

@@ -128,12 +128,12 @@ def _are_units(x: Interval) -> Any:
 def constant(value: sp.Expr) -> Interval:
     """Return a SymPy number."""
     near = float(value)
-    if value.is_Float or value.is_Integer or sp.Rational(near) == value:
+    if value.is_Float or sp.Rational(near) == value:
         return exactly(near)
     return Interval(np.nextafter(near, -np.inf), np.nextafter(near, np.inf))
 
 
-Ranges = Mapping[sp.Symbol, Interval]
+Ranges = Mapping[sp.Expr, Interval]
 
 
 def evaluate(expr: sp.Expr, ranges: Ranges) -> Interval:

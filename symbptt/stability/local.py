@@ -19,6 +19,7 @@ from symbptt.ir.scalar import NAME_OF, as_sympy
 from symbptt.ir.step import Step
 from symbptt.stability.gap import Gap, gaps_of
 from symbptt.stability.scalar import X, body_of
+from symbptt.stability.softmax import softmax_of
 
 LARGEST = 16
 """Operations in a polynomial at the most; beyond, a value is an atom of its own."""
@@ -30,22 +31,33 @@ COMPOSED = {body_of(op.name): op.name for op in ops.OPS if op.arity == 1 and not
 
 @dataclass(frozen=True)
 class Atom:
-    """A symbol's meaning: an expression over values of nodes (symbols `v<id>`) and atoms made before it, and for a slope φ′
-    the name of φ."""
+    """A symbol's meaning: an expression over values of nodes (symbols `v<id>`) and atoms made before it, for a slope φ′ of the
+    table the name of φ, and for the slope of any other function of one value that slope, in X."""
 
     expr: sp.Expr
     slope_of: str = ""
+    slope: sp.Expr | None = None
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """A softmax of the node `x` along `axes`; `slope` is y (1 − y) of its values, half of what each row of |∂y/∂x| sums to."""
+
+    x: int
+    axes: tuple[int, ...]
+    slope: sp.Symbol
 
 
 @dataclass(frozen=True)
 class Local:
-    """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials."""
+    """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials; the softmaxes between these."""
 
     step: Step
     atoms: dict[sp.Symbol, Atom] = field(default_factory=dict)
     _values: dict[int, sp.Expr] = field(default_factory=dict)
     _terms: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     _alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
+    softmaxes: dict[int, Softmax] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -65,6 +77,12 @@ class Local:
     def gaps(self) -> dict[int, Gap]:
         """The values that are functions of x − max x."""
         return gaps_of(self.graph)
+
+    @cached_property
+    def composed(self) -> dict[int, tuple[int, sp.Expr]]:
+        """The values that are functions, made of several, of one other value: its node and the function, in X."""
+        found = {id: min(alone.items()) for id, alone in self._alone.items()}
+        return {id: (root, expr) for id, (root, expr) in found.items() if root != id and not _is_plain(expr)}
 
     @cached_property
     def in_values(self) -> frozenset[sp.Symbol]:
@@ -171,6 +189,10 @@ def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
         return {}
     if node.family != "map":
         return {node.id: sp.S.One}
+    if known := softmax_of(of.graph, node):
+        y = symbol(node.id)
+        of.softmaxes[node.id] = Softmax(*known, _made(of, Atom(sp.Rational(1, 4) - (y - sp.Rational(1, 2)) ** 2)))
+        return {node.id: sp.S.One}
     composed = _composed(of, node)
     if composed is not None:
         return composed
@@ -197,9 +219,40 @@ def _composed(of: Local, node: Node) -> dict[int, sp.Expr] | None:
     of._alone[node.id] = {node.id: X} | alone
     for root, expr in alone.items():
         if expr in COMPOSED:
-            made = _made(of, Atom(sp.diff(expr, X).xreplace({X: symbol(root)}), COMPOSED[expr]))
-            return {base: made * p for base, p in of._terms[root].items()}
-    return None
+            return _by_slope(of, root, sp.diff(expr, X), COMPOSED[expr])
+    root, expr = next(iter(alone.items()), (node.id, X))
+    return None if _is_plain(expr) else _by_slope(of, root, sp.diff(expr, X))
+
+
+def _by_slope(of: Local, root: int, slope: sp.Expr, name: str = "") -> dict[int, sp.Expr]:
+    """The derivative of a function of one value, whose slope is one atom: intervals of its parts would forget that these go
+    together, as x and σ(x) do in the slope of x σ(x)."""
+    if not slope.free_symbols:
+        return {base: slope * p for base, p in of._terms[root].items() if slope != 0}
+    made = _made(of, Atom(slope.xreplace({X: symbol(root)}), name, None if name else slope))
+    return {base: made * p for base, p in of._terms[root].items()}
+
+
+def _is_plain(expr: sp.Expr) -> bool:
+    """Whether a function is a polynomial, or one of the table but for factors and terms: intervals bound its slope sharply."""
+    if expr.is_polynomial(X):
+        return True
+    (function, *others) = [f for f in expr.atoms(sp.Function, sp.Pow) if f.has(X)]
+    affine = expr.xreplace({function: X})
+    return (
+        not others
+        and bool(function.is_Function)
+        and affine.is_polynomial(X)
+        and sp.degree(affine, X) == 1
+        and _is_affine(function)
+    )
+
+
+def _is_affine(function: sp.Expr) -> bool:
+    """Whether a function of the table is one of X but for factors and terms."""
+    argument = function.args[0]
+    known = len(function.args) == 1 and function.func in NAME_OF and not hasattr(function.func, "expansion")
+    return known and argument.is_polynomial(X) and sp.degree(argument, X) == 1
 
 
 def _functions_of_one(of: Local, node: Node) -> dict[int, sp.Expr]:

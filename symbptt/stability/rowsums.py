@@ -31,6 +31,10 @@ def row_sums(of: Local, within: Enclosure, weights: Mapping[str, Any]) -> dict[s
 def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any:
     shape = within.shape(node.shape)
     match node.family:
+        case "map" if node.id in of.softmaxes:
+            known = of.softmaxes[node.id]
+            inner = np.broadcast_to(rows[known.x], shape)
+            return within.atoms[known.slope].size * (inner + inner.max(known.axes, keepdims=True, initial=0.0))
         case "map":
             parts = terms(of, node.id)
             found = largest_within(tuple(parts.values()), [rows[base] for base in parts], within) if parts else 0.0
