@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from symbptt.cell import Cell
+from symbptt.errors import ArgumentError, three_lines
 from symbptt.stability.box import Box, invariant, problem
 from symbptt.stability.chains import block_norms
 from symbptt.stability.enclosure import Enclosure
+from symbptt.stability.entries import parts_of_jacobian
 from symbptt.stability.interval import rounded_up
 from symbptt.stability.local import Local
+from symbptt.stability.quadratic import Metric, best_metric
 from symbptt.stability.rowsums import row_sums
 
 Arrays = Mapping[str, Any]
@@ -30,7 +33,9 @@ class CertifiedRate:
     """η with ‖∂s_t/∂s_k‖ ≤ η^(t−k) for all t ≥ k and all trajectories in `box`, which no step leaves.
 
     `norm` is "2" or "max", each state divided by its `scaling`; without that division the bound is
-    `constant` · η^(t−k). `box` holds intervals (lo, hi) of inputs and states by name, infinite where none was found.
+    `constant` · η^(t−k). Of the norm "quadratic", √(sᵀPs), `matrix` is P over the whole state, in the order of its parts: JᵀPJ ≤ η²P
+    for every step's Jacobian J; the bound in the 2-norm is `constant` · η^(t−k). `box` holds intervals (lo, hi) of inputs and
+    states by name, infinite where none was found.
     `largest_gain` is nan for a cell without recurrent weights.
     """
 
@@ -39,6 +44,12 @@ class CertifiedRate:
     scaling: dict[str, float]
     box: dict[str, tuple[Any, Any]] = field(repr=False)
     _problem: Box = field(repr=False)
+    _metric: Metric | None = field(repr=False, default=None)
+
+    @property
+    def matrix(self) -> Any:
+        """P of the norm √(sᵀPs), of all elements of all states in their order; None in other norms."""
+        return None if self._metric is None else self._metric.factor.T @ self._metric.factor
 
     @property
     def contracts(self) -> bool:
@@ -47,19 +58,25 @@ class CertifiedRate:
 
     @property
     def constant(self) -> float:
-        """The largest of the states' scales over the least."""
+        """The largest of the states' scales over the least, or of the square roots of the eigenvalues of P."""
+        if self._metric is not None:
+            return self._metric.constant
         return max(self.scaling.values()) / min(self.scaling.values())
+
+    @property
+    def _kind(self) -> str:
+        return "diagonal" if self._metric is None else "quadratic"
 
     @cached_property
     def largest_box(self) -> float:
         """The largest factor on the widths of the given box with which the cell contracts, to half a percent; 0 for none."""
-        return _largest(lambda factor: self._problem.widened(factor))
+        return _largest(lambda factor: self._problem.widened(factor), self._kind)
 
     @cached_property
     def largest_gain(self) -> float:
         """The largest factor on the parameters that states are multiplied by with which the cell contracts; nan where
         there are none."""
-        return _largest(self._problem.with_gain) if self._problem.gains else np.nan
+        return _largest(self._problem.with_gain, self._kind) if self._problem.gains else np.nan
 
     def text(self) -> str:
         """Return the result as plain text."""
@@ -67,6 +84,7 @@ class CertifiedRate:
         lines = [
             f"‖∂s_t/∂s_k‖ ≤ {_constant(self)}{rounded_up(self.rate):.6g}^(t−k) for all t ≥ k, in the {_norm_text(self)}: {verdict}"
         ]
+        lines += ["proven as JᵀPJ ≤ η²P for every Jacobian J of the step, with P in .matrix"] if self._metric else []
         lines += ["for inputs and states in"]
         lines += [f"  {name}: {_range_text(*ends)}" for name, ends in self.box.items()]
         return "\n".join(lines)
@@ -77,7 +95,7 @@ def _constant(r: CertifiedRate) -> str:
 
 
 def _norm_text(r: CertifiedRate) -> str:
-    return "2-norm" if r.norm == "2" else "max-norm"
+    return "max-norm" if r.norm == "max" else "2-norm"
 
 
 def _range_text(lo: Any, hi: Any) -> str:
@@ -85,7 +103,7 @@ def _range_text(lo: Any, hi: Any) -> str:
     return "no bound found" if np.isinf(lo) or np.isinf(hi) else f"{-rounded_up(-lo, 4):.4g} to {rounded_up(hi, 4):.4g}"
 
 
-def certified_rate(cell: Cell, params: Arrays, box: Arrays) -> CertifiedRate:
+def certified_rate(cell: Cell, params: Arrays, box: Arrays, *, metric: str = "diagonal") -> CertifiedRate:
     """Return a bound on the growth of all gradients of a cell, for all inputs in a box and all states that follow.
 
     `box` gives an interval (lo, hi) for inputs and initial states by name; an initial state that lacks is zero, an input
@@ -93,26 +111,55 @@ def certified_rate(cell: Cell, params: Arrays, box: Arrays) -> CertifiedRate:
     arithmetic rounded outwards; over it the Jacobian is bounded with its structure kept, in the 2-norm and the max-norm with
     weights of the states, and the better taken.
 
+    With `metric="quadratic"` the norm is √(sᵀPs) with a matrix P over all elements of the whole state, found for the cell and proven by
+    interval arithmetic: sharp where the Jacobian is far from normal or turns its states, as that of a complex diagonal
+    recurrence. Its cost grows as the cube of the number of elements, of which there may be 512.
+
     Shapes: lo and hi scalars or as annotated. `rate` is per step, infinite where an entry of the Jacobian has no bound.
 
-    Raises: ArgumentError for missing and unknown names, for shapes that do not fit, and where lo > hi.
+    Raises: ArgumentError for missing and unknown names, for shapes that do not fit, where lo > hi, for an unknown metric, and
+    for a state that is too large for a quadratic one.
 
     Source: Moore, Kearfott, Cloud 2009, "Introduction to interval analysis", chapter 5; the spectral norm from norms of
     blocks: Ostrowski 1961, "On some metrical properties of operator matrices and matrices partitioned into blocks".
     """
+    if metric not in METRICS:
+        raise ArgumentError(three_lines(f"the metric is {metric!r}", f"in certified_rate of {getattr(cell, 'name', cell)}",
+                                        'write metric="diagonal" or metric="quadratic"'))  # fmt: skip
     given = problem(cell, params, box)
-    return _certify(given)
+    count = sum(start.lo.size for start in given.start.values())
+    if metric == "quadratic" and count > MOST:
+        raise ArgumentError(three_lines(f"a quadratic metric is for states of at most {MOST} elements, these have {count}",
+                                        f"in certified_rate of {cell.name}", 'write metric="diagonal", or take smaller sizes'))  # fmt: skip
+    return _certify(given, metric)
 
 
-def _certify(given: Box) -> CertifiedRate:
+METRICS = ("diagonal", "quadratic")
+MOST = 512
+"""Elements of a whole state with a quadratic metric, at the most."""
+
+
+def _certify(given: Box, kind: str) -> CertifiedRate:
     within = invariant(given)
-    found = [_best_max(given.local, within), _best_two(given.local, within)]
-    rate, norm, scaling = min(found, key=lambda item: item[0])
     names = [*given.inputs, *given.start]
     boxes = {name: within.nodes[given.local.step.leaves[name]] for name in names}
-    return CertifiedRate(
-        rate * (1 + MARGIN) if rate else 0.0, norm, scaling, {k: (v.lo, v.hi) for k, v in boxes.items()}, given
-    )
+    box = {name: (interval.lo, interval.hi) for name, interval in boxes.items()}
+    if kind == "quadratic":
+        best = _best_quadratic(given.local, within)
+        return CertifiedRate(best.rate, "quadratic", dict.fromkeys(given.start, 1.0), box, given, best)
+    found = [_best_max(given.local, within), _best_two(given.local, within)]
+    rate, norm, scaling = min(found, key=lambda item: item[0])
+    return CertifiedRate(rate * (1 + MARGIN) if rate else 0.0, norm, scaling, box, given)
+
+
+def _best_quadratic(of: Local, within: Enclosure) -> Metric:
+    """The better of a metric for the entries of the Jacobian, and the weights of the states for its structure."""
+    sizes = [within.nodes[of.step.leaves[name]].lo.size for name in of.step.next]
+    found = best_metric(parts_of_jacobian(of, within), sum(sizes))
+    rate, _, scaling = _best_two(of, within)
+    weights = np.array(list(scaling.values()))
+    kept = Metric(rate * (1 + MARGIN), np.diag(np.repeat(1 / weights, sizes)), float(weights.max() / weights.min()))
+    return kept if kept.rate < found.rate else found
 
 
 Scaled = tuple[float, str, dict[str, float]]
@@ -162,14 +209,14 @@ def _perron(matrix: Any) -> Any:
     return np.abs(np.real(vectors[:, np.argmax(np.real(values))]))
 
 
-def _largest(at: Callable[[float], Box]) -> float:
+def _largest(at: Callable[[float], Box], kind: str) -> float:
     """The largest factor at which a cell is certified to contract, by bisection of its logarithm."""
-    if _certify(at(np.inf)).contracts:
+    if _certify(at(np.inf), kind).contracts:
         return np.inf
     low, high = 0.0, WIDEST
     middle = 1.0
     for _ in range(2 * ROUNDS):
-        if _certify(at(middle)).contracts:
+        if _certify(at(middle), kind).contracts:
             low = middle
         else:
             high = middle

@@ -161,7 +161,7 @@ def product_of(spec: str, a: Interval, b: Interval) -> Interval:
     """Return a product, as einsum, by midpoints and radii, with a bound on its rounding; an infinite factor bounds nothing."""
     (ma, ra, ia), (mb, rb, ib) = _middle(a), _middle(b)
     sizes = np.einsum(spec, np.abs(ma), np.abs(mb))
-    count = a.lo.size * b.lo.size / max(sizes.size, 1) + 2
+    count = _length(spec, a.lo.shape, b.lo.shape) + 2
     radius = np.einsum(spec, np.abs(ma) + ra, rb) + np.einsum(spec, ra, np.abs(mb))
     slack = radius * (1 + 8 * EPS * count) + 4 * EPS * count * sizes
     centre = np.einsum(spec, ma, mb)
@@ -169,6 +169,17 @@ def product_of(spec: str, a: Interval, b: Interval) -> Interval:
     if ia.any() or ib.any():
         lost = (np.einsum(spec, ia * 1.0, (b.size > 0) * 1.0) + np.einsum(spec, (a.size > 0) * 1.0, ib * 1.0)) > 0
     return Interval(np.where(lost, -np.inf, centre - slack), np.where(lost, np.inf, centre + slack))
+
+
+def _length(spec: str, *shapes: tuple[int, ...]) -> int:
+    """How many products each entry of an einsum adds up."""
+    operands, out = spec.split("->")
+    sizes = {
+        x: n
+        for labels, shape in zip(operands.split(","), shapes, strict=True)
+        for x, n in zip(labels, shape, strict=True)
+    }
+    return int(np.prod([n for x, n in sizes.items() if x not in out]))
 
 
 def _middle(x: Interval) -> tuple[Any, Any, Any]:
