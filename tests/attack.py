@@ -59,7 +59,10 @@ def outer_product(x: Input["n"], M: State["n n"], a: Param["n"], f: Const = 0.5)
 
 @sb.cell
 def tiled(x: Input["n"], h: State["n"], W: Param["n 2*n"], U: Param["n n"]):
-    return np.tanh(W @ np.concatenate([np.tile(np.cos(h), 2)]) + U @ np.repeat(h, 1) + x)
+    """A state twice beside itself, repeated along rows, and in an einsum."""
+    c = np.cos(h)
+    rows = np.broadcast_to(h, U.shape)
+    return np.tanh(W @ np.concatenate([c, c]) + np.einsum("ij,ij->i", U, rows) + x)
 
 
 UNSEEN = {
