@@ -29,6 +29,12 @@ def test_bounds_of_some_cells_are_not_exceeded_and_nearly_attained(name: str) ->
     assert max(found) <= ABOVE and min(found) > 0.5
 
 
+@pytest.mark.parametrize("name", ["tiled", "outer_product", "overlapping", "beside", "interleaved"])
+def test_parts_beside_each_other_are_not_exceeded_in_the_two_norm(name: str) -> None:
+    for kind in ("theorem, 2-norm", "certificate", "quadratic"):
+        assert not attack.tightness(EVERY[name], kind, 0.6, 1.0, 1, moves=0) > ABOVE, kind
+
+
 def test_ascent_reaches_the_largest_slope() -> None:
     """Of tanh at 0, where no start lies: the norm is that of the weights."""
     params = {"K": np.array([0.2, 0.5, -0.3]), "b": np.zeros(3)}
