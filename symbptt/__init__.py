@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.model import Loss, Model, loss, model
     from symbptt.stability.analysis import StabilityReport, analyze
     from symbptt.stability.certified import certified_rate
+    from symbptt.stability.covariant import covariant_vectors
     from symbptt.stability.design import Initialisation, init_for_horizon
     from symbptt.stability.field import critical_line, mean_field
     from symbptt.stability.fixed import fixed_points, kantorovich
@@ -104,7 +105,7 @@ __all__ = [
     "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
     "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport", "State",
     "SymbpttError", "Target", "TargetError", "TheoremError", "Window", "abs", "analyze", "arctan", "cell", "certified_rate",
-    "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate", "cos",
+    "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate", "cos", "covariant_vectors",
     "critical_line", "cumsum", "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "fixed_points", "function",
     "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
     "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul",
@@ -130,6 +131,7 @@ _HOME = {
         "symbptt.roles": "Const Index Input Output Param State Target",
         "symbptt.stability.gain": "recurrent_weights with_gain",
         "symbptt.stability.certified": "certified_rate",
+        "symbptt.stability.covariant": "covariant_vectors",
         "symbptt.stability.analysis": "StabilityReport analyze",
         "symbptt.stability.design": "Initialisation init_for_horizon",
         "symbptt.stability.field": "critical_line mean_field",

@@ -32,6 +32,7 @@ def need_matplotlib() -> Any:
         import matplotlib.lines
         import matplotlib.patches
         import matplotlib.textpath
+        import matplotlib.ticker
     except ImportError as error:
         raise SymbpttError(
             f"drawings need matplotlib, which is not installed\n  {cure('matplotlib', 'plot')}"

@@ -16,7 +16,7 @@ from symbptt.stability import pictures
 from symbptt.stability.field import critical_line
 from symbptt.stability.fixed import FixedPoints, Points, fixed_points
 from symbptt.stability.flow import GradientFlow, gradient_flow
-from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from symbptt.stability.lyapunov import LocalExponents, LyapunovSpectrum, lyapunov_spectrum
 from symbptt.stability.pictures.field import forget_horizon, phase_of
 from symbptt.stability.pictures.gradients import least_window
 from symbptt.stability.population import Growth
@@ -31,12 +31,18 @@ pytestmark = pytest.mark.filterwarnings("error")
 INF = np.inf
 
 
+def windows_of(exponents) -> LocalExponents:
+    each = exponents + 0.1 * np.linspace(-1, 1, 20)[:, None, None]
+    return LocalExponents(each, 5 + 25 * np.arange(21), np.zeros(len(exponents)), each[1, 0], each[-2, 0])
+
+
 def spectrum(exponents, error=0.01, between=None, points=50) -> LyapunovSpectrum:
     exponents = np.asarray(exponents, float)
     noise = np.random.default_rng(0).standard_normal((points, len(exponents))) / np.arange(1, points + 1)[:, None]
     return LyapunovSpectrum(
         exponents, np.full(len(exponents), error), between, True, 0.0, 1.0, 0.0, exponents + noise,
         10 * np.arange(1, points + 1), 10 * points, 5, 20, exponents[None], np.full((1, len(exponents)), error), np.zeros((points, 1)),
+        windows_of(exponents),
     )  # fmt: skip
 
 
@@ -167,10 +173,59 @@ def test_exponents_stand_at_their_rank_within_their_interval():
     x, y = line(axes, r"$\lambda_i$")
     np.testing.assert_array_equal(x, np.arange(1, 6) / 5)
     np.testing.assert_array_equal(y, found.exponents)
-    corners = {tuple(corner) for corner in axes.collections[0].get_paths()[0].vertices}
-    for i in range(5):
-        assert {(x[i], y[i] - found.half_width[i]), (x[i], y[i] + found.half_width[i])} <= corners
+    bands = ((found.local.low, found.local.high), (y - found.half_width, y + found.half_width))
+    for drawn, (low, high) in zip(axes.collections, bands, strict=True):
+        corners = {tuple(corner) for corner in drawn.get_paths()[0].vertices}
+        assert {*zip(x, low, strict=True), *zip(x, high, strict=True)} <= corners
+    assert f"windows of {found.local.length} steps" in labels_of(axes)
     assert "95 % interval" in labels_of(axes) and not any("samples" in label for label in labels_of(axes))
+
+
+def shown(axis) -> list[str]:
+    """The numbers along an axis within its range."""
+    low, high = sorted(axis.get_view_interval())
+    axis.axes.figure.draw_without_rendering()
+    return [tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+
+
+@pytest.mark.parametrize("middle", [0.0, 0.5, -3e5, 12345.678])
+@pytest.mark.parametrize("size", [1e-16, 1e-12, 1e-7, 1e-3, 1.0, 1e8])
+def test_no_power_of_ten_stands_apart_and_every_number_is_that_of_its_tick(size, middle):
+    axes = pictures.draw_exponents(spectrum(middle + size * np.array([1, 0.5, -1]), error=0))
+    for axis in (axes.xaxis, axes.yaxis):
+        texts = shown(axis)
+        assert axis.get_offset_text().get_text() == ""
+        assert 2 <= len(texts) == len(set(texts)) <= 8
+        assert all(texts)
+    ticks = [t for t in axes.get_yticks() if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
+    numbers = [float(text.replace("−", "-")) for text in shown(axes.yaxis)]
+    np.testing.assert_allclose(numbers, ticks, atol=0.02 * np.diff(ticks).min())
+    assert np.ptp(axes.get_ylim()) > 1e-9  # rounding is no picture
+
+
+@pytest.mark.parametrize(
+    "low, high", [(1, 1.05), (0.3, 6), (2, 15), (1e-9, 3e-8), (0.5, 90), (1e-3, 1e4), (1e-80, 1e90)]
+)
+def test_numbers_of_a_histogram_stand_apart(low, high):
+    axes = pictures.draw_gradient_norms(np.geomspace(low, high, 40), band=(low, 10 * low), threshold=high)
+    assert axes.xaxis.get_minor_formatter()(1.0, 0) == "" or axes.get_xscale() == "linear"
+    axes.figure.draw_without_rendering()
+    boxes = [t.label1.get_window_extent() for t in axes.xaxis.get_major_ticks()
+             if axes.get_xlim()[0] <= t.get_loc() <= axes.get_xlim()[1] and t.label1.get_text()]  # fmt: skip
+    assert len(boxes) >= 2
+    for a, b in zip(sorted(boxes, key=lambda box: box.x0)[:-1], sorted(boxes, key=lambda box: box.x0)[1:], strict=True):
+        assert a.x1 < b.x0
+
+
+def test_report_has_its_verdict_over_the_pictures():
+    report = sb.analyze(independent, {"a": np.array([0.9, 0.5])}, {"x": np.zeros((60, 2))})
+    figure = report.plot()
+    text = " ".join(figure.get_suptitle().split())
+    assert text.startswith("independent: vanishing (over 99.9 %), λ₁ = −0.105") and "60 steps of 1 sample" in text
+    assert not any(axes.get_title(loc="left").startswith("independent") for axes in figure.axes)
+    figure.draw_without_rendering()
+    top = figure._suptitle.get_window_extent()
+    assert all(axes.get_tightbbox().y1 <= top.y0 + 1 for axes in figure.axes) and top.x1 <= figure.bbox.x1
 
 
 def test_exponents_of_a_batch_show_the_spread_between_samples():

@@ -202,6 +202,48 @@ def test_history_ends_at_the_exponents() -> None:
     np.testing.assert_allclose(found.history[-1], found.exponents, atol=1e-12)
 
 
+# ---- windows of time ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps, batch", [(1, 1), (2, 1), (3, 2), (50, 2), (333, 3)])
+def test_local_exponents_average_to_the_exponents(steps: int, batch: int) -> None:
+    x = np.random.default_rng(0).standard_normal((steps, batch, 2))
+    found = lyapunov_spectrum(lstm, lstm.init({"m": 2, "n": 3}), {"x": x})
+    local, lengths = found.local, np.diff(found.local.edges)
+    assert local.exponents.shape == (len(lengths), batch, 6) and len(lengths) == min(20, found.steps)
+    assert (local.edges[0], local.edges[-1], local.length) == (found.transient, steps, lengths.min())
+    weighted = (local.exponents * lengths[:, None, None]).sum(0) / lengths.sum()
+    np.testing.assert_allclose(weighted, found.samples, rtol=1e-12)
+    assert (local.low <= local.high).all() and np.isnan(local.spread).all() == (len(lengths) * batch < 2)
+
+
+def test_local_exponents_are_those_of_the_steps_of_their_window() -> None:
+    """Of a diagonal map that grows and shrinks in turn, each window of 10 steps has its own exponents."""
+    rates = np.repeat(np.resize([0.5, -0.5], 20), 10)
+    A = np.exp(rates)[:, None, None, None] * np.eye(2)
+    found = lyapunov_spectrum(random_products, {}, {"A": A}, {"h": np.zeros((1, 2))}, transient=0)
+    np.testing.assert_allclose(found.local.exponents[:, 0, 0], np.resize([0.5, -0.5], 20), atol=1e-12)
+    assert found.exponents == pytest.approx([0, 0], abs=1e-12)
+    assert found.local.spread == pytest.approx(np.std(np.resize([0.5, -0.5], 20), ddof=1) * np.ones(2))
+    assert (found.local.low, found.local.high) == (pytest.approx([-0.5, -0.5]), pytest.approx([0.5, 0.5]))
+
+
+def test_band_of_local_exponents_holds_nine_tenths() -> None:
+    A = np.exp(0.3 * np.random.default_rng(0).standard_normal((4000, 5, 1, 1)))
+    local = lyapunov_spectrum(random_products, {}, {"A": A}, {"h": np.zeros((5, 1))}).local
+    inside = (local.exponents >= local.low) & (local.exponents <= local.high)
+    assert inside.mean() == pytest.approx(0.9, abs=0.03)
+    assert local.spread[0] == pytest.approx(0.3 / math.sqrt(local.length), rel=0.2)
+
+
+def test_direction_that_is_lost_in_one_window_is_lost_there_alone() -> None:
+    A = np.broadcast_to(np.diag([0.9, 0.5]), (40, 1, 2, 2)).copy()
+    A[25] = np.diag([0.9, 0.0])
+    local = lyapunov_spectrum(random_products, {}, {"A": A}, {"h": np.zeros((1, 2))}, transient=0).local
+    assert np.isneginf(local.exponents[:, 0, 1]).sum() == 1 and np.isfinite(local.high).all()
+    assert np.isnan(local.spread[1]) and np.isfinite(local.spread[0])
+
+
 # ---- errors -------------------------------------------------------------------------------------------------------
 
 
@@ -215,7 +257,8 @@ def gaussian_exponents(size: int) -> Any:
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_errors_are_calibrated_on_gaussian_products(batch: int) -> None:
-    """Errors in units of the stated one: a Student variable of 19 degrees has an rms of 1.06."""
+    """Errors in units of the stated one: a Student variable of 19 degrees has an rms of 1.06, under errors that are a little
+    wide, for series that are correlated or skewed, less."""
     size, deviations, covered = 3, [], []
     for seed in range(60):
         A = np.random.default_rng(seed).standard_normal((240, batch, size, size))
@@ -224,7 +267,7 @@ def test_errors_are_calibrated_on_gaussian_products(batch: int) -> None:
         )
         deviations.append((found.exponents - gaussian_exponents(size)) / found.error)
         covered.append(np.abs(found.exponents - gaussian_exponents(size)) <= found.half_width)
-    assert 0.85 <= np.sqrt(np.mean(np.square(deviations))) <= 1.25
+    assert 0.8 <= np.sqrt(np.mean(np.square(deviations))) <= 1.2
     assert 0.90 <= np.mean(covered) <= 0.99
 
 

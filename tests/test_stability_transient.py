@@ -82,3 +82,50 @@ def test_planted_products_in_the_wrong_order_are_caught(monkeypatch: pytest.Monk
 def test_bad_lags_are_refused(lags: list[float], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         sb.transient_growth(step, {"W": np.eye(2)}, lags=lags, steps=20)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 8])
+def test_numerical_radius_and_departure_of_a_jordan_block_are_known(size: int) -> None:
+    """w(J) = cos(π / (n + 1)) for the nilpotent block; Haagerup, de la Harpe 1992, "The numerical radius of a nilpotent operator"."""
+    found = sb.transient_growth(step, {"W": np.diag(np.ones(size - 1), 1)}, steps=size + 2)
+    assert found.numerical_radius == pytest.approx(np.cos(np.pi / (size + 1)), rel=1.3e-3)
+    assert found.numerical_radius <= np.cos(np.pi / (size + 1)) + 1e-12
+    assert found.henrici == pytest.approx(1)
+    assert np.exp(found.log_growth) == pytest.approx(np.where(found.lags < size, 1.0, 0.0))
+    assert found.peak == pytest.approx(1) and found.peak_lag == 0
+
+
+def test_numerical_radius_is_the_largest_of_all_unit_vectors() -> None:
+    random = np.random.default_rng(5)
+    W = random.standard_normal((3, 3))
+    vectors = random.standard_normal((200_000, 3)) + 1j * random.standard_normal((200_000, 3))
+    tried = np.abs(np.einsum("vi,ij,vj->v", vectors.conj(), W, vectors)) / (np.abs(vectors) ** 2).sum(-1)
+    found = sb.transient_growth(step, {"W": W}, steps=4).numerical_radius
+    assert tried.max() * (1 - 1.3e-3) <= found <= tried.max() * 1.02
+
+
+def test_growth_of_a_damped_shift_lies_between_the_bounds_of_kreiss() -> None:
+    """K ≤ sup ‖Wᵏ‖ ≤ e n K, with K = sup (|z| − 1) ‖(z − W)⁻¹‖ over |z| > 1; Trefethen, Embree 2005, equation 18.2."""
+    size = 6
+    W = 0.7 * np.eye(size) + np.diag(np.ones(size - 1), 1)
+    found = sb.transient_growth(step, {"W": W}, lags=range(1, 60), steps=60)
+    powers = [np.linalg.norm(np.linalg.matrix_power(W, k), 2) for k in range(1, 60)]
+    assert found.log_growth == pytest.approx(np.log(powers), abs=1e-9)
+    radii = 1 + np.geomspace(1e-3, 10, 400)
+    kreiss = max((r - 1) / np.linalg.svd(r * np.eye(size) - W, compute_uv=False)[-1] for r in radii)
+    assert kreiss <= found.peak <= np.e * size * kreiss
+
+
+def test_report_finds_the_lag_of_the_peak_between_its_lags() -> None:
+    W = 0.9 * np.eye(2) + np.array([[0.0, 3.0], [0.0, 0.0]])
+    powers = [np.linalg.norm(np.linalg.matrix_power(W, k), 2) for k in range(1, 200)]
+    report = sb.analyze(step, {"W": W}, steps=200)
+    assert abs(report.transient.peak_lag - 1 - int(np.argmax(powers))) <= 1
+    assert report.transient.peak == pytest.approx(max(powers), rel=5e-3)
+    said = f"Gradients first grow up to {report.transient.peak:.3g} times, until lag {report.transient.peak_lag}"
+    assert " ".join(report.text().split()).count(said) == 1
+
+
+def test_isometry_has_no_peak() -> None:
+    W = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0]
+    assert sb.transient_growth(step, {"W": W}, steps=200).peak_lag == 0

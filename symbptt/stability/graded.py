@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,26 @@ def carried(jacobian: Any, frame: Any) -> tuple[Any, Any]:
 
     Source: Cox, Higham 1998, "Stability of Householder QR factorization for weighted least squares problems" (row sorting).
     """
+    return _carried(jacobian, frame, _without_rows)
+
+
+def carried_whole(jacobian: Any, frame: Any) -> tuple[Any, Any]:
+    """Return what `carried` does, with r zero on the diagonal alone where a direction is lost.
+
+    Without the rest of a lost row, r is that of a projection: no singular value of a product is then too large. Here J Q = Q R
+    stays true, that a later direction may come to lie where the lost one was.
+    """
+    return _carried(jacobian, frame, _without_rounding)
+
+
+def _carried(jacobian: Any, frame: Any, cleaned: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
     size = np.abs(jacobian)
     columns, rows, inner = size.max(-2), size.max(-1), None
     if _is_graded(columns).any():
-        frame, inner = _qr_by_rows(columns[..., None] * frame, columns)
+        frame, inner = _qr_by_rows(columns[..., None] * frame, columns, cleaned)
         jacobian = jacobian / np.where(columns == 0, 1, columns)[..., None, :]
         rows = np.abs(jacobian).max(-1)
-    frame, r = _qr_by_rows(jacobian @ frame, rows)
+    frame, r = _qr_by_rows(jacobian @ frame, rows, cleaned)
     return frame, r if inner is None else r @ inner
 
 
@@ -51,12 +65,23 @@ def _is_graded(scales: Any) -> Any:
     return scales.min(-1) < GRADED * scales.max(-1)
 
 
-def _qr_by_rows(z: Any, scales: Any) -> tuple[Any, Any]:
+def _qr_by_rows(z: Any, scales: Any, cleaned: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
     order = np.argsort(-scales, axis=-1, kind="stable")
     q, r = np.linalg.qr(np.take_along_axis(z, order[..., None], -2))
     q = np.take_along_axis(q, np.argsort(order, -1)[..., None], -2)
-    lost = is_lost(np.diagonal(r, axis1=-2, axis2=-1), np.take_along_axis(scales, order, -1)[..., : r.shape[-1]])
-    return q, np.where(lost[..., None], 0.0, r) if lost.any() else r
+    return q, cleaned(r, np.take_along_axis(scales, order, -1)[..., : r.shape[-1]])
+
+
+def _without_rows(r: Any, scales: Any) -> Any:
+    """r with rows of zeros where the diagonal is rounding."""
+    lost = is_lost(np.diagonal(r, axis1=-2, axis2=-1), scales)
+    return np.where(lost[..., None], 0.0, r) if lost.any() else r
+
+
+def _without_rounding(r: Any, scales: Any) -> Any:
+    """r without what is rounding in its rows whose diagonal is: what later columns have there stays."""
+    lost = is_lost(np.diagonal(r, axis1=-2, axis2=-1), scales)
+    return np.where(lost[..., None] & is_lost(r, scales[..., None]), 0.0, r) if lost.any() else r
 
 
 def log_singular_values(s: Any, u: Any) -> Any:

@@ -12,14 +12,48 @@ from symbptt.cell import Cell
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.init import orthogonal
 from symbptt.stability.graded import carried, is_lost, is_plain
-from symbptt.stability.statistics import BLOCKS, blocks_of, correlated_error, is_settled, t_quantile
+from symbptt.stability.statistics import (
+    BLOCKS,
+    block_edges,
+    blocks_of,
+    correlated_error,
+    is_settled,
+    is_slow,
+    t_quantile,
+)
 from symbptt.stability.trajectory import Trajectory, linearised, trajectory
 
 Arrays = Mapping[str, Any]
 POINTS = 1000
 """Points of the history at the most."""
+NINE_TENTHS = 0.9
+"""The part of the local exponents that their band holds."""
 ROUNDED = 25.0
 """A Jacobian that shrinks a direction this many nats more than its largest entry has a determinant of rounding errors."""
+
+
+@dataclass(frozen=True)
+class LocalExponents:
+    """Finite-time exponents: the mean growth of each direction over each of W windows of steps, nats per step.
+
+    The windows are consecutive, 20 at the most and of nearly equal length, `edges` their first steps and the end, counted from the first
+    step of the run. `low` and `high` hold nine tenths of the values, over windows and samples, between them, `spread` is their
+    standard deviation (nan where a window loses the direction): what a sequence as long as a window may find, while the error
+    of the exponents is that of the mean over all. Directions are those of the frame, in the order of the exponents.
+
+    Shapes: exponents (W, B, N), edges (W + 1,), spread, low, high (N,).
+    """
+
+    exponents: Any = field(repr=False)
+    edges: Any = field(repr=False)
+    spread: Any
+    low: Any
+    high: Any
+
+    @property
+    def length(self) -> int:
+        """The steps of a window, of the shortest where they differ."""
+        return int(np.diff(self.edges).min())
 
 
 @dataclass(frozen=True)
@@ -37,7 +71,7 @@ class LyapunovSpectrum:
     only some exponents were asked for and these do not decide them.
     `history` holds the running estimates after `history_steps` measured steps; `transient` steps came before. `samples` are
     the exponents of each sample in the order of the means, `sample_errors` their standard errors, `growth` the logarithm of what a
-    perturbation has grown to after `history_steps`.
+    perturbation has grown to after `history_steps`. `local` has the exponents by windows of time.
 
     Shapes: exponents, error, between (N,); history (K, N), history_steps (K,); samples, sample_errors (B, N); growth (K, B).
     """
@@ -57,6 +91,7 @@ class LyapunovSpectrum:
     samples: Any = field(repr=False)
     sample_errors: Any = field(repr=False)
     growth: Any = field(repr=False)
+    local: LocalExponents = field(repr=False)
 
     @property
     def half_width(self) -> Any:
@@ -157,10 +192,19 @@ def _spectrum(sums: Any, defect: float, edges: Any, transient: int, size: int) -
     groups = each.mean(1)
     history = np.cumsum(sums.mean(1)[:, order], 0) / edges[1:, None]
     return LyapunovSpectrum(
-        exponents, correlated_error(groups), _between(samples[:, order]), is_settled(groups), defect,
+        exponents, correlated_error(groups), _between(samples[:, order]), is_settled(groups) and not is_slow(each[..., 0]), defect,
         kaplan_yorke(exponents, size), _entropy(exponents, size), history, edges[1:], steps, transient,
         len(groups), samples[:, order], correlated_error(each), np.cumsum(sums[..., 0], 0),
+        _local(each, transient + block_edges(edges, len(each))),
     )  # fmt: skip
+
+
+def _local(each: Any, edges: Any) -> LocalExponents:
+    values = np.sort(each.reshape(-1, each.shape[-1]), 0)
+    outside = int((1 - NINE_TENTHS) / 2 * len(values))
+    with np.errstate(invalid="ignore"):
+        spread = np.std(values, axis=0, ddof=1) if len(values) > 1 else np.full(each.shape[-1], np.nan)
+    return LocalExponents(each, edges, spread, values[outside], values[-1 - outside])
 
 
 def _entropy(exponents: Any, size: int) -> float:

@@ -17,6 +17,10 @@ ANGLES = 32
 """Directions in half a turn in which the numerical range is measured; its radius is low by 1 − cos(π/64), 0.12 %, at the most."""
 SPREAD = 2**21
 """Steps times N³ at which the Henrici number and the numerical radius are measured, spread over the run."""
+ROUNDING = 1e-12
+"""Growth of less than this a step is rounding."""
+NEAR = 8
+"""Lags that are tried between the neighbours of the best of a report."""
 WORK = 2**32
 """Multiplications of the products of a report, at the most: the last steps of a long run stand for it."""
 
@@ -47,9 +51,9 @@ class TransientGrowth:
 
     @property
     def peak_lag(self) -> int:
-        """The lag of the largest growth; 0 where gradients only shrink."""
+        """The lag of the largest growth; 0 where gradients only shrink, or keep their size within rounding."""
         best = int(np.argmax(self.log_growth))
-        return int(self.lags[best]) if self.log_growth[best] > 0 else 0
+        return int(self.lags[best]) if self.log_growth[best] > ROUNDING * self.lags[best] else 0
 
 
 def transient_growth(
@@ -70,10 +74,14 @@ def transient_growth(
 
 
 def growth_of_tail(run: Trajectory, lags: Iterable[int]) -> TransientGrowth:
-    """Return the growth over the last steps of a run, as many as can be multiplied in a moment."""
+    """Return the growth over the last steps of a run, as many as can be multiplied in a moment, at some lags and at more of
+    them around the best."""
     most = max(1, WORK // (2 * max(1, run.batch) * max(1, run.dimension) ** 3 * max(1, run.steps.bit_length())))
     wanted = [k for k in lags if k <= most] or [1]
-    return growth_of(run, wanted, most)
+    best = int(np.argmax(growth_of(run, wanted, most).log_growth))
+    low, high = ([0, *wanted, wanted[-1]][i] for i in (best, best + 2))
+    near = np.linspace(low + 1, high, min(NEAR, max(1, high - low))).round().astype(int)
+    return growth_of(run, sorted({*wanted, *near.tolist()}), most)
 
 
 def growth_of(run: Trajectory, lags: list[int], most: int | None = None) -> TransientGrowth:

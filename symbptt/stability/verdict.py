@@ -70,7 +70,7 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
 
     if left is not None:
         return found("exploding", 1.0, f"the state itself leaves the range of {run.of.dtype} after step {left}")
-    certain = [s for s in each if s.confidence is not None and s.confidence >= DECIDED]
+    certain = [s for s in each if s.confidence is not None and s.confidence >= _sure(spectrum, len(each))]
     if len({s.kind for s in certain}) > 1:
         return found("mixed", min(s.confidence or 0.0 for s in certain), _mixture(each))
     below, above = _tails(exponent, error, spectrum.blocks, resolution)
@@ -94,13 +94,18 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
 def _decided(found: Verdict, spectrum: LyapunovSpectrum) -> Verdict:
     """A verdict, or that there is none: its range of λ₁ is not probable enough for the error, which a run that has not settled
     knows less well."""
-    if found.confidence is None or found.confidence >= (DECIDED if spectrum.converged else UNSETTLED):
+    if found.confidence is None or found.confidence >= _sure(spectrum):
         return found
     reason = (
         f"λ₁ = {found.exponent:.3g} with an error of {found.error:.2g} may be {found.kind} "
         f"({100 * found.confidence:.0f} % probable) or not: the run is too short for how slowly it varies"
     )
     return replace(found, kind="undecided", reason=reason)
+
+
+def _sure(spectrum: LyapunovSpectrum, samples: int = 1) -> float:
+    """The probability from which on a verdict counts; of many samples each must be surer, that none of them is wrong."""
+    return 1 - (1 - (DECIDED if spectrum.converged else UNSETTLED)) / samples
 
 
 def _samples(spectrum: LyapunovSpectrum) -> tuple[SampleVerdict, ...]:

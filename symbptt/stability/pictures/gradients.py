@@ -104,20 +104,22 @@ def draw_gradient_norms(
 ) -> Any:  # fmt: skip
     """Draw a histogram of gradient norms with the band of clip thresholds; return the axes.
 
-    The band is by default 0.5 to 10 times the mean of the finite norms.
+    The band is by default 0.5 to 10 times the mean of the finite norms, which is drawn with it; with a band of the caller's
+    the median is, which a few large norms do not move.
 
     Shapes: norms of any shape, one number a gradient.
     """
     axes = axes_or_new(axes)
     given = np.ravel(np.asarray(norms, float))
     values = given[(given >= 0) & (given < HUGE)]
-    mean = float(values.mean()) if len(values) else np.nan
-    low, high = (PASCANU[0] * mean, PASCANU[1] * mean) if band is None else band
+    middle = np.nan if not len(values) else float(values.mean() if band is None else np.median(values))
+    low, high = (PASCANU[0] * middle, PASCANU[1] * middle) if band is None else band
     shown, skipped = _draw_histogram(axes, values, is_spread(np.array([*values, low, high]), 10))
     if len(values):
         axes.axvspan(low, high, facecolor="none", edgecolor=ORANGE, hatch="///", linewidth=0, zorder=0,
                      label=f"clip band {low:.3g} to {high:.3g}")  # fmt: skip
-        axes.axvline(mean, color=DARK, linestyle="--", linewidth=1.2, label=f"mean {mean:.3g}")
+        axes.axvline(middle, color=DARK, linestyle="--", linewidth=1.2,
+                     label=f"{'mean' if band is None else 'median'} {middle:.3g}")  # fmt: skip
     if threshold is not None:
         axes.axvline(threshold, color=RED, linewidth=1.4, label=f"clip at {threshold:.3g}")
     for count, text in ((skipped, "zero"), (len(given) - len(values), "overflow")):

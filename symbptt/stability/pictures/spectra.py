@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.stability.lyapunov import LyapunovSpectrum
+from symbptt.stability.lyapunov import LocalExponents, LyapunovSpectrum
 from symbptt.stability.pictures.style import (
     BLUE,
     DARK,
@@ -20,6 +20,7 @@ from symbptt.stability.pictures.style import (
     finish,
     finite,
     note,
+    plural,
     viridis,
 )
 from symbptt.stability.product import ProductSpectrum
@@ -32,14 +33,16 @@ FEW = 40
 def draw_exponents(spectrum: LyapunovSpectrum, axes: Any = None, *, name: str = "") -> Any:
     """Draw the exponents λ_i, nats per step, against i/N with their 95 % intervals; return the axes.
 
-    The band is the error within the run, the dashed lines the standard deviation between samples. Exponents of −∞ are marked
-    at the lower edge. Of a partial spectrum, whose N is not known, against i.
+    The narrow band is the error within the run, the wide one holds nine tenths of the exponents over windows of time, the dashed
+    lines are the standard deviation between samples. Exponents of −∞ are marked at the lower edge. Of a partial spectrum, whose
+    N is not known, against i.
     """
     axes = axes_or_new(axes)
     values, half = finite(spectrum.exponents), finite(spectrum.half_width)
     whole = not np.isnan(spectrum.sum_rule_defect)
     x = np.arange(1, len(values) + 1) / (len(values) if whole else 1)
     axes.axhline(0, color=DARK, linewidth=0.8)
+    _draw_local(axes, x, spectrum.local)
     if len(values) == 1:
         axes.errorbar(x, values, half, fmt="none", ecolor=BLUE, capsize=3, label="95 % interval")
     else:
@@ -48,12 +51,26 @@ def draw_exponents(spectrum: LyapunovSpectrum, axes: Any = None, *, name: str = 
     if spectrum.between is not None:
         for sign in (-1, 1):
             axes.plot(x, values + sign * finite(spectrum.between), "--", color=ORANGE, linewidth=0.9, zorder=1.9,
-                      label="± sd between samples" if sign == 1 else None)  # fmt: skip
+                      label="± sd of samples" if sign == 1 else None)  # fmt: skip
     lost = np.isneginf(spectrum.exponents)
     at_edge(axes, x[lost], rf"$-\infty$: {lost.sum()} of {len(x)}")
     axes.set_xlim(0, x[-1] + x[0] / 2)
     title = "Lyapunov exponents" + ("" if spectrum.converged else " (not converged)")
     return finish(axes, title, name, "i / N" if whole else "i", r"$\lambda_i$ (nats per step)")
+
+
+def _draw_local(axes: Any, x: Any, local: LocalExponents) -> None:
+    """The exponents over windows of time, as a band, or at one exponent as a bar; nothing where there is one window."""
+    if len(local.edges) < 3:
+        return
+    low, high = finite(local.low), finite(local.high)
+    label = f"windows of {plural(local.length, 'step')}"
+    if len(x) == 1:
+        axes.vlines(x, low, high, color=GREY, alpha=0.4, linewidth=9, label=label)
+    else:
+        axes.fill_between(
+            x, low, high, facecolor="none", edgecolor=GREY, alpha=0.7, hatch="////", linewidth=0.4, label=label
+        )
 
 
 def draw_convergence(spectrum: LyapunovSpectrum, axes: Any = None, *, name: str = "") -> Any:
@@ -169,6 +186,9 @@ def draw_paths(product: ProductSpectrum, axes: Any = None, *, name: str = "") ->
             (product.paths.direct, "-", "within {}"),
             (product.paths.through, "--", "{} by others"),
         ):
+            if not np.isfinite(values[state]).any():
+                note(axes, f"{text.format(state)}: nothing")
+                continue
             axes.plot(lags, finite(values[state]), line, marker="osD^"[i % 4] if len(lags) <= FEW else "", markersize=2.5,
                       color=colours[i % len(colours)], linewidth=1.3, label=text.format(state))  # fmt: skip
     return finish(axes, "paths of a perturbation", name, "lag k (steps)", "ln of the norm (nats)")

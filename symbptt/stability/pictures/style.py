@@ -19,6 +19,12 @@ HANDLE = 0.42
 """The width of a line in a legend with its gaps, in inches."""
 HUGE = 1e150
 """Larger numbers count as overflow: a logarithmic axis needs room above them."""
+ROUNDING = 1e-9
+"""Values that differ by less are drawn as equal: their differences are rounding."""
+LEVEL = 0.05
+"""Half the vertical range of values that are all equal, relative to them or to 1."""
+MOST_TICKS = 7
+"""Numbers along an axis at the most."""
 MOST_LINES = 64
 """Lines of one kind at the most: of more, evenly chosen ones are drawn."""
 
@@ -43,10 +49,63 @@ def finish(axes: Any, title: str, name: str, xlabel: str, ylabel: str) -> Any:
         axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+        for axis in (axes.xaxis, axes.yaxis):
+            _name_ticks(axis)
     rows = _legend_over(axes)
     text = f"{name}: {title}" if name else title
     axes.set_title(text, fontsize=TITLE, loc="left", pad=5 + 1.35 * SMALL * rows)
     return axes
+
+
+def _name_ticks(axis: Any) -> None:
+    """Give every tick its whole number, and no more ticks than have room: no power of ten stands apart, at the end of the axis,
+    where the legend is, and no number between powers of ten stands on its neighbour."""
+    ticker = need_matplotlib().ticker
+    if axis.get_scale() == "linear":
+        _widen(axis)
+        axis.set_major_locator(ticker.MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10]))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: number(value, _step(axis))))
+        return
+    axis.set_minor_formatter(ticker.NullFormatter())
+    low, high = np.log10(axis.get_view_interval())
+    if high - low >= 2:
+        return
+    axis.set_major_locator(
+        ticker.LogLocator(subs=(1, 2, 5))
+        if high - low >= 1
+        else ticker.MaxNLocator(MOST_TICKS - 1, steps=[1, 2, 5, 10])
+    )
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: number(value) if value > 0 else ""))
+
+
+def _widen(axis: Any) -> None:
+    """Let a vertical range that is all rounding, of values that are equal, not look like a picture of something."""
+    low, high = axis.get_view_interval()
+    size = max(1.0, abs(low + high) / 2)
+    if axis.axis_name == "y" and high - low < 2 * ROUNDING * size:
+        axis.axes.set_ylim((low + high) / 2 - LEVEL * size, (low + high) / 2 + LEVEL * size)
+
+
+def _step(axis: Any) -> float:
+    ticks = np.asarray(axis.get_majorticklocs(), float)
+    return float(np.diff(ticks).min()) if len(ticks) > 1 else 0.0
+
+
+def number(value: float, step: float = 0.0) -> str:
+    """Return a number with the digits in which ticks a step apart differ, three without a step; its minus is a true one."""
+    if abs(value) < max(step / 1e3, 1e-300):
+        return "0"
+    digits = (
+        max(1, round(np.floor(np.log10(abs(value) * 1.000001)) - np.floor(np.log10(step * 1.000001))) + 1)
+        if step
+        else 3
+    )
+    if 1e-4 <= abs(value) < 1e6:
+        text = f"{float(f'{value:.{digits}g}'):.12g}"
+    else:
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        text = f"{float(mantissa):.12g}e{int(power)}"
+    return text.replace("-", "−")
 
 
 def _legend_over(axes: Any) -> int:
