@@ -61,6 +61,8 @@ def _name_ticks(axis: Any) -> None:
     """Give every tick its whole number, and no more ticks than have room: no power of ten stands apart, at the end of the axis,
     where the legend is, and no number between powers of ten stands on its neighbour."""
     ticker = need_matplotlib().ticker
+    if isinstance(axis.get_major_locator(), ticker.FixedLocator):  # names that the caller has put there
+        return
     if axis.get_scale() == "linear":
         _widen(axis)
         axis.set_major_locator(ticker.MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10]))
