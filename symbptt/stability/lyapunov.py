@@ -116,15 +116,25 @@ def lyapunov_spectrum(
     part 2; for recurrent networks: Engelken, Wolf, Abbott 2023, "Lyapunov spectra of chaotic recurrent neural networks";
     Vogt, Puelma Touzel, Shlizerman, Lajoie 2022, "On Lyapunov exponents for RNNs".
     """
-    run = trajectory(cell, params, inputs, state, steps)
-    count, transient = _checked(run, count, transient)
+    return spectrum_of(trajectory(cell, params, inputs, state, steps), transient, count, seed)
+
+
+def spectrum_of(
+    run: Trajectory, transient: int | None = None, count: int | None = None, seed: int = 0
+) -> LyapunovSpectrum:
+    """Return the Lyapunov exponents along a run."""
+    count, transient = checked_counts(run, count, transient)
     measured = run.steps - transient
     edges = np.arange(min(measured, POINTS) + 1) * measured // min(measured, POINTS)
     sums, defects = _binned(run, count, transient, edges, seed)
     return _spectrum(sums, float(np.abs(defects).max() / measured), edges, transient, run.dimension)
 
 
-def _checked(run: Trajectory, count: int | None, transient: int | None) -> tuple[int, int]:
+def checked_counts(run: Trajectory, count: int | None, transient: int | None) -> tuple[int, int]:
+    """Return how many exponents are asked for, and after how many steps they are measured.
+
+    Raises: ArgumentError for what is no integer, and for counts that do not go together.
+    """
     size, steps, where = run.dimension, run.steps, f"in the spectrum of {run.of.cell.name}"
     check_integers({"count": count, "transient": transient}, where)
     count = size if count is None else count
@@ -149,8 +159,7 @@ def check_integers(options: Mapping[str, Any], where: str) -> None:
 def _binned(run: Trajectory, count: int, transient: int, edges: Any, seed: int) -> tuple[Any, Any]:
     """Sums over bins of steps of ln|R_ii| (K, B, count), and the sum of their differences from ln|det J| (B,)."""
     sums, defects = np.zeros((len(edges) - 1, run.batch, count)), np.zeros(run.batch)
-    random = np.random.default_rng(seed)
-    frame = orthogonal((run.batch, run.dimension, run.dimension), random)[..., :count]
+    frame = first_frame(run, count, seed)
     for first, jacobians in linearised(run):
         frame, grown = march(jacobians, frame)
         start = max(transient - first, 0)
@@ -159,6 +168,12 @@ def _binned(run: Trajectory, count: int, transient: int, edges: Any, seed: int) 
         if count == run.dimension:
             defects += _defects(jacobians[start:], grown[start:])
     return sums, defects if count == run.dimension else np.full(run.batch, np.nan)
+
+
+def first_frame(run: Trajectory, count: int, seed: int) -> Any:
+    """Return random orthonormal directions, the same for any count as far as they go. Shapes: (B, N, count)."""
+    random = np.random.default_rng(seed)
+    return orthogonal((run.batch, run.dimension, run.dimension), random)[..., :count]
 
 
 def march(jacobians: Any, frame: Any) -> tuple[Any, Any]:

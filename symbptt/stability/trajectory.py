@@ -73,6 +73,14 @@ def linearised_backward(run: Trajectory) -> Iterator[tuple[int, Any]]:
         yield block.start, _jacobians(run, block, now, _after(run, block, now))
 
 
+def pieces(run: Trajectory) -> Iterator[Trajectory]:
+    """Yield a run in parts of as many steps as are linearised at a time, each with the states that it starts from."""
+    now = run.start
+    for block in _blocks(run):
+        yield Trajectory(run.of, _inputs(run, block), now, block.stop - block.start)
+        now = _after(run, block, now)[-1]
+
+
 def _blocks(run: Trajectory) -> Iterator[slice]:
     length = max(1, MEMORY // (8 * max(1, run.start.size * run.dimension)))
     for first in range(0, run.steps, length):

@@ -9,7 +9,7 @@ import numpy as np
 
 from symbptt.stability.box import local_of
 from symbptt.stability.linearity import is_affine
-from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from symbptt.stability.lyapunov import LyapunovSpectrum, spectrum_of
 from symbptt.stability.statistics import t_probability
 from symbptt.stability.trajectory import Trajectory
 from symbptt.stability.zeros import advice_of, silent
@@ -63,7 +63,7 @@ class Verdict:
 def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Verdict:
     """Return the verdict; `left` is the step after which the state left the range of its type, if it did."""
     exponent, resolution = float(spectrum.exponents[0]), 1 / spectrum.steps
-    error, each = error_of(spectrum), _samples(spectrum)
+    error, each = error_of(spectrum), _samples(spectrum, run.dimension)
 
     def found(kind: str, confidence: float | None, reason: str) -> Verdict:
         return Verdict(kind, confidence, exponent, error, resolution, reason, each)
@@ -84,7 +84,7 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
         between = None if below is None or above is None else max(0.0, 1 - below - above)
         reason = f"over the {spectrum.steps} measured steps gradients keep their size within a factor e"
         return _decided(found("marginal", between, reason), spectrum)
-    power = _power(spectrum)
+    power = _power(spectrum, run.dimension)
     if power is not None:
         return found("marginal", None, f"gradients grow like a power of time, about t^{power:.2g}, not exponentially")
     kind, sure, reason = kicked(run, exponent)
@@ -108,7 +108,7 @@ def _sure(spectrum: LyapunovSpectrum, samples: int = 1) -> float:
     return 1 - (1 - (DECIDED if spectrum.converged else UNSETTLED)) / samples
 
 
-def _samples(spectrum: LyapunovSpectrum) -> tuple[SampleVerdict, ...]:
+def _samples(spectrum: LyapunovSpectrum, size: int) -> tuple[SampleVerdict, ...]:
     """The verdict of each sample by its own largest exponent."""
     found, resolution = [], 1 / spectrum.steps
     for b, exponents in enumerate(spectrum.samples):
@@ -118,7 +118,7 @@ def _samples(spectrum: LyapunovSpectrum) -> tuple[SampleVerdict, ...]:
         between = None if below is None or above is None else max(0.0, 1 - below - above)
         if exponent < -resolution:
             found.append(SampleVerdict("vanishing", exponent, error, below))
-        elif exponent <= resolution or _power_of(spectrum, b) is not None:
+        elif exponent <= resolution or _power_of(spectrum, b, size) is not None:
             found.append(SampleVerdict("marginal", exponent, error, between))
         else:
             found.append(SampleVerdict("growing", exponent, error, above))
@@ -139,17 +139,18 @@ def _which(samples: list[int]) -> str:
     return f"sample{'s' * (len(samples) > 1)} {shown}{f' and {len(samples) - 6} more' * (len(samples) > 6)}"
 
 
-def _power(spectrum: LyapunovSpectrum) -> float | None:
+def _power(spectrum: LyapunovSpectrum, size: int) -> float | None:
     """The power of time that the gradients of all samples grow like; None where that of one does not."""
-    found = [_power_of(spectrum, b) for b in range(spectrum.growth.shape[1])]
+    found = [_power_of(spectrum, b, size) for b in range(spectrum.growth.shape[1])]
     return None if any(p is None for p in found) else float(np.max([p for p in found if p is not None]))
 
 
-def _power_of(spectrum: LyapunovSpectrum, sample: int) -> float | None:
+def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> float | None:
     """The power of time that a perturbation of a sample grows like.
 
     Its logarithm grows by p ln 2 over every doubling of time, where that of an exponential grows twice as much over each as
-    over the one before; a Jordan block of N states reaches the power N − 1. Time counts from where the perturbation started.
+    over the one before; a Jordan block of all N states reaches the power N − 1, N being `size`. Time counts from where the
+    perturbation started.
     """
     before, times = spectrum.transient, np.append(0, spectrum.history_steps)
     end = before + int(times[-1])
@@ -161,7 +162,7 @@ def _power_of(spectrum: LyapunovSpectrum, sample: int) -> float | None:
     first, second = np.diff(grown)
     power = float(second / np.log(end / middle))
     limit = (end / start) ** (1 / 3)  # between 1, of a power, and √(end / start), of an exponential
-    is_power = 0 < second <= limit * first and power <= len(spectrum.exponents) - 0.5
+    is_power = 0 < second <= limit * first and power <= size - 0.5
     return power if is_power and len(times) > FEWEST else None
 
 
@@ -211,8 +212,7 @@ def kicked(run: Trajectory, exponent: float) -> tuple[str, float | None, str]:
         return "exploding", 1.0, "perturbations grow, and the state with them: nothing holds it"
     if is_affine(local_of(run.of.cell)):
         return "exploding", 1.0, "perturbations grow, and the step is affine in its states: nothing holds them"
-    found = lyapunov_spectrum(run.of.cell, run.of.params, inputs, run.of.by_name(start), count=1,
-                              steps=None if inputs else steps)  # fmt: skip
+    found = spectrum_of(Trajectory(run.of, inputs, start, steps), count=1)
     there = float(found.exponents[0])
     sure = _tails(there, error_of(found), found.blocks, 1 / found.steps)[1]
     if there > 1 / found.steps:
