@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.stability.design import Initialisation, init_for_horizon
     from symbptt.stability.field import critical_line, mean_field
     from symbptt.stability.fixed import fixed_points, kantorovich
+    from symbptt.stability.flossing import exponent_gradient
     from symbptt.stability.flow import gradient_flow
     from symbptt.stability.gain import recurrent_weights, with_gain
     from symbptt.stability.lyapunov import lyapunov_spectrum
@@ -104,15 +105,16 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
     "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport", "State",
-    "SymbpttError", "Target", "TargetError", "TheoremError", "Window", "abs", "analyze", "arctan", "cell", "certified_rate",
-    "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile", "concatenate", "cos", "covariant_vectors",
-    "critical_line", "cumsum", "derive", "dot", "einsum", "elu", "erf", "exp", "expm1", "fixed_points", "function",
-    "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
-    "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul",
-    "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population",
-    "product_spectrum", "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax",
-    "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan",
-    "tanh", "transient_growth", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
+    "SymbpttError", "Target", "TargetError", "TheoremError", "Window", "abs", "analyze", "arctan", "cell",
+    "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile",
+    "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "dot", "einsum", "elu", "erf",
+    "exp", "expm1", "exponent_gradient", "fixed_points", "function", "gaussian_weights", "gelu", "gradient_flow",
+    "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich", "layer_norm", "leaky_relu", "log", "log1p",
+    "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "max", "maximum", "mean", "mean_field", "min",
+    "minimum", "mish", "model", "norm", "outer", "population", "product_spectrum", "recurrent_weights", "relu",
+    "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt", "square",
+    "stack", "stop_gradient", "sum", "sup_derivative", "tan", "tanh", "transient_growth", "transpose", "unroll",
+    "vanishing_condition", "verify", "where", "with_gain",
 ]  # fmt: skip
 
 _HOME = {
@@ -136,6 +138,7 @@ _HOME = {
         "symbptt.stability.design": "Initialisation init_for_horizon",
         "symbptt.stability.field": "critical_line mean_field",
         "symbptt.stability.fixed": "fixed_points kantorovich",
+        "symbptt.stability.flossing": "exponent_gradient",
         "symbptt.stability.flow": "gradient_flow",
         "symbptt.stability.lyapunov": "lyapunov_spectrum",
         "symbptt.stability.population": "gaussian_weights population",
