@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.declare import function
     from symbptt.derivation import Derivation, Equation, derive
     from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, TargetError, TheoremError
+    from symbptt.errors import StabilityWarning as StabilityWarning
     from symbptt.functions import (
         concatenate,
         cumsum,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.stability.suprema import sup_derivative
     from symbptt.stability.transient import transient_growth
     from symbptt.stability.vanishing import vanishing_condition
+    from symbptt.stability.watch import Watch
     from symbptt.truncation import Chunked, Window
     from symbptt.unrolling import unroll
     from symbptt.verification import check_backward, verify
@@ -104,17 +106,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
-    "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport", "State",
-    "SymbpttError", "Target", "TargetError", "TheoremError", "Window", "abs", "analyze", "arctan", "cell",
-    "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare_designs", "compile",
-    "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "dot", "einsum", "elu", "erf",
-    "exp", "expm1", "exponent_gradient", "fixed_points", "function", "gaussian_weights", "gelu", "gradient_flow",
-    "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich", "layer_norm", "leaky_relu", "log", "log1p",
-    "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "max", "maximum", "mean", "mean_field", "min",
-    "minimum", "mish", "model", "norm", "outer", "population", "product_spectrum", "recurrent_weights", "relu",
-    "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt", "square",
-    "stack", "stop_gradient", "sum", "sup_derivative", "tan", "tanh", "transient_growth", "transpose", "unroll",
-    "vanishing_condition", "verify", "where", "with_gain",
+    "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport",
+    "StabilityWarning", "State", "SymbpttError", "Target", "TargetError", "TheoremError", "Watch", "Window", "abs",
+    "analyze", "arctan", "cell", "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value",
+    "compare_designs", "compile", "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
+    "dot", "einsum", "elu", "erf", "exp", "expm1", "exponent_gradient", "fixed_points", "function",
+    "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
+    "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul",
+    "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population",
+    "product_spectrum", "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax",
+    "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan",
+    "tanh", "transient_growth", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
 ]  # fmt: skip
 
 _HOME = {
@@ -128,7 +130,7 @@ _HOME = {
         "symbptt.compose": "stack",
         "symbptt.declare": "function",
         "symbptt.derivation": "Derivation Equation derive",
-        "symbptt.errors": "ArgumentError CellError ShapeError SymbpttError TargetError TheoremError",
+        "symbptt.errors": "ArgumentError CellError ShapeError StabilityWarning SymbpttError TargetError TheoremError",
         "symbptt.model": "Loss Model loss model",
         "symbptt.roles": "Const Index Input Output Param State Target",
         "symbptt.stability.gain": "recurrent_weights with_gain",
@@ -146,6 +148,7 @@ _HOME = {
         "symbptt.stability.suprema": "sup_derivative",
         "symbptt.stability.transient": "transient_growth",
         "symbptt.stability.vanishing": "vanishing_condition",
+        "symbptt.stability.watch": "Watch",
         "symbptt.truncation": "Chunked Window",
         "symbptt.unrolling": "unroll",
         "symbptt.verification": "check_backward verify",

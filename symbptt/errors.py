@@ -25,6 +25,10 @@ class TheoremError(SymbpttError):
     """A run contradicts what was proven of its cell: a fault of symbptt that must not be printed as a result."""
 
 
+class StabilityWarning(UserWarning):
+    """What becomes of gradients has changed in the course of a training (`sb.Watch`)."""
+
+
 def three_lines(what: str, where: str = "", cure: str = "") -> str:
     """Return the message of an error: what was expected and what came, where, and what to write instead."""
     return "\n  ".join(line for line in (what, where, cure) if line)

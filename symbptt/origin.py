@@ -16,6 +16,7 @@ BEGINNINGS = (
     rb'\{\s*"written_by": "symbptt"',
     rb"// written by symbptt\b",
     rb'cell,dtype,"T, B, sizes",ours \(ms\),',
+    rb"call,verdict,confidence,lyapunov_1,error_1\b",
     rb"\x89PNG.{0,4000}?tEXtSoftware\0symbptt",
     rb"<\?xml.{0,4000}?<dc:creator>\s*<cc:Agent>\s*<dc:title>symbptt</dc:title>",
     rb"%PDF-.*/Creator \(symbptt\)",

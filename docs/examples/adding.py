@@ -62,15 +62,18 @@ def train(cell, updates):
     params = model.init({"m": 2, "n": UNITS}, seed=0, dtype=np.float32)
     x_test, y_test = examples(np.random.default_rng(1), 1000)
     random, memory, losses, norms = np.random.default_rng(0), {}, [], []
+    watch = sb.Watch(model, {"x": x_test[:, :4]}, targets={"y": y_test[:4]}, every=max(updates // 5, 1), count=1)
     for update in range(1, updates + 1):
         if update == 1:
             norms.append(kernel.value_and_grad(params, {"x": x_test}, {"y": y_test}, monitor=True)[1].flow["h"])
         x, y = examples(random, BATCH)
         loss, grads = kernel.value_and_grad(params, {"x": x}, {"y": y})
         params = adam(params, sb.clip_by_norm(grads.params, CLIP), memory, update)
+        watch(params)  # warns where the verdict on its gradients changes
         losses.append(float(loss))
         if update % max(updates // 10, 1) == 0:
             print(f"{cell.name}  update {update:5}  mean squared error {np.mean(losses[-50:]):.4f}")
+    print(f"\n{watch.text()}")
     error, grads = kernel.value_and_grad(params, {"x": x_test}, {"y": y_test}, monitor=True)
     return losses, [*norms, grads.flow["h"]], float(error)
 

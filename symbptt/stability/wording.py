@@ -318,7 +318,7 @@ def _initial(r: Any) -> Advice:
 def numbers(r: Any) -> dict[str, Any]:
     """Return the numbers of a report as lists, numbers and texts; what is not finite is None."""
     v = r.verdict
-    return _plain(
+    return plain(
         {
             "name": r.name, "steps": r.steps, "samples": r.batch, "states": {k: list(s) for k, s in r.states.items()},
             "data": r.words,
@@ -341,11 +341,12 @@ def numbers(r: Any) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return numbers, arrays and texts as JSON can hold them; what is not finite is None."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
