@@ -78,7 +78,7 @@ def check(cell: sb.Cell, groups: Any, transient: int = 0, most: int | None = Non
     weights[np.argsort(-raw, kind="stable")] = wanted
     for i, grads in enumerate((found.params, found.inputs, found.state)):
         for name, gradient in grads.items():
-            assert gradient.shape == groups[i][name].shape
+            assert isinstance(gradient, np.ndarray) and gradient.shape == groups[i][name].shape
             direction = random.standard_normal(gradient.shape) * (np.abs(groups[i][name]) + 0.1)
 
             def at(e: float, i: int = i, name: str = name, direction: Any = direction) -> float:

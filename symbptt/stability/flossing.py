@@ -248,5 +248,5 @@ def _shaped(run: Trajectory, found: list[Any], lead: tuple[int, ...], batched: b
     if not batched:
         state, inputs = {k: v[:, 0] for k, v in state.items()}, {k: v[:, :, 0] for k, v in inputs.items()}
     groups = params, state, inputs
-    params, state, inputs = ({k: v if lead else v[0] for k, v in group.items()} for group in groups)
+    params, state, inputs = ({k: v if lead else np.asarray(v[0]) for k, v in group.items()} for group in groups)
     return params, state, inputs
