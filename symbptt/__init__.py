@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.stability.population import gaussian_weights, population
     from symbptt.stability.product import product_spectrum
     from symbptt.stability.suprema import sup_derivative
+    from symbptt.stability.sweep import Sweep, sweep
     from symbptt.stability.transient import transient_growth
     from symbptt.stability.vanishing import vanishing_condition
     from symbptt.stability.watch import Watch
@@ -107,16 +108,16 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
     "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport",
-    "StabilityWarning", "State", "SymbpttError", "Target", "TargetError", "TheoremError", "Watch", "Window", "abs",
-    "analyze", "arctan", "cell", "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value",
+    "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError", "TheoremError", "Watch", "Window",
+    "abs", "analyze", "arctan", "cell", "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value",
     "compare_designs", "compile", "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
     "dot", "einsum", "elu", "erf", "exp", "expm1", "exponent_gradient", "fixed_points", "function",
     "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
     "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul",
     "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population",
     "product_spectrum", "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax",
-    "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "tan",
-    "tanh", "transient_growth", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
+    "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep",
+    "tan", "tanh", "transient_growth", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
 ]  # fmt: skip
 
 _HOME = {
@@ -146,6 +147,7 @@ _HOME = {
         "symbptt.stability.population": "gaussian_weights population",
         "symbptt.stability.product": "product_spectrum",
         "symbptt.stability.suprema": "sup_derivative",
+        "symbptt.stability.sweep": "Sweep sweep",
         "symbptt.stability.transient": "transient_growth",
         "symbptt.stability.vanishing": "vanishing_condition",
         "symbptt.stability.watch": "Watch",

@@ -88,3 +88,28 @@ def lorenz_euler(s: State["3"], dt: Const = 0.01):
 @sb.cell
 def van_der_pol(s: State["2"], dt: Const = 0.05):
     return runge_kutta(van_der_pol_slope, s, dt)
+
+
+@sb.cell
+def tanh_bias(h: State, w: Param, b: Param):
+    return np.tanh(w * h + b)
+
+
+@sb.cell
+def logistic_map(x: State, r: Param):
+    return r * x * (1 - x)
+
+
+@sb.cell
+def henon_map(x: State, y: State, a: Param, b: Param):
+    return 1 - a * x * x + y, b * x
+
+
+@sb.cell
+def delayed_logistic(x: State, y: State, a: Param):
+    return a * x * (1 - y), x
+
+
+@sb.cell
+def leaky_line(h: State, w: Param):
+    return w * h + 1

@@ -22,7 +22,7 @@ from symbptt.stability.pictures.gradients import least_window
 from symbptt.stability.population import Growth
 from symbptt.stability.product import product_spectrum
 from symbptt.zoo import lstm
-from tests.dynamics import independent, tanh_network
+from tests.dynamics import independent, tanh_bias, tanh_network
 
 matplotlib = pytest.importorskip("matplotlib")
 Figure = pytest.importorskip("matplotlib.figure").Figure
@@ -84,6 +84,7 @@ GROWTHS = [(0.3, 1.0, Growth(-0.2, 0.01)), (0.3, 2.0, Growth(0.2, 0.01)), (0.3, 
 FIXED = FixedPoints(
     points(np.eye(4)[:3], [[0.5] * 4, [2, 0, 0, 0], [1, 0.1, 0, 0]]), points(np.ones((1, 4)), [[0.9] * 4]), 9, 1
 )
+SWEEP = sb.sweep(tanh_bias, {"w": np.array(1.5), "b": np.array(0.0)}, "b", np.linspace(-1, 1, 5), settle=20, keep=4)
 PICTURES = {
     "draw_exponents": lambda axes, name: pictures.draw_exponents(spectrum([0.1, 0, -1]), axes, name=name),
     "draw_convergence": lambda axes, name: pictures.draw_convergence(spectrum([0.1, 0, -1]), axes, name=name),
@@ -96,6 +97,7 @@ PICTURES = {
     "draw_gradient_norms": lambda axes, name: pictures.draw_gradient_norms(np.geomspace(0.1, 9, 50), axes, threshold=3, name=name),
     "draw_fixed_points": lambda axes, name: pictures.draw_fixed_points(FIXED, axes, name=name),
     "draw_phase_diagram": lambda axes, name: pictures.draw_phase_diagram([0.1, 0.3, 1], [1.2, 1.4, 1.9], axes, tied=GROWTHS, name=name),
+    "draw_sweep": lambda axes, name: pictures.draw_sweep(SWEEP, axes, name=name),
     "draw_horizons": lambda axes, name: pictures.draw_horizons([0, 1, 3], [1.5, 3, INF], axes, errors=[0.1, 0.2, 0.1], name=name),
 }  # fmt: skip
 

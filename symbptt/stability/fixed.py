@@ -94,13 +94,23 @@ def fixed_points(
                                         "the noise is 0 or more, seeds are 1 or more"))  # fmt: skip
     limit = max(8, min(SEEDS, WORK // at.linear.dimension**3)) if seeds is None else seeds
     start = _seeds(at, _seen(at, states, random), limit, random, noise)
-    found = _newton(at, start)
+    found = newton(at, start)
     residual, slope = _residual(at, found)
     centre = start.mean(0)
     near = np.abs(found - centre).max(-1) <= FAR * np.abs(start - centre).max() + FIXED
     fixed = near & (residual <= FIXED * (1 + np.abs(found).max(-1)))
     slow = near & ~fixed & (slope <= FLAT) & (residual <= SLOW * _residual(at, start)[0].max())
     return FixedPoints(_points(at, found[fixed]), _points(at, found[slow]), len(start), int((~fixed & ~slow).sum()))
+
+
+def under_constant_inputs(cell: Cell, params: Arrays, inputs: Arrays, states: Arrays | None) -> tuple[Linear, Arrays]:
+    """Return a cell in float64, and the inputs of one step with axes for steps and samples.
+
+    Raises: ArgumentError as `fixed_points` does.
+    """
+    found = _Step.of(cell, params, inputs, states)
+    _check_named(found.linear, states)
+    return found.linear, found.inputs
 
 
 @dataclass(frozen=True)
@@ -194,8 +204,10 @@ def _seeds(at: _Step, seen: Any, limit: int, random: np.random.Generator, noise:
     return np.concatenate([seen, seen + noise * (seen.std(0) + 1e-3) * random.standard_normal(seen.shape)])
 
 
-def _newton(at: _Step, s: Any) -> Any:
-    """Damped Newton steps, each seed with its own damping μ: (A'A + μ) d = −A'r with r = F(s) − s, A = J − 1.
+def newton(at: Any, s: Any) -> Any:
+    """Return where damped Newton steps lead from seeds (K, N) of a map `at` that has a `jacobian`.
+
+    Each seed has its own damping μ: (A'A + μ) d = −A'r with r = F(s) − s, A = J − 1.
 
     A step that does not slow the point down is taken back and μ grown; the last steps are undamped.
     """
@@ -207,6 +219,7 @@ def _newton(at: _Step, s: Any) -> Any:
         i = np.flatnonzero(live)
         step, small = _step(at, s[i], r[i], mu[i])
         trial = s[i] + step
+        trial = np.where(np.isfinite(trial), trial, s[i])  # a step out of the float range is none
         moved = at(trial) - trial
         better = np.sum(moved**2, -1) < np.sum(r[i] ** 2, -1)
         s[i[better]], r[i[better]] = trial[better], moved[better]
@@ -215,7 +228,7 @@ def _newton(at: _Step, s: Any) -> Any:
     return s
 
 
-def _step(at: _Step, s: Any, r: Any, mu: Any) -> tuple[Any, Any]:
+def _step(at: Any, s: Any, r: Any, mu: Any) -> tuple[Any, Any]:
     """The damped step, and whether it is too small to matter."""
     eye = np.eye(s.shape[-1])
     a = at.jacobian(s) - eye

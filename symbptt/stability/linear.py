@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -74,6 +74,12 @@ class Linear:
     def dimension(self) -> int:
         """The number N of elements of the whole state."""
         return max((part.stop for part in self.names.values()), default=0)
+
+    def with_params(self, params: Arrays) -> Linear:
+        """Return the same cell with other parameters of the same shapes; what is derived is derived once for all."""
+        found = replace(self, params=dict(params))
+        found.__dict__.update({"_jacobian": self._jacobian, "_evaluate": self._evaluate, "names": self.names})
+        return found
 
     def flat(self, states: Arrays) -> Any:
         """Return states by name, (..., *shape), as whole states (..., N)."""

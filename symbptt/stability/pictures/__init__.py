@@ -5,6 +5,7 @@ of one column where there are none, and returns the axes. `name` is the cell's n
     pictures.draw_exponents(sb.lyapunov_spectrum(cell, params, inputs), name=cell.name).figure.savefig("exponents.png")
 """
 
+from symbptt.stability.pictures.branches import draw_sweep
 from symbptt.stability.pictures.field import draw_horizons, draw_phase_diagram
 from symbptt.stability.pictures.gradients import draw_bias, draw_flow, draw_gradient_norms
 from symbptt.stability.pictures.points import draw_fixed_points
@@ -19,4 +20,5 @@ from symbptt.stability.pictures.spectra import (
 __all__ = [
     "draw_bias", "draw_convergence", "draw_eigenvalues", "draw_exponents", "draw_fan", "draw_fixed_points", "draw_flow",
     "draw_gradient_norms", "draw_horizons", "draw_paths", "draw_phase_diagram",
+    "draw_sweep",
 ]  # fmt: skip
