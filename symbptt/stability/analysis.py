@@ -18,6 +18,7 @@ from symbptt.stability.gates import Gate, carries, gates
 from symbptt.stability.guard import check_theorems
 from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from symbptt.stability.overview import draw_report
+from symbptt.stability.parallel import Parallel, parallel
 from symbptt.stability.product import ProductSpectrum, product_spectrum
 from symbptt.stability.setting import Setting, setting
 from symbptt.stability.shares import Share, factors_along, shares
@@ -38,7 +39,7 @@ class StabilityReport:
     `spectrum`, `products` and `flow` are those of `sb.lyapunov_spectrum`, `sb.product_spectrum` and `sb.gradient_flow`;
     `gates` are the elementwise factors of the states, `shares` the part of λ₁ that each path carries. `growth` says by
     parameter how much larger its gradient over the run is than that of one step, `transient` how far gradients grow before they
-    decay, over the end of the run. `clip` is None where the gradients are not
+    decay, over the end of the run, `parallel` whether its steps could be computed all at once. `clip` is None where the gradients are not
     finite. `design` is the initialisation for the horizon asked for, None without.
     """
 
@@ -61,6 +62,7 @@ class StabilityReport:
     float_range: FloatRange
     growth: dict[str, float]
     transient: TransientGrowth = field(repr=False)
+    parallel: Parallel
     design: Initialisation | None = None
 
     @property
@@ -139,7 +141,8 @@ def report_of(
         of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),
         found, spectrum, products, flow,
         gates(carries(of.cell), factors), parts, proven[0], windows(found, flow, proven[0]), clip(norms),
-        float_range(spectrum, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()), design,
+        float_range(spectrum, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()),
+        parallel(of.run, found.exponent), design,
     )  # fmt: skip
 
 

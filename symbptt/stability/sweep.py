@@ -131,7 +131,7 @@ def sweep(
     values, from states on trajectories, are carried on along the curve on which they lie, around its folds and from branch to
     branch where these cross, between the least and the largest value. At each value the last `keep` states of runs, behind
     `settle` steps, make the orbit diagram. With `period` k, cycles of k steps are carried on in the place of fixed points. Folds,
-    flips and Neimark–Sacker points are located to rounding, points where branches cross to about 1e-8.
+    flips and Neimark–Sacker points are located to rounding, points where branches cross to about 1e-10.
 
     Shapes: values (V,); inputs as annotated, the same at every step; states, from which runs start, with any leading axes.
 

@@ -51,7 +51,14 @@ class Advice:
 
 def report_text(r: Any) -> str:
     """Return a report as paragraphs of at most 100 columns."""
-    parts = [_heading(r), _verdict(r.verdict, r.spectrum), _responsible(r), _proven(r), _directions(r)]
+    parts = [
+        _heading(r),
+        _verdict(r.verdict, r.spectrum),
+        _responsible(r),
+        _proven(r),
+        _directions(r),
+        r.parallel.text(),
+    ]
     items = [_item(f"{i}. {a.about}: {a}") for i, a in enumerate(r.advice, 1)]
     return "\n\n".join([*(_wrapped(part) for part in parts if part), "\n".join(["Advice", *items])]) + "\n"
 
@@ -336,6 +343,7 @@ def numbers(r: Any) -> dict[str, Any]:
             "transient": {"lags": r.transient.lags, "log_growth": r.transient.log_growth, "peak": r.transient.peak,
                           "peak_lag": r.transient.peak_lag, "henrici": r.transient.henrici,
                           "numerical_radius": r.transient.numerical_radius},
+            "parallel": {**asdict(r.parallel), "kind": r.parallel.kind},
             "advice": [{"about": a.about, "value": a.value, "text": a.text, "reason": a.reason} for a in r.advice],
         }
     )  # fmt: skip
