@@ -9,7 +9,7 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability import continuation, crossings
+from symbptt.stability import continuation, crossings, fixed
 from symbptt.zoo import gru, lstm
 from tests.dynamics import delayed_logistic, henon_map, leaky_line, logistic_map, tanh_bias, tanh_network
 from tests.oracle import one_step
@@ -270,6 +270,22 @@ def test_planted_branch_that_does_not_turn_is_caught(monkeypatch: pytest.MonkeyP
 def test_bad_sweeps_are_refused_in_words(knob: Any, values: Any, options: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         sb.sweep(gru, gru.init({"m": 2, "n": 3}), knob, values, {"x": np.zeros(2)}, **options)
+
+
+def test_states_out_of_range_are_no_start() -> None:
+    with pytest.raises(ArgumentError, match="no state to start from is finite"):
+        sb.sweep(gru, gru.init({"m": 2, "n": 3}), "gain", [0, 1], {"x": np.zeros(2)}, {"h": np.full((4, 3), np.nan)})
+
+
+def test_singular_step_is_no_error() -> None:
+    """J − 1 of rank one, as along a line of fixed points, at the least damping that Newton's method reaches."""
+
+    class Singular:
+        def jacobian(self, states: Any) -> Any:
+            return np.broadcast_to(np.eye(2) + np.ones((2, 2)), (len(states), 2, 2))
+
+    step, _ = fixed._step(Singular(), np.zeros((3, 2)), np.ones((3, 2)), np.full(3, 1e-16))
+    assert step.sum(-1) == pytest.approx(-1) and np.isfinite(step).all()
 
 
 def test_constants_missing_weights_and_no_cells_are_refused() -> None:

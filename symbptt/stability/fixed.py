@@ -233,7 +233,8 @@ def _step(at: Any, s: Any, r: Any, mu: Any) -> tuple[Any, Any]:
     eye = np.eye(s.shape[-1])
     a = at.jacobian(s) - eye
     normal = np.swapaxes(a, -1, -2) @ a
-    scale = mu * np.maximum(np.trace(normal, axis1=-2, axis2=-1) / s.shape[-1], 1e-12)
+    size, trace = s.shape[-1], np.trace(normal, axis1=-2, axis2=-1)
+    scale = np.maximum(mu * np.maximum(trace / size, 1e-12), size * np.finfo(float).eps * trace)  # A may be singular
     pull = np.einsum("bij,bi->bj", a, r)
     step = -np.linalg.solve(normal + scale[:, None, None] * eye, pull[..., None])[..., 0]
     return step, np.abs(step).max(-1) <= 1e-15 * (1 + np.abs(s).max(-1))

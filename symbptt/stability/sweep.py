@@ -38,6 +38,8 @@ ZERO = 1e-12
 """A value this near to zero, relative to the range, is printed as zero."""
 BESIDE = 1e-2
 """At the very end of a fold Newton's method has no answer: a point this near to the branch is on it."""
+LINES = 24
+"""Points that are printed at the most."""
 SHOWN = 4
 """Elements of a state that are printed with a point, at the most."""
 AWAY = (0.02, 0.005, 0.1)
@@ -183,6 +185,9 @@ def _starts(of: Family, states: Arrays | None, random: np.random.Generator) -> A
     whole = of.linear.flat({k: np.asarray(v, np.float64) for k, v in states.items()})
     flat = whole.reshape(-1, whole.shape[-1])
     flat = flat[np.isfinite(flat).all(-1)]
+    if not len(flat):
+        raise ArgumentError(three_lines("no state to start from is finite", f"in a sweep of {of.linear.cell.name}",
+                                        "give states of a run that stays in range, or none"))  # fmt: skip
     return flat[np.sort(random.choice(len(flat), min(TRIED, len(flat)), replace=False))]
 
 
@@ -323,9 +328,10 @@ def sweep_text(found: Sweep) -> str:
     for point in found.points:
         value = 0.0 if abs(point.value) < ZERO * (found.values[-1] - found.values[0]) else point.value
         alike.setdefault((point.kind, f"{value:.10g}"), []).append(point)
-    for (kind, shown), points in alike.items():
+    for (kind, shown), points in list(alike.items())[:LINES]:
         places = _place(found, points[0]) if len(points) == 1 else f", at {len(points)} states"
         lines.append(f"{kind[0].upper()}{kind[1:]} at {found.knob} = {shown}{places}{_detail(points[0])}.")
+    lines += [f"And {len(alike) - LINES} values more: see points."] if len(alike) > LINES else []
     return "\n".join([*lines, _orbit_line(found)]) + "\n"
 
 
