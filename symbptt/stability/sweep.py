@@ -332,7 +332,7 @@ def sweep_text(found: Sweep) -> str:
         places = _place(found, points[0]) if len(points) == 1 else f", at {len(points)} states"
         lines.append(f"{kind[0].upper()}{kind[1:]} at {found.knob} = {shown}{places}{_detail(points[0])}.")
     lines += [f"And {len(alike) - LINES} values more: see points."] if len(alike) > LINES else []
-    return "\n".join([*lines, _orbit_line(found)]) + "\n"
+    return "\n".join([*lines, _orbit_line(found)])
 
 
 def _course(branch: Branch, knob: str) -> str:
