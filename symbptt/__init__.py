@@ -55,10 +55,11 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.stability.covariant import covariant_vectors
     from symbptt.stability.design import Initialisation, init_for_horizon
     from symbptt.stability.field import critical_line, mean_field
-    from symbptt.stability.fixed import fixed_points, kantorovich
+    from symbptt.stability.fixed import fixed_points
     from symbptt.stability.flossing import exponent_gradient
     from symbptt.stability.flow import gradient_flow
     from symbptt.stability.gain import recurrent_weights, with_gain
+    from symbptt.stability.kantorovich import kantorovich
     from symbptt.stability.lyapunov import lyapunov_spectrum
     from symbptt.stability.population import gaussian_weights, population
     from symbptt.stability.product import product_spectrum
@@ -140,8 +141,9 @@ _HOME = {
         "symbptt.stability.analysis": "StabilityReport analyze",
         "symbptt.stability.design": "Initialisation init_for_horizon",
         "symbptt.stability.field": "critical_line mean_field",
-        "symbptt.stability.fixed": "fixed_points kantorovich",
+        "symbptt.stability.fixed": "fixed_points",
         "symbptt.stability.flossing": "exponent_gradient",
+        "symbptt.stability.kantorovich": "kantorovich",
         "symbptt.stability.flow": "gradient_flow",
         "symbptt.stability.lyapunov": "lyapunov_spectrum",
         "symbptt.stability.population": "gaussian_weights population",

@@ -139,3 +139,16 @@ def test_sigmas_are_from_zero(sigma: float) -> None:
 def test_zero_variance_counts_both_slopes_of_a_kink(activation: str, sigma_w: float, chi: float) -> None:
     found = mean_field(activation, sigma_w=sigma_w)
     assert found.variance == 0 and found.chi == pytest.approx(chi, rel=1e-9)
+
+
+SELU = 1.0507009873554805, 1.6732632423543772
+
+
+@pytest.mark.parametrize(
+    "activation, squares",
+    [("relu", (1, 0)), ("leaky_relu", (1, 1e-4)), ("abs", (1, 1)), ("hard_tanh", (1, 1)), ("softsign", (1, 1)),
+     ("selu", (SELU[0] ** 2, (SELU[0] * SELU[1]) ** 2)), ("elu", (1, 1))],
+)  # fmt: skip
+def test_critical_line_begins_where_the_two_slopes_at_zero_say(activation: str, squares: Any) -> None:
+    """Without a bias the variance goes to zero below it: χ = σ_w² (slope₊² + slope₋²)/2 = 1."""
+    assert critical_line(activation, sigma_b=0.0) == pytest.approx(math.sqrt(2 / sum(squares)), rel=1e-6)

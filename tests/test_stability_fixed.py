@@ -5,15 +5,48 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import symbptt as sb
 from symbptt.errors import ArgumentError
-from symbptt.stability.fixed import fixed_points, kantorovich
-from symbptt.zoo import gru, lstm, second_order
+from symbptt.stability import curvature
+from symbptt.stability.curvature import Curvature
+from symbptt.stability.fixed import fixed_points
+from symbptt.stability.kantorovich import kantorovich
+from symbptt.zoo import gru, lem, lstm, mgu, second_order
 from tests.dynamics import sigmoid_unit, tanh_network, tanh_unit
 from tests.oracle import one_step
 
 SEEDS = {"x": np.linspace(-4, 4, 40)}
+HENON = [[(-0.7 + s * math.sqrt(0.49 + 5.6)) / 2.8, 0.3 * (-0.7 + s * math.sqrt(0.49 + 5.6)) / 2.8] for s in (1, -1)]
+"""x = 1 − a x² + b x for a = 1.4, b = 0.3, and y = b x."""
+spike = sb.function("kantorovich_spike", lambda v: sp.Piecewise((1, v > 0), (0, True)), lambda v: 1 / (1 + v**2))
+
+
+@sb.cell
+def logistic(x: sb.State, r: sb.Param):
+    return r * x * (1 - x)
+
+
+@sb.cell
+def henon(x: sb.State, y: sb.State, a: sb.Param, b: sb.Param):
+    return 1 - a * x**2 + y, b * x
+
+
+@sb.cell
+def pieces(h: sb.State):
+    return np.where(h > 1, 2 * h - 1, 0.5 * h)
+
+
+@sb.cell
+def rings(x: sb.State):
+    """Its fixed points are the multiples of π/2."""
+    return x + 0.3 * np.sin(2 * x)
+
+
+@sb.cell
+def surrogate_unit(x: sb.State):
+    return 0.5 * x + 0.1 * spike(x - 2)
 
 
 def test_bistable_unit_has_its_published_points() -> None:
@@ -104,25 +137,122 @@ def test_certificate_encloses_the_point() -> None:
     assert not kantorovich(tanh_unit, {}, None, np.array([0.5]), lipschitz=bound).holds
 
 
+# The other zero of each is known by hand: a certificate that reaches it is false.
+NEIGHBOURS = [
+    (tanh_unit, {}, [0.9575040240772687], [[0.0]]),
+    (logistic, {"r": np.array(4.0)}, [0.75], [[0.0]]),
+    (logistic, {"r": np.array(4.0)}, [0.0], [[0.75]]),
+    (henon, {"a": np.array(1.4), "b": np.array(0.3)}, HENON[0], [HENON[1]]),
+    (henon, {"a": np.array(1.4), "b": np.array(0.3)}, HENON[1], [HENON[0]]),
+    (pieces, {}, [0.0], [[1.0]]),
+    (rings, {}, [0.0], [[math.pi / 2], [-math.pi / 2]]),
+]
+
+
+@pytest.mark.parametrize("cell, params, point, others", NEIGHBOURS)
+def test_uniqueness_ends_before_the_next_fixed_point(cell: Any, params: Any, point: Any, others: Any) -> None:
+    found = kantorovich(cell, params, None, np.array(point))
+    assert found.holds and found.source == "derived" and found.existence < 1e-12
+    nearest = min(np.linalg.norm(np.subtract(other, point)) for other in others)
+    assert 0.3 * nearest < found.uniqueness <= nearest
+
+
+def test_logistic_certificate_is_sharp() -> None:
+    """J = 4 − 8 x and K = 8: with β = 1/3 no other fixed point within 2/(β K) = 3/4, where 0 is one."""
+    found = kantorovich(logistic, {"r": np.array(4.0)}, None, {"x": np.array(0.75)})
+    assert (found.lipschitz, found.beta) == (pytest.approx(8), pytest.approx(1 / 3)) and np.isinf(found.radius)
+    assert found.uniqueness == pytest.approx(0.75)
+    a, b = 1.4, 0.3
+    assert kantorovich(henon, {"a": np.array(a), "b": np.array(b)}, None, np.zeros(2)).lipschitz == pytest.approx(2 * a)
+
+
+@pytest.mark.parametrize("radius", [0.05, 0.5, np.inf])
+def test_derived_constant_holds_where_the_jacobian_is_measured(radius: float) -> None:
+    """Pairs in the ball, the Jacobian of the plain function by complex steps: none changes faster than K."""
+    random, params = np.random.default_rng(0), gru.init({"m": 2, "n": 4}, seed=1)
+    x, point = np.array([0.5, -1.0]), random.uniform(-1, 1, 4)
+    K = kantorovich(gru, params, {"x": x}, point, radius=min(radius, 3.0)).lipschitz
+
+    def jacobian(h: Any) -> Any:
+        steps = [gru(x=x, h=h + 1e-20j * e, **params).imag / 1e-20 for e in np.eye(4)]
+        return np.stack(steps, -1)
+
+    for _ in range(200):
+        ends = [point + min(radius, 3.0) * random.uniform(-0.5, 0.5, 4) for _ in range(2)]
+        assert np.linalg.norm(jacobian(ends[0]) - jacobian(ends[1]), 2) <= K * np.linalg.norm(ends[0] - ends[1])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cell", [lstm, gru, lem, mgu])
+def test_no_second_zero_is_found_in_a_ball_of_uniqueness(cell: Any) -> None:
+    params, x = {k: 1.5 * v for k, v in cell.init({"m": 2, "n": 4}, seed=0).items()}, {"x": np.array([1.0, -0.5])}
+    points, random = fixed_points(cell, params, x).points.states, np.random.default_rng(1)
+    found = [kantorovich(cell, params, x, point) for point in points]
+    assert any(f.holds for f in found)
+    for f, point in zip(found, points, strict=True):
+        if not f.holds:
+            continue
+        away = random.standard_normal((200, len(point)))
+        near = point + f.uniqueness * away / np.linalg.norm(away, axis=1, keepdims=True) * random.random((200, 1))
+        names = fixed_points(cell, params, x).points.names
+        states = {k: near[:, part] for k, part in names.items()}
+        for other in fixed_points(cell, params, x, states, noise=0).points.states:
+            distance = np.linalg.norm(other - point)
+            assert distance <= f.existence + 1e-9 or distance >= f.uniqueness
+
+
+def test_planted_smaller_constant_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    derived = Curvature.lipschitz
+    monkeypatch.setattr(Curvature, "lipschitz", lambda self, point, radius: 0.9 * derived(self, point, radius))
+    with pytest.raises(AssertionError):
+        test_uniqueness_ends_before_the_next_fixed_point(logistic, {"r": np.array(4.0)}, [0.75], [[0.0]])
+
+
+def test_planted_blindness_to_kinks_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curvature, "is_smooth", lambda of, within: True)
+    with pytest.raises(AssertionError):
+        test_uniqueness_ends_before_the_next_fixed_point(pieces, {}, [0.0], [[1.0]])
+
+
 def test_measured_certificate_says_that_it_is_no_proof() -> None:
-    found = kantorovich(tanh_unit, {}, None, np.array([0.9575040241]))
-    assert found.holds and not found.proven
+    """A surrogate is not the derivative of the step, so that no constant follows from it."""
+    found = kantorovich(surrogate_unit, {}, None, np.array([0.0]))
+    assert found.source == "measured" and not found.proven and found.radius == 0.1 and found.uniqueness <= 0.1
+    assert "no proof" in found.text() and "proven" in kantorovich(tanh_unit, {}, None, np.zeros(1)).text()
 
 
 def test_certificate_says_nothing_beyond_where_its_constant_is_known() -> None:
-    """A piecewise linear cell has a measured constant of 0 within its piece, and another fixed point beyond it."""
-
-    @sb.cell
-    def pieces(h: sb.State["n"]):
-        return np.where(h > 1, 2 * h - 1, 0.5 * h)
-
-    found = kantorovich(pieces, {}, None, {"h": np.zeros(1)})
-    assert found.holds and found.lipschitz == 0 and found.uniqueness == found.radius == 0.1
-    assert not kantorovich(pieces, {}, None, {"h": np.full(1, 0.4)}).holds  # its fixed point is 0.4 away
+    """A piecewise linear cell has a constant of 0 within its piece, and another fixed point where that ends."""
+    found = kantorovich(pieces, {}, None, {"h": np.array(0.0)})
+    assert found.holds and found.lipschitz == 0 and 0.9 < found.uniqueness == found.radius < 1
+    assert not kantorovich(pieces, {}, None, {"h": np.array(0.9)}).holds  # its fixed point is 0.9 away, the kink 0.1
+    at_kink = kantorovich(pieces, {}, None, {"h": np.array(1.0)})
+    assert at_kink.source == "measured" and at_kink.uniqueness <= 0.1
     bound = 4 * 4 / (3 * math.sqrt(3))
     whole = kantorovich(tanh_unit, {}, None, {"x": np.array(0.95)}, lipschitz=bound)
     assert whole == kantorovich(tanh_unit, {}, None, np.array([0.95]), lipschitz=bound) and np.isinf(whole.radius)
     assert not kantorovich(tanh_unit, {}, None, np.array([0.95]), lipschitz=bound, radius=1e-3).holds
+
+
+def test_affine_step_has_one_fixed_point_or_no_certificate() -> None:
+    @sb.cell
+    def affine(h: sb.State["n"], W: sb.Param["n n"]):
+        return W @ h + 1
+
+    assert np.isinf(kantorovich(affine, {"W": 0.5 * np.eye(2)}, None, np.full(2, 2.0)).uniqueness)
+    assert not kantorovich(affine, {"W": np.eye(2)}, None, np.zeros(2)).holds
+
+
+@pytest.mark.parametrize(
+    "point, options, message",
+    [
+        (np.zeros(2), {}, "a point of finite numbers"), (np.full(1, np.nan), {}, "a point of finite numbers"), (None, {}, "a point"),
+        (np.zeros(1), {"radius": -1}, "radius=-1"), (np.zeros(1), {"lipschitz": "2"}, "lipschitz='2'"),
+    ],
+)  # fmt: skip
+def test_bad_points_are_refused(point: Any, options: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        kantorovich(tanh_unit, {}, None, point, **options)
 
 
 # ---- bad input ----------------------------------------------------------------------------------------------------

@@ -84,6 +84,8 @@ def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval
     match node.family:
         case "leaf" if node.attrs.role == "size":
             return exactly(float(sp.sympify(_size(node, found))))
+        case "leaf" if node.attrs.role == "eye":
+            return exactly(np.eye(shape[0]))
         case "leaf":
             return leaves.get(node.attrs.name, everything(shape))
         case "number":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +28,6 @@ FLAT = 1e-5
 SLOW = 0.1
 """A local minimum of the speed counts as a slow point where it is under this part of the largest speed of the seeds."""
 MARGINAL = 1e-6
-NEAR = 0.1
-"""The radius within which a Lipschitz constant is measured."""
 FAR = 3.0
 """Points this many times further from the mean of the seeds than any of them have run away: gates that saturate there hold
 any state, but no trajectory comes near."""
@@ -88,7 +86,7 @@ def fixed_points(
     networks"; the damping: Marquardt 1963, "An algorithm for least-squares estimation of nonlinear parameters".
     """
     random = np.random.default_rng(seed)
-    at = _Step.of(cell, params, {} if inputs is None else inputs, states)
+    at = ConstantStep.of(cell, params, {} if inputs is None else inputs, states)
     if noise < 0 or (seeds is not None and seeds < 1):
         raise ArgumentError(three_lines(f"noise={noise}, seeds={seeds}", f"in the fixed points of {cell.name}",
                                         "the noise is 0 or more, seeds are 1 or more"))  # fmt: skip
@@ -108,20 +106,20 @@ def under_constant_inputs(cell: Cell, params: Arrays, inputs: Arrays, states: Ar
 
     Raises: ArgumentError as `fixed_points` does.
     """
-    found = _Step.of(cell, params, inputs, states)
+    found = ConstantStep.of(cell, params, inputs, states)
     _check_named(found.linear, states)
     return found.linear, found.inputs
 
 
 @dataclass(frozen=True)
-class _Step:
+class ConstantStep:
     """One step under constant inputs, in float64."""
 
     linear: Linear
     inputs: dict[str, Any]
 
     @staticmethod
-    def of(cell: Cell, params: Arrays, inputs: Arrays, states: Arrays | None) -> _Step:
+    def of(cell: Cell, params: Arrays, inputs: Arrays, states: Arrays | None) -> ConstantStep:
         """Return the step of a cell with its constant inputs."""
         _check_kinds(cell, params, inputs, states)
         params = {k: _double(v) for k, v in params.items()}
@@ -130,7 +128,7 @@ class _Step:
         for name in states or {}:
             if name not in known:
                 raise ArgumentError(f"{cell.name} has no state {name!r}" + nearest(name, known))
-        return _Step(linear(cell, params, given, _single(cell, states)), given)
+        return ConstantStep(linear(cell, params, given, _single(cell, states)), given)
 
     def __call__(self, states: Any) -> Any:
         return self.linear.run(self._repeated(len(states)), self.linear.by_name(states), 1)[0]
@@ -173,7 +171,7 @@ def _single(cell: Cell, states: Arrays | None) -> dict[str, Any] | None:
     return {k: v.reshape(-1, *v.shape[v.ndim - ranks[k] :])[:1] for k, v in arrays.items()}
 
 
-def _check_named(of: Linear, states: Arrays | None) -> None:
+def check_named(of: Linear, states: Arrays | None) -> None:
     """Raises: ArgumentError where one of the states is missing."""
     missing = [name for name in of.names if states is not None and name not in states]
     if missing:
@@ -181,9 +179,9 @@ def _check_named(of: Linear, states: Arrays | None) -> None:
                                         "give all states, as those of run.states"))  # fmt: skip
 
 
-def _seen(at: _Step, states: Arrays | None, random: np.random.Generator) -> Any:
+def _seen(at: ConstantStep, states: Arrays | None, random: np.random.Generator) -> Any:
     """Whole states (K, N) of trajectories: those given, or of 100 steps from random states."""
-    _check_named(at.linear, states)
+    check_named(at.linear, states)
     if states is None:
         start = at.linear.by_name(random.standard_normal((16, at.linear.dimension)))
         long = {k: np.broadcast_to(v, (100, 16, *v.shape[2:])) for k, v in at.inputs.items()}
@@ -194,7 +192,7 @@ def _seen(at: _Step, states: Arrays | None, random: np.random.Generator) -> Any:
     return flat[np.isfinite(flat).all(-1)]
 
 
-def _seeds(at: _Step, seen: Any, limit: int, random: np.random.Generator, noise: float) -> Any:
+def _seeds(at: ConstantStep, seen: Any, limit: int, random: np.random.Generator, noise: float) -> Any:
     """At most `limit` of the states seen, and the same with noise."""
     if not len(seen):
         raise ArgumentError(three_lines("no state to start from is finite", f"in the seeds of {at.linear.cell.name}",
@@ -240,7 +238,7 @@ def _step(at: Any, s: Any, r: Any, mu: Any) -> tuple[Any, Any]:
     return step, np.abs(step).max(-1) <= 1e-15 * (1 + np.abs(s).max(-1))
 
 
-def _residual(at: _Step, s: Any) -> tuple[Any, Any]:
+def _residual(at: ConstantStep, s: Any) -> tuple[Any, Any]:
     """max |F(s) − s|, and the gradient of the speed relative to its bound ‖A‖."""
     r, a = at(s) - s, at.jacobian(s) - np.eye(s.shape[-1])
     speed = np.maximum(np.linalg.norm(r, axis=-1), 1e-300)
@@ -249,7 +247,7 @@ def _residual(at: _Step, s: Any) -> tuple[Any, Any]:
     return np.abs(r).max(-1), slope / bound
 
 
-def _points(at: _Step, s: Any) -> Points:
+def _points(at: ConstantStep, s: Any) -> Points:
     """The distinct ones among the points, of each set of duplicates the one with the smallest residual."""
     residual = np.abs(at(s) - s).max(-1) if len(s) else np.zeros(0)
     s, residual = s[np.argsort(residual, kind="stable")], np.sort(residual)
@@ -265,75 +263,3 @@ def _points(at: _Step, s: Any) -> Points:
 
 def _verdict(largest: float) -> str:
     return "stable" if largest < 1 - MARGINAL else "marginal" if largest <= 1 + MARGINAL else "unstable"
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The theorem of Newton and Kantorovich at one point: where it holds, there is a fixed point within `existence` of it and no
-    other within `uniqueness`.
-
-    β = ‖A⁻¹‖₂, η = β ‖F(s) − s‖₂ ≥ ‖A⁻¹ (F(s) − s)‖₂, A = J − 1, and K is a Lipschitz constant of J within `radius` of the
-    point. `proven` says that K was given; else it is twice the largest that was measured, strong evidence and not a proof.
-    Nothing is said beyond `radius`. Rounding is not enclosed.
-    """
-
-    beta: float
-    eta: float
-    lipschitz: float
-    h: float
-    existence: float
-    uniqueness: float
-    proven: bool
-    radius: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether h = β η K ≤ 1/2 and the ball of the fixed point lies where K is known."""
-        return self.h <= 0.5 and self.existence <= self.radius
-
-
-def kantorovich(
-    cell: Cell, params: Arrays, inputs: Arrays | None, point: Any, *, lipschitz: float | None = None,
-    radius: float | None = None, seed: int = 0,
-) -> Certificate:  # fmt: skip
-    """Return the certificate of one point, a whole state or a dict of states by name.
-
-    `lipschitz` is a constant of J within `radius` of the point, everywhere without one; without `lipschitz`, J is measured
-    within `radius`, 0.1 unless told.
-
-    Shapes: inputs as annotated; point (N,), or states as annotated.
-
-    Raises: ArgumentError for a point of another shape, and as `fixed_points` does.
-
-    Source: Ortega 1968, "The Newton-Kantorovich theorem"; Gragg, Tapia 1974 for the radii.
-    """
-    states = {k: np.asarray(v)[None] for k, v in point.items()} if isinstance(point, Mapping) else None
-    at = _Step.of(cell, params, {} if inputs is None else inputs, states)
-    _check_named(at.linear, states)
-    flat = np.asarray(point if states is None else at.linear.flat(states)[0], np.float64)
-    if flat.shape != (at.linear.dimension,):
-        raise ArgumentError(three_lines(f"the point has shape {flat.shape}, the whole state {(at.linear.dimension,)}",
-                                        f"in the certificate of {cell.name}", "give a row of fixed_points(...).points.states"))  # fmt: skip
-    known = radius if radius is not None else NEAR if lipschitz is None else np.inf
-    a = at.jacobian(flat[None])[0] - np.eye(len(flat))
-    beta = 1 / max(np.linalg.svd(a, compute_uv=False)[-1], 1e-300)
-    eta = beta * float(np.linalg.norm(at(flat[None])[0] - flat))
-    k = _measured_lipschitz(at.jacobian, flat, known, seed) if lipschitz is None else lipschitz
-    h = beta * eta * k
-    root = np.sqrt(max(1 - 2 * h, 0.0))
-    unique = min((1 + root) / max(beta * k, 1e-300), known)
-    return Certificate(float(beta), float(eta), float(k), float(h), float(2 * eta / (1 + root)), float(unique),
-                       lipschitz is not None, float(known))  # fmt: skip
-
-
-def _measured_lipschitz(jacobian: Callable[[Any], Any], point: Any, radius: float, seed: int) -> float:
-    """Twice the largest ‖J(x) − J(y)‖ / ‖x − y‖ over 64 random pairs in a ball."""
-    random = np.random.default_rng(seed)
-    x, y = (point + radius * _in_ball(random, 64, len(point)) for _ in range(2))
-    change = np.linalg.norm(jacobian(x) - jacobian(y), 2, (-2, -1))
-    return float(2 * np.max(change / np.linalg.norm(x - y, axis=-1)))
-
-
-def _in_ball(random: np.random.Generator, count: int, size: int) -> Any:
-    x = random.standard_normal((count, size))
-    return x / np.linalg.norm(x, axis=-1, keepdims=True) * random.random((count, 1)) ** (1 / size)
