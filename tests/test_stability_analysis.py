@@ -10,8 +10,9 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability import statistics
+from symbptt.stability import design, statistics
 from symbptt.stability import verdict as verdicts
+from symbptt.stability.horizon import Runs
 from symbptt.zoo import CELLS, gru, lstm
 from tests.cells import odd
 from tests.dynamics import independent, linear_map, tanh_network
@@ -363,3 +364,68 @@ def test_sign_of_an_initialisation_is_that_of_what_moved(name: str) -> None:
         assert found.shifts[parameter] == pytest.approx(float(moved[np.argmax(np.abs(moved))]), abs=1e-9)
         assert f"{found.shifts[parameter]:+.3g} to" in found.text()
     assert found.value == next(iter(found.shifts.values()))
+
+
+# ---- horizons that are reached ------------------------------------------------------------------------------------
+
+
+def shrinking(lam: Any) -> Any:
+    """Directions that fall at rates of their own: the horizon of a norm is in closed form."""
+
+    @sb.cell
+    def diagonal(h: State["n"], a: Param["n"]):
+        return a * h
+
+    return diagonal, {"a": np.asarray(lam)}
+
+
+@pytest.mark.parametrize("what", ["exponent", "gradient"])
+def test_horizon_of_the_norm_is_not_that_of_the_exponent(what: str) -> None:
+    """One direction of 16 at 0.99, the others at 0.5: the norm is under 1/e when they are, the exponent is the one's."""
+    cell, params = shrinking([0.99, *[0.5] * 15])
+    runs = Runs(cell, None, {"n": 16}, np.dtype(float), (0,), what)
+    lasting = runs.measured(params, 10)
+    k = np.arange(400)
+    norms = np.sqrt((0.99 ** (2 * k) + 15 * 0.5 ** (2 * k)) / 16)
+    by_hand = -1 / math.log(0.99) if what == "exponent" else np.interp(-1 / math.e, -norms, k)
+    assert lasting.horizon == pytest.approx(by_hand, rel=1e-6 if what == "exponent" else 0.1)
+    assert runs.alive(params, 10) == (1, 16)
+
+
+@pytest.mark.parametrize("what, directions", [("exponent", 1), ("gradient", 4)])
+def test_equal_directions_last_alike(what: str, directions: int) -> None:
+    """a multiplies the state: by λ₁ the largest factor is e^(−1/8), by the norm all four together."""
+    cell, params = shrinking([0.5, 0.4, 0.3, 0.2] if what == "exponent" else [0.5] * 4)
+    found = sb.init_for_horizon(cell, 8, params, what=what)
+    assert found.reached and found.achieved == pytest.approx(8, rel=0.01)
+    assert float(np.max(found.params["a"])) == pytest.approx(math.exp(-1 / 8), rel=1e-2)
+    assert found.what == what and found.dimension == 4 and 1 <= found.alive
+    assert ("of the norm of a gradient" in found.text()) == (
+        what == "gradient"
+    ) and "of 4 directions last so long" in found.text()
+
+
+@pytest.mark.parametrize("what, horizon", [("exponent", 12), ("gradient", 6)])
+def test_fresh_data_measure_the_horizon_within_ten_percent(what: str, horizon: int) -> None:
+    found = sb.init_for_horizon(gru, horizon, sizes={"m": 2, "n": 8}, what=what)
+    assert found.reached and abs(found.achieved / horizon - 1) <= 0.1 and found.low < found.achieved < found.high
+
+
+def test_planted_solution_without_measuring_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that lands 30 % off is mended by the next one, or said not to be reached."""
+    solve = design._solve
+    monkeypatch.setattr(design, "_solve", lambda *a: (solve(*a)[0] * 1.15, ""))
+    monkeypatch.setattr(design, "ROUNDS", 1)
+    found = sb.init_for_horizon(gru, 12, sizes={"m": 2, "n": 8})
+    assert not found.reached and "it is not reached" in found.text()
+    monkeypatch.setattr(design, "ROUNDS", 4)
+    assert sb.init_for_horizon(gru, 12, sizes={"m": 2, "n": 8}).reached
+
+
+def test_sizes_that_only_a_state_has_are_known() -> None:
+    assert sb.init_for_horizon(CELLS["delay_rnn"], 5, sizes={"m": 2, "n": 3, "k": 2}).dimension > 0
+
+
+def test_unknown_horizons_are_refused() -> None:
+    with pytest.raises(ArgumentError, match='what="exponent" or what="gradient"'):
+        sb.init_for_horizon(gru, 5, sizes={"m": 2, "n": 3}, what="norm")

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from symbptt.arguments import check_mapping
 from symbptt.cell import Cell
-from symbptt.codegen.loading import Kernel
-from symbptt.codegen.loading import compile as compile_cell
-from symbptt.draws import random_inputs, random_state
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.stability.defaults import sizes_for
 from symbptt.stability.field import root
+from symbptt.stability.horizon import Runs
 from symbptt.stability.knobs import Knob, knobs
-from symbptt.stability.lyapunov import lyapunov_spectrum
 from symbptt.stability.zeros import STEPS, advice_of, silent
 
 Arrays = Mapping[str, Any]
-SEARCH, HORIZONS, LIMITS = 10, 80, (500, 10_000)
-"""Runs are so many horizons long, those of the search and those that solve, within limits."""
+WITHIN = 0.1
+"""A horizon that is reached is measured with fresh data to differ from that asked for by this part at most."""
 AGREE = 2.0
-"""A solution counts where the horizon measured with fresh data is within this factor of that asked for."""
+"""One that is not is given where it is within this factor, and said not to be reached."""
+ROUNDS = 4
+"""Solutions with more and more data at the most."""
+KINDS = ("exponent", "gradient")
+TIGHT = 1e-4
+"""Relative distance of the ends between which a solution lies."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ class Initialisation:
 
     `kind` is "bias" (the biases of the gates were moved) or "gain" (the recurrent weights were multiplied by `value`); `changed`
     are the names, `shifts` what was added to each bias, None where some of its elements moved up and others down by |`value`|.
-    `value` is the shift where all have the same. `achieved` is −1/λ₁ of a run with other inputs and states than those solved
-    with, None where it does not vanish there; `low` and `high` are its 95 % interval, high being infinite where zero is inside
-    that of λ₁.
+    `value` is the shift where all have the same. `achieved` is the horizon of a run with other inputs and states than those
+    solved with, None where gradients do not fall there; `low` and `high` are its 95 % interval, high being infinite where that
+    is not known. `what` says of what: "exponent", −1/λ₁, the direction that lasts longest, or "gradient", the lag from which on
+    the norm of a gradient stays under 1/e. `alive` of `dimension` singular values of the product over the horizon are 1/e or
+    more: as many directions last so long.
     """
 
     params: dict[str, Any] = field(repr=False)
@@ -48,12 +51,25 @@ class Initialisation:
     low: float
     high: float
     shifts: dict[str, float | None] = field(default_factory=dict)
+    what: str = "exponent"
+    alive: int = 0
+    dimension: int = 0
+
+    @property
+    def reached(self) -> bool:
+        """Whether the horizon measured is within 10 % of the one asked for."""
+        return self.achieved is not None and abs(self.achieved / self.horizon - 1) <= WITHIN
 
     def text(self) -> str:
         """Return in words what was changed and what it gives."""
         what = self._shifted() if self.kind == "bias" else f"multiply {', '.join(self.changed)} by {self.value:.4g}"
         got = f"{self.achieved:.3g} steps ({self.low:.3g} to {self.high:.3g})" if self.achieved else "no finite horizon"
-        return f"{what}: a run with fresh data measures {got} for the {self.horizon:g} asked for"
+        of = "" if self.what == "exponent" else " of the norm of a gradient"
+        missed = "" if self.reached else ", the nearest that was found; it is not reached"
+        return (
+            f"{what}: a run with fresh data measures a horizon{of} of {got} for the {self.horizon:g} asked for{missed}; "
+            f"{self.alive} of {self.dimension} directions last so long"
+        )
 
     __str__ = text
 
@@ -72,9 +88,13 @@ class Initialisation:
 
 def init_for_horizon(
     cell: Cell, horizon: float, params: Arrays | None = None, inputs: Arrays | None = None, *,
-    sizes: Mapping[str, int] | None = None, seed: int = 0,
+    sizes: Mapping[str, int] | None = None, what: str = "exponent", seed: int = 0,
 ) -> Initialisation:  # fmt: skip
-    """Return parameters with which a gradient falls to 1/e in `horizon` steps, λ₁ = −1/horizon, along a run.
+    """Return parameters with which a gradient falls to 1/e in `horizon` steps along a run.
+
+    By `what="exponent"` it is the gradient that lasts longest: λ₁ = −1/horizon. Most directions of a cell fall earlier, and
+    with them the norm of a gradient in no particular direction; `what="gradient"` asks that norm to fall to 1/e, for good, in
+    `horizon` steps. `alive` of the result says how many directions last so long.
 
     Gate biases are moved where the cell has gates: parameters that reach an elementwise factor of a state without a product.
     Else, or where no bias gives that horizon, the recurrent weights are scaled: the parameters that multiply what depends on
@@ -83,37 +103,41 @@ def init_for_horizon(
     the same at every step.
 
     `params` defaults to `init` with `sizes` (32 where nothing says), `inputs` to standard normal numbers; data that are given
-    are repeated as long as it takes.
+    are repeated as long as it takes. A solution is measured with fresh data, and solved again with those too until the
+    horizon is within 10 % of the one asked for; `reached` and the text say where that was not so.
 
     Shapes: inputs (T, B, ...) or (T, ...).
 
-    Raises: ArgumentError for a horizon under 1, or one that no value of bias or gain gives; as `kernel.forward` does.
+    Raises: ArgumentError for a horizon under 1, or one that no value of bias or gain gives within a factor of 2; as
+    `kernel.forward` does.
 
     Source: Tallec, Ollivier 2018, "Can recurrent neural networks warp time?" (biases for a horizon); here λ₁ is solved for.
     """
     where = f"in init_for_horizon of {getattr(cell, 'name', cell)}"
-    _check(cell, horizon, where)
-    for what, given, example in (("params", params, "cell.init(sizes)"), ("inputs", inputs, '{"x": x}'),
+    _check(cell, horizon, what, where)
+    for role, given, example in (("params", params, "cell.init(sizes)"), ("inputs", inputs, '{"x": x}'),
                                  ("sizes", sizes, 'sizes={"n": 32}')):  # fmt: skip
         if given is not None:
-            check_mapping(what, given, example)
+            check_mapping(role, given, example)
     _check_inputs(cell, inputs, where)
     dims = sizes_for(cell.arguments, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
     params = cell.init(dims, seed=seed) if params is None else dict(params)
     dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(float))
-    runs = _Runs(cell, inputs, dims, dtype, seed)
+    runs = Runs(cell, inputs, dims, dtype, (seed,), what)
     if cause := advice_of(silent(cell, params, *runs.data(STEPS, seed))):
         raise ArgumentError(three_lines("nothing of the state passes a step", where, cause))
-    return _first(knobs(cell, params, runs.data(1, seed)[0]), runs, float(horizon), where)
+    return _best(knobs(cell, params, *runs.data(1, seed)), runs, float(horizon), where)
 
 
-def _check(cell: Any, horizon: Any, where: str) -> None:
+def _check(cell: Any, horizon: Any, what: Any, where: str) -> None:
     if not isinstance(cell, Cell):
         raise ArgumentError(
             three_lines(f"init_for_horizon takes a cell, got {type(cell).__name__}", cure="give model.cell")
         )
     if not (isinstance(horizon, int | float | np.number) and 1 <= horizon < np.inf):
         raise ArgumentError(three_lines(f"horizon={horizon!r}", where, "give a number of steps from 1"))
+    if what not in KINDS:
+        raise ArgumentError(three_lines(f"what={what!r}", where, 'write what="exponent" or what="gradient"'))
 
 
 def _check_inputs(cell: Cell, inputs: Arrays | None, where: str) -> None:
@@ -124,94 +148,80 @@ def _check_inputs(cell: Cell, inputs: Arrays | None, where: str) -> None:
                                             "give (T, B, ...) or (T, ...)"))  # fmt: skip
 
 
-def _first(candidates: Iterable[Knob], runs: _Runs, horizon: float, where: str) -> Initialisation:
-    """The first knob's initialisation with which fresh data measure the horizon."""
-    seen = []
+def _best(candidates: Iterable[Knob], runs: Runs, horizon: float, where: str) -> Initialisation:
+    """The first knob's initialisation that reaches the horizon, else the nearest of all."""
+    seen, near = [], []
     for knob in candidates:
-        value, top = _solve(knob, runs, horizon)
-        found = None if value is None else _measured(knob, runs, value, horizon)
-        if found is not None and found.achieved is not None and horizon / AGREE <= found.achieved <= AGREE * horizon:
+        value, why = _solve(knob, runs, horizon)
+        found = None if value is None else _refined(knob, runs, value, horizon)
+        if found is not None and found.reached:
             return found
-        seen.append(
-            f"{knob.kind} of {', '.join(knob.names)}: {top if found is None else 'fresh data give another one'}"
-        )
+        if found is not None and found.achieved and horizon / AGREE <= found.achieved <= AGREE * horizon:
+            near.append(found)
+        seen.append(f"{knob.kind} of {', '.join(knob.names)}: {why if found is None else _missed(found)}")
+    if near:
+        return min(near, key=_distance)
     raise ArgumentError(three_lines(f"no initialisation has a horizon of {horizon:g} steps", where,
                                     "; ".join(seen) or "no parameter scales its recurrence or biases a gate"))  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Data of any length as one sample, and λ₁ along them."""
-
-    cell: Cell
-    inputs: Arrays | None
-    dims: Mapping[str, int]
-    dtype: Any
-    seed: int
-
-    @cached_property
-    def kernel(self) -> Kernel:
-        return compile_cell(self.cell)
-
-    def data(self, steps: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Inputs (T, 1, ...) and states (1, ...): drawn, or all samples given one after the other, from a step of the seed's on."""
-        needed = [a for a in self.cell.arguments if a.role in ("input", "index")]
-        state = random_state(self.cell.arguments, self.dims, (1,), seed)
-        if not needed or not self.inputs:
-            return self.cast(random_inputs(needed, self.dims, (steps, 1), seed)), self.cast(state)
-        inputs = {a.name: _in_a_row(np.asarray(self.inputs[a.name]), len(a.shape)) for a in needed}
-        first = int(np.random.default_rng([seed, 3]).integers(len(next(iter(inputs.values())))))
-        repeated = {k: np.resize(np.roll(v, -first, 0), (steps, 1, *v.shape[1:])) for k, v in inputs.items()}
-        return self.cast(repeated), self.cast(state)
-
-    def cast(self, arrays: Arrays) -> dict[str, Any]:
-        return {k: v.astype(self.dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
-
-    def exponent(self, params: Arrays, steps: int) -> float:
-        """λ₁ from the norms of one adjoint: their slope over the run but a tenth at either end; infinite where it leaves the range.
-
-        The same data for all parameters, so that λ₁ changes smoothly with them.
-        """
-        inputs, state = self.data(steps, self.seed)
-        kernel, random = self.kernel, np.random.default_rng(self.seed)
-        with np.errstate(all="ignore"):
-            run = kernel.forward(params, inputs, state, steps=steps)
-            sent = self.cast({k: random.standard_normal(v.shape) for k, v in state.items()})
-            flow = kernel.backward(run, sent, monitor=True).flow
-            norms = np.hypot.reduce([np.asarray(v, np.float64) for v in flow.values()])
-        if not (np.isfinite(norms).all() and all(np.isfinite(v).all() for v in run.states.values())):
-            return np.inf
-        alive = np.flatnonzero(norms)
-        first, last = max(int(alive[0]) if len(alive) else steps, steps // 10), steps - 1 - steps // 10
-        return (
-            float(np.log(norms[first] / norms[last]) / (last - first)) if first < last and norms[last] > 0 else -np.inf
-        )
+def _distance(found: Initialisation) -> float:
+    return abs(np.log(found.achieved / found.horizon)) if found.achieved else np.inf
 
 
-def _in_a_row(array: Any, rank: int) -> Any:
-    """Samples (T, B, ...) one after the other, (B T, ...)."""
-    return np.swapaxes(array, 0, 1).reshape(-1, *array.shape[2:]) if array.ndim == rank + 2 else array
+def _missed(found: Initialisation) -> str:
+    if found.achieved:
+        return f"the nearest measures {found.achieved:.3g} steps"
+    return "at the nearest gradients end at exactly zero, or do not fall"
 
 
-def _solve(knob: Knob, runs: _Runs, horizon: float) -> tuple[float | None, str]:
-    """The first value on the knob's scale where λ₁ comes up to −1/horizon; None, and what was seen, where there is none."""
-    target, seen = -1 / horizon, [np.inf]
-    short, long = (int(np.clip(n * horizon, *limits)) for n, limits in ((SEARCH, LIMITS), (HORIZONS, LIMITS)))
+def _refined(knob: Knob, runs: Runs, value: float, horizon: float) -> Initialisation:
+    """The nearest of solutions with more and more data, each measured with data that it was not solved with."""
+    found = [_measured(knob, runs, value, horizon)]
+    while not found[-1].reached and len(found) < ROUNDS:
+        runs = replace(runs, seeds=(*runs.seeds, runs.seeds[-1] + 1))
+        again = _near(knob, runs, value, horizon)
+        if again is None:
+            break
+        value = again
+        found.append(_measured(knob, runs, value, horizon))
+    return min(found, key=_distance)
 
-    def exponent(value: float, steps: int = long) -> float:
-        found = runs.exponent(knob.set(value), steps)
+
+def _near(knob: Knob, runs: Runs, value: float, horizon: float) -> float | None:
+    """The solution near an earlier one, with all data; None where there is none."""
+    step = 0.05 * max(abs(value), 0.1)
+    for width in (step, 4 * step):
+        low, high = (runs.rate(knob.set(v), horizon) + 1 / horizon for v in (value - width, value + width))
+        if low < 0 <= high:
+            return root(_gap(knob, runs, horizon), value - width, value + width, TIGHT)
+    return None
+
+
+def _gap(knob: Knob, runs: Runs, horizon: float) -> Callable[[float], float]:
+    """How far the rate is from −1/horizon, as a function of the knob's value, bounded for the search of its root."""
+    return lambda value: float(np.clip(runs.rate(knob.set(value), horizon), -1e3, 1e3)) + 1 / horizon
+
+
+def _solve(knob: Knob, runs: Runs, horizon: float) -> tuple[float | None, str]:
+    """The first value on the knob's scale where the rate comes up to −1/horizon; None, and what was seen, where there is none."""
+    seen: list[float] = []
+    gap = _gap(knob, runs, horizon)
+
+    def below(i: int, search: bool) -> float:
+        found = runs.rate(knob.set(knob.scale[i]), horizon, search=search)
         seen.append(-1 / found if found < 0 else np.inf)
-        return float(np.clip(found, -1e3, 1e3)) - target
+        return found + 1 / horizon
 
-    high = _crossing(lambda i: exponent(knob.scale[i], short) < 0, len(knob.scale))
+    high = _crossing(lambda i: below(i, True) < 0, len(knob.scale))
     while high is not None and 0 < high < len(knob.scale):  # a long run may put the crossing one place further
-        low, top = exponent(knob.scale[high - 1]), exponent(knob.scale[high])
+        low, top = below(high - 1, False), below(high, False)
         if low < 0 <= top:
-            return root(exponent, knob.scale[high - 1], knob.scale[high], 1e-3), ""
+            return root(gap, knob.scale[high - 1], knob.scale[high], TIGHT), ""
         high += 1 if top < 0 else -1
         if low >= 0 > top:
             break
-    return None, f"horizons from {min(seen):.3g} to {max(seen[1:]):.3g} steps"
+    return None, f"horizons from {min(seen):.3g} to {max(seen):.3g} steps"
 
 
 def _crossing(below: Callable[[int], bool], count: int) -> int | None:
@@ -225,19 +235,12 @@ def _crossing(below: Callable[[int], bool], count: int) -> int | None:
     return None
 
 
-def _measured(knob: Knob, runs: _Runs, value: float, horizon: float) -> Initialisation:
-    """The horizon by the Lyapunov exponent of a run with other data; none where its state leaves the range."""
-    params, steps = knob.set(value), int(np.clip(HORIZONS * horizon, *LIMITS))
-    fresh = replace(runs, seed=runs.seed + 1)
+def _measured(knob: Knob, runs: Runs, value: float, horizon: float) -> Initialisation:
+    """The horizon that data of the next seed measure."""
+    params, fresh = knob.set(value), replace(runs, seeds=(runs.seeds[-1] + 1,))
     shifts = {n: value * sign if sign else None for n, sign in zip(knob.names, knob.signs, strict=True)}
     signed = value * (knob.signs[0] or 1) if len(set(knob.signs)) == 1 else value
-
-    def result(achieved: float | None, low: float, high: float) -> Initialisation:
-        return Initialisation(params, knob.kind, knob.names, signed, horizon, achieved, low, high, shifts)
-
-    if np.isposinf(fresh.exponent(params, steps)):
-        return result(None, np.nan, np.inf)
-    found = lyapunov_spectrum(runs.cell, params, *fresh.data(steps, fresh.seed), count=1, steps=steps)
-    exponent, half = float(found.exponents[0]), float(np.nan_to_num(found.half_width[0], nan=np.inf))
-    low, high = -1 / (exponent - half), -1 / (exponent + half) if exponent + half < 0 else np.inf
-    return result(-1 / exponent if exponent < 0 else None, low, high)
+    seen = fresh.measured(params, horizon)
+    alive, of = fresh.alive(params, horizon) if seen.horizon else (0, 0)
+    return Initialisation(params, knob.kind, knob.names, signed, horizon, seen.horizon, seen.low, seen.high, shifts, runs.what,
+                          alive, of)  # fmt: skip

@@ -41,12 +41,12 @@ class Knob:
     set: Callable[[float], dict[str, Any]] = field(repr=False)
 
 
-def knobs(cell: Cell, params: Arrays, inputs: Arrays) -> list[Knob]:
+def knobs(cell: Cell, params: Arrays, inputs: Arrays, state: Arrays) -> list[Knob]:
     """Return the knobs of a cell: the biases of gates, those first that open them most, then the gain.
 
-    Shapes: inputs (1, B, ...), a step at which is seen which elements of a bias open the gate.
+    Shapes: inputs (1, B, ...), a step at which is seen which elements of a bias open the gate; state (B, ...), which tells sizes.
     """
-    ranked = _ranked(cell, params, inputs)
+    ranked = _ranked(cell, params, inputs, state)
     found = [_biases(params, [ways[i] for ways in ranked if i < len(ways)]) for i in range(CHOICES)]
     return [knob for knob in (*found, _gain(cell, params)) if knob]
 
@@ -57,14 +57,14 @@ def _gain(cell: Cell, params: Arrays) -> Knob | None:
     return Knob("gain", names, (1,) * len(names), GAINS, lambda x: with_gain(cell, params, x)) if names else None
 
 
-def _ranked(cell: Cell, params: Arrays, inputs: Arrays) -> list[list[tuple[str, Any]]]:
+def _ranked(cell: Cell, params: Arrays, inputs: Arrays, state: Arrays) -> list[list[tuple[str, Any]]]:
     """For each state with a gate the parameters that move it, with the direction of each element that opens it."""
-    found, of = carries(cell), linear(cell, params, inputs)
+    found, of = carries(cell), linear(cell, params, inputs, state)
     states = np.random.default_rng(0).standard_normal((1, _batch(inputs), of.dimension)).astype(of.dtype)
     ranked = []
-    for state, block in found.blocks.items():
+    for carried, block in found.blocks.items():
         names = [name for name in _reaching(found, block.id) if name in params]
-        effects = {name: _effects(found, of, states, inputs, state, name) for name in names}
+        effects = {name: _effects(found, of, states, inputs, carried, name) for name in names}
         order = sorted((n for n in names if np.any(effects[n])), key=lambda name: -float(np.abs(effects[name]).sum()))
         ranked.append([(name, np.sign(effects[name])) for name in order])
     return ranked
