@@ -61,7 +61,7 @@ def test_unstable_fixed_point_is_not_chaos(monkeypatch: pytest.MonkeyPatch) -> N
     """The state 0 of tanh(2 h) is unstable and a displaced run falls into a stable place; without that run it looks chaotic."""
     found = sb.analyze(tanh_network, {"J": 2 * np.eye(2)}, None, {"h": np.zeros(2)}, steps=100)
     assert found.verdict.kind == "exploding" and "unstable place" in found.verdict.reason
-    monkeypatch.setattr(verdicts, "KICK", 0.0)
+    monkeypatch.setattr(verdicts, "KICKS", (0.0,))
     assert sb.analyze(tanh_network, {"J": 2 * np.eye(2)}, None, {"h": np.zeros(2)}, steps=100).verdict.kind == "chaotic"
 
 

@@ -11,11 +11,13 @@ import numpy as np
 from symbptt.cell import Cell
 from symbptt.model import Model
 from symbptt.stability.advice import Clip, FloatRange, Windows, clip, float_range, growth, windows
+from symbptt.stability.box import local_of
 from symbptt.stability.design import Initialisation, init_for_horizon
 from symbptt.stability.draws import gradient_norms
 from symbptt.stability.flow import GradientFlow, gradient_flow
 from symbptt.stability.gates import Gate, carries, gates
 from symbptt.stability.guard import check_theorems
+from symbptt.stability.jumps import FiniteGrowth, finite_growth, jumps, surrogates
 from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from symbptt.stability.overview import draw_report
 from symbptt.stability.parallel import Parallel, parallel
@@ -39,7 +41,9 @@ class StabilityReport:
     `spectrum`, `products` and `flow` are those of `sb.lyapunov_spectrum`, `sb.product_spectrum` and `sb.gradient_flow`;
     `gates` are the elementwise factors of the states, `shares` the part of λ₁ that each path carries. `growth` says by
     parameter how much larger its gradient over the run is than that of one step, `transient` how far gradients grow before they
-    decay, over the end of the run, `parallel` whether its steps could be computed all at once. `clip` is None where the gradients are not
+    decay, over the end of the run, `parallel` whether its steps could be computed all at once. `surrogates` are the functions with a
+    declared derivative by name, with its text; `finite` says, where the step jumps, how far two runs come apart, None elsewhere.
+    `clip` is None where the gradients are not
     finite. `design` is the initialisation for the horizon asked for, None without.
     """
 
@@ -63,6 +67,8 @@ class StabilityReport:
     growth: dict[str, float]
     transient: TransientGrowth = field(repr=False)
     parallel: Parallel
+    surrogates: dict[str, str] = field(default_factory=dict)
+    finite: FiniteGrowth | None = None
     design: Initialisation | None = None
 
     @property
@@ -142,7 +148,8 @@ def report_of(
         found, spectrum, products, flow,
         gates(carries(of.cell), factors), parts, proven[0], windows(found, flow, proven[0]), clip(norms),
         float_range(spectrum, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()),
-        parallel(of.run, found.exponent), design,
+        parallel(of.run, found.exponent), surrogates(local_of(of.cell)),
+        finite_growth(of.run) if jumps(local_of(of.cell)) else None, design,
     )  # fmt: skip
 
 

@@ -125,15 +125,25 @@ def _steps_back(
     before: _Before, length: int, sent: Arrays, grads: Any
 ) -> Iterator[tuple[dict[str, float], Arrays | None]]:
     """Yield, from the last step back, the norms of the adjoints of the states and the gradients that the step adds; at the
-    end the norms of the adjoint of the initial state."""
+    end the norms of the adjoint of the initial state. All are infinite from where one has left the range."""
+    names: list[str] = []
     for t in reversed(range(length)):
+        if grads is None and not all(np.isfinite(v).all() for v in sent.values()):
+            yield dict.fromkeys(sent, np.inf), dict.fromkeys(names, np.inf)
+            continue
         if grads is None:
             inputs, states = before.at(t)
             run = before.kernel.forward(before.params, inputs, states, steps=1)
-            grads = before.kernel.backward(run, sent, monitor=True)
+            with np.errstate(over="ignore", invalid="ignore"):
+                grads = before.kernel.backward(run, sent, monitor=True)
         yield {k: float(v[-1]) for k, v in grads.flow.items()}, grads.params
-        sent, grads = grads.state, None
-    yield {k: joint_norm([v]) for k, v in sent.items()}, None
+        sent, names, grads = grads.state, list(grads.params), None
+    yield {k: _norm(v) for k, v in sent.items()}, None
+
+
+def _norm(values: Any) -> float:
+    """The Euclidean norm, infinite where an element has left the range."""
+    return joint_norm([values]) if np.isfinite(values).all() else np.inf
 
 
 def _collected(steps: Iterable[tuple[dict[str, float], Arrays | None]]) -> GradientFlow:
@@ -146,10 +156,12 @@ def _collected(steps: Iterable[tuple[dict[str, float], Arrays | None]]) -> Gradi
             states.setdefault(name, []).append(norm)
         if grads is None:
             break
-        totals = {k: totals.get(k, 0) + grads.get(k, 0) for k in {**totals, **grads}}
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals = {k: totals.get(k, 0) + grads.get(k, 0) for k in {**totals, **grads}}
         for name, total in totals.items():
-            parameters.setdefault(name, []).append(joint_norm([grads.get(name, 0)]))
-            growth.setdefault(name, []).append(joint_norm([total]))
+            parameters.setdefault(name, []).append(_norm(grads.get(name, 0)))
+            growth.setdefault(name, []).append(_norm(total))
     found = [{k: np.array(v) for k, v in group.items()} for group in (states, parameters, growth)]
-    norms = np.hypot.reduce(list(found[0].values()))
+    with np.errstate(over="ignore"):
+        norms = np.hypot.reduce(list(found[0].values()))
     return GradientFlow(np.arange(len(norms)), norms, *found)

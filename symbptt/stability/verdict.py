@@ -18,12 +18,16 @@ NATS = 40.0
 """A kick is followed until it would have grown by this much."""
 SHORTEST, LONGEST = 200, 4000
 """Steps of that run."""
-KICK = 0.1
-"""Its size, relative to that of the state, or to 1."""
+KICKS = 0.1, 1e-3, 1e-6, 1e-9
+"""Their sizes, relative to that of the state, or to 1: a smaller one is tried where a larger leaves all that holds the state."""
 DECIDED, UNSETTLED = 0.9, 0.99
 """A verdict that is less probable than this is none: in a run that has settled, and in another."""
 FEWEST = 16
 """Points of a history from which a power of time is told from an exponential."""
+EARLIEST, PLACES, CLOSE = 30, 64, 0.02
+"""It is looked at from this part of the run on, at so many times; mean squares of what fits leave that differ by less are alike."""
+FLAT = 0.25
+"""A power under this one is none."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,14 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
     if exponent <= resolution:
         between = None if below is None or above is None else max(0.0, 1 - below - above)
         reason = f"over the {spectrum.steps} measured steps gradients keep their size within a factor e"
-        return _decided(found("marginal", between, reason), spectrum)
+        steady = _decided(found("marginal", between, reason), spectrum)
+        if steady.kind == "marginal":
+            return steady
     power = _power(spectrum, run.dimension)
     if power is not None:
-        return found("marginal", None, f"gradients grow like a power of time, about t^{power:.2g}, not exponentially")
+        return found("marginal", None, _powers(power))
+    if exponent <= resolution:
+        return steady
     kind, sure, reason = kicked(run, exponent)
     return _decided(found(kind, None if above is None or sure is None else min(above, sure), reason), spectrum)
 
@@ -98,7 +106,7 @@ def _decided(found: Verdict, spectrum: LyapunovSpectrum) -> Verdict:
         return found
     reason = (
         f"λ₁ = {found.exponent:.3g} with an error of {found.error:.2g} may be {found.kind} "
-        f"({100 * found.confidence:.0f} % probable) or not: the run is too short for how slowly it varies"
+        f"({100 * found.confidence:.0f} % probable) or not: the run is too short to tell"
     )
     return replace(found, kind="undecided", reason=reason)
 
@@ -139,6 +147,12 @@ def _which(samples: list[int]) -> str:
     return f"sample{'s' * (len(samples) > 1)} {shown}{f' and {len(samples) - 6} more' * (len(samples) > 6)}"
 
 
+def _powers(power: float) -> str:
+    if power < FLAT:
+        return "gradients keep their size, but for what comes and goes: no exponential growth is left"
+    return f"gradients grow like a power of time, about t^{power:.2g}, not exponentially"
+
+
 def _power(spectrum: LyapunovSpectrum, size: int) -> float | None:
     """The power of time that the gradients of all samples grow like; None where that of one does not."""
     found = [_power_of(spectrum, b, size) for b in range(spectrum.growth.shape[1])]
@@ -146,24 +160,32 @@ def _power(spectrum: LyapunovSpectrum, size: int) -> float | None:
 
 
 def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> float | None:
-    """The power of time that a perturbation of a sample grows like.
+    """The power p of time t that a perturbation of a sample grows like, 0 where it keeps its size; None where it does not.
 
-    Its logarithm grows by p ln 2 over every doubling of time, where that of an exponential grows twice as much over each as
-    over the one before; a Jordan block of all N states reaches the power N − 1, N being `size`. Time counts from where the
-    perturbation started.
+    The logarithm of its growth is a + p ln t + λ t by least squares at times that are evenly spaced in ln t, and λ, what is left
+    to an exponential, is at most the resolution; the power alone describes it as well as an exponential alone. A Jordan block
+    of N states, N being `size`, reaches the power N − 1. Time counts from where the perturbation started.
     """
     before, times = spectrum.transient, np.append(0, spectrum.history_steps)
+    if len(times) <= FEWEST:
+        return None
     end = before + int(times[-1])
-    start = max(end / 4, before, 1.0)
-    middle = np.sqrt(start * end)
-    grown = np.interp(
-        [start - before, middle - before, end - before], times, np.append(0.0, spectrum.growth[:, sample])
-    )
-    first, second = np.diff(grown)
-    power = float(second / np.log(end / middle))
-    limit = (end / start) ** (1 / 3)  # between 1, of a power, and √(end / start), of an exponential
-    is_power = 0 < second <= limit * first and power <= size - 0.5
-    return power if is_power and len(times) > FEWEST else None
+    t = np.geomspace(max(before, end / EARLIEST, 1.0), end, PLACES)
+    grown = np.interp(t - before, times, np.append(0.0, spectrum.growth[:, sample]))
+    if not np.isfinite(grown).all():
+        return None
+    one, log, line = np.ones(PLACES), np.log(t), t / int(times[-1])
+    _, p, over = np.linalg.lstsq(np.stack([one, log, line], -1), grown, rcond=None)[0]
+    rest, straight = (_left(np.stack([one, part], -1), grown) for part in (log, line))
+    alone = float(np.linalg.lstsq(np.stack([one, log], -1), grown, rcond=None)[0][1])
+    limit = size - 0.5
+    is_power = over <= 1 and -0.5 < alone <= limit and p <= 2 * limit and rest <= straight + CLOSE
+    return max(alone, 0.0) if is_power else None
+
+
+def _left(parts: Any, grown: Any) -> float:
+    """The mean square of what a fit leaves."""
+    return float(np.mean((grown - parts @ np.linalg.lstsq(parts, grown, rcond=None)[0]) ** 2))
 
 
 def percent(part: float) -> str:
@@ -201,14 +223,13 @@ def _tails(exponent: float, error: float, blocks: int, resolution: float) -> tup
 def kicked(run: Trajectory, exponent: float) -> tuple[str, float | None, str]:
     """Return "chaotic" or "exploding", how sure, and why: from a run on from the last state, displaced a little."""
     steps = int(np.clip(np.ceil(NATS / exponent), SHORTEST, LONGEST))
-    whole = run.of.run(run.inputs, run.of.by_name(run.start), run.steps)
-    last = whole[-1]
-    size = max(1.0, float(np.sqrt(np.mean(np.square(last)))))
-    start = (last + KICK * size * np.random.default_rng(0).standard_normal(last.shape)).astype(last.dtype)
+    last = run.of.run(run.inputs, run.of.by_name(run.start), run.steps)[-1]
     inputs = {k: np.resize(v, (steps, *v.shape[1:])) for k, v in run.inputs.items()}
-    with np.errstate(all="ignore"):
-        after = np.abs(run.of.run(inputs, run.of.by_name(start), steps)).max((1, 2))
-    if not np.isfinite(after).all() or _growth(after) > exponent / 2:
+    for kick in KICKS:
+        start, after = _displaced(run, last, inputs, kick, steps)
+        if np.isfinite(after).all() and _growth(after) <= exponent / 2:
+            break
+    else:
         return "exploding", 1.0, "perturbations grow, and the state with them: nothing holds it"
     if is_affine(local_of(run.of.cell)):
         return "exploding", 1.0, "perturbations grow, and the step is affine in its states: nothing holds them"
@@ -220,6 +241,14 @@ def kicked(run: Trajectory, exponent: float) -> tuple[str, float | None, str]:
                                  f"a second run of {steps} steps, displaced a little, finds λ₁ = {there:.3g}")  # fmt: skip
     return "exploding", 1.0, (f"the run stays at an unstable place; displaced a little it ends elsewhere, "
                               f"where λ₁ = {there:.3g}")  # fmt: skip
+
+
+def _displaced(run: Trajectory, last: Any, inputs: Any, kick: float, steps: int) -> tuple[Any, Any]:
+    """States (B, N) a little away from the last ones, and the largest element after each step from there."""
+    size = max(1.0, float(np.sqrt(np.mean(np.square(last)))))
+    start = (last + kick * size * np.random.default_rng(0).standard_normal(last.shape)).astype(last.dtype)
+    with np.errstate(all="ignore"):
+        return start, np.abs(run.of.run(inputs, run.of.by_name(start), steps)).max((1, 2))
 
 
 def _growth(size: Any) -> float:

@@ -54,6 +54,7 @@ def report_text(r: Any) -> str:
     parts = [
         _heading(r),
         _verdict(r.verdict, r.spectrum),
+        _jumps(r),
         _responsible(r),
         _proven(r),
         _directions(r),
@@ -83,7 +84,7 @@ def _heading(r: Any) -> str:
 
 def _verdict(v: Verdict, spectrum: Any) -> str:
     sure = "" if v.confidence is None else f", confidence {confidence(v.confidence)}"
-    lines = [f"Verdict: {v.kind}{sure}. {v.reason[0].upper()}{v.reason[1:]}."]
+    lines = [f"Verdict: {v.kind}{sure}. {sentence(v.reason)}."]
     if np.isneginf(v.exponent):
         return f"{lines[0]} λ₁ = −∞."
     half = float(
@@ -101,6 +102,28 @@ def _verdict(v: Verdict, spectrum: Any) -> str:
     return " ".join(lines)
 
 
+def sentence(text: str) -> str:
+    """Return a text as the beginning of a sentence; λ₁ stays as it is."""
+    return text if text.startswith("λ") else f"{text[0].upper()}{text[1:]}"
+
+
+def _jumps(r: Any) -> str:
+    """Whose derivative the exponents are made of, and what two runs do where there is none."""
+    parts = [
+        f"{name} counts with the surrogate {name}′(v) = {formula}, not with a derivative of its own: exponents, products and "
+        "theorems are those of the gradients that training computes." for name, formula in r.surrogates.items()
+    ]  # fmt: skip
+    if r.finite is not None:
+        f = r.finite
+        what = "" if r.surrogates else ": exponents and theorems are those of the pieces between"
+        parts.append(
+            f"The step jumps where a state crosses a threshold, and a jump has no derivative{what}. Of two runs that start "
+            f"{f.apart:.2g} apart, the distance is {f.last:.3g} times that after {_steps(f.steps)}, and at most {f.peak:.3g} times, "
+            f"after {_steps(f.peak_lag)} (medians over samples)."
+        )
+    return " ".join(parts)
+
+
 def confidence(p: float) -> str:
     """Return a probability as text; never 100 %."""
     return f"over {100 * SURE:g} %" if p > SURE else f"{100 * p:.0f} %"
@@ -115,11 +138,16 @@ def _responsible(r: Any) -> str:
     paths = [f"{percent(s.part)} {_path(s, gate)}" for s in shown]
     text = f"Responsible: of λ₁, {_listed(paths)} (the change of λ₁ with the logarithm of a factor on that path)."
     facts = [
-        f"{_short(g)} is {g.mean:.3g} on average (5 % to 95 %: {g.low:.3g} to {g.high:.3g}); alone it would give "
+        f"{_short(g)} is {_range(g)}; alone it would give "
         f"{_nats(g.rate)} a step" + (f", a horizon of {-1 / g.rate:.3g} steps" if -np.inf < g.rate < 0 else "")
         for s in shown if s.elementwise for g in [gate[s.of]]
     ]  # fmt: skip
     return " ".join([text, *(f"{fact}." for fact in facts)])
+
+
+def _range(gate: Any) -> str:
+    low, high = f"{gate.low:.3g}", f"{gate.high:.3g}"
+    return f"{gate.mean:.3g}" if low == high else f"{gate.mean:.3g} on average (5 % to 95 %: {low} to {high})"
 
 
 def _path(share: Any, gate: Any) -> str:
@@ -181,8 +209,9 @@ def _directions(r: Any) -> str:
     alive = f"{p.alive[i]} of {r.dimension} directions are alive (singular value over 1e-3) after {_steps(lags[i])}"
     alive += f", {p.alive[-1]} after {lags[-1]}"
     positive = int((r.spectrum.exponents > r.verdict.resolution).sum())
+    exponents = "exponent is" if positive == 1 else "exponents are"
     more = (
-        f"; {positive} exponents are positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
+        f"; {positive} {exponents} positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
     )
     return f"Directions: {alive}{more}.{_transient(r.transient)}"
 
@@ -239,13 +268,13 @@ def _truncation(r: Any) -> Advice:
 
 
 def _clipping(r: Any) -> Advice:
+    if r.verdict.kind == "chaotic":
+        return Advice("clipping", None, "no threshold helps.", "In chaos a gradient points nowhere in particular, however "
+                      "long it is: mend the recurrence, or truncate.")  # fmt: skip
     if r.clip is None:
         return Advice(
             "clipping", None, "none can be named.", "Gradients of the draws are not finite, or most are zero."
         )
-    if r.verdict.kind == "chaotic":
-        return Advice("clipping", None, "no threshold helps.", "In chaos a gradient points nowhere in particular, however "
-                      "long it is: mend the recurrence, or truncate.")  # fmt: skip
     low, high = r.clip.band
     spread = np.quantile(r.clip.norms, [0.05, 0.95])
     if spread[0] * WIDE < spread[1]:
@@ -340,6 +369,7 @@ def numbers(r: Any) -> dict[str, Any]:
                         "empirical": r.windows.empirical},
             "lags": r.products.lags, "alive": r.products.alive, "isometry_defect": r.products.isometry_defect,
             "gradient": {"norms": r.flow.norms, "growth": r.growth},
+            "surrogates": r.surrogates, "finite_growth": None if r.finite is None else asdict(r.finite),
             "transient": {"lags": r.transient.lags, "log_growth": r.transient.log_growth, "peak": r.transient.peak,
                           "peak_lag": r.transient.peak_lag, "henrici": r.transient.henrici,
                           "numerical_radius": r.transient.numerical_radius},
