@@ -160,7 +160,7 @@ def test_uniqueness_ends_before_the_next_fixed_point(cell: Any, params: Any, poi
 def test_logistic_certificate_is_sharp() -> None:
     """J = 4 − 8 x and K = 8: with β = 1/3 no other fixed point within 2/(β K) = 3/4, where 0 is one."""
     found = kantorovich(logistic, {"r": np.array(4.0)}, None, {"x": np.array(0.75)})
-    assert (found.lipschitz, found.beta) == (pytest.approx(8), pytest.approx(1 / 3)) and np.isinf(found.radius)
+    assert found.lipschitz == pytest.approx(8) and found.beta == pytest.approx(1 / 3) and np.isinf(found.radius)
     assert found.uniqueness == pytest.approx(0.75)
     a, b = 1.4, 0.3
     assert kantorovich(henon, {"a": np.array(a), "b": np.array(b)}, None, np.zeros(2)).lipschitz == pytest.approx(2 * a)
@@ -246,7 +246,7 @@ def test_affine_step_has_one_fixed_point_or_no_certificate() -> None:
 @pytest.mark.parametrize(
     "point, options, message",
     [
-        (np.zeros(2), {}, "a point of finite numbers"), (np.full(1, np.nan), {}, "a point of finite numbers"), (None, {}, "a point"),
+        (np.zeros(2), {}, "finite numbers"), (np.full(1, np.nan), {}, "finite numbers"), (None, {}, "finite numbers"),
         (np.zeros(1), {"radius": -1}, "radius=-1"), (np.zeros(1), {"lipschitz": "2"}, "lipschitz='2'"),
     ],
 )  # fmt: skip

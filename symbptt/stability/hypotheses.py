@@ -8,6 +8,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.init import concrete
+from symbptt.ir.node import Node
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.sizes import axes_of, completed
 from symbptt.stability.bounds import Factor, Greatest, Plus, Root, Sup, Times, Tree
@@ -42,6 +43,29 @@ def bounded(of: Local, sizes: Mapping[str, int]) -> tuple[str, ...]:
         if left == kept:
             return kept
         kept = left
+
+
+def is_tried(of: Local, name: str) -> bool:
+    """Return whether that a state stays in [−1, 1] rests on a sum or a size: then it is found for the sizes tried alone, and not
+    from the graph for all. What passes a function with a bounded range is bounded whatever it is."""
+    within = general(of, bounded(of, sizes_in(of, TRIED[0])), sizes_in(of, TRIED[0]))
+    stack, seen = [of.step.next[name]], set[int]()
+    while stack:
+        node = of.graph[stack.pop()]
+        if node.id in seen:
+            continue
+        seen.add(node.id)
+        if _reads_sizes(node) and np.isfinite(within.nodes[node.id].size).any():
+            return True
+        stack.extend(() if node.family == "map" and _has_own_range(of, node.id) else node.args)
+    return False
+
+
+def _reads_sizes(node: Node) -> bool:
+    """Whether a value is a sum over axes, or a size."""
+    if node.family == "leaf":
+        return bool(node.attrs.role == "size")
+    return node.family in ("contract", "cumulate") or (node.family == "reduce" and node.attrs.kind == "sum")
 
 
 def general(of: Local, kept: tuple[str, ...], sizes: Mapping[str, int], parameters: bool = False) -> Enclosure:

@@ -102,9 +102,10 @@ def _at(cell: Cell, params: Arrays, inputs: Arrays, states: Any) -> tuple[Consta
     check_named(at.linear, named)
     point = np.asarray(states if named is None else at.linear.flat(named)[0])
     if point.shape != (at.linear.dimension,) or point.dtype.kind not in "biuf" or not np.isfinite(point).all():
-        raise ArgumentError(three_lines(f"a point of finite numbers is expected, the whole state {(at.linear.dimension,)} or states "
-                                        f"by name, got shape {point.shape}", f"in the certificate of {cell.name}",
-                                        "give a row of fixed_points(...).points.states"))  # fmt: skip
+        what = f"the point has shape {point.shape}, the whole state {(at.linear.dimension,)}, finite numbers by state or in a row"
+        raise ArgumentError(
+            three_lines(what, f"in the certificate of {cell.name}", "give a row of fixed_points(...).points.states")
+        )
     return at, point.astype(np.float64)
 
 

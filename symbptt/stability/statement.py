@@ -23,11 +23,17 @@ from symbptt.stability.formula import (
     shared,
     written,
 )
-from symbptt.stability.hypotheses import TRIED, general, sizes_in
-from symbptt.stability.interval import Interval
-from symbptt.stability.local import Local, node_of, symbol
+from symbptt.stability.gates import carries, formula_of
+from symbptt.stability.hypotheses import TRIED, general, is_tried, sizes_in
+from symbptt.stability.interval import Interval, exactly
+from symbptt.stability.jumps import jumps, surrogates
+from symbptt.stability.local import Local, local, node_of, symbol
 from symbptt.stability.suprema import slope_bound
 
+EDGE = 1e-12
+"""Rounding of what is at most 1."""
+LONGEST = 60
+"""Characters of a factor that is written out."""
 NAMES = {"2": "2-norm", "max": "max-norm"}
 
 
@@ -36,9 +42,10 @@ def text(theorem: Any) -> str:
     f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, TEXT_SIGNS)
     lines = [f"Theorem (vanishing gradients of {theorem.cell.name}, {NAMES[theorem.norm]})."]
     lines += [f"Hypothesis: {line}" for line in _hypotheses(f, theorem)]
+    scope = "such states" if len(lines) > 1 else "states"
+    lines += declared_text(f.of)
     sub = {"2": "₂", "max": "∞"}[theorem.norm]
     state, start = _state(f), start_of(theorem.cell)
-    scope = "such states" if len(lines) > 1 else "states"
     names = list(f.of.step.next)
     whole = f" of s = ({', '.join(names)})" if len(names) > 1 else ""
     lines += [
@@ -54,7 +61,57 @@ def text(theorem: Any) -> str:
                   f"Necessary for exploding: {norm} > 1/γ = {limit}. It is not sufficient."]  # fmt: skip
     else:
         lines += ["Sufficient for vanishing: η < 1.", "Necessary for exploding: η > 1. It is not sufficient."]
-    return "\n".join(lines + _remarks(f, theorem))
+    return "\n".join(lines + _remarks(f, theorem) + for_all_parameters(theorem))
+
+
+def declared_text(of: Local) -> list[str]:
+    """Which derivatives are not those of the functions, and that a jump has none."""
+    found = [
+        f"With the surrogate {name}′(v) = {formula}, not the true derivative of {name}: the theorem is on the gradients of training."
+        for name, formula in surrogates(of).items()
+    ]
+    if not found and jumps(of):
+        found = [
+            "The step jumps where a state crosses a threshold; the theorem is on its derivatives, which no jump has."
+        ]
+    return found
+
+
+def _surrogates_latex(of: Local) -> list[str]:
+    names = [rf"\text{{{name}}}" for name in surrogates(of)]
+    return [rf"\text{{with the surrogate, not the true, derivative of }} {', '.join(names)}"] if names else []
+
+
+def for_all_parameters(theorem: Any) -> list[str]:
+    """What holds whatever the parameters are: a rate of at most 1, elementwise paths that never grow."""
+    of = local_of(theorem.cell)
+    rates = [theorem._norm(theorem._matrix(general(of, theorem.bounded, sizes_in(of, size)))) for size in TRIED]
+    if max(rates) <= 1 + EDGE:
+        return ["For all parameters: no gradient grows, η ≤ 1."] if max(rates) > 1 - EDGE else []
+    found = carries(theorem.cell)
+    inner = local(found.jacobian.step)
+    withins = [general(inner, theorem.bounded, sizes_in(of, size)) for size in TRIED]
+    lines = []
+    for name, block in found.blocks.items():
+        ranges = [within.nodes[block.id] for within in withins] if block.id >= 0 else [exactly(1.0)]
+        if max(float(r.size.max()) for r in ranges) <= 1 + EDGE:
+            lines.append(
+                f"For all parameters: the elementwise path of {name} never grows{_factor_range(theorem.cell, name, ranges)}."
+            )
+    return lines
+
+
+def _factor_range(cell: Any, name: str, ranges: list[Interval]) -> str:
+    formula = formula_of(cell, name)
+    factor, sign, _ = formula.partition(" = ")
+    if not sign and (len(formula) > LONGEST or "elementwise" in formula):
+        return ""
+    if factor == "1":
+        return ": its factor is 1"
+    low, high = min(float(r.lo.min()) for r in ranges), max(float(r.hi.max()) for r in ranges)
+    if f"{low:g}" == f"{high:g}":
+        return f": its factor {factor} is {low:g}"
+    return f": {low:g} ≤ {factor} ≤ {high:g}" if low >= 0 else f": |{factor}| ≤ {max(-low, high):g}"
 
 
 def start_of(cell: Any) -> str:
@@ -74,6 +131,7 @@ def latex(theorem: Any) -> str:
     names = [LATEX.symbol(Label(name, None)) for name in f.of.step.next]
     rows = [*([f"s = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
     rows = [*([r"\text{if } " + r",\; ".join(given)] if given else []), *rows]
+    rows = [*_surrogates_latex(f.of), *rows]
     simple = _simple(f, theorem)
     left, limit = simple or (r"\eta", "1")
     over = rf"\frac{{1}}{{\gamma}} = {limit}" if simple else "1"
@@ -93,9 +151,15 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
     found = []
     for name in theorem.bounded:
         if f.signs is TEXT_SIGNS:
-            found.append(f"|{name}_0| ≤ 1; then |{name}_t| ≤ 1 for all t.")
+            tried = (
+                f" (found for sizes of {TRIED[0]} and of {TRIED[1]}, not proven for others)"
+                if is_tried(f.of, name)
+                else ""
+            )
+            found.append(f"|{name}_0| ≤ 1; then |{name}_t| ≤ 1 for all t{tried}.")
         else:
-            found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \leq 1")
+            tried = rf"\ \text{{(found for sizes of {TRIED[0]} and of {TRIED[1]})}}" if is_tried(f.of, name) else ""
+            found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \leq 1{tried}")
     return found
 
 

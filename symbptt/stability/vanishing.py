@@ -46,7 +46,9 @@ class VanishingCondition:
 
         Raises: ArgumentError for missing and unknown names, and for shapes that do not fit.
         """
-        found = self.matrix(params, bounds)
+        return self._norm(self.matrix(params, bounds))
+
+    def _norm(self, found: Any) -> float:
         return float(np.linalg.norm(found, 2 if self.norm == "2" else np.inf)) if np.isfinite(found).all() else np.inf
 
     def matrix(self, params: Arrays, bounds: Arrays | None = None) -> Any:
