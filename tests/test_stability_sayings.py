@@ -187,3 +187,13 @@ def test_eta_of_one_within_rounding_is_no_growth() -> None:
         sb.analyze(turning, {"Q": Q}, {"x": np.random.default_rng(1).standard_normal((60, 2, 6))}).text().split()
     )
     assert "no gradient grows (η = 1 in the 2-norm)" in text and math.isclose(np.linalg.norm(Q, 2), 1)
+
+
+def test_gradients_that_end_at_zero_are_told_by_what_was_measured() -> None:
+    """Rectified units are off now and then: the product is exactly zero in the end, and no step alone loses everything."""
+    found = sb.analyze(CELLS["indrnn"])
+    text = " ".join(found.text().split())
+    assert np.isneginf(found.verdict.exponent) and "every gradient is exactly zero after some steps" in text.lower()
+    assert found.advice[0].value == found.flow.horizon() and found.advice[0].value > 1
+    assert found.windows.asymptotic is None and "from lag 1 on" not in text
+    assert "1 is 1" not in sb.analyze(CELLS["linear_attention"]).text()

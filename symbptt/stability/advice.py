@@ -46,7 +46,8 @@ def windows(found: Verdict, flow: GradientFlow, proven: Theorem) -> Windows:
     certified = _steps(math.log(rate), proven.euclidean_constant) if rate else None if rate is None else 1
     if found.kind != "vanishing":
         return Windows(TOLERANCE, certified, None, None)
-    return Windows(TOLERANCE, certified, _steps(found.exponent), _measured(flow))
+    asymptotic = _steps(found.exponent) if np.isfinite(found.exponent) else None  # λ₁ = −∞ is of one step that ends all
+    return Windows(TOLERANCE, certified, asymptotic, _measured(flow))
 
 
 def _steps(rate: float, constant: float = 1.0) -> int | None:

@@ -80,7 +80,12 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
     below, above = _tails(exponent, error, spectrum.blocks, resolution)
     if np.isneginf(exponent):
         cause = advice_of(silent(run.of.cell, run.of.params, run.inputs, run.of.by_name(run.start)))
-        return found("vanishing", below, f"nothing of the state passes a step{cause and f'; {cause}'}")
+        reason = (
+            f"nothing of the state passes a step; {cause}"
+            if cause
+            else "every gradient is exactly zero after some steps"
+        )
+        return found("vanishing", below, reason)
     if exponent < -resolution:
         reason = f"every gradient shrinks, the slowest by {percent(-np.expm1(exponent))} a step"
         return _decided(found("vanishing", below, reason), spectrum)

@@ -140,7 +140,7 @@ def _responsible(r: Any) -> str:
     facts = [
         f"{_short(g)} is {_range(g)}; alone it would give "
         f"{_nats(g.rate)} a step" + (f", a horizon of {-1 / g.rate:.3g} steps" if -np.inf < g.rate < 0 else "")
-        for s in shown if s.elementwise for g in [gate[s.of]]
+        for s in shown if s.elementwise for g in [gate[s.of]] if g.formula != "1"
     ]  # fmt: skip
     return " ".join([text, *(f"{fact}." for fact in facts)])
 
@@ -241,6 +241,10 @@ def _memory(r: Any) -> Advice:
         f"The measured gradient is not under 1/e of its first norm for good within {len(r.flow.lags) - 1} steps.")  # fmt: skip
     if r.horizon is None:
         return Advice("memory horizon", None, "count on no finite one.", f"{measured} {NO_HORIZON[r.verdict.kind]}")
+    if np.isneginf(r.verdict.exponent):
+        lag = r.flow.horizon()
+        return Advice("memory horizon", lag, f"expect to learn dependencies of up to about {_steps(lag or len(r.flow.lags) - 1)}.",
+                      f"Gradients end at exactly zero, so that λ₁ is −∞ and says no more. {measured}")  # fmt: skip
     return Advice("memory horizon", r.horizon, f"expect to learn dependencies of up to about {_steps(r.horizon)}.",
                   f"−1/λ₁ = {r.horizon:.3g}. {measured}")  # fmt: skip
 
@@ -315,6 +319,10 @@ def _floats(r: Any) -> Advice:
     lost = (
         f"{f.lost} of {f.directions} singular values of the product over {f.lag} steps are under the smallest float32"
     )
+    if np.isneginf(r.verdict.exponent):
+        return Advice(
+            "float range", None, "expect exact zeros in any float.", f"Gradients end at exactly zero; {lost}."
+        )
     if f.steps is None:
         return Advice("float range", None, "float32 holds the products of Jacobians.", f"λ₁ is near zero; {lost}.")
     word = "vanish from" if f.side == "underflow" else "overflow"
