@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sympy as sp
@@ -77,23 +77,91 @@ class Sup:
     parts: tuple[tuple[sp.Expr, Tree], ...]
 
 
-Tree = One | Factor | Count | Times | Plus | Greatest | Root | Sup
+@dataclass(frozen=True)
+class Shared:
+    """The bound of a value on ‖∂value/∂s‖, by name: a long one, that values after it read instead of repeating it."""
+
+    node: int
+    of_state: str | None
+    tree: Tree = field(compare=False, repr=False)
+
+
+Tree = One | Factor | Count | Times | Plus | Greatest | Root | Sup | Shared
 ZERO = Plus(())
 ONE = One()
+LONGEST, SHORT = 100, 10
+"""A bound of more than LONGEST parts, which inner rounds would double from round to round, shares those that are not SHORT."""
 
 
 def bound(of: Local, norm: str, to: str, of_state: str | None = None) -> Tree:
     """Return a bound on ‖∂s'_to/∂s‖ for one state s, or for the whole state."""
+    whole = _bound(of, norm, to, of_state, LONGEST)
+    return whole if _is_short(whole) else _bound(of, norm, to, of_state, SHORT)
+
+
+def _is_short(tree: Tree) -> bool:
+    return length(tree) <= LONGEST and not shared_in([tree])
+
+
+def _bound(of: Local, norm: str, to: str, of_state: str | None, most: int) -> Tree:
     found: dict[int, Tree] = {}
-    for id in of.graph.ancestors([of.step.next[to]]):
+    last = of.step.next[to]
+    for id in of.graph.ancestors([last]):
         node = of.graph[id]
         if id not in of.recurrent:
             found[id] = ZERO
         elif node.family == "leaf":
             found[id] = ONE if of_state in (None, node.attrs.name) else ZERO
         else:
-            found[id] = _tree(of, norm, node, found)
-    return found[of.step.next[to]]
+            tree = _tree(of, norm, node, found)
+            found[id] = Shared(id, of_state, tree) if id != last and length(tree) > most else tree
+    whole = found[last]
+    return whole.tree if isinstance(whole, Shared) else whole
+
+
+def parts_of(tree: Tree) -> tuple[Tree, ...]:
+    """Return the bounds that a bound is made of; of a shared one, that which its name stands for."""
+    match tree:
+        case Times(parts) | Plus(parts) | Greatest(parts) | Root(parts):
+            return parts
+        case Sup(parts):
+            return tuple(part for _, part in parts)
+        case Shared():
+            return (tree.tree,)
+    return ()
+
+
+def length(tree: Tree) -> int:
+    """Return how many parts a bound has as it is written, a shared one being one."""
+    count, open_ = 0, [tree]
+    while open_:
+        part = open_.pop()
+        count += len(part.parts) if isinstance(part, Sup) else 1
+        open_ += () if isinstance(part, Shared) else parts_of(part)
+    return count
+
+
+def shared_in(trees: Iterable[Tree]) -> tuple[Shared, ...]:
+    """Return the shared bounds in some bounds, each behind those that it reads."""
+    found: set[Shared] = set()
+    open_ = list(trees)
+    while open_:
+        tree = open_.pop()
+        if not isinstance(tree, Shared) or tree not in found:
+            found |= {tree} if isinstance(tree, Shared) else set()
+            open_ += parts_of(tree)
+    return tuple(sorted(found, key=lambda shared: (shared.node, shared.of_state or "")))
+
+
+T = TypeVar("T")
+
+
+def folded(tree: Tree, visit: Callable[[Tree, Mapping[Shared, T]], T]) -> T:
+    """Return what `visit` finds of a bound, from what it found of each shared one, which is visited once."""
+    known: dict[Shared, T] = {}
+    for shared in shared_in([tree]):
+        known[shared] = visit(shared.tree, known)
+    return visit(tree, known)
 
 
 def _tree(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
@@ -235,24 +303,30 @@ def _pass(one: tuple[Size, Size, int], two: tuple[Size, Size, int]) -> bool:
 
 def worth(tree: Tree, of: Local, norm: str, within: Enclosure) -> float:
     """Return the number that a bound is, for the parameters and ranges of an enclosure."""
+    return folded(tree, lambda part, known: _worth(part, norm, within, known))
+
+
+def _worth(tree: Tree, norm: str, within: Enclosure, known: Mapping[Shared, float]) -> float:
     match tree:
         case One():
             return 1.0
+        case Shared():
+            return known[tree]
         case Factor():
             return factor_norm(tree, norm, within.nodes[tree.node])
         case Count(size, power):
             return float(within.shape((size,))[0] ** float(power))
         case Times(parts):
-            values = [worth(part, of, norm, within) for part in parts]
+            values = [_worth(part, norm, within, known) for part in parts]
             return 0.0 if 0.0 in values else float(np.prod(values))
         case Plus(parts):
-            return float(sum(worth(part, of, norm, within) for part in parts))
+            return float(sum(_worth(part, norm, within, known) for part in parts))
         case Greatest(parts):
-            return max(worth(part, of, norm, within) for part in parts)
+            return max(_worth(part, norm, within, known) for part in parts)
         case Root(parts):
-            return float(np.linalg.norm([worth(part, of, norm, within) for part in parts]))
+            return float(np.linalg.norm([_worth(part, norm, within, known) for part in parts]))
     ranges = scalar_ranges(tree, within)
-    values = [worth(part, of, norm, within) for _, part in tree.parts]
+    values = [_worth(part, norm, within, known) for _, part in tree.parts]
     if norm == "max":
         return float(largest(tuple(p for p, _ in tree.parts), values, ranges))
     return float(sum(largest((p,), [v], ranges) for (p, _), v in zip(tree.parts, values, strict=True)))

@@ -18,6 +18,8 @@ from symbptt.stability.local import Local, Softmax, terms
 
 DEEPEST = 4
 """Beyond so many products in a chain each value has one norm, found once."""
+WIDEST = 500
+"""Chains of values with weights of their own, at the most: inner rounds have as many as they have ways through them."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class _Chains:
     within: Enclosure
     state: int
     closed: dict[int, float] = field(default_factory=dict)
+    walked: list[int] = field(default_factory=list)
 
     def shape(self, id: int) -> tuple[int, ...]:
         return self.within.shape(self.of.graph.shape(id))
@@ -57,11 +60,18 @@ def _norm(c: _Chains, id: int, left: Any, depth: int) -> float:
         return float(np.max(left, initial=0.0))
     if not c.reaches(id) or not left.any():
         return 0.0
-    if depth > DEEPEST:
-        if id not in c.closed:
-            c.closed[id] = _rule(c, c.of.graph[id], np.ones_like(left), DEEPEST)
-        return float(_times(left.max(), c.closed[id]))
+    if depth > DEEPEST or len(c.walked) >= WIDEST:
+        return float(_times(left.max(), _alone(c, id)))
+    c.walked.append(id)
     return _rule(c, c.of.graph[id], left, depth)
+
+
+def _alone(c: _Chains, id: int) -> float:
+    """A bound on ‖∂value/∂state‖₂; of the values before it first, so that long chains are no deep calls."""
+    for inner in c.of.graph.ancestors([id]) if id not in c.closed else ():
+        if inner not in c.closed and inner != c.state and c.reaches(inner):
+            c.closed[inner] = _rule(c, c.of.graph[inner], np.ones(c.shape(inner)), DEEPEST)
+    return c.closed[id]
 
 
 def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:

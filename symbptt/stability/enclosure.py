@@ -243,9 +243,12 @@ def corners(parts: tuple[sp.Expr, ...]) -> tuple[sp.Symbol, ...]:
     return tuple(s for s in apart if all(sp.expand(sp.diff(p, s, 2)) == 0 for p in parts))[:CORNERS]
 
 
+@cache
 def factors_of(p: sp.Expr) -> tuple[sp.Expr, ...]:
     """Return the factors of a polynomial."""
-    return tuple(sp.Mul.make_args(sp.factor(p)))
+    parts = sp.Mul.make_args(p)
+    is_factored = all(part.is_number or part.as_base_exp()[0].is_Symbol for part in parts)
+    return tuple(parts) if is_factored else tuple(sp.Mul.make_args(sp.factor(p)))
 
 
 def _is_apart(s: sp.Symbol, factors: list[tuple[sp.Expr, ...]]) -> bool:

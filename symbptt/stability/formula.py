@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,7 @@ from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import size_text
 from symbptt.render.expression import Writer
 from symbptt.render.notation import LATEX, TEXT, Notation
-from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Root, Sup, Times, Tree
+from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Root, Shared, Sup, Times, Tree, shared_in
 from symbptt.stability.enclosure import Enclosure, corners, extent, factors_of, largest
 from symbptt.stability.hypotheses import TRIED, general, sizes_in
 from symbptt.stability.interval import Interval, rounded_up
@@ -53,21 +54,37 @@ LATEX_SIGNS = Signs(
 
 @dataclass(frozen=True)
 class Formulas:
-    """Writes the bounds of one theorem; `general` encloses all values for any parameters, at two sizes."""
+    """Writes the bounds of one theorem; `general` encloses all values for any parameters, at two sizes. Bounds that it shares
+    have `names`."""
 
     of: Local
     norm: str
     general: tuple[Enclosure, ...]
     signs: Signs
+    names: Mapping[Shared, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def writer(self) -> Writer:
         return Writer(self.of.graph, labels_of(self.of), self.signs.notation, matrices=True)
 
 
-def formulas(of: Local, norm: str, bounded: tuple[str, ...], signs: Signs) -> Formulas:
-    """Return the writer of a theorem's bounds."""
-    return Formulas(of, norm, tuple(general(of, bounded, sizes_in(of, size)) for size in TRIED), signs)
+def formulas(of: Local, norm: str, bounded: tuple[str, ...], signs: Signs, trees: Iterable[Tree]) -> Formulas:
+    """Return the writer of a theorem's bounds, which are all of its `trees`."""
+    letter = _letter(of, signs)
+    template = f"{letter}{{0}}" if signs is TEXT_SIGNS else f"{letter}_{{{{{{0}}}}}}"
+    names = {shared: template.format(i + 1) for i, shared in enumerate(shared_in(trees))}
+    return Formulas(of, norm, tuple(general(of, bounded, sizes_in(of, size)) for size in TRIED), signs, names)
+
+
+LETTERS = {"β": r"\beta", "ω": r"\omega", "ρ": r"\rho", "bound": r"\mathrm{bound}"}
+
+
+def _letter(of: Local, signs: Signs) -> str:
+    """What shared bounds are called: the first letter that no name of the cell begins with."""
+    taken = [*of.step.leaves, *of.step.next, *of.step.outputs, *of.graph.names.values()]
+    alike = {"β": ("β", "beta"), "ω": ("ω", "omega"), "ρ": ("ρ", "rho"), "bound": ()}
+    letter = next(k for k, starts in alike.items() if not any(name.startswith(starts) for name in taken))
+    return letter if signs is TEXT_SIGNS else LETTERS[letter]
 
 
 def labels_of(of: Local) -> dict[int, Label]:
@@ -92,6 +109,8 @@ def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
     match tree:
         case One():
             return "1"
+        case Shared():
+            return f.names[tree]
         case Factor():
             return _factor(f, tree)
         case Count(size, power):

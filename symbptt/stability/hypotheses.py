@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import sympy as sp
@@ -11,7 +11,7 @@ from symbptt.init import concrete
 from symbptt.ir.node import Node
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.sizes import axes_of, completed
-from symbptt.stability.bounds import Factor, Greatest, Plus, Root, Sup, Times, Tree
+from symbptt.stability.bounds import Factor, Shared, Sup, Tree, parts_of, shared_in
 from symbptt.stability.enclosure import Enclosure, enclose
 from symbptt.stability.interval import Interval, between, everything, exactly
 from symbptt.stability.local import Local, node_of
@@ -89,27 +89,40 @@ def general(of: Local, kept: tuple[str, ...], sizes: Mapping[str, int], paramete
 
 def nodes_read(of: Local, tree: Tree) -> set[int]:
     """Return the nodes whose ranges a bound reads; gates and slopes have ranges of their own."""
-    match tree:
-        case Factor():
-            return set() if tree.node in of.fixed else set(of.graph.ancestors([tree.node]))
-        case Times(parts) | Plus(parts) | Greatest(parts) | Root(parts):
-            return {id for part in parts for id in nodes_read(of, part)}
-        case Sup(parts):
-            found = {id for _, part in parts for id in nodes_read(of, part)}
-            for p, _ in parts:
-                for s in p.free_symbols:
-                    found |= _sources(of, s)
-            return found
-    return set()
+    read = {id for part in every_part(tree) for id in _read(of, part)}
+    return set(of.graph.ancestors(read)) if read else set()
+
+
+def every_part(tree: Tree) -> Iterator[Tree]:
+    """Return a bound and all that it is made of; what a shared one stands for once."""
+    open_: list[Tree] = [tree, *(shared.tree for shared in shared_in([tree]))]
+    while open_:
+        part = open_.pop()
+        yield part
+        open_ += () if isinstance(part, Shared) else parts_of(part)
+
+
+def _read(of: Local, part: Tree) -> set[int]:
+    """The nodes whose values, with all that they are made of, a bound reads itself."""
+    if isinstance(part, Factor):
+        return set() if part.node in of.fixed else {part.node}
+    symbols = {s for p, _ in part.parts for s in p.free_symbols} if isinstance(part, Sup) else set()
+    return {id for s in symbols for id in _sources(of, s)}
 
 
 def _sources(of: Local, s: sp.Symbol) -> set[int]:
-    id = node_of(s)
-    if id is not None:
-        return set() if of.graph[id].family == "map" and _has_own_range(of, id) else set(of.graph.ancestors([id]))
-    return (
-        set() if of.atoms[s].slope_of else {x for inner in of.atoms[s].expr.free_symbols for x in _sources(of, inner)}
-    )
+    """The nodes that an atom without a range of its own is made of."""
+    found, seen, open_ = set(), {s}, [s]
+    while open_:
+        s = open_.pop()
+        id = node_of(s)
+        if id is not None and not (of.graph[id].family == "map" and _has_own_range(of, id)):
+            found.add(id)
+        elif id is None and not of.atoms[s].slope_of:
+            fresh = of.atoms[s].expr.free_symbols - seen
+            seen |= fresh
+            open_ += fresh
+    return found
 
 
 def _has_own_range(of: Local, id: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,20 @@ import sympy as sp
 from symbptt.derive.labels import Label
 from symbptt.ir.shape import names_in
 from symbptt.render.notation import LATEX
-from symbptt.stability.bounds import ONE, ZERO, Factor, Greatest, One, Plus, Root, Sup, Times, Tree, scalar_ranges
+from symbptt.stability.bounds import (
+    ONE,
+    ZERO,
+    Factor,
+    Greatest,
+    One,
+    Plus,
+    Root,
+    Shared,
+    Sup,
+    Tree,
+    folded,
+    scalar_ranges,
+)
 from symbptt.stability.box import local_of
 from symbptt.stability.enclosure import Enclosure, largest
 from symbptt.stability.formula import (
@@ -24,7 +38,7 @@ from symbptt.stability.formula import (
     written,
 )
 from symbptt.stability.gates import carries, formula_of
-from symbptt.stability.hypotheses import TRIED, general, is_tried, sizes_in
+from symbptt.stability.hypotheses import TRIED, every_part, general, is_tried, sizes_in
 from symbptt.stability.interval import Interval, exactly
 from symbptt.stability.jumps import jumps, surrogates
 from symbptt.stability.local import Local, local, node_of, symbol
@@ -39,7 +53,7 @@ NAMES = {"2": "2-norm", "max": "max-norm"}
 
 def text(theorem: Any) -> str:
     """Return a theorem as plain text."""
-    f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, TEXT_SIGNS)
+    f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, TEXT_SIGNS, theorem.entries.values())
     lines = [f"Theorem (vanishing gradients of {theorem.cell.name}, {NAMES[theorem.norm]})."]
     lines += [f"Hypothesis: {line}" for line in _hypotheses(f, theorem)]
     scope = "such states" if len(lines) > 1 else "states"
@@ -122,7 +136,7 @@ def start_of(cell: Any) -> str:
 
 def latex(theorem: Any) -> str:
     """Return a theorem as LaTeX."""
-    f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, LATEX_SIGNS)
+    f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, LATEX_SIGNS, theorem.entries.values())
     state, sub = _state(f), {"2": "2", "max": r"\infty"}[theorem.norm]
     start = start_of(theorem.cell)
     partial = rf"\frac{{\partial {state}_{{t}}}}{{\partial {state}_{{{start}}}}}"
@@ -164,7 +178,11 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
 
 
 def _rates(f: Formulas, theorem: Any) -> list[str]:
-    """η, and the bounds that it is made of."""
+    """η, and the bounds that it is made of, with those that they share behind them."""
+    return [*_rates_alone(f, theorem), *(f"{name} = {_whole(f, shared.tree)}" for shared, name in f.names.items())]
+
+
+def _rates_alone(f: Formulas, theorem: Any) -> list[str]:
     eta = "η" if f.signs is TEXT_SIGNS else r"\eta"
     names = list(f.of.step.next)
     trees = {pair: tree for pair, tree in theorem.entries.items() if tree != ZERO}
@@ -201,12 +219,8 @@ def _whole(f: Formulas, tree: Tree) -> str:
 
 def _gates(f: Formulas, tree: Tree) -> set[sp.Symbol]:
     """The values that stay in a formula with their ranges."""
-    match tree:
-        case Times(parts) | Plus(parts) | Greatest(parts) | Root(parts):
-            return {s for part in parts for s in _gates(f, part)}
-        case Sup(parts):
-            return {s for _, part in parts for s in _gates(f, part)} | {s for s in shared(f, tree) if range_of(f, s)}
-    return set()
+    sums = (part for part in every_part(tree) if isinstance(part, Sup))
+    return {s for part in sums for s in shared(f, part) if range_of(f, s)}
 
 
 def _simple(f: Formulas, theorem: Any) -> tuple[str, str] | None:
@@ -289,19 +303,25 @@ def _examples(f: Formulas, pairs: list[tuple[sp.Symbol, str]]) -> list[str]:
 
 def _floor(f: Formulas, tree: Tree, within: Enclosure) -> float:
     """What a bound is at the least where inputs are large, whatever the norms of parameters are."""
+    return folded(tree, lambda part, known: _floor_of(f, part, within, known))
+
+
+def _floor_of(f: Formulas, tree: Tree, within: Enclosure, known: Mapping[Shared, float]) -> float:
     match tree:
         case One():
             return 1.0
+        case Shared():
+            return known[tree]
         case Plus(parts):
-            return sum(_floor(f, part, within) for part in parts)
+            return sum(_floor_of(f, part, within, known) for part in parts)
         case Greatest(parts):
-            return max(_floor(f, part, within) for part in parts)
+            return max(_floor_of(f, part, within, known) for part in parts)
         case Root(parts):
-            return float(np.linalg.norm([_floor(f, part, within) for part in parts]))
+            return float(np.linalg.norm([_floor_of(f, part, within, known) for part in parts]))
         case Sup(parts):
             ranges = scalar_ranges(tree, within)
-            sizes = [_held(f, p, ranges) * least for p, part in parts if (least := _floor(f, part, within))]
-            return max(sizes, default=0.0)
+            floors = [(p, _floor_of(f, part, within, known)) for p, part in parts]
+            return max((_held(f, p, ranges) * least for p, least in floors if least), default=0.0)
     return 0.0
 
 
@@ -314,16 +334,14 @@ def _held(f: Formulas, p: sp.Expr, ranges: dict[sp.Symbol, Interval]) -> float:
 
 def _unbounded(tree: Tree, within: Enclosure) -> set[sp.Symbol]:
     """The atoms without a bound in a formula."""
-    match tree:
-        case Factor() if not np.isfinite(within.nodes[tree.node].size).all():
-            return {symbol(tree.node)}
-        case Times(parts) | Plus(parts) | Greatest(parts) | Root(parts):
-            return {s for part in parts for s in _unbounded(part, within)}
-        case Sup(parts):
-            found = {s for _, part in parts for s in _unbounded(part, within)}
-            ranges = scalar_ranges(tree, within)
-            for p, _ in parts:
-                if not np.isfinite(largest((p,), [1.0], ranges)):
-                    found |= {s for s in p.free_symbols if not np.isfinite(ranges[s].size)}
-            return found
-    return set()
+    return {s for part in every_part(tree) for s in _unbounded_in(part, within)}
+
+
+def _unbounded_in(part: Tree, within: Enclosure) -> set[sp.Symbol]:
+    if isinstance(part, Factor):
+        return set() if np.isfinite(within.nodes[part.node].size).all() else {symbol(part.node)}
+    if not isinstance(part, Sup):
+        return set()
+    ranges = scalar_ranges(part, within)
+    lost = [p for p, _ in part.parts if not np.isfinite(largest((p,), [1.0], ranges))]
+    return {s for p in lost for s in p.free_symbols if not np.isfinite(ranges[s].size)}
