@@ -55,6 +55,10 @@ AT_KINKS = {
     "minimum": f"{_AT_BOUNDS}; equal values have one half each.",
     "clip": f"{_AT_BOUNDS}, at both bounds alike; at bounds that are values, one half.",
     "hard_tanh": " Its slope at -1 and 1 is 0.", "hard_sigmoid": " Its slope at -3 and 3 is 0.",
+    "hypot": " Its slopes where both are 0 are 0.", "arctan2": " Its slopes where both are 0 are 0.",
+    "mod": " It has the sign of the divisor; its slope by the first argument is 1 everywhere.",
+    "fmod": " It has the sign of the first argument; its slope by that is 1 everywhere.",
+    "floor_divide": " Its slope is 0 everywhere.",
     "where": " Its slope is that of the branch which is taken.", "leaky_relu": " Its slope at 0 is that of the left side.",
 }  # fmt: skip
 """What a function counts as having where it has no derivative, for its docstring; `symbptt.ops` states the rule."""

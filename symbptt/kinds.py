@@ -15,7 +15,18 @@ from symbptt.location import cell_error
 
 TRUTH, INTEGER, REAL = 0, 1, 2
 _KNOWN: WeakKeyDictionary[Graph, dict[int, int]] = WeakKeyDictionary()
-_OF_BRANCHES = ("where", "maximum", "minimum", "absolute", "floor", "sign", "stop_gradient")
+_OF_BRANCHES = (
+    "where",
+    "maximum",
+    "minimum",
+    "absolute",
+    "floor",
+    "sign",
+    "stop_gradient",
+    "mod",
+    "fmod",
+    "floor_divide",
+)
 """Functions whose values are of the kind of their arguments."""
 
 
@@ -82,7 +93,7 @@ BITS = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "log
 """The operators & | ~, which are logic for truth values alone."""
 
 
-def meaning(name: str, kinds: Sequence[int], exponent_is_natural: bool = False) -> str:
+def meaning(name: str, kinds: Sequence[int], is_safe: bool = False) -> str:
     """Return the elementwise function that NumPy's function `name` is for arguments of these kinds.
 
     Raises: CellError where NumPy refuses them, or computes in integers or half precision, which a kernel does not.
@@ -94,9 +105,14 @@ def meaning(name: str, kinds: Sequence[int], exponent_is_natural: bool = False) 
         return BITS[name]
     if name == "reciprocal" and max(kinds) < REAL:
         raise cell_error("np.reciprocal of integers gives integers, 0 for all from 2 on", "write 1 / x")
-    if name == "power" and max(kinds) == INTEGER and not exponent_is_natural:
+    if name == "power" and max(kinds) == INTEGER and not is_safe:
         raise cell_error(
             "an integer to the power of an integer that may be negative, which NumPy refuses", "write 2.0 instead of 2"
+        )
+    if name in ("mod", "fmod", "floor_divide") and max(kinds) == INTEGER and not is_safe:
+        raise cell_error(
+            f"np.{name} of an integer by an integer that may be 0, which is 0 in NumPy",
+            "divide by a number, such as 2, or by 2.0",
         )
     if max(kinds) != TRUTH or name in NUMBERS or name.startswith(("logical", "greater", "less", "equal", "not_equal")):
         return name

@@ -7,7 +7,8 @@ A function whose body is made of other functions is *composed*: tracing expands 
 Where a function has no derivative, one rule holds: **at a tie a number wins, and equal values share.** So the slope of
 relu, maximum, minimum, clip, hard_tanh and hard_sigmoid at a bound that is a number is 0, at both bounds of clip alike; two
 values that are equal have one half each, and equal maxima of an array equal shares. The slope of abs and sign at 0 is 0,
-that of where is the slope of the branch that is taken.
+that of where is the slope of the branch that is taken, that of hypot and arctan2 where both arguments are 0 is 0. The quotient
+that mod and fmod take away, and floor_divide, are flat, as floor is.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ less, less_equal = _condition("less", 2), _condition("less_equal", 2)
 equal, not_equal = _condition("equal", 2), _condition("not_equal", 2)
 logical_and, logical_or = _condition("logical_and", 2), _condition("logical_or", 2)
 logical_not, sign, floor = _condition("logical_not", 1), _constant("sign", 1), _constant("floor", 1)
-stop_gradient = _constant("stop_gradient", 1)
+floor_divide, stop_gradient = _constant("floor_divide", 2), _constant("stop_gradient", 1)
 stop_gradient.declared = True  # its derivative is said to be zero, it is not that of its values
 
 _at_maximum, _at_minimum = _share(greater, 1), _share(less, -1)
@@ -110,6 +111,19 @@ maximum = scalar_function("maximum", 2, lambda a, b, y: _at_maximum(a, b), lambd
 minimum = scalar_function("minimum", 2, lambda a, b, y: _at_minimum(a, b), lambda a, b, y: _at_minimum(b, a))
 where: Any = scalar_function("where", 3, _zero, lambda c, a, b, y: where(c, 1, 0), lambda c, a, b, y: where(c, 0, 1))
 where.eval = classmethod(lambda cls, c, a, b: (b if c == 0 else a) if c.is_Number else None)
+
+
+def _apart(size: sp.Expr) -> sp.Expr:
+    """A divisor that is not zero: where it is, what it divides is zero too, and so is the slope."""
+    return where(equal(size, 0), 1, size)
+
+
+hypot = scalar_function("hypot", 2, lambda a, b, y: a / _apart(y), lambda a, b, y: b / _apart(y))
+arctan2 = scalar_function(
+    "arctan2", 2, lambda a, b, y: b / _apart(hypot(a, b)) ** 2, lambda a, b, y: -a / _apart(hypot(a, b)) ** 2
+)
+mod = scalar_function("mod", 2, lambda a, b, y: sp.S.One, lambda a, b, y: -floor_divide(a, b))
+fmod = scalar_function("fmod", 2, lambda a, b, y: sp.S.One, lambda a, b, y: (y - a) / b)
 relu = scalar_function("relu", 1, lambda x, y: greater(x, 0))
 absolute = scalar_function("absolute", 1, lambda x, y: sign(x))
 sigmoid = scalar_function("sigmoid", 1, lambda x, y: y * (1 - y))
@@ -154,6 +168,39 @@ def _ahead(is_ahead: Any, a: Any, b: Any) -> Any:
     tied = (a + b) / 2 if np.iscomplexobj(a) and np.iscomplexobj(b) else b if np.iscomplexobj(a) else a
     x, y = np.real(a), np.real(b)
     return np.where(is_ahead(x, y), a, np.where(x == y, tied, b))
+
+
+def _evaluate_hypot(a: Any, b: Any) -> Any:
+    x, y = np.real(a), np.real(b)
+    size = np.hypot(x, y)
+    return size + 1j * (_over(x, size) * np.imag(a) + _over(y, size) * np.imag(b)) if _any_complex(a, b) else size
+
+
+def _evaluate_arctan2(a: Any, b: Any) -> Any:
+    y, x = np.real(a), np.real(b)
+    size, angle = np.hypot(y, x), np.arctan2(y, x)
+    if not _any_complex(a, b):
+        return angle
+    return angle + 1j * _over(_over(x, size) * np.imag(a) - _over(y, size) * np.imag(b), size)
+
+
+def _over(a: Any, size: Any) -> Any:
+    return a / np.where(size == 0, 1, size)
+
+
+def _any_complex(a: Any, b: Any) -> bool:
+    return bool(np.iscomplexobj(a) or np.iscomplexobj(b))
+
+
+def _remainder(ufunc: Any) -> Callable[..., Any]:
+    """A remainder of real numbers: its imaginary part is how it moves between two jumps."""
+
+    def evaluate(a: Any, b: Any) -> Any:
+        x, y = np.real(a), np.real(b)
+        found = ufunc(x, y)
+        return found + 1j * (np.imag(a) - np.round((x - found) / y) * np.imag(b)) if _any_complex(a, b) else found
+
+    return evaluate
 
 
 def _evaluate_elu(x: Any, alpha: Any = 1.0) -> Any:
@@ -245,6 +292,13 @@ OPS: tuple[Op, ...] = (
        arity=2),
     Op("minimum", minimum, _evaluate_minimum, "np.minimum({0}, {1})", r"\min({0}, {1})", numpy=("minimum", "fmin"),
        arity=2),
+    Op("hypot", hypot, _evaluate_hypot, "np.hypot({0}, {1})", r"\operatorname{{hypot}}({0}, {1})", numpy=("hypot",), arity=2),
+    Op("arctan2", arctan2, _evaluate_arctan2, "np.arctan2({0}, {1})", r"\operatorname{{arctan2}}({0}, {1})",
+       numpy=("arctan2", "atan2"), arity=2),
+    Op("mod", mod, _remainder(np.mod), "np.mod({0}, {1})", r"({0} \bmod {1})", numpy=("remainder", "mod"), arity=2),
+    Op("fmod", fmod, _remainder(np.fmod), "np.fmod({0}, {1})", r"\operatorname{{fmod}}({0}, {1})", numpy=("fmod",), arity=2),
+    Op("floor_divide", floor_divide, _compare(np.floor_divide), "np.floor_divide({0}, {1})",
+       r"\left\lfloor \frac{{{0}}}{{{1}}}\right\rfloor", numpy=("floor_divide",), arity=2),
     Op("logaddexp", _body_logaddexp, _evaluate_logaddexp, numpy=("logaddexp",), arity=2),
     Op("where", where, lambda c, a, b: np.where(np.real(c) != 0, a, b), "np.where({0}, {1}, {2})",
        r"\operatorname{{where}}({0}, {1}, {2})", numpy=("where",), arity=3),

@@ -162,7 +162,7 @@ _METHODS = (
 )  # fmt: skip
 _BOTH_SIDES = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power", "and": "bitwise_and",
-    "or": "bitwise_or",
+    "or": "bitwise_or", "mod": "mod", "floordiv": "floor_divide",
 }  # fmt: skip
 _COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
@@ -171,8 +171,7 @@ _OF_ONE = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "invert
 
 
 _UNKNOWN = {
-    "floordiv": "floor_divide", "mod": "remainder", "divmod": "divmod", "xor": "bitwise_xor", "lshift": "left_shift",
-    "rshift": "right_shift",
+    "divmod": "divmod", "xor": "bitwise_xor", "lshift": "left_shift", "rshift": "right_shift",
 }  # fmt: skip
 """Operators that have no meaning in a cell, by the function of NumPy that they are."""
 
@@ -232,6 +231,7 @@ def _literal(graph: Graph, value: Any) -> Array:
     return Array(graph, build.literal(graph, tuple(array.ravel().tolist()), array.shape), array)
 
 
+DIVISIONS = ("divide", "mod", "fmod", "floor_divide")
 PYTHON = ("add", "subtract", "multiply", "negative", "positive", "abs", "invert")
 """Operators that Python applies to truth values of its own, such as dt > 0.1 of a number dt, as to the integers 0 and 1."""
 
@@ -241,13 +241,13 @@ def apply(name: str, *values: Any, plain: bool = False) -> Array:
     graph = graph_of(*values)
     assert graph is not None
     arrays = [as_array(graph, value) for value in values]
-    if name == "divide" and graph[arrays[1].id].family == "number" and _has_zero(arrays[1].value):
+    if name in DIVISIONS and graph[arrays[1].id].family == "number" and _has_zero(arrays[1].value):
         raise cell_error("a division by zero", "divide by a number that is not zero, or by a value of the cell")
     kinds = [kind(array) for array in arrays]
     if plain and name in PYTHON and all(array.value is not None and not array.ndim for array in arrays):
         kinds = [max(found, INTEGER) for found in kinds]
         arrays = [array if kind(array) else Array(graph, array.id, int(array.value)) for array in arrays]
-    op = ops.BY_NAME[meaning(name, kinds, name == "power" and _is_natural(arrays[1]))]
+    op = ops.BY_NAME[meaning(name, kinds, _is_safe(name, arrays[-1]))]
     expr = op.body(*_arguments(op.name, graph, arrays))
     result = apply_expr(graph, expr, [array.id for array in arrays])
     known = all(array.value is not None for array in arrays)
@@ -258,6 +258,11 @@ def kind(array: Array) -> int:
     """Return the kind of a value in NumPy, that of its number where it has one: plain integers behave as real numbers."""
     of_value = REAL if array.value is None else kind_of_value(array.value)
     return of_value if of_value == TRUTH or (array.ndim and of_value == INTEGER) else kind_of(array.graph, array.id)
+
+
+def _is_safe(name: str, last: Array) -> bool:
+    """Whether NumPy computes a power, or a quotient, of integers as of real numbers: the last one is not negative, or not 0."""
+    return last.value is not None if name in DIVISIONS else name == "power" and _is_natural(last)
 
 
 def _is_natural(array: Array) -> bool:

@@ -159,11 +159,14 @@ _SLOPES: dict[Any, Callable[..., Any]] = {
     np.cosh: lambda y, a: (np.sinh(a),), np.absolute: lambda y, a: (np.sign(a),), np.fabs: lambda y, a: (np.sign(a),),
     np.add: lambda y, a, b: (1.0, 1.0), np.subtract: lambda y, a, b: (1.0, -1.0),
     np.multiply: lambda y, a, b: (b, a), np.divide: lambda y, a, b: (1 / b, -y / b),
+    np.hypot: lambda y, a, b: (np.where(y == 0, 0, a) / np.where(y == 0, 1, y), np.where(y == 0, 0, b) / np.where(y == 0, 1, y)),
+    np.arctan2: lambda y, a, b: (b / (a * a + b * b), -a / (a * a + b * b)),
+    np.remainder: lambda y, a, b: (1.0, -np.floor(a / b)), np.fmod: lambda y, a, b: (1.0, -np.trunc(a / b)),
     np.logaddexp: lambda y, a, b: (np.exp(a - y), np.exp(b - y)),
 }  # fmt: skip
 _FLAT = {
     np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal, np.logical_and, np.logical_or,
-    np.logical_not, np.bitwise_and, np.bitwise_or, np.invert, np.isnan, np.isfinite, np.isinf, np.sign, np.floor, np.signbit,
+    np.logical_not, np.bitwise_and, np.bitwise_or, np.invert, np.isnan, np.isfinite, np.isinf, np.sign, np.floor, np.signbit, np.floor_divide,
 }  # fmt: skip
 
 

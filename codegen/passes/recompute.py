@@ -20,7 +20,7 @@ from symbptt.ir.scalar import Call, Power, Prod, Sum, Tree, expanded, tree_of, w
 CALLS = {
     **dict.fromkeys(("abs", "maximum", "minimum", "relu", "sign", "floor", "stop_gradient"), 1.0),
     **dict.fromkeys(("greater", "greater_equal", "less", "less_equal", "equal", "not_equal"), 1.0),
-    **dict.fromkeys(("sqrt", "exp", "expm1", "log", "log1p", "tanh", "arctan"), 8.0),
+    **dict.fromkeys(("sqrt", "exp", "expm1", "log", "log1p", "tanh", "arctan", "hypot"), 8.0),
     "sigmoid": 12.0,
     "softplus": 20.0,
     "where": 16.0,

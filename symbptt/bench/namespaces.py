@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 SAME = ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "arctan", "tanh", "sinh", "cosh", "sqrt", "abs", "sign",
-        "floor", "einsum", "sum", "cumsum", "flip", "moveaxis", "broadcast_to", "where", "arange", "greater",
+        "floor", "hypot", "arctan2", "fmod", "floor_divide",
+        "einsum", "sum", "cumsum", "flip", "moveaxis", "broadcast_to", "where", "arange", "greater",
         "greater_equal", "less", "less_equal", "equal", "not_equal", "logical_and", "logical_or",
         "logical_not")  # fmt: skip
 """Functions of NumPy's name and meaning in both."""

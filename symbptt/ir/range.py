@@ -37,7 +37,8 @@ SHARED = ("param", "const", "size", "eye")
 """Roles of leaves that are the same for all samples and steps."""
 
 _GROWING = (sp.exp, ops.expm1, sp.sinh, sp.cosh)
-_BOUNDED = (sp.tanh, ops.sigmoid, sp.erf, sp.atan, ops.sign)
+_BOUNDED = (sp.tanh, ops.sigmoid, sp.erf, sp.atan, ops.arctan2, ops.sign)
+_DIVIDING = (ops.mod, ops.fmod, ops.floor_divide)
 _LIMITED = (*_BOUNDED, sp.exp, ops.expm1, ops.softplus, ops.maximum, ops.minimum, ops.relu)
 
 
@@ -247,6 +248,9 @@ def hazards_of(expr: sp.Expr, told: _Told) -> Hazards:
         both = expr.func in (sp.sinh, sp.cosh)
         grows = high > LARGEST_EXPONENT or (both and low < -LARGEST_EXPONENT)
         return found | told.of(OVERFLOW, expr) if grows else found if both else found - {OVERFLOW, SCALE}
+    if expr.func in _DIVIDING:
+        low, high = bounds_of(expr.args[1], told.bounds)
+        return found | told.of(POLE, expr.args[1]) if low <= 0 <= high else found
     return found | _power_hazards(expr, told) if expr.is_Pow else found
 
 
@@ -343,6 +347,8 @@ _FUNCTIONS: dict[object, Callable[..., Bounds]] = {
     sp.cos: _fixed(-1.0, 1.0),
     sp.erf: _fixed(-1.0, 1.0),
     sp.atan: _fixed(-1.6, 1.6),
+    ops.arctan2: _fixed(-3.2, 3.2),
+    ops.hypot: _fixed(0.0, math.inf),
     sp.cosh: _fixed(1.0, math.inf),
     ops.sigmoid: _fixed(0.0, 1.0),
     ops.softplus: lambda a: (0.0, max(a[1], 0.0) + 1),

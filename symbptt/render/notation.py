@@ -98,7 +98,7 @@ _TEXT_CALLS = {
     "sigmoid": "σ({0})", "abs": "|{0}|", "greater": "[{0} > {1}]", "greater_equal": "[{0} ≥ {1}]",
     "less": "[{0} < {1}]", "less_equal": "[{0} ≤ {1}]", "equal": "[{0} = {1}]", "not_equal": "[{0} ≠ {1}]",
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
-    "logical_not": "¬{0}", "floor": "⌊{0}⌋", "stop_gradient": "stop({0})",
+    "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "floor_divide": "⌊({0}) / ({1})⌋", "stop_gradient": "stop({0})",
 }  # fmt: skip
 
 

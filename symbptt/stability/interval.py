@@ -278,8 +278,56 @@ def _cosh(x: Interval) -> Interval:
         return _near(np.cosh(size.lo), np.cosh(size.hi), 1.0)
 
 
+def _hypot(a: Interval, b: Interval) -> Interval:
+    first, second = absolute(a), absolute(b)
+    with np.errstate(all="ignore"):
+        return _near(np.hypot(first.lo, second.lo), np.hypot(first.hi, second.hi), 0.0)
+
+
+def _arctan2(a: Interval, b: Interval) -> Interval:
+    """The angles to the corners of a box; of a box that the half line of the angle π meets, all angles."""
+    with np.errstate(all="ignore"):
+        angles = [np.arctan2(y, x) for y in (a.lo, a.hi) for x in (b.lo, b.hi)]
+    near = _near(reduce(np.minimum, angles), reduce(np.maximum, angles), -np.pi, np.pi)
+    cut = (b.lo <= 0) & (a.lo <= 0) & (a.hi >= 0)
+    return Interval(np.where(cut, -np.pi, near.lo), np.where(cut, np.pi, near.hi))
+
+
+def _floor_divide(a: Interval, b: Interval) -> Interval:
+    return _where_nonzero(b, _rising("floor", multiply(a, reciprocal(b))))
+
+
+def _mod(a: Interval, b: Interval) -> Interval:
+    """Between 0 and the divisor; where the whole quotient is one number, the first argument less so many divisors."""
+    anywhere = Interval(np.minimum(b.lo, 0.0), np.maximum(b.hi, 0.0))
+    return _where_nonzero(b, common(anywhere, _less_whole(a, b, _floor_divide(a, b))))
+
+
+def _fmod(a: Interval, b: Interval) -> Interval:
+    """Of the sign of the first argument, smaller than it and than the divisor."""
+    most = np.minimum(a.size, b.size)
+    anywhere = Interval(np.where(a.lo < 0, -most, 0.0), np.where(a.hi > 0, most, 0.0))
+    quotient = multiply(a, reciprocal(b))
+    low, high = (np.trunc(end) for end in (quotient.lo, quotient.hi))
+    return _where_nonzero(b, common(anywhere, _less_whole(a, b, Interval(low, high))))
+
+
+def _less_whole(a: Interval, b: Interval, whole: Interval) -> Interval:
+    one = (whole.lo == whole.hi) & np.isfinite(whole.lo)
+    count = Interval(*(np.where(one, end, 0.0) for end in (-whole.lo, -whole.hi)))
+    found = add(a, multiply(count, b))
+    return Interval(np.where(one, found.lo, -np.inf), np.where(one, found.hi, np.inf))
+
+
+def _where_nonzero(b: Interval, found: Interval) -> Interval:
+    """Nothing is known of a remainder or a quotient by what may be zero."""
+    zero = (b.lo <= 0) & (b.hi >= 0)
+    return Interval(np.where(zero, -np.inf, found.lo), np.where(zero, np.inf, found.hi))
+
+
 FUNCTIONS: dict[str, Callable[..., Interval]] = {
     "abs": absolute, "sin": _sine, "cos": _cosine, "tan": _tangent, "cosh": _cosh,
+    "hypot": _hypot, "arctan2": _arctan2, "mod": _mod, "fmod": _fmod, "floor_divide": _floor_divide,
     "maximum": lambda a, b: Interval(np.maximum(a.lo, b.lo), np.maximum(a.hi, b.hi)),
     "minimum": lambda a, b: Interval(np.minimum(a.lo, b.lo), np.minimum(a.hi, b.hi)),
     "greater": lambda a, b: _truth(a.lo > b.hi, a.hi > b.lo), "less": lambda a, b: _truth(a.hi < b.lo, a.lo < b.hi),
