@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -209,17 +209,22 @@ def _by_elements(
     """Compare blocks element by element; `largest` is the largest number of others that count."""
     name, derivative = method
 
-    def both(near: Point, sent: Arrays) -> dict[str, tuple[Any, Any]]:
+    def both(names: Iterable[str], near: Point, sent: Arrays) -> dict[str, tuple[Any, Any]]:
         found, near_value = _arrays(gradients(near, sent)), case.value(near, sent)
-        return {k: (derivative(near_value, near, b), _part(found[b[:2]], b[2])) for k, b in blocks.items()}
+        parts = {k: blocks[k] for k in names}
+        return {k: (derivative(near_value, near, b), _part(found[b[:2]], b[2])) for k, b in parts.items()}
 
-    sides = both(case.point, case.cotangents)
+    sides = both(blocks, case.point, case.cotangents)
     largest = max([*(_finite_top(wanted) for wanted, _ in sides.values()), largest])
     scales = {k: max(_finite_top(wanted), case.regime.floor * largest) for k, (wanted, _) in sides.items()}
-    if case.sharp and name == COMPLEX[0]:
-        moves, least = partial(_rounded_otherwise, case, blocks, sides), {k: NEARLY * v for k, v in scales.items()}
-    else:
-        moves, least = partial(both_moved, both, case.point, case.cotangents), dict.fromkeys(scales, EPS * largest)
+
+    def moves(names: list[str], seed: int) -> list[Any]:
+        if is_sharp:
+            return _rounded_otherwise(case, {k: blocks[k] for k in names}, sides, seed)
+        return both_moved(partial(both, names), case.point, case.cotangents, seed)
+
+    is_sharp = case.sharp and name == COMPLEX[0]
+    least = {k: NEARLY * v for k, v in scales.items()} if is_sharp else dict.fromkeys(scales, EPS * largest)
     pairs = with_noise(sides, scales, name, moves, least)
     opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
     return {k: _verdict(pair, name, opinion, blocks[k]) for k, pair in pairs.items()}
@@ -229,10 +234,11 @@ def with_noise(
     sides: dict[str, tuple[Any, Any]],
     scales: dict[str, float],
     method: str,
-    moved: Callable[[int], list[Any]],
+    moved: Callable[[list[str], int], list[Any]],
     least: dict[str, float],
 ) -> dict[str, Pair]:
-    """Return the pairs, with their noise, of each at least `least`, where some are not within their tolerance.
+    """Return the pairs; those that are not within their tolerance with their noise, at least `least`, for which `moved` is
+    asked for them alone: a block costs two runs of the cell an element and a move.
 
     One move, there and back, is enough where it explains what is off, and where no more of them could.
     """
@@ -240,11 +246,11 @@ def with_noise(
     off = [k for k, pair in pairs.items() if not pair.error <= TOLERANCE[method]]
     if not off:
         return pairs
-    others = moved(0)
-    seen = noisy(pairs, others, least)
-    if all(_is_explained(seen[k]) or np.inf > seen[k].difference > PLAIN * SLACK * seen[k].noise for k in off):
-        return seen
-    return noisy(pairs, others + [other for seed in (1, 2, 3) for other in moved(seed)], least)
+    doubtful, others = {k: pairs[k] for k in off}, moved(off, 0)
+    seen = noisy(doubtful, others, least)
+    if not all(_is_explained(pair) or np.inf > pair.difference > PLAIN * SLACK * pair.noise for pair in seen.values()):
+        seen = noisy(doubtful, others + [other for seed in (1, 2, 3) for other in moved(off, seed)], least)
+    return pairs | seen
 
 
 def _is_explained(pair: Pair) -> bool:
@@ -383,7 +389,10 @@ def value_rows(case: Case, values: Callable[[Point], dict[str, tuple[Any, Any]]]
         if failure is not None:
             return [case.row(name, failed("forward", failure)) for name in names]
         scales = {k: _finite_top(wanted) for k, (wanted, _) in sides.items()}
-        moves = partial(both_moved, lambda near, _: values(near), case.point, {})
+
+        def moves(_: list[str], seed: int) -> list[Any]:
+            return both_moved(lambda near, _: values(near), case.point, {}, seed)
+
         pairs = with_noise(sides, scales, "forward", moves, dict.fromkeys(scales, 0.0))
         return [case.row(name, _of_value(name, pair)) for name, pair in pairs.items()]
 
