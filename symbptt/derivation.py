@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,7 @@ from symbptt.derive.jacobian import jacobian
 from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError
 from symbptt.init import concrete
+from symbptt.ir.naming import unique
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.shape import named_size
 from symbptt.model import Model
@@ -26,8 +28,8 @@ from symbptt.render.notation import LATEX, TEXT, Notation
 
 __all__ = ["Derivation", "Equation", "StepJacobian", "derive"]
 
-LONGEST, DEEPEST = 10_000, 150
-"""The operations and the depth of a Jacobian that is still written as one formula."""
+LONGEST, DEEPEST = 2_000, 150
+"""The operations and the depth of a Jacobian that is still written as one formula; beyond, long parts have names."""
 
 
 class Derivation(Equations):
@@ -80,12 +82,18 @@ class StepJacobian:
         return f"<Jacobian of {self.to} with respect to {self.of}: {self.structure}>"
 
     def text(self) -> str:
-        """Return the equation as plain text; vectors are columns, diag(v) is the diagonal matrix of v."""
-        return f"{self._lhs(TEXT, '∂{0}/∂{1}')} = {self._rhs(TEXT)}"
+        """Return the equation as plain text; vectors are columns, diag(v) is the diagonal matrix of v.
+
+        A long one, as of a step with inner rounds, has a line for each of its parts, in the order in which they are computed.
+        """
+        first, *rest = self._lines(TEXT)
+        return "\n".join([f"{self._lhs(TEXT, '∂{0}/∂{1}')} = {first}", *(["with"] if rest else []), *rest])
 
     def latex(self) -> str:
-        """Return the equation as LaTeX."""
-        return f"{self._lhs(LATEX, r'{partial}')} = {self._rhs(LATEX)}"
+        """Return the equation as LaTeX; a long one in lines, as `text` has it."""
+        first, *rest = self._lines(LATEX)
+        whole = f"{self._lhs(LATEX, r'{partial}')} = {first}"
+        return "\\begin{gathered}\n  " + " \\\\\n  ".join([whole, *rest]) + "\n\\end{gathered}" if rest else whole
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -98,17 +106,18 @@ class StepJacobian:
             return template.format(over, under)
         return rf"\frac{{\partial {over}}}{{\partial {under}}}"
 
-    def _rhs(self, notation: Notation) -> str:
+    def _lines(self, notation: Notation) -> list[str]:
+        """The right side, and a line for each part of a long one."""
         if self.structure in ("zero", "identity"):
-            return "0" if self.structure == "zero" else "I"
+            return ["0" if self.structure == "zero" else "I"]
         writer = self._writer(notation)
         size, depth = Nesting(writer.graph, writer.labels).of(self._block.id)
-        if size > LONGEST or depth > DEEPEST:
-            raise ArgumentError(
-                f"the derivative of {self.to} with respect to {self.of} is one formula of {size:,} operations, {depth} deep\n"
-                f"  in the Jacobian of {self.cell.name}\n  .evaluate(params, inputs, state) gives its numbers"
-            )
-        written = writer.rhs(self._block.id)
+        parts = _parts(writer, self._block.id) if size > LONGEST or depth > DEEPEST else {}
+        writer = replace(writer, labels={**writer.labels, **parts})
+        lines = [f"{notation.symbol(label)} = {writer.rhs(id)}" for id, label in parts.items()]
+        return [self._of_structure(notation, writer.rhs(self._block.id)), *lines]
+
+    def _of_structure(self, notation: Notation, written: str) -> str:
         if self.structure == "diagonal":
             return notation.call("diag", [written])
         return f"{notation.brackets(written)}{notation.scalar}I" if self.structure == "scalar" else written
@@ -163,6 +172,19 @@ class StepJacobian:
         lead = {a.name: (1, 1) for a in self.cell.arguments if a.role == "state"}
         given = {k: v.reshape(*lead[k], *v.shape[1:]) if k in lead else v for k, v in arrays.items()}
         return self._evaluate(given, sizes, 1, 1, dtype)["value"]
+
+
+def _parts(writer: Writer, root: int) -> dict[int, Label]:
+    """Names for the parts of a formula that are long or deep, and for those of them that it does not have by name already."""
+    named, used = dict(writer.labels), {label.name for label in writer.labels.values()}
+    read = set(writer.graph.ancestors([root]))
+    found: dict[int, Label] = {}
+    for id in Nesting(writer.graph, named).too_long():
+        if id in read and id != root and writer.graph[id].family not in ("leaf", "number"):
+            name = unique(f"J_{len(found) + 1}", used)
+            used.add(name)
+            found[id] = named[id] = Label(name, None, given=False)
+    return found
 
 
 def derive(target: Cell | Model) -> Derivation:
