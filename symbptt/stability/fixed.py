@@ -107,7 +107,7 @@ def under_constant_inputs(cell: Cell, params: Arrays, inputs: Arrays, states: Ar
     Raises: ArgumentError as `fixed_points` does.
     """
     found = ConstantStep.of(cell, params, inputs, states)
-    _check_named(found.linear, states)
+    check_named(found.linear, states)
     return found.linear, found.inputs
 
 
