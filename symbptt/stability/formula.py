@@ -11,6 +11,11 @@ import numpy as np
 import sympy as sp
 
 from symbptt.derive.labels import Label
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.naming import unique
+from symbptt.ir.nesting import Nesting
+from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import size_text
 from symbptt.render.expression import Writer
@@ -19,7 +24,7 @@ from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Root, S
 from symbptt.stability.enclosure import Enclosure, corners, extent, factors_of, largest
 from symbptt.stability.hypotheses import TRIED, general, sizes_in
 from symbptt.stability.interval import Interval, rounded_up
-from symbptt.stability.local import Local, node_of
+from symbptt.stability.local import Local, node_of, symbol
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,71 @@ class Formulas:
     names: Mapping[Shared, str] = field(default_factory=dict)
 
     @cached_property
+    def parts(self) -> Parts:
+        """The step with its long values and polynomials under names."""
+        return _parts(self.of)
+
+    @cached_property
     def writer(self) -> Writer:
-        return Writer(self.of.graph, labels_of(self.of), self.signs.notation, matrices=True)
+        return Writer(self.parts.graph, {**self.parts.labels, **self.parts.made}, self.signs.notation, matrices=True)
+
+    def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
+        """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""
+        open_, found = [node_of(s) for e in read for s in _plain(self, e).free_symbols], set()
+        while open_:
+            id = open_.pop()
+            if id is not None and id not in found and id not in self.parts.labels:
+                found.add(id)
+                open_ += self.parts.graph[id].args
+        lines = [(label, id) for id, label in self.parts.made.items() if id in found]
+        return [f"{self.signs.notation.symbol(label)} = {self.writer.rhs(id)}" for label, id in lines]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The graph of a step with the long polynomials of its derivatives as values, nodes by `atoms`; the names that the cell
+    gives, and those that are `made` for long values."""
+
+    graph: Graph
+    atoms: Mapping[sp.Symbol, int]
+    fixed: frozenset[int]
+    labels: Mapping[int, Label]
+    made: Mapping[int, Label]
+
+
+def _parts(of: Local) -> Parts:
+    g, labels = of.graph.copy(), labels_of(of)
+    atoms: dict[sp.Symbol, int] = {}
+    sizes: dict[sp.Symbol, int] = {}
+    for s, atom in of.atoms.items():
+        inner = {x: sizes.get(x, 0) for x in atom.expr.free_symbols}
+        sizes[s] = int(atom.expr.count_ops()) + sum(inner.values())
+        if sizes[s] > SHORTEST and not atom.slope_of:
+            sizes[s] = 0
+            plain = _expanded(of, atoms, atom.expr)
+            args = sorted(id for x in plain.free_symbols if (id := node_of(x)) is not None)
+            atoms[s] = build.map_(g, plain.xreplace({symbol(id): placeholder(i) for i, id in enumerate(args)}), args)
+    fixed = set(of.fixed)
+    for id in range(len(of.graph), len(g)):
+        fixed |= {id} if set(g[id].args) <= fixed else set()
+    used = {label.name for label in labels.values()}
+    made: dict[int, Label] = {}
+    named = dict.fromkeys([*labels, *atoms.values()])
+    for id in Nesting(g, named).too_long():
+        named[id] = None
+    for id in sorted(named.keys() - labels.keys()):
+        if g[id].family not in ("leaf", "number"):
+            name = unique(f"a_{len(made) + 1}", used)
+            used.add(name)
+            made[id] = Label(name, None if id in fixed else 0, given=False)
+    return Parts(g, atoms, frozenset(fixed), labels, made)
+
+
+def _expanded(of: Local, atoms: Mapping[sp.Symbol, int], expr: sp.Expr) -> sp.Expr:
+    """An expression over values of nodes alone; the atoms that are values themselves stay."""
+    while made := [s for s in expr.free_symbols if node_of(s) is None]:
+        expr = expr.xreplace({s: symbol(atoms[s]) if s in atoms else of.atoms[s].expr for s in made})
+    return expr
 
 
 def formulas(of: Local, norm: str, bounded: tuple[str, ...], signs: Signs, trees: Iterable[Tree]) -> Formulas:
@@ -102,6 +170,8 @@ def labels_of(of: Local) -> dict[int, Label]:
 
 
 SUM, PRODUCT = 0, 1
+SHORTEST = 40
+"""Operations of a polynomial, with those that it is made of, from which on it has a name."""
 
 
 def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
@@ -239,22 +309,20 @@ def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
 def _is_fixed(f: Formulas, factor: sp.Expr) -> bool:
     """Whether a factor is made of parameters and constants alone."""
     symbols = _plain(f, factor).free_symbols
-    return bool(symbols) and all(node_of(s) in f.of.fixed for s in symbols)
+    return bool(symbols) and all(node_of(s) in f.parts.fixed for s in symbols)
 
 
 def _supremum(f: Formulas, factor: sp.Expr) -> str:
     if not _is_fixed(f, factor):
         return f.signs.sup.format(f.signs.size.format(expression(f, factor)))
     size = _gate(f, factor)
-    scalar = not any(f.of.graph.shape(node_of(s) or 0) for s in _plain(f, factor).free_symbols)
+    scalar = not any(f.parts.graph.shape(node_of(s) or 0) for s in _plain(f, factor).free_symbols)
     return size if scalar else f.signs.greatest.format(f.signs.size.format(expression(f, factor)))
 
 
 def _plain(f: Formulas, expr: sp.Expr) -> sp.Expr:
     """An expression over values of nodes alone."""
-    while made := [s for s in expr.free_symbols if node_of(s) is None]:
-        expr = expr.xreplace({s: f.of.atoms[s].expr for s in made})
-    return expr
+    return _expanded(f.of, f.parts.atoms, expr)
 
 
 def expression(f: Formulas, expr: sp.Expr) -> str:

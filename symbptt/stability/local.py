@@ -59,6 +59,8 @@ class Local:
     _alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     softmaxes: dict[int, Softmax] = field(default_factory=dict)
 
+    _known: dict[Atom, sp.Symbol] = field(default_factory=dict)
+
     @property
     def graph(self) -> Graph:
         return self.step.graph
@@ -163,12 +165,10 @@ def _atom(of: Local, node: Node, expr: sp.Expr, slope_of: str = "") -> sp.Symbol
 
 
 def _made(of: Local, meaning: Atom) -> sp.Symbol:
-    for known, other in of.atoms.items():
-        if other == meaning:
-            return known
-    made = sp.Symbol(f"a{len(of.atoms)}", real=True)
-    of.atoms[made] = meaning
-    return made
+    if meaning not in of._known:
+        made = sp.Symbol(f"a{len(of.atoms)}", real=True)
+        of.atoms[made], of._known[meaning] = meaning, made
+    return of._known[meaning]
 
 
 def _over_nodes(node: Node, expr: sp.Expr) -> sp.Expr:

@@ -179,7 +179,15 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
 
 def _rates(f: Formulas, theorem: Any) -> list[str]:
     """η, and the bounds that it is made of, with those that they share behind them."""
-    return [*_rates_alone(f, theorem), *(f"{name} = {_whole(f, shared.tree)}" for shared, name in f.names.items())]
+    lines = [*_rates_alone(f, theorem), *(f"{name} = {_whole(f, shared.tree)}" for shared, name in f.names.items())]
+    read = {atom for tree in theorem.entries.values() for part in every_part(tree) for atom in _atoms_read(part)}
+    return lines + f.definitions(read)
+
+
+def _atoms_read(part: Tree) -> set[sp.Symbol]:
+    if isinstance(part, Factor):
+        return {symbol(part.node)}
+    return {s for p, _ in part.parts for s in p.free_symbols} if isinstance(part, Sup) else set()
 
 
 def _rates_alone(f: Formulas, theorem: Any) -> list[str]:
