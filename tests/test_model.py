@@ -315,7 +315,7 @@ def test_loss_stays_an_ordinary_function() -> None:
 def test_model_says_what_it_is() -> None:
     assert repr(sb.model(gru, squared_error, at="last")) == "<model gru_squared_error, loss at the last step>"
     text = sb.derive(sb.model(gru, squared_error, at="last")).text()
-    assert "Loss at the last step" in text and "dV = Σ_t" in text
+    assert "Loss, t = T\n" in text and "L      = loss_T" in text and "Σ_t" not in text.split("Backward, t")[0]
 
 
 def test_saved_module_of_a_model_stands_alone(tmp_path: Any) -> None:

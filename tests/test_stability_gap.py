@@ -101,4 +101,4 @@ def test_root_of_a_variance_is_at_least_that_of_epsilon() -> None:
 
 
 def test_softmax_theorem_is_short() -> None:
-    assert "η = σ_max(U) + σ_max(U) √n √n" in sb.vanishing_condition(soft, norm="2").text()
+    assert "η = ½ σ_max(U)\n" in sb.vanishing_condition(soft, norm="2").text()

@@ -58,7 +58,6 @@ class Local:
     _terms: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     _alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     softmaxes: dict[int, Softmax] = field(default_factory=dict)
-
     _known: dict[Atom, sp.Symbol] = field(default_factory=dict)
 
     @property

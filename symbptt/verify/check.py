@@ -224,7 +224,8 @@ def _by_elements(
         return both_moved(partial(both, names), case.point, case.cotangents, seed)
 
     is_sharp = case.sharp and name == COMPLEX[0]
-    least = {k: NEARLY * v for k, v in scales.items()} if is_sharp else dict.fromkeys(scales, EPS * largest)
+    # a gradient that cancels to zero has no digits to lose, and leaves the rounding of what cancels
+    least = {k: NEARLY * v if is_sharp and v else EPS * largest for k, v in scales.items()}
     pairs = with_noise(sides, scales, name, moves, least)
     opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
     return {k: _verdict(pair, name, opinion, blocks[k]) for k, pair in pairs.items()}
