@@ -115,7 +115,8 @@ def without_number(size: Any) -> CellError:
     return cell_error(
         f"the size {size} has no number while the cell is traced",
         'loop over a size of known length, for example Param["3 n"], or write the sum with @ or sb.sum; for np.zeros and '
-        'np.ones write np.zeros_like(h), for np.eye and np.arange take a constant: eye: Const["n n"]',
+        'np.ones write np.zeros_like(h), for np.eye and np.arange take a constant: eye: Const["n n"]; pass random numbers '
+        'as an input: noise: Input["n"]',
     )
 
 

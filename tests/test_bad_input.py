@@ -720,6 +720,7 @@ def test_role_that_is_called_says_where_dimensions_stand(role: Any) -> None:
 SIZED: dict[str, tuple[Any, str]] = {
     "np.eye": (lambda h: np.eye(h.shape[0]) @ h, "the size n has no number"),
     "np.arange": (lambda h: h * np.arange(h.shape[0]), "the size n has no number"),
+    "np.random": (lambda h: h * np.random.rand(*h.shape), "pass random numbers as an input"),
     "np.zeros": (lambda h: h + np.zeros(h.shape), "np.zeros_like"),
     "a remainder": (lambda h: h * (h.shape[0] % 2), "np.floor"),
     "np.tril": (lambda h: np.tril(np.outer(h, h)) @ h, "a constant of zeros and ones"),
