@@ -8,7 +8,11 @@ from symbptt.stability.box import local_of
 from tests.inner import MAKERS
 from tests.test_rounds import calls_of
 
-EVERY = pytest.mark.parametrize("name", MAKERS)
+FEW = ("runge_kutta", "equilibrium", "highway")
+"""Cells that are tried by default; the others take seconds each."""
+EVERY = pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.long) for name in MAKERS]
+)
 
 
 def fitting(cell):
@@ -71,6 +75,7 @@ def test_texts_of_theorems_grow_as_the_rounds(name):
     assert second < 14 * (first + 2_000) and long < 14 * (short + 100_000)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name, rounds", [("runge_kutta", 4), ("equilibrium", 20), ("highway", 10)])
 def test_reports_of_many_rounds_are_made(name, rounds):
     assert sb.analyze(MAKERS[name](rounds), steps=60).text()
