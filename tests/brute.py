@@ -14,6 +14,7 @@ import symbptt as sb
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size
 from tests.oracle import STEP, Arrays, draw, names_of, one_step
+from tests.stepped import stepped
 
 Score = Callable[[Arrays, Arrays, int, int], Any]
 """(parameters, results of the step by name, step, sample) -> what the step adds to the objective."""
@@ -167,7 +168,7 @@ def gradients(
     wanted = {*names_of(cell, "input", "state"), *(k for k in data.params if k not in names_of(cell, "const"))}
 
     def slope(group: str, name: str, position: tuple[int, ...]) -> float:
-        array = np.array(getattr(data, group)[name], complex)
+        array = stepped(getattr(data, group)[name])
         array[position] += 1j * STEP
         moved = replace(data, **{group: getattr(data, group) | {name: array}})
         axis = {"inputs": 1, "state": 0}.get(group)
