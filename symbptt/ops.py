@@ -29,13 +29,14 @@ class Remainder:
 
     `function` stands for it in a program, of the value and the argument. `body(y)` writes it in the value, which keeps no
     digits of it where the function saturates; `code` is the NumPy text in e = exp(-|a|), a the argument of the function,
-    which keeps them all. It is for arguments where 1 is what the function tends to.
+    which keeps them all. It is for arguments where 1 is what the function tends to. `alone(a)` keeps them for any argument.
     """
 
     function: Any
     text: str
     body: Callable[[sp.Expr], sp.Expr]
     code: str
+    alone: Callable[[sp.Expr], sp.Expr]
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,8 @@ OPS: tuple[Op, ...] = (
     Op("tan", sp.tan, np.tan, "np.tan({0})", r"\tan({0})", (-1.4, 1.4), numpy=("tan",)),
     Op("arctan", sp.atan, np.arctan, "np.arctan({0})", r"\arctan({0})", numpy=("arctan", "atan")),
     Op("tanh", sp.tanh, np.tanh, "np.tanh({0})", r"\tanh({0})", numpy=("tanh",),
-       remainder=Remainder(tanh_rest, "1 - tanh(a)²", lambda y: 1 - y**2, "(2 * e / (1 + e * e)) ** 2")),
+       remainder=Remainder(tanh_rest, "1 - tanh(a)²", lambda y: 1 - y**2, "(2 * e / (1 + e * e)) ** 2",
+                           lambda a: (2 * sp.exp(-absolute(a)) / (1 + sp.exp(-2 * absolute(a)))) ** 2)),
     Op("sinh", sp.sinh, np.sinh, "np.sinh({0})", r"\sinh({0})", numpy=("sinh",)),
     Op("cosh", sp.cosh, np.cosh, "np.cosh({0})", r"\cosh({0})", numpy=("cosh",)),
     Op("erf", sp.erf, _erf, "erf({0})", r"\operatorname{{erf}}({0})"),
@@ -270,7 +272,7 @@ OPS: tuple[Op, ...] = (
     Op("floor", floor, lambda x: np.floor(np.real(x)), "np.floor({0})", r"\lfloor {0}\rfloor",
        kinks=(-2.0, -1.0, 0.0, 1.0, 2.0), numpy=("floor",)),
     Op("sigmoid", sigmoid, _evaluate_sigmoid, "1 / (1 + np.exp(-{0}))", r"\sigma({0})",
-       remainder=Remainder(sigmoid_rest, "1 - σ(a)", lambda y: 1 - y, "e / (1 + e)")),
+       remainder=Remainder(sigmoid_rest, "1 - σ(a)", lambda y: 1 - y, "e / (1 + e)", lambda a: sigmoid(-a))),
     Op("softplus", softplus, _evaluate_softplus, "np.logaddexp({0}, 0)", r"\operatorname{{softplus}}({0})"),
     Op("relu", relu, _evaluate_relu, "np.maximum({0}, 0)", r"\operatorname{{relu}}({0})", kinks=(0.0,)),
     Op("leaky_relu", lambda x, slope=_LEAK: where(greater(x, 0), x, slope * x),

@@ -1,6 +1,7 @@
 """Gradients keep their digits where gates saturate, by numbers of 120 digits."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import mpmath
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State
+from symbptt import Const, Index, Input, Param, State, ops
 from symbptt.codegen.loading import Kernel
 from symbptt.zoo import gru, lstm, mgu
 
@@ -221,3 +222,26 @@ def test_without_the_argument_the_digits_are_lost(name: str) -> None:
     assert head in kernel.source
     wrong = Kernel(OWN[name], kernel.program, kernel.source.replace(head, f"    return rest\n{head}"))
     assert worst(OWN[name], wrong, 20.0, np.float64, 3, 2) > 1e-9
+
+
+@sb.cell
+def of_parameters(x: Input["m"], h: State["n"], W: Param["n m"], decay: Param["n"], gain: Param["n"], both: Param["2"]):
+    keep = sb.sigmoid(decay)
+    return keep * h + np.tanh(gain) * (W @ x) + np.tanh(0.1 * both[1]) * sb.sigmoid(both[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("bias", [0.0, 5.0, 18.0, 37.0, -20.0])
+def test_gates_of_parameters_alone_keep_their_digits(bias: float, dtype: Any) -> None:
+    kernel = sb.compile(of_parameters)
+    for T, B, n in ((3, 2, 2), (1, 1, 1), (0, 2, 2)):
+        assert worst(of_parameters, kernel, bias, dtype, T, B, n) < 40 * np.finfo(dtype).eps
+
+
+def test_gates_of_parameters_without_their_argument_lose_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted mistake: what is left of one is taken from the value alone."""
+    for body, (function, remainder) in ops.REMAINDERS.items():
+        from_value = replace(remainder, alone=lambda a, body=body, of=remainder.body: of(body(a)))
+        monkeypatch.setitem(ops.REMAINDERS, body, (function, from_value))
+    wrong = sb.compile(sb.cell(of_parameters.function))
+    assert worst(of_parameters, wrong, 18.0, np.float64, 3, 2) > 1e-10

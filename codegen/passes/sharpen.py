@@ -3,7 +3,8 @@
 Near one a value y keeps few digits of 1 - y, and none from |a| = 19 (tanh) or a = 37 (σ) on in float64. So each such
 remainder becomes a function of the value and of the argument, whose text computes it from the value and, where the
 result is tiny, again from the argument. Nothing more is kept for that: the argument is written once more, in what the
-backward sweep has anyway, and computed only where a block of steps has such elements.
+backward sweep has anyway, and computed only where a block of steps has such elements. Remainders of parameters alone are
+computed once, and from the argument only.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def sharpen(p: Program) -> Program:
     for id in g.ancestors(p.needed):
         node = g[id]
         args = [made.new[arg] for arg in node.args]
-        near = id not in forward and places.get(id) in [f"backward {region}" for region in NEAR]
-        if near and node.family == "map":
-            made.new[id] = _sharpened(made, node, args)
+        if id not in forward and node.family == "map":
+            near = places.get(id) in [f"backward {region}" for region in NEAR]
+            made.new[id] = _sharpened(made, node, args, near)
         else:
             made.new[id] = copy_node(made.graph, node, tuple(args))
     for id, name in g.names.items():
@@ -114,19 +115,24 @@ def _numbers(p: Program) -> set[int]:
     return found
 
 
-def _sharpened(made: _Sharpening, node: Node, args: list[int]) -> int:
-    """A map with each remainder in it as a value of its own."""
+def _sharpened(made: _Sharpening, node: Node, args: list[int], near: bool) -> int:
+    """A map with each remainder in it as a value of its own; that of parameters alone, which is computed once, from its
+    argument whatever its size."""
     g, expr = made.old.graph, node.attrs.expr
     for i, arg in enumerate(node.args):
         function = _function(g, arg)
-        if function not in ops.REMAINDERS or arg not in made.varying:
+        if function not in ops.REMAINDERS or arg in made.plain or (arg in made.varying and not near):
             continue
         remaining, remainder = ops.REMAINDERS[function]
         body = remainder.body(placeholder(i))
         if expr.has(body):
             expr = expr.xreplace({body: placeholder(len(args))})
-            both = (made.new[arg], _argument(made, g[arg]))
-            args.append(build.map_(made.graph, remaining(placeholder(0), placeholder(1)), both))
+            argument = _argument(made, g[arg])
+            if arg in made.varying:
+                both = (made.new[arg], argument)
+                args.append(build.map_(made.graph, remaining(placeholder(0), placeholder(1)), both))
+            else:
+                args.append(build.map_(made.graph, remainder.alone(placeholder(0)), (argument,)))
             made.origin[args[-1]] = _shown(made.shown, made.old, arg, remainder)
     read = [i for i in range(len(args)) if placeholder(i) in expr.free_symbols]
     renamed = expr.xreplace({placeholder(i): placeholder(at) for at, i in enumerate(read)})
