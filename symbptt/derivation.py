@@ -134,7 +134,7 @@ class StepJacobian:
             for id, n in g.names.items()
             if id in self._jacobian.kept and id not in labels and n not in known
         }
-        return Writer(g, labels, notation, matrices=True)
+        return Writer(g, labels, notation)
 
     @cached_property
     def _evaluate(self) -> Any:

@@ -75,7 +75,7 @@ class Formulas:
 
     @cached_property
     def writer(self) -> Writer:
-        return Writer(self.parts.graph, {**self.parts.labels, **self.parts.made}, self.signs.notation, matrices=True)
+        return Writer(self.parts.graph, {**self.parts.labels, **self.parts.made}, self.signs.notation)
 
     def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
         """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""
