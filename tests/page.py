@@ -7,8 +7,9 @@ number. Arrays of rank three and more are read as NumPy reads them. A line that 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from scipy import special
 
 TOKEN = re.compile(
     r"""\s*(?P<token>
-      Σ_t | √π | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
+      Σ_t(?![\w:]) | (?:Σ|max|min)_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z]\d*(?=\ )) | √π | mat_\{[^}]*\}
+    | (?<=[)\]])_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z0-9])
+    | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
     | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
-    | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])\w)*(?:_?\{[^}]*\})?
-    | [-+·⊙/^²³ᵀ()\[\]|⌊⌋><≥≤=≠∧∨¬;,:*…∞]
+    | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])\w)*(?:_?\{(?:[^{}]|\{[^{}]*\})*\})?
+    | [-+·⊙/^²³ᵀ()\[\]{}|⌊⌋><≥≤=≠∧∨¬;,:*…∞√]
     )""",
     re.VERBOSE,
 )
@@ -58,6 +61,32 @@ def symbol_of(text: str) -> Symbol:
     if parts and parts[-1] in TIMES:
         return Symbol("_".join([head, *parts[:-1]]), TIMES[parts[-1]])
     return Symbol(text.replace("{", "").replace("}", ""), None)
+
+
+def letters_of(sub: str) -> list[str]:
+    """The indices of a subscript: letters side by side, or with commas."""
+    return (
+        [part.strip() for part in _split(sub)] if "," in sub else [*sub] if sub.isalpha() and "_" not in sub else [sub]
+    )
+
+
+def bare(sub: str) -> str:
+    """A subscript without its braces."""
+    return sub[1:-1] if sub.startswith("{") else sub
+
+
+def _split(sub: str) -> list[str]:
+    depth, parts = 0, [""]
+    for sign in sub:
+        depth += (sign in "({[") - (sign in ")}]")
+        parts[-1] += sign if sign != "," or depth else ""
+        parts += [""] * (sign == "," and not depth)
+    return parts
+
+
+def _sized(letters: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int]]:
+    rest = iter(sizes)
+    return [(letter, 1 if letter == "0" else next(rest)) for letter in letters]
 
 
 Value = np.ndarray[Any, Any]
@@ -107,7 +136,7 @@ def _erf_inverse(x: Any) -> Any:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "σ": special.expit, "tanh": np.tanh, "exp": np.exp, "log": np.log, "sin": np.sin, "cos": np.cos, "tan": np.tan,
-    "sqrt": np.sqrt, "expm1": np.expm1, "log1p": np.log1p, "sign": np.sign, "sinh": np.sinh, "cosh": np.cosh,
+    "sqrt": np.sqrt, "expm1": np.expm1, "log1p": np.log1p, "sign": np.sign, "sg": lambda x: x, "sinh": np.sinh, "cosh": np.cosh,
     "arctan": np.arctan, "arcsin": np.arcsin, "arccos": np.arccos, "erf": special.erf, "stop": lambda x: x,
     "softplus": lambda x: np.logaddexp(x, 0), "relu": lambda x: np.maximum(x, 0), "arctan2": np.arctan2,
     "where": lambda c, a, b: np.where(c != 0, a, b), "maximum": np.maximum, "hypot": np.hypot,
@@ -128,6 +157,8 @@ class Reader:
     tokens: list[tuple[str, bool]] = field(default_factory=list)
     pos: int = 0
     line: str = ""
+    scope: dict[str, Value] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     def read(self, line: str) -> Value:
         self.tokens, self.pos, self.line = tokens_of(line), 0, line
@@ -146,53 +177,150 @@ class Reader:
         self.pos += 1
         return token
 
+    def each(self, f: Callable[..., Any], *args: Value) -> Value:
+        """A function element by element; of entries, whose indices are axes, as NumPy broadcasts."""
+        return np.asarray(f(*args)) if self.scope else elementwise(f, *args)
+
     def sum(self) -> Value:
         if self.peek() == "-":
             self.take()
-            value = elementwise(np.negative, self.term())
+            value = self.each(np.negative, self.term())
         else:
             value = self.term()
         while self.peek() in ("+", "-"):
-            value = elementwise(np.add if self.take() == "+" else np.subtract, value, self.term())
+            value = self.each(np.add if self.take() == "+" else np.subtract, value, self.term())
         return value
 
     def term(self) -> Value:
-        if self.peek() == "Σ_t":
-            self.take()
-            start, total, now = self.pos, None, self.at
-            for step in range(1, self.steps + 1):
-                self.pos, self.at = start, step
-                value = self.term()
-                total = value if total is None else elementwise(np.add, total, value)
-            self.at = now
-            assert total is not None
-            return total
+        token = self.peek()
+        if token == "Σ_t" or token.startswith("Σ_{t: "):
+            return self.over_time(self.take())
+        if token.startswith(("Σ_", "max_", "min_")) and not token.endswith("_"):
+            return self.over_indices(self.take())
         value = self.matrix()
         while self.peek() in ("⊙", "·", "/"):
             f = np.divide if self.take() == "/" else np.multiply
-            value = elementwise(f, value, self.matrix())
+            value = self.each(f, value, self.matrix())
+        return value
+
+    def over_time(self, token: str) -> Value:
+        start, total, now = self.pos, None, self.at
+        for step in range(1, self.steps + 1):
+            self.pos, self.at = start, step
+            value = self.term()
+            if ":" in token:
+                value = self.each(np.multiply, self.inner(token[len("Σ_{t: ") : -1]), value)
+            total = value if total is None else self.each(np.add, total, value)
+        self.at = now
+        assert total is not None
+        return total
+
+    def inner(self, text: str) -> Value:
+        """A condition or an index that stands in a subscript."""
+        kept = self.tokens, self.pos, self.line
+        self.tokens, self.pos, self.line = tokens_of(text), 0, text
+        value = self.relation()
+        if self.pos < len(self.tokens):
+            raise ValueError(f"{self.tokens[self.pos][0]!r} is left over in {text!r}")
+        self.tokens, self.pos, self.line = kept
+        return value
+
+    def bound(self, letters: Sequence[str], sizes: Mapping[str, int]) -> None:
+        """Take letters as indices: each is an axis, before those of the letters that are taken already."""
+        for letter in letters:
+            size = sizes[letter] if letter in sizes else self.size_of(letter)
+            self.scope[letter] = np.arange(size).reshape((size, *(1,) * len(self.scope)))
+
+    def over_indices(self, token: str) -> Value:
+        kind, _, below = token.partition("_")
+        below = below.strip("{}")
+        parts = re.split(r"\s*([<≤≥])\s*", below) if kind == "Σ" and any(c in below for c in "≤≥") else []
+        letters, sizes = letters_of(below), {}
+        if parts:
+            letters = [parts[0]]
+        elif "<" in below:
+            pairs = [part.split("<") for part in below.split(",")]
+            letters = [letter for letter, _ in pairs]
+            sizes = {letter: self.size(size) for letter, size in pairs}
+        self.bound(letters, sizes)
+        value = self.term()
+        if parts:
+            value = np.multiply(self.inner(below), value)
+        for letter in letters[::-1]:
+            size, depth = self.scope.pop(letter).shape[0], len(self.scope)
+            inner = (*(1,) * (depth - value.ndim), *value.shape[max(value.ndim - depth, 0) :])
+            value = np.broadcast_to(value, (size, *inner))
+            value = (np.sum if kind == "Σ" else np.max if kind == "max" else np.min)(value, axis=0)
+        return value
+
+    def size_of(self, letter: str) -> int:
+        """How far an index runs: the axis of an array whose index it is."""
+        now, self.at = self.at, max(self.at, 1)
+        try:
+            return self.axis_with(letter)
+        finally:
+            self.at = now
+
+    def axis_with(self, letter: str) -> int:
+        for i in range(self.pos, len(self.tokens)):
+            token = self.tokens[i][0]
+            head, _, sub = token.partition("_")
+            if head == "" and sub and letter in letters_of(sub.strip("{}")):
+                start = self.opened(i - 1)
+                return int(self.apart(start, i).shape[letters_of(sub.strip("{}")).index(letter)])
+            if head and sub and letter in letters_of(sub.strip("{}")) and not self.is_known(token):
+                return int(self.lookup(Symbol(head, None)).shape[letters_of(sub.strip("{}")).index(letter)])
+        raise ValueError(f"nothing says how far {letter} runs in {self.line!r}")
+
+    def is_known(self, token: str) -> bool:
+        try:
+            self.lookup(symbol_of(token))
+        except KeyError:
+            return False
+        return True
+
+    def opened(self, closing: int) -> int:
+        depth = 0
+        for i in range(closing, -1, -1):
+            depth += (self.tokens[i][0] in (")", "]")) - (self.tokens[i][0] in ("(", "["))
+            if depth == 0:
+                return i
+        raise ValueError(f"nothing opens the bracket in {self.line!r}")
+
+    def apart(self, start: int, end: int) -> Value:
+        """The array between two tokens, read without indices."""
+        kept = self.tokens, self.pos, self.scope
+        self.tokens, self.pos, self.scope = self.tokens[start:end], 0, {}
+        value = self.power()
+        self.tokens, self.pos, self.scope = kept
         return value
 
     def matrix(self) -> Value:
         value = self.power()
         while self.peek() and self.tokens[self.pos][1] and self._begins():
-            value = product(value, self.power())
+            other = self.power()
+            value = np.asarray(value * other) if self.scope else product(value, other)
         return value
 
     def _begins(self) -> bool:
         token = self.peek()
-        return token in "([¬⌊" or token[0].isalnum() or (token.startswith("Σ") is False and token in NUMBERS)
+        if token in ("if", "otherwise"):
+            return False
+        return token in "([{¬⌊√" or token[0].isalnum() or (token.startswith("Σ") is False and token in NUMBERS)
 
     def power(self) -> Value:
-        value = self.atom()
+        entries = None
+        if self.peek() in ("(", "["):
+            entries = self.entries()
+        value = self.atom() if entries is None else entries
         while self.pos < len(self.tokens) and not self.tokens[self.pos][1]:
             match self.peek():
                 case "²" | "³" as sign:
                     self.take()
-                    value = elementwise(lambda x, n=2 if sign == "²" else 3: x**n, value)
+                    value = self.each(lambda x, n=2 if sign == "²" else 3: x**n, value)
                 case "^":
                     self.take()
-                    value = elementwise(np.power, value, self.power())
+                    value = self.each(np.power, value, self.power())
                 case "ᵀ":
                     self.take()
                     value = turned(value)
@@ -202,6 +330,57 @@ class Reader:
                     break
         return value
 
+    def entries(self) -> Value | None:
+        """Brackets with indices behind them: an entry of an array, or, of indices that are new, the array with these entries."""
+        start = self.pos
+        depth, end = 0, self.pos
+        while end < len(self.tokens):
+            depth += (self.tokens[end][0] in ("(", "[", "{")) - (self.tokens[end][0] in (")", "]", "}"))
+            if depth == 0:
+                break
+            end += 1
+        if end + 1 >= len(self.tokens) or not self.tokens[end + 1][0].startswith("_"):
+            return None
+        sub = bare(self.tokens[end + 1][0][1:])
+        pairs = [part.partition("<") for part in letters_of(sub)]
+        letters = [letter.strip() for letter, _, _ in pairs]
+        sizes = {letter.strip(): self.size(size) for letter, sign, size in pairs if sign}
+        if (
+            self.scope
+            or not all(x == "0" or (x.isalpha() and x.islower()) for x in letters)
+            or any(map(self.is_known, letters))
+        ):
+            value = self.apart(start, end + 1)
+            self.pos = end + 2
+            return self.entry(value, sub)
+        self.pos = start + 1
+        value = self.of_entries(letters, self.relation, sizes)
+        if self.pos != end:
+            raise ValueError(f"{self.peek()!r} is left over in {self.line!r}")
+        self.pos = end + 2
+        return value
+
+    def of_entries(
+        self, letters: Sequence[str], read: Callable[[], Value], sizes: Mapping[str, int] = MappingProxyType({})
+    ) -> Value:
+        """The array whose entries a formula says."""
+        names = [letter for letter in letters if letter != "0"]
+        self.bound(names[::-1], sizes)
+        value, shape = read(), tuple(self.scope[letter].shape[0] for letter in names)
+        self.scope = {}
+        shape = tuple(1 if letter == "0" else self_size for letter, self_size in _sized(letters, shape))
+        return np.broadcast_to(value, tuple(s for s, x in zip(shape, letters, strict=True) if x != "0")).reshape(shape)
+
+    def entry(self, value: Value, sub: str) -> Value:
+        value = column(value)
+        if not self.scope:  # rows of a table
+            return column(
+                np.asarray(value[tuple(slice(None) if x == ":" else int(self.inner(x)) for x in letters_of(sub))])
+            )
+        at = [self.scope[x] if x in self.scope else self.inner(x) for x in letters_of(sub)]
+        clipped = [np.clip(np.asarray(i).astype(int), 0, n - 1) for i, n in zip(at, value.shape, strict=True)]
+        return np.asarray(value[tuple(clipped)])
+
     def atom(self) -> Value:
         token = self.take()
         match token:
@@ -209,16 +388,20 @@ class Reader:
                 value = self.relation()
                 self.take(")")
                 return value
+            case "{":
+                return self.cases()
+            case "√":
+                return self.each(np.sqrt, self.atom())
             case "|":
-                value = elementwise(np.abs, self.sum())
+                value = self.each(np.abs, self.sum())
                 self.take("|")
                 return value
             case "⌊":
-                value = elementwise(np.floor, self.sum())
+                value = self.each(np.floor, self.sum())
                 self.take("⌋")
                 return value
             case "¬":
-                return elementwise(lambda x: (x == 0) * 1.0, self.atom())
+                return self.each(lambda x: (x == 0) * 1.0, self.atom())
             case "[":
                 return self.bracket()
             case "dL/d":
@@ -238,15 +421,35 @@ class Reader:
             return self.call(token)
         return self.symbol(token)
 
+    def cases(self) -> Value:
+        """What holds under conditions, and what else."""
+        value = self.relation()
+        if self.take() == "otherwise":
+            self.take("}")
+            return value
+        test = self.relation()
+        self.take(";")
+        return self.each(lambda c, a, b: np.where(c != 0, a, b), test, value, self.cases())
+
     def symbol(self, token: str) -> Value:
+        if token in self.scope:
+            return self.scope[token]
         if token in self.sizes:
             return np.asarray(float(self.sizes[token]))
+        head, _, sub = token.partition("_")
+        if head == "e" and sub.startswith("{") and symbol_of(sub[1:-1]).time is not None:
+            return self.unit(sub[1:-1])
+        if sub and not self.is_known(token):
+            return self.entry(self.lookup(Symbol(head, None)), sub[1:-1] if sub.startswith("{") else sub)
         return np.asarray(self.lookup(symbol_of(token)))
+
+    def unit(self, row: str) -> Value:
+        return np.eye(self.limits[symbol_of(row).name])[int(self.inner(row))]
 
     def relation(self) -> Value:
         value = self.sum()
         while self.peek() in RELATIONS:
-            value = elementwise(RELATIONS[self.take()], value, self.sum())
+            value = self.each(RELATIONS[self.take()], value, self.sum())
         return value
 
     def bracket(self) -> Value:
@@ -315,7 +518,7 @@ class Reader:
             case "max" | "min":
                 if len(args) == 1:
                     return (np.max if name == "max" else np.min)(x, axis)
-                return elementwise(np.maximum if name == "max" else np.minimum, *args)
+                return self.each(np.maximum if name == "max" else np.minimum, *args)
             case "cumsum":
                 return np.cumsum(x, 0 if axis is None else axis)
             case "reverse_cumsum":
@@ -345,10 +548,12 @@ class Reader:
                 whole = np.zeros((*x.shape[:at], rows, *x.shape[at:]))
                 np.moveaxis(whole, at, 0)[index] = x
                 return column(whole)
+        if name.startswith("mat_"):
+            return column(x.reshape([self.size(part) for part in name[5:-1].split("×")]))
         f = self.functions.get(name) or FUNCTIONS.get(name)
         if f is None:
             raise ValueError(f"the function {name} is not known, in {self.line!r}")
-        return elementwise(f, *args)
+        return self.each(f, *args)
 
     def einsum(self, spec: str) -> Value:
         self.take(",")
@@ -426,9 +631,10 @@ class Page:
     once: dict[str, Value] = field(default_factory=dict)
     timed: dict[str, Series] = field(default_factory=dict)
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.reader = Reader(self.value, self.sizes, self.steps, functions=self.functions)
+        self.reader = Reader(self.value, self.sizes, self.steps, functions=self.functions, limits=self.limits)
 
     def value(self, symbol: Symbol) -> Value:
         if symbol.time is None:
@@ -440,9 +646,10 @@ class Page:
         if condition and not (condition == "t < T" and at < self.steps):
             return
         left, relation, right = re.split(r"\s+(\+?=)\s+", text.strip(), maxsplit=1)
-        symbol, self.reader.at = symbol_of(left), at
+        self.reader.at = at
+        symbol, letters = self.left(left)
         try:
-            value = self.reader.read(right)
+            value = self.right(symbol, letters, right)
         except Exception as error:
             error.add_note(text.strip())
             raise
@@ -455,6 +662,53 @@ class Page:
         series = self.timed.setdefault(symbol.name, {})
         when = self.steps if symbol.time == LAST else at + symbol.time
         series[when] = elementwise(np.add, series[when], value) if relation == "+=" else value
+
+    def left(self, text: str) -> tuple[Symbol, list[str]]:
+        """The symbol on the left of a line, and the indices of its entries."""
+        match = re.fullmatch(r"\((.*)\)_(\{.*\}|.)", text)
+        if match is not None:
+            return symbol_of(match[1]), letters_of(match[2].strip("{}"))
+        symbol, (head, _, sub) = symbol_of(text), text.partition("_")
+        one = (
+            len(sub) == 1 and not self.is_primal(symbol.name) and not self.is_primal("d" + sub) and self.is_primal(head)
+        )
+        is_entry = sub and symbol.time is None and (sub.startswith("{") or one)
+        return (Symbol(head, None), letters_of(sub.strip("{}"))) if is_entry else (symbol, [])
+
+    def is_primal(self, name: str) -> bool:
+        return name[1:] in self.once or name[1:] in self.timed
+
+    def right(self, symbol: Symbol, letters: list[str], text: str) -> Value:
+        shapes = [
+            column(x).shape
+            for x in (self.once.get(symbol.name[1:]), *self.timed.get(symbol.name[1:], {}).values())
+            if x is not None
+        ]
+        shape = shapes[0] if shapes else None
+        if not letters:
+            return self.reader.read(text)
+        if text.startswith("Σ_{t: ") and len(letters) == 1:
+            return self.rows(shape, text)
+        text, *ranges = text.split(",  ")
+        reader = self.reader
+        reader.tokens, reader.pos, reader.line = tokens_of(text), 0, text
+        sizes = dict(zip(letters, shape, strict=True)) if shape is not None and len(shape) == len(letters) else {}
+        sizes |= {part[0]: reader.size(part[4:]) for part in ranges}
+        value = reader.of_entries(letters, reader.sum, sizes)
+        if reader.pos < len(reader.tokens):
+            raise ValueError(f"{reader.peek()!r} is left over in {text!r}")
+        return value
+
+    def rows(self, shape: tuple[int, ...], text: str) -> Value:
+        """The rows of the gradient of a table: of each, the steps that have read it."""
+        head, _, body = text.partition("} ")
+        index = head.removeprefix("Σ_{t: ").split(" = ")[0]
+        found, now = np.zeros(shape), self.reader.at
+        for at in range(1, self.steps + 1):
+            self.reader.at = at
+            found[int(self.reader.read(index))] += self.reader.read(body)
+        self.reader.at = now
+        return found
 
     def section(self, lines: list[str], steps: range) -> None:
         for at in steps:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 import symbptt as sb
-from symbptt.ir.shape import names_in
+from symbptt.init import concrete
+from symbptt.ir.shape import named_size, names_in
 from tests import brute
 from tests.kernels import kernel_of
 from tests.page import Page, sections_of
@@ -23,7 +24,9 @@ def sizes_of(target: sb.Cell | sb.Model) -> dict[str, int]:
 def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int]) -> Page:
     """A page with what is given to it."""
     cell = target if isinstance(target, sb.Cell) else target.cell
-    page = Page(sizes, data.steps)
+    limits = {a.name: concrete((a.limit,), {named_size(k): n for k, n in sizes.items()})[0]
+              for a in target.arguments if a.limit is not None}  # fmt: skip
+    page = Page(sizes, data.steps, limits=limits)
     consts = cell.arguments if isinstance(target, sb.Cell) else (*cell.arguments, *target.loss.arguments)
     page.once |= {a.name: np.asarray(a.default) for a in consts if a.role == "const" and a.default is not None}
     page.once |= data.params

@@ -58,8 +58,15 @@ def test_latex_is_well_formed(cell: sb.Cell) -> None:
             assert stack.pop() == name
     assert not stack
     assert not re.search(r"_\{[^{}]*\}_|\^\{[^{}]*\}\^", latex), "a double subscript"
-    for row in re.findall(r"^  (.*?)(?: \\\\)?$", latex, re.MULTILINE):
+    for row in re.findall(r"^  (.*?)(?: \\\\)?$", without_cases(latex), re.MULTILINE):
         assert row.count("&") == 1, row
+
+
+def without_cases(latex: str) -> str:
+    """LaTeX with a letter in the place of each choice, innermost first: their lines have signs of their own."""
+    while r"\begin{cases}" in latex:
+        latex = re.sub(r"\\begin\{cases\}((?!\\begin\{cases\}).)*?\\end\{cases\}", "c", latex, flags=re.DOTALL)
+    return latex
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_each_equation_is_drawn_by_mathtext(cell: sb.Cell) -> None:
     d = sb.derive(cell)
     known = {r"\mathrel{+}": "+", r"\lvert": "|", r"\rvert": "|", r"\le ": r"\leq ", r"\ge ": r"\geq "}
     for equation in (*d.forward, *d.backward, *d.gradients, *d.input_gradients):
-        latex = re.sub(r"\\text\{[^}]*\}", "e", equation.latex)
+        latex = re.sub(r"\\text\{[^}]*\}", "e", without_cases(equation.latex))
         for command, plain in known.items():  # what LaTeX has and mathtext has not
             latex = latex.replace(command, plain)
         parser.parse(f"${latex}$")
@@ -327,7 +334,7 @@ def test_parts_of_layer_norm_and_softmax_have_names_beside_those_of_the_user():
         "centred_t = U h_{t-1} + x_t - mu_{1,t}",
         "deviation_t = sqrt(sum(centred_t ⊙ centred_t) / n + 1e-05)",
         "e_t = centred_t ⊙ mu / deviation_t",
-        "shifted_t = e_t - stop(max(e_t))",
+        "shifted_t = e_t - sg(max(e_t))",
         "e_{1,t} = exp(shifted_t)",
         "h_t = e_{1,t} / sum(e_{1,t})",
     ]

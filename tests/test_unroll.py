@@ -135,6 +135,7 @@ def _mentioned(expression, graph):
     """The nodes that a formula names, read from its text."""
     names = {n for n, _ in graph}
     found: set[tuple[str, int | None]] = set()
+    expression = re.sub(r"_\{:,(\w+)\}", r" \1", expression)  # a column of a table
     for token in re.findall(r"(?a:dL/d\w+|\w+?_\{[^}]*\}|\w+)", expression):
         plain = re.sub(r"_\{(.*)\}$", lambda m: "_" + m[1].replace(",", "_"), token)
         head, _, time = plain.rpartition("_")

@@ -1,18 +1,60 @@
-"""The values of a recursion as formulas."""
+"""One value of a graph in a notation: lowered, put in normal form, written."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from symbptt.ir.node import Node
-from symbptt.render.families import FAMILIES
-from symbptt.render.formulas import Formulas, Written
+from symbptt.derive.labels import Label
+from symbptt.ir.graph import Graph
+from symbptt.ir.scalar import Tree
+from symbptt.render.algebra import Ellipsis, Expr
+from symbptt.render.lower import Lowering
+from symbptt.render.normal import in_normal_form
+from symbptt.render.notation import Notation
+from symbptt.render.trees import read_by
+from symbptt.render.writing import at, write
+
+LONGEST = 10_000
+"""Operations of a formula that is still written; values that are read twice stand twice in it."""
 
 
 @dataclass(frozen=True)
-class Writer(Formulas):
-    """Writes values of all families."""
+class Writer:
+    """Writes the values of a graph in a notation: those with a label by it, all others by their formula, which has an
+    ellipsis in its place where it has more than `longest` operations."""
 
-    def family(self, node: Node) -> Written:
-        """Return a value that is no elementwise function of others."""
-        return FAMILIES[node.family](self, node)
+    graph: Graph
+    labels: Mapping[int, Label]
+    notation: Notation
+    longest: int = LONGEST
+
+    def rhs(self, id: int) -> str:
+        """Return the formula of a value, whether it has a label or not."""
+        return write(self.lowered(id), self.notation)
+
+    def symbol(self, id: int) -> str:
+        """Return a value as it is named inside formulas."""
+        return self.rhs(id) if id not in self.labels else self.notation.symbol(self.labels[id])
+
+    def at(self, id: int, least: int) -> str:
+        """Return a value for a place that binds at least so tightly."""
+        return at(in_normal_form(Lowering(self.graph, self.labels).value(id)), self.notation, least)
+
+    def formula(self, tree: Tree) -> str:
+        """Return a formula over values of the graph."""
+        return write(in_normal_form(Lowering(self.graph, self.labels).of_tree(tree)), self.notation)
+
+    def lowered(self, id: int) -> Expr:
+        """Return the formula of a value as an expression."""
+        return Ellipsis() if self.is_long(id) else in_normal_form(Lowering(self.graph, self.labels).formula(id))
+
+    def is_long(self, id: int) -> bool:
+        """Answer whether the formula of a value has more than `longest` operations, without writing it."""
+        count, open_ = 0, [*read_by(self.graph[id])]
+        while open_ and count <= self.longest:
+            arg = open_.pop()
+            count += 1
+            if arg not in self.labels:
+                open_.extend(read_by(self.graph[arg]))
+        return count > self.longest

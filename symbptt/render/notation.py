@@ -39,6 +39,17 @@ class Notation:
     beside: Callable[[Sequence[str]], str]
     ones: Callable[[str], str]
     zeros: Callable[[str], str]
+    entry: Callable[[str, str], str]
+    unit: Callable[[str], str]
+    mat: Callable[[str, str], str]
+    root: Callable[[str, bool], str]
+    cases: Callable[[Sequence[tuple[str, str]], str], str]
+    sum_over: Callable[[str, str], str]
+    at_steps: Callable[[str, str], str]
+    below: Callable[[str, str], str]
+    range: Callable[[str, str], str]
+    is_stacked: bool = False
+    comma: str = ","
     plus: str = " + "
     minus: str = " - "
     ellipsis: str = "…"
@@ -98,7 +109,7 @@ _TEXT_CALLS = {
     "sigmoid": "σ({0})", "abs": "|{0}|", "greater": "[{0} > {1}]", "greater_equal": "[{0} ≥ {1}]",
     "less": "[{0} < {1}]", "less_equal": "[{0} ≤ {1}]", "equal": "[{0} = {1}]", "not_equal": "[{0} ≠ {1}]",
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
-    "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "floor_divide": "⌊({0}) / ({1})⌋", "stop_gradient": "stop({0})",
+    "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "floor_divide": "⌊({0}) / ({1})⌋", "stop_gradient": "sg({0})",
 }  # fmt: skip
 
 
@@ -124,6 +135,15 @@ TEXT = Notation(
     beside=lambda parts: f"[{', '.join(parts)}]",
     ones=lambda size: f"1_{size}" if len(size) == 1 else f"1_{{{size}}}",
     zeros=lambda size: f"0_{size}" if len(size) == 1 else f"0_{{{size}}}",
+    entry=lambda base, indices: f"{base}_{indices}" if len(indices) == 1 else f"{base}_{{{indices}}}",
+    unit=lambda row: f"e_{{{row}}}",
+    mat=lambda size, inner: f"mat_{{{size}}}({inner})",
+    root=lambda inner, is_atom: f"sqrt({inner})",
+    cases=lambda cases, other: "{" + "; ".join([*(f"{a} if {c}" for a, c in cases), f"{other} otherwise"]) + "}",
+    sum_over=lambda kind, below: f"{'Σ' if kind == 'sum' else kind}_{below if len(below) == 1 else f'{{{below}}}'} ",
+    at_steps=lambda index, row: f"t: {index} = {row}",
+    below=lambda index, size: f"{index}<{size}",
+    range=lambda index, size: f",  {index} < {size}",
 )
 
 _GREEK = [
@@ -213,6 +233,20 @@ LATEX = Notation(
     beside=lambda parts: rf"\left[{', '.join(parts)}\right]",
     ones=lambda size: rf"\mathbf{{1}}_{{{size}}}",
     zeros=lambda size: rf"\mathbf{{0}}_{{{size}}}",
+    entry=lambda base, indices: f"{base}_{{{indices}}}",
+    unit=lambda row: rf"\mathbf{{e}}_{{{row}}}",
+    mat=lambda size, inner: rf"\mathrm{{mat}}_{{{size}}}\left({inner}\right)",
+    root=lambda inner, is_atom: rf"\sqrt{{{inner}}}",
+    cases=lambda cases, other: (
+        r"\begin{cases} "
+        + r" \\ ".join([*(rf"{a} & \text{{if }} {c}" for a, c in cases), rf"{other} & \text{{otherwise}}"])
+        + r" \end{cases}"
+    ),
+    sum_over=lambda kind, below: (r"\sum" if kind == "sum" else rf"\{kind}") + f"_{{{below}}} ",
+    at_steps=lambda index, row: rf"t\colon {index} = {row}",
+    below=lambda index, size: f"{index}<{size}",
+    range=lambda index, size: rf",\quad {index} < {size}",
+    is_stacked=True,
 )
 
 

@@ -1,0 +1,84 @@
+"""Formulas of elementwise values with the formulas of others in them, as flat ordered trees."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+import sympy as sp
+
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, tree_of
+from symbptt.ir.shape import Shape
+from symbptt.render.algebra import normal
+
+
+def whole_tree(g: Graph, named: Container[int], id: int) -> Tree:
+    """Return the tree of a map with all unnamed maps of its shape, or of numbers, in it; sums of sums and products of
+    products flattened."""
+    return _expanded(g, named, id, g.shape(id), top=True)
+
+
+def read_by(node: Node) -> Sequence[int]:
+    """Return the arguments of a value, each as often as it stands in its formula."""
+    if node.family != "map":
+        return node.args
+    return [node.args[i] for i in indices(tree_of(node.attrs.expr))]
+
+
+def _expanded(g: Graph, named: Container[int], id: int, shape: Shape, top: bool = False) -> Tree:
+    node = g[id]
+    if node.family == "number" and not node.shape:
+        return tree_of(as_sympy(node.attrs.value))
+    if id in named and not top:
+        return Ref(id)
+    fits = normal(node.shape) in ((), normal(shape))
+    if node.family == "view" and fits and node.attrs.kind in ("expand", "reshape"):
+        inner = g.shape(node.args[0])
+        if normal(inner) == () or normal(inner) == normal(node.shape):
+            return _expanded(g, named, node.args[0], shape)
+    if node.family == "view" and node.attrs.kind == "expand" and node.shape == shape and len(shape) == 2:
+        return _expanded(g, named, node.args[0], shape)  # a column or a row is repeated where it is read
+    if node.family != "map" or not fits:
+        return Ref(id)
+    return _substitute(tree_of(node.attrs.expr), [_expanded(g, named, arg, node.shape) for arg in node.args])
+
+
+def _substitute(tree: Tree, parts: list[Tree]) -> Tree:
+    match tree:
+        case Ref(index):
+            return parts[index]
+        case Num():
+            return tree
+        case Sum(terms):
+            return Sum(tuple(pair for sign, term in terms for pair in _terms(sign, _substitute(term, parts))))
+        case Prod(factors, divisors):
+            return _flat_product([_substitute(f, parts) for f in factors], [_substitute(d, parts) for d in divisors])
+        case Power(base, exponent):
+            return Power(_substitute(base, parts), _substitute(exponent, parts))
+        case Call(name, args):
+            return Call(name, tuple(_substitute(arg, parts) for arg in args))
+    raise AssertionError(tree)
+
+
+def _terms(sign: int, tree: Tree) -> list[tuple[int, Tree]]:
+    if isinstance(tree, Sum):
+        return [(sign * inner, term) for inner, term in tree.terms]
+    return [(sign, tree)]
+
+
+def _flat_product(factors: list[Tree], divisors: list[Tree]) -> Tree:
+    above: list[Tree] = []
+    below = list(divisors)
+    sign = 1
+    for factor in factors:
+        if isinstance(factor, Sum) and len(factor.terms) == 1 and factor.terms[0][0] < 0:
+            sign, factor = -sign, factor.terms[0][1]
+        if isinstance(factor, Prod):
+            above += factor.factors
+            below += factor.divisors
+        elif factor != Num(sp.S.One) or len(factors) == 1:
+            above.append(factor)
+    above = [factor for factor in above if factor != Num(sp.S.One)] or above[:1]
+    tree: Tree = Prod(tuple(above), tuple(below)) if below or len(above) != 1 else above[0]
+    return Sum(((-1, tree),)) if sign < 0 else tree
