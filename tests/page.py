@@ -22,7 +22,7 @@ TOKEN = re.compile(
     | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
     | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
     | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])\w)*(?:_?\{(?:[^{}]|\{[^{}]*\})*\})?
-    | [-+·⊙/^²³ᵀ()\[\]{}|⌊⌋><≥≤=≠∧∨¬;,:*…∞√]
+    | [-+·⊙/^²³ᵀ()\[\]{}|⌊⌋⟨⟩><≥≤=≠∧∨¬;,:*…∞√]
     )""",
     re.VERBOSE,
 )
@@ -306,7 +306,7 @@ class Reader:
         token = self.peek()
         if token in ("if", "otherwise"):
             return False
-        return token in "([{¬⌊√" or token[0].isalnum() or (token.startswith("Σ") is False and token in NUMBERS)
+        return token in "([{¬⌊√⟨" or token[0].isalnum() or (token.startswith("Σ") is False and token in NUMBERS)
 
     def power(self) -> Value:
         entries = None
@@ -390,6 +390,12 @@ class Reader:
                 return value
             case "{":
                 return self.cases()
+            case "⟨":
+                value = self.sum()
+                self.take(",")
+                value = np.sum(elementwise(np.multiply, value, self.sum()))
+                self.take("⟩")
+                return np.asarray(value)
             case "√":
                 return self.each(np.sqrt, self.atom())
             case "|":
@@ -687,6 +693,8 @@ class Page:
         shape = shapes[0] if shapes else None
         if not letters:
             return self.reader.read(text)
+        if text.startswith("-Σ_{t: ") and len(letters) == 1:
+            return -self.rows(shape, text[1:])
         if text.startswith("Σ_{t: ") and len(letters) == 1:
             return self.rows(shape, text)
         text, *ranges = text.split(",  ")

@@ -185,7 +185,7 @@ def test_no_function_is_evaluated_again_in_the_backward_pass(cell: sb.Cell) -> N
     (sb.sigmoid, "da_t = dh_t ⊙ h_t ⊙ (1 - h_t)"),
     (np.exp, "da_t = dh_t ⊙ h_t"),
     (np.sqrt, "da_t = dh_t / (2 h_t)"),
-    (sb.softplus, "da_t = -dh_t ⊙ expm1(-h_t)"),
+    (sb.softplus, "da_t = dh_t ⊙ (1 - exp(-h_t))"),
     (np.log, "da_t = dh_t / a_t"),
     (sb.relu, "da_t = dh_t ⊙ [a_t > 0]"),
 ])  # fmt: skip
@@ -195,7 +195,7 @@ def test_derivative_is_written_in_the_saved_value(function: Callable[..., Any], 
         return function(w * x + h)
 
     got = str(sb.derive(step).backward[0])
-    assert got.replace("2 · h_t", "2 h_t") == backward
+    assert got == backward
 
 
 def test_same_cell_gives_the_same_text_again() -> None:
@@ -217,7 +217,8 @@ class Column:
         return Column(self.value.T)
 
     def __pow__(self, other: "Column") -> "Column":
-        return Column(self.value @ other.value)
+        one = self.value.ndim == 0 or other.value.ndim == 0
+        return Column(self.value * other.value if one else self.value @ other.value)
 
     def __neg__(self) -> "Column":
         return Column(-self.value)
@@ -240,7 +241,7 @@ FUNCTIONS: dict[str, Callable[[Column], Column]] = {
     "tanh": lambda v: Column(np.tanh(v.value)),
     "σ": lambda v: Column(1 / (1 + np.exp(-v.value))),
     "relu": lambda v: Column(np.maximum(v.value, 0)),
-    "expm1": lambda v: Column(np.expm1(v.value)),
+    "exp": lambda v: Column(np.exp(v.value)),
     "softplus": lambda v: Column(np.log1p(np.exp(v.value))),
     "square": lambda v: Column(v.value**2),
 }
@@ -332,7 +333,7 @@ def test_parts_of_layer_norm_and_softmax_have_names_beside_those_of_the_user():
     assert lines == [
         "mu_{1,t} = sum(U h_{t-1} + x_t) / n",
         "centred_t = U h_{t-1} + x_t - mu_{1,t}",
-        "deviation_t = sqrt(sum(centred_t ⊙ centred_t) / n + 1e-05)",
+        "deviation_t = √(centred_tᵀ centred_t / n + 1e-05)",
         "e_t = centred_t ⊙ mu / deviation_t",
         "shifted_t = e_t - sg(max(e_t))",
         "e_{1,t} = exp(shifted_t)",

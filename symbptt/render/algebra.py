@@ -485,7 +485,12 @@ def matmul(factors: Iterable[Expr]) -> Expr:
 
 def is_zero(e: Expr) -> bool:
     """Answer whether an expression is the number zero, of whatever type."""
-    return isinstance(e, Number) and e.value == 0
+    return isinstance(e, Number) and float(e.value) == 0
+
+
+def is_one(e: Expr) -> bool:
+    """Answer whether an expression is the number one, of whatever type."""
+    return isinstance(e, Number) and float(e.value) == 1
 
 
 def transposed(e: Expr) -> Expr:

@@ -50,6 +50,7 @@ class Notation:
     range: Callable[[str, str], str]
     is_stacked: bool = False
     comma: str = ","
+    thin: str = " "
     plus: str = " + "
     minus: str = " - "
     ellipsis: str = "…"
@@ -110,6 +111,7 @@ _TEXT_CALLS = {
     "less": "[{0} < {1}]", "less_equal": "[{0} ≤ {1}]", "equal": "[{0} = {1}]", "not_equal": "[{0} ≠ {1}]",
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
     "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "floor_divide": "⌊({0}) / ({1})⌋", "stop_gradient": "sg({0})",
+    "ahead": "[{0} > {1}]", "behind": "[{0} < {1}]", "inner": "⟨{0}, {1}⟩",
 }  # fmt: skip
 
 
@@ -138,7 +140,7 @@ TEXT = Notation(
     entry=lambda base, indices: f"{base}_{indices}" if len(indices) == 1 else f"{base}_{{{indices}}}",
     unit=lambda row: f"e_{{{row}}}",
     mat=lambda size, inner: f"mat_{{{size}}}({inner})",
-    root=lambda inner, is_atom: f"sqrt({inner})",
+    root=lambda inner, is_atom: f"√{inner}" if is_atom and inner.isidentifier() else f"√({inner})",
     cases=lambda cases, other: "{" + "; ".join([*(f"{a} if {c}" for a, c in cases), f"{other} otherwise"]) + "}",
     sum_over=lambda kind, below: f"{'Σ' if kind == 'sum' else kind}_{below if len(below) == 1 else f'{{{below}}}'} ",
     at_steps=lambda index, row: f"t: {index} = {row}",
@@ -206,7 +208,15 @@ def _latex_number(value: sp.Expr) -> str:
     return {"1": power, "-1": f"-{power}"}.get(digits, rf"{digits} \cdot {power}")
 
 
+_LATEX_CALLS = {
+    "ahead": "[{0} > {1}]", "behind": "[{0} < {1}]", "inner": r"\langle {0}, {1} \rangle",
+    "stop_gradient": r"\mathrm{{sg}}({0})",
+}  # fmt: skip
+
+
 def _latex_call(name: str, args: Sequence[str]) -> str:
+    if name in _LATEX_CALLS:
+        return _LATEX_CALLS[name].format(*args)
     op = ops.BY_NAME.get(name)
     if op is not None and op.latex:
         return op.latex.format(*args)
@@ -220,7 +230,7 @@ LATEX = Notation(
     number=_latex_number,
     brackets=lambda inside: rf"\left({inside}\right)",
     hadamard=r" \odot ",
-    scalar=r"\, ",
+    scalar=r" \cdot ",
     matrix=" ",
     quotient=lambda a, b: rf"\frac{{{a}}}{{{b}}}",
     power=lambda a, b: f"{a}^{{{b}}}",
@@ -247,6 +257,7 @@ LATEX = Notation(
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: rf",\quad {index} < {size}",
     is_stacked=True,
+    thin=r"\, ",
 )
 
 

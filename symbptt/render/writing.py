@@ -124,12 +124,17 @@ def _sum(e: Sum, n: Notation) -> Written:
 
 
 def _times(e: Times, n: Notation) -> Written:
-    """Numbers before arrays; ⊙ between two arrays."""
+    """Numbers side by side before arrays; ⊙ between two arrays. Behind numbers, a product of matrices needs no brackets."""
+    arrays = sum(bool(factor.shape) for factor in e.factors)
     text = ""
     for i, factor in enumerate(e.factors):
+        last = i == len(e.factors) - 1 and arrays == 1
+        part = at(factor, n, MATRIX if last or isinstance(factor, Number) else POWER)
         both = i and factor.shape and e.factors[i - 1].shape
-        text += ((n.hadamard if both else n.scalar) if i else "") + at(factor, n, POWER)
-    return text, PRODUCT
+        text += (
+            (n.hadamard if both else n.scalar if part[0].isdigit() or part[0] == "|" else n.thin) if i else ""
+        ) + part
+    return text, PRODUCT if arrays > 1 else MATRIX
 
 
 def _over(e: Over, n: Notation) -> Written:
@@ -179,7 +184,7 @@ def _call(e: Call, n: Notation) -> Written:
         rows, columns, inner = e.args
         return n.mat(f"{write(rows, n)}{n.by}{write(columns, n)}", write(inner, n)), ATOM
     if e.name == "sqrt":
-        return n.root(write(e.args[0], n), written(e.args[0], n)[1] >= ATOM), POWER
+        return n.root(write(e.args[0], n), isinstance(e.args[0], Symbol | Number | Count | Word)), POWER
     return n.call(e.name, [write(arg, n) for arg in e.args]), ATOM
 
 
@@ -223,7 +228,7 @@ def _rows(e: Rows, n: Notation) -> Written:
 
 def _base(e: Expr, n: Notation) -> str:
     """An array with indices behind it: in brackets, but for a letter."""
-    text = at(e, n, ATOM)
+    text = write(e, n)
     plain = isinstance(e, Symbol) and e.label.time is None and len(e.label.name) == 1
     return text if plain or isinstance(e, Array | Word) else n.brackets(text)
 
