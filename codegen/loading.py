@@ -234,7 +234,7 @@ def compile(
     memory = _allowed(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
     recursion = _recursion_of(target)
-    equations = _equations(target, recursion).text()
+    equations = _equations(target, recursion).text(style="loop")
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(recursion)
     for step in PASSES if memory == "all" else SPARING:

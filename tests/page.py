@@ -41,8 +41,8 @@ def tokens_of(line: str) -> list[tuple[str, bool]]:
     return found
 
 
-LAST = 1
-TIMES = {"t": 0, "t-1": -1, "T": LAST}
+LAST, NEXT, FIRST, START = 11, 12, 13, 14
+TIMES = {"t": 0, "t-1": -1, "T": LAST, "t+1": NEXT, "1": FIRST, "0": START}
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,8 @@ class Reader:
     line: str = ""
     scope: dict[str, Value] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    family: dict[str, str] = field(default_factory=dict)
+    families: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def read(self, line: str) -> Value:
         self.tokens, self.pos, self.line = tokens_of(line), 0, line
@@ -231,9 +233,21 @@ class Reader:
             size = sizes[letter] if letter in sizes else self.size_of(letter)
             self.scope[letter] = np.arange(size).reshape((size, *(1,) * len(self.scope)))
 
+    def over_family(self, letter: str) -> Value:
+        start, total, before = self.pos, None, self.family
+        for value in self.families[letter]:
+            self.pos, self.family = start, before | {letter: value}
+            term = self.term()
+            total = term if total is None else self.each(np.add, total, term)
+        self.family = before
+        assert total is not None
+        return total
+
     def over_indices(self, token: str) -> Value:
         kind, _, below = token.partition("_")
         below = below.strip("{}")
+        if below in self.families:
+            return self.over_family(below)
         parts = re.split(r"\s*([<≤≥])\s*", below) if kind == "Σ" and any(c in below for c in "≤≥") else []
         letters, sizes = letters_of(below), {}
         if parts:
@@ -638,21 +652,54 @@ class Page:
     timed: dict[str, Series] = field(default_factory=dict)
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.value, self.sizes, self.steps, functions=self.functions, limits=self.limits)
 
     def value(self, symbol: Symbol) -> Value:
-        if symbol.time is None:
-            return self.once[symbol.name]
-        return self.timed[symbol.name][self.steps if symbol.time == LAST else self.reader.at + symbol.time]
+        for name in self.names(symbol):
+            if symbol.time is None and name in self.once:
+                return self.once[name]
+            if symbol.time is not None and (name in self.timed or self.is_behind(name, symbol.time)):
+                return self.timed_value(name, symbol.time)
+        if symbol.time in (FIRST, START):  # a name that ends with a digit
+            return self.once[f"{symbol.name}_{'1' if symbol.time == FIRST else '0'}"]
+        raise KeyError(symbol.name)
+
+    def is_behind(self, name: str, time: int) -> bool:
+        """Whether an adjoint is that of step T + 1."""
+        return time == NEXT and self.reader.at == self.steps and self.is_primal(name)
+
+    def timed_value(self, name: str, time: int) -> Value:
+        at = {LAST: self.steps, FIRST: 1, START: 0, NEXT: self.reader.at + 1}.get(time, self.reader.at + time)
+        if time == NEXT and at > self.steps:  # adjoints of step T + 1 are zero, and what they multiply is any number
+            return 0 * self.timed[name[1:]][self.steps] if name[1:] in self.timed else self.timed[name][self.steps]
+        return self.timed[name][at]
+
+    def names(self, symbol: Symbol) -> list[str]:
+        """The names that a symbol may be: that of a family's member has the letter of the member."""
+        stem, _, letter = symbol.name.rpartition("_")
+        value = self.reader.family.get(letter)
+        return [symbol.name] if value is None or not stem else [f"{stem}{value}", f"{stem}_{value}"]
 
     def line(self, text: str, at: int) -> None:
+        text, _, among = text.partition(" ∈ ")
+        if among:
+            text, _, letter = text.rpartition(",  ")
+            for value in among.strip().strip("{}").split(", "):
+                self.reader.family = {letter: value}
+                self.one_line(text, at)
+            self.reader.family = {}
+        else:
+            self.one_line(text, at)
+
+    def one_line(self, text: str, at: int) -> None:
         text, _, condition = text.partition(" for ")
         if condition and not (condition == "t < T" and at < self.steps):
             return
         left, relation, right = re.split(r"\s+(\+?=)\s+", text.strip(), maxsplit=1)
-        self.reader.at = at
+        self.reader.at, self.others = at, []
         symbol, letters = self.left(left)
         try:
             value = self.right(symbol, letters, right)
@@ -666,14 +713,19 @@ class Page:
             )
             return
         series = self.timed.setdefault(symbol.name, {})
-        when = self.steps if symbol.time == LAST else at + symbol.time
+        when = self.steps if symbol.time == LAST else 0 if symbol.time == START else at + symbol.time
         series[when] = elementwise(np.add, series[when], value) if relation == "+=" else value
+        for name in self.others:
+            self.timed[name] = series
 
     def left(self, text: str) -> tuple[Symbol, list[str]]:
         """The symbol on the left of a line, and the indices of its entries."""
         match = re.fullmatch(r"\((.*)\)_(\{.*\}|.)", text)
         if match is not None:
-            return symbol_of(match[1]), letters_of(match[2].strip("{}"))
+            return self.defined(match[1]), letters_of(match[2].strip("{}"))
+        symbol = self.defined(text)
+        if symbol != symbol_of(text) or symbol.time == START:
+            return symbol, []
         symbol, (head, _, sub) = symbol_of(text), text.partition("_")
         one = (
             len(sub) == 1 and not self.is_primal(symbol.name) and not self.is_primal("d" + sub) and self.is_primal(head)
@@ -681,8 +733,22 @@ class Page:
         is_entry = sub and symbol.time is None and (sub.startswith("{") or one)
         return (Symbol(head, None), letters_of(sub.strip("{}"))) if is_entry else (symbol, [])
 
+    def defined(self, text: str) -> Symbol:
+        """The symbol that a line defines; one that ends with a digit may be the value of a step."""
+        symbol = self.member(symbol_of(text))
+        if symbol.time == FIRST or (symbol.time == START and symbol.name[1:] not in self.timed):
+            return Symbol(text, None)
+        return symbol
+
+    def member(self, symbol: Symbol) -> Symbol:
+        """The member of a family that a line defines: the name whose value stands on the page, or one with an underscore."""
+        names = self.names(symbol)
+        known = [name for name in names if self.is_primal(name)]
+        self.others = [] if known else names
+        return Symbol((known or names[-1:])[0], symbol.time)
+
     def is_primal(self, name: str) -> bool:
-        return name[1:] in self.once or name[1:] in self.timed
+        return name[:1] in "dδ" and (name[1:] in self.once or name[1:] in self.timed)
 
     def right(self, symbol: Symbol, letters: list[str], text: str) -> Value:
         shapes = [
@@ -722,6 +788,11 @@ class Page:
         for at in steps:
             for line in lines:
                 self.line(line, at)
+
+
+def families_of(text: str) -> dict[str, list[str]]:
+    """What the letters of families stand for, on the lines or in the legend."""
+    return {letter: values.split(", ") for letter, values in re.findall(r"(\w) ∈ \{([^}]*)\}", text)}
 
 
 def sections_of(text: str) -> dict[str, list[str]]:

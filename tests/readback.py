@@ -9,7 +9,7 @@ from symbptt.init import concrete
 from symbptt.ir.shape import named_size, names_in
 from tests import brute
 from tests.kernels import kernel_of
-from tests.page import Page, sections_of
+from tests.page import Page, families_of, sections_of
 
 STEPS = 4
 SIZES = {"m": 3, "n": 5, "d": 7, "k": 2, "v": 11, "a": 13, "p": 6, "s": 4, "e": 9, "r": 8, "q": 10}
@@ -40,8 +40,11 @@ def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int]) -
 def worked_back(page: Page, sections: dict[str, list[str]]) -> None:
     """Work through the backward equations; a state has the adjoint of the last step, an output that of each."""
     back = range(page.steps, 0, -1)
-    page.section(sections.get("Backward, t = T, …, 1", []), back)
-    page.section(sections.get("Gradients of the parameters", []), range(1))
+    for title, lines in sections.items():
+        if title.startswith("Backward, "):
+            page.section(lines, back)
+    for title in ("Gradients of the parameters", "Gradients of the initial state"):
+        page.section(sections.get(title, []), range(1))
     page.section(sections.get("Gradients of the inputs", []), back)
 
 
@@ -52,13 +55,15 @@ def send(page: Page, cell: sb.Cell, mark: str, cotangents: dict[str, dict[int, A
         page.timed[f"{mark}{name}"] = dict(given) if is_output else {page.steps: given[page.steps]}
 
 
-def assert_read(cell: sb.Cell, sizes: dict[str, int]) -> None:
+def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook") -> None:
     data = brute.data_of(cell, STEPS, 1, sizes)
     kernel, d = kernel_of(cell), sb.derive(cell)
     run = kernel.forward(data.params, data.inputs, data.state, steps=STEPS)
     random = np.random.default_rng(3)
     cotangents = {k: random.standard_normal(v.shape) for k, v in (run.states | run.outputs).items()}
-    page, sections = begun(cell, data, sizes), sections_of(d.text())
+    text = d.text(style=style)
+    page, sections = begun(cell, data, sizes), sections_of(text)
+    page.reader.families = families_of(text)
     page.section(sections["Forward, t = 1, …, T"], range(1, STEPS + 1))
     send(
         page,
@@ -73,11 +78,13 @@ def assert_read(cell: sb.Cell, sizes: dict[str, int]) -> None:
     assert_gradients(page, d.mark, kernel.backward(run, cotangents))
 
 
-def assert_model_read(model: sb.Model, sizes: dict[str, int]) -> None:
+def assert_model_read(model: sb.Model, sizes: dict[str, int], style: str = "textbook") -> None:
     data = brute.data_of(model, STEPS, 1, sizes)
     kernel, d = kernel_of(model), sb.derive(model)
     loss, grads = kernel.value_and_grad(data.params, data.inputs, data.targets, data.state, steps=STEPS)
-    page, sections = begun(model, data, sizes), sections_of(d.text())
+    text = d.text(style=style)
+    page, sections = begun(model, data, sizes), sections_of(text)
+    page.reader.families = families_of(text)
     every = model.at == "every"
     steps = range(1, STEPS + 1)
     page.once["N"] = np.asarray(float(STEPS if every else 1))

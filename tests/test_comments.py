@@ -69,7 +69,7 @@ def test_what_no_step_changes_has_no_index_of_steps(cell: sb.Cell) -> None:
 
 def test_coefficients_have_numbers_where_their_names_meet() -> None:
     found = sides(kernel_of(fitzhugh).source)
-    assert found["v_{dv,t}"] == {"1.1 - 0.1 · v_{t-1}²"} and found["v_dw"] == {"1 - 0.1 · b"}
+    assert found["v_{dv,t}"] == {"1.1 - 0.1 v_{t-1}²"} and found["v_dw"] == {"1 - 0.1 b"}
 
 
 def test_coefficients_of_packed_gates_are_in_the_terms_of_the_user() -> None:

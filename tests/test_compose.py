@@ -167,7 +167,7 @@ def test_constants_of_layers_keep_their_defaults_and_may_be_replaced() -> None:
 
 
 def test_equations_of_a_stack_name_its_layers() -> None:
-    text = sb.derive(sb.stack(rnn, rnn)).text()
+    text = sb.derive(sb.stack(rnn, rnn)).text(style="loop")
     assert "W_1" in text and "dU_2" in text and "h_{1,t}" in text.replace("h_{1, t}", "h_{1,t}")
 
 
@@ -304,6 +304,6 @@ def test_cell_of_cells_has_the_gradients_of_the_plain_function(cell: sb.Cell) ->
 
 
 def test_states_of_a_cell_of_cells_keep_their_names() -> None:
-    text = sb.derive(tower).text()
+    text = sb.derive(tower).text(style="loop")
     assert all(f"{name}_t" in text for name in ("low", "high", "memory"))
     assert "dlow_{t-1}" in text and "dmemory_{t-1}" in text

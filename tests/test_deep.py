@@ -86,7 +86,7 @@ def test_gradients_of_deep_cells_are_those_by_complex_step(body, T, dtype):
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_equations_of_deep_cells_are_lines_that_can_be_read(body):
     derivation = sb.derive(cell_of(body))
-    lines = derivation.text().splitlines()
+    lines = derivation.text(style="loop").splitlines()
     assert len(lines) > 3 and max(map(len, lines)) < 20_000
     assert derivation.latex() and sb.unroll(cell_of(body), steps=2, backward=True)
     assert "_" in str(derivation.forward[-1])
@@ -199,4 +199,4 @@ def test_a_folder_beside_the_package_is_the_users(beside):
 def test_cells_without_a_file_keep_their_names():
     scope = {}
     exec(HEAD + '@sb.cell\ndef mine(h: State["n"], w: Param["n"]):\n    z = np.tanh(w * h)\n    return z * h\n', scope)
-    assert "z_t = tanh(w ⊙ h_{t-1})" in sb.derive(scope["mine"]).text()
+    assert "z_t = tanh(w ⊙ h_{t-1})" in sb.derive(scope["mine"]).text(style="loop")

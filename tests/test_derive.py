@@ -37,6 +37,11 @@ def test_text_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], None
 
 
 @GOLDEN_CELLS
+def test_loop_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], None]) -> None:
+    golden(f"equations/{cell.name}_loop.txt", sb.derive(cell).text(style="loop") + "\n")
+
+
+@GOLDEN_CELLS
 def test_latex_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], None]) -> None:
     golden(f"equations/{cell.name}.tex", sb.derive(cell).latex() + "\n")
 

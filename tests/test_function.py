@@ -214,7 +214,7 @@ def test_module_of_a_spiking_cell_imports_numpy_only() -> None:
 
 
 def test_equations_name_the_function_and_its_declared_derivative() -> None:
-    text = sb.derive(lif).text()
+    text = sb.derive(lif).text(style="loop")
     assert "spike(" in text and "10" in text
 
 

@@ -314,7 +314,7 @@ def test_loss_stays_an_ordinary_function() -> None:
 
 def test_model_says_what_it_is() -> None:
     assert repr(sb.model(gru, squared_error, at="last")) == "<model gru_squared_error, loss at the last step>"
-    text = sb.derive(sb.model(gru, squared_error, at="last")).text()
+    text = sb.derive(sb.model(gru, squared_error, at="last")).text(style="loop")
     assert "Loss, t = T\n" in text and "L      = loss_T" in text and "Σ_t" not in text.split("Backward, t")[0]
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Output, Param, State, Target, zoo
+from symbptt import Index, Input, Output, Param, State, Target, zoo
+from symbptt.errors import ArgumentError
 from tests import unseen
+from tests.page import sections_of
 from tests.properties.wild import case_of, functions_of
 from tests.readback import assert_model_read, assert_read, sizes_of
 
@@ -23,19 +25,30 @@ def of_output(y: Output["m"], target: Target["m"]):
 CELLS = {**zoo.CELLS, **unseen.CELLS}
 
 
+LOOPED = ["lstm", "mlstm", "clockwork", "embedding_cell", "wkv"]
+"""Cells whose page in the style of the loop the default run reads."""
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_page_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]))
 
 
+@pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in LOOPED else pytest.mark.long) for x in CELLS])
+def test_loop_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
+    assert_read(CELLS[name], sizes_of(CELLS[name]), style="loop")
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "attention", "selective_ssm"])
-def test_page_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduction: str) -> None:
+def test_page_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduction: str, style: str) -> None:
     cell = zoo.CELLS[name]
     assert_model_read(
         sb.model(cell, read_out if "y" not in cell.step.outputs else of_output, at=at, reduction=reduction),
         sizes_of(cell) | {"k": 2},
+        style,
     )
 
 
@@ -58,8 +71,9 @@ def assert_random_read(seed: int) -> None:
     at, reduction = ("every", "last")[seed % 2], ("sum", "mean")[seed // 2 % 2]
     model = sb.model(cell, loss, at=at, reduction=reduction)
     with np.errstate(all="ignore"):
-        assert_read(cell, sizes_of(cell))
-        assert_model_read(model, sizes_of(model))
+        style = ("textbook", "textbook", "loop")[seed % 3]
+        assert_read(cell, sizes_of(cell), style)
+        assert_model_read(model, sizes_of(model), style)
 
 
 # What was wrong on pages, each as its shortest cell.
@@ -97,13 +111,13 @@ def test_shapes_and_numbers_stand_on_the_page(cell: sb.Cell) -> None:
 
 
 def test_lines_are_as_they_are_written() -> None:
-    page = sb.derive(summed).text()
-    assert "dW = Σ_t ds_t 1_n x_tᵀ" in page and "dc = Σ_t n · ds_t" in page and "dx_t = Wᵀ ds_t 1_n" in page
+    page = sb.derive(summed).text(style="loop")
+    assert "dW = Σ_t ds_t 1_n x_tᵀ" in page and "dc = Σ_t n ds_t" in page and "dx_t = ds_t Wᵀ 1_n" in page
 
 
 def test_reader_catches_a_line_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     text = sb.Derivation.text
-    monkeypatch.setattr(sb.Derivation, "text", lambda self: text(self).replace("n · ds_t", "ds_t"))
+    monkeypatch.setattr(sb.Derivation, "text", lambda self, style: text(self, style).replace("Σ_t n ds_t", "Σ_t ds_t"))
     with pytest.raises(AssertionError, match="gradient of c"):
         assert_read(summed, sizes_of(summed))
 
@@ -136,3 +150,120 @@ def test_greek_letters_are_letters_in_latex() -> None:
 
     latex = sb.derive(greek).latex()
     assert latex.isascii() and r"\alpha" in latex and r"\Gamma" in latex
+
+
+# The style of a textbook.
+
+NEVER = ("None", "axis=", "einsum", "pad(", "scatter(", "[:, None]", "where(", "stop(", "expm1", "*", "+=")
+"""What no page has."""
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+@pytest.mark.parametrize("name", CELLS)
+def test_page_speaks_no_numpy(name: str, style: str) -> None:
+    text = sb.derive(CELLS[name]).text(style=style)
+    assert not [word for word in NEVER if word in text and (style == "textbook" or word != "+=")]
+
+
+def lines_of(text: str, *titles: str) -> list[str]:
+    return [line.strip() for title, lines in sections_of(text).items() if title.startswith(titles) for line in lines]
+
+
+def test_lstm_with_peepholes_takes_as_few_lines_as_in_the_papers() -> None:
+    text = sb.derive(zoo.lstm_peephole).text()
+    assert len(lines_of(text, "Backward", "Gradients")) <= 16
+    assert "dW_j = Σ_t da_{j,t} x_tᵀ,  j ∈ {i, f, g, o}" in text
+    assert "dp_k = Σ_t da_{k,t} ⊙ c_{t-1},  k ∈ {i, f}" in text
+
+
+def test_adjoints_of_states_have_all_that_they_are_made_of() -> None:
+    text = sb.derive(zoo.lstm).text()
+    assert lines_of(text, "Backward")[:3] == [
+        "dh_t     = dL/dh_t + Σ_k U_kᵀ da_{k,t+1}",
+        "dc_t     = dL/dc_t + dc_{t+1} ⊙ f_{t+1} + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)",
+        "da_{o,t} = dh_t ⊙ tanh(c_t) ⊙ o_t ⊙ (1 - o_t)",
+    ]
+    assert lines_of(text, "Gradients of the initial state") == ["dh_0 = Σ_k U_kᵀ da_{k,1}", "dc_0 = dc_1 ⊙ f_1"]
+
+
+@sb.cell
+def gates_by_other_names(
+    x: Input["m"], h: State["n"], W_in: Param["n m"], W_out: Param["n m"], b_in: Param["n"], b_out: Param["n"]
+):
+    return sb.sigmoid(W_in @ x + b_in) * h + np.tanh(W_out @ x + b_out)
+
+
+@sb.cell
+def no_family(x: Input["m"], h: State["n"], Wa: Param["n m"], Vb: Param["n m"]):
+    return sb.sigmoid(Wa @ x) * h + np.tanh(Vb @ x)
+
+
+def test_families_are_found_by_what_lines_have_in_common() -> None:
+    """Not by names: the letters of a family are whatever the user wrote behind what the names share."""
+    text = sb.derive(no_family).text()
+    assert "∈" not in text
+    assert_read(gates_by_other_names, sizes_of(gates_by_other_names))
+
+
+@sb.cell
+def quadratic(x: Input["n"], h: State["n"], Q: Param["n n"], a: Param, key: Param["n"]):
+    return np.tanh((Q @ h) @ h * x + (key * a) @ h * key + (Q @ Q.T) @ h)
+
+
+@sb.cell
+def second(x: Input["n"], h: State["n"], A: Param["n n n"]):
+    return np.tanh(np.einsum("ijk,j,k->i", A, h, h) + x)
+
+
+@sb.cell
+def table(i: Index["v"], h: State["n"], E: Param["v n"], F: Param["v n"]):
+    return np.tanh(E[i] * h) + np.where(h > 0, np.tanh(F * 2)[i], h)
+
+
+@sb.cell
+def competing(x: Input["n"], h: State["n"], w: Param["n"]):
+    return np.maximum(w * h, x) + np.where(x > 0, w * x, 0)
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+@pytest.mark.parametrize(
+    "cell", [quadratic, second, table, competing, gates_by_other_names], ids=lambda cell: cell.name
+)
+def test_forms_of_a_textbook_read_as_the_kernel_computes(cell: sb.Cell, style: str) -> None:
+    assert_read(cell, sizes_of(cell), style)
+
+
+@pytest.mark.parametrize(
+    "cell, line",
+    [
+        (quadratic, "(h_{t-1}ᵀ Q h_{t-1}) x_t"),
+        (second, "dA_{ijk} = Σ_t (da_t)_i (h_{t-1})_j (h_{t-1})_k"),
+        (table, "dE_j = Σ_{t: i_t = j} "),
+        (table, "E_{i_t}"),
+        (competing, "[a_{h,t} > x_t]"),
+        (competing, "[x_t > 0] ⊙"),
+    ],
+)
+def test_lines_have_the_forms_of_a_textbook(cell: sb.Cell, line: str) -> None:
+    assert line in sb.derive(cell).text()
+
+
+def test_reader_catches_a_boundary_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = sb.Derivation.text
+    monkeypatch.setattr(sb.Derivation, "text", lambda self, style: text(self, style).replace("dc_1 ⊙ f_1", "dc_1"))
+    with pytest.raises(AssertionError, match="gradient of c at the start"):
+        assert_read(zoo.lstm, sizes_of(zoo.lstm))
+
+
+def test_reader_catches_a_family_with_a_member_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = sb.Derivation.text
+    monkeypatch.setattr(
+        sb.Derivation, "text", lambda self, style: text(self, style).replace("{i, f, g, o}", "{i, f, g}")
+    )
+    with pytest.raises((AssertionError, KeyError)):
+        assert_read(zoo.lstm, sizes_of(zoo.lstm))
+
+
+def test_style_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="textbook"):
+        sb.derive(zoo.rnn).text(style="book")

@@ -440,7 +440,7 @@ def test_local_names_are_kept() -> None:
 
     names = set(step.step.graph.names.values())
     assert {"update_gate", "candidate"} <= names
-    text = sb.derive(step).text()
+    text = sb.derive(step).text(style="loop")
     assert "update_{gate,t} = σ(W x_t)" in text and "candidate_t" in text and "dcandidate_t" in text
     source = sb.compile(step).source
     assert "update_gate = " in source and "out=candidate_t)" in source

@@ -13,14 +13,14 @@ from symbptt.ir.naming import unique
 from symbptt.ir.node import placeholder
 from symbptt.ir.step import Argument
 
-LAST = 1
-"""The time of the last step, T."""
+NEXT, LAST, FIRST, START = 1, 2, 3, 4
+"""Times beside t and t - 1: t + 1, the last step T, the first step, and what is before it."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A name; its time: 0 for this step, -1 for the step before, LAST, None for what does not depend on time; whether it is
-    an adjoint; whether the user chose the name."""
+    """A name; its time: 0 for this step, -1 for the step before, NEXT, LAST, FIRST or START, None for what does not depend on
+    time; whether it is an adjoint; whether the user chose the name."""
 
     name: str
     time: int | None

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import is_
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import sympy as sp
 
 from symbptt.derive.labels import Label
 from symbptt.ir.scalar import as_sympy
 from symbptt.ir.shape import Shape, Size
+
+T = TypeVar("T")
 
 
 def normal(shape: Shape) -> Shape:
@@ -26,7 +30,23 @@ def normal(shape: Shape) -> Shape:
     return shape[:1] if len(shape) == 2 and shape[1] == 1 else shape
 
 
-@dataclass(frozen=True)
+@dataclass_transform(frozen_default=True)
+def expression(cls: type[T]) -> type[T]:
+    """Make a class of expressions: frozen, compared by what is in it; its hash is computed once."""
+    made: Any = dataclass(frozen=True)(cls)
+    whole = made.__hash__
+
+    def cached(self: Any) -> int:
+        found = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = whole(self)
+        return int(found)
+
+    made.__hash__ = cached
+    return cast("type[T]", made)
+
+
+@expression
 class Expr:
     """An expression; `shape` is that of its value."""
 
@@ -34,8 +54,29 @@ class Expr:
     def shape(self) -> Shape:
         return ()
 
+    @cached_property
+    def parts(self) -> tuple[Expr, ...]:
+        """The expressions that this one is made of, in the order in which they are written."""
+        return _PARTS[type(self)](self) if type(self) in _PARTS else ()
 
-@dataclass(frozen=True)
+    @cached_property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels of its symbols, as often as they are written."""
+        return tuple(label for part in self.parts for label in part.labels)
+
+    @cached_property
+    def size(self) -> int:
+        """The symbols, numbers and functions that are written."""
+        return isinstance(self, Symbol | Number | Call) + sum(part.size for part in self.parts)
+
+    @cached_property
+    def pattern(self) -> tuple[Any, ...]:
+        """The expression without the names in it, for comparison."""
+        own = _OWN.get(type(self), _nothing)(self)
+        return (type(self).__name__, own, *(part.pattern for part in self.parts))
+
+
+@expression
 class Symbol(Expr):
     """A value by its name; `of` is its shape."""
 
@@ -46,8 +87,12 @@ class Symbol(Expr):
     def shape(self) -> Shape:
         return self.of
 
+    @cached_property
+    def labels(self) -> tuple[Label, ...]:
+        return (self.label,)
 
-@dataclass(frozen=True)
+
+@expression
 class Outside(Expr):
     """What the loss itself gives to a state or an output: the derivative of L by a symbol."""
 
@@ -58,21 +103,21 @@ class Outside(Expr):
         return self.symbol.shape
 
 
-@dataclass(frozen=True)
+@expression
 class Number(Expr):
     """A number without a sign."""
 
     value: sp.Expr
 
 
-@dataclass(frozen=True)
+@expression
 class Count(Expr):
     """A size as a number."""
 
-    size: Size
+    size_of: Size
 
 
-@dataclass(frozen=True)
+@expression
 class Word(Expr):
     """A name that stands as it is: that of an identity, or of an argument without a label."""
 
@@ -80,20 +125,20 @@ class Word(Expr):
     is_formula: bool = False
 
 
-@dataclass(frozen=True)
+@expression
 class Index(Expr):
-    """A named index; it runs from 0 over an axis of `size`."""
+    """A named index; it runs from 0 over an axis of `of_size`."""
 
     name: str
-    size: Size
+    of_size: Size
 
 
-@dataclass(frozen=True)
+@expression
 class Ellipsis(Expr):
     """A formula that is too long to be written."""
 
 
-@dataclass(frozen=True)
+@expression
 class Sum(Expr):
     """Terms, each with its sign (1 or -1)."""
 
@@ -104,7 +149,7 @@ class Sum(Expr):
         return widest(term for _, term in self.terms)
 
 
-@dataclass(frozen=True)
+@expression
 class Times(Expr):
     """Numbers and arrays of one shape, multiplied element by element."""
 
@@ -115,7 +160,7 @@ class Times(Expr):
         return widest(self.factors)
 
 
-@dataclass(frozen=True)
+@expression
 class Over(Expr):
     """A quotient, element by element."""
 
@@ -127,7 +172,7 @@ class Over(Expr):
         return widest((self.above, self.below))
 
 
-@dataclass(frozen=True)
+@expression
 class Power(Expr):
     """A base and its exponent, element by element."""
 
@@ -139,7 +184,7 @@ class Power(Expr):
         return widest((self.base, self.exponent))
 
 
-@dataclass(frozen=True)
+@expression
 class Matmul(Expr):
     """A product of matrices, vectors being columns."""
 
@@ -154,7 +199,7 @@ class Matmul(Expr):
         return normal((rows, columns))
 
 
-@dataclass(frozen=True)
+@expression
 class Transposed(Expr):
     """The transpose of a matrix, or a vector laid down as a row."""
 
@@ -166,7 +211,7 @@ class Transposed(Expr):
         return (1, own[0]) if len(own) == 1 else normal(own[::-1])
 
 
-@dataclass(frozen=True)
+@expression
 class Diagonal(Expr):
     """The diagonal matrix of a vector."""
 
@@ -177,18 +222,18 @@ class Diagonal(Expr):
         return (self.inner.shape * 2)[:2]
 
 
-@dataclass(frozen=True)
+@expression
 class Ones(Expr):
     """A vector of ones."""
 
-    size: Size
+    count: Size
 
     @property
     def shape(self) -> Shape:
-        return (self.size,)
+        return (self.count,)
 
 
-@dataclass(frozen=True)
+@expression
 class Zeros(Expr):
     """A vector or a matrix of zeros."""
 
@@ -199,19 +244,19 @@ class Zeros(Expr):
         return self.of
 
 
-@dataclass(frozen=True)
+@expression
 class Unit(Expr):
     """The vector that is one at the place of a row, and else zero."""
 
     row: Expr
-    size: Size
+    count: Size
 
     @property
     def shape(self) -> Shape:
-        return (self.size,)
+        return (self.count,)
 
 
-@dataclass(frozen=True)
+@expression
 class Array(Expr):
     """Numbers of the user's, row by row; with `most`, only so many of them are shown."""
 
@@ -224,7 +269,7 @@ class Array(Expr):
         return normal(self.of)
 
 
-@dataclass(frozen=True)
+@expression
 class Call(Expr):
     """A function of its arguments, elementwise or as its name says; `of` is the shape where it is not that of the arguments."""
 
@@ -237,7 +282,7 @@ class Call(Expr):
         return widest(self.args) if self.of is None else self.of
 
 
-@dataclass(frozen=True)
+@expression
 class Cases(Expr):
     """`then` where a condition holds, and `other` elsewhere."""
 
@@ -261,7 +306,7 @@ class Span:
     alone: bool = False
 
 
-@dataclass(frozen=True)
+@expression
 class Slice(Expr):
     """A part of an array."""
 
@@ -274,7 +319,7 @@ class Slice(Expr):
         return self.of
 
 
-@dataclass(frozen=True)
+@expression
 class Rows(Expr):
     """What stands in a table at an integer; `axis`: along which."""
 
@@ -288,11 +333,11 @@ class Rows(Expr):
         return self.of
 
 
-@dataclass(frozen=True)
+@expression
 class Blocks(Expr):
     """Parts under each other (axis 0) or beside each other (axis 1)."""
 
-    parts: tuple[Expr, ...]
+    blocks: tuple[Expr, ...]
     axis: int
     of: Shape
 
@@ -301,7 +346,7 @@ class Blocks(Expr):
         return self.of
 
 
-@dataclass(frozen=True)
+@expression
 class Total(Expr):
     """The sum over all steps; with `at`, over those at which an index, its second, is its first."""
 
@@ -313,7 +358,7 @@ class Total(Expr):
         return self.inner.shape
 
 
-@dataclass(frozen=True)
+@expression
 class Entry(Expr):
     """One number of an array."""
 
@@ -321,7 +366,7 @@ class Entry(Expr):
     indices: tuple[Expr, ...]
 
 
-@dataclass(frozen=True)
+@expression
 class SumOver(Expr):
     """The sum (or `kind`) over named indices, under a condition where there is one."""
 
@@ -335,7 +380,20 @@ class SumOver(Expr):
         return self.inner.shape
 
 
-@dataclass(frozen=True)
+@expression
+class OverFamily(Expr):
+    """The sum over the members of a family of values, which differ in one letter of their names."""
+
+    letter: str
+    values: tuple[str, ...]
+    inner: Expr
+
+    @property
+    def shape(self) -> Shape:
+        return self.inner.shape
+
+
+@expression
 class Entries(Expr):
     """The array with these entries at named indices."""
 
@@ -370,36 +428,7 @@ def widest(parts: Iterable[Expr]) -> Shape:
 
 def parts(e: Expr) -> tuple[Expr, ...]:
     """Return the expressions that an expression is made of, in the order in which they are written."""
-    match e:
-        case Sum():
-            return tuple(term for _, term in e.terms)
-        case Times() | Matmul():
-            return e.factors
-        case Over():
-            return (e.above, e.below)
-        case Power():
-            return (e.base, e.exponent)
-        case Transposed() | Diagonal() | Slice() | Entries():
-            return (e.inner,)
-        case Total():
-            return (e.inner, *e.at)
-        case SumOver():
-            return (e.inner, *e.condition)
-        case Call():
-            return e.args
-        case Cases():
-            return (e.condition, e.then, e.other)
-        case Blocks():
-            return e.parts
-        case Rows():
-            return (e.table, e.row)
-        case Unit():
-            return (e.row,)
-        case Entry():
-            return (e.array, *e.indices)
-        case Outside():
-            return (e.symbol,)
-    return ()
+    return e.parts
 
 
 def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
@@ -423,6 +452,8 @@ def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
             return Slice(new[0], e.spans, e.of)
         case Entries():
             return Entries(e.indices, new[0], e.of)
+        case OverFamily():
+            return OverFamily(e.letter, e.values, new[0])
         case Total():
             return Total(new[0], tuple(new[1:]))
         case SumOver():
@@ -436,7 +467,7 @@ def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
         case Rows():
             return Rows(new[0], new[1], e.axis, e.of)
         case Unit():
-            return Unit(new[0], e.size)
+            return Unit(new[0], e.count)
         case Entry():
             return Entry(new[0], tuple(new[1:]))
         case Outside():
@@ -446,17 +477,30 @@ def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
 
 def mapped(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
     """Return an expression with `f` applied to each part of it, innermost first."""
-    old = parts(e)
+    old = e.parts
+    if not old:
+        return f(e)
     new = [mapped(part, f) for part in old]
-    same = all(a is b for a, b in zip(old, new, strict=True))
-    return f(e if same else with_parts(e, new))
+    return f(e if all(map(is_, old, new)) else with_parts(e, new))
+
+
+def relabelled(e: Expr, f: Callable[[Symbol], Expr]) -> Expr:
+    """Return an expression with `f` applied to its symbols."""
+    if not e.labels:
+        return e
+    if isinstance(e, Symbol):
+        return f(e)
+    new = [relabelled(part, f) for part in e.parts]
+    return e if all(map(is_, e.parts, new)) else with_parts(e, new)
 
 
 def walk(e: Expr) -> Iterator[Expr]:
     """Yield an expression and all that it is made of, in the order in which they are written."""
-    yield e
-    for part in parts(e):
-        yield from walk(part)
+    open_ = [e]
+    while open_:
+        e = open_.pop()
+        yield e
+        open_ += e.parts[::-1]
 
 
 def plus(terms: Iterable[tuple[int, Expr]]) -> Expr:
@@ -500,4 +544,29 @@ def transposed(e: Expr) -> Expr:
 
 def symbols(e: Expr) -> Iterator[Label]:
     """Yield the labels of the symbols of an expression, as often as they are written."""
-    return (part.label for part in walk(e) if isinstance(part, Symbol))
+    return iter(e.labels)
+
+
+def _nothing(e: Any) -> tuple[Any, ...]:
+    return ()
+
+
+_PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
+    Outside: lambda e: (e.symbol,), Sum: lambda e: tuple(term for _, term in e.terms), Times: lambda e: e.factors,
+    Matmul: lambda e: e.factors, Over: lambda e: (e.above, e.below), Power: lambda e: (e.base, e.exponent),
+    Transposed: lambda e: (e.inner,), Diagonal: lambda e: (e.inner,), Slice: lambda e: (e.inner,),
+    Entries: lambda e: (e.inner,), OverFamily: lambda e: (e.inner,), Total: lambda e: (e.inner, *e.at),
+    SumOver: lambda e: (e.inner, *e.condition), Call: lambda e: e.args, Cases: lambda e: (e.condition, e.then, e.other),
+    Blocks: lambda e: e.blocks, Rows: lambda e: (e.table, e.row), Unit: lambda e: (e.row,),
+    Entry: lambda e: (e.array, *e.indices),
+}  # fmt: skip
+"""What each class is made of."""
+_OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    Symbol: lambda e: (e.label.time, e.label.adjoint, e.of), Number: lambda e: (e.value,), Count: lambda e: (e.size_of,),
+    Word: lambda e: (e.text,), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple(sign for sign, _ in e.terms),
+    Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of),
+    Call: lambda e: (e.name, e.of), Slice: lambda e: (e.spans, e.of), Rows: lambda e: (e.axis, e.of),
+    Blocks: lambda e: (e.axis, e.of), SumOver: lambda e: (e.indices, e.kind), Entries: lambda e: (e.indices, e.of),
+    OverFamily: lambda e: (e.letter, e.values),
+}  # fmt: skip
+"""What else is in each class, but for names."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import mark_of, names_of
-from symbptt.render.lines import Line, Lines, Loss, LossLines, Page, Section, labelled
+from symbptt.errors import ArgumentError
+from symbptt.render.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
 from symbptt.render.notation import TEXT, Notation, latex_of
+from symbptt.render.page import textbook
 from symbptt.render.writing import ranges, write
+
+STYLES = ("textbook", "loop")
 
 __all__ = ["Equation", "Equations", "Loss"]
 
@@ -40,13 +44,14 @@ class Equations:
                  beside: Iterable[str] = ()) -> None:  # fmt: skip
         self.recursion, self.loss = recursion, loss
         beside = {*beside, *(names_of(loss.recursion) if loss is not None else ())}
-        self.labels = labelled(recursion, taken, beside)
+        self._around = tuple(taken), tuple(beside)
+        self.labels = labelled(recursion, *self._around)
         shown = beside | {label.name for label in self.labels.values() if not label.adjoint}
         self.mark = mark_of(shown)
         self._latex = latex_of(shown | {a.name for a in recursion.step.arguments})
 
     @cached_property
-    def head(self) -> Equations | None:
+    def head(self) -> _OfLoss | None:
         """The equations of the loss, whose own values have names that those of the cell do not have."""
         if self.loss is None:
             return None
@@ -86,15 +91,38 @@ class Equations:
     def _equations(self, lines: Iterable[Line]) -> tuple[Equation, ...]:
         return tuple(equation(line, self._latex) for line in lines)
 
-    def text(self) -> str:
-        """Return all equations as plain text."""
-        return "\n\n".join(
-            f"{section.title}\n{_aligned(self._equations(section.lines))}" for section in self.page().sections
-        )
+    def text(self, style: str = "textbook") -> str:
+        """Return all equations as plain text.
 
-    def page(self) -> Page:
-        """Return the page as data."""
+        `style="textbook"` has adjoints with all that they are made of, families of gates as one line, and a legend;
+        `style="loop"` has the lines as the generated code works through them, where `+=` adds to an adjoint that a state
+        brings from the next step.
+
+        Raises: ArgumentError for another style.
+        """
+        page = self.page(style)
+        blocks = [f"{section.title}\n{_aligned(section.lines)}" for section in page.sections]
+        legend = ["\n".join(["Legend", *(f"  {line}" for line in page.legend)])] if page.legend else []
+        return "\n\n".join([*blocks, *legend])
+
+    def page(self, style: str = "textbook") -> Page:
+        """Return the page as data: sections of lines, whose sides are expressions.
+
+        Raises: ArgumentError for a style that is not known.
+        """
+        if style not in STYLES:
+            raise ArgumentError(f"style is one of {', '.join(map(repr, STYLES))}, got {style!r}")
+        if style == "textbook":
+            return self._textbook
         return Page(tuple(section for section in self._sections() if section.lines))
+
+    @cached_property
+    def _textbook(self) -> Page:
+        r = self.recursion
+        found = with_arguments(r, labelled(r, *self._around, inner=True))
+        begun = frozenset(() if self.loss is None else self.loss.recursion.params)
+        mark = next((label.mark for label in found.values() if label.adjoint), self.mark)
+        return textbook(Lines(r, found, mark, begun), self.head.loss_lines() if self.head is not None else None)
 
     def _sections(self) -> list[Section]:
         lines = self._lines
@@ -107,10 +135,13 @@ class Equations:
             Section("Gradients of the inputs", lines.input_gradients()),
         ]
 
-    def latex(self) -> str:
-        """Return all equations as LaTeX, in aligned environments."""
+    def latex(self, style: str = "textbook") -> str:
+        """Return all equations as LaTeX, in aligned environments; `style` as of `text`.
+
+        Raises: ArgumentError for another style.
+        """
         blocks = []
-        for section in self.page().sections:
+        for section in self.page(style).sections:
             rows = " \\\\\n".join("  " + _with_ampersand(line) for line in self._equations(section.lines))
             heading = section.title.replace("…", r"$\ldots$")
             blocks.append(f"\\text{{{heading}}} \\\\\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}")
@@ -130,8 +161,12 @@ class _OfLoss(Equations):
         self.of = of
         super().__init__(of.recursion, taken=taken, beside=beside)
 
+    def loss_lines(self) -> LossLines:
+        """Return what makes the lines of the loss."""
+        return LossLines(self._lines, self.of)
+
     def _sections(self) -> list[Section]:
-        lines = LossLines(self._lines, self.of)
+        lines = self.loss_lines()
         steps = "1, …, T" if self.of.at == "every" else "T"
         return [
             Section(f"Loss, t = {steps}", lines.value()),
@@ -142,11 +177,9 @@ class _OfLoss(Equations):
 
 def equation(line: Line, latex: Notation) -> Equation:
     """Return a line in text and in LaTeX."""
-    sides = [(write(line.left, n), write(line.right, n) + ranges(line.left, line.right, n)) for n in (TEXT, latex)]
+    sides = [(write(line.left, n), _right(line, n)) for n in (TEXT, latex)]
     relation = "=" if line.relation == "=" else r"\mathrel{+}="
-    note = (f" for {line.note}", rf" \quad ({line.note})") if line.note else ("", "")
-    whole = f"{sides[1][0]} {relation} {sides[1][1]}{note[1]}"
-    return Equation(sides[0][0], sides[0][1] + note[0], line.where, whole, line.relation)
+    return Equation(*sides[0], line.where, f"{sides[1][0]} {relation} {sides[1][1]}", line.relation)
 
 
 def _with_ampersand(line: Equation) -> str:
@@ -154,7 +187,14 @@ def _with_ampersand(line: Equation) -> str:
     return line.latex.replace(f" {sign} ", f" &{sign} ", 1)
 
 
-def _aligned(lines: tuple[Equation, ...]) -> str:
-    width = max(len(line.lhs) for line in lines)
-    relation = max(len(line.relation) for line in lines)
-    return "\n".join(f"  {line.lhs:<{width}} {line.relation:>{relation}} {line.rhs}" for line in lines)
+def _aligned(lines: Sequence[Line]) -> str:
+    rows = [(write(line.left, TEXT), line.relation, _right(line, TEXT)) for line in lines]
+    width, relation = (max(len(row[i]) for row in rows) for i in (0, 1))
+    return "\n".join(f"  {left:<{width}} {sign:>{relation}} {right}" for left, sign, right in rows)
+
+
+def _right(line: Line, n: Notation) -> str:
+    """The right side of a line, and where it holds where that is said on the line."""
+    among = n.among(line.family[0], ", ".join(line.family[1])) if line.family else ""
+    note = n.when(line.note) if line.note else ""
+    return write(line.right, n) + ranges(line.left, line.right, n) + among + note

@@ -12,11 +12,8 @@ from symbptt.render.algebra import Ellipsis, Expr
 from symbptt.render.lower import Lowering
 from symbptt.render.normal import in_normal_form
 from symbptt.render.notation import Notation
-from symbptt.render.trees import read_by
+from symbptt.render.trees import LONGEST, is_long
 from symbptt.render.writing import at, write
-
-LONGEST = 10_000
-"""Operations of a formula that is still written; values that are read twice stand twice in it."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,4 @@ class Writer:
 
     def is_long(self, id: int) -> bool:
         """Answer whether the formula of a value has more than `longest` operations, without writing it."""
-        count, open_ = 0, [*read_by(self.graph[id])]
-        while open_ and count <= self.longest:
-            arg = open_.pop()
-            count += 1
-            if arg not in self.labels:
-                open_.extend(read_by(self.graph[arg]))
-        return count > self.longest
+        return is_long(self.graph, self.labels, id, self.longest)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import LAST, Label, labels
-from symbptt.ir.shape import Size
+from symbptt.ir.shape import Shape, Size
 from symbptt.render.algebra import (
     ONE,
     ZERO,
+    Ellipsis,
     Entries,
     Entry,
     Expr,
@@ -29,7 +30,8 @@ from symbptt.render.algebra import (
 )  # fmt: skip
 from symbptt.render.entries import free_names
 from symbptt.render.lower import Lowering
-from symbptt.render.normal import in_normal_form
+from symbptt.render.normal import in_normal_form, renamed
+from symbptt.render.trees import is_long
 
 FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
 """Where lines hold."""
@@ -37,7 +39,8 @@ FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
 
 @dataclass(frozen=True)
 class Line:
-    """One line: `left relation right`, and where it holds; `note` says so on the line itself.
+    """One line: `left relation right`, and where it holds; `note` says so on the line itself; `family`: the
+    letter that stands for its members.
 
     The relation is `=`, or `+=` for what is added to an adjoint that a state brings from the next step.
     """
@@ -47,6 +50,7 @@ class Line:
     where: str
     relation: str = "="
     note: str = ""
+    family: tuple[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Lines:
     labels: Mapping[int, Label]
     mark: str
     begun: frozenset[str] = frozenset()
+    known: dict[int, Expr] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def lowering(self) -> Lowering:
@@ -182,13 +187,24 @@ class Lines:
 
     def inside(self, id: int) -> Expr:
         """Return a value as it stands inside formulas."""
-        return in_normal_form(self.lowering.value(id))
+        if id not in self.known:
+            self.known[id] = in_normal_form(self.lowering.value(id)) if id in self.labels else self._formula(id)
+        return self.known[id]
+
+    def _formula(self, id: int) -> Expr:
+        """The formula of a value; an ellipsis where it is too long to be written."""
+        too_long = is_long(self.recursion.graph, self.labels, id)
+        return Ellipsis() if too_long else renamed(in_normal_form(self.lowering.formula(id)))
+
+    def page_shape(self, id: int) -> Shape:
+        """Return the shape of a value as a page has it."""
+        return normal(self.recursion.graph.shape(id))
 
     def _symbol(self, label: Label, shape: tuple[Size, ...]) -> Symbol:
         return Symbol(label, normal(shape))
 
     def _line(self, label: Label, id: int, where: str, inside: bool = False) -> Line:
-        right = self.inside(id) if inside else in_normal_form(self.lowering.formula(id))
+        right = self.inside(id) if inside else self._formula(id)
         return indexed(Line(self._symbol(label, self.recursion.graph.shape(id)), right, where))
 
 
@@ -281,6 +297,16 @@ def labelled(
     if not inner:
         found = _visible(r, found)
     return {id: x for id, x in found.items() if x.time is not None or x.name not in r.step.next}
+
+
+def with_arguments(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
+    """Return labels without those of values that symbptt has named and whose adjoint no line has."""
+    read = set(r.graph.ancestors(r.backward_roots))
+    return {
+        id: label
+        for id, label in found.items()
+        if label.given or label.adjoint or id in read or r.adjoint.get(id) in read
+    }
 
 
 def _visible(r: Recursion, found: dict[int, Label]) -> dict[int, Label]:

@@ -64,6 +64,7 @@ class Lowering:
     labels: Mapping[int, Label]
     limits: Mapping[str, Size] = field(default_factory=dict)
     plain: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
+    trees: dict[int, Tree] = field(default_factory=dict, compare=False, repr=False)
 
     def formula(self, id: int) -> Expr:
         """Return the formula of a value, whether it has a label or not."""
@@ -149,7 +150,9 @@ class Lowering:
 
     def tree(self, node: Node) -> Tree:
         """Return the formula of a map over values that are no maps of its shape."""
-        return whole_tree(self.graph, self.labels, node.id)
+        if node.id not in self.trees:
+            self.trees[node.id] = whole_tree(self.graph, self.labels, node.id)
+        return self.trees[node.id]
 
     # Elementwise values.
 

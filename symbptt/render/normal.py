@@ -6,8 +6,10 @@ no function that only computers need. Each rule is a function of one expression 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import gcd
+from operator import is_
+from typing import cast
 
 import sympy as sp
 
@@ -19,7 +21,10 @@ from symbptt.render.algebra import (
     Cases,
     Count,
     Diagonal,
+    Entries,
+    Entry,
     Expr,
+    Index,
     Matmul,
     Number,
     Over,
@@ -31,12 +36,14 @@ from symbptt.render.algebra import (
     Transposed,
     is_one,
     is_zero,
-    mapped,
     matmul,
     plus,
     times,
     transposed,
+    walk,
+    with_parts,
 )  # fmt: skip
+from symbptt.render.entries import LETTERS
 
 HALF = sp.Rational(1, 2)
 OPPOSITE = {
@@ -48,7 +55,14 @@ OPPOSITE = {
 
 def in_normal_form(e: Expr) -> Expr:
     """Return an expression of the same value as a textbook writes it."""
-    return mapped(e, _rule)
+    found = e.__dict__.get("_normal")
+    if found is None:
+        old = e.parts
+        new = [in_normal_form(part) for part in old]
+        found = _rule(e if all(map(is_, old, new)) else with_parts(e, new))
+        e.__dict__["_normal"] = found
+        found.__dict__["_normal"] = found
+    return cast(Expr, found)
 
 
 def _rule(e: Expr) -> Expr:
@@ -186,6 +200,7 @@ def _matmul(e: Matmul) -> Expr:
             own, rest = _numbers_apart(factor)
             numbers += own
             kept.append(rest)
+    kept = _quadratic_form(kept)
     if not numbers and not below:
         return with_sign(sign, matmul(kept))
     whole = Times((*numbers, *([matmul(kept)] if kept else []), *(Over(ONE, b) for b in below)))
@@ -194,6 +209,54 @@ def _matmul(e: Matmul) -> Expr:
 
 def _transposed(e: Transposed) -> Expr:
     return turned(e.inner)
+
+
+def renamed(e: Expr) -> Expr:
+    """Return an expression with the named indices of its arrays in the order in which they are written."""
+    if isinstance(e, Entries):
+        return _renamed(e)
+    if not any(isinstance(x, Entries) for x in walk(e)):
+        return e
+    return with_parts(e, [renamed(part) for part in e.parts])
+
+
+def _renamed(e: Entries) -> Expr:
+    order = list(dict.fromkeys(x.name for x in (*e.indices, *_indices(e.inner)) if isinstance(x, Index)))
+    names = dict(zip(order, sorted(order, key=_place), strict=True))
+    return _with_names(e, names)
+
+
+def _place(name: str) -> int:
+    return LETTERS.index(name) if name in LETTERS else len(LETTERS) + int(name[1:])
+
+
+def _indices(e: Expr) -> Iterator[Expr]:
+    """The indices of an expression in the order in which entries have them, those of sums behind them."""
+    for x in walk(e):
+        if isinstance(x, Index):
+            yield x
+    for x in walk(e):
+        if isinstance(x, SumOver):
+            yield from x.indices
+
+
+def _with_names(e: Expr, names: Mapping[str, str]) -> Expr:
+    if isinstance(e, Index):
+        return Index(names[e.name], e.of_size)
+    new = [_with_names(part, names) for part in e.parts]
+    if isinstance(e, SumOver):
+        own = sorted((Index(names[i.name], i.of_size) for i in e.indices), key=lambda i: _place(i.name))
+        return SumOver(tuple(own), new[0], e.kind, tuple(new[1:]))
+    if isinstance(e, Entries):
+        return Entries(tuple(_with_names(i, names) for i in e.indices), new[0], e.of)
+    if isinstance(e, Times):
+        new = sorted(new, key=_order)
+    return with_parts(e, new) if new else e
+
+
+def _order(e: Expr) -> tuple[int, ...]:
+    """Entries by their indices, behind all else."""
+    return tuple(1 + _place(i.name) for i in e.indices if isinstance(i, Index)) or (99,) if isinstance(e, Entry) else ()
 
 
 def turned(e: Expr) -> Expr:
@@ -211,9 +274,9 @@ def turned(e: Expr) -> Expr:
             return Over(turned(e.above), e.below)
         case Total() if not e.at:
             return Total(turned(e.inner))
-        case Blocks() if e.axis == 1 or all(isinstance(p, Transposed) for p in e.parts):
+        case Blocks() if e.axis == 1 or all(isinstance(p, Transposed) for p in e.blocks):
             return (
-                Blocks(tuple(map(turned, e.parts)), 1 - e.axis, e.shape[::-1]) if len(e.shape) == 2 else transposed(e)
+                Blocks(tuple(map(turned, e.blocks)), 1 - e.axis, e.shape[::-1]) if len(e.shape) == 2 else transposed(e)
             )
     return transposed(e)
 
@@ -221,6 +284,18 @@ def turned(e: Expr) -> Expr:
 def _total(e: Total) -> Expr:
     sign, inner = signed(e.inner)
     return with_sign(sign, Total(inner, e.at))
+
+
+def _quadratic_form(factors: list[Expr]) -> list[Expr]:
+    """A product that is a number, or its transpose, which is the same number, where that turns less: hᵀ Q h for hᵀ Qᵀ h."""
+    if len(factors) < 3 or matmul(factors).shape:
+        return factors
+    other = [turned(f) for f in factors[::-1]]
+    return (
+        other
+        if sum(isinstance(f, Transposed) for f in other) < sum(isinstance(f, Transposed) for f in factors)
+        else factors
+    )
 
 
 def _numbers_apart(e: Expr) -> tuple[list[Expr], Expr]:

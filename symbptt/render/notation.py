@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt import ops
-from symbptt.derive.labels import LAST, Label
+from symbptt.derive.labels import FIRST, LAST, NEXT, START, Label
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Notation:
     at_steps: Callable[[str, str], str]
     below: Callable[[str, str], str]
     range: Callable[[str, str], str]
+    among: Callable[[str, str], str]
+    when: Callable[[str], str]
     is_stacked: bool = False
     comma: str = ","
     thin: str = " "
@@ -57,7 +59,7 @@ class Notation:
     by: str = "×"
 
 
-TIMES = {0: "t", -1: "t-1", LAST: "T"}
+TIMES = {0: "t", -1: "t-1", NEXT: "t+1", LAST: "T", FIRST: "1", START: "0"}
 
 
 def _text_symbol(label: Label) -> str:
@@ -146,6 +148,8 @@ TEXT = Notation(
     at_steps=lambda index, row: f"t: {index} = {row}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: f",  {index} < {size}",
+    among=lambda index, values: f",  {index} ∈ {{{values}}}",
+    when=lambda condition: f" for {condition}",
 )
 
 _GREEK = [
@@ -256,6 +260,8 @@ LATEX = Notation(
     at_steps=lambda index, row: rf"t\colon {index} = {row}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: rf",\quad {index} < {size}",
+    among=lambda index, values: rf",\quad {index} \in \{{{values}\}}",
+    when=lambda condition: rf" \quad ({condition})",
     is_stacked=True,
     thin=r"\, ",
 )

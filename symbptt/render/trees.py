@@ -26,6 +26,21 @@ def read_by(node: Node) -> Sequence[int]:
     return [node.args[i] for i in indices(tree_of(node.attrs.expr))]
 
 
+LONGEST = 10_000
+"""Operations of a formula that is still written; values that are read twice stand twice in it."""
+
+
+def is_long(g: Graph, named: Container[int], id: int, longest: int = LONGEST) -> bool:
+    """Answer whether the formula of a value has more than `longest` operations, without writing it."""
+    count, open_ = 0, [*read_by(g[id])]
+    while open_ and count <= longest:
+        arg = open_.pop()
+        count += 1
+        if arg not in named:
+            open_.extend(read_by(g[arg]))
+    return count > longest
+
+
 def _expanded(g: Graph, named: Container[int], id: int, shape: Shape, top: bool = False) -> Tree:
     node = g[id]
     if node.family == "number" and not node.shape:

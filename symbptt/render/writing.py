@@ -26,6 +26,7 @@ from symbptt.render.algebra import (
     Ones,
     Outside,
     Over,
+    OverFamily,
     Power,
     Rows,
     Slice,
@@ -99,7 +100,7 @@ def _number(e: Number, n: Notation) -> Written:
 
 
 def _count(e: Count, n: Notation) -> Written:
-    text = size_shown(e.size)
+    text = size_shown(e.size_of)
     return text, ATOM if text.isidentifier() or text.isdigit() else SUM if set(text) & set("+-") else MATRIX
 
 
@@ -132,7 +133,7 @@ def _times(e: Times, n: Notation) -> Written:
         part = at(factor, n, MATRIX if last or isinstance(factor, Number) else POWER)
         both = i and factor.shape and e.factors[i - 1].shape
         text += (
-            (n.hadamard if both else n.scalar if part[0].isdigit() or part[0] == "|" else n.thin) if i else ""
+            (n.hadamard if both else n.scalar if isinstance(factor, Number) or part[0] == "|" else n.thin) if i else ""
         ) + part
     return text, PRODUCT if arrays > 1 else MATRIX
 
@@ -160,7 +161,7 @@ def _diagonal(e: Diagonal, n: Notation) -> Written:
 
 
 def _ones(e: Ones, n: Notation) -> Written:
-    return n.ones(size_shown(e.size)), ATOM
+    return n.ones(size_shown(e.count)), ATOM
 
 
 def _zeros(e: Zeros, n: Notation) -> Written:
@@ -245,7 +246,7 @@ def subscript(indices: tuple[Expr, ...], n: Notation) -> str:
 
 def _entries(e: Entries, n: Notation) -> Written:
     hidden = [isinstance(i, Index) and not is_bare(i, e.inner) for i in e.indices]
-    texts = [n.below(i.name, size_shown(i.size)) if isinstance(i, Index) and h else write(i, n)
+    texts = [n.below(i.name, size_shown(i.of_size)) if isinstance(i, Index) and h else write(i, n)
              for i, h in zip(e.indices, hidden, strict=True)]  # fmt: skip
     below = n.comma.join(texts) if any(hidden) else subscript(e.indices, n)
     return n.entry(n.brackets(write(e.inner, n)), below), ATOM
@@ -256,12 +257,16 @@ def _total(e: Total, n: Notation) -> Written:
     return head + at(e.inner, n, PRODUCT), PRODUCT
 
 
+def _over_family(e: OverFamily, n: Notation) -> Written:
+    return n.sum_over("sum", e.letter) + at(e.inner, n, PRODUCT), PRODUCT
+
+
 def _sum_over(e: SumOver, n: Notation) -> Written:
     below = subscript(e.indices, n)
     if e.condition:
         below = condition(e.condition[0], n)
     elif any(not is_bare(i, e.inner) for i in e.indices):
-        below = n.comma.join(n.below(i.name, size_shown(i.size)) for i in e.indices)
+        below = n.comma.join(n.below(i.name, size_shown(i.of_size)) for i in e.indices)
     return n.sum_over(e.kind, below) + at(e.inner, n, PRODUCT), PRODUCT
 
 
@@ -269,7 +274,7 @@ def ranges(left: Expr, right: Expr, n: Notation) -> str:
     """Return how far indices on the left run that stand on the right as no index alone."""
     free = left.indices if isinstance(left, Entry) else ()
     hidden = [i for i in free if isinstance(i, Index) and not is_bare(i, right)]
-    return "".join(n.range(i.name, size_shown(i.size)) for i in hidden)
+    return "".join(n.range(i.name, size_shown(i.of_size)) for i in hidden)
 
 
 def is_bare(index: Index, e: Expr) -> bool:
@@ -278,7 +283,7 @@ def is_bare(index: Index, e: Expr) -> bool:
 
 
 def _blocks(e: Blocks, n: Notation) -> Written:
-    texts = [write(part, n) for part in e.parts]
+    texts = [write(part, n) for part in e.blocks]
     return (n.join(texts) if e.axis == 0 else n.beside(texts)), ATOM
 
 
@@ -286,5 +291,5 @@ _WRITERS: dict[type, Callable[[Any, Notation], Written]] = {
     Symbol: _symbol, Outside: _outside, Number: _number, Count: _count, Word: _word, Index: _index, Ellipsis: _ellipsis, Sum: _sum,
     Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Diagonal: _diagonal, Ones: _ones,
     Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Cases: _cases, Slice: _slice, Rows: _rows, Blocks: _blocks,
-    Entry: _entry, Entries: _entries, Total: _total, SumOver: _sum_over,
+    Entry: _entry, Entries: _entries, Total: _total, SumOver: _sum_over, OverFamily: _over_family,
 }  # fmt: skip
