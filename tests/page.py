@@ -795,6 +795,20 @@ def families_of(text: str) -> dict[str, list[str]]:
     return {letter: values.split(", ") for letter, values in re.findall(r"(\w) ∈ \{([^}]*)\}", text)}
 
 
+def constants_of(text: str) -> dict[str, Value]:
+    """The constant arrays of the legend."""
+    found = {}
+    legend = text.partition("\nLegend\n")[2]
+    for name, numbers, shape in re.findall(
+        r"^  (\w+) = \[(.*)\](?:, shape \((.*)\), row by row)?$", legend, re.MULTILINE
+    ):
+        reader = Reader(lambda symbol: np.asarray(np.nan), {})
+        rows = [[float(reader.read(x)) for x in row.split(", ")] for row in numbers.split("; ")]
+        value = np.array(rows[0] if len(rows) == 1 and not shape else rows)
+        found[name] = value.reshape([int(n) for n in shape.split(", ")]) if shape else column(value)
+    return found
+
+
 def sections_of(text: str) -> dict[str, list[str]]:
     """The lines of a page by their headings."""
     found = {}

@@ -9,7 +9,7 @@ from symbptt.init import concrete
 from symbptt.ir.shape import named_size, names_in
 from tests import brute
 from tests.kernels import kernel_of
-from tests.page import Page, families_of, sections_of
+from tests.page import Page, constants_of, families_of, sections_of
 
 STEPS = 4
 SIZES = {"m": 3, "n": 5, "d": 7, "k": 2, "v": 11, "a": 13, "p": 6, "s": 4, "e": 9, "r": 8, "q": 10}
@@ -64,6 +64,7 @@ def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook") -
     text = d.text(style=style)
     page, sections = begun(cell, data, sizes), sections_of(text)
     page.reader.families = families_of(text)
+    page.once |= constants_of(text)
     page.section(sections["Forward, t = 1, …, T"], range(1, STEPS + 1))
     send(
         page,
@@ -85,6 +86,7 @@ def assert_model_read(model: sb.Model, sizes: dict[str, int], style: str = "text
     text = d.text(style=style)
     page, sections = begun(model, data, sizes), sections_of(text)
     page.reader.families = families_of(text)
+    page.once |= constants_of(text)
     every = model.at == "every"
     steps = range(1, STEPS + 1)
     page.once["N"] = np.asarray(float(STEPS if every else 1))

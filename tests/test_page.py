@@ -5,9 +5,12 @@ import pytest
 
 import symbptt as sb
 from symbptt import Index, Input, Output, Param, State, Target, zoo
+from symbptt.derive.labels import NEXT
 from symbptt.errors import ArgumentError
+from symbptt.render.notation import TEXT
+from symbptt.render.writing import write
 from tests import unseen
-from tests.page import sections_of
+from tests.page import constants_of, families_of, sections_of
 from tests.properties.wild import case_of, functions_of
 from tests.readback import assert_model_read, assert_read, sizes_of
 
@@ -267,3 +270,30 @@ def test_reader_catches_a_family_with_a_member_too_few(monkeypatch: pytest.Monke
 def test_style_that_is_not_known_is_refused() -> None:
     with pytest.raises(ArgumentError, match="textbook"):
         sb.derive(zoo.rnn).text(style="book")
+
+
+def members(name: str, families: dict[str, list[str]]) -> set[str]:
+    """What a name with the letter of a family stands for."""
+    stem, _, letter = name.rpartition("_")
+    return {f"{stem}{joint}{value}" for value in families.get(letter, ()) for joint in ("", "_")} or {name}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) -> None:
+    cell, page = CELLS[name], sb.derive(CELLS[name]).page()
+    text = sb.derive(cell).text()
+    families, known = families_of(text), {(a.name, False) for a in cell.arguments}
+    known |= {(constant, False) for constant in constants_of(text)}
+    for section in page.sections:
+        labels = [next(iter(line.left.labels)) for line in section.lines]
+        own = {(member, label.adjoint) for label in labels for member in members(label.name, families)}
+        for line, label in zip(section.lines, labels, strict=True):
+            for read in line.right.labels:
+                of_next = own if read.time == NEXT and read.adjoint else set()
+                wanted = {(member, read.adjoint) for member in members(read.name, families)}
+                assert wanted & (known | of_next), f"{read} in {line}"
+            known |= {(member, label.adjoint) for member in members(label.name, families)}
+    ends = {"Gradients of the initial state"}
+    lines = [line for section in page.sections if section.title not in ends for line in section.lines]
+    lefts = [write(line.left, TEXT) for line in lines]
+    assert len(set(lefts)) == len(lefts), "left sides are pairwise different"

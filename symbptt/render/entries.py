@@ -97,24 +97,8 @@ class _Entries:
         return Entry(Array(tuple(map(number, node.attrs.value)), node.shape), tuple(at))
 
     def _map(self, node: Node, at: Sequence[Expr]) -> Expr:
-        return self._tree(tree_of(node.attrs.expr), node, at)
-
-    def _tree(self, tree: Tree, node: Node, at: Sequence[Expr]) -> Expr:
-        match tree:
-            case Ref(i):
-                return self.value(node.args[i], _aligned(self.graph.shape(node.args[i]), at))
-            case Num(value):
-                return Number(value)
-            case Sum(terms):
-                return plus((sign, self._tree(term, node, at)) for sign, term in terms)
-            case Prod(factors, divisors):
-                above = times(self._tree(f, node, at) for f in factors)
-                return Over(above, times(self._tree(d, node, at) for d in divisors)) if divisors else above
-            case Power(base, exponent):
-                return algebra.Power(self._tree(base, node, at), self._tree(exponent, node, at))
-            case Call(name, args):
-                return called(name, [self._tree(arg, node, at) for arg in args])
-        raise AssertionError(tree)
+        args = [self.value(arg, _aligned(self.graph.shape(arg), at)) for arg in node.args]
+        return of_tree(tree_of(node.attrs.expr), args)
 
     def _contract(self, node: Node, at: Sequence[Expr]) -> Expr:
         p, (a, b) = node.attrs, node.args
@@ -208,6 +192,25 @@ class _Entries:
 
     def _total(self, node: Node, at: Sequence[Expr]) -> Expr:
         return Total(self.value(node.args[0], at))
+
+
+def of_tree(tree: Tree, args: Sequence[Expr]) -> Expr:
+    """Return a formula over numbers."""
+    match tree:
+        case Ref(i):
+            return args[i]
+        case Num(value):
+            return Number(value)
+        case Sum(terms):
+            return plus((sign, of_tree(term, args)) for sign, term in terms)
+        case Prod(factors, divisors):
+            above = times(of_tree(f, args) for f in factors)
+            return Over(above, times(of_tree(d, args) for d in divisors)) if divisors else above
+        case Power(base, exponent):
+            return algebra.Power(of_tree(base, args), of_tree(exponent, args))
+        case Call(name, parts):
+            return called(name, [of_tree(arg, args) for arg in parts])
+    raise AssertionError(tree)
 
 
 def count(size: Size) -> Expr:

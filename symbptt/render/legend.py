@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+import sympy as sp
+
+from symbptt.derive.labels import Label
+from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import Shape
 from symbptt.render.algebra import (
+    Array,
     Call,
     Entries,
     Entry,
@@ -14,11 +20,20 @@ from symbptt.render.algebra import (
     OverFamily,
     Slice,
     SumOver,
+    Symbol,
     Unit,
+    Word,
+    mapped,
     walk,
 )  # fmt: skip
+from symbptt.render.entries import of_tree
 from symbptt.render.lines import Line, Lines, LossLines, Section
-from symbptt.render.writing import size_shown
+from symbptt.render.normal import in_normal_form
+from symbptt.render.notation import TEXT
+from symbptt.render.writing import size_shown, write
+
+SMALL = 4
+"""Numbers of a constant vector that stands where it is read; others have names."""
 
 SIGNS: dict[str, str] = {
     "vec": "vec(A): the rows of A one under the other",
@@ -73,4 +88,43 @@ def _families(lines: list[Line], found: list[Expr]) -> Iterable[str]:
 
 
 def _surrogates(lines: Lines) -> Iterable[str]:
-    return ()
+    """The functions that the user has given a derivative of their own."""
+    g = lines.recursion.graph
+    bodies = [node.attrs.expr for node in g if node.family == "map"]
+    found = {f.func.__name__: f.func for body in bodies for f in body.atoms(sp.Function) if hasattr(f.func, "partials")}
+    for name, function in sorted(found.items()):
+        count = len(function.partials)
+        args = [Word("v" if count == 1 else f"v{i + 1}") for i in range(count)]
+        listed = ", ".join(arg.text for arg in args)
+        yield f"{name}({listed}) = {_scalar(function.expansion, args)}"
+        for arg, partial in zip(args, function.partials, strict=True):
+            slope = f"{name}'" if count == 1 else f"∂{name}/∂{arg.text}"
+            yield f"{slope} is replaced by {_scalar(partial, args)}"
+
+
+def _scalar(expr: sp.Expr, args: Sequence[Expr]) -> str:
+    return write(in_normal_form(of_tree(tree_of(expr), args)), TEXT)
+
+
+def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[list[Section], tuple[str, ...]]:
+    """Return sections with constant arrays by name, and the lines of the legend that show them."""
+    free, known = iter(names), dict[Expr, Symbol]()
+
+    def named(e: Expr) -> Expr:
+        if not isinstance(e, Array) or (len(e.values) <= SMALL and len(e.of) < 2):
+            return e
+        if e not in known:
+            known[e] = Symbol(Label(next(free), None), e.shape)
+        return known[e]
+
+    found = [
+        Section(s.title, tuple(replace(line, right=mapped(line.right, named)) for line in s.lines)) for s in sections
+    ]
+    return found, tuple(_constant(symbol, array) for array, symbol in known.items() if isinstance(array, Array))
+
+
+def _constant(symbol: Symbol, array: Array) -> str:
+    flat = len(array.of) > 2
+    shown = replace(array, of=(len(array.values),)) if flat else array
+    behind = f", shape {_shape(array.of)}, row by row" if flat else ""
+    return f"{symbol.label.name} = {write(shown, TEXT)}{behind}"

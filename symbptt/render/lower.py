@@ -46,7 +46,7 @@ from symbptt.render.algebra import (
 from symbptt.render.entries import entries
 from symbptt.render.trees import whole_tree
 
-MOST = 64
+MOST = 1_000
 """Numbers of a constant array that are shown; of a longer one, so many."""
 LIES = ("number", "column", "row", "whole")
 """How a part of a formula lies in a matrix: as one number, repeated beside itself, under itself, or not repeated."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, count
 
 from symbptt.derive.labels import Label
 from symbptt.ir.shape import names_in
 from symbptt.render.algebra import plus, walk
-from symbptt.render.legend import legend
+from symbptt.render.legend import legend, named_constants
 from symbptt.render.lines import Line, Lines, LossLines, Page, Section
 from symbptt.render.normal import in_normal_form
 from symbptt.render.textbook import as_families, folded, ordered_as, recursion_of, shared
 
 NAMES = "uwrpqsvzgk"
 """Names of what is printed twice, in the order in which they are taken; then with numbers."""
+CONSTANTS = "MKCQRD"
+"""Names of constant arrays."""
 
 
 def textbook(lines: Lines, loss: LossLines | None) -> Page:
@@ -33,10 +37,9 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     if loss is not None:
         back, own = _split(folded([*back, *own], kept), back, own)
     taken = _taken(lines, loss)
-    free = (name for name in (*NAMES, *(f"u_{i}" for i in range(1, 100))) if name not in taken)
     sections = [forward, backward, gradients, inputs, start]
     sections[1:] = [ordered_as(x, forward) for x in sections[1:]]
-    sections = shared(sections, free)
+    sections = shared(sections, _letters(NAMES, taken))
     titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of the parameters", "Gradients of the inputs",
               "Gradients of the initial state"]  # fmt: skip
     named = as_families(
@@ -51,8 +54,14 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
             Section("Backward from the loss", tuple(back)),
             Section("Gradients of the loss's parameters", tuple(own)),
         ]
-    done = [section for section in done if section.lines]
-    return Page(tuple(done), legend(lines, loss, done))
+    done, constants = named_constants([section for section in done if section.lines], _letters(CONSTANTS, taken))
+    return Page(tuple(done), (*legend(lines, loss, done), *constants))
+
+
+def _letters(names: str, taken: set[str]) -> Iterator[str]:
+    """Names that nothing else has, then numbered ones."""
+    numbered = (f"{names[0]}_{i}" for i in count(1))
+    return (name for name in chain(names, numbered) if name not in taken)
 
 
 BACKWARD = "Backward, t = T, …, 1; quantities of step T + 1 are zero"
