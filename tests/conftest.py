@@ -2,6 +2,7 @@
 
 import difflib
 import gc
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     are_all = config.args == config.getini("testpaths") and not config.option.keyword and config.option.capture != "no"
     if are_all and config.getoption("numprocesses", 0) is None and not hasattr(config, "workerinput"):
         config.option.numprocesses, config.option.maxprocesses, config.option.dist = "auto", 8, "worksteal"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test with the mark `thinned(n)` every n-th case is run by default; the others are `long`. With n prime to the
+    lengths of the grid's axes each value of each axis is still met."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("thinned")
+        if mark is not None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % mark.args[0]:
+                item.add_marker(pytest.mark.long)
+            seen[test] += 1
 
 
 def pytest_collection_finish() -> None:

@@ -100,6 +100,7 @@ def slopes(kernel: sb.Kernel, points: Any, dtype: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("of_state", [False, True])
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.thinned(3)
 def test_gradient_is_the_derivative_wherever_it_exists(name: str, of_state: bool, dtype: Any) -> None:
     points, wanted = list(KINDS[name][1]), list(KINDS[name][1].values())
     dx, dw = slopes(kernel_of(cell_of(name, of_state)), points, dtype)

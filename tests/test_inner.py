@@ -23,6 +23,7 @@ def fitting(cell):
 
 @EVERY
 @pytest.mark.parametrize("norm", ["2", "max"])
+@pytest.mark.thinned(2)
 def test_bounds_are_no_sum_over_ways_through_the_rounds(name, norm):
     def sizes(rounds):
         trees = sb.vanishing_condition(MAKERS[name](rounds), norm=norm).entries.values()

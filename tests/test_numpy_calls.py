@@ -694,6 +694,7 @@ def of_graph(function: Callable[..., Any], keys: tuple[str, ...]) -> Any:
 
 
 @pytest.mark.parametrize("name", [*UNARY, *BINARY])
+@pytest.mark.thinned(2)
 def test_elementwise_function_of_any_kinds_of_numbers_is_that_of_numpy(name: str) -> None:
     function, count = (UNARY[name], 1) if name in UNARY else (BINARY[name], 2)
     accepted = 0
@@ -761,6 +762,7 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", CONDITIONS)
+@pytest.mark.thinned(3)
 def test_condition_on_a_constant_runs_in_every_kernel(name: str, dtype: Any) -> None:
     body: Any = CONDITIONS[name]
 

@@ -54,12 +54,14 @@ def test_differences_may_be_one(cell: Any) -> None:
 
 @EVERY
 @pytest.mark.parametrize("memory", ["sqrt", 10**6])
+@pytest.mark.thinned(3)
 def test_memory_changes_nothing(cell: Any, memory: Any) -> None:
     assert_right(cell, 4, 2, memory)
 
 
 @EVERY
 @pytest.mark.parametrize("truncation", [sb.Window(9), sb.Chunked(9, 9)])
+@pytest.mark.thinned(3)
 def test_windows_longer_than_the_run_change_nothing(cell: Any, truncation: Any) -> None:
     assert_right(cell, 4, 2, kernel=sb.compile(cell, truncation=truncation))
 
@@ -113,6 +115,7 @@ def test_float32_agrees_with_float64(cell: Any) -> None:
 
 @pytest.mark.parametrize("model", sums.MODELS, ids=lambda model: f"{model.name} {model.at}")
 @pytest.mark.parametrize("memory", ["all", "sqrt", 10**6])
+@pytest.mark.thinned(5)
 def test_losses_and_their_gradients_are_those_of_the_plain_functions(model: Any, memory: Any) -> None:
     for steps, batch in ((1, 1), (4, 2)):
         data = brute.data_of(model, steps, batch, sums.SIZES, seed=2)
@@ -122,6 +125,7 @@ def test_losses_and_their_gradients_are_those_of_the_plain_functions(model: Any,
 
 
 @EVERY
+@pytest.mark.thinned(3)
 def test_plans_budgets_and_checks_count_with_them(cell: Any) -> None:
     plan, sizes = kernel_of(cell).plan, sums.SIZES
     known = {name: size for name, size in sizes.items() if name in plan.written.names}

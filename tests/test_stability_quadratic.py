@@ -44,6 +44,7 @@ def hold(cell: Any, params: Any, size: float = 1.0, count: int = 60, seed: int =
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.thinned(3)
 def test_diagonal_state_spaces_have_the_modulus_of_their_eigenvalues(seed: int) -> None:
     random = np.random.default_rng(seed)
     params = lru.init({"m": 2, "n": 5, "k": 2}, seed=seed)

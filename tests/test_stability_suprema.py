@@ -120,6 +120,7 @@ COMPOSED = [bumps, bumps_spelled, bells, quotient, chosen, own_gate]
 
 
 @pytest.mark.parametrize("cell", COMPOSED, ids=lambda c: c.name)
+@pytest.mark.thinned(3)
 def test_cells_of_composed_functions_have_finite_theorems_that_hold(cell: Any) -> None:
     for scale, size, seed in ((0.5, 1.0, 0), (1.0, 30.0, 1)):
         check_theorem(cell, scale, size, seed)
