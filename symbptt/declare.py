@@ -132,20 +132,25 @@ class Declared:
 
 
 def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequence[Any]) -> Any:
-    """The value; with a declared derivative, complex arrays carry a tangent in their imaginary part."""
+    """The value; with a declared derivative, complex arrays carry a tangent in their imaginary part.
+
+    Arrays of a class of their own keep it: those of a check compare by the real part alone.
+    """
     dtype = np.result_type(*(np.asarray(value) for value in values), np.float32)
     shape = np.broadcast_shapes(*map(np.shape, values))
     if partials is None or dtype.kind != "c":
         numbers = [value if np.asarray(value).dtype.kind != "b" else np.asarray(value, dtype) for value in values]
-        return _of_shape(np.asarray(evaluate(expr, numbers), dtype=None if dtype.kind == "O" else dtype), shape)
+        return _of_shape(np.asanyarray(evaluate(expr, numbers), dtype=None if dtype.kind == "O" else dtype), shape)
     reals = [np.real(value) for value in values]
     tangent = sum(evaluate(part, reals) * np.imag(value) for part, value in zip(partials, values, strict=True))
-    return _of_shape(evaluate(expr, reals) + 1j * tangent, shape)
+    found = _of_shape(evaluate(expr, reals) + 1j * tangent, shape)
+    kinds = [type(v) for v in values if isinstance(v, np.ndarray) and type(v) is not np.ndarray and v.dtype.kind == "c"]
+    return np.asarray(found).view(kinds[0]) if kinds else found
 
 
 def _of_shape(value: Any, shape: tuple[int, ...]) -> Any:
     """A value with the shape of all arguments together, also of those that its expression does not read."""
-    return value if np.shape(value) == shape else np.array(np.broadcast_to(value, shape))
+    return value if np.shape(value) == shape else np.broadcast_to(value, shape, subok=True).copy()
 
 
 def evaluate(expr: sp.Expr, values: Sequence[Any]) -> Any:

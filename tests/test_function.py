@@ -12,6 +12,7 @@ import symbptt as sb
 from symbptt import Input, Param, State, declare, verification
 from symbptt.zoo.spiking import alif, lif
 from tests import oracle
+from tests.stepped import Stepped
 
 squash = sb.function("squash", lambda v: v / sp.sqrt(1 + v**2))
 bump = sb.function("bump", lambda v, width: sp.exp(-((v / width) ** 2)))
@@ -335,3 +336,20 @@ def test_wrong_use_in_a_cell_says_where() -> None:
 
     with pytest.raises(sb.SymbpttError, match=r"bump takes 2 arguments, got 1(.|\n)*at .*test_function\.py:\d+"):
         assert step.step
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_condition_on_what_a_function_gives_is_one_of_its_value(declared: bool) -> None:
+    """A complex step at zero is no reason for a spike: verify once called such cells wrong."""
+    slope = (lambda v: 1 / (1 + sp.Abs(v)) ** 2) if declared else None
+    step = sb.function("step", lambda v: sp.Max(v, 0) * 2, derivative=slope)
+
+    @sb.cell
+    def waits(x: Input["n"], v: State["n"], wait: State["n"]):
+        s = step(0.9 * v + x)
+        return {"v": 0.9 * v + np.where(s > 0, x, 3 * x), "wait": np.where(s > 0, 2.0 * x, wait), "s": s}
+
+    report = sb.verify(waits)
+    assert report.passed, str(report)
+    stepped = step(np.array([-1.0 + 1e-40j]).view(Stepped))
+    assert isinstance(stepped, Stepped) and not (stepped > 0)
