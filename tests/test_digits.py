@@ -130,7 +130,15 @@ def of_the_input(x: Input["m"], h: State["n"], W: Param["n m"], b: Param["n"]):
     return (1 - z) * h + z * np.tanh(W @ x + b)
 
 
-OWN = {"slices": slices, "table": table, "plain": plain, "of_the_input": of_the_input}
+@sb.cell
+def multiplied_out(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], b: Param["n"]):
+    """Numbers that SymPy multiplies into what is left of one, and a sum of two such rests."""
+    z = sb.sigmoid(W @ x + b)
+    return 1.7159 * np.tanh(0.666 * (U @ h + b)) + 0.25 * (1 - z) * h + 0.5 * np.tanh(U @ h + b)
+
+
+OWN = {"slices": slices, "table": table, "plain": plain, "of_the_input": of_the_input,
+       "multiplied_out": multiplied_out}  # fmt: skip
 ZOO = {"lstm": lstm, "gru": gru, "mgu": mgu}
 LOSSES = {np.float64: 1e-10, np.float32: 3e-3}
 """What 1 - y errs by where it is not computed from the argument, with a margin for sums over steps."""

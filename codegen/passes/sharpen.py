@@ -9,6 +9,7 @@ computed once, and from the argument only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -118,27 +119,69 @@ def _numbers(p: Program) -> set[int]:
 def _sharpened(made: _Sharpening, node: Node, args: list[int], near: bool) -> int:
     """A map with each remainder in it as a value of its own; that of parameters alone, which is computed once, from its
     argument whatever its size."""
-    g, expr = made.old.graph, node.attrs.expr
-    for i, arg in enumerate(node.args):
-        function = _function(g, arg)
-        if function not in ops.REMAINDERS or arg in made.plain or (arg in made.varying and not near):
-            continue
-        remaining, remainder = ops.REMAINDERS[function]
-        body = remainder.body(placeholder(i))
-        if expr.has(body):
-            expr = expr.xreplace({body: placeholder(len(args))})
-            argument = _argument(made, g[arg])
-            if arg in made.varying:
-                both = (made.new[arg], argument)
-                args.append(build.map_(made.graph, remaining(placeholder(0), placeholder(1)), both))
-            else:
-                args.append(build.map_(made.graph, remainder.alone(placeholder(0)), (argument,)))
-            made.origin[args[-1]] = _shown(made.shown, made.old, arg, remainder)
-    read = [i for i in range(len(args)) if placeholder(i) in expr.free_symbols]
-    renamed = expr.xreplace({placeholder(i): placeholder(at) for at, i in enumerate(read)})
+    g = made.old.graph
+    saturating = [i for i, arg in enumerate(node.args) if _saturates(made, arg, near)]
+    names = {i: placeholder(len(args) + number) for number, i in enumerate(saturating)}
+    bodies = {name: _remainder(g, node.args[i]).body(placeholder(i)) for i, name in names.items()}
+    expr = taken_out(node.attrs.expr, bodies)
     if expr == node.attrs.expr:
         return copy_node(made.graph, node, tuple(args))
-    return build.map_(made.graph, renamed, [args[i] for i in read])
+    at = {placeholder(i): arg for i, arg in enumerate(args)}
+    at |= {name: _rest(made, node.args[i]) for i, name in names.items() if expr.has(name)}
+    read = [symbol for symbol in at if symbol in expr.free_symbols]
+    renamed = expr.xreplace({symbol: placeholder(number) for number, symbol in enumerate(read)})
+    return build.map_(made.graph, renamed, [at[symbol] for symbol in read])
+
+
+def _saturates(made: _Sharpening, id: int, near: bool) -> bool:
+    """Whether a value is that of a function whose remainder its argument tells, where the backward sweep may ask for it."""
+    known = _function(made.old.graph, id) in ops.REMAINDERS and id not in made.plain
+    return known and (near or id not in made.varying)
+
+
+def _remainder(g: Graph, id: int) -> ops.Remainder:
+    return ops.REMAINDERS[_function(g, id)][1]
+
+
+def _rest(made: _Sharpening, id: int) -> int:
+    """What the function that a value is leaves of one, as a value of its own."""
+    remaining, remainder = ops.REMAINDERS[_function(made.old.graph, id)]
+    argument = _argument(made, made.old.graph[id])
+    if id in made.varying:
+        found = build.map_(made.graph, remaining(placeholder(0), placeholder(1)), (made.new[id], argument))
+    else:
+        found = build.map_(made.graph, remainder.alone(placeholder(0)), (argument,))
+    made.origin[found] = _shown(made.shown, made.old, id, remainder)
+    return found
+
+
+def taken_out(expr: sp.Expr, remainders: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
+    """Return an expression with remainders, 1 - y² or 1 - y, under their names, also where SymPy has multiplied them out
+    with numbers and added them: 0.3 - 0.3 y² is 0.3 times one, and 1.5 - y² - 0.5 z² is one and half of another.
+
+    >>> a, y, z, r, s = sp.symbols("a y z r s")
+    >>> taken_out(a * (0.3 - 0.3 * y**2) + y, {r: 1 - y**2})
+    0.3*a*r + y
+    >>> taken_out(1.5 - y**2 - 0.5 * z**2, {r: 1 - y**2, s: 1 - z**2})
+    r + 0.5*s
+    """
+    lost = {name: 1 - remainder for name, remainder in remainders.items()}
+
+    def renamed(part: sp.Expr) -> sp.Expr:
+        factors = {name: -part.coeff(y) for name, y in lost.items()}
+        factors = {name: factor for name, factor in factors.items() if factor.is_Number and factor != 0}
+        for some in (factors, *({name: factor} for name, factor in factors.items())):
+            if some and _is_same(part.as_coeff_Add()[0], sum(some.values())):
+                rest = part.as_coeff_Add()[1] + sum(factor * lost[name] for name, factor in some.items())
+                return rest + sum(factor * name for name, factor in some.items())
+        return part
+
+    return expr.replace(lambda part: part.is_Add, renamed)
+
+
+def _is_same(number: sp.Expr, other: sp.Expr) -> bool:
+    """Whether two numbers are the same but for the rounding of sums and products of Python's numbers."""
+    return bool(abs(float(number - other)) <= 1e-14 * abs(float(other)))
 
 
 def _shown(shown: Program, p: Program, id: int, remainder: ops.Remainder) -> tuple[int, ...]:
