@@ -297,3 +297,15 @@ def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) 
     lines = [line for section in page.sections if section.title not in ends for line in section.lines]
     lefts = [write(line.left, TEXT) for line in lines]
     assert len(set(lefts)) == len(lefts), "left sides are pairwise different"
+
+
+def test_constants_join_a_vector_as_numbers() -> None:
+    """A bias unit, [1; h], is how many write a bias; its page, and with it its module, once raised an IndexError."""
+
+    @sb.cell
+    def biased(h: State["n"], W: Param["n n+3"]):
+        return np.tanh(W @ np.concatenate([np.ones_like(h[:1]), h, np.full_like(h[:1], 0.5), np.full_like(h[:1], 2.0)]))
+
+    assert "W [1; h_{t-1}; 0.5; 2]" in sb.derive(biased).text()
+    assert "dW = Σ_t da_t [1; h_{t-1}; 0.5; 2]ᵀ" in sb.derive(biased).text()
+    assert sb.compile(biased).forward({"W": np.zeros((2, 5))}, steps=1).states["h"].shape == (1, 1, 2)

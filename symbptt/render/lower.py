@@ -235,7 +235,7 @@ class Lowering:
 
     def repeated(self, e: Expr, shape: Shape, to: Shape) -> Expr:
         """A value as often as a larger shape says: a number, a column or a row times vectors of ones."""
-        if is_zero(e):
+        if is_zero(e) or normal(to) == ():
             return e
         if normal(shape) == () and len(normal(to)) == 1:
             return _beside(e, Ones(normal(to)[0]))
