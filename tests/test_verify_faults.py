@@ -203,6 +203,28 @@ def test_cotangent_behind_the_end_of_a_sample_belongs_to_its_last_state() -> Non
     assert {row.regime for row in found} == {"padded"} and "dh_0" in {row.block for row in found}
 
 
+# Where a complex step gives no number.
+
+
+@sb.cell
+def overflowing(x: Input["n"], h: State["n"], w: Param["n"]):
+    """A textbook sigmoid that is shut: complex numbers divide infinity by infinity there, and the slope is what is left."""
+    return 0.5 * h + w * x + 1 / (1 + np.exp(1000 + w))
+
+
+def test_right_gradient_that_no_complex_step_gives_is_compared_by_differences() -> None:
+    report = sb.verify(overflowing)
+    assert report.passed, str(report)
+    assert any(row.method == "central differences" and not row.note for row in report.rows if row.name == "dw")
+
+
+def test_wrong_gradient_that_no_complex_step_gives_is_caught() -> None:
+    kernel = compiled(overflowing)
+    line = next(line for line in kernel.source.split("\n") if 'return {"w": ' in line)
+    wrong = kernel.source.replace(line, line.replace('{"w": ', '{"w": 1.01 * '))
+    assert wrong != kernel.source and "dw" in sb.verify(Kernel(overflowing, kernel.program, wrong)).wrong
+
+
 # What is compared nowhere.
 
 

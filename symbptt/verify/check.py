@@ -38,6 +38,8 @@ PLAINLY = 1e-2
 """The part of its tolerance within which the error along one direction must be where elements are not looked at."""
 SAME = 1e-12
 """How much a second call with the same arguments may differ, relative to the block: sums may take another order."""
+FEW = 36
+"""Elements of a block of which differences are taken where a complex step gives no number, times the steps of each run."""
 COMPLEX = "complex step", oracle.complex_step
 CENTRAL = "central differences", central
 NO_VALUE = "the user's function is not finite here"
@@ -228,7 +230,8 @@ def _by_elements(
     least = {k: NEARLY * v if is_sharp and v else EPS * largest for k, v in scales.items()}
     pairs = with_noise(sides, scales, name, moves, least)
     opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
-    return {k: _verdict(pair, name, opinion, blocks[k]) for k, pair in pairs.items()}
+    few = max(1, FEW // max(1, case.point.steps))
+    return {k: _verdict(pair, name, opinion, blocks[k], few) for k, pair in pairs.items()}
 
 
 def with_noise(
@@ -245,6 +248,9 @@ def with_noise(
     """
     pairs = {k: Pair(*sides[k], scales[k]) for k in sides}
     off = [k for k, pair in pairs.items() if not pair.error <= TOLERANCE[method]]
+    blind = {k: replace(pairs[k], noise=least[k]) for k in off if not np.all(np.isfinite(pairs[k].wanted))}
+    pairs |= blind  # what is no number moves nowhere
+    off = [k for k in off if k not in blind]
     if not off:
         return pairs
     doubtful, others = {k: pairs[k] for k in off}, moved(off, 0)
@@ -305,8 +311,9 @@ def _rounded_otherwise(case: Case, blocks: dict[str, Block], sides: dict[str, tu
     return found
 
 
-def _verdict(pair: Pair, method: str, opinion: Opinion | None, block: Block) -> Verdict:
-    """Errors count unless rounding explains them, the point is a kink, or the complex step itself is refuted."""
+def _verdict(pair: Pair, method: str, opinion: Opinion | None, block: Block, few: int = 1) -> Verdict:
+    """Errors count unless rounding explains them, the point is a kink, or the complex step itself is refuted; where that
+    gives no number, differences of a `few` elements are asked."""
     if pair.error <= TOLERANCE[method] or np.shape(pair.given) != np.shape(pair.wanted):
         return Verdict(pair.error, method)
     if not np.isfinite(pair.difference) and pair.unsteady > STEADY * pair.scale:
@@ -318,10 +325,10 @@ def _verdict(pair: Pair, method: str, opinion: Opinion | None, block: Block) -> 
         return Verdict(0.0, method, "" if pair.noise <= STEADY * pair.scale else KINK)
     if opinion is None:
         return Verdict(pair.error, method, "" if np.all(np.isfinite(pair.wanted)) else NO_SLOPE)
-    return _by_differences(pair, method, opinion, block)
+    return _by_differences(pair, method, opinion, block, few)
 
 
-def _by_differences(pair: Pair, method: str, opinion: Opinion, block: Block) -> Verdict:
+def _by_differences(pair: Pair, method: str, opinion: Opinion, block: Block, few: int) -> Verdict:
     """What differences say of the elements that are off, where they can tell."""
     off = ~(np.abs(pair.given - pair.wanted) <= TOLERANCE[method] * pair.scale)
     finite = method == "complex step" and bool(np.all(np.isfinite(pair.wanted)))
@@ -330,15 +337,25 @@ def _by_differences(pair: Pair, method: str, opinion: Opinion, block: Block) -> 
     if finite:
         refuted = _is_refuted(pair, opinion, block, off)
         return Verdict(0.0, "central differences") if refuted else Verdict(pair.error, method)
+    off = some_of(off, few)
     slopes, doubts = opinion(block, off)
-    steady = doubts <= 1e-3 * max(pair.scale, FLOOR)
-    given = np.asarray(pair.given)[off][steady]
-    slack = np.maximum(TOLERANCE["central differences"] * pair.scale, 10 * doubts[steady])
-    slopes = slopes[steady]
+    given = np.asarray(pair.given)[off]
+    scale = max(pair.scale, FLOOR, _finite_top(slopes))
+    # where neither gives a number, as 1 / (1 + 1 / x) at 0, a difference counts where it is plain beside others alone
+    steady = doubts <= 1e-3 * np.where(np.isfinite(given), scale, max(pair.scale, FLOOR))
     if not steady.any():
         return Verdict(pair.error, method, KINK if method == "central differences" else NO_SLOPE)
-    excess = np.where(np.abs(given - slopes) <= slack, 0.0, np.abs(given - slopes))
-    return Verdict(_top(excess) / max(pair.scale, FLOOR), "central differences")
+    errors = np.abs(given - slopes)[steady]
+    slack = np.maximum(TOLERANCE["central differences"] * scale, 10 * doubts[steady])
+    return Verdict(_top(np.where(errors <= slack, 0.0, errors)) / scale, "central differences")
+
+
+def some_of(chosen: Any, few: int) -> Any:
+    """Return at most a few of the chosen elements, spread over them."""
+    places = np.flatnonzero(chosen)
+    kept = np.zeros(np.size(chosen), bool)
+    kept[places[np.unique(np.linspace(0, len(places) - 1, min(few, len(places))).astype(int))]] = True
+    return kept.reshape(np.shape(chosen))
 
 
 def _is_smooth(pair: Pair, opinion: Opinion, block: Block, chosen: Any) -> bool:
