@@ -21,7 +21,7 @@ from symbptt.model import Model
 from symbptt.verify import oracle
 from symbptt.verify.asked import NOTHING, Asked, asked_of
 from symbptt.verify.blocks import in_blocks
-from symbptt.verify.check import Case, Gradients, gradient_rows, value_rows
+from symbptt.verify.check import Case, Gradients, gradient_rows, type_rows, value_rows
 from symbptt.verify.difference import has_complex_version
 from symbptt.verify.function import check_function
 from symbptt.verify.handed import gradients_of
@@ -50,7 +50,8 @@ def verify(
 
     One regime is a padded batch with resets, compared with samples that run on their own; in one many numbers are exactly
     zero or one. Some sizes have several blocks of steps, and several windows of a scan. Of a model, its loss and the
-    gradients of that; of a truncated kernel, gradients with those states held constant that the truncation names.
+    gradients of that; of a truncated kernel, gradients with those states held constant that the truncation names. Of
+    single precision only the types are looked at.
 
     `inputs` (T, B, ...) or (T, ...) and `params` are arrays to check at, by name; what they leave out is drawn. `domain`
     says where: domain={"x": (0, 1), "keep": "binary", "p": "positive"}.
@@ -89,6 +90,8 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
 
         named = ("loss",) if isinstance(target, Model) else (*target.step.next, *target.step.outputs)
         yield from value_rows(case, partial(_values, run), named)
+        if case.regime is REGIMES[0] and case.size is sizes_of(case.regime)[0]:
+            yield from type_rows(case, partial(_in_single_precision, kernel))
         found = gradient_rows(case, partial(_gradients, run), is_complex, known)
         known |= _wrong(found)
         yield from found
@@ -114,6 +117,25 @@ def _gradients(run: Callable[[], Kernel], point: Point, cotangents: Arrays) -> t
     is_model = isinstance(kernel.target, Model)
     found = _trained(kernel, point)[1] if is_model else kernel.backward(_forward(kernel, point), cotangents)
     return found.params, found.inputs, found.state
+
+
+def _in_single_precision(kernel: Kernel, point: Point, cotangents: Arrays) -> dict[str, Any]:
+    """What a kernel returns of float32, by block."""
+    narrow = partial(_of_type, dtype=np.float32)
+    groups = (point.params, point.inputs, point.targets, point.state)
+    params, inputs, targets, state = map(narrow, groups)
+    if isinstance(kernel.target, Model):
+        loss, found = kernel.value_and_grad(params, inputs, targets, state, steps=point.steps)
+        values: Arrays = {"loss": loss}
+    else:
+        run = kernel.forward(params, inputs, state, steps=point.steps)
+        values, found = run.states | run.outputs, kernel.backward(run, narrow(cotangents))
+    grads = {f"d{k}": v for k, v in (found.params | found.inputs).items()}
+    return values | grads | {f"d{k}_0": v for k, v in found.state.items()}
+
+
+def _of_type(arrays: Arrays, dtype: Any) -> Arrays:
+    return {k: np.asarray(v, dtype if np.asarray(v).dtype.kind == "f" else None) for k, v in arrays.items()}
 
 
 def _forward(kernel: Kernel, point: Point) -> Any:
@@ -210,7 +232,9 @@ def _cases(target: Cell | Model, seed: int, asked: Asked, truncation: Truncation
         for size in sizes_of(regime):
             point = draw(target, regime, size, seed + number, asked)
             if point is not None:
-                sent = {} if isinstance(target, Model) else oracle.cotangents(target, point, seed + 1000, size.last)
+                sent = {}
+                if isinstance(target, Cell):
+                    sent = oracle.cotangents(target, point, seed + 1000, size.last, size.only)
                 yield Case(target, regime, size, point, sent, truncation)
 
 

@@ -203,6 +203,56 @@ def test_cotangent_behind_the_end_of_a_sample_belongs_to_its_last_state() -> Non
     assert {row.regime for row in found} == {"padded"} and "dh_0" in {row.block for row in found}
 
 
+# What one mask alone, one kind of cotangents alone, another type and unwritten numbers show.
+
+
+@sb.cell
+def shifted(x: Input["m"], last: State["m"], c: State["n"], W: Param["n m"], V: Param["n m"]):
+    """An output that the state does not read, as of a quasi-recurrent layer."""
+    c = sb.sigmoid(W @ last) * c + V @ x
+    return {"last": x, "c": c, "y": np.tanh(c + W @ x)}
+
+
+def zeros_of(kernel: Kernel) -> str:
+    """The line that fills a room with zeros where no cotangent of the output is sent."""
+    return next(line for line in kernel.source.split("\n") if 'if full["y"] is None else' in line)
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("if active is not None or reset is not None:", "if active is not None and reset is not None:"),
+    ("    if reset is not None:\n        for d, total in zip(", "    if reset is not None and active is not None:\n        for d, total in zip("),
+    ("    if active is not None:\n        for d, aside in zip(", "    if active is not None and reset is not None:\n        for d, aside in zip("),
+])  # fmt: skip
+def test_mistake_where_samples_only_end_or_only_begin_anew_is_caught(old: str, new: str) -> None:
+    assert is_caught(edited(gru, old, new))
+
+
+def test_gradient_of_another_type_than_the_data_is_caught() -> None:
+    kernel = compiled(shifted)
+    line = next(
+        line for line in kernel.source.split("\n") if "= (np.zeros(" in line or "= np.zeros((n, m), dtype)" in line
+    )
+    wrong = Kernel(shifted, kernel.program, kernel.source.replace(line, line.replace("dtype)", "np.float64)", 1)))
+    report = sb.verify(wrong)
+    assert "float32 is expected where all arguments are of it, got float64" in str(report) and not report.passed
+    assert {*report.wrong} & {"dW", "dV"}
+
+
+def test_output_without_a_cotangent_that_is_not_zero_is_caught() -> None:
+    kernel = compiled(shifted)
+    line = zeros_of(kernel)
+    assert "np.zeros(" in line and sb.verify(kernel).passed
+    for put in ("np.empty(", "np.ones("):
+        assert is_caught(Kernel(shifted, kernel.program, kernel.source.replace(line, line.replace("np.zeros(", put))))
+
+
+def test_arrays_that_are_made_to_be_written_hold_no_numbers() -> None:
+    module = in_blocks(compiled(SCANNED), Blocks(2, 2)).module
+    assert np.isnan(module.np.empty((2, 3))).all() and (module.np.empty(2, int) == -1).all()
+    assert np.isnan(module.np.empty_like(np.ones(3, np.float32))).all() and module.np.tanh is np.tanh
+    assert module.np.empty_like(np.ones((2, 2), np.float32), shape=(3,)).dtype == np.float32
+
+
 # Where a complex step gives no number.
 
 

@@ -415,6 +415,18 @@ def value_rows(case: Case, values: Callable[[Point], dict[str, tuple[Any, Any]]]
         return [case.row(name, _of_value(name, pair)) for name, pair in pairs.items()]
 
 
+def type_rows(case: Case, arrays: Callable[[Point, Arrays], dict[str, Any]]) -> list[Row]:
+    """Return a row for each block that comes in another type than float32 where all that is given is of it."""
+    with np.errstate(all="ignore"):
+        found, failure = attempt(lambda: arrays(case.point, case.cotangents))
+        if failure is not None:
+            verdict = failed("forward", failure)
+            return [] if verdict.note else [case.row("float32", verdict)]
+    others = {k: v.dtype for k, v in found.items() if np.asarray(v).dtype != np.float32}
+    said = {k: f"float32 is expected where all arguments are of it, got {dtype}" for k, dtype in others.items()}
+    return [case.row(k, Verdict(np.inf, "forward", "", text)) for k, text in said.items()]
+
+
 def _of_value(name: str, pair: Pair) -> Verdict:
     if not np.all(np.isfinite(pair.wanted)):
         return Verdict(pair.error, "forward", NO_VALUE)

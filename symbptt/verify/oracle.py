@@ -133,15 +133,18 @@ def _by_name(names: list[str], result: Any) -> Arrays:
     return dict(zip(names, given, strict=True))
 
 
-def cotangents(cell: Cell, point: Point, seed: int, last: bool = False) -> Arrays:
-    """Return random cotangents of all states and outputs at every step; with `last` of states after the last alone."""
+def cotangents(cell: Cell, point: Point, seed: int, last: bool = False, only: str = "") -> Arrays:
+    """Return random cotangents of all states and outputs at every step; with `last` of states after the last alone, with
+    `only` of "states" or "outputs", where there are both."""
     random = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
         states, outputs = run(cell, point)
-    return {
+    sent = {
         k: random.standard_normal(v.shape[1:] if last and k in states else v.shape)
         for k, v in (states | outputs).items()
     }
+    chosen = {"states": states, "outputs": outputs}.get(only) or sent
+    return {k: v for k, v in sent.items() if k in chosen}
 
 
 def differentiable(target: Cell | Model) -> set[str]:

@@ -65,7 +65,9 @@ class Blocks:
 class Size:
     """How many steps and samples, whether every named size is 1 or they all differ, whether the adjoints of states come
     after the last step alone, in which blocks of steps a module takes them, whether named sizes are others, and whether
-    vectors are near 18, where gates keep no digits of what they leave of one."""
+    vectors are near 18, where gates keep no digits of what they leave of one; `whole` and `running`: of samples that end
+    and begin anew, that none ends, or that none begins anew; `only`: adjoints of "states" or of "outputs" alone are sent, where there
+    are both."""
 
     steps: int
     batch: int
@@ -74,10 +76,14 @@ class Size:
     blocks: Blocks | None = None
     other: bool = False
     shut: bool = False
+    whole: bool = False
+    running: bool = False
+    only: str = ""
 
     @property
     def label(self) -> str:
         words = " sizes 1" * self.ones + " last" * self.last + " shut" * self.shut
+        words += " no lengths" * self.whole + " no resets" * self.running
         return f"T={self.steps} B={self.batch}{words}" + (f" blocks of {self.blocks.steps}" if self.blocks else "")
 
 
@@ -86,7 +92,7 @@ LONG = Size(25, 1)
 """Long enough to see where a backward pass stops going back."""
 THREE = Size(5, 2, blocks=Blocks(2, 2), other=True)
 """Two whole blocks and the rest of one, and in each a window of a scan or less."""
-TWO = Size(7, 1, last=True, blocks=Blocks(4, 2))
+TWO = Size(7, 1, last=True, blocks=Blocks(4, 2), only="states")
 """Two blocks, one not whole, of two windows each."""
 WINDOWS = Size(13, 2, blocks=Blocks(11, 2))
 """Two blocks, one of more windows than there are roundings of a fixed coefficient, and the rest of a window."""
@@ -95,7 +101,11 @@ FAR = 18.0
 """A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both count beside the floor."""
 BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE, SHUT)}
 """By regime, on which other sizes: those of several blocks of steps, and those whose gates are shut."""
-PADDED = (Size(5, 4), Size(5, 4, last=True), Size(5, 6, blocks=Blocks(2, 2), other=True))
+PADDED = (
+    Size(5, 4, whole=True, only="outputs"),
+    Size(5, 4, last=True, running=True),
+    Size(5, 6, blocks=Blocks(2, 2), other=True),
+)
 LENGTHS = {4: np.array([5, 3, 1, 0]), 6: np.array([2, 4, 5, 3, 1, 0])}
 """By number of samples; at each border of blocks of two steps, which begin at steps 0, 2, 4 forward and 0, 1, 3 backward."""
 RESET = np.array([[0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
@@ -137,10 +147,9 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
     if regime.exact:
         params, inputs, state = (_exact(v, asked, random) for v in (params, inputs, state))
     inputs |= {k: _repeated(v, size) for k, v in asked.inputs.items()}
-    masks = (LENGTHS[size.batch], RESETS[size.batch]) if regime.padded and size in PADDED else (None, None)
-    return Point(
-        {**params, **asked.params}, inputs, state, size.steps, size.batch, targets, masks[0], masks[1], numbers
-    )
+    lengths = LENGTHS[size.batch] if regime.padded and not size.whole else None
+    reset = RESETS[size.batch] if regime.padded and not size.running else None
+    return Point({**params, **asked.params}, inputs, state, size.steps, size.batch, targets, lengths, reset, numbers)
 
 
 def _exact(arrays: Arrays, asked: Asked, random: np.random.Generator) -> Arrays:
