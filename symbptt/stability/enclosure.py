@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
@@ -15,6 +15,7 @@ from symbptt.init import concrete
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.shape import Shape, named_size
 from symbptt.stability import interval
+from symbptt.stability.factors import factors_of, is_bent
 from symbptt.stability.gap import D, Gap
 from symbptt.stability.interval import Interval, between, common, everything, exactly
 from symbptt.stability.local import Atom, Local, symbol, value
@@ -233,33 +234,47 @@ def spans(data: Any, sizes: Mapping[sp.Symbol, int]) -> tuple[slice, ...]:
     return tuple(found)
 
 
-@cache
+@lru_cache(4096)
 def corners(parts: tuple[sp.Expr, ...]) -> tuple[sp.Symbol, ...]:
     """Return the atoms that parts read in several ways, as z and 1 − z, and in which no part bends: the sum of |parts| is
     convex in each of them. A factor that parts have in common is not among them: it is largest for all at once."""
-    factors = [factors_of(p) for p in parts]
     symbols = sorted({s for p in parts for s in p.free_symbols}, key=lambda s: (s.name[0], int(s.name[1:])))
-    apart = [s for s in symbols if _is_apart(s, factors)]
-    return tuple(s for s in apart if all(sp.expand(sp.diff(p, s, 2)) == 0 for p in parts))[:CORNERS]
+    ranks = {s: _ranked(i) for i, s in enumerate(symbols)}
+    chosen = _corners(tuple(p.xreplace(ranks) for p in parts), len(symbols))
+    return tuple(symbols[i] for i in chosen)
 
 
 @cache
-def factors_of(p: sp.Expr) -> tuple[sp.Expr, ...]:
-    """Return the factors of a polynomial."""
-    parts = sp.Mul.make_args(p)
-    is_factored = all(part.is_number or part.as_base_exp()[0].is_Symbol for part in parts)
-    return tuple(parts) if is_factored else tuple(sp.Mul.make_args(sp.factor(p)))
+def _ranked(rank: int) -> sp.Symbol:
+    return sp.Symbol(f"r{rank}", real=True)
+
+
+@lru_cache(4096)
+def _corners(parts: tuple[sp.Expr, ...], count: int) -> tuple[int, ...]:
+    """The same by rank: inner rounds have the parts of the first round with other atoms, which are factored once."""
+    several = [s for s in map(_ranked, range(count)) if sum(_times_read(p, s) for p in parts) > 1]
+    if not several:
+        return ()
+    factors = [factors_of(p) for p in parts]
+    apart = [s for s in several if _is_apart(s, factors)]
+    return tuple(int(s.name[1:]) for s in apart if not any(is_bent(p, s) for p in parts if s in p.free_symbols))[
+        :CORNERS
+    ]
+
+
+def _times_read(p: sp.Expr, s: sp.Symbol) -> int:
+    return sum(leaf == s for leaf in sp.preorder_traversal(p))
 
 
 def _is_apart(s: sp.Symbol, factors: list[tuple[sp.Expr, ...]]) -> bool:
     reading = [tuple(q for q in part if s in q.free_symbols) for part in factors]
-    twice = any(sum(leaf == s for leaf in sp.preorder_traversal(q)) > 1 for part in reading for q in part)
+    twice = any(_times_read(q, s) > 1 for part in reading for q in part)
     return twice or len({part for part in reading if part}) > 1
 
 
 def extent(expr: sp.Expr, ranges: Mapping[sp.Symbol, Interval]) -> Interval:
     """Return the range of a polynomial: an affine dependence takes its extremes at the ends."""
-    found = [interval.evaluate(expr, at) for at in _corner_ranges((expr,), ranges)]
+    found = [own for (own,) in interval.evaluate_each((expr,), _corner_ranges((expr,), ranges))]
     lo, hi = np.minimum.reduce([f.lo for f in found]), np.maximum.reduce([f.hi for f in found])
     return Interval(lo, hi)
 
@@ -278,7 +293,8 @@ def largest_within(parts: tuple[sp.Expr, ...], weights: list[Any], within: Enclo
 
 def sizes_at_corners(parts: tuple[sp.Expr, ...], ranges: Mapping[sp.Symbol, Interval]) -> list[list[Any]]:
     """Return the largest |p| of each part at each combination of ends of the atoms that they share."""
-    return [[interval.evaluate(p, at).size for p in parts] for at in _corner_ranges(parts, ranges)]
+    found = interval.evaluate_each(parts, _corner_ranges(parts, ranges))
+    return [[part.size for part in corner] for corner in found]
 
 
 def _heaviest(corner_sizes: list[list[Any]], weights: list[Any]) -> Any:
@@ -297,7 +313,6 @@ def _corner_ranges(
     """The ranges with the shared atoms at each combination of their ends; parts that do not share them see no difference."""
     chosen = [s for s in corners(parts) if np.isfinite(ranges[s].lo).all() and np.isfinite(ranges[s].hi).all()]
     chosen = [s for s in chosen if not ranges[s].is_exact]
-    found: list[Mapping[sp.Symbol, Interval]] = []
-    for ends in product(*([(s, "lo"), (s, "hi")] for s in chosen)):
-        found.append({**ranges, **{s: exactly(getattr(ranges[s], end)) for s, end in ends}})
-    return found
+    used = {s: ranges[s] for p in parts for s in p.free_symbols}
+    ends = [[(s, exactly(ranges[s].lo)), (s, exactly(ranges[s].hi))] for s in chosen]
+    return [{**used, **dict(corner)} for corner in product(*ends)]

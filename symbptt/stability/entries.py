@@ -10,7 +10,8 @@ import numpy as np
 import sympy as sp
 
 from symbptt.ir.node import Node
-from symbptt.stability.enclosure import EPS, Enclosure, einsum_of, extent, factors_of, product_of, rearranged
+from symbptt.stability.enclosure import EPS, Enclosure, einsum_of, extent, product_of, rearranged
+from symbptt.stability.factors import factors_of
 from symbptt.stability.interval import Interval, add, between, exactly, multiply, outwards
 from symbptt.stability.local import Local, Softmax, terms
 

@@ -21,7 +21,8 @@ from symbptt.ir.shape import size_text
 from symbptt.render.expression import Writer
 from symbptt.render.notation import LATEX, TEXT, Notation
 from symbptt.stability.bounds import Count, Factor, Greatest, One, Plus, Root, Shared, Sup, Times, Tree, shared_in
-from symbptt.stability.enclosure import Enclosure, corners, extent, factors_of, largest
+from symbptt.stability.enclosure import Enclosure, corners, extent, largest
+from symbptt.stability.factors import factors_of
 from symbptt.stability.hypotheses import TRIED, general, sizes_in
 from symbptt.stability.interval import Interval, rounded_up
 from symbptt.stability.local import Local, node_of, symbol

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 import sympy as sp
@@ -28,6 +29,7 @@ def sizes_in(of: Local, size: int) -> dict[str, int]:
     return completed(axes_of(of.step.arguments, fixed=("const",)), names, dict.fromkeys(names, size))
 
 
+@lru_cache(64)
 def always_bounded(of: Local) -> tuple[str, ...]:
     """Return the states that stay in [−1, 1] if they start there, whatever parameters, inputs, other states and sizes are."""
     found = [bounded(of, sizes_in(of, size)) for size in TRIED]

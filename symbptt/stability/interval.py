@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,8 @@ def exactly(value: Any) -> Interval:
 
 def between(lo: Any, hi: Any, shape: tuple[int, ...] = ()) -> Interval:
     """Return an interval from its ends, repeated to a shape."""
-    return Interval(*(np.broadcast_to(np.asarray(end, np.float64), shape) for end in (lo, hi)))
+    ends = [np.asarray(end, np.float64) for end in (lo, hi)]
+    return Interval(*(end if end.shape == shape else np.broadcast_to(end, shape) for end in ends))
 
 
 def everything(shape: tuple[int, ...] = ()) -> Interval:
@@ -110,6 +111,9 @@ def add(a: Interval, b: Interval) -> Interval:
 
 def multiply(a: Interval, b: Interval) -> Interval:
     """Return the products; zero times infinity is zero, as an infinite end stands for numbers without a bound."""
+    for one, other in ((a, b), (b, a)):
+        if one.lo is one.hi and one.lo.ndim == 0 and abs(one.lo) == 1:
+            return other if one.lo == 1 else Interval(-other.hi, -other.lo)
     with np.errstate(all="ignore"):
         products = [x * y for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
     if any(np.isnan(value).any() for value in products):
@@ -138,22 +142,93 @@ Ranges = Mapping[sp.Expr, Interval]
 
 def evaluate(expr: sp.Expr, ranges: Ranges) -> Interval:
     """Return an interval that holds all values of an expression over its symbols' ranges."""
+    return evaluate_each((expr,), [ranges])[0][0]
+
+
+def evaluate_each(parts: tuple[sp.Expr, ...], cases: Sequence[Ranges]) -> list[list[Interval]]:
+    """Return intervals for some expressions over each of some ranges of their symbols, the first of which differ from the others in
+    the symbols alone whose intervals are other objects: what reads none of these is evaluated once.
+    """
+    plan, results, found = plan_of(parts), [], list[Interval]()
+    for ranges in cases:
+        stale = {s for s in plan.symbols if found and ranges[s] is not cases[0][s]}
+        values = list[Interval]()
+        for i, (function, args, reads) in enumerate(plan.lines):
+            if found and reads.isdisjoint(stale):
+                values.append(found[i])
+            else:
+                values.append(ranges[args] if function is None else function(*(values[j] for j in args)))
+        found = found or values
+        results.append([values[root] for root in plan.roots])
+    return results
+
+
+Line = tuple[Callable[..., Interval] | None, Any, frozenset[sp.Symbol]]
+"""A function with the lines that it reads, or a symbol; and the symbols that all of it reads."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Expressions as lines, each of which reads lines before it; equal parts are one line."""
+
+    lines: tuple[Line, ...]
+    roots: tuple[int, ...]
+    symbols: frozenset[sp.Symbol]
+
+
+@lru_cache(4096)
+def plan_of(parts: tuple[sp.Expr, ...]) -> Plan:
+    """Return how expressions are evaluated: what SymPy is asked for is asked once, not at every evaluation."""
+    lines: list[Line] = []
+    known: dict[sp.Expr, int] = {}
+    roots = tuple(_planned(part, lines, known) for part in parts)
+    return Plan(tuple(lines), roots, frozenset(s for part in parts for s in part.free_symbols))
+
+
+def _planned(expr: sp.Expr, lines: list[Line], known: dict[sp.Expr, int]) -> int:
+    """The line of an expression, written with those that it reads where it is new."""
+    if expr in known:
+        return known[expr]
+    function, inner = _function(expr)
+    if function is None:
+        line: Line = (None, expr, frozenset([expr]))
+    else:
+        args = tuple(_planned(part, lines, known) for part in inner)
+        line = (function, args, frozenset().union(*(lines[i][2] for i in args)))
+    lines.append(line)
+    known[expr] = len(lines) - 1
+    return known[expr]
+
+
+def _function(expr: sp.Expr) -> tuple[Callable[..., Interval] | None, tuple[sp.Expr, ...]]:
+    """What an expression does with its parts; None for a symbol."""
     if expr.is_Symbol:
-        return ranges[expr]
+        return None, ()
     if not expr.free_symbols:
-        return constant(expr)
+        number = constant(expr)
+        return lambda: number, ()
     if expr.is_Pow:
-        return _power(expr, ranges)
-    parts = [evaluate(part, ranges) for part in expr.args]
+        base, exponent = expr.args
+        if exponent.is_number:
+            return partial(_power, exponent), (base,)
+        return lambda x, n: _rising("exp", multiply(n, _rising("log", x))), (base, exponent)
     if expr.is_Add or expr.is_Mul:
-        return reduce(add if expr.is_Add else multiply, parts)
+        return partial(_reduced, add if expr.is_Add else multiply), expr.args
     if hasattr(expr.func, "expansion"):
-        symbols = [sp.Symbol(f"_{i}", real=True) for i in range(len(parts))]
-        return evaluate(expr.func.expansion, dict(zip(symbols, parts, strict=True)))
+        return partial(_expanded, expr.func.expansion), expr.args
     name = NAME_OF.get(expr.func, "")
     if name in RISING:
-        return _rising(name, parts[0])
-    return FUNCTIONS[name](*parts) if name in FUNCTIONS else everything()
+        return partial(_rising, name), expr.args[:1]
+    return FUNCTIONS.get(name, lambda *parts: everything()), expr.args
+
+
+def _reduced(function: Callable[[Interval, Interval], Interval], *parts: Interval) -> Interval:
+    return reduce(function, parts)
+
+
+def _expanded(expansion: sp.Expr, *parts: Interval) -> Interval:
+    """A function that stands for an expression over _0, _1, ..."""
+    return evaluate(expansion, {sp.Symbol(f"_{i}", real=True): part for i, part in enumerate(parts)})
 
 
 def _near(lo: Any, hi: Any, least: float = -np.inf, most: float = np.inf) -> Interval:
@@ -186,11 +261,7 @@ def absolute(x: Interval) -> Interval:
     return Interval(np.where((x.lo <= 0) & (x.hi >= 0), 0.0, np.minimum(np.abs(x.lo), np.abs(x.hi))), x.size)
 
 
-def _power(expr: sp.Expr, ranges: Ranges) -> Interval:
-    base, exponent = expr.args
-    if not exponent.is_number:
-        return _rising("exp", multiply(evaluate(exponent, ranges), _rising("log", evaluate(base, ranges))))
-    x = evaluate(base, ranges)
+def _power(exponent: sp.Expr, x: Interval) -> Interval:
     if exponent.is_Integer:
         positive = _whole_power(x, abs(int(exponent)))
     else:

@@ -17,6 +17,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF, as_sympy
 from symbptt.ir.step import Step
+from symbptt.stability.cuts import LONG, WIDE, place_of_cut
 from symbptt.stability.gap import Gap, gaps_of
 from symbptt.stability.scalar import X, body_of
 from symbptt.stability.softmax import softmax_of
@@ -48,9 +49,12 @@ class Softmax:
     slope: sp.Symbol
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Local:
-    """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials; the softmaxes between these."""
+    """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials; the softmaxes between these.
+
+    `cut` holds the elementwise values that are bases of their own, with the node behind which they are.
+    """
 
     step: Step
     atoms: dict[sp.Symbol, Atom] = field(default_factory=dict)
@@ -58,7 +62,9 @@ class Local:
     _terms: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     _alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     softmaxes: dict[int, Softmax] = field(default_factory=dict)
+    cut: dict[int, int] = field(default_factory=dict)
     _known: dict[Atom, sp.Symbol] = field(default_factory=dict)
+    _lengths: dict[sp.Symbol, int] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -110,10 +116,63 @@ def node_of(atom: sp.Symbol) -> int | None:
 def local(step: Step) -> Local:
     """Return the elementwise parts of a step."""
     found = Local(step)
-    for node in step.graph:
-        found._values[node.id] = _value(found, node)
-        found._terms[node.id] = _derivative(found, node)
+    last = {arg: node.id for node in step.graph for arg in node.args} | dict.fromkeys(
+        step.next.values(), len(step.graph)
+    )
+    before = list[int]()
+    begin = id = 0
+    while id < len(step.graph):
+        node = step.graph[id]
+        before[id:] = [len(found.atoms)]
+        found._values[id] = _value(found, node)
+        found._terms[id] = _derivative(found, node)
+        if begin < id and _is_long(found, node):
+            begin = id = _cut(found, begin, id, last) + 1
+            _forget(found, before[id])
+        else:
+            id += 1
     return found
+
+
+def _is_long(of: Local, node: Node) -> bool:
+    """Whether a derivative has too many bases, or polynomials that are too long with the atoms that these are made of."""
+    parts = of._terms[node.id]
+    if node.family != "map" or len(parts) < 2:
+        return False
+    return len(parts) > WIDE or sum(_length(of, p) for p in parts.values()) > LONG
+
+
+def _length(of: Local, p: sp.Expr) -> int:
+    """The operations of a polynomial with those of its atoms, but for slopes of functions."""
+    return int(p.count_ops()) + sum(_length_of_atom(of, s) for s in p.free_symbols if s in of.atoms)
+
+
+def _length_of_atom(of: Local, s: sp.Symbol) -> int:
+    if s not in of._lengths:
+        atom = of.atoms[s]
+        of._lengths[s] = 0 if atom.slope_of or atom.slope is not None else _length(of, atom.expr)
+    return of._lengths[s]
+
+
+def _cut(of: Local, begin: int, wide: int, last: dict[int, int]) -> int:
+    """Cut a step before a node whose derivative is too long, and return the node behind which it is cut."""
+    moving = [id for id in sorted(of.recurrent) if id < wide]
+    live = {at: [id for id in moving if id <= at < last.get(id, -1)] for at in range(begin, wide)}
+    bases = {
+        id: len(of._terms[id])
+        for id in moving
+        if id >= begin and of.graph[id].family == "map" and id not in of.softmaxes
+    }
+    place = place_of_cut(live, bases)
+    of.cut.update((id, place) for id in live[place] if id in bases)
+    return place
+
+
+def _forget(of: Local, count: int) -> None:
+    """Drop the atoms of what is read again behind a cut."""
+    for s in list(of.atoms)[count:]:
+        del of._known[of.atoms[s]], of.atoms[s]
+        of._lengths.pop(s, None)
 
 
 def value(of: Local, id: int) -> sp.Expr:
@@ -124,6 +183,11 @@ def value(of: Local, id: int) -> sp.Expr:
 def terms(of: Local, id: int) -> dict[int, sp.Expr]:
     """Return the derivative of a value with respect to the states as Σ diag(p) ∂base/∂states: p by base."""
     return of._terms[id]
+
+
+def _seen(of: Local, id: int, reader: Node) -> dict[int, sp.Expr]:
+    """The derivative of a value as a later one has it: that of a value that is cut off is a base of its own."""
+    return {id: sp.S.One} if of.cut.get(id, reader.id) < reader.id else of._terms[id]
 
 
 def _value(of: Local, node: Node) -> sp.Expr:
@@ -200,7 +264,7 @@ def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
         if arg not in of.recurrent or partial == 0:
             continue
         slope = _slope(of, node, i, partial)
-        for base, p in of._terms[arg].items():
+        for base, p in _seen(of, arg, node).items():
             found[base] = found.get(base, sp.S.Zero) + slope * p
     return {base: p if p.count_ops() <= 2 * LARGEST else _made(of, Atom(p)) for base, p in found.items() if p != 0}
 
@@ -218,18 +282,18 @@ def _composed(of: Local, node: Node) -> dict[int, sp.Expr] | None:
     of._alone[node.id] = {node.id: X} | alone
     for root, expr in alone.items():
         if expr in COMPOSED:
-            return _by_slope(of, root, sp.diff(expr, X), COMPOSED[expr])
+            return _by_slope(of, node, root, sp.diff(expr, X), COMPOSED[expr])
     root, expr = next(iter(alone.items()), (node.id, X))
-    return None if _is_plain(expr) else _by_slope(of, root, sp.diff(expr, X))
+    return None if _is_plain(expr) else _by_slope(of, node, root, sp.diff(expr, X))
 
 
-def _by_slope(of: Local, root: int, slope: sp.Expr, name: str = "") -> dict[int, sp.Expr]:
+def _by_slope(of: Local, node: Node, root: int, slope: sp.Expr, name: str = "") -> dict[int, sp.Expr]:
     """The derivative of a function of one value, whose slope is one atom: intervals of its parts would forget that these go
     together, as x and σ(x) do in the slope of x σ(x)."""
     if not slope.free_symbols:
-        return {base: slope * p for base, p in of._terms[root].items() if slope != 0}
+        return {base: slope * p for base, p in _seen(of, root, node).items() if slope != 0}
     made = _made(of, Atom(slope.xreplace({X: symbol(root)}), name, None if name else slope))
-    return {base: made * p for base, p in of._terms[root].items()}
+    return {base: made * p for base, p in _seen(of, root, node).items()}
 
 
 def _is_plain(expr: sp.Expr) -> bool:
