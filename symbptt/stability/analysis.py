@@ -18,10 +18,10 @@ from symbptt.stability.flow import GradientFlow, gradient_flow
 from symbptt.stability.gates import Gate, carries, gates
 from symbptt.stability.guard import check_theorems
 from symbptt.stability.jumps import FiniteGrowth, finite_growth, jumps, surrogates
-from symbptt.stability.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from symbptt.stability.lyapunov import LyapunovSpectrum, spectrum_of
 from symbptt.stability.overview import draw_report
 from symbptt.stability.parallel import Parallel, parallel
-from symbptt.stability.product import ProductSpectrum, product_spectrum
+from symbptt.stability.product import ProductSpectrum, products_of
 from symbptt.stability.setting import Setting, setting
 from symbptt.stability.shares import Share, factors_along, shares
 from symbptt.stability.theorem import Theorem, theorems
@@ -129,11 +129,11 @@ def report_of(
 ) -> StabilityReport:
     """Return the report; `tell` is called with each stage."""
     tell("Lyapunov exponents")
-    spectrum = lyapunov_spectrum(of.cell, of.own, *along(of.run), seed=seed, steps=of.run.steps)
+    spectrum = spectrum_of(of.run, seed=seed)
     found = verdict(of.run, spectrum, of.left)
     tell("products of Jacobians")
     lags = np.unique(np.geomspace(1, of.tail.steps, LAGS).round().astype(int))
-    products = product_spectrum(of.cell, of.own, *along(of.tail), lags, steps=of.tail.steps)
+    products = products_of(of.tail, lags.tolist())
     tell("gradients")
     flow, factors = _flow(of, seed), factors_along(of.tail, carries(of.cell))
     parts, norms = shares(of.tail, factors), gradient_norms(of, seed)

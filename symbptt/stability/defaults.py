@@ -17,12 +17,12 @@ from symbptt.ir.step import Argument
 Arrays = Mapping[str, Any]
 SIZE = 32
 """Of each dimension that nothing says."""
-MOST = 256
+MOST = 128
 
 
 def sizes_for(arguments: Sequence[Argument], given: Arrays, known: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return all sizes by name: those known, those that arrays say, their axes for steps and samples in front, and for the
-    rest 32, or half of it and so on until the state has 256 elements at most."""
+    rest 32, or half of it and so on until the state has 128 elements at most."""
     axes = axes_of(arguments, {name: _shape(array) for name, array in given.items()})
     axes += [Axis(name, 0, named_size(name), value) for name, value in (known or {}).items()]
     shapes = [a.shape for a in arguments] + [(a.limit,) for a in arguments if a.limit is not None]

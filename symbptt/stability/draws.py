@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from symbptt.clip import joint_norm
-from symbptt.codegen.loading import compile as compile_target
 from symbptt.model import Model
+from symbptt.stability.linear import kernel_of
 from symbptt.stability.setting import Setting
 
 DRAWS = 48
@@ -24,7 +24,7 @@ def gradient_norms(of: Setting, seed: int) -> Any:
     random, run = np.random.default_rng([seed, 2]), of.tail
     length = max(1, min(WINDOW, run.steps if run.batch >= DRAWS else run.steps // 2))
     states = np.concatenate([run.start[None], run.of.run(run.inputs, run.of.by_name(run.start), run.steps)])
-    kernel = compile_target(of.target)
+    kernel = kernel_of(of.target)
     norms = []
     for _ in range(DRAWS):
         b, first = int(random.integers(run.batch)), int(random.integers(run.steps - length + 1))

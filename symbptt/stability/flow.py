@@ -15,7 +15,7 @@ from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_target
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.model import Model
-from symbptt.stability.linear import check_finite
+from symbptt.stability.linear import check_finite, kernel_of
 
 Arrays = Mapping[str, Any]
 THRESHOLDS = (1 / math.e, 1e-3)
@@ -80,7 +80,7 @@ def _before(
     target: Cell | Model, cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | None, steps: int | None
 ) -> tuple[_Before, int]:
     """The run, and its length."""
-    kernel, known = compile_target(cell), {a.name for a in cell.arguments}
+    kernel, known = kernel_of(cell), {a.name for a in cell.arguments}
     if isinstance(params, Mapping) and isinstance(target, Model):
         params = {k: v for k, v in params.items() if k in known}
     run = kernel.forward(params, inputs, state, steps=steps)

@@ -11,8 +11,8 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel
-from symbptt.codegen.loading import compile as compile_cell
 from symbptt.draws import random_inputs, random_state
+from symbptt.stability.linear import kernel_of
 from symbptt.stability.lyapunov import lyapunov_spectrum
 from symbptt.stability.product import product_spectrum
 from symbptt.stability.statistics import t_quantile
@@ -55,7 +55,7 @@ class Runs:
 
     @cached_property
     def kernel(self) -> Kernel:
-        return compile_cell(self.cell)
+        return kernel_of(self.cell)
 
     def data(self, steps: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Inputs (T, 1, ...) and states (1, ...): drawn, or all samples given one after the other, from a step of the seed's on."""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel
-from symbptt.codegen.loading import compile as compile_cell
+from symbptt.codegen.loading import compile as compile_target
 from symbptt.codegen.pointwise import evaluator
-from symbptt.derive.jacobian import Block, jacobian
+from symbptt.derive.jacobian import Block, Jacobian, jacobian
 from symbptt.errors import ArgumentError, three_lines
+from symbptt.init import concrete
+from symbptt.ir.shape import named_size
+from symbptt.model import Model
 
 Arrays = Mapping[str, Any]
+MEMORY = 2**22
+"""Bytes of the largest value at the most, over the steps at which Jacobians are evaluated at once."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +52,10 @@ class Linear:
     shapes: dict[str, tuple[int, ...]]
     dtype: Any
 
-    @cached_property
+    @property
     def blocks(self) -> dict[tuple[str, str], Block]:
         """The structure of each block of the state's Jacobian."""
-        return self._jacobian.blocks
-
-    @cached_property
-    def _jacobian(self) -> Any:
-        return jacobian(self.cell.step, [(to, of) for to in self.names for of in self.names])
-
-    @cached_property
-    def _evaluate(self) -> Callable[..., dict[str, Any]]:
-        j = self._jacobian
-        return evaluator(j.step, {f"{to} {of}": block.id for (to, of), block in j.blocks.items() if block.id >= 0})
+        return _jacobian(self.cell).blocks
 
     @cached_property
     def names(self) -> dict[str, slice]:
@@ -76,10 +72,8 @@ class Linear:
         return max((part.stop for part in self.names.values()), default=0)
 
     def with_params(self, params: Arrays) -> Linear:
-        """Return the same cell with other parameters of the same shapes; what is derived is derived once for all."""
-        found = replace(self, params=dict(params))
-        found.__dict__.update({"_jacobian": self._jacobian, "_evaluate": self._evaluate, "names": self.names})
-        return found
+        """Return the same cell with other parameters of the same shapes."""
+        return replace(self, params=dict(params))
 
     def flat(self, states: Arrays) -> Any:
         """Return states by name, (..., *shape), as whole states (..., N)."""
@@ -101,13 +95,27 @@ class Linear:
     def jacobians(self, states: Any, inputs: Arrays) -> Any:
         """Return the Jacobians at given states. Shapes: states (T, B, N), before each step; the result (T, B, N, N)."""
         T, B = states.shape[:2]
-        arguments = {**self.params, **inputs, **self.by_name(states)}
-        found = self._evaluate(arguments, self.sizes, T, B, self.dtype)
         result = np.zeros((T, B, self.dimension, self.dimension), self.dtype)
+        length = max(1, MEMORY // (self.dtype.itemsize * max(1, B * self._largest)))
+        for first in range(0, T, length):
+            part = slice(first, first + length)
+            self._write(result[part], states[part], {k: v[part] for k, v in inputs.items()})
+        return result
+
+    @cached_property
+    def _largest(self) -> int:
+        """The elements of the largest value on the way to the Jacobian of one sample at one step."""
+        step, sizes = _jacobian(self.cell).step, {named_size(name): size for name, size in self.sizes.items()}
+        return max(int(np.prod(concrete(node.shape, sizes))) for node in step.graph)
+
+    def _write(self, result: Any, states: Any, inputs: Arrays) -> None:
+        """Write the Jacobians of a few steps, so few that all values on the way stay in cache."""
+        T, B = states.shape[:2]
+        arguments = {**self.params, **inputs, **self.by_name(states)}
+        found = _evaluator(self.cell)(arguments, self.sizes, T, B, self.dtype)
         for (to, of), block in self.blocks.items():
             ranks = len(self.shapes[to]) + len(self.shapes[of]), len(self.shapes[of])
             _fill(result[..., self.names[to], self.names[of]], block, found.get(f"{to} {of}"), *ranks)
-        return result
 
 
 def _fill(target: Any, block: Block, value: Any, rank: int, own: int) -> None:
@@ -124,12 +132,31 @@ def _fill(target: Any, block: Block, value: Any, rank: int, own: int) -> None:
             target[..., diagonal, diagonal] = 1
 
 
+@lru_cache(16)
+def kernel_of(target: Cell | Model) -> Kernel:
+    """Return the kernel of a cell or a model, compiled once for all that is measured of it."""
+    return compile_target(target)
+
+
+@lru_cache(16)
+def _jacobian(cell: Cell) -> Jacobian:
+    names = [a.name for a in cell.arguments if a.role == "state"]
+    return jacobian(cell.step, [(to, of) for to in names for of in names])
+
+
+@lru_cache(16)
+def _evaluator(cell: Cell) -> Callable[..., dict[str, Any]]:
+    """The generated function of the blocks that vary."""
+    j = _jacobian(cell)
+    return evaluator(j.step, {f"{to} {of}": block.id for (to, of), block in j.blocks.items() if block.id >= 0})
+
+
 def linear(cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None) -> Linear:
     """Return a cell with its parameters, ready to be linearised; sizes are read from all arguments.
 
     Raises: ArgumentError for parameters that are not finite, and as `kernel.forward` does.
     """
-    kernel = compile_cell(cell)
+    kernel = kernel_of(cell)
     arrays, sizes, _, _, dtype, _ = kernel.read(params, inputs, state, 0 if is_empty(inputs) else None)
     check_finite(cell, {name: arrays[name] for name in params})
     shapes = kernel.module._shapes(**sizes)

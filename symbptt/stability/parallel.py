@@ -12,7 +12,7 @@ import numpy as np
 from symbptt.stability.box import local_of
 from symbptt.stability.linear import Linear
 from symbptt.stability.linearity import is_affine
-from symbptt.stability.trajectory import Trajectory, linearised
+from symbptt.stability.trajectory import Trajectory, jacobians_at
 
 TOLERANCE = 1e-8
 """The error of the states, relative to the largest, at which iterations are counted."""
@@ -173,15 +173,8 @@ def _size(of: Linear, part: Any) -> int:
 def _some(run: Trajectory) -> Any:
     """The Jacobians (S, N, N) at steps spread over the run, of the first sample."""
     count = min(run.steps, max(1, min(SAMPLES, WORK // run.dimension**3)))
-    chosen = set(((np.arange(count) + 0.5) * run.steps / count).astype(int).tolist())
-    return np.stack(
-        [
-            block[t - first, 0]
-            for first, block in linearised(run)
-            for t in range(first, first + len(block))
-            if t in chosen
-        ]
-    )
+    chosen = ((np.arange(count) + 0.5) * run.steps / count).astype(int)
+    return jacobians_at(run, chosen.tolist())[:, 0]
 
 
 def _count(iterations: int) -> str:

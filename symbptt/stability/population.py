@@ -10,8 +10,8 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel
-from symbptt.codegen.loading import compile as compile_cell
 from symbptt.errors import ArgumentError, three_lines
+from symbptt.stability.linear import kernel_of
 from symbptt.stability.statistics import BLOCKS, blocks_of, standard_error
 
 Arrays = Mapping[str, Any]
@@ -75,7 +75,7 @@ def population(
     Source: Chen, Pennington, Schoenholz 2018, "Dynamical isometry and a mean field theory of RNNs: gating enables signal
     propagation in recurrent neural networks", which assumes untied weights.
     """
-    kernel = compile_cell(cell)
+    kernel = kernel_of(cell)
     arrays, _, length, _, _, _ = kernel.read(draw(np.random.default_rng(seed)), inputs, state, steps)
     if length < BLOCKS:
         raise ArgumentError(

@@ -79,7 +79,11 @@ def product_spectrum(
     at each lag.
     """
     run = trajectory(cell, params, inputs, state, steps)
-    wanted = checked_lags(run, lags)
+    return products_of(run, checked_lags(run, lags))
+
+
+def products_of(run: Trajectory, wanted: list[int]) -> ProductSpectrum:
+    """Return the singular values of the products along a run, for lags in ascending order."""
     random = np.random.default_rng(0)
     graded, blocks = _start(run, random), _Blocks.start(run)
     spectra, norms = [], []

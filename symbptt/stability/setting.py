@@ -13,7 +13,7 @@ from symbptt.draws import random_inputs, random_state
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.model import Model
 from symbptt.stability.defaults import check_mapping, sizes_for
-from symbptt.stability.trajectory import Trajectory, trajectory
+from symbptt.stability.trajectory import Trajectory, keeping, trajectory
 
 Arrays = Mapping[str, Any]
 STEPS, BATCH = 200, 4
@@ -74,6 +74,7 @@ def setting(
     own = {k: v for k, v in params.items() if isinstance(target, Cell) or k in names}
     run = trajectory(cell, own, inputs, state, None if inputs else steps or STEPS)
     run, left = _in_range(run)
+    run = keeping(run)
     batched = {k: np.asarray(v) for k, v in _targets(target, targets, run, sizes, seed).items()}
     return Setting(target, cell, dict(params), run, _tail(run), batched or None, left, _joined(words, seed))
 
@@ -151,7 +152,7 @@ def _tail(run: Trajectory) -> Trajectory:
         return run
     first = run.steps - TAIL
     before = run.of.run({k: v[:first] for k, v in run.inputs.items()}, run.of.by_name(run.start), first)[-1]
-    return Trajectory(run.of, {k: v[first:] for k, v in run.inputs.items()}, before, TAIL)
+    return keeping(Trajectory(run.of, {k: v[first:] for k, v in run.inputs.items()}, before, TAIL))
 
 
 def _targets(target: Cell | Model, targets: Arrays | None, run: Trajectory, sizes: dict[str, int], seed: int) -> Arrays:

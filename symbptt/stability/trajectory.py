@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,22 @@ from symbptt.stability.linear import Linear, linear
 Arrays = Mapping[str, Any]
 MEMORY = 2**22
 """Bytes of Jacobians that are held at a time: few enough to stay in cache."""
+KEPT = 2**28
+"""Bytes of Jacobians that a run which is read several times keeps; those beyond are evaluated at every reading."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A linearised cell with its inputs (T, B, ...) and its initial whole states (B, N)."""
+    """A linearised cell with its inputs (T, B, ...) and its initial whole states (B, N).
+
+    `kept` holds, by first step, the last states and the Jacobians of the blocks of steps that were read; None keeps nothing.
+    """
 
     of: Linear
     inputs: dict[str, Any] = field(repr=False)
     start: Any = field(repr=False)
     steps: int
+    kept: dict[int, tuple[Any, Any]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def batch(self) -> int:
@@ -58,9 +64,8 @@ def linearised(run: Trajectory) -> Iterator[tuple[int, Any]]:
     """
     now = run.start
     for block in _blocks(run):
-        after = _after(run, block, now)
-        yield block.start, _jacobians(run, block, now, after)
-        now = after[-1]
+        now, jacobians = _block(run, block, now)
+        yield block.start, jacobians
 
 
 def linearised_backward(run: Trajectory) -> Iterator[tuple[int, Any]]:
@@ -68,9 +73,33 @@ def linearised_backward(run: Trajectory) -> Iterator[tuple[int, Any]]:
     blocks, starts, now = list(_blocks(run)), [], run.start
     for block in blocks:
         starts.append(now)
-        now = _after(run, block, now)[-1]
+        known = (run.kept or {}).get(block.start)
+        now = known[0] if known else _after(run, block, now)[-1]
     for block, now in zip(reversed(blocks), reversed(starts), strict=True):
-        yield block.start, _jacobians(run, block, now, _after(run, block, now))
+        yield block.start, _block(run, block, now)[1]
+
+
+def keeping(run: Trajectory) -> Trajectory:
+    """Return a run that keeps the Jacobians that were read of it, as far as there is room for them."""
+    return replace(run, kept={})
+
+
+def jacobians_at(run: Trajectory, chosen: Sequence[int]) -> Any:
+    """Return the Jacobians at some steps in ascending order, in float64. Shapes: (len(chosen), B, N, N)."""
+    wanted, found, now = np.asarray(chosen), [], run.start
+    for block in _blocks(run):
+        own = wanted[(block.start <= wanted) & (wanted < block.stop)] - block.start
+        known = (run.kept or {}).get(block.start)
+        if known:
+            now, jacobians = known[0], known[1][own]
+        else:
+            after = _after(run, block, now)
+            inputs = {k: v[own] for k, v in _inputs(run, block).items()}
+            before = np.concatenate([now[None], after[:-1]])[own]
+            jacobians = run.of.jacobians(before, inputs) if len(own) else []
+            now = after[-1]
+        found.extend(jacobians)
+    return np.asarray(found, np.float64).reshape(len(wanted), run.batch, run.dimension, run.dimension)
 
 
 def pieces(run: Trajectory) -> Iterator[Trajectory]:
@@ -94,6 +123,18 @@ def _inputs(run: Trajectory, block: slice) -> dict[str, Any]:
 def _after(run: Trajectory, block: slice, now: Any) -> Any:
     """The whole states after each step of a block that starts from states `now`."""
     return run.of.run(_inputs(run, block), run.of.by_name(now), block.stop - block.start)
+
+
+def _block(run: Trajectory, block: slice, now: Any) -> tuple[Any, Any]:
+    """The states after a block of steps and its Jacobians, kept where there is room."""
+    if run.kept is not None and block.start in run.kept:
+        return run.kept[block.start]
+    after = _after(run, block, now)
+    found = after[-1], _jacobians(run, block, now, after)
+    if run.kept is not None and sum(j.nbytes for _, j in run.kept.values()) + found[1].nbytes <= KEPT:
+        found[1].setflags(write=False)
+        run.kept[block.start] = found
+    return found
 
 
 def _jacobians(run: Trajectory, block: slice, now: Any, after: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.stability.product import checked_lags
-from symbptt.stability.trajectory import Trajectory, linearised, trajectory
+from symbptt.stability.trajectory import Trajectory, jacobians_at, trajectory
 
 Arrays = Mapping[str, Any]
 ANGLES = 32
@@ -86,9 +86,8 @@ def growth_of_tail(run: Trajectory, lags: Iterable[int]) -> TransientGrowth:
 
 def growth_of(run: Trajectory, lags: list[int], most: int | None = None) -> TransientGrowth:
     """Return the growth over lags in ascending order, from the last `most` steps."""
-    jacobians = np.concatenate([block for _, block in linearised(run)])
-    first = 0 if most is None else max(0, len(jacobians) - most)
-    jacobians = jacobians[first:]
+    first = 0 if most is None else max(0, run.steps - most)
+    jacobians = jacobians_at(run, range(first, run.steps))
     powers, logs, starts, samples = [(jacobians, np.zeros(jacobians.shape[:2]))], [], [], []
     while 2 * _length(powers) <= lags[-1]:
         powers.append(_times(powers[-1], powers[-1], _length(powers)))
