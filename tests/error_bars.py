@@ -77,7 +77,8 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Yield one factor, four samples of it, a saturating gate, gated and plain cells of several states, a chaotic network."""
+    """Yield one factor, four samples of it, a saturating gate, gated and plain cells of several states, a network in
+    chaos."""
     yield Case("factor", factor, {"a": np.array(0.98)}, 1, (), 0.3)
     yield Case("factor, 4 samples", factor, {"a": np.array(0.98)}, 4, (), 0.3)
     yield Case("gate", gate, {"b": np.array(1.0)}, 1, (), 2.0)
@@ -85,7 +86,9 @@ def cases() -> Iterator[Case]:
     U = random.standard_normal((4, 4)) / 2
     yield Case("gated, N = 4", gates, {"b": np.ones(4), "U": U}, 1, (4,), 1.0)
     yield Case("network, N = 4", network, {"U": 1.5 * U}, 1, (4,), 1.0)
-    yield Case("chaos, N = 12", network, {"U": 2 * random.standard_normal((12, 12)) / np.sqrt(12)}, 1, (12,), 0.3)
+    yield Case("driven, N = 12", network, {"U": 2 * random.standard_normal((12, 12)) / np.sqrt(12)}, 1, (12,), 0.3)
+    wild = 3 * np.random.default_rng(4).standard_normal((12, 12)) / np.sqrt(12)
+    yield Case("chaos, N = 12", network, {"U": wild}, 1, (12,), 0.3)
 
 
 @cache
@@ -101,6 +104,13 @@ def exponent(name: str, tau: float) -> float:
     return float(sb.lyapunov_spectrum(case.cell, case.params, inputs, count=1).exponents[0])
 
 
+def judged(case: Case, tau: float, seed: int, steps: int = STEPS) -> tuple[Any, Any]:
+    """Return the spectrum of a run and its verdict."""
+    inputs = case.inputs(steps, case.batch, tau, seed)
+    found = sb.lyapunov_spectrum(case.cell, case.params, inputs, seed=seed)
+    return found, verdict(trajectory(case.cell, case.params, inputs, None, None), found, None)
+
+
 def measured(case: Case, tau: float, runs: int, steps: int = STEPS) -> Any:
     """Return of each run whether ±2σ covers the exponent, whether the verdict is undecided, wrong, and whether it converged.
 
@@ -108,9 +118,7 @@ def measured(case: Case, tau: float, runs: int, steps: int = STEPS) -> Any:
     """
     truth, rows = exponent(case.name, tau), []
     for seed in range(runs):
-        inputs = case.inputs(steps, case.batch, tau, seed)
-        found = sb.lyapunov_spectrum(case.cell, case.params, inputs, seed=seed)
-        said = verdict(trajectory(case.cell, case.params, inputs, None, None), found, None)
+        found, said = judged(case, tau, seed, steps)
         right = "vanishing" if truth < 0 else "chaotic"
         wrong = said.kind not in (right, "undecided")
         rows.append(

@@ -40,7 +40,7 @@ def spectrum(exponents, error=0.01, between=None, points=50) -> LyapunovSpectrum
     exponents = np.asarray(exponents, float)
     noise = np.random.default_rng(0).standard_normal((points, len(exponents))) / np.arange(1, points + 1)[:, None]
     return LyapunovSpectrum(
-        exponents, np.full(len(exponents), error), between, True, 0.0, 1.0, 0.0, exponents + noise,
+        exponents, np.full(len(exponents), error), between, True, False, 0.0, 1.0, 0.0, exponents + noise,
         10 * np.arange(1, points + 1), 10 * points, 5, 20, exponents[None], np.full((1, len(exponents)), error), np.zeros((points, 1)),
         windows_of(exponents),
     )  # fmt: skip

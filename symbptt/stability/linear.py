@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from symbptt.codegen.pointwise import evaluator
 from symbptt.derive.jacobian import Block, Jacobian, jacobian
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.init import concrete
+from symbptt.ir.graph import Graph
 from symbptt.ir.shape import named_size
 from symbptt.model import Model
 
@@ -56,6 +57,18 @@ class Linear:
     def blocks(self) -> dict[tuple[str, str], Block]:
         """The structure of each block of the state's Jacobian."""
         return _jacobian(self.cell).blocks
+
+    @cached_property
+    def drivers(self) -> tuple[str, ...]:
+        """The inputs that the state's Jacobian depends on, by itself or through the states that it depends on."""
+        found = _jacobian(self.cell)
+        read = _leaves(found.step.graph, [block.id for block in found.blocks.values() if block.id >= 0])
+        step = self.cell.step
+        while True:
+            wider = read | _leaves(step.graph, [step.next[name] for name in sorted(read & step.next.keys())])
+            if wider == read:
+                return tuple(a.name for a in self.cell.arguments if a.role in ("input", "index") and a.name in read)
+            read = wider
 
     @cached_property
     def names(self) -> dict[str, slice]:
@@ -116,6 +129,12 @@ class Linear:
         for (to, of), block in self.blocks.items():
             ranks = len(self.shapes[to]) + len(self.shapes[of]), len(self.shapes[of])
             _fill(result[..., self.names[to], self.names[of]], block, found.get(f"{to} {of}"), *ranks)
+
+
+def _leaves(graph: Graph, roots: Iterable[int]) -> frozenset[str]:
+    """The names of the arguments that values are computed from."""
+    nodes = (graph[id] for id in graph.ancestors(roots))
+    return frozenset(node.attrs.name for node in nodes if node.family == "leaf")
 
 
 def _fill(target: Any, block: Block, value: Any, rank: int, own: int) -> None:

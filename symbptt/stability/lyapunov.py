@@ -19,6 +19,7 @@ from symbptt.stability.statistics import (
     correlated_error,
     is_settled,
     is_slow,
+    pooled_correlation,
     t_quantile,
 )
 from symbptt.stability.trajectory import Trajectory, linearised, trajectory
@@ -28,6 +29,8 @@ POINTS = 1000
 """Points of the history at the most."""
 NINE_TENTHS = 0.9
 """The part of the local exponents that their band holds."""
+VALUES = 64
+"""Values of an index whose times are looked at, at the most."""
 ROUNDED = 25.0
 """A Jacobian that shrinks a direction this many nats more than its largest entry has a determinant of rounding errors."""
 
@@ -61,10 +64,10 @@ class LyapunovSpectrum:
     """The exponents in nats per step, in descending order; -inf where a step loses a direction within rounding.
 
     `error` is the standard error within the run: the spread of the means over 20 consecutive blocks of steps, divided by
-    √20 (samples averaged first) and widened by the correlation of neighbouring blocks, as slow inputs cause it. `between` is
-    the standard deviation between the samples of a batch, None for one sample.
-    `converged` says that the two halves of the run agree at 1 %, all exponents together, and that the largest does not vary as
-    slowly as the run is long. `sum_rule_defect` is
+    √20 (samples averaged first) and widened by the correlation of neighbouring blocks, of the growth or of the inputs that
+    the Jacobian depends on, whichever is larger. `between` is the standard deviation between the samples of a batch, None for one
+    sample. `converged` says that the two halves of the run agree at 1 %, all exponents together, and that the run is not `slow`: that
+    neither the growth of the largest nor those inputs vary as slowly as the run is long. `sum_rule_defect` is
     |Σ exponents − ⟨ln|det J|⟩| over the steps whose determinant is not rounding, the largest over samples, in nats per step;
     nan where only some exponents were asked for.
     `kaplan_yorke` is the dimension of the attractor, `entropy` the sum of the positive exponents, in nats per step; nan where
@@ -80,6 +83,7 @@ class LyapunovSpectrum:
     error: Any
     between: Any
     converged: bool
+    slow: bool
     sum_rule_defect: float
     kaplan_yorke: float
     entropy: float
@@ -127,7 +131,21 @@ def spectrum_of(
     measured = run.steps - transient
     edges = np.arange(min(measured, POINTS) + 1) * measured // min(measured, POINTS)
     sums, defects = _binned(run, count, transient, edges, seed)
-    return _spectrum(sums, float(np.abs(defects).max() / measured), edges, transient, run.dimension)
+    defect, blocks = float(np.abs(defects).max() / measured), min(BLOCKS, len(edges) - 1)
+    driven = _driven(run, transient + block_edges(edges, blocks))
+    return _spectrum(sums, defect, edges, transient, run.dimension, driven)
+
+
+def _driven(run: Trajectory, edges: Any) -> float:
+    """The correlation of neighbouring blocks of the inputs that the Jacobian depends on; of an index, of the times of each value."""
+    found = [np.zeros((len(edges) - 1, 0))]
+    for name in run.of.drivers:
+        x = run.inputs[name].reshape(run.steps, -1)
+        if x.dtype.kind in "iub":
+            x = (x[..., None] == np.unique(x)[:VALUES]).reshape(run.steps, -1)
+        sums = np.add.reduceat(x[: edges[-1]], edges[:-1], axis=0, dtype=np.float64)
+        found.append(sums / np.diff(edges)[:, None])
+    return pooled_correlation(np.concatenate(found, 1))
 
 
 def checked_counts(run: Trajectory, count: int | None, transient: int | None) -> tuple[int, int]:
@@ -198,7 +216,7 @@ def _log(x: Any) -> Any:
         return np.log(x)
 
 
-def _spectrum(sums: Any, defect: float, edges: Any, transient: int, size: int) -> LyapunovSpectrum:
+def _spectrum(sums: Any, defect: float, edges: Any, transient: int, size: int, driven: float) -> LyapunovSpectrum:
     counts, steps = np.diff(edges), int(edges[-1])
     samples = sums.sum(0) / steps
     order = np.argsort(-samples.mean(0), kind="stable")
@@ -206,10 +224,11 @@ def _spectrum(sums: Any, defect: float, edges: Any, transient: int, size: int) -
     each = blocks_of(sums[:, :, order], counts, min(BLOCKS, len(counts)))
     groups = each.mean(1)
     history = np.cumsum(sums.mean(1)[:, order], 0) / edges[1:, None]
+    slow = is_slow(each[..., 0], driven)
     return LyapunovSpectrum(
-        exponents, correlated_error(groups), _between(samples[:, order]), is_settled(groups) and not is_slow(each[..., 0]), defect,
+        exponents, correlated_error(groups, driven), _between(samples[:, order]), is_settled(groups) and not slow, slow, defect,
         kaplan_yorke(exponents, size), _entropy(exponents, size), history, edges[1:], steps, transient,
-        len(groups), samples[:, order], correlated_error(each), np.cumsum(sums[..., 0], 0),
+        len(groups), samples[:, order], correlated_error(each, driven), np.cumsum(sums[..., 0], 0),
         _local(each, transient + block_edges(edges, len(each))),
     )  # fmt: skip
 

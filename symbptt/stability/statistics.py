@@ -79,9 +79,12 @@ def _correlation(product: Any, square: Any, n: int) -> Any:
     return np.where(np.isfinite(found), np.clip(found, 0.0, 0.95), 0.0)
 
 
-def correlated_error(blocks: Any) -> Any:
+def correlated_error(blocks: Any, driven: float = 0.0) -> Any:
     """Return the standard error of the mean of blocks each of which depends on the one before, so wide that two of it hold
     95 % whatever the correlation. Shapes: (n, ...) to (...).
+
+    `driven` is the correlation of neighbouring blocks of what drives the series, 0 for nothing: fast noise in the series hides
+    a part that follows it, so that the larger of both correlations counts.
 
     The variance of the mean is (1 + ρ)/(1 − ρ) times that of independent values. So correlated, n blocks are worth fewer
     independent ones: the error is widened by the quantile of Student's t for those over that for n, and by what skewed values
@@ -90,7 +93,7 @@ def correlated_error(blocks: Any) -> Any:
     Source: Bayley, Hammersley 1946, "The effective number of independent observations in an autocorrelated time series";
     Johnson 1978, "Modified t tests and confidence intervals for asymmetrical populations", equation 2.8, at t = 2.
     """
-    n, rho = len(blocks), correlation(blocks)
+    n, rho = len(blocks), np.maximum(correlation(blocks), driven)
     if n < FEWEST:
         return standard_error(blocks)
     worth = np.maximum(n * (1 - rho) / (1 + rho), LEAST)
@@ -108,16 +111,30 @@ def _skewness(blocks: Any) -> Any:
     return np.where(varies & np.isfinite(found), found, 0.0)
 
 
-def is_slow(samples: Any) -> bool:
+def pooled_correlation(blocks: Any) -> float:
+    """Return the correlation of neighbouring blocks of several series, all of them taken together, each in units of its own
+    spread; 0 for fewer than eight blocks and where no series varies. Shapes: (n, series).
+    """
+    n = len(blocks)
+    varies = standard_error(blocks) > STEADY * (1 + np.abs(blocks).max(0, initial=0.0))
+    if n < FEWEST or not varies.any():
+        return 0.0
+    apart = blocks[:, varies] - blocks[:, varies].mean(0)
+    apart = apart / apart.std(0)
+    return float(_correlation(np.sum(apart[1:] * apart[:-1]), np.sum(apart**2), n))
+
+
+def is_slow(samples: Any, driven: float = 0.0) -> bool:
     """Return whether a series varies as slowly as the run is long: neighbouring blocks of its mean over samples are too much
-    alike, or those of the samples themselves, all of them taken together. Shapes: (n, B).
+    alike, or those of the samples themselves, all of them taken together, or of what drives it (`driven`, as of
+    `correlated_error`). Shapes: (n, B).
     """
     n = len(samples)
     if n < FEWEST or not np.isfinite(samples).all() or not (standard_error(samples) > STEADY).any():
         return False
     apart = samples - samples.mean(0)
     together = _correlation(np.sum(apart[1:] * apart[:-1]), np.sum(apart**2), n)
-    return bool(max(correlation(samples.mean(1)), together) > SLOW)
+    return bool(max(correlation(samples.mean(1)), together, driven) > SLOW)
 
 
 def is_settled(blocks: Any) -> bool:
