@@ -210,6 +210,6 @@ def gated(x: Input["n"], h: State["n"], A: Param["n n"]):
 def test_planted_metric_that_forgets_what_varies_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     params = {"A": np.eye(3) + 0.1}
     assert hold(gated, params, 3.0).rate == pytest.approx(1.3 / (1 + np.exp(-3)), rel=1e-9)
-    monkeypatch.setattr(quadratic, "_norm", lambda m: quadratic._norm_of(m.lo / 2 + m.hi / 2))
+    monkeypatch.setattr(quadratic, "norm_of", lambda m: quadratic._norm_of(m.lo / 2 + m.hi / 2))
     with pytest.raises(AssertionError):
         hold(gated, params, 3.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ TINY32, HUGE32 = float(np.log(np.finfo(np.float32).smallest_subnormal)), float(n
 class Windows:
     """The least number of steps after which truncated backpropagation leaves out at most `tolerance` of the sum of norms.
 
-    `certified` follows from a proven bound on the 2-norm: C η^k ≤ tolerance; `asymptotic` from λ₁: e^(λ₁ k) ≤ tolerance;
+    `certified` follows from a proven bound on the 2-norm: C η^k ≤ tolerance, the best of all; `asymptotic` from λ₁: e^(λ₁ k) ≤ tolerance;
     `empirical` is the lag beyond which the measured norms sum to that. None where there is no such window.
     """
 
@@ -40,14 +40,19 @@ class Windows:
     empirical: int | None
 
 
-def windows(found: Verdict, flow: GradientFlow, proven: Theorem) -> Windows:
-    """Return the windows of a cell. Only vanishing gradients have any."""
-    rate = proven.rate
-    certified = _steps(math.log(rate), proven.euclidean_constant) if rate else None if rate is None else 1
+def windows(found: Verdict, flow: GradientFlow, proven: Sequence[Theorem]) -> Windows:
+    """Return the windows of a cell. Only gradients that vanish, by the run or by proof, have any."""
+    certified = min((steps for theorem in proven if (steps := _proven(theorem)) is not None), default=None)
     if found.kind != "vanishing":
         return Windows(TOLERANCE, certified, None, None)
     asymptotic = _steps(found.exponent) if np.isfinite(found.exponent) else None  # λ₁ = −∞ is of one step that ends all
     return Windows(TOLERANCE, certified, asymptotic, _measured(flow))
+
+
+def _proven(theorem: Theorem) -> int | None:
+    if theorem.rate is None or theorem.rate >= 1:
+        return None
+    return _steps(math.log(theorem.rate), theorem.euclidean_constant) if theorem.rate else 1
 
 
 def _steps(rate: float, constant: float = 1.0) -> int | None:

@@ -146,7 +146,7 @@ def report_of(
     return StabilityReport(
         of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),
         found, spectrum, products, flow,
-        gates(carries(of.cell), factors), parts, proven[0], windows(found, flow, proven[0]), clip(norms),
+        gates(carries(of.cell), factors), parts, proven[0], windows(found, flow, proven), clip(norms),
         float_range(spectrum, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()),
         parallel(of.run, found.exponent), surrogates(local_of(of.cell)),
         finite_growth(of.run) if jumps(local_of(of.cell)) else None, design,

@@ -15,9 +15,10 @@ from symbptt.stability.box import Box, invariant, problem
 from symbptt.stability.chains import block_norms
 from symbptt.stability.enclosure import Enclosure
 from symbptt.stability.entries import parts_of_jacobian
-from symbptt.stability.interval import rounded_up
+from symbptt.stability.gram import Turns, turns
+from symbptt.stability.interval import exactly, multiply, reciprocal, rounded_up
 from symbptt.stability.local import Local
-from symbptt.stability.quadratic import Metric, best_metric
+from symbptt.stability.quadratic import SLACK, Metric, best_metric, norm_of
 from symbptt.stability.rowsums import row_sums
 
 Arrays = Mapping[str, Any]
@@ -44,6 +45,7 @@ class CertifiedRate:
     scaling: dict[str, float]
     box: dict[str, tuple[Any, Any]] = field(repr=False)
     _problem: Box = field(repr=False)
+    _turns: bool = field(repr=False, default=False)
     _metric: Metric | None = field(repr=False, default=None)
 
     @property
@@ -70,13 +72,13 @@ class CertifiedRate:
     @cached_property
     def largest_box(self) -> float:
         """The largest factor on the widths of the given box with which the cell contracts, to half a percent; 0 for none."""
-        return _largest(lambda factor: self._problem.widened(factor), self._kind)
+        return _largest(lambda factor: self._problem.widened(factor), self._kind, self._turns)
 
     @cached_property
     def largest_gain(self) -> float:
         """The largest factor on the parameters that states are multiplied by with which the cell contracts; nan where
         there are none."""
-        return _largest(self._problem.with_gain, self._kind) if self._problem.gains else np.nan
+        return _largest(self._problem.with_gain, self._kind, self._turns) if self._problem.gains else np.nan
 
     def text(self) -> str:
         """Return the result as plain text."""
@@ -139,27 +141,45 @@ MOST = 512
 """Elements of a whole state with a quadratic metric, at the most."""
 
 
-def _certify(given: Box, kind: str) -> CertifiedRate:
+def _certify(given: Box, kind: str, turning: bool = True) -> CertifiedRate:
+    """Certify a cell over a box; without `turning` it is known that no algebra bounds its turns."""
     within = invariant(given)
     names = [*given.inputs, *given.start]
     boxes = {name: within.nodes[given.local.step.leaves[name]] for name in names}
     box = {name: (interval.lo, interval.hi) for name, interval in boxes.items()}
+    known = turns(given.local, within) if turning else None
     if kind == "quadratic":
-        best = _best_quadratic(given.local, within)
-        return CertifiedRate(best.rate, "quadratic", dict.fromkeys(given.start, 1.0), box, given, best)
-    found = [_best_max(given.local, within), _best_two(given.local, within)]
-    rate, norm, scaling = min(found, key=lambda item: item[0])
-    return CertifiedRate(rate * (1 + MARGIN) if rate else 0.0, norm, scaling, box, given)
+        best = _best_quadratic(given.local, within, known)
+        plain = dict.fromkeys(given.start, 1.0)
+        return CertifiedRate(best.rate, "quadratic", plain, box, given, known is not None, best)
+    bounds = [_best_max(given.local, within), _best_two(given.local, within)]
+    found = [(rate * (1 + MARGIN), norm, scaling) for rate, norm, scaling in bounds]
+    if known is not None:
+        found.append((norm_of(exactly(known.norms)), "2", dict.fromkeys(given.start, 1.0)))
+    return CertifiedRate(*min(found, key=lambda item: item[0]), box, given, known is not None)
 
 
-def _best_quadratic(of: Local, within: Enclosure) -> Metric:
-    """The better of a metric for the entries of the Jacobian, and the weights of the states for its structure."""
+def _best_quadratic(of: Local, within: Enclosure, known: Turns | None) -> Metric:
+    """The best of a metric for the entries of the Jacobian, the weights of the states for its structure, and those of what
+    turns."""
     sizes = [within.nodes[of.step.leaves[name]].lo.size for name in of.step.next]
     found = best_metric(parts_of_jacobian(of, within), sum(sizes))
     rate, _, scaling = _best_two(of, within)
-    weights = np.array(list(scaling.values()))
-    kept = Metric(rate * (1 + MARGIN), np.diag(np.repeat(1 / weights, sizes)), float(weights.max() / weights.min()))
-    return kept if kept.rate < found.rate else found
+    ways = [found, _weighted(rate * (1 + MARGIN), np.repeat(list(scaling.values()), sizes))]
+    if known is not None:
+        _, weights = _weights_of(known.norms)
+        each = np.ones(sum(sizes))
+        for weight, group in zip(weights, known.groups, strict=True):
+            each[list(group)] = weight
+        scaled = multiply(exactly(known.norms), exactly(weights))
+        ways.append(_weighted(norm_of(multiply(scaled, reciprocal(exactly(weights[:, None])))), each))
+    least = min(way.rate for way in ways)
+    return min((way for way in ways if way.rate <= least * (1 + SLACK)), key=lambda way: way.constant)
+
+
+def _weighted(rate: float, weights: Any) -> Metric:
+    """The metric of a rate with which each element is divided by its weight."""
+    return Metric(rate, np.diag(1 / weights), float(weights.max() / weights.min()))
 
 
 Scaled = tuple[float, str, dict[str, float]]
@@ -190,10 +210,15 @@ def _best_two(of: Local, within: Enclosure) -> Scaled:
     plain: Scaled = (np.inf, "2", dict.fromkeys(names, 1.0))
     if not np.isfinite(norms).all():
         return plain
-    found = [(np.ones(len(names)), norms), (weights := _balanced(norms), norms * weights / weights[:, None])]
-    rates = [(float(np.linalg.norm(m, 2)), w) for w, m in found]
-    rate, weights = rates[0] if rates[0][0] <= rates[1][0] * (1 + 1e-6) else rates[1]
+    rate, weights = _weights_of(norms)
     return rate, "2", dict(zip(names, map(float, weights), strict=True))
+
+
+def _weights_of(norms: Any) -> tuple[float, Any]:
+    """The 2-norm of a matrix of block norms, and the weights in which it is small."""
+    found = [(np.ones(len(norms)), norms), (weights := _balanced(norms), norms * weights / weights[:, None])]
+    rates = [(float(np.linalg.norm(m, 2)), w) for w, m in found]
+    return rates[0] if rates[0][0] <= rates[1][0] * (1 + 1e-6) else rates[1]
 
 
 def _balanced(norms: Any) -> Any:
@@ -209,14 +234,14 @@ def _perron(matrix: Any) -> Any:
     return np.abs(np.real(vectors[:, np.argmax(np.real(values))]))
 
 
-def _largest(at: Callable[[float], Box], kind: str) -> float:
+def _largest(at: Callable[[float], Box], kind: str, turning: bool) -> float:
     """The largest factor at which a cell is certified to contract, by bisection of its logarithm."""
-    if _certify(at(np.inf), kind).contracts:
+    if _certify(at(np.inf), kind, turning).contracts:
         return np.inf
     low, high = 0.0, WIDEST
     middle = 1.0
     for _ in range(2 * ROUNDS):
-        if _certify(at(middle), kind).contracts:
+        if _certify(at(middle), kind, turning).contracts:
             low = middle
         else:
             high = middle

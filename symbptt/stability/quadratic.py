@@ -41,11 +41,11 @@ def best_metric(parts: Sequence[Part], count: int) -> Metric:
     (quadratic stability); the bound on the norm by an approximate inverse and eigenvectors: Rump 2011, "Verified bounds for
     singular values, in particular for the spectral norm of a matrix and its inverse".
     """
-    sizes = reduce(np.add, [p.factors.size[:, None] * (p.matrix.size > 0) for p in parts], np.zeros((count, count)))
     if not all(
         np.isfinite(p.matrix.size[p.factors.size > 0]).all() and np.isfinite(p.factors.size).all() for p in parts
     ):
         return Metric(np.inf, np.eye(count), 1.0)
+    sizes = reduce(np.add, [p.factors.size[:, None] * (p.matrix.size > 0) for p in parts], np.zeros((count, count)))
     groups = [sorted(group) for group in nx.connected_components(nx.from_numpy_array((sizes + sizes.T) > 0))]
     ways = [_ways([_within(part, np.array(group)) for part in parts], len(group)) for group in groups]
     rate = max((min(way.rate for way in found) for found in ways), default=0.0)
@@ -186,10 +186,10 @@ def _proven(factor: Any, parts: Sequence[Part], whole: Interval) -> float:
     if off >= 1:
         return np.inf
     t, s = exactly(factor), exactly(inverse)
-    bounds = [_norm(_times(_times(t, whole), s)), _by_parts(factor, parts, s)]
+    bounds = [norm_of(_times(_times(t, whole), s)), _by_parts(factor, parts, s)]
     diagonal = np.count_nonzero(factor - np.diag(np.diag(factor))) == 0
     if diagonal and (largest := _at_largest(parts)) is not None:
-        bounds.append(_norm(_times(_times(t, largest), s)))
+        bounds.append(norm_of(_times(_times(t, largest), s)))
     return _up(min(bounds) / (1 - off))
 
 
@@ -204,8 +204,8 @@ def _by_parts(factor: Any, parts: Sequence[Part], s: Interval) -> float:
         if r.any():
             root = np.sqrt(r) * (1 + 4 * EPS)
             inner = _times(multiply(exactly(root[:, None]), part.matrix), s)
-            found += _norm(multiply(exactly(factor), exactly(root))) * _norm(inner)
-    return _up(found + _norm(_times(_times(exactly(factor), reduce(add, middles)), s)))
+            found += norm_of(multiply(exactly(factor), exactly(root))) * norm_of(inner)
+    return _up(found + norm_of(_times(_times(exactly(factor), reduce(add, middles)), s)))
 
 
 def _at_largest(parts: Sequence[Part]) -> Interval | None:
@@ -221,8 +221,10 @@ def _times(a: Interval, b: Interval) -> Interval:
     return product_of("ab,bc->ac", a, b)
 
 
-def _norm(m: Interval) -> float:
-    """A bound on the 2-norms of all matrices in an interval."""
+def norm_of(m: Interval) -> float:
+    """Return a bound on the 2-norms of all matrices in an interval."""
+    if not np.isfinite(m.size).all():
+        return np.inf
     middle = m.lo / 2 + m.hi / 2
     radius = np.where(m.lo == m.hi, 0.0, np.maximum(m.hi - middle, middle - m.lo) * (1 + 4 * EPS))
     bounds = [_norm_of(middle) + (_norm_of(radius) if radius.any() else 0.0)]
