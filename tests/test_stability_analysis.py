@@ -10,7 +10,7 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability import design, statistics
+from symbptt.stability import design, lyapunov, statistics
 from symbptt.stability import verdict as verdicts
 from symbptt.stability.horizon import Runs
 from symbptt.zoo import CELLS, gru, lstm
@@ -343,6 +343,7 @@ def test_inputs_as_slow_as_the_run_leave_the_verdict_undecided() -> None:
 
 def test_planted_independent_blocks_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "correlation", lambda blocks: np.zeros(np.shape(blocks)[1:]))
+    monkeypatch.setattr(lyapunov, "pooled_correlation", lambda blocks: 0.0)
     with pytest.raises(AssertionError):
         test_error_bars_cover_the_exponent_under_slow_inputs(100)
 

@@ -17,7 +17,8 @@ from symbptt.stability.draws import gradient_norms
 from symbptt.stability.flow import GradientFlow, gradient_flow
 from symbptt.stability.gates import Gate, carries, gates
 from symbptt.stability.guard import check_theorems
-from symbptt.stability.jumps import FiniteGrowth, finite_growth, jumps, surrogates
+from symbptt.stability.jumps import FiniteGrowth, clocks, finite_growth, jumps, surrogates
+from symbptt.stability.knobs import knobs
 from symbptt.stability.lyapunov import LyapunovSpectrum, spectrum_of
 from symbptt.stability.overview import draw_report
 from symbptt.stability.parallel import Parallel, parallel
@@ -42,8 +43,9 @@ class StabilityReport:
     `gates` are the elementwise factors of the states, `shares` the part of λ₁ that each path carries. `growth` says by
     parameter how much larger its gradient over the run is than that of one step, `transient` how far gradients grow before they
     decay, over the end of the run, `parallel` whether its steps could be computed all at once. `surrogates` are the functions with a
-    declared derivative by name, with its text; `finite` says, where the step jumps, how far two runs come apart, None elsewhere.
-    `clip` is None where the gradients are not
+    declared derivative by name, with its text; `clocks` are the states that follow from themselves and constants alone; `tunable`
+    says whether `sb.init_for_horizon` has a bias or a gain to solve for; `finite` says, where the step jumps, how far two runs come apart,
+    None elsewhere. `clip` is None where the gradients are not
     finite. `design` is the initialisation for the horizon asked for, None without.
     """
 
@@ -68,6 +70,8 @@ class StabilityReport:
     transient: TransientGrowth = field(repr=False)
     parallel: Parallel
     surrogates: dict[str, str] = field(default_factory=dict)
+    clocks: tuple[str, ...] = ()
+    tunable: bool = True
     finite: FiniteGrowth | None = None
     design: Initialisation | None = None
 
@@ -148,7 +152,8 @@ def report_of(
         found, spectrum, products, flow,
         gates(carries(of.cell), factors), parts, proven[0], windows(found, flow, proven), clip(norms),
         float_range(spectrum, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()),
-        parallel(of.run, found.exponent), surrogates(local_of(of.cell)),
+        parallel(of.run, found.exponent), surrogates(local_of(of.cell)), clocks(local_of(of.cell)),
+        bool(knobs(of.cell, of.own, {k: v[:1] for k, v in of.run.inputs.items()}, of.run.of.by_name(of.run.start))),
         finite_growth(of.run) if jumps(local_of(of.cell)) else None, design,
     )  # fmt: skip
 

@@ -46,14 +46,15 @@ class Signs:
     least: str
     le: str
     join: str
+    any: str
     over: Callable[[str, str], str]
 
 
 TEXT_SIGNS = Signs(TEXT, "σ_max({0})", "‖{0}‖∞", "‖{0}‖₂", "‖{0}‖₁", "|{0}|", "sup {0}", "max {0}", "√{0}", " ", "max({0})",
-                   "min {0}", "≤", ", ", lambda body, ranges: f"sup {{ {body} : {ranges} }}")  # fmt: skip
+                   "min {0}", "≤", ", ", "any {0}", lambda body, ranges: f"sup {{ {body} : {ranges} }}")  # fmt: skip
 LATEX_SIGNS = Signs(
     LATEX, r"\sigma_{{\max}}({0})", r"\|{0}\|_\infty", r"\|{0}\|_2", r"\|{0}\|_1", r"|{0}|", r"\sup {0}", r"\max {0}",
-    r"\sqrt{{{0}}}", r"\, ", r"\max({0})", r"\min {0}", r"\leq", r",\; ",
+    r"\sqrt{{{0}}}", r"\, ", r"\max({0})", r"\min {0}", r"\leq", r",\; ", r"\text{{any }} {0}",
     lambda body, ranges: rf"\sup_{{{ranges}}} \left[{body}\right]",
 )  # fmt: skip
 
@@ -188,7 +189,7 @@ def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
             text = size_text(size) if f.signs is TEXT_SIGNS else sp.latex(size)
             return f.signs.root.format(text) if power == sp.Rational(1, 2) else text
         case Times(parts):
-            return f.signs.times.join(written(f, part, PRODUCT) for part in parts)
+            return f.signs.times.join(_powers(f, [written(f, part, PRODUCT) for part in parts]))
         case Greatest(parts):
             return f.signs.maximum.format(", ".join(written(f, part) for part in parts))
         case Root(parts):
@@ -225,8 +226,22 @@ def range_of(f: Formulas, s: sp.Symbol) -> str:
     if id not in f.of.fixed and np.isfinite(lo) and np.isfinite(hi):
         return f"{lo:g} {le} {name} {le} {hi:g}"
     if id not in f.of.fixed:
-        return name
+        return f.signs.any.format(name)
     return f"{f.signs.least.format(name)} {le} {name} {le} {f.signs.greatest.format(name)}"
+
+
+def _powers(f: Formulas, factors: list[str]) -> list[str]:
+    """Factors, those that stand there twice as squares; what is not a call or a norm in brackets."""
+    squared = "²" if f.signs is TEXT_SIGNS else "^{2}"
+    counts = {factor: factors.count(factor) for factor in factors}
+    if any(factor.startswith(("√", r"\sqrt")) for factor in factors):
+        return factors
+    return [
+        (f.signs.notation.brackets(factor) if " " in factor else factor) + squared
+        if n == 2
+        else f.signs.times.join([factor] * n)
+        for factor, n in counts.items()
+    ]
 
 
 def _bracketed(f: Formulas, terms: list[str], least: int) -> str:
@@ -280,7 +295,7 @@ def _product(f: Formulas, number: Fraction, approximate: float, parts: list[str]
         head = rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
     else:
         head = VULGAR.get(str(number), str(number) if number.denominator == 1 else f"({number})")
-    return f.signs.times.join(([head] if head else []) + parts) or "1"
+    return f.signs.times.join(([head] if head else []) + _powers(f, parts)) or "1"
 
 
 VULGAR = {"1/4": "¼", "1/2": "½", "3/4": "¾"}
@@ -317,8 +332,22 @@ def _supremum(f: Formulas, factor: sp.Expr) -> str:
     if not _is_fixed(f, factor):
         return f.signs.sup.format(f.signs.size.format(expression(f, factor)))
     size = _gate(f, factor)
-    scalar = not any(f.parts.graph.shape(node_of(s) or 0) for s in _plain(f, factor).free_symbols)
-    return size if scalar else f.signs.greatest.format(f.signs.size.format(expression(f, factor)))
+    plain = _plain(f, factor)
+    if plain.is_Symbol:  # the greatest element does not change with the shape
+        plain = symbol(_unviewed(f.parts.graph, node_of(plain) or 0))
+    scalar = not any(f.parts.graph.shape(node_of(s) or 0) for s in plain.free_symbols)
+    return size if scalar else f.signs.greatest.format(f.signs.size.format(f.writer.formula(tree_of(plain))))
+
+
+def _unviewed(graph: Graph, id: int) -> int:
+    """The value that a view repeats or turns, with the same elements."""
+    while (
+        graph[id].family == "view"
+        and graph[id].attrs.kind in ("reshape", "expand", "transpose")
+        and id not in graph.names
+    ):
+        (id,) = graph[id].args
+    return id
 
 
 def _plain(f: Formulas, expr: sp.Expr) -> sp.Expr:
@@ -335,11 +364,45 @@ def _factor(f: Formulas, factor: Factor) -> str:
     signs, fixed = f.signs, factor.node in f.of.fixed
     rows = [x for x in factor.theirs if x not in factor.mine]
     columns = [x for x in factor.theirs if x in factor.mine and x not in factor.out]
-    name = f.writer.symbol(factor.node)
     turned = len(factor.theirs) == 2 and factor.theirs == (*columns, *rows) and f.norm == "max"
-    name = signs.notation.transpose(f.writer.at(factor.node, 5)) if turned else name
+    is_spectral = (
+        f.norm == "2" and _norm_sign(signs, f.norm, bool(rows), bool(columns), len(factor.theirs)) == signs.sigma
+    )
+    name = _turned(f, factor.node) if turned else _matrix(f, _unturned(f, factor.node) if is_spectral else factor.node)
     text = _norm_sign(signs, f.norm, bool(rows), bool(columns), len(factor.theirs)).format(name)
     return text if fixed else signs.sup.format(text)
+
+
+def _unturned(f: Formulas, id: int) -> int:
+    """The matrix that a transpose, which has the same singular values, is of."""
+    node = f.of.graph[id]
+    is_turned = node.family == "view" and node.attrs.kind == "transpose" and id not in f.writer.labels
+    return node.args[0] if is_turned else id
+
+
+def _turned(f: Formulas, id: int) -> str:
+    """The transpose of a matrix; of a transpose, the matrix."""
+    node = f.of.graph[id]
+    if node.family == "view" and node.attrs.kind == "transpose" and len(node.shape) == 2:
+        return f.writer.symbol(node.args[0])
+    return f.signs.notation.transpose(f.writer.at(id, 5))
+
+
+def _matrix(f: Formulas, id: int) -> str:
+    """A matrix by its name, or as a formula; a product that has no other sign by its entries."""
+    node, text = f.of.graph[id], f.writer.symbol(id)
+    if node.family != "contract" or id in f.writer.labels or "einsum" not in text:
+        return text
+    p = node.attrs
+    parts = [_entry(f, arg, labels) for arg, labels in zip(node.args, (p.a, p.b), strict=True)]
+    summed = "".join("ijklmnop"[label] for label in sorted({*p.a, *p.b} - {*p.out}))
+    sign = ("Σ_" + summed if f.signs is TEXT_SIGNS else rf"\sum_{{{summed}}}") if summed else ""
+    return f.signs.times.join([*([sign] if sign else []), *parts])
+
+
+def _entry(f: Formulas, id: int, labels: tuple[int, ...]) -> str:
+    letters = "".join("ijklmnop"[label] for label in labels)
+    return f.writer.at(id, 5) + (f"_{letters}" if f.signs is TEXT_SIGNS else f"_{{{letters}}}")
 
 
 def _norm_sign(signs: Signs, norm: str, rows: bool, columns: bool, rank: int) -> str:

@@ -104,7 +104,9 @@ def _data(
     if needed and inputs is None:
         batch = _batch(cell, state)
         inputs = cast(random_inputs(needed, sizes, (_checked(steps), *batch), seed))
-        return inputs, _zeros(cell, inputs, sizes) if state is None else state, ["standard normal inputs"]
+        kinds = {a.role == "index" for a in needed}
+        words = [text for of, text in ((False, "standard normal inputs"), (True, "random indices")) if of in kinds]
+        return inputs, _zeros(cell, inputs, sizes) if state is None else state, words
     if not needed and state is None:
         return inputs, cast(random_state(cell.arguments, sizes, (BATCH,), seed)), ["standard normal first states"]
     return inputs, _zeros(cell, inputs or {}, sizes) if state is None else state, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from symbptt.stability.formula import (
     written,
 )
 from symbptt.stability.gates import carries, formula_of
+from symbptt.stability.gram import turns
 from symbptt.stability.hypotheses import TRIED, every_part, general, is_tried, sizes_in
 from symbptt.stability.interval import Interval, exactly
 from symbptt.stability.jumps import jumps, surrogates
@@ -48,6 +50,10 @@ EDGE = 1e-12
 """Rounding of what is at most 1."""
 LONGEST = 60
 """Characters of a factor that is written out."""
+LARGE = 61
+"""A size at which is looked whether a bound of 1 grows with the sizes."""
+SMALL = 2, 3
+"""Sizes at which is looked for turns."""
 NAMES = {"2": "2-norm", "max": "max-norm"}
 
 
@@ -61,7 +67,7 @@ def text(theorem: Any) -> str:
     sub = {"2": "₂", "max": "∞"}[theorem.norm]
     state, start = _state(f), start_of(theorem.cell)
     names = list(f.of.step.next)
-    whole = f" of s = ({', '.join(names)})" if len(names) > 1 else ""
+    whole = f" of {state} = ({', '.join(names)})" if len(names) > 1 else ""
     lines += [
         f"For all inputs, all {scope}{whole} and all t ≥ {start}:",
         f"    ‖∂{state}_t/∂{state}_{start}‖{sub} ≤ η^(t−{start})",
@@ -73,7 +79,7 @@ def text(theorem: Any) -> str:
         norm, limit = simple
         lines += [f"Sufficient for vanishing: {norm} < 1/γ = {limit}.",
                   f"Necessary for exploding: {norm} > 1/γ = {limit}. It is not sufficient."]  # fmt: skip
-    else:
+    elif not _is_never_under_one(f, theorem):
         lines += ["Sufficient for vanishing: η < 1.", "Necessary for exploding: η > 1. It is not sufficient."]
     return "\n".join(lines + _remarks(f, theorem) + for_all_parameters(theorem))
 
@@ -99,9 +105,13 @@ def _surrogates_latex(of: Local) -> list[str]:
 def for_all_parameters(theorem: Any) -> list[str]:
     """What holds whatever the parameters are: a rate of at most 1, elementwise paths that never grow."""
     of = local_of(theorem.cell)
-    rates = [theorem._norm(theorem._matrix(general(of, theorem.bounded, sizes_in(of, size)))) for size in TRIED]
-    if max(rates) <= 1 + EDGE:
+    rates = [_rate(of, theorem, size) for size in TRIED]
+    if max(rates) <= 1 + EDGE and _rate(of, theorem, LARGE) <= 1 + EDGE:
         return ["For all parameters: no gradient grows, η ≤ 1."] if max(rates) > 1 - EDGE else []
+    if _only_turns(of, theorem):
+        state, start = whole_of(of), start_of(theorem.cell)
+        state = state if len(of.step.next) > 1 else next(iter(of.step.next))
+        return [f"For all parameters: no gradient grows, ‖∂{state}_t/∂{state}_{start}‖₂ ≤ 1."]
     found = carries(theorem.cell)
     inner = local(found.jacobian.step)
     withins = [general(inner, theorem.bounded, sizes_in(of, size)) for size in TRIED]
@@ -113,6 +123,18 @@ def for_all_parameters(theorem: Any) -> list[str]:
                 f"For all parameters: the elementwise path of {name} never grows{_factor_range(theorem.cell, name, ranges)}."
             )
     return lines
+
+
+def _rate(of: Local, theorem: Any, size: int) -> float:
+    return float(theorem._norm(theorem._matrix(general(of, theorem.bounded, sizes_in(of, size)))))
+
+
+def _only_turns(of: Local, theorem: Any) -> bool:
+    """Whether a step turns groups of elements, as many whatever the sizes, and stretches none, for all parameters."""
+    with np.errstate(all="ignore"):
+        known = [turns(of, general(of, theorem.bounded, sizes_in(of, size))) for size in SMALL]
+    found = [k for k in known if k is not None and float(np.linalg.norm(k.norms, 2)) <= 1 + EDGE]
+    return len(found) == len(SMALL) and len({max(map(len, k.groups)) for k in found}) == 1
 
 
 def _factor_range(cell: Any, name: str, ranges: list[Interval]) -> str:
@@ -143,10 +165,15 @@ def latex(theorem: Any) -> str:
     rows = [rf"\left\|{partial}\right\|_{{{sub}}} \leq \eta^{{t-{start}}} \quad (t \geq {start})", *_rates(f, theorem)]
     given = _hypotheses(f, theorem)
     names = [LATEX.symbol(Label(name, None)) for name in f.of.step.next]
-    rows = [*([f"s = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
+    rows = [*([f"{state} = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
     rows = [*([r"\text{if } " + r",\; ".join(given)] if given else []), *rows]
     rows = [*_surrogates_latex(f.of), *rows]
     simple = _simple(f, theorem)
+    if not simple and _is_never_under_one(f, theorem):
+        rows.append(
+            r"\text{at least 1 for all parameters: how fast gradients grow at the most, never that they vanish}"
+        )
+        return "\\begin{gathered}\n  " + " \\\\\n  ".join(rows) + "\n\\end{gathered}"
     left, limit = simple or (r"\eta", "1")
     over = rf"\frac{{1}}{{\gamma}} = {limit}" if simple else "1"
     rows += [rf"\text{{sufficient for vanishing: }} {left} < {over}",
@@ -157,8 +184,15 @@ def latex(theorem: Any) -> str:
 def _state(f: Formulas) -> str:
     names = list(f.of.step.next)
     if len(names) > 1:
-        return "s"
+        return whole_of(f.of)
     return names[0] if f.signs is TEXT_SIGNS else LATEX.symbol(Label(names[0], None))
+
+
+def whole_of(of: Local) -> str:
+    """Return the letter of the whole state: s, or the first that no value of the cell is called."""
+    taken = {*of.step.leaves, *of.step.next, *of.step.outputs, *of.graph.names.values()}
+    taken |= {name for a in of.step.arguments for name in names_in(a.shape)}
+    return next(letter for letter in (*"syxqzuvw", "state") if letter not in taken)
 
 
 def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
@@ -272,14 +306,47 @@ def _remarks(f: Formulas, theorem: Any) -> list[str]:
     if lost:
         names = " and ".join(dict.fromkeys(f"|{_shown(f, s)}|" for s in lost))
         found.append(f"No finite η holds for all inputs: nothing bounds {names}.")
-    if max((_floor(f, tree, within) for tree in trees), default=0.0) >= 1:
+    if _is_never_under_one(f, theorem):
+        if "no gradient grows" not in "".join(for_all_parameters(theorem)):
+            found.append(
+                "η ≥ 1 for all parameters: it says how fast gradients grow at the most, never that they vanish."
+            )
+    elif max((_floor(f, tree, within) for tree in trees), default=0.0) >= 1:
         gates = gates or _gates_read(f, trees)
         found.append(
             "Where large inputs reach the gates, η ≥ 1: at the ends of their ranges gates and slopes hold the state."
         )
     elif gates:
         found.append(f"A narrower range of {', '.join(_shown(f, s) for s in gates)} gives a smaller η.")
-    return found + _examples(f, [(s, "(-2, 2)") for s in lost] + [(s, "(0.1, 0.9)") for s in gates if s not in lost])
+    return found + _examples(
+        f, [(s, "(-2, 2)") for s in lost] + [(s, _narrower(within.atoms[s])) for s in gates if s not in lost]
+    )
+
+
+def _narrower(known: Interval) -> str:
+    """A range within that of a gate, as an example."""
+    low, high = float(known.lo.min()), float(known.hi.max())
+    if not np.isfinite([low, high]).all():
+        return "(-2, 2)"
+    return (
+        f"({low + 0.1 * (high - low) / (2 if low < 0 else 1):g}, {high - 0.1 * (high - low) / (2 if low < 0 else 1):g})"
+    )
+
+
+def _is_never_under_one(f: Formulas, theorem: Any) -> bool:
+    """Whether a bound is 1 or more whatever the parameters and whatever is known of the gates: constants and slopes make it so."""
+    within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
+    middle = {s: _middle(f, s, known) for s, known in within.atoms.items()}
+    narrow = replace(within, atoms=middle, found={})
+    return max((_floor(f, tree, narrow) for tree in theorem.entries.values()), default=0.0) >= 1
+
+
+def _middle(f: Formulas, s: sp.Symbol, known: Interval) -> Interval:
+    """The middle of the range of a gate."""
+    id = node_of(s)
+    if id is None or id in f.of.fixed or not np.isfinite(known.size).all():
+        return known
+    return exactly((known.lo + known.hi) / 2)
 
 
 def _ordered(symbols: set[Any]) -> list[Any]:

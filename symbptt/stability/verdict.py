@@ -66,7 +66,7 @@ class Verdict:
 
 def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Verdict:
     """Return the verdict; `left` is the step after which the state left the range of its type, if it did."""
-    exponent, resolution = float(spectrum.exponents[0]), 1 / spectrum.steps
+    exponent, resolution = float(spectrum.exponents[0]), 1 / spectrum.steps  # of the mean over samples
     error, each = error_of(spectrum), _samples(spectrum, run.dimension)
 
     def found(kind: str, confidence: float | None, reason: str) -> Verdict:
@@ -77,8 +77,12 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
     certain = [s for s in each if s.confidence is not None and s.confidence >= _sure(spectrum, len(each))]
     if len({s.kind for s in certain}) > 1:
         return found("mixed", min(s.confidence or 0.0 for s in certain), _mixture(each))
+    alive = [s for s in each if not np.isneginf(s.exponent)]
+    if np.isneginf(exponent) and alive:
+        slowest = max(alive, key=lambda s: s.exponent)
+        exponent, error = slowest.exponent, slowest.error
     below, above = _tails(exponent, error, spectrum.blocks, resolution)
-    if np.isneginf(exponent):
+    if not alive:
         cause = advice_of(silent(run.of.cell, run.of.params, run.inputs, run.of.by_name(run.start)))
         reason = (
             f"nothing of the state passes a step; {cause}"
@@ -88,6 +92,9 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
         return found("vanishing", below, reason)
     if exponent < -resolution:
         reason = f"every gradient shrinks, the slowest by {percent(-np.expm1(exponent))} a step"
+        ended = [i for i, sample in enumerate(each) if np.isneginf(sample.exponent)]
+        if ended:
+            reason += f"; λ₁ is that of the slowest sample, for those of {_which(ended)} end at exactly zero"
         return _decided(found("vanishing", below, reason), spectrum)
     if exponent <= resolution:
         between = None if below is None or above is None else max(0.0, 1 - below - above)

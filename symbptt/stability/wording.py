@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from symbptt.stability.advice import BAND, TOLERANCE
 from symbptt.stability.interval import rounded_up
+from symbptt.stability.statistics import t_quantile
 from symbptt.stability.verdict import Verdict, percent
 
 WIDTH = 100
+LONGEST = 40
+"""Characters of a factor that stands in a sentence."""
 SURE = 0.999
+TINY = 1e-12
+"""Exponents, and their errors, below this are rounding."""
 ROUNDING = 1e-6
 """A rate this near to 1 differs from it by rounding."""
 FIRST_GROWTH = 1.5
@@ -83,23 +88,40 @@ def _heading(r: Any) -> str:
 
 
 def _verdict(v: Verdict, spectrum: Any) -> str:
-    sure = "" if v.confidence is None else f", confidence {confidence(v.confidence)}"
+    sure = "" if v.confidence is None or v.kind == "undecided" else f", confidence {confidence(v.confidence)}"
     lines = [f"Verdict: {v.kind}{sure}. {sentence(v.reason)}."]
     if np.isneginf(v.exponent):
         return f"{lines[0]} λ₁ = −∞."
-    half = float(
-        np.nan_to_num(v.error * spectrum.half_width[0] / spectrum.error[0] if spectrum.error[0] else 0.0, nan=0.0)
-    )
-    bar = f" ± {half:.2g} (95 % interval within the run" if np.isfinite(v.error) else " (no error: too few steps"
-    spread = f"; samples spread by {spectrum.between[0]:.2g}" if spectrum.between is not None else ""
+    half = v.error * float(t_quantile(0.975, max(1, spectrum.blocks - 1)))
     lines.append(
-        f"λ₁ = {v.exponent:.4g}{bar}{spread}) nats per step, {spectrum.steps} measured; within ±{v.resolution:.2g} it counts as zero."
+        f"λ₁ = {_exact(v.exponent, 4)}{_bar(v, half)}{_spread(spectrum)}) nats per step, {spectrum.steps} measured; "
+        f"within ±{v.resolution:.2g} it counts as zero."
     )
-    if not spectrum.converged:
+    if spectrum.slow:
+        lines.append("Growth or inputs vary as slowly as the run is long: a longer run may change these numbers.")
+    elif not spectrum.converged:
         lines.append(
             "The two halves of the run disagree or are too short to compare: a longer run may change these numbers."
         )
     return " ".join(lines)
+
+
+def _bar(v: Verdict, half: float) -> str:
+    if not np.isfinite(v.error):
+        return " (no error: too few steps"
+    return " (no error but rounding" if half < TINY else f" ± {half:.2g} (95 % interval within the run"
+
+
+def _spread(spectrum: Any) -> str:
+    spread = np.nan if spectrum.between is None else float(spectrum.between[0])
+    if np.isnan(spread):
+        return ""
+    return "; all samples alike" if spread < TINY else f"; samples spread by {spread:.2g}"
+
+
+def _exact(value: float, digits: int) -> str:
+    """A number, 0 where it is rounding."""
+    return "0" if abs(value) < TINY else f"{value:.{digits}g}"
 
 
 def sentence(text: str) -> str:
@@ -126,7 +148,7 @@ def _jumps(r: Any) -> str:
 
 def confidence(p: float) -> str:
     """Return a probability as text; never 100 %."""
-    return f"over {100 * SURE:g} %" if p > SURE else f"{100 * p:.0f} %"
+    return f"over {100 * SURE:g} %" if p > SURE else f"{100 * p:.1f} %" if p > 0.99 else f"{100 * p:.0f} %"
 
 
 def _responsible(r: Any) -> str:
@@ -137,12 +159,33 @@ def _responsible(r: Any) -> str:
     gate = {g.state: g for g in r.gates}
     paths = [f"{percent(s.part)} {_path(s, gate)}" for s in shown]
     text = f"Responsible: of λ₁, {_listed(paths)} (the change of λ₁ with the logarithm of a factor on that path)."
-    facts = [
-        f"{_short(g)} is {_range(g)}; alone it would give "
-        f"{_nats(g.rate)} a step" + (f", a horizon of {-1 / g.rate:.3g} steps" if -np.inf < g.rate < 0 else "")
-        for s in shown if s.elementwise for g in [gate[s.of]] if g.formula != "1"
-    ]  # fmt: skip
-    return " ".join([text, *(f"{fact}." for fact in facts)])
+    read = [gate[s.of] for s in shown if s.elementwise and gate[s.of].formula != "1"]
+    facts = {_fact(g, [other.state for other in read if _alike(g, other)]): None for g in read}
+    return " ".join([text, *facts, *_of_clocks(r, shown)])
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two states have one factor."""
+    return replace(one, state="") == replace(other, state="")
+
+
+def _fact(g: Any, states: list[str]) -> str:
+    name = f"The factor of {_listed(states)}" if _is_long(g) else _short(g)
+    horizon = f", a horizon of {_count(-1 / g.rate)}" if -np.inf < g.rate < 0 else ""
+    return f"{name} is {_range(g)}; alone it would give {_nats(g.rate)} a step{horizon}."
+
+
+def _count(steps: float) -> str:
+    return "1 step" if f"{steps:.3g}" == "1" else f"{steps:.3g} steps"
+
+
+def _of_clocks(r: Any, shown: list[Any]) -> list[str]:
+    """That an exponent of a counter says nothing of learning."""
+    first = shown[0]
+    if first.of not in r.clocks or first.to != first.of:
+        return []
+    return [f"{first.of} is a clock, which follows from itself and constants alone: its exponent is λ₁ here and says nothing of the "
+            "gradients of the other states, whose exponents are those after it."]  # fmt: skip
 
 
 def _range(gate: Any) -> str:
@@ -152,17 +195,25 @@ def _range(gate: Any) -> str:
 
 def _path(share: Any, gate: Any) -> str:
     if share.elementwise:
-        return f"goes {share.of} → {share.to} elementwise, through the factor {_short(gate[share.of])}"
+        g = gate[share.of]
+        return f"goes {share.of} → {share.to} elementwise" + (
+            "" if _is_long(g) else f", through the factor {_short(g)}"
+        )
     return f"goes {share.of} → {share.to} through products" if share.of == share.to else f"goes {share.of} → {share.to}"
 
 
 def _short(gate: Any) -> str:
     name, sign, _ = gate.formula.partition(" = ")
-    return name if sign else textwrap.shorten(gate.formula, 60, placeholder=" …")
+    return name if sign else gate.formula
+
+
+def _is_long(gate: Any) -> bool:
+    """Whether a factor is too long to stand in a sentence."""
+    return len(_short(gate)) > LONGEST
 
 
 def _nats(rate: float) -> str:
-    return "−∞" if np.isneginf(rate) else f"{rate:.3g} nats"
+    return f"{'−∞' if np.isneginf(rate) else f'{rate:.3g}'} nats"
 
 
 def _listed(parts: list[str]) -> str:
@@ -172,7 +223,7 @@ def _listed(parts: list[str]) -> str:
 def _proven(r: Any) -> str:
     rate, v = r.theorem.rate, r.verdict
     if rate is None:
-        return "Proven: nothing; no bound of the step Jacobian is finite for these parameters (sb.vanishing_condition)."
+        return "Proven: nothing; no finite bound of the step Jacobian was found for these parameters (sb.vanishing_condition)."
     head = f"Proven, for {r.theorem.hypothesis}: "
     if abs(rate - 1) <= ROUNDING:
         more = "" if r.theorem.constant == 1 else f" more than {rounded_up(r.theorem.constant, 3):.3g} times"
@@ -188,13 +239,30 @@ def _proven(r: Any) -> str:
 def _bound(r: Any) -> str:
     """The bound as it is proven: no digit is rounded down."""
     constant = "" if r.theorem.constant == 1 else f"{rounded_up(r.theorem.constant, 3):.3g} · "
-    return f"‖∂s_t/∂s_k‖ ≤ {constant}{rounded_up(r.theorem.rate, 4):.4g}^(t−k) in the {_norm(r)}{_scales(r)}"
+    s = _letter(r)
+    return f"‖∂{s}_t/∂{s}_k‖ ≤ {constant}{_rate(r.theorem.rate)}^(t−k) in the {_norm(r)}{_scales(r)}"
+
+
+def _letter(r: Any) -> str:
+    """The letter of the whole state, which no state of the cell is called."""
+    return next(letter for letter in (*"syxqz", "state") if letter not in r.states)
+
+
+def _rate(rate: float) -> str:
+    """A rate, not rounded down; one that its digits would make 1 by what it lacks or exceeds."""
+    shown = f"{rounded_up(rate, 4):.4g}"
+    if shown != "1" or rate == 1:
+        return shown
+    return f"(1 − {-rounded_up(rate - 1, 2):.2g})"
 
 
 def _scales(r: Any) -> str:
     """What the states are divided by in the norm in which a step alone has the rate."""
     if r.theorem.constant == 1:
         return ""
+    if r.theorem.scaling is None:
+        s = _letter(r)
+        return f' (without the constant in the norm √({s}ᵀP{s}) of a matrix P, of sb.certified_rate with metric="quadratic")'
     scales = ", ".join(f"{name} by {scale:.3g}" for name, scale in r.theorem.scaling.items())
     return f" (without the constant where the norm divides {scales})"
 
@@ -206,7 +274,9 @@ def _norm(r: Any) -> str:
 def _directions(r: Any) -> str:
     p, lags = r.products, r.products.lags
     i = len(lags) // 2
-    alive = f"{p.alive[i]} of {r.dimension} directions are alive (singular value over 1e-3) after {_steps(lags[i])}"
+    alive = (
+        f"{_some(p.alive[i], r.dimension, 'directions', 'alive')} (singular value over 1e-3) after {_steps(lags[i])}"
+    )
     alive += f", {p.alive[-1]} after {lags[-1]}"
     positive = int((r.spectrum.exponents > r.verdict.resolution).sum())
     exponents = "exponent is" if positive == 1 else "exponents are"
@@ -214,6 +284,15 @@ def _directions(r: Any) -> str:
         f"; {positive} {exponents} positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
     )
     return f"Directions: {alive}{more}.{_transient(r.transient)}"
+
+
+def _some(count: int, of: int, what: str, how: str) -> str:
+    """How many of some things are something."""
+    if of == 1:
+        return f"the one {what.removesuffix('s')} is {'' if count else 'not '}{how}"
+    if count in (0, of):
+        return f"{'none' if count == 0 else 'all'} of the {of} {what} are {how}"
+    return f"{count} of {of} {what} {'is' if count == 1 else 'are'} {how}"
 
 
 def _transient(found: Any) -> str:
@@ -239,6 +318,10 @@ def _memory(r: Any) -> Advice:
     ]
     measured = f"The measured gradient of the last state falls {' and '.join(seen)}." if seen else (
         f"The measured gradient is not under 1/e of its first norm for good within {len(r.flow.lags) - 1} steps.")  # fmt: skip
+    if r.horizon is None and r.theorem.rate and r.theorem.rate < 1:
+        most = rounded_up(-1 / math.log(r.theorem.rate), 3)
+        return Advice("memory horizon", most, f"expect to learn dependencies of at most about {_steps(most)}.",
+                      f"λ₁ ≤ ln η is proven, and −1/ln η = {most:.3g}. {measured}")  # fmt: skip
     if r.horizon is None:
         return Advice("memory horizon", None, "count on no finite one.", f"{measured} {NO_HORIZON[r.verdict.kind]}")
     if np.isneginf(r.verdict.exponent):
@@ -259,10 +342,14 @@ def _truncation(r: Any) -> Advice:
     parts += [f"{w.empirical} by the measured norms"] if w.empirical is not None else []
     parts += [f"{w.asymptotic} by λ₁"] if w.asymptotic is not None else []
     parts += [f"{w.certified} by proof"] if w.certified is not None else []
-    if not (w.empirical or w.asymptotic):
+    seen = [v for v in (w.empirical, w.asymptotic) if v is not None]
+    if not (seen or w.certified):
         why = BIASED.get(r.verdict.kind, "the run is too short to see the tail")
-        return Advice("truncation window", None, "no finite window is safe.", f"Every truncation is biased: {why}.")
-    use = max(v for v in (w.empirical, w.asymptotic) if v is not None)
+        is_known = "may be" if r.verdict.kind == "undecided" else "is"
+        return Advice(
+            "truncation window", None, "no finite window is safe.", f"Every truncation {is_known} biased: {why}."
+        )
+    use = max(seen, default=w.certified)
     reason = (
         f"What is left out is then at most {percent(TOLERANCE)} of the sum of the gradient's norms: {_listed(parts)}."
     )
@@ -275,6 +362,8 @@ def _clipping(r: Any) -> Advice:
     if r.verdict.kind == "chaotic":
         return Advice("clipping", None, "no threshold helps.", "In chaos a gradient points nowhere in particular, however "
                       "long it is: mend the recurrence, or truncate.")  # fmt: skip
+    if not r.growth:
+        return Advice("clipping", None, "there is nothing to clip.", "No parameter has a gradient.")
     if r.clip is None:
         return Advice(
             "clipping", None, "none can be named.", "Gradients of the draws are not finite, or most are zero."
@@ -316,8 +405,8 @@ def _growth(r: Any) -> Advice | None:
 
 def _floats(r: Any) -> Advice:
     f = r.float_range
-    lost = (
-        f"{f.lost} of {f.directions} singular values of the product over {f.lag} steps are under the smallest float32"
+    lost = _some(f.lost, f.directions, "singular values", "under the smallest float32") + (
+        f" in the product over {_steps(f.lag)}"
     )
     if np.isneginf(r.verdict.exponent):
         return Advice(
@@ -352,6 +441,9 @@ def _floats(r: Any) -> Advice:
 def _initial(r: Any) -> Advice:
     if r.design is not None:
         return Advice("initialisation", r.design.value, f"{r.design.text()}.", "Solved for λ₁ at its first crossing.")
+    if not r.tunable:
+        return Advice("initialisation", None, "nothing sets the memory.",
+                      "No parameter scales the recurrence or biases a gate, which sb.init_for_horizon would solve for.")  # fmt: skip
     return Advice("initialisation", None, f"for a memory of k steps call sb.init_for_horizon({r.cell_name}, k).",
                   "It solves the gate biases or the gain for it and measures what it gives.")  # fmt: skip
 
