@@ -109,7 +109,7 @@ def test_surrogates_are_named_in_report_and_theorem() -> None:
     [
         ("lstm", "the elementwise path of c never grows: 0 ≤ f_t ≤ 1."),
         ("gru", "the elementwise path of h never grows: 0 ≤ z_t ≤ 1."),
-        ("lru", "the elementwise path of re never grows: |a| ≤ 1."),
+        ("lru", "no gradient grows, ‖∂s_t/∂s_j‖₂ ≤ 1."),
         ("min_gru", "no gradient grows, η ≤ 1."), ("selective_ssm", "no gradient grows, η ≤ 1."),
         ("delta_rule", "the elementwise path of S never grows: its factor is 1."), ("indrnn", ""), ("rnn", ""),
     ],
