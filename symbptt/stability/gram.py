@@ -18,7 +18,8 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.ir.node import Node
-from symbptt.stability.enclosure import EPS, Enclosure, einsum_of, extent, factors_of, rearranged
+from symbptt.stability.enclosure import EPS, Enclosure, einsum_of, extent, rearranged
+from symbptt.stability.factors import factors_of
 from symbptt.stability.entries import COLUMN
 from symbptt.stability.interval import Interval, between, evaluate, exactly, multiply
 from symbptt.stability.interval import add as plus
