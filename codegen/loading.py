@@ -26,9 +26,10 @@ from symbptt.codegen.plan import Plan, plan_of
 from symbptt.codegen.program import Program, program_of
 from symbptt.codegen.training import Head
 from symbptt.codegen.written import Written
-from symbptt.derive.bptt import Recursion, derive
+from symbptt.derive.bptt import derive
 from symbptt.derive.unit import unit_weight
 from symbptt.errors import ArgumentError, TargetError, counted
+from symbptt.folding import folded
 from symbptt.ir.shape import names_in
 from symbptt.model import Model
 from symbptt.origin import check_own
@@ -233,8 +234,8 @@ def compile(
     _check_options(truncation, clip_adjoint)
     memory = _allowed(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
-    recursion = _recursion_of(target)
-    equations = _equations(target, recursion).text(style="loop")
+    recursion = derive(target.cell.step if isinstance(target, Model) else target.step)
+    equations = equations_of(target).text(style="loop")
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(recursion)
     for step in PASSES if memory == "all" else SPARING:
@@ -260,18 +261,10 @@ def _head(model: Model) -> Head:
 
 
 def equations_of(target: Cell | Model) -> Equations:
-    """Return the equations of a cell or a model."""
-    return _equations(target, _recursion_of(target))
-
-
-def _recursion_of(target: Cell | Model) -> Recursion:
-    return derive(target.cell.step if isinstance(target, Model) else target.step)
-
-
-def _equations(target: Cell | Model, recursion: Recursion) -> Equations:
+    """Return the equations of a cell or a model, its functions whole."""
     if not isinstance(target, Model):
-        return Equations(recursion)
-    loss = derive(target.loss.step)
+        return Equations(derive(folded(target.step)))
+    recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))
     whole = unit_weight(loss) if target.reduction == "sum" else loss
     return Equations(recursion, Loss(whole, target.at, target.reduction))
 

@@ -46,6 +46,8 @@ class Op:
     `body(*placeholders)` is its SymPy expression; `evaluate` its NumPy function; `code` the NumPy text of a primitive
     ("" when composed); `latex` its LaTeX with `{0}`, `{1}`; `domain` an interval on which it is smooth apart from
     `kinks`; `numpy` the names of the NumPy functions that mean it; `remainder` what it leaves of one where it saturates.
+    `slopes(*arguments, value)` are its partial derivatives as a page shows them, where the function stands there by its
+    name and SymPy's derivatives of its body are not what a reader expects.
     """
 
     name: str
@@ -59,9 +61,10 @@ class Op:
     arity: int = 1
     complex: bool = True
     remainder: Remainder | None = None
+    slopes: tuple[Callable[..., sp.Expr], ...] = ()
 
 
-def scalar_function(name: str, arity: int, *partials: Callable[..., sp.Expr]) -> Any:
+def scalar_function(name: str, arity: Any, *partials: Callable[..., sp.Expr]) -> Any:
     """Return a real SymPy function whose i-th partial derivative is `partials[i](*arguments, value)`."""
 
     def fdiff(self: Any, argindex: int = 1) -> sp.Expr:
@@ -107,6 +110,8 @@ logical_not, sign, floor = _condition("logical_not", 1), _constant("sign", 1), _
 floor_divide, stop_gradient = _constant("floor_divide", 2), _constant("stop_gradient", 1)
 stop_gradient.declared = True  # its derivative is said to be zero, it is not that of its values
 
+ahead = _condition("ahead", 2)
+"""1 where the first is greater, and one half where both are equal: how a page writes the slopes of maximum and minimum."""
 _at_maximum, _at_minimum = _share(greater, 1), _share(less, -1)
 maximum = scalar_function("maximum", 2, lambda a, b, y: _at_maximum(a, b), lambda a, b, y: _at_maximum(b, a))
 minimum = scalar_function("minimum", 2, lambda a, b, y: _at_minimum(a, b), lambda a, b, y: _at_minimum(b, a))
@@ -119,6 +124,11 @@ def _apart(size: sp.Expr) -> sp.Expr:
     return where(equal(size, 0), 1, size)
 
 
+over = scalar_function("over", 2, _zero, _zero)
+"""A quotient that counts as 0 where its divisor is 0, as what it divides is there: how a page writes the slope of a norm."""
+normal_density = scalar_function("normal_density", 1, lambda x, y: -x * y)
+normal_share = scalar_function("normal_share", 1, lambda x, y: normal_density(x))
+"""The density of the normal distribution and the share of it below x: how a page writes the slope of gelu."""
 hypot = scalar_function("hypot", 2, lambda a, b, y: a / _apart(y), lambda a, b, y: b / _apart(y))
 arctan2 = scalar_function(
     "arctan2", 2, lambda a, b, y: b / _apart(hypot(a, b)) ** 2, lambda a, b, y: -a / _apart(hypot(a, b)) ** 2
@@ -234,6 +244,57 @@ def _gelu(x: Any) -> Any:
     return x * (1 + _erf(x * (0.5**0.5))) / 2
 
 
+def _slope_silu(x: sp.Expr, y: sp.Expr) -> sp.Expr:
+    return sigmoid(x) * (1 + x * (1 - sigmoid(x)))
+
+
+def _slope_mish(x: sp.Expr, y: sp.Expr) -> sp.Expr:
+    return sp.tanh(softplus(x)) + x * (1 - sp.tanh(softplus(x)) ** 2) * sigmoid(x)
+
+
+def _slope_gelu(x: sp.Expr, y: sp.Expr) -> sp.Expr:
+    return normal_share(x) + x * normal_density(x)
+
+
+def _slope_elu(x: sp.Expr, *rest: sp.Expr) -> sp.Expr:
+    """That of alpha (exp(x) - 1) to the left; without alpha, which is 1 then, both sides are one formula."""
+    left = sp.exp(minimum(x, 0))
+    return left if len(rest) == 1 else greater(x, 0) + rest[0] * less_equal(x, 0) * left
+
+
+def _slope_elu_by_alpha(x: sp.Expr, *rest: sp.Expr) -> sp.Expr:
+    return sp.exp(minimum(x, 0)) - 1
+
+
+def _slope_selu(x: sp.Expr, y: sp.Expr) -> sp.Expr:
+    left = sp.Float(_SELU_SCALE * _SELU_ALPHA) * less_equal(x, 0) * sp.exp(minimum(x, 0))
+    return sp.Float(_SELU_SCALE) * greater(x, 0) + left
+
+
+def _slope_leaky_relu(x: sp.Expr, *rest: sp.Expr) -> sp.Expr:
+    return greater(x, 0) + (rest[0] if len(rest) == 2 else _LEAK) * less_equal(x, 0)
+
+
+def _slope_leaky_relu_by_slope(x: sp.Expr, *rest: sp.Expr) -> sp.Expr:
+    return minimum(x, 0)
+
+
+def _slope_at_maximum(a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    return greater(a, b) if a.is_number or b.is_number else ahead(a, b)
+
+
+def _slope_at_minimum(a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    return less(a, b) if a.is_number or b.is_number else ahead(b, a)
+
+
+def _slope_clip(x: sp.Expr, low: sp.Expr, high: sp.Expr, y: sp.Expr) -> sp.Expr:
+    return greater(x, low) * less(x, high)
+
+
+def _between(low: int, high: int, slope: sp.Expr) -> Callable[..., sp.Expr]:
+    return lambda x, y: slope * greater(x, low) * less(x, high)
+
+
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _LEAK = sp.Float(0.01)
 _POSITIVE = (0.1, 3.0)
@@ -273,27 +334,33 @@ OPS: tuple[Op, ...] = (
        kinks=(-2.0, -1.0, 0.0, 1.0, 2.0), numpy=("floor",)),
     Op("sigmoid", sigmoid, _evaluate_sigmoid, "1 / (1 + np.exp(-{0}))", r"\sigma({0})",
        remainder=Remainder(sigmoid_rest, "1 - σ(a)", lambda y: 1 - y, "e / (1 + e)", lambda a: sigmoid(-a))),
-    Op("softplus", softplus, _evaluate_softplus, "np.logaddexp({0}, 0)", r"\operatorname{{softplus}}({0})"),
+    Op("softplus", softplus, _evaluate_softplus, "np.logaddexp({0}, 0)", r"\operatorname{{softplus}}({0})",
+       slopes=(lambda x, y: sigmoid(x),)),
     Op("relu", relu, _evaluate_relu, "np.maximum({0}, 0)", r"\operatorname{{relu}}({0})", kinks=(0.0,)),
     Op("leaky_relu", lambda x, slope=_LEAK: where(greater(x, 0), x, slope * x),
-       lambda x, slope=0.01: np.where(_real_positive(x), x, slope * x), kinks=(0.0,)),
-    Op("elu", _body_elu, _evaluate_elu, kinks=(0.0,)),
+       lambda x, slope=0.01: np.where(_real_positive(x), x, slope * x), kinks=(0.0,),
+       slopes=(_slope_leaky_relu, _slope_leaky_relu_by_slope)),
+    Op("elu", _body_elu, _evaluate_elu, kinks=(0.0,), slopes=(_slope_elu, _slope_elu_by_alpha)),
     Op("selu", lambda x: sp.Float(_SELU_SCALE) * _body_elu(x, sp.Float(_SELU_ALPHA)),
-       lambda x: _SELU_SCALE * _evaluate_elu(x, _SELU_ALPHA), kinks=(0.0,)),
-    Op("gelu", lambda x: x * (1 + sp.erf(x / sp.sqrt(2))) / 2, _gelu),
-    Op("silu", lambda x: x * sigmoid(x), lambda x: x * _evaluate_sigmoid(x)),
-    Op("mish", lambda x: x * sp.tanh(softplus(x)), lambda x: x * np.tanh(_evaluate_softplus(x))),
-    Op("softsign", lambda x: x / (1 + absolute(x)), lambda x: x / (1 + _evaluate_absolute(x)), kinks=(0.0,)),
+       lambda x: _SELU_SCALE * _evaluate_elu(x, _SELU_ALPHA), kinks=(0.0,), slopes=(_slope_selu,)),
+    Op("gelu", lambda x: x * (1 + sp.erf(x / sp.sqrt(2))) / 2, _gelu, slopes=(_slope_gelu,)),
+    Op("silu", lambda x: x * sigmoid(x), lambda x: x * _evaluate_sigmoid(x), slopes=(_slope_silu,)),
+    Op("mish", lambda x: x * sp.tanh(softplus(x)), lambda x: x * np.tanh(_evaluate_softplus(x)),
+       slopes=(_slope_mish,)),
+    Op("softsign", lambda x: x / (1 + absolute(x)), lambda x: x / (1 + _evaluate_absolute(x)), kinks=(0.0,),
+       slopes=(lambda x, y: 1 / (1 + absolute(x)) ** 2,)),
     Op("hard_sigmoid", lambda x: minimum(maximum(x / 6 + sp.Rational(1, 2), 0), 1),
-       lambda x: _evaluate_minimum(_evaluate_maximum(x / 6 + 0.5, 0), 1), domain=(-5.0, 5.0), kinks=(-3.0, 3.0)),
+       lambda x: _evaluate_minimum(_evaluate_maximum(x / 6 + 0.5, 0), 1), domain=(-5.0, 5.0), kinks=(-3.0, 3.0),
+       slopes=(_between(-3, 3, sp.Rational(1, 6)),)),
     Op("hard_tanh", lambda x: minimum(maximum(x, -1), 1),
        lambda x: _evaluate_minimum(_evaluate_maximum(x, -1), 1), kinks=(-1.0, 1.0)),
     Op("clip", lambda x, lo, hi: minimum(maximum(x, lo), hi),
-       lambda x, lo, hi: _evaluate_minimum(_evaluate_maximum(x, lo), hi), numpy=("clip",), arity=3),
+       lambda x, lo, hi: _evaluate_minimum(_evaluate_maximum(x, lo), hi), numpy=("clip",), arity=3,
+       slopes=(_slope_clip, lambda x, lo, hi, y: less(x, lo) * less(lo, hi), lambda x, lo, hi, y: less(hi, maximum(x, lo)))),
     Op("maximum", maximum, _evaluate_maximum, "np.maximum({0}, {1})", r"\max({0}, {1})", numpy=("maximum", "fmax"),
-       arity=2),
+       arity=2, slopes=(lambda a, b, y: _slope_at_maximum(a, b), lambda a, b, y: _slope_at_maximum(b, a))),
     Op("minimum", minimum, _evaluate_minimum, "np.minimum({0}, {1})", r"\min({0}, {1})", numpy=("minimum", "fmin"),
-       arity=2),
+       arity=2, slopes=(lambda a, b, y: _slope_at_minimum(a, b), lambda a, b, y: _slope_at_minimum(b, a))),
     Op("hypot", hypot, _evaluate_hypot, "np.hypot({0}, {1})", r"\operatorname{{hypot}}({0}, {1})", numpy=("hypot",), arity=2),
     Op("arctan2", arctan2, _evaluate_arctan2, "np.arctan2({0}, {1})", r"\operatorname{{arctan2}}({0}, {1})",
        numpy=("arctan2", "atan2"), arity=2),
@@ -301,7 +368,8 @@ OPS: tuple[Op, ...] = (
     Op("fmod", fmod, _remainder(np.fmod), "np.fmod({0}, {1})", r"\operatorname{{fmod}}({0}, {1})", numpy=("fmod",), arity=2),
     Op("floor_divide", floor_divide, _compare(np.floor_divide), "np.floor_divide({0}, {1})",
        r"\left\lfloor \frac{{{0}}}{{{1}}}\right\rfloor", numpy=("floor_divide",), arity=2),
-    Op("logaddexp", _body_logaddexp, _evaluate_logaddexp, numpy=("logaddexp",), arity=2),
+    Op("logaddexp", _body_logaddexp, _evaluate_logaddexp, numpy=("logaddexp",), arity=2,
+       slopes=(lambda a, b, y: sigmoid(a - b), lambda a, b, y: sigmoid(b - a))),
     Op("where", where, lambda c, a, b: np.where(np.real(c) != 0, a, b), "np.where({0}, {1}, {2})",
        r"\operatorname{{where}}({0}, {1}, {2})", numpy=("where",), arity=3),
     Op("greater", greater, _compare(np.greater), "({0} > {1})", r"[{0} > {1}]", numpy=("greater",), arity=2),
@@ -325,6 +393,10 @@ BY_NAME: dict[str, Op] = {op.name: op for op in OPS}
 BY_NUMPY: dict[str, Op] = {name: op for op in OPS for name in op.numpy}
 PRIMITIVES: dict[Any, Op] = {op.body: op for op in OPS if op.code and op.name != "sqrt"}
 """The record of each SymPy function class that generated code can write."""
+SHOWN: dict[str, Any] = {
+    op.name: scalar_function(op.name, (op.arity, len(op.slopes)), *op.slopes) for op in OPS if op.slopes
+}
+"""The functions that a page shows by their names: SymPy functions whose derivatives are `Op.slopes`."""
 REMAINDERS: dict[Any, tuple[Any, Remainder]] = {
     op.body: (op.remainder.function, op.remainder) for op in OPS if op.remainder is not None
 }

@@ -125,6 +125,11 @@ def product(a: Value, b: Value) -> Value:
     return column(left @ right)
 
 
+def quotient(a: Value, b: Value) -> Value:
+    """What is divided by a norm counts as 0 where the norm is, as the legend says."""
+    return np.where((b == 0) & (a == 0), 0.0, a / np.where((b == 0) & (a == 0), 1.0, b))
+
+
 def turned(x: Value) -> Value:
     x = column(x)
     return x if x.ndim == 0 else x[None, :] if x.ndim == 1 else column(x.T)
@@ -141,8 +146,64 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "softplus": lambda x: np.logaddexp(x, 0), "relu": lambda x: np.maximum(x, 0), "arctan2": np.arctan2,
     "where": lambda c, a, b: np.where(c != 0, a, b), "maximum": np.maximum, "hypot": np.hypot,
     "mod": np.mod, "spike": lambda x, *_: (x > 0) * 1.0, "logaddexp": np.logaddexp, "floor": np.floor,
+    "silu": lambda x: x * special.expit(x), "mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
+    "gelu": lambda x: x * special.ndtr(x), "elu": lambda x, a=1.0: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
+    "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0))),
+    "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x), "softsign": lambda x: x / (1 + abs(x)),
+    "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1), "clip": np.clip,
+    "Φ": special.ndtr, "φ": lambda x: np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi),
     "arcsinh": np.arcsinh, "arctanh": np.arctanh, "arccosh": np.arccosh, "exp2": np.exp2, "rint": np.rint,
 }  # fmt: skip
+
+
+def _mean(x: Value, axes: Any) -> Value:
+    return np.mean(x, axes, keepdims=True)
+
+
+def _softmax(x: Value, axes: Any) -> Value:
+    return np.exp(_log_softmax(x, axes))
+
+
+def _log_softmax(x: Value, axes: Any) -> Value:
+    return x - special.logsumexp(x, axes, keepdims=True)
+
+
+def _normalized(x: Value, axes: Any, eps: Value) -> Value:
+    return (x - _mean(x, axes)) / np.sqrt(np.var(x, axes, keepdims=True) + eps)
+
+
+def _share(at: Callable[..., Any]) -> Callable[..., Value]:
+    """Where the extreme value is, in equal shares."""
+    return lambda x, axes: (
+        (x == at(x, axes, keepdims=True)) / np.sum(x == at(x, axes, keepdims=True), axes, keepdims=True)
+    )
+
+
+OF_ARRAYS: dict[str, Callable[..., Any]] = {
+    "softmax": _softmax,
+    "logsoftmax": _log_softmax,
+    "logsumexp": special.logsumexp,
+    "LN": _normalized,
+    "RN": lambda x, axes, eps: x / np.sqrt(np.mean(x**2, axes, keepdims=True) + eps),
+    "unit": lambda x, axes: x / np.sqrt(np.sum(x**2, axes, keepdims=True)),
+    "mean": np.mean,
+    "var": np.var,
+    "std": np.std,
+    "norm": lambda x, axes, eps=0.0: np.sqrt(np.sum(x**2, axes) + eps),
+    "dev": lambda x, axes, eps: np.sqrt(np.var(x, axes) + eps),
+    "rms": lambda x, axes, eps: np.sqrt(np.mean(x**2, axes) + eps),
+    "max": np.max,
+    "min": np.min,
+    "argmax": _share(np.max),
+    "argmin": _share(np.min),
+}
+"""Functions of arrays by what they mean: over all of the array, over each row or column, over numbered axes."""
+
+
+def of_array(name: str, x: Value, *numbers: Value) -> Value:
+    name, _, over = name.partition("_")
+    axes = {"": tuple(range(x.ndim)), "rows": (1,), "columns": (0,)}.get(over) or tuple(map(int, over))
+    return column(np.asarray(OF_ARRAYS[name](x, axes, *numbers)))
 
 
 @dataclass
@@ -201,7 +262,7 @@ class Reader:
             return self.over_indices(self.take())
         value = self.matrix()
         while self.peek() in ("⊙", "·", "/"):
-            f = np.divide if self.take() == "/" else np.multiply
+            f = quotient if self.take() == "/" else np.multiply
             value = self.each(f, value, self.matrix())
         return value
 
@@ -530,14 +591,15 @@ class Reader:
         return np.asarray(self.called(name, args, options))
 
     def called(self, name: str, args: list[Value], options: str) -> Any:
+        base, _, over = name.partition("_")
+        if base in OF_ARRAYS and (over or base not in ("max", "min") or len(args) == 1) and not options:
+            return of_array(name, *args)
         x = args[0]
         axis = self.axis_of(options)
         match name:
             case "sum":
                 return np.sum(x, axis)
             case "max" | "min":
-                if len(args) == 1:
-                    return (np.max if name == "max" else np.min)(x, axis)
                 return self.each(np.maximum if name == "max" else np.minimum, *args)
             case "cumsum":
                 return np.cumsum(x, 0 if axis is None else axis)

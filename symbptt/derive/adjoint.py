@@ -11,6 +11,7 @@ from symbptt import ops
 from symbptt.derive.fuse import formula
 from symbptt.derive.guard import FREE, OPEN, Flow, Guards, chosen, guarded, within
 from symbptt.derive.scalar import VALUE, partials, times
+from symbptt.derive.whole import adjoint_of_argument
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
@@ -50,7 +51,8 @@ def passed_on(context: Context, node: Node, arg: int) -> Flow:
 
 def _is_choice(node: Node) -> bool:
     """Whether a node reads some entries of its argument and leaves others: a part, a row, the largest."""
-    return node.family == "gather" or getattr(node.attrs, "kind", "") in ("slice", "max")
+    largest = node.family == "whole" and node.attrs.name in ("max", "min")
+    return largest or node.family == "gather" or getattr(node.attrs, "kind", "") in ("slice", "max")
 
 
 def total(g: Graph, parts: Sequence[int]) -> int:
@@ -216,6 +218,10 @@ def _cumulate(context: Context, node: Node, bar: int) -> Contributions:
     return [(node.args[0], build.cumulate(context.graph, bar, node.attrs.axis, not node.attrs.reverse))]
 
 
+def _whole(context: Context, node: Node, bar: int) -> Contributions:
+    return [(node.args[0], adjoint_of_argument(context.graph, node, bar))]
+
+
 RULES: dict[str, Callable[[Context, Node, int], Contributions]] = {
     "map": _map,
     "contract": _contract,
@@ -223,4 +229,5 @@ RULES: dict[str, Callable[[Context, Node, int], Contributions]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "whole": _whole,
 }

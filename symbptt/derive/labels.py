@@ -46,7 +46,8 @@ def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) 
     named_leaves = {r.step.leaves[a.name] for a in r.step.arguments}
     for id, label in sorted(found.items()):
         bar = r.adjoint.get(id)
-        if bar is not None and bar not in found and id not in named_leaves:
+        alike = id in varying and bar not in varying  # as the weight of a mean, whose formula is short
+        if bar is not None and bar not in found and id not in named_leaves and not alike:
             found[bar] = Label(label.name, 0 if bar in varying else None, True, label.given, mark)
     return found
 

@@ -9,7 +9,7 @@ import sympy as sp
 from symbptt.errors import ShapeError
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Body, Cumulation, Gather, Leaf, Number, Product, Reduction, Total, View, placeholder
+from symbptt.ir.node import Body, Cumulation, Gather, Leaf, Number, Product, Reduction, Total, View, Whole, placeholder
 from symbptt.ir.shape import Shape, Size
 
 
@@ -157,3 +157,9 @@ def cumulate(g: Graph, x: int, axis: int, reverse: bool = False) -> int:
 def total(g: Graph, x: int) -> int:
     """Return the sum of x over all steps and samples."""
     return g.add("total", (x,), g.shape(x), Total())
+
+
+def whole(g: Graph, name: str, args: Sequence[int], axes: Sequence[int], stays: bool = True) -> int:
+    """Return a function of the first argument along axes by its name; the others are its numbers."""
+    shape = g.shape(args[0])
+    return g.add("whole", tuple(args), shape if stays else shapes.without(shape, axes), Whole(name, tuple(axes), stays))

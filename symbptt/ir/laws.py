@@ -74,5 +74,13 @@ def _same(g: Graph, node: Node) -> None:
     assert node.shape == g.shape(node.args[0]), f"a shape that does not follow: {node}"
 
 
+def _whole(g: Graph, node: Node) -> None:
+    first, axes = g.shape(node.args[0]), node.attrs.axes
+    assert node.shape == (first if node.attrs.stays else shapes.without(first, axes)), (
+        f"a shape that does not follow: {node}"
+    )
+    assert all(not g.shape(arg) for arg in node.args[1:]), f"an array where a number belongs: {node}"
+
+
 LAWS = {"map": _map, "contract": _contract, "reduce": _reduce, "view": _view, "gather": _gather, "cumulate": _same,
-        "total": _same}  # fmt: skip
+        "total": _same, "whole": _whole}  # fmt: skip

@@ -108,6 +108,15 @@ class Total:
     """The sum over all steps and samples."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A function of an array that a page shows by its name, along which axes it goes; they stay, or go from its shape."""
+
+    name: str
+    axes: tuple[int, ...]
+    stays: bool = True
+
+
 FAMILIES: dict[str, type] = {
     "leaf": Leaf,
     "number": Number,
@@ -118,6 +127,7 @@ FAMILIES: dict[str, type] = {
     "gather": Gather,
     "cumulate": Cumulation,
     "total": Total,
+    "whole": Whole,
 }
 
 

@@ -130,6 +130,8 @@ class Ranges:
                 return min(low for low, _ in args), max(high for _, high in args)
             case "gather" if node.attrs.kind == "gather":
                 return args[0]
+            case "whole":
+                return _WHOLE.get(node.attrs.name, args[0])
         return ANY
 
     def _bent(self, node: Node, found: Bounds) -> Bounds:
@@ -359,4 +361,21 @@ _FUNCTIONS: dict[object, Callable[..., Bounds]] = {
     ops.maximum: lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
     ops.minimum: lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
     ops.stop_gradient: lambda a: a,
+    ops.SHOWN["softplus"]: lambda a: (0.0, max(a[1], 0.0) + 1),
+    ops.SHOWN["maximum"]: lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
+    ops.SHOWN["minimum"]: lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
 } | {op.body: _fixed(0.0, 1.0) for op in ops.OPS if getattr(op.body, "boolean", False)}
+
+_WHOLE: dict[str, Bounds] = {
+    "softmax": (0.0, 1.0),
+    "log_softmax": (-math.inf, 0.0),
+    "logsumexp": ANY,
+    "is_max": (0.0, 1.0),
+    "is_min": (0.0, 1.0),
+    "unit": (-1.0, 1.0),
+    "layer_norm": ANY,
+    "rms_norm": ANY,
+    **dict.fromkeys(("var", "std", "norm"), (0.0, math.inf)),
+    **dict.fromkeys(("smooth_norm", "deviation", "rms"), (TINY, math.inf)),
+}
+"""Bounds of whole functions; those of mean, max and min are those of what they go over."""

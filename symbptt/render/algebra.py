@@ -67,7 +67,7 @@ class Expr:
     @cached_property
     def size(self) -> int:
         """The symbols, numbers and functions that are written."""
-        return isinstance(self, Symbol | Number | Call) + sum(part.size for part in self.parts)
+        return isinstance(self, Symbol | Number | Call | Along) + sum(part.size for part in self.parts)
 
     @cached_property
     def pattern(self) -> tuple[Any, ...]:
@@ -381,6 +381,20 @@ class SumOver(Expr):
 
 
 @expression
+class Along(Expr):
+    """A function of the numbers that an expression gives as named indices run; with `at`, one entry of what it gives."""
+
+    name: str
+    indices: tuple[Index, ...]
+    args: tuple[Expr, ...]
+    at: tuple[Expr, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        return self.args[0].shape
+
+
+@expression
 class OverFamily(Expr):
     """The sum over the members of a family of values, which differ in one letter of their names."""
 
@@ -413,8 +427,14 @@ def number(value: int | float) -> Expr:
 
 
 def called(name: str, args: Sequence[Expr]) -> Expr:
-    """Return a function of some arguments; a choice has cases."""
-    return Cases(*args) if name == "where" else Call(name, tuple(args))
+    """Return a function of some arguments; a choice has cases, and a quotient that counts as 0 where it is 0 / 0 is
+    written as one."""
+    match name:
+        case "where":
+            return Cases(*args)
+        case "over":
+            return Over(*args)
+    return Call(name, tuple(args))
 
 
 ONE, ZERO = Number(sp.S.One), Number(sp.S.Zero)
@@ -460,6 +480,8 @@ def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
             return SumOver(e.indices, new[0], e.kind, tuple(new[1:]))
         case Call():
             return Call(e.name, tuple(new), e.of)
+        case Along():
+            return Along(e.name, e.indices, tuple(new[: len(e.args)]), tuple(new[len(e.args) :]))
         case Cases():
             return Cases(*new)
         case Blocks():
@@ -558,7 +580,7 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
     Entries: lambda e: (e.inner,), OverFamily: lambda e: (e.inner,), Total: lambda e: (e.inner, *e.at),
     SumOver: lambda e: (e.inner, *e.condition), Call: lambda e: e.args, Cases: lambda e: (e.condition, e.then, e.other),
     Blocks: lambda e: e.blocks, Rows: lambda e: (e.table, e.row), Unit: lambda e: (e.row,),
-    Entry: lambda e: (e.array, *e.indices),
+    Entry: lambda e: (e.array, *e.indices), Along: lambda e: (*e.args, *e.at),
 }  # fmt: skip
 """What each class is made of."""
 _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
@@ -567,6 +589,6 @@ _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of),
     Call: lambda e: (e.name, e.of), Slice: lambda e: (e.spans, e.of), Rows: lambda e: (e.axis, e.of),
     Blocks: lambda e: (e.axis, e.of), SumOver: lambda e: (e.indices, e.kind), Entries: lambda e: (e.indices, e.of),
-    OverFamily: lambda e: (e.letter, e.values),
+    OverFamily: lambda e: (e.letter, e.values), Along: lambda e: (e.name, e.indices, len(e.at)),
 }  # fmt: skip
 """What else is in each class, but for names."""

@@ -35,6 +35,8 @@ from symbptt.render.algebra import (
     times,
 )  # fmt: skip
 
+from symbptt.render.wholes import by_entries
+
 LETTERS = "ijklpqruvwabcdefghmnosxyz"
 """Names of indices, in the order in which they are taken."""
 
@@ -189,6 +191,15 @@ class _Entries:
         return SumOver(
             (j,), self.value(node.args[0], [j if k == axis else i for k, i in enumerate(at)]), "sum", (test,)
         )
+
+    def _whole(self, node: Node, at: Sequence[Expr]) -> Expr:
+        x, *numbers = node.args
+        axes, shape = node.attrs.axes, self.graph.shape(x)
+        rest = iter([i for axis, i in enumerate(at) if axis not in axes] if node.attrs.stays else at)
+        inner = [self._fresh(size) if axis in axes else next(rest) for axis, size in enumerate(shape)]
+        along = tuple(i for axis in axes if isinstance(i := inner[axis], Index))
+        own = tuple(at[axis] for axis in axes if isinstance(inner[axis], Index)) if node.attrs.stays else ()
+        return by_entries(node, self.value(x, inner), [self.value(number, ()) for number in numbers], along, own)
 
     def _total(self, node: Node, at: Sequence[Expr]) -> Expr:
         return Total(self.value(node.args[0], at))

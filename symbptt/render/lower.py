@@ -45,6 +45,7 @@ from symbptt.render.algebra import (
 )  # fmt: skip
 from symbptt.render.entries import entries
 from symbptt.render.trees import whole_tree
+from symbptt.render.wholes import in_matrices
 
 MOST = 1_000
 """Numbers of a constant array that are shown; of a longer one, so many."""
@@ -100,7 +101,7 @@ class Lowering:
             return False
         if any(len(self.shape(arg)) > 2 for arg in node.args):
             return node.family == "gather" and node.args[0] in self.labels
-        if node.family in ("reduce", "view", "contract", "cumulate") and not all(map(self._stands, node.args)):
+        if node.family in ("reduce", "view", "contract", "cumulate", "whole") and not all(map(self._stands, node.args)):
             return node.family == "view" and node.attrs.kind in ("concatenate", "expand")
         match node.family:
             case "contract":
@@ -439,6 +440,11 @@ def _cumulate(w: Lowering, node: Node) -> Expr:
     return algebra.Call("reverse_cumsum" if node.attrs.reverse else "cumsum", (w.value(node.args[0]),))
 
 
+def _whole(w: Lowering, node: Node) -> Expr:
+    x, *numbers = node.args
+    return in_matrices(node, w.value(x), [w.value(number) for number in numbers], w.shape(x))
+
+
 def _total(w: Lowering, node: Node) -> Expr:
     return Total(w.value(node.args[0]))
 
@@ -452,4 +458,5 @@ FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
     "gather": _gather,
     "cumulate": _cumulate,
     "total": _total,
+    "whole": _whole,
 }

@@ -45,6 +45,7 @@ class Notation:
     root: Callable[[str, bool], str]
     cases: Callable[[Sequence[tuple[str, str]], str], str]
     sum_over: Callable[[str, str], str]
+    along: Callable[[str, str, Sequence[str]], str]
     at_steps: Callable[[str, str], str]
     below: Callable[[str, str], str]
     range: Callable[[str, str], str]
@@ -114,6 +115,7 @@ _TEXT_CALLS = {
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
     "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "floor_divide": "⌊({0}) / ({1})⌋", "stop_gradient": "sg({0})",
     "ahead": "[{0} > {1}]", "behind": "[{0} < {1}]", "inner": "⟨{0}, {1}⟩",
+    "norm": "‖{0}‖", "normal_share": "Φ({0})", "normal_density": "φ({0})",
 }  # fmt: skip
 
 
@@ -145,6 +147,7 @@ TEXT = Notation(
     root=lambda inner, is_atom: f"√{inner}" if is_atom and inner.isidentifier() else f"√({inner})",
     cases=lambda cases, other: "{" + "; ".join([*(f"{a} if {c}" for a, c in cases), f"{other} otherwise"]) + "}",
     sum_over=lambda kind, below: f"{'Σ' if kind == 'sum' else kind}_{below if len(below) == 1 else f'{{{below}}}'} ",
+    along=lambda name, below, args: f"{name}_{below if len(below) == 1 else f'{{{below}}}'}({', '.join(args)})",
     at_steps=lambda index, row: f"t: {index} = {row}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: f",  {index} < {size}",
@@ -215,6 +218,7 @@ def _latex_number(value: sp.Expr) -> str:
 _LATEX_CALLS = {
     "ahead": "[{0} > {1}]", "behind": "[{0} < {1}]", "inner": r"\langle {0}, {1} \rangle",
     "stop_gradient": r"\mathrm{{sg}}({0})",
+    "norm": r"\lVert {0}\rVert", "normal_share": r"\Phi({0})", "normal_density": r"\varphi({0})",
 }  # fmt: skip
 
 
@@ -224,6 +228,11 @@ def _latex_call(name: str, args: Sequence[str]) -> str:
     op = ops.BY_NAME.get(name)
     if op is not None and op.latex:
         return op.latex.format(*args)
+    if name in _LATEX_CALLS:
+        return _LATEX_CALLS[name].format(*args)
+    base, _, over = name.rpartition("_")
+    if over in ("rows", "columns"):
+        return rf"\operatorname{{{base}}}_{{\text{{{over}}}}}({', '.join(args)})"
     return rf"\operatorname{{{name.replace('_', ' ')}}}({', '.join(args)})"
 
 
@@ -257,6 +266,7 @@ LATEX = Notation(
         + r" \end{cases}"
     ),
     sum_over=lambda kind, below: (r"\sum" if kind == "sum" else rf"\{kind}") + f"_{{{below}}} ",
+    along=lambda name, below, args: rf"\operatorname{{{name.replace('_', ' ')}}}_{{{below}}}({', '.join(args)})",
     at_steps=lambda index, row: rf"t\colon {index} = {row}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: rf",\quad {index} < {size}",

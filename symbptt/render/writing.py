@@ -10,6 +10,7 @@ import sympy as sp
 from symbptt.ir.shape import Size, sign_of, size_text
 from symbptt.ir.shape import size as sized
 from symbptt.render.algebra import (
+    Along,
     Array,
     Blocks,
     Call,
@@ -189,6 +190,14 @@ def _call(e: Call, n: Notation) -> Written:
     return n.call(e.name, [write(arg, n) for arg in e.args]), ATOM
 
 
+def _along(e: Along, n: Notation) -> Written:
+    below = subscript(e.indices, n)
+    if any(not is_bare(i, part) for i in e.indices for part in e.args[:1]):
+        below = n.comma.join(n.below(i.name, size_shown(i.size)) for i in e.indices)
+    text = n.along(e.name, below, [write(arg, n) for arg in e.args])
+    return (n.entry(text, subscript(e.at, n)) if e.at else text), ATOM
+
+
 def _cases(e: Cases, n: Notation) -> Written:
     found: list[tuple[str, str]] = []
     rest: Expr = e
@@ -290,6 +299,6 @@ def _blocks(e: Blocks, n: Notation) -> Written:
 _WRITERS: dict[type, Callable[[Any, Notation], Written]] = {
     Symbol: _symbol, Outside: _outside, Number: _number, Count: _count, Word: _word, Index: _index, Ellipsis: _ellipsis, Sum: _sum,
     Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Diagonal: _diagonal, Ones: _ones,
-    Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Cases: _cases, Slice: _slice, Rows: _rows, Blocks: _blocks,
+    Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Along: _along, Cases: _cases, Slice: _slice, Rows: _rows, Blocks: _blocks,
     Entry: _entry, Entries: _entries, Total: _total, SumOver: _sum_over, OverFamily: _over_family,
 }  # fmt: skip

@@ -1,0 +1,320 @@
+"""Functions stand whole on the page, however they were spelled, and what the page says of them is what the kernel computes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Const, Input, Param, State, zoo
+from symbptt.codegen.pointwise import evaluator
+from symbptt.derive import whole
+from symbptt.folding import ARRAYS, expanded, folded
+from symbptt.ir.build import map_, reduce
+from symbptt.ir.laws import check
+from symbptt.ir.node import placeholder
+from symbptt.ir.step import Step
+from tests import brute, unseen
+from tests.kernels import kernel_of
+from tests.properties.wild import case_of, functions_of
+from tests.readback import assert_read, sizes_of
+
+CELLS = {**zoo.CELLS, **unseen.CELLS}
+
+
+# Whole functions and what they are made of are the same numbers.
+
+
+def values_of(step: Step, cell: sb.Cell, data: brute.Data, sizes: dict[str, int]) -> dict[str, Any]:
+    given = {**data.params, **data.inputs, **{k: v[None] for k, v in data.state.items()}}
+    given |= {a.name: np.asarray(a.default) for a in cell.arguments if a.role == "const" and a.default is not None}
+    return evaluator(step, {**step.next, **step.outputs})(given, sizes, 1, 1, np.dtype(float))
+
+
+def assert_same_numbers(cell: sb.Cell) -> None:
+    sizes = sizes_of(cell)
+    data, step = brute.data_of(cell, 1, 1, sizes), folded(cell.step)
+    check(step.graph)
+    again = expanded(step)
+    check(again.graph)
+    assert not any(node.family == "whole" for node in again.graph)
+    with np.errstate(all="ignore"):
+        one, other = (values_of(each, cell, data, sizes) for each in (cell.step, again))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(other[name], value, rtol=1e-13, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_written_out_again_a_step_computes_the_same_numbers(name: str) -> None:
+    assert_same_numbers(CELLS[name])
+
+
+@pytest.mark.filterwarnings("ignore:.*is never used")
+@pytest.mark.parametrize("seed", range(10))
+def test_written_out_again_a_random_step_computes_the_same_numbers(seed: int) -> None:
+    assert_same_numbers(functions_of(case_of(seed))[0])
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:.*is never used")
+@pytest.mark.parametrize("first", range(10, 310, 50))
+def test_written_out_again_many_random_steps_compute_the_same_numbers(first: int) -> None:
+    for seed in range(first, first + 50):
+        assert_same_numbers(functions_of(case_of(seed))[0])
+
+
+def test_a_step_without_such_functions_stays_as_it_is() -> None:
+    for name in ("rnn", "lstm", "gru"):
+        step = CELLS[name].step
+        live = step.graph.ancestors([*step.leaves.values(), *step.next.values(), *step.outputs.values()])
+        assert len(folded(step).graph) == len(live)
+
+
+# Spellings of users.
+
+Body = Callable[[Any], Any]
+
+
+def shifted(a: Any) -> Any:
+    return np.exp(a - a.max())
+
+
+def by_hand(a: Any, eps: float = 1e-3) -> Any:
+    mu = np.sum(a) / a.shape[0]
+    centred = a - mu
+    return centred / np.sqrt(np.sum(centred**2) / a.shape[0] + eps)
+
+
+def over_norm(a: Any) -> Any:
+    return a / np.linalg.norm(a)
+
+
+VECTORS: dict[str, tuple[str, Body]] = {
+    "softmax": ("softmax(a_t)", sb.softmax),
+    "softmax naive": ("softmax(a_t)", lambda a: np.exp(a) / np.sum(np.exp(a))),
+    "softmax shifted": ("softmax(a_t)", lambda a: shifted(a) / shifted(a).sum()),
+    "softmax reciprocal": ("softmax(a_t)", lambda a: shifted(a) * (1 / np.sum(shifted(a)))),
+    "softmax kept": ("softmax(a_t)", lambda a: shifted(a) / np.sum(shifted(a), axis=0, keepdims=True)),
+    "softmax of logs": ("softmax(a_t)", lambda a: np.exp(sb.log_softmax(a))),
+    "log-softmax": ("logsoftmax(a_t)", sb.log_softmax),
+    "log-softmax naive": ("logsoftmax(a_t)", lambda a: a - np.log(np.sum(np.exp(a)))),
+    "log-softmax of softmax": ("logsoftmax(a_t)", lambda a: np.log(sb.softmax(a))),
+    "logsumexp": ("logsumexp(a_t)", lambda a: a * sb.logsumexp(a)),
+    "logsumexp naive": ("logsumexp(a_t)", lambda a: a * np.log(np.exp(a).sum())),
+    "logsumexp shifted": ("logsumexp(a_t)", lambda a: a * (a.max() + np.log(shifted(a).sum()))),
+    "layer norm": ("LN(a_t, 1e-05)", sb.layer_norm),
+    "layer norm by hand": ("LN(a_t, 0.001)", by_hand),
+    "layer norm of var": ("LN(a_t, 0.01)", lambda a: (a - a.mean()) / (a.var() + 0.01) ** 0.5),
+    "layer norm of a power": ("LN(a_t, 0.01)", lambda a: (a - np.mean(a)) * (np.var(a) + 0.01) ** -0.5),
+    "rms norm": ("RN(a_t, 1e-06)", lambda a: a / np.sqrt(np.mean(a**2) + 1e-6)),
+    "rms norm by product": ("RN(a_t, 1e-06)", lambda a: a / np.sqrt(a @ a / a.shape[0] + 1e-6)),
+    "norm": ("norm(a_t)", lambda a: a * np.linalg.norm(a)),
+    "norm of a product": ("norm(a_t)", lambda a: a * np.sqrt(a @ a)),
+    "norm of squares": ("norm(a_t)", lambda a: a * (a**2).sum() ** 0.5),
+    "norm of einsum": ("norm(a_t)", lambda a: a * np.sqrt(np.einsum("i,i->", a, a))),
+    "norm with a number": ("norm(a_t, 1e-06)", lambda a: a / np.sqrt(np.sum(a * a) + 1e-6)),
+    "unit": ("unit(a_t)", over_norm),
+    "mean": ("mean(a_t)", lambda a: a * np.mean(a)),
+    "mean of a sum": ("mean(a_t)", lambda a: a * (np.sum(a) / a.shape[0])),
+    "var": ("var(a_t)", lambda a: a * np.var(a)),
+    "std": ("std(a_t)", lambda a: a * np.std(a)),
+    "max": ("max(a_t)", lambda a: a * np.max(a)),
+    "min": ("min(a_t)", lambda a: a * np.min(a)),
+    "silu": ("silu(a_t)", sb.silu),
+    "silu naive": ("silu(a_t)", lambda a: a / (1 + np.exp(-a))),
+    "mish": ("mish(a_t)", lambda a: a * np.tanh(np.log(1 + np.exp(a)))),
+    "gelu": ("gelu(a_t)", lambda a: 0.5 * a * (1 + sb.erf(a / np.sqrt(2)))),
+    "gelu otherwise": ("gelu(a_t)", lambda a: a * (0.5 * (sb.erf(a * 0.5**0.5) + 1))),
+    "elu": ("elu(a_t)", sb.elu),
+    "elu by hand": ("elu(a_t)", lambda a: np.where(a > 0, a, np.exp(a) - 1)),
+    "elu otherwise": ("elu(a_t)", lambda a: np.where(a < 0, np.expm1(np.minimum(a, 0)), a)),
+    "elu with a number": ("elu(a_t, 0.3)", lambda a: np.where(a > 0, a, 0.3 * np.expm1(a))),
+    "selu": ("selu(a_t)", sb.selu),
+    "leaky relu": ("leaky_relu(a_t)", sb.leaky_relu),
+    "leaky relu by hand": ("leaky_relu(a_t, 0.2)", lambda a: np.where(a > 0, a, 0.2 * a)),
+    "softsign": ("softsign(a_t)", lambda a: a / (1 + np.abs(a))),
+    "hard sigmoid": ("hard_sigmoid(a_t)", sb.hard_sigmoid),
+    "clip": ("clip(a_t, -0.5, 0.7)", lambda a: np.clip(a, -0.5, 0.7)),
+    "clip by hand": ("clip(a_t, -0.5, 0.7)", lambda a: np.minimum(np.maximum(a, -0.5), 0.7)),
+}
+
+
+def assert_shown(shown: str, page: str) -> None:
+    """The name and the numbers of a function stand on the page, whatever its argument is called there."""
+    name, _, rest = shown.partition("(a_t")
+    assert f"{name}(" in page and rest in page, page
+
+
+def of_vector(body: Body) -> sb.Cell:
+    @sb.cell
+    def spelled(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], g: Param["n"]):
+        return g * body(W @ x + U @ h)
+
+    return spelled
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_spelling_of_a_vector_is_seen(name: str) -> None:
+    shown, body = VECTORS[name]
+    cell = of_vector(body)
+    page = sb.derive(cell).text()
+    assert_shown(shown, page)
+    for part in ("where(", "stop(", "expm1", "log(", "axis", "sqrt"):
+        assert part not in page, page
+    assert_read(cell, sizes_of(cell))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("name", ["softmax", "layer norm by hand", "norm", "max", "std", "log-softmax naive", "mean"])
+def test_functions_of_short_vectors(name: str, n: int) -> None:
+    cell = of_vector(VECTORS[name][1])
+    assert_read(cell, {"m": 3, "n": n})
+
+
+def rows_of(a: Any) -> Any:
+    return (a - a.mean(1, keepdims=True)) / np.sqrt(a.var(axis=1)[:, None] + 1e-3)
+
+
+def columns_of(a: Any) -> Any:
+    return (a - a.mean(0)) / np.sqrt(np.sum((a - a.mean(axis=0)) ** 2, 0) / a.shape[0] + 1e-3)
+
+
+MATRICES: dict[str, tuple[str, Body]] = {
+    "softmax of rows": ("softmax_rows(a_t)", sb.softmax),
+    "softmax of columns": ("softmax_columns(a_t)", lambda a: np.exp(a) / np.exp(a).sum(0)),
+    "softmax of all": ("softmax(a_t)", lambda a: np.exp(a) / np.exp(a).sum()),
+    "log-softmax of rows": ("logsoftmax_rows(a_t)", lambda a: a - sb.logsumexp(a, 1)[:, None]),
+    "logsumexp of rows": ("logsumexp_rows(a_t)", lambda a: a * sb.logsumexp(a, axis=1, keepdims=True)),
+    "layer norm of rows": ("LN_rows(a_t, 0.001)", rows_of),
+    "layer norm of columns": ("LN_columns(a_t, 0.001)", columns_of),
+    "norm of rows": ("norm_rows(a_t)", lambda a: a * np.linalg.norm(a, axis=1)[:, None]),
+    "norm of all": ("norm(a_t)", lambda a: a * np.linalg.norm(a)),
+    "rows of length one": ("unit_rows(a_t)", lambda a: a / np.sqrt(np.einsum("ij,ij->i", a, a))[:, None]),
+    "columns of length one": ("unit_columns(a_t)", lambda a: a / np.sqrt((a * a).sum(axis=0))),
+    "max of rows": ("max_rows(a_t)", lambda a: a * a.max(axis=1)[:, None]),
+    "min of columns": ("min_columns(a_t)", lambda a: a * a.min(axis=0)),
+    "std of columns": ("std_columns(a_t)", lambda a: a * np.std(a, axis=0)),
+    "mean of all": ("mean(a_t)", lambda a: a * a.mean()),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_spelling_of_a_matrix_is_seen(name: str) -> None:
+    shown, body = MATRICES[name]
+
+    @sb.cell
+    def spelled(x: Input["m"], H: State["k n"], W: Param["k m"], U: Param["n n"], g: Param["k n"]):
+        return g * body(H @ U + (W @ x)[:, None])
+
+    page = sb.derive(spelled).text()
+    assert_shown(shown, page)
+    assert_read(spelled, sizes_of(spelled))
+
+
+def test_functions_of_arrays_of_three_axes() -> None:
+    @sb.cell
+    def heads(x: Input["m"], S: State["2 d n"], W: Param["2 d m"]):
+        a = S + (W @ x)[:, :, None]
+        return sb.softmax(a) + sb.layer_norm(a, axis=1) * np.linalg.norm(a, axis=0) + sb.softmax(a, axis=(1, 2))
+
+    assert_read(heads, sizes_of(heads))
+
+
+def test_numbers_may_be_constants_but_no_parameters() -> None:
+    @sb.cell
+    def constant(x: Input["n"], h: State["n"], eps: Const = 0.01):
+        a = x + h
+        return (a - a.mean()) / np.sqrt(a.var() + eps)
+
+    @sb.cell
+    def learned(x: Input["n"], h: State["n"], eps: Param = 0.01):
+        a = x + h
+        return (a - a.mean()) / np.sqrt(a.var() + eps)
+
+    assert "LN(x_t + h_{t-1}, eps)" in sb.derive(constant).text().replace("a_t", "x_t + h_{t-1}")
+    assert "deps" in sb.derive(learned).text()
+    for cell in (constant, learned):
+        assert_read(cell, sizes_of(cell))
+
+
+# What only looks like one.
+
+ALIKE: dict[str, tuple[str, Body]] = {
+    "mean along the other axis": ("LN", lambda a: (a - a.mean(1)) / np.sqrt(a.var(1, keepdims=True) + 1e-3)),
+    "maximum of others": ("softmax", lambda a: np.exp(a - a.max(1)) / np.exp(a - a.max(1)).sum(1, keepdims=True)),
+    "sum along the other axis": ("softmax", lambda a: np.exp(a) / np.exp(a).sum(1)),
+    "one too few": ("LN", lambda a: (a - a.mean()) / np.sqrt(np.sum((a - a.mean()) ** 2) / (a.size - 1) + 1e-3)),
+    "mean of a part": ("mean", lambda a: a * (np.sum(a[0]) / a.size)),
+    "held": ("softmax", lambda a: np.exp(a) / sb.stop_gradient(np.exp(a).sum())),
+    "maximum held": ("max", lambda a: a * sb.stop_gradient(np.max(a, 1, keepdims=True))),
+    "norm of two": ("norm", lambda a: a * np.sqrt(np.sum(a * a * (a + 1) ** 2))),
+    "slope to the right": ("elu", lambda a: np.where(a >= 0, a, 0.3 * np.expm1(a))),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_what_only_looks_like_a_function_is_none(name: str) -> None:
+    shown, body = ALIKE[name]
+
+    @sb.cell
+    def spelled(x: Input["n"], H: State["n n"], U: Param["n n"], g: Param["n n"]):
+        return g * body(H @ U + x)
+
+    assert f"{shown}(" not in sb.derive(spelled).text().replace("stop(max(", "")
+    assert_read(spelled, sizes_of(spelled))
+
+
+def test_values_that_are_read_elsewhere_stay() -> None:
+    @sb.cell
+    def both(x: Input["n"], h: State["n"]):
+        e = np.exp(x + h - np.max(x + h))
+        p = e / e.sum()
+        mu = np.mean(h)
+        return p * e + (h - mu) / np.sqrt(np.var(h) + 1e-5) * mu
+
+    page = sb.derive(both).text()
+    assert "softmax(" in page and "exp(" in page and "LN(" in page and "mean(" in page
+    assert_read(both, sizes_of(both))
+
+
+# Losses.
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_cross_entropy_by_label_is_softmax_less_a_unit_vector(reduction: str) -> None:
+    page = sb.derive(sb.model(zoo.CELLS["rnn"], by_label, reduction=reduction)).text()
+    assert "softmax(a_{1,t})" in page and "logsoftmax(a_{1,t})" in page
+
+
+@sb.loss
+def by_label(h: State["n"], y: sb.Index["k"], V: Param["k n"], c: Param["k"]):
+    return -sb.log_softmax(V @ h + c)[y]
+
+
+# Faults that these tests must catch.
+
+
+def _without_product(g: Any, node: Any, bar: int) -> int:
+    a, b = placeholder(0), placeholder(1)
+    return map_(g, a * b, (node.id, bar))
+
+
+def _without_mean(g: Any, node: Any, bar: int) -> int:
+    return map_(
+        g, placeholder(0) - placeholder(1), (bar, whole.beside(g, reduce(g, "sum", bar, node.attrs.axes), node))
+    )
+
+
+@pytest.mark.parametrize("name, fault", [("softmax", _without_product), ("layer_norm", _without_mean)])
+def test_wrong_adjoint_is_caught(name: str, fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(whole.ADJOINTS, name, fault)
+    cell = of_vector(sb.softmax if name == "softmax" else sb.layer_norm)
+    kernel_of.cache_clear()
+    with pytest.raises(AssertionError, match="gradient"):
+        assert_read(cell, sizes_of(cell))
+
+
+def test_every_function_has_an_adjoint() -> None:
+    assert {record.name for record in ARRAYS} == set(whole.ADJOINTS)
