@@ -6,6 +6,7 @@ import copyreg
 import inspect
 import keyword
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from sympy.logic.boolalg import Boolean
 from symbptt import ops
 from symbptt.arguments import check_function
 from symbptt.errors import ArgumentError, CellError, counted
-from symbptt.ir.node import placeholder
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Mark, placeholder
 from symbptt.ir.scalar import NAME_OF, as_python, canonical
 from symbptt.ir.spelling import stable_expression
 from symbptt.location import user_place
@@ -73,6 +75,31 @@ def declared_function(name: str, expansion: sp.Expr, partials: Sequence[sp.Expr]
     return scalar
 
 
+@cache
+def named(name: str, expansion: sp.Expr, partials: tuple[sp.Expr, ...], replaced: bool) -> Any:
+    """Return the SymPy function that a page shows for one of the user's: its derivatives have names too, f' or f'_1, f'_2.
+
+    What it is stands in `expansion`, over placeholders; `replaced`: its derivatives are declared, not those of its values.
+    """
+    marks = ["'"] if len(partials) == 1 else [f"'_{i + 1}" for i in range(len(partials))]
+    slopes = [
+        part if part.is_number else _slope(name + mark, part, len(partials))
+        for mark, part in zip(marks, partials, strict=True)
+    ]
+    symbols = [placeholder(i) for i in range(len(partials))]
+    shown = ops.scalar_function(
+        name, len(partials), *(_with_arguments(s if isinstance(s, sp.Expr) else s(*symbols), symbols) for s in slopes)
+    )
+    shown.expansion, shown.partials, shown.replaced = expansion, partials, replaced
+    return shown
+
+
+def _slope(name: str, part: sp.Expr, count: int) -> Any:
+    slope = ops.scalar_function(name, count, *[lambda *_: sp.S.Zero] * count)
+    slope.expansion = part
+    return slope
+
+
 def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol], what: str = "body") -> sp.Expr:
     try:
         found = body(*symbols)
@@ -124,11 +151,18 @@ class Declared:
         graph = graph_of(*values)
         if graph is not None:
             arrays = [as_array(graph, value) for value in values]
-            return Array(graph, apply_expr(graph, self.traced, [array.id for array in arrays]))
+            return Array(graph, self._marked(graph, tuple(array.id for array in arrays)))
         if any(isinstance(value, sp.Basic) for value in values):
             given = self.expr if self.partials is None else self.traced
             return given.xreplace({placeholder(i): value for i, value in enumerate(values)})
         return _on_arrays(self.expr, self.partials, values)
+
+    def _marked(self, graph: Graph, ids: tuple[int, ...]) -> int:
+        """The value of a call, told apart by the name of the function where that is made of others."""
+        found = apply_expr(graph, self.traced, ids)
+        if self.partials is None and all(id < found for id in ids):
+            graph.marks.setdefault(found, Mark(self.__name__, ids, self.traced))
+        return found
 
 
 def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequence[Any]) -> Any:

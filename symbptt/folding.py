@@ -17,11 +17,13 @@ import sympy as sp
 
 from symbptt import functions as f
 from symbptt import ops
+from symbptt.declare import declared_function, named
+from symbptt.derive.scalar import VALUE, partials
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph, nowhere
 from symbptt.ir.idioms import stable_value
-from symbptt.ir.node import Node, placeholder
+from symbptt.ir.node import Mark, Node, placeholder
 from symbptt.ir.rewrite import copy_node
 from symbptt.ir.scalar import as_python, as_sympy
 from symbptt.ir.shape import Shape, named_size
@@ -168,7 +170,7 @@ class Match:
     numbers: tuple[sp.Expr | int, ...]
 
     @property
-    def read(self) -> tuple[int, ...]:
+    def args(self) -> tuple[int, ...]:
         """The values of the step that it reads."""
         return self.of, *(number for number in self.numbers if isinstance(number, int))
 
@@ -176,22 +178,24 @@ class Match:
 def folded(step: Step) -> Step:
     """Return a step with its functions whole; values that are read elsewhere too stay beside them."""
     g = step.graph
-    matches: dict[int, Match] = {}
+    matches: dict[int, Match | Mark] = {}
     live = {*step.leaves.values(), *step.next.values(), *step.outputs.values()}
     for id in range(len(g) - 1, -1, -1):
         if id in live:
-            found = _match(g, id)
+            found = g.marks.get(id) or _match(g, id)
             if found is not None:
                 matches[id] = found
-            live.update(g[id].args if found is None else found.read)
+            live.update(g[id].args if found is None else found.args)
 
     def make(new: Graph, node: Node, ids: dict[int, int]) -> int:
         found = matches.get(node.id)
-        if found is not None:
+        if isinstance(found, Match):
             return _node(new, node, found, ids)
+        if isinstance(found, Mark):
+            return build.map_(new, _of_user(found), [ids[arg] for arg in found.args])
         args = tuple(ids[arg] for arg in node.args)
-        if node.family == "map" and node.attrs.expr.func in _NAMED:
-            return build.map_(new, _NAMED[node.attrs.expr.func](*node.attrs.expr.args), args)
+        if node.family == "map":
+            return build.map_(new, _shown(node.attrs.expr), args)
         return copy_node(new, node, args)
 
     return remade(step, sorted(live), make)
@@ -258,12 +262,30 @@ _NAMED = {ops.BY_NAME[name].body: shown for name, shown in ops.SHOWN.items() if 
 _SPELLED = {shown: ops.BY_NAME[name].body for name, shown in ops.SHOWN.items()}
 
 
+def _shown(expr: sp.Expr) -> sp.Expr:
+    """A body with the function in it that a page shows, where that is another one."""
+    if hasattr(expr.func, "partials"):
+        return named(expr.func.__name__, expr.func.expansion, expr.func.partials, True)(*expr.args)
+    return _NAMED[expr.func](*expr.args) if expr.func in _NAMED else expr
+
+
+def _of_user(mark: Mark) -> sp.Expr:
+    symbols = [placeholder(i) for i in range(len(mark.args))]
+    slopes = tuple(part.xreplace({VALUE: mark.body}) for part in partials(mark.body, len(symbols)))
+    return named(mark.name, mark.body, slopes, False)(*symbols)
+
+
 def _shown_inside(expr: sp.Expr) -> bool:
-    return any(part.func in _SPELLED for part in expr.atoms(sp.Function))
+    return any(part.func in _SPELLED or hasattr(part.func, "replaced") for part in expr.atoms(sp.Function))
 
 
 def _spelled(expr: sp.Expr) -> sp.Expr:
     args = [_spelled(arg) for arg in expr.args]
+    if hasattr(expr.func, "replaced"):
+        own = declared_function(expr.func.__name__, expr.func.expansion, expr.func.partials)
+        return (
+            own(*args) if expr.func.replaced else expr.func.expansion.xreplace(dict(zip(ARGUMENTS, args, strict=False)))
+        )
     return _SPELLED.get(expr.func, expr.func)(*args) if args else expr
 
 

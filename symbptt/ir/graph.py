@@ -7,7 +7,7 @@ from typing import Any
 
 import networkx as nx
 
-from symbptt.ir.node import Node
+from symbptt.ir.node import Mark, Node
 from symbptt.ir.shape import Shape
 
 
@@ -20,12 +20,14 @@ class Graph:
     """Nodes that are made once: the same family, arguments, shape and attributes give the same id.
 
     `network` is a networkx.MultiDiGraph from arguments to values, each edge keyed by the argument's position; ids grow
-    from arguments to values, so that ascending ids are a topological order. `names` holds the users' names.
+    from arguments to values, so that ascending ids are a topological order. `names` holds the users' names, `marks` the
+    values that functions of the users' own gave.
     """
 
     def __init__(self, locate: Callable[[], str] = nowhere) -> None:
         self.network = nx.MultiDiGraph()
         self.names: dict[int, str] = {}
+        self.marks: dict[int, Mark] = {}
         self.locate = locate
         self._ids: dict[tuple[str, tuple[int, ...], Shape, Hashable, type], int] = {}
         self._nodes: list[Node] = []
@@ -48,7 +50,7 @@ class Graph:
     def copy(self) -> Graph:
         """Return a graph of its own with the same nodes under the same ids."""
         other = Graph(self.locate)
-        other.network, other.names = self.network.copy(), dict(self.names)
+        other.network, other.names, other.marks = self.network.copy(), dict(self.names), dict(self.marks)
         other._ids, other._nodes = dict(self._ids), list(self._nodes)
         return other
 

@@ -117,6 +117,15 @@ class Whole:
     stays: bool = True
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What a value is beside what it is made of: a function of the user's, `body` over placeholders, of some values."""
+
+    name: str
+    args: tuple[int, ...]
+    body: sp.Expr
+
+
 FAMILIES: dict[str, type] = {
     "leaf": Leaf,
     "number": Number,

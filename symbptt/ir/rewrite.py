@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
@@ -22,6 +23,9 @@ def rewritten(old: Graph, needed: Iterable[int], rewrite: Rewrite) -> tuple[Grap
     for id, name in old.names.items():
         if id in new and new[id] not in g.names:
             g.names[new[id]] = name
+    for id, mark in old.marks.items():
+        if id in new and all(arg in new for arg in mark.args):
+            g.marks.setdefault(new[id], replace(mark, args=tuple(new[arg] for arg in mark.args)))
     return g, new
 
 
