@@ -81,22 +81,25 @@ def named(name: str, expansion: sp.Expr, partials: tuple[sp.Expr, ...], replaced
 
     What it is stands in `expansion`, over placeholders; `replaced`: its derivatives are declared, not those of its values.
     """
-    marks = ["'"] if len(partials) == 1 else [f"'_{i + 1}" for i in range(len(partials))]
+    count = len(partials)
+    symbols = [placeholder(i) for i in range(count)]
     slopes = [
-        part if part.is_number else _slope(name + mark, part, len(partials))
-        for mark, part in zip(marks, partials, strict=True)
+        part if part.is_number else _slope(name + derivative_mark(i, count), part, count, replaced)(*symbols)
+        for i, part in enumerate(partials)
     ]
-    symbols = [placeholder(i) for i in range(len(partials))]
-    shown = ops.scalar_function(
-        name, len(partials), *(_with_arguments(s if isinstance(s, sp.Expr) else s(*symbols), symbols) for s in slopes)
-    )
+    shown = ops.scalar_function(name, count, *(_with_arguments(slope, symbols) for slope in slopes))
     shown.expansion, shown.partials, shown.replaced = expansion, partials, replaced
     return shown
 
 
-def _slope(name: str, part: sp.Expr, count: int) -> Any:
+def derivative_mark(argument: int, count: int) -> str:
+    """Return what stands behind the name of a function of some arguments for its derivative by one of them."""
+    return "'" if count == 1 else f"'_{argument + 1}"
+
+
+def _slope(name: str, part: sp.Expr, count: int, replaced: bool) -> Any:
     slope = ops.scalar_function(name, count, *[lambda *_: sp.S.Zero] * count)
-    slope.expansion = part
+    slope.expansion, slope.is_surrogate = part, replaced
     return slope
 
 

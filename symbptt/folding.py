@@ -283,9 +283,8 @@ def _spelled(expr: sp.Expr) -> sp.Expr:
     args = [_spelled(arg) for arg in expr.args]
     if hasattr(expr.func, "replaced"):
         own = declared_function(expr.func.__name__, expr.func.expansion, expr.func.partials)
-        return (
-            own(*args) if expr.func.replaced else expr.func.expansion.xreplace(dict(zip(ARGUMENTS, args, strict=False)))
-        )
+        symbols = map(placeholder, range(len(args)))
+        return own(*args) if expr.func.replaced else expr.func.expansion.xreplace(dict(zip(symbols, args, strict=True)))
     return _SPELLED.get(expr.func, expr.func)(*args) if args else expr
 
 

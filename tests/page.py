@@ -21,8 +21,8 @@ TOKEN = re.compile(
     | (?<=[)\]])_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z0-9])
     | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
     | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
-    | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])\w)*(?:_?\{(?:[^{}]|\{[^{}]*\})*\})?
-    | [-+·⊙/^²³ᵀ()\[\]{}|⌊⌋⟨⟩><≥≤=≠∧∨¬;,:*…∞√]
+    | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])\w)*(?:_?\{(?:[^{}]|\{[^{}]*\})*\}|'(?:_\d+)?(?=\())?
+    | [-+·⊙/^²³ᵀ()\[\]{}|‖⌊⌋⟨⟩><≥≤=≠∧∨¬;,:*…∞√]
     )""",
     re.VERBOSE,
 )
@@ -145,7 +145,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "arctan": np.arctan, "arcsin": np.arcsin, "arccos": np.arccos, "erf": special.erf, "stop": lambda x: x,
     "softplus": lambda x: np.logaddexp(x, 0), "relu": lambda x: np.maximum(x, 0), "arctan2": np.arctan2,
     "where": lambda c, a, b: np.where(c != 0, a, b), "maximum": np.maximum, "hypot": np.hypot,
-    "mod": np.mod, "spike": lambda x, *_: (x > 0) * 1.0, "logaddexp": np.logaddexp, "floor": np.floor,
+    "mod": np.mod, "logaddexp": np.logaddexp, "floor": np.floor,
     "silu": lambda x: x * special.expit(x), "mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
     "gelu": lambda x: x * special.ndtr(x), "elu": lambda x, a=1.0: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
     "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0))),
@@ -172,38 +172,37 @@ def _normalized(x: Value, axes: Any, eps: Value) -> Value:
     return (x - _mean(x, axes)) / np.sqrt(np.var(x, axes, keepdims=True) + eps)
 
 
-def _share(at: Callable[..., Any]) -> Callable[..., Value]:
-    """Where the extreme value is, in equal shares."""
-    return lambda x, axes: (
-        (x == at(x, axes, keepdims=True)) / np.sum(x == at(x, axes, keepdims=True), axes, keepdims=True)
-    )
-
-
 OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "softmax": _softmax,
     "logsoftmax": _log_softmax,
-    "logsumexp": special.logsumexp,
+    "lse": special.logsumexp,
     "LN": _normalized,
     "RN": lambda x, axes, eps: x / np.sqrt(np.mean(x**2, axes, keepdims=True) + eps),
     "unit": lambda x, axes: x / np.sqrt(np.sum(x**2, axes, keepdims=True)),
+    "is_max": lambda x, axes: x == np.max(x, axes, keepdims=True),
+    "is_min": lambda x, axes: x == np.min(x, axes, keepdims=True),
     "mean": np.mean,
     "var": np.var,
     "std": np.std,
-    "norm": lambda x, axes, eps=0.0: np.sqrt(np.sum(x**2, axes) + eps),
-    "dev": lambda x, axes, eps: np.sqrt(np.var(x, axes) + eps),
-    "rms": lambda x, axes, eps: np.sqrt(np.mean(x**2, axes) + eps),
+    "norm": lambda x, axes: np.sqrt(np.sum(x**2, axes)),
     "max": np.max,
     "min": np.min,
-    "argmax": _share(np.max),
-    "argmin": _share(np.min),
 }
 """Functions of arrays by what they mean: over all of the array, over each row or column, over numbered axes."""
 
 
 def of_array(name: str, x: Value, *numbers: Value) -> Value:
-    name, _, over = name.partition("_")
-    axes = {"": tuple(range(x.ndim)), "rows": (1,), "columns": (0,)}.get(over) or tuple(map(int, over))
+    name, over = split(name)
+    axes = {"": tuple(range(x.ndim)), "rows": (1,), "columns": (0,)}[over]
     return column(np.asarray(OF_ARRAYS[name](x, axes, *numbers)))
+
+
+def split(name: str) -> tuple[str, str]:
+    """The name of a function and what it goes over; a name may have an underscore itself."""
+    if name in OF_ARRAYS:
+        return name, ""
+    base, _, over = name.rpartition("_")
+    return base, over
 
 
 @dataclass
@@ -258,7 +257,8 @@ class Reader:
         token = self.peek()
         if token == "Σ_t" or token.startswith("Σ_{t: "):
             return self.over_time(self.take())
-        if token.startswith(("Σ_", "max_", "min_")) and not token.endswith("_"):
+        is_function = self.tokens[self.pos + 1 : self.pos + 2] == [("(", False)]
+        if token.startswith(("Σ_", "max_", "min_")) and not token.endswith("_") and not is_function:
             return self.over_indices(self.take())
         value = self.matrix()
         while self.peek() in ("⊙", "·", "/"):
@@ -328,6 +328,25 @@ class Reader:
             value = (np.sum if kind == "Σ" else np.max if kind == "max" else np.min)(value, axis=0)
         return value
 
+    def along(self, name: str, below: str) -> Value:
+        """A function of what an expression gives as indices run; behind it, an entry of what that is."""
+        pairs = [part.partition("<") for part in letters_of(below)]
+        letters = [letter.strip() for letter, _, _ in pairs]
+        self.bound(letters, {letter.strip(): self.size(size) for letter, sign, size in pairs if sign})
+        self.take("(")
+        x, *numbers = self.arguments()
+        self.take(")")
+        x = np.broadcast_to(x, tuple(i.size for i in reversed(self.scope.values())))
+        for letter in letters:
+            self.scope.pop(letter)
+        value = np.asarray(OF_ARRAYS[name](x, tuple(range(len(letters))), *numbers))
+        if not self.peek().startswith("_") or self.tokens[self.pos][1]:
+            return value
+        at = letters_of(bare(self.take()[1:]))[::-1]
+        rest = np.ogrid[tuple(slice(n) for n in value.shape[len(letters) :])]
+        chosen = [np.asarray(self.scope[i] if i in self.scope else self.inner(i)).astype(int) for i in at]
+        return np.asarray(value[(*chosen, *rest)])
+
     def size_of(self, letter: str) -> int:
         """How far an index runs: the axis of an array whose index it is."""
         now, self.at = self.at, max(self.at, 1)
@@ -342,6 +361,8 @@ class Reader:
             head, _, sub = token.partition("_")
             if head == "" and sub and letter in letters_of(sub.strip("{}")):
                 start = self.opened(i - 1)
+                if start and split(self.tokens[start - 1][0])[0] in OF_ARRAYS and not self.tokens[start][1]:
+                    continue  # an entry of what a function gives
                 return int(self.apart(start, i).shape[letters_of(sub.strip("{}")).index(letter)])
             if head and sub and letter in letters_of(sub.strip("{}")) and not self.is_known(token):
                 return int(self.lookup(Symbol(head, None)).shape[letters_of(sub.strip("{}")).index(letter)])
@@ -473,6 +494,10 @@ class Reader:
                 return np.asarray(value)
             case "√":
                 return self.each(np.sqrt, self.atom())
+            case "‖":
+                value = np.sqrt(np.sum(self.sum() ** 2))
+                self.take("‖")
+                return np.asarray(value)
             case "|":
                 value = self.each(np.abs, self.sum())
                 self.take("|")
@@ -499,6 +524,9 @@ class Reader:
             case "I":
                 raise ValueError("an identity")
         if self.peek() == "(" and not self.tokens[self.pos][1]:
+            base, over = split(token)
+            if base in OF_ARRAYS and over not in ("", "rows", "columns"):
+                return self.along(base, bare(over))
             return self.call(token)
         return self.symbol(token)
 
@@ -591,7 +619,7 @@ class Reader:
         return np.asarray(self.called(name, args, options))
 
     def called(self, name: str, args: list[Value], options: str) -> Any:
-        base, _, over = name.partition("_")
+        base, over = split(name)
         if base in OF_ARRAYS and (over or base not in ("max", "min") or len(args) == 1) and not options:
             return of_array(name, *args)
         x = args[0]
@@ -718,6 +746,30 @@ class Page:
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.value, self.sizes, self.steps, functions=self.functions, limits=self.limits)
+
+    def define(self, lines: list[str]) -> None:
+        """Take functions as the page defines them, and see that those of a known name are what they are called."""
+        defined = [re.split(r"\s+(?:=|is replaced by)\s+", line.strip(), maxsplit=1) for line in lines]
+        own = {pair[0]: pair[1] for pair in defined if len(pair) == 2}
+        for left, right in own.items():
+            name, _, args = left.removesuffix(")").partition("(")
+            self.reader.functions = {**self.reader.functions, name: self._function(args.split(", "), right)}
+            if name in FUNCTIONS or name in OF_ARRAYS:
+                given = [
+                    np.array([0.3, -0.7, 2.0, -1.5]),
+                    *([np.array(0.25), np.array(1.5)][: len(args.split(", ")) - 1]),
+                ]
+                known = FUNCTIONS[name](*given) if name in FUNCTIONS else OF_ARRAYS[name](given[0], (0,), *given[1:])
+                np.testing.assert_allclose(self.reader.functions[name](*given), known, rtol=1e-12, err_msg=left)
+                self.reader.functions = {k: v for k, v in self.reader.functions.items() if k != name}
+
+    def _function(self, args: list[str], right: str) -> Callable[..., Value]:
+        def f(*values: Value) -> Value:
+            given = dict(zip(args, map(np.asarray, values), strict=True))
+            inner = Reader(lambda symbol: given[symbol.name], self.sizes, functions=self.reader.functions)
+            return inner.read(right)
+
+        return f
 
     def value(self, symbol: Symbol) -> Value:
         for name in self.names(symbol):

@@ -65,6 +65,7 @@ def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook") -
     page, sections = begun(cell, data, sizes), sections_of(text)
     page.reader.families = families_of(text)
     page.once |= constants_of(text)
+    page.define(sections.get("Functions", []))
     page.section(sections["Forward, t = 1, …, T"], range(1, STEPS + 1))
     send(
         page,
@@ -87,6 +88,7 @@ def assert_model_read(model: sb.Model, sizes: dict[str, int], style: str = "text
     page, sections = begun(model, data, sizes), sections_of(text)
     page.reader.families = families_of(text)
     page.once |= constants_of(text)
+    page.define(sections.get("Functions", []))
     every = model.at == "every"
     steps = range(1, STEPS + 1)
     page.once["N"] = np.asarray(float(STEPS if every else 1))

@@ -34,7 +34,6 @@ from symbptt.render.algebra import (
     plus,
     times,
 )  # fmt: skip
-
 from symbptt.render.wholes import by_entries
 
 LETTERS = "ijklpqruvwabcdefghmnosxyz"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import mark_of, names_of
 from symbptt.errors import ArgumentError
+from symbptt.render.definitions import functions
 from symbptt.render.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
 from symbptt.render.notation import TEXT, Notation, latex_of
 from symbptt.render.page import textbook
@@ -101,7 +102,7 @@ class Equations:
         Raises: ArgumentError for another style.
         """
         page = self.page(style)
-        blocks = [f"{section.title}\n{_aligned(section.lines)}" for section in page.sections]
+        blocks = ["\n".join(_block(section)) for section in page.sections]
         legend = ["\n".join(["Legend", *(f"  {line}" for line in page.legend)])] if page.legend else []
         return "\n\n".join([*blocks, *legend])
 
@@ -112,9 +113,15 @@ class Equations:
         """
         if style not in STYLES:
             raise ArgumentError(f"style is one of {', '.join(map(repr, STYLES))}, got {style!r}")
-        if style == "textbook":
-            return self._textbook
-        return Page(tuple(section for section in self._sections() if section.lines))
+        page = self._textbook if style == "textbook" else Page(tuple(self._sections()))
+        sections = (*page.sections, self._functions())
+        return replace(page, sections=tuple(section for section in sections if section.lines or section.remarks))
+
+    def _functions(self) -> Section:
+        """What functions mean, those of the loss among them."""
+        parts = [self] if self.head is None else [self, self.head]
+        names = {label.full for part in parts for label in part.labels.values()}
+        return functions([part.recursion for part in parts], names)
 
     @cached_property
     def _textbook(self) -> Page:
@@ -142,7 +149,9 @@ class Equations:
         """
         blocks = []
         for section in self.page(style).sections:
-            rows = " \\\\\n".join("  " + _with_ampersand(line) for line in self._equations(section.lines))
+            written = [_with_ampersand(line) for line in self._equations(section.lines)]
+            written += [rf"&\text{{{remark}}}" for remark in section.remarks]
+            rows = " \\\\\n".join("  " + row for row in written)
             heading = section.title.replace("…", r"$\ldots$")
             blocks.append(f"\\text{{{heading}}} \\\\\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}")
         return "\\begin{gathered}\n" + " \\\\[1ex]\n".join(blocks) + "\n\\end{gathered}"
@@ -178,19 +187,29 @@ class _OfLoss(Equations):
 def equation(line: Line, latex: Notation) -> Equation:
     """Return a line in text and in LaTeX."""
     sides = [(write(line.left, n), _right(line, n)) for n in (TEXT, latex)]
-    relation = "=" if line.relation == "=" else r"\mathrel{+}="
+    relation = RELATIONS[line.relation]
     return Equation(*sides[0], line.where, f"{sides[1][0]} {relation} {sides[1][1]}", line.relation)
 
 
 def _with_ampersand(line: Equation) -> str:
-    sign = "=" if line.relation == "=" else r"\mathrel{+}="
+    sign = RELATIONS[line.relation]
     return line.latex.replace(f" {sign} ", f" &{sign} ", 1)
+
+
+RELATIONS = {"=": "=", "+=": r"\mathrel{+}=", "is replaced by": r"\text{ is replaced by }"}
+"""Relations in LaTeX."""
+
+
+def _block(section: Section) -> list[str]:
+    """A section as text."""
+    return [section.title, *([_aligned(section.lines)] if section.lines else []), *(f"  {remark}" for remark in section.remarks)]
 
 
 def _aligned(lines: Sequence[Line]) -> str:
     rows = [(write(line.left, TEXT), line.relation, _right(line, TEXT)) for line in lines]
-    width, relation = (max(len(row[i]) for row in rows) for i in (0, 1))
-    return "\n".join(f"  {left:<{width}} {sign:>{relation}} {right}" for left, sign, right in rows)
+    width = max(len(left) for left, _, _ in rows)
+    signs = max((len(sign) for _, sign, _ in rows if "=" in sign), default=0)
+    return "\n".join(f"  {left:<{width}} {sign:>{signs}} {right}" for left, sign, right in rows)
 
 
 def _right(line: Line, n: Notation) -> str:

@@ -55,10 +55,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """Lines under a title."""
+    """Lines under a title, and behind them what is said in words."""
 
     title: str
     lines: tuple[Line, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,10 @@ def _latex_call(name: str, args: Sequence[str]) -> str:
         return op.latex.format(*args)
     if name in _LATEX_CALLS:
         return _LATEX_CALLS[name].format(*args)
+    if "'" in name:  # a derivative, of several by the number of its argument
+        function, _, argument = name.partition("'")
+        number = f"_{{{argument.strip('_')}}}" if argument else ""
+        return rf"\operatorname{{{function.replace('_', ' ')}}}'{number}({', '.join(args)})"
     base, _, over = name.rpartition("_")
     if over in ("rows", "columns"):
         return rf"\operatorname{{{base}}}_{{\text{{{over}}}}}({', '.join(args)})"

@@ -59,4 +59,3 @@ def _formula(node: Node, x: Expr, numbers: Sequence[Expr], named: Named, is_part
 
 def _root(inside: Expr, numbers: Sequence[Expr]) -> Expr:
     return Call("sqrt", (plus([(1, inside), *((1, number) for number in numbers)]),))
-

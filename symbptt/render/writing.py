@@ -193,7 +193,7 @@ def _call(e: Call, n: Notation) -> Written:
 def _along(e: Along, n: Notation) -> Written:
     below = subscript(e.indices, n)
     if any(not is_bare(i, part) for i in e.indices for part in e.args[:1]):
-        below = n.comma.join(n.below(i.name, size_shown(i.size)) for i in e.indices)
+        below = n.comma.join(n.below(i.name, size_shown(i.of_size)) for i in e.indices)
     text = n.along(e.name, below, [write(arg, n) for arg in e.args])
     return (n.entry(text, subscript(e.at, n)) if e.at else text), ATOM
 
