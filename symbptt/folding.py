@@ -291,6 +291,8 @@ def _spelled(expr: sp.Expr) -> sp.Expr:
 def _match(g: Graph, id: int) -> Match | None:
     """The largest function that a value is."""
     for inside in reversed(list(insides(g, id))):
+        if inside.nodes == (id,) and g[id].family == "map":
+            continue  # one operation by itself
         records = _by_signature().get(inside.signature(g), ())
         value = term(g, id, inside) if records else None
         for record, number in records if value is not None else ():
