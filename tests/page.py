@@ -402,7 +402,7 @@ class Reader:
         token = self.peek()
         if token in ("if", "otherwise"):
             return False
-        return token in "([{¬⌊√⟨" or token[0].isalnum() or (token.startswith("Σ") is False and token in NUMBERS)
+        return token in "‖([{¬⌊√⟨" or token[0].isalnum() or (token.startswith("Σ") is False and token in NUMBERS)
 
     def power(self) -> Value:
         entries = None
@@ -769,7 +769,9 @@ class Page:
             inner = Reader(lambda symbol: given[symbol.name], self.sizes, functions=self.reader.functions)
             return inner.read(right)
 
-        return f
+        signs = [f"{name}(" for name in (*OF_ARRAYS, "sum") if name not in ("max", "min")]
+        of_array = any(sign in right for sign in (*signs, "‖"))
+        return f if of_array else lambda *values: np.vectorize(f, otypes=[float])(*values)
 
     def value(self, symbol: Symbol) -> Value:
         for name in self.names(symbol):

@@ -137,12 +137,17 @@ def _line(name: str, count: int, body: sp.Expr, letters: list[Word], is_surrogat
 def _names(nodes: Iterable[Node]) -> dict[str, None]:
     found: dict[str, None] = {}
     for node in nodes:
-        if node.family == "whole":
+        if node.family == "whole" and not _is_written_out(node):
             name = NAMES.get(node.attrs.name, node.attrs.name)
             extra = "var" if name == "deviation" else ""
             for one in (name, *NEEDED.get(name, ()), extra):
                 found.setdefault(one)
     return {name: None for name in found if name in ARRAYS}
+
+
+def _is_written_out(node: Node) -> bool:
+    """Whether a function stands on the page as a quotient by a norm, not by its name."""
+    return node.attrs.name == "unit" and len(node.attrs.axes) == len(node.shape)
 
 
 def _of_array(name: str, letters: list[Word]) -> Line:
