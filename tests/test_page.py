@@ -113,6 +113,17 @@ def test_shapes_and_numbers_stand_on_the_page(cell: sb.Cell) -> None:
     assert_read(cell, sizes_of(cell))
 
 
+@sb.cell
+def chosen_by_numbers(x: Input["n"], h: State["n"], S: State["2 n n"], W: Param["n n"]):
+    due = h > 0
+    return np.where(x, np.tanh(W @ h), h) + np.where(due, x, 0), np.where(S, np.where(due, S, W), 0) + x
+
+
+def test_what_chooses_by_not_being_zero_stands_as_a_condition() -> None:
+    assert "[x_t ≠ 0]" in sb.derive(chosen_by_numbers).text() and "[due_t" not in sb.derive(chosen_by_numbers).text()
+    assert_read(chosen_by_numbers, sizes_of(chosen_by_numbers))
+
+
 def test_lines_are_as_they_are_written() -> None:
     page = sb.derive(summed).text(style="loop")
     assert "dW = Σ_t ds_t 1_n x_tᵀ" in page and "dc = Σ_t n ds_t" in page and "dx_t = ds_t Wᵀ 1_n" in page

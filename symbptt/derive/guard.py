@@ -29,8 +29,8 @@ STRONGER_THAN = {CHOSEN: {POLE, LOGARITHM, OVERFLOW, SCALE}, FLAT: {POLE, OVERFL
 """The hazards that each zero outweighs in the limit: 1 / (1 / a + 1 / b) has the slope 1 at a = 0, and so has
 sigmoid(log(u)) at u = 0, but exp(-1 / u) and 1 / (1 + exp(u)) are flat far out."""
 
-_FLAT = (sp.tanh, ops.sigmoid, sp.erf, sp.exp, ops.expm1, ops.softplus)
-_MASKS = (ops.relu, ops.maximum, ops.minimum, ops.where)
+_FLAT = (sp.tanh, ops.sigmoid, sp.erf, sp.exp, ops.expm1, ops.softplus, ops.SHOWN["softplus"])
+_MASKS = (ops.relu, ops.maximum, ops.minimum, ops.where, ops.SHOWN["maximum"], ops.SHOWN["minimum"])
 
 Condition = tuple[int, bool]
 """A value, and whether it must hold or must not."""

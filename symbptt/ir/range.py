@@ -39,7 +39,8 @@ SHARED = ("param", "const", "size", "eye")
 _GROWING = (sp.exp, ops.expm1, sp.sinh, sp.cosh)
 _BOUNDED = (sp.tanh, ops.sigmoid, sp.erf, sp.atan, ops.arctan2, ops.sign)
 _DIVIDING = (ops.mod, ops.fmod, ops.floor_divide)
-_LIMITED = (*_BOUNDED, sp.exp, ops.expm1, ops.softplus, ops.maximum, ops.minimum, ops.relu)
+_SHOWN = tuple(ops.SHOWN[name] for name in ("softplus", "maximum", "minimum"))
+_LIMITED = (*_BOUNDED, sp.exp, ops.expm1, ops.softplus, ops.maximum, ops.minimum, ops.relu, *_SHOWN)
 
 
 class Ranges:
@@ -158,7 +159,7 @@ class Ranges:
         if node.attrs.expr != placeholder(0) - placeholder(1):
             return False
         top = self._maximum(node)
-        if top.family == "map" and top.attrs.expr.func is ops.maximum:
+        if top.family == "map" and top.attrs.expr.func in (ops.maximum, ops.SHOWN["maximum"]):
             return node.args[0] in top.args
         return top.family == "reduce" and top.attrs.kind == "max" and top.args[0] == node.args[0]
 

@@ -34,6 +34,7 @@ from symbptt.render.algebra import (
     plus,
     times,
 )  # fmt: skip
+from symbptt.render.trees import with_conditions
 from symbptt.render.wholes import by_entries
 
 LETTERS = "ijklpqruvwabcdefghmnosxyz"
@@ -99,7 +100,7 @@ class _Entries:
 
     def _map(self, node: Node, at: Sequence[Expr]) -> Expr:
         args = [self.value(arg, _aligned(self.graph.shape(arg), at)) for arg in node.args]
-        return of_tree(tree_of(node.attrs.expr), args)
+        return of_tree(with_conditions(self.graph, node, tree_of(node.attrs.expr)), args)
 
     def _contract(self, node: Node, at: Sequence[Expr]) -> Expr:
         p, (a, b) = node.attrs, node.args

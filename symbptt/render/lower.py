@@ -44,7 +44,7 @@ from symbptt.render.algebra import (
     transposed,
 )  # fmt: skip
 from symbptt.render.entries import entries
-from symbptt.render.trees import whole_tree
+from symbptt.render.trees import truth, whole_tree
 from symbptt.render.wholes import in_matrices
 
 MOST = 1_000
@@ -184,6 +184,8 @@ class Lowering:
                 return Over(above, self._factors(divisors, shape)) if divisors else above
             case Power(base, exponent):
                 return algebra.Power(self.of_tree(base, shape), self.of_tree(exponent, shape))
+            case Call("where", (condition, *values)):
+                return called("where", [self.of_tree(arg, shape) for arg in (truth(self.graph, condition), *values)])
             case Call(name, args):
                 return called(name, [self.of_tree(arg, shape) for arg in args])
         raise AssertionError(tree)

@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 
 import sympy as sp
 
+from symbptt import ops
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, tree_of
@@ -17,6 +18,43 @@ def whole_tree(g: Graph, named: Container[int], id: int) -> Tree:
     """Return the tree of a map with all unnamed maps of its shape, or of numbers, in it; sums of sums and products of
     products flattened."""
     return _expanded(g, named, id, g.shape(id), top=True)
+
+
+def truth(g: Graph, tree: Tree) -> Tree:
+    """Return a tree that chooses between two values as a condition: a number chooses by not being zero."""
+    return tree if is_truth(g, tree) else Call("not_equal", (tree, Num(sp.S.Zero)))
+
+
+def is_truth(g: Graph, tree: Tree) -> bool:
+    """Answer whether the values of a tree are true and false."""
+    if isinstance(tree, Call) and tree.name in ops.BY_NAME:
+        return bool(getattr(ops.BY_NAME[tree.name].body, "boolean", False))
+    if not isinstance(tree, Ref):
+        return False
+    node = g[tree.index]
+    while node.family == "view" and node.attrs.kind in ("reshape", "expand", "transpose", "slice"):
+        node = g[node.args[0]]
+    return node.family == "map" and bool(getattr(node.attrs.expr.func, "boolean", False))
+
+
+def with_conditions(g: Graph, node: Node, tree: Tree) -> Tree:
+    """Return a tree over the arguments of a value, in which all that chooses between two values is a condition."""
+    match tree:
+        case Call("where", (Ref(index) as condition, *values)):
+            test = condition if is_truth(g, Ref(node.args[index])) else Call("not_equal", (condition, Num(sp.S.Zero)))
+            return Call("where", (test, *(with_conditions(g, node, value) for value in values)))
+        case Call("where", (condition, *values)):
+            return Call("where", (truth(g, condition), *(with_conditions(g, node, value) for value in values)))
+        case Call(name, args):
+            return Call(name, tuple(with_conditions(g, node, arg) for arg in args))
+        case Sum(terms):
+            return Sum(tuple((sign, with_conditions(g, node, term)) for sign, term in terms))
+        case Prod(factors, divisors):
+            above, below = (tuple(with_conditions(g, node, part) for part in parts) for parts in (factors, divisors))
+            return Prod(above, below)
+        case Power(base, exponent):
+            return Power(with_conditions(g, node, base), with_conditions(g, node, exponent))
+    return tree
 
 
 def read_by(node: Node) -> Sequence[int]:
