@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import symbptt as sb
-from symbptt import Const, Input, Param, State, zoo
+from symbptt import Const, Index, Input, Param, State, Target, zoo
 from symbptt.codegen.pointwise import evaluator
 from symbptt.derive import whole
 from symbptt.folding import ARRAYS, expanded, folded
@@ -18,7 +19,7 @@ from symbptt.ir.step import Step
 from tests import brute, unseen
 from tests.kernels import kernel_of
 from tests.properties.wild import case_of, functions_of
-from tests.readback import assert_read, sizes_of
+from tests.readback import assert_model_read, assert_read, sizes_of
 
 CELLS = {**zoo.CELLS, **unseen.CELLS}
 
@@ -282,15 +283,105 @@ def test_values_that_are_read_elsewhere_stay() -> None:
 # Losses.
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_cross_entropy_by_label_is_softmax_less_a_unit_vector(reduction: str) -> None:
-    page = sb.derive(sb.model(zoo.CELLS["rnn"], by_label, reduction=reduction)).text()
-    assert "softmax(a_{1,t})" in page and "logsoftmax(a_{1,t})" in page
+@sb.loss
+def by_label(h: State["n"], y: Index["k"], V: Param["k n"], c: Param["k"]):
+    return -sb.log_softmax(V @ h + c)[y]
 
 
 @sb.loss
-def by_label(h: State["n"], y: sb.Index["k"], V: Param["k n"], c: Param["k"]):
-    return -sb.log_softmax(V @ h + c)[y]
+def by_label_naive(h: State["n"], y: Index["k"], V: Param["k n"], c: Param["k"]):
+    z = V @ h + c
+    return np.log(np.sum(np.exp(z))) - z[y]
+
+
+@sb.loss
+def by_vector(h: State["n"], y: Target["k"], V: Param["k n"], c: Param["k"]):
+    return -np.sum(y * sb.log_softmax(V @ h + c))
+
+
+@sb.loss
+def smoothed(h: State["n"], y: Index["k"], V: Param["k n"], c: Param["k"]):
+    logp = sb.log_softmax(V @ h + c)
+    return -0.9 * logp[y] - 0.1 * np.mean(logp)
+
+
+LOSSES = [by_label, by_label_naive, by_vector, smoothed]
+
+
+@pytest.mark.parametrize("at, reduction", [("every", "sum"), ("last", "mean")])
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+def test_cross_entropy_on_the_page_is_what_the_kernel_computes(loss: sb.Loss, at: str, reduction: str) -> None:
+    model = sb.model(zoo.CELLS["rnn"], loss, at=at, reduction=reduction)
+    assert_model_read(model, sizes_of(model))
+
+
+def lines_of(loss: sb.Loss) -> str:
+    return sb.derive(sb.model(zoo.CELLS["rnn"], loss)).text()
+
+
+def test_cross_entropy_sends_back_softmax_less_the_target() -> None:
+    assert "da_{1,t} = softmax(a_{1,t}) - e_{y_t}" in " ".join(lines_of(by_label).split())
+    assert "dz_t = softmax(z_t) - e_{y_t}" in " ".join(lines_of(by_label_naive).split())
+    assert "sum(y_t) softmax(a_{1,t})" in lines_of(by_vector) and "- y_t" in lines_of(by_vector)
+
+
+# Functions of the user's own.
+
+squash = sb.function("squash", lambda v: v / sp.sqrt(1 + v**2))
+bump = sb.function("bump", lambda v, width: sp.exp(-((v / width) ** 2)))
+fires = sb.function("fires", lambda v: sp.Heaviside(v), derivative=lambda v: 1 / (1 + sp.Abs(v)) ** 2)
+steps = sb.function("steps", lambda v: sp.floor(v), derivative=lambda v: 1)
+swish = sb.function("swish", lambda v: v / (1 + sp.exp(-v)))
+
+
+@sb.cell
+def with_own(x: Input["m"], h: State["n"], W: Param["n m"], w: Param["n"]):
+    a = W @ x + w * h
+    return squash(a) + bump(h, w) * fires(a) + 0.1 * steps(3 * a) + swish(a)
+
+
+def test_functions_of_the_user_stand_by_their_names() -> None:
+    page = " ".join(sb.derive(with_own).text().split())
+    for line in (
+        "h_t = squash(a_t) + bump(h_{t-1}, w) ⊙ fires(a_t)",
+        "swish(a_t)",
+        "bump'_2(h_{t-1}, w)",
+        "fires'(a_t)",
+    ):
+        assert line in page, page
+    for line in ("squash(b)", "swish'(b)", "fires'(b) is replaced by 1 / (1 + |b|)²", "steps'(b) is replaced by 1"):
+        assert line in page, page
+    assert "fires'(b) =" not in page
+    assert r"\operatorname{bump}'_{2}" in sb.derive(with_own).latex()
+    assert_read(with_own, sizes_of(with_own))
+    assert_same_numbers(with_own)
+
+
+def test_functions_of_the_user_survive_a_second_trace_and_a_stack() -> None:
+    deep = sb.stack(with_own, with_own)
+    assert_read(deep, sizes_of(deep))
+    assert "squash(a_" in sb.derive(deep).text()
+
+
+# Where functions saturate.
+
+
+@pytest.mark.parametrize(
+    "name", ["softmax", "log-softmax naive", "logsumexp", "silu", "mish", "gelu", "elu", "selu", "layer norm"]
+)
+@pytest.mark.parametrize("scale", [40.0, 300.0])
+def test_page_keeps_its_digits_where_functions_saturate(name: str, scale: float) -> None:
+    body = VECTORS[name][1]
+    assert_read(of_vector(lambda a: np.tanh(body(scale * a) / scale)), {"m": 3, "n": 5})
+
+
+# The graph shows functions whole too.
+
+
+def test_unrolled_graph_has_whole_functions() -> None:
+    graph = sb.unroll(zoo.CELLS["attention"], steps=2, backward=True)
+    assert not {"shifted", "e"} & {name for name, _ in graph}
+    assert "softmax(" in graph.nodes["weights", 1]["expression"]
 
 
 # Faults that these tests must catch.
