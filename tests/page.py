@@ -117,12 +117,18 @@ def product(a: Value, b: Value) -> Value:
     """What stands side by side."""
     a, b = column(a), column(b)
     if is_number(a) or is_number(b):
-        return np.asarray(number(a) * number(b))
+        return multiplied(number(a), number(b))
     if a.ndim > 2 or b.ndim > 2:
         raise ValueError(f"a product of {a.shape} and {b.shape}")
     left = a[:, None] if a.ndim == 1 else a
     right = b[:, None] if b.ndim == 1 else b
     return column(left @ right)
+
+
+def multiplied(a: Value, b: Value) -> Value:
+    """A product with a factor of zero is zero, whatever the other is."""
+    with np.errstate(invalid="ignore"):
+        return np.where((a == 0) | (b == 0), 0.0, a * b)
 
 
 def quotient(a: Value, b: Value) -> Value:
@@ -262,7 +268,7 @@ class Reader:
             return self.over_indices(self.take())
         value = self.matrix()
         while self.peek() in ("⊙", "·", "/"):
-            f = quotient if self.take() == "/" else np.multiply
+            f = quotient if self.take() == "/" else multiplied
             value = self.each(f, value, self.matrix())
         return value
 

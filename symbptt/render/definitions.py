@@ -88,7 +88,7 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str]) -> Section:
     calls = sorted(_calls(nodes), key=lambda call: call[0].__name__)
     lines = [line for function, count in calls for line in _of_call(function, count, letters)]
     lines += [_of_array(name, letters) for name in _names(nodes)]
-    return Section("Functions", tuple(lines), tuple(_remarks(nodes)))
+    return Section("Functions", tuple(lines), tuple(_remarks(nodes, any(r.guarded for r in recursions))))
 
 
 def _calls(nodes: Iterable[Node]) -> dict[tuple[Any, int], None]:
@@ -156,12 +156,14 @@ def _of_array(name: str, letters: list[Word]) -> Line:
     return Line(Call(name, args), make(*args), ONCE)
 
 
-def _remarks(nodes: list[Node]) -> Iterator[str]:
+def _remarks(nodes: list[Node], guarded: bool) -> Iterator[str]:
     """What holds where a function has no derivative, and how functions of a part are meant."""
     exprs = [node.attrs.expr for node in nodes if node.family == "map"]
     if any(expr.has(ops.ahead) for expr in exprs):
         yield "where two values are equal, each counts as greater by one half"
     if any(node.family == "whole" and node.attrs.name in ("is_max", "is_min") for node in nodes):
         yield "entries that are equally the largest, or the smallest, share the gradient"
+    if guarded and any(expr.func is ops.not_equal and expr.args[1] == 0 for expr in exprs):
+        yield "a product with a factor of zero is zero, also where another factor is infinite"
     if any(expr.has(ops.over) for expr in exprs):
         yield "what is divided by a norm of zero is zero"

@@ -128,6 +128,14 @@ def _flat(factors: Iterable[Expr]) -> list[Expr]:
     return [part for factor in factors for part in (factor.factors if isinstance(factor, Times) else (factor,))]
 
 
+def _is_idle(factor: Expr, factors: Sequence[Expr]) -> bool:
+    """Whether a factor says that others among them are not zero: a product with a factor of zero is zero."""
+    if not (isinstance(factor, Call) and factor.name == "not_equal" and is_zero(factor.args[1])):
+        return False
+    _, tested = signed(factor.args[0])
+    return all(part in factors for part in _flat((tested.above if isinstance(tested, Over) else tested,)))
+
+
 def _ordered(factors: Sequence[Expr]) -> list[Expr]:
     whole = 1
     floats: list[Expr] = []
@@ -135,6 +143,8 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
     others: list[Expr] = []
     arrays: list[Expr] = []
     for factor in factors:
+        if _is_idle(factor, factors):
+            continue
         if isinstance(factor, Number):
             if factor.value.is_Integer:
                 whole *= int(factor.value)
