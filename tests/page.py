@@ -796,7 +796,8 @@ class Page:
     def timed_value(self, name: str, time: int) -> Value:
         at = {LAST: self.steps, FIRST: 1, START: 0, NEXT: self.reader.at + 1}.get(time, self.reader.at + time)
         if time == NEXT and at > self.steps:  # adjoints of step T + 1 are zero, and what they multiply is any number
-            return 0 * self.timed[name[1:]][self.steps] if name[1:] in self.timed else self.timed[name][self.steps]
+            is_adjoint = name[0] in "dδ" and name[1:] in self.timed
+            return 0 * self.timed[name[1:]][self.steps] if is_adjoint else self.timed[name][self.steps]
         return self.timed[name][at]
 
     def names(self, symbol: Symbol) -> list[str]:

@@ -343,7 +343,9 @@ def with_own(x: Input["m"], h: State["n"], W: Param["n m"], w: Param["n"]):
 def test_functions_of_the_user_stand_by_their_names() -> None:
     page = " ".join(sb.derive(with_own).text().split())
     for line in (
-        "h_t = squash(a_t) + bump(h_{t-1}, w) ⊙ fires(a_t)",
+        "h_t = squash(a_t)",
+        "⊙ fires(a_t)",
+        "bump(h_{t-1}, w)",
         "swish(a_t)",
         "bump'_2(h_{t-1}, w)",
         "fires'(a_t)",
@@ -359,7 +361,7 @@ def test_functions_of_the_user_stand_by_their_names() -> None:
 
 def test_functions_of_the_user_survive_a_second_trace_and_a_stack() -> None:
     deep = sb.stack(with_own, with_own)
-    assert_read(deep, sizes_of(deep))
+    assert_read(deep, sizes_of(deep), "loop")
     assert "squash(a_" in sb.derive(deep).text()
 
 

@@ -202,7 +202,11 @@ RELATIONS = {"=": "=", "+=": r"\mathrel{+}=", "is replaced by": r"\text{ is repl
 
 def _block(section: Section) -> list[str]:
     """A section as text."""
-    return [section.title, *([_aligned(section.lines)] if section.lines else []), *(f"  {remark}" for remark in section.remarks)]
+    return [
+        section.title,
+        *([_aligned(section.lines)] if section.lines else []),
+        *(f"  {remark}" for remark in section.remarks),
+    ]
 
 
 def _aligned(lines: Sequence[Line]) -> str:

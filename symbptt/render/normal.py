@@ -16,6 +16,7 @@ import sympy as sp
 from symbptt.render.algebra import (
     ONE,
     ZERO,
+    Along,
     Blocks,
     Call,
     Cases,
@@ -246,7 +247,7 @@ def _indices(e: Expr) -> Iterator[Expr]:
         if isinstance(x, Index):
             yield x
     for x in walk(e):
-        if isinstance(x, SumOver):
+        if isinstance(x, SumOver | Along):
             yield from x.indices
 
 
@@ -257,6 +258,9 @@ def _with_names(e: Expr, names: Mapping[str, str]) -> Expr:
     if isinstance(e, SumOver):
         own = sorted((Index(names[i.name], i.of_size) for i in e.indices), key=lambda i: _place(i.name))
         return SumOver(tuple(own), new[0], e.kind, tuple(new[1:]))
+    if isinstance(e, Along):
+        along = tuple(Index(names[i.name], i.of_size) for i in e.indices)
+        return Along(e.name, along, tuple(new[: len(e.args)]), tuple(new[len(e.args) :]))
     if isinstance(e, Entries):
         return Entries(tuple(_with_names(i, names) for i in e.indices), new[0], e.of)
     if isinstance(e, Times):
