@@ -19,8 +19,8 @@ import sympy as sp
 from symbptt import ops
 from symbptt.ir.node import Node
 from symbptt.stability.enclosure import EPS, Enclosure, einsum_of, extent, rearranged
-from symbptt.stability.factors import factors_of
 from symbptt.stability.entries import COLUMN
+from symbptt.stability.factors import factors_of
 from symbptt.stability.interval import Interval, between, evaluate, exactly, multiply
 from symbptt.stability.interval import add as plus
 from symbptt.stability.local import Local, node_of, symbol, terms, value
