@@ -24,7 +24,8 @@ class Recursion:
     `cotangent[y]` that of an output; `adjoint[v]` the whole adjoint of a value v; `recurrent[s]` what one step hands to
     the adjoint of the state before it; `inputs` and `params` the gradients by name (of parameters: summed over time).
     Where nothing flows, a name is absent. `guarded`: somewhere a branch that is not taken may be infinite or no number, or
-    a derivative where nothing flows.
+    a derivative where nothing flows. `given`: from the last value to the first, (value, what it reads, what it gives to the
+    adjoint of that).
     """
 
     step: Step
@@ -36,6 +37,7 @@ class Recursion:
     params: dict[str, int]
     kept: frozenset[int]
     guarded: bool = False
+    given: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def graph(self) -> Graph:
@@ -76,14 +78,17 @@ def derive(step: Step) -> Recursion:
     cotangent = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.outputs.items()}
     seeds = [(step.next[name], leaf) for name, leaf in carry.items()]
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
-    adjoint = _sweep(context, forward, per_sample(g, forward), seeds)
+    given: list[tuple[int, int, int]] = []
+    adjoint = _sweep(context, forward, per_sample(g, forward), seeds, given)
     guarded = bool(context.guarded) or context.guards.has_open_branch(forward)
     of = {a.name: adjoint[step.leaves[a.name]] for a in step.arguments if step.leaves[a.name] in adjoint}
     recurrent, inputs, params = (
         {a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
         for roles in (("state",), ("input", "output"), ("param",))
     )
-    return Recursion(step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept), guarded)
+    return Recursion(
+        step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept), guarded, tuple(given)
+    )
 
 
 def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
@@ -97,8 +102,9 @@ def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
     return wanted
 
 
-def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]]) -> dict[int, int]:
-    """Visit values from last to first; contributions are summed in the order in which the values are read."""
+def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]],
+           record: list[tuple[int, int, int]]) -> dict[int, int]:  # fmt: skip
+    """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded."""
     g = context.graph
     pending: dict[int, list[int]] = {}
     for target, leaf in seeds:
@@ -117,6 +123,7 @@ def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[
         if g[id].family == "leaf":
             continue
         for arg, given in reversed(contributions(context, g[id], adjoint[id])):
+            record.append((id, arg, given))
             over_time = id in varying and arg not in varying
             late.setdefault(arg, []).append(build.total(g, given) if over_time else given)
             flow = passed_on(context, g[id], arg)

@@ -76,6 +76,26 @@ def jacobian(step: Step, pairs: Sequence[tuple[str, str]], held: Sequence[str] =
     return Jacobian(step, blocks, frozenset(kept))
 
 
+def direct(step: Step, values_: Sequence[int]) -> tuple[Step, dict[tuple[int, int], int]]:
+    """Return the derivatives of some values of a step with respect to each other along what lies between them alone: as
+    arrays, by the value and what it is derived by, in the graph of the step that is returned. Zero ones are absent."""
+    g = step.graph.copy()
+    g.locate = lambda: ""
+    forward, chosen_ = g.ancestors(values_), frozenset(values_)
+    kept = values(g, values_)
+    found: dict[tuple[int, int], int] = {}
+    for source in sorted(chosen_):
+        sweep = _Sweep(g, source, kept)
+        sweep.blocks[source] = IDENTITY
+        for id in forward:
+            if id in kept and id > source:
+                block = _block(sweep, g[id])
+                sweep.blocks[id] = ZERO if id in chosen_ else block
+                if id in chosen_ and block.kind != "zero":
+                    found[id, source] = dense(sweep, id, block)
+    return replace(step, graph=g), found
+
+
 class _Sweep:
     """The blocks found so far."""
 

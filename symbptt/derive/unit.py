@@ -39,7 +39,9 @@ def unit_weight(r: Recursion) -> Recursion:
         if f.name in ("carry", "recurrent", "inputs", "params")
     }
     adjoint = {new[v]: new[bar] for v, bar in r.adjoint.items() if g[new[bar]].family != "number"}
-    return replace(r, step=step, cotangent={}, adjoint=adjoint, kept=frozenset(new[id] for id in r.kept), **groups)
+    return replace(
+        r, step=step, cotangent={}, adjoint=adjoint, kept=frozenset(new[id] for id in r.kept), given=(), **groups
+    )
 
 
 def _folded(g: Graph, node: Node, args: tuple[int, ...]) -> int:

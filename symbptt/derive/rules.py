@@ -1,0 +1,90 @@
+"""The rule of calculus by which a value passes its adjoint on, in words."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
+from symbptt.ir.scalar import NAME_OF
+
+SLOPES: dict[str, str] = {
+    "sigmoid": "σ' = σ (1 - σ)",
+    "tanh": "tanh' = 1 - tanh²",
+    "exp": "exp' = exp",
+    "expm1": "the slope of exp(a) - 1 is exp(a)",
+    "log": "log' a = 1 / a",
+    "log1p": "the slope of log(1 + a) is 1 / (1 + a)",
+    "sqrt": "the slope of √a is 1 / (2 √a)",
+    "sin": "sin' = cos",
+    "cos": "cos' = -sin",
+    "relu": "relu' a = [a > 0]",
+    "softplus": "softplus' = σ",
+    "abs": "|a|' = sign(a), at 0 it is 0",
+    "maximum": "max(a, b): the larger is given it all, equal ones half",
+    "minimum": "min(a, b): the smaller is given it all, equal ones half",
+    "where": "a choice: what is chosen is given it all, the other nothing",
+    "stop_gradient": "held constant: nothing flows",
+}
+"""The slopes of functions, as a textbook has them."""
+FAMILIES: dict[str, str] = {
+    "contract": "product A b: dA gains db's adjoint times bᵀ, b gains Aᵀ times it",
+    "gather": "a row of a table: that row alone is given it",
+    "cumulate": "a running sum: the running sum from the other end",
+}
+REDUCTIONS = {"sum": "a sum: each of its terms is given the same", "max": "a maximum: the largest is given it all"}
+VIEWS = {
+    "transpose": "a transpose: the transpose",
+    "reshape": "another shape: the shape before",
+    "expand": "what is repeated: the sum over its copies",
+    "slice": "a part: that part is given it, the rest nothing",
+    "concatenate": "joined parts: each its own part",
+    "pad": "zeros around: the part inside",
+}
+
+
+def rule(node: Node, expr: sp.Expr | None, g: Graph) -> str:
+    """Return the name of the rule by which the adjoint of a value goes to what it reads; `expr` is the formula of a map."""
+    match node.family:
+        case "map":
+            return _of_map(expr)
+        case "contract":
+            return _of_product(g, node)
+        case "reduce":
+            return REDUCTIONS[node.attrs.kind]
+        case "view":
+            return VIEWS[node.attrs.kind]
+    return FAMILIES.get(node.family, f"the adjoint of {getattr(node.attrs, 'name', node.family)}")
+
+
+def _of_product(g: Graph, node: Node) -> str:
+    ranks = [len(g.shape(arg)) for arg in node.args]
+    if ranks == [2, 1]:
+        return "product W v: dW is given da vᵀ, dv is given Wᵀ da"
+    if ranks == [1, 1] and not node.shape:
+        return "inner product uᵀ v: du is given da v, dv is given da u"
+    if ranks == [1, 1]:
+        return "outer product u vᵀ: du is given dA v, dv is given dAᵀ u"
+    if ranks == [2, 2]:
+        return "product A B: dA is given dC Bᵀ, dB is given Aᵀ dC"
+    return "product rule: each factor is given the adjoint times the other"
+
+
+def _of_map(expr: sp.Expr) -> str:
+    if expr.is_Add:
+        plain = all(len(term.free_symbols) < 2 for term in expr.args)
+        return "sum rule: each term is given the adjoint" if plain else "sum and product rule, elementwise"
+    if expr.is_Mul:
+        below = any(p.is_Pow and p.exp.is_negative for p in sp.Mul.make_args(expr))
+        return "quotient rule" if below else "product rule, elementwise"
+    name = "sqrt" if expr.is_Pow and expr.exp == sp.Rational(1, 2) else NAME_OF.get(expr.func, "")
+    if name in SLOPES:
+        return SLOPES[name]
+    if getattr(expr.func, "declared", False):
+        return f"{expr.func.__name__}' is the derivative that was declared for it"
+    if expr.is_Pow:
+        return "quotient rule" if expr.exp == -1 else "power rule"
+    if getattr(expr.func, "flat", False) or expr.func is ops.sign:
+        return f"{name or expr.func.__name__} is flat: nothing flows"
+    return f"chain rule with the slope of {name or expr.func.__name__}"
