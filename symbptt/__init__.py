@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.compose import stack
     from symbptt.declare import function
     from symbptt.derivation import Derivation, Equation, derive
+    from symbptt.differences import CellComparison, compare
     from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, TargetError, TheoremError
     from symbptt.errors import StabilityWarning as StabilityWarning
     from symbptt.functions import (
@@ -107,11 +108,11 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ArgumentError", "Cell", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
+    "ArgumentError", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
     "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport",
     "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError", "TheoremError", "Watch", "Window",
     "abs", "analyze", "arctan", "cell", "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value",
-    "compare_designs", "compile", "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
+    "compare", "compare_designs", "compile", "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
     "dot", "einsum", "elu", "erf", "exp", "expm1", "exponent_gradient", "fixed_points", "function",
     "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
     "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul",
@@ -132,6 +133,7 @@ _HOME = {
         "symbptt.compose": "stack",
         "symbptt.declare": "function",
         "symbptt.derivation": "Derivation Equation derive",
+        "symbptt.differences": "CellComparison compare",
         "symbptt.errors": "ArgumentError CellError ShapeError StabilityWarning SymbpttError TargetError TheoremError",
         "symbptt.model": "Loss Model loss model",
         "symbptt.roles": "Const Index Input Output Param State Target",

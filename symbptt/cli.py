@@ -15,7 +15,7 @@ from rich.text import Text
 
 from symbptt import __version__
 from symbptt.analyze_command import analyze
-from symbptt.errors import SymbpttError, one_line
+from symbptt.errors import ArgumentError, SymbpttError, one_line
 from symbptt.origin import check_own
 from symbptt.targets import load, load_target
 from symbptt.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
@@ -94,8 +94,19 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 @app.command()
-def derive(target: Target, latex: Annotated[bool, typer.Option("--latex", help="As LaTeX.")] = False) -> None:
-    """Print the equations of a cell, forward and backward in time."""
+def derive(
+    target: Target,
+    other: Annotated[
+        str, typer.Argument(show_default=False, help="A second cell: what changes from one to the other.")
+    ] = "",
+    latex: Annotated[bool, typer.Option("--latex", help="As LaTeX.")] = False,
+) -> None:
+    """Print the equations of a cell, forward and backward in time; of two cells what changes."""
+    if other:
+        if latex:
+            raise ArgumentError("what changes between two cells is written as text\n  leave out --latex")
+        print(load("differences").compare(load_target(target), load_target(other)).text())
+        return
     derivation = load("derivation").derive(load_target(target, models=True))
     print(derivation.latex() if latex else derivation.text())
 

@@ -104,6 +104,18 @@ class Outside(Expr):
 
 
 @expression
+class Derivative(Expr):
+    """The derivative of a value by another one, both symbols or both entries."""
+
+    over: Expr
+    under: Expr
+
+    @cached_property
+    def shape(self) -> Shape:
+        return normal((*(self.over.shape or (1,)), *(self.under.shape or (1,))))
+
+
+@expression
 class Number(Expr):
     """A number without a sign."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -46,7 +46,7 @@ def entries(g: Graph, labels: Mapping[int, Label], id: int) -> Expr:
     shape = g.shape(id)
     names = free_names(g, labels)
     indices = [Index(next(names), size) if size != 1 else ZERO for size in shape]
-    found = _Entries(g, labels, names).formula(id, indices)
+    found = EntryMaker(g, labels, names).formula(id, indices)
     own = tuple(i for i in indices if normal(shape) == shape or isinstance(i, Index))
     return Entries(own, found, normal(shape)) if normal(shape) else found
 
@@ -61,13 +61,14 @@ def free_names(g: Graph, labels: Mapping[int, Label]) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Entries:
+class EntryMaker:
     """Makes expressions of entries; each named index is taken once a formula."""
 
     graph: Graph
     labels: Mapping[int, Label]
     names: Iterator[str]
     known: dict[int, Expr] = field(default_factory=dict)
+    matrix: Callable[[int], Expr | None] = lambda id: None
 
     def value(self, id: int, at: Sequence[Expr]) -> Expr:
         """Return an entry of a value that stands inside a formula."""
@@ -77,6 +78,9 @@ class _Entries:
             own = at if shape == node.shape else at[:1] if shape else ()
             symbol = Symbol(self.labels[id], shape)
             return Entry(symbol, tuple(own)) if shape else symbol
+        whole = self.matrix(id)
+        if whole is not None:
+            return Entry(whole, tuple(i for i in at if i != ZERO) if len(whole.shape) < len(at) else tuple(at))
         return self.formula(id, at)
 
     def formula(self, id: int, at: Sequence[Expr]) -> Expr:
@@ -90,7 +94,7 @@ class _Entries:
     def _leaf(self, node: Node, at: Sequence[Expr]) -> Expr:
         if node.attrs.role == "eye":
             return algebra.Call("equal", tuple(at))
-        symbol = algebra.Word(node.attrs.name)
+        symbol = algebra.Word(node.attrs.name, is_formula=not node.attrs.name.isidentifier())
         return Entry(symbol, tuple(at)) if normal(node.shape) else symbol
 
     def _number(self, node: Node, at: Sequence[Expr]) -> Expr:

@@ -5,7 +5,7 @@ What has no form in matrices, `entries.py` writes entry by entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from symbptt.derive.labels import Label
@@ -43,7 +43,7 @@ from symbptt.render.algebra import (
     times,
     transposed,
 )  # fmt: skip
-from symbptt.render.entries import entries
+from symbptt.render.entries import EntryMaker, entries
 from symbptt.render.trees import truth, whole_tree
 from symbptt.render.wholes import in_matrices
 
@@ -462,3 +462,19 @@ FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
     "total": _total,
     "whole": _whole,
 }
+
+
+def entry_of(of: Lowering, id: int, at: Sequence[Expr], names: Iterator[str]) -> Expr:
+    """Return an entry of a value as it stands inside a formula: of a product by its form in matrices, where it has one."""
+
+    def matrix(inner: int) -> Expr | None:
+        node = of.graph[inner]
+        plain = (
+            node.family not in ("map", "leaf", "number")
+            and normal(node.shape)
+            and len(node.shape) < 3
+            and of.is_plain(node)
+        )
+        return of.value(inner) if plain else None
+
+    return EntryMaker(of.graph, of.labels, names, {}, matrix).value(id, at)

@@ -34,6 +34,7 @@ class Notation:
     transpose: Callable[[str], str]
     sum_over_time: str
     outside: Callable[[str], str]
+    derivative: Callable[[str, str], str]
     index: Callable[[str, Sequence[str]], str]
     join: Callable[[Sequence[str]], str]
     beside: Callable[[Sequence[str]], str]
@@ -63,11 +64,16 @@ class Notation:
 TIMES = {0: "t", -1: "t-1", NEXT: "t+1", LAST: "T", FIRST: "1", START: "0"}
 
 
+def time_of(time: int) -> str:
+    """Return how a step is written: t, t-1, t-2, ..., or T."""
+    return TIMES.get(time) or f"t{time}"
+
+
 def _text_symbol(label: Label) -> str:
     name = label.full
     if label.time is None:
         return name
-    time = TIMES[label.time]
+    time = time_of(label.time)
     head, _, rest = name.partition("_")
     if rest and head:
         return f"{head}_{{{rest},{time}}}"
@@ -136,6 +142,7 @@ TEXT = Notation(
     transpose=lambda a: f"{a}ᵀ",
     sum_over_time="Σ_t ",
     outside=lambda symbol: f"dL/d{symbol}",
+    derivative=lambda over, under: f"∂{over}/∂{under}",
     index=lambda a, parts: f"{a}[{', '.join(parts)}]",
     join=lambda parts: f"[{'; '.join(parts)}]",
     beside=lambda parts: f"[{', '.join(parts)}]",
@@ -195,7 +202,7 @@ def _latex_symbol(label: Label, alike: Collection[str] = ()) -> str:
     letter, subscripts = latex_name(label.name)
     if label.name in alike:
         letter, subscripts = rf"\mathrm{{{label.name.replace('_', chr(92) + '_')}}}", []
-    time = [] if label.time is None else [TIMES[label.time]]
+    time = [] if label.time is None else [time_of(label.time)]
     lower = ",".join([*subscripts, *time])
     mark = {"d": r"\mathrm{d}", "δ": r"\delta "}[label.mark] if label.adjoint else ""
     return mark + letter + (f"_{{{lower}}}" if lower else "")
@@ -255,6 +262,7 @@ LATEX = Notation(
     transpose=lambda a: rf"{a}^{{\top}}",
     sum_over_time=r"\sum_{t} ",
     outside=lambda symbol: rf"\frac{{\partial L}}{{\partial {symbol}}}",
+    derivative=lambda over, under: rf"\frac{{\partial {over}}}{{\partial {under}}}",
     index=lambda a, parts: rf"{a}\left[{', '.join(parts)}\right]",
     join=lambda parts: rf"\left[{'; '.join(parts)}\right]",
     beside=lambda parts: rf"\left[{', '.join(parts)}\right]",

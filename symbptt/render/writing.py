@@ -7,6 +7,7 @@ from typing import Any
 
 import sympy as sp
 
+from symbptt.derive.labels import Label
 from symbptt.ir.shape import Size, sign_of, size_text
 from symbptt.ir.shape import size as sized
 from symbptt.render.algebra import (
@@ -16,6 +17,7 @@ from symbptt.render.algebra import (
     Call,
     Cases,
     Count,
+    Derivative,
     Diagonal,
     Ellipsis,
     Entries,
@@ -88,6 +90,10 @@ def _symbol(e: Symbol, n: Notation) -> Written:
 
 def _outside(e: Outside, n: Notation) -> Written:
     return n.outside(n.symbol(e.symbol.label)), ATOM
+
+
+def _derivative(e: Derivative, n: Notation) -> Written:
+    return n.derivative(write(e.over, n), write(e.under, n)), POWER
 
 
 def _number(e: Number, n: Notation) -> Written:
@@ -185,6 +191,8 @@ def _call(e: Call, n: Notation) -> Written:
     if e.name == "mat":
         rows, columns, inner = e.args
         return n.mat(f"{write(rows, n)}{n.by}{write(columns, n)}", write(inner, n)), ATOM
+    if e.name == "delta":
+        return n.entry(n.symbol(Label("δ", None)), subscript(e.args, n)), ATOM
     if e.name == "sqrt":
         return n.root(write(e.args[0], n), isinstance(e.args[0], Symbol | Number | Count | Word)), POWER
     return n.call(e.name, [write(arg, n) for arg in e.args]), ATOM
@@ -297,7 +305,8 @@ def _blocks(e: Blocks, n: Notation) -> Written:
 
 
 _WRITERS: dict[type, Callable[[Any, Notation], Written]] = {
-    Symbol: _symbol, Outside: _outside, Number: _number, Count: _count, Word: _word, Index: _index, Ellipsis: _ellipsis, Sum: _sum,
+    Symbol: _symbol, Outside: _outside, Derivative: _derivative, Number: _number, Count: _count, Word: _word, Index: _index,
+    Ellipsis: _ellipsis, Sum: _sum,
     Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Diagonal: _diagonal, Ones: _ones,
     Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Along: _along, Cases: _cases, Slice: _slice, Rows: _rows, Blocks: _blocks,
     Entry: _entry, Entries: _entries, Total: _total, SumOver: _sum_over, OverFamily: _over_family,

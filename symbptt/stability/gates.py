@@ -11,9 +11,9 @@ import numpy as np
 
 from symbptt.cell import Cell
 from symbptt.codegen.pointwise import evaluator
-from symbptt.derivation import StepJacobian
 from symbptt.derive.jacobian import Block, Jacobian, jacobian
 from symbptt.derive.labels import Label
+from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 from symbptt.stability.linear import Linear
 
@@ -103,17 +103,27 @@ def log_rate(a: Any) -> float:
 
 def formula_of(cell: Cell, name: str) -> str:
     """Return the text of a factor; "an elementwise factor" where it is part of a larger array."""
-    factor = StepJacobian(cell, name, name, HELD)
-    text = factor.text().partition(" = ")[2]
-    match factor.structure:
-        case "identity":
-            return "1"
-        case "diagonal":
-            return _named(cell, name) + text.removeprefix("diag(").removesuffix(")")
-        case "scalar":
-            text = text.removesuffix("I").rstrip(" ·")
-            return _named(cell, name) + text.removeprefix("(").removesuffix(")")
-    return "an elementwise factor"
+    found = carries(cell)
+    block = found.blocks[name]
+    if block.kind == "identity":
+        return "1"
+    if block.kind not in ("diagonal", "scalar"):
+        return "an elementwise factor"
+    return _named(cell, name) + Writer(found.jacobian.step.graph, _labels(found), TEXT).rhs(block.id)
+
+
+def _labels(found: Carries) -> dict[int, Label]:
+    """The names of the values that factors are written in."""
+    step = found.jacobian.step
+    times = {a.name: {"state": -1, "input": 0, "index": 0}.get(a.role) for a in step.arguments}
+    labels = {id: Label(name, times[name]) for name, id in step.leaves.items()}
+    for name, id in (step.next | step.outputs).items():
+        labels.setdefault(id, Label(name, 0))
+    known = {label.name for label in labels.values()}
+    named = step.graph.names.items()
+    return labels | {
+        id: Label(n, 0) for id, n in named if id in found.jacobian.kept and id not in labels and n not in known
+    }
 
 
 def _named(cell: Cell, name: str) -> str:

@@ -1,0 +1,333 @@
+"""What follows from a derivation in words and in other forms: linearity, explanation, closed form, SymPy, comparison."""
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import symbptt as sb
+from symbptt import Index, Input, Param, State, zoo
+from symbptt.zoo import gru, lif, lru, lstm, lstm_peephole, rnn
+from tests.jacobian_page import page_of
+from tests.kernels import kernel_of
+from tests.oracle import one_step
+from tests.test_jacobians import leaky, several, small
+from tests.test_page import summed
+from tests.test_paths import data_of
+
+STRAIGHT = sb.function("straight", lambda v: sp.Piecewise((1, v > 0), (0, True)), lambda v: sp.Integer(1))
+
+
+@sb.cell
+def mixed(x: Input["n"], k: Index["v"], h: State["n"], c: State["n"], U: Param["n n"], E: Param["v n"], b: Param["n"]):
+    """Linear, affine, constant and neither, each in something."""
+    kept = U @ h
+    past = np.concatenate([h[1:], np.zeros(1)])
+    return {
+        "h": kept + past,
+        "c": kept * c + b,
+        "y": E[k] * c,
+        "s": STRAIGHT(h),
+        "r": kept / c,
+        "q": np.cumsum(c)[::-1] - c.mean(),
+    }
+
+
+KINDS = {
+    "h": {"h": "linear", "c": "constant", "U": "affine", "x": "constant"},
+    "c": {"h": "affine", "c": "affine", "b": "affine", "U": "affine"},
+    "y": {"c": "linear", "E": "linear", "h": "constant"},
+    "s": {"h": "no"},
+    "r": {"h": "linear", "U": "linear", "c": "no"},
+    "q": {"c": "linear", "h": "constant"},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*is never used")
+@pytest.mark.parametrize("to", KINDS)
+def test_linearity_is_that_of_the_function(to: str) -> None:
+    found = sb.derive(mixed).linearity(to)
+    assert {name: found[name].kind for name in KINDS[to]} == KINDS[to]
+    for name, kind in KINDS[to].items():  # on numbers: f(a + b) - f(a) - f(b) + f(0), and f(0)
+        assert _kind_on_numbers(mixed, to, name) == {"affine": "affine", "linear": "linear"}.get(kind, kind)
+
+
+def _kind_on_numbers(cell: sb.Cell, to: str, of: str) -> str:
+    random = np.random.default_rng(0)
+    given: dict[str, Any] = {
+        a.name: random.standard_normal([{"n": 4, "v": 3}[str(s)] for s in a.shape]) for a in cell.arguments
+    }
+    given["k"] = 1
+    shape = np.shape(given[of])
+    zero, a, b = np.zeros(shape), random.standard_normal(shape), random.standard_normal(shape)
+    with np.errstate(all="ignore"):
+        at_zero, at_a, at_b, at_both = (one_step(cell, {**given, of: v})[to] for v in (zero, a, b, a + b))
+    if np.allclose(at_a, at_zero) and np.allclose(at_b, at_zero):
+        return "constant"
+    if not np.allclose(at_both - at_a - at_b + at_zero, 0):
+        return "no"
+    return "linear" if np.allclose(at_zero, 0) else "affine"
+
+
+@pytest.mark.filterwarnings("ignore:.*is never used")
+def test_linearity_says_through_what_a_value_is_not_affine() -> None:
+    found = sb.derive(lstm).linearity("c")
+    assert found["c"].kind == "affine" and not found["c"].through
+    assert [(x.function, x.value) for x in found["h"].through] == [("σ", "i"), ("σ", "f"), ("tanh", "g")]
+    assert all(re.fullmatch(r"gated\.py:\d+", x.place) for x in found["h"].through)
+    assert found.together is not None and found.together.kind == "no"
+    assert str(sb.derive(lru).linearity("re").together) == "affine"
+    text = sb.derive(lstm).linearity("c").text()
+    assert "in c " in text and "in Wo, Uo, bo" in text
+    assert [x.function for x in sb.derive(mixed).linearity("r")["c"].through] == ["a quotient"]
+    softmax = sb.derive(zoo.hopfield).linearity("h")["h"]
+    assert [x.function for x in softmax.through] in (["exp"], ["softmax"])  # not the maximum inside
+
+
+@pytest.mark.parametrize(
+    "call", [lambda d: d.linearity("q"), lambda d: d.linearity(1), lambda d: d.linearity("h")["q"]]
+)
+def test_linearity_of_what_is_not_there_is_told(call: Any) -> None:
+    with pytest.raises(sb.ArgumentError):
+        call(sb.derive(lstm))
+
+
+# Explanation.
+
+
+def test_explanation_goes_from_the_last_line_to_the_first() -> None:
+    found = sb.derive(lstm).explain()
+    assert [r.number for r in found.reasons] == [1, 2, 3, 4, 5, 6]
+    assert found.reasons[0].source == "return o * np.tanh(c_new), c_new" and found.reasons[0].place.startswith(
+        "gated.py:"
+    )
+    places = [int(r.place.rpartition(":")[2]) for r in found.reasons]
+    assert places == sorted(places, reverse=True)
+    assert found.reasons[1].complete == (("dc_t", (1,)),)
+    assert [str(x) for x in found.reasons[0].given] == [
+        "do_t = dh_t ⊙ tanh(c_t)",
+        "dc_t gains dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)",
+    ]
+    assert found.reasons[0].given[1].rule == "tanh' = 1 - tanh²"
+    text = str(found)
+    assert "the same at every step" in text and "dh_{t-1}, dc_{t-1}: what the step before is given" in text
+    assert found.latex().isascii() and found._repr_latex_().startswith("$")
+
+
+@pytest.mark.parametrize("cell", [leaky, several, summed, gru, lif], ids=lambda cell: cell.name)
+def test_what_is_given_adds_up_to_the_gradients(cell: sb.Cell) -> None:
+    """Each adjoint of a parameter is the sum of what the steps of the explanation give it, read from the page."""
+    explanation = sb.derive(cell).explain()
+    given: dict[str, list[str]] = {}
+    for reason in explanation.reasons:
+        for x in reason.given:
+            given.setdefault(x.target, []).append(x.formula)
+    assert {f"d{name}" for name in sb.derive(cell).recursion.params} <= set(given)
+    equations = {e.lhs: e.rhs for e in sb.derive(cell).gradients}
+    for name, parts in given.items():
+        if name in equations and len(parts) == 1 and equations[name].startswith("Σ_t "):
+            assert equations[name].removeprefix("Σ_t ").strip("()") == parts[0].strip("()")
+
+
+@pytest.mark.parametrize(
+    "name", ["rnn", "mlstm", "attention", *(pytest.param(x, marks=pytest.mark.long) for x in zoo.CELLS)]
+)
+def test_every_cell_is_explained(name: str) -> None:
+    found = sb.derive(zoo.CELLS[name]).explain()
+    assert found.reasons and all(r.given and r.source and re.fullmatch(r"\w+\.py:\d+", r.place) for r in found.reasons)
+    assert not [x for r in found.reasons for x in r.given if "None" in str(x) or "einsum" in str(x)]
+
+
+# The closed form.
+
+
+@pytest.mark.parametrize("cell", [rnn, leaky, pytest.param(lstm, marks=pytest.mark.long)], ids=lambda cell: cell.name)
+def test_terms_that_are_written_out_are_the_gradients(cell: sb.Cell) -> None:
+    """The lines of `unrolled(3)` on numbers: J and the derivatives by parameters of each step, in the printed order."""
+    T = 3
+    params, inputs, state = data_of(cell, T)
+    d, kernel = sb.derive(cell), kernel_of(cell)
+    run = kernel.forward(params, inputs, state)
+    random = np.random.default_rng(1)
+    sent = {k: random.standard_normal(v.shape) for k, v in run.states.items()}
+    grads = kernel.backward(run, {k: v[:, None] if v.ndim < run.states[k].ndim else v for k, v in sent.items()})
+    states = list(cell.step.next)
+    before = [{k: state[k] if t == 0 else run.states[k][t - 1] for k in states} for t in range(T)]
+    before = [{k: np.reshape(v, np.shape(state[k])) for k, v in row.items()} for row in before]
+    at = [({k: v[t] for k, v in inputs.items()}, before[t]) for t in range(T)]
+    values = {f"J_{t + 1}": d.jacobian().evaluate(params, *at[t]) for t in range(T)}
+    for t in range(T):
+        values[f"ℓ_{t + 1}"] = np.concatenate([np.ravel(sent[k][t]) for k in states])
+    text = d.unrolled(T).text()
+    for name in d.recursion.params:
+        used = {}
+        for t in range(T):
+            blocks = [d.jacobian(k, name).evaluate(params, *at[t]) for k in states]
+            used[t + 1] = np.concatenate(
+                [b.reshape(int(np.size(state[k])), -1) for b, k in zip(blocks, states, strict=True)]
+            )
+        found = _sum_of_lines(text, "∂L/∂θ", values, used)
+        np.testing.assert_allclose(found, np.ravel(grads.params[name]), rtol=1e-9, atol=1e-12)
+    initial = _sum_of_lines(text, "∂L/∂" + ("s" if len(states) > 1 else states[0]) + "_0", values, {})
+    np.testing.assert_allclose(
+        initial, np.concatenate([np.ravel(grads.state[k]) for k in states]), rtol=1e-9, atol=1e-12
+    )
+
+
+def _sum_of_lines(text: str, head: str, values: dict[str, Any], used: dict[int, Any]) -> Any:
+    """Evaluates the printed lines of one sum: a row, times products of J, times what a step does with the parameter."""
+    lines, total = text.splitlines(), 0.0
+    at = next(i for i, line in enumerate(lines) if line.startswith(f"{head} ="))
+    body = [lines[at].partition(" = ")[2]]
+    while lines[at + 1].startswith(" ") and lines[at + 1].strip().startswith("+ "):
+        at += 1
+        body.append(lines[at].strip().removeprefix("+ "))
+    for line in body:
+        match = re.match(r"\(∂ℓ_(\d)/∂\w+_\1\) (.*)", line)
+        assert match is not None, line
+        for term in match[2].removeprefix("(").removesuffix(")").split(" + ") if "∂⁺" in line else [match[2]]:
+            row = values[f"ℓ_{match[1]}"]
+            for factor in term.split(" "):
+                step = re.fullmatch(r"∂⁺\w+_(\d)/∂θ", factor)
+                row = row @ (used[int(step[1])] if step else values[factor])
+            total = total + row
+    return total
+
+
+def test_closed_form_has_the_latest_factor_first() -> None:
+    text = sb.derive(lstm).unrolled().text()
+    assert "Σ_t Σ_{k ≤ t} (∂ℓ_t/∂s_t) J_t J_{t-1} ⋯ J_{k+1} ∂⁺s_k/∂θ" in text and "s = (h; c)" in text
+    assert "the route c → c alone" in text and "diag(f_t)" in text and "sb.Window(w)" in text
+    assert "J_t = ∂h_t/∂h_{t-1} = diag(1 - h_t²) U" in sb.derive(rnn).unrolled().text()
+    assert "J_3 J_2 ∂⁺h_1/∂θ" in str(sb.derive(rnn).unrolled(3)) and "J_2 J_3" not in str(sb.derive(rnn).unrolled(3))
+    assert sb.derive(rnn).unrolled(0).text().startswith("∂L/∂θ = 0\n∂L/∂h_0 = 0")
+    assert sb.derive(rnn).unrolled(1).text().startswith("∂L/∂θ = (∂ℓ_1/∂h_1) ∂⁺h_1/∂θ\n")
+    assert sb.derive(lstm).unrolled().latex().isascii() and sb.derive(lstm).unrolled(2).latex().isascii()
+
+
+@pytest.mark.parametrize("T", [-1, 1.5, True, 13, "3"])
+def test_numbers_of_steps_that_do_not_fit_are_told(T: Any) -> None:
+    with pytest.raises(sb.ArgumentError):
+        sb.derive(rnn).unrolled(T)
+
+
+# SymPy.
+
+WITHOUT_FORM = {"attention", "clockwork", "hopfield", "retnet", "second_order", "stack_rnn"}
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "lru", "ctrnn", "linear_attention", "lif", "mgu2"])
+def test_sympy_lines_are_what_the_function_does(name: str) -> None:
+    assert_sympy(zoo.CELLS[name])
+
+
+@pytest.mark.parametrize("cell", [leaky, several, summed], ids=lambda cell: cell.name)
+def test_sympy_lines_of_small_cells(cell: sb.Cell) -> None:
+    assert_sympy(cell)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(set(zoo.CELLS) - WITHOUT_FORM))
+def test_sympy_lines_of_the_zoo(name: str) -> None:
+    assert_sympy(zoo.CELLS[name])
+
+
+def assert_sympy(cell: sb.Cell) -> None:
+    lines = sb.derive(cell).to_sympy()
+    sizes = small(cell)
+    page, data = page_of(cell, sizes)
+    values = {f"{k}_prev" if k in cell.step.next else k: v for k, v in _arrays(data).items()}
+    values |= {a.name: np.asarray(a.default) for a in cell.arguments if a.role == "const" and a.default is not None}
+    given = {**data.params, **{k: v[0, 0] for k, v in data.inputs.items()}, **{k: v[0] for k, v in data.state.items()}}
+    wanted = one_step(cell, given)
+    for name, line in lines.items():
+        values[name] = _numbers(line, values, sizes)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(np.squeeze(values[name]), np.squeeze(value), rtol=1e-10, atol=1e-12)
+    assert page is not None
+
+
+def _arrays(data: Any) -> dict[str, Any]:
+    return {**data.params, **{k: v[0, 0] for k, v in data.inputs.items()}, **{k: v[0] for k, v in data.state.items()}}
+
+
+def _numbers(line: sp.Basic, values: dict[str, Any], sizes: dict[str, int]) -> Any:
+    """A line with matrices of numbers in the place of its symbols, evaluated by SymPy."""
+    plain = line.subs({sp.Symbol(name, integer=True, positive=True): size for name, size in sizes.items()})
+    matrices = {}
+    for s in plain.atoms(sp.MatrixSymbol):
+        matrices[s] = sp.ImmutableMatrix(np.reshape(values[s.name], [int(n) for n in s.shape]).tolist())
+    numbers = {
+        s: sp.Float(float(values[s.name]), 17)
+        for s in plain.free_symbols
+        if isinstance(s, sp.Symbol) and s.name in values
+    }
+    found = plain.xreplace(matrices | numbers).doit()
+    found = found.as_explicit() if hasattr(found, "as_explicit") else found
+    return np.array(sp.sympify(found).evalf(), dtype=float)
+
+
+def test_sympy_lines_are_not_put_into_one_another() -> None:
+    lines = sb.derive(lstm).to_sympy()
+    assert list(lines) == ["i", "f", "g", "o", "c", "h"]
+    n = sp.Symbol("n", integer=True, positive=True)
+    f, c = sp.MatrixSymbol("f", n, 1), sp.MatrixSymbol("c_prev", n, 1)
+    assert sp.HadamardProduct(f, c) in lines["c"].args and lines["h"].has(sp.MatrixSymbol("o", n, 1))
+
+
+@pytest.mark.parametrize("name", ["second_order", "clockwork", "retnet"])
+def test_what_has_no_form_in_sympy_is_told_with_its_line(name: str) -> None:
+    with pytest.raises(sb.ArgumentError, match=r"no form among SymPy's matrices"):
+        sb.derive(zoo.CELLS[name]).to_sympy()
+
+
+def test_refusals_name_the_line() -> None:
+    @sb.cell
+    def running(x: Input["n"], h: State["n"]):
+        return np.cumsum(h) + x
+
+    with pytest.raises(sb.ArgumentError, match=r"a running sum.*\n  at test_explanation\.py:\d+"):
+        sb.derive(running).to_sympy()
+
+
+# Two cells.
+
+
+def test_comparison_says_what_changes() -> None:
+    found = sb.compare(lstm, lstm_peephole)
+    assert [str(x) for x in found.forward] == ["i_t: + pi ⊙ c_{t-1}  (inside σ)", "f_t: + pf ⊙ c_{t-1}  (inside σ)",
+                                               "o_t: + po ⊙ c_t  (inside σ)"]  # fmt: skip
+    assert "dc_t: + da_{o,t} ⊙ po" in map(str, found.backward)
+    assert {x.of for x in found.gradients} == {"dpi", "dpf", "dpo"}
+    assert ("c to c", ("+ c → f → c", "+ c → i → c")) in [(x.of, x.new) for x in found.paths]
+    assert any(str(x).startswith("∂c_t/∂c_{t-1}: diag(f_t) → diag(") for x in found.jacobians)
+    assert "(+3 n)" in str(found.cost[0])
+    assert found.text().startswith("lstm → lstm_peephole\nforward\n")
+
+
+def test_comparison_the_other_way_round_takes_away() -> None:
+    found = sb.compare(lstm_peephole, lstm)
+    assert str(found.forward[0]) == "i_t: without pi ⊙ c_{t-1}  (inside σ)"
+    assert "(-3 n)" in str(found.cost[0])
+
+
+def test_a_cell_does_not_differ_from_itself() -> None:
+    assert sb.compare(rnn, rnn).text() == "rnn → rnn\n  nothing changes"
+
+
+def test_comparison_takes_cells_alone() -> None:
+    with pytest.raises(sb.ArgumentError, match="compare takes two cells"):
+        sb.compare(lstm, "gru")  # type: ignore[arg-type]
+
+
+@pytest.mark.long
+def test_command_line_compares_two_cells() -> None:
+    run = [sys.executable, "-m", "symbptt", "derive", "lstm", "lstm_peephole"]
+    found = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("lstm → lstm_peephole\n")
+    wrong = subprocess.run([*run, "--latex"], capture_output=True, text=True)
+    assert wrong.returncode != 0 and "leave out --latex" in wrong.stderr

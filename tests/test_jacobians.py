@@ -1,0 +1,267 @@
+"""Jacobians on the page: read back, compared with the user's function, and as a reviewer writes them."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Input, Param, State, zoo
+from symbptt.zoo import gru, hopfield, lif, lstm, mlstm, rnn
+from tests import test_page, unseen
+from tests.entries import derivative
+from tests.jacobian_page import JacobianPage, assert_jacobians_read, by_complex_step, page_of
+from tests.properties.wild import case_of, functions_of
+from tests.readback import sizes_of
+
+SIZES = {"m": 3, "n": 4, "k": 2, "d": 5, "v": 6, "a": 7}
+"""Pairwise different, and small."""
+
+
+def small(cell: sb.Cell) -> dict[str, int]:
+    return {name: SIZES.get(name, 3) for name in sizes_of(cell)}
+
+
+@sb.cell
+def leaky(x: Input, h: State, w: Param, r: Param):
+    return r * h + w * x
+
+
+@sb.cell
+def legendre(
+    x: Input["m"], h: State["n"], mem: State["d"], A: Param["d d"], B: Param["d"], e_h: Param["n"], W: Param["n d"]
+):
+    u = e_h @ h + x[0]
+    mem = A @ mem + B * u
+    return np.tanh(W @ mem), mem
+
+
+@sb.cell
+def duo(x: Input["n"], h: State["n"], U: Param["n n"], mem: Param["n"], phi: Param["n"]):
+    f = sb.sigmoid(U @ h)
+    return f * h - f * mem + phi * h + x
+
+
+@sb.cell
+def several(x: Input["m"], h: State["n"], c: State["n"], W: Param["n m"], U: Param["n n"], V: Param["k n"]):
+    """Two states of which one is handed on, and one under two names."""
+    now = np.tanh(W @ x + U @ h + c)
+    return {"h": now, "c": h, "y": now, "z": V @ now}
+
+
+@sb.cell
+def parts(x: Input["m"], h: State["n"], W: Param["2*n m"], U: Param["2*n n"]):
+    z, r = np.split(sb.sigmoid(W @ x + U @ h), 2)
+    return z * h + (1 - z) * np.tanh(np.cumsum(r * h)) + np.max(h) * r
+
+
+OWN = (leaky, legendre, duo, several, parts, test_page.summed, test_page.repeated, test_page.rows, test_page.flattened)
+QUICK = ("rnn", "lif", "indrnn", "hopfield", "gru", "delay_rnn", "second_order")
+
+
+@pytest.mark.parametrize("cell", [*OWN, *(zoo.CELLS[name] for name in QUICK)], ids=lambda cell: cell.name)
+def test_printed_states_are_what_the_function_does(cell: sb.Cell) -> None:
+    assert_jacobians_read(cell, small(cell), ("state",))
+
+
+@pytest.mark.parametrize("cell", [leaky, duo, rnn], ids=lambda cell: cell.name)
+def test_printed_inputs_and_parameters_are_what_the_function_does(cell: sb.Cell) -> None:
+    assert_jacobians_read(cell, small(cell), ("input", "param"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cell", [*OWN, *zoo.CELLS.values()], ids=lambda cell: cell.name)
+def test_every_printed_block_is_what_the_function_does(cell: sb.Cell) -> None:
+    assert_jacobians_read(cell, small(cell))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", unseen.CELLS)
+def test_printed_states_of_unseen_cells_are_what_the_function_does(name: str) -> None:
+    assert_jacobians_read(unseen.CELLS[name], small(unseen.CELLS[name]), ("state",))
+
+
+@pytest.mark.filterwarnings("ignore:.*is never used")
+@pytest.mark.parametrize("seed", [3])
+def test_printed_states_of_a_random_cell(seed: int) -> None:
+    assert_random(seed)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:.*is never used")
+@pytest.mark.parametrize("first", range(0, 100, 20))
+def test_printed_states_of_random_cells(first: int) -> None:
+    for seed in range(first, first + 20):
+        assert_random(seed)
+
+
+def assert_random(seed: int) -> None:
+    cell = functions_of(case_of(seed))[0]
+    with np.errstate(all="ignore"):
+        assert_jacobians_read(cell, small(cell), ("state",))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("cell", [duo, parts, hopfield], ids=lambda cell: cell.name)
+def test_axes_of_size_one_and_two(cell: sb.Cell, size: int) -> None:
+    """The page is of any size, also where vectors are numbers: evaluated alone, since a reader cannot tell 1 from n there."""
+    sizes = dict.fromkeys(sizes_of(cell), size)
+    _, data = page_of(cell, sizes) if size > 1 else (None, page_of(cell, sizes)[1])
+    given = (data.params, {k: v[0, 0] for k, v in data.inputs.items()}, {k: v[0] for k, v in data.state.items()})
+    for (to, of), value in by_complex_step(cell, data).items():
+        np.testing.assert_allclose(sb.derive(cell).jacobian(to, of).evaluate(*given), value, rtol=1e-10, atol=1e-12)
+
+
+def test_lines_are_those_of_a_textbook() -> None:
+    def line(cell: sb.Cell, to: str, of: str) -> str:
+        return sb.derive(cell).jacobian(to, of).text()
+
+    assert line(lstm, "c", "c") == "∂c_t/∂c_{t-1} = diag(f_t)"
+    assert line(lstm, "h", "c") == "∂h_t/∂c_{t-1} = diag(o_t ⊙ (1 - tanh(c_t)²) ⊙ f_t)"
+    assert line(rnn, "h", "h") == "∂h_t/∂h_{t-1} = diag(1 - h_t²) U"
+    assert line(mlstm, "C", "C") == "∂C_t/∂C_{t-1} = keep_t I"
+    assert line(mlstm, "n", "C") == "∂n_t/∂C_{t-1} = 0"
+    assert line(legendre, "mem", "h") == "∂mem_t/∂h_{t-1} = B e_hᵀ"
+    assert line(leaky, "h", "h") == "∂h_t/∂h_{t-1} = r"
+    assert line(duo, "h", "h").count(" U") == 1  # like terms are one
+    assert line(several, "c", "h") == "∂c_t/∂h_{t-1} = I"
+    assert line(several, "y", "c") == line(several, "h", "c").replace("h_t", "y_t", 1).replace("h_t²", "h_t²")
+    assert line(hopfield, "h", "h").endswith("Mᵀ (diag(p_t) - p_t p_tᵀ) M")
+    assert line(lif, "v", "v").endswith(" I") and "·" not in line(lif, "v", "v")
+    assert line(rnn, "h", "W") == "∂(h_t)_i/∂W_{jk} = δ_{ij} (1 - (h_t)_i²) (x_t)_k"
+
+
+def test_long_lines_have_parts_with_names() -> None:
+    first, head, *rest = sb.derive(lstm).jacobian("h", "h").text().splitlines()
+    assert head == "with" and first.endswith("∂c_t/∂h_{t-1}") and rest[0].startswith("  ∂c_t/∂h_{t-1} = ")
+
+
+FORBIDDEN = ("None", "einsum", "reshape", "axis=", "join(", "expand(", "1 ·", "[:, None]")
+
+
+@pytest.mark.parametrize("cell", zoo.CELLS.values(), ids=list(zoo.CELLS))
+def test_no_python_and_no_long_line_on_a_page(cell: sb.Cell) -> None:
+    text = sb.derive(cell).jacobian().text()
+    assert not [word for word in FORBIDDEN if word in text]
+    assert max(map(len, text.splitlines())) <= 200
+    assert text == sb.derive(cell).jacobian().text()
+
+
+def test_reader_catches_a_line_that_is_wrong() -> None:
+    page, data = page_of(gru, small(gru))
+    value = by_complex_step(gru, data)["h", "h"]
+    text = sb.derive(gru).jacobian("h", "h").text()
+    np.testing.assert_allclose(page.block(text, value.shape), value, rtol=1e-10)
+    for right, wrong in ((") Uz", ") Uzᵀ"), ("(h_{t-1} - n_t)", "(n_t - h_{t-1})"), (" + diag(z_t)", "")):
+        assert right in text
+        assert np.max(np.abs(page.block(text.replace(right, wrong, 1), value.shape) - value)) > 1e-3
+
+
+def test_indices_that_are_swapped_are_caught() -> None:
+    page, data = page_of(rnn, small(rnn))
+    value = by_complex_step(rnn, data)["h", "U"]
+    text = sb.derive(rnn).jacobian("h", "U").text()
+    np.testing.assert_allclose(page.block(text, value.shape), value, rtol=1e-10)
+    assert np.max(np.abs(page.block(text.replace("δ_{ij}", "δ_{ik}"), value.shape) - value)) > 1e-3
+
+
+# The whole state.
+
+
+@pytest.mark.parametrize("cell", [lstm, several, leaky, mlstm], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_state_is_its_blocks(cell: sb.Cell, dtype: type) -> None:
+    _, data = page_of(cell, small(cell))
+    given = [{k: np.asarray(v, dtype) for k, v in group.items()} for group in (
+        data.params, {k: v[0, 0] for k, v in data.inputs.items()}, {k: v[0] for k, v in data.state.items()})]  # fmt: skip
+    whole, states = sb.derive(cell).jacobian().evaluate(*given), list(cell.step.next)
+    assert whole.dtype == dtype
+    sizes = [int(np.size(given[2][name])) for name in states]
+    ends = np.cumsum([0, *sizes])
+    exact = by_complex_step(cell, data)
+    for i, to in enumerate(states):
+        for j, of in enumerate(states):
+            block = whole[ends[i] : ends[i + 1], ends[j] : ends[j + 1]]
+            np.testing.assert_allclose(
+                block, exact[to, of].reshape(block.shape), rtol=1e-10 if dtype == np.float64 else 1e-3, atol=1e-5 if dtype == np.float32 else 1e-12
+            )  # fmt: skip
+    assert (
+        sb.derive(cell).jacobian().structure[states[0], states[0]]
+        == sb.derive(cell).jacobian(states[0], states[0]).structure
+    )
+
+
+def test_whole_state_shows_a_matrix_and_the_line_of_each_block() -> None:
+    text = sb.derive(mlstm).jacobian().text()
+    assert text.splitlines()[1].split("[")[1].split()[0] == "0" and "s = (C; n; m)" in text
+    assert text.count("∂n_t/∂n_{t-1} = keep_t I") == 1
+    assert sb.derive(rnn).jacobian().text() == sb.derive(rnn).jacobian("h", "h").text()
+    latex = sb.derive(several).jacobian().latex()
+    assert latex.count("\\\\") >= 2 and r"\begin{bmatrix}" in latex and latex.isascii()
+
+
+def test_scalar_states_have_a_jacobian() -> None:
+    given = ({"w": 1.0, "r": 0.5}, {"x": 1.0}, {"h": 0.25})
+    for of, value in {"h": 0.5, "x": 1.0, "w": 1.0, "r": 0.25}.items():
+        found = sb.derive(leaky).jacobian("h", of).evaluate(*given)
+        assert isinstance(found, np.ndarray) and found.shape == () and found == value
+    assert sb.derive(leaky).jacobian().evaluate(*given).tolist() == [[0.5]]
+
+
+def test_jacobians_are_pickled_and_shown() -> None:
+    for found in (sb.derive(lstm).jacobian(), sb.derive(lstm).jacobian("h", "c")):
+        again = pickle.loads(pickle.dumps(found))
+        assert str(again) == again.text() == found.text() and found._repr_latex_().startswith("$")
+    assert sb.derive(lstm).jacobian()["h", "c"].structure == "diagonal"
+
+
+@pytest.mark.parametrize("names", [("h",), ("h", "q"), ("q", "h"), (1, "h"), ("h", None)])
+def test_names_that_are_not_there_are_told(names: tuple[object, ...]) -> None:
+    with pytest.raises(sb.ArgumentError):
+        sb.derive(lstm).jacobian(*names)  # type: ignore[call-overload]
+
+
+def test_terms_hold_entry_by_entry() -> None:
+    """The sums of entries behind the page, evaluated without it."""
+    from symbptt.derive.chain import chain
+    from symbptt.derive.terms import Calculus, Entry
+
+    g, step = gru.step.graph.copy(), gru.step
+    calculus = Calculus(g, tuple(step.next.values()), frozenset(g.names) | frozenset(step.leaves.values()))
+    found = chain(calculus, step.leaves["h"], step.next.values())
+    page, data = page_of(gru, small(gru))
+    values = {id: page.page.value(_symbol(g, id, step)) for id in g.names if id not in step.leaves.values()}
+    values |= {step.leaves[k]: np.asarray(v) for k, v in data.params.items()}
+    values |= {step.leaves["h"]: data.state["h"][0], step.leaves["x"]: data.inputs["x"][0, 0]}
+    read = {f.id for terms in found.of.values() for t in terms for f, _ in t.factors if isinstance(f, Entry)}
+    for id in sorted(g.ancestors(read)):
+        if id not in values:
+            values[id] = _computed(g[id], values)
+    got = derivative(found, step.next["h"], values, small(gru))
+    np.testing.assert_allclose(got, by_complex_step(gru, data)["h", "h"], rtol=1e-10)
+
+
+def _symbol(g, id, step):  # type: ignore[no-untyped-def]
+    from tests.page import Symbol
+
+    return Symbol(g.names[id], 0)
+
+
+def _computed(node, values):  # type: ignore[no-untyped-def]
+    """A value of a gate cell from those before it."""
+    if node.family == "number":
+        return np.asarray(float(node.attrs.value))
+    if node.family == "contract":
+        return values[node.args[0]] @ values[node.args[1]]
+    import sympy as sp
+
+    symbols = [sp.Symbol(f"_{i}", real=True) for i in range(len(node.args))]
+    modules = [{"sigmoid": lambda x: 1 / (1 + np.exp(-x))}, "numpy"]
+    return np.asarray(sp.lambdify(symbols, node.attrs.expr, modules)(*(values[arg] for arg in node.args)))
+
+
+def test_page_of_jacobians_reads_what_it_is_given() -> None:
+    page, _ = page_of(rnn, small(rnn))
+    assert isinstance(page, JacobianPage)
+    with pytest.raises(AssertionError, match="what do these read"):
+        page.read("∂h_t/∂h_{t-1} = J_1 U")
