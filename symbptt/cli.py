@@ -15,7 +15,7 @@ from rich.text import Text
 
 from symbptt import __version__
 from symbptt.analyze_command import analyze
-from symbptt.errors import ArgumentError, SymbpttError, one_line
+from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
 from symbptt.origin import check_own
 from symbptt.targets import load, load_target
 from symbptt.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
@@ -113,24 +113,24 @@ def derive(
 
 @app.command()
 def graph(
-    target: CellTarget,
+    target: Target,
     steps: Annotated[int, typer.Option(help="How many steps to unroll.")] = 2,
     backward: Annotated[bool, typer.Option("--backward", help="With the adjoints.")] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", show_default=False, help=".svg, .png, .pdf, .json or .dot.")
+        Path | None,
+        typer.Option("-o", "--output", show_default=False, help=".svg, .png, .pdf; .json, .dot, .graphml or .gml."),
     ] = None,
     force: Force = False,
 ) -> None:
     """Print the unrolled computation as a table, or write it to a file."""
+    if steps == 0:
+        raise TargetError("nothing happens in 0 steps\n  --steps 1 or more")
     check_own([output] if output else [], force)
-    unrolled = load("unrolling").unroll(load_target(target), steps=steps, backward=backward)
+    unrolled = load("unrolling").unroll(load_target(target, models=True), steps=steps, backward=backward)
     if output is None:
         console().print(node_table(unrolled))
-    elif output.suffix in (".json", ".dot"):
-        text = load("report").graph_json(unrolled) if output.suffix == ".json" else load("report").graph_dot(unrolled)
-        load("codegen.loading").write_text(output, text)
     else:
-        load("plots").draw_unrolled(unrolled, output)
+        load("plots").write_unrolled(unrolled, output)
 
 
 @app.command()
@@ -275,10 +275,13 @@ def summary_table(rows: Any) -> Table:
 
 
 def node_table(unrolled: Any) -> Table:
-    """Return the nodes of an unrolled graph as a table."""
-    table = Table("node", "role", "shape", "expression")
-    show = load("ir.shape").show
-    for (name, t), data in unrolled.nodes(data=True):
-        cells = (name if t is None else f"{name} {t}", data["role"], show(data["shape"]), data["expression"])
-        table.add_row(*map(Text, cells))
+    """Return the nodes of an unrolled graph as a table, step by step."""
+    table = Table("step", "node", "role", "shape", "expression", "reads")
+    last: int | None = -1
+    for node in load("drawing.exchange").sorted_nodes(unrolled):
+        data, t = unrolled.nodes[node], node[1]
+        reads = ", ".join(unrolled.nodes[read]["symbol"] for read in unrolled.predecessors(node))
+        step = "" if t == last else "all" if t is None else str(t)
+        table.add_row(*map(Text, (step, data["symbol"], data["role"], data["shape"], data["expression"], reads)))
+        last = t
     return table

@@ -9,11 +9,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from symbptt.derive.unroll import Key
+from symbptt.derive.unroll import FORWARD, Key
 
 Point = tuple[float, float]
 
-FORWARD = ("input", "index", "state", "value", "output")
 COLUMN, ROW, GAP = 1.2, 0.92, 0.4
 """Distances of columns, of rows, and between two steps."""
 BENDS = tuple(sign * size for size in (0.0, 0.12, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0) for sign in (1, -1))

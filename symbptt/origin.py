@@ -15,6 +15,8 @@ BEGINNINGS = (
     rb"symbptt(?: \d\S*)?: (?:verification|stability|no stability) of ",
     rb'\{\s*"written_by": "symbptt"',
     rb"// written by symbptt\b",
+    rb"<\?xml[^\n]*\?>\n<!-- written by symbptt\b",
+    rb'Creator "symbptt\b',
     rb'cell,dtype,"T, B, sizes",ours \(ms\),',
     rb"call,verdict,confidence,lyapunov_1,error_1\b",
     rb"\x89PNG.{0,4000}?tEXtSoftware\0symbptt",

@@ -10,11 +10,13 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from symbptt.codegen.loading import write_text
 from symbptt.derive.labels import Label
-from symbptt.derive.unroll import Key
+from symbptt.derive.unroll import FORWARD, Key
+from symbptt.drawing.exchange import WRITERS
 from symbptt.errors import ArgumentError
 from symbptt.figures import LINES, MARKS, need_matplotlib, new_figure, save
-from symbptt.layout import FORWARD, LEFT, Layout, Point, bend_of, lay_out
+from symbptt.layout import LEFT, Layout, Point, bend_of, lay_out
 from symbptt.render.notation import LATEX
 
 MOST_STEPS = 12
@@ -54,6 +56,19 @@ def draw_unrolled(graph: nx.DiGraph, where: Any) -> None:
     figure = new_figure(layout.width * INCH, (layout.top - layout.bottom) * INCH)
     _draw(graph, layout, figure.add_axes((0, 0, 1, 1)))
     save(figure, where)
+
+
+def write_unrolled(graph: nx.DiGraph, path: str | Path) -> None:
+    """Write a graph of `sb.unroll` into a file, as the drawing or the text that its name's ending says.
+
+    Raises: ArgumentError for another ending; TargetError where the file cannot be written.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending in WRITERS:
+        write_text(path, WRITERS[ending](graph))
+    else:
+        draw_unrolled(graph, path)
 
 
 def plot_adjoint_norm(

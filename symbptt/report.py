@@ -1,4 +1,4 @@
-"""What the command line writes: graphs as JSON and DOT, and the folder of `symbptt build`."""
+"""What the command line writes: the folder of `symbptt build`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 import numpy as np
 
 from symbptt import __version__
@@ -19,11 +18,11 @@ from symbptt.codegen.loading import Kernel, write_text
 from symbptt.codegen.loading import compile as compile_cell
 from symbptt.derivation import Derivation, Equation, derive
 from symbptt.derive.labels import Label
+from symbptt.derive.unroll import FORWARD
 from symbptt.draws import random_inputs
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.figures import need_matplotlib, new_figure, save
 from symbptt.ir.shape import show
-from symbptt.layout import FORWARD
 from symbptt.origin import check_own
 from symbptt.plots import draw_unrolled, norm_figure
 from symbptt.render.markdown import plain
@@ -350,41 +349,3 @@ def _stability_links(names: Mapping[str, Path]) -> str:
 def _cell(text: str) -> str:
     """Text of others as one cell of a table."""
     return plain(" ".join(text.split()))
-
-
-def graph_json(graph: nx.DiGraph) -> str:
-    """Return an unrolled graph as JSON that `networkx.node_link_graph(data, edges="edges")` reads."""
-    nodes = [
-        {"id": list(node), **attributes, "shape": [str(size) for size in attributes["shape"]]}
-        for node, attributes in graph.nodes(data=True)
-    ]
-    edges = [{"source": list(source), "target": list(target)} for source, target in graph.edges]
-    data = {
-        "written_by": MARK,
-        "directed": True,
-        "multigraph": False,
-        "graph": dict(graph.graph),
-        "nodes": nodes,
-        "edges": edges,
-    }
-    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
-
-
-def graph_dot(graph: nx.DiGraph) -> str:
-    """Return an unrolled graph in Graphviz's language."""
-    number = {node: i for i, node in enumerate(graph)}
-    lines = [
-        f"// written by {MARK}",
-        f"digraph {_quoted(graph.graph['name'])} {{",
-        "  rankdir=LR; node [shape=box, style=rounded];",
-    ]
-    for (name, t), attributes in graph.nodes(data=True):
-        title = name if t is None else f"{name} {t}"
-        quoted = f"label={_quoted(title)}, tooltip={_quoted(attributes['expression'])}, class={attributes['role']}"
-        lines.append(f"  n{number[name, t]} [{quoted}];")
-    lines += [f"  n{number[source]} -> n{number[target]};" for source, target in graph.edges]
-    return "\n".join([*lines, "}"]) + "\n"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -10,33 +10,65 @@ import networkx as nx
 
 from symbptt.cell import Cell
 from symbptt.derivation import derive
+from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import Label
-from symbptt.derive.unroll import BEFORE, NOW
+from symbptt.derive.unroll import BEFORE, DOT, NOW, Head, Source, adjoint_names, loss_labels
 from symbptt.derive.unroll import unroll as unroll_recursion
+from symbptt.drawing.names import plain_name
 from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
+from symbptt.model import Model
 from symbptt.render.expression import Writer
 from symbptt.render.notation import LATEX, TEXT, Notation
 
 
-def unroll(cell: Cell, *, steps: int, backward: bool = False) -> nx.DiGraph:
-    """Return the unrolled computation of a cell: nodes (name, t), edges from what is read to what reads it.
+class Unrolled(nx.DiGraph):
+    """The unrolled computation of a cell or a model, a `networkx.DiGraph`."""
+
+
+def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrolled:
+    """Return the unrolled computation of a cell or a model: nodes (name, t), edges from what is read to what reads it.
 
     `("h", 0)` is the initial state and `("h", t)` the state after step t; parameters and constants, which all steps
-    share, are `(name, None)`. With `backward`, `("dh", t)` is the adjoint of `("h", t)`, `("dL/dh", t)` what the loss
-    gives to it, and `("dW", None)` the gradient of a parameter. A node's attributes are `expression` (text), `shape`
-    (a tuple), `latex` (its name) and `role`: "input", "index", "state", "param", "const", "value", "output"; "adjoint",
-    "cotangent", "gradient", and for these three `of`, the name of the value to which they belong.
+    share, are `(name, None)`, and the loss is `("L", None)`: of a cell it reads each state and output after each step, of
+    a model the values of its loss. With `backward`, `("dh", t)` is the adjoint of `("h", t)`, `("dL/dh", t)` what the loss
+    gives to it, and `("dW", None)` the gradient of a parameter.
 
-    Raises: ArgumentError where the target is no cell, or the number of steps is no integer of at least 0.
+    A node's attributes are texts, so that each format of networkx writes the graph: `expression`, `shape`, `symbol` and
+    `latex` (its name), `rule` (what makes it), `line` (the user's, where one makes it) and `role`: "input", "index", "target", "state",
+    "param", "const", "value", "output", "loss"; "adjoint", "cotangent", "gradient", and for these three `of`, the name of
+    the value to which they belong. An edge has `local`, the derivative of what reads by what is read, as a factor ("f_2 ⊙",
+    "Uᵀ", "1") or with □ for the change; `kind`: "identity", "elementwise", "matrix", "linear" or "none"; and `saved`,
+    whether a value of the forward pass is kept for the backward pass.
+
+    Raises: ArgumentError where the target is no cell and no model, or the number of steps is no integer of at least 0.
     """
-    if not isinstance(cell, Cell):
-        raise ArgumentError(f"unroll takes a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell")
+    if not isinstance(target, Cell | Model):
+        raise ArgumentError(
+            f"unroll takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
+        )
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
         raise ArgumentError(f"steps must be an integer of at least 0, got {steps!r}")
-    derivation = derive(cell)
-    pen = _Pen(derivation.recursion.graph, derivation.labels)
-    return unroll_recursion(derivation.recursion, derivation.labels, pen, steps, backward)
+    derivation = derive(target)
+    parts = [(_own(derivation.recursion), dict(derivation.labels))]
+    if derivation.head is not None:
+        parts.append((_own(derivation.head.recursion), loss_labels(derivation.head.labels)))
+    names = adjoint_names(*parts)
+    sums = [TEXT.sum_over_time, "" if isinstance(target, Model) and target.at == "last" else TEXT.sum_over_time]
+    sources = [
+        Source(r, labels, _Pen(r.graph, dict(labels), sign), names)
+        for (r, labels), sign in zip(parts, sums, strict=False)
+    ]
+    head = Head(sources[1], target.at, target.reduction) if isinstance(target, Model) else None
+    graph = unroll_recursion(sources[0], head, steps, backward, target.name, Unrolled())
+    for _, attributes in graph.nodes(data=True):
+        attributes["symbol"] = plain_name(attributes["latex"])
+    return graph
+
+
+def _own(r: Recursion) -> Recursion:
+    """A recursion in a graph of its own, into which local derivatives are written."""
+    return replace(r, step=replace(r.step, graph=r.graph.copy()))
 
 
 @dataclass(frozen=True)
@@ -45,10 +77,11 @@ class _Pen:
 
     graph: Graph
     labels: dict[int, Label]
+    sum_over_time: str
 
     @cached_property
     def writer(self) -> Writer:
-        return Writer(self.graph, self.labels, replace(TEXT, symbol=self.name))
+        return Writer(self.graph, self.labels, replace(TEXT, symbol=self.name, sum_over_time=self.sum_over_time))
 
     def formula(self, id: int) -> str:
         return self.writer.rhs(id)
@@ -56,8 +89,23 @@ class _Pen:
     def symbol(self, id: int) -> str:
         return self.writer.symbol(id)
 
+    def local(self, id: int, dot: int) -> str:
+        """The derivative as a factor: without what changes, where that stands once and at one end."""
+        self.labels[dot] = Label(DOT, None)
+        text = self.writer.symbol(id)
+        if text == DOT:
+            return "1"
+        if text.count(DOT) > 1:
+            return text
+        for sign in (TEXT.hadamard, TEXT.scalar):
+            if text.startswith(DOT + sign):
+                return text.removeprefix(DOT + sign) + sign.rstrip()
+            if text.endswith(sign + DOT):
+                return text.removesuffix(DOT).rstrip()
+        return text.removesuffix(TEXT.matrix + DOT)
+
     def name(self, label: Label) -> str:
-        return _symbol(TEXT, label)
+        return DOT if label.name == DOT else _symbol(TEXT, label)
 
     def latex(self, label: Label) -> str:
         return _symbol(LATEX, label)

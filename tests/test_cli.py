@@ -112,10 +112,10 @@ def test_graph_prints_a_table_and_writes_files(capsys, tmp_path):
     assert run(["graph", "rnn", "--steps", "1"]) == 0
     out = capsys.readouterr().out
     assert "tanh(W x_1 + U h_0 + b)" in out and "(n, m)" in out and "adjoint" not in out
-    for name in ("g.svg", "g.png", "g.json", "g.dot"):
+    for name in ("g.svg", "g.png", "g.json", "g.dot", "g.graphml", "g.gml"):
         assert run(["graph", "rnn", "--backward", "-o", str(tmp_path / name)]) == 0
         assert (tmp_path / name).stat().st_size > 500
-    assert len(json.loads((tmp_path / "g.json").read_text(encoding="utf-8"))["nodes"]) == 20
+    assert len(json.loads((tmp_path / "g.json").read_text(encoding="utf-8"))["nodes"]) == 21
 
 
 def test_generate_writes_what_it_prints(capsys, tmp_path):
@@ -202,6 +202,7 @@ def test_mistakes_on_the_command_line_are_one_line(refused, tmp_path):
     assert "Missing argument" in refused("derive")
     assert "No such option" in refused("derive", "rnn", "--nothing")
     assert "at least 0" in refused("graph", "rnn", "--steps", "-1")
+    assert "nothing happens in 0 steps" in refused("graph", "rnn", "--steps", "0")
     assert "1 to 12 steps" in refused("graph", "rnn", "--steps", "40", "-o", tmp_path / "a.svg")
     assert "cannot write" in refused("generate", "rnn", "-o", tmp_path / "none" / "rnn.py")
     assert "hidden size" in refused("build", "rnn", "--hidden", "0", "-o", tmp_path / "out")

@@ -1,19 +1,16 @@
 """Data tables, and the folder that `symbptt build` writes."""
 
-import json
 import re
 import runpy
 
-import networkx as nx
 import numpy as np
 import pytest
 
 import symbptt as sb
 from symbptt import Index, Input, Param, State
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.report import adjoint_flow, build, decay, equations_markdown, graph_dot, graph_json
+from symbptt.report import adjoint_flow, build, decay, equations_markdown
 from symbptt.table import bind, hidden_sizes, read_table
-from symbptt.unrolling import unroll
 from symbptt.zoo import lstm, rnn
 
 pytest.importorskip("matplotlib")
@@ -220,19 +217,3 @@ def test_markdown_holds_each_equation_once_in_one_display_a_section():
         body.count(equation.latex + " \\\\\n") + body.count(equation.latex + "\n") == 1 for equation in equations
     )
     assert text.count("&") == len(equations)
-
-
-def test_json_comes_back_as_the_same_graph():
-    graph = unroll(lstm, steps=2, backward=True)
-    data = json.loads(graph_json(graph))
-    assert {tuple(node["id"]) for node in data["nodes"]} == set(graph)
-    assert {(tuple(e["source"]), tuple(e["target"])) for e in data["edges"]} == set(graph.edges)
-    again = nx.node_link_graph(data, edges="edges")
-    assert again.nodes["dh", 1]["expression"] == graph.nodes["dh", 1]["expression"]
-
-
-def test_dot_has_a_line_for_each_node_and_edge():
-    graph = unroll(rnn, steps=2, backward=True)
-    text = graph_dot(graph)
-    assert text.count("label=") == len(graph) and text.count(" -> ") == graph.number_of_edges()
-    assert text.startswith('// written by symbptt\ndigraph "rnn" {') and text.endswith("}\n")

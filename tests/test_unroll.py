@@ -1,15 +1,24 @@
 """The unrolled graph: a copy of the step for every step, and of the derived recursion backward."""
 
+import inspect
+import json
 import re
+import shutil
+import subprocess
 
 import networkx as nx
 import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State
+from symbptt import Const, Index, Input, Param, State, Target, ops, zoo
 from symbptt.derivation import derive
+from symbptt.derive.tangent import _between, tangent
+from symbptt.drawing.exchange import graph_dot, graph_json
+from symbptt.ir import build
+from symbptt.ir.shape import names_in
 from symbptt.unrolling import unroll
+from tests.evaluate import leaf, number_of, one
 
 
 @sb.cell
@@ -66,8 +75,8 @@ def test_graph_is_acyclic_and_every_node_is_described(cell, steps, backward):
     graph = unroll(cell, steps=steps, backward=backward)
     assert nx.is_directed_acyclic_graph(graph)
     for node, attributes in graph.nodes(data=True):
-        assert {"expression", "shape", "role", "latex"} <= set(attributes), node
-        assert isinstance(attributes["shape"], tuple)
+        assert {"expression", "shape", "role", "latex", "symbol", "rule"} <= set(attributes), node
+        assert all(isinstance(value, str) for value in attributes.values()), node
         assert all(mark not in attributes["expression"] + attributes["latex"] for mark in "\ue000\ue001\ue002")
 
 
@@ -97,7 +106,7 @@ def test_parameters_and_constants_are_shared_and_states_are_not():
     assert keys == {"U": [None], "dt": [None], "W2": [None], "x": [1, 2, 3], "h": [0, 1, 2, 3], "y": [1, 2, 3]}
     roles = {name: graph.nodes[node]["role"] for name, node in {n: (n, t) for n, t in graph}.items()}
     assert roles == {"x": "input", "k": "index", "h": "state", "s": "state", "E": "param", "U": "param", "V": "param",
-                     "w": "param", "dt": "const", "W2": "value", "y": "output", "again": "output"}  # fmt: skip
+                     "w": "param", "dt": "const", "W2": "value", "y": "output", "again": "output", "L": "loss"}  # fmt: skip
 
 
 def test_without_steps_the_graph_holds_initial_states_and_parameters():
@@ -150,7 +159,7 @@ def _mentioned(expression, graph):
 def test_edges_are_what_formulas_name(cell):
     graph = unroll(cell, steps=3, backward=True)
     for node, attributes in graph.nodes(data=True):
-        if "Σ" not in attributes["expression"] and graph.in_degree(node):
+        if "Σ" not in attributes["expression"] and node != ("L", None) and graph.in_degree(node):
             assert set(graph.predecessors(node)) == _mentioned(attributes["expression"], graph), node
 
 
@@ -211,5 +220,264 @@ def test_steps_that_are_no_count_are_refused(steps):
 
 
 def test_what_is_no_cell_is_refused():
-    with pytest.raises(sb.ArgumentError, match="takes a cell"):
+    with pytest.raises(sb.ArgumentError, match="takes a cell or a model"):
         unroll(np.tanh, steps=1)  # type: ignore[arg-type]
+
+
+@sb.loss
+def squared(h: State["n"], y: Target["k"], V: Param["k n"]):
+    e = V @ h - y
+    return sb.sum(e * e) / 2
+
+
+@sb.loss
+def tied(h: State["n"], y: Target["n"], U: Param["n n"]):
+    x = U @ h - y
+    return sb.sum(x * x) / 2
+
+
+def models():
+    return [sb.model(rnn, squared, at=at, reduction=how) for at in ("every", "last") for how in ("sum", "mean")]
+
+
+ALL = {**zoo.CELLS, **{cell.name: cell for cell in CELLS}}
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("target", [*CELLS, *models()], ids=lambda target: target.name)
+def test_networkx_writes_and_reads_the_graph_in_each_format(target, steps, tmp_path):
+    graph = unroll(target, steps, backward=True)
+    nx.write_graphml(graph, tmp_path / "g.graphml")
+    nx.write_gml(graph, tmp_path / "g.gml")
+    nx.write_gexf(graph, tmp_path / "g.gexf")
+    again = [
+        nx.read_graphml(tmp_path / "g.graphml"),
+        nx.read_gexf(tmp_path / "g.gexf"),
+        nx.read_gml(tmp_path / "g.gml"),
+    ]
+    again.append(nx.node_link_graph(json.loads(json.dumps(nx.node_link_data(graph)))))
+    for other in again:
+        assert (len(other), other.number_of_edges()) == (len(graph), graph.number_of_edges())
+        expressions = sorted(text for _, text in other.nodes(data="expression"))
+        assert expressions == sorted(text for _, text in graph.nodes(data="expression"))
+        assert sorted(local for *_, local in other.edges(data="local")) == sorted(
+            local for *_, local in graph.edges(data="local")
+        )
+
+
+def test_edges_carry_the_local_derivative():
+    edges = unroll(lstm, 2, backward=True).edges
+    expected = {
+        (("c", 1), ("c", 2)): ("f_2 ⊙", "elementwise", False),
+        (("dc", 2), ("dc", 1)): ("f_2 ⊙", "elementwise", False),
+        (("da_f", 2), ("dh", 1)): ("Ufᵀ", "matrix", False),
+        (("h", 1), ("f", 2)): ("f_2 ⊙ (1 - f_2) ⊙ (Uf □)", "matrix", False),
+        (("da_f", 2), ("dUf", None)): ("□ h_1ᵀ", "matrix", False),
+        (("c", 0), ("df", 1)): ("dc_1 ⊙", "elementwise", True),
+        (("dL/dh", 2), ("dh", 2)): ("1", "identity", False),
+        (("h", 2), ("L", None)): ("dL/dh_2", "linear", False),
+    }
+    for edge, (local, kind, saved) in expected.items():
+        assert edges[edge] == {"local": local, "kind": kind, "saved": saved}, edge
+
+
+def test_nodes_carry_the_rule_and_the_line_of_the_user():
+    nodes = unroll(lstm, 1, backward=True).nodes
+    start = inspect.getsourcelines(lstm.function)[1]
+    lines = {name: nodes[name, 1].get("line") for name in ("i", "f", "c", "h", "df", "da_f", "dc", "x")}
+    at = {name: f"test_unroll.py:{start + shift}" for name, shift in {"i": 4, "f": 5, "c": 6, "h": 7}.items()}
+    assert lines == {**at, "df": at["f"], "da_f": at["f"], "dc": at["c"], "x": None}
+    rules = {name: nodes[name, t]["rule"] for name, t in (("f", 1), ("c", 1), ("da_f", 1), ("dUf", None), ("x", 1))}
+    assert rules == {
+        "f": "sigmoid", "c": "sum", "da_f": "chain rule through sigmoid", "x": "given",
+        "dUf": "sum over steps, chain rule through matrix product",
+    }  # fmt: skip
+
+
+def test_paths_to_the_loss_can_be_asked():
+    graph = unroll(rnn, 3)
+    paths = sorted(nx.all_simple_paths(graph, ("h", 1), ("L", None)), key=len)
+    assert paths == [[("h", 1), ("L", None)], [("h", 1), ("h", 2), ("L", None)],
+                     [("h", 1), ("h", 2), ("h", 3), ("L", None)]]  # fmt: skip
+    last = unroll(sb.model(rnn, squared, at="last"), 3)
+    assert [path[-3:] for path in nx.all_simple_paths(last, ("h", 1), ("L", None))] == [
+        [("e", 3), ("loss", 3), ("L", None)]
+    ]
+
+
+@sb.cell
+def named_like_the_loss(x: Input["n"], L: State["n"], U: Param["n n"]):
+    return np.tanh(U @ L + x)
+
+
+def test_loss_keeps_apart_from_a_state_of_its_name():
+    graph = unroll(named_like_the_loss, 2)
+    assert graph.nodes["L", 2]["role"] == "state" and graph.nodes["L_1", None]["role"] == "loss"
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4])
+@pytest.mark.parametrize("model", models(), ids=lambda model: f"{model.at}-{model.reduction}")
+def test_loss_of_a_model_stands_at_its_steps(model, steps):
+    graph = unroll(model, steps, backward=True)
+    times = list(range(1, steps + 1))[0 if model.at == "every" else -1 :]
+    assert sorted(t for name, t in graph if name == "loss") == times
+    assert set(graph.predecessors(("L", None))) == {("loss", t) for t in times}
+    assert {t for name, t in graph if name == "y"} == set(times)
+    for t in range(1, steps + 1):
+        given = graph.nodes["dL/dh", t]["expression"]
+        error = "e" if model.reduction == "sum" else "de"
+        assert given == (f"Vᵀ {error}_{t}" if t in times else "0")
+    read = set(graph.predecessors(("dV", None)))
+    assert {t for _, t in read} == set(times) and {name for name, _ in read} <= {"e", "de", "h"}
+
+
+def test_parameter_of_cell_and_loss_has_one_gradient_of_both():
+    graph = unroll(sb.model(rnn, tied), 2, backward=True)
+    assert graph.nodes["dU", None]["expression"] == "Σ_t da_t h_{t-1}ᵀ + Σ_t x_{1,t} h_tᵀ"
+    assert {("x_1", 2), ("da", 2), ("h", 0), ("h", 2)} <= set(graph.predecessors(("dU", None)))
+    assert graph.nodes["x", 1]["role"] == "input" and graph.nodes["x_1", 1]["role"] == "value"
+
+
+def assert_local_derivatives(name):
+    """Each local derivative against a difference quotient of the value, its named arguments moved one at a time."""
+    derivation = derive(ALL[name])
+    g, labels = derivation.recursion.graph, derivation.labels
+    sizes = {str(size): 2 + i for i, size in enumerate(sorted(names_in(sum((n.shape for n in g), ()))))}
+    rng = np.random.default_rng(0)
+    drawn = {id: leaf_values(g[id], sizes, rng) for id in labels if g[id].family == "leaf"}
+    checked = 0
+    for target in [id for id in sorted(labels) if g[id].family not in ("leaf", "number", "total")]:
+        dots = {}
+        for source in [id for id in boundary(g, target, labels) if g[id].family != "number"]:
+            dot = build.leaf(g, "adjoint", "□", g.shape(source))
+            change = tangent(g, target, [source], dot, labels)
+            start = named_values(g, labels, sizes, drawn)
+            direction = rng.standard_normal(np.shape(start[source]))
+            h = 1e-6
+            if g[source].family == "leaf" and g[source].attrs.role == "index":
+                assert change.kind == "none"
+                continue
+            held = {id: evaluated(g, id, start, sizes) for id in stops(g, target, labels)}
+            ends = [
+                evaluated(g, target, {**start, **held, source: start[source] + s * h * direction}, sizes)
+                for s in (1, -1)
+            ]
+            quotient = (ends[0] - ends[1]) / (2 * h)
+            found = 0.0 if change.kind == "none" else evaluated(g, change.id, {**start, dot: direction}, sizes)
+            scale = max(1.0, np.abs(quotient).max(initial=0.0))
+            np.testing.assert_allclose(
+                np.broadcast_to(found, np.shape(quotient)) / scale, quotient / scale, atol=2e-6,
+                err_msg=f"{labels[source]} in {labels[target]}",
+            )  # fmt: skip
+            if change.kind == "identity":
+                np.testing.assert_array_equal(found, direction)
+            dots[source] = change
+            checked += 1
+    assert checked
+
+
+def boundary(g, target, labels):
+    """The named values that the formula of a value reads."""
+    found, open_ = {}, list(g[target].args)
+    while open_:
+        id = open_.pop()
+        if id in labels:
+            found[id] = None
+        else:
+            open_.extend(g[id].args)
+    return list(found)
+
+
+def stops(g, target, labels):
+    """The unnamed values under `stop_gradient` that a value is computed from: no change passes them."""
+    return [
+        id
+        for id in _between(g, target, labels)
+        if getattr(getattr(g[id].attrs, "expr", None), "func", None) is ops.stop_gradient
+    ]
+
+
+def leaf_values(node, sizes, rng):
+    shape = tuple(number_of(size, sizes) for size in node.shape)
+    if node.attrs.role == "index":
+        return np.array(1)
+    return rng.uniform(0.2, 0.9, shape)
+
+
+def named_values(g, labels, sizes, drawn):
+    """The value of each named node, from those before it."""
+    values = dict(drawn)
+    for id in sorted(labels):
+        if id not in values:
+            values[id] = evaluated(g, id, values, sizes)
+    return values
+
+
+def evaluated(g, target, given, sizes):
+    """A node of a graph, from the values of some others; itself is computed though it be given."""
+    values, ids = {}, {target}
+    open_ = [target]
+    while open_:
+        for arg in g[open_.pop()].args:
+            if arg not in ids and arg not in given:
+                ids.add(arg)
+                open_.append(arg)
+    for id in sorted(ids):
+        node = g[id]
+        if node.family == "leaf":
+            values[id] = given[id] if id in given else leaf(node, sizes, False)[0]
+            continue
+        args = [given[arg] if arg in given else values[arg] for arg in node.args]
+        values[id] = args[0] if node.family == "total" else one(node, args, sizes)
+    return np.asarray(values[target])
+
+
+@pytest.mark.parametrize("name", ["lstm", "attention", "leaky", "second_order"])
+def test_local_derivatives_are_those_of_difference_quotients(name):
+    assert_local_derivatives(name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(ALL.keys() - {"lif", "alif"}))  # whose derivative is a declared one
+def test_local_derivatives_of_all_cells_are_those_of_difference_quotients(name):
+    assert_local_derivatives(name)
+
+
+def test_json_comes_back_as_the_same_graph():
+    graph = unroll(lstm, steps=2, backward=True)
+    data = json.loads(graph_json(graph))
+    again = nx.node_link_graph(data, edges="edges")
+    assert dict(again.nodes(data=True)) == dict(graph.nodes(data=True))
+    assert {(a, b): d for a, b, d in again.edges(data=True)} == {(a, b): d for a, b, d in graph.edges(data=True)}
+
+
+def test_dot_has_a_column_for_each_step_colours_and_dashed_lines():
+    graph = unroll(lstm, steps=2, backward=True)
+    text = graph_dot(graph)
+    lines = text.splitlines()
+    assert sum("fillcolor=" in line for line in lines) == len(graph)
+    assert text.count(" -> ") == graph.number_of_edges()
+    assert text.count('style="dashed"') == sum(saved for *_, saved in graph.edges(data="saved"))
+    assert [line.split('"')[1] for line in lines if "label=" in line and "fillcolor" not in line] == [
+        "before",
+        "step 1",
+        "step 2",
+    ]
+    columns = text.split("subgraph ")[1:]
+    for t, column in enumerate(columns):
+        inside = column.split("  }")[0]
+        assert inside.count("fillcolor=") == sum(node[1] == t for node in graph)
+    assert 'label="W_i"' in text and 'label="da_{f,1}"' in text
+    assert text.startswith('// written by symbptt\ndigraph "lstm" {') and text.endswith("}\n")
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_graphviz_reads_what_is_written_for_it():
+    done = subprocess.run(
+        ["dot", "-Tsvg"], input=graph_dot(unroll(lstm, 2, backward=True)), capture_output=True, text=True
+    )
+    assert (
+        done.returncode == 0
+        and not done.stderr
+        and done.stdout.count('class="node') == len(unroll(lstm, 2, backward=True))
+    )

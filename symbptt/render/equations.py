@@ -56,7 +56,7 @@ class Equations:
         """The equations of the loss, whose own values have names that those of the cell do not have."""
         if self.loss is None:
             return None
-        taken = {label.name for id, label in self.labels.items() if self.recursion.graph[id].family != "leaf"}
+        taken = {label.name for label in self.labels.values()}
         taken -= {*self.recursion.step.next, *self.recursion.step.outputs}
         return _OfLoss(self.loss, taken, names_of(self.recursion))
 
