@@ -118,8 +118,12 @@ def graph(
     backward: Annotated[bool, typer.Option("--backward", help="With the adjoints.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", show_default=False, help=".svg, .png, .pdf; .json, .dot, .graphml or .gml."),
+        typer.Option("-o", "--output", show_default=False, help=".svg, .png, .pdf, .eps; .json, .dot, .graphml, .gml."),
     ] = None,
+    saved: Annotated[
+        bool, typer.Option("--saved/--no-saved", help="With the lines of what is kept for the backward pass.")
+    ] = True,
+    width: Annotated[str, typer.Option(help="Of a drawing: double, or single for one column of a page.")] = "double",
     force: Force = False,
 ) -> None:
     """Print the unrolled computation as a table, or write it to a file."""
@@ -130,7 +134,7 @@ def graph(
     if output is None:
         console().print(node_table(unrolled))
     else:
-        load("plots").write_unrolled(unrolled, output)
+        load("plots").write_unrolled(unrolled, output, saved=saved, width=width)
 
 
 @app.command()

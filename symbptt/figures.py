@@ -31,6 +31,7 @@ def need_matplotlib() -> Any:
         import matplotlib.font_manager
         import matplotlib.lines
         import matplotlib.patches
+        import matplotlib.path
         import matplotlib.textpath
         import matplotlib.ticker
     except ImportError as error:
@@ -45,8 +46,9 @@ def new_figure(width: float, height: float, layout: str | None = None) -> Any:
     return need_matplotlib().figure.Figure(figsize=(width, height), layout=layout)
 
 
-def save(figure: Any, path: str | Path) -> None:
-    """Write a figure into a file of the type that its name ends with; an SVG is the same bytes at each run.
+def save(figure: Any, path: str | Path, *, tight: bool = True) -> None:
+    """Write a figure into a file of the type that its name ends with; an SVG is the same bytes at each run. `tight` cuts off
+    what is empty around it.
 
     Raises: ArgumentError for another ending; TargetError where the file cannot be written.
     """
@@ -58,5 +60,11 @@ def save(figure: Any, path: str | Path) -> None:
     metadata = METADATA.get(kind)
     drawn = io.BytesIO()
     with need_matplotlib().rc_context({"svg.hashsalt": "symbptt"}):
-        figure.savefig(drawn, format=kind, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.12)
+        figure.savefig(
+            drawn,
+            format=kind,
+            metadata=metadata,
+            dpi=150,
+            **({"bbox_inches": "tight", "pad_inches": 0.12} if tight else {}),
+        )
     write_bytes(path, drawn.getvalue())

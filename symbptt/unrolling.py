@@ -15,6 +15,8 @@ from symbptt.derive.labels import Label
 from symbptt.derive.unroll import BEFORE, DOT, NOW, Head, Source, adjoint_names, loss_labels
 from symbptt.derive.unroll import unroll as unroll_recursion
 from symbptt.drawing.names import plain_name
+from symbptt.drawing.picture import MOST_STEPS, picture_of
+from symbptt.drawing.svg import svg_of
 from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
 from symbptt.model import Model
@@ -23,7 +25,22 @@ from symbptt.render.notation import LATEX, TEXT, Notation
 
 
 class Unrolled(nx.DiGraph):
-    """The unrolled computation of a cell or a model, a `networkx.DiGraph`."""
+    """The unrolled computation of a cell or a model: a `networkx.DiGraph` that a notebook shows as a picture."""
+
+    _size: tuple[int, int] | None = None
+
+    def svg(self, *, saved: bool = True, width: str = "double") -> str:
+        """Return the picture as SVG; `saved` and `width` as of `symbptt graph`: lines of what is kept for the backward pass
+        or none, a page's width or that of one column, "single".
+
+        Raises: ArgumentError where there are no steps, or more than fit.
+        """
+        return svg_of(picture_of(self, saved=saved, width=width))
+
+    def _repr_svg_(self) -> str | None:
+        """The picture, of a graph as `unroll` made it and with as many steps as fit."""
+        whole = self._size == (len(self), self.number_of_edges())
+        return self.svg() if whole and 1 <= self.graph["steps"] <= MOST_STEPS else None
 
 
 def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrolled:
@@ -60,9 +77,11 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
         for (r, labels), sign in zip(parts, sums, strict=False)
     ]
     head = Head(sources[1], target.at, target.reduction) if isinstance(target, Model) else None
-    graph = unroll_recursion(sources[0], head, steps, backward, target.name, Unrolled())
+    graph = Unrolled()
+    unroll_recursion(sources[0], head, steps, backward, target.name, graph)
     for _, attributes in graph.nodes(data=True):
         attributes["symbol"] = plain_name(attributes["latex"])
+    graph._size = len(graph), graph.number_of_edges()
     return graph
 
 

@@ -144,15 +144,24 @@ class Head:
         return range(1, steps + 1) if self.at == "every" else range(max(steps, 1), steps + 1)
 
 
+@dataclass(frozen=True)
+class Growth:
+    """A graph to which nodes are added, and its edges to be: nodes first, so that they stand in the order of computation."""
+
+    graph: nx.DiGraph
+    edges: list[tuple[Key, Key, dict[str, Any]]] = field(default_factory=list)
+
+
 def unroll(source: Source, head: Head | None, steps: int, backward: bool, name: str, graph: nx.DiGraph) -> nx.DiGraph:
     """Return the graph with the nodes of `steps` steps, and edges from what is read to what reads it."""
     graph.graph.update(name=name, steps=steps)
     with _collector_paused():
-        _add_forward(graph, source, steps)
-        _add_loss(graph, source, head, steps)
+        growth = Growth(graph)
+        _add_forward(growth, source, steps)
+        _add_loss(growth, source, head, steps)
         if backward:
-            _add_backward(graph, source, head, steps)
-        _mark_saved(graph)
+            _add_backward(growth, source, head, steps)
+        _add_edges(growth)
     return graph
 
 
@@ -184,36 +193,38 @@ def adjoint_names(*parts: tuple[Recursion, Mapping[int, Label]]) -> dict[str, st
     return found
 
 
-def _add_forward(graph: nx.DiGraph, source: Source, steps: int) -> None:
+def _add_forward(growth: Growth, source: Source, steps: int) -> None:
     for template in _arguments(source):
-        _copy(graph, template, [0] if template.role == "state" else range(1, steps + 1), steps)
+        _copy(growth, template, [0] if template.role == "state" else range(1, steps + 1))
     for template in _values(source):
-        _copy(graph, template, range(1, steps + 1), steps)
+        _copy(growth, template, range(1, steps + 1))
 
 
-def _add_loss(graph: nx.DiGraph, source: Source, head: Head | None, steps: int) -> None:
-    used = {name for name, _ in graph} | ({label.name for label in head.source.labels.values()} if head else set())
+def _add_loss(growth: Growth, source: Source, head: Head | None, steps: int) -> None:
+    used = {name for name, _ in growth.graph} | (
+        {label.name for label in head.source.labels.values()} if head else set()
+    )
     loss = Template(unique("L", used), "loss", (), "", "L", shared=True)
     if head is None:
-        _add_loss_of_cell(graph, source.recursion, loss, steps)
+        _add_loss_of_cell(growth, source.recursion, loss, steps)
     else:
-        _add_loss_of_model(graph, head, loss, steps)
+        _add_loss_of_model(growth, head, loss, steps)
 
 
-def _add_loss_of_cell(graph: nx.DiGraph, r: Recursion, loss: Template, steps: int) -> None:
+def _add_loss_of_cell(growth: Growth, r: Recursion, loss: Template, steps: int) -> None:
     """Add a loss of which nothing is known: it may read each state and output after each step."""
     names = [*r.step.next, *r.step.outputs]
     loss = replace(loss, text=f"a function of {', '.join(names)} at every step")
-    _copy(graph, loss, (), steps)
+    _copy(growth, loss, ())
     for name in names:
-        _connect(graph, (name, 0), (f"dL/d{name}_{NOW}", "linear"), loss, range(1, steps + 1))
+        _connect(growth, (name, 0), (f"dL/d{name}_{NOW}", "linear"), loss, range(1, steps + 1))
 
 
-def _add_loss_of_model(graph: nx.DiGraph, head: Head, loss: Template, steps: int) -> None:
+def _add_loss_of_model(growth: Growth, head: Head, loss: Template, steps: int) -> None:
     """Add the values of a loss at the steps where it is computed, and their sum or mean."""
     arguments = [template for template in _arguments(head.source) if template.role not in ("state", "output")]
     for template in [*arguments, *_values(head.source)]:
-        _copy(graph, template, head.times(steps), steps)
+        _copy(growth, template, head.times(steps))
     whole = f"loss_{steps}" if head.at == "last" else "Σ_t loss_t"
     rule, local = "sum over steps", ONE
     if head.reduction == "mean":
@@ -223,42 +234,42 @@ def _add_loss_of_model(graph: nx.DiGraph, head: Head, loss: Template, steps: int
             ("1 / N", "elementwise"),
         )
     loss = replace(loss, text=whole if steps else "0", rule=rule)
-    _copy(graph, loss, (), steps)
-    _connect(graph, ("loss", 0), local, loss, head.times(steps))
+    _copy(growth, loss, ())
+    _connect(growth, ("loss", 0), local, loss, head.times(steps))
 
 
-def _add_backward(graph: nx.DiGraph, source: Source, head: Head | None, steps: int) -> None:
+def _add_backward(growth: Growth, source: Source, head: Head | None, steps: int) -> None:
     every = range(steps, 0, -1)
     sent = _sent(head) if head else {}
     if head is not None:
         for template in [*_weight(head), *_adjoints(head.source)]:
-            _copy(graph, template, head.times(steps)[::-1], steps)
+            _copy(growth, template, head.times(steps)[::-1])
     for carry in _carries(source):
         loss, given = _from_loss(source, carry), sent.get(carry.whole.of)
         times = head.times(steps) if head and given else ()
         if head is not None:
             loss = replace(loss, text="0", rule="the loss does not read it")
-        _copy(graph, loss, [t for t in every if t not in times], steps)
+        _copy(growth, loss, [t for t in every if t not in times])
         if given:
-            _copy(graph, given, times[::-1], steps)
+            _copy(growth, given, times[::-1])
         first = 0 if carry.whole.of in source.recursion.carry else 1
         for t in range(steps, first - 1, -1):
-            _copy(graph, _carried(carry, t, steps), [t], steps)
+            _copy(growth, _carried(carry, t, steps), [t])
     for template in [*_adjoints(source), *_gradients(source)]:
-        _copy(graph, template, every, steps)
+        _copy(growth, template, every)
     if head is not None:
         for template in _gradients(head.source, only=("param",)):
             text = template.text if head.at == "every" else _filled(template.text, steps)
-            _add_gradient(graph, replace(template, text=text), head.times(steps), steps)
+            _add_gradient(growth, replace(template, text=text), head.times(steps), steps)
 
 
-def _add_gradient(graph: nx.DiGraph, template: Template, times: Sequence[int], steps: int) -> None:
+def _add_gradient(growth: Growth, template: Template, times: Sequence[int], steps: int) -> None:
     """The gradient of a parameter of the loss, to which the cell may have given already."""
     key = (template.name, None)
-    begun = graph.nodes[key]["expression"] if key in graph else ""
-    _copy(graph, template, times, steps)
+    begun = growth.graph.nodes[key]["expression"] if key in growth.graph else ""
+    _copy(growth, template, times)
     if begun:
-        graph.nodes[key]["expression"] = f"{begun} + {graph.nodes[key]['expression']}"
+        growth.graph.nodes[key]["expression"] = f"{begun} + {growth.graph.nodes[key]['expression']}"
 
 
 def _weight(head: Head) -> Iterator[Template]:
@@ -281,15 +292,15 @@ def _sent(head: Head) -> dict[str, Template]:
     return found
 
 
-def _copy(graph: nx.DiGraph, template: Template, times: Sequence[int], steps: int) -> None:
+def _copy(growth: Growth, template: Template, times: Sequence[int]) -> None:
     fixed: dict[str, Any] = {"shape": show(template.shape), "role": template.role, "rule": template.rule}
     fixed |= {"line": template.line} if template.line else {}
     fixed |= {"of": template.of} if template.of else {}
     for t in [None] if template.shared else times:
         text, latex = _filled(template.text, t), _filled(template.latex, t)
-        graph.add_node((template.name, t), expression=text, latex=latex, **fixed)
+        growth.graph.add_node((template.name, t), expression=text, latex=latex, **fixed)
     for key, read in template.reads.items():
-        _connect(graph, key, read, template, times)
+        _connect(growth, key, read, template, times)
 
 
 def _filled(text: str, t: int | None) -> str:
@@ -300,20 +311,22 @@ def _filled(text: str, t: int | None) -> str:
     return text.replace(NOW, str(t)).replace(BEFORE, str(t - 1))
 
 
-def _connect(graph: nx.DiGraph, key: Key, read: Read, template: Template, times: Sequence[int]) -> None:
+def _connect(growth: Growth, key: Key, read: Read, template: Template, times: Sequence[int]) -> None:
     """Add the edges for one thing that a value reads; a value that all steps share reads what a step has at every step."""
     (name, offset), (local, kind) = key, read
     shared = template.shared
     for t in [None] if shared and offset is None else times:
         read_at = (name, None if t is None or offset is None else t + offset)
-        graph.add_edge(read_at, (template.name, None if shared else t), local=_filled(local, t), kind=kind)
+        edge = (read_at, (template.name, None if shared else t), {"local": _filled(local, t), "kind": kind})
+        growth.edges.append(edge)
 
 
-def _mark_saved(graph: nx.DiGraph) -> None:
-    """Say of each edge whether a value of the forward pass is read backward, once all nodes are there."""
-    forward = {node: role in FORWARD for node, role in graph.nodes(data="role")}
-    for source, target, attributes in graph.edges(data=True):
+def _add_edges(growth: Growth) -> None:
+    """Add the edges once all nodes are there, and say of each whether a value of the forward pass is read backward."""
+    forward = {node: role in FORWARD for node, role in growth.graph.nodes(data="role")}
+    for source, target, attributes in growth.edges:
         attributes["saved"] = forward[source] and not forward[target]
+    growth.graph.add_edges_from(growth.edges)
 
 
 def _arguments(source: Source) -> Iterator[Template]:

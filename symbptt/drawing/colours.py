@@ -8,7 +8,7 @@ COLOURS = {
     "target": ("#e6e1f4", "#5b4a99"),
     "state": ("#cce3f1", "#0072b2"),
     "param": ("#eeeeee", "#777777"),
-    "const": ("#eeeeee", "#777777"),
+    "const": ("#f7f7f7", "#a0a0a0"),
     "value": ("#f2f9fd", "#56b4e9"),
     "output": ("#f5ddea", "#cc79a7"),
     "loss": ("#e8e8e8", "#222222"),

@@ -1,73 +1,68 @@
-"""Where the nodes of an unrolled graph stand in a drawing."""
+"""Where the nodes of an unrolled graph stand: columns in the order of computation, states on lanes of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from symbptt.derive.unroll import FORWARD, Key
 
-Point = tuple[float, float]
-
-COLUMN, ROW, GAP = 1.2, 0.92, 0.4
-"""Distances of columns, of rows, and between two steps."""
-BENDS = tuple(sign * size for size in (0.0, 0.12, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0) for sign in (1, -1))
-"""How far arrows may leave the straight line, relative to its length."""
-LEFT = -2.15
-"""Where a drawing begins; the first column stands at 0."""
+BEFORE = -1
+"""The column of the states before the first step."""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where nodes stand; the left and right ends of each step; the top and the bottom."""
+class Place:
+    """A step, a column in it, and a level: forward over 0, from 1 up; backward under 0."""
 
-    at: dict[Key, Point]
-    bands: tuple[Point, ...]
-    top: float
-    bottom: float
-
-    @property
-    def width(self) -> float:
-        return self.bands[-1][1] - LEFT
+    step: int
+    column: int
+    level: float
 
 
-def lay_out(graph: nx.DiGraph) -> Layout:
-    """Return positions: columns from left to right as values are computed, states on lanes of their own."""
+@dataclass(frozen=True)
+class Grid:
+    """The places of the nodes of each step; how many columns a step has."""
+
+    places: dict[Key, Place]
+    columns: int
+
+
+def grid_of(graph: nx.DiGraph) -> Grid:
+    """Return the places of all nodes that belong to a step: an adjoint stands in the mirror image of its value, and what the
+    loss gives to it beside it, toward the middle where the adjoint stands next to that."""
     order = step_graph(graph)
     columns = [list(names) for names in nx.topological_generations(order)]
     rows = _rows(graph, order, columns)
-    column = {name: i * COLUMN for i, names in enumerate(columns) for name in names}
-    width, lowest = len(columns) * COLUMN, min(rows.values())
-    height = {name: (row - lowest + 1.2) * ROW for name, row in rows.items()}
-    at: dict[Key, Point] = {}
+    column = {name: i for i, names in enumerate(columns) for name in names}
+    lowest = min(rows.values(), default=0.0)
+    level = {name: row - lowest + 1 for name, row in rows.items()}
+    given = [
+        level[of] for _, data in graph.nodes(data=True) if data["role"] == "cotangent" and (of := data["of"]) in level
+    ]
+    down = 1 if given and min(given) < 2 else 0
+    places: dict[Key, Place] = {}
     for (name, t), attributes in graph.nodes(data=True):
         base = attributes.get("of", name)
         if t is not None and base in column and attributes["role"] != "cotangent":
-            x = (t - 1) * (width + GAP) + column[base] if t else -COLUMN
-            at[name, t] = (x, height[base] if attributes["role"] in FORWARD else -height[base])
-    at |= _cotangents(graph, at)
-    starts = [t * (width + GAP) - COLUMN / 2 for t in range(graph.graph["steps"])]
-    reach = [y for _, y in at.values()]
-    return Layout(at, tuple((start, start + width) for start in starts), max(reach) + 0.95, min(0.0, *reach) - 0.5)
+            height = level[base] if attributes["role"] in FORWARD else -level[base] - down
+            places[name, t] = Place(max(t, 1), column[base] if t else BEFORE, height)
+    return Grid(places | _cotangents(graph, places), len(columns))
 
 
-def _cotangents(graph: nx.DiGraph, at: dict[Key, Point]) -> dict[Key, Point]:
-    """What the loss gives stands below or above the adjoint that it is given to, where there is more room."""
-    lines = [(at[a], at[b]) for a, b in graph.edges if a in at and b in at]
-    found = {}
+def _cotangents(graph: nx.DiGraph, places: dict[Key, Place]) -> dict[Key, Place]:
+    found: dict[Key, Place] = {}
     for node, role in graph.nodes(data="role"):
         if role == "cotangent":
-            x, y = at[next(graph.successors(node))]
-            places = [(x, y - 0.95 * ROW), (x, y + 0.95 * ROW)]
-            crossed = [sum(_passed(*line, np.array([place]), 0.0) for line in lines) for place in places]
-            taken = [
-                sum(abs(x - place[0]) < 0.8 and abs(y - place[1]) < 0.7 for x, y in at.values()) for place in places
-            ]
-            found[node] = min(zip(taken, crossed, places, strict=True), key=lambda item: item[:2])[2]
+            at = places[next(graph.successors(node))]
+            taken = [p.level for p in (*places.values(), *found.values()) if (p.step, p.column) == (at.step, at.column)]
+            signs = (1, -1) if at.level > -3 else (-1, 1)
+            tries = (at.level + sign * shift for shift in range(1, len(taken) + 3) for sign in signs)
+            free = (y for y in tries if y <= -1 and all(abs(y - other) >= 1 for other in taken))
+            found[node] = Place(at.step, at.column, next(free))
     return found
 
 
@@ -78,15 +73,13 @@ def step_graph(graph: nx.DiGraph) -> nx.DiGraph:
     """
     order = nx.DiGraph()
     roles = graph.nodes(data="role")
-    for name, t in graph:
-        if t == 1 and roles[name, t] in FORWARD:
-            order.add_node(name)
+    order.add_nodes_from(dict.fromkeys(name for name, t in graph if t and roles[name, t] in FORWARD))
     for source, target in graph.edges:
-        if source[1] != 1 or target[1] != 1 or roles[source] == "cotangent":
+        if not source[1] or source[1] != target[1] or roles[source] == "cotangent":
             continue
         if roles[target] in FORWARD:
             order.add_edge(source[0], target[0])
-        elif roles[source] not in FORWARD:
+        elif roles[source] not in FORWARD and graph.nodes[target]["of"] != graph.nodes[source]["of"]:
             order.add_edge(graph.nodes[target]["of"], graph.nodes[source]["of"])
     return order
 
@@ -94,27 +87,43 @@ def step_graph(graph: nx.DiGraph) -> nx.DiGraph:
 def _rows(graph: nx.DiGraph, order: nx.DiGraph, columns: list[list[str]]) -> dict[str, float]:
     """Heights of names: a state on a lane of its own, the first of several below all else and others above; inputs on
     the other side from the first state; values in between, near what they read and what reads them."""
-    states = [name for name in order if (name, 0) in graph]
-    levels = [found for names in columns if (found := [name for name in names if (name, 1) in graph])]
+    shown = {name for name, t in graph if t}
+    states = [name for name, t in graph if t == 0 and graph.nodes[name, t]["role"] == "state"]
+    levels = [found for names in columns if (found := [name for name in names if name in shown])]
     threads, levels = _threaded(graph, order, levels, states)
-    reach = max(map(len, levels)) / 2
+    reach = max(map(len, levels), default=0) / 2
     side = -1.0 if len(states) > 1 else 1.0
-    fixed = {name: reach + i for i, name in enumerate(states[1:])} | {states[0]: side * reach}
+    fixed = {name: reach + i for i, name in enumerate(states[1:])} | dict.fromkeys(states[:1], side * reach)
     fixed |= {f"{name} before": row for name, row in fixed.items()}
     rows = _swept(threads, levels, fixed, {name: -side * reach for name in order if _is_input(graph, name)})
     rows = {name: row for name, row in rows.items() if name in order}
     low, high = min(rows.values(), default=0.0), max(rows.values(), default=0.0)
-    rows |= {name: high + 1 + i for i, name in enumerate(states[1:])} | {states[0]: low - 1 if side < 0 else high + 1}
-    for names in columns[::-1]:  # what has an adjoint only stands beside what is computed from it
-        hidden = [name for name in names if name not in rows]
-        rows |= zip(
-            hidden, _spread([_mean([rows[n] for n in order.successors(name)], 0.0) for name in hidden]), strict=True
-        )
-    return rows
+    rows |= {name: high + 1 + i for i, name in enumerate(states[1:])}
+    rows |= dict.fromkeys(states[:1], low - 1 if side < 0 else high + 1)
+    return rows | _beside(order, columns, rows)
+
+
+def _beside(order: nx.DiGraph, columns: list[list[str]], rows: dict[str, float]) -> dict[str, float]:
+    """Heights of what has an adjoint only: beside what is computed from it, or as near to that as there is room."""
+    found: dict[str, float] = {}
+    for names in columns[::-1]:
+        taken = [rows[name] for name in names if name in rows]
+        for name in names:
+            if name not in rows:
+                wish = _mean([(rows | found)[n] for n in order.successors(name)], 0.0)
+                found[name] = _free(round(2 * wish) / 2, taken)
+                taken.append(found[name])
+    return found
+
+
+def _free(wish: float, taken: Sequence[float]) -> float:
+    """The height nearest to a wish, in steps of a half, that is at least one from all that are taken."""
+    tries = (wish + sign * shift / 2 for shift in range(4 * len(taken) + 2) for sign in (1, -1))
+    return next(y for y in tries if all(abs(y - other) >= 1 for other in taken))
 
 
 def _is_input(graph: nx.DiGraph, name: str) -> bool:
-    return graph.nodes.get((name, 1), {}).get("role") in ("input", "index")
+    return graph.nodes.get((name, graph.graph["steps"]), {}).get("role") in ("input", "index", "target")
 
 
 def _threaded(
@@ -170,20 +179,3 @@ def _spread(wanted: list[float]) -> list[float]:
         placed[i] = min(wanted[i], min(placed.values(), default=np.inf) - 1)
     shift = _mean([wanted[i] - placed[i] for i in ranks], 0.0)
     return [placed[i] + shift for i in range(len(wanted))]
-
-
-def bend_of(source: Point, target: Point, others: Iterable[Point], widest: float = 1.0) -> float:
-    """The least bend of an arrow with which it passes the fewest nodes, none over `widest`."""
-    points = np.array([*others, (np.inf, np.inf)])
-    return min(
-        (rad for rad in BENDS if abs(rad) <= widest), key=lambda rad: (_passed(source, target, points, rad), abs(rad))
-    )
-
-
-def _passed(source: Point, target: Point, points: Any, bend: float) -> int:
-    (x0, y0), (x1, y1) = source, target
-    control = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
-    s = np.linspace(0, 1, 40)[:, None]
-    curve = (1 - s) ** 2 * np.array(source) + 2 * s * (1 - s) * np.array(control) + s**2 * np.array(target)
-    distance = np.abs(points[:, None, :] - curve[None, :, :]) / (0.45, 0.32)
-    return int((distance.max(axis=2).min(axis=1) < 1).sum())
