@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from typing import Any as State
     from typing import Any as Target
 
+    from symbptt import interop as interop
+    from symbptt import zoo as zoo
     from symbptt.cell import Cell, cell
     from symbptt.clip import clip_by_norm, clip_by_value
     from symbptt.codegen.loading import Kernel, compile
@@ -163,11 +165,16 @@ _HOME = {
 }
 """The module of each public name; symbptt.functions has the others."""
 
+MODULES = ("interop", "zoo")
+"""Modules that are found as attributes of the package without an import of their own."""
+
 
 class _Package(_ModuleType):
     """This package, with its public names found on first use."""
 
     def __getattr__(self, name: str) -> object:
+        if name in MODULES:
+            return _import_module(f"symbptt.{name}")
         if name not in __all__:
             raise AttributeError(f"module 'symbptt' has no attribute {name!r}")
         functions = _import_module("symbptt.functions")  # always: it tells traces what NumPy's functions mean
@@ -187,7 +194,7 @@ class _Package(_ModuleType):
         return _import_module, (self.__name__,)
 
     def __dir__(self) -> list[str]:
-        return sorted({*self.__dict__, *__all__})
+        return sorted({*self.__dict__, *__all__, *MODULES})
 
 
 if not TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -209,9 +210,13 @@ def build(
     Files of an earlier build are replaced, all others in the folder are left alone.
     """
     cell = load_target(target)
+    where = ["--data", str(data)] if data is not None else []
+    sizes = ["--hidden", str(hidden), "--seed", str(seed)]
+    command = shlex.join(["symbptt", "build", target, *where, "-o", str(output), *sizes])
     with stage() as tell:
         table = load("table").read_table(data) if data is not None else None
-        summary = load("report").build(cell, table, output, hidden=hidden, seed=seed, force=force, tell=tell)
+        build_folder = load("report").build
+        summary = build_folder(cell, table, output, hidden=hidden, seed=seed, force=force, tell=tell, command=command)
     console().print(summary_table(summary.rows))
     return 0 if summary.passed else FAILED
 
@@ -253,6 +258,23 @@ def bench(
 
 
 app.command()(analyze)
+
+
+@app.command()
+def report(
+    target: Target,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write, .html.")] = Path("report.html"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the parameters and the inputs.")] = 0,
+    force: Force = False,
+) -> int:
+    """Write one page about a cell: equations, graph, Jacobian, plan, proof, stability and code, for a browser without a network."""
+    check_own([output], force)
+    cell = load_target(target, models=True)
+    command = shlex.join(["symbptt", "report", target, "-o", str(output), "--seed", str(seed)])
+    with stage() as tell:
+        found = load("webpage.contents").write_report(cell, output, command, seed=seed, tell=tell)
+    print(f"{output}: {'passed' if found.passed else 'FAILED'}, {len(found.rows)} comparisons")
+    return 0 if found.passed else FAILED
 
 
 @app.command()

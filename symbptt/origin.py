@@ -15,6 +15,7 @@ BEGINNINGS = (
     rb"symbptt(?: \d\S*)?: (?:verification|stability|no stability) of ",
     rb'\{\s*"written_by": "symbptt"',
     rb"// written by symbptt\b",
+    rb"<!DOCTYPE html>\n<!-- written by symbptt\b",
     rb"<\?xml[^\n]*\?>\n<!-- written by symbptt\b",
     rb'Creator "symbptt\b',
     rb'cell,dtype,"T, B, sizes",ours \(ms\),',

@@ -63,13 +63,14 @@ def _paint_arrow(arrow: Arrow, axes: Any, scale: float) -> None:
 
 def _paint_line(line: Line, axes: Any, scale: float) -> None:
     patches = need_matplotlib().patches
-    for _, way in line.ways:
+    for piece in line.pieces:
         axes.add_patch(
             patches.PathPatch(
-                _path("M" + "L" * (len(way) - 1), way), facecolor="none", edgecolor=line.colour, linewidth=0.6 * scale,
+                _path("M" + "L" * (len(piece) - 1), piece), facecolor="none", edgecolor=line.colour, linewidth=0.6 * scale,
                 linestyle=DASHES, zorder=2,
             )
         )  # fmt: skip
+    for _, way in line.ways:
         (x, y), tip = way[-1], 3.4
         corners = [(x, y), (x - 1.5, y - tip), (x + 1.5, y - tip)]
         axes.add_patch(patches.Polygon(corners, facecolor=line.colour, edgecolor="none", zorder=2))

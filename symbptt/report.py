@@ -34,6 +34,8 @@ from symbptt.stability.written import json_of, text_of
 from symbptt.table import STEPS_WITHOUT_DATA, Table, bind, hidden_sizes
 from symbptt.unrolling import unroll
 from symbptt.verification import Verification, verify
+from symbptt.webpage.contents import contents, repeat
+from symbptt.webpage.page import write_page
 
 LARGE = 512
 """Elements of a state beyond which its stability is analysed for smaller sizes, with parameters drawn for them."""
@@ -80,11 +82,13 @@ def build(
     seed: int = 0,
     force: bool = False,
     tell: Callable[[str], None] = lambda stage: None,
+    command: str = "",
 ) -> Summary:
     """Write equations, module, verification and drawings of a cell into a folder, and return the summary.
 
     Inputs are the columns of the table, standardised; without one, 100 steps of standard normal numbers. Sizes that the
-    data do not say are `hidden`. Files of an earlier build are replaced, all others in the folder stay as they are.
+    data do not say are `hidden`; `command` is the one that builds the same again. Files of an earlier build are replaced, all
+    others in the folder stay as they are.
 
     Raises: ArgumentError where data and cell do not go together; TargetError where the folder cannot be written, or
     holds a file of another origin under one of the names (`force` replaces it).
@@ -97,8 +101,9 @@ def build(
     found = _found(cell, inputs, dims, seed, tell)
     _make_folder(folder)
     tell("drawing")
-    rows = (*_rows(found, table, words, dims), ("stability", found.stability.line))
-    _write(found, table, names)
+    command = command or f"symbptt.report.build({cell.name}, ..., hidden={hidden}, seed={seed})"
+    rows = (*_rows(found, table, words, dims), ("stability", found.stability.line), ("repeat", command))
+    _write(found, table, names, repeat(command, seed))
     write_text(names["summary"], summary_markdown(cell, rows, found.flow, names))
     written = ("files", f"{folder}/: {', '.join(path.name for path in names.values())}")
     return Summary((*rows, written), found.report.passed, tuple(names.values()))
@@ -107,6 +112,7 @@ def build(
 def _names(cell: Cell) -> dict[str, str]:
     return {
         "summary": "summary.md",
+        "page": "report.html",
         "equations": "equations.md",
         "module": f"{cell.name}_bptt.py",
         "verification": "verification.txt",
@@ -148,7 +154,7 @@ def _found(
     return _Found(cell, derivation, kernel, report, params, flow, stability)
 
 
-def _write(found: _Found, table: Table | None, names: Mapping[str, Path]) -> None:
+def _write(found: _Found, table: Table | None, names: Mapping[str, Path], again: list[tuple[str, str]]) -> None:
     """Write all files but the summary."""
     cell, stability = found.cell, found.stability
     write_text(names["equations"], equations_markdown(cell, found.derivation))
@@ -159,6 +165,8 @@ def _write(found: _Found, table: Table | None, names: Mapping[str, Path]) -> Non
     write_text(names["stability"], stability.text)
     write_text(names["stability numbers"], stability.numbers)
     save(stability.figure, names["stability figure"])
+    lines = [("verdict", stability.line), ("more", f"{names['stability'].name}, {names['stability figure'].name}")]
+    write_page(contents(cell, found.derivation, found.kernel, found.report, lines, again), names["page"])
 
 
 @dataclass(frozen=True)
@@ -329,6 +337,7 @@ def summary_markdown(cell: Cell, rows: Iterable[tuple[str, str]], flow: Flow, na
     table = "\n".join(["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in rows)])
     files = "\n".join(
         [
+            f"* [{names['page'].name}]({names['page'].name}): all of it on one page, for a browser",
             f"* [{names['equations'].name}]({names['equations'].name}): the equations",
             f"* [{names['module'].name}]({names['module'].name}): forward and backward pass, needs NumPy alone",
             f"* [{names['verification'].name}]({names['verification'].name}): the module against the cell itself",

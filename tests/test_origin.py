@@ -23,6 +23,9 @@ COMMANDS = {
     "graph.eps": (["graph", "rnn", "-o"], "graph.eps"),
     "graph.json": (["graph", "rnn", "-o"], "graph.json"),
     "graph.dot": (["graph", "rnn", "-o"], "graph.dot"),
+    "graph.graphml": (["graph", "rnn", "-o"], "graph.graphml"),
+    "graph.gml": (["graph", "rnn", "-o"], "graph.gml"),
+    "report": (["report", "rnn", "-o"], "report.html"),
     "figure": (["analyze", "rnn", *SMALL, "--figure"], "mine.svg"),
 }
 

@@ -37,7 +37,7 @@ def test_type_checkers_see_the_same_names():
         alias.asname or alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
     seen |= {ast.unparse(node.target) for node in checked.body if isinstance(node, ast.AnnAssign)}
-    assert seen - {"Any", "Callable"} == set(sb.__all__)
+    assert seen - {"Any", "Callable"} - set(sb.MODULES) == set(sb.__all__)
 
 
 @pytest.mark.parametrize("imports", ORDERS)
@@ -53,4 +53,9 @@ def test_modules_do_not_hide_functions_of_their_name(imports):
 
 def test_importing_the_package_imports_nothing_heavy():
     check = "import sys, symbptt; assert not {'sympy', 'numpy', 'networkx'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1])
+
+
+def test_zoo_is_found_as_an_attribute_when_it_is_first_used():
+    check = "import sys, symbptt as sb; assert 'symbptt.zoo' not in sys.modules; assert sb.zoo.lstm.name == 'lstm'; sb.interop; dir(sb).index('zoo')"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1])

@@ -94,11 +94,11 @@ def _command(name: str, tokens: list[str], at: list[int], end: int, slanted: boo
     elif len(name) == 1 and not name.isalpha():
         yield Run("" if name in ",;:! " else name, False, level)
     elif name not in SPACES:
-        yield Run(*_greek(name), level)
+        yield Run(*greek(name), level)
 
 
-def _greek(name: str) -> tuple[str, bool]:
-    """A Greek letter by its name, the small ones slanted; another word as it is."""
+def greek(name: str) -> tuple[str, bool]:
+    """Return a Greek letter by its name, and whether it is slanted, as the small ones are; another word as it is."""
     size = "CAPITAL" if name[0].isupper() else "SMALL"
     try:
         return unicodedata.lookup(f"GREEK {size} LETTER {name.upper()}"), size == "SMALL"

@@ -84,6 +84,15 @@ class Line:
     colour: str
     title: str
 
+    @property
+    def pieces(self) -> tuple[tuple[Point, ...], ...]:
+        """The lines without what two of them share: the farthest reader on either side in full, the others as branches."""
+        sides: dict[bool, list[tuple[Point, ...]]] = {}
+        for _, way in sorted(self.ways, key=lambda item: -abs(item[1][4][0] - item[1][3][0])):
+            sides.setdefault(way[4][0] > way[3][0], []).append(way)
+        first = [way[0 if i == 0 else 3 :] for i, (way, *_) in enumerate(sides.values())]
+        return (*first, *(way[4:] for _, *rest in sides.values() for way in rest))
+
 
 @dataclass(frozen=True)
 class Word:

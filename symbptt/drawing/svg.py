@@ -81,7 +81,7 @@ def _arrow(arrow: Arrow) -> str:
 
 
 def _line(line: Line) -> str:
-    ways = "".join(_rounded(way) for _, way in line.ways)
+    ways = "".join(_rounded(piece) for piece in line.pieces)
     heads = "".join(_head(way[-1], way[-2], 3.4, 1.5) for _, way in line.ways)
     return (
         f'<g class="saved"><title>{escape(line.title)}</title>'

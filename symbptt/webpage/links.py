@@ -1,0 +1,68 @@
+"""Which lines belong together: a value of the forward pass, its adjoints, the gradients they give, and their lines of code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import networkx as nx
+
+from symbptt.derive.unroll import Key
+from symbptt.drawing.names import plain_name
+
+TIMES = ("t", "t-1", "T")
+
+
+@dataclass(frozen=True)
+class Links:
+    """The groups of each name as it is printed, without its time; the groups in the order of computation."""
+
+    groups: tuple[str, ...]
+    of: Mapping[str, tuple[str, ...]]
+
+    def of_line(self, lhs: str) -> tuple[str, ...]:
+        """Return the groups of a line by its left side."""
+        return self.of.get(bare(lhs), ())
+
+
+def bare(lhs: str) -> str:
+    """Return a printed name without its time and signs, `daf` of `da_{f,t}`, `h` of `h_t`, `dh` of `dh_{t-1}`."""
+    head, *parts = plain_name(lhs.strip()).replace("{", "").replace("}", "").replace("_", ",").split(",")
+    return "".join([head, *(parts[:-1] if parts and parts[-1] in TIMES else parts)])
+
+
+def links_of(graph: nx.DiGraph) -> Links:
+    """Return the groups of a graph of one step with its adjoints: one for each value that is computed."""
+    last = graph.graph["steps"]
+    values = [name for name, t in graph if t == last and graph.nodes[name, t]["role"] in ("value", "state", "output")]
+    of: dict[str, tuple[str, ...]] = {bare(name): (name,) for name in values}
+    for node, data in graph.nodes(data=True):
+        if data["role"] in ("adjoint", "gradient"):
+            key = bare(node[0])
+            of[key] = tuple(dict.fromkeys([*of.get(key, ()), *_groups(graph, node, values)]))
+            if data["role"] == "adjoint":
+                of.setdefault(bare(data["of"]), of[key])  # an argument of a function, which has no node of its own
+    return Links(tuple(values), of)
+
+
+def _groups(graph: nx.DiGraph, node: Key, values: Iterable[str]) -> Iterable[str]:
+    """The values to which an adjoint or a gradient belongs: its own, or those of the adjoints that it reads."""
+    own = graph.nodes[node].get("of", "")
+    if own in values:
+        return [own]
+    near = [a for a in graph.predecessors(node) if graph.nodes[a]["role"] == "adjoint" and a != node]
+    return [group for a in near for group in _groups(graph, a, values)]
+
+
+def code_groups(source: str, links: Links) -> list[tuple[str, ...]]:
+    """Return the groups of each line of a module, by the equations that the comments name: those of the line itself, and
+    for the line of a comment alone those of what stands under it up to the next."""
+    found: list[tuple[str, ...]] = []
+    for line in source.splitlines():
+        code, _, comment = line.partition("#")
+        names = [part.partition("=")[0] for part in comment.split(";") if "=" in part] if comment else []
+        groups = tuple(dict.fromkeys(group for name in names for group in links.of_line(name)))
+        if not groups and comment and not code.strip() and found:
+            groups = found[-1] if line.strip().startswith("#   ") else ()
+        found.append(groups)
+    return found

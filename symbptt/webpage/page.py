@@ -1,0 +1,150 @@
+"""The page as HTML, from what was found about a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from symbptt.codegen.loading import write_text
+from symbptt.webpage.links import Links, code_groups
+from symbptt.webpage.mathematics import mathml
+from symbptt.webpage.style import SHEET, group_rules
+
+MARK = "<!DOCTYPE html>\n<!-- written by symbptt -->"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One line of mathematics: its left side as text, which says to what it belongs, and the whole in LaTeX and as text."""
+
+    lhs: str
+    latex: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a page shows: titles with formulas; names with symbol, role and shape; a drawing; texts by title, as they are
+    printed; how often what was compared; the module; and pairs that say how to repeat it."""
+
+    name: str
+    words: str
+    symbols: Sequence[tuple[str, str, str, str]]
+    forward: Sequence[Formula]
+    backward: Mapping[str, Sequence[Formula]]
+    links: Links
+    drawing: str
+    jacobian: Sequence[tuple[Formula, str]]
+    plan: str
+    verification: Sequence[Sequence[str]]
+    passed: bool
+    verdict: str
+    stability: Sequence[tuple[str, str]]
+    source: str
+    repeat: Sequence[tuple[str, str]]
+
+
+def page_of(c: Contents) -> str:
+    """Return the page as one HTML file that needs nothing else."""
+    sections = [
+        ("equations", "Equations", _equations(c)),
+        ("graph", "One step and its adjoints", f'<figure class="scroll">{c.drawing}</figure>'),
+        ("jacobian", "Jacobian of one step", _jacobian(c)),
+        ("plan", "Plan and memory", f'<pre class="plan">{escape(c.plan)}</pre>'),
+        ("verification", "Verification", _verification(c)),
+        ("stability", "Stability", _pairs(c.stability)),
+        ("code", "The generated module", _code(c)),
+        ("repeat", "How to repeat", _pairs(c.repeat)),
+    ]
+    sections = [section for section in sections if section[2]]
+    links = "".join(f'<a href="#{id}">{escape(title)}</a>' for id, title, _ in sections)
+    body = "\n".join(
+        f'<section id="{id}"><h2>{escape(title)}</h2>\n{inner}\n</section>' for id, title, inner in sections
+    )
+    return f"""{MARK}
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{escape(c.name)}: backpropagation through time</title><link rel="icon" href="data:,">
+<style>{SHEET}{group_rules(len(c.links.groups))}</style></head>
+<body><header><h1>{escape(c.name)}</h1>{_paragraphs(c.words)}<nav>{links}</nav></header>
+<main>
+<section id="symbols"><h2>Symbols and shapes</h2>{_symbols(c)}</section>
+{body}
+</main><footer><p class="dim">Written by symbptt. Vectors are columns; ⊙ multiplies elementwise.</p></footer></body></html>
+"""
+
+
+def _paragraphs(words: str) -> str:
+    return "".join(f"<p>{escape(' '.join(part.split()))}</p>" for part in words.split("\n\n") if part.strip())
+
+
+def _symbols(c: Contents) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(name)}</code></td><td>{mathml(latex)}</td><td>{escape(role)}</td><td>{escape(shape)}</td></tr>"
+        for name, latex, role, shape in c.symbols
+    )
+    return f'<div class="scroll"><table><tr><th>name</th><th>symbol</th><th>role</th><th>shape</th></tr>{rows}</table></div>'
+
+
+def _classes(c: Contents, groups: Iterable[str]) -> str:
+    return " ".join(f"k{c.links.groups.index(group)}" for group in groups)
+
+
+def _formula(c: Contents, f: Formula) -> str:
+    classes = " ".join(filter(None, ["eq", _classes(c, c.links.of_line(f.lhs))]))
+    return f'<span class="{classes}" tabindex="0" title="{escape(f.text)}">{mathml(f.latex)}</span>'
+
+
+def _equations(c: Contents) -> str:
+    forward = "".join(_formula(c, f) for f in c.forward)
+    others = "".join(
+        f"<h3>{escape(title)}</h3>{''.join(_formula(c, f) for f in lines)}"
+        for title, lines in c.backward.items()
+        if lines
+    )
+    return (
+        '<p class="dim screen">Point at a line, or move to it with the tab key: what belongs to it is marked, in the equations and '
+        "in the module below.</p>"
+        f'<div class="columns"><div><h3>Forward, t = 1, …, T</h3>{forward}</div><div>{others}</div></div>'
+    )
+
+
+def _jacobian(c: Contents) -> str:
+    return "".join(
+        f'<span class="eq" title="{escape(f.text)}">{mathml(f.latex)}</span><p class="dim">{escape(words)}</p>'
+        for f, words in c.jacobian
+    )
+
+
+def _verification(c: Contents) -> str:
+    mark = "ok" if c.passed else "bad"
+    head, *rows = c.verification
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td{' class=n' if i else ''}>{escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    )
+    return f'<p class="{mark}">{escape(c.verdict)}</p><div class="scroll"><table><tr>{cells}</tr>{body}</table></div>'
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in pairs)
+    return f'<div class="scroll"><table>{rows}</table></div>'
+
+
+def _code(c: Contents) -> str:
+    lines = c.source.splitlines()
+    rows = []
+    for line, groups in zip(lines, code_groups(c.source, c.links), strict=True):
+        classes = f' class="{_classes(c, groups)}"' if groups else ""
+        rows.append(f"<i{classes}>{escape(line, quote=False)}</i>")
+    return f'<pre class="code" tabindex="0">{"".join(rows)}</pre>'
+
+
+def write_page(contents: Contents, path: Path) -> None:
+    """Write the page.
+
+    Raises: TargetError where the file cannot be written.
+    """
+    write_text(path, page_of(contents))

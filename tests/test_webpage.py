@@ -1,0 +1,276 @@
+"""The page about a cell: complete, linked, self-contained, and as a browser shows it."""
+
+import re
+import xml.etree.ElementTree as ET
+from functools import cache
+from html.parser import HTMLParser
+
+import pytest
+
+import symbptt as sb
+from symbptt import Input, Param, State, Target, zoo
+from symbptt.cli import run
+from symbptt.codegen.loading import compile as compile_cell
+from symbptt.derivation import derive
+from symbptt.unrolling import unroll
+from symbptt.verification import Verification
+from symbptt.verify.report import Row
+from symbptt.webpage.contents import contents, repeat
+from symbptt.webpage.links import bare, code_groups, links_of
+from symbptt.webpage.mathematics import mathml
+from symbptt.webpage.page import page_of
+from tests.browser import CHROMIUM, browser
+
+MOST = 400_000
+
+
+@sb.loss
+def squared(h: State["n"], y: Target["k"], V: Param["k n"]):
+    e = V @ h - y
+    return sb.sum(e * e) / 2
+
+
+@sb.cell
+def quoted(x: Input["n"], h: State["n"], w: Param["n"]):
+    """A cell with <b>signs</b> & "quotes" in its words."""
+    return np_tanh(w * h + x)
+
+
+def np_tanh(x):
+    return sb.tanh(x)
+
+
+TARGETS = {**zoo.CELLS, "quoted": quoted, "model": sb.model(zoo.gru, squared, at="last", reduction="mean")}
+
+
+@cache
+def page(name):
+    """The page without what takes long: the comparisons and the run are stand-ins."""
+    target = TARGETS[name]
+    report = Verification(target.name, (Row("healthy", "T=3 B=2", "dW", 1e-16, 1e-10, "complex step"),))
+    found = contents(
+        target, derive(target), compile_cell(target), report, [("run", "none")], repeat("symbptt report x", 0)
+    )
+    return page_of(found)
+
+
+class Reader(HTMLParser):
+    """Ids, links and sources of a page; each element closed in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.sources, self.tags = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found["href"]] if "href" in found else []
+        self.sources += [found["src"]] if "src" in found else []
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def assert_sound(text):
+    reader = Reader()
+    reader.feed(text)
+    assert not reader.open
+    assert len(set(reader.ids)) == len(reader.ids)
+    assert all(link == "data:," or link[1:] in reader.ids for link in reader.links)
+    assert not reader.sources and "script" not in reader.tags
+    assert not re.findall(r"url\(|@import|https?://(?!www\.w3\.org|purl\.org|creativecommons\.org)", text)
+    assert len(text.encode()) < MOST
+    for formula in re.findall(r"<math>.*?</math>", text):
+        ET.fromstring(formula)
+
+
+@pytest.mark.parametrize("name", ["lstm", "quoted", "model", "gru_layer_norm"])
+def test_page_is_whole_and_needs_nothing_else(name):
+    assert_sound(page(name))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_page_of_any_cell_is_whole_and_needs_nothing_else(name):
+    assert_sound(page(name))
+
+
+def test_words_of_others_are_text_on_the_page():
+    assert "&lt;b&gt;signs&lt;/b&gt; &amp; &quot;quotes&quot;" in page("quoted") and "<b>" not in page("quoted")
+
+
+def test_page_holds_every_equation_the_module_the_proof_and_how_to_repeat():
+    text, d = page("lstm"), derive(zoo.lstm)
+    for line in (*d.forward, *d.backward, *d.gradients, *d.input_gradients):
+        assert mathml(line.latex) in text
+    source = compile_cell(zoo.lstm).source
+    assert text.count("<i") - text.count("<i>") == sum(
+        bool(g) for g in code_groups(source, links_of(unroll(zoo.lstm, 1, backward=True)))
+    )
+    assert "passed: 1 comparisons" in text and "symbptt report x" in text and f"symbptt {sb.__version__}" in text
+    assert 'class="unrolled"' in text
+
+
+def test_lines_that_belong_together_are_in_one_group():
+    links = links_of(unroll(zoo.lstm, 1, backward=True))
+    assert links.groups == ("i", "f", "g", "o", "c", "h")
+    for lhs in ("f_t", "df_t", "da_{f,t}", "a_{f,t}", "dWf", "dUf", "dbf"):
+        assert links.of_line(lhs) == ("f",), lhs
+    assert links.of_line("dx_t") == ("i", "f", "g", "o") and links.of_line("x_t") == ()
+    source = compile_cell(zoo.lstm).source
+    lines = dict(zip(source.splitlines(), code_groups(source, links), strict=False))
+    marked = {line.strip(): groups for line, groups in lines.items() if groups}
+    (adjoint,) = [groups for line, groups in marked.items() if "df_t = " in line]
+    (state,) = [groups for line, groups in marked.items() if "# c_t = f_t" in line]
+    assert adjoint == ("f",) and state == ("c",)
+
+
+@pytest.mark.parametrize(
+    "lhs, name",
+    [
+        ("h_t", "h"),
+        ("dh_{t-1}", "dh"),
+        ("da_{f,t}", "daf"),
+        ("dW_f", "dWf"),
+        ("dWf", "dWf"),
+        ("loss_T", "loss"),
+        ("T_t", "T"),
+    ],
+)
+def test_left_sides_lose_their_time(lhs, name):
+    assert bare(lhs) == name
+
+
+@pytest.mark.parametrize("latex, expected", [
+    ("h_{t-1}", "<msub><mi>h</mi><mrow><mi>t</mi><mo>−</mo><mn>1</mn></mrow></msub>"),
+    (r"\frac{a}{2}", "<mfrac><mi>a</mi><mn>2</mn></mfrac>"),
+    (r"W^{\top} x", "<mrow><msup><mi>W</mi><mrow><mo>⊤</mo></mrow></msup><mi>x</mi></mrow>"),
+    (r"\sum_{t} a", "<mrow><munder><mo>∑</mo><mi>t</mi></munder><mi>a</mi></mrow>"),
+    (r"\hat{h}_t'", '<msubsup><mover accent="true"><mi>h</mi><mo stretchy="false">^</mo></mover><mi>t</mi><mrow><mo>′</mo></mrow></msubsup>'),
+    (r"c \mathrel{+}= 1.5", "<mrow><mi>c</mi><mo>+=</mo><mn>1.5</mn></mrow>"),
+    (r"\left(a\right)", '<mrow><mo stretchy="true" fence="true">(</mo><mi>a</mi><mo stretchy="true" fence="true">)</mo></mrow>'),
+    (r"a < b", "<mrow><mi>a</mi><mo>&lt;</mo><mi>b</mi></mrow>"),
+    (r"\text{if } a", "<mrow><mtext>if</mtext><mi>a</mi></mrow>"),
+    (r"\unheard", '<mi mathvariant="normal">unheard</mi>'), (r"\alpha", "<mi>α</mi>"), ("{a", "<mi>a</mi>"), ("", "<mrow></mrow>"),
+    (r"\begin{bmatrix} a & 0 \\ 1 & b \end{bmatrix}",
+     '<mrow><mo stretchy="true">[</mo><mtable><mtr><mtd><mi>a</mi></mtd><mtd><mn>0</mn></mtd></mtr><mtr><mtd><mn>1</mn></mtd>'
+     '<mtd><mi>b</mi></mtd></mtr></mtable><mo stretchy="true">]</mo></mrow>'),
+])  # fmt: skip
+def test_latex_becomes_mathml(latex, expected):
+    assert mathml(latex) == f"<math>{expected}</math>"
+
+
+def test_report_is_written_and_refused_in_words(tmp_path, capsys):
+    target = tmp_path / "r.html"
+    assert run(["report", "rnn", "-o", str(target), "--seed", "3"]) == 0
+    assert "passed" in capsys.readouterr().out
+    text = target.read_text(encoding="utf-8")
+    assert_sound(text)
+    assert f"symbptt report rnn -o {target} --seed 3" in text and "λ₁ = " in text
+    assert run(["report", "rnn", "-o", str(target)]) == 0  # its own file is replaced
+    assert run(["report", "rnn", "-o", str(tmp_path / "r.pdf")]) == 2
+    assert "one HTML page" in capsys.readouterr().err
+    (tmp_path / "other.html").write_text("<p>mine</p>", encoding="utf-8")
+    assert run(["report", "rnn", "-o", str(tmp_path / "other.html")]) == 2
+    assert "was not written by symbptt" in capsys.readouterr().err
+
+
+seen = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+OVER = """[...document.querySelectorAll('body *')].filter(e => {
+  if (e.getBoundingClientRect().right <= innerWidth + 1) return false;
+  for (let q = e.parentElement; q; q = q.parentElement) if (getComputedStyle(q).overflowX != 'visible') return false;
+  return true}).map(e => e.outerHTML.slice(0, 80))"""
+FLAT = """[...document.querySelectorAll('math')].filter(e => {const r = e.getBoundingClientRect(); return r.height < 8 || r.width < 4}).length"""
+FRACTION = """[...document.querySelectorAll('mfrac')].every(e =>
+  e.children[0].getBoundingClientRect().bottom <= e.children[1].getBoundingClientRect().top + 1)"""
+OUTSIDE = """[...document.querySelectorAll('svg.unrolled g.node[data-name]')].filter(g => {
+  const r = g.querySelector('rect'); if (!r) return false; const b = r.getBBox();
+  return [...g.querySelectorAll('text')].some(t => {const a = t.getBBox();
+    return a.x < b.x || a.x + a.width > b.x + b.width || a.y < b.y - 2 || a.y + a.height > b.y + b.height + 2})}).map(g => g.dataset.name)"""
+MARKED = (
+    """[...document.querySelectorAll('main .k1')].map(e => getComputedStyle(e).backgroundColor != 'rgba(0, 0, 0, 0)')"""
+)
+
+
+def assert_shown(tab, path, width, dark):
+    tab.open(path, width, dark=dark)
+    assert tab.complaints() == []
+    assert tab.ask("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than its window"
+    assert tab.ask(OVER) == []
+    assert tab.ask("document.querySelectorAll('math').length") > 10 and tab.ask(FLAT) == 0
+    assert tab.ask(FRACTION)
+    assert tab.ask(OUTSIDE) == []
+
+
+@seen
+def test_browser_shows_the_page_without_a_complaint_narrow_and_wide_light_and_dark(tmp_path):
+    with browser() as tab:
+        for name in ("lstm", "model"):
+            path = tmp_path / f"{name}.html"
+            path.write_text(page(name), encoding="utf-8")
+            for width, dark in ((400, False), (1280, True)):
+                assert_shown(tab, path, width, dark)
+        papers = [tab.ask("getComputedStyle(document.body).backgroundColor")]
+        tab.open(path, 1280)
+        assert papers != [tab.ask("getComputedStyle(document.body).backgroundColor")]
+
+
+@seen
+def test_pointing_at_a_line_marks_its_adjoints_gradients_and_code(tmp_path):
+    path = tmp_path / "lstm.html"
+    path.write_text(page("lstm"), encoding="utf-8")
+    with browser() as tab:
+        tab.open(path, 1280, height=7000)
+        assert not any(tab.ask(MARKED))
+        x, y = tab.ask(
+            "(() => {const r = document.querySelectorAll('.eq')[1].getBoundingClientRect(); return [r.x + 20, r.y + 8]})()"
+        )
+        tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        marked = tab.ask(MARKED)
+        assert len(marked) >= 8 and all(marked)
+        assert not tab.ask("getComputedStyle(document.querySelector('.eq.k0')).backgroundColor").startswith("rgb(")
+        for link in ("code", "graph", "verification"):
+            tab.ask(f"document.querySelector('nav a[href=\"#{link}\"]').click()")
+            assert tab.ask("location.hash") == f"#{link}" and tab.ask(f"!!document.getElementById('{link}')")
+
+
+@seen
+def test_page_of_the_lstm_prints_on_a_few_sheets_of_a4(tmp_path):
+    path = tmp_path / "lstm.html"
+    path.write_text(page("lstm"), encoding="utf-8")
+    with browser() as tab:
+        tab.open(path, 1280)
+        pdf = tab.pdf()
+    sheets = re.findall(rb"/Type /Page\b(?!s)", pdf)
+    assert 1 <= len(sheets) <= 5
+    boxes = {tuple(round(float(part)) for part in box.split()) for box in re.findall(rb"/MediaBox \[([^\]]*)\]", pdf)}
+    assert boxes == {(0, 0, 595, 842)}
+
+
+@seen
+@pytest.mark.long
+def test_browser_shows_the_pages_of_all_cells(tmp_path):
+    with browser() as tab:
+        for name in sorted(TARGETS):
+            path = tmp_path / f"{name}.html"
+            path.write_text(page(name), encoding="utf-8")
+            assert_shown(tab, path, 400, False)
+            assert_shown(tab, path, 1280, False)
+
+
+@seen
+def test_planted_overflow_and_script_error_are_seen(tmp_path):
+    path = tmp_path / "bad.html"
+    path.write_text(
+        page("lstm").replace("<main>", '<main><p style="width:900px;background:red">x</p><script>throw 1</script>'),
+        encoding="utf-8",
+    )
+    with browser() as tab:
+        tab.open(path, 400)
+        assert tab.complaints() and tab.ask(OVER)
