@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from typing import Any as State
     from typing import Any as Target
 
-    from symbptt import interop as interop
     from symbptt import zoo as zoo
     from symbptt.cell import Cell, cell
     from symbptt.clip import clip_by_norm, clip_by_value
@@ -165,7 +164,7 @@ _HOME = {
 }
 """The module of each public name; symbptt.functions has the others."""
 
-MODULES = ("interop", "zoo")
+MODULES = ("zoo",)
 """Modules that are found as attributes of the package without an import of their own."""
 
 

