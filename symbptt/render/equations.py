@@ -131,6 +131,11 @@ class Equations:
         mark = next((label.mark for label in found.values() if label.adjoint), self.mark)
         return textbook(Lines(r, found, mark, begun), self.head.loss_lines() if self.head is not None else None)
 
+    def sections(self, style: str = "textbook") -> tuple[tuple[str, tuple[Equation, ...]], ...]:
+        """Return the titles of the page, each with its equations."""
+        page = self.page(style)
+        return tuple((section.title, self._equations(section.lines)) for section in page.sections)
+
     def _sections(self) -> list[Section]:
         lines = self._lines
         loss = [] if self.head is None else self.head._sections()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +66,7 @@ def contents(
         name=target.name,
         words=inspect.getdoc(cell.function) or "",
         symbols=_symbols(target),
-        forward=_formulas(derivation.forward),
-        backward=_sections(derivation),
+        sections=[(title, _formulas(lines)) for title, lines in derivation.sections()],
         links=links_of(graph),
         drawing=_drawing(graph),
         jacobian=_jacobian(derivation, cell),
@@ -97,17 +96,6 @@ def _symbols(target: Cell | Model) -> list[tuple[str, str, str, str]]:
 
 def _formulas(lines: Sequence[Equation]) -> list[Formula]:
     return [Formula(line.lhs, line.latex, str(line)) for line in lines]
-
-
-def _sections(d: Derivation) -> Mapping[str, Sequence[Formula]]:
-    found: dict[str, Sequence[Formula]] = {}
-    if d.head is not None:
-        found |= {title: _formulas(lines) for title, lines in d.head._sections()}
-    return found | {
-        "Backward, t = T, …, 1": _formulas(d.backward),
-        "Gradients of the parameters": _formulas(d.gradients),
-        "Gradients of the inputs": _formulas(d.input_gradients),
-    }
 
 
 def _drawing(graph: Unrolled) -> str:

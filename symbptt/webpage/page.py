@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -32,8 +32,7 @@ class Contents:
     name: str
     words: str
     symbols: Sequence[tuple[str, str, str, str]]
-    forward: Sequence[Formula]
-    backward: Mapping[str, Sequence[Formula]]
+    sections: Sequence[tuple[str, Sequence[Formula]]]
     links: Links
     drawing: str
     jacobian: Sequence[tuple[Formula, str]]
@@ -97,17 +96,17 @@ def _formula(c: Contents, f: Formula) -> str:
 
 
 def _equations(c: Contents) -> str:
-    forward = "".join(_formula(c, f) for f in c.forward)
-    others = "".join(
-        f"<h3>{escape(title)}</h3>{''.join(_formula(c, f) for f in lines)}"
-        for title, lines in c.backward.items()
-        if lines
-    )
+    """What is computed forward on the left, all that goes back on the right."""
+    (first, forward), *others = (_section(c, title, lines) for title, lines in c.sections)
     return (
-        '<p class="dim screen">Point at a line, or move to it with the tab key: what belongs to it is marked, in the equations and '
-        "in the module below.</p>"
-        f'<div class="columns"><div><h3>Forward, t = 1, …, T</h3>{forward}</div><div>{others}</div></div>'
+        '<p class="dim screen">Point at a line, or move to it with the tab key: what belongs to it is marked, in the equations '
+        "and in the module below.</p>"
+        f'<div class="columns"><div>{first}{forward}</div><div>{"".join(a + b for a, b in others)}</div></div>'
     )
+
+
+def _section(c: Contents, title: str, lines: Sequence[Formula]) -> tuple[str, str]:
+    return f"<h3>{escape(title)}</h3>", "".join(_formula(c, f) for f in lines)
 
 
 def _jacobian(c: Contents) -> str:
