@@ -64,7 +64,12 @@ def clash(x: Input["n"], h: State["n"], dh: Param["n"], U: Param["n n"]):
     return dU * x
 
 
-CELLS = [rnn, gru, lstm, leaky, delayed, clash]
+@sb.cell
+def passed_on(x: Input["n"], h: State["n"], w: Param["n"]):
+    return {"h": np.tanh(w * h), "y": x, "z": w}
+
+
+CELLS = [rnn, gru, lstm, leaky, delayed, clash, passed_on]
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 
 

@@ -448,7 +448,11 @@ def _gradients(source: Source, only: Sequence[str] = ("param", "input")) -> Iter
             template = _template(source, label, id, "gradient", alias=True)
             readers = _readers(r, r.step.leaves[name], name)
             summed = "sum over steps, " if role == "param" else ""
-            yield replace(template, rule=summed + adjoint_rule(r.graph, readers), line=r.graph[readers[0]].place)
+            yield replace(
+                template,
+                rule=summed + adjoint_rule(r.graph, readers),
+                line=r.graph[readers[0]].place if readers else "",
+            )
 
 
 def loss_labels(labels: Mapping[int, Label]) -> dict[int, Label]:
