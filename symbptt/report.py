@@ -165,8 +165,15 @@ def _write(found: _Found, table: Table | None, names: Mapping[str, Path], again:
     write_text(names["stability"], stability.text)
     write_text(names["stability numbers"], stability.numbers)
     save(stability.figure, names["stability figure"])
-    lines = [("verdict", stability.line), ("more", f"{names['stability'].name}, {names['stability figure'].name}")]
+    lines = [*_paragraphs(stability.text), ("more", f"{names['stability'].name}, {names['stability figure'].name}")]
     write_page(contents(cell, found.derivation, found.kernel, found.report, lines, again), names["page"])
+
+
+def _paragraphs(text: str) -> list[tuple[str, str]]:
+    """The paragraphs of a stability report under its first line, each with its first words as a title."""
+    parts = [" ".join(part.split()) for part in text.split("\n\n")[1:]]
+    pairs = [part.partition(" " if part.startswith("Advice") else ": ") for part in parts]
+    return [(title, rest) if len(title) < 40 else ("", f"{title}: {rest}") for title, _, rest in pairs if rest]
 
 
 @dataclass(frozen=True)

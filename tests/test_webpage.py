@@ -90,7 +90,7 @@ def assert_sound(text):
         ET.fromstring(formula)
 
 
-@pytest.mark.parametrize("name", ["lstm", "quoted", "model", "gru_layer_norm"])
+@pytest.mark.parametrize("name", ["lstm", "quoted", "model"])
 def test_page_is_whole_and_needs_nothing_else(name):
     assert_sound(page(name))
 
@@ -182,6 +182,14 @@ def test_report_is_written_and_refused_in_words(tmp_path, capsys):
 
 
 seen = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def tab():
+    with browser() as found:
+        yield found
+
+
 OVER = """[...document.querySelectorAll('body *')].filter(e => {
   if (e.getBoundingClientRect().right <= innerWidth + 1) return false;
   for (let q = e.parentElement; q; q = q.parentElement) if (getComputedStyle(q).overflowX != 'visible') return false;
@@ -209,44 +217,41 @@ def assert_shown(tab, path, width, dark):
 
 
 @seen
-def test_browser_shows_the_page_without_a_complaint_narrow_and_wide_light_and_dark(tmp_path):
-    with browser() as tab:
-        for name in ("lstm", "model"):
-            path = tmp_path / f"{name}.html"
-            path.write_text(page(name), encoding="utf-8")
-            for width, dark in ((400, False), (1280, True)):
-                assert_shown(tab, path, width, dark)
-        papers = [tab.ask("getComputedStyle(document.body).backgroundColor")]
-        tab.open(path, 1280)
-        assert papers != [tab.ask("getComputedStyle(document.body).backgroundColor")]
+def test_browser_shows_the_page_without_a_complaint_narrow_and_wide_light_and_dark(tab, tmp_path):
+    for name in ("lstm", "model"):
+        path = tmp_path / f"{name}.html"
+        path.write_text(page(name), encoding="utf-8")
+        for width, dark in ((400, False), (1280, True)):
+            assert_shown(tab, path, width, dark)
+    papers = [tab.ask("getComputedStyle(document.body).backgroundColor")]
+    tab.open(path, 1280)
+    assert papers != [tab.ask("getComputedStyle(document.body).backgroundColor")]
 
 
 @seen
-def test_pointing_at_a_line_marks_its_adjoints_gradients_and_code(tmp_path):
+def test_pointing_at_a_line_marks_its_adjoints_gradients_and_code(tab, tmp_path):
     path = tmp_path / "lstm.html"
     path.write_text(page("lstm"), encoding="utf-8")
-    with browser() as tab:
-        tab.open(path, 1280, height=7000)
-        assert not any(tab.ask(MARKED))
-        x, y = tab.ask(
-            "(() => {const r = document.querySelectorAll('.eq')[1].getBoundingClientRect(); return [r.x + 20, r.y + 8]})()"
-        )
-        tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-        marked = tab.ask(MARKED)
-        assert len(marked) >= 8 and all(marked)
-        assert not tab.ask("getComputedStyle(document.querySelector('.eq.k0')).backgroundColor").startswith("rgb(")
-        for link in ("code", "graph", "verification"):
-            tab.ask(f"document.querySelector('nav a[href=\"#{link}\"]').click()")
-            assert tab.ask("location.hash") == f"#{link}" and tab.ask(f"!!document.getElementById('{link}')")
+    tab.open(path, 1280, height=7000)
+    assert not any(tab.ask(MARKED))
+    x, y = tab.ask(
+        "(() => {const r = document.querySelectorAll('.eq')[1].getBoundingClientRect(); return [r.x + 20, r.y + 8]})()"
+    )
+    tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    marked = tab.ask(MARKED)
+    assert len(marked) >= 8 and all(marked)
+    assert not tab.ask("getComputedStyle(document.querySelector('.eq.k0')).backgroundColor").startswith("rgb(")
+    for link in ("code", "graph", "verification"):
+        tab.ask(f"document.querySelector('nav a[href=\"#{link}\"]').click()")
+        assert tab.ask("location.hash") == f"#{link}" and tab.ask(f"!!document.getElementById('{link}')")
 
 
 @seen
-def test_page_of_the_lstm_prints_on_a_few_sheets_of_a4(tmp_path):
+def test_page_of_the_lstm_prints_on_a_few_sheets_of_a4(tab, tmp_path):
     path = tmp_path / "lstm.html"
     path.write_text(page("lstm"), encoding="utf-8")
-    with browser() as tab:
-        tab.open(path, 1280)
-        pdf = tab.pdf()
+    tab.open(path, 1280)
+    pdf = tab.pdf()
     sheets = re.findall(rb"/Type /Page\b(?!s)", pdf)
     assert 1 <= len(sheets) <= 5
     boxes = {tuple(round(float(part)) for part in box.split()) for box in re.findall(rb"/MediaBox \[([^\]]*)\]", pdf)}
@@ -255,22 +260,20 @@ def test_page_of_the_lstm_prints_on_a_few_sheets_of_a4(tmp_path):
 
 @seen
 @pytest.mark.long
-def test_browser_shows_the_pages_of_all_cells(tmp_path):
-    with browser() as tab:
-        for name in sorted(TARGETS):
-            path = tmp_path / f"{name}.html"
-            path.write_text(page(name), encoding="utf-8")
-            assert_shown(tab, path, 400, False)
-            assert_shown(tab, path, 1280, False)
+def test_browser_shows_the_pages_of_all_cells(tab, tmp_path):
+    for name in sorted(TARGETS):
+        path = tmp_path / f"{name}.html"
+        path.write_text(page(name), encoding="utf-8")
+        assert_shown(tab, path, 400, False)
+        assert_shown(tab, path, 1280, False)
 
 
 @seen
-def test_planted_overflow_and_script_error_are_seen(tmp_path):
+def test_planted_overflow_and_script_error_are_seen(tab, tmp_path):
     path = tmp_path / "bad.html"
     path.write_text(
         page("lstm").replace("<main>", '<main><p style="width:900px;background:red">x</p><script>throw 1</script>'),
         encoding="utf-8",
     )
-    with browser() as tab:
-        tab.open(path, 400)
-        assert tab.complaints() and tab.ask(OVER)
+    tab.open(path, 400)
+    assert tab.complaints() and tab.ask(OVER)
