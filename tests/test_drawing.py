@@ -64,15 +64,16 @@ def picture(name, steps, **options):
     return picture_of(unroll(CELLS[name], steps, backward=True), **options)
 
 
-def overlap(a, b, margin=0.0):
-    return a[0] < b[2] - margin and b[0] < a[2] - margin and a[1] < b[3] - margin and b[1] < a[3] - margin
-
-
 def assert_boxes_apart(p):
-    bounds = [box.bounds for box in p.boxes]
-    for i, a in enumerate(bounds):
-        for j in range(i):
-            assert not overlap(a, bounds[j]), (p.boxes[i].node, p.boxes[j].node)
+    b = np.array([box.bounds for box in p.boxes])
+    apart = (
+        (b[:, None, 0] >= b[:, 2])
+        | (b[:, None, 2] <= b[:, 0])
+        | (b[:, None, 1] >= b[:, 3])
+        | (b[:, None, 3] <= b[:, 1])
+    )
+    wrong = np.argwhere(~apart & ~np.eye(len(b), dtype=bool))
+    assert not len(wrong), [(p.boxes[i].node, p.boxes[j].node) for i, j in wrong[:3]]
 
 
 def assert_within(points, p, what):
@@ -82,30 +83,35 @@ def assert_within(points, p, what):
 
 def assert_lines_free(p):
     """No line of a saved value lies under a box, and none on that of another value."""
-    segments = []
+    bounds = np.array([box.bounds for box in p.boxes])
+    number = {box.node: i for i, box in enumerate(p.boxes)}
+    level = {0: {}, 1: {}}
     for line in p.lines:
-        own = {line.source}
         for reader, way in line.ways:
             assert_within(way, p, line.title)
             for a, b in pairwise(way):
-                assert a[0] == pytest.approx(b[0]) or a[1] == pytest.approx(b[1]), "lines are level or upright"
-                segments.append((line.source, a, b))
                 low, high = np.minimum(a, b), np.maximum(a, b)
-                for box in p.boxes:
-                    if box.node not in own | {reader}:
-                        assert not overlap((*low, *high), box.bounds), (line.title, box.node)
-    for source, a, b in segments:
-        for other, c, d in segments:
-            if other != source:
-                for axis in (0, 1):
-                    same = (
-                        abs(a[axis] - c[axis]) < 0.4 and abs(a[axis] - b[axis]) < 1e-6 and abs(c[axis] - d[axis]) < 1e-6
-                    )
-                    along = 1 - axis
-                    shared = min(max(a[along], b[along]), max(c[along], d[along])) - max(
-                        min(a[along], b[along]), min(c[along], d[along])
-                    )
-                    assert not (same and shared > 0.5), (source, other, a, b, c, d)
+                hit = (low[0] < bounds[:, 2]) & (bounds[:, 0] < high[0]) | (low[0] == high[0]) & (
+                    bounds[:, 0] < low[0]
+                ) & (low[0] < bounds[:, 2])
+                tall = (low[1] < bounds[:, 3]) & (bounds[:, 1] < high[1]) | (low[1] == high[1]) & (
+                    bounds[:, 1] < low[1]
+                ) & (low[1] < bounds[:, 3])
+                under = hit & tall
+                under[[number[line.source], number[reader]]] = False
+                assert not under.any(), (line.title, p.boxes[int(np.argmax(under))].node)
+                axis = 0 if abs(a[0] - b[0]) < 1e-6 else 1
+                assert abs(a[axis] - b[axis]) < 1e-6, "lines are level or upright"
+                level[axis].setdefault(round(a[axis] / 0.4), []).append(
+                    (line.source, a[axis], low[1 - axis], high[1 - axis])
+                )
+    for found in level.values():
+        for bucket, here in found.items():
+            near = here + found.get(bucket + 1, [])
+            for i, (source, at, low, high) in enumerate(here):
+                for other, there, start, end in near[i + 1 :]:
+                    on = other != source and abs(at - there) < 0.4 and min(high, end) - max(low, start) > 0.5
+                    assert not on, (source, other, at, there)
 
 
 def assert_sound(p):
@@ -164,10 +170,12 @@ def test_nothing_leaves_its_box_or_the_frame(name, steps):
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", sorted(CELLS))
 def test_nothing_of_any_cell_leaves_its_box_or_the_frame(name, steps):
-    for saved in (True, False):
-        assert_sound(picture(name, steps, saved=saved))
-    assert_text_within(picture(name, steps))
-    assert_sound(picture_of(unroll(CELLS[name], steps)))
+    p = picture(name, steps)
+    assert_sound(p)
+    assert_text_within(p)
+    if steps == 2:
+        assert_sound(picture(name, steps, saved=False))
+        assert_sound(picture_of(unroll(CELLS[name], steps)))
 
 
 def numbers(element, *names):
@@ -216,7 +224,7 @@ def test_text_of_the_svg_lies_within_its_box(name, width):
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CELLS))
 def test_text_of_the_svg_of_any_cell_lies_within_its_box(name):
-    for steps in (1, 2, 5):
+    for steps in (1, 3):
         assert_svg_text_within(svg_of(picture(name, steps)))
 
 
@@ -249,8 +257,7 @@ def test_text_that_matplotlib_sets_lies_within_its_box(name):
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CELLS))
 def test_text_of_any_cell_that_matplotlib_sets_lies_within_its_box(name):
-    for steps in (1, 3):
-        assert_painted_text_within(picture(name, steps))
+    assert_painted_text_within(picture(name, 2))
 
 
 def test_adjoints_mirror_their_values_and_arrows_follow_time():

@@ -223,7 +223,8 @@ def _add_loss_of_cell(growth: Growth, r: Recursion, loss: Template, steps: int) 
 def _add_loss_of_model(growth: Growth, head: Head, loss: Template, steps: int) -> None:
     """Add the values of a loss at the steps where it is computed, and their sum or mean."""
     arguments = [template for template in _arguments(head.source) if template.role not in ("state", "output")]
-    for template in [*arguments, *_values(head.source)]:
+    values = [replace(v, role="loss") if v.role == "output" else v for v in _values(head.source)]
+    for template in [*arguments, *values]:
         _copy(growth, template, head.times(steps))
     whole = f"loss_{steps}" if head.at == "last" else "Σ_t loss_t"
     rule, local = "sum over steps", ONE

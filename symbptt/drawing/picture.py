@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from symbptt.derive.unroll import FORWARD, Key
 from symbptt.drawing.colours import COLOURS, SAVED
-from symbptt.drawing.curves import Bounds, Point, bend_of, clipped, control_of
+from symbptt.drawing.curves import Bounds, Point, bend_of, clipped, control_of, points_of
 from symbptt.drawing.grid import BEFORE, Grid, grid_of
 from symbptt.drawing.metrics import runs_width, text_width
 from symbptt.drawing.names import Run, runs_of
@@ -337,7 +338,7 @@ def _framed(
 ) -> Picture:  # fmt: skip
     """The picture with headings and legend, its frame around all that is drawn."""
     style = frame.style
-    extents = [*(box.bounds for box in boxes.values()), *(_extent(arrow.points) for arrow in arrows)]
+    extents = [*(box.bounds for box in boxes.values()), *(_extent(points_of(*arrow.points)) for arrow in arrows)]
     extents += [_extent(way) for line in lines for _, way in line.ways]
     left, top = (min(e[i] for e in extents) - style.margin for i in (0, 1))
     right, bottom = (max(e[i] for e in extents) + style.margin for i in (2, 3))
@@ -362,10 +363,13 @@ def _framed(
     )  # fmt: skip
 
 
-def _extent(points: Sequence[Point]) -> Bounds:
-    """The box around points: a Bézier curve lies within that around its own."""
-    xs, ys = zip(*points, strict=True)
-    return min(xs), min(ys), max(xs), max(ys)
+def _extent(points: Any) -> Bounds:
+    """The box around points.
+
+    Shapes: points (n, 2).
+    """
+    (left, top), (right, bottom) = np.min(points, axis=0), np.max(points, axis=0)
+    return float(left), float(top), float(right), float(bottom)
 
 
 def _moved(p: Point, shift: Point) -> Point:
