@@ -12,8 +12,8 @@ import networkx as nx
 
 from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import LAST, Label
-from symbptt.derive.words import adjoint_rule, rule_of
 from symbptt.derive.tangent import NONE, tangent
+from symbptt.derive.words import adjoint_rule, rule_of
 from symbptt.ir import build
 from symbptt.ir.naming import unique
 from symbptt.ir.shape import Shape, show
