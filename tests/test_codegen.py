@@ -36,6 +36,7 @@ def test_module_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], No
 
 
 @EVERY_CELL
+@pytest.mark.thinned(5)
 def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
     tree = ast.parse(kernel_of(cell).source)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -240,6 +241,7 @@ def assert_passes_keep(cell: sb.Cell, ways: Iterable[Iterable[Callable[[Program]
 
 
 @EVERY_CELL
+@pytest.mark.thinned(3)
 def test_passes_keep_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [PASSES])
 
@@ -347,6 +349,7 @@ def failures(where: str, names: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("where", PLACES)
+@pytest.mark.thinned(5)
 def test_any_name_is_safe(where: str) -> None:
     assert not failures(where, RISKY)
 

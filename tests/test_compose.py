@@ -114,6 +114,7 @@ STACKS: dict[str, sb.Cell] = {
 
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.usefixtures("one_regime")
+@pytest.mark.thinned(3)
 def test_stack_is_verified(name: str) -> None:
     report = sb.verify(STACKS[name])
     assert report.passed, str(report)

@@ -105,6 +105,7 @@ def assert_value_and_gradients(model: sb.Model, data: brute.Data, tolerance: flo
 @EVERY_PAIR
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.thinned(3)
 def test_value_and_gradients_are_those_of_the_plain_functions(
     cell: sb.Cell, loss: sb.Loss, at: str, reduction: str
 ) -> None:
@@ -342,6 +343,7 @@ def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
 @pytest.mark.usefixtures("one_regime")
+@pytest.mark.thinned(3)
 def test_model_is_verified(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
     report = sb.verify(kernel_of(model_of(cell, loss, at, "mean")))
     assert report.passed, str(report)

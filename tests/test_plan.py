@@ -128,6 +128,7 @@ def test_planted_call_is_seen() -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 13])
 @pytest.mark.parametrize("memory", ["sqrt", "least"])
+@pytest.mark.thinned(3)
 def test_pieces_that_run_again_are_counted(memory: Any, steps: int) -> None:
     sizes = {"m": 2, "n": 3}
     kernel = kernel_of(zoo.gru, memory=least_of(zoo.gru, steps, 2, **sizes) if memory == "least" else memory)
@@ -151,6 +152,7 @@ def test_truncated_sweeps_are_counted(truncation: Any, steps: int) -> None:
     {"truncation": sb.Chunked(4, 6)},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(3)
 def test_training_is_counted(at: str, kinds: dict[str, Any]) -> None:
     model = MODELS["reads_all", at]
     kernel = kernel_of(model, **kinds)

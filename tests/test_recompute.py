@@ -152,6 +152,7 @@ def assert_as_kept(cell: sb.Cell, data: brute.Data, rtol: float = 1e-11, truncat
 
 @pytest.mark.parametrize("name", AGAIN)
 @pytest.mark.parametrize(("steps", "batch"), [(0, 1), (1, 1), (2, 1), (5, 2)])
+@pytest.mark.thinned(3)
 def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, batch: int) -> None:
     cell = cell_named(name)
     assert_as_kept(cell, brute.data_of(cell, steps, batch, unseen.SIZES))
@@ -228,6 +229,7 @@ def test_wrong_line_is_seen() -> None:
 
 @pytest.mark.parametrize("kind", ["none", "lengths", "reset"])
 @pytest.mark.parametrize(("name", "memory"), [("lstm", "all"), ("lstm", "sqrt"), ("rnn", "sqrt"), ("gru", 2_000_000)])
+@pytest.mark.thinned(3)
 def test_peak_with_masks_is_as_predicted(name: str, memory: Any, kind: str) -> None:
     kernel, (T, B), sizes = kernel_of(sb.model(zoo.CELLS[name], error), memory), (200, 8), {"m": 8, "n": 32}
     masks: dict[str, Any] = {"lengths": np.array([T, *range(T - B + 1, T)])} if kind == "lengths" else {}
