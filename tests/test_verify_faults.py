@@ -224,7 +224,7 @@ def zeros_of(kernel: Kernel) -> str:
     ("    if active is not None:\n        for d, aside in zip(", "    if active is not None and reset is not None:\n        for d, aside in zip("),
 ])  # fmt: skip
 def test_mistake_where_samples_only_end_or_only_begin_anew_is_caught(old: str, new: str) -> None:
-    assert is_caught(edited(gru, old, new))
+    assert is_caught(edited(tabled, old, new))
 
 
 def test_gradient_of_another_type_than_the_data_is_caught() -> None:

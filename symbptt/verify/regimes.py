@@ -147,8 +147,9 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
     if regime.exact:
         params, inputs, state = (_exact(v, asked, random) for v in (params, inputs, state))
     inputs |= {k: _repeated(v, size) for k, v in asked.inputs.items()}
-    lengths = LENGTHS[size.batch] if regime.padded and not size.whole else None
-    reset = RESETS[size.batch] if regime.padded and not size.running else None
+    is_padded = regime.padded and size in PADDED
+    lengths = LENGTHS[size.batch] if is_padded and not size.whole else None
+    reset = RESETS[size.batch] if is_padded and not size.running else None
     return Point({**params, **asked.params}, inputs, state, size.steps, size.batch, targets, lengths, reset, numbers)
 
 
