@@ -198,7 +198,9 @@ def _ahead(box: Interval, growth: tuple[Any, Any], before: tuple[Any, Any] | Non
         with np.errstate(all="ignore"):
             ratios = [np.nan_to_num(g / b, nan=1.0) for g, b in zip(growth, before, strict=True)]
         steady = [np.where(r < 0.9995, r, 0.0) for r in ratios]
-        moved = [m + g * r / (1 - r) for m, g, r in zip(moved, growth, steady, strict=True)]
+        with np.errstate(all="ignore"):
+            ahead = [np.where(r != 0, g * r / (1 - r), 0.0) for g, r in zip(growth, steady, strict=True)]
+        moved = [m + a for m, a in zip(moved, ahead, strict=True)]
     return Interval(box.lo - moved[0], box.hi + moved[1])
 
 

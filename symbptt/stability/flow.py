@@ -83,7 +83,8 @@ def _before(
     kernel, known = kernel_of(cell), {a.name for a in cell.arguments}
     if isinstance(params, Mapping) and isinstance(target, Model):
         params = {k: v for k, v in params.items() if k in known}
-    run = kernel.forward(params, inputs, state, steps=steps)
+    with np.errstate(all="ignore"):
+        run = kernel.forward(params, inputs, state, steps=steps)
     check_finite(cell, {k: np.asarray(v) for k, v in params.items()})
     length, batch = (*next(iter(run.states.values())).shape, 1)[:2]
     if not length or not batch:
@@ -133,8 +134,8 @@ def _steps_back(
             continue
         if grads is None:
             inputs, states = before.at(t)
-            run = before.kernel.forward(before.params, inputs, states, steps=1)
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):
+                run = before.kernel.forward(before.params, inputs, states, steps=1)
                 grads = before.kernel.backward(run, sent, monitor=True)
         yield {k: float(v[-1]) for k, v in grads.flow.items()}, grads.params
         sent, names, grads = grads.state, list(grads.params), None

@@ -20,13 +20,16 @@ from symbptt.stability.linear import Linear
 Arrays = Mapping[str, Any]
 HELD = ("contract", "reduce", "gather", "cumulate")
 """What mixes the elements of a state: held constant, the derivative that is left is the elementwise one."""
+LONGEST = 40
+"""Operations of a factor that is written in a report, on one line."""
 
 
 @dataclass(frozen=True)
 class Gate:
     """The factor a_t in s_t = a_t ⊙ s_{t−1} + …, where all products of the step are held: of an LSTM's c the forget gate.
 
-    `formula` is its text. `mean`, `low` and `high` are its mean and its 5 % and 95 % quantiles over steps, samples and
+    `formula` is its text, or "an elementwise factor" where that takes more than a line.
+    `mean`, `low` and `high` are its mean and its 5 % and 95 % quantiles over steps, samples and
     elements; `rate` is the mean of ln |a|, nats per step: what a gradient loses that takes this path alone.
     """
 
@@ -102,14 +105,16 @@ def log_rate(a: Any) -> float:
 
 
 def formula_of(cell: Cell, name: str) -> str:
-    """Return the text of a factor; "an elementwise factor" where it is part of a larger array."""
+    """Return the text of a factor; "an elementwise factor" where it is part of a larger array, or long, as that of the inner steps
+    of a solver."""
     found = carries(cell)
     block = found.blocks[name]
     if block.kind == "identity":
         return "1"
     if block.kind not in ("diagonal", "scalar"):
         return "an elementwise factor"
-    return _named(cell, name) + Writer(found.jacobian.step.graph, _labels(found), TEXT).rhs(block.id)
+    writer = Writer(found.jacobian.step.graph, _labels(found), TEXT, LONGEST)
+    return "an elementwise factor" if writer.is_long(block.id) else _named(cell, name) + writer.rhs(block.id)
 
 
 def _labels(found: Carries) -> dict[int, Label]:

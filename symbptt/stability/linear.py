@@ -103,7 +103,8 @@ class Linear:
 
     def run(self, inputs: Arrays, state: Arrays, steps: int | None = None) -> Any:
         """Return the whole state after each step. Shapes: inputs (T, B, ...), state (B, ...); the result (T, B, N)."""
-        return self.flat(self.kernel.forward(self.params, inputs, state, steps=steps).states)
+        with np.errstate(all="ignore"):  # a state that leaves the range is told in words, not by NumPy
+            return self.flat(self.kernel.forward(self.params, inputs, state, steps=steps).states)
 
     def jacobians(self, states: Any, inputs: Arrays) -> Any:
         """Return the Jacobians at given states. Shapes: states (T, B, N), before each step; the result (T, B, N, N)."""
@@ -125,7 +126,8 @@ class Linear:
         """Write the Jacobians of a few steps, so few that all values on the way stay in cache."""
         T, B = states.shape[:2]
         arguments = {**self.params, **inputs, **self.by_name(states)}
-        found = _evaluator(self.cell)(arguments, self.sizes, T, B, self.dtype)
+        with np.errstate(all="ignore"):  # what is not finite is an error with its step and its state
+            found = _evaluator(self.cell)(arguments, self.sizes, T, B, self.dtype)
         for (to, of), block in self.blocks.items():
             ranks = len(self.shapes[to]) + len(self.shapes[of]), len(self.shapes[of])
             _fill(result[..., self.names[to], self.names[of]], block, found.get(f"{to} {of}"), *ranks)

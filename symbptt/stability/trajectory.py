@@ -86,7 +86,7 @@ def keeping(run: Trajectory) -> Trajectory:
 
 def jacobians_at(run: Trajectory, chosen: Sequence[int]) -> Any:
     """Return the Jacobians at some steps in ascending order, in float64. Shapes: (len(chosen), B, N, N)."""
-    wanted, found, now = np.asarray(chosen), [], run.start
+    wanted, found, now = np.asarray(chosen, int), [], run.start
     for block in _blocks(run):
         own = wanted[(block.start <= wanted) & (wanted < block.stop)] - block.start
         known = (run.kept or {}).get(block.start)
@@ -96,7 +96,8 @@ def jacobians_at(run: Trajectory, chosen: Sequence[int]) -> Any:
             after = _after(run, block, now)
             inputs = {k: v[own] for k, v in _inputs(run, block).items()}
             before = np.concatenate([now[None], after[:-1]])[own]
-            jacobians = run.of.jacobians(before, inputs) if len(own) else []
+            jacobians = run.of.jacobians(before, inputs)
+            _check_finite(run, block.start + own, after[own], jacobians)
             now = after[-1]
         found.extend(jacobians)
     return np.asarray(found, np.float64).reshape(len(wanted), run.batch, run.dimension, run.dimension)
@@ -139,11 +140,11 @@ def _block(run: Trajectory, block: slice, now: Any) -> tuple[Any, Any]:
 
 def _jacobians(run: Trajectory, block: slice, now: Any, after: Any) -> Any:
     jacobians = run.of.jacobians(np.concatenate([now[None], after[:-1]]), _inputs(run, block))
-    _check_finite(run, block.start, after, jacobians)
+    _check_finite(run, np.arange(block.start, block.stop), after, jacobians)
     return np.asarray(jacobians, np.float64)
 
 
-def _check_finite(run: Trajectory, first: int, after: Any, jacobians: Any) -> None:
+def _check_finite(run: Trajectory, steps: Any, after: Any, jacobians: Any) -> None:
     if np.isfinite(jacobians).all() and np.isfinite(after).all():
         return
     bad = ~np.isfinite(after).all(1)
@@ -151,5 +152,5 @@ def _check_finite(run: Trajectory, first: int, after: Any, jacobians: Any) -> No
     step = int(np.argmax(rows.any(-1)))
     name = next(name for name, part in run.of.names.items() if rows[step, part].any())
     what = "is not finite" if bad[step, run.of.names[name]].any() else "has a derivative that is not finite"
-    raise ArgumentError(three_lines(f"the state {name!r} {what} after step {first + step + 1}",
+    raise ArgumentError(three_lines(f"the state {name!r} {what} after step {steps[step] + 1}",
                                     f"in a run of {run.of.cell.name}", "scale the parameters or the inputs down"))  # fmt: skip

@@ -88,7 +88,7 @@ def growth_of(run: Trajectory, lags: list[int], most: int | None = None) -> Tran
     """Return the growth over lags in ascending order, from the last `most` steps."""
     first = 0 if most is None else max(0, run.steps - most)
     jacobians = jacobians_at(run, range(first, run.steps))
-    powers, logs, starts, samples = [(jacobians, np.zeros(jacobians.shape[:2]))], [], [], []
+    powers, logs, starts, samples = [_scaled(jacobians)], [], [], []
     while 2 * _length(powers) <= lags[-1]:
         powers.append(_times(powers[-1], powers[-1], _length(powers)))
     for lag in lags:
@@ -100,6 +100,13 @@ def growth_of(run: Trajectory, lags: list[int], most: int | None = None) -> Tran
     return TransientGrowth(
         np.array(lags), np.array(logs), np.array(starts), np.array(samples), _henrici(some), _radius(some)
     )
+
+
+def _scaled(jacobians: Any) -> tuple[Any, Any]:
+    """Jacobians with the largest entry between 1 and 2, whose squares have room, and the logarithms of the powers of 2 taken out."""
+    size = np.abs(jacobians).max((-2, -1), initial=0.0)
+    whole = np.exp2(np.floor(np.log2(np.where(size == 0, 1.0, size))))
+    return jacobians / whole[..., None, None], np.log(whole)
 
 
 def _spread(jacobians: Any) -> Any:
@@ -152,6 +159,7 @@ def _largest(products: Any, level: Any) -> tuple[float, int, int]:
 
 
 def _henrici(jacobians: Any) -> float:
+    jacobians, _ = _scaled(jacobians)
     total = (np.abs(jacobians) ** 2).sum((-2, -1))
     normal = (np.abs(np.linalg.eigvals(jacobians)) ** 2).sum(-1)
     alive = total > 0

@@ -474,6 +474,8 @@ def numbers(r: Any) -> dict[str, Any]:
                           "peak_lag": r.transient.peak_lag, "henrici": r.transient.henrici,
                           "numerical_radius": r.transient.numerical_radius},
             "parallel": {**asdict(r.parallel), "kind": r.parallel.kind},
+            "design": None if r.design is None else {"kind": r.design.kind, "value": r.design.value, "horizon": r.design.horizon,
+                       "achieved": r.design.achieved, "reached": r.design.reached, "low": r.design.low, "high": r.design.high},
             "advice": [{"about": a.about, "value": a.value, "text": a.text, "reason": a.reason} for a in r.advice],
         }
     )  # fmt: skip
