@@ -78,28 +78,37 @@ def growth_of_tail(run: Trajectory, lags: Iterable[int]) -> TransientGrowth:
     them around the best."""
     most = max(1, WORK // (2 * max(1, run.batch) * max(1, run.dimension) ** 3 * max(1, run.steps.bit_length())))
     wanted = [k for k in lags if k <= most] or [1]
-    best = int(np.argmax(growth_of(run, wanted, most).log_growth))
+    first = max(0, run.steps - most)
+    jacobians = jacobians_at(run, range(first, run.steps))
+    best = int(np.argmax(_grown(jacobians, wanted)[0]))
     low, high = ([0, *wanted, wanted[-1]][i] for i in (best, best + 2))
     near = np.linspace(low + 1, high, min(NEAR, max(1, high - low))).round().astype(int)
-    return growth_of(run, sorted({*wanted, *near.tolist()}), most)
+    return _growth(jacobians, sorted({*wanted, *near.tolist()}), first)
 
 
-def growth_of(run: Trajectory, lags: list[int], most: int | None = None) -> TransientGrowth:
-    """Return the growth over lags in ascending order, from the last `most` steps."""
-    first = 0 if most is None else max(0, run.steps - most)
-    jacobians = jacobians_at(run, range(first, run.steps))
+def growth_of(run: Trajectory, lags: list[int]) -> TransientGrowth:
+    """Return the growth over lags in ascending order."""
+    return _growth(jacobians_at(run, range(run.steps)), lags, 0)
+
+
+def _growth(jacobians: Any, lags: list[int], first: int) -> TransientGrowth:
+    """The growth over lags, and how far the Jacobians, of the steps from `first` on, are from normal."""
+    logs, starts, samples = _grown(jacobians, lags)
+    some = _spread(jacobians)
+    return TransientGrowth(np.array(lags), logs, first + starts, samples, _henrici(some), _radius(some))
+
+
+def _grown(jacobians: Any, lags: list[int]) -> tuple[Any, Any, Any]:
+    """The logarithm of the largest growth at each lag, its first step and its sample."""
     powers, logs, starts, samples = [_scaled(jacobians)], [], [], []
     while 2 * _length(powers) <= lags[-1]:
         powers.append(_times(powers[-1], powers[-1], _length(powers)))
     for lag in lags:
         log, t, b = _largest(*_product(powers, lag))
         logs.append(log)
-        starts.append(first + t)
+        starts.append(t)
         samples.append(b)
-    some = _spread(jacobians)
-    return TransientGrowth(
-        np.array(lags), np.array(logs), np.array(starts), np.array(samples), _henrici(some), _radius(some)
-    )
+    return np.array(logs), np.array(starts), np.array(samples)
 
 
 def _scaled(jacobians: Any) -> tuple[Any, Any]:
