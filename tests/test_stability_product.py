@@ -8,6 +8,8 @@ import mpmath
 import numpy as np
 import pytest
 
+import symbptt as sb
+from symbptt import Input, State
 from symbptt.errors import ArgumentError
 from symbptt.stability import product, trajectory
 from symbptt.stability.graded import log_singular_values
@@ -166,3 +168,56 @@ def test_zero_rows_are_minus_infinity() -> None:
 def test_lags_outside_the_run_are_refused(lags: list[int]) -> None:
     with pytest.raises(ArgumentError, match="give lags from 1 to 50"):
         product_spectrum(linear_map, {"W": np.eye(2)}, None, {"h": np.zeros(2)}, lags=lags, steps=50)
+
+
+@sb.cell
+def switching(x: Input["n n"], h: State["n"]):
+    return x @ h
+
+
+def of_product(steps):
+    """The logarithms of singular values of a product by 200 digits, and as measured, with their floor."""
+    x = np.array(steps, np.float64)
+    n = x.shape[-1]
+    found = sb.product_spectrum(switching, {}, {"x": x[:, None]}, {"h": np.ones((1, n))}, [len(x)])
+    with mpmath.workdps(200):
+        whole = mpmath.eye(n)
+        for step in x:
+            whole = mpmath.matrix(step.tolist()) * whole
+        exact = [
+            float(mpmath.log(v)) if v > mpmath.mpf(10) ** -150 else -np.inf
+            for v in mpmath.svd_r(whole, compute_uv=False)
+        ]
+    return np.array(exact), found.log_singular_values[0], float(found.floor[0])
+
+
+PROJECTION, TINY = np.diag([0.0, 1.0, 1.0]), np.diag([1.0, 1e-20, 1e-30])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [TINY, PROJECTION],
+        [TINY, np.array([[0, 1.0, 2], [0, 1.0, -1], [0, 2, 1.0]])],
+        [np.diag([1.0, 1e-20, 1e-49]), np.array([[1.0, 1, 2], [2, 1, -1], [3, 2, 1]])],
+        [PROJECTION, TINY],
+        [TINY, np.array([[1.0, 1, 2], [2, 1, -1], [3, 2, 1]]), np.diag([0.0, 1, 1])],
+    ],
+)
+def test_what_an_annihilated_direction_hides_is_under_the_floor(steps):
+    exact, found, floor = of_product(steps)
+    known = found > floor
+    assert np.allclose(found[known], exact[known], rtol=0, atol=1e-6)
+    assert (exact[~known] <= floor + 1).all() and np.isfinite(floor)
+
+
+def test_no_floor_where_no_direction_is_lost():
+    random = np.random.default_rng(0)
+    exact, found, floor = of_product([random.standard_normal((3, 3)) @ TINY for _ in range(3)])
+    assert floor == -np.inf and np.allclose(found, exact, rtol=0, atol=1e-9)
+
+
+def test_planted_floor_without_ghosts_is_seen(monkeypatch):
+    monkeypatch.setattr(product, "ROUNDED", -np.inf)
+    exact, found, floor = of_product([TINY, PROJECTION])
+    assert floor == -np.inf and not np.allclose(found[0], exact[0], atol=1)

@@ -17,6 +17,9 @@ from symbptt.stability.trajectory import Trajectory, linearised_backward, trajec
 Arrays = Mapping[str, Any]
 ALIVE = 1e-3
 """A direction is alive while its singular value is more than this."""
+KNOWN = float(np.log(1e-6))
+"""A row that errors reach up to this part of it is not resolved."""
+ROUNDED = float(np.log(64 * np.finfo(np.float64).eps))
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,12 @@ class ProductSpectrum:
     `between` is the standard deviation between samples, None for one sample. `isometry_defect` is the largest
     |ln singular value|, zero where every direction keeps its length. `alive` counts the singular values over 1e-3.
 
-    `samples` are the logarithms of each sample.
+    `samples` are the logarithms of each sample. `floor` is, by lag, the logarithm under which singular values are not resolved: where a
+    step annihilates a direction, the others are known to rounding of the largest, and what that leaves in the lost direction
+    may grow over them before. Values under it, zeros among them, have no digit that is known. It is the largest over samples, -inf
+    where no direction was lost.
 
-    Shapes: lags, isometry_defect, alive (lags,); log_singular_values, between (lags, N), in descending order, -inf for zero;
+    Shapes: lags, isometry_defect, alive, floor (lags,); log_singular_values, between (lags, N), in descending order, -inf for zero;
     samples (lags, B, N).
     """
 
@@ -55,6 +61,7 @@ class ProductSpectrum:
     alive: Any
     paths: Paths = field(repr=False)
     samples: Any = field(repr=False)
+    floor: Any = field(repr=False)
 
     @property
     def rates(self) -> Any:
@@ -68,7 +75,7 @@ def product_spectrum(
 ) -> ProductSpectrum:  # fmt: skip
     """Return the singular values of the Jacobian of the last state with respect to the state k steps before, for lags k.
 
-    Every value has full relative accuracy at any lag. Lags default to about 24 from 1 to the length of the run.
+    Every value over the `floor` has full relative accuracy at any lag. Lags default to about 24 from 1 to the length of the run.
 
     Shapes: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); a cell without inputs takes `steps`.
 
@@ -86,13 +93,15 @@ def products_of(run: Trajectory, wanted: list[int]) -> ProductSpectrum:
     """Return the singular values of the products along a run, for lags in ascending order."""
     random = np.random.default_rng(0)
     graded, blocks = _start(run, random), _Blocks.start(run)
-    spectra, norms = [], []
+    spectra, norms, floors, ghost = [], [], [], np.full(graded[1].shape, -np.inf)
     for k, jacobian, plain in _backward(run, wanted[-1]):
-        graded, blocks = _longer(*graded, jacobian, plain), blocks.longer(jacobian)
+        graded, ghost = _longer(*graded, ghost, jacobian, plain)
+        blocks = blocks.longer(jacobian)
         if k in wanted:
             spectra.append([log_singular_values(s, u) for s, u in zip(graded[1], graded[2], strict=True)])
             norms.append(blocks.norms())
-    return _spectrum(np.array(wanted), np.array(spectra), _paths(norms, run))
+            floors.append(np.where(ghost > graded[1] + KNOWN, ghost, -np.inf).max())
+    return _spectrum(np.array(wanted), np.array(spectra), _paths(norms, run), np.array(floors))
 
 
 def checked_lags(run: Trajectory, lags: Iterable[int] | None) -> list[int]:
@@ -129,19 +138,27 @@ def _start(run: Trajectory, random: np.random.Generator) -> tuple[Any, Any, Any]
     return q, np.zeros(q.shape[:-1]), np.swapaxes(q, -1, -2)
 
 
-def _longer(q: Any, s: Any, u: Any, jacobian: Any, plain: Any) -> tuple[Any, Any, Any]:
+def _longer(q: Any, s: Any, u: Any, ghost: Any, jacobian: Any, plain: Any) -> tuple[tuple[Any, Any, Any], Any]:
     """J' Q diag(exp(s)) U in the same form: J' Q = Q' R, then the rows of R diag(exp(s)) U at their own scales.
 
-    Shapes: q, u, jacobian (B, N, N), s (B, N). The transpose: a longer lag multiplies the product from the right.
+    `ghost` is the logarithm of the error in each row: of a lost direction the rounding of the largest row, which from then on
+    grows as that direction does.
+
+    Shapes: q, u, jacobian (B, N, N), s, ghost (B, N). The transpose: a longer lag multiplies the product from the right.
     """
     back = np.swapaxes(jacobian, -1, -2)
     q, r = _plain(back, q) if plain else carried(back, q)
     with np.errstate(divide="ignore"):
-        level = np.log(np.abs(r)) + s[..., None, :]
+        logs = np.log(np.abs(r))
+        largest = s.max(-1, keepdims=True) + np.log(np.abs(jacobian).max((-2, -1)))[..., None]
+    ghost = np.where(
+        r.any(-1), (logs + ghost[..., None, :]).max(-1), np.maximum(largest + ROUNDED, ghost.max(-1, keepdims=True))
+    )
+    level = logs + s[..., None, :]
     top = level.max(-1)
     top = np.where(np.isneginf(top), 0, top)
     weights = np.sign(r) * np.exp(level - top[..., None])
-    return q, *normalised(top, weights @ u)
+    return (q, *normalised(top, weights @ u)), ghost
 
 
 def _plain(jacobian: Any, q: Any) -> tuple[Any, Any]:
@@ -210,8 +227,8 @@ def _paths(norms: list[dict[Any, Any]], run: Trajectory) -> Paths:
     return Paths(blocks, {name: by_lag[name,] for name in names}, {name: by_lag[name] for name in names})
 
 
-def _spectrum(lags: Any, spectra: Any, paths: Paths) -> ProductSpectrum:
+def _spectrum(lags: Any, spectra: Any, paths: Paths, floor: Any) -> ProductSpectrum:
     with np.errstate(invalid="ignore"):
         mean, between = spectra.mean(1), np.std(spectra, axis=1, ddof=1) if spectra.shape[1] > 1 else None
     alive = (mean > np.log(ALIVE)).sum(-1)
-    return ProductSpectrum(lags, mean, between, np.abs(mean).max(-1), alive, paths, spectra)
+    return ProductSpectrum(lags, mean, between, np.abs(mean).max(-1), alive, paths, spectra, floor)
