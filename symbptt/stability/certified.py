@@ -141,13 +141,25 @@ MOST = 512
 """Elements of a whole state with a quadratic metric, at the most."""
 
 
+def certificates(cell: Cell, params: Arrays, box: Arrays, most: int) -> tuple[CertifiedRate, ...]:
+    """Return what `certified_rate` does in each metric; in a quadratic one for at most `most` elements of state."""
+    given = problem(cell, params, box)
+    count = sum(start.lo.size for start in given.start.values())
+    within = invariant(given)
+    known = turns(given.local, within)
+    return tuple(_certified(given, within, known, kind) for kind in METRICS if kind != "quadratic" or count <= most)
+
+
 def _certify(given: Box, kind: str, turning: bool = True) -> CertifiedRate:
     """Certify a cell over a box; without `turning` it is known that no algebra bounds its turns."""
     within = invariant(given)
+    return _certified(given, within, turns(given.local, within) if turning else None, kind)
+
+
+def _certified(given: Box, within: Enclosure, known: Turns | None, kind: str) -> CertifiedRate:
     names = [*given.inputs, *given.start]
     boxes = {name: within.nodes[given.local.step.leaves[name]] for name in names}
     box = {name: (interval.lo, interval.hi) for name, interval in boxes.items()}
-    known = turns(given.local, within) if turning else None
     if kind == "quadratic":
         best = _best_quadratic(given.local, within, known)
         plain = dict.fromkeys(given.start, 1.0)

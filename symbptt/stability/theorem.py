@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.stability.certified import CertifiedRate, certified_rate
+from symbptt.stability.certified import CertifiedRate, certificates
 from symbptt.stability.trajectory import Trajectory
 from symbptt.stability.vanishing import vanishing_condition
 
@@ -89,11 +89,11 @@ def _certified(run: Trajectory) -> Iterator[Theorem]:
     data = {**run.inputs, **{k: v[None] for k, v in run.of.by_name(run.start).items()}}
     box = {name: (data[name].min((0, 1)), data[name].max((0, 1))) for name in known if name in data}
     hypothesis = "inputs and initial states in the range of the run's"
-    found = certified_rate(run.of.cell, run.of.params, box)
-    yield _theorem(run, found.rate, found.norm, hypothesis, found.scaling)
-    if run.dimension <= MOST:
-        found = certified_rate(run.of.cell, run.of.params, box, metric="quadratic")
-        yield _quadratic(run, found, hypothesis)
+    for found in certificates(run.of.cell, run.of.params, box, MOST):
+        if found.norm == "quadratic":
+            yield _quadratic(run, found, hypothesis)
+        else:
+            yield _theorem(run, found.rate, found.norm, hypothesis, found.scaling)
 
 
 def _quadratic(run: Trajectory, found: CertifiedRate, hypothesis: str) -> Theorem:
