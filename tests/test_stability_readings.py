@@ -185,7 +185,7 @@ def test_gates_are_named_only_where_there_are_gates() -> None:
         assert "η ≥ 1 for all parameters" in text and "gates" not in text and "Sufficient" not in text
     text = sb.vanishing_condition(gate).text()
     assert "Where large inputs reach the gates" in text and "Sufficient for vanishing: η < 1." in text
-    assert "at least 1 for all parameters" in sb.vanishing_condition(residual).latex()
+    assert r"\eta \geq 1 \quad \text{for all parameters" in sb.vanishing_condition(residual).latex()
 
 
 def test_bound_that_is_never_under_one_is_so_with_parameters_of_zero() -> None:

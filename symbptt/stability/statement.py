@@ -171,7 +171,7 @@ def latex(theorem: Any) -> str:
     simple = _simple(f, theorem)
     if not simple and _is_never_under_one(f, theorem):
         rows.append(
-            r"\text{at least 1 for all parameters: how fast gradients grow at the most, never that they vanish}"
+            r"\eta \geq 1 \quad \text{for all parameters: how fast gradients grow at the most, never that they vanish}"
         )
         return "\\begin{gathered}\n  " + " \\\\\n  ".join(rows) + "\n\\end{gathered}"
     left, limit = simple or (r"\eta", "1")
