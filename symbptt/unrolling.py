@@ -12,7 +12,7 @@ from symbptt.cell import Cell
 from symbptt.derivation import derive
 from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import Label
-from symbptt.derive.unroll import BEFORE, DOT, NOW, Head, Source, adjoint_names, loss_labels
+from symbptt.derive.unroll import BEFORE, DOT, NOW, Growth, Head, Source, adjoint_names, loss_labels
 from symbptt.derive.unroll import unroll as unroll_recursion
 from symbptt.drawing.names import plain_name
 from symbptt.drawing.picture import MOST_STEPS, picture_of
@@ -77,10 +77,8 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
         for (r, labels), sign in zip(parts, sums, strict=False)
     ]
     head = Head(sources[1], target.at, target.reduction) if isinstance(target, Model) else None
-    graph = Unrolled()
-    unroll_recursion(sources[0], head, steps, backward, target.name, graph)
-    for _, attributes in graph.nodes(data=True):
-        attributes["symbol"] = plain_name(attributes["latex"])
+    graph = Unrolled(name=target.name, steps=steps)
+    unroll_recursion(sources[0], head, steps, backward, Growth(graph, plain_name))
     graph._size = len(graph), graph.number_of_edges()
     return graph
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -146,23 +146,23 @@ class Head:
 
 @dataclass(frozen=True)
 class Growth:
-    """A graph to which nodes are added, and its edges to be: nodes first, so that they stand in the order of computation."""
+    """A graph to which nodes are added, and its edges to be: nodes first, so that they stand in the order of computation;
+    `plain` makes text of a name in LaTeX."""
 
     graph: nx.DiGraph
+    plain: Callable[[str], str]
     edges: list[tuple[Key, Key, dict[str, Any]]] = field(default_factory=list)
 
 
-def unroll(source: Source, head: Head | None, steps: int, backward: bool, name: str, graph: nx.DiGraph) -> nx.DiGraph:
+def unroll(source: Source, head: Head | None, steps: int, backward: bool, growth: Growth) -> nx.DiGraph:
     """Return the graph with the nodes of `steps` steps, and edges from what is read to what reads it."""
-    graph.graph.update(name=name, steps=steps)
     with _collector_paused():
-        growth = Growth(graph)
         _add_forward(growth, source, steps)
         _add_loss(growth, source, head, steps)
         if backward:
             _add_backward(growth, source, head, steps)
         _add_edges(growth)
-    return graph
+    return growth.graph
 
 
 @contextmanager
@@ -297,9 +297,15 @@ def _copy(growth: Growth, template: Template, times: Sequence[int]) -> None:
     fixed: dict[str, Any] = {"shape": show(template.shape), "role": template.role, "rule": template.rule}
     fixed |= {"line": template.line} if template.line else {}
     fixed |= {"of": template.of} if template.of else {}
+    # a number of one digit is written without the brackets of longer ones
+    short, long = (
+        growth.plain(template.latex),
+        growth.plain(template.latex.replace(NOW, NOW + NOW)).replace(NOW + NOW, NOW),
+    )
     for t in [None] if template.shared else times:
         text, latex = _filled(template.text, t), _filled(template.latex, t)
-        growth.graph.add_node((template.name, t), expression=text, latex=latex, **fixed)
+        symbol = _filled(short if t is None or t < 10 else long, t)
+        growth.graph.add_node((template.name, t), expression=text, symbol=symbol, latex=latex, **fixed)
     for key, read in template.reads.items():
         _connect(growth, key, read, template, times)
 
@@ -315,11 +321,11 @@ def _filled(text: str, t: int | None) -> str:
 def _connect(growth: Growth, key: Key, read: Read, template: Template, times: Sequence[int]) -> None:
     """Add the edges for one thing that a value reads; a value that all steps share reads what a step has at every step."""
     (name, offset), (local, kind) = key, read
-    shared = template.shared
+    shared, target, changes = template.shared, template.name, NOW in local or BEFORE in local
     for t in [None] if shared and offset is None else times:
-        read_at = (name, None if t is None or offset is None else t + offset)
-        edge = (read_at, (template.name, None if shared else t), {"local": _filled(local, t), "kind": kind})
-        growth.edges.append(edge)
+        source = (name, None if t is None or offset is None else t + offset)
+        attributes = {"local": _filled(local, t) if changes else local, "kind": kind}
+        growth.edges.append((source, (target, None if shared else t), attributes))
 
 
 def _add_edges(growth: Growth) -> None:
