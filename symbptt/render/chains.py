@@ -28,6 +28,7 @@ from symbptt.derive.terms import (
     taken_of,
 )  # fmt: skip
 from symbptt.ir.graph import Graph
+from symbptt.ir.nesting import Nesting
 from symbptt.ir.shape import Shape, Size
 from symbptt.render import algebra
 from symbptt.render.algebra import (
@@ -672,6 +673,8 @@ def delta(one: Expr, other: Expr) -> Expr:
 
 # Which derivatives have lines of their own.
 
+MANY = 12
+"""Values with a made name from which on the lines of such values are not parted any more."""
 WIDTH, WIDEST = 120, 190
 """Characters from which on a line is parted: where a derivative in it has a value's name, and where it gets a letter."""
 
@@ -683,6 +686,8 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
     `made`, where other lines beside these may have some."""
     made = {} if made is None else made
     labels = {**labels, **made}
+    for id in _too_long(chain, targets, labels):
+        labels[id] = made[id] = _letter(chain, labels, id)
     uses = _uses(chain, targets, ())
     named = {id for id, n in uses.items() if n > 1 or id in targets}
     while True:
@@ -699,10 +704,10 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
             named.add(more)
             continue
         value = _long_value(writer, [id for id, line in found.items() if _width(line) > WIDEST], named)
-        value = value if value is not None else _long_part(writer, made)
+        value = value if value is not None or len(made) > MANY else _long_part(writer, made)
         if value is None:
             break
-        labels[value] = made[value] = replace(fresh_label(labels, [], "u"), time=0 if _varies(chain, value) else None)
+        labels[value] = made[value] = _letter(chain, labels, value)
     values_ = {
         id: Definition(Symbol(labels[id], normal(writer.shape(id))), in_normal_form(writer.lowering.formula(id)))
         for id in made
@@ -795,10 +800,26 @@ def _long_part(writer: Derivatives, made: Iterable[int]) -> int | None:
 
 
 def _unnamed(g: Graph, id: int, labels: Mapping[int, Label]) -> Iterator[int]:
-    if id not in labels and g[id].family not in ("leaf", "number"):
-        yield id
-        for arg in g[id].args:
-            yield from _unnamed(g, arg, labels)
+    """The values without a name that stand in the formula of a value, and itself, each once."""
+    open_, seen = [id], {id}
+    while open_:
+        at = open_.pop()
+        if at not in labels and g[at].family not in ("leaf", "number"):
+            yield at
+            open_ += [arg for arg in dict.fromkeys(g[at].args) if arg not in seen]
+            seen.update(g[at].args)
+
+
+def _too_long(chain: Chain, targets: Iterable[int], labels: dict[int, Label]) -> Iterator[int]:
+    """The values whose formulas are too long or too deep to be written, each to be named before the next one is asked for."""
+    g, ids = chain.calculus.graph, {*targets, *_uses(chain, targets, ())}
+    entries = {f.id for id in ids for term in chain.of.get(id, ()) for f, _ in term.factors if isinstance(f, Entry)}
+    read = set(g.ancestors(entries))
+    yield from (id for id in Nesting(g, labels).too_long() if id in read)
+
+
+def _letter(chain: Chain, labels: Mapping[int, Label], id: int) -> Label:
+    return replace(fresh_label(labels, [], "u"), time=0 if _varies(chain, id) else None)
 
 
 def _varies(chain: Chain, id: int) -> bool:
