@@ -326,7 +326,7 @@ class Calculus:
     def _joined(self, one: Term, other: Term) -> Term | None:
         """The sum of two terms as one, where they differ only in entries at one and the same place."""
         other = _renamed(other, one)
-        apart = _apart(one, other)
+        apart = _apart(one, other, self._is_short)
         if apart is None or set(one.sums) != set(other.sums):
             return None
         common, rests = apart
@@ -354,14 +354,19 @@ class Calculus:
         lead = sum(f in common for f, _ in one.factors[:first])
         return _ordered(Term(number, (*factors[:lead], (entry, 1), *factors[lead:]), one.sums))
 
+    def _is_short(self, entry: Entry) -> bool:
+        """Whether a value has a name, or is made of such alone: it may stand in a formula twice."""
+        node = self.graph[entry.id]
+        return entry.id in self.labelled or all(arg in self.labelled or not self.graph[arg].args for arg in node.args)
+
 
 Rest = list[tuple[Entry, int]]
 
 
-def _apart(one: Term, other: Term) -> tuple[set[Factor], tuple[Rest, Rest]] | None:
+def _apart(one: Term, other: Term, is_short: Callable[[Entry], bool]) -> tuple[set[Factor], tuple[Rest, Rest]] | None:
     """What two terms share and the entries in which they differ; None where they differ in anything else.
 
-    Where nothing would be left of one of them, what stands at the same place stays too: f + a f, not (1 + a) f.
+    Where nothing would be left of one of them, short entries at the same place stay too: f + a f, not (1 + a) f.
     """
     a, b = dict(one.factors), dict(other.factors)
     common = {f for f, e in a.items() if b.get(f) == e}
@@ -370,7 +375,7 @@ def _apart(one: Term, other: Term) -> tuple[set[Factor], tuple[Rest, Rest]] | No
         return None
     if bool(rests[0]) != bool(rests[1]):
         at = next((entry.at for rest in rests for entry, _ in rest or [] if entry.at), ())
-        common = {f for f in common if not isinstance(f, Entry) or (f.at and f.at != at)}
+        common = {f for f in common if not isinstance(f, Entry) or (f.at and f.at != at) or not is_short(f)}
         rests = _rest(a, common), _rest(b, common)
     return common, (rests[0] or [], rests[1] or [])
 
