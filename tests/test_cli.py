@@ -84,7 +84,7 @@ def test_version(capsys):
 
 def test_module_runs_as_a_program_and_colours_nothing():
     done = python("-m", "symbptt", "derive", "rnn", NO_COLOR="1", COLUMNS="40")
-    assert done.returncode == 0 and "dh_{t-1} = dL/dh_{t-1} + Uᵀ da_t" in done.stdout
+    assert done.returncode == 0 and "dh_t = dL/dh_t + Uᵀ da_{t+1}" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     done = python("-m", "symbptt", "derive", "nothing")
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
@@ -92,7 +92,7 @@ def test_module_runs_as_a_program_and_colours_nothing():
 
 def test_output_without_the_letters_is_readable():
     done = python("-m", "symbptt", "derive", "rnn", PYTHONIOENCODING="ascii")
-    assert done.returncode == 0 and "h_t = tanh(W x_t + U h_{t-1} + b)" in done.stdout
+    assert done.returncode == 0 and "a_t = W x_t + U h_{t-1} + b" in done.stdout
 
 
 def test_derive_prints_text_or_latex(capsys, cells):

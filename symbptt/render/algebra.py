@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from operator import is_
-from typing import Any, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
 
 import sympy as sp
 
@@ -20,7 +20,22 @@ from symbptt.ir.shape import Shape, Size
 
 T = TypeVar("T")
 
+if TYPE_CHECKING:
+    from functools import cached_property as lazy
+else:
 
+    class lazy:
+        """A property that is computed once; unlike that of functools without a lock, which costs more than what it guards."""
+
+        def __init__(self, compute: Callable[[Any], Any]) -> None:
+            self.compute, self.name = compute, compute.__name__
+
+        def __get__(self, instance: Any, owner: type) -> Any:
+            found = instance.__dict__[self.name] = self.compute(instance)
+            return found
+
+
+@cache
 def normal(shape: Shape) -> Shape:
     """Return what a shape is on a page: a matrix of one column is a vector, and what has one element a number."""
     if len(shape) > 2:
@@ -54,22 +69,22 @@ class Expr:
     def shape(self) -> Shape:
         return ()
 
-    @cached_property
+    @lazy
     def parts(self) -> tuple[Expr, ...]:
         """The expressions that this one is made of, in the order in which they are written."""
         return _PARTS[type(self)](self) if type(self) in _PARTS else ()
 
-    @cached_property
+    @lazy
     def labels(self) -> tuple[Label, ...]:
         """The labels of its symbols, as often as they are written."""
         return tuple(label for part in self.parts for label in part.labels)
 
-    @cached_property
+    @lazy
     def size(self) -> int:
         """The symbols, numbers and functions that are written."""
         return isinstance(self, Symbol | Number | Call | Along) + sum(part.size for part in self.parts)
 
-    @cached_property
+    @lazy
     def pattern(self) -> tuple[Any, ...]:
         """The expression without the names in it, for comparison."""
         own = _OWN.get(type(self), _nothing)(self)
@@ -87,7 +102,7 @@ class Symbol(Expr):
     def shape(self) -> Shape:
         return self.of
 
-    @cached_property
+    @lazy
     def labels(self) -> tuple[Label, ...]:
         return (self.label,)
 
@@ -156,7 +171,7 @@ class Sum(Expr):
 
     terms: tuple[tuple[int, Expr], ...]
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         return widest(term for _, term in self.terms)
 
@@ -167,7 +182,7 @@ class Times(Expr):
 
     factors: tuple[Expr, ...]
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         return widest(self.factors)
 
@@ -179,7 +194,7 @@ class Over(Expr):
     above: Expr
     below: Expr
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         return widest((self.above, self.below))
 
@@ -191,7 +206,7 @@ class Power(Expr):
     base: Expr
     exponent: Expr
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         return widest((self.base, self.exponent))
 
@@ -202,7 +217,7 @@ class Matmul(Expr):
 
     factors: tuple[Expr, ...]
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         wide = [f.shape for f in self.factors if f.shape]
         if not wide:
@@ -217,7 +232,7 @@ class Transposed(Expr):
 
     inner: Expr
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         own = self.inner.shape
         return (1, own[0]) if len(own) == 1 else normal(own[::-1])
@@ -229,7 +244,7 @@ class Diagonal(Expr):
 
     inner: Expr
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         return (self.inner.shape * 2)[:2]
 
@@ -289,7 +304,7 @@ class Call(Expr):
     args: tuple[Expr, ...]
     of: Shape | None = None
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         return widest(self.args) if self.of is None else self.of
 
@@ -302,7 +317,7 @@ class Cases(Expr):
     then: Expr
     other: Expr
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         return widest((self.condition, self.then, self.other))
 
