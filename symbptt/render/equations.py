@@ -129,7 +129,9 @@ class Equations:
         found = with_arguments(r, labelled(r, *self._around, inner=True))
         begun = frozenset(() if self.loss is None else self.loss.recursion.params)
         mark = next((label.mark for label in found.values() if label.adjoint), self.mark)
-        return textbook(Lines(r, found, mark, begun), self.head.loss_lines() if self.head is not None else None)
+        return textbook(
+            Lines(r, found, mark, begun), self.head.loss_lines(inner=True) if self.head is not None else None
+        )
 
     def sections(self, style: str = "textbook") -> tuple[tuple[str, tuple[Equation, ...]], ...]:
         """Return the titles of the page, each with its equations."""
@@ -175,9 +177,14 @@ class _OfLoss(Equations):
         self.of = of
         super().__init__(of.recursion, taken=taken, beside=beside)
 
-    def loss_lines(self) -> LossLines:
-        """Return what makes the lines of the loss."""
-        return LossLines(self._lines, self.of)
+    def loss_lines(self, inner: bool = False) -> LossLines:
+        """Return what makes the lines of the loss; with `inner`, arguments of its functions have names too."""
+        lines = self._lines
+        if inner:
+            lines = replace(
+                lines, labels=with_arguments(self.recursion, labelled(self.recursion, *self._around, inner=True))
+            )
+        return LossLines(lines, self.of)
 
     def _sections(self) -> list[Section]:
         lines = self.loss_lines()

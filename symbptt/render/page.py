@@ -37,9 +37,10 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     if loss is not None:
         back, own = _split(folded([*back, *own], kept), back, own)
     taken = _taken(lines, loss)
+    names = _letters(NAMES, taken)
     sections = [forward, backward, gradients, inputs, start]
     sections[1:] = [ordered_as(x, forward) for x in sections[1:]]
-    sections = shared(sections, _letters(NAMES, taken))
+    sections = shared(sections, names)
     titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of the parameters", "Gradients of the inputs",
               "Gradients of the initial state"]  # fmt: skip
     named = as_families(
@@ -49,6 +50,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     done = [Section(title, tuple(x)) for title, x in named]
     if loss is not None:
         every = loss.of.at == "every"
+        value, back, own = shared([value, back, own], names)
         done[1:1] = [
             Section(f"Loss, t = {'1, …, T' if every else 'T'}", tuple(value)),
             Section("Backward from the loss", tuple(back)),

@@ -280,7 +280,7 @@ def _is_worth(e: Expr) -> bool:
     if any(isinstance(x, Index | Entry | Total | Outside) for x in inner):
         return False
     times = {x.label.time for x in inner if isinstance(x, Symbol)}
-    return bool(times) and times <= {0, -1, None}
+    return bool(times) and (times <= {0, -1, None} or times <= {LAST, None})
 
 
 def _size(e: Expr) -> int:
@@ -288,7 +288,8 @@ def _size(e: Expr) -> int:
 
 
 def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
-    label = Label(name, 0 if any(x.time is not None for x in symbols(e)) else None, given=False)
+    times = {x.time for x in symbols(e)} - {None}
+    label = Label(name, LAST if LAST in times else 0 if times else None, given=False)
     symbol, adjoint = Symbol(label, e.shape), any(x.adjoint for x in symbols(e))
     s, i = next((s, i) for s, lines in enumerate(sections) for i, line in enumerate(lines) if e in walk(line.right))
     if s > 0 and not adjoint:
