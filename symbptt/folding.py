@@ -182,7 +182,8 @@ def folded(step: Step) -> Step:
     live = {*step.leaves.values(), *step.next.values(), *step.outputs.values()}
     for id in range(len(g) - 1, -1, -1):
         if id in live:
-            found = g.marks.get(id) or _match(g, id)
+            mark = g.marks.get(id)
+            found = mark if mark is not None and mark.name not in TAKEN else _match(g, id)
             if found is not None:
                 matches[id] = found
             live.update(g[id].args if found is None else found.args)
@@ -265,7 +266,9 @@ _SPELLED = {shown: ops.BY_NAME[name].body for name, shown in ops.SHOWN.items()}
 def _shown(expr: sp.Expr) -> sp.Expr:
     """A body with the function in it that a page shows, where that is another one."""
     if hasattr(expr.func, "partials"):
-        return named(expr.func.__name__, expr.func.expansion, expr.func.partials, True)(*expr.args)
+        name = expr.func.__name__
+        own = f"own_{name}" if name in TAKEN else name
+        return named(own, expr.func.expansion, expr.func.partials, True)(*expr.args)
     return _NAMED[expr.func](*expr.args) if expr.func in _NAMED else expr
 
 
@@ -365,3 +368,8 @@ def _by_signature() -> dict[frozenset[str], tuple[tuple[Whole, int], ...]]:
 
 
 BY_NAME = {record.name: record for record in ARRAYS}
+TAKEN = {
+    *BY_NAME, "logsoftmax", "lse", "LN", "RN", "sum", "vec", "mat", "diag", "inner", "cumsum", "reverse_cumsum", "ahead", "behind",
+    "over", "normal_share", "normal_density", "sg", "prod",
+}  # fmt: skip
+"""Names that mean something on a page: a function of the user's by such a name is written out, or gets another."""

@@ -359,6 +359,19 @@ def test_functions_of_the_user_stand_by_their_names() -> None:
     assert_same_numbers(with_own)
 
 
+def test_function_of_the_user_does_not_take_a_name_of_the_page() -> None:
+    norm = sb.function("norm", lambda v: sp.Abs(v) + v**2)
+    mean = sb.function("mean", lambda v: sp.Heaviside(v), derivative=lambda v: 1 / (1 + v**2))
+
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"]):
+        return norm(h) + mean(x) + np.linalg.norm(h)
+
+    page = sb.derive(cell).text()
+    assert page.count("‖h_{t-1}‖") == 1 and "own_mean(x_t)" in page and "|h_{t-1}|" in page
+    assert_read(cell, sizes_of(cell))
+
+
 def test_functions_of_the_user_survive_a_second_trace_and_a_stack() -> None:
     deep = sb.stack(with_own, with_own)
     assert_read(deep, sizes_of(deep), "loop")
