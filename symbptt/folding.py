@@ -327,6 +327,8 @@ def _as_number(g: Graph, text: sp.Expr, leaf: int | None) -> sp.Expr | int:
 
 
 def _fits(shape: Shape, of: Shape, axes: tuple[int, ...], record: Whole) -> bool:
+    if axes and all(of[i] == 1 for i in axes):
+        return False  # a function of one number
     if record.every and (len(axes) < len(of) or shapes.prod(of) == 1):
         return False
     if record.stays:

@@ -223,6 +223,22 @@ def test_functions_of_arrays_of_three_axes() -> None:
     assert_read(heads, sizes_of(heads))
 
 
+def test_axes_of_one_entry() -> None:
+    @sb.cell
+    def row(x: Input["1"], H: State["1 n"], W: Param["n n"]):
+        a = H @ W + x
+        return sb.softmax(a) + sb.layer_norm(a, axis=0) + np.linalg.norm(a, axis=0) * a.max(0)
+
+    @sb.cell
+    def column(x: Input["n"], H: State["n 1"], W: Param["n n"]):
+        a = W @ H + x[:, None]
+        return sb.softmax(a) + sb.softmax(a, axis=0) * np.linalg.norm(a) + a / np.sqrt(np.sum(a * a, axis=0) + 1e-3)
+
+    for cell in (row, column):
+        assert_read(cell, sizes_of(cell))
+        assert_same_numbers(cell)
+
+
 def test_numbers_may_be_constants_but_no_parameters() -> None:
     @sb.cell
     def constant(x: Input["n"], h: State["n"], eps: Const = 0.01):

@@ -24,8 +24,12 @@ def adjoint_of_argument(g: Graph, node: Node, bar: int) -> int:
 
 
 def _along(g: Graph, node: Node, kind: str, x: int) -> int:
-    """A reduction of an array of the argument's shape over the axes of a function, so that it lies beside the array."""
-    return beside(g, build.reduce(g, kind, x, node.attrs.axes), node)
+    """A reduction of an array of the argument's shape over the axes of a function, so that it lies beside the array; over all
+    axes where the others have one entry."""
+    shape = g.shape(x)
+    rest = [i for i in range(len(shape)) if i not in node.attrs.axes]
+    axes = range(len(shape)) if all(shape[i] == 1 for i in rest) else node.attrs.axes
+    return beside(g, build.reduce(g, kind, x, axes), node)
 
 
 def beside(g: Graph, x: int, node: Node) -> int:

@@ -22,7 +22,7 @@ Named = Callable[[str, Expr, Sequence[Expr], bool], Expr]
 def in_matrices(node: Node, x: Expr, numbers: Sequence[Expr], shape: Shape) -> Expr:
     """Return a function of a number, a vector or a matrix; `shape` is that of the array."""
     axes = node.attrs.axes
-    over = "" if len(axes) == len(shape) else f"_{ALONG[axes]}"
+    over = "" if all(i in axes or size == 1 for i, size in enumerate(shape)) else f"_{ALONG[axes]}"
 
     def named(name: str, of: Expr, values: Sequence[Expr], stays: bool) -> Expr:
         return Call(name + over, (of, *values), normal(shape if stays else node.shape))
