@@ -24,6 +24,23 @@ from tests.readback import assert_model_read, assert_read, sizes_of
 CELLS = {**zoo.CELLS, **unseen.CELLS}
 
 
+def mostly_long(names: Any, short: Callable[[str], bool]) -> list[Any]:
+    """Cases of which most are for the long run."""
+    return [name if short(name) else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
+WHOLE = (
+    "attention",
+    "delta_rule",
+    "retnet",
+    "mlstm",
+    "linear_attention",
+    "gru_layer_norm",
+    "neural_turing_machine",
+    "lif",
+)
+
+
 # Whole functions and what they are made of are the same numbers.
 
 
@@ -47,7 +64,7 @@ def assert_same_numbers(cell: sb.Cell) -> None:
         np.testing.assert_allclose(other[name], value, rtol=1e-13, atol=1e-13, err_msg=name)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", mostly_long(CELLS, lambda name: name in WHOLE))
 def test_written_out_again_a_step_computes_the_same_numbers(name: str) -> None:
     assert_same_numbers(CELLS[name])
 
@@ -156,7 +173,9 @@ def of_vector(body: Body) -> sb.Cell:
     return spelled
 
 
-@pytest.mark.parametrize("name", VECTORS)
+@pytest.mark.parametrize(
+    "name", mostly_long(VECTORS, lambda name: " " not in name or name.endswith(("naive", "by hand", "of squares")))
+)
 def test_spelling_of_a_vector_is_seen(name: str) -> None:
     shown, body = VECTORS[name]
     cell = of_vector(body)
