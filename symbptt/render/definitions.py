@@ -163,7 +163,7 @@ def _remarks(nodes: list[Node], guarded: bool) -> Iterator[str]:
         yield "where two values are equal, each counts as greater by one half"
     if any(node.family == "whole" and node.attrs.name in ("is_max", "is_min") for node in nodes):
         yield "entries that are equally the largest, or the smallest, share the gradient"
-    if guarded and any(expr.func is ops.not_equal and expr.args[1] == 0 for expr in exprs):
+    if guarded:
         yield "a product with a factor of zero is zero, also where another factor is infinite"
     if any(expr.has(ops.over) for expr in exprs):
         yield "what is divided by a norm of zero is zero"
