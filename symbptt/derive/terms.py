@@ -17,6 +17,7 @@ from symbptt import ops
 from symbptt.derive.adjoint import known_functions
 from symbptt.derive.fuse import formula, values
 from symbptt.derive.scalar import VALUE, partials
+from symbptt.derive.whole import adjoint_of_argument
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
@@ -699,6 +700,33 @@ def _cumulate(c: Calculus, node: Node) -> Iterator[Term]:
     yield Term(sp.S.One, ((order, 1), (Inner(node.args[0], tuple(at)), 1)), (index,))
 
 
+def _whole(c: Calculus, node: Node) -> Iterator[Term]:
+    """A function of an array: its closed adjoint is linear in the adjoint of the value, dx = Jᵀ dy, and J what is asked for."""
+    g, x = c.graph, node.args[0]
+    bar = build.leaf(g, "adjoint", f"of value {node.id}", node.shape)
+    given = adjoint_of_argument(g, node, bar)
+    for term in _linear_in(Calculus(g, (given,), c.labelled, (), c.ranges), bar, given):
+        sums = {out(i): c.fresh(size) for i, size in enumerate(g.shape(x)) if size != 1}
+        moved = placed(term, sums)
+        inner = moved.inner
+        assert inner is not None
+        factors = [(f, e) for f, e in moved.factors if f != inner]
+        same = [(Same(out(i), at), 1) for i, at in enumerate(inner.at) if node.shape[i] != 1]
+        place = tuple(sums.get(out(i), sp.S.Zero) for i in range(len(g.shape(x))))
+        yield Term(moved.number, (*factors, *same, (Inner(x, place), 1)), (*moved.sums, *sums.values()))
+
+
+def _linear_in(c: Calculus, source: int, id: int) -> Terms:
+    """The derivative of a value in a leaf that was made last, so that what depends on it has a greater id."""
+    found: dict[int, Terms] = {source: (Term(sp.S.One, ((Inner(source, legs(c.graph.shape(source), out)), 1),)),)}
+    for value in c.graph.ancestors([id]):
+        if value > source and value in c.kept:
+            terms = [(term, term.inner) for term in c.local(value)]
+            parts = [substituted(c, one, t) for t, inner in terms if inner for one in found.get(inner.id, ())]
+            found[value] = c.collected(parts, c.graph.shape(value))
+    return found[id]
+
+
 LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
     "map": _map,
     "contract": _contract,
@@ -706,4 +734,5 @@ LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "whole": _whole,
 }

@@ -125,7 +125,7 @@ class Derivative(Expr):
     over: Expr
     under: Expr
 
-    @cached_property
+    @lazy
     def shape(self) -> Shape:
         return normal((*(self.over.shape or (1,)), *(self.under.shape or (1,))))
 

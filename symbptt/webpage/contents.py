@@ -66,7 +66,7 @@ def contents(
         name=target.name,
         words=inspect.getdoc(cell.function) or "",
         symbols=_symbols(target),
-        sections=[(title, _formulas(lines)) for title, lines in derivation.sections()],
+        sections=[(title, _formulas(lines)) for title, lines in derivation.sections("loop")],
         links=links_of(graph),
         drawing=_drawing(graph),
         jacobian=_jacobian(derivation, cell),
