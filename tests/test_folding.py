@@ -12,10 +12,12 @@ from symbptt import Const, Index, Input, Param, State, Target, zoo
 from symbptt.codegen.pointwise import evaluator
 from symbptt.derive import whole
 from symbptt.folding import ARRAYS, expanded, folded
+from symbptt.ir import build
 from symbptt.ir.build import map_, reduce
+from symbptt.ir.graph import Graph
 from symbptt.ir.laws import check
 from symbptt.ir.node import placeholder
-from symbptt.ir.step import Step
+from symbptt.ir.step import Argument, Step
 from tests import brute, unseen
 from tests.kernels import kernel_of
 from tests.properties.wild import case_of, functions_of
@@ -455,6 +457,29 @@ def test_wrong_adjoint_is_caught(name: str, fault: Any, monkeypatch: pytest.Monk
     kernel_of.cache_clear()
     with pytest.raises(AssertionError, match="gradient"):
         assert_read(cell, sizes_of(cell))
+
+
+def test_tangent_of_a_function_is_the_transpose_of_its_adjoint() -> None:
+    """Of y = f(x): the sum of dy ⊙ (what a change v makes of y) is that of (what dy gives x) ⊙ v."""
+    random = np.random.default_rng(0)
+    given = dict(zip(("x", "v", "dy"), random.standard_normal((3, 1, 1, 4)), strict=True))
+    written = [
+        record for record in ARRAYS if record.name not in ("std", "norm", "max", "min")
+    ]  # others are for pages alone
+    for record in written:
+        g = Graph()
+        x, v = (build.leaf(g, "input", name, (4,)) for name in ("x", "v"))
+        numbers = [build.number(g, 0.3)] * record.numbers
+        y = build.whole(g, record.name, (x, *numbers), (0,), record.stays)
+        dy = build.leaf(g, "input", "dy", g.shape(y))
+        roots = {"tangent": whole.tangent_of_value(g, g[y], v), "adjoint": whole.adjoint_of_argument(g, g[y], dy)}
+        arguments = tuple(Argument("input", name, g.shape(id)) for name, id in (("x", x), ("v", v), ("dy", dy)))
+        step = expanded(Step("f", "", g, arguments, {"x": x, "v": v, "dy": dy}, {}, roots))
+        values = evaluator(step, step.outputs)(
+            {**given, "dy": given["dy"] if record.stays else given["dy"][..., 0]}, {}, 1, 1, np.dtype(float)
+        )
+        left = np.sum(values["tangent"] * (given["dy"] if record.stays else given["dy"][..., 0]))
+        np.testing.assert_allclose(left, np.sum(values["adjoint"] * given["v"]), rtol=1e-10, err_msg=record.name)
 
 
 def test_every_function_has_an_adjoint() -> None:

@@ -13,6 +13,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.derive.scalar import VALUE, partials
+from symbptt.derive.whole import tangent_of_value
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
@@ -146,6 +147,11 @@ def _total(g: Graph, node: Node, found: Given) -> Tangent:
     return found[node.args[0]]
 
 
+def _whole(g: Graph, node: Node, found: Given) -> Tangent:
+    change = found[node.args[0]]
+    return Tangent(tangent_of_value(g, node, change.id), _worst([change.kind, "linear"]))
+
+
 RULES: dict[str, Callable[[Graph, Node, Given], Tangent]] = {
     "map": _map,
     "contract": _contract,
@@ -154,4 +160,5 @@ RULES: dict[str, Callable[[Graph, Node, Given], Tangent]] = {
     "gather": _gather,
     "cumulate": _same,
     "total": _total,
+    "whole": _whole,
 }

@@ -170,3 +170,36 @@ ADJOINTS: dict[str, Callable[[Graph, Node, int], int]] = {
     "max": _extreme("is_max"),
     "min": _extreme("is_min"),
 }
+
+
+def tangent_of_value(g: Graph, node: Node, dot: int) -> int:
+    """Return what a change of the argument makes of the value of a whole function."""
+    name, x = node.attrs.name, node.args[0]
+    if name == "log_softmax":
+        p = build.whole(g, "softmax", node.args, node.attrs.axes)
+        return build.map_(g, A - B, (dot, _inner(g, node, p, dot)))
+    if node.attrs.stays:
+        return adjoint_of_argument(g, node, dot)  # the matrix of its derivatives is symmetric
+    value = beside(g, node.id, node)
+    match name:
+        case "mean":
+            found = _mean(g, node, dot)
+        case "logsumexp":
+            found = _inner(g, node, build.whole(g, "softmax", node.args, node.attrs.axes), dot)
+        case "max" | "min":
+            found = _inner(g, node, build.whole(g, f"is_{name}", node.args, node.attrs.axes), dot)
+        case "var":
+            found = build.map_(g, 2 * A / B, (_inner(g, node, _centred(g, node), dot), _count(g, node)))
+        case "std":
+            read = (_inner(g, node, _centred(g, node), dot), _count(g, node), value)
+            found = build.map_(g, ops.over(A, B * C), read)
+        case "deviation":
+            read = (_inner(g, node, _centred(g, node), dot), _count(g, node), value)
+            found = build.map_(g, A / (B * C), read)
+        case "rms":
+            found = build.map_(g, A / (B * C), (_inner(g, node, x, dot), _count(g, node), value))
+        case "norm":
+            found = build.map_(g, ops.over(A, B), (_inner(g, node, x, dot), value))
+        case _:
+            found = build.map_(g, A / B, (_inner(g, node, x, dot), value))
+    return build.reshape(g, found, node.shape)

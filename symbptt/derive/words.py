@@ -34,6 +34,8 @@ def rule_of(node: Node) -> str:
             return "running sum"
         case "total":
             return "sum over steps"
+        case "whole":
+            return str(node.attrs.name).replace("_", " ")
     return "given" if node.family == "leaf" else node.family
 
 
