@@ -317,6 +317,7 @@ FAMILIES: dict[str, Callable[[_Form, Node], sp.Basic]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _refused("a running sum"),
+    "whole": lambda f, node: _refused(f"the function {node.attrs.name}")(f, node),
 }
 
 
