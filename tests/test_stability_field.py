@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
+import symbptt as sb
 from symbptt import ops
 from symbptt.errors import ArgumentError
 from symbptt.stability.field import critical_line, gaussian_mean, mean_field
@@ -152,3 +153,48 @@ SELU = 1.0507009873554805, 1.6732632423543772
 def test_critical_line_begins_where_the_two_slopes_at_zero_say(activation: str, squares: Any) -> None:
     """Without a bias the variance goes to zero below it: χ = σ_w² (slope₊² + slope₋²)/2 = 1."""
     assert critical_line(activation, sigma_b=0.0) == pytest.approx(math.sqrt(2 / sum(squares)), rel=1e-6)
+
+
+def exact_moments(value, slope, variance, breaks):
+    """⟨φ²⟩ and ⟨φ'²⟩ under a Gaussian, by mpmath between the breaks."""
+    q = mpmath.sqrt(mpmath.mpf(variance))
+    ends = [-mpmath.inf, *(mpmath.mpf(b) / q for b in breaks), mpmath.inf]
+    weight = mpmath.npdf
+    return [float(mpmath.quad(lambda z, f=f: f(q * z) ** 2 * weight(z), ends)) for f in (value, slope)]
+
+
+def tilted(v):
+    return np.where(v > 0.37, np.tanh(v), 0.5 * v)
+
+
+@pytest.mark.parametrize("sigma_b", [0.1, 0.7])
+def test_mean_field_of_any_elementwise_function_is_the_integral_between_its_kinks(sigma_b):
+    found = sb.mean_field(tilted, sigma_w=1.4, sigma_b=sigma_b)
+    value, slope = exact_moments(
+        lambda u: mpmath.tanh(u) if u > 0.37 else u / 2,
+        lambda u: mpmath.sech(u) ** 2 if u > 0.37 else mpmath.mpf(1) / 2,
+        found.variance, [0, 0.37],
+    )  # fmt: skip
+    assert found.variance == pytest.approx(1.96 * value + sigma_b**2, rel=1e-9)
+    assert found.chi == pytest.approx(1.96 * slope, rel=1e-9)
+
+
+def test_mean_field_of_a_leak_is_known_by_hand():
+    found = sb.mean_field(lambda v: np.maximum(v, 0.1 * v), sigma_w=1.3, sigma_b=0.2)
+    half = 1.69 * (1 + 0.01) / 2
+    assert (found.chi, found.variance) == pytest.approx((half, 0.04 / (1 - half)), rel=1e-12)
+    assert sb.critical_line(lambda v: np.maximum(v, 0.1 * v), sigma_b=0.0) == pytest.approx(np.sqrt(2 / 1.01), rel=1e-6)
+
+
+def test_functions_of_the_table_and_declared_ones_go_by_value_too():
+    assert sb.mean_field(np.tanh, sigma_w=2) == sb.mean_field("tanh", sigma_w=2)
+    spike = sb.function("spiking", lambda v: sp.Heaviside(v), derivative=lambda v: 1 / (1 + v**2))
+    found = sb.mean_field(spike, sigma_w=1.0, sigma_b=0.5)
+    (slope, _) = exact_moments(lambda u: 1 / (1 + u**2), lambda u: 0, found.variance, [0])
+    assert found.variance == pytest.approx(0.5 + 0.25, rel=1e-9) and found.chi == pytest.approx(slope, rel=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [lambda v: v - np.mean(v), lambda v: np.cumsum(v), 3, None])
+def test_what_is_no_elementwise_function_is_an_error(wrong):
+    with pytest.raises(sb.ArgumentError, match="elementwise|no activation"):
+        sb.mean_field(wrong, sigma_w=1.0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.errors import ArgumentError, three_lines
+from symbptt.stability.elementwise import composed
 from symbptt.stability.scalar import body_of, derivative_of, kinks_of, on_arrays
 
 REACH = 38.0
@@ -38,12 +39,17 @@ class MeanField:
     depth_scale: float
 
 
-def mean_field(activation: str, *, sigma_w: float, sigma_b: float = 0.0) -> MeanField:
+Activation = str | Callable[[Any], Any]
+
+
+def mean_field(activation: Activation, *, sigma_w: float, sigma_b: float = 0.0) -> MeanField:
     """Return the mean field of h' = φ(W h + b), W of variance σ_w² / N, b of variance σ_b².
 
-    The fixed point is the one that a variance of 1 goes to.
+    `activation` is the name of a function of the table, or an elementwise function of one value as a cell would have it, such as one of
+    `sb.function` or `lambda v: np.maximum(v, 0.1 * v)`; a declared derivative counts as the slope. The fixed point is the one that a
+    variance of 1 goes to.
 
-    Raises: ArgumentError for an unknown activation, or a negative or infinite sigma.
+    Raises: ArgumentError for an unknown activation, a function that is not elementwise, or a negative or infinite sigma.
 
     Source: Sompolinsky, Crisanti, Sommers 1988, "Chaos in random neural networks"; in discrete time: Molgedey, Schuchhardt,
     Schuster 1992; Poole et al. 2016, equations 3 and 5; Schoenholz et al. 2017.
@@ -52,8 +58,10 @@ def mean_field(activation: str, *, sigma_w: float, sigma_b: float = 0.0) -> Mean
     return _mean_field(_Moments.of(activation), sigma_w, sigma_b)
 
 
-def critical_line(activation: str, *, sigma_b: Any) -> Any:
+def critical_line(activation: Activation, *, sigma_b: Any) -> Any:
     """Return σ_w for each σ_b where χ is 1, the edge of chaos: the smallest one from 0.01 to 100, nan where there is none.
+
+    `activation` is as for `sb.mean_field`.
 
     Shapes: those of sigma_b.
 
@@ -83,8 +91,9 @@ class _Moments:
     slope: Callable[[float], float]
 
     @staticmethod
-    def of(activation: str) -> _Moments:
-        body, kinks = body_of(activation), kinks_of(activation)
+    def of(activation: Activation) -> _Moments:
+        body = composed(activation) if callable(activation) else body_of(activation)
+        kinks = () if callable(activation) else kinks_of(activation)  # panels are halved until they meet the others
         functions = on_arrays(body), on_arrays(derivative_of(body))
         found = _Moments(*(lambda q, f=f: gaussian_mean(lambda u: f(u) ** 2, q, kinks) for f in functions))
         if not max(found.value(1.0), found.slope(1.0)) < POLE:
