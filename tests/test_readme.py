@@ -23,7 +23,10 @@ def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         file.write_text(block, "utf-8")
         exec(compile(block, str(file), "exec"), names)
         ran += 1
-    assert ran == 4
+    assert ran == 5
     shown = re.search(r"```text\n(Forward.*?)```", text, re.DOTALL)
-    assert shown is not None and shown[1].strip() in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert shown is not None and shown[1].strip() in out
+    routes = re.search(r"```text\n(∂c_t/.*?)```", text, re.DOTALL)
+    assert routes is not None and routes[1].strip() in out
     assert names["grads"].params["Uz"].shape == (16, 16) and (tmp_path / "vanilla_bptt.py").exists()
