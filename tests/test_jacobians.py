@@ -265,3 +265,11 @@ def test_page_of_jacobians_reads_what_it_is_given() -> None:
     assert isinstance(page, JacobianPage)
     with pytest.raises(AssertionError, match="what do these read"):
         page.read("∂h_t/∂h_{t-1} = J_1 U")
+
+
+def test_functions_without_a_rule_follow_from_their_adjoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    from symbptt.derive import terms
+
+    wanted = [sb.derive(cell).jacobian().text() for cell in (hopfield, parts)]
+    monkeypatch.delitem(terms.LOCAL, "reduce")
+    assert [sb.derive(cell).jacobian().text() for cell in (hopfield, parts)] == wanted

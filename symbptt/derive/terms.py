@@ -14,10 +14,10 @@ from functools import cached_property
 import sympy as sp
 
 from symbptt import ops
-from symbptt.derive.adjoint import known_functions
+from symbptt.derive.adjoint import Context, contributions, known_functions
 from symbptt.derive.fuse import formula, values
+from symbptt.derive.guard import Guards
 from symbptt.derive.scalar import VALUE, partials
-from symbptt.derive.whole import adjoint_of_argument
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
@@ -148,7 +148,9 @@ class Calculus:
         """Return the derivative of a value in those of the values that it reads, one of which each term has."""
         if id not in self._local:
             node = self.graph[id]
-            terms = () if node.family in ("leaf", "number", *self.held) else LOCAL[node.family](self, node)
+            terms = (
+                () if node.family in ("leaf", "number", *self.held) else LOCAL.get(node.family, _by_adjoint)(self, node)
+            )
             self._local[id] = self.collected(terms, self.graph.shape(id))
         return self._local[id]
 
@@ -700,31 +702,32 @@ def _cumulate(c: Calculus, node: Node) -> Iterator[Term]:
     yield Term(sp.S.One, ((order, 1), (Inner(node.args[0], tuple(at)), 1)), (index,))
 
 
-def _whole(c: Calculus, node: Node) -> Iterator[Term]:
-    """A function of an array: its closed adjoint is linear in the adjoint of the value, dx = Jᵀ dy, and J what is asked for."""
-    g, x = c.graph, node.args[0]
-    bar = build.leaf(g, "adjoint", f"of value {node.id}", node.shape)
-    given = adjoint_of_argument(g, node, bar)
-    for term in _linear_in(Calculus(g, (given,), c.labelled, (), c.ranges), bar, given):
-        sums = {out(i): c.fresh(size) for i, size in enumerate(g.shape(x)) if size != 1}
-        moved = placed(term, sums)
-        inner = moved.inner
+def _by_adjoint(c: Calculus, node: Node) -> Iterator[Term]:
+    """The derivative of a function that a page shows whole, from its adjoint: that is linear in the adjoint of its value."""
+    g = c.graph
+    bar = build.leaf(g, "adjoint", f"_adjoint{node.id}", node.shape)
+    for arg, given in contributions(Context(g, c.kept, set(node.args), Guards(g)), node, bar):
+        inner = Calculus(g, (given,), c.labelled, ranges=c.ranges)
+        sums = {out(i): c.fresh(size) for i, size in enumerate(g.shape(arg)) if size != 1}
+        place = tuple(sums.get(out(i), sp.S.Zero) for i in range(len(g.shape(arg))))
+        for term in _down_to(inner, given, bar):
+            read = term.inner
+            assert read is not None
+            at = [sp.expand(x.xreplace(sums)) for x in read.at]
+            here = [(Same(x, out(i)), 1) for i, x in enumerate(at) if node.shape[i] != 1]
+            rest = placed(replace(term, factors=tuple(f for f in term.factors if f[0] != read)), sums).factors
+            yield Term(term.number, (*here, *rest, (Inner(arg, place), 1)), (*term.sums, *sums.values()))
+
+
+def _down_to(c: Calculus, id: int, source: int) -> Iterator[Term]:
+    """The derivative of a value in that of a leaf, all values between written out; what is older than the leaf is constant."""
+    if id == source:
+        yield Term(sp.S.One, ((Inner(id, legs(c.graph.shape(id), out)), 1),))
+    for term in c.local(id) if id > source else ():
+        inner = term.inner
         assert inner is not None
-        factors = [(f, e) for f, e in moved.factors if f != inner]
-        same = [(Same(out(i), at), 1) for i, at in enumerate(inner.at) if node.shape[i] != 1]
-        place = tuple(sums.get(out(i), sp.S.Zero) for i in range(len(g.shape(x))))
-        yield Term(moved.number, (*factors, *same, (Inner(x, place), 1)), (*moved.sums, *sums.values()))
-
-
-def _linear_in(c: Calculus, source: int, id: int) -> Terms:
-    """The derivative of a value in a leaf that was made last, so that what depends on it has a greater id."""
-    found: dict[int, Terms] = {source: (Term(sp.S.One, ((Inner(source, legs(c.graph.shape(source), out)), 1),)),)}
-    for value in c.graph.ancestors([id]):
-        if value > source and value in c.kept:
-            terms = [(term, term.inner) for term in c.local(value)]
-            parts = [substituted(c, one, t) for t, inner in terms if inner for one in found.get(inner.id, ())]
-            found[value] = c.collected(parts, c.graph.shape(value))
-    return found[id]
+        for other in _down_to(c, inner.id, source):
+            yield substituted(c, other, term)
 
 
 LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
@@ -734,5 +737,4 @@ LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
-    "whole": _whole,
 }
