@@ -57,7 +57,7 @@ class _Form:
         if node.family == "leaf":
             return sp.sympify(_size(node)) if node.attrs.role == "size" else self.value(id)
         self.rows_and_columns(id)
-        return FAMILIES[node.family](self, node)
+        return FAMILIES.get(node.family, _whole)(self, node)
 
     def refuse(self, node: Node, what: str) -> None:
         where = f"\n  at {node.place}" if node.place else ""
@@ -299,6 +299,20 @@ def _gather(f: _Form, node: Node) -> sp.Basic:
         if axis == 0
         else MatrixSlice(table, (0, rows), (index, index + 1))
     )
+
+
+def _whole(f: _Form, node: Node) -> sp.Basic:
+    """A function of a vector that a page shows by its name."""
+    name, x = node.attrs.name, f.value(node.args[0])
+    if len(f.graph.shape(node.args[0])) == 1 and name in ("softmax", "mean"):
+        size = sp.sympify(f.graph.shape(node.args[0])[0])
+        if name == "mean":
+            return sp.Trace(sp.MatMul(sp.OneMatrix(1, size), x)) / size
+        v = sp.Dummy("x", real=True)
+        e = x.applyfunc(sp.Lambda(v, sp.exp(v)))
+        return sp.MatMul(1 / sp.Trace(sp.MatMul(sp.OneMatrix(1, size), e)), e)
+    f.refuse(node, f"the function {name}")
+    raise AssertionError
 
 
 def _refused(what: str) -> Callable[[_Form, Node], sp.Basic]:

@@ -329,7 +329,7 @@ class _Drawing:
         row = self._walk(last, None)
         if row is None:
             return None
-        return [*([self._column(parts)] if first is not None else []), *self._row(row[1])]
+        return [*(self._before_row(parts) if first is not None else []), *self._row(row[1])]
 
     # The picture.
 
@@ -461,6 +461,13 @@ class _Drawing:
         for part in reversed(rest):
             vector = times([part.inner, vector]) if isinstance(part, Diagonal) else matmul([part, vector])
         return vector
+
+    def _before_row(self, parts: list[Expr]) -> list[Expr]:
+        """A column in front of a row: matrices and the vector that they turn, one behind the other."""
+        *rest, last = parts
+        if isinstance(last, Diagonal) and not any(isinstance(part, Diagonal) for part in rest):
+            return [*rest, last.inner]
+        return [self._column(parts)]
 
     def _row(self, parts: list[Expr]) -> list[Expr]:
         """The same from the other end: a row times matrices."""
