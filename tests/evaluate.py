@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from scipy.special import logsumexp
 
 from symbptt import ops
 from symbptt.codegen.program import Program
@@ -95,7 +96,37 @@ def one(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
             whole = np.zeros(tuple(number_of(s, sizes) for s in node.shape))
             whole[(slice(None),) * attrs.axis + (int(args[1]),)] = args[0]
             return whole
+        case "whole":
+            return WHOLE[attrs.name](args[0], attrs.axes, *args[1:])
     raise AssertionError(f"no value for {node}")
+
+
+def _kept(f: Any) -> Any:
+    """A reduction whose axes stay, so that it lies beside what it was made of."""
+    return lambda x, axes: f(x, axis=axes, keepdims=True)
+
+
+def _root(square: Any) -> Any:
+    return lambda x, axes, eps=0.0: np.sqrt(square(x, axes) + eps)
+
+
+_mean, _sum, _var, _max, _min = map(_kept, (np.mean, np.sum, np.var, np.max, np.min))
+_lse = _kept(logsumexp)
+_squares, _mean_square = (lambda x, axes: _sum(x * x, axes)), (lambda x, axes: _mean(x * x, axes))
+_gone: dict[str, Any] = {
+    "logsumexp": _lse, "mean": _mean, "var": _var, "std": _root(_var), "norm": _root(_squares), "smooth_norm": _root(_squares),
+    "deviation": _root(_var), "rms": _root(_mean_square), "max": _max, "min": _min,
+}  # fmt: skip
+WHOLE = {name: (lambda x, axes, *eps, f=f: np.squeeze(f(x, axes, *eps), axes)) for name, f in _gone.items()} | {
+    "softmax": lambda x, axes: np.exp(x - _lse(x, axes)),
+    "log_softmax": lambda x, axes: x - _lse(x, axes),
+    "unit": lambda x, axes: x / _root(_squares)(x, axes),
+    "layer_norm": lambda x, axes, eps: (x - _mean(x, axes)) / _root(_var)(x, axes, eps),
+    "rms_norm": lambda x, axes, eps: x / _root(_mean_square)(x, axes, eps),
+    "is_max": lambda x, axes: (x == _max(x, axes)) / _sum((x == _max(x, axes)) * 1.0, axes),
+    "is_min": lambda x, axes: (x == _min(x, axes)) / _sum((x == _min(x, axes)) * 1.0, axes),
+}
+"""Functions of an array along axes, by their definitions."""
 
 
 def leaf(node: Node, sizes: Mapping[str, int], varies: bool) -> list[Any]:

@@ -53,6 +53,7 @@ def test_file_names_and_headers_of_columns_make_no_markup(tmp_path):
             "stability numbers",
             "stability figure",
             "norms",
+            "page",
         ),
         tmp_path / "file.txt",
     )

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import sympy as sp
-
 from symbptt.derive.labels import Label
-from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import Shape
 from symbptt.render.algebra import (
     Array,
@@ -22,13 +19,10 @@ from symbptt.render.algebra import (
     SumOver,
     Symbol,
     Unit,
-    Word,
     mapped,
     walk,
 )  # fmt: skip
-from symbptt.render.entries import of_tree
 from symbptt.render.lines import Line, Lines, LossLines, Section
-from symbptt.render.normal import in_normal_form
 from symbptt.render.notation import TEXT
 from symbptt.render.writing import size_shown, write
 
@@ -53,7 +47,7 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
     """Return the lines of a legend."""
     all_lines = [line for section in sections for line in section.lines]
     found = [x for line in all_lines for side in (line.left, line.right) for x in walk(side)]
-    return (_shapes(lines, loss), *_signs(found), *_families(all_lines, found), *_surrogates(lines))
+    return (_shapes(lines, loss), *_signs(found), *_families(all_lines, found))
 
 
 def _shapes(lines: Lines, loss: LossLines | None) -> str:
@@ -85,25 +79,6 @@ def _families(lines: list[Line], found: list[Expr]) -> Iterable[str]:
     for letter, values in hidden:
         if (letter, values) not in shown:
             yield f"Σ_{letter}: over {letter} ∈ {{{', '.join(values)}}}"
-
-
-def _surrogates(lines: Lines) -> Iterable[str]:
-    """The functions that the user has given a derivative of their own."""
-    g = lines.recursion.graph
-    bodies = [node.attrs.expr for node in g if node.family == "map"]
-    found = {f.func.__name__: f.func for body in bodies for f in body.atoms(sp.Function) if hasattr(f.func, "partials")}
-    for name, function in sorted(found.items()):
-        count = len(function.partials)
-        args = [Word("v" if count == 1 else f"v{i + 1}") for i in range(count)]
-        listed = ", ".join(arg.text for arg in args)
-        yield f"{name}({listed}) = {_scalar(function.expansion, args)}"
-        for arg, partial in zip(args, function.partials, strict=True):
-            slope = f"{name}'" if count == 1 else f"∂{name}/∂{arg.text}"
-            yield f"{slope} is replaced by {_scalar(partial, args)}"
-
-
-def _scalar(expr: sp.Expr, args: Sequence[Expr]) -> str:
-    return write(in_normal_form(of_tree(tree_of(expr), args)), TEXT)
 
 
 def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[list[Section], tuple[str, ...]]:
