@@ -67,7 +67,7 @@ class JacobianPage:
     def __post_init__(self) -> None:
         self.page.reader.at = 1
         self.page.reader = self.reader = _Reader(
-            self.value, self.page.sizes, 1, at=1, functions=self.page.functions, limits=self.page.limits
+            self.value, self.page.sizes, 1, at=1, functions=self.page.reader.functions, limits=self.page.limits
         )
 
     def value(self, symbol: Symbol) -> Value:
