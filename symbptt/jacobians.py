@@ -27,6 +27,8 @@ from symbptt.render.writing import write
 from symbptt.written import equation, gathered, text_lines
 
 TIMES = {"state": -1, "input": 0}
+WHOLE = ("s", "z", "y", "q", "v", "w", "whole state")
+"""Names of the whole state, of which the first is taken that no value of the cell has."""
 """The times of arguments, by role; parameters have none."""
 
 
@@ -56,7 +58,9 @@ class _Derivatives:
     def chain(self, of: str, *to: str) -> Chain:
         return chain(self.calculus, self.step.leaves[of], [self.targets[name] for name in to])
 
-    def lines(self, of: str, to: tuple[str, ...], made: dict[int, Label]) -> tuple[Definition, ...]:
+    def lines(
+        self, of: str, to: tuple[str, ...], made: dict[int, Label], letters: list[Label]
+    ) -> tuple[Definition, ...]:
         """Return the lines of some blocks of one column, and behind them those that they need."""
         found, leaf = self.chain(of, *to), self.step.leaves[of]
         own = [self._of_itself(name, of) for name in to if self.targets[name] == leaf]
@@ -66,7 +70,7 @@ class _Derivatives:
                 ids.setdefault(self.targets[name], Label(name, 0))
         twice = [self._same(name, of, ids[self.targets[name]]) for name in to
                  if self.targets[name] != leaf and ids[self.targets[name]].name != name]  # fmt: skip
-        return (*own, *twice, *(lines(found, self.labels, self.label(of), ids, made) if ids else ()))
+        return (*own, *twice, *(lines(found, self.labels, self.label(of), ids, made, letters) if ids else ()))
 
     def _name(self, to: Label, of: str) -> Derivative:
         g, label = self.calculus.graph, self.label(of)
@@ -111,7 +115,7 @@ class StepJacobian:
     @cached_property
     def definitions(self) -> tuple[Definition, ...]:
         """The line of the derivative, and those of what stands in it under a name."""
-        return _Derivatives(self.cell).lines(self.of, (self.to,), {})
+        return _Derivatives(self.cell).lines(self.of, (self.to,), {}, [])
 
     def text(self) -> str:
         """Return the equation as plain text; vectors are columns, diag(v) is the diagonal matrix of v, δ is one where its
@@ -217,9 +221,14 @@ class StateJacobian:
     @cached_property
     def definitions(self) -> tuple[Definition, ...]:
         """The lines of the blocks that are neither zero nor the identity, and of what stands in them under a name."""
-        of, made = _Derivatives(self.cell), dict[int, Label]()
-        whole = [line for name in self.states for line in of.lines(name, self.states, made)]
+        of, made, letters = _Derivatives(self.cell), dict[int, Label](), list[Label]()
+        whole = [line for name in self.states for line in of.lines(name, self.states, made, letters)]
         return tuple(dict.fromkeys(line for line in whole if line.right not in (ZERO, EYE, ONE)))
+
+    def _letter(self) -> str:
+        """What the whole state is called: s, or the first letter behind it that no value of the cell has."""
+        taken = {label.name for label in _Derivatives(self.cell).labels.values()}
+        return next(letter for letter in WHOLE if letter not in taken)
 
     def _rows(self, notation: Notation) -> list[list[str]]:
         """The matrix of blocks: each by its name, or as 0 or I."""
@@ -240,9 +249,10 @@ class StateJacobian:
             return self[self.states[0], self.states[0]].text()
         rows = self._rows(TEXT)
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows))]
-        head = "∂s_t/∂s_{t-1} = "
+        own = self._letter()
+        head = f"∂{own}_t/∂{own}_{{t-1}} = "
         lines = [f"[ {'  '.join(f'{x:<{w}}' for x, w in zip(row, widths, strict=True))} ]" for row in rows]
-        lines[0] += f"    s = ({'; '.join(self.states)})"
+        lines[0] += f"    {own} = ({'; '.join(self.states)})"
         matrix = [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
         return "\n".join([*matrix, *(equation(line, TEXT) for line in self.definitions)])
 
@@ -252,7 +262,9 @@ class StateJacobian:
             return self[self.states[0], self.states[0]].latex()
         rows = " \\\\ ".join(" & ".join(row) for row in self._rows(LATEX))
         state = "; ".join(LATEX.symbol(Label(name, None)) for name in self.states)
-        whole = rf"\frac{{\partial s_{{t}}}}{{\partial s_{{t-1}}}} = \begin{{bmatrix}} {rows} \end{{bmatrix}}, \quad s = ({state})"
+        own = self._letter()
+        quotient = rf"\frac{{\partial {own}_{{t}}}}{{\partial {own}_{{t-1}}}}"
+        whole = rf"{quotient} = \begin{{bmatrix}} {rows} \end{{bmatrix}}, \quad {own} = ({state})"
         return gathered([whole, *(equation(line, LATEX) for line in self.definitions)])
 
     def _repr_latex_(self) -> str:

@@ -1,6 +1,7 @@
 """Jacobians on the page: read back, compared with the user's function, and as a reviewer writes them."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -273,3 +274,13 @@ def test_functions_without_a_rule_follow_from_their_adjoints(monkeypatch: pytest
     wanted = [sb.derive(cell).jacobian().text() for cell in (hopfield, parts)]
     monkeypatch.delitem(terms.LOCAL, "reduce")
     assert [sb.derive(cell).jacobian().text() for cell in (hopfield, parts)] == wanted
+
+
+@pytest.mark.parametrize("name", ["fast_weights", "stack_rnn", "attention"])
+def test_names_of_the_whole_page_stand_for_one_value(name: str) -> None:
+    """Derivatives of values without a name have a letter each, over all columns, and the whole state none that a value has."""
+    text = sb.derive(zoo.CELLS[name]).jacobian().text()
+    left = re.findall(r"^\(?(J_\d+)", text, re.MULTILINE)
+    assert left and len(set(left)) == len(left)
+    (own,) = re.findall(r"(\w+) = \(", text.splitlines()[0])
+    assert own not in {a.name for a in zoo.CELLS[name].arguments} and f" {own}_t" not in text.partition("\n")[2]

@@ -687,18 +687,18 @@ WIDTH, WIDEST = 120, 190
 
 
 def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping[int, Label],
-          made: dict[int, Label] | None = None) -> tuple[Definition, ...]:  # fmt: skip
+          made: dict[int, Label] | None = None, letters: list[Label] | None = None) -> tuple[Definition, ...]:  # fmt: skip
     """Return the lines of some derivatives and, behind them, those of what stands in them under a name: the derivatives that
     are read more than once or make a line too long, and long values without a name. Names of such values are added to
-    `made`, where other lines beside these may have some."""
-    made = {} if made is None else made
+    `made`, those of derivatives to `letters`, where other lines beside these may have some."""
+    made, letters = {} if made is None else made, [] if letters is None else letters
     labels = {**labels, **made}
     for id in _too_long(chain, targets, labels):
         labels[id] = made[id] = _letter(chain, labels, id)
     uses = _uses(chain, targets, ())
     named = {id for id, n in uses.items() if n > 1 or id in targets}
     while True:
-        writer = Derivatives(chain, labels, of, _numbered(labels, named))
+        writer = Derivatives(chain, labels, of, _numbered(labels, named, letters))
         shown = {
             **targets,
             **{id: None for id in sorted(named - set(targets), reverse=True) if id in _uses(chain, targets, ())},
@@ -715,6 +715,7 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
         if value is None:
             break
         labels[value] = made[value] = _letter(chain, labels, value)
+    letters += [label for label in writer.named.values() if label is not None]
     values_ = {
         id: Definition(Symbol(labels[id], normal(writer.shape(id))), in_normal_form(writer.lowering.formula(id)))
         for id in made
@@ -765,10 +766,10 @@ def _is_told(labels: Mapping[int, Label], id: int) -> bool:
     return id in labels and labels[id].given
 
 
-def _numbered(labels: Mapping[int, Label], named: Iterable[int]) -> dict[int, Label | None]:
-    """Letters for the derivatives of values without a name; the others are told by their values' names."""
+def _numbered(labels: Mapping[int, Label], named: Iterable[int], taken: Iterable[Label]) -> dict[int, Label | None]:
+    """Letters that are not taken for the derivatives of values without a name; the others are told by their values' names."""
     found: dict[int, Label | None] = {}
-    made: list[Label] = []
+    made = list(taken)
     for id in sorted(named):
         label = None if _is_told(labels, id) else fresh_label(labels, made, "J")
         made += [label] if label is not None else []
