@@ -124,7 +124,7 @@ def _apart(size: sp.Expr) -> sp.Expr:
     return where(equal(size, 0), 1, size)
 
 
-over = scalar_function("over", 2, _zero, _zero)
+over: Any = scalar_function("over", 2, lambda a, b, y: over(1, b), lambda a, b, y: -over(y, b))
 """A quotient that counts as 0 where its divisor is 0, as what it divides is there: how a page writes the slope of a norm."""
 normal_density = scalar_function("normal_density", 1, lambda x, y: -x * y)
 normal_share = scalar_function("normal_share", 1, lambda x, y: normal_density(x))

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,13 @@ from tests.entries import derivative
 from tests.jacobian_page import JacobianPage, assert_jacobians_read, by_complex_step, page_of
 from tests.properties.wild import case_of, functions_of
 from tests.readback import sizes_of
+
+
+def deviation(x: Any, axis: int | None = None) -> Any:
+    """np.std, which takes no complex step."""
+    centred = x - np.mean(x, axis, keepdims=True)
+    return np.sqrt(np.mean(centred * centred, axis))
+
 
 SIZES = {"m": 3, "n": 4, "k": 2, "d": 5, "v": 6, "a": 7}
 """Pairwise different, and small."""
@@ -57,11 +65,44 @@ def parts(x: Input["m"], h: State["n"], W: Param["2*n m"], U: Param["2*n n"]):
 
 
 OWN = (leaky, legendre, duo, several, parts, test_page.summed, test_page.repeated, test_page.rows, test_page.flattened)
+
+
+def of_size(body: Any) -> sb.Cell:
+    @sb.cell
+    def sized(x: Input["n"], h: State["n"], W: Param["n n"]):
+        return body(W @ h + x, h)
+
+    return sized
+
+
+SIZES = {
+    "squash": lambda y, h: y / (1 + sb.norm(y)),
+    "norm": lambda y, h: sb.norm(h) * h + y,
+    "root of squares": lambda y, h: np.sqrt(np.sum(h * h)) * h + y,
+    "root of a product": lambda y, h: np.sqrt(h @ h) * y,
+    "square of a norm": lambda y, h: sb.norm(h) ** 2 * h + y,
+    "function of a norm": lambda y, h: np.tanh(sb.norm(y)) * h,
+    "deviation": lambda y, h: deviation(h) * y,
+    "normalised": lambda y, h: (y - np.mean(y)) / (deviation(y) + 1e-3),
+    "norm of rows": lambda y, h: sb.norm(np.outer(y, h), axis=1),
+    "deviation of columns": lambda y, h: deviation(np.outer(y, h), axis=0),
+    "largest": lambda y, h: np.max(y) * h + np.min(h) * y,
+    "softmax of rows": lambda y, h: sb.softmax(np.outer(y, h), axis=1) @ h,
+    "unit": lambda y, h: y / sb.norm(y),
+    "log": lambda y, h: sb.log_softmax(y) + sb.logsumexp(h) * y,
+}
+"""Cells of functions that a page shows whole, in the places where they may stand."""
 QUICK = ("rnn", "lif", "indrnn", "hopfield", "gru", "delay_rnn", "second_order")
 
 
 @pytest.mark.parametrize("cell", [*OWN, *(zoo.CELLS[name] for name in QUICK)], ids=lambda cell: cell.name)
 def test_printed_states_are_what_the_function_does(cell: sb.Cell) -> None:
+    assert_jacobians_read(cell, small(cell), ("state",))
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_functions_of_arrays_have_their_derivatives_everywhere(name: str) -> None:
+    cell = of_size(SIZES[name])
     assert_jacobians_read(cell, small(cell), ("state",))
 
 
