@@ -46,6 +46,7 @@ def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
 
 
 @EVERY_CELL
+@pytest.mark.thinned(3)
 def test_module_is_made_to_be_read(cell: sb.Cell) -> None:
     text = kernel_of(cell).source
     lines = text.splitlines()

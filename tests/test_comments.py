@@ -56,6 +56,7 @@ def test_a_symbol_stands_for_one_value(cell: sb.Cell) -> None:
 
 
 @EVERY
+@pytest.mark.thinned(3)
 def test_no_equation_shows_stacked_weights_of_several_gates(cell: sb.Cell) -> None:
     assert [text for text in comments(kernel_of(cell).source) if re.search(r"einsum\('ijk,j->ik', \[\(", text)] == []
 

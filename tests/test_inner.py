@@ -72,12 +72,14 @@ def text_of(name, rounds):
 
 
 @EVERY
+@pytest.mark.thinned(3)
 def test_texts_of_theorems_grow_as_the_rounds(name):
     text_of(name, 1)
     (short, first), (long, second) = text_of(name, 6), text_of(name, 12)
     assert second < 3 * (first + 1_000) and long < 3 * (short + 100_000)  # 2 were linear, 4 quadratic
 
 
+@pytest.mark.long
 def test_texts_without_cuts_between_rounds_grow_faster_and_are_seen(monkeypatch):
     monkeypatch.setattr(local, "_is_long", lambda of, node: False)
     (_, first), (_, second) = text_of("sinkhorn", 6), text_of("sinkhorn", 12)

@@ -214,6 +214,7 @@ def test_cell_is_verified_in_every_regime(name: str) -> None:
 
 
 @EVERY
+@pytest.mark.thinned(3)
 def test_float32_stays_float32_throughout(name: str) -> None:
     kernel = kernel_of(name)
     wide = oracle.draw(kernel.cell, 3, 2, SIZES)

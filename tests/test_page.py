@@ -33,6 +33,7 @@ LOOPED = ["lstm", "mlstm", "clockwork", "embedding_cell", "wkv"]
 
 
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(3)
 def test_page_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]))
 
@@ -46,6 +47,7 @@ def test_loop_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "attention", "selective_ssm"])
+@pytest.mark.thinned(3)
 def test_page_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduction: str, style: str) -> None:
     cell = zoo.CELLS[name]
     assert_model_read(

@@ -50,6 +50,7 @@ def test_orthogonal_map_is_marginal() -> None:
     assert "no finite window" in found.text()
 
 
+@pytest.mark.long
 def test_random_network_beyond_its_critical_gain_is_chaotic() -> None:
     J = 3 / math.sqrt(60) * np.random.default_rng(0).standard_normal((60, 60))
     found = sb.analyze(tanh_network, {"J": J})

@@ -63,6 +63,7 @@ def assert_brute(model: sb.Model, truncation: Any, data: brute.Data) -> None:
 
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_TRUNCATION
+@pytest.mark.thinned(5)
 def test_gradients_are_those_of_explicit_unrolling(truncation: Any, at: str) -> None:
     model = MODELS["reads_all", at]
     assert_brute(model, truncation, brute.data_of(model, STEPS, 1, SIZES))

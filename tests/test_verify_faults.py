@@ -94,6 +94,7 @@ BORDERS = [
     [pytest.param(*edit, id=f"{edit[0].name}-{number}", marks=[pytest.mark.long] * (number % 2))
      for number, edit in enumerate(BORDERS)],
 )  # fmt: skip
+@pytest.mark.thinned(5)
 def test_edit_at_a_border_of_blocks_is_caught(target: Any, old: str, new: str) -> None:
     assert is_caught(edited(target, old, new))
 
@@ -495,6 +496,7 @@ def test_gradient_that_is_no_number_where_there_is_a_derivative_is_caught() -> N
 @pytest.mark.parametrize(
     "target", [SCANNED, MODEL, sb.model(SCANNED, squared, at="last", reduction="mean")], ids=["cell", "model", "last"]
 )
+@pytest.mark.thinned(4)
 def test_kernels_are_verified_with_their_options(target: Any, option: dict[str, Any], monkeypatch: Any) -> None:
     monkeypatch.setattr(verification, "REGIMES", tuple(r for r in REGIMES if r.name in ("healthy", "padded")))
     report = sb.verify(sb.compile(target, **option))
@@ -544,6 +546,7 @@ def _blunt(cell: sb.Cell) -> Kernel:
 
 
 @pytest.mark.parametrize("cell", [gru, lstm, saturating], ids=lambda cell: cell.name)
+@pytest.mark.thinned(3)
 def test_module_that_loses_digits_where_gates_saturate_is_caught(cell: sb.Cell) -> None:
     assert not is_caught(compiled(cell)) and is_caught(_blunt(cell))
 

@@ -20,6 +20,7 @@ FEW, MANY, CHUNK = 30, 2_080, 40
 
 
 @pytest.mark.parametrize("seed", range(FEW))
+@pytest.mark.thinned(2)
 def test_values_and_gradients_are_those_of_the_tape(seed: int) -> None:
     assert_seed(seed)
 
