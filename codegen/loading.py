@@ -33,8 +33,9 @@ from symbptt.folding import folded
 from symbptt.ir.shape import names_in
 from symbptt.model import Model
 from symbptt.origin import check_own
+from symbptt.render.algebra import Expr
 from symbptt.render.equations import Equations, Loss
-from symbptt.truncation import Chunked, Window
+from symbptt.truncation import Chunked, Window, check_truncation
 
 VERSION = "0.1.0"
 LARGE = 1e5
@@ -260,18 +261,20 @@ def _head(model: Model) -> Head:
     return Head(place(program_of(derive(model.loss.step))), added, model.at, model.reduction)
 
 
-def equations_of(target: Cell | Model) -> Equations:
-    """Return the equations of a cell or a model, its functions whole."""
+def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations:
+    """Return the equations of a cell or a model, its functions whole; `counted`: the condition under which the loss of a
+    step sends something back, where truncation drops some."""
     if not isinstance(target, Model):
         return Equations(derive(folded(target.step)))
     recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))
-    whole = unit_weight(loss) if target.reduction == "sum" else loss
-    return Equations(recursion, Loss(whole, target.at, target.reduction))
+    whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
+    names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
+    count = next(x for x in (*"NMKQRZ", "N_all") if x not in names)
+    return Equations(recursion, Loss(whole, target.at, target.reduction, counted, count))
 
 
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:
-    if truncation is not None and not isinstance(truncation, Window | Chunked):
-        raise ArgumentError(f"truncation is sb.Window(k) or sb.Chunked(k1, k2), got {truncation!r}")
+    check_truncation(truncation)
     number = isinstance(clip_adjoint, int | float | np.number) and not isinstance(clip_adjoint, bool)
     if clip_adjoint is not None and not (number and 0 < clip_adjoint < np.inf):
         raise ArgumentError(f"clip_adjoint is a positive number, got {clip_adjoint!r}")

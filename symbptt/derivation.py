@@ -18,8 +18,10 @@ from symbptt.model import Model
 from symbptt.paths import MOST, Paths, paths
 from symbptt.render.equations import Equation, Equations
 from symbptt.render.expression import Writer
+from symbptt.render.masks import PLAIN, Setting
 from symbptt.render.notation import TEXT
 from symbptt.sympy_form import names_of, to_sympy
+from symbptt.truncation import Chunked, Window, check_truncation
 from symbptt.unrolled import Unrolled, unrolled
 
 __all__ = ["Derivation", "Equation", "StepJacobian", "derive"]
@@ -28,13 +30,14 @@ __all__ = ["Derivation", "Equation", "StepJacobian", "derive"]
 class Derivation(Equations):
     """The equations of a cell or a model, forward and backward in time."""
 
-    def __init__(self, target: Cell | Model) -> None:
-        equations = equations_of(target)
-        super().__init__(equations.recursion, equations.loss)
+    def __init__(self, target: Cell | Model, setting: Setting = PLAIN) -> None:
+        every = isinstance(target, Model) and target.at == "every"
+        equations = equations_of(target, setting.counted if every else None)
+        super().__init__(equations.recursion, equations.loss, setting=setting)
         self.cell, self.target = target.cell if isinstance(target, Model) else target, target
 
     def __reduce__(self) -> Any:
-        return Derivation, (self.target,)
+        return Derivation, (self.target, self.setting)
 
     @overload
     def jacobian(self) -> StateJacobian: ...
@@ -115,13 +118,27 @@ class Derivation(Equations):
         return explain(self.cell, self.recursion, self.labels, self.mark, *pens)
 
 
-def derive(target: Cell | Model) -> Derivation:
-    """Return the derived equations of a cell or a model.
+def derive(
+    target: Cell | Model, *, truncation: Window | Chunked | None = None, lengths: bool = False, reset: bool = False
+) -> Derivation:
+    """Return the derived equations of a cell or a model: those of one whole sequence, or those that a kernel computes which
+    is compiled with `truncation`, or called with `lengths` or `reset`.
 
-    Raises: ArgumentError where the target is neither.
+    The page is that of one sample. With lengths, T are its own steps, and T' those of the batch.
+
+    Example: `print(sb.derive(lstm, truncation=sb.Window(4), reset=True).text())`.
+
+    Raises: ArgumentError where the target is neither, and where an option is not what it takes.
     """
     if not isinstance(target, Cell | Model):
         raise ArgumentError(
             f"derive takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
-    return Derivation(target)
+    check_truncation(truncation)
+    for name, value in (("lengths", lengths), ("reset", reset)):
+        if not isinstance(value, bool):
+            raise ArgumentError(
+                f"derive: {name} is True or False, got {type(value).__name__}\n"
+                f"  the equations are those for any {name}; a kernel takes the numbers: kernel.forward(..., {name}={name})"
+            )
+    return Derivation(target, Setting(truncation, lengths, reset))

@@ -49,3 +49,12 @@ def _check(**numbers: object) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ArgumentError(f"{name} counts steps: a positive integer is expected, got {value!r}")
+
+
+def check_truncation(truncation: object) -> None:
+    """Refuse what is no truncation, and not None.
+
+    Raises: ArgumentError.
+    """
+    if truncation is not None and not isinstance(truncation, Window | Chunked):
+        raise ArgumentError(f"truncation is sb.Window(k) or sb.Chunked(k1, k2), got {truncation!r}")

@@ -435,6 +435,33 @@ class OverFamily(Expr):
 
 
 @expression
+class Raised(Expr):
+    """A value with a sign in brackets above it, which says of which of several it is."""
+
+    inner: Expr
+    sign: str
+
+    @property
+    def shape(self) -> Shape:
+        return self.inner.shape
+
+
+@expression
+class OverWindows(Expr):
+    """The sum over the windows of time that have step t: they are told by their last step, a letter, and have `k` steps; with
+    `start`, over those that reach the initial state."""
+
+    letter: str
+    k: int
+    inner: Expr
+    start: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        return self.inner.shape
+
+
+@expression
 class Entries(Expr):
     """The array with these entries at named indices."""
 
@@ -501,6 +528,10 @@ def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
             return Entries(e.indices, new[0], e.of)
         case OverFamily():
             return OverFamily(e.letter, e.values, new[0])
+        case Raised():
+            return Raised(new[0], e.sign)
+        case OverWindows():
+            return OverWindows(e.letter, e.k, new[0], e.start)
         case Total():
             return Total(new[0], tuple(new[1:]))
         case SumOver():
@@ -607,7 +638,8 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
     Entries: lambda e: (e.inner,), OverFamily: lambda e: (e.inner,), Total: lambda e: (e.inner, *e.at),
     SumOver: lambda e: (e.inner, *e.condition), Call: lambda e: e.args, Cases: lambda e: (e.condition, e.then, e.other),
     Blocks: lambda e: e.blocks, Rows: lambda e: (e.table, e.row), Unit: lambda e: (e.row,),
-    Entry: lambda e: (e.array, *e.indices), Along: lambda e: (*e.args, *e.at),
+    Entry: lambda e: (e.array, *e.indices), Along: lambda e: (*e.args, *e.at), Raised: lambda e: (e.inner,),
+    OverWindows: lambda e: (e.inner,),
 }  # fmt: skip
 """What each class is made of."""
 _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
@@ -616,6 +648,7 @@ _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of),
     Call: lambda e: (e.name, e.of), Slice: lambda e: (e.spans, e.of), Rows: lambda e: (e.axis, e.of),
     Blocks: lambda e: (e.axis, e.of), SumOver: lambda e: (e.indices, e.kind), Entries: lambda e: (e.indices, e.of),
+    Raised: lambda e: (e.sign,), OverWindows: lambda e: (e.letter, e.k, e.start),
     OverFamily: lambda e: (e.letter, e.values), Along: lambda e: (e.name, e.indices, len(e.at)),
 }  # fmt: skip
 """What else is in each class, but for names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,9 @@ from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import mark_of, names_of
 from symbptt.errors import ArgumentError
 from symbptt.render.definitions import functions
+from symbptt.render.legend import mean_of
 from symbptt.render.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
+from symbptt.render.masks import PLAIN, Setting, as_set
 from symbptt.render.notation import TEXT, Notation, latex_of
 from symbptt.render.page import textbook
 from symbptt.render.writing import ranges, write
@@ -42,8 +44,8 @@ class Equations:
     """The equations of a cell forward and backward in time."""
 
     def __init__(self, recursion: Recursion, loss: Loss | None = None, taken: Iterable[str] = (),
-                 beside: Iterable[str] = ()) -> None:  # fmt: skip
-        self.recursion, self.loss = recursion, loss
+                 beside: Iterable[str] = (), setting: Setting = PLAIN) -> None:  # fmt: skip
+        self.recursion, self.loss, self.setting = recursion, loss, setting
         beside = {*beside, *(names_of(loss.recursion) if loss is not None else ())}
         self._around = tuple(taken), tuple(beside)
         self.labels = labelled(recursion, *self._around)
@@ -72,22 +74,30 @@ class Equations:
     @cached_property
     def forward(self) -> tuple[Equation, ...]:
         """The equations of one step, t = 1 to T."""
-        return self._equations(self._lines.forward())
+        return self._equations(self._set(self._lines.forward, "Forward, "))
 
     @cached_property
     def backward(self) -> tuple[Equation, ...]:
         """The recursion of the adjoints, t = T to 1."""
-        return self._equations(self._lines.backward())
+        return self._equations(self._set(self._lines.backward, "Backward, ", "Backward from each "))
 
     @cached_property
     def gradients(self) -> tuple[Equation, ...]:
         """The gradients of the parameters, and of what is computed from parameters alone, as sums over time."""
-        return self._equations(self._lines.gradients())
+        return self._equations(self._set(self._lines.gradients, "Gradients of the parameters"))
 
     @cached_property
     def input_gradients(self) -> tuple[Equation, ...]:
         """The gradients of the inputs at each step, for layers below."""
-        return self._equations(self._lines.input_gradients())
+        return self._equations(self._set(self._lines.input_gradients, "Gradients of the inputs"))
+
+    def _set(self, lines: Callable[[], tuple[Line, ...]], *titles: str) -> tuple[Line, ...]:
+        """The lines of a section; those of the page where truncation, lengths or resets change them."""
+        if self.setting.is_plain:
+            return lines()
+        return tuple(
+            x for section in self.page("loop").sections if section.title.startswith(titles) for x in section.lines
+        )
 
     def _equations(self, lines: Iterable[Line]) -> tuple[Equation, ...]:
         return tuple(equation(line, self._latex) for line in lines)
@@ -113,7 +123,9 @@ class Equations:
         """
         if style not in STYLES:
             raise ArgumentError(f"style is one of {', '.join(map(repr, STYLES))}, got {style!r}")
-        page = self._textbook if style == "textbook" else Page(tuple(self._sections()))
+        page = self._textbook if style == "textbook" else Page(tuple(self._sections()), mean_of(self.loss))
+        if not self.setting.is_plain:
+            page = as_set(page, self.setting, self.recursion, self.loss)
         sections = (*page.sections, self._functions())
         return replace(page, sections=tuple(section for section in sections if section.lines or section.remarks))
 

@@ -22,7 +22,7 @@ from symbptt.render.algebra import (
     mapped,
     walk,
 )  # fmt: skip
-from symbptt.render.lines import Line, Lines, LossLines, Section
+from symbptt.render.lines import Line, Lines, Loss, LossLines, Section
 from symbptt.render.notation import TEXT
 from symbptt.render.writing import size_shown, write
 
@@ -47,7 +47,20 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
     """Return the lines of a legend."""
     all_lines = [line for section in sections for line in section.lines]
     found = [x for line in all_lines for side in (line.left, line.right) for x in walk(side)]
-    return (_shapes(lines, loss), *_signs(found), *_families(all_lines, found))
+    return (
+        _shapes(lines, loss),
+        *mean_of(loss.of if loss is not None else None),
+        *_signs(found),
+        *_families(all_lines, found),
+    )
+
+
+def mean_of(loss: Loss | None) -> tuple[str, ...]:
+    """Return what N is, over which L is a mean."""
+    if loss is None or loss.reduction == "sum":
+        return ()
+    what = "steps of all samples" if loss.at == "every" else "samples that have a last step"
+    return (f"{loss.count}: how many {what} there are; L and gradients of parameters are sums over the samples",)
 
 
 def _shapes(lines: Lines, loss: LossLines | None) -> str:

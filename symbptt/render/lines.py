@@ -72,11 +72,15 @@ class Page:
 
 @dataclass(frozen=True)
 class Loss:
-    """The recursion of a loss; whether it stands at "every" step or the "last", and what is made of all, "sum" or "mean"."""
+    """The recursion of a loss; whether it stands at "every" step or the "last", what is made of all, "sum" or "mean", the
+    condition under which the loss of a step sends something back, where that is not always so, and the name of the number
+    of losses of a mean."""
 
     recursion: Recursion
     at: str
     reduction: str
+    counted: Expr | None = None
+    count: str = "N"
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,7 @@ class LossLines:
         """Return the loss of a step, and L over all steps and samples that count; N of them, where it is their mean."""
         loss: Expr = Symbol(Label("loss", self.time))
         whole = Total(loss) if self.of.at == "every" else loss
-        right = whole if self.of.reduction == "sum" else Over(whole, Word("N"))
+        right = whole if self.of.reduction == "sum" else Over(whole, Word(self.of.count))
         return (*self._at(self.lines.forward()), Line(Word("L"), right, ONCE))
 
     def back(self) -> tuple[Line, ...]:
@@ -262,10 +266,12 @@ class LossLines:
 
     def _weight(self) -> tuple[Line, ...]:
         """The adjoint of the loss of a step, where that is not one."""
-        if self.of.reduction == "sum":
+        if self.of.reduction == "sum" and self.of.counted is None:
             return ()
         label = Label("loss", self.time, adjoint=True, mark=self.lines.mark)
-        return (Line(Symbol(label), Over(ONE, Word("N")), "t = t" if self.of.at == "every" else "t = T"),)
+        one = self.of.counted or ONE
+        right = one if self.of.reduction == "sum" else Over(one, Word(self.of.count))
+        return (Line(Symbol(label), right, "t = t" if self.of.at == "every" else "t = T"),)
 
     def _sent(self) -> Iterable[Line]:
         """What the loss adds to the adjoint of a state or an output; of steps before the last, nothing."""

@@ -52,6 +52,8 @@ class Notation:
     range: Callable[[str, str], str]
     among: Callable[[str, str], str]
     when: Callable[[str], str]
+    raised: Callable[[str, str], str]
+    windows: Callable[[str, int, bool], str]
     is_stacked: bool = False
     comma: str = ","
     thin: str = " "
@@ -160,6 +162,8 @@ TEXT = Notation(
     range=lambda index, size: f",  {index} < {size}",
     among=lambda index, values: f",  {index} ∈ {{{values}}}",
     when=lambda condition: f" for {condition}",
+    raised=lambda inner, sign: f"{inner}^{{({sign})}}",
+    windows=lambda end, k, start: f"{end}: {end} ≤ {k}" if start else f"{end}: {end} - {k} < t ≤ {end}",
 )
 
 _GREEK = [
@@ -284,6 +288,10 @@ LATEX = Notation(
     range=lambda index, size: rf",\quad {index} < {size}",
     among=lambda index, values: rf",\quad {index} \in \{{{values}\}}",
     when=lambda condition: rf" \quad ({condition})",
+    raised=lambda inner, sign: f"{inner}^{{({sign})}}",
+    windows=lambda end, k, start: (
+        rf"{end}\colon {end} \leq {k}" if start else rf"{end}\colon {end} - {k} < t \leq {end}"
+    ),
     is_stacked=True,
     thin=r"\, ",
 )

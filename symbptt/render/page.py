@@ -99,5 +99,5 @@ def _taken(lines: Lines, loss: LossLines | None) -> set[str]:
     for r in recursions:
         found |= {a.name for a in r.step.arguments} | {n for a in r.step.arguments for n in names_in(a.shape)}
     if loss is not None:
-        found |= {label.name for label in loss.lines.labels.values()} | {"N", "loss"}
+        found |= {label.name for label in loss.lines.labels.values()} | {loss.of.count, "loss"}
     return found

@@ -30,7 +30,9 @@ from symbptt.render.algebra import (
     Outside,
     Over,
     OverFamily,
+    OverWindows,
     Power,
+    Raised,
     Rows,
     Slice,
     Span,
@@ -278,6 +280,14 @@ def _over_family(e: OverFamily, n: Notation) -> Written:
     return n.sum_over("sum", e.letter) + at(e.inner, n, PRODUCT), PRODUCT
 
 
+def _raised(e: Raised, n: Notation) -> Written:
+    return n.raised(write(e.inner, n), e.sign), POWER
+
+
+def _over_windows(e: OverWindows, n: Notation) -> Written:
+    return n.sum_over("sum", n.windows(e.letter, e.k, e.start)) + at(e.inner, n, PRODUCT), PRODUCT
+
+
 def _sum_over(e: SumOver, n: Notation) -> Written:
     below = subscript(e.indices, n)
     if e.condition:
@@ -310,4 +320,5 @@ _WRITERS: dict[type, Callable[[Any, Notation], Written]] = {
     Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Diagonal: _diagonal, Ones: _ones,
     Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Along: _along, Cases: _cases, Slice: _slice, Rows: _rows, Blocks: _blocks,
     Entry: _entry, Entries: _entries, Total: _total, SumOver: _sum_over, OverFamily: _over_family,
+    Raised: _raised, OverWindows: _over_windows,
 }  # fmt: skip
