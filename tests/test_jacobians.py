@@ -75,7 +75,7 @@ def of_size(body: Any) -> sb.Cell:
     return sized
 
 
-SIZES = {
+SPREAD = {
     "squash": lambda y, h: y / (1 + sb.norm(y)),
     "norm": lambda y, h: sb.norm(h) * h + y,
     "root of squares": lambda y, h: np.sqrt(np.sum(h * h)) * h + y,
@@ -100,9 +100,9 @@ def test_printed_states_are_what_the_function_does(cell: sb.Cell) -> None:
     assert_jacobians_read(cell, small(cell), ("state",))
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", SPREAD)
 def test_functions_of_arrays_have_their_derivatives_everywhere(name: str) -> None:
-    cell = of_size(SIZES[name])
+    cell = of_size(SPREAD[name])
     assert_jacobians_read(cell, small(cell), ("state",))
 
 
