@@ -11,6 +11,7 @@ from symbptt import Chunked, Input, Output, Param, State, Target, Window, zoo
 from symbptt.errors import ArgumentError
 from tests import unseen
 from tests.masked import assert_masked
+from tests.properties.wild import case_of, functions_of
 from tests.readback import sizes_of
 
 CELLS = {**zoo.CELLS, **unseen.CELLS}
@@ -173,3 +174,14 @@ def test_latex_of_a_masked_page_has_the_same_signs() -> None:
     latex = sb.derive(zoo.lstm, truncation=Window(3), lengths=True, reset=True).latex()
     assert r"\mathrm{d}h_{t}^{(s)} &= [t = s]\, \frac{\partial L}{\partial h_{t}}" in latex
     assert r"\sum_{s\colon s - 3 < t \leq s} " in latex and latex.isascii()
+
+
+@pytest.mark.filterwarnings("ignore:.*is never used")
+@pytest.mark.parametrize("seed", [pytest.param(x, marks=() if x < 4 else pytest.mark.long) for x in range(40)])
+def test_masked_page_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
+    cell, loss = functions_of(case_of(seed))
+    model = sb.model(cell, loss, at=("every", "last")[seed % 2], reduction=("sum", "mean")[seed // 2 % 2])
+    with np.errstate(all="ignore"):
+        for target in (cell, model):
+            style = ("textbook", "loop")[seed // 3 % 2]
+            assert_masked(target, sizes_of(target), SHORT[seed % 4], style=style, **MASKS["both"])

@@ -90,9 +90,9 @@ def as_set(page: Page, setting: Setting, r: Recursion, loss: Loss | None) -> Pag
     mark = next((x.mark for s in page.sections for line in s.lines for x in line.left.labels if x.adjoint), "d")
     sections = [section for section in page.sections if section.lines or section.remarks]
     if setting.reset:
-        sections = _reset(sections, r, mark, names.reset)
+        sections = _reset(sections, r, names.reset)
     if setting.lengths:
-        sections = _ended(sections, r, mark, is_model)
+        sections = _ended(sections, r, is_model)
     if setting.truncation is not None:
         sections = _windowed(sections, setting, r, mark, names.window, is_model)
     if setting.lengths:
@@ -173,7 +173,7 @@ def _label(e: Expr) -> Label:
 # Resets.
 
 
-def _reset(sections: list[Section], r: Recursion, mark: str, letter: str) -> list[Section]:
+def _reset(sections: list[Section], r: Recursion, letter: str) -> list[Section]:
     """States enter a step as they were at the start where they are reset; what they send back goes to the start."""
     found = []
     sent: dict[str, tuple[Line, Expr]] = {}
@@ -261,7 +261,7 @@ def _at(e: Expr, time: int) -> Expr:
 # Lengths.
 
 
-def _ended(sections: list[Section], r: Recursion, mark: str, is_model: bool) -> list[Section]:
+def _ended(sections: list[Section], r: Recursion, is_model: bool) -> list[Section]:
     """What is sent to states behind the end belongs to their last step, which may be the start."""
     if is_model:
         return sections
