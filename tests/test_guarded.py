@@ -14,7 +14,7 @@ from tests.test_stability_guard import cascade
 from tests.test_stability_theorems import doubled, drawn, parameters, stencil
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used", "ignore:.*encountered in")
-FEW, MANY, CHUNK = 40, 2_000, 100
+FEW, MANY, ALL, CHUNK = 40, 400, 2_000, 100
 
 
 def assert_none_exceeds(first: int, count: int) -> None:
@@ -27,8 +27,10 @@ def test_random_cells_do_not_exceed_what_is_proven_of_them() -> None:
     assert_none_exceeds(0, FEW)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("first", range(0, MANY, CHUNK))
+@pytest.mark.parametrize("first", [
+    pytest.param(first, marks=pytest.mark.long if first < MANY else pytest.mark.exhaustive)
+    for first in range(0, ALL, CHUNK)
+])  # fmt: skip
 def test_many_random_cells_do_not_exceed_what_is_proven_of_them(first: int) -> None:
     assert_none_exceeds(first, CHUNK)
 

@@ -29,7 +29,9 @@ FEW = (
 
 def few(names: Any = CELLS) -> Any:
     """All cells, a few of them in the default run."""
-    return pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.long) for n in names])
+    rest = [n for n in names if n not in FEW]
+    marks = {n: pytest.mark.exhaustive if i % 4 else pytest.mark.long for i, n in enumerate(rest)}
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=marks[n]) if n in marks else n for n in names])
 
 
 LONG_EVERY = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) for n in CELLS])

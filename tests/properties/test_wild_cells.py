@@ -15,8 +15,8 @@ from tests.properties.checks import CHECKS, Difference, assert_case, assert_seed
 from tests.properties.wild import Case, case_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used")
-FEW, MANY, CHUNK = 30, 2_080, 40
-"""Cells by default, under the mark `long`, and in one test of these."""
+FEW, MANY, ALL, CHUNK = 30, 480, 2_080, 40
+"""Cells by default, under the mark `long`, with those of the mark `exhaustive`, and in one test of these."""
 
 
 @pytest.mark.parametrize("seed", range(FEW))
@@ -31,8 +31,10 @@ def test_every_option_is_tried(name: str) -> None:
     assert any(tried)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("first", range(FEW, FEW + MANY, CHUNK))
+@pytest.mark.parametrize("first", [
+    pytest.param(first, marks=pytest.mark.long if first < FEW + MANY else pytest.mark.exhaustive)
+    for first in range(FEW, FEW + ALL, CHUNK)
+])  # fmt: skip
 def test_values_and_gradients_of_many_cells_are_those_of_the_tape(first: int) -> None:
     found, tame = failures(range(first, first + CHUNK))
     assert not found, "\n\n".join([f"{len(found)} of {CHUNK} cells differ", *map(str, found)])
