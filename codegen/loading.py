@@ -236,7 +236,7 @@ def compile(
     memory = _allowed(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
     recursion = derive(target.cell.step if isinstance(target, Model) else target.step)
-    equations = equations_of(target).text(style="loop")
+    equations = equations_of(target).as_spelt()
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(recursion)
     for step in PASSES if memory == "all" else SPARING:

@@ -101,15 +101,26 @@ def derive(
         str, typer.Argument(show_default=False, help="A second cell: what changes from one to the other.")
     ] = "",
     latex: Annotated[bool, typer.Option("--latex", help="As LaTeX.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", show_default=False, help="File to write: .tex, .md, .html or .mathml."),
+    ] = None,
+    force: Force = False,
 ) -> None:
-    """Print the equations of a cell, forward and backward in time; of two cells what changes."""
+    """Print the equations of a cell, forward and backward in time, or write them to a file; of two cells what changes."""
     if other:
-        if latex:
-            raise ArgumentError("what changes between two cells is written as text\n  leave out --latex")
+        if latex or output is not None:
+            raise ArgumentError("what changes between two cells is printed as text\n  leave out --latex and -o")
         print(load("differences").compare(load_target(target), load_target(other)).text())
         return
+    if output is not None:
+        load("pages").check_ending(output)
+        check_own([output], force)
     derivation = load("derivation").derive(load_target(target, models=True))
-    print(derivation.latex() if latex else derivation.text())
+    if output is not None:
+        load("codegen.loading").write_text(output, load("pages").page_as(derivation, output))
+    else:
+        print(derivation.latex() if latex else derivation.text())
 
 
 @app.command()

@@ -19,7 +19,6 @@ from symbptt.paths import MOST, Paths, paths
 from symbptt.render.equations import Equation, Equations
 from symbptt.render.expression import Writer
 from symbptt.render.masks import PLAIN, Setting
-from symbptt.render.notation import TEXT
 from symbptt.sympy_form import names_of, to_sympy
 from symbptt.truncation import Chunked, Window, check_truncation
 from symbptt.unrolled import Unrolled, unrolled
@@ -114,7 +113,11 @@ class Derivation(Equations):
         """Return the chain rule of the cell in numbered steps, from its last line to its first: the user's line, what its
         values give to adjoints, and by which rule."""
         graph = self.recursion.graph
-        pens = [Pen(w.rhs, w.symbol, n.symbol) for n in (TEXT, self._latex) for w in [Writer(graph, self.labels, n)]]
+        pens = [
+            Pen(w.rhs, w.symbol, n.symbol)
+            for n in (self.in_text, self.in_latex)
+            for w in [Writer(graph, self.labels, n)]
+        ]
         return explain(self.cell, self.recursion, self.labels, self.mark, *pens)
 
 

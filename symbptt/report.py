@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -16,17 +15,14 @@ from symbptt import __version__
 from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel, write_text
 from symbptt.codegen.loading import compile as compile_cell
-from symbptt.derivation import Derivation, Equation, derive
-from symbptt.derive.labels import Label
-from symbptt.derive.unroll import FORWARD
+from symbptt.derivation import Derivation, derive
 from symbptt.draws import random_inputs
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.figures import need_matplotlib, new_figure, save
-from symbptt.ir.shape import show
 from symbptt.origin import check_own
+from symbptt.pages import equations_markdown, latex_document
 from symbptt.plots import draw_unrolled, norm_figure
 from symbptt.render.markdown import plain
-from symbptt.render.notation import LATEX
 from symbptt.stability.analysis import report_of
 from symbptt.stability.defaults import elements
 from symbptt.stability.setting import setting
@@ -41,11 +37,6 @@ LARGE = 512
 """Elements of a state beyond which its stability is analysed for smaller sizes, with parameters drawn for them."""
 MARK = "symbptt"
 """The word by which `origin` knows the files of an earlier build."""
-
-NOTATION = r"""$\odot$ multiplies elementwise. $\mathrm{d}v_{t}$ is the adjoint of $v_{t}$: the derivative of the
-loss by it through all that follows. $\partial L / \partial v_{t}$ is what the loss itself gives; $\mathrel{+}=$ adds to
-what the next step has brought. $a_{f}$ is the argument of the function that leads to $f$; more on the way to $f$ are numbered
-in the order of computation, $a_{f,1}$."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +105,7 @@ def _names(cell: Cell) -> dict[str, str]:
         "summary": "summary.md",
         "page": "report.html",
         "equations": "equations.md",
+        "equations in LaTeX": "equations.tex",
         "module": f"{cell.name}_bptt.py",
         "verification": "verification.txt",
         "unrolled": "unrolled.svg",
@@ -157,7 +149,8 @@ def _found(
 def _write(found: _Found, table: Table | None, names: Mapping[str, Path], again: list[tuple[str, str]]) -> None:
     """Write all files but the summary."""
     cell, stability = found.cell, found.stability
-    write_text(names["equations"], equations_markdown(cell, found.derivation))
+    write_text(names["equations"], equations_markdown(found.derivation))
+    write_text(names["equations in LaTeX"], latex_document(found.derivation))
     found.kernel.save(names["module"])
     write_text(names["verification"], f"{MARK} {__version__}: verification of {cell.name}\n\n{found.report}\n")
     draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
@@ -247,43 +240,6 @@ def _norm_figure(cell: Cell, flow: Flow, table: Table | None) -> Any:
     return norm_figure(flow.norms, title, times, label)
 
 
-def equations_markdown(cell: Cell, derivation: Derivation) -> str:
-    """Return the equations of a cell as Markdown with LaTeX."""
-    parts = [
-        f"# {cell.name}: equations",
-        f"Derived by symbptt {__version__}.",
-        plain(inspect.getdoc(cell.function) or ""),
-    ]
-    parts += ["## Symbols", _symbols(cell)]
-    for title, equations in (
-        ("Forward, $t = 1, \\ldots, T$", derivation.forward),
-        ("Backward, $t = T, \\ldots, 1$", derivation.backward),
-        ("Gradients of the parameters", derivation.gradients),
-        ("Gradients of the inputs", derivation.input_gradients),
-    ):
-        parts += [f"## {title}", aligned(equations)] if equations else []
-    return "\n\n".join(part for part in [*parts, NOTATION] if part) + "\n"
-
-
-def aligned(equations: Iterable[Equation]) -> str:
-    """Return equations as one display, their relations one under the other."""
-    rows = []
-    for equation in equations:
-        sign = r"\mathrel{+}=" if equation.relation == "+=" else "="
-        left, _, right = equation.latex.partition(f" {sign} ")
-        rows.append(f"{left} &{sign} {right}")
-    return "$$\n\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}\n$$"
-
-
-def _symbols(cell: Cell) -> str:
-    lines = ["| name | symbol | role | shape |", "|---|---|---|---|"]
-    for a in cell.arguments:
-        symbol = LATEX.symbol(Label(a.name, 0 if a.role in FORWARD else None))
-        given = "" if a.default is None else f", {a.default}" if np.ndim(a.default) == 0 else ", given"
-        lines.append(f"| `{a.name}` | ${symbol}$ | {a.role}{given} | {show(a.shape) if a.shape else 'scalar'} |")
-    return "\n".join(lines)
-
-
 def _rows(found: _Found, table: Table | None, words: str, dims: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
     flow, derivation = found.flow, found.derivation
     steps = len(next(iter(flow.norms.values())))
@@ -345,7 +301,8 @@ def summary_markdown(cell: Cell, rows: Iterable[tuple[str, str]], flow: Flow, na
     files = "\n".join(
         [
             f"* [{names['page'].name}]({names['page'].name}): all of it on one page, for a browser",
-            f"* [{names['equations'].name}]({names['equations'].name}): the equations",
+            f"* [{names['equations'].name}]({names['equations'].name}): the equations, and as LaTeX in"
+            f" [{names['equations in LaTeX'].name}]({names['equations in LaTeX'].name})",
             f"* [{names['module'].name}]({names['module'].name}): forward and backward pass, needs NumPy alone",
             f"* [{names['verification'].name}]({names['verification'].name}): the module against the cell itself",
         ]

@@ -21,7 +21,7 @@ from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
 from symbptt.model import Model
 from symbptt.render.expression import Writer
-from symbptt.render.notation import LATEX, TEXT, Notation
+from symbptt.render.notation import Notation
 
 
 class Unrolled(nx.DiGraph):
@@ -71,10 +71,11 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
     if derivation.head is not None:
         parts.append((_own(derivation.head.recursion), loss_labels(derivation.head.labels)))
     names = adjoint_names(*parts)
-    sums = [TEXT.sum_over_time, "" if isinstance(target, Model) and target.at == "last" else TEXT.sum_over_time]
+    text, tex = derivation.in_text, derivation.in_latex
+    once = replace(text, sum_over_time="") if isinstance(target, Model) and target.at == "last" else text
     sources = [
-        Source(r, labels, _Pen(r.graph, dict(labels), sign), names)
-        for (r, labels), sign in zip(parts, sums, strict=False)
+        Source(r, labels, _Pen(r.graph, dict(labels), notation, tex), names)
+        for (r, labels), notation in zip(parts, (text, once), strict=False)
     ]
     head = Head(sources[1], target.at, target.reduction) if isinstance(target, Model) else None
     graph = Unrolled(name=target.name, steps=steps)
@@ -94,11 +95,12 @@ class _Pen:
 
     graph: Graph
     labels: dict[int, Label]
-    sum_over_time: str
+    text: Notation
+    tex: Notation
 
     @cached_property
     def writer(self) -> Writer:
-        return Writer(self.graph, self.labels, replace(TEXT, symbol=self.name, sum_over_time=self.sum_over_time))
+        return Writer(self.graph, self.labels, replace(self.text, symbol=self.name))
 
     def formula(self, id: int) -> str:
         return self.writer.rhs(id)
@@ -114,21 +116,22 @@ class _Pen:
             return "1"
         if text.count(DOT) > 1:
             return text
-        for sign in (TEXT.hadamard, TEXT.scalar):
+        for sign in (self.text.hadamard, self.text.scalar):
             if text.startswith(DOT + sign):
                 return text.removeprefix(DOT + sign) + sign.rstrip()
             if text.endswith(sign + DOT):
                 return text.removesuffix(DOT).rstrip()
-        return text.removesuffix(TEXT.matrix + DOT)
+        return text.removesuffix(self.text.matrix + DOT)
 
     def name(self, label: Label) -> str:
-        return DOT if label.name == DOT else _symbol(TEXT, label)
+        return DOT if label.name == DOT else _symbol(self.text, label)
 
     def latex(self, label: Label) -> str:
-        return _symbol(LATEX, label)
+        return _symbol(self.tex, label)
 
     def outside(self, label: Label) -> tuple[str, str]:
-        return _marked(TEXT.outside(TEXT.symbol(label)), label), _marked(LATEX.outside(LATEX.symbol(label)), label)
+        text, tex = (_marked(n.outside(n.symbol(label)), label) for n in (self.text, self.tex))
+        return text, tex
 
 
 def _symbol(notation: Notation, label: Label) -> str:
@@ -139,4 +142,4 @@ def _marked(symbol: str, label: Label) -> str:
     """A symbol of step t, which ends with its t, with the mark of the label's step there."""
     if label.time is None:
         return symbol
-    return re.sub(r"t(\}*)$", lambda match: (NOW if label.time == 0 else BEFORE) + match[1], symbol)
+    return re.sub(r"t(\}*'?)$", lambda match: (NOW if label.time == 0 else BEFORE) + match[1], symbol)

@@ -191,7 +191,7 @@ class JacobianPage:
 def page_of(cell: sb.Cell, sizes: dict[str, int]) -> tuple[JacobianPage, Any]:
     """A page on which the forward lines of one step have been worked through, and its data."""
     data = brute.data_of(cell, 1, 1, sizes)
-    page, sections = begun(cell, data, sizes), sections_of(sb.derive(cell).text())
+    page, sections = begun(cell, data, sizes), sections_of(sb.derive(cell).as_spelt("textbook"))
     page.define(sections.get("Functions", []))
     page.section(next(lines for head, lines in sections.items() if head.startswith("Forward")), range(1, 2))
     shapes = {**{k: np.shape(v) for k, v in data.params.items()}, **{k: v.shape[1:] for k, v in data.state.items()}}

@@ -1,5 +1,6 @@
 """A printed page read back: each line evaluates to what the kernel computes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,9 @@ import numpy as np
 import symbptt as sb
 from symbptt.init import concrete
 from symbptt.ir.shape import named_size, names_in
-from tests import brute
+from tests import brute, latex_page
 from tests.kernels import kernel_of
-from tests.page import Page, constants_of, families_of, sections_of
+from tests.page import Page, column, constants_of, families_of, sections_of, symbol_of
 
 STEPS = 4
 SIZES = {"m": 3, "n": 5, "d": 7, "k": 2, "v": 11, "a": 13, "p": 6, "s": 4, "e": 9, "r": 8, "q": 10}
@@ -21,19 +22,69 @@ def sizes_of(target: sb.Cell | sb.Model) -> dict[str, int]:
     return {name: SIZES.get(name, 3) for name in sorted(names)}
 
 
-def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int]) -> Page:
+Sections = dict[str, list[str]]
+
+
+class Spelt(dict[str, str]):
+    """What a page calls the names of the user; others as they are."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+Read = tuple[Sections, Spelt, dict[str, list[str]], dict[str, Any]]
+Printed = Callable[[sb.Derivation], Read]
+"""A page in one of its forms: its lines by their headings, in plain text; what its names are; the families of its letters;
+its constant arrays."""
+
+
+def as_text(style: str) -> Printed:
+    def read(d: sb.Derivation) -> Read:
+        names = {named.name: symbol_of(named.text).name for named in d.symbols}
+        assert len(set(names.values())) == len(names), f"two names are written alike: {names}"
+        text = d.text(style=style)
+        return sections_of(text), Spelt(names), families_of(text), constants_of(text)
+
+    return read
+
+
+def as_latex(d: sb.Derivation) -> Read:
+    return read_latex(d, d.latex("loop"))
+
+
+def as_latex_textbook(d: sb.Derivation) -> Read:
+    return read_latex(d, d.latex("textbook"))
+
+
+def read_latex(d: sb.Derivation, latex: str) -> Read:
+    constants = latex_page.constants_of(latex)
+    given = {named.name: named.latex for named in d.symbols} | {
+        f"constant{i}": name for i, name in enumerate(constants)
+    }
+    names = latex_page.names_of(given, d.mark)
+    sections = latex_page.sections_of(latex, names)
+    left = [
+        line.partition(" = ")[0] for lines in sections.values() for line in lines if " = " in line and "+=" not in line
+    ]
+    left = [line for line in left if " for " not in line]
+    assert len(left) == len(set(left)), f"left sides are alike: {left}"
+    return sections, Spelt(), {}, {f"constant{i}": column(value) for i, value in enumerate(constants.values())}
+
+
+def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int], names: Spelt | None = None) -> Page:
     """A page with what is given to it."""
+    names = names or Spelt()
     cell = target if isinstance(target, sb.Cell) else target.cell
-    limits = {a.name: concrete((a.limit,), {named_size(k): n for k, n in sizes.items()})[0]
+    limits = {names[a.name]: concrete((a.limit,), {named_size(k): n for k, n in sizes.items()})[0]
               for a in target.arguments if a.limit is not None}  # fmt: skip
     page = Page(sizes, data.steps, limits=limits)
     consts = cell.arguments if isinstance(target, sb.Cell) else (*cell.arguments, *target.loss.arguments)
-    page.once |= {a.name: np.asarray(a.default) for a in consts if a.role == "const" and a.default is not None}
-    page.once |= data.params
+    page.once |= {names[a.name]: np.asarray(a.default) for a in consts if a.role == "const" and a.default is not None}
+    page.once |= {names[name]: value for name, value in data.params.items()}
     for name, value in data.inputs.items():
-        page.timed[name] = {t + 1: v[0] for t, v in enumerate(value)}
+        page.timed[names[name]] = {t + 1: v[0] for t, v in enumerate(value)}
     for name, value in data.state.items():
-        page.timed[name] = {0: value[0]}
+        page.timed[names[name]] = {0: value[0]}
     return page
 
 
@@ -48,23 +99,23 @@ def worked_back(page: Page, sections: dict[str, list[str]]) -> None:
     page.section(sections.get("Gradients of the inputs", []), back)
 
 
-def send(page: Page, cell: sb.Cell, mark: str, cotangents: dict[str, dict[int, Any]]) -> None:
+def send(page: Page, cell: sb.Cell, mark: str, cotangents: dict[str, dict[int, Any]], names: Spelt) -> None:
     for name, given in cotangents.items():
-        page.timed[f"dL/d{name}"] = given
+        page.timed[f"dL/d{names[name]}"] = given
         is_output = name in cell.step.outputs
-        page.timed[f"{mark}{name}"] = dict(given) if is_output else {page.steps: given[page.steps]}
+        page.timed[f"{mark}{names[name]}"] = dict(given) if is_output else {page.steps: given[page.steps]}
 
 
-def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook") -> None:
+def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook", printed: Printed | None = None) -> None:
     data = brute.data_of(cell, STEPS, 1, sizes)
     kernel, d = kernel_of(cell), sb.derive(cell)
     run = kernel.forward(data.params, data.inputs, data.state, steps=STEPS)
     random = np.random.default_rng(3)
     cotangents = {k: random.standard_normal(v.shape) for k, v in (run.states | run.outputs).items()}
-    text = d.text(style=style)
-    page, sections = begun(cell, data, sizes), sections_of(text)
-    page.reader.families = families_of(text)
-    page.once |= constants_of(text)
+    sections, names, families, constants = (printed or as_text(style))(d)
+    page = begun(cell, data, sizes, names)
+    page.reader.families = families
+    page.once |= constants
     page.define(sections.get("Functions", []))
     page.section(sections["Forward, t = 1, …, T"], range(1, STEPS + 1))
     send(
@@ -72,28 +123,34 @@ def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook") -
         cell,
         d.mark,
         {k: {0: np.zeros_like(v[0, 0])} | {t + 1: v[t, 0] for t in range(STEPS)} for k, v in cotangents.items()},
+        names,
     )
     worked_back(page, sections)
     for name, value in (run.states | run.outputs).items():
         for t in range(STEPS):
-            close(f"{name} at {t + 1}", page.timed[name][t + 1] if name in page.timed else page.once[name], value[t, 0])
-    assert_gradients(page, d.mark, kernel.backward(run, cotangents))
+            shown = names[name]
+            close(
+                f"{name} at {t + 1}", page.timed[shown][t + 1] if shown in page.timed else page.once[shown], value[t, 0]
+            )
+    assert_gradients(page, d.mark, kernel.backward(run, cotangents), names)
 
 
-def assert_model_read(model: sb.Model, sizes: dict[str, int], style: str = "textbook") -> None:
+def assert_model_read(
+    model: sb.Model, sizes: dict[str, int], style: str = "textbook", printed: Printed | None = None
+) -> None:
     data = brute.data_of(model, STEPS, 1, sizes)
     kernel, d = kernel_of(model), sb.derive(model)
     loss, grads = kernel.value_and_grad(data.params, data.inputs, data.targets, data.state, steps=STEPS)
-    text = d.text(style=style)
-    page, sections = begun(model, data, sizes), sections_of(text)
-    page.reader.families = families_of(text)
-    page.once |= constants_of(text)
+    sections, names, families, constants = (printed or as_text(style))(d)
+    page = begun(model, data, sizes, names)
+    page.reader.families = families
+    page.once |= constants
     page.define(sections.get("Functions", []))
     every = model.at == "every"
     steps = range(1, STEPS + 1)
     page.once["N"] = np.asarray(float(STEPS if every else 1))
     for name, value in data.targets.items():
-        page.timed[name] = {t + 1: v[0] for t, v in enumerate(value)} if every else {STEPS: value[0]}
+        page.timed[names[name]] = {t + 1: v[0] for t, v in enumerate(value)} if every else {STEPS: value[0]}
     page.section(sections["Forward, t = 1, …, T"], steps)
     *lines, whole = sections["Loss, t = 1, …, T" if every else "Loss, t = T"]
     page.section(lines, steps if every else range(STEPS, STEPS + 1))
@@ -106,22 +163,22 @@ def assert_model_read(model: sb.Model, sizes: dict[str, int], style: str = "text
         **{k: v.shape[1:] for k, v in data.state.items()},
         **dict.fromkeys(model.cell.step.outputs),
     }.items():
-        found = page.timed.get(f"dL/d{name}", {})
-        zero = np.zeros(shape) if shape is not None else np.zeros_like(page.timed[name][1])
+        found = page.timed.get(f"dL/d{names[name]}", {})
+        zero = np.zeros(shape) if shape is not None else np.zeros_like(page.timed[names[name]][1])
         sent[name] = {t: zero + found.get(t, 0) for t in range(STEPS + 1)}  # a zero may be a zero vector
-    send(page, model.cell, d.mark, sent)
+    send(page, model.cell, d.mark, sent, names)
     worked_back(page, sections)
-    assert_gradients(page, d.mark, grads)
+    assert_gradients(page, d.mark, grads, names)
 
 
-def assert_gradients(page: Page, mark: str, grads: Any) -> None:
+def assert_gradients(page: Page, mark: str, grads: Any, names: Spelt) -> None:
     for name, value in grads.params.items():
-        close(f"gradient of {name}", page.once[mark + name], value)
+        close(f"gradient of {name}", page.once[mark + names[name]], value)
     for name, value in grads.inputs.items():
         for t in range(STEPS):
-            close(f"gradient of {name} at {t + 1}", page.timed[mark + name][t + 1], value[t, 0])
+            close(f"gradient of {name} at {t + 1}", page.timed[mark + names[name]][t + 1], value[t, 0])
     for name, value in grads.state.items():
-        close(f"gradient of {name} at the start", page.timed[mark + name][0], value[0])
+        close(f"gradient of {name} at the start", page.timed[mark + names[name]][0], value[0])
 
 
 def close(what: str, got: Any, wanted: Any) -> None:

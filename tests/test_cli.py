@@ -178,7 +178,15 @@ def test_build_does_the_main_job(capsys, tmp_path, cells):
     printed = capsys.readouterr().out
     for text in ("m = 2, n = 4", "20, year 1900 to 1919", "x = a, b", "passed"):
         assert text in printed
-    written = {"summary.md", "equations.md", "tiny_bptt.py", "verification.txt", "unrolled.svg", "adjoint_norm.svg"}
+    written = {
+        "summary.md",
+        "equations.md",
+        "equations.tex",
+        "tiny_bptt.py",
+        "verification.txt",
+        "unrolled.svg",
+        "adjoint_norm.svg",
+    }
     written |= {"stability.txt", "stability.json", "stability.svg", "report.html"}
     assert "--hidden 4 --seed 0" in printed and "--hidden 4 --seed 0" in (out / "report.html").read_text(
         encoding="utf-8"

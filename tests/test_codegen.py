@@ -54,7 +54,7 @@ def test_module_is_made_to_be_read(cell: sb.Cell) -> None:
     head = ast.get_docstring(ast.parse(text)) or ""
     assert f"for the cell {cell.name}" in head
     assert all(f"  {a.name} " in head and a.role in head for a in cell.arguments)
-    assert all(line in head for line in sb.derive(cell).text(style="loop").splitlines()[:6])
+    assert all(line in head for line in sb.derive(cell).as_spelt().splitlines()[:6])
 
 
 @pytest.mark.xfail(strict=True, reason="a docstring of 121 columns; long tuples of names in lstm_peephole and zoneout")

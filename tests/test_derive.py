@@ -56,7 +56,7 @@ def test_latex_is_well_formed(cell: sb.Cell) -> None:
     assert depth == 0
     assert latex.count(r"\left") - latex.count(r"\leftarrow") == latex.count(r"\right") - latex.count(r"\rightarrow")
     stack = []
-    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", latex):
+    for kind, name in re.findall(r"\\(begin|end)\{([\w*]+)\}", latex):
         if kind == "begin":
             stack.append(name)
         else:
@@ -103,7 +103,7 @@ def test_notebook_shows_latex_and_text() -> None:
     d = sb.derive(rnn)
     bundle = d._repr_mimebundle_()
     assert bundle["text/plain"] == d.text()
-    assert bundle["text/latex"] == d._repr_latex_() == f"$\\displaystyle {d.latex()}$"
+    assert bundle["text/latex"] == d._repr_latex_()
     assert repr(d) == "<derivation of rnn: 1 forward, 2 backward equations>"
 
 
@@ -254,6 +254,7 @@ FUNCTIONS: dict[str, Callable[[Column], Column]] = {
 
 def python_of(text: str) -> str:
     """An equation's side as Python."""
+    text = text.replace("Δt", "dt").replace("ε", "epsilon").replace("γ", "gamma").replace("α", "alpha")
     text = re.sub(r"dL/d(\w+(\{[^}]*\})?)", r"dL_d\1", text)
     text = re.sub(r"_\{([^}]*)\}", lambda m: "_" + m[1].replace(",", "_").replace("t-1", "before"), text)
     text = re.sub(r"\[(\w+) > 0\]", r"positive(\1)", text)
@@ -335,7 +336,7 @@ def with_parts(x: Input["n"], h: State["n"], U: Param["n n"], mu: Param["n"]):
 
 def test_layer_norm_and_softmax_stand_whole_beside_names_of_the_user():
     lines = [str(equation) for equation in sb.derive(with_parts).forward]
-    assert lines == ["a_t = U h_{t-1} + x_t", "e_t = LN(a_t, 1e-05) ⊙ mu", "h_t = softmax(e_t)"]
+    assert lines == ["a_t = U h_{t-1} + x_t", "e_t = LN(a_t, 1e-05) ⊙ μ", "h_t = softmax(e_t)"]
     assert sb.verify(with_parts).passed
 
 
@@ -403,4 +404,4 @@ def test_power_of_ten_as_a_base_is_in_brackets() -> None:
     def scaled(x: Input["n"], h: State["n"]):
         return (2.5e10) ** h + x
 
-    assert r"\left(2.5 \cdot 10^{10}\right)^{h_{t-1}}" in sb.derive(scaled).latex()
+    assert r"(2.5 \cdot 10^{10})^{h_{t-1}}" in sb.derive(scaled).latex()

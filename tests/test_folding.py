@@ -391,7 +391,7 @@ def test_functions_of_the_user_stand_by_their_names() -> None:
     for line in ("squash(b)", "swish'(b)", "fires'(b) is replaced by 1 / (1 + |b|)²", "steps'(b) is replaced by 1"):
         assert line in page, page
     assert "fires'(b) =" not in page
-    assert r"\operatorname{bump}'_{2}" in sb.derive(with_own).latex()
+    assert r"\mathrm{bump}'_{2}" in sb.derive(with_own).latex()
     assert_read(with_own, sizes_of(with_own))
     assert_same_numbers(with_own)
 

@@ -7,8 +7,9 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
+from symbptt.pages import equations_markdown
 from symbptt.render.markdown import plain
-from symbptt.report import equations_markdown, summary_markdown
+from symbptt.report import summary_markdown
 from symbptt.zoo import rnn
 
 LOUD = "<script>alert(1)</script>\n# a heading\n| a | b |\n[a](http://x) `code` $x$ & *bold*"
@@ -37,7 +38,7 @@ def test_docstrings_and_summaries_make_no_markup():
 
     loud.__doc__ = LOUD
     cell = sb.cell(loud)
-    text = equations_markdown(cell, sb.derive(cell))
+    text = equations_markdown(sb.derive(cell))
     assert "<script" not in text and "\n# a heading" not in text and not re.search(r"(?<!\\)\]\(http", text)
     assert re.search(r"&lt;script&gt;alert\(1\)&lt;/script&gt;", text)
 
@@ -46,6 +47,7 @@ def test_file_names_and_headers_of_columns_make_no_markup(tmp_path):
     names = dict.fromkeys(
         (
             "equations",
+            "equations in LaTeX",
             "module",
             "verification",
             "unrolled",

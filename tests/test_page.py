@@ -297,7 +297,7 @@ def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) 
     text = sb.derive(cell).text()
     families, known = families_of(text), {(a.name, False) for a in cell.arguments}
     known |= {(constant, False) for constant in constants_of(text)}
-    for section in page.sections:
+    for section in (section for section in page.sections if section.title != "Functions"):
         labels = [next(iter(line.left.labels)) for line in section.lines]
         own = {(member, label.adjoint) for label in labels for member in members(label.name, families)}
         for line, label in zip(section.lines, labels, strict=True):
@@ -308,7 +308,7 @@ def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) 
             known |= {(member, label.adjoint) for member in members(label.name, families)}
     ends = {"Gradients of the initial state"}
     lines = [line for section in page.sections if section.title not in ends for line in section.lines]
-    lefts = [write(line.left, TEXT) for line in lines]
+    lefts = [write(line.left, TEXT) for line in lines]  # TEXT has the names as they are spelt
     assert len(set(lefts)) == len(lefts), "left sides are pairwise different"
 
 

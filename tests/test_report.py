@@ -9,13 +9,15 @@ import pytest
 import symbptt as sb
 from symbptt import Index, Input, Param, State
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.report import adjoint_flow, build, decay, equations_markdown
+from symbptt.pages import equations_markdown
+from symbptt.render.equations import equation
+from symbptt.report import adjoint_flow, build, decay
 from symbptt.table import bind, hidden_sizes, read_table
 from symbptt.zoo import lstm, rnn
 
 pytest.importorskip("matplotlib")
 
-FILES = ["adjoint_norm.svg", "equations.md", "report.html", "rnn_bptt.py", "stability.json", "stability.svg", "stability.txt",
+FILES = ["adjoint_norm.svg", "equations.md", "equations.tex", "report.html", "rnn_bptt.py", "stability.json", "stability.svg", "stability.txt",
          "summary.md", "unrolled.svg", "verification.txt"]  # fmt: skip
 
 
@@ -209,11 +211,10 @@ def test_decay_says_how_the_norm_changes(norms, text):
 
 def test_markdown_holds_each_equation_once_in_one_display_a_section():
     derivation = sb.derive(lstm)
-    text = equations_markdown(lstm, derivation)
-    assert text.count("$$") == 2 * text.count(r"\begin{aligned}") == 8
-    body = text.replace("&", "")
-    equations = (*derivation.forward, *derivation.backward, *derivation.gradients, *derivation.input_gradients)
-    assert all(
-        body.count(equation.latex + " \\\\\n") + body.count(equation.latex + "\n") == 1 for equation in equations
-    )
-    assert text.count("&") == len(equations)
+    text = equations_markdown(derivation)
+    sections = derivation.page().sections
+    assert text.count("$$") == 2 * text.count(r"\begin{aligned}") == 2 * len(sections)
+    lines = [equation(line, derivation.in_text, derivation.in_latex) for section in sections for line in section.lines]
+    body = " ".join(text.replace("&", "").replace("\\\\", "").replace(r"\quad {}", "").split())
+    assert all(body.count(" ".join(line.latex.split())) == 1 for line in lines)
+    assert all(title.partition(",")[0] in text for title in (section.title for section in sections))

@@ -148,6 +148,7 @@ def test_forward_edges_are_the_dependencies_of_the_cell_itself():
 def _mentioned(expression, graph):
     """The nodes that a formula names, read from its text."""
     names = {n for n, _ in graph}
+    expression = expression.replace("Δt", "dt")
     found: set[tuple[str, int | None]] = set()
     expression = re.sub(r"_\{:,(\w+)\}", r" \1", expression)  # a column of a table
     for token in re.findall(r"(?a:dL/d\w+|\w+?_\{[^}]*\}|\w+)", expression):

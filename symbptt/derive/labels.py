@@ -54,7 +54,26 @@ def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) 
 
 def mark_of(names: Collection[str]) -> str:
     """Return the mark of adjoints: d, unless that with a name gives another name."""
-    return "δ" if any(f"d{name}" in names for name in names) else "d"
+    shown = {without_time(name, role) for name in names for role in TIMES} | set(names)
+    return "δ" if any(f"d{name}" in shown for name in shown) else "d"
+
+
+TIMES = {
+    "state": ("_t_minus_1", "_previous", "_prev", "_tm1", "_old", "_t"),
+    "value": ("_next", "_new", "_t"),
+    "input": ("_t",),
+}
+"""What the end of a name says of its time: of a state before a step, of what a step computes, of other arguments."""
+
+
+def without_time(name: str, role: str) -> str:
+    """Return a name without what its end says of time: the state h_prev is h, the value h_new too. What was made unique
+    by a number keeps that."""
+    stem, _, number = name.rpartition("_")
+    numbered = number.isdigit() and stem and role == "value"
+    whole = stem if numbered else name
+    base = next((whole.removesuffix(end) for end in TIMES.get(role, ()) if whole.endswith(end) and whole != end), whole)
+    return f"{base}_{number}" if numbered and base != whole else base if base != whole else name
 
 
 def names_of(r: Recursion) -> set[str]:
@@ -102,9 +121,15 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
     for id in ids:
         if id in r.kept and id not in found and g[id].family == "map" and _is_compared(r, id):
             arguments.setdefault(id, _nearest(g, id, consumers, found))
+    letter = _free_letter({label.name for label in found.values()})
     if len(arguments) == 1:
-        return dict.fromkeys(arguments, "a")
-    return {arg: f"a_{owner}" if owner else "a" for arg, owner in arguments.items()}
+        return dict.fromkeys(arguments, letter)
+    return {arg: f"{letter}_{owner}" if owner else letter for arg, owner in arguments.items()}
+
+
+def _free_letter(names: Collection[str]) -> str:
+    """The letter of arguments of functions: a, or another where a value of the user's is called a."""
+    return next((letter for letter in "auz" if letter not in names), "a")
 
 
 def _is_compared(r: Recursion, id: int) -> bool:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from symbptt.derive.bptt import Recursion
-from symbptt.derive.labels import mark_of, names_of
+from symbptt.derive.labels import Label, mark_of, names_of
 from symbptt.errors import ArgumentError
+from symbptt.render.ascii import in_ascii
 from symbptt.render.definitions import functions
+from symbptt.render.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
 from symbptt.render.legend import mean_of
 from symbptt.render.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
 from symbptt.render.masks import PLAIN, Setting, as_set
-from symbptt.render.notation import TEXT, Notation, latex_of
+from symbptt.render.mathml import mathml_of
+from symbptt.render.names import Named, Names, names_of_page
+from symbptt.render.notation import TEXT, Notation, latex_of, text_of
 from symbptt.render.page import textbook
-from symbptt.render.writing import ranges, write
+from symbptt.render.used import signs_of, used_names
+from symbptt.render.writing import write
 
 STYLES = ("textbook", "loop")
 
@@ -49,9 +55,7 @@ class Equations:
         beside = {*beside, *(names_of(loss.recursion) if loss is not None else ())}
         self._around = tuple(taken), tuple(beside)
         self.labels = labelled(recursion, *self._around)
-        shown = beside | {label.name for label in self.labels.values() if not label.adjoint}
-        self.mark = mark_of(shown)
-        self._latex = latex_of(shown | {a.name for a in recursion.step.arguments})
+        self.mark = mark_of(beside | {label.name for label in self.labels.values() if not label.adjoint})
 
     @cached_property
     def head(self) -> _OfLoss | None:
@@ -60,7 +64,36 @@ class Equations:
             return None
         taken = {label.name for label in self.labels.values()}
         taken -= {*self.recursion.step.next, *self.recursion.step.outputs}
-        return _OfLoss(self.loss, taken, names_of(self.recursion))
+        return _OfLoss(self, self.loss, taken, names_of(self.recursion))
+
+    @cached_property
+    def names(self) -> Names:
+        """How the names of the page are written, those of the loss among them."""
+        whole = (self, self.head) if self.head is not None else (self,)
+        used = {u.name: u for each in reversed(whole) for u in used_names(each.recursion, each.shown_labels.values())}
+        return names_of_page(used.values(), {sign for each in whole for sign in signs_of(each.recursion, each.mark)})
+
+    @cached_property
+    def in_text(self) -> Notation:
+        """The signs of text, with the names of this page."""
+        return text_of(self.names.text)
+
+    @cached_property
+    def in_latex(self) -> Notation:
+        """The signs of LaTeX, with the names of this page."""
+        return latex_of(self.names)
+
+    @property
+    def symbols(self) -> tuple[Named, ...]:
+        """How the arguments and the outputs are written, in text and in LaTeX."""
+        found: dict[str, Named] = {}
+        for each in (self, self.head) if self.head is not None else (self,):
+            step = each.recursion.step
+            whens = {a.name: {"state": 0, "input": 0, "index": 0, "target": 0}.get(a.role) for a in step.arguments}
+            for name in [*whens, *step.outputs]:
+                label = Label(name, whens.get(name, 0))
+                found.setdefault(name, Named(name, label, self.in_text.symbol(label), self.in_latex.symbol(label)))
+        return tuple(found.values())
 
     def __repr__(self) -> str:
         counts = f"{len(self.forward)} forward, {len(self.backward)} backward equations"
@@ -100,10 +133,10 @@ class Equations:
         )
 
     def _equations(self, lines: Iterable[Line]) -> tuple[Equation, ...]:
-        return tuple(equation(line, self._latex) for line in lines)
+        return tuple(equation(line, self.in_text, self.in_latex) for line in lines)
 
-    def text(self, style: str = "textbook") -> str:
-        """Return all equations as plain text.
+    def text(self, style: str = "textbook", *, ascii: bool = False) -> str:
+        """Return all equations as plain text; with `ascii`, in ASCII alone: sum_t for Σ_t, sigma for σ, (.) for ⊙.
 
         `style="textbook"` has adjoints with all that they are made of, families of gates as one line, and a legend;
         `style="loop"` has the lines as the generated code works through them, where `+=` adds to an adjoint that a state
@@ -111,10 +144,21 @@ class Equations:
 
         Raises: ArgumentError for another style.
         """
+        if not ascii:
+            return self._listing(self.in_text, style, str)
+        signs = replace(text_of(self.names.ascii), root=lambda inner, is_atom: f"sqrt({inner})")
+        return self._listing(signs, style, in_ascii)
+
+    def as_spelt(self, style: str = "loop") -> str:
+        """Return the equations with names as the user spelt them, as the comments of a module have them; `style` as of `text`."""
+        return self._listing(TEXT, style, str)
+
+    def _listing(self, n: Notation, style: str, shown: Callable[[str], str]) -> str:
         page = self.page(style)
-        blocks = ["\n".join(_block(section)) for section in page.sections]
-        legend = ["\n".join(["Legend", *(f"  {line}" for line in page.legend)])] if page.legend else []
-        return "\n\n".join([*blocks, *legend])
+        parts = ["\n".join(_block(section, n, shown)) for section in page.sections]
+        notes = [f"  {shown(noted(note, n))}" for note in page.legend]
+        legend = ["\n".join(["Legend", *notes])] if notes else []
+        return "\n\n".join([*parts, *legend])
 
     def page(self, style: str = "textbook") -> Page:
         """Return the page as data: sections of lines, whose sides are expressions.
@@ -136,14 +180,18 @@ class Equations:
         return functions([part.recursion for part in parts], names)
 
     @cached_property
+    def shown_labels(self) -> dict[int, Label]:
+        """The labels of all values that a page of some style shows."""
+        return with_arguments(self.recursion, labelled(self.recursion, *self._around, inner=True))
+
+    @cached_property
     def _textbook(self) -> Page:
         r = self.recursion
-        found = with_arguments(r, labelled(r, *self._around, inner=True))
+        found = self.shown_labels
         begun = frozenset(() if self.loss is None else self.loss.recursion.params)
         mark = next((label.mark for label in found.values() if label.adjoint), self.mark)
-        return textbook(
-            Lines(r, found, mark, begun), self.head.loss_lines(inner=True) if self.head is not None else None
-        )
+        loss = self.head.loss_lines(inner=True) if self.head is not None else None
+        return textbook(Lines(r, found, mark, begun), loss)
 
     def sections(self, style: str = "textbook") -> tuple[tuple[str, tuple[Equation, ...]], ...]:
         """Return the titles of the page, each with its equations."""
@@ -161,22 +209,28 @@ class Equations:
             Section("Gradients of the inputs", lines.input_gradients()),
         ]
 
-    def latex(self, style: str = "textbook") -> str:
-        """Return all equations as LaTeX, in aligned environments; `style` as of `text`.
+    def latex(self, style: str = "textbook", *, numbered: bool = False, width: str = "double") -> str:
+        """Return all equations as LaTeX for a document that loads amsmath: an `align` that may break over pages, its lines
+        broken at their signs to the width of a column; `style` as of `text`.
+
+        width: "single" for a column of 252 pt, "double" for one of 345 pt. `numbered`: each line has a number.
+
+        Raises: ArgumentError for another style or width.
+        """
+        if width not in WIDTHS:
+            raise ArgumentError(f"latex has no width {width!r}\n  expected: {', '.join(map(repr, WIDTHS))}")
+        return document(self.page(style), self.in_latex, numbered, WIDTHS[width])
+
+    def mathml(self, style: str = "textbook") -> str:
+        """Return all equations as presentation MathML, one element `math` that is an XML document by itself; `style` as of
+        `text`.
 
         Raises: ArgumentError for another style.
         """
-        blocks = []
-        for section in self.page(style).sections:
-            written = [_with_ampersand(line) for line in self._equations(section.lines)]
-            written += [rf"&\text{{{remark}}}" for remark in section.remarks]
-            rows = " \\\\\n".join("  " + row for row in written)
-            heading = section.title.replace("…", r"$\ldots$")
-            blocks.append(f"\\text{{{heading}}} \\\\\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}")
-        return "\\begin{gathered}\n" + " \\\\[1ex]\n".join(blocks) + "\n\\end{gathered}"
+        return mathml_page(self.page(style), mathml_of(self.names))
 
     def _repr_latex_(self) -> str:
-        return f"$\\displaystyle {self.latex()}$"
+        return display(self.page(), self.in_latex)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": self.text(), "text/latex": self._repr_latex_()}
@@ -185,8 +239,8 @@ class Equations:
 class _OfLoss(Equations):
     """The equations of a loss: its value, and what it sends back to states, outputs and its parameters."""
 
-    def __init__(self, of: Loss, taken: Iterable[str], beside: Iterable[str]) -> None:
-        self.of = of
+    def __init__(self, whole: Equations, of: Loss, taken: Iterable[str], beside: Iterable[str]) -> None:
+        self.whole, self.of = whole, of
         super().__init__(of.recursion, taken=taken, beside=beside)
 
     def loss_lines(self, inner: bool = False) -> LossLines:
@@ -198,6 +252,11 @@ class _OfLoss(Equations):
             )
         return LossLines(lines, self.of)
 
+    @property
+    def names(self) -> Names:
+        """How the names of the page are written, which the cell and its loss share."""
+        return self.whole.names
+
     def _sections(self) -> list[Section]:
         lines = self.loss_lines()
         steps = "1, …, T" if self.of.at == "every" else "T"
@@ -208,40 +267,31 @@ class _OfLoss(Equations):
         ]
 
 
-def equation(line: Line, latex: Notation) -> Equation:
+def equation(line: Line, text: Notation, latex: Notation) -> Equation:
     """Return a line in text and in LaTeX."""
-    sides = [(write(line.left, n), _right(line, n)) for n in (TEXT, latex)]
+    sides = [(write(line.left, n), write(line.right, n) + behind(line, n)) for n in (text, latex)]
     relation = RELATIONS[line.relation]
     return Equation(*sides[0], line.where, f"{sides[1][0]} {relation} {sides[1][1]}", line.relation)
 
 
-def _with_ampersand(line: Equation) -> str:
-    sign = RELATIONS[line.relation]
-    return line.latex.replace(f" {sign} ", f" &{sign} ", 1)
-
-
-RELATIONS = {"=": "=", "+=": r"\mathrel{+}=", "is replaced by": r"\text{ is replaced by }"}
-"""Relations in LaTeX."""
-
-
-def _block(section: Section) -> list[str]:
+def _block(section: Section, n: Notation, shown: Callable[[str], str]) -> list[str]:
     """A section as text."""
     return [
-        section.title,
-        *([_aligned(section.lines)] if section.lines else []),
-        *(f"  {remark}" for remark in section.remarks),
+        shown(section.title),
+        *([_aligned(section.lines, n, shown)] if section.lines else []),
+        *(f"  {shown(remark)}" for remark in section.remarks),
     ]
 
 
-def _aligned(lines: Sequence[Line]) -> str:
-    rows = [(write(line.left, TEXT), line.relation, _right(line, TEXT)) for line in lines]
-    width = max(len(left) for left, _, _ in rows)
+def _aligned(lines: Sequence[Line], n: Notation, shown: Callable[[str], str]) -> str:
+    rows = [
+        (shown(write(line.left, n)), line.relation, shown(write(line.right, n) + behind(line, n))) for line in lines
+    ]
+    room = max(columns(left) for left, _, _ in rows)
     signs = max((len(sign) for _, sign, _ in rows if "=" in sign), default=0)
-    return "\n".join(f"  {left:<{width}} {sign:>{signs}} {right}" for left, sign, right in rows)
+    return "\n".join(f"  {left}{' ' * (room - columns(left))} {sign:>{signs}} {right}" for left, sign, right in rows)
 
 
-def _right(line: Line, n: Notation) -> str:
-    """The right side of a line, and where it holds where that is said on the line."""
-    among = n.among(line.family[0], ", ".join(line.family[1])) if line.family else ""
-    note = n.when(line.note) if line.note else ""
-    return write(line.right, n) + ranges(line.left, line.right, n) + among + note
+def columns(text: str) -> int:
+    """Return how many columns a text takes: an accent stands over its letter."""
+    return sum(not unicodedata.combining(letter) for letter in text)

@@ -4,46 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
+
+import sympy as sp
 
 from symbptt.derive.labels import Label
 from symbptt.ir.shape import Shape
+from symbptt.ir.shape import size as sized
 from symbptt.render.algebra import (
     Array,
     Call,
+    Count,
     Entries,
     Entry,
     Expr,
     Index,
     OverFamily,
     Slice,
+    Span,
     SumOver,
     Symbol,
+    Times,
     Unit,
+    Word,
     mapped,
     walk,
 )  # fmt: skip
-from symbptt.render.lines import Line, Lines, Loss, LossLines, Section
-from symbptt.render.notation import TEXT
-from symbptt.render.writing import size_shown, write
+from symbptt.render.lines import Line, Lines, Loss, LossLines, Note, Section
+from symbptt.render.notation import Notation
 
 SMALL = 4
 """Numbers of a constant vector that stands where it is read; others have names."""
 
-SIGNS: dict[str, str] = {
-    "vec": "vec(A): the rows of A one under the other",
-    "mat": "mat_{k×n}(v): k rows of n numbers, one under the other",
-    "inner": "⟨A, B⟩: the sum of A ⊙ B",
-    "stop_gradient": "sg(v): v, and nothing flows back through it",
-    "ahead": "[a > b] and [a < b] where two values compete: one half each where they are equal",
-    "behind": "[a > b] and [a < b] where two values compete: one half each where they are equal",
-    "cumsum": "cumsum(v): the sums of v up to each of its elements",
-    "reverse_cumsum": "reverse_cumsum(v): the sums of v from each of its elements on",
-    "diag": "diag(v): the diagonal matrix of v",
-}
+_A, _B = (Symbol(Label(name, None), (sp.Symbol("m"), sp.Symbol("n"))) for name in "AB")
+_K, _N, _V, _a, _b = (Word(name) for name in "knvab")
+
+SIGNS: dict[str, Note] = {
+    "vec": (Call("vec", (_A,)), ": the rows of ", _A, " one under the other"),
+    "mat": (Call("mat", (_K, _N, _V)), ": ", _K, " rows of ", _N, " numbers, one under the other"),
+    "inner": (Call("inner", (_A, _B)), ": the sum of ", Times((_A, _B))),
+    "stop_gradient": (Call("stop_gradient", (_V,)), ": ", _V, ", and nothing flows back through it"),
+    "ahead": (Call("ahead", (_a, _b)), " and ", Call("behind", (_a, _b)), " where two values compete: one half each where they are equal"),
+    "cumsum": (Call("cumsum", (_V,)), ": the sums of ", _V, " up to each of its elements"),
+    "reverse_cumsum": (Call("reverse_cumsum", (_V,)), ": the sums of ", _V, " from each of its elements on"),
+    "diag": (Call("diag", (_V,)), ": the diagonal matrix of ", _V),
+}  # fmt: skip
 """What functions mean that a textbook does not have."""
+SIGNS["behind"] = SIGNS["ahead"]
 
 
-def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> tuple[str, ...]:
+def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> tuple[Note, ...]:
     """Return the lines of a legend."""
     all_lines = [line for section in sections for line in section.lines]
     found = [x for line in all_lines for side in (line.left, line.right) for x in walk(side)]
@@ -55,46 +65,64 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
     )
 
 
-def mean_of(loss: Loss | None) -> tuple[str, ...]:
+def mean_of(loss: Loss | None) -> tuple[Note, ...]:
     """Return what N is, over which L is a mean."""
     if loss is None or loss.reduction == "sum":
         return ()
     what = "steps of all samples" if loss.at == "every" else "samples that have a last step"
-    return (f"{loss.count}: how many {what} there are; L and gradients of parameters are sums over the samples",)
+    return ((f"{loss.count}: how many {what} there are; L and gradients of parameters are sums over the samples",),)
 
 
-def _shapes(lines: Lines, loss: LossLines | None) -> str:
+def _shapes(lines: Lines, loss: LossLines | None) -> Note:
     shapes: dict[Shape, list[str]] = {}
     for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
         for a in recursion.step.arguments:
             names = shapes.setdefault(a.shape, [])
             names += [a.name] if a.name not in names and a.role != "index" else []
-    texts = [f"{', '.join(names)} {_shape(shape)}" for shape, names in shapes.items() if names]
-    return f"Shapes: {'; '.join(texts)}; vectors are columns"
+    groups: list[Note] = [
+        (*_listed([Symbol(Label(name, None)) for name in names]), " ", *_shape(shape))
+        for shape, names in shapes.items()
+        if names
+    ]
+    return ("Shapes: ", *(part for group in groups for part in (*group, "; ")), "vectors are columns")
 
 
-def _shape(shape: Shape) -> str:
-    return f"({', '.join(map(size_shown, shape))})" if shape else "a number"
+def _listed(parts: Sequence[Expr]) -> Note:
+    return tuple(x for i, part in enumerate(parts) for x in ((", ", part) if i else (part,)))
 
 
-def _signs(found: list[Expr]) -> Iterable[str]:
+def _shape(shape: Shape) -> Note:
+    return ("(", *_listed([Count(size) for size in shape]), ")") if shape else ("a number",)
+
+
+def _signs(found: list[Expr]) -> Iterable[Note]:
     names = {x.name for x in found if isinstance(x, Call)}
     yield from dict.fromkeys(text for name, text in SIGNS.items() if name in names)
     if any(isinstance(x, Unit) for x in found):
-        yield "e_i: the unit vector that has its one at i"
+        yield (Unit(Word("i"), sp.Symbol("n")), ": the unit vector that has its one at ", Word("i"))
     if any(isinstance(x, Entry | Entries | SumOver | Index | Slice) for x in found):
-        yield "indices begin at 0; v[a:b] is from a up to, and without, b"
+        a, b = sp.Symbol("a"), sp.Symbol("b")
+        part = Slice(Word("v"), (Span(a, sized(b - a), 1, sp.Symbol("n")),), (sized(b - a),))
+        yield ("indices begin at 0; ", part, " is from ", _a, " up to, and without, ", _b)
 
 
-def _families(lines: list[Line], found: list[Expr]) -> Iterable[str]:
+def _families(lines: list[Line], found: list[Expr]) -> Iterable[Note]:
     shown = {line.family for line in lines if line.family is not None}
     hidden = dict.fromkeys((x.letter, x.values) for x in found if isinstance(x, OverFamily))
     for letter, values in hidden:
         if (letter, values) not in shown:
-            yield f"Σ_{letter}: over {letter} ∈ {{{', '.join(values)}}}"
+            yield (partial(_sum_sign, letter), ": over ", partial(_members, letter, values))
 
 
-def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[list[Section], tuple[str, ...]]:
+def _sum_sign(letter: str, n: Notation) -> str:
+    return n.sum_over("sum", n.word(letter)).strip()
+
+
+def _members(letter: str, values: tuple[str, ...], n: Notation) -> str:
+    return n.among(letter, ", ".join(values))
+
+
+def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[list[Section], tuple[Note, ...]]:
     """Return sections with constant arrays by name, and the lines of the legend that show them."""
     free, known = iter(names), dict[Expr, Symbol]()
 
@@ -111,8 +139,8 @@ def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[
     return found, tuple(_constant(symbol, array) for array, symbol in known.items() if isinstance(array, Array))
 
 
-def _constant(symbol: Symbol, array: Array) -> str:
+def _constant(symbol: Symbol, array: Array) -> Note:
     flat = len(array.of) > 2
     shown = replace(array, of=(len(array.values),)) if flat else array
-    behind = f", shape {_shape(array.of)}, row by row" if flat else ""
-    return f"{symbol.label.name} = {write(shown, TEXT)}{behind}"
+    behind: Note = (", shape ", *_shape(array.of), ", row by row") if flat else ()
+    return (symbol, " = ", shown, *behind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -31,6 +31,7 @@ from symbptt.render.algebra import (
 from symbptt.render.entries import free_names
 from symbptt.render.lower import Lowering
 from symbptt.render.normal import in_normal_form, renamed
+from symbptt.render.notation import Notation
 from symbptt.render.trees import is_long
 
 FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
@@ -62,12 +63,21 @@ class Section:
     remarks: tuple[str, ...] = ()
 
 
+Note = tuple[str | Expr | Callable[[Notation], str], ...]
+"""A line of words with mathematics between them: expressions, and what a notation has a sign for."""
+
+
 @dataclass(frozen=True)
 class Page:
     """Sections, and what explains their signs."""
 
     sections: tuple[Section, ...]
-    legend: tuple[str, ...] = ()
+    legend: tuple[Note, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is said in words, behind all lines."""
+        return tuple(remark for section in self.sections for remark in section.remarks)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from symbptt.render.algebra import (
     walk,
     with_parts,
 )  # fmt: skip
-from symbptt.render.lines import BACKWARD, FORWARD, ONCE, Line, Loss, Page, Section
+from symbptt.render.lines import BACKWARD, FORWARD, ONCE, Line, Loss, Note, Page, Section
 from symbptt.truncation import Chunked, Window
 
 T, STEP = Word("T"), Word("t")
@@ -119,15 +119,16 @@ def _names(setting: Setting, taken: set[str]) -> Names:
     return Names(letters[0], resets[0])
 
 
-def _legend(setting: Setting, names: Names) -> Iterator[str]:
+def _legend(setting: Setting, names: Names) -> Iterator[Note]:
     if setting.lengths:
-        yield f"T: the steps of this sample, its length; {BATCH}: those of the batch"
+        yield "T: the steps of this sample, its length; ", Word(BATCH), ": those of the batch"
     if setting.reset:
-        yield f"{names.reset}_t: 1 where the sample begins again with step t, else 0; {names.reset}_1 = 1"
-        yield f"v^{{({names.reset})}}: the state that enters a step"
+        now, first = (Symbol(Label(names.reset, time)) for time in (0, FIRST))
+        yield now, ": 1 where the sample begins again with step t, else 0; ", first, " = 1"
+        yield Raised(Word("v"), names.reset), ": the state that enters a step"
     if setting.truncation is not None:
-        e = names.window
-        yield f"v^{{({e})}}: the part of an adjoint that the losses of one window give; zero at steps that it does not have"
+        part = Raised(Word("v"), names.window)
+        yield part, ": the part of an adjoint that the losses of one window give; zero at steps that it does not have"
 
 
 # Sums.

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import sympy as sp
 
 from symbptt import ops
 from symbptt.derive.labels import FIRST, LAST, NEXT, START, Label
+from symbptt.render.names import ALONE, Names, latex_of_spelling, spelling
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,16 @@ class Notation:
     when: Callable[[str], str]
     raised: Callable[[str, str], str]
     windows: Callable[[str, int, bool], str]
+    word: Callable[[str], str] = str
+    bare: Callable[[str], str] = lambda condition: condition[1:-1]
     is_stacked: bool = False
     comma: str = ","
+    apart: str = ",  "
+    listed: str = ", "
     thin: str = " "
     plus: str = " + "
     minus: str = " - "
+    negative: str = "-"
     ellipsis: str = "…"
     by: str = "×"
 
@@ -71,8 +75,8 @@ def time_of(time: int) -> str:
     return TIMES.get(time) or f"t{time}"
 
 
-def _text_symbol(label: Label) -> str:
-    name = label.full
+def _text_symbol(label: Label, names: Mapping[str, str] = MappingProxyType({})) -> str:
+    name = (label.mark if label.adjoint else "") + names.get(label.name, label.name)
     if label.time is None:
         return name
     time = time_of(label.time)
@@ -160,56 +164,25 @@ TEXT = Notation(
     at_steps=lambda index, row: f"t: {index} = {row}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: f",  {index} < {size}",
-    among=lambda index, values: f",  {index} ∈ {{{values}}}",
+    among=lambda index, values: f"{index} ∈ {{{values}}}",
     when=lambda condition: f" for {condition}",
     raised=lambda inner, sign: f"{inner}^{{({sign})}}",
     windows=lambda end, k, start: f"{end}: {end} ≤ {k}" if start else f"{end}: {end} - {k} < t ≤ {end}",
 )
 
-_GREEK = [
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
-    "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda",
-    "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
-]  # fmt: skip
 
-
-def _without_greek(name: str) -> str:
-    """A name with Greek letters, which Python allows, spelt out: LaTeX has no others."""
-    text = ""
-    for letter in name:
-        words = [] if letter.isascii() else unicodedata.name(letter, "").split()
-        spelt = words[:1] == ["GREEK"] and words[-1].lower() in _GREEK
-        text += (words[-1].capitalize() if letter.isupper() else words[-1].lower()) if spelt else letter
-    return text
-
-
-def latex_name(name: str) -> tuple[str, list[str]]:
-    """Return a Python name as a LaTeX letter and its subscripts: Wz is W with z, tau_m is τ with m, gate is upright."""
-    parts = [part for part in _without_greek(name).split("_") if part]
-    head = parts[0] if parts else "x"
-    if head in _GREEK:
-        return "\\" + head, [_latex_word(part) for part in parts[1:]]
-    match = re.fullmatch(r"([A-Z])([a-z0-9]+)|([a-z])([0-9]+|[a-z])", head)
-    if match and head.lower() not in ("mu", "nu", "xi", "pi", "dt"):
-        letter, small = match[1] or match[3], match[2] or match[4]
-        return letter, [small if len(small) == 1 else rf"\mathrm{{{small}}}", *map(_latex_word, parts[1:])]
-    return _latex_word(head), [_latex_word(part) for part in parts[1:]]
-
-
-def _latex_word(word: str) -> str:
-    if word in _GREEK:
-        return "\\" + word
-    return word if len(word) == 1 or word.isdigit() else rf"\mathrm{{{word}}}"
-
-
-def _latex_symbol(label: Label, alike: Collection[str] = ()) -> str:
-    letter, subscripts = latex_name(label.name)
-    if label.name in alike:
-        letter, subscripts = rf"\mathrm{{{label.name.replace('_', chr(92) + '_')}}}", []
-    time = [] if label.time is None else [time_of(label.time)]
-    lower = ",".join([*subscripts, *time])
+def _latex_symbol(label: Label, names: Names = ALONE) -> str:
+    letter, subscripts, prime = latex_of_spelling(names.spelling.get(label.name) or spelling(label.name))
+    lower = ",".join([*subscripts, *([] if label.time is None else [time_of(label.time)])])
     mark = {"d": r"\mathrm{d}", "δ": r"\delta "}[label.mark] if label.adjoint else ""
-    return mark + letter + (f"_{{{lower}}}" if lower else "")
+    return mark + letter + (f"_{{{lower}}}" if lower else "") + prime
+
+
+def _latex_word(text: str) -> str:
+    """A size, an index, a sign of the page."""
+    if not text.isidentifier() or len(text) == 1:
+        return text
+    return _latex_symbol(Label(text, None))
 
 
 def _latex_number(value: sp.Expr) -> str:
@@ -235,20 +208,41 @@ _LATEX_CALLS = {
 
 def _latex_call(name: str, args: Sequence[str]) -> str:
     if name in _LATEX_CALLS:
-        return _LATEX_CALLS[name].format(*args)
+        return grown(_LATEX_CALLS[name].format(*args))
     op = ops.BY_NAME.get(name)
     if op is not None and op.latex:
-        return op.latex.format(*args)
-    if name in _LATEX_CALLS:
-        return _LATEX_CALLS[name].format(*args)
+        return grown(op.latex.format(*args))
+    return grown(f"{_latex_function(name)}({', '.join(args)})")
+
+
+def _latex_function(name: str) -> str:
+    """The name of a function; of a derivative, and of a function of rows or columns, with its mark."""
     if "'" in name:  # a derivative, of several by the number of its argument
         function, _, argument = name.partition("'")
         number = f"_{{{argument.strip('_')}}}" if argument else ""
-        return rf"\operatorname{{{function.replace('_', ' ')}}}'{number}({', '.join(args)})"
+        return f"{_upright(function)}'{number}"
     base, _, over = name.rpartition("_")
     if over in ("rows", "columns"):
-        return rf"\operatorname{{{base}}}_{{\text{{{over}}}}}({', '.join(args)})"
-    return rf"\operatorname{{{name.replace('_', ' ')}}}({', '.join(args)})"
+        return rf"{_upright(base)}_{{\text{{{over}}}}}"
+    return _upright(name)
+
+
+def _upright(name: str) -> str:
+    """A word in upright letters; GitHub refuses the names of operators that amsmath sets."""
+    return r"\mathrm{" + name.replace("_", r"\_") + "}"
+
+
+TALL = (r"\frac", r"\sum", r"\begin", r"\sqrt", r"\left")
+"""What brackets grow for."""
+
+
+def grown(text: str) -> str:
+    """Return what ends with a bracket with that bracket as high as what is in it."""
+    for opening, closing in (("(", ")"), ("[", "]"), (r"\lvert ", r"\rvert"), (r"\lfloor ", r"\rfloor")):
+        head, found, rest = text.partition(opening)
+        if found and rest.endswith(closing) and "\\left" not in head and any(sign in rest for sign in TALL):
+            return rf"{head}\left{opening}{rest.removesuffix(closing)}\right{closing}"
+    return text
 
 
 LATEX = Notation(
@@ -256,7 +250,7 @@ LATEX = Notation(
     by=r" \times ",
     symbol=_latex_symbol,
     number=_latex_number,
-    brackets=lambda inside: rf"\left({inside}\right)",
+    brackets=lambda inside: grown(f"({inside})"),
     hadamard=r" \odot ",
     scalar=r" \cdot ",
     matrix=" ",
@@ -268,13 +262,13 @@ LATEX = Notation(
     outside=lambda symbol: rf"\frac{{\partial L}}{{\partial {symbol}}}",
     derivative=lambda over, under: rf"\frac{{\partial {over}}}{{\partial {under}}}",
     index=lambda a, parts: rf"{a}\left[{', '.join(parts)}\right]",
-    join=lambda parts: rf"\left[{'; '.join(parts)}\right]",
-    beside=lambda parts: rf"\left[{', '.join(parts)}\right]",
+    join=lambda parts: grown(f"[{'; '.join(parts)}]"),
+    beside=lambda parts: grown(f"[{', '.join(parts)}]"),
     ones=lambda size: rf"\mathbf{{1}}_{{{size}}}",
     zeros=lambda size: rf"\mathbf{{0}}_{{{size}}}",
     entry=lambda base, indices: f"{base}_{{{indices}}}",
     unit=lambda row: rf"\mathbf{{e}}_{{{row}}}",
-    mat=lambda size, inner: rf"\mathrm{{mat}}_{{{size}}}\left({inner}\right)",
+    mat=lambda size, inner: grown(rf"\mathrm{{mat}}_{{{size}}}({inner})"),
     root=lambda inner, is_atom: rf"\sqrt{{{inner}}}",
     cases=lambda cases, other: (
         r"\begin{cases} "
@@ -282,24 +276,29 @@ LATEX = Notation(
         + r" \end{cases}"
     ),
     sum_over=lambda kind, below: (r"\sum" if kind == "sum" else rf"\{kind}") + f"_{{{below}}} ",
-    along=lambda name, below, args: rf"\operatorname{{{name.replace('_', ' ')}}}_{{{below}}}({', '.join(args)})",
+    along=lambda name, below, args: grown(f"{_upright(name)}_{{{below}}}({', '.join(args)})"),
     at_steps=lambda index, row: rf"t\colon {index} = {row}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: rf",\quad {index} < {size}",
-    among=lambda index, values: rf",\quad {index} \in \{{{values}\}}",
+    among=lambda index, values: rf"{index} \in \{{{', '.join(map(_latex_word, values.split(', ')))}\}}",
     when=lambda condition: rf" \quad ({condition})",
     raised=lambda inner, sign: f"{inner}^{{({sign})}}",
     windows=lambda end, k, start: (
         rf"{end}\colon {end} \leq {k}" if start else rf"{end}\colon {end} - {k} < t \leq {end}"
     ),
     is_stacked=True,
+    apart=r",\quad ",
     thin=r"\, ",
+    word=_latex_word,
+    bare=lambda condition: condition.removeprefix(r"\left").removesuffix("]").removesuffix(r"\right")[1:],
 )
 
 
-def latex_of(names: Collection[str]) -> Notation:
-    """Return LaTeX for a page with some names: those that would be written alike, as Wf and W_f, stand as they are spelt."""
-    written = {name: repr(latex_name(name)) for name in sorted(names)}
-    count = Counter(written.values())
-    alike = {name for name, text in written.items() if count[text] > 1}
-    return replace(LATEX, symbol=partial(_latex_symbol, alike=alike)) if alike else LATEX
+def latex_of(names: Names) -> Notation:
+    """Return LaTeX for a page with these names."""
+    return replace(LATEX, symbol=partial(_latex_symbol, names=names))
+
+
+def text_of(names: Mapping[str, str]) -> Notation:
+    """Return text for a page with these names."""
+    return replace(TEXT, symbol=partial(_text_symbol, names=names))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, count
 
-from symbptt.derive.labels import Label
+from symbptt.derive.labels import TIMES, Label, without_time
 from symbptt.ir.shape import names_in
 from symbptt.render.algebra import plus, walk
 from symbptt.render.legend import legend, named_constants
@@ -98,6 +98,7 @@ def _taken(lines: Lines, loss: LossLines | None) -> set[str]:
     recursions = [lines.recursion] + ([loss.lines.recursion] if loss is not None else [])
     for r in recursions:
         found |= {a.name for a in r.step.arguments} | {n for a in r.step.arguments for n in names_in(a.shape)}
+    found |= {without_time(name, role) for name in found for role in TIMES}
     if loss is not None:
         found |= {label.name for label in loss.lines.labels.values()} | {loss.of.count, "loss"}
     return found
