@@ -193,11 +193,6 @@ class Equations:
         loss = self.head.loss_lines(inner=True) if self.head is not None else None
         return textbook(Lines(r, found, mark, begun), loss)
 
-    def sections(self, style: str = "textbook") -> tuple[tuple[str, tuple[Equation, ...]], ...]:
-        """Return the titles of the page, each with its equations."""
-        page = self.page(style)
-        return tuple((section.title, self._equations(section.lines)) for section in page.sections)
-
     def _sections(self) -> list[Section]:
         lines = self._lines
         loss = [] if self.head is None else self.head._sections()

@@ -161,6 +161,12 @@ def mathml_of_lines(lines: Iterable[Line], n: Notation) -> str:
     return _table_of_mathml(_mathml_rows(lines, n))
 
 
+def line_in_mathml(line: Line, n: Notation) -> str:
+    """Return one line as an element of MathML that stands by itself."""
+    right = write(line.right, n) + behind(line, n)
+    return f'<math displaystyle="true">{write(line.left, n)}{_mathml_relation(line.relation)}{right}</math>'
+
+
 def heading_of_mathml(title: str) -> str:
     """Return the title of a section for HTML: words, and the steps as mathematics."""
     words, steps, more = steps_of(title)

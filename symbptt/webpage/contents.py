@@ -14,14 +14,16 @@ from symbptt import __version__
 from symbptt.cell import Cell
 from symbptt.codegen.loading import Kernel
 from symbptt.codegen.loading import compile as compile_cell
-from symbptt.derivation import Derivation, Equation, derive
-from symbptt.derive.labels import Label
-from symbptt.derive.unroll import FORWARD
+from symbptt.derivation import Derivation, derive
 from symbptt.draws import random_inputs
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in, show
 from symbptt.model import Model
-from symbptt.render.notation import LATEX
+from symbptt.render.equations import equation
+from symbptt.render.layout import line_in_mathml
+from symbptt.render.lines import ONCE, Line, Section
+from symbptt.render.mathml import mathml_of
+from symbptt.render.notation import Notation
 from symbptt.stability.flow import GradientFlow, gradient_flow
 from symbptt.stability.lyapunov import lyapunov_spectrum
 from symbptt.unrolling import Unrolled, unroll
@@ -60,16 +62,16 @@ def contents(
     stability: Sequence[tuple[str, str]], again: Sequence[tuple[str, str]],
 ) -> Contents:  # fmt: skip
     """Return what the page about a target shows, from what was found before."""
-    graph = unroll(target, 1, backward=True)
+    graph, n = unroll(target, 1, backward=True), mathml_of(derivation.names)
     cell = target.cell if isinstance(target, Model) else target
     return Contents(
         name=target.name,
         words=inspect.getdoc(cell.function) or "",
-        symbols=_symbols(target),
-        sections=[(title, _formulas(lines)) for title, lines in derivation.sections("loop")],
+        symbols=_symbols(derivation, n),
+        sections=[(s.title, _formulas(derivation, s, n)) for s in derivation.page("loop").sections if s.lines],
         links=links_of(graph),
         drawing=_drawing(graph),
-        jacobian=_jacobian(derivation, cell),
+        jacobian=_jacobian(derivation, cell, n),
         plan=str(kernel.plan),
         verification=_table(report),
         passed=report.passed,
@@ -86,16 +88,14 @@ def repeat(command: str, seed: int) -> list[tuple[str, str]]:
     return [("command", command), ("seed", str(seed)), ("version", f"symbptt {__version__}; {with_what}")]
 
 
-def _symbols(target: Cell | Model) -> list[tuple[str, str, str, str]]:
-    return [
-        (a.name, LATEX.symbol(Label(a.name, 0 if a.role in (*FORWARD[:4], "target") else None)), a.role,
-         show(a.shape) if a.shape else "scalar")
-        for a in target.arguments
-    ]  # fmt: skip
+def _symbols(d: Derivation, n: Notation) -> list[tuple[str, str, str, str]]:
+    symbols = {named.name: f"<math>{n.symbol(named.label)}</math>" for named in d.symbols}
+    return [(a.name, symbols[a.name], a.role, show(a.shape) if a.shape else "scalar") for a in d.target.arguments]
 
 
-def _formulas(lines: Sequence[Equation]) -> list[Formula]:
-    return [Formula(line.lhs, line.latex, str(line)) for line in lines]
+def _formulas(d: Derivation, section: Section, n: Notation) -> list[Formula]:
+    lines = [(line, equation(line, d.in_text, d.in_latex)) for line in section.lines]
+    return [Formula(text.lhs, line_in_mathml(line, n), str(text)) for line, text in lines]
 
 
 def _drawing(graph: Unrolled) -> str:
@@ -103,7 +103,7 @@ def _drawing(graph: Unrolled) -> str:
     return graph.svg().partition("\n")[2]
 
 
-def _jacobian(d: Derivation, cell: Cell) -> list[tuple[Formula, str]]:
+def _jacobian(d: Derivation, cell: Cell, n: Notation) -> list[tuple[Formula, str]]:
     """The blocks of the states by the states, without those that are zero."""
     states = [a.name for a in cell.arguments if a.role == "state"]
     found: list[tuple[Formula, str]] = []
@@ -111,13 +111,9 @@ def _jacobian(d: Derivation, cell: Cell) -> list[tuple[Formula, str]]:
         for of in states:
             block = d.jacobian(to, of) if len(found) < MOST_BLOCKS else None
             if block is not None and block.structure != "zero":
-                found.append((Formula("", _one_line(block.latex()), block.text()), f"{to} by {of}: {block.structure}"))
+                lines = "<br>".join(line_in_mathml(Line(x.left, x.right, ONCE), n) for x in block.definitions)
+                found.append((Formula("", lines, block.text()), f"{to} by {of}: {block.structure}"))
     return found
-
-
-def _one_line(latex: str) -> str:
-    """A formula in several lines as the cells of a table, which a page can show."""
-    return latex.replace(r"\begin{gathered}", r"\begin{aligned}").replace(r"\end{gathered}", r"\end{aligned}")
 
 
 def _table(report: Verification) -> list[list[str]]:

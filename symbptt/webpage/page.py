@@ -9,7 +9,6 @@ from pathlib import Path
 
 from symbptt.codegen.loading import write_text
 from symbptt.webpage.links import Links, code_groups
-from symbptt.webpage.mathematics import mathml
 from symbptt.webpage.style import SHEET, group_rules
 
 MARK = "<!DOCTYPE html>\n<!-- written by symbptt -->"
@@ -17,10 +16,11 @@ MARK = "<!DOCTYPE html>\n<!-- written by symbptt -->"
 
 @dataclass(frozen=True)
 class Formula:
-    """One line of mathematics: its left side as text, which says to what it belongs, and the whole in LaTeX and as text."""
+    """One line of mathematics, or several under each other: its left side as text, which says to what it belongs, and the
+    whole in MathML and as text."""
 
     lhs: str
-    latex: str
+    mathml: str
     text: str
 
 
@@ -80,8 +80,8 @@ def _paragraphs(words: str) -> str:
 
 def _symbols(c: Contents) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(name)}</code></td><td>{mathml(latex)}</td><td>{escape(role)}</td><td>{escape(shape)}</td></tr>"
-        for name, latex, role, shape in c.symbols
+        f"<tr><td><code>{escape(name)}</code></td><td>{symbol}</td><td>{escape(role)}</td><td>{escape(shape)}</td></tr>"
+        for name, symbol, role, shape in c.symbols
     )
     return f'<div class="scroll"><table><tr><th>name</th><th>symbol</th><th>role</th><th>shape</th></tr>{rows}</table></div>'
 
@@ -92,7 +92,7 @@ def _classes(c: Contents, groups: Iterable[str]) -> str:
 
 def _formula(c: Contents, f: Formula) -> str:
     classes = " ".join(filter(None, ["eq", _classes(c, c.links.of_line(f.lhs))]))
-    return f'<span class="{classes}" tabindex="0" title="{escape(f.text)}">{mathml(f.latex)}</span>'
+    return f'<span class="{classes}" tabindex="0" title="{escape(f.text)}">{f.mathml}</span>'
 
 
 def _equations(c: Contents) -> str:
@@ -111,7 +111,7 @@ def _section(c: Contents, title: str, lines: Sequence[Formula]) -> tuple[str, st
 
 def _jacobian(c: Contents) -> str:
     return "".join(
-        f'<span class="eq" title="{escape(f.text)}">{mathml(f.latex)}</span><p class="dim">{escape(words)}</p>'
+        f'<span class="eq" title="{escape(f.text)}">{f.mathml}</span><p class="dim">{escape(words)}</p>'
         for f, words in c.jacobian
     )
 
