@@ -148,6 +148,11 @@ def test_left_sides_lose_their_time(lhs, name):
     assert bare(lhs) == name
 
 
+def test_lines_with_greek_names_have_their_groups():
+    formula = re.search(r'<span class="([^"]*)"[^>]*title="dτ [^"]*"', page("ctrnn"))
+    assert formula is not None and formula[1] == "eq k0"
+
+
 def test_functions_and_jacobians_are_mathematics_on_the_page():
     text = page("lif")
     assert "is replaced by" in text and "<msup><mi>spike</mi><mo>′</mo></msup>" in text

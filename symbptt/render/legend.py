@@ -44,13 +44,11 @@ SIGNS: dict[str, Note] = {
     "mat": (Call("mat", (_K, _N, _V)), ": ", _K, " rows of ", _N, " numbers, one under the other"),
     "inner": (Call("inner", (_A, _B)), ": the sum of ", Times((_A, _B))),
     "stop_gradient": (Call("stop_gradient", (_V,)), ": ", _V, ", and nothing flows back through it"),
-    "ahead": (Call("ahead", (_a, _b)), " and ", Call("behind", (_a, _b)), " where two values compete: one half each where they are equal"),
     "cumsum": (Call("cumsum", (_V,)), ": the sums of ", _V, " up to each of its elements"),
     "reverse_cumsum": (Call("reverse_cumsum", (_V,)), ": the sums of ", _V, " from each of its elements on"),
     "diag": (Call("diag", (_V,)), ": the diagonal matrix of ", _V),
 }  # fmt: skip
-"""What functions mean that a textbook does not have."""
-SIGNS["behind"] = SIGNS["ahead"]
+"""What functions mean that a textbook does not have; of ties a remark tells, in both styles."""
 
 
 def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> tuple[Note, ...]:

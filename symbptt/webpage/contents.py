@@ -23,7 +23,8 @@ from symbptt.render.equations import equation
 from symbptt.render.layout import line_in_mathml
 from symbptt.render.lines import ONCE, Line, Section
 from symbptt.render.mathml import mathml_of
-from symbptt.render.notation import Notation
+from symbptt.render.notation import TEXT, Notation
+from symbptt.render.writing import write
 from symbptt.stability.flow import GradientFlow, gradient_flow
 from symbptt.stability.lyapunov import lyapunov_spectrum
 from symbptt.unrolling import Unrolled, unroll
@@ -94,8 +95,9 @@ def _symbols(d: Derivation, n: Notation) -> list[tuple[str, str, str, str]]:
 
 
 def _formulas(d: Derivation, section: Section, n: Notation) -> list[Formula]:
-    lines = [(line, equation(line, d.in_text, d.in_latex)) for line in section.lines]
-    return [Formula(text.lhs, line_in_mathml(line, n), str(text)) for line, text in lines]
+    """Lines, whose left sides are as the user spelt them, as in the graph and in the module."""
+    lines = [(line, str(equation(line, d.in_text, d.in_latex))) for line in section.lines]
+    return [Formula(write(line.left, TEXT), line_in_mathml(line, n), text) for line, text in lines]
 
 
 def _drawing(graph: Unrolled) -> str:
