@@ -508,7 +508,7 @@ def formula(tokens: list[str], names: Names) -> str:
     """One line as plain text."""
     text = Reader(tokens, names).read().strip()
     text = re.sub(r" \(t < T\)$", " for t < T", text)
-    text = re.sub(r" , +(\w) < ", r",  \1 < ", text)
+    text = re.sub(r" , +(\w) < ", r",  \1 < ", re.sub(r"(\+?=) +- Σ", r"\1 -Σ", text))
     return re.sub(r"  is replaced by  ", " is replaced by ", text.replace(" , ", ", "))
 
 

@@ -152,7 +152,9 @@ def assert_model_read(
     for name, value in data.targets.items():
         page.timed[names[name]] = {t + 1: v[0] for t, v in enumerate(value)} if every else {STEPS: value[0]}
     page.section(sections["Forward, t = 1, …, T"], steps)
-    *lines, whole = sections["Loss, t = 1, …, T" if every else "Loss, t = T"]
+    of_loss = sections["Loss, t = 1, …, T" if every else "Loss, t = T"]
+    (whole,) = [line for line in of_loss if line.split()[0] == "L"]
+    lines = [line for line in of_loss if line != whole]
     page.section(lines, steps if every else range(STEPS, STEPS + 1))
     page.section([whole], range(1))
     close("the loss", page.once["L"], loss)

@@ -75,7 +75,9 @@ def assert_random_read(seed: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, 1, 18, 32]
+)  # of 18 the loss has an argument by a name that the cell has; of 32 a function twice
 def test_latex_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     assert_random_read(seed)
 

@@ -88,6 +88,7 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str]) -> Section:
     calls = sorted(_calls(nodes), key=lambda call: call[0].__name__)
     lines = [line for function, count in calls for line in _of_call(function, count, letters)]
     lines += [_of_array(name, letters) for name in _names(nodes)]
+    lines = list(dict.fromkeys(lines))  # a function and its stable form have one name
     return Section("Functions", tuple(lines), tuple(_remarks(nodes, any(r.guarded for r in recursions))))
 
 

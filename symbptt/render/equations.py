@@ -62,7 +62,7 @@ class Equations:
         """The equations of the loss, whose own values have names that those of the cell do not have."""
         if self.loss is None:
             return None
-        taken = {label.name for label in self.labels.values()}
+        taken = {label.name for label in (*self.labels.values(), *self.shown_labels.values())}
         taken -= {*self.recursion.step.next, *self.recursion.step.outputs}
         return _OfLoss(self, self.loss, taken, names_of(self.recursion))
 
