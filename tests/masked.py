@@ -152,7 +152,7 @@ def assert_masked(
         random = np.random.default_rng(3)
         cotangents = {k: random.standard_normal(v.shape) for k, v in values.items()}
         grads = kernel.backward(run, cotangents)
-    text, found = d.text(style=style), []
+    text, found = d.as_spelt(style), []
     for b in range(batch):
         found.append(read_sample(target, d, text, data, b, sizes, cotangents))
     for b, (page, _) in enumerate(found):

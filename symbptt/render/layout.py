@@ -124,7 +124,7 @@ def steps_of(title: str) -> tuple[str, str, str]:
 
 def heading(title: str) -> str:
     """Return the title of a section in LaTeX: words, and the steps as mathematics."""
-    words, steps, more = steps_of(title)
+    words, steps, more = (part.replace("…", r"$\ldots$") for part in steps_of(title))
     behind = rf"\text{{; {more}}}".replace("T + 1", r"} T + 1 \text{") if more else ""
     return rf"\text{{{words}, }} {steps}{behind}" if steps else rf"\text{{{words}}}"
 
