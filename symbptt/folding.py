@@ -100,6 +100,13 @@ ELU = (F["elu"], *(one for left in LEFT_OF_ELU for one in _by_side(_scaled(left)
 ELU_BY_ALPHA = (F["elu"], *(one for left in LEFT_OF_ELU for one in _by_side(_scaled(left), False)))
 
 
+def _norm(x: Any, axes: Any, keepdims: bool = False) -> Any:
+    """The norm as `norm` has it: along all axes, or along two at the most; along others it is written as a root alone."""
+    if 2 < len(axes) < x.ndim:
+        return _root(f.sum(x * x, axes, keepdims))
+    return f.norm(x, axis=None if len(axes) == x.ndim else axes, keepdims=keepdims)
+
+
 def _log_sum(x: Any, axes: Any) -> Any:
     return F["log"](f.sum(_exp_shifted(x, axes), axes, keepdims=True))
 
@@ -122,13 +129,13 @@ ARRAYS = (
     Whole("rms_norm", (
         lambda x, axes, eps: x / _root(_mean_square(x, axes) + eps),), numbers=1),
     Whole("unit", (
-        lambda x, axes: x / f.norm(x, axis=axes, keepdims=True),
+        lambda x, axes: x / _norm(x, axes, keepdims=True),
         lambda x, axes: x / _root(f.sum(x * x, axes, keepdims=True)))),
     Whole("std", (
         lambda x, axes: f.std(x, axes),
         lambda x, axes: _root(_mean_square(_centred(x, axes), axes))), stays=False),
     Whole("norm", (
-        lambda x, axes: f.norm(x, axis=axes),
+        _norm,
         lambda x, axes: _root(f.sum(x * x, axes, keepdims=True))), stays=False),
     Whole("deviation", (
         lambda x, axes, eps: _root(_mean_square(_centred(x, axes), axes) + eps),), numbers=1, stays=False),

@@ -284,7 +284,7 @@ def test_analyze_has_exit_code_1_where_a_row_failed_and_tells_the_others(cells, 
     data = str(ROOT / "docs/data/sunspots.csv")
     assert run(["analyze", "rnn", f"{cells}:tiny", "--data", data, "--sizes", "2", "--seeds", "1"]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "vanishing" in out and "Failed: tiny, size 2, gain 1, seed 0: tiny has the inputs v, x" in out
+    assert "rnn 2 1 1 -0." in out and "Failed: tiny, size 2, gain 1, seed 0: tiny has the inputs v, x" in out
 
 
 @pytest.mark.parametrize("written", [True, False])

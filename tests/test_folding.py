@@ -484,3 +484,21 @@ def test_tangent_of_a_function_is_the_transpose_of_its_adjoint() -> None:
 
 def test_every_function_has_an_adjoint() -> None:
     assert {record.name for record in ARRAYS} == set(whole.ADJOINTS)
+
+
+def test_norms_along_more_than_two_axes_stand_by_their_name() -> None:
+    @sb.cell
+    def all_axes(h: State["n"], M: Param["2 3 n"]):
+        return h + np.linalg.norm(M)
+
+    @sb.cell
+    def by_root(h: State["n"], M: Param["2 3 n"]):
+        return h + np.sqrt(np.sum(M * M))
+
+    @sb.cell
+    def some_axes(h: State["n"], M: Param["2 3 n 4"]):
+        return h + np.sqrt(np.sum(M * M, axis=(0, 1, 3)))
+
+    for one in (all_axes, by_root, some_axes):
+        line = next(line for line in sb.derive(one).text().splitlines() if "h_t" in line)
+        assert "norm" in line and "√" not in line
