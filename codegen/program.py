@@ -11,6 +11,7 @@ from typing import Any
 from symbptt.derive.bptt import Recursion, per_sample
 from symbptt.derive.labels import Label, labels
 from symbptt.ir.graph import Graph
+from symbptt.ir.needs import Need
 from symbptt.ir.rewrite import Rewrite, rewritten
 from symbptt.ir.step import Argument
 
@@ -48,6 +49,7 @@ class Program:
     written: Program | None = None
     origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
     guarded: bool = False
+    needs: tuple[Need, ...] = ()
 
     def of_role(self, *roles: str) -> tuple[Argument, ...]:
         """Return the arguments of some roles, in the user's order."""
@@ -102,6 +104,7 @@ def program_of(r: Recursion) -> Program:
         {name: r.adjoint[id] for name, id in s.next.items() if id in r.adjoint},
         r.kept,
         guarded=r.guarded,
+        needs=s.needs,
     )
 
 

@@ -15,6 +15,7 @@ from symbptt.codegen.variables import is_baked
 from symbptt.codegen.wrap import wrapped
 from symbptt.errors import CellError
 from symbptt.ir.naming import unique
+from symbptt.ir.needs import Need
 from symbptt.ir.shape import names_in
 from symbptt.ir.sizes import Told, axes_of, told
 from symbptt.ir.step import Argument
@@ -66,7 +67,8 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     ]
     lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
     short = [piece for line in lines for piece in wrapped(line)]
-    return "\n".join([*short, "", "", *_sizes_function(p.name, every, fixed), "", "", *_shapes_function(every)])
+    needs = p.needs if head is None else p.needs + head.program.needs
+    return "\n".join([*short, "", "", *_sizes_function(p.name, every, fixed, needs), "", "", *_shapes_function(every)])
 
 
 def _dims(a: Argument) -> str:
@@ -82,9 +84,11 @@ def _names_of(arguments: Iterable[Argument]) -> list[str]:
     return sorted({name for a in arguments for name in names_in(a.shape)})
 
 
-def _sizes_function(name: str, every: Sequence[Argument], fixed: Sequence[Argument]) -> list[str]:
+def _sizes_function(
+    name: str, every: Sequence[Argument], fixed: Sequence[Argument], needs: Sequence[Need]
+) -> list[str]:
     """Each size from the first argument that tells it: alone on an axis, in a sum with sizes that are known, or in several
-    sums together; the shapes of constants in the module must go with them."""
+    sums together; the shapes of constants in the module must go with them, and slices need some of them."""
     order = sorted([*every, *fixed], key=lambda a: BAKED if a in fixed else RANK[a.role])
     of = unique("of", _names_of(order))
     first, last = (
@@ -102,6 +106,7 @@ def _sizes_function(name: str, every: Sequence[Argument], fixed: Sequence[Argume
         '    """Return the named sizes, each read from an argument and an axis."""',
         *(f"    {name} = {text}" for name, text in known.items()),
         *chain.from_iterable(map(_fixed_lines, fixed)),
+        *chain.from_iterable(map(_need_lines, needs)),
         f"    return {dict_text({name: name for name in sorted(known)})}",
     ]
 
@@ -129,6 +134,17 @@ def _fixed_lines(a: Argument) -> list[str]:
     message = f"{a.name}: the constant has the shape {shape}, {shape_text((), a.shape)} = {{{shape_text((), a.shape)}}} is expected"
     return [
         *wrapped(f"    if isinstance({' + '.join(names)}, int) and {shape_text((), a.shape)} != {shape}:"),
+        *wrapped(f"        raise ArgumentError(f{message!r})"),
+    ]
+
+
+def _need_lines(need: Need) -> list[str]:
+    """The check of what a slice needs, whose sizes are numbers where the module runs on arrays."""
+    parts = need.parts({name: f"\0{name}\1" for name in need.names})
+    escaped = "; ".join(parts).replace("{", "{{").replace("}", "}}")
+    message = escaped.replace("\0", "{").replace("\1", "}")
+    return [
+        *wrapped(f"    if isinstance({' + '.join(need.names)}, int) and {size_text(need.spare)} < 0:"),
         *wrapped(f"        raise ArgumentError(f{message!r})"),
     ]
 

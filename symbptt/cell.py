@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from symbptt.arguments import check_constant, check_function, check_mapping
-from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, counted
+from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, counted, three_lines
 from symbptt.functions import NUMPY_FUNCTIONS
 from symbptt.init import initial
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.idioms import stable
+from symbptt.ir.needs import Need, needs_of, unmet
 from symbptt.ir.node import Node
 from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
@@ -61,6 +62,11 @@ class Cell:
 
     def __reduce__(self) -> Any:
         return by_name(self)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What its slices need of sizes."""
+        return self.step.needs
 
     @functools.cached_property
     def step(self) -> Step:
@@ -256,7 +262,9 @@ def trace(cell: Cell) -> Step:
     check_repeats(cell, graph, (following, outputs), lambda other, again: _results(cell, other, again), cell.arguments)
     check_gathers(cell, graph, cell.arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
-    step = Step(cell.name, inspect.getdoc(cell.function) or "", graph, cell.arguments, leaves, following, outputs)
+    needs = checked_needs(cell, graph, cell.arguments)
+    doc = inspect.getdoc(cell.function) or ""
+    step = Step(cell.name, doc, graph, cell.arguments, leaves, following, outputs, needs)
     _warn_unused(cell, step)
     return with_parts(stable(step))
 
@@ -309,6 +317,19 @@ def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> N
                 f"{index!r} has {size_text(limits[index])} values, and chooses from an axis of size {size_text(length)}"
                 f'{place_of(cell.function)}{line}\n  annotate it as Index["{size_text(length)}"], or give the table that axis'
             )
+
+
+def checked_needs(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> tuple[Need, ...]:
+    """Return what slices need of sizes.
+
+    Raises: ShapeError where arrays that are constants tell sizes that are less.
+    """
+    needs = needs_of(graph, [item for a in arguments for item in a.shape])
+    sizes = solved(axes_of(arguments, fixed=("const",)))
+    wrong = unmet(needs, sizes)
+    if wrong is not None:
+        raise ShapeError(three_lines(*wrong.parts(sizes)))
+    return needs
 
 
 def run_traced(cell: Any, values: dict[str, Array]) -> Any:

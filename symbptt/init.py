@@ -9,7 +9,8 @@ import numpy as np
 import sympy as sp
 
 from symbptt.arguments import check_dtype, check_mapping, check_seed
-from symbptt.errors import ArgumentError
+from symbptt.errors import ArgumentError, three_lines
+from symbptt.ir.needs import unmet
 from symbptt.ir.shape import Shape, named_size, names_in, show
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument
@@ -78,6 +79,9 @@ def _sizes(cell: Any, dims: Mapping[str, int], override: Mapping[str, Any]) -> d
         index_sizes = {s for a in cell.arguments if a.limit is not None for s in names_in((a.limit,))}
         if name not in needed and name not in index_sizes:
             raise ArgumentError(f"{cell.name} has no size {name!r}\n  it has {', '.join(needed)}")
+    lack = unmet(cell.needs, dims)
+    if lack is not None:
+        raise ArgumentError(three_lines(*lack.parts(dims)))
     return {named_size(name): int(value) for name, value in dims.items()}
 
 

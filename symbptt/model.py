@@ -17,6 +17,7 @@ from symbptt.cell import (
     by_name,
     check_gathers,
     check_repeats,
+    checked_needs,
     nearest,
     place_of,
     run_traced,
@@ -25,6 +26,7 @@ from symbptt.cell import (
 from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.init import initial
 from symbptt.ir.idioms import stable
+from symbptt.ir.needs import Need
 from symbptt.ir.shape import show
 from symbptt.ir.step import Argument, Step
 from symbptt.names import choose, recorded, with_parts
@@ -89,6 +91,11 @@ class Model:
     def targets(self) -> tuple[Argument, ...]:
         """What the loss needs to be told, in its order."""
         return tuple(a for a in self.loss.arguments if a.role in ("target", "index"))
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What the slices of cell and loss need of sizes."""
+        return (*self.cell.needs, *self.loss.step.needs)
 
     def with_consts(self, consts: Mapping[str, Any]) -> Model:
         """Return the model with other values of constants of its cell or its loss.
@@ -179,5 +186,7 @@ def _trace(loss: Loss) -> Step:
     check_repeats(loss, graph, value.id, lambda other, again: as_array(other, again).id, arguments)
     check_gathers(loss, graph, arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
-    step = Step(loss.name, inspect.getdoc(loss.function) or "", graph, arguments, leaves, {}, {"loss": value.id})
+    needs = checked_needs(loss, graph, arguments)
+    doc = inspect.getdoc(loss.function) or ""
+    step = Step(loss.name, doc, graph, arguments, leaves, {}, {"loss": value.id}, needs)
     return with_parts(stable(step))

@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 import sympy as sp
 
+from symbptt.ir.needs import Need
 from symbptt.ir.shape import Size, named_size, names_in, size
 from symbptt.ir.step import Argument
 
@@ -47,6 +48,11 @@ def axes_of(
         known = [None] * (len(a.shape) - len(lengths)) + [*lengths[max(len(lengths) - len(a.shape), 0) :]]
         found += [Axis(a.name, i, item, n) for i, (item, n) in enumerate(zip(a.shape, known, strict=True))]
     return found
+
+
+def axes_of_needs(needs: Iterable[Need]) -> list[Axis]:
+    """Return axes that are positive where what slices need is there, for `fits` and `completed`."""
+    return [Axis("", 0, size(need.spare + 1)) for need in needs]
 
 
 def _default_shape(a: Argument) -> tuple[int, ...]:
@@ -171,6 +177,17 @@ def _filled(axes: Sequence[Axis], found: dict[str, int], wishes: Mapping[str, in
         return found if name is None and fits(axes, found) else None
     tries = (
         _filled(axes, solved(axes, found | {name: value}), wishes)
-        for value in dict.fromkeys((wishes[name], *range(1, 9)))
+        for value in dict.fromkeys((wishes[name], *range(1, 9), *_least(axes, name)))
     )
     return next((done for done in tries if done is not None), None)
+
+
+def _least(axes: Sequence[Axis], name: str) -> list[int]:
+    """The least values that make axes positive, of those in which the size stands alone or beside sizes of 1."""
+    found = []
+    for axis in axes:
+        ones = sp.sympify(axis.size).xreplace({symbol: 1 for symbol in _symbols(axis.size) if symbol.name != name})
+        if sp.degree(ones, named_size(name)) == 1:
+            factor, constant = sp.Poly(ones, named_size(name)).all_coeffs()
+            found += [int(sp.ceiling((1 - constant) / factor))] if factor > 0 else []
+    return sorted(value for value in found if value > 8)

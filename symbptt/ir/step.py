@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symbptt.ir.graph import Graph
+from symbptt.ir.needs import Need
 from symbptt.ir.shape import Shape
 
 
@@ -22,7 +23,8 @@ class Argument:
 
 @dataclass(frozen=True)
 class Step:
-    """A traced step: leaves by argument name, the next states and the outputs by name, all as nodes of `graph`."""
+    """A traced step: leaves by argument name, the next states and the outputs by name, all as nodes of `graph`;
+    what its slices need of sizes."""
 
     name: str
     doc: str
@@ -31,6 +33,7 @@ class Step:
     leaves: dict[str, int]
     next: dict[str, int]
     outputs: dict[str, int] = field(default_factory=dict)
+    needs: tuple[Need, ...] = ()
 
     def of_role(self, *roles: str) -> tuple[Argument, ...]:
         """Return the arguments of some roles, in the user's order."""

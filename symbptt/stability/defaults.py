@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbptt.cell import Cell
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.shape import named_size, names_in
-from symbptt.ir.sizes import Axis, axes_of, completed
+from symbptt.ir.sizes import Axis, axes_of, axes_of_needs, completed
 from symbptt.ir.step import Argument
+from symbptt.model import Model
 
 Arrays = Mapping[str, Any]
 SIZE = 32
@@ -20,11 +22,13 @@ SIZE = 32
 MOST = 128
 
 
-def sizes_for(arguments: Sequence[Argument], given: Arrays, known: Mapping[str, int] | None = None) -> dict[str, int]:
+def sizes_for(target: Cell | Model, given: Arrays, known: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return all sizes by name: those known, those that arrays say, their axes for steps and samples in front, and for the
     rest 32, or half of it and so on until the state has 128 elements at most."""
+    arguments = target.arguments
     axes = axes_of(arguments, {name: _shape(array) for name, array in given.items()})
     axes += [Axis(name, 0, named_size(name), value) for name, value in (known or {}).items()]
+    axes += axes_of_needs(target.needs)
     shapes = [a.shape for a in arguments] + [(a.limit,) for a in arguments if a.limit is not None]
     names, size = list(dict.fromkeys(name for shape in shapes for name in names_in(shape))), SIZE
     while True:

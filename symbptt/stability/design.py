@@ -120,7 +120,7 @@ def init_for_horizon(
         if given is not None:
             check_mapping(role, given, example)
     _check_inputs(cell, inputs, where)
-    dims = sizes_for(cell.arguments, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
+    dims = sizes_for(cell, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
     params = cell.init(dims, seed=seed) if params is None else dict(params)
     dtype = next((np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(float))
     runs = Runs(cell, inputs, dims, dtype, (seed,), what)

@@ -11,7 +11,7 @@ import sympy as sp
 from symbptt.init import concrete
 from symbptt.ir.node import Node
 from symbptt.ir.shape import named_size, names_in
-from symbptt.ir.sizes import axes_of, completed
+from symbptt.ir.sizes import axes_of, axes_of_needs, completed
 from symbptt.stability.bounds import Factor, Shared, Sup, Tree, parts_of, shared_in
 from symbptt.stability.enclosure import Enclosure, enclose
 from symbptt.stability.interval import Interval, between, everything, exactly
@@ -26,7 +26,8 @@ TRIED = (3, 8)
 def sizes_in(of: Local, size: int) -> dict[str, int]:
     """Return one number for all named sizes of a cell, but for those that arrays as constants, or a difference, rule out."""
     names = sorted({name for node in of.graph for name in names_in(node.shape)})
-    return completed(axes_of(of.step.arguments, fixed=("const",)), names, dict.fromkeys(names, size))
+    axes = axes_of(of.step.arguments, fixed=("const",)) + axes_of_needs(of.step.needs)
+    return completed(axes, names, dict.fromkeys(names, size))
 
 
 @lru_cache(64)

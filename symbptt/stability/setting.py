@@ -61,9 +61,9 @@ def setting(
     cell, where = (target if isinstance(target, Cell) else target.cell), f"in the analysis of {target.name}"
     for kind, value in (("params", params), ("inputs", inputs), ("state", state), ("targets", targets)):
         check_mapping(kind, value, where)
-    sizes = sizes_for(
-        target.arguments, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}, known
-    ) | dict(known or {})
+    sizes = sizes_for(target, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}, known) | dict(
+        known or {}
+    )
     words = []
     if params is None:
         params = target.init(sizes, seed=seed)

@@ -9,6 +9,7 @@ import numpy as np
 
 from symbptt.cell import Cell, nearest
 from symbptt.errors import ArgumentError, three_lines
+from symbptt.ir.needs import unmet
 from symbptt.ir.shape import Size, show, size
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument
@@ -56,6 +57,9 @@ def sizes_of(cell: Cell, arrays: Arrays) -> dict[str, int]:
         a, item = next(a for a in cell.arguments if a.name == wrong.argument), wrong.size
         raise ArgumentError(three_lines(f"{a.name!r} has shape {np.shape(arrays.get(a.name, a.default))}, {show(a.shape)} is due",
                                         f"in the arguments of {cell.name}: {item} is {_with(item, found)}", "give that shape"))  # fmt: skip
+    lack = unmet(cell.needs, found)
+    if lack is not None:
+        raise ArgumentError(three_lines(*lack.parts(found)))
     return found
 
 

@@ -11,9 +11,10 @@ import sympy as sp
 
 from symbptt.arguments import check_mapping
 from symbptt.cell import Cell, nearest
-from symbptt.errors import ArgumentError
+from symbptt.errors import ArgumentError, three_lines
+from symbptt.ir.needs import unmet
 from symbptt.ir.shape import named_size, names_in, show, size, size_text
-from symbptt.ir.sizes import Axis, axes_of, misfit, solved
+from symbptt.ir.sizes import Axis, axes_of, axes_of_needs, misfit, solved
 from symbptt.ir.step import Argument
 from symbptt.model import Model
 
@@ -37,7 +38,7 @@ class Asked:
         for a in target.arguments:
             if a.name in self.inputs and a.limit is not None and not {*names_in((a.limit,))} <= {*solved(axes)}:
                 axes.append(Axis(a.name, 0, a.limit, int(np.max(self.inputs[a.name])) + 1))
-        return axes
+        return axes + axes_of_needs(target.needs)
 
 
 NOTHING = Asked()
@@ -131,6 +132,9 @@ def _check_fit(target: Cell | Model, asked: Asked) -> None:
     axes = asked.axes(target)
     sizes = solved(axes)
     _check_indices(target, asked, {named_size(name): value for name, value in sizes.items()})
+    lack = unmet(target.needs, sizes)
+    if lack is not None:
+        raise ArgumentError(three_lines(*lack.parts(sizes)))
     wrong = misfit(axes, sizes)
     if wrong is not None:
         shape = next(a.shape for a in target.arguments if a.name == wrong.argument)

@@ -195,6 +195,11 @@ def _sizes(cell: Cell | Model, size: Size, asked: Asked) -> Mapping[sp.Symbol, i
             return {named_size(name): found[name] for name in names}
     if size.ones:
         return None
+    least = max(completed(axes, names, dict.fromkeys(names, 1)).values(), default=1)
+    large = range(least, least + len(free))
+    found = told | dict(zip(free, large[::-1] if size.other else large, strict=True))
+    if fits(axes, found):
+        return {named_size(name): found[name] for name in names}
     found = completed(axes, names, {name: 2 + i for i, name in enumerate(names)})
     return {named_size(name): value for name, value in found.items()}
 

@@ -1,0 +1,96 @@
+"""What sizes must be for the slices of a step to lie inside their axes: NumPy's slices end at the end, a derivation's do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symbptt.ir.graph import Graph
+from symbptt.ir.shape import Shape, Size, named_size, names_in, sign_of, size, size_text
+
+
+@dataclass(frozen=True)
+class Need:
+    """`spare`, which must not be negative: how many entries an axis has beyond, or in front of, those that are read; where
+    that is not so `reads` says what is read at which line, and `cure` what to write."""
+
+    spare: Size
+    reads: str
+    cure: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sizes that it is about."""
+        return names_in((self.spare,))
+
+    @property
+    def wanted(self) -> str:
+        """The condition in words."""
+        if len(self.names) == 1 and sp.degree(self.spare, named_size(self.names[0])) == 1:
+            factor, constant = sp.Poly(self.spare, named_size(self.names[0])).all_coeffs()
+            sign, bound = (">=", sp.ceiling(-constant / factor)) if factor > 0 else ("<=", sp.floor(-constant / factor))
+            return f"{self.names[0]} {sign} {bound}"
+        return f"{size_text(self.spare)} >= 0"
+
+    def is_met(self, sizes: Mapping[str, int]) -> bool:
+        """Answer whether it holds, or is about sizes that are not known."""
+        numbers = {named_size(name): value for name, value in sizes.items()}
+        spare = sp.sympify(self.spare).xreplace(numbers)
+        return not spare.is_Integer or spare >= 0
+
+    def parts(self, sizes: Mapping[str, int | str]) -> tuple[str, str, str]:
+        """Return what was expected and what came, where, and what to write instead."""
+        came = ", ".join(f"{name} = {sizes[name]}" for name in self.names)
+        return f"sizes: {self.wanted} is expected, got {came}", self.reads, self.cure
+
+
+def needs_of(g: Graph, axes: Iterable[Size]) -> tuple[Need, ...]:
+    """Return what the slices of a graph need that is not certain where all `axes`, those of arguments, have an entry."""
+    certain = [item for item in axes if not isinstance(item, int)]
+    found: dict[Size, Need] = {}
+    for node in g:
+        if node.family == "view" and node.attrs.kind == "slice":
+            whole = g.shape(node.args[0])
+            for axis, (span, length) in enumerate(zip(node.attrs.data, whole, strict=True)):
+                for spare in _spares(span, length):
+                    if not _is_certain(spare, certain):
+                        name = g.names.get(node.args[0], "an array")
+                        found.setdefault(spare, _need(spare, span, axis, name, whole, node.place))
+    return tuple(found.values())
+
+
+def _spares(span: tuple[Size, Size, int], whole: Size) -> Iterator[Size]:
+    """How many entries of an axis there are in front of the first one read, and behind the last; a part without entries
+    lies anywhere."""
+    start, length, step = span
+    if length == 0:
+        return
+    last = size(start + (length - 1) * step)
+    first, end = (start, last) if step > 0 else (last, start)
+    yield from (size(first), size(whole - 1 - end))
+
+
+def _is_certain(spare: Size, axes: Iterable[Size]) -> bool:
+    return any(sign_of(item) in (0, 1) for item in (spare, *(size(spare - (axis - 1)) for axis in axes)))
+
+
+def _need(spare: Size, span: tuple[Size, Size, int], axis: int, name: str, whole: Shape, place: str) -> Need:
+    start, length, step = span
+    last = size(start + (length - 1) * step)
+    what = f"entry {start}" if length == 1 else f"entries {start} to {last}"
+    along = f" along axis {axis}" if len(whole) > 1 else ""
+    where = f" in {place}" if place else ""
+    cut = ", ".join([*[":"] * axis, f"{start}:" if start else ":"])
+    is_open = (
+        length != 1 and step == 1 and start in (0, 1)
+    )  # of other starts it is not certain that they lie in the axis
+    ends = f"where the slice is to end with the axis write [{cut}], else " if is_open else ""
+    cure = f"{ends}give larger arrays, or the axis a number as its size"
+    return Need(spare, f"{what} of {name} {'is' if length == 1 else 'are'} read{along}{where}", cure)
+
+
+def unmet(needs: Iterable[Need], sizes: Mapping[str, int]) -> Need | None:
+    """Return the first that does not hold."""
+    return next((need for need in needs if not need.is_met(sizes)), None)
