@@ -63,9 +63,8 @@ def _span(item: Any, length: shapes.Size) -> tuple[shapes.Size, shapes.Size, int
                 raise ShapeError(f"index {item} is outside an axis of size {length}")
             return at, 1, 1
     except ShapeError as error:
-        raise cell_error(
-            str(error), "bounds that are integers, or sums of sizes from .shape, are certain", ShapeError
-        ) from None
+        cure = "its length is certain for bounds such as [1:3], [1:], [:-1] or sizes from .shape; else give the axis a number as its size"
+        raise cell_error(str(error), cure, ShapeError) from None
     raise cell_error(
         f"an array of a cell cannot be indexed by {type(item).__name__}",
         'use integers, slices, None, ..., or an argument annotated Index["v"]',

@@ -47,7 +47,8 @@ class Need:
 
 
 def needs_of(g: Graph, axes: Iterable[Size]) -> tuple[Need, ...]:
-    """Return what the slices of a graph need that is not certain where all `axes`, those of arguments, have an entry."""
+    """Return what the slices of a graph need that is not certain where all `axes`, those of arguments, have an entry; of
+    needs that follow from each other the strongest."""
     certain = [item for item in axes if not isinstance(item, int)]
     found: dict[Size, Need] = {}
     for node in g:
@@ -58,7 +59,12 @@ def needs_of(g: Graph, axes: Iterable[Size]) -> tuple[Need, ...]:
                     if not _is_certain(spare, certain):
                         name = g.names.get(node.args[0], "an array")
                         found.setdefault(spare, _need(spare, span, axis, name, whole, node.place))
-    return tuple(found.values())
+    return tuple(need for need in found.values() if not any(_follows(need, other) for other in found.values()))
+
+
+def _follows(need: Need, other: Need) -> bool:
+    """Answer whether a need holds wherever another one does."""
+    return need is not other and sign_of(size(need.spare - other.spare)) in (0, 1)
 
 
 def _spares(span: tuple[Size, Size, int], whole: Size) -> Iterator[Size]:
