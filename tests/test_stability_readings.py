@@ -7,7 +7,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
-from symbptt.stability import statement, wording
+from symbptt.stability import gram, statement, wording
 from symbptt.stability.setting import setting
 from symbptt.zoo import CELLS
 
@@ -275,3 +275,23 @@ def test_clocks_and_indices_are_told() -> None:
     assert (
         setting(looked_up, looked_up.init({"k": 5, "n": 3}), None, None, None, 20, 0).words == "random indices (seed 0)"
     )
+
+
+@sb.cell
+def normed(x: Input["n"], h: State["n"], U: Param["n n"]):
+    z = U @ h + x
+    c = z - np.mean(z)
+    return np.tanh(c / np.sqrt(np.mean(c**2) + 1e-5))
+
+
+def test_search_for_turns_stops_where_its_intervals_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 s for a bound of 1e9 before the monomials whose intervals are taken counted."""
+    seen, plain = [0], gram._range
+
+    def counted_range(algebra: Any, p: Any) -> Any:
+        seen[0] += len(p.terms)
+        return plain(algebra, p)
+
+    monkeypatch.setattr(gram, "_range", counted_range)
+    sb.analyze(normed, {"U": NOISE((6, 6)) / np.sqrt(6)}, {"x": NOISE((30, 1, 6))})
+    assert seen[0] * gram.RANGED <= gram.BUDGET

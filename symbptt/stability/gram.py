@@ -34,6 +34,8 @@ LONGEST = 40
 """Monomials of a value, at the most; a longer one is a variable of its own."""
 BUDGET = 150_000
 """Monomials of the whole Jacobian, and replacements in an entry of JᵀJ, at the most."""
+RANGED = 10
+"""The interval of a monomial takes as long as so many products of monomials."""
 
 
 @dataclass(frozen=True)
@@ -392,6 +394,11 @@ def _identity(count: int) -> Any:
 
 
 def _ranges(algebra: _Algebra, block: Any) -> Interval:
+    """The values of polynomials over the intervals of their variables.
+
+    Raises: _TooLong before intervals of more monomials than the budget has left are computed.
+    """
+    algebra.pay(RANGED * sum(len(p.terms) for p in block.ravel()))
     found = [_range(algebra, p) for p in block.ravel()]
     ends = [np.reshape([getattr(f, end) for f in found], block.shape) for end in ("lo", "hi")]
     return Interval(*ends)
