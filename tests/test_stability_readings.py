@@ -7,7 +7,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
-from symbptt.stability import gram, statement, wording
+from symbptt.stability import gram, horizon, statement, wording
 from symbptt.stability.setting import setting
 from symbptt.zoo import CELLS
 
@@ -295,3 +295,15 @@ def test_search_for_turns_stops_where_its_intervals_take_too_long(monkeypatch: p
     monkeypatch.setattr(gram, "_range", counted_range)
     sb.analyze(normed, {"U": NOISE((6, 6)) / np.sqrt(6)}, {"x": NOISE((30, 1, 6))})
     assert seen[0] * gram.RANGED <= gram.BUDGET
+
+
+def test_slowest_direction_lasts_as_long_as_it_was_measured_to() -> None:
+    @sb.cell
+    def kept(h: State["n"], a: Param["n"]):
+        return a * h
+
+    found = sb.init_for_horizon(kept, 20, {"a": np.array([0.5, 0.3])})
+    assert found.reached and found.alive == 1
+    runs = horizon.Runs(kept, None, {"n": 3}, np.dtype(float), (0,), "exponent")
+    params = {"a": np.exp(-1 / np.array([19.0, 17.0, 30.0]))}
+    assert runs.alive(params, 20.0, 0.1) == (2, 3) and runs.alive(params, 20.0) == (1, 3)

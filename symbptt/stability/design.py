@@ -38,8 +38,8 @@ class Initialisation:
     `value` is the shift where all have the same. `achieved` is the horizon of a run with other inputs and states than those
     solved with, None where gradients do not fall there; `low` and `high` are its 95 % interval, high being infinite where that
     is not known. `what` says of what: "exponent", −1/λ₁, the direction that lasts longest, or "gradient", the lag from which on
-    the norm of a gradient stays under 1/e. `alive` of `dimension` singular values of the product over the horizon are 1/e or
-    more: as many directions last so long.
+    the norm of a gradient stays under 1/e. `alive` of `dimension` directions last so long: their own horizons, by the singular
+    values of the product over the horizon, are within 10 % of it or longer; where the one measured is, one direction does.
     """
 
     params: dict[str, Any] = field(repr=False)
@@ -241,6 +241,8 @@ def _measured(knob: Knob, runs: Runs, value: float, horizon: float) -> Initialis
     shifts = {n: value * sign if sign else None for n, sign in zip(knob.names, knob.signs, strict=True)}
     signed = value * (knob.signs[0] or 1) if len(set(knob.signs)) == 1 else value
     seen = fresh.measured(params, horizon)
-    alive, of = fresh.alive(params, horizon) if seen.horizon else (0, 0)
+    alive, of = fresh.alive(params, horizon, WITHIN) if seen.horizon else (0, 0)
+    if seen.horizon and seen.horizon >= (1 - WITHIN) * horizon:
+        alive = max(alive, 1)  # the direction that was measured, on other data
     return Initialisation(params, knob.kind, knob.names, signed, horizon, seen.horizon, seen.low, seen.high, shifts, runs.what,
                           alive, of)  # fmt: skip

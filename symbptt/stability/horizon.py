@@ -97,13 +97,15 @@ class Runs:
         low, high = -1 / (exponent - half), -1 / (exponent + half) if exponent + half < 0 else np.inf
         return Lasting(-1 / exponent if exponent < 0 else None, low, high)
 
-    def alive(self, params: Arrays, horizon: float) -> tuple[int, int]:
-        """Return how many singular values of the product over the horizon are 1/e or more, and of how many."""
+    def alive(self, params: Arrays, horizon: float, within: float = 0.0) -> tuple[int, int]:
+        """Return how many singular values of the product over the horizon last as long as it, but for the part `within` of it,
+        and of how many: the horizon of σ is the lag over −ln σ."""
         lag = max(1, round(horizon))
         steps = BEFORE * lag + lag
         inputs, state = self.data(steps, self.seeds[0])
         found = product_spectrum(self.cell, params, inputs, state, [lag], steps=steps).log_singular_values[-1]
-        return int((found >= -1 - EDGE).sum()), len(found)
+        least = -lag / (lag if not within else (1 - within) * horizon)
+        return int((found >= least - EDGE).sum()), len(found)
 
     def _squares(self, params: Arrays, horizon: float, seed: int, samples: int) -> Any:
         """Squared norms (lags,) of random gradients of the last states, all samples together; nan where one leaves the range."""
