@@ -307,3 +307,15 @@ def test_slowest_direction_lasts_as_long_as_it_was_measured_to() -> None:
     runs = horizon.Runs(kept, None, {"n": 3}, np.dtype(float), (0,), "exponent")
     params = {"a": np.exp(-1 / np.array([19.0, 17.0, 30.0]))}
     assert runs.alive(params, 20.0, 0.1) == (2, 3) and runs.alive(params, 20.0) == (1, 3)
+
+
+@sb.cell
+def square(x: Input["n"], y: State["n"]):
+    return y**2 + x
+
+
+def test_bounds_that_are_not_there_are_not_printed_as_infinite() -> None:
+    theorem = sb.vanishing_condition(square).text()
+    assert "nothing bounds |y_{t-1}|." in theorem
+    assert "inf" not in sb.certified_rate(square, {}, {"x": (-np.ones(2), np.ones(2))}).text()
+    assert "inf^" not in said(sb.analyze(square, {}, {"x": 0.1 * NOISE((60, 1, 3))}))

@@ -83,9 +83,11 @@ class CertifiedRate:
     def text(self) -> str:
         """Return the result as plain text."""
         verdict = "all gradients vanish" if self.contracts else "no proof that gradients vanish"
-        lines = [
-            f"‖∂s_t/∂s_k‖ ≤ {_constant(self)}{rounded_up(self.rate):.6g}^(t−k) for all t ≥ k, in the {_norm_text(self)}: {verdict}"
-        ]
+        if not np.isfinite(rounded_up(self.rate)):
+            what = f"‖∂s_t/∂s_k‖ has no finite bound in the {_norm_text(self)}: {verdict}"
+        else:
+            what = f"‖∂s_t/∂s_k‖ ≤ {_constant(self)}{rounded_up(self.rate):.6g}^(t−k) for all t ≥ k, in the {_norm_text(self)}: {verdict}"
+        lines = [what]
         lines += ["proven as JᵀPJ ≤ η²P for every Jacobian J of the step, with P in .matrix"] if self._metric else []
         lines += ["for inputs and states in"]
         lines += [f"  {name}: {_range_text(*ends)}" for name, ends in self.box.items()]

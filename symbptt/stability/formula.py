@@ -81,7 +81,7 @@ class Formulas:
 
     def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
         """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""
-        open_, found = [node_of(s) for e in read for s in _plain(self, e).free_symbols], set()
+        open_, found = [node_of(s) for e in read for s in on_nodes(self, e).free_symbols], set()
         while open_:
             id = open_.pop()
             if id is not None and id not in found and id not in self.parts.labels:
@@ -324,7 +324,7 @@ def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
 
 def _is_fixed(f: Formulas, factor: sp.Expr) -> bool:
     """Whether a factor is made of parameters and constants alone."""
-    symbols = _plain(f, factor).free_symbols
+    symbols = on_nodes(f, factor).free_symbols
     return bool(symbols) and all(node_of(s) in f.parts.fixed for s in symbols)
 
 
@@ -332,7 +332,7 @@ def _supremum(f: Formulas, factor: sp.Expr) -> str:
     if not _is_fixed(f, factor):
         return f.signs.sup.format(f.signs.size.format(expression(f, factor)))
     size = _gate(f, factor)
-    plain = _plain(f, factor)
+    plain = on_nodes(f, factor)
     if plain.is_Symbol:  # the greatest element does not change with the shape
         plain = symbol(_unviewed(f.parts.graph, node_of(plain) or 0))
     scalar = not any(f.parts.graph.shape(node_of(s) or 0) for s in plain.free_symbols)
@@ -350,14 +350,14 @@ def _unviewed(graph: Graph, id: int) -> int:
     return id
 
 
-def _plain(f: Formulas, expr: sp.Expr) -> sp.Expr:
-    """An expression over values of nodes alone."""
+def on_nodes(f: Formulas, expr: sp.Expr) -> sp.Expr:
+    """Return an expression over values of nodes alone."""
     return _expanded(f.of, f.parts.atoms, expr)
 
 
 def expression(f: Formulas, expr: sp.Expr) -> str:
     """Return an expression over atoms as the cell would write it."""
-    return f.writer.formula(tree_of(_plain(f, expr)))
+    return f.writer.formula(tree_of(on_nodes(f, expr)))
 
 
 def _factor(f: Formulas, factor: Factor) -> str:

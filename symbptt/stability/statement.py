@@ -34,6 +34,7 @@ from symbptt.stability.formula import (
     Formulas,
     expression,
     formulas,
+    on_nodes,
     range_of,
     shared,
     written,
@@ -304,7 +305,7 @@ def _remarks(f: Formulas, theorem: Any) -> list[str]:
     gates = _ordered({s for tree in trees for s in _gates(f, tree) if node_of(s) not in f.of.fixed})
     found = []
     if lost:
-        names = " and ".join(dict.fromkeys(f"|{_shown(f, s)}|" for s in lost))
+        names = " and ".join(dict.fromkeys(f"|{_shown(f, _unscaled(f, s))}|" for s in lost))
         found.append(f"No finite η holds for all inputs: nothing bounds {names}.")
     if _is_never_under_one(f, theorem):
         if "no gradient grows" not in "".join(for_all_parameters(theorem)):
@@ -355,6 +356,11 @@ def _ordered(symbols: set[Any]) -> list[Any]:
 
 def _shown(f: Formulas, s: sp.Symbol) -> str:
     return expression(f, s)
+
+
+def _unscaled(f: Formulas, s: sp.Symbol) -> sp.Expr:
+    """What has a bound where an atom has one: a multiple of a value by a number is as free as the value."""
+    return on_nodes(f, s).as_coeff_Mul()[1]
 
 
 def _gates_read(f: Formulas, trees: list[Tree]) -> list[sp.Symbol]:
