@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
@@ -275,6 +276,104 @@ def test_clocks_and_indices_are_told() -> None:
     assert (
         setting(looked_up, looked_up.init({"k": 5, "n": 3}), None, None, None, 20, 0).words == "random indices (seed 0)"
     )
+
+
+# What stands between elements, in short runs, behind indices, and where a first step passes nothing.
+
+
+@sb.cell
+def rolled(x: Input["n"], h: State["n"]):
+    return 0.9 * np.roll(h, 1) + x
+
+
+@sb.cell
+def averaged(x: Input["n"], h: State["n"]):
+    return 0.5 * np.mean(h) + x
+
+
+def test_paths_without_products_are_not_said_to_be_products() -> None:
+    for cell, way in ((rolled, "from element to element"), (averaged, "through sums"), (network, "through products")):
+        params = {"U": 0.5 * np.eye(3)[::-1]} if cell is network else {}
+        text = said(sb.analyze(cell, params, {"x": NOISE((60, 1, 3))}))
+        assert f"100 % goes h → h {way} (" in text and "1 times as fast" not in text
+    assert "by λ₁ the run's shrink about as fast" in said(sb.analyze(rolled, {}, {"x": NOISE((60, 1, 3))}))
+
+
+def test_one_step_says_no_more_than_it_shows() -> None:
+    """λ₁ within ±1 counts as zero after one step: below zero it is not said to be above, nor gradients to last."""
+    shrinking = sb.analyze(network, {"U": -1.2 * np.eye(2)}, {"x": np.ones((1, 1, 2))})
+    growing = sb.analyze(scaled, {}, {"x": np.full((1, 1, 2), 1.5)}, {"h": np.ones((1, 2))})
+    assert shrinking.verdict.exponent == pytest.approx(np.log(1.2 / np.cosh(1) ** 2)) and shrinking.theorem.rate >= 1
+    for report in (shrinking, growing):
+        text = said(report)
+        assert " 1 steps" not in text and "all 1" not in text and report.verdict.kind == "marginal"
+        assert "λ₁ is not below zero" not in text and "is not told from zero" in text
+        assert ("Every truncation is biased" in text) == (report is growing)
+
+
+@sb.cell
+def spelled(k: Index["v"], h: State["n"], U: Param["v n"], E: Param["v n"]):
+    f = sb.sigmoid(U[k])
+    return f * h + (1 - f) * np.tanh(E[k] + np.roll(h, 1))
+
+
+@sb.cell
+def half_moved(x: Input["n"], h: State["n"]):
+    """The diagonal has 0.2 from the slice: the factor is not the 0.5 alone."""
+    return 0.5 * h + np.concatenate([0.2 * h[:1], h[1:] * 0.1])
+
+
+def test_gates_read_by_an_index_have_their_name_and_move() -> None:
+    params = spelled.init({"v": 5, "n": 4})
+    report = sb.analyze(spelled, params, steps=80)
+    text = said(report)
+    assert "through the factor f_t" in text and "f_t is 0." in text and report.tunable
+    assert "elementwise factor" not in text and "call sb.init_for_horizon" in text
+    found = sb.init_for_horizon(spelled, 10, params)
+    assert found.kind == "bias" and found.changed == ("U",) and found.reached
+    assert np.ptp(found.params["U"] - params["U"]) <= 1e-12  # each row, not those alone that one step reads
+
+
+def test_factor_that_is_part_of_more_is_not_named_after_its_part() -> None:
+    report = sb.analyze(half_moved, {}, {"x": NOISE((60, 1, 3))})
+    assert report.gates[0].low == pytest.approx(0.6) and report.gates[0].high == pytest.approx(0.7)
+    assert "The factor of h is" in said(report) and "through the factor" not in said(report)
+
+
+def test_parts_of_paths_that_cancel_have_two_digits() -> None:
+    assert [wording._part(p) for p in (1.001, 1.34, 0.97, 0.052, -0.3)] == ["100 %", "134 %", "97 %", "5.2 %", "-30 %"]
+
+
+bell = sb.function("bell_step", lambda v: sp.sign(v), lambda v: 1 / (1 + (sp.pi * v) ** 2))
+
+
+@sb.cell
+def firing(x: Input["n"], v: State["n"]):
+    return 0.9 * v + x - bell(v - 1)
+
+
+def test_surrogates_are_written_as_on_the_page() -> None:
+    text = said(sb.analyze(firing, {}, {"x": NOISE((60, 1, 3))}))
+    assert "bell_step′(v) = 1 / (1 + " in text and "π" in text and "pi" not in text.split("bell_step′")[1].split(",")[0]
+
+
+@sb.cell
+def squared(x: Input, h: State, a: Param, b: Param):
+    return np.tanh(a * h**2 + b * x) / (1 + x**2)
+
+
+def test_first_step_that_passes_nothing_does_not_lose_the_path() -> None:
+    report = sb.analyze(squared, {"a": 0.5, "b": 1.0}, {"x": NOISE((100, 2))})
+    assert np.isfinite(report.verdict.exponent) and [s.part for s in report.shares] == pytest.approx([1.0])
+    assert "No path carries" not in said(report) and "N = 1 number of state, h; 100 steps" in said(report)
+    assert "−∞" not in said(report)
+
+
+def test_path_that_ends_within_the_run_is_lost() -> None:
+    x = np.ones((100, 1, 2))
+    x[50] = 0
+    report = sb.analyze(scaled, {}, {"x": x}, {"h": np.ones((1, 2))})
+    assert not report.shares and "No path carries" in said(report)
 
 
 @sb.cell

@@ -95,9 +95,9 @@ def test_growth_over_a_finite_time_is_that_of_two_plain_runs() -> None:
 
 
 def test_surrogates_are_named_in_report_and_theorem() -> None:
-    assert surrogates(local_of(fires)) == {"hard": "exp(-v^2)"} and surrogates(local_of(gru)) == {}
+    assert surrogates(local_of(fires)) == {"hard": "exp(-v²)"} and surrogates(local_of(gru)) == {}
     theorem = sb.vanishing_condition(fires).text()
-    assert "With the surrogate hard′(v) = exp(-v^2), not the true derivative of hard" in theorem
+    assert "With the surrogate hard′(v) = exp(-v²), not the true derivative of hard" in theorem
     assert "surrogate" not in sb.vanishing_condition(gru).text()
     assert "hard counts with the surrogate" in " ".join(sb.analyze(fires, steps=30).text().split())
     assert "The step jumps" in sb.vanishing_condition(resets).text()

@@ -15,7 +15,7 @@ from symbptt.stability.box import local_of
 from symbptt.stability.design import Initialisation, init_for_horizon
 from symbptt.stability.draws import gradient_norms
 from symbptt.stability.flow import GradientFlow, gradient_flow
-from symbptt.stability.gates import Gate, carries, gates
+from symbptt.stability.gates import Gate, carries, gates, mixing, moved
 from symbptt.stability.guard import check_theorems
 from symbptt.stability.jumps import FiniteGrowth, clocks, finite_growth, jumps, surrogates
 from symbptt.stability.knobs import knobs
@@ -43,7 +43,8 @@ class StabilityReport:
     `gates` are the elementwise factors of the states, `shares` the part of λ₁ that each path carries. `growth` says by
     parameter how much larger its gradient over the run is than that of one step, `transient` how far gradients grow before they
     decay, over the end of the run, `parallel` whether its steps could be computed all at once. `surrogates` are the functions with a
-    declared derivative by name, with its text; `clocks` are the states that follow from themselves and constants alone; `tunable`
+    declared derivative by name, with its text; `clocks` are the states that follow from themselves and constants alone;
+    `mixing` says in words how the elements of a state enter each other; `tunable`
     says whether `sb.init_for_horizon` has a bias or a gain to solve for; `finite` says, where the step jumps, how far two runs come apart,
     None elsewhere. `clip` is None where the gradients are not
     finite. `design` is the initialisation for the horizon asked for, None without.
@@ -71,6 +72,7 @@ class StabilityReport:
     parallel: Parallel
     surrogates: dict[str, str] = field(default_factory=dict)
     clocks: tuple[str, ...] = ()
+    mixing: dict[str, str] = field(default_factory=dict)
     tunable: bool = True
     finite: FiniteGrowth | None = None
     design: Initialisation | None = None
@@ -140,6 +142,8 @@ def report_of(
     products = products_of(of.tail, lags.tolist())
     tell("gradients")
     flow, factors = _flow(of, seed), factors_along(of.tail, carries(of.cell))
+    still = moved(of.cell)
+    unmoved = None if still is None else factors_along(of.tail, still)
     parts, norms = shares(of.tail, factors), gradient_norms(of, seed)
     tell("conditions")
     proven = theorems(of.run)
@@ -150,9 +154,10 @@ def report_of(
     return StabilityReport(
         of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),
         found, spectrum, products, flow,
-        gates(carries(of.cell), factors), parts, proven[0], windows(found, flow, proven), clip(norms),
+        gates(carries(of.cell), factors, unmoved), parts, proven[0], windows(found, flow, proven), clip(norms),
         float_range(spectrum, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()),
         parallel(of.run, found.exponent), surrogates(local_of(of.cell)), clocks(local_of(of.cell)),
+        mixing(local_of(of.cell)),
         bool(knobs(of.cell, of.own, {k: v[:1] for k, v in of.run.inputs.items()}, of.run.of.by_name(of.run.start))),
         finite_growth(of.run) if jumps(local_of(of.cell)) else None, design,
     )  # fmt: skip

@@ -16,10 +16,15 @@ from symbptt.derive.labels import Label
 from symbptt.render.expression import Writer
 from symbptt.render.notation import TEXT
 from symbptt.stability.linear import Linear
+from symbptt.stability.local import Local
 
 Arrays = Mapping[str, Any]
 HELD = ("contract", "reduce", "gather", "cumulate")
 """What mixes the elements of a state: held constant, the derivative that is left is the elementwise one."""
+MOVED = (*HELD, "view")
+"""What mixes or moves them."""
+UNNAMED = "an elementwise factor"
+"""The formula of a factor that is part of a larger array, or takes more than a line."""
 LONGEST = 40
 """Operations of a factor that is written in a report, on one line."""
 
@@ -47,6 +52,7 @@ class Carries:
 
     cell: Cell
     jacobian: Jacobian = field(repr=False)
+    held: tuple[str, ...] = HELD
 
     @property
     def blocks(self) -> dict[str, Block]:
@@ -57,19 +63,25 @@ class Carries:
         """Return the factors by state. Shapes: states (T, B, N) before each step; each result (T, B, elements)."""
         T, B = states.shape[:2]
         arguments = {**of.params, **(params or {}), **inputs, **of.by_name(states)}
-        found = _evaluator(self.cell)(arguments, of.sizes, T, B, of.dtype)
+        found = _evaluator(self.cell, self.held)(arguments, of.sizes, T, B, of.dtype)
         return {name: _elements(block, found.get(name), of, name, (T, B)) for name, block in self.blocks.items()}
 
 
 @cache
-def carries(cell: Cell) -> Carries:
-    """Return the elementwise factors of the states of a cell."""
-    return Carries(cell, jacobian(cell.step, [(a.name, a.name) for a in cell.step.of_role("state")], HELD))
+def carries(cell: Cell, held: tuple[str, ...] = HELD) -> Carries:
+    """Return the elementwise factors of the states of a cell; families of nodes `held` are constants."""
+    return Carries(cell, jacobian(cell.step, [(a.name, a.name) for a in cell.step.of_role("state")], held), held)
+
+
+def moved(cell: Cell) -> Carries | None:
+    """Return the factors with what moves elements held as well, where one of a cell is part of a larger array."""
+    is_part = any(block.kind == "dense" for block in carries(cell).blocks.values())
+    return carries(cell, MOVED) if is_part else None
 
 
 @cache
-def _evaluator(cell: Cell) -> Any:
-    found = carries(cell)
+def _evaluator(cell: Cell, held: tuple[str, ...]) -> Any:
+    found = carries(cell, held)
     return evaluator(found.jacobian.step, {name: block.id for name, block in found.blocks.items() if block.id >= 0})
 
 
@@ -87,15 +99,20 @@ def _elements(block: Block, value: Any, of: Linear, name: str, lead: tuple[int, 
     return np.broadcast_to(value.reshape(*lead, -1), (*lead, size))
 
 
-def gates(found: Carries, factors: Mapping[str, Any]) -> tuple[Gate, ...]:
-    """Return what the factors of a run are like. Shapes: factors as of `Carries.at`."""
-    return tuple(_gate(found.cell, name, np.asarray(a, np.float64)) for name, a in factors.items() if np.any(a))
+def gates(found: Carries, factors: Mapping[str, Any], unmoved: Mapping[str, Any] | None = None) -> tuple[Gate, ...]:
+    """Return what the factors of a run are like; those that are the same in `unmoved`, where what moves elements is held, have
+    the formula that they have there. Shapes: factors and unmoved as of `Carries.at`."""
+    alike = [k for k, a in (unmoved or {}).items() if k in factors and np.allclose(a, factors[k], rtol=1e-5, atol=0)]
+    return tuple(
+        _gate(formula_of(found.cell, name, MOVED if name in alike else found.held), name, np.asarray(a, np.float64))
+        for name, a in factors.items() if np.any(a)
+    )  # fmt: skip
 
 
-def _gate(cell: Cell, name: str, a: Any) -> Gate:
+def _gate(formula: str, name: str, a: Any) -> Gate:
     a = a[..., np.any(a, (0, 1))]  # elements that the factor never reaches are no part of it
     low, high = np.quantile(a, [0.05, 0.95])
-    return Gate(name, formula_of(cell, name), float(a.mean()), float(low), float(high), log_rate(a))
+    return Gate(name, formula, float(a.mean()), float(low), float(high), log_rate(a))
 
 
 def log_rate(a: Any) -> float:
@@ -104,17 +121,17 @@ def log_rate(a: Any) -> float:
         return float(np.log(np.abs(a)).mean())
 
 
-def formula_of(cell: Cell, name: str) -> str:
+def formula_of(cell: Cell, name: str, held: tuple[str, ...] = HELD) -> str:
     """Return the text of a factor; "an elementwise factor" where it is part of a larger array, or long, as that of the inner steps
     of a solver."""
-    found = carries(cell)
+    found = carries(cell, held)
     block = found.blocks[name]
     if block.kind == "identity":
         return "1"
     if block.kind not in ("diagonal", "scalar"):
-        return "an elementwise factor"
+        return UNNAMED
     writer = Writer(found.jacobian.step.graph, _labels(found), TEXT, LONGEST)
-    return "an elementwise factor" if writer.is_long(block.id) else _named(cell, name) + writer.rhs(block.id)
+    return UNNAMED if writer.is_long(block.id) else _named(found, name) + writer.rhs(block.id)
 
 
 def _labels(found: Carries) -> dict[int, Label]:
@@ -131,11 +148,22 @@ def _labels(found: Carries) -> dict[int, Label]:
     }
 
 
-def _named(cell: Cell, name: str) -> str:
+def _named(found: Carries, name: str) -> str:
     """The user's own name of the factor, where it has one: "f_t = "."""
-    found = carries(cell)
     g, id = found.jacobian.step.graph, found.blocks[name].id
     if id not in g.names or g[id].family == "leaf":
         return ""
     moving = any(g[i].family == "leaf" and g[i].attrs.role in ("input", "index", "state") for i in g.ancestors([id]))
     return f"{TEXT.symbol(Label(g.names[id], 0 if moving else None))} = "
+
+
+def mixing(of: Local) -> dict[str, str]:
+    """Return in words how the elements of each state enter each other; nothing for a state of which none does."""
+    g, found = of.graph, {}
+    for name, id in of.step.next.items():
+        way = {g[i].family for i in {*g.ancestors([id])} & {*g.descendants([of.step.leaves[name]])} & {*of.recurrent}}
+        words = {"contract": "through products", "reduce": "through sums", "cumulate": "through sums"}
+        said = next((text for family, text in words.items() if family in way), None)
+        if said or way & {"view", "gather"}:
+            found[name] = said or "from element to element"
+    return found

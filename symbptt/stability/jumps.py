@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,13 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.declare import evaluate
+from symbptt.derive.labels import Label
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.scalar import tree_of
+from symbptt.render.expression import Writer
+from symbptt.render.notation import TEXT
 from symbptt.stability.box import local_of
 from symbptt.stability.local import Local, node_of, symbol
 from symbptt.stability.trajectory import Trajectory
@@ -44,17 +50,17 @@ def surrogates(of: Local) -> dict[str, str]:
     for node in _carried(of):
         for part in sp.preorder_traversal(node.attrs.expr) if node.family == "map" else ():
             if hasattr(part.func, "partials") and getattr(part.func, "declared", False):
-                names = {placeholder(i): sp.Symbol("v" if i == 0 else f"v{i}") for i in range(len(part.func.partials))}
-                found[part.func.__name__] = ", ".join(_text(p.xreplace(names)) for p in part.func.partials)
+                found[part.func.__name__] = _texts(part.func.partials)
     return found
 
 
-def _text(expr: sp.Expr) -> str:
-    return (
-        str(expr.replace(ops.absolute, sp.Abs).replace(ops.sigmoid, sp.Function("sigmoid")))
-        .replace("**", "^")
-        .replace("Abs", "abs")
-    )
+def _texts(partials: Sequence[sp.Expr]) -> str:
+    """Derivatives in the placeholders as formulas in v, as the page writes them."""
+    g = Graph()
+    names = {build.leaf(g, "state", "v" if i == 0 else f"v{i}", ()): i for i in range(len(partials))}
+    writer = Writer(g, {id: Label("v" if i == 0 else f"v{i}", None) for id, i in names.items()}, TEXT)
+    over = {placeholder(i): placeholder(id) for id, i in names.items()}
+    return ", ".join(writer.formula(tree_of(p.xreplace(over))) for p in partials)
 
 
 def jumps(of: Local) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from symbptt.cell import Cell
+from symbptt.init import concrete
+from symbptt.ir.shape import named_size
 from symbptt.stability.gain import recurrent_weights, with_gain
 from symbptt.stability.gates import Carries, carries
 from symbptt.stability.linear import Linear, linear
@@ -60,6 +62,7 @@ def _gain(cell: Cell, params: Arrays) -> Knob | None:
 def _ranked(cell: Cell, params: Arrays, inputs: Arrays, state: Arrays) -> list[list[tuple[str, Any]]]:
     """For each state with a gate the parameters that move it, with the direction of each element that opens it."""
     found, of = carries(cell), linear(cell, params, inputs, state)
+    inputs = _all_rows(cell, of, inputs)
     states = np.random.default_rng(0).standard_normal((1, _batch(inputs), of.dimension)).astype(of.dtype)
     ranked = []
     for carried, block in found.blocks.items():
@@ -93,7 +96,7 @@ def _batch(inputs: Arrays) -> int:
 
 
 def _reaching(found: Carries, id: int) -> list[str]:
-    """The parameters that a factor depends on without a product or a sum."""
+    """The parameters that a factor depends on without a product or a sum, as they are or by the rows that an index reads."""
     g, names, seen, stack = found.jacobian.step.graph, list[str](), set[int](), [id] if id >= 0 else []
     while stack:
         node = g[stack.pop()]
@@ -104,7 +107,21 @@ def _reaching(found: Carries, id: int) -> list[str]:
             names.append(node.attrs.name)
         if node.family in ("map", "view"):
             stack.extend(node.args)
+        if node.family == "gather":
+            stack.append(node.args[0])
     return sorted(names)
+
+
+def _all_rows(cell: Cell, of: Linear, inputs: Arrays) -> dict[str, Any]:
+    """Inputs (1, B, ...) with as many samples that every index reads every row of its table."""
+    sizes = {named_size(name): size for name, size in of.sizes.items()}
+    limits = {a.name: concrete((a.limit,), sizes)[0] for a in cell.arguments if a.role == "index"}
+    count = max([_batch(inputs), *limits.values()])
+    found = {k: np.resize(np.swapaxes(v, 0, 1), (1, count, *np.shape(v)[2:])) for k, v in inputs.items()}
+    for name, limit in limits.items():
+        rows = np.arange(count).reshape(1, count, *(1,) * (np.ndim(found[name]) - 2))
+        found[name] = np.broadcast_to(rows % limit, found[name].shape).astype(found[name].dtype)
+    return found
 
 
 def _effects(found: Carries, of: Linear, states: Any, inputs: Arrays, state: str, name: str) -> Any:

@@ -69,17 +69,17 @@ class Parallel:
         shape = {"diagonal": "diagonal", "block": f"of blocks of {self.size}", "dense": "dense"}[self.structure]
         head = f"Parallel in time: the step's Jacobian is {shape}"
         if self.overflows:
-            return f"{head}; products over {self.steps} steps overflow, so that Newton's method over time (DEER) would not converge."
+            return f"{head}; products over {_steps(self.steps)} overflow, so that Newton's method over time (DEER) would not converge."
         if self.affine:
             more = "" if self.quasi == 1 else f"; with its diagonal alone (quasi-DEER) about {_count(self.quasi)}"
-            return f"{head} and the step affine: a scan, one Newton iteration over time, gives all {self.steps} steps{more}."
+            return (
+                f"{head} and the step affine: a scan, one Newton iteration over time, gives {_all(self.steps)}{more}."
+            )
         if self.kind == "none":
-            return (f"{head}; Newton's method over time (DEER) may take up to about {_count(self.newton)} for {self.steps} steps: "
+            return (f"{head}; Newton's method over time (DEER) may take up to about {_count(self.newton)} for {_steps(self.steps)}: "
                     "count on no gain.")  # fmt: skip
         other = "" if self.structure == "diagonal" else f", with its diagonal alone (quasi-DEER) about {self.quasi}"
-        return (
-            f"{head}; Newton's method over all {self.steps} steps (DEER) would take about {_count(self.newton)}{other}."
-        )
+        return f"{head}; Newton's method over {_all(self.steps)} (DEER) would take about {_count(self.newton)}{other}."
 
 
 def parallel(run: Trajectory, exponent: float) -> Parallel:
@@ -175,6 +175,14 @@ def _some(run: Trajectory) -> Any:
     count = min(run.steps, max(1, min(SAMPLES, WORK // run.dimension**3)))
     chosen = ((np.arange(count) + 0.5) * run.steps / count).astype(int)
     return jacobians_at(run, chosen.tolist())[:, 0]
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" + ("s" if count != 1 else "")
+
+
+def _all(count: int) -> str:
+    return "the one step" if count == 1 else f"all {count} steps"
 
 
 def _count(iterations: int) -> str:

@@ -41,11 +41,11 @@ def shares(run: Trajectory, factors: Mapping[str, Any]) -> tuple[Share, ...]:
     "Characterizing dynamics with covariant Lyapunov vectors".
     """
     random = np.random.default_rng(0)
-    right = _forward(run, random.standard_normal(run.start.shape))
+    cut = run.steps // ENDS
+    right = _forward(run, random.standard_normal(run.start.shape), cut)
     left, names = random.standard_normal(run.start.shape), run.of.names
     keys = [(to, of, False) for to in names for of in names] + [(s, s, True) for s in factors]
     sums, weight = dict.fromkeys(keys, 0.0), 0.0
-    cut = run.steps // ENDS
     for first, jacobians in linearised_backward(run):
         for i in reversed(range(len(jacobians))):
             t = first + i
@@ -55,19 +55,27 @@ def shares(run: Trajectory, factors: Mapping[str, Any]) -> tuple[Share, ...]:
                 for key, value in found.items():
                     sums[key] += float(value.sum())
             left = _unit(np.einsum("bij,bi->bj", jacobians[i], left))
+            left = _begun(left, t >= run.steps - cut)
     if not weight or not np.isfinite(weight):
         return ()
     parts = [Share(*key, value / weight) for key, value in sums.items() if value]
     return tuple(sorted(parts, key=lambda share: -abs(share.part)))
 
 
-def _forward(run: Trajectory, r: Any) -> Any:
+def _begun(directions: Any, outside: bool) -> Any:
+    """Directions, begun anew where all are lost at a step outside of the part of the run that is read."""
+    lost = ~np.any(directions, -1) if outside else np.zeros(len(directions), bool)
+    random = np.random.default_rng(1).standard_normal(directions.shape)
+    return np.where(lost[:, None], random, directions)
+
+
+def _forward(run: Trajectory, r: Any, cut: int) -> Any:
     """The direction that grows most before each step, (T, B, N)."""
     found = []
     for _, jacobians in linearised(run):
         for jacobian in jacobians:
             found.append(r)
-            r = _unit(np.einsum("bij,bj->bi", jacobian, r))
+            r = _begun(_unit(np.einsum("bij,bj->bi", jacobian, r)), len(found) <= cut)
     return np.array(found)
 
 

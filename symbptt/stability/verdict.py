@@ -98,7 +98,8 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
         return _decided(found("vanishing", below, reason), spectrum)
     if exponent <= resolution:
         between = None if below is None or above is None else max(0.0, 1 - below - above)
-        reason = f"over the {spectrum.steps} measured steps gradients keep their size within a factor e"
+        over = "step" if spectrum.steps == 1 else f"{spectrum.steps} measured steps"
+        reason = f"over the {over} gradients keep their size within a factor e"
         steady = _decided(found("marginal", between, reason), spectrum)
         if steady.kind == "marginal":
             return steady

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.stability.advice import BAND, TOLERANCE
+from symbptt.stability.gates import UNNAMED
 from symbptt.stability.interval import rounded_up
 from symbptt.stability.statistics import t_quantile
 from symbptt.stability.verdict import Verdict, percent
@@ -18,6 +19,8 @@ WIDTH = 100
 LONGEST = 40
 """Characters of a factor that stands in a sentence."""
 SURE = 0.999
+ALIKE = 0.05
+"""A speed that differs from another by less, relative, is about the same."""
 TINY = 1e-12
 """Exponents, and their errors, below this are rounding."""
 ROUNDING = 1e-6
@@ -29,8 +32,10 @@ WIDE = 1e3
 
 
 GROWS = "λ₁ is not below zero."
+SHORT = "Within the run a gradient changes by less than a factor e, so that λ₁ is not told from zero."
 NO_HORIZON = {
-    "chaotic": GROWS, "exploding": GROWS, "marginal": GROWS,
+    "chaotic": GROWS, "exploding": GROWS,
+    "marginal": SHORT,
     "mixed": "Some samples forget and others do not; the horizon of each follows from its own exponent.",
     "undecided": "Whether λ₁ is below zero is not decided.",
 }  # fmt: skip
@@ -39,6 +44,8 @@ BIASED = {
     "marginal": "gradients do not decay within the run", "mixed": "the gradients of some samples do not decay",
     "undecided": "whether gradients decay is not decided",
 }  # fmt: skip
+
+SEEN = "the run is too short to see the tail"
 
 
 @dataclass(frozen=True)
@@ -80,11 +87,15 @@ def _item(text: str) -> str:
 
 
 def _heading(r: Any) -> str:
-    states = ", ".join(
-        f"{name} {shape}" if len(shape) != 1 else f"{name} ({shape[0]})" for name, shape in r.states.items()
-    )
+    states = ", ".join(f"{name}{_shape(shape)}" for name, shape in r.states.items())
     samples = f"{r.batch} samples" if r.batch > 1 else "one sample"
-    return f"{r.name}: N = {r.dimension} numbers of state, {states}; {r.steps} steps of {samples}; {r.words}."
+    numbers = "number" if r.dimension == 1 else "numbers"
+    return f"{r.name}: N = {r.dimension} {numbers} of state, {states}; {_steps(r.steps)} of {samples}; {r.words}."
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    """A shape behind a name, nothing for one number."""
+    return f" ({', '.join(map(str, shape))})" if shape else ""
 
 
 def _verdict(v: Verdict, spectrum: Any) -> str:
@@ -153,15 +164,22 @@ def confidence(p: float) -> str:
 
 def _responsible(r: Any) -> str:
     """Which paths carry λ₁, and what the gates on them are like."""
+    if not r.shares and not np.isneginf(r.verdict.exponent):
+        return "Which path carries λ₁ is not known: within the run every direction is lost at some step."
     if not r.shares:
         return "No path carries a gradient from one end of the run to the other: every direction is lost on the way."
     shown = [s for s in r.shares if abs(s.part) >= 0.05][:4] or list(r.shares[:1])
     gate = {g.state: g for g in r.gates}
-    paths = [f"{percent(s.part)} {_path(s, gate)}" for s in shown]
+    paths = [f"{_part(s.part)} {_path(s, gate, r.mixing)}" for s in shown]
     text = f"Responsible: of λ₁, {_listed(paths)} (the change of λ₁ with the logarithm of a factor on that path)."
     read = [gate[s.of] for s in shown if s.elementwise and gate[s.of].formula != "1"]
     facts = {_fact(g, [other.state for other in read if _alike(g, other)]): None for g in read}
     return " ".join([text, *facts, *_of_clocks(r, shown)])
+
+
+def _part(part: float) -> str:
+    """A part of λ₁ with two digits: those of paths that cancel are negative, or over 100 %."""
+    return f"{100 * part:.0f} %" if abs(part) >= 0.1 else percent(part)
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -172,6 +190,8 @@ def _alike(one: Any, other: Any) -> bool:
 def _fact(g: Any, states: list[str]) -> str:
     name = f"The factor of {_listed(states)}" if _is_long(g) else _short(g)
     horizon = f", a horizon of {_count(-1 / g.rate)}" if -np.inf < g.rate < 0 else ""
+    if np.isneginf(g.rate):
+        return f"{name} is {_range(g)}, and exactly zero at some steps."
     return f"{name} is {_range(g)}; alone it would give {_nats(g.rate)} a step{horizon}."
 
 
@@ -193,13 +213,14 @@ def _range(gate: Any) -> str:
     return f"{gate.mean:.3g}" if low == high else f"{gate.mean:.3g} on average (5 % to 95 %: {low} to {high})"
 
 
-def _path(share: Any, gate: Any) -> str:
+def _path(share: Any, gate: Any, mixing: dict[str, str]) -> str:
     if share.elementwise:
         g = gate[share.of]
         return f"goes {share.of} → {share.to} elementwise" + (
             "" if _is_long(g) else f", through the factor {_short(g)}"
         )
-    return f"goes {share.of} → {share.to} through products" if share.of == share.to else f"goes {share.of} → {share.to}"
+    how = f" {mixing[share.of]}" if share.of == share.to and share.of in mixing else ""
+    return f"goes {share.of} → {share.to}{how}"
 
 
 def _short(gate: Any) -> str:
@@ -208,8 +229,8 @@ def _short(gate: Any) -> str:
 
 
 def _is_long(gate: Any) -> bool:
-    """Whether a factor is too long to stand in a sentence."""
-    return len(_short(gate)) > LONGEST
+    """Whether a factor has no formula that can stand in a sentence."""
+    return len(_short(gate)) > LONGEST or gate.formula == UNNAMED
 
 
 def _nats(rate: float) -> str:
@@ -225,6 +246,8 @@ def _proven(r: Any) -> str:
     if rate is None:
         return "Proven: nothing; no finite bound of the step Jacobian was found for these parameters (sb.vanishing_condition)."
     head = f"Proven, for {r.theorem.hypothesis}: "
+    if not np.isfinite(rounded_up(rate, 4)):
+        return f"{head}nothing that helps; the bound of the step Jacobian is beyond any number."
     if abs(rate - 1) <= ROUNDING:
         more = "" if r.theorem.constant == 1 else f" more than {rounded_up(r.theorem.constant, 3):.3g} times"
         return f"{head}no gradient grows{more} (η = 1 in the {_norm(r)}{_scales(r)})."
@@ -232,7 +255,10 @@ def _proven(r: Any) -> str:
         more = "; as nothing under 1 is proven, explosion is not excluded" if v.kind == "vanishing" else ""
         return f"{head}gradients grow at most as {_bound(r)}{more}."
     loose = math.log(rate) / v.exponent if np.isfinite(v.exponent) and v.exponent < 0 and rate > 0 else None
-    seen = f"; by λ₁ the run's shrink {1 / loose:.3g} times as fast" if loose else ""
+    times = 1 / loose if loose else 1.0
+    seen = "" if not loose else (
+        "; by λ₁ the run's shrink about as fast" if abs(times - 1) < ALIKE else f"; by λ₁ the run's shrink {times:.3g} times as fast"
+    )  # fmt: skip
     return f"{head}gradients vanish, {_bound(r)}{seen}."
 
 
@@ -317,19 +343,23 @@ def _memory(r: Any) -> Advice:
         f"to {name} at lag {lag}" for name, lag in zip(("1/e", "1e-3"), flow.values(), strict=True) if lag is not None
     ]
     measured = f"The measured gradient of the last state falls {' and '.join(seen)}." if seen else (
-        f"The measured gradient is not under 1/e of its first norm for good within {len(r.flow.lags) - 1} steps.")  # fmt: skip
+        f"The measured gradient is not under 1/e of its first norm for good within {_steps(len(r.flow.lags) - 1)}.")  # fmt: skip
     if r.horizon is None and r.theorem.rate and r.theorem.rate < 1:
         most = rounded_up(-1 / math.log(r.theorem.rate), 3)
         return Advice("memory horizon", most, f"expect to learn dependencies of at most about {_steps(most)}.",
                       f"λ₁ ≤ ln η is proven, and −1/ln η = {most:.3g}. {measured}")  # fmt: skip
     if r.horizon is None:
-        return Advice("memory horizon", None, "count on no finite one.", f"{measured} {NO_HORIZON[r.verdict.kind]}")
+        return Advice("memory horizon", None, "count on no finite one.", f"{measured} {_no_horizon(r.verdict)}")
     if np.isneginf(r.verdict.exponent):
         lag = r.flow.horizon()
         return Advice("memory horizon", lag, f"expect to learn dependencies of up to about {_steps(lag or len(r.flow.lags) - 1)}.",
                       f"Gradients end at exactly zero, so that λ₁ is −∞ and says no more. {measured}")  # fmt: skip
     return Advice("memory horizon", r.horizon, f"expect to learn dependencies of up to about {_steps(r.horizon)}.",
                   f"−1/λ₁ = {r.horizon:.3g}. {measured}")  # fmt: skip
+
+
+def _no_horizon(v: Verdict) -> str:
+    return GROWS if v.kind == "marginal" and v.exponent > v.resolution else NO_HORIZON[v.kind]
 
 
 def _steps(count: float) -> str:
@@ -344,8 +374,9 @@ def _truncation(r: Any) -> Advice:
     parts += [f"{w.certified} by proof"] if w.certified is not None else []
     seen = [v for v in (w.empirical, w.asymptotic) if v is not None]
     if not (seen or w.certified):
-        why = BIASED.get(r.verdict.kind, "the run is too short to see the tail")
-        is_known = "may be" if r.verdict.kind == "undecided" else "is"
+        shrinks = r.verdict.kind == "marginal" and r.verdict.exponent < -TINY
+        why = SEEN if shrinks else BIASED.get(r.verdict.kind, SEEN)
+        is_known = "may be" if shrinks or r.verdict.kind == "undecided" else "is"
         return Advice(
             "truncation window", None, "no finite window is safe.", f"Every truncation {is_known} biased: {why}."
         )
@@ -385,9 +416,7 @@ def _growth(r: Any) -> Advice | None:
     if not r.growth:
         return None
     name, value = next(iter(r.growth.items()))
-    reason = (
-        f"Over {len(r.flow.lags) - 1} steps the gradient of {name} is {value:.3g} times what the last step alone gives"
-    )
+    reason = f"Over {_steps(len(r.flow.lags) - 1)} the gradient of {name} is {value:.3g} times what the last step alone gives"
     if value < 10:
         return Advice(
             "parameter gradients",
