@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from symbptt.cell import Cell, nearest
@@ -31,8 +31,8 @@ class Break:
 
 @dataclass(frozen=True)
 class Dependence:
-    """How a value depends on some arguments together, all others given: "constant", "linear", "affine" or "no", which says
-    that it was not proved to be; then `through` are the first values that are not affine."""
+    """How a value depends on some arguments together, all others given: "constant", "linear", "affine" or "not shown"
+    to be any of these; then `through` are the first values that are not affine in what they read."""
 
     of: tuple[str, ...]
     kind: str
@@ -40,7 +40,7 @@ class Dependence:
 
     def __str__(self) -> str:
         if self.kind == NONE:
-            return f"no: through {', '.join(dict.fromkeys(map(str, self.through)))}"
+            return f"{NONE}: through {', '.join(dict.fromkeys(map(str, self.through)))}"
         return self.kind
 
 
@@ -90,17 +90,19 @@ def _dependence(step: Step, labels: Mapping[int, Label], id: int, names: tuple[s
     g = step.graph
     found = degree(g, id, {step.leaves[name] for name in names})
     ends = {end: name for name, end in reversed((step.next | step.outputs).items())}
-    called = {**{x: label.name for x, label in labels.items() if label.given}, **ends}
-    breaks = [Break(SIGNS.get(why, why), _goes_into(g, at, called), g[at].place) for at, why in found.through]
+    read = set(g.ancestors([id]))
+    given = {x: label.name for x, label in labels.items() if label.given and not label.adjoint}
+    called = {x: name for x, name in {**g.names, **given, **ends}.items() if x in read}
+    breaks = [Break(SIGNS.get(why, why), _goes_into(g, at, called, read), g[at].place) for at, why in found.through]
     return Dependence(names, found.kind, tuple(breaks))
 
 
-def _goes_into(g: Graph, id: int, called: Mapping[int, str]) -> str:
-    """The name of the first value with a name that a value goes into."""
+def _goes_into(g: Graph, id: int, called: Mapping[int, str], read: Collection[int]) -> str:
+    """The name of the first value with a name that a value goes into, on the way to what is asked for: among `read`."""
     open_ = [id]
     while open_:
         at = open_.pop(0)
         if at in called and g[at].family != "leaf":
             return called[at]
-        open_ += sorted(g.network.successors(at))
+        open_ += sorted(x for x in g.network.successors(at) if x in read)
     return ""

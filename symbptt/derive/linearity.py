@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import sympy as sp
 
@@ -11,16 +12,18 @@ from symbptt import ops
 from symbptt.derive.scalar import VALUE, partials
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
-from symbptt.ir.scalar import NAME_OF, expanded
+from symbptt.ir.scalar import NAME_OF, as_sympy, expanded
 
-CONSTANT, LINEAR, AFFINE, NONE = "constant", "linear", "affine", "no"
+CONSTANT, LINEAR, AFFINE, NONE = "constant", "linear", "affine", "not shown"
 KINDS = (CONSTANT, LINEAR, AFFINE, NONE)
+MOST = 500
+"""Terms at the most that a polynomial is expanded to."""
 
 
 @dataclass(frozen=True)
 class Degree:
-    """How a value depends on some arguments, all others given: "constant", "linear", "affine" or "no" (neither of them);
-    `through` are the first values that are neither, each with the function that makes it so."""
+    """How a value depends on some arguments, all others given: "constant", "linear", "affine" or "not shown" (to be any
+    of them); `through` are the first values that are not, each with the function that makes it so."""
 
     kind: str
     through: tuple[tuple[int, str], ...] = ()
@@ -29,7 +32,8 @@ class Degree:
 def degree(g: Graph, id: int, sources: Collection[int]) -> Degree:
     """Return how a value depends on some leaves together.
 
-    "linear" and "affine" are proved; "no" says that a function or a product on the way is not affine in what it is given.
+    All but "not shown" are proved: value by value, and for a polynomial of the elements also from its expanded form. "not
+    shown" says that a function or a product on the way is not affine in what it is given.
     """
     kind, breaks = _swept(g, id, sources, stops=True)
     if kind != NONE:
@@ -43,7 +47,9 @@ def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[st
     in derivatives, as the maximum inside a softmax, is no reason of its own: without `stops` it counts as constant."""
     found: dict[int, str] = {}
     breaks: dict[int, str] = {}
-    for each in g.ancestors([id]):
+    ids = g.ancestors([id])
+    ends = {id, *(arg for each in ids if g[each].family != "map" for arg in g[each].args)}
+    for each in ids:
         node = g[each]
         if each in sources:
             found[each] = LINEAR
@@ -54,20 +60,71 @@ def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[st
         found[each] = CONSTANT if held else kind
         if why and all(found[node.args[i]] != NONE for i in carried):
             breaks[each] = why
-    flowing = _read(g, id, stops)
+        if found[each] in (AFFINE, NONE) and each in ends and node.family == "map":
+            found[each] = min(found[each], _expanded_kind(g, each, found, sources), key=KINDS.index)
+    flowing = _read(g, id, stops, {each for each in ids if found[each] != NONE})
     return found[id], {each: why for each, why in breaks.items() if each in flowing}
 
 
-def _read(g: Graph, id: int, stops: bool) -> set[int]:
-    """What a value is computed from; without `stops`, not by way of what is held constant."""
+def _read(g: Graph, id: int, stops: bool, shown: Collection[int]) -> set[int]:
+    """What a value is computed from, not by way of what is `shown`; without `stops`, nor of what is held constant."""
     found, open_ = set(), [id]
     while open_:
         each = open_.pop()
         node = g[each]
         if each not in found and (stops or getattr(node.attrs, "expr", sp.S.Zero).func is not ops.stop_gradient):
             found.add(each)
-            open_ += node.args
+            open_ += [arg for arg in node.args if arg not in shown]
     return found
+
+
+def _expanded_kind(g: Graph, id: int, found: Mapping[int, str], sources: Collection[int]) -> str:
+    """How an elementwise value depends on the sources when it is written as a polynomial of what no polynomial makes, and
+    expanded: then terms of a higher degree may cancel."""
+    whole = _polynomial(g, id, found, sources, {})
+    if whole is None:
+        return NONE
+    whole = sp.expand(whole)
+    atoms = {s: found[int(s.name)] for s in whole.free_symbols if found[int(s.name)] != CONSTANT}
+    if not atoms:
+        return CONSTANT
+    varying = [term.as_independent(*atoms, as_Add=False)[1] for term in sp.Add.make_args(whole)]
+    return max((AFFINE if x == 1 else atoms.get(x, NONE) for x in varying), key=KINDS.index)
+
+
+def _polynomial(
+    g: Graph, id: int, found: Mapping[int, str], sources: Collection[int], made: dict[int, sp.Expr | None]
+) -> sp.Expr | None:
+    """A value in symbols of those that are no polynomial of what they read; None where it has too many terms."""
+    if id in made:
+        return made[id]
+    node = g[id]
+    made[id] = sp.Symbol(str(id), real=True)
+    if node.family == "number" and not node.shape:
+        made[id] = as_sympy(node.attrs.value)
+    elif node.family == "map" and id not in sources:
+        expr = expanded(node.attrs.expr)
+        varying = [placeholder(i) for i, arg in enumerate(node.args) if found[arg] != CONSTANT]
+        if expr.is_polynomial(*(varying or expr.free_symbols)):
+            parts = [_polynomial(g, arg, found, sources, made) for arg in node.args]
+            given = {placeholder(i): part for i, part in enumerate(parts) if part is not None}
+            whole = expr.xreplace(given) if len(given) == len(parts) else None
+            if whole is not None and _terms(whole) <= MOST:
+                made[id] = whole
+            elif varying:
+                made[id] = None
+    return made[id]
+
+
+def _terms(expr: sp.Expr) -> int:
+    """How many terms an expanded expression has at the most."""
+    if expr.is_Add:
+        return sum(map(_terms, expr.args))
+    if expr.is_Mul:
+        return prod(map(_terms, expr.args))
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
+        return int(min(_terms(expr.base), MOST + 1) ** min(int(expr.exp), MOST))
+    return 1
 
 
 def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[str, str]:
