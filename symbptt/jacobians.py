@@ -18,7 +18,7 @@ from symbptt.derive.jacobian import Block, jacobian
 from symbptt.derive.labels import Label
 from symbptt.derive.terms import Calculus
 from symbptt.init import concrete
-from symbptt.ir.shape import named_size
+from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.step import Step
 from symbptt.render.algebra import EYE, ONE, ZERO, Derivative, Symbol, normal
 from symbptt.render.chains import Definition, lines
@@ -27,9 +27,9 @@ from symbptt.render.writing import write
 from symbptt.written import equation, gathered, text_lines
 
 TIMES = {"state": -1, "input": 0}
-WHOLE = ("s", "z", "y", "q", "v", "w", "whole state")
-"""Names of the whole state, of which the first is taken that no value of the cell has."""
 """The times of arguments, by role; parameters have none."""
+WHOLE = ("s", "z", "y", "q", "v", "w", "whole state")
+"""Names of the whole state, of which the first is taken that nothing in the cell has."""
 
 
 @lru_cache(32)
@@ -225,10 +225,18 @@ class StateJacobian:
         whole = [line for name in self.states for line in of.lines(name, self.states, made, letters)]
         return tuple(dict.fromkeys(line for line in whole if line.right not in (ZERO, EYE, ONE)))
 
-    def _letter(self) -> str:
-        """What the whole state is called: s, or the first letter behind it that no value of the cell has."""
-        taken = {label.name for label in _Derivatives(self.cell).labels.values()}
-        return next(letter for letter in WHOLE if letter not in taken)
+    @cached_property
+    def taken(self) -> frozenset[str]:
+        """The names that values, arguments and sizes of the cell have."""
+        names = {label.name for label in _Derivatives(self.cell).labels.values()}
+        arguments = self.cell.arguments
+        sizes = {name for a in arguments for name in names_in(a.shape)}
+        return frozenset(names | {*self.states, *self.cell.step.outputs} | {a.name for a in arguments} | sizes)
+
+    @property
+    def letter(self) -> str:
+        """What the whole state is called: s, or the first letter behind it that nothing in the cell has."""
+        return next(letter for letter in WHOLE if letter not in self.taken)
 
     def _rows(self, notation: Notation) -> list[list[str]]:
         """The matrix of blocks: each by its name, or as 0 or I."""
@@ -249,7 +257,7 @@ class StateJacobian:
             return self[self.states[0], self.states[0]].text()
         rows = self._rows(TEXT)
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows))]
-        own = self._letter()
+        own = self.letter
         head = f"∂{own}_t/∂{own}_{{t-1}} = "
         lines = [f"[ {'  '.join(f'{x:<{w}}' for x, w in zip(row, widths, strict=True))} ]" for row in rows]
         lines[0] += f"    {own} = ({'; '.join(self.states)})"
@@ -262,7 +270,7 @@ class StateJacobian:
             return self[self.states[0], self.states[0]].latex()
         rows = " \\\\ ".join(" & ".join(row) for row in self._rows(LATEX))
         state = "; ".join(LATEX.symbol(Label(name, None)) for name in self.states)
-        own = self._letter()
+        own = self.letter
         quotient = rf"\frac{{\partial {own}_{{t}}}}{{\partial {own}_{{t-1}}}}"
         whole = rf"{quotient} = \begin{{bmatrix}} {rows} \end{{bmatrix}}, \quad {own} = ({state})"
         return gathered([whole, *(equation(line, LATEX) for line in self.definitions)])

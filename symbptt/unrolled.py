@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from symbptt.arguments import check_count
 from symbptt.cell import Cell
@@ -11,8 +12,10 @@ from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError
 from symbptt.jacobians import StateJacobian
 from symbptt.paths import Paths
+from symbptt.render.algebra import symbols
 from symbptt.render.notation import LATEX, TEXT
 from symbptt.render.writing import write
+from symbptt.written import gathered
 
 LONGEST = 12
 """Steps at the most that are written out one by one."""
@@ -33,46 +36,56 @@ class Unrolled:
 
     def text(self) -> str:
         """Return the closed form, and the Jacobian of a step in the cell's terms, as plain text."""
-        name = self._state
-        lines = list(
-            _closed(_TEXT, name, bool(self.cell.step.outputs)) if self.T is None else _written_out(_TEXT, name, self.T)
-        )
-        lines += self._step()
+        name, s = self._state, _Signs(self._letters, True)
+        lines = [*self._sums(s, name), *self._step()]
         if self.T is None:
+            k, w = self._letters.step, self._letters.window
+            outputs = [f"a loss of an output {y}_t acts on {name}_{{t-1}} by (∂ℓ_t/∂{y}_t) (∂{y}_t/∂{name}_{{t-1}}), and on "
+                       f"{self._letters.parameter} by (∂ℓ_t/∂{y}_t) (∂⁺{y}_t/∂{self._letters.parameter})"
+                       for y in self.cell.step.outputs]  # fmt: skip
+            lines[2:2] = outputs
             lines += [
-                f"the route {c[0].route} alone, over the steps k + 1 to t: the product of {write(c[0].definitions[0].right, TEXT)}, "
-                "the latest step first"
+                f"the route {c[0].route} alone, over the steps {k} + 1 to t: the product of "
+                f"{write(c[0].definitions[0].right, TEXT)}, the latest step first"
                 for c in self.carries
             ]
             lines.append(
-                "for k = t the product is I; ∂⁺ is of the parameter at that step alone; sb.Window(w) keeps the terms with k > t - w"
+                f"for {k} = t the product is the identity; ∂⁺ is of the parameter at that step alone; sb.Window({w}) "
+                f"keeps the terms with {k} > t - {w}"
             )
         return "\n".join(lines)
 
+    def _sums(self, s: _Signs, name: str) -> Iterator[str]:
+        return _closed(s, name) if self.T is None else _written_out(s, name, self.T)
+
     def _step(self) -> list[str]:
         """The Jacobian of a step: of one state its line, of several the matrix of blocks."""
-        matrix = self.jacobian.text()
-        if self._state == "s":
-            rows = len(self.jacobian.states)
-            return [("J_t = " if i == 0 else " " * 6 * (i < rows)) + line for i, line in enumerate(matrix.splitlines())]
-        lines = matrix.splitlines()
-        return ["J_t = " + lines[0], *lines[1:]]
+        head, lines = f"{self._letters.jacobian}_t = ", self.jacobian.text().splitlines()
+        rows = len(self.jacobian.states) if len(self.jacobian.states) > 1 else 0
+        return [(head if i == 0 else " " * len(head) * (i < rows)) + line for i, line in enumerate(lines)]
 
     @property
     def _state(self) -> str:
         names = self.jacobian.states
-        return names[0] if len(names) == 1 else "s"
+        return names[0] if len(names) == 1 else self.jacobian.letter
+
+    @cached_property
+    def _letters(self) -> _Letters:
+        """Letters that nothing on the page has, and that begin no name there either."""
+        lines = [line for to in self.jacobian.states for of in self.jacobian.states
+                 for line in self.jacobian[to, of].definitions]  # fmt: skip
+        lines += [*self.jacobian.definitions, *(x for c in self.carries for x in c[0].definitions)]
+        names = self.jacobian.taken | {x.name for line in lines for e in (line.left, line.right) for x in symbols(e)}
+        names |= {self._state}
+        begun = names | {name.partition("_")[0] for name in names}
+        return _Letters(*(next(x for x in choice if begun.isdisjoint(_spellings(x))) for choice in CHOICES))
 
     def latex(self) -> str:
         """Return the closed form, and the Jacobian of a step, as LaTeX."""
-        name = LATEX.symbol(Label(self._state, None)) if self._state != "s" else "s"
-        lines = list(
-            _closed(_LATEX, name, bool(self.cell.step.outputs))
-            if self.T is None
-            else _written_out(_LATEX, name, self.T)
-        )
+        name = LATEX.symbol(Label(self._state, None)) if len(self.jacobian.states) == 1 else self._state
+        lines = self._sums(_Signs(self._letters, False), name)
         inner = self.jacobian.latex().removeprefix("\\begin{gathered}\n").removesuffix("\n\\end{gathered}")
-        return "\\begin{gathered}\n  " + " \\\\\n  ".join([*lines, "J_{t} = " + inner.strip()]) + "\n\\end{gathered}"
+        return gathered([*lines, f"{self._letters.jacobian}_{{t}} = {inner.strip()}"])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -81,69 +94,102 @@ class Unrolled:
         return self.text()
 
 
+CHOICES = (
+    ("J", "M", "G", "Q", "K", "Jacobian"),
+    ("k", "j", "i", "r", "p", "m", "n", "step"),
+    ("L", "ℒ"),
+    ("θ", "φ", "ψ", "ω", "parameter"),
+    ("w", "b", "W", "width"),
+)
+"""What the Jacobian of a step, the step at which a parameter is used, the whole loss, the parameter and the length
+of a window are called: the first of each that is free. Python reads ℓ and ℒ in a name as l and L, so that no value has these."""
+GREEK = {"θ": "theta", "φ": "phi", "ψ": "psi", "ω": "omega"}
+
+
+def _spellings(letter: str) -> set[str]:
+    """How a name would be spelled that a page shows as this letter."""
+    return {letter, GREEK.get(letter, letter)}
+
+
+@dataclass(frozen=True)
+class _Letters:
+    """What the closed form calls its own values."""
+
+    jacobian: str
+    step: str
+    loss: str
+    parameter: str
+    window: str
+
+
 @dataclass(frozen=True)
 class _Signs:
     """How the closed form is written."""
 
-    step: str
-    sum_all: str
-    sum_before: str
-    loss: str
-    outputs: str
-    used: str
-    last: str
-    first: str
-    dots: str
-    gradient: str
-    initial: str
+    letters: _Letters
+    is_text: bool
 
-    def indexed(self, name: str, step: int | str) -> str:
-        return self.step.format(name, step)
+    def at(self, name: str, step: int | str) -> str:
+        return f"{name}_{step}" if self.is_text and len(str(step)) <= len(str(LONGEST)) else f"{name}_{{{step}}}"
+
+    def quotient(self, above: str, below: str, mark: str = "") -> str:
+        if self.is_text:
+            return f"∂{mark and '⁺'}{above}/∂{below}"
+        return rf"\frac{{\partial{mark and '^{+}'} {above}}}{{\partial {below}}}"
+
+    def sum(self, under: str) -> str:
+        return f"Σ_{under} " if self.is_text else rf"\sum_{{{under.strip('{}').replace('≤', chr(92) + 'leq')}}} "
+
+    @property
+    def parameter(self) -> str:
+        own = self.letters.parameter
+        if self.is_text:
+            return own
+        return f"\\{GREEK[own]}" if own in GREEK else rf"\mathrm{{{own}}}"
+
+    @property
+    def whole_loss(self) -> str:
+        return r"\mathcal{L}" if self.letters.loss == "ℒ" and not self.is_text else self.letters.loss
+
+    @property
+    def gradient(self) -> str:
+        return self.quotient(self.whole_loss, self.parameter)
+
+    def initial(self, name: str) -> str:
+        return self.quotient(self.whole_loss, self.at(name, 0))
+
+    def loss(self, name: str, step: int | str) -> str:
+        """What the loss of a step says of the state there."""
+        found = self.quotient(self.at("ℓ" if self.is_text else r"\ell", step), self.at(name, step))
+        return f"({found})" if self.is_text else found
+
+    def used(self, name: str, step: int | str) -> str:
+        """What the parameter of a step does with the state there."""
+        return self.quotient(self.at(name, step), self.parameter, "+")
 
 
-_TEXT = _Signs(
-    "{0}_{1}",
-    "Σ_t ",
-    "Σ_{k ≤ t} ",
-    "(∂ℓ_{1}/∂{0}_{1})",
-    "y",
-    "∂⁺{0}_{1}/∂θ",
-    "J_t J_{t-1} ",
-    "J_{k+1} ",
-    "⋯ ",
-    "∂L/∂θ",
-    "∂L/∂{0}_0",
-)
-_LATEX = _Signs(
-    "{0}_{{{1}}}", r"\sum_{t} ", r"\sum_{k \leq t} ", r"\frac{{\partial \ell_{{{1}}}}}{{\partial {0}_{{{1}}}}}", "y",
-    r"\frac{{\partial^{{+}} {0}_{{{1}}}}}{{\partial \theta}}", "J_{t} J_{t-1} ", "J_{k+1} ", r"\cdots ",
-    r"\frac{\partial L}{\partial \theta}", r"\frac{{\partial L}}{{\partial {0}_{{0}}}}",
-)  # fmt: skip
-
-
-def _closed(s: _Signs, name: str, outputs: bool) -> Iterator[str]:
-    product = f"{s.last}{s.dots}{s.first}"
-    yield f"{s.gradient} = {s.sum_all}{s.sum_before}{s.loss.format(name, 't')} {product}{s.used.format(name, 'k')}"
-    first = "J_1" if s is _TEXT else "J_{1}"
-    yield f"{s.initial.format(name)} = {s.sum_all}{s.loss.format(name, 't')} {s.last}{s.dots}{first}"
-    if outputs and s is _TEXT:
-        yield "a loss of an output y_t acts on s_{t-1} by (∂ℓ_t/∂y_t) (∂y_t/∂s_{t-1}), and on θ by (∂ℓ_t/∂y_t) (∂⁺y_t/∂θ)"
+def _closed(s: _Signs, name: str) -> Iterator[str]:
+    J, k = s.letters.jacobian, s.letters.step
+    dots = "⋯" if s.is_text else r"\cdots"
+    last = f"{s.loss(name, 't')} {s.at(J, 't')} {s.at(J, 't-1')} {dots}"
+    yield f"{s.gradient} = {s.sum('t')}{s.sum(f'{{{k} ≤ t}}')}{last} {s.at(J, f'{k}+1')} {s.used(name, k)}"
+    yield f"{s.initial(name)} = {s.sum('t')}{last} {s.at(J, 1)}"
 
 
 def _written_out(s: _Signs, name: str, T: int) -> Iterator[str]:
     """The terms of T steps: what each loss says of the states at its step, and these of the steps before."""
     if not T:
         yield f"{s.gradient} = 0"
-        yield f"{s.initial.format(name)} = 0"
+        yield f"{s.initial(name)} = 0"
         return
-    jacobian = [s.indexed("J", t) for t in range(T + 1)]
-    for head, last in ((s.gradient, False), (s.initial.format(name), True)):
+    jacobian = [s.at(s.letters.jacobian, t) for t in range(T + 1)]
+    for head, last in ((s.gradient, False), (s.initial(name), True)):
         for t in range(1, T + 1):
-            terms = [" ".join([*jacobian[t:k:-1], s.used.format(name, k)]) for k in range(t, 0, -1)]
+            terms = [" ".join([*jacobian[t:k:-1], s.used(name, k)]) for k in range(t, 0, -1)]
             inner = " ".join(jacobian[t:0:-1]) if last else " + ".join(terms)
-            body = inner if last or len(terms) == 1 else f"({inner})" if s is _TEXT else rf"\left({inner}\right)"
-            lead = f"{head} = " if t == 1 else (" " * len(head) + " + " if s is _TEXT else r"\quad {}+ ")
-            yield f"{lead}{s.loss.format(name, t)} {body}"
+            body = inner if last or len(terms) == 1 else f"({inner})" if s.is_text else rf"\left({inner}\right)"
+            lead = f"{head} = " if t == 1 else (" " * len(head) + " + " if s.is_text else r"\quad {}+ ")
+            yield f"{lead}{s.loss(name, t)} {body}"
 
 
 def unrolled(cell: Cell, T: int | None, routes: Sequence[Paths]) -> Unrolled:

@@ -246,6 +246,34 @@ def test_closed_form_has_the_latest_factor_first() -> None:
     assert sb.derive(lstm).unrolled().latex().isascii() and sb.derive(lstm).unrolled(2).latex().isascii()
 
 
+@sb.cell
+def lettered(x: Input["T"], s: State["T"], h: State["T"], J: Param["T T"], I: Param["T T"], theta: Param["T"]):
+    """Its names are those of the closed form."""
+    k = np.tanh(J @ s + x)
+    L = np.tanh(I @ h + k) + theta
+    return {"s": k * h, "h": L * s * k, "out": L * h}
+
+
+@sb.cell
+def single(x: Input["n"], J: State["n"], k: Param["n n"], w: Param["n"]):
+    """A state by the name of the Jacobian."""
+    return {"J": np.tanh(k @ J + x * w), "out": J * J, "more": J + w}
+
+
+def test_closed_form_has_letters_that_the_cell_does_not_have() -> None:
+    text = sb.derive(lettered).unrolled().text()
+    first = "∂ℒ/∂φ = Σ_t Σ_{j ≤ t} (∂ℓ_t/∂z_t) M_t M_{t-1} ⋯ M_{j+1} ∂⁺z_j/∂φ"
+    assert text.splitlines()[0] == first
+    assert "z = (s; h)" in text and "M_t = ∂z_t/∂z_{t-1}" in text and "the product is the identity" in text
+    assert "an output out_t acts on z_{t-1} by (∂ℓ_t/∂out_t) (∂out_t/∂z_{t-1}), and on φ by" in text
+    assert "∂^{+} z_{j}" in sb.derive(lettered).unrolled().latex().replace(r"\partial^{+}", "∂^{+}")
+    text = sb.derive(single).unrolled().text()
+    assert text.splitlines()[1] == "∂L/∂J_0 = Σ_t (∂ℓ_t/∂J_t) M_t M_{t-1} ⋯ M_1"
+    assert "M_t = ∂J_t/∂J_{t-1} = diag(1 - J_t²) k" in text and "sb.Window(b) keeps the terms with j > t - b" in text
+    assert "an output out_t acts on J_{t-1}" in text and "an output more_t acts on J_{t-1}" in text
+    assert "M_2 ∂⁺J_1/∂θ" in sb.derive(single).unrolled(2).text()
+
+
 @pytest.mark.parametrize("T", [-1, 1.5, True, 13, "3"])
 def test_numbers_of_steps_that_do_not_fit_are_told(T: Any) -> None:
     with pytest.raises(sb.ArgumentError):
