@@ -215,15 +215,20 @@ def expanded(step: Step) -> Step:
     def make(new: Graph, node: Node, ids: dict[int, int]) -> int:
         args = tuple(ids[arg] for arg in node.args)
         if node.family == "whole":
-            arrays = [Array(new, arg) for arg in args]
-            spelled = BY_NAME[node.attrs.name].spellings[0](arrays[0], node.attrs.axes, *arrays[1:])
-            return build.reshape(new, spelled.id, node.shape)
+            return spelled(new, node, args)
         if node.family == "map" and _shown_inside(node.attrs.expr):
             return apply_expr(new, _spelled(node.attrs.expr), args)
         return copy_node(new, node, args)
 
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
     return remade(step, step.graph.ancestors(roots), make)
+
+
+def spelled(g: Graph, node: Node, args: Sequence[int] | None = None) -> int:
+    """Return the value of a whole function in a graph as the code computes it; `args` are what it reads there."""
+    arrays = [Array(g, arg) for arg in (node.args if args is None else args)]
+    value = BY_NAME[node.attrs.name].spellings[0](arrays[0], node.attrs.axes, *arrays[1:])
+    return build.reshape(g, value.id, node.shape)
 
 
 Make = Callable[[Graph, Node, dict[int, int]], int]

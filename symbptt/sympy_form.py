@@ -16,10 +16,11 @@ from sympy.matrices.expressions.slice import MatrixSlice
 from symbptt import ops
 from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError
+from symbptt.folding import spelled
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF, as_sympy, expanded
-from symbptt.ir.shape import Shape, show
+from symbptt.ir.shape import Shape, named_size, show
 
 
 def to_sympy(g: Graph, lines: Mapping[str, int], names: Mapping[int, str]) -> dict[str, sp.Basic]:
@@ -55,9 +56,9 @@ class _Form:
         """The formula of a value, whether it has a name or not."""
         node = self.graph[id]
         if node.family == "leaf":
-            return sp.sympify(_size(node)) if node.attrs.role == "size" else self.value(id)
+            return named_size(node.attrs.name) if node.attrs.role == "size" else self.value(id)
         self.rows_and_columns(id)
-        return FAMILIES.get(node.family, _whole)(self, node)
+        return FAMILIES.get(node.family, _refused(f"the operation {node.family}"))(self, node)
 
     def refuse(self, node: Node, what: str) -> None:
         where = f"\n  at {node.place}" if node.place else ""
@@ -68,10 +69,6 @@ class _Form:
             + where
             + "\n  sb.derive(cell).text() and .latex() show it"
         )
-
-
-def _size(node: Node) -> str:
-    return str(node.attrs.name)
 
 
 def _number(f: _Form, node: Node) -> sp.Basic:
@@ -204,12 +201,16 @@ PLAIN: dict[str, Callable[..., sp.Expr]] = {
     "logical_not": lambda a: _if(sp.Eq(a, 0)),
 }
 """Functions of our table that SymPy has under another name or in a formula of its own."""
+SHOWN = {function: name for name, function in ops.SHOWN.items()}
+"""Functions that a page shows by their names: here they are written out in their bodies, as the code has them."""
 
 
 def _plain(f: _Form, node: Node, expr: sp.Expr) -> sp.Expr:
     """A body with SymPy's own functions in the place of ours."""
     args = [_plain(f, node, part) for part in expr.args]
     name = NAME_OF.get(expr.func, "") if expr.func in ops.PRIMITIVES or expr.func in (sp.sign, sp.Abs) else ""
+    if expr.func in SHOWN:
+        return _plain(f, node, sp.sympify(ops.BY_NAME[SHOWN[expr.func]].body(*args)))
     if name in PLAIN:
         return PLAIN[name](*args)
     if expr.is_Function and not expr.func.__module__.startswith("sympy"):
@@ -311,8 +312,9 @@ def _whole(f: _Form, node: Node) -> sp.Basic:
         v = sp.Dummy("x", real=True)
         e = x.applyfunc(sp.Lambda(v, sp.exp(v)))
         return sp.MatMul(1 / sp.Trace(sp.MatMul(sp.OneMatrix(1, size), e)), e)
-    f.refuse(node, f"the function {name}")
-    raise AssertionError
+    g = f.graph.copy()
+    g.locate = lambda: node.place
+    return _Form(g, f.names).formula(spelled(g, node))
 
 
 def _refused(what: str) -> Callable[[_Form, Node], sp.Basic]:
@@ -331,7 +333,7 @@ FAMILIES: dict[str, Callable[[_Form, Node], sp.Basic]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _refused("a running sum"),
-    "whole": lambda f, node: _refused(f"the function {node.attrs.name}")(f, node),
+    "whole": _whole,
 }
 
 

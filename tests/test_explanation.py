@@ -344,6 +344,32 @@ def test_sympy_lines_are_not_put_into_one_another() -> None:
     assert sp.HadamardProduct(f, c) in lines["c"].args and lines["h"].has(sp.MatrixSymbol("o", n, 1))
 
 
+WRITTEN_OUT = {
+    "elu": sb.elu,
+    "softplus": sb.softplus,
+    "gelu": sb.gelu,
+    "selu": sb.selu,
+    "clip": lambda v: np.clip(v, -0.5, 0.5),
+    "where": lambda v: np.where(v > 0, v, 0.1 * v),
+    "maximum": lambda v: np.maximum(v, 0.2),
+    "softmax": lambda v: sb.softmax(v, axis=0),
+    "rms_norm": lambda v: v / np.sqrt(np.mean(v * v) + 1e-5),
+    "mean": lambda v: v - np.mean(v),
+    "var": lambda v: v * np.var(v),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_functions_that_a_page_shows_whole_have_sympy_forms(name: str) -> None:
+    function = WRITTEN_OUT[name]
+
+    @sb.cell
+    def shown(x: Input["n"], h: State["n"], U: Param["n n"]):
+        return function(U @ h + x)
+
+    assert_sympy(shown)
+
+
 @pytest.mark.parametrize("name", ["second_order", "clockwork", "retnet"])
 def test_what_has_no_form_in_sympy_is_told_with_its_line(name: str) -> None:
     with pytest.raises(sb.ArgumentError, match=r"no form among SymPy's matrices"):
