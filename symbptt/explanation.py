@@ -68,11 +68,17 @@ class Explanation:
             last += 1
         if self.shared:
             are = "is" if len(self.shared) == 1 else "are"
-            sums = "its gradient is the sum" if len(self.shared) == 1 else "their gradients are sums"
+            sums = "its gradient is the sum" if len(self.shared) == 1 else "their gradients are the sums"
+            beside = "; where a line has Σ_t, it is that sum already" if self._has_sums else ""
             lines.append(
-                f"{last:>3}  {', '.join(self.shared)} {are} the same at every step: {sums} of what is given, over t"
+                f"{last:>3}  {', '.join(self.shared)} {are} the same at every step: {sums} over t of what is given{beside}"
             )
         return "\n".join(lines)
+
+    @property
+    def _has_sums(self) -> bool:
+        """Whether a formula has the sum over steps in it already, as where a value that no step changes is given something."""
+        return any("Σ_t" in x.formula for reason in self.reasons for x in reason.given)
 
     def latex(self) -> str:
         """Return what the steps give as LaTeX, one line each."""
@@ -89,15 +95,16 @@ class Explanation:
 def _lines(reason: Reason, width: int) -> Iterator[str]:
     yield f"{reason.number:>3}  {reason.source:<{width}}{reason.place}".rstrip()
     for name, by in reason.complete:
-        others = f", and {' and '.join(map(str, by))}" if by else ""
-        yield f"       {name} is complete here: what the loss gives, what step t + 1 brings{others}"
+        parts = ["what the loss gives", "what step t + 1 brings"]
+        parts += [f"what {'line' if len(by) == 1 else 'lines'} {' and '.join(map(str, by))} gave" for _ in by[:1]]
+        yield f"       {name} is complete here: {', '.join(parts[:-1])} and {parts[-1]}"
     shown = [str(given) for given in reason.given]
-    column = min(max(map(len, shown), default=0), 72) + 4
+    column = max((len(x) for x in shown if len(x) <= 72), default=0) + 4
     said = ""
     for given, text in zip(reason.given, shown, strict=True):
         note = "" if given.rule == said else given.rule
         said = given.rule
-        yield f"       {text:<{column}}{note}".rstrip()
+        yield f"       {text:<{max(column, len(text) + 4)}}{note}".rstrip()
 
 
 def explain(

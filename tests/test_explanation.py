@@ -179,6 +179,31 @@ def test_every_cell_is_explained(name: str) -> None:
     assert not [x for r in found.reasons for x in r.given if "None" in str(x) or "einsum" in str(x)]
 
 
+def test_explanation_is_in_whole_words() -> None:
+    text = str(sb.derive(lstm).explain())
+    assert "dc_t is complete here: what the loss gives, what step t + 1 brings and what line 1 gave" in text
+    text = str(sb.derive(zoo.selective_ssm).explain())
+    assert (
+        "(Σ_t diag(dt_t) da_{decay,t})" in text
+        and "over t of what is given; where a line has Σ_t, it is that sum" in text
+    )
+    assert "Σ_t" not in str(sb.derive(rnn).explain())
+    assert "the same entries in another shape: the adjoint is given back in the shape that they had before" in text
+
+
+def test_reasons_stand_apart_from_formulas_of_any_length() -> None:
+    @sb.cell
+    def long(x: Input["n"], h: State["n"], scale: Param["n"], offset: Param["n"]):
+        return (h * scale + x * scale + offset) * (h * offset + x * offset + scale) * (h + offset * scale + x)
+
+    found = sb.derive(long).explain()
+    lines = str(found).splitlines()
+    assert any(len(str(x)) > 72 for r in found.reasons for x in r.given)
+    for x in (x for r in found.reasons for x in r.given):
+        line = next(line for line in lines if line.strip().startswith(str(x)))
+        assert line.strip().removeprefix(str(x)) == "" or line.strip().removeprefix(str(x)).startswith("    ")
+
+
 # The closed form.
 
 

@@ -29,18 +29,18 @@ SLOPES: dict[str, str] = {
 }
 """The slopes of functions, as a textbook has them."""
 FAMILIES: dict[str, str] = {
-    "contract": "product A b: dA gains db's adjoint times bᵀ, b gains Aᵀ times it",
+    "contract": "product A b: dA is given dc bᵀ, db is given Aᵀ dc",
     "gather": "a row of a table: that row alone is given it",
-    "cumulate": "a running sum: the running sum from the other end",
+    "cumulate": "a running sum: what it sums is given the running sum of the adjoint from the other end",
 }
 REDUCTIONS = {"sum": "a sum: each of its terms is given the same", "max": "a maximum: the largest is given it all"}
 VIEWS = {
-    "transpose": "a transpose: the transpose",
-    "reshape": "another shape: the shape before",
-    "expand": "what is repeated: the sum over its copies",
-    "slice": "a part: that part is given it, the rest nothing",
-    "concatenate": "joined parts: each its own part",
-    "pad": "zeros around: the part inside",
+    "transpose": "a transpose: what is transposed is given the transpose of the adjoint",
+    "reshape": "the same entries in another shape: the adjoint is given back in the shape that they had before",
+    "expand": "a repetition: what is repeated is given the sum over its copies",
+    "slice": "a part of an array: that part is given the adjoint, the rest nothing",
+    "concatenate": "joined parts: each is given its own part of the adjoint",
+    "pad": "zeros around a part: the part is given what stands in its place",
 }
 
 
@@ -78,6 +78,8 @@ def _of_map(expr: sp.Expr) -> str:
     if expr.is_Mul:
         below = any(p.is_Pow and p.exp.is_negative for p in sp.Mul.make_args(expr))
         return "quotient rule" if below else "product rule, elementwise"
+    if expr.is_Symbol:
+        return "the same value: it is given the whole adjoint"
     name = "sqrt" if expr.is_Pow and expr.exp == sp.Rational(1, 2) else NAME_OF.get(expr.func, "")
     if name in SLOPES:
         return SLOPES[name]
