@@ -20,19 +20,25 @@ from symbptt.render.algebra import Call, Expr, Sum
 from symbptt.render.lines import Line, Lines
 from symbptt.render.notation import TEXT
 from symbptt.render.writing import write
+from symbptt.written import equation
 
 
 @dataclass(frozen=True)
 class Change:
     """A line that differs: what it is of, the terms that go and those that come, and the function they stand in, or the
-    whole right sides where most of it differs. A line that one cell alone has is all gone or all new."""
+    whole right sides where most of it differs. A line that one cell alone has is all gone or all new. `beside` are the lines
+    that define what stands in these."""
 
     of: str
     gone: tuple[str, ...]
     new: tuple[str, ...]
     inside: str = ""
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        return "\n".join([self._line(), *(["    with"] if self.beside else []), *(f"      {x}" for x in self.beside)])
+
+    def _line(self) -> str:
         if self.gone and self.new and not self.inside and len(self.gone) == len(self.new) == 1:
             return f"{self.of}: {self.gone[0].removeprefix('+ ')} → {self.new[0].removeprefix('+ ')}"
         parts = [*(_signed(x, turned=True) for x in self.gone), *(_signed(x) for x in self.new)]
@@ -166,14 +172,20 @@ def _common(a: Derivation, b: Derivation) -> Iterator[tuple[str, str]]:
 
 
 def _jacobians(a: Derivation, b: Derivation) -> Iterator[Change]:
-    for to, of in _common(a, b):
+    pairs = list(_common(a, b))
+    heads = {write(a.jacobian(to, of).definitions[0].left, TEXT) for to, of in pairs}
+    for to, of in pairs:
         old, new = (d.jacobian(to, of).definitions for d in (a, b))
-        if [write(x.right, TEXT) for x in old] != [write(x.right, TEXT) for x in new]:
-            name = write(new[0].left, TEXT)
-            sides = [write(x[0].right, TEXT) for x in (old, new)]
-            if sides[0] == sides[1]:
-                continue  # a derivative that stands in it has changed, and has its own line here
-            yield Change(name, (sides[0],), (sides[1],))
+        rest = [[equation(x, TEXT) for x in lines[1:]] for lines in (old, new)]
+        sides = [write(x[0].right, TEXT) for x in (old, new)]
+        changed = [x for x in (*old[1:], *new[1:]) if (equation(x, TEXT) in rest[0]) != (equation(x, TEXT) in rest[1])]
+        if sides[0] == sides[1] and all(write(x.left, TEXT) in heads for x in changed):
+            continue  # a derivative that stands in it has changed, and has its own line here
+        both = [x for x in rest[0] if x in rest[1]]
+        alone = [
+            f"{x}  (in {d.cell.name})" for d, lines in ((a, rest[0]), (b, rest[1])) for x in lines if x not in both
+        ]
+        yield Change(write(new[0].left, TEXT), (sides[0],), (sides[1],), beside=(*both, *alone))
 
 
 def _cost(first: Cell, second: Cell) -> Iterator[Change]:

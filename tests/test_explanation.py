@@ -425,6 +425,18 @@ def test_comparison_says_what_changes() -> None:
     assert found.text().startswith("lstm → lstm_peephole\nforward\n")
 
 
+@pytest.mark.parametrize("cells", [(lstm, gru), (rnn, lstm), (lstm, lstm_peephole), (several, leaky)])
+def test_comparison_defines_the_derivatives_that_its_lines_read(cells: tuple[sb.Cell, sb.Cell]) -> None:
+    for change in sb.compare(*cells).jacobians:
+        defined = {line.partition(" = ")[0] for line in change.beside}
+        read = set(
+            re.findall(r"∂\w+(?:_\{[^}]*\})?/∂\w+_(?:\{[^}]*\}|t)|\bJ_\d\b", " ".join((*change.gone, *change.new)))
+        )
+        assert read <= defined, change
+    text = sb.compare(lstm, gru).text()
+    assert "\n    with\n      ∂c_t/∂h_{t-1} = " in text and "  (in lstm)" in text
+
+
 def test_comparison_the_other_way_round_takes_away() -> None:
     found = sb.compare(lstm_peephole, lstm)
     assert str(found.forward[0]) == "i_t: without pi ⊙ c_{t-1}  (inside σ)"
