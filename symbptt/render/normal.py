@@ -428,6 +428,8 @@ def _inner_product(e: Call) -> Expr:
         arrays = [above[0], Over(times(above[1:]), inner.below)] if len(above) > 1 else [Over(above[0], inner.below)]
     else:
         arrays = [inner]
+    if not arrays:  # one number is its own sum
+        return with_sign(sign, inner)
     own = arrays[0].shape
     if len(arrays) < 2 or len(own) > 2 or any(f.shape != own for f in arrays):
         found: Expr = Call("sum", (times(arrays),), ())
