@@ -22,7 +22,7 @@ from symbptt.unrolling import unroll
 from tests import unseen
 
 matplotlib = pytest.importorskip("matplotlib")
-from matplotlib import ft2font, get_data_path  # noqa: E402
+from matplotlib import font_manager, ft2font, get_data_path  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from symbptt.painting import paint  # noqa: E402
@@ -228,8 +228,15 @@ def test_text_of_the_svg_of_any_cell_lies_within_its_box(name):
         assert_svg_text_within(svg_of(picture(name, steps)))
 
 
+def know_own_fonts():
+    """Let matplotlib know the fonts that it brings, whatever list of fonts this machine keeps."""
+    for path in sorted((Path(get_data_path()) / "fonts" / "ttf").glob("*.ttf")):
+        font_manager.fontManager.addfont(path)
+
+
 def assert_painted_text_within(p):
     """Each text that matplotlib sets lies within the box of its node, as rendered."""
+    know_own_fonts()
     figure = Figure(figsize=(p.width / 72, p.height / 72), dpi=144)
     axes = figure.add_axes((0, 0, 1, 1))
     paint(p, axes)
