@@ -107,16 +107,29 @@ def test_single_precision_is_near(name: str) -> None:
         assert np.abs(found[1][k] - wide).max(initial=0.0) <= 1e-4 * scale, k
 
 
+def written_out(text: str) -> list[str]:
+    """The lines of a page, that of a family also once for each of its members."""
+    found = text.splitlines()
+    for line in text.splitlines():
+        head, _, members = line.partition(" ∈ {")
+        letter = head.rpartition(",  ")[2]
+        for member in members.rstrip("}").split(", ") if members else ():
+            found += [line.replace(f"_{letter} ", f"{joint}{member} ", 1) for joint in ("", "_")]
+    return found
+
+
 @few()
 def test_pages_print(name: str) -> None:
     derivation = sb.derive(CELLS[name])
     text, latex = derivation.text(), derivation.latex()
     assert latex.count("{") == latex.count("}") and text.count("(") == text.count(")")
+    lines = written_out(text)
     for a in CELLS[name].arguments:
         if a.role == "state":
             assert f"  {a.name}_t" in text
         if a.role == "param":
-            assert f"  d{a.name} " in text or f"  δ{a.name} " in text
+            left = tuple(f"  {mark}{a.name}{behind}" for mark in "dδ" for behind in (" ", "_"))
+            assert any(line.startswith(left) for line in lines), a.name
 
 
 @LONG_EVERY
