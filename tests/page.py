@@ -18,7 +18,7 @@ from scipy import special
 TOKEN = re.compile(
     r"""\s*(?P<token>
       Σ_t(?![\w:]) | (?:Σ|max|min)_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z]\d*(?=\ )) | √π | mat_\{[^}]*\}
-    | (?<=[)\]])_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z0-9])
+    | (?<=[)\]])_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z0-9½])
     | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
     | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
     | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])[\w\u0300-\u036f′])*(?:_?\{(?:[^{}]|\{[^{}]*\})*\}|'(?:_\d+)?(?=\())?
@@ -178,6 +178,11 @@ def _normalized(x: Value, axes: Any, eps: Value) -> Value:
     return (x - _mean(x, axes)) / np.sqrt(np.var(x, axes, keepdims=True) + eps)
 
 
+def _shared(is_one: Value, axes: Any) -> Value:
+    """Entries that are equally the largest share what it is given."""
+    return is_one / np.sum(is_one, axes, keepdims=True)
+
+
 OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "softmax": _softmax,
     "logsoftmax": _log_softmax,
@@ -185,8 +190,8 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "LN": _normalized,
     "RN": lambda x, axes, eps: x / np.sqrt(np.mean(x**2, axes, keepdims=True) + eps),
     "unit": lambda x, axes: x / np.sqrt(np.sum(x**2, axes, keepdims=True)),
-    "is_max": lambda x, axes: x == np.max(x, axes, keepdims=True),
-    "is_min": lambda x, axes: x == np.min(x, axes, keepdims=True),
+    "is_max": lambda x, axes: _shared(x == np.max(x, axes, keepdims=True), axes),
+    "is_min": lambda x, axes: _shared(x == np.min(x, axes, keepdims=True), axes),
     "mean": np.mean,
     "var": np.var,
     "std": np.std,
@@ -443,6 +448,9 @@ class Reader:
             end += 1
         if end + 1 >= len(self.tokens) or not self.tokens[end + 1][0].startswith("_"):
             return None
+        if self.tokens[end + 1][0] == "_½":
+            self.pos = start + 1
+            return self.halved(end)
         sub = bare(self.tokens[end + 1][0][1:])
         pairs = [part.partition("<") for part in letters_of(sub)]
         letters = [letter.strip() for letter, _, _ in pairs]
@@ -461,6 +469,15 @@ class Reader:
             raise ValueError(f"{self.peek()!r} is left over in {self.line!r}")
         self.pos = end + 2
         return value
+
+    def halved(self, end: int) -> Value:
+        """A condition that is one half where both sides are equal."""
+        left, sign, right = self.sum(), self.take(), self.sum()
+        if self.pos != end or sign not in ("<", ">"):
+            raise ValueError(f"the index ½ is not behind [a > b] in {self.line!r}")
+        self.pos = end + 2
+        ahead, behind = (left, right) if sign == ">" else (right, left)
+        return self.each(lambda a, b: np.heaviside(a - b, 0.5), ahead, behind)
 
     def of_entries(
         self, letters: Sequence[str], read: Callable[[], Value], sizes: Mapping[str, int] = MappingProxyType({})

@@ -1,18 +1,25 @@
 """The printed page, read back: every line evaluates to what the kernel computes."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Index, Input, Output, Param, State, Target, zoo
+from symbptt import Const, Index, Input, Output, Param, State, Target, zoo
 from symbptt.derive.labels import NEXT
 from symbptt.errors import ArgumentError
+from symbptt.render.algebra import Outside, walk
+from symbptt.render.equations import Equations
+from symbptt.render.layout import noted
+from symbptt.render.lines import Page
 from symbptt.render.notation import TEXT
 from symbptt.render.writing import write
-from tests import unseen
+from tests import brute, unseen
 from tests.page import constants_of, families_of, sections_of
 from tests.properties.wild import case_of, functions_of
-from tests.readback import assert_model_read, assert_read, sizes_of
+from tests.readback import STEPS, assert_model_read, assert_read, sizes_of
 
 
 @sb.loss
@@ -291,25 +298,145 @@ def members(name: str, families: dict[str, list[str]]) -> set[str]:
     return {f"{stem}{joint}{value}" for value in families.get(letter, ()) for joint in ("", "_")} or {name}
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) -> None:
-    cell, page = CELLS[name], sb.derive(CELLS[name]).page()
-    text = sb.derive(cell).text()
-    families, known = families_of(text), {(a.name, False) for a in cell.arguments}
+COMMON = {
+    *("σ", "tanh", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "arctan", "arcsin", "arccos", "arctan2", "erf", "sign"),
+    *("mod", "max", "min", "sum", "mean", "log2", "arcsinh", "Φ"),
+}  # fmt: skip
+"""Functions that need no definition."""
+
+
+def assert_defined(target: sb.Cell | sb.Model) -> None:
+    """Each symbol on the right of a line is defined above or in the legend, each function in a textbook or on the page."""
+    page, text = sb.derive(target).page(), sb.derive(target).as_spelt("textbook")
+    families, known = families_of(text), {(a.name, False) for a in target.arguments}
     known |= {(constant, False) for constant in constants_of(text)}
-    for section in (section for section in page.sections if section.title != "Functions"):
-        labels = [next(iter(line.left.labels)) for line in section.lines]
-        own = {(member, label.adjoint) for label in labels for member in members(label.name, families)}
+    *sections, last = page.sections
+    sections += [] if last.title == "Functions" else [last]
+    given = {
+        f"dL/d{name}" for name in ([] if isinstance(target, sb.Model) else [*target.step.next, *target.step.outputs])
+    }
+    given |= {line.partition(" = ")[0].partition("_")[0] for line in legend_of(text)}
+    for section in sections:
+        labels = [next(iter(line.left.labels), None) for line in section.lines]  # None: of L, the loss
+        lefts = [label for label in labels if label is not None]
+        own = {(member, label.adjoint) for label in lefts for member in members(label.name, families)}
         for line, label in zip(section.lines, labels, strict=True):
+            for part in walk(line.right):
+                if isinstance(part, Outside):
+                    assert write(part, TEXT).rpartition("_")[0] in given, f"{part} in {line}"
             for read in line.right.labels:
                 of_next = own if read.time == NEXT and read.adjoint else set()
                 wanted = {(member, read.adjoint) for member in members(read.name, families)}
                 assert wanted & (known | of_next), f"{read} in {line}"
-            known |= {(member, label.adjoint) for member in members(label.name, families)}
+            if label is not None:
+                known |= {(member, label.adjoint) for member in members(label.name, families)}
+            given |= {write(part, TEXT).rpartition("_")[0] for part in walk(line.left) if isinstance(part, Outside)}
     ends = {"Gradients of the initial state"}
-    lines = [line for section in page.sections if section.title not in ends for line in section.lines]
-    lefts = [write(line.left, TEXT) for line in lines]  # TEXT has the names as they are spelt
+    lines = [line for section in sections if section.title not in ends for line in section.lines if line.note == ""]
+    lefts = [write(line.left, TEXT) for line in lines]
     assert len(set(lefts)) == len(lefts), "left sides are pairwise different"
+    assert_functions_defined(text)
+
+
+def legend_of(text: str) -> list[str]:
+    return [line.strip() for line in text.partition("\n\nLegend\n")[2].splitlines()]
+
+
+def assert_functions_defined(text: str) -> None:
+    above, _, legend = text.partition("\n\nLegend\n")
+    lines = [line for block in sections_of(above).values() for line in block]
+    defined = {line.split("(")[0].strip() for line in [*sections_of(above).get("Functions", []), *legend.splitlines()]}
+    for name in {name for line in lines for name in re.findall(r"([^\W\d]\w*'*(?:_\{[^{}]*\})?)\(", line)}:
+        name = "mat_{k×n}" if name.startswith("mat_{") else name
+        base, _, over = name.rpartition("_")
+        part = f"f_{over}" if over in ("rows", "columns") else "f_i"
+        assert name in COMMON | defined or (base in COMMON | defined and part in defined), name
+    if re.search(r"\bN\b", above):
+        assert "\n  N: " in text
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) -> None:
+    assert_defined(CELLS[name])
+
+
+@sb.cell
+def by_parts(
+    S: State["k n"], c: State["k"], i: Index["v"], x: Input["n"], E: Param["v n"], K: Const["2"] = np.array([0.5, 1.0])
+):  # fmt: skip
+    y = sb.softmax(S, axis=1) + S.max(axis=0) + np.log(np.sum(np.exp(S), axis=1))[:, None] + sb.layer_norm(S, axis=0)
+    top = np.max(S, axis=1) + np.sqrt(np.sum(S * S, axis=1)) + K.sum()
+    return {"S": y + E[i] * x, "c": 0.5 * c + top, "y": np.tanh(y)}
+
+
+@sb.loss
+def of_output_rows(y: Output["k n"]):
+    return np.sum(y * y)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("at", ["every", "last"])
+def test_what_a_loss_leaves_out_and_functions_of_parts_are_defined(at: str, reduction: str) -> None:
+    model = sb.model(by_parts, of_output_rows, at=at, reduction=reduction)
+    assert_defined(model)
+    legend = legend_of(sb.derive(model).text())
+    for line in (
+        "dL/dc_t = 0: the loss does not read c",
+        "K = [0.5; 1]",
+        "i: whole numbers from 0 up to, and without, v",
+    ):
+        assert line in legend
+    assert any(line.startswith("N: ") for line in legend) == (reduction == "mean")
+    assert_model_read(model, sizes_of(model))
+
+
+@pytest.mark.parametrize("word", ["f_rows(A)", "f_columns(A)", "lse(a)", "is_max(a)", "norm(v)", "N: ", "dL/dc_t = 0"])
+def test_missing_definition_is_caught(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, page = sb.model(by_parts, of_output_rows, reduction="mean"), Equations.page
+
+    def shorter(self: Equations, style: str = "textbook") -> Page:
+        whole = page(self, style)
+        sections = [
+            replace(s, lines=tuple(line for line in s.lines if not write(line.left, TEXT).startswith(word)))
+            for s in whole.sections
+        ]
+        return Page(tuple(sections), tuple(note for note in whole.legend if not noted(note, TEXT).startswith(word)))
+
+    monkeypatch.setattr(Equations, "page", shorter)
+    with pytest.raises(AssertionError):
+        assert_defined(model)
+
+
+# Values that are equal: a condition is false or true, a share of two that compete is one half.
+
+
+@sb.cell
+def chosen_and_competing(x: Input["n"], h: State["n"], p: Param["n"], q: Param["n"], S: Param["k n"]):
+    larger = np.maximum(p, q) + np.minimum(p, 2 * q) + np.where(p < q, p * q, 7 * q)
+    return np.where(p > q, 3 * p, 5 * q) + larger + 0.5 * h + x * S.max(axis=0) + S.max() * x
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+def test_conditions_and_shares_are_apart_where_values_are_equal(style: str) -> None:
+    text = sb.derive(chosen_and_competing).text(style=style)
+    assert "[p > q] ⊙" in text and "[p > q]_½" in text and "index 1/2" in text
+    latex = sb.derive(chosen_and_competing).latex(style=style)
+    assert "[p > q]_{1/2}" in latex and "index 1/2" in latex and latex.isascii()
+    assert_read_at_ties(style)
+
+
+def assert_read_at_ties(style: str) -> None:
+    data = brute.data_of(chosen_and_competing, STEPS, 1, {"n": 5, "k": 2})
+    data.params["q"] = data.params["p"] * [1.0, 1.0, 0.5, -1.0, 1.0]
+    data.params["S"] = np.array([[1.0, 2.0, 3.0, 3.0, 0.0], [1.0, 2.0, 1.0, 3.0, 0.0]])
+    assert_read(chosen_and_competing, {"n": 5, "k": 2}, style, data)
+
+
+def test_reader_catches_a_share_that_is_printed_as_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = sb.Derivation.text
+    monkeypatch.setattr(sb.Derivation, "text", lambda self, style="textbook": text(self, style).replace("_½", ""))
+    with pytest.raises(AssertionError, match="gradient of p"):
+        assert_read_at_ties("textbook")
 
 
 def test_constants_join_a_vector_as_numbers() -> None:

@@ -16,7 +16,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF
 from symbptt.ir.shape import names_in
-from symbptt.render.algebra import Call, Expr, Number, Over, Power, Word, plus
+from symbptt.render.algebra import Call, Expr, Number, Over, Power, Word, plus, walk
 from symbptt.render.lines import ONCE, Line, Section
 from symbptt.render.lower import Lowering
 from symbptt.render.wholes import NAMES
@@ -63,12 +63,20 @@ def _less_mean(a: Expr) -> Expr:
     return plus([(1, a), (-1, _of("mean", a))])
 
 
+def _share(name: str, a: Expr) -> Expr:
+    """What each entry has of the gradient of the largest or the smallest: those that are equally so share it."""
+    is_one = Call("equal", (a, _of(name, a)))
+    return Over(is_one, _total(is_one))
+
+
 ARRAYS: dict[str, Callable[..., Expr]] = {
     "softmax": lambda a: Over(Call("exp", (a,)), _total(Call("exp", (a,)))),
     "logsoftmax": lambda a: Call("log", (Call("softmax", (a,)),)),
     "lse": lambda a: Call("log", (_total(Call("exp", (a,))),)),
     "LN": lambda a, b: Over(_less_mean(a), Call("sqrt", (plus([(1, _of("var", a)), (1, b)]),))),
     "RN": lambda a, b: Over(a, Call("sqrt", (plus([(1, _of("mean", _square(a))), (1, b)]),))),
+    "is_max": lambda a: _share("max", a),
+    "is_min": lambda a: _share("min", a),
     "unit": lambda a: Over(a, _of("norm", a)),
     "std": lambda a: Call("sqrt", (_of("var", a),)),
     "var": lambda a: _of("mean", _square(_less_mean(a))),
@@ -78,9 +86,11 @@ NEEDED = {"logsoftmax": ("softmax",), "LN": ("var",), "std": ("var",)}
 """Functions of arrays in the definitions of others."""
 
 
-def functions(recursions: Sequence[Recursion], names: Iterable[str]) -> Section:
-    """Return what the functions on a page of some recursions mean, with letters that are none of its names; the section is
-    empty where all functions are common ones."""
+def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: Iterable[Section]) -> Section:
+    """Return what the functions in the sections of a page of some recursions mean, with letters that are none of its names;
+    the section is empty where all functions are common ones."""
+    found = (x for section in sections for line in section.lines for x in walk(line.right))
+    halved = any(isinstance(x, Call) and x.name in ("ahead", "behind") for x in found)
     nodes = [r.graph[id] for r in recursions for id in r.graph.ancestors([*r.forward_roots, *r.backward_roots])]
     taken = {*names, *(a.name for r in recursions for a in r.step.arguments)}
     taken |= {name for node in nodes for name in names_in(node.shape)}
@@ -89,7 +99,7 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str]) -> Section:
     lines = [line for function, count in calls for line in _of_call(function, count, letters)]
     lines += [_of_array(name, letters) for name in _names(nodes)]
     lines = list(dict.fromkeys(lines))  # a function and its stable form have one name
-    return Section("Functions", tuple(lines), tuple(_remarks(nodes, any(r.guarded for r in recursions))))
+    return Section("Functions", tuple(lines), tuple(_remarks(nodes, any(r.guarded for r in recursions), halved)))
 
 
 def _calls(nodes: Iterable[Node]) -> dict[tuple[Any, int], None]:
@@ -157,13 +167,11 @@ def _of_array(name: str, letters: list[Word]) -> Line:
     return Line(Call(name, args), make(*args), ONCE)
 
 
-def _remarks(nodes: list[Node], guarded: bool) -> Iterator[str]:
+def _remarks(nodes: list[Node], guarded: bool, halved: bool) -> Iterator[str]:
     """What holds where a function has no derivative, and how functions of a part are meant."""
     exprs = [node.attrs.expr for node in nodes if node.family == "map"]
-    if any(expr.has(ops.ahead) for expr in exprs):
-        yield "where two values are equal, each counts as greater by one half"
-    if any(node.family == "whole" and node.attrs.name in ("is_max", "is_min") for node in nodes):
-        yield "entries that are equally the largest, or the smallest, share the gradient"
+    if halved:
+        yield "a bracket with the index 1/2 is one half where both sides are equal"
     if guarded:
         yield "a product with a factor of zero is zero, also where another factor is infinite"
     if any(expr.has(ops.over) for expr in exprs):

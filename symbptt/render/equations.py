@@ -170,14 +170,14 @@ class Equations:
         page = self._textbook if style == "textbook" else Page(tuple(self._sections()), mean_of(self.loss))
         if not self.setting.is_plain:
             page = as_set(page, self.setting, self.recursion, self.loss)
-        sections = (*page.sections, self._functions())
+        sections = (*page.sections, self._functions(page.sections))
         return replace(page, sections=tuple(section for section in sections if section.lines or section.remarks))
 
-    def _functions(self) -> Section:
+    def _functions(self, sections: Iterable[Section]) -> Section:
         """What functions mean, those of the loss among them."""
         parts = [self] if self.head is None else [self, self.head]
         names = {label.full for part in parts for label in part.labels.values()}
-        return functions([part.recursion for part in parts], names)
+        return functions([part.recursion for part in parts], names, sections)
 
     @cached_property
     def shown_labels(self) -> dict[int, Label]:

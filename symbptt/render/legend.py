@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from symbptt.derive.labels import Label
 from symbptt.ir.shape import Shape
 from symbptt.ir.shape import size as sized
 from symbptt.render.algebra import (
+    Along,
     Array,
     Call,
     Count,
+    Diagonal,
     Entries,
     Entry,
     Expr,
     Index,
+    Outside,
     OverFamily,
     Slice,
     Span,
@@ -28,10 +33,12 @@ from symbptt.render.algebra import (
     Unit,
     Word,
     mapped,
+    number,
     walk,
 )  # fmt: skip
 from symbptt.render.lines import Line, Lines, Loss, LossLines, Note, Section
 from symbptt.render.notation import Notation
+from symbptt.render.wholes import ALONG
 
 SMALL = 4
 """Numbers of a constant vector that stands where it is read; others have names."""
@@ -49,6 +56,8 @@ SIGNS: dict[str, Note] = {
     "diag": (Call("diag", (_V,)), ": the diagonal matrix of ", _V),
 }  # fmt: skip
 """What functions mean that a textbook does not have; of ties a remark tells, in both styles."""
+FEW = 16
+"""Numbers of a constant that the legend shows."""
 
 
 def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> tuple[Note, ...]:
@@ -57,9 +66,12 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
     found = [x for line in all_lines for side in (line.left, line.right) for x in walk(side)]
     return (
         _shapes(lines, loss),
+        *_given(lines, loss),
         *mean_of(loss.of if loss is not None else None),
         *_signs(found),
         *_families(all_lines, found),
+        *_of_parts(found),
+        *_of_loss(all_lines, loss),
     )
 
 
@@ -94,7 +106,7 @@ def _shape(shape: Shape) -> Note:
 
 
 def _signs(found: list[Expr]) -> Iterable[Note]:
-    names = {x.name for x in found if isinstance(x, Call)}
+    names = {"diag" if isinstance(x, Diagonal) else x.name for x in found if isinstance(x, Call | Diagonal)}
     yield from dict.fromkeys(text for name, text in SIGNS.items() if name in names)
     if any(isinstance(x, Unit) for x in found):
         yield (Unit(Word("i"), sp.Symbol("n")), ": the unit vector that has its one at ", Word("i"))
@@ -120,6 +132,46 @@ def _members(letter: str, values: tuple[str, ...], n: Notation) -> str:
     return n.among(letter, ", ".join(values))
 
 
+def _given(lines: Lines, loss: LossLines | None) -> Iterable[Note]:
+    """The values of constants, where they are few numbers, and from where to where indices run."""
+    for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
+        for a in recursion.step.arguments:
+            symbol = Symbol(Label(a.name, None), a.shape)
+            if a.role == "const" and a.default is not None and np.size(a.default) <= FEW:
+                yield _constant(symbol, _array(np.asarray(a.default)))
+            elif a.limit is not None:
+                yield (symbol, ": whole numbers from 0 up to, and without, ", Count(a.limit))
+
+
+def _array(value: Any) -> Array:
+    return Array(tuple(map(number, value.reshape(-1).tolist())), value.shape)
+
+
+def _of_parts(found: list[Expr]) -> Iterable[Note]:
+    """How functions of a part of an array are meant."""
+    split = {tuple(x.name.rsplit("_", 1)) for x in found if isinstance(x, Call) and x.of is not None and "_" in x.name}
+    pairs = {pair for pair in split if pair[-1] in ALONG.values()}
+    along = {x.name for x in found if isinstance(x, Along)}
+    for part in ALONG.values():
+        if any(over == part for _, over in pairs):
+            yield (Call(f"f_{part}", (_A,), _A.shape), f", of a function f: f of each {part.removesuffix('s')} of ", _A)
+    if along:
+        yield (Call("f_i", (_V,), ()), ", of a function f and an index i: f of the numbers ", _V, " that i gives")
+    if "norm" in along | {name for name, _ in pairs}:
+        yield ("norm(v) = ", Call("norm", (_V,), ()), ", the root of the sum of squares")
+
+
+def _of_loss(lines: list[Line], loss: LossLines | None) -> Iterable[Note]:
+    """What a loss does not read."""
+    if loss is None:
+        return
+    given = {x.symbol.label.name for line in lines for x in walk(line.left) if isinstance(x, Outside)}
+    read = {x.symbol: None for line in lines for x in walk(line.right) if isinstance(x, Outside)}
+    for symbol in read:
+        if symbol.label.name not in given:
+            yield (Outside(symbol), " = 0: the loss does not read ", Symbol(Label(symbol.label.name, None)))
+
+
 def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[list[Section], tuple[Note, ...]]:
     """Return sections with constant arrays by name, and the lines of the legend that show them."""
     free, known = iter(names), dict[Expr, Symbol]()
@@ -138,6 +190,8 @@ def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[
 
 
 def _constant(symbol: Symbol, array: Array) -> Note:
+    if not array.of:
+        return (symbol, " = ", array.values[0])
     flat = len(array.of) > 2
     shown = replace(array, of=(len(array.values),)) if flat else array
     behind: Note = (", shape ", *_shape(array.of), ", row by row") if flat else ()

@@ -126,7 +126,7 @@ _TEXT_CALLS = {
     "less": "[{0} < {1}]", "less_equal": "[{0} ≤ {1}]", "equal": "[{0} = {1}]", "not_equal": "[{0} ≠ {1}]",
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
     "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "floor_divide": "⌊({0}) / ({1})⌋", "stop_gradient": "sg({0})",
-    "ahead": "[{0} > {1}]", "behind": "[{0} < {1}]", "inner": "⟨{0}, {1}⟩",
+    "ahead": "[{0} > {1}]_½", "behind": "[{0} < {1}]_½", "inner": "⟨{0}, {1}⟩",
     "norm": "‖{0}‖", "normal_share": "Φ({0})", "normal_density": "φ({0})",
 }  # fmt: skip
 
@@ -200,7 +200,7 @@ def _latex_number(value: sp.Expr) -> str:
 
 
 _LATEX_CALLS = {
-    "ahead": "[{0} > {1}]", "behind": "[{0} < {1}]", "inner": r"\langle {0}, {1} \rangle",
+    "ahead": "[{0} > {1}]_{{1/2}}", "behind": "[{0} < {1}]_{{1/2}}", "inner": r"\langle {0}, {1} \rangle",
     "stop_gradient": r"\mathrm{{sg}}({0})",
     "norm": r"\lVert {0}\rVert", "normal_share": r"\Phi({0})", "normal_density": r"\varphi({0})",
 }  # fmt: skip

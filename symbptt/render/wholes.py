@@ -52,8 +52,6 @@ def _formula(node: Node, x: Expr, numbers: Sequence[Expr], named: Named, is_part
             return _root(named("mean", Power(x, square), (), False), numbers)
         case "unit" if not is_part:
             return Over(x, named("norm", x, (), False))
-        case "is_max" | "is_min" if not is_part:
-            return Call("equal", (x, named(name.removeprefix("is_"), x, (), False)))
     return named(name, x, numbers, node.attrs.stays)
 
 
