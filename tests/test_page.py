@@ -117,6 +117,22 @@ def constants(x: Input["3"], h: State["3"]):
     return np.array([[1.0, 2.0, 0.9999999], [0.1, np.pi, 0.3], [1 / 3, 2 * np.pi / 3, 1e-7]]) @ h + x
 
 
+@sb.cell
+def numbers_over_arrays(x: Input["n"], h: State["n"], a: Param, b: Param):
+    return h * 0.5 + np.sum(a * b / (2 + x * x)) + np.sum(a / (3 + h * h))
+
+
+@sb.cell
+def of_size_one(x: Input["1"], h: State["1"], a: Param, b: Param):
+    return h * 0.5 + np.sum((a * x) ** 2) + np.sum(a * b / (2 + x * x)) + np.sum(a * x)
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+@pytest.mark.parametrize("cell", [numbers_over_arrays, of_size_one], ids=lambda cell: cell.name)
+def test_sums_of_numbers_stand_on_the_page(cell: sb.Cell, style: str) -> None:
+    assert_read(cell, sizes_of(cell), style)
+
+
 @pytest.mark.parametrize("cell", [summed, repeated, rows, flattened, constants], ids=lambda cell: cell.name)
 def test_shapes_and_numbers_stand_on_the_page(cell: sb.Cell) -> None:
     assert_read(cell, sizes_of(cell))

@@ -421,10 +421,10 @@ def _inner_product(e: Call) -> Expr:
         numbers = [f for f in inner.factors if not f.shape]
         arrays = [f for f in inner.factors if f.shape]
     elif isinstance(inner, Power) and inner.exponent == Number(sp.S(2)):
-        arrays = [inner.base, inner.base]
+        arrays = [inner.base, inner.base] if inner.base.shape else []
     elif isinstance(inner, Over) and isinstance(inner.above, Times):
         numbers = [f for f in inner.above.factors if not f.shape]
-        above = [f for f in inner.above.factors if f.shape]
+        above = [f for f in inner.above.factors if f.shape] or [ONE]
         arrays = [above[0], Over(times(above[1:]), inner.below)] if len(above) > 1 else [Over(above[0], inner.below)]
     else:
         arrays = [inner]
