@@ -153,7 +153,7 @@ def norms(cell: Any, params: Arrays, claim: Claim, points: Any) -> Any:
     if cell not in LINEAR:
         LINEAR[cell] = linear(cell, params, inputs, state)
     with np.errstate(all="ignore"):
-        jacobians = LINEAR[cell].jacobians(LINEAR[cell].flat(state)[None], {**inputs, **params})[0]
+        jacobians = LINEAR[cell].with_params(params).jacobians(LINEAR[cell].flat(state)[None], inputs)[0]
     return np.array([claim.norm(j) if np.isfinite(j).all() else 0.0 for j in jacobians])
 
 
