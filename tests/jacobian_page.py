@@ -16,7 +16,7 @@ import numpy as np
 import symbptt as sb
 from tests import brute
 from tests.oracle import STEP, one_step
-from tests.page import Page, Reader, Symbol, Value, bare, column, letters_of, symbol_of, tokens_of
+from tests.page import Page, Reader, Symbol, Value, bare, column, constants_of, letters_of, symbol_of, tokens_of
 from tests.readback import begun, sections_of
 
 NAME = r"(?:\([^()]+\)|(?![ᵀ²³∂])[^\W\d](?:(?![ᵀ²³])\w)*?)"
@@ -191,7 +191,9 @@ class JacobianPage:
 def page_of(cell: sb.Cell, sizes: dict[str, int]) -> tuple[JacobianPage, Any]:
     """A page on which the forward lines of one step have been worked through, and its data."""
     data = brute.data_of(cell, 1, 1, sizes)
-    page, sections = begun(cell, data, sizes), sections_of(sb.derive(cell).as_spelt("textbook"))
+    text = sb.derive(cell).as_spelt("textbook")
+    page, sections = begun(cell, data, sizes), sections_of(text)
+    page.once |= constants_of(text)
     page.define(sections.get("Functions", []))
     page.section(next(lines for head, lines in sections.items() if head.startswith("Forward")), range(1, 2))
     shapes = {**{k: np.shape(v) for k, v in data.params.items()}, **{k: v.shape[1:] for k, v in data.state.items()}}

@@ -506,7 +506,7 @@ def formulas(latex: str, names: Names, families: Families) -> list[str]:
 
 def formula(tokens: list[str], names: Names) -> str:
     """One line as plain text."""
-    text = Reader(tokens, names).read().strip()
+    text = Reader(tokens, names).read().strip().replace("]_{1 / 2}", "]_½")
     text = re.sub(r" \(t < T\)$", " for t < T", text)
     text = re.sub(r" , +(\w) < ", r",  \1 < ", re.sub(r"(\+?=) +- Σ", r"\1 -Σ", text))
     return re.sub(r"  is replaced by  ", " is replaced by ", text.replace(" , ", ", "))

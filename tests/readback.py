@@ -57,7 +57,8 @@ def as_latex_textbook(d: sb.Derivation) -> Read:
 
 
 def read_latex(d: sb.Derivation, latex: str) -> Read:
-    constants = latex_page.constants_of(latex)
+    own = {named.latex for named in d.symbols}  # constants of the user have their values already
+    constants = {shown: value for shown, value in latex_page.constants_of(latex).items() if shown not in own}
     given = {named.name: named.latex for named in d.symbols} | {
         f"constant{i}": name for i, name in enumerate(constants)
     }

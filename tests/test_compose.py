@@ -169,7 +169,7 @@ def test_constants_of_layers_keep_their_defaults_and_may_be_replaced() -> None:
 
 def test_equations_of_a_stack_name_its_layers() -> None:
     text = sb.derive(sb.stack(rnn, rnn)).text(style="loop")
-    assert "W_1" in text and "dU_2" in text and "h_{1,t}" in text.replace("h_{1, t}", "h_{1,t}")
+    assert "W₁" in text and "dU₂" in text and "h_{1,t}" in text.replace("h_{1, t}", "h_{1,t}")
 
 
 def test_stack_is_trained_as_a_model() -> None:

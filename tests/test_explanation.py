@@ -184,7 +184,7 @@ def test_explanation_is_in_whole_words() -> None:
     assert "dc_t is complete here: what the loss gives, what step t + 1 brings and what line 1 gave" in text
     text = str(sb.derive(zoo.selective_ssm).explain())
     assert (
-        "(Σ_t diag(dt_t) da_{decay,t})" in text
+        "(Σ_t diag(Δt_t) da_{decay,t})" in text
         and "over t of what is given; where a line has Σ_t, it is that sum" in text
     )
     assert "Σ_t" not in str(sb.derive(rnn).explain())
@@ -308,6 +308,8 @@ def test_numbers_of_steps_that_do_not_fit_are_told(T: Any) -> None:
 # SymPy.
 
 WITHOUT_FORM = {"clockwork", "retnet", "second_order"}
+UNEVALUATED = {"gru_layer_norm"}
+"""Cells whose lines SymPy does not evaluate on numbers: it leaves the trace of what has a trace in it."""
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "lru", "ctrnn", "linear_attention", "lif", "mgu2"])
@@ -321,7 +323,7 @@ def test_sympy_lines_of_small_cells(cell: sb.Cell) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", sorted(set(zoo.CELLS) - WITHOUT_FORM))
+@pytest.mark.parametrize("name", sorted(set(zoo.CELLS) - WITHOUT_FORM - UNEVALUATED))
 def test_sympy_lines_of_the_zoo(name: str) -> None:
     assert_sympy(zoo.CELLS[name])
 

@@ -261,7 +261,7 @@ def test_a_legend_has_what_no_line_says() -> None:
     """The set of a sum's letter, of which no line is, and a remark on ties."""
     pages = (sb.derive(CELLS["liquid"]).latex(), sb.derive(CELLS["liquid"]).text())
     assert [r"$\sum_{k}$: over $k \in \{" in pages[0], "Σ_k: over k ∈ {" in pages[1]] == ["Σ_k: over" in pages[1]] * 2
-    assert r"where two values are equal, each counts as greater by one half" in sb.derive(zoo.mlstm).latex()
+    assert r"a bracket with the index 1/2 is one half where both sides are equal" in sb.derive(zoo.mlstm).latex()
     assert r"\text{ is replaced by }" in sb.derive(zoo.lif).latex()
 
 

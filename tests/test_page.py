@@ -445,7 +445,7 @@ def assert_read_at_ties(style: str) -> None:
     data = brute.data_of(chosen_and_competing, STEPS, 1, {"n": 5, "k": 2})
     data.params["q"] = data.params["p"] * [1.0, 1.0, 0.5, -1.0, 1.0]
     data.params["S"] = np.array([[1.0, 2.0, 3.0, 3.0, 0.0], [1.0, 2.0, 1.0, 3.0, 0.0]])
-    assert_read(chosen_and_competing, {"n": 5, "k": 2}, style, data)
+    assert_read(chosen_and_competing, {"n": 5, "k": 2}, style, given=data)
 
 
 def test_reader_catches_a_share_that_is_printed_as_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:

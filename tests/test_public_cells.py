@@ -121,7 +121,7 @@ def written_out(text: str) -> list[str]:
 @few()
 def test_pages_print(name: str) -> None:
     derivation = sb.derive(CELLS[name])
-    text, latex = derivation.text(), derivation.latex()
+    text, latex = derivation.as_spelt("textbook"), derivation.latex()
     assert latex.count("{") == latex.count("}") and text.count("(") == text.count(")")
     lines = written_out(text)
     for a in CELLS[name].arguments:

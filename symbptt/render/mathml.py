@@ -164,7 +164,8 @@ def _digits(text: str) -> str:
 def _call(name: str, args: Sequence[str]) -> str:
     if name in _SIGNS:
         opening, closing = "()" if name.startswith("logical") else "[]"
-        return _fenced(opening, f"<mo>{_SIGNS[name]}</mo>".join(args), closing)
+        whole = _fenced(opening, f"<mo>{_SIGNS[name]}</mo>".join(args), closing)
+        return f"<msub>{_row(whole)}<mn>½</mn></msub>" if name in ("ahead", "behind") else whole
     if name in _BRACKETS:
         return _fenced(_BRACKETS[name][0], args[0], _BRACKETS[name][1])
     if name == "inner":
