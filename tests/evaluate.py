@@ -41,9 +41,19 @@ def formula(expr: sp.Expr, args: list[Any]) -> Any:
     if expr.is_number:
         return float(expr)
     name = type(expr).__name__
+    if name in OF_PAGES:
+        return OF_PAGES[name](*parts)
     if name in ops.REMAINING:
         return formula(ops.REMAINING[name].body(placeholder(0)), parts)
     return ops.BY_NAME[name].evaluate(*parts) if name in ops.BY_NAME else getattr(np, name)(*parts)
+
+
+def _over(a: Any, b: Any) -> Any:
+    return np.where(b == 0, 0.0, a / np.where(b == 0, 1.0, b))
+
+
+OF_PAGES = {"over": _over, "ahead": lambda a, b: np.heaviside(a - b, 0.5)}
+"""Functions that stand on pages alone, by their definitions."""
 
 
 def span(start: int, length: int, step: int) -> Any:

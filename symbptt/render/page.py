@@ -35,7 +35,8 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     whole = folded([*backward, *gradients, *inputs, *start], kept)
     backward, gradients, inputs, start = _split(whole, backward, gradients, inputs, start)
     if loss is not None:
-        back, own = _split(folded([*back, *own], kept), back, own)
+        shared_with = {label for line in gradients for label in line.right.labels}  # of gradients that have both parts
+        back, own = _split(folded([*back, *own], kept | shared_with), back, own)
     taken = _taken(lines, loss)
     names = _letters(NAMES, taken)
     sections = [forward, backward, gradients, inputs, start]

@@ -257,7 +257,9 @@ def _by_their_names(lines: Sequence[Line], forward: Sequence[Line]) -> list[Line
     known: dict[Expr, Expr] = {
         line.right: line.left
         for line in forward
-        if isinstance(line.left, Symbol) and (_is_worth(line.right) or isinstance(line.right, Call))
+        if isinstance(line.left, Symbol)
+        and (_is_worth(line.right) or isinstance(line.right, Call))
+        and not _is_once_under_a_step(line)
     }
     before: dict[Expr, Expr] = {} if lines is forward else known
     new = []
@@ -267,6 +269,12 @@ def _by_their_names(lines: Sequence[Line], forward: Sequence[Line]) -> list[Line
         if lines is forward and line.right in known and known[line.right] == line.left:
             before[line.right] = line.left
     return new
+
+
+def _is_once_under_a_step(line: Line) -> bool:
+    """Whether a value that is the same at all steps stands under the name of one step, which no line outside a sum may read."""
+    is_timed = any(label.time is not None for label in line.left.labels)
+    return is_timed and all(label.time is None for label in line.right.labels)
 
 
 def _is_worth(e: Expr) -> bool:
