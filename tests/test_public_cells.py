@@ -128,7 +128,9 @@ def test_pages_print(name: str) -> None:
         if a.role == "state":
             assert f"  {a.name}_t" in text
         if a.role == "param":
-            left = tuple(f"  {mark}{a.name}{behind}" for mark in "dδ" for behind in (" ", "_"))
+            left = tuple(
+                f"  {x}" for mark in "dδ" for x in (f"{mark}{a.name} ", f"{mark}{a.name}_", f"({mark}{a.name})_")
+            )
             assert any(line.startswith(left) for line in lines), a.name
 
 

@@ -22,7 +22,7 @@ from symbptt.render.lower import Lowering
 from symbptt.render.wholes import NAMES
 
 A, B, C = map(placeholder, range(3))
-LETTERS = "abcuvwz"
+LETTERS = (*"abcuvwzpqrfgjklmnoy", *(f"b_{i}" for i in range(1, 9)))
 """Names of arguments in definitions, of which those are taken that the page does not have."""
 _SHOWN = ops.SHOWN
 
