@@ -11,11 +11,11 @@ from symbptt.codegen.calls.sheet import Sheet
 from symbptt.codegen.calls.values import aligned, value
 from symbptt.codegen.passes.affine import Affine, obstacle, recursions
 from symbptt.codegen.passes.place import LOOP
-from symbptt.codegen.scanning import LARGEST_PRODUCT, TILE, WINDOW
+from symbptt.codegen.scanning import LARGEST_PRODUCT, WINDOW
 from symbptt.codegen.statements import computed, indented, writer_of
 from symbptt.codegen.text import shape_text, tuple_text
 from symbptt.codegen.variables import Module
-from symbptt.ir.shape import Shape, Size, prod, size
+from symbptt.ir.shape import Shape
 
 Scan = Callable[[Sheet], list[str]]
 """Writes the lines of a block that scan its steps, and answer in `scanned` whether they did."""
@@ -89,18 +89,6 @@ def _array(m: Module, cut: int, carry: str) -> str:
     if cut in m.held:
         return f"{m.variables[cut]}[:K]"
     return f"{m.kept_carry(carry)}[{'lo:hi' if cut in m.collected else ':K'}]"
-
-
-def scan_sizes(m: Module, sweep: str) -> tuple[Size, Size]:
-    """Return the numbers that a scan works in, for each sample and step of a block, and whatever these are."""
-    found = recursion(m)
-    if found is None:
-        return 0, 0
-    a, shapes = found[sweep == "backward"], _shapes(m)
-    own = 2 * sum(map(prod, shapes)) + (prod(shapes[0]) if len(shapes) > 1 else 0)
-    own += sum(prod(shape) for shape, given in zip(shapes, a.given, strict=True) if given is not None)
-    entries = [prod(shape) for row, shape in zip(a.rows, shapes, strict=True) for c in row if c is not None]
-    return (own, LEVELS * TILE * len(entries)) if _is_fixed(m, a) else (size(own + 2 * sum(entries)), 0)
 
 
 def opening(m: Module, sweep: str, states: Iterable[str], condition: str) -> list[str]:

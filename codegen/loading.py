@@ -30,6 +30,7 @@ from symbptt.derive.bptt import derive
 from symbptt.derive.unit import unit_weight
 from symbptt.errors import ArgumentError, TargetError, counted
 from symbptt.folding import folded
+from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
 from symbptt.model import Model
 from symbptt.origin import check_own
@@ -269,8 +270,7 @@ def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations
     recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))
     whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
     names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
-    count = next(x for x in (*"NMKQRZ", "N_all") if x not in names)
-    return Equations(recursion, Loss(whole, target.at, target.reduction, counted, count))
+    return Equations(recursion, Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names))))
 
 
 def _check_options(truncation: Any, clip_adjoint: Any) -> None:

@@ -18,6 +18,7 @@ from symbptt.derive.jacobian import Block, jacobian
 from symbptt.derive.labels import Label
 from symbptt.derive.terms import Calculus
 from symbptt.init import concrete
+from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.step import Step
 from symbptt.render.algebra import EYE, ONE, ZERO, Derivative, Symbol, normal
@@ -28,7 +29,7 @@ from symbptt.written import equation, gathered, text_lines
 
 TIMES = {"state": -1, "input": 0}
 """The times of arguments, by role; parameters have none."""
-WHOLE = ("s", "z", "y", "q", "v", "w", "whole state")
+WHOLE = "szyqvw"
 """Names of the whole state, of which the first is taken that nothing in the cell has."""
 
 
@@ -236,7 +237,7 @@ class StateJacobian:
     @property
     def letter(self) -> str:
         """What the whole state is called: s, or the first letter behind it that nothing in the cell has."""
-        return next(letter for letter in WHOLE if letter not in self.taken)
+        return next(free_letters(WHOLE, self.taken))
 
     def _rows(self, notation: Notation) -> list[list[str]]:
         """The matrix of blocks: each by its name, or as 0 or I."""

@@ -10,9 +10,9 @@ from symbptt.arguments import check_count
 from symbptt.cell import Cell
 from symbptt.derive.labels import Label
 from symbptt.errors import ArgumentError
+from symbptt.ir.naming import free_letters
 from symbptt.jacobians import StateJacobian
 from symbptt.paths import Paths
-from symbptt.render.algebra import symbols
 from symbptt.render.notation import LATEX, TEXT
 from symbptt.render.writing import write
 from symbptt.written import gathered
@@ -75,10 +75,11 @@ class Unrolled:
         lines = [line for to in self.jacobian.states for of in self.jacobian.states
                  for line in self.jacobian[to, of].definitions]  # fmt: skip
         lines += [*self.jacobian.definitions, *(x for c in self.carries for x in c[0].definitions)]
-        names = self.jacobian.taken | {x.name for line in lines for e in (line.left, line.right) for x in symbols(e)}
+        names = self.jacobian.taken | {x.name for line in lines for e in (line.left, line.right) for x in e.labels}
         names |= {self._state}
         begun = names | {name.partition("_")[0] for name in names}
-        return _Letters(*(next(x for x in choice if begun.isdisjoint(_spellings(x))) for choice in CHOICES))
+        begun |= {letter for letter, spelt in GREEK.items() if spelt in begun}
+        return _Letters(*(next(free_letters(choice, begun)) for choice in CHOICES))
 
     def latex(self) -> str:
         """Return the closed form, and the Jacobian of a step, as LaTeX."""
@@ -95,20 +96,15 @@ class Unrolled:
 
 
 CHOICES = (
-    ("J", "M", "G", "Q", "K", "Jacobian"),
-    ("k", "j", "i", "r", "p", "m", "n", "step"),
-    ("L", "ℒ"),
-    ("θ", "φ", "ψ", "ω", "parameter"),
-    ("w", "b", "W", "width"),
+    "JMGQK",
+    "kjirpmn",
+    "Lℒ",
+    "θφψω",
+    "wbW",
 )
 """What the Jacobian of a step, the step at which a parameter is used, the whole loss, the parameter and the length
 of a window are called: the first of each that is free. Python reads ℓ and ℒ in a name as l and L, so that no value has these."""
 GREEK = {"θ": "theta", "φ": "phi", "ψ": "psi", "ω": "omega"}
-
-
-def _spellings(letter: str) -> set[str]:
-    """How a name would be spelled that a page shows as this letter."""
-    return {letter, GREEK.get(letter, letter)}
 
 
 @dataclass(frozen=True)

@@ -502,3 +502,14 @@ def test_norms_along_more_than_two_axes_stand_by_their_name() -> None:
     for one in (all_axes, by_root, some_axes):
         line = next(line for line in sb.derive(one).text().splitlines() if "h_t" in line)
         assert "norm" in line and "√" not in line
+
+
+@sb.cell
+def crowded(h: State["n"], a: Param, b: Param, c: Param, u: Param, v: Param, w: Param, z: Param):
+    return np.clip(h * (a + b + c + u + v + w + z), -3, 3)
+
+
+def test_definitions_have_letters_where_a_cell_has_taken_all() -> None:
+    """Such a cell once had no page, and with it no module."""
+    page = " ".join(sb.derive(crowded).text().split())
+    assert "clip(a_2, a_3, a_4) = min(max(a_2, a_3), a_4)" in page  # a_1 stands on the page

@@ -1,7 +1,7 @@
 """The printed page, read back: every line evaluates to what the kernel computes."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target, zoo
 from symbptt.derive.labels import NEXT
 from symbptt.errors import ArgumentError
+from symbptt.render import algebra
 from symbptt.render.algebra import Outside, walk
 from symbptt.render.equations import Equations
 from symbptt.render.layout import noted
@@ -465,3 +466,20 @@ def test_constants_join_a_vector_as_numbers() -> None:
     assert "W [1; h_{t-1}; 0.5; 2]" in sb.derive(biased).text()
     assert "dW = Σ_t da_t [1; h_{t-1}; 0.5; 2]ᵀ" in sb.derive(biased).text()
     assert sb.compile(biased).forward({"W": np.zeros((2, 5))}, steps=1).states["h"].shape == (1, 1, 2)
+
+
+def test_every_expression_tells_its_parts() -> None:
+    """What is no part is not moved in time, not read and not renamed: a class with inner expressions says which."""
+    bound = {
+        "SumOver": {"indices"},
+        "Along": {"indices"},
+        "Entries": {"indices"},
+        "Array": {"values"},
+    }  # nothing is read there
+    classes, open_ = list[type](), list[type]([algebra.Expr])
+    while open_:
+        classes.append(open_.pop())
+        open_ += classes[-1].__subclasses__()
+    for cls in classes:
+        inner = {f.name for f in fields(cls) if re.search(r"(?<!\.)\b(Expr|Symbol|Index)\b", str(f.type))}
+        assert not inner - bound.get(cls.__name__, set()) or cls in algebra._PARTS, cls

@@ -461,11 +461,6 @@ def _symbols(factor: Factor) -> set[sp.Symbol]:
     raise AssertionError(factor)
 
 
-def symbols_of(term: Term) -> set[sp.Symbol]:
-    """Return all indices and sizes that the factors of a term read."""
-    return {s for f, _ in term.factors for s in _symbols(f)}
-
-
 def _ordered(term: Term) -> Term:
     """Sums in the order in which the factors have their indices."""
     order = [s for f, _ in term.factors for s in sorted(_symbols(f), key=str) if s in term.sums]

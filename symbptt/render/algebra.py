@@ -7,7 +7,7 @@ The builders `plus`, `times`, `matmul`, `over` and `transposed` keep expressions
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from operator import is_
 from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
@@ -89,6 +89,16 @@ class Expr:
         """The expression without the names in it, for comparison."""
         own = _OWN.get(type(self), _nothing)(self)
         return (type(self).__name__, own, *(part.pattern for part in self.parts))
+
+
+class OfInner(Expr):
+    """An expression that has the shape of its inner one."""
+
+    inner: Expr
+
+    @property
+    def shape(self) -> Shape:
+        return self.inner.shape
 
 
 @expression
@@ -374,15 +384,11 @@ class Blocks(Expr):
 
 
 @expression
-class Total(Expr):
+class Total(OfInner):
     """The sum over all steps; with `at`, over those at which an index, its second, is its first."""
 
     inner: Expr
     at: tuple[Expr, ...] = ()
-
-    @property
-    def shape(self) -> Shape:
-        return self.inner.shape
 
 
 @expression
@@ -394,17 +400,13 @@ class Entry(Expr):
 
 
 @expression
-class SumOver(Expr):
+class SumOver(OfInner):
     """The sum (or `kind`) over named indices, under a condition where there is one."""
 
     indices: tuple[Index, ...]
     inner: Expr
     kind: str = "sum"
     condition: tuple[Expr, ...] = ()
-
-    @property
-    def shape(self) -> Shape:
-        return self.inner.shape
 
 
 @expression
@@ -422,32 +424,24 @@ class Along(Expr):
 
 
 @expression
-class OverFamily(Expr):
+class OverFamily(OfInner):
     """The sum over the members of a family of values, which differ in one letter of their names."""
 
     letter: str
     values: tuple[str, ...]
     inner: Expr
 
-    @property
-    def shape(self) -> Shape:
-        return self.inner.shape
-
 
 @expression
-class Raised(Expr):
+class Raised(OfInner):
     """A value with a sign in brackets above it, which says of which of several it is."""
 
     inner: Expr
     sign: str
 
-    @property
-    def shape(self) -> Shape:
-        return self.inner.shape
-
 
 @expression
-class OverWindows(Expr):
+class OverWindows(OfInner):
     """The sum over the windows of time that have step t: they are told by their last step, a letter, and have `k` steps; with
     `start`, over those that reach the initial state."""
 
@@ -455,10 +449,6 @@ class OverWindows(Expr):
     k: int
     inner: Expr
     start: bool = False
-
-    @property
-    def shape(self) -> Shape:
-        return self.inner.shape
 
 
 @expression
@@ -500,11 +490,6 @@ def widest(parts: Iterable[Expr]) -> Shape:
     return next((part.shape for part in parts if part.shape), ())
 
 
-def parts(e: Expr) -> tuple[Expr, ...]:
-    """Return the expressions that an expression is made of, in the order in which they are written."""
-    return e.parts
-
-
 def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
     """Return an expression with others in the place of its parts, as flat as before."""
     match e:
@@ -514,24 +499,12 @@ def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
             return times(new)
         case Matmul():
             return matmul(new)
-        case Over():
-            return Over(*new)
-        case Power():
-            return Power(*new)
+        case Over() | Power() | Derivative() | Cases():
+            return type(e)(*new)
         case Transposed():
             return transposed(new[0])
-        case Diagonal():
-            return Diagonal(new[0])
-        case Slice():
-            return Slice(new[0], e.spans, e.of)
-        case Entries():
-            return Entries(e.indices, new[0], e.of)
-        case OverFamily():
-            return OverFamily(e.letter, e.values, new[0])
-        case Raised():
-            return Raised(new[0], e.sign)
-        case OverWindows():
-            return OverWindows(e.letter, e.k, new[0], e.start)
+        case Diagonal() | Slice() | Entries() | OverFamily() | Raised() | OverWindows():
+            return replace(e, inner=new[0])
         case Total():
             return Total(new[0], tuple(new[1:]))
         case SumOver():
@@ -540,8 +513,6 @@ def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
             return Call(e.name, tuple(new), e.of)
         case Along():
             return Along(e.name, e.indices, tuple(new[: len(e.args)]), tuple(new[len(e.args) :]))
-        case Cases():
-            return Cases(*new)
         case Blocks():
             return Blocks(tuple(new), e.axis, e.of)
         case Rows():
@@ -622,17 +593,13 @@ def transposed(e: Expr) -> Expr:
     return e.inner if isinstance(e, Transposed) else e if not e.shape else Transposed(e)
 
 
-def symbols(e: Expr) -> Iterator[Label]:
-    """Yield the labels of the symbols of an expression, as often as they are written."""
-    return iter(e.labels)
-
-
 def _nothing(e: Any) -> tuple[Any, ...]:
     return ()
 
 
 _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
-    Outside: lambda e: (e.symbol,), Sum: lambda e: tuple(term for _, term in e.terms), Times: lambda e: e.factors,
+    Outside: lambda e: (e.symbol,), Derivative: lambda e: (e.over, e.under),
+    Sum: lambda e: tuple(term for _, term in e.terms), Times: lambda e: e.factors,
     Matmul: lambda e: e.factors, Over: lambda e: (e.above, e.below), Power: lambda e: (e.base, e.exponent),
     Transposed: lambda e: (e.inner,), Diagonal: lambda e: (e.inner,), Slice: lambda e: (e.inner,),
     Entries: lambda e: (e.inner,), OverFamily: lambda e: (e.inner,), Total: lambda e: (e.inner, *e.at),

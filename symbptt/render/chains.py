@@ -52,7 +52,6 @@ from symbptt.render.algebra import (
     matmul,
     normal,
     plus,
-    symbols,
     times,
     transposed,
 )  # fmt: skip
@@ -720,12 +719,12 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
         id: Definition(Symbol(labels[id], normal(writer.shape(id))), in_normal_form(writer.lowering.formula(id)))
         for id in made
     }
-    read = {x.name for line in found.values() for x in symbols(line.right)}
+    read = {x.name for line in found.values() for x in line.right.labels}
     defined: list[Definition] = []
     for id in sorted(values_, reverse=True):  # what a value reads was made before it
         if made[id].name in read:
             defined.insert(0, values_[id])
-            read |= {x.name for x in symbols(values_[id].right)}
+            read |= {x.name for x in values_[id].right.labels}
     return (*found.values(), *defined)
 
 

@@ -4,6 +4,7 @@ page leaves out, as ties, said once."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import sympy as sp
@@ -13,6 +14,7 @@ from symbptt.declare import derivative_mark
 from symbptt.derive.bptt import Recursion
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
+from symbptt.ir.naming import free_letters
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF
 from symbptt.ir.shape import names_in
@@ -22,7 +24,7 @@ from symbptt.render.lower import Lowering
 from symbptt.render.wholes import NAMES
 
 A, B, C = map(placeholder, range(3))
-LETTERS = (*"abcuvwzpqrfgjklmnoy", *(f"b_{i}" for i in range(1, 9)))
+LETTERS = "abcuvwz"
 """Names of arguments in definitions, of which those are taken that the page does not have."""
 _SHOWN = ops.SHOWN
 
@@ -82,6 +84,7 @@ ARRAYS: dict[str, Callable[..., Expr]] = {
     "var": lambda a: _of("mean", _square(_less_mean(a))),
 }
 """Functions of arrays as a textbook defines them."""
+MOST_OF_ARRAYS = max(make.__code__.co_argcount for make in ARRAYS.values())
 NEEDED = {"logsoftmax": ("softmax",), "LN": ("var",), "std": ("var",)}
 """Functions of arrays in the definitions of others."""
 
@@ -94,10 +97,11 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: I
     nodes = [r.graph[id] for r in recursions for id in r.graph.ancestors([*r.forward_roots, *r.backward_roots])]
     taken = {*names, *(a.name for r in recursions for a in r.step.arguments)}
     taken |= {name for node in nodes for name in names_in(node.shape)}
-    letters = [Word(letter) for letter in LETTERS if letter not in taken]
     calls = sorted(_calls(nodes), key=lambda call: call[0].__name__)
-    lines = [line for function, count in calls for line in _of_call(function, count, letters)]
-    lines += [_of_array(name, letters) for name in _names(nodes)]
+    most = max([MOST_OF_ARRAYS, *(count for _, count in calls)])
+    args = [Word(letter) for letter in islice(free_letters(LETTERS, taken), most)]
+    lines = [line for function, count in calls for line in _of_call(function, count, args)]
+    lines += [_of_array(name, args) for name in _names(nodes)]
     lines = list(dict.fromkeys(lines))  # a function and its stable form have one name
     return Section("Functions", tuple(lines), tuple(_remarks(nodes, any(r.guarded for r in recursions), halved)))
 
@@ -127,22 +131,21 @@ def _body(function: Any, count: int) -> sp.Expr | None:
     return ELEMENTWISE.get((NAME_OF.get(function, function.__name__), count))
 
 
-def _of_call(function: Any, count: int, letters: list[Word]) -> Iterator[Line]:
+def _of_call(function: Any, count: int, args: list[Word]) -> Iterator[Line]:
     """What a function is; of a surrogate also derivatives that are numbers, which formulas have in the place of their names."""
     body, name = _body(function, count), NAME_OF.get(function, function.__name__)
     if body is not None:
-        yield _line(name, count, body, letters, getattr(function, "is_surrogate", False))
+        yield _line(name, body, args[:count], getattr(function, "is_surrogate", False))
     for i, slope in enumerate(function.partials if getattr(function, "replaced", False) else ()):
         if slope.is_number:
-            yield _line(name + derivative_mark(i, count), count, slope, letters, True)
+            yield _line(name + derivative_mark(i, count), slope, args[:count], True)
 
 
-def _line(name: str, count: int, body: sp.Expr, letters: list[Word], is_surrogate: bool) -> Line:
+def _line(name: str, body: sp.Expr, args: list[Word], is_surrogate: bool) -> Line:
     g = Graph()
-    args = [build.leaf(g, "const", letter.text, ()) for letter in letters[:count]]
-    value = build.map_(g, body, args)
+    value = build.map_(g, body, [build.leaf(g, "const", arg.text, ()) for arg in args])
     right = Lowering(g, {}).value(value)
-    return Line(Call(name, tuple(letters[:count])), right, ONCE, "is replaced by" if is_surrogate else "=")
+    return Line(Call(name, tuple(args)), right, ONCE, "is replaced by" if is_surrogate else "=")
 
 
 def _names(nodes: Iterable[Node]) -> dict[str, None]:
@@ -161,10 +164,10 @@ def _is_written_out(node: Node) -> bool:
     return node.attrs.name == "unit" and len(node.attrs.axes) == len(node.shape)
 
 
-def _of_array(name: str, letters: list[Word]) -> Line:
+def _of_array(name: str, args: list[Word]) -> Line:
     make = ARRAYS[name]
-    args = tuple(letters[: make.__code__.co_argcount])
-    return Line(Call(name, args), make(*args), ONCE)
+    own = tuple(args[: make.__code__.co_argcount])
+    return Line(Call(name, own), make(*own), ONCE)
 
 
 def _remarks(nodes: list[Node], guarded: bool, halved: bool) -> Iterator[str]:

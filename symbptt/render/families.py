@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from symbptt.derive.labels import Label
-from symbptt.render.algebra import Expr, OverFamily, Sum, Symbol, mapped, plus, relabelled, symbols
+from symbptt.render.algebra import Expr, OverFamily, Sum, Symbol, mapped, plus, relabelled
 from symbptt.render.lines import Line
 
 LETTERS = "kjlqrspuvw"
@@ -123,7 +123,7 @@ def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Li
         if in_order and _reads_between(lines, places):
             continue
         named = letters.of(family.values)
-        if named is None or not any(label in family.holes for label in symbols(lines[places[0]].left)):
+        if named is None or not any(label in family.holes for label in lines[places[0]].left.labels):
             continue
         line = lines[places[0]]
         letter = named[0]
@@ -141,8 +141,8 @@ def _both(line: Line) -> Expr:
 
 def _reads_between(lines: Sequence[Line], places: Sequence[int]) -> bool:
     first, last = min(places), max(places)
-    defined = {label for line in lines[first : last + 1] for label in symbols(line.left)}
-    return any(label in defined for place in places for label in symbols(lines[place].right))
+    defined = {label for line in lines[first : last + 1] for label in line.left.labels}
+    return any(label in defined for place in places for label in lines[place].right.labels)
 
 
 def summed(e: Expr, letters: Letters) -> Expr:
@@ -169,4 +169,4 @@ def summed(e: Expr, letters: Letters) -> Expr:
 
 def names_of_lines(lines: Iterable[Line]) -> set[str]:
     """Return the names of all symbols of some lines."""
-    return {label.name for line in lines for side in (line.left, line.right) for label in symbols(side)}
+    return {label.name for line in lines for side in (line.left, line.right) for label in side.labels}

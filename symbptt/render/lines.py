@@ -275,17 +275,13 @@ class LossLines:
         return tuple(lines) if self.of.at == "every" else tuple(map(at_the_end, lines))
 
     def _weight(self) -> tuple[Line, ...]:
-        """The adjoint of the loss of a step, where that is not one, or a line has it by its name."""
-        if self.of.reduction == "sum" and self.of.counted is None and not self._is_weight_read():
+        """The adjoint of the loss of a step, where that is not one."""
+        if self.of.reduction == "sum" and self.of.counted is None:
             return ()
         label = Label("loss", self.time, adjoint=True, mark=self.lines.mark)
         one = self.of.counted or ONE
         right = one if self.of.reduction == "sum" else Over(one, Word(self.of.count))
         return (Line(Symbol(label), right, "t = t" if self.of.at == "every" else "t = T"),)
-
-    def _is_weight_read(self) -> bool:
-        lines = (*self.lines.backward(), *self.gradients(), *self._sent())
-        return any(label.name == "loss" and label.adjoint for line in lines for label in line.right.labels)
 
     def _sent(self) -> Iterable[Line]:
         """What the loss adds to the adjoint of a state or an output; of steps before the last, nothing."""

@@ -9,6 +9,7 @@ import sympy as sp
 
 from symbptt.derive.bptt import Recursion
 from symbptt.derive.labels import FIRST, LAST, NEXT, START, Label
+from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
 from symbptt.render.algebra import (
     ONE,
@@ -30,7 +31,6 @@ from symbptt.render.algebra import (
     Word,
     mapped,
     normal,
-    parts,
     plus,
     walk,
     with_parts,
@@ -114,9 +114,8 @@ def _taken(page: Page, recursions: Iterable[Recursion]) -> set[str]:
 
 def _names(setting: Setting, taken: set[str]) -> Names:
     first = "s" if isinstance(setting.truncation, Window) else "e"
-    letters = [x for x in (first, *"spquvwzabcdefghijklmno") if x not in taken]
-    resets = [x for x in ("r", *"qpzvwuabcdefghijklmno") if x not in taken and x != letters[0]]
-    return Names(letters[0], resets[0])
+    window = next(free_letters((first, *"spquvwzabcdefghijklmno"), taken))
+    return Names(window, next(free_letters("rqpzvwuabcdefghijklmno", taken | {window})))
 
 
 def _legend(setting: Setting, names: Names) -> Iterator[Note]:
@@ -157,10 +156,6 @@ def _times(n: int, e: Expr) -> Expr:
 
 def _floor(e: Expr, n: int) -> Expr:
     return e if n == 1 else Call("floor", (Over(e, Number(sp.Integer(n))),))
-
-
-def _has_outside(e: Expr) -> bool:
-    return any(isinstance(x, Outside) for x in walk(e))
 
 
 def _is_backward(section: Section) -> bool:
@@ -223,7 +218,7 @@ def _mapped_inside(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
     """As `mapped`, but for what the loss itself gives."""
     if isinstance(e, Outside):
         return e
-    return f(with_parts(e, [_mapped_inside(part, f) for part in parts(e)]) if parts(e) else e)
+    return f(with_parts(e, [_mapped_inside(part, f) for part in e.parts]) if e.parts else e)
 
 
 def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain, count
 
 from symbptt.derive.labels import TIMES, Label, without_time
+from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
 from symbptt.render.algebra import plus, walk
 from symbptt.render.legend import legend, named_constants
@@ -38,7 +37,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
         shared_with = {label for line in gradients for label in line.right.labels}  # of gradients that have both parts
         back, own = _split(folded([*back, *own], kept | shared_with), back, own)
     taken = _taken(lines, loss)
-    names = _letters(NAMES, taken)
+    names = free_letters(NAMES, taken)
     sections = [forward, backward, gradients, inputs, start]
     sections[1:] = [ordered_as(x, forward) for x in sections[1:]]
     sections = shared(sections, names)
@@ -57,14 +56,8 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
             Section("Backward from the loss", tuple(back)),
             Section("Gradients of the loss's parameters", tuple(own)),
         ]
-    done, constants = named_constants([section for section in done if section.lines], _letters(CONSTANTS, taken))
+    done, constants = named_constants([section for section in done if section.lines], free_letters(CONSTANTS, taken))
     return Page(tuple(done), (*legend(lines, loss, done), *constants))
-
-
-def _letters(names: str, taken: set[str]) -> Iterator[str]:
-    """Names that nothing else has, then numbered ones."""
-    numbered = (f"{names[0]}_{i}" for i in count(1))
-    return (name for name in chain(names, numbered) if name not in taken)
 
 
 BACKWARD = "Backward, t = T, …, 1; quantities of step T + 1 are zero"

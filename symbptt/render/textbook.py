@@ -26,10 +26,8 @@ from symbptt.render.algebra import (
     Times,
     Total,
     mapped,
-    parts,
     plus,
     relabelled,
-    symbols,
     walk,
     with_parts,
 )  # fmt: skip
@@ -69,7 +67,7 @@ def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
 
 
 def _label(e: Expr) -> Label:
-    return next(iter(symbols(e)))
+    return e.labels[0]
 
 
 def _whole(lines: Lines, name: str, before: Line, added: Line | None) -> Line:
@@ -96,7 +94,7 @@ def _of_output(lines: Lines, name: str) -> Line:
 def _from_outside(line: Line, lines: Lines) -> Line:
     """A line of an output's adjoint: what the loss gives has the same name as the whole."""
     label = _label(line.left)
-    if label.name not in lines.recursion.cotangent or label not in symbols(line.right):
+    if label.name not in lines.recursion.cotangent or label not in line.right.labels:
         return line
 
     def given(e: Expr) -> Expr:
@@ -145,9 +143,9 @@ def entry_of(e: Expr, at: Sequence[Expr]) -> Expr | None:
             places = dict(zip(e.indices, at, strict=True))
             return mapped(e.inner, lambda x: places.get(x, x) if isinstance(x, Index) else x)
         case Sum() | Times() | Over() | Power():
-            inner = [entry_of(part, at) for part in parts(e)]
+            inner = [entry_of(part, at) for part in e.parts]
         case Call() if e.of is None:
-            inner = [entry_of(part, at) for part in parts(e)]
+            inner = [entry_of(part, at) for part in e.parts]
         case _:
             return None
     if any(part is None for part in inner):
@@ -191,7 +189,7 @@ def _may_go(line: Line, kept: set[Label]) -> bool:
 
 
 def _count(line: Line, label: Label) -> int:
-    return 0 if line.note == "gone" else sum(_same(label, x) for x in symbols(line.right))
+    return 0 if line.note == "gone" else sum(_same(label, x) for x in line.right.labels)
 
 
 def _same(label: Label, other: Label) -> bool:
@@ -215,7 +213,7 @@ def _put(line: Line, label: Label, value: Expr) -> Line | None:
     bad = any(
         isinstance(e, Entry) and not isinstance(e.array, Symbol | Outside) and _is_odd(e.array) for e in walk(right)
     )
-    late = any(x.time == -2 for x in symbols(right))
+    late = any(x.time == -2 for x in right.labels)
     return None if bad or late else indexed(replace(line, right=lifted(in_normal_form(right))))
 
 
@@ -296,9 +294,9 @@ def _size(e: Expr) -> int:
 
 
 def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
-    times = {x.time for x in symbols(e)} - {None}
+    times = {x.time for x in e.labels} - {None}
     label = Label(name, LAST if LAST in times else 0 if times else None, given=False)
-    symbol, adjoint = Symbol(label, e.shape), any(x.adjoint for x in symbols(e))
+    symbol, adjoint = Symbol(label, e.shape), any(x.adjoint for x in e.labels)
     s, i = next((s, i) for s, lines in enumerate(sections) for i, line in enumerate(lines) if e in walk(line.right))
     if s > 0 and not adjoint:
         s, i = 0, len(sections[0])

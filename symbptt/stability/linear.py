@@ -215,25 +215,3 @@ def linearize(
     start = {name: arrays[name] for name in of.names}
     states = np.concatenate([of.flat(start)[None], of.run(given, start, T)])
     return Linearization(states, of.jacobians(states[:-1], given), of.names)
-
-
-def step_function(cell: Cell, params: Arrays, inputs: Arrays | None = None) -> Callable[..., Any]:
-    """Return f(states (B, N), inputs by name (B, ...)) -> the whole states after one step, (B, N)."""
-    of = linear(cell, params, inputs)
-
-    def step(states: Any, given: Arrays | None = None) -> Any:
-        now = {k: np.asarray(v)[None] for k, v in (given or {}).items()}
-        return of.run(now, of.by_name(states), 1)[0]
-
-    return step
-
-
-def jacobian_function(cell: Cell, params: Arrays, inputs: Arrays | None = None) -> Callable[..., Any]:
-    """Return J(states (B, N), inputs by name (B, ...)) -> the Jacobians of one step, (B, N, N)."""
-    of = linear(cell, params, inputs)
-
-    def at(states: Any, given: Arrays | None = None) -> Any:
-        now = {k: np.asarray(v)[None] for k, v in (given or {}).items()}
-        return of.jacobians(states[None], now)[0]
-
-    return at
