@@ -22,7 +22,8 @@ from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.step import Step
 from symbptt.render.algebra import EYE, ONE, ZERO, Derivative, Symbol, normal
-from symbptt.render.chains import Definition, lines
+from symbptt.render.chains import Definition
+from symbptt.render.derivative_lines import lines
 from symbptt.render.notation import LATEX, TEXT, Notation
 from symbptt.render.writing import write
 from symbptt.written import equation, gathered, text_lines

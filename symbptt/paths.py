@@ -24,7 +24,8 @@ from symbptt.init import concrete
 from symbptt.ir.shape import named_size
 from symbptt.ir.step import Step
 from symbptt.render.algebra import Derivative, Expr, Symbol, matmul, normal
-from symbptt.render.chains import Definition, lines
+from symbptt.render.chains import Definition
+from symbptt.render.derivative_lines import lines
 from symbptt.render.notation import LATEX, TEXT
 from symbptt.render.writing import write
 from symbptt.written import equation, table
