@@ -38,7 +38,7 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
         writer = Derivatives(chain, labels, of, _numbered(labels, named, letters))
         shown = {
             **targets,
-            **{id: None for id in sorted(named - set(targets), reverse=True) if id in _uses(chain, targets, ())},
+            **{id: None for id in sorted(named - set(targets), reverse=True) if id in uses},
         }
         found = {
             id: writer.definition(id, writer.named.get(id) if label is None else label) for id, label in shown.items()
