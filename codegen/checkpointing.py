@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from symbptt.codegen import checkpoints
-from symbptt.codegen.text import copied
+from symbptt.codegen.targets.numpy.text import copied
 
 SHARED = '''def _cut(mask, lo, hi):
     return None if mask is None else mask[lo:hi]

@@ -6,7 +6,7 @@ import inspect
 
 from symbptt import ops, special
 from symbptt.codegen import scanning
-from symbptt.codegen.text import copied
+from symbptt.codegen.targets.numpy.text import copied
 
 HELPERS: dict[str, str] = {
     "_padded": '''def _padded(x, shape, index):

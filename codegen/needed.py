@@ -9,14 +9,14 @@ from typing import Any
 
 import sympy as sp
 
-from symbptt.codegen.budget import STEPS, Letters, Most, Sum, most
-from symbptt.codegen.heap import BUFFER, ITEM, LARGE
-from symbptt.codegen.peak import OBJECTS, Call
 from symbptt.codegen.scanning import WINDOW
-from symbptt.codegen.statements import unpack
-from symbptt.codegen.text import listed, size_text, tuple_text
-from symbptt.codegen.wrap import wrapped
-from symbptt.codegen.written import B, T, Written
+from symbptt.codegen.targets.numpy.memory.budget import STEPS, Letters, Most, Sum, most
+from symbptt.codegen.targets.numpy.memory.heap import BUFFER, ITEM, LARGE
+from symbptt.codegen.targets.numpy.memory.peak import OBJECTS, Call
+from symbptt.codegen.targets.numpy.memory.written import B, T, Written
+from symbptt.codegen.targets.numpy.statements import unpack
+from symbptt.codegen.targets.numpy.text import listed, size_text, tuple_text
+from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.ir.shape import named_size
 
 MASKS = ((False, False), (False, True), (True, True))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from symbptt.codegen.checkpointing import checkpointed
-from symbptt.codegen.program import Program
+from symbptt.codegen.program.program import Program
 from symbptt.ir.step import Argument
-from symbptt.truncation import Chunked, Window
+from symbptt.language.truncation import Chunked, Window
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,18 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from typing import Any as Target
 
     from symbptt import zoo as zoo
-    from symbptt.cell import Cell, cell
-    from symbptt.clip import clip_by_norm, clip_by_value
-    from symbptt.codegen.loading import Kernel, compile
-    from symbptt.compare.comparison import Comparison, compare_designs
-    from symbptt.compare.grid import Grid
-    from symbptt.compose import stack
-    from symbptt.declare import function
-    from symbptt.derivation import Derivation, Equation, derive
-    from symbptt.differences import CellComparison, compare
+    from symbptt.clipping import clip_by_norm, clip_by_value
+    from symbptt.codegen.kernel import Kernel, compile
+    from symbptt.comparison.comparison import Comparison, compare_designs
+    from symbptt.comparison.grid import Grid
+    from symbptt.derivations.cell_comparison import CellComparison, compare
+    from symbptt.derivations.derivation import Derivation, Equation, derive
+    from symbptt.drawing.unrolled import unroll
     from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, TargetError, TheoremError
     from symbptt.errors import StabilityWarning as StabilityWarning
-    from symbptt.functions import (
+    from symbptt.language.cell import Cell, cell
+    from symbptt.language.custom_function import function
+    from symbptt.language.functions import (
         concatenate,
         cumsum,
         dot,
@@ -51,28 +51,28 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         sum,
         transpose,
     )
-    from symbptt.model import Loss, Model, loss, model
-    from symbptt.stability.analysis import StabilityReport, analyze
-    from symbptt.stability.certified import certified_rate
-    from symbptt.stability.covariant import covariant_vectors
-    from symbptt.stability.design import Initialisation, init_for_horizon
-    from symbptt.stability.field import critical_line, mean_field
-    from symbptt.stability.fixed import fixed_points
-    from symbptt.stability.flossing import exponent_gradient
-    from symbptt.stability.flow import gradient_flow
-    from symbptt.stability.gain import recurrent_weights, with_gain
-    from symbptt.stability.kantorovich import kantorovich
-    from symbptt.stability.lyapunov import lyapunov_spectrum
-    from symbptt.stability.population import gaussian_weights, population
-    from symbptt.stability.product import product_spectrum
-    from symbptt.stability.suprema import sup_derivative
-    from symbptt.stability.sweep import Sweep, sweep
-    from symbptt.stability.transient import transient_growth
-    from symbptt.stability.vanishing import vanishing_condition
-    from symbptt.stability.watch import Watch
-    from symbptt.truncation import Chunked, Window
-    from symbptt.unrolling import unroll
-    from symbptt.verification import check_backward, verify
+    from symbptt.language.model import Loss, Model, loss, model
+    from symbptt.language.stacking import stack
+    from symbptt.language.truncation import Chunked, Window
+    from symbptt.stability.activations.mean_field import critical_line, mean_field
+    from symbptt.stability.activations.suprema import sup_derivative
+    from symbptt.stability.design.initialisation import Initialisation, init_for_horizon
+    from symbptt.stability.dynamics.fixed_points import fixed_points
+    from symbptt.stability.dynamics.kantorovich import kantorovich
+    from symbptt.stability.dynamics.population import gaussian_weights, population
+    from symbptt.stability.dynamics.sweep import Sweep, sweep
+    from symbptt.stability.gradients.flossing import exponent_gradient
+    from symbptt.stability.gradients.flow import gradient_flow
+    from symbptt.stability.proofs.certified import certified_rate
+    from symbptt.stability.proofs.vanishing import vanishing_condition
+    from symbptt.stability.report.analysis import StabilityReport, analyze
+    from symbptt.stability.report.watch import Watch
+    from symbptt.stability.runs.gain import recurrent_weights, with_gain
+    from symbptt.stability.spectra.covariant import covariant_vectors
+    from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
+    from symbptt.stability.spectra.products import product_spectrum
+    from symbptt.stability.spectra.transient import transient_growth
+    from symbptt.verification.checks import check_backward, verify
 
     tanh: Callable[..., Any]
     sigmoid: Callable[..., Any]
@@ -126,43 +126,43 @@ __all__ = [
 _HOME = {
     name: module
     for module, names in {
-        "symbptt.cell": "Cell cell",
-        "symbptt.clip": "clip_by_norm clip_by_value",
-        "symbptt.codegen.loading": "Kernel compile",
-        "symbptt.compare.grid": "Grid",
-        "symbptt.compare.comparison": "Comparison compare_designs",
-        "symbptt.compose": "stack",
-        "symbptt.declare": "function",
-        "symbptt.derivation": "Derivation Equation derive",
-        "symbptt.differences": "CellComparison compare",
+        "symbptt.language.cell": "Cell cell",
+        "symbptt.clipping": "clip_by_norm clip_by_value",
+        "symbptt.codegen.kernel": "Kernel compile",
+        "symbptt.comparison.grid": "Grid",
+        "symbptt.comparison.comparison": "Comparison compare_designs",
+        "symbptt.language.stacking": "stack",
+        "symbptt.language.custom_function": "function",
+        "symbptt.derivations.derivation": "Derivation Equation derive",
+        "symbptt.derivations.cell_comparison": "CellComparison compare",
         "symbptt.errors": "ArgumentError CellError ShapeError StabilityWarning SymbpttError TargetError TheoremError",
-        "symbptt.model": "Loss Model loss model",
-        "symbptt.roles": "Const Index Input Output Param State Target",
-        "symbptt.stability.gain": "recurrent_weights with_gain",
-        "symbptt.stability.certified": "certified_rate",
-        "symbptt.stability.covariant": "covariant_vectors",
-        "symbptt.stability.analysis": "StabilityReport analyze",
-        "symbptt.stability.design": "Initialisation init_for_horizon",
-        "symbptt.stability.field": "critical_line mean_field",
-        "symbptt.stability.fixed": "fixed_points",
-        "symbptt.stability.flossing": "exponent_gradient",
-        "symbptt.stability.kantorovich": "kantorovich",
-        "symbptt.stability.flow": "gradient_flow",
-        "symbptt.stability.lyapunov": "lyapunov_spectrum",
-        "symbptt.stability.population": "gaussian_weights population",
-        "symbptt.stability.product": "product_spectrum",
-        "symbptt.stability.suprema": "sup_derivative",
-        "symbptt.stability.sweep": "Sweep sweep",
-        "symbptt.stability.transient": "transient_growth",
-        "symbptt.stability.vanishing": "vanishing_condition",
-        "symbptt.stability.watch": "Watch",
-        "symbptt.truncation": "Chunked Window",
-        "symbptt.unrolling": "unroll",
-        "symbptt.verification": "check_backward verify",
+        "symbptt.language.model": "Loss Model loss model",
+        "symbptt.language.roles": "Const Index Input Output Param State Target",
+        "symbptt.stability.runs.gain": "recurrent_weights with_gain",
+        "symbptt.stability.proofs.certified": "certified_rate",
+        "symbptt.stability.spectra.covariant": "covariant_vectors",
+        "symbptt.stability.report.analysis": "StabilityReport analyze",
+        "symbptt.stability.design.initialisation": "Initialisation init_for_horizon",
+        "symbptt.stability.activations.mean_field": "critical_line mean_field",
+        "symbptt.stability.dynamics.fixed_points": "fixed_points",
+        "symbptt.stability.gradients.flossing": "exponent_gradient",
+        "symbptt.stability.dynamics.kantorovich": "kantorovich",
+        "symbptt.stability.gradients.flow": "gradient_flow",
+        "symbptt.stability.spectra.lyapunov": "lyapunov_spectrum",
+        "symbptt.stability.dynamics.population": "gaussian_weights population",
+        "symbptt.stability.spectra.products": "product_spectrum",
+        "symbptt.stability.activations.suprema": "sup_derivative",
+        "symbptt.stability.dynamics.sweep": "Sweep sweep",
+        "symbptt.stability.spectra.transient": "transient_growth",
+        "symbptt.stability.proofs.vanishing": "vanishing_condition",
+        "symbptt.stability.report.watch": "Watch",
+        "symbptt.language.truncation": "Chunked Window",
+        "symbptt.drawing.unrolled": "unroll",
+        "symbptt.verification.checks": "check_backward verify",
     }.items()
     for name in names.split()
 }
-"""The module of each public name; symbptt.functions has the others."""
+"""The module of each public name; symbptt.language.functions has the others."""
 
 MODULES = ("zoo",)
 """Modules that are found as attributes of the package without an import of their own."""
@@ -176,7 +176,7 @@ class _Package(_ModuleType):
             return _import_module(f"symbptt.{name}")
         if name not in __all__:
             raise AttributeError(f"module 'symbptt' has no attribute {name!r}")
-        functions = _import_module("symbptt.functions")  # always: it tells traces what NumPy's functions mean
+        functions = _import_module("symbptt.language.functions")  # always: it tells traces what NumPy's functions mean
         if name in _HOME:
             self.__dict__[name] = getattr(_import_module(_HOME[name]), name)
         else:

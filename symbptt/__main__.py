@@ -1,6 +1,6 @@
 """`python -m symbptt`."""
 
-from symbptt.cli import main
+from symbptt.commands.main import main
 
 if __name__ == "__main__":
     main()

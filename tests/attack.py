@@ -15,7 +15,7 @@ import numpy as np
 import symbptt as sb
 from symbptt import Const, Input, Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability.linear import Linear, linear
+from symbptt.stability.runs.linear import Linear, linear
 from symbptt.zoo import CELLS
 from tests import test_stability_suprema as suprema
 from tests import test_stability_theorems as theorems

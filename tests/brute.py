@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 import symbptt as sb
-from symbptt.init import concrete
 from symbptt.ir.shape import named_size
+from symbptt.language.init import concrete
 from tests.oracle import STEP, Arrays, draw, names_of, one_step
 from tests.stepped import stepped
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.derive.chain import Chain
-from symbptt.derive.terms import Between, Entry, Inner, Same, Term, own, taken_of
+from symbptt.autodiff.chain import Chain
+from symbptt.autodiff.entrywise import Between, Entry, Inner, Same, Term, own, taken_of
 
 Arrays = Mapping[int, Any]
 

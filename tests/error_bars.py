@@ -18,8 +18,8 @@ import numpy as np
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.stability.trajectory import trajectory
-from symbptt.stability.verdict import verdict
+from symbptt.stability.report.verdict import verdict
+from symbptt.stability.runs.trajectory import trajectory
 
 STEPS = 1000
 PARTS = (1 / STEPS, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5)

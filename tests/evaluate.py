@@ -10,7 +10,7 @@ import sympy as sp
 from scipy.special import logsumexp
 
 from symbptt import ops
-from symbptt.codegen.program import Program
+from symbptt.codegen.program.program import Program
 from symbptt.ir.node import Node, placeholder
 
 SAMPLES = 3

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from symbptt.errors import ArgumentError, TheoremError
-from symbptt.stability.guard import check_theorems
-from symbptt.stability.lyapunov import lyapunov_spectrum
-from symbptt.stability.product import product_spectrum
-from symbptt.stability.theorem import theorems
-from symbptt.stability.trajectory import trajectory
+from symbptt.stability.proofs.theorem import theorems
+from symbptt.stability.report.guard import check_theorems
+from symbptt.stability.runs.trajectory import trajectory
+from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
+from symbptt.stability.spectra.products import product_spectrum
 from tests.properties.checks import bench_of
 from tests.properties.wild import case_of
 

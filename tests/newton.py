@@ -14,8 +14,8 @@ import numpy as np
 
 import symbptt as sb
 from symbptt import zoo
-from symbptt.stability.parallel import TOLERANCE
-from symbptt.stability.trajectory import Trajectory, trajectory
+from symbptt.stability.dynamics.parallel import TOLERANCE
+from symbptt.stability.runs.trajectory import Trajectory, trajectory
 
 CELLS = ("rnn", "gru", "lstm", "cifg", "ugrnn", "minimal_rnn", "indrnn")
 GAINS = (0.4, 1.0, 1.6, 2.5, 4.0)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import symbptt as sb
-from symbptt.init import concrete
 from symbptt.ir.shape import named_size
+from symbptt.language.init import concrete
 
 Arrays = dict[str, Any]
 STEP = 1e-30

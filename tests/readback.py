@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 import symbptt as sb
-from symbptt.init import concrete
 from symbptt.ir.shape import named_size, names_in
+from symbptt.language.init import concrete
 from tests import brute, latex_page
 from tests.kernels import kernel_of
 from tests.page import Page, column, constants_of, families_of, sections_of, symbol_of

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State, zoo
+from symbptt.autodiff.bptt import derive
 from symbptt.codegen import prelude, scanning
-from symbptt.codegen.loading import load
-from symbptt.codegen.passes.affine import recursions
-from symbptt.codegen.program import program_of
-from symbptt.derive.bptt import derive
+from symbptt.codegen.kernel import load
+from symbptt.codegen.passes.affine_recurrence import recursions
+from symbptt.codegen.program.program import program_of
 from tests import oracle
 from tests.test_memory import error, peak_of
 

@@ -7,8 +7,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import Index, Input, Param, State, ops
-from symbptt.stability import interval
-from symbptt.stability.interval import Interval
+from symbptt.stability.algebra import interval
+from symbptt.stability.algebra.interval import Interval
 
 pytestmark = pytest.mark.filterwarnings("ignore:the state .h. of step is never used")
 

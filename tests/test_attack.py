@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt.stability import bounds, reach
+from symbptt.stability.activations import ranges as reach
+from symbptt.stability.proofs import bounds
 from symbptt.zoo import CELLS
 from tests import attack
 from tests.test_stability_theorems import doubled
@@ -58,5 +59,5 @@ def test_planted_slope_that_is_too_small_is_exceeded(monkeypatch: pytest.MonkeyP
         return found.each(lambda end: 0.9 * end)
 
     kept = reach.reach
-    monkeypatch.setattr("symbptt.stability.enclosure.reach", small)
+    monkeypatch.setattr("symbptt.stability.proofs.enclosure.reach", small)
     assert attack.tightness(hat, "theorem, max-norm", 0.6, 1.0, 0, moves=0) > 1.05

@@ -20,10 +20,10 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target
-from symbptt.cli import run
-from symbptt.codegen import loading
-from symbptt.dispatch import call_ufunc
-from symbptt.plots import draw_unrolled
+from symbptt.codegen import kernel as loading
+from symbptt.commands.main import run
+from symbptt.drawing.graph import draw_unrolled
+from symbptt.language.numpy_dispatch import call_ufunc
 from symbptt.zoo import lstm, rnn
 from tests import brute
 from tests.cells import vanilla

@@ -15,7 +15,6 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
 from symbptt.bench.batched import NotWritable, Scope, _leaf, batched_step, load_step
 from symbptt.bench.case import case_of, gradients
-from symbptt.bench.command import check_files, rows_of, write
 from symbptt.bench.compare import difference, equal_peers, peers_of
 from symbptt.bench.floor import Product, floor_products, floor_run
 from symbptt.bench.measure import Row, best_peer, measure
@@ -25,7 +24,8 @@ from symbptt.bench.sizes import named_sizes as sizes_named
 from symbptt.bench.sizes import sizes_of
 from symbptt.bench.threads import one_thread
 from symbptt.bench.timing import ratio, times_in_a_row, times_in_turns
-from symbptt.cli import run
+from symbptt.commands.bench import check_files, rows_of, write
+from symbptt.commands.main import run
 from symbptt.errors import ArgumentError, SymbpttError, TargetError
 from symbptt.ir.node import Leaf, Node
 from symbptt.zoo import gru, lstm, rnn

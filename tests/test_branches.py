@@ -15,9 +15,10 @@ import sympy
 import symbptt as sb
 import symbptt.zoo
 from symbptt import Input, Param, State, Target
-from symbptt.cell import trace
-from symbptt.derive import adjoint, bptt
-from symbptt.derive.guard import FREE, Guards
+from symbptt.autodiff import bptt
+from symbptt.autodiff import vjp as adjoint
+from symbptt.autodiff.guard import FREE, Guards
+from symbptt.language.cell import trace
 from tests.kernels import kernel_of
 from tests.oracle import assert_blocks_close, cotangents_of, draw, flat, gradients
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from symbptt import __version__
-from symbptt.cli import run
-from symbptt.compare import work
-from symbptt.verify.report import Report
+from symbptt.commands.main import run
+from symbptt.comparison import workers as work
+from symbptt.verification.report import Report
 
 ROOT = Path(__file__).parents[1]
 CELLS = """
@@ -62,7 +62,7 @@ def refused(capsys):
 def test_help_imports_nothing_heavy():
     code = """if True:
         import sys
-        from symbptt.cli import run
+        from symbptt.commands.main import run
         run(["build", "--help"])
         heavy = {"sympy", "numpy", "networkx", "matplotlib"} & set(sys.modules)
         assert not heavy, heavy
@@ -311,7 +311,7 @@ def test_an_interrupt_is_told(capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("symbptt.cli.load_target", interrupt)
+    monkeypatch.setattr("symbptt.commands.main.load_target", interrupt)
     assert run(["derive", "rnn"]) == 130 and capsys.readouterr().err.strip() == "interrupted"
 
 

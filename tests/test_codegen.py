@@ -13,13 +13,13 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State, Target
-from symbptt.codegen.emit import source
-from symbptt.codegen.loading import Kernel
+from symbptt.autodiff.bptt import derive
+from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.passes import PASSES
-from symbptt.codegen.passes.place import place
-from symbptt.codegen.program import Program, program_of
-from symbptt.codegen.variables import RESERVED
-from symbptt.derive.bptt import derive
+from symbptt.codegen.program.program import Program, program_of
+from symbptt.codegen.program.regions import place
+from symbptt.codegen.targets.numpy.module import source
+from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.ir import laws
 from symbptt.zoo import CELLS, gru, lstm, min_gru, mlstm, rnn
 from tests import oracle

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
-from symbptt.compare import comparison, work
-from symbptt.compare.designs import source_of
-from symbptt.compare.digest import digest_of_cell
-from symbptt.compare.files import csv_of, merge_rows, parquet_of, parse_csv, parse_parquet, read_rows
-from symbptt.compare.row import KINDS, Row, key_of, order
+from symbptt.comparison import comparison
+from symbptt.comparison import workers as work
+from symbptt.comparison.designs import source_of
+from symbptt.comparison.digest import digest_of_cell
+from symbptt.comparison.row import KINDS, Row, key_of, order
+from symbptt.comparison.storage import csv_of, merge_rows, parquet_of, parse_csv, parse_parquet, read_rows
 from symbptt.errors import ArgumentError, SymbpttError, TargetError
-from symbptt.stability.lyapunov import lyapunov_spectrum
+from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.zoo import CELLS, gru, lru, rnn
 from tests.dynamics import linear_map, logistic
 
@@ -472,7 +473,9 @@ def test_a_digest_changes_with_whatever_changes_a_result():
 
 
 def test_keys_are_the_same_in_every_process(whole):
-    code = "from symbptt.compare.digest import digest_of_cell; from symbptt.zoo import rnn; print(digest_of_cell(rnn))"
+    code = (
+        "from symbptt.comparison.digest import digest_of_cell; from symbptt.zoo import rnn; print(digest_of_cell(rnn))"
+    )
     for seed in ("1", "2"):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                               env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed})  # fmt: skip
@@ -557,7 +560,7 @@ def test_rows_are_sorted_and_none_comes_first():
 def targets(tmp_path):
     (tmp_path / "helper.py").write_text("def scale(v):\n    return 0.9 * v\n")
     (tmp_path / "cells.py").write_text(SOURCE)
-    from symbptt.targets import load_target
+    from symbptt.commands.load_target import load_target
 
     return {name: load_target(f"{tmp_path / 'cells.py'}:{name}") for name in ("mine", "spiking", "both")}
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State, Target, verification
+from symbptt import Const, Index, Input, Param, State, Target
+from symbptt.verification import checks as verification
 from symbptt.zoo import gru, linear_attention, lstm, mlstm, rnn
 from tests import brute, oracle
 

@@ -11,7 +11,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt import names as recording
+from symbptt.language import local_names as recording
 from symbptt.zoo import lstm
 
 DEPTH = 80
@@ -159,7 +159,7 @@ def test_a_file_that_never_ends_is_told_of_and_stopped_cleanly(body, tmp_path):
     path = tmp_path / "cells.py"
     path.write_text(body)
     process = subprocess.Popen(
-        [sys.executable, "-c", "import symbptt.targets as t, symbptt.cli as c; t.PATIENCE = 0.1; c.main()", "derive",
+        [sys.executable, "-c", "import symbptt.commands.load_target as t, symbptt.commands.main as c; t.PATIENCE = 0.1; c.main()", "derive",
          f"{path}:step"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
     try:
         said = process.stderr.readline()
@@ -188,7 +188,7 @@ def test_names_and_lines_are_those_of_the_user_wherever_the_file_lies(folder, tm
 
 @pytest.mark.parametrize("beside", ["symbptt_cells", "codegen", "codegen_lab", "symbptt2"])
 def test_a_folder_beside_the_package_is_the_users(beside):
-    from symbptt import location
+    from symbptt.language import user_frames as location
 
     root = location._HERE.parent
     file = root / beside / "cells.py"

@@ -9,7 +9,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
-from symbptt.derive.bptt import Recursion, derive
+from symbptt.autodiff.bptt import Recursion, derive
 from symbptt.ir.scalar import Call, Power, Prod, Ref, Sum, Tree, tree_of
 from symbptt.zoo import CELLS, gru, lstm, rnn
 from tests import oracle

@@ -10,7 +10,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, ops
-from symbptt.codegen.loading import Kernel
+from symbptt.codegen.kernel import Kernel
 from symbptt.zoo import gru, lstm, mgu
 
 Arrays = dict[str, Any]

@@ -11,22 +11,23 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, Target, zoo
-from symbptt.derive.unroll import FORWARD
-from symbptt.drawing import grid, wires
+from symbptt.autodiff.unroll import FORWARD
+from symbptt.drawing import graph_layout as grid
 from symbptt.drawing import picture as pictures
+from symbptt.drawing import wires
 from symbptt.drawing.curves import points_of
 from symbptt.drawing.names import Run, plain_name, runs_of
 from symbptt.drawing.picture import COLUMN_WIDTH, picture_of
 from symbptt.drawing.svg import svg_of
-from symbptt.unrolling import unroll
+from symbptt.drawing.unrolled import unroll
 from tests import unseen
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib import font_manager, ft2font, get_data_path  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from symbptt.painting import paint  # noqa: E402
-from symbptt.plots import draw_unrolled  # noqa: E402
+from symbptt.drawing.graph import draw_unrolled  # noqa: E402
+from symbptt.drawing.painting import paint  # noqa: E402
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -9,15 +9,15 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target, zoo
-from symbptt.codegen.pointwise import evaluator
-from symbptt.derive import whole
-from symbptt.folding import ARRAYS, expanded, folded
+from symbptt.autodiff import whole
+from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.ir import build
 from symbptt.ir.build import map_, reduce
 from symbptt.ir.graph import Graph
 from symbptt.ir.laws import check
 from symbptt.ir.node import placeholder
 from symbptt.ir.step import Argument, Step
+from symbptt.language.folding import ARRAYS, expanded, folded
 from tests import brute, unseen
 from tests.kernels import kernel_of
 from tests.properties.wild import case_of, functions_of

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from symbptt.errors import TheoremError
-from symbptt.stability import bounds
-from symbptt.stability.theorem import Theorem
+from symbptt.stability.proofs import bounds
+from symbptt.stability.proofs.theorem import Theorem
 from symbptt.zoo import CELLS
 from tests.guarded import BATCH, SCALES, STEPS, exceeded, is_held
 from tests.test_stability_guard import cascade

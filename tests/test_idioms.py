@@ -12,7 +12,8 @@ import pytest
 from scipy import special
 
 import symbptt as sb
-from symbptt import Input, Param, State, verification
+from symbptt import Input, Param, State
+from symbptt.verification import checks as verification
 from tests import oracle
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*never used")

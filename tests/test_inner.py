@@ -3,8 +3,9 @@
 import pytest
 
 import symbptt as sb
-from symbptt.stability import bounds, local
-from symbptt.stability.box import local_of
+from symbptt.stability.algebra import polynomials as local
+from symbptt.stability.proofs import bounds
+from symbptt.stability.proofs.invariant_box import local_of
 from tests.inner import MAKERS
 from tests.test_rounds import calls_of
 

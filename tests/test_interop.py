@@ -8,7 +8,8 @@ import pytest
 import symbptt as sb
 from symbptt import interop
 from symbptt.errors import ArgumentError
-from symbptt.interop import flax, keras, layout, onnx, pytorch
+from symbptt.interop import flax, keras, onnx, pytorch
+from symbptt.interop import weight_layout as layout
 from symbptt.zoo import CELLS, cifg, gru, lstm, lstm_peephole, rnn
 
 LAYOUTS = (*pytorch.LAYOUTS, *keras.LAYOUTS, *flax.LINEN, *flax.NNX, *onnx.LAYOUTS)

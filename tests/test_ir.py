@@ -12,13 +12,13 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.derive.bptt import derive
+from symbptt.autodiff.bptt import derive
 from symbptt.errors import ShapeError
 from symbptt.ir import build, laws
+from symbptt.ir.dump import dump
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Body, Cumulation, Gather, Leaf, Product, Reduction, Total, View, placeholder
 from symbptt.ir.shape import named_size
-from symbptt.ir.show import dump
 from symbptt.zoo import CELLS, lstm, rnn
 
 n, m = named_size("n"), named_size("m")
@@ -208,8 +208,8 @@ def _line_of_tanh() -> int:
 
 SCRIPT = """
 import symbptt as sb
-from symbptt.derive.bptt import derive
-from symbptt.ir.show import dump
+from symbptt.autodiff.bptt import derive
+from symbptt.ir.dump import dump
 from symbptt.zoo import lstm, mlstm, retnet
 for cell in (lstm, mlstm, retnet):
     print(dump(derive(cell.step).graph))

@@ -265,8 +265,8 @@ def test_names_that_are_not_there_are_told(names: tuple[object, ...]) -> None:
 
 def test_terms_hold_entry_by_entry() -> None:
     """The sums of entries behind the page, evaluated without it."""
-    from symbptt.derive.chain import chain
-    from symbptt.derive.terms import Calculus, Entry
+    from symbptt.autodiff.chain import chain
+    from symbptt.autodiff.entrywise import Calculus, Entry
 
     g, step = gru.step.graph.copy(), gru.step
     calculus = Calculus(g, tuple(step.next.values()), frozenset(g.names) | frozenset(step.leaves.values()))
@@ -310,7 +310,7 @@ def test_page_of_jacobians_reads_what_it_is_given() -> None:
 
 
 def test_functions_without_a_rule_follow_from_their_adjoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    from symbptt.derive import terms
+    from symbptt.autodiff import entrywise as terms
 
     wanted = [sb.derive(cell).jacobian().text() for cell in (hopfield, parts)]
     monkeypatch.delitem(terms.LOCAL, "reduce")

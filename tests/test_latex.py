@@ -9,7 +9,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import ArgumentError, Const, Input, Param, State, zoo
-from symbptt.render.measure import width
+from symbptt.equations.notation.measure import width
 from tests import tex, unseen
 from tests.properties.wild import case_of, functions_of
 from tests.readback import Read, as_latex, as_latex_textbook, assert_model_read, assert_read, read_latex, sizes_of

@@ -7,7 +7,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
-from symbptt.codegen import lower
+from symbptt.codegen.targets.numpy import expressions as lower
 from symbptt.ir.shape import names_in
 from tests import brute, oracle, unseen
 

@@ -7,9 +7,9 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.pages import equations_markdown
-from symbptt.render.markdown import plain
-from symbptt.report import summary_markdown
+from symbptt.commands.build import summary_markdown
+from symbptt.derivations.files import equations_markdown
+from symbptt.equations.notation.markdown import plain
 from symbptt.zoo import rnn
 
 LOUD = "<script>alert(1)</script>\n# a heading\n| a | b |\n[a](http://x) `code` $x$ & *bold*"

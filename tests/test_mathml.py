@@ -7,7 +7,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import zoo
-from symbptt.render.mathml import mathml_of
+from symbptt.equations.notation.mathml import mathml_of
 from tests import mathml_page, unseen
 from tests.page import column
 from tests.readback import Read, Spelt, assert_model_read, assert_read, sizes_of

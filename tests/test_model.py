@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Output, Param, State, Target, verification
+from symbptt import Const, Index, Input, Output, Param, State, Target
+from symbptt.verification import checks as verification
 from symbptt.zoo import gru, lstm, rnn
 from tests import brute, oracle
 from tests.kernels import kernel_of

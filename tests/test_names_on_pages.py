@@ -5,7 +5,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
-from symbptt.render.names import Used, in_ascii, latex_of_spelling, names_of_page, spelling, text_of_name
+from symbptt.equations.notation.names import Used, in_ascii, latex_of_spelling, names_of_page, spelling, text_of_name
 
 
 def latex(name: str, *siblings: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Chunked, Input, Param, State, Target, Window
-from symbptt.clip import joint_norm
+from symbptt.clipping import joint_norm
 from tests.kernels import kernel_of
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -11,7 +11,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, ops
-from symbptt.signatures import DEFAULTS, SIGNATURES
+from symbptt.language.numpy_signatures import DEFAULTS, SIGNATURES
 from tests.evaluate import one
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -827,6 +827,6 @@ def test_result_that_simplifies_to_nothing_is_a_result(body: Any) -> None:
 
 
 def test_planted_counting_of_truth_values_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("symbptt.products._counted", lambda x, operands: x)
+    monkeypatch.setattr("symbptt.language.products._counted", lambda x, operands: x)
     [(_, got, wanted)] = outputs("(M > -9) @ (h > -9)")
     assert not np.allclose(got, wanted.astype(float))

@@ -6,7 +6,7 @@ from collections import Counter
 
 from symbptt.codegen import checkpoints, prelude, scanning, sweeping
 from symbptt.codegen.helpers import HELPERS, erf_source
-from symbptt.codegen.text import copied
+from symbptt.codegen.targets.numpy.text import copied
 
 
 def names(text: str) -> list[str]:

@@ -12,8 +12,8 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, State, ops, special
-from symbptt.functions import ELEMENTWISE
 from symbptt.ir.node import placeholder
+from symbptt.language.functions import ELEMENTWISE
 
 EVERY_OP = pytest.mark.parametrize("op", ops.OPS, ids=[op.name for op in ops.OPS])
 UNARY = [op for op in ops.OPS if op.arity == 1]

@@ -9,7 +9,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Output, Param, State, Target, ops, zoo
-from symbptt.codegen import namespace
+from symbptt.codegen.targets.numpy.memory import namespace
 from tests import brute, oracle, unseen
 
 ELEMENTWISE = [op for op in ops.OPS if op.name not in ("where",)]

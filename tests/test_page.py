@@ -8,15 +8,15 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target, zoo
-from symbptt.derive.labels import NEXT
+from symbptt.autodiff.labels import NEXT
+from symbptt.equations.algebra import expressions as algebra
+from symbptt.equations.algebra.expressions import Outside, walk
+from symbptt.equations.notation.signs import TEXT
+from symbptt.equations.notation.writing import write
+from symbptt.equations.page.equations import Equations
+from symbptt.equations.page.layout import noted
+from symbptt.equations.page.lines import Page
 from symbptt.errors import ArgumentError
-from symbptt.render import algebra
-from symbptt.render.algebra import Outside, walk
-from symbptt.render.equations import Equations
-from symbptt.render.layout import noted
-from symbptt.render.lines import Page
-from symbptt.render.notation import TEXT
-from symbptt.render.writing import write
 from tests import brute, unseen
 from tests.page import constants_of, families_of, sections_of
 from tests.properties.wild import case_of, functions_of

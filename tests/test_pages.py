@@ -10,9 +10,9 @@ import pytest
 
 import symbptt as sb
 from symbptt import ArgumentError, Const, Input, Param, State, zoo
-from symbptt.cli import run
-from symbptt.origin import is_ours
-from symbptt.pages import page_as
+from symbptt.commands.main import run
+from symbptt.derivations.files import page_as
+from symbptt.files import is_ours
 from tests import tex
 from tests.test_latex import model_of
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symbptt as sb
+from symbptt.autodiff.bptt import derive
 from symbptt.codegen.passes import PASSES, hoist, join, pack, place, split, spread, tidy, turn
-from symbptt.codegen.program import Program, program_of
-from symbptt.derive.bptt import derive
+from symbptt.codegen.program.program import Program, program_of
 from symbptt.ir import build, laws
 from symbptt.ir.node import placeholder
 from tests import spellings

@@ -194,7 +194,7 @@ def test_data_that_does_not_fit_is_told() -> None:
 
 
 def test_a_local_derivative_that_is_wrong_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from symbptt import paths
+    from symbptt.derivations import paths
 
     plain = paths._product
     monkeypatch.setattr(paths, "_product", lambda *a: np.swapaxes(plain(*a), -1, -2))

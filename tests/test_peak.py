@@ -14,14 +14,14 @@ import pytest
 
 import symbptt as sb
 from symbptt import State, Target, zoo
-from symbptt.codegen import operators
-from symbptt.codegen.bare import Bare
-from symbptt.codegen.budget import Sum, greatest, is_less
-from symbptt.codegen.heap import Heap
-from symbptt.codegen.peak import Call, last_borders, peak
-from symbptt.codegen.reader import Reader
-from symbptt.codegen.reading import definitions, functions_of
-from symbptt.codegen.written import Written
+from symbptt.codegen.targets.numpy.memory import operators
+from symbptt.codegen.targets.numpy.memory.bare import Bare
+from symbptt.codegen.targets.numpy.memory.budget import Sum, greatest, is_less
+from symbptt.codegen.targets.numpy.memory.heap import Heap
+from symbptt.codegen.targets.numpy.memory.peak import Call, last_borders, peak
+from symbptt.codegen.targets.numpy.memory.reader import Reader
+from symbptt.codegen.targets.numpy.memory.reading import definitions, functions_of
+from symbptt.codegen.targets.numpy.memory.written import Written
 from tests import brute, unseen
 from tests.kernels import saturating
 

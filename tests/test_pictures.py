@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 import symbptt as sb
 from symbptt.errors import SymbpttError
 from symbptt.stability import pictures
-from symbptt.stability.field import critical_line
-from symbptt.stability.fixed import FixedPoints, Points, fixed_points
-from symbptt.stability.flow import GradientFlow, gradient_flow
-from symbptt.stability.lyapunov import LocalExponents, LyapunovSpectrum, lyapunov_spectrum
+from symbptt.stability.activations.mean_field import critical_line
+from symbptt.stability.dynamics.fixed_points import FixedPoints, Points, fixed_points
+from symbptt.stability.dynamics.population import Growth
+from symbptt.stability.gradients.flow import GradientFlow, gradient_flow
 from symbptt.stability.pictures.field import forget_horizon, phase_of
 from symbptt.stability.pictures.gradients import least_window
-from symbptt.stability.population import Growth
-from symbptt.stability.product import product_spectrum
+from symbptt.stability.spectra.lyapunov import LocalExponents, LyapunovSpectrum, lyapunov_spectrum
+from symbptt.stability.spectra.products import product_spectrum
 from symbptt.zoo import lstm
 from tests.dynamics import independent, tanh_bias, tanh_network
 

@@ -11,11 +11,11 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
-from symbptt.cli import run
-from symbptt.codegen.extent import Blocks, Extent, value_of
-from symbptt.codegen.listing import formula, number
-from symbptt.codegen.rates import RATES
-from symbptt.codegen.work import B, T, Work, read
+from symbptt.codegen.plan.rates import RATES
+from symbptt.codegen.plan.tables import formula, number
+from symbptt.codegen.plan.work import B, T, Work, read
+from symbptt.codegen.targets.numpy.memory.extent import Blocks, Extent, value_of
+from symbptt.commands.main import run
 from symbptt.ir.shape import named_size, names_in
 from tests import brute, counted, oracle, unseen
 from tests.cells import vanilla

@@ -9,11 +9,11 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.drawing.colours import COLOURS
+from symbptt.drawing.figures import save
+from symbptt.drawing.graph import draw_unrolled, norm_figure, plot_adjoint_norm
+from symbptt.drawing.painting import mathtext
+from symbptt.drawing.unrolled import unroll
 from symbptt.errors import SymbpttError, TargetError
-from symbptt.figures import save
-from symbptt.painting import mathtext
-from symbptt.plots import draw_unrolled, norm_figure, plot_adjoint_norm
-from symbptt.unrolling import unroll
 from symbptt.zoo import rnn
 
 pytest.importorskip("matplotlib")

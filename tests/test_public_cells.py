@@ -8,8 +8,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import zoo
-from symbptt.verify.blocks import in_blocks
-from symbptt.verify.regimes import Blocks
+from symbptt.verification.blocks import in_blocks
+from symbptt.verification.regimes import Blocks
 from tests import brute, oracle, public_cells, unseen
 from tests.kernels import kernel_of
 

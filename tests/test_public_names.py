@@ -11,10 +11,10 @@ import symbptt as sb
 
 SOURCE = Path(sb.__file__)
 ORDERS = [
-    "import symbptt.verify, symbptt.cell, symbptt.derive.bptt, symbptt.verification",
-    "from symbptt.derivation import derive",
-    "from symbptt import verify, cell, derive; import symbptt.verify, symbptt.derive.unroll",
-    "import symbptt; symbptt.verify; import symbptt.verify.check",
+    "import symbptt.verify, symbptt.cell, symbptt.autodiff.bptt, symbptt.verification.checks",
+    "from symbptt.derivations.derivation import derive",
+    "from symbptt import verify, cell, derive; import symbptt.verify, symbptt.autodiff.unroll",
+    "import symbptt; symbptt.verify; import symbptt.verification.comparison",
 ]
 
 

@@ -11,13 +11,13 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import zoo
-from symbptt.codegen.emit import source
-from symbptt.codegen.loading import load
+from symbptt.autodiff.bptt import derive
+from symbptt.codegen.kernel import load
 from symbptt.codegen.passes import PASSES, SPARING, place, recompute_cheap, recompute_free
-from symbptt.codegen.passes.place import is_near
-from symbptt.codegen.passes.recompute import CALLS, CHEAP, FREE, computed_again, operations
-from symbptt.codegen.program import Program, program_of
-from symbptt.derive.bptt import derive
+from symbptt.codegen.passes.rematerialize import CALLS, CHEAP, FREE, computed_again, operations
+from symbptt.codegen.program.program import Program, program_of
+from symbptt.codegen.program.regions import is_near
+from symbptt.codegen.targets.numpy.module import source
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
 from tests import brute, unseen

@@ -8,11 +8,11 @@ import pytest
 
 import symbptt as sb
 from symbptt import Index, Input, Param, State
+from symbptt.commands.build import adjoint_flow, build, decay
+from symbptt.data.csv_table import bind, hidden_sizes, read_table
+from symbptt.derivations.files import equations_markdown
+from symbptt.equations.page.equations import equation
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.pages import equations_markdown
-from symbptt.render.equations import equation
-from symbptt.report import adjoint_flow, build, decay
-from symbptt.table import bind, hidden_sizes, read_table
 from symbptt.zoo import lstm, rnn
 
 pytest.importorskip("matplotlib")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target
 from symbptt.ir.shape import named_size, show
-from symbptt.roles import LARGEST, ROLES, Annotation, parse_dims
+from symbptt.language.roles import LARGEST, ROLES, Annotation, parse_dims
 
 SIZES = {"n": 7, "m": 5, "hidden_2": 3, "lambda_": 4}
 
@@ -157,7 +157,7 @@ from __future__ import annotations
 import symbptt, symbptt as sb
 from symbptt import Input, State, Param
 from symbptt import Param as Weight, Const as C
-import symbptt.roles as roles
+import symbptt.language.roles as roles
 """
 
 

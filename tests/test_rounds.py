@@ -9,8 +9,9 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.codegen import reading, statements
-from symbptt.codegen.elementwise import body_text
+from symbptt.codegen.targets.numpy import statements
+from symbptt.codegen.targets.numpy.memory import reading
+from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
 
@@ -181,7 +182,7 @@ def test_deep_affine_steps_are_still_scanned(body):
 
 @pytest.mark.long
 def test_a_form_without_parts_doubles_with_each_round_and_is_seen_by_the_counts(monkeypatch):
-    monkeypatch.setattr(sys.modules["symbptt.codegen.passes.affine"], "LONG", 10**9)
+    monkeypatch.setattr(sys.modules["symbptt.codegen.passes.affine_recurrence"], "LONG", 10**9)
     short, long = (calls_of(sb.compile, cell_of(linear_rk4, rounds))[0] for rounds in (2, 4))
     assert long > 4 * short
 

@@ -8,10 +8,10 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.codegen import compact
-from symbptt.codegen.calls import values
-from symbptt.codegen.calls.sheet import number
-from symbptt.codegen.text import ATOM, POWER, PRODUCT, SUM, size_text, tightness
+from symbptt.codegen.targets.numpy import compact
+from symbptt.codegen.targets.numpy.calls import families as values
+from symbptt.codegen.targets.numpy.calls.sheet import number
+from symbptt.codegen.targets.numpy.text import ATOM, POWER, PRODUCT, SUM, size_text, tightness
 from symbptt.ir.shape import named_size
 from tests import brute, oracle, sums
 

@@ -9,8 +9,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Output, Param, State, Target, zoo
-from symbptt.codegen import tables
-from symbptt.verify.regimes import REGIMES, Size, point
+from symbptt.codegen.targets.numpy import header as tables
+from symbptt.verification.regimes import REGIMES, Size, point
 from tests.kernels import kernel_of
 
 

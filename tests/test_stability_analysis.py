@@ -10,9 +10,11 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability import design, lyapunov, statistics
-from symbptt.stability import verdict as verdicts
-from symbptt.stability.horizon import Runs
+from symbptt.stability.design import initialisation as design
+from symbptt.stability.design.horizon import Runs
+from symbptt.stability.report import verdict as verdicts
+from symbptt.stability.spectra import block_means as statistics
+from symbptt.stability.spectra import lyapunov
 from symbptt.zoo import CELLS, gru, lstm
 from tests.cells import odd
 from tests.dynamics import independent, linear_map, tanh_network

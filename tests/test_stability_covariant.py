@@ -8,7 +8,8 @@ import pytest
 
 import symbptt as sb
 from symbptt.errors import ArgumentError
-from symbptt.stability import covariant, trajectory
+from symbptt.stability.runs import trajectory
+from symbptt.stability.spectra import covariant
 from symbptt.zoo import gru, lstm, rnn
 from tests.cells import odd
 from tests.dynamics import henon, linear_map, random_products, relu_network, tanh_network, van_der_pol

@@ -7,8 +7,10 @@ import pytest
 
 import symbptt as sb
 from symbptt import Index, Input, Param, State
-from symbptt.stability import lyapunov, statistics, verdict
-from symbptt.stability.statistics import correlated_error, is_slow
+from symbptt.stability.report import verdict
+from symbptt.stability.spectra import block_means as statistics
+from symbptt.stability.spectra import lyapunov
+from symbptt.stability.spectra.block_means import correlated_error, is_slow
 from tests.error_bars import STEPS, autoregressive, cases, judged, measured
 
 CASES = {case.name: case for case in cases()}

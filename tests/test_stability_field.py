@@ -11,9 +11,9 @@ import sympy as sp
 import symbptt as sb
 from symbptt import ops
 from symbptt.errors import ArgumentError
-from symbptt.stability.field import critical_line, gaussian_mean, mean_field
-from symbptt.stability.scalar import body_of, derivative_of, on_arrays
-from symbptt.stability.suprema import slope_bound, sup_derivative
+from symbptt.stability.activations.mean_field import critical_line, gaussian_mean, mean_field
+from symbptt.stability.activations.suprema import slope_bound, sup_derivative
+from symbptt.stability.algebra.scalar_functions import body_of, derivative_of, on_arrays
 
 UNARY = [op for op in ops.OPS if op.arity == 1]
 

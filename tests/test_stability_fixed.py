@@ -9,10 +9,10 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt.errors import ArgumentError
-from symbptt.stability import curvature
-from symbptt.stability.curvature import Curvature
-from symbptt.stability.fixed import fixed_points
-from symbptt.stability.kantorovich import kantorovich
+from symbptt.stability.dynamics import curvature
+from symbptt.stability.dynamics.curvature import Curvature
+from symbptt.stability.dynamics.fixed_points import fixed_points
+from symbptt.stability.dynamics.kantorovich import kantorovich
 from symbptt.zoo import gru, lem, lstm, mgu, second_order
 from tests.dynamics import sigmoid_unit, tanh_network, tanh_unit
 from tests.oracle import one_step

@@ -9,8 +9,9 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
 from symbptt.errors import ArgumentError
-from symbptt.init import orthogonal
-from symbptt.stability import flossing, trajectory
+from symbptt.language.init import orthogonal
+from symbptt.stability.gradients import flossing
+from symbptt.stability.runs import trajectory
 from symbptt.zoo import gru, lstm, rnn
 from tests import oracle, unseen
 

@@ -9,7 +9,7 @@ import pytest
 import symbptt as sb
 from symbptt import Param, State, Target
 from symbptt.errors import ArgumentError
-from symbptt.stability.flow import gradient_flow
+from symbptt.stability.gradients.flow import gradient_flow
 from symbptt.zoo import lstm
 from tests.cells import odd
 from tests.dynamics import independent

@@ -7,10 +7,10 @@ import pytest
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability.gain import degree, recurrent_weights, with_gain
-from symbptt.stability.lyapunov import lyapunov_spectrum
-from symbptt.verify.regimes import REGIMES, point
-from symbptt.verify.regimes import SIZES as SIZES_OF_CHECKS
+from symbptt.stability.runs.gain import degree, recurrent_weights, with_gain
+from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
+from symbptt.verification.regimes import REGIMES, point
+from symbptt.verification.regimes import SIZES as SIZES_OF_CHECKS
 from symbptt.zoo import CELLS
 from tests.dynamics import linear_map
 from tests.oracle import one_step

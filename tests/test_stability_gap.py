@@ -7,8 +7,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.stability.box import local_of
-from symbptt.stability.hypotheses import general, sizes_in
+from symbptt.stability.proofs.hypotheses import general, sizes_in
+from symbptt.stability.proofs.invariant_box import local_of
 
 
 @sb.cell

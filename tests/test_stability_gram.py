@@ -8,9 +8,9 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.stability import gram
-from symbptt.stability.linear import linearize
-from symbptt.stability.polynomial import Identity, Polynomial, identity, number, reduced, variable
+from symbptt.stability.algebra.exact_polynomials import Identity, Polynomial, identity, number, reduced, variable
+from symbptt.stability.proofs import gram
+from symbptt.stability.runs.linear import linearize
 from tests.guarded import is_held
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used")

@@ -8,8 +8,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
-from symbptt.stability import verdict
-from symbptt.stability.flow import gradient_flow
+from symbptt.stability.gradients.flow import gradient_flow
+from symbptt.stability.report import verdict
 
 
 @sb.cell

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 import symbptt as sb
 from symbptt import Param, State
 from symbptt.errors import ArgumentError, TheoremError
-from symbptt.stability import bounds, theorem
-from symbptt.stability.guard import check_theorems
-from symbptt.stability.lyapunov import lyapunov_spectrum
-from symbptt.stability.product import product_spectrum
-from symbptt.stability.theorem import Theorem, theorems
-from symbptt.stability.trajectory import trajectory
+from symbptt.stability.proofs import bounds, theorem
+from symbptt.stability.proofs.theorem import Theorem, theorems
+from symbptt.stability.report.guard import check_theorems
+from symbptt.stability.runs.trajectory import trajectory
+from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
+from symbptt.stability.spectra.products import product_spectrum
 from symbptt.zoo import CELLS
 from tests.properties.cells import cell_of, programs
 from tests.test_stability_theorems import drawn, parameters, stencil

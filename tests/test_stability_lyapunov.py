@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from symbptt.errors import ArgumentError
-from symbptt.stability import lyapunov, trajectory
-from symbptt.stability.graded import carried
-from symbptt.stability.lyapunov import kaplan_yorke, lyapunov_spectrum, march
-from symbptt.stability.statistics import t_quantile
+from symbptt.stability.runs import trajectory
+from symbptt.stability.spectra import lyapunov
+from symbptt.stability.spectra.block_means import t_quantile
+from symbptt.stability.spectra.graded_qr import carried
+from symbptt.stability.spectra.lyapunov import kaplan_yorke, lyapunov_spectrum, march
 from symbptt.zoo import CELLS, lstm, rnn
 from tests.cells import odd
 from tests.dynamics import (

@@ -7,10 +7,10 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.stability import parallel as module
-from symbptt.stability.linear import linear
-from symbptt.stability.parallel import newton_iterations, parallel, quasi_iterations, structure_of
-from symbptt.stability.trajectory import trajectory
+from symbptt.stability.dynamics import parallel as module
+from symbptt.stability.dynamics.parallel import newton_iterations, parallel, quasi_iterations, structure_of
+from symbptt.stability.runs.linear import linear
+from symbptt.stability.runs.trajectory import trajectory
 from symbptt.zoo import gru, indrnn, lstm, min_gru, rnn
 from tests.newton import iterations, setting
 

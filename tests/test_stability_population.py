@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from symbptt.errors import ArgumentError
-from symbptt.stability.field import mean_field
-from symbptt.stability.population import gaussian_weights, population
+from symbptt.stability.activations.mean_field import mean_field
+from symbptt.stability.dynamics.population import gaussian_weights, population
 from symbptt.zoo import lstm
 from tests.dynamics import tanh_network
 

@@ -11,10 +11,11 @@ import pytest
 import symbptt as sb
 from symbptt import Input, State
 from symbptt.errors import ArgumentError
-from symbptt.stability import product, trajectory
-from symbptt.stability.graded import log_singular_values
-from symbptt.stability.linear import linearize
-from symbptt.stability.product import product_spectrum
+from symbptt.stability.runs import trajectory
+from symbptt.stability.runs.linear import linearize
+from symbptt.stability.spectra import products as product
+from symbptt.stability.spectra.graded_qr import log_singular_values
+from symbptt.stability.spectra.products import product_spectrum
 from symbptt.zoo import gru, lstm, rnn
 from tests.dynamics import linear_map, random_products, relu_network
 

@@ -8,8 +8,8 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability import quadratic
-from symbptt.stability.linear import linearize
+from symbptt.stability.proofs import quadratic_metric as quadratic
+from symbptt.stability.runs.linear import linearize
 from symbptt.zoo import CELLS, lru, s4d
 from tests.test_stability_theorems import drawn, limits, of_role, parameters, shape
 

@@ -8,8 +8,10 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
-from symbptt.stability import gram, horizon, statement, wording
-from symbptt.stability.setting import setting
+from symbptt.stability.design import horizon
+from symbptt.stability.proofs import gram, statement
+from symbptt.stability.report import wording
+from symbptt.stability.runs.setting import setting
 from symbptt.zoo import CELLS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used", "ignore:.*encountered in")

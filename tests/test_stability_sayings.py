@@ -9,9 +9,10 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
-from symbptt.stability import hypotheses, wording
-from symbptt.stability.box import local_of
-from symbptt.stability.jumps import clocks, jumps, surrogates
+from symbptt.stability.proofs import hypotheses
+from symbptt.stability.proofs.invariant_box import local_of
+from symbptt.stability.proofs.jumps import clocks, jumps, surrogates
+from symbptt.stability.report import wording
 from symbptt.zoo import CELLS, clockwork, gru, lif, lstm, min_gru
 
 hard = sb.function("hard", lambda v: sp.Heaviside(v), lambda v: sp.exp(-(v**2)))

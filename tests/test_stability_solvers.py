@@ -7,10 +7,10 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.stability import trajectory as trajectories
-from symbptt.stability.gates import formula_of
-from symbptt.stability.setting import setting
-from symbptt.stability.trajectory import jacobians_at, linearised, linearised_backward
+from symbptt.stability.runs import trajectory as trajectories
+from symbptt.stability.runs.gates import formula_of
+from symbptt.stability.runs.setting import setting
+from symbptt.stability.runs.trajectory import jacobians_at, linearised, linearised_backward
 
 
 def lorenz(substeps):

@@ -9,7 +9,8 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability import continuation, crossings, fixed
+from symbptt.stability.dynamics import continuation, crossings
+from symbptt.stability.dynamics import fixed_points as fixed
 from symbptt.zoo import gru, lstm
 from tests.dynamics import delayed_logistic, henon_map, leaky_line, logistic_map, tanh_bias, tanh_network
 from tests.oracle import one_step

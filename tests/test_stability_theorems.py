@@ -17,8 +17,10 @@ from symbptt import Const, Input, Param, State, ops
 from symbptt.errors import ArgumentError
 from symbptt.ir.node import placeholder
 from symbptt.ir.shape import names_in
-from symbptt.stability import bounds, enclosure, interval, suprema
-from symbptt.stability.linear import linearize
+from symbptt.stability.activations import suprema
+from symbptt.stability.algebra import interval
+from symbptt.stability.proofs import bounds, enclosure
+from symbptt.stability.runs.linear import linearize
 from symbptt.zoo import CELLS, gru, lstm, rnn
 from tests.dynamics import henon, linear_map, logistic, lorenz, tanh_network, tanh_unit
 from tests.properties.cells import cell_of, programs

@@ -6,8 +6,8 @@ import pytest
 import symbptt as sb
 from symbptt import Param, State
 from symbptt.errors import ArgumentError
-from symbptt.stability import transient
-from symbptt.stability.linear import linearize
+from symbptt.stability.runs.linear import linearize
+from symbptt.stability.spectra import transient
 from symbptt.zoo import gru
 
 

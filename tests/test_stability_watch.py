@@ -13,8 +13,8 @@ import pytest
 import symbptt as sb
 from symbptt import Param, State, Target
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.origin import is_ours
-from symbptt.stability import watch as watches
+from symbptt.files import is_ours
+from symbptt.stability.report import watch as watches
 from symbptt.zoo import gru, lstm, rnn
 
 INPUTS = {"x": np.random.default_rng(0).standard_normal((120, 2, 2))}

@@ -7,8 +7,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.report import build, decay
-from symbptt.stability.zeros import silent
+from symbptt.commands.build import build, decay
+from symbptt.stability.gradients.silent_parameters import silent
 from symbptt.zoo import gru, lstm, rnn
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Chunked, Index, Input, Output, Param, State, Target, Window
-from symbptt.codegen.loading import Kernel
+from symbptt.codegen.kernel import Kernel
 from symbptt.zoo import gru, lstm
 from tests import brute, oracle
 

@@ -12,12 +12,12 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target, ops, zoo
-from symbptt.derivation import derive
-from symbptt.derive.tangent import _between, tangent
+from symbptt.autodiff.local_derivative import _between, tangent
+from symbptt.derivations.derivation import derive
 from symbptt.drawing.exchange import graph_dot, graph_json
+from symbptt.drawing.unrolled import unroll
 from symbptt.ir import build
 from symbptt.ir.shape import names_in
-from symbptt.unrolling import unroll
 from tests.evaluate import leaf, number_of, one
 
 

@@ -11,11 +11,12 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target, ops
-from symbptt.codegen.loading import Kernel
-from symbptt.derive import adjoint, scalar
+from symbptt.autodiff import partials as scalar
+from symbptt.autodiff import vjp as adjoint
+from symbptt.codegen.kernel import Kernel
 from symbptt.ir import build
 from symbptt.ir.node import placeholder
-from symbptt.verify.regimes import REGIMES
+from symbptt.verification.regimes import REGIMES
 from symbptt.zoo import cornn, gru, rnn, sru
 from tests.cells import odd
 from tests.kernels import kernel_of

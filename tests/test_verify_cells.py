@@ -8,14 +8,15 @@ import pytest
 import sympy as sp
 
 import symbptt as sb
-from symbptt import Index, Input, Param, State, Target, verification
-from symbptt.codegen.loading import Kernel
-from symbptt.verification import rows
-from symbptt.verify import oracle
-from symbptt.verify.analytic import analytic
-from symbptt.verify.difference import slope
-from symbptt.verify.regimes import REGIMES, SIZES, Size
-from symbptt.verify.regimes import point as draw
+from symbptt import Index, Input, Param, State, Target
+from symbptt.codegen.kernel import Kernel
+from symbptt.verification import checks as verification
+from symbptt.verification import oracle
+from symbptt.verification.checks import rows
+from symbptt.verification.complex_step import analytic
+from symbptt.verification.finite_differences import slope
+from symbptt.verification.regimes import REGIMES, SIZES, Size
+from symbptt.verification.regimes import point as draw
 
 fires = sb.function("fires", lambda v: (1 + sp.sign(v)) / 2, derivative=lambda v: 1 / (1 + v**2))
 

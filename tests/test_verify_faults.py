@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State, Target, verification
-from symbptt.codegen.loading import Kernel
-from symbptt.verification import rows
-from symbptt.verify.blocks import Unwritten, in_blocks
-from symbptt.verify.regimes import REGIMES, SIZES, THREE, Blocks, Regime, sizes_of
-from symbptt.verify.regimes import point as draw
-from symbptt.verify.report import Report, Row
+from symbptt import Const, Index, Input, Param, State, Target
+from symbptt.codegen.kernel import Kernel
+from symbptt.verification import checks as verification
+from symbptt.verification.blocks import Unwritten, in_blocks
+from symbptt.verification.checks import rows
+from symbptt.verification.regimes import REGIMES, SIZES, THREE, Blocks, Regime, sizes_of
+from symbptt.verification.regimes import point as draw
+from symbptt.verification.report import Report, Row
 from symbptt.zoo import gru, lstm
 from tests.kernels import kernel_of as compiled
 

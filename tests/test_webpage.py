@@ -9,14 +9,14 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, Target, zoo
-from symbptt.cli import run
-from symbptt.codegen.loading import compile as compile_cell
-from symbptt.derivation import derive
-from symbptt.render.layout import line_in_mathml
-from symbptt.render.mathml import mathml_of
-from symbptt.unrolling import unroll
-from symbptt.verification import Verification
-from symbptt.verify.report import Row
+from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.commands.main import run
+from symbptt.derivations.derivation import derive
+from symbptt.drawing.unrolled import unroll
+from symbptt.equations.notation.mathml import mathml_of
+from symbptt.equations.page.layout import line_in_mathml
+from symbptt.verification.checks import Verification
+from symbptt.verification.report import Row
 from symbptt.webpage.contents import contents, repeat
 from symbptt.webpage.links import bare, code_groups, links_of
 from symbptt.webpage.page import page_of

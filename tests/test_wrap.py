@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt import Input, Output, Param, State, Target, zoo
-from symbptt.codegen import loading, wrap
-from symbptt.codegen.wrap import wrapped
+from symbptt.codegen import kernel as loading
+from symbptt.codegen.targets.numpy import wrap
+from symbptt.codegen.targets.numpy.wrap import wrapped
 from tests import brute, unseen
 
 LONG = "π" * 130

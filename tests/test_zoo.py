@@ -8,9 +8,9 @@ import pytest
 
 import symbptt as sb
 from symbptt import zoo
-from symbptt.init import concrete
 from symbptt.ir import laws
 from symbptt.ir.shape import named_size, names_in
+from symbptt.language.init import concrete
 from symbptt.zoo import CELLS
 
 SIZES = {"m": 3, "n": 4, "k": 5, "d": 2, "v": 6, "a": 3}

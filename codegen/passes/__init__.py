@@ -1,16 +1,16 @@
 """The passes from program to program, in the order in which they run."""
 
-from symbptt.codegen.passes.affine import affine
+from symbptt.codegen.passes.accurate_slopes import sharpen
+from symbptt.codegen.passes.affine_recurrence import affine
+from symbptt.codegen.passes.block_products import spread
 from symbptt.codegen.passes.hoist import hoist
-from symbptt.codegen.passes.join import join
-from symbptt.codegen.passes.pack import pack
-from symbptt.codegen.passes.place import place
-from symbptt.codegen.passes.recompute import recompute_cheap, recompute_free
-from symbptt.codegen.passes.sharpen import sharpen
-from symbptt.codegen.passes.split import split
-from symbptt.codegen.passes.spread import spread
-from symbptt.codegen.passes.tidy import tidy
-from symbptt.codegen.passes.turn import turn
+from symbptt.codegen.passes.merge_slices import tidy
+from symbptt.codegen.passes.pack_gates import pack
+from symbptt.codegen.passes.rematerialize import recompute_cheap, recompute_free
+from symbptt.codegen.passes.split_coefficients import split
+from symbptt.codegen.passes.stack_adjoints import join
+from symbptt.codegen.passes.transpose_weights import turn
+from symbptt.codegen.program.regions import place
 
 PASSES = (
     spread,  # first: all spellings become one

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import sympy as sp
 
-from symbptt.codegen.program import Program, rebuild
+from symbptt.codegen.program.program import Program, rebuild
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.cell import Cell
-from symbptt.derive.bptt import per_sample
+from symbptt.autodiff.bptt import per_sample
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, expanded, tree_of
 from symbptt.ir.shape import Shape, named_size
-from symbptt.roles import parse_dims
+from symbptt.language.cell import Cell
+from symbptt.language.roles import parse_dims
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CONDITIONS = frozenset({"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"} |

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.cell import Cell
-from symbptt.codegen.loading import Kernel
+from symbptt.codegen.kernel import Kernel
 from symbptt.ir.shape import named_size
+from symbptt.language.cell import Cell
 
 Arrays = dict[str, np.ndarray]
 NOISE = 0.05

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.cell import Cell
-from symbptt.derive.bptt import Recursion, derive, per_sample
+from symbptt.autodiff.bptt import Recursion, derive, per_sample
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.shape import Size, named_size
+from symbptt.language.cell import Cell
 
 
 @dataclass(frozen=True)

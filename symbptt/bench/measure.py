@@ -15,7 +15,7 @@ from symbptt.bench.compare import equal_peers
 from symbptt.bench.floor import floor_products, floor_run
 from symbptt.bench.peers import Runner
 from symbptt.bench.timing import ratio, times_in_a_row, times_in_turns
-from symbptt.codegen.loading import Kernel
+from symbptt.codegen.kernel import Kernel
 
 Peers = Callable[[Case], tuple[list[Runner], list[str]]]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from symbptt.bench.measure import Row, best_peer
-from symbptt.figures import LINES, MARKS, need_matplotlib
+from symbptt.drawing.figures import LINES, MARKS, need_matplotlib
 
 NONE = "-"
 MARKERS = "osv^D*PX"

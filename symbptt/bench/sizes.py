@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from symbptt.cell import Cell
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import names_in
-from symbptt.model import Model
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
 
 HINT = 'write T,B,n as in "50,32,64; 100,1,16", or each size by name as in "50,32,m=8,n=64"'
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import networkx as nx
 
-from symbptt.derive.unroll import Key
+from symbptt.autodiff.unroll import Key
 from symbptt.drawing.colours import ARROWS, COLOURS
 
 MARK = "symbptt"

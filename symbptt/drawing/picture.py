@@ -9,10 +9,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from symbptt.derive.unroll import FORWARD, Key
+from symbptt.autodiff.unroll import FORWARD, Key
 from symbptt.drawing.colours import COLOURS, SAVED
 from symbptt.drawing.curves import Bounds, Point, bend_of, clipped, control_of, points_of
-from symbptt.drawing.grid import BEFORE, Grid, grid_of
+from symbptt.drawing.graph_layout import BEFORE, Grid, grid_of
 from symbptt.drawing.metrics import runs_width, text_width
 from symbptt.drawing.names import Run, runs_of
 from symbptt.drawing.wires import Wiring, wiring_of

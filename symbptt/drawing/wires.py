@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from symbptt.derive.unroll import Key
-from symbptt.drawing.grid import Grid, Place
+from symbptt.autodiff.unroll import Key
+from symbptt.drawing.graph_layout import Grid, Place
 
 Gutter = tuple[int, int]
 """A step, and the column at whose right the gutter is."""

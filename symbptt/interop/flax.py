@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from symbptt.cell import Cell
 from symbptt.errors import ArgumentError
-from symbptt.interop.layout import Layout, Slot, bias, layout_for, layout_of, read, weight, write
+from symbptt.interop.weight_layout import Layout, Slot, bias, layout_for, layout_of, read, weight, write
+from symbptt.language.cell import Cell
 
 
 def _kernels(**params: str) -> tuple[Slot, ...]:

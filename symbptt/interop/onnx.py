@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.cell import Cell
 from symbptt.errors import ArgumentError
-from symbptt.interop.layout import Layout, bias, layout_for, layout_of, read, weight, write
+from symbptt.interop.weight_layout import Layout, bias, layout_for, layout_of, read, weight, write
+from symbptt.language.cell import Cell
 
 _LSTM = (weight("W", "Wi Wo Wf Wg"), weight("R", "Ui Uo Uf Ug"), bias("B", "bi bo bf bg bi bo bf bg"))
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from symbptt.cell import Cell
 from symbptt.errors import ArgumentError
-from symbptt.interop.layout import Layout, bias, layout_for, layout_of, read, sizes_of, weight, write
+from symbptt.interop.weight_layout import Layout, bias, layout_for, layout_of, read, sizes_of, weight, write
+from symbptt.language.cell import Cell
 
 LAYOUTS = (
     Layout("torch.nn.RNN", "rnn",

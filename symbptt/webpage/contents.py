@@ -11,24 +11,24 @@ import numpy as np
 import sympy
 
 from symbptt import __version__
-from symbptt.cell import Cell
-from symbptt.codegen.loading import Kernel
-from symbptt.codegen.loading import compile as compile_cell
-from symbptt.derivation import Derivation, derive
-from symbptt.draws import random_inputs
+from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.data.random_data import random_inputs
+from symbptt.derivations.derivation import Derivation, derive
+from symbptt.drawing.unrolled import Unrolled, unroll
+from symbptt.equations.notation.mathml import mathml_of
+from symbptt.equations.notation.signs import TEXT, Notation
+from symbptt.equations.notation.writing import write
+from symbptt.equations.page.equations import equation
+from symbptt.equations.page.layout import line_in_mathml
+from symbptt.equations.page.lines import ONCE, Line, Section
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in, show
-from symbptt.model import Model
-from symbptt.render.equations import equation
-from symbptt.render.layout import line_in_mathml
-from symbptt.render.lines import ONCE, Line, Section
-from symbptt.render.mathml import mathml_of
-from symbptt.render.notation import TEXT, Notation
-from symbptt.render.writing import write
-from symbptt.stability.flow import GradientFlow, gradient_flow
-from symbptt.stability.lyapunov import lyapunov_spectrum
-from symbptt.unrolling import Unrolled, unroll
-from symbptt.verification import Verification, verify
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.stability.gradients.flow import GradientFlow, gradient_flow
+from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
+from symbptt.verification.checks import Verification, verify
 from symbptt.webpage.links import links_of
 from symbptt.webpage.page import Contents, Formula, write_page
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from symbptt.derive.unroll import Key
+from symbptt.autodiff.unroll import Key
 from symbptt.drawing.names import plain_name
 
 TIMES = ("t", "t-1", "T")

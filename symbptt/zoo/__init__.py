@@ -1,6 +1,6 @@
 """Recurrent cells, each a few lines of user-level code with its paper."""
 
-from symbptt.cell import Cell
+from symbptt.language.cell import Cell
 from symbptt.zoo.continuous import cornn, ctrnn, lem, ltc, unicornn
 from symbptt.zoo.gated import (
     cifg,

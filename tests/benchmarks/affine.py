@@ -162,7 +162,7 @@ BY_HAND: dict[str, Callable[[Arrays, Arrays, Arrays], Arrays]] = {
 
 def step_by_step(cell: sb.Cell) -> Any:
     """The kernel of a cell whose recursion stays a loop."""
-    with mock.patch.object(sys.modules["symbptt.codegen.passes.affine"], "_both", lambda _: None):
+    with mock.patch.object(sys.modules["symbptt.codegen.passes.affine_recurrence"], "_both", lambda _: None):
         return sb.compile(cell)
 
 

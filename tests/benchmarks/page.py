@@ -10,7 +10,7 @@ from pathlib import Path
 
 from symbptt.bench.measure import Row, best_peer
 from symbptt.bench.rows import markdown, ratio_figure
-from symbptt.figures import save
+from symbptt.drawing.figures import save
 
 LIBRARIES = ("symbptt", "numpy", "torch", "jax", "jaxlib")
 

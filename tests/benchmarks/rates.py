@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.bench.threads import one_thread
-from symbptt.codegen.rates import Rates
+from symbptt.codegen.plan.rates import Rates
 
 SAMPLES, SIZE, RUNS = 32, 128, 400
 

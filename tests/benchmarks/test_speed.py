@@ -67,10 +67,10 @@ def test_command_costs_little_more_than_its_imports() -> None:
 
 HELP = """
 import sys
-import symbptt.cli
+import symbptt.commands.main
 sys.argv = ["symbptt", "--help"]
 try:
-    symbptt.cli.main()
+    symbptt.commands.main.main()
 except SystemExit:
     pass
 assert "sympy" not in sys.modules

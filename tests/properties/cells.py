@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt import ops
-from symbptt.functions import ELEMENTWISE
+from symbptt.language.functions import ELEMENTWISE
 
 Dims = tuple[str, ...]
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, note, settings
 
 import symbptt as sb
+from symbptt.autodiff.bptt import derive
 from symbptt.codegen.passes import PASSES
-from symbptt.codegen.passes.place import place
-from symbptt.derive.bptt import derive
+from symbptt.codegen.program.regions import place
 from symbptt.ir import laws
 from tests import oracle
 from tests.properties.cells import Case, cases, cell_of, function_of, torch_scope

@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 
 import symbptt as sb
-from symbptt.functions import ELEMENTWISE
+from symbptt.language.functions import ELEMENTWISE
 from tests.properties import cells
 from tests.properties.cells import Dims, Draw, Program, is_matrix, is_vector, pick
 from tests.tape import Tape, elementwise

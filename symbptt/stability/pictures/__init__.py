@@ -5,7 +5,7 @@ of one column where there are none, and returns the axes. `name` is the cell's n
     pictures.draw_exponents(sb.lyapunov_spectrum(cell, params, inputs), name=cell.name).figure.savefig("exponents.png")
 """
 
-from symbptt.stability.pictures.branches import draw_sweep
+from symbptt.stability.dynamics.sweep_figure import draw_sweep
 from symbptt.stability.pictures.field import draw_horizons, draw_phase_diagram
 from symbptt.stability.pictures.gradients import draw_bias, draw_flow, draw_gradient_norms
 from symbptt.stability.pictures.points import draw_fixed_points

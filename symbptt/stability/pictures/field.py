@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.stability.pictures.style import (
+from symbptt.drawing.style import (
     BLUE,
     DARK,
     HUGE,
@@ -19,7 +19,7 @@ from symbptt.stability.pictures.style import (
     finite,
     positive,
 )
-from symbptt.stability.population import Growth
+from symbptt.stability.dynamics.population import Growth
 
 PHASES = {
     "stable": ("o", BLUE, "tied: stable"),

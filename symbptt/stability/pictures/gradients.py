@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.figures import LINES, MARKS
-from symbptt.stability.flow import GradientFlow
-from symbptt.stability.pictures.style import (
+from symbptt.drawing.figures import LINES, MARKS
+from symbptt.drawing.style import (
     BLUE,
     DARK,
     HUGE,
@@ -24,6 +23,7 @@ from symbptt.stability.pictures.style import (
     plural,
     positive,
 )
+from symbptt.stability.gradients.flow import GradientFlow
 
 PASCANU = (0.5, 10.0)
 """The band of clip thresholds, in means of the norm. Source: Pascanu, Mikolov, Bengio 2013, section 3.2."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.stability.fixed import FixedPoints
-from symbptt.stability.pictures.style import BLUE, GREY, LABEL, ORANGE, RED, SMALL, axes_or_new, finish
+from symbptt.drawing.style import BLUE, GREY, LABEL, ORANGE, RED, SMALL, axes_or_new, finish
+from symbptt.stability.dynamics.fixed_points import FixedPoints
 
 KINDS = {"stable": ("o", BLUE, "full"), "marginal": ("D", ORANGE, "full"), "unstable": ("^", RED, "none")}
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.stability.lyapunov import LocalExponents, LyapunovSpectrum
-from symbptt.stability.pictures.style import (
+from symbptt.drawing.style import (
     BLUE,
     DARK,
     GREY,
@@ -23,7 +22,8 @@ from symbptt.stability.pictures.style import (
     plural,
     viridis,
 )
-from symbptt.stability.product import ProductSpectrum
+from symbptt.stability.spectra.lyapunov import LocalExponents, LyapunovSpectrum
+from symbptt.stability.spectra.products import ProductSpectrum
 
 SLOPES = 5
 FEW = 40

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.figures import LINES, MARKS, new_figure
-from symbptt.stability.pictures.style import (
+from symbptt.drawing.figures import LINES, MARKS, new_figure
+from symbptt.drawing.style import (
     DARK,
     GREY,
     SMALL,

@@ -1,1 +1,0 @@
-"""Values as calls with `out=`: NumPy functions that write into rooms made before the loop."""

@@ -1,0 +1,388 @@
+"""Compiled cells: the generated module, loaded, behind `kernel.forward` and `kernel.backward`."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from symbptt.autodiff.bptt import derive
+from symbptt.autodiff.unit_weight import unit_weight
+from symbptt.checks import check_path
+from symbptt.codegen.load import check_parsed, code_of
+from symbptt.codegen.passes import PASSES, SPARING
+from symbptt.codegen.plan.plan import Plan, plan_of
+from symbptt.codegen.program.program import Program, program_of
+from symbptt.codegen.program.regions import place
+from symbptt.codegen.targets.numpy.memory.written import Written
+from symbptt.codegen.targets.numpy.module import source
+from symbptt.codegen.training import Head
+from symbptt.equations.algebra.expressions import Expr
+from symbptt.equations.page.equations import Equations, Loss
+from symbptt.errors import ArgumentError, TargetError, counted
+from symbptt.files import check_own
+from symbptt.ir.naming import free_letters
+from symbptt.ir.shape import names_in
+from symbptt.language.cell import Cell
+from symbptt.language.folding import folded
+from symbptt.language.model import Model
+from symbptt.language.truncation import Chunked, Window, check_truncation
+
+VERSION = "0.1.0"
+LARGE = 1e5
+"""Steps times samples from which on it is asked whether their tape fits into memory."""
+
+
+class Kernel:
+    """The forward and the backward pass of a cell as a loaded NumPy module."""
+
+    def __init__(
+        self,
+        target: Cell | Model,
+        program: Program,
+        text: str,
+        truncation: Window | Chunked | None = None,
+        clip_adjoint: float | None = None,
+        memory: str | int = "all",
+    ) -> None:
+        self.target, self.program, self.source = target, program, text
+        self.truncation, self.clip_adjoint, self.memory = truncation, clip_adjoint, memory
+        self.cell = target if isinstance(target, Cell) else target.cell
+
+    def __reduce__(self) -> Any:
+        return _again, (self.target, self.truncation, self.clip_adjoint, self.memory)
+
+    def __repr__(self) -> str:
+        return f"<kernel of {self.target.name}: {len(self.source.splitlines())} lines>"
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What is computed where, what is stored, and what that takes in bytes."""
+        head = _head(self.target) if isinstance(self.target, Model) else None
+        written = Written(self.source, self.program, head, self.truncation, self.clip_adjoint, self.memory != "all")
+        whole = written
+        if self.truncation is not None:
+            text = source(self.program, VERSION, "", head, None, self.clip_adjoint, self.memory)
+            whole = replace(written, text=text, truncation=None)
+        return plan_of(written, whole, self.cell.step, self.memory)
+
+    @cached_property
+    def module(self) -> ModuleType:
+        """The generated module, executed once."""
+        return load(self.source, _file_of(self.target))
+
+    @property
+    def workspace(self) -> Any:
+        """The arrays that the module keeps from call to call: `.nbytes` of at most `.limit`."""
+        return self.module.WORKSPACE
+
+    def forward(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        *,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+    ) -> Any:
+        """Return a run: `.states` and `.outputs` by name, after every step.
+
+        Shapes: params as annotated; inputs (T, B, ...) or (T, ...); state (B, ...) or (...), zero where omitted.
+        `lengths` (B,) freezes each sample from its length on; where `reset` (T, B) is true, the state returns to the
+        initial one before that step. A cell without inputs takes `steps`. The run refers to params, inputs and state, it
+        holds no copies: `backward` reads them, so they must not change in place before it is done.
+
+        Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
+        """
+        self._check_memory(params, inputs, state, steps, trains=False)
+        return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+
+    def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
+        """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, `.flow` with monitor.
+
+        The sum is over all steps, with the values that the run has: from the length of a sample on its states are those of
+        its last step, to which their cotangents belong, and its outputs are zero, whatever their cotangents are.
+        It reads the params and inputs of the run, of which `forward` made no copy: change them in place only afterwards.
+
+        Shapes: cotangents of states and outputs (T, B, ...), or (B, ...) for the last step only; an absent one is zero.
+
+        Raises: ArgumentError for an unknown name or another shape, and where `monitor` is no bool.
+        """
+        _check_monitor(monitor)
+        return self._checked(self.module.backward, run, cotangents, monitor=monitor)
+
+    def value_and_grad(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        *,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+        monitor: bool = False,
+    ) -> Any:
+        """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
+
+        `.final` holds the states after the last step of each sample: the state with which the next part of a stream
+        begins. A loss that counts no step, of T = 0 or lengths of 0, is 0, its mean too, and so are its gradients.
+
+        Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last.
+
+        Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.
+        """
+        if not isinstance(self.target, Model):
+            raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
+        _check_monitor(monitor)
+        self._check_memory(params, inputs, state, steps, trains=True)
+        return self._checked(
+            self.module.value_and_grad,
+            params,
+            inputs,
+            targets,
+            state,
+            steps=steps,
+            lengths=lengths,
+            reset=reset,
+            monitor=monitor,
+        )
+
+    def _check_memory(self, params: Any, inputs: Any, state: Any, steps: int | None, *, trains: bool) -> None:
+        """Refuse a tape that this machine cannot hold, before it is allocated; training holds what truncation needs alone."""
+        if self.memory != "all":
+            return  # the module refuses what the caller does not allow
+        lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
+        said = steps if isinstance(steps, int | np.integer) else 0
+        if np.prod(lead[0] if lead else (said,), dtype=float) < LARGE:
+            return
+        _, sizes, T, B, dtype, _ = self.read(params, inputs, state, steps)
+        plan = self.plan if trains else self.plan.of_all_steps
+        known = {name: value for name, value in sizes.items() if name in names_in((plan.elements,))}
+        needed, there = plan.bytes(T, B, dtype=dtype, **known), memory()
+        if needed > there:
+            held = plan.steps_held(T)
+            fitting = max(held * there // (4 * needed), 1)
+            raise ArgumentError(
+                f"the values kept for {counted(held, 'step')} of {counted(B, 'sample')} take {needed:,} bytes, the machine has {there:,}\n"
+                f"  train a model with truncation=sb.Chunked({fitting}, {fitting}), which holds {2 * fitting} steps"
+            )
+
+    def read(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        steps: int | None = None,
+    ) -> Any:
+        """Return the arguments as arrays with a batch axis, the sizes by name, T, B, the type, whether batched.
+
+        Raises: ArgumentError as `forward` does.
+        """
+        return self._checked(self.module._arguments, params, inputs, state, steps)
+
+    def _checked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except self.module.ArgumentError as error:
+            raise ArgumentError(f"{error}\n  in a call of the kernel of {self.target.name}") from None
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the module to a file, all of it or nothing. A file that symbptt wrote is replaced, another one with `force`.
+
+        Raises: ArgumentError where `path` is none; TargetError where the file cannot be written, its folder is not there,
+        or symbptt did not write the file that is there.
+        """
+        check_path(path)
+        check_own([Path(path)], force, "replace it with force=True, or choose another path")
+        write_text(Path(path), self.source)
+
+
+def compile(
+    target: Cell | Model,
+    *,
+    consts: Mapping[str, Any] | None = None,
+    truncation: Window | Chunked | None = None,
+    clip_adjoint: float | None = None,
+    memory: str | int = "all",
+) -> Kernel:
+    """Return the kernel of a cell or a model.
+
+    `consts` replaces values of constants. `truncation` is Window(k) or Chunked(k1, k2). With `clip_adjoint` the joint
+    norm of the adjoints of all states is kept at or under that limit for each sample, at every step backward in time.
+    `memory`: "all" keeps what every step saves; "sqrt" the states at the borders of about sqrt(T) pieces of steps, which
+    are run again; a number of bytes is what a call may hold beside its arguments: the fastest schedule that fits. Little
+    more than the least runs each step up to T/2 times again (`kernel.plan.recomputed` tells); the bytes of "sqrt", once.
+    `forward` returns the states and outputs of all steps, which count; `value_and_grad` holds checkpoints alone.
+
+    Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not
+    written as it must be.
+    """
+    if not isinstance(target, Cell | Model):
+        raise ArgumentError(
+            f"compile takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
+        )
+    _check_options(truncation, clip_adjoint)
+    memory = _allowed(memory, truncation)
+    target = target if consts is None else target.with_consts(consts)
+    recursion = derive(target.cell.step if isinstance(target, Model) else target.step)
+    equations = equations_of(target).as_spelt()
+    head = _head(target) if isinstance(target, Model) else None
+    program = program_of(recursion)
+    for step in PASSES if memory == "all" else SPARING:
+        program = step(program)
+    text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory)
+    check_parsed(text, _file_of(target))
+    return Kernel(target, program, text, truncation, clip_adjoint, memory)
+
+
+def _file_of(target: Cell | Model) -> str:
+    """The name under which tracebacks show the module."""
+    return f"<symbptt {target.name}>"
+
+
+def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any) -> Kernel:
+    """A kernel that was pickled, compiled again."""
+    return compile(target, truncation=truncation, clip_adjoint=clip_adjoint, memory=memory)
+
+
+def _head(model: Model) -> Head:
+    added = model.arguments[len(model.cell.arguments) :]
+    return Head(place(program_of(derive(model.loss.step))), added, model.at, model.reduction)
+
+
+def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations:
+    """Return the equations of a cell or a model, its functions whole; `counted`: the condition under which the loss of a
+    step sends something back, where truncation drops some."""
+    if not isinstance(target, Model):
+        return Equations(derive(folded(target.step)))
+    recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))
+    whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
+    names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
+    return Equations(recursion, Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names))))
+
+
+def _check_options(truncation: Any, clip_adjoint: Any) -> None:
+    check_truncation(truncation)
+    number = isinstance(clip_adjoint, int | float | np.number) and not isinstance(clip_adjoint, bool)
+    if clip_adjoint is not None and not (number and 0 < clip_adjoint < np.inf):
+        raise ArgumentError(f"clip_adjoint is a positive number, got {clip_adjoint!r}")
+    if clip_adjoint is not None and isinstance(truncation, Window):
+        raise ArgumentError(
+            "clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
+            "  use sb.Chunked, or sb.clip_by_norm on the gradients"
+        )
+
+
+def _check_monitor(monitor: Any) -> None:
+    if not isinstance(monitor, bool | np.bool_):
+        raise ArgumentError(f"monitor is True or False, got {monitor!r}")
+
+
+def _allowed(memory: Any, truncation: Any) -> str | int:
+    """Return the option `memory`, a number as an integer."""
+    number = isinstance(memory, int | np.integer) and not isinstance(memory, bool)
+    if not (number and memory > 0) and not (isinstance(memory, str) and memory in ("all", "sqrt")):
+        raise ArgumentError(f'memory is "all", "sqrt" or a positive number of bytes, got {memory!r}')
+    if memory != "all" and truncation is not None:
+        raise ArgumentError(
+            f"memory={memory!r} does not go with {truncation!r}, which holds the steps of a window alone\n"
+            f'  drop one of them: truncated training holds no more steps with memory="all"'
+        )
+    return int(memory) if number else str(memory)
+
+
+def memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
+
+
+LIVING: WeakValueDictionary[str, ModuleType] = WeakValueDictionary()
+"""Modules by their text: what is read from a pickle belongs to the module of a kernel that is there."""
+
+
+def load(text: str, name: str) -> ModuleType:
+    """Return a module made from source text, its lines known to tracebacks.
+
+    No name leads to it, so that its runs and gradients are pickled with the text.
+    """
+    module = ModuleType("symbptt_generated")
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    exec(code_of(text, name), module.__dict__)
+    for kind in ("Run", "Grads", "Workspace"):
+        if kind in vars(module):
+            vars(module)[kind].__reduce__ = lambda value: (
+                _held_again,
+                (text, name, type(value).__name__, _state(value)),
+            )
+    LIVING[text] = module
+    return module
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """What a pickle holds of a run, gradients or a workspace."""
+    rooms: Any = {} if type(value).__name__ == "Workspace" else ()
+    return vars(value) | ({"rooms": rooms} if "rooms" in vars(value) else {})
+
+
+def _held_again(text: str, name: str, kind: str, content: dict[str, Any]) -> Any:
+    """What was pickled, of the class that the module has."""
+    made = (LIVING.get(text) or _loaded(text, name)).__dict__[kind]
+    value = made.__new__(made)
+    value.__dict__.update(content)
+    return value
+
+
+@lru_cache(16)
+def _loaded(text: str, name: str) -> ModuleType:
+    """The module of runs whose kernel is not there."""
+    return load(text, name)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename it, so that a broken write leaves what was there.
+
+    Raises: TargetError where that fails.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes as `write_text` writes text; through a link, and into a device or a pipe, which are never replaced.
+
+    Raises: TargetError where that fails.
+    """
+    temporary = None
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            with open(path, "wb", buffering=0) as stream:
+                _write_all(stream, content)
+            return
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, prefix=f".{path.name}.") as file:
+            temporary = Path(file.name)
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise TargetError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _write_all(stream: Any, content: bytes) -> None:
+    """Write bytes into a stream that may take a part of them at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]

@@ -1,0 +1,228 @@
+"""Lets the backward sweep compute 1 - tanh² and 1 - σ from the argument of the function where its value has lost their digits.
+
+Near one a value y keeps few digits of 1 - y, and none from |a| = 19 (tanh) or a = 37 (σ) on in float64. So each such
+remainder becomes a function of the value and of the argument, whose text computes it from the value and, where the
+result is tiny, again from the argument. Nothing more is kept for that: the argument is written once more, in what the
+backward sweep has anyway, and computed only where a block of steps has such elements. Remainders of parameters alone are
+computed once, and from the argument only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.codegen.program.program import Program, renewed, traced
+from symbptt.codegen.program.regions import NEAR, place
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.nesting import Nesting
+from symbptt.ir.node import Node, View, placeholder
+from symbptt.ir.rewrite import copy_node
+
+
+@dataclass
+class _Sharpening:
+    """A program as it is made anew: new ids by old ones, and those of values written once more.
+
+    `shown` is the program as equations show it; `there` are the values that the backward sweep has anyway, `plain` those
+    that are no arrays, and `long` those that are kept because to write them once more would be long.
+    """
+
+    old: Program
+    shown: Program
+    there: set[int]
+    plain: set[int]
+    varying: set[int]
+    long: set[int] = field(default_factory=set)
+    graph: Graph = field(default_factory=Graph)
+    new: dict[int, int] = field(default_factory=dict)
+    again: dict[int, int] = field(default_factory=dict)
+    origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+def sharpen(p: Program) -> Program:
+    """Return the program with the remainders of saturating functions, in its coefficients, as functions of the argument
+    too."""
+    g, places = p.graph, place(p).places
+    forward = set(g.ancestors(p.forward_roots))
+    read = {arg for id in places if id not in forward for arg in g[id].args} & forward
+    there, plain = read | _given(p), _numbers(p)
+    made = _Sharpening(p, p.written or p, there, plain, p.varying)
+    made.long |= _long(made)
+    for id in g.ancestors(p.needed):
+        node = g[id]
+        args = [made.new[arg] for arg in node.args]
+        if id not in forward and node.family == "map":
+            near = places.get(id) in [f"backward {region}" for region in NEAR]
+            made.new[id] = _sharpened(made, node, args, near)
+        else:
+            made.new[id] = copy_node(made.graph, node, tuple(args))
+    for id, name in g.names.items():
+        if id in made.new:
+            made.graph.names.setdefault(made.new[id], name)
+    q = renewed(p, made.graph, made.new)
+    origin = traced(p, {new: (old,) for old, new in made.new.items()})
+    return replace(q, written=made.shown, origin=origin | {id: olds for id, olds in made.origin.items() if olds})
+
+
+def arguments_again(p: Program) -> set[int]:
+    """Return the values that are written once more: those that only remainders read, as the argument of the function."""
+    g, found = p.graph, set[int]()
+    needed, stack = set[int](), [*p.needed]
+    while stack:
+        id = stack.pop()
+        if id not in needed:
+            needed.add(id)
+            stack.extend(g[id].args[:1] if is_remainder(g[id]) else g[id].args)
+    for id in g.ancestors(p.needed):
+        if id not in needed:
+            found.add(id)
+    return found
+
+
+def is_remainder(node: Node) -> bool:
+    """Answer whether a node is the remainder of a function, of its value and its argument."""
+    return node.family == "map" and node.attrs.expr.func.__name__ in ops.REMAINING
+
+
+def _given(p: Program) -> set[int]:
+    """Arguments and next states, which are there whatever the backward sweep reads."""
+    return {*p.leaves.values(), *p.next.values()}
+
+
+def _long(made: _Sharpening) -> set[int]:
+    """Values whose formulas over those that are not written again, and over each other, are long. Those that are read
+    twice stand twice in a formula, so that it would double with each round of a deep step."""
+    g, found = made.old.graph, set[int]()
+    held = made.plain | {id for id in made.there if not _is_arithmetic(made, g[id])}
+    for id in Nesting(g, held).too_long():
+        held.add(id)
+        found.add(id)
+    return found
+
+
+def _numbers(p: Program) -> set[int]:
+    """Literals, sizes and constants, and what follows from them: they are written as they are."""
+    leaves = {p.leaves[a.name] for a in p.arguments if a.role == "const" and a.default is not None}
+    found = set[int]()
+    for node in p.graph:
+        literal = node.family == "number" or (node.family == "leaf" and node.attrs.role in ("size", "eye"))
+        if literal or node.id in leaves or (node.args and all(arg in found for arg in node.args)):
+            found.add(node.id)
+    return found
+
+
+def _sharpened(made: _Sharpening, node: Node, args: list[int], near: bool) -> int:
+    """A map with each remainder in it as a value of its own; that of parameters alone, which is computed once, from its
+    argument whatever its size."""
+    g = made.old.graph
+    saturating = [i for i, arg in enumerate(node.args) if _saturates(made, arg, near)]
+    names = {i: placeholder(len(args) + number) for number, i in enumerate(saturating)}
+    bodies = {name: _remainder(g, node.args[i]).body(placeholder(i)) for i, name in names.items()}
+    expr = taken_out(node.attrs.expr, bodies)
+    if expr == node.attrs.expr:
+        return copy_node(made.graph, node, tuple(args))
+    at = {placeholder(i): arg for i, arg in enumerate(args)}
+    at |= {name: _rest(made, node.args[i]) for i, name in names.items() if expr.has(name)}
+    read = [symbol for symbol in at if symbol in expr.free_symbols]
+    renamed = expr.xreplace({symbol: placeholder(number) for number, symbol in enumerate(read)})
+    return build.map_(made.graph, renamed, [at[symbol] for symbol in read])
+
+
+def _saturates(made: _Sharpening, id: int, near: bool) -> bool:
+    """Whether a value is that of a function whose remainder its argument tells, where the backward sweep may ask for it."""
+    known = _function(made.old.graph, id) in ops.REMAINDERS and id not in made.plain
+    return known and (near or id not in made.varying)
+
+
+def _remainder(g: Graph, id: int) -> ops.Remainder:
+    return ops.REMAINDERS[_function(g, id)][1]
+
+
+def _rest(made: _Sharpening, id: int) -> int:
+    """What the function that a value is leaves of one, as a value of its own."""
+    remaining, remainder = ops.REMAINDERS[_function(made.old.graph, id)]
+    argument = _argument(made, made.old.graph[id])
+    if id in made.varying:
+        found = build.map_(made.graph, remaining(placeholder(0), placeholder(1)), (made.new[id], argument))
+    else:
+        found = build.map_(made.graph, remainder.alone(placeholder(0)), (argument,))
+    made.origin[found] = _shown(made.shown, made.old, id, remainder)
+    return found
+
+
+def taken_out(expr: sp.Expr, remainders: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
+    """Return an expression with remainders, 1 - y² or 1 - y, under their names, also where SymPy has multiplied them out
+    with numbers and added them: 0.3 - 0.3 y² is 0.3 times one, and 1.5 - y² - 0.5 z² is one and half of another.
+
+    >>> a, y, z, r, s = sp.symbols("a y z r s")
+    >>> taken_out(a * (0.3 - 0.3 * y**2) + y, {r: 1 - y**2})
+    0.3*a*r + y
+    >>> taken_out(1.5 - y**2 - 0.5 * z**2, {r: 1 - y**2, s: 1 - z**2})
+    r + 0.5*s
+    """
+    lost = {name: 1 - remainder for name, remainder in remainders.items()}
+
+    def renamed(part: sp.Expr) -> sp.Expr:
+        factors = {name: -part.coeff(y) for name, y in lost.items()}
+        factors = {name: factor for name, factor in factors.items() if factor.is_Number and factor != 0}
+        for some in (factors, *({name: factor} for name, factor in factors.items())):
+            if some and _is_same(part.as_coeff_Add()[0], sum(some.values())):
+                rest = part.as_coeff_Add()[1] + sum(factor * lost[name] for name, factor in some.items())
+                return rest + sum(factor * name for name, factor in some.items())
+        return part
+
+    return expr.replace(lambda part: part.is_Add, renamed)
+
+
+def _is_same(number: sp.Expr, other: sp.Expr) -> bool:
+    """Whether two numbers are the same but for the rounding of sums and products of Python's numbers."""
+    return bool(abs(float(number - other)) <= 1e-14 * abs(float(other)))
+
+
+def _shown(shown: Program, p: Program, id: int, remainder: ops.Remainder) -> tuple[int, ...]:
+    """The remainder in the value of the function, among the values of the program as equations show it."""
+    value = p.origin.get(id, ())[-1:] if p.written is not None else (id,)
+    return tuple(build.map_(shown.graph, remainder.body(placeholder(0)), (old,)) for old in value)
+
+
+def _function(g: Graph, id: int) -> object:
+    """The function that a value is of one argument, seen through views."""
+    node = g[id]
+    while node.family == "view" and node.attrs.kind in ("slice", "reshape", "transpose"):
+        node = g[node.args[0]]
+    simple = node.family == "map" and len(node.args) == 1
+    return node.attrs.expr.func if simple and node.attrs.expr.args == (placeholder(0),) else None
+
+
+def _argument(made: _Sharpening, node: Node) -> int:
+    """The argument of a function once more, in the views in which its value is read."""
+    if node.family != "view":
+        return _again(made, node.args[0])
+    inner = _argument(made, made.old.graph[node.args[0]])
+    return copy_node(made.graph, node, (inner,))
+
+
+def _is_arithmetic(made: _Sharpening, node: Node) -> bool:
+    """Whether a value is arithmetic of others that are there, which is written rather than kept for a second reader."""
+    if node.family != "map" or node.attrs.expr.atoms(sp.Function) or node.id in made.old.next.values():
+        return False
+    return all(arg in made.there or arg in made.plain for arg in node.args)
+
+
+def _again(made: _Sharpening, id: int) -> int:
+    """A value written once more, from values that the backward sweep has anyway."""
+    if id in made.plain:
+        return made.new[id]
+    if id not in made.again:
+        node = made.old.graph[id]
+        if id in made.long or (id in made.there and not _is_arithmetic(made, node)):
+            shape = made.graph.shape(made.new[id])
+            made.again[id] = made.graph.add("view", (made.new[id],), shape, View("reshape", again=True))
+        else:
+            made.again[id] = copy_node(made.graph, node, tuple(_again(made, arg) for arg in node.args))
+    return made.again[id]

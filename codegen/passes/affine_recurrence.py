@@ -1,0 +1,273 @@
+"""Finds cells whose next states are affine in the states, element by element, and writes their recursions as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from symbptt.codegen.program.program import Program, rebuild
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.nesting import LONG
+from symbptt.ir.node import Node, placeholder
+from symbptt.ir.rewrite import copy_node
+
+Parts = dict[sp.Symbol, sp.Expr]
+"""Expressions by the symbols that stand for them inside longer ones, which would double with each round of a deep step."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """Σ coefficient · mover + free, over symbols of values that do not move and of `parts`; `culprit` is the value that
+    is no such sum, where there is one."""
+
+    linear: Mapping[int, sp.Expr]
+    free: sp.Expr = sp.S.Zero
+    culprit: int | None = None
+    parts: Parts = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A recursion row by row: coefficients of each mover and the free part, as values of the graph or numbers.
+
+    Backward, `cut` are the adjoints that it runs over, and `given` what each has beside that of the step after.
+    """
+
+    rows: tuple[tuple[int | sp.Expr | None, ...], ...]
+    free: tuple[int | sp.Expr | None, ...]
+    cut: tuple[int, ...]
+    given: tuple[int | sp.Expr | None, ...]
+
+
+def affine(p: Program) -> Program:
+    """Return the program with each next state of an affine cell as one sum of coefficients times states and one value
+    free of states, and the adjoints of its states likewise; other programs as they are."""
+    targets = _targets(p)
+    if targets is None:
+        return p
+    new: dict[int, int] = {}
+    made: dict[tuple[int, sp.Expr], int] = {}
+
+    def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
+        form = targets.get(node.id)
+        new[node.id] = copy_node(g, node, args) if form is None else _written(g, form, new, made, node)
+        return new[node.id]
+
+    return rebuild(p, rewrite)
+
+
+def recursions(p: Program) -> tuple[Affine, Affine] | None:
+    """Return the recursions of both sweeps, where they are affine element by element and written as such."""
+    forms = _both(p)
+    if forms is None:
+        return None
+    forward, whole, backward = forms
+    cut = _cut(p, whole)
+    none = (None,) * len(cut)
+    states = _states(p)
+    given = tuple(_value(whole[id].free) if whole[id].free != 0 else None for id in cut)
+    found = (
+        _rows(p, list(p.next.values()), forward, states, none),
+        _rows(p, [p.recurrent.get(name) for name in p.next], backward, cut, given),
+    )
+    values = [v for a in found for v in (*a.free, *a.given, *(c for row in a.rows for c in row))]
+    return found if all(v is None or isinstance(v, int) or v.is_number for v in values) else None
+
+
+def obstacle(p: Program) -> tuple[str, int] | None:
+    """Return the first state whose next is not affine element by element, and the value in which that shows, or None."""
+    from_states = _forms(p.graph, p.forward_roots, _states(p))
+    for name, id in p.next.items():
+        culprit = from_states[id].culprit if id in from_states else None
+        if culprit is not None:
+            return name, culprit
+    return None
+
+
+def _targets(p: Program) -> dict[int, Form] | None:
+    """The values that are written anew, with their forms."""
+    forms = _both(p)
+    if forms is None:
+        return None
+    forward, whole, backward = forms
+    found = {id: forward[id] for id in p.next.values() if id in forward}
+    found |= {id: backward[id] for id in p.recurrent.values() if id in backward}
+    found |= {id: whole[id] for id in _cut(p, whole)}  # last: an adjoint may go on as it is
+    leaves = {*_states(p), *p.carry.values()}
+    return {
+        id: form
+        for id, form in found.items()
+        if form.linear and id not in leaves and not _is_written(p.graph[id], form)
+    }
+
+
+def _is_written(node: Node, form: Form) -> bool:
+    """Whether a value is its form already: it reads the movers, their coefficients and what is free, and nothing else."""
+    values = [*form.linear.values(), form.free]
+    read = {symbol for value in values for symbol in value.free_symbols}
+    if not read.isdisjoint(form.parts):
+        return False
+    single = all(value.is_Symbol or value.is_number for value in values)
+    return single and set(node.args) == {*form.linear, *(int(symbol.name[1:]) for symbol in read)}
+
+
+def _both(p: Program) -> tuple[dict[int, Form], dict[int, Form], dict[int, Form]] | None:
+    """The forms of the next states in the states, of whole adjoints in the carries, of the recurrences in the whole
+    adjoints, where all are sums of such terms."""
+    forward = _forms(p.graph, p.next.values(), _states(p))
+    if not p.next or not _are_sums(forward, p.next.values()):
+        return None  # first, for the coefficients of adjoints are long products where a step is deep
+    roots = [*p.recurrent.values(), *p.whole.values()]
+    whole = _forms(p.graph, roots, p.carry.values())
+    backward = _forms(p.graph, roots, _cut(p, whole))
+    return (forward, whole, backward) if _are_sums(backward, p.recurrent.values()) else None
+
+
+def _are_sums(forms: Mapping[int, Form], ids: Iterable[int]) -> bool:
+    """Whether each of the values is a sum of coefficients times movers, or reads none."""
+    return all(forms[id].culprit is None for id in ids if id in forms)
+
+
+def _cut(p: Program, whole: Mapping[int, Form]) -> tuple[int, ...]:
+    """For each state the adjoint that the reverse recursion runs over: the whole one where that is the carry and
+    something free, all that the carry is read for, and what a step hands on is computed from it. A state that forgets
+    hands nothing on: its whole adjoint is computed behind the steps, from the carry that is kept for it."""
+    readers = p.graph.consumers(p.graph.ancestors(p.backward_roots))
+    handed_on = set(p.graph.ancestors(list(p.recurrent.values())))
+    return tuple(
+        p.whole[name]
+        if name in p.whole
+        and p.whole[name] != leaf
+        and p.whole[name] in handed_on
+        and whole[p.whole[name]].linear == {leaf: sp.S.One}
+        and whole[p.whole[name]].culprit is None
+        and readers.get(leaf) == [p.whole[name]]
+        else leaf
+        for name, leaf in p.carry.items()
+    )
+
+
+def _states(p: Program) -> list[int]:
+    return [p.leaves[a.name] for a in p.of_role("state")]
+
+
+def _forms(g: Graph, roots: Iterable[int], movers: Iterable[int]) -> dict[int, Form]:
+    """The forms of all values that depend on the movers."""
+    found = {id: Form({id: sp.S.One}) for id in movers}
+    parts: Parts = {}
+    for id in g.ancestors(list(roots)):
+        moving = [arg for arg in g[id].args if arg in found]
+        if moving and id not in found:
+            found[id] = _form(g, g[id], moving, found, parts)
+    return found
+
+
+def _form(g: Graph, node: Node, moving: list[int], found: Mapping[int, Form], parts: Parts) -> Form:
+    culprit = next((found[arg].culprit for arg in moving if found[arg].culprit is not None), None)
+    if culprit is not None:
+        return Form({}, culprit=culprit)
+    if node.family != "map" or any(g.shape(arg) != node.shape for arg in moving):
+        return Form({}, culprit=node.id)
+    named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
+    inner = {symbol_of(arg): found[arg] for arg in moving}
+    form = _sum(node.attrs.expr.xreplace(named), inner)
+    if form is None:
+        return Form({}, culprit=node.id)
+    return Form({id: _short(c, parts) for id, c in form.linear.items()}, _short(form.free, parts), None, parts)
+
+
+def _short(expr: sp.Expr, parts: Parts) -> sp.Expr:
+    """An expression, or where it is long a symbol that stands for it from here on."""
+    if _length(expr) <= LONG:
+        return expr
+    symbol = sp.Symbol(f"w{len(parts)}", real=True)
+    parts[symbol] = expr
+    return symbol
+
+
+def _length(expr: sp.Expr) -> int:
+    return 1 + sum(map(_length, expr.args))
+
+
+def symbol_of(id: int) -> sp.Symbol:
+    """Return the real scalar that stands for a value of the program."""
+    return sp.Symbol(f"v{id}", real=True)
+
+
+def _sum(expr: sp.Expr, inner: Mapping[sp.Symbol, Form]) -> Form | None:
+    """An expression as a form, by its sums and products alone."""
+    if expr.free_symbols.isdisjoint(inner):
+        return Form({}, expr)
+    if expr in inner:
+        return inner[expr]
+    if expr.is_Add:
+        parts = [_sum(term, inner) for term in expr.args]
+        forms = [form for form in parts if form is not None]
+        return _added(forms) if len(forms) == len(parts) else None
+    if expr.is_Mul:
+        touched = [part for part in expr.args if not part.free_symbols.isdisjoint(inner)]
+        form = _sum(touched[0], inner) if len(touched) == 1 else None
+        factor = sp.Mul(*(part for part in expr.args if part not in touched))
+        return None if form is None else _scaled(form, factor)
+    return None
+
+
+def _added(forms: list[Form]) -> Form:
+    linear: dict[int, sp.Expr] = {}
+    for form in forms:
+        for id, factor in form.linear.items():
+            linear[id] = linear.get(id, sp.S.Zero) + factor
+    return Form({id: c for id, c in linear.items() if c != 0}, sp.Add(*(form.free for form in forms)))
+
+
+def _scaled(form: Form, factor: sp.Expr) -> Form:
+    return Form({id: c * factor for id, c in form.linear.items()}, form.free * factor)
+
+
+def _written(g: Graph, form: Form, new: Mapping[int, int], known: dict[tuple[int, sp.Expr], int], node: Node) -> int:
+    """A form as one sum, each of its coefficients a value of its own; `known` are the values of expressions so far, by
+    the parts that these are written in."""
+    args: list[int] = []
+    terms = []
+
+    def read(id: int) -> sp.Expr:
+        if id not in args:
+            args.append(id)
+        return placeholder(args.index(id))
+
+    def value(expr: sp.Expr) -> int:
+        if expr in form.parts:
+            return value(form.parts[expr])
+        if (id(form.parts), expr) not in known:
+            symbols = sorted(expr.free_symbols, key=lambda symbol: (symbol in form.parts, int(symbol.name[1:])))
+            ids = [value(symbol) if symbol in form.parts else new[int(symbol.name[1:])] for symbol in symbols]
+            body = expr.xreplace({symbol: placeholder(i) for i, symbol in enumerate(symbols)})
+            known[id(form.parts), expr] = build.map_(g, body, ids)
+        return known[id(form.parts), expr]
+
+    def made(expr: sp.Expr) -> sp.Expr:
+        return expr if expr.is_number else read(value(expr))
+
+    for mover, factor in sorted(form.linear.items()):
+        terms.append(made(factor) * read(new[mover]))
+    if form.free != 0:
+        terms.append(made(form.free))
+    return build.expand(g, build.map_(g, sp.Add(*terms), args), node.shape)
+
+
+def _rows(
+    p: Program, roots: list[int | None], forms: Mapping[int, Form], movers: Iterable[int], given: tuple
+) -> Affine:
+    rows, free, movers = [], [], tuple(movers)
+    for id in roots:
+        form = Form({}) if id is None else forms.get(id) or Form({}, symbol_of(id))
+        rows.append(tuple(_value(form.linear[m]) if m in form.linear else None for m in movers))
+        free.append(None if form.free == 0 else _value(form.free))
+    return Affine(tuple(rows), tuple(free), movers, given)
+
+
+def _value(expr: sp.Expr) -> int | sp.Expr:
+    return int(expr.name[1:]) if expr.is_Symbol and expr.name.startswith("v") else expr

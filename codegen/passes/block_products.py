@@ -1,0 +1,380 @@
+"""Writes products that were spelled in one piece as the products of their parts, so that all spellings give one program.
+
+A product with a concatenation such as W [h; x] becomes W_h h + W_x x, of which one is computed before the loop; a product
+that is only read in slices of equal length, such as four gates of one weight, becomes a product for each slice; every
+product of a weight and a vector has the weight first. What reads or brings the adjoints of the parts is written for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from symbptt.autodiff.labels import Label
+from symbptt.codegen.passes.hoist import signs_of
+from symbptt.codegen.program.program import Program, renewed
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import BACK, OUTER, PLAIN, Node, Product, placeholder
+from symbptt.ir.rewrite import copy_node, rewritten
+from symbptt.ir.shape import Size, size
+
+Span = tuple[Size, Size, int]
+
+
+@dataclass
+class _Spreading:
+    """A program as it is made anew.
+
+    `tiles` are the lengths of the parts of each product that is read in parts, by its id of before, and `lengths` all of
+    these; `tiled` and `sums` are the new values that are concatenations of such parts, and sums of products of parts;
+    `opened` are the concatenations that were the operand of a product, with the groups of their parts, and `columns` the
+    lengths of these groups by the weight.
+    """
+
+    old: Program
+    forward: set[int]
+    varying: set[int]
+    moving: set[int]
+    tiles: Mapping[int, tuple[Size, ...]]
+    alone: set[int]
+    lengths: set[tuple[Size, ...]]
+    tiled: dict[int, list[int]] = field(default_factory=dict)
+    sums: set[int] = field(default_factory=set)
+    opened: dict[int, list[int]] = field(default_factory=dict)
+    columns: dict[int, tuple[Size, ...]] = field(default_factory=dict)
+
+
+def spread(p: Program) -> Program:
+    """Return the program with its products of weights and vectors as products of the parts that are used."""
+    g = p.graph
+    forward = g.ancestors(p.forward_roots)
+    readers = g.consumers(g.ancestors(p.needed))
+    tiles = _tiles(p, forward)
+    made = _Spreading(
+        p,
+        set(forward),
+        p.varying,
+        g.descendants([*p.carry.values(), *p.cotangent.values()]),
+        tiles,
+        {id for id, found in readers.items() if len(found) == 1},
+        set(tiles.values()),
+    )
+    new_graph, new = rewritten(g, p.needed, lambda new, node, args: _rewrite(made, new, node, args))
+    q = renewed(p, new_graph, new)
+    return replace(q, labels=_part_labels(made, new) | q.labels)
+
+
+def _part_labels(made: _Spreading, new: Mapping[int, int]) -> dict[int, Label]:
+    """The parts of an adjoint are called after it."""
+    found: dict[int, Label] = {}
+    labels = {new[id]: label for id, label in made.old.labels.items() if id in new}
+    for id, parts in made.tiled.items():
+        if id in labels and labels[id].adjoint:
+            for i, part in enumerate(parts):
+                found.setdefault(part, replace(labels[id], name=f"{labels[id].name}_{i + 1}", given=False))
+    return found
+
+
+def _tiles(p: Program, forward: Sequence[int]) -> dict[int, tuple[Size, ...]]:
+    """The vectors made by products or concatenations that are read in slices of equal length alone, these lengths."""
+    g, readers = p.graph, p.graph.consumers(forward)
+    roots, varying = set(p.forward_roots), p.varying
+    made = (id for id in forward if id in varying and len(g.shape(id)) == 1 and _is_made(g[id]))
+    found = {id: _equal(_spans(g, id, readers, roots), g.shape(id)[0]) for id in made}
+    return {id: tile for id, tile in found.items() if tile}
+
+
+def _is_made(node: Node) -> bool:
+    return node.family == "contract" or (node.family == "view" and node.attrs.kind == "concatenate")
+
+
+def _spans(g: Graph, id: int, readers: Mapping[int, Sequence[int]], roots: set[int]) -> list[Span]:
+    """The slices in which a vector, or what is made of it elementwise, is read; none where it is read otherwise."""
+    spans: list[Span] = []
+    queue, seen = [id], {id}
+    while queue:
+        value = queue.pop()
+        if value in roots:
+            return []
+        for reader in (g[r] for r in readers[value]):
+            if reader.family == "view" and reader.attrs.kind == "slice":
+                spans += _within(g, reader, readers, roots)
+            elif reader.family != "map" or reader.shape != g.shape(id):
+                return []
+            elif reader.id not in seen:
+                seen.add(reader.id)
+                queue.append(reader.id)
+    return spans
+
+
+def _within(g: Graph, part: Node, readers: Mapping[int, Sequence[int]], roots: set[int]) -> list[Span]:
+    """A slice, as the slices in which it is itself read, if these tile it."""
+    ((start, _, step),) = part.attrs.data
+    inner = _equal(_spans(g, part.id, readers, roots), part.shape[0]) if step == 1 else ()
+    return [(size(start + s), n, 1) for s, n, _ in _spans_of(inner)] or list(part.attrs.data)
+
+
+def _equal(spans: Sequence[Span], whole: Size) -> tuple[Size, ...]:
+    """The lengths of the parts where spans of one length tile an axis, else none."""
+    starts = {start: length for start, length, step in spans if step == 1}
+    order: list[Size] = []
+    at: Size = 0
+    while at in starts and len(order) < len(starts):
+        order.append(starts[at])
+        at = size(at + starts[at])
+    alike = len(set(order)) == 1 and len({(start, length) for start, length, _ in spans}) == len(order)
+    return tuple(order) if alike and at == whole and len(order) > 1 else ()
+
+
+def _rewrite(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    match node.family:
+        case "map":
+            return _map(made, g, node, args)
+        case "contract":
+            return _product(made, g, node, args)
+        case "total":
+            return _total(g, args[0])
+        case "view" if node.attrs.kind == "slice":
+            return _marked(made, g, node, part_of(g, args[0], node.attrs.data))
+        case "view" if node.attrs.kind in ("concatenate", "pad"):
+            return _placed(made, g, node, args)
+    return copy_node(g, node, args)
+
+
+# Elementwise values.
+
+
+def _map(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    pads = _sum_of_pads(made, g, node, args)
+    if pads is not None:
+        return pads
+    found = next((made.tiled[arg] for arg in args if arg in made.tiled and g.shape(arg) == node.shape), None)
+    if found is None or any(g.shape(arg) not in (node.shape, ()) for arg in args):
+        return _flat(made, g, node, args)
+    spans = _spans_of([g.shape(part)[0] for part in found])
+    columns = [[_piece(made, g, arg, i, spans) for i in range(len(spans))] for arg in args]
+    parts = [_flat(made, g, node, part) for part in zip(*columns, strict=True)]
+    return _tile(made, g, parts)
+
+
+def _piece(made: _Spreading, g: Graph, arg: int, i: int, spans: Sequence[Span]) -> int:
+    parts = made.tiled.get(arg, [])
+    if len(parts) == len(spans) and g.shape(parts[i])[0] == spans[i][1]:
+        return parts[i]
+    return part_of(g, arg, [spans[i]]) if g.shape(arg) else arg
+
+
+def _flat(made: _Spreading, g: Graph, node: Node, args: Sequence[int]) -> int:
+    """A map; sums of products of parts that are terms of it are written out."""
+    expr, terms = node.attrs.expr, list(args)
+    for i, (arg, old) in enumerate(zip(args, node.args, strict=True)):
+        symbol = placeholder(i)
+        whole = arg in made.sums and old in made.alone and g.shape(arg) == g[args[0]].shape
+        if whole and symbol in sp.Add.make_args(expr) and not (expr - symbol).has(symbol):
+            terms += g[arg].args
+            start = len(terms) - len(g[arg].args)
+            inner = g[arg].attrs.expr.xreplace(
+                {placeholder(j): placeholder(start + j) for j in range(len(g[arg].args))}
+            )
+            expr = expr.xreplace({symbol: inner})
+    return _compact(g, expr, terms)
+
+
+def _compact(g: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
+    """A map of the arguments that its expression names."""
+    used = [i for i in range(len(args)) if expr.has(placeholder(i))]
+    if len(used) == len(args):
+        return build.map_(g, expr, args)
+    order = {placeholder(i): placeholder(j) for j, i in enumerate(used)}
+    return build.map_(g, expr.xreplace(order), [args[i] for i in used])
+
+
+def _sum_of_pads(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int | None:
+    """The sum of adjoints of parts, some of them of one part."""
+    if signs_of(node) is None or min(signs_of(node) or (0,)) < 0 or len(node.shape) != 1:
+        return None
+    lengths = {tuple(g.shape(part)[0] for part in made.tiled.get(arg, [])) for arg in args}
+    if len(lengths) != 1 or lengths == {()}:
+        return None
+    columns = list(zip(*(made.tiled[arg] for arg in args), strict=True))
+    parts = [_added(g, column) for column in columns]
+    made.sums |= {part for part in parts if g[part].family == "map"}
+    return _tile(made, g, parts)
+
+
+def _added(g: Graph, ids: Sequence[int]) -> int:
+    left = [id for id in ids if not _is_zero(g, id)] or [ids[0]]
+    count = {id: left.count(id) for id in left}
+    return build.map_(g, sp.Add(*(n * placeholder(i) for i, n in enumerate(count.values()))), list(count))
+
+
+# Arrays made of parts.
+
+
+def _tile(made: _Spreading, g: Graph, parts: Sequence[int]) -> int:
+    whole = build.concatenate(g, list(parts), 0)
+    made.tiled[whole] = list(parts)
+    return whole
+
+
+def _placed(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    """A concatenation, or zeros around an adjoint, whose parts are those of a product."""
+    if len(node.shape) == 1 and node.attrs.kind == "pad":
+        ((start, length, step),) = node.attrs.data
+        for lengths in sorted(made.lengths, key=str):
+            spans = _spans_of(lengths)
+            if size(sum(lengths)) == node.shape[0] and (start, length, step) in spans:
+                zero = build.expand(g, build.number(g, 0), (length,))
+                return _tile(made, g, [args[0] if span[0] == start else zero for span in spans])
+    if node.attrs.kind == "pad" or len(node.shape) > 1:
+        return copy_node(g, node, args)
+    flat = [part for arg in args for part in made.tiled.get(arg, [arg])]
+    return _marked(made, g, node, build.concatenate(g, flat, 0))
+
+
+def _marked(made: _Spreading, g: Graph, node: Node, whole: int) -> int:
+    """A vector that is known as made of parts, where it has those of a product."""
+    found = g[whole]
+    if len(found.shape) == 1 and found.family == "view" and found.attrs.kind == "concatenate":
+        tiles = tuple(g.shape(arg)[0] for arg in found.args) in made.lengths
+        if node.id in made.tiles or (tiles and (node.id not in made.forward or node.attrs.kind == "slice")):
+            made.tiled[whole] = list(found.args)
+    return whole
+
+
+def _is_zero(g: Graph, id: int) -> bool:
+    node = g[id]
+    number = g[node.args[0]] if node.family == "view" and node.attrs.kind == "expand" else node
+    return number.family == "number" and number.attrs.value == 0
+
+
+def _spans_of(lengths: Sequence[Size]) -> list[Span]:
+    starts = [size(sum(lengths[:i])) for i in range(len(lengths))]
+    return [(start, length, 1) for start, length in zip(starts, lengths, strict=True)]
+
+
+def part_of(g: Graph, x: int, spans: Sequence[Span]) -> int:
+    """Return a slice, taken of the array that x is itself a view of, where its parts allow it."""
+    node, spans = g[x], tuple(spans)
+    if any(step != 1 for _, _, step in spans) or node.family != "view":
+        return build.cut(g, x, spans)
+    match node.attrs.kind:
+        case "transpose":
+            order = node.attrs.data
+            inner = part_of(g, node.args[0], [spans[order.index(i)] for i in range(len(order))])
+            return build.transpose(g, inner, order)
+        case "slice" if all(step == 1 for _, _, step in node.attrs.data):
+            moved = [(size(s + t), n, 1) for (s, n, _), (t, _, _) in zip(spans, node.attrs.data, strict=True)]
+            return build.cut(g, node.args[0], moved)
+        case "concatenate":
+            return _part_of_parts(g, node, spans)
+    return build.cut(g, x, spans)
+
+
+def _part_of_parts(g: Graph, node: Node, spans: tuple[Span, ...]) -> int:
+    (axis,) = node.attrs.data
+    starts = [start for start, _, _ in _spans_of([g.shape(arg)[axis] for arg in node.args])] + [node.shape[axis]]
+    lo, hi = spans[axis][0], size(spans[axis][0] + spans[axis][1])
+    if lo not in starts or hi not in starts or starts.index(lo) >= starts.index(hi):
+        return build.cut(g, node.id, spans)
+    inside = node.args[starts.index(lo) : starts.index(hi)]
+    whole = [[*spans[:axis], (0, g.shape(arg)[axis], 1), *spans[axis + 1 :]] for arg in inside]
+    return build.concatenate(g, [part_of(g, arg, s) for arg, s in zip(inside, whole, strict=True)], axis)
+
+
+# Products.
+
+
+def _product(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    labels = node.attrs
+    for weight, vector, w, v in ((0, 1, labels.a, labels.b), (1, 0, labels.b, labels.a)):
+        fixed = node.args[weight] not in made.varying and node.args[vector] in made.varying
+        if fixed and len(w) == 2 and len(v) == 1 and v[0] in w and set(labels.out) == set(w) - set(v):
+            first = w[1] == v[0]  # the weight is summed over its last axis
+            return _of_weight(made, g, node, args[weight], args[vector], first, node.args[weight])
+    moves = [arg in made.moving for arg in node.args]
+    if len(labels.a) == len(labels.b) == 1 and len(labels.out) == 2 and sum(moves) == 1:
+        return _outer_product(made, g, node, args, moves.index(True))
+    return build.contract(g, args[0], args[1], labels)
+
+
+def _of_weight(made: _Spreading, g: Graph, node: Node, weight: int, vector: int, last: bool, source: int) -> int:
+    """A weight times a vector in the forward sweep, a transposed weight times an adjoint in the backward sweep."""
+    labels = PLAIN if node.id in made.forward else BACK
+    turned = build.transpose(g, weight, (1, 0)) if last != (labels == PLAIN) else weight
+    rows = made.tiles.get(node.id) if labels == PLAIN else made.columns.get(source)
+    if not rows:
+        return _sum_of_products(made, g, turned, vector, labels, source)
+    axis = labels.a.index(labels.out[0])
+    weights = [_part(g, turned, span, axis) for span in _spans_of(rows)]
+    parts = [_sum_of_products(made, g, part, vector, labels, source) for part in weights]
+    return _tile(made, g, parts)
+
+
+def _part(g: Graph, x: int, span: Span, axis: int) -> int:
+    return part_of(g, x, [span if i == axis else (0, item, 1) for i, item in enumerate(g.shape(x))])
+
+
+def _sum_of_products(made: _Spreading, g: Graph, weight: int, vector: int, labels: Product, source: int) -> int:
+    """A product with a vector that is made of parts as a sum of the products of these."""
+    groups = _groups(made, g, vector)
+    if not groups:
+        return build.contract(g, weight, vector, labels)
+    lengths = tuple(g.shape(group)[0] for group in groups)
+    if labels == PLAIN:
+        made.opened[vector] = groups
+        made.columns[source] = lengths
+    axis = labels.a.index(labels.b[0])
+    terms = [
+        build.contract(g, _part(g, weight, span, axis), group, labels)
+        for group, span in zip(groups, _spans_of(lengths), strict=True)
+        if not _is_zero(g, group)
+    ]
+    total = build.map_(g, sp.Add(*(placeholder(i) for i in range(len(terms)))), terms)
+    if len(terms) > 1:
+        made.sums.add(total)
+    return total
+
+
+def _groups(made: _Spreading, g: Graph, vector: int) -> list[int]:
+    """The parts of a vector that are multiplied apart: those of a tiled one, or those that need states and the others."""
+    if vector in made.tiled:
+        return made.tiled[vector]
+    node = g[vector]
+    if node.family != "view" or node.attrs.kind != "concatenate":
+        return []
+    bound = [any(g[id].family == "leaf" and g[id].attrs.role == "state" for id in g.ancestors([a])) for a in node.args]
+    starts = [i for i in range(len(bound)) if i == 0 or bound[i] != bound[i - 1]]
+    if len(starts) < 2:
+        return []
+    ends = [*starts[1:], len(bound)]
+    return [build.concatenate(g, list(node.args[lo:hi]), 0) for lo, hi in zip(starts, ends, strict=True)]
+
+
+def _outer_product(made: _Spreading, g: Graph, node: Node, args: Sequence[int], at: int) -> int:
+    """The product of an adjoint and a value, the adjoint first; of parts the products of all parts."""
+    adjoint, value = args[at], args[1 - at]
+    own = (node.attrs.a, node.attrs.b)[at][0]
+    columns = made.opened.get(value, [value])
+    if value in made.tiled:
+        columns = made.tiled[value]
+    whole = build.concatenate(g, [_rows(made, g, adjoint, column) for column in columns], 1)
+    return whole if node.attrs.out[0] == own else build.transpose(g, whole, (1, 0))
+
+
+def _rows(made: _Spreading, g: Graph, adjoint: int, value: int) -> int:
+    rows = [build.contract(g, part, value, OUTER) for part in made.tiled.get(adjoint, [adjoint])]
+    return build.concatenate(g, rows, 0)
+
+
+def _total(g: Graph, x: int) -> int:
+    """A sum over steps and samples, taken of each part."""
+    node = g[x]
+    if node.family == "view" and node.attrs.kind == "concatenate":
+        return build.concatenate(g, [_total(g, arg) for arg in node.args], node.attrs.data[0])
+    if node.family == "view" and node.attrs.kind == "transpose":
+        return build.transpose(g, _total(g, node.args[0]), node.attrs.data)
+    return build.total(g, x)

@@ -1,0 +1,321 @@
+"""Joins the products of a loop that share an operand, and the sums that follow them, into one of each.
+
+Packed gates lie one behind the other, not side by side: the cost model and its measurement stand in docs/plan.md.
+Gates of one function share one call. The sigmoid keeps 1 / (1 + exp(-a)), which is exact in relative terms where
+(1 + tanh(a / 2)) / 2, that one tanh could give for all gates, is not: a gate of 1e-20 would be zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from symbptt.autodiff.labels import Label
+from symbptt.codegen.passes.hoist import signs_of
+from symbptt.codegen.program.program import Program, joint_name, renewed, traced
+from symbptt.codegen.program.regions import LOOP, place
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import PLAIN, Node, Product, placeholder
+from symbptt.ir.rewrite import copy_node
+
+TIMES = placeholder(0) * placeholder(1)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A product of a loop, the sum that it is a term of (or itself), the gate that is a function of the sum, or none."""
+
+    product: int
+    sum: int
+    gate: int | None
+    function: str
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(id for id in (self.product, self.sum, self.gate) if id is not None))
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Lanes that are computed together, those of one gate function side by side."""
+
+    lanes: tuple[Lane, ...]
+
+
+def pack(p: Program) -> Program:
+    """Return the program with the products of its forward loop that share an operand computed together."""
+    packs = _packs(p)
+    while packs:
+        order = _order(p, packs)
+        if not isinstance(order, Pack):
+            return _packed(p, packs, order)
+        packs.remove(order)
+    return p
+
+
+def _packs(p: Program) -> list[Pack]:
+    """Products of equal shape with one operand, whose sums are alike."""
+    g, places, varying = p.graph, place(p).places, p.varying
+    ids = [id for id, where in places.items() if where == f"forward {LOOP}"]
+    readers = g.consumers(places)
+    families: dict[object, list[Lane]] = {}
+    for id in ids:
+        node = g[id]
+        if node.family == "contract" and _weight(g, node, varying) is not None:
+            lane = _lane(p, id, readers, set(ids))
+            key = (node.args[1], node.attrs, node.shape, _kind(g, lane, places))
+            families.setdefault(key, []).append(lane)
+    found = [part for lanes in families.values() for part in _apart(g, lanes)]
+    return [_ordered(lanes) for lanes in found if len(lanes) > 1]
+
+
+def _apart(g: Graph, lanes: Sequence[Lane]) -> list[list[Lane]]:
+    """Lanes that need no other lane, and those that do."""
+    late = [lane for lane in lanes if any(_needs(g, lane, other) for other in lanes if other is not lane)]
+    return [[lane for lane in lanes if lane not in late], *(_apart(g, late) if 1 < len(late) < len(lanes) else [])]
+
+
+def _needs(g: Graph, lane: Lane, other: Lane) -> bool:
+    """Whether a lane is computed from another."""
+    return not set(other.ids).isdisjoint(g.ancestors([lane.ids[-1]]))
+
+
+def _weight(g: Graph, node: Node, varying: set[int]) -> int | None:
+    """The weight of a product of a matrix and a vector, the matrix first."""
+    a, b = node.args
+    return a if node.attrs == PLAIN and a not in varying and b in varying else None
+
+
+def _lane(p: Program, id: int, readers: dict[int, list[int]], loop: set[int]) -> Lane:
+    g = p.graph
+    total = id
+    if len(readers[id]) == 1 and readers[id][0] in loop and signs_of(g[readers[id][0]]) is not None:
+        reader = g[readers[id][0]]
+        total = reader.id if reader.shape == g.shape(id) and signs_of(reader)[reader.args.index(id)] > 0 else id  # type: ignore[index]
+    gates = [r for r in readers[total] if r in loop and _function(g[r])]
+    gate = gates[0] if len(readers[total]) == 1 and gates else None
+    return Lane(id, total, gate, _function(g[gate]) if gate is not None else "")
+
+
+def _function(node: Node) -> str:
+    """The name of the function that a map of one argument is."""
+    simple = node.family == "map" and len(node.args) == 1 and node.attrs.expr.is_Function
+    return type(node.attrs.expr).__name__ if simple and node.attrs.expr.args == (placeholder(0),) else ""
+
+
+def _kind(g: Graph, lane: Lane, places: dict[int, str]) -> object:
+    """What lanes of one pack have in common: the signs, shapes and places of the other terms of their sums."""
+    if lane.sum == lane.product:
+        return ()
+    return tuple((sign, g.shape(arg), places.get(arg)) for sign, arg in _others(g, lane))
+
+
+def _others(g: Graph, lane: Lane) -> list[tuple[int, int]]:
+    """The other terms of a lane's sum, with their signs, in an order that does not depend on how the sum was written."""
+    if lane.sum == lane.product:
+        return []
+    node = g[lane.sum]
+    terms = [(sign, arg) for sign, arg in zip(signs_of(node) or (), node.args, strict=True) if arg != lane.product]
+    return sorted(terms, key=lambda term: (term[0], g[term[1]].family, str(g.shape(term[1]))))
+
+
+def _ordered(lanes: Sequence[Lane]) -> Pack:
+    order = [name for name in ("sigmoid", "tanh") if any(lane.function == name for lane in lanes)]
+    rank = {name: i for i, name in enumerate([*order, *dict.fromkeys(lane.function for lane in lanes)][::-1])}
+    return Pack(tuple(sorted(lanes, key=lambda lane: -rank[lane.function])))
+
+
+def _order(p: Program, packs: Sequence[Pack]) -> list[int] | Pack:
+    """The values in an order in which lanes of a pack can be made together, or a pack that cannot be made."""
+    owner = {id: i for i, found in enumerate(packs) for lane in found.lanes for id in lane.ids}
+    needs = [
+        sorted(
+            {arg for lane in found.lanes for id in lane.ids for arg in p.graph[id].args}
+            - {id for id in owner if owner[id] == i}
+        )
+        for i, found in enumerate(packs)
+    ]
+    done: set[int] = set()
+    begun: dict[int, None] = {}
+    order: list[int] = []
+    stack = [(id, False) for id in reversed(p.graph.ancestors(p.needed))]
+    while stack:
+        id, ready = stack.pop()
+        key = -1 - owner[id] if id in owner else id
+        if key in done:
+            continue
+        if ready:
+            done.add(key)
+            order.append(key)
+            continue
+        if key in begun:
+            return packs[-1 - next(k for k in reversed(begun) if k < 0 and k not in done)]
+        begun[key] = None
+        stack.append((id, True))
+        stack += [
+            (arg, False)
+            for arg in reversed(needs[owner[id]] if id in owner else p.graph[id].args)
+            if (-1 - owner[arg] if arg in owner else arg) not in done
+        ]
+    return order
+
+
+@dataclass
+class _Packing:
+    """A program as it is made anew: the new graph, new ids by old ones, what the new values are."""
+
+    old: Program
+    varying: set[int]
+    graph: Graph
+    new: dict[int, int]
+    front: set[int]
+    origin: dict[int, tuple[int, ...]]
+    labels: dict[int, Label]
+
+
+def _packed(p: Program, packs: Sequence[Pack], order: Sequence[int]) -> Program:
+    made = _Packing(p, p.varying, Graph(), {}, set(), {}, {})
+    for key in order:
+        if key < 0:
+            _make(made, packs[-1 - key])
+        else:
+            node = p.graph[key]
+            made.new[key] = copy_node(made.graph, node, tuple(made.new[arg] for arg in node.args))
+    for id, name in p.graph.names.items():
+        if id in made.new:
+            made.graph.names.setdefault(made.new[id], name)
+    origin = {new: (old,) for old, new in made.new.items()} | made.origin
+    q = renewed(p, made.graph, made.new)
+    labels = made.labels | q.labels
+    return replace(
+        q,
+        front=frozenset(made.front),
+        written=p.written or p,
+        origin=traced(p, origin),
+        labels=labels,
+    )
+
+
+def _make(made: _Packing, found: Pack) -> None:
+    """Make the values of a pack, and each lane as a slice of them."""
+    g, lanes = made.graph, found.lanes
+    products = _stacked_products(made, [lane.product for lane in lanes])
+    sums = _sums(made, lanes, products)
+    _name(made, products, [lane.product for lane in lanes])
+    _name(made, sums, [lane.sum for lane in lanes])
+    for i, lane in enumerate(lanes):
+        made.new.setdefault(lane.product, _pick(g, products, i))
+        made.new.setdefault(lane.sum, _pick(g, sums, i))
+    _gates(made, lanes, sums)
+
+
+def _runs(lanes: Sequence[Lane]) -> list[tuple[int, int]]:
+    """The ranges of lanes with one gate function."""
+    starts = [i for i, lane in enumerate(lanes) if i == 0 or lane.function != lanes[i - 1].function]
+    return list(zip(starts, [*starts[1:], len(lanes)], strict=True))
+
+
+def _gates(made: _Packing, lanes: Sequence[Lane], sums: int) -> None:
+    g = made.graph
+    for lo, hi in _runs(lanes):
+        if lanes[lo].gate is None:
+            continue
+        body = made.old.graph[lanes[lo].gate].attrs.expr  # type: ignore[index]
+        if hi - lo == 1:
+            made.new[lanes[lo].gate] = build.map_(g, body, [_pick(g, sums, lo)])  # type: ignore[index]
+            continue
+        gates = build.map_(g, body, [_cut(g, sums, lo, hi)])
+        _name(made, gates, [lane.gate for lane in lanes[lo:hi]])  # type: ignore[misc]
+        for i in range(lo, hi):
+            made.new[lanes[i].gate] = _pick(g, gates, i - lo)  # type: ignore[index]
+
+
+def _name(made: _Packing, id: int, lanes: Sequence[int]) -> None:
+    """Note that a value stands for those of all lanes, and is kept with the axis of the lanes in front."""
+    made.front.add(id)
+    _note(made, id, lanes)
+
+
+def _note(made: _Packing, id: int, lanes: Sequence[int], end: str = "") -> None:
+    """Note which values of the program before a value stands for, and what it is called after them."""
+    names = [made.old.labels[lane].full if lane in made.old.labels else "" for lane in lanes]
+    varies = any(lane in made.varying for lane in lanes)
+    made.origin.setdefault(id, tuple(lanes))
+    made.labels.setdefault(id, Label(joint_name(names, "gates") + end, 0 if varies else None, given=False))
+
+
+def _pick(g: Graph, x: int, i: int) -> int:
+    return build.reshape(g, _cut(g, x, i, i + 1), g.shape(x)[1:])
+
+
+def _cut(g: Graph, x: int, lo: int, hi: int) -> int:
+    return build.cut(g, x, [(lo, hi - lo, 1), *((0, item, 1) for item in g.shape(x)[1:])])
+
+
+def _stacked_products(made: _Packing, ids: Sequence[int]) -> int:
+    """The products of stacked weights and the operand that they share."""
+    g, old = made.graph, made.old.graph
+    weights = [build.transpose(g, made.new[old[id].args[0]], (1, 0)) for id in ids]
+    stack = _stack(g, weights)
+    _note(made, stack, [old[id].args[0] for id in ids])
+    product = build.contract(g, stack, made.new[old[ids[0]].args[1]], Product((0, 1, 2), (1,), (0, 2)))
+    made.origin.setdefault(product, tuple(ids))
+    return product
+
+
+def _stack(g: Graph, ids: Sequence[int]) -> int:
+    """Values one behind the other along a new first axis."""
+    return build.concatenate(g, [build.reshape(g, id, (1, *g.shape(id))) for id in ids], 0)
+
+
+def _sums(made: _Packing, lanes: Sequence[Lane], products: int) -> int:
+    """The sums of the lanes' products with their other terms."""
+    g, old = made.graph, made.old.graph
+    total = products
+    for terms in zip(*(_others(old, lane) for lane in lanes), strict=True):
+        sign = terms[0][0]
+        term = _together(made, [arg for _, arg in terms])
+        if term not in made.new.values():
+            _note(made, term, [arg for _, arg in terms], "_in")
+        total = build.map_(g, placeholder(0) + sign * placeholder(1), [total, term])
+        made.front.add(total)
+    return total
+
+
+def _together(made: _Packing, ids: Sequence[int]) -> int:
+    """The values of all lanes along a new first axis: made at once where they are made alike, else side by side."""
+    g, old = made.graph, made.old.graph
+    nodes = [old[id] for id in ids]
+    if not any(id in made.varying for id in ids):
+        stack = _stack(g, [made.new[id] for id in ids])
+        _note(made, stack, ids)
+        return stack
+    if len(set(ids)) == 1:
+        return made.new[ids[0]]
+    alike = len({(node.family, node.attrs, len(node.args)) for node in nodes}) == 1
+    first = nodes[0]
+    if alike and signs_of(first) is not None and len({old.shape(a) for node in nodes for a in node.args}) == 1:
+        columns = zip(*(_alike(old, node) for node in nodes), strict=True)
+        return _in_front(made, build.map_(g, first.attrs.expr, [_together(made, column) for column in columns]))
+    weights = [_weight(old, node, made.varying) if node.family == "contract" else None for node in nodes]
+    if alike and None not in weights and len({node.args[1] for node in nodes}) == 1:
+        return _in_front(made, _stacked_products(made, ids))
+    if alike and first.family == "map" and first.attrs.expr == TIMES:
+        return _in_front(
+            made, build.map_(g, TIMES, [_together(made, [node.args[i] for node in nodes]) for i in (0, 1)])
+        )
+    return _stack(g, [made.new[id] for id in ids])
+
+
+def _in_front(made: _Packing, id: int) -> int:
+    """A value that is kept with the axis of the lanes in front."""
+    made.front.add(id)
+    return id
+
+
+def _alike(g: Graph, node: Node) -> Sequence[int]:
+    """The terms of a sum in an order that does not depend on how it was written, where all are added."""
+    kinds = {arg: (g[arg].family, str(g[arg].attrs)) for arg in node.args if g[arg].family != "leaf"}
+    plus = min(signs_of(node) or (0,)) > 0
+    return sorted(node.args, key=lambda arg: kinds.get(arg, ("leaf", ""))) if plus else node.args

@@ -1,0 +1,166 @@
+"""Splits the backward loop into coefficients, which need no adjoint, and the recursion that is linear in the adjoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from symbptt.autodiff.labels import Label
+from symbptt.codegen.program.program import Program, renewed, traced
+from symbptt.codegen.program.regions import LOOP, place
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.naming import unique
+from symbptt.ir.node import Node, placeholder
+from symbptt.ir.rewrite import copy_node
+
+Linear = dict[int, sp.Expr]
+"""The coefficient of each moving value, over symbols of values that do not move."""
+
+
+@dataclass(frozen=True)
+class _Forms:
+    """Which values of the backward loop are linear forms, and which are read inside another only."""
+
+    linear: Mapping[int, Linear]
+    inside: frozenset[int]
+    through: Mapping[int, tuple[int, ...]]
+
+
+@dataclass
+class _Splitting:
+    """A program as it is made anew: new ids by old ones, the labels of coefficients, what values stand for.
+
+    `shown` is the program as equations show it, the coefficients among its values; `used` the names in it.
+    """
+
+    old: Program
+    shown: Program
+    used: set[str]
+    varying: set[int]
+    graph: Graph = field(default_factory=Graph)
+    new: dict[int, int] = field(default_factory=dict)
+    labels: dict[int, Label] = field(default_factory=dict)
+    origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+def split(p: Program) -> Program:
+    """Return the program with each elementwise value of its backward loop as a sum of adjoints times coefficients."""
+    forms = _forms(p)
+    shown = replace(p, graph=p.graph.copy(), labels=dict(p.labels))
+    made = _Splitting(p, shown, {label.full for label in p.labels.values()}, p.varying)
+    for id in p.graph.ancestors(p.needed):
+        if id in forms.inside:
+            continue
+        node = p.graph[id]
+        if id in forms.linear:
+            made.new[id] = _recursion(made, node, forms.linear[id])
+            made.origin.setdefault(made.new[id], (*forms.through.get(id, ()), id))
+        else:
+            made.new[id] = copy_node(made.graph, node, tuple(made.new[arg] for arg in node.args))
+            made.origin.setdefault(made.new[id], (id,))
+    for id, name in p.graph.names.items():
+        if id in made.new:
+            made.graph.names.setdefault(made.new[id], name)
+    q = renewed(p, made.graph, made.new)
+    return replace(q, written=p.written or shown, origin=traced(p, made.origin), labels=made.labels | q.labels)
+
+
+def _forms(p: Program) -> _Forms:
+    """A value that is one adjoint times a coefficient, read by one other alone, is part of that one's formula."""
+    g, places = p.graph, place(p).places
+    loop = [id for id, where in places.items() if where == f"backward {LOOP}"]
+    moving = {*loop, *p.carry.values()}
+    readers = g.consumers(places)
+    roots = {*p.backward_roots, *p.whole.values()}
+    linear: dict[int, Linear] = {}
+    inside: set[int] = set()
+    through: dict[int, tuple[int, ...]] = {}
+    for id in loop:
+        node = g[id]
+        if node.family != "map":
+            continue
+        found = _form(node, moving)
+        if not found:
+            continue
+        whole: Linear = {}
+        for arg, factor in found.items():
+            alone = readers[arg] == [id] and arg not in roots and g.shape(arg) == node.shape
+            if alone and arg in linear and len(linear[arg]) == 1:
+                ((deeper, inner),) = linear.pop(arg).items()
+                whole[deeper] = whole.get(deeper, sp.S.Zero) + factor * inner
+                inside.add(arg)
+                through[id] = (*through.get(id, ()), *through.get(arg, ()), arg)
+            else:
+                whole[arg] = whole.get(arg, sp.S.Zero) + factor
+        linear[id] = whole
+    return _Forms(linear, frozenset(inside), through)
+
+
+def symbol_of(id: int) -> sp.Symbol:
+    """Return the real scalar that stands for a value of the program."""
+    return sp.Symbol(f"v{id}", real=True)
+
+
+def _form(node: Node, moving: set[int]) -> Linear | None:
+    """A map as a linear form, where it is one by its sums and products alone."""
+    named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
+    movers = {symbol_of(arg): arg for arg in node.args if arg in moving}
+    found: Linear = {}
+    if not _collect(node.attrs.expr.xreplace(named), sp.S.One, movers, found):
+        return None
+    return {id: found[id] for id in dict.fromkeys(node.args) if id in found}
+
+
+def _collect(expr: sp.Expr, factor: sp.Expr, movers: Mapping[sp.Symbol, int], found: Linear) -> bool:
+    """Add the coefficients of an expression times a factor; False where it is not linear by its form."""
+    if expr in movers:
+        id = movers[expr]
+        found[id] = found.get(id, sp.S.Zero) + factor
+        return True
+    if expr.is_Add:
+        return all(_collect(term, factor, movers, found) for term in expr.args)
+    if expr.is_Mul:
+        touched = [part for part in expr.args if not part.free_symbols.isdisjoint(movers)]
+        rest = sp.Mul(*(part for part in expr.args if part not in touched))
+        return len(touched) == 1 and _collect(touched[0], factor * rest, movers, found)
+    return False
+
+
+def _recursion(made: _Splitting, node: Node, form: Linear) -> int:
+    """A value as one sum of adjoints times coefficients."""
+    args: list[int] = []
+    terms = []
+    for id, factor in form.items():
+        args.append(made.new[id])
+        mover = placeholder(len(args) - 1)
+        if not factor.free_symbols:
+            terms.append(factor * mover)
+            continue
+        args.append(_coefficient(made, node, id, factor))
+        terms.append(placeholder(len(args) - 1) * mover)
+    return build.map_(made.graph, sp.Add(*terms), args)
+
+
+def _coefficient(made: _Splitting, node: Node, mover: int, factor: sp.Expr) -> int:
+    """The coefficient of one adjoint; it is called after the two values, with a number where several would be."""
+    read = sorted(int(symbol.name[1:]) for symbol in factor.free_symbols)
+    body = factor.xreplace({symbol_of(id): placeholder(i) for i, id in enumerate(read)})
+    id = build.map_(made.graph, body, [made.new[id] for id in read])
+    if id in made.labels or id in made.new.values():
+        return id
+    shown = build.map_(made.shown.graph, body, read)
+    if shown not in made.shown.labels:
+        made.shown.labels[shown] = _label(made, node.id, mover, read)
+    made.labels[id] = made.shown.labels[shown]
+    made.origin[id] = (shown,)
+    return id
+
+
+def _label(made: _Splitting, id: int, mover: int, read: Sequence[int]) -> Label:
+    old = made.old.labels
+    name = unique("_".join(old[value].full if value in old else "v" for value in (id, mover)), made.used)
+    made.used.add(name)
+    return Label(name, None if made.varying.isdisjoint(read) else 0, given=False)

@@ -1,0 +1,380 @@
+"""What a kernel computes where, what it stores, and what that costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.autodiff.labels import Label
+from symbptt.checks import check_count, check_dtype
+from symbptt.codegen.checkpoints import SLOT, actions, root
+from symbptt.codegen.passes.rematerialize import computed_again
+from symbptt.codegen.plan.rates import shares
+from symbptt.codegen.plan.runs import Run, of_all_steps, of_blocks, of_pieces
+from symbptt.codegen.plan.tables import KINDS, Stored, calls_table, legend, notes, values_table, work_table
+from symbptt.codegen.plan.work import (
+    Labels,
+    Read,
+    Work,
+    calls_of_a_step,
+    labels_of,
+    merged,
+    numbers,
+    read,
+    times,
+    values_of,
+    works,
+)  # fmt: skip
+from symbptt.codegen.program.regions import BLOCK
+from symbptt.codegen.targets.numpy.memory.peak import Call, last_borders, peak
+from symbptt.codegen.targets.numpy.memory.reading import definitions
+from symbptt.codegen.targets.numpy.memory.written import T, Written
+from symbptt.codegen.targets.numpy.names import Module, module_of
+from symbptt.codegen.targets.numpy.scan import recursion_of
+from symbptt.codegen.targets.numpy.statements import equation, writer_of
+from symbptt.equations.notation.formula import Writer
+from symbptt.equations.notation.signs import TEXT
+from symbptt.errors import ArgumentError, counted
+from symbptt.ir.shape import Size, named_size, names_in, prod
+from symbptt.ir.step import Step
+from symbptt.language.truncation import Chunked, Window
+
+REFERENCE = (100, 32, 128)
+"""The steps, the samples and each named size for which a plan without sizes tells shares of time."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where each product runs, how often, with how many operations; what is kept for the backward sweep, what is computed
+    for a block of steps instead, and what truncation and memory cost. `print(plan)` shows it in symbols, and
+    `print(plan.table(T, B, ...))` in numbers.
+
+    The numbers are those of training, where `value_and_grad` holds the steps that the truncation needs and no more;
+    `of_all_steps` has those of `forward` and `backward`.
+    """
+
+    name: str
+    written: Written = field(repr=False)
+    whole: Written = field(repr=False)
+    step: Step = field(repr=False)
+    stored: tuple[Stored, ...]
+    in_blocks: tuple[Stored, ...]
+    truncation: Window | Chunked | None
+    memory: str | int
+    trains: bool
+    recursion: str
+    again: tuple[Stored, ...] = ()
+
+    @property
+    def of_all_steps(self) -> Plan:
+        """The plan without truncation: what `forward` and `backward` hold."""
+        return replace(self, truncation=None)
+
+    @property
+    def elements(self) -> sp.Expr:
+        """The number of stored values for each step and sample, in the named sizes."""
+        return sp.sympify(sum(prod(item.shape) for item in self.stored))
+
+    def steps_held(self, T: int) -> int:
+        """Return how many steps are stored at once: all, or as many as the truncated training needs."""
+        check_count("T", T)
+        match self.truncation:
+            case Window(k):
+                return min(T, 2 * k - 1)
+            case Chunked(k1, k2):
+                return min(T, k1 + k2)
+        return T
+
+    def bytes(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
+        """Return the bytes that the stored values take for T steps of B samples: of as many at once as `steps_held`
+        says; with checkpoints, of a piece of steps, and the states at the borders of pieces.
+
+        Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
+        """
+        self._check(T, B, dtype, sizes, names_in((self.elements,)))
+        step = at(self.elements, sizes) * B * np.dtype(dtype).itemsize
+        if self.memory == "all":
+            return step * self.steps_held(T)
+        piece, actions = self._schedule(T, B, dtype, sizes, 0)
+        return step * piece + (slots_of(actions) if self.trains else T) * self._slot(B, dtype, sizes)
+
+    def peak(
+        self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
+    ) -> int:
+        """Return the bytes that a call holds beside its arguments at the most: `value_and_grad` of a model, `forward`
+        and `backward` of a cell; with `lengths` of which the longest is T, with `reset`; without truncation.
+
+        Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
+        """
+        piece, actions = self._schedule(T, B, dtype, sizes, _masks(lengths, reset))
+        slots = slots_of(actions) if self.trains else 0
+        call = Call(self.trains, lengths, reset, () if self.memory == "all" else last_borders(T, piece))
+        return peak(self.whole, call, sizes, T, B, dtype) + slots * (self._slot(B, dtype, sizes) + SLOT)
+
+    def recomputed(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
+        """Return how many steps are run again; a run of a cell is run again as a whole.
+
+        Raises: ArgumentError as `peak` does.
+        """
+        actions = self._schedule(T, B, dtype, sizes, 0)[1]
+        again = sum(hi - lo for lo, hi, is_last in actions if is_last is not self.trains)
+        return 0 if self.memory == "all" else again
+
+    def schedule(
+        self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
+    ) -> tuple[int, list[tuple[int, int, bool]]]:
+        """Return the steps of a piece, and what is done in order: (lo, hi, False) runs those steps and holds the state
+        before step hi; (lo, hi, True) runs them with their tape and flows back through them.
+
+        Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
+        """
+        return self._schedule(T, B, dtype, sizes, _masks(lengths, reset))
+
+    def _schedule(
+        self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], masks: int
+    ) -> tuple[int, list[tuple[int, int, bool]]]:
+        self._check(T, B, dtype, sizes, self.written.names)
+        if self.memory == "all":
+            return T, [(0, T, True)]
+        found = root(T) if self.memory == "sqrt" else self._within(T, B, np.dtype(dtype).itemsize, sizes, masks)
+        return found[0], actions(T, *found, self.trains)
+
+    def _within(self, T: int, B: int, item: int, sizes: Mapping[str, int], masks: int) -> tuple[int, int]:
+        """The steps of a piece and the slots that the module chooses."""
+        module = self._module
+        try:
+            piece, slots = module["_within"](self.memory, T, T, B, sizes, item, self.trains, masks)
+        except module["ArgumentError"] as error:
+            raise ArgumentError(str(error)) from None
+        return piece, slots
+
+    def _slot(self, B: int, dtype: Any, sizes: Mapping[str, int]) -> int:
+        states = sum(prod(a.shape) for a in self.step.of_role("state"))
+        return at(states, sizes) * B * np.dtype(dtype).itemsize
+
+    def _check(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], names: Iterable[str]) -> None:
+        for name, number in {"T": T, "B": B, **sizes}.items():
+            check_count(name, number, int(name in sizes))
+        check_dtype(dtype)
+        other = [name for name in sizes if name not in self.written.names]
+        if other:
+            known = ", ".join(self.written.names) or "none"
+            raise ArgumentError(f"the plan of {self.name} has no size {', '.join(other)}\n  its sizes are: {known}")
+        lack = [name for name in names if name not in sizes]
+        if lack:
+            missing = ", ".join(f"{name}=..." for name in lack)
+            raise ArgumentError(f"the plan of {self.name} needs the size {', '.join(lack)}\n  add {missing} after T, B")
+
+    @cached_property
+    def work(self) -> tuple[Work, ...]:
+        """Each product, and what is elementwise in each region: calls and operations in T, B and the named sizes, where
+        each sweep runs once over T steps."""
+        sweeps = [sweep for sweep in self._read.calls if sweep != "carried"]
+        return works(self.written, self._read, self._labels, sweeps)
+
+    def work_of(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> tuple[Work, ...]:
+        """Return the same in numbers, for all sweeps that run: with truncation or checkpoints some run again.
+
+        Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
+        """
+        self._check(T, B, dtype, sizes, self.written.names)
+        runs, found = self._runs(T, B, dtype, sizes), list[Work]()
+        known = {steps: read(self.written, sizes, steps, B, dtype) for _, steps in runs}
+        for (sweep, steps), count in runs.items():
+            found += [times(work, count) for work in works(self.written, known[steps], self._labels, [sweep])]
+        return merged(found)
+
+    def table(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> str:
+        """Return the plan as text, in numbers.
+
+        Raises: ArgumentError as `work_of` does.
+        """
+        work = self.work_of(T, B, dtype=dtype, **sizes)
+        dims = ", ".join(f"{name} = {value}" for name, value in {"T": T, "B": B, **sizes}.items())
+        lines = [f"Plan of {self.name}: {dims}, {np.dtype(dtype).name}", ""]
+        lines += [*work_table(work, shares(work, dtype)), "", *calls_table(self.before(T), work), ""]
+        whole = np.dtype(dtype).itemsize * B * T
+        for title, values in self._values:
+            lines += values_table(title, values, lambda count: at(count, sizes) * whole, "bytes")
+        return "\n".join(
+            [*lines, *self._bytes(T, B, dtype, sizes), *notes([*self._cost(), self.recursion]), "", *legend({}, dtype)]
+        )
+
+    def __str__(self) -> str:
+        work, (steps, batch, size) = self.work, REFERENCE
+        values = values_of(dict.fromkeys(self.written.names, size), steps, batch)
+        share = shares([numbers(w, self._read, values) for w in work], np.float32)
+        lines = [f"Plan of {self.name}", "", *work_table(work, share), "", *calls_table(self.before(), work), ""]
+        for title, stored in self._values:
+            lines += values_table(f"{title}, for each step and sample", stored, lambda count: count, "numbers")
+        example = f"; here T = {steps}, B = {batch}, all sizes {size}. plan.table(T, B, ...) takes yours"
+        once = ", each sweep once" if self.truncation is not None or self.memory != "all" else ""
+        used = set[sp.Basic]().union(*(sp.sympify(w.calls).free_symbols for w in work))
+        letters = {letter: length for letter, length in self._read.letters.items() if letter in used}
+        return "\n".join(
+            [*lines, *notes([*self._cost(), self.recursion]), "", *legend(letters, np.float32, once, example)]
+        )
+
+    def before(self, T: Any = T) -> dict[str, tuple[int, Any]]:
+        """Return how many products and others a step calls before planning, each value computed in its step; and T steps."""
+        step = dict(zip(KINDS, calls_of_a_step(self.step, self.written.clip), strict=True))
+        loss = {kind: sum(w.lines for w in self.work if w.sweep == "loss" and w.kind == kind) for kind in KINDS}
+        if self.written.at_every:
+            return {kind: (step[kind] + loss[kind], (step[kind] + loss[kind]) * T) for kind in KINDS}
+        return {kind: (step[kind], step[kind] * T + loss[kind]) for kind in KINDS}
+
+    @property
+    def _values(self) -> tuple[tuple[str, tuple[Stored, ...]], ...]:
+        return (
+            ("Kept for the backward sweep", self.stored),
+            ("Computed again in the backward sweep, not kept", self.again),
+            ("Computed backward for a block of steps at a time, not kept", self.in_blocks),
+        )
+
+    @cached_property
+    def _module(self) -> dict[str, Any]:
+        return definitions(self.written.text)
+
+    @cached_property
+    def _read(self) -> Read:
+        return read(self.written)
+
+    @cached_property
+    def _labels(self) -> Labels:
+        return labels_of(self.written, self._read)
+
+    def _runs(self, T: int, B: int, dtype: Any, sizes: Mapping[str, Any]) -> Counter[Run]:
+        """The sweeps that run for T steps."""
+        if self.truncation is not None:
+            return of_blocks(T, self.truncation, self.trains)
+        if self.memory == "all":
+            return of_all_steps(T, self.trains)
+        piece, actions = self.schedule(T, B, dtype=dtype, **sizes)
+        return of_pieces(T, piece, actions, self.trains, self.written.at_every)
+
+    def _bytes(self, T: int, B: int, dtype: Any, sizes: Mapping[str, Any]) -> list[str]:
+        """The lines that say what is held at once, and what is computed again."""
+        held = f"Held for the backward sweep at once: {self.bytes(T, B, dtype=dtype, **sizes):,} bytes"
+        if self.truncation is not None:
+            return [f"{held}."]
+        peak, again = (f(T, B, dtype=dtype, **sizes) for f in (self.peak, self.recomputed))
+        return [
+            f"{held}; at most {peak:,} in a call.",
+            *[f"Steps run again: {again:,} of {T:,}."] * (self.memory != "all"),
+        ]
+
+    def _cost(self) -> list[str]:
+        match self.truncation:
+            case Window(k):
+                return [
+                    f"Truncation: each loss flows back through at most {counted(k, 'step')}.",
+                    f"  time: the reverse recursion runs {counted(k, 'time')} over all steps, many at once; "
+                    "gradients are summed once",
+                    f"  memory: value_and_grad holds at most {counted(2 * k - 1, 'step')}; forward and backward hold all",
+                ]
+            case Chunked(k1, k2):
+                return [
+                    f"Truncation: every {counted(k1, 'step')}, their losses flow back through the last {k2}.",
+                    f"  time: the backward sweep takes {counted(k2, 'step')} for every {k1} of the sequence",
+                    f"  memory: value_and_grad holds at most {k1 + k2} steps; forward and backward hold all",
+                ]
+        match self.memory:
+            case "all":
+                return ["No truncation: all T steps are held."]
+            case "sqrt":
+                return [
+                    "Memory: the states at the borders of about √T pieces of √T steps are held, and the tape of one.",
+                    "  time: all steps but those of the last piece are run once more",
+                ]
+        return [
+            f"Memory: a call holds at most {self.memory:,} bytes beside its arguments.",
+            "  time: as few steps are run again as that allows, and the least memory runs each step T/2 times again:",
+            '  plan.recomputed(T, B, ...) tells how many in all; with the bytes of "sqrt", each once at the most',
+        ]
+
+
+def _masks(lengths: bool, reset: bool) -> int:
+    """The number of the masks that a call takes, as modules count them."""
+    return 2 if lengths else int(reset)
+
+
+def at(x: Size, sizes: Mapping[str, int]) -> int:
+    """Return a number of elements for given sizes."""
+    return int(sp.sympify(x).subs({named_size(name): value for name, value in sizes.items()}))
+
+
+def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
+    """Return how many states a schedule holds at once beside the initial one."""
+    held, most = {0}, 1
+    for lo, hi, is_last in actions:
+        held = held - {lo} if is_last else held | {hi}
+        most = max(most, len(held))
+    return most - 1
+
+
+def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> Plan:
+    """Return the plan of a module of a cell with this step; `whole`: the module without truncation."""
+    p = written.program
+    m = module_of(p)
+    writer = writer_of(p)
+    backward = {arg for id, place in p.places.items() if place.startswith("backward") for arg in p.graph[id].args}
+    kept = []
+    for id in sorted(m.variables):
+        place = p.places.get(id, "")
+        leaf = p.graph[id].family == "leaf"  # the caller's arrays, and states before the step, which are those after it
+        read = id in m.varying and (id in m.stored or id in backward)
+        if place.startswith("forward") and not leaf and read and id not in m.aliases:  # parts are counted as a whole
+            kept.append(_stored(m, writer, id))
+    kept += _other_states(m, writer, {item.name for item in kept})
+    near = [
+        id for id in sorted(m.variables) if m.place(id) == f"backward {BLOCK}" or (id in m.held and id in m.varying)
+    ]
+    own = [id for id in near if m.place(id).startswith("backward") and id not in m.aliases and id not in m.stored]
+    blocks = [_stored(m, writer, id) for id in own]
+    trains = written.head is not None
+    again = [Stored(_name(m, id), _formula(m, writer, id), p.graph.shape(id)) for id in computed_again(p)]
+    return Plan(
+        p.name,
+        written,
+        whole,
+        step,
+        tuple(kept),
+        tuple(blocks),
+        written.truncation,
+        memory,
+        trains,
+        recursion_of(m),
+        tuple(again),
+    )
+
+
+def _other_states(m: Module, writer: Writer, known: Collection[str]) -> list[Stored]:
+    """States that become what another value is already, and have an array beside that."""
+    p = m.program
+    return [
+        Stored(m.of_argument(name), f"{TEXT.symbol(Label(name, 0))} = {writer.symbol(id)}", p.graph.shape(id))
+        for name, id in p.next.items()
+        if m.of_argument(name) not in known
+    ]
+
+
+def _name(m: Module, id: int) -> str:
+    """What a value is called: as the equations call it, else by its variable if it has one."""
+    label = m.program.labels.get(id)
+    return m.variables.get(id, "") if label is None else label.full
+
+
+def _stored(m: Module, writer: Writer, id: int) -> Stored:
+    """A value that has a variable."""
+    return Stored(m.variables[id], _formula(m, writer, id), m.program.graph.shape(id))
+
+
+def _formula(m: Module, writer: Writer, id: int) -> str:
+    """What a value is, in the terms of the equations where it stands for values of theirs."""
+    return equation(m, writer, id) if id in m.program.origin else writer.rhs(id)

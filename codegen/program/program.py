@@ -1,0 +1,156 @@
+"""A program: the recursion of a step with the place of every value, from which modules are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from itertools import takewhile
+from typing import Any
+
+from symbptt.autodiff.bptt import Recursion, per_sample
+from symbptt.autodiff.labels import Label, labels
+from symbptt.ir.graph import Graph
+from symbptt.ir.needs import Need
+from symbptt.ir.rewrite import Rewrite, rewritten
+from symbptt.ir.step import Argument
+
+Names = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Values by name, all nodes of one graph.
+
+    `whole` is the adjoint of each state with what its own step adds; `places` says where each value is computed
+    (passes/place.py). Values in `front` are kept with their first axis, that of gates, before the samples; one in
+    `joined` is made of parts that are computed where they lie in it. `written` is the program as equations show it, and
+    `origin` the values there that a value stands for. `guarded` as of a recursion.
+    """
+
+    name: str
+    doc: str
+    arguments: tuple[Argument, ...]
+    graph: Graph
+    labels: dict[int, Label]
+    leaves: Names
+    next: Names
+    outputs: Names
+    carry: Names
+    cotangent: Names
+    recurrent: Names
+    inputs: Names
+    params: Names
+    whole: Names
+    kept: frozenset[int]
+    places: dict[int, str] = field(default_factory=dict)
+    front: frozenset[int] = frozenset()
+    joined: frozenset[int] = frozenset()
+    written: Program | None = None
+    origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    guarded: bool = False
+    needs: tuple[Need, ...] = ()
+
+    def of_role(self, *roles: str) -> tuple[Argument, ...]:
+        """Return the arguments of some roles, in the user's order."""
+        return tuple(a for a in self.arguments if a.role in roles)
+
+    @cached_property
+    def origins(self) -> dict[int, tuple[int, ...]]:
+        """The values of this graph by each value of `written` that they stand for."""
+        found: dict[int, list[int]] = {}
+        for new, olds in self.origin.items():
+            for old in olds:
+                found.setdefault(old, []).append(new)
+        return {old: tuple(news) for old, news in found.items()}
+
+    @property
+    def forward_roots(self) -> list[int]:
+        return [*self.next.values(), *self.outputs.values()]
+
+    @property
+    def backward_roots(self) -> list[int]:
+        return [*self.recurrent.values(), *self.inputs.values(), *self.params.values()]
+
+    @property
+    def needed(self) -> list[int]:
+        """What must not go when the graph is made anew."""
+        return [*self.forward_roots, *self.backward_roots, *self.leaves.values(), *self.carry.values(),
+                *self.cotangent.values()]  # fmt: skip
+
+    @property
+    def varying(self) -> set[int]:
+        """The values that differ between samples or steps."""
+        return per_sample(self.graph, range(len(self.graph)))
+
+
+def program_of(r: Recursion) -> Program:
+    """Return a recursion as a program without places."""
+    s = r.step
+    return Program(
+        s.name,
+        s.doc,
+        s.arguments,
+        r.graph,
+        labels(r),
+        s.leaves,
+        s.next,
+        s.outputs,
+        r.carry,
+        r.cotangent,
+        r.recurrent,
+        r.inputs,
+        r.params,
+        {name: r.adjoint[id] for name, id in s.next.items() if id in r.adjoint},
+        r.kept,
+        guarded=r.guarded,
+        needs=s.needs,
+    )
+
+
+def rebuild(p: Program, rewrite: Rewrite) -> Program:
+    """Return the program with every node made anew by `rewrite`; nodes that no root needs go."""
+    return renewed(p, *rewritten(p.graph, p.needed, rewrite))
+
+
+def traced(p: Program, origin: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
+    """Return the values of the program as equations show it, for the new values that stand for values of `p`."""
+    if p.written is None:
+        return dict(origin)
+    known = {
+        new: tuple(dict.fromkeys(first for old in olds for first in p.origin.get(old, ())))
+        for new, olds in origin.items()
+    }
+    return {new: olds for new, olds in known.items() if olds}
+
+
+def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
+    """Return the program in another graph, `new` being its ids by those of today."""
+    names: dict[str, Any] = {
+        f.name: {key: new[id] for key, id in getattr(p, f.name).items()}
+        for f in fields(p)
+        if f.type == "Names" and f.name != "whole"
+    }
+    names["whole"] = {key: new[id] for key, id in p.whole.items() if id in new}  # where no gradient reads it, it goes
+    found: dict[int, Label] = {}
+    for id, label in p.labels.items():
+        if id in new:
+            found.setdefault(new[id], label)
+    return replace(
+        p,
+        graph=g,
+        labels=found,
+        kept=frozenset(new[id] for id in p.kept if id in new),
+        places={},
+        front=frozenset(new[id] for id in p.front if id in new),
+        joined=frozenset(new[id] for id in p.joined if id in new),
+        origin={new[id]: olds for id, olds in p.origin.items() if id in new},
+        **names,
+    )
+
+
+def joint_name(names: Sequence[str], what: str) -> str:
+    """Return a name for values side by side: the letters with which all their names begin, and what they are."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = "".join(letters[0] for letters in alike).rstrip("_")
+    return f"{common}_{what}" if common else what

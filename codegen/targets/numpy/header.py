@@ -1,0 +1,159 @@
+"""What a module says of itself: its docstring, its tables of arguments, and the functions of its sizes and shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+import sympy as sp
+
+from symbptt.codegen.program.program import Program
+from symbptt.codegen.targets.numpy.names import is_baked
+from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, number_text, shape_text, size_text
+from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.codegen.training import Head
+from symbptt.errors import CellError
+from symbptt.ir.naming import unique
+from symbptt.ir.needs import Need
+from symbptt.ir.shape import names_in
+from symbptt.ir.sizes import Told, axes_of, told
+from symbptt.ir.step import Argument
+
+TABLES = {"PARAMS": ("param", "const"), "INPUTS": ("input", "index"), "STATES": ("state",), "TARGETS": ("target",)}
+RANK = {"param": 0, "const": 0, "input": 1, "index": 1, "target": 2, "state": 4}
+"""Where a size is read first."""
+BAKED = 3
+"""The rank of constants that stand in the module: their shapes tell sizes that else only a state would."""
+
+
+def docstring(p: Program, version: str, equations: str, head: Head | None) -> str:
+    """Return the docstring of the module: the cell, its shapes, its equations."""
+    shapes = "\n".join(f"  {a.name:<8} {a.role:<6} {_annotation(a)}" for a in _arguments(p, head))
+    name = p.name if head is None else f"{p.name} with the loss {head.program.name} at {head.at} step, {head.reduction}"
+    title = f"Backpropagation through time for the cell {name}, written by symbptt {version}."
+    text = "\n\n".join([title, *[p.doc] * bool(p.doc), f"Shapes\n{shapes}", equations])
+    plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text.expandtabs())
+    clean = plain.replace("\\", "\\\\").replace('"""', "'''")
+    return f'"""{clean}\n"""'
+
+
+def _arguments(p: Program, head: Head | None) -> tuple[Argument, ...]:
+    return p.arguments if head is None else p.arguments + head.added
+
+
+def _annotation(a: Argument) -> str:
+    if a.limit is not None:
+        return f"integer in [0, {size_text(a.limit)})"
+    default = f" = {a.default!r}" if is_baked(a) and not a.shape else ""
+    return shape_text((), a.shape) + default
+
+
+def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str:
+    """Return the tables of arguments by name, constants by variable, and the functions `_sizes` and `_shapes`.
+
+    Raises: CellError where no argument tells a size.
+    """
+    every = [a for a in _arguments(p, head) if not is_baked(a)]
+    fixed = [a for a in _arguments(p, head) if is_baked(a) and np.ndim(a.default)]
+    lead = {"input": 2, "index": 2, "state": 1, "target": 2 if head is None or head.at == "every" else 1}
+    limits = {a.name: f'"{a.name} limit"' if _is_limited(every, a) else "None" for a in every if a.limit is not None}
+    lines = [f"{table} = {name_tuple(a.name for a in every if a.role in roles)}" for table, roles in TABLES.items()]
+    lines += [
+        f"ARGUMENTS = {name_tuple(a.name for a in p.arguments if not is_baked(a))}",
+        f"LEAD = {dict_text({a.name: str(lead[a.role]) for a in every if a.role in lead})}",
+        f"SHAPES = {dict_text({a.name: _dims(a) for a in every})}",
+        f"INDICES = {dict_text(limits)}",
+    ]
+    lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
+    short = [piece for line in lines for piece in wrapped(line)]
+    needs = p.needs if head is None else p.needs + head.program.needs
+    return "\n".join([*short, "", "", *_sizes_function(p.name, every, fixed, needs), "", "", *_shapes_function(every)])
+
+
+def _dims(a: Argument) -> str:
+    return f'"{" ".join(map(size_text, a.shape))}"'
+
+
+def _is_limited(every: Sequence[Argument], a: Argument) -> bool:
+    """Whether the number of values of an index follows from the sizes of the arguments."""
+    return a.limit is not None and set(names_in((a.limit,))) <= set(_names_of(every))
+
+
+def _names_of(arguments: Iterable[Argument]) -> list[str]:
+    return sorted({name for a in arguments for name in names_in(a.shape)})
+
+
+def _sizes_function(
+    name: str, every: Sequence[Argument], fixed: Sequence[Argument], needs: Sequence[Need]
+) -> list[str]:
+    """Each size from the first argument that tells it: alone on an axis, in a sum with sizes that are known, or in several
+    sums together; the shapes of constants in the module must go with them, and slices need some of them."""
+    order = sorted([*every, *fixed], key=lambda a: BAKED if a in fixed else RANK[a.role])
+    of = unique("of", _names_of(order))
+    first, last = (
+        axes_of([a for a in order if (a.role == "state") is late], fixed=("const",)) for late in (False, True)
+    )
+    known = {step.name: _size_line(step, of) for step in told(first, last)}
+    for lack in _names_of(order):
+        if lack not in known:
+            raise CellError(
+                f"the size {lack!r} of {name} stands alone on no axis, so that no argument tells it\n"
+                f"  use it alone in one dimension"
+            )
+    return [
+        f"def _sizes({of}):",
+        '    """Return the named sizes, each read from an argument and an axis."""',
+        *(f"    {name} = {text}" for name, text in known.items()),
+        *chain.from_iterable(map(_fixed_lines, fixed)),
+        *chain.from_iterable(map(_need_lines, needs)),
+        f"    return {dict_text({name: name for name in sorted(known)})}",
+    ]
+
+
+def _size_line(step: Told, of: str) -> str:
+    """The text of a size; first terms without a factor."""
+    terms = [
+        f'{"" if factor == 1 else f"{factor} * "}{of}("{axis.argument}", {axis.number})'
+        for factor, axis in step.lengths
+    ]
+    if not terms:
+        text = f"({size_text(sp.expand(-step.rest))})"
+    elif step.rest != 0:
+        text = f"({' + '.join(terms)} - ({size_text(step.rest)}))"
+    else:
+        text = terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
+    return text + (f" // ({size_text(step.divisor)})" if step.divisor != 1 else "")
+
+
+def _fixed_lines(a: Argument) -> list[str]:
+    """The check of a constant's shape, whose sizes are numbers where the module runs on arrays."""
+    shape, names = shape_text((), tuple(map(int, np.shape(a.default)))), names_in(a.shape)
+    if not names:
+        return []
+    message = f"{a.name}: the constant has the shape {shape}, {shape_text((), a.shape)} = {{{shape_text((), a.shape)}}} is expected"
+    return [
+        *wrapped(f"    if isinstance({' + '.join(names)}, int) and {shape_text((), a.shape)} != {shape}:"),
+        *wrapped(f"        raise ArgumentError(f{message!r})"),
+    ]
+
+
+def _need_lines(need: Need) -> list[str]:
+    """The check of what a slice needs, whose sizes are numbers where the module runs on arrays."""
+    parts = need.parts({name: f"\0{name}\1" for name in need.names})
+    escaped = "; ".join(parts).replace("{", "{{").replace("}", "}}")
+    message = escaped.replace("\0", "{").replace("\1", "}")
+    return [
+        *wrapped(f"    if isinstance({' + '.join(need.names)}, int) and {size_text(need.spare)} < 0:"),
+        *wrapped(f"        raise ArgumentError(f{message!r})"),
+    ]
+
+
+def _shapes_function(every: Sequence[Argument]) -> list[str]:
+    entries = {a.name: shape_text((), a.shape) for a in every}
+    entries |= {f"{a.name} limit": f"({size_text(a.limit)},)" for a in every if _is_limited(every, a)}
+    return [
+        f"def _shapes({', '.join(_names_of(every))}):",
+        '    """Return the shape of every argument of one sample and step."""',
+        *wrapped(f"    return {dict_text(entries)}"),
+    ]

@@ -1,0 +1,235 @@
+"""The lines that both sweeps and the loss are made of: one statement for each variable, its equation beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from symbptt.autodiff.labels import Label
+from symbptt.codegen.program.program import Program
+from symbptt.codegen.program.regions import LOOP, ONCE
+from symbptt.codegen.targets.numpy.compact import compact
+from symbptt.codegen.targets.numpy.expressions import is_bool, is_turned
+from symbptt.codegen.targets.numpy.names import Module, is_baked, size_names
+from symbptt.codegen.targets.numpy.text import listed, name_tuple, nested_text, shape_text, size_text
+from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.equations.notation.formula import Writer
+from symbptt.equations.notation.signs import TEXT
+from symbptt.ir.step import Argument
+
+LONGEST = 500
+"""Operations of a formula that stands beside a line."""
+
+
+def writer_of(p: Program) -> Writer:
+    """Return the writer of a program's equations, in the names of the user and of adjoints."""
+    return Writer(p.graph, _Labels(p), TEXT, longest=LONGEST)
+
+
+@dataclass(frozen=True)
+class _Labels(Mapping[int, Label]):
+    """The labels that equations show: those of the user and of adjoints, and of all values but `own` that have a line
+    of their own. Each is looked up where it is read, for a deep step has thousands of both equations and values."""
+
+    p: Program
+    variables: Container[int] = ()
+    origins: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    own: int = -1
+
+    def __getitem__(self, id: int) -> Label:
+        label = self.p.labels[id]
+        if label.given or label.adjoint or self._is_shown(id):
+            return label
+        raise KeyError(id)
+
+    def _is_shown(self, id: int) -> bool:
+        return any(new != self.own and new in self.variables for new in self.origins.get(id, ()))
+
+    def __iter__(self) -> Iterator[int]:
+        return (id for id in self.p.labels if id in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def statements(m: Module, sweep: str, region: str, writer: Writer) -> list[str]:
+    """Return the lines of a region, in the order of the graph."""
+    return [_statement(m, region, writer, id) for id in computed(m, sweep, region)]
+
+
+def computed(m: Module, sweep: str, region: str) -> list[int]:
+    """Return the values that have a variable and are computed in a region, in the order of the graph."""
+    graph = m.program.graph
+    return [id for id in sorted(m.variables) if m.place(id) == f"{sweep} {region}" and graph[id].family != "leaf"]
+
+
+def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
+    text = m.scope(region).formula(id)[0]
+    node = m.program.graph[id]
+    if is_bool(node) and id not in m.static:
+        text = f"({text}).astype(dtype)"
+    if region == ONCE and is_turned(m.scope(region), node) and node.attrs.kind != "concatenate":
+        text = f"np.ascontiguousarray({text})"  # what is joined is in order
+    target = f"{m.variables[id]}[t]" if region == LOOP and id in m.stored else m.variables[id]
+    return commented(f"{target} = {text}", equation(m, writer, id))
+
+
+def equation(m: Module, writer: Writer, id: int) -> str:
+    """Return the equation of a value, or the formula alone where it has no symbol."""
+    p = m.program
+    if p.written is not None and id in p.origin:
+        before = _before(m, id)
+        found = [_equation(p.written, before, old) for old in (*p.origin[id], *_whole(p, id))]
+        whole = [text for text in dict.fromkeys(found) if not any(text != other and text in other for other in found)]
+        return "; ".join(whole)
+    return _equation(p, writer, id)
+
+
+def handed(m: Module, writer: Writer, name: str) -> str:
+    """Return the equation of the adjoint of a state before a step."""
+    p = m.program.written
+    if p is not None:
+        writer = _before(m, m.program.recurrent[name])
+    id = (p or m.program).recurrent[name]
+    return f"{TEXT.symbol(Label(name, -1, True))} = {writer.symbol(id)}"
+
+
+def _before(m: Module, own: int) -> Writer:
+    """The writer of the program as equations show it, for the line of a value; what other variables stand for has lines of
+    its own."""
+    p = m.program
+    assert p.written is not None
+    return Writer(p.written.graph, _Labels(p.written, m.variables, p.origins, own), TEXT, longest=LONGEST)
+
+
+def _whole(p: Program, id: int) -> list[int]:
+    """The gradients of inputs that a value is, in the program as equations show it."""
+    assert p.written is not None
+    return [p.written.inputs[name] for name, found in p.inputs.items() if found == id]
+
+
+def _equation(p: Program, writer: Writer, id: int) -> str:
+    label = p.labels.get(id) or _gradient(p, id)
+    if label is not None and p.graph[id].family == "leaf":
+        return TEXT.symbol(label)
+    return writer.rhs(id) if label is None else f"{TEXT.symbol(label)} = {writer.rhs(id)}"
+
+
+def _gradient(p: Program, id: int) -> Label | None:
+    """The label of the gradient that a value is, if it is one: of the first argument whose it is."""
+    params, inputs = ({id: name for name, id in reversed([*found.items()])} for found in (p.params, p.inputs))
+    if id in params:
+        return Label(params[id], None, True)
+    return Label(inputs[id], 0, True) if id in inputs else None
+
+
+def commented(code: str, comment: str) -> str:
+    """Return a line of code with a comment, the comments of short lines under each other."""
+    return f"{code:<58}  # {comment}" if comment else code
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    """Return lines of an inner block."""
+    return [f"    {line}" for line in lines]
+
+
+def function(head: str, m: Module, lines: list[str]) -> list[str]:
+    """Return a function: its head, the sizes that it uses, its lines, none of them long."""
+    text = "\n".join(line.partition("  # ")[0] for line in lines)
+    sizes = {name: m.sizes.get(name, name) for name in size_names(m.program)}
+    used = {name: variable for name, variable in sizes.items() if re.search(rf"\b{variable}\b", text)}
+    unpacked = unpack(used.values(), used, "sizes")
+    body = compact(lines[:1] + unpacked + lines[1:])
+    return [head, *(short for line in body for short in wrapped(f"    {line}"))]
+
+
+def unpack(targets: Iterable[str], keys: Iterable[str], source: str) -> list[str]:
+    """Return the line that takes variables out of a dict, or none where there are no keys."""
+    keys = list(keys)
+    if len(keys) == 1:
+        return [f'{", ".join(targets)} = {source}["{keys[0]}"]']
+    return [f"{listed(targets)} = ({source}[k] for k in {name_tuple(keys)})"] if keys else []
+
+
+def arguments(m: Module, roles_from: dict[str, list[Argument]], variable: dict[str, str]) -> list[str]:
+    """Return the lines that take arguments out of dicts, and those of constants that are arrays."""
+    lines = []
+    for source, group in roles_from.items():
+        lines += unpack([variable.get(a.name, m.of_argument(a.name)) for a in group], [a.name for a in group], source)
+    return lines + baked(m)
+
+
+def baked(m: Module) -> list[str]:
+    """Return the lines of constants that are arrays."""
+    constants = [a for a in m.program.arguments if is_baked(a) and a.shape]
+    return [f"{m.of_argument(a.name)} = {_baked(a, m.sizes)}" for a in constants]
+
+
+def _baked(a: Argument, sizes: dict[str, str]) -> str:
+    values = nested_text(a.default.tolist() if hasattr(a.default, "tolist") else a.default)
+    return f"np.broadcast_to(np.array({values}, dtype), {shape_text((), a.shape, sizes)})"
+
+
+def unpacked_tape(tape: list[str]) -> list[str]:
+    """Return the line that takes the variables of the tape."""
+    return [f"{listed([*tape, '_'])} = tape"]
+
+
+def allocations(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
+    """Return the lines that make room for the stored values of a region at all steps."""
+    ids = [id for id in sorted(m.stored) if m.place(id) == place and id not in besides]
+    own = returned(m)
+    whole = [
+        f"{m.variables[id]} = {'np.empty' if id in own else 'ws.room'}({all_steps(m, id)}, dtype)"
+        for id in ids
+        if id not in m.aliases
+    ]
+    return whole + parts_of(m, ids, place)
+
+
+def parts_of(m: Module, ids: Iterable[int], place: str) -> list[str]:
+    """Return the lines that name those of some values of a region which are parts of another's array."""
+    parts = {id: m.aliases[id] for id in sorted(ids) if id in m.aliases and m.place(id) == place}
+    return [f"{m.variables[id]} = {m.variables[whole]}{index}" for id, (whole, index) in parts.items()]
+
+
+def given_back(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
+    """Return the arrays that `allocations` takes and that nothing reads behind the backward sweep."""
+    own = {*returned(m), *besides, *m.aliases}
+    return [m.variables[id] for id in sorted(m.stored) if m.place(id) == place and id not in own]
+
+
+def returned(m: Module) -> set[int]:
+    """Return the values whose memory is handed to the caller: results, and all that these are views of."""
+    p = m.program
+    found: set[int] = set()
+    queue = [*p.forward_roots, *p.backward_roots]
+    while queue:
+        id = queue.pop()
+        if id in found:
+            continue
+        found.add(id)
+        queue += [m.aliases[id][0]] if id in m.aliases else []
+        queue += p.graph[id].args if p.graph[id].family == "view" else []
+    return found
+
+
+def all_steps(m: Module, id: int, steps: str = "T") -> str:
+    """Return the shape of a value at all steps and samples, or at so many steps."""
+    shape = m.program.graph.shape(id)
+    if id in m.program.front:
+        return shape_text((steps, size_text(shape[0], m.sizes), "B"), shape[1:], m.sizes)
+    return shape_text((steps, "B"), shape, m.sizes)
+
+
+def of_each_sample(m: Module, id: int, region: str) -> str:
+    """Return the text of a value that differs between samples, also where its formula does not; Python's numbers and
+    truths would have types of their own."""
+    node, text = m.program.graph[id], m.scope(region).text(id)
+    lead = ("B",) if region == LOOP else ("T", "B")
+    cancels = node.family == "map" and node.attrs.expr.is_number  # what it is the difference of differs, it does not
+    if id in m.varying and not cancels:
+        return text
+    text = f"np.asarray({text}, dtype)" if cancels or id in m.static else text
+    return f"np.broadcast_to({text}, {shape_text(lead, m.program.graph.shape(id), m.sizes)})"

@@ -1,0 +1,1 @@
+"""Rules from a step to its derivatives: adjoints, backpropagation through time, Jacobians, unrolled graphs."""

@@ -1,0 +1,131 @@
+"""Backpropagation through time as a recursion: one joint reverse sweep over one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from symbptt.autodiff.guard import FREE, Flow, Guards, merged
+from symbptt.autodiff.subexpressions import values
+from symbptt.autodiff.vjp import Context, contributions, passed_on, total
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.step import Step
+
+PER_SAMPLE = ("input", "index", "state", "output", "target", "adjoint")
+"""Roles of the leaves that differ between samples or steps."""
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """A step with its adjoint, in one graph.
+
+    `carry[s]` is the leaf that holds the adjoint of the next state s as it comes from the loss and from later steps,
+    `cotangent[y]` that of an output; `adjoint[v]` the whole adjoint of a value v; `recurrent[s]` what one step hands to
+    the adjoint of the state before it; `inputs` and `params` the gradients by name (of parameters: summed over time).
+    Where nothing flows, a name is absent. `guarded`: somewhere a branch that is not taken may be infinite or no number, or
+    a derivative where nothing flows. `given`: from the last value to the first, (value, what it reads, what it gives to the
+    adjoint of that).
+    """
+
+    step: Step
+    carry: dict[str, int]
+    cotangent: dict[str, int]
+    adjoint: dict[int, int]
+    recurrent: dict[str, int]
+    inputs: dict[str, int]
+    params: dict[str, int]
+    kept: frozenset[int]
+    guarded: bool = False
+    given: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def graph(self) -> Graph:
+        return self.step.graph
+
+    @property
+    def forward_roots(self) -> list[int]:
+        return [*self.step.next.values(), *self.step.outputs.values()]
+
+    @property
+    def backward_roots(self) -> list[int]:
+        return [*self.recurrent.values(), *self.inputs.values(), *self.params.values()]
+
+
+def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:
+    """Return which of the nodes (given with all that they are computed from) differ between samples or steps."""
+    found: set[int] = set()
+    for id in sorted(ids):
+        node = g[id]
+        if node.family == "leaf":
+            varies = node.attrs.role in PER_SAMPLE
+        else:
+            varies = node.family != "total" and any(arg in found for arg in node.args)
+        if varies:
+            found.add(id)
+    return found
+
+
+def derive(step: Step) -> Recursion:
+    """Return the step's recursion backward in time."""
+    g = step.graph.copy()
+    g.locate = lambda: ""
+    step = replace(step, graph=g)
+    roots = [*step.next.values(), *step.outputs.values()]
+    forward = g.ancestors(roots)
+    context = Context(g, values(g, roots), _wanted(g, step, forward), Guards(g))
+    carry = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.next.items()}
+    cotangent = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.outputs.items()}
+    seeds = [(step.next[name], leaf) for name, leaf in carry.items()]
+    seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
+    given: list[tuple[int, int, int]] = []
+    adjoint = _sweep(context, forward, per_sample(g, forward), seeds, given)
+    guarded = bool(context.guarded) or context.guards.has_open_branch(forward)
+    of = {a.name: adjoint[step.leaves[a.name]] for a in step.arguments if step.leaves[a.name] in adjoint}
+    recurrent, inputs, params = (
+        {a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
+        for roles in (("state",), ("input", "output"), ("param",))
+    )
+    return Recursion(
+        step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept), guarded, tuple(given)
+    )
+
+
+def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
+    """The nodes that depend on a state, an input or a parameter, not through a function without derivative alone."""
+    wanted = {step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")}
+    for id in forward:
+        node = g[id]
+        stops = node.family == "map" and getattr(node.attrs.expr.func, "flat", False)
+        if not stops and any(arg in wanted for arg in node.args):
+            wanted.add(id)
+    return wanted
+
+
+def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]],
+           record: list[tuple[int, int, int]]) -> dict[int, int]:  # fmt: skip
+    """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded."""
+    g = context.graph
+    pending: dict[int, list[int]] = {}
+    for target, leaf in seeds:
+        pending.setdefault(target, []).append(leaf if target in varying else build.total(g, leaf))
+    adjoint: dict[int, int] = {}
+    late: dict[int, list[int]] = {}
+    flows: dict[int, list[Flow]] = {target: [FREE] for target in pending}
+    for id in reversed(forward):
+        if id not in context.kept or id not in context.wanted:
+            continue
+        parts = pending.get(id, []) + late.get(id, [])[::-1]
+        if not parts:
+            continue
+        adjoint[id] = total(g, parts)
+        context.flows[id] = merged(flows[id])
+        if g[id].family == "leaf":
+            continue
+        for arg, given in reversed(contributions(context, g[id], adjoint[id])):
+            record.append((id, arg, given))
+            over_time = id in varying and arg not in varying
+            late.setdefault(arg, []).append(build.total(g, given) if over_time else given)
+            flow = passed_on(context, g[id], arg)
+            flows.setdefault(arg, []).append(flow.elsewhere() if over_time else flow)
+    return adjoint

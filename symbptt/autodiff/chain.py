@@ -1,0 +1,106 @@
+"""The chain rule over the values of a step: the derivative of each in those of the values before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from symbptt.autodiff.entrywise import Calculus, Inner, Term, Terms, legs, out, substituted
+
+Stop = tuple[int, int]
+"""A value on a route: its node, and how many steps before the last one."""
+
+LONGEST = 12
+"""Factors of a term that still takes the place of a derivative which it is."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Derivatives with respect to one source, by value: sums of terms, each with one derivative of a value before it, which
+    is the source itself or another value of the chain. What does not depend on the source is absent."""
+
+    calculus: Calculus
+    source: int
+    of: Mapping[int, Terms]
+
+
+def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iterable[int] = ()) -> Chain:
+    """Return the derivatives that lead from a source to targets; what goes by way of the values `without` is left out."""
+    targets = tuple(targets)
+    gone = frozenset(without) - {*targets}
+    g = calculus.graph
+    found: dict[int, Terms] = {}
+    for id in g.ancestors(targets):
+        if id not in calculus.kept or id == source or id in gone:
+            continue
+        terms: list[Term] = []
+        for term in calculus.local(id):
+            inner = term.inner
+            assert inner is not None
+            if inner.id == source:
+                terms.append(term)
+            elif inner.id in found:
+                terms.append(_put_in(calculus, term, inner, found[inner.id]))
+        collected = calculus.collected(terms, g.shape(id))
+        if collected:
+            found[id] = collected
+    return Chain(calculus, source, found)
+
+
+def _put_in(c: Calculus, term: Term, inner: Inner, terms: Terms) -> Term:
+    """A term with the derivative that it reads written out where that is one short term."""
+    if len(terms) > 1 or len(terms[0].factors) + len(term.factors) > LONGEST:
+        return term
+    return substituted(c, terms[0], term)
+
+
+def along(calculus: Calculus, route: Sequence[Stop], named: Iterable[int], most: int) -> Terms | None:
+    """Return the derivative along one route as a sum of terms in the derivative of its first value, which is the identity;
+    None where it has more than `most` terms. Where a route goes on in the step before, its values are those of that step."""
+    last, back = route[-1]
+    terms: Terms = (Term(sp.S.One, ((_at(calculus, route[-1]), 1),)),)
+    stops = frozenset(named)
+    for before in reversed(route[:-1]):
+        if before[1] != back:  # a state that a step reads is the value that the step before returned
+            terms = tuple(_renamed(term, last, before) for term in terms)
+        else:
+            edge = chain(calculus, before[0], [last], stops - {before[0]})
+            terms = tuple(
+                substituted(calculus, local, term) for term in terms for local in spread(edge, last, most) or ()
+            )
+        if not terms or len(terms) > most:
+            return None
+        last, back = before
+    shape = calculus.graph.shape(route[-1][0])
+    return calculus.collected(terms, shape)
+
+
+def _at(calculus: Calculus, stop: Stop) -> Inner:
+    id, back = stop
+    return Inner(id, legs(calculus.graph.shape(id), out), back)
+
+
+def _renamed(term: Term, of: int, to: Stop) -> Term:
+    factors = tuple(
+        (Inner(to[0], f.at, to[1]) if isinstance(f, Inner) and f.id == of else f, e) for f, e in term.factors
+    )
+    return replace(term, factors=factors)
+
+
+def spread(edge: Chain, id: int, most: int) -> Terms | None:
+    """Return a derivative with all others but that of the source written out; None where that is more than `most` terms."""
+    done: list[Term] = []
+    open_ = list(edge.of.get(id, ()))
+    while open_:
+        if len(open_) + len(done) > most:
+            return None
+        term = open_.pop(0)
+        inner = term.inner
+        assert inner is not None
+        if inner.id == edge.source:
+            done.append(term)
+        else:
+            open_[:0] = [substituted(edge.calculus, other, term) for other in edge.of[inner.id]]
+    return tuple(done)

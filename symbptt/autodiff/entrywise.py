@@ -1,0 +1,735 @@
+"""Derivatives of values entry by entry: sums of products of entries, over named indices.
+
+What a value v owes to the values that it reads is Σ_w L ∂w, L a product of entries: of weights, of the other operand of a
+product, of δ where axes are renamed. Such terms hold for arrays of any rank; a page writes them as matrices where there
+are at most two indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.autodiff.guard import Guards
+from symbptt.autodiff.partials import VALUE, partials
+from symbptt.autodiff.subexpressions import formula, values
+from symbptt.autodiff.vjp import Context, contributions, known_functions
+from symbptt.ir import build
+from symbptt.ir import shape as shapes
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, placeholder
+from symbptt.ir.shape import Shape, Size, sign_of
+
+At = tuple[sp.Expr, ...]
+"""The place of an entry: an expression in indices, sizes and integers for each axis; 0 along an axis of size 1."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a value of the graph, `back` steps before this one."""
+
+    id: int
+    at: At
+    back: int = 0
+
+
+@dataclass(frozen=True)
+class Same:
+    """1 where two indices are equal, else 0."""
+
+    one: sp.Expr
+    other: sp.Expr
+
+
+@dataclass(frozen=True)
+class Between:
+    """1 where low ≤ index < high, else 0; a bound that is None always holds."""
+
+    index: sp.Expr
+    low: sp.Expr | None
+    high: sp.Expr | None = None
+
+
+@dataclass(frozen=True)
+class Inner:
+    """An entry of the derivative of a value with respect to what derivatives are taken of."""
+
+    id: int
+    at: At
+    back: int = 0
+
+
+Bounds = Mapping[sp.Symbol, Size]
+"""The sizes of the axes that indices run over."""
+
+Factor = Entry | Same | Between | Inner
+
+
+@dataclass(frozen=True)
+class Term:
+    """A number times powers of factors, summed over indices: those of the value are `out`, those of what derivatives are
+    taken of are `own`, all others are summed over."""
+
+    number: sp.Expr
+    factors: tuple[tuple[Factor, int], ...]
+    sums: tuple[sp.Symbol, ...] = ()
+
+    @property
+    def inner(self) -> Inner | None:
+        return next((f for f, _ in self.factors if isinstance(f, Inner)), None)
+
+
+Terms = tuple[Term, ...]
+
+
+def out(axis: int) -> sp.Symbol:
+    """Return the index of an axis of the value that is derived."""
+    return sp.Symbol(f"_out{axis}", integer=True, nonnegative=True)
+
+
+def own(axis: int) -> sp.Symbol:
+    """Return the index of an axis of what derivatives are taken of."""
+    return sp.Symbol(f"_own{axis}", integer=True, nonnegative=True)
+
+
+def taken(id: int, back: int = 0) -> sp.Symbol:
+    """Return the index that an integer value of the graph is."""
+    return sp.Symbol(f"_taken{id}_{back}", integer=True, nonnegative=True)
+
+
+def taken_of(symbol: sp.Symbol) -> tuple[int, int] | None:
+    """Return the value that an index is, and how many steps before this one; None for the index of an axis."""
+    if not symbol.name.startswith("_taken"):
+        return None
+    id, _, back = symbol.name.removeprefix("_taken").partition("_")
+    return int(id), int(back)
+
+
+def legs(shape: Shape, name: Callable[[int], sp.Symbol]) -> At:
+    """Return an index for each axis, 0 where there is one place only."""
+    return tuple(sp.S.Zero if size == 1 else name(i) for i, size in enumerate(shape))
+
+
+@dataclass
+class Calculus:
+    """The local derivatives of the values of one graph, made as they are asked for.
+
+    `labelled` are the values that have names; entries of other views are entries of what they show. `ranges` has the size
+    of each index that is summed over.
+    """
+
+    graph: Graph
+    roots: tuple[int, ...]
+    labelled: frozenset[int]
+    held: tuple[str, ...] = ()
+    ranges: dict[sp.Symbol, Size] = field(default_factory=dict)
+    _local: dict[int, Terms] = field(default_factory=dict)
+
+    @cached_property
+    def kept(self) -> set[int]:
+        return values(self.graph, self.roots) | (self.labelled & set(self.graph.ancestors(self.roots)))
+
+    @cached_property
+    def quotients(self) -> dict[tuple[int, int], int]:
+        """The values with a name that are a quotient of two others, by these."""
+        found: dict[tuple[int, int], int] = {}
+        for id in sorted(self.labelled):
+            node = self.graph[id]
+            if node.family == "map" and node.attrs.expr == placeholder(0) / placeholder(1):
+                above, below = (self.entry(arg, legs(self.graph.shape(arg), out)).id for arg in node.args)
+                found[above, below] = id
+        return found
+
+    def local(self, id: int) -> Terms:
+        """Return the derivative of a value in those of the values that it reads, one of which each term has."""
+        if id not in self._local:
+            node = self.graph[id]
+            terms = (
+                () if node.family in ("leaf", "number", *self.held) else LOCAL.get(node.family, _by_adjoint)(self, node)
+            )
+            self._local[id] = self.collected(terms, self.graph.shape(id))
+        return self._local[id]
+
+    def fresh(self, size: Size) -> sp.Symbol:
+        """Return an index that is summed over."""
+        symbol = sp.Symbol(f"_sum{len(self.ranges)}", integer=True, nonnegative=True)
+        self.ranges[symbol] = size
+        return symbol
+
+    def entry(self, id: int, at: At, back: int = 0) -> Entry:
+        """Return the entry of a value; of a view without a name, that of what it shows."""
+        node = self.graph[id]
+        if id not in self.labelled and node.family == "view":
+            inner = seen_through(self.graph, node, at)
+            if inner is not None:
+                return self.entry(node.args[0], inner, back)
+        return Entry(id, at, back)
+
+    def aligned(self, arg: int, at: At) -> At:
+        """The place in an argument of what stands at a place of a larger shape, as NumPy broadcasts."""
+        shape = self.graph.shape(arg)
+        lead = len(at) - len(shape)
+        return tuple(sp.S.Zero if size == 1 else at[lead + i] for i, size in enumerate(shape))
+
+    # Rules for the simplification of terms.
+
+    def collected(self, terms: Iterable[Term], shape: Shape) -> Terms:
+        """Return a sum with its terms in normal form, like ones joined."""
+        found: list[Term] = []
+        for term in terms:
+            plain = self.simplified(term, shape)
+            if plain is None:
+                continue
+            for i, other in enumerate(found):
+                joined = self._joined(other, plain)
+                if joined is not None:
+                    found[i : i + 1] = [joined] if joined.number != 0 else []
+                    break
+            else:
+                found.append(plain)
+        return tuple(found)
+
+    def simplified(self, term: Term, shape: Shape) -> Term | None:
+        """Return a term of the derivative of a value of some shape without indices that δ fixes and without conditions that
+        always hold; None for zero."""
+        bounds = self.ranges | {out(i): size for i, size in enumerate(shape)}
+        factors, sums, number = _counted(term.factors), list(term.sums), term.number
+        again = True
+        while again:
+            again = False
+            for factor in list(factors):
+                if isinstance(factor, Same):
+                    fixed = self._solved(factor, sums, bounds)
+                    if fixed is None:
+                        continue
+                    del factors[factor]
+                    if fixed is False:
+                        return None
+                    if isinstance(fixed, tuple):
+                        sums.remove(fixed[0])
+                        factors = _counted((_placed(f, {fixed[0]: fixed[1]}), e) for f, e in factors.items())
+                    again = True
+                    break
+                if isinstance(factor, Between):
+                    open_ = self._open(factor, bounds)
+                    if open_ == factor:
+                        continue
+                    if open_ is None:
+                        return None
+                    factors = _counted((open_ if f == factor else f, e) for f, e in factors.items()
+                                       if f != factor or (open_.low, open_.high) != (None, None))  # fmt: skip
+                    again = True
+                    break
+        factors = self._parts_named(self._quotients_named(factors), bounds)
+        read = {s for f in factors for s in _symbols(f)}
+        for symbol in [s for s in sums if s not in read]:
+            number *= self.ranges[symbol]
+            sums.remove(symbol)
+        if number == 0:
+            return None
+        return _ordered(Term(number, tuple((f, e) for f, e in factors.items() if e), tuple(sums)))
+
+    def _solved(self, same: Same, sums: Sequence[sp.Symbol], bounds: Bounds) -> tuple[sp.Symbol, sp.Expr] | bool | None:
+        """What a δ says: an index and what it is, True or False where that is certain, None where it says nothing."""
+        difference = sp.expand(same.one - same.other)
+        if difference == 0:
+            return True
+        for one, other in ((same.one, same.other), (same.other, same.one)):
+            if one in sums and one not in other.free_symbols:
+                return one, other
+        extent = _extent(difference, bounds)
+        return False if extent and (_is_never_negative(extent[0] - 1) or _is_never_negative(-1 - extent[1])) else None
+
+    def _open(self, between: Between, bounds: Bounds) -> Between | None:
+        """A condition without the bounds that always hold; None where it never holds."""
+        above = None if between.low is None else _extent(between.index - between.low, bounds)
+        below = None if between.high is None else _extent(between.high - 1 - between.index, bounds)
+        if any(x is not None and _is_never_negative(-1 - x[1]) for x in (above, below)):
+            return None
+        low = None if above is not None and _is_never_negative(above[0]) else between.low
+        high = None if below is not None and _is_never_negative(below[0]) else between.high
+        return Between(between.index, low, high)
+
+    def _quotients_named(self, factors: dict[Factor, int]) -> dict[Factor, int]:
+        """e / s where a value with a name is e / s."""
+        for below in [f for f, e in factors.items() if e < 0 and isinstance(f, Entry)]:
+            for above in [f for f, e in factors.items() if e > 0 and isinstance(f, Entry)]:
+                id = self.quotients.get((above.id, below.id))
+                if id is None or factors.get(below, 0) >= 0 or factors.get(above, 0) <= 0 or above.back != below.back:
+                    continue
+                fits = len(self.graph.shape(id)) == len(above.at)
+                if fits and self.graph.shape(id) == self.graph.shape(above.id):
+                    node = self.graph[id]
+                    if self.entry(node.args[1], self.aligned(node.args[1], above.at)).at == below.at:
+                        factors = _counted(
+                            [*factors.items(), (Entry(id, above.at, above.back), 1), (above, -1), (below, 1)]
+                        )
+        return factors
+
+    @cached_property
+    def parts(self) -> dict[int, list[int]]:
+        """The values with a name that are a part of another one, by that."""
+        found: dict[int, list[int]] = {}
+        for id in sorted(self.labelled):
+            node = self.graph[id]
+            if (
+                node.family == "view"
+                and node.attrs.kind == "slice"
+                and all(step == 1 for _, _, step in node.attrs.data)
+            ):
+                found.setdefault(node.args[0], []).append(id)
+        return found
+
+    def _parts_named(self, factors: dict[Factor, int], bounds: Bounds) -> dict[Factor, int]:
+        """An entry of a part of a value by the name of the part."""
+        return _counted((self._as_part(f, bounds) if isinstance(f, Entry) else f, e) for f, e in factors.items())
+
+    def _as_part(self, entry: Entry, bounds: Bounds) -> Entry:
+        wholes = self._wholes(entry.id)
+        for part in (part for whole in wholes for part in self.parts[whole]):
+            spans = self.graph[part].attrs.data
+            places = [sp.expand(x - start) for x, (start, _, _) in zip(entry.at, spans, strict=False)]
+            fits = len(spans) == len(entry.at) and all(
+                length == 1 or (x.is_Symbol and bounds.get(x) == length)
+                for x, (_, length, _) in zip(places, spans, strict=True)
+            )
+            inner = self._part_of(entry.id, part) if fits else None
+            if inner is not None:
+                return Entry(
+                    inner,
+                    tuple(sp.S.Zero if n == 1 else x for x, (_, n, _) in zip(places, spans, strict=True)),
+                    entry.back,
+                )
+        return entry
+
+    def _wholes(self, id: int) -> list[int]:
+        """The values of which parts have names, that a value is or is made of element by element."""
+        if id in self.parts:
+            return [id]
+        node = self.graph[id]
+        if id in self.labelled or node.family != "map":
+            return []
+        return [x for arg in node.args if self.graph.shape(arg) == node.shape for x in self._wholes(arg)]
+
+    def _part_of(self, id: int, part: int) -> int | None:
+        """The same part of a value that is made element by element of the whole."""
+        node = self.graph[part]
+        if id == node.args[0]:
+            return part
+        inner = self.graph[id]
+        if inner.family != "map" or any(self.graph.shape(arg) not in ((), inner.shape) for arg in inner.args):
+            return None
+        args = [arg if not self.graph.shape(arg) else self._part_of(arg, part) for arg in inner.args]
+        return None if None in args else build.map_(self.graph, inner.attrs.expr, [x for x in args if x is not None])
+
+    def _joined(self, one: Term, other: Term) -> Term | None:
+        """The sum of two terms as one, where they differ only in entries at one and the same place."""
+        other = _renamed(other, one)
+        apart = _apart(one, other, self._is_short)
+        if apart is None or set(one.sums) != set(other.sums):
+            return None
+        common, rests = apart
+        if not rests[0] and not rests[1]:
+            return replace(one, number=one.number + other.number)
+        found = [entry for rest in rests for entry, _ in rest]
+        places = {entry.at for entry in found if entry.at}
+        shapes_ = {self.graph.shape(entry.id) for entry in found if self.graph.shape(entry.id)}
+        is_one = len(places) < 2 and len({entry.back for entry in found}) == 1 and len(shapes_) < 2
+        if not is_one or not (one.number.is_number and other.number.is_number):
+            return None
+        ids = list(dict.fromkeys(entry.id for entry in found))
+        products = [sp.Mul(t.number, *(placeholder(ids.index(entry.id)) ** e for entry, e in rest))
+                    for t, rest in zip((one, other), rests, strict=True)]  # fmt: skip
+        number, total = _leading(sp.Add(*products))
+        if total == 0:
+            return Term(sp.S.Zero, ())
+        used = [id for i, id in enumerate(ids) if placeholder(i) in total.free_symbols]
+        body = total.xreplace({placeholder(ids.index(id)): placeholder(k) for k, id in enumerate(used)})
+        weight = build.map_(self.graph, body, used) if used else build.number(self.graph, float(total))
+        at = next((entry.at for entry in found if entry.at and entry.id in used), ())
+        entry = Entry(weight, at, found[0].back)
+        first = next((i for i, (f, _) in enumerate(one.factors) if f not in common), len(one.factors))
+        factors = [(f, e) for f, e in one.factors if f in common]
+        lead = sum(f in common for f, _ in one.factors[:first])
+        return _ordered(Term(number, (*factors[:lead], (entry, 1), *factors[lead:]), one.sums))
+
+    def _is_short(self, entry: Entry) -> bool:
+        """Whether a value has a name, or is made of such alone: it may stand in a formula twice."""
+        node = self.graph[entry.id]
+        return entry.id in self.labelled or all(arg in self.labelled or not self.graph[arg].args for arg in node.args)
+
+
+Rest = list[tuple[Entry, int]]
+
+
+def _apart(one: Term, other: Term, is_short: Callable[[Entry], bool]) -> tuple[set[Factor], tuple[Rest, Rest]] | None:
+    """What two terms share and the entries in which they differ; None where they differ in anything else.
+
+    Where nothing would be left of one of them, short entries at the same place stay too: f + a f, not (1 + a) f.
+    """
+    a, b = dict(one.factors), dict(other.factors)
+    common = {f for f, e in a.items() if b.get(f) == e}
+    rests = _rest(a, common), _rest(b, common)
+    if rests[0] is None or rests[1] is None:
+        return None
+    if bool(rests[0]) != bool(rests[1]):
+        at = next((entry.at for rest in rests for entry, _ in rest or [] if entry.at), ())
+        common = {f for f in common if not isinstance(f, Entry) or (f.at and f.at != at) or not is_short(f)}
+        rests = _rest(a, common), _rest(b, common)
+    return common, (rests[0] or [], rests[1] or [])
+
+
+def _rest(factors: Mapping[Factor, int], common: set[Factor]) -> Rest | None:
+    found: Rest = []
+    for factor, exponent in factors.items():
+        if factor not in common:
+            if not isinstance(factor, Entry):
+                return None
+            found.append((factor, exponent))
+    return found
+
+
+def _is_never_negative(value: sp.Expr) -> bool:
+    return sign_of(shapes.size(value)) in (0, 1)
+
+
+def _extent(index: sp.Expr, bounds: Bounds) -> tuple[sp.Expr, sp.Expr] | None:
+    """The least and the largest value of an index; None where what it is made of has no bounds."""
+    low = high = sp.expand(index)
+    axes = [s for s in low.free_symbols if s.name.startswith("_")]
+    if not all(s in bounds for s in axes):
+        return None
+    for symbol in sorted(axes, key=str):
+        slope, last = low.coeff(symbol), bounds[symbol] - 1
+        if not slope.is_number:
+            slope = sp.S.One if sign_of(shapes.size(slope)) in (0, 1) else sp.nan
+        if slope is sp.nan:
+            return None
+        first, final = (last, 0) if slope < 0 else (0, last)
+        low, high = low.xreplace({symbol: sp.sympify(first)}), high.xreplace({symbol: sp.sympify(final)})
+    return sp.expand(low), sp.expand(high)
+
+
+def _leading(total: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """A sum without the sign that all of its terms have."""
+    terms = sp.Add.make_args(total)
+    if terms and all(term.as_coeff_Mul()[0].is_negative for term in terms):
+        return sp.S.NegativeOne, sp.Add(*(-term for term in terms))
+    return sp.S.One, total
+
+
+def _counted(factors: Iterable[tuple[Factor, int]]) -> dict[Factor, int]:
+    found: dict[Factor, int] = {}
+    for factor, exponent in factors:
+        found[factor] = found.get(factor, 0) + exponent
+        if isinstance(factor, Same | Between):
+            found[factor] = 1
+    return {f: e for f, e in found.items() if e}
+
+
+def _placed(factor: Factor, at: Mapping[sp.Symbol, sp.Expr]) -> Factor:
+    """A factor with other indices."""
+    match factor:
+        case Entry() | Inner():
+            return replace(factor, at=tuple(sp.expand(x.xreplace(at)) for x in factor.at))
+        case Same(one, other):
+            return Same(sp.expand(one.xreplace(at)), sp.expand(other.xreplace(at)))
+        case Between(index, low, high):
+            return Between(
+                sp.expand(index.xreplace(at)), *(None if x is None else sp.expand(x.xreplace(at)) for x in (low, high))
+            )
+    raise AssertionError(factor)
+
+
+def placed(term: Term, at: Mapping[sp.Symbol, sp.Expr]) -> Term:
+    """Return a term with other indices."""
+    return replace(term, factors=tuple((_placed(f, at), e) for f, e in term.factors))
+
+
+def _symbols(factor: Factor) -> set[sp.Symbol]:
+    match factor:
+        case Entry(_, at) | Inner(_, at):
+            return {s for x in at for s in x.free_symbols}
+        case Same(one, other):
+            return one.free_symbols | other.free_symbols
+        case Between(index, low, high):
+            return {s for x in (index, low, high) if x is not None for s in x.free_symbols}
+    raise AssertionError(factor)
+
+
+def _ordered(term: Term) -> Term:
+    """Sums in the order in which the factors have their indices."""
+    order = [s for f, _ in term.factors for s in sorted(_symbols(f), key=str) if s in term.sums]
+    return replace(term, sums=tuple(dict.fromkeys(order)))
+
+
+def _renamed(term: Term, like: Term) -> Term:
+    """A term with the summed indices of another one, in the order of the factors."""
+    if len(term.sums) != len(like.sums) or term.sums == like.sums:
+        return term
+    names = dict(zip(term.sums, like.sums, strict=True))
+    return replace(placed(term, names), sums=like.sums)
+
+
+def with_fresh_sums(calculus: Calculus, term: Term) -> Term:
+    """Return a term with summed indices that no other term has."""
+    names = {s: calculus.fresh(calculus.ranges[s]) for s in term.sums}
+    return replace(placed(term, names), sums=tuple(names.values()))
+
+
+def substituted(calculus: Calculus, term: Term, into: Term) -> Term:
+    """Return `into` with `term`, the derivative of a value, in the place of its inner factor."""
+    inner = into.inner
+    assert inner is not None
+    term = with_fresh_sums(calculus, term)
+    moved = placed(term, {out(i): x for i, x in enumerate(inner.at)})
+    factors: list[tuple[Factor, int]] = []
+    for factor, exponent in into.factors:
+        factors += [(_shifted(f, inner.back), e) for f, e in moved.factors] if factor == inner else [(factor, exponent)]
+    return Term(into.number * moved.number, tuple(factors), (*into.sums, *moved.sums))
+
+
+def _shifted(factor: Factor, back: int) -> Factor:
+    if not back:
+        return factor
+    if isinstance(factor, Entry | Inner):
+        at = {s: taken(t[0], t[1] + back) for x in factor.at for s in x.free_symbols if (t := taken_of(s))}
+        return replace(factor, at=tuple(x.xreplace(at) for x in factor.at), back=factor.back + back)
+    at = {s: taken(t[0], t[1] + back) for s in _symbols(factor) if (t := taken_of(s))}
+    return _placed(factor, at)
+
+
+# The local derivative of each family.
+
+
+def _map(c: Calculus, node: Node) -> Iterator[Term]:
+    g = c.graph
+    f = formula(g, node.id, c.kept)
+    at = legs(node.shape, out)
+    for arg, partial in zip(f.args, partials(f.expr, len(f.args)), strict=True):
+        if partial != 0:
+            number, weights = _weights(c, partial, f.args, node.id, at)
+            yield Term(number, (*weights, (Inner(arg, c.aligned(arg, at)), 1)))
+
+
+def _weights(c: Calculus, partial: sp.Expr, args: tuple[int, ...], value: int,
+             at: At) -> tuple[sp.Expr, list[tuple[Factor, int]]]:  # fmt: skip
+    """A partial derivative as a number and entries of its factors."""
+    partial, found = known_functions(c.graph, partial, args)
+    read = {placeholder(i): arg for i, arg in enumerate(args)} | dict(found) | {VALUE: value}
+    number, rest = partial.as_coeff_Mul()
+    weights: list[tuple[Factor, int]] = []
+    for part in sorted(sp.Mul.make_args(rest), key=lambda x: _first(x, read)) if rest != 1 else []:
+        base, power = part.as_base_exp()
+        if not power.is_Integer:
+            base, power = part, sp.S.One
+        ids = [id for symbol, id in read.items() if symbol in base.free_symbols]
+        ids = list(dict.fromkeys(ids))
+        names = {symbol: placeholder(ids.index(id)) for symbol, id in read.items() if symbol in base.free_symbols}
+        id = build.map_(c.graph, base.xreplace(names), ids) if ids else build.number(c.graph, float(base))
+        weights.append((c.entry(id, c.aligned(id, at)), int(power)))
+    return number, weights
+
+
+def _first(part: sp.Expr, read: Mapping[sp.Expr, int]) -> tuple[int, int, str]:
+    """The order of factors: a value before what is made of it, in the user's order."""
+    order = list(read)
+    places = [order.index(s) for s in part.free_symbols if s in order]
+    return min(places, default=-1), int(not part.is_Symbol), str(part)
+
+
+def _contract(c: Calculus, node: Node) -> Iterator[Term]:
+    (a, b), p = node.args, node.attrs
+    for arg, other, mine, theirs in ((a, b, p.a, p.b), (b, a, p.b, p.a)):
+        sizes = dict(zip((*p.a, *p.b), (*c.graph.shape(a), *c.graph.shape(b)), strict=True))
+        where = dict(zip(p.out, legs(node.shape, out), strict=True))
+        sums = {x: c.fresh(sizes[x]) for x in dict.fromkeys((*mine, *theirs)) if x not in where and sizes[x] != 1}
+        index = dict.fromkeys(sizes, sp.S.Zero) | where | sums
+        entry = c.entry(other, tuple(index[x] for x in theirs))
+        yield Term(sp.S.One, ((entry, 1), (Inner(arg, tuple(index[x] for x in mine)), 1)), tuple(sums.values()))
+
+
+def _reduce(c: Calculus, node: Node) -> Iterator[Term]:
+    g, x, axes = c.graph, node.args[0], node.attrs.axes
+    shape = g.shape(x)
+    left = iter(legs(node.shape, out))
+    at, sums = [], []
+    for i, size in enumerate(shape):
+        if i not in axes:
+            at.append(next(left))
+        elif size == 1:
+            at.append(sp.S.Zero)
+        else:
+            sums.append(c.fresh(size))
+            at.append(sums[-1])
+    if node.attrs.kind == "sum":
+        yield Term(sp.S.One, ((Inner(x, tuple(at)), 1),), tuple(sums))
+        return
+    kept = build.reshape(g, node.id, tuple(1 if i in axes else item for i, item in enumerate(shape)))
+    top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
+    count = build.reduce(g, "sum", top, axes)
+    weights = ((Entry(top, tuple(at)), 1), (Entry(count, legs(node.shape, out)), -1))
+    yield Term(sp.S.One, (*weights, (Inner(x, tuple(at)), 1)), tuple(sums))
+
+
+def _view(c: Calculus, node: Node) -> Iterator[Term]:
+    at = legs(node.shape, out)
+    if node.attrs.kind == "concatenate":
+        yield from _pieces(c, node, at)
+        return
+    x = node.args[0]
+    inner = seen_through(c.graph, node, at)
+    if inner is not None:
+        yield Term(sp.S.One, ((Inner(x, inner), 1),))
+        return
+    yield from _reshaped(c, node, at)
+
+
+def seen_through(g: Graph, node: Node, at: At) -> At | None:
+    """Return the place in what a view shows of a place in the view; None where that is no sum of indices."""
+    x, data = node.args[0], node.attrs.data
+    shape = g.shape(x)
+    match node.attrs.kind:
+        case "transpose":
+            return tuple(at[data.index(i)] for i in range(len(data)))
+        case "expand":
+            lead = len(at) - len(shape)
+            return tuple(sp.S.Zero if size == 1 else at[lead + i] for i, size in enumerate(shape))
+        case "slice":
+            return tuple(sp.expand(start + step * i) for (start, _, step), i in zip(data, at, strict=True))
+        case "reshape":
+            return _split(shape, node.shape, at)
+    return None
+
+
+def groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
+    """Return which axes of two shapes of the same number of elements hold the same: no fewer than one of each where its
+    size is not 1."""
+    found: list[tuple[list[int], list[int]]] = []
+    a = [i for i, size in enumerate(old) if size != 1]
+    b = [i for i, size in enumerate(new) if size != 1]
+    while a or b:
+        mine, theirs = [a.pop(0)], [b.pop(0)]
+        while shapes.prod(old[i] for i in mine) != shapes.prod(new[i] for i in theirs):
+            left, right = shapes.prod(old[i] for i in mine), shapes.prod(new[i] for i in theirs)
+            is_less = sign_of(shapes.size(right - left)) == 1
+            if (is_less and a) or not b:
+                mine.append(a.pop(0))
+            else:
+                theirs.append(b.pop(0))
+        found.append((mine, theirs))
+    return found
+
+
+def _strides(shape: Shape, axes: Sequence[int]) -> list[Size]:
+    return [shapes.prod(shape[k] for k in axes[i + 1 :]) for i in range(len(axes))]
+
+
+def _split(old: Shape, new: Shape, at: At) -> At | None:
+    """The place in an array of a place in a reshape of it, where no axis of the reshape is made of several."""
+    found: list[sp.Expr] = [sp.S.Zero] * len(old)
+    for mine, theirs in groups(old, new):
+        if len(mine) > 1:
+            return None
+        found[mine[0]] = sp.expand(
+            sum((at[i] * s for i, s in zip(theirs, _strides(new, theirs), strict=True)), sp.S.Zero)
+        )
+    return tuple(found)
+
+
+def _reshaped(c: Calculus, node: Node, at: At) -> Iterator[Term]:
+    """Axes that are laid one behind the other: δ says which index the new one is."""
+    x = node.args[0]
+    old, new = c.graph.shape(x), node.shape
+    place: list[sp.Expr] = [sp.S.Zero] * len(old)
+    conditions: list[tuple[Factor, int]] = []
+    sums: list[sp.Symbol] = []
+    for mine, theirs in groups(old, new):
+        whole = sp.expand(sum((at[i] * s for i, s in zip(theirs, _strides(new, theirs), strict=True)), sp.S.Zero))
+        if len(mine) == 1:
+            place[mine[0]] = whole
+            continue
+        names = [c.fresh(old[i]) for i in mine]
+        for i, name in zip(mine, names, strict=True):
+            place[i] = name
+        laid = sp.expand(sum((n * s for n, s in zip(names, _strides(old, mine), strict=True)), sp.S.Zero))
+        conditions.append((Same(whole, laid), 1))
+        sums += names
+    yield Term(sp.S.One, (*conditions, (Inner(x, tuple(place)), 1)), tuple(sums))
+
+
+def _pieces(c: Calculus, node: Node, at: At) -> Iterator[Term]:
+    (axis,) = node.attrs.data
+    start: Size = 0
+    for arg in node.args:
+        length = c.graph.shape(arg)[axis]
+        low = sp.sympify(start)
+        inside: Factor = (
+            Same(at[axis], low) if length == 1 else Between(at[axis], low, sp.sympify(shapes.size(start + length)))
+        )
+        index = sp.S.Zero if length == 1 else sp.expand(at[axis] - low)
+        place = tuple(index if i == axis else x for i, x in enumerate(at))
+        yield Term(sp.S.One, ((inside, 1), (Inner(arg, place), 1)))
+        start = shapes.size(start + length)
+
+
+def _gather(c: Calculus, node: Node) -> Iterator[Term]:
+    table, index = node.args
+    at = list(legs(node.shape, out))
+    single = c.graph.shape(table)[node.attrs.axis] == 1
+    at.insert(node.attrs.axis, sp.S.Zero if single else taken(index))
+    yield Term(sp.S.One, ((Inner(table, tuple(at)), 1),))
+
+
+def _cumulate(c: Calculus, node: Node) -> Iterator[Term]:
+    at = list(legs(node.shape, out))
+    axis = node.attrs.axis
+    if node.shape[axis] == 1:
+        yield Term(sp.S.One, ((Inner(node.args[0], tuple(at)), 1),))
+        return
+    index = c.fresh(node.shape[axis])
+    order = Between(index, at[axis]) if node.attrs.reverse else Between(at[axis], index)
+    at[axis] = index
+    yield Term(sp.S.One, ((order, 1), (Inner(node.args[0], tuple(at)), 1)), (index,))
+
+
+def _by_adjoint(c: Calculus, node: Node) -> Iterator[Term]:
+    """The derivative of a function that a page shows whole, from its adjoint: that is linear in the adjoint of its value."""
+    g = c.graph
+    bar = build.leaf(g, "adjoint", f"_adjoint{node.id}", node.shape)
+    for arg, given in contributions(Context(g, c.kept, set(node.args), Guards(g)), node, bar):
+        inner = Calculus(g, (given,), c.labelled, ranges=c.ranges)
+        sums = {out(i): c.fresh(size) for i, size in enumerate(g.shape(arg)) if size != 1}
+        place = tuple(sums.get(out(i), sp.S.Zero) for i in range(len(g.shape(arg))))
+        for term in _down_to(inner, given, bar):
+            read = term.inner
+            assert read is not None
+            at = [sp.expand(x.xreplace(sums)) for x in read.at]
+            here = [(Same(x, out(i)), 1) for i, x in enumerate(at) if node.shape[i] != 1]
+            rest = placed(replace(term, factors=tuple(f for f in term.factors if f[0] != read)), sums).factors
+            yield Term(term.number, (*here, *rest, (Inner(arg, place), 1)), (*term.sums, *sums.values()))
+
+
+def _down_to(c: Calculus, id: int, source: int) -> Iterator[Term]:
+    """The derivative of a value in that of a leaf, all values between written out; what is older than the leaf is constant."""
+    if id == source:
+        yield Term(sp.S.One, ((Inner(id, legs(c.graph.shape(id), out)), 1),))
+    for term in c.local(id) if id > source else ():
+        inner = term.inner
+        assert inner is not None
+        for other in _down_to(c, inner.id, source):
+            yield substituted(c, other, term)
+
+
+LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
+    "map": _map,
+    "contract": _contract,
+    "reduce": _reduce,
+    "view": _view,
+    "gather": _gather,
+    "cumulate": _cumulate,
+}

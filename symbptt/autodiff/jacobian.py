@@ -1,0 +1,313 @@
+"""The Jacobian of one step, block by block, with the structure that follows from the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.autodiff.guard import FREE, Flow, Guard, Guards, chosen, merged
+from symbptt.autodiff.partials import VALUE, partials
+from symbptt.autodiff.subexpressions import formula, values
+from symbptt.autodiff.vjp import known_functions
+from symbptt.ir import build
+from symbptt.ir import shape as shapes
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, Product, placeholder
+from symbptt.ir.shape import Shape
+from symbptt.ir.step import Step
+
+KINDS = ("zero", "identity", "scalar", "diagonal", "dense")
+
+
+@dataclass(frozen=True)
+class Block:
+    """The derivative of a value v with respect to a leaf s.
+
+    `kind` is "zero"; "identity"; "scalar" (`id` times the identity); "diagonal" (`id`, of the shape of s: each entry of
+    v depends on its own entry of s only); or "dense" (`id`, of shape v.shape + s.shape). `flow` is what is known of it.
+    """
+
+    kind: str
+    id: int = -1
+    flow: Flow = FREE
+
+
+Labels = tuple[int, ...]
+ZERO, IDENTITY = Block("zero"), Block("identity")
+
+
+@dataclass(frozen=True)
+class Jacobian:
+    """Blocks by (value, argument), all in the graph of one step; `kept` are the values that formulas are written in."""
+
+    step: Step
+    blocks: dict[tuple[str, str], Block]
+    kept: frozenset[int]
+
+    def shape(self, to: str, of: str) -> Shape:
+        """Return the shape of a block made dense: that of the value, then that of the argument."""
+        g = self.step.graph
+        return (*g.shape((self.step.next | self.step.outputs)[to]), *g.shape(self.step.leaves[of]))
+
+
+def jacobian(step: Step, pairs: Sequence[tuple[str, str]], held: Sequence[str] = ()) -> Jacobian:
+    """Return the derivatives of next states or outputs with respect to arguments, at one step.
+
+    Nodes of the families `held` count as constants: without products and sums, the elementwise part is left.
+    """
+    g = step.graph.copy()
+    g.locate = lambda: ""
+    step = replace(step, graph=g)
+    targets = step.next | step.outputs
+    roots = [targets[to] for to, _ in pairs]
+    forward = g.ancestors(roots)
+    kept = values(g, roots)
+    found: dict[str, dict[int, Block]] = {}
+    for of in dict.fromkeys(of for _, of in pairs):
+        sweep = _Sweep(g, step.leaves[of], kept)
+        for id in forward:
+            if id in kept and g[id].family not in held:
+                sweep.blocks[id] = IDENTITY if id == sweep.source else _block(sweep, g[id])
+        found[of] = sweep.blocks
+    blocks = {(to, of): found[of].get(targets[to], ZERO) for to, of in pairs}
+    return Jacobian(step, blocks, frozenset(kept))
+
+
+def direct(step: Step, values_: Sequence[int]) -> tuple[Step, dict[tuple[int, int], int]]:
+    """Return the derivatives of some values of a step with respect to each other along what lies between them alone: as
+    arrays, by the value and what it is derived by, in the graph of the step that is returned. Zero ones are absent."""
+    g = step.graph.copy()
+    g.locate = lambda: ""
+    forward, chosen_ = g.ancestors(values_), frozenset(values_)
+    kept = values(g, values_)
+    found: dict[tuple[int, int], int] = {}
+    for source in sorted(chosen_):
+        sweep = _Sweep(g, source, kept)
+        sweep.blocks[source] = IDENTITY
+        for id in forward:
+            if id in kept and id > source:
+                block = _block(sweep, g[id])
+                sweep.blocks[id] = ZERO if id in chosen_ else block
+                if id in chosen_ and block.kind != "zero":
+                    found[id, source] = dense(sweep, id, block)
+    return replace(step, graph=g), found
+
+
+class _Sweep:
+    """The blocks found so far."""
+
+    def __init__(self, g: Graph, source: int, kept: set[int]) -> None:
+        self.g, self.source, self.kept = g, source, kept
+        self.blocks: dict[int, Block] = {}
+        self.guards = Guards(g, forward=True)
+
+    @property
+    def own(self) -> Shape:
+        return self.g.shape(self.source)
+
+
+def _block(s: _Sweep, node: Node) -> Block:
+    read = formula(s.g, node.id, s.kept).args if node.family == "map" else node.args
+    if all(s.blocks.get(arg, ZERO).kind == "zero" for arg in read):
+        return ZERO
+    block = RULES[node.family](s, node)
+    if node.family == "map" or block.kind == "zero":
+        return block
+    flows = [s.blocks[arg].flow for arg in node.args if s.blocks.get(arg, ZERO).kind != "zero"]
+    flow = merged(flows).elsewhere()
+    return replace(block, flow=replace(flow, wild=flow.wild | s.guards.ranges.hazards(node.id)))
+
+
+def dense(s: _Sweep, id: int, block: Block) -> int:
+    """Return a block of a value as an array of shape value.shape + source.shape."""
+    g, shape = s.g, s.g.shape(id)
+    if block.kind == "dense":
+        return block.id
+    if block.kind == "zero":
+        return build.expand(g, build.number(g, 0), (*shape, *s.own))
+    eye = _eye(g, s.own)
+    if block.kind == "identity":
+        return eye
+    weight = block.id if block.kind == "scalar" else _beside(g, block.id, len(s.own))
+    return build.map_(g, placeholder(0) * placeholder(1), (weight, eye))
+
+
+def _eye(g: Graph, shape: Shape) -> int:
+    """The identity as an array of shape + shape."""
+    if not shape:
+        return build.number(g, 1)
+    size = shapes.prod(shape)
+    return build.reshape(g, build.leaf(g, "eye", shapes.size_text(size), (size, size)), (*shape, *shape))
+
+
+def _beside(g: Graph, x: int, count: int) -> int:
+    """x with `count` axes of size 1 behind its own."""
+    return build.reshape(g, x, (*g.shape(x), *(1,) * count))
+
+
+def _added(s: _Sweep, id: int, parts: Sequence[Block]) -> Block:
+    """The sum of blocks of one value, as structured as its least structured part."""
+    parts = [part for part in parts if part.kind != "zero"]
+    if len(parts) <= 1:
+        return parts[0] if parts else ZERO
+    kind = max((part.kind for part in parts), key=KINDS.index)
+    g = s.g
+    if kind == "dense":
+        ids = [dense(s, id, part) for part in parts]
+    else:
+        ids = [build.number(g, 1) if part.kind == "identity" else part.id for part in parts]
+        kind = "scalar" if kind == "identity" else kind
+    total = sp.Add(*(placeholder(i) for i in range(len(ids))))
+    return Block(kind, build.map_(g, total, ids), merged([part.flow for part in parts]))
+
+
+def _map(s: _Sweep, node: Node) -> Block:
+    g = s.g
+    f = formula(g, node.id, s.kept)
+    parts = []
+    for arg, partial in zip(f.args, partials(f.expr, len(f.args)), strict=True):
+        block = s.blocks.get(arg, ZERO)
+        if block.kind != "zero" and partial != 0:
+            guard, flow = s.guards.factor(node, f, arg, partial, block.flow)
+            scaled = _scaled(s, node, arg, block, _weight(g, partial, f.args, node.id))
+            parts.append(replace(_guarded(s, node, arg, guard, scaled), flow=flow))
+    return _added(s, node.id, parts)
+
+
+def _weight(g: Graph, partial: sp.Expr, args: tuple[int, ...], value: int) -> int:
+    """A partial derivative as a node."""
+    partial, found = known_functions(g, partial, args)
+    candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + found + [(VALUE, value)]
+    read = [(symbol, id) for symbol, id in candidates if symbol in partial.free_symbols]
+    if not read:
+        return build.number(g, int(partial) if partial.is_Integer else float(partial))
+    ids = list(dict.fromkeys(id for _, id in read))
+    return build.map_(g, partial.xreplace({symbol: placeholder(ids.index(id)) for symbol, id in read}), ids)
+
+
+def _times(g: Graph, a: int, b: int) -> int:
+    for one, other in ((a, b), (b, a)):
+        if g[one].family == "number" and g[one].attrs.value == 1:
+            return other
+    return build.map_(g, placeholder(0) * placeholder(1), (a, b))
+
+
+def _scaled(s: _Sweep, node: Node, arg: int, block: Block, weight: int) -> Block:
+    """weight ⊙ block, where the weight has the node's shape or broadcasts to it."""
+    g = s.g
+    same = g.shape(arg) == node.shape
+    if same and block.kind != "dense":
+        weight = build.expand(g, weight, node.shape) if g.shape(weight) else weight
+        if block.kind == "identity":
+            one = g[weight].family == "number" and g[weight].attrs.value == 1
+            return IDENTITY if one else Block("diagonal" if g.shape(weight) else "scalar", weight)
+        product = _times(g, weight, block.id)
+        return Block("diagonal" if g.shape(product) else "scalar", product)
+    count = len(s.own)
+    lead = (1,) * (len(node.shape) - len(g.shape(arg)))
+    whole = build.reshape(g, dense(s, arg, block), (*lead, *g.shape(arg), *s.own))
+    weighted = _times(g, _beside(g, weight, count) if g.shape(weight) else weight, whole)
+    return Block("dense", build.expand(g, weighted, (*node.shape, *s.own)))
+
+
+def _guarded(s: _Sweep, node: Node, arg: int, guard: Guard, scaled: Block) -> Block:
+    """A block times a partial derivative, zero where its guard says that nothing flows."""
+    g, before = s.g, s.blocks[arg]
+    is_dense = scaled.kind == "dense"
+    tests = [(_beside(g, id, len(s.own)) if is_dense and g.shape(id) else id, holds) for id, holds in guard.conditions]
+    if guard.seen and before.kind != "identity":
+        flowing = before.id
+        if is_dense:
+            lead = (1,) * (len(node.shape) - len(g.shape(arg)))
+            flowing = build.reshape(g, dense(s, arg, before), (*lead, *g.shape(arg), *s.own))
+        tests.append((build.map_(g, ops.not_equal(placeholder(0), 0), (flowing,)), True))
+    if not tests:
+        return scaled
+    id = build.number(g, 1) if scaled.kind == "identity" else scaled.id
+    for test, holds in tests:
+        id = chosen(g, test, holds, id)
+    return Block("dense" if is_dense else "diagonal" if g.shape(id) else "scalar", id)
+
+
+def _contract(s: _Sweep, node: Node) -> Block:
+    (a, b), p = node.args, node.attrs
+    parts = []
+    for arg, other, mine, theirs in ((a, b, p.a, p.b), (b, a, p.b, p.a)):
+        block = s.blocks.get(arg, ZERO)
+        if block.kind != "zero":
+            parts.append(_through(s, block, arg, other, mine, theirs, p.out))
+    return _added(s, node.id, parts)
+
+
+def _through(s: _Sweep, block: Block, arg: int, other: int, mine: Labels, theirs: Labels, out: Labels) -> Block:
+    """A product with a fixed operand; where it sums over all axes of the other, the identity leaves the fixed one."""
+    g = s.g
+    if block.kind != "dense" and not set(mine) & set(out):
+        if block.kind == "diagonal":
+            return Block("dense", build.contract(g, other, block.id, Product(theirs, mine, (*out, *mine))))
+        plain = build.transpose(g, other, [theirs.index(x) for x in (*out, *mine)])
+        return Block("dense", plain if block.kind == "identity" else _times(g, block.id, plain))
+    fresh = tuple(range(100, 100 + len(s.own)))
+    whole = dense(s, arg, block)
+    return Block("dense", build.contract(g, other, whole, Product(theirs, (*mine, *fresh), (*out, *fresh))))
+
+
+def _reduce(s: _Sweep, node: Node) -> Block:
+    g, x = s.g, node.args[0]
+    block = s.blocks[x]
+    shape, axes = g.shape(x), node.attrs.axes
+    if node.attrs.kind == "max":
+        kept = build.reshape(g, node.id, tuple(1 if i in axes else item for i, item in enumerate(shape)))
+        top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
+        count = build.reshape(g, build.reduce(g, "sum", top, axes), g.shape(kept))
+        weighted = _scaled(s, g[x], x, block, build.map_(g, placeholder(0) / placeholder(1), (top, count)))
+        block = _guarded(s, g[x], x, Guard(((top, True),)), weighted) if block.flow.wild else weighted
+    if len(axes) == len(shape) and block.kind != "dense":
+        weight = build.number(g, 1) if block.kind == "identity" else block.id
+        return Block("dense", build.expand(g, weight, s.own))
+    return Block("dense", build.reduce(g, "sum", dense(s, x, block), axes))
+
+
+def _view(s: _Sweep, node: Node) -> Block:
+    g, data, x = s.g, node.attrs.data, node.args[0]
+    own = len(s.own)
+    if node.attrs.kind == "concatenate":
+        parts = [dense(s, arg, s.blocks.get(arg, ZERO)) for arg in node.args]
+        return Block("dense", build.concatenate(g, parts, data[0]))
+    whole = dense(s, x, s.blocks[x])
+    rank = len(g.shape(x))
+    match node.attrs.kind:
+        case "transpose":
+            return Block("dense", build.transpose(g, whole, (*data, *range(rank, rank + own))))
+        case "reshape":
+            return Block("dense", build.reshape(g, whole, (*node.shape, *s.own)))
+        case "expand":
+            lead = (1,) * (len(node.shape) - rank)
+            aligned = build.reshape(g, whole, (*lead, *g.shape(x), *s.own))
+            return Block("dense", build.expand(g, aligned, (*node.shape, *s.own)))
+        case "slice":
+            return Block("dense", build.cut(g, whole, (*data, *((0, item, 1) for item in s.own))))
+    raise AssertionError(f"no Jacobian rule for {node}")
+
+
+def _gather(s: _Sweep, node: Node) -> Block:
+    table, index = node.args
+    return Block("dense", build.gather(s.g, dense(s, table, s.blocks[table]), index, node.attrs.axis))
+
+
+def _cumulate(s: _Sweep, node: Node) -> Block:
+    x = node.args[0]
+    return Block("dense", build.cumulate(s.g, dense(s, x, s.blocks[x]), node.attrs.axis, node.attrs.reverse))
+
+
+RULES: dict[str, Callable[[_Sweep, Node], Block]] = {
+    "map": _map,
+    "contract": _contract,
+    "reduce": _reduce,
+    "view": _view,
+    "gather": _gather,
+    "cumulate": _cumulate,
+}

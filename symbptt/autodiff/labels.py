@@ -1,0 +1,152 @@
+"""What the values of a recursion are called, in equations and in code."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from symbptt import ops
+from symbptt.autodiff.bptt import Recursion, per_sample
+from symbptt.autodiff.subexpressions import is_function
+from symbptt.ir.graph import Graph
+from symbptt.ir.naming import unique
+from symbptt.ir.node import placeholder
+from symbptt.ir.step import Argument
+
+NEXT, LAST, FIRST, START = 1, 2, 3, 4
+"""Times beside t and t - 1: t + 1, the last step T, the first step, and what is before it."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name; its time: 0 for this step, -1 for the step before, NEXT, LAST, FIRST or START, None for what does not depend on
+    time; whether it is an adjoint; whether the user chose the name."""
+
+    name: str
+    time: int | None
+    adjoint: bool = False
+    given: bool = True
+    mark: str = "d"
+
+    @property
+    def full(self) -> str:
+        """The name, of an adjoint with its mark: d, or δ where d would make it another value's name."""
+        return f"{self.mark}{self.name}" if self.adjoint else self.name
+
+
+def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) -> dict[int, Label]:
+    """Return the labels of all values that have a name; values that have none of their own get none that is `taken`.
+    Names of what stands on the same page, `beside`, have a say in the mark of adjoints."""
+    g = r.graph
+    found = _forward(r, taken)
+    varying = per_sample(g, range(len(g)))
+    mark = mark_of({label.name for label in found.values()} | set(beside))
+    for name, id in (r.carry | r.cotangent).items():
+        found[id] = Label(name, 0, adjoint=True, mark=mark)
+    named_leaves = {r.step.leaves[a.name] for a in r.step.arguments}
+    for id, label in sorted(found.items()):
+        bar = r.adjoint.get(id)
+        alike = id in varying and bar not in varying  # as the weight of a mean, whose formula is short
+        if bar is not None and bar not in found and id not in named_leaves and not alike:
+            found[bar] = Label(label.name, 0 if bar in varying else None, True, label.given, mark)
+    return found
+
+
+def mark_of(names: Collection[str]) -> str:
+    """Return the mark of adjoints: d, unless that with a name gives another name."""
+    shown = {without_time(name, role) for name in names for role in TIMES} | set(names)
+    return "δ" if any(f"d{name}" in shown for name in shown) else "d"
+
+
+TIMES = {
+    "state": ("_t_minus_1", "_previous", "_prev", "_tm1", "_old", "_t"),
+    "value": ("_next", "_new", "_t"),
+    "input": ("_t",),
+}
+"""What the end of a name says of its time: of a state before a step, of what a step computes, of other arguments."""
+
+
+def without_time(name: str, role: str) -> str:
+    """Return a name without what its end says of time: the state h_prev is h, the value h_new too. What was made unique
+    by a number keeps that."""
+    stem, _, number = name.rpartition("_")
+    numbered = number.isdigit() and stem and role == "value"
+    whole = stem if numbered else name
+    base = next((whole.removesuffix(end) for end in TIMES.get(role, ()) if whole.endswith(end) and whole != end), whole)
+    return f"{base}_{number}" if numbered and base != whole else base if base != whole else name
+
+
+def names_of(r: Recursion) -> set[str]:
+    """Return the names of the values of a recursion, adjoints apart."""
+    return {label.name for label in _forward(r, ()).values()}
+
+
+def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
+    g, step = r.graph, r.step
+    varying = per_sample(g, range(len(g)))
+    used = {a.name for a in step.arguments} | set(step.outputs) | set(taken)
+    found = {id: Label(name, _time(step.arguments, name, id in varying)) for name, id in step.leaves.items()}
+    for name, id in (step.next | step.outputs).items():
+        if g[id].family not in ("leaf", "number"):
+            found.setdefault(id, Label(name, 0 if id in varying else None))
+    for id, name in g.names.items():
+        if id not in found and id in r.kept:
+            name = unique(name, used)
+            used.add(name)
+            found[id] = Label(name, 0 if id in varying else None)
+    for id, name in _preactivations(r, found).items():
+        name = unique(name, used)
+        used.add(name)
+        found[id] = Label(name, 0 if id in varying else None, given=False)
+    return found
+
+
+def _time(arguments: Iterable[Argument], name: str, varies: bool) -> int | None:
+    if not varies:
+        return None
+    return -1 if any(a.name == name and a.role == "state" for a in arguments) else 0
+
+
+def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
+    """Names for the unnamed arguments of functions, and for values whose adjoint stands in a condition too: `a`, or
+    `a_z` where there are several and the value is z."""
+    g = r.graph
+    ids = g.ancestors(r.forward_roots)
+    consumers = g.consumers(ids)
+    arguments: dict[int, str] = {}
+    for id in ids:
+        for arg in g[id].args if is_function(g[id]) else ():
+            if arg in r.kept and arg not in found and g[arg].family in ("map", "contract") and not is_function(g[arg]):
+                arguments.setdefault(arg, _nearest(g, id, consumers, found))
+    for id in ids:
+        if id in r.kept and id not in found and g[id].family == "map" and _is_compared(r, id):
+            arguments.setdefault(id, _nearest(g, id, consumers, found))
+    letter = _free_letter({label.name for label in found.values()})
+    if len(arguments) == 1:
+        return dict.fromkeys(arguments, letter)
+    return {arg: f"{letter}_{owner}" if owner else letter for arg, owner in arguments.items()}
+
+
+def _free_letter(names: Collection[str]) -> str:
+    """The letter of arguments of functions: a, or another where a value of the user's is called a."""
+    return next((letter for letter in "auz" if letter not in names), "a")
+
+
+def _is_compared(r: Recursion, id: int) -> bool:
+    """Whether a condition asks if the adjoint of a value is zero, so that it is read more than once."""
+    bar = r.adjoint.get(id)
+    if not r.guarded or bar is None or r.graph[bar].family == "leaf":
+        return False
+    readers = (r.graph[reader] for reader in r.graph.network.successors(bar))
+    return any(getattr(node.attrs, "expr", None) == ops.not_equal(placeholder(0), 0) for node in readers)
+
+
+def _nearest(g: Graph, id: int, consumers: dict[int, list[int]], found: dict[int, Label]) -> str:
+    """The name of the first named value that a value goes into."""
+    queue = [id]
+    while queue:
+        id = queue.pop(0)
+        if id in found:
+            return found[id].name
+        queue.extend(consumers.get(id, []))
+    return ""

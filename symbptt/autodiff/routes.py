@@ -1,0 +1,89 @@
+"""The routes by which a state acts on a later one: which values lie on them, how many there are, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from symbptt.autodiff.chain import Stop
+from symbptt.autodiff.entrywise import Calculus
+from symbptt.ir.step import Step
+
+
+@dataclass(frozen=True)
+class Network:
+    """The values of one step that routes are told by, each with those that it reads by way of values without a name.
+
+    `reads` is in the order in which values are read; `begin` are the nodes of states before the step, `end` those after it.
+    """
+
+    reads: Mapping[int, tuple[int, ...]]
+    begin: Mapping[str, int]
+    end: Mapping[str, int]
+
+
+def network(calculus: Calculus, step: Step, names: Collection[int]) -> Network:
+    """Return the values of a step that routes are told by: `names`, what enters it and what it returns."""
+    g = calculus.graph
+    end = step.next | step.outputs
+    stops = set(names) | set(step.leaves.values()) | set(end.values())
+    near: dict[int, tuple[int, ...]] = {}
+    for id in g.ancestors(end.values()):
+        if id in calculus.kept:
+            read = [inner.id for term in calculus.local(id) if (inner := term.inner) is not None]
+            near[id] = tuple(dict.fromkeys(w for arg in read for w in ((arg,) if arg in stops else near[arg])))
+    return Network({id: near[id] for id in near if id in stops}, step.leaves, end)
+
+
+@dataclass(frozen=True)
+class Routes:
+    """The routes from an argument `of`, as it enters the first of some steps, to a value `to` after the last.
+
+    A state that a step reads is the value that the step before returned: a route has both.
+    """
+
+    network: Network
+    states: frozenset[str]
+    to: str
+    of: str
+    steps: int
+
+    @cached_property
+    def first(self) -> Stop:
+        return self.network.begin[self.of], self.steps - 1
+
+    @cached_property
+    def last(self) -> Stop:
+        return self.network.end[self.to], 0
+
+    @cached_property
+    def _leaves(self) -> dict[int, str]:
+        return {leaf: name for name, leaf in self.network.begin.items() if name in self.states}
+
+    def _before(self, stop: Stop) -> list[Stop]:
+        id, back = stop
+        if id in self._leaves:
+            return [(self.network.end[self._leaves[id]], back + 1)] if back < self.steps - 1 else []
+        return [(read, back) for read in self.network.reads.get(id, ())]
+
+    @cached_property
+    def counts(self) -> dict[Stop, int]:
+        """How many routes lead to each value: found from the first step to the last, without making them."""
+        found: dict[Stop, int] = {self.first: 1}
+        for back in reversed(range(self.steps)):
+            for id in sorted({*self.network.reads, *self.network.begin.values()}):
+                if (id, back) not in found:
+                    found[id, back] = sum(found.get(stop, 0) for stop in self._before((id, back)))
+        return found
+
+    def __iter__(self) -> Iterator[tuple[Stop, ...]]:
+        """Yield each route, from the first value on."""
+        open_: list[tuple[Stop, ...]] = [(self.last,)]
+        while open_:
+            route = open_.pop()
+            if route[0] == self.first:
+                yield route
+                continue
+            before = [stop for stop in self._before(route[0]) if self.counts.get(stop)]
+            open_ += [(stop, *route) for stop in reversed(before)]

@@ -1,0 +1,1 @@
+"""Series from files, and random inputs where there are none."""

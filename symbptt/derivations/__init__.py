@@ -1,0 +1,1 @@
+"""What `sb.derive` returns and answers: equations, Jacobians, paths, explanations, comparisons, files."""

@@ -1,0 +1,200 @@
+"""Backpropagation through time in closed form: sums over steps of products of Jacobians, the latest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from symbptt.autodiff.labels import Label
+from symbptt.checks import check_count
+from symbptt.derivations.jacobians import StateJacobian
+from symbptt.derivations.paths import Paths
+from symbptt.derivations.tables import gathered
+from symbptt.equations.notation.signs import LATEX, TEXT
+from symbptt.equations.notation.writing import write
+from symbptt.errors import ArgumentError
+from symbptt.ir.naming import free_letters
+from symbptt.language.cell import Cell
+
+LONGEST = 12
+"""Steps at the most that are written out one by one."""
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """The gradient of a loss L = Σ_t ℓ_t as a sum over the steps at which a parameter was used and those at which the loss
+    was felt; with `T` the terms of so many steps one by one.
+
+    `carries` are the routes of each state to itself that pass by no other value.
+    """
+
+    cell: Cell
+    T: int | None
+    jacobian: StateJacobian
+    carries: tuple[Paths, ...]
+
+    def text(self) -> str:
+        """Return the closed form, and the Jacobian of a step in the cell's terms, as plain text."""
+        name, s = self._state, _Signs(self._letters, True)
+        lines = [*self._sums(s, name), *self._step()]
+        if self.T is None:
+            k, w = self._letters.step, self._letters.window
+            outputs = [f"a loss of an output {y}_t acts on {name}_{{t-1}} by (∂ℓ_t/∂{y}_t) (∂{y}_t/∂{name}_{{t-1}}), and on "
+                       f"{self._letters.parameter} by (∂ℓ_t/∂{y}_t) (∂⁺{y}_t/∂{self._letters.parameter})"
+                       for y in self.cell.step.outputs]  # fmt: skip
+            lines[2:2] = outputs
+            lines += [
+                f"the route {c[0].route} alone, over the steps {k} + 1 to t: the product of "
+                f"{write(c[0].definitions[0].right, TEXT)}, the latest step first"
+                for c in self.carries
+            ]
+            lines.append(
+                f"for {k} = t the product is the identity; ∂⁺ is of the parameter at that step alone; sb.Window({w}) "
+                f"keeps the terms with {k} > t - {w}"
+            )
+        return "\n".join(lines)
+
+    def _sums(self, s: _Signs, name: str) -> Iterator[str]:
+        return _closed(s, name) if self.T is None else _written_out(s, name, self.T)
+
+    def _step(self) -> list[str]:
+        """The Jacobian of a step: of one state its line, of several the matrix of blocks."""
+        head, lines = f"{self._letters.jacobian}_t = ", self.jacobian.text().splitlines()
+        rows = len(self.jacobian.states) if len(self.jacobian.states) > 1 else 0
+        return [(head if i == 0 else " " * len(head) * (i < rows)) + line for i, line in enumerate(lines)]
+
+    @property
+    def _state(self) -> str:
+        names = self.jacobian.states
+        return names[0] if len(names) == 1 else self.jacobian.letter
+
+    @cached_property
+    def _letters(self) -> _Letters:
+        """Letters that nothing on the page has, and that begin no name there either."""
+        lines = [line for to in self.jacobian.states for of in self.jacobian.states
+                 for line in self.jacobian[to, of].definitions]  # fmt: skip
+        lines += [*self.jacobian.definitions, *(x for c in self.carries for x in c[0].definitions)]
+        names = self.jacobian.taken | {x.name for line in lines for e in (line.left, line.right) for x in e.labels}
+        names |= {self._state}
+        begun = names | {name.partition("_")[0] for name in names}
+        begun |= {letter for letter, spelt in GREEK.items() if spelt in begun}
+        return _Letters(*(next(free_letters(choice, begun)) for choice in CHOICES))
+
+    def latex(self) -> str:
+        """Return the closed form, and the Jacobian of a step, as LaTeX."""
+        name = LATEX.symbol(Label(self._state, None)) if len(self.jacobian.states) == 1 else self._state
+        lines = self._sums(_Signs(self._letters, False), name)
+        inner = self.jacobian.latex().removeprefix("\\begin{gathered}\n").removesuffix("\n\\end{gathered}")
+        return gathered([*lines, f"{self._letters.jacobian}_{{t}} = {inner.strip()}"])
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+CHOICES = (
+    "JMGQK",
+    "kjirpmn",
+    "Lℒ",
+    "θφψω",
+    "wbW",
+)
+"""What the Jacobian of a step, the step at which a parameter is used, the whole loss, the parameter and the length
+of a window are called: the first of each that is free. Python reads ℓ and ℒ in a name as l and L, so that no value has these."""
+GREEK = {"θ": "theta", "φ": "phi", "ψ": "psi", "ω": "omega"}
+
+
+@dataclass(frozen=True)
+class _Letters:
+    """What the closed form calls its own values."""
+
+    jacobian: str
+    step: str
+    loss: str
+    parameter: str
+    window: str
+
+
+@dataclass(frozen=True)
+class _Signs:
+    """How the closed form is written."""
+
+    letters: _Letters
+    is_text: bool
+
+    def at(self, name: str, step: int | str) -> str:
+        return f"{name}_{step}" if self.is_text and len(str(step)) <= len(str(LONGEST)) else f"{name}_{{{step}}}"
+
+    def quotient(self, above: str, below: str, mark: str = "") -> str:
+        if self.is_text:
+            return f"∂{mark and '⁺'}{above}/∂{below}"
+        return rf"\frac{{\partial{mark and '^{+}'} {above}}}{{\partial {below}}}"
+
+    def sum(self, under: str) -> str:
+        return f"Σ_{under} " if self.is_text else rf"\sum_{{{under.strip('{}').replace('≤', chr(92) + 'leq')}}} "
+
+    @property
+    def parameter(self) -> str:
+        own = self.letters.parameter
+        if self.is_text:
+            return own
+        return f"\\{GREEK[own]}" if own in GREEK else rf"\mathrm{{{own}}}"
+
+    @property
+    def whole_loss(self) -> str:
+        return r"\mathcal{L}" if self.letters.loss == "ℒ" and not self.is_text else self.letters.loss
+
+    @property
+    def gradient(self) -> str:
+        return self.quotient(self.whole_loss, self.parameter)
+
+    def initial(self, name: str) -> str:
+        return self.quotient(self.whole_loss, self.at(name, 0))
+
+    def loss(self, name: str, step: int | str) -> str:
+        """What the loss of a step says of the state there."""
+        found = self.quotient(self.at("ℓ" if self.is_text else r"\ell", step), self.at(name, step))
+        return f"({found})" if self.is_text else found
+
+    def used(self, name: str, step: int | str) -> str:
+        """What the parameter of a step does with the state there."""
+        return self.quotient(self.at(name, step), self.parameter, "+")
+
+
+def _closed(s: _Signs, name: str) -> Iterator[str]:
+    J, k = s.letters.jacobian, s.letters.step
+    dots = "⋯" if s.is_text else r"\cdots"
+    last = f"{s.loss(name, 't')} {s.at(J, 't')} {s.at(J, 't-1')} {dots}"
+    yield f"{s.gradient} = {s.sum('t')}{s.sum(f'{{{k} ≤ t}}')}{last} {s.at(J, f'{k}+1')} {s.used(name, k)}"
+    yield f"{s.initial(name)} = {s.sum('t')}{last} {s.at(J, 1)}"
+
+
+def _written_out(s: _Signs, name: str, T: int) -> Iterator[str]:
+    """The terms of T steps: what each loss says of the states at its step, and these of the steps before."""
+    if not T:
+        yield f"{s.gradient} = 0"
+        yield f"{s.initial(name)} = 0"
+        return
+    jacobian = [s.at(s.letters.jacobian, t) for t in range(T + 1)]
+    for head, last in ((s.gradient, False), (s.initial(name), True)):
+        for t in range(1, T + 1):
+            terms = [" ".join([*jacobian[t:k:-1], s.used(name, k)]) for k in range(t, 0, -1)]
+            inner = " ".join(jacobian[t:0:-1]) if last else " + ".join(terms)
+            body = inner if last or len(terms) == 1 else f"({inner})" if s.is_text else rf"\left({inner}\right)"
+            lead = f"{head} = " if t == 1 else (" " * len(head) + " + " if s.is_text else r"\quad {}+ ")
+            yield f"{lead}{s.loss(name, t)} {body}"
+
+
+def unrolled(cell: Cell, T: int | None, routes: Sequence[Paths]) -> Unrolled:
+    """Return the closed form for a cell; `routes` are those of each state to itself."""
+    if T is not None:
+        check_count("T", T)
+        if T > LONGEST:
+            raise ArgumentError(
+                f"at most {LONGEST} steps are written out, got T={T}\n  without T the closed form holds for all"
+            )
+    carries = tuple(p for p in routes if len(p) == 1 and len(p[0].names) == 2 and len(routes) > 1)
+    return Unrolled(cell, T, StateJacobian(cell), carries)

@@ -1,0 +1,147 @@
+"""What `sb.derive` returns: equations, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+from sympy import Basic
+
+from symbptt.codegen.kernel import equations_of
+from symbptt.derivations.closed_form import Unrolled, unrolled
+from symbptt.derivations.explanation import Explanation, explain
+from symbptt.derivations.explanation import Writer as Pen
+from symbptt.derivations.jacobians import StateJacobian, StepJacobian
+from symbptt.derivations.linearity import Linearity, linearity
+from symbptt.derivations.paths import MOST, Paths, paths
+from symbptt.derivations.sympy_form import names_of, to_sympy
+from symbptt.equations.notation.formula import Writer
+from symbptt.equations.page.equations import Equation, Equations
+from symbptt.equations.page.masks import PLAIN, Setting
+from symbptt.errors import ArgumentError
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.language.truncation import Chunked, Window, check_truncation
+
+__all__ = ["Derivation", "Equation", "StepJacobian", "derive"]
+
+
+class Derivation(Equations):
+    """The equations of a cell or a model, forward and backward in time."""
+
+    def __init__(self, target: Cell | Model, setting: Setting = PLAIN) -> None:
+        every = isinstance(target, Model) and target.at == "every"
+        equations = equations_of(target, setting.counted if every else None)
+        super().__init__(equations.recursion, equations.loss, setting=setting)
+        self.cell, self.target = target.cell if isinstance(target, Model) else target, target
+
+    def __reduce__(self) -> Any:
+        return Derivation, (self.target, self.setting)
+
+    @overload
+    def jacobian(self) -> StateJacobian: ...
+
+    @overload
+    def jacobian(self, to: str, of: str) -> StepJacobian: ...
+
+    def jacobian(self, to: str | None = None, of: str | None = None) -> StepJacobian | StateJacobian:
+        """Return the derivative of the next state or output `to` with respect to the state, input or parameter `of`; without
+        names that of all states, as a matrix of blocks.
+
+        Raises: ArgumentError for a name that the cell does not have, or that has no derivative; and for one name alone.
+        """
+        if to is None and of is None:
+            return StateJacobian(self.cell)
+        if to is None or of is None:
+            raise ArgumentError(
+                f"two names are expected, or none, got {to or of!r} alone\n"
+                '  write d.jacobian("h", "h"), or d.jacobian() for all states'
+            )
+        step = self.cell.step
+        results = [*step.next, *step.outputs]
+        sources = [a.name for a in step.of_role("state", "input", "param", "const")]
+        for name, known in ((to, results), (of, sources)):
+            if not isinstance(name, str) or name not in known:
+                raise ArgumentError(
+                    f"{self.cell.name} has no derivative by the name {name!r}\n  known: {', '.join(known)}"
+                )
+        return StepJacobian(self.cell, to, of)
+
+    def paths(
+        self, to: str, of: str, steps: int = 1, *, through: Sequence[str] | None = None, most: int = MOST
+    ) -> Paths:
+        """Return the routes from the state `of`, before some steps, to the next state or output `to` after the last: which
+        values lie on each, and its derivative. They add up to the derivative of `to` with respect to `of`.
+
+        Routes are told by the values that the user gave names to; with `through`, by these values and the states alone.
+        `of` may be an input or a parameter too: then its own use at the first of the steps counts.
+
+        Raises: ArgumentError for a name that the cell does not have, for a number of steps that is no integer of at least
+        1, and for more than `most` routes.
+        """
+        return paths(self.cell, to, of, steps, through, most)
+
+    def linearity(self, to: str) -> Linearity:
+        """Return in which arguments the next state or output `to` is linear or affine, and through what it is not.
+
+        Raises: ArgumentError for a name that is no next state and no output.
+        """
+        return linearity(self.cell, self.recursion.step, self.labels, to)
+
+    def unrolled(self, T: int | None = None) -> Unrolled:
+        """Return the gradient in closed form, Σ_t Σ_{k ≤ t} with the product of the Jacobians between, the latest first; with
+        `T` the terms of so many steps one by one.
+
+        Raises: ArgumentError where T is no integer of at least 0, or too large to be written out.
+        """
+        return unrolled(self.cell, T, [self.paths(name, name, through=()) for name in self.cell.step.next])
+
+    def to_sympy(self) -> dict[str, Basic]:
+        """Return the forward lines as SymPy expressions by their names: values as matrix symbols, vectors as columns, a state
+        before the step with `_prev`. No line is put into another one, and SymPy is asked for no derivative.
+
+        Raises: ArgumentError for a line that SymPy's matrices have no form for, with its place.
+        """
+        step, g = self.recursion.step, self.recursion.graph
+        shown = {id: x for id, x in self.labels.items() if not x.adjoint}
+        names = names_of(shown, step.leaves, list(step.next))
+        read = set(g.ancestors(self.recursion.forward_roots))
+        lines = {names[id]: id for id in sorted(shown) if id in read and g[id].family != "leaf"}
+        return to_sympy(g, lines | {k: v for k, v in (step.next | step.outputs).items() if k not in lines}, names)
+
+    def explain(self) -> Explanation:
+        """Return the chain rule of the cell in numbered steps, from its last line to its first: the user's line, what its
+        values give to adjoints, and by which rule."""
+        graph = self.recursion.graph
+        pens = [
+            Pen(w.rhs, w.symbol, n.symbol)
+            for n in (self.in_text, self.in_latex)
+            for w in [Writer(graph, self.labels, n)]
+        ]
+        return explain(self.cell, self.recursion, self.labels, self.mark, *pens)
+
+
+def derive(
+    target: Cell | Model, *, truncation: Window | Chunked | None = None, lengths: bool = False, reset: bool = False
+) -> Derivation:
+    """Return the derived equations of a cell or a model: those of one whole sequence, or those that a kernel computes which
+    is compiled with `truncation`, or called with `lengths` or `reset`.
+
+    The page is that of one sample. With lengths, T are its own steps, and T' those of the batch.
+
+    Example: `print(sb.derive(lstm, truncation=sb.Window(4), reset=True).text())`.
+
+    Raises: ArgumentError where the target is neither, and where an option is not what it takes.
+    """
+    if not isinstance(target, Cell | Model):
+        raise ArgumentError(
+            f"derive takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
+        )
+    check_truncation(truncation)
+    for name, value in (("lengths", lengths), ("reset", reset)):
+        if not isinstance(value, bool):
+            raise ArgumentError(
+                f"derive: {name} is True or False, got {type(value).__name__}\n"
+                f"  the equations are those for any {name}; a kernel takes the numbers: kernel.forward(..., {name}={name})"
+            )
+    return Derivation(target, Setting(truncation, lengths, reset))

@@ -1,0 +1,202 @@
+"""The chain rule of a cell step by step, from the last line of the user's to the first, each with its rule."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from symbptt.autodiff.bptt import Recursion
+from symbptt.autodiff.labels import Label
+from symbptt.autodiff.rules import rule
+from symbptt.autodiff.subexpressions import formula
+from symbptt.language.cell import Cell
+from symbptt.language.user_frames import is_user_file
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an adjoint is given at one place: `target` = or gains `formula`, by a rule; each as text and as LaTeX."""
+
+    target: str
+    formula: str
+    rule: str
+    gains: bool
+    latex: str
+
+    def __str__(self) -> str:
+        return f"{self.target} {'gains' if self.gains else '='} {self.formula}"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A step of an explanation: the user's line (file:line and its text), the values that it makes, and what it gives.
+
+    `complete` are the adjoints of states to which from here on nothing is added, each with the steps that gave to it.
+    """
+
+    number: int
+    place: str
+    source: str
+    values: tuple[str, ...]
+    given: tuple[Given, ...]
+    complete: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How the chain rule gives the gradients of a cell: numbered steps, from the last line to the first.
+
+    `shared` are the parameters, whose gradients are sums over all steps, `carried` the adjoints that go to the step before.
+    """
+
+    name: str
+    reasons: tuple[Reason, ...]
+    shared: tuple[str, ...]
+    carried: tuple[str, ...]
+
+    def text(self) -> str:
+        """Return the steps as plain text."""
+        width = max((len(r.source) for r in self.reasons), default=0) + 4
+        lines = [line for reason in self.reasons for line in _lines(reason, width)]
+        last = len(self.reasons) + 1
+        if self.carried:
+            lines.append(
+                f"{last:>3}  {', '.join(self.carried)}: what the step before is given, to which its own loss is added"
+            )
+            last += 1
+        if self.shared:
+            are = "is" if len(self.shared) == 1 else "are"
+            sums = "its gradient is the sum" if len(self.shared) == 1 else "their gradients are the sums"
+            beside = "; where a line has Σ_t, it is that sum already" if self._has_sums else ""
+            lines.append(
+                f"{last:>3}  {', '.join(self.shared)} {are} the same at every step: {sums} over t of what is given{beside}"
+            )
+        return "\n".join(lines)
+
+    @property
+    def _has_sums(self) -> bool:
+        """Whether a formula has the sum over steps in it already, as where a value that no step changes is given something."""
+        return any("Σ_t" in x.formula for reason in self.reasons for x in reason.given)
+
+    def latex(self) -> str:
+        """Return what the steps give as LaTeX, one line each."""
+        lines = [f"  {x.latex} && \\text{{{r.number}}}" for r in self.reasons for x in r.given]
+        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+
+def _lines(reason: Reason, width: int) -> Iterator[str]:
+    yield f"{reason.number:>3}  {reason.source:<{width}}{reason.place}".rstrip()
+    for name, by in reason.complete:
+        parts = ["what the loss gives", "what step t + 1 brings"]
+        parts += [f"what {'line' if len(by) == 1 else 'lines'} {' and '.join(map(str, by))} gave" for _ in by[:1]]
+        yield f"       {name} is complete here: {', '.join(parts[:-1])} and {parts[-1]}"
+    shown = [str(given) for given in reason.given]
+    column = max((len(x) for x in shown if len(x) <= 72), default=0) + 4
+    said = ""
+    for given, text in zip(reason.given, shown, strict=True):
+        note = "" if given.rule == said else given.rule
+        said = given.rule
+        yield f"       {text:<{max(column, len(text) + 4)}}{note}".rstrip()
+
+
+def explain(
+    cell: Cell, r: Recursion, labels: Mapping[int, Label], mark: str, text: Writer, latex: Writer
+) -> Explanation:
+    """Return the explanation of a cell from its recursion and the names of its values."""
+    made = _Made(r, labels, mark, text, latex)
+    reasons: list[Reason] = []
+    for place, ids in _by_place(r):
+        given = tuple(x for id in ids for x in made.given(id))
+        complete = tuple((bar, _givers(reasons, bar)) for name, id in r.step.next.items() if id in ids
+                         for bar in [made.adjoint(name)])  # fmt: skip
+        values = tuple(made.label(id) for id in reversed(ids) if id in labels)
+        if given:
+            source = source_line(cell, place) or ", ".join(values)
+            reasons.append(Reason(len(reasons) + 1, place, source, values, given, complete))
+    carried = tuple(text.name(Label(name, -1, True, mark=mark)) for name in r.recurrent)
+    return Explanation(cell.name, tuple(reasons), tuple(r.params), carried)
+
+
+def _givers(reasons: Iterable[Reason], bar: str) -> tuple[int, ...]:
+    """The steps that give to an adjoint."""
+    return tuple(reason.number for reason in reasons if any(x.target == bar for x in reason.given))
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How values and names are written in one notation."""
+
+    formula: Callable[[int], str]
+    symbol: Callable[[int], str]
+    name: Callable[[Label], str]
+
+
+def _by_place(r: Recursion) -> Iterator[tuple[str, list[int]]]:
+    """The values that give something, from the last to the first, by the user's line that makes them."""
+    order = list(dict.fromkeys(value for value, _, _ in r.given))
+    places: dict[str, list[int]] = {}
+    for id in order:
+        places.setdefault(r.graph[id].place, []).append(id)
+    yield from places.items()
+
+
+@dataclass(frozen=True)
+class _Made:
+    recursion: Recursion
+    labels: Mapping[int, Label]
+    mark: str
+    text: Writer
+    latex: Writer
+
+    def label(self, id: int) -> str:
+        return self.text.name(self.labels[id])
+
+    def adjoint(self, name: str) -> str:
+        return self.text.name(Label(name, 0, True, mark=self.mark))
+
+    def given(self, id: int) -> Iterable[Given]:
+        """What a value gives to the adjoints that have a name; the others stand inside what they give in their turn."""
+        r = self.recursion
+        leaves = {leaf: name for name, leaf in r.step.leaves.items()}
+        by = rule(r.graph[id], formula(r.graph, id, set(r.kept)).expr if r.graph[id].family == "map" else None, r.graph)
+        for arg, given in [(arg, given) for value, arg, given in reversed(r.given) if value == id]:
+            if given == r.adjoint[id] and arg not in leaves:
+                continue  # the whole adjoint, under its own name
+            bar = r.adjoint[arg]
+            label = self._bar_label(arg, bar, leaves)
+            if label is None:
+                continue
+            alone = bar == given and arg not in leaves
+            inner = given in self.labels and not alone
+            sides = [(w.name(label), (w.symbol if inner else w.formula)(given)) for w in (self.text, self.latex)]
+            sign = "=" if alone else r"\mathrel{+}="
+            yield Given(*sides[0], by, not alone, f"{sides[1][0]} &{sign} {sides[1][1]}")
+
+    def _bar_label(self, arg: int, bar: int, leaves: Mapping[int, str]) -> Label | None:
+        if arg in leaves:
+            roles = {a.name: a.role for a in self.recursion.step.arguments}
+            time = {"state": -1, "input": 0}.get(roles[leaves[arg]])
+            return None if roles[leaves[arg]] == "const" else Label(leaves[arg], time, True, mark=self.mark)
+        if bar in self.labels:
+            return self.labels[bar]
+        return None
+
+
+def source_line(cell: Cell, place: str) -> str:
+    """Return the text of a user's line, `file:line`; nothing where its file cannot be told or read."""
+    name, _, number = place.rpartition(":")
+    own = cell.function.__code__.co_filename
+    loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    files = [own, *sorted({file for file in loaded if isinstance(file, str)})]
+    for file in files:
+        if file.replace("\\", "/").rpartition("/")[2] == name and is_user_file(file):
+            return linecache.getline(file, int(number)).strip()
+    return ""

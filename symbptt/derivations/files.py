@@ -1,0 +1,180 @@
+"""The equations of a cell or a model as whole files: Markdown, LaTeX, MathML, HTML."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from symbptt.codegen.kernel import VERSION
+from symbptt.derivations.derivation import Derivation
+from symbptt.equations.notation.markdown import plain
+from symbptt.equations.notation.mathml import mathml_of
+from symbptt.equations.page.layout import (
+    WIDTHS,
+    aligned,
+    heading_of_mathml,
+    mathml_of_lines,
+    notes_in_html,
+    notes_in_latex,
+    steps_of,
+)
+from symbptt.errors import ArgumentError, three_lines
+from symbptt.ir.shape import show
+
+NOTATION = r"""$\odot$ multiplies elementwise. $\mathrm{d}v_{t}$ is the adjoint of $v_{t}$: the derivative of the loss by it
+through all that follows. $\partial L / \partial v_{t}$ is what the loss itself gives. $a_{f}$ is the argument of the function
+that leads to $f$; more on the way to $f$ are numbered in the order of computation, $a_{f,1}$."""
+
+
+def page_as(d: Derivation, path: Path) -> str:
+    """Return the whole file of equations that the ending of a path asks for.
+
+    Raises: ArgumentError for an ending that no page has.
+    """
+    check_ending(path)
+    return _PAGES[path.suffix.lower()](d)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse an ending that no page has.
+
+    Raises: ArgumentError with the endings that pages have.
+    """
+    if path.suffix.lower() not in _PAGES:
+        raise ArgumentError(
+            three_lines(f"no page of equations can be written as {path.name!r}", cure=f"endings: {', '.join(_PAGES)}")
+        )
+
+
+def equations_markdown(d: Derivation) -> str:
+    """Return the equations as Markdown with LaTeX."""
+    parts = [f"# {_title(d)}", f"Derived by symbptt {VERSION}.", plain(_words(d)), "## Symbols", _symbols(d)]
+    page = d.page()
+    for section in (section for section in page.sections if section.lines):
+        title, steps, more = steps_of(section.title)
+        shown = (f"{title}, ${steps}$" if steps else title) + (f"; {more}" if more else "")
+        parts += [f"## {shown}", aligned(section.lines, d.in_latex, WIDTHS["double"])]
+    notes = "\n".join(f"* {note}" for note in notes_in_latex(page, d.in_latex))
+    return "\n\n".join(part for part in [*parts, "## Legend", notes, NOTATION] if part) + "\n"
+
+
+def latex_document(d: Derivation) -> str:
+    """Return the equations as a document that LaTeX sets with amsmath alone."""
+    rows = [
+        rf"\texttt{{{_tex(name)}}} & ${symbol}$ & {_tex(role)} & {_tex(shape)} \\"
+        for name, symbol, role, shape in _table(d)
+    ]
+    return "\n".join(
+        [
+            f"% written by symbptt {VERSION}",
+            r"\documentclass[10pt]{article}",
+            r"\usepackage{amsmath}",
+            r"\begin{document}",
+            rf"\section*{{{_tex(_title(d))}}}",
+            r"\noindent\begin{tabular}{llll}",
+            r"name & symbol & role & shape \\ \hline",
+            *rows,
+            r"\end{tabular}",
+            "",
+            r"\bigskip\noindent " + NOTATION,
+            d.latex(),
+            r"\end{document}",
+            "",
+        ]
+    )
+
+
+def mathml_document(d: Derivation) -> str:
+    """Return the equations as one element of MathML, an XML document."""
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<!-- written by symbptt {VERSION} -->\n{d.mathml()}'
+
+
+def html_page(d: Derivation) -> str:
+    """Return the equations as an HTML page by itself, whose mathematics is MathML: no script, nothing from elsewhere."""
+    n, page = mathml_of(d.names), d.page()
+    symbols = {named.name: n.symbol(named.label) for named in d.symbols}
+    rows = "".join(
+        f"<tr><td><code>{escape(name)}</code></td><td><math>{symbols[name]}</math></td><td>{escape(role)}</td><td>{escape(shape)}</td></tr>\n"
+        for name, _, role, shape in _table(d)
+    )
+    words = "".join(f"<p>{escape(part)}</p>\n" for part in _words(d).split("\n\n") if part.strip())
+    sections = "".join(
+        f'<h2>{heading_of_mathml(section.title)}</h2>\n<div class="page">{mathml_of_lines(section.lines, n)}</div>\n'
+        for section in page.sections
+        if section.lines
+    )
+    notes = "".join(f"<li>{note}</li>\n" for note in notes_in_html(page, n))
+    sections += f"<h2>Legend</h2>\n<ul>\n{notes}</ul>\n"
+    return _HTML.format(title=escape(_title(d)), version=VERSION, words=words, rows=rows, sections=sections)
+
+
+_HTML = """<!doctype html>
+<!-- written by symbptt {version} -->
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+.page {{ overflow-x: auto; }}
+td, th {{ text-align: left; padding: 0 1rem 0 0; }}
+h2 {{ font-size: 1.1rem; margin: 1.5rem 0 0.25rem; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>Derived by symbptt {version}.</p>
+{words}<h2>Symbols</h2>
+<div class="page"><table>
+<tr><th>name</th><th>symbol</th><th>role</th><th>shape</th></tr>
+{rows}</table></div>
+{sections}</body>
+</html>
+"""
+
+
+def _title(d: Derivation) -> str:
+    return f"{d.target.name}: equations"
+
+
+def _words(d: Derivation) -> str:
+    return inspect.getdoc(d.cell.function) or ""
+
+
+def _table(d: Derivation) -> list[tuple[str, str, str, str]]:
+    """The names of the user, how they are written, what they are, and their shapes."""
+    symbols = {named.name: named.latex for named in d.symbols}
+    found = []
+    for a in d.target.arguments:
+        given = "" if a.default is None else f", {a.default}" if np.ndim(a.default) == 0 else ", given"
+        found.append((a.name, symbols[a.name], f"{a.role}{given}", show(a.shape) if a.shape else "scalar"))
+    return found
+
+
+def _symbols(d: Derivation) -> str:
+    lines = ["| name | symbol | role | shape |", "|---|---|---|---|"]
+    lines += [f"| `{name}` | ${symbol}$ | {role} | {shape} |" for name, symbol, role, shape in _table(d)]
+    return "\n".join(lines)
+
+
+_MARKS = {"\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "^": r"\^{}",
+          "~": r"\~{}"}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    """Text of others in a document of LaTeX; letters that are no ASCII by their numbers, since fonts may lack them."""
+    return "".join(_MARKS.get(x, x if x.isascii() else f"U+{ord(x):04X}") for x in text)
+
+
+_PAGES: dict[str, Callable[[Derivation], str]] = {
+    ".tex": latex_document,
+    ".md": equations_markdown,
+    ".html": html_page,
+    ".mathml": mathml_document,
+}

@@ -1,0 +1,308 @@
+"""The Jacobian of one step: its blocks and all of it, on a page and on numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from symbptt.autodiff.chain import Chain, chain
+from symbptt.autodiff.entrywise import Calculus
+from symbptt.autodiff.jacobian import Block, jacobian
+from symbptt.autodiff.labels import Label
+from symbptt.checks import check_mapping
+from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.codegen.kernel import equations_of
+from symbptt.codegen.targets.numpy.pointwise import evaluator
+from symbptt.derivations.tables import equation, gathered, text_lines
+from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Symbol, normal
+from symbptt.equations.notation.signs import LATEX, TEXT, Notation
+from symbptt.equations.notation.writing import write
+from symbptt.equations.page.chains import Definition
+from symbptt.equations.page.derivative_lines import lines
+from symbptt.ir.naming import free_letters
+from symbptt.ir.shape import named_size, names_in
+from symbptt.ir.step import Step
+from symbptt.language.cell import Cell
+from symbptt.language.init import concrete
+
+TIMES = {"state": -1, "input": 0}
+"""The times of arguments, by role; parameters have none."""
+WHOLE = "szyqvw"
+"""Names of the whole state, of which the first is taken that nothing in the cell has."""
+
+
+@lru_cache(32)
+def _page(cell: Cell) -> tuple[Step, dict[int, Label]]:
+    """The step of a cell as its page shows it, and the names of the values there."""
+    equations = equations_of(cell)
+    return equations.recursion.step, {id: x for id, x in equations.labels.items() if not x.adjoint}
+
+
+class _Derivatives:
+    """The derivatives of a cell's values, by what they are derived by, and the names that they are written in."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell, (self.step, self.labels) = cell, _page(cell)
+        self.targets = self.step.next | self.step.outputs
+        graph = self.step.graph.copy()
+        graph.locate = lambda: ""
+        shown = frozenset(self.labels) | frozenset(self.step.leaves.values())
+        self.calculus = Calculus(graph, tuple(dict.fromkeys(self.targets.values())), shown)
+
+    def label(self, of: str) -> Label:
+        """Return how an argument is named."""
+        role = next(a.role for a in self.cell.arguments if a.name == of)
+        return Label(of, TIMES.get(role))
+
+    def chain(self, of: str, *to: str) -> Chain:
+        return chain(self.calculus, self.step.leaves[of], [self.targets[name] for name in to])
+
+    def lines(
+        self, of: str, to: tuple[str, ...], made: dict[int, Label], letters: list[Label]
+    ) -> tuple[Definition, ...]:
+        """Return the lines of some blocks of one column, and behind them those that they need."""
+        found, leaf = self.chain(of, *to), self.step.leaves[of]
+        own = [self._of_itself(name, of) for name in to if self.targets[name] == leaf]
+        ids: dict[int, Label] = {}
+        for name in to:
+            if self.targets[name] != leaf:
+                ids.setdefault(self.targets[name], Label(name, 0))
+        twice = [self._same(name, of, ids[self.targets[name]]) for name in to
+                 if self.targets[name] != leaf and ids[self.targets[name]].name != name]  # fmt: skip
+        return (*own, *twice, *(lines(found, self.labels, self.label(of), ids, made, letters) if ids else ()))
+
+    def _name(self, to: Label, of: str) -> Derivative:
+        g, label = self.calculus.graph, self.label(of)
+        over = Symbol(to, normal(g.shape(self.targets[to.name])))
+        return Derivative(over, Symbol(label, normal(g.shape(self.step.leaves[of]))))
+
+    def _of_itself(self, to: str, of: str) -> Definition:
+        """A next state that is the state before, or that of another one."""
+        eye = EYE if normal(self.calculus.graph.shape(self.step.leaves[of])) else ONE
+        return Definition(self._name(Label(to, 0), of), eye)
+
+    def _same(self, to: str, of: str, other: Label) -> Definition:
+        """A state or an output that is another one under a second name."""
+        return Definition(self._name(Label(to, 0), of), self._name(other, of))
+
+
+class StepJacobian:
+    """The derivative of a value after a step with respect to what entered it."""
+
+    def __init__(self, cell: Cell, to: str, of: str) -> None:
+        self.cell, self.to, self.of = cell, to, of
+        self._jacobian = jacobian(cell.step, [(to, of)])
+        self._block = self._jacobian.blocks[to, of]
+
+    def __reduce__(self) -> Any:
+        return StepJacobian, (self.cell, self.to, self.of)
+
+    @property
+    def structure(self) -> str:
+        """One of "zero", "identity", "scalar", "diagonal", "dense", proven from the graph.
+
+        "diagonal" means that each entry depends on its own entry only, "scalar" that all do alike.
+        """
+        return self._block.kind
+
+    def __repr__(self) -> str:
+        return f"<Jacobian of {self.to} with respect to {self.of}: {self.structure}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    @cached_property
+    def definitions(self) -> tuple[Definition, ...]:
+        """The line of the derivative, and those of what stands in it under a name."""
+        return _Derivatives(self.cell).lines(self.of, (self.to,), {}, [])
+
+    def text(self) -> str:
+        """Return the equation as plain text; vectors are columns, diag(v) is the diagonal matrix of v, δ is one where its
+        indices are equal.
+
+        Arrays with more axes than a matrix have named indices, from 0. What is read more than once, or would make the line
+        long, has a line of its own below "with".
+        """
+        return text_lines(self.definitions)
+
+    def latex(self) -> str:
+        """Return the equation as LaTeX, in lines as `text` has it."""
+        return gathered([equation(line, LATEX) for line in self.definitions])
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    @cached_property
+    def _evaluate(self) -> Any:
+        return evaluator(self._jacobian.step, {"value": self._block.id})
+
+    def evaluate(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
+                 state: Mapping[str, Any] | None = None) -> Any:  # fmt: skip
+        """Return the derivative as an array, for one sample and one step.
+
+        Shapes: params, inputs and state as annotated, without axes for time and batch; the result has the shape of `to`
+        followed by that of `of`.
+
+        Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type.
+        """
+        read = _read(self.cell, params, inputs, state, "J")
+        value = None if self._block.id < 0 else self._evaluate(read.given, read.sizes, 1, 1, read.dtype)["value"]
+        return _block(self, self._block, value, read)
+
+    def shapes(self, sizes: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the shape of the value and that of what it is derived by, for named sizes."""
+        known = {named_size(name): value for name, value in sizes.items()}
+        step = self._jacobian.step
+        of = step.graph.shape(step.leaves[self.of])
+        return concrete(step.graph.shape((step.next | step.outputs)[self.to]), known), concrete(of, known)
+
+
+class _Read:
+    """The arguments of one step as the generated code takes them."""
+
+    def __init__(self, given: dict[str, Any], sizes: Mapping[str, int], dtype: Any) -> None:
+        self.given, self.sizes, self.dtype = given, sizes, dtype
+
+
+def _read(cell: Cell, params: Any, inputs: Any, state: Any, name: str) -> _Read:
+    if inputs is not None:
+        check_mapping("inputs", inputs, f'{name}.evaluate(params, {{"x": x}}, {{"h": h}})')
+    steps = {k: np.asarray(v)[None] for k, v in (inputs or {}).items()}
+    arrays, sizes, _, _, dtype, _ = compile_cell(cell).read(params, steps, state, None if steps else 1)
+    states = {a.name for a in cell.arguments if a.role == "state"}
+    given = {k: v.reshape(1, 1, *v.shape[1:]) if k in states else v for k, v in arrays.items()}
+    return _Read(given, sizes, dtype)
+
+
+def _block(of: StepJacobian, block: Block, value: Any, read: _Read) -> Any:
+    """A block as an array, from the weights that its structure leaves."""
+    outer, inner = of.shapes(read.sizes)
+    if block.kind == "zero":
+        return np.zeros((*outer, *inner), read.dtype)
+    if block.kind == "dense":
+        return np.broadcast_to(np.asarray(value, read.dtype), (1, 1, *outer, *inner))[0, 0].copy()
+    eye = np.eye(int(np.prod(inner)), dtype=read.dtype).reshape((*inner, *inner))
+    weight = np.asarray(1.0 if value is None else value, read.dtype)
+    weight = weight.reshape(weight.shape[2:] if weight.ndim > len(inner) else weight.shape)
+    return np.asarray(weight.reshape((*weight.shape, *(1,) * (len(inner) * (weight.ndim > 0)))) * eye, read.dtype)
+
+
+class StateJacobian:
+    """The derivative of all states after a step with respect to all states before it: a matrix of blocks.
+
+    The state s is made of the states in the user's order, each as a vector, row by row.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.states = tuple(cell.step.next)
+        pairs = [(to, of) for to in self.states for of in self.states]
+        self._jacobian = jacobian(cell.step, pairs)
+
+    def __reduce__(self) -> Any:
+        return StateJacobian, (self.cell,)
+
+    @property
+    def structure(self) -> dict[tuple[str, str], str]:
+        """What each block (next state, state) is: "zero", "identity", "scalar", "diagonal" or "dense"."""
+        return {pair: block.kind for pair, block in self._jacobian.blocks.items()}
+
+    def __getitem__(self, pair: tuple[str, str]) -> StepJacobian:
+        return StepJacobian(self.cell, *pair)
+
+    def __repr__(self) -> str:
+        count = sum(kind != "zero" for kind in self.structure.values())
+        return f"<Jacobian of {', '.join(self.states)}: {count} of {len(self.structure)} blocks are not zero>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    @cached_property
+    def definitions(self) -> tuple[Definition, ...]:
+        """The lines of the blocks that are neither zero nor the identity, and of what stands in them under a name."""
+        of, made, letters = _Derivatives(self.cell), dict[int, Label](), list[Label]()
+        whole = [line for name in self.states for line in of.lines(name, self.states, made, letters)]
+        return tuple(dict.fromkeys(line for line in whole if line.right not in (ZERO, EYE, ONE)))
+
+    @cached_property
+    def taken(self) -> frozenset[str]:
+        """The names that values, arguments and sizes of the cell have."""
+        names = {label.name for label in _Derivatives(self.cell).labels.values()}
+        arguments = self.cell.arguments
+        sizes = {name for a in arguments for name in names_in(a.shape)}
+        return frozenset(names | {*self.states, *self.cell.step.outputs} | {a.name for a in arguments} | sizes)
+
+    @property
+    def letter(self) -> str:
+        """What the whole state is called: s, or the first letter behind it that nothing in the cell has."""
+        return next(free_letters(WHOLE, self.taken))
+
+    def _rows(self, notation: Notation) -> list[list[str]]:
+        """The matrix of blocks: each by its name, or as 0 or I."""
+        of = _Derivatives(self.cell)
+        simple = {"zero": "0", "identity": "I"}
+        return [
+            [
+                simple.get(self.structure[to, name]) or write(of._name(Label(to, 0), name), notation)
+                for name in self.states
+            ]
+            for to in self.states
+        ]
+
+    def text(self) -> str:
+        """Return the matrix of blocks, and a line for each block that is not zero and not the identity; of a single state its
+        block alone."""
+        if len(self.states) == 1:
+            return self[self.states[0], self.states[0]].text()
+        rows = self._rows(TEXT)
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows))]
+        own = self.letter
+        head = f"∂{own}_t/∂{own}_{{t-1}} = "
+        lines = [f"[ {'  '.join(f'{x:<{w}}' for x, w in zip(row, widths, strict=True))} ]" for row in rows]
+        lines[0] += f"    {own} = ({'; '.join(self.states)})"
+        matrix = [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
+        return "\n".join([*matrix, *(equation(line, TEXT) for line in self.definitions)])
+
+    def latex(self) -> str:
+        """Return the matrix of blocks and their lines as LaTeX."""
+        if len(self.states) == 1:
+            return self[self.states[0], self.states[0]].latex()
+        rows = " \\\\ ".join(" & ".join(row) for row in self._rows(LATEX))
+        state = "; ".join(LATEX.symbol(Label(name, None)) for name in self.states)
+        own = self.letter
+        quotient = rf"\frac{{\partial {own}_{{t}}}}{{\partial {own}_{{t-1}}}}"
+        whole = rf"{quotient} = \begin{{bmatrix}} {rows} \end{{bmatrix}}, \quad {own} = ({state})"
+        return gathered([whole, *(equation(line, LATEX) for line in self.definitions)])
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    @cached_property
+    def _evaluate(self) -> Any:
+        roots = {f"{to} {of}": block.id for (to, of), block in self._jacobian.blocks.items() if block.id >= 0}
+        return evaluator(self._jacobian.step, roots) if roots else lambda *_: {}
+
+    def evaluate(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
+                 state: Mapping[str, Any] | None = None) -> Any:  # fmt: skip
+        """Return the derivative as a square matrix, for one sample and one step.
+
+        Shapes: params, inputs and state as annotated, without axes for time and batch; the result (N, N), N the number of
+        elements of all states.
+
+        Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type.
+        """
+        read = _read(self.cell, params, inputs, state, "J")
+        values = self._evaluate(read.given, read.sizes, 1, 1, read.dtype)
+        rows = []
+        for to in self.states:
+            blocks = [
+                _block(self[to, of], self._jacobian.blocks[to, of], values.get(f"{to} {of}"), read)
+                for of in self.states
+            ]
+            sizes = [int(np.prod(self[to, of].shapes(read.sizes)[1])) for of in self.states]
+            height = int(np.prod(self[to, to].shapes(read.sizes)[0]))
+            rows.append(np.concatenate([b.reshape(height, n) for b, n in zip(blocks, sizes, strict=True)], 1))
+        return np.concatenate(rows)

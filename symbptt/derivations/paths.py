@@ -1,0 +1,377 @@
+"""The routes by which a state before some steps acts on a value after them, each with its derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from symbptt.autodiff.chain import Chain, Stop, along, chain
+from symbptt.autodiff.entrywise import Calculus
+from symbptt.autodiff.jacobian import direct
+from symbptt.autodiff.labels import Label
+from symbptt.autodiff.routes import Routes, network
+from symbptt.checks import check_count, check_mapping
+from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.codegen.kernel import equations_of
+from symbptt.codegen.targets.numpy.pointwise import evaluator
+from symbptt.derivations.tables import equation, table
+from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
+from symbptt.equations.notation.signs import LATEX, TEXT
+from symbptt.equations.notation.writing import write
+from symbptt.equations.page.chains import Definition
+from symbptt.equations.page.derivative_lines import lines
+from symbptt.errors import ArgumentError
+from symbptt.ir.shape import named_size
+from symbptt.ir.step import Step
+from symbptt.language.cell import Cell, nearest
+from symbptt.language.init import concrete
+
+MOST = 500
+"""Routes at the most that are made one by one."""
+TERMS = 12
+"""Terms of the derivative along one route at the most; beyond, it is told by the derivatives that it is a product of."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """One route: the names of its values from the first to the last, and its derivative as lines of a page.
+
+    `keys` tell each value by what it is ("of" a state before a step, "to" after it, else "at") and its name, and how many
+    steps before the last it is.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[tuple[str, int], ...]
+    definitions: tuple[Definition, ...]
+
+    @property
+    def route(self) -> str:
+        """The names with arrows between them."""
+        return " → ".join(self.names)
+
+    def text(self) -> str:
+        """Return the derivative along the route as plain text."""
+        first, *rest = [write(x.right, TEXT) if i == 0 else equation(x, TEXT) for i, x in enumerate(self.definitions)]
+        return "\n".join([first, *(["with"] if rest else []), *rest])
+
+    def latex(self) -> str:
+        """Return the derivative along the route as LaTeX."""
+        first, *rest = [write(x.right, LATEX) if i == 0 else equation(x, LATEX) for i, x in enumerate(self.definitions)]
+        return first if not rest else "\\begin{gathered}\n  " + " \\\\\n  ".join([first, *rest]) + "\n\\end{gathered}"
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.text()}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The derivatives along routes on data, and all together.
+
+    Shapes: `values` and `total` (N, *to, *of), `norms` (N, paths) and `whole` (N,), the 2-norms of the derivatives as
+    matrices; N windows of as many steps as the routes have. Without axes for time in the data, there is no N.
+    """
+
+    paths: Paths
+    values: tuple[Any, ...]
+    total: Any
+    norms: Any
+    whole: Any
+
+    def text(self) -> str:
+        """Return the table of routes with the mean norm of each over the windows."""
+        norms = np.mean(self.norms, 0) if np.ndim(self.norms) == 2 else self.norms
+        whole = float(np.mean(self.whole))
+        return self.paths._table([f"{x:.2g}" for x in norms], f"{whole:.2g}")
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+@dataclass(frozen=True)
+class Paths(Sequence[Path]):
+    """All routes from `of`, as it enters the first of some steps, to `to` after the last; their derivatives add up to
+    that of `to` with respect to `of`."""
+
+    cell: Cell
+    to: str
+    of: str
+    steps: int
+    paths: tuple[Path, ...]
+    through: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.paths[index]
+
+    def text(self) -> str:
+        """Return a table: a route and its derivative in each row."""
+        return self._table(None, "")
+
+    def _table(self, norms: Sequence[str] | None, whole: str) -> str:
+        if not self.paths:
+            head = f"∂{TEXT.symbol(Label(self.to, 0))}/∂{TEXT.symbol(_first(self.cell, self.of, self.steps))}"
+            return f"{head} = 0: no route leads from {self.of} to {self.to}"
+        head = write(self.paths[0].definitions[0].left, TEXT)
+        rows = []
+        for p, n in zip(self.paths, norms or [""] * len(self), strict=True):
+            line = p.definitions[0]
+            is_like = write(line.left, TEXT) == head
+            rows.append((p.route, write(line.right, TEXT) if is_like else equation(line, TEXT), n))
+        if norms is not None and len(self) > 1:
+            rows.append(("all together", "", whole))
+        shared = list(dict.fromkeys(equation(x, TEXT) for p in self.paths for x in p.definitions[1:]))
+        return table(head, rows, "‖·‖₂" if norms is not None else "", shared)
+
+    def latex(self) -> str:
+        """Return the routes and their derivatives as rows of a LaTeX array."""
+        rows = [f"{_arrows(p.names)} && {p.latex()}" for p in self.paths]
+        return "\\begin{aligned}\n  " + " \\\\\n  ".join(rows or ["0"]) + "\n\\end{aligned}"
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def evaluate(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
+                 state: Mapping[str, Any] | None = None) -> Measured:  # fmt: skip
+        """Return the derivative along each route as an array, and its 2-norm.
+
+        Shapes: params and state as annotated, state before the first step; inputs as annotated for one step, or (T, ...)
+        with T at least the number of steps: then for all windows of so many steps, one after another.
+
+        Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type; and for too few steps.
+        """
+        return _measured(self, params, inputs, state)
+
+
+def _arrows(names: Sequence[str]) -> str:
+    return r" \to ".join(LATEX.symbol(Label(name, None)) for name in names)
+
+
+def _first(cell: Cell, of: str, steps: int) -> Label:
+    role = next(a.role for a in cell.arguments if a.name == of)
+    return Label(of, {"state": -steps, "input": 1 - steps}.get(role))
+
+
+def paths(cell: Cell, to: str, of: str, steps: int, through: Sequence[str] | None, most: int) -> Paths:
+    """Return the routes of a cell, as `Derivation.paths` says."""
+    check_count("steps", steps, 1)
+    check_count("most", most, 1)
+    equations = equations_of(cell)
+    step, labels = equations.recursion.step, {id: x for id, x in equations.labels.items() if not x.adjoint}
+    _check_names(cell, to, of, steps)
+    names = _names(cell, step.graph, through)
+    roots = tuple(dict.fromkeys((step.next | step.outputs).values()))
+    calculus = Calculus(step.graph.copy(), roots, frozenset(labels) | frozenset(step.leaves.values()))
+    net = network(calculus, step, set(names))
+    routes = Routes(net, frozenset(step.next), to, of, steps)
+    count = routes.counts[routes.last]
+    if count > most:
+        others = "fewer steps, or " if steps > 1 else ""
+        raise ArgumentError(
+            f"{count:,} routes lead from {of} to {to} in {steps} step{'s' * (steps > 1)}, and {most} are made at the most\n"
+            f"  ask for {others}routes through few values: through=[{', '.join(map(repr, list(step.next)[:2]))}]; or most={count}"
+        )
+    stops = frozenset(net.reads) | frozenset(step.leaves.values())
+    telling = _Telling(calculus, step, stops, labels, _called(step, names), to, _first(cell, of, steps))
+    found = [telling.path(route) for route in routes]
+    return Paths(cell, to, of, steps, tuple(found), None if through is None else tuple(through))
+
+
+def _check_names(cell: Cell, to: str, of: str, steps: int) -> None:
+    results = [*cell.step.next, *cell.step.outputs]
+    sources = [a.name for a in cell.step.of_role("state", "input", "param", "const")]
+    for name, known, what in ((to, results, "next state or output"), (of, sources, "argument")):
+        if not isinstance(name, str) or name not in known:
+            raise ArgumentError(f"{cell.name} has no {what} by the name {name!r}" + nearest(str(name), known))
+
+
+def _names(cell: Cell, graph: Any, through: Sequence[str] | None) -> dict[int, str]:
+    """The values that routes are told by."""
+    known = {name: id for id, name in graph.names.items() if name in cell.step.graph.names.values()}
+    if through is None:
+        return {id: name for name, id in known.items()}
+    if isinstance(through, str):
+        raise ArgumentError(f'through: a list of names is expected, got {through!r}\n  write through=["{through}"]')
+    results = [*cell.step.next, *cell.step.outputs]
+    for name in through:
+        if name not in known and name not in results:
+            raise ArgumentError(
+                f"{cell.name} has no value by the name {name!r}" + nearest(str(name), [*known, *results])
+            )
+    return {known[name]: name for name in through if name in known}
+
+
+def _called(step: Step, names: Mapping[int, str]) -> dict[int, str]:
+    """What the values of routes are called: a state by its own name, whatever the user calls its next value."""
+    leaves = {id: name for name, id in step.leaves.items()}
+    ends = {id: name for name, id in reversed((step.next | step.outputs).items())}
+    return {**names, **leaves, **{id: name for id, name in ends.items() if id not in leaves}}
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """Makes the paths of a cell: the names of values on pages, what routes call them, and names made for long values."""
+
+    calculus: Calculus
+    step: Step
+    stops: frozenset[int]
+    labels: Mapping[int, Label]
+    called: Mapping[int, str]
+    to: str
+    source: Label
+    made: dict[int, Label] = field(default_factory=dict)
+
+    def path(self, route: tuple[Stop, ...]) -> Path:
+        shown = [self.called[id] for i, (id, _) in enumerate(route) if i == 0 or not _is_read_again(route, i)]
+        names = (*shown[:-1], self.to) if len(shown) > 1 else (self.source.name, self.to)
+        keys = tuple((self._key(id), back) for id, back in route)
+        terms = along(self.calculus, route, self.stops, TERMS)
+        first, last = route[0][0], route[-1][0]
+        if terms is None:
+            return Path(names, keys, self._by_parts(route))
+        chain_ = Chain(self.calculus, first, {last: terms})
+        return Path(names, keys, lines(chain_, self.labels, self.source, {last: Label(self.to, 0)}, self.made))
+
+    def _key(self, id: int) -> str:
+        if id in self.step.leaves.values():
+            return f"of {self.called[id]}"
+        kind = "to" if id in (self.step.next | self.step.outputs).values() else "at"
+        return f"{kind} {self.called[id]}"
+
+    def _by_parts(self, route: Sequence[Stop]) -> tuple[Definition, ...]:
+        """A long derivative as a product of those between neighbours, each with a line that holds at every step."""
+        factors: list[Expr] = []
+        found: dict[tuple[int, int], tuple[Definition, ...]] = {}
+        for (before, then), (after, now) in pairwise(route):
+            if then != now:
+                continue
+            over, under = self._label(after), self._label(before)
+            factors.insert(0, Derivative(self._symbol(after, over, now), self._symbol(before, under, now)))
+            if (before, after) not in found:
+                edge = chain(self.calculus, before, [after], self.stops - {before})
+                found[before, after] = lines(edge, self.labels, under, {after: over}, self.made)
+        whole = Derivative(Symbol(Label(self.to, 0)), Symbol(self.source))
+        return (Definition(whole, matmul(factors)), *(x for part in found.values() for x in part))
+
+    def _label(self, id: int) -> Label:
+        roles = {a.name: a.role for a in self.step.arguments}
+        name = self.called[id]
+        return Label(name, {"state": -1, "input": 0}.get(roles[name]) if id in self.step.leaves.values() else 0)
+
+    def _symbol(self, id: int, label: Label, back: int) -> Symbol:
+        time = None if label.time is None else label.time - back
+        return Symbol(replace(label, time=time), normal(self.calculus.graph.shape(id)))
+
+
+def _is_read_again(route: Sequence[Stop], i: int) -> bool:
+    """Whether a value of a route is the state that the value before it is, read by the next step."""
+    return route[i][1] != route[i - 1][1]
+
+
+def _measured(of: Paths, params: Any, inputs: Any, state: Any) -> Measured:
+    cell, steps = of.cell, of.steps
+    if inputs is not None:
+        check_mapping("inputs", inputs, 'paths.evaluate(params, {"x": x}, {"h": h})')
+    has_time = _has_time(cell, inputs or {})
+    if steps > 1 and inputs and not has_time:
+        raise ArgumentError(
+            f"inputs of {steps} steps are expected, got one step without an axis of time\n"
+            f"  give arrays of shape (T, ...), T at least {steps}"
+        )
+    kernel = compile_cell(cell)
+    timed = {k: np.asarray(v) if has_time else np.asarray(v)[None] for k, v in (inputs or {}).items()}
+    arrays, sizes, T, _, dtype, _ = kernel.read(params, timed, state, None if timed else steps)
+    if steps > T:
+        raise ArgumentError(f"at least {steps} steps are expected, got {T}")
+    run = kernel.forward(params, timed or None, state, steps=None if timed else steps)
+    edges = _edges(of, arrays, sizes, T, dtype, run)
+    count, shape = T - steps + 1, _shapes(of, sizes)
+    found = [_product(p.keys, edges, steps, count, int(np.prod(shape[len(shape) - _own_rank(of) :]))) for p in of.paths]
+    values = [x.reshape(count, *shape) for x in found]
+    total = sum(values, np.zeros((count, *shape), dtype))
+    norms = np.stack([_norm(x) for x in found], -1) if found else np.zeros((count, 0))
+    flat = total.reshape(count, int(np.prod(shape[: len(shape) - _own_rank(of)])), -1)
+    whole = _norm(flat)
+    if has_time:
+        return Measured(of, tuple(values), total, norms, whole)
+    return Measured(of, tuple(x[0] for x in values), total[0], norms[0], whole[0])
+
+
+def _own_rank(of: Paths) -> int:
+    return len(next(a.shape for a in of.cell.arguments if a.name == of.of))
+
+
+def _norm(x: Any) -> Any:
+    return np.linalg.norm(x, 2, axis=(-2, -1)) if x.size else np.zeros(x.shape[0])
+
+
+def _has_time(cell: Cell, inputs: Mapping[str, Any]) -> bool:
+    ranks = {a.name: len(a.shape) for a in cell.arguments if a.role in ("input", "index")}
+    return any(np.ndim(v) > ranks.get(k, np.ndim(v)) for k, v in inputs.items())
+
+
+def _shapes(of: Paths, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    step = of.cell.step
+    known = {named_size(name): value for name, value in sizes.items()}
+    to, source = (step.next | step.outputs)[of.to], step.leaves[of.of]
+    return (*concrete(step.graph.shape(to), known), *concrete(step.graph.shape(source), known))
+
+
+def _edges(of: Paths, arrays: Any, sizes: Any, T: int, dtype: Any, run: Any) -> dict[tuple[str, str], Any]:
+    """The derivatives between neighbours on routes at all steps, as matrices (T, rows, columns)."""
+    step = of.cell.step
+    nodes = {key: _node(step, key) for p in of.paths for key, _ in p.keys}
+    with_blocks, found = direct(step, sorted(set(nodes.values())))
+    before = {a.name for a in of.cell.arguments if a.role == "state"}
+    given = {name: _states(value, run.states[name], T) if name in before else value for name, value in arrays.items()}
+    values = evaluator(with_blocks, {f"{v} {w}": id for (v, w), id in found.items()})(given, sizes, T, 1, dtype)
+    known = {named_size(name): value for name, value in sizes.items()}
+    g = with_blocks.graph
+    result = {}
+    for (v, w), id in found.items():
+        rows, columns = (int(np.prod(concrete(g.shape(x), known))) for x in (v, w))
+        array = np.asarray(values[f"{v} {w}"], dtype)
+        rank = len(g.shape(id))
+        array = array.reshape(array.shape[0], -1) if array.ndim > rank else array.reshape(1, -1)
+        result[v, w] = np.broadcast_to(array, (T, rows * columns)).reshape(T, rows, columns)
+    return {(a, b): result[v, w] for a, v in nodes.items() for b, w in nodes.items() if (v, w) in result}
+
+
+def _states(first: Any, after: Any, T: int) -> Any:
+    """The states before each step."""
+    return np.concatenate([first.reshape(1, 1, *first.shape[1:]), after.reshape(T, 1, *first.shape[1:])[:-1]])
+
+
+def _node(step: Step, key: str) -> int:
+    """A value of a route in the step that is computed: functions that a page shows whole are composed of others there."""
+    kind, _, name = key.partition(" ")
+    if kind == "of":
+        return step.leaves[name]
+    if kind == "to":
+        return (step.next | step.outputs)[name]
+    return next(id for id, other in step.graph.names.items() if other == name)
+
+
+def _product(
+    keys: Sequence[tuple[str, int]], edges: Mapping[tuple[str, str], Any], steps: int, count: int, size: int
+) -> Any:
+    """The product of the derivatives along a route, the latest first, for each window of steps."""
+    found: Any = None
+    for (before, a), (after, b) in pairwise(keys):
+        if a != b:
+            continue
+        at = steps - 1 - b
+        factor = edges[after, before][at : at + count]
+        found = factor if found is None else factor @ found
+    return np.broadcast_to(np.eye(size), (count, size, size)) if found is None else found

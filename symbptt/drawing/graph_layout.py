@@ -1,0 +1,181 @@
+"""Where the nodes of an unrolled graph stand: columns in the order of computation, states on lanes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+
+from symbptt.autodiff.unroll import FORWARD, Key
+
+BEFORE = -1
+"""The column of the states before the first step."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step, a column in it, and a level: forward over 0, from 1 up; backward under 0."""
+
+    step: int
+    column: int
+    level: float
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The places of the nodes of each step; how many columns a step has."""
+
+    places: dict[Key, Place]
+    columns: int
+
+
+def grid_of(graph: nx.DiGraph) -> Grid:
+    """Return the places of all nodes that belong to a step: an adjoint stands in the mirror image of its value, and what the
+    loss gives to it beside it, toward the middle where the adjoint stands next to that."""
+    order = step_graph(graph)
+    columns = [list(names) for names in nx.topological_generations(order)]
+    rows = _rows(graph, order, columns)
+    column = {name: i for i, names in enumerate(columns) for name in names}
+    lowest = min(rows.values(), default=0.0)
+    level = {name: row - lowest + 1 for name, row in rows.items()}
+    given = [
+        level[of] for _, data in graph.nodes(data=True) if data["role"] == "cotangent" and (of := data["of"]) in level
+    ]
+    down = 1 if given and min(given) < 2 else 0
+    places: dict[Key, Place] = {}
+    for (name, t), attributes in graph.nodes(data=True):
+        base = attributes.get("of", name)
+        if t is not None and base in column and attributes["role"] != "cotangent":
+            height = level[base] if attributes["role"] in FORWARD else -level[base] - down
+            places[name, t] = Place(max(t, 1), column[base] if t else BEFORE, height)
+    return Grid(places | _cotangents(graph, places), len(columns))
+
+
+def _cotangents(graph: nx.DiGraph, places: dict[Key, Place]) -> dict[Key, Place]:
+    found: dict[Key, Place] = {}
+    for node, role in graph.nodes(data="role"):
+        if role == "cotangent":
+            at = places[next(graph.successors(node))]
+            taken = [p.level for p in (*places.values(), *found.values()) if (p.step, p.column) == (at.step, at.column)]
+            signs = (1, -1) if at.level > -3 else (-1, 1)
+            tries = (at.level + sign * shift for shift in range(1, len(taken) + 3) for sign in signs)
+            free = (y for y in tries if y <= -1 and all(abs(y - other) >= 1 for other in taken))
+            found[node] = Place(at.step, at.column, next(free))
+    return found
+
+
+def step_graph(graph: nx.DiGraph) -> nx.DiGraph:
+    """Return the names of one step, each before all that is computed from it.
+
+    A value that has an adjoint but no node of its own, as the argument of an activation, has a place here as well.
+    """
+    order = nx.DiGraph()
+    roles = graph.nodes(data="role")
+    order.add_nodes_from(dict.fromkeys(name for name, t in graph if t and roles[name, t] in FORWARD))
+    for source, target in graph.edges:
+        if not source[1] or source[1] != target[1] or roles[source] == "cotangent":
+            continue
+        if roles[target] in FORWARD:
+            order.add_edge(source[0], target[0])
+        elif roles[source] not in FORWARD and graph.nodes[target]["of"] != graph.nodes[source]["of"]:
+            order.add_edge(graph.nodes[target]["of"], graph.nodes[source]["of"])
+    return order
+
+
+def _rows(graph: nx.DiGraph, order: nx.DiGraph, columns: list[list[str]]) -> dict[str, float]:
+    """Heights of names: a state on a lane of its own, the first of several below all else and others above; inputs on
+    the other side from the first state; values in between, near what they read and what reads them."""
+    shown = {name for name, t in graph if t}
+    states = [name for name, t in graph if t == 0 and graph.nodes[name, t]["role"] == "state"]
+    levels = [found for names in columns if (found := [name for name in names if name in shown])]
+    threads, levels = _threaded(graph, order, levels, states)
+    reach = max(map(len, levels), default=0) / 2
+    side = -1.0 if len(states) > 1 else 1.0
+    fixed = {name: reach + i for i, name in enumerate(states[1:])} | dict.fromkeys(states[:1], side * reach)
+    fixed |= {f"{name} before": row for name, row in fixed.items()}
+    rows = _swept(threads, levels, fixed, {name: -side * reach for name in order if _is_input(graph, name)})
+    rows = {name: row for name, row in rows.items() if name in order}
+    low, high = min(rows.values(), default=0.0), max(rows.values(), default=0.0)
+    rows |= {name: high + 1 + i for i, name in enumerate(states[1:])}
+    rows |= dict.fromkeys(states[:1], low - 1 if side < 0 else high + 1)
+    return rows | _beside(order, columns, rows)
+
+
+def _beside(order: nx.DiGraph, columns: list[list[str]], rows: dict[str, float]) -> dict[str, float]:
+    """Heights of what has an adjoint only: beside what is computed from it, or as near to that as there is room."""
+    found: dict[str, float] = {}
+    for names in columns[::-1]:
+        taken = [rows[name] for name in names if name in rows]
+        for name in names:
+            if name not in rows:
+                wish = _mean([(rows | found)[n] for n in order.successors(name)], 0.0)
+                found[name] = _free(round(2 * wish) / 2, taken)
+                taken.append(found[name])
+    return found
+
+
+def _free(wish: float, taken: Sequence[float]) -> float:
+    """The height nearest to a wish, in steps of a half, that is at least one from all that are taken."""
+    tries = (wish + sign * shift / 2 for shift in range(4 * len(taken) + 2) for sign in (1, -1))
+    return next(y for y in tries if all(abs(y - other) >= 1 for other in taken))
+
+
+def _is_input(graph: nx.DiGraph, name: str) -> bool:
+    return graph.nodes.get((name, graph.graph["steps"]), {}).get("role") in ("input", "index", "target")
+
+
+def _threaded(
+    graph: nx.DiGraph, order: nx.DiGraph, levels: list[list[str]], states: list[str]
+) -> tuple[nx.Graph, list[list[str]]]:
+    """The lines of one step, with a name for each column that a line passes, so that lines take room as values do."""
+    level = {name: i for i, names in enumerate(levels) for name in names}
+    level |= {f"{name} before": -1 for name in states}
+    lines = [(a, b) for a, b in order.edges if a in level and b in level]
+    lines += [(f"{a} before", b) for (a, s), (b, t) in graph.edges if (s, t) == (0, 1) and b in level and a != b]
+    threads, wider = nx.Graph(), [[name for name in names if name not in states] for names in levels]
+    for a, b in lines:
+        stations = [f"{a} to {b} in {i}" for i in range(level[a] + 1, level[b])]
+        for i, station in enumerate(stations, level[a] + 1):
+            wider[i].append(station)
+        nx.add_path(threads, [a, *stations, b])
+    threads.add_nodes_from(name for names in wider for name in names)
+    return threads, wider
+
+
+def _swept(
+    threads: nx.Graph, levels: list[list[str]], fixed: dict[str, float], wish: dict[str, float]
+) -> dict[str, float]:
+    """Heights after sweeps to and fro, each name moving to the mean of its neighbours, at least one from the next."""
+    rows = {name: (len(names) - 1) / 2 - i for names in levels for i, name in enumerate(names)}
+    for sweep in range(12):
+        for names in levels if sweep % 2 else levels[::-1]:
+            known = rows | fixed
+            means = [_mean([known[n] for n in threads.neighbors(name)], rows[name]) for name in names]
+            rows |= zip(
+                names, _spread([wish.get(name, row) for name, row in zip(names, means, strict=True)]), strict=True
+            )
+    return {name: row for names in levels for name, row in zip(names, _snapped([rows[n] for n in names]), strict=True)}
+
+
+def _snapped(rows: list[float]) -> list[float]:
+    """Heights moved to halves, in the same order and at least one apart."""
+    placed: dict[int, float] = {}
+    for i in sorted(range(len(rows)), key=lambda i: -rows[i]):
+        placed[i] = min(round(2 * rows[i]) / 2, min(placed.values(), default=np.inf) - 1)
+    return [placed[i] for i in range(len(rows))]
+
+
+def _mean(values: Sequence[float], otherwise: float) -> float:
+    return sum(values) / len(values) if values else otherwise
+
+
+def _spread(wanted: list[float]) -> list[float]:
+    """Places at least one apart, in the order of those wanted (of equal ones the first highest), near them."""
+    ranks = sorted(range(len(wanted)), key=lambda i: (-wanted[i], i))
+    placed: dict[int, float] = {}
+    for i in ranks:
+        placed[i] = min(wanted[i], min(placed.values(), default=np.inf) - 1)
+    shift = _mean([wanted[i] - placed[i] for i in ranks], 0.0)
+    return [placed[i] + shift for i in range(len(wanted))]

@@ -1,0 +1,295 @@
+"""Values of a graph entry by entry, with named indices that begin at 0: the form that every value has, of any number of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from symbptt.autodiff.labels import Label
+from symbptt.equations.algebra import expressions as algebra
+from symbptt.equations.algebra.expressions import (
+    ZERO,
+    Array,
+    Cases,
+    Count,
+    Entries,
+    Entry,
+    Expr,
+    Index,
+    Number,
+    Over,
+    SumOver,
+    Symbol,
+    Total,
+    called,
+    normal,
+    number,
+    plus,
+    times,
+)  # fmt: skip
+from symbptt.equations.algebra.trees import with_conditions
+from symbptt.equations.algebra.wholes import by_entries
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, tree_of
+from symbptt.ir.shape import Shape, Size, names_in
+from symbptt.ir.shape import size as sized
+
+LETTERS = "ijklpqruvwabcdefghmnosxyz"
+"""Names of indices, in the order in which they are taken."""
+
+
+def entries(g: Graph, labels: Mapping[int, Label], id: int) -> Expr:
+    """Return the formula of a value by its entries; of a number it is the formula itself."""
+    shape = g.shape(id)
+    names = free_names(g, labels)
+    indices = [Index(next(names), size) if size != 1 else ZERO for size in shape]
+    found = EntryMaker(g, labels, names).formula(id, indices)
+    own = tuple(i for i in indices if normal(shape) == shape or isinstance(i, Index))
+    return Entries(own, found, normal(shape)) if normal(shape) else found
+
+
+def free_names(g: Graph, labels: Mapping[int, Label]) -> Iterator[str]:
+    """Yield names of indices that nothing else on the page has."""
+    taken = {label.full for label in labels.values()} | {"t", "T", "e"}
+    taken |= {name for node in g.leaves() for name in names_in(node.shape)}
+    taken |= {name for node in g if node.family == "leaf" for name in names_in(node.shape)}
+    yield from (letter for letter in LETTERS if letter not in taken)
+    yield from (f"i{n}" for n in range(1, 1000))
+
+
+@dataclass(frozen=True)
+class EntryMaker:
+    """Makes expressions of entries; each named index is taken once a formula."""
+
+    graph: Graph
+    labels: Mapping[int, Label]
+    names: Iterator[str]
+    known: dict[int, Expr] = field(default_factory=dict)
+    matrix: Callable[[int], Expr | None] = lambda id: None
+
+    def value(self, id: int, at: Sequence[Expr]) -> Expr:
+        """Return an entry of a value that stands inside a formula."""
+        node = self.graph[id]
+        if id in self.labels:
+            shape = normal(node.shape)
+            own = at if shape == node.shape else at[:1] if shape else ()
+            symbol = Symbol(self.labels[id], shape)
+            return Entry(symbol, tuple(own)) if shape else symbol
+        whole = self.matrix(id)
+        if whole is not None:
+            return Entry(whole, tuple(i for i in at if i != ZERO) if len(whole.shape) < len(at) else tuple(at))
+        return self.formula(id, at)
+
+    def formula(self, id: int, at: Sequence[Expr]) -> Expr:
+        """Return an entry of a value by its formula."""
+        node = self.graph[id]
+        return getattr(self, f"_{node.family}")(node, at)
+
+    def _fresh(self, size: Size) -> Expr:
+        return ZERO if size == 1 else Index(next(self.names), size)
+
+    def _leaf(self, node: Node, at: Sequence[Expr]) -> Expr:
+        if node.attrs.role == "eye":
+            return algebra.Call("equal", tuple(at))
+        symbol = algebra.Word(node.attrs.name, is_formula=not node.attrs.name.isidentifier())
+        return Entry(symbol, tuple(at)) if normal(node.shape) else symbol
+
+    def _number(self, node: Node, at: Sequence[Expr]) -> Expr:
+        if not node.shape:
+            return number(node.attrs.value)
+        return Entry(Array(tuple(map(number, node.attrs.value)), node.shape), tuple(at))
+
+    def _map(self, node: Node, at: Sequence[Expr]) -> Expr:
+        args = [self.value(arg, _aligned(self.graph.shape(arg), at)) for arg in node.args]
+        return of_tree(with_conditions(self.graph, node, tree_of(node.attrs.expr)), args)
+
+    def _contract(self, node: Node, at: Sequence[Expr]) -> Expr:
+        p, (a, b) = node.attrs, node.args
+        place = dict(zip(p.out, at, strict=True))
+        sizes = dict(zip((*p.a, *p.b), (*self.graph.shape(a), *self.graph.shape(b)), strict=True))
+        place |= {label: self._fresh(size) for label, size in sizes.items() if label not in place}
+        inner = times((self.value(a, [place[x] for x in p.a]), self.value(b, [place[x] for x in p.b])))
+        return _summed([place[x] for x in sizes if x not in p.out], inner)
+
+    def _reduce(self, node: Node, at: Sequence[Expr]) -> Expr:
+        x, axes = node.args[0], node.attrs.axes
+        rest, shape = iter(at), self.graph.shape(x)
+        inner = [self._fresh(size) if i in axes else next(rest) for i, size in enumerate(shape)]
+        return _summed([inner[i] for i in axes], self.value(x, inner), node.attrs.kind)
+
+    def _view(self, node: Node, at: Sequence[Expr]) -> Expr:
+        x, data = node.args[0], node.attrs.data
+        shape = self.graph.shape(x)
+        match node.attrs.kind:
+            case "transpose":
+                return self.value(x, [at[data.index(i)] for i in range(len(data))])
+            case "expand":
+                return self.value(x, _aligned(shape, at))
+            case "slice":
+                return self.value(x, [affine(step, i, start) for (start, _, step), i in zip(data, at, strict=True)])
+            case "pad":
+                return self._pad(x, data, shape, at, node.shape)
+            case "concatenate":
+                return self._concatenate(node, at)
+        return self.value(x, _unravelled(shape, _ravelled(node.shape, at), at, node.shape))
+
+    def _pad(
+        self, x: int, data: Sequence[tuple[Size, Size, int]], shape: Shape, at: Sequence[Expr], whole: Shape
+    ) -> Expr:
+        """Zeros but at the places that a slice has read."""
+        places, conditions = [], []
+        for (start, length, step), i, size in zip(data, at, whole, strict=True):
+            if (start, length, step) == (0, size, 1):
+                places.append(i)
+                continue
+            inner = affine(1, i, sized(-start)) if step > 0 else affine(-1, i, start)
+            step = abs(step)
+            if length == 1:
+                conditions.append(algebra.Call("equal", (i, count(start))))
+                places.append(ZERO)
+                continue
+            first, last = (start, sized(start + (length - 1) * step))
+            if data[len(places)][2] < 0:
+                first, last = sized(start - (length - 1) * step), start
+            if first != 0:
+                conditions.append(algebra.Call("greater_equal", (i, count(first))))
+            if sized(last + 1) != size:
+                conditions.append(algebra.Call("less_equal", (i, count(last))))
+            if step > 1:
+                conditions.append(algebra.Call("equal", (algebra.Call("mod", (inner, count(step))), ZERO)))
+                inner = Over(inner, count(step))
+            places.append(inner)
+        return times([*conditions, self.value(x, places)])
+
+    def _concatenate(self, node: Node, at: Sequence[Expr]) -> Expr:
+        """The part in which an index lies."""
+        axis, start, found = node.attrs.data[0], sized(0), []
+        for arg in node.args:
+            length = self.graph.shape(arg)[axis]
+            here = [affine(1, i, sized(-start)) if k == axis else i for k, i in enumerate(at)]
+            here = [ZERO if k == axis and length == 1 else i for k, i in enumerate(here)]
+            found.append((sized(start + length), length, start, self.value(arg, here)))
+            start = sized(start + length)
+        result = found[-1][3]
+        for stop, length, start, part in reversed(found[:-1]):
+            test = ("equal", start) if length == 1 else ("less", stop)
+            result = Cases(algebra.Call(test[0], (at[axis], count(test[1]))), part, result)
+        return result
+
+    def _gather(self, node: Node, at: Sequence[Expr]) -> Expr:
+        x, index = node.args
+        axis, row = node.attrs.axis, self.value(index, ())
+        if node.attrs.kind == "scatter":
+            inner = [i for k, i in enumerate(at) if k != axis]
+            return times((algebra.Call("equal", (at[axis], row)), self.value(x, inner)))
+        return self.value(x, [*at[:axis], row, *at[axis:]])
+
+    def _cumulate(self, node: Node, at: Sequence[Expr]) -> Expr:
+        axis = node.attrs.axis
+        i = at[axis]
+        j = Index(next(self.names), node.shape[axis])
+        test = algebra.Call("greater_equal" if node.attrs.reverse else "less_equal", (j, i))
+        return SumOver(
+            (j,), self.value(node.args[0], [j if k == axis else i for k, i in enumerate(at)]), "sum", (test,)
+        )
+
+    def _whole(self, node: Node, at: Sequence[Expr]) -> Expr:
+        x, *numbers = node.args
+        axes, shape = node.attrs.axes, self.graph.shape(x)
+        rest = iter([i for axis, i in enumerate(at) if axis not in axes] if node.attrs.stays else at)
+        inner = [self._fresh(size) if axis in axes else next(rest) for axis, size in enumerate(shape)]
+        along = tuple(i for axis in axes if isinstance(i := inner[axis], Index))
+        own = tuple(at[axis] for axis in axes if isinstance(inner[axis], Index)) if node.attrs.stays else ()
+        return by_entries(node, self.value(x, inner), [self.value(number, ()) for number in numbers], along, own)
+
+    def _total(self, node: Node, at: Sequence[Expr]) -> Expr:
+        return Total(self.value(node.args[0], at))
+
+
+def of_tree(tree: Tree, args: Sequence[Expr]) -> Expr:
+    """Return a formula over numbers."""
+    match tree:
+        case Ref(i):
+            return args[i]
+        case Num(value):
+            return Number(value)
+        case Sum(terms):
+            return plus((sign, of_tree(term, args)) for sign, term in terms)
+        case Prod(factors, divisors):
+            above = times(of_tree(f, args) for f in factors)
+            return Over(above, times(of_tree(d, args) for d in divisors)) if divisors else above
+        case Power(base, exponent):
+            return algebra.Power(of_tree(base, args), of_tree(exponent, args))
+        case Call(name, parts):
+            return called(name, [of_tree(arg, args) for arg in parts])
+    raise AssertionError(tree)
+
+
+def count(size: Size) -> Expr:
+    """Return a size as an expression."""
+    if isinstance(size, int):
+        return plus([(-1, Number(sp.Integer(-size)))]) if size < 0 else Number(sp.Integer(size))
+    return Count(size)
+
+
+def affine(step: int, i: Expr, start: Size) -> Expr:
+    """Return step · i + start."""
+    if i == ZERO:
+        return count(start)
+    whole = i if abs(step) == 1 else times((count(abs(step)), i))
+    terms = [(1 if step > 0 else -1, whole)]
+    if start != 0:
+        negative = (isinstance(start, int) and start < 0) or (
+            not isinstance(start, int) and start.could_extract_minus_sign()
+        )
+        offset = (-1 if negative else 1, count(sized(-start) if negative else start))
+        terms = [offset, *terms] if step < 0 and not negative else [*terms, offset]
+    return plus(terms)
+
+
+def _aligned(shape: Shape, at: Sequence[Expr]) -> list[Expr]:
+    """The indices of an array that is repeated to more or longer axes."""
+    own = list(at[len(at) - len(shape) :]) if shape else []
+    return [ZERO if size == 1 else i for size, i in zip(shape, own, strict=True)]
+
+
+def _summed(over: Sequence[Expr], inner: Expr, kind: str = "sum") -> Expr:
+    indices = tuple(i for i in over if isinstance(i, Index))
+    if not indices:
+        return inner
+    if kind == "sum" and isinstance(inner, SumOver) and inner.kind == "sum" and not inner.condition:
+        return SumOver((*indices, *inner.indices), inner.inner)
+    return SumOver(indices, inner, kind)
+
+
+def _ravelled(shape: Shape, at: Sequence[Expr]) -> Expr:
+    """The place of an entry among all, row by row."""
+    found: Expr = ZERO
+    stride: Size = 1
+    for size, i in reversed([*zip(shape, at, strict=True)]):
+        term = i if stride == 1 else times((count(stride), i))
+        found = found if i == ZERO else term if found == ZERO else plus([(1, term), (1, found)])
+        stride = sized(stride * size)
+    return found
+
+
+def _unravelled(shape: Shape, place: Expr, at: Sequence[Expr], whole: Shape) -> list[Expr]:
+    """The indices of an entry by its place; axes that both shapes have side by side keep their index."""
+    wide, given = [s for s in shape if s != 1], [(s, i) for s, i in zip(whole, at, strict=True) if s != 1]
+    if wide == [s for s, _ in given]:
+        rest = iter(i for _, i in given)
+        return [ZERO if s == 1 else next(rest) for s in shape]
+    found: list[Expr] = []
+    stride: Size = 1
+    first = next(i for i, s in enumerate(shape) if s != 1)
+    for axis, size in reversed([*enumerate(shape)]):
+        if size == 1:
+            found.append(ZERO)
+            continue
+        above = place if stride == 1 else algebra.Call("floor", (Over(place, count(stride)),))
+        found.append(above if axis == first else algebra.Call("mod", (above, count(size))))
+        stride = sized(stride * size)
+    return found[::-1]

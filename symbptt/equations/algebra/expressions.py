@@ -1,0 +1,621 @@
+"""Expressions of a page as data: what is printed, before it has signs and brackets.
+
+Shapes are those of a page: a matrix of one column is a vector, what has one element a number; a matrix of one row is a row.
+The builders `plus`, `times`, `matmul`, `over` and `transposed` keep expressions flat: no sum in a sum, no product in a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from operator import is_
+from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
+
+import sympy as sp
+
+from symbptt.autodiff.labels import Label
+from symbptt.ir.scalar import as_sympy
+from symbptt.ir.shape import Shape, Size
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from functools import cached_property as lazy
+else:
+
+    class lazy:
+        """A property that is computed once; unlike that of functools without a lock, which costs more than what it guards."""
+
+        def __init__(self, compute: Callable[[Any], Any]) -> None:
+            self.compute, self.name = compute, compute.__name__
+
+        def __get__(self, instance: Any, owner: type) -> Any:
+            found = instance.__dict__[self.name] = self.compute(instance)
+            return found
+
+
+@cache
+def normal(shape: Shape) -> Shape:
+    """Return what a shape is on a page: a matrix of one column is a vector, and what has one element a number."""
+    if len(shape) > 2:
+        return shape
+    if all(item == 1 for item in shape):
+        return ()
+    return shape[:1] if len(shape) == 2 and shape[1] == 1 else shape
+
+
+@dataclass_transform(frozen_default=True)
+def expression(cls: type[T]) -> type[T]:
+    """Make a class of expressions: frozen, compared by what is in it; its hash is computed once."""
+    made: Any = dataclass(frozen=True)(cls)
+    whole = made.__hash__
+
+    def cached(self: Any) -> int:
+        found = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = whole(self)
+        return int(found)
+
+    made.__hash__ = cached
+    return cast("type[T]", made)
+
+
+@expression
+class Expr:
+    """An expression; `shape` is that of its value."""
+
+    @property
+    def shape(self) -> Shape:
+        return ()
+
+    @lazy
+    def parts(self) -> tuple[Expr, ...]:
+        """The expressions that this one is made of, in the order in which they are written."""
+        return _PARTS[type(self)](self) if type(self) in _PARTS else ()
+
+    @lazy
+    def labels(self) -> tuple[Label, ...]:
+        """The labels of its symbols, as often as they are written."""
+        return tuple(label for part in self.parts for label in part.labels)
+
+    @lazy
+    def size(self) -> int:
+        """The symbols, numbers and functions that are written."""
+        return isinstance(self, Symbol | Number | Call | Along) + sum(part.size for part in self.parts)
+
+    @lazy
+    def pattern(self) -> tuple[Any, ...]:
+        """The expression without the names in it, for comparison."""
+        own = _OWN.get(type(self), _nothing)(self)
+        return (type(self).__name__, own, *(part.pattern for part in self.parts))
+
+
+class OfInner(Expr):
+    """An expression that has the shape of its inner one."""
+
+    inner: Expr
+
+    @property
+    def shape(self) -> Shape:
+        return self.inner.shape
+
+
+@expression
+class Symbol(Expr):
+    """A value by its name; `of` is its shape."""
+
+    label: Label
+    of: Shape = ()
+
+    @property
+    def shape(self) -> Shape:
+        return self.of
+
+    @lazy
+    def labels(self) -> tuple[Label, ...]:
+        return (self.label,)
+
+
+@expression
+class Outside(Expr):
+    """What the loss itself gives to a state or an output: the derivative of L by a symbol."""
+
+    symbol: Symbol
+
+    @property
+    def shape(self) -> Shape:
+        return self.symbol.shape
+
+
+@expression
+class Derivative(Expr):
+    """The derivative of a value by another one, both symbols or both entries."""
+
+    over: Expr
+    under: Expr
+
+    @lazy
+    def shape(self) -> Shape:
+        return normal((*(self.over.shape or (1,)), *(self.under.shape or (1,))))
+
+
+@expression
+class Number(Expr):
+    """A number without a sign."""
+
+    value: sp.Expr
+
+
+@expression
+class Count(Expr):
+    """A size as a number."""
+
+    size_of: Size
+
+
+@expression
+class Word(Expr):
+    """A name that stands as it is: that of an identity, or of an argument without a label."""
+
+    text: str
+    is_formula: bool = False
+
+
+@expression
+class Index(Expr):
+    """A named index; it runs from 0 over an axis of `of_size`."""
+
+    name: str
+    of_size: Size
+
+
+@expression
+class Ellipsis(Expr):
+    """A formula that is too long to be written."""
+
+
+@expression
+class Sum(Expr):
+    """Terms, each with its sign (1 or -1)."""
+
+    terms: tuple[tuple[int, Expr], ...]
+
+    @lazy
+    def shape(self) -> Shape:
+        return widest(term for _, term in self.terms)
+
+
+@expression
+class Times(Expr):
+    """Numbers and arrays of one shape, multiplied element by element."""
+
+    factors: tuple[Expr, ...]
+
+    @lazy
+    def shape(self) -> Shape:
+        return widest(self.factors)
+
+
+@expression
+class Over(Expr):
+    """A quotient, element by element."""
+
+    above: Expr
+    below: Expr
+
+    @lazy
+    def shape(self) -> Shape:
+        return widest((self.above, self.below))
+
+
+@expression
+class Power(Expr):
+    """A base and its exponent, element by element."""
+
+    base: Expr
+    exponent: Expr
+
+    @lazy
+    def shape(self) -> Shape:
+        return widest((self.base, self.exponent))
+
+
+@expression
+class Matmul(Expr):
+    """A product of matrices, vectors being columns."""
+
+    factors: tuple[Expr, ...]
+
+    @lazy
+    def shape(self) -> Shape:
+        wide = [f.shape for f in self.factors if f.shape]
+        if not wide:
+            return ()
+        rows, columns = wide[0][0], wide[-1][1] if len(wide[-1]) == 2 else 1
+        return normal((rows, columns))
+
+
+@expression
+class Transposed(Expr):
+    """The transpose of a matrix, or a vector laid down as a row."""
+
+    inner: Expr
+
+    @lazy
+    def shape(self) -> Shape:
+        own = self.inner.shape
+        return (1, own[0]) if len(own) == 1 else normal(own[::-1])
+
+
+@expression
+class Diagonal(Expr):
+    """The diagonal matrix of a vector."""
+
+    inner: Expr
+
+    @lazy
+    def shape(self) -> Shape:
+        return (self.inner.shape * 2)[:2]
+
+
+@expression
+class Ones(Expr):
+    """A vector of ones."""
+
+    count: Size
+
+    @property
+    def shape(self) -> Shape:
+        return (self.count,)
+
+
+@expression
+class Zeros(Expr):
+    """A vector or a matrix of zeros."""
+
+    of: Shape
+
+    @property
+    def shape(self) -> Shape:
+        return self.of
+
+
+@expression
+class Unit(Expr):
+    """The vector that is one at the place of a row, and else zero."""
+
+    row: Expr
+    count: Size
+
+    @property
+    def shape(self) -> Shape:
+        return (self.count,)
+
+
+@expression
+class Array(Expr):
+    """Numbers of the user's, row by row; with `most`, only so many of them are shown."""
+
+    values: tuple[Expr, ...]
+    of: Shape
+    cut: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        return normal(self.of)
+
+
+@expression
+class Call(Expr):
+    """A function of its arguments, elementwise or as its name says; `of` is the shape where it is not that of the arguments."""
+
+    name: str
+    args: tuple[Expr, ...]
+    of: Shape | None = None
+
+    @lazy
+    def shape(self) -> Shape:
+        return widest(self.args) if self.of is None else self.of
+
+
+@expression
+class Cases(Expr):
+    """`then` where a condition holds, and `other` elsewhere."""
+
+    condition: Expr
+    then: Expr
+    other: Expr
+
+    @lazy
+    def shape(self) -> Shape:
+        return widest((self.condition, self.then, self.other))
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of an axis: from where, how many, in which steps, of how many; `alone`: one entry without its axis."""
+
+    start: Size
+    length: Size
+    step: int
+    size: Size
+    alone: bool = False
+
+
+@expression
+class Slice(Expr):
+    """A part of an array."""
+
+    inner: Expr
+    spans: tuple[Span, ...]
+    of: Shape
+
+    @property
+    def shape(self) -> Shape:
+        return self.of
+
+
+@expression
+class Rows(Expr):
+    """What stands in a table at an integer; `axis`: along which."""
+
+    table: Expr
+    row: Expr
+    axis: int
+    of: Shape
+
+    @property
+    def shape(self) -> Shape:
+        return self.of
+
+
+@expression
+class Blocks(Expr):
+    """Parts under each other (axis 0) or beside each other (axis 1)."""
+
+    blocks: tuple[Expr, ...]
+    axis: int
+    of: Shape
+
+    @property
+    def shape(self) -> Shape:
+        return self.of
+
+
+@expression
+class Total(OfInner):
+    """The sum over all steps; with `at`, over those at which an index, its second, is its first."""
+
+    inner: Expr
+    at: tuple[Expr, ...] = ()
+
+
+@expression
+class Entry(Expr):
+    """One number of an array."""
+
+    array: Expr
+    indices: tuple[Expr, ...]
+
+
+@expression
+class SumOver(OfInner):
+    """The sum (or `kind`) over named indices, under a condition where there is one."""
+
+    indices: tuple[Index, ...]
+    inner: Expr
+    kind: str = "sum"
+    condition: tuple[Expr, ...] = ()
+
+
+@expression
+class Along(Expr):
+    """A function of the numbers that an expression gives as named indices run; with `at`, one entry of what it gives."""
+
+    name: str
+    indices: tuple[Index, ...]
+    args: tuple[Expr, ...]
+    at: tuple[Expr, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        return self.args[0].shape
+
+
+@expression
+class OverFamily(OfInner):
+    """The sum over the members of a family of values, which differ in one letter of their names."""
+
+    letter: str
+    values: tuple[str, ...]
+    inner: Expr
+
+
+@expression
+class Raised(OfInner):
+    """A value with a sign in brackets above it, which says of which of several it is."""
+
+    inner: Expr
+    sign: str
+
+
+@expression
+class OverWindows(OfInner):
+    """The sum over the windows of time that have step t: they are told by their last step, a letter, and have `k` steps; with
+    `start`, over those that reach the initial state."""
+
+    letter: str
+    k: int
+    inner: Expr
+    start: bool = False
+
+
+@expression
+class Entries(Expr):
+    """The array with these entries at named indices."""
+
+    indices: tuple[Expr, ...]
+    inner: Expr
+    of: Shape = field(default=())
+
+    @property
+    def shape(self) -> Shape:
+        return self.of
+
+
+def number(value: int | float) -> Expr:
+    """Return a number of the user's as a page has it, its sign apart."""
+    found = as_sympy(value)
+    return plus([(-1, Number(-found))]) if found.is_negative else Number(found)
+
+
+def called(name: str, args: Sequence[Expr]) -> Expr:
+    """Return a function of some arguments; a choice has cases, and a quotient that counts as 0 where it is 0 / 0 is
+    written as one."""
+    match name:
+        case "where":
+            return Cases(*args)
+        case "over":
+            return Over(*args)
+    return Call(name, tuple(args))
+
+
+ONE, ZERO = Number(sp.S.One), Number(sp.S.Zero)
+EYE = Word("I")
+
+
+def widest(parts: Iterable[Expr]) -> Shape:
+    """Return the shape of what goes together element by element: that of the first part which is no number."""
+    return next((part.shape for part in parts if part.shape), ())
+
+
+def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
+    """Return an expression with others in the place of its parts, as flat as before."""
+    match e:
+        case Sum():
+            return plus([(sign, part) for (sign, _), part in zip(e.terms, new, strict=True)])
+        case Times():
+            return times(new)
+        case Matmul():
+            return matmul(new)
+        case Over() | Power() | Derivative() | Cases():
+            return type(e)(*new)
+        case Transposed():
+            return transposed(new[0])
+        case Diagonal() | Slice() | Entries() | OverFamily() | Raised() | OverWindows():
+            return replace(e, inner=new[0])
+        case Total():
+            return Total(new[0], tuple(new[1:]))
+        case SumOver():
+            return SumOver(e.indices, new[0], e.kind, tuple(new[1:]))
+        case Call():
+            return Call(e.name, tuple(new), e.of)
+        case Along():
+            return Along(e.name, e.indices, tuple(new[: len(e.args)]), tuple(new[len(e.args) :]))
+        case Blocks():
+            return Blocks(tuple(new), e.axis, e.of)
+        case Rows():
+            return Rows(new[0], new[1], e.axis, e.of)
+        case Unit():
+            return Unit(new[0], e.count)
+        case Entry():
+            return Entry(new[0], tuple(new[1:]))
+        case Outside():
+            return Outside(new[0]) if isinstance(new[0], Symbol) else e
+    return e
+
+
+def mapped(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
+    """Return an expression with `f` applied to each part of it, innermost first."""
+    old = e.parts
+    if not old:
+        return f(e)
+    new = [mapped(part, f) for part in old]
+    return f(e if all(map(is_, old, new)) else with_parts(e, new))
+
+
+def relabelled(e: Expr, f: Callable[[Symbol], Expr]) -> Expr:
+    """Return an expression with `f` applied to its symbols."""
+    if not e.labels:
+        return e
+    if isinstance(e, Symbol):
+        return f(e)
+    new = [relabelled(part, f) for part in e.parts]
+    return e if all(map(is_, e.parts, new)) else with_parts(e, new)
+
+
+def walk(e: Expr) -> Iterator[Expr]:
+    """Yield an expression and all that it is made of, in the order in which they are written."""
+    open_ = [e]
+    while open_:
+        e = open_.pop()
+        yield e
+        open_ += e.parts[::-1]
+
+
+def plus(terms: Iterable[tuple[int, Expr]]) -> Expr:
+    """Return a sum without sums in it; one positive term is itself."""
+    flat: list[tuple[int, Expr]] = []
+    for sign, term in terms:
+        flat += [(sign * s, t) for s, t in term.terms] if isinstance(term, Sum) else [(sign, term)]
+    return flat[0][1] if len(flat) == 1 and flat[0][0] > 0 else Sum(tuple(flat))
+
+
+def times(factors: Iterable[Expr]) -> Expr:
+    """Return an elementwise product without such products in it; a factor alone is itself."""
+    flat: list[Expr] = []
+    for factor in factors:
+        flat += factor.factors if isinstance(factor, Times) else [factor]
+    return flat[0] if len(flat) == 1 else Times(tuple(flat))
+
+
+def matmul(factors: Iterable[Expr]) -> Expr:
+    """Return a product of matrices without such products in it; a factor alone is itself."""
+    flat: list[Expr] = []
+    for factor in factors:
+        flat += factor.factors if isinstance(factor, Matmul) else [factor]
+    return flat[0] if len(flat) == 1 else Matmul(tuple(flat))
+
+
+def is_zero(e: Expr) -> bool:
+    """Answer whether an expression is the number zero, of whatever type."""
+    return isinstance(e, Number) and float(e.value) == 0
+
+
+def is_one(e: Expr) -> bool:
+    """Answer whether an expression is the number one, of whatever type."""
+    return isinstance(e, Number) and float(e.value) == 1
+
+
+def transposed(e: Expr) -> Expr:
+    """Return a transpose; that of a transpose is what was turned."""
+    return e.inner if isinstance(e, Transposed) else e if not e.shape else Transposed(e)
+
+
+def _nothing(e: Any) -> tuple[Any, ...]:
+    return ()
+
+
+_PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
+    Outside: lambda e: (e.symbol,), Derivative: lambda e: (e.over, e.under),
+    Sum: lambda e: tuple(term for _, term in e.terms), Times: lambda e: e.factors,
+    Matmul: lambda e: e.factors, Over: lambda e: (e.above, e.below), Power: lambda e: (e.base, e.exponent),
+    Transposed: lambda e: (e.inner,), Diagonal: lambda e: (e.inner,), Slice: lambda e: (e.inner,),
+    Entries: lambda e: (e.inner,), OverFamily: lambda e: (e.inner,), Total: lambda e: (e.inner, *e.at),
+    SumOver: lambda e: (e.inner, *e.condition), Call: lambda e: e.args, Cases: lambda e: (e.condition, e.then, e.other),
+    Blocks: lambda e: e.blocks, Rows: lambda e: (e.table, e.row), Unit: lambda e: (e.row,),
+    Entry: lambda e: (e.array, *e.indices), Along: lambda e: (*e.args, *e.at), Raised: lambda e: (e.inner,),
+    OverWindows: lambda e: (e.inner,),
+}  # fmt: skip
+"""What each class is made of."""
+_OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    Symbol: lambda e: (e.label.time, e.label.adjoint, e.of), Number: lambda e: (e.value,), Count: lambda e: (e.size_of,),
+    Word: lambda e: (e.text,), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple(sign for sign, _ in e.terms),
+    Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of),
+    Call: lambda e: (e.name, e.of), Slice: lambda e: (e.spans, e.of), Rows: lambda e: (e.axis, e.of),
+    Blocks: lambda e: (e.axis, e.of), SumOver: lambda e: (e.indices, e.kind), Entries: lambda e: (e.indices, e.of),
+    Raised: lambda e: (e.sign,), OverWindows: lambda e: (e.letter, e.k, e.start),
+    OverFamily: lambda e: (e.letter, e.values), Along: lambda e: (e.name, e.indices, len(e.at)),
+}  # fmt: skip
+"""What else is in each class, but for names."""

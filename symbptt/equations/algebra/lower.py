@@ -1,0 +1,480 @@
+"""Values of a graph as expressions, one rule a family: those with a label by it, all others by their formula.
+
+What has no form in matrices, `entries.py` writes entry by entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from symbptt.autodiff.labels import Label
+from symbptt.equations.algebra import expressions as algebra
+from symbptt.equations.algebra.entries import EntryMaker, entries
+from symbptt.equations.algebra.expressions import (
+    EYE,
+    ONE,
+    Array,
+    Blocks,
+    Count,
+    Diagonal,
+    Expr,
+    Number,
+    Ones,
+    Over,
+    Rows,
+    Slice,
+    Span,
+    Symbol,
+    Total,
+    Unit,
+    Word,
+    Zeros,
+    called,
+    is_zero,
+    matmul,
+    normal,
+    number,
+    plus,
+    times,
+    transposed,
+)  # fmt: skip
+from symbptt.equations.algebra.trees import truth, whole_tree
+from symbptt.equations.algebra.wholes import in_matrices
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices
+from symbptt.ir.shape import Shape, Size, broadcast
+from symbptt.ir.shape import size as sized
+
+MOST = 1_000
+"""Numbers of a constant array that are shown; of a longer one, so many."""
+LIES = ("number", "column", "row", "whole")
+"""How a part of a formula lies in a matrix: as one number, repeated beside itself, under itself, or not repeated."""
+
+
+SMALL = ("number", "leaf")
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """Makes expressions of the values of a graph; `limits`: how many values an index has, which is the length of the unit
+    vectors that it chooses."""
+
+    graph: Graph
+    labels: Mapping[int, Label]
+    limits: Mapping[str, Size] = field(default_factory=dict)
+    plain: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
+    trees: dict[int, Tree] = field(default_factory=dict, compare=False, repr=False)
+
+    def formula(self, id: int) -> Expr:
+        """Return the formula of a value, whether it has a label or not."""
+        node = self.graph[id]
+        if not self.is_plain(node):
+            return entries(self.graph, self.labels, id)
+        return self._map(node) if node.family == "map" else FAMILIES[node.family](self, node)
+
+    def value(self, id: int) -> Expr:
+        """Return a value as it stands inside formulas."""
+        if id in self.labels:
+            return Symbol(self.labels[id], normal(self.graph.shape(id)))
+        return self.formula(id)
+
+    def shape(self, id: int) -> Shape:
+        return self.graph.shape(id)
+
+    def is_plain(self, node: Node) -> bool:
+        """Whether the formula of a value has a form in matrices; a product or a view of what has none is itself written by
+        its entries."""
+        if node.id not in self.plain:
+            self.plain[node.id] = self._is_plain(node)
+        return self.plain[node.id]
+
+    def _is_plain(self, node: Node) -> bool:
+        if node.family == "leaf":
+            return True
+        if node.family == "map":
+            return self._is_plain_map(node)
+        if node.family == "view" and self._picked(node) is not None:
+            return True
+        if len(node.shape) > 2:
+            return False
+        if any(len(self.shape(arg)) > 2 for arg in node.args):
+            return node.family == "gather" and node.args[0] in self.labels
+        if node.family in ("reduce", "view", "contract", "cumulate", "whole") and not all(map(self._stands, node.args)):
+            return node.family == "view" and node.attrs.kind in ("concatenate", "expand")
+        match node.family:
+            case "contract":
+                return not (node.attrs.a and node.attrs.b) or _is_scaled(node) or _matrix_form(node) is not None
+            case "reduce":
+                return _is_plain_reduction(node, self.shape(node.args[0]))
+            case "view":
+                return self._is_plain_view(node)
+            case "cumulate":
+                return len(node.shape) == 1
+            case "gather" if node.attrs.kind == "scatter":
+                size = node.shape[node.attrs.axis]
+                return self.limits.get(getattr(self.graph[node.args[1]].attrs, "name", ""), size) == size
+        return True
+
+    def _is_plain_map(self, node: Node) -> bool:
+        """Not where it has an array of three axes, or where all that it reads is named but for what has no form in matrices."""
+        if len(node.shape) > 2:
+            return False
+        read = indices(self.tree(node))
+        odd = [id for id in read if not self._stands(id)]
+        return not odd or not all(id in self.labels or id in odd or self.graph[id].family in SMALL for id in read)
+
+    def _stands(self, id: int) -> bool:
+        return id in self.labels or self.is_plain(self.graph[id])
+
+    def _is_plain_view(self, node: Node) -> bool:
+        x = self.shape(node.args[0])
+        match node.attrs.kind:
+            case "pad":
+                return x == node.shape or padded_axis(x, node) is not None
+            case "reshape":
+                return len(x) < 3
+        return True
+
+    def _picked(self, node: Node) -> tuple[int, tuple[Span, ...]] | None:
+        """The named array of three or more axes of which a value is a matrix or less, all other axes at one place."""
+        if node.family != "view" or node.attrs.kind != "reshape" or node.args[0] in self.labels:
+            return None
+        inner = self.graph[node.args[0]]
+        if inner.family != "view" or inner.attrs.kind != "slice" or len(inner.shape) < 3 or len(node.shape) > 2:
+            return None
+        source = inner.args[0]
+        spans = spans_of(inner.attrs.data, self.shape(source), drop=True)
+        kept = tuple(size for size, span in zip(inner.shape, spans, strict=True) if not span.alone)
+        return (source, spans) if source in self.labels and kept == node.shape else None
+
+    def tree(self, node: Node) -> Tree:
+        """Return the formula of a map over values that are no maps of its shape."""
+        if node.id not in self.trees:
+            self.trees[node.id] = whole_tree(self.graph, self.labels, node.id)
+        return self.trees[node.id]
+
+    # Elementwise values.
+
+    def _map(self, node: Node) -> Expr:
+        tree = self.tree(node)
+        found = self.of_tree(tree, node.shape)
+        same = normal(node.shape) == () or any(normal(self.shape(i)) for i in indices(tree))
+        return found if same else self.repeated(found, (), node.shape)
+
+    def of_tree(self, tree: Tree, shape: Shape | None = None) -> Expr:
+        """Return a formula over values of the graph; parts of it that are columns or rows are repeated."""
+        shape = broadcast(*map(self.shape, indices(tree))) if shape is None else shape
+        if len(shape) == 2 and len(normal(shape)) == 2 and not isinstance(tree, Num):
+            match self._lie(tree, shape):
+                case "column":
+                    return self.repeated(self.of_tree(tree, (shape[0], 1)), (shape[0], 1), shape)
+                case "row":
+                    return self.repeated(self.of_tree(tree, shape[1:]), shape[1:], shape)
+        match tree:
+            case Ref(id):
+                return self._fitted(id, shape)
+            case Num(value):
+                return Number(value)
+            case Sum(terms):
+                return plus((sign, self.of_tree(term, shape)) for sign, term in terms)
+            case Prod(factors, divisors):
+                above = self._factors(factors, shape)
+                return Over(above, self._factors(divisors, shape)) if divisors else above
+            case Power(base, exponent):
+                return algebra.Power(self.of_tree(base, shape), self.of_tree(exponent, shape))
+            case Call("where", (condition, *values)):
+                return called("where", [self.of_tree(arg, shape) for arg in (truth(self.graph, condition), *values)])
+            case Call(name, args):
+                return called(name, [self.of_tree(arg, shape) for arg in args])
+        raise AssertionError(tree)
+
+    def _fitted(self, id: int, shape: Shape) -> Expr:
+        """A value where a formula of a shape reads it: a row among vectors is turned, a vector among rows laid down."""
+        own, found = self.shape(id), self.value(id)
+        is_row = len(own) == 2 and own[0] == 1 and normal(own) != ()
+        if is_row and len(normal(shape)) == 1:
+            return transposed(found)
+        if len(shape) == 2 and shape[0] == 1 and len(own) == 1 and normal(own):
+            return transposed(found)
+        return found
+
+    def _lie(self, tree: Tree, shape: Shape) -> str:
+        """How a part of a formula of a matrix lies in it: "number", "column", "row", or "whole"."""
+        wide = {s for s in map(self.shape, indices(tree)) if normal(s)}
+        if not wide:
+            return "number"
+        if all(len(s) == 2 and s[1] == 1 for s in wide) and shape[1] != 1:
+            return "column"
+        return "row" if shape[0] != 1 and all(len(s) == 1 or s[0] == 1 for s in wide) else "whole"
+
+    def _factors(self, factors: tuple[Tree, ...], shape: Shape) -> Expr:
+        """Factors in the user's order; beside a matrix, columns and rows are diagonal matrices to its left and right."""
+        if len(factors) > 1 and len(shape) == 2 and len(normal(shape)) == 2:
+            lie = [self._lie(factor, shape) for factor in factors]
+            if "column" in lie or "row" in lie:
+                return self._scaled(factors, lie, shape)
+        return times(self.of_tree(factor, shape) for factor in factors)
+
+    def _scaled(self, factors: tuple[Tree, ...], lie: list[str], shape: Shape) -> Expr:
+        """A matrix between diagonal matrices; where there is none, the outer product of the column and the row."""
+        split = {kind: tuple(f for f, k in zip(factors, lie, strict=True) if k == kind) for kind in LIES}
+        column = self._factors(split["column"], (shape[0], 1)) if split["column"] else None
+        row = self._factors(split["row"], shape[1:]) if split["row"] else None
+        if split["whole"]:
+            whole = self._factors(split["whole"], shape)
+            left = [Diagonal(column)] if column is not None else []
+            right = [Diagonal(row)] if row is not None else []
+            found = matmul([*left, *([] if whole == EYE else [whole]), *right])
+        elif column is not None and row is not None:
+            found = matmul((column, transposed(row)))
+        elif column is not None:
+            found = self.repeated(column, (shape[0], 1), shape)
+        else:
+            assert row is not None
+            found = self.repeated(row, shape[1:], shape)
+        return times((self._factors(split["number"], ()), found)) if split["number"] else found
+
+    def repeated(self, e: Expr, shape: Shape, to: Shape) -> Expr:
+        """A value as often as a larger shape says: a number, a column or a row times vectors of ones."""
+        if is_zero(e) or normal(to) == ():
+            return e
+        if normal(shape) == () and len(normal(to)) == 1:
+            return _beside(e, Ones(normal(to)[0]))
+        if normal(shape) == ():
+            row = transposed(Ones(to[-1]))
+            return _beside(e, matmul((Ones(to[-2]), row)) if to[0] != 1 else row)
+        if len(shape) == 2 and shape[1] == 1:
+            return matmul((e, transposed(Ones(to[-1]))))
+        turned = e if len(shape) == 2 else transposed(e)
+        return turned if to[0] == 1 else matmul((Ones(to[-2]), turned))
+
+    def side(self, id: int, turn: bool) -> Expr:
+        """Return an operand of a product, or its transpose."""
+        return transposed(self.value(id)) if turn else self.value(id)
+
+
+def _beside(number: Expr, ones: Expr) -> Expr:
+    return ones if number == ONE else matmul((number, ones))
+
+
+# One rule a family.
+
+
+def _leaf(w: Lowering, node: Node) -> Expr:
+    if node.attrs.role == "eye":
+        return EYE
+    return Word(node.attrs.name, not node.attrs.name.isidentifier())
+
+
+def _number(w: Lowering, node: Node) -> Expr:
+    """A number; an array of them, row by row, whole where it is small."""
+    if not node.shape:
+        return number(node.attrs.value)
+    values = node.attrs.value
+    return Array(tuple(map(number, values[:MOST])), node.shape, len(values) > MOST)
+
+
+def _contract(w: Lowering, node: Node) -> Expr:
+    (a, b), p = node.args, node.attrs
+    if not p.a or not p.b:
+        return times((w.value(a), w.value(b)))
+    if _is_scaled(node):
+        return matmul((w.value(a), Diagonal(w.value(b))))
+    form = _matrix_form(node)
+    assert form is not None
+    swapped, turn_first, turn_second = form
+    first, second = (b, a) if swapped else (a, b)
+    return matmul((w.side(first, turn_first), w.side(second, turn_second)))
+
+
+def _is_scaled(node: Node) -> bool:
+    """Whether a product scales the columns of a matrix."""
+    p = node.attrs
+    return len(p.a) == 2 and p.out == p.a and p.b == p.a[1:]
+
+
+def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:
+    """How a product reads in matrices: whether its operands change places, and which of them are turned."""
+    p = node.attrs
+    return _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)
+
+
+def _matrix_product(
+    a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...], swap: bool = False
+) -> tuple[bool, bool, bool] | None:
+    """Whether a product of labels reads as (a or its transpose) (b or its transpose), vectors being columns."""
+    if len(a) > 2 or len(b) > 2 or not a or not b or (len(a) == 1 and len(b) == 2):
+        return None
+    for turn_a, turn_b in ((False, False), (False, True), (True, False), (True, True)):
+        rows, inner_a = _column(a, turn_a)
+        inner_b, columns = _column(b, turn_b)
+        if inner_a == inner_b and tuple(x for x in (rows, columns) if x is not None) == out:
+            return swap, turn_a, turn_b
+    return None
+
+
+def _column(labels: tuple[int, ...], turn: bool) -> tuple[int | None, int | None]:
+    pair = (labels[0], labels[1]) if len(labels) == 2 else (labels[0], None)
+    return (pair[1], pair[0]) if turn else pair
+
+
+def _is_plain_reduction(node: Node, shape: Shape) -> bool:
+    whole = len(node.attrs.axes) == len(shape)
+    return whole or (node.attrs.kind == "sum" and len(shape) == 2 and 1 not in shape)
+
+
+def _reduce(w: Lowering, node: Node) -> Expr:
+    """A sum over rows or columns as a product with ones; that of a number which was repeated, as so many times it."""
+    x, axes = node.args[0], node.attrs.axes
+    shape, inner = w.shape(x), w.graph[x]
+    if len(axes) < len(shape):
+        return matmul((w.side(x, axes != (1,)), Ones(shape[axes[0]])))
+    is_repeated = x not in w.labels and inner.family == "view" and inner.attrs.kind == "expand"
+    if node.attrs.kind == "sum" and is_repeated and not normal(w.shape(inner.args[0])):
+        return times([*(Count(size) for size in shape if size != 1), w.value(inner.args[0])])
+    return algebra.Call(node.attrs.kind, (w.value(x),), ())
+
+
+def _view(w: Lowering, node: Node) -> Expr:
+    picked = w._picked(node)
+    if picked is not None:
+        return Slice(w.value(picked[0]), picked[1], normal(node.shape))
+    x, data = node.args[0], node.attrs.data
+    shape = w.shape(x)
+    match node.attrs.kind:
+        case "transpose":
+            return transposed(w.value(x)) if data == (1, 0) else w.value(x)
+        case "slice":
+            return Slice(w.value(x), spans_of(data, shape), normal(node.shape))
+        case "pad" if shape == node.shape:
+            return Slice(w.value(x), spans_of(data, node.shape), normal(node.shape))  # turned round, back again
+        case "pad":
+            return _between_zeros(w, node, x)
+        case "concatenate":
+            return Blocks(tuple(_part(w, arg) for arg in node.args), data[0], normal(node.shape))
+        case "expand":
+            return w.repeated(w.value(x), shape, node.shape)
+    return _reshape(w, node, x)
+
+
+def _reshape(w: Lowering, node: Node, x: int) -> Expr:
+    """A vector that becomes a column stays a vector, one that becomes a row is turned; the rows of a matrix one after
+    another are vec, and `mat` sets a vector in rows."""
+    shape = w.shape(x)
+    old, new = normal(shape), normal(node.shape)
+    found = w.value(x)
+    if old == new:
+        return found
+    is_row = len(old) == 2 and old[0] == 1
+    if len(old) == 1 and len(new) == 2 and new[0] == 1:
+        return transposed(found)
+    if is_row and len(new) == 1:
+        return transposed(found)
+    flat = (
+        found if len(old) == 1 else transposed(found) if is_row else algebra.Call("vec", (found,), (sized_prod(old),))
+    )
+    if len(new) == 1:
+        return flat
+    mat = algebra.Call("mat", (Count(new[0]), Count(new[1]), flat), new)
+    return transposed(flat) if new[0] == 1 else mat
+
+
+def sized_prod(shape: Shape) -> Size:
+    found: Size = 1
+    for size in shape:
+        found = sized(found * size)
+    return found
+
+
+def padded_axis(inner: Shape, node: Node) -> int | None:
+    """Return the one axis along which zeros stand before or behind; None where they lie otherwise."""
+    axes = [i for i, span in enumerate(node.attrs.data) if span != (0, node.shape[i], 1)]
+    plain = len(axes) == 1 and node.attrs.data[axes[0]][2] == 1 and inner[axes[0]] != node.shape[axes[0]]
+    return axes[0] if plain else None
+
+
+def _between_zeros(w: Lowering, node: Node, x: int) -> Expr:
+    """An array with zeros before and behind it."""
+    axis = padded_axis(w.shape(x), node)
+    assert axis is not None
+    start, length, _ = node.attrs.data[axis]
+    sizes = (start, sized(node.shape[axis] - start - length))
+    before, behind = (_zeros(tuple(n if i == axis else s for i, s in enumerate(node.shape))) for n in sizes)
+    found = [before] * (sizes[0] != 0) + [w.value(x)] + [behind] * (sizes[1] != 0)
+    return Blocks(tuple(found), axis, normal(node.shape))
+
+
+def _zeros(shape: Shape) -> Expr:
+    if len(normal(shape)) < 2:
+        return Zeros((shape[0] if len(shape) == 1 or shape[0] != 1 else 1,))
+    return transposed(Zeros((shape[1],))) if shape[0] == 1 else Zeros(shape)
+
+
+def _part(w: Lowering, id: int) -> Expr:
+    """A part of an array; of zeros it says how many."""
+    found, shape = w.value(id), w.shape(id)
+    return _zeros(shape) if is_zero(found) and shape else found
+
+
+def spans_of(spans: Sequence[tuple[Size, Size, int]], shape: Shape, drop: bool = False) -> tuple[Span, ...]:
+    """Return slices as a page has them. One row or column of a matrix, or element of a vector, has a number alone; of
+    larger arrays only where the axis is dropped."""
+    alone = drop or len(shape) < 3
+    return tuple(
+        Span(*span, size, alone and span[1] == 1 and size != 1) for span, size in zip(spans, shape, strict=True)
+    )
+
+
+def _gather(w: Lowering, node: Node) -> Expr:
+    x, row = node.args
+    axis = node.attrs.axis
+    if node.attrs.kind == "scatter":
+        unit, found = Unit(w.value(row), node.shape[axis]), w.value(x)
+        if not normal(w.shape(x)):
+            return times((found, unit))
+        return matmul((unit, transposed(found)) if axis == 0 else (found, transposed(unit)))
+    return Rows(w.value(x), w.value(row), axis, normal(node.shape))
+
+
+def _cumulate(w: Lowering, node: Node) -> Expr:
+    return algebra.Call("reverse_cumsum" if node.attrs.reverse else "cumsum", (w.value(node.args[0]),))
+
+
+def _whole(w: Lowering, node: Node) -> Expr:
+    x, *numbers = node.args
+    return in_matrices(node, w.value(x), [w.value(number) for number in numbers], w.shape(x))
+
+
+def _total(w: Lowering, node: Node) -> Expr:
+    return Total(w.value(node.args[0]))
+
+
+FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
+    "leaf": _leaf,
+    "number": _number,
+    "contract": _contract,
+    "reduce": _reduce,
+    "view": _view,
+    "gather": _gather,
+    "cumulate": _cumulate,
+    "total": _total,
+    "whole": _whole,
+}
+
+
+def entry_of(of: Lowering, id: int, at: Sequence[Expr], names: Iterator[str]) -> Expr:
+    """Return an entry of a value as it stands inside a formula: of a product by its form in matrices, where it has one."""
+
+    def matrix(inner: int) -> Expr | None:
+        node = of.graph[inner]
+        plain = (
+            node.family not in ("map", "leaf", "number")
+            and normal(node.shape)
+            and len(node.shape) < 3
+            and of.is_plain(node)
+        )
+        return of.value(inner) if plain else None
+
+    return EntryMaker(of.graph, of.labels, names, {}, matrix).value(id, at)

@@ -1,0 +1,462 @@
+"""The normal form of expressions: the same value as a textbook writes it.
+
+Signs stand in front, then numbers, then arrays; one Σ a sum; transposes stand at what they turn; `aᵀ b` for sums of products;
+no function that only computers need. Each rule is a function of one expression whose parts are in normal form already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import gcd
+from operator import is_
+from typing import cast
+
+import sympy as sp
+
+from symbptt.equations.algebra.entries import LETTERS
+from symbptt.equations.algebra.expressions import (
+    ONE,
+    ZERO,
+    Along,
+    Blocks,
+    Call,
+    Cases,
+    Count,
+    Diagonal,
+    Entries,
+    Entry,
+    Expr,
+    Index,
+    Matmul,
+    Number,
+    Over,
+    Power,
+    Sum,
+    SumOver,
+    Times,
+    Total,
+    Transposed,
+    is_one,
+    is_zero,
+    matmul,
+    plus,
+    times,
+    transposed,
+    walk,
+    with_parts,
+)  # fmt: skip
+
+HALF = sp.Rational(1, 2)
+OPPOSITE = {
+    "greater": "less_equal", "greater_equal": "less", "less": "greater_equal", "less_equal": "greater", "equal": "not_equal",
+    "not_equal": "equal",
+}  # fmt: skip
+"""Conditions by those that hold where they do not."""
+
+
+def in_normal_form(e: Expr) -> Expr:
+    """Return an expression of the same value as a textbook writes it."""
+    found = e.__dict__.get("_normal")
+    if found is None:
+        old = e.parts
+        new = [in_normal_form(part) for part in old]
+        found = _rule(e if all(map(is_, old, new)) else with_parts(e, new))
+        e.__dict__["_normal"] = found
+        found.__dict__["_normal"] = found
+    return cast(Expr, found)
+
+
+def _rule(e: Expr) -> Expr:
+    rule = _RULES.get(type(e))
+    return e if rule is None else rule(e)
+
+
+def signed(e: Expr) -> tuple[int, Expr]:
+    """Return the sign of an expression and the expression without it."""
+    if isinstance(e, Sum) and len(e.terms) == 1:
+        return e.terms[0]
+    return 1, e
+
+
+def with_sign(sign: int, e: Expr) -> Expr:
+    """Return an expression with a sign before it."""
+    return e if sign > 0 else plus([(-1, e)])
+
+
+def _without_signs(parts: Iterable[Expr]) -> tuple[int, list[Expr]]:
+    sign, found = 1, []
+    for part in parts:
+        own, rest = signed(part)
+        sign *= own
+        found.append(rest)
+    return sign, found
+
+
+def _times(e: Times) -> Expr:
+    """The sign first, numbers, other values without axes, arrays; one quotient."""
+    sign, flat = _without_signs(e.factors)
+    above: list[Expr] = []
+    below: list[Expr] = []
+    for factor in flat:
+        if isinstance(factor, Over):
+            above.append(factor.above)
+            below.append(factor.below)
+        else:
+            above.append(factor)
+    inner, above = _without_signs(_flat(above))
+    sums = [f for f in above if isinstance(f, SumOver) and f.kind == "sum" and not f.condition]
+    if sums and all(not f.shape for f in above):
+        whole = [f.inner if f is sums[0] else f for f in above]
+        product = _summed(SumOver(sums[0].indices, _times(Times(tuple(whole)))))
+    else:
+        product = times(_ordered(above))
+    if sign * inner < 0 and isinstance(product, Times) and not below:
+        product, inner = _turned_round(product, inner)
+    found = product if not below else Over(product, times(_ordered(_flat(below))))
+    return with_sign(sign * inner, found)
+
+
+def _turned_round(product: Times, sign: int) -> tuple[Expr, int]:
+    """A product whose minus goes into a difference, if it has one: -a (b - c) is a (c - b)."""
+    for i, factor in enumerate(product.factors):
+        if isinstance(factor, Sum) and len(factor.terms) == 2 and factor.terms[0][0] > 0 > factor.terms[1][0]:
+            turned_round = Sum(((1, factor.terms[1][1]), (-1, factor.terms[0][1])))
+            return times([*product.factors[:i], turned_round, *product.factors[i + 1 :]]), -sign
+    return product, sign
+
+
+def _flat(factors: Iterable[Expr]) -> list[Expr]:
+    return [part for factor in factors for part in (factor.factors if isinstance(factor, Times) else (factor,))]
+
+
+def _is_idle(factor: Expr, factors: Sequence[Expr]) -> bool:
+    """Whether a factor says that others among them are not zero: a product with a factor of zero is zero."""
+    if not (isinstance(factor, Call) and factor.name == "not_equal" and is_zero(factor.args[1])):
+        return False
+    _, tested = signed(factor.args[0])
+    return all(part in factors for part in _flat((tested.above if isinstance(tested, Over) else tested,)))
+
+
+def _ordered(factors: Sequence[Expr]) -> list[Expr]:
+    whole = 1
+    floats: list[Expr] = []
+    counts: list[Expr] = []
+    others: list[Expr] = []
+    arrays: list[Expr] = []
+    for factor in factors:
+        if _is_idle(factor, factors):
+            continue
+        if isinstance(factor, Number):
+            if factor.value.is_Integer:
+                whole *= int(factor.value)
+            else:
+                floats.append(factor)
+        else:
+            if isinstance(factor, Call) and factor.name in OPPOSITE and factor in (*others, *arrays):
+                continue  # a condition that holds twice
+            (counts if isinstance(factor, Count) else arrays if factor.shape else others).append(factor)
+    rest = [*floats, *counts, *others, *arrays]
+    return [Number(sp.Integer(whole)), *rest] if whole != 1 or not rest else rest
+
+
+def _over(e: Over) -> Expr:
+    """The sign before the quotient; a quotient above is one with what is below."""
+    (sign, above), (other, below) = signed(e.above), signed(e.below)
+    if isinstance(above, Over):
+        quotient = above
+        above, below = quotient.above, _times(Times((quotient.below, below)))
+    above, below = _cancelled(above, below)
+    if is_one(below):
+        return with_sign(sign * other, above)
+    return with_sign(sign * other, Over(above, below))
+
+
+def _cancelled(above: Expr, below: Expr) -> tuple[Expr, Expr]:
+    """A quotient without a whole number that is above and below."""
+    (a, x), (b, y) = _coefficient(above), _coefficient(below)
+    common = gcd(a, b)
+    if common < 2:
+        return above, below
+    return (_scaled(a // common, x) if a != common else x, _scaled(b // common, y) if b != common else y)
+
+
+def _diagonal(e: Diagonal) -> Expr:
+    """Signs and numbers before the matrix."""
+    sign, inner = signed(e.inner)
+    numbers = [f for f in inner.factors if not f.shape] if isinstance(inner, Times) else []
+    if not numbers or not isinstance(inner, Times):
+        return with_sign(sign, Diagonal(inner))
+    return with_sign(sign, times([*numbers, Diagonal(times(f for f in inner.factors if f.shape))]))
+
+
+def _power(e: Power) -> Expr:
+    _, base = signed(e.base)
+    even = isinstance(e.exponent, Number) and e.exponent.value.is_Integer and int(e.exponent.value) % 2 == 0
+    return Power(base, e.exponent) if even else e
+
+
+def _matmul(e: Matmul) -> Expr:
+    """Signs, numbers and divisors before the product."""
+    sign, factors = _without_signs(e.factors)
+    numbers: list[Expr] = []
+    below: list[Expr] = []
+    kept: list[Expr] = []
+    for factor in factors:
+        if isinstance(factor, Over) and not factor.below.shape:
+            below.append(factor.below)
+            factor = factor.above
+        if not factor.shape:
+            numbers.append(factor)
+        else:
+            own, rest = _numbers_apart(factor)
+            numbers += own
+            kept.append(rest)
+    kept = _quadratic_form(kept)
+    if not numbers and not below:
+        return with_sign(sign, matmul(kept))
+    whole = Times((*numbers, *([matmul(kept)] if kept else []), *(Over(ONE, b) for b in below)))
+    return with_sign(sign, _times(whole))
+
+
+def _transposed(e: Transposed) -> Expr:
+    return turned(e.inner)
+
+
+def renamed(e: Expr) -> Expr:
+    """Return an expression with the named indices of its arrays in the order in which they are written."""
+    if isinstance(e, Entries):
+        return _renamed(e)
+    if not any(isinstance(x, Entries) for x in walk(e)):
+        return e
+    return with_parts(e, [renamed(part) for part in e.parts])
+
+
+def _renamed(e: Entries) -> Expr:
+    order = list(dict.fromkeys(x.name for x in (*e.indices, *_indices(e.inner)) if isinstance(x, Index)))
+    names = dict(zip(order, sorted(order, key=_place), strict=True))
+    return _with_names(e, names)
+
+
+def _place(name: str) -> int:
+    return LETTERS.index(name) if name in LETTERS else len(LETTERS) + int(name[1:])
+
+
+def _indices(e: Expr) -> Iterator[Expr]:
+    """The indices of an expression in the order in which entries have them, those of sums behind them."""
+    for x in walk(e):
+        if isinstance(x, Index):
+            yield x
+    for x in walk(e):
+        if isinstance(x, SumOver | Along):
+            yield from x.indices
+
+
+def _with_names(e: Expr, names: Mapping[str, str]) -> Expr:
+    if isinstance(e, Index):
+        return Index(names[e.name], e.of_size)
+    new = [_with_names(part, names) for part in e.parts]
+    if isinstance(e, SumOver):
+        own = sorted((Index(names[i.name], i.of_size) for i in e.indices), key=lambda i: _place(i.name))
+        return SumOver(tuple(own), new[0], e.kind, tuple(new[1:]))
+    if isinstance(e, Along):
+        along = tuple(Index(names[i.name], i.of_size) for i in e.indices)
+        return Along(e.name, along, tuple(new[: len(e.args)]), tuple(new[len(e.args) :]))
+    if isinstance(e, Entries):
+        return Entries(tuple(_with_names(i, names) for i in e.indices), new[0], e.of)
+    if isinstance(e, Times):
+        new = sorted(new, key=_order)
+    return with_parts(e, new) if new else e
+
+
+def _order(e: Expr) -> tuple[int, ...]:
+    """Entries by their indices, behind all else."""
+    return tuple(1 + _place(i.name) for i in e.indices if isinstance(i, Index)) or (99,) if isinstance(e, Entry) else ()
+
+
+def turned(e: Expr) -> Expr:
+    """Return the transpose of an expression in normal form, in normal form."""
+    match e:
+        case _ if not e.shape or isinstance(e, Diagonal):
+            return e
+        case Matmul():
+            return matmul([turned(f) for f in e.factors[::-1]])
+        case Sum() if len(e.terms) == 1 or any(isinstance(t, Transposed | Matmul | Total) for _, t in e.terms):
+            return plus((sign, turned(term)) for sign, term in e.terms)
+        case Times() if sum(bool(f.shape) for f in e.factors) == 1:
+            return times(turned(f) for f in e.factors)
+        case Over() if not e.below.shape:
+            return Over(turned(e.above), e.below)
+        case Total() if not e.at:
+            return Total(turned(e.inner))
+        case Blocks() if e.axis == 1 or all(isinstance(p, Transposed) for p in e.blocks):
+            return (
+                Blocks(tuple(map(turned, e.blocks)), 1 - e.axis, e.shape[::-1]) if len(e.shape) == 2 else transposed(e)
+            )
+    return transposed(e)
+
+
+def _total(e: Total) -> Expr:
+    sign, inner = signed(e.inner)
+    return with_sign(sign, Total(inner, e.at))
+
+
+def _quadratic_form(factors: list[Expr]) -> list[Expr]:
+    """A product that is a number, or its transpose, which is the same number, where that turns less: hᵀ Q h for hᵀ Qᵀ h."""
+    if len(factors) < 3 or matmul(factors).shape:
+        return factors
+    other = [turned(f) for f in factors[::-1]]
+    return (
+        other
+        if sum(isinstance(f, Transposed) for f in other) < sum(isinstance(f, Transposed) for f in factors)
+        else factors
+    )
+
+
+def _numbers_apart(e: Expr) -> tuple[list[Expr], Expr]:
+    """The factors of an array that are numbers, and the array without them."""
+    if isinstance(e, Times) and any(not f.shape for f in e.factors):
+        return [f for f in e.factors if not f.shape], times(f for f in e.factors if f.shape)
+    if isinstance(e, Over) and e.above.shape:
+        numbers, rest = _numbers_apart(e.above)
+        return numbers, Over(rest, e.below)
+    return [], e
+
+
+def _summed(e: SumOver) -> Expr:
+    """The sign before the sum; a sum of a sum is one."""
+    sign, inner = signed(e.inner)
+    if e.kind != "sum":
+        return e
+    plain = isinstance(inner, SumOver) and inner.kind == "sum" and not inner.condition and not e.condition
+    found = SumOver((*e.indices, *inner.indices), inner.inner) if plain and isinstance(inner, SumOver) else None
+    return with_sign(sign, found or SumOver(e.indices, inner, e.kind, e.condition))
+
+
+def _sum(e: Sum) -> Expr:
+    """Like terms together, numbers as one, one Σ over steps, a half and half a sign as what is ahead."""
+    terms = [(sign * own, rest) for sign, term in e.terms for own, rest in [signed(term)]]
+    ahead = _ahead(terms)
+    if ahead is not None:
+        return ahead
+    if len(terms) == 1 and isinstance(terms[0][1], Times):
+        product, sign = _turned_round(terms[0][1], terms[0][0]) if terms[0][0] < 0 else (terms[0][1], 1)
+        return with_sign(sign, product)
+    terms = _like(terms)
+    totals = [(sign, term) for sign, term in terms if isinstance(term, Total) and not term.at]
+    if len(totals) > 1:
+        whole = _total(Total(_sum_of((sign, term.inner) for sign, term in totals if isinstance(term, Total))))
+        first = terms.index(totals[0])
+        rest = [pair for pair in terms if pair not in totals]
+        terms = [*rest[:first], signed(whole), *rest[first:]]
+    first = next((i for i, (sign, _) in enumerate(terms) if sign > 0), 0)
+    found = plus([terms[first], *terms[:first], *terms[first + 1 :]]) if terms else ZERO
+    return found if found.shape == e.shape else e  # of an array that cancels, its shape would be lost
+
+
+def _sum_of(terms: Iterable[tuple[int, Expr]]) -> Expr:
+    found = plus(terms)
+    return _sum(found) if isinstance(found, Sum) else found
+
+
+def _like(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
+    """Terms with whole coefficients added up, in the order in which they come first."""
+    count: dict[Expr, int] = {}
+    for sign, term in terms:
+        factor, rest = _coefficient(term)
+        count[rest] = count.get(rest, 0) + sign * factor
+    found = []
+    for rest, factor in count.items():
+        if factor and not is_zero(rest):
+            size = abs(factor)
+            term = rest if size == 1 else Number(sp.Integer(size)) if rest == ONE else _scaled(size, rest)
+            found.append((1 if factor > 0 else -1, term))
+    return found
+
+
+def _coefficient(term: Expr) -> tuple[int, Expr]:
+    if isinstance(term, Number) and term.value.is_Integer:
+        return int(term.value), ONE
+    if isinstance(term, Times) and isinstance(term.factors[0], Number) and term.factors[0].value.is_Integer:
+        return int(term.factors[0].value), times(term.factors[1:])
+    return 1, term
+
+
+def _scaled(size: int, rest: Expr) -> Expr:
+    return _times(Times((Number(sp.Integer(size)), rest)))
+
+
+def _ahead(terms: Sequence[tuple[int, Expr]]) -> Expr | None:
+    """1/2 ± sign(a - b) / 2: one where a is ahead of b, one half where they tie."""
+    if len(terms) != 2 or terms[0] != (1, Number(HALF)):
+        return None
+    sign, half = terms[1]
+    if not isinstance(half, Over) or half.below != Number(sp.S(2)) or not isinstance(half.above, Call):
+        return None
+    if half.above.name != "sign" or not isinstance(half.above.args[0], Sum):
+        return None
+    difference = half.above.args[0].terms
+    if len(difference) != 2 or difference[0][0] < 0 or difference[1][0] > 0:
+        return None
+    return Call("ahead" if sign > 0 else "behind", (difference[0][1], difference[1][1]))
+
+
+def _call(e: Call) -> Expr:
+    match e.name:
+        case "expm1":
+            return _sum(Sum(((1, Call("exp", e.args)), (-1, ONE))))
+        case "log1p":
+            return Call("log", (_sum_of([(1, ONE), (1, e.args[0])]),))
+        case "sum" if e.of == ():
+            return _inner_product(e)
+    return e
+
+
+def _inner_product(e: Call) -> Expr:
+    """The sum of a product as aᵀ b; signs and numbers before it."""
+    sign, inner = signed(e.args[0])
+    if isinstance(inner, Over) and not inner.below.shape:
+        return with_sign(sign, _rule(Over(_rule(Call("sum", (inner.above,), ())), inner.below)))
+    numbers: list[Expr] = []
+    if isinstance(inner, Times):
+        numbers = [f for f in inner.factors if not f.shape]
+        arrays = [f for f in inner.factors if f.shape]
+    elif isinstance(inner, Power) and inner.exponent == Number(sp.S(2)):
+        arrays = [inner.base, inner.base] if inner.base.shape else []
+    elif isinstance(inner, Over) and isinstance(inner.above, Times):
+        numbers = [f for f in inner.above.factors if not f.shape]
+        above = [f for f in inner.above.factors if f.shape] or [ONE]
+        arrays = [above[0], Over(times(above[1:]), inner.below)] if len(above) > 1 else [Over(above[0], inner.below)]
+    else:
+        arrays = [inner]
+    if not arrays:  # one number is its own sum
+        return with_sign(sign, inner)
+    own = arrays[0].shape
+    if len(arrays) < 2 or len(own) > 2 or any(f.shape != own for f in arrays):
+        found: Expr = Call("sum", (times(arrays),), ())
+    elif len(own) == 1:
+        found = _rule(matmul((turned(arrays[0]), times(arrays[1:]))))
+    else:
+        found = Call("inner", (arrays[0], times(arrays[1:])), ())
+    return with_sign(sign, _rule(times([*numbers, found])) if numbers else found)
+
+
+def _cases(e: Cases) -> Expr:
+    """A choice between a value and zero as the value times a condition."""
+    if is_zero(e.other):
+        return _rule(times((e.condition, e.then))) if not is_one(e.then) else e.condition
+    if is_zero(e.then):
+        return _rule(times((negated(e.condition), e.other))) if not is_one(e.other) else negated(e.condition)
+    return e
+
+
+def negated(e: Expr) -> Expr:
+    """Return the condition that holds where another does not."""
+    if isinstance(e, Call) and e.name in OPPOSITE:
+        return Call(OPPOSITE[e.name], e.args, e.of)
+    return plus([(1, ONE), (-1, e)])
+
+
+_RULES: dict[type, Callable[..., Expr]] = {
+    Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Total: _total, SumOver: _summed,
+    Sum: _sum, Call: _call, Cases: _cases, Diagonal: _diagonal,
+}  # fmt: skip

@@ -1,0 +1,137 @@
+"""Formulas of elementwise values with the formulas of others in them, as flat ordered trees."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.equations.algebra.expressions import normal
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, tree_of
+from symbptt.ir.shape import Shape
+
+
+def whole_tree(g: Graph, named: Container[int], id: int) -> Tree:
+    """Return the tree of a map with all unnamed maps of its shape, or of numbers, in it; sums of sums and products of
+    products flattened."""
+    return _expanded(g, named, id, g.shape(id), top=True)
+
+
+def truth(g: Graph, tree: Tree) -> Tree:
+    """Return a tree that chooses between two values as a condition: a number chooses by not being zero."""
+    return tree if is_truth(g, tree) else Call("not_equal", (tree, Num(sp.S.Zero)))
+
+
+def is_truth(g: Graph, tree: Tree) -> bool:
+    """Answer whether the values of a tree are true and false."""
+    if isinstance(tree, Call) and tree.name in ops.BY_NAME:
+        return bool(getattr(ops.BY_NAME[tree.name].body, "boolean", False))
+    if not isinstance(tree, Ref):
+        return False
+    node = g[tree.index]
+    while node.family == "view" and node.attrs.kind in ("reshape", "expand", "transpose", "slice"):
+        node = g[node.args[0]]
+    return node.family == "map" and bool(getattr(node.attrs.expr.func, "boolean", False))
+
+
+def with_conditions(g: Graph, node: Node, tree: Tree) -> Tree:
+    """Return a tree over the arguments of a value, in which all that chooses between two values is a condition."""
+    match tree:
+        case Call("where", (Ref(index) as condition, *values)):
+            test = condition if is_truth(g, Ref(node.args[index])) else Call("not_equal", (condition, Num(sp.S.Zero)))
+            return Call("where", (test, *(with_conditions(g, node, value) for value in values)))
+        case Call("where", (condition, *values)):
+            return Call("where", (truth(g, condition), *(with_conditions(g, node, value) for value in values)))
+        case Call(name, args):
+            return Call(name, tuple(with_conditions(g, node, arg) for arg in args))
+        case Sum(terms):
+            return Sum(tuple((sign, with_conditions(g, node, term)) for sign, term in terms))
+        case Prod(factors, divisors):
+            above, below = (tuple(with_conditions(g, node, part) for part in parts) for parts in (factors, divisors))
+            return Prod(above, below)
+        case Power(base, exponent):
+            return Power(with_conditions(g, node, base), with_conditions(g, node, exponent))
+    return tree
+
+
+def read_by(node: Node) -> Sequence[int]:
+    """Return the arguments of a value, each as often as it stands in its formula."""
+    if node.family != "map":
+        return node.args
+    return [node.args[i] for i in indices(tree_of(node.attrs.expr))]
+
+
+LONGEST = 10_000
+"""Operations of a formula that is still written; values that are read twice stand twice in it."""
+
+
+def is_long(g: Graph, named: Container[int], id: int, longest: int = LONGEST) -> bool:
+    """Answer whether the formula of a value has more than `longest` operations, without writing it."""
+    count, open_ = 0, [*read_by(g[id])]
+    while open_ and count <= longest:
+        arg = open_.pop()
+        count += 1
+        if arg not in named:
+            open_.extend(read_by(g[arg]))
+    return count > longest
+
+
+def _expanded(g: Graph, named: Container[int], id: int, shape: Shape, top: bool = False) -> Tree:
+    node = g[id]
+    if node.family == "number" and not node.shape:
+        return tree_of(as_sympy(node.attrs.value))
+    if id in named and not top:
+        return Ref(id)
+    fits = normal(node.shape) in ((), normal(shape))
+    if node.family == "view" and fits and node.attrs.kind in ("expand", "reshape"):
+        inner = g.shape(node.args[0])
+        if normal(inner) == () or normal(inner) == normal(node.shape):
+            return _expanded(g, named, node.args[0], shape)
+    if node.family == "view" and node.attrs.kind == "expand" and node.shape == shape and len(shape) == 2:
+        return _expanded(g, named, node.args[0], shape)  # a column or a row is repeated where it is read
+    if node.family != "map" or not fits:
+        return Ref(id)
+    return _substitute(tree_of(node.attrs.expr), [_expanded(g, named, arg, node.shape) for arg in node.args])
+
+
+def _substitute(tree: Tree, parts: list[Tree]) -> Tree:
+    match tree:
+        case Ref(index):
+            return parts[index]
+        case Num():
+            return tree
+        case Sum(terms):
+            return Sum(tuple(pair for sign, term in terms for pair in _terms(sign, _substitute(term, parts))))
+        case Prod(factors, divisors):
+            return _flat_product([_substitute(f, parts) for f in factors], [_substitute(d, parts) for d in divisors])
+        case Power(base, exponent):
+            return Power(_substitute(base, parts), _substitute(exponent, parts))
+        case Call(name, args):
+            return Call(name, tuple(_substitute(arg, parts) for arg in args))
+    raise AssertionError(tree)
+
+
+def _terms(sign: int, tree: Tree) -> list[tuple[int, Tree]]:
+    if isinstance(tree, Sum):
+        return [(sign * inner, term) for inner, term in tree.terms]
+    return [(sign, tree)]
+
+
+def _flat_product(factors: list[Tree], divisors: list[Tree]) -> Tree:
+    above: list[Tree] = []
+    below = list(divisors)
+    sign = 1
+    for factor in factors:
+        if isinstance(factor, Sum) and len(factor.terms) == 1 and factor.terms[0][0] < 0:
+            sign, factor = -sign, factor.terms[0][1]
+        if isinstance(factor, Prod):
+            above += factor.factors
+            below += factor.divisors
+        elif factor != Num(sp.S.One) or len(factors) == 1:
+            above.append(factor)
+    above = [factor for factor in above if factor != Num(sp.S.One)] or above[:1]
+    tree: Tree = Prod(tuple(above), tuple(below)) if below or len(above) != 1 else above[0]
+    return Sum(((-1, tree),)) if sign < 0 else tree

@@ -1,0 +1,59 @@
+"""How functions of arrays stand on a page: by their names, a norm between bars, over all of an array or along its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sympy as sp
+
+from symbptt.equations.algebra.expressions import Along, Call, Expr, Index, Number, Over, Power, normal, plus
+from symbptt.ir.node import Node
+from symbptt.ir.shape import Shape
+
+NAMES = {"log_softmax": "logsoftmax", "logsumexp": "lse", "layer_norm": "LN", "rms_norm": "RN"}
+"""What functions are called on a page, where that is not their name."""
+ALONG = {(0,): "columns", (1,): "rows"}
+"""What a function of a matrix goes over, by the axis that it goes along."""
+
+Named = Callable[[str, Expr, Sequence[Expr], bool], Expr]
+"""(name, array, numbers, whether the axes stay) -> the function of the array."""
+
+
+def in_matrices(node: Node, x: Expr, numbers: Sequence[Expr], shape: Shape) -> Expr:
+    """Return a function of a number, a vector or a matrix; `shape` is that of the array."""
+    axes = node.attrs.axes
+    over = "" if all(i in axes or size == 1 for i, size in enumerate(shape)) else f"_{ALONG[axes]}"
+
+    def named(name: str, of: Expr, values: Sequence[Expr], stays: bool) -> Expr:
+        return Call(name + over, (of, *values), normal(shape if stays else node.shape))
+
+    return _formula(node, x, numbers, named, bool(over))
+
+
+def by_entries(node: Node, x: Expr, numbers: Sequence[Expr], indices: tuple[Index, ...], at: tuple[Expr, ...]) -> Expr:
+    """Return an entry of a function along named indices of `x`; where the axes stay, it is the one `at` others."""
+
+    def named(name: str, of: Expr, values: Sequence[Expr], stays: bool) -> Expr:
+        return Along(name, indices, (of, *values), at if stays else ())
+
+    return _formula(node, x, numbers, named, True)
+
+
+def _formula(node: Node, x: Expr, numbers: Sequence[Expr], named: Named, is_part: bool) -> Expr:
+    """A function by its name; what is the root of another with a number added, as that."""
+    name = NAMES.get(node.attrs.name, node.attrs.name)
+    square = Number(sp.Integer(2))
+    match name:
+        case "smooth_norm":
+            return _root(Power(named("norm", x, (), False), square), numbers)
+        case "deviation":
+            return _root(named("var", x, (), False), numbers)
+        case "rms":
+            return _root(named("mean", Power(x, square), (), False), numbers)
+        case "unit" if not is_part:
+            return Over(x, named("norm", x, (), False))
+    return named(name, x, numbers, node.attrs.stays)
+
+
+def _root(inside: Expr, numbers: Sequence[Expr]) -> Expr:
+    return Call("sqrt", (plus([(1, inside), *((1, number) for number in numbers)]),))

@@ -1,0 +1,362 @@
+"""How the names of a page are written: a Python name as a letter with accents and subscripts, no two names alike."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
+from symbptt.autodiff.labels import Label, without_time
+
+T = TypeVar("T")
+
+_LETTERS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ϵ", "varepsilon": "ε", "zeta": "ζ", "eta": "η",
+    "theta": "θ", "vartheta": "ϑ", "iota": "ι", "kappa": "κ", "lambda": "λ", "lamda": "λ", "mu": "μ", "nu": "ν",
+    "xi": "ξ", "pi": "π", "varpi": "ϖ", "rho": "ρ", "varrho": "ϱ", "sigma": "σ", "varsigma": "ς", "tau": "τ",
+    "upsilon": "υ", "phi": "ϕ", "varphi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω", "ell": "ℓ", "hbar": "ℏ",
+    "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Upsilon": "Υ",
+    "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω",
+}  # fmt: skip
+"""Words that are a letter of mathematics; `alpha` is α."""
+
+LATEX_LETTERS = {letter: "\\" + word for word, letter in _LETTERS.items() if word != "lamda"}
+"""The LaTeX of letters that are no ASCII."""
+
+_IN_TEXT = {"ϵ": "ε", "ϕ": "φ"}
+"""Letters that text has in their usual form."""
+
+ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308", "prime": "′"}
+"""Accents by their words in Python names, and how they stand behind a letter in text."""
+
+_FUNCTIONS = frozenset(
+    ["abs", "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cumsum", "det", "diag", "erf", "exp", "expm", "inf", "lim",
+     "log", "logsumexp", "lse", "max", "mean", "min", "mod", "norm", "prod", "relu", "sign", "silu", "sin", "sinh", "softmax",
+     "softplus", "sqrt", "sum", "sup", "tan", "tanh", "trace", "transpose", "var", "vec", "where"]
+)  # fmt: skip
+"""Words that a page reads as functions: with a subscript, log_f would be a logarithm to a base."""
+
+_PAIRS = frozenset(
+    ["at", "by", "do", "dx", "go", "hi", "id", "im", "in", "is", "it", "lo", "lr", "my", "no", "of", "ok", "on", "op", "or", "re",
+     "so", "to", "up"]
+)  # fmt: skip
+"""Words of two letters, which are no letter with a subscript unless others of their kind are."""
+
+_SUBSCRIPTS = frozenset(
+    ["ah", "att", "bias", "cell", "cin", "ctx", "dec", "down", "emb", "enc", "fast", "forget", "gate", "head", "hh", "hid",
+     "hidden", "high", "ho", "hx", "hy", "ih", "im", "in", "inp", "input", "key", "left", "low", "max", "mem", "min", "out",
+     "output", "proj", "query", "re", "read", "rec", "rep", "res", "reset", "right", "self", "skip", "slow", "state", "up",
+     "update", "value", "write", "xh", "xx"]
+)  # fmt: skip
+"""Words that stand below a capital letter: Wout is W with out."""
+
+_WORDS = frozenset(
+    ["unit", "units", "update", "updates", "value", "values", "variance", "vector", "velocity", "wave", "weight", "weights",
+     "window", "write"]
+)  # fmt: skip
+"""Words that begin with a letter of matrices, W, U or V."""
+
+TIMES_OF_PAGE = ("t", "T")
+PAGE = frozenset(["t", "T", "L", "N", "I", "π"])
+"""What a page writes itself: the step, their number, the loss, the number of losses, the identity, and π."""
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a name is written: a letter or a word, and its subscripts; an accent stands behind its letter, as Unicode has it. A
+    `plain` one is the whole Python name, underscores and all, in a typeface that nothing else on the page has."""
+
+    head: str
+    subscripts: tuple[str, ...] = ()
+    plain: bool = False
+
+
+def spelling(name: str, siblings: Collection[str] = ()) -> Spelling:
+    """Return a Python name as mathematics has it: Wz is W with z, tau_m is τ with m, h_hat has a hat, gate is a word.
+
+    `siblings` are the other names of the page, which decide what a name of two letters is: beside p_f, pi is p with i.
+    """
+    parts = [part for part in in_ascii(name).split("_") if part]
+    if not parts:
+        return Spelling(name, plain=True)
+    if parts[0] in _FUNCTIONS and len(parts) > 1:
+        return Spelling("_".join(parts))
+    if parts in (["Delta", "t"], ["delta", "t"]):
+        return Spelling(_LETTERS[parts[0]] + "t")
+    first, *rest = _with_accents(parts)
+    head, *lower = _head(first, _leads(name, siblings))
+    return Spelling(head, (*lower, *(x for part in rest for x in _below(part))))
+
+
+def _below(part: str) -> list[str]:
+    """What a part of a name is below the letter: a letter and a number are two, as in a name of their own."""
+    if is_accented(part):
+        return _head(part, False)[:1]
+    numbered = re.fullmatch(r"([^\W\d_]+)([0-9]+)", part)
+    is_letter = numbered is not None and len(_letter(numbered[1])) == 1
+    return [_letter(numbered[1]), numbered[2]] if numbered is not None and is_letter else [_letter(part)]
+
+
+def _with_accents(parts: Sequence[str]) -> list[str]:
+    """The parts of a name; an accent's word is the accent of the letter before it."""
+    found: list[str] = []
+    for part in parts:
+        if found and part in ACCENTS and not is_accented(found[-1]):
+            found[-1] = _accented(found[-1], part)
+        else:
+            found.append(part)
+    return found
+
+
+def _accented(word: str, accent: str) -> str:
+    return _letter(word) + ACCENTS[accent]
+
+
+def is_accented(word: str) -> bool:
+    """Answer whether a letter or a word has an accent behind it."""
+    return word[-1] in ACCENTS.values()
+
+
+def _letter(word: str) -> str:
+    return _LETTERS.get(word, word)
+
+
+def _text_letter(word: str) -> str:
+    letter = _letter(word)
+    return _IN_TEXT.get(letter, letter)
+
+
+def _head(word: str, leads: bool) -> list[str]:
+    """The letter of a word with its accent, and what is written below it."""
+    if word == "dt":
+        return ["Δt"]
+    if is_accented(word) or (word in _LETTERS and not (leads and len(word) == 2)):
+        return [_letter(word)]
+    accented = re.fullmatch(rf"(.+?)({'|'.join(ACCENTS)})", word)
+    if accented and (len(accented[1]) == 1 or accented[1] in _LETTERS):
+        return [_accented(accented[1], accented[2])]
+    numbered = re.fullmatch(r"(.*?[^\W\d_])([0-9]+)", word)
+    if numbered:
+        return [*_head(numbered[1], leads), numbered[2]]
+    if len(word) == 2 and word.isalpha() and word[1].islower() and (leads or word not in _PAIRS):
+        return [word[0], word[1]]
+    capital = re.fullmatch(r"([A-Z])([a-z]+)", word)
+    if capital and (capital[2] in _SUBSCRIPTS or _is_of_matrix(word)):
+        return [capital[1], _letter(capital[2])]
+    return [word]
+
+
+def _is_of_matrix(word: str) -> bool:
+    return word[0] in "WUV" and word.lower() not in _WORDS
+
+
+def _leads(name: str, siblings: Iterable[str]) -> bool:
+    """Whether other names are the first letter of a name of two letters with one more letter."""
+    others = (other.replace("_", "") for other in siblings if other != name)
+    return len(name) == 2 and any(len(o) == 2 and o[0] == name[0] and o[1] != "t" and o[1].isalpha() for o in others)
+
+
+@cache
+def in_ascii(name: str) -> str:
+    """Return a Python name without letters that are no ASCII: α is alpha, Wσ is W_sigma, ĥ is h_hat."""
+    text = ""
+    for letter in unicodedata.normalize("NFD", name):
+        word = _ascii(letter)
+        parts_before = text and not text.endswith("_") and (len(word) > 1 or _ends_with_word(text))
+        text += ("_" if parts_before and not letter.isascii() else "") + word
+        text += "_" if len(word) > 1 and not letter.isascii() and word not in ("Delta", "delta") else ""
+    return re.sub(r"([Dd])elta(?=[a-zA-Z](_|$))", r"\1elta_", re.sub("__+", "_", text)).strip("_") or text
+
+
+def _ends_with_word(text: str) -> bool:
+    return text.rpartition("_")[2] in _LETTERS
+
+
+def _ascii(letter: str) -> str:
+    if letter.isascii():
+        return letter
+    accent = next((word for word, mark in ACCENTS.items() if mark == letter), "")
+    if accent:
+        return accent
+    words = unicodedata.name(letter, f"u{ord(letter):04x}").split()
+    if words[0] == "COMBINING":
+        return words[1].lower()
+    if letter in "ħℏ":
+        return "hbar"
+    last = words[-1].lower()
+    last = {"lamda": "lambda"}.get(last, last).replace("-", "")
+    return last.capitalize() if letter.isupper() else last
+
+
+def latex_of_spelling(s: Spelling) -> tuple[str, list[str], str]:
+    """Return the letter of a spelling in LaTeX, its subscripts, and the prime that stands behind them."""
+    if s.plain:
+        return r"\mathsf{" + s.head.replace("_", r"\_") + "}", [], ""
+    prime = "'" if s.head.endswith(ACCENTS["prime"]) else ""
+    return _latex_word(s.head.removesuffix(ACCENTS["prime"])), [*map(_latex_word, s.subscripts)], prime
+
+
+def _latex_word(word: str) -> str:
+    if word in LATEX_LETTERS:
+        return LATEX_LETTERS[word]
+    if word[-1] == ACCENTS["prime"]:
+        return _latex_word(word[:-1]) + "'"
+    if is_accented(word):
+        accent = next(name for name, mark in ACCENTS.items() if word[-1] == mark)
+        wide = "wide" if len(word) > 2 and accent in ("hat", "tilde") else ""
+        return rf"\{wide}{accent}{{{_latex_word(word[:-1])}}}"
+    if len(word) == 2 and word[0] in LATEX_LETTERS:
+        return f"{LATEX_LETTERS[word[0]]} {word[1]}"
+    return word if len(word) == 1 or word.isdigit() else r"\mathrm{" + word.replace("_", r"\_") + "}"
+
+
+@cache
+def text_of_name(name: str) -> str:
+    """Return a Python name for a page of text: as it is spelt, with Greek letters and accents."""
+    parts = [part for part in in_ascii(name).split("_") if part]
+    if not parts:
+        return name
+    if parts[0] in _FUNCTIONS:
+        return "".join(parts)
+    if parts in (["dt"], ["Delta", "t"], ["delta", "t"]):
+        return "δt" if parts[0] == "delta" else "Δt"
+    return unicodedata.normalize("NFC", "_".join(map(_text_word, _with_accents(parts))))
+
+
+def _text_word(word: str) -> str:
+    """A word of a name; of a Greek letter with a number, the letter with a number below it."""
+    numbered = re.fullmatch(r"([^\W\d_]+)([0-9]+)", word)
+    if numbered and numbered[1] in _LETTERS:
+        return f"{_text_letter(numbered[1])}_{numbered[2]}"
+    if is_accented(word):
+        accent = next(name for name, mark in ACCENTS.items() if word[-1] == mark)
+        return _text_letter(word[:-1]) + word[-1] if len(word) == 2 else f"{word[:-1]}_{accent}"
+    accented = re.fullmatch(rf"(.+?)({'|'.join(ACCENTS)})", word)
+    if accented and word not in _LETTERS and len(_letter(accented[1])) == 1:
+        return _text_letter(accented[1]) + ACCENTS[accented[2]]
+    return _text_letter(word)
+
+
+@dataclass(frozen=True)
+class Names:
+    """How the names of one page are written, in text, as ASCII, and as mathematics; other names as if they were alone."""
+
+    text: Mapping[str, str]
+    ascii: Mapping[str, str]
+    spelling: Mapping[str, Spelling]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A name of the user, and how it is written in text and in LaTeX."""
+
+    name: str
+    label: Label
+    text: str
+    latex: str
+
+
+ALONE = Names({}, {}, {})
+"""Names that are written as each is by itself."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """A name of a page: whether it has a time, whether that is of an argument before the step ("state"), of another argument
+    ("input"), or of what a step computes ("value")."""
+
+    name: str
+    role: str
+
+    @property
+    def has_time(self) -> bool:
+        return self.role != "once"
+
+
+def names_of_page(used: Iterable[Used], reserved: Collection[str] = ()) -> Names:
+    """Return how the names of a page are written, no two alike, none like what the page writes itself.
+
+    `reserved` are signs of this page, as its sizes, that a name without a time could be mistaken for.
+    """
+    roles = {u.name: u for u in sorted(used, key=lambda u: u.name)}
+    bases = _without_times(roles)
+    timed = {bases[name] for name, u in roles.items() if u.has_time}
+    own = PAGE | set(reserved)
+    siblings = set(bases.values())
+
+    def is_of_page(name: str, written: str, letter: Spelling) -> bool:
+        return not roles[name].has_time and (written in own or _is_time(letter, forms))
+
+    spelt = {name: spelling(base, siblings) for name, base in bases.items()}
+    forms = {(s.head, s.subscripts) for name, s in spelt.items() if roles[name].has_time}
+    upright = {name: Spelling(in_ascii(base), plain=True) for name, base in bases.items()}
+    coded = {name: Spelling(_coded(name), plain=True) for name in bases}
+    shown = _settled(
+        {name: (spelt[name], upright[name], coded[name]) for name in bases},
+        lambda name, s: is_of_page(name, s.head if not s.subscripts and not s.plain else "", s),
+    )
+    texts = {
+        name: (text_of_name(base), base, base.replace("_", ""), *_with_marks(base)) for name, base in bases.items()
+    }
+    ascii_texts = {
+        name: (in_ascii(base), in_ascii(base).replace("_", ""), *_with_marks(in_ascii(base)), _coded(name))
+        for name, base in bases.items()
+    }
+
+    def is_of_text(name: str, text: str) -> bool:
+        head, _, last = text.rpartition("_")
+        is_time = bool(head) and (last in TIMES_OF_PAGE or (last.isdigit() and head in timed))
+        return not roles[name].has_time and (text in own | {"Σ"} | _FUNCTIONS or is_time)
+
+    settled = _settled(texts, is_of_text)
+    low = {name: text if roles[name].has_time else _with_low_number(text) for name, text in settled.items()}
+    return Names(low, _settled(ascii_texts, is_of_text), shown)
+
+
+def _with_low_number(text: str) -> str:
+    """A name without a time whose number stands below it: as `_1` that would be the value at step 1."""
+    head, _, last = text.rpartition("_")
+    return head + last.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")) if head and last.isdecimal() else text
+
+
+def _with_marks(base: str) -> tuple[str, ...]:
+    return tuple(base.rstrip("_") + "_" * n for n in range(1, 4))
+
+
+def _coded(name: str) -> str:
+    """A name in ASCII that no other name has: letters that are no ASCII as their numbers."""
+    return "".join(letter if letter.isascii() else f"U+{ord(letter):04X}" for letter in name)
+
+
+def _is_time(s: Spelling, forms: Collection[tuple[str, tuple[str, ...]]]) -> bool:
+    """Whether a name without a time would be read as a value at a step."""
+    if s.plain or not s.subscripts:
+        return False
+    *before, last = s.subscripts
+    return last in TIMES_OF_PAGE or (last.isdigit() and (s.head, tuple(before)) in forms)
+
+
+def _without_times(roles: Mapping[str, Used]) -> dict[str, str]:
+    """The names without what says their time; with it where two would be alike."""
+    bases = {name: without_time(name, u.role) for name, u in roles.items()}
+    count = Counter(bases.values())
+    return {
+        name: base if base == name or (count[base] == 1 and base not in roles) else name for name, base in bases.items()
+    }
+
+
+def _settled(candidates: Mapping[str, Sequence[T]], refused: Callable[[str, T], bool]) -> dict[str, T]:
+    """The first candidate of each name that is not refused; of names with the same, the next of each."""
+    at = dict.fromkeys(candidates, 0)
+    while True:
+        written = {name: candidates[name][i] for name, i in at.items()}
+        count = Counter(written.values())
+        clash = [n for n, w in written.items() if (count[w] > 1 or refused(n, w)) and at[n] + 1 < len(candidates[n])]
+        if not clash:
+            return written
+        for name in clash:
+            at[name] += 1

@@ -1,0 +1,304 @@
+"""How mathematics is written, in plain text and in LaTeX: two tables of the same signs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+import sympy as sp
+
+from symbptt import ops
+from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
+from symbptt.equations.notation.names import ALONE, Names, latex_of_spelling, spelling
+
+
+@dataclass(frozen=True)
+class Notation:
+    """The signs of one way of writing."""
+
+    symbol: Callable[[Label], str]
+    number: Callable[[sp.Expr], str]
+    brackets: Callable[[str], str]
+    hadamard: str
+    scalar: str
+    matrix: str
+    quotient: Callable[[str, str], str]
+    power: Callable[[str, str], str]
+    call: Callable[[str, Sequence[str]], str]
+    transpose: Callable[[str], str]
+    sum_over_time: str
+    outside: Callable[[str], str]
+    derivative: Callable[[str, str], str]
+    index: Callable[[str, Sequence[str]], str]
+    join: Callable[[Sequence[str]], str]
+    beside: Callable[[Sequence[str]], str]
+    ones: Callable[[str], str]
+    zeros: Callable[[str], str]
+    entry: Callable[[str, str], str]
+    unit: Callable[[str], str]
+    mat: Callable[[str, str], str]
+    root: Callable[[str, bool], str]
+    cases: Callable[[Sequence[tuple[str, str]], str], str]
+    sum_over: Callable[[str, str], str]
+    along: Callable[[str, str, Sequence[str]], str]
+    at_steps: Callable[[str, str], str]
+    below: Callable[[str, str], str]
+    range: Callable[[str, str], str]
+    among: Callable[[str, str], str]
+    when: Callable[[str], str]
+    raised: Callable[[str, str], str]
+    windows: Callable[[str, int, bool], str]
+    word: Callable[[str], str] = str
+    bare: Callable[[str], str] = lambda condition: condition[1:-1]
+    is_stacked: bool = False
+    comma: str = ","
+    apart: str = ",  "
+    listed: str = ", "
+    thin: str = " "
+    plus: str = " + "
+    minus: str = " - "
+    negative: str = "-"
+    ellipsis: str = "…"
+    by: str = "×"
+
+
+TIMES = {0: "t", -1: "t-1", NEXT: "t+1", LAST: "T", FIRST: "1", START: "0"}
+
+
+def time_of(time: int) -> str:
+    """Return how a step is written: t, t-1, t-2, ..., or T."""
+    return TIMES.get(time) or f"t{time}"
+
+
+def _text_symbol(label: Label, names: Mapping[str, str] = MappingProxyType({})) -> str:
+    name = (label.mark if label.adjoint else "") + names.get(label.name, label.name)
+    if label.time is None:
+        return name
+    time = time_of(label.time)
+    head, _, rest = name.partition("_")
+    if rest and head:
+        return f"{head}_{{{rest},{time}}}"
+    return f"{name}_{time}" if len(time) == 1 else f"{name}_{{{time}}}"
+
+
+def _exactly(value: float) -> tuple[Fraction, str] | None:
+    """A number as a small fraction, of π or of one, where that is the number to the last digit and shorter than its digits."""
+    for unit, sign in ((math.pi, "π"), (1.0, "")) if math.isfinite(value) else ():
+        part = Fraction(value / unit).limit_denominator(64)
+        if part and float(part) * unit == value and (sign or (part.denominator > 1 and len(repr(value)) > 12)):
+            return part, sign
+    return None
+
+
+def _digits(value: float) -> str:
+    """The shortest digits that read as the number, with a power of ten where it is large or small."""
+    size = abs(value)
+    if np.isfinite(value) and value and not 1e-4 <= size < 1e6:
+        return np.format_float_scientific(value, trim="-")
+    return repr(float(value)).removesuffix(".0")
+
+
+def _text_number(value: sp.Expr) -> str:
+    if value.is_Float:
+        exact = _exactly(float(value))
+        if exact is None:
+            return _digits(float(value))
+        part, sign = exact
+        above = " ".join([str(part.numerator)] * (part.numerator != 1 or not sign) + [sign] * bool(sign))
+        return above if part.denominator == 1 else f"{above} / {part.denominator}"
+    return (
+        str(value).replace("sqrt(pi)", "√π").replace("pi", "π").replace("oo", "∞").replace("**", "^").replace("*", " ")
+    )
+
+
+def _text_power(base: str, exponent: str) -> str:
+    superscript = {"2": "²", "3": "³"}
+    return base + superscript[exponent] if exponent in superscript else f"{base}^{exponent}"
+
+
+_TEXT_CALLS = {
+    "sigmoid": "σ({0})", "abs": "|{0}|", "greater": "[{0} > {1}]", "greater_equal": "[{0} ≥ {1}]",
+    "less": "[{0} < {1}]", "less_equal": "[{0} ≤ {1}]", "equal": "[{0} = {1}]", "not_equal": "[{0} ≠ {1}]",
+    "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
+    "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "floor_divide": "⌊({0}) / ({1})⌋", "stop_gradient": "sg({0})",
+    "ahead": "[{0} > {1}]_½", "behind": "[{0} < {1}]_½", "inner": "⟨{0}, {1}⟩",
+    "norm": "‖{0}‖", "normal_share": "Φ({0})", "normal_density": "φ({0})",
+}  # fmt: skip
+
+
+def _text_call(name: str, args: Sequence[str]) -> str:
+    return _TEXT_CALLS[name].format(*args) if name in _TEXT_CALLS else f"{name}({', '.join(args)})"
+
+
+TEXT = Notation(
+    symbol=_text_symbol,
+    number=_text_number,
+    brackets=lambda inside: f"({inside})",
+    hadamard=" ⊙ ",
+    scalar=" · ",
+    matrix=" ",
+    quotient=lambda a, b: f"{a} / {b}",
+    power=_text_power,
+    call=_text_call,
+    transpose=lambda a: f"{a}ᵀ",
+    sum_over_time="Σ_t ",
+    outside=lambda symbol: f"dL/d{symbol}",
+    derivative=lambda over, under: f"∂{over}/∂{under}",
+    index=lambda a, parts: f"{a}[{', '.join(parts)}]",
+    join=lambda parts: f"[{'; '.join(parts)}]",
+    beside=lambda parts: f"[{', '.join(parts)}]",
+    ones=lambda size: f"1_{size}" if len(size) == 1 else f"1_{{{size}}}",
+    zeros=lambda size: f"0_{size}" if len(size) == 1 else f"0_{{{size}}}",
+    entry=lambda base, indices: f"{base}_{indices}" if len(indices) == 1 else f"{base}_{{{indices}}}",
+    unit=lambda row: f"e_{{{row}}}",
+    mat=lambda size, inner: f"mat_{{{size}}}({inner})",
+    root=lambda inner, is_atom: f"√{inner}" if is_atom and inner.isidentifier() else f"√({inner})",
+    cases=lambda cases, other: "{" + "; ".join([*(f"{a} if {c}" for a, c in cases), f"{other} otherwise"]) + "}",
+    sum_over=lambda kind, below: f"{'Σ' if kind == 'sum' else kind}_{below if len(below) == 1 else f'{{{below}}}'} ",
+    along=lambda name, below, args: f"{name}_{below if len(below) == 1 else f'{{{below}}}'}({', '.join(args)})",
+    at_steps=lambda index, row: f"t: {index} = {row}",
+    below=lambda index, size: f"{index}<{size}",
+    range=lambda index, size: f",  {index} < {size}",
+    among=lambda index, values: f"{index} ∈ {{{values}}}",
+    when=lambda condition: f" for {condition}",
+    raised=lambda inner, sign: f"{inner}^{{({sign})}}",
+    windows=lambda end, k, start: f"{end}: {end} ≤ {k}" if start else f"{end}: {end} - {k} < t ≤ {end}",
+)
+
+
+def _latex_symbol(label: Label, names: Names = ALONE) -> str:
+    letter, subscripts, prime = latex_of_spelling(names.spelling.get(label.name) or spelling(label.name))
+    lower = ",".join([*subscripts, *([] if label.time is None else [time_of(label.time)])])
+    mark = {"d": r"\mathrm{d}", "δ": r"\delta "}[label.mark] if label.adjoint else ""
+    return mark + letter + (f"_{{{lower}}}" if lower else "") + prime
+
+
+def _latex_word(text: str) -> str:
+    """A size, an index, a sign of the page."""
+    if not text.isidentifier() or len(text) == 1:
+        return text
+    return _latex_symbol(Label(text, None))
+
+
+def _latex_number(value: sp.Expr) -> str:
+    if not value.is_Float:
+        return str(sp.latex(value))
+    exact = _exactly(float(value))
+    if exact is not None:
+        above = (str(exact[0].numerator) if exact[0].numerator != 1 or not exact[1] else "") + r"\pi" * bool(exact[1])
+        return above if exact[0].denominator == 1 else rf"\frac{{{above}}}{{{exact[0].denominator}}}"
+    digits, _, exponent = _digits(float(value)).partition("e")
+    if not exponent:
+        return digits
+    power = f"10^{{{int(exponent)}}}"
+    return {"1": power, "-1": f"-{power}"}.get(digits, rf"{digits} \cdot {power}")
+
+
+_LATEX_CALLS = {
+    "ahead": "[{0} > {1}]_{{1/2}}", "behind": "[{0} < {1}]_{{1/2}}", "inner": r"\langle {0}, {1} \rangle",
+    "stop_gradient": r"\mathrm{{sg}}({0})",
+    "norm": r"\lVert {0}\rVert", "normal_share": r"\Phi({0})", "normal_density": r"\varphi({0})",
+}  # fmt: skip
+
+
+def _latex_call(name: str, args: Sequence[str]) -> str:
+    if name in _LATEX_CALLS:
+        return grown(_LATEX_CALLS[name].format(*args))
+    op = ops.BY_NAME.get(name)
+    if op is not None and op.latex:
+        return grown(op.latex.format(*args))
+    return grown(f"{_latex_function(name)}({', '.join(args)})")
+
+
+def _latex_function(name: str) -> str:
+    """The name of a function; of a derivative, and of a function of rows or columns, with its mark."""
+    if "'" in name:  # a derivative, of several by the number of its argument
+        function, _, argument = name.partition("'")
+        number = f"_{{{argument.strip('_')}}}" if argument else ""
+        return f"{_upright(function)}'{number}"
+    base, _, over = name.rpartition("_")
+    if over in ("rows", "columns"):
+        return rf"{_upright(base)}_{{\text{{{over}}}}}"
+    return _upright(name)
+
+
+def _upright(name: str) -> str:
+    """A word in upright letters; GitHub refuses the names of operators that amsmath sets."""
+    return r"\mathrm{" + name.replace("_", r"\_") + "}"
+
+
+TALL = (r"\frac", r"\sum", r"\begin", r"\sqrt", r"\left")
+"""What brackets grow for."""
+
+
+def grown(text: str) -> str:
+    """Return what ends with a bracket with that bracket as high as what is in it."""
+    for opening, closing in (("(", ")"), ("[", "]"), (r"\lvert ", r"\rvert"), (r"\lfloor ", r"\rfloor")):
+        head, found, rest = text.partition(opening)
+        if found and rest.endswith(closing) and "\\left" not in head and any(sign in rest for sign in TALL):
+            return rf"{head}\left{opening}{rest.removesuffix(closing)}\right{closing}"
+    return text
+
+
+LATEX = Notation(
+    ellipsis=r"\ldots",
+    by=r" \times ",
+    symbol=_latex_symbol,
+    number=_latex_number,
+    brackets=lambda inside: grown(f"({inside})"),
+    hadamard=r" \odot ",
+    scalar=r" \cdot ",
+    matrix=" ",
+    quotient=lambda a, b: rf"\frac{{{a}}}{{{b}}}",
+    power=lambda a, b: f"{a}^{{{b}}}",
+    call=_latex_call,
+    transpose=lambda a: rf"{a}^{{\top}}",
+    sum_over_time=r"\sum_{t} ",
+    outside=lambda symbol: rf"\frac{{\partial L}}{{\partial {symbol}}}",
+    derivative=lambda over, under: rf"\frac{{\partial {over}}}{{\partial {under}}}",
+    index=lambda a, parts: rf"{a}\left[{', '.join(parts)}\right]",
+    join=lambda parts: grown(f"[{'; '.join(parts)}]"),
+    beside=lambda parts: grown(f"[{', '.join(parts)}]"),
+    ones=lambda size: rf"\mathbf{{1}}_{{{size}}}",
+    zeros=lambda size: rf"\mathbf{{0}}_{{{size}}}",
+    entry=lambda base, indices: f"{base}_{{{indices}}}",
+    unit=lambda row: rf"\mathbf{{e}}_{{{row}}}",
+    mat=lambda size, inner: grown(rf"\mathrm{{mat}}_{{{size}}}({inner})"),
+    root=lambda inner, is_atom: rf"\sqrt{{{inner}}}",
+    cases=lambda cases, other: (
+        r"\begin{cases} "
+        + r" \\ ".join([*(rf"{a} & \text{{if }} {c}" for a, c in cases), rf"{other} & \text{{otherwise}}"])
+        + r" \end{cases}"
+    ),
+    sum_over=lambda kind, below: (r"\sum" if kind == "sum" else rf"\{kind}") + f"_{{{below}}} ",
+    along=lambda name, below, args: grown(f"{_upright(name)}_{{{below}}}({', '.join(args)})"),
+    at_steps=lambda index, row: rf"t\colon {index} = {row}",
+    below=lambda index, size: f"{index}<{size}",
+    range=lambda index, size: rf",\quad {index} < {size}",
+    among=lambda index, values: rf"{index} \in \{{{', '.join(map(_latex_word, values.split(', ')))}\}}",
+    when=lambda condition: rf" \quad ({condition})",
+    raised=lambda inner, sign: f"{inner}^{{({sign})}}",
+    windows=lambda end, k, start: (
+        rf"{end}\colon {end} \leq {k}" if start else rf"{end}\colon {end} - {k} < t \leq {end}"
+    ),
+    is_stacked=True,
+    apart=r",\quad ",
+    thin=r"\, ",
+    word=_latex_word,
+    bare=lambda condition: condition.removeprefix(r"\left").removesuffix("]").removesuffix(r"\right")[1:],
+)
+
+
+def latex_of(names: Names) -> Notation:
+    """Return LaTeX for a page with these names."""
+    return replace(LATEX, symbol=partial(_latex_symbol, names=names))
+
+
+def text_of(names: Mapping[str, str]) -> Notation:
+    """Return text for a page with these names."""
+    return replace(TEXT, symbol=partial(_text_symbol, names=names))

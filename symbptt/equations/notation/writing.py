@@ -1,0 +1,351 @@
+"""Expressions written in a notation: the only place that sets brackets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import sympy as sp
+
+from symbptt.autodiff.labels import Label
+from symbptt.equations.algebra.expressions import (
+    Along,
+    Array,
+    Blocks,
+    Call,
+    Cases,
+    Count,
+    Derivative,
+    Diagonal,
+    Ellipsis,
+    Entries,
+    Entry,
+    Expr,
+    Index,
+    Matmul,
+    Number,
+    Ones,
+    Outside,
+    Over,
+    OverFamily,
+    OverWindows,
+    Power,
+    Raised,
+    Rows,
+    Slice,
+    Span,
+    Sum,
+    SumOver,
+    Symbol,
+    Times,
+    Total,
+    Transposed,
+    Unit,
+    Word,
+    Zeros,
+    walk,
+)  # fmt: skip
+from symbptt.equations.notation.signs import TEXT, Notation
+from symbptt.ir.shape import Size, sign_of, size_text
+from symbptt.ir.shape import size as sized
+
+SUM, PRODUCT, MATRIX, POWER, ATOM = range(1, 6)
+Written = tuple[str, int]
+"""A text and how tightly it binds."""
+RELATIONS = (
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "equal",
+    "not_equal",
+    "logical_and",
+    "logical_or",
+    "logical_not",
+)
+
+
+def write(e: Expr, notation: Notation) -> str:
+    """Return an expression as text in a notation."""
+    return written(e, notation)[0]
+
+
+def written(e: Expr, n: Notation) -> Written:
+    """Return an expression in a notation, and how tightly its text binds."""
+    return _WRITERS[type(e)](e, n)
+
+
+def size_shown(size: Size, n: Notation) -> str:
+    """Return a size as a page shows it: factors side by side."""
+    text = ""
+    for term in sp.sympify(size).as_ordered_terms():
+        number, factors = term.as_coeff_mul()
+        names = [name for factor in sorted(factors, key=str) for name in _repeated(factor)]
+        shown = ([] if abs(number) == 1 and names else [str(abs(number))]) + names
+        text += (n.minus if number < 0 else n.plus * bool(text)).strip() + n.matrix.join(map(n.word, shown))
+    return text
+
+
+def _repeated(factor: sp.Expr) -> list[str]:
+    base, exponent = factor.as_base_exp()
+    return [str(base)] * int(exponent) if exponent.is_Integer and exponent > 0 else [str(factor)]
+
+
+def at(e: Expr, n: Notation, least: int) -> str:
+    """Return an expression for a place that binds at least so tightly."""
+    text, level = written(e, n)
+    return text if level >= least else n.brackets(text)
+
+
+def _symbol(e: Symbol, n: Notation) -> Written:
+    return n.symbol(e.label), ATOM
+
+
+def _outside(e: Outside, n: Notation) -> Written:
+    return n.outside(n.symbol(e.symbol.label)), ATOM
+
+
+def _derivative(e: Derivative, n: Notation) -> Written:
+    return n.derivative(write(e.over, n), write(e.under, n)), POWER
+
+
+def _number(e: Number, n: Notation) -> Written:
+    """A number; one with a power of ten, as 2.5 · 10^{10}, is in brackets where it is a base, not where it is a factor."""
+    shown, text = n.number(e.value), TEXT.number(e.value)
+    if "10^" in shown:
+        return shown, POWER
+    if "/" in text or "π" in text:  # a fraction, or some times π
+        return shown, POWER if n.is_stacked else PRODUCT if "/" in text else MATRIX
+    return shown, ATOM if e.value.is_Integer or e.value.is_Float or e.value == sp.oo else PRODUCT
+
+
+def _count(e: Count, n: Notation) -> Written:
+    shown, text = size_shown(e.size_of, n), size_text(e.size_of).replace("*", " ")
+    return shown, ATOM if text.isidentifier() or text.isdigit() else SUM if set(text) & set("+-") else MATRIX
+
+
+def _word(e: Word, n: Notation) -> Written:
+    return (_formula_of_size(e.text, n), SUM) if e.is_formula else (n.word(e.text), ATOM)
+
+
+def _formula_of_size(text: str, n: Notation) -> str:
+    """A size that is a leaf of the graph, written out as Python has it: 2*n, m+n."""
+    signs = {"*": n.matrix, "**": "^", "+": n.plus.strip(), "-": n.minus.strip()}
+    runs = ("".join(run) for _, run in groupby(text, lambda letter: letter.isalnum() or letter == "_"))
+    return "".join(n.word(run) if run.isidentifier() or run.isdigit() else signs.get(run.strip(), run) for run in runs)
+
+
+def _index(e: Index, n: Notation) -> Written:
+    return n.word(e.name), ATOM
+
+
+def _ellipsis(e: Ellipsis, n: Notation) -> Written:
+    return n.ellipsis, ATOM
+
+
+def _sum(e: Sum, n: Notation) -> Written:
+    text = ""
+    for i, (sign, term) in enumerate(e.terms):
+        joint = (n.minus if sign < 0 else n.plus) if i else (n.negative if sign < 0 else "")
+        text += joint + at(term, n, PRODUCT)
+    return text, SUM
+
+
+def _times(e: Times, n: Notation) -> Written:
+    """Numbers side by side before arrays; ⊙ between two arrays. Behind numbers, a product of matrices needs no brackets."""
+    text = "".join(sign + at(factor, n, least) for sign, factor, least in signed_factors(e, n))
+    return text, PRODUCT if sum(bool(factor.shape) for factor in e.factors) > 1 else MATRIX
+
+
+def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
+    """Return the factors of a product, each with the sign before it and how tightly it is to bind."""
+    arrays = sum(bool(factor.shape) for factor in e.factors)
+    found: list[tuple[str, Expr, int]] = []
+    for i, factor in enumerate(e.factors):
+        last = i == len(e.factors) - 1 and arrays == 1
+        least = MATRIX if last or isinstance(factor, Number) else POWER
+        both = factor.shape and i and e.factors[i - 1].shape
+        is_plain = isinstance(factor, Number) or at(factor, n, least)[0] == "|"
+        found.append(((n.hadamard if both else n.scalar if is_plain else n.thin) if i else "", factor, least))
+    return found
+
+
+def _over(e: Over, n: Notation) -> Written:
+    if n.is_stacked:
+        return n.quotient(write(e.above, n), write(e.below, n)), POWER
+    return n.quotient(at(e.above, n, PRODUCT), at(e.below, n, POWER)), PRODUCT
+
+
+def _power(e: Power, n: Notation) -> Written:
+    return n.power(at(e.base, n, ATOM), at(e.exponent, n, POWER)), POWER
+
+
+def _matmul(e: Matmul, n: Notation) -> Written:
+    return n.matrix.join(at(factor, n, MATRIX) for factor in e.factors), MATRIX
+
+
+def _transposed(e: Transposed, n: Notation) -> Written:
+    return n.transpose(at(e.inner, n, ATOM)), POWER
+
+
+def _diagonal(e: Diagonal, n: Notation) -> Written:
+    return n.call("diag", [write(e.inner, n)]), ATOM
+
+
+def _ones(e: Ones, n: Notation) -> Written:
+    return n.ones(size_shown(e.count, n)), ATOM
+
+
+def _zeros(e: Zeros, n: Notation) -> Written:
+    return n.zeros(n.by.join(size_shown(size, n) for size in e.of)), ATOM
+
+
+def _unit(e: Unit, n: Notation) -> Written:
+    return n.unit(write(e.row, n)), ATOM
+
+
+def _array(e: Array, n: Notation) -> Written:
+    texts = [write(value, n) for value in e.values] + [n.ellipsis] * e.cut
+    if len(e.of) == 2:
+        width = int(e.of[1])
+        return n.join([n.listed.join(texts[i : i + width]) for i in range(0, len(texts), width)]), ATOM
+    return n.join(texts), ATOM
+
+
+def _call(e: Call, n: Notation) -> Written:
+    if e.name == "mat":
+        rows, columns, inner = e.args
+        return n.mat(f"{write(rows, n)}{n.by}{write(columns, n)}", write(inner, n)), ATOM
+    if e.name == "delta":
+        return n.entry(n.symbol(Label("δ", None)), subscript(e.args, n)), ATOM
+    if e.name == "sqrt":
+        return n.root(write(e.args[0], n), isinstance(e.args[0], Symbol | Number | Count | Word)), POWER
+    return n.call(e.name, [write(arg, n) for arg in e.args]), ATOM
+
+
+def _along(e: Along, n: Notation) -> Written:
+    below = subscript(e.indices, n)
+    if any(not is_bare(i, part) for i in e.indices for part in e.args[:1]):
+        below = n.comma.join(n.below(n.word(i.name), size_shown(i.of_size, n)) for i in e.indices)
+    text = n.along(e.name, below, [write(arg, n) for arg in e.args])
+    return (n.entry(text, subscript(e.at, n)) if e.at else text), ATOM
+
+
+def _cases(e: Cases, n: Notation) -> Written:
+    found: list[tuple[str, str]] = []
+    rest: Expr = e
+    while isinstance(rest, Cases):
+        found.append((write(rest.then, n), condition(rest.condition, n)))
+        rest = rest.other
+    return n.cases(found, write(rest, n)), ATOM
+
+
+def condition(e: Expr, n: Notation) -> str:
+    """Return a condition without the brackets that make it a number."""
+    return n.bare(write(e, n)) if isinstance(e, Call) and e.name in RELATIONS[:6] else write(e, n)
+
+
+def _slice(e: Slice, n: Notation) -> Written:
+    return n.index(at(e.inner, n, ATOM), [_span(span, n) for span in e.spans]), ATOM
+
+
+def _span(s: Span, n: Notation) -> str:
+    """A slice as NumPy reads it: at the ends of the axis, where a stop of -1 would mean the last, bounds are left out."""
+    colon = n.word(":")
+    if (s.start, s.length, s.step) == (0, s.size, 1):
+        return colon
+    stop = sized(s.start + s.length * s.step)
+    first, last = size_shown(s.start, n), size_shown(stop, n)
+    if s.length == 1:
+        return first if s.alone else f"{first}{colon}{size_shown(sized(s.start + 1), n)}"
+    if s.step == 1:
+        return f"{first}{colon}{last}"
+    step = f"{colon}{n.word(str(s.step))}"
+    if s.step > 0:
+        return f"{first}{colon}{'' if sign_of(sized(stop - s.size)) in (0, 1) else last}{step}"
+    return f"{'' if s.start == sized(s.size - 1) else first}{colon}{'' if sign_of(stop) == -1 else last}{step}"
+
+
+def _rows(e: Rows, n: Notation) -> Written:
+    return n.entry(_base(e.table, n), n.comma.join([n.word(":")] * e.axis + [write(e.row, n)])), ATOM
+
+
+def _base(e: Expr, n: Notation) -> str:
+    """An array with indices behind it: in brackets, but for a letter."""
+    text = write(e, n)
+    plain = isinstance(e, Symbol) and e.label.time is None and len(e.label.name) == 1
+    letter = n.symbol(replace(e.label, adjoint=False)) if isinstance(e, Symbol) else ""
+    return text if (plain and letter.removeprefix("\\").isalpha()) or isinstance(e, Array | Word) else n.brackets(text)
+
+
+def _entry(e: Entry, n: Notation) -> Written:
+    return n.entry(_base(e.array, n), subscript(e.indices, n)), ATOM
+
+
+def subscript(indices: tuple[Expr, ...], n: Notation) -> str:
+    """Return indices side by side, with commas where one of them is more than a letter."""
+    plain = all(isinstance(i, Index) and len(i.name) == 1 for i in indices)
+    return ("" if plain else n.comma).join(write(i, n) for i in indices)
+
+
+def _entries(e: Entries, n: Notation) -> Written:
+    hidden = [isinstance(i, Index) and not is_bare(i, e.inner) for i in e.indices]
+    texts = [n.below(n.word(i.name), size_shown(i.of_size, n)) if isinstance(i, Index) and h else write(i, n)
+             for i, h in zip(e.indices, hidden, strict=True)]  # fmt: skip
+    below = n.comma.join(texts) if any(hidden) else subscript(e.indices, n)
+    return n.entry(n.brackets(write(e.inner, n)), below), ATOM
+
+
+def _total(e: Total, n: Notation) -> Written:
+    head = n.sum_over_time if not e.at else n.sum_over("sum", n.at_steps(*(write(x, n) for x in e.at)))
+    return head + at(e.inner, n, PRODUCT), PRODUCT
+
+
+def _over_family(e: OverFamily, n: Notation) -> Written:
+    return n.sum_over("sum", n.word(e.letter)) + at(e.inner, n, PRODUCT), PRODUCT
+
+
+def _raised(e: Raised, n: Notation) -> Written:
+    return n.raised(write(e.inner, n), e.sign), POWER
+
+
+def _over_windows(e: OverWindows, n: Notation) -> Written:
+    return n.sum_over("sum", n.windows(e.letter, e.k, e.start)) + at(e.inner, n, PRODUCT), PRODUCT
+
+
+def _sum_over(e: SumOver, n: Notation) -> Written:
+    below = subscript(e.indices, n)
+    if e.condition:
+        below = condition(e.condition[0], n)
+    elif any(not is_bare(i, e.inner) for i in e.indices):
+        below = n.comma.join(n.below(n.word(i.name), size_shown(i.of_size, n)) for i in e.indices)
+    return n.sum_over(e.kind, below) + at(e.inner, n, PRODUCT), PRODUCT
+
+
+def ranges(left: Expr, right: Expr, n: Notation) -> str:
+    """Return how far indices on the left run that stand on the right as no index alone."""
+    free = left.indices if isinstance(left, Entry) else ()
+    hidden = [i for i in free if isinstance(i, Index) and not is_bare(i, right)]
+    return "".join(n.range(n.word(i.name), size_shown(i.of_size, n)) for i in hidden)
+
+
+def is_bare(index: Index, e: Expr) -> bool:
+    """Whether an index stands alone as that of an axis, so that a reader sees how far it runs."""
+    return any(isinstance(part, Entry) and index in part.indices for part in walk(e))
+
+
+def _blocks(e: Blocks, n: Notation) -> Written:
+    texts = [write(part, n) for part in e.blocks]
+    return (n.join(texts) if e.axis == 0 else n.beside(texts)), ATOM
+
+
+_WRITERS: dict[type, Callable[[Any, Notation], Written]] = {
+    Symbol: _symbol, Outside: _outside, Derivative: _derivative, Number: _number, Count: _count, Word: _word, Index: _index,
+    Ellipsis: _ellipsis, Sum: _sum,
+    Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Diagonal: _diagonal, Ones: _ones,
+    Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Along: _along, Cases: _cases, Slice: _slice, Rows: _rows, Blocks: _blocks,
+    Entry: _entry, Entries: _entries, Total: _total, SumOver: _sum_over, OverFamily: _over_family,
+    Raised: _raised, OverWindows: _over_windows,
+}  # fmt: skip

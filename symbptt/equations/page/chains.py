@@ -1,0 +1,672 @@
+"""Derivatives as a page writes them: matrices where there are at most two indices, else entries with named indices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import sympy as sp
+
+from symbptt.autodiff.chain import Chain
+from symbptt.autodiff.entrywise import (
+    At,
+    Between,
+    Calculus,
+    Entry,
+    Factor,
+    Inner,
+    Same,
+    Term,
+    Terms,
+    legs,
+    out,
+    own,
+    placed,
+    taken_of,
+)  # fmt: skip
+from symbptt.autodiff.labels import Label
+from symbptt.equations.algebra import expressions as algebra
+from symbptt.equations.algebra.entries import count, free_names
+from symbptt.equations.algebra.expressions import (
+    EYE,
+    ONE,
+    ZERO,
+    Derivative,
+    Diagonal,
+    Expr,
+    Index,
+    Matmul,
+    Number,
+    Ones,
+    Over,
+    Slice,
+    Span,
+    SumOver,
+    Symbol,
+    Times,
+    Transposed,
+    matmul,
+    normal,
+    plus,
+    times,
+    transposed,
+)  # fmt: skip
+from symbptt.equations.algebra.lower import Lowering, entry_of
+from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.ir.shape import Shape, Size
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A line: a derivative, or a value that stands in one, and its formula."""
+
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Writes the derivatives of a chain; those in `named` (by value) stand under their own name in others.
+
+    `labels` are the names of values, `of` the name of what derivatives are taken of.
+    """
+
+    chain: Chain
+    labels: Mapping[int, Label]
+    of: Label
+    named: Mapping[int, Label | None] = field(default_factory=dict)
+
+    @property
+    def calculus(self) -> Calculus:
+        return self.chain.calculus
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        return Lowering(self.calculus.graph, self.labels)
+
+    def before(self, back: int) -> Lowering:
+        """Return what makes expressions of the values of an earlier step."""
+        if not back:
+            return self.lowering
+        times_ = {id: x if x.time is None else replace(x, time=x.time - back) for id, x in self.labels.items()}
+        return Lowering(self.calculus.graph, times_)
+
+    def shape(self, id: int) -> Shape:
+        return self.calculus.graph.shape(id)
+
+    @cached_property
+    def own(self) -> Shape:
+        return self.shape(self.chain.source)
+
+    def definition(self, id: int, label: Label | None) -> Definition:
+        """Return the line of a derivative of a value, whose name may be another one than that of the value."""
+        terms = self.chain.of.get(id, ())
+        whole = self._whole(id, terms)
+        if whole is not None:
+            return Definition(self.name(id, label), in_normal_form(whole))
+        names = free_names(self.calculus.graph, self.labels)
+        at = [self._named_index(size, names) for size in self.shape(id)]
+        inner = [self._named_index(size, names) for size in self.own]
+        places = {out(i): x for i, x in enumerate(at)} | {own(i): x for i, x in enumerate(inner)}
+        right = _Indexed(self, places, names).sum(terms, self.shape(id))
+        return Definition(self.name(id, label, (at, inner)), in_normal_form(right))
+
+    def _named_index(self, size: Size, names: Iterator[str]) -> Expr:
+        return ZERO if size == 1 else Index(next(names), size)
+
+    def name(self, id: int, label: Label | None, at: tuple[Sequence[Expr], Sequence[Expr]] | None = None) -> Expr:
+        """Return what stands for the derivative of a value: that of its symbol, or a letter of its own; or an entry of it."""
+        if label is None or label.given:
+            over: Expr = Symbol(label or self.labels[id], normal(self.shape(id)))
+            under: Expr = Symbol(self.of, normal(self.own))
+            if at is None:
+                return Derivative(over, under)
+            return Derivative(_entry(over, at[0]), _entry(under, at[1]))
+        symbol = Symbol(label, (*normal(self.shape(id)), *normal(self.own)))
+        return symbol if at is None else _entry(symbol, [*at[0], *at[1]])
+
+    def _whole(self, id: int, terms: Terms) -> Expr | None:
+        """A derivative without indices: zero, numbers times the identity, or matrices; None where there is no such form."""
+        if not terms:
+            return ZERO
+        outer, inner = legs(self.shape(id), out), legs(self.own, own)
+        if all(self._is_scaled_identity(id, term, outer, inner) for term in terms):
+            drawn = _drawn(self, terms, self.shape(id), whole=True)
+            assert drawn is not None
+            return _Matrices(self, drawn).sum()
+        return None if len(_axes(outer)) > 1 or len(_axes(inner)) > 1 else self.matrix(id)
+
+    def matrix(self, id: int) -> Expr | None:
+        """Return the derivative of a value as matrices; None where it has no such form."""
+        drawn = _drawn(self, self.chain.of[id], self.shape(id))
+        return None if drawn is None else _Matrices(self, drawn).sum()
+
+    def inside(self, id: int) -> Expr | None:
+        """Return the derivative of a value as it stands in that of another one, as matrices."""
+        return self.name(id, self.named[id]) if id in self.named else self.matrix(id)
+
+    def length(self, symbol: sp.Symbol, shape: Shape) -> Size:
+        """Return how far an index runs in the derivative of a value of some shape."""
+        if symbol in self.calculus.ranges:
+            return self.calculus.ranges[symbol]
+        axes = {out(i): size for i, size in enumerate(shape)} | {own(i): size for i, size in enumerate(self.own)}
+        return axes[symbol]
+
+    def _is_scaled_identity(self, id: int, term: Term, outer: At, inner: At) -> bool:
+        plain = self.resolved(term, self.shape(id))
+        if plain is None or plain.sums or not inner or not _axes(inner):
+            return False
+        pairs = {Same(a, b) for a, b in zip(_axes(outer), _axes(inner), strict=False)}
+        deltas = {f for f, _ in plain.factors if isinstance(f, Same)}
+        rest = [f for f, _ in plain.factors if not isinstance(f, Same)]
+        return (
+            len(_axes(outer)) == len(_axes(inner))
+            and deltas == pairs
+            and all(isinstance(f, Entry) and not f.at for f in rest)
+        )
+
+    def resolved(self, term: Term, shape: Shape) -> Term | None:
+        """Return a term of the derivative of a value of some shape with that of the source, the identity, written out."""
+        inner = term.inner
+        if inner is None or inner.id != self.chain.source:
+            return self.calculus.simplified(term, shape)
+        deltas = [(Same(x, own(i)), 1) for i, x in enumerate(inner.at) if self.own[i] != 1]
+        factors = [x for f, e in term.factors for x in (deltas if f == inner else [(f, e)])]
+        found = self.calculus.simplified(replace(term, factors=tuple(factors)), shape)
+        return None if found is None else _facing(found)
+
+
+def _facing(term: Term) -> Term:
+    """A term with the index of the value first in each δ."""
+    turned = []
+    for f, e in term.factors:
+        if isinstance(f, Same) and str(f.one).startswith("_own"):
+            f = Same(f.other, f.one)
+        turned.append((f, e))
+    return replace(term, factors=tuple(turned))
+
+
+def _axes(at: At) -> list[sp.Expr]:
+    return [x for x in at if x != 0]
+
+
+def _entry(of: Expr, at: Sequence[Expr]) -> Expr:
+    """An entry; of a number, the number."""
+    axes = [x for x in at if x != ZERO] if len(of.shape) < 3 and len(of.shape) != len(at) else list(at)
+    return algebra.Entry(of, tuple(axes)) if of.shape else of
+
+
+# Matrices.
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A term as numbers times a product of matrices; `is_eye`: without matrices it is the identity, not the number one."""
+
+    sign: int
+    above: tuple[Expr, ...]
+    below: tuple[Expr, ...]
+    parts: tuple[Expr, ...]
+    is_eye: bool = False
+
+
+@dataclass(frozen=True)
+class _Matrices:
+    """A sum of products of matrices, with what all of them share in front and behind."""
+
+    of: Derivatives
+    drawn: tuple[Drawn, ...]
+
+    def sum(self) -> Expr:
+        """Terms that end alike are one, with what they share behind them."""
+        groups: dict[object, list[Drawn]] = {}
+        for i, d in enumerate(self.drawn):
+            ends = d.parts[-1] if len(d.parts) > 1 and len(d.parts[-1].shape) == 2 and d.parts[-1].shape[0] != 1 else i
+            groups.setdefault(ends, []).append(d)
+        if len(groups) == 1 or len(groups) == len(self.drawn):
+            return self._shared(list(self.drawn))
+        return plus([(1, self._shared(group)) for group in groups.values()])
+
+    def _shared(self, drawn: list[Drawn]) -> Expr:
+        """A sum with what all of its terms share in front and behind."""
+        shared = [x for x in drawn[0].above if all(x in d.above for d in drawn)] if len(drawn) > 1 else []
+        drawn = [replace(d, above=_without(d.above, shared)) for d in drawn]
+        left = _common([d.parts for d in drawn])
+        right = _common([d.parts[len(left) :][::-1] for d in drawn])[::-1]
+        if len(drawn) == 1:
+            return _product(drawn[0])
+        cut = [
+            replace(d, parts=d.parts[len(left) : len(d.parts) - len(right)], is_eye=d.is_eye or bool(left or right))
+            for d in drawn
+        ]
+        total = plus([(d.sign, _product(replace(d, sign=1))) for d in cut])
+        return matmul([*shared, *left, total, *right]) if shared or left or right else total
+
+
+def _without(parts: tuple[Expr, ...], gone: Sequence[Expr]) -> tuple[Expr, ...]:
+    left = list(parts)
+    for part in gone:
+        left.remove(part)
+    return tuple(left)
+
+
+def _common(chains: Sequence[tuple[Expr, ...]]) -> tuple[Expr, ...]:
+    """What all products begin with; only where matrices are left that differ, and nothing of a row or a column is cut."""
+    if len(chains) < 2:
+        return ()
+    found: list[Expr] = []
+    for column in zip(*chains, strict=False):
+        if any(part != column[0] for part in column) or len(column[0].shape) < 2 or column[0].shape[0] == 1:
+            break
+        found.append(column[0])
+    return tuple(found)
+
+
+def _product(d: Drawn) -> Expr:
+    """Numbers before matrices, over what divides them; a diagonal matrix of reciprocals takes the numbers in."""
+    parts, above = list(d.parts), d.above
+    for i, part in enumerate(parts):
+        if above and isinstance(part, Diagonal) and isinstance(part.inner, Over) and part.inner.above == ONE:
+            parts[i], above = Diagonal(Over(times(above), part.inner.below)), ()
+    core = parts or ([EYE] if d.is_eye else [])
+    product = matmul([*above, *core]) if core else times(above) if above else ONE
+    return plus([(d.sign, Over(product, times(d.below)) if d.below else product)])
+
+
+def _drawn(of: Derivatives, terms: Terms, shape: Shape, whole: bool = False) -> tuple[Drawn, ...] | None:
+    """Terms as products of matrices; with `whole` they are numbers times the identity."""
+    found = []
+    for term in terms:
+        plain = of.resolved(term, shape)
+        drawn = None if plain is None else _Drawing(of, plain, None if whole else shape).drawn()
+        if plain is not None and drawn is None:
+            return None
+        found += [drawn] if drawn is not None else []
+    return tuple(found)
+
+
+@dataclass
+class _Drawing:
+    """One term as a path from the index of the value to that of what it is derived by: matrices are its edges, vectors lie
+    on its corners as diagonal matrices. What no path leads to is a factor of its own, a row or a number."""
+
+    of: Derivatives
+    term: Term
+    shape: Shape | None
+    corners: dict[sp.Symbol, list[tuple[Expr, int]]] = field(default_factory=dict)
+    edges: list[tuple[sp.Symbol, sp.Symbol, Expr]] = field(default_factory=list)
+    numbers: list[tuple[Expr, int]] = field(default_factory=list)
+    is_eye: bool = False
+
+    def drawn(self) -> Drawn | None:
+        outer = next(iter(_axes(legs(self.shape or (), out))), None)
+        inner = next(iter(_axes(legs(self.of.own, own))), None) if self.shape is not None else None
+        if not self._lay_out(outer, inner):
+            return None
+        parts = self._between(outer, None if self.is_eye else inner)
+        while parts is not None and self.corners:
+            if not self._number(next(iter(self.corners))):
+                return None
+        return None if parts is None else self._with_numbers(parts)
+
+    def _between(self, first: sp.Symbol | None, last: sp.Symbol | None) -> list[Expr] | None:
+        """The matrices from one index to the other; a column times a row where no path joins them."""
+        found = (True, list[Expr]()) if first is None else self._walk(first, last)
+        if found is None:
+            return None
+        reached, parts = found
+        if self.is_eye:
+            return [Diagonal(self._column(parts))] if parts else []
+        if last is None or (first is not None and reached):
+            return [self._column(parts)] if last is None and parts else parts
+        row = self._walk(last, None)
+        if row is None:
+            return None
+        return [*(self._before_row(parts) if first is not None else []), *self._row(row[1])]
+
+    # The picture.
+
+    def _lay_out(self, outer: sp.Symbol | None, inner: sp.Symbol | None) -> bool:
+        """Corners and edges of the factors; False where a factor is no vector and no matrix."""
+        term = self.term
+        same = [f for f, _ in term.factors if isinstance(f, Same)]
+        self.is_eye = bool(same)
+        if self.shape is not None:
+            if any((f.one, f.other) != (outer, inner) for f in same):
+                return False
+            term = placed(term, {f.other: f.one for f in same})
+        corners = [outer, None if self.is_eye else inner, *term.sums]
+        self.corners = {s: [] for s in corners if s is not None}
+        return all(self._add(f, e) for f, e in term.factors if not isinstance(f, Same))
+
+    def _add(self, factor: Factor, power: int) -> bool:
+        if isinstance(factor, Inner):
+            return self._add_inner(factor)
+        read = self._read(factor) if isinstance(factor, Entry) else None
+        if read is None:
+            return False
+        value, free = read
+        if not free:
+            self.numbers.append((value, power))
+        elif len(free) == 1:
+            self.corners.setdefault(free[0], []).append((value, power))
+        elif power == 1 and free[0] != free[1]:
+            self.edges.append((free[0], free[1], value))
+        else:
+            return False
+        return True
+
+    def _add_inner(self, factor: Inner) -> bool:
+        """The derivative of a value before: a matrix whose columns are the indices of what is derived by."""
+        of = self.of
+        shape = of.shape(factor.id)
+        rows = [x for x, size in zip(factor.at, shape, strict=True) if size != 1]
+        columns = _axes(legs(of.own, own))
+        if len(rows) > 1 or len(columns) > 1:
+            return False
+        value = of.inside(factor.id)
+        length = shape[[size != 1 for size in shape].index(True)] if rows else 1
+        span = self._span(rows[0], length) if rows else None
+        if value is None or (rows and span is None):
+            return False
+        if span is not None:
+            rows = [span[1]] if span[1] is not None else []
+            if span[0] != Span(0, length, 1, length):
+                whole = [Span(0, size, 1, size) for size in normal(of.own)]
+                value = Slice(value, (span[0], *whole), tuple(x.length for x in (span[0], *whole)))
+            if not rows and columns:
+                self.corners.setdefault(columns[0], []).append((transposed(value), 1))
+                return True
+        if rows and columns:
+            self.edges.append((rows[0], columns[0], value))
+        elif rows:
+            self.corners.setdefault(rows[0], []).append((value, 1))
+        elif columns:
+            self.corners.setdefault(columns[0], []).append((transposed(value), 1))
+        else:
+            self.numbers.append((value, 1))
+        return True
+
+    def _read(self, entry: Entry) -> tuple[Expr, list[sp.Symbol]] | None:
+        """An entry as a vector or a matrix of its indices; of a part of an array where the indices say so."""
+        of = self.of
+        node = of.calculus.graph[entry.id]
+        value, shape = of.before(entry.back).value(entry.id), node.shape
+        if len(normal(shape)) > 2:
+            return None
+        sized = [(x, size) for x, size in zip(entry.at, shape, strict=True) if size != 1]
+        read = [self._span(x, size) for x, size in sized]
+        found = [x for x in read if x is not None]
+        if len(found) < len(read):
+            return None
+        spans, free = tuple(span for span, _ in found), [symbol for _, symbol in found if symbol is not None]
+        if any(span != Span(0, size, 1, size) for span, (_, size) in zip(spans, sized, strict=True)):
+            value = Slice(value, spans, normal(tuple(span.length for span in spans)))
+            value = transposed(value) if len(value.shape) == 2 and len(free) == 1 else value  # a row as a vector
+        elif len(normal(shape)) == 2 and normal(shape)[0] == 1:
+            value = transposed(value)  # a row as a vector
+        return value, free
+
+    def _span(self, x: sp.Expr, size: Size) -> tuple[Span, sp.Symbol | None] | None:
+        """The part of an axis that an index runs over, and the index; None where it is not one index and a start."""
+        axes = [s for s in x.free_symbols if s.name.startswith("_")]
+        if any(taken_of(s) for s in axes) or len(axes) > 1:
+            return None
+        if not axes:
+            return Span(x, 1, 1, size, alone=True), None
+        start = sp.expand(x - axes[0])
+        if start.free_symbols & set(axes):
+            return None
+        length = self._length(axes[0])
+        return Span(0 if start == 0 else start, length, 1, size), axes[0]
+
+    def _length(self, symbol: sp.Symbol) -> Size:
+        return self.of.length(symbol, self.shape or ())
+
+    # Walks.
+
+    def _walk(self, start: sp.Symbol, end: sp.Symbol | None) -> tuple[bool, list[Expr]] | None:
+        """The matrices and diagonals from a corner on, and whether they lead to `end`; None where paths part. A path that
+        ends at another corner ends with a diagonal matrix."""
+        parts: list[Expr] = []
+        at = start
+        while at in self.corners:
+            weights = self.corners.pop(at)
+            here = [edge for edge in self.edges if at in edge[:2]]
+            if weights:
+                parts.append(Diagonal(_weighted(weights)))
+            if not here and not weights and at != end and not (self.is_eye and at == start):
+                parts.append(Diagonal(Ones(self._length(at))))
+            if not here:
+                return at == end, parts
+            if len(here) > 1 or at == end:
+                return None
+            self.edges.remove(here[0])
+            rows, columns, value = here[0]
+            parts.append(value if at == rows else transposed(value))
+            at = columns if at == rows else rows
+        return None
+
+    def _column(self, parts: list[Expr]) -> Expr:
+        """A product of matrices whose last is a diagonal one as the vector that it makes of ones."""
+        *rest, last = parts
+        vector: Expr = last.inner if isinstance(last, Diagonal) else last
+        for part in reversed(rest):
+            vector = times([part.inner, vector]) if isinstance(part, Diagonal) else matmul([part, vector])
+        return vector
+
+    def _before_row(self, parts: list[Expr]) -> list[Expr]:
+        """A column in front of a row: matrices and the vector that they turn, one behind the other."""
+        *rest, last = parts
+        if isinstance(last, Diagonal) and not any(isinstance(part, Diagonal) for part in rest):
+            return [*rest, last.inner]
+        return [self._column(parts)]
+
+    def _row(self, parts: list[Expr]) -> list[Expr]:
+        """The same from the other end: a row times matrices."""
+        *rest, last = parts
+        vector: Expr = last.inner if isinstance(last, Diagonal) else last
+        return [transposed(vector), *(_turned(part) for part in reversed(rest))]
+
+    def _number(self, start: sp.Symbol) -> bool:
+        """A path between two ends that are summed over: a number."""
+        ends = self._ends(start)
+        if ends is None:
+            return False
+        found = self._walk(ends, None)
+        if found is None:
+            return False
+        _, parts = found
+        first = parts[0] if isinstance(parts[0], Diagonal) else None
+        if len(parts) == 1 and first is not None:
+            self.numbers.append((_summed(first.inner), 1))
+            return True
+        left = first.inner if first is not None else None
+        rest = parts[1:] if first is not None else parts
+        vector = self._column(list(rest))
+        if left is None:
+            self.numbers.append((algebra.Call("sum", (vector,), ()), 1))
+        else:
+            self.numbers.append((matmul([transposed(left), vector]), 1))
+        return True
+
+    def _ends(self, start: sp.Symbol) -> sp.Symbol | None:
+        """An end of the path that a corner lies on."""
+        degree = {s: sum(s in edge[:2] for edge in self.edges) for s in self.corners}
+        seen, open_ = set(), [start]
+        while open_:
+            at = open_.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            if at not in degree:
+                return None
+            if degree[at] < 2:
+                return at
+            open_ += [x for edge in self.edges if at in edge[:2] for x in edge[:2]]
+        return None
+
+    def _with_numbers(self, parts: list[Expr]) -> Drawn:
+        number = _tidy(sp.sympify(self.term.number))
+        coefficient, sizes = number.as_coeff_Mul()
+        sign = -1 if coefficient.is_negative else 1
+        above, below = (
+            sp.fraction(abs(coefficient) * sizes) if coefficient.is_Rational else (abs(coefficient) * sizes, sp.S.One)
+        )
+        over = [_count(above)] if above != 1 else []
+        under = [_count(below)] if below != 1 else []
+        over += [_power(value, e) for value, e in self.numbers if e > 0]
+        under += [_power(value, -e) for value, e in self.numbers if e < 0]
+        freed = [x for part in parts for x in _numbers_in(part)]
+        parts = [_core(part) for part in parts]
+        return Drawn(sign, _squared([*over, *freed]), tuple(under), tuple(_joined(parts)), self.is_eye)
+
+
+def _squared(numbers: Sequence[Expr]) -> tuple[Expr, ...]:
+    """Numbers that are equal as powers."""
+    different = list(dict.fromkeys(numbers))
+    return tuple(x if (n := numbers.count(x)) == 1 else algebra.Power(x, Number(sp.Integer(n))) for x in different)
+
+
+def _numbers_in(part: Expr) -> list[Expr]:
+    """The numbers that a matrix is multiplied by."""
+    return [f for f in part.factors if not f.shape] if isinstance(part, Times | Matmul) and part.shape else []
+
+
+def _core(part: Expr) -> Expr:
+    if not isinstance(part, Times | Matmul) or not _numbers_in(part):
+        return part
+    rest = [f for f in part.factors if f.shape]
+    return times(rest) if isinstance(part, Times) else matmul(rest)
+
+
+def _tidy(number: sp.Expr) -> sp.Expr:
+    """A product of numbers without what rounding has left in its last digits."""
+    rounded = {x: sp.Float(float(f"{float(x):.15g}")) for x in number.atoms(sp.Float)}
+    return number.xreplace(rounded)
+
+
+def _count(size: sp.Expr) -> Expr:
+    return Number(size) if size.is_number else count(size)
+
+
+def _power(value: Expr, exponent: int) -> Expr:
+    return value if exponent == 1 else algebra.Power(value, Number(sp.Integer(exponent)))
+
+
+def _weighted(weights: Sequence[tuple[Expr, int]]) -> Expr:
+    """An elementwise product of vectors."""
+    above = [_power(value, e) for value, e in weights if e > 0]
+    below = [_power(value, -e) for value, e in weights if e < 0]
+    over = times(above) if above else ONE
+    return Over(over, times(below)) if below else over
+
+
+def _turned(part: Expr) -> Expr:
+    return part if isinstance(part, Diagonal) else transposed(part)
+
+
+def _summed(vector: Expr) -> Expr:
+    """The sum of the entries of a vector; of a product, an inner product."""
+    if isinstance(vector, Times) and len(vector.factors) > 1 and all(f.shape for f in vector.factors):
+        return matmul([Transposed(vector.factors[0]), times(vector.factors[1:])])
+    if isinstance(vector, algebra.Power) and vector.exponent == Number(sp.Integer(2)):
+        return matmul([Transposed(vector.base), vector.base])
+    return algebra.Call("sum", (vector,), ())
+
+
+def _joined(parts: Sequence[Expr]) -> Iterator[Expr]:
+    """Diagonal matrices side by side as one."""
+    last: Expr | None = None
+    for part in parts:
+        if isinstance(last, Diagonal) and isinstance(part, Diagonal):
+            last = Diagonal(times([last.inner, part.inner]))
+            continue
+        if last is not None:
+            yield last
+        last = part
+    if last is not None:
+        yield last
+
+
+# Entries.
+
+
+@dataclass(frozen=True)
+class _Indexed:
+    """Writes terms entry by entry, with the indices of a line at `places`."""
+
+    of: Derivatives
+    places: Mapping[sp.Symbol, Expr]
+    names: Iterator[str]
+
+    def sum(self, terms: Terms, shape: Shape) -> Expr:
+        found = [self.term(term) for t in terms if (term := self.of.resolved(t, shape)) is not None]
+        return plus(found) if found else ZERO
+
+    def term(self, term: Term) -> tuple[int, Expr]:
+        ranges = self.of.calculus.ranges
+        indices = {s: Index(next(self.names), ranges[s]) for s in term.sums}
+        inner = replace(self, places={**self.places, **indices})
+        number = _tidy(sp.sympify(term.number))
+        coefficient, sizes = number.as_coeff_Mul()
+        above, below = (
+            sp.fraction(abs(coefficient) * sizes) if coefficient.is_Rational else (abs(coefficient) * sizes, sp.S.One)
+        )
+        deltas = [inner.condition(f) for f, _ in term.factors if isinstance(f, Same | Between)]
+        rest = [(inner.factor(f), e) for f, e in term.factors if isinstance(f, Entry | Inner)]
+        over = ([_count(above)] if above != 1 else []) + deltas + [_power(v, e) for v, e in rest if e > 0]
+        under = ([_count(below)] if below != 1 else []) + [_power(v, -e) for v, e in rest if e < 0]
+        product = times(over) if over else ONE
+        whole = Over(product, times(under)) if under else product
+        summed = SumOver(tuple(indices.values()), whole) if indices else whole
+        return (-1 if coefficient.is_negative else 1), summed
+
+    def condition(self, factor: Factor) -> Expr:
+        match factor:
+            case Same(one, other):
+                return delta(self.index(one), self.index(other))
+            case Between(index, low, high):
+                at = self.index(index)
+                tests = [] if low is None else [algebra.Call("greater_equal", (at, self.index(low)))]
+                return times([*tests, *([] if high is None else [algebra.Call("less", (at, self.index(high)))])])
+        raise AssertionError(factor)
+
+    def factor(self, factor: Factor) -> Expr:
+        if isinstance(factor, Entry):
+            at = [self.index(x) for x in factor.at]
+            return entry_of(self.of.before(factor.back), factor.id, at, self.names)
+        assert isinstance(factor, Inner)
+        at = [self.index(x) for x in factor.at]
+        inner = [self.index(x) for x in legs(self.of.own, own)]
+        if factor.id in self.of.named:
+            return self.of.name(factor.id, self.of.named[factor.id], (at, inner))
+        places = {**self.places, **{out(i): x for i, x in enumerate(at)}}
+        return replace(self, places=places).sum(self.of.chain.of[factor.id], self.of.shape(factor.id))
+
+    def index(self, x: sp.Expr) -> Expr:
+        """An index of the line, or a sum of such and of a size."""
+        x = sp.sympify(x)
+        if x in self.places:
+            return self.places[x]
+        axes = sorted((s for s in x.free_symbols if s.name.startswith("_")), key=str)
+        terms = [self._step(sp.expand(x).coeff(s), s) for s in axes]
+        start = sp.expand(x - sum((sp.expand(x).coeff(s) * s for s in axes), sp.S.Zero))
+        if start != 0 or not terms:
+            negative = bool(terms) and start.could_extract_minus_sign()
+            terms.append((-1 if negative else 1, _count(-start if negative else start)))
+        return plus(terms)
+
+    def _step(self, slope: sp.Expr, symbol: sp.Symbol) -> tuple[int, Expr]:
+        sign = -1 if slope.could_extract_minus_sign() else 1
+        return sign, times([*([] if slope == sign else [_count(sign * slope)]), self._axis(symbol)])
+
+    def _axis(self, symbol: sp.Symbol) -> Expr:
+        place = taken_of(symbol)
+        return self.places[symbol] if place is None else self.of.before(place[1]).value(place[0])
+
+
+def delta(one: Expr, other: Expr) -> Expr:
+    """Return δ: one where two indices are equal."""
+    return algebra.Call("delta", (one, other), ())

@@ -1,0 +1,292 @@
+"""The equations of a recursion: forward, backward, gradients, and those of a loss."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from symbptt.autodiff.bptt import Recursion
+from symbptt.autodiff.labels import Label, mark_of, names_of
+from symbptt.equations.notation.ascii import in_ascii
+from symbptt.equations.notation.mathml import mathml_of
+from symbptt.equations.notation.names import Named, Names, names_of_page
+from symbptt.equations.notation.signs import TEXT, Notation, latex_of, text_of
+from symbptt.equations.notation.writing import write
+from symbptt.equations.page.definitions import functions
+from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
+from symbptt.equations.page.legend import mean_of
+from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
+from symbptt.equations.page.masks import PLAIN, Setting, as_set
+from symbptt.equations.page.page import textbook
+from symbptt.equations.page.used import signs_of, used_names
+from symbptt.errors import ArgumentError
+
+STYLES = ("textbook", "loop")
+
+__all__ = ["Equation", "Equations", "Loss"]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One line: `lhs relation rhs`, and where it holds.
+
+    The relation is `=`, or `+=` for what is added to an adjoint that a state brings from the next step.
+    """
+
+    lhs: str
+    rhs: str
+    where: str
+    latex: str
+    relation: str = "="
+
+    def __str__(self) -> str:
+        return f"{self.lhs} {self.relation} {self.rhs}"
+
+
+class Equations:
+    """The equations of a cell forward and backward in time."""
+
+    def __init__(self, recursion: Recursion, loss: Loss | None = None, taken: Iterable[str] = (),
+                 beside: Iterable[str] = (), setting: Setting = PLAIN) -> None:  # fmt: skip
+        self.recursion, self.loss, self.setting = recursion, loss, setting
+        beside = {*beside, *(names_of(loss.recursion) if loss is not None else ())}
+        self._around = tuple(taken), tuple(beside)
+        self.labels = labelled(recursion, *self._around)
+        self.mark = mark_of(beside | {label.name for label in self.labels.values() if not label.adjoint})
+
+    @cached_property
+    def head(self) -> _OfLoss | None:
+        """The equations of the loss, whose own values have names that those of the cell do not have."""
+        if self.loss is None:
+            return None
+        taken = {label.name for label in (*self.labels.values(), *self.shown_labels.values())}
+        taken -= {*self.recursion.step.next, *self.recursion.step.outputs}
+        return _OfLoss(self, self.loss, taken, names_of(self.recursion))
+
+    @cached_property
+    def names(self) -> Names:
+        """How the names of the page are written, those of the loss among them."""
+        whole = (self, self.head) if self.head is not None else (self,)
+        used = {u.name: u for each in reversed(whole) for u in used_names(each.recursion, each.shown_labels.values())}
+        return names_of_page(used.values(), {sign for each in whole for sign in signs_of(each.recursion, each.mark)})
+
+    @cached_property
+    def in_text(self) -> Notation:
+        """The signs of text, with the names of this page."""
+        return text_of(self.names.text)
+
+    @cached_property
+    def in_latex(self) -> Notation:
+        """The signs of LaTeX, with the names of this page."""
+        return latex_of(self.names)
+
+    @property
+    def symbols(self) -> tuple[Named, ...]:
+        """How the arguments and the outputs are written, in text and in LaTeX."""
+        found: dict[str, Named] = {}
+        for each in (self, self.head) if self.head is not None else (self,):
+            step = each.recursion.step
+            whens = {a.name: {"state": 0, "input": 0, "index": 0, "target": 0}.get(a.role) for a in step.arguments}
+            for name in [*whens, *step.outputs]:
+                label = Label(name, whens.get(name, 0))
+                found.setdefault(name, Named(name, label, self.in_text.symbol(label), self.in_latex.symbol(label)))
+        return tuple(found.values())
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.forward)} forward, {len(self.backward)} backward equations"
+        return f"<derivation of {self.recursion.step.name}: {counts}>"
+
+    @property
+    def _lines(self) -> Lines:
+        begun = () if self.loss is None else self.loss.recursion.params
+        return Lines(self.recursion, self.labels, self.mark, frozenset(begun))
+
+    @cached_property
+    def forward(self) -> tuple[Equation, ...]:
+        """The equations of one step, t = 1 to T."""
+        return self._equations(self._set(self._lines.forward, "Forward, "))
+
+    @cached_property
+    def backward(self) -> tuple[Equation, ...]:
+        """The recursion of the adjoints, t = T to 1."""
+        return self._equations(self._set(self._lines.backward, "Backward, ", "Backward from each "))
+
+    @cached_property
+    def gradients(self) -> tuple[Equation, ...]:
+        """The gradients of the parameters, and of what is computed from parameters alone, as sums over time."""
+        return self._equations(self._set(self._lines.gradients, "Gradients of the parameters"))
+
+    @cached_property
+    def input_gradients(self) -> tuple[Equation, ...]:
+        """The gradients of the inputs at each step, for layers below."""
+        return self._equations(self._set(self._lines.input_gradients, "Gradients of the inputs"))
+
+    def _set(self, lines: Callable[[], tuple[Line, ...]], *titles: str) -> tuple[Line, ...]:
+        """The lines of a section; those of the page where truncation, lengths or resets change them."""
+        if self.setting.is_plain:
+            return lines()
+        return tuple(
+            x for section in self.page("loop").sections if section.title.startswith(titles) for x in section.lines
+        )
+
+    def _equations(self, lines: Iterable[Line]) -> tuple[Equation, ...]:
+        return tuple(equation(line, self.in_text, self.in_latex) for line in lines)
+
+    def text(self, style: str = "textbook", *, ascii: bool = False) -> str:
+        """Return all equations as plain text; with `ascii`, in ASCII alone: sum_t for Σ_t, sigma for σ, (.) for ⊙.
+
+        `style="textbook"` has adjoints with all that they are made of, families of gates as one line, and a legend;
+        `style="loop"` has the lines as the generated code works through them, where `+=` adds to an adjoint that a state
+        brings from the next step.
+
+        Raises: ArgumentError for another style.
+        """
+        if not ascii:
+            return self._listing(self.in_text, style, str)
+        signs = replace(text_of(self.names.ascii), root=lambda inner, is_atom: f"sqrt({inner})")
+        return self._listing(signs, style, in_ascii)
+
+    def as_spelt(self, style: str = "loop") -> str:
+        """Return the equations with names as the user spelt them, as the comments of a module have them; `style` as of `text`."""
+        return self._listing(TEXT, style, str)
+
+    def _listing(self, n: Notation, style: str, shown: Callable[[str], str]) -> str:
+        page = self.page(style)
+        parts = ["\n".join(_block(section, n, shown)) for section in page.sections]
+        notes = [f"  {shown(noted(note, n))}" for note in page.legend]
+        legend = ["\n".join(["Legend", *notes])] if notes else []
+        return "\n\n".join([*parts, *legend])
+
+    def page(self, style: str = "textbook") -> Page:
+        """Return the page as data: sections of lines, whose sides are expressions.
+
+        Raises: ArgumentError for a style that is not known.
+        """
+        if style not in STYLES:
+            raise ArgumentError(f"style is one of {', '.join(map(repr, STYLES))}, got {style!r}")
+        page = self._textbook if style == "textbook" else Page(tuple(self._sections()), mean_of(self.loss))
+        if not self.setting.is_plain:
+            page = as_set(page, self.setting, self.recursion, self.loss)
+        sections = (*page.sections, self._functions(page.sections))
+        return replace(page, sections=tuple(section for section in sections if section.lines or section.remarks))
+
+    def _functions(self, sections: Iterable[Section]) -> Section:
+        """What functions mean, those of the loss among them."""
+        parts = [self] if self.head is None else [self, self.head]
+        names = {label.full for part in parts for label in part.labels.values()}
+        return functions([part.recursion for part in parts], names, sections)
+
+    @cached_property
+    def shown_labels(self) -> dict[int, Label]:
+        """The labels of all values that a page of some style shows."""
+        return with_arguments(self.recursion, labelled(self.recursion, *self._around, inner=True))
+
+    @cached_property
+    def _textbook(self) -> Page:
+        r = self.recursion
+        found = self.shown_labels
+        begun = frozenset(() if self.loss is None else self.loss.recursion.params)
+        mark = next((label.mark for label in found.values() if label.adjoint), self.mark)
+        loss = self.head.loss_lines(inner=True) if self.head is not None else None
+        return textbook(Lines(r, found, mark, begun), loss)
+
+    def _sections(self) -> list[Section]:
+        lines = self._lines
+        loss = [] if self.head is None else self.head._sections()
+        return [
+            Section("Forward, t = 1, …, T", lines.forward()),
+            *loss,
+            Section("Backward, t = T, …, 1", lines.backward()),
+            Section("Gradients of the parameters", lines.gradients()),
+            Section("Gradients of the inputs", lines.input_gradients()),
+        ]
+
+    def latex(self, style: str = "textbook", *, numbered: bool = False, width: str = "double") -> str:
+        """Return all equations as LaTeX for a document that loads amsmath: an `align` that may break over pages, its lines
+        broken at their signs to the width of a column; `style` as of `text`.
+
+        width: "single" for a column of 252 pt, "double" for one of 345 pt. `numbered`: each line has a number.
+
+        Raises: ArgumentError for another style or width.
+        """
+        if width not in WIDTHS:
+            raise ArgumentError(f"latex has no width {width!r}\n  expected: {', '.join(map(repr, WIDTHS))}")
+        return document(self.page(style), self.in_latex, numbered, WIDTHS[width])
+
+    def mathml(self, style: str = "textbook") -> str:
+        """Return all equations as presentation MathML, one element `math` that is an XML document by itself; `style` as of
+        `text`.
+
+        Raises: ArgumentError for another style.
+        """
+        return mathml_page(self.page(style), mathml_of(self.names))
+
+    def _repr_latex_(self) -> str:
+        return display(self.page(), self.in_latex)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": self.text(), "text/latex": self._repr_latex_()}
+
+
+class _OfLoss(Equations):
+    """The equations of a loss: its value, and what it sends back to states, outputs and its parameters."""
+
+    def __init__(self, whole: Equations, of: Loss, taken: Iterable[str], beside: Iterable[str]) -> None:
+        self.whole, self.of = whole, of
+        super().__init__(of.recursion, taken=taken, beside=beside)
+
+    def loss_lines(self, inner: bool = False) -> LossLines:
+        """Return what makes the lines of the loss; with `inner`, arguments of its functions have names too."""
+        lines = self._lines
+        if inner:
+            lines = replace(
+                lines, labels=with_arguments(self.recursion, labelled(self.recursion, *self._around, inner=True))
+            )
+        return LossLines(lines, self.of)
+
+    @property
+    def names(self) -> Names:
+        """How the names of the page are written, which the cell and its loss share."""
+        return self.whole.names
+
+    def _sections(self) -> list[Section]:
+        lines = self.loss_lines()
+        steps = "1, …, T" if self.of.at == "every" else "T"
+        return [
+            Section(f"Loss, t = {steps}", lines.value()),
+            Section("Backward from the loss", lines.back()),
+            Section("Gradients of the loss's parameters", lines.gradients()),
+        ]
+
+
+def equation(line: Line, text: Notation, latex: Notation) -> Equation:
+    """Return a line in text and in LaTeX."""
+    sides = [(write(line.left, n), write(line.right, n) + behind(line, n)) for n in (text, latex)]
+    relation = RELATIONS[line.relation]
+    return Equation(*sides[0], line.where, f"{sides[1][0]} {relation} {sides[1][1]}", line.relation)
+
+
+def _block(section: Section, n: Notation, shown: Callable[[str], str]) -> list[str]:
+    """A section as text."""
+    return [
+        shown(section.title),
+        *([_aligned(section.lines, n, shown)] if section.lines else []),
+        *(f"  {shown(remark)}" for remark in section.remarks),
+    ]
+
+
+def _aligned(lines: Sequence[Line], n: Notation, shown: Callable[[str], str]) -> str:
+    rows = [
+        (shown(write(line.left, n)), line.relation, shown(write(line.right, n) + behind(line, n))) for line in lines
+    ]
+    room = max(columns(left) for left, _, _ in rows)
+    signs = max((len(sign) for _, sign, _ in rows if "=" in sign), default=0)
+    return "\n".join(f"  {left}{' ' * (room - columns(left))} {sign:>{signs}} {right}" for left, sign, right in rows)
+
+
+def columns(text: str) -> int:
+    """Return how many columns a text takes: an accent stands over its letter."""
+    return sum(not unicodedata.combining(letter) for letter in text)

@@ -1,0 +1,172 @@
+"""Families: lines, and terms of sums, that differ in one part of their names, as those of the gates of an LSTM do.
+
+They are found by comparing expressions; what a cell's names mean is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from symbptt.autodiff.labels import Label
+from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, mapped, plus, relabelled
+from symbptt.equations.page.lines import Line
+
+LETTERS = "kjlqrspuvw"
+"""Names of the letter that stands for the members of a family, in the order in which they are taken."""
+
+
+@dataclass
+class Letters:
+    """The letters of families: one for each set of members, none that is taken."""
+
+    taken: set[str]
+    found: dict[frozenset[str], tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def of(self, values: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
+        """Return the letter of a set of members, and these in their order; None where all letters are taken."""
+        key = frozenset(values)
+        if key not in self.found:
+            used = self.taken | {letter for letter, _ in self.found.values()}
+            letter = next((x for x in LETTERS if x not in used), None)
+            if letter is None:
+                return None
+            self.found[key] = (letter, values)
+        return self.found[key]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Expressions that are alike: which of those that were compared, and the part of a name in which each differs."""
+
+    places: tuple[int, ...]
+    values: tuple[str, ...]
+    pattern: Expr
+    holes: frozenset[Label]
+    """Labels of the first member in which it differs from the others."""
+
+
+def families(expressions: Sequence[Expr]) -> list[Family]:
+    """Return the families among expressions, each of which is in one at most."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, e in enumerate(expressions):
+        groups.setdefault(e.pattern, []).append(i)
+    return [family for group in groups.values() if len(group) > 1 for family in _families(expressions, group)]
+
+
+def _families(expressions: Sequence[Expr], group: Sequence[int]) -> Iterator[Family]:
+    labels = {i: expressions[i].labels for i in group}
+    open_ = list(group)
+    while len(open_) > 1:
+        first, *rest = open_
+        best: list[tuple[int, str, str, frozenset[int]]] = []
+        found = [(i, match) for i in rest if (match := _differ(labels[first], labels[i])) is not None]
+        for _, (value, _, places) in found:
+            same = [(i, m[0], m[1], m[2]) for i, m in found if m[0] == value and m[2] == places]
+            distinct = {m[2]: m for m in reversed(same)}
+            if len(distinct) > len(best):
+                best = [m for m in same if distinct[m[2]] == m]
+        open_ = [i for i in rest if i not in {m[0] for m in best}]
+        if best:
+            value, places = best[0][1], best[0][3]
+            holes = frozenset(labels[first][place] for place in places)
+            yield Family((first, *(m[0] for m in best)), (value, *(m[2] for m in best)), expressions[first], holes)
+
+
+def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, frozenset[int]] | None:
+    """The one part at the end of names in which two lists of labels differ, and where they do."""
+    found: set[tuple[str, str]] = set()
+    places = []
+    for place, (x, y) in enumerate(zip(a, b, strict=True)):
+        if x == y:
+            continue
+        ends = _ends(x.name, y.name)
+        if ends is None:
+            return None
+        found.add(ends)
+        places.append(place)
+    return (*found.pop(), frozenset(places)) if len(found) == 1 else None
+
+
+def _ends(x: str, y: str) -> tuple[str, str] | None:
+    """What is behind the part in which two names agree; both have a beginning and an end."""
+    same = 0
+    while same < min(len(x), len(y)) and x[same] == y[same]:
+        same += 1
+    stem = x[:same].rstrip("_")
+    ends = x[same:], y[same:]
+    return ends if stem and all(end.isalnum() for end in ends) else None
+
+
+def as_member(family: Family, letter: str, e: Expr) -> Expr:
+    """Return an expression of the first member as that of any member, which a letter stands for."""
+    value = family.values[0]
+
+    def general(x: Symbol) -> Expr:
+        if x.label in family.holes:
+            stem = x.label.name[: len(x.label.name) - len(value)].rstrip("_")
+            return Symbol(replace(x.label, name=f"{stem}_{letter}", given=True), x.of)
+        return x
+
+    return relabelled(e, general)
+
+
+def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Line]:
+    """Return lines with those of a family as one, in the place of the first. Where lines stand `in_order`, one of them may
+    read no value that is defined between the first and the last."""
+    plain = [i for i, line in enumerate(lines) if line.relation == "=" and not line.note and not line.family]
+    found = families([_both(lines[i]) for i in plain])
+    gone: set[int] = set()
+    new: dict[int, Line] = {}
+    for family in found:
+        places = [plain[i] for i in family.places]
+        if in_order and _reads_between(lines, places):
+            continue
+        named = letters.of(family.values)
+        if named is None or not any(label in family.holes for label in lines[places[0]].left.labels):
+            continue
+        line = lines[places[0]]
+        letter = named[0]
+        new[min(places)] = replace(
+            line, left=as_member(family, letter, line.left), right=as_member(family, letter, line.right), family=named
+        )
+        gone |= {*places} - {min(places)}
+    return [new.get(i, line) for i, line in enumerate(lines) if i not in gone]
+
+
+def _both(line: Line) -> Expr:
+    """Both sides of a line as one expression."""
+    return Sum(((1, line.left), (1, line.right)))
+
+
+def _reads_between(lines: Sequence[Line], places: Sequence[int]) -> bool:
+    first, last = min(places), max(places)
+    defined = {label for line in lines[first : last + 1] for label in line.left.labels}
+    return any(label in defined for place in places for label in lines[place].right.labels)
+
+
+def summed(e: Expr, letters: Letters) -> Expr:
+    """Return an expression whose sums have terms of a family as one sum over its members."""
+
+    def one(x: Expr) -> Expr:
+        if not isinstance(x, Sum) or len(x.terms) < 2:
+            return x
+        terms = list(x.terms)
+        for family in families([term for _, term in terms]):
+            signs = {terms[i][0] for i in family.places}
+            named = letters.of(family.values) if len(signs) == 1 and len(family.holes) > 1 else None
+            if named is None:
+                continue
+            whole = OverFamily(named[0], named[1], as_member(family, named[0], family.pattern))
+            first = family.places[0]
+            terms[first] = (terms[first][0], whole)
+            for i in family.places[1:]:
+                terms[i] = (0, terms[i][1])
+        return plus([pair for pair in terms if pair[0]])
+
+    return mapped(e, one)
+
+
+def names_of_lines(lines: Iterable[Line]) -> set[str]:
+    """Return the names of all symbols of some lines."""
+    return {label.name for line in lines for side in (line.left, line.right) for label in side.labels}

@@ -1,0 +1,289 @@
+"""Rows of a page in LaTeX: lines that are too wide for a column are broken at their signs, from the outside inwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from symbptt.equations.algebra.expressions import Call, Expr, Matmul, Over, OverFamily, Sum, SumOver, Times, Total
+from symbptt.equations.notation.measure import width
+from symbptt.equations.notation.signs import Notation
+from symbptt.equations.notation.writing import MATRIX, POWER, PRODUCT, SUM, at, ranges, signed_factors, write, written
+from symbptt.equations.page.lines import Line, Note, Page, Section
+
+WIDTHS = {"single": 252.0, "double": 345.0}
+"""The columns of documents, in points: one of two columns, and an article's of 10 pt."""
+NUMBER = 30.0
+"""Points that the number of a line takes with its room."""
+INDENT = r"\quad {}"
+"""Begins a row that continues a line: its sign has a sign's room, as between two terms."""
+RELATIONS = {"=": "=", "+=": r"\mathrel{+}=", "is replaced by": r"\text{ is replaced by }"}
+"""Relations in LaTeX."""
+CONTINUED = 24.0
+"""Points before the formula of a row that continues a line: its indent, and its sign with its room."""
+_HERE = "\0"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a formula that stays in one row, and the sign that joins it to the part before."""
+
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a display: left and right of the place where relations lie under each other; `first`: a line begins here."""
+
+    left: str
+    right: str
+    first: bool = True
+
+
+def document(page: Page, n: Notation, numbered: bool, wide: float) -> str:
+    """Return a page as an `align` of amsmath, which may break over pages, its rows in a column `wide` points wide."""
+    room = (wide - NUMBER if numbered else wide) - page_left(page, n)
+    parts, name = [], "align" if numbered else "align*"
+    for section in (section for section in page.sections if section.lines):
+        shown = [_in_align(row, numbered) for row in section_rows(section, n, room)]
+        parts.append(f"\\intertext{{${heading(section.title)}$}}\n" + " \\\\\n".join(shown))
+    body = " \\\\\n".join(parts)
+    display = f"\\allowdisplaybreaks\n\\begin{{{name}}}\n{body}\n\\end{{{name}}}\n"
+    notes = "".join(f"\\par\\noindent {note}\n" for note in notes_in_latex(page, n))
+    ragged = f"\\raggedright\n{notes}\\par\n" if notes else ""
+    return f"\\begingroup\n{display}{ragged}\\endgroup"
+
+
+def notes_in_latex(page: Page, n: Notation) -> list[str]:
+    """Return what explains the lines of a page, as sentences of LaTeX with formulas in them."""
+    breakable = replace(n, listed=r", \allowbreak ", join=lambda parts: n.join(parts).replace("; ", r"; \allowbreak "))
+    return [noted(note, breakable, "${}$".format) for note in notes_of(page)]
+
+
+def notes_in_html(page: Page, n: Notation) -> list[str]:
+    """Return what explains the lines of a page, as sentences of HTML with formulas in them."""
+    return [noted(note, n, "<math>{}</math>".format, escape) for note in notes_of(page)]
+
+
+def notes_of(page: Page) -> list[Note]:
+    """Return what explains the lines of a page: what is said in words, then its legend."""
+    return [*((remark,) for remark in page.remarks), *page.legend]
+
+
+def noted(note: Note, n: Notation, formula: Callable[[str], str] = str, words: Callable[[str], str] = str) -> str:
+    """Return a line of words and formulas, each as it is to stand in the other."""
+    parts = (tuple(run) for run in map(itemgetter(1), groupby(note, lambda part: isinstance(part, str))))
+    return "".join(
+        words("".join(map(str, run))) if isinstance(run[0], str) else "".join(formula(_shown(part, n)) for part in run)
+        for run in parts
+    )
+
+
+def _shown(part: Any, n: Notation) -> str:
+    """A formula of a note."""
+    return str(part(n)) if callable(part) else write(part, n)
+
+
+def page_left(page: Page, n: Notation) -> float:
+    """Return the points that the left sides of a page take."""
+    return widest_left([line for section in page.sections for line in section.lines], n)
+
+
+def _in_align(row: Row, numbered: bool) -> str:
+    return f"  {row.left}{' ' * bool(row.left)}&{row.right}" + (r" \notag" if numbered and not row.first else "")
+
+
+def display(page: Page, n: Notation) -> str:
+    """Return a page as one display of a notebook, relations under each other from the first section to the last."""
+    lines, room = [], WIDTHS["double"] - page_left(page, n)
+    for section in (section for section in page.sections if section.lines):
+        lines.append(rf"&\rlap{{{heading(section.title)}}}")
+        lines += [f"&{row.left} &&{row.right}" for row in section_rows(section, n, room)]
+    notes = "".join(f"\n\n{note}." for note in notes_in_latex(page, n))
+    return "$$\n\\begin{alignedat}{2}\n" + " \\\\\n".join(lines) + "\n\\end{alignedat}\n$$" + notes
+
+
+def aligned(lines: Iterable[Line], n: Notation, wide: float) -> str:
+    """Return lines as one display of Markdown."""
+    section = Section("", tuple(lines))
+    shown = [f"{row.left} &{row.right}" for row in section_rows(section, n, wide - widest_left(section.lines, n))]
+    return "$$\n\\begin{aligned}\n" + " \\\\\n".join(shown) + "\n\\end{aligned}\n$$"
+
+
+def steps_of(title: str) -> tuple[str, str, str]:
+    """Return the words of a section's title, its steps in LaTeX, and the words behind them; each may be empty."""
+    words, found, rest = title.partition(", t = ")
+    steps, _, more = rest.partition("; ")
+    return words, f"t = {steps.replace('…', chr(92) + 'ldots')}" if found else "", more
+
+
+def heading(title: str) -> str:
+    """Return the title of a section in LaTeX: words, and the steps as mathematics."""
+    words, steps, more = (part.replace("…", r"$\ldots$") for part in steps_of(title))
+    behind = rf"\text{{; {more}}}".replace("T + 1", r"} T + 1 \text{") if more else ""
+    return rf"\text{{{words}, }} {steps}{behind}" if steps else rf"\text{{{words}}}"
+
+
+def widest_left(lines: Iterable[Line], n: Notation) -> float:
+    """Return the points that left sides take, whose relations stand under each other."""
+    return max((width(write(line.left, n)) for line in lines), default=0.0)
+
+
+def section_rows(section: Section, n: Notation, room: float) -> list[Row]:
+    """Return the lines of a section as rows whose right sides, with their relations, have so many points."""
+    lefts = [write(line.left, n) for line in section.lines]
+    found: list[Row] = []
+    for line, left in zip(section.lines, lefts, strict=True):
+        found += rows(line, left, behind(line, n), n, room)
+    return found
+
+
+def mathml_page(page: Page, n: Notation) -> str:
+    """Return a page as one element of MathML, an XML document by itself."""
+    body = ""
+    for section in (section for section in page.sections if section.lines):
+        title = f'<mtd columnspan="3" style="text-align: left; padding-top: 1em">{_mathml_title(section.title)}</mtd>'
+        body += f"<mtr>{title}</mtr>\n{_mathml_rows(section.lines, n)}"
+    words = "<mtext>{}</mtext>".format
+    for note in notes_of(page):
+        shown = noted(note, n, words=lambda text: words(escape(text.replace(" ", "\xa0"))))
+        body += f'<mtr><mtd columnspan="3" style="text-align: left"><mrow>{shown}</mrow></mtd></mtr>\n'
+    return _table_of_mathml(body)
+
+
+def mathml_of_lines(lines: Iterable[Line], n: Notation) -> str:
+    """Return lines as one element of MathML, relations under each other."""
+    return _table_of_mathml(_mathml_rows(lines, n))
+
+
+def line_in_mathml(line: Line, n: Notation) -> str:
+    """Return one line as an element of MathML that stands by itself."""
+    right = write(line.right, n) + behind(line, n)
+    return f'<math displaystyle="true">{write(line.left, n)}{_mathml_relation(line.relation)}{right}</math>'
+
+
+def heading_of_mathml(title: str) -> str:
+    """Return the title of a section for HTML: words, and the steps as mathematics."""
+    words, steps, more = steps_of(title)
+    behind = f"; {escape(more)}" if more else ""
+    return f"{escape(words)}, <math>{_mathml_steps(title)}</math>{behind}" if steps else escape(words)
+
+
+def _table_of_mathml(rows: str) -> str:
+    return f'<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"><mtable displaystyle="true">\n{rows}</mtable></math>\n'
+
+
+def _mathml_title(title: str) -> str:
+    words, steps, more = steps_of(title)
+    if not steps:
+        return f"<mtext>{escape(words)}</mtext>"
+    behind = f"<mtext>; {escape(more)}</mtext>" if more else ""
+    return f"<mrow><mtext>{escape(words)},&#xa0;</mtext>{_mathml_steps(title)}{behind}</mrow>"
+
+
+def _mathml_steps(title: str) -> str:
+    """The steps of a title: t = 1, …, T."""
+    kinds = {"…": "mo", "1": "mn"}
+    steps = title.partition(", t = ")[2].partition("; ")[0].split(", ")
+    shown = '<mo separator="true">,</mo>'.join(f"<{kinds.get(s, 'mi')}>{s}</{kinds.get(s, 'mi')}>" for s in steps)
+    return f"<mi>t</mi><mo>=</mo>{shown}"
+
+
+def _mathml_rows(lines: Iterable[Line], n: Notation) -> str:
+    """Rows of a table: left side, relation, right side."""
+    found = ""
+    for line in lines:
+        right = write(line.right, n) + behind(line, n)
+        cells = (("right", write(line.left, n)), ("center", _mathml_relation(line.relation)), ("left", right))
+        row = "".join(f'<mtd style="text-align: {side}">{text}</mtd>' for side, text in cells)
+        found += f"<mtr>{row}</mtr>\n"
+    return found
+
+
+def _mathml_relation(relation: str) -> str:
+    return f"<mo>{relation}</mo>" if "=" in relation else f"<mtext>&#xa0;{relation}&#xa0;</mtext>"
+
+
+def behind(line: Line, n: Notation) -> str:
+    """Return what stands behind the right side of a line: how far indices run, and where the line holds."""
+    among = n.apart + n.among(line.family[0], ", ".join(line.family[1])) if line.family else ""
+    note = n.when(line.note) if line.note else ""
+    return ranges(line.left, line.right, n) + among + note
+
+
+def rows(line: Line, left: str, behind: str, n: Notation, room: float) -> list[Row]:
+    """Return a line as rows whose right sides take at most `room` points, where signs allow that; `behind` ends the last."""
+    relation = RELATIONS[line.relation] + " "
+    texts = packed(pieces(line.right, n, room - CONTINUED), room - width(relation), room)
+    if width(texts[-1] + behind) > room and behind:
+        texts.append(behind.strip())
+    else:
+        texts[-1] += behind
+    return [Row(left, relation + texts[0]), *(Row("", text, first=False) for text in texts[1:])]
+
+
+def packed(parts: Sequence[Piece], first: float, rest: float) -> list[str]:
+    """Return pieces in as few rows as hold them; a piece that is wider than its row stands alone in it."""
+    found: list[str] = []
+    row = ""
+    for part in parts:
+        longer = row + part.sign + part.text
+        if row and width(longer) > (rest if found else first):
+            found.append(row)
+            row = f"{INDENT}{part.sign}{part.text}"
+        else:
+            row = longer
+    return [*found, row]
+
+
+def pieces(e: Expr, n: Notation, room: float, least: int = SUM) -> list[Piece]:
+    """Return an expression for a place that binds at least so tightly, in pieces where it is wider than `room`."""
+    text = at(e, n, least)
+    inner = _inside(e, n, room) if width(text) > room else []
+    if not inner:
+        return [Piece("", text)]
+    level = PRODUCT if isinstance(e, Over) else written(e, n)[1]  # a fraction stands in one line then
+    return _between(r"\bigl(", inner, r"\bigr)") if level < least else inner
+
+
+def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
+    match e:
+        case Sum():
+            signs = [n.minus if sign < 0 else n.plus for sign, _ in e.terms]
+            found = _joined(signs, (pieces(term, n, room, PRODUCT) for _, term in e.terms))
+            return _between(n.negative, found, "") if e.terms[0][0] < 0 else found
+        case Times():
+            factors = signed_factors(e, n)
+            parts = (pieces(factor, n, room, least) for _, factor, least in factors)
+            return _joined([sign for sign, _, _ in factors], parts)
+        case Matmul():
+            return _joined([n.matrix] * len(e.factors), (pieces(factor, n, room, MATRIX) for factor in e.factors))
+        case Total() | SumOver() | OverFamily():
+            head = write(e, n).removesuffix(at(e.inner, n, PRODUCT))
+            return _between(head, pieces(e.inner, n, room - width(head), PRODUCT), "")
+        case Over():
+            return _joined(["", " / "], (pieces(e.above, n, room, PRODUCT), pieces(e.below, n, room, POWER)))
+        case Call(args=(arg,)):
+            head, _, tail = n.call(e.name, [_HERE]).partition(_HERE)
+            inner = pieces(arg, n, room - width(head))
+            return _between(head.replace("(", r"\bigl("), inner, tail.replace(")", r"\bigr)"))
+    return []
+
+
+def _joined(signs: Sequence[str], parts: Iterable[list[Piece]]) -> list[Piece]:
+    """Pieces of several expressions one after another, each with its sign before it, the first without."""
+    found: list[Piece] = []
+    for sign, (first, *rest) in zip(signs, parts, strict=True):
+        found += [replace(first, sign=sign if found else ""), *rest]
+    return found
+
+
+def _between(before: str, parts: list[Piece], behind: str) -> list[Piece]:
+    first = replace(parts[0], text=before + parts[0].text)
+    whole = [first, *parts[1:]]
+    return [*whole[:-1], replace(whole[-1], text=whole[-1].text + behind)]

@@ -1,0 +1,198 @@
+"""The legend of a page: the shapes of what is given to a cell, and the signs that stand on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.autodiff.labels import Label
+from symbptt.equations.algebra.expressions import (
+    Along,
+    Array,
+    Call,
+    Count,
+    Diagonal,
+    Entries,
+    Entry,
+    Expr,
+    Index,
+    Outside,
+    OverFamily,
+    Slice,
+    Span,
+    SumOver,
+    Symbol,
+    Times,
+    Unit,
+    Word,
+    mapped,
+    number,
+    walk,
+)  # fmt: skip
+from symbptt.equations.algebra.wholes import ALONG
+from symbptt.equations.notation.signs import Notation
+from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Section
+from symbptt.ir.shape import Shape
+from symbptt.ir.shape import size as sized
+
+SMALL = 4
+"""Numbers of a constant vector that stands where it is read; others have names."""
+
+_A, _B = (Symbol(Label(name, None), (sp.Symbol("m"), sp.Symbol("n"))) for name in "AB")
+_K, _N, _V, _a, _b = (Word(name) for name in "knvab")
+
+SIGNS: dict[str, Note] = {
+    "vec": (Call("vec", (_A,)), ": the rows of ", _A, " one under the other"),
+    "mat": (Call("mat", (_K, _N, _V)), ": ", _K, " rows of ", _N, " numbers, one under the other"),
+    "inner": (Call("inner", (_A, _B)), ": the sum of ", Times((_A, _B))),
+    "stop_gradient": (Call("stop_gradient", (_V,)), ": ", _V, ", and nothing flows back through it"),
+    "cumsum": (Call("cumsum", (_V,)), ": the sums of ", _V, " up to each of its elements"),
+    "reverse_cumsum": (Call("reverse_cumsum", (_V,)), ": the sums of ", _V, " from each of its elements on"),
+    "diag": (Call("diag", (_V,)), ": the diagonal matrix of ", _V),
+}  # fmt: skip
+"""What functions mean that a textbook does not have; of ties a remark tells, in both styles."""
+FEW = 16
+"""Numbers of a constant that the legend shows."""
+
+
+def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> tuple[Note, ...]:
+    """Return the lines of a legend."""
+    all_lines = [line for section in sections for line in section.lines]
+    found = [x for line in all_lines for side in (line.left, line.right) for x in walk(side)]
+    return (
+        _shapes(lines, loss),
+        *_given(lines, loss),
+        *mean_of(loss.of if loss is not None else None),
+        *_signs(found),
+        *_families(all_lines, found),
+        *_of_parts(found),
+        *_of_loss(all_lines, loss),
+    )
+
+
+def mean_of(loss: Loss | None) -> tuple[Note, ...]:
+    """Return what N is, over which L is a mean."""
+    if loss is None or loss.reduction == "sum":
+        return ()
+    what = "steps of all samples" if loss.at == "every" else "samples that have a last step"
+    return ((f"{loss.count}: how many {what} there are; L and gradients of parameters are sums over the samples",),)
+
+
+def _shapes(lines: Lines, loss: LossLines | None) -> Note:
+    shapes: dict[Shape, list[str]] = {}
+    for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
+        for a in recursion.step.arguments:
+            names = shapes.setdefault(a.shape, [])
+            names += [a.name] if a.name not in names and a.role != "index" else []
+    groups: list[Note] = [
+        (*_listed([Symbol(Label(name, None)) for name in names]), " ", *_shape(shape))
+        for shape, names in shapes.items()
+        if names
+    ]
+    return ("Shapes: ", *(part for group in groups for part in (*group, "; ")), "vectors are columns")
+
+
+def _listed(parts: Sequence[Expr]) -> Note:
+    return tuple(x for i, part in enumerate(parts) for x in ((", ", part) if i else (part,)))
+
+
+def _shape(shape: Shape) -> Note:
+    return ("(", *_listed([Count(size) for size in shape]), ")") if shape else ("a number",)
+
+
+def _signs(found: list[Expr]) -> Iterable[Note]:
+    names = {"diag" if isinstance(x, Diagonal) else x.name for x in found if isinstance(x, Call | Diagonal)}
+    yield from dict.fromkeys(text for name, text in SIGNS.items() if name in names)
+    if any(isinstance(x, Unit) for x in found):
+        yield (Unit(Word("i"), sp.Symbol("n")), ": the unit vector that has its one at ", Word("i"))
+    if any(isinstance(x, Entry | Entries | SumOver | Index | Slice) for x in found):
+        a, b = sp.Symbol("a"), sp.Symbol("b")
+        part = Slice(Word("v"), (Span(a, sized(b - a), 1, sp.Symbol("n")),), (sized(b - a),))
+        yield ("indices begin at 0; ", part, " is from ", _a, " up to, and without, ", _b)
+
+
+def _families(lines: list[Line], found: list[Expr]) -> Iterable[Note]:
+    shown = {line.family for line in lines if line.family is not None}
+    hidden = dict.fromkeys((x.letter, x.values) for x in found if isinstance(x, OverFamily))
+    for letter, values in hidden:
+        if (letter, values) not in shown:
+            yield (partial(_sum_sign, letter), ": over ", partial(_members, letter, values))
+
+
+def _sum_sign(letter: str, n: Notation) -> str:
+    return n.sum_over("sum", n.word(letter)).strip()
+
+
+def _members(letter: str, values: tuple[str, ...], n: Notation) -> str:
+    return n.among(letter, ", ".join(values))
+
+
+def _given(lines: Lines, loss: LossLines | None) -> Iterable[Note]:
+    """The values of constants, where they are few numbers, and from where to where indices run."""
+    for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
+        for a in recursion.step.arguments:
+            symbol = Symbol(Label(a.name, None), a.shape)
+            if a.role == "const" and a.default is not None and np.size(a.default) <= FEW:
+                yield _constant(symbol, _array(np.asarray(a.default)))
+            elif a.limit is not None:
+                yield (symbol, ": whole numbers from 0 up to, and without, ", Count(a.limit))
+
+
+def _array(value: Any) -> Array:
+    return Array(tuple(map(number, value.reshape(-1).tolist())), value.shape)
+
+
+def _of_parts(found: list[Expr]) -> Iterable[Note]:
+    """How functions of a part of an array are meant."""
+    split = {tuple(x.name.rsplit("_", 1)) for x in found if isinstance(x, Call) and x.of is not None and "_" in x.name}
+    pairs = {pair for pair in split if pair[-1] in ALONG.values()}
+    along = {x.name for x in found if isinstance(x, Along)}
+    for part in ALONG.values():
+        if any(over == part for _, over in pairs):
+            yield (Call(f"f_{part}", (_A,), _A.shape), f", of a function f: f of each {part.removesuffix('s')} of ", _A)
+    if along:
+        yield (Call("f_i", (_V,), ()), ", of a function f and an index i: f of the numbers ", _V, " that i gives")
+    if "norm" in along | {name for name, _ in pairs}:
+        yield ("norm(v) = ", Call("norm", (_V,), ()), ", the root of the sum of squares")
+
+
+def _of_loss(lines: list[Line], loss: LossLines | None) -> Iterable[Note]:
+    """What a loss does not read."""
+    if loss is None:
+        return
+    given = {x.symbol.label.name for line in lines for x in walk(line.left) if isinstance(x, Outside)}
+    read = {x.symbol: None for line in lines for x in walk(line.right) if isinstance(x, Outside)}
+    for symbol in read:
+        if symbol.label.name not in given:
+            yield (Outside(symbol), " = 0: the loss does not read ", Symbol(Label(symbol.label.name, None)))
+
+
+def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[list[Section], tuple[Note, ...]]:
+    """Return sections with constant arrays by name, and the lines of the legend that show them."""
+    free, known = iter(names), dict[Expr, Symbol]()
+
+    def named(e: Expr) -> Expr:
+        if not isinstance(e, Array) or (len(e.values) <= SMALL and len(e.of) < 2):
+            return e
+        if e not in known:
+            known[e] = Symbol(Label(next(free), None), e.shape)
+        return known[e]
+
+    found = [
+        Section(s.title, tuple(replace(line, right=mapped(line.right, named)) for line in s.lines)) for s in sections
+    ]
+    return found, tuple(_constant(symbol, array) for array, symbol in known.items() if isinstance(array, Array))
+
+
+def _constant(symbol: Symbol, array: Array) -> Note:
+    if not array.of:
+        return (symbol, " = ", array.values[0])
+    flat = len(array.of) > 2
+    shown = replace(array, of=(len(array.values),)) if flat else array
+    behind: Note = (", shape ", *_shape(array.of), ", row by row") if flat else ()
+    return (symbol, " = ", shown, *behind)

@@ -1,0 +1,334 @@
+"""The lines of a page as the code works through them: forward, backward, gradients, and those of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from symbptt.autodiff.bptt import Recursion
+from symbptt.autodiff.labels import LAST, Label, labels
+from symbptt.equations.algebra.entries import free_names
+from symbptt.equations.algebra.expressions import (
+    ONE,
+    ZERO,
+    Ellipsis,
+    Entries,
+    Entry,
+    Expr,
+    Index,
+    Outside,
+    Over,
+    Rows,
+    Sum,
+    Symbol,
+    Total,
+    Word,
+    mapped,
+    normal,
+    plus,
+)  # fmt: skip
+from symbptt.equations.algebra.lower import Lowering
+from symbptt.equations.algebra.normal import in_normal_form, renamed
+from symbptt.equations.algebra.trees import is_long
+from symbptt.equations.notation.signs import Notation
+from symbptt.ir.shape import Shape, Size
+
+FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
+"""Where lines hold."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: `left relation right`, and where it holds; `note` says so on the line itself; `family`: the
+    letter that stands for its members.
+
+    The relation is `=`, or `+=` for what is added to an adjoint that a state brings from the next step.
+    """
+
+    left: Expr
+    right: Expr
+    where: str
+    relation: str = "="
+    note: str = ""
+    family: tuple[str, tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Lines under a title, and behind them what is said in words."""
+
+    title: str
+    lines: tuple[Line, ...]
+    remarks: tuple[str, ...] = ()
+
+
+Note = tuple[str | Expr | Callable[[Notation], str], ...]
+"""A line of words with mathematics between them: expressions, and what a notation has a sign for."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Sections, and what explains their signs."""
+
+    sections: tuple[Section, ...]
+    legend: tuple[Note, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is said in words, behind all lines."""
+        return tuple(remark for section in self.sections for remark in section.remarks)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The recursion of a loss; whether it stands at "every" step or the "last", what is made of all, "sum" or "mean", the
+    condition under which the loss of a step sends something back, where that is not always so, and the name of the number
+    of losses of a mean."""
+
+    recursion: Recursion
+    at: str
+    reduction: str
+    counted: Expr | None = None
+    count: str = "N"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Makes the lines of a recursion; `shared`: names of parameters whose gradients a loss has begun, `begun` all of its."""
+
+    recursion: Recursion
+    labels: Mapping[int, Label]
+    mark: str
+    begun: frozenset[str] = frozenset()
+    known: dict[int, Expr] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        limits = {a.name: a.limit for a in self.recursion.step.arguments if a.limit is not None}
+        return Lowering(self.recursion.graph, self.labels, limits)
+
+    def forward(self) -> tuple[Line, ...]:
+        """Return the lines of one step."""
+        r = self.recursion
+        read = set(r.graph.ancestors([*r.forward_roots, *r.backward_roots]))
+        ids = [
+            id
+            for id, label in sorted(self.labels.items())
+            if not label.adjoint and id in read and r.graph[id].family != "leaf"
+        ]
+        lines = [self._line(self.labels[id], id, FORWARD if self.labels[id].time is not None else ONCE) for id in ids]
+        return (*lines, *self._aliases())
+
+    def _aliases(self) -> Iterable[Line]:
+        """Next states and outputs that are another value under a second name."""
+        for name, id in (self.recursion.step.next | self.recursion.step.outputs).items():
+            label = self.labels.get(id)
+            if label is None or label.name != name or label.time == -1:
+                yield self._line(Label(name, 0), id, FORWARD, inside=label is not None)
+
+    def backward(self) -> tuple[Line, ...]:
+        """Return the recursion of the adjoints."""
+        r = self.recursion
+        read = set(r.graph.ancestors(r.backward_roots))  # a branch is passed on under its condition: not all are
+        lines = []
+        for id, label in sorted(self.labels.items()):
+            shown = label.adjoint and label.time is not None and (label.given or id in read)
+            if shown and r.graph[id].family != "leaf":
+                lines.append(self._whole_or_added(id, label))
+        return (*lines, *(self._to_the_step_before(name) for name in r.carry))
+
+    def _whole_or_added(self, id: int, label: Label) -> Line:
+        """The line of an adjoint; that of a state adds to what the next step has brought."""
+        line, leaf = self._line(label, id, BACKWARD), self.recursion.carry.get(label.name)
+        whole = self.recursion.adjoint.get(self.recursion.step.next.get(label.name, -1))
+        if leaf is None or whole != id or leaf not in self.recursion.graph[id].args:
+            return line
+        return replace(line, right=without(line.right, self.labels[leaf]), relation="+=")
+
+    def _to_the_step_before(self, name: str) -> Line:
+        shape = self.recursion.graph.shape(self.recursion.carry[name])
+        id = self.recursion.recurrent.get(name)
+        given = Outside(Symbol(Label(name, -1), normal(shape)))
+        right = given if id is None else plus([(1, given), (1, self.inside(id))])
+        return Line(self._symbol(Label(name, -1, adjoint=True, mark=self.mark), shape), right, BACKWARD)
+
+    def gradients(self, by_rows: bool = True) -> tuple[Line, ...]:
+        """Return the gradients of the parameters, and of what is computed from parameters alone, as sums over time; those
+        of tables by the rows that the steps have read."""
+        r = self.recursion
+        inner = [(label, id) for id, label in sorted(self.labels.items()) if label.adjoint and label.time is None]
+        own = [(Label(name, None, adjoint=True, mark=self.mark), id) for name, id in r.params.items()]
+        lines = [self._line(label, id, ONCE) for label, id in inner]
+        lines += [self._gradient(label, id, by_rows) for label, id in own]
+        return (*lines, *self._without(r.params, "param", None))
+
+    def _gradient(self, label: Label, id: int, by_rows: bool) -> Line:
+        line = (self._row_of_a_table(label, id) if by_rows else None) or self._line(label, id, ONCE, inside=True)
+        return replace(line, relation="+=") if label.name in self.begun else line
+
+    def _row_of_a_table(self, label: Label, id: int) -> Line | None:
+        """The gradient of a table that is read row by row: the steps that have read a row."""
+        g = self.recursion.graph
+        node = g[id]
+        inner = g[node.args[0]] if node.family == "total" and id not in self.labels else node
+        if inner.family != "gather" or inner.attrs.kind != "scatter" or inner.attrs.axis or inner.id in self.labels:
+            return None
+        x, row = inner.args
+        if len(g.shape(x)) > 2:
+            return None
+        v = Index(next(free_names(g, self.labels)), node.shape[0])
+        right = Total(self.inside(x), (self.inside(row), v))
+        return Line(Rows(Symbol(label, node.shape), v, 0, normal(g.shape(x))), in_normal_form(right), ONCE)
+
+    def _without(self, found: Mapping[str, int], role: str, time: int | None) -> tuple[Line, ...]:
+        """The gradients of what is only read in conditions, or by functions without a slope."""
+        missing = [
+            a for a in self.recursion.step.of_role(role)
+            if a.name not in found and (role != "param" or a.name not in self.begun)
+        ]  # fmt: skip
+        where = ONCE if time is None else BACKWARD
+        return tuple(
+            Line(self._symbol(Label(a.name, time, adjoint=True, mark=self.mark), a.shape), ZERO, where) for a in missing
+        )
+
+    def input_gradients(self) -> tuple[Line, ...]:
+        """Return the gradients of the inputs at each step, for layers below."""
+        lines = tuple(
+            self._line(Label(name, 0, adjoint=True, mark=self.mark), id, BACKWARD, inside=True)
+            for name, id in self.recursion.inputs.items()
+        )
+        return (*lines, *self._without(self.recursion.inputs, "input", 0))
+
+    def inside(self, id: int) -> Expr:
+        """Return a value as it stands inside formulas."""
+        if id not in self.known:
+            self.known[id] = in_normal_form(self.lowering.value(id)) if id in self.labels else self._formula(id)
+        return self.known[id]
+
+    def _formula(self, id: int) -> Expr:
+        """The formula of a value; an ellipsis where it is too long to be written."""
+        too_long = is_long(self.recursion.graph, self.labels, id)
+        return Ellipsis() if too_long else renamed(in_normal_form(self.lowering.formula(id)))
+
+    def page_shape(self, id: int) -> Shape:
+        """Return the shape of a value as a page has it."""
+        return normal(self.recursion.graph.shape(id))
+
+    def _symbol(self, label: Label, shape: tuple[Size, ...]) -> Symbol:
+        return Symbol(label, normal(shape))
+
+    def _line(self, label: Label, id: int, where: str, inside: bool = False) -> Line:
+        right = self.inside(id) if inside else self._formula(id)
+        return indexed(Line(self._symbol(label, self.recursion.graph.shape(id)), right, where))
+
+
+def indexed(line: Line) -> Line:
+    """Return a line whose right side is an array by its entries as one for each entry."""
+    if not isinstance(line.right, Entries):
+        return line
+    return replace(line, left=Entry(line.left, line.right.indices), right=line.right.inner)
+
+
+def without(total: Expr, label: Label) -> Expr:
+    """Return a sum without the first term that is a symbol, or an entry of it."""
+    assert isinstance(total, Sum)
+    terms = list(total.terms)
+    for i, (_, term) in enumerate(terms):
+        symbol = term.array if isinstance(term, Entry) else term
+        if isinstance(symbol, Symbol) and symbol.label == label:
+            return plus(terms[:i] + terms[i + 1 :])
+    raise AssertionError(f"{label} is not in {total}")
+
+
+@dataclass(frozen=True)
+class LossLines:
+    """Makes the lines of a loss: its value, and what it sends back to states, outputs and its parameters.
+
+    At the last step its values are those of t = T, and nothing is summed over time.
+    """
+
+    lines: Lines
+    of: Loss
+
+    @property
+    def time(self) -> int:
+        return 0 if self.of.at == "every" else LAST
+
+    def value(self) -> tuple[Line, ...]:
+        """Return the loss of a step, and L over all steps and samples that count; N of them, where it is their mean."""
+        loss: Expr = Symbol(Label("loss", self.time))
+        whole = Total(loss) if self.of.at == "every" else loss
+        right = whole if self.of.reduction == "sum" else Over(whole, Word(self.of.count))
+        return (*self._at(self.lines.forward()), Line(Word("L"), right, ONCE))
+
+    def back(self) -> tuple[Line, ...]:
+        """Return the adjoints inside the loss, and what it gives to states and outputs."""
+        inner = tuple(line for line in self.lines.backward() if line.relation == "=")
+        return self._weight() + self._at(inner) + tuple(self._sent())
+
+    def gradients(self) -> tuple[Line, ...]:
+        """Return the gradients of the loss's parameters."""
+        return self._at(self.lines.gradients(by_rows=self.of.at == "every"))
+
+    def _at(self, lines: Iterable[Line]) -> tuple[Line, ...]:
+        return tuple(lines) if self.of.at == "every" else tuple(map(at_the_end, lines))
+
+    def _weight(self) -> tuple[Line, ...]:
+        """The adjoint of the loss of a step, where that is not one."""
+        if self.of.reduction == "sum" and self.of.counted is None:
+            return ()
+        label = Label("loss", self.time, adjoint=True, mark=self.lines.mark)
+        one = self.of.counted or ONE
+        right = one if self.of.reduction == "sum" else Over(one, Word(self.of.count))
+        return (Line(Symbol(label), right, "t = t" if self.of.at == "every" else "t = T"),)
+
+    def _sent(self) -> Iterable[Line]:
+        """What the loss adds to the adjoint of a state or an output; of steps before the last, nothing."""
+        for name, id in self.lines.recursion.inputs.items():
+            shape = self.lines.recursion.graph.shape(id)
+            line = Line(Outside(Symbol(Label(name, 0), normal(shape))), self.lines.inside(id), BACKWARD)
+            yield indexed(line) if self.of.at == "every" else at_the_end(indexed(line))
+            if self.of.at == "last":
+                yield Line(Outside(Symbol(Label(name, 0), normal(shape))), ZERO, "t < T", note="t < T")
+
+
+def at_the_end(line: Line) -> Line:
+    """Return a line of step t as that of step T, of which there is one."""
+
+    def late(e: Expr) -> Expr:
+        if isinstance(e, Total):
+            return e.inner
+        return Symbol(replace(e.label, time=LAST), e.of) if isinstance(e, Symbol) and e.label.time == 0 else e
+
+    return replace(line, left=mapped(line.left, late), right=mapped(line.right, late))
+
+
+def labelled(
+    r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = (), inner: bool = False
+) -> dict[int, Label]:
+    """Return the labels of the values that have lines. Without `inner`, the names that symbptt gave to values which no
+    adjoint reads are left out: they stand inside the formulas. Of states whose next value is the same at all steps, the
+    state of a step has its own line."""
+    found = labels(r, taken, beside)
+    if not inner:
+        found = _visible(r, found)
+    return {id: x for id, x in found.items() if x.time is not None or x.name not in r.step.next}
+
+
+def with_arguments(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
+    """Return labels without those of values that symbptt has named and whose adjoint no line has."""
+    read = set(r.graph.ancestors(r.backward_roots))
+    return {
+        id: label
+        for id, label in found.items()
+        if label.given or label.adjoint or id in read or r.adjoint.get(id) in read
+    }
+
+
+def _visible(r: Recursion, found: dict[int, Label]) -> dict[int, Label]:
+    g = r.graph
+    forward = set(g.ancestors(r.forward_roots))
+    backward = [id for id in g.ancestors(r.backward_roots) if id not in forward]
+    read = {arg for id in backward for arg in g[id].args}
+    return {id: label for id, label in found.items() if label.given or label.adjoint or id in read}

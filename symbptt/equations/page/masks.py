@@ -1,0 +1,430 @@
+"""What truncation, lengths and resets change on a page: a page is taken, and one of the same form returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from symbptt.autodiff.bptt import Recursion
+from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
+from symbptt.equations.algebra.expressions import (
+    ONE,
+    ZERO,
+    Call,
+    Expr,
+    Index,
+    Number,
+    Outside,
+    Over,
+    OverFamily,
+    OverWindows,
+    Raised,
+    Sum,
+    SumOver,
+    Symbol,
+    Times,
+    Total,
+    Word,
+    mapped,
+    normal,
+    plus,
+    walk,
+    with_parts,
+)  # fmt: skip
+from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Loss, Note, Page, Section
+from symbptt.ir.naming import free_letters
+from symbptt.ir.shape import names_in
+from symbptt.language.truncation import Chunked, Window
+
+T, STEP = Word("T"), Word("t")
+BATCH = "T'"
+"""The steps of a batch, where T are those of a sample."""
+GRADIENTS = ("Gradients of the parameters", "Gradients of the inputs", "Gradients of the initial state")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a page is of: full or truncated gradients, samples with lengths of their own, states that are reset."""
+
+    truncation: Window | Chunked | None = None
+    lengths: bool = False
+    reset: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing differs from one whole sequence."""
+        return self == PLAIN
+
+    @property
+    def counted(self) -> Expr | None:
+        """The condition under which the loss of a step sends something back; None where all do."""
+        cut = self.truncation
+        if not isinstance(cut, Chunked) or cut.k2 >= cut.k1:
+            return None
+        end = Call("minimum", (_times(cut.k1, _floor(_added(STEP, cut.k1 - 1), cut.k1)), self.steps))
+        return Call("greater", (STEP, _added(end, -cut.k2)))
+
+    @property
+    def steps(self) -> Expr:
+        """The steps of all samples together."""
+        return Word(BATCH) if self.lengths else T
+
+
+PLAIN = Setting()
+"""One whole sequence."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Letters that nothing else on a page has: of a window's last step, and of what says that a state is reset."""
+
+    window: str
+    reset: str
+
+
+def as_set(page: Page, setting: Setting, r: Recursion, loss: Loss | None) -> Page:
+    """Return a page, of whatever style, with what a setting changes."""
+    names, is_model = _names(setting, _taken(page, [r] if loss is None else [r, loss.recursion])), loss is not None
+    mark = next((x.mark for s in page.sections for line in s.lines for x in line.left.labels if x.adjoint), "d")
+    sections = [section for section in page.sections if section.lines or section.remarks]
+    if setting.reset:
+        sections = _reset(sections, r, names.reset)
+    if setting.lengths:
+        sections = _ended(sections, r, is_model)
+    if setting.truncation is not None:
+        sections = _windowed(sections, setting, r, mark, names.window, is_model)
+    if setting.lengths:
+        sections.append(_behind_the_end(r, mark))
+    return replace(page, sections=tuple(sections), legend=(*page.legend, *_legend(setting, names)))
+
+
+def _taken(page: Page, recursions: Iterable[Recursion]) -> set[str]:
+    """The names that stand on a page, and the parts of names that stand in subscripts."""
+    found = {n for r in recursions for a in r.step.arguments for n in (a.name, *names_in(a.shape))}
+    for line in (line for section in page.sections for line in section.lines):
+        found |= {line.family[0], *line.family[1]} if line.family is not None else set()
+        for x in (x for side in (line.left, line.right) for x in walk(side)):
+            found |= {x.label.name, x.label.full, x.label.name.partition("_")[0]} if isinstance(x, Symbol) else set()
+            found |= {x.name} if isinstance(x, Index) else set()
+            found |= {x.letter} if isinstance(x, OverFamily) else set()
+    return found
+
+
+def _names(setting: Setting, taken: set[str]) -> Names:
+    first = "s" if isinstance(setting.truncation, Window) else "e"
+    window = next(free_letters((first, *"spquvwzabcdefghijklmno"), taken))
+    return Names(window, next(free_letters("rqpzvwuabcdefghijklmno", taken | {window})))
+
+
+def _legend(setting: Setting, names: Names) -> Iterator[Note]:
+    if setting.lengths:
+        yield "T: the steps of this sample, its length; ", Word(BATCH), ": those of the batch"
+    if setting.reset:
+        now, first = (Symbol(Label(names.reset, time)) for time in (0, FIRST))
+        yield now, ": 1 where the sample begins again with step t, else 0; ", first, " = 1"
+        yield Raised(Word("v"), names.reset), ": the state that enters a step"
+    if setting.truncation is not None:
+        part = Raised(Word("v"), names.window)
+        yield part, ": the part of an adjoint that the losses of one window give; zero at steps that it does not have"
+
+
+# Sums.
+
+
+def _terms(e: Expr) -> tuple[tuple[int, Expr], ...]:
+    return e.terms if isinstance(e, Sum) else () if e == ZERO else ((1, e),)
+
+
+def _whole(terms: Iterable[tuple[int, Expr]]) -> Expr:
+    found = list(terms)
+    return plus(found) if found else ZERO
+
+
+def _scaled(factor: Expr, e: Expr) -> Expr:
+    return ZERO if e == ZERO else Times((factor, e))
+
+
+def _added(e: Expr, n: int) -> Expr:
+    return e if n == 0 else plus([(1, e), (1 if n > 0 else -1, Number(sp.Integer(abs(n))))])
+
+
+def _times(n: int, e: Expr) -> Expr:
+    return e if n == 1 else Times((Number(sp.Integer(n)), e))
+
+
+def _floor(e: Expr, n: int) -> Expr:
+    return e if n == 1 else Call("floor", (Over(e, Number(sp.Integer(n))),))
+
+
+def _is_backward(section: Section) -> bool:
+    return section.title.startswith("Backward, ")
+
+
+def _label(e: Expr) -> Label:
+    return e.labels[0]
+
+
+# Resets.
+
+
+def _reset(sections: list[Section], r: Recursion, letter: str) -> list[Section]:
+    """States enter a step as they were at the start where they are reset; what they send back goes to the start."""
+    found = []
+    sent: dict[str, tuple[Line, Expr]] = {}
+    for section in sections:
+        lines = []
+        for line in section.lines:
+            if _is_backward(section):
+                line, back = _kept(line, letter)
+                if back is not None:
+                    sent[_label(line.left).name] = line, _entering(back, r, letter)
+            elif section.title == GRADIENTS[2]:
+                line = replace(line, right=_to_the_start(line.right, r, letter))
+            lines.append(replace(line, right=_entering(line.right, r, letter)))
+        found.append(replace(section, lines=tuple(lines)))
+    found[0] = replace(found[0], lines=(*_entered(r, letter), *found[0].lines))
+    start = tuple(
+        Line(_at(line.left, START), Total(_scaled(_flag(letter, 0), back)), ONCE, "+=") for line, back in sent.values()
+    )
+    return [*found, Section(GRADIENTS[2], start)] if start else found
+
+
+def _flag(letter: str, time: int) -> Expr:
+    return Symbol(Label(letter, time))
+
+
+def _entered(r: Recursion, letter: str) -> Iterator[Line]:
+    for name in r.step.next:
+        shape = normal(r.graph.shape(r.step.leaves[name]))
+        before, start = (Symbol(Label(name, time), shape) for time in (-1, START))
+        kept = Times((plus([(1, ONE), (-1, _flag(letter, 0))]), before))
+        yield Line(Raised(before, letter), plus([(1, Times((_flag(letter, 0), start))), (1, kept)]), FORWARD)
+
+
+def _entering(e: Expr, r: Recursion, letter: str) -> Expr:
+    """An expression that reads the state which enters a step."""
+    states = set(r.step.next)
+
+    def entered(x: Expr) -> Expr:
+        is_before = isinstance(x, Symbol) and x.label.time == -1 and not x.label.adjoint and x.label.name in states
+        return Raised(x, letter) if is_before else x
+
+    return _mapped_inside(e, entered)
+
+
+def _mapped_inside(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
+    """As `mapped`, but for what the loss itself gives."""
+    if isinstance(e, Outside):
+        return e
+    return f(with_parts(e, [_mapped_inside(part, f) for part in e.parts]) if e.parts else e)
+
+
+def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:
+    """The line of the adjoint of a state with what the next step sends under the condition that it was not reset; in the style
+    of the loop also what it sends to the step before."""
+    before = _label(line.left).time == -1
+    time = 0 if before else NEXT
+
+    def is_sent(e: Expr) -> bool:
+        if before:
+            return not isinstance(e, Outside)
+        return any(x.adjoint and x.time == NEXT for x in e.labels)
+
+    back = [(sign, e) for sign, e in _terms(line.right) if is_sent(e)]
+    if not back:
+        return line, None
+    kept = _scaled(plus([(1, ONE), (-1, _flag(letter, time))]), _whole(back))
+    terms = [(sign, kept if (sign, e) == back[0] else e) for sign, e in _terms(line.right) if (sign, e) not in back[1:]]
+    terms = [(1 if e is kept else sign, e) for sign, e in terms]
+    return replace(line, right=_whole(terms)), _whole(back) if before else None
+
+
+def _to_the_start(e: Expr, r: Recursion, letter: str) -> Expr:
+    """What step 1 sends to an initial state as the sum of what all steps send that begin with it."""
+
+    def any_step(x: Expr) -> Expr:
+        return _at(x, 0) if isinstance(x, Symbol) and x.label.time == FIRST else x
+
+    return ZERO if e == ZERO else Total(_scaled(_flag(letter, 0), mapped(e, any_step)))
+
+
+def _at(e: Expr, time: int) -> Expr:
+    return mapped(e, lambda x: Symbol(replace(x.label, time=time), x.of) if isinstance(x, Symbol) else x)
+
+
+# Lengths.
+
+
+def _ended(sections: list[Section], r: Recursion, is_model: bool) -> list[Section]:
+    """What is sent to states behind the end belongs to their last step, which may be the start."""
+    if is_model:
+        return sections
+    at = next(i for i, section in enumerate(sections) if _is_backward(section))
+    given = tuple(_from_behind(name, r) for name in r.carry)
+    found = [*sections[:at], Section("Cotangents, which behind the end belong to the last step", given), *sections[at:]]
+    return [
+        section
+        if section.title != GRADIENTS[2]
+        else replace(
+            section, lines=tuple(line if line.relation == "+=" else _with_start(line) for line in section.lines)
+        )
+        for section in found
+    ]
+
+
+def _from_behind(name: str, r: Recursion) -> Line:
+    last, now = (Outside(Symbol(Label(name, time), normal(r.graph.shape(r.carry[name])))) for time in (LAST, 0))
+    return Line(last, SumOver((), now, "sum", (Call("greater", (STEP, T)),)), ONCE, "+=")
+
+
+def _with_start(line: Line) -> Line:
+    """The line of an initial state with what is sent to it itself: something where a sample has no step."""
+    given = _given_at_start(line.left)
+    return replace(line, right=_whole([(1, given), *_terms(line.right)]))
+
+
+def _given_at_start(e: Expr) -> Expr:
+    """What is sent to an initial state, in the form in which its adjoint stands on the left of a line."""
+    return mapped(e, lambda x: Outside(Symbol(Label(x.label.name, START), x.of)) if isinstance(x, Symbol) else x)
+
+
+def _behind_the_end(r: Recursion, mark: str) -> Section:
+    g = r.graph
+    lines = []
+    for name, id in r.step.next.items():
+        now, last = (Symbol(Label(name, time), normal(g.shape(id))) for time in (0, LAST))
+        lines.append(Line(now, last, FORWARD))
+    lines += [Line(Symbol(Label(name, 0), normal(g.shape(id))), ZERO, FORWARD) for name, id in r.step.outputs.items()]
+    lines += [
+        Line(Symbol(Label(a.name, 0, adjoint=True, mark=mark), normal(a.shape)), ZERO, BACKWARD)
+        for a in r.step.of_role("input")
+    ]
+    return Section(f"Behind the end, t = T + 1, …, {BATCH}", tuple(lines))
+
+
+# Truncation.
+
+
+def _windowed(
+    sections: list[Section], setting: Setting, r: Recursion, mark: str, letter: str, is_model: bool
+) -> list[Section]:
+    """Adjoints of each window by themselves, and their sums, which the gradients read."""
+    at = next(i for i, section in enumerate(sections) if _is_backward(section))
+    backward = sections[at]
+    names = {name for line in backward.lines for name in _defined(line)} | {f"{mark}{name}" for name in r.cotangent}
+    loop = any(_label(line.left).time == -1 for line in backward.lines)
+    lines = [_of_window(line, setting, letter, names) for line in backward.lines]
+    if loop:
+        lines = [*_begun(setting, r, mark, letter), *lines]
+    later = sections[at + 1 :]
+    totals = list(_totals(later, setting, letter, names))
+    if loop:
+        totals += _started(setting, r, mark, letter, is_model)
+    words = "; quantities of step " + (f"min({letter}, T)" if _ends_early(setting) else letter) + " + 1 are zero"
+    whole = Section(_title(setting, letter) + ("" if loop else words), tuple(lines))
+    return [*sections[:at], whole, Section("Sums over the windows", tuple(totals)), *later]
+
+
+def _ends_early(setting: Setting) -> bool:
+    """Whether a window may end behind the end of a sample."""
+    return setting.lengths and isinstance(setting.truncation, Chunked)
+
+
+def _k(setting: Setting) -> int:
+    cut = setting.truncation
+    return cut.k if isinstance(cut, Window) else cut.k2 if cut is not None else 0
+
+
+def _title(setting: Setting, e: str) -> str:
+    cut, k = setting.truncation, _k(setting)
+    first = f"max({e} - {k - 1}, 1)" if k > 1 else e
+    if isinstance(cut, Window):
+        steps = f"t = {e}, …, {first}" if k > 1 else f"t = {e}"
+        return f"Backward from each loss, {e} = 1, …, T; {steps}"
+    assert isinstance(cut, Chunked)
+    last = BATCH if setting.lengths else "T"
+    ends = f"{e} = {cut.k1}, {2 * cut.k1}, … and {last}"
+    begin = f"min({e}, T)" if setting.lengths else e
+    return f"Backward from each chunk, which ends at {ends}; t = {begin}, …, {first}"
+
+
+def _defined(line: Line) -> Iterator[str]:
+    """The names of the values that a line defines."""
+    name = _label(line.left).full
+    yield name
+    if line.family is not None:
+        yield from _members(name.removesuffix(f"_{line.family[0]}"), line.family[1])
+
+
+def _of_window(line: Line, setting: Setting, letter: str, names: set[str]) -> Line:
+    right = _whole((sign, new) for sign, e in _terms(line.right) if (new := _weighted(e, setting, letter)) != ZERO)
+    return replace(line, left=_raised(line.left, letter, names), right=_raised(right, letter, names))
+
+
+def _raised(e: Expr, letter: str, names: set[str]) -> Expr:
+    def above(x: Expr) -> Expr:
+        of_window = isinstance(x, Symbol) and x.label.time is not None and (x.label.adjoint or x.label.full in names)
+        return Raised(x, letter) if of_window else x
+
+    return _mapped_inside(e, above)
+
+
+def _weighted(e: Expr, setting: Setting, letter: str) -> Expr:
+    """What the loss gives at a step, where that is one whose loss the window has."""
+
+    def given(x: Expr) -> Expr:
+        if not isinstance(x, Outside):
+            return x
+        before = x.symbol.label.time == -1
+        return ZERO if before and isinstance(setting.truncation, Window) else Times((_has(setting, letter, before), x))
+
+    return mapped(e, given)
+
+
+def _has(setting: Setting, letter: str, before: bool = False) -> Expr:
+    """The condition that a window has the loss of a step, or of the step before."""
+    cut, step, end = setting.truncation, _added(STEP, -1) if before else STEP, Word(letter)
+    if isinstance(cut, Chunked):
+        return Call("greater", (step, _times(cut.k1, _floor(_added(end, -1), cut.k1))))
+    return Call("equal", (step, end))
+
+
+def _begun(setting: Setting, r: Recursion, mark: str, letter: str) -> Iterator[Line]:
+    """In the style of the loop: the adjoints of states at the last step of a window, and of outputs at each."""
+    end = f"min({letter}, T)" if _ends_early(setting) else letter
+    for name, id in (r.carry | r.cotangent).items():
+        shape, note = normal(r.graph.shape(id)), f"t = {end}" if name in r.carry else ""
+        left = Raised(Symbol(Label(name, 0, adjoint=True, mark=mark), shape), letter)
+        yield Line(left, Times((_has(setting, letter), Outside(Symbol(Label(name, 0), shape)))), BACKWARD, note=note)
+
+
+def _totals(sections: Iterable[Section], setting: Setting, letter: str, names: set[str]) -> Iterator[Line]:
+    """The sums over windows of all that the gradients read and a window has; what a loss has itself is whole."""
+    found: dict[Expr, tuple[str, tuple[str, ...]] | None] = {}
+    for line in (line for section in sections for line in section.lines):
+        families = dict([line.family]) if line.family is not None else {}
+        inner = [*walk(line.right)]
+        families |= {x.letter: x.values for x in inner if isinstance(x, OverFamily)}
+        for x in inner:
+            if isinstance(x, Symbol) and x.label.time in (0, FIRST):
+                stem, _, end = x.label.full.rpartition("_")
+                members = {*_members(stem, families[end])} if end in families else set()
+                if names & ({x.label.full} | members):
+                    found.setdefault(_at(x, 0), (end, families[end]) if members else None)
+    for x, family in found.items():
+        yield Line(x, OverWindows(letter, _k(setting), Raised(x, letter)), BACKWARD, family=family)
+
+
+def _members(stem: str, values: Iterable[str]) -> Iterator[str]:
+    """The names that members of a family may have."""
+    return (f"{stem}{sign}{value}" for value in values for sign in ("", "_"))
+
+
+def _started(setting: Setting, r: Recursion, mark: str, letter: str, is_model: bool) -> Iterator[Line]:
+    """In the style of the loop: the sums over windows of what reaches the initial states."""
+    for name, id in r.carry.items():
+        x = Symbol(Label(name, START, adjoint=True, mark=mark), normal(r.graph.shape(id)))
+        given = [(1, _given_at_start(x))] if setting.lengths and not is_model else []
+        yield Line(x, plus([(1, OverWindows(letter, _k(setting), Raised(x, letter), True)), *given]), ONCE)

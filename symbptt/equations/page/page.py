@@ -1,0 +1,98 @@
+"""The page of a cell or a model in the style "textbook": all transformations, in their order, and the legend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from symbptt.autodiff.labels import TIMES, Label, without_time
+from symbptt.equations.algebra.expressions import plus, walk
+from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.equations.page.legend import legend, named_constants
+from symbptt.equations.page.lines import Line, Lines, LossLines, Page, Section
+from symbptt.equations.page.textbook import as_families, folded, ordered_as, recursion_of, shared
+from symbptt.ir.naming import free_letters
+from symbptt.ir.shape import names_in
+
+NAMES = "uwrpqsvzgk"
+"""Names of what is printed twice, in the order in which they are taken; then with numbers."""
+CONSTANTS = "MKCQRD"
+"""Names of constant arrays."""
+
+
+def textbook(lines: Lines, loss: LossLines | None) -> Page:
+    """Return the page of a recursion, with its loss where there is one."""
+    r = lines.recursion
+    forward = list(lines.forward())
+    backward, start = recursion_of(lines)
+    gradients, inputs = list(lines.gradients()), list(lines.input_gradients())
+    value, back, own = ([*loss.value()], [*loss.back()], [*loss.gradients()]) if loss is not None else ([], [], [])
+    gradients, own = _merged(gradients, own)
+    kept = {Label(name, 0, True, mark=lines.mark) for name in (*r.carry, *r.cotangent, *r.inputs)}
+    kept |= {
+        Label(name, None, True, mark=lines.mark) for name in (*r.params, *(loss.lines.recursion.params if loss else ()))
+    }
+    whole = folded([*backward, *gradients, *inputs, *start], kept)
+    backward, gradients, inputs, start = _split(whole, backward, gradients, inputs, start)
+    if loss is not None:
+        shared_with = {label for line in gradients for label in line.right.labels}  # of gradients that have both parts
+        back, own = _split(folded([*back, *own], kept | shared_with), back, own)
+    taken = _taken(lines, loss)
+    names = free_letters(NAMES, taken)
+    sections = [forward, backward, gradients, inputs, start]
+    sections[1:] = [ordered_as(x, forward) for x in sections[1:]]
+    sections = shared(sections, names)
+    titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of the parameters", "Gradients of the inputs",
+              "Gradients of the initial state"]  # fmt: skip
+    named = as_families(
+        [(title, x, title in titles[:2]) for title, x in zip(titles, sections, strict=True)],
+        taken | {"t", "T", "L", "d"},
+    )
+    done = [Section(title, tuple(x)) for title, x in named]
+    if loss is not None:
+        every = loss.of.at == "every"
+        value, back, own = shared([value, back, own], names)
+        done[1:1] = [
+            Section(f"Loss, t = {'1, …, T' if every else 'T'}", tuple(value)),
+            Section("Backward from the loss", tuple(back)),
+            Section("Gradients of the loss's parameters", tuple(own)),
+        ]
+    done, constants = named_constants([section for section in done if section.lines], free_letters(CONSTANTS, taken))
+    return Page(tuple(done), (*legend(lines, loss, done), *constants))
+
+
+BACKWARD = "Backward, t = T, …, 1; quantities of step T + 1 are zero"
+
+
+def _merged(gradients: list[Line], own: list[Line]) -> tuple[list[Line], list[Line]]:
+    """Gradients of parameters that cell and loss share as one line, which has both parts."""
+    found, gone = [], set()
+    for line in gradients:
+        other = next((x for x in own if x.left == line.left), None) if line.relation == "+=" else None
+        if other is not None:
+            gone.add(other.left)
+            whole = in_normal_form(plus([(1, other.right), (1, line.right)]))
+            line = replace(line, right=whole, relation="=")
+        found.append(line)
+    return found, [line for line in own if line.left not in gone]
+
+
+def _split(whole: list[Line], *before: list[Line]) -> list[list[Line]]:
+    """Lines by the sections in which they were."""
+    place = {line.left: i for i, lines in enumerate(before) for line in lines}
+    found: list[list[Line]] = [[] for _ in before]
+    for line in whole:
+        left = line.left if line.left in place else next(x for x in walk(line.left) if x in place)
+        found[place[left]].append(line)
+    return found
+
+
+def _taken(lines: Lines, loss: LossLines | None) -> set[str]:
+    """The names that stand on the page."""
+    found = {label.name for label in lines.labels.values()} | {label.full for label in lines.labels.values()}
+    recursions = [lines.recursion] + ([loss.lines.recursion] if loss is not None else [])
+    for r in recursions:
+        found |= {a.name for a in r.step.arguments} | {n for a in r.step.arguments for n in names_in(a.shape)}
+    found |= {without_time(name, role) for name in found for role in TIMES}
+    if loss is not None:
+        found |= {label.name for label in loss.lines.labels.values()} | {loss.of.count, "loss"}
+    return found

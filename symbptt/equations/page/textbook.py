@@ -1,0 +1,335 @@
+"""The style "textbook": the lines of the loop, rearranged.
+
+Each transformation takes lines and returns lines of the same meaning: adjoints of states with all that they are made of, the
+values at the ends of time, what one line reads folded into it, what is printed twice under a name, families of lines as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
+from symbptt.equations.algebra.expressions import (
+    ZERO,
+    Call,
+    Entries,
+    Entry,
+    Expr,
+    Index,
+    Matmul,
+    Outside,
+    Over,
+    Power,
+    Sum,
+    Symbol,
+    Times,
+    Total,
+    mapped,
+    plus,
+    relabelled,
+    walk,
+    with_parts,
+)  # fmt: skip
+from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.equations.notation.writing import RELATIONS
+from symbptt.equations.page.families import Letters, gathered, names_of_lines, summed
+from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, indexed
+
+LONGEST = 14
+"""Symbols on the right side of a line into which another is still folded."""
+LARGE = 4_000
+"""Symbols and signs of a page on which nothing more gets a name."""
+SHORTEST = 5
+"""Symbols and signs of an expression that gets a name where it is printed twice."""
+
+
+def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
+    """Return the lines of the adjoints with what states bring from step t + 1, and those of the initial states."""
+    r = lines.recursion
+    loop = lines.backward()
+    before = {
+        line.left.label.name: line for line in loop if isinstance(line.left, Symbol) and line.left.label.time == -1
+    }
+    added = {_label(line.left).name: line for line in loop if line.relation == "+="}
+    whole = {name: _whole(lines, name, before[name], added.get(name)) for name in r.carry}
+    outputs = [_of_output(lines, name) for name in r.cotangent]
+    first = [line for name, line in whole.items() if name not in added]
+    rest = [
+        whole[_label(line.left).name] if line.relation == "+=" else _from_outside(line, lines)
+        for line in loop
+        if _label(line.left).time != -1
+    ]
+    defined = {_label(line.left) for line in rest}
+    given = [line for line in outputs if _label(line.left) not in defined]
+    start = [_at_start(lines, name) for name in r.carry]
+    return [*given, *first, *rest], start
+
+
+def _label(e: Expr) -> Label:
+    return e.labels[0]
+
+
+def _whole(lines: Lines, name: str, before: Line, added: Line | None) -> Line:
+    """The adjoint of a state: from the loss, from the next step, from this one."""
+    symbol = _moved(before.left, {-1: 0})
+    assert isinstance(symbol, Symbol)
+    id = lines.recursion.recurrent.get(name)
+    terms: list[tuple[int, Expr]] = [(1, Outside(Symbol(Label(name, 0), symbol.of)))]
+    terms += [(1, _moved(lines.inside(id), {0: NEXT, -1: 0}))] if id is not None else []
+    if added is not None:
+        right = added.right
+        if isinstance(added.left, Entry):
+            right = Entries(added.left.indices, right, symbol.of)
+        terms.append((1, right))
+    return indexed(Line(symbol, lifted(in_normal_form(plus(terms))), BACKWARD))
+
+
+def _of_output(lines: Lines, name: str) -> Line:
+    label = Label(name, 0, adjoint=True, mark=lines.mark)
+    shape = lines.page_shape(lines.recursion.cotangent[name])
+    return Line(Symbol(label, shape), Outside(Symbol(Label(name, 0), shape)), BACKWARD)
+
+
+def _from_outside(line: Line, lines: Lines) -> Line:
+    """A line of an output's adjoint: what the loss gives has the same name as the whole."""
+    label = _label(line.left)
+    if label.name not in lines.recursion.cotangent or label not in line.right.labels:
+        return line
+
+    def given(e: Expr) -> Expr:
+        return Outside(Symbol(Label(label.name, 0), e.of)) if isinstance(e, Symbol) and e.label == label else e
+
+    return replace(line, right=mapped(line.right, given))
+
+
+def _at_start(lines: Lines, name: str) -> Line:
+    """The gradient of an initial state: what step 1 hands back."""
+    id = lines.recursion.recurrent.get(name)
+    left = Symbol(Label(name, START, adjoint=True, mark=lines.mark), lines.page_shape(lines.recursion.carry[name]))
+    right = ZERO if id is None else _moved(lines.inside(id), {0: FIRST, -1: START})
+    return indexed(Line(left, right, ONCE))
+
+
+def _moved(e: Expr, times: Mapping[int | None, int]) -> Expr:
+    """An expression at another step."""
+
+    def later(x: Symbol) -> Expr:
+        return x if x.label.time not in times else Symbol(replace(x.label, time=times[x.label.time]), x.of)
+
+    return relabelled(e, later)
+
+
+# Entries of whole expressions, where one of their parts is written by its entries.
+
+
+def lifted(e: Expr) -> Expr:
+    """Return a sum with arrays by their entries as one array by its entries, where all other terms have some too."""
+    found = next((term for _, term in e.terms if isinstance(term, Entries)), None) if isinstance(e, Sum) else None
+    if found is None:
+        return e
+    inner = entry_of(e, found.indices)
+    return e if inner is None else Entries(found.indices, in_normal_form(inner), found.of)
+
+
+def entry_of(e: Expr, at: Sequence[Expr]) -> Expr | None:
+    """Return an entry of an elementwise expression; None of another."""
+    if not e.shape:
+        return e
+    match e:
+        case Symbol() | Outside():
+            return Entry(e, tuple(at))
+        case Entries():
+            places = dict(zip(e.indices, at, strict=True))
+            return mapped(e.inner, lambda x: places.get(x, x) if isinstance(x, Index) else x)
+        case Sum() | Times() | Over() | Power():
+            inner = [entry_of(part, at) for part in e.parts]
+        case Call() if e.of is None:
+            inner = [entry_of(part, at) for part in e.parts]
+        case _:
+            return None
+    if any(part is None for part in inner):
+        return None
+    return with_parts(e, [part for part in inner if part is not None])
+
+
+# Folding.
+
+
+def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
+    """Return lines with the values that are read once, or are another value, in the place where they are read."""
+    found = list(lines)
+    for i in range(len(found)):
+        line = found[i]
+        if not _may_go(line, kept):
+            continue
+        label = _label(line.left)
+        readers = [(k, n) for k, other in enumerate(found) if (n := _count(other, label))]
+        if isinstance(line.right, Symbol):
+            new = {k: _put(found[k], label, line.right) for k, _ in readers}
+        elif sum(n for _, n in readers) == 1:
+            new = {k: _put(found[k], label, line.right) for k, _ in readers}
+            if any(x is not None and _length(x.right) > LONGEST for x in new.values()):
+                continue
+        else:
+            continue
+        if new and all(x is not None for x in new.values()):
+            for k, x in new.items():
+                assert x is not None
+                found[k] = x
+            found[i] = replace(line, note="gone")
+    return [line for line in found if line.note != "gone"]
+
+
+def _may_go(line: Line, kept: set[Label]) -> bool:
+    if not isinstance(line.left, Symbol) or line.relation != "=" or line.note:
+        return False
+    label = line.left.label
+    return label.adjoint and label.time in (0, LAST, None) and label not in kept
+
+
+def _count(line: Line, label: Label) -> int:
+    return 0 if line.note == "gone" else sum(_same(label, x) for x in line.right.labels)
+
+
+def _same(label: Label, other: Label) -> bool:
+    """Whether two labels are those of one value, at whatever step."""
+    return label.name == other.name and label.adjoint == other.adjoint
+
+
+def _put(line: Line, label: Label, value: Expr) -> Line | None:
+    """A line with a value in the place of its name, at the step at which it is read; None where it has no place."""
+
+    def put(e: Expr) -> Expr:
+        if isinstance(e, Entry) and isinstance(e.array, Symbol | Sum | Times | Over | Call | Matmul | Power | Total):
+            inner = entry_of(e.array, e.indices)
+            return e if isinstance(e.array, Symbol) or inner is None else inner
+        if isinstance(e, Symbol) and _same(label, e.label):
+            time = e.label.time
+            return _moved(value, {0: time, -1: {0: -1, NEXT: 0, FIRST: START}.get(time, -2)}) if time else value
+        return e
+
+    right = mapped(line.right, put)
+    bad = any(
+        isinstance(e, Entry) and not isinstance(e.array, Symbol | Outside) and _is_odd(e.array) for e in walk(right)
+    )
+    late = any(x.time == -2 for x in right.labels)
+    return None if bad or late else indexed(replace(line, right=lifted(in_normal_form(right))))
+
+
+def _is_odd(e: Expr) -> bool:
+    return isinstance(e, Sum | Times | Over | Call | Matmul | Power | Total)
+
+
+def _length(e: Expr) -> int:
+    return len(e.labels)
+
+
+# Names for what is printed twice.
+
+
+def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[list[Line]]:
+    """Return the sections forward, backward and others, in which what is printed twice has a name in a line of its own, before
+    the first that reads it; of values of the forward pass, there."""
+    found, free = [list(lines) for lines in sections], iter(names)
+    found[0] = _by_their_names(found[0], found[0])
+    found[1:] = [_by_their_names(lines, found[0]) for lines in found[1:]]
+    if sum(line.right.size for lines in found for line in lines) > LARGE:
+        return found  # of a page that nobody reads, such as that of a cell with hundreds of inner rounds
+    while True:
+        counts: dict[Expr, int] = {}
+        for lines in found:
+            for line in lines:
+                for x in walk(line.right):
+                    if _is_worth(x):
+                        counts[x] = counts.get(x, 0) + 1
+        twice = [e for e, n in counts.items() if n > 1]
+        name = next(free, None) if twice else None
+        if name is None:
+            return found
+        found = _named(found, max(twice, key=_size), name)
+
+
+def _by_their_names(lines: Sequence[Line], forward: Sequence[Line]) -> list[Line]:
+    """Lines with values of the forward pass by their names, where their formulas stand behind them."""
+    known: dict[Expr, Expr] = {
+        line.right: line.left
+        for line in forward
+        if isinstance(line.left, Symbol)
+        and (_is_worth(line.right) or isinstance(line.right, Call))
+        and not _is_once_under_a_step(line)
+    }
+    before: dict[Expr, Expr] = {} if lines is forward else known
+    new = []
+    for line in lines:
+        right = mapped(line.right, lambda e, before=before: before.get(e, e)) if before else line.right  # type: ignore[misc]
+        new.append(line if right == line.right else replace(line, right=in_normal_form(right)))
+        if lines is forward and line.right in known and known[line.right] == line.left:
+            before[line.right] = line.left
+    return new
+
+
+def _is_once_under_a_step(line: Line) -> bool:
+    """Whether a value that is the same at all steps stands under the name of one step, which no line outside a sum may read."""
+    is_timed = any(label.time is not None for label in line.left.labels)
+    return is_timed and all(label.time is None for label in line.right.labels)
+
+
+def _is_worth(e: Expr) -> bool:
+    """Whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
+    if not isinstance(e, Sum | Over | Call | Matmul | Times | Power) or (isinstance(e, Sum) and len(e.terms) < 2):
+        return False
+    function = isinstance(e, Call) and e.name not in RELATIONS
+    if _size(e) < (SHORTEST - 2 if function else SHORTEST):
+        return False
+    inner = [*walk(e)]
+    if any(isinstance(x, Index | Entry | Total | Outside) for x in inner):
+        return False
+    times = {x.label.time for x in inner if isinstance(x, Symbol)}
+    return bool(times) and (times <= {0, -1, None} or times <= {LAST, None})
+
+
+def _size(e: Expr) -> int:
+    return e.size
+
+
+def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
+    times = {x.time for x in e.labels} - {None}
+    label = Label(name, LAST if LAST in times else 0 if times else None, given=False)
+    symbol, adjoint = Symbol(label, e.shape), any(x.adjoint for x in e.labels)
+    s, i = next((s, i) for s, lines in enumerate(sections) for i, line in enumerate(lines) if e in walk(line.right))
+    if s > 0 and not adjoint:
+        s, i = 0, len(sections[0])
+    elif s > 1 and label.time is not None:
+        s, i = 1, len(sections[1])
+    found = [
+        [replace(line, right=mapped(line.right, lambda x: symbol if x == e else x)) for line in lines]
+        for lines in sections
+    ]
+    where = ONCE if label.time is None else (FORWARD, BACKWARD)[min(s, 1)]
+    found[s].insert(i, Line(symbol, e, where))
+    return found
+
+
+# The user's order.
+
+
+def ordered_as(lines: Sequence[Line], model: Iterable[Line]) -> list[Line]:
+    """Return lines whose sums have their terms in the order in which the sums of a model have the same ones."""
+    orders = {frozenset(e.terms): e for line in model for e in walk(line.right) if isinstance(e, Sum)}
+
+    def same(e: Expr) -> Expr:
+        return orders.get(frozenset(e.terms), e) if isinstance(e, Sum) else e
+
+    return [replace(line, right=mapped(line.right, same)) for line in lines]
+
+
+def as_families(
+    sections: Sequence[tuple[str, Sequence[Line], bool]], taken: Iterable[str]
+) -> list[tuple[str, list[Line]]]:
+    """Return sections with lines, and terms of sums, of a family as one; of each section, whether its order matters."""
+    every = [line for _, lines, _ in sections for line in lines]
+    indices = {x.name for line in every for x in walk(line.right) if isinstance(x, Index)}
+    letters = Letters({*taken, *indices, *names_of_lines(every)})
+    found = [(title, gathered(lines, letters, in_order)) for title, lines, in_order in sections]
+    return [(title, [replace(line, right=summed(line.right, letters)) for line in lines]) for title, lines in found]

@@ -1,0 +1,34 @@
+"""Which names and signs a recursion has on its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from symbptt.autodiff.bptt import Recursion
+from symbptt.autodiff.labels import Label
+from symbptt.equations.notation.names import Used
+from symbptt.ir.node import Body
+from symbptt.ir.shape import names_in
+from symbptt.ops import sigmoid
+
+ROLES = {"state": "state", "input": "input", "index": "input", "target": "input"}
+
+
+def used_names(r: Recursion, labels: Iterable[Label]) -> Iterator[Used]:
+    """Yield the names of values and of arguments, each with what its time is."""
+    arguments = {a.name for a in r.step.arguments}
+    for label in labels:
+        if label.name not in arguments:
+            yield Used(label.name, "once" if label.time is None else "value")
+    for a in r.step.arguments:
+        yield Used(a.name, ROLES.get(a.role, "once"))
+
+
+def signs_of(r: Recursion, mark: str) -> Iterator[str]:
+    """Yield the signs that the page of a recursion has: its sizes, the mark of adjoints, and the sign of the logistic function."""
+    for a in r.step.arguments:
+        yield from names_in(a.shape)
+    if mark != "d":
+        yield mark
+    if any(isinstance(node.attrs, Body) and node.attrs.expr.has(sigmoid) for node in r.graph):
+        yield "σ"

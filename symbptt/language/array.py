@@ -1,0 +1,346 @@
+"""Symbolic arrays: what a cell's arguments are while it is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt import ops
+from symbptt.errors import ShapeError
+from symbptt.ir import build
+from symbptt.ir import shape as shapes
+from symbptt.ir.from_sympy import node_of
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import placeholder
+from symbptt.language.number_kinds import INTEGER, REAL, TRUTH, kind_of, kind_of_value, meaning
+from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS, call_function, call_ufunc, other_way, refuse
+from symbptt.language.sizes import Dim, public_shape, public_size, without_number
+from symbptt.language.user_frames import cell_error
+
+MOST_VALUES = 10_000
+"""Values of a step: what makes more is a loop that does not end, or one that nobody would wait for."""
+
+
+class Array:
+    """A value of the graph that behaves as a NumPy array of its shape.
+
+    `value` is its number where it follows from constants alone, so that a cell may branch and loop on constants.
+    """
+
+    __slots__ = ("graph", "id", "value")
+    __array_priority__ = 1000
+
+    def __init__(self, graph: Graph, id: int, value: Any = None) -> None:
+        if id >= MOST_VALUES:
+            raise cell_error(
+                f"a step makes more than {MOST_VALUES:,} values",
+                "does a loop in it never end? loops over time are the kernel's: a cell is one step",
+            )
+        self.graph, self.id, self.value = graph, id, value
+
+    @property
+    def shape(self) -> tuple[int | Dim, ...]:
+        return public_shape(self.graph, self.graph.shape(self.id))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.graph.shape(self.id))
+
+    @property
+    def size(self) -> int | Dim:
+        return public_size(self.graph, shapes.prod(self.graph.shape(self.id)))
+
+    @property
+    def T(self) -> Array:
+        return Array(self.graph, build.transpose(self.graph, self.id, range(self.ndim)[::-1]))
+
+    @property
+    def mT(self) -> Array:
+        if self.ndim < 2:
+            raise cell_error(f"{self!r} has no matrix to transpose", "write .T, or give it a second axis", ShapeError)
+        return Array(
+            self.graph, build.transpose(self.graph, self.id, (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
+        )
+
+    @property
+    def dtype(self) -> Any:
+        raise cell_error(
+            "an array has no dtype while the cell is traced", "generated code works in the type of the data"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.graph.names.get(self.id, 'array')} of shape {shapes.show(self.graph.shape(self.id))}>"
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise cell_error("a scalar has no length")
+        return int(self.shape[0])
+
+    def __iter__(self) -> Any:
+        return iter([self[i] for i in range(len(self))])
+
+    def _number(self, what: str, cure: str) -> Any:
+        if self.value is None:
+            leaves = [self.graph[id] for id in self.graph.ancestors([self.id]) if self.graph[id].family == "leaf"]
+            if leaves and all(leaf.attrs.role == "size" for leaf in leaves):
+                raise without_number(" or ".join(leaf.attrs.name for leaf in leaves))
+            raise cell_error(f"{what}: it has no number while the cell is traced", cure)
+        return self.value
+
+    def __bool__(self) -> bool:
+        return bool(self._number("a branch on a value of the cell", "write sb.where(condition, a, b) instead of if"))
+
+    def __index__(self) -> int:
+        return int(
+            self._number(
+                "a value of the cell used as a Python integer", 'make it a Const with a default, or an Index["v"]'
+            )
+        )
+
+    def __float__(self) -> float:
+        return float(
+            self._number(
+                "a value of the cell used as a Python float", "use the functions of NumPy or symbptt, not of math"
+            )
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise cell_error(
+            "a value of the cell was turned into a plain NumPy array",
+            "put values together with np.stack or np.concatenate",
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return call_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return call_function(func, args, kwargs)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise cell_error(
+            "an array of the cell cannot be changed in place", "build the new one with sb.where or sb.concatenate"
+        )
+
+    def _in_place(self, other: Any) -> Any:
+        """Python then computes a new array, which a name of the step's stands for from there on; a parameter is refused."""
+        node = self.graph[self.id]
+        if node.family == "leaf" and node.attrs.role in ("param", "const") and node.shape:
+            raise cell_error(
+                f"the {node.attrs.role} {node.attrs.name!r} is changed in place: it is another one at the next step",
+                "give the new array a name of its own",
+            )
+        return NotImplemented
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = _in_place
+
+    def __getitem__(self, key: Any) -> Any:
+        return NUMPY_FUNCTIONS["getitem"](self, key)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _METHODS:
+            function = NUMPY_FUNCTIONS.get(f"{name}()", NUMPY_FUNCTIONS[name])
+            return lambda *args, **kwargs: function(self, *args, **kwargs)
+        way = f"; {other_way(name)}" if hasattr(np.ndarray, name) else ""
+        raise AttributeError(f"a value of a cell has no attribute {name!r}{way}")
+
+    def __matmul__(self, other: Any) -> Any:
+        return NUMPY_FUNCTIONS["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return NUMPY_FUNCTIONS["matmul"](other, self)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+_METHODS = (
+    "sum", "mean", "max", "min", "dot", "reshape", "transpose", "cumsum", "clip", "ravel", "squeeze", "swapaxes",
+    "copy", "flatten", "conj", "conjugate", "var", "std", "take",
+)  # fmt: skip
+_BOTH_SIDES = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power", "and": "bitwise_and",
+    "or": "bitwise_or", "mod": "mod", "floordiv": "floor_divide",
+}  # fmt: skip
+_COMPARISONS = {
+    "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
+}  # fmt: skip
+_OF_ONE = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "invert"}
+
+
+_UNKNOWN = {
+    "divmod": "divmod", "xor": "bitwise_xor", "lshift": "left_shift", "rshift": "right_shift",
+}  # fmt: skip
+"""Operators that have no meaning in a cell, by the function of NumPy that they are."""
+
+
+def _operators() -> None:
+    for short, name in _BOTH_SIDES.items():
+        setattr(Array, f"__{short}__", lambda a, b, name=name: apply(name, a, b, plain=True))
+        setattr(Array, f"__r{short}__", lambda a, b, name=name: apply(name, b, a, plain=True))
+    for short, name in _UNKNOWN.items():
+        setattr(Array, f"__{short}__", refuse(name))
+        setattr(Array, f"__r{short}__", refuse(name))
+    for short, name in _COMPARISONS.items():
+        setattr(Array, f"__{short}__", lambda a, b, name=name: apply(name, a, b))
+    for short, name in _OF_ONE.items():
+        setattr(Array, f"__{short}__", lambda a, name=name: apply(name, a, plain=True))
+
+
+_operators()
+
+
+def graph_of(*values: Any) -> Graph | None:
+    """Return the graph of the first symbolic value, looking into lists and tuples, or None."""
+    for value in values:
+        if isinstance(value, Array | Dim):
+            return value.graph
+        if isinstance(value, list | tuple):
+            found = graph_of(*value)
+            if found is not None:
+                return found
+    return None
+
+
+def as_array(graph: Graph, value: Any) -> Array:
+    """Return a value that a cell may hold as a symbolic array.
+
+    Raises: CellError for a value of another trace, and for what is no real number or array of numbers.
+    """
+    if isinstance(value, Array):
+        if value.graph is not graph:
+            raise cell_error("a value of another cell's trace is used here", "pass values to a cell as its arguments")
+        return value
+    if isinstance(value, Dim):
+        return Array(graph, build.size_of(graph, value.expr))
+    if isinstance(value, list | tuple) and graph_of(value) is not None:
+        return NUMPY_FUNCTIONS["stack"](list(value))
+    return _literal(graph, value)
+
+
+def _literal(graph: Graph, value: Any) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise cell_error(f"a cell computes with real numbers, got {type(value).__name__} {value!r}"[:200])
+    if np.isnan(array).any():
+        raise cell_error("nan is no number to compute with", "leave it out: whatever it meets is lost")
+    if array.ndim == 0:
+        return Array(graph, build.number(graph, array.item()), array.item())
+    return Array(graph, build.literal(graph, tuple(array.ravel().tolist()), array.shape), array)
+
+
+DIVISIONS = ("divide", "mod", "fmod", "floor_divide")
+PYTHON = ("add", "subtract", "multiply", "negative", "positive", "abs", "invert")
+"""Operators that Python applies to truth values of its own, such as dt > 0.1 of a number dt, as to the integers 0 and 1."""
+
+
+def apply(name: str, *values: Any, plain: bool = False) -> Array:
+    """Return the elementwise function `name` of values; `plain`: it is an operator, which plain numbers have from Python."""
+    graph = graph_of(*values)
+    assert graph is not None
+    arrays = [as_array(graph, value) for value in values]
+    if name in DIVISIONS and graph[arrays[1].id].family == "number" and _has_zero(arrays[1].value):
+        raise cell_error("a division by zero", "divide by a number that is not zero, or by a value of the cell")
+    kinds = [kind(array) for array in arrays]
+    if plain and name in PYTHON and all(array.value is not None and not array.ndim for array in arrays):
+        kinds = [max(found, INTEGER) for found in kinds]
+        arrays = [array if kind(array) else Array(graph, array.id, int(array.value)) for array in arrays]
+    op = ops.BY_NAME[meaning(name, kinds, _is_safe(name, arrays[-1]))]
+    expr = op.body(*_arguments(op.name, graph, arrays))
+    result = apply_expr(graph, expr, [array.id for array in arrays])
+    known = all(array.value is not None for array in arrays)
+    return Array(graph, result, _value(op, [array.value for array in arrays]) if known else None)
+
+
+def kind(array: Array) -> int:
+    """Return the kind of a value in NumPy, that of its number where it has one: plain integers behave as real numbers."""
+    of_value = REAL if array.value is None else kind_of_value(array.value)
+    return of_value if of_value == TRUTH or (array.ndim and of_value == INTEGER) else kind_of(array.graph, array.id)
+
+
+def _is_safe(name: str, last: Array) -> bool:
+    """Whether NumPy computes a power, or a quotient, of integers as of real numbers: the last one is not negative, or not 0."""
+    return last.value is not None if name in DIVISIONS else name == "power" and _is_natural(last)
+
+
+def _is_natural(array: Array) -> bool:
+    """Whether an exponent is no negative number whatever the data are."""
+    node = array.graph[array.id]
+    literal = node.family == "number" and np.min(array.value) >= 0
+    return literal or (node.family == "leaf" and node.attrs.role in ("index", "size")) or kind(array) == TRUTH
+
+
+def _value(op: ops.Op, values: list[Any]) -> Any:
+    """The number that follows from constants; a power of integers is real where the exponent is negative, as in Python."""
+    if op.name == "power" and np.min(values[1]) < 0:
+        values = [np.asarray(values[0], float)[()], values[1]]
+    return op.evaluate(*values)
+
+
+def _has_zero(value: Any) -> bool:
+    return value is not None and not np.all(value)
+
+
+SEEN = {"power": (1,), "where": (0,), "maximum": (0, 1), "minimum": (0, 1), "clip": (0, 1, 2), "logaddexp": (0, 1)}
+"""The arguments that a body has in it as numbers, where they are literals."""
+
+
+def _arguments(name: str, graph: Graph, arrays: Sequence[Array]) -> list[sp.Expr]:
+    """Placeholders, but for what must be seen as a number: exponents, conditions, and what may tie with a value."""
+    result: list[sp.Expr] = [placeholder(i) for i in range(len(arrays))]
+    literal = [graph[array.id].family == "number" and array.ndim == 0 for array in arrays]
+    for i, array in enumerate(arrays):
+        if literal[i] and i in SEEN.get(name, ()):
+            value = array.value
+            result[i] = sp.Integer(int(value)) if float(value).is_integer() else sp.Float(value)
+            if name == "power" and value == 0.5:
+                result[i] = sp.Rational(1, 2)
+    return result
+
+
+def apply_expr(graph: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
+    """Return a SymPy expression over placeholders as nodes: arithmetic in one, each function in one of its own.
+
+    It has the shape of all arguments together, also of those that SymPy found not to matter, as in h ** 0.
+    """
+    try:
+        result, shape = node_of(graph, expr, args), shapes.broadcast(*map(graph.shape, args))
+        if graph[result].family == "number" and any(kind_of(graph, arg) == REAL for arg in args):
+            result = build.number(graph, float(graph[result].attrs.value))
+        return build.expand(graph, result, shape)
+    except ShapeError as error:
+        cure = "give one of them the shape of the other, or an axis of size 1 with [:, None]"
+        raise cell_error(str(error), cure, ShapeError) from None
+
+
+def built(graph: Graph, make: Callable[..., int], *args: Any) -> Array:
+    """Return what a builder of nodes makes, with the user's place in errors."""
+    try:
+        return Array(graph, make(graph, *args))
+    except ShapeError as error:
+        raise cell_error(str(error), "check the shapes of what is put together here", ShapeError) from None
+
+
+def axes_of(axis: Any, rank: int) -> tuple[int, ...]:
+    """Return axes as an argument names them: all for None, negative ones counted from the end."""
+    chosen = range(rank) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    if not all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in chosen):
+        raise cell_error(f"an axis is an integer, got {axis!r}", "write axis=0, or axis=(0, 1)", ShapeError)
+    try:
+        found = tuple(shapes.normal_axis(int(i), rank) for i in chosen)
+        if len(set(found)) < len(found):
+            raise ShapeError(f"an axis stands twice in {axis!r}")
+        return found
+    except ShapeError as error:
+        raise cell_error(
+            str(error), "axes count one sample and one step: the body has no batch axis", ShapeError
+        ) from None
+
+
+def symbolic(x: Any) -> Array:
+    """Return a value that is symbolic, or holds one, as an array."""
+    graph = graph_of(x)
+    assert graph is not None
+    return as_array(graph, x)

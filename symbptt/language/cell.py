@@ -1,0 +1,455 @@
+"""Cells: a user's function of one step, its arguments read from the annotations, its body traced."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import sys
+import unicodedata
+import warnings
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
+from types import CellType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from symbptt.checks import check_constant, check_function, check_mapping
+from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, counted, three_lines
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.needs import Need, needs_of, unmet
+from symbptt.ir.node import Node
+from symbptt.ir.shape import Shape, show, sign_of, size_text
+from symbptt.ir.sizes import axes_of, misfit, solved
+from symbptt.ir.step import Argument, Step
+from symbptt.language.array import Array, as_array, graph_of
+from symbptt.language.functions import NUMPY_FUNCTIONS
+from symbptt.language.init import initial
+from symbptt.language.local_names import choose, recorded, with_parts
+from symbptt.language.roles import ROLES, Annotation, annotation_of, parse_dims
+from symbptt.language.stable_forms import stable
+from symbptt.language.user_frames import user_place
+
+assert NUMPY_FUNCTIONS  # a trace needs what symbptt.language.functions says of NumPy's functions
+CELL_ROLES = ("input", "state", "param", "const", "index")
+
+
+class Cell:
+    """A step function: called on NumPy arrays it computes one step; symbptt traces it once for all else."""
+
+    def __init__(self, function: Callable[..., Any], consts: Mapping[str, Any] | None = None) -> None:
+        self.function = function
+        self.consts = dict(consts or {})
+        functools.update_wrapper(self, function)
+        self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
+        self.arguments = arguments_of(function, self.consts, CELL_ROLES)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if not self.consts:
+            return self.function(*args, **kwargs)
+        given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
+        return self.function(**{**self.consts, **given})
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{a.name}: {a.role.capitalize()}{show(a.shape)}" for a in self.arguments)
+        return f"<cell {self.name}({inside})>"
+
+    @property
+    def name(self) -> str:
+        return str(self.function.__name__)
+
+    def __reduce__(self) -> Any:
+        return by_name(self)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What its slices need of sizes."""
+        return self.step.needs
+
+    @functools.cached_property
+    def step(self) -> Step:
+        """The traced step."""
+        return trace(self)
+
+    def with_consts(self, consts: Mapping[str, Any]) -> Cell:
+        """Return the cell with other values of its constants.
+
+        Raises: ArgumentError for a name that is no constant of the cell, and for a value that is no finite number.
+        """
+        check_mapping("consts", consts, 'consts={"dt": 0.05}')
+        known = [a.name for a in self.arguments if a.role == "const"]
+        for name, value in consts.items():
+            if name not in known:
+                raise ArgumentError(f"{name!r} is no constant of {self.name}" + nearest(name, known))
+            check_constant(name, self.name, value)
+        return Cell(self.function, {**self.consts, **consts})
+
+    def init(
+        self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any
+    ) -> dict[str, Any]:
+        """Return first values of the parameters, and of constants without a default, by name.
+
+        Matrices are Glorot uniform, square ones whose two sizes are the same state size orthogonal; vectors are zero;
+        a default in the signature and then `override` go before.
+
+        Raises: ArgumentError for sizes that lack or are not positive, and for names that the cell does not have.
+        """
+        return initial(self, dims, seed, dtype, override)
+
+
+def by_name(value: Any) -> Any:
+    """Return how a cell or a loss is pickled: by its function and its constants, the function by where its module has it.
+
+    Behind its decorator a function is `NAME.function` of its module, not NAME, and is told so here: then pickle finds it,
+    and cloudpickle (of joblib's workers, of Dask's) finds it or, where the module is a notebook's, sends its code.
+    """
+    found: Any = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type(value)) and found.function is value.function:
+        value.function.__qualname__ = f"{value.__qualname__}.function"
+    return _again, (type(value), value.function, value.consts)
+
+
+def _again(kind: Any, function: Callable[..., Any], consts: Mapping[str, Any]) -> Any:
+    """The cell or loss that was pickled: the one that its module knows, or one with the same function."""
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.removesuffix(".function").split("."):
+        found = getattr(found, part, None)
+    known = isinstance(found, kind) and found.function is function
+    return found if known and not consts and not found.consts else kind(function, consts)
+
+
+def cell(function: Callable[..., Any]) -> Cell:
+    """Return the cell that a function of one sample and one step defines.
+
+    Raises: ArgumentError for what is no function; CellError where an argument has no role or a dimension cannot be read.
+    """
+    check_function("cell", function, '@sb.cell above def step(x: Input["m"], h: State["n"], ...):')
+    return Cell(function)
+
+
+def nearest(name: str, known: Any) -> str:
+    alike = {str(one).lower(): one for one in known}
+    near = [alike[found] for found in difflib.get_close_matches(name.lower(), alike, 1)]
+    return f"\n  did you mean {near[0]!r}?" if near else f"\n  known: {', '.join(known) or 'none'}"
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__code__", None)
+    return f"\n  at {code.co_filename}:{code.co_firstlineno}, in {code.co_name}" if code else ""
+
+
+def arguments_of(
+    function: Callable[..., Any], consts: Mapping[str, Any], roles: tuple[str, ...]
+) -> tuple[Argument, ...]:
+    """Return the arguments of a function by its annotations; only some roles are allowed."""
+    scope = {**getattr(function, "__globals__", {}), **_closure(function)}
+    found = [
+        _argument(function, parameter, scope, consts, roles)
+        for parameter in inspect.signature(function).parameters.values()
+    ]
+    axes = axes_of(found)
+    wrong = misfit(axes, solved(axes))
+    if wrong is not None:
+        raise ShapeError(
+            f"the default of {wrong.argument!r} has {wrong.length} along axis {wrong.number}, where other defaults or axes "
+            f"say another {wrong.size}{place_of(function)}\n  give it the shape of its annotation"
+        )
+    spelled: dict[str, str] = {}
+    for argument in found:
+        plain = unicodedata.normalize("NFKC", argument.name)
+        if spelled.setdefault(plain, argument.name) != argument.name:
+            raise CellError(f"two arguments are both called {plain!r}{place_of(function)}")
+    if roles is CELL_ROLES and not any(argument.role == "state" for argument in found):
+        raise CellError(
+            f"the cell {function.__name__} has no state{place_of(function)}\n"
+            f'  annotate what a step hands to the next as State["n"]'
+        )
+    return tuple(found)
+
+
+def _closure(function: Callable[..., Any]) -> dict[str, Any]:
+    """The variables around a function, without those that get their value later."""
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
+    names = code.co_freevars if code else ()
+    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True) if cell != CellType()}
+
+
+CURES = {
+    "output": '\n  return it with the states, by name: return {"h": h, "y": ...}',
+    "target": "\n  a loss takes it: @sb.loss",
+}
+"""What to do with an argument that only a loss has."""
+
+
+def _argument(
+    function: Any,
+    parameter: inspect.Parameter,
+    scope: dict[str, Any],
+    consts: Mapping[str, Any],
+    roles: tuple[str, ...],
+) -> Argument:
+    name, where = parameter.name, place_of(function)
+    annotation = _annotation(function, parameter, scope, where)
+    shape = parse_dims(annotation.dims, lambda message: f"{message}{where} (argument {name!r})")
+    if annotation.role == "index" and "index" in roles:
+        if len(shape) != 1:
+            raise CellError(
+                f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]'
+            )
+        given = None if parameter.default is parameter.empty else parameter.default
+        return Argument("index", name, (), _checked_default(given, "index", name, (), where), shape[0])
+    if annotation.role not in roles:
+        raise CellError(
+            f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
+            f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}{CURES.get(annotation.role, '')}"
+        )
+    default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
+    return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
+
+
+def _annotation(function: Any, parameter: inspect.Parameter, scope: dict[str, Any], where: str) -> Annotation:
+    name = parameter.name
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        raise CellError(
+            f"the argument {parameter} of {function.__name__} has no fixed name{where}\n"
+            "  write every argument of a cell out, with its role"
+        )
+    if parameter.annotation is parameter.empty:
+        raise CellError(
+            f"the argument {name!r} of {function.__name__} has no role{where}\n"
+            f'  annotate it, for example {name}: Input["m"] or {name}: Param["n m"]'
+        )
+    annotation = annotation_of(parameter.annotation, scope)
+    if annotation is None:
+        raise CellError(
+            f"the annotation {parameter.annotation!r} of {name!r} is no role{where}\n"
+            f"  the roles are {', '.join(ROLES)}" + nearest(str(parameter.annotation).split("[")[0], ROLES)
+        )
+    return annotation
+
+
+def _checked_default(default: Any, role: str, name: str, shape: Shape, where: str) -> Any:
+    if default is None:
+        return None
+    if role not in ("const", "param"):
+        given = (
+            f"give it to forward: state={{{name!r}: ...}}" if role == "state" else "give it to the kernel with the data"
+        )
+        raise CellError(f"the {role} {name!r} has a default, and only Param and Const may have one{where}\n  {given}")
+    array = np.asarray(default)
+    if array.dtype.kind not in "biuf":
+        raise CellError(f"the default of {name!r} must be a real number or an array of them, got {default!r}{where}")
+    if array.ndim and array.ndim != len(shape):
+        raise CellError(
+            f"the default of {name!r} has shape {show(array.shape)}, the annotation says {show(shape)}{where}"
+        )
+    return array.item() if array.ndim == 0 else array
+
+
+def trace(cell: Cell) -> Step:
+    """Return the step of a cell: its function run once on symbolic arrays.
+
+    Raises: CellError where the body or its result is not a step of the states.
+    """
+    graph, leaves, values = traced_arguments(cell.arguments)
+    with recorded() as found:
+        result = run_traced(cell, values)
+    following, outputs = _results(cell, graph, result)
+    check_repeats(cell, graph, (following, outputs), lambda other, again: _results(cell, other, again), cell.arguments)
+    check_gathers(cell, graph, cell.arguments)
+    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
+    needs = checked_needs(cell, graph, cell.arguments)
+    doc = inspect.getdoc(cell.function) or ""
+    step = Step(cell.name, doc, graph, cell.arguments, leaves, following, outputs, needs)
+    _warn_unused(cell, step)
+    return with_parts(stable(step))
+
+
+def traced_arguments(arguments: tuple[Argument, ...]) -> tuple[Graph, dict[str, int], dict[str, Array]]:
+    """Return a new graph, its leaves by name, and the arrays that a function is called with while it is traced."""
+    graph = Graph()
+    leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape) for a in arguments}
+    values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in arguments}
+    graph.locate = user_place
+    return graph, leaves, values
+
+
+def check_repeats(
+    cell: Any, graph: Graph, read: Any, reader: Callable[[Graph, Any], Any], arguments: tuple[Argument, ...]
+) -> None:
+    """Run a traced function once more; `reader` takes a graph and what the function returned, and `read` is what it found.
+
+    Raises: CellError where it computes something else then: it draws at random, or reads what changes between calls.
+    """
+    other, _, values = traced_arguments(arguments)
+    again = reader(other, run_traced(cell, values))
+    pairs = zip_longest(graph, other)
+    changed = next((one or two for one, two in pairs if one is None or two is None or not _is_same(one, two)), None)
+    if changed is not None or again != read:
+        line = f", line {changed.place}" if changed is not None and changed.place else ""
+        raise CellError(
+            f"{cell.name} is no function: traced a second time it computes something else{place_of(cell.function)}{line}\n"
+            "  draw nothing at random and read nothing that changes between calls: pass the noise as an Input"
+        )
+
+
+def _is_same(one: Node, two: Node) -> bool:
+    """Bodies of functions that are defined inside a cell are other objects each time, written the same."""
+    parts = [(node.family, node.args, node.shape) for node in (one, two)]
+    return parts[0] == parts[1] and (one.attrs == two.attrs or repr(one.attrs) == repr(two.attrs))
+
+
+def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> None:
+    """Raises: ShapeError where a table may have fewer entries than its index has values: NumPy then reads another one."""
+    limits = {a.name: a.limit for a in arguments if a.limit is not None}
+    for node in graph:
+        if node.family != "gather":
+            continue
+        index = graph[node.args[1]].attrs.name
+        length = graph.shape(node.args[0])[node.attrs.axis]
+        if sign_of(length - limits[index]) not in (0, 1):
+            line = f", line {node.place}" if node.place else ""
+            raise ShapeError(
+                f"{index!r} has {size_text(limits[index])} values, and chooses from an axis of size {size_text(length)}"
+                f'{place_of(cell.function)}{line}\n  annotate it as Index["{size_text(length)}"], or give the table that axis'
+            )
+
+
+def checked_needs(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> tuple[Need, ...]:
+    """Return what slices need of sizes.
+
+    Raises: ShapeError where arrays that are constants tell sizes that are less.
+    """
+    needs = needs_of(graph, [item for a in arguments for item in a.shape])
+    sizes = solved(axes_of(arguments, fixed=("const",)))
+    wrong = unmet(needs, sizes)
+    if wrong is not None:
+        raise ShapeError(three_lines(*wrong.parts(sizes)))
+    return needs
+
+
+def run_traced(cell: Any, values: dict[str, Array]) -> Any:
+    try:
+        return cell.function(**values)
+    except SymbpttError:
+        raise
+    except RecursionError as error:
+        raise CellError(
+            f"the body of {cell.name} nests more calls than Python allows ({sys.getrecursionlimit()})"
+            f"{_last_place(error, cell)}\n  does a function call itself without end? write deep recursions as loops"
+        ) from error
+    except Exception as error:
+        raise CellError(
+            f"the body of {cell.name} raised {_what(error)}{_last_place(error, cell)}\n  {_cure(error)}"
+        ) from error
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, ValueError) and "array element" in str(error):
+        return "a value of the cell was put into a plain NumPy array"
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        return f"{error.obj.__name__} has no attribute {error.name!r}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        near = difflib.get_close_matches(str(error.name), dir(error.obj), 3)
+        return f"did you mean {' or '.join(map(repr, near))}?" if near else f"{error.obj.__name__} has no such function"
+    if isinstance(error, ValueError) and "array element" in str(error):
+        return "an array cannot be filled in place here: build it with np.stack or np.concatenate"
+    return "while it was traced with symbolic arrays of the annotated shapes"
+
+
+def _last_place(error: BaseException, cell: Cell) -> str:
+    place, trace = place_of(cell.function), error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == cell.function.__code__.co_filename:
+            place = f"\n  at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}, in {trace.tb_frame.f_code.co_name}"
+        trace = trace.tb_next
+    return place
+
+
+def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dict[str, int]]:
+    states = [a for a in cell.arguments if a.role == "state"]
+    names = [a.name for a in states]
+    if isinstance(result, dict):
+        named = result
+    else:
+        given = list(result) if isinstance(result, tuple | list) else [result]
+        if len(given) != len(states):
+            raise CellError(
+                f"{cell.name} returns {counted(len(given), 'value')} for {counted(len(states), 'state')} ({', '.join(names)})"
+                f"{place_of(cell.function)}\n  return one next state each, in the order of the arguments, "
+                "or a dict by name"
+            )
+        named = dict(zip(names, given, strict=True))
+    for name in names:
+        if name not in named:
+            raise CellError(
+                f"{cell.name} returns no next state {name!r}{place_of(cell.function)}" + nearest(name, map(str, named))
+            )
+    return _next_states(cell, graph, states, named), _outputs(cell, graph, names, named)
+
+
+def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[str, Any]) -> dict[str, int]:
+    following = {}
+    for a in states:
+        value = _as_result(cell, graph, a.name, named[a.name])
+        if graph.shape(value.id) != a.shape:
+            raise ShapeError(
+                f"the next state {a.name!r} of {cell.name} has shape {show(graph.shape(value.id))}, "
+                f"the state has {show(a.shape)}{place_of(cell.function)}\n  return an array of the state's shape: "
+                "the body is one sample and one step, it has no batch axis and no time axis"
+            )
+        following[a.name] = value.id
+    return following
+
+
+def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any]) -> dict[str, int]:
+    outputs: dict[str, int] = {}
+    spelled: dict[str, str] = {}
+    for name, value in named.items():
+        if name in states:
+            continue
+        if not isinstance(name, str) or not name.isidentifier():
+            raise CellError(
+                f"an output of {cell.name} is called {name!r}{place_of(cell.function)}\n  names are identifiers"
+            )
+        plain = unicodedata.normalize("NFKC", name)
+        if plain in [a.name for a in cell.arguments]:
+            raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{place_of(cell.function)}")
+        if spelled.setdefault(plain, name) != name:
+            raise CellError(f"two outputs of {cell.name} are both called {plain!r}{place_of(cell.function)}")
+        outputs[name] = _as_result(cell, graph, name, value).id
+    return outputs
+
+
+def _as_result(cell: Cell, graph: Graph, name: str, value: Any) -> Array:
+    if value is None:
+        raise CellError(
+            f"{cell.name} returns None for {name!r}{place_of(cell.function)}\n  does the body end with return?"
+        )
+    if graph_of(value) is None:
+        try:
+            np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            raise CellError(
+                f"{cell.name} returns {type(value).__name__} for {name!r}{place_of(cell.function)}\n  return an array"
+            ) from None
+    found = as_array(graph, value)
+    number = graph[found.id].attrs.value if graph[found.id].family == "number" and not found.ndim else None
+    return as_array(graph, float(number)) if isinstance(number, int) else found  # a result is an array of floats
+
+
+def _warn_unused(cell: Cell, step: Step) -> None:
+    read = step.graph.ancestors([*step.next.values(), *step.outputs.values()])
+    for a in cell.arguments:
+        if step.leaves[a.name] not in read:
+            warnings.warn(
+                f"the {a.role} {a.name!r} of {cell.name} is never used{place_of(cell.function)}", stacklevel=2
+            )

@@ -1,0 +1,211 @@
+"""`sb.function`: elementwise functions of the user's own, with a derivative of their own where they want one."""
+
+from __future__ import annotations
+
+import copyreg
+import inspect
+import keyword
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from sympy.core.function import FunctionClass
+from sympy.logic.boolalg import Boolean
+
+from symbptt import ops
+from symbptt.checks import check_function
+from symbptt.errors import ArgumentError, CellError, counted
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Mark, placeholder
+from symbptt.ir.scalar import NAME_OF, as_python, canonical
+from symbptt.language.array import Array, apply_expr, as_array, graph_of
+from symbptt.language.spelling import stable_expression
+from symbptt.language.user_frames import user_place
+
+
+def function(
+    name: str, body: Callable[..., sp.Expr], derivative: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """Return the elementwise function `name` of one or more arrays that a SymPy expression defines.
+
+    With `derivative` (an expression; for several arguments a tuple of them) the function counts as having that
+    derivative, whatever its own is: a surrogate, as spiking networks use it. Checks then run on the pair as declared.
+
+    Raises: ArgumentError where `name` is no identifier, is a function of the table, or `body` gives no SymPy
+    expression; CellError where an expression has a function that is not in the table.
+    """
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or name in ops.BY_NAME:
+        raise ArgumentError(f"{name!r} cannot name a function\n  choose an identifier that symbptt has not taken")
+    check_function(f"the body of {name!r}", body, "lambda v: <SymPy expression>")
+    count = len(inspect.signature(body).parameters)
+    if derivative is not None:
+        check_function(f"the derivative of {name!r}", derivative, "lambda v: <SymPy expression>", count)
+    symbols = [placeholder(i) for i in range(count)]
+    expr = _expression(name, body, symbols)
+    if derivative is None:
+        return Declared(name, count, expr, None)
+    found = derivative(*symbols)
+    parts = found if isinstance(found, tuple | list) else (found,)
+    partials = [_expression(name, lambda *_, part=part: part, symbols, "derivative") for part in parts]
+    if len(partials) != count:
+        raise ArgumentError(
+            f"{name!r} has {count} arguments and {len(partials)} derivatives\n  give one for each, as a tuple"
+        )
+    return Declared(name, count, expr, partials)
+
+
+class DeclaredClass(FunctionClass):
+    """What a SymPy function of the user's is: pickled as what it is made of, for no module knows it by name."""
+
+
+copyreg.pickle(
+    DeclaredClass,
+    lambda scalar: (declared_function, (scalar.__name__, scalar.expansion, scalar.partials)),
+)
+
+
+def declared_function(name: str, expansion: sp.Expr, partials: Sequence[sp.Expr]) -> Any:
+    """Return the SymPy function with a value and partial derivatives, expressions over placeholders."""
+    symbols = [placeholder(i) for i in range(len(partials))]
+    scalar = ops.scalar_function(name, len(partials), *(_with_arguments(part, symbols) for part in partials))
+    scalar = DeclaredClass(name, (scalar,), {"nargs": len(partials)})
+    scalar.declared, scalar.expansion, scalar.partials = True, expansion, tuple(partials)
+    return scalar
+
+
+@cache
+def named(name: str, expansion: sp.Expr, partials: tuple[sp.Expr, ...], replaced: bool) -> Any:
+    """Return the SymPy function that a page shows for one of the user's: its derivatives have names too, f' or f'_1, f'_2.
+
+    What it is stands in `expansion`, over placeholders; `replaced`: its derivatives are declared, not those of its values.
+    """
+    count = len(partials)
+    symbols = [placeholder(i) for i in range(count)]
+    slopes = [
+        part if part.is_number else _slope(name + derivative_mark(i, count), part, count, replaced)(*symbols)
+        for i, part in enumerate(partials)
+    ]
+    shown = ops.scalar_function(name, count, *(_with_arguments(slope, symbols) for slope in slopes))
+    shown.expansion, shown.partials, shown.replaced = expansion, partials, replaced
+    return shown
+
+
+def derivative_mark(argument: int, count: int) -> str:
+    """Return what stands behind the name of a function of some arguments for its derivative by one of them."""
+    return "'" if count == 1 else f"'_{argument + 1}"
+
+
+def _slope(name: str, part: sp.Expr, count: int, replaced: bool) -> Any:
+    slope = ops.scalar_function(name, count, *[lambda *_: sp.S.Zero] * count)
+    slope.expansion, slope.is_surrogate = part, replaced
+    return slope
+
+
+def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol], what: str = "body") -> sp.Expr:
+    try:
+        found = body(*symbols)
+        if not isinstance(found, sp.Expr | Boolean | int | float | np.number) or isinstance(found, bool):
+            raise TypeError(f"it is {type(found).__name__}; text is never evaluated")
+        expr = canonical(sp.sympify(found, strict=True), f"in the body of {name!r}")
+    except (TypeError, AttributeError, sp.SympifyError) as error:
+        raise ArgumentError(
+            f"the {what} of {name!r} gives no SymPy expression ({error})\n"
+            "  write it with SymPy's functions: lambda v: sympy.tanh(v)"
+        ) from None
+    extra = expr.free_symbols - set(symbols)
+    if extra:
+        raise ArgumentError(
+            f"the {what} of {name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments"
+        )
+    return expr
+
+
+def _with_arguments(part: sp.Expr, symbols: Sequence[sp.Symbol]) -> Callable[..., sp.Expr]:
+    return lambda *args: part.xreplace(dict(zip(symbols, args[:-1], strict=True)))
+
+
+class Declared:
+    """An elementwise function of the user's: called on arrays and SymPy expressions it is what was given, on values of a cell its
+    stable form."""
+
+    def __init__(self, name: str, count: int, expr: sp.Expr, partials: Sequence[sp.Expr] | None) -> None:
+        self.__name__ = self.__qualname__ = name
+        self.__doc__ = f"Return {name}({', '.join(f'_{i}' for i in range(count))}) = {expr}, elementwise."
+        self.count, self.expr, self.partials = count, expr, partials
+        self.traced = stable_expression(expr)
+        if partials is not None:
+            scalar = declared_function(name, self.traced, [stable_expression(part) for part in partials])
+            self.traced = scalar(*map(placeholder, range(count)))
+
+    def __reduce__(self) -> Any:
+        return Declared, (self.__name__, self.count, self.expr, self.partials)
+
+    def __repr__(self) -> str:
+        return f"<function {self.__name__} of {counted(self.count, 'argument')}>"
+
+    def __call__(self, *values: Any) -> Any:
+        if len(values) != self.count:
+            raise ArgumentError(
+                f"{self.__name__} takes {self.count} arguments, got {len(values)}"
+                + (f"\n  at {place}" if (place := user_place()) else "")
+            )
+        graph = graph_of(*values)
+        if graph is not None:
+            arrays = [as_array(graph, value) for value in values]
+            return Array(graph, self._marked(graph, tuple(array.id for array in arrays)))
+        if any(isinstance(value, sp.Basic) for value in values):
+            given = self.expr if self.partials is None else self.traced
+            return given.xreplace({placeholder(i): value for i, value in enumerate(values)})
+        return _on_arrays(self.expr, self.partials, values)
+
+    def _marked(self, graph: Graph, ids: tuple[int, ...]) -> int:
+        """The value of a call, told apart by the name of the function where that is made of others."""
+        found = apply_expr(graph, self.traced, ids)
+        if self.partials is None and all(id < found for id in ids):
+            graph.marks.setdefault(found, Mark(self.__name__, ids, self.traced))
+        return found
+
+
+def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequence[Any]) -> Any:
+    """The value; with a declared derivative, complex arrays carry a tangent in their imaginary part.
+
+    Arrays of a class of their own keep it: those of a check compare by the real part alone.
+    """
+    dtype = np.result_type(*(np.asarray(value) for value in values), np.float32)
+    shape = np.broadcast_shapes(*map(np.shape, values))
+    if partials is None or dtype.kind != "c":
+        numbers = [value if np.asarray(value).dtype.kind != "b" else np.asarray(value, dtype) for value in values]
+        return _of_shape(np.asanyarray(evaluate(expr, numbers), dtype=None if dtype.kind == "O" else dtype), shape)
+    reals = [np.real(value) for value in values]
+    tangent = sum(evaluate(part, reals) * np.imag(value) for part, value in zip(partials, values, strict=True))
+    found = _of_shape(evaluate(expr, reals) + 1j * tangent, shape)
+    kinds = [type(v) for v in values if isinstance(v, np.ndarray) and type(v) is not np.ndarray and v.dtype.kind == "c"]
+    return np.asarray(found).view(kinds[0]) if kinds else found
+
+
+def _of_shape(value: Any, shape: tuple[int, ...]) -> Any:
+    """A value with the shape of all arguments together, also of those that its expression does not read."""
+    return value if np.shape(value) == shape else np.broadcast_to(value, shape, subok=True).copy()
+
+
+def evaluate(expr: sp.Expr, values: Sequence[Any]) -> Any:
+    """Return an expression over placeholders on arrays, by the NumPy functions of the table."""
+    if expr.is_Symbol:
+        return values[int(expr.name[1:])]
+    if not expr.free_symbols:
+        return as_python(expr)
+    parts = [evaluate(part, values) for part in expr.args]
+    if expr.is_Add or expr.is_Mul:
+        result = parts[0]
+        for part in parts[1:]:
+            result = result + part if expr.is_Add else result * part
+        return result
+    if expr.is_Pow:
+        return parts[0] ** (float(parts[1]) if isinstance(parts[1], int) and parts[1] < 0 else parts[1])
+    if hasattr(expr.func, "expansion"):
+        return evaluate(expr.func.expansion, parts)
+    if expr.func not in NAME_OF:
+        raise CellError(f"the function {expr.func.__name__} is not in the table of ops")
+    return ops.BY_NAME[NAME_OF[expr.func]].evaluate(*parts)

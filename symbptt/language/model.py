@@ -1,0 +1,192 @@
+"""Losses and models: what a step should give, and a cell trained by it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from symbptt.checks import check_constant, check_function, check_mapping
+from symbptt.errors import ArgumentError, CellError, ShapeError
+from symbptt.ir.needs import Need
+from symbptt.ir.shape import show
+from symbptt.ir.step import Argument, Step
+from symbptt.language.array import as_array
+from symbptt.language.cell import (
+    Cell,
+    arguments_of,
+    by_name,
+    check_gathers,
+    check_repeats,
+    checked_needs,
+    nearest,
+    place_of,
+    run_traced,
+    traced_arguments,
+)
+from symbptt.language.init import initial
+from symbptt.language.local_names import choose, recorded, with_parts
+from symbptt.language.stable_forms import stable
+
+LOSS_ROLES = ("state", "output", "target", "index", "param", "const")
+
+
+class Loss:
+    """A function of one sample and one step: of states after the step, outputs, targets and parameters of its own."""
+
+    def __init__(self, function: Callable[..., Any], consts: Mapping[str, Any] | None = None) -> None:
+        self.function = function
+        self.consts = dict(consts or {})
+        functools.update_wrapper(self, function)
+        self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
+        self.arguments = arguments_of(function, self.consts, LOSS_ROLES)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return by_name(self)
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}({', '.join(a.name for a in self.arguments)})>"
+
+    @property
+    def name(self) -> str:
+        return str(self.function.__name__)
+
+    @functools.cached_property
+    def step(self) -> Step:
+        """The traced loss: one scalar output, `loss`; what it reads of a step has the role of an output."""
+        return _trace(self)
+
+
+def loss(function: Callable[..., Any]) -> Loss:
+    """Return the loss that a function of one sample and one step defines.
+
+    Raises: ArgumentError for what is no function; CellError where an argument has no role or a dimension cannot be read.
+    """
+    check_function("loss", function, '@sb.loss above def error(h: State["n"], y: Target["n"]):')
+    return Loss(function)
+
+
+class Model:
+    """A cell with a loss at every step or at the last."""
+
+    def __init__(self, cell: Cell, loss: Loss, at: str, reduction: str) -> None:
+        self.cell, self.loss, self.at, self.reduction = cell, loss, at, reduction
+        self.arguments = _joint_arguments(cell, loss)
+
+    def __repr__(self) -> str:
+        return f"<model {self.name}, loss at {'every' if self.at == 'every' else 'the last'} step>"
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell.name}_{self.loss.name}"
+
+    @property
+    def targets(self) -> tuple[Argument, ...]:
+        """What the loss needs to be told, in its order."""
+        return tuple(a for a in self.loss.arguments if a.role in ("target", "index"))
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What the slices of cell and loss need of sizes."""
+        return (*self.cell.needs, *self.loss.step.needs)
+
+    def with_consts(self, consts: Mapping[str, Any]) -> Model:
+        """Return the model with other values of constants of its cell or its loss.
+
+        Raises: ArgumentError for a name that is a constant of neither.
+        """
+        check_mapping("consts", consts, 'consts={"dt": 0.05}')
+        of_cell = {a.name for a in self.cell.arguments if a.role == "const"}
+        of_loss = {a.name for a in self.loss.arguments if a.role == "const"}
+        for name in consts:
+            if name not in of_cell | of_loss:
+                raise ArgumentError(f"{name!r} is no constant of {self.name}" + nearest(name, of_cell | of_loss))
+            check_constant(name, self.name, consts[name])
+        cell = self.cell.with_consts({k: v for k, v in consts.items() if k in of_cell})
+        own = {**self.loss.consts, **{k: v for k, v in consts.items() if k in of_loss}}
+        return Model(cell, Loss(self.loss.function, own), self.at, self.reduction)
+
+    def init(
+        self, dims: Mapping[str, int], seed: int = 0, *, dtype: Any = np.float64, **override: Any
+    ) -> dict[str, Any]:
+        """Return first values of the parameters of cell and loss, by the rules of `Cell.init`.
+
+        Raises: ArgumentError for sizes that lack or are not positive, and for names that the model does not have.
+        """
+        return initial(self, dims, seed, dtype, override)
+
+
+def model(cell: Cell, loss: Loss, *, at: str = "every", reduction: str = "sum") -> Model:
+    """Return a cell with its loss, at="every" step or at="last"; reduction="sum" over steps and samples, or "mean".
+
+    The mean is that over the steps and samples that count: none from a sample's length on; at="last", none of samples of
+    length 0, which have no last step.
+
+    Raises: ArgumentError where the arguments are no cell and no loss, or an option is misspelt; CellError where the
+    loss reads what the cell does not have.
+    """
+    if not isinstance(cell, Cell) or not isinstance(loss, Loss):
+        raise ArgumentError(
+            f"model takes a cell and a loss, got {type(cell).__name__} and {type(loss).__name__}\n"
+            "  decorate the functions with @sb.cell and @sb.loss"
+        )
+    for name, value, known in (("at", at, ("every", "last")), ("reduction", reduction, ("sum", "mean"))):
+        if not isinstance(value, str) or value not in known:
+            raise ArgumentError(f"{name} is {' or '.join(map(repr, known))}, got {value!r}")
+    return Model(cell, loss, at, reduction)
+
+
+def _joint_arguments(cell: Cell, loss: Loss) -> tuple[Argument, ...]:
+    """The cell's arguments, then the parameters and targets that the loss adds."""
+    own = {a.name: a for a in cell.arguments}
+    outputs = {name: cell.step.graph.shape(id) for name, id in cell.step.outputs.items()}
+    added = []
+    for a in loss.arguments:
+        where = f"\n  in the loss {loss.name}{place_of(loss.function)}"
+        if a.role in ("state", "output"):
+            shapes = {b.name: b.shape for b in cell.arguments if b.role == "state"} if a.role == "state" else outputs
+            if a.name not in shapes:
+                raise CellError(f"{cell.name} has no {a.role} {a.name!r}{where}{nearest(a.name, shapes)}")
+            if shapes[a.name] != a.shape:
+                raise ShapeError(
+                    f"the {a.role} {a.name!r} of {cell.name} has shape {show(shapes[a.name])}, "
+                    f"the loss says {show(a.shape)}{where}"
+                )
+        elif a.name in own:
+            if (own[a.name].role, own[a.name].shape) != (a.role, a.shape) or a.role not in ("param", "const"):
+                raise CellError(
+                    f"{a.name!r} is {own[a.name].role} {show(own[a.name].shape)} of {cell.name} and "
+                    f"{a.role} {show(a.shape)} of its loss{where}\n  give one of them another name"
+                )
+        else:
+            added.append(replace(a, role="target" if a.role == "index" else a.role))
+    return (*cell.arguments, *added)
+
+
+def _trace(loss: Loss) -> Step:
+    arguments = tuple(replace(a, role="output") if a.role == "state" else a for a in loss.arguments)
+    graph, leaves, values = traced_arguments(arguments)
+    with recorded() as found:
+        result = run_traced(loss, values)
+    if result is None:
+        raise CellError(f"the loss {loss.name} returns None{place_of(loss.function)}\n  does the body end with return?")
+    value = as_array(graph, result)
+    if value.ndim:
+        raise ShapeError(
+            f"the loss {loss.name} returns shape {show(graph.shape(value.id))}{place_of(loss.function)}\n"
+            "  return a scalar: sb.sum(...) over one sample"
+        )
+    check_repeats(loss, graph, value.id, lambda other, again: as_array(other, again).id, arguments)
+    check_gathers(loss, graph, arguments)
+    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
+    needs = checked_needs(loss, graph, arguments)
+    doc = inspect.getdoc(loss.function) or ""
+    step = Step(loss.name, doc, graph, arguments, leaves, {}, {"loss": value.id}, needs)
+    return with_parts(stable(step))

@@ -1,0 +1,124 @@
+"""Truth values, integers and real numbers apart: NumPy's arithmetic differs between them, though a graph holds numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import sympy as sp
+
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, placeholder
+from symbptt.language.user_frames import cell_error
+
+TRUTH, INTEGER, REAL = 0, 1, 2
+_KNOWN: WeakKeyDictionary[Graph, dict[int, int]] = WeakKeyDictionary()
+_OF_BRANCHES = (
+    "where",
+    "maximum",
+    "minimum",
+    "absolute",
+    "floor",
+    "sign",
+    "stop_gradient",
+    "mod",
+    "fmod",
+    "floor_divide",
+)
+"""Functions whose values are of the kind of their arguments."""
+
+
+def kind_of(g: Graph, id: int) -> int:
+    """Return whether a value is a truth value, an integer or a real number in NumPy: TRUTH, INTEGER or REAL."""
+    known = _KNOWN.setdefault(g, {})
+    if id not in known:
+        todo = [id]
+        while todo:
+            lacking = [arg for arg in g[todo[-1]].args if arg not in known]
+            if lacking:
+                todo += lacking
+            else:
+                node = g[todo.pop()]
+                known[node.id] = _kind(node, [known[arg] for arg in node.args])
+    return known[id]
+
+
+def kind_of_value(value: Any) -> int:
+    """Return the kind of a number or an array."""
+    return {"b": TRUTH, "i": INTEGER, "u": INTEGER}.get(np.asarray(value).dtype.kind, REAL)
+
+
+def _kind(node: Node, of: Sequence[int]) -> int:
+    match node.family:
+        case "leaf":
+            return INTEGER if node.attrs.role in ("index", "size") else REAL
+        case "number":
+            return kind_of_value(node.attrs.value)
+        case "map":
+            return _of_body(node.attrs.expr, of)
+        case "gather":
+            return of[0]
+        case "reduce" | "cumulate":
+            return of[0] if getattr(node.attrs, "kind", "sum") == "max" else max(of[0], INTEGER)
+    return max(of)
+
+
+def _of_body(expr: sp.Expr, of: Sequence[int]) -> int:
+    if expr.is_Symbol:
+        return next(kind for i, kind in enumerate(of) if expr == placeholder(i))
+    if getattr(expr.func, "boolean", False):
+        return TRUTH
+    if expr.is_Integer:
+        return INTEGER
+    if expr.func.__name__ in _OF_BRANCHES:
+        return max(_of_body(part, of) for part in expr.args[expr.func.__name__ == "where" :])
+    if expr.is_Add or expr.is_Mul or (expr.is_Pow and not expr.exp.could_extract_minus_sign()):
+        return max(INTEGER, *(_of_body(part, of) for part in expr.args))
+    return REAL
+
+
+SAME = {
+    "add": "logical_or",
+    "multiply": "logical_and",
+    "maximum": "logical_or",
+    "minimum": "logical_and",
+    "abs": "positive",
+}
+"""What an operation is in NumPy where all its arguments are truth values."""
+NUMBERS = ("divide", "power", "square", "floor", "stop_gradient", "clip", "where")
+"""Operations that NumPy carries out on truth values as on the numbers 0 and 1."""
+BITS = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not"}
+"""The operators & | ~, which are logic for truth values alone."""
+
+
+def meaning(name: str, kinds: Sequence[int], is_safe: bool = False) -> str:
+    """Return the elementwise function that NumPy's function `name` is for arguments of these kinds.
+
+    Raises: CellError where NumPy refuses them, or computes in integers or half precision, which a kernel does not.
+    """
+    if name in BITS:
+        if max(kinds) != TRUTH:
+            cure = "write a comparison, such as x > 0, on each side of & | ~; of plain numbers the opposite comparison"
+            raise cell_error(f"np.{name} is for truth values of arrays", cure)
+        return BITS[name]
+    if name == "reciprocal" and max(kinds) < REAL:
+        raise cell_error("np.reciprocal of integers gives integers, 0 for all from 2 on", "write 1 / x")
+    if name == "power" and max(kinds) == INTEGER and not is_safe:
+        raise cell_error(
+            "an integer to the power of an integer that may be negative, which NumPy refuses", "write 2.0 instead of 2"
+        )
+    if name in ("mod", "fmod", "floor_divide") and max(kinds) == INTEGER and not is_safe:
+        raise cell_error(
+            f"np.{name} of an integer by an integer that may be 0, which is 0 in NumPy",
+            "divide by a number, such as 2, or by 2.0",
+        )
+    if max(kinds) != TRUTH or name in NUMBERS or name.startswith(("logical", "greater", "less", "equal", "not_equal")):
+        return name
+    if name in SAME:
+        return SAME[name]
+    raise cell_error(
+        f"np.{name} of truth values: NumPy refuses it or computes it in half precision",
+        "write sb.where(condition, 1.0, 0.0) for a number, ~ for the opposite",
+    )

@@ -1,0 +1,108 @@
+"""How NumPy calls its functions of arrays: which of their options a cell may use, and which must be left out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symbptt.language.user_frames import cell_error
+
+SIGNATURES: dict[str, str] = {
+    **dict.fromkeys(("sum",), "a axis -dtype -out keepdims -initial -where"),
+    "mean": "a axis -dtype -out keepdims -where",
+    **dict.fromkeys(("max", "min", "amax", "amin"), "a axis -out keepdims -initial -where"),
+    **dict.fromkeys(("var", "std"), "a axis -dtype -out -ddof keepdims -where -mean -correction"),
+    "cumsum": "a axis -dtype -out",
+    "norm": "x ord axis keepdims",
+    "matmul": "x1 x2 -out",
+    **dict.fromkeys(("dot", "outer"), "a b -out"),
+    **dict.fromkeys(("inner", "vdot"), "a b"),
+    "tensordot": "a b axes",
+    "reshape": "a shape -order ?copy",
+    **dict.fromkeys(("ravel", "flatten"), "a -order"),
+    **dict.fromkeys(("transpose", "permute_dims"), "a axes"),
+    "matrix_transpose": "x",
+    "swapaxes": "a axis1 axis2",
+    "moveaxis": "a source destination",
+    "broadcast_to": "array shape ?subok",
+    "full_like": "a fill_value -dtype ?order ?subok -shape ?device",
+    **dict.fromkeys(("zeros_like", "ones_like"), "a -dtype ?order ?subok -shape ?device"),
+    "expand_dims": "a axis",
+    "squeeze": "a axis",
+    **dict.fromkeys(("concatenate", "concat", "stack"), "arrays axis -out -dtype -casting"),
+    "hstack": "tup -dtype -casting",
+    "split": "ary indices_or_sections axis",
+    "flip": "m axis",
+    "roll": "a shift axis",
+    "take": "a indices axis -out -mode",
+    "copy": "a ?order ?subok",
+    "real": "val",
+    **dict.fromkeys(("conj", "conjugate"), "x"),
+    "where": "condition x y",
+    "clip": "a a_min a_max -out min max",
+    **dict.fromkeys(("ndim", "shape"), "a"),
+    "size": "a axis",
+}
+"""Parameters in NumPy's order; -name must have its default, ?name makes no difference to values."""
+DEFAULTS: dict[str, Any] = {"order": "C", "casting": "same_kind", "mode": "raise", "where": True, "ddof": 0}
+"""What an option that is refused may be given all the same, beside None."""
+
+
+def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of ours as NumPy's `name` is called; its parameters are those that NumPy's may use, in this order.
+
+    Raises: CellError for an option that is not supported.
+    """
+    words = SIGNATURES[name].split()
+    taken = [word for word in words if word[0] not in "-?"]
+    ours = dict(zip(taken, inspect.signature(function).parameters, strict=True))
+    order = [word.lstrip("-?") for word in words]
+    refused = [word[1:] for word in words if word[0] == "-"]
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = _named(name, order, args, kwargs)
+        for option in refused:
+            if option in given and not _is_default(option, given[option]):
+                raise cell_error(
+                    f"np.{name} with {option}={given[option]!r} is not supported in a cell", _cure(name, option)
+                )
+        kept = {ours[key]: value for key, value in given.items() if key in ours and value is not np._NoValue}
+        return function(**kept)
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+def _named(name: str, order: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by NumPy's names."""
+    unknown = [key for key in kwargs if key not in order]
+    if len(args) > len(order) or unknown:
+        what = f"the option {unknown[0]}" if unknown else f"{len(args)} arguments"
+        raise cell_error(f"np.{name} with {what} is not supported in a cell", f"it takes {', '.join(order)}")
+    return {**dict(zip(order, args, strict=False)), **kwargs}
+
+
+def _is_default(option: str, value: Any) -> bool:
+    return value is None or value is np._NoValue or (option in DEFAULTS and _equals(option, value))
+
+
+def _equals(option: str, value: Any) -> bool:
+    return type(value) is type(DEFAULTS[option]) and bool(value == DEFAULTS[option])
+
+
+def _cure(name: str, option: str) -> str:
+    cures = {
+        "dtype": "leave it out: generated code works in the type of the data",
+        "out": "leave it out: every value of a cell is a new one",
+        "order": 'leave it out and transpose: x.T.reshape(...).T is order="F" of a matrix',
+        "where": "write sb.where inside: sb.sum(sb.where(mask, x, 0.0))",
+        "initial": "add it, or take sb.maximum with it",
+        "ddof": "write n / (n - ddof) * var(x), n the number of elements",
+        "correction": "write n / (n - 1) * var(x), n the number of elements",
+        "shape": "write np.broadcast_to(value, shape)",
+        "mode": "leave it out: an Index lies inside its table",
+    }
+    return cures.get(option, f"write np.{name} without it")

@@ -1,0 +1,167 @@
+"""Products: of matrices, over chosen axes, and by einsum."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symbptt.errors import ShapeError
+from symbptt.ir import build
+from symbptt.ir.node import Product
+from symbptt.language.array import Array, apply, as_array, axes_of, built, graph_of, kind
+from symbptt.language.number_kinds import TRUTH
+from symbptt.language.reductions import sum as sum_of
+from symbptt.language.user_frames import cell_error
+from symbptt.language.views import ravel, transpose
+
+
+def _product(a: Array, b: Array, la: Sequence[Any], lb: Sequence[Any], out: Sequence[Any]) -> Array:
+    """A product by labels of any kind; an axis of one operand alone that the result lacks is summed first."""
+    a, la = _presum(a, la, set(lb) | set(out))
+    b, lb = _presum(b, lb, set(la) | set(out))
+    order = {label: i for i, label in enumerate(dict.fromkeys([*la, *lb, *out]))}
+    labels = Product(*(tuple(order[x] for x in part) for part in (la, lb, out)))
+    try:
+        return _counted(Array(a.graph, build.contract(a.graph, a.id, b.id, labels)), (a, b))
+    except ShapeError as error:
+        raise cell_error(str(error), "check the order of the dimensions in the annotations", ShapeError) from None
+
+
+def _counted(x: Array, operands: Sequence[Array]) -> Array:
+    """A product as it is; of truth values NumPy tells whether any pair is true."""
+    return apply("greater", x, 0) if all(kind(operand) == TRUTH for operand in operands) else x
+
+
+def _presum(x: Array, labels: Sequence[Any], kept: set[Any]) -> tuple[Array, list[Any]]:
+    alone = [i for i, label in enumerate(labels) if label not in kept]
+    return (_counted(sum_of(x, tuple(alone)), [x]) if alone else x), [label for label in labels if label in kept]
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """Return the matrix product, with stacked leading axes as NumPy has them."""
+    graph = graph_of(a, b)
+    if graph is None:
+        return np.matmul(a, b)
+    a, b = as_array(graph, a), as_array(graph, b)
+    if not a.ndim or not b.ndim:
+        raise cell_error("@ takes arrays of at least one axis, not scalars", "write * for a scalar", ShapeError)
+    lead_a, lead_b = max(a.ndim - 2, 0), max(b.ndim - 2, 0)
+    lead = max(lead_a, lead_b)
+    a, la = _stacked(a, lead_a, lead, b, lead_b)
+    b, lb = _stacked(b, lead_b, lead, a, lead_a)
+    la += ["i", "k"] if a.ndim - len(la) == 2 else ["k"]
+    lb += ["k", "j"] if b.ndim - len(lb) == 2 else ["k"]
+    batch = sorted({x for x in la + lb if isinstance(x, int)})
+    return _product(a, b, la, lb, [*batch, *(["i"] if "i" in la else []), *(["j"] if "j" in lb else [])])
+
+
+def _stacked(x: Array, own: int, lead: int, other: Array, other_own: int) -> tuple[Array, list[Any]]:
+    """Labels of the stacked axes, without those of size 1 that the other operand repeats."""
+    shape, beside = x.graph.shape(x.id), other.graph.shape(other.id)
+    numbers = list(range(lead - own, lead))
+    first = lead - other_own  # of the axes that the other operand has
+    drop = [i for i, n in enumerate(numbers) if shape[i] == 1 and n >= first and beside[n - first] != 1]
+    kept = tuple(item for i, item in enumerate(shape) if i not in drop)
+    return built(x.graph, build.reshape, x.id, kept), [n for i, n in enumerate(numbers) if i not in drop]
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Return NumPy's dot: inner, matrix or scalar product by the number of axes."""
+    graph = graph_of(a, b)
+    if graph is None:
+        return np.dot(a, b)
+    a, b = as_array(graph, a), as_array(graph, b)
+    if not a.ndim or not b.ndim:
+        return a * b
+    if b.ndim == 1 or a.ndim == 1 or (a.ndim == b.ndim == 2):
+        return matmul(a, b) if b.ndim <= 2 else _dot_axes(a, b)
+    return _dot_axes(a, b)
+
+
+def _dot_axes(a: Array, b: Array) -> Array:
+    la, lb = [("a", i) for i in range(a.ndim)], [("b", i) for i in range(b.ndim)]
+    lb[-2] = la[-1]
+    return _product(a, b, la, lb, [x for x in la[:-1] + lb if x != la[-1]])
+
+
+def inner(a: Any, b: Any) -> Any:
+    """Return the sum of products over the last axes."""
+    if graph_of(a, b) is None:
+        return np.inner(a, b)
+    return tensordot(a, b, axes=(-1, -1))
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """Return NumPy's tensordot."""
+    graph = graph_of(a, b)
+    if graph is None:
+        return np.tensordot(a, b, axes=axes)
+    a, b = as_array(graph, a), as_array(graph, b)
+    of_a, of_b = (range(-axes, 0), range(axes)) if isinstance(axes, int) else axes
+    of_a, of_b = (
+        axes_of(tuple(i) if isinstance(i, range | list) else i, array.ndim) for i, array in ((of_a, a), (of_b, b))
+    )
+    if len(of_a) != len(of_b):
+        raise cell_error(
+            f"tensordot sums over {len(of_a)} axes of one array and {len(of_b)} of the other", kind=ShapeError
+        )
+    la, lb = [("a", i) for i in range(a.ndim)], [("b", i) for i in range(b.ndim)]
+    for i, j in zip(of_a, of_b, strict=True):
+        lb[j] = la[i]
+    summed = {la[i] for i in of_a}
+    return _product(a, b, la, lb, [x for x in la + lb if x not in summed])
+
+
+def outer(a: Any, b: Any) -> Any:
+    """Return the outer product of two arrays, flattened first as NumPy does."""
+    graph = graph_of(a, b)
+    if graph is None:
+        return np.outer(a, b)
+    return _product(ravel(as_array(graph, a)), ravel(as_array(graph, b)), ["i"], ["j"], ["i", "j"])
+
+
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """Return NumPy's einsum of any number of operands, taken from left to right."""
+    graph = graph_of(subscripts, *operands)
+    if graph is None:
+        return np.einsum(subscripts, *operands)
+    if not isinstance(subscripts, str):
+        raise cell_error("einsum takes its axes as one text", 'write np.einsum("ij,j->i", A, x)')
+    arrays = [as_array(graph, operand) for operand in operands]
+    inputs, out = _subscripts(subscripts, arrays)
+    for labels, array in zip(inputs, arrays, strict=True):
+        if len(labels) != array.ndim or len(set(labels)) != len(labels):
+            raise cell_error(
+                f"einsum {subscripts!r}: {''.join(labels)!r} does not fit an array of {array.ndim} axes",
+                "give each axis a letter of its own",
+            )
+    value, have = arrays[0], inputs[0]
+    for i, (labels, array) in enumerate(zip(inputs[1:], arrays[1:], strict=True), start=1):
+        later = set(out).union(*inputs[i + 1 :])
+        keep = [x for x in dict.fromkeys(have + labels) if x in later]
+        value, have = _product(value, array, have, labels, keep), keep
+    value, have = _presum(value, have, set(out))
+    return transpose(value, [have.index(x) for x in out])
+
+
+def _subscripts(text: str, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
+    left, arrow, right = text.replace(" ", "").partition("->")
+    parts = left.split(",")
+    if len(parts) != len(arrays):
+        raise cell_error(f"einsum {text!r} names {len(parts)} operands, got {len(arrays)}")
+    free = [x for x in string.ascii_letters if x not in text]
+    widths = [a.ndim - len(p.replace("...", "")) if "..." in p else 0 for p, a in zip(parts, arrays, strict=True)]
+    lead = "".join(free[: max(widths, default=0)])
+    parts = [p.replace("...", lead[len(lead) - w :]) for p, w in zip(parts, widths, strict=True)]
+    if not arrow:
+        every = "".join(parts)
+        right = lead + "".join(x for x in sorted(set(every) - set(lead)) if every.count(x) == 1)
+    if lead and "..." not in right and arrow:
+        raise cell_error(f"einsum {text!r}: the axes of ... are missing in the result", "write ->... for them")
+    right = right.replace("...", lead)
+    if not set(right) <= set("".join(parts)) or len(set(right)) != len(right):
+        raise cell_error(f"einsum {text!r}: the result {right!r} has a letter that no operand has, or one twice")
+    return [list(p) for p in parts], list(right)

@@ -1,0 +1,141 @@
+"""Cells on top of each other."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symbptt.errors import ArgumentError
+from symbptt.ir.shape import Shape, names_in, show, size_text
+from symbptt.ir.step import Argument
+from symbptt.language import functions
+from symbptt.language.array import Array
+from symbptt.language.cell import Cell
+from symbptt.language.roles import Annotation, parse_dims
+
+
+def stack(*parts: Any, axis: int = 0) -> Any:
+    """Return arrays joined along a new axis; of cells, the cell in which each is driven by the one before.
+
+    What a cell hands up is its output where it has one, else its first state. The names of layer i get `_i`: states,
+    parameters, outputs, and sizes other than those of the first layer's inputs; a layer's input has the size of what it
+    is given.
+
+    Raises: ArgumentError where a cell has several outputs, or a layer above the first not one input of a fitting shape.
+    """
+    listed = len(parts) == 1 and isinstance(parts[0], list | tuple) and any(isinstance(p, Cell) for p in parts[0])
+    cells = tuple(parts[0]) if listed else parts
+    if not parts:
+        raise ArgumentError("stack takes cells, or a list of arrays; got nothing")
+    if not any(isinstance(cell, Cell) for cell in cells):
+        if not isinstance(parts[0], Sequence | np.ndarray | Array) or not len(parts[0]):
+            raise ArgumentError(f"stack takes cells, or a list of arrays; got {type(parts[0]).__name__}")
+        return functions.stack(list(parts[0]), axis=parts[1] if len(parts) > 1 else axis)
+    if not all(isinstance(cell, Cell) for cell in cells):
+        raise ArgumentError(
+            f"stack takes cells or a list of arrays, got {', '.join(type(cell).__name__ for cell in cells)}"
+        )
+    return _stacked(cells)
+
+
+def _stacked(cells: Sequence[Cell]) -> Cell:
+    layers = []
+    given: Shape | None = None
+    for number, cell in enumerate(cells, start=1):
+        rename = _sizes(cell, number, given)
+        layers.append([(a, _renamed(a, number, rename, given is None)) for a in cell.arguments])
+        given = _handed(cell, rename)
+    parameters = [own for layer in layers for a, own in layer if own is not None]
+    ordered = sorted(
+        parameters,
+        key=lambda p: ["input", "index", "state"].index(_role(p)) if _role(p) in ("input", "index", "state") else 3,
+    )
+    signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in ordered])
+
+    def stacked(**values: Any) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        signal = None
+        for number, (cell, layer) in enumerate(zip(cells, layers, strict=True), start=1):
+            arguments = {a.name: signal if own is None else values.get(own.name, own.default) for a, own in layer}
+            named = _by_name(cell, cell.function(**arguments))
+            signal = named[_top(cell)]
+            result |= {f"{name}_{number}": value for name, value in named.items()}
+        return result
+
+    stacked.__name__ = stacked.__qualname__ = "_over_".join(cell.name for cell in cells[::-1])
+    stacked.__doc__ = f"Layers from the input up: {', '.join(cell.name for cell in cells)}."
+    stacked.__signature__ = signature  # type: ignore[attr-defined]
+    return Cell(stacked)
+
+
+def _role(parameter: inspect.Parameter) -> str:
+    return str(parameter.annotation.role)
+
+
+def _top(cell: Cell) -> str:
+    """The name of what a cell hands up."""
+    outputs = list(cell.step.outputs)
+    if len(outputs) > 1:
+        raise ArgumentError(f"{cell.name} has the outputs {', '.join(outputs)}\n  a cell in a stack has one, or none")
+    return outputs[0] if outputs else next(a.name for a in cell.arguments if a.role == "state")
+
+
+def _handed(cell: Cell, rename: dict[str, str]) -> Shape:
+    top = _top(cell)
+    id = cell.step.outputs.get(top) or cell.step.next[top]
+    return parse_dims(_dims(cell.step.graph.shape(id), rename))
+
+
+def _dims(shape: Shape, rename: dict[str, str]) -> str:
+    """A shape as dimensions, its sizes by other names; what a size is renamed to may be a sum."""
+    return " ".join(re.sub(r"[^\W\d]\w*", lambda m: f"({rename.get(m[0], m[0])})", size_text(item)) for item in shape)
+
+
+def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
+    """New names of a cell's sizes: those of its input are the sizes of what it is given."""
+    inputs = [a for a in cell.arguments if a.role in ("input", "index")]
+    names = sorted({name for a in cell.arguments for name in names_in(a.shape)})
+    if given is None:
+        kept = {name for a in inputs for name in names_in((*a.shape, *(() if a.limit is None else (a.limit,))))}
+        return {name: name if name in kept else f"{name}_{number}" for name in names}
+    if len(inputs) != 1 or inputs[0].role != "input" or len(inputs[0].shape) != len(given):
+        raise ArgumentError(
+            f"{cell.name} cannot be layer {number}: it needs one input with {len(given)} axes, "
+            f"as the layer below hands up {show(given)}"
+        )
+    bound = {}
+    for own, above in zip(inputs[0].shape, given, strict=True):
+        if isinstance(own, int) or not own.is_Symbol:
+            if own != above:
+                raise ArgumentError(
+                    f"{cell.name} cannot be layer {number}: its input has the size {own}, "
+                    f"the layer below hands up {above}"
+                )
+        else:
+            bound[str(own)] = size_text(above)
+    return {name: bound.get(name, f"{name}_{number}") for name in names}
+
+
+def _renamed(a: Argument, number: int, rename: dict[str, str], first: bool) -> inspect.Parameter | None:
+    """A cell's argument as one of the stack, or None where the layer below gives it."""
+    if a.role == "input" and not first:
+        return None
+    dims = _dims(a.shape, rename)
+    if a.role == "index":
+        dims = size_text(a.limit)
+    name = a.name if a.role in ("input", "index") else f"{a.name}_{number}"
+    default = inspect.Parameter.empty if a.default is None else a.default
+    return inspect.Parameter(
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotation(a.role, dims)
+    )
+
+
+def _by_name(cell: Cell, result: Any) -> dict[str, Any]:
+    if isinstance(result, dict):
+        return result
+    names = [a.name for a in cell.arguments if a.role == "state"]
+    return dict(zip(names, result if isinstance(result, tuple | list) else [result], strict=True))

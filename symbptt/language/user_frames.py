@@ -1,0 +1,76 @@
+"""Where the library is called from: the user's file and line, for errors and for nodes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import networkx
+import numpy as np
+import sympy as sp
+
+from symbptt.errors import CellError
+
+_HERE = Path(__file__).parent.parent
+_CELLS = _HERE / "zoo"
+_LIBRARIES = tuple(Path(module.__file__).parent for module in (np, sp, networkx) if module.__file__)
+_PACKAGES = ("symbptt", "numpy", "sympy", "networkx", "importlib", "zipimport")
+_OURS = (
+    _HERE,
+    (_HERE / "codegen").resolve(),
+    *_LIBRARIES,
+)  # a checkout has codegen beside the package, and a link in it
+
+
+@cache
+def is_user_file(name: str) -> bool:
+    """Answer whether a file holds cells rather than the library: by the folders that it lies in, whole names of them.
+
+    Asked for each call of a function while a cell is traced, and answered once for each file.
+    """
+    path = Path(name)
+    return path.is_relative_to(_CELLS) or not any(path.is_relative_to(place) for place in _OURS)
+
+
+def is_user_frame(frame: FrameType) -> bool:
+    """Answer whether a frame runs the user's code; code without a file (of `exec`, of a dataclass) is its module's."""
+    name = frame.f_code.co_filename
+    if name.startswith("<"):
+        package = str(frame.f_globals.get("__name__", "")).split(".")
+        return package[0] not in _PACKAGES or package[:2] == ["symbptt", "zoo"]
+    return is_user_file(name)
+
+
+def user_frame() -> FrameType | None:
+    """Return the innermost frame of the user's code."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_user_frame(frame):
+        frame = frame.f_back
+    return frame
+
+
+def user_place() -> str:
+    """Return `file:line` of the innermost frame of the user's code."""
+    frame = user_frame()
+    return "" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def cell_error(what: str, cure: str = "", kind: type[CellError] = CellError) -> CellError:
+    """Return an error that says what, where in the user's file, and what to write instead."""
+    frame = user_frame()
+    where = "" if frame is None else f"\n  at {frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
+    return kind(what + where + (f"\n  {cure}" if cure else ""))
+
+
+SHOWN: set[CodeType] = set()
+"""Functions of the library whose local variables are names of equations, as those of the user's functions are."""
+
+
+def shows_names(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose local variables name the values of a cell that calls it."""
+    SHOWN.add(function.__code__)
+    return function

@@ -1,0 +1,1 @@
+"""One elementwise function: its slopes, suprema, ranges, Gaussian moments."""

@@ -1,0 +1,1 @@
+"""The elementwise parts of a step in exact algebra and in intervals."""

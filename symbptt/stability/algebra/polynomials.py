@@ -1,0 +1,336 @@
+"""The elementwise parts of a step: its values as polynomials, and their derivatives with respect to what they read.
+
+Between products, sums and views a step is elementwise. There each entry of a value is a polynomial in a few *atoms*:
+values such as gates, and slopes such as φ′. That keeps what intervals forget, that z and 1 − z are not both 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.autodiff.partials import VALUE, partials
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, placeholder
+from symbptt.ir.scalar import NAME_OF, as_sympy
+from symbptt.ir.step import Step
+from symbptt.stability.algebra.cuts import LONG, WIDE, place_of_cut
+from symbptt.stability.algebra.maximum_gap import Gap, gaps_of
+from symbptt.stability.algebra.scalar_functions import X, body_of
+from symbptt.stability.algebra.softmax import softmax_of
+
+LARGEST = 16
+"""Operations in a polynomial at the most; beyond, a value is an atom of its own."""
+LONGEST = 60
+"""Operations in a function that may be one of the table, at the most."""
+COMPOSED = {body_of(op.name): op.name for op in ops.OPS if op.arity == 1 and not op.code}
+"""Functions of the table that are made of others, by their body in X."""
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A symbol's meaning: an expression over values of nodes (symbols `v<id>`) and atoms made before it, for a slope φ′ of the
+    table the name of φ, and for the slope of any other function of one value that slope, in X."""
+
+    expr: sp.Expr
+    slope_of: str = ""
+    slope: sp.Expr | None = None
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """A softmax of the node `x` along `axes`; `slope` is y (1 − y) of its values, half of what each row of |∂y/∂x| sums to."""
+
+    x: int
+    axes: tuple[int, ...]
+    slope: sp.Symbol
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials; the softmaxes between these.
+
+    `cut` holds the elementwise values that are bases of their own, with the node behind which they are.
+    """
+
+    step: Step
+    atoms: dict[sp.Symbol, Atom] = field(default_factory=dict)
+    _values: dict[int, sp.Expr] = field(default_factory=dict)
+    _terms: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
+    _alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
+    softmaxes: dict[int, Softmax] = field(default_factory=dict)
+    cut: dict[int, int] = field(default_factory=dict)
+    _known: dict[Atom, sp.Symbol] = field(default_factory=dict)
+    _lengths: dict[sp.Symbol, int] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        return self.step.graph
+
+    @cached_property
+    def fixed(self) -> frozenset[int]:
+        """The nodes that no input and no state enters."""
+        return frozenset(range(len(self.graph))) - self._reached("input", "state", "index")
+
+    @cached_property
+    def recurrent(self) -> frozenset[int]:
+        """The nodes that a state enters."""
+        return self._reached("state")
+
+    @cached_property
+    def gaps(self) -> dict[int, Gap]:
+        """The values that are functions of x − max x."""
+        return gaps_of(self.graph)
+
+    @cached_property
+    def composed(self) -> dict[int, tuple[int, sp.Expr]]:
+        """The values that are functions, made of several, of one other value: its node and the function, in X."""
+        found = {id: min(alone.items()) for id, alone in self._alone.items()}
+        return {id: (root, expr) for id, (root, expr) in found.items() if root != id and not _is_plain(expr)}
+
+    @cached_property
+    def in_values(self) -> frozenset[sp.Symbol]:
+        """The atoms that values are made of."""
+        found = {s for p in self._values.values() for s in p.free_symbols}
+        for s in reversed(self.atoms):
+            found |= self.atoms[s].expr.free_symbols if s in found else set()
+        return frozenset(found)
+
+    def _reached(self, *roles: str) -> frozenset[int]:
+        return frozenset(self.graph.descendants(leaf.id for leaf in self.graph.leaves(*roles)))
+
+
+def symbol(id: int) -> sp.Symbol:
+    """Return the atom that a node's own value is."""
+    return sp.Symbol(f"v{id}", real=True)
+
+
+def node_of(atom: sp.Symbol) -> int | None:
+    """Return the node whose value an atom is."""
+    return int(atom.name[1:]) if atom.name.startswith("v") else None
+
+
+def local(step: Step) -> Local:
+    """Return the elementwise parts of a step."""
+    found = Local(step)
+    last = {arg: node.id for node in step.graph for arg in node.args} | dict.fromkeys(
+        step.next.values(), len(step.graph)
+    )
+    before = list[int]()
+    begin = id = 0
+    while id < len(step.graph):
+        node = step.graph[id]
+        before[id:] = [len(found.atoms)]
+        found._values[id] = _value(found, node)
+        found._terms[id] = _derivative(found, node)
+        if begin < id and _is_long(found, node):
+            begin = id = _cut(found, begin, id, last) + 1
+            _forget(found, before[id])
+        else:
+            id += 1
+    return found
+
+
+def _is_long(of: Local, node: Node) -> bool:
+    """Whether a derivative has too many bases, or polynomials that are too long with the atoms that these are made of."""
+    parts = of._terms[node.id]
+    if node.family != "map" or len(parts) < 2:
+        return False
+    return len(parts) > WIDE or sum(_length(of, p) for p in parts.values()) > LONG
+
+
+def _length(of: Local, p: sp.Expr) -> int:
+    """The operations of a polynomial with those of its atoms, but for slopes of functions."""
+    return int(p.count_ops()) + sum(_length_of_atom(of, s) for s in p.free_symbols if s in of.atoms)
+
+
+def _length_of_atom(of: Local, s: sp.Symbol) -> int:
+    if s not in of._lengths:
+        atom = of.atoms[s]
+        of._lengths[s] = 0 if atom.slope_of or atom.slope is not None else _length(of, atom.expr)
+    return of._lengths[s]
+
+
+def _cut(of: Local, begin: int, wide: int, last: dict[int, int]) -> int:
+    """Cut a step before a node whose derivative is too long, and return the node behind which it is cut."""
+    moving = [id for id in sorted(of.recurrent) if id < wide]
+    live = {at: [id for id in moving if id <= at < last.get(id, -1)] for at in range(begin, wide)}
+    bases = {
+        id: len(of._terms[id])
+        for id in moving
+        if id >= begin and of.graph[id].family == "map" and id not in of.softmaxes
+    }
+    place = place_of_cut(live, bases)
+    of.cut.update((id, place) for id in live[place] if id in bases)
+    return place
+
+
+def _forget(of: Local, count: int) -> None:
+    """Drop the atoms of what is read again behind a cut."""
+    for s in list(of.atoms)[count:]:
+        del of._known[of.atoms[s]], of.atoms[s]
+        of._lengths.pop(s, None)
+
+
+def value(of: Local, id: int) -> sp.Expr:
+    """Return a value as a polynomial in atoms."""
+    return of._values[id]
+
+
+def terms(of: Local, id: int) -> dict[int, sp.Expr]:
+    """Return the derivative of a value with respect to the states as Σ diag(p) ∂base/∂states: p by base."""
+    return of._terms[id]
+
+
+def _seen(of: Local, id: int, reader: Node) -> dict[int, sp.Expr]:
+    """The derivative of a value as a later one has it: that of a value that is cut off is a base of its own."""
+    return {id: sp.S.One} if of.cut.get(id, reader.id) < reader.id else of._terms[id]
+
+
+def _value(of: Local, node: Node) -> sp.Expr:
+    if node.family == "number" and not node.shape:
+        return as_sympy(node.attrs.value)
+    if node.family != "map" or node.id in of.fixed or _is_function(node.attrs.expr):
+        return symbol(node.id)
+    found = _polynomial(of, node, node.attrs.expr)
+    return found if found.count_ops() <= LARGEST else symbol(node.id)
+
+
+def _is_function(expr: sp.Expr) -> bool:
+    return bool(expr.is_Function and expr.func is not ops.where)
+
+
+def _polynomial(of: Local, node: Node, expr: sp.Expr) -> sp.Expr:
+    """An expression over a node's placeholders (and VALUE) with all that is no polynomial as atoms."""
+    if expr == VALUE:
+        return of._values.get(node.id, symbol(node.id))
+    if expr.is_Symbol:
+        return of._values[node.args[int(expr.name[1:])]]
+    if not expr.free_symbols:
+        return expr
+    if expr.is_Add or expr.is_Mul:
+        return expr.func(*[_polynomial(of, node, part) for part in expr.args])
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
+        return _polynomial(of, node, expr.base) ** expr.exp
+    if expr.func is ops.where and expr.args[1:] != (1, 0):
+        choice = _atom(of, node, ops.where(expr.args[0], 1, 0))
+        a, b = (_polynomial(of, node, part) for part in expr.args[1:])
+        return choice * a + (1 - choice) * b
+    return _atom(of, node, expr)
+
+
+def _atom(of: Local, node: Node, expr: sp.Expr, slope_of: str = "") -> sp.Symbol:
+    """The atom of an expression over a node's placeholders, made now or before."""
+    return _made(of, Atom(_over_nodes(node, expr), slope_of))
+
+
+def _made(of: Local, meaning: Atom) -> sp.Symbol:
+    if meaning not in of._known:
+        made = sp.Symbol(f"a{len(of.atoms)}", real=True)
+        of.atoms[made], of._known[meaning] = meaning, made
+    return of._known[meaning]
+
+
+def _over_nodes(node: Node, expr: sp.Expr) -> sp.Expr:
+    over = {placeholder(i): symbol(arg) for i, arg in enumerate(node.args)} | {VALUE: symbol(node.id)}
+    return _completed(expr).xreplace(over)
+
+
+def _completed(expr: sp.Expr) -> sp.Expr:
+    """A quadratic in the value, as of sigmoid's derivative, as a square and a number, so that intervals are sharp."""
+    if expr.free_symbols != {VALUE} or not expr.is_polynomial(VALUE) or sp.degree(expr, VALUE) != 2:
+        return expr
+    a, b, c = (sp.Poly(expr, VALUE).coeff_monomial(VALUE**k) for k in (2, 1, 0))
+    return a * (VALUE + b / (2 * a)) ** 2 + c - b**2 / (4 * a)
+
+
+def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
+    if node.id not in of.recurrent:
+        return {}
+    if node.family != "map":
+        return {node.id: sp.S.One}
+    if known := softmax_of(of.graph, node):
+        y = symbol(node.id)
+        of.softmaxes[node.id] = Softmax(*known, _made(of, Atom(sp.Rational(1, 4) - (y - sp.Rational(1, 2)) ** 2)))
+        return {node.id: sp.S.One}
+    composed = _composed(of, node)
+    if composed is not None:
+        return composed
+    found: dict[int, sp.Expr] = {}
+    for i, (arg, partial) in enumerate(zip(node.args, partials(node.attrs.expr, len(node.args)), strict=True)):
+        if arg not in of.recurrent or partial == 0:
+            continue
+        slope = _slope(of, node, i, partial)
+        for base, p in _seen(of, arg, node).items():
+            found[base] = found.get(base, sp.S.Zero) + slope * p
+    return {base: p if p.count_ops() <= 2 * LARGEST else _made(of, Atom(p)) for base, p in found.items() if p != 0}
+
+
+def _slope(of: Local, node: Node, i: int, partial: sp.Expr) -> sp.Expr:
+    expr = node.attrs.expr
+    if expr.is_Function and expr.args == (placeholder(0),) and partial.free_symbols:
+        return _atom(of, node, partial, NAME_OF.get(expr.func, ""))
+    return _polynomial(of, node, partial)
+
+
+def _composed(of: Local, node: Node) -> dict[int, sp.Expr] | None:
+    """The derivative of a function that is composed of others, such as gelu, by the slope that the table knows."""
+    alone = _functions_of_one(of, node)
+    of._alone[node.id] = {node.id: X} | alone
+    for root, expr in alone.items():
+        if expr in COMPOSED:
+            return _by_slope(of, node, root, sp.diff(expr, X), COMPOSED[expr])
+    root, expr = next(iter(alone.items()), (node.id, X))
+    return None if _is_plain(expr) else _by_slope(of, node, root, sp.diff(expr, X))
+
+
+def _by_slope(of: Local, node: Node, root: int, slope: sp.Expr, name: str = "") -> dict[int, sp.Expr]:
+    """The derivative of a function of one value, whose slope is one atom: intervals of its parts would forget that these go
+    together, as x and σ(x) do in the slope of x σ(x)."""
+    if not slope.free_symbols:
+        return {base: slope * p for base, p in _seen(of, root, node).items() if slope != 0}
+    made = _made(of, Atom(slope.xreplace({X: symbol(root)}), name, None if name else slope))
+    return {base: made * p for base, p in _seen(of, root, node).items()}
+
+
+def _is_plain(expr: sp.Expr) -> bool:
+    """Whether a function is a polynomial, or one of the table but for factors and terms: intervals bound its slope sharply."""
+    if expr.is_polynomial(X):
+        return True
+    (function, *others) = [f for f in expr.atoms(sp.Function, sp.Pow) if f.has(X)]
+    affine = expr.xreplace({function: X})
+    return (
+        not others
+        and bool(function.is_Function)
+        and affine.is_polynomial(X)
+        and sp.degree(affine, X) == 1
+        and _is_affine(function)
+    )
+
+
+def _is_affine(function: sp.Expr) -> bool:
+    """Whether a function of the table is one of X but for factors and terms."""
+    argument = function.args[0]
+    known = len(function.args) == 1 and function.func in NAME_OF and not hasattr(function.func, "expansion")
+    return known and argument.is_polynomial(X) and sp.degree(argument, X) == 1
+
+
+def _functions_of_one(of: Local, node: Node) -> dict[int, sp.Expr]:
+    """This value as a function of one other, X, by that value."""
+    varying = [arg for arg in node.args if of.graph[arg].family != "number"]
+    if not varying or any(of.graph[arg].shape for arg in node.args if arg not in varying):
+        return {}
+    found = {}
+    known = [of._alone.get(arg, {arg: X}) for arg in varying]
+    for root in set(known[0]).intersection(*known[1:]):
+        parts = {
+            placeholder(i): of._values[arg] if arg not in varying else of._alone.get(arg, {arg: X})[root]
+            for i, arg in enumerate(node.args)
+        }
+        expr = node.attrs.expr.xreplace(parts)
+        if expr.count_ops() <= LONGEST:
+            found[root] = expr
+    return dict(sorted(found.items()))

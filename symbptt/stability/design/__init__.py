@@ -1,0 +1,1 @@
+"""Parameters for a horizon that is asked for."""

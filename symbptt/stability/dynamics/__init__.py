@@ -1,0 +1,1 @@
+"""Fixed points, their branches and crossings, populations of units."""

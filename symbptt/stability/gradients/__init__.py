@@ -1,0 +1,1 @@
+"""Norms of gradients against lag, and gradients of exponents."""

@@ -1,0 +1,425 @@
+"""Bounds as formulas, in plain text and in LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+import sympy as sp
+
+from symbptt.autodiff.labels import Label
+from symbptt.equations.notation.formula import Writer
+from symbptt.equations.notation.signs import LATEX, TEXT, Notation
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.naming import unique
+from symbptt.ir.nesting import Nesting
+from symbptt.ir.node import placeholder
+from symbptt.ir.scalar import tree_of
+from symbptt.ir.shape import size_text
+from symbptt.stability.algebra.factors import factors_of
+from symbptt.stability.algebra.interval import Interval, rounded_up
+from symbptt.stability.algebra.polynomials import Local, node_of, symbol
+from symbptt.stability.proofs.bounds import (
+    Count,
+    Factor,
+    Greatest,
+    One,
+    Plus,
+    Root,
+    Shared,
+    Sup,
+    Times,
+    Tree,
+    shared_in,
+)
+from symbptt.stability.proofs.enclosure import Enclosure, corners, extent, largest
+from symbptt.stability.proofs.hypotheses import TRIED, general, sizes_in
+
+
+@dataclass(frozen=True)
+class Signs:
+    """How norms and suprema are written."""
+
+    notation: Notation
+    sigma: str
+    norm_max: str
+    norm_two: str
+    norm_one: str
+    size: str
+    sup: str
+    greatest: str
+    root: str
+    times: str
+    maximum: str
+    least: str
+    le: str
+    join: str
+    any: str
+    over: Callable[[str, str], str]
+
+
+TEXT_SIGNS = Signs(TEXT, "σ_max({0})", "‖{0}‖∞", "‖{0}‖₂", "‖{0}‖₁", "|{0}|", "sup {0}", "max {0}", "√{0}", " ", "max({0})",
+                   "min {0}", "≤", ", ", "any {0}", lambda body, ranges: f"sup {{ {body} : {ranges} }}")  # fmt: skip
+LATEX_SIGNS = Signs(
+    LATEX, r"\sigma_{{\max}}({0})", r"\|{0}\|_\infty", r"\|{0}\|_2", r"\|{0}\|_1", r"|{0}|", r"\sup {0}", r"\max {0}",
+    r"\sqrt{{{0}}}", r"\, ", r"\max({0})", r"\min {0}", r"\leq", r",\; ", r"\text{{any }} {0}",
+    lambda body, ranges: rf"\sup_{{{ranges}}} \left[{body}\right]",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """Writes the bounds of one theorem; `general` encloses all values for any parameters, at two sizes. Bounds that it shares
+    have `names`."""
+
+    of: Local
+    norm: str
+    general: tuple[Enclosure, ...]
+    signs: Signs
+    names: Mapping[Shared, str] = field(default_factory=dict)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The step with its long values and polynomials under names."""
+        return _parts(self.of)
+
+    @cached_property
+    def writer(self) -> Writer:
+        return Writer(self.parts.graph, {**self.parts.labels, **self.parts.made}, self.signs.notation)
+
+    def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
+        """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""
+        open_, found = [node_of(s) for e in read for s in on_nodes(self, e).free_symbols], set()
+        while open_:
+            id = open_.pop()
+            if id is not None and id not in found and id not in self.parts.labels:
+                found.add(id)
+                open_ += self.parts.graph[id].args
+        lines = [(label, id) for id, label in self.parts.made.items() if id in found]
+        return [f"{self.signs.notation.symbol(label)} = {self.writer.rhs(id)}" for label, id in lines]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The graph of a step with the long polynomials of its derivatives as values, nodes by `atoms`; the names that the cell
+    gives, and those that are `made` for long values."""
+
+    graph: Graph
+    atoms: Mapping[sp.Symbol, int]
+    fixed: frozenset[int]
+    labels: Mapping[int, Label]
+    made: Mapping[int, Label]
+
+
+def _parts(of: Local) -> Parts:
+    g, labels = of.graph.copy(), labels_of(of)
+    atoms: dict[sp.Symbol, int] = {}
+    sizes: dict[sp.Symbol, int] = {}
+    for s, atom in of.atoms.items():
+        inner = {x: sizes.get(x, 0) for x in atom.expr.free_symbols}
+        sizes[s] = int(atom.expr.count_ops()) + sum(inner.values())
+        if sizes[s] > SHORTEST and not atom.slope_of:
+            sizes[s] = 0
+            plain = _expanded(of, atoms, atom.expr)
+            args = sorted(id for x in plain.free_symbols if (id := node_of(x)) is not None)
+            atoms[s] = build.map_(g, plain.xreplace({symbol(id): placeholder(i) for i, id in enumerate(args)}), args)
+    fixed = set(of.fixed)
+    for id in range(len(of.graph), len(g)):
+        fixed |= {id} if set(g[id].args) <= fixed else set()
+    used = {label.name for label in labels.values()}
+    made: dict[int, Label] = {}
+    named = dict.fromkeys([*labels, *atoms.values()])
+    for id in Nesting(g, named).too_long():
+        named[id] = None
+    for id in sorted(named.keys() - labels.keys()):
+        if g[id].family not in ("leaf", "number"):
+            name = unique(f"a_{len(made) + 1}", used)
+            used.add(name)
+            made[id] = Label(name, None if id in fixed else 0, given=False)
+    return Parts(g, atoms, frozenset(fixed), labels, made)
+
+
+def _expanded(of: Local, atoms: Mapping[sp.Symbol, int], expr: sp.Expr) -> sp.Expr:
+    """An expression over values of nodes alone; the atoms that are values themselves stay."""
+    while made := [s for s in expr.free_symbols if node_of(s) is None]:
+        expr = expr.xreplace({s: symbol(atoms[s]) if s in atoms else of.atoms[s].expr for s in made})
+    return expr
+
+
+def formulas(of: Local, norm: str, bounded: tuple[str, ...], signs: Signs, trees: Iterable[Tree]) -> Formulas:
+    """Return the writer of a theorem's bounds, which are all of its `trees`."""
+    letter = _letter(of, signs)
+    template = f"{letter}{{0}}" if signs is TEXT_SIGNS else f"{letter}_{{{{{{0}}}}}}"
+    names = {shared: template.format(i + 1) for i, shared in enumerate(shared_in(trees))}
+    return Formulas(of, norm, tuple(general(of, bounded, sizes_in(of, size)) for size in TRIED), signs, names)
+
+
+LETTERS = {"β": r"\beta", "ω": r"\omega", "ρ": r"\rho", "bound": r"\mathrm{bound}"}
+
+
+def _letter(of: Local, signs: Signs) -> str:
+    """What shared bounds are called: the first letter that no name of the cell begins with."""
+    taken = [*of.step.leaves, *of.step.next, *of.step.outputs, *of.graph.names.values()]
+    alike = {"β": ("β", "beta"), "ω": ("ω", "omega"), "ρ": ("ρ", "rho"), "bound": ()}
+    letter = next(k for k, starts in alike.items() if not any(name.startswith(starts) for name in taken))
+    return letter if signs is TEXT_SIGNS else LETTERS[letter]
+
+
+def labels_of(of: Local) -> dict[int, Label]:
+    """Return the names of a cell's values with their times."""
+    step, g = of.step, of.graph
+    times = {a.name: {"state": -1, "input": 0, "index": 0}.get(a.role) for a in step.arguments}
+    found = {id: Label(name, times[name]) for name, id in step.leaves.items()}
+    for name, id in (step.next | step.outputs).items():
+        found.setdefault(id, Label(name, 0))
+    taken = {label.name for label in found.values()}
+    for id, name in g.names.items():
+        if id not in found and name not in taken:
+            found[id] = Label(name, None if id in of.fixed else 0)
+    return found
+
+
+SUM, PRODUCT = 0, 1
+SHORTEST = 40
+"""Operations of a polynomial, with those that it is made of, from which on it has a name."""
+
+
+def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
+    """Return a bound as a formula; in brackets where it is a sum and `least` is PRODUCT."""
+    match tree:
+        case One():
+            return "1"
+        case Shared():
+            return f.names[tree]
+        case Factor():
+            return _factor(f, tree)
+        case Count(size, power):
+            text = size_text(size) if f.signs is TEXT_SIGNS else sp.latex(size)
+            return f.signs.root.format(text) if power == sp.Rational(1, 2) else text
+        case Times(parts):
+            return f.signs.times.join(_powers(f, [written(f, part, PRODUCT) for part in parts]))
+        case Greatest(parts):
+            return f.signs.maximum.format(", ".join(written(f, part) for part in parts))
+        case Root(parts):
+            return f.signs.norm_two.format(f"({', '.join(written(f, part) for part in parts)})")
+        case Plus(parts):
+            return _bracketed(f, [written(f, part) for part in parts] or ["0"], least)
+    return _supremum_of_sum(f, tree, least)
+
+
+def _supremum_of_sum(f: Formulas, tree: Sup, least: int) -> str:
+    """Σ |p| bound, the identity first, and the ranges of the gates that stay in it."""
+    gates = shared(f, tree)
+    ordered = sorted(tree.parts, key=lambda part: part[1] != One())
+    terms = [_part(f, p, part, gates) for p, part in ordered]
+    ranges = [found for s in gates if (found := range_of(f, s))]
+    if not ranges:
+        return _bracketed(f, terms, least)
+    return f.signs.over(_bracketed(f, terms, SUM), f.signs.join.join(ranges))
+
+
+def is_gate(f: Formulas, factor: sp.Expr) -> bool:
+    """Whether a factor is a value with a name that inputs and states change: it says by itself what holds a state."""
+    id = node_of(factor) if factor.is_Symbol else None
+    return id is not None and id not in f.of.fixed and id in f.of.graph.names
+
+
+def range_of(f: Formulas, s: sp.Symbol) -> str:
+    """Return the range of a value that stays in a formula; nothing for one number that no step changes."""
+    id = node_of(s)
+    if id in f.of.fixed and not f.of.graph.shape(id):
+        return ""
+    le, name, within = f.signs.le, expression(f, s), f.general[0].atoms[s]
+    lo, hi = float(within.lo.min()), float(within.hi.max())
+    if id not in f.of.fixed and np.isfinite(lo) and np.isfinite(hi):
+        return f"{lo:g} {le} {name} {le} {hi:g}"
+    if id not in f.of.fixed:
+        return f.signs.any.format(name)
+    return f"{f.signs.least.format(name)} {le} {name} {le} {f.signs.greatest.format(name)}"
+
+
+def _powers(f: Formulas, factors: list[str]) -> list[str]:
+    """Factors, those that stand there twice as squares; what is not a call or a norm in brackets."""
+    squared = "²" if f.signs is TEXT_SIGNS else "^{2}"
+    counts = {factor: factors.count(factor) for factor in factors}
+    if any(factor.startswith(("√", r"\sqrt")) for factor in factors):
+        return factors
+    return [
+        (f.signs.notation.brackets(factor) if " " in factor else factor) + squared
+        if n == 2
+        else f.signs.times.join([factor] * n)
+        for factor, n in counts.items()
+    ]
+
+
+def _bracketed(f: Formulas, terms: list[str], least: int) -> str:
+    text = " + ".join(dict.fromkeys(terms)) if len(set(terms)) == len(terms) else " + ".join(_counted(f, terms))
+    return f.signs.notation.brackets(text) if least == PRODUCT and len(terms) > 1 else text
+
+
+def _counted(f: Formulas, terms: list[str]) -> list[str]:
+    counts = {term: terms.count(term) for term in terms}
+    return [term if n == 1 else f"{n}{f.signs.times}{term}" for term, n in counts.items()]
+
+
+def shared(f: Formulas, tree: Sup) -> tuple[sp.Symbol, ...]:
+    """Return the atoms that stay in the formula: values, not slopes, that several terms of it read in the max-norm."""
+    if f.norm == "2":
+        return ()
+    found = corners(tuple(p for p, _ in tree.parts))
+    return tuple(s for s in found if node_of(s) is not None)
+
+
+def _part(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> str:
+    """One term |p| bound: its number, what stays in the formula, what has a supremum, and its bound."""
+    number, gates, others = Fraction(1), [], []
+    approximate = 1.0
+    for factor in factors_of(p):
+        if factor.free_symbols & set(kept):
+            gates.append(_gate(f, factor))
+            continue
+        size = None if _is_fixed(f, factor) else certain_size(f, factor)
+        if tree == One() and is_gate(f, factor):
+            others.append(f.signs.sup.format(_gate(f, factor)))
+        elif size is None:
+            others.append(_supremum(f, factor))
+        elif (exact := Fraction(size).limit_denominator(64)) and abs(float(exact) - size) < 1e-12 * max(size, 1):
+            number *= exact
+        else:
+            approximate *= size
+    inner = [] if tree == One() else [written(f, tree, PRODUCT)]
+    if len(gates) == 1 and number == 1 and approximate == 1.0 and not (others or inner):
+        return _gate(f, next(q for q in factors_of(p) if q.free_symbols & set(kept)), alone=True)
+    return _product(f, number, approximate, [*gates, *others, *inner])
+
+
+def _product(f: Formulas, number: Fraction, approximate: float, parts: list[str]) -> str:
+    value = float(number) * approximate
+    if approximate != 1.0:
+        head = f"{rounded_up(value):g}"
+    elif number == 1:
+        head = ""
+    elif f.signs is LATEX_SIGNS and number.denominator != 1:
+        head = rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
+    else:
+        head = VULGAR.get(str(number), str(number) if number.denominator == 1 else f"({number})")
+    return f.signs.times.join(([head] if head else []) + _powers(f, parts)) or "1"
+
+
+VULGAR = {"1/4": "¼", "1/2": "½", "3/4": "¾"}
+
+
+def certain_size(f: Formulas, factor: sp.Expr) -> float | None:
+    """Return the supremum of |factor| where it is a number for all parameters and sizes."""
+    found = [float(np.max(largest((factor,), [1.0], _scalars(factor, within)))) for within in f.general]
+    return found[0] if np.isfinite(found[0]) and len(set(found)) == 1 else None
+
+
+def _scalars(expr: sp.Expr, within: Enclosure) -> dict[sp.Symbol, Interval]:
+    return {s: Interval(within.atoms[s].lo.min(), within.atoms[s].hi.max()) for s in expr.free_symbols}
+
+
+def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
+    """A factor that stays: as it is where it is known not to be negative, else its absolute value."""
+    found = [extent(factor, _scalars(factor, within)) for within in f.general]
+    if all((e.hi <= 0).all() for e in found):
+        factor, found = -factor, [Interval(-e.hi, -e.lo) for e in found]
+    text = expression(f, factor)
+    if all((e.lo >= 0).all() for e in found):
+        return f.signs.notation.brackets(text) if factor.is_Add and not alone else text
+    return f.signs.size.format(text)
+
+
+def _is_fixed(f: Formulas, factor: sp.Expr) -> bool:
+    """Whether a factor is made of parameters and constants alone."""
+    symbols = on_nodes(f, factor).free_symbols
+    return bool(symbols) and all(node_of(s) in f.parts.fixed for s in symbols)
+
+
+def _supremum(f: Formulas, factor: sp.Expr) -> str:
+    if not _is_fixed(f, factor):
+        return f.signs.sup.format(f.signs.size.format(expression(f, factor)))
+    size = _gate(f, factor)
+    plain = on_nodes(f, factor)
+    if plain.is_Symbol:  # the greatest element does not change with the shape
+        plain = symbol(_unviewed(f.parts.graph, node_of(plain) or 0))
+    scalar = not any(f.parts.graph.shape(node_of(s) or 0) for s in plain.free_symbols)
+    return size if scalar else f.signs.greatest.format(f.signs.size.format(f.writer.formula(tree_of(plain))))
+
+
+def _unviewed(graph: Graph, id: int) -> int:
+    """The value that a view repeats or turns, with the same elements."""
+    while (
+        graph[id].family == "view"
+        and graph[id].attrs.kind in ("reshape", "expand", "transpose")
+        and id not in graph.names
+    ):
+        (id,) = graph[id].args
+    return id
+
+
+def on_nodes(f: Formulas, expr: sp.Expr) -> sp.Expr:
+    """Return an expression over values of nodes alone."""
+    return _expanded(f.of, f.parts.atoms, expr)
+
+
+def expression(f: Formulas, expr: sp.Expr) -> str:
+    """Return an expression over atoms as the cell would write it."""
+    return f.writer.formula(tree_of(on_nodes(f, expr)))
+
+
+def _factor(f: Formulas, factor: Factor) -> str:
+    signs, fixed = f.signs, factor.node in f.of.fixed
+    rows = [x for x in factor.theirs if x not in factor.mine]
+    columns = [x for x in factor.theirs if x in factor.mine and x not in factor.out]
+    turned = len(factor.theirs) == 2 and factor.theirs == (*columns, *rows) and f.norm == "max"
+    is_spectral = (
+        f.norm == "2" and _norm_sign(signs, f.norm, bool(rows), bool(columns), len(factor.theirs)) == signs.sigma
+    )
+    name = _turned(f, factor.node) if turned else _matrix(f, _unturned(f, factor.node) if is_spectral else factor.node)
+    text = _norm_sign(signs, f.norm, bool(rows), bool(columns), len(factor.theirs)).format(name)
+    return text if fixed else signs.sup.format(text)
+
+
+def _unturned(f: Formulas, id: int) -> int:
+    """The matrix that a transpose, which has the same singular values, is of."""
+    node = f.of.graph[id]
+    is_turned = node.family == "view" and node.attrs.kind == "transpose" and id not in f.writer.labels
+    return node.args[0] if is_turned else id
+
+
+def _turned(f: Formulas, id: int) -> str:
+    """The transpose of a matrix; of a transpose, the matrix."""
+    node = f.of.graph[id]
+    if node.family == "view" and node.attrs.kind == "transpose" and len(node.shape) == 2:
+        return f.writer.symbol(node.args[0])
+    return f.signs.notation.transpose(f.writer.at(id, 5))
+
+
+def _matrix(f: Formulas, id: int) -> str:
+    """A matrix by its name, or as a formula; a product that has no other sign by its entries."""
+    node, text = f.of.graph[id], f.writer.symbol(id)
+    if node.family != "contract" or id in f.writer.labels or "einsum" not in text:
+        return text
+    p = node.attrs
+    parts = [_entry(f, arg, labels) for arg, labels in zip(node.args, (p.a, p.b), strict=True)]
+    summed = "".join("ijklmnop"[label] for label in sorted({*p.a, *p.b} - {*p.out}))
+    sign = ("Σ_" + summed if f.signs is TEXT_SIGNS else rf"\sum_{{{summed}}}") if summed else ""
+    return f.signs.times.join([*([sign] if sign else []), *parts])
+
+
+def _entry(f: Formulas, id: int, labels: tuple[int, ...]) -> str:
+    letters = "".join("ijklmnop"[label] for label in labels)
+    return f.writer.at(id, 5) + (f"_{letters}" if f.signs is TEXT_SIGNS else f"_{{{letters}}}")
+
+
+def _norm_sign(signs: Signs, norm: str, rows: bool, columns: bool, rank: int) -> str:
+    if norm == "2":
+        return signs.sigma if rank == 2 and rows and columns else signs.norm_two
+    if rank == 1 and columns:
+        return signs.norm_one
+    return signs.norm_max if columns else signs.greatest.format(signs.size)

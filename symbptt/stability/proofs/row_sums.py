@@ -1,0 +1,65 @@
+"""Sums of the absolute values in each row of a step's Jacobian, bounded over an enclosure: the max-norm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from symbptt.ir.node import Node
+from symbptt.stability.algebra.polynomials import Local, terms
+from symbptt.stability.proofs.enclosure import Enclosure, einsum_of, largest_within, rearranged
+
+
+def row_sums(of: Local, within: Enclosure, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return for each next state bounds on Σ_j |∂s'_i/∂s_j| weight_j, over all states, of its shape.
+
+    Gates that several terms share are taken together: z + (1 − z) a is at most max(1, a).
+    """
+    rows: dict[int, Any] = {}
+    for id in of.graph.ancestors(of.step.next.values()):
+        node = of.graph[id]
+        if id in of.recurrent and node.family == "leaf":
+            rows[id] = np.broadcast_to(weights[node.attrs.name], within.shape(node.shape))
+        elif id in of.recurrent:
+            rows[id] = _rows(of, within, node, rows)
+    zero = {name: np.zeros(within.shape(of.graph.shape(id))) for name, id in of.step.next.items()}
+    return {name: rows.get(id, zero[name]) for name, id in of.step.next.items()}
+
+
+def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any:
+    shape = within.shape(node.shape)
+    match node.family:
+        case "map" if node.id in of.softmaxes:
+            known = of.softmaxes[node.id]
+            inner = np.broadcast_to(rows[known.x], shape)
+            return within.atoms[known.slope].size * (inner + inner.max(known.axes, keepdims=True, initial=0.0))
+        case "map":
+            parts = terms(of, node.id)
+            found = largest_within(tuple(parts.values()), [rows[base] for base in parts], within) if parts else 0.0
+            return np.broadcast_to(found, shape)
+        case "contract":
+            return _contract(of, within, node, rows)
+        case "gather":
+            return rows[node.args[0]].max(node.attrs.axis)
+    own = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]
+    return rearranged(node, own, within.sizes)
+
+
+def _contract(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any:
+    p, (a, b), found = node.attrs, node.args, 0.0
+    for arg, other, mine, theirs in ((a, b, p.a, p.b), (b, a, p.b, p.a)):
+        if arg in of.recurrent:
+            found = found + _product(einsum_of(theirs, mine, p.out), within.nodes[other].size, rows[arg])
+    return found
+
+
+def _product(spec: str, a: Any, b: Any) -> Any:
+    """A product of sizes, without bound where an infinite one meets one that is not zero."""
+    finite_a, finite_b = np.where(np.isinf(a), 0.0, a), np.where(np.isinf(b), 0.0, b)
+    found = np.einsum(spec, finite_a, finite_b, optimize=True)
+    if np.isinf(a).any() or np.isinf(b).any():
+        lost = np.einsum(spec, np.isinf(a) * 1.0, (b > 0) * 1.0) + np.einsum(spec, (a > 0) * 1.0, np.isinf(b) * 1.0)
+        return np.where(lost > 0, np.inf, found)
+    return found

@@ -1,0 +1,1 @@
+"""One report of a cell's stability, in words, figures and numbers."""

@@ -1,0 +1,1 @@
+"""Exponents, singular values and directions of products of Jacobians."""

@@ -1,0 +1,1 @@
+"""Generated modules compared with the user's own function."""

@@ -1,0 +1,69 @@
+"""A kernel whose module takes few steps in a block, so that a short run has several, with their borders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.kernel import Kernel, load
+from symbptt.verification.regimes import Blocks
+
+TILE = 12
+"""Numbers of a fixed coefficient that are repeated, so few that a short run goes through them more than once."""
+
+
+def unwritten(shape: Any, dtype: Any = float) -> Any:
+    """Return an array to write into, of numbers that are none: what is read unwritten shows."""
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype)
+
+
+class Namespace:
+    """NumPy, but that arrays to write into hold no numbers."""
+
+    empty = staticmethod(unwritten)
+
+    @staticmethod
+    def empty_like(array: Any, dtype: Any = None, shape: Any = None) -> Any:
+        """Return an array to write into, of the shape and the type of another."""
+        return unwritten(
+            np.shape(array) if shape is None else shape, np.asarray(array).dtype if dtype is None else dtype
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+class Unwritten:
+    """A workspace that keeps nothing and hands out numbers that are none."""
+
+    nbytes, limit = 0, 0
+
+    def room(self, shape: Any, dtype: Any) -> Any:
+        """Return an array to write into."""
+        return unwritten(shape, dtype)
+
+    def give(self, rooms: Any) -> None:
+        """Take arrays back."""
+
+
+def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
+    """Return the kernel with its module loaded once more, and other numbers there of steps in a block and a window.
+
+    The text is the same: what these numbers are, a module asks two functions of its own.
+    """
+    if blocks is None:
+        return kernel
+    module = load(kernel.source, f"<symbptt {kernel.target.name}, blocks of {blocks.steps}>")
+
+    def steps(T: int, B: int, size: int, rows: int = 0) -> int:
+        return max(min(T, blocks.steps), 1)
+
+    def window(T: int, states: Any, least: int) -> int:
+        return min(blocks.window, 1 << max(T, 1).bit_length() - 1) if T else 0
+
+    changed = {"_steps": steps, "_window": window, "TILE": TILE}
+    vars(module).update({k: v for k, v in changed.items() if hasattr(module, k)}, WORKSPACE=Unwritten(), np=Namespace())
+    other: Kernel = object.__new__(type(kernel))
+    vars(other).update({**vars(kernel), "module": module})
+    return other

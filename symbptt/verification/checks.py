@@ -1,0 +1,281 @@
+"""`sb.verify` and `sb.check_backward`: gradients against the user's own function."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from symbptt.checks import check_call, check_seed
+from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.errors import ArgumentError
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.verification import oracle
+from symbptt.verification.blocks import in_blocks
+from symbptt.verification.comparison import Case, Gradients, gradient_rows, type_rows, value_rows
+from symbptt.verification.finite_differences import has_complex_version
+from symbptt.verification.function import check_function
+from symbptt.verification.handed import gradients_of
+from symbptt.verification.objective import Truncation, loss_of
+from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.regimes import REGIMES, Blocks, sizes_of
+from symbptt.verification.regimes import point as draw
+from symbptt.verification.report import Report, Row
+from symbptt.verification.requests import NOTHING, Asked, asked_of
+
+
+class Verification(Report):
+    """What a verification found, as a table under `str`."""
+
+    def __str__(self) -> str:
+        return _table(self)
+
+
+def verify(
+    target: Cell | Model | Kernel, *, inputs: Any = None, params: Any = None, domain: Any = None, seed: int = 0
+) -> Verification:
+    """Return the comparison of the generated module with the user's function, in eight regimes, on several sizes.
+
+    Values are compared with the function itself, gradients with its complex step (central differences where a function
+    has no complex version); errors are relative to each block: each parameter, each input at each step, each initial
+    state. An array of gradients is compared along a random direction; where it is not plainly right, element by element.
+
+    One regime is a padded batch with resets, compared with samples that run on their own; in one many numbers are exactly
+    zero or one. Some sizes have several blocks of steps, and several windows of a scan. Of a model, its loss and the
+    gradients of that; of a truncated kernel, gradients with those states held constant that the truncation names. Of
+    single precision only the types are looked at.
+
+    `inputs` (T, B, ...) or (T, ...) and `params` are arrays to check at, by name; what they leave out is drawn. `domain`
+    says where: domain={"x": (0, 1), "keep": "binary", "p": "positive"}.
+
+    Raises: ArgumentError where the target is none of the three, or a kernel that clips adjoints, and for arrays and domains
+    that do not go with it; CellError where what the user wrote is no function: it draws at random, reads what changes,
+    or changes a parameter.
+    """
+    check_seed(seed)
+    if not isinstance(target, Cell | Model | Kernel):
+        raise ArgumentError(
+            f"verify takes a cell, a model or a kernel, got {type(target).__name__}\n  decorate the function with @sb.cell"
+        )
+    asked = asked_of(target.target if isinstance(target, Kernel) else target, inputs, params, domain)
+    kernel = target if isinstance(target, Kernel) else compile_cell(target)
+    if kernel.clip_adjoint is not None:
+        raise ArgumentError(
+            "the gradients of a clipped kernel are not those of a function\n  verify the kernel without clip_adjoint"
+        )
+    return Verification(kernel.target.name, tuple(rows(kernel, seed, asked)))
+
+
+def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
+    """Yield the comparisons of a kernel with its target, one after the other."""
+    target = kernel.target
+    check_function(target, _first_point(target, seed, asked))
+    is_complex = has_complex_version(target, seed, asked)
+    kept: dict[Blocks | None, Kernel] = {}
+    known: frozenset[str] = frozenset()
+    is_sharp = isinstance(target, Cell)  # derivatives of a loss are taken from values
+    for drawn in _cases(target, seed, asked, kernel.truncation):
+        case = replace(drawn, sharp=is_sharp)
+
+        def run(blocks: Blocks | None = case.size.blocks) -> Kernel:
+            return kept[blocks] if blocks in kept else kept.setdefault(blocks, in_blocks(kernel, blocks))
+
+        named = ("loss",) if isinstance(target, Model) else (*target.step.next, *target.step.outputs)
+        yield from value_rows(case, partial(_values, run), named)
+        if case.regime is REGIMES[0] and case.size is sizes_of(case.regime)[0]:
+            yield from type_rows(case, partial(_in_single_precision, kernel))
+        found = gradient_rows(case, partial(_gradients, run), is_complex, known)
+        known |= _wrong(found)
+        yield from found
+
+
+def _wrong(rows: Iterable[Row]) -> frozenset[str]:
+    return frozenset(row.name for row in rows if not row.passed)
+
+
+def _values(run: Callable[[], Kernel], point: Point) -> dict[str, tuple[Any, Any]]:
+    """Each state and output, or the loss, by the user's function, and by the kernel."""
+    target = run().target
+    if isinstance(target, Model):
+        return {"loss": (np.asarray(loss_of(target, point)), np.asarray(_trained(run(), point)[0]))}
+    states, outputs = oracle.run(target, point)
+    found = _forward(run(), point)
+    return {name: (reference, (found.states | found.outputs)[name]) for name, reference in (states | outputs).items()}
+
+
+def _gradients(run: Callable[[], Kernel], point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+    """Gradients by a kernel."""
+    kernel = run()
+    is_model = isinstance(kernel.target, Model)
+    found = _trained(kernel, point)[1] if is_model else kernel.backward(_forward(kernel, point), cotangents)
+    return found.params, found.inputs, found.state
+
+
+def _in_single_precision(kernel: Kernel, point: Point, cotangents: Arrays) -> dict[str, Any]:
+    """What a kernel returns of float32, by block."""
+    narrow = partial(_of_type, dtype=np.float32)
+    groups = (point.params, point.inputs, point.targets, point.state)
+    params, inputs, targets, state = map(narrow, groups)
+    if isinstance(kernel.target, Model):
+        loss, found = kernel.value_and_grad(params, inputs, targets, state, steps=point.steps)
+        values: Arrays = {"loss": loss}
+    else:
+        run = kernel.forward(params, inputs, state, steps=point.steps)
+        values, found = run.states | run.outputs, kernel.backward(run, narrow(cotangents))
+    grads = {f"d{k}": v for k, v in (found.params | found.inputs).items()}
+    return values | grads | {f"d{k}_0": v for k, v in found.state.items()}
+
+
+def _of_type(arrays: Arrays, dtype: Any) -> Arrays:
+    return {k: np.asarray(v, dtype if np.asarray(v).dtype.kind == "f" else None) for k, v in arrays.items()}
+
+
+def _forward(kernel: Kernel, point: Point) -> Any:
+    groups = (point.params, point.inputs, point.state)
+    return kernel.forward(*map(_fixed, groups), steps=point.steps, **point.masks)
+
+
+def _trained(kernel: Kernel, point: Point) -> Any:
+    groups = (point.params, point.inputs, point.targets, point.state)
+    return kernel.value_and_grad(*map(_fixed, groups), steps=point.steps, **point.masks)
+
+
+def _fixed(arrays: Arrays) -> Arrays:
+    """Views that cannot be written: a module that changes what it is given raises an error."""
+    views = {k: np.asarray(v)[...] for k, v in arrays.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return views
+
+
+def check_backward(
+    target: Cell | Model,
+    backward: Callable[..., Any],
+    *,
+    inputs: Any = None,
+    params: Any = None,
+    domain: Any = None,
+    seed: int = 0,
+) -> Verification:
+    """Return the comparison of a backward pass of yours with the derivative of a cell, or of a model's loss.
+
+    `backward(params, inputs, state, cotangents)` returns one flat dict of gradients by name, of parameters, inputs and
+    initial states, in float64. Shapes: inputs (T, B, ...), state (B, ...), cotangents of states and outputs (T, B, ...); of a
+    model the last argument holds the targets in place of cotangents. Each call is handed copies, and is made twice.
+
+    `inputs`, `params` and `domain` say where it is checked, as for `verify`.
+
+    Raises: ArgumentError where the target is no cell and no model, where `backward` raises an error, or where what it returns
+    is no dict with an array of real numbers in float64 for every name.
+    """
+    if not isinstance(target, Cell | Model):
+        raise ArgumentError(f"check_backward takes a cell or a model, got {type(target).__name__}")
+    last = "targets" if isinstance(target, Model) else "cotangents"
+    check_call("check_backward", backward, f"def backward(params, inputs, state, {last}):", 4)
+    check_seed(seed)
+    asked = asked_of(target, inputs, params, domain)
+    gradients = gradients_of(target, backward)
+    check_function(target, _first_point(target, seed, asked))
+    cases = [
+        case
+        for case in _cases(target, seed, asked)
+        if not case.regime.padded and case.size.blocks is None and not case.size.shut
+    ]
+    is_complex = has_complex_version(target, seed, asked)
+    found: list[Row] = []
+    wrong: Case | None = None
+    for case in cases:
+        of_case = gradient_rows(case, gradients, is_complex, _wrong(found))
+        wrong = wrong or (case if any(not row.passed and not row.said for row in of_case) else None)
+        found += of_case
+    report = Verification(target.name, tuple(found))
+    if wrong is None or isinstance(target, Model):
+        return report
+    return replace(report, remarks=_remarks(wrong, gradients, is_complex))
+
+
+def _remarks(case: Case, gradients: Gradients, is_complex: bool) -> tuple[str, ...]:
+    """What a backward pass that is wrong in a case does right there: which cotangents it reads, where it does not read all."""
+    outputs = {k for k in case.cotangents if k not in case.point.state}
+    kept = {
+        "of states": {k: v * (k not in outputs) for k, v in case.cotangents.items()},
+        "of outputs": {k: v * (k in outputs) for k, v in case.cotangents.items()},
+        "of the last step": {k: v * _is_last(v) for k, v in case.cotangents.items()},
+    }
+    chosen = kept.items() if outputs else [("of the last step", kept["of the last step"])]
+    return tuple(
+        f"the backward pass is right where only cotangents {what} are not zero: does it read the others?"
+        for what, sent in chosen
+        if all(row.passed for row in gradient_rows(replace(case, cotangents=sent), gradients, is_complex))
+    )
+
+
+def _is_last(array: Any) -> Any:
+    return (np.arange(len(array)) == len(array) - 1).reshape(-1, *(1,) * (np.ndim(array) - 1))
+
+
+def _first_point(target: Cell | Model, seed: int, asked: Asked) -> Point:
+    points = (draw(target, REGIMES[0], size, seed, asked) for size in sizes_of(REGIMES[0]))
+    return next(point for point in points if point is not None)
+
+
+def _cases(target: Cell | Model, seed: int, asked: Asked, truncation: Truncation = None) -> Iterator[Case]:
+    for number, regime in enumerate(REGIMES):
+        for size in sizes_of(regime):
+            point = draw(target, regime, size, seed + number, asked)
+            if point is not None:
+                sent = {}
+                if isinstance(target, Cell):
+                    sent = oracle.cotangents(target, point, seed + 1000, size.last, size.only)
+                yield Case(target, regime, size, point, sent, truncation)
+
+
+def _table(report: Report) -> str:
+    table = Table(title=f"{report.name}: {'passed' if report.passed else 'FAILED'}", title_justify="left")
+    regimes = dict.fromkeys(row.regime for row in report.rows)
+    for column in ("block", *regimes, "tolerance"):
+        table.add_column(column, justify="left" if column == "block" else "right")
+    for block in dict.fromkeys(row.name for row in report.rows):
+        rows = [row for row in report.rows if row.name == block]
+        allowed = [row.tolerance for row in rows if row.tolerance == row.tolerance]
+        table.add_row(
+            block,
+            *(_cell_text([r for r in rows if r.regime == regime]) for regime in regimes),
+            f"{max(allowed):.0e}" if allowed else "-",
+        )
+    out = io.StringIO()
+    Console(file=out, width=120, no_color=True).print(table)
+    worst = report.worst
+    lines = ["\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n"))]
+    lines += (
+        [
+            f"Largest relative error of {len(report.rows)} comparisons; worst: {worst.block} at {worst.error:.1e} "
+            f"({worst.regime}, {worst.size}, {worst.method})"
+        ]
+        if worst
+        else []
+    )
+    said = {row.name: row.said for row in reversed(report.rows) if row.said}
+    lines += [f"{block}: {text}" for block, text in said.items()]
+    lines += [f"compared nowhere: {', '.join(report.uncompared)}"] * bool(report.uncompared)
+    lines += report.remarks
+    notes = sorted({f"{row.regime}: {row.note}" for row in report.rows if row.note})
+    return "\n".join(
+        lines + [f"not compared: {note}" for note in notes] + [f"wrong: {', '.join(report.wrong)}"] * bool(report.wrong)
+    )
+
+
+def _cell_text(rows: list[Row]) -> str:
+    made = [row for row in rows if not row.note]
+    if not made:
+        return "-"
+    worst = max(made, key=lambda row: row.error if row.error == row.error else np.inf)
+    return f"{worst.error:.0e}" + ("" if all(row.passed for row in made) else " ✗")

@@ -1,0 +1,102 @@
+"""Complex arrays for a complex step: a tangent in the imaginary part, which no function may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from symbptt import ops
+from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
+
+OWN = ("norm", "max", "amax", "min", "amin", "var", "std", "vdot", "dot", "where", "clip")
+"""Functions of arrays that NumPy defines otherwise for complex numbers, by |z|, conj(z) or an order of both parts."""
+METHODS = ("max", "min", "var", "std", "dot")
+APART = (np.add, np.subtract, np.negative)
+"""Functions of numbers that compute the real part as they do without an imaginary one."""
+EXACT = (np.negative, np.positive, np.absolute, np.maximum, np.minimum, np.fmax, np.fmin, np.sign, np.floor)
+"""Functions of numbers that never round."""
+UNIT = 2.0**-52
+_DRAWS: ContextVar[np.random.Generator | None] = ContextVar("draws", default=None)
+
+
+@contextmanager
+def other_rounding(seed: int) -> Iterator[None]:
+    """Let every operation on such arrays round otherwise: its result, with its tangent, is off by a unit in the last
+    place or is not, at random.
+
+    Source: Parker 1997, "Monte Carlo Arithmetic", section 3; Vignes 1993, "A stochastic arithmetic for reliable
+    scientific computation".
+    """
+    token = _DRAWS.set(np.random.default_rng(seed))
+    try:
+        yield
+    finally:
+        _DRAWS.reset(token)
+
+
+def _rounded(value: Any) -> Any:
+    random = _DRAWS.get()
+    if random is None or not np.iscomplexobj(value):
+        return value
+    return value * (1 + UNIT * random.choice((-1, 0, 1), np.shape(value)))
+
+
+class Analytic(np.ndarray):
+    """Complex arrays whose real part is what the plain function computes to the last bit, comparisons included."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        plain, kwargs = [*map(_plain, inputs)], _plain(kwargs) if kwargs else kwargs
+        if ufunc is np.conjugate:
+            return analytic(plain[0])
+        is_call = method == "__call__" and not kwargs
+        if is_call and ufunc in APART:
+            found = ufunc(*plain)
+            return analytic(found if ufunc in EXACT else _rounded(found))
+        op = ops.BY_NUMPY.get(ufunc.__name__) if is_call else None
+        result = (getattr(ufunc, method) if op is None else op.evaluate)(*plain, **kwargs)
+        if np.iscomplexobj(result) and "out" not in kwargs:
+            result = np.array(result)
+            result.real = np.real(getattr(ufunc, method)(*map(_real, plain), **kwargs))
+            result = result if ufunc in EXACT else _rounded(result)
+        return analytic(result)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func.__name__ in OWN:
+            return analytic(NUMPY_FUNCTIONS[func.__name__](*_plain(args), **_plain(kwargs)))
+        return analytic(super().__array_function__(func, types, args, kwargs))
+
+    def __getitem__(self, key: Any) -> Any:
+        return analytic(super().__getitem__(key))
+
+
+def _method(name: str) -> Any:
+    return lambda self, *args, **kwargs: analytic(NUMPY_FUNCTIONS[name](_plain(self), *_plain(args), **kwargs))
+
+
+for _name in METHODS:
+    setattr(Analytic, _name, _method(_name))
+
+
+def analytic(value: Any) -> Any:
+    """Return complex arrays and scalars, looked for in lists too, as such arrays; all else as it is."""
+    if isinstance(value, np.ndarray | np.generic):
+        return np.asarray(value).view(Analytic) if value.dtype.kind == "c" else value
+    return type(value)(map(analytic, value)) if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is Analytic:  # first what comes most often: deep cells make millions of these calls
+        return value.view(np.ndarray)
+    if isinstance(value, np.ndarray):
+        return value.view(np.ndarray) if isinstance(value, Analytic) else value
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _real(value: Any) -> Any:
+    return value.real if isinstance(value, np.ndarray) else np.real(value)

@@ -1,0 +1,153 @@
+"""The scalars whose gradients are checked, by the user's functions alone: cotangents times values, and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.language.truncation import Chunked, Window
+from symbptt.verification import oracle
+from symbptt.verification.complex_step import analytic
+from symbptt.verification.oracle import Arrays, Point
+
+Truncation = Window | Chunked | None
+Value = Callable[[Point], Any]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Steps `lo` to `hi` whose losses flow back to step `first`; the state that enters there is constant, but the initial."""
+
+    lo: int
+    hi: int
+    first: int = 0
+
+
+def spans(truncation: Truncation, steps: int) -> list[Span]:
+    """Return which losses flow back how far, as the truncation is defined; all of them to the first step without one."""
+    if isinstance(truncation, Window):
+        return [Span(t, t + 1, max(t - truncation.k + 1, 0)) for t in range(steps)]
+    if isinstance(truncation, Chunked):
+        ends = [(lo, min(lo + truncation.k1, steps)) for lo in range(0, steps, truncation.k1)]
+        firsts = [max(hi - truncation.k2, 0) for _, hi in ends]
+        return [Span(max(lo, first), hi, first) for (lo, hi), first in zip(ends, firsts, strict=True)]
+    return [Span(0, steps)]
+
+
+def value_of(target: Cell | Model, cotangents: Arrays, base: Point, truncation: Truncation = None) -> Value:
+    """Return the function point -> scalar whose gradients at the point `base` are checked: a model's loss, or the sum of
+    cotangent * value of a cell; with a truncation, states that are constant are those of `base`."""
+    parts = _parts(target.cell if isinstance(target, Model) else target, base, truncation)
+    return _loss(target, parts) if isinstance(target, Model) else _weighed(target, cotangents, parts)
+
+
+Parts = Callable[[Point], Iterator[tuple[Span, Point]]]
+"""point -> the spans of steps that count, each with the point at which its steps are run."""
+
+
+def _parts(cell: Cell, base: Point, truncation: Truncation) -> Parts:
+    found = spans(truncation, base.steps)
+    if truncation is None:
+        return lambda point: iter([(found[0], point)])
+    states, _ = oracle.run(cell, base)
+
+    def parts(point: Point) -> Iterator[tuple[Span, Point]]:
+        for span in found:
+            yield span, _from(point, span, states)
+
+    return parts
+
+
+def _from(point: Point, span: Span, states: Arrays) -> Point:
+    """The steps of a span and those before that it flows back through, as a run of their own."""
+    cut = slice(span.first, span.hi)
+    steps = span.hi - span.first
+    return replace(
+        point,
+        inputs={k: v[cut] for k, v in point.inputs.items()},
+        state={k: v[span.first - 1] for k, v in states.items()} if span.first else point.state,
+        initial=point.state,
+        steps=steps,
+        lengths=None if point.lengths is None else np.clip(point.lengths - span.first, 0, steps),
+        reset=None if point.reset is None else point.reset[cut],
+    )
+
+
+def _weighed(cell: Cell, cotangents: Arrays, parts: Parts) -> Value:
+    def value(point: Point) -> Any:
+        total = _idle(cotangents, point)
+        for span, part in parts(point):
+            states, outputs = oracle.run(cell, part)
+            active = point.active[span.lo : span.hi]
+            for name, found in (states | outputs).items():
+                if name in cotangents:
+                    sent = _each_step(cotangents[name], found, point, name in states)
+                    total = total + np.sum((sent[span.lo : span.hi] * found[span.lo - span.first :])[active])
+        return total
+
+    return value
+
+
+def _each_step(sent: Any, found: Any, point: Point, is_state: bool) -> Any:
+    """Cotangents of every step, those given of the last step alone too; those of a state from the end of a sample on
+    belong to its last step, whose state they see."""
+    full = np.array(sent)
+    if np.ndim(sent) < np.ndim(found):
+        full = np.concatenate([np.zeros((max(point.steps - 1, 0), *np.shape(sent))), full[None]])[: point.steps]
+    ends = point.active.sum(0)
+    for b in np.flatnonzero(ends) if is_state else ():
+        full[ends[b] - 1, b] += full[ends[b] :, b].sum(0)
+    return full
+
+
+def _idle(cotangents: Arrays, point: Point) -> Any:
+    """What cotangents of states say of samples without a step, whose states are all the initial one."""
+    without = point.active.sum(0) == 0
+    total = 0.0
+    for name in [name for name in cotangents if name in point.state]:
+        sent, start = cotangents[name], point.state[name]
+        whole = sent if np.ndim(sent) == np.ndim(start) else np.sum(sent, 0)
+        total = total + np.sum((whole * start)[without])
+    return total
+
+
+def loss_of(model: Model, point: Point) -> Any:
+    """Return the loss of a model at a point, by the user's functions alone."""
+    return _loss(model, _parts(model.cell, point, None))(point)
+
+
+def _loss(model: Model, parts: Parts) -> Value:
+    def value(point: Point) -> Any:
+        consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
+        shared = oracle.prepared(point.params, point) | consts
+        ends = point.active.sum(0)
+        counted = _counted(model, ends)
+        total = 0.0
+        for span, part in parts(point):
+            here = [(t, b) for t, b in counted if span.lo <= t < span.hi]
+            states, outputs = oracle.run(model.cell, part) if here else ({}, {})
+            for t, b in here:
+                total = total + _loss_at(model, shared, states | outputs, point, (t, b), t - span.first)
+        return total / (max(len(counted), 1) if model.reduction == "mean" else 1)
+
+    return value
+
+
+def _counted(model: Model, ends: Any) -> list[tuple[int, int]]:
+    """The steps and samples at which a loss counts."""
+    if model.at == "last":
+        return [(end - 1, b) for b, end in enumerate(ends) if end]
+    return [(t, b) for b, end in enumerate(ends) for t in range(end)]
+
+
+def _loss_at(model: Model, shared: Arrays, values: Arrays, point: Point, place: tuple[int, int], step: int) -> Any:
+    targets = {k: v[place if model.at == "every" else place[1:]] for k, v in point.targets.items()}
+    read = {
+        a.name: analytic(values[a.name][step, place[1]]) for a in model.loss.arguments if a.role in ("state", "output")
+    }
+    return model.loss.function(**oracle.own(model.loss, {**shared, **targets, **read}))

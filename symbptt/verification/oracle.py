@@ -1,0 +1,187 @@
+"""The independent oracle: the user's function, sample by sample and step by step, its derivatives by small steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.language.cell import Cell
+from symbptt.language.init import concrete
+from symbptt.language.model import Loss, Model
+from symbptt.verification.complex_step import analytic
+
+Arrays = dict[str, Any]
+STEP = 1e-40
+"""The complex step; its square vanishes beside any number that is not tiny itself."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a check is made.
+
+    Shapes: params as annotated, inputs (T, B, ...), state (B, ...); lengths (B,) and reset (T, B), or None. `sizes` are
+    the numbers that stand for the named sizes; `initial` is the state to which a reset returns, where another one enters.
+    """
+
+    params: Arrays
+    inputs: Arrays
+    state: Arrays
+    steps: int
+    batch: int
+    targets: Arrays = field(default_factory=dict)
+    lengths: Any = None
+    reset: Any = None
+    sizes: Mapping[sp.Symbol, int] = field(default_factory=dict)
+    initial: Arrays | None = None
+
+    @property
+    def active(self) -> Any:
+        """Whether a step is before the end of its sample, (T, B)."""
+        lengths = np.full(self.batch, self.steps) if self.lengths is None else self.lengths
+        return np.arange(self.steps)[:, None] < lengths
+
+    @property
+    def masks(self) -> Arrays:
+        """The options of a kernel by which samples end and begin anew; empty without them."""
+        return {k: v for k, v in (("lengths", self.lengths), ("reset", self.reset)) if v is not None}
+
+
+Block = tuple[str, str, Any]
+"""Where a block stands: the group, the name and the index."""
+
+
+def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
+    """Return states and outputs after every step, (T, B, ...), by the user's function alone.
+
+    Each sample runs for its own length, and from its initial state again at each reset; behind its end its states stay
+    and its outputs are zero.
+    """
+    names = [a.name for a in cell.arguments if a.role == "state"]
+    consts = constants(cell, point)
+    groups = (point.params, point.inputs, point.state, point.state if point.initial is None else point.initial)
+    params, inputs, start, initial = (prepared(group, point) for group in groups)
+    params = params | consts
+    active = point.active
+    found: dict[str, dict[tuple[int, int], Any]] = {}
+    for b in range(point.batch):
+        first, state = ({name: group[name][b] for name in names} for group in (initial, start))
+        for t in range(active[:, b].sum()):
+            if point.reset is not None and point.reset[t, b]:
+                state = first
+            given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
+            named = _by_name(names, cell.function(**own(cell, given)))
+            state = {name: analytic(named[name]) for name in names}
+            for name, value in named.items():
+                found.setdefault(name, {})[t, b] = np.array(value)
+    arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()} if found else _no_steps(cell, point)
+    return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}
+
+
+def constants(cell: Cell, point: Point) -> Arrays:
+    """Return constants with a default, by name; one number for an array fills the shape of its annotation."""
+    known = {a.name: a for a in cell.arguments if a.role == "const" and a.default is not None}
+    one = {name for name, a in known.items() if a.shape and not np.ndim(a.default)}
+    return {k: np.full(concrete(a.shape, point.sizes), a.default) if k in one else a.default for k, a in known.items()}
+
+
+def _no_steps(cell: Cell, point: Point) -> Arrays:
+    """States and outputs where no sample has a step, which are those that samples begin with, and zeros."""
+    lead = (point.steps, point.batch)
+    states = {k: np.array(np.broadcast_to(v, (point.steps, *np.shape(v)))) for k, v in point.state.items()}
+    shapes = {k: concrete(cell.step.graph.shape(id), point.sizes) for k, id in cell.step.outputs.items()}
+    return states | {k: np.zeros(lead + shape) for k, shape in shapes.items()}
+
+
+def _padded(found: dict[tuple[int, int], Any], active: Any, start: Any) -> Any:
+    """Values by step and sample as one array; behind a sample's end the last of a state, and of an output zero."""
+    steps, batch = active.shape
+    ends = active.sum(0)
+    zero = np.zeros_like(next(iter(found.values())))
+
+    def at(t: int, b: int) -> Any:
+        if t < ends[b]:
+            return found[t, b]
+        if start is None:
+            return zero
+        return found[ends[b] - 1, b] if ends[b] else start[b]
+
+    return np.array([[at(t, b) for b in range(batch)] for t in range(steps)])
+
+
+def prepared(arrays: Arrays, point: Point) -> Arrays:
+    """All floats are complex where one is, so that none is in the way of an assignment in place."""
+    groups = (point.params, point.inputs, point.state, point.initial or {})
+    if not any(np.iscomplexobj(array) for group in groups for array in group.values()):
+        return arrays
+    return {k: analytic(np.asarray(v, complex)) if np.asarray(v).dtype.kind in "fc" else v for k, v in arrays.items()}
+
+
+def own(target: Cell | Loss, values: Arrays) -> Arrays:
+    """A call's arguments by name, copies: what a function does to them in place stays with it."""
+    wanted = {a.name: values[a.name] for a in target.arguments}
+    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in wanted.items()}
+
+
+def _by_name(names: list[str], result: Any) -> Arrays:
+    if isinstance(result, dict):
+        return result
+    given = list(result) if isinstance(result, tuple | list) else [result]
+    return dict(zip(names, given, strict=True))
+
+
+def cotangents(cell: Cell, point: Point, seed: int, last: bool = False, only: str = "") -> Arrays:
+    """Return random cotangents of all states and outputs at every step; with `last` of states after the last alone, with
+    `only` of "states" or "outputs", where there are both."""
+    random = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        states, outputs = run(cell, point)
+    sent = {
+        k: random.standard_normal(v.shape[1:] if last and k in states else v.shape)
+        for k, v in (states | outputs).items()
+    }
+    chosen = {"states": states, "outputs": outputs}.get(only) or sent
+    return {k: v for k, v in sent.items() if k in chosen}
+
+
+def differentiable(target: Cell | Model) -> set[str]:
+    """Return the names of the arguments that have a gradient."""
+    return {a.name for a in target.arguments if a.role in ("param", "state", "input")}
+
+
+def blocks(point: Point, wanted: set[str]) -> dict[str, Block]:
+    """Return every block of gradients by its label: each parameter, each input at each step, each initial state."""
+    found: dict[str, Block] = {f"d{name}": ("params", name, ...) for name in point.params}
+    found |= {f"d{name}_0": ("state", name, ...) for name in point.state}
+    found |= {f"d{name}[t={t}]": ("inputs", name, t) for name in point.inputs for t in range(point.steps)}
+    return {label: block for label, block in found.items() if block[1] in wanted}
+
+
+def moved(point: Point, group: str, name: str, change: Any) -> Point:
+    """Return the point with `change` added to one array."""
+    arrays = getattr(point, group)
+    changed: dict[str, Any] = {group: {**arrays, name: arrays[name] + change}}
+    return replace(point, **changed)
+
+
+def complex_step(value: Callable[[Point], Any], point: Point, block: Block) -> Any:
+    """Return the derivative with respect to one block, by a complex step an element.
+
+    Source: Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions", equation 6.
+    """
+    group, name, index = block
+    found = [np.imag(value(moved(point, group, name, 1j * STEP * unit))) / STEP for unit in units(point, block)]
+    return np.reshape(np.array(found, float), np.shape(getattr(point, group)[name][index]))
+
+
+def units(point: Point, block: Block) -> Iterator[Any]:
+    """Yield the direction of each element of a block, shaped like the array in which it stands."""
+    group, name, index = block
+    array = getattr(point, group)[name]
+    for position in np.ndindex(*np.shape(array[index])):
+        unit = np.zeros(np.shape(array))
+        unit[index][position] = 1.0
+        yield unit

@@ -1,0 +1,211 @@
+"""Where a cell is checked: regimes of weights and inputs, sizes, and blocks of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.ir.shape import named_size, names_in
+from symbptt.ir.sizes import completed, fits, solved
+from symbptt.ir.step import Argument
+from symbptt.language.cell import Cell
+from symbptt.language.init import concrete
+from symbptt.language.model import Model
+from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.requests import NOTHING, Asked, at_border, into
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Factors on matrices, on vectors, on inputs and on the initial state.
+
+    An error is compared with the largest entry of its own block; where activations saturate, and differences such as
+    h - tanh(a) keep few digits or none, with at least `floor` times the largest of all blocks and cotangents. `long`: also
+    on many steps; `padded`: on samples of different lengths, one empty, that begin anew at some steps; `exact`: many
+    numbers are exactly zero, one or minus one.
+    """
+
+    name: str
+    matrices: float = 1.0
+    vectors: float = 0.5
+    inputs: float = 1.0
+    state: float = 0.5
+    floor: float = 0.0
+    long: bool = False
+    padded: bool = False
+    exact: bool = False
+
+
+REGIMES = (
+    Regime("healthy", long=True),
+    Regime("contractive", matrices=0.3, vectors=0.1, long=True),
+    Regime("expansive", matrices=2.0),
+    Regime("padded", padded=True),
+    Regime("exact", exact=True),
+    Regime("saturated", matrices=1.5, vectors=3.0, inputs=1.5, floor=1e-8),
+    Regime("zero state", state=0.0),
+    Regime("extreme inputs", inputs=100.0, floor=1.0),
+)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How many steps a module takes in a block, and in a window of a scan, in place of what fits into the cache."""
+
+    steps: int
+    window: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many steps and samples, whether every named size is 1 or they all differ, whether the adjoints of states come
+    after the last step alone, in which blocks of steps a module takes them, whether named sizes are others, and whether
+    vectors are near 18, where gates keep no digits of what they leave of one; `whole` and `running`: of samples that end
+    and begin anew, that none ends, or that none begins anew; `only`: adjoints of "states" or of "outputs" alone are sent, where there
+    are both."""
+
+    steps: int
+    batch: int
+    ones: bool = False
+    last: bool = False
+    blocks: Blocks | None = None
+    other: bool = False
+    shut: bool = False
+    whole: bool = False
+    running: bool = False
+    only: str = ""
+
+    @property
+    def label(self) -> str:
+        words = " sizes 1" * self.ones + " last" * self.last + " shut" * self.shut
+        words += " no lengths" * self.whole + " no resets" * self.running
+        return f"T={self.steps} B={self.batch}{words}" + (f" blocks of {self.blocks.steps}" if self.blocks else "")
+
+
+SIZES = (Size(3, 2), Size(1, 1), Size(2, 1, ones=True), Size(0, 2))
+LONG = Size(25, 1)
+"""Long enough to see where a backward pass stops going back."""
+THREE = Size(5, 2, blocks=Blocks(2, 2), other=True)
+"""Two whole blocks and the rest of one, and in each a window of a scan or less."""
+TWO = Size(7, 1, last=True, blocks=Blocks(4, 2), only="states")
+"""Two blocks, one not whole, of two windows each."""
+WINDOWS = Size(13, 2, blocks=Blocks(11, 2))
+"""Two blocks, one of more windows than there are roundings of a fixed coefficient, and the rest of a window."""
+SHUT = Size(1, 1, shut=True)
+FAR = 18.0
+"""A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both count beside the floor."""
+BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE, SHUT)}
+"""By regime, on which other sizes: those of several blocks of steps, and those whose gates are shut."""
+PADDED = (
+    Size(5, 4, whole=True, only="outputs"),
+    Size(5, 4, last=True, running=True),
+    Size(5, 6, blocks=Blocks(2, 2), other=True),
+)
+LENGTHS = {4: np.array([5, 3, 1, 0]), 6: np.array([2, 4, 5, 3, 1, 0])}
+"""By number of samples; at each border of blocks of two steps, which begin at steps 0, 2, 4 forward and 0, 1, 3 backward."""
+RESET = np.array([[0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
+"""At first steps, inside, at a last step, and behind a sample's end, where none is."""
+RESETS = {4: RESET, 6: np.concatenate([RESET, [[0, 0], [0, 1], [0, 0], [0, 1], [0, 0]]], 1).astype(bool)}
+
+
+def sizes_of(regime: Regime) -> tuple[Size, ...]:
+    """Return on which sizes a cell is checked in a regime."""
+    return PADDED if regime.padded else (*SIZES, *BORDERS.get(regime.name, ()), *([LONG] if regime.long else []))
+
+
+def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Asked = NOTHING) -> Point | None:
+    """Return arguments of a cell, random ones where they are not given; none where its named sizes cannot all be 1."""
+    random = np.random.default_rng(seed)
+    numbers = _sizes(cell, size, asked)
+    if numbers is None:
+        return None
+
+    def draw(a: Argument, lead: tuple[int, ...], factor: float) -> Any:
+        return into(asked.domain.get(a.name), random.standard_normal(lead + concrete(a.shape, numbers)), factor)
+
+    def weigh(a: Argument) -> Any:
+        value = draw(a, (), regime.vectors) if a.name in asked.domain else _weight(a, regime, draw)
+        is_far = size.shut and a.default is None and len(a.shape) == 1 and a.name not in asked.domain
+        return FAR + value / 10 if is_far else value
+
+    params = {a.name: weigh(a) for a in _of(cell, "param")}
+    params |= {a.name: weigh(a) for a in _of(cell, "const") if a.default is None}
+    inputs: Arrays = {a.name: draw(a, (size.steps, size.batch), regime.inputs) for a in _of(cell, "input")}
+
+    def choose(a: Argument, lead: tuple[int, ...]) -> Any:
+        return random.integers(0, a.limit if isinstance(a.limit, int) else int(a.limit.subs(numbers)), lead)
+
+    inputs |= {a.name: choose(a, (size.steps, size.batch)) for a in _of(cell, "index")}
+    state = {a.name: draw(a, (size.batch,), regime.state) for a in _of(cell, "state")}
+    lead = (size.steps, size.batch) if getattr(cell, "at", "every") == "every" else (size.batch,)
+    targets = {a.name: choose(a, lead) if a.limit is not None else draw(a, lead, 1.0) for a in _of(cell, "target")}
+    if regime.exact:
+        params, inputs, state = (_exact(v, asked, random) for v in (params, inputs, state))
+    inputs |= {k: _repeated(v, size) for k, v in asked.inputs.items()}
+    is_padded = regime.padded and size in PADDED
+    lengths = LENGTHS[size.batch] if is_padded and not size.whole else None
+    reset = RESETS[size.batch] if is_padded and not size.running else None
+    return Point({**params, **asked.params}, inputs, state, size.steps, size.batch, targets, lengths, reset, numbers)
+
+
+def _exact(arrays: Arrays, asked: Asked, random: np.random.Generator) -> Arrays:
+    chances = {k: random.random(np.shape(v)) for k, v in arrays.items()}
+    integers = {k: v for k, v in arrays.items() if np.asarray(v).dtype.kind in "iu"}
+    return {k: at_border(asked.domain.get(k), v, chances[k]) for k, v in arrays.items()} | integers
+
+
+def _repeated(array: Any, size: Size) -> Any:
+    """The first steps and samples of what was given, which begin anew where there are not so many."""
+    steps, samples = (
+        np.arange(wanted) % there for wanted, there in zip((size.steps, size.batch), array.shape, strict=False)
+    )
+    return array[steps[:, None], samples]
+
+
+def _of(cell: Cell | Model, role: str) -> list[Argument]:
+    return [a for a in cell.arguments if a.role == role]
+
+
+def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ...], float], Any]) -> Any:
+    """A default of the user's says where a parameter lives: values are drawn around it."""
+    if a.default is not None:
+        default = np.asarray(a.default, float)
+        return default + 0.1 * np.where(default == 0, 1.0, default) * draw(a, (), 1.0)
+    if len(a.shape) < 2:
+        return draw(a, (), regime.vectors)
+    value = draw(a, (), regime.matrices)
+    return value / np.sqrt(value.shape[-1])
+
+
+def _sizes(cell: Cell | Model, size: Size, asked: Asked) -> Mapping[sp.Symbol, int] | None:
+    """Numbers for the named sizes; those that nothing tells all differ, in two ways, so that none can stand for another."""
+    axes = asked.axes(cell)
+    shapes = [(*a.shape, *(() if a.limit is None else (a.limit,))) for a in cell.arguments]
+    names = sorted({name for shape in shapes for name in names_in(shape)})
+    told = solved(axes)
+    free = [name for name in names if name not in told]
+    for numbers in _numbers(len(free), size):
+        found = told | dict(zip(free, numbers, strict=True))
+        if fits(axes, found):
+            return {named_size(name): found[name] for name in names}
+    if size.ones:
+        return None
+    least = max(completed(axes, names, dict.fromkeys(names, 1)).values(), default=1)
+    large = range(least, least + len(free))
+    found = told | dict(zip(free, large[::-1] if size.other else large, strict=True))
+    if fits(axes, found):
+        return {named_size(name): found[name] for name in names}
+    found = completed(axes, names, {name: 2 + i for i, name in enumerate(names)})
+    return {named_size(name): value for name, value in found.items()}
+
+
+def _numbers(many: int, size: Size) -> Iterator[tuple[int, ...]]:
+    if size.ones:
+        return iter([(1,) * many])
+    odd = range(3, 2 * many + 3, 2)
+    return permutations(odd[::-1] if size.other else range(2, many + 2))

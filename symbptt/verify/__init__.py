@@ -1,1 +1,0 @@
-"""Independent checks: the user's own function on NumPy arrays against the generated module."""
