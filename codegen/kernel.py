@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import linecache
 import os
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
 from symbptt.autodiff.bptt import derive
-from symbptt.autodiff.unit_weight import unit_weight
 from symbptt.checks import check_path
-from symbptt.codegen.load import check_parsed, code_of
+from symbptt.codegen.load import check_parsed, load
+from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_monitor, check_options
 from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.plan.plan import Plan, plan_of
 from symbptt.codegen.program.program import Program, program_of
@@ -27,20 +23,14 @@ from symbptt.codegen.program.regions import place
 from symbptt.codegen.targets.numpy.memory.written import Written
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.codegen.training import Head
-from symbptt.equations.algebra.expressions import Expr
-from symbptt.equations.page.equations import Equations, Loss
-from symbptt.errors import ArgumentError, TargetError, counted
-from symbptt.files import check_own
-from symbptt.ir.naming import free_letters
+from symbptt.equations.derived import equations_of
+from symbptt.errors import ArgumentError, counted
+from symbptt.files import check_own, write_text
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell
-from symbptt.language.folding import folded
 from symbptt.language.model import Model
-from symbptt.language.truncation import Chunked, Window, check_truncation
-
-VERSION = "0.1.0"
-LARGE = 1e5
-"""Steps times samples from which on it is asked whether their tape fits into memory."""
+from symbptt.language.truncation import Chunked, Window
+from symbptt.version import VERSION
 
 
 class Kernel:
@@ -119,7 +109,7 @@ class Kernel:
 
         Raises: ArgumentError for an unknown name or another shape, and where `monitor` is no bool.
         """
-        _check_monitor(monitor)
+        check_monitor(monitor)
         return self._checked(self.module.backward, run, cotangents, monitor=monitor)
 
     def value_and_grad(
@@ -145,7 +135,7 @@ class Kernel:
         """
         if not isinstance(self.target, Model):
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
-        _check_monitor(monitor)
+        check_monitor(monitor)
         self._check_memory(params, inputs, state, steps, trains=True)
         return self._checked(
             self.module.value_and_grad,
@@ -170,7 +160,7 @@ class Kernel:
         _, sizes, T, B, dtype, _ = self.read(params, inputs, state, steps)
         plan = self.plan if trains else self.plan.of_all_steps
         known = {name: value for name, value in sizes.items() if name in names_in((plan.elements,))}
-        needed, there = plan.bytes(T, B, dtype=dtype, **known), memory()
+        needed, there = plan.bytes(T, B, dtype=dtype, **known), bytes_of_memory()
         if needed > there:
             held = plan.steps_held(T)
             fitting = max(held * there // (4 * needed), 1)
@@ -233,8 +223,8 @@ def compile(
         raise ArgumentError(
             f"compile takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
-    _check_options(truncation, clip_adjoint)
-    memory = _allowed(memory, truncation)
+    check_options(truncation, clip_adjoint)
+    memory = allowed_memory(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
     recursion = derive(target.cell.step if isinstance(target, Model) else target.step)
     equations = equations_of(target).as_spelt()
@@ -260,129 +250,3 @@ def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any) -> Kern
 def _head(model: Model) -> Head:
     added = model.arguments[len(model.cell.arguments) :]
     return Head(place(program_of(derive(model.loss.step))), added, model.at, model.reduction)
-
-
-def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations:
-    """Return the equations of a cell or a model, its functions whole; `counted`: the condition under which the loss of a
-    step sends something back, where truncation drops some."""
-    if not isinstance(target, Model):
-        return Equations(derive(folded(target.step)))
-    recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))
-    whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
-    names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
-    return Equations(recursion, Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names))))
-
-
-def _check_options(truncation: Any, clip_adjoint: Any) -> None:
-    check_truncation(truncation)
-    number = isinstance(clip_adjoint, int | float | np.number) and not isinstance(clip_adjoint, bool)
-    if clip_adjoint is not None and not (number and 0 < clip_adjoint < np.inf):
-        raise ArgumentError(f"clip_adjoint is a positive number, got {clip_adjoint!r}")
-    if clip_adjoint is not None and isinstance(truncation, Window):
-        raise ArgumentError(
-            "clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
-            "  use sb.Chunked, or sb.clip_by_norm on the gradients"
-        )
-
-
-def _check_monitor(monitor: Any) -> None:
-    if not isinstance(monitor, bool | np.bool_):
-        raise ArgumentError(f"monitor is True or False, got {monitor!r}")
-
-
-def _allowed(memory: Any, truncation: Any) -> str | int:
-    """Return the option `memory`, a number as an integer."""
-    number = isinstance(memory, int | np.integer) and not isinstance(memory, bool)
-    if not (number and memory > 0) and not (isinstance(memory, str) and memory in ("all", "sqrt")):
-        raise ArgumentError(f'memory is "all", "sqrt" or a positive number of bytes, got {memory!r}')
-    if memory != "all" and truncation is not None:
-        raise ArgumentError(
-            f"memory={memory!r} does not go with {truncation!r}, which holds the steps of a window alone\n"
-            f'  drop one of them: truncated training holds no more steps with memory="all"'
-        )
-    return int(memory) if number else str(memory)
-
-
-def memory() -> int:
-    """Return the bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
-
-
-LIVING: WeakValueDictionary[str, ModuleType] = WeakValueDictionary()
-"""Modules by their text: what is read from a pickle belongs to the module of a kernel that is there."""
-
-
-def load(text: str, name: str) -> ModuleType:
-    """Return a module made from source text, its lines known to tracebacks.
-
-    No name leads to it, so that its runs and gradients are pickled with the text.
-    """
-    module = ModuleType("symbptt_generated")
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    exec(code_of(text, name), module.__dict__)
-    for kind in ("Run", "Grads", "Workspace"):
-        if kind in vars(module):
-            vars(module)[kind].__reduce__ = lambda value: (
-                _held_again,
-                (text, name, type(value).__name__, _state(value)),
-            )
-    LIVING[text] = module
-    return module
-
-
-def _state(value: Any) -> dict[str, Any]:
-    """What a pickle holds of a run, gradients or a workspace."""
-    rooms: Any = {} if type(value).__name__ == "Workspace" else ()
-    return vars(value) | ({"rooms": rooms} if "rooms" in vars(value) else {})
-
-
-def _held_again(text: str, name: str, kind: str, content: dict[str, Any]) -> Any:
-    """What was pickled, of the class that the module has."""
-    made = (LIVING.get(text) or _loaded(text, name)).__dict__[kind]
-    value = made.__new__(made)
-    value.__dict__.update(content)
-    return value
-
-
-@lru_cache(16)
-def _loaded(text: str, name: str) -> ModuleType:
-    """The module of runs whose kernel is not there."""
-    return load(text, name)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it, so that a broken write leaves what was there.
-
-    Raises: TargetError where that fails.
-    """
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes as `write_text` writes text; through a link, and into a device or a pipe, which are never replaced.
-
-    Raises: TargetError where that fails.
-    """
-    temporary = None
-    try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            with open(path, "wb", buffering=0) as stream:
-                _write_all(stream, content)
-            return
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, prefix=f".{path.name}.") as file:
-            temporary = Path(file.name)
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TargetError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _write_all(stream: Any, content: bytes) -> None:
-    """Write bytes into a stream that may take a part of them at a time."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[stream.write(rest) or 0 :]

@@ -1,9 +1,12 @@
-"""Texts of modules as code: compiled once, executed as often as needed."""
+"""Texts of modules as code and as modules: compiled once, executed as often as needed, pickled with what they made."""
 
 from __future__ import annotations
 
+import linecache
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, ModuleType
+from typing import Any
+from weakref import WeakValueDictionary
 
 
 @lru_cache(maxsize=128)
@@ -22,3 +25,45 @@ def check_parsed(text: str, file: str) -> None:
             f"{file} is no Python at line {error.lineno}: {error.msg}\n  {line[:200]}\n"
             f"  this is a fault of symbptt: report the cell, and try shorter names meanwhile"
         ) from None
+
+
+LIVING: WeakValueDictionary[str, ModuleType] = WeakValueDictionary()
+"""Modules by their text: what is read from a pickle belongs to the module of a kernel that is there."""
+
+
+def load(text: str, name: str) -> ModuleType:
+    """Return a module made from source text, its lines known to tracebacks.
+
+    No name leads to it, so that its runs and gradients are pickled with the text.
+    """
+    module = ModuleType("symbptt_generated")
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    exec(code_of(text, name), module.__dict__)
+    for kind in ("Run", "Grads", "Workspace"):
+        if kind in vars(module):
+            vars(module)[kind].__reduce__ = lambda value: (
+                _held_again,
+                (text, name, type(value).__name__, _state(value)),
+            )
+    LIVING[text] = module
+    return module
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """What a pickle holds of a run, gradients or a workspace."""
+    rooms: Any = {} if type(value).__name__ == "Workspace" else ()
+    return vars(value) | ({"rooms": rooms} if "rooms" in vars(value) else {})
+
+
+def _held_again(text: str, name: str, kind: str, content: dict[str, Any]) -> Any:
+    """What was pickled, of the class that the module has."""
+    made = (LIVING.get(text) or _loaded(text, name)).__dict__[kind]
+    value = made.__new__(made)
+    value.__dict__.update(content)
+    return value
+
+
+@lru_cache(16)
+def _loaded(text: str, name: str) -> ModuleType:
+    """The module of runs whose kernel is not there."""
+    return load(text, name)

@@ -3,10 +3,10 @@
 Public names only. Each is imported when it is first used, so that `symbptt --help` need not import SymPy.
 """
 
-import sys as _sys
 from importlib import import_module as _import_module
-from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING
+
+from symbptt.version import VERSION as _VERSION
 
 if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a type checker a role is Any
     from collections.abc import Callable
@@ -106,7 +106,8 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     where: Callable[..., Any]
     stop_gradient: Callable[..., Any]
 
-__version__ = "0.1.0"
+
+__version__ = _VERSION
 
 __all__ = [
     "ArgumentError", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
@@ -168,33 +169,17 @@ MODULES = ("zoo",)
 """Modules that are found as attributes of the package without an import of their own."""
 
 
-class _Package(_ModuleType):
-    """This package, with its public names found on first use."""
-
-    def __getattr__(self, name: str) -> object:
-        if name in MODULES:
-            return _import_module(f"symbptt.{name}")
-        if name not in __all__:
-            raise AttributeError(f"module 'symbptt' has no attribute {name!r}")
-        functions = _import_module("symbptt.language.functions")  # always: it tells traces what NumPy's functions mean
-        if name in _HOME:
-            self.__dict__[name] = getattr(_import_module(_HOME[name]), name)
-        else:
-            self.__dict__[name] = functions.ELEMENTWISE.get(name) or getattr(functions, name)
-        return self.__dict__[name]
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Keep the functions cell, derive and verify where the import of a module of that name would replace them."""
-        if not (name in __all__ and isinstance(value, _ModuleType)):
-            super().__setattr__(name, value)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Be pickled by name, as other modules are."""
-        return _import_module, (self.__name__,)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*self.__dict__, *__all__, *MODULES})
+def __getattr__(name: str) -> object:
+    """Find a public name when it is first used. No module of the package's own folder has the name of a public function."""
+    if name in MODULES:
+        return _import_module(f"symbptt.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'symbptt' has no attribute {name!r}")
+    functions = _import_module("symbptt.language.functions")  # always: it tells traces what NumPy's functions mean
+    home = vars(_import_module(_HOME[name])) if name in _HOME else vars(functions) | functions.ELEMENTWISE
+    globals()[name] = home[name]
+    return home[name]
 
 
-if not TYPE_CHECKING:
-    _sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *MODULES})

@@ -1,10 +1,13 @@
-"""Which files symbptt wrote: these are replaced unasked, all others never."""
+"""Files that are written: whole or not at all, and none replaced unasked that symbptt did not write."""
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from symbptt.errors import TargetError, three_lines
 
@@ -49,3 +52,41 @@ def check_own(
                 raise TargetError(three_lines(f"{path} was not written by symbptt", cure=cure))
         except OSError as error:
             raise TargetError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename it, so that a broken write leaves what was there.
+
+    Raises: TargetError where that fails.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes as `write_text` writes text; through a link, and into a device or a pipe, which are never replaced.
+
+    Raises: TargetError where that fails.
+    """
+    temporary = None
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            with open(path, "wb", buffering=0) as stream:
+                _write_all(stream, content)
+            return
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, prefix=f".{path.name}.") as file:
+            temporary = Path(file.name)
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise TargetError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _write_all(stream: Any, content: bytes) -> None:
+    """Write bytes into a stream that may take a part of them at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]

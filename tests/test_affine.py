@@ -14,7 +14,7 @@ import symbptt as sb
 from symbptt import Const, Input, Param, State, zoo
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen import prelude, scanning
-from symbptt.codegen.kernel import load
+from symbptt.codegen.load import load
 from symbptt.codegen.passes.affine_recurrence import recursions
 from symbptt.codegen.program.program import program_of
 from tests import oracle

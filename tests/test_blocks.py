@@ -8,7 +8,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
-from symbptt.codegen.kernel import load
+from symbptt.codegen.load import load
 from symbptt.zoo import gru, lstm, min_gru, rnn
 from tests import oracle, unseen
 from tests.cells import odd

@@ -10,7 +10,7 @@ import pytest
 import symbptt as sb
 from symbptt import Chunked, Index, Input, Param, State, Target, Window
 from symbptt.codegen.helpers import HELPERS
-from symbptt.codegen.kernel import load
+from symbptt.codegen.load import load
 from tests import brute, oracle
 from tests.kernels import kernel_of
 

@@ -11,7 +11,7 @@ import pytest
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target, zoo
 from symbptt.codegen import prelude
-from symbptt.codegen.kernel import load
+from symbptt.codegen.load import load
 from symbptt.ir.shape import names_in
 from symbptt.zoo import gru, lstm, rnn
 from tests import oracle

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import symbptt as sb
 from symbptt import State, Target, zoo
 from symbptt.codegen import checkpoints
-from symbptt.codegen.kernel import load
+from symbptt.codegen.load import load
 from tests import brute, unseen
 from tests.cells import odd, vanilla
 from tests.kernels import saturating

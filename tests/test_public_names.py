@@ -11,10 +11,10 @@ import symbptt as sb
 
 SOURCE = Path(sb.__file__)
 ORDERS = [
-    "import symbptt.verify, symbptt.cell, symbptt.autodiff.bptt, symbptt.verification.checks",
+    "import symbptt.language.cell, symbptt.language.model, symbptt.autodiff.bptt, symbptt.verification.checks",
     "from symbptt.derivations.derivation import derive",
-    "from symbptt import verify, cell, derive; import symbptt.verify, symbptt.autodiff.unroll",
-    "import symbptt; symbptt.verify; import symbptt.verification.comparison",
+    "from symbptt import verify, cell, derive; import symbptt.drawing.unrolled, symbptt.autodiff.unroll",
+    "import symbptt; symbptt.verify; import symbptt.stability.dynamics.sweep",
 ]
 
 
@@ -38,6 +38,13 @@ def test_type_checkers_see_the_same_names():
     }
     seen |= {ast.unparse(node.target) for node in checked.body if isinstance(node, ast.AnnAssign)}
     assert seen - {"Any", "Callable"} - set(sb.MODULES) == set(sb.__all__)
+
+
+def test_no_module_has_the_name_of_a_public_function():
+    """An import of such a module would replace the function as an attribute of the package."""
+    modules = {path.name.removesuffix(".py") for path in SOURCE.parent.iterdir() if path.name != "py.typed"}
+    assert {"language", "codegen", "ops"} <= modules
+    assert modules & set(sb.__all__) == set()
 
 
 @pytest.mark.parametrize("imports", ORDERS)

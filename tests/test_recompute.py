@@ -12,7 +12,7 @@ import sympy as sp
 import symbptt as sb
 from symbptt import zoo
 from symbptt.autodiff.bptt import derive
-from symbptt.codegen.kernel import load
+from symbptt.codegen.load import load
 from symbptt.codegen.passes import PASSES, SPARING, place, recompute_cheap, recompute_free
 from symbptt.codegen.passes.rematerialize import CALLS, CHEAP, FREE, computed_again, operations
 from symbptt.codegen.program.program import Program, program_of

@@ -11,10 +11,9 @@ from symbptt.bench.measure import Row, measure
 from symbptt.bench.rows import csv_text, ratio_figure
 from symbptt.bench.sizes import sizes_of
 from symbptt.codegen.kernel import compile as compile_cell
-from symbptt.codegen.kernel import write_text
 from symbptt.drawing.figures import need_matplotlib, save
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.files import check_own
+from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
 
 ENDINGS = (".csv", ".pdf", ".png", ".svg")

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt import __version__
-from symbptt.codegen.kernel import Kernel, write_text
+from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.commands.stability_files import json_of, text_of
 from symbptt.data.csv_table import STEPS_WITHOUT_DATA, Table, bind, hidden_sizes
@@ -24,12 +23,13 @@ from symbptt.drawing.graph import draw_unrolled, norm_figure
 from symbptt.drawing.unrolled import unroll
 from symbptt.equations.notation.markdown import plain
 from symbptt.errors import ArgumentError, TargetError
-from symbptt.files import check_own
+from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
 from symbptt.stability.report.analysis import report_of
 from symbptt.stability.runs.default_sizes import elements
 from symbptt.stability.runs.setting import setting
 from symbptt.verification.checks import Verification, verify
+from symbptt.version import VERSION
 from symbptt.webpage.contents import contents, repeat
 from symbptt.webpage.page import write_page
 
@@ -152,7 +152,7 @@ def _write(found: _Found, table: Table | None, names: Mapping[str, Path], again:
     write_text(names["equations"], equations_markdown(found.derivation))
     write_text(names["equations in LaTeX"], latex_document(found.derivation))
     found.kernel.save(names["module"])
-    write_text(names["verification"], f"{MARK} {__version__}: verification of {cell.name}\n\n{found.report}\n")
+    write_text(names["verification"], f"{MARK} {VERSION}: verification of {cell.name}\n\n{found.report}\n")
     draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
     save(_norm_figure(cell, found.flow, table), names["norms"])
     write_text(names["stability"], stability.text)
@@ -307,7 +307,7 @@ def summary_markdown(cell: Cell, rows: Iterable[tuple[str, str]], flow: Flow, na
             f"* [{names['verification'].name}]({names['verification'].name}): the module against the cell itself",
         ]
     )
-    parts = [f"# {cell.name}", f"Built by symbptt {__version__}.", table, files]
+    parts = [f"# {cell.name}", f"Built by symbptt {VERSION}.", table, files]
     parts += ["## Two steps with their adjoints", f"![two unrolled steps of {cell.name}]({names['unrolled'].name})"]
     parts += ["## Stability", f"![stability of {cell.name}]({names['stability figure'].name})", _stability_links(names)]
     parts += ["## The adjoint against time", f"![norm of the adjoint]({names['norms'].name})", flow.caption]

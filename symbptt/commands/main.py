@@ -14,12 +14,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from symbptt import __version__
 from symbptt.commands.analyze import analyze
 from symbptt.commands.load_target import load, load_target
 from symbptt.commands.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
 from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
 from symbptt.files import check_own
+from symbptt.version import VERSION
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="Backpropagation through time of any recurrent cell: derived, verified, as NumPy.")  # fmt: skip
@@ -90,7 +90,7 @@ def fail(message: object) -> int:
 def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Run before each command."""
     if version:
-        print(f"symbptt {__version__}")
+        print(f"symbptt {VERSION}")
         raise typer.Exit
 
 

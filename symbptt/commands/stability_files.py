@@ -6,11 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from symbptt.codegen.kernel import write_text
 from symbptt.data.csv_table import Table, bind
 from symbptt.drawing.figures import save
 from symbptt.errors import ArgumentError, TargetError, three_lines
-from symbptt.files import check_own
+from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.stability.report.analysis import StabilityReport, report_of

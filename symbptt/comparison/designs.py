@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.kernel import VERSION
 from symbptt.comparison.digest import digest_of_arrays, digest_of_cell, digest_of_text
 from symbptt.comparison.grid import STEPS, Grid
 from symbptt.comparison.row import Row, key_of
@@ -17,6 +16,7 @@ from symbptt.data.csv_table import Table, bind, bind_size, hidden_sizes, read_ta
 from symbptt.errors import ArgumentError, SymbpttError, one_line, three_lines
 from symbptt.language.cell import Cell
 from symbptt.stability.runs.gain import recurrent_weights
+from symbptt.version import VERSION
 
 Data = str | Path | Table | Mapping[str, Any] | None
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from symbptt.codegen.kernel import write_bytes
 from symbptt.comparison.row import KINDS, Row, order, own_key
 from symbptt.errors import ArgumentError, TargetError, three_lines
 from symbptt.extras import need
+from symbptt.files import write_bytes
 
 WAIT = 60
 """Seconds to wait for another process that writes the same file; a write takes much less than one."""

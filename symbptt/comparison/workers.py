@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.kernel import VERSION
 from symbptt.comparison.designs import Task
 from symbptt.comparison.measure import measures
 from symbptt.comparison.pickling import received, sent
@@ -19,6 +18,7 @@ from symbptt.data.random_data import random_inputs, random_state
 from symbptt.errors import SymbpttError, TargetError, one_line, three_lines
 from symbptt.extras import need
 from symbptt.stability.runs.gain import with_gain
+from symbptt.version import VERSION
 
 CONNECT = 10
 """Seconds in which a scheduler must answer."""

@@ -7,7 +7,6 @@ from typing import Any, overload
 
 from sympy import Basic
 
-from symbptt.codegen.kernel import equations_of
 from symbptt.derivations.closed_form import Unrolled, unrolled
 from symbptt.derivations.explanation import Explanation, explain
 from symbptt.derivations.explanation import Writer as Pen
@@ -15,6 +14,7 @@ from symbptt.derivations.jacobians import StateJacobian, StepJacobian
 from symbptt.derivations.linearity import Linearity, linearity
 from symbptt.derivations.paths import MOST, Paths, paths
 from symbptt.derivations.sympy_form import names_of, to_sympy
+from symbptt.equations.derived import equations_of
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.page.equations import Equation, Equations
 from symbptt.equations.page.masks import PLAIN, Setting

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from symbptt.codegen.kernel import VERSION
 from symbptt.derivations.derivation import Derivation
 from symbptt.equations.notation.markdown import plain
 from symbptt.equations.notation.mathml import mathml_of
@@ -24,6 +23,7 @@ from symbptt.equations.page.layout import (
 )
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.shape import show
+from symbptt.version import VERSION
 
 NOTATION = r"""$\odot$ multiplies elementwise. $\mathrm{d}v_{t}$ is the adjoint of $v_{t}$: the derivative of the loss by it
 through all that follows. $\partial L / \partial v_{t}$ is what the loss itself gives. $a_{f}$ is the argument of the function

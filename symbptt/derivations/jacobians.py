@@ -14,10 +14,10 @@ from symbptt.autodiff.jacobian import Block, jacobian
 from symbptt.autodiff.labels import Label
 from symbptt.checks import check_mapping
 from symbptt.codegen.kernel import compile as compile_cell
-from symbptt.codegen.kernel import equations_of
 from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.derivations.tables import equation, gathered, text_lines
 from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Symbol, normal
+from symbptt.equations.derived import equations_of
 from symbptt.equations.notation.signs import LATEX, TEXT, Notation
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.chains import Definition

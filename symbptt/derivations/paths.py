@@ -16,10 +16,10 @@ from symbptt.autodiff.labels import Label
 from symbptt.autodiff.routes import Routes, network
 from symbptt.checks import check_count, check_mapping
 from symbptt.codegen.kernel import compile as compile_cell
-from symbptt.codegen.kernel import equations_of
 from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.derivations.tables import equation, table
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
+from symbptt.equations.derived import equations_of
 from symbptt.equations.notation.signs import LATEX, TEXT
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.chains import Definition

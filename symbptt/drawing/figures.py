@@ -6,9 +6,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from symbptt.codegen.kernel import write_bytes
 from symbptt.errors import ArgumentError, SymbpttError
 from symbptt.extras import cure
+from symbptt.files import write_bytes
 
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that colour-blind people can tell apart. Source: Okabe, Ito 2008, "Color universal design"."""

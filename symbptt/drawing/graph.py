@@ -10,7 +10,6 @@ import networkx as nx
 import numpy as np
 
 from symbptt.autodiff.labels import Label
-from symbptt.codegen.kernel import write_text
 from symbptt.drawing.exchange import WRITERS
 from symbptt.drawing.figures import LINES, MARKS, new_figure, save
 from symbptt.drawing.painting import paint
@@ -18,6 +17,7 @@ from symbptt.drawing.picture import picture_of
 from symbptt.drawing.svg import svg_of
 from symbptt.equations.notation.signs import LATEX
 from symbptt.errors import ArgumentError
+from symbptt.files import write_text
 
 DRAWINGS = (".svg", ".png", ".pdf", ".eps", ".ps", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".pgf")
 """The endings of drawings; SVG needs no other package, the others are written by matplotlib."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.kernel import Kernel, load
+from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.load import load
 from symbptt.verification.regimes import Blocks
 
 TILE = 12

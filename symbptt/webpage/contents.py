@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import sympy
 
-from symbptt import __version__
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.data.random_data import random_inputs
@@ -29,6 +28,7 @@ from symbptt.language.model import Model
 from symbptt.stability.gradients.flow import GradientFlow, gradient_flow
 from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.verification.checks import Verification, verify
+from symbptt.version import VERSION
 from symbptt.webpage.links import links_of
 from symbptt.webpage.page import Contents, Formula, write_page
 
@@ -86,7 +86,7 @@ def contents(
 def repeat(command: str, seed: int) -> list[tuple[str, str]]:
     """Return how to write a page again, and with what."""
     with_what = f"Python {platform.python_version()}, NumPy {np.__version__}, SymPy {sympy.__version__}"
-    return [("command", command), ("seed", str(seed)), ("version", f"symbptt {__version__}; {with_what}")]
+    return [("command", command), ("seed", str(seed)), ("version", f"symbptt {VERSION}; {with_what}")]
 
 
 def _symbols(d: Derivation, n: Notation) -> list[tuple[str, str, str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from symbptt.codegen.kernel import write_text
+from symbptt.files import write_text
 from symbptt.webpage.links import Links, code_groups
 from symbptt.webpage.style import SHEET, group_rules
 

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from symbptt.codegen.kernel import write_text
+from symbptt.files import write_text
 from tests.benchmarks.page import Measured, draw, page
 
 ROOT = Path(__file__).parents[2]

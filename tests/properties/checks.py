@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import symbptt as sb
-from symbptt.codegen.kernel import load
+from symbptt.codegen.load import load
 from tests import brute
 from tests.oracle import Arrays, names_of
 from tests.properties.wild import Case, case_of, functions_of

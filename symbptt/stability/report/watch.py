@@ -15,10 +15,10 @@ import numpy as np
 
 from symbptt.checks import check_count, check_path, check_seed
 from symbptt.clipping import joint_norm
-from symbptt.codegen.kernel import Kernel, write_text
+from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_target
 from symbptt.errors import ArgumentError, StabilityWarning, TargetError, three_lines
-from symbptt.files import check_own
+from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.stability.pictures.training import draw_watch

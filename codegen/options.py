@@ -1,0 +1,50 @@
+"""The options of `compile`: which values they take, and the memory that there is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from symbptt.errors import ArgumentError
+from symbptt.language.truncation import Window, check_truncation
+
+LARGE = 1e5
+"""Steps times samples from which on it is asked whether their tape fits into memory."""
+
+
+def check_options(truncation: Any, clip_adjoint: Any) -> None:
+    check_truncation(truncation)
+    number = isinstance(clip_adjoint, int | float | np.number) and not isinstance(clip_adjoint, bool)
+    if clip_adjoint is not None and not (number and 0 < clip_adjoint < np.inf):
+        raise ArgumentError(f"clip_adjoint is a positive number, got {clip_adjoint!r}")
+    if clip_adjoint is not None and isinstance(truncation, Window):
+        raise ArgumentError(
+            "clip_adjoint does not go with Window, where every loss has an adjoint of its own\n"
+            "  use sb.Chunked, or sb.clip_by_norm on the gradients"
+        )
+
+
+def check_monitor(monitor: Any) -> None:
+    if not isinstance(monitor, bool | np.bool_):
+        raise ArgumentError(f"monitor is True or False, got {monitor!r}")
+
+
+def allowed_memory(memory: Any, truncation: Any) -> str | int:
+    """Return the option `memory`, a number as an integer."""
+    number = isinstance(memory, int | np.integer) and not isinstance(memory, bool)
+    if not (number and memory > 0) and not (isinstance(memory, str) and memory in ("all", "sqrt")):
+        raise ArgumentError(f'memory is "all", "sqrt" or a positive number of bytes, got {memory!r}')
+    if memory != "all" and truncation is not None:
+        raise ArgumentError(
+            f"memory={memory!r} does not go with {truncation!r}, which holds the steps of a window alone\n"
+            f'  drop one of them: truncated training holds no more steps with memory="all"'
+        )
+    return int(memory) if number else str(memory)
+
+
+def bytes_of_memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize

@@ -1,0 +1,24 @@
+"""The equations of a cell or a model, derived from its steps."""
+
+from __future__ import annotations
+
+from symbptt.autodiff.bptt import derive
+from symbptt.autodiff.unit_weight import unit_weight
+from symbptt.equations.algebra.expressions import Expr
+from symbptt.equations.page.equations import Equations, Loss
+from symbptt.ir.naming import free_letters
+from symbptt.ir.shape import names_in
+from symbptt.language.cell import Cell
+from symbptt.language.folding import folded
+from symbptt.language.model import Model
+
+
+def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations:
+    """Return the equations of a cell or a model, its functions whole; `counted`: the condition under which the loss of a
+    step sends something back, where truncation drops some."""
+    if not isinstance(target, Model):
+        return Equations(derive(folded(target.step)))
+    recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))
+    whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
+    names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
+    return Equations(recursion, Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names))))
