@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Output, Param, State, Target
-from symbptt.codegen import kernel as loading
+from symbptt import Const, Index, Input, Output, Param, State, Target, files
+from symbptt.codegen import kernel
 from symbptt.commands.main import run
 from symbptt.drawing.graph import draw_unrolled
 from symbptt.language.numpy_dispatch import call_ufunc
@@ -211,8 +211,8 @@ def test_number_that_is_none_after_the_end_of_a_sample_is_not_looked_at() -> Non
 @pytest.fixture
 def small_machine(monkeypatch: pytest.MonkeyPatch) -> int:
     """A machine of one megabyte, asked from the first step on."""
-    monkeypatch.setattr(loading, "memory", lambda: 10**6)
-    monkeypatch.setattr(loading, "LARGE", 1)
+    monkeypatch.setattr(kernel, "bytes_of_memory", lambda: 10**6)
+    monkeypatch.setattr(kernel, "LARGE", 1)
     return 10**6
 
 
@@ -340,8 +340,8 @@ def breaks_at_the_rename(monkeypatch: pytest.MonkeyPatch, failure: Callable[...,
 
 
 def breaks_in_the_middle(monkeypatch: pytest.MonkeyPatch, failure: Callable[..., Any]) -> None:
-    opened = loading.tempfile.NamedTemporaryFile
-    monkeypatch.setattr(loading.tempfile, "NamedTemporaryFile", lambda *a, **k: HalfWritten(opened(*a, **k), failure))
+    opened = files.tempfile.NamedTemporaryFile
+    monkeypatch.setattr(files.tempfile, "NamedTemporaryFile", lambda *a, **k: HalfWritten(opened(*a, **k), failure))
 
 
 @pytest.mark.parametrize("breaks", [breaks_at_the_rename, breaks_in_the_middle])

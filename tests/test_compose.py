@@ -8,7 +8,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target
-from symbptt.verification.checks import checks as verification
+from symbptt.verification import checks as verification
 from symbptt.zoo import gru, linear_attention, lstm, mlstm, rnn
 from tests import brute, oracle
 

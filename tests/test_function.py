@@ -11,7 +11,7 @@ import sympy as sp
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.language import custom_function as declare
-from symbptt.verification.checks import checks as verification
+from symbptt.verification import checks as verification
 from symbptt.zoo.spiking import alif, lif
 from tests import oracle
 from tests.stepped import Stepped

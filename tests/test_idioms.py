@@ -13,7 +13,7 @@ from scipy import special
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.verification.checks import checks as verification
+from symbptt.verification import checks as verification
 from tests import oracle
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*never used")

@@ -13,7 +13,7 @@ from scipy import special
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
-from symbptt.verification.checks import checks as verification
+from symbptt.verification import checks as verification
 from tests import brute, oracle
 
 ROLES: dict[str, Any] = {

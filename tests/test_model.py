@@ -10,7 +10,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target
-from symbptt.verification.checks import checks as verification
+from symbptt.verification import checks as verification
 from symbptt.zoo import gru, lstm, rnn
 from tests import brute, oracle
 from tests.kernels import kernel_of

@@ -10,8 +10,8 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.errors import ArgumentError
+from symbptt.stability.design import initialisation as design
 from symbptt.stability.design.horizon import Runs
-from symbptt.stability.design.initialisation import initialisation as design
 from symbptt.stability.report import verdict as verdicts
 from symbptt.stability.spectra import block_means as statistics
 from symbptt.stability.spectra import lyapunov

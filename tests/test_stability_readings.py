@@ -8,7 +8,7 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
-from symbptt.stability.design.initialisation import horizon
+from symbptt.stability.design import horizon
 from symbptt.stability.proofs import gram, statement
 from symbptt.stability.report import wording
 from symbptt.stability.runs.setting import setting

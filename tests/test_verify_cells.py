@@ -10,8 +10,9 @@ import sympy as sp
 import symbptt as sb
 from symbptt import Index, Input, Param, State, Target
 from symbptt.codegen.kernel import Kernel
-from symbptt.verification import oracle, rows
-from symbptt.verification.checks import checks as verification
+from symbptt.verification import checks as verification
+from symbptt.verification import oracle
+from symbptt.verification.checks import rows
 from symbptt.verification.complex_step import analytic
 from symbptt.verification.finite_differences import slope
 from symbptt.verification.regimes import REGIMES, SIZES, Size

@@ -9,8 +9,8 @@ import pytest
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target
 from symbptt.codegen.kernel import Kernel
+from symbptt.verification import checks as verification
 from symbptt.verification.blocks import Unwritten, in_blocks
-from symbptt.verification.checks import checks as verification
 from symbptt.verification.checks import rows
 from symbptt.verification.regimes import REGIMES, SIZES, THREE, Blocks, Regime, sizes_of
 from symbptt.verification.regimes import point as draw

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt import Input, Output, Param, State, Target, zoo
-from symbptt.codegen import kernel as loading
+from symbptt.codegen import kernel
 from symbptt.codegen.targets.numpy import wrap
 from symbptt.codegen.targets.numpy.wrap import wrapped
 from tests import brute, unseen
@@ -168,7 +168,7 @@ def test_modules_mean_the_same_however_narrow_they_are(target: Any, monkeypatch:
 
 
 def test_what_cannot_be_parsed_is_said_at_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "source", lambda *args: "x = 1\ny = = 2\n")
+    monkeypatch.setattr(kernel, "source", lambda *args: "x = 1\ny = = 2\n")
     with pytest.raises(AssertionError, match=r"no Python at line 2(.|\n)*y = = 2"):
         sb.compile(zoo.gru)
 

@@ -54,7 +54,7 @@ def analyze(
     _check_unused({"--seed": seed != 0}, "a comparison; --seeds says how many draws it makes")
     found_sizes = _numbers("--sizes", str(hidden or 32) if sizes is None else sizes, int)
     found_gains = _numbers("--gains", "1" if gains is None else gains, float)
-    grid = load("compare.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
+    grid = load("comparison.grid").Grid(found_sizes, found_gains, seeds or 3, steps)
     check_own([figure] if figure else [], force)
     return _compare(targets, data, grid, output, figure, jobs, scheduler)
 
@@ -64,10 +64,10 @@ def _report(
     figure: Path | None, force: bool,
 ) -> int:  # fmt: skip
     """Print the stability report of one target, and write it where that is asked for."""
-    target, written = load_target(name, models=True), load("stability.written")
+    target, written = load_target(name, models=True), load("commands.stability_files")
     written.check_files(output, figure, force)
     with stage() as tell:
-        table = load("table").read_table(data) if data is not None else None
+        table = load("data.csv_table").read_table(data) if data is not None else None
         found = written.analysed(target, table, hidden, steps, horizon, seed, tell)
         for path in written.write_report(found, output, figure):
             say(f"wrote {path}")
@@ -80,17 +80,17 @@ def _compare(
 ) -> int:  # fmt: skip
     """Print the comparison of several cells, and write it where that is asked for."""
     cells = {label: load_target(target) for label, target in _labels(targets).items()}
-    compare = load("compare.comparison").compare_designs
+    compare = load("comparison.comparison").compare_designs
     try:
         found = compare(cells, data, grid, output=output, jobs=jobs, scheduler=scheduler)
     except KeyboardInterrupt as interrupt:
         say(str(interrupt))
         raise
-    wide, table = console(), load("compare.table")
+    wide, table = console(), load("comparison.table")
     wide.width = max(wide.width, table.WIDTH)  # on a narrower terminal its lines are broken, not its numbers
     wide.print(table.comparison_table(found.rows))
     if figure is not None:
-        load("figures").save(found.plot(), figure)
+        load("drawing.figures").save(found.plot(), figure)
     return FAILED if found.failed else 0
 
 

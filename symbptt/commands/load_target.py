@@ -39,7 +39,7 @@ def load_target(target: str, models: bool = False) -> Any:
 
 
 def _cells(members: dict[str, Any], models: bool = False) -> list[str]:
-    kinds = (load("cell").Cell, *([load("model").Model] if models else []))
+    kinds = (load("language.cell").Cell, *([load("language.model").Model] if models else []))
     return [name for name, value in members.items() if isinstance(value, kinds)]
 
 
@@ -62,7 +62,7 @@ def _member(members: dict[str, Any], name: str, missing: str, models: bool = Fal
 def _from_file(path: Path) -> dict[str, Any]:
     """The names that a Python file defines; its folder can be imported from meanwhile, as for a script."""
     _check_source(path)
-    load("functions")
+    load("language.functions")
     spec = importlib.util.spec_from_file_location(f"symbptt_target_{path.stem}", path.resolve())
     if spec is None or spec.loader is None:
         raise TargetError(f"{path} is no Python file\n  its name must end with .py")

@@ -111,14 +111,14 @@ def derive(
     if other:
         if latex or output is not None:
             raise ArgumentError("what changes between two cells is printed as text\n  leave out --latex and -o")
-        print(load("differences").compare(load_target(target), load_target(other)).text())
+        print(load("derivations.cell_comparison").compare(load_target(target), load_target(other)).text())
         return
     if output is not None:
-        load("pages").check_ending(output)
+        load("derivations.files").check_ending(output)
         check_own([output], force)
-    derivation = load("derivation").derive(load_target(target, models=True))
+    derivation = load("derivations.derivation").derive(load_target(target, models=True))
     if output is not None:
-        load("codegen.loading").write_text(output, load("pages").page_as(derivation, output))
+        load("files").write_text(output, load("derivations.files").page_as(derivation, output))
     else:
         print(derivation.latex() if latex else derivation.text())
 
@@ -142,18 +142,18 @@ def graph(
     if steps == 0:
         raise TargetError("nothing happens in 0 steps\n  --steps 1 or more")
     check_own([output] if output else [], force)
-    unrolled = load("unrolling").unroll(load_target(target, models=True), steps=steps, backward=backward)
+    unrolled = load("drawing.unrolled").unroll(load_target(target, models=True), steps=steps, backward=backward)
     if output is None:
         console().print(node_table(unrolled))
     else:
-        load("plots").write_unrolled(unrolled, output, saved=saved, width=width)
+        load("drawing.graph").write_unrolled(unrolled, output, saved=saved, width=width)
 
 
 @app.command()
 def generate(target: Target, output: Out = None, force: Force = False) -> None:
     """Write the forward and the backward pass of a cell as a NumPy module."""
     check_own([output] if output else [], force)
-    kernel = load("codegen.loading").compile(load_target(target, models=True))
+    kernel = load("codegen.kernel").compile(load_target(target, models=True))
     if output is None:
         print(kernel.source, end="")
     else:
@@ -175,7 +175,7 @@ def plan(
     """
     cell = load_target(target, models=True)
     asked = load("bench.sizes").sizes_of(sizes, cell) if sizes else ()
-    found = load("codegen.loading").compile(cell, memory=int(memory) if memory.isdecimal() else memory).plan
+    found = load("codegen.kernel").compile(cell, memory=int(memory) if memory.isdecimal() else memory).plan
     dtype = "float64" if float64 else "float32"
     texts = [found.table(one.T, one.B, dtype=dtype, **one.dims) for one in asked] or [str(found)]
     print("\n\n".join(texts))
@@ -195,10 +195,10 @@ def verify(
 ) -> int:
     """Check the generated module against the cell itself; exit code 1 where it is wrong, or a block compared nowhere."""
     cell = load_target(target, models=True)
-    where = load("verify.asked").domain_of(domain or [])
+    where = load("verification.requests").domain_of(domain or [])
     with stage() as tell:
         tell("verifying")
-        report = load("verification").verify(cell, domain=where)
+        report = load("verification.checks").verify(cell, domain=where)
     print(report)
     return 0 if report.passed else FAILED
 
@@ -225,8 +225,8 @@ def build(
     sizes = ["--hidden", str(hidden), "--seed", str(seed)]
     command = shlex.join(["symbptt", "build", target, *where, "-o", str(output), *sizes])
     with stage() as tell:
-        table = load("table").read_table(data) if data is not None else None
-        build_folder = load("report").build
+        table = load("data.csv_table").read_table(data) if data is not None else None
+        build_folder = load("commands.build").build
         summary = build_folder(cell, table, output, hidden=hidden, seed=seed, force=force, tell=tell, command=command)
     console().print(summary_table(summary.rows))
     return 0 if summary.passed else FAILED
@@ -256,7 +256,7 @@ def bench(
     """
     cell = load_target(target)
     threads = contextlib.nullcontext() if default_threads else load("bench.threads").one_thread()
-    command = load("bench.command")
+    command = load("commands.bench")
     files = command.check_files(output or [], force)
     with threads, stage() as tell:
         rows = command.rows_of(cell, sizes, "float64" if float64 else "float32", seconds, default_threads, tell)
