@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from symbptt import ops
 from symbptt.autodiff.bptt import Recursion, per_sample
@@ -66,6 +67,7 @@ TIMES = {
 """What the end of a name says of its time: of a state before a step, of what a step computes, of other arguments."""
 
 
+@cache
 def without_time(name: str, role: str) -> str:
     """Return a name without what its end says of time: the state h_prev is h, the value h_new too. What was made unique
     by a number keeps that."""

@@ -6,11 +6,12 @@ The builders `plus`, `times`, `matmul`, `over` and `transposed` keep expressions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain, count
 from operator import is_
-from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, dataclass_transform
 
 import sympy as sp
 
@@ -31,7 +32,8 @@ else:
             self.compute, self.name = compute, compute.__name__
 
         def __get__(self, instance: Any, owner: type) -> Any:
-            found = instance.__dict__[self.name] = self.compute(instance)
+            found = self.compute(instance)
+            object.__setattr__(instance, self.name, found)  # no dictionary of its own is made for this, as by __dict__
             return found
 
 
@@ -45,17 +47,23 @@ def normal(shape: Shape) -> Shape:
     return shape[:1] if len(shape) == 2 and shape[1] == 1 else shape
 
 
+_BITS = count()
+
+
 @dataclass_transform(frozen_default=True)
 def expression(cls: type[T]) -> type[T]:
-    """Make a class of expressions: frozen, compared by what is in it; its hash is computed once."""
+    """Make a class of expressions: frozen, compared by what is in it; its hash is computed once. Its `bit` is that of no other
+    class."""
     made: Any = dataclass(frozen=True)(cls)
+    made.bit = 1 << next(_BITS)
     whole = made.__hash__
 
     def cached(self: Any) -> int:
-        found = self.__dict__.get("_hash")
+        found: int | None = self.own_hash
         if found is None:
-            found = self.__dict__["_hash"] = whole(self)
-        return int(found)
+            found = whole(self)
+            object.__setattr__(self, "own_hash", found)
+        return found
 
     made.__hash__ = cached
     return cast("type[T]", made)
@@ -64,6 +72,10 @@ def expression(cls: type[T]) -> type[T]:
 @expression
 class Expr:
     """An expression; `shape` is that of its value."""
+
+    bit: ClassVar[int]
+    own_hash: ClassVar[int | None] = None
+    normal_form: ClassVar[Expr | None] = None
 
     @property
     def shape(self) -> Shape:
@@ -75,20 +87,27 @@ class Expr:
         return _PARTS[type(self)](self) if type(self) in _PARTS else ()
 
     @lazy
+    def kinds(self) -> int:
+        """The bits of its class and of those of all that it is made of."""
+        found = self.bit
+        for part in self.parts:
+            found |= part.kinds
+        return found
+
+    @lazy
     def labels(self) -> tuple[Label, ...]:
         """The labels of its symbols, as often as they are written."""
-        return tuple(label for part in self.parts for label in part.labels)
+        return tuple(chain.from_iterable([part.labels for part in self.parts]))
 
     @lazy
     def size(self) -> int:
         """The symbols, numbers and functions that are written."""
-        return isinstance(self, Symbol | Number | Call | Along) + sum(part.size for part in self.parts)
+        return isinstance(self, Symbol | Number | Call | Along) + sum([part.size for part in self.parts])
 
     @lazy
     def pattern(self) -> tuple[Any, ...]:
         """The expression without the names in it, for comparison."""
-        own = _OWN.get(type(self), _nothing)(self)
-        return (type(self).__name__, own, *(part.pattern for part in self.parts))
+        return (type(self), _OWN.get(type(self), _nothing)(self), *[part.pattern for part in self.parts])
 
 
 class OfInner(Expr):
@@ -492,38 +511,7 @@ def widest(parts: Iterable[Expr]) -> Shape:
 
 def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
     """Return an expression with others in the place of its parts, as flat as before."""
-    match e:
-        case Sum():
-            return plus([(sign, part) for (sign, _), part in zip(e.terms, new, strict=True)])
-        case Times():
-            return times(new)
-        case Matmul():
-            return matmul(new)
-        case Over() | Power() | Derivative() | Cases():
-            return type(e)(*new)
-        case Transposed():
-            return transposed(new[0])
-        case Diagonal() | Slice() | Entries() | OverFamily() | Raised() | OverWindows():
-            return replace(e, inner=new[0])
-        case Total():
-            return Total(new[0], tuple(new[1:]))
-        case SumOver():
-            return SumOver(e.indices, new[0], e.kind, tuple(new[1:]))
-        case Call():
-            return Call(e.name, tuple(new), e.of)
-        case Along():
-            return Along(e.name, e.indices, tuple(new[: len(e.args)]), tuple(new[len(e.args) :]))
-        case Blocks():
-            return Blocks(tuple(new), e.axis, e.of)
-        case Rows():
-            return Rows(new[0], new[1], e.axis, e.of)
-        case Unit():
-            return Unit(new[0], e.count)
-        case Entry():
-            return Entry(new[0], tuple(new[1:]))
-        case Outside():
-            return Outside(new[0]) if isinstance(new[0], Symbol) else e
-    return e
+    return _WITH_PARTS[type(e)](e, new)
 
 
 def mapped(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
@@ -533,6 +521,45 @@ def mapped(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
         return f(e)
     new = [mapped(part, f) for part in old]
     return f(e if all(map(is_, old, new)) else with_parts(e, new))
+
+
+@cache
+def kinds_of(*classes: type[Expr]) -> int:
+    """Return the bits of some classes."""
+    return sum({cls.bit for cls in classes})
+
+
+def has(e: Expr, *classes: type[Expr]) -> bool:
+    """Answer whether an expression, or one that it is made of, is of some classes."""
+    return bool(e.kinds & kinds_of(*classes))
+
+
+def mapped_where(e: Expr, f: Callable[[Any], Expr], *classes: type[Expr]) -> Expr:
+    """Return an expression with `f` applied to what is of some classes in it, innermost first."""
+    return _mapped_where(e, f, kinds_of(*classes))
+
+
+def _mapped_where(e: Expr, f: Callable[[Any], Expr], kinds: int) -> Expr:
+    if not e.kinds & kinds:
+        return e
+    old = e.parts
+    new = [_mapped_where(part, f, kinds) for part in old]
+    found = e if all(map(is_, old, new)) else with_parts(e, new)
+    return f(found) if found.bit & kinds else found
+
+
+def replaced(e: Expr, table: Mapping[Expr, Expr]) -> Expr:
+    """Return an expression with others in the place of those of a table, innermost first."""
+    return _replaced(e, table, min(x.size for x in table)) if table else e
+
+
+def _replaced(e: Expr, table: Mapping[Expr, Expr], least: int) -> Expr:
+    if e.size < least:  # and so is all that it is made of
+        return e
+    old = e.parts
+    new = [_replaced(part, table, least) for part in old]
+    found = e if all(map(is_, old, new)) else with_parts(e, new)
+    return table.get(found, found)
 
 
 def relabelled(e: Expr, f: Callable[[Symbol], Expr]) -> Expr:
@@ -552,6 +579,21 @@ def walk(e: Expr) -> Iterator[Expr]:
         e = open_.pop()
         yield e
         open_ += e.parts[::-1]
+
+
+E = TypeVar("E", bound="Expr")
+
+
+def every(e: Expr, *classes: type[E]) -> Iterator[E]:
+    """Yield what is of some classes in an expression, in the order in which it is written."""
+    kinds = kinds_of(*classes)
+    open_: list[Any] = [e]
+    while open_:
+        e = open_.pop()
+        if e.kinds & kinds:
+            if e.bit & kinds:
+                yield e
+            open_ += e.parts[::-1]
 
 
 def plus(terms: Iterable[tuple[int, Expr]]) -> Expr:
@@ -609,6 +651,29 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
     OverWindows: lambda e: (e.inner,),
 }  # fmt: skip
 """What each class is made of."""
+
+
+def _of_inner(e: Any, new: Sequence[Expr]) -> Expr:
+    return cast(Expr, replace(e, inner=new[0]))
+
+
+def _of_all(e: Expr, new: Sequence[Expr]) -> Expr:
+    return cast(Expr, cast(Any, type(e))(*new))
+
+
+_WITH_PARTS: dict[type, Callable[[Any, Sequence[Expr]], Expr]] = {
+    Outside: lambda e, new: Outside(new[0]) if isinstance(new[0], Symbol) else e, Derivative: _of_all,
+    Sum: lambda e, new: plus([(sign, part) for (sign, _), part in zip(e.terms, new, strict=True)]),
+    Times: lambda e, new: times(new), Matmul: lambda e, new: matmul(new), Over: _of_all, Power: _of_all,
+    Transposed: lambda e, new: transposed(new[0]), Diagonal: _of_inner, Slice: _of_inner, Entries: _of_inner,
+    OverFamily: _of_inner, Total: lambda e, new: Total(new[0], tuple(new[1:])),
+    SumOver: lambda e, new: SumOver(e.indices, new[0], e.kind, tuple(new[1:])), Call: lambda e, new: Call(e.name, tuple(new), e.of),
+    Cases: _of_all, Blocks: lambda e, new: Blocks(tuple(new), e.axis, e.of), Rows: lambda e, new: Rows(new[0], new[1], e.axis, e.of),
+    Unit: lambda e, new: Unit(new[0], e.count), Entry: lambda e, new: Entry(new[0], tuple(new[1:])),
+    Along: lambda e, new: Along(e.name, e.indices, tuple(new[: len(e.args)]), tuple(new[len(e.args) :])),
+    Raised: _of_inner, OverWindows: _of_inner,
+}  # fmt: skip
+"""How each class is made of others."""
 _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Symbol: lambda e: (e.label.time, e.label.adjoint, e.of), Number: lambda e: (e.value,), Count: lambda e: (e.size_of,),
     Word: lambda e: (e.text,), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple(sign for sign, _ in e.terms),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import gcd
 from operator import is_
-from typing import cast
 
 import sympy as sp
 
@@ -36,13 +35,14 @@ from symbptt.equations.algebra.expressions import (
     Times,
     Total,
     Transposed,
+    every,
+    has,
     is_one,
     is_zero,
     matmul,
     plus,
     times,
     transposed,
-    walk,
     with_parts,
 )  # fmt: skip
 
@@ -56,14 +56,14 @@ OPPOSITE = {
 
 def in_normal_form(e: Expr) -> Expr:
     """Return an expression of the same value as a textbook writes it."""
-    found = e.__dict__.get("_normal")
+    found = e.normal_form
     if found is None:
         old = e.parts
         new = [in_normal_form(part) for part in old]
         found = _rule(e if all(map(is_, old, new)) else with_parts(e, new))
-        e.__dict__["_normal"] = found
-        found.__dict__["_normal"] = found
-    return cast(Expr, found)
+        object.__setattr__(e, "normal_form", found)
+        object.__setattr__(found, "normal_form", found)
+    return found
 
 
 def _rule(e: Expr) -> Expr:
@@ -226,7 +226,7 @@ def renamed(e: Expr) -> Expr:
     """Return an expression with the named indices of its arrays in the order in which they are written."""
     if isinstance(e, Entries):
         return _renamed(e)
-    if not any(isinstance(x, Entries) for x in walk(e)):
+    if not has(e, Entries):
         return e
     return with_parts(e, [renamed(part) for part in e.parts])
 
@@ -243,12 +243,9 @@ def _place(name: str) -> int:
 
 def _indices(e: Expr) -> Iterator[Expr]:
     """The indices of an expression in the order in which entries have them, those of sums behind them."""
-    for x in walk(e):
-        if isinstance(x, Index):
-            yield x
-    for x in walk(e):
-        if isinstance(x, SumOver | Along):
-            yield from x.indices
+    yield from every(e, Index)
+    for x in every(e, SumOver, Along):
+        yield from x.indices
 
 
 def _with_names(e: Expr, names: Mapping[str, str]) -> Expr:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -45,7 +46,7 @@ from symbptt.equations.algebra.expressions import (
     Unit,
     Word,
     Zeros,
-    walk,
+    every,
 )  # fmt: skip
 from symbptt.equations.notation.signs import TEXT, Notation
 from symbptt.ir.shape import Size, sign_of, size_text
@@ -80,12 +81,20 @@ def written(e: Expr, n: Notation) -> Written:
 def size_shown(size: Size, n: Notation) -> str:
     """Return a size as a page shows it: factors side by side."""
     text = ""
+    for is_negative, shown in _terms_of(size):
+        text += (n.minus if is_negative else n.plus * bool(text)).strip() + n.matrix.join(map(n.word, shown))
+    return text
+
+
+@cache
+def _terms_of(size: Size) -> tuple[tuple[bool, tuple[str, ...]], ...]:
+    """The terms of a size: whether each is negative, and its factors."""
+    found = []
     for term in sp.sympify(size).as_ordered_terms():
         number, factors = term.as_coeff_mul()
         names = [name for factor in sorted(factors, key=str) for name in _repeated(factor)]
-        shown = ([] if abs(number) == 1 and names else [str(abs(number))]) + names
-        text += (n.minus if number < 0 else n.plus * bool(text)).strip() + n.matrix.join(map(n.word, shown))
-    return text
+        found.append((number < 0, (*([] if abs(number) == 1 and names else [str(abs(number))]), *names)))
+    return tuple(found)
 
 
 def _repeated(factor: sp.Expr) -> list[str]:
@@ -333,7 +342,7 @@ def ranges(left: Expr, right: Expr, n: Notation) -> str:
 
 def is_bare(index: Index, e: Expr) -> bool:
     """Whether an index stands alone as that of an axis, so that a reader sees how far it runs."""
-    return any(isinstance(part, Entry) and index in part.indices for part in walk(e))
+    return any(index in part.indices for part in every(e, Entry))
 
 
 def _blocks(e: Blocks, n: Notation) -> Written:

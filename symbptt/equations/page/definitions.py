@@ -4,6 +4,7 @@ page leaves out, as ties, said once."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -11,7 +12,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.bptt import Recursion
-from symbptt.equations.algebra.expressions import Call, Expr, Number, Over, Power, Word, plus, walk
+from symbptt.equations.algebra.expressions import Call, Expr, Number, Over, Power, Word, every, plus
 from symbptt.equations.algebra.lower import Lowering
 from symbptt.equations.algebra.wholes import NAMES
 from symbptt.equations.page.lines import ONCE, Line, Section
@@ -92,8 +93,8 @@ NEEDED = {"logsoftmax": ("softmax",), "LN": ("var",), "std": ("var",)}
 def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: Iterable[Section]) -> Section:
     """Return what the functions in the sections of a page of some recursions mean, with letters that are none of its names;
     the section is empty where all functions are common ones."""
-    found = (x for section in sections for line in section.lines for x in walk(line.right))
-    halved = any(isinstance(x, Call) and x.name in ("ahead", "behind") for x in found)
+    found = (x for section in sections for line in section.lines for x in every(line.right, Call))
+    halved = any(x.name in ("ahead", "behind") for x in found)
     nodes = [r.graph[id] for r in recursions for id in r.graph.ancestors([*r.forward_roots, *r.backward_roots])]
     taken = {*names, *(a.name for r in recursions for a in r.step.arguments)}
     taken |= {name for node in nodes for name in names_in(node.shape)}
@@ -119,9 +120,10 @@ def _calls(nodes: Iterable[Node]) -> dict[tuple[Any, int], None]:
     return found
 
 
-def _applied(expr: sp.Expr) -> list[tuple[Any, int]]:
+@cache
+def _applied(expr: sp.Expr) -> tuple[tuple[Any, int], ...]:
     calls = sorted(expr.atoms(sp.Function), key=sp.default_sort_key)
-    return [(call.func, len(call.args)) for call in calls]
+    return tuple((call.func, len(call.args)) for call in calls)
 
 
 def _body(function: Any, count: int) -> sp.Expr | None:

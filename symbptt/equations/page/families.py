@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from symbptt.autodiff.labels import Label
-from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, mapped, plus, relabelled
+from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, mapped_where, plus, relabelled
 from symbptt.equations.page.lines import Line
 
 LETTERS = "kjlqrspuvw"
@@ -148,8 +148,8 @@ def _reads_between(lines: Sequence[Line], places: Sequence[int]) -> bool:
 def summed(e: Expr, letters: Letters) -> Expr:
     """Return an expression whose sums have terms of a family as one sum over its members."""
 
-    def one(x: Expr) -> Expr:
-        if not isinstance(x, Sum) or len(x.terms) < 2:
+    def one(x: Sum) -> Expr:
+        if len(x.terms) < 2:
             return x
         terms = list(x.terms)
         for family in families([term for _, term in terms]):
@@ -164,7 +164,7 @@ def summed(e: Expr, letters: Letters) -> Expr:
                 terms[i] = (0, terms[i][1])
         return plus([pair for pair in terms if pair[0]])
 
-    return mapped(e, one)
+    return mapped_where(e, one, Sum)
 
 
 def names_of_lines(lines: Iterable[Line]) -> set[str]:

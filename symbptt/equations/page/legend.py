@@ -30,13 +30,13 @@ from symbptt.equations.algebra.expressions import (
     Times,
     Unit,
     Word,
-    mapped,
+    every,
+    mapped_where,
     number,
-    walk,
 )  # fmt: skip
 from symbptt.equations.algebra.wholes import ALONG
 from symbptt.equations.notation.signs import Notation
-from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Section
+from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Section, with_right
 from symbptt.ir.shape import Shape
 from symbptt.ir.shape import size as sized
 
@@ -60,10 +60,14 @@ FEW = 16
 """Numbers of a constant that the legend shows."""
 
 
+TOLD: tuple[type[Expr], ...] = (Call, Diagonal, Unit, Entry, Entries, SumOver, Index, Slice, OverFamily, Along)
+"""Of what expressions a legend tells the meaning."""
+
+
 def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> tuple[Note, ...]:
     """Return the lines of a legend."""
     all_lines = [line for section in sections for line in section.lines]
-    found = [x for line in all_lines for side in (line.left, line.right) for x in walk(side)]
+    found = [x for line in all_lines for side in (line.left, line.right) for x in every(side, *TOLD)]
     return (
         _shapes(lines, loss),
         *_given(lines, loss),
@@ -165,8 +169,8 @@ def _of_loss(lines: list[Line], loss: LossLines | None) -> Iterable[Note]:
     """What a loss does not read."""
     if loss is None:
         return
-    given = {x.symbol.label.name for line in lines for x in walk(line.left) if isinstance(x, Outside)}
-    read = {x.symbol: None for line in lines for x in walk(line.right) if isinstance(x, Outside)}
+    given = {x.symbol.label.name for line in lines for x in every(line.left, Outside)}
+    read = {x.symbol: None for line in lines for x in every(line.right, Outside)}
     for symbol in read:
         if symbol.label.name not in given:
             yield (Outside(symbol), " = 0: the loss does not read ", Symbol(Label(symbol.label.name, None)))
@@ -176,15 +180,16 @@ def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[
     """Return sections with constant arrays by name, and the lines of the legend that show them."""
     free, known = iter(names), dict[Expr, Symbol]()
 
-    def named(e: Expr) -> Expr:
-        if not isinstance(e, Array) or (len(e.values) <= SMALL and len(e.of) < 2):
+    def named(e: Array) -> Expr:
+        if len(e.values) <= SMALL and len(e.of) < 2:
             return e
         if e not in known:
             known[e] = Symbol(Label(next(free), None), e.shape)
         return known[e]
 
     found = [
-        Section(s.title, tuple(replace(line, right=mapped(line.right, named)) for line in s.lines)) for s in sections
+        replace(s, lines=tuple(with_right(line, mapped_where(line.right, named, Array)) for line in s.lines))
+        for s in sections
     ]
     return found, tuple(_constant(symbol, array) for array, symbol in known.items() if isinstance(array, Array))
 

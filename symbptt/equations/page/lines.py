@@ -24,7 +24,7 @@ from symbptt.equations.algebra.expressions import (
     Symbol,
     Total,
     Word,
-    mapped,
+    mapped_where,
     normal,
     plus,
 )  # fmt: skip
@@ -52,6 +52,11 @@ class Line:
     relation: str = "="
     note: str = ""
     family: tuple[str, tuple[str, ...]] | None = None
+
+
+def with_right(line: Line, right: Expr) -> Line:
+    """Return a line with another right side."""
+    return line if right is line.right else replace(line, right=right)
 
 
 @dataclass(frozen=True)
@@ -301,7 +306,8 @@ def at_the_end(line: Line) -> Line:
             return e.inner
         return Symbol(replace(e.label, time=LAST), e.of) if isinstance(e, Symbol) and e.label.time == 0 else e
 
-    return replace(line, left=mapped(line.left, late), right=mapped(line.right, late))
+    left, right = (mapped_where(side, late, Total, Symbol) for side in (line.left, line.right))
+    return replace(line, left=left, right=right)
 
 
 def labelled(

@@ -6,7 +6,8 @@ values at the ends of time, what one line reads folded into it, what is printed 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
@@ -25,16 +26,19 @@ from symbptt.equations.algebra.expressions import (
     Symbol,
     Times,
     Total,
-    mapped,
+    every,
+    has,
+    mapped_where,
     plus,
     relabelled,
+    replaced,
     walk,
     with_parts,
 )  # fmt: skip
 from symbptt.equations.algebra.normal import in_normal_form
 from symbptt.equations.notation.writing import RELATIONS
 from symbptt.equations.page.families import Letters, gathered, names_of_lines, summed
-from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, indexed
+from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, indexed, with_right
 
 LONGEST = 14
 """Symbols on the right side of a line into which another is still folded."""
@@ -42,6 +46,8 @@ LARGE = 4_000
 """Symbols and signs of a page on which nothing more gets a name."""
 SHORTEST = 5
 """Symbols and signs of an expression that gets a name where it is printed twice."""
+SHORTEST_CALL = SHORTEST - 2
+"""The same of a function."""
 
 
 def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
@@ -97,10 +103,10 @@ def _from_outside(line: Line, lines: Lines) -> Line:
     if label.name not in lines.recursion.cotangent or label not in line.right.labels:
         return line
 
-    def given(e: Expr) -> Expr:
-        return Outside(Symbol(Label(label.name, 0), e.of)) if isinstance(e, Symbol) and e.label == label else e
+    def given(e: Symbol) -> Expr:
+        return Outside(Symbol(Label(label.name, 0), e.of)) if e.label == label else e
 
-    return replace(line, right=mapped(line.right, given))
+    return with_right(line, mapped_where(line.right, given, Symbol))
 
 
 def _at_start(lines: Lines, name: str) -> Line:
@@ -141,7 +147,7 @@ def entry_of(e: Expr, at: Sequence[Expr]) -> Expr | None:
             return Entry(e, tuple(at))
         case Entries():
             places = dict(zip(e.indices, at, strict=True))
-            return mapped(e.inner, lambda x: places.get(x, x) if isinstance(x, Index) else x)
+            return mapped_where(e.inner, lambda x: places.get(x, x), Index)
         case Sum() | Times() | Over() | Power():
             inner = [entry_of(part, at) for part in e.parts]
         case Call() if e.of is None:
@@ -159,26 +165,34 @@ def entry_of(e: Expr, at: Sequence[Expr]) -> Expr | None:
 def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
     """Return lines with the values that are read once, or are another value, in the place where they are read."""
     found = list(lines)
+    reads = [_values_read(line) for line in found]
     for i in range(len(found)):
         line = found[i]
         if not _may_go(line, kept):
             continue
         label = _label(line.left)
-        readers = [(k, n) for k, other in enumerate(found) if (n := _count(other, label))]
-        if isinstance(line.right, Symbol):
-            new = {k: _put(found[k], label, line.right) for k, _ in readers}
-        elif sum(n for _, n in readers) == 1:
-            new = {k: _put(found[k], label, line.right) for k, _ in readers}
-            if any(x is not None and _length(x.right) > LONGEST for x in new.values()):
-                continue
-        else:
+        readers = {k: counts[_value(label)] for k, counts in enumerate(reads) if _value(label) in counts}
+        is_alias = isinstance(line.right, Symbol)
+        if not readers or not (is_alias or sum(readers.values()) == 1):
             continue
-        if new and all(x is not None for x in new.values()):
-            for k, x in new.items():
-                assert x is not None
-                found[k] = x
-            found[i] = replace(line, note="gone")
+        new = {k: x for k in readers if (x := _put(found[k], label, line.right)) is not None}
+        is_long = not is_alias and any(_length(x.right) > LONGEST for x in new.values())
+        if len(new) < len(readers) or is_long:
+            continue
+        for k, x in new.items():
+            found[k], reads[k] = x, _values_read(x)
+        found[i], reads[i] = replace(line, note="gone"), Counter()
     return [line for line in found if line.note != "gone"]
+
+
+def _values_read(line: Line) -> Counter[tuple[str, bool]]:
+    """How often the right side of a line has each value, at whatever step."""
+    return Counter(map(_value, line.right.labels))
+
+
+def _value(label: Label) -> tuple[str, bool]:
+    """Of what value a label is, at whatever step."""
+    return label.name, label.adjoint
 
 
 def _may_go(line: Line, kept: set[Label]) -> bool:
@@ -188,15 +202,6 @@ def _may_go(line: Line, kept: set[Label]) -> bool:
     return label.adjoint and label.time in (0, LAST, None) and label not in kept
 
 
-def _count(line: Line, label: Label) -> int:
-    return 0 if line.note == "gone" else sum(_same(label, x) for x in line.right.labels)
-
-
-def _same(label: Label, other: Label) -> bool:
-    """Whether two labels are those of one value, at whatever step."""
-    return label.name == other.name and label.adjoint == other.adjoint
-
-
 def _put(line: Line, label: Label, value: Expr) -> Line | None:
     """A line with a value in the place of its name, at the step at which it is read; None where it has no place."""
 
@@ -204,15 +209,13 @@ def _put(line: Line, label: Label, value: Expr) -> Line | None:
         if isinstance(e, Entry) and isinstance(e.array, Symbol | Sum | Times | Over | Call | Matmul | Power | Total):
             inner = entry_of(e.array, e.indices)
             return e if isinstance(e.array, Symbol) or inner is None else inner
-        if isinstance(e, Symbol) and _same(label, e.label):
+        if isinstance(e, Symbol) and _value(label) == _value(e.label):
             time = e.label.time
             return _moved(value, {0: time, -1: {0: -1, NEXT: 0, FIRST: START}.get(time, -2)}) if time else value
         return e
 
-    right = mapped(line.right, put)
-    bad = any(
-        isinstance(e, Entry) and not isinstance(e.array, Symbol | Outside) and _is_odd(e.array) for e in walk(right)
-    )
+    right = mapped_where(line.right, put, Entry, Symbol)
+    bad = any(_is_odd(e.array) for e in every(right, Entry))
     late = any(x.time == -2 for x in right.labels)
     return None if bad or late else indexed(replace(line, right=lifted(in_normal_form(right))))
 
@@ -237,17 +240,12 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
     if sum(line.right.size for lines in found for line in lines) > LARGE:
         return found  # of a page that nobody reads, such as that of a cell with hundreds of inner rounds
     while True:
-        counts: dict[Expr, int] = {}
-        for lines in found:
-            for line in lines:
-                for x in walk(line.right):
-                    if _is_worth(x):
-                        counts[x] = counts.get(x, 0) + 1
+        counts = Counter(x for lines in found for line in lines for x in _long(line.right))
         twice = [e for e, n in counts.items() if n > 1]
         name = next(free, None) if twice else None
         if name is None:
             return found
-        found = _named(found, max(twice, key=_size), name)
+        found = _named(found, max(twice, key=lambda e: e.size), name)
 
 
 def _by_their_names(lines: Sequence[Line], forward: Sequence[Line]) -> list[Line]:
@@ -262,7 +260,7 @@ def _by_their_names(lines: Sequence[Line], forward: Sequence[Line]) -> list[Line
     before: dict[Expr, Expr] = {} if lines is forward else known
     new = []
     for line in lines:
-        right = mapped(line.right, lambda e, before=before: before.get(e, e)) if before else line.right  # type: ignore[misc]
+        right = replaced(line.right, before)
         new.append(line if right == line.right else replace(line, right=in_normal_form(right)))
         if lines is forward and line.right in known and known[line.right] == line.left:
             before[line.right] = line.left
@@ -275,22 +273,26 @@ def _is_once_under_a_step(line: Line) -> bool:
     return is_timed and all(label.time is None for label in line.right.labels)
 
 
+def _long(e: Expr) -> Iterator[Expr]:
+    """What is long enough for a name in an expression, in the order in which it is written."""
+    open_ = [e]
+    while open_:
+        e = open_.pop()
+        if e.size >= SHORTEST_CALL:  # else all that it is made of is shorter still
+            if _is_worth(e):
+                yield e
+            open_ += e.parts[::-1]
+
+
 def _is_worth(e: Expr) -> bool:
     """Whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
+    function = isinstance(e, Call) and e.name not in RELATIONS
+    if e.size < (SHORTEST_CALL if function else SHORTEST) or has(e, Index, Entry, Total, Outside):
+        return False
     if not isinstance(e, Sum | Over | Call | Matmul | Times | Power) or (isinstance(e, Sum) and len(e.terms) < 2):
         return False
-    function = isinstance(e, Call) and e.name not in RELATIONS
-    if _size(e) < (SHORTEST - 2 if function else SHORTEST):
-        return False
-    inner = [*walk(e)]
-    if any(isinstance(x, Index | Entry | Total | Outside) for x in inner):
-        return False
-    times = {x.label.time for x in inner if isinstance(x, Symbol)}
+    times = {label.time for label in e.labels}
     return bool(times) and (times <= {0, -1, None} or times <= {LAST, None})
-
-
-def _size(e: Expr) -> int:
-    return e.size
 
 
 def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
@@ -302,10 +304,7 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
         s, i = 0, len(sections[0])
     elif s > 1 and label.time is not None:
         s, i = 1, len(sections[1])
-    found = [
-        [replace(line, right=mapped(line.right, lambda x: symbol if x == e else x)) for line in lines]
-        for lines in sections
-    ]
+    found = [[with_right(line, replaced(line.right, {e: symbol})) for line in lines] for lines in sections]
     where = ONCE if label.time is None else (FORWARD, BACKWARD)[min(s, 1)]
     found[s].insert(i, Line(symbol, e, where))
     return found
@@ -316,20 +315,20 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
 
 def ordered_as(lines: Sequence[Line], model: Iterable[Line]) -> list[Line]:
     """Return lines whose sums have their terms in the order in which the sums of a model have the same ones."""
-    orders = {frozenset(e.terms): e for line in model for e in walk(line.right) if isinstance(e, Sum)}
+    orders = {frozenset(e.terms): e for line in model for e in every(line.right, Sum)}
 
-    def same(e: Expr) -> Expr:
-        return orders.get(frozenset(e.terms), e) if isinstance(e, Sum) else e
+    def same(e: Sum) -> Expr:
+        return orders.get(frozenset(e.terms), e)
 
-    return [replace(line, right=mapped(line.right, same)) for line in lines]
+    return [with_right(line, mapped_where(line.right, same, Sum)) for line in lines]
 
 
 def as_families(
     sections: Sequence[tuple[str, Sequence[Line], bool]], taken: Iterable[str]
 ) -> list[tuple[str, list[Line]]]:
     """Return sections with lines, and terms of sums, of a family as one; of each section, whether its order matters."""
-    every = [line for _, lines, _ in sections for line in lines]
-    indices = {x.name for line in every for x in walk(line.right) if isinstance(x, Index)}
-    letters = Letters({*taken, *indices, *names_of_lines(every)})
+    both = [line for _, lines, _ in sections for line in lines]
+    indices = {x.name for line in both for x in every(line.right, Index)}
+    letters = Letters({*taken, *indices, *names_of_lines(both)})
     found = [(title, gathered(lines, letters, in_order)) for title, lines, in_order in sections]
-    return [(title, [replace(line, right=summed(line.right, letters)) for line in lines]) for title, lines in found]
+    return [(title, [with_right(line, summed(line.right, letters)) for line in lines]) for title, lines in found]
