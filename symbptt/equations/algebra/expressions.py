@@ -37,14 +37,11 @@ else:
             return found
 
 
-@cache
 def normal(shape: Shape) -> Shape:
     """Return what a shape is on a page: a matrix of one column is a vector, and what has one element a number."""
-    if len(shape) > 2:
+    if not shape or len(shape) > 2 or not isinstance(shape[-1], int) or shape[-1] != 1:
         return shape
-    if all(item == 1 for item in shape):
-        return ()
-    return shape[:1] if len(shape) == 2 and shape[1] == 1 else shape
+    return normal(shape[:-1])
 
 
 _BITS = count()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra import expressions as algebra
@@ -66,6 +67,7 @@ class Lowering:
     limits: Mapping[str, Size] = field(default_factory=dict)
     plain: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
     trees: dict[int, Tree] = field(default_factory=dict, compare=False, repr=False)
+    symbols: dict[int, Symbol] = field(default_factory=dict, compare=False, repr=False)
 
     def formula(self, id: int) -> Expr:
         """Return the formula of a value, whether it has a label or not."""
@@ -76,9 +78,11 @@ class Lowering:
 
     def value(self, id: int) -> Expr:
         """Return a value as it stands inside formulas."""
-        if id in self.labels:
-            return Symbol(self.labels[id], normal(self.graph.shape(id)))
-        return self.formula(id)
+        if id not in self.labels:
+            return self.formula(id)
+        if id not in self.symbols:
+            self.symbols[id] = Symbol(self.labels[id], normal(self.graph.shape(id)))
+        return self.symbols[id]
 
     def shape(self, id: int) -> Shape:
         return self.graph.shape(id)
@@ -301,6 +305,7 @@ def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:
     return _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)
 
 
+@cache
 def _matrix_product(
     a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...], swap: bool = False
 ) -> tuple[bool, bool, bool] | None:

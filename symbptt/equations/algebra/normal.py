@@ -59,7 +59,9 @@ def in_normal_form(e: Expr) -> Expr:
     found = e.normal_form
     if found is None:
         old = e.parts
-        new = [in_normal_form(part) for part in old]
+        if not old:
+            return e
+        new = [part.normal_form or in_normal_form(part) for part in old]
         found = _rule(e if all(map(is_, old, new)) else with_parts(e, new))
         object.__setattr__(e, "normal_form", found)
         object.__setattr__(found, "normal_form", found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from functools import cache
 
 import sympy as sp
 
@@ -59,9 +60,13 @@ def with_conditions(g: Graph, node: Node, tree: Tree) -> Tree:
 
 def read_by(node: Node) -> Sequence[int]:
     """Return the arguments of a value, each as often as it stands in its formula."""
-    if node.family != "map":
-        return node.args
-    return [node.args[i] for i in indices(tree_of(node.attrs.expr))]
+    return [node.args[i] for i in _read_in(node.attrs.expr)] if node.family == "map" else node.args
+
+
+@cache
+def _read_in(expr: sp.Expr) -> tuple[int, ...]:
+    """The arguments that a body reads, each as often as it stands in it."""
+    return indices(tree_of(expr))
 
 
 LONGEST = 10_000

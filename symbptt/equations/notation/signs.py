@@ -111,6 +111,8 @@ def _text_number(value: sp.Expr) -> str:
         part, sign = exact
         above = " ".join([str(part.numerator)] * (part.numerator != 1 or not sign) + [sign] * bool(sign))
         return above if part.denominator == 1 else f"{above} / {part.denominator}"
+    if value.is_Integer:
+        return str(int(value))
     return (
         str(value).replace("sqrt(pi)", "√π").replace("pi", "π").replace("oo", "∞").replace("**", "^").replace("*", " ")
     )
@@ -186,6 +188,8 @@ def _latex_word(text: str) -> str:
 
 
 def _latex_number(value: sp.Expr) -> str:
+    if value.is_Integer:
+        return str(int(value))
     if not value.is_Float:
         return str(sp.latex(value))
     exact = _exactly(float(value))

@@ -5,6 +5,7 @@ They are found by comparing expressions; what a cell's names mean is not known h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -48,9 +49,11 @@ class Family:
 
 def families(expressions: Sequence[Expr]) -> list[Family]:
     """Return the families among expressions, each of which is in one at most."""
+    like = Counter((e.kinds, e.size) for e in expressions)
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, e in enumerate(expressions):
-        groups.setdefault(e.pattern, []).append(i)
+        if like[e.kinds, e.size] > 1:
+            groups.setdefault(e.pattern, []).append(i)
     return [family for group in groups.values() if len(group) > 1 for family in _families(expressions, group)]
 
 

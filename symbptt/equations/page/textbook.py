@@ -235,8 +235,9 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
     """Return the sections forward, backward and others, in which what is printed twice has a name in a line of its own, before
     the first that reads it; of values of the forward pass, there."""
     found, free = [list(lines) for lines in sections], iter(names)
-    found[0] = _by_their_names(found[0], found[0])
-    found[1:] = [_by_their_names(lines, found[0]) for lines in found[1:]]
+    found[0] = _in_their_order(found[0])
+    known = _own_names(found[0])
+    found[1:] = [[_by_name(line, known) for line in lines] for lines in found[1:]]
     if sum(line.right.size for lines in found for line in lines) > LARGE:
         return found  # of a page that nobody reads, such as that of a cell with hundreds of inner rounds
     while True:
@@ -248,23 +249,31 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
         found = _named(found, max(twice, key=lambda e: e.size), name)
 
 
-def _by_their_names(lines: Sequence[Line], forward: Sequence[Line]) -> list[Line]:
-    """Lines with values of the forward pass by their names, where their formulas stand behind them."""
-    known: dict[Expr, Expr] = {
-        line.right: line.left
-        for line in forward
-        if isinstance(line.left, Symbol)
-        and (_is_worth(line.right) or isinstance(line.right, Call))
-        and not _is_once_under_a_step(line)
-    }
-    before: dict[Expr, Expr] = {} if lines is forward else known
-    new = []
-    for line in lines:
-        right = replaced(line.right, before)
-        new.append(line if right == line.right else replace(line, right=in_normal_form(right)))
-        if lines is forward and line.right in known and known[line.right] == line.left:
-            before[line.right] = line.left
-    return new
+def _in_their_order(forward: Sequence[Line]) -> list[Line]:
+    """Lines of the forward pass with the values of earlier ones by their names, where their formulas stand behind them."""
+    own, lines, known = _own_names(forward), [], dict[Expr, Expr]()
+    for line in forward:
+        lines.append(_by_name(line, known))
+        if own.get(line.right) == line.left:
+            known[line.right] = line.left
+    return lines
+
+
+def _own_names(forward: Iterable[Line]) -> dict[Expr, Expr]:
+    """The names of values by their formulas."""
+    return {line.right: line.left for line in forward if _has_own_name(line)}
+
+
+def _by_name(line: Line, known: Mapping[Expr, Expr]) -> Line:
+    """A line with values by their names."""
+    right = replaced(line.right, known)
+    return line if right is line.right else replace(line, right=in_normal_form(right))
+
+
+def _has_own_name(line: Line) -> bool:
+    """Whether a formula may stand on the page by the name of its value."""
+    is_long = _is_worth(line.right) or isinstance(line.right, Call)
+    return is_long and isinstance(line.left, Symbol) and not _is_once_under_a_step(line)
 
 
 def _is_once_under_a_step(line: Line) -> bool:
