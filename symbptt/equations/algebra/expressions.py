@@ -32,8 +32,7 @@ else:
             self.compute, self.name = compute, compute.__name__
 
         def __get__(self, instance: Any, owner: type) -> Any:
-            found = self.compute(instance)
-            object.__setattr__(instance, self.name, found)  # no dictionary of its own is made for this, as by __dict__
+            found = instance.__dict__[self.name] = self.compute(instance)
             return found
 
 
@@ -58,8 +57,7 @@ def expression(cls: type[T]) -> type[T]:
     def cached(self: Any) -> int:
         found: int | None = self.own_hash
         if found is None:
-            found = whole(self)
-            object.__setattr__(self, "own_hash", found)
+            found = self.__dict__["own_hash"] = whole(self)
         return found
 
     made.__hash__ = cached

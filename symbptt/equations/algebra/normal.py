@@ -63,8 +63,7 @@ def in_normal_form(e: Expr) -> Expr:
             return e
         new = [part.normal_form or in_normal_form(part) for part in old]
         found = _rule(e if all(map(is_, old, new)) else with_parts(e, new))
-        object.__setattr__(e, "normal_form", found)
-        object.__setattr__(found, "normal_form", found)
+        e.__dict__["normal_form"] = found.__dict__["normal_form"] = found
     return found
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TypeVar
 
 from symbptt.autodiff.labels import Label, without_time
@@ -242,15 +242,6 @@ def _text_word(word: str) -> str:
 
 
 @dataclass(frozen=True)
-class Names:
-    """How the names of one page are written, in text, as ASCII, and as mathematics; other names as if they were alone."""
-
-    text: Mapping[str, str]
-    ascii: Mapping[str, str]
-    spelling: Mapping[str, Spelling]
-
-
-@dataclass(frozen=True)
 class Named:
     """A name of the user, and how it is written in text and in LaTeX."""
 
@@ -258,10 +249,6 @@ class Named:
     label: Label
     text: str
     latex: str
-
-
-ALONE = Names({}, {}, {})
-"""Names that are written as each is by itself."""
 
 
 @dataclass(frozen=True)
@@ -277,44 +264,78 @@ class Used:
         return self.role != "once"
 
 
+@dataclass(frozen=True)
+class Names:
+    """How the names of one page are written, in text, as ASCII, and as mathematics, no two alike; other names as if they were
+    alone. `reserved` are signs of this page, as its sizes, that a name without a time could be mistaken for."""
+
+    roles: Mapping[str, Used]
+    reserved: frozenset[str] = frozenset()
+
+    @cached_property
+    def bases(self) -> Mapping[str, str]:
+        """The names without what says their time."""
+        return _without_times(self.roles)
+
+    @cached_property
+    def text(self) -> Mapping[str, str]:
+        """The names as text has them, with Greek letters and accents."""
+        candidates = {
+            name: (text_of_name(base), base, base.replace("_", ""), *_with_marks(base))
+            for name, base in self.bases.items()
+        }
+        return {
+            name: text if self.roles[name].has_time else _with_low_number(text)
+            for name, text in self._settled_texts(candidates).items()
+        }
+
+    @cached_property
+    def ascii(self) -> Mapping[str, str]:
+        """The names in letters of ASCII."""
+        return self._settled_texts(
+            {
+                name: (in_ascii(base), in_ascii(base).replace("_", ""), *_with_marks(in_ascii(base)), _coded(name))
+                for name, base in self.bases.items()
+            }
+        )
+
+    def _settled_texts(self, candidates: Mapping[str, Sequence[str]]) -> dict[str, str]:
+        timed = {self.bases[name] for name, u in self.roles.items() if u.has_time}
+        refused = PAGE | self.reserved | {"Σ"} | _FUNCTIONS
+
+        def is_of_text(name: str, text: str) -> bool:
+            if self.roles[name].has_time:
+                return False
+            head, _, last = text.rpartition("_")
+            return text in refused or (bool(head) and (last in TIMES_OF_PAGE or (last.isdigit() and head in timed)))
+
+        return _settled(candidates, is_of_text)
+
+    @cached_property
+    def spelling(self) -> Mapping[str, Spelling]:
+        """The names as mathematics has them."""
+        siblings, own = set(self.bases.values()), PAGE | self.reserved
+        spelt = {name: spelling(base, siblings) for name, base in self.bases.items()}
+        forms = {(s.head, s.subscripts) for name, s in spelt.items() if self.roles[name].has_time}
+
+        def is_of_page(name: str, s: Spelling) -> bool:
+            written = s.head if not s.subscripts and not s.plain else ""
+            return not self.roles[name].has_time and (written in own or _is_time(s, forms))
+
+        candidates = {
+            name: (spelt[name], Spelling(in_ascii(base), plain=True), Spelling(_coded(name), plain=True))
+            for name, base in self.bases.items()
+        }
+        return _settled(candidates, is_of_page)
+
+
+ALONE = Names({})
+"""Names that are written as each is by itself."""
+
+
 def names_of_page(used: Iterable[Used], reserved: Collection[str] = ()) -> Names:
-    """Return how the names of a page are written, no two alike, none like what the page writes itself.
-
-    `reserved` are signs of this page, as its sizes, that a name without a time could be mistaken for.
-    """
-    roles = {u.name: u for u in sorted(used, key=lambda u: u.name)}
-    bases = _without_times(roles)
-    timed = {bases[name] for name, u in roles.items() if u.has_time}
-    own = PAGE | set(reserved)
-    siblings = set(bases.values())
-
-    def is_of_page(name: str, written: str, letter: Spelling) -> bool:
-        return not roles[name].has_time and (written in own or _is_time(letter, forms))
-
-    spelt = {name: spelling(base, siblings) for name, base in bases.items()}
-    forms = {(s.head, s.subscripts) for name, s in spelt.items() if roles[name].has_time}
-    upright = {name: Spelling(in_ascii(base), plain=True) for name, base in bases.items()}
-    coded = {name: Spelling(_coded(name), plain=True) for name in bases}
-    shown = _settled(
-        {name: (spelt[name], upright[name], coded[name]) for name in bases},
-        lambda name, s: is_of_page(name, s.head if not s.subscripts and not s.plain else "", s),
-    )
-    texts = {
-        name: (text_of_name(base), base, base.replace("_", ""), *_with_marks(base)) for name, base in bases.items()
-    }
-    ascii_texts = {
-        name: (in_ascii(base), in_ascii(base).replace("_", ""), *_with_marks(in_ascii(base)), _coded(name))
-        for name, base in bases.items()
-    }
-
-    def is_of_text(name: str, text: str) -> bool:
-        head, _, last = text.rpartition("_")
-        is_time = bool(head) and (last in TIMES_OF_PAGE or (last.isdigit() and head in timed))
-        return not roles[name].has_time and (text in own | {"Σ"} | _FUNCTIONS or is_time)
-
-    settled = _settled(texts, is_of_text)
-    low = {name: text if roles[name].has_time else _with_low_number(text) for name, text in settled.items()}
-    return Names(low, _settled(ascii_texts, is_of_text), shown)
+    """Return how the names of a page are written, none like what the page writes itself; `reserved` are signs of this page."""
+    return Names({u.name: u for u in sorted(used, key=lambda u: u.name)}, frozenset(reserved))
 
 
 def _with_low_number(text: str) -> str:
