@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from symbptt.autodiff.guard import FREE, Flow, Guards, merged
 from symbptt.autodiff.subexpressions import values
@@ -50,6 +51,16 @@ class Recursion:
     @property
     def backward_roots(self) -> list[int]:
         return [*self.recurrent.values(), *self.inputs.values(), *self.params.values()]
+
+    @cached_property
+    def forward_ids(self) -> frozenset[int]:
+        """All that next states and outputs are computed from, and they."""
+        return frozenset(self.graph.ancestors(self.forward_roots))
+
+    @cached_property
+    def backward_ids(self) -> frozenset[int]:
+        """All that the gradients are computed from, and they."""
+        return frozenset(self.graph.ancestors(self.backward_roots))
 
 
 def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:

@@ -95,7 +95,7 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: I
     the section is empty where all functions are common ones."""
     found = (x for section in sections for line in section.lines for x in every(line.right, Call))
     halved = any(x.name in ("ahead", "behind") for x in found)
-    nodes = [r.graph[id] for r in recursions for id in r.graph.ancestors([*r.forward_roots, *r.backward_roots])]
+    nodes = [r.graph[id] for r in recursions for id in sorted(r.forward_ids | r.backward_ids)]
     taken = {*names, *(a.name for r in recursions for a in r.step.arguments)}
     taken |= {name for node in nodes for name in names_in(node.shape)}
     calls = sorted(_calls(nodes), key=lambda call: call[0].__name__)

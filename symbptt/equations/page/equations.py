@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import Label, mark_of, names_of
+from symbptt.autodiff.labels import Label, labels, mark_of, names_of
 from symbptt.equations.notation.ascii import in_ascii
 from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.notation.names import Named, Names, names_of_page
@@ -53,8 +53,8 @@ class Equations:
                  beside: Iterable[str] = (), setting: Setting = PLAIN) -> None:  # fmt: skip
         self.recursion, self.loss, self.setting = recursion, loss, setting
         beside = {*beside, *(names_of(loss.recursion) if loss is not None else ())}
-        self._around = tuple(taken), tuple(beside)
-        self.labels = labelled(recursion, *self._around)
+        self._every_label = labels(recursion, tuple(taken), tuple(beside))
+        self.labels = labelled(recursion, self._every_label)
         self.mark = mark_of(beside | {label.name for label in self.labels.values() if not label.adjoint})
 
     @cached_property
@@ -182,7 +182,7 @@ class Equations:
     @cached_property
     def shown_labels(self) -> dict[int, Label]:
         """The labels of all values that a page of some style shows."""
-        return with_arguments(self.recursion, labelled(self.recursion, *self._around, inner=True))
+        return with_arguments(self.recursion, self._every_label)
 
     @cached_property
     def _textbook(self) -> Page:
@@ -242,9 +242,7 @@ class _OfLoss(Equations):
         """Return what makes the lines of the loss; with `inner`, arguments of its functions have names too."""
         lines = self._lines
         if inner:
-            lines = replace(
-                lines, labels=with_arguments(self.recursion, labelled(self.recursion, *self._around, inner=True))
-            )
+            lines = replace(lines, labels=self.shown_labels)
         return LossLines(lines, self.of)
 
     @property

@@ -5,9 +5,9 @@ They are found by comparing expressions; what a cell's names mean is not known h
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, mapped_where, plus, relabelled
@@ -49,10 +49,12 @@ class Family:
 
 def families(expressions: Sequence[Expr]) -> list[Family]:
     """Return the families among expressions, each of which is in one at most."""
-    like = Counter((e.kinds, e.size) for e in expressions)
+    rough: dict[tuple[int, int], list[Expr]] = {}
+    for e in expressions:
+        rough.setdefault((e.kinds, e.size), []).append(e)
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, e in enumerate(expressions):
-        if like[e.kinds, e.size] > 1:
+        if len(rough[e.kinds, e.size]) > 1:
             groups.setdefault(e.pattern, []).append(i)
     return [family for group in groups.values() if len(group) > 1 for family in _families(expressions, group)]
 
@@ -69,6 +71,8 @@ def _families(expressions: Sequence[Expr], group: Sequence[int]) -> Iterator[Fam
             distinct = {m[2]: m for m in reversed(same)}
             if len(distinct) > len(best):
                 best = [m for m in same if distinct[m[2]] == m]
+            if len(best) == len(found):
+                break  # all that are alike are members
         open_ = [i for i in rest if i not in {m[0] for m in best}]
         if best:
             value, places = best[0][1], best[0][3]
@@ -81,7 +85,7 @@ def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, froze
     found: set[tuple[str, str]] = set()
     places = []
     for place, (x, y) in enumerate(zip(a, b, strict=True)):
-        if x == y:
+        if x is y or x == y:
             continue
         ends = _ends(x.name, y.name)
         if ends is None:
@@ -91,6 +95,7 @@ def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, froze
     return (*found.pop(), frozenset(places)) if len(found) == 1 else None
 
 
+@cache
 def _ends(x: str, y: str) -> tuple[str, str] | None:
     """What is behind the part in which two names agree; both have a beginning and an end."""
     same = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import LAST, Label, labels
+from symbptt.autodiff.labels import LAST, Label
 from symbptt.equations.algebra.entries import free_names
 from symbptt.equations.algebra.expressions import (
     ONE,
@@ -116,7 +116,7 @@ class Lines:
     def forward(self) -> tuple[Line, ...]:
         """Return the lines of one step."""
         r = self.recursion
-        read = set(r.graph.ancestors([*r.forward_roots, *r.backward_roots]))
+        read = r.forward_ids | r.backward_ids
         ids = [
             id
             for id, label in sorted(self.labels.items())
@@ -135,7 +135,7 @@ class Lines:
     def backward(self) -> tuple[Line, ...]:
         """Return the recursion of the adjoints."""
         r = self.recursion
-        read = set(r.graph.ancestors(r.backward_roots))  # a branch is passed on under its condition: not all are
+        read = r.backward_ids  # a branch is passed on under its condition: not all are
         lines = []
         for id, label in sorted(self.labels.items()):
             shown = label.adjoint and label.time is not None and (label.given or id in read)
@@ -310,21 +310,22 @@ def at_the_end(line: Line) -> Line:
     return replace(line, left=left, right=right)
 
 
-def labelled(
-    r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = (), inner: bool = False
-) -> dict[int, Label]:
-    """Return the labels of the values that have lines. Without `inner`, the names that symbptt gave to values which no
+def labelled(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
+    """Return of the labels of values those of the values that have lines. The names that symbptt gave to values which no
     adjoint reads are left out: they stand inside the formulas. Of states whose next value is the same at all steps, the
     state of a step has its own line."""
-    found = labels(r, taken, beside)
-    if not inner:
-        found = _visible(r, found)
+    return _of_steps(r, _visible(r, found))
+
+
+def _of_steps(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
     return {id: x for id, x in found.items() if x.time is not None or x.name not in r.step.next}
 
 
 def with_arguments(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
-    """Return labels without those of values that symbptt has named and whose adjoint no line has."""
-    read = set(r.graph.ancestors(r.backward_roots))
+    """Return of the labels of values those of the values that have lines, arguments of functions among them, but for values
+    that symbptt has named and whose adjoint no line has."""
+    found = _of_steps(r, found)
+    read = r.backward_ids
     return {
         id: label
         for id, label in found.items()
@@ -332,9 +333,7 @@ def with_arguments(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]
     }
 
 
-def _visible(r: Recursion, found: dict[int, Label]) -> dict[int, Label]:
+def _visible(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
     g = r.graph
-    forward = set(g.ancestors(r.forward_roots))
-    backward = [id for id in g.ancestors(r.backward_roots) if id not in forward]
-    read = {arg for id in backward for arg in g[id].args}
+    read = {arg for id in r.backward_ids - r.forward_ids for arg in g[id].args}
     return {id: label for id, label in found.items() if label.given or label.adjoint or id in read}
