@@ -113,8 +113,9 @@ def _times(e: Times) -> Expr:
         product = times(_ordered(above))
     if sign * inner < 0 and isinstance(product, Times) and not below:
         product, inner = _turned_round(product, inner)
-    found = product if not below else Over(product, times(_ordered(_flat(below))))
-    return with_sign(sign * inner, found)
+    if not below:
+        return with_sign(sign * inner, e if product == e else product)  # the same one keeps what is known of it
+    return with_sign(sign * inner, Over(product, times(_ordered(_flat(below)))))
 
 
 def _turned_round(product: Times, sign: int) -> tuple[Expr, int]:
@@ -214,7 +215,7 @@ def _matmul(e: Matmul) -> Expr:
             kept.append(rest)
     kept = _quadratic_form(kept)
     if not numbers and not below:
-        return with_sign(sign, matmul(kept))
+        return with_sign(sign, e if e.factors == tuple(kept) else matmul(kept))
     whole = Times((*numbers, *([matmul(kept)] if kept else []), *(Over(ONE, b) for b in below)))
     return with_sign(sign, _times(whole))
 
@@ -295,7 +296,7 @@ def turned(e: Expr) -> Expr:
 
 def _total(e: Total) -> Expr:
     sign, inner = signed(e.inner)
-    return with_sign(sign, Total(inner, e.at))
+    return with_sign(sign, e if inner is e.inner else Total(inner, e.at))
 
 
 def _quadratic_form(factors: list[Expr]) -> list[Expr]:
@@ -348,7 +349,8 @@ def _sum(e: Sum) -> Expr:
         terms = [*rest[:first], signed(whole), *rest[first:]]
     first = next((i for i, (sign, _) in enumerate(terms) if sign > 0), 0)
     found = plus([terms[first], *terms[:first], *terms[first + 1 :]]) if terms else ZERO
-    return found if found.shape == e.shape else e  # of an array that cancels, its shape would be lost
+    is_whole = found != e and found.shape == e.shape  # of an array that cancels, its shape would be lost
+    return found if is_whole else e
 
 
 def _sum_of(terms: Iterable[tuple[int, Expr]]) -> Expr:

@@ -96,15 +96,22 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: I
     found = (x for section in sections for line in section.lines for x in every(line.right, Call))
     halved = any(x.name in ("ahead", "behind") for x in found)
     nodes = [r.graph[id] for r in recursions for id in sorted(r.forward_ids | r.backward_ids)]
-    taken = {*names, *(a.name for r in recursions for a in r.step.arguments)}
-    taken |= {name for node in nodes for name in names_in(node.shape)}
-    calls = sorted(_calls(nodes), key=lambda call: call[0].__name__)
-    most = max([MOST_OF_ARRAYS, *(count for _, count in calls)])
-    args = [Word(letter) for letter in islice(free_letters(LETTERS, taken), most)]
+    calls = sorted((call for call in _calls(nodes) if _has_line(*call)), key=lambda call: call[0].__name__)
+    arrays, args = _names(nodes), list[Word]()
+    if calls or arrays:
+        taken = {*names, *(a.name for r in recursions for a in r.step.arguments)}
+        taken |= {name for node in nodes for name in names_in(node.shape)}
+        most = max([MOST_OF_ARRAYS, *(count for _, count in calls)])
+        args = [Word(letter) for letter in islice(free_letters(LETTERS, taken), most)]
     lines = [line for function, count in calls for line in _of_call(function, count, args)]
-    lines += [_of_array(name, args) for name in _names(nodes)]
+    lines += [_of_array(name, args) for name in arrays]
     lines = list(dict.fromkeys(lines))  # a function and its stable form have one name
     return Section("Functions", tuple(lines), tuple(_remarks(nodes, any(r.guarded for r in recursions), halved)))
+
+
+def _has_line(function: Any, count: int) -> bool:
+    """Whether a function is none of the common ones."""
+    return _body(function, count) is not None or bool(getattr(function, "replaced", False))
 
 
 def _calls(nodes: Iterable[Node]) -> dict[tuple[Any, int], None]:

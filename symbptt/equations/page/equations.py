@@ -287,4 +287,4 @@ def _aligned(lines: Sequence[Line], n: Notation, shown: Callable[[str], str]) ->
 
 def columns(text: str) -> int:
     """Return how many columns a text takes: an accent stands over its letter."""
-    return sum(not unicodedata.combining(letter) for letter in text)
+    return len(text) if text.isascii() else list(map(unicodedata.combining, text)).count(0)
