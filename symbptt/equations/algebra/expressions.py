@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import chain, count
 from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, dataclass_transform
@@ -518,10 +517,12 @@ def mapped(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
     return f(e if all(map(is_, old, new)) else with_parts(e, new))
 
 
-@cache
 def kinds_of(*classes: type[Expr]) -> int:
     """Return the bits of some classes."""
-    return sum({cls.bit for cls in classes})
+    found = 0
+    for cls in classes:
+        found |= cls.bit
+    return found
 
 
 def has(e: Expr, *classes: type[Expr]) -> bool:
@@ -584,11 +585,11 @@ def every(e: Expr, *classes: type[E]) -> Iterator[E]:
     kinds = kinds_of(*classes)
     open_: list[Any] = [e]
     while open_:
-        e = open_.pop()
-        if e.kinds & kinds:
-            if e.bit & kinds:
-                yield e
-            open_ += e.parts[::-1]
+        found = open_.pop()
+        if found.kinds & kinds:
+            if found.bit & kinds:
+                yield found
+            open_ += found.parts[::-1]
 
 
 def plus(terms: Iterable[tuple[int, Expr]]) -> Expr:

@@ -246,7 +246,8 @@ def _place(name: str) -> int:
 def _indices(e: Expr) -> Iterator[Expr]:
     """The indices of an expression in the order in which entries have them, those of sums behind them."""
     yield from every(e, Index)
-    for x in every(e, SumOver, Along):
+    sums: Iterator[SumOver | Along] = every(e, SumOver, Along)
+    for x in sums:
         yield from x.indices
 
 
