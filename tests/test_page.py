@@ -483,3 +483,38 @@ def test_every_expression_tells_its_parts() -> None:
     for cls in classes:
         inner = {f.name for f in fields(cls) if re.search(r"(?<!\.)\b(Expr|Symbol|Index)\b", str(f.type))}
         assert not inner - bound.get(cls.__name__, set()) or cls in algebra._PARTS, cls
+
+
+@sb.cell
+def recalled(x: Input["m"], h: State["n"], K: Param["k n"], V: Param["n k"], W: Param["n m"]):
+    p = sb.softmax(K @ h)
+    return V @ p + W @ x
+
+
+@sb.cell
+def mixed_by_shares(x: Input["m"], h: State["n"], K: Param["k n"], W: Param["n m"], g: Param):
+    p = sb.softmax(K @ h)
+    return g * (K.T @ p) + W @ x * (p @ p)
+
+
+@sb.cell
+def of_unit_length(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
+    k = W @ x + U @ h
+    return k / np.sqrt(k @ k + 0.5)
+
+
+def test_short_adjoint_that_one_line_reads_twice_has_no_line() -> None:
+    text = sb.derive(recalled).text()
+    assert "(Vᵀ dh_t - dh_tᵀ V p_t)" in text and "dp_t" not in text
+    assert_read(recalled, sizes_of(recalled))
+
+
+def test_long_adjoint_that_one_line_reads_twice_keeps_its_line() -> None:
+    assert "  dp_t" in sb.derive(mixed_by_shares).text()
+    assert_read(mixed_by_shares, sizes_of(mixed_by_shares))
+
+
+def test_powers_of_one_base_are_one_power() -> None:
+    text = sb.derive(of_unit_length).text()
+    assert "u_t³" in text and "u_t²" not in text
+    assert_read(of_unit_length, sizes_of(of_unit_length))

@@ -32,6 +32,7 @@ from symbptt.equations.algebra.expressions import (
     Power,
     Sum,
     SumOver,
+    Symbol,
     Times,
     Total,
     Transposed,
@@ -157,8 +158,20 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
             if isinstance(factor, Call) and factor.name in OPPOSITE and factor in (*others, *arrays):
                 continue  # a condition that holds twice
             (counts if isinstance(factor, Count) else arrays if factor.shape else others).append(factor)
-    rest = [*floats, *counts, *others, *arrays]
+    rest = _as_powers([*floats, *counts, *others, *arrays])
     return [Number(sp.Integer(whole)), *rest] if whole != 1 or not rest else rest
+
+
+def _as_powers(factors: list[Expr]) -> list[Expr]:
+    """Factors of which none is the base of a whole power of another: u³ for u² u."""
+    for i, factor in enumerate(factors):
+        if isinstance(factor, Power) and isinstance(factor.exponent, Number) and factor.exponent.value.is_Integer:
+            base, rest = factor.base, [x for k, x in enumerate(factors) if k != i]
+            alike = rest.count(base)
+            if alike:
+                whole = Power(base, Number(factor.exponent.value + alike))
+                return _as_powers([whole if x is factor else x for x in factors if x != base])
+    return factors
 
 
 def _over(e: Over) -> Expr:
@@ -194,6 +207,13 @@ def _diagonal(e: Diagonal) -> Expr:
 def _power(e: Power) -> Expr:
     _, base = signed(e.base)
     even = isinstance(e.exponent, Number) and e.exponent.value.is_Integer and int(e.exponent.value) % 2 == 0
+    if (
+        isinstance(base, Call)
+        and base.name == "sqrt"
+        and isinstance(base.args[0], Symbol)
+        and e.exponent == Number(sp.S(2))
+    ):
+        return base.args[0]
     return Power(base, e.exponent) if even else e
 
 

@@ -42,6 +42,8 @@ from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, i
 
 LONGEST = 14
 """Symbols on the right side of a line into which another is still folded."""
+SHORT = 2
+"""Symbols of a product that is folded also where one line reads it twice."""
 LARGE = 4_000
 """Symbols and signs of a page on which nothing more gets a name."""
 SHORTEST = 5
@@ -173,7 +175,8 @@ def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
         label = _label(line.left)
         readers = {k: counts[_value(label)] for k, counts in enumerate(reads) if _value(label) in counts}
         is_alias = isinstance(line.right, Symbol)
-        if not readers or not (is_alias or sum(readers.values()) == 1):
+        is_short = len(readers) == 1 and _is_short(line.right)
+        if not readers or not (is_alias or is_short or sum(readers.values()) == 1):
             continue
         new = {k: x for k in readers if (x := _put(found[k], label, line.right)) is not None}
         is_long = not is_alias and any(_length(x.right) > LONGEST for x in new.values())
@@ -183,6 +186,11 @@ def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
             found[k], reads[k] = x, _values_read(x)
         found[i], reads[i] = replace(line, note="gone"), Counter()
     return [line for line in found if line.note != "gone"]
+
+
+def _is_short(e: Expr) -> bool:
+    """Whether a value may stand twice in the one line that reads it, as ds does in s ⊙ (ds - sᵀ ds)."""
+    return isinstance(e, Times | Matmul) and e.size <= SHORT and not has(e, Over, Total)
 
 
 def _values_read(line: Line) -> Counter[tuple[str, bool]]:
