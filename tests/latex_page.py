@@ -36,20 +36,16 @@ FUNCTIONS = {
 BRACKETS = {
     "(": ")",
     "[": "]",
-    "\\lvert": "\\rvert",
     "\\lfloor": "\\rfloor",
     "\\lceil": "\\rceil",
-    "\\lVert": "\\rVert",
+    "\\Vert": "\\Vert",
     "|": "|",
     "\\langle": "\\rangle",
 }
 SHOWN = {
-    "\\lvert": "|",
-    "\\rvert": "|",
     "\\lfloor": "⌊",
     "\\rfloor": "⌋",
-    "\\lVert": "‖",
-    "\\rVert": "‖",
+    "\\Vert": "‖",
     "\\langle": "⟨",
     "\\rangle": "⟩",
 }

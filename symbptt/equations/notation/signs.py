@@ -203,10 +203,11 @@ def _latex_number(value: sp.Expr) -> str:
     return {"1": power, "-1": f"-{power}"}.get(digits, rf"{digits} \cdot {power}")
 
 
+# The signs of the LaTeX of functions are those that matplotlib knows too; `\lVert` is none of them.
 _LATEX_CALLS = {
     "ahead": "[{0} > {1}]_{{1/2}}", "behind": "[{0} < {1}]_{{1/2}}", "inner": r"\langle {0}, {1} \rangle",
     "stop_gradient": r"\mathrm{{sg}}({0})",
-    "norm": r"\lVert {0}\rVert", "normal_share": r"\Phi({0})", "normal_density": r"\varphi({0})",
+    "norm": r"\left\Vert {0} \right\Vert", "normal_share": r"\Phi({0})", "normal_density": r"\varphi({0})",
 }  # fmt: skip
 
 
@@ -242,7 +243,7 @@ TALL = (r"\frac", r"\sum", r"\begin", r"\sqrt", r"\left")
 
 def grown(text: str) -> str:
     """Return what ends with a bracket with that bracket as high as what is in it."""
-    for opening, closing in (("(", ")"), ("[", "]"), (r"\lvert ", r"\rvert"), (r"\lfloor ", r"\rfloor")):
+    for opening, closing in (("(", ")"), ("[", "]"), (r"\lfloor ", r"\rfloor")):
         head, found, rest = text.partition(opening)
         if found and rest.endswith(closing) and "\\left" not in head and any(sign in rest for sign in TALL):
             return rf"{head}\left{opening}{rest.removesuffix(closing)}\right{closing}"
