@@ -307,7 +307,9 @@ def test_form_without_saved_values_has_none():
     assert 'class="saved"' in graph.svg() and 'dasharray="3 2"' not in graph.svg(saved=False)
 
 
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "ugrnn", "min_gru", "lif", "cifg"])
+@pytest.mark.parametrize(
+    "name", ["rnn", "lstm", "gru", "ugrnn", "min_gru", "lif", "cifg", "lstm_peephole", "lem", "retnet"]
+)
 def test_one_step_of_a_gated_cell_fits_into_a_column_in_legible_type(name):
     graph = unroll(CELLS[name], 1, backward=True)
     p = picture_of(graph, width="single")
@@ -319,11 +321,37 @@ def test_one_step_of_a_gated_cell_fits_into_a_column_in_legible_type(name):
     assert_sound(p)
 
 
-def test_column_that_is_too_narrow_says_what_fits():
-    with pytest.raises(
-        sb.ArgumentError, match=r"lstm over 3 steps is \d+ points wide.*has 252\n  take 1 step or saved=False"
-    ):
-        unroll(zoo.lstm, 3, backward=True).svg(width="single")
+@pytest.mark.parametrize("name, steps, options, fits", [
+    ("lstm", 3, {}, ["1 step (--steps 1)"]),
+    ("attention", 2, {}, ["1 step (--steps 1) with backward=False (without --backward)"]),
+    ("attention", 1, {"saved": False}, ["backward=False (without --backward)"]),
+    ("mlstm", 1, {}, []),
+])  # fmt: skip
+def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
+    with pytest.raises(sb.ArgumentError) as caught:
+        unroll(CELLS[name], steps, backward=True).svg(width="single", **options)
+    first, second = str(caught.value).split("\n")
+    assert first.startswith(f"{name} over {steps} step") and first.endswith("a column has 252")
+    assert second == "  take " + " or ".join([*fits, 'width="double" (--width double)'])
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in FEW else pytest.mark.long) for x in sorted(CELLS)])
+def test_what_an_error_says_fits_into_a_column_does(name):
+    for steps in (1, 3):
+        try:
+            unroll(CELLS[name], steps, backward=True).svg(width="single")
+        except sb.ArgumentError as error:
+            for option in str(error).split("take ")[1].split(" or ")[:-1]:
+                backward, saved = (
+                    "backward=False" not in option,
+                    "backward=False" not in option and "saved" not in option,
+                )
+                unroll(CELLS[name], 1 if "1 step" in option else steps, backward=backward).svg(
+                    width="single", saved=saved
+                )
+
+
+def test_width_of_a_drawing_is_one_of_two():
     with pytest.raises(sb.ArgumentError, match="width is 'double' or 'single', got 'wide'"):
         unroll(zoo.lstm, 1).svg(width="wide")
 

@@ -44,6 +44,9 @@ class Style:
 
 WIDE = Style()
 NARROW = Style(9.0, 7.0, 0.0, 0.0, 7.5, 2.2, 13.5, 7.0, 2.0, 8.0, 4.0, 2.0)
+TIGHT = Style(8.0, 7.0, 0.0, 0.0, 7.0, 1.4, 11.0, 4.5, 1.4, 8.0, 3.0, 1.5)
+STYLES = {"double": (WIDE,), "single": (NARROW, TIGHT)}
+"""The styles of a width, the roomiest first; one column takes the first in which the drawing fits."""
 
 
 @dataclass(frozen=True)
@@ -127,30 +130,64 @@ def picture_of(graph: nx.DiGraph, *, saved: bool = True, width: str = "double") 
     """Return the drawing of a graph of `sb.unroll`: values stand above, the adjoint of each in its mirror image below.
 
     `saved=False` leaves out the lines of saved values; width="single" is for one column of a page, 252 points wide, in type
-    of at least 7 points.
+    of 8 or 9 points, what is lowered in 7.
 
     Raises: ArgumentError where the graph has no steps or too many, an option is misspelt, or a column is too narrow.
     """
     steps = graph.graph["steps"]
     if not 1 <= steps <= MOST_STEPS:
         raise ArgumentError(f"a drawing shows 1 to {MOST_STEPS} steps, the graph has {steps}")
-    if width not in ("double", "single"):
+    if width not in STYLES:
         raise ArgumentError(f"width is 'double' or 'single', got {width!r}")
-    style = WIDE if width == "double" else NARROW
-    grid = grid_of(graph)
-    wiring = wiring_of(graph, grid) if saved else Wiring((), {}, 0, 0)
-    picture = _composed(graph, grid, wiring, style)
+    picture = _drawn(graph, saved, width)
     if width == "single" and picture.width > COLUMN_WIDTH:
+        tries = " or ".join([*_that_fit(graph, saved), 'width="double" (--width double)'])
         raise ArgumentError(
-            f"{graph.graph['name']} over {steps} step{'s' * (steps > 1)} is {picture.width:.0f} points wide in type of 7 points, "
-            f"a column has {COLUMN_WIDTH:.0f}\n  {_narrower(steps, saved)}"
+            f"{graph.graph['name']} over {steps} step{'s' * (steps > 1)} is {picture.width:.0f} points wide in type of "
+            f"{TIGHT.type:.0f} points, a column has {COLUMN_WIDTH:.0f}\n  take {tries}"
         )
     return picture
 
 
-def _narrower(steps: int, saved: bool) -> str:
-    tries = [*(["1 step"] if steps > 1 else []), *(["saved=False (--no-saved)"] if saved else [])]
-    return "take " + " or ".join([*tries, 'width="double"'])
+def _drawn(graph: nx.DiGraph, saved: bool, width: str) -> Picture:
+    """The drawing in the first style in which it fits, or else in the last."""
+    grid = grid_of(graph)
+    wiring = wiring_of(graph, grid) if saved else Wiring((), {}, 0, 0)
+    for style in STYLES[width]:
+        picture = _composed(graph, grid, wiring, style)
+        if picture.width <= COLUMN_WIDTH:
+            break
+    return picture
+
+
+def _that_fit(graph: nx.DiGraph, saved: bool) -> Iterator[str]:
+    """What less of a graph fits into one column: what is left out, in words."""
+    short = graph if graph.graph["steps"] == 1 else _first_step(graph)
+    forward = short.subgraph(
+        node for node, role in short.nodes(data="role") if role in (*FORWARD, "param", "const", "loss")
+    )
+    one = [] if short is graph else ["1 step (--steps 1)"]
+    no_lines, no_adjoints = ["saved=False (--no-saved)"], ["backward=False (without --backward)"]
+    less = [
+        (graph, False, no_lines),
+        (short, saved, one),
+        (short, False, one + no_lines),
+        (forward, False, one + no_adjoints),
+    ]
+    fitting = [
+        words for part, lines, words in less
+        if words and not (words == no_lines and not saved) and _drawn(part, lines, "single").width <= COLUMN_WIDTH
+    ]  # fmt: skip
+    for words in fitting:
+        if not any(set(other) < set(words) for other in fitting):
+            yield " with ".join(words)
+
+
+def _first_step(graph: nx.DiGraph) -> nx.DiGraph:
+    """The part of a graph that belongs to the first step, and what all steps share."""
+    part = nx.DiGraph(graph.subgraph(node for node in graph if node[1] in (None, 0, 1)))
+    part.graph["steps"] = 1
+    return part
 
 
 @dataclass(frozen=True)
