@@ -30,7 +30,7 @@ from symbptt.stability.runs.default_sizes import elements
 from symbptt.stability.runs.setting import setting
 from symbptt.verification.checks import Verification, verify
 from symbptt.version import VERSION
-from symbptt.webpage.contents import contents, repeat
+from symbptt.webpage.contents import Run, contents, measured, repeat
 from symbptt.webpage.page import write_page
 
 LARGE = 512
@@ -94,7 +94,7 @@ def build(
     tell("drawing")
     command = command or f"symbptt.commands.build.build({cell.name}, ..., hidden={hidden}, seed={seed})"
     rows = (*_rows(found, table, words, dims), ("stability", found.stability.line), ("repeat", command))
-    _write(found, table, names, repeat(command, seed))
+    _write(found, table, names, repeat(command, seed), measured(cell, seed)[0])
     write_text(names["summary"], summary_markdown(cell, rows, found.flow, names))
     written = ("files", f"{folder}/: {', '.join(path.name for path in names.values())}")
     return Summary((*rows, written), found.report.passed, tuple(names.values()))
@@ -146,7 +146,9 @@ def _found(
     return _Found(cell, derivation, kernel, report, params, flow, stability)
 
 
-def _write(found: _Found, table: Table | None, names: Mapping[str, Path], again: list[tuple[str, str]]) -> None:
+def _write(
+    found: _Found, table: Table | None, names: Mapping[str, Path], again: list[tuple[str, str]], run: Run | None
+) -> None:
     """Write all files but the summary."""
     cell, stability = found.cell, found.stability
     write_text(names["equations"], equations_markdown(found.derivation))
@@ -159,7 +161,7 @@ def _write(found: _Found, table: Table | None, names: Mapping[str, Path], again:
     write_text(names["stability numbers"], stability.numbers)
     save(stability.figure, names["stability figure"])
     lines = [*_paragraphs(stability.text), ("more", f"{names['stability'].name}, {names['stability figure'].name}")]
-    write_page(contents(cell, found.derivation, found.kernel, found.report, lines, again), names["page"])
+    write_page(contents(cell, found.derivation, found.kernel, found.report, lines, again, run), names["page"])
 
 
 def _paragraphs(text: str) -> list[tuple[str, str]]:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import inspect
 import platform
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sympy
 
+from symbptt.autodiff.labels import Label
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.data.random_data import random_inputs
 from symbptt.derivations.derivation import Derivation, derive
 from symbptt.drawing.unrolled import Unrolled, unroll
+from symbptt.equations.algebra.expressions import Expr
 from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.notation.signs import TEXT, Notation
 from symbptt.equations.notation.writing import write
+from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.equations import equation
-from symbptt.equations.page.layout import line_in_mathml
+from symbptt.equations.page.layout import line_in_mathml, notes_in_html
 from symbptt.equations.page.lines import ONCE, Line, Section
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in, show
@@ -30,17 +36,17 @@ from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.verification.checks import Verification, verify
 from symbptt.version import VERSION
 from symbptt.webpage.links import links_of
-from symbptt.webpage.page import Contents, Formula, write_page
+from symbptt.webpage.page import Block, Contents, Formula, Route, write_page
 
 STEPS, SIZE = 100, 8
 """The run on which the stability of the page is measured: short, so that a page takes a few seconds."""
-MOST_BLOCKS = 16
+MOST_BLOCKS, MOST_ROUTES = 16, 16
 
 
 def write_report(
-    target: Cell | Model, path: Path, command: str, *, seed: int = 0, tell: Callable[[str], None] = lambda stage: None
+    target: Cell | Model, path: Path, typed: str, *, seed: int = 0, tell: Callable[[str], None] = lambda stage: None
 ) -> Verification:
-    """Write the page about a target, and return its verification; `command` is the one that writes it again.
+    """Write the page about a target, and return its verification; `typed` is what names the target on the command line.
 
     Raises: TargetError where the file cannot be written, or its name does not end with .html.
     """
@@ -53,26 +59,30 @@ def write_report(
     tell("verifying")
     report = verify(kernel, seed=seed)
     tell("measuring stability")
-    cell = target.cell if isinstance(target, Model) else target
-    write_page(contents(target, derivation, kernel, report, stability_of(cell, seed), repeat(command, seed)), path)
+    run, stability = measured(target.cell if isinstance(target, Model) else target, seed)
+    stability.append(("the whole report", shlex.join(["symbptt", "analyze", typed])))
+    again = repeat(shlex.join(["symbptt", "report", typed, "-o", str(path), "--seed", str(seed)]), seed)
+    write_page(contents(target, derivation, kernel, report, stability, again, run), path)
     return report
 
 
 def contents(
     target: Cell | Model, derivation: Derivation, kernel: Kernel, report: Verification,
-    stability: Sequence[tuple[str, str]], again: Sequence[tuple[str, str]],
+    stability: Sequence[tuple[str, str]], again: Sequence[tuple[str, str]], run: Run | None = None,
 ) -> Contents:  # fmt: skip
-    """Return what the page about a target shows, from what was found before."""
+    """Return what the page about a target shows, from what was found before; with a run, norms of routes on it."""
     graph, n = unroll(target, 1, backward=True), mathml_of(derivation.names)
+    page = derivation.page("loop")
     cell = target.cell if isinstance(target, Model) else target
     return Contents(
         name=target.name,
         words=inspect.getdoc(cell.function) or "",
         symbols=_symbols(derivation, n),
-        sections=[(s.title, _formulas(derivation, s, n)) for s in derivation.page("loop").sections if s.lines],
+        sections=[(s.title, _formulas(derivation, s, n)) for s in page.sections if s.lines],
+        notes=notes_in_html(page, n),
         links=links_of(graph),
         drawing=_drawing(graph),
-        jacobian=_jacobian(derivation, cell, n),
+        jacobian=_jacobian(derivation, cell, n, run),
         plan=str(kernel.plan),
         verification=_table(report),
         passed=report.passed,
@@ -105,17 +115,57 @@ def _drawing(graph: Unrolled) -> str:
     return graph.svg().partition("\n")[2]
 
 
-def _jacobian(d: Derivation, cell: Cell, n: Notation) -> list[tuple[Formula, str]]:
+def _jacobian(d: Derivation, cell: Cell, n: Notation, run: Run | None) -> list[Block]:
     """The blocks of the states by the states, without those that are zero."""
     states = [a.name for a in cell.arguments if a.role == "state"]
-    found: list[tuple[Formula, str]] = []
+    found: list[Block] = []
     for to in states:
         for of in states:
             block = d.jacobian(to, of) if len(found) < MOST_BLOCKS else None
             if block is not None and block.structure != "zero":
-                lines = "<br>".join(line_in_mathml(Line(x.left, x.right, ONCE), n) for x in block.definitions)
-                found.append((Formula("", lines, block.text()), f"{to} by {of}: {block.structure}"))
+                lines = "".join(f'<span class="row">{_line_of(x, n)}</span>' for x in block.definitions)
+                words, routes, shared = _routes(d, to, of, n, run)
+                found.append(
+                    Block(Formula("", lines, block.text()), f"{to} by {of}: {block.structure}{words}", routes, shared)
+                )
     return found
+
+
+def _line_of(x: Definition, n: Notation) -> str:
+    return line_in_mathml(Line(x.left, x.right, ONCE), n)
+
+
+def _routes(d: Derivation, to: str, of: str, n: Notation, run: Run | None) -> tuple[str, list[Route], list[Formula]]:
+    """Words about the routes of a block, the routes where there are several, and what they read."""
+    try:
+        paths = d.paths(to, of, most=MOST_ROUTES)
+    except ArgumentError as error:  # more than can be looked at: how many there are is said
+        return f"; {str(error).partition(chr(10))[0]}", [], []
+    norms = None if run is None else paths.evaluate(run.params, run.inputs)
+    mean = [""] * len(paths) if norms is None else [f"{x:.2g}" for x in np.mean(norms.norms, 0)]
+    whole = "" if norms is None else f"; its norm is {np.mean(norms.whole):.2g} on average in the run"
+    if len(paths) < 2:
+        return whole, [], []
+    head = paths[0].definitions[0].left
+    routes = [
+        Route(
+            f"<math>{_arrows(path.names, n)}</math>",
+            Formula("", _derivative(path.definitions[0], head, n), path.text()),
+            norm,
+        )
+        for path, norm in zip(paths, mean, strict=True)
+    ]
+    shared = dict.fromkeys(x for path in paths for x in path.definitions[1:])
+    return whole, routes, [Formula("", _line_of(x, n), str(x)) for x in shared]
+
+
+def _derivative(x: Definition, head: Expr, n: Notation) -> str:
+    """The formula of a derivative; the whole line where it is not that of the head."""
+    return f"<math>{write(x.right, n)}</math>" if x.left == head else _line_of(x, n)
+
+
+def _arrows(names: Sequence[str], n: Notation) -> str:
+    return "<mo>→</mo>".join(n.symbol(Label(name, None)) for name in names)
 
 
 def _table(report: Verification) -> list[list[str]]:
@@ -137,26 +187,35 @@ def _verdict(report: Verification) -> str:
     return f"{word}: {len(report.rows)} comparisons of the module with the function as written{worst}{wrong}"
 
 
-def stability_of(cell: Cell, seed: int) -> list[tuple[str, str]]:
-    """Return the Lyapunov exponents and the decay of gradients of a short run on random inputs, with `init`'s parameters."""
+@dataclass(frozen=True)
+class Run:
+    """A short run: parameters, and inputs of its steps."""
+
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+
+
+def measured(cell: Cell, seed: int) -> tuple[Run | None, list[tuple[str, str]]]:
+    """Return a short run of a cell on random inputs, with `init`'s parameters, and the Lyapunov exponents and the decay of
+    gradients on it; no run where it has no stable numbers."""
     names = dict.fromkeys(name for a in cell.arguments for name in names_in(a.shape))
     dims = dict.fromkeys(names, SIZE)
     where = f"{STEPS} steps of standard normal inputs, sizes {', '.join(f'{n} = {SIZE}' for n in names) or 'scalar'}, seed {seed}"
     try:
-        params = cell.init(dims, seed=seed)
-        inputs = random_inputs(cell.arguments, dims, (STEPS,), seed)
-        spectrum = lyapunov_spectrum(cell, params, inputs)
-        flow = gradient_flow(cell, params, inputs)
+        run = Run(cell.init(dims, seed=seed), random_inputs(cell.arguments, dims, (STEPS,), seed))
+        return run, [("run", where), *_numbers(cell, run)]
     except ArgumentError as error:  # a cell without stable numbers has equations and a module all the same
-        return [("run", where), ("not measured", " ".join(str(error).split()))]
+        return None, [("run", where), ("not measured", " ".join(str(error).split()))]
+
+
+def _numbers(cell: Cell, run: Run) -> list[tuple[str, str]]:
+    """The exponents and the decay of gradients on a run."""
+    spectrum = lyapunov_spectrum(cell, run.params, run.inputs)
+    flow = gradient_flow(cell, run.params, run.inputs)
     first, spread = float(spectrum.exponents[0]), float(spectrum.error[0])
-    rows = [
-        ("run", where),
-        ("largest exponent", f"λ₁ = {first:.3g} ± {spread:.2g} nats per step: {_in_words(first, spread)}"),
-    ]
+    rows = [("largest exponent", f"λ₁ = {first:.3g} ± {spread:.2g} nats per step: {_in_words(first, spread)}")]
     rows += [("others", ", ".join(f"{x:.3g}" for x in spectrum.exponents[1:6]))] if len(spectrum.exponents) > 1 else []
-    rows += [("gradient of the last state", _decay(flow))]
-    return [*rows, ("the whole report", f"symbptt analyze {cell.name}")]
+    return [*rows, ("gradient of the last state", _decay(flow))]
 
 
 def _in_words(exponent: float, error: float) -> str:

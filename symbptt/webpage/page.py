@@ -25,17 +25,37 @@ class Formula:
 
 
 @dataclass(frozen=True)
+class Route:
+    """A route of a Jacobian: its values in MathML, its derivative, and the norm of that on data, where it was measured."""
+
+    values: str
+    derivative: Formula
+    norm: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a Jacobian, words about it, its routes where there are several, and what the lines of these read."""
+
+    formula: Formula
+    words: str
+    routes: Sequence[Route] = ()
+    shared: Sequence[Formula] = ()
+
+
+@dataclass(frozen=True)
 class Contents:
-    """What a page shows: titles with formulas; names with symbol, role and shape; a drawing; texts by title, as they are
-    printed; how often what was compared; the module; and pairs that say how to repeat it."""
+    """What a page shows: titles with formulas; notes to these in HTML; names with symbol, role and shape; a drawing; texts by
+    title, as they are printed; how often what was compared; the module; and pairs that say how to repeat it."""
 
     name: str
     words: str
     symbols: Sequence[tuple[str, str, str, str]]
     sections: Sequence[tuple[str, Sequence[Formula]]]
+    notes: Sequence[str]
     links: Links
     drawing: str
-    jacobian: Sequence[tuple[Formula, str]]
+    jacobian: Sequence[Block]
     plan: str
     verification: Sequence[Sequence[str]]
     passed: bool
@@ -102,6 +122,7 @@ def _equations(c: Contents) -> str:
         '<p class="dim screen">Point at a line, or move to it with the tab key: what belongs to it is marked, in the equations '
         "and in the module below.</p>"
         f'<div class="columns"><div>{first}{forward}</div><div>{"".join(a + b for a, b in others)}</div></div>'
+        + "".join(f'<p class="dim">{note}.</p>' for note in c.notes)
     )
 
 
@@ -110,10 +131,26 @@ def _section(c: Contents, title: str, lines: Sequence[Formula]) -> tuple[str, st
 
 
 def _jacobian(c: Contents) -> str:
-    return "".join(
-        f'<span class="eq" title="{escape(f.text)}">{f.mathml}</span><p class="dim">{escape(words)}</p>'
-        for f, words in c.jacobian
-    )
+    return "".join(f'{_plain(b.formula)}<p class="dim">{escape(b.words)}</p>{_routes(b)}' for b in c.jacobian)
+
+
+def _plain(f: Formula) -> str:
+    return f'<span class="eq" title="{escape(f.text)}">{f.mathml}</span>'
+
+
+def _routes(b: Block) -> str:
+    """The routes of a block as a table, each with its derivative and norm."""
+    if not b.routes:
+        return ""
+    measured = any(route.norm for route in b.routes)
+    head = "<th>route</th><th>derivative along it</th>" + "<th>mean norm</th>" * measured
+    rows = "".join(
+        f'<tr><td>{r.values}</td><td title="{escape(r.derivative.text)}">{r.derivative.mathml}</td>'
+        + (f"<td class=n>{escape(r.norm)}</td>" if measured else "") + "</tr>"
+        for r in b.routes
+    )  # fmt: skip
+    table = f'<div class="scroll"><table class="routes"><tr>{head}</tr>{rows}</table></div>'
+    return table + "".join(map(_plain, b.shared))
 
 
 def _verification(c: Contents) -> str:
@@ -129,7 +166,7 @@ def _verification(c: Contents) -> str:
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in pairs)
-    return f'<div class="scroll"><table>{rows}</table></div>'
+    return f'<div class="scroll"><table class="pairs">{rows}</table></div>'
 
 
 def _code(c: Contents) -> str:

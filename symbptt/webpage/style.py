@@ -20,9 +20,12 @@ p{margin:.4em 0;max-width:75ch}
 a{color:var(--link)}
 nav a{margin-right:1em;white-space:nowrap}
 .dim{color:var(--dim)}
-table{border-collapse:collapse;font-size:.92rem}
+table{border-collapse:collapse;font-size:.92rem;overflow-wrap:normal}
+.pairs td{overflow-wrap:anywhere}
 th,td{text-align:left;padding:.15em .8em .15em 0;border-bottom:1px solid var(--rule);vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums}
+td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.routes{margin:.2em 0 .8em .5em}.routes td{vertical-align:middle}
+.row{display:block;margin:.2em 0}
 .scroll{overflow-x:auto;max-width:100%}
 .columns{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:0 32px}
 .columns>:first-child{position:sticky;top:0;align-self:start;max-height:100vh;overflow-y:auto}
