@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 from functools import cache
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 import symbptt as sb
@@ -17,12 +18,15 @@ from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.page.layout import line_in_mathml
 from symbptt.verification.checks import Verification
 from symbptt.verification.report import Row
-from symbptt.webpage.contents import contents, repeat
+from symbptt.webpage.contents import contents, measured, repeat
+from symbptt.webpage.font import LETTERS
 from symbptt.webpage.links import bare, code_groups, links_of
 from symbptt.webpage.page import page_of
 from tests.browser import CHROMIUM, browser
 
 MOST = 400_000
+FONTED = ["lstm", "ctrnn", "lif", "attention", "quoted", "model"]
+"""Pages whose letters the default run looks up in the font."""
 
 
 @sb.loss
@@ -85,7 +89,7 @@ def assert_sound(text):
     assert len(set(reader.ids)) == len(reader.ids)
     assert all(link == "data:," or link[1:] in reader.ids for link in reader.links)
     assert not reader.sources and "script" not in reader.tags
-    assert not re.findall(r"url\(|@import|https?://(?!www\.w3\.org|purl\.org|creativecommons\.org)", text)
+    assert not re.findall(r"url\((?!data:)|@import|https?://(?!www\.w3\.org|purl\.org|creativecommons\.org)", text)
     assert len(text.encode()) < MOST
     for formula in re.findall(r"<math>.*?</math>", text):
         ET.fromstring(formula)
@@ -199,6 +203,48 @@ MARKED = (
 )
 
 
+def letters_of(text):
+    """The letters of the formulas of a page; a letter alone as MathML sets it, slanted."""
+    for formula in re.findall(r"<math>.*?</math>", text):
+        for element in ET.fromstring(formula).iter():
+            word = (element.text or "").strip()
+            is_slanted = element.tag == "mi" and len(word) == 1 and "mathvariant" not in element.attrib
+            yield from (slanted(word) if is_slanted else word)
+
+
+def slanted(letter):
+    if letter.isascii() and letter.isalpha():
+        return "ℎ" if letter == "h" else chr((0x1D434 if letter.isupper() else 0x1D44E - 32) + ord(letter) - 65)
+    if "α" <= letter <= "ω" or "Α" <= letter <= "Ω":
+        return chr((0x1D6FC - 0x3B1 if letter >= "α" else 0x1D6E2 - 0x391) + ord(letter))
+    return letter
+
+
+INVISIBLE = "\u2061\u2062"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=() if x in FONTED else pytest.mark.long) for x in sorted(TARGETS)]
+)
+def test_font_has_all_letters_of_a_page(name):
+    assert {*letters_of(page(name))} <= {*LETTERS, *INVISIBLE}
+
+
+@seen
+def test_font_of_the_page_is_used_where_the_machine_has_none(tab, tmp_path):
+    own = re.sub(r'local\("[^"]*"\),', "", page("lstm"))
+    bare = re.sub(r"@font-face\{[^}]*\}", "", own).replace('"symbptt Math",math', '"DejaVu Sans"')
+    tall = []
+    for i, text in enumerate((own, bare)):
+        (tmp_path / f"{i}.html").write_text(text, encoding="utf-8")
+        tab.open(tmp_path / f"{i}.html", 1280)
+        tab.call("Runtime.evaluate", expression="document.fonts.ready", awaitPromise=True)
+        tall.append(tab.ask("document.querySelector('munder > mo').getBoundingClientRect().height"))
+        assert tab.ask("[...document.fonts].map(f => f.status)") == ["loaded"] * (1 - i)
+        assert tab.complaints() == []
+    assert tall[0] > 1.2 * tall[1]  # a sum as large as a display has it
+
+
 def assert_shown(tab, path, width, dark):
     tab.open(path, width, dark=dark)
     assert tab.complaints() == []
@@ -270,3 +316,47 @@ def test_planted_overflow_and_script_error_are_seen(tab, tmp_path):
     )
     tab.open(path, 400)
     assert tab.complaints() and tab.ask(OVER)
+
+
+def test_routes_of_the_jacobian_have_the_norms_of_the_run():
+    data, _ = measured(zoo.lstm, 0)
+    report = Verification("lstm", (Row("healthy", "T=3 B=2", "dW", 1e-16, 1e-10, "complex step"),))
+    found = contents(zoo.lstm, derive(zoo.lstm), compile_cell(zoo.lstm), report, [], [], data)
+    blocks = {block.words.partition(":")[0]: block for block in found.jacobian}
+    p, h, c, largest = data.params, np.zeros(8), np.zeros(8), []
+    for x in data.inputs["x"]:  # the cell by hand
+        i, f, o = (1 / (1 + np.exp(-p[f"W{k}"] @ x - p[f"U{k}"] @ h - p[f"b{k}"])) for k in "ifo")
+        g = np.tanh(p["Wg"] @ x + p["Ug"] @ h + p["bg"])
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        largest.append(f.max())
+    assert blocks["c by c"].words == f"c by c: diagonal; its norm is {np.mean(largest):.2g} on average in the run"
+    assert len(blocks["h by h"].routes) == 4 and all(float(route.norm) > 0 for route in blocks["h by h"].routes)
+    text = page_of(found)
+    assert "<mi>h</mi><mo>→</mo><mi>o</mi><mo>→</mo><mi>h</mi>" in text and "mean norm" in text
+    assert "mean norm" not in page("lstm") and "derivative along it" in page("lstm")
+
+
+def test_block_with_many_routes_says_how_many(monkeypatch):
+    monkeypatch.setattr("symbptt.webpage.contents.MOST_ROUTES", 3)
+    report = Verification("lstm", (Row("healthy", "T=3 B=2", "dW", 1e-16, 1e-10, "complex step"),))
+    found = contents(zoo.lstm, derive(zoo.lstm), compile_cell(zoo.lstm), report, [], []).jacobian
+    assert not found[0].routes and found[0].words.startswith("h by h: dense; 4 routes lead from h to h in 1 step")
+    assert len(found[2].routes) == 3 and found[2].words == "c by h: dense"
+
+
+def test_remarks_of_the_equations_stand_on_the_page():
+    assert "a bracket with the index 1/2 is one half where both sides are equal." in page("mlstm")
+    assert "how many samples that have a last step there are" in page("model")
+
+
+def test_report_of_a_file_says_what_to_type(tmp_path):
+    file = tmp_path / "own cells.py"
+    file.write_text(
+        "import numpy as np\nfrom symbptt import Input, Param, State, cell\n"
+        "@cell\ndef mine(x: Input['n'], h: State['n'], U: Param['n n']):\n    return np.tanh(U @ h + x)\n",
+        encoding="utf-8",
+    )
+    target = tmp_path / "r.html"
+    assert run(["report", f"{file}:mine", "-o", str(target)]) == 0
+    assert f"symbptt analyze &#x27;{file}:mine&#x27;" in target.read_text(encoding="utf-8")

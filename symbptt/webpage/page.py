@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from symbptt.files import write_text
+from symbptt.webpage.font import font_face
 from symbptt.webpage.links import Links, code_groups
 from symbptt.webpage.style import SHEET, group_rules
 
@@ -85,7 +86,7 @@ def page_of(c: Contents) -> str:
     return f"""{MARK}
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{escape(c.name)}: backpropagation through time</title><link rel="icon" href="data:,">
-<style>{SHEET}{group_rules(len(c.links.groups))}</style></head>
+<style>{font_face()}{SHEET}{group_rules(len(c.links.groups))}</style></head>
 <body><header><h1>{escape(c.name)}</h1>{_paragraphs(c.words)}<nav>{links}</nav></header>
 <main>
 <section id="symbols"><h2>Symbols and shapes</h2>{_symbols(c)}</section>
