@@ -59,7 +59,8 @@ def test_wheel_holds_every_module_once(wheel: Path) -> None:
     generator = {"symbptt" / path.relative_to(ROOT) for path in (ROOT / "codegen").rglob("*.py")}
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    assert sorted(names) == sorted(path.as_posix() for path in library | generator | {Path("symbptt/py.typed")})
+    data = {Path("symbptt") / path for path in ("py.typed", "webpage/math.woff2", "webpage/MATH-FONT.txt")}
+    assert sorted(names) == sorted(path.as_posix() for path in library | generator | data)
 
 
 def test_generator_is_imported_as_part_of_symbptt_only(environment: Path) -> None:

@@ -44,9 +44,10 @@ figure svg{max-width:100%;height:auto}
 @page{size:A4;margin:14mm}
 @media print{:root{--ink:#000;--dim:#444;--paper:#fff;--panel:#fff;--rule:#bbb;--l:95%;--s:60%;--e:40%}
 body{font-size:9pt}nav,.screen{display:none}main,header,footer{max-width:none;padding:0}
-.columns{grid-template-columns:repeat(2,minmax(0,1fr))}h1{margin-top:0}h2{break-after:avoid;margin-top:1.2em}.eq{padding:.1em .4em}.eq,tr,figure{break-inside:avoid}.eq{overflow:visible}.columns{gap:0 12px}.columns>:first-child{position:static;max-height:none;overflow:visible}
-pre{font-size:6.5pt;white-space:pre-wrap}.code{max-height:none}.code i{width:auto;white-space:pre-wrap}.code i:not([class*=k]){display:none}
-svg.unrolled{filter:none;max-height:150mm}}
+.columns{display:block;columns:2;column-gap:12px}h1{margin-top:0}h2{break-after:avoid;margin-top:1.2em}.eq{padding:.1em .4em}.eq,tr,figure{break-inside:avoid}.eq{overflow:visible}h3{break-after:avoid}.columns>:first-child{position:static;max-height:none;overflow:visible}
+.scroll{overflow:visible}table{font-size:7.5pt}td,th{padding:.05em .6em .05em 0}math{font-size:1em}
+pre{font-size:6pt;white-space:pre-wrap}.code{max-height:none}.code i{width:auto;white-space:pre-wrap}.code i:not([class*=k]){display:none}
+svg.unrolled{filter:none;max-height:120mm}}
 """
 
 
