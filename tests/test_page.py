@@ -10,7 +10,8 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target, zoo
 from symbptt.autodiff.labels import NEXT
 from symbptt.equations.algebra import expressions as algebra
-from symbptt.equations.algebra.expressions import Outside, walk
+from symbptt.equations.algebra.expressions import Outside
+from symbptt.equations.algebra.traversal import walk
 from symbptt.equations.notation.signs import TEXT
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.equations import Equations

@@ -6,10 +6,9 @@ The builders `plus`, `times`, `matmul`, `over` and `transposed` keep expressions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, count
-from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, dataclass_transform
 
 import sympy as sp
@@ -503,95 +502,6 @@ def widest(parts: Iterable[Expr]) -> Shape:
     return next((part.shape for part in parts if part.shape), ())
 
 
-def with_parts(e: Expr, new: Sequence[Expr]) -> Expr:
-    """Return an expression with others in the place of its parts, as flat as before."""
-    return _WITH_PARTS[type(e)](e, new)
-
-
-def mapped(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
-    """Return an expression with `f` applied to each part of it, innermost first."""
-    old = e.parts
-    if not old:
-        return f(e)
-    new = [mapped(part, f) for part in old]
-    return f(e if all(map(is_, old, new)) else with_parts(e, new))
-
-
-def kinds_of(*classes: type[Expr]) -> int:
-    """Return the bits of some classes."""
-    found = 0
-    for cls in classes:
-        found |= cls.bit
-    return found
-
-
-def has(e: Expr, *classes: type[Expr]) -> bool:
-    """Answer whether an expression, or one that it is made of, is of some classes."""
-    return bool(e.kinds & kinds_of(*classes))
-
-
-def mapped_where(e: Expr, f: Callable[[Any], Expr], *classes: type[Expr]) -> Expr:
-    """Return an expression with `f` applied to what is of some classes in it, innermost first."""
-    return _mapped_where(e, f, kinds_of(*classes))
-
-
-def _mapped_where(e: Expr, f: Callable[[Any], Expr], kinds: int) -> Expr:
-    if not e.kinds & kinds:
-        return e
-    old = e.parts
-    new = [_mapped_where(part, f, kinds) for part in old]
-    found = e if all(map(is_, old, new)) else with_parts(e, new)
-    return f(found) if found.bit & kinds else found
-
-
-def replaced(e: Expr, table: Mapping[Expr, Expr]) -> Expr:
-    """Return an expression with others in the place of those of a table, innermost first."""
-    return _replaced(e, table, min(x.size for x in table)) if table else e
-
-
-def _replaced(e: Expr, table: Mapping[Expr, Expr], least: int) -> Expr:
-    if e.size < least:  # and so is all that it is made of
-        return e
-    old = e.parts
-    new = [_replaced(part, table, least) for part in old]
-    found = e if all(map(is_, old, new)) else with_parts(e, new)
-    return table.get(found, found)
-
-
-def relabelled(e: Expr, f: Callable[[Symbol], Expr]) -> Expr:
-    """Return an expression with `f` applied to its symbols."""
-    if not e.labels:
-        return e
-    if isinstance(e, Symbol):
-        return f(e)
-    new = [relabelled(part, f) for part in e.parts]
-    return e if all(map(is_, e.parts, new)) else with_parts(e, new)
-
-
-def walk(e: Expr) -> Iterator[Expr]:
-    """Yield an expression and all that it is made of, in the order in which they are written."""
-    open_ = [e]
-    while open_:
-        e = open_.pop()
-        yield e
-        open_ += e.parts[::-1]
-
-
-E = TypeVar("E", bound="Expr")
-
-
-def every(e: Expr, *classes: type[E]) -> Iterator[E]:
-    """Yield what is of some classes in an expression, in the order in which it is written."""
-    kinds = kinds_of(*classes)
-    open_: list[Any] = [e]
-    while open_:
-        found = open_.pop()
-        if found.kinds & kinds:
-            if found.bit & kinds:
-                yield found
-            open_ += found.parts[::-1]
-
-
 def plus(terms: Iterable[tuple[int, Expr]]) -> Expr:
     """Return a sum without sums in it; one positive term is itself."""
     flat: list[tuple[int, Expr]] = []
@@ -648,28 +558,6 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
 }  # fmt: skip
 """What each class is made of."""
 
-
-def _of_inner(e: Any, new: Sequence[Expr]) -> Expr:
-    return cast(Expr, replace(e, inner=new[0]))
-
-
-def _of_all(e: Expr, new: Sequence[Expr]) -> Expr:
-    return cast(Expr, cast(Any, type(e))(*new))
-
-
-_WITH_PARTS: dict[type, Callable[[Any, Sequence[Expr]], Expr]] = {
-    Outside: lambda e, new: Outside(new[0]) if isinstance(new[0], Symbol) else e, Derivative: _of_all,
-    Sum: lambda e, new: plus([(sign, part) for (sign, _), part in zip(e.terms, new, strict=True)]),
-    Times: lambda e, new: times(new), Matmul: lambda e, new: matmul(new), Over: _of_all, Power: _of_all,
-    Transposed: lambda e, new: transposed(new[0]), Diagonal: _of_inner, Slice: _of_inner, Entries: _of_inner,
-    OverFamily: _of_inner, Total: lambda e, new: Total(new[0], tuple(new[1:])),
-    SumOver: lambda e, new: SumOver(e.indices, new[0], e.kind, tuple(new[1:])), Call: lambda e, new: Call(e.name, tuple(new), e.of),
-    Cases: _of_all, Blocks: lambda e, new: Blocks(tuple(new), e.axis, e.of), Rows: lambda e, new: Rows(new[0], new[1], e.axis, e.of),
-    Unit: lambda e, new: Unit(new[0], e.count), Entry: lambda e, new: Entry(new[0], tuple(new[1:])),
-    Along: lambda e, new: Along(e.name, e.indices, tuple(new[: len(e.args)]), tuple(new[len(e.args) :])),
-    Raised: _of_inner, OverWindows: _of_inner,
-}  # fmt: skip
-"""How each class is made of others."""
 _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Symbol: lambda e: (e.label.time, e.label.adjoint, e.of), Number: lambda e: (e.value,), Count: lambda e: (e.size_of,),
     Word: lambda e: (e.text,), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple(sign for sign, _ in e.terms),

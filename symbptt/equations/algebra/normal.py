@@ -36,16 +36,14 @@ from symbptt.equations.algebra.expressions import (
     Times,
     Total,
     Transposed,
-    every,
-    has,
     is_one,
     is_zero,
     matmul,
     plus,
     times,
     transposed,
-    with_parts,
 )  # fmt: skip
+from symbptt.equations.algebra.traversal import every, has, with_parts
 
 HALF = sp.Rational(1, 2)
 OPPOSITE = {

@@ -46,8 +46,8 @@ from symbptt.equations.algebra.expressions import (
     Unit,
     Word,
     Zeros,
-    every,
 )  # fmt: skip
+from symbptt.equations.algebra.traversal import every
 from symbptt.equations.notation.signs import TEXT, Notation
 from symbptt.ir.shape import Size, sign_of, size_text
 from symbptt.ir.shape import size as sized

@@ -12,8 +12,9 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.bptt import Recursion
-from symbptt.equations.algebra.expressions import Call, Expr, Number, Over, Power, Word, every, plus
+from symbptt.equations.algebra.expressions import Call, Expr, Number, Over, Power, Word, plus
 from symbptt.equations.algebra.lower import Lowering
+from symbptt.equations.algebra.traversal import every
 from symbptt.equations.algebra.wholes import NAMES
 from symbptt.equations.page.lines import ONCE, Line, Section
 from symbptt.ir import build

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from symbptt.autodiff.labels import Label
-from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, mapped_where, plus, relabelled
+from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, plus
+from symbptt.equations.algebra.traversal import mapped_where, relabelled
 from symbptt.equations.page.lines import Line
 
 LETTERS = "kjlqrspuvw"

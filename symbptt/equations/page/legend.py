@@ -30,10 +30,9 @@ from symbptt.equations.algebra.expressions import (
     Times,
     Unit,
     Word,
-    every,
-    mapped_where,
     number,
 )  # fmt: skip
+from symbptt.equations.algebra.traversal import every, mapped_where
 from symbptt.equations.algebra.wholes import ALONG
 from symbptt.equations.notation.signs import Notation
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Section, with_right

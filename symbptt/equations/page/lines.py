@@ -24,12 +24,12 @@ from symbptt.equations.algebra.expressions import (
     Symbol,
     Total,
     Word,
-    mapped_where,
     normal,
     plus,
 )  # fmt: skip
 from symbptt.equations.algebra.lower import Lowering
 from symbptt.equations.algebra.normal import in_normal_form, renamed
+from symbptt.equations.algebra.traversal import mapped_where
 from symbptt.equations.algebra.trees import is_long
 from symbptt.equations.notation.signs import Notation
 from symbptt.ir.shape import Shape, Size

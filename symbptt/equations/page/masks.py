@@ -27,12 +27,10 @@ from symbptt.equations.algebra.expressions import (
     Times,
     Total,
     Word,
-    mapped,
     normal,
     plus,
-    walk,
-    with_parts,
 )  # fmt: skip
+from symbptt.equations.algebra.traversal import mapped, walk, with_parts
 from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Loss, Note, Page, Section
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in

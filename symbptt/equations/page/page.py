@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from symbptt.autodiff.labels import TIMES, Label, without_time
-from symbptt.equations.algebra.expressions import plus, walk
+from symbptt.equations.algebra.expressions import plus
 from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.equations.algebra.traversal import walk
 from symbptt.equations.page.legend import legend, named_constants
 from symbptt.equations.page.lines import Line, Lines, LossLines, Page, Section
 from symbptt.equations.page.textbook import as_families, folded, ordered_as, recursion_of, shared

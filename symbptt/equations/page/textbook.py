@@ -26,16 +26,10 @@ from symbptt.equations.algebra.expressions import (
     Symbol,
     Times,
     Total,
-    every,
-    has,
-    mapped_where,
     plus,
-    relabelled,
-    replaced,
-    walk,
-    with_parts,
 )  # fmt: skip
 from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.equations.algebra.traversal import every, has, mapped_where, relabelled, replaced, walk, with_parts
 from symbptt.equations.notation.writing import RELATIONS
 from symbptt.equations.page.families import Letters, gathered, names_of_lines, summed
 from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, indexed, with_right
