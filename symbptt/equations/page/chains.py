@@ -27,25 +27,20 @@ from symbptt.autodiff.entrywise import (
 )  # fmt: skip
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra import expressions as algebra
-from symbptt.equations.algebra.entries import count, free_names
+from symbptt.equations.algebra.entries import free_names
 from symbptt.equations.algebra.expressions import (
-    EYE,
     ONE,
     ZERO,
     Derivative,
     Diagonal,
     Expr,
     Index,
-    Matmul,
-    Number,
     Ones,
     Over,
     Slice,
     Span,
     SumOver,
     Symbol,
-    Times,
-    Transposed,
     matmul,
     normal,
     plus,
@@ -54,6 +49,20 @@ from symbptt.equations.algebra.expressions import (
 )  # fmt: skip
 from symbptt.equations.algebra.lower import Lowering, entry_of
 from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.equations.algebra.products import (
+    Drawn,
+    entries_summed,
+    joined,
+    number_of,
+    numbers_in,
+    power_of,
+    squared,
+    sum_of,
+    turned,
+    weighted,
+    without_numbers,
+    without_rounding,
+)  # fmt: skip
 from symbptt.ir.shape import Shape, Size
 
 
@@ -134,13 +143,13 @@ class Derivatives:
         if all(self._is_scaled_identity(id, term, outer, inner) for term in terms):
             drawn = _drawn(self, terms, self.shape(id), whole=True)
             assert drawn is not None
-            return _Matrices(self, drawn).sum()
+            return sum_of(drawn)
         return None if len(_axes(outer)) > 1 or len(_axes(inner)) > 1 else self.matrix(id)
 
     def matrix(self, id: int) -> Expr | None:
         """Return the derivative of a value as matrices; None where it has no such form."""
         drawn = _drawn(self, self.chain.of[id], self.shape(id))
-        return None if drawn is None else _Matrices(self, drawn).sum()
+        return None if drawn is None else sum_of(drawn)
 
     def inside(self, id: int) -> Expr | None:
         """Return the derivative of a value as it stands in that of another one, as matrices."""
@@ -198,80 +207,6 @@ def _entry(of: Expr, at: Sequence[Expr]) -> Expr:
 
 
 # Matrices.
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A term as numbers times a product of matrices; `is_eye`: without matrices it is the identity, not the number one."""
-
-    sign: int
-    above: tuple[Expr, ...]
-    below: tuple[Expr, ...]
-    parts: tuple[Expr, ...]
-    is_eye: bool = False
-
-
-@dataclass(frozen=True)
-class _Matrices:
-    """A sum of products of matrices, with what all of them share in front and behind."""
-
-    of: Derivatives
-    drawn: tuple[Drawn, ...]
-
-    def sum(self) -> Expr:
-        """Terms that end alike are one, with what they share behind them."""
-        groups: dict[object, list[Drawn]] = {}
-        for i, d in enumerate(self.drawn):
-            ends = d.parts[-1] if len(d.parts) > 1 and len(d.parts[-1].shape) == 2 and d.parts[-1].shape[0] != 1 else i
-            groups.setdefault(ends, []).append(d)
-        if len(groups) == 1 or len(groups) == len(self.drawn):
-            return self._shared(list(self.drawn))
-        return plus([(1, self._shared(group)) for group in groups.values()])
-
-    def _shared(self, drawn: list[Drawn]) -> Expr:
-        """A sum with what all of its terms share in front and behind."""
-        shared = [x for x in drawn[0].above if all(x in d.above for d in drawn)] if len(drawn) > 1 else []
-        drawn = [replace(d, above=_without(d.above, shared)) for d in drawn]
-        left = _common([d.parts for d in drawn])
-        right = _common([d.parts[len(left) :][::-1] for d in drawn])[::-1]
-        if len(drawn) == 1:
-            return _product(drawn[0])
-        cut = [
-            replace(d, parts=d.parts[len(left) : len(d.parts) - len(right)], is_eye=d.is_eye or bool(left or right))
-            for d in drawn
-        ]
-        total = plus([(d.sign, _product(replace(d, sign=1))) for d in cut])
-        return matmul([*shared, *left, total, *right]) if shared or left or right else total
-
-
-def _without(parts: tuple[Expr, ...], gone: Sequence[Expr]) -> tuple[Expr, ...]:
-    left = list(parts)
-    for part in gone:
-        left.remove(part)
-    return tuple(left)
-
-
-def _common(chains: Sequence[tuple[Expr, ...]]) -> tuple[Expr, ...]:
-    """What all products begin with; only where matrices are left that differ, and nothing of a row or a column is cut."""
-    if len(chains) < 2:
-        return ()
-    found: list[Expr] = []
-    for column in zip(*chains, strict=False):
-        if any(part != column[0] for part in column) or len(column[0].shape) < 2 or column[0].shape[0] == 1:
-            break
-        found.append(column[0])
-    return tuple(found)
-
-
-def _product(d: Drawn) -> Expr:
-    """Numbers before matrices, over what divides them; a diagonal matrix of reciprocals takes the numbers in."""
-    parts, above = list(d.parts), d.above
-    for i, part in enumerate(parts):
-        if above and isinstance(part, Diagonal) and isinstance(part.inner, Over) and part.inner.above == ONE:
-            parts[i], above = Diagonal(Over(times(above), part.inner.below)), ()
-    core = parts or ([EYE] if d.is_eye else [])
-    product = matmul([*above, *core]) if core else times(above) if above else ONE
-    return plus([(d.sign, Over(product, times(d.below)) if d.below else product)])
 
 
 def _drawn(of: Derivatives, terms: Terms, shape: Shape, whole: bool = False) -> tuple[Drawn, ...] | None:
@@ -435,7 +370,7 @@ class _Drawing:
             weights = self.corners.pop(at)
             here = [edge for edge in self.edges if at in edge[:2]]
             if weights:
-                parts.append(Diagonal(_weighted(weights)))
+                parts.append(Diagonal(weighted(weights)))
             if not here and not weights and at != end and not (self.is_eye and at == start):
                 parts.append(Diagonal(Ones(self._length(at))))
             if not here:
@@ -467,7 +402,7 @@ class _Drawing:
         """The same from the other end: a row times matrices."""
         *rest, last = parts
         vector: Expr = last.inner if isinstance(last, Diagonal) else last
-        return [transposed(vector), *(_turned(part) for part in reversed(rest))]
+        return [transposed(vector), *(turned(part) for part in reversed(rest))]
 
     def _number(self, start: sp.Symbol) -> bool:
         """A path between two ends that are summed over: a number."""
@@ -480,7 +415,7 @@ class _Drawing:
         _, parts = found
         first = parts[0] if isinstance(parts[0], Diagonal) else None
         if len(parts) == 1 and first is not None:
-            self.numbers.append((_summed(first.inner), 1))
+            self.numbers.append((entries_summed(first.inner), 1))
             return True
         left = first.inner if first is not None else None
         rest = parts[1:] if first is not None else parts
@@ -508,86 +443,19 @@ class _Drawing:
         return None
 
     def _with_numbers(self, parts: list[Expr]) -> Drawn:
-        number = _tidy(sp.sympify(self.term.number))
+        number = without_rounding(sp.sympify(self.term.number))
         coefficient, sizes = number.as_coeff_Mul()
         sign = -1 if coefficient.is_negative else 1
         above, below = (
             sp.fraction(abs(coefficient) * sizes) if coefficient.is_Rational else (abs(coefficient) * sizes, sp.S.One)
         )
-        over = [_count(above)] if above != 1 else []
-        under = [_count(below)] if below != 1 else []
-        over += [_power(value, e) for value, e in self.numbers if e > 0]
-        under += [_power(value, -e) for value, e in self.numbers if e < 0]
-        freed = [x for part in parts for x in _numbers_in(part)]
-        parts = [_core(part) for part in parts]
-        return Drawn(sign, _squared([*over, *freed]), tuple(under), tuple(_joined(parts)), self.is_eye)
-
-
-def _squared(numbers: Sequence[Expr]) -> tuple[Expr, ...]:
-    """Numbers that are equal as powers."""
-    different = list(dict.fromkeys(numbers))
-    return tuple(x if (n := numbers.count(x)) == 1 else algebra.Power(x, Number(sp.Integer(n))) for x in different)
-
-
-def _numbers_in(part: Expr) -> list[Expr]:
-    """The numbers that a matrix is multiplied by."""
-    return [f for f in part.factors if not f.shape] if isinstance(part, Times | Matmul) and part.shape else []
-
-
-def _core(part: Expr) -> Expr:
-    if not isinstance(part, Times | Matmul) or not _numbers_in(part):
-        return part
-    rest = [f for f in part.factors if f.shape]
-    return times(rest) if isinstance(part, Times) else matmul(rest)
-
-
-def _tidy(number: sp.Expr) -> sp.Expr:
-    """A product of numbers without what rounding has left in its last digits."""
-    rounded = {x: sp.Float(float(f"{float(x):.15g}")) for x in number.atoms(sp.Float)}
-    return number.xreplace(rounded)
-
-
-def _count(size: sp.Expr) -> Expr:
-    return Number(size) if size.is_number else count(size)
-
-
-def _power(value: Expr, exponent: int) -> Expr:
-    return value if exponent == 1 else algebra.Power(value, Number(sp.Integer(exponent)))
-
-
-def _weighted(weights: Sequence[tuple[Expr, int]]) -> Expr:
-    """An elementwise product of vectors."""
-    above = [_power(value, e) for value, e in weights if e > 0]
-    below = [_power(value, -e) for value, e in weights if e < 0]
-    over = times(above) if above else ONE
-    return Over(over, times(below)) if below else over
-
-
-def _turned(part: Expr) -> Expr:
-    return part if isinstance(part, Diagonal) else transposed(part)
-
-
-def _summed(vector: Expr) -> Expr:
-    """The sum of the entries of a vector; of a product, an inner product."""
-    if isinstance(vector, Times) and len(vector.factors) > 1 and all(f.shape for f in vector.factors):
-        return matmul([Transposed(vector.factors[0]), times(vector.factors[1:])])
-    if isinstance(vector, algebra.Power) and vector.exponent == Number(sp.Integer(2)):
-        return matmul([Transposed(vector.base), vector.base])
-    return algebra.Call("sum", (vector,), ())
-
-
-def _joined(parts: Sequence[Expr]) -> Iterator[Expr]:
-    """Diagonal matrices side by side as one."""
-    last: Expr | None = None
-    for part in parts:
-        if isinstance(last, Diagonal) and isinstance(part, Diagonal):
-            last = Diagonal(times([last.inner, part.inner]))
-            continue
-        if last is not None:
-            yield last
-        last = part
-    if last is not None:
-        yield last
+        over = [number_of(above)] if above != 1 else []
+        under = [number_of(below)] if below != 1 else []
+        over += [power_of(value, e) for value, e in self.numbers if e > 0]
+        under += [power_of(value, -e) for value, e in self.numbers if e < 0]
+        freed = [x for part in parts for x in numbers_in(part)]
+        parts = [without_numbers(part) for part in parts]
+        return Drawn(sign, squared([*over, *freed]), tuple(under), tuple(joined(parts)), self.is_eye)
 
 
 # Entries.
@@ -609,15 +477,15 @@ class _Indexed:
         ranges = self.of.calculus.ranges
         indices = {s: Index(next(self.names), ranges[s]) for s in term.sums}
         inner = replace(self, places={**self.places, **indices})
-        number = _tidy(sp.sympify(term.number))
+        number = without_rounding(sp.sympify(term.number))
         coefficient, sizes = number.as_coeff_Mul()
         above, below = (
             sp.fraction(abs(coefficient) * sizes) if coefficient.is_Rational else (abs(coefficient) * sizes, sp.S.One)
         )
         deltas = [inner.condition(f) for f, _ in term.factors if isinstance(f, Same | Between)]
         rest = [(inner.factor(f), e) for f, e in term.factors if isinstance(f, Entry | Inner)]
-        over = ([_count(above)] if above != 1 else []) + deltas + [_power(v, e) for v, e in rest if e > 0]
-        under = ([_count(below)] if below != 1 else []) + [_power(v, -e) for v, e in rest if e < 0]
+        over = ([number_of(above)] if above != 1 else []) + deltas + [power_of(v, e) for v, e in rest if e > 0]
+        under = ([number_of(below)] if below != 1 else []) + [power_of(v, -e) for v, e in rest if e < 0]
         product = times(over) if over else ONE
         whole = Over(product, times(under)) if under else product
         summed = SumOver(tuple(indices.values()), whole) if indices else whole
@@ -655,12 +523,12 @@ class _Indexed:
         start = sp.expand(x - sum((sp.expand(x).coeff(s) * s for s in axes), sp.S.Zero))
         if start != 0 or not terms:
             negative = bool(terms) and start.could_extract_minus_sign()
-            terms.append((-1 if negative else 1, _count(-start if negative else start)))
+            terms.append((-1 if negative else 1, number_of(-start if negative else start)))
         return plus(terms)
 
     def _step(self, slope: sp.Expr, symbol: sp.Symbol) -> tuple[int, Expr]:
         sign = -1 if slope.could_extract_minus_sign() else 1
-        return sign, times([*([] if slope == sign else [_count(sign * slope)]), self._axis(symbol)])
+        return sign, times([*([] if slope == sign else [number_of(sign * slope)]), self._axis(symbol)])
 
     def _axis(self, symbol: sp.Symbol) -> Expr:
         place = taken_of(symbol)

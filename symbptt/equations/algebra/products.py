@@ -1,0 +1,168 @@
+"""Sums of products of matrices as a page writes them: what all terms share stands in front and behind, numbers before matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from symbptt.equations.algebra import expressions as algebra
+from symbptt.equations.algebra.entries import count
+from symbptt.equations.algebra.expressions import (
+    EYE,
+    ONE,
+    Diagonal,
+    Expr,
+    Matmul,
+    Number,
+    Over,
+    Times,
+    Transposed,
+    matmul,
+    plus,
+    times,
+    transposed,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A term as numbers times a product of matrices; `is_eye`: without matrices it is the identity, not the number one."""
+
+    sign: int
+    above: tuple[Expr, ...]
+    below: tuple[Expr, ...]
+    parts: tuple[Expr, ...]
+    is_eye: bool = False
+
+
+def sum_of(drawn: Sequence[Drawn]) -> Expr:
+    """Return a sum of products of matrices, in which terms that end alike are one, with what they share behind them."""
+    groups: dict[object, list[Drawn]] = {}
+    for i, d in enumerate(drawn):
+        ends = d.parts[-1] if len(d.parts) > 1 and len(d.parts[-1].shape) == 2 and d.parts[-1].shape[0] != 1 else i
+        groups.setdefault(ends, []).append(d)
+    if len(groups) == 1 or len(groups) == len(drawn):
+        return _shared(list(drawn))
+    return plus([(1, _shared(group)) for group in groups.values()])
+
+
+def _shared(drawn: list[Drawn]) -> Expr:
+    """A sum with what all of its terms share in front and behind."""
+    shared = [x for x in drawn[0].above if all(x in d.above for d in drawn)] if len(drawn) > 1 else []
+    drawn = [replace(d, above=_without(d.above, shared)) for d in drawn]
+    left = _common([d.parts for d in drawn])
+    right = _common([d.parts[len(left) :][::-1] for d in drawn])[::-1]
+    if len(drawn) == 1:
+        return _product(drawn[0])
+    cut = [
+        replace(d, parts=d.parts[len(left) : len(d.parts) - len(right)], is_eye=d.is_eye or bool(left or right))
+        for d in drawn
+    ]
+    total = plus([(d.sign, _product(replace(d, sign=1))) for d in cut])
+    return matmul([*shared, *left, total, *right]) if shared or left or right else total
+
+
+def _without(parts: tuple[Expr, ...], gone: Sequence[Expr]) -> tuple[Expr, ...]:
+    left = list(parts)
+    for part in gone:
+        left.remove(part)
+    return tuple(left)
+
+
+def _common(chains: Sequence[tuple[Expr, ...]]) -> tuple[Expr, ...]:
+    """What all products begin with; only where matrices are left that differ, and nothing of a row or a column is cut."""
+    if len(chains) < 2:
+        return ()
+    found: list[Expr] = []
+    for column in zip(*chains, strict=False):
+        if any(part != column[0] for part in column) or len(column[0].shape) < 2 or column[0].shape[0] == 1:
+            break
+        found.append(column[0])
+    return tuple(found)
+
+
+def _product(d: Drawn) -> Expr:
+    """Numbers before matrices, over what divides them; a diagonal matrix of reciprocals takes the numbers in."""
+    parts, above = list(d.parts), d.above
+    for i, part in enumerate(parts):
+        if above and isinstance(part, Diagonal) and isinstance(part.inner, Over) and part.inner.above == ONE:
+            parts[i], above = Diagonal(Over(times(above), part.inner.below)), ()
+    core = parts or ([EYE] if d.is_eye else [])
+    product = matmul([*above, *core]) if core else times(above) if above else ONE
+    return plus([(d.sign, Over(product, times(d.below)) if d.below else product)])
+
+
+# Factors.
+
+
+def squared(numbers: Sequence[Expr]) -> tuple[Expr, ...]:
+    """Return numbers that are equal as powers."""
+    different = list(dict.fromkeys(numbers))
+    return tuple(x if (n := numbers.count(x)) == 1 else algebra.Power(x, Number(sp.Integer(n))) for x in different)
+
+
+def numbers_in(part: Expr) -> list[Expr]:
+    """Return the numbers that a matrix is multiplied by."""
+    return [f for f in part.factors if not f.shape] if isinstance(part, Times | Matmul) and part.shape else []
+
+
+def without_numbers(part: Expr) -> Expr:
+    """Return a matrix without the numbers that it is multiplied by."""
+    if not isinstance(part, Times | Matmul) or not numbers_in(part):
+        return part
+    rest = [f for f in part.factors if f.shape]
+    return times(rest) if isinstance(part, Times) else matmul(rest)
+
+
+def without_rounding(number: sp.Expr) -> sp.Expr:
+    """Return a product of numbers without what rounding has left in its last digits."""
+    rounded = {x: sp.Float(float(f"{float(x):.15g}")) for x in number.atoms(sp.Float)}
+    return number.xreplace(rounded)
+
+
+def number_of(size: sp.Expr) -> Expr:
+    """Return a number, or a size as one."""
+    return Number(size) if size.is_number else count(size)
+
+
+def power_of(value: Expr, exponent: int) -> Expr:
+    """Return a value to a whole power."""
+    return value if exponent == 1 else algebra.Power(value, Number(sp.Integer(exponent)))
+
+
+def weighted(weights: Sequence[tuple[Expr, int]]) -> Expr:
+    """Return an elementwise product of vectors to whole powers."""
+    above = [power_of(value, e) for value, e in weights if e > 0]
+    below = [power_of(value, -e) for value, e in weights if e < 0]
+    over = times(above) if above else ONE
+    return Over(over, times(below)) if below else over
+
+
+def turned(part: Expr) -> Expr:
+    """Return the transpose of a matrix."""
+    return part if isinstance(part, Diagonal) else transposed(part)
+
+
+def entries_summed(vector: Expr) -> Expr:
+    """Return the sum of the entries of a vector; of a product, an inner product."""
+    if isinstance(vector, Times) and len(vector.factors) > 1 and all(f.shape for f in vector.factors):
+        return matmul([Transposed(vector.factors[0]), times(vector.factors[1:])])
+    if isinstance(vector, algebra.Power) and vector.exponent == Number(sp.Integer(2)):
+        return matmul([Transposed(vector.base), vector.base])
+    return algebra.Call("sum", (vector,), ())
+
+
+def joined(parts: Sequence[Expr]) -> Iterator[Expr]:
+    """Yield matrices, diagonal ones side by side as one."""
+    last: Expr | None = None
+    for part in parts:
+        if isinstance(last, Diagonal) and isinstance(part, Diagonal):
+            last = Diagonal(times([last.inner, part.inner]))
+            continue
+        if last is not None:
+            yield last
+        last = part
+    if last is not None:
+        yield last
