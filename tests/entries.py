@@ -7,7 +7,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.autodiff.chain import Chain
-from symbptt.autodiff.entrywise import Between, Entry, Inner, Same, Term, own, taken_of
+from symbptt.autodiff.term import Between, Entry, Inner, Same, Term, own, taken_of
 
 Arrays = Mapping[int, Any]
 

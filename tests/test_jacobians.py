@@ -266,7 +266,8 @@ def test_names_that_are_not_there_are_told(names: tuple[object, ...]) -> None:
 def test_terms_hold_entry_by_entry() -> None:
     """The sums of entries behind the page, evaluated without it."""
     from symbptt.autodiff.chain import chain
-    from symbptt.autodiff.entrywise import Calculus, Entry
+    from symbptt.autodiff.entrywise import Calculus
+    from symbptt.autodiff.term import Entry
 
     g, step = gru.step.graph.copy(), gru.step
     calculus = Calculus(g, tuple(step.next.values()), frozenset(g.names) | frozenset(step.leaves.values()))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from symbptt.autodiff.entrywise import Calculus, Inner, Term, Terms, legs, out, substituted
+from symbptt.autodiff.entrywise import Calculus, substituted
+from symbptt.autodiff.term import Inner, Term, Terms, legs, out
 
 Stop = tuple[int, int]
 """A value on a route: its node, and how many steps before the last one."""

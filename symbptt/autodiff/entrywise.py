@@ -17,101 +17,37 @@ from symbptt import ops
 from symbptt.autodiff.guard import Guards
 from symbptt.autodiff.partials import VALUE, partials
 from symbptt.autodiff.subexpressions import formula, values
+from symbptt.autodiff.term import (
+    At,
+    Between,
+    Bounds,
+    Entry,
+    Factor,
+    Inner,
+    Same,
+    Term,
+    Terms,
+    counted,
+    extent_of,
+    in_order,
+    is_never_negative,
+    legs,
+    out,
+    parted,
+    placed,
+    placed_factor,
+    renamed_like,
+    shifted,
+    symbols_of,
+    taken,
+    without_common_sign,
+)  # fmt: skip
 from symbptt.autodiff.vjp import Context, contributions, known_functions
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.shape import Shape, Size, sign_of
-
-At = tuple[sp.Expr, ...]
-"""The place of an entry: an expression in indices, sizes and integers for each axis; 0 along an axis of size 1."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry of a value of the graph, `back` steps before this one."""
-
-    id: int
-    at: At
-    back: int = 0
-
-
-@dataclass(frozen=True)
-class Same:
-    """1 where two indices are equal, else 0."""
-
-    one: sp.Expr
-    other: sp.Expr
-
-
-@dataclass(frozen=True)
-class Between:
-    """1 where low ≤ index < high, else 0; a bound that is None always holds."""
-
-    index: sp.Expr
-    low: sp.Expr | None
-    high: sp.Expr | None = None
-
-
-@dataclass(frozen=True)
-class Inner:
-    """An entry of the derivative of a value with respect to what derivatives are taken of."""
-
-    id: int
-    at: At
-    back: int = 0
-
-
-Bounds = Mapping[sp.Symbol, Size]
-"""The sizes of the axes that indices run over."""
-
-Factor = Entry | Same | Between | Inner
-
-
-@dataclass(frozen=True)
-class Term:
-    """A number times powers of factors, summed over indices: those of the value are `out`, those of what derivatives are
-    taken of are `own`, all others are summed over."""
-
-    number: sp.Expr
-    factors: tuple[tuple[Factor, int], ...]
-    sums: tuple[sp.Symbol, ...] = ()
-
-    @property
-    def inner(self) -> Inner | None:
-        return next((f for f, _ in self.factors if isinstance(f, Inner)), None)
-
-
-Terms = tuple[Term, ...]
-
-
-def out(axis: int) -> sp.Symbol:
-    """Return the index of an axis of the value that is derived."""
-    return sp.Symbol(f"_out{axis}", integer=True, nonnegative=True)
-
-
-def own(axis: int) -> sp.Symbol:
-    """Return the index of an axis of what derivatives are taken of."""
-    return sp.Symbol(f"_own{axis}", integer=True, nonnegative=True)
-
-
-def taken(id: int, back: int = 0) -> sp.Symbol:
-    """Return the index that an integer value of the graph is."""
-    return sp.Symbol(f"_taken{id}_{back}", integer=True, nonnegative=True)
-
-
-def taken_of(symbol: sp.Symbol) -> tuple[int, int] | None:
-    """Return the value that an index is, and how many steps before this one; None for the index of an axis."""
-    if not symbol.name.startswith("_taken"):
-        return None
-    id, _, back = symbol.name.removeprefix("_taken").partition("_")
-    return int(id), int(back)
-
-
-def legs(shape: Shape, name: Callable[[int], sp.Symbol]) -> At:
-    """Return an index for each axis, 0 where there is one place only."""
-    return tuple(sp.S.Zero if size == 1 else name(i) for i, size in enumerate(shape))
 
 
 @dataclass
@@ -197,7 +133,7 @@ class Calculus:
         """Return a term of the derivative of a value of some shape without indices that δ fixes and without conditions that
         always hold; None for zero."""
         bounds = self.ranges | {out(i): size for i, size in enumerate(shape)}
-        factors, sums, number = _counted(term.factors), list(term.sums), term.number
+        factors, sums, number = counted(term.factors), list(term.sums), term.number
         again = True
         while again:
             again = False
@@ -211,7 +147,7 @@ class Calculus:
                         return None
                     if isinstance(fixed, tuple):
                         sums.remove(fixed[0])
-                        factors = _counted((_placed(f, {fixed[0]: fixed[1]}), e) for f, e in factors.items())
+                        factors = counted((placed_factor(f, {fixed[0]: fixed[1]}), e) for f, e in factors.items())
                     again = True
                     break
                 if isinstance(factor, Between):
@@ -220,18 +156,18 @@ class Calculus:
                         continue
                     if open_ is None:
                         return None
-                    factors = _counted((open_ if f == factor else f, e) for f, e in factors.items()
+                    factors = counted((open_ if f == factor else f, e) for f, e in factors.items()
                                        if f != factor or (open_.low, open_.high) != (None, None))  # fmt: skip
                     again = True
                     break
         factors = self._parts_named(self._quotients_named(factors), bounds)
-        read = {s for f in factors for s in _symbols(f)}
+        read = {s for f in factors for s in symbols_of(f)}
         for symbol in [s for s in sums if s not in read]:
             number *= self.ranges[symbol]
             sums.remove(symbol)
         if number == 0:
             return None
-        return _ordered(Term(number, tuple((f, e) for f, e in factors.items() if e), tuple(sums)))
+        return in_order(Term(number, tuple((f, e) for f, e in factors.items() if e), tuple(sums)))
 
     def _solved(self, same: Same, sums: Sequence[sp.Symbol], bounds: Bounds) -> tuple[sp.Symbol, sp.Expr] | bool | None:
         """What a δ says: an index and what it is, True or False where that is certain, None where it says nothing."""
@@ -241,17 +177,17 @@ class Calculus:
         for one, other in ((same.one, same.other), (same.other, same.one)):
             if one in sums and one not in other.free_symbols:
                 return one, other
-        extent = _extent(difference, bounds)
-        return False if extent and (_is_never_negative(extent[0] - 1) or _is_never_negative(-1 - extent[1])) else None
+        extent = extent_of(difference, bounds)
+        return False if extent and (is_never_negative(extent[0] - 1) or is_never_negative(-1 - extent[1])) else None
 
     def _open(self, between: Between, bounds: Bounds) -> Between | None:
         """A condition without the bounds that always hold; None where it never holds."""
-        above = None if between.low is None else _extent(between.index - between.low, bounds)
-        below = None if between.high is None else _extent(between.high - 1 - between.index, bounds)
-        if any(x is not None and _is_never_negative(-1 - x[1]) for x in (above, below)):
+        above = None if between.low is None else extent_of(between.index - between.low, bounds)
+        below = None if between.high is None else extent_of(between.high - 1 - between.index, bounds)
+        if any(x is not None and is_never_negative(-1 - x[1]) for x in (above, below)):
             return None
-        low = None if above is not None and _is_never_negative(above[0]) else between.low
-        high = None if below is not None and _is_never_negative(below[0]) else between.high
+        low = None if above is not None and is_never_negative(above[0]) else between.low
+        high = None if below is not None and is_never_negative(below[0]) else between.high
         return Between(between.index, low, high)
 
     def _quotients_named(self, factors: dict[Factor, int]) -> dict[Factor, int]:
@@ -265,7 +201,7 @@ class Calculus:
                 if fits and self.graph.shape(id) == self.graph.shape(above.id):
                     node = self.graph[id]
                     if self.entry(node.args[1], self.aligned(node.args[1], above.at)).at == below.at:
-                        factors = _counted(
+                        factors = counted(
                             [*factors.items(), (Entry(id, above.at, above.back), 1), (above, -1), (below, 1)]
                         )
         return factors
@@ -286,7 +222,7 @@ class Calculus:
 
     def _parts_named(self, factors: dict[Factor, int], bounds: Bounds) -> dict[Factor, int]:
         """An entry of a part of a value by the name of the part."""
-        return _counted((self._as_part(f, bounds) if isinstance(f, Entry) else f, e) for f, e in factors.items())
+        return counted((self._as_part(f, bounds) if isinstance(f, Entry) else f, e) for f, e in factors.items())
 
     def _as_part(self, entry: Entry, bounds: Bounds) -> Entry:
         wholes = self._wholes(entry.id)
@@ -328,8 +264,8 @@ class Calculus:
 
     def _joined(self, one: Term, other: Term) -> Term | None:
         """The sum of two terms as one, where they differ only in entries at one and the same place."""
-        other = _renamed(other, one)
-        apart = _apart(one, other, self._is_short)
+        other = renamed_like(other, one)
+        apart = parted(one, other, self._is_short)
         if apart is None or set(one.sums) != set(other.sums):
             return None
         common, rests = apart
@@ -344,7 +280,7 @@ class Calculus:
         ids = list(dict.fromkeys(entry.id for entry in found))
         products = [sp.Mul(t.number, *(placeholder(ids.index(entry.id)) ** e for entry, e in rest))
                     for t, rest in zip((one, other), rests, strict=True)]  # fmt: skip
-        number, total = _leading(sp.Add(*products))
+        number, total = without_common_sign(sp.Add(*products))
         if total == 0:
             return Term(sp.S.Zero, ())
         used = [id for i, id in enumerate(ids) if placeholder(i) in total.free_symbols]
@@ -355,124 +291,12 @@ class Calculus:
         first = next((i for i, (f, _) in enumerate(one.factors) if f not in common), len(one.factors))
         factors = [(f, e) for f, e in one.factors if f in common]
         lead = sum(f in common for f, _ in one.factors[:first])
-        return _ordered(Term(number, (*factors[:lead], (entry, 1), *factors[lead:]), one.sums))
+        return in_order(Term(number, (*factors[:lead], (entry, 1), *factors[lead:]), one.sums))
 
     def _is_short(self, entry: Entry) -> bool:
         """Whether a value has a name, or is made of such alone: it may stand in a formula twice."""
         node = self.graph[entry.id]
         return entry.id in self.labelled or all(arg in self.labelled or not self.graph[arg].args for arg in node.args)
-
-
-Rest = list[tuple[Entry, int]]
-
-
-def _apart(one: Term, other: Term, is_short: Callable[[Entry], bool]) -> tuple[set[Factor], tuple[Rest, Rest]] | None:
-    """What two terms share and the entries in which they differ; None where they differ in anything else.
-
-    Where nothing would be left of one of them, short entries at the same place stay too: f + a f, not (1 + a) f.
-    """
-    a, b = dict(one.factors), dict(other.factors)
-    common = {f for f, e in a.items() if b.get(f) == e}
-    rests = _rest(a, common), _rest(b, common)
-    if rests[0] is None or rests[1] is None:
-        return None
-    if bool(rests[0]) != bool(rests[1]):
-        at = next((entry.at for rest in rests for entry, _ in rest or [] if entry.at), ())
-        common = {f for f in common if not isinstance(f, Entry) or (f.at and f.at != at) or not is_short(f)}
-        rests = _rest(a, common), _rest(b, common)
-    return common, (rests[0] or [], rests[1] or [])
-
-
-def _rest(factors: Mapping[Factor, int], common: set[Factor]) -> Rest | None:
-    found: Rest = []
-    for factor, exponent in factors.items():
-        if factor not in common:
-            if not isinstance(factor, Entry):
-                return None
-            found.append((factor, exponent))
-    return found
-
-
-def _is_never_negative(value: sp.Expr) -> bool:
-    return sign_of(shapes.size(value)) in (0, 1)
-
-
-def _extent(index: sp.Expr, bounds: Bounds) -> tuple[sp.Expr, sp.Expr] | None:
-    """The least and the largest value of an index; None where what it is made of has no bounds."""
-    low = high = sp.expand(index)
-    axes = [s for s in low.free_symbols if s.name.startswith("_")]
-    if not all(s in bounds for s in axes):
-        return None
-    for symbol in sorted(axes, key=str):
-        slope, last = low.coeff(symbol), bounds[symbol] - 1
-        if not slope.is_number:
-            slope = sp.S.One if sign_of(shapes.size(slope)) in (0, 1) else sp.nan
-        if slope is sp.nan:
-            return None
-        first, final = (last, 0) if slope < 0 else (0, last)
-        low, high = low.xreplace({symbol: sp.sympify(first)}), high.xreplace({symbol: sp.sympify(final)})
-    return sp.expand(low), sp.expand(high)
-
-
-def _leading(total: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """A sum without the sign that all of its terms have."""
-    terms = sp.Add.make_args(total)
-    if terms and all(term.as_coeff_Mul()[0].is_negative for term in terms):
-        return sp.S.NegativeOne, sp.Add(*(-term for term in terms))
-    return sp.S.One, total
-
-
-def _counted(factors: Iterable[tuple[Factor, int]]) -> dict[Factor, int]:
-    found: dict[Factor, int] = {}
-    for factor, exponent in factors:
-        found[factor] = found.get(factor, 0) + exponent
-        if isinstance(factor, Same | Between):
-            found[factor] = 1
-    return {f: e for f, e in found.items() if e}
-
-
-def _placed(factor: Factor, at: Mapping[sp.Symbol, sp.Expr]) -> Factor:
-    """A factor with other indices."""
-    match factor:
-        case Entry() | Inner():
-            return replace(factor, at=tuple(sp.expand(x.xreplace(at)) for x in factor.at))
-        case Same(one, other):
-            return Same(sp.expand(one.xreplace(at)), sp.expand(other.xreplace(at)))
-        case Between(index, low, high):
-            return Between(
-                sp.expand(index.xreplace(at)), *(None if x is None else sp.expand(x.xreplace(at)) for x in (low, high))
-            )
-    raise AssertionError(factor)
-
-
-def placed(term: Term, at: Mapping[sp.Symbol, sp.Expr]) -> Term:
-    """Return a term with other indices."""
-    return replace(term, factors=tuple((_placed(f, at), e) for f, e in term.factors))
-
-
-def _symbols(factor: Factor) -> set[sp.Symbol]:
-    match factor:
-        case Entry(_, at) | Inner(_, at):
-            return {s for x in at for s in x.free_symbols}
-        case Same(one, other):
-            return one.free_symbols | other.free_symbols
-        case Between(index, low, high):
-            return {s for x in (index, low, high) if x is not None for s in x.free_symbols}
-    raise AssertionError(factor)
-
-
-def _ordered(term: Term) -> Term:
-    """Sums in the order in which the factors have their indices."""
-    order = [s for f, _ in term.factors for s in sorted(_symbols(f), key=str) if s in term.sums]
-    return replace(term, sums=tuple(dict.fromkeys(order)))
-
-
-def _renamed(term: Term, like: Term) -> Term:
-    """A term with the summed indices of another one, in the order of the factors."""
-    if len(term.sums) != len(like.sums) or term.sums == like.sums:
-        return term
-    names = dict(zip(term.sums, like.sums, strict=True))
-    return replace(placed(term, names), sums=like.sums)
 
 
 def with_fresh_sums(calculus: Calculus, term: Term) -> Term:
@@ -489,18 +313,8 @@ def substituted(calculus: Calculus, term: Term, into: Term) -> Term:
     moved = placed(term, {out(i): x for i, x in enumerate(inner.at)})
     factors: list[tuple[Factor, int]] = []
     for factor, exponent in into.factors:
-        factors += [(_shifted(f, inner.back), e) for f, e in moved.factors] if factor == inner else [(factor, exponent)]
+        factors += [(shifted(f, inner.back), e) for f, e in moved.factors] if factor == inner else [(factor, exponent)]
     return Term(into.number * moved.number, tuple(factors), (*into.sums, *moved.sums))
-
-
-def _shifted(factor: Factor, back: int) -> Factor:
-    if not back:
-        return factor
-    if isinstance(factor, Entry | Inner):
-        at = {s: taken(t[0], t[1] + back) for x in factor.at for s in x.free_symbols if (t := taken_of(s))}
-        return replace(factor, at=tuple(x.xreplace(at) for x in factor.at), back=factor.back + back)
-    at = {s: taken(t[0], t[1] + back) for s in _symbols(factor) if (t := taken_of(s))}
-    return _placed(factor, at)
 
 
 # The local derivative of each family.

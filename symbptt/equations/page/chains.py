@@ -9,23 +9,9 @@ from functools import cached_property
 import sympy as sp
 
 from symbptt.autodiff.chain import Chain
-from symbptt.autodiff.entrywise import (
-    At,
-    Between,
-    Calculus,
-    Entry,
-    Factor,
-    Inner,
-    Same,
-    Term,
-    Terms,
-    legs,
-    out,
-    own,
-    placed,
-    taken_of,
-)  # fmt: skip
+from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.labels import Label
+from symbptt.autodiff.term import At, Between, Entry, Factor, Inner, Same, Term, Terms, legs, out, own, placed, taken_of
 from symbptt.equations.algebra import expressions as algebra
 from symbptt.equations.algebra.entries import free_names
 from symbptt.equations.algebra.expressions import (

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from symbptt.autodiff.bptt import per_sample
 from symbptt.autodiff.chain import Chain
-from symbptt.autodiff.entrywise import Entry
 from symbptt.autodiff.labels import Label
+from symbptt.autodiff.term import Entry
 from symbptt.equations.algebra.expressions import Symbol, normal
 from symbptt.equations.algebra.normal import in_normal_form
 from symbptt.equations.notation.signs import TEXT
