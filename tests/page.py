@@ -457,7 +457,7 @@ class Reader:
         sizes = {letter.strip(): self.size(size) for letter, sign, size in pairs if sign}
         if (
             self.scope
-            or not all(x == "0" or (x.isalpha() and x.islower()) for x in letters)
+            or not all(x == "0" or re.fullmatch(r"[a-z](_\d+)?", x) for x in letters)
             or any(map(self.is_known, letters))
         ):
             value = self.apart(start, end + 1)

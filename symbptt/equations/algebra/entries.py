@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.equations.algebra import expressions as algebra
 from symbptt.equations.algebra.expressions import (
     ZERO,
@@ -32,6 +32,7 @@ from symbptt.equations.algebra.expressions import (
 from symbptt.equations.algebra.trees import with_conditions
 from symbptt.equations.algebra.wholes import by_entries
 from symbptt.ir.graph import Graph
+from symbptt.ir.naming import free_letters
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, tree_of
 from symbptt.ir.shape import Shape, Size, names_in
@@ -52,12 +53,12 @@ def entries(g: Graph, labels: Mapping[int, Label], id: int) -> Expr:
 
 
 def free_names(g: Graph, labels: Mapping[int, Label]) -> Iterator[str]:
-    """Yield names of indices that nothing else on the page has."""
+    """Yield names of indices that nothing else on the page has, without end."""
     taken = {label.full for label in labels.values()} | {"t", "T", "e"}
+    taken |= {without_time(label.name, role) for label in labels.values() for role in TIMES}
     taken |= {name for node in g.leaves() for name in names_in(node.shape)}
     taken |= {name for node in g if node.family == "leaf" for name in names_in(node.shape)}
-    yield from (letter for letter in LETTERS if letter not in taken)
-    yield from (f"i{n}" for n in range(1, 1000))
+    return free_letters(LETTERS, taken)
 
 
 @dataclass(frozen=True)

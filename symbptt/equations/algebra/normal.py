@@ -258,7 +258,7 @@ def _renamed(e: Entries) -> Expr:
 
 
 def _place(name: str) -> int:
-    return LETTERS.index(name) if name in LETTERS else len(LETTERS) + int(name[1:])
+    return LETTERS.index(name) if name in LETTERS else len(LETTERS) + int(name.partition("_")[2])
 
 
 def _indices(e: Expr) -> Iterator[Expr]:
