@@ -16,10 +16,10 @@ import numpy as np
 import symbptt as sb
 from tests import brute
 from tests.oracle import STEP, one_step
-from tests.page import Page, Reader, Symbol, Value, bare, column, constants_of, letters_of, symbol_of, tokens_of
-from tests.readback import begun, sections_of
+from tests.page import Page, Reader, Symbol, Value, bare, column, letters_of, symbol_of, tokens_of
+from tests.readback import as_text, begun
 
-NAME = r"(?:\([^()]+\)|(?![ᵀ²³∂])[^\W\d](?:(?![ᵀ²³])\w)*?)"
+NAME = r"(?:\([^()]+\)|(?![ᵀ²³∂])[^\W\d](?:(?![ᵀ²³])[\w\u0302-\u0307′])*?)"
 SUB = r"_(?:\{[^{}]*\}|\w)"
 PART = rf"{NAME}(?:{SUB})?"
 DERIVATIVE = re.compile(rf"∂({PART})/∂({PART})(?![\w{{])")
@@ -191,9 +191,9 @@ class JacobianPage:
 def page_of(cell: sb.Cell, sizes: dict[str, int]) -> tuple[JacobianPage, Any]:
     """A page on which the forward lines of one step have been worked through, and its data."""
     data = brute.data_of(cell, 1, 1, sizes)
-    text = sb.derive(cell).as_spelt("textbook")
-    page, sections = begun(cell, data, sizes), sections_of(text)
-    page.once |= constants_of(text)
+    sections, names, _, constants = as_text("textbook")(sb.derive(cell))
+    page = begun(cell, data, sizes, names)
+    page.once |= constants
     page.define(sections.get("Functions", []))
     page.section(next(lines for head, lines in sections.items() if head.startswith("Forward")), range(1, 2))
     shapes = {**{k: np.shape(v) for k, v in data.params.items()}, **{k: v.shape[1:] for k, v in data.state.items()}}

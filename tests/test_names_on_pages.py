@@ -1,11 +1,19 @@
 """How names are written on pages: as mathematics has them, and no two alike."""
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Input, Param, State
+from symbptt import Const, Input, Param, State, Target, zoo
 from symbptt.equations.notation.names import Used, in_ascii, latex_of_spelling, names_of_page, spelling, text_of_name
+from symbptt.equations.notation.pen import Pen
+from symbptt.equations.notation.signs import TEXT
+from symbptt.equations.page.equations import Equations
+from tests.readback import as_latex, as_latex_textbook, assert_read
 
 
 def latex(name: str, *siblings: str) -> str:
@@ -171,3 +179,143 @@ def test_a_name_that_would_be_an_adjoint_s_makes_the_mark_another_one() -> None:
         return h + np.sin(dh_t)
 
     assert "δh_{t-1}" in sb.derive(differing).text("loop")
+
+
+@sb.cell
+def odd(
+    x_t: Input["m"], h_prev: State["n"], ĉ: State["n"], W_σ: Param["n m"], Ω: Param["n n"], beta: Param["n"], pi: Param["n"],
+    h0: Param["n"], lambda_: Const = 0.5,
+):  # fmt: skip
+    f_t = sb.sigmoid(W_σ @ x_t + Ω @ h_prev + beta)
+    g_prime = np.tanh(pi * ĉ + h0)
+    c_new = lambda_ * f_t * ĉ + (1 - f_t) * g_prime
+    h_bar = f_t + c_new
+    h_new = h_bar * np.tanh(c_new)
+    return h_new, c_new
+
+
+@sb.loss
+def odd_loss(h_prev: State["n"], θ: Param["n"], target: Target["n"]):
+    ε_t = θ * h_prev - target
+    return sb.sum(ε_t * ε_t)
+
+
+WRITTEN = {
+    "x_t": ("x", "x", "x"),
+    "h_prev": ("h", "h", "h"),
+    "ĉ": ("ĉ", r"\hat{c}", "c_hat"),
+    "W_σ": ("W_σ", r"W_{\sigma}", "W_sigma"),
+    "Ω": ("Ω", r"\Omega", "Omega"),
+    "beta": ("β", r"\beta", "beta"),
+    "pi": ("pi", r"\mathsf{pi}", "pi"),
+    "h0": ("h0", r"\mathsf{h0}", "h0"),
+    "lambda_": ("λ", r"\lambda", "lambda"),
+    "f_t": ("f", "f", "f"),
+    "g_prime": ("g′", "g'", "g_prime"),
+    "h_bar": ("h̄", r"\bar{h}", "h_bar"),
+}
+"""How the names of `odd` are written in text, in LaTeX, and as ASCII."""
+SPELT = re.compile(r"prev|_new|(?<!,)t,t|lambda_|prime|h_bar|{bar|beta|W_\{sigma|[_{]hat|x_\{t,|f_\{t,|_t_t")
+"""Parts of names as they are spelt, which no text of a page has."""
+TIMED = re.compile(r"prev|_new|lambda_(?!\{)|(?<![a-z])t,t")
+"""Parts that say the time, which no form of a page has."""
+
+
+def printed(d: sb.Derivation) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """What each printing function says, as text, as LaTeX (where there is that), and as ASCII."""
+    states = list(d.cell.step.next)
+    parts: dict[str, Any] = {"page": d, "jacobian": d.jacobian(), "unrolled": d.unrolled(), "unrolled T": d.unrolled(2)}
+    explained = d.explain()
+    parts |= {f"paths {to} {of}": d.paths(to, of) for to in states for of in states}
+    parts |= {f"long paths {to}": d.paths(to, to, steps=2) for to in states[:1]}
+    parts |= {f"path {i}": path for i, path in enumerate(d.paths(states[0], states[-1]))}
+    parts |= {f"jacobian {to} {a.name}": d.jacobian(to, a.name) for to in states
+              for a in d.cell.step.of_role("state", "input", "param", "const")}  # fmt: skip
+    for name, part in parts.items():
+        yield name, (part.text(), part.latex(), part.text(ascii=True))
+    of_formulas = [re.compile(r"^ {7}.*$", re.M).findall(explained.text(ascii=ascii)) for ascii in (False, True)]
+    yield "explain", ("\n".join(of_formulas[0]), explained.latex(), "\n".join(of_formulas[1]))
+    for to in states:
+        yield f"linearity {to}", (d.linearity(to).text(), "", d.linearity(to).text(ascii=True))
+    found = sb.compare(zoo.lstm, d.cell)
+    yield "compare", (found.text(), "", found.text(ascii=True))
+
+
+@pytest.mark.parametrize("target", [odd, sb.model(odd, odd_loss)], ids=["cell", "model"])
+def test_a_value_has_one_name_wherever_it_is_printed(target: Any) -> None:
+    d = sb.derive(target)
+    everything = {"text": "", "latex": "", "ascii": ""}
+    for name, (text, latex_text, ascii_text) in printed(d):
+        places = re.sub(r"test_names_on_pages.py:\d+", "", text)
+        assert SPELT.search(places) is None, f"{name}: {SPELT.search(places)} in {text}"
+        assert not set("_") & set(re.sub(r"_\{|\\_|_[A-Za-z0-9]", "", latex_text)), f"{name}: {latex_text}"
+        assert TIMED.search(latex_text) is None and r"\mathrm{beta}" not in latex_text, f"{name}: {latex_text}"
+        assert ascii_text.isascii(), f"{name}: {[x for x in ascii_text if not x.isascii()]}"
+        assert TIMED.search(ascii_text) is None, f"{name}: {ascii_text}"
+        for form, said in zip(everything, (text, latex_text, ascii_text), strict=True):
+            everything[form] += said
+    for name, forms in WRITTEN.items():
+        for (form, said), written in zip(everything.items(), forms, strict=True):
+            assert written in said, f"{name} as {written} in {form}"
+
+
+@pytest.mark.parametrize("function", ["jacobian", "paths", "unrolled", "linearity", "explain", "compare", "to_sympy"])
+def test_each_function_has_the_names_of_the_page(function: str) -> None:
+    """Name by name: the symbols that stand in what a function prints are those of the page."""
+    said = {
+        "jacobian": lambda d: d.jacobian("h_prev", "h_prev").text() + d.jacobian("h_prev", "beta").text(),
+        "paths": lambda d: d.paths("ĉ", "ĉ").text() + d.paths("h_prev", "h_prev").text(),
+        "unrolled": lambda d: d.unrolled().text(),
+        "linearity": lambda d: d.linearity("h_prev").text(),
+        "explain": lambda d: d.explain().text(),
+        "compare": lambda d: sb.compare(zoo.rnn, d.cell).text(),
+        "to_sympy": lambda d: f"{list(d.to_sympy())} {d.to_sympy()}",
+    }[function](sb.derive(odd))
+    wanted = {
+        "jacobian": ["∂h_t/∂h_{t-1} = ", "h̄_t", "Ω", "∂h_t/∂β", "λ ĉ_{t-1}"],
+        "paths": ["∂ĉ_t/∂ĉ_{t-1}", "ĉ → g′ → ĉ", "h → f → h̄ → h", "pi"],
+        "unrolled": ["s = (h; ĉ)", "∂ĉ_t/∂h_{t-1}", "the route ĉ → ĉ alone", "f_t"],
+        "linearity": ["h_t, all else given", "in x, h, W_σ, Ω, β ", "σ in f (", "tanh in g′ ("],
+        "explain": ["dh̄_t = dh_t ⊙ tanh(ĉ_t)", "dg′_t = dĉ_t ⊙ (1 - f_t)", "W_σ, Ω, β, pi, h0 are the same"],
+        "compare": ["f_t: = σ(W_σ x_t + Ω h_{t-1} + β)", "dβ", "∂h_t/∂h_{t-1}: ", "+ h → f → h̄ → h"],
+        "to_sympy": ["'f'", "'g_prime'", "'c_hat'", "h_prev", "c_hat_prev", "W_sigma", "Omega", "lambda*"],
+    }[function]  # fmt: skip
+    for part in wanted:
+        assert part in said, f"{part!r} is not in\n{said}"
+
+
+def test_made_names_are_not_those_of_the_user() -> None:
+    """Letters of derivatives and of long values, of the whole state and of indices: none is written like a name of the cell."""
+
+    @sb.cell
+    def taken(x: Input["n"], s_t: State["n"], z: State["n"], J1: Param["n n"], u_1: Param["n n"], i_t: Param["n n n"]):
+        j_new = np.tanh(J1 @ x + u_1 @ s_t + (i_t @ s_t) @ z)
+        return j_new * s_t + np.tanh(j_new + z), z * j_new
+
+    text = sb.derive(taken).jacobian().text()
+    assert "y = (s; z)" in text
+    block = sb.derive(taken).jacobian("s_t", "i_t").text()
+    assert block.startswith("(∂s_t)_j/(∂i_t)") is False and "∂" in block
+
+
+@sb.cell
+def all_letters(
+    x: Input["n"], h: State["n"], i: Param["n"], j: Param["n"], k: Param["n"], l: Param["n"], p: Param["n"], q: Param["n"],
+    r: Param["n"], u: Param["n"], v: Param["n"], w: Param["n"], a: Param["n"], b: Param["n"], c: Param["n"], d: Param["n"],
+    e: Param["n"], f: Param["n"], g: Param["n"], m: Param["n"], o: Param["n"], s: Param["n"], y: Param["n"], z: Param["n"],
+    A: Param["n n n"],
+):  # fmt: skip
+    rest = i * j * k * l + p * q * r * u + v * w * a * b + c * d * e * f + g * m * o * s + y * z
+    return np.tanh((A @ h) @ h + x) * rest
+
+
+@pytest.mark.parametrize("form", [None, as_latex, as_latex_textbook], ids=["text", "latex loop", "latex"])
+def test_indices_do_not_run_out(form: Any) -> None:
+    assert "i_1" in sb.derive(all_letters).text()
+    assert_read(all_letters, {"n": 3}, printed=form)
+
+
+def test_a_name_as_it_is_spelt_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Equations, "pen", lambda self, ascii=False: Pen(TEXT))
+    with pytest.raises(AssertionError, match="jacobian: "):
+        test_a_value_has_one_name_wherever_it_is_printed(odd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sympy as sp
 
@@ -13,8 +13,8 @@ from symbptt.derivations.derivation import Derivation
 from symbptt.derivations.paths import MOST
 from symbptt.derivations.tables import equation
 from symbptt.equations.algebra.expressions import Call, Expr, Sum
-from symbptt.equations.notation.signs import TEXT
-from symbptt.equations.notation.writing import write
+from symbptt.equations.notation.ascii import in_ascii
+from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.lines import Line, Lines
 from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
@@ -39,10 +39,10 @@ class Change:
         return "\n".join([self._line(), *(["    with"] if self.beside else []), *(f"      {x}" for x in self.beside)])
 
     def _line(self) -> str:
-        if self.gone and self.new and not self.inside and len(self.gone) == len(self.new) == 1:
-            return f"{self.of}: {self.gone[0].removeprefix('+ ')} → {self.new[0].removeprefix('+ ')}"
-        parts = [*(_signed(x, turned=True) for x in self.gone), *(_signed(x) for x in self.new)]
         where = f"  (inside {self.inside})" if self.inside else ""
+        if len(self.gone) == len(self.new) == 1:
+            return f"{self.of}: {self.gone[0].removeprefix('+ ')} → {self.new[0].removeprefix('+ ')}{where}"
+        parts = [*(_signed(x, turned=True) for x in self.gone), *(_signed(x) for x in self.new)]
         return f"{self.of}: {', '.join(parts)}{where}"
 
 
@@ -55,14 +55,23 @@ def _signed(term: str, turned: bool = False) -> str:
 class CellComparison:
     """How a cell differs from another one, part by part; what is alike is left out."""
 
-    first: str
-    second: str
+    cells: tuple[Cell, Cell] = field(repr=False)
     forward: tuple[Change, ...]
     backward: tuple[Change, ...]
     gradients: tuple[Change, ...]
     paths: tuple[Change, ...]
     jacobians: tuple[Change, ...]
     cost: tuple[Change, ...]
+
+    @property
+    def first(self) -> str:
+        """The name of the first cell."""
+        return self.cells[0].name
+
+    @property
+    def second(self) -> str:
+        """The name of the second cell."""
+        return self.cells[1].name
 
     @property
     def sections(self) -> dict[str, tuple[Change, ...]]:
@@ -76,8 +85,11 @@ class CellComparison:
             "cost": self.cost,
         }
 
-    def text(self) -> str:
-        """Return what changes, a line for each change."""
+    def text(self, *, ascii: bool = False) -> str:
+        """Return what changes, a line for each change; with `ascii` in ASCII alone."""
+        if ascii:
+            a, b = map(Derivation, self.cells)
+            return in_ascii(_compared(a, b, a.pen(ascii), b.pen(ascii)).text())
         head = f"{self.first} → {self.second}"
         blocks = [f"{name}\n" + "\n".join(f"  {x}" for x in found) for name, found in self.sections.items() if found]
         return "\n".join([head, *(blocks or ["  nothing changes"])])
@@ -99,44 +111,69 @@ def compare(first: Cell, second: Cell) -> CellComparison:
                 "sb.compare_designs"
             )
     a, b = Derivation(first), Derivation(second)
-    lines = [Lines(d.recursion, d.labels, d.mark) for d in (a, b)]
+    return _compared(a, b, *(d.pen() for d in (a, b)))
+
+
+def _compared(a: Derivation, b: Derivation, one: Pen, other: Pen) -> CellComparison:
+    """The comparison, each cell in the names of its own page."""
+    lines = [(Lines(d.recursion, d.labels, d.mark), pen) for d, pen in ((a, one), (b, other))]
     return CellComparison(
-        first.name,
-        second.name,
-        tuple(_lines(*(x.forward() for x in lines))),
-        tuple(_lines(*(x.backward() for x in lines))),
-        tuple(_lines(*((*x.gradients(), *x.input_gradients()) for x in lines))),
-        tuple(_routes(a, b)),
-        tuple(_jacobians(a, b)),
-        tuple(_cost(first, second)),
+        (a.cell, b.cell),
+        tuple(_lines(*([_Told(x, pen) for x in found.forward()] for found, pen in lines))),
+        tuple(_lines(*([_Told(x, pen) for x in found.backward()] for found, pen in lines))),
+        tuple(
+            _lines(*([_Told(x, pen) for x in (*found.gradients(), *found.input_gradients())] for found, pen in lines))
+        ),
+        tuple(_routes(a, b, one, other)),
+        tuple(_jacobians(a, b, one, other)),
+        tuple(_cost(a.cell, b.cell)),
     )
 
 
-def _lines(first: Sequence[Line], second: Sequence[Line]) -> Iterator[Change]:
-    old, new = ({write(line.left, TEXT): line for line in lines} for lines in (first, second))
+@dataclass(frozen=True)
+class _Told:
+    """A line, and what writes it."""
+
+    line: Line
+    pen: Pen
+
+    @property
+    def left(self) -> str:
+        return self.pen.expression(self.line.left)
+
+    @property
+    def right(self) -> str:
+        return self.pen.expression(self.line.right)
+
+
+def _lines(first: Sequence[_Told], second: Sequence[_Told]) -> Iterator[Change]:
+    old, new = ({x.left: x for x in lines} for lines in (first, second))
     for name in dict.fromkeys([*old, *new]):
         if name not in new:
-            yield Change(name, (write(old[name].right, TEXT),), ())
+            yield Change(name, (old[name].right,), ())
         elif name not in old:
-            yield Change(name, (), (f"= {write(new[name].right, TEXT)}",))
-        elif write(old[name].right, TEXT) != write(new[name].right, TEXT):
-            yield _changed(name, old[name].right, new[name].right)
+            yield Change(name, (), (f"= {new[name].right}",))
+        elif old[name].right != new[name].right:
+            one, other = old[name], new[name]
+            yield _changed(name, (one.line.right, one.pen), (other.line.right, other.pen))
 
 
-def _changed(name: str, old: Expr, new: Expr, inside: str = "") -> Change:
+def _changed(name: str, old: tuple[Expr, Pen], new: tuple[Expr, Pen], inside: str = "") -> Change:
     """The terms that differ; those inside a function that both have, by its name."""
-    if isinstance(old, Call) and isinstance(new, Call) and old.name == new.name and len(old.args) == len(new.args) == 1:
-        return _changed(name, old.args[0], new.args[0], "σ" if old.name == "sigmoid" else old.name)
-    before, after = list(_terms(old)), list(_terms(new))
+    (a, one), (b, other) = old, new
+    if isinstance(a, Call) and isinstance(b, Call) and a.name == b.name and len(a.args) == len(b.args) == 1:
+        within = one.words("σ") if a.name == "sigmoid" else a.name
+        return _changed(name, (a.args[0], one), (b.args[0], other), within)
+    before, after = list(_terms(*old)), list(_terms(*new))
     gone, come = _less(before, after), _less(after, before)
     if len(gone) == len(before) and len(before) > 1:
-        gone, come = [write(old, TEXT)], [write(new, TEXT)]
+        gone, come = [one.expression(a)], [other.expression(b)]
     return Change(name, tuple(gone), tuple(come), inside)
 
 
-def _terms(e: Expr) -> Iterator[str]:
+def _terms(e: Expr, pen: Pen) -> Iterator[str]:
     for sign, term in e.terms if isinstance(e, Sum) else ((1, e),):
-        yield ("+ " if sign > 0 else "- ") + write(term, TEXT)
+        yield ("+ " if sign > 0 else "- ") + pen.expression(term)
 
 
 def _less(terms: Iterable[str], gone: Sequence[str]) -> list[str]:
@@ -150,42 +187,59 @@ def _less(terms: Iterable[str], gone: Sequence[str]) -> list[str]:
     return found
 
 
-def _routes(a: Derivation, b: Derivation) -> Iterator[Change]:
-    for to, of in _common(a, b):
-        found = [_told(d, to, of) for d in (a, b)]
+def _routes(a: Derivation, b: Derivation, one: Pen, other: Pen) -> Iterator[Change]:
+    for (to, of), (same_to, same_of) in _common(a, b, one, other):
+        found = [_told(a, to, of, one), _told(b, same_to, same_of, other)]
         gone, new = _less(found[0], found[1]), _less(found[1], found[0])
         if gone or new:
-            yield Change(f"{of} to {to}", tuple(gone), tuple(f"+ {x}" for x in new))
+            yield Change(f"{one.name(of)} to {one.name(to)}", tuple(gone), tuple(f"+ {x}" for x in new))
 
 
-def _told(d: Derivation, to: str, of: str) -> list[str]:
+def _told(d: Derivation, to: str, of: str, pen: Pen) -> list[str]:
     """The routes in one step; where there are too many, how many."""
     try:
-        return [path.route for path in d.paths(to, of)]
+        return [path.along(pen) for path in d.paths(to, of)]
     except ArgumentError:
         return [f"more than {MOST} routes"]
 
 
-def _common(a: Derivation, b: Derivation) -> Iterator[tuple[str, str]]:
-    states = [name for name in a.cell.step.next if name in b.cell.step.next]
-    yield from ((to, of) for to in states for of in states)
+Pair = tuple[str, str]
 
 
-def _jacobians(a: Derivation, b: Derivation) -> Iterator[Change]:
-    pairs = list(_common(a, b))
-    heads = {write(a.jacobian(to, of).definitions[0].left, TEXT) for to, of in pairs}
-    for to, of in pairs:
-        old, new = (d.jacobian(to, of).definitions for d in (a, b))
-        rest = [[equation(x, TEXT) for x in lines[1:]] for lines in (old, new)]
-        sides = [write(x[0].right, TEXT) for x in (old, new)]
-        changed = [x for x in (*old[1:], *new[1:]) if (equation(x, TEXT) in rest[0]) != (equation(x, TEXT) in rest[1])]
-        if sides[0] == sides[1] and all(write(x.left, TEXT) in heads for x in changed):
+def _common(a: Derivation, b: Derivation, one: Pen, other: Pen) -> Iterator[tuple[Pair, Pair]]:
+    """The pairs of states that both cells have, by the names of their pages: h_prev of one is h of the other."""
+    second = {other.name(name): name for name in b.cell.step.next}
+    states = [(name, second[shown]) for name in a.cell.step.next if (shown := one.name(name)) in second]
+    yield from (((to, of), (same_to, same_of)) for to, same_to in states for of, same_of in states)
+
+
+def _jacobians(a: Derivation, b: Derivation, one: Pen, other: Pen) -> Iterator[Change]:
+    pairs = list(_common(a, b, one, other))
+    heads = {one.expression(a.jacobian(*pair).definitions[0].left) for pair, _ in pairs}
+    for pair, same in pairs:
+        old, new = (
+            [_Derivative(pen.expression(x.left), pen.expression(x.right), equation(x, pen))
+             for x in d.jacobian(*names).definitions]
+            for d, names, pen in ((a, pair, one), (b, same, other))
+        )  # fmt: skip
+        rest = [[x.shown for x in lines[1:]] for lines in (old, new)]
+        changed = [x for x in (*old[1:], *new[1:]) if (x.shown in rest[0]) != (x.shown in rest[1])]
+        if old[0].right == new[0].right and all(x.left in heads for x in changed):
             continue  # a derivative that stands in it has changed, and has its own line here
         both = [x for x in rest[0] if x in rest[1]]
         alone = [
             f"{x}  (in {d.cell.name})" for d, lines in ((a, rest[0]), (b, rest[1])) for x in lines if x not in both
         ]
-        yield Change(write(new[0].left, TEXT), (sides[0],), (sides[1],), beside=(*both, *alone))
+        yield Change(new[0].left, (old[0].right,), (new[0].right,), beside=(*both, *alone))
+
+
+@dataclass(frozen=True)
+class _Derivative:
+    """The line of a derivative: its sides, and the whole."""
+
+    left: str
+    right: str
+    shown: str
 
 
 def _cost(first: Cell, second: Cell) -> Iterator[Change]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from symbptt.autodiff.labels import Label
@@ -11,8 +11,8 @@ from symbptt.checks import check_count
 from symbptt.derivations.jacobians import StateJacobian
 from symbptt.derivations.paths import Paths
 from symbptt.derivations.tables import gathered
-from symbptt.equations.notation.signs import LATEX, TEXT
-from symbptt.equations.notation.writing import write
+from symbptt.equations.notation.pen import Pen
+from symbptt.equations.page.equations import Equations
 from symbptt.errors import ArgumentError
 from symbptt.ir.naming import free_letters
 from symbptt.language.cell import Cell
@@ -30,44 +30,49 @@ class Unrolled:
     """
 
     cell: Cell
+    page: Equations = field(repr=False, compare=False)
     T: int | None
     jacobian: StateJacobian
     carries: tuple[Paths, ...]
 
-    def text(self) -> str:
-        """Return the closed form, and the Jacobian of a step in the cell's terms, as plain text."""
-        name, s = self._state, _Signs(self._letters, True)
-        lines = [*self._sums(s, name), *self._step()]
+    def text(self, *, ascii: bool = False) -> str:
+        """Return the closed form, and the Jacobian of a step in the cell's terms, as plain text; with `ascii` in ASCII alone."""
+        pen = self.page.pen(ascii)
+        name, s = self._state(pen), _Signs(self._letters, True)
+        lines = [*map(pen.words, self._sums(s, name)), *self._step(ascii)]
         if self.T is None:
             k, w = self._letters.step, self._letters.window
-            outputs = [f"a loss of an output {y}_t acts on {name}_{{t-1}} by (∂ℓ_t/∂{y}_t) (∂{y}_t/∂{name}_{{t-1}}), and on "
-                       f"{self._letters.parameter} by (∂ℓ_t/∂{y}_t) (∂⁺{y}_t/∂{self._letters.parameter})"
-                       for y in self.cell.step.outputs]  # fmt: skip
-            lines[2:2] = outputs
+            ys = [pen.symbol(Label(y, 0)) for y in self.cell.step.outputs]
+            outputs = [f"a loss of an output {y} acts on {s.at(name, 't-1')} by (∂ℓ_t/∂{y}) (∂{y}/∂{s.at(name, 't-1')}), and on "
+                       f"{self._letters.parameter} by (∂ℓ_t/∂{y}) (∂⁺{y}/∂{self._letters.parameter})"
+                       for y in ys]  # fmt: skip
+            lines[2:2] = map(pen.words, outputs)
             lines += [
-                f"the route {c[0].route} alone, over the steps {k} + 1 to t: the product of "
-                f"{write(c[0].definitions[0].right, TEXT)}, the latest step first"
+                f"the route {c[0].along(pen)} alone, over the steps {k} + 1 to t: the product "
+                f"of {pen.expression(c[0].definitions[0].right)}, the latest step first"
                 for c in self.carries
             ]
             lines.append(
-                f"for {k} = t the product is the identity; ∂⁺ is of the parameter at that step alone; sb.Window({w}) "
-                f"keeps the terms with {k} > t - {w}"
+                pen.words(
+                    f"for {k} = t the product is the identity; ∂⁺ is of the parameter at that step alone; sb.Window({w}) "
+                    f"keeps the terms with {k} > t - {w}"
+                )
             )
         return "\n".join(lines)
 
     def _sums(self, s: _Signs, name: str) -> Iterator[str]:
         return _closed(s, name) if self.T is None else _written_out(s, name, self.T)
 
-    def _step(self) -> list[str]:
+    def _step(self, ascii: bool) -> list[str]:
         """The Jacobian of a step: of one state its line, of several the matrix of blocks."""
-        head, lines = f"{self._letters.jacobian}_t = ", self.jacobian.text().splitlines()
+        head, lines = f"{self._letters.jacobian}_t = ", self.jacobian.text(ascii=ascii).splitlines()
         rows = len(self.jacobian.states) if len(self.jacobian.states) > 1 else 0
         return [(head if i == 0 else " " * len(head) * (i < rows)) + line for i, line in enumerate(lines)]
 
-    @property
-    def _state(self) -> str:
+    def _state(self, pen: Pen) -> str:
+        """The name of the state, of several together a letter."""
         names = self.jacobian.states
-        return names[0] if len(names) == 1 else self.jacobian.letter
+        return pen.name(names[0]) if len(names) == 1 else self.jacobian.letter
 
     @cached_property
     def _letters(self) -> _Letters:
@@ -76,15 +81,14 @@ class Unrolled:
                  for line in self.jacobian[to, of].definitions]  # fmt: skip
         lines += [*self.jacobian.definitions, *(x for c in self.carries for x in c[0].definitions)]
         names = self.jacobian.taken | {x.name for line in lines for e in (line.left, line.right) for x in e.labels}
-        names |= {self._state}
+        names |= {self._state(self.page.pen())}
         begun = names | {name.partition("_")[0] for name in names}
         begun |= {letter for letter, spelt in GREEK.items() if spelt in begun}
         return _Letters(*(next(free_letters(choice, begun)) for choice in CHOICES))
 
     def latex(self) -> str:
         """Return the closed form, and the Jacobian of a step, as LaTeX."""
-        name = LATEX.symbol(Label(self._state, None)) if len(self.jacobian.states) == 1 else self._state
-        lines = self._sums(_Signs(self._letters, False), name)
+        lines = self._sums(_Signs(self._letters, False), self._state(self.page.latex_pen))
         inner = self.jacobian.latex().removeprefix("\\begin{gathered}\n").removesuffix("\n\\end{gathered}")
         return gathered([*lines, f"{self._letters.jacobian}_{{t}} = {inner.strip()}"])
 
@@ -126,6 +130,10 @@ class _Signs:
     is_text: bool
 
     def at(self, name: str, step: int | str) -> str:
+        """A name at a step, which joins the subscripts of the name."""
+        head, found, below = name.partition("_")
+        if found and head:
+            return f"{head}_{{{below.removeprefix('{').removesuffix('}')},{step}}}"
         return f"{name}_{step}" if self.is_text and len(str(step)) <= len(str(LONGEST)) else f"{name}_{{{step}}}"
 
     def quotient(self, above: str, below: str, mark: str = "") -> str:
@@ -188,7 +196,7 @@ def _written_out(s: _Signs, name: str, T: int) -> Iterator[str]:
             yield f"{lead}{s.loss(name, t)} {body}"
 
 
-def unrolled(cell: Cell, T: int | None, routes: Sequence[Paths]) -> Unrolled:
+def unrolled(cell: Cell, page: Equations, T: int | None, routes: Sequence[Paths]) -> Unrolled:
     """Return the closed form for a cell; `routes` are those of each state to itself."""
     if T is not None:
         check_count("T", T)
@@ -197,4 +205,4 @@ def unrolled(cell: Cell, T: int | None, routes: Sequence[Paths]) -> Unrolled:
                 f"at most {LONGEST} steps are written out, got T={T}\n  without T the closed form holds for all"
             )
     carries = tuple(p for p in routes if len(p) == 1 and len(p[0].names) == 2 and len(routes) > 1)
-    return Unrolled(cell, T, StateJacobian(cell), carries)
+    return Unrolled(cell, page, T, StateJacobian(cell, page), carries)

@@ -9,13 +9,11 @@ from sympy import Basic
 
 from symbptt.derivations.closed_form import Unrolled, unrolled
 from symbptt.derivations.explanation import Explanation, explain
-from symbptt.derivations.explanation import Writer as Pen
 from symbptt.derivations.jacobians import StateJacobian, StepJacobian
 from symbptt.derivations.linearity import Linearity, linearity
 from symbptt.derivations.paths import MOST, Paths, paths
 from symbptt.derivations.sympy_form import names_of, to_sympy
 from symbptt.equations.derived import equations_of
-from symbptt.equations.notation.formula import Writer
 from symbptt.equations.page.equations import Equation, Equations
 from symbptt.equations.page.masks import PLAIN, Setting
 from symbptt.errors import ArgumentError
@@ -51,7 +49,7 @@ class Derivation(Equations):
         Raises: ArgumentError for a name that the cell does not have, or that has no derivative; and for one name alone.
         """
         if to is None and of is None:
-            return StateJacobian(self.cell)
+            return StateJacobian(self.cell, self)
         if to is None or of is None:
             raise ArgumentError(
                 f"two names are expected, or none, got {to or of!r} alone\n"
@@ -65,7 +63,7 @@ class Derivation(Equations):
                 raise ArgumentError(
                     f"{self.cell.name} has no derivative by the name {name!r}\n  known: {', '.join(known)}"
                 )
-        return StepJacobian(self.cell, to, of)
+        return StepJacobian(self.cell, self, to, of)
 
     def paths(
         self, to: str, of: str, steps: int = 1, *, through: Sequence[str] | None = None, most: int = MOST
@@ -79,14 +77,14 @@ class Derivation(Equations):
         Raises: ArgumentError for a name that the cell does not have, for a number of steps that is no integer of at least
         1, and for more than `most` routes.
         """
-        return paths(self.cell, to, of, steps, through, most)
+        return paths(self.cell, self, to, of, steps, through, most)
 
     def linearity(self, to: str) -> Linearity:
         """Return in which arguments the next state or output `to` is linear or affine, and through what it is not.
 
         Raises: ArgumentError for a name that is no next state and no output.
         """
-        return linearity(self.cell, self.recursion.step, self.labels, to)
+        return linearity(self.cell, self, to)
 
     def unrolled(self, T: int | None = None) -> Unrolled:
         """Return the gradient in closed form, Σ_t Σ_{k ≤ t} with the product of the Jacobians between, the latest first; with
@@ -94,31 +92,27 @@ class Derivation(Equations):
 
         Raises: ArgumentError where T is no integer of at least 0, or too large to be written out.
         """
-        return unrolled(self.cell, T, [self.paths(name, name, through=()) for name in self.cell.step.next])
+        return unrolled(self.cell, self, T, [self.paths(name, name, through=()) for name in self.cell.step.next])
 
     def to_sympy(self) -> dict[str, Basic]:
-        """Return the forward lines as SymPy expressions by their names: values as matrix symbols, vectors as columns, a state
-        before the step with `_prev`. No line is put into another one, and SymPy is asked for no derivative.
+        """Return the forward lines as SymPy expressions by the names that `text(ascii=True)` has for them: values as matrix
+        symbols, vectors as columns, a state before the step with `_prev`. No line is put into another one, and SymPy is
+        asked for no derivative.
 
         Raises: ArgumentError for a line that SymPy's matrices have no form for, with its place.
         """
         step, g = self.recursion.step, self.recursion.graph
         shown = {id: x for id, x in self.labels.items() if not x.adjoint}
-        names = names_of(shown, step.leaves, list(step.next))
+        names = names_of(shown, step.leaves, self.all_names.ascii)
         read = set(g.ancestors(self.recursion.forward_roots))
         lines = {names[id]: id for id in sorted(shown) if id in read and g[id].family != "leaf"}
-        return to_sympy(g, lines | {k: v for k, v in (step.next | step.outputs).items() if k not in lines}, names)
+        ends = {self.all_names.ascii[name]: id for name, id in (step.next | step.outputs).items()}
+        return to_sympy(g, lines | {k: v for k, v in ends.items() if k not in lines}, names)
 
     def explain(self) -> Explanation:
         """Return the chain rule of the cell in numbered steps, from its last line to its first: the user's line, what its
         values give to adjoints, and by which rule."""
-        graph = self.recursion.graph
-        pens = [
-            Pen(w.rhs, w.symbol, n.symbol)
-            for n in (self.in_text, self.in_latex)
-            for w in [Writer(graph, self.labels, n)]
-        ]
-        return explain(self.cell, self.recursion, self.labels, self.mark, *pens)
+        return explain(self.cell, self)
 
 
 def derive(

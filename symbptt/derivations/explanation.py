@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.rules import rule
 from symbptt.autodiff.subexpressions import formula
+from symbptt.equations.notation.formula import Writer
+from symbptt.equations.notation.pen import Pen
+from symbptt.equations.notation.signs import columns, padded
+from symbptt.equations.page.equations import Equations
 from symbptt.language.cell import Cell
 from symbptt.language.user_frames import is_user_file
 
@@ -51,13 +55,22 @@ class Explanation:
     `shared` are the parameters, whose gradients are sums over all steps, `carried` the adjoints that go to the step before.
     """
 
-    name: str
+    cell: Cell
+    page: Equations = field(repr=False, compare=False)
     reasons: tuple[Reason, ...]
     shared: tuple[str, ...]
     carried: tuple[str, ...]
 
-    def text(self) -> str:
-        """Return the steps as plain text."""
+    @property
+    def name(self) -> str:
+        """The name of the cell."""
+        return self.cell.name
+
+    def text(self, *, ascii: bool = False) -> str:
+        """Return the steps as plain text; with `ascii` in ASCII alone."""
+        if ascii:
+            pen = self.page.pen(ascii)
+            return pen.words(_explained(self.cell, self.page, pen).text())
         width = max((len(r.source) for r in self.reasons), default=0) + 4
         lines = [line for reason in self.reasons for line in _lines(reason, width)]
         last = len(self.reasons) + 1
@@ -99,19 +112,23 @@ def _lines(reason: Reason, width: int) -> Iterator[str]:
         parts += [f"what {'line' if len(by) == 1 else 'lines'} {' and '.join(map(str, by))} gave" for _ in by[:1]]
         yield f"       {name} is complete here: {', '.join(parts[:-1])} and {parts[-1]}"
     shown = [str(given) for given in reason.given]
-    column = max((len(x) for x in shown if len(x) <= 72), default=0) + 4
+    column = max((columns(x) for x in shown if columns(x) <= 72), default=0) + 4
     said = ""
     for given, text in zip(reason.given, shown, strict=True):
         note = "" if given.rule == said else given.rule
         said = given.rule
-        yield f"       {text:<{max(column, len(text) + 4)}}{note}".rstrip()
+        yield f"       {padded(text, max(column, columns(text) + 4))}{note}".rstrip()
 
 
-def explain(
-    cell: Cell, r: Recursion, labels: Mapping[int, Label], mark: str, text: Writer, latex: Writer
-) -> Explanation:
-    """Return the explanation of a cell from its recursion and the names of its values."""
-    made = _Made(r, labels, mark, text, latex)
+def explain(cell: Cell, page: Equations) -> Explanation:
+    """Return the explanation of a cell in the names of its page."""
+    return _explained(cell, page, page.pen())
+
+
+def _explained(cell: Cell, page: Equations, pen: Pen) -> Explanation:
+    r, labels = page.recursion, page.labels
+    text, latex = (Writer(r.graph, labels, p.notation) for p in (pen, page.latex_pen))
+    made = _Made(r, labels, page.mark, text, latex)
     reasons: list[Reason] = []
     for place, ids in _by_place(r):
         given = tuple(x for id in ids for x in made.given(id))
@@ -121,22 +138,13 @@ def explain(
         if given:
             source = source_line(cell, place) or ", ".join(values)
             reasons.append(Reason(len(reasons) + 1, place, source, values, given, complete))
-    carried = tuple(text.name(Label(name, -1, True, mark=mark)) for name in r.recurrent)
-    return Explanation(cell.name, tuple(reasons), tuple(r.params), carried)
+    carried = tuple(pen.symbol(Label(name, -1, True, mark=page.mark)) for name in r.recurrent)
+    return Explanation(cell, page, tuple(reasons), tuple(map(pen.name, r.params)), carried)
 
 
 def _givers(reasons: Iterable[Reason], bar: str) -> tuple[int, ...]:
     """The steps that give to an adjoint."""
     return tuple(reason.number for reason in reasons if any(x.target == bar for x in reason.given))
-
-
-@dataclass(frozen=True)
-class Writer:
-    """How values and names are written in one notation."""
-
-    formula: Callable[[int], str]
-    symbol: Callable[[int], str]
-    name: Callable[[Label], str]
 
 
 def _by_place(r: Recursion) -> Iterator[tuple[str, list[int]]]:
@@ -157,10 +165,10 @@ class _Made:
     latex: Writer
 
     def label(self, id: int) -> str:
-        return self.text.name(self.labels[id])
+        return self.text.notation.symbol(self.labels[id])
 
     def adjoint(self, name: str) -> str:
-        return self.text.name(Label(name, 0, True, mark=self.mark))
+        return self.text.notation.symbol(Label(name, 0, True, mark=self.mark))
 
     def given(self, id: int) -> Iterable[Given]:
         """What a value gives to the adjoints that have a name; the others stand inside what they give in their turn."""
@@ -176,7 +184,7 @@ class _Made:
                 continue
             alone = bar == given and arg not in leaves
             inner = given in self.labels and not alone
-            sides = [(w.name(label), (w.symbol if inner else w.formula)(given)) for w in (self.text, self.latex)]
+            sides = [(w.notation.symbol(label), (w.symbol if inner else w.rhs)(given)) for w in (self.text, self.latex)]
             sign = "=" if alone else r"\mathrel{+}="
             yield Given(*sides[0], by, not alone, f"{sides[1][0]} &{sign} {sides[1][1]}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,13 @@ from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.derivations.tables import equation, gathered, text_lines
 from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Symbol, normal
-from symbptt.equations.derived import equations_of
-from symbptt.equations.notation.signs import LATEX, TEXT, Notation
-from symbptt.equations.notation.writing import write
+from symbptt.equations.notation.pen import Pen
+from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.derivative_lines import lines
+from symbptt.equations.page.equations import Equations
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import named_size, names_in
-from symbptt.ir.step import Step
 from symbptt.language.cell import Cell
 from symbptt.language.init import concrete
 
@@ -34,18 +33,11 @@ WHOLE = "szyqvw"
 """Names of the whole state, of which the first is taken that nothing in the cell has."""
 
 
-@lru_cache(32)
-def _page(cell: Cell) -> tuple[Step, dict[int, Label]]:
-    """The step of a cell as its page shows it, and the names of the values there."""
-    equations = equations_of(cell)
-    return equations.recursion.step, {id: x for id, x in equations.labels.items() if not x.adjoint}
-
-
 class _Derivatives:
     """The derivatives of a cell's values, by what they are derived by, and the names that they are written in."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell, (self.step, self.labels) = cell, _page(cell)
+    def __init__(self, page: Equations) -> None:
+        self.step, self.labels = page.recursion.step, {id: x for id, x in page.labels.items() if not x.adjoint}
         self.targets = self.step.next | self.step.outputs
         graph = self.step.graph.copy()
         graph.locate = lambda: ""
@@ -54,7 +46,7 @@ class _Derivatives:
 
     def label(self, of: str) -> Label:
         """Return how an argument is named."""
-        role = next(a.role for a in self.cell.arguments if a.name == of)
+        role = next(a.role for a in self.step.arguments if a.name == of)
         return Label(of, TIMES.get(role))
 
     def chain(self, of: str, *to: str) -> Chain:
@@ -90,15 +82,15 @@ class _Derivatives:
 
 
 class StepJacobian:
-    """The derivative of a value after a step with respect to what entered it."""
+    """The derivative of a value after a step with respect to what entered it; `page` has the names that it is written in."""
 
-    def __init__(self, cell: Cell, to: str, of: str) -> None:
-        self.cell, self.to, self.of = cell, to, of
+    def __init__(self, cell: Cell, page: Equations, to: str, of: str) -> None:
+        self.cell, self.page, self.to, self.of = cell, page, to, of
         self._jacobian = jacobian(cell.step, [(to, of)])
         self._block = self._jacobian.blocks[to, of]
 
     def __reduce__(self) -> Any:
-        return StepJacobian, (self.cell, self.to, self.of)
+        return StepJacobian, (self.cell, self.page, self.to, self.of)
 
     @property
     def structure(self) -> str:
@@ -117,20 +109,20 @@ class StepJacobian:
     @cached_property
     def definitions(self) -> tuple[Definition, ...]:
         """The line of the derivative, and those of what stands in it under a name."""
-        return _Derivatives(self.cell).lines(self.of, (self.to,), {}, [])
+        return _Derivatives(self.page).lines(self.of, (self.to,), {}, [])
 
-    def text(self) -> str:
-        """Return the equation as plain text; vectors are columns, diag(v) is the diagonal matrix of v, δ is one where its
-        indices are equal.
+    def text(self, *, ascii: bool = False) -> str:
+        """Return the equation as plain text, with `ascii` in ASCII alone; vectors are columns, diag(v) is the diagonal matrix
+        of v, δ is one where its indices are equal.
 
         Arrays with more axes than a matrix have named indices, from 0. What is read more than once, or would make the line
         long, has a line of its own below "with".
         """
-        return text_lines(self.definitions)
+        return text_lines(self.definitions, self.page.pen(ascii))
 
     def latex(self) -> str:
         """Return the equation as LaTeX, in lines as `text` has it."""
-        return gathered([equation(line, LATEX) for line in self.definitions])
+        return gathered([equation(line, self.page.latex_pen) for line in self.definitions])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -196,14 +188,14 @@ class StateJacobian:
     The state s is made of the states in the user's order, each as a vector, row by row.
     """
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
+    def __init__(self, cell: Cell, page: Equations) -> None:
+        self.cell, self.page = cell, page
         self.states = tuple(cell.step.next)
         pairs = [(to, of) for to in self.states for of in self.states]
         self._jacobian = jacobian(cell.step, pairs)
 
     def __reduce__(self) -> Any:
-        return StateJacobian, (self.cell,)
+        return StateJacobian, (self.cell, self.page)
 
     @property
     def structure(self) -> dict[tuple[str, str], str]:
@@ -211,7 +203,7 @@ class StateJacobian:
         return {pair: block.kind for pair, block in self._jacobian.blocks.items()}
 
     def __getitem__(self, pair: tuple[str, str]) -> StepJacobian:
-        return StepJacobian(self.cell, *pair)
+        return StepJacobian(self.cell, self.page, *pair)
 
     def __repr__(self) -> str:
         count = sum(kind != "zero" for kind in self.structure.values())
@@ -223,14 +215,14 @@ class StateJacobian:
     @cached_property
     def definitions(self) -> tuple[Definition, ...]:
         """The lines of the blocks that are neither zero nor the identity, and of what stands in them under a name."""
-        of, made, letters = _Derivatives(self.cell), dict[int, Label](), list[Label]()
+        of, made, letters = _Derivatives(self.page), dict[int, Label](), list[Label]()
         whole = [line for name in self.states for line in of.lines(name, self.states, made, letters)]
         return tuple(dict.fromkeys(line for line in whole if line.right not in (ZERO, EYE, ONE)))
 
     @cached_property
     def taken(self) -> frozenset[str]:
         """The names that values, arguments and sizes of the cell have."""
-        names = {label.name for label in _Derivatives(self.cell).labels.values()}
+        names = {*self.page.all_names.text, *self.page.all_names.text.values()}
         arguments = self.cell.arguments
         sizes = {name for a in arguments for name in names_in(a.shape)}
         return frozenset(names | {*self.states, *self.cell.step.outputs} | {a.name for a in arguments} | sizes)
@@ -240,42 +232,44 @@ class StateJacobian:
         """What the whole state is called: s, or the first letter behind it that nothing in the cell has."""
         return next(free_letters(WHOLE, self.taken))
 
-    def _rows(self, notation: Notation) -> list[list[str]]:
+    def _rows(self, pen: Pen) -> list[list[str]]:
         """The matrix of blocks: each by its name, or as 0 or I."""
-        of = _Derivatives(self.cell)
+        of = _Derivatives(self.page)
         simple = {"zero": "0", "identity": "I"}
         return [
             [
-                simple.get(self.structure[to, name]) or write(of._name(Label(to, 0), name), notation)
+                simple.get(self.structure[to, name]) or pen.expression(of._name(Label(to, 0), name))
                 for name in self.states
             ]
             for to in self.states
         ]
 
-    def text(self) -> str:
+    def text(self, *, ascii: bool = False) -> str:
         """Return the matrix of blocks, and a line for each block that is not zero and not the identity; of a single state its
-        block alone."""
+        block alone. With `ascii` it is in ASCII alone."""
         if len(self.states) == 1:
-            return self[self.states[0], self.states[0]].text()
-        rows = self._rows(TEXT)
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows))]
+            return self[self.states[0], self.states[0]].text(ascii=ascii)
+        pen = self.page.pen(ascii)
+        rows = self._rows(pen)
+        widths = [max(columns(row[i]) for row in rows) for i in range(len(rows))]
         own = self.letter
-        head = f"∂{own}_t/∂{own}_{{t-1}} = "
-        lines = [f"[ {'  '.join(f'{x:<{w}}' for x, w in zip(row, widths, strict=True))} ]" for row in rows]
-        lines[0] += f"    {own} = ({'; '.join(self.states)})"
+        head = pen.words(f"∂{own}_t/∂{own}_{{t-1}} = ")
+        lines = [f"[ {'  '.join(padded(x, w) for x, w in zip(row, widths, strict=True))} ]" for row in rows]
+        lines[0] += f"    {own} = ({'; '.join(map(pen.name, self.states))})"
         matrix = [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
-        return "\n".join([*matrix, *(equation(line, TEXT) for line in self.definitions)])
+        return "\n".join([*matrix, *(equation(line, pen) for line in self.definitions)])
 
     def latex(self) -> str:
         """Return the matrix of blocks and their lines as LaTeX."""
         if len(self.states) == 1:
             return self[self.states[0], self.states[0]].latex()
-        rows = " \\\\ ".join(" & ".join(row) for row in self._rows(LATEX))
-        state = "; ".join(LATEX.symbol(Label(name, None)) for name in self.states)
+        pen = self.page.latex_pen
+        rows = " \\\\ ".join(" & ".join(row) for row in self._rows(pen))
+        state = "; ".join(map(pen.name, self.states))
         own = self.letter
         quotient = rf"\frac{{\partial {own}_{{t}}}}{{\partial {own}_{{t-1}}}}"
         whole = rf"{quotient} = \begin{{bmatrix}} {rows} \end{{bmatrix}}, \quad {own} = ({state})"
-        return gathered([whole, *(equation(line, LATEX) for line in self.definitions)])
+        return gathered([whole, *(equation(line, pen) for line in self.definitions)])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

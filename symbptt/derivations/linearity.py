@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.linearity import NONE, degree
-from symbptt.equations.notation.signs import TEXT
+from symbptt.equations.notation.signs import columns, padded
+from symbptt.equations.page.equations import Equations
 from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
 from symbptt.ir.step import Step
@@ -26,7 +27,11 @@ class Break:
     place: str
 
     def __str__(self) -> str:
-        return f"{self.function} in {self.value}" + (f" ({self.place})" if self.place else "")
+        return self.said(str)
+
+    def said(self, written: Callable[[str], str]) -> str:
+        """Return what is not affine, with the names of values as they are written."""
+        return f"{self.function} in {written(self.value)}" + (f" ({self.place})" if self.place else "")
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,21 @@ class Dependence:
     through: tuple[Break, ...] = ()
 
     def __str__(self) -> str:
+        return self.said(str)
+
+    def said(self, written: Callable[[str], str]) -> str:
+        """Return the kind, and what it is not affine through, with the names of values as they are written."""
         if self.kind == NONE:
-            return f"{NONE}: through {', '.join(dict.fromkeys(map(str, self.through)))}"
+            return f"{NONE}: through {', '.join(dict.fromkeys(x.said(written) for x in self.through))}"
         return self.kind
 
 
 @dataclass(frozen=True)
 class Linearity:
-    """In which arguments a next state or an output is linear or affine, by argument; `together` for all states at once."""
+    """In which arguments a next state or an output is linear or affine, by argument; `together` for all states at once.
+    `page` has the names that it is written in."""
 
+    page: Equations = field(repr=False, compare=False)
     to: str
     by: tuple[Dependence, ...]
     together: Dependence | None = None
@@ -58,24 +69,26 @@ class Linearity:
                 return x
         raise ArgumentError(f"no argument is called {name!r}" + nearest(str(name), [x.of[0] for x in self.by]))
 
-    def text(self) -> str:
-        """Return a line for each way to depend on arguments, all others given."""
+    def text(self, *, ascii: bool = False) -> str:
+        """Return a line for each way to depend on arguments, all others given; with `ascii` in ASCII alone."""
+        pen = self.page.pen(ascii)
         groups: dict[str, list[str]] = {}
         for x in self.by:
-            groups.setdefault(str(x), []).append(x.of[0])
+            groups.setdefault(pen.words(x.said(pen.name)), []).append(pen.name(x.of[0]))
         names = {", ".join(group): said for said, group in groups.items()}
         if self.together is not None:
-            names[f"{', '.join(self.together.of)} together"] = str(self.together)
-        width = min(max(map(len, names), default=0), 24)
-        lines = [f"  in {name:<{width}}  {said}" for name, said in names.items()]
-        return "\n".join([f"{TEXT.symbol(Label(self.to, 0))}, all else given, is linear or affine", *lines])
+            names[f"{', '.join(map(pen.name, self.together.of))} together"] = pen.words(self.together.said(pen.name))
+        width = min(max(map(columns, names), default=0), 24)
+        lines = [f"  in {padded(name, width)}  {said}" for name, said in names.items()]
+        return "\n".join([f"{pen.symbol(Label(self.to, 0))}, all else given, is linear or affine", *lines])
 
     def __str__(self) -> str:
         return self.text()
 
 
-def linearity(cell: Cell, step: Step, labels: Mapping[int, Label], to: str) -> Linearity:
+def linearity(cell: Cell, page: Equations, to: str) -> Linearity:
     """Return how a next state or an output depends on each argument and on all states together."""
+    step, labels = page.recursion.step, page.labels
     results = step.next | step.outputs
     if not isinstance(to, str) or to not in results:
         raise ArgumentError(f"{cell.name} has no next state or output by the name {to!r}" + nearest(str(to), results))
@@ -83,7 +96,7 @@ def linearity(cell: Cell, step: Step, labels: Mapping[int, Label], to: str) -> L
     found = [_dependence(step, labels, results[to], (name,)) for name in wanted]
     states = tuple(step.next)
     together = _dependence(step, labels, results[to], states) if len(states) > 1 else None
-    return Linearity(to, tuple(found), together)
+    return Linearity(page, to, tuple(found), together)
 
 
 def _dependence(step: Step, labels: Mapping[int, Label], id: int, names: tuple[str, ...]) -> Dependence:

@@ -19,11 +19,10 @@ from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.derivations.tables import equation, table
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
-from symbptt.equations.derived import equations_of
-from symbptt.equations.notation.signs import LATEX, TEXT
-from symbptt.equations.notation.writing import write
+from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.derivative_lines import lines
+from symbptt.equations.page.equations import Equations
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import named_size
 from symbptt.ir.step import Step
@@ -41,26 +40,31 @@ class Path:
     """One route: the names of its values from the first to the last, and its derivative as lines of a page.
 
     `keys` tell each value by what it is ("of" a state before a step, "to" after it, else "at") and its name, and how many
-    steps before the last it is.
+    steps before the last it is; `page` has the names that it is written in.
     """
 
+    page: Equations = field(repr=False, compare=False)
     names: tuple[str, ...]
     keys: tuple[tuple[str, int], ...]
     definitions: tuple[Definition, ...]
 
     @property
     def route(self) -> str:
-        """The names with arrows between them."""
-        return " → ".join(self.names)
+        """The names, as the page has them, with arrows between them."""
+        return self.along(self.page.pen())
 
-    def text(self) -> str:
-        """Return the derivative along the route as plain text."""
-        first, *rest = [write(x.right, TEXT) if i == 0 else equation(x, TEXT) for i, x in enumerate(self.definitions)]
+    def along(self, pen: Pen) -> str:
+        """Return the route in the names of a pen."""
+        return pen.words(" → ").join(map(pen.name, self.names))
+
+    def text(self, *, ascii: bool = False) -> str:
+        """Return the derivative along the route as plain text, with `ascii` in ASCII alone."""
+        first, *rest = _along(self, self.page.pen(ascii))
         return "\n".join([first, *(["with"] if rest else []), *rest])
 
     def latex(self) -> str:
         """Return the derivative along the route as LaTeX."""
-        first, *rest = [write(x.right, LATEX) if i == 0 else equation(x, LATEX) for i, x in enumerate(self.definitions)]
+        first, *rest = _along(self, self.page.latex_pen)
         return first if not rest else "\\begin{gathered}\n  " + " \\\\\n  ".join([first, *rest]) + "\n\\end{gathered}"
 
     def _repr_latex_(self) -> str:
@@ -84,11 +88,11 @@ class Measured:
     norms: Any
     whole: Any
 
-    def text(self) -> str:
-        """Return the table of routes with the mean norm of each over the windows."""
+    def text(self, *, ascii: bool = False) -> str:
+        """Return the table of routes with the mean norm of each over the windows; with `ascii` in ASCII alone."""
         norms = np.mean(self.norms, 0) if np.ndim(self.norms) == 2 else self.norms
         whole = float(np.mean(self.whole))
-        return self.paths._table([f"{x:.2g}" for x in norms], f"{whole:.2g}")
+        return self.paths._table(self.paths.page.pen(ascii), [f"{x:.2g}" for x in norms], f"{whole:.2g}")
 
     def __str__(self) -> str:
         return self.text()
@@ -100,6 +104,7 @@ class Paths(Sequence[Path]):
     that of `to` with respect to `of`."""
 
     cell: Cell
+    page: Equations = field(repr=False, compare=False)
     to: str
     of: str
     steps: int
@@ -112,28 +117,31 @@ class Paths(Sequence[Path]):
     def __getitem__(self, index: Any) -> Any:
         return self.paths[index]
 
-    def text(self) -> str:
-        """Return a table: a route and its derivative in each row."""
-        return self._table(None, "")
+    def text(self, *, ascii: bool = False) -> str:
+        """Return a table: a route and its derivative in each row; with `ascii` in ASCII alone."""
+        return self._table(self.page.pen(ascii), None, "")
 
-    def _table(self, norms: Sequence[str] | None, whole: str) -> str:
+    def _table(self, pen: Pen, norms: Sequence[str] | None, whole: str) -> str:
         if not self.paths:
-            head = f"∂{TEXT.symbol(Label(self.to, 0))}/∂{TEXT.symbol(_first(self.cell, self.of, self.steps))}"
-            return f"{head} = 0: no route leads from {self.of} to {self.to}"
-        head = write(self.paths[0].definitions[0].left, TEXT)
+            over, under = Symbol(Label(self.to, 0)), Symbol(_first(self.cell, self.of, self.steps))
+            head = pen.expression(Derivative(over, under))
+            return f"{head} = 0: no route leads from {pen.name(self.of)} to {pen.name(self.to)}"
+        head = pen.expression(self.paths[0].definitions[0].left)
         rows = []
         for p, n in zip(self.paths, norms or [""] * len(self), strict=True):
             line = p.definitions[0]
-            is_like = write(line.left, TEXT) == head
-            rows.append((p.route, write(line.right, TEXT) if is_like else equation(line, TEXT), n))
+            is_like = pen.expression(line.left) == head
+            rows.append((p.along(pen), pen.expression(line.right) if is_like else equation(line, pen), n))
         if norms is not None and len(self) > 1:
             rows.append(("all together", "", whole))
-        shared = list(dict.fromkeys(equation(x, TEXT) for p in self.paths for x in p.definitions[1:]))
-        return table(head, rows, "‖·‖₂" if norms is not None else "", shared)
+        shared = list(dict.fromkeys(equation(x, pen) for p in self.paths for x in p.definitions[1:]))
+        return table(head, rows, pen.words("‖·‖₂") if norms is not None else "", shared)
 
     def latex(self) -> str:
         """Return the routes and their derivatives as rows of a LaTeX array."""
-        rows = [f"{_arrows(p.names)} && {p.latex()}" for p in self.paths]
+        pen = self.page.latex_pen
+        arrow = r" \to "
+        rows = [f"{arrow.join(map(pen.name, p.names))} && {p.latex()}" for p in self.paths]
         return "\\begin{aligned}\n  " + " \\\\\n  ".join(rows or ["0"]) + "\n\\end{aligned}"
 
     def _repr_latex_(self) -> str:
@@ -154,8 +162,10 @@ class Paths(Sequence[Path]):
         return _measured(self, params, inputs, state)
 
 
-def _arrows(names: Sequence[str]) -> str:
-    return r" \to ".join(LATEX.symbol(Label(name, None)) for name in names)
+def _along(of: Path, pen: Pen) -> list[str]:
+    """The derivative along a route, and behind it the lines that it needs."""
+    first, *rest = of.definitions
+    return [pen.expression(first.right), *(equation(line, pen) for line in rest)]
 
 
 def _first(cell: Cell, of: str, steps: int) -> Label:
@@ -163,12 +173,11 @@ def _first(cell: Cell, of: str, steps: int) -> Label:
     return Label(of, {"state": -steps, "input": 1 - steps}.get(role))
 
 
-def paths(cell: Cell, to: str, of: str, steps: int, through: Sequence[str] | None, most: int) -> Paths:
+def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Sequence[str] | None, most: int) -> Paths:
     """Return the routes of a cell, as `Derivation.paths` says."""
     check_count("steps", steps, 1)
     check_count("most", most, 1)
-    equations = equations_of(cell)
-    step, labels = equations.recursion.step, {id: x for id, x in equations.labels.items() if not x.adjoint}
+    step, labels = page.recursion.step, {id: x for id, x in page.labels.items() if not x.adjoint}
     _check_names(cell, to, of, steps)
     names = _names(cell, step.graph, through)
     roots = tuple(dict.fromkeys((step.next | step.outputs).values()))
@@ -183,9 +192,9 @@ def paths(cell: Cell, to: str, of: str, steps: int, through: Sequence[str] | Non
             f"  ask for {others}routes through few values: through=[{', '.join(map(repr, list(step.next)[:2]))}]; or most={count}"
         )
     stops = frozenset(net.reads) | frozenset(step.leaves.values())
-    telling = _Telling(calculus, step, stops, labels, _called(step, names), to, _first(cell, of, steps))
+    telling = _Telling(page, calculus, step, stops, labels, _called(step, names), to, _first(cell, of, steps))
     found = [telling.path(route) for route in routes]
-    return Paths(cell, to, of, steps, tuple(found), None if through is None else tuple(through))
+    return Paths(cell, page, to, of, steps, tuple(found), None if through is None else tuple(through))
 
 
 def _check_names(cell: Cell, to: str, of: str, steps: int) -> None:
@@ -223,6 +232,7 @@ def _called(step: Step, names: Mapping[int, str]) -> dict[int, str]:
 class _Telling:
     """Makes the paths of a cell: the names of values on pages, what routes call them, and names made for long values."""
 
+    page: Equations
     calculus: Calculus
     step: Step
     stops: frozenset[int]
@@ -239,9 +249,11 @@ class _Telling:
         terms = along(self.calculus, route, self.stops, TERMS)
         first, last = route[0][0], route[-1][0]
         if terms is None:
-            return Path(names, keys, self._by_parts(route))
+            return Path(self.page, names, keys, self._by_parts(route))
         chain_ = Chain(self.calculus, first, {last: terms})
-        return Path(names, keys, lines(chain_, self.labels, self.source, {last: Label(self.to, 0)}, self.made))
+        return Path(
+            self.page, names, keys, lines(chain_, self.labels, self.source, {last: Label(self.to, 0)}, self.made)
+        )
 
     def _key(self, id: int) -> str:
         if id in self.step.leaves.values():

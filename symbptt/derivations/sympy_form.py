@@ -7,7 +7,7 @@ column is its trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
@@ -17,6 +17,7 @@ from symbptt import ops
 from symbptt.autodiff.labels import Label
 from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
+from symbptt.ir.naming import unique
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF, as_sympy, expanded
 from symbptt.ir.shape import Shape, named_size, show
@@ -337,6 +338,9 @@ FAMILIES: dict[str, Callable[[_Form, Node], sp.Basic]] = {
 }
 
 
-def names_of(labels: Mapping[int, Label], leaves: Mapping[str, int], states: Sequence[str]) -> dict[int, str]:
-    """Return the names of the symbols: those of the page, a state before the step with `_prev`."""
-    return {id: f"{x.name}_prev" if x.name in states and leaves[x.name] == id else x.name for id, x in labels.items()}
+def names_of(labels: Mapping[int, Label], leaves: Mapping[str, int], written: Mapping[str, str]) -> dict[int, str]:
+    """Return the names of the symbols: those of the page in ASCII, a state before the step with `_prev`."""
+    before = {name: unique(f"{written[name]}_prev", written.values()) for name in leaves}
+    return {
+        id: before[x.name] if x.time == -1 and leaves.get(x.name) == id else written[x.name] for id, x in labels.items()
+    }

@@ -15,7 +15,8 @@ from symbptt.drawing.figures import LINES, MARKS, new_figure, save
 from symbptt.drawing.painting import paint
 from symbptt.drawing.picture import picture_of
 from symbptt.drawing.svg import svg_of
-from symbptt.equations.notation.signs import LATEX
+from symbptt.equations.notation.names import Used, names_of_page
+from symbptt.equations.notation.signs import latex_of
 from symbptt.errors import ArgumentError
 from symbptt.files import write_text
 
@@ -67,6 +68,7 @@ def plot_adjoint_norm(
 
     Shapes: each value of `flow` is (T,), the norm at steps 1 to T; `times` are T numbers or dates to stand for them.
     """
+    notation = latex_of(names_of_page(Used(name, "state") for name in flow))
     for i, (name, norms) in enumerate(flow.items()):
         norms = np.asarray(norms, dtype=float)
         shown = np.where((norms > 0) & (norms < np.inf), norms, np.nan)  # a logarithmic axis has no zero
@@ -76,7 +78,7 @@ def plot_adjoint_norm(
             "linestyle": MARKS[i % len(MARKS)],
             "linewidth": 2.2 if i == 0 else 1.6,
         }
-        symbol = LATEX.symbol(Label(name, 0, adjoint=True))
+        symbol = notation.symbol(Label(name, 0, adjoint=True))
         axes.plot(at, shown, label=rf"$\Vert {symbol} \Vert_2$", marker="." if len(norms) < 30 else "", **style)
     if any(np.any(np.asarray(norms) > 0) for norms in flow.values()):
         axes.set_yscale("log")

@@ -338,6 +338,22 @@ def names_of_page(used: Iterable[Used], reserved: Collection[str] = ()) -> Names
     return Names({u.name: u for u in sorted(used, key=lambda u: u.name)}, frozenset(reserved))
 
 
+def with_others(names: Names, others: Iterable[Used]) -> Names:
+    """Return the names of a page with those of values that it does not show, which are written like none of the page."""
+    text, plain, shown = dict(names.text), dict(names.ascii), dict(names.spelling)
+    for u in sorted((u for u in others if u.name not in names.text), key=lambda u: u.name):
+        base = without_time(u.name, u.role)
+        text[u.name] = _first_free(text, text_of_name(base), base, *_with_marks(base))
+        plain[u.name] = _first_free(plain, in_ascii(base), *_with_marks(in_ascii(base)), _coded(u.name))
+        shown[u.name] = _first_free(shown, spelling(base), Spelling(in_ascii(base), plain=True),
+                                    Spelling(_coded(u.name), plain=True))  # fmt: skip
+    return Names(text, plain, shown)
+
+
+def _first_free(taken: Mapping[str, T], *candidates: T) -> T:
+    return next((x for x in candidates if x not in taken.values()), candidates[-1])
+
+
 def _with_low_number(text: str) -> str:
     """A name without a time whose number stands below it: as `_1` that would be the value at step 1."""
     head, _, last = text.rpartition("_")

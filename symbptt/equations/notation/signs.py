@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -307,3 +308,13 @@ def latex_of(names: Names) -> Notation:
 def text_of(names: Mapping[str, str]) -> Notation:
     """Return text for a page with these names."""
     return replace(TEXT, symbol=partial(_text_symbol, names=names))
+
+
+def columns(text: str) -> int:
+    """Return how many columns a text takes: an accent stands over its letter."""
+    return sum(not unicodedata.combining(letter) for letter in text)
+
+
+def padded(text: str, wide: int) -> str:
+    """Return a text with blanks behind it to so many columns."""
+    return text + " " * (wide - columns(text))

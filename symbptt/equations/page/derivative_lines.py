@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 
 from symbptt.autodiff.bptt import per_sample
 from symbptt.autodiff.chain import Chain
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.autodiff.term import Entry
 from symbptt.equations.algebra.expressions import Symbol, normal
 from symbptt.equations.algebra.normal import in_normal_form
@@ -172,7 +173,9 @@ def _varies(chain: Chain, id: int) -> bool:
 
 
 def fresh_label(labels: Mapping[int, Label], others: Sequence[Label], letter: str) -> Label:
-    """Return a name for what has none."""
-    used = {label.name for label in labels.values()} | {label.name for label in others}
-    number = next(n for n in range(1, len(used) + 2) if f"{letter}_{n}" not in used)
+    """Return a name for what has none, which is written like none of the others: W1 and W_1 are alike on a page."""
+    used = {label.name for label in (*labels.values(), *others)}
+    used |= {without_time(name, role) for name in used for role in TIMES}
+    used = {name.replace("_", "") for name in used}
+    number = next(n for n in count(1) if f"{letter}{n}" not in used)
     return Label(f"{letter}_{number}", None, given=False)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from symbptt.autodiff.bptt import Recursion
+from symbptt.autodiff.bptt import Recursion, per_sample
 from symbptt.autodiff.labels import Label, labels, mark_of, names_of
 from symbptt.equations.notation.ascii import in_ascii
 from symbptt.equations.notation.mathml import mathml_of
-from symbptt.equations.notation.names import Named, Names, names_of_page
-from symbptt.equations.notation.signs import TEXT, Notation, latex_of, text_of
+from symbptt.equations.notation.names import Named, Names, Used, names_of_page, with_others
+from symbptt.equations.notation.pen import Pen
+from symbptt.equations.notation.signs import TEXT, Notation, columns, latex_of, text_of
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
@@ -83,6 +83,27 @@ class Equations:
         """The signs of LaTeX, with the names of this page."""
         return latex_of(self.names)
 
+    def pen(self, ascii: bool = False) -> Pen:
+        """Return what writes text with the names of this page; with `ascii`, in ASCII alone."""
+        return _pen(self.all_names, ascii)
+
+    @property
+    def latex_pen(self) -> Pen:
+        """What writes LaTeX with the names of this page."""
+        return Pen(latex_of(self.all_names))
+
+    @cached_property
+    def all_names(self) -> Names:
+        """The names of the page, and of values that have a name but no line on it, as on routes."""
+        whole = (self, self.head) if self.head is not None else (self,)
+        graph = self.recursion.step.graph
+        moving = per_sample(graph, range(len(graph)))
+        others = {label.name: "once" if label.time is None else "value"
+                  for each in whole for label in each.labels.values()}  # fmt: skip
+        others |= {name: "value" if id in moving else "once" for id, name in graph.names.items()}
+        others |= dict.fromkeys(self.recursion.step.outputs, "value")
+        return with_others(self.names, [Used(name, role) for name, role in others.items()])
+
     @property
     def symbols(self) -> tuple[Named, ...]:
         """How the arguments and the outputs are written, in text and in LaTeX."""
@@ -144,10 +165,8 @@ class Equations:
 
         Raises: ArgumentError for another style.
         """
-        if not ascii:
-            return self._listing(self.in_text, style, str)
-        signs = replace(text_of(self.names.ascii), root=lambda inner, is_atom: f"sqrt({inner})")
-        return self._listing(signs, style, in_ascii)
+        pen = _pen(self.names, ascii)
+        return self._listing(pen.notation, style, pen.words)
 
     def as_spelt(self, style: str = "loop") -> str:
         """Return the equations with names as the user spelt them, as the comments of a module have them; `style` as of `text`."""
@@ -260,6 +279,12 @@ class _OfLoss(Equations):
         ]
 
 
+def _pen(names: Names, ascii: bool) -> Pen:
+    if not ascii:
+        return Pen(text_of(names.text))
+    return Pen(replace(text_of(names.ascii), root=lambda inner, is_atom: f"sqrt({inner})"), in_ascii)
+
+
 def equation(line: Line, text: Notation, latex: Notation) -> Equation:
     """Return a line in text and in LaTeX."""
     sides = [(write(line.left, n), write(line.right, n) + behind(line, n)) for n in (text, latex)]
@@ -283,8 +308,3 @@ def _aligned(lines: Sequence[Line], n: Notation, shown: Callable[[str], str]) ->
     room = max(columns(left) for left, _, _ in rows)
     signs = max((len(sign) for _, sign, _ in rows if "=" in sign), default=0)
     return "\n".join(f"  {left}{' ' * (room - columns(left))} {sign:>{signs}} {right}" for left, sign, right in rows)
-
-
-def columns(text: str) -> int:
-    """Return how many columns a text takes: an accent stands over its letter."""
-    return len(text) if text.isascii() else list(map(unicodedata.combining, text)).count(0)
