@@ -519,3 +519,35 @@ def test_powers_of_one_base_are_one_power() -> None:
     text = sb.derive(of_unit_length).text()
     assert "u_t³" in text and "u_t²" not in text
     assert_read(of_unit_length, sizes_of(of_unit_length))
+
+
+@sb.cell
+def picking(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
+    return np.tanh(W @ x + U @ h) * h[2] + h[:1] + sb.sum(x[1:4])
+
+
+@sb.loss
+def of_a_part(h: State["n"], y: Target["k"]):
+    return sb.sum((h[1:6] - y[:1]) ** 2)
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+def test_the_legend_says_what_sizes_must_be(style: str) -> None:
+    d, model = sb.derive(picking), sb.derive(sb.model(picking, of_a_part))
+    assert "  Sizes: n ≥ 3, m ≥ 4" in d.text(style).splitlines()
+    assert "  Sizes: n >= 3, m >= 4" in d.text(style, ascii=True).splitlines()
+    assert r"Sizes: $n \ge 3$, $m \ge 4$" in d.latex(style)
+    assert "<mi>n</mi><mo>≥</mo><mn>3</mn>" in d.mathml(style).partition("Sizes:")[2]
+    assert "  Sizes: m ≥ 4, n ≥ 6" in model.text(style)
+    assert "Sizes" not in sb.derive(zoo.lstm).text(style)
+    assert "Sizes: n ≥ 3, m ≥ 4" in sb.derive(picking, reset=True).text(style)
+
+
+def test_a_condition_on_several_sizes_has_a_size_on_each_side() -> None:
+    @sb.cell
+    def far(x: Input["m"], h: State["n"], W: Param["n m"]):
+        return np.tanh(W @ x) + sb.sum(np.concatenate([x, h])[5:8])
+
+    assert "  Sizes: m + n ≥ 8" in sb.derive(far).text().replace("m+n", "m + n").splitlines()
+    with pytest.raises(sb.ArgumentError, match=r"m\+n >= 8 is expected"):
+        far.init({"m": 3, "n": 4}, seed=0)

@@ -26,13 +26,23 @@ class Need:
         return names_in((self.spare,))
 
     @property
+    def sides(self) -> tuple[Size, str, Size]:
+        """The condition as a size, ">=" or "<=", and a size: the bound of one size, or what is at least something else."""
+        if len(self.names) == 1 and sp.degree(self.spare, named_size(self.names[0])) == 1:
+            symbol = named_size(self.names[0])
+            factor, constant = sp.Poly(self.spare, symbol).all_coeffs()
+            if factor > 0:
+                return symbol, ">=", int(sp.ceiling(-constant / factor))
+            return symbol, "<=", int(sp.floor(-constant / factor))
+        terms = sp.Add.make_args(sp.expand(self.spare))
+        less = [term for term in terms if term.could_extract_minus_sign()]
+        return size(sp.Add(*(t for t in terms if t not in less))), ">=", size(-sp.Add(*less))
+
+    @property
     def wanted(self) -> str:
         """The condition in words."""
-        if len(self.names) == 1 and sp.degree(self.spare, named_size(self.names[0])) == 1:
-            factor, constant = sp.Poly(self.spare, named_size(self.names[0])).all_coeffs()
-            sign, bound = (">=", sp.ceiling(-constant / factor)) if factor > 0 else ("<=", sp.floor(-constant / factor))
-            return f"{self.names[0]} {sign} {bound}"
-        return f"{size_text(self.spare)} >= 0"
+        left, sign, right = self.sides
+        return f"{size_text(left)} {sign} {size_text(right)}"
 
     def is_met(self, sizes: Mapping[str, int]) -> bool:
         """Answer whether it holds, or is about sizes that are not known."""
@@ -59,7 +69,13 @@ def needs_of(g: Graph, axes: Iterable[Size]) -> tuple[Need, ...]:
                     if not _is_certain(spare, certain):
                         name = g.names.get(node.args[0], "an array")
                         found.setdefault(spare, _need(spare, span, axis, name, whole, node.place))
-    return tuple(need for need in found.values() if not any(_follows(need, other) for other in found.values()))
+    return strongest(found.values())
+
+
+def strongest(needs: Iterable[Need]) -> tuple[Need, ...]:
+    """Return needs without those that follow from others, each condition once."""
+    found = list({need.spare: need for need in needs}.values())
+    return tuple(need for need in found if not any(_follows(need, other) for other in found))
 
 
 def _follows(need: Need, other: Need) -> bool:

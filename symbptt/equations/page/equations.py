@@ -17,7 +17,7 @@ from symbptt.equations.notation.signs import TEXT, Notation, columns, latex_of, 
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
-from symbptt.equations.page.legend import mean_of
+from symbptt.equations.page.legend import mean_of, needed
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
 from symbptt.equations.page.masks import PLAIN, Setting, as_set
 from symbptt.equations.page.page import textbook
@@ -186,7 +186,7 @@ class Equations:
         """
         if style not in STYLES:
             raise ArgumentError(f"style is one of {', '.join(map(repr, STYLES))}, got {style!r}")
-        page = self._textbook if style == "textbook" else Page(tuple(self._sections()), mean_of(self.loss))
+        page = self._textbook if style == "textbook" else self._loop
         if not self.setting.is_plain:
             page = as_set(page, self.setting, self.recursion, self.loss)
         sections = (*page.sections, self._functions(page.sections))
@@ -202,6 +202,11 @@ class Equations:
     def shown_labels(self) -> dict[int, Label]:
         """The labels of all values that a page of some style shows."""
         return with_arguments(self.recursion, self._every_label)
+
+    @property
+    def _loop(self) -> Page:
+        steps = [self.recursion.step, *([] if self.loss is None else [self.loss.recursion.step])]
+        return Page(tuple(self._sections()), (*needed(steps), *mean_of(self.loss)))
 
     @cached_property
     def _textbook(self) -> Page:

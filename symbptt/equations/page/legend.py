@@ -35,9 +35,12 @@ from symbptt.equations.algebra.expressions import (
 from symbptt.equations.algebra.traversal import every, mapped_where
 from symbptt.equations.algebra.wholes import ALONG
 from symbptt.equations.notation.signs import Notation
+from symbptt.equations.notation.writing import condition
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Section, with_right
+from symbptt.ir.needs import strongest
 from symbptt.ir.shape import Shape
 from symbptt.ir.shape import size as sized
+from symbptt.ir.step import Step
 
 SMALL = 4
 """Numbers of a constant vector that stands where it is read; others have names."""
@@ -69,6 +72,7 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
     found = [x for line in all_lines for side in (line.left, line.right) for x in every(side, *TOLD)]
     return (
         _shapes(lines, loss),
+        *needed([lines.recursion.step, *([] if loss is None else [loss.lines.recursion.step])]),
         *_given(lines, loss),
         *mean_of(loss.of if loss is not None else None),
         *_signs(found),
@@ -76,6 +80,16 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
         *_of_parts(found),
         *_of_loss(all_lines, loss),
     )
+
+
+def needed(steps: Iterable[Step]) -> Iterable[Note]:
+    """Yield what sizes must be, for the slices of a cell and of its loss to lie inside their axes."""
+    found: list[Any] = []
+    for left, sign, right in (need.sides for need in strongest(need for step in steps for need in step.needs)):
+        test = Call("greater_equal" if sign == ">=" else "less_equal", (Count(left), Count(right)))
+        found += [*([", "] if found else []), partial(condition, test)]
+    if found:
+        yield ("Sizes: ", *found)
 
 
 def mean_of(loss: Loss | None) -> tuple[Note, ...]:
