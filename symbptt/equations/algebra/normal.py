@@ -43,6 +43,7 @@ from symbptt.equations.algebra.expressions import (
     times,
     transposed,
 )  # fmt: skip
+from symbptt.equations.algebra.numbers import product
 from symbptt.equations.algebra.traversal import every, has, with_parts
 
 HALF = sp.Rational(1, 2)
@@ -139,8 +140,7 @@ def _is_idle(factor: Expr, factors: Sequence[Expr]) -> bool:
 
 
 def _ordered(factors: Sequence[Expr]) -> list[Expr]:
-    whole = 1
-    floats: list[Expr] = []
+    numbers: list[sp.Expr] = []
     counts: list[Expr] = []
     others: list[Expr] = []
     arrays: list[Expr] = []
@@ -148,16 +148,13 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
         if _is_idle(factor, factors):
             continue
         if isinstance(factor, Number):
-            if factor.value.is_Integer:
-                whole *= int(factor.value)
-            else:
-                floats.append(factor)
+            numbers.append(factor.value)
         else:
             if isinstance(factor, Call) and factor.name in OPPOSITE and factor in (*others, *arrays):
                 continue  # a condition that holds twice
             (counts if isinstance(factor, Count) else arrays if factor.shape else others).append(factor)
-    rest = _as_powers([*floats, *counts, *others, *arrays])
-    return [Number(sp.Integer(whole)), *rest] if whole != 1 or not rest else rest
+    rest = _as_powers([*counts, *others, *arrays])
+    return [*(Number(x) for x in product(numbers) if x != 1), *rest] or [ONE]
 
 
 def _as_powers(factors: list[Expr]) -> list[Expr]:

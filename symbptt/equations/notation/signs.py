@@ -87,11 +87,16 @@ def _text_symbol(label: Label, names: Mapping[str, str] = MappingProxyType({})) 
     return f"{name}_{time}" if len(time) == 1 else f"{name}_{{{time}}}"
 
 
+LARGE = 1000
+"""Numerators up to which a number is shown as a fraction, or as some times π: of a larger one the digits say more."""
+
+
 def _exactly(value: float) -> tuple[Fraction, str] | None:
     """A number as a small fraction, of π or of one, where that is the number to the last digit and shorter than its digits."""
     for unit, sign in ((math.pi, "π"), (1.0, "")) if math.isfinite(value) else ():
         part = Fraction(value / unit).limit_denominator(64)
-        if part and float(part) * unit == value and (sign or (part.denominator > 1 and len(repr(value)) > 12)):
+        is_short = abs(part.numerator) <= LARGE and (sign or (part.denominator > 1 and len(repr(value)) > 12))
+        if part and is_short and float(part) * unit == value:
             return part, sign
     return None
 
@@ -99,6 +104,8 @@ def _exactly(value: float) -> tuple[Fraction, str] | None:
 def _digits(value: float) -> str:
     """The shortest digits that read as the number, with a power of ten where it is large or small."""
     size = abs(value)
+    if size == math.inf:
+        return "∞" if value > 0 else "-∞"
     if np.isfinite(value) and value and not 1e-4 <= size < 1e6:
         return np.format_float_scientific(value, trim="-")
     return repr(float(value)).removesuffix(".0")
@@ -197,7 +204,7 @@ def _latex_number(value: sp.Expr) -> str:
     if exact is not None:
         above = (str(exact[0].numerator) if exact[0].numerator != 1 or not exact[1] else "") + r"\pi" * bool(exact[1])
         return above if exact[0].denominator == 1 else rf"\frac{{{above}}}{{{exact[0].denominator}}}"
-    digits, _, exponent = _digits(float(value)).partition("e")
+    digits, _, exponent = _digits(float(value)).replace("∞", r"\infty").partition("e")
     if not exponent:
         return digits
     power = f"10^{{{int(exponent)}}}"

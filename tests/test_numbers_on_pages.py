@@ -1,0 +1,77 @@
+"""Numbers on pages: those that are multiplied are one, and none loses its digits."""
+
+import math
+import re
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+import symbptt as sb
+from symbptt import Input, Param, State
+from symbptt.equations.algebra.numbers import product
+from symbptt.equations.notation.signs import TEXT
+from tests.readback import as_latex, as_latex_textbook, assert_read, sizes_of
+
+
+@sb.cell
+def numbers(x: Input["n"], h: State["n"], P: Param["n n"]):
+    a = 0.01 * (P @ h) ** 2 + 0.1 * (3 * x)
+    return np.tanh(a) + 2 * (np.pi * h) + (0.1 + 0.2) * np.sin(x) + 0.5 * (2 * x) + h**3 / 3 * 0.1
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+def test_numbers_that_are_multiplied_are_one(style: str) -> None:
+    text = sb.derive(numbers).text(style)
+    assert "0.01 (P h_{t-1})² + 0.3 x_t" in text
+    assert "2 π h_{t-1} + 0.30000000000000004 sin(x_t) + x_t" in text
+    assert "0.02 Pᵀ" in text and "2 · 0.01" not in text
+    assert re.search(r"\d · \d", text) is None
+    assert r"0.02\, P^{\top}" in sb.derive(numbers).latex(style)
+    assert "<mn>0.02</mn>" in sb.derive(numbers).mathml(style)
+
+
+@pytest.mark.parametrize("form", [None, as_latex, as_latex_textbook], ids=["text", "latex loop", "latex"])
+def test_pages_with_products_of_numbers_read_back(form: Any) -> None:
+    assert_read(numbers, sizes_of(numbers), printed=form)
+
+
+FACTORS = [
+    ((2, 0.01), "0.02"),
+    ((3, 0.1), "0.3"),
+    ((0.1, 0.2), "0.02"),
+    ((4, 0.25), ""),
+    ((2, math.pi), "2 π"),
+    ((1.1, 1.1, 1.1), "1.331"),
+    ((sp.Rational(1, 3), 0.7), "7/30"),
+    ((sp.Rational(1, 3), 3), ""),
+    ((6, 0.1 + 0.2), "1.8000000000000003"),
+    ((1e200, 1e200), "1e+200 · 1e+200"),
+    ((1e-300, 1e-300), "1e-300 · 1e-300"),
+    ((1e300, 1e-300), ""),
+    ((2, sp.sqrt(sp.pi), 0.5), "√π"),
+    ((math.inf, 2), "∞ · 2"),
+    ((0.0, 2), "0"),
+]
+
+
+@pytest.mark.parametrize("factors, shown", FACTORS, ids=str)
+def test_a_product_of_numbers_is_that_of_the_decimal_numbers_of_the_page(factors: tuple[Any, ...], shown: str) -> None:
+    found = product([sp.sympify(x) for x in factors])
+    assert " · ".join(TEXT.number(x) for x in found) == shown
+
+
+@given(
+    st.lists(
+        st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda x: x or 1.0) | st.integers(1, 99), min_size=2, max_size=4
+    )
+)
+def test_a_product_of_numbers_keeps_its_digits(factors: list[float]) -> None:
+    wanted = math.prod((Fraction(repr(x)) for x in factors), start=Fraction(1))
+    found = math.prod((Fraction(repr(float(x))) if x.is_Float else Fraction(int(x.p), int(x.q))
+                       for x in product([sp.sympify(x) for x in factors])), start=Fraction(1))  # fmt: skip
+    assert abs(found - wanted) <= abs(wanted) * Fraction(2, 10**16)
