@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 import symbptt as sb
 from symbptt import ArgumentError, Const, Input, Param, State, zoo
@@ -269,10 +270,22 @@ def test_a_notebook_shows_what_mathjax_sets() -> None:
     bundle = sb.derive(zoo.lstm)._repr_mimebundle_()
     latex = bundle["text/latex"]
     display, _, legend = latex.partition("\n\\end{alignedat}\n$$\n\n")
-    assert display.startswith("$$\n\\begin{alignedat}{2}\n") and legend.startswith("Shapes: $x$ ($m$); $h$, $c$, ")
-    assert legend.count("$") % 2 == 0 and legend.endswith("vectors are columns.")
+    assert display.startswith("$$\n\\begin{alignedat}{2}\n") and legend.startswith("- Shapes: $x$ ($m$); $h$, $c$, ")
+    assert legend.count("$") % 2 == 0 and legend.endswith("vectors are columns")
     assert latex.isascii() and not re.search(r"\\(intertext|allowdisplaybreaks|operatorname|begin\{align\*?\})", latex)
     body = display.split("\n")[2:]
     assert all(line.startswith("&") for line in body)
     assert all(line.count("&&") == 1 or r"\rlap{\text{" in line for line in body)
     assert bundle["text/plain"] == sb.derive(zoo.lstm).text()
+    assert bundle["text/markdown"] == latex
+
+
+@pytest.mark.parametrize("name", ["mlstm", "attention", "lif", "selective_ssm"])
+def test_a_notebook_shows_the_legend_as_a_list(name: str) -> None:
+    """As Markdown has it: one item for each line of the legend, none in another paragraph."""
+    d = sb.derive(zoo.CELLS[name])
+    tokens = MarkdownIt().parse(d._repr_mimebundle_()["text/markdown"])
+    count = len(d.page().legend) + len(d.page().remarks)
+    assert count > 1 and sum(token.type == "list_item_open" for token in tokens) == count
+    assert sum(token.type == "bullet_list_open" for token in tokens) == 1
+    assert sum(token.type == "paragraph_open" for token in tokens) == count + 1

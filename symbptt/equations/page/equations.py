@@ -252,7 +252,11 @@ class Equations:
         return display(self.page(), self.in_latex)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.text(), "text/latex": self._repr_latex_()}
+        shown = self._repr_latex_()
+        return {"text/plain": self.text(), "text/markdown": shown, "text/latex": shown}
+
+    def _repr_markdown_(self) -> str:
+        return self._repr_latex_()
 
 
 class _OfLoss(Equations):

@@ -99,12 +99,13 @@ def _in_align(row: Row, numbered: bool) -> str:
 
 
 def display(page: Page, n: Notation) -> str:
-    """Return a page as one display of a notebook, relations under each other from the first section to the last."""
+    """Return a page as one display of a notebook, relations under each other from the first section to the last, and behind
+    it a list of what explains the lines: Markdown, and paragraphs of LaTeX too."""
     lines, room = [], WIDTHS["double"] - page_left(page, n)
     for section in (section for section in page.sections if section.lines):
         lines.append(rf"&\rlap{{{heading(section.title)}}}")
         lines += [f"&{row.left} &&{row.right}" for row in section_rows(section, n, room)]
-    notes = "".join(f"\n\n{note}." for note in notes_in_latex(page, n))
+    notes = "".join(f"\n\n- {note}" for note in notes_in_latex(page, n))
     return "$$\n\\begin{alignedat}{2}\n" + " \\\\\n".join(lines) + "\n\\end{alignedat}\n$$" + notes
 
 
