@@ -2,15 +2,17 @@
 
 Each line is an expression in the values before it, as matrix symbols by their names; nothing is put into anything else,
 and SymPy is never asked for a derivative. A vector is a matrix of one column; the one number of a matrix of one row and one
-column is its trace.
+column is its entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sympy as sp
+from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from symbptt import ops
@@ -20,8 +22,9 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF, as_sympy, expanded
-from symbptt.ir.shape import Shape, named_size, show
+from symbptt.ir.shape import Shape, show
 from symbptt.language.folding import spelled
+from symbptt.language.roles import parse_dims
 
 
 def to_sympy(g: Graph, lines: Mapping[str, int], names: Mapping[int, str]) -> dict[str, sp.Basic]:
@@ -30,6 +33,42 @@ def to_sympy(g: Graph, lines: Mapping[str, int], names: Mapping[int, str]) -> di
     Raises: ArgumentError for a value that SymPy's matrices cannot express, with its line.
     """
     return {name: _Form(g, names).formula(id) for name, id in lines.items()}
+
+
+class Ones(sp.OneMatrix):
+    """A matrix of ones that `doit` writes out once its sizes are numbers, so that sums and products with it are numbers too."""
+
+    def doit(self, **hints: Any) -> sp.Basic:
+        """Return the matrix with its entries, where its sizes are numbers."""
+        rows, columns = self.shape
+        return sp.ImmutableMatrix.ones(rows, columns) if rows.is_Integer and columns.is_Integer else self
+
+
+class Part(MatrixSlice):
+    """A part of a matrix that `doit` takes out once that has entries; SymPy leaves what is inside as it stands."""
+
+    def doit(self, **hints: Any) -> sp.Basic:
+        """Return the part of the evaluated matrix."""
+        found = Part(self.parent.doit(**hints), self.rowslice, self.colslice)
+        return found.as_explicit() if isinstance(found.parent, sp.MatrixBase) else found
+
+
+class Joined(sp.BlockMatrix):
+    """Matrices beside or under each other, which `doit` makes one matrix once they have entries."""
+
+    def doit(self, **hints: Any) -> sp.Basic:
+        """Return the matrix of the evaluated blocks."""
+        rows, columns = self.blocks.shape
+        blocks = [[_evaluated(self.blocks[i, j], hints) for j in range(columns)] for i in range(rows)]
+        is_explicit = all(isinstance(block, sp.MatrixBase) for row in blocks for block in row)
+        return Joined(blocks).as_explicit() if is_explicit else Joined(blocks)
+
+
+def _evaluated(block: Any, hints: Mapping[str, Any]) -> Any:
+    """A block, of zeros too, with its entries once it has some."""
+    found = block.doit(**hints)
+    is_zero = isinstance(found, sp.ZeroMatrix) and all(size.is_Integer for size in found.shape)
+    return found.as_explicit() if is_zero else found
 
 
 @dataclass(frozen=True)
@@ -57,7 +96,7 @@ class _Form:
         """The formula of a value, whether it has a name or not."""
         node = self.graph[id]
         if node.family == "leaf":
-            return named_size(node.attrs.name) if node.attrs.role == "size" else self.value(id)
+            return sp.sympify(parse_dims(node.attrs.name)[0]) if node.attrs.role == "size" else self.value(id)
         self.rows_and_columns(id)
         return FAMILIES.get(node.family, _refused(f"the operation {node.family}"))(self, node)
 
@@ -124,7 +163,7 @@ class _Elementwise:
         """An expression as an array of the shape of the value."""
         read = self.arrays(expr)
         if not read:
-            return self.scalar(expr) * sp.OneMatrix(*self.form.rows_and_columns(self.node.id))
+            return self.scalar(expr) * Ones(*self.form.rows_and_columns(self.node.id))
         if expr.is_Symbol:
             return self.fitted(read[0])
         if expr.is_Add:
@@ -145,8 +184,6 @@ class _Elementwise:
 
     def _applied(self, expr: sp.Expr, to: sp.Expr) -> sp.Basic:
         """A function of one array."""
-        if expr.is_Pow:
-            return sp.HadamardPower(self.matrix(to), self.scalar(expr.exp))
         x = sp.Dummy("x", real=True)
         body = self.scalar(expr.xreplace({to: x}))
         return self.matrix(to).applyfunc(sp.Lambda(x, body))
@@ -163,12 +200,12 @@ def repeated(x: sp.Basic, shape: Shape, to: Shape) -> sp.Basic:
     if len(to) == 2 and len(shape) == 1:
         x, shape = x.T, (1, shape[0])
     if not shape:
-        return x * sp.OneMatrix(rows, columns)
+        return x * Ones(rows, columns)
     own = (*shape, 1, 1)[:2]
     if own[0] == 1 and rows != 1:
-        x = sp.OneMatrix(rows, 1) * x
+        x = Ones(rows, 1) * x
     if own[1] == 1 and columns != 1:
-        x = x * sp.OneMatrix(1, columns)
+        x = x * Ones(1, columns)
     return x
 
 
@@ -235,7 +272,7 @@ def _contract(f: _Form, node: Node) -> sp.Basic:
             if inner == other and out == p.out and not (inner is None and p.out == ()):
                 product = sp.MatMul(first.T if turned_left else first, second.T if turned_right else second)
                 if not p.out:
-                    return sp.Trace(product)
+                    return _one(product)
                 return product.T if rows is None else product
     f.refuse(node, "a product over other axes than those of matrices")
     raise AssertionError
@@ -254,8 +291,8 @@ def _reduce(f: _Form, node: Node) -> sp.Basic:
         f.refuse(node, f"the {node.attrs.kind} of an array")
     rows, columns = map(sp.sympify, (*shape, 1, 1)[:2])
     if len(axes) == len(shape):
-        return sp.Trace(sp.MatMul(sp.OneMatrix(1, rows), x, sp.OneMatrix(columns, 1)))
-    return sp.MatMul(x, sp.OneMatrix(columns, 1)) if axes == (1,) else sp.MatMul(x.T, sp.OneMatrix(rows, 1))
+        return _one(sp.MatMul(Ones(1, rows), x, Ones(columns, 1)))
+    return sp.MatMul(x, Ones(columns, 1)) if axes == (1,) else sp.MatMul(x.T, Ones(rows, 1))
 
 
 def _view(f: _Form, node: Node) -> sp.Basic:
@@ -269,9 +306,9 @@ def _view(f: _Form, node: Node) -> sp.Basic:
             return repeated(parts[0], shape, node.shape)
         case "slice" if all(step == 1 for _, _, step in data):
             spans = [(sp.sympify(start), sp.sympify(start + length)) for start, length, _ in data]
-            return MatrixSlice(parts[0], *(tuple(s) for s in (*spans, (0, 1), (0, 1))[:2]))
+            return Part(parts[0], *(tuple(s) for s in (*spans, (0, 1), (0, 1))[:2]))
         case "concatenate" if len(node.shape) < 3:
-            return sp.BlockMatrix([[part] for part in parts] if data[0] == 0 else [parts])
+            return Joined([[part] for part in parts] if data[0] == 0 else [parts])
         case "reshape":
             return _reshape(f, node, parts[0], shape)
     f.refuse(node, {"slice": "a slice in steps"}.get(kind, f"the view {kind}"))
@@ -284,9 +321,9 @@ def _reshape(f: _Form, node: Node, x: sp.Basic, shape: Shape) -> sp.Basic:
         f.refuse(node, f"the shape {show(node.shape)} of what had {show(shape)}")
     old, new = (*shape, 1, 1)[:2], (*node.shape, 1, 1)[:2]
     if not shape:
-        return x * sp.OneMatrix(*map(sp.sympify, new)) if node.shape else x
+        return x * Ones(*map(sp.sympify, new)) if node.shape else x
     if not node.shape:
-        return sp.Trace(x)
+        return _one(x)
     return x if old == new else x.T
 
 
@@ -296,11 +333,7 @@ def _gather(f: _Form, node: Node) -> sp.Basic:
     axis, shape = node.attrs.axis, f.graph.shape(node.args[0])
     if len(shape) == 1:
         return table[index, 0]
-    return (
-        MatrixSlice(table, (index, index + 1), (0, columns)).T
-        if axis == 0
-        else MatrixSlice(table, (0, rows), (index, index + 1))
-    )
+    return Part(table, (index, index + 1), (0, columns)).T if axis == 0 else Part(table, (0, rows), (index, index + 1))
 
 
 def _whole(f: _Form, node: Node) -> sp.Basic:
@@ -309,13 +342,19 @@ def _whole(f: _Form, node: Node) -> sp.Basic:
     if len(f.graph.shape(node.args[0])) == 1 and name in ("softmax", "mean"):
         size = sp.sympify(f.graph.shape(node.args[0])[0])
         if name == "mean":
-            return sp.Trace(sp.MatMul(sp.OneMatrix(1, size), x)) / size
+            return _one(sp.MatMul(Ones(1, size), x)) / size
         v = sp.Dummy("x", real=True)
         e = x.applyfunc(sp.Lambda(v, sp.exp(v)))
-        return sp.MatMul(1 / sp.Trace(sp.MatMul(sp.OneMatrix(1, size), e)), e)
+        return sp.MatMul(1 / _one(sp.MatMul(Ones(1, size), e)), e)
     g = f.graph.copy()
     g.locate = lambda: node.place
     return _Form(g, f.names).formula(spelled(g, node))
+
+
+def _one(x: sp.Basic) -> sp.Expr:
+    """The number that a matrix of one row and one column is: its entry, which is a number as soon as the matrix has numbers.
+    (SymPy leaves the trace of ones times numbers as it stands.)"""
+    return MatrixElement(x, 0, 0)
 
 
 def _refused(what: str) -> Callable[[_Form, Node], sp.Basic]:
