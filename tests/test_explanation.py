@@ -401,7 +401,7 @@ def test_functions_that_a_page_shows_whole_have_sympy_forms(name: str) -> None:
 def normed(x: Input["m"], h: State["n"], stack: State["k n"], U: Param["n m+n"], g: Param["m+n"], table: Param["v n"]):
     both = np.concatenate([x, h])
     read = g * sb.layer_norm(both) + both / np.linalg.norm(both) + np.mean(both) - np.var(both)
-    rows = np.concatenate([stack[1:], np.zeros((1, h.shape[0]))])
+    rows = np.concatenate([stack[1:], np.zeros_like(h)[None]])
     a = U @ read + stack[0] / np.sqrt(x.shape[0] + h.shape[0]) + table[1]
     return sb.softmax(a) * np.sum(a * h) + (1 - np.sum(a)) * a, rows + np.tanh(a)
 
