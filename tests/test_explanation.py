@@ -413,11 +413,12 @@ def ranked(x: Input["n"], h: State["n"], U: Param["n n"], g: Param["2*n"]):
     return b[: h.shape[0]] - b[h.shape[0] :] + a[: h.shape[0]] ** 2
 
 
-@pytest.mark.parametrize("cell", [normed, ranked], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [pytest.param(normed, marks=pytest.mark.long), ranked], ids=lambda cell: cell.name)
 def test_nested_numbers_of_arrays_are_evaluated_by_sympy(cell: sb.Cell) -> None:
     assert_sympy(cell)
 
 
+@pytest.mark.long
 def test_what_sympy_leaves_unevaluated_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sympy_form, "Ones", sp.OneMatrix)
     with pytest.raises((AssertionError, TypeError)):

@@ -10,12 +10,16 @@ from symbptt.autodiff.labels import Label
 from symbptt.checks import check_count
 from symbptt.derivations.jacobians import StateJacobian
 from symbptt.derivations.paths import Paths
-from symbptt.derivations.tables import gathered
+from symbptt.derivations.tables import gathered, said, said_in_latex
+from symbptt.derivations.under_setting import end_of_chunk
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.equations import Equations
+from symbptt.equations.page.lines import Note
+from symbptt.equations.page.masks import Setting
 from symbptt.errors import ArgumentError
 from symbptt.ir.naming import free_letters
 from symbptt.language.cell import Cell
+from symbptt.language.truncation import Chunked, Window
 
 LONGEST = 12
 """Steps at the most that are written out one by one."""
@@ -52,16 +56,27 @@ class Unrolled:
                 f"of {pen.expression(c[0].definitions[0].right)}, the latest step first"
                 for c in self.carries
             ]
+            kept = "" if self.page.setting.truncation else f"; sb.Window({w}) keeps the terms with {k} > t - {w}"
             lines.append(
-                pen.words(
-                    f"for {k} = t the product is the identity; ∂⁺ is of the parameter at that step alone; sb.Window({w}) "
-                    f"keeps the terms with {k} > t - {w}"
-                )
+                pen.words(f"for {k} = t the product is the identity; ∂⁺ is of the parameter at that step alone{kept}")
             )
+            lines += said(self._notes(), pen)
         return "\n".join(lines)
 
+    def _notes(self) -> Iterator[Note]:
+        """What is said of a truncation in chunks, and of the steps of a sample with an end; the Jacobian tells the rest."""
+        if isinstance(self.page.setting.truncation, Chunked):
+            yield end_of_chunk(self.page)
+        if self.page.setting.lengths:
+            yield (
+                "t is a step of the sample itself, at most T; what a loss gives to states behind the end is given to step T",
+            )
+
     def _sums(self, s: _Signs, name: str) -> Iterator[str]:
-        return _closed(s, name) if self.T is None else _written_out(s, name, self.T)
+        setting = self.page.setting
+        if self.T is None:
+            return _closed(s, name, setting)
+        return _written_out(s, name, self.T, setting)
 
     def _step(self, ascii: bool) -> list[str]:
         """The Jacobian of a step: of one state its line, of several the matrix of blocks."""
@@ -82,15 +97,19 @@ class Unrolled:
         lines += [*self.jacobian.definitions, *(x for c in self.carries for x in c[0].definitions)]
         names = self.jacobian.taken | {x.name for line in lines for e in (line.left, line.right) for x in e.labels}
         names |= {self._state(self.page.pen())}
+        names |= set() if self.page.setting.is_plain else {self.page.letters.window, self.page.letters.reset}
         begun = names | {name.partition("_")[0] for name in names}
         begun |= {letter for letter, spelt in GREEK.items() if spelt in begun}
-        return _Letters(*(next(free_letters(choice, begun)) for choice in CHOICES))
+        own = [next(free_letters(choice, begun)) for choice in CHOICES]
+        setting = self.page.setting
+        return _Letters(*own, *(() if setting.is_plain else (self.page.letters.reset, self.page.letters.window)))
 
     def latex(self) -> str:
         """Return the closed form, and the Jacobian of a step, as LaTeX."""
         lines = self._sums(_Signs(self._letters, False), self._state(self.page.latex_pen))
         inner = self.jacobian.latex().removeprefix("\\begin{gathered}\n").removesuffix("\n\\end{gathered}")
-        return gathered([*lines, f"{self._letters.jacobian}_{{t}} = {inner.strip()}"])
+        notes = said_in_latex(self._notes(), self.page.latex_pen)
+        return gathered([*lines, f"{self._letters.jacobian}_{{t}} = {inner.strip()}", *notes])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -120,6 +139,8 @@ class _Letters:
     loss: str
     parameter: str
     window: str
+    reset: str = ""
+    end: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +163,10 @@ class _Signs:
         return rf"\frac{{\partial{mark and '^{+}'} {above}}}{{\partial {below}}}"
 
     def sum(self, under: str) -> str:
-        return f"Σ_{under} " if self.is_text else rf"\sum_{{{under.strip('{}').replace('≤', chr(92) + 'leq')}}} "
+        if self.is_text:
+            return f"Σ_{under} "
+        inner = under.removeprefix("{").removesuffix("}").replace("≤", r"\leq")
+        return rf"\sum_{{{inner.replace(':', chr(92) + 'colon')}}} "
 
     @property
     def parameter(self) -> str:
@@ -164,35 +188,78 @@ class _Signs:
 
     def loss(self, name: str, step: int | str) -> str:
         """What the loss of a step says of the state there."""
-        found = self.quotient(self.at("ℓ" if self.is_text else r"\ell", step), self.at(name, step))
-        return f"({found})" if self.is_text else found
+        return self._bracketed(self.quotient(self.at("ℓ" if self.is_text else r"\ell", step), self.at(name, step)))
+
+    def entered(self, name: str, step: int | str) -> str:
+        """The derivative of the state of a step in the state that enters it where states may be reset."""
+        before = step - 1 if isinstance(step, int) else f"{step}-1"
+        raised = f"{self.at(name, before)}^{{({self.letters.reset})}}"
+        return self._bracketed(self.quotient(self.at(name, step), raised))
+
+    def flag(self, step: int | str) -> str:
+        return self.at(self.letters.reset, step)
+
+    def _bracketed(self, quotient: str) -> str:
+        return f"({quotient})" if self.is_text else quotient
 
     def used(self, name: str, step: int | str) -> str:
         """What the parameter of a step does with the state there."""
         return self.quotient(self.at(name, step), self.parameter, "+")
 
 
-def _closed(s: _Signs, name: str) -> Iterator[str]:
-    J, k = s.letters.jacobian, s.letters.step
+def _reach(s: _Signs, setting: Setting) -> str:
+    """The step from which on those lie that a loss of step t acts on, less one; nothing where it acts on all before."""
+    cut = setting.truncation
+    if cut is None:
+        return ""
+    if isinstance(cut, Window):
+        return f"t - {cut.k}"
+    return f"{s.at(s.letters.end, 't')} - {cut.k2}"
+
+
+def _to_the_start(s: _Signs, setting: Setting) -> str:
+    """The steps whose losses act on the first step."""
+    cut = setting.truncation
+    if cut is None:
+        return "t"
+    if isinstance(cut, Window):
+        return f"{{t ≤ {cut.k}}}"
+    return f"{{t: {s.at(s.letters.end, 't')} ≤ {cut.k2}}}"
+
+
+def _closed(s: _Signs, name: str, setting: Setting) -> Iterator[str]:
+    J, k, reach = s.letters.jacobian, s.letters.step, _reach(s, setting)
     dots = "⋯" if s.is_text else r"\cdots"
     last = f"{s.loss(name, 't')} {s.at(J, 't')} {s.at(J, 't-1')} {dots}"
-    yield f"{s.gradient} = {s.sum('t')}{s.sum(f'{{{k} ≤ t}}')}{last} {s.at(J, f'{k}+1')} {s.used(name, k)}"
-    yield f"{s.initial(name)} = {s.sum('t')}{last} {s.at(J, 1)}"
+    over = s.sum("t") + s.sum(f"{{{reach} < {k} ≤ t}}" if reach else f"{{{k} ≤ t}}")
+    yield f"{s.gradient} = {over}{last} {s.at(J, f'{k}+1')} {s.used(name, k)}"
+    if setting.reset:
+        yield f"{s.initial(name)} = {over}{s.flag(k)} {last} {s.at(J, f'{k}+1')} {s.entered(name, k)}"
+    else:
+        yield f"{s.initial(name)} = {s.sum(_to_the_start(s, setting))}{last} {s.at(J, 1)}"
 
 
-def _written_out(s: _Signs, name: str, T: int) -> Iterator[str]:
+def _written_out(s: _Signs, name: str, T: int, setting: Setting) -> Iterator[str]:
     """The terms of T steps: what each loss says of the states at its step, and these of the steps before."""
-    if not T:
-        yield f"{s.gradient} = 0"
-        yield f"{s.initial(name)} = 0"
-        return
     jacobian = [s.at(s.letters.jacobian, t) for t in range(T + 1)]
-    for head, last in ((s.gradient, False), (s.initial(name), True)):
-        for t in range(1, T + 1):
-            terms = [" ".join([*jacobian[t:k:-1], s.used(name, k)]) for k in range(t, 0, -1)]
-            inner = " ".join(jacobian[t:0:-1]) if last else " + ".join(terms)
-            body = inner if last or len(terms) == 1 else f"({inner})" if s.is_text else rf"\left({inner}\right)"
-            lead = f"{head} = " if t == 1 else (" " * len(head) + " + " if s.is_text else r"\quad {}+ ")
+
+    def used(t: int) -> list[str]:
+        return [" ".join([*jacobian[t:k:-1], s.used(name, k)]) for k in range(t, 0, -1) if setting.acts(t, k, T)]
+
+    def start(t: int) -> list[str]:
+        if not setting.reset:
+            return [" ".join(jacobian[t:0:-1])] if setting.acts(t, 1, T) else []
+        return [" ".join([*([s.flag(k)] if k > 1 else []), *jacobian[t:k:-1], s.entered(name, k)])
+                for k in range(t, 0, -1) if setting.acts(t, k, T)]  # fmt: skip
+
+    for head, parts in ((s.gradient, used), (s.initial(name), start)):
+        found = [(t, terms) for t in range(1, T + 1) if (terms := parts(t))]
+        if not found:
+            yield f"{head} = 0"
+        for i, (t, terms) in enumerate(found):
+            inner = " + ".join(terms)
+            body = inner if len(terms) == 1 else f"({inner})" if s.is_text else rf"\left({inner}\right)"
+            lead = f"{head} = " if i == 0 else (" " * len(head) + " + " if s.is_text else r"\quad {}+ ")
             yield f"{lead}{s.loss(name, t)} {body}"
 
 

@@ -11,9 +11,12 @@ from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.rules import rule
 from symbptt.autodiff.subexpressions import formula
+from symbptt.derivations.tables import said, said_in_latex
+from symbptt.derivations.under_setting import entering, said_of_the_rule
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
+from symbptt.equations.notation.writing import write
 from symbptt.equations.page.equations import Equations
 from symbptt.language.cell import Cell
 from symbptt.language.user_frames import is_user_file
@@ -75,8 +78,13 @@ class Explanation:
         lines = [line for reason in self.reasons for line in _lines(reason, width)]
         last = len(self.reasons) + 1
         if self.carried:
+            is_reset = self.page.setting.reset
+            given = "given, with the factor 1 - {0}" if is_reset else "given"
+            start = "; the initial state is given {0} times it" if is_reset else ""
+            reset = self.page.pen().symbol(Label(self.page.letters.reset, 0)) if is_reset else ""
             lines.append(
-                f"{last:>3}  {', '.join(self.carried)}: what the step before is given, to which its own loss is added"
+                f"{last:>3}  {', '.join(self.carried)}: what the step before is {given.format(reset)}, to which its own loss "
+                f"is added{start.format(reset)}"
             )
             last += 1
         if self.shared:
@@ -86,7 +94,9 @@ class Explanation:
             lines.append(
                 f"{last:>3}  {', '.join(self.shared)} {are} the same at every step: {sums} over t of what is given{beside}"
             )
-        return "\n".join(lines)
+            last += 1
+        notes = said(said_of_the_rule(self.page), self.page.pen())
+        return "\n".join([*lines, *(f"{last + i:>3}  {note}" for i, note in enumerate(notes))])
 
     @property
     def _has_sums(self) -> bool:
@@ -96,6 +106,8 @@ class Explanation:
     def latex(self) -> str:
         """Return what the steps give as LaTeX, one line each."""
         lines = [f"  {x.latex} && \\text{{{r.number}}}" for r in self.reasons for x in r.given]
+        notes = said_in_latex(said_of_the_rule(self.page), self.page.latex_pen)
+        lines += [f"  \\rlap{{{note}}}" for note in notes]
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
     def __str__(self) -> str:
@@ -128,7 +140,7 @@ def explain(cell: Cell, page: Equations) -> Explanation:
 def _explained(cell: Cell, page: Equations, pen: Pen) -> Explanation:
     r, labels = page.recursion, page.labels
     text, latex = (Writer(r.graph, labels, p.notation) for p in (pen, page.latex_pen))
-    made = _Made(r, labels, page.mark, text, latex)
+    made = _Made(r, labels, page.mark, text, latex, page)
     reasons: list[Reason] = []
     for place, ids in _by_place(r):
         given = tuple(x for id in ids for x in made.given(id))
@@ -163,6 +175,7 @@ class _Made:
     mark: str
     text: Writer
     latex: Writer
+    page: Equations
 
     def label(self, id: int) -> str:
         return self.text.notation.symbol(self.labels[id])
@@ -184,9 +197,15 @@ class _Made:
                 continue
             alone = bar == given and arg not in leaves
             inner = given in self.labels and not alone
-            sides = [(w.notation.symbol(label), (w.symbol if inner else w.rhs)(given)) for w in (self.text, self.latex)]
+            sides = [(w.notation.symbol(label), self._given(w, given, inner)) for w in (self.text, self.latex)]
             sign = "=" if alone else r"\mathrel{+}="
             yield Given(*sides[0], by, not alone, f"{sides[1][0]} &{sign} {sides[1][1]}")
+
+    def _given(self, w: Writer, given: int, inner: bool) -> str:
+        """What is given; with resets, in the states that enter the step."""
+        if inner or not self.page.setting.reset:
+            return (w.symbol if inner else w.rhs)(given)
+        return write(entering(w.lowered(given), self.page), w.notation)
 
     def _bar_label(self, arg: int, bar: int, leaves: Mapping[int, str]) -> Label | None:
         if arg in leaves:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,13 +16,15 @@ from symbptt.autodiff.labels import Label
 from symbptt.checks import check_mapping
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.targets.numpy.pointwise import evaluator
-from symbptt.derivations.tables import equation, gathered, text_lines
-from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Symbol, normal
+from symbptt.derivations.tables import equation, gathered, said, said_in_latex, text_lines
+from symbptt.derivations.under_setting import entering, kept, of_a_step, said_of_a_step
+from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Expr, Raised, Symbol, Times, normal
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.derivative_lines import lines
 from symbptt.equations.page.equations import Equations
+from symbptt.equations.page.lines import Note
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import named_size, names_in
 from symbptt.language.cell import Cell
@@ -66,7 +69,7 @@ class _Derivatives:
                  if self.targets[name] != leaf and ids[self.targets[name]].name != name]  # fmt: skip
         return (*own, *twice, *(lines(found, self.labels, self.label(of), ids, made, letters) if ids else ()))
 
-    def _name(self, to: Label, of: str) -> Derivative:
+    def name(self, to: Label, of: str) -> Derivative:
         g, label = self.calculus.graph, self.label(of)
         over = Symbol(to, normal(g.shape(self.targets[to.name])))
         return Derivative(over, Symbol(label, normal(g.shape(self.step.leaves[of]))))
@@ -74,11 +77,11 @@ class _Derivatives:
     def _of_itself(self, to: str, of: str) -> Definition:
         """A next state that is the state before, or that of another one."""
         eye = EYE if normal(self.calculus.graph.shape(self.step.leaves[of])) else ONE
-        return Definition(self._name(Label(to, 0), of), eye)
+        return Definition(self.name(Label(to, 0), of), eye)
 
     def _same(self, to: str, of: str, other: Label) -> Definition:
         """A state or an output that is another one under a second name."""
-        return Definition(self._name(Label(to, 0), of), self._name(other, of))
+        return Definition(self.name(Label(to, 0), of), self.name(other, of))
 
 
 class StepJacobian:
@@ -109,7 +112,11 @@ class StepJacobian:
     @cached_property
     def definitions(self) -> tuple[Definition, ...]:
         """The line of the derivative, and those of what stands in it under a name."""
-        return _Derivatives(self.page).lines(self.of, (self.to,), {}, [])
+        return of_a_step(_Derivatives(self.page).lines(self.of, (self.to,), {}, []), self.page, self.of)
+
+    def _notes(self) -> Iterator[Note]:
+        left = _Derivatives(self.page).name(Label(self.to, 0), self.of)
+        return said_of_a_step(self.page, [(left, self.to, self.of)])
 
     def text(self, *, ascii: bool = False) -> str:
         """Return the equation as plain text, with `ascii` in ASCII alone; vectors are columns, diag(v) is the diagonal matrix
@@ -118,11 +125,13 @@ class StepJacobian:
         Arrays with more axes than a matrix have named indices, from 0. What is read more than once, or would make the line
         long, has a line of its own below "with".
         """
-        return text_lines(self.definitions, self.page.pen(ascii))
+        pen = self.page.pen(ascii)
+        return "\n".join([text_lines(self.definitions, pen), *said(self._notes(), pen)])
 
     def latex(self) -> str:
         """Return the equation as LaTeX, in lines as `text` has it."""
-        return gathered([equation(line, self.page.latex_pen) for line in self.definitions])
+        pen = self.page.latex_pen
+        return gathered([*(equation(line, pen) for line in self.definitions), *said_in_latex(self._notes(), pen)])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -217,12 +226,15 @@ class StateJacobian:
         """The lines of the blocks that are neither zero nor the identity, and of what stands in them under a name."""
         of, made, letters = _Derivatives(self.page), dict[int, Label](), list[Label]()
         whole = [line for name in self.states for line in of.lines(name, self.states, made, letters)]
+        if self.page.setting.reset:
+            whole = [Definition(entering(x.left, self.page), entering(x.right, self.page)) for x in whole]
         return tuple(dict.fromkeys(line for line in whole if line.right not in (ZERO, EYE, ONE)))
 
     @cached_property
     def taken(self) -> frozenset[str]:
         """The names that values, arguments and sizes of the cell have."""
         names = {*self.page.all_names.text, *self.page.all_names.text.values()}
+        names |= set() if self.page.setting.is_plain else {self.page.letters.window, self.page.letters.reset}
         arguments = self.cell.arguments
         sizes = {name for a in arguments for name in names_in(a.shape)}
         return frozenset(names | {*self.states, *self.cell.step.outputs} | {a.name for a in arguments} | sizes)
@@ -238,11 +250,23 @@ class StateJacobian:
         simple = {"zero": "0", "identity": "I"}
         return [
             [
-                simple.get(self.structure[to, name]) or pen.expression(of._name(Label(to, 0), name))
+                simple.get(self.structure[to, name]) or pen.expression(self._entering(of.name(Label(to, 0), name)))
                 for name in self.states
             ]
             for to in self.states
         ]
+
+    def _entering(self, e: Expr) -> Expr:
+        return entering(e, self.page) if self.page.setting.reset else e
+
+    def _heads(self, pen: Pen, own: Label) -> list[str]:
+        """What the matrix is: the derivative by the state before; with resets, by what enters, and how that one follows."""
+        whole = Derivative(Symbol(replace(own, time=0)), Symbol(replace(own, time=-1)))
+        if not self.page.setting.reset:
+            return [pen.expression(whole)]
+        inner = Derivative(whole.over, Raised(whole.under, self.page.letters.reset))
+        line = Definition(whole, Times((kept(self.page, 0), inner)))
+        return [pen.expression(inner), equation(line, pen)]
 
     def text(self, *, ascii: bool = False) -> str:
         """Return the matrix of blocks, and a line for each block that is not zero and not the identity; of a single state its
@@ -253,11 +277,13 @@ class StateJacobian:
         rows = self._rows(pen)
         widths = [max(columns(row[i]) for row in rows) for i in range(len(rows))]
         own = self.letter
-        head = pen.words(f"∂{own}_t/∂{own}_{{t-1}} = ")
+        head, *before = self._heads(pen, Label(own, None))
+        head += " = "
         lines = [f"[ {'  '.join(padded(x, w) for x, w in zip(row, widths, strict=True))} ]" for row in rows]
         lines[0] += f"    {own} = ({'; '.join(map(pen.name, self.states))})"
         matrix = [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
-        return "\n".join([*matrix, *(equation(line, pen) for line in self.definitions)])
+        notes = said(said_of_a_step(self.page), pen)
+        return "\n".join([*before, *matrix, *(equation(line, pen) for line in self.definitions), *notes])
 
     def latex(self) -> str:
         """Return the matrix of blocks and their lines as LaTeX."""
@@ -267,9 +293,10 @@ class StateJacobian:
         rows = " \\\\ ".join(" & ".join(row) for row in self._rows(pen))
         state = "; ".join(map(pen.name, self.states))
         own = self.letter
-        quotient = rf"\frac{{\partial {own}_{{t}}}}{{\partial {own}_{{t-1}}}}"
-        whole = rf"{quotient} = \begin{{bmatrix}} {rows} \end{{bmatrix}}, \quad {own} = ({state})"
-        return gathered([whole, *(equation(line, pen) for line in self.definitions)])
+        head, *before = self._heads(pen, Label(own, None))
+        whole = rf"{head} = \begin{{bmatrix}} {rows} \end{{bmatrix}}, \quad {own} = ({state})"
+        notes = said_in_latex(said_of_a_step(self.page), pen)
+        return gathered([*before, whole, *(equation(line, pen) for line in self.definitions), *notes])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -17,12 +17,14 @@ from symbptt.autodiff.routes import Routes, network
 from symbptt.checks import check_count, check_mapping
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.targets.numpy.pointwise import evaluator
-from symbptt.derivations.tables import equation, table
+from symbptt.derivations.tables import equation, said, said_in_latex, table
+from symbptt.derivations.under_setting import along_a_route, said_of_routes
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.derivative_lines import lines
 from symbptt.equations.page.equations import Equations
+from symbptt.equations.page.lines import Note
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import named_size
 from symbptt.ir.step import Step
@@ -135,14 +137,19 @@ class Paths(Sequence[Path]):
         if norms is not None and len(self) > 1:
             rows.append(("all together", "", whole))
         shared = list(dict.fromkeys(equation(x, pen) for p in self.paths for x in p.definitions[1:]))
-        return table(head, rows, pen.words("‖·‖₂") if norms is not None else "", shared)
+        notes = said(self._notes(), pen)
+        return "\n".join([table(head, rows, pen.words("‖·‖₂") if norms is not None else "", shared), *notes])
+
+    def _notes(self) -> Iterator[Note]:
+        return said_of_routes(self.page, self.of, self.steps)
 
     def latex(self) -> str:
         """Return the routes and their derivatives as rows of a LaTeX array."""
         pen = self.page.latex_pen
         arrow = r" \to "
         rows = [f"{arrow.join(map(pen.name, p.names))} && {p.latex()}" for p in self.paths]
-        return "\\begin{aligned}\n  " + " \\\\\n  ".join(rows or ["0"]) + "\n\\end{aligned}"
+        notes = [f"\\rlap{{{note}}}" for note in said_in_latex(self._notes(), pen)]
+        return "\\begin{aligned}\n  " + " \\\\\n  ".join([*(rows or ["0"]), *notes]) + "\n\\end{aligned}"
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -192,7 +199,7 @@ def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Se
             f"  ask for {others}routes through few values: through=[{', '.join(map(repr, list(step.next)[:2]))}]; or most={count}"
         )
     stops = frozenset(net.reads) | frozenset(step.leaves.values())
-    telling = _Telling(page, calculus, step, stops, labels, _called(step, names), to, _first(cell, of, steps))
+    telling = _Telling(page, calculus, step, stops, labels, _called(step, names), to, _first(cell, of, steps), steps)
     found = [telling.path(route) for route in routes]
     return Paths(cell, page, to, of, steps, tuple(found), None if through is None else tuple(through))
 
@@ -240,6 +247,7 @@ class _Telling:
     called: Mapping[int, str]
     to: str
     source: Label
+    steps: int
     made: dict[int, Label] = field(default_factory=dict)
 
     def path(self, route: tuple[Stop, ...]) -> Path:
@@ -249,11 +257,15 @@ class _Telling:
         terms = along(self.calculus, route, self.stops, TERMS)
         first, last = route[0][0], route[-1][0]
         if terms is None:
-            return Path(self.page, names, keys, self._by_parts(route))
+            return self._path(names, keys, self._by_parts(route), True)
         chain_ = Chain(self.calculus, first, {last: terms})
-        return Path(
-            self.page, names, keys, lines(chain_, self.labels, self.source, {last: Label(self.to, 0)}, self.made)
-        )
+        found = lines(chain_, self.labels, self.source, {last: Label(self.to, 0)}, self.made)
+        return self._path(names, keys, found, False)
+
+    def _path(
+        self, names: tuple[str, ...], keys: tuple[tuple[str, int], ...], found: tuple[Definition, ...], by_parts: bool
+    ) -> Path:
+        return Path(self.page, names, keys, along_a_route(found, self.page, self.source.name, self.steps, by_parts))
 
     def _key(self, id: int) -> str:
         if id in self.step.leaves.values():

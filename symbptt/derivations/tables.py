@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.notation.writing import ranges
 from symbptt.equations.page.chains import Definition
+from symbptt.equations.page.layout import noted
+from symbptt.equations.page.lines import Note
 
 
 def equation(line: Definition, pen: Pen) -> str:
@@ -24,6 +26,20 @@ def with_lines(first: str, rest: Sequence[str]) -> str:
 def gathered(lines: Sequence[str]) -> str:
     """Return lines of LaTeX under each other; one alone is itself."""
     return lines[0] if len(lines) == 1 else "\\begin{gathered}\n  " + " \\\\\n  ".join(lines) + "\n\\end{gathered}"
+
+
+def said(notes: Iterable[Note], pen: Pen) -> list[str]:
+    """Return lines of words and formulas as text."""
+    return [pen.words(noted(note, pen.notation)) for note in notes]
+
+
+def said_in_latex(notes: Iterable[Note], pen: Pen) -> list[str]:
+    """Return lines of words and formulas as rows of LaTeX."""
+    return [rf"\text{{{noted(note, pen.notation, '${}$'.format, _words)}}}" for note in notes]
+
+
+def _words(text: str) -> str:
+    return text.replace("…", r"$\ldots$").replace("_", r"\_")
 
 
 def text_lines(lines: Sequence[Definition], pen: Pen) -> str:

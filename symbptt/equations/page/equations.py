@@ -19,7 +19,8 @@ from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
 from symbptt.equations.page.legend import mean_of, needed
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
-from symbptt.equations.page.masks import PLAIN, Setting, as_set
+from symbptt.equations.page.masks import PLAIN, Setting, as_set, letters
+from symbptt.equations.page.masks import Names as Letters
 from symbptt.equations.page.page import textbook
 from symbptt.equations.page.used import signs_of, used_names
 from symbptt.errors import ArgumentError
@@ -202,6 +203,12 @@ class Equations:
     def shown_labels(self) -> dict[int, Label]:
         """The labels of all values that a page of some style shows."""
         return with_arguments(self.recursion, self._every_label)
+
+    @cached_property
+    def letters(self) -> Letters:
+        """The letters of truncation and of resets on this page."""
+        recursions = [self.recursion, *([] if self.loss is None else [self.loss.recursion])]
+        return letters(self._textbook, self.setting, recursions)
 
     @property
     def _loop(self) -> Page:

@@ -58,11 +58,26 @@ class Setting:
     @property
     def counted(self) -> Expr | None:
         """The condition under which the loss of a step sends something back; None where all do."""
-        cut = self.truncation
-        if not isinstance(cut, Chunked) or cut.k2 >= cut.k1:
+        cut, end = self.truncation, self.end_of_chunk
+        if not isinstance(cut, Chunked) or end is None or cut.k2 >= cut.k1:
             return None
-        end = Call("minimum", (_times(cut.k1, _floor(_added(STEP, cut.k1 - 1), cut.k1)), self.steps))
         return Call("greater", (STEP, _added(end, -cut.k2)))
+
+    @property
+    def end_of_chunk(self) -> Expr | None:
+        """The last step of the chunk that has the loss of step t; None where there are no chunks."""
+        cut = self.truncation
+        if not isinstance(cut, Chunked):
+            return None
+        return Call("minimum", (_times(cut.k1, _floor(_added(STEP, cut.k1 - 1), cut.k1)), self.steps))
+
+    def acts(self, t: int, k: int, T: int) -> bool:
+        """Answer whether the loss of step t acts on step k, of T steps."""
+        cut = self.truncation
+        if cut is None:
+            return k <= t
+        last, count = (t, cut.k) if isinstance(cut, Window) else (min(-(-t // cut.k1) * cut.k1, T), cut.k2)
+        return last - count < k <= t
 
     @property
     def steps(self) -> Expr:
@@ -84,7 +99,7 @@ class Names:
 
 def as_set(page: Page, setting: Setting, r: Recursion, loss: Loss | None) -> Page:
     """Return a page, of whatever style, with what a setting changes."""
-    names, is_model = _names(setting, _taken(page, [r] if loss is None else [r, loss.recursion])), loss is not None
+    names, is_model = letters(page, setting, [r] if loss is None else [r, loss.recursion]), loss is not None
     mark = next((x.mark for s in page.sections for line in s.lines for x in line.left.labels if x.adjoint), "d")
     sections = [section for section in page.sections if section.lines or section.remarks]
     if setting.reset:
@@ -96,6 +111,11 @@ def as_set(page: Page, setting: Setting, r: Recursion, loss: Loss | None) -> Pag
     if setting.lengths:
         sections.append(_behind_the_end(r, mark))
     return replace(page, sections=tuple(sections), legend=(*page.legend, *_legend(setting, names)))
+
+
+def letters(page: Page, setting: Setting, recursions: Iterable[Recursion]) -> Names:
+    """Return the letters of a setting on a page."""
+    return _names(setting, _taken(page, recursions))
 
 
 def _taken(page: Page, recursions: Iterable[Recursion]) -> set[str]:
