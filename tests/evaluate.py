@@ -72,6 +72,8 @@ def view(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
             return np.broadcast_to(args[0], shape)
         case "concatenate":
             return np.concatenate(args, data[0])
+        case "roll":
+            return np.roll(args[0], int(number_of(data[1], sizes)), data[0])
     index = np.ix_(*(span(*(number_of(s, sizes) for s in item)) for item in data))
     if node.attrs.kind == "slice":
         return args[0][index]

@@ -198,6 +198,7 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "norm": lambda x, axes: np.sqrt(np.sum(x**2, axes)),
     "max": np.max,
     "min": np.min,
+    "roll": lambda x, axes, k: np.roll(x, int(k), max(axes) if len(axes) == 1 else None),
 }
 """Functions of arrays by what they mean: over all of the array, over each row or column, over numbered axes."""
 
@@ -212,6 +213,9 @@ def split(name: str) -> tuple[str, str]:
     """The name of a function and what it goes over; a name may have an underscore itself."""
     if name in OF_ARRAYS:
         return name, ""
+    base = next((own for own in sorted(OF_ARRAYS, key=len, reverse=True) if name.startswith(f"{own}_")), None)
+    if base is not None:
+        return base, name.removeprefix(f"{base}_")
     base, _, over = name.rpartition("_")
     return base, over
 

@@ -395,6 +395,9 @@ def _view(c: Calculus, node: Node) -> Iterator[Term]:
     if node.attrs.kind == "concatenate":
         yield from _pieces(c, node, at)
         return
+    if node.attrs.kind == "roll":
+        yield from _rolled(c, node)
+        return
     x = node.args[0]
     inner = seen_through(c.graph, node, at)
     if inner is not None:
@@ -489,6 +492,12 @@ def _pieces(c: Calculus, node: Node, at: At) -> Iterator[Term]:
         place = tuple(index if i == axis else x for i, x in enumerate(at))
         yield Term(sp.S.One, ((inside, 1), (Inner(arg, place), 1)))
         start = shapes.size(start + length)
+
+
+def _rolled(c: Calculus, node: Node) -> Iterator[Term]:
+    """The derivative of a roll: that of the slices that it joins."""
+    whole = build.turned(c.graph, node.args[0], *node.attrs.data)
+    yield from _down_to(Calculus(c.graph, (whole,), c.labelled, ranges=c.ranges), whole, node.args[0])
 
 
 def _gather(c: Calculus, node: Node) -> Iterator[Term]:

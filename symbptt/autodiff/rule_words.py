@@ -13,6 +13,7 @@ VIEWS = {
     "expand": "repetition",
     "slice": "part",
     "pad": "zeros around a part",
+    "roll": "roll",
     "concatenate": "concatenation",
 }
 

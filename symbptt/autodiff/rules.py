@@ -39,6 +39,7 @@ VIEWS = {
     "reshape": "the same entries in another shape: the adjoint is given back in the shape that they had before",
     "expand": "a repetition: what is repeated is given the sum over its copies",
     "slice": "a part of an array: that part is given the adjoint, the rest nothing",
+    "roll": "a roll: the adjoint is rolled back",
     "concatenate": "joined parts: each is given its own part of the adjoint",
     "pad": "zeros around a part: the part is given what stands in its place",
 }

@@ -192,6 +192,9 @@ def _view(context: Context, node: Node, bar: int) -> Contributions:
             return [(node.args[0], unbroadcast(g, bar, g.shape(node.args[0])))]
         case "slice":
             return [(node.args[0], build.pad(g, bar, data, g.shape(node.args[0])))]
+        case "roll":
+            axis, shift = data
+            return [(node.args[0], build.roll(g, bar, axis, -shift))]
         case "concatenate":
             return _pieces(context, node, bar)
     raise AssertionError(f"no adjoint rule for {node}")

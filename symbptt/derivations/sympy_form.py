@@ -18,6 +18,7 @@ from sympy.matrices.expressions.slice import MatrixSlice
 from symbptt import ops
 from symbptt.autodiff.labels import Label
 from symbptt.errors import ArgumentError
+from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
 from symbptt.ir.node import Node, placeholder
@@ -311,6 +312,10 @@ def _view(f: _Form, node: Node) -> sp.Basic:
             return Joined([[part] for part in parts] if data[0] == 0 else [parts])
         case "reshape":
             return _reshape(f, node, parts[0], shape)
+        case "roll":
+            g = f.graph.copy()
+            g.locate = lambda: node.place
+            return _Form(g, f.names).value(build.turned(g, node.args[0], *data))
     f.refuse(node, {"slice": "a slice in steps"}.get(kind, f"the view {kind}"))
     raise AssertionError
 

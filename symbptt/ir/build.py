@@ -139,6 +139,40 @@ def concatenate(g: Graph, parts: Sequence[int], axis: int) -> int:
     return g.add("view", tuple(parts), (*first[:axis], total, *first[axis + 1 :]), View("concatenate", (axis,)))
 
 
+def roll(g: Graph, x: int, axis: int, shift: Size) -> int:
+    """Return x with its entries moved on along an axis, the last ones to the front; a roll of a roll is one."""
+    inner = g[x]
+    if inner.family == "view" and inner.attrs.kind == "roll" and inner.attrs.data[0] == axis:
+        return roll(g, inner.args[0], axis, shapes.size(shift + inner.attrs.data[1]))
+    length = g.shape(x)[axis]
+    shift = shift % length if isinstance(shift, int) and isinstance(length, int) else shift
+    if shift in (0, length):
+        return x
+    if isinstance(shift, int) and isinstance(length, int) and shift > length // 2:
+        shift -= length
+    return g.add("view", (x,), g.shape(x), View("roll", (axis, shift)))
+
+
+def turned(g: Graph, x: int, axis: int, shift: Size) -> int:
+    """Return a roll as slices that are joined: a single step at a time where the size of the axis may be less."""
+    length = g.shape(x)[axis]
+    steps = [shift]
+    if isinstance(shift, int) and not isinstance(length, int):
+        steps = [1 if shift > 0 else -1] * abs(shift)
+    elif isinstance(shift, int) and isinstance(length, int):
+        steps = [shift % length]
+    for step in steps:
+        moved = step if not isinstance(step, int) or step > 0 else shapes.size(length + step)
+        rest = shapes.size(length - moved)
+        parts = [_part(g, x, axis, rest, moved), _part(g, x, axis, 0, rest)]
+        x = concatenate(g, parts, axis)
+    return x
+
+
+def _part(g: Graph, x: int, axis: int, start: Size, length: Size) -> int:
+    return cut(g, x, [(start, length, 1) if i == axis else (0, size, 1) for i, size in enumerate(g.shape(x))])
+
+
 def gather(g: Graph, table: int, index: int, axis: int) -> int:
     """Return the slice of `table` at an integer along an axis, which goes."""
     return g.add("gather", (table, index), shapes.without(g.shape(table), (axis,)), Gather("gather", axis))

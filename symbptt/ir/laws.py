@@ -55,6 +55,8 @@ def _view(g: Graph, node: Node) -> None:
         assert node.shape == tuple(length for _, length, _ in view.data), f"a shape that does not follow: {node}"
     elif view.kind == "pad":
         assert first == tuple(length for _, length, _ in view.data), f"a shape that does not follow: {node}"
+    elif view.kind == "roll":
+        assert node.shape == first and len(first) > view.data[0], f"a shape that does not follow: {node}"
     elif view.kind == "concatenate":
         (axis,) = view.data
         parts = [g.shape(arg) for arg in node.args]

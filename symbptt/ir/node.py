@@ -76,7 +76,7 @@ class Reduction:
 @dataclass(frozen=True)
 class View:
     """Index arithmetic: "transpose" (permutation), "reshape", "expand", "slice" and its adjoint "pad" (a triple of
-    start, length, step for each axis), "concatenate" (axis); `again` as of a body."""
+    start, length, step for each axis), "concatenate" (axis), on pages also "roll" (axis, by how much); `again` as of a body."""
 
     kind: str
     data: tuple[Hashable, ...] = ()

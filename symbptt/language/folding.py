@@ -23,7 +23,8 @@ from symbptt.ir.graph import Graph, nowhere
 from symbptt.ir.node import Mark, Node, placeholder
 from symbptt.ir.rewrite import copy_node
 from symbptt.ir.scalar import as_python, as_sympy
-from symbptt.ir.shape import Shape, named_size
+from symbptt.ir.shape import Shape, Size, named_size
+from symbptt.ir.shape import size as size_of
 from symbptt.ir.step import Step
 from symbptt.ir.term import Inside, canonical, insides, parameter, term
 from symbptt.language import functions as f
@@ -182,15 +183,50 @@ class Match:
         return self.of, *(number for number in self.numbers if isinstance(number, int))
 
 
+@dataclass(frozen=True)
+class Roll:
+    """A value that is another one with its entries moved on along an axis."""
+
+    of: int
+    axis: int
+    shift: Size
+
+    @property
+    def args(self) -> tuple[int, ...]:
+        """The values of the step that it reads."""
+        return (self.of,)
+
+
+def _roll(g: Graph, id: int) -> Roll | None:
+    """The roll that a value is: the end of an array and what is in front of it, joined; one of a roll is one roll."""
+    node = g[id]
+    if node.family != "view" or node.attrs.kind != "concatenate" or len(node.args) != 2:
+        return None
+    (axis,), (end, front) = node.attrs.data, [g[arg] for arg in node.args]
+    if any(part.family != "view" or part.attrs.kind != "slice" for part in (end, front)) or end.args != front.args:
+        return None
+    of = end.args[0]
+    start, length, _ = end.attrs.data[axis]
+    wanted = [[(0, size, 1) for size in g.shape(of)] for _ in range(2)]
+    wanted[0][axis], wanted[1][axis] = (start, length, 1), (0, start, 1)
+    if [list(end.attrs.data), list(front.attrs.data)] != wanted or node.shape != g.shape(of):
+        return None
+    shift: Size = length if isinstance(length, int) or not isinstance(start, int) else -start
+    inner = _roll(g, of)
+    if inner is not None and inner.axis == axis and of not in g.names:
+        return Roll(inner.of, axis, size_of(shift + inner.shift))
+    return Roll(of, axis, shift)
+
+
 def folded(step: Step) -> Step:
     """Return a step with its functions whole; values that are read elsewhere too stay beside them."""
     g = step.graph
-    matches: dict[int, Match | Mark] = {}
+    matches: dict[int, Match | Mark | Roll] = {}
     live = {*step.leaves.values(), *step.next.values(), *step.outputs.values()}
     for id in range(len(g) - 1, -1, -1):
         if id in live:
             mark = g.marks.get(id)
-            found = mark if mark is not None and mark.name not in TAKEN else _match(g, id)
+            found = mark if mark is not None and mark.name not in TAKEN else _roll(g, id) or _match(g, id)
             if found is not None:
                 matches[id] = found
             live.update(g[id].args if found is None else found.args)
@@ -199,6 +235,8 @@ def folded(step: Step) -> Step:
         found = matches.get(node.id)
         if isinstance(found, Match):
             return _node(new, node, found, ids)
+        if isinstance(found, Roll):
+            return build.roll(new, ids[found.of], found.axis, found.shift)
         if isinstance(found, Mark):
             return build.map_(new, _of_user(found), [ids[arg] for arg in found.args])
         args = tuple(ids[arg] for arg in node.args)
@@ -216,6 +254,8 @@ def expanded(step: Step) -> Step:
         args = tuple(ids[arg] for arg in node.args)
         if node.family == "whole":
             return spelled(new, node, args)
+        if node.family == "view" and node.attrs.kind == "roll":
+            return build.turned(new, args[0], *node.attrs.data)
         if node.family == "map" and _shown_inside(node.attrs.expr):
             return apply_expr(new, _spelled(node.attrs.expr), args)
         return copy_node(new, node, args)
@@ -384,6 +424,6 @@ def _by_signature() -> dict[frozenset[str], tuple[tuple[Whole, int], ...]]:
 BY_NAME = {record.name: record for record in ARRAYS}
 TAKEN = {
     *BY_NAME, "logsoftmax", "lse", "LN", "RN", "sum", "vec", "mat", "diag", "inner", "cumsum", "reverse_cumsum", "ahead", "behind",
-    "over", "normal_share", "normal_density", "sg", "prod",
+    "over", "normal_share", "normal_density", "sg", "prod", "roll",
 }  # fmt: skip
 """Names that mean something on a page: a function of the user's by such a name is written out, or gets another."""

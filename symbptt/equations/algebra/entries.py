@@ -133,6 +133,14 @@ class EntryMaker:
                 return self.value(x, [affine(step, i, start) for (start, _, step), i in zip(data, at, strict=True)])
             case "pad":
                 return self._pad(x, data, shape, at, node.shape)
+            case "roll":
+                axis, shift = data
+                inner = [
+                    ZERO
+                    if shape[axis] == 1
+                    else algebra.Call("mod", (affine(1, at[axis], sized(-shift)), count(shape[axis])))
+                ]
+                return self.value(x, [*at[:axis], *inner, *at[axis + 1 :]])
             case "concatenate":
                 return self._concatenate(node, at)
         return self.value(x, _unravelled(shape, _ravelled(node.shape, at), at, node.shape))

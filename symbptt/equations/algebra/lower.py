@@ -11,7 +11,7 @@ from functools import cache
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra import expressions as algebra
-from symbptt.equations.algebra.entries import EntryMaker, entries
+from symbptt.equations.algebra.entries import EntryMaker, count, entries
 from symbptt.equations.algebra.expressions import (
     EYE,
     ONE,
@@ -41,7 +41,7 @@ from symbptt.equations.algebra.expressions import (
     transposed,
 )  # fmt: skip
 from symbptt.equations.algebra.trees import truth, whole_tree
-from symbptt.equations.algebra.wholes import in_matrices
+from symbptt.equations.algebra.wholes import ALONG, in_matrices
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices
@@ -353,6 +353,10 @@ def _view(w: Lowering, node: Node) -> Expr:
             return transposed(w.value(x)) if data == (1, 0) else w.value(x)
         case "slice":
             return Slice(w.value(x), spans_of(data, shape), normal(node.shape))
+        case "roll":
+            axis, shift = data
+            over = "" if all(i == axis or size == 1 for i, size in enumerate(shape)) else f"_{ALONG[(axis,)]}"
+            return algebra.Call(f"roll{over}", (w.value(x), count(shift)), normal(shape))
         case "pad" if shape == node.shape:
             return Slice(w.value(x), spans_of(data, node.shape), normal(node.shape))  # turned round, back again
         case "pad":

@@ -416,6 +416,14 @@ def _ahead(terms: Sequence[tuple[int, Expr]]) -> Expr | None:
     return Call("ahead" if sign > 0 else "behind", (difference[0][1], difference[1][1]))
 
 
+def _rolled(e: Call) -> Expr:
+    """Signs and numbers before a roll."""
+    sign, inner = signed(e.args[0])
+    numbers, rest = _numbers_apart(inner)
+    found: Expr = Call(e.name, (rest, *e.args[1:]), e.of)
+    return with_sign(sign, _times(Times((*numbers, found))) if numbers else found)
+
+
 def _call(e: Call) -> Expr:
     match e.name:
         case "expm1":
@@ -424,6 +432,8 @@ def _call(e: Call) -> Expr:
             return Call("log", (_sum_of([(1, ONE), (1, e.args[0])]),))
         case "sum" if e.of == ():
             return _inner_product(e)
+        case "roll" | "roll_rows" | "roll_columns":
+            return _rolled(e)
     return e
 
 

@@ -35,7 +35,7 @@ ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307",
 
 _FUNCTIONS = frozenset(
     ["abs", "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cumsum", "det", "diag", "erf", "exp", "expm", "inf", "lim",
-     "log", "logsumexp", "lse", "max", "mean", "min", "mod", "norm", "prod", "relu", "sign", "silu", "sin", "sinh", "softmax",
+     "log", "logsumexp", "lse", "max", "mean", "min", "mod", "norm", "prod", "relu", "roll", "sign", "silu", "sin", "sinh", "softmax",
      "softplus", "sqrt", "sum", "sup", "tan", "tanh", "trace", "transpose", "var", "vec", "where"]
 )  # fmt: skip
 """Words that a page reads as functions: with a subscript, log_f would be a logarithm to a base."""

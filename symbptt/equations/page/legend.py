@@ -55,6 +55,7 @@ SIGNS: dict[str, Note] = {
     "stop_gradient": (Call("stop_gradient", (_V,)), ": ", _V, ", and nothing flows back through it"),
     "cumsum": (Call("cumsum", (_V,)), ": the sums of ", _V, " up to each of its elements"),
     "reverse_cumsum": (Call("reverse_cumsum", (_V,)), ": the sums of ", _V, " from each of its elements on"),
+    "roll": (Call("roll", (_V, _K)), ": the entries of ", _V, " moved on by ", _K, " places, the last ones to the front"),
     "diag": (Call("diag", (_V,)), ": the diagonal matrix of ", _V),
 }  # fmt: skip
 """What functions mean that a textbook does not have; of ties a remark tells, in both styles."""
@@ -124,6 +125,7 @@ def _shape(shape: Shape) -> Note:
 
 def _signs(found: list[Expr]) -> Iterable[Note]:
     names = {"diag" if isinstance(x, Diagonal) else x.name for x in found if isinstance(x, Call | Diagonal)}
+    names |= {name.removesuffix(f"_{over}") for name in names for over in ALONG.values()}
     yield from dict.fromkeys(text for name, text in SIGNS.items() if name in names)
     if any(isinstance(x, Unit) for x in found):
         yield (Unit(Word("i"), sp.Symbol("n")), ": the unit vector that has its one at ", Word("i"))
