@@ -455,11 +455,17 @@ def families_of(tokens: list[str]) -> Families:
 
 
 def of_member(tokens: list[str], letter: str, member: list[str]) -> list[str]:
-    """A line of one member of a family: the letter stands below others."""
+    """A line of one member of a family: the letter stands below others, or below an accent, which is wide above a word."""
     found: list[str] = []
     depths: list[bool] = []
     for at, token in enumerate(tokens):
         depths += [bool(at and tokens[at - 1] == "_") or any(depths)] if token == "{" else []
+        accent = "".join(tokens[max(at - 2, 0) : at])
+        if token == letter and accent in ("\\bar{", "\\hat{", "\\tilde{", "\\dot{", "\\ddot{"):
+            if len(member) > 1 and accent in ("\\hat{", "\\tilde{"):
+                found[-2] = "\\wide" + found[-2][1:]
+            found += member
+            continue
         found += member if token == letter and (any(depths) or tokens[at - 1] == "_") else [token]
         depths = depths[:-1] if token == "}" else depths
     return found

@@ -268,7 +268,7 @@ def of_member(e: ElementTree.Element, letter: str, member: ElementTree.Element) 
     new = ElementTree.Element(e.tag, e.attrib)
     new.text = e.text
     for i, child in enumerate(e):
-        is_below = kind(e) in ("msub", "msubsup") and i == 1
+        is_below = (kind(e) in ("msub", "msubsup") and i == 1) or (kind(e) == "mover" and i == 0)
         new.append(below_of_member(child, letter, member) if is_below else of_member(child, letter, member))
     return new
 

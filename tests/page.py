@@ -7,6 +7,7 @@ number. Arrays of rank three and more are read as NumPy reads them. A line that 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -823,6 +824,19 @@ class Page:
 
     def names(self, symbol: Symbol) -> list[str]:
         """The names that a symbol may be: that of a family's member has the letter of the member."""
+        below = re.fullmatch(r"(.*)(.)([\u0302-\u0308′])", unicodedata.normalize("NFD", symbol.name))
+        if below is not None and below[2] in self.reader.family:
+            value = self.reader.family[below[2]]
+            words = {
+                "\u0302": "hat",
+                "\u0303": "tilde",
+                "\u0304": "bar",
+                "\u0307": "dot",
+                "\u0308": "ddot",
+                "′": "prime",
+            }
+            short = unicodedata.normalize("NFC", f"{below[1]}{value}{below[3]}")
+            return [short, f"{below[1]}{value}_{words[below[3]]}"]
         stem, _, letter = symbol.name.rpartition("_")
         value = self.reader.family.get(letter)
         return [symbol.name] if value is None or not stem else [f"{stem}{value}", f"{stem}_{value}"]

@@ -15,7 +15,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
-from symbptt.equations.notation.names import ALONE, Names, latex_of_spelling, spelling
+from symbptt.equations.notation.names import ALONE, Names, latex_of_spelling, spelling, text_of_name
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,11 @@ def time_of(time: int) -> str:
     return TIMES.get(time) or f"t{time}"
 
 
-def _text_symbol(label: Label, names: Mapping[str, str] = MappingProxyType({})) -> str:
-    name = (label.mark if label.adjoint else "") + names.get(label.name, label.name)
+def _text_symbol(
+    label: Label, names: Mapping[str, str] = MappingProxyType({}), other: Callable[[str], str] = str
+) -> str:
+    own = names[label.name] if label.name in names else other(label.name)
+    name = (label.mark if label.adjoint else "") + own
     if label.time is None:
         return name
     time = time_of(label.time)
@@ -312,9 +315,9 @@ def latex_of(names: Names) -> Notation:
     return replace(LATEX, symbol=partial(_latex_symbol, names=names))
 
 
-def text_of(names: Mapping[str, str]) -> Notation:
-    """Return text for a page with these names."""
-    return replace(TEXT, symbol=partial(_text_symbol, names=names))
+def text_of(names: Mapping[str, str], other: Callable[[str], str] = text_of_name) -> Notation:
+    """Return text for a page with these names; `other` writes those that are made with letters of the page, as of families."""
+    return replace(TEXT, symbol=partial(_text_symbol, names=names, other=other))
 
 
 def columns(text: str) -> int:

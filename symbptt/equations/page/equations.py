@@ -298,7 +298,7 @@ class _OfLoss(Equations):
 def _pen(names: Names, ascii: bool) -> Pen:
     if not ascii:
         return Pen(text_of(names.text))
-    return Pen(replace(text_of(names.ascii), root=lambda inner, is_atom: f"sqrt({inner})"), in_ascii)
+    return Pen(replace(text_of(names.ascii, str), root=lambda inner, is_atom: f"sqrt({inner})"), in_ascii)
 
 
 def equation(line: Line, text: Notation, latex: Notation) -> Equation:

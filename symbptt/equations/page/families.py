@@ -12,6 +12,7 @@ from functools import cache
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, plus
 from symbptt.equations.algebra.traversal import mapped_where, relabelled
+from symbptt.equations.notation.names import ACCENTS
 from symbptt.equations.page.lines import Line
 
 LETTERS = "kjlqrspuvw"
@@ -98,7 +99,11 @@ def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, froze
 
 @cache
 def _ends(x: str, y: str) -> tuple[str, str] | None:
-    """What is behind the part in which two names agree; both have a beginning and an end."""
+    """What is behind the part in which two names agree; both have a beginning and an end. Of z_bar and i_bar, whose accents
+    agree, it is the letter below."""
+    below = accented(x), accented(y)
+    if below[0] is not None and below[1] is not None and below[0][1] == below[1][1]:
+        return below[0][0], below[1][0]
     same = 0
     while same < min(len(x), len(y)) and x[same] == y[same]:
         same += 1
@@ -113,11 +118,25 @@ def as_member(family: Family, letter: str, e: Expr) -> Expr:
 
     def general(x: Symbol) -> Expr:
         if x.label in family.holes:
-            stem = x.label.name[: len(x.label.name) - len(value)].rstrip("_")
-            return Symbol(replace(x.label, name=f"{stem}_{letter}", given=True), x.of)
+            return Symbol(replace(x.label, name=of_member(x.label.name, value, letter), given=True), x.of)
         return x
 
     return relabelled(e, general)
+
+
+def accented(name: str) -> tuple[str, str] | None:
+    """Return the letters of a name and the word of their accent, of a name that is no more."""
+    head, _, accent = name.rpartition("_")
+    return (head, accent) if accent in ACCENTS and head.isalnum() else None
+
+
+def of_member(name: str, value: str, letter: str) -> str:
+    """Return the name of a member with a letter in the place of what tells it from the others."""
+    below = accented(name)
+    if below is not None and below[0] == value:
+        return f"{letter}_{below[1]}"
+    stem = name[: len(name) - len(value)].rstrip("_")
+    return f"{stem}_{letter}"
 
 
 def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Line]:

@@ -31,7 +31,7 @@ from symbptt.equations.algebra.expressions import (
 from symbptt.equations.algebra.normal import in_normal_form
 from symbptt.equations.algebra.traversal import every, has, mapped_where, relabelled, replaced, walk, with_parts
 from symbptt.equations.notation.writing import RELATIONS
-from symbptt.equations.page.families import Letters, gathered, names_of_lines, summed
+from symbptt.equations.page.families import Letters, accented, gathered, names_of_lines, summed
 from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, indexed, with_right
 
 LONGEST = 14
@@ -340,6 +340,8 @@ def as_families(
     """Return sections with lines, and terms of sums, of a family as one; of each section, whether its order matters."""
     both = [line for _, lines, _ in sections for line in lines]
     indices = {x.name for line in both for x in every(line.right, Index)}
-    letters = Letters({*taken, *indices, *names_of_lines(both)})
+    names = names_of_lines(both)
+    heads = {below[0] for name in names if (below := accented(name)) is not None}
+    letters = Letters({*taken, *indices, *names, *heads})
     found = [(title, gathered(lines, letters, in_order)) for title, lines, in_order in sections]
     return [(title, [with_right(line, summed(line.right, letters)) for line in lines]) for title, lines in found]

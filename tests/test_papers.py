@@ -1,0 +1,102 @@
+"""The equations of papers beside our pages: the same ones, in no more lines."""
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Input, Param, State
+from tests.readback import as_latex, as_latex_textbook, assert_read, sizes_of
+from tests.test_mathml import as_mathml_textbook
+
+
+@sb.cell
+def greff(
+    x: Input["m"], y: State["n"], c: State["n"], W_z: Param["n m"], W_i: Param["n m"], W_f: Param["n m"], W_o: Param["n m"],
+    R_z: Param["n n"], R_i: Param["n n"], R_f: Param["n n"], R_o: Param["n n"], p_i: Param["n"], p_f: Param["n"], p_o: Param["n"],
+    b_z: Param["n"], b_i: Param["n"], b_f: Param["n"], b_o: Param["n"],
+):  # fmt: skip
+    """Source: Greff et al. 2017, "LSTM: A search space odyssey", section 2, in its letters."""
+    z_bar = W_z @ x + R_z @ y + b_z
+    z = np.tanh(z_bar)
+    i_bar = W_i @ x + R_i @ y + p_i * c + b_i
+    i = sb.sigmoid(i_bar)
+    f_bar = W_f @ x + R_f @ y + p_f * c + b_f
+    f = sb.sigmoid(f_bar)
+    c_new = z * i + c * f
+    o_bar = W_o @ x + R_o @ y + p_o * c_new + b_o
+    o = sb.sigmoid(o_bar)
+    return np.tanh(c_new) * o, c_new
+
+
+@sb.cell
+def cho(
+    x: Input["m"], h: State["n"], W_r: Param["n m"], U_r: Param["n n"], W_z: Param["n m"], U_z: Param["n n"], W: Param["n m"],
+    U: Param["n n"],
+):  # fmt: skip
+    """Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", section 2.3."""
+    r, z = sb.sigmoid(W_r @ x + U_r @ h), sb.sigmoid(W_z @ x + U_z @ h)
+    h_tilde = np.tanh(W @ x + U @ (r * h))
+    return z * h + (1 - z) * h_tilde
+
+
+@sb.cell
+def pascanu(u: Input["m"], x: State["n"], W_rec: Param["n n"], W_in: Param["n m"], b: Param["n"]):
+    """Source: Pascanu, Mikolov, Bengio 2013, "On the difficulty of training recurrent neural networks", equation 2."""
+    return W_rec @ np.tanh(x) + W_in @ u + b
+
+
+@sb.cell
+def schlag(
+    x: Input["m"], W: State["v d"], W_k: Param["d m"], W_v: Param["v m"], W_q: Param["d m"], W_beta: Param["1 m"]
+):
+    """Source: Schlag, Irie, Schmidhuber 2021, "Linear transformers are secretly fast weight programmers", equations 20 to 24."""
+    k, v, q = sb.softmax(W_k @ x), W_v @ x, sb.softmax(W_q @ x)
+    beta = sb.sigmoid(W_beta @ x)[0]
+    v_bar = W @ k
+    W_new = W + beta * np.outer(v - v_bar, k)
+    return {"W": W_new, "y": W_new @ q}
+
+
+@sb.cell
+def accents(x: Input["n"], h: State["n"], a_hat: Param["n"], b_hat: Param["n"], gate_hat: Param["n"], V_a: Param["n n"],
+            V_b: Param["n n"], V_gate: Param["n n"], k_tilde: Param["n"]):  # fmt: skip
+    return np.tanh(V_a @ (a_hat * h) + V_b @ (b_hat * h) + V_gate @ (gate_hat * h) + x * k_tilde)
+
+
+CELLS = {cell.name: cell for cell in (greff, cho, pascanu, schlag, accents)}
+FORMS = {"text": None, "latex loop": as_latex, "latex": as_latex_textbook, "mathml": as_mathml_textbook}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", CELLS)
+def test_pages_of_papers_read_back(name: str, form: str) -> None:
+    assert_read(CELLS[name], sizes_of(CELLS[name]), printed=FORMS[form])
+
+
+LINES = {"greff": (9, 6, 5, 1), "cho": (6, 4, 4, 1), "pascanu": (1, 1, 3, 1), "schlag": (9, 9, 3, 1)}
+"""Lines forward, backward, of the parameters and of the inputs. Greff et al. have 10, 6, 6 and 1."""
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_pages_have_no_more_lines_than_the_papers(name: str) -> None:
+    sections = sb.derive(CELLS[name]).page().sections
+    assert tuple(len(section.lines) for section in sections[:4]) == LINES[name]
+
+
+def test_values_that_differ_in_the_letter_below_an_accent_are_a_family() -> None:
+    d = sb.derive(greff)
+    text, latex = d.text(), d.latex()
+    for line in (
+        "k̄_t = W_k x_t + R_k y_{t-1} + p_k ⊙ c_{t-1} + b_k,  k ∈ {i, f}",
+        "dy_t = dL/dy_t + Σ_j R_jᵀ dj̄_{t+1}",
+        "dW_j = Σ_t dj̄_t x_tᵀ,  j ∈ {z, i, f, o}",
+        "dp_k = Σ_t dk̄_t ⊙ c_{t-1},  k ∈ {i, f}",
+        "dx_t = Σ_j W_jᵀ dj̄_t",
+    ):
+        assert line in text, line
+    assert r"\mathrm{d}W_{j} &= \sum_{t} \mathrm{d}\bar{j}_{t} x_{t}^{\top},\quad j \in \{z, i, f, o\}" in latex
+    assert "dW_j = sum_t dj_{bar,t} x_t^T" in d.text(ascii=True)
+
+
+def test_the_letter_of_a_family_with_accents_is_no_letter_of_the_page() -> None:
+    assert "k̂" not in sb.derive(accents).text() and "j ∈ {a, b, gate}" in sb.derive(accents).text()
