@@ -28,6 +28,7 @@ from symbptt.equations.algebra.expressions import (
     Index,
     Matmul,
     Number,
+    Ones,
     Over,
     Power,
     Sum,
@@ -295,7 +296,7 @@ def turned(e: Expr) -> Expr:
             return e
         case Matmul():
             return matmul([turned(f) for f in e.factors[::-1]])
-        case Sum() if len(e.terms) == 1 or any(isinstance(t, Transposed | Matmul | Total) for _, t in e.terms):
+        case Sum() if len(e.terms) == 1 or _reads_better_turned(e):
             return plus((sign, turned(term)) for sign, term in e.terms)
         case Times() if sum(bool(f.shape) for f in e.factors) == 1:
             return times(turned(f) for f in e.factors)
@@ -310,9 +311,32 @@ def turned(e: Expr) -> Expr:
     return transposed(e)
 
 
+def _reads_better_turned(e: Sum) -> bool:
+    """Whether the terms of a sum are turned one by one: those of a matrix that has products or transposes in it, and of a
+    vector that has a transpose; else the sum stands in brackets, (v - S k)ᵀ."""
+    kinds = Transposed | Total if len(e.shape) == 1 else Transposed | Matmul | Total
+    return any(isinstance(term, kinds) for _, term in e.terms)
+
+
 def _total(e: Total) -> Expr:
+    """The sign and a number before the sum."""
     sign, inner = signed(e.inner)
+    if isinstance(inner, Times) and isinstance(inner.factors[0], Number):
+        number, *rest = inner.factors
+        return with_sign(sign, times([number, Total(times(rest), e.at)]))
     return with_sign(sign, e if inner is e.inner else Total(inner, e.at))
+
+
+def _as_total(e: Expr) -> Total | None:
+    """A sum over steps, a number before it inside."""
+    if (
+        isinstance(e, Times)
+        and len(e.factors) == 2
+        and isinstance(e.factors[0], Number)
+        and isinstance(e.factors[1], Total)
+    ):
+        return Total(times([e.factors[0], e.factors[1].inner]), e.factors[1].at)
+    return e if isinstance(e, Total) else None
 
 
 def _quadratic_form(factors: list[Expr]) -> list[Expr]:
@@ -357,16 +381,34 @@ def _sum(e: Sum) -> Expr:
         product, sign = _turned_round(terms[0][1], terms[0][0]) if terms[0][0] < 0 else (terms[0][1], 1)
         return with_sign(sign, product)
     terms = _like(terms)
-    totals = [(sign, term) for sign, term in terms if isinstance(term, Total) and not term.at]
+    totals = [(pair, total) for pair in terms if (total := _as_total(pair[1])) is not None and not total.at]
     if len(totals) > 1:
-        whole = _total(Total(_sum_of((sign, term.inner) for sign, term in totals if isinstance(term, Total))))
-        first = terms.index(totals[0])
-        rest = [pair for pair in terms if pair not in totals]
+        whole = _total(Total(_sum_of((sign, total.inner) for (sign, _), total in totals)))
+        gone = [pair for pair, _ in totals]
+        first = terms.index(gone[0])
+        rest = [pair for pair in terms if pair not in gone]
         terms = [*rest[:first], signed(whole), *rest[first:]]
+    terms = _with_ones(terms)
     first = next((i for i, (sign, _) in enumerate(terms) if sign > 0), 0)
     found = plus([terms[first], *terms[:first], *terms[first + 1 :]]) if terms else ZERO
     is_whole = found != e and found.shape == e.shape  # of an array that cancels, its shape would be lost
     return found if is_whole else e
+
+
+def _with_ones(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
+    """Terms that are sums over rows as one: A 1 + B 1 is (A + B) 1."""
+    groups: dict[Expr, list[tuple[int, Expr]]] = {}
+    for sign, term in terms:
+        if isinstance(term, Matmul) and len(term.factors) == 2 and isinstance(term.factors[1], Ones):
+            groups.setdefault(term.factors[1], []).append((sign, term))
+    found = list(terms)
+    for ones, group in groups.items():
+        if len(group) > 1:
+            inner = _sum_of((sign, term.factors[0]) for sign, term in group if isinstance(term, Matmul))
+            first = found.index(group[0])
+            found[first] = signed(_matmul(Matmul((inner, ones))))
+            found = [pair for i, pair in enumerate(found) if i == first or pair not in group]
+    return found
 
 
 def _sum_of(terms: Iterable[tuple[int, Expr]]) -> Expr:
@@ -416,6 +458,16 @@ def _ahead(terms: Sequence[tuple[int, Expr]]) -> Expr | None:
     return Call("ahead" if sign > 0 else "behind", (difference[0][1], difference[1][1]))
 
 
+def _of_outer_product(e: Call) -> Expr:
+    """⟨A, u vᵀ⟩ is uᵀ A v; signs and numbers before it."""
+    sign, parts = _without_signs(e.args)
+    for whole, outer in (parts, parts[::-1]):
+        column, row = outer.factors if isinstance(outer, Matmul) and len(outer.factors) == 2 else (ONE, ONE)
+        if len(column.shape) == 1 and isinstance(row, Transposed) and len(row.inner.shape) == 1:
+            return with_sign(sign, _matmul(Matmul((turned(column), whole, row.inner))))
+    return with_sign(sign, Call(e.name, tuple(parts), e.of))
+
+
 def _rolled(e: Call) -> Expr:
     """Signs and numbers before a roll."""
     sign, inner = signed(e.args[0])
@@ -432,6 +484,8 @@ def _call(e: Call) -> Expr:
             return Call("log", (_sum_of([(1, ONE), (1, e.args[0])]),))
         case "sum" if e.of == ():
             return _inner_product(e)
+        case "inner":
+            return _of_outer_product(e)
         case "roll" | "roll_rows" | "roll_columns":
             return _rolled(e)
     return e

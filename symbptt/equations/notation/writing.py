@@ -165,7 +165,8 @@ def _sum(e: Sum, n: Notation) -> Written:
 def _times(e: Times, n: Notation) -> Written:
     """Numbers side by side before arrays; ⊙ between two arrays. Behind numbers, a product of matrices needs no brackets."""
     text = "".join(sign + at(factor, n, least) for sign, factor, least in signed_factors(e, n))
-    return text, PRODUCT if sum(bool(factor.shape) for factor in e.factors) > 1 else MATRIX
+    is_open = isinstance(e.factors[-1], Total | SumOver)
+    return text, PRODUCT if is_open or sum(bool(factor.shape) for factor in e.factors) > 1 else MATRIX
 
 
 def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
@@ -175,6 +176,8 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
     for i, factor in enumerate(e.factors):
         last = i == len(e.factors) - 1 and arrays == 1
         least = MATRIX if last or isinstance(factor, Number) else POWER
+        if i and i == len(e.factors) - 1 and isinstance(factor, Total | SumOver) and arrays < 2:
+            least = PRODUCT  # behind numbers a Σ has no end that a bracket would have to show
         both = factor.shape and i and e.factors[i - 1].shape
         is_plain = isinstance(factor, Number) or at(factor, n, least)[0] == "|"
         found.append(((n.hadamard if both else n.scalar if is_plain else n.thin) if i else "", factor, least))
