@@ -173,7 +173,7 @@ class Reader:
     def item(self) -> None:
         token = self.peek()
         match token:
-            case "&" | "{}" | "\\quad" | "\\qquad":
+            case "&" | "{}" | "\\quad" | "\\qquad" | "\\:":
                 self.take()
             case "\\mathrel":
                 self.take()

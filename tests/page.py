@@ -282,6 +282,10 @@ class Reader:
             value = self.each(f, value, self.matrix())
         return value
 
+    def is_sum(self) -> bool:
+        """Whether a sum begins here."""
+        return self.peek().startswith("Σ_")
+
     def over_time(self, token: str) -> Value:
         start, total, now = self.pos, None, self.at
         for step in range(1, self.steps + 1):
@@ -409,9 +413,13 @@ class Reader:
 
     def matrix(self) -> Value:
         value = self.power()
-        while self.peek() and self.tokens[self.pos][1] and self._begins():
+        while self.peek() and self.tokens[self.pos][1] and self._begins() and not self.is_sum():
             other = self.power()
             value = np.asarray(value * other) if self.scope else product(value, other)
+        if self.is_sum() and self.tokens[self.pos][1]:  # numbers before a sum
+            if value.size != 1:
+                raise ValueError(f"an array stands before a sum in {self.line!r}")
+            return self.each(np.multiply, value, self.term())
         return value
 
     def _begins(self) -> bool:

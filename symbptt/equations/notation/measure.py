@@ -21,8 +21,8 @@ _RELATIONS = frozenset(
     ["=", "<", ">", r"\le", r"\ge", r"\ne", r"\leq", r"\geq", r"\neq", r"\in", r"\to", r"\mapsto", r"\supseteq"]
 )
 _SPACES = {
-    r"\,": 1.7, r"\;": 2.8, r"\quad": 10.0, r"\qquad": 20.0, r"\ ": 3.4, r"\cdot": 7.3, r"\ldots": 11.7, r"\top": 7.8, r"\partial": 5.9,
-    r"\sum": 16.1, r"\prod": 11.2, r"\Vert": 5.0, r"\lfloor": 4.5,
+    r"\,": 1.7, r"\:": 2.3, r"\;": 2.8, r"\quad": 10.0, r"\qquad": 20.0, r"\ ": 3.4, r"\cdot": 7.3, r"\ldots": 11.7, r"\top": 7.8,
+    r"\partial": 5.9, r"\sum": 16.1, r"\prod": 11.2, r"\Vert": 5.0, r"\lfloor": 4.5,
     r"\rfloor": 4.5, r"\infty": 10.0, r"\neg": 6.7, r"\colon": 4.5, r"\bmod": 22.0, r"\\": 0.0, "&": 11.0, r"\mathrel": 5.6,
 }  # fmt: skip
 _FUNCTIONS = frozenset(

@@ -54,6 +54,8 @@ class Notation:
     when: Callable[[str], str]
     raised: Callable[[str, str], str]
     windows: Callable[[str, int, bool], str]
+    is_word: Callable[[str], bool] = lambda text: False
+    before_word: str = " "
     word: Callable[[str], str] = str
     bare: Callable[[str], str] = lambda condition: condition[1:-1]
     is_stacked: bool = False
@@ -261,7 +263,15 @@ def grown(text: str) -> str:
     return text
 
 
+def _is_word(text: str) -> bool:
+    """Whether a text begins with a word in upright letters, which runs into what stands before it."""
+    letters = text.removeprefix(r"\mathrm{d}").removeprefix(r"\widehat{").removeprefix(r"\mathrm{")
+    return r"\mathrm{" in text[: len(text) - len(letters)].removeprefix(r"\mathrm{d}") and letters[:2].isalpha()
+
+
 LATEX = Notation(
+    is_word=_is_word,
+    before_word=r"\: ",
     ellipsis=r"\ldots",
     by=r" \times ",
     symbol=_latex_symbol,

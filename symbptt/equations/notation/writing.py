@@ -165,8 +165,12 @@ def _sum(e: Sum, n: Notation) -> Written:
 def _times(e: Times, n: Notation) -> Written:
     """Numbers side by side before arrays; ⊙ between two arrays. Behind numbers, a product of matrices needs no brackets."""
     text = "".join(sign + at(factor, n, least) for sign, factor, least in signed_factors(e, n))
-    is_open = isinstance(e.factors[-1], Total | SumOver)
-    return text, PRODUCT if is_open or sum(bool(factor.shape) for factor in e.factors) > 1 else MATRIX
+    return text, PRODUCT if _is_open(e.factors[-1]) or sum(bool(factor.shape) for factor in e.factors) > 1 else MATRIX
+
+
+def _is_open(e: Expr) -> bool:
+    """Whether an expression is a sum whose end no bracket shows."""
+    return isinstance(e, Total) or (isinstance(e, SumOver) and e.kind == "sum")
 
 
 def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
@@ -176,7 +180,7 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
     for i, factor in enumerate(e.factors):
         last = i == len(e.factors) - 1 and arrays == 1
         least = MATRIX if last or isinstance(factor, Number) else POWER
-        if i and i == len(e.factors) - 1 and isinstance(factor, Total | SumOver) and arrays < 2:
+        if i and i == len(e.factors) - 1 and _is_open(factor) and arrays < 2:
             least = PRODUCT  # behind numbers a Σ has no end that a bracket would have to show
         both = factor.shape and i and e.factors[i - 1].shape
         is_plain = isinstance(factor, Number) or at(factor, n, least)[0] == "|"
@@ -195,7 +199,13 @@ def _power(e: Power, n: Notation) -> Written:
 
 
 def _matmul(e: Matmul, n: Notation) -> Written:
-    return n.matrix.join(at(factor, n, MATRIX) for factor in e.factors), MATRIX
+    texts = [at(factor, n, MATRIX) for factor in e.factors]
+    return texts[0] + "".join(beside(text, n) + text for text in texts[1:]), MATRIX
+
+
+def beside(text: str, n: Notation) -> str:
+    """Return what stands before a factor of a product of matrices."""
+    return n.before_word if n.is_word(text) else n.matrix
 
 
 def _transposed(e: Transposed, n: Notation) -> Written:

@@ -12,7 +12,18 @@ from typing import Any
 from symbptt.equations.algebra.expressions import Call, Expr, Matmul, Over, OverFamily, Sum, SumOver, Times, Total
 from symbptt.equations.notation.measure import width
 from symbptt.equations.notation.signs import Notation
-from symbptt.equations.notation.writing import MATRIX, POWER, PRODUCT, SUM, at, ranges, signed_factors, write, written
+from symbptt.equations.notation.writing import (
+    MATRIX,
+    POWER,
+    PRODUCT,
+    SUM,
+    at,
+    beside,
+    ranges,
+    signed_factors,
+    write,
+    written,
+)
 from symbptt.equations.page.lines import Line, Note, Page, Section
 
 WIDTHS = {"single": 252.0, "double": 345.0}
@@ -263,7 +274,8 @@ def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
             parts = (pieces(factor, n, room, least) for _, factor, least in factors)
             return _joined([sign for sign, _, _ in factors], parts)
         case Matmul():
-            return _joined([n.matrix] * len(e.factors), (pieces(factor, n, room, MATRIX) for factor in e.factors))
+            signs = [beside(at(factor, n, MATRIX), n) for factor in e.factors]
+            return _joined(signs, (pieces(factor, n, room, MATRIX) for factor in e.factors))
         case Total() | SumOver() | OverFamily():
             head = write(e, n).removesuffix(at(e.inner, n, PRODUCT))
             return _between(head, pieces(e.inner, n, room - width(head), PRODUCT), "")
