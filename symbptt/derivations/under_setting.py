@@ -21,10 +21,10 @@ from symbptt.equations.algebra.expressions import (
     Symbol,
     Times,
     Word,
-    mapped,
     plus,
     times,
 )
+from symbptt.equations.algebra.traversal import mapped
 from symbptt.equations.notation.signs import Notation
 from symbptt.equations.notation.writing import condition
 from symbptt.equations.page.chains import Definition

@@ -338,16 +338,46 @@ def names_of_page(used: Iterable[Used], reserved: Collection[str] = ()) -> Names
     return Names({u.name: u for u in sorted(used, key=lambda u: u.name)}, frozenset(reserved))
 
 
+@dataclass(frozen=True)
+class WithOthers(Names):
+    """The names of a page, and those of `others`, values that it does not show: these are written like none of the page."""
+
+    page: Names = ALONE
+    others: tuple[Used, ...] = ()
+
+    @cached_property
+    def text(self) -> Mapping[str, str]:
+        return _extended(self.page.text, self._own(lambda base, _: (text_of_name(base), base, *_with_marks(base))))
+
+    @cached_property
+    def ascii(self) -> Mapping[str, str]:
+        own = self._own(lambda base, name: (in_ascii(base), *_with_marks(in_ascii(base)), _coded(name)))
+        return _extended(self.page.ascii, own)
+
+    @cached_property
+    def spelling(self) -> Mapping[str, Spelling]:
+        def candidates(base: str, name: str) -> tuple[Spelling, ...]:
+            return spelling(base), Spelling(in_ascii(base), plain=True), Spelling(_coded(name), plain=True)
+
+        return _extended(self.page.spelling, self._own(candidates))
+
+    def _own(self, candidates: Callable[[str, str], tuple[T, ...]]) -> dict[str, tuple[T, ...]]:
+        """The ways to write each other name, by its letters without what says its time, and by itself."""
+        return {u.name: candidates(without_time(u.name, u.role), u.name) for u in self.others}
+
+
 def with_others(names: Names, others: Iterable[Used]) -> Names:
     """Return the names of a page with those of values that it does not show, which are written like none of the page."""
-    text, plain, shown = dict(names.text), dict(names.ascii), dict(names.spelling)
-    for u in sorted((u for u in others if u.name not in names.text), key=lambda u: u.name):
-        base = without_time(u.name, u.role)
-        text[u.name] = _first_free(text, text_of_name(base), base, *_with_marks(base))
-        plain[u.name] = _first_free(plain, in_ascii(base), *_with_marks(in_ascii(base)), _coded(u.name))
-        shown[u.name] = _first_free(shown, spelling(base), Spelling(in_ascii(base), plain=True),
-                                    Spelling(_coded(u.name), plain=True))  # fmt: skip
-    return Names(text, plain, shown)
+    unseen = sorted((u for u in others if u.name not in names.roles), key=lambda u: u.name)
+    return WithOthers(names.roles, names.reserved, names, tuple(unseen))
+
+
+def _extended(shown: Mapping[str, T], others: Mapping[str, Sequence[T]]) -> dict[str, T]:
+    """What is shown, and for each other name the first of its candidates that is free."""
+    found = dict(shown)
+    for name, candidates in others.items():
+        found[name] = _first_free(found, *candidates)
+    return found
 
 
 def _first_free(taken: Mapping[str, T], *candidates: T) -> T:
