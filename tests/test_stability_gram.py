@@ -206,3 +206,16 @@ def test_copies_of_a_state_count_as_often_as_they_stand(cell: Any) -> None:
     ):
         assert true * (1 - 1e-12) <= rate <= true * 1.2
     assert is_held(cell, {"K": np.random.default_rng(0).standard_normal((3, 6))}, None, {"h": np.ones(3)})
+
+
+def test_rational_numbers_beyond_the_range_have_an_infinite_end():
+    largest = Fraction(float(np.finfo(np.float64).max))
+    for value, ends in (
+        (3 * largest, (largest, np.inf)),
+        (-(largest**2), (-np.inf, -largest)),
+        (largest, (largest, largest)),
+    ):
+        found = gram.constant(value)
+        assert (float(found.lo), float(found.hi)) == tuple(map(float, ends))
+    third = gram.constant(Fraction(1, 3))
+    assert Fraction(float(third.lo)) < Fraction(1, 3) < Fraction(float(third.hi))

@@ -166,7 +166,8 @@ class Paths(Sequence[Path]):
 
         Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type; and for too few steps.
         """
-        return _measured(self, params, inputs, state)
+        with np.errstate(all="ignore"):
+            return _measured(self, params, inputs, state)
 
 
 def _along(of: Path, pen: Pen) -> list[str]:
@@ -337,7 +338,11 @@ def _own_rank(of: Paths) -> int:
 
 
 def _norm(x: Any) -> Any:
-    return np.linalg.norm(x, 2, axis=(-2, -1)) if x.size else np.zeros(x.shape[0])
+    """The 2-norm of each matrix; inf where an entry has left the range, of which no singular values are computed."""
+    if not x.size:
+        return np.zeros(x.shape[0])
+    finite = np.isfinite(x).all((-2, -1))
+    return np.where(finite, np.linalg.norm(np.where(finite[:, None, None], x, 0), 2, axis=(-2, -1)), np.inf)
 
 
 def _has_time(cell: Cell, inputs: Mapping[str, Any]) -> bool:

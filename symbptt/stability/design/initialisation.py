@@ -86,6 +86,7 @@ class Initialisation:
         )
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def init_for_horizon(
     cell: Cell, horizon: float, params: Arrays | None = None, inputs: Arrays | None = None, *,
     sizes: Mapping[str, int] | None = None, what: str = "exponent", seed: int = 0,

@@ -68,6 +68,7 @@ class FixedPoints:
     lost: int
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def fixed_points(
     cell: Cell, params: Arrays, inputs: Arrays | None = None, states: Arrays | None = None, *, seed: int = 0,
     noise: float = 0.1, seeds: int | None = None,
@@ -202,6 +203,7 @@ def _seeds(at: ConstantStep, seen: Any, limit: int, random: np.random.Generator,
     return np.concatenate([seen, seen + noise * (seen.std(0) + 1e-3) * random.standard_normal(seen.shape)])
 
 
+@np.errstate(all="ignore")  # a step that leaves the range is taken back
 def newton(at: Any, s: Any) -> Any:
     """Return where damped Newton steps lead from seeds (K, N) of a map `at` that has a `jacobian`.
 

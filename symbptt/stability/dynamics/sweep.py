@@ -122,6 +122,7 @@ class Sweep:
         return draw_sweep(self, axes, component=component)
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def sweep(
     cell: Cell, params: Arrays, knob: Any, values: Sequence[float], inputs: Arrays | None = None, states: Arrays | None = None,
     *, period: int = 1, settle: int = 1000, keep: int = 64, seed: int = 0,

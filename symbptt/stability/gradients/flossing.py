@@ -45,6 +45,7 @@ class ExponentGradient:
     transient: int
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def exponent_gradient(
     cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None, count: int | None = None, *,
     weights: Weights = None, steps: int | None = None, transient: int | None = None, seed: int = 0,

@@ -50,6 +50,7 @@ class GradientFlow:
         return {threshold: self.horizon(threshold) for threshold in THRESHOLDS}
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def gradient_flow(
     target: Cell | Model, params: Arrays, inputs: Arrays | None = None, targets: Arrays | None = None,
     state: Arrays | None = None, *, steps: int | None = None, seed: int = 0,

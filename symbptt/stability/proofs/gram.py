@@ -39,6 +39,7 @@ from symbptt.stability.proofs.quadratic_metric import norm_of
 
 MOST = 64
 """Elements of the whole state, at the most."""
+LARGEST = float(np.finfo(np.float64).max)
 LONGEST = 40
 """Monomials of a value, at the most; a longer one is a variable of its own."""
 BUDGET = 150_000
@@ -374,7 +375,8 @@ def _gram_norm(algebra: _Algebra, block: Any) -> float:
             algebra.pay(_cost(block[:, i], block[:, j]))
             inside = reduce(add, [a * b for a, b in zip(block[:, i], block[:, j], strict=True)], ZERO)
             gram[i, j] = gram[j, i] = algebra.reduced(inside)
-    squares = [norm_of(_ranges(algebra, gram)), norm_of(_ranges(algebra, block)) ** 2]
+    size = norm_of(_ranges(algebra, block))
+    squares = [norm_of(_ranges(algebra, gram)), size * size]  # ** would raise an error where it leaves the range
     squares += [1.0] if min(squares) > 1 and _is_under_one(algebra, gram) else []
     return float(np.sqrt(min(squares)) * (1 + 4 * EPS))
 
@@ -427,7 +429,9 @@ def _range(algebra: _Algebra, p: Polynomial) -> Interval:
 
 
 def constant(value: Fraction) -> Interval:
-    """Return the interval that holds a rational number."""
+    """Return the interval that holds a rational number; one with an infinite end where no float is so large."""
+    if abs(value) > LARGEST:
+        return Interval(LARGEST, np.inf) if value > 0 else Interval(-np.inf, -LARGEST)
     near = float(value)
     return (
         exactly(near) if Fraction(near) == value else Interval(np.nextafter(near, -np.inf), np.nextafter(near, np.inf))

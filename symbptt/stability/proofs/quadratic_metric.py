@@ -98,6 +98,8 @@ def _sum(parts: Sequence[Part]) -> Interval:
 
 def _candidates(parts: Sequence[Part], whole: Interval, count: int) -> Iterator[Any]:
     yield np.eye(count)
+    if not np.isfinite(2 * whole.size).all():
+        return  # no metric makes a bound of what is beyond the range
     middle = (whole.lo + whole.hi) / 2
     yield np.diag(1 / _weights(whole.size))
     found = [*_by_eigenvectors(middle), *_by_lyapunov(middle[None], np.abs(np.linalg.eigvals(middle)).max())]
@@ -169,7 +171,9 @@ def _sampled(parts: Sequence[Part]) -> Any:
 
 
 def _root(p: Any) -> Any:
-    """T with TᵀT = P, in double numbers; None where the metric is too far from the plain one."""
+    """T with TᵀT = P, in double numbers; None where the metric is too far from the plain one, or has left the range."""
+    if not np.isfinite(p).all():
+        return None
     values, vectors = np.linalg.eigh((p + p.T) / 2)
     if not np.isfinite(values).all() or values[0] <= values[-1] / WORST**2:
         return None
@@ -238,7 +242,7 @@ def _norm_of(a: Any) -> float:
     size = float(np.abs(a).max(initial=0.0))
     if not 0 < size < np.inf:
         return size
-    scale = 2.0 ** float(np.round(np.log2(size)))
+    scale = float(np.ldexp(1.0, np.frexp(size)[1] - 1))
     a = a / scale
     gram = _times(exactly(a.T), exactly(a))
     _, q = np.linalg.eigh((gram.lo + gram.hi) / 2)

@@ -95,7 +95,9 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             count = whole.size / max(left.size, 1) if node.attrs.kind == "sum" else 1.0
             return float(np.sqrt(count)) * _norm(c, node.args[0], whole, depth + 1)
     return float(
-        np.sqrt(sum(_norm(c, base, np.sqrt(w), depth + 1) ** 2 for base, w in _gathered(c, node, left**2).items()))
+        np.sqrt(
+            sum(np.square(_norm(c, base, np.sqrt(w), depth + 1)) for base, w in _gathered(c, node, left**2).items())
+        )
     )
 
 

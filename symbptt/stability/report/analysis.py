@@ -112,6 +112,7 @@ class StabilityReport:
         return draw_report(self, figure)
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def analyze(
     target: Cell | Model, params: Arrays | None = None, inputs: Arrays | None = None, state: Arrays | None = None,
     targets: Arrays | None = None, *, steps: int | None = None, horizon: float | None = None, seed: int = 0,

@@ -181,6 +181,7 @@ class Watch:
         t = self.target
         return compile_target(t if isinstance(t, Cell) else Model(t.cell, t.loss, "last", t.reduction))
 
+    @np.errstate(all="ignore")
     def _measured(self, params: Arrays, call: int) -> Measurement:
         where = f"in the watch of {self.target.name}"
         if not isinstance(params, Mapping):

@@ -92,6 +92,7 @@ class _Frames:
         return len(self.q) - 1
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def covariant_vectors(
     cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None, *, steps: int | None = None,
     transient: int | None = None, count: int | None = None, seed: int = 0,

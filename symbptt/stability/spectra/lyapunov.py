@@ -103,6 +103,7 @@ class LyapunovSpectrum:
         return self.error * t_quantile(0.975, max(1, self.blocks - 1))
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def lyapunov_spectrum(
     cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None, *, steps: int | None = None,
     transient: int | None = None, count: int | None = None, seed: int = 0,

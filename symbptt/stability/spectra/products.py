@@ -69,6 +69,7 @@ class ProductSpectrum:
         return self.log_singular_values / self.lags[:, None]
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def product_spectrum(
     cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None, lags: Iterable[int] | None = None,
     *, steps: int | None = None,

@@ -56,6 +56,7 @@ class TransientGrowth:
         return int(self.lags[best]) if self.log_growth[best] > ROUNDING * self.lags[best] else 0
 
 
+@np.errstate(all="ignore")  # what leaves the range is told in words or is infinite in the result
 def transient_growth(
     cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arrays | None = None, lags: Iterable[int] | None = None,
     *, steps: int | None = None,
