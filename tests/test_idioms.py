@@ -13,6 +13,7 @@ from scipy import special
 
 import symbptt as sb
 from symbptt import Input, Param, State
+from symbptt.language import stable_forms as idioms
 from symbptt.verification import checks as verification
 from tests import oracle
 
@@ -437,3 +438,44 @@ def test_spelling_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
     report = sb.verify(step)
     assert report.passed, str(report)
+
+
+ROOTS: dict[str, Spelling] = {
+    "power": lambda k: k * np.sum(k * k) ** -0.5,
+    "power of a product": lambda k: k * (k @ k) ** -0.5,
+    "power of a mean": lambda k: k * np.power(np.mean(np.square(k)), -0.5),
+    "power of einsum": lambda k: k * np.einsum("i,i", k, k) ** (-1 / 2),
+    "power of a variance": lambda k: (k - k.mean()) * np.var(k) ** -0.5,
+    "one over a root": lambda k: k * (1 / np.sqrt(np.sum(k**2))),
+    "power of a maximum": lambda k: k * np.maximum(np.sum(k * k), 1e-30) ** -0.5,
+}
+
+
+def of_scale(body: Spelling, scale: float) -> Any:
+    """The gradient of a norm in single precision, that does not depend on the scale of its argument but for 1 / scale."""
+
+    @sb.cell
+    def normed(x: Input["n"], h: State["n"]):
+        return 0.5 * h + body(x)
+
+    kernel = sb.compile(normed)
+    run = kernel.forward({}, {"x": np.float32(scale) * np.array([[[1, 2, -3]]], np.float32)})
+    found = kernel.backward(run, {"h": np.array([[1, -2, 4]], np.float32)}).inputs["x"]
+    return scale * found.astype(float).ravel()
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e10, 1e15, 1e18])
+@pytest.mark.parametrize("body", ROOTS.values(), ids=ROOTS)
+@pytest.mark.thinned(3)
+def test_gradient_of_a_norm_keeps_its_digits_at_any_scale(body: Spelling, scale: float) -> None:
+    x = np.array([1.0, 2, -3])
+    by_step = [np.imag(np.array([1, -2, 4]) @ body(x + 1e-30j * e)) / 1e-30 for e in np.eye(3)]
+    if body is ROOTS["power of a variance"] or body is ROOTS["power of a maximum"]:  # NumPy's take no complex numbers
+        by_step = [np.array([1, -2, 4]) @ (body(x + 1e-6 * e) - body(x - 1e-6 * e)) / 2e-6 for e in np.eye(3)]
+    np.testing.assert_allclose(of_scale(body, scale), by_step, rtol=1e-5, atol=1e-6)
+
+
+def test_norm_without_its_rule_loses_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = tuple(rule for rule in idioms.RULES if rule is not idioms._one_over_root)
+    monkeypatch.setattr(idioms, "RULES", rules)
+    assert not np.allclose(of_scale(ROOTS["power"], 1e15), of_scale(ROOTS["power"], 1.0), rtol=1e-2)

@@ -1,7 +1,7 @@
 """Textbook spellings that overflow, made into their stable forms.
 
 They are: sigmoid, its powers and its derivative, silu, softplus, tanh by exponentials, softmax, logsumexp, log-softmax,
-the absolute value as a root of a square.
+the absolute value as a root of a square, one over a root as a power.
 """
 
 from __future__ import annotations
@@ -173,6 +173,18 @@ def _absolute(g: Graph, id: int) -> int | None:
     return build.map_(g, ops.absolute(A), (base,)) if base is not None and count == 2 else None
 
 
+def _one_over_root(g: Graph, id: int) -> int | None:
+    """u ** -0.5 is 1 / sqrt(u).
+
+    The derivative of the power is one coefficient, u ** -1.5 / 2, which leaves the range where neither the value nor the gradient
+    does: in single precision from u = 1e26 on, as the sum of squares of a norm. That of a quotient and a root comes in two
+    factors, which do not.
+    """
+    if _body(g, id) not in (A ** sp.Float(-0.5), 1 / sp.sqrt(A)):
+        return None
+    return build.map_(g, 1 / A, (build.map_(g, sp.sqrt(A), g[id].args),))
+
+
 def _softplus(g: Graph, id: int) -> int | None:
     """log(1 + exp(u)) and log1p(exp(u))."""
     inside, small = _argument(g, id, sp.log(A)), _argument(g, id, ops.log1p(A))
@@ -322,4 +334,4 @@ def _is_shifted(g: Graph, u: int, axes: tuple[int, ...]) -> bool:
 
 
 RULES = (_power_of_e, _tanh, _tanh_by_expm1, _sigmoid, _logistic, _log_sigmoid, _softplus, _softmax, _log_softmax,
-         _logsumexp, _absolute)  # fmt: skip
+         _logsumexp, _absolute, _one_over_root)  # fmt: skip
