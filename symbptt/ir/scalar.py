@@ -168,14 +168,18 @@ def canonical(expr: sp.Expr, where: str = "") -> sp.Expr:
     Raises: CellError where it has a function that the table of ops does not.
     """
     expr = sp.sympify(expr, strict=True)
+    if not (expr.is_Atom or expr.is_Add or expr.is_Mul or expr.is_Pow or expr.is_Piecewise or _is_known(expr.func)):
+        raise CellError(f"SymPy's function {expr.func.__name__} is not in the table of ops\n  {where}".rstrip())
     args = [canonical(arg, where) for arg in _parts(expr)]
     if isinstance(expr, sp.Piecewise):
         return _piecewise(args)
     if expr.func in _OURS:
         return _OURS[expr.func](args)
-    if expr.is_Function and expr.func not in NAME_OF and not getattr(expr.func, "declared", False):
-        raise CellError(f"SymPy's function {expr.func.__name__} is not in the table of ops\n  {where}".rstrip())
     return expr.func(*args) if args else expr
+
+
+def _is_known(function: Any) -> bool:
+    return function in _OURS or function in NAME_OF or getattr(function, "declared", False)
 
 
 def _parts(expr: sp.Expr) -> list[sp.Expr]:

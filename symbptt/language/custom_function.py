@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import inspect
 import keyword
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 from sympy.core.function import FunctionClass
-from sympy.logic.boolalg import Boolean
+from sympy.logic.boolalg import Boolean, BooleanAtom
 
 from symbptt import ops
 from symbptt.checks import check_function
@@ -106,9 +107,11 @@ def _slope(name: str, part: sp.Expr, count: int, replaced: bool) -> Any:
 def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol], what: str = "body") -> sp.Expr:
     try:
         found = body(*symbols)
-        if not isinstance(found, sp.Expr | Boolean | int | float | np.number) or isinstance(found, bool):
+        if not isinstance(found, sp.Expr | Boolean | int | float | np.number) or isinstance(found, bool | BooleanAtom):
             raise TypeError(f"it is {type(found).__name__}; text is never evaluated")
-        expr = canonical(sp.sympify(found, strict=True), f"in the body of {name!r}")
+        given = sp.sympify(found, strict=True)
+        _check_numbers(given, f"the {what} of {name!r}")
+        expr = canonical(given, f"in the {what} of {name!r}")
     except (TypeError, AttributeError, sp.SympifyError) as error:
         raise ArgumentError(
             f"the {what} of {name!r} gives no SymPy expression ({error})\n"
@@ -120,6 +123,15 @@ def _expression(name: str, body: Callable[..., Any], symbols: Sequence[sp.Symbol
             f"the {what} of {name!r} has the symbols {', '.join(sorted(map(str, extra)))} beside its arguments"
         )
     return expr
+
+
+def _check_numbers(expr: sp.Basic, where: str) -> None:
+    for atom in sorted(expr.atoms(sp.AtomicExpr), key=str):
+        if not atom.is_Symbol and not (atom.is_real and atom.is_finite and abs(atom) <= sys.float_info.max):
+            raise ArgumentError(
+                f"{where} has a number that is no float: {str(atom)[:20]}\n"
+                "  write it with finite real numbers, and branches as a sympy.Piecewise whose last condition is True"
+            )
 
 
 def _with_arguments(part: sp.Expr, symbols: Sequence[sp.Symbol]) -> Callable[..., sp.Expr]:
