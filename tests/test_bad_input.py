@@ -58,7 +58,7 @@ CELLS: dict[str, tuple[str, str]] = {
     "too few states": ("def step(h: State['n'], c: State['n']):\n    return h", "returns 1 value for 2 states"),
     "another shape": ("def step(h: State['n']):\n    return h.sum()", r"shape \(\), the state has \(n,\)"),
     "a branch on a value": ("def step(h: State['n']):\n    return h if h[0] > 0 else -h", r"branch on a value.*sb\.where"),
-    "an unknown NumPy function": ("def step(h: State['n']):\n    return np.sort(h)", r"sort is not known.*sb\.function"),
+    "an unknown NumPy function": ("def step(h: State['n']):\n    return np.cbrt(h)", r"cbrt is not known.*sb\.function"),
     "no derivative": ("def step(h: State['n']):\n    return h * np.argmax(h)", "argmax is not known"),
     "a dimension with two sizes": ("def step(h: State['3'], b: Param['4']):\n    return h + b", "3 is not 4"),
     "a product": ("def step(h: State['n'], W: Param['m n']):\n    return h @ W", "does not conform.*order of the dimensions"),

@@ -158,7 +158,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         @sb.cell
         def step(h: State["n"]):
             return np.sort(h)  # here
-        """, "NumPy's function sort is not known", "sb.function(name"),
+        """, "NumPy's function sort is not known", "orders and places have no derivative"),
     "a NumPy function near one that is known": ("""
         @sb.cell
         def step(h: State["n"]):
@@ -179,7 +179,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         @sb.cell
         def step(h: State["n"]):
             return h * np.argmax(h)  # here
-        """, "NumPy's function argmax is not known", "known is"),
+        """, "NumPy's function argmax is not known", "use sb.max"),
     "assignment into an array": ("""
         @sb.cell
         def step(h: State["n"]):

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -830,3 +831,33 @@ def test_planted_counting_of_truth_values_is_caught(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("symbptt.language.products._counted", lambda x, operands: x)
     [(_, got, wanted)] = outputs("(M > -9) @ (h > -9)")
     assert not np.allclose(got, wanted.astype(float))
+
+
+INSTEAD: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    "np.sum(condition) > 0": (lambda x, h: np.any(x > h), lambda x, h: np.sum(x > h) > 0),
+    "np.sum(~condition) == 0": (lambda x, h: np.all(x > h), lambda x, h: np.sum(~(x > h)) == 0),
+    "np.sum(x != 0)": (lambda x, h: np.count_nonzero(x - h), lambda x, h: np.sum(x - h != 0)),
+    "halves go up": (lambda x, h: np.round(x), lambda x, h: np.floor(x + 0.5)),
+    "values of a cell are real": (lambda x, h: x.real, lambda x, h: x),
+    ".reshape(-1)": (lambda x, h: np.sum(np.outer(x, h).flat), lambda x, h: np.sum(np.outer(x, h).reshape(-1))),
+}
+
+
+@pytest.mark.parametrize("words", INSTEAD)
+def test_what_is_advised_instead_has_the_value_of_numpy(words: str) -> None:
+    asked, advised = INSTEAD[words]
+
+    @sb.cell
+    def refused(x: Input["n"], h: State["n"]):
+        return 0.5 * h + asked(x, h)
+
+    @sb.cell
+    def taken(x: Input["n"], h: State["n"]):
+        return 0.5 * h + advised(x, h)
+
+    with pytest.raises(sb.CellError, match=re.escape(words)):
+        sb.derive(refused)
+    for x in ([0.3, -0.7, 1.0], [2.0, 3.0, 4.0], [-1.0, -1.0, -1.0]):
+        given = np.array(x), np.array([0.2, -0.7, -1.5])
+        found = sb.compile(taken).forward({}, {"x": given[0][None, None]}, {"h": given[1][None]}).states["h"]
+        np.testing.assert_allclose(found[0, 0], 0.5 * given[1] + asked(*given), rtol=1e-15)

@@ -31,12 +31,21 @@ OTHER_WAYS = {
     **dict.fromkeys(("vstack", "dstack", "column_stack"), "write np.concatenate or np.stack with an axis"),
     **dict.fromkeys(("vecdot", "matvec", "vecmat", "matrix_power"), "write @, which multiplies the last two axes"),
     "prod": "write the product out, or np.exp(np.sum(np.log(x))) of positive values",
-    **dict.fromkeys(("argmax", "argmin", "argsort", "nonzero", "unique", "searchsorted", "median", "percentile", "quantile"),
+    **dict.fromkeys(("argmax", "argmin", "argsort", "argpartition", "sort", "partition", "nonzero", "unique", "searchsorted",
+                     "median", "percentile", "quantile", "choose", "compress"),
                     "orders and places have no derivative: use sb.max, sb.softmax or sb.where"),
     "divmod": "write a // b and a % b",
     "remainder": "of a size write a - np.floor(a / b) * b",
     **dict.fromkeys(("logical_xor", "bitwise_xor"), "write a != b of two conditions"),
-    **dict.fromkeys(("rint", "round", "around"), "write np.floor(x + 0.5)"),
+    **dict.fromkeys(("rint", "round", "around"), "write np.floor(x + 0.5), where halves go up"),
+    "count_nonzero": "write np.sum(x != 0)",
+    "any": "write np.sum(condition) > 0",
+    "all": "write np.sum(~condition) == 0",
+    **dict.fromkeys(("real", "imag"), "leave it out: values of a cell are real"),
+    **dict.fromkeys(("fill", "put", "resize"), "nothing is changed in place: build the new value with sb.where or np.concatenate"),
+    "flat": "write .reshape(-1)",
+    **dict.fromkeys(("base", "byteswap", "ctypes", "data", "device", "dump", "dumps", "flags", "getfield", "itemsize", "setfield",
+                     "setflags", "to_device", "tobytes", "tofile", "view"), "it has no memory while the cell is traced"),
     "astype": "leave it out: generated code works in the type of the data",
     **dict.fromkeys(("item", "tolist", "nbytes", "strides"), "it has no number while the cell is traced"),
     "ceil": "write -np.floor(-x)",
@@ -90,12 +99,12 @@ def refuse(name: str) -> Callable[[Any, Any], Any]:
 def other_way(name: str) -> str:
     """What to write instead of a function of arrays that is not known."""
     way = "write it with @, np.einsum, slices, np.concatenate and sb.where; an " + ELEMENTWISE
-    return _hint(name, {*NUMPY_FUNCTIONS} - {"getitem"}) + OTHER_WAYS.get(name, way)
+    return OTHER_WAYS.get(name) or _hint(name, {*NUMPY_FUNCTIONS} - {"getitem"}) + way
 
 
 def nearest_function(name: str, known: Iterable[str]) -> str:
     """Return a cure for the use of an elementwise function that is not known."""
-    return _hint(name, known) + OTHER_WAYS.get(name, f"any other {ELEMENTWISE}")
+    return OTHER_WAYS.get(name) or _hint(name, known) + f"any other {ELEMENTWISE}"
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
