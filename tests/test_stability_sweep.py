@@ -62,12 +62,51 @@ def test_logistic_map_doubles_its_period() -> None:
 
 def test_cycle_of_two_steps_flips_at_one_plus_root_six() -> None:
     found = sb.sweep(logistic_map, {"r": number(1)}, "r", np.linspace(2.5, 3.6, 12), period=2, settle=10)
-    assert marks(found, "flip") == pytest.approx([1 + np.sqrt(6)] * 2, abs=1e-12)
+    assert marks(found, "flip") == pytest.approx([1 + np.sqrt(6)], abs=1e-12)
     assert marks(found, "branch point") == pytest.approx([3], abs=1e-10) and not marks(found, "jump")
     cycle = max(found.branches, key=lambda b: np.ptp(b.states))
     r, x = cycle.values, cycle.states[:, 0]
     assert r * r * x**2 - r * (r + 1) * x + r + 1 == pytest.approx(0, abs=1e-10)  # F(F(x)) = x without F(x) = x
     assert cycle.eigenvalues[:, 0].real == pytest.approx(4 + 2 * r - r * r, abs=1e-9)
+
+
+def test_a_cycle_is_one_point_with_all_its_states() -> None:
+    """The window of period three: a fold at 1 + √8, a flip behind it; at both all three states, in their order."""
+    values = np.linspace(3.7, 3.9, 21)
+    found = sb.sweep(logistic_map, {"r": number(1)}, "r", values, period=3, settle=10)
+    assert [p.kind for p in found.points] == ["fold", "flip"]
+    assert marks(found, "fold") == pytest.approx([1 + np.sqrt(8)], abs=1e-9)
+    assert marks(found, "flip") == pytest.approx([3.8414990075435], abs=1e-9)
+    for point in found.points:
+        x = point.cycle[:, 0]
+        assert x.shape == (3,) and point.value * x * (1 - x) == pytest.approx(np.roll(x, -1), abs=1e-6)
+        assert sum(line.startswith(point.kind.capitalize()) for line in found.text().splitlines()) == 1
+    assert "of the cycle x = 0." in found.text() and found.text().count(" → ") == 4
+    marked = [line.get_xdata() for line in found.plot().get_lines() if line.get_label() in ("fold", "flip")]
+    assert [len(x) for x in marked] == [3, 3]
+    assert [len(p["cycle"]) for p in json.loads(json.dumps(found.numbers()))["points"]] == [3, 3]
+
+
+def test_a_cycle_of_four_is_born_where_that_of_two_flips() -> None:
+    """The branch of the larger cycle turns there: that is a crossing, not a fold of its own."""
+    found = sb.sweep(logistic_map, {"r": number(1)}, "r", np.linspace(2.5, 3.6, 12), period=4, settle=10)
+    assert not marks(found, "fold")
+    assert marks(found, "branch point") == pytest.approx([3, 1 + np.sqrt(6)], abs=1e-9)
+    assert [len(p.cycle) for p in found.points if p.kind == "branch point"] == [1, 2]
+    assert marks(found, "flip") == pytest.approx([3.5440903595519], abs=1e-9)
+
+
+def test_planted_cycle_of_one_state_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crossings, "_cycle", lambda of, point: np.asarray(point.state)[None])
+    with pytest.raises(AssertionError):
+        test_a_cycle_is_one_point_with_all_its_states()
+
+
+def test_periods_of_cycles_count_steps() -> None:
+    """A curve of period six is three rounds of two steps."""
+    found = sb.sweep(delayed_logistic, {"a": number(1)}, "a", np.linspace(0.5, 2.3, 19), period=2, settle=10)
+    assert marks(found, "Neimark–Sacker") == pytest.approx([2], abs=1e-12)
+    assert "a period of 3 times 2 steps is born" in found.text()
 
 
 def test_henon_map_folds_and_flips_where_known() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -35,15 +35,21 @@ class Bifurcation:
     `kind` is "fold": an eigenvalue +1 where the branch turns; "branch point": an eigenvalue +1 where branches cross or meet, as at
     a pitchfork; "flip": an eigenvalue −1, from where a cycle of twice the period branches off; "Neimark–Sacker": a complex pair on
     the unit circle, from where a closed curve does; "jump": eigenvalues jump over the circle at a kink of the map.
-    `eigenvalue` is the one on the circle.
+    `eigenvalue` is the one on the circle. `cycle` holds all states of the cycle that the point is of, `state` the first of them:
+    one of a fixed point.
 
-    Shapes: state (N,).
+    Shapes: state (N,), cycle (k, N).
     """
 
     kind: str
     value: float
     state: Any
     eigenvalue: complex
+    cycle: Any = None
+
+    def __post_init__(self) -> None:
+        if self.cycle is None:
+            object.__setattr__(self, "cycle", np.asarray(self.state)[None])
 
     @property
     def angle(self) -> float:
@@ -56,7 +62,16 @@ def crossings(of: Family, spots: Sequence[Spot], within: Range) -> list[Bifurcat
     found: list[Bifurcation] = []
     for a, b in pairwise(spots):
         found += _between(of, a, b, within)
-    return found
+    return [replace(point, cycle=_cycle(of, point)) for point in found]
+
+
+def _cycle(of: Family, point: Bifurcation) -> Any:
+    """The states that the steps from a point go through until they come back to it, (k, N)."""
+    start = np.asarray(point.state)
+    after = of(point.value).orbit(start[None], of.period)[:, 0]
+    back = np.abs(after - start).max(-1) <= SAME * (1 + np.abs(start).max())
+    least = next((k for k in range(1, of.period) if of.period % k == 0 and back[k - 1]), of.period)
+    return np.concatenate([start[None], after[: least - 1]])
 
 
 def _between(of: Family, a: Spot, b: Spot, within: Range) -> list[Bifurcation]:
@@ -118,12 +133,12 @@ def _add(found: list[Bifurcation], new: Bifurcation) -> None:
 
 
 def is_known(found: Sequence[Bifurcation], new: Bifurcation) -> bool:
-    """Return whether a point of this kind is among others."""
+    """Return whether a point of this kind is among others, or one of the same cycle."""
     size = SAME * (1 + np.abs(new.state).max())
     return any(
         f.kind == new.kind
         and abs(f.value - new.value) <= SAME * (1 + abs(new.value))
-        and np.abs(f.state - new.state).max() <= size
+        and np.abs(f.cycle - new.state).max(-1).min() <= size
         for f in found
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ SEEDS, WORK = 64, 2**26
 """Seeds of that search at each value: at the most, and times N³."""
 MOST = 32
 """Branches at the most."""
-SAME = 1e-6
+SAME, NEARBY = 1e-6, 1e-3
 MARGINAL = 1e-6
 ZERO = 1e-12
 """A value this near to zero, relative to the range, is printed as zero."""
@@ -98,7 +98,7 @@ class Sweep:
 
     @property
     def points(self) -> tuple[Bifurcation, ...]:
-        """The points where stability changes on any branch, each once, by value."""
+        """The points where stability changes on any branch, each once, by value; those of one cycle are one point."""
         found: list[Bifurcation] = []
         for branch in self.branches:
             found += [p for i, p in enumerate(branch.points) if not is_known([*found, *branch.points[:i]], p)]
@@ -214,7 +214,20 @@ def _branches(of: Family, grid: Any, starts: Sequence[Any], found: Orbits, withi
                         _add(of, branches, spot, within)
         done += 1
     unfollowed = sum(not any(_is_on(of, b, _base(point, within)) for b in branches) for point in lone)
+    branches = [replace(b, points=tuple(_met(p, branches, within) for p in b.points)) for b in branches]
     return sorted(branches, key=lambda b: (b.values.min(), tuple(b.states[np.argmin(b.values)]))), unfollowed
+
+
+def _met(point: Bifurcation, branches: Sequence[Branch], within: Range) -> Bifurcation:
+    """The point itself; a turn that lies where branches cross is that crossing: near to it the equations are singular, and the
+    turn of the outer branch is found to about the root of their rounding."""
+    known = [p for b in branches for p in b.points if p.kind == "branch point"] if point.kind == "fold" else []
+    size = 1 + np.abs(point.state).max()
+    return next(
+        (p for p in known if abs(p.value - point.value) <= SAME * within.span
+         and np.abs(p.cycle - point.state).max(-1).min() <= NEARBY * size),
+        point,
+    )  # fmt: skip
 
 
 def _found(of: Family, value: float, start: Any, settled: Any) -> list[Any]:
@@ -330,8 +343,8 @@ def sweep_text(found: Sweep) -> str:
         value = 0.0 if abs(point.value) < ZERO * (found.values[-1] - found.values[0]) else point.value
         alike.setdefault((point.kind, f"{value:.10g}"), []).append(point)
     for (kind, shown), points in list(alike.items())[:LINES]:
-        places = _place(found, points[0]) if len(points) == 1 else f", at {len(points)} states"
-        lines.append(f"{kind[0].upper()}{kind[1:]} at {found.knob} = {shown}{places}{_detail(points[0])}.")
+        places = _place(found, points[0]) if len(points) == 1 else f", at {len(points)} {_apart(points)}"
+        lines.append(f"{kind[0].upper()}{kind[1:]} at {found.knob} = {shown}{places}{_detail(found, points[0])}.")
     lines += [f"And {len(alike) - LINES} values more: see points."] if len(alike) > LINES else []
     return "\n".join([*lines, _orbit_line(found)])
 
@@ -351,21 +364,27 @@ def _course(branch: Branch, knob: str) -> str:
 
 
 def _place(found: Sweep, point: Bifurcation) -> str:
-    """The state at a point, where it has few elements."""
-    if len(point.state) > SHOWN:
-        return ""
+    """The state at a point, or those of its cycle in their order, where they have few elements."""
+    steps = len(point.cycle)
+    if point.cycle.size > SHOWN:
+        return f", of a cycle of {steps} steps" if steps > 1 else ""
+    cycle = np.where(np.abs(point.cycle) < 1e-12, 0.0, point.cycle)
     parts = []
     for name, part in found.names.items():
-        numbers = ", ".join(
-            f"{x + 0.0:.6g}" for x in np.where(np.abs(point.state[part]) < 1e-12, 0.0, point.state[part])
-        )
-        parts.append(f"{name} = {numbers if part.stop - part.start == 1 else f'({numbers})'}")
-    return f", {', '.join(parts)}"
+        rows = [", ".join(f"{x + 0.0:.6g}" for x in row[part]) for row in cycle]
+        parts.append(f"{name} = {' → '.join(rows if part.stop - part.start == 1 else [f'({row})' for row in rows])}")
+    return f", {'of the cycle ' * (steps > 1)}{', '.join(parts)}"
 
 
-def _detail(point: Bifurcation) -> str:
+def _apart(points: Sequence[Bifurcation]) -> str:
+    """What points of one value are: states, or cycles."""
+    return "cycles" if any(len(p.cycle) > 1 for p in points) else "states"
+
+
+def _detail(found: Sweep, point: Bifurcation) -> str:
     if point.kind == "Neimark–Sacker":
-        return f", at an angle of {point.angle:.4g} (a period of {2 * np.pi / point.angle:.4g} is born)"
+        times = f" times {found.period} steps" if found.period > 1 else ""
+        return f", at an angle of {point.angle:.4g} (a period of {2 * np.pi / point.angle:.4g}{times} is born)"
     if point.kind == "jump":
         return ": eigenvalues jump over the unit circle at a kink of the step"
     return ""
@@ -413,6 +432,7 @@ def _point(p: Bifurcation) -> dict[str, Any]:
         "kind": p.kind,
         "value": p.value,
         "state": p.state.tolist(),
+        "cycle": p.cycle.tolist(),
         "eigenvalue": [p.eigenvalue.real, p.eigenvalue.imag],
     }
 

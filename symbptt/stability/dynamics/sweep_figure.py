@@ -38,7 +38,7 @@ def draw_sweep(found: Sweep, axes: Any = None, *, component: int | None = None, 
             labels[label] = label
     for point in found.points:
         mark, colour = MARKS[point.kind]
-        axes.plot([point.value], [point.state[shown]], mark, color=colour, markersize=5, zorder=4,
+        axes.plot([point.value] * len(point.cycle), point.cycle[:, shown], mark, color=colour, markersize=5, zorder=4,
                   label=None if point.kind in labels else point.kind, linestyle="")  # fmt: skip
         labels[point.kind] = point.kind
     _limit(found, axes, shown)
@@ -72,7 +72,7 @@ def _widest(found: Sweep) -> int:
 
 def _limit(found: Sweep, axes: Any, shown: int) -> None:
     """Keep a branch that runs away from pressing all else into a line."""
-    kept = [found.orbit.states[..., shown].ravel(), np.array([p.state[shown] for p in found.points])]
+    kept = [found.orbit.states[..., shown].ravel(), *(p.cycle[:, shown] for p in found.points)]
     kept += [b.states[:, shown] for b in found.branches if "away" not in b.ends]
     whole = np.concatenate(kept)
     whole = whole[np.isfinite(whole)]
