@@ -9,6 +9,7 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt.errors import ArgumentError
+from symbptt.stability.algebra import softmax
 from symbptt.stability.dynamics import curvature
 from symbptt.stability.dynamics.curvature import Curvature
 from symbptt.stability.dynamics.fixed_points import fixed_points
@@ -212,6 +213,102 @@ def test_planted_blindness_to_kinks_is_caught(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(curvature, "is_smooth", lambda of, within: True)
     with pytest.raises(AssertionError):
         test_uniqueness_ends_before_the_next_fixed_point(pieces, {}, [0.0], [[1.0]])
+
+
+@sb.cell
+def shifted(h: sb.State["n"], W: sb.Param["n n"]):
+    e = np.exp(h - h.max())
+    return W @ (e / e.sum())
+
+
+@sb.cell
+def plain_softmax(h: sb.State["n"], W: sb.Param["n n"]):
+    e = np.exp(h)
+    return W @ (e / np.sum(e))
+
+
+@sb.cell
+def by_logsumexp(h: sb.State["n"], W: sb.Param["n n"]):
+    return W @ np.exp(h - sb.logsumexp(h)) + 0.1 * sb.logsumexp(W @ h)
+
+
+@sb.cell
+def by_logarithm(h: sb.State["n"], W: sb.Param["n n"]):
+    return 0.3 * h + 0.1 * sb.log_softmax(W @ h)
+
+
+@sb.cell
+def memory(h: sb.State["n"], W: sb.Param["n n"]):
+    return W.T @ sb.softmax(2.0 * (W @ h))
+
+
+@sb.cell
+def in_rows(h: sb.State["n n"], W: sb.Param["n n"]):
+    return sb.softmax(W @ h, axis=1)
+
+
+WHOLE = [shifted, plain_softmax, by_logsumexp, by_logarithm, memory, in_rows]
+
+
+def settled(cell: Any, W: Any) -> Any:
+    h = 0.3 * np.random.default_rng(5).standard_normal((len(W),) * len(cell.arguments[0].shape))
+    for _ in range(400):
+        h = cell(h, W)
+    return h
+
+
+@pytest.mark.parametrize("cell", WHOLE, ids=lambda cell: cell.name)
+def test_constants_of_whole_functions_are_derived(cell: Any) -> None:
+    """K is above all changes of the Jacobian, by differences of the plain function, that are seen within the radius."""
+    W, random = 0.4 * np.random.default_rng(4).standard_normal((3, 3)), np.random.default_rng(6)
+    point = settled(cell, W)
+    found = kantorovich(cell, {"W": W}, None, {"h": point})
+    assert found.source == "derived" and found.proven and found.holds and found.uniqueness > 0.05
+
+    def jacobian(h: Any) -> Any:
+        moved = 1e-5 * np.eye(h.size).reshape(-1, *h.shape)
+        return np.stack([(cell(h + e, W) - cell(h - e, W)).ravel() / 2e-5 for e in moved], -1)
+
+    radius = min(found.radius, 2.0)
+    for _ in range(100):
+        ends = [point + radius * v / np.linalg.norm(v) for v in random.standard_normal((2, *point.shape))]
+        apart = np.linalg.norm(ends[0] - ends[1])
+        assert np.linalg.norm(jacobian(ends[0]) - jacobian(ends[1]), 2) <= found.lipschitz * apart + 1e-8
+
+
+def test_patterns_of_a_memory_are_apart() -> None:
+    """Each pattern of a memory has a fixed point of its own: no certificate reaches that of another."""
+    W = 2.0 * np.eye(3)
+    points = fixed_points(memory, {"W": W}).points.states
+    assert len(points) >= 3
+    for i, point in enumerate(points):
+        found = kantorovich(memory, {"W": W}, None, {"h": point})
+        nearest = min(np.linalg.norm(other - point) for j, other in enumerate(points) if j != i)
+        assert found.holds and found.proven and found.uniqueness <= nearest
+
+
+def test_a_gradient_that_the_user_stops_is_not_derived() -> None:
+    @sb.cell
+    def stopped(h: sb.State["n"]):
+        return 0.5 * np.tanh(h) + 0.1 * sb.softmax(sb.stop_gradient(h))
+
+    assert kantorovich(stopped, {}, None, {"h": np.zeros(3)}).source == "measured"
+
+
+def test_planted_sum_that_is_held_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held as the maximum is, the sum of a softmax loses its own derivative."""
+    hold = sb.functions.ELEMENTWISE["stop_gradient"]
+
+    def wrong(x: Any, axes: Any) -> Any:
+        e, _ = softmax._held(x, axes)
+        return e / hold(sb.functions.sum(e, axes, keepdims=True))
+
+    monkeypatch.setitem(softmax.HELD, "softmax", wrong)
+    curvature._derivatives.cache_clear()
+    with pytest.raises(AssertionError):
+        test_constants_of_whole_functions_are_derived(memory)
+        test_patterns_of_a_memory_are_apart()
+    curvature._derivatives.cache_clear()
 
 
 def test_measured_certificate_says_that_it_is_no_proof() -> None:

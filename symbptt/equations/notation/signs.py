@@ -22,7 +22,7 @@ from symbptt.equations.notation.names import ALONE, Names, latex_of_spelling, sp
 class Notation:
     """The signs of one way of writing."""
 
-    symbol: Callable[[Label], str]
+    symbol: Callable[..., str]
     number: Callable[[sp.Expr], str]
     brackets: Callable[[str], str]
     hadamard: str
@@ -73,19 +73,27 @@ class Notation:
 TIMES = {0: "t", -1: "t-1", NEXT: "t+1", LAST: "T", FIRST: "1", START: "0"}
 
 
-def time_of(time: int) -> str:
-    """Return how a step is written: t, t-1, t-2, ..., or T."""
-    return TIMES.get(time) or f"t{time}"
+def time_of(time: int, letter: str = "t") -> str:
+    """Return how a step is written: t, t-1, t-2, ..., or T; `letter` is that of the time."""
+    return (TIMES.get(time) or f"t{time}").replace("t", letter)
+
+
+def with_time(notation: Notation, letter: str) -> Notation:
+    """Return a notation in which the time has another letter, as where a value is called t."""
+    return notation if letter == "t" else replace(notation, symbol=partial(notation.symbol, clock=letter))
 
 
 def _text_symbol(
-    label: Label, names: Mapping[str, str] = MappingProxyType({}), other: Callable[[str], str] = str
+    label: Label,
+    names: Mapping[str, str] = MappingProxyType({}),
+    other: Callable[[str], str] = str,
+    clock: str = "t",
 ) -> str:
     own = names[label.name] if label.name in names else other(label.name)
     name = (label.mark if label.adjoint else "") + own
     if label.time is None:
         return name
-    time = time_of(label.time)
+    time = time_of(label.time, clock)
     head, _, rest = name.partition("_")
     if rest and head:
         return f"{head}_{{{rest},{time}}}"
@@ -186,9 +194,9 @@ TEXT = Notation(
 )
 
 
-def _latex_symbol(label: Label, names: Names = ALONE) -> str:
+def _latex_symbol(label: Label, names: Names = ALONE, clock: str = "t") -> str:
     letter, subscripts, prime = latex_of_spelling(names.spelling.get(label.name) or spelling(label.name))
-    lower = ",".join([*subscripts, *([] if label.time is None else [time_of(label.time)])])
+    lower = ",".join([*subscripts, *([] if label.time is None else [time_of(label.time, clock)])])
     mark = {"d": r"\mathrm{d}", "δ": r"\delta "}[label.mark] if label.adjoint else ""
     return mark + letter + (f"_{{{lower}}}" if lower else "") + prime
 

@@ -129,8 +129,13 @@ def _are_units(x: Interval) -> Any:
     return ((low == 0) | (low == 1)) & ((high == 0) | (high == 1))
 
 
+NO_NUMBERS = (sp.zoo, sp.nan, sp.oo, -sp.oo)
+
+
 def constant(value: sp.Expr) -> Interval:
-    """Return a SymPy number."""
+    """Return a SymPy number; all numbers for what is none, as a quotient by zero in a branch."""
+    if value.has(*NO_NUMBERS):
+        return everything()
     near = float(value)
     if value.is_Float or sp.Rational(near) == value:
         return exactly(near)
@@ -204,7 +209,7 @@ def _function(expr: sp.Expr) -> tuple[Callable[..., Interval] | None, tuple[sp.E
     """What an expression does with its parts; None for a symbol."""
     if expr.is_Symbol:
         return None, ()
-    if not expr.free_symbols:
+    if not expr.free_symbols and not (expr.args and expr.has(*NO_NUMBERS)):
         number = constant(expr)
         return lambda: number, ()
     if expr.is_Pow:
@@ -231,7 +236,7 @@ def _expanded(expansion: sp.Expr, *parts: Interval) -> Interval:
     return evaluate(expansion, {sp.Symbol(f"_{i}", real=True): part for i, part in enumerate(parts)})
 
 
-def _near(lo: Any, hi: Any, least: float = -np.inf, most: float = np.inf) -> Interval:
+def _near(lo: Any, hi: Any, least: Any = -np.inf, most: Any = np.inf) -> Interval:
     """The values of a NumPy function, widened by its rounding and cut to the range of the function."""
     with np.errstate(all="ignore"):
         found = outwards(lo - ULPS * np.spacing(np.abs(lo)), hi + ULPS * np.spacing(np.abs(hi)))
@@ -253,7 +258,8 @@ def _rising(name: str, x: Interval) -> Interval:
         ends = [np.asarray(function(end), np.float64) for end in (x.lo, x.hi)]
     least, most = RISING[name]
     lo, hi = np.where(x.lo == -np.inf, least, ends[0]), np.where(x.hi == np.inf, most, ends[1])
-    return Interval(lo, hi) if name in EXACT else _near(lo, hi, least, most)
+    highest = np.where(x.hi <= 0, 1.0, most) if name == "exp" else most
+    return Interval(lo, hi) if name in EXACT else _near(lo, hi, least, highest)
 
 
 def absolute(x: Interval) -> Interval:

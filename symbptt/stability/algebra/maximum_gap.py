@@ -72,13 +72,13 @@ def axes_of_reduction(graph: Graph, x: int, top: int, kind: str) -> tuple[int, .
     if node.family != "reduce" or node.attrs.kind != kind or node.args[0] != x:
         return ()
     whole = graph.shape(x)
-    kept = _without_ones(tuple(1 if axis in node.attrs.axes else size for axis, size in enumerate(whole)))
+    kept = without_ones(tuple(1 if axis in node.attrs.axes else size for axis, size in enumerate(whole)))
     beside = node.shape == kept  # broadcasting aligns last axes, which need not be those that are kept
     for outer in reversed(passed):
         repeated = outer.family == "view" and outer.attrs.kind == "expand"
         if repeated and not (beside and outer.shape == whole):
             return ()
-        beside = repeated or _without_ones(outer.shape) == kept or (beside and outer.shape == whole)
+        beside = repeated or without_ones(outer.shape) == kept or (beside and outer.shape == whole)
     return node.attrs.axes if beside else ()
 
 
@@ -89,8 +89,8 @@ def _is_passed(node: Node) -> bool:
     return node.family == "view" and node.attrs.kind in ("reshape", "expand")
 
 
-def _without_ones(shape: Shape) -> Shape:
-    """A shape without its leading ones, which broadcasting adds."""
+def without_ones(shape: Shape) -> Shape:
+    """Return a shape without its leading ones, which broadcasting adds."""
     while shape and shape[0] == 1:
         shape = shape[1:]
     return shape

@@ -19,8 +19,10 @@ from symbptt.ir.scalar import NAME_OF, as_sympy
 from symbptt.ir.step import Step
 from symbptt.stability.algebra.cuts import LONG, WIDE, place_of_cut
 from symbptt.stability.algebra.maximum_gap import Gap, gaps_of
+from symbptt.stability.algebra.order import Order, order_of
 from symbptt.stability.algebra.scalar_functions import X, body_of
 from symbptt.stability.algebra.softmax import softmax_of
+from symbptt.stability.algebra.unit_vectors import Scaled, scaled_of
 
 LARGEST = 16
 """Operations in a polynomial at the most; beyond, a value is an atom of its own."""
@@ -49,9 +51,20 @@ class Softmax:
     slope: sp.Symbol
 
 
+@dataclass(frozen=True)
+class Normed:
+    """A value that is scaled by its own length: `slope` is the factor that it is scaled by, `parts` its derivative by that of what
+    it is computed from, as `terms`."""
+
+    known: Scaled
+    slope: sp.Symbol
+    parts: dict[int, sp.Expr]
+
+
 @dataclass(frozen=True, eq=False)
 class Local:
-    """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials; the softmaxes between these.
+    """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials; the softmaxes between these, and
+    the values that are `scaled` by their own length.
 
     `cut` holds the elementwise values that are bases of their own, with the node behind which they are.
     """
@@ -60,8 +73,10 @@ class Local:
     atoms: dict[sp.Symbol, Atom] = field(default_factory=dict)
     _values: dict[int, sp.Expr] = field(default_factory=dict)
     _terms: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
+    _joined: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     _alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     softmaxes: dict[int, Softmax] = field(default_factory=dict)
+    scaled: dict[int, Normed] = field(default_factory=dict)
     cut: dict[int, int] = field(default_factory=dict)
     _known: dict[Atom, sp.Symbol] = field(default_factory=dict)
     _lengths: dict[sp.Symbol, int] = field(default_factory=dict)
@@ -84,6 +99,11 @@ class Local:
     def gaps(self) -> dict[int, Gap]:
         """The values that are functions of x − max x."""
         return gaps_of(self.graph)
+
+    @cached_property
+    def order(self) -> Order:
+        """What is known of sums and quotients by the way they are made."""
+        return order_of(self.graph)
 
     @cached_property
     def composed(self) -> dict[int, tuple[int, sp.Expr]]:
@@ -131,6 +151,8 @@ def local(step: Step) -> Local:
             _forget(found, before[id])
         else:
             id += 1
+    for id, parts in list(found._terms.items()):
+        found._joined[id] = {base: _over_divisors(found, p) for base, p in parts.items()}
     return found
 
 
@@ -182,7 +204,13 @@ def value(of: Local, id: int) -> sp.Expr:
 
 def terms(of: Local, id: int) -> dict[int, sp.Expr]:
     """Return the derivative of a value with respect to the states as Σ diag(p) ∂base/∂states: p by base."""
-    return of._terms[id]
+    return of._joined[id]
+
+
+def plain_terms(of: Local, id: int) -> dict[int, sp.Expr]:
+    """Return the same by the parts of each factor: what stands over a divisor is apart from it, as algebra wants it."""
+    known = of.scaled.get(id)
+    return of._terms[id] if known is None else known.parts
 
 
 def _seen(of: Local, id: int, reader: Node) -> dict[int, sp.Expr]:
@@ -259,6 +287,17 @@ def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
     composed = _composed(of, node)
     if composed is not None:
         return composed
+    found = _by_partials(of, node)
+    if known_length := scaled_of(of.graph, node, of._alone):
+        by = symbol(known_length.by)
+        slope = _made(of, Atom(1 / by)) if known_length.divides else by
+        of.scaled[node.id] = Normed(known_length, slope, found)
+        return {node.id: sp.S.One}
+    return found
+
+
+def _by_partials(of: Local, node: Node) -> dict[int, sp.Expr]:
+    """The derivative of a value by those of its arguments."""
     found: dict[int, sp.Expr] = {}
     for i, (arg, partial) in enumerate(zip(node.args, partials(node.attrs.expr, len(node.args)), strict=True)):
         if arg not in of.recurrent or partial == 0:
@@ -267,6 +306,28 @@ def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
         for base, p in _seen(of, arg, node).items():
             found[base] = found.get(base, sp.S.Zero) + slope * p
     return {base: p if p.count_ops() <= 2 * LARGEST else _made(of, Atom(p)) for base, p in found.items() if p != 0}
+
+
+def _over_divisors(of: Local, p: sp.Expr) -> sp.Expr:
+    """A derivative in which what stands over a divisor that bounds it is one atom with that: intervals of the parts would
+    forget that these go together, as u and 1/b² do in the slope of u/b, b = √(u² + v²)."""
+    if p.is_Add:
+        return p.func(*[_over_divisors(of, term) for term in p.args])
+    if not p.is_Mul:
+        return p
+    plain = [f for f in p.args if f in of.atoms and not of.atoms[f].slope_of and of.atoms[f].slope is None]
+    rest = [f for f in p.args if f not in plain and _node_of_factor(f) is None]
+    values = [f for f in p.args if f not in plain and f not in rest]
+    whole = sp.Mul(*(of.atoms[f].expr for f in plain), *values)
+    if not plain or of.order.quotient(whole) is None:
+        return p
+    return sp.Mul(*rest, _made(of, Atom(whole)))
+
+
+def _node_of_factor(factor: sp.Expr) -> int | None:
+    """The node whose value, or a power of it, a factor is."""
+    base = factor.as_base_exp()[0]
+    return node_of(base) if base.is_Symbol else None
 
 
 def _slope(of: Local, node: Node, i: int, partial: sp.Expr) -> sp.Expr:

@@ -209,6 +209,12 @@ def _greatest(of: Callable[[Interval], Interval], x: Interval, found: Interval, 
     return max(settled + TOLERANCE * max(1.0, abs(settled)), float(kept.max(initial=-np.inf)))
 
 
+def at_positive(expr: sp.Expr) -> sp.Expr:
+    """Return an expression in X for X > 0: what is decided by the sign of X is decided."""
+    decided = {f: _decision(f) for f in expr.atoms(sp.Function) if f.func in DECISIONS}
+    return expr.xreplace({f: sp.Integer(value(1)) for f, (difference, value) in decided.items() if difference == X})
+
+
 def plain(expr: sp.Expr) -> sp.Expr:
     """Return the same function, of which no part has a declared derivative, and whose differences from 1 keep their digits."""
     while written := {f: _written_out(f) for f in expr.atoms(sp.Function) if _is_declared(f)}:

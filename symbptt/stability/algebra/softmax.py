@@ -6,11 +6,51 @@ from itertools import permutations
 
 import sympy as sp
 
+from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.rewrite import copy_node
+from symbptt.ir.step import Step
+from symbptt.language import functions as f
+from symbptt.language.array import Array
+from symbptt.language.folding import expanded, folded, remade
 from symbptt.stability.algebra.maximum_gap import axes_of_reduction
 
 A, B = placeholder(0), placeholder(1)
+
+
+def _held(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """The exponentials of x less its maximum, which is held, and that maximum."""
+    top = f.ELEMENTWISE["stop_gradient"](f.max(x, axes, keepdims=True))
+    return f.ELEMENTWISE["exp"](x - top), top
+
+
+def _softmax(x: Array, axes: tuple[int, ...]) -> Array:
+    e, _ = _held(x, axes)
+    return e / f.sum(e, axes, keepdims=True)
+
+
+def _logsumexp(x: Array, axes: tuple[int, ...]) -> Array:
+    e, top = _held(x, axes)
+    return f.ELEMENTWISE["log"](f.sum(e, axes, keepdims=True)) + top
+
+
+HELD = {"softmax": _softmax, "logsumexp": _logsumexp, "log_softmax": lambda x, axes: x - _logsumexp(x, axes)}
+
+
+def with_held_maxima(step: Step) -> Step:
+    """Return the same step, in which softmax, logsumexp and its logarithm hold the maximum that they take off: they do not change
+    with it, but a derivative of a derivative divides by how many entries are the largest, of which intervals know too little."""
+    whole = folded(step)
+    roots = [*whole.leaves.values(), *whole.next.values(), *whole.outputs.values()]
+
+    def make(new: Graph, node: Node, ids: dict[int, int]) -> int:
+        args = tuple(ids[arg] for arg in node.args)
+        if node.family == "whole" and node.attrs.name in HELD:
+            return build.reshape(new, HELD[node.attrs.name](Array(new, args[0]), node.attrs.axes).id, node.shape)
+        return copy_node(new, node, args)
+
+    return expanded(remade(whole, whole.graph.ancestors(roots), make))
 
 
 def softmax_of(graph: Graph, node: Node) -> tuple[int, tuple[int, ...]] | None:

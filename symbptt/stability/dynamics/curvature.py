@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbptt import ops
 from symbptt.autodiff.jacobian import Block, jacobian
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.step import Step
 from symbptt.language.cell import Cell
+from symbptt.language.folding import folded
 from symbptt.stability.algebra import interval
 from symbptt.stability.algebra.interval import Interval, between, exactly
 from symbptt.stability.algebra.polynomials import Local, local
+from symbptt.stability.algebra.softmax import with_held_maxima
 from symbptt.stability.proofs.enclosure import Enclosure, enclose
 
 Arrays = Mapping[str, Any]
@@ -116,7 +119,7 @@ def curvature(
     """Return the second derivative of a cell under constant inputs; None where it is too large, or where a function's derivative
     is declared and not its own, so that the Jacobian is none of the step. Shapes: inputs as annotated."""
     size = sum(int(np.prod(shape)) for shape in shapes.values())
-    if size**3 > LARGEST or _is_declared(cell.step):
+    if size**3 > LARGEST or _is_declared(folded(cell.step)):
         return None
     of, first, second = _derivatives(cell)
     known = {a.name: a.default for a in cell.arguments if a.role == "const" and a.default is not None}
@@ -130,7 +133,7 @@ def curvature(
 @lru_cache(maxsize=16)
 def _derivatives(cell: Cell) -> tuple[Local, dict[tuple[str, str], Block], dict[tuple[str, str, str], Block]]:
     names = list(cell.step.next)
-    once = jacobian(cell.step, [(to, of) for to in names for of in names])
+    once = jacobian(with_held_maxima(cell.step), [(to, of) for to in names for of in names])
     nodes = {f"{to} {of}": block.id for (to, of), block in once.blocks.items() if block.id >= 0}
     twice = jacobian(replace(once.step, outputs=nodes), [(value, by) for value in nodes for by in names])
     second = {(*_pair(value), by): block for (value, by), block in twice.blocks.items()}
@@ -143,12 +146,12 @@ def _pair(value: str) -> tuple[str, str]:
 
 
 def _is_declared(step: Step) -> bool:
-    """Whether a state passes a function whose derivative is declared."""
+    """Whether a state passes a function whose derivative is declared; those that are whole do not change with what they hold."""
     carried = step.graph.descendants(leaf.id for leaf in step.graph.leaves("state"))
     read = step.graph.ancestors(step.next.values())
     nodes = [step.graph[id] for id in set(carried) & set(read)]
     return any(
-        getattr(part.func, "declared", False)
+        getattr(part.func, "declared", False) or getattr(part.func, "replaced", False)
         for node in nodes
         if node.family == "map"
         for part in _functions(node.attrs.expr)
@@ -166,7 +169,9 @@ def _choices(node: Node, within: Enclosure) -> Iterator[tuple[sp.Expr, dict[sp.S
     if node.family == "map":
         ranges = {placeholder(i): within.nodes[arg] for i, arg in enumerate(node.args)}
         for part in _functions(node.attrs.expr):
-            if getattr(part.func, "flat", False):
+            if (
+                getattr(part.func, "flat", False) and part.func is not ops.stop_gradient
+            ):  # of maxima that change nothing
                 yield part, ranges
             elif part.func.__name__ == "where":
                 yield part.args[0], ranges

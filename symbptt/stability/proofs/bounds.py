@@ -15,7 +15,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.shape import Size, broadcast_axes, prod, sign_of, size
 from symbptt.stability.algebra.interval import Interval
-from symbptt.stability.algebra.polynomials import Local, Softmax, terms
+from symbptt.stability.algebra.polynomials import Local, Normed, Softmax, terms
 from symbptt.stability.proofs.enclosure import Enclosure, largest
 
 
@@ -192,6 +192,8 @@ def _tree(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
 def _map(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
     if node.id in of.softmaxes:
         return _softmax(of.softmaxes[node.id], found)
+    if node.id in of.scaled:
+        return _scaled(of.scaled[node.id], norm, found)
     parts = [
         (p, times(found[base], _repeated(of, norm, base, node.shape)))
         for base, p in terms(of, node.id).items()
@@ -209,6 +211,23 @@ def _softmax(known: Softmax, found: dict[int, Tree]) -> Tree:
         return ZERO
     parts = inner.parts if isinstance(inner, Sup) else ((sp.S.One, inner),)
     return Sup(tuple((2 * known.slope * p, tree) for p, tree in parts))
+
+
+def _scaled(of: Normed, norm: str, found: dict[int, Tree]) -> Tree:
+    """G (I − ρ â âᵀ), ρ in [0, 2]: |G| in the 2-norm. A row of a projection of n numbers sums to (1 + √n)/2 at the most, of others
+    to 1 + ρ √n/2."""
+    inner = found[of.known.x]
+    if inner == ZERO or norm == "2":
+        return ZERO if inner == ZERO else _weighted(of.slope, inner)
+    length = Count(of.known.count, sp.Rational(1, 2))
+    if of.known.is_projection:
+        return _weighted(of.slope / 2, times(inner, Plus((ONE, length))))
+    return plus([_weighted(of.slope, inner), _weighted(of.slope * sp.Float(of.known.turns) / 2, times(inner, length))])
+
+
+def _weighted(p: sp.Expr, inner: Tree) -> Tree:
+    parts = inner.parts if isinstance(inner, Sup) else ((sp.S.One, inner),)
+    return Sup(tuple((p * q, tree) for q, tree in parts))
 
 
 def _repeated(of: Local, norm: str, id: int, shape: Any) -> Tree:

@@ -12,6 +12,7 @@ import numpy as np
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell
 from symbptt.stability.algebra.interval import exactly, multiply, reciprocal, rounded_up
+from symbptt.stability.algebra.letters import letters_of
 from symbptt.stability.algebra.polynomials import Local
 from symbptt.stability.proofs.enclosure import Enclosure
 from symbptt.stability.proofs.gram import Turns, turns
@@ -82,11 +83,15 @@ class CertifiedRate:
 
     def text(self) -> str:
         """Return the result as plain text."""
+        letters = letters_of(self._problem.local.step)
+        s, t, k = letters.state, letters.time, letters.start
+        product = f"‖∂{s}_{t}/∂{s}_{k}‖"
         verdict = "all gradients vanish" if self.contracts else "no proof that gradients vanish"
         if not np.isfinite(rounded_up(self.rate)):
-            what = f"‖∂s_t/∂s_k‖ has no finite bound in the {_norm_text(self)}: {verdict}"
+            what = f"{product} has no finite bound in the {_norm_text(self)}: {verdict}"
         else:
-            what = f"‖∂s_t/∂s_k‖ ≤ {_constant(self)}{rounded_up(self.rate):.6g}^(t−k) for all t ≥ k, in the {_norm_text(self)}: {verdict}"
+            power = f"{_constant(self)}{rounded_up(self.rate):.6g}^({t}−{k})"
+            what = f"{product} ≤ {power} for all {t} ≥ {k}, in the {_norm_text(self)}: {verdict}"
         lines = [what]
         lines += ["proven as JᵀPJ ≤ η²P for every Jacobian J of the step, with P in .matrix"] if self._metric else []
         lines += ["for inputs and states in"]

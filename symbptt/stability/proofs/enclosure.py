@@ -21,6 +21,7 @@ from symbptt.stability.algebra.interval import Interval, between, common, everyt
 from symbptt.stability.algebra.maximum_gap import D, Gap
 from symbptt.stability.algebra.polynomials import Atom, Local, symbol, value
 from symbptt.stability.algebra.ranges import reach
+from symbptt.stability.algebra.unit_vectors import Scaled
 
 EPS = float(np.finfo(np.float64).eps)
 CORNERS = 5
@@ -64,13 +65,13 @@ def enclose(
             here = common(here, known[node.id])
         found.nodes[node.id] = found.atoms[symbol(node.id)] = here
         while waiting is not None and waiting[1].expr.free_symbols <= found.atoms.keys():
-            found.atoms[waiting[0]] = _atom(found, waiting[1])
+            found.atoms[waiting[0]] = _atom(of, found, waiting[1])
             waiting = next(pending, None)
     return found
 
 
-def _atom(found: Enclosure, atom: Atom) -> Interval:
-    here = interval.evaluate(atom.expr, found.atoms)
+def _atom(of: Local, found: Enclosure, atom: Atom) -> Interval:
+    here = common(interval.evaluate(atom.expr, found.atoms), of.order.of_expression(atom.expr, found.atoms))
     if atom.slope is not None:
         (root,) = atom.expr.free_symbols
         return common(here, reach(atom.slope, found.atoms[root]))
@@ -131,6 +132,7 @@ def _map(of: Local, found: Enclosure, node: Node) -> Interval:
     parts = {placeholder(i): found.nodes[arg] for i, arg in enumerate(node.args)}
     same = {placeholder(i): placeholder(node.args.index(arg)) for i, arg in enumerate(node.args)}  # x x is a square
     here = interval.evaluate(node.attrs.expr.xreplace(same), parts)
+    here = common(here, of.order.of_node(node, found.nodes, found.atoms))
     if node.id in of.gaps:
         here = common(here, _below_maximum(found, of.gaps[node.id]))
     polynomial = value(of, node.id)
@@ -138,11 +140,20 @@ def _map(of: Local, found: Enclosure, node: Node) -> Interval:
         here = common(here, extent(polynomial, found.atoms))
     if node.id in of.softmaxes:
         here = common(here, between(0.0, 1.0))
+    if node.id in of.scaled:
+        here = common(here, _of_length(found, of.scaled[node.id].known))
     if node.id in of.composed:
         root, function = of.composed[node.id]
         here = common(here, reach(function, found.nodes[root]))
     shape = found.shape(node.shape)
     return here.each(lambda end: np.broadcast_to(end, shape))
+
+
+def _of_length(found: Enclosure, known: Scaled) -> Interval:
+    """The range of what is scaled by its own length: no element is larger than that."""
+    count = found.shape((known.count,))[0] if known.is_mean else 1
+    size = known.reach if count == 1 else known.reach * np.sqrt(count) * (1 + EPS)
+    return between(-size, size)
 
 
 def _below_maximum(found: Enclosure, gap: Gap) -> Interval:

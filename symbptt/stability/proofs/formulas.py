@@ -12,7 +12,7 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.formula import Writer
-from symbptt.equations.notation.signs import LATEX, TEXT, Notation
+from symbptt.equations.notation.signs import LATEX, TEXT, Notation, with_time
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
@@ -22,6 +22,7 @@ from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import size_text
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, rounded_up
+from symbptt.stability.algebra.letters import Letters, letters_of
 from symbptt.stability.algebra.polynomials import Local, node_of, symbol
 from symbptt.stability.proofs.bounds import (
     Count,
@@ -89,7 +90,20 @@ class Formulas:
 
     @cached_property
     def writer(self) -> Writer:
-        return Writer(self.parts.graph, {**self.parts.labels, **self.parts.made}, self.signs.notation)
+        return Writer(self.parts.graph, {**self.parts.labels, **self.parts.made}, self.notation)
+
+    @cached_property
+    def letters(self) -> Letters:
+        return letters_of(self.of.step)
+
+    @cached_property
+    def time(self) -> str:
+        """The letter of the time."""
+        return self.letters.time if self.signs is TEXT_SIGNS else self.letters.time_latex
+
+    @cached_property
+    def notation(self) -> Notation:
+        return with_time(self.signs.notation, self.time)
 
     def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
         """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""
@@ -100,7 +114,7 @@ class Formulas:
                 found.add(id)
                 open_ += self.parts.graph[id].args
         lines = [(label, id) for id, label in self.parts.made.items() if id in found]
-        return [f"{self.signs.notation.symbol(label)} = {self.writer.rhs(id)}" for label, id in lines]
+        return [f"{self.notation.symbol(label)} = {self.writer.rhs(id)}" for label, id in lines]
 
 
 @dataclass(frozen=True)

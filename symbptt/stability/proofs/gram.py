@@ -31,7 +31,7 @@ from symbptt.stability.algebra.exact_polynomials import (
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, between, evaluate, exactly, multiply
 from symbptt.stability.algebra.interval import add as plus
-from symbptt.stability.algebra.polynomials import Local, node_of, symbol, terms, value
+from symbptt.stability.algebra.polynomials import Local, node_of, plain_terms, symbol, value
 from symbptt.stability.algebra.scalar_functions import X
 from symbptt.stability.proofs.enclosure import EPS, Enclosure, einsum_of, extent, rearranged
 from symbptt.stability.proofs.jacobian_entries import COLUMN
@@ -130,7 +130,7 @@ class _Algebra:
             return np.ones(count), np.full((count, self.total), ZERO, object)
         if self.of.graph[id].family != "map":
             return np.ones(count), found[id].reshape(count, self.total)
-        parts = terms(self.of, id)
+        parts = plain_terms(self.of, id)
         each = [list(factors_of(p)) for p in parts.values()]
         common = (
             [f for f in dict.fromkeys(each[0]) if self._reads_states(f) and all(f in others for others in each)]
@@ -156,7 +156,7 @@ class _Algebra:
         if node.id in of.softmaxes or node.family == "gather" or getattr(node.attrs, "kind", "sum") == "max":
             raise _TooLong
         if node.family == "map":
-            return self._sum(terms(of, node.id), shape, found)
+            return self._sum(plain_terms(of, node.id), shape, found)
         if node.family == "contract":
             p, (a, b) = node.attrs, node.args
             sides = ((a, b, p.a, p.b), (b, a, p.b, p.a))

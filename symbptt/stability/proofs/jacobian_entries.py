@@ -11,8 +11,8 @@ import sympy as sp
 
 from symbptt.ir.node import Node
 from symbptt.stability.algebra.factors import factors_of
-from symbptt.stability.algebra.interval import Interval, add, between, exactly, multiply, outwards
-from symbptt.stability.algebra.polynomials import Local, Softmax, terms
+from symbptt.stability.algebra.interval import Interval, add, between, common, exactly, multiply, outwards
+from symbptt.stability.algebra.polynomials import Local, Normed, Softmax, terms
 from symbptt.stability.proofs.enclosure import EPS, Enclosure, einsum_of, extent, product_of, rearranged
 
 COLUMN = 25
@@ -69,11 +69,15 @@ def _terms(of: Local, within: Enclosure, id: int, found: dict[int, Interval]) ->
     """The factors of the bases of a value, with the derivatives of these; a factor that all have in common is taken out."""
     if of.graph[id].family == "leaf" or id in of.softmaxes:
         return [(exactly(1.0), found[id])]
+    return [(exactly(1.0), found[id])] if id in of.scaled else _factored(of, within, id, found, terms(of, id))
+
+
+def _factored(
+    of: Local, within: Enclosure, id: int, found: dict[int, Interval], parts: dict[int, sp.Expr]
+) -> list[tuple[Interval, Interval]]:
     rank = len(of.graph.shape(id))
-    bases = [
-        found[base].each(lambda end: end.reshape(*(1,) * (rank + 1 - end.ndim), *end.shape)) for base in terms(of, id)
-    ]
-    polynomials = list(terms(of, id).values())
+    bases = [found[base].each(lambda end: end.reshape(*(1,) * (rank + 1 - end.ndim), *end.shape)) for base in parts]
+    polynomials = list(parts.values())
     common, rests = _taken_out(polynomials)
     if len(bases) < 2 or common == 1:
         return [(extent(p, within.atoms), base) for p, base in zip(polynomials, bases, strict=True)]
@@ -105,9 +109,12 @@ def _node(of: Local, within: Enclosure, node: Node, found: dict[int, Interval], 
         case "map" if node.id in of.softmaxes:
             return _softmax(of.softmaxes[node.id], within.nodes[node.id], found)
         case "map":
-            products = [_scaled(p, m) for p, m in _terms(of, within, node.id, found)]
+            normed = of.scaled.get(node.id)
+            factors = terms(of, node.id) if normed is None else normed.parts
+            products = [_scaled(p, m) for p, m in _factored(of, within, node.id, found, factors)]
             whole = reduce(add, products, exactly(np.zeros((*shape, total))))
-            return whole.each(lambda end: np.broadcast_to(end, (*shape, total)))
+            whole = whole.each(lambda end: np.broadcast_to(end, (*shape, total)))
+            return whole if normed is None else common(whole, _normed(within, normed, found))
         case "contract":
             return _product(of, within, node, found)
         case "gather":
@@ -142,6 +149,18 @@ def _product(of: Local, within: Enclosure, node: Node, found: dict[int, Interval
         product_of(einsum_of((*mine, COLUMN), theirs, (*p.out, COLUMN)), found[arg], within.nodes[other])
         for arg, other, mine, theirs in sides if arg in of.recurrent
     ])  # fmt: skip
+
+
+def _normed(within: Enclosure, of: Normed, found: dict[int, Interval]) -> Interval:
+    """G (∂x − ρ â (âᵀ ∂x)), of which the second part is no larger than ρ times the length of the column; taking off means makes
+    no column longer."""
+    inner = found[of.known.x]
+    length = np.sqrt(np.sum(inner.size**2, of.known.axes, keepdims=True)) * (1 + 1e-12)
+    slope = within.atoms[of.slope].each(lambda end: np.asarray(end)[..., None])
+    if of.known.is_centred:
+        return multiply(slope, Interval(-length + 0 * inner.lo, length + 0 * inner.hi))
+    turned = of.known.turns * length
+    return multiply(slope, add(inner, Interval(-turned, turned)))
 
 
 def _softmax(known: Softmax, y: Interval, found: dict[int, Interval]) -> Interval:

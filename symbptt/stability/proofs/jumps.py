@@ -26,8 +26,11 @@ LONGEST = 60
 """Operations in what is looked at on both sides of a condition, at the most."""
 APART = 1e-3
 """How far apart two runs start, relative to the size of the state, or to 1."""
-REACH, POINTS, DRAWS, HALVINGS = 7.3, 101, 8, 60
-"""A threshold is looked for up to REACH from zero, between so many points, at so many values of all else, so narrowly."""
+REACH, POINTS, DRAWS, HALVINGS, WIDER = 7.3, 101, 8, 200, 20
+"""A threshold is looked for up to REACH from zero, between so many points, at so many values of all else, so narrowly; and, to
+compare, with fewer halvings."""
+SHRINKS = 0.1
+"""What is a smaller part of the difference there goes to nothing, as that of a root does, however steep."""
 SAME = 1e-9
 """Values that differ by less on both sides of it meet there."""
 
@@ -123,11 +126,19 @@ def _is_apart(expr: sp.Expr, edge: sp.Expr, s: sp.Symbol) -> bool:
     side = at(edge, grid) > 0
     changes = side[:, :-1] != side[:, 1:]
     low, high = (np.where(changes, end, np.nan) for end in (grid[:, :-1], grid[:, 1:]))
-    for _ in range(HALVINGS):
+    wide = np.zeros(low.shape)
+    for i in range(HALVINGS):
+        wide = _difference(at(expr, low), at(expr, high)) if i == WIDER else wide
         middle = low / 2 + high / 2
         same = (at(edge, middle) > 0) == side[:, :-1]
         low, high = np.where(same, middle, low), np.where(same, high, middle)
-    return bool((np.abs(at(expr, high) - at(expr, low)) > SAME).any())
+    narrow = _difference(at(expr, low), at(expr, high))
+    return bool(((narrow > SAME) & (narrow > SHRINKS * wide)).any())
+
+
+def _difference(a: Any, b: Any) -> Any:
+    with np.errstate(invalid="ignore"):
+        return np.abs(a - b)
 
 
 def _spikes(part: sp.Expr) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.ir.node import Node
-from symbptt.stability.algebra.polynomials import Local, terms
+from symbptt.stability.algebra.polynomials import Local, Normed, terms
 from symbptt.stability.proofs.enclosure import Enclosure, einsum_of, largest_within, rearranged
 
 
@@ -36,15 +36,27 @@ def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any
             inner = np.broadcast_to(rows[known.x], shape)
             return within.atoms[known.slope].size * (inner + inner.max(known.axes, keepdims=True, initial=0.0))
         case "map":
-            parts = terms(of, node.id)
+            normed = of.scaled.get(node.id)
+            parts = terms(of, node.id) if normed is None else normed.parts
             found = largest_within(tuple(parts.values()), [rows[base] for base in parts], within) if parts else 0.0
-            return np.broadcast_to(found, shape)
+            return np.broadcast_to(found if normed is None else np.minimum(found, _normed(within, normed, rows)), shape)
         case "contract":
             return _contract(of, within, node, rows)
         case "gather":
             return rows[node.args[0]].max(node.attrs.axis)
     own = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]
     return rearranged(node, own, within.sizes)
+
+
+def _normed(within: Enclosure, of: Normed, rows: dict[int, Any]) -> Any:
+    """What the rows of G (I − ρ â âᵀ) sum to, with one number for all entries that one length is of."""
+    known, slope = of.known, within.atoms[of.slope].size
+    root = np.sqrt(float(within.shape((known.count,))[0])) * (1 + 1e-12)
+    turned = (1 + root) / 2 if known.is_projection else 1 + known.turns * root / 2
+    whole = rows[known.x].max(known.axes, keepdims=True, initial=0.0)
+    with np.errstate(invalid="ignore"):
+        found = slope * turned * whole
+    return np.where(whole == 0, 0.0, found)
 
 
 def _contract(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any:

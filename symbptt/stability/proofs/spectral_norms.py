@@ -13,7 +13,7 @@ import numpy as np
 
 from symbptt.ir.node import Node
 from symbptt.ir.shape import broadcast_axes
-from symbptt.stability.algebra.polynomials import Local, Softmax, terms
+from symbptt.stability.algebra.polynomials import Local, Normed, Softmax, terms
 from symbptt.stability.proofs.enclosure import Enclosure, largest_within, spans
 
 DEEPEST = 4
@@ -78,6 +78,8 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
     match node.family:
         case "map" if node.id in c.of.softmaxes:
             return _softmax(c, c.of.softmaxes[node.id], left, depth)
+        case "map" if node.id in c.of.scaled:
+            return _normed(c, c.of.scaled[node.id], left, depth)
         case "map":
             return float(sum(_norm(c, base, w, depth + 1) for base, w in _parts(c, node.id, left)))
         case "contract":
@@ -106,6 +108,14 @@ def _softmax(c: _Chains, known: Softmax, left: Any, depth: int) -> float:
     with one number for all of it."""
     slope = np.broadcast_to(c.within.atoms[known.slope].size, left.shape)
     weight = 2 * slope.max(known.axes, keepdims=True, initial=0.0) * left.max(known.axes, keepdims=True, initial=0.0)
+    return _norm(c, known.x, np.broadcast_to(weight, left.shape), depth + 1)
+
+
+def _normed(c: _Chains, of: Normed, left: Any, depth: int) -> float:
+    """A value that is scaled by its own length: G (I − ρ â âᵀ), which has the norm |G|, with one number for each length."""
+    known = of.known
+    slope = np.broadcast_to(c.within.atoms[of.slope].size, left.shape)
+    weight = _times(slope.max(known.axes, keepdims=True, initial=0.0), left.max(known.axes, keepdims=True, initial=0.0))
     return _norm(c, known.x, np.broadcast_to(weight, left.shape), depth + 1)
 
 

@@ -11,9 +11,9 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.signs import LATEX
-from symbptt.ir.shape import names_in
 from symbptt.stability.activations.suprema import slope_bound
 from symbptt.stability.algebra.interval import Interval, exactly
+from symbptt.stability.algebra.letters import letters_of
 from symbptt.stability.algebra.polynomials import Local, local, node_of, symbol
 from symbptt.stability.proofs.bounds import (
     ONE,
@@ -66,12 +66,12 @@ def text(theorem: Any) -> str:
     scope = "such states" if len(lines) > 1 else "states"
     lines += declared_text(f.of)
     sub = {"2": "₂", "max": "∞"}[theorem.norm]
-    state, start = _state(f), start_of(theorem.cell)
+    state, time, start = _state(f), f.time, f.letters.start
     names = list(f.of.step.next)
     whole = f" of {state} = ({', '.join(names)})" if len(names) > 1 else ""
     lines += [
-        f"For all inputs, all {scope}{whole} and all t ≥ {start}:",
-        f"    ‖∂{state}_t/∂{state}_{start}‖{sub} ≤ η^(t−{start})",
+        f"For all inputs, all {scope}{whole} and all {time} ≥ {start}:",
+        f"    ‖∂{state}_{time}/∂{state}_{start}‖{sub} ≤ η^({time}−{start})",
         "with",
     ]
     lines += [f"    {line}" for line in _rates(f, theorem)]
@@ -110,9 +110,9 @@ def for_all_parameters(theorem: Any) -> list[str]:
     if max(rates) <= 1 + EDGE and _rate(of, theorem, LARGE) <= 1 + EDGE:
         return ["For all parameters: no gradient grows, η ≤ 1."] if max(rates) > 1 - EDGE else []
     if _only_turns(of, theorem):
-        state, start = whole_of(of), start_of(theorem.cell)
-        state = state if len(of.step.next) > 1 else next(iter(of.step.next))
-        return [f"For all parameters: no gradient grows, ‖∂{state}_t/∂{state}_{start}‖₂ ≤ 1."]
+        letters = letters_of(of.step)
+        state = letters.state if len(of.step.next) > 1 else next(iter(of.step.next))
+        return [f"For all parameters: no gradient grows, ‖∂{state}_{letters.time}/∂{state}_{letters.start}‖₂ ≤ 1."]
     found = carries(theorem.cell)
     inner = local(found.jacobian.step)
     withins = [general(inner, theorem.bounded, sizes_in(of, size)) for size in TRIED]
@@ -124,6 +124,10 @@ def for_all_parameters(theorem: Any) -> list[str]:
                 f"For all parameters: the elementwise path of {name} never grows{_factor_range(theorem.cell, name, ranges)}."
             )
     return lines
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").replace(".", "", 1).isdecimal()
 
 
 def _rate(of: Local, theorem: Any, size: int) -> float:
@@ -143,27 +147,22 @@ def _factor_range(cell: Any, name: str, ranges: list[Interval]) -> str:
     factor, sign, _ = formula.partition(" = ")
     if not sign and (len(formula) > LONGEST or "elementwise" in formula):
         return ""
-    if factor == "1":
-        return ": its factor is 1"
+    if formula == factor and _is_number(factor):
+        return f": its factor is {factor}"
     low, high = min(float(r.lo.min()) for r in ranges), max(float(r.hi.max()) for r in ranges)
     if f"{low:g}" == f"{high:g}":
         return f": its factor {factor} is {low:g}"
     return f": {low:g} ≤ {factor} ≤ {high:g}" if low >= 0 else f": |{factor}| ≤ {max(-low, high):g}"
 
 
-def start_of(cell: Any) -> str:
-    """Return the letter of the earlier time: k, or the first that is neither a size nor a name of the cell."""
-    taken = {name for a in cell.arguments for name in (a.name, *names_in(a.shape))} | {*cell.step.graph.names.values()}
-    return next(letter for letter in (*"kjlrqpuvwz", "k_0") if letter not in taken)
-
-
 def latex(theorem: Any) -> str:
     """Return a theorem as LaTeX."""
     f = formulas(local_of(theorem.cell), theorem.norm, theorem.bounded, LATEX_SIGNS, theorem.entries.values())
     state, sub = _state(f), {"2": "2", "max": r"\infty"}[theorem.norm]
-    start = start_of(theorem.cell)
-    partial = rf"\frac{{\partial {state}_{{t}}}}{{\partial {state}_{{{start}}}}}"
-    rows = [rf"\left\|{partial}\right\|_{{{sub}}} \leq \eta^{{t-{start}}} \quad (t \geq {start})", *_rates(f, theorem)]
+    time, start = f.time, f.letters.start
+    partial = rf"\frac{{\partial {state}_{{{time}}}}}{{\partial {state}_{{{start}}}}}"
+    norm = rf"\left\|{partial}\right\|_{{{sub}}}"
+    rows = [rf"{norm} \leq \eta^{{{time}-{start}}} \quad ({time} \geq {start})", *_rates(f, theorem)]
     given = _hypotheses(f, theorem)
     names = [LATEX.symbol(Label(name, None)) for name in f.of.step.next]
     rows = [*([f"{state} = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
@@ -185,15 +184,8 @@ def latex(theorem: Any) -> str:
 def _state(f: Formulas) -> str:
     names = list(f.of.step.next)
     if len(names) > 1:
-        return whole_of(f.of)
+        return f.letters.state
     return names[0] if f.signs is TEXT_SIGNS else LATEX.symbol(Label(names[0], None))
-
-
-def whole_of(of: Local) -> str:
-    """Return the letter of the whole state: s, or the first that no value of the cell is called."""
-    taken = {*of.step.leaves, *of.step.next, *of.step.outputs, *of.graph.names.values()}
-    taken |= {name for a in of.step.arguments for name in names_in(a.shape)}
-    return next(letter for letter in (*"syxqzuvw", "state") if letter not in taken)
 
 
 def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
@@ -205,7 +197,7 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
                 if is_tried(f.of, name)
                 else ""
             )
-            found.append(f"|{name}_0| ≤ 1; then |{name}_t| ≤ 1 for all t{tried}.")
+            found.append(f"|{name}_0| ≤ 1; then |{name}_{f.time}| ≤ 1 for all {f.time}{tried}.")
         else:
             tried = rf"\ \text{{(found for sizes of {TRIED[0]} and of {TRIED[1]})}}" if is_tried(f.of, name) else ""
             found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \leq 1{tried}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.stability.algebra.letters import Letters, letters_of
 from symbptt.stability.design.initialisation import Initialisation, init_for_horizon
 from symbptt.stability.design.knobs import knobs
 from symbptt.stability.dynamics.parallel import Parallel, parallel
@@ -47,7 +48,7 @@ class StabilityReport:
     `mixing` says in words how the elements of a state enter each other; `tunable`
     says whether `sb.init_for_horizon` has a bias or a gain to solve for; `finite` says, where the step jumps, how far two runs come apart,
     None elsewhere. `clip` is None where the gradients are not
-    finite. `design` is the initialisation for the horizon asked for, None without.
+    finite. `design` is the initialisation for the horizon asked for, None without. `letters` are those of its theorem.
     """
 
     name: str
@@ -76,6 +77,7 @@ class StabilityReport:
     tunable: bool = True
     finite: FiniteGrowth | None = None
     design: Initialisation | None = None
+    letters: Letters = field(default_factory=Letters)
 
     @property
     def dimension(self) -> int:
@@ -160,7 +162,7 @@ def report_of(
         parallel(of.run, found.exponent), surrogates(local_of(of.cell)), clocks(local_of(of.cell)),
         mixing(local_of(of.cell)),
         bool(knobs(of.cell, of.own, {k: v[:1] for k, v in of.run.inputs.items()}, of.run.of.by_name(of.run.start))),
-        finite_growth(of.run) if jumps(local_of(of.cell)) else None, design,
+        finite_growth(of.run) if jumps(local_of(of.cell)) else None, design, letters_of(of.cell.step),
     )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ LONGEST = 40
 SURE = 0.999
 ALIKE = 0.05
 """A speed that differs from another by less, relative, is about the same."""
+USELESS = 100.0
+"""A bound of a step that is this many times the largest that a run saw says nothing."""
 TINY = 1e-12
 """Exponents, and their errors, below this are rounding."""
 ROUNDING = 1e-6
@@ -251,6 +253,12 @@ def _proven(r: Any) -> str:
     if abs(rate - 1) <= ROUNDING:
         more = "" if r.theorem.constant == 1 else f" more than {rounded_up(r.theorem.constant, 3):.3g} times"
         return f"{head}no gradient grows{more} (η = 1 in the {_norm(r)}{_scales(r)})."
+    largest = float(np.exp(max(0.0, float(r.transient.log_growth[0]))))
+    if rate > USELESS * largest:
+        return (
+            f"{head}no useful bound; the Jacobian of a step is known to have a {_norm(r)} of at most {_rate(rate)}, "
+            f"that of the run at most {largest:.3g}. Lower bounds of what is divided by make it smaller (sb.vanishing_condition)."
+        )
     if rate > 1:
         more = "; as nothing under 1 is proven, explosion is not excluded" if v.kind == "vanishing" else ""
         return f"{head}gradients grow at most as {_bound(r)}{more}."
@@ -265,13 +273,8 @@ def _proven(r: Any) -> str:
 def _bound(r: Any) -> str:
     """The bound as it is proven: no digit is rounded down."""
     constant = "" if r.theorem.constant == 1 else f"{rounded_up(r.theorem.constant, 3):.3g} · "
-    s = _letter(r)
-    return f"‖∂{s}_t/∂{s}_k‖ ≤ {constant}{_rate(r.theorem.rate)}^(t−k) in the {_norm(r)}{_scales(r)}"
-
-
-def _letter(r: Any) -> str:
-    """The letter of the whole state, which no state of the cell is called."""
-    return next(letter for letter in (*"syxqz", "state") if letter not in r.states)
+    s, t, k = r.letters.state, r.letters.time, r.letters.start
+    return f"‖∂{s}_{t}/∂{s}_{k}‖ ≤ {constant}{_rate(r.theorem.rate)}^({t}−{k}) in the {_norm(r)}{_scales(r)}"
 
 
 def _rate(rate: float) -> str:
@@ -287,7 +290,7 @@ def _scales(r: Any) -> str:
     if r.theorem.constant == 1:
         return ""
     if r.theorem.scaling is None:
-        s = _letter(r)
+        s = r.letters.state
         return f' (without the constant in the norm √({s}ᵀP{s}) of a matrix P, of sb.certified_rate with metric="quadratic")'
     scales = ", ".join(f"{name} by {scale:.3g}" for name, scale in r.theorem.scaling.items())
     return f" (without the constant where the norm divides {scales})"

@@ -13,8 +13,9 @@ from symbptt.autodiff.jacobian import Block, Jacobian, jacobian
 from symbptt.autodiff.labels import Label
 from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.equations.notation.formula import Writer
-from symbptt.equations.notation.signs import TEXT
+from symbptt.equations.notation.signs import TEXT, Notation, with_time
 from symbptt.language.cell import Cell
+from symbptt.stability.algebra.letters import letters_of
 from symbptt.stability.algebra.polynomials import Local
 from symbptt.stability.runs.linear import Linear
 
@@ -130,8 +131,12 @@ def formula_of(cell: Cell, name: str, held: tuple[str, ...] = HELD) -> str:
         return "1"
     if block.kind not in ("diagonal", "scalar"):
         return UNNAMED
-    writer = Writer(found.jacobian.step.graph, _labels(found), TEXT, LONGEST)
+    writer = Writer(found.jacobian.step.graph, _labels(found), _notation(found), LONGEST)
     return UNNAMED if writer.is_long(block.id) else _named(found, name) + writer.rhs(block.id)
+
+
+def _notation(found: Carries) -> Notation:
+    return with_time(TEXT, letters_of(found.jacobian.step).time)
 
 
 def _labels(found: Carries) -> dict[int, Label]:
@@ -154,7 +159,7 @@ def _named(found: Carries, name: str) -> str:
     if id not in g.names or g[id].family == "leaf":
         return ""
     moving = any(g[i].family == "leaf" and g[i].attrs.role in ("input", "index", "state") for i in g.ancestors([id]))
-    return f"{TEXT.symbol(Label(g.names[id], 0 if moving else None))} = "
+    return f"{_notation(found).symbol(Label(g.names[id], 0 if moving else None))} = "
 
 
 def mixing(of: Local) -> dict[str, str]:

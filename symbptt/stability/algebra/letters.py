@@ -1,0 +1,31 @@
+"""The letters of theorems: the whole state, the time and an earlier one, none of which a name or a size of the cell is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symbptt.ir.shape import names_in
+from symbptt.ir.step import Step
+
+TIMES = {"t": ("t", ("t",)), "τ": (r"\tau", ("τ", "tau")), "υ": (r"\upsilon", ("υ", "upsilon"))}
+"""The time, in LaTeX, and the names that read as that letter."""
+
+
+@dataclass(frozen=True)
+class Letters:
+    """The letters of the whole state s, of the time t and of an earlier time k; `time_latex` is t in LaTeX."""
+
+    state: str = "s"
+    time: str = "t"
+    start: str = "k"
+    time_latex: str = "t"
+
+
+def letters_of(step: Step) -> Letters:
+    """Return the letters of a theorem on a step: the usual ones, or the first that are not taken."""
+    shapes = {name for a in step.arguments for name in names_in(a.shape)}
+    taken = {*step.leaves, *step.next, *step.outputs, *step.graph.names.values(), *shapes}
+    state = next(letter for letter in (*"syxqzuvw", "state") if letter not in taken)
+    time = next((letter for letter, (_, names) in TIMES.items() if taken.isdisjoint(names)), "t")
+    start = next(letter for letter in (*"kjlrqpuvwz", "k_0") if letter not in taken)
+    return Letters(state, time, start, TIMES[time][0])

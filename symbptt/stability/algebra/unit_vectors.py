@@ -1,0 +1,167 @@
+"""Vectors that are scaled by a function of their own length, as x / (‖x‖ + ε), x / √(Σx² + ε), layer norm: y = a G(Σa²).
+
+The Jacobian is G (I − ρ â âᵀ), â = a/‖a‖, ρ = −2X G′/G at X = Σa²: where 0 ≤ ρ ≤ 2 its 2-norm is at most |G|. Bounds of parts
+forget that a and 1/b² go together. Where a has its mean taken off, the projection on what is left of x leaves that as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import permutations
+
+import sympy as sp
+
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, placeholder
+from symbptt.ir.shape import Size, prod
+from symbptt.stability.algebra.interval import between
+from symbptt.stability.algebra.maximum_gap import without_ones
+from symbptt.stability.algebra.ranges import at_positive, reach
+from symbptt.stability.algebra.scalar_functions import X
+
+A, B = placeholder(0), placeholder(1)
+ROUNDING = 1e-9
+"""Of ρ, which is found to 5e-13."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A value a G(X), X being Σa² or its mean along `axes`: `x` is the value of which a is made, a itself, or what a is without
+    its mean. G is the node `by`, or one over it (`divides`); `turns` is the largest ρ, `reach` the largest √X |G|, `count` how
+    many elements one X is of.
+    """
+
+    x: int
+    by: int
+    divides: bool
+    axes: tuple[int, ...]
+    count: Size
+    turns: float
+    reach: float
+    is_mean: bool
+    is_centred: bool
+
+    @property
+    def is_projection(self) -> bool:
+        """Whether ρ is at most 1, so that the Jacobian is G times a mean of projections."""
+        return self.turns <= 1
+
+
+def scaled_of(graph: Graph, node: Node, alone: dict[int, dict[int, sp.Expr]]) -> Scaled | None:
+    """Return what a node scales by its own length; `alone` has the values that are functions, in X, of one other."""
+    if node.family != "map" or len(node.args) != 2 or node.attrs.expr not in (A / B, B / A, A * B):
+        return None
+    for i, j in permutations(range(2)):
+        if node.attrs.expr == A * B or node.attrs.expr == placeholder(i) / placeholder(j):
+            a, b = node.args[i], node.args[j]
+            for square, expr in alone.get(b, {b: X}).items():
+                length = _length(graph, a, square)
+                if length is not None and graph.shape(a) == node.shape and _stands(graph, a, b, length[0]):
+                    divides = bool(node.attrs.expr != A * B)
+                    factor = at_positive(1 / expr if divides else expr)
+                    extremes = _extremes(factor) if factor.has(X) else None
+                    if extremes is not None:
+                        axes, is_mean = length
+                        whole, count = _centred(graph, a, axes), prod(graph.shape(a)[axis] for axis in axes)
+                        return Scaled(
+                            a if whole is None else whole,
+                            b,
+                            divides,
+                            axes,
+                            count,
+                            *extremes,
+                            is_mean,
+                            whole is not None,
+                        )
+    return None
+
+
+def _extremes(factor: sp.Expr) -> tuple[float, float] | None:
+    """The largest ρ and the largest √X |G|; None where ρ may be negative or over 2, or values have no bound."""
+    turns, reached = _most(-2 * X * sp.diff(factor, X) / factor), _most(X * factor**2)
+    return None if turns is None or reached is None or turns > 2 else (turns, _up(reached**0.5))
+
+
+def _most(expr: sp.Expr) -> float | None:
+    """A bound on an expression in X that is not negative for X > 0; None where none is found, or where it may be negative.
+
+    With numbers that are not negative, (p₀ + p₁ z + …) / (q₀ + q₁ z + …) is at most the largest pᵢ / qᵢ, here for z = √X.
+    """
+    z = sp.Symbol("z", positive=True)
+    exact = expr.xreplace({number: sp.Rational(number) for number in expr.atoms(sp.Float)}).xreplace({X: z**2})
+    above, below = sp.fraction(sp.cancel(sp.together(sp.powdenest(exact, force=True))))
+    if above.is_polynomial(z) and below.is_polynomial(z):
+        p, q = (dict(sp.Poly(part, z).terms()) for part in (above, below))
+        sign = -1 if any(n.is_negative for n in q.values()) else 1
+        if all(sign * n >= 0 for n in (*p.values(), *q.values())) and p.keys() <= q.keys():
+            return max((_up(float(n / q[k])) for k, n in p.items()), default=0.0)
+    found = reach(sp.simplify(expr), between(5e-324, math.inf))
+    return float(found.hi) if float(found.lo) >= -ROUNDING and float(found.hi) < math.inf else None
+
+
+def _up(value: float) -> float:
+    """A number as it is where it is whole, else the next one above."""
+    return value if value == round(value) else math.nextafter(value, math.inf)
+
+
+def _length(graph: Graph, a: int, square: int) -> tuple[tuple[int, ...], bool] | None:
+    """The axes along which a value is Σa² or its mean, and whether it is the mean."""
+    inner, is_mean = _reduction(graph, square)
+    if inner is None:
+        return None
+    if inner.family == "contract":
+        is_length = inner.args == (a, a) and not inner.attrs.out and inner.attrs.a == inner.attrs.b
+        return (tuple(range(len(graph.shape(a)))), is_mean) if is_length else None
+    own, axes = graph[inner.args[0]], inner.attrs.axes
+    is_square = own.family == "map" and len(set(own.args)) == 1 and own.attrs.expr in (A**2, A * B)
+    return (axes, is_mean) if is_square and _is_same(graph, a, own.args[0], axes) else None
+
+
+def _is_same(graph: Graph, a: int, other: int, axes: tuple[int, ...]) -> bool:
+    """Whether two values are one, or the same value without its mean."""
+    centred = _centred(graph, a, axes)
+    return a == other or (centred is not None and centred == _centred(graph, other, axes))
+
+
+def _reduction(graph: Graph, id: int) -> tuple[Node | None, bool]:
+    """The sum that a value is, a reduction or a product, as views of it and its mean are; whether it is divided by a size."""
+    is_mean = False
+    while graph[id].family == "view" or _undivided(graph, id) != id:
+        is_mean |= _undivided(graph, id) != id
+        if graph[id].family == "view" and graph[id].attrs.kind not in ("reshape", "expand"):
+            return None, is_mean
+        id = graph[id].args[0]
+    node = graph[id]
+    is_sum = node.family == "contract" or (node.family == "reduce" and node.attrs.kind == "sum")
+    return (node if is_sum else None), is_mean
+
+
+def _undivided(graph: Graph, id: int) -> int:
+    """What is divided by a size of the cell, or the value itself."""
+    node = graph[id]
+    is_mean = node.family == "map" and node.attrs.expr == A / B and _is_size(graph[node.args[1]])
+    return node.args[0] if is_mean else id
+
+
+def _is_size(node: Node) -> bool:
+    return node.family == "leaf" and node.attrs.role == "size"
+
+
+def _stands(graph: Graph, a: int, b: int, axes: tuple[int, ...]) -> bool:
+    """Whether a value without the axes of a stands beside the entries that it goes over."""
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(graph.shape(a)))
+    return without_ones(graph.shape(b)) == without_ones(kept)
+
+
+def _centred(graph: Graph, a: int, axes: tuple[int, ...]) -> int | None:
+    """The value of which another is what is left without its mean along some axes."""
+    node = graph[a]
+    if node.family != "map" or node.attrs.expr != A - B:
+        return None
+    x, mean = node.args
+    inner, is_mean = _reduction(graph, mean)
+    known = (
+        inner is not None and is_mean and inner.family == "reduce" and inner.args[0] == x and inner.attrs.axes == axes
+    )
+    return x if known and graph.shape(x) == node.shape and _stands(graph, x, mean, axes) else None

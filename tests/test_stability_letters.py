@@ -1,0 +1,56 @@
+"""Theorems on cells whose own names are the usual letters of theorems."""
+
+import re
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Input, Param, State
+from symbptt.stability.algebra import letters
+
+
+@sb.cell
+def clocked(x: Input["n"], h: State["n"], t: State, U: Param["n n"]):
+    g = 0.5 + 0.5 * np.cos(t)
+    return g * h + (1 - g) * np.tanh(U @ h + x), t + 0.1
+
+
+@sb.cell
+def crowded(tau: Input["k"], s: State["k"], t: Param["k"], y: State["k"]):
+    return sb.sigmoid(t) * np.tanh(s) + tau, 0.5 * y + 0.1 * s
+
+
+@sb.cell
+def usual(x: Input["n"], h: State["n"], c: State["n"]):
+    return 0.5 * np.tanh(h + c), 0.5 * c + x
+
+
+def words(cell: sb.Cell) -> str:
+    sizes = {str(s) for a in cell.arguments for s in a.shape}
+    params = cell.init(dict.fromkeys(sizes, 3), seed=0)
+    box = {a.name: (-np.ones(3), np.ones(3)) for a in cell.arguments if a.role == "input"}
+    theorem = sb.vanishing_condition(cell)
+    run = sb.analyze(cell, params, {name: np.zeros((60, 1, 3)) for name in box}).text()
+    proven = " ".join(next(part for part in run.split("\n\n") if part.startswith("Proven")).split())
+    return "\n".join([theorem.text(), theorem.latex(), sb.certified_rate(cell, params, box).text(), proven])
+
+
+def check(cell: sb.Cell, time: str, state: str, start: str) -> None:
+    text = words(cell)
+    assert f"all {time} ≥ {start}:" in text and f"‖∂{state}_{time}/∂{state}_{start}‖" in text
+    assert len(re.findall(rf"\^\({time}−{start}\)", text)) >= 3
+    assert time == "t" or not re.search(r"(?<!η)_t\b|\^\(t−|t-1|all t\b", text)
+
+
+def test_time_has_a_letter_that_no_name_of_the_cell_is() -> None:
+    check(usual, "t", "s", "k")
+    check(clocked, "τ", "s", "k")
+    check(crowded, "υ", "x", "j")
+    assert r"\eta^{\tau-k} \quad (\tau \geq k)" in words(clocked) and "cos(t_{τ-1})" in words(clocked)
+
+
+def test_planted_usual_letters_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters, "TIMES", {"t": ("t", ())})
+    with pytest.raises(AssertionError):
+        test_time_has_a_letter_that_no_name_of_the_cell_is()
