@@ -109,6 +109,54 @@ def test_equal_samples_are_never_said_to_differ(monkeypatch: pytest.MonkeyPatch)
     assert measured(CASES["factor, 4 samples"], 30, 80)[:, 2].mean() > wrong
 
 
+def doubled(series: Any) -> Any:
+    """The standard error of the mean by blocking: neighbours are averaged until the estimate no longer grows; its largest over
+    levels of 16 blocks and more. Shapes: (2^k, ...) to (...).
+
+    Source: Flyvbjerg, Petersen 1989, "Error estimates on averages of correlated data".
+    """
+    found = []
+    while len(series) >= 16:
+        found.append(series.std(0, ddof=1) / np.sqrt(len(series)))
+        series = (series[::2] + series[1::2]) / 2
+    return np.max(found, 0)
+
+
+@pytest.mark.parametrize("tau", [0.2, 5.0, 41.0, 120.0])
+def test_blocking_by_doubling_finds_the_same_error(tau: float) -> None:
+    """Of 4096 steps; the exact error is that of an autoregressive series. Ours is wider where fewer values are left, as Student's t
+    asks for; at 4096/34 steps doubling runs out of blocks, ours does not."""
+    steps, keep = 4096, np.exp(-1 / tau)
+    series = autoregressive(steps, (300,), tau, 0)
+    exact = np.sqrt((1 + keep) / (1 - keep) / steps)
+    own = correlated_error(statistics.blocks_of(series, np.ones(steps, int)))
+    assert np.median(doubled(series)) == pytest.approx(exact, rel=0.25 if tau < 100 else 0.4)
+    assert 0.95 <= np.median(own / doubled(series)) <= (1.5 if tau < 100 else 2.5)
+    assert np.median(own) >= 0.95 * exact
+    covered = np.mean(np.abs(series.mean(0)) <= 2 * own)
+    assert covered >= 0.93 and covered >= np.mean(np.abs(series.mean(0)) <= 2 * doubled(series)) - 0.02
+
+
+def test_planted_error_without_correlation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "correlation", lambda blocks: np.zeros(np.shape(blocks)[1:]))
+    with pytest.raises(AssertionError):
+        test_blocking_by_doubling_finds_the_same_error(120.0)
+
+
+def test_samples_spread_as_far_as_each_of_them_errs() -> None:
+    """The standard deviation between 200 samples is the error of one, and √200 times that of their mean."""
+    case = CASES["factor"]
+    found = sb.lyapunov_spectrum(case.cell, case.params, case.inputs(800, 200, 3.0, 7), transient=0)
+    keep = np.exp(-1 / 3.0)
+    exact = case.size * np.sqrt((1 + keep) / (1 - keep) / 800)
+    assert found.between[0] == pytest.approx(exact, rel=0.15)
+    assert np.median(found.sample_errors[:, 0]) == pytest.approx(found.between[0], rel=0.25)
+    assert found.error[0] * np.sqrt(200) == pytest.approx(exact, rel=0.5)
+    assert found.between[0] == pytest.approx(np.std(found.samples[:, 0], ddof=1))
+    one = sb.lyapunov_spectrum(case.cell, case.params, case.inputs(800, 1, 3.0, 7), transient=0)
+    assert one.between is None
+
+
 def test_error_of_independent_blocks_is_the_usual_one() -> None:
     blocks = np.random.default_rng(0).standard_normal((20, 4000))
     ratio = correlated_error(blocks) / statistics.standard_error(blocks)

@@ -10,6 +10,7 @@ import symbptt as sb
 from symbptt import Const, Input, Param, State
 from symbptt.stability.gradients.flow import gradient_flow
 from symbptt.stability.report import verdict
+from symbptt.stability.runs.trajectory import trajectory
 
 
 @sb.cell
@@ -154,7 +155,47 @@ def test_gradients_that_leave_the_range_are_infinite_and_reported() -> None:
     assert sb.analyze(standard_map, {"k": np.array(6.0)}, None, state, steps=1500).verdict.kind == "chaotic"
 
 
+@sb.cell
+def wandering(x: Input["n"], h: State["n"]):
+    """The logarithm of each element is a random walk."""
+    return np.exp(x) * h
+
+
+def walked(seed: int, steps: int = 300) -> Any:
+    random = np.random.default_rng(seed)
+    inputs = {"x": 0.3 * random.standard_normal((steps, 1, 6))}
+    run = trajectory(wandering, {}, inputs, {"h": random.standard_normal((1, 6))}, None)
+    return verdict.verdict(run, sb.lyapunov_spectrum(wandering, {}, inputs, {"h": run.start}), None)
+
+
+def test_random_walks_are_no_powers_of_time() -> None:
+    """Their largest element grows for a while; that may look like a power, and is not told from an exponential."""
+    found = [walked(seed) for seed in range(24)]
+    assert sum(v.kind == "marginal" for v in found) <= 1 and all(v.confidence is not None for v in found)
+
+
+def test_powers_have_a_confidence() -> None:
+    for name in ("block of 4", "triple integrator"):
+        cell, params, inputs, _ = POWERS[name]
+        found = sb.analyze(cell, params, inputs, steps=None if inputs else 300)
+        assert found.verdict.confidence is not None and found.verdict.confidence > 0.99
+        assert "confidence over 99" in found.text()
+
+
+def test_states_near_the_end_of_the_range_are_exploding(recwarn: Any) -> None:
+    """At 1e300 squares overflow, and what is displaced leaves the range: a verdict all the same."""
+    inputs = {"x": np.full((120, 1, 2), 5.75)}
+    found = sb.analyze(wandering, {}, inputs, {"h": np.ones((1, 2))})
+    assert found.verdict.kind == "exploding" and not [w for w in recwarn if w.category is RuntimeWarning]
+
+
+def test_planted_walk_that_counts_as_still_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "_is_still", lambda rest: 1.0)
+    with pytest.raises(AssertionError):
+        test_random_walks_are_no_powers_of_time()
+
+
 def test_planted_power_of_any_growth_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict, "_power_of", lambda *_: 1.0)
+    monkeypatch.setattr(verdict, "_power", lambda *_: verdict._Power(1.0, 1.0))
     with pytest.raises(AssertionError):
         test_linear_growth_is_exploding_never_chaotic(1.02 * np.eye(3))

@@ -20,12 +20,15 @@ SHORTEST, LONGEST = 200, 4000
 """Steps of that run."""
 KICKS = 0.1, 1e-3, 1e-6, 1e-9
 """Their sizes, relative to that of the state, or to 1: a smaller one is tried where a larger leaves all that holds the state."""
-DECIDED, UNSETTLED = 0.9, 0.99
+DECIDED, UNSETTLED = 0.9, 0.98
 """A verdict that is less probable than this is none: in a run that has settled, and in another."""
 FEWEST = 16
 """Points of a history from which a power of time is told from an exponential."""
 EARLIEST, PLACES, CLOSE = 30, 64, 0.02
 """It is looked at from this part of the run on, at so many times; mean squares of what fits leave that differ by less are alike."""
+PIECES, NEAR, FAR = 192, 6, 24
+"""How far what a power leaves wanders is seen over so many pieces of time of so many."""
+TINY = 1e-18
 FLAT = 0.25
 """A power under this one is none."""
 
@@ -50,8 +53,9 @@ class Verdict:
     in its states. Mixed are batches whose samples certainly differ: `samples` holds the verdict of each.
 
     `confidence` is the probability of that range of λ₁ for its error (Student's t; the disagreement of the two halves of a
-    run that has not settled counts as error); None where one block of steps leaves no error. Below 90 % the verdict is
-    undecided, below 99 % where the run has not settled.
+    run that has not settled counts as error), beside a power of time that nothing exponential is left, from how far the rest
+    wanders; None where one block of steps leaves no error. Below 90 % the verdict is
+    undecided, below 98 % where the run has not settled.
     `reason` says what was seen.
     """
 
@@ -105,7 +109,9 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
             return steady
     power = _power(spectrum, run.dimension)
     if power is not None:
-        return found("marginal", None, _powers(power))
+        like_a_power = _decided(found("marginal", power.confidence, _powers(power.exponent)), spectrum)
+        if like_a_power.kind == "marginal":
+            return like_a_power
     if exponent <= resolution:
         return steady
     kind, sure, reason = kicked(run, exponent)
@@ -139,8 +145,10 @@ def _samples(spectrum: LyapunovSpectrum, size: int) -> tuple[SampleVerdict, ...]
         between = None if below is None or above is None else max(0.0, 1 - below - above)
         if exponent < -resolution:
             found.append(SampleVerdict("vanishing", exponent, error, below))
-        elif exponent <= resolution or _power_of(spectrum, b, size) is not None:
+        elif exponent <= resolution:
             found.append(SampleVerdict("marginal", exponent, error, between))
+        elif (power := _power_of(spectrum, b, size)) is not None:
+            found.append(SampleVerdict("marginal", exponent, error, power.confidence))
         else:
             found.append(SampleVerdict("growing", exponent, error, above))
     return tuple(found)
@@ -166,13 +174,28 @@ def _powers(power: float) -> str:
     return f"gradients grow like a power of time, about t^{power:.2g}, not exponentially"
 
 
-def _power(spectrum: LyapunovSpectrum, size: int) -> float | None:
-    """The power of time that the gradients of all samples grow like; None where that of one does not."""
+@dataclass(frozen=True)
+class _Power:
+    """A power of time, and the probability that no exponential is beside it."""
+
+    exponent: float
+    confidence: float
+
+
+def _power(spectrum: LyapunovSpectrum, size: int) -> _Power | None:
+    """The largest power of time that the gradients of samples grow like; None where those of one do not. How sure that is, is
+    told by their mean, as λ₁ is that of the samples' mean."""
     found = [_power_of(spectrum, b, size) for b in range(spectrum.growth.shape[1])]
-    return None if any(p is None for p in found) else float(np.max([p for p in found if p is not None]))
+    known = [p for p in found if p is not None]
+    if not known or len(known) < len(found):
+        return None
+    exponents = np.array([p.exponent for p in known])
+    return _Power(
+        float(exponents.max()), _is_still(_beside(spectrum, spectrum.growth.mean(1), float(exponents.mean())))
+    )
 
 
-def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> float | None:
+def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> _Power | None:
     """The power p of time t that a perturbation of a sample grows like, 0 where it keeps its size; None where it does not.
 
     The logarithm of its growth is a + p ln t + λ t by least squares at times that are evenly spaced in ln t, and λ, what is left
@@ -193,7 +216,32 @@ def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> float | Non
     alone = float(np.linalg.lstsq(np.stack([one, log], -1), grown, rcond=None)[0][1])
     limit = size - 0.5
     is_power = over <= 1 and -0.5 < alone <= limit and p <= 2 * limit and rest <= straight + CLOSE
-    return max(alone, 0.0) if is_power else None
+    return (
+        _Power(max(alone, 0.0), _is_still(_beside(spectrum, spectrum.growth[:, sample], alone))) if is_power else None
+    )
+
+
+def _beside(spectrum: LyapunovSpectrum, growth: Any, power: float) -> Any:
+    """What a power of time leaves of the logarithm of growth, at even times behind the first quarter. Shapes: growth (K,)."""
+    times = np.append(0, spectrum.history_steps)
+    even = np.linspace(times[-1] / 4, times[-1], PIECES + 1)
+    return np.interp(even, times, np.append(0.0, growth)) - power * np.log(spectrum.transient + even)
+
+
+def _is_still(rest: Any) -> float:
+    """The probability that the slope of a series at even times is at most one nat over all of it, from how far it wanders.
+
+    Over m of its pieces it moves by √D(m). A random walk has D ~ m^H, H = 1, and a slope with an error of 1.1 √D over its length;
+    what oscillates has H = 0 and a slope that is known better than that.
+
+    Source: Mandelbrot, Van Ness 1968, "Fractional Brownian motions, fractional noises and applications", for H.
+    """
+    near, far = (float(np.mean((rest[m:] - rest[:-m]) ** 2)) for m in (NEAR, FAR))
+    if far <= TINY:
+        return 1.0
+    rise = float(np.clip(np.log(far / max(near, TINY)) / np.log(FAR / NEAR), 0.0, 1.0))
+    error = np.sqrt(far * (PIECES / FAR) ** rise) * (0.3 + 0.8 * rise)
+    return max(0.0, 2 * t_probability(1 / error, PIECES // FAR) - 1)
 
 
 def _left(parts: Any, grown: Any) -> float:
@@ -258,8 +306,11 @@ def kicked(run: Trajectory, exponent: float) -> tuple[str, float | None, str]:
 
 def _displaced(run: Trajectory, last: Any, inputs: Any, kick: float, steps: int) -> tuple[Any, Any]:
     """States (B, N) a little away from the last ones, and the largest element after each step from there."""
-    size = max(1.0, float(np.sqrt(np.mean(np.square(last)))))
+    top = max(1.0, float(np.abs(last).max(initial=0.0)))
+    size = max(1.0, top * float(np.sqrt(np.mean(np.square(last / top)))))  # squares of large states overflow
     start = (last + kick * size * np.random.default_rng(0).standard_normal(last.shape)).astype(last.dtype)
+    if not np.isfinite(start).all():
+        return start, np.array([np.inf])
     with np.errstate(all="ignore"):
         return start, np.abs(run.of.run(inputs, run.of.by_name(start), steps)).max((1, 2))
 
