@@ -98,7 +98,7 @@ def test_report_prints_the_constant_and_the_scales(monkeypatch: pytest.MonkeyPat
     )
     text = " ".join(found.text().split())
     assert re.search(
-        r"‖∂s_t/∂s_k‖ ≤ [\d.]+ · 0\.[\d]+\^\(t−k\) in the (2|max)-norm \(without the constant where the norm divides u by",
+        r"‖∂s_t/∂s_j‖ ≤ [\d.]+ · 0\.[\d]+\^\(t−j\) in the (2|max)-norm \(without the constant where the norm divides u by",
         text,
     )
 
