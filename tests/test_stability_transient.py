@@ -1,5 +1,7 @@
 """Transient growth: against products made one by one, and matrices whose powers are known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -129,3 +131,15 @@ def test_report_finds_the_lag_of_the_peak_between_its_lags() -> None:
 def test_isometry_has_no_peak() -> None:
     W = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0]
     assert sb.transient_growth(step, {"W": W}, steps=200).peak_lag == 0
+
+
+def test_growth_beyond_the_range_of_numbers_is_infinite_without_a_warning(recwarn: Any) -> None:
+    """e^(1.16 · 720) is no number; the lags have its logarithm."""
+
+    @sb.cell
+    def unstable(h: State["n"], a: Param):
+        return a * h * (1 - h)
+
+    found = sb.analyze(unstable, {"a": np.array(3.2)}, None, {"h": np.zeros((1, 1))}, steps=800)
+    assert np.isinf(found.transient.peak) and np.isfinite(found.transient.log_growth).all()
+    assert found.text() and not [w for w in recwarn if w.category is RuntimeWarning]

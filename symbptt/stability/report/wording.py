@@ -253,7 +253,8 @@ def _proven(r: Any) -> str:
     if abs(rate - 1) <= ROUNDING:
         more = "" if r.theorem.constant == 1 else f" more than {rounded_up(r.theorem.constant, 3):.3g} times"
         return f"{head}no gradient grows{more} (η = 1 in the {_norm(r)}{_scales(r)})."
-    largest = float(np.exp(max(0.0, float(r.transient.log_growth[0]))))
+    with np.errstate(over="ignore"):
+        largest = float(np.exp(max(0.0, float(r.transient.log_growth[0]))))
     if rate > USELESS * largest:
         return (
             f"{head}no useful bound; the Jacobian of a step is known to have a {_norm(r)} of at most {_rate(rate)}, "

@@ -46,8 +46,9 @@ class TransientGrowth:
 
     @property
     def peak(self) -> float:
-        """The largest growth at any of the lags, 1 where gradients only shrink."""
-        return float(np.exp(max(0.0, float(self.log_growth.max()))))
+        """The largest growth at any of the lags, 1 where gradients only shrink; infinite beyond the range of numbers."""
+        with np.errstate(over="ignore"):
+            return float(np.exp(max(0.0, float(self.log_growth.max()))))
 
     @property
     def peak_lag(self) -> int:
