@@ -12,6 +12,7 @@ from symbptt.stability.algebra import order
 from symbptt.stability.algebra import unit_vectors as unit
 from symbptt.stability.proofs.hypotheses import general, sizes_in
 from symbptt.stability.proofs.invariant_box import local_of
+from symbptt.stability.proofs.jumps import jumps
 
 SIZES = {"n": 4, "k": 3}
 
@@ -300,3 +301,44 @@ def test_planted_norm_that_forgets_its_own_slope_is_caught(monkeypatch: pytest.M
     monkeypatch.setattr(unit, "_extremes", lambda factor: (1.0, 1.0))
     with pytest.raises(AssertionError):
         tried()
+
+
+@sb.cell
+def steep(h: State["n"]):
+    return h / (np.linalg.norm(h) + 1e-7)
+
+
+@sb.cell
+def rooted(h: State["n"]):
+    return np.where(h > 1, np.sqrt(np.maximum(h - 1, 0)), 0)
+
+
+@sb.cell
+def jumping(h: State["n"]):
+    return np.where(h > 1, h, 0)
+
+
+@pytest.mark.parametrize("cell, is_jump", [(steep, False), (rooted, False), (jumping, True)])
+def test_what_is_steep_does_not_jump(cell: Any, is_jump: bool) -> None:
+    """A root rises without a bound where it begins, and has no jump there, however narrowly one looks."""
+    assert jumps(local_of(cell)) == is_jump
+    said = "The step jumps where a state crosses a threshold" in sb.vanishing_condition(cell).text()
+    assert said == is_jump
+
+
+def test_planted_step_at_a_root_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symbptt.stability.proofs.jumps.SHRINKS", 0.0)
+    with pytest.raises(AssertionError):
+        test_what_is_steep_does_not_jump(rooted, False)
+
+
+@pytest.mark.parametrize("size", [1e-7, 0.1])
+def test_a_report_names_no_bound_that_says_nothing(size: float) -> None:
+    @sb.cell
+    def normed(h: State["n"], U: Param["n n"], b: Param["n"]):
+        a = U @ h + b
+        return a / (np.linalg.norm(a) + size)
+
+    params = drawn(by_norm, np.random.default_rng(4), 0.5)
+    text = " ".join(sb.analyze(normed, params, steps=60).text().split())
+    assert ("no useful bound; the Jacobian of a step is known to have a 2-norm of at most" in text) == (size < 1e-6)
