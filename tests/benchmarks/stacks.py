@@ -17,7 +17,7 @@ import numpy as np  # noqa: E402
 
 import symbptt as sb  # noqa: E402
 from symbptt.bench.timing import ratio, times_in_turns  # noqa: E402
-from symbptt.codegen.targets.numpy import expressions as lower
+from symbptt.codegen.targets.numpy import expressions as lower  # noqa: E402
 from tests import oracle  # noqa: E402
 from tests.benchmarks.cells import CELLS, sizes_of  # noqa: E402
 
