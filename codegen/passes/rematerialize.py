@@ -70,7 +70,7 @@ def recomputed(p: Program, limit: float) -> Program:
 def computed_again(p: Program) -> list[int]:
     """Return the values that the backward sweep computes again; those that lie between them and what is kept go without
     saying."""
-    readers = p.graph.network.successors
+    readers = p.graph.readers
     inline = arguments_again(p)
     copies = [node.id for node in p.graph if _is_copy(node) and node.id not in inline]
     return [id for id in copies if not all(_is_copy(p.graph[reader]) for reader in readers(id))]

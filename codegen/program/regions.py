@@ -33,7 +33,7 @@ def _is_kept_apart(p: Program, places: dict[int, str], id: int) -> bool:
     """Whether a value of a block of steps is stored for all steps, which come first in what is stored."""
     if places.get(id) != f"forward {BLOCK}":
         return False
-    readers = [reader for reader in p.graph.network.successors(id) if reader in places]
+    readers = [reader for reader in p.graph.readers(id) if reader in places]
     return id in p.forward_roots or any(not is_near(places, "forward", r) for r in readers)
 
 
@@ -48,7 +48,7 @@ def _in_tails(p: Program, places: Mapping[int, str]) -> dict[int, str]:
     something else reads the table of each sample."""
     g, varying = p.graph, p.varying
     late = [id for id, where in places.items() if where.endswith(AFTER)] if p.next else []
-    readers = {id: set(g.network.successors(id)) & places.keys() for id in late}
+    readers = {id: set(g.readers(id)) & places.keys() for id in late}
     scattered = [id for id in late if g[id].family == "gather" and g[id].attrs.kind == "scatter"]
     tables = [id for id in scattered if id not in p.inputs.values() and _is_summed(g, readers[id])]
     apart = {*tables, *(reader for id in tables for reader in readers[id])}

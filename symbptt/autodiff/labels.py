@@ -139,7 +139,7 @@ def _is_compared(r: Recursion, id: int) -> bool:
     bar = r.adjoint.get(id)
     if not r.guarded or bar is None or r.graph[bar].family == "leaf":
         return False
-    readers = (r.graph[reader] for reader in r.graph.network.successors(bar))
+    readers = (r.graph[reader] for reader in r.graph.readers(bar))
     return any(getattr(node.attrs, "expr", None) == ops.not_equal(placeholder(0), 0) for node in readers)
 
 

@@ -126,7 +126,7 @@ def known_functions(g: Graph, partial: sp.Expr, args: tuple[int, ...]) -> tuple[
             continue
         arg = args[int(part.args[0].name[1:])]
         body = part.func(placeholder(0))
-        for reader in sorted(g.network.successors(arg)):
+        for reader in sorted(g.readers(arg)):
             if g[reader].family == "map" and g[reader].attrs.expr == body:
                 symbol = sp.Symbol(f"_known{len(found)}", real=True)
                 partial = partial.xreplace({part: symbol})

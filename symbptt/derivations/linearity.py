@@ -117,5 +117,5 @@ def _goes_into(g: Graph, id: int, called: Mapping[int, str], read: Collection[in
         at = open_.pop(0)
         if at in called and g[at].family != "leaf":
             return called[at]
-        open_ += sorted(x for x in g.network.successors(at) if x in read)
+        open_ += sorted(x for x in g.readers(at) if x in read)
     return ""

@@ -1,4 +1,4 @@
-"""A step graph: hash-consed nodes over networkx."""
+"""A step graph: hash-consed nodes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ def nowhere() -> str:
 class Graph:
     """Nodes that are made once: the same family, arguments, shape and attributes give the same id.
 
-    `network` is a networkx.MultiDiGraph from arguments to values, each edge keyed by the argument's position; ids grow
-    from arguments to values, so that ascending ids are a topological order. `names` holds the users' names, `marks` the
-    values that functions of the users' own gave.
+    Ids grow from arguments to values, so that ascending ids are a topological order. `names` holds the users' names,
+    `marks` the values that functions of the users' own gave.
     """
 
     def __init__(self, locate: Callable[[], str] = nowhere) -> None:
-        self.network = nx.MultiDiGraph()
         self.names: dict[int, str] = {}
         self.marks: dict[int, Mark] = {}
         self.locate = locate
         self._ids: dict[tuple[str, tuple[int, ...], Shape, Hashable, type], int] = {}
         self._nodes: list[Node] = []
+        self._readers: list[dict[int, None]] = []
 
     def add(self, family: str, args: tuple[int, ...], shape: Shape, attrs: Hashable) -> int:
         """Return the id of the node with these parts, made now or before."""
@@ -39,8 +38,9 @@ class Graph:
             node = Node(len(self._nodes), family, args, shape, attrs, self.locate())
             self._ids[key] = node.id
             self._nodes.append(node)
-            self.network.add_node(node.id, node=node)
-            self.network.add_edges_from((arg, node.id, position) for position, arg in enumerate(args))
+            self._readers.append({})
+            for arg in args:
+                self._readers[arg][node.id] = None
         return self._ids[key]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -50,9 +50,18 @@ class Graph:
     def copy(self) -> Graph:
         """Return a graph of its own with the same nodes under the same ids."""
         other = Graph(self.locate)
-        other.network, other.names, other.marks = self.network.copy(), dict(self.names), dict(self.marks)
+        other.names, other.marks = dict(self.names), dict(self.marks)
         other._ids, other._nodes = dict(self._ids), list(self._nodes)
+        other._readers = [dict(readers) for readers in self._readers]
         return other
+
+    @property
+    def network(self) -> nx.MultiDiGraph:
+        """A networkx.MultiDiGraph from arguments to values, each edge keyed by the argument's position."""
+        network = nx.MultiDiGraph()
+        network.add_nodes_from((node.id, {"node": node}) for node in self._nodes)
+        network.add_edges_from((arg, node.id, i) for node in self._nodes for i, arg in enumerate(node.args))
+        return network
 
     def __getitem__(self, id: int) -> Node:
         return self._nodes[id]
@@ -84,6 +93,10 @@ class Graph:
             if not found.isdisjoint(node.args):
                 found.add(node.id)
         return found
+
+    def readers(self, id: int) -> Iterable[int]:
+        """Return the nodes that read a node, each once, in the order of their making."""
+        return self._readers[id]
 
     def consumers(self, among: Iterable[int]) -> dict[int, list[int]]:
         """Return for each node of `among` the nodes of `among` that read it, once for each time that they do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import TypeVar
 
@@ -64,6 +65,8 @@ class Ranges:
     def absorbed(self, node: Node) -> Hazards:
         """Return why what a map reads may be no finite number where the map is one: a condition compares anything, and a
         choice leaves anything; a quotient, an exponential and others have a limit where their argument overflows."""
+        if not _may_absorb(node.attrs.expr):
+            return NONE
         read = {placeholder(i): _symbol(arg) for i, arg in enumerate(node.args)}
         told = self._told(node.args)
         parts = list(sp.preorder_traversal(expanded(node.attrs.expr).xreplace(read)))
@@ -201,6 +204,12 @@ class Ranges:
         return self.of_expression(node.attrs.expr, {placeholder(i): arg for i, arg in enumerate(node.args)})[1]
 
 
+@cache
+def _may_absorb(body: sp.Expr) -> bool:
+    """Whether a part of a body compares, chooses or has a limit."""
+    return any(_is_choosing(part) or _has_limit(part) for part in sp.preorder_traversal(expanded(body)))
+
+
 def _is_choosing(expr: sp.Expr) -> bool:
     return expr.func is ops.where or bool(getattr(expr.func, "boolean", False))
 
@@ -210,6 +219,7 @@ def _has_limit(expr: sp.Expr) -> bool:
     return bool((expr.is_Pow and expr.exp.could_extract_minus_sign()) or expr.func in _LIMITED)
 
 
+@cache
 def _symbol(id: int) -> sp.Symbol:
     return sp.Symbol(f"v{id}", real=True)
 

@@ -41,7 +41,8 @@ def source(
     texts, tape = _sweeps(m, clip, isinstance(truncation, Window))
     texts += [] if model is None else ["\n".join(loss(model))]
     modules = [m] if model is None else [m, model]
-    texts += [text.replace("GUARD", _guard(modules)) for text in public_functions(head, truncation, clip, memory)]
+    guard = _guard(modules)
+    texts += [text.replace("GUARD", guard) for text in public_functions(head, truncation, clip, memory)]
     texts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
     texts += [erf_source()] if any("erf(" in text for text in texts) else []
     constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
@@ -80,10 +81,11 @@ def _sweeps(m: Module, clip: float | None, pulled: bool) -> tuple[list[str], lis
 def _guard(modules: list[Module]) -> str:
     """The sigmoid overflows to its right limit, what a value is divided by may do so, and a branch that is not chosen may
     be anything: no reasons for a warning."""
-    if any(m.program.guarded or _absorbed(m) - {OVERFLOW, SCALE} for m in modules):
+    absorbed = [_absorbed(m) for m in modules]
+    if any(m.program.guarded for m in modules) or NONE.union(*absorbed) - {OVERFLOW, SCALE}:
         return 'divide="ignore", over="ignore", invalid="ignore"'
     maps = [node for m in modules for node in m.program.graph if node.family == "map"]
-    overflows = any(node.attrs.expr.has(ops.sigmoid) for node in maps) or any(_absorbed(m) for m in modules)
+    overflows = any(node.attrs.expr.has(ops.sigmoid) for node in maps) or any(absorbed)
     return 'over="ignore"' if overflows else ""
 
 

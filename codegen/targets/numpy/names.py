@@ -340,7 +340,7 @@ def _is_read_after(p: Program, id: int) -> bool:
 
 
 def _readers(p: Program, id: int) -> Iterable[int]:
-    return (reader for reader in p.graph.network.successors(id) if reader in p.places)
+    return (reader for reader in p.graph.readers(id) if reader in p.places)
 
 
 LONG = 30

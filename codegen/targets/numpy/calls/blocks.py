@@ -113,7 +113,7 @@ def _sums(m: Module, ids: Iterable[int]) -> list[str]:
 def _goes_on(m: Module, id: int) -> bool:
     """Whether a value is read outside its block."""
     p = m.program
-    return any(p.places.get(reader, m.place(id)) != m.place(id) for reader in p.graph.network.successors(id))
+    return any(p.places.get(reader, m.place(id)) != m.place(id) for reader in p.graph.readers(id))
 
 
 def steps_text(m: Module, ids: list[int]) -> str:
