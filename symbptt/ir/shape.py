@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 import sympy as sp
@@ -46,6 +46,7 @@ def show(shape: Sequence[Size]) -> str:
     return f"({inside},)" if len(shape) == 1 else f"({inside})"
 
 
+@lru_cache(None, typed=True)
 def size_text(value: Size | str) -> str:
     """Return a size as text without spaces, products written out."""
     text = str(value).replace(" ", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -56,7 +57,7 @@ def user_frame() -> FrameType | None:
 def user_place() -> str:
     """Return `file:line` of the innermost frame of the user's code."""
     frame = user_frame()
-    return "" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return "" if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def cell_error(what: str, cure: str = "", kind: type[CellError] = CellError) -> CellError:

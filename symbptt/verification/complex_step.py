@@ -20,6 +20,7 @@ APART = (np.add, np.subtract, np.negative)
 EXACT = (np.negative, np.positive, np.absolute, np.maximum, np.minimum, np.fmax, np.fmin, np.sign, np.floor)
 """Functions of numbers that never round."""
 UNIT = 2.0**-52
+ARRAYS = (np.ndarray, np.generic)
 _DRAWS: ContextVar[np.random.Generator | None] = ContextVar("draws", default=None)
 
 
@@ -83,7 +84,7 @@ for _name in METHODS:
 
 def analytic(value: Any) -> Any:
     """Return complex arrays and scalars, looked for in lists too, as such arrays; all else as it is."""
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, ARRAYS):
         return np.asarray(value).view(Analytic) if value.dtype.kind == "c" else value
     return type(value)(map(analytic, value)) if isinstance(value, list | tuple) else value
 

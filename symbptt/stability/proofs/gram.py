@@ -410,21 +410,26 @@ def _ranges(algebra: _Algebra, block: Any) -> Interval:
     Raises: _TooLong before intervals of more monomials than the budget has left are computed.
     """
     algebra.pay(RANGED * sum(len(p.terms) for p in block.ravel()))
-    found = [_range(algebra, p) for p in block.ravel()]
+    powers: dict[tuple[int, int], Interval] = {}
+    found = [_range(algebra, p, powers) for p in block.ravel()]
     ends = [np.reshape([getattr(f, end) for f in found], block.shape) for end in ("lo", "hi")]
     return Interval(*ends)
 
 
-def _range(algebra: _Algebra, p: Polynomial) -> Interval:
-    """The values of a polynomial over the intervals of its variables."""
+def _range(algebra: _Algebra, p: Polynomial, powers: dict[tuple[int, int], Interval]) -> Interval:
+    """The values of a polynomial over the intervals of its variables; `powers` of these are kept for the next one."""
     if p.is_constant:
         return constant(p.constant)
-    parts = []
-    for monomial, coefficient in p.terms.items():
-        powers = [
-            evaluate(X ** monomial.count(v), {X: between(*algebra.intervals[v])}) for v in dict.fromkeys(monomial)
-        ]
-        parts.append(reduce(multiply, powers, constant(coefficient)))
+
+    def power(v: int, exponent: int) -> Interval:
+        if (v, exponent) not in powers:
+            powers[v, exponent] = evaluate(X**exponent, {X: between(*algebra.intervals[v])})
+        return powers[v, exponent]
+
+    parts = [
+        reduce(multiply, [power(v, monomial.count(v)) for v in dict.fromkeys(monomial)], constant(coefficient))
+        for monomial, coefficient in p.terms.items()
+    ]
     return reduce(plus, parts)
 
 
