@@ -101,7 +101,7 @@ def slopes(kernel: sb.Kernel, points: Any, dtype: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("of_state", [False, True])
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_gradient_is_the_derivative_wherever_it_exists(name: str, of_state: bool, dtype: Any) -> None:
     points, wanted = list(KINDS[name][1]), list(KINDS[name][1].values())
     dx, dw = slopes(kernel_of(cell_of(name, of_state)), points, dtype)
@@ -172,6 +172,7 @@ PARTS: dict[Any, tuple[Any, Any, Any]] = {
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("function", PARTS, ids=lambda function: function.__name__)
+@pytest.mark.thinned(3)
 def test_what_is_not_read_has_gradient_zero(function: Any, dtype: Any) -> None:
     params, inputs, wanted = PARTS[function]
     params, inputs = ({k: v if k == "i" else v.astype(dtype) for k, v in group.items()} for group in (params, inputs))
@@ -311,6 +312,7 @@ ABSORBED: dict[str, Function] = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ABSORBED)
+@pytest.mark.thinned(3)
 def test_value_that_is_finite_gives_no_warning(name: str, dtype: Any) -> None:
     @sb.cell
     def cell(x: Input["n"], h: State["n"]):
@@ -374,6 +376,7 @@ NORMS: dict[str, Function] = {
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("spelling", ["sum", "maximum"])
 @pytest.mark.parametrize("name", NORMS)
+@pytest.mark.thinned(3)
 def test_norm_of_a_zero_key_has_gradient_zero(name: str, spelling: str, dtype: Any) -> None:
     norm, eps = NORMS[name], 1e-3
 
@@ -448,6 +451,7 @@ def test_slope_that_a_zero_hides_is_not_made_zero() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(vars(symbptt.zoo)))
+@pytest.mark.thinned(3)
 def test_cells_of_the_zoo_have_no_guards(name: str) -> None:
     cell = getattr(symbptt.zoo, name)
     if isinstance(cell, sb.Cell):

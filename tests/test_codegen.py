@@ -46,7 +46,7 @@ def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_module_is_made_to_be_read(cell: sb.Cell) -> None:
     text = kernel_of(cell).source
     lines = text.splitlines()
@@ -242,7 +242,7 @@ def assert_passes_keep(cell: sb.Cell, ways: Iterable[Iterable[Callable[[Program]
 
 
 @EVERY_CELL
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_passes_keep_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [PASSES])
 
@@ -434,6 +434,7 @@ NUMBERS = [
 @pytest.mark.parametrize("value", [*NUMBERS, np.inf], ids=repr)
 @pytest.mark.parametrize("where", ["literal", "literal array", "constant", "array constant"])
 @pytest.mark.filterwarnings("ignore:.*never used")
+@pytest.mark.thinned(3)
 def test_number_of_the_user_reaches_the_module_exactly(value: Any, where: str) -> None:
     array = np.array([value, value], float)
 

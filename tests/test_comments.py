@@ -49,7 +49,7 @@ def sides(text: str) -> dict[str, set[str]]:
 
 
 @EVERY
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_a_symbol_stands_for_one_value(cell: sb.Cell) -> None:
     found = sides(kernel_of(cell).source)
     assert found and {left: rights for left, rights in found.items() if len(rights) > 1} == {}

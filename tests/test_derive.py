@@ -47,6 +47,7 @@ def test_latex_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], Non
 
 
 @EVERY_CELL
+@pytest.mark.thinned(3)
 def test_latex_is_well_formed(cell: sb.Cell) -> None:
     latex = sb.derive(cell).latex()
     depth = 0
@@ -79,6 +80,7 @@ def without_cases(latex: str) -> str:
     [*CELLS.values()],
     ids=list(CELLS),
 )
+@pytest.mark.thinned(3)
 def test_latex_is_ascii(cell: sb.Cell) -> None:
     assert sb.derive(cell).latex().isascii()
 

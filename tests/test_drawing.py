@@ -162,6 +162,7 @@ def assert_text_within(p):
 
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("name", FEW)
+@pytest.mark.thinned(3)
 def test_nothing_leaves_its_box_or_the_frame(name, steps):
     assert_sound(picture(name, steps))
     assert_text_within(picture(name, steps))

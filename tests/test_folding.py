@@ -190,6 +190,7 @@ def test_spelling_of_a_vector_is_seen(name: str) -> None:
 
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("name", ["softmax", "layer norm by hand", "norm", "max", "std", "log-softmax naive", "mean"])
+@pytest.mark.thinned(3)
 def test_functions_of_short_vectors(name: str, n: int) -> None:
     cell = of_vector(VECTORS[name][1])
     assert_read(cell, {"m": 3, "n": n})

@@ -273,6 +273,7 @@ AXES: dict[str, tuple[Spelling, Spelling]] = {
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
 @pytest.mark.parametrize("name", AXES)
+@pytest.mark.thinned(3)
 def test_spelling_along_an_axis_is_the_stable_function(name: str, scale: float) -> None:
     spelling, wanted = AXES[name]
 

@@ -96,6 +96,7 @@ QUICK = ("rnn", "lif", "indrnn", "hopfield", "gru", "delay_rnn", "second_order")
 
 
 @pytest.mark.parametrize("cell", [*OWN, *(zoo.CELLS[name] for name in QUICK)], ids=lambda cell: cell.name)
+@pytest.mark.thinned(3)
 def test_printed_states_are_what_the_function_does(cell: sb.Cell) -> None:
     assert_jacobians_read(cell, small(cell), ("state",))
 
@@ -182,6 +183,7 @@ FORBIDDEN = ("None", "einsum", "reshape", "axis=", "join(", "expand(", "1 ·", "
 
 
 @pytest.mark.parametrize("cell", zoo.CELLS.values(), ids=list(zoo.CELLS))
+@pytest.mark.thinned(3)
 def test_no_python_and_no_long_line_on_a_page(cell: sb.Cell) -> None:
     text = sb.derive(cell).jacobian().text()
     assert not [word for word in FORBIDDEN if word in text]

@@ -56,7 +56,7 @@ def is_written(line: ast.stmt) -> bool:
 
 
 @pytest.mark.parametrize("cell", list(CELLS.values()), ids=lambda cell: cell.__name__)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_loop_only_calls_with_out(cell: sb.Cell) -> None:
     source = kernel_of(cell).source
     assert len(list(loops(source))) >= 2 and strays(source) == []

@@ -29,6 +29,7 @@ def read_out(h: State["n"], target: Target["k"], Vout: Param["k n"], cout: Param
 
 @STYLES
 @pytest.mark.parametrize("truncation", TRUNCATIONS, ids=repr)
+@pytest.mark.thinned(3)
 def test_truncated_page_of_a_cell_reads_as_the_kernel_computes(truncation: Any, style: str) -> None:
     assert_masked(zoo.lstm, sizes_of(zoo.lstm), truncation, style=style, steps=9)
 
@@ -53,6 +54,7 @@ def test_page_with_lengths_and_resets_reads_as_the_kernel_computes(truncation: A
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("masks", ["none", "both"])
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
+@pytest.mark.thinned(3)
 def test_page_of_a_model_reads_as_the_kernel_computes(
     truncation: Any, masks: str, at: str, reduction: str, style: str
 ) -> None:
@@ -104,6 +106,7 @@ def test_letters_that_are_names_and_parameters_that_are_shared_are_no_exception(
 @STYLES
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
 @pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.thinned(3)
 def test_short_sequences_and_sizes_of_one_are_no_exception(steps: int, truncation: Any, style: str) -> None:
     masks: dict[str, Any] = {"lengths": [steps, 0], "reset": RESET[:steps]}
     assert_masked(zoo.lstm, {"m": 1, "n": 1}, truncation, style=style, steps=steps, **masks)

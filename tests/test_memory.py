@@ -96,7 +96,7 @@ def assert_run_is_the_same(cell: sb.Cell, data: brute.Data, sizes: dict[str, int
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("loss", ["reads_all", "labelled"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_training_with_checkpoints_is_training(loss: str, at: str, masks: str) -> None:
     model = MODELS[loss, at]
     assert_training_is_the_same(model, brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks]), SIZES)
@@ -105,6 +105,7 @@ def test_training_with_checkpoints_is_training(loss: str, at: str, masks: str) -
 @pytest.mark.parametrize("memory", ["sqrt", "least"])
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(3)
 def test_gradients_are_those_of_explicit_unrolling(at: str, masks: str, memory: Any) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])

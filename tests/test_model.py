@@ -106,7 +106,7 @@ def assert_value_and_gradients(model: sb.Model, data: brute.Data, tolerance: flo
 @EVERY_PAIR
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_value_and_gradients_are_those_of_the_plain_functions(
     cell: sb.Cell, loss: sb.Loss, at: str, reduction: str
 ) -> None:
@@ -125,6 +125,7 @@ def test_short_sequences_are_no_exception(pair: Any, steps: int, at: str) -> Non
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @EVERY_PAIR
+@pytest.mark.thinned(3)
 def test_no_steps_give_no_loss_and_zero_gradients(cell: sb.Cell, loss: sb.Loss, reduction: str, at: str) -> None:
     model = model_of(cell, loss, at, reduction)
     data = brute.data_of(model, 0, 2, SIZES)
@@ -344,7 +345,7 @@ def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
 @pytest.mark.usefixtures("one_regime")
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_model_is_verified(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
     report = sb.verify(kernel_of(model_of(cell, loss, at, "mean")))
     assert report.passed, str(report)

@@ -36,6 +36,7 @@ def run_of(kernel: Any, a: float, steps: int, dtype: Any) -> Any:
 @pytest.mark.parametrize("a", [2.0, 0.5])
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"truncation": Window(1000)}, {"truncation": Chunked(1000, 1000)}],
                          ids=["all", "sqrt", "window", "chunked"])  # fmt: skip
+@pytest.mark.thinned(3)
 def test_flow_is_right_wherever_the_norm_is_a_float(dtype: Any, a: float, options: Any) -> None:
     steps = LONG[dtype] if dtype == np.float32 or "truncation" not in options else 600
     kernel = kernel_of(power, **options)

@@ -623,6 +623,7 @@ def outputs(*texts: str, dtype: Any = np.float64, n: int = 4) -> list[tuple[str,
 
 
 @pytest.mark.parametrize("first", range(0, len(AGREE), 20))
+@pytest.mark.thinned(2)
 def test_value_is_that_of_numpy(first: int) -> None:
     for text, got, wanted in outputs(*AGREE[first : first + 20]):
         assert got.shape == wanted.shape, text
@@ -763,7 +764,7 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", CONDITIONS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_condition_on_a_constant_runs_in_every_kernel(name: str, dtype: Any) -> None:
     body: Any = CONDITIONS[name]
 

@@ -110,6 +110,7 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.thinned(3)
 def test_constants_have_the_type_of_the_data(dtype: Any, options: dict[str, Any], steps: int) -> None:
     kernel = sb.compile(constants, **options)
     x, h, b = np.full((steps, 3, 2), 0.3), np.full((3, 2), 0.1), np.array([0.5, -0.5])
@@ -132,7 +133,7 @@ def test_constants_have_the_type_of_the_data(dtype: Any, options: dict[str, Any]
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("loss", [constant_loss, linear_loss], ids=lambda loss: loss.name)
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_constant_losses_have_the_type_of_the_data(dtype: Any, options: dict[str, Any], loss: Any, at: str) -> None:
     kernel = sb.compile(sb.model(constants, loss, at=at), **options)
     x, h, b = np.full((4, 3, 2), 0.3, dtype), np.full((3, 2), 0.1, dtype), np.array([0.5, -0.5], dtype)

@@ -42,7 +42,7 @@ LOOPED = ["lstm", "mlstm", "clockwork", "embedding_cell", "wkv"]
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_page_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]))
 
@@ -56,7 +56,7 @@ def test_loop_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "attention", "selective_ssm"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_page_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduction: str, style: str) -> None:
     cell = zoo.CELLS[name]
     assert_model_read(
@@ -68,6 +68,7 @@ def test_page_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduct
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.thinned(3)
 def test_page_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     assert_random_read(seed)
 
@@ -201,6 +202,7 @@ NEVER = ("None", "axis=", "einsum", "pad(", "scatter(", "[:, None]", "where(", "
 
 @pytest.mark.parametrize("style", ["textbook", "loop"])
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(3)
 def test_page_speaks_no_numpy(name: str, style: str) -> None:
     text = sb.derive(CELLS[name]).text(style=style)
     assert not [word for word in NEVER if word in text and (style == "textbook" or word != "+=")]
@@ -270,6 +272,7 @@ def competing(x: Input["n"], h: State["n"], w: Param["n"]):
 @pytest.mark.parametrize(
     "cell", [quadratic, second, table, competing, gates_by_other_names], ids=lambda cell: cell.name
 )
+@pytest.mark.thinned(3)
 def test_forms_of_a_textbook_read_as_the_kernel_computes(cell: sb.Cell, style: str) -> None:
     assert_read(cell, sizes_of(cell), style)
 
@@ -374,6 +377,7 @@ def assert_functions_defined(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(3)
 def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) -> None:
     assert_defined(CELLS[name])
 

@@ -139,7 +139,7 @@ def test_same_data_give_the_same_bytes_and_leave_settings_alone(draw):
 
 @pytest.mark.parametrize("panels", [1, 3])
 @pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_title_legend_and_data_do_not_cover_each_other(draw, panels):
     figure = Figure(figsize=(3.5, 2.8) if panels == 1 else (10.5, 2.8), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0, 0]
@@ -193,7 +193,7 @@ def shown(axis) -> list[str]:
 
 @pytest.mark.parametrize("middle", [0.0, 0.5, -3e5, 12345.678])
 @pytest.mark.parametrize("size", [1e-16, 1e-12, 1e-7, 1e-3, 1.0, 1e8])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_no_power_of_ten_stands_apart_and_every_number_is_that_of_its_tick(size, middle):
     axes = pictures.draw_exponents(spectrum(middle + size * np.array([1, 0.5, -1]), error=0))
     for axis in (axes.xaxis, axes.yaxis):

@@ -89,6 +89,7 @@ def test_plan_tells_what_is_spared() -> None:
 
 
 @pytest.mark.parametrize("name", [*zoo.CELLS, *unseen.CELLS])
+@pytest.mark.thinned(3)
 def test_nothing_but_maps_and_views_is_computed_again_and_takes_no_array_of_all_steps(name: str) -> None:
     p = place(recompute_cheap(bare(cell_named(name))))
     for id in computed_again(p):
@@ -131,6 +132,7 @@ def test_cost_of_a_body_is_that_of_its_operations(body: sp.Expr, cost: float) ->
 
 @pytest.mark.parametrize("name", [*(name for name in AGAIN if name != "alif"), *UNUSUAL])  # spikes: not evaluated
 @pytest.mark.parametrize("step", [recompute_free, recompute_cheap])
+@pytest.mark.thinned(3)
 def test_pass_keeps_values(step: Any, name: str) -> None:
     cell = cell_of(UNUSUAL[name]) if name in UNUSUAL else cell_named(name)
     p = bare(cell)
@@ -152,7 +154,7 @@ def assert_as_kept(cell: sb.Cell, data: brute.Data, rtol: float = 1e-11, truncat
 
 @pytest.mark.parametrize("name", AGAIN)
 @pytest.mark.parametrize(("steps", "batch"), [(0, 1), (1, 1), (2, 1), (5, 2)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(13)
 def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, batch: int) -> None:
     cell = cell_named(name)
     assert_as_kept(cell, brute.data_of(cell, steps, batch, unseen.SIZES))
@@ -160,6 +162,7 @@ def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, b
 
 @pytest.mark.parametrize("masks", [name for name in MASKS if name != "whole"])
 @pytest.mark.parametrize("name", ["alif", "delay_rnn", "on_lstm"])
+@pytest.mark.thinned(2)
 def test_gradients_of_masked_runs_are_those_of_a_module_that_keeps_all(name: str, masks: str) -> None:
     cell = cell_named(name)
     steps = max(len(v) if k == "reset" else max(v) for k, v in MASKS[masks].items())

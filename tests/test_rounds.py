@@ -145,7 +145,7 @@ def test_every_stage_grows_little_more_than_the_rounds(make):
 
 @pytest.mark.parametrize("rounds, T, B", [(1, 9, 2), (2, 0, 1), (12, 1, 1), (12, 9, 2)])
 @pytest.mark.parametrize("make", [*BODIES, "coupled"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(13)
 def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B):
     cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)
     kernel, random = sb.compile(cell), np.random.default_rng(rounds)

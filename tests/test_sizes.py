@@ -43,25 +43,27 @@ def assert_right(
 
 @EVERY
 @pytest.mark.parametrize(("steps", "batch"), [(0, 2), (1, 1), (2, 3), (5, 2)])
+@pytest.mark.thinned(3)
 def test_gradients_are_those_of_the_plain_function(cell: Any, steps: int, batch: int) -> None:
     assert_right(cell, steps, batch)
 
 
 @EVERY
+@pytest.mark.thinned(3)
 def test_differences_may_be_one(cell: Any) -> None:
     assert_right(cell, 3, 2, sizes=ONES)
 
 
 @EVERY
 @pytest.mark.parametrize("memory", ["sqrt", 10**6])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(11)
 def test_memory_changes_nothing(cell: Any, memory: Any) -> None:
     assert_right(cell, 4, 2, memory)
 
 
 @EVERY
 @pytest.mark.parametrize("truncation", [sb.Window(9), sb.Chunked(9, 9)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(11)
 def test_windows_longer_than_the_run_change_nothing(cell: Any, truncation: Any) -> None:
     assert_right(cell, 4, 2, kernel=sb.compile(cell, truncation=truncation))
 
@@ -88,6 +90,7 @@ def test_a_sum_that_no_gradient_crosses_stays_a_sum() -> None:
 
 
 @EVERY
+@pytest.mark.thinned(3)
 def test_blocks_of_two_steps_give_the_same(cell: Any) -> None:
     kernel = sb.compile(cell)
     kernel.module._steps = lambda T, B, size, rows=0: 2
@@ -95,6 +98,7 @@ def test_blocks_of_two_steps_give_the_same(cell: Any) -> None:
 
 
 @EVERY
+@pytest.mark.thinned(3)
 def test_float32_agrees_with_float64(cell: Any) -> None:
     data = brute.data_of(cell, 4, 2, sums.SIZES, seed=3)
     groups = [data.params, data.inputs, data.state]

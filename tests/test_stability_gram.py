@@ -93,6 +93,7 @@ def certified(cell: Any, params: Any, shape: Any, metric: str) -> Any:
 
 @pytest.mark.parametrize("metric", ["diagonal", "quadratic"])
 @pytest.mark.parametrize(("cell", "params", "shape", "rate"), CASES, ids=[c[0].name for c in CASES])
+@pytest.mark.thinned(3)
 def test_what_inputs_turn_has_the_rate_of_its_modulus(
     cell: Any, params: Any, shape: Any, rate: float, metric: str
 ) -> None:

@@ -63,7 +63,7 @@ def assert_brute(model: sb.Model, truncation: Any, data: brute.Data) -> None:
 
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_TRUNCATION
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_gradients_are_those_of_explicit_unrolling(truncation: Any, at: str) -> None:
     model = MODELS["reads_all", at]
     assert_brute(model, truncation, brute.data_of(model, STEPS, 1, SIZES))
@@ -121,6 +121,7 @@ def test_random_truncations_lengths_and_resets_are_those_of_explicit_unrolling(s
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3), Chunked(9, 9)], ids=repr)
+@pytest.mark.thinned(3)
 def test_final_states_are_those_after_the_last_step_of_each_sample(truncation: Any, at: str, masks: str) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
@@ -178,6 +179,7 @@ def surprise(p: Output["n"], h: State["n"], goal: Target["n"], w: Param["n"]):
 @pytest.mark.parametrize("masks", ["ended", "reset"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3), Chunked(3, 2)], ids=repr)
+@pytest.mark.thinned(3)
 def test_nothing_is_computed_behind_the_end_of_a_sample(truncation: Any, at: str, masks: str) -> None:
     model, lengths = sb.model(countdown, surprise, at=at), np.array([2, 5, 0, 1])
     reset = np.zeros((6, 4), bool)
@@ -196,6 +198,7 @@ def test_nothing_is_computed_behind_the_end_of_a_sample(truncation: Any, at: str
 @pytest.mark.parametrize("masks", ["whole", "both"])
 @pytest.mark.parametrize("truncation", [Window(1), Window(2), Window(4), Chunked(1, 2), Chunked(2, 3), Chunked(3, 2), Chunked(4, 1)],
                          ids=repr)  # fmt: skip
+@pytest.mark.thinned(3)
 def test_backward_of_a_cell_is_that_of_explicit_unrolling(truncation: Any, masks: str) -> None:
     data = brute.data_of(mixed, STEPS, 2, SIZES, **MASKS[masks])
     kernel = kernel_of(mixed, truncation)
@@ -220,6 +223,7 @@ def test_cotangents_of_the_last_step_are_those_of_every_step_with_zeros(truncati
 
 @pytest.mark.parametrize("truncation", [Window(1), Window(3), Chunked(2, 3), Chunked(3, 1), Chunked(4, 4)], ids=repr)
 @pytest.mark.parametrize("masks", ["whole", "both"])
+@pytest.mark.thinned(3)
 def test_streamed_training_is_forward_and_backward_with_the_same_cotangents(masks: str, truncation: Any) -> None:
     """value_and_grad forgets what it no longer needs; forward and backward keep all. The loss counts no step behind the end
     of a sample, where the run has the last state still."""
@@ -252,6 +256,7 @@ def test_streamed_training_is_forward_and_backward_with_the_same_cotangents(mask
 @pytest.mark.parametrize(
     "truncation", [Window(6), Window(100), Chunked(6, 6), Chunked(100, 6), Chunked(6, 100)], ids=repr
 )
+@pytest.mark.thinned(3)
 def test_windows_as_long_as_the_sequence_are_full_backpropagation(truncation: Any, masks: str, at: str) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])

@@ -31,7 +31,7 @@ def test_traced_graph_is_legal(name: str) -> None:
 @EVERY
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("steps", [0, 1, 2, 4])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(11)
 def test_states_and_gradients_agree_with_complex_steps(name: str, steps: int, batch: int) -> None:
     cell, groups = unseen.CELLS[name], groups_of(name, steps, batch)
     run = kernel_of(name).forward(*groups)

@@ -72,6 +72,7 @@ def test_traced_graph_is_legal(cell: sb.Cell) -> None:
 
 
 @EVERY_CELL
+@pytest.mark.thinned(3)
 def test_equations_mention_every_state(cell: sb.Cell) -> None:
     derivation = sb.derive(cell)
     text, latex = derivation.text("loop"), derivation.latex("loop")
