@@ -12,8 +12,8 @@ from hypothesis import settings
 GOLDEN = Path(__file__).parent / "golden"
 
 # Derandomised: a test that turns red does so because of a change. `explore` looks for new examples, by hand.
-settings.register_profile("default", max_examples=20, deadline=None, derandomize=True, database=None)
-settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("default", max_examples=12, deadline=None, derandomize=True, database=None)
+settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("default")
 
@@ -34,15 +34,19 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test with the mark `thinned(n)` every n-th case is run by default; the others are `long`. With n prime to the
-    lengths of the grid's axes each value of each axis is still met."""
+    """Of a test with the mark `thinned(n)` every n-th case is run by default; the others are `long`. With `thinned(n, m)`
+    every m-th case is `long`, if it is not run by default, and the others `exhaustive`. With n and m prime to the lengths
+    of the grid's axes each value of each axis is still met. What is `long` or `exhaustive` itself never becomes a default case."""
     seen: Counter[str] = Counter()
     for item in items:
         mark = item.get_closest_marker("thinned")
         if mark is not None:
             test = item.nodeid.partition("[")[0]
-            if seen[test] % mark.args[0]:
-                item.add_marker(pytest.mark.long)
+            every, some = (*mark.args, 1)[:2]
+            is_chosen = item.get_closest_marker("exhaustive") is None
+            if is_chosen and (seen[test] % every or item.get_closest_marker("long")):
+                item.own_markers = [own for own in item.own_markers if own.name != "long"]
+                item.add_marker(pytest.mark.exhaustive if seen[test] % some else pytest.mark.long)
             seen[test] += 1
 
 

@@ -263,6 +263,7 @@ def test_each_pass_alone_keeps_the_values_and_the_laws(cell: sb.Cell) -> None:
 @pytest.mark.long
 @EVERY_CELL
 @pytest.mark.parametrize("step", PASSES, ids=lambda step: step.__name__)
+@pytest.mark.thinned(1, 3)
 def test_pass_is_idempotent_and_leaves_its_program_alone(cell: sb.Cell, step: Callable[[Program], Program]) -> None:
     program = program_of(derive(cell.step))
     before = source(place(program), "0", "")
@@ -350,7 +351,7 @@ def failures(where: str, names: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("where", PLACES)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_any_name_is_safe(where: str) -> None:
     assert not failures(where, RISKY)
 
@@ -592,6 +593,7 @@ def top_names(source: str) -> set[str]:
 @pytest.mark.parametrize(
     "target", [min_gru, sb.model(rnn, to_ones), sb.model(rnn, to_ones, at="last")], ids=["scan", "every", "last"]
 )
+@pytest.mark.thinned(5)
 def test_all_names_of_a_module_are_reserved(target: Any, options: dict[str, Any]) -> None:
     names = top_names(sb.compile(target, **options).source)
     assert len(names) > 40 and names <= RESERVED

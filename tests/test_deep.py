@@ -85,7 +85,7 @@ def test_gradients_of_deep_cells_are_those_by_complex_step(body, T, dtype):
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(4)
 def test_equations_of_deep_cells_are_lines_that_can_be_read(body):
     derivation = sb.derive(cell_of(body))
     lines = derivation.text(style="loop").splitlines()
@@ -138,7 +138,7 @@ ENDLESS = {
 HEAD = "import numpy as np, symbptt as sb\nfrom symbptt import State, Param\n\n\n"
 
 
-@pytest.mark.parametrize("body, limit", [pytest.param(*case, id=name, marks=[pytest.mark.long] * (name == "comprehension"))
+@pytest.mark.parametrize("body, limit", [pytest.param(*case, id=name, marks=[pytest.mark.long] * (name in ("values", "comprehension")))
                                          for name, case in ENDLESS.items()])  # fmt: skip
 def test_a_cell_that_never_ends_is_refused_with_the_limit_and_the_line(body, limit, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "MOST_EVENTS", 200_000 if limit.startswith("lines") else 10**9)

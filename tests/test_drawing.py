@@ -171,6 +171,7 @@ def test_nothing_leaves_its_box_or_the_frame(name, steps):
 @pytest.mark.long
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", sorted(CELLS))
+@pytest.mark.thinned(1, 4)
 def test_nothing_of_any_cell_leaves_its_box_or_the_frame(name, steps):
     p = picture(name, steps)
     assert_sound(p)
@@ -225,6 +226,7 @@ def test_text_of_the_svg_lies_within_its_box(name, width):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CELLS))
+@pytest.mark.thinned(1, 4)
 def test_text_of_the_svg_of_any_cell_lies_within_its_box(name):
     for steps in (1, 3):
         assert_svg_text_within(svg_of(picture(name, steps)))
@@ -265,6 +267,7 @@ def test_text_that_matplotlib_sets_lies_within_its_box(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CELLS))
+@pytest.mark.thinned(1, 4)
 def test_text_of_any_cell_that_matplotlib_sets_lies_within_its_box(name):
     assert_painted_text_within(picture(name, 2))
 

@@ -9,7 +9,7 @@ from symbptt.stability.proofs.invariant_box import local_of
 from tests.inner import MAKERS
 from tests.test_rounds import calls_of
 
-FEW = ("runge_kutta", "equilibrium", "highway")
+FEW = ("equilibrium", "highway")
 """Cells that are tried by default; the others take seconds each."""
 EVERY = pytest.mark.parametrize(
     "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.long) for name in MAKERS]
@@ -24,7 +24,6 @@ def fitting(cell):
 
 @EVERY
 @pytest.mark.parametrize("norm", ["2", "max"])
-@pytest.mark.thinned(2)
 def test_bounds_are_no_sum_over_ways_through_the_rounds(name, norm):
     def sizes(rounds):
         trees = sb.vanishing_condition(MAKERS[name](rounds), norm=norm).entries.values()
@@ -73,7 +72,6 @@ def text_of(name, rounds):
 
 
 @EVERY
-@pytest.mark.thinned(3)
 def test_texts_of_theorems_grow_as_the_rounds(name):
     text_of(name, 1)
     (short, first), (long, second) = text_of(name, 6), text_of(name, 12)
@@ -87,7 +85,9 @@ def test_texts_without_cuts_between_rounds_grow_faster_and_are_seen(monkeypatch)
     assert second > 3 * (first + 1_000)
 
 
-@pytest.mark.parametrize("name", ["runge_kutta", "equilibrium", "highway", "sinkhorn"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("runge_kutta", marks=pytest.mark.long), "equilibrium", "highway", "sinkhorn"]
+)
 def test_cuts_between_rounds_cost_no_more_than_some_tightness(name, monkeypatch):
     def rates():
         local_of.cache_clear()

@@ -120,6 +120,7 @@ def test_every_printed_block_is_what_the_function_does(cell: sb.Cell) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", unseen.CELLS)
+@pytest.mark.thinned(1, 3)
 def test_printed_states_of_unseen_cells_are_what_the_function_does(name: str) -> None:
     assert_jacobians_read(unseen.CELLS[name], small(unseen.CELLS[name]), ("state",))
 

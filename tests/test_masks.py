@@ -45,6 +45,7 @@ SHORT = [None, Window(2), Chunked(2, 3), Chunked(3, 2)]
 @STYLES
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
+@pytest.mark.thinned(5)
 def test_page_with_lengths_and_resets_reads_as_the_kernel_computes(truncation: Any, masks: str, style: str) -> None:
     assert_masked(zoo.lstm, sizes_of(zoo.lstm), truncation, style=style, **MASKS[masks])
 
@@ -66,6 +67,7 @@ SHOWN = ["gru", "second_order", "delay_rnn"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in SHOWN else pytest.mark.long) for x in CELLS])
+@pytest.mark.thinned(1, 3)
 def test_masked_page_of_any_cell_reads_as_the_kernel_computes(name: str) -> None:
     sizes = sizes_of(CELLS[name])
     for i, style in enumerate(("textbook", "loop")):
@@ -95,6 +97,7 @@ def gated(x: Input["m"], h_old: State["n"], C: State["n n"], W: Param["n m"], U:
 
 @STYLES
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
+@pytest.mark.thinned(3)
 def test_letters_that_are_names_and_parameters_that_are_shared_are_no_exception(truncation: Any, style: str) -> None:
     for cell in (named, gated):
         assert_masked(cell, sizes_of(cell), truncation, style=style, **MASKS["both"])

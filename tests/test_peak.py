@@ -133,7 +133,7 @@ FEW = ["lstm", "relational_memory", "attention", "min_gru", "s4d", "embedding_ce
 
 
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_peak_is_as_predicted(name: str) -> None:
     found = zip(KINDS, itertools.cycle(("all", "sqrt")), ("whole", "both", "lengths"), strict=False)
     for kind, memory, masks in found:
@@ -141,7 +141,7 @@ def test_peak_is_as_predicted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_budget_that_is_accepted_is_kept(name: str) -> None:
     budget = budget_of(name, "last", "whole", np.float64, B=32)
     assert_as_predicted(name, "last", budget, "whole", np.float64, B=32)
@@ -149,6 +149,7 @@ def test_budget_that_is_accepted_is_kept(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(1, 4)
 def test_peaks_of_all_cells_are_as_predicted(name: str) -> None:
     cases = itertools.product(KINDS, ("all", "sqrt", "bytes"))
     kinds = itertools.product(MASKS, (np.float64, np.float32))
@@ -183,7 +184,7 @@ def needed(w: Written, call: Call, piece: int, T: int, B: int, dtype: Any, sizes
 
 @pytest.mark.parametrize("name", ["lstm", "relational_memory", "lru", "min_gru", "embedding_cell"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(4)
 def test_module_needs_no_less_than_the_peak_and_little_more(name: str, kind: str) -> None:
     w, random = kernel_of(name, kind, 10**9).plan.written, np.random.default_rng(1)
     for masks in itertools.product((False, True), repeat=2):

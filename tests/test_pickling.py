@@ -69,6 +69,7 @@ def spiking(x: Input["n"], h: State["n"], U: Param["n n"]):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("T, B", [(0, 1), (1, 1), (2, 3), (600, 3)])
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"clip_adjoint": 2.0}], ids=str)
+@pytest.mark.thinned(5)
 def test_runs_and_gradients_are_the_same_again(copied, dtype, T, B, options):
     kernel = sb.compile(leaky, **options)
     params = leaky.init({"n": 2}, seed=1, dtype=dtype)

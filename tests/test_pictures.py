@@ -462,6 +462,7 @@ ODD = [[0.5], [-INF], [np.nan], [0.1, -INF], [1e300, -1e300], np.zeros(3)]
 @pytest.mark.parametrize("exponents", ODD, ids=str)
 @pytest.mark.parametrize("size", [1, 50])
 @pytest.mark.parametrize("draw", [pictures.draw_exponents, pictures.draw_convergence])
+@pytest.mark.thinned(5)
 def test_odd_spectra_are_drawn(draw, exponents, size):
     with np.errstate(invalid="ignore", over="ignore"):
         assert png(draw(spectrum(exponents, error=np.nan if size == 1 else 0.1, points=size)))

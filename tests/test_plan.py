@@ -97,7 +97,7 @@ def totals_of(works: tuple[Work, ...], window: bool = False) -> dict[Any, tuple[
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(("steps", "batch"), [(7, 3), (2, 1), (1, 2), (0, 2)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(3, 2)
 def test_calls_and_operations_are_those_of_a_run(name: str, steps: int, batch: int) -> None:
     kernel, sizes = kernel_of(CELLS[name]), sizes_of(CELLS[name])
     ran = counts_of(kernel, steps, batch, sizes)
@@ -214,6 +214,7 @@ def test_products_before_planning_are_those_of_the_user_s_function(name: str) ->
 
 
 @pytest.mark.parametrize("name", EVERY)
+@pytest.mark.thinned(1, 4)
 def test_table_fits_a_terminal_and_speaks_in_equations(name: str) -> None:
     plan = kernel_of(CELLS[name]).plan
     text = str(plan)

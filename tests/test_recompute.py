@@ -176,7 +176,7 @@ def test_truncated_gradients_are_those_of_a_module_that_keeps_all(name: str, tru
     assert_as_kept(cell, brute.data_of(cell, 7, 2, unseen.SIZES), truncation=truncation)
 
 
-@pytest.mark.parametrize("name", ["lstm", "lem", "mlstm", "delay_rnn"])
+@pytest.mark.parametrize("name", ["lstm", "lem", pytest.param("mlstm", marks=pytest.mark.long), "delay_rnn"])
 def test_float32_is_computed_again_in_float32(name: str) -> None:
     cell = cell_named(name)
     data = brute.data_of(cell, 5, 2, unseen.SIZES)
@@ -189,6 +189,7 @@ def test_float32_is_computed_again_in_float32(name: str) -> None:
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("name", ["lstm", "lem", "slstm"])
+@pytest.mark.thinned(5)
 def test_modes_agree(name: str, masks: str) -> None:
     cell = cell_named(name)
     data = brute.data_of(cell, 6, 2, unseen.SIZES, **MASKS[masks])

@@ -179,6 +179,7 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path, table_of):
 
 
 @pytest.mark.parametrize("cell", [closed, mixed], ids=lambda cell: cell.name)
+@pytest.mark.thinned(2)
 def test_build_without_data_takes_random_inputs(tmp_path, cell):
     summary = build(cell, None, tmp_path / "out", hidden=2)
     assert summary.passed and dict(summary.rows)["steps"] == "100"

@@ -127,10 +127,7 @@ STAGES = {
 
 @pytest.mark.parametrize(
     "make",
-    [
-        pytest.param(name, marks=[] if name in ("affine", "rolled") else pytest.mark.long)
-        for name in (*BODIES, "coupled")
-    ],
+    [pytest.param(name, marks=[] if name == "rolled" else pytest.mark.long) for name in (*BODIES, "coupled")],
 )
 def test_every_stage_grows_little_more_than_the_rounds(make):
     def counts(rounds):
@@ -175,7 +172,7 @@ def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B)
     np.testing.assert_allclose(given, wanted, rtol=close, atol=close)
 
 
-@pytest.mark.parametrize("body", [affine, linear_rk4])
+@pytest.mark.parametrize("body", [affine, pytest.param(linear_rk4, marks=pytest.mark.long)])
 def test_deep_affine_steps_are_still_scanned(body):
     assert "Recursion: affine, element by element" in str(sb.compile(cell_of(body, 12)).plan)
 

@@ -38,6 +38,7 @@ def packed(x: Input["m"], s: State["2*n"], W: Param["4*n m"], U: Param["4*n n"],
 
 
 @pytest.mark.parametrize("radius, kind", [(0.8, "vanishing"), (1.2, "exploding")])
+@pytest.mark.thinned(2)
 def test_linear_map_is_judged_by_its_largest_eigenvalue(radius: float, kind: str) -> None:
     found = sb.analyze(linear_map, with_radius(radius), steps=400)
     assert found.verdict.kind == kind and found.verdict.confidence > 0.999
@@ -88,6 +89,7 @@ def test_lstm_without_recurrent_weights_is_carried_by_its_forget_gate() -> None:
 
 
 @pytest.mark.parametrize("cell, sizes", [(lstm, {"m": 2, "n": 3}), (gru, {"m": 2, "n": 3}), (packed, {"m": 2, "n": 3})])
+@pytest.mark.thinned(2)
 def test_shares_sum_to_one_and_are_what_scaling_a_path_changes(cell: Any, sizes: Any) -> None:
     params = cell.init(sizes, seed=1)
     found = sb.analyze(cell, params, {"x": np.random.default_rng(0).standard_normal((300, 2))})
@@ -295,6 +297,7 @@ def autoregressive(steps: int, batch: int, tau: float, seed: int) -> Any:
     ],
     ids=["shear", "jordan", "symplectic", "integrator"],
 )
+@pytest.mark.thinned(3)
 def test_growth_like_a_power_of_time_is_marginal(cell: Any, params: Any, inputs: Any, power: float) -> None:
     found = sb.analyze(cell, params, inputs, steps=None if inputs else 300).verdict
     assert found.kind == "marginal" and "grow like a power of time" in found.reason
@@ -362,6 +365,7 @@ def test_entropy_of_some_exponents_is_not_a_number_where_more_may_be_positive() 
 
 
 @pytest.mark.parametrize("name", ["lstm", "min_gru", "mgu"])
+@pytest.mark.thinned(2)
 def test_sign_of_an_initialisation_is_that_of_what_moved(name: str) -> None:
     cell, sizes = CELLS[name], {"m": 2, "n": 4}
     found, before = sb.init_for_horizon(cell, 10, sizes=sizes), cell.init(sizes, seed=0)

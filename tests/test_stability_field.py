@@ -168,6 +168,7 @@ def tilted(v):
 
 
 @pytest.mark.parametrize("sigma_b", [0.1, 0.7])
+@pytest.mark.thinned(2)
 def test_mean_field_of_any_elementwise_function_is_the_integral_between_its_kinks(sigma_b):
     found = sb.mean_field(tilted, sigma_w=1.4, sigma_b=sigma_b)
     value, slope = exact_moments(

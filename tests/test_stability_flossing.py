@@ -102,7 +102,7 @@ def grows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_gradients_agree_with_differences_in_the_zoo(name: str, grows: None) -> None:
     check(zoo.CELLS[name], oracle.draw(zoo.CELLS[name], STEPS, BATCH, unseen.SIZES, seed=2, scale=0.5), 2)
 
@@ -117,7 +117,7 @@ SOME = ("gated_delta", "slstm", "embedding_cell", "neural_ode", "quaternion", "p
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in SOME else [pytest.mark.long]) for n in unseen.CELLS])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(11, 3)
 def test_gradients_agree_with_differences_in_unseen_cells(name: str, grows: None) -> None:
     cell = unseen.CELLS[name]
     check(cell, oracle.draw(cell, STEPS, BATCH, unseen.SIZES, seed=len(name), scale=0.5), 1, most=4)

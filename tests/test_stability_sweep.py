@@ -219,6 +219,7 @@ def test_kinks_are_passed_and_named() -> None:
 
 
 @pytest.mark.parametrize("cell, n", [(gru, 1), (gru, 4), (lstm, 3)])
+@pytest.mark.thinned(2)
 def test_branches_of_gated_cells_are_fixed_for_the_plain_function(cell: Any, n: int) -> None:
     params, x = cell.init({"m": 2, "n": n}, seed=1), np.array([0.5, -1.0])
     found = sb.sweep(cell, params, "gain", [0.5, 3.0], {"x": x}, settle=50)

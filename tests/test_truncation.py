@@ -72,6 +72,7 @@ def test_gradients_are_those_of_explicit_unrolling(truncation: Any, at: str) -> 
 @pytest.mark.parametrize("masks", ["lengths", "resets", "both"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [Window(1), Window(3), Chunked(2, 3), Chunked(3, 2), Chunked(4, 9)], ids=repr)
+@pytest.mark.thinned(7)
 def test_gradients_with_lengths_and_resets_are_those_of_explicit_unrolling(
     truncation: Any, at: str, masks: str
 ) -> None:

@@ -76,6 +76,7 @@ def test_float32_is_float32_everywhere(name: str) -> None:
 
 @pytest.mark.long
 @EVERY
+@pytest.mark.thinned(1, 2)
 def test_cell_is_verified(name: str) -> None:
     report = sb.verify(kernel_of(name))
     assert report.passed, str(report)
@@ -84,6 +85,7 @@ def test_cell_is_verified(name: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("truncation", [None, sb.Window(2), sb.Chunked(2, 3)], ids=repr)
 @EVERY
+@pytest.mark.thinned(1, 5)
 def test_truncated_padded_and_reset_it_agrees_with_explicit_unrolling(name: str, truncation: Any) -> None:
     cell, kernel = unseen.CELLS[name], sb.compile(unseen.CELLS[name], truncation=truncation)
     reset = np.array([[0, 1], [1, 0], [0, 0], [0, 1]], bool)

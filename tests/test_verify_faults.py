@@ -95,7 +95,7 @@ BORDERS = [
     [pytest.param(*edit, id=f"{edit[0].name}-{number}", marks=[pytest.mark.long] * (number % 2))
      for number, edit in enumerate(BORDERS)],
 )  # fmt: skip
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(7, 3)
 def test_edit_at_a_border_of_blocks_is_caught(target: Any, old: str, new: str) -> None:
     assert is_caught(edited(target, old, new))
 

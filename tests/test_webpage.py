@@ -102,6 +102,7 @@ def test_page_is_whole_and_needs_nothing_else(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(TARGETS))
+@pytest.mark.thinned(1, 4)
 def test_page_of_any_cell_is_whole_and_needs_nothing_else(name):
     assert_sound(page(name))
 

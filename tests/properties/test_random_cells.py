@@ -72,7 +72,7 @@ def test_gradient_matches_complex_step(case: Case) -> None:
 
 @pytest.mark.long
 @given(cases(longest=14))
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_gradient_of_long_programs_matches_complex_step(case: Case) -> None:
     assert_matches_plain_function(case)
 
@@ -90,6 +90,7 @@ def test_one_sample_without_a_batch_axis_gives_the_same(case: Case) -> None:
 
 
 @given(cases())
+@settings(max_examples=settings().max_examples // 4)  # each is built once a pass
 def test_passes_keep_the_values_and_the_laws(case: Case) -> None:
     cell, groups, cotangents = drawn(case)
     wanted = results(built(cell, (place,)), groups, cotangents, case.steps)
@@ -173,6 +174,6 @@ def test_states_and_gradients_match_the_autodiff_of_torch(case: Case) -> None:
 @pytest.mark.peers
 @pytest.mark.long
 @given(cases(longest=14))
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_long_programs_match_the_autodiff_of_torch(case: Case) -> None:
     assert_matches_torch(case)

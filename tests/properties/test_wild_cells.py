@@ -15,12 +15,12 @@ from tests.properties.checks import CHECKS, Difference, assert_case, assert_seed
 from tests.properties.wild import Case, case_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used")
-FEW, MANY, ALL, CHUNK = 30, 480, 2_080, 40
+FEW, MANY, ALL, CHUNK = 30, 200, 2_080, 40
 """Cells by default, under the mark `long`, with those of the mark `exhaustive`, and in one test of these."""
 
 
 @pytest.mark.parametrize("seed", range(FEW))
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(4)
 def test_values_and_gradients_are_those_of_the_tape(seed: int) -> None:
     assert_seed(seed)
 
@@ -92,6 +92,7 @@ def step(h: State["n"], c: State["n"], W: Param["n n"], P: Param["n n"], Q: Para
 
 
 @pytest.mark.parametrize("name", FOUND)
+@pytest.mark.thinned(3)
 def test_cell_that_was_found_is_right_under_every_option(name: str) -> None:
     loss = 'def error(h: State["n"]):\n    return h @ h\n'
     assert assert_case(Case(4, FOUND[name].lstrip(), loss, {"m": 2, "n": 3, "k": 2, "v": 2}, 5, 2), CHECKS)
