@@ -59,6 +59,7 @@ def test_other_endings_are_refused_in_words(tmp_path: Path, capsys, name: str) -
         page_as(sb.derive(zoo.rnn), tmp_path / name)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(tex.PDFLATEX is None, reason="pdflatex is not installed")
 def test_a_document_compiles_whatever_its_names_are(tmp_path: Path) -> None:
     @sb.cell
