@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ class Graph:
         self.locate = locate
         self._ids: dict[tuple[str, tuple[int, ...], Shape, Hashable, type], int] = {}
         self._nodes: list[Node] = []
-        self._readers: list[dict[int, None]] = []
+        self._readers: defaultdict[int, dict[int, None]] = defaultdict(dict)
 
     def add(self, family: str, args: tuple[int, ...], shape: Shape, attrs: Hashable) -> int:
         """Return the id of the node with these parts, made now or before."""
@@ -38,7 +39,6 @@ class Graph:
             node = Node(len(self._nodes), family, args, shape, attrs, self.locate())
             self._ids[key] = node.id
             self._nodes.append(node)
-            self._readers.append({})
             for arg in args:
                 self._readers[arg][node.id] = None
         return self._ids[key]
@@ -52,7 +52,7 @@ class Graph:
         other = Graph(self.locate)
         other.names, other.marks = dict(self.names), dict(self.marks)
         other._ids, other._nodes = dict(self._ids), list(self._nodes)
-        other._readers = [dict(readers) for readers in self._readers]
+        other._readers.update((id, dict(readers)) for id, readers in self._readers.items())
         return other
 
     @property
@@ -96,7 +96,7 @@ class Graph:
 
     def readers(self, id: int) -> Iterable[int]:
         """Return the nodes that read a node, each once, in the order of their making."""
-        return self._readers[id]
+        return self._readers.get(id, ())
 
     def consumers(self, among: Iterable[int]) -> dict[int, list[int]]:
         """Return for each node of `among` the nodes of `among` that read it, once for each time that they do."""
