@@ -11,8 +11,10 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
+from symbptt.equations.notation import writing
 from symbptt.language import local_names as recording
 from symbptt.zoo import lstm
+from tests.test_rounds import calls_of
 
 DEPTH = 80
 
@@ -92,6 +94,19 @@ def test_equations_of_deep_cells_are_lines_that_can_be_read(body):
     assert len(lines) > 3 and max(map(len, lines)) < 20_000
     assert derivation.latex() and sb.unroll(cell_of(body), steps=2, backward=True)
     assert "_" in str(derivation.forward[-1])
+
+
+def calls_of_unroll(depth):
+    cell = cell_of(lambda h, w, x: functools.reduce(lambda a, _: np.tanh(a), range(depth), w * h + x))
+    assert cell.step
+    return calls_of(lambda: sb.unroll(cell, steps=1, backward=True))[0]
+
+
+def test_formulas_are_written_once_not_twice_at_each_level(monkeypatch):
+    calls_of_unroll(9)  # SymPy remembers what it has simplified
+    assert calls_of_unroll(9) < 4 * calls_of_unroll(6)
+    monkeypatch.setattr(writing, "_begins_with_bar", lambda e, n, least: writing.at(e, n, least)[0] == "|")
+    assert calls_of_unroll(9) > 6 * calls_of_unroll(6)
 
 
 def test_values_without_names_are_named_where_a_formula_is_too_long_and_nowhere_else():

@@ -183,9 +183,24 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
         if i and i == len(e.factors) - 1 and _is_open(factor) and arrays < 2:
             least = PRODUCT  # behind numbers a Σ has no end that a bracket would have to show
         both = factor.shape and i and e.factors[i - 1].shape
-        is_plain = isinstance(factor, Number) or at(factor, n, least)[0] == "|"
+        is_plain = isinstance(factor, Number) or _begins_with_bar(factor, n, least)
         found.append(((n.hadamard if both else n.scalar if is_plain else n.thin) if i else "", factor, least))
     return found
+
+
+def _begins_with_bar(e: Expr, n: Notation, least: int) -> bool:
+    """Whether an expression begins with an absolute value at a place that binds at least so tightly. What is in brackets
+    there is not written to be seen: it would be written twice at each level, so that deep formulas would take for ever."""
+    match e:
+        case Sum() | Over():
+            return False
+        case Call():
+            return e.name == "abs" and n.call(e.name, [""]).startswith("|")
+        case Power():
+            return _begins_with_bar(e.base, n, ATOM)
+        case Matmul():
+            return least <= MATRIX and _begins_with_bar(e.factors[0], n, MATRIX)
+    return at(e, n, least).startswith("|")
 
 
 def _over(e: Over, n: Notation) -> Written:
