@@ -131,7 +131,7 @@ def test_products_that_overflow_are_said_to() -> None:
 
 
 def test_report_tells_it_in_text_and_numbers() -> None:
-    report = sb.analyze(gru, steps=60)
+    report = sb.analyze(gru, gru.init({"m": 2, "n": 4}, seed=0), steps=60)
     numbers = report.numbers()["parallel"]
     assert numbers["newton"] == report.parallel.newton and numbers["kind"] == report.parallel.kind
     assert report.parallel.text() in " ".join(report.text().split())

@@ -78,17 +78,18 @@ def plain(x: Input["m"], h: State["n"], U: Param["n n"], W: Param["n m"], b: Par
 
 def test_jacobians_of_an_analysis_are_evaluated_once(monkeypatch):
     counted, whole = [], trajectories._jacobians
+    params = plain.init({"m": 2, "n": 5}, seed=0)
 
     def counting(run, block, *of):
         counted.append(block)
         return whole(run, block, *of)
 
     monkeypatch.setattr(trajectories, "_jacobians", counting)
-    sb.analyze(plain, steps=60)
+    sb.analyze(plain, params, steps=60)
     assert [b.start for b in counted] == sorted({b.start for b in counted})
     counted.clear()
     monkeypatch.setattr(trajectories, "KEPT", 0)
-    sb.analyze(plain, steps=60)
+    sb.analyze(plain, params, steps=60)
     assert len(counted) > 2
 
 
