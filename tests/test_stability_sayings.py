@@ -197,4 +197,8 @@ def test_gradients_that_end_at_zero_are_told_by_what_was_measured() -> None:
     assert np.isneginf(found.verdict.exponent) and "every gradient is exactly zero after some steps" in text.lower()
     assert found.advice[0].value == found.flow.horizon() and found.advice[0].value > 1
     assert found.windows.asymptotic is None and "from lag 1 on" not in text
-    assert "1 is 1" not in sb.analyze(CELLS["linear_attention"]).text()
+
+
+@pytest.mark.parametrize("steps", [40, pytest.param(None, marks=pytest.mark.long)])
+def test_a_factor_of_one_is_not_said_to_be_one(steps: int | None) -> None:
+    assert "1 is 1" not in sb.analyze(CELLS["linear_attention"], steps=steps).text()
