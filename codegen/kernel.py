@@ -14,6 +14,7 @@ import numpy as np
 
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_path
+from symbptt.codegen.head import Head
 from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_monitor, check_options
 from symbptt.codegen.passes import PASSES, SPARING
@@ -22,7 +23,6 @@ from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
 from symbptt.codegen.targets.numpy.memory.written import Written
 from symbptt.codegen.targets.numpy.module import source
-from symbptt.codegen.training import Head
 from symbptt.equations.derived import equations_of
 from symbptt.errors import ArgumentError, counted
 from symbptt.files import check_own, write_text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import linecache
+from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import Any
@@ -17,8 +19,17 @@ def code_of(text: str, file: str) -> CodeType:
 
 def check_parsed(text: str, file: str) -> None:
     """Assert that a text that symbptt wrote is Python; what is compiled for that is there when the module is loaded."""
+    _checked(code_of, text, file)
+
+
+def parsed(text: str, file: str) -> ast.Module:
+    """Return the tree of a text that symbptt wrote, and assert that it is Python."""
+    return _checked(ast.parse, text, file)
+
+
+def _checked(read: Callable[[str, str], Any], text: str, file: str) -> Any:
     try:
-        code_of(text, file)
+        return read(text, file)
     except SyntaxError as error:
         line = text.splitlines()[(error.lineno or 1) - 1].strip()
         raise AssertionError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import sympy as sp
 
-from symbptt.codegen.scanning import WINDOW
+from symbptt.codegen.runtime.scan import WINDOW
 from symbptt.codegen.targets.numpy.memory.budget import STEPS, Letters, Most, Sum, most
 from symbptt.codegen.targets.numpy.memory.heap import BUFFER, ITEM, LARGE
 from symbptt.codegen.targets.numpy.memory.peak import OBJECTS, Call

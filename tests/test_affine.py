@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import symbptt as sb
 from symbptt import Const, Input, Param, State, zoo
 from symbptt.autodiff.bptt import derive
-from symbptt.codegen import prelude, scanning
 from symbptt.codegen.load import load
 from symbptt.codegen.passes.affine_recurrence import recursions
 from symbptt.codegen.program.program import program_of
+from symbptt.codegen.runtime import scan, workspace
 from tests import oracle
 from tests.test_memory import error, peak_of
 
@@ -335,10 +335,10 @@ def solved(a: Any, b: Any, start: Any, window: int, *, back: bool = False, fixed
     x = [np.full((len(b[0]) + 1, *v.shape), np.nan, v.dtype) for v in start]
     for v, s in zip(x, start, strict=True):
         v[-1 if back else 0] = s
-    plans: dict[int, Any] = {0: scanning._Rooms(prelude.Workspace())}
-    done = scanning._scan(plans, a, b, x, window, fixed, back)
+    plans: dict[int, Any] = {0: scan._Rooms(workspace.Workspace())}
+    done = scan._scan(plans, a, b, x, window, fixed, back)
     again = [v.copy() for v in x]
-    assert scanning._scan(plans, a, b, again, window, fixed, back) == done  # the plan is used again
+    assert scan._scan(plans, a, b, again, window, fixed, back) == done  # the plan is used again
     assert all(np.array_equal(v, w, equal_nan=True) for v, w in zip(x, again, strict=True))
     return done, x
 
@@ -493,7 +493,7 @@ def test_overflow_goes_where_the_plain_recursion_has_it() -> None:
     ],
 )
 def test_windows_are_taken_where_steps_are_small(steps: int, shape: tuple[int, ...], window: int) -> None:
-    assert scanning._window(steps, [np.ones(shape)], 4) == window
+    assert scan._window(steps, [np.ones(shape)], 4) == window
 
 
 @pytest.mark.parametrize(

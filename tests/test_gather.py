@@ -9,8 +9,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import Chunked, Index, Input, Param, State, Target, Window
-from symbptt.codegen.helpers import HELPERS
 from symbptt.codegen.load import load
+from symbptt.codegen.runtime.gather import _collected as collected
 from tests import brute, oracle
 from tests.kernels import kernel_of
 
@@ -253,12 +253,6 @@ def test_state_that_forgets_has_each_output_once(T: int) -> None:
 
 
 # Rows that are read very often, and tables of many rows.
-
-
-def collected(x: Any, index: Any, axis: int, shape: tuple[int, ...]) -> Any:
-    names: dict[str, Any] = {"np": np, "_steps": kernel_of(bent).module._steps}
-    exec(HELPERS["_collected"], names)
-    return names["_collected"](x, index, axis, shape)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, np.uint64])

@@ -10,8 +10,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target, zoo
-from symbptt.codegen import prelude
 from symbptt.codegen.load import load
+from symbptt.codegen.runtime import workspace as runtime_workspace
 from symbptt.ir.shape import names_in
 from symbptt.zoo import gru, lstm, rnn
 from tests import oracle
@@ -748,7 +748,9 @@ def test_arrays_of_a_workspace_are_used_again() -> None:
     assert len(first) == len(second) > 0 and first[0] == 0 and second[0] > 0
 
 
-@pytest.mark.parametrize("wrong", [3, "mine", {}, object, prelude.Workspace, SimpleNamespace(room=1, give=2)], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [3, "mine", {}, object, runtime_workspace.Workspace, SimpleNamespace(room=1, give=2)], ids=repr
+)
 def test_workspace_of_another_kind_is_refused(wrong: Any) -> None:
     module = sb.compile(rnn).module
     groups = oracle.draw(rnn, 2, 2, SIZES)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt import State, Target, zoo
-from symbptt.codegen import checkpoints
 from symbptt.codegen.load import load
+from symbptt.codegen.runtime import checkpoints
 from tests import brute, unseen
 from tests.cells import odd, vanilla
 from tests.kernels import saturating
@@ -192,7 +192,7 @@ def test_one_sample_without_a_batch_axis_gives_the_same() -> None:
 
 
 PLANTED = {
-    "a border": ("end = min(lo + piece, hi)", "end = min(lo + piece, hi - 1)"),
+    "a border": ("end = min(first + piece, hi)", "end = min(first + piece, hi - 1)"),
     "an adjoint": ("    return carry\n", "    return {k: 0 * v for k, v in carry.items()}\n"),
     "a state": ("held[hi] = ", "held[hi] = held[lo]; _ = "),
 }

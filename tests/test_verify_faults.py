@@ -505,9 +505,9 @@ def test_kernels_are_verified_with_their_options(target: Any, option: dict[str, 
 
 
 @pytest.mark.parametrize(("option", "old", "new"), [
-    ({"truncation": sb.Window(2)}, "return max(lo - 2 + 1, 0)", "return lo"),
-    ({"truncation": sb.Window(2)}, "for lag in range(min(2, T))", "for lag in range(min(3, T))"),
-    ({"truncation": sb.Chunked(2, 3)}, "return max(hi - 3, 0)", "return max(hi - 4, 0)"),
+    ({"truncation": sb.Window(2)}, "return max(lo - SPAN + 1, 0)", "return lo"),
+    ({"truncation": sb.Window(2)}, "for _ in range(min(SPAN, T))", "for _ in range(min(SPAN + 1, T))"),
+    ({"truncation": sb.Chunked(2, 3)}, "return max(hi - REACH, 0)", "return max(hi - REACH - 1, 0)"),
     ({"memory": "sqrt"}, "v[lo - 1] if lo else a[k]", "v[lo] if lo else a[k]"),
 ])  # fmt: skip
 def test_mistake_in_an_option_is_caught(option: dict[str, Any], old: str, new: str) -> None:

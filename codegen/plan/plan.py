@@ -13,7 +13,6 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.checks import check_count, check_dtype
-from symbptt.codegen.checkpoints import SLOT, actions, root
 from symbptt.codegen.passes.rematerialize import computed_again
 from symbptt.codegen.plan.rates import shares
 from symbptt.codegen.plan.runs import Run, of_all_steps, of_blocks, of_pieces
@@ -32,6 +31,7 @@ from symbptt.codegen.plan.work import (
     works,
 )  # fmt: skip
 from symbptt.codegen.program.regions import BLOCK
+from symbptt.codegen.runtime.checkpoints import SLOT, _root, _schedule, _spanned
 from symbptt.codegen.targets.numpy.memory.peak import Call, last_borders, peak
 from symbptt.codegen.targets.numpy.memory.reading import definitions
 from symbptt.codegen.targets.numpy.memory.written import T, Written
@@ -142,8 +142,10 @@ class Plan:
         self._check(T, B, dtype, sizes, self.written.names)
         if self.memory == "all":
             return T, [(0, T, True)]
-        found = root(T) if self.memory == "sqrt" else self._within(T, B, np.dtype(dtype).itemsize, sizes, masks)
-        return found[0], actions(T, *found, self.trains)
+        found = _root(T) if self.memory == "sqrt" else self._within(T, B, np.dtype(dtype).itemsize, sizes, masks)
+        if self.trains:
+            return found[0], [*_schedule(T, *found)]
+        return found[0], [(lo, hi, True) for lo, hi in _spanned(T, found[0])][::-1]
 
     def _within(self, T: int, B: int, item: int, sizes: Mapping[str, int], masks: int) -> tuple[int, int]:
         """The steps of a piece and the slots that the module chooses."""

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import zlib
+from types import ModuleType
 
 from symbptt import ops
-from symbptt.codegen import prelude, sweeping
-from symbptt.codegen.helpers import HELPERS, erf_source
+from symbptt.codegen.embed import embedded
+from symbptt.codegen.head import Head
 from symbptt.codegen.needed import needed_text
 from symbptt.codegen.program.program import Program
+from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, whole, window
 from symbptt.codegen.targets.numpy.backward import BACKWARD, PULL, after_tape, backward_lines, pull_lines, tape_of
 from symbptt.codegen.targets.numpy.forward import forward
 from symbptt.codegen.targets.numpy.header import docstring, tables
 from symbptt.codegen.targets.numpy.loss import loss
 from symbptt.codegen.targets.numpy.memory.written import Written
 from symbptt.codegen.targets.numpy.names import Module, constants_of, module_of
-from symbptt.codegen.targets.numpy.text import copied, tuple_text
-from symbptt.codegen.training import Head, public_functions
+from symbptt.codegen.targets.numpy.text import dict_text, tuple_text
 from symbptt.ir.range import NONE, OVERFLOW, SCALE, Hazards, Ranges
 from symbptt.language.truncation import Chunked, Window
 
-ALLOWED = ("pieces of about as many steps as there are pieces", "the bytes that a call may hold beside its arguments")
+PUBLIC = ("forward", "backward", "value_and_grad")
+WORDS = {
+    "GUARD": "warnings that are no news",
+    "REDUCTION": "of the loss over all steps and samples that count",
+    "TIMED": "which values of the tape have an axis of steps",
+    "CHUNK": "steps whose losses flow back together",
+    "REACH": "steps that they flow back through",
+    "SPAN": "steps that each loss flows back through",
+    "MEMORY": "the bytes that a call may hold beside its arguments",
+    "KINDS": "of calls that hold memory: whether it is training",
+    "HELD": "bytes at most of arrays that are kept for the next call",
+}
+"""What the constants of a module are, beside its tables, in the order in which they stand there."""
 
 
 def source(
@@ -38,22 +51,56 @@ def source(
     """
     m = module_of(p)
     model = None if head is None else module_of(head.program, _lead(head, truncation))
-    texts, tape = _sweeps(m, clip, isinstance(truncation, Window))
-    texts += [] if model is None else ["\n".join(loss(model))]
     modules = [m] if model is None else [m, model]
-    guard = _guard(modules)
-    texts += [text.replace("GUARD", guard) for text in public_functions(head, truncation, clip, memory)]
-    texts += [HELPERS[name] for name in sorted(set().union(*(module.helpers for module in modules)))]
-    texts += [erf_source()] if any("erf(" in text for text in texts) else []
+    sweeps, tape = _sweeps(m, clip, isinstance(truncation, Window))
+    sweeps += [] if model is None else ["\n".join(loss(model))]
+    carried, read = embedded("\n".join(sweeps), PUBLIC[: 2 if head is None else 3], _files(head, truncation, memory))
+    texts = [*sweeps, carried]
     constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
-    top = [docstring(p, version, equations, head), "import numpy as np", tables(p, head, constants)]
-    top += [] if truncation is None else [f"\n{_timed(m, tape)}"]
-    top.append(_held(memory))
-    texts += [copied(sweeping), copied(prelude)]
+    given = _settings(head, truncation, memory) | {"GUARD": _guard(modules), "TIMED": _timed(m, tape)}
+    lines = [f"{name} = {given[name]}  # {words}" for name, words in WORDS.items() if name in read]
+    top = [
+        docstring(p, version, equations, head),
+        "import numpy as np",
+        tables(p, head, constants),
+        "\n" + "\n".join(lines),
+    ]
     if isinstance(memory, int):
         texts.append(needed_text(Written(_composed(p, top, texts), p, head, truncation, clip, True)))
-    top += [] if memory == "all" else [f"MEMORY = {memory!r}  # {ALLOWED[isinstance(memory, int)]}"]
     return _composed(p, top, texts)
+
+
+def _files(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, ModuleType]:
+    """The files of the runtime from which a module has what differs between modules."""
+    run = whole if memory == "all" else pieces
+    found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run}
+    if truncation is not None:
+        blocks = window if isinstance(truncation, Window) else chunked
+        found |= {
+            "_flowed_back": reach,
+            "_trained": reach,
+            **dict.fromkeys(("_blocks", "_first", "_block_back"), blocks),
+        }
+    at_last = head is not None and head.at == "last"
+    return (
+        found
+        | {"_pieces": limit if isinstance(memory, int) else root}
+        | dict.fromkeys(("_Loss", "_counted"), last if at_last else every)
+    )
+
+
+def _settings(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, str]:
+    """The values of constants that tell the options of a module. One that spares memory holds none of it between calls."""
+    k1, k2 = (truncation.k1, truncation.k2) if isinstance(truncation, Chunked) else (0, 0)
+    return {
+        "REDUCTION": repr(None if head is None else head.reduction),
+        "CHUNK": repr(k1),
+        "REACH": repr(k2),
+        "SPAN": repr(truncation.k if isinstance(truncation, Window) else 0),
+        "MEMORY": repr(memory),
+        "KINDS": "(False,)" if head is None else "(True, False)",
+        "HELD": "2**28" if memory == "all" else "0",
+    }
 
 
 def _composed(p: Program, top: list[str], texts: list[str]) -> str:
@@ -83,10 +130,10 @@ def _guard(modules: list[Module]) -> str:
     be anything: no reasons for a warning."""
     absorbed = [_absorbed(m) for m in modules]
     if any(m.program.guarded for m in modules) or NONE.union(*absorbed) - {OVERFLOW, SCALE}:
-        return 'divide="ignore", over="ignore", invalid="ignore"'
+        return dict_text(dict.fromkeys(("divide", "over", "invalid"), '"ignore"'))
     maps = [node for m in modules for node in m.program.graph if node.family == "map"]
     overflows = any(node.attrs.expr.has(ops.sigmoid) for node in maps) or any(absorbed)
-    return 'over="ignore"' if overflows else ""
+    return dict_text({"over": '"ignore"'} if overflows else {})
 
 
 def _absorbed(m: Module) -> Hazards:
@@ -97,10 +144,4 @@ def _absorbed(m: Module) -> Hazards:
 
 def _timed(m: Module, tape: list[str]) -> str:
     timed = {name for id, name in [*m.variables.items(), *m.previous.items()] if id in m.varying}
-    flags = tuple_text([*(str(name in timed) for name in tape), "False"])
-    return f"TIMED = {flags}  # which values of the tape have an axis of steps"
-
-
-def _held(memory: str | int) -> str:
-    """A module that spares memory holds none of it between calls."""
-    return f"HELD = {'2**28' if memory == 'all' else 0}  # bytes at most of arrays that are kept for the next call"
+    return tuple_text([*(str(name in timed) for name in tape), "False"])

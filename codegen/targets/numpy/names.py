@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import builtins
 import keyword
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
 import sympy as sp
 
-from symbptt.codegen import checkpoints, prelude, scanning, sweeping
-from symbptt.codegen.checkpointing import CHECKPOINTED
-from symbptt.codegen.helpers import HELPERS
+from symbptt.codegen.embed import defined
 from symbptt.codegen.passes.accurate_slopes import arguments_again
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, BLOCK, LOOP, NEAR, TAIL, is_near
 from symbptt.codegen.targets.numpy.expressions import Scope
-from symbptt.codegen.targets.numpy.text import copied, size_text
+from symbptt.codegen.targets.numpy.text import size_text
 from symbptt.ir.naming import unique
 from symbptt.ir.node import WITHOUT_COPY, Node, placeholder
 from symbptt.ir.shape import Size, names_in, size
 from symbptt.ir.step import Argument
 
-
-def _defined(*texts: str) -> list[str]:
-    """The names that texts give to functions, classes and constants."""
-    return re.findall(r"^(?:def |class |(?=\w+ = ))(\w+)", "\n".join(texts), re.MULTILINE)
-
-
 RESERVED = {
     *keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "t", "T", "B", "a", "sizes", "dtype", "active", "reset",
     "tape", "flow", "given", "last", "full", "forward", "backward", "value_and_grad", "erf", "params", "inputs",
     "state", "run", "start", "carry", "sums", "read", "of", "masked", "scanned", "window", "plans", "K", "lo", "hi", "v",
-    "final", "adjoint", "adjoints", "resets", "waiting", "sent", "ws", "workspace", "HELD", "_", "SHAPES", "ARGUMENTS",
-    "PARAMS", "INPUTS", "STATES", "TARGETS", "LEAD", "INDICES", "TIMED", "MARK",
-    *HELPERS, "_forward", "_backward", "_pull", "_loss", "_truncated", "_flow_back", "_blocks", "_reach", "_sliced",
-    "_cut", "_begun", "_accumulate", "_weights", "_added", "_placed", "_clip", "_sizes", "_shapes",
-    "_needed", "MEMORY", *_defined(*map(copied, (prelude, sweeping, scanning, checkpoints)), *CHECKPOINTED),
+    "final", "adjoint", "adjoints", "resets", "waiting", "sent", "ws", "workspace", "_", *defined(),
 }  # fmt: skip
 """Names that a module uses itself."""
 

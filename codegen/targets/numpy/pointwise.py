@@ -9,7 +9,7 @@ import numpy as np
 
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.subexpressions import values
-from symbptt.codegen.helpers import HELPERS, erf_source
+from symbptt.codegen.embed import embedded
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, ONCE, place
 from symbptt.codegen.targets.numpy.names import constants_of, is_baked, module_of
@@ -35,8 +35,7 @@ def pointwise(step: Step, roots: Mapping[str, int]) -> str:
     results = {name: m.scope(AFTER).text(id) for name, id in roots.items()}
     body = "\n".join(function("def evaluate(a, sizes, T, B, dtype):", m, [*lines, f"return {dict_text(results)}"]))
     baked = [f"{variable} = {number_text(value)}" for variable, value in constants_of(m).items()]
-    helpers = [HELPERS[name] for name in sorted(m.helpers)] + ([erf_source()] if "erf(" in body else [])
-    return "\n\n".join(["import numpy as np\n" + "\n".join(baked), body, *helpers])
+    return "\n\n".join(["import numpy as np\n" + "\n".join(baked), body, embedded(body)[0]])
 
 
 def evaluator(step: Step, roots: Mapping[str, int]) -> Callable[..., dict[str, Any]]:

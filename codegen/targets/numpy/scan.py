@@ -9,7 +9,7 @@ import sympy as sp
 
 from symbptt.codegen.passes.affine_recurrence import Affine, obstacle, recursions
 from symbptt.codegen.program.regions import LOOP
-from symbptt.codegen.scanning import LARGEST_PRODUCT, WINDOW
+from symbptt.codegen.runtime.scan import LARGEST_PRODUCT, WINDOW
 from symbptt.codegen.targets.numpy.calls.families import aligned, value
 from symbptt.codegen.targets.numpy.calls.sheet import Sheet
 from symbptt.codegen.targets.numpy.names import Module

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 
 from symbptt.ir.shape import Shape, Size
 from symbptt.ir.shape import size_text as plain_size_text
@@ -90,8 +89,3 @@ def nested_text(values: object) -> str:
         return f"[{', '.join(map(nested_text, values))}]"
     assert isinstance(values, int | float)
     return number_text(values)
-
-
-def copied(module: ModuleType) -> str:
-    """Return what generated modules carry of a module: its text below the line."""
-    return inspect.getsource(module).partition("# ----")[2].partition("\n")[2].strip("\n") + "\n"

@@ -76,9 +76,11 @@ def _shapes(m, n):
     return {"x": (m,), "h": (n,), "Wr": (n, m), "Ur": (n, n), "br": (n,), "Wz": (n, m), "Uz": (n, n), "bz": (n,),
         "Wn": (n, m), "Un": (n, n), "bn": (n,), "cn": (n,)}
 
+
+GUARD = {"over": "ignore"}  # warnings that are no news
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 6d7b0b91'
+MARK = 'gru b16e2f7c'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -227,10 +229,9 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     ws = _workspace(workspace)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
     masks = _masks(lengths, reset, T, B)
-    _check_data(a, masks[0], sizes)
-    with np.errstate(over="ignore"):
-        states, outputs, tape = _forward(a, a, sizes, T, B, dtype, *masks, ws)
-    states, outputs = _stopped(states, a, masks[0]), {k: _kept(masks[0], v) for k, v in outputs.items()}
+    plan = _prepared(a, sizes, T, B, dtype, *masks, False)
+    with np.errstate(**GUARD):
+        states, outputs, tape = _ran(plan, a, sizes, T, B, dtype, *masks, ws)
     tape = (tape, sizes, T, B, dtype, *masks)
     return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, ws, tape[0][-1])
 
@@ -245,9 +246,25 @@ def backward(run, cotangents, *, monitor=False, workspace=None):
     ws = run.workspace if workspace is None else _workspace(workspace)
     tape, sizes, T, B, dtype, active, reset = run.tape
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    with np.errstate(over="ignore"):
-        found = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
+    with np.errstate(**GUARD):
+        found = _flowed_back(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
     return _grads(*found, flow, run.batched, empty=not T)
+
+
+def _prepared(a, sizes, T, B, dtype, active, reset, trains):
+    """Check the data of a call."""
+    _check_data(a, active, sizes)
+
+
+def _ran(plan, a, sizes, T, B, dtype, active, reset, ws):
+    """Return the states and outputs of a run, and its tape."""
+    states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset, ws)
+    return _stopped(states, a, active), {k: _kept(active, v) for k, v in outputs.items()}, tape
+
+
+def _flowed_back(*run):
+    """Return what `_backward` does."""
+    return _backward(*run)
 
 
 def _sharpened(rest, of, argument):
@@ -262,14 +279,14 @@ def _sharpened(rest, of, argument):
     return rest
 
 
-def _sigmoid_rest(e):
-    """Return 1 - σ(a) of a large a, by e = exp(-|a|)."""
-    return e / (1 + e)
-
-
 def _tanh_rest(e):
     """Return 1 - tanh(a)² of a large a, by e = exp(-|a|)."""
     return (2 * e / (1 + e * e)) ** 2
+
+
+def _sigmoid_rest(e):
+    """Return 1 - σ(a) of a large a, by e = exp(-|a|)."""
+    return e / (1 + e)
 
 
 def _where(mask, a, b):
@@ -338,7 +355,7 @@ def _adjoints(last, sizes, B, dtype):
     the adjoints of samples that have ended."""
     shapes = _shapes(**sizes)
     found = [np.zeros((B, *shapes[k]), dtype) if last[k] is None else last[k].copy() for k in STATES]
-    return found, *([np.zeros_like(d) for d in found] for _ in range(2))
+    return found, [np.zeros_like(d) for d in found], [np.zeros_like(d) for d in found]
 
 
 def _sent(full, adjoints, active):
@@ -390,110 +407,6 @@ def _norms(arrays):
 def _norm(x):
     """Return the norm of all entries together."""
     return np.ldexp(*_norms([x.reshape(1, -1)]))[0]
-
-
-def _final(states, initial, active):
-    """Return the state of each sample after its last step."""
-    T, B = np.shape(next(iter(states.values())))[:2]
-    count = np.full(B, T) if active is None else active.sum(0)
-    at = (np.maximum(count - 1, 0), np.arange(B))
-    return {k: _where(count > 0, v[at], initial[k]) if T else np.array(initial[k]) for k, v in states.items()}
-
-
-class ArgumentError(ValueError):
-    """An argument is not what the cell takes."""
-
-
-class Run:
-    """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
-
-    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=()):
-        self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
-        self.workspace, self.rooms = workspace, rooms
-        self.mark = MARK
-
-    def __repr__(self):
-        return f"<run: {_listed(states=self.states, outputs=self.outputs)}>"
-
-    def __del__(self):
-        self.workspace.give(self.rooms)
-
-    def __copy__(self):
-        return self
-
-    def __getstate__(self):
-        """All but the rooms, which stay with the run that took them."""
-        return {**self.__dict__, "rooms": ()}
-
-
-class Grads:
-    """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
-
-    def __init__(self, params, inputs, state, flow, final=None):
-        self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
-
-    def __repr__(self):
-        return f"<gradients: {_listed(**self.__dict__)}>"
-
-
-def _listed(**groups):
-    """Return what groups of arrays hold, with the shapes."""
-    texts = {
-        group: ", ".join(f"{k} {np.shape(v)}" for k, v in (arrays or {}).items()) for group, arrays in groups.items()
-    }
-    return "; ".join(f"{group} {text}" for group, text in texts.items() if text) or "none"
-
-
-class Workspace:
-    """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
-
-    def __init__(self, limit=2**28):
-        number = isinstance(limit, (int, float, np.integer, np.floating)) and not isinstance(limit, bool)
-        if not (number and limit >= 0):
-            raise ArgumentError(f"limit: a number of bytes is expected, got {limit!r}; write Workspace(limit=2**28)")
-        self.limit, self.rooms = limit, {}
-
-    def __repr__(self):
-        return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
-
-    def __reduce__(self):
-        return Workspace, (self.limit,)
-
-    @property
-    def nbytes(self):
-        """The bytes that it holds."""
-        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
-
-    def room(self, shape, dtype):
-        """Return an array to write into, one that was given back or a new one."""
-        try:
-            return self.rooms[shape, dtype].pop()
-        except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
-            return np.empty(shape, dtype)
-
-    def give(self, rooms):
-        """Take back arrays that nothing reads any more."""
-        for room in rooms:
-            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
-        if self.nbytes > self.limit:
-            self.rooms.clear()
-
-
-WORKSPACE = Workspace(HELD)  # of calls that are not given another
-
-
-def _workspace(given):
-    """Return the workspace of a call: the one that is given, else the module's."""
-    usable = all(callable(getattr(given, name, None)) for name in ("room", "give"))
-    if given is not None and (isinstance(given, type) or not usable):
-        came = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-        raise ArgumentError(f"workspace: a Workspace of this module is expected, got {came}; write Workspace()")
-    return WORKSPACE if given is None else given
-
-
-def _steps(T, B, size, rows=0):
-    """Return the number of steps of a block with values of that size: they fit in the cache, or are as many rows."""
-    return max(min(T, max(rows // max(B, 1), 2**15 // max(B * size, 1))), 1)
 
 
 def _plain(name, value):
@@ -571,7 +484,8 @@ def _check_data(arrays, active, sizes, first=0):
     for k in [k for k in arrays if LEAD.get(k) == 2 and active is not None]:
         arrays[k] = _held(arrays[k], active.sum(0))
     for k in [k for k in INDICES if k in arrays]:
-        limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
+        name = INDICES[k]
+        limit = shapes[name][0] if name else np.inf
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             where = tuple(np.argwhere((arrays[k] < 0) | (arrays[k] >= limit))[0])
             came = f"{arrays[k][where]}{_place(where, LEAD.get(k, 0), first)}"
@@ -619,10 +533,11 @@ def _dtype(arrays, weak):
 def _batched(arrays):
     """Return whether the arrays have a batch axis: all that may have one do, or none does."""
     single = {k: a.ndim < len(SHAPES[k].split()) + LEAD[k] for k, a in arrays.items() if k in LEAD}
-    first = next(iter(single), None)
+    first = next(iter(single), "")
     for k in single:
         if single[k] != single[first]:
-            raise ArgumentError(f"{k}: {_one_batched(arrays, *((k, first) if single[k] else (first, k)), k)}")
+            one, other = (k, first) if single[k] else (first, k)
+            raise ArgumentError(f"{k}: {_one_batched(arrays, one, other, k)}")
     return not any(single.values())
 
 
@@ -680,12 +595,6 @@ def _arguments(params, inputs, state, steps, targets=None):
     return arrays, sizes, T, B, dtype, batched
 
 
-def _shown(array):
-    """Return an array in words: its numbers where they are few, else its type and shape."""
-    few = array.ndim == 1 and array.size <= 8 and array.dtype.kind in "iuf"
-    return f"{array.tolist()}" if few else f"{array.dtype} of shape {array.shape}"
-
-
 def _masks(lengths, reset, T, B):
     """Return who is active and who is reset at each step, (T, B) bool each, or None."""
     active = None
@@ -704,20 +613,15 @@ def _masks(lengths, reset, T, B):
     return active, reset
 
 
+def _shown(array):
+    """Return an array in words: its numbers where they are few, else its type and shape."""
+    few = array.ndim == 1 and array.size <= 8 and array.dtype.kind in "iuf"
+    return f"{array.tolist()}" if few else f"{array.dtype} of shape {array.shape}"
+
+
 def _check_monitor(monitor):
     if not isinstance(monitor, (bool, np.bool_)):
         raise ArgumentError(f"monitor is True or False, got {monitor!r}")
-
-
-def _grads(params, inputs, state, resets, flow, batched, final=None, empty=False):
-    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
-    steps a gradient of a parameter is zero, also where its derivative is infinite."""
-    params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
-    state = {k: v + resets[k] for k, v in state.items()}
-    if not batched:
-        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
-        final = final and {k: v[0] for k, v in final.items()}
-    return Grads(params, inputs, state, flow, final)
 
 
 def _cotangents(run, given):
@@ -727,7 +631,8 @@ def _cotangents(run, given):
         came = "the run of another module" if isinstance(getattr(run, "mark", None), str) else type(run).__name__
         cure = "write run = forward(...), then backward(run, ...)"
         raise ArgumentError(f"run: what forward of this module returns is expected, got {came}; {cure}")
-    full, last = dict.fromkeys([*run.states, *run.outputs]), dict.fromkeys(run.states)
+    full = dict.fromkeys([*run.states, *run.outputs])
+    last = dict.fromkeys(run.states)
     _names("state or output", given, list(full), ())
     for name, value in given.items():
         wanted = (run.states | run.outputs)[name].shape
@@ -757,9 +662,117 @@ def _cotangents(run, given):
     return full, last
 
 
+class Run:
+    """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
+
+    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=()):
+        self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
+        self.workspace, self.rooms = workspace, rooms
+        self.mark = MARK
+
+    def __repr__(self):
+        return f"<run: {_listed(states=self.states, outputs=self.outputs)}>"
+
+    def __del__(self):
+        self.workspace.give(self.rooms)
+
+    def __copy__(self):
+        return self
+
+    def __getstate__(self):
+        """All but the rooms, which stay with the run that took them."""
+        return {**self.__dict__, "rooms": ()}
+
+
+class Grads:
+    """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
+
+    def __init__(self, params, inputs, state, flow, final=None):
+        self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
+
+    def __repr__(self):
+        return f"<gradients: {_listed(**self.__dict__)}>"
+
+
+def _listed(**groups):
+    """Return what groups of arrays hold, with the shapes."""
+    texts = {
+        group: ", ".join(f"{k} {np.shape(v)}" for k, v in (arrays or {}).items()) for group, arrays in groups.items()
+    }
+    return "; ".join(f"{group} {text}" for group, text in texts.items() if text) or "none"
+
+
+def _grads(params, inputs, state, resets, flow, batched, final=None, empty=False):
+    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
+    steps a gradient of a parameter is zero, also where its derivative is infinite."""
+    params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
+    state = {k: v + resets[k] for k, v in state.items()}
+    if not batched:
+        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
+        final = final and {k: v[0] for k, v in final.items()}
+    return Grads(params, inputs, state, flow, final)
+
+
 def _frozen(arrays, batched):
     """Return arrays without the batch axis where none was given, and read-only: backward still needs them."""
     arrays = {k: (a if batched else a[:, 0])[...] for k, a in arrays.items()}
     for a in arrays.values():
         a.flags.writeable = False
     return arrays
+
+
+class Workspace:
+    """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
+
+    def __init__(self, limit=2**28):
+        number = isinstance(limit, (int, float, np.integer, np.floating)) and not isinstance(limit, bool)
+        if not (number and limit >= 0):
+            raise ArgumentError(f"limit: a number of bytes is expected, got {limit!r}; write Workspace(limit=2**28)")
+        self.limit = limit
+        self.rooms = {}
+
+    def __repr__(self):
+        return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
+
+    def __reduce__(self):
+        return Workspace, (self.limit,)
+
+    @property
+    def nbytes(self):
+        """The bytes that it holds."""
+        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
+
+    def room(self, shape, dtype):
+        """Return an array to write into, one that was given back or a new one."""
+        try:
+            return self.rooms[shape, dtype].pop()
+        except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
+            return np.empty(shape, dtype)
+
+    def give(self, rooms):
+        """Take back arrays that nothing reads any more."""
+        for room in rooms:
+            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
+        if self.nbytes > self.limit:
+            self.rooms.clear()
+
+
+WORKSPACE = Workspace(HELD)  # of calls that are not given another
+
+
+def _workspace(given):
+    """Return the workspace of a call: the one that is given, else the module's."""
+    usable = all(callable(getattr(given, name, None)) for name in ("room", "give"))
+    if given is not None and (isinstance(given, type) or not usable):
+        came = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        raise ArgumentError(f"workspace: a Workspace of this module is expected, got {came}; write Workspace()")
+    return WORKSPACE if given is None else given
+
+
+def _steps(T, B, size, rows=0):
+    """Return the number of steps of a block with values of that size: they fit in the cache, or are as many rows."""
+    return max(min(T, max(rows // max(B, 1), 2**15 // max(B * size, 1))), 1)
+
+
+class ArgumentError(ValueError):
+    """An argument is not what the cell takes."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import sympy as sp
 
-from symbptt.codegen.scanning import TILE
+from symbptt.codegen.runtime.scan import TILE
 from symbptt.codegen.targets.numpy.memory.bare import Bare
 from symbptt.codegen.targets.numpy.memory.extent import Extent, expression
 from symbptt.codegen.targets.numpy.memory.heap import ITEM, Heap

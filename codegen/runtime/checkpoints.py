@@ -1,38 +1,27 @@
-"""Schedules of checkpoints: which steps are run again, and which states are held; text below the line is copied.
+"""Schedules of checkpoints: which steps are run again, and which states are held."""
 
-What is copied is private to the modules that carry it; the library itself calls what stands above the line.
-"""
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
-from __future__ import annotations
-
-from itertools import pairwise
-
-
-def root(T: int) -> tuple[int, int]:
-    """Return the steps of a piece and the slots for as many pieces as a piece has steps."""
-    return _root(T)
-
-
-def actions(T: int, piece: int, slots: int, trains: bool) -> list[tuple[int, int, bool]]:
-    """Return what is done in order, as `_schedule` does; without training the pieces are run from the last to the first."""
-    if trains:
-        return list(_schedule(T, piece, slots))
-    return [(lo, hi, True) for lo, hi in pairwise(_borders(T, piece))][::-1]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-
+Needed: TypeAlias = Callable[[int], int]
+"""The bytes that a piece of so many steps takes."""
 
 SLOT = 2**9  # bytes of the objects of a state that is held, beside its numbers
 
 
-def _borders(T, piece):
+def _borders(T: int, piece: int) -> list[int]:
     """Return the borders of pieces of that many steps, the short one first."""
     count = max(-(-T // piece), 1)
     return [max(T - piece * i, 0) for i in range(count, -1, -1)]
 
 
-def _reach(slots, runs):
+def _spanned(T: int, piece: int) -> list[tuple[int, int]]:
+    """Return the first step of each piece and that behind it."""
+    borders = _borders(T, piece)
+    return [(borders[i], borders[i + 1]) for i in range(len(borders) - 1)]
+
+
+def _reach(slots: int, runs: int) -> int:
     """Return how many pieces can be reversed with so many slots where none is run more often than that.
 
     Source: Griewank and Walther 2000, "Algorithm 799: revolve", equation (1).
@@ -43,7 +32,7 @@ def _reach(slots, runs):
     return reach
 
 
-def _repeats(pieces, slots):
+def _repeats(pieces: int, slots: int) -> int:
     """Return how often a piece is run again at the most."""
     low, runs = -1, 0
     while _reach(slots, runs) < pieces:
@@ -54,7 +43,7 @@ def _repeats(pieces, slots):
     return runs
 
 
-def _runs(pieces, slots):
+def _runs(pieces: int, slots: int) -> int:
     """Return the least number of runs of a piece beside the one that each flows back through.
 
     Source: Griewank and Walther 2000, "Algorithm 799: revolve", proposition 1.
@@ -63,13 +52,13 @@ def _runs(pieces, slots):
     return runs * pieces - _reach(slots + 1, runs - 1)
 
 
-def _ahead(pieces, slots):
+def _ahead(pieces: int, slots: int) -> int:
     """Return how many pieces to run before a state is held, so that the runs are as few as can be."""
     runs = _repeats(pieces, slots)
     return min(max(_reach(slots, runs - 2), pieces - _reach(slots - 1, runs), 1), pieces - 1)
 
 
-def _schedule(T, piece, slots):
+def _schedule(T: int, piece: int, slots: int) -> Iterator[tuple[int, int, bool]]:
     """Yield what to do in order: (lo, hi, False) runs from the state before step lo to that before step hi and holds
     it; (lo, hi, True) runs those steps with their tape and flows back through them, and lets go of their first state.
     """
@@ -83,7 +72,7 @@ def _schedule(T, piece, slots):
             todo += [(lo, mid, free), (mid, hi, free - 1)]
 
 
-def _root(T):
+def _root(T: int) -> tuple[int, int]:
     """Return the piece and the slots of about as many pieces as a piece has steps."""
     piece = 1
     while piece * piece < T:
@@ -91,7 +80,7 @@ def _root(T):
     return piece, max(-(-T // piece), 1) - 1
 
 
-def _largest(T, limit, needed):
+def _largest(T: int, limit: int, needed: Needed) -> int:
     """Return the greatest number of steps up to T that need no more bytes than the limit, or 0."""
     lo, hi = 0, T
     while lo < hi:
@@ -100,7 +89,7 @@ def _largest(T, limit, needed):
     return lo
 
 
-def _fitting(T, limit, needed, state):
+def _fitting(T: int, limit: int, needed: Needed, state: int) -> tuple[int, int] | None:
     """Return the piece and the slots of the schedule with the fewest steps run again that needs no more bytes than the
     limit, or None; `needed` tells the bytes of a piece, `state` are those of a slot."""
     if T == 0:
@@ -121,7 +110,7 @@ def _fitting(T, limit, needed, state):
     return best and (best[2], best[1])
 
 
-def _allowed(T, limit, needed, state, trains):
+def _allowed(T: int, limit: int, needed: Needed, state: int, trains: bool) -> tuple[int, int] | None:
     """Return what `_fitting` does; without training the states of all steps are held anyhow, and there are no slots."""
     if trains or T == 0:
         return _fitting(T, limit, needed, state)
@@ -129,12 +118,12 @@ def _allowed(T, limit, needed, state, trains):
     return (piece, 0) if piece else None
 
 
-def _least(T, needed, slot):
+def _least(T: int, needed: Needed, slot: int) -> int:
     """Return the least number of bytes that is not refused."""
     return needed(min(T, 1)) + slot * (T > 1)
 
 
-def _refusal(T, B, needed, slot, limit):
+def _refusal(T: int, B: int, needed: Needed, slot: int, limit: int) -> str:
     """Return what to say where a limit cannot be kept: the least that can, the root's, and the steps that each runs again."""
     least, (piece, slots) = _least(T, needed, slot), _root(T)
     again = [_steps_again(T, *found) if slot else T for found in ((1, min(T - 1, 1)), (piece, slots))]
@@ -144,7 +133,7 @@ def _refusal(T, B, needed, slot, limit):
     )
 
 
-def _steps_again(T, piece, slots):
+def _steps_again(T: int, piece: int, slots: int) -> int:
     """Return how many steps the schedule runs again."""
     pieces = max(-(-T // piece), 1)
     first, left = 0, pieces

@@ -1,35 +1,38 @@
-"""Functions that a generated module carries where it calls them."""
+"""Rows of tables that are read by integers, and the gradients of tables: what is added up at the same integer."""
 
-from __future__ import annotations
+from typing import Any
 
-import inspect
+import numpy as np
 
-from symbptt import ops, special
-from symbptt.codegen import scanning
-from symbptt.codegen.targets.numpy.text import copied
+from symbptt.codegen.runtime.cell import Array
+from symbptt.codegen.runtime.workspace import _steps
 
-HELPERS: dict[str, str] = {
-    "_padded": '''def _padded(x, shape, index):
+
+def _padded(x: Array, shape: tuple[int, ...], index: Any) -> Array:
     """Return zeros with x at an index."""
     out = np.zeros(shape, x.dtype)
     out[index] = x
     return out
-''',
-    "_gathered": '''def _gathered(table, index, axis, own):
+
+
+def _gathered(table: Array, index: Array, axis: int, own: bool) -> Array:
     """Return the slice of a table at the integer of each sample; `own`: each sample has a table of its own."""
     table = np.moveaxis(table, axis + index.ndim * own, index.ndim * own)
     if not own:
         return table[index]
-    return np.take_along_axis(table, index.reshape(index.shape + (1,) * (table.ndim - index.ndim)), index.ndim).squeeze(index.ndim)
-''',
-    "_scattered": '''def _scattered(x, index, axis, shape):
+    at = index.reshape(index.shape + (1,) * (table.ndim - index.ndim))
+    return np.take_along_axis(table, at, index.ndim).squeeze(index.ndim)
+
+
+def _scattered(x: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Array:
     """Return zeros for each sample with x at its integer along an axis."""
     out = np.zeros(shape, x.dtype)
     at = np.expand_dims(index, tuple(range(index.ndim, len(shape))))
     np.put_along_axis(out, at, np.expand_dims(x, index.ndim + axis), index.ndim + axis)
     return out
-''',
-    "_collected": '''def _collected(x, index, axis, shape):
+
+
+def _collected(x: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Array:
     """Return the sum over all samples of zeros with x at the sample's integer along an axis.
 
     One row may be that of most samples: sums are in float64, of some columns of the table at once. Where samples are
@@ -64,31 +67,3 @@ HELPERS: dict[str, str] = {
         else:
             table[:, first:last] = sums
     return out
-''',
-    "_sharpened": '''def _sharpened(rest, of, argument):
-    """Compute what a function near one leaves of one, `rest`, by its argument where it is so small that the value of the
-    function has no digits of it."""
-    least = 3e-5 if rest.dtype.itemsize == 4 else 8e-6  # above, the value errs by less than 0.2 %, or 2e-11
-    if float(np.minimum.reduce(rest, axis=None, initial=1)) < least:
-        tiny = rest < least
-        e = np.broadcast_to(argument(), rest.shape)[tiny]
-        np.exp(np.negative(np.abs(e, out=e), out=e), out=e)
-        rest[tiny] = of(e)
-    return rest
-''',
-    **{
-        f"_{name}": f'''def _{name}(e):
-    """Return {remainder.text} of a large a, by e = exp(-|a|)."""
-    return {remainder.code}
-'''
-        for name, remainder in ops.REMAINING.items()
-    },
-    "_scan": copied(scanning),
-}
-"""Their texts by name."""
-
-
-def erf_source() -> str:
-    """Return the text of the error function, without what only this library's own checks read."""
-    text = inspect.getsource(special.erf)
-    return text.replace("(x: Any) -> Any", "(x)").replace("  # fmt: skip", "")

@@ -1,40 +1,42 @@
-"""What the sweeps of every generated module call: masks, states before and after steps, adjoints; text below the line is copied."""
+"""Samples that end and states that are reset: data, states and adjoints of a sweep that has masks."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-STATES, _shapes = (), None  # a generated module has its own
+from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Mask, Sizes, _shapes
+from symbptt.codegen.runtime.norms import _norm
 
-# ---------------------------------------------------------------------------------------------------------------------
 
-
-def _where(mask, a, b):
+def _where(mask: Array, a: Any, b: Any) -> Array:
     """Choose between a and b by a mask that may lack their last axes."""
     return np.where(mask.reshape(mask.shape + (1,) * (np.ndim(a) - mask.ndim)), a, b)
 
 
-def _kept(mask, x):
+def _kept(mask: Mask, x: Array) -> Array:
     """Return x where a mask is true, else zero; all of it without a mask."""
     return x if mask is None else _where(mask, x, 0)
 
 
-def _after_end(active, x):
+def _after_end(active: Array, x: Array) -> Array:
     """Return the sum of x over the steps from the end of each sample on."""
     return np.sum(x, 0, where=~active.reshape(active.shape + (1,) * (x.ndim - 2)))
 
 
-def _present(lengths):
+def _present(lengths: Array) -> Array:
     """Return the number of each sample, or that of the longest where a sample has no step."""
     return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax() if len(lengths) else 0)
 
 
-def _held(x, lengths):
+def _held(x: Array, lengths: Array) -> Array:
     """Return data whose steps from a sample's end on repeat its last; an empty sample repeats the longest's first."""
     if not lengths.any():
         return np.zeros_like(x)
     return x[np.minimum(np.arange(len(x))[:, None], np.maximum(lengths - 1, 0)), _present(lengths)]
 
 
-def _entering(t, initial, after, before, active, reset):
+def _entering(t: int, initial: Array, after: Array, before: Array, active: Mask, reset: Mask) -> Array:
     """Return the state before step t. From its end on a sample repeats its last step: nothing is computed there but
     what was finite before, and what steps backward read of it goes together."""
     x = after[t] if reset is None else _where(reset[t], initial, after[t])
@@ -43,13 +45,13 @@ def _entering(t, initial, after, before, active, reset):
     return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
 
 
-def _enter(t, states, active, reset):
+def _enter(t: int, states: Iterable[tuple[Array, Array, Array]], active: Mask, reset: Mask) -> None:
     """Write the states before step t; of each: the initial one, those after each step from that on, those before."""
     for initial, after, before in states:
         before[t] = _entering(t, initial, after, before, active, reset)
 
 
-def _buffers(start, T, masked):
+def _buffers(start: Array, T: int, masked: bool) -> tuple[Array, Array, Array]:
     """Return a state after each step from the initial one on, before each step and after each: views of the first, but
     where masks change what a step begins with."""
     buffer = np.empty((T + 1, *start.shape), start.dtype)
@@ -57,7 +59,7 @@ def _buffers(start, T, masked):
     return buffer, np.empty_like(buffer[1:]) if masked else buffer[:-1], buffer[1:]
 
 
-def _stopped(states, initial, active):
+def _stopped(states: Arrays, initial: Arrays, active: Mask) -> Arrays:
     """Return the states after every step, from each sample's end on those at its end."""
     if active is None:
         return states
@@ -68,27 +70,29 @@ def _stopped(states, initial, active):
     return states
 
 
-def _adjoints(last, sizes, B, dtype):
+def _adjoints(last: Arrays, sizes: Sizes, B: int, dtype: Any) -> tuple[list[Array], list[Array], list[Array]]:
     """Return the adjoints of the states after the last step, and zeros: for what resets send to the initial states, and for
     the adjoints of samples that have ended."""
     shapes = _shapes(**sizes)
     found = [np.zeros((B, *shapes[k]), dtype) if last[k] is None else last[k].copy() for k in STATES]
-    return found, *([np.zeros_like(d) for d in found] for _ in range(2))
+    return found, [np.zeros_like(d) for d in found], [np.zeros_like(d) for d in found]
 
 
-def _sent(full, adjoints, active):
+def _sent(full: Arrays, adjoints: Sequence[Array], active: Mask) -> list[tuple[Array, Array]]:
     """Return what the loss says of the states of all steps, with the adjoints that it is added to."""
     return [(d, _kept(active, full[k])) for k, d in zip(STATES, adjoints, strict=True) if full[k] is not None]
 
 
-def _wait(active, adjoints, waiting):
+def _wait(active: Array, adjoints: Sequence[Array], waiting: Sequence[Array]) -> None:
     """Set the adjoints of samples that have ended aside."""
     for d, aside in zip(adjoints, waiting, strict=True):
         aside[...] = _kept(~active, d)
         d[...] = _kept(active, d)
 
 
-def _leave(t, adjoints, waiting, resets, active, reset):
+def _leave(
+    t: int, adjoints: Sequence[Array], waiting: Sequence[Array], resets: Sequence[Array], active: Mask, reset: Mask
+) -> None:
     """Put those adjoints back behind a step; where a state was reset, its adjoint goes to the initial one."""
     if active is not None:
         for d, aside in zip(adjoints, waiting, strict=True):
@@ -99,35 +103,13 @@ def _leave(t, adjoints, waiting, resets, active, reset):
             d[...] = _kept(~reset[t], d)
 
 
-def _watch(flow, t, adjoints):
+def _watch(flow: Arrays, t: int, adjoints: Sequence[Array]) -> None:
     """Note the norms of the adjoints of the states after step t."""
     for k, d in zip(STATES, adjoints, strict=True):
         flow[k][t] = _norm(d)
 
 
-def _norms(arrays):
-    """Return the joint norm of arrays for each entry of their first axis, as numbers m and powers p: m * 2**p.
-
-    The power of the greatest magnitude is divided out before anything is squared: no square overflows or vanishes.
-    """
-    rows = [a.reshape(len(a), a[:1].size) for a in arrays]
-    greatest = total = rows[0].dtype.type(0)
-    for a in rows:
-        greatest = np.maximum(greatest, np.max(np.abs(a), 1, initial=0))
-    power = np.frexp(greatest)[1] - 1
-    size = np.ldexp(rows[0].dtype.type(1), power)[:, None]
-    for a in rows:
-        a = a / size  # one array beside those given, as memory is counted
-        total = total + np.multiply(a, a, out=a).sum(1)
-    return np.sqrt(total), power
-
-
-def _norm(x):
-    """Return the norm of all entries together."""
-    return np.ldexp(*_norms([x.reshape(1, -1)]))[0]
-
-
-def _final(states, initial, active):
+def _final(states: Arrays, initial: Arrays, active: Mask) -> Arrays:
     """Return the state of each sample after its last step."""
     T, B = np.shape(next(iter(states.values())))[:2]
     count = np.full(B, T) if active is None else active.sum(0)

@@ -1,113 +1,31 @@
-"""What every generated module carries: its results and the checks of its arguments; text below the line is copied."""
+"""The arguments of a call: arrays of one type with a batch axis, their sizes, and what is wrong with them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.sweeping import _after_end, _held, _kept
-
-# A generated module has its own:
-HELD = 0
-SHAPES = PARAMS = INPUTS = STATES = TARGETS = LEAD = INDICES = MARK = _sizes = _shapes = None
-
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class ArgumentError(ValueError):
-    """An argument is not what the cell takes."""
-
-
-class Run:
-    """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
-
-    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=()):
-        self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
-        self.workspace, self.rooms = workspace, rooms
-        self.mark = MARK
-
-    def __repr__(self):
-        return f"<run: {_listed(states=self.states, outputs=self.outputs)}>"
-
-    def __del__(self):
-        self.workspace.give(self.rooms)
-
-    def __copy__(self):
-        return self
-
-    def __getstate__(self):
-        """All but the rooms, which stay with the run that took them."""
-        return {**self.__dict__, "rooms": ()}
+from symbptt.codegen.runtime.cell import (
+    INDICES,
+    INPUTS,
+    LEAD,
+    MARK,
+    PARAMS,
+    SHAPES,
+    STATES,
+    TARGETS,
+    Array,
+    Arrays,
+    Mask,
+    Sizes,
+    _shapes,
+    _sizes,
+)
+from symbptt.codegen.runtime.errors import ArgumentError
+from symbptt.codegen.runtime.masks import _after_end, _held, _kept
 
 
-class Grads:
-    """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
-
-    def __init__(self, params, inputs, state, flow, final=None):
-        self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
-
-    def __repr__(self):
-        return f"<gradients: {_listed(**self.__dict__)}>"
-
-
-def _listed(**groups):
-    """Return what groups of arrays hold, with the shapes."""
-    texts = {
-        group: ", ".join(f"{k} {np.shape(v)}" for k, v in (arrays or {}).items()) for group, arrays in groups.items()
-    }
-    return "; ".join(f"{group} {text}" for group, text in texts.items() if text) or "none"
-
-
-class Workspace:
-    """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
-
-    def __init__(self, limit=2**28):
-        number = isinstance(limit, (int, float, np.integer, np.floating)) and not isinstance(limit, bool)
-        if not (number and limit >= 0):
-            raise ArgumentError(f"limit: a number of bytes is expected, got {limit!r}; write Workspace(limit=2**28)")
-        self.limit, self.rooms = limit, {}
-
-    def __repr__(self):
-        return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
-
-    def __reduce__(self):
-        return Workspace, (self.limit,)
-
-    @property
-    def nbytes(self):
-        """The bytes that it holds."""
-        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
-
-    def room(self, shape, dtype):
-        """Return an array to write into, one that was given back or a new one."""
-        try:
-            return self.rooms[shape, dtype].pop()
-        except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
-            return np.empty(shape, dtype)
-
-    def give(self, rooms):
-        """Take back arrays that nothing reads any more."""
-        for room in rooms:
-            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
-        if self.nbytes > self.limit:
-            self.rooms.clear()
-
-
-WORKSPACE = Workspace(HELD)  # of calls that are not given another
-
-
-def _workspace(given):
-    """Return the workspace of a call: the one that is given, else the module's."""
-    usable = all(callable(getattr(given, name, None)) for name in ("room", "give"))
-    if given is not None and (isinstance(given, type) or not usable):
-        came = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-        raise ArgumentError(f"workspace: a Workspace of this module is expected, got {came}; write Workspace()")
-    return WORKSPACE if given is None else given
-
-
-def _steps(T, B, size, rows=0):
-    """Return the number of steps of a block with values of that size: they fit in the cache, or are as many rows."""
-    return max(min(T, max(rows // max(B, 1), 2**15 // max(B * size, 1))), 1)
-
-
-def _plain(name, value):
+def _plain(name: str, value: Any) -> Array:
     """Return a plain array of a value, in the machine's byte order."""
     if isinstance(value, (np.ma.MaskedArray, np.matrix)):
         raise ArgumentError(f"{name}: a plain array is expected, got {type(value).__name__}; write np.asarray(...)")
@@ -119,7 +37,7 @@ def _plain(name, value):
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _array(name, value, rank, lead):
+def _array(name: str, value: Any, rank: int, lead: int) -> Array:
     """Return one argument as an array whose axes are as many as `rank`, or `lead` more at the most."""
     array = _plain(name, value)
     if name in INDICES:
@@ -134,12 +52,12 @@ def _array(name, value, rank, lead):
     return array
 
 
-def _axes(name, lead):
+def _axes(name: str, lead: int) -> str:
     inner = SHAPES[name].split()
     return "(" + ", ".join(["T", "B"][2 - lead :] + inner) + ")" if inner or lead else "a scalar"
 
 
-def _names(what, given, known, needed):
+def _names(what: str, given: Any, known: Sequence[str], needed: Iterable[str]) -> None:
     if isinstance(given, type) or not hasattr(given, "items"):
         group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
         raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}")
@@ -151,7 +69,7 @@ def _names(what, given, known, needed):
             raise ArgumentError(f"{what} {name!r} is missing")
 
 
-def _check_shape(name, array, wanted, T):
+def _check_shape(name: str, array: Array, wanted: tuple[int, ...], T: int) -> None:
     if array.shape != wanted:
         lead = LEAD.get(name, 0)
         swapped = array.shape[:2] == wanted[1::-1] if lead == 2 else lead == 1 and array.shape[0] == T
@@ -159,7 +77,7 @@ def _check_shape(name, array, wanted, T):
         raise ArgumentError(f"{name}: {_axes(name, lead)} = {wanted} is expected, got {array.shape}{hint}")
 
 
-def _place(where, lead, first=0):
+def _place(where: Iterable[Any], lead: int, first: int = 0) -> str:
     """Return in words where an entry is: at which step and sample, as far as it has these."""
     where = tuple(int(i) for i in where)
     where = (where[0] + first, *where[1:]) if lead == 2 else where
@@ -167,7 +85,7 @@ def _place(where, lead, first=0):
     return f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
 
 
-def _check_finite(name, array, lead, first=0):
+def _check_finite(name: str, array: Array, lead: int, first: int = 0) -> None:
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
     if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools
         return
@@ -175,14 +93,15 @@ def _check_finite(name, array, lead, first=0):
     raise ArgumentError(f"{name}: {array[where]}{_place(where, lead, first)}; finite numbers are expected")
 
 
-def _check_data(arrays, active, sizes, first=0):
+def _check_data(arrays: Arrays, active: Mask, sizes: Sizes, first: int = 0) -> None:
     """Say where numbers that are read are not finite, or no index; behind a sample's end its last step is held.
     The arrays of steps begin with step `first`."""
     shapes = _shapes(**sizes)
     for k in [k for k in arrays if LEAD.get(k) == 2 and active is not None]:
         arrays[k] = _held(arrays[k], active.sum(0))
     for k in [k for k in INDICES if k in arrays]:
-        limit = shapes[INDICES[k]][0] if INDICES[k] else np.inf
+        name = INDICES[k]
+        limit = shapes[name][0] if name else np.inf
         if arrays[k].size and not (arrays[k].min() >= 0 and arrays[k].max() < limit):
             where = tuple(np.argwhere((arrays[k] < 0) | (arrays[k] >= limit))[0])
             came = f"{arrays[k][where]}{_place(where, LEAD.get(k, 0), first)}"
@@ -192,7 +111,7 @@ def _check_data(arrays, active, sizes, first=0):
             _check_finite(k, arrays[k], LEAD.get(k, 0), first)
 
 
-def _length(arrays, name, axis):
+def _length(arrays: Arrays, name: str, axis: int) -> Any:
     """Return the length of an axis; where its argument is not given, from one with the same size, else not a number."""
     if name in arrays:
         return arrays[name].shape[LEAD.get(name, 0) + axis]
@@ -203,7 +122,7 @@ def _length(arrays, name, axis):
     return same[0] if same else np.nan
 
 
-def _given(params, inputs, state, targets):
+def _given(params: Any, inputs: Any, state: Any, targets: Any) -> tuple[dict[str, Any], set[str]]:
     """Return all arguments by name, and the names of plain numbers, which take the type of the arrays."""
     params = {} if params is None and not PARAMS else params
     inputs, state = ({} if v is None else v for v in (inputs, state))
@@ -217,7 +136,7 @@ def _given(params, inputs, state, targets):
     return {k: np.float64(v) if k in weak else v for k, v in given.items()}, weak
 
 
-def _dtype(arrays, weak):
+def _dtype(arrays: Arrays, weak: set[str]) -> Any:
     """Return the one type of the arrays of floats."""
     floats = {k: a.dtype for k, a in arrays.items() if k not in INDICES and k not in weak}
     dtype = next(iter(floats.values()), np.dtype(np.float64))
@@ -227,17 +146,18 @@ def _dtype(arrays, weak):
     return dtype
 
 
-def _batched(arrays):
+def _batched(arrays: Arrays) -> bool:
     """Return whether the arrays have a batch axis: all that may have one do, or none does."""
     single = {k: a.ndim < len(SHAPES[k].split()) + LEAD[k] for k, a in arrays.items() if k in LEAD}
-    first = next(iter(single), None)
+    first = next(iter(single), "")
     for k in single:
         if single[k] != single[first]:
-            raise ArgumentError(f"{k}: {_one_batched(arrays, *((k, first) if single[k] else (first, k)), k)}")
+            one, other = (k, first) if single[k] else (first, k)
+            raise ArgumentError(f"{k}: {_one_batched(arrays, one, other, k)}")
     return not any(single.values())
 
 
-def _one_batched(arrays, single, other, name):
+def _one_batched(arrays: Arrays, single: str, other: str, name: str) -> str:
     """Return what is wrong where one of two arguments, of which `name` is told, has a batch axis and the other has none."""
     batch, wanted = arrays[other].shape[LEAD[other] - 1], _axes(single, LEAD[single])
     cure = f"write np.stack([{single}] * {batch}, axis={LEAD[single] - 1})"
@@ -247,7 +167,7 @@ def _one_batched(arrays, single, other, name):
     )
 
 
-def _count(arrays, steps):
+def _count(arrays: Arrays, steps: Any) -> int:
     """Return the number of steps: that of the inputs, else what is said."""
     number = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
     if steps is not None and not (number and steps >= 0):
@@ -260,7 +180,7 @@ def _count(arrays, steps):
     return T
 
 
-def _measured(arrays, T, B, batched):
+def _measured(arrays: Arrays, T: int, B: int, batched: bool) -> Sizes:
     """Return the sizes by name; the shapes of all arrays go with them."""
     sizes = _sizes(lambda name, axis: _length(arrays, name, axis))
     shapes = _shapes(**sizes)
@@ -275,7 +195,9 @@ def _measured(arrays, T, B, batched):
     return sizes
 
 
-def _arguments(params, inputs, state, steps, targets=None):
+def _arguments(
+    params: Any, inputs: Any, state: Any, steps: Any, targets: Any = None
+) -> tuple[Arrays, Sizes, int, int, Any, bool]:
     """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
     given, weak = _given(params, inputs, state, targets)
     arrays = {k: _array(k, v, len(SHAPES[k].split()), LEAD.get(k, 0)) for k, v in given.items()}
@@ -291,13 +213,7 @@ def _arguments(params, inputs, state, steps, targets=None):
     return arrays, sizes, T, B, dtype, batched
 
 
-def _shown(array):
-    """Return an array in words: its numbers where they are few, else its type and shape."""
-    few = array.ndim == 1 and array.size <= 8 and array.dtype.kind in "iuf"
-    return f"{array.tolist()}" if few else f"{array.dtype} of shape {array.shape}"
-
-
-def _masks(lengths, reset, T, B):
+def _masks(lengths: Any, reset: Any, T: int, B: int) -> tuple[Mask, Mask]:
     """Return who is active and who is reset at each step, (T, B) bool each, or None."""
     active = None
     if lengths is not None:
@@ -315,30 +231,26 @@ def _masks(lengths, reset, T, B):
     return active, reset
 
 
-def _check_monitor(monitor):
+def _shown(array: Array) -> str:
+    """Return an array in words: its numbers where they are few, else its type and shape."""
+    few = array.ndim == 1 and array.size <= 8 and array.dtype.kind in "iuf"
+    return f"{array.tolist()}" if few else f"{array.dtype} of shape {array.shape}"
+
+
+def _check_monitor(monitor: Any) -> None:
     if not isinstance(monitor, (bool, np.bool_)):
         raise ArgumentError(f"monitor is True or False, got {monitor!r}")
 
 
-def _grads(params, inputs, state, resets, flow, batched, final=None, empty=False):
-    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
-    steps a gradient of a parameter is zero, also where its derivative is infinite."""
-    params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
-    state = {k: v + resets[k] for k, v in state.items()}
-    if not batched:
-        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
-        final = final and {k: v[0] for k, v in final.items()}
-    return Grads(params, inputs, state, flow, final)
-
-
-def _cotangents(run, given):
+def _cotangents(run: Any, given: Any) -> tuple[Arrays, Arrays]:
     """Return the cotangents of every step and those of the last step by name, None where nothing is given. Behind the
     end of a sample a state is the last one of the sample, which gets the cotangents there; an output is zero."""
     if getattr(run, "mark", None) != MARK:
         came = "the run of another module" if isinstance(getattr(run, "mark", None), str) else type(run).__name__
         cure = "write run = forward(...), then backward(run, ...)"
         raise ArgumentError(f"run: what forward of this module returns is expected, got {came}; {cure}")
-    full, last = dict.fromkeys([*run.states, *run.outputs]), dict.fromkeys(run.states)
+    full: Arrays = dict.fromkeys([*run.states, *run.outputs])
+    last: Arrays = dict.fromkeys(run.states)
     _names("state or output", given, list(full), ())
     for name, value in given.items():
         wanted = (run.states | run.outputs)[name].shape
@@ -366,11 +278,3 @@ def _cotangents(run, given):
         if active is not None and name in last and full[name] is not None:
             last[name] = _after_end(active, full[name])
     return full, last
-
-
-def _frozen(arrays, batched):
-    """Return arrays without the batch axis where none was given, and read-only: backward still needs them."""
-    arrays = {k: (a if batched else a[:, 0])[...] for k, a in arrays.items()}
-    for a in arrays.values():
-        a.flags.writeable = False
-    return arrays

@@ -1,8 +1,20 @@
-"""The scan that a generated module carries where its recursion is affine; text below the line is copied."""
+"""The scan that a generated module carries where its recursion is affine: steps are joined, and nothing is divided."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
-# ---------------------------------------------------------------------------------------------------------------------
+from symbptt.codegen.runtime.cell import Array
+
+Row: TypeAlias = list[Any]
+"""Arrays of the states, one a state; None is zero."""
+Rows: TypeAlias = list[list[Any]]
+"""A matrix of coefficients between states, or lists of such arrays."""
+Plan: TypeAlias = tuple[Any, ...]
+"""What `_scan` keeps for a number of steps."""
+Calls: TypeAlias = list[tuple[Any, Any, Any, Any]]
+"""Functions of two operands and the array that each writes."""
 
 WINDOW = 2**13  # bytes of a state over the steps of a window: with few of them a loop is as fast
 TILE = 2**13  # numbers that NumPy takes at once
@@ -13,18 +25,18 @@ ROUNDINGS = 4  # of the coefficients of windows, which together have a smaller e
 class _Rooms(dict):
     """Rooms of a workspace, by what they are for and their shape."""
 
-    def __init__(self, ws):
+    def __init__(self, ws: Any) -> None:
         self.room = ws.room
 
 
-def _window(T, states, least):
+def _window(T: int, states: Sequence[Array], least: int) -> int:
     """Return how many of T steps of states (B, ...) a scan takes together: a power of two, or 0 for a loop."""
     size = max(v.nbytes for v in states)
     steps = min(T, WINDOW // size) if size else 0
     return 1 << steps.bit_length() - 1 if steps >= least else 0
 
 
-def _scan(plans, a, b, x, window, fixed=False, back=False):
+def _scan(plans: dict[int, Any], a: Rows, b: Row, x: Row, window: int, fixed: bool = False, back: bool = False) -> bool:
     """Fill x[i][t + 1] = Σ_j a[i][j][t] x[j][t] + b[i][t] from x[i][0] on, and answer whether that was done; `back`:
     x[i][t] = Σ_j a[i][j][t] x[j][t + 1] + b[i][t] from the last on; `fixed`: coefficients are the same at all steps.
 
@@ -55,7 +67,9 @@ def _scan(plans, a, b, x, window, fixed=False, back=False):
         return (fixed or _is_small(last)) and all(bool(np.isfinite(v[0 if back else -1]).all()) for v in new)
 
 
-def _scan_back(plans, a, b, given, carry, x, window, fixed=False):
+def _scan_back(
+    plans: dict[int, Any], a: Rows, b: Row, given: Rows, carry: Row, x: Row, window: int, fixed: bool = False
+) -> bool:
     """Fill the adjoints x[i] of the steps of a block backward, and answer whether that was done; `carry` comes from the
     steps behind the block, and goes to those before it.
 
@@ -63,10 +77,10 @@ def _scan_back(plans, a, b, given, carry, x, window, fixed=False):
     """
     if not window:
         return False
-    given = [_total(terms) for terms in given]
-    for v, end, own in zip(x, carry, given):
+    totals = [_total(terms) for terms in given]
+    for v, end, own in zip(x, carry, totals):
         np.add(end, 0 if own is None else own[-1], out=v[-1])
-    added = [_total([c if c is None else c[1:], own if own is None else own[:-1]]) for c, own in zip(b, given)]
+    added = [_total([c if c is None else c[1:], own if own is None else own[:-1]]) for c, own in zip(b, totals)]
     later = a if fixed else [[c if c is None else c[1:] for c in row] for row in a]
     if not _scan(plans, later, added, x, window, fixed, back=True):
         return False
@@ -77,13 +91,13 @@ def _scan_back(plans, a, b, given, carry, x, window, fixed=False):
     return True
 
 
-def _total(terms):
+def _total(terms: Iterable[Array | None]) -> Array | None:
     """Return the sum of what is not None, or None."""
-    terms = [v for v in terms if v is not None]
-    return sum(terms[1:], start=terms[0]) if terms else None
+    there: Row = [v for v in terms if v is not None]
+    return sum(there[1:], start=there[0]) if there else None
 
 
-def _planned(a, new, window, back, held):
+def _planned(a: Rows, new: Row, window: int, back: bool, held: _Rooms) -> Plan:
     """Return what `_scan` needs for so many steps: rooms for the coefficients of two, the calls that join more, the
     coefficients of a window, the parts of all windows."""
     m, s, calls, last, pairs = len(new[0]), 1, [], a, None
@@ -100,7 +114,7 @@ def _planned(a, new, window, back, held):
     return None, pairs, calls, last, _parts(sums, adds, spans, pieces)
 
 
-def _planned_fixed(a, new, window, back, held):
+def _planned_fixed(a: Rows, new: Row, window: int, back: bool, held: _Rooms) -> Plan:
     """Return the same where the coefficients are the same at all steps: those of one step are there for many. Errors of
     powers would repeat with every window: they are made in a wider type."""
     m, s, calls, dtype = len(new[0]), 1, [], new[0].dtype
@@ -121,12 +135,12 @@ def _planned_fixed(a, new, window, back, held):
     return first, None, calls, begin if _is_small(begin) else None, _parts(sums, adds, spans, pieces)
 
 
-def _wide(dtype):
+def _wide(dtype: Any) -> Any:
     """Return a type in which the error of many products vanishes beside that of one in another type."""
     return np.float64 if dtype == np.float32 else np.longdouble
 
 
-def _rounded(c, times, count, dtype):
+def _rounded(c: Array, times: int, count: int, dtype: Any) -> Row:
     """Return a coefficient rounded to a type some times, each time with what was lost before, for many steps each."""
     found, lost = [], 0
     for _ in range(times):
@@ -135,14 +149,14 @@ def _rounded(c, times, count, dtype):
     return [np.array(np.broadcast_to(v, (count, *v.shape[1:]))) for v in found]
 
 
-def _cut_to(counts, many):
+def _cut_to(counts: Sequence[int], many: Row | None) -> Row:
     """Return coefficients for windows of so many steps, one rounding after the other; None is zero."""
     return [None if many is None else many[k % ROUNDINGS][:count] for k, count in enumerate(counts)]
 
 
-def _work(new, held):
+def _work(new: Row, held: _Rooms) -> Rows:
     """Return rooms for what steps make of zero, for products, and for the second term of a sum."""
-    names = [
+    names: Rows = [
         [("sum", i) for i, _ in enumerate(new)],
         [("add", i) for i, _ in enumerate(new)],
         ["spare"] * (len(new) > 1),
@@ -150,38 +164,38 @@ def _work(new, held):
     return [[_rows(held, name, v.shape, v.dtype) for name, v in zip(group, new)] for group in names]
 
 
-def _parts(sums, adds, spans, pieces):
+def _parts(sums: Row, adds: Row, spans: Sequence[slice], pieces: Any) -> tuple[Any, ...]:
     """Return what windows make of zero, rooms for products, the windows, and by window the coefficients and those."""
     return (sums, adds), spans, pieces, *([[v[span] for span in spans] for v in group] for group in (sums, adds))
 
 
-def _each(call, a, b):
+def _each(call: Callable[[Any, Any], Any], a: Rows, b: Rows) -> Rows:
     """Return what a function makes of the coefficients of two matrices; None where both are."""
     return [[None if c is None and d is None else call(c, d) for c, d in zip(*rows)] for rows in zip(a, b)]
 
 
-def _behind(c, d):
+def _behind(c: Array | None, d: Array | None) -> Array:
     """Return the coefficients c and behind them as many d; None is zero."""
     return np.concatenate([np.zeros_like(d) if c is None else c, np.zeros_like(c) if d is None else d])
 
 
-def _matrix(a, b):
+def _matrix(a: Rows, b: Rows) -> Rows:
     """Return the product of two matrices of coefficients."""
     n = range(len(b))
     terms = [[[row[k] * b[k][j] for k in n if row[k] is not None and b[k][j] is not None] for j in n] for row in a]
     return [[_total(cell) for cell in row] for row in terms]
 
 
-def _tiled(a, dtype):
+def _tiled(a: Rows, dtype: Any) -> Rows:
     """Return coefficients rounded to a type and repeated for many steps, as many as NumPy takes at once."""
 
-    def many(c, _):
+    def many(c: Array, _: Any) -> Array:
         return np.array(np.broadcast_to(c.astype(dtype), (max(TILE // max(c.size, 1), 1), *c.shape[1:])))
 
     return _each(many, a, a)
 
 
-def _rows(held, key, shape, dtype):
+def _rows(held: _Rooms, key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return the room of a key and a shape, for as many steps as the shape has; the first that asks has the most, and
     an even number, so that both sweeps use the same."""
     key = (key, shape[1:])
@@ -190,7 +204,7 @@ def _rows(held, key, shape, dtype):
     return held[key][: shape[0]]
 
 
-def _like(a, new, held, parity):
+def _like(a: Rows, new: Row, held: _Rooms, parity: int) -> Rows:
     """Return rooms for the products of coefficients of two steps."""
     n = range(len(a))
     found = [[None for _ in n] for _ in n]
@@ -204,7 +218,7 @@ def _like(a, new, held, parity):
     return found
 
 
-def _products(a, out, s, m, back, held):
+def _products(a: Rows, out: Rows, s: int, m: int, back: bool, held: _Rooms) -> Calls:
     """Return the calls that write the products of coefficients with those s steps before."""
     to, of, rest = _apart(s, m, back)
     calls = []
@@ -217,7 +231,9 @@ def _products(a, out, s, m, back, held):
     return calls
 
 
-def _joined(a, old, out, adds, s, m, back, held, fixed=False):
+def _joined(
+    a: Rows, old: Row, out: Row, adds: Row, s: int, m: int, back: bool, held: _Rooms, fixed: bool = False
+) -> Calls:
     """Return the calls that add to what steps make of zero what coefficients make of that s steps before."""
     to, of, rest = _apart(s, m, back)
     calls = []
@@ -230,13 +246,13 @@ def _joined(a, old, out, adds, s, m, back, held, fixed=False):
     return calls
 
 
-def _apart(s, m, back):
+def _apart(s: int, m: int, back: bool) -> tuple[slice, slice, slice]:
     """Return the steps that have one s steps before them, those, and the others."""
     ahead, behind = slice(s, m), slice(0, m - s)
     return (behind, ahead, slice(m - s, m)) if back else (ahead, behind, slice(0, s))
 
 
-def _spans(s, m, back):
+def _spans(s: int, m: int, back: bool) -> list[slice]:
     """Return the windows of s steps in the order in which they follow one from the other."""
     return (
         [slice(max(k - s, 0), k) for k in range(m, 0, -s)]
@@ -245,7 +261,7 @@ def _spans(s, m, back):
     )
 
 
-def _sum(terms, out, held):
+def _sum(terms: Sequence[tuple[Array, Array]], out: Array, held: _Rooms) -> Calls:
     """Return the calls that write Σ c·v."""
     if not terms:
         return [(np.multiply, 0, 0, out)]
@@ -256,7 +272,7 @@ def _sum(terms, out, held):
     return calls
 
 
-def _times(c, v, out):
+def _times(c: Array, v: Array, out: Array) -> Calls:
     """Return the calls that write c·v; c may have fewer steps, and go on with its first."""
     if np.ndim(c) < out.ndim or len(c) == 1 or len(c) >= len(out):
         return [(np.multiply, c[: len(out)] if np.ndim(c) == out.ndim else c, v, out)]
@@ -266,12 +282,12 @@ def _times(c, v, out):
     return calls + [(np.multiply, c[:rest], v[many:], out[many:])] * (rest > 0)
 
 
-def _run(calls):
+def _run(calls: Calls) -> None:
     for call, p, q, out in calls:
         call(p, q, out=out)
 
 
-def _follow(parts, ends, new, back, held):
+def _follow(parts: tuple[Any, ...], ends: Row, new: Row, back: bool, held: _Rooms) -> None:
     """Write windows: what each makes of zero, and of the window before; `ends` come before the first."""
     _, spans, pieces, sums, adds = parts
     now = [[v[span] for span in spans] for v in new]
@@ -291,5 +307,5 @@ def _follow(parts, ends, new, back, held):
             np.add(own[k], add[k], out=out[k])
 
 
-def _is_small(a):
+def _is_small(a: Rows) -> bool:
     return all(c.min() >= -LARGEST_PRODUCT and c.max() <= LARGEST_PRODUCT for row in a for c in row if c is not None)

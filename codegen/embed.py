@@ -1,0 +1,231 @@
+"""What a generated module carries of the runtime: the definitions that it calls, and what these call in turn.
+
+A definition is copied as it stands, without its types: the modules are plain Python. Names that several files of the runtime
+define are choices (`forward` by pieces or whole); the module says which file each is from.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from types import ModuleType
+
+from symbptt import ops, special
+from symbptt.codegen.load import parsed
+from symbptt.codegen.runtime import (
+    arguments,
+    cell,
+    checkpoints,
+    chunked,
+    driver,
+    errors,
+    every,
+    gather,
+    last,
+    limit,
+    losses,
+    masks,
+    norms,
+    parts,
+    pieces,
+    reach,
+    results,
+    root,
+    saturation,
+    scan,
+    sweeps,
+    whole,
+    window,
+    workspace,
+)
+
+RUNTIME: tuple[ModuleType, ...] = (
+    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, checkpoints, gather, scan,
+    saturation, special, masks, norms, arguments, results, workspace, errors,
+)  # fmt: skip
+"""The files of the runtime in the order in which a module carries them, from what is called to what that calls."""
+OWN = (cell, sweeps)
+"""What each module has of its own under the names that these define."""
+FILE = "<a module that is written>"
+WIDTH = 120
+TOOLS = ("# fmt:", "# type:", "# noqa")
+"""Comments that are for tools which modules do not need."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a file defines at its top: a function, a class or a constant, its text, and the names that it reads."""
+
+    file: str
+    name: str
+    text: str
+    reads: frozenset[str]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is neither a function nor a class."""
+        return not self.text.startswith(("def ", "class "))
+
+
+def embedded(
+    text: str, roots: Iterable[str] = (), files: Mapping[str, ModuleType] | None = None
+) -> tuple[str, set[str]]:
+    """Return what a module with a text of its own carries: what the text reads and `roots`, in the order of the files;
+    and the names among these that the module itself must define. `files` says where names that are choices come from."""
+    known, todo, found, own = (
+        _names(files or {}),
+        [*roots, *sorted(_read(parsed(text, FILE)))],
+        dict[str, Definition](),
+        set(),
+    )
+    while todo:
+        name = todo.pop()
+        if name in _own_names():
+            own.add(name)
+        elif name in known and name not in found:
+            found[name] = known[name]
+            todo += sorted(found[name].reads)
+    return _joined(_ordered(found.values())), own
+
+
+def defined() -> set[str]:
+    """Return all names that modules may define for the runtime, or carry of it."""
+    return {d.name for file in (*RUNTIME, *OWN) for d in definitions(file)} | _remaining().keys()
+
+
+@cache
+def _own_names() -> frozenset[str]:
+    return frozenset(d.name for file in OWN for d in definitions(file))
+
+
+def _names(files: Mapping[str, ModuleType]) -> dict[str, Definition]:
+    """The definitions of the runtime by name; of a name that several files define, that of the file which is said, else of
+    the first."""
+    return _first() | {name: d for name, file in files.items() for d in definitions(file) if d.name == name}
+
+
+@cache
+def _first() -> dict[str, Definition]:
+    return {d.name: d for file in RUNTIME[::-1] for d in definitions(file)} | _remaining()
+
+
+@cache
+def _remaining() -> dict[str, Definition]:
+    """What functions leave of one where they saturate, each written from its record."""
+    found = {}
+    for name, remainder in ops.REMAINING.items():
+        words = f"Return {remainder.text} of a large a, by e = exp(-|a|)."
+        lines = [f"def _{name}(e):", f'    """{words}"""', f"    return {remainder.code}"]
+        found[f"_{name}"] = Definition("ops", f"_{name}", "\n".join(lines), frozenset())
+    return found
+
+
+def _ordered(found: Iterable[Definition]) -> list[Definition]:
+    """Definitions in the order of the files, and of each file's lines."""
+    return sorted(found, key=lambda d: _places()[d.file, d.name])
+
+
+@cache
+def _places() -> dict[tuple[str, str], int]:
+    """Where each definition stands; what is written from records stands behind what calls it."""
+    order: list[Definition] = []
+    for file in RUNTIME:
+        order += [*definitions(file), *(_remaining().values() if file is saturation else ())]
+    return {(d.file, d.name): i for i, d in enumerate(order)}
+
+
+def _joined(found: Iterable[Definition]) -> str:
+    """One text, with two empty lines between definitions, none between constants."""
+    text, before = "", None
+    for d in found:
+        gap = "" if before is None else "\n" if d.is_constant and before.is_constant else "\n\n\n"
+        text, before = f"{text}{gap}{d.text}", d
+    return f"{text}\n" if text else ""
+
+
+@lru_cache(64)
+def definitions(file: ModuleType) -> tuple[Definition, ...]:
+    """Return what a file defines, without its imports, its types and what is said of them."""
+    text = _plain(inspect.getsource(file))
+    lines = text.splitlines()
+    found = []
+    for node in ast.parse(text).body:
+        for name in _defined(node):
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+            body = "\n".join(lines[first - 1 : node.end_lineno])
+            found.append(Definition(file.__name__, name, body, frozenset(_read(node) - {name})))
+    return tuple(found)
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    """The names that a statement defines for a module."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.Assign(targets=[target]):
+            return [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
+    return []
+
+
+def _read(node: ast.AST) -> set[str]:
+    """The names that a piece of a program reads."""
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
+
+
+def _plain(text: str) -> str:
+    """A program without types and comments for tools; each function's parameters stand on one line where they fit."""
+    data, starts = text.encode(), [0]
+    for line in data.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    for start, end, new in sorted(_edits(text, starts), reverse=True):
+        data = data[:start] + new.encode() + data[end:]
+    return data.decode()
+
+
+def _edits(text: str, starts: list[int]) -> Iterator[tuple[int, int, str]]:
+    """The parts of a program that are written anew: from which byte to which, and what stands there instead."""
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.FunctionDef(body=[first, *_]):
+                end = starts[first.lineno - 1]
+                yield starts[node.lineno - 1] + node.col_offset, end - 1, _header(text, node)
+            case ast.AnnAssign(target=target, value=None):
+                raise AssertionError(f"{ast.unparse(target)} is declared and has no value")
+            case ast.AnnAssign(annotation=ast.Name("TypeAlias")):
+                yield starts[node.lineno - 1] + node.col_offset, _end(node, starts), ""
+            case ast.AnnAssign(target=target, value=value):
+                assert value is not None
+                yield _end(target, starts), starts[value.lineno - 1] + value.col_offset, " = "
+    commented = text if any(words in text for words in TOOLS) else ""  # tokens take long
+    for token in tokenize.generate_tokens(io.StringIO(commented).readline):
+        if token.type == tokenize.COMMENT and token.string.startswith(TOOLS):
+            code = token.line[: token.start[1]].rstrip()
+            yield starts[token.start[0] - 1] + len(code.encode()), starts[token.start[0]] - 1, ""
+
+
+def _end(node: ast.expr | ast.stmt, starts: list[int]) -> int:
+    assert node.end_lineno is not None and node.end_col_offset is not None
+    return starts[node.end_lineno - 1] + node.end_col_offset
+
+
+def _header(text: str, node: ast.FunctionDef) -> str:
+    """The first line of a function without types; where it is too long its parameters stand on a line of their own."""
+    for a in ast.walk(node.args):
+        if isinstance(a, ast.arg):
+            a.annotation = None
+    node.args.defaults = [_as_spelt(text, d) for d in node.args.defaults]
+    node.args.kw_defaults = [None if d is None else _as_spelt(text, d) for d in node.args.kw_defaults]
+    parameters = ast.unparse(node.args)
+    line = f"def {node.name}({parameters}):"
+    indent = " " * node.col_offset
+    return line if len(indent + line) <= WIDTH else f"def {node.name}(\n{indent}    {parameters}\n{indent}):"
+
+
+def _as_spelt(text: str, node: ast.expr) -> ast.expr:
+    """An expression that is written as it stands: 2**28, not 2 ** 28."""
+    return ast.Name(ast.get_source_segment(text, node) or ast.unparse(node))

@@ -1,0 +1,57 @@
+"""What each generated module says of its own cell; here, by hand, of h_t = w ⊙ h_{t-1} + x_t with y_t = h_t², and of a loss.
+
+No module carries this file: it has its own tables, constants and sizes under these names. With them the runtime is checked
+by a type checker, and runs by itself, on the cell whose sweeps are in `sweeps.py`.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Array: TypeAlias = Any
+"""An array, or what stands for one where memory and calls are counted."""
+Arrays: TypeAlias = dict[str, Array]
+"""Arrays by name."""
+Sizes: TypeAlias = dict[str, int]
+"""Named sizes by name."""
+Gradients: TypeAlias = tuple[Arrays, Arrays, Arrays, Arrays]
+"""Those of parameters, inputs and states at the start, and what resets send to these."""
+Mask: TypeAlias = Any
+"""Steps and samples, (T, B) bool, or None: all, or none."""
+
+PARAMS: tuple[str, ...] = ("w", "v")
+INPUTS: tuple[str, ...] = ("x",)
+STATES: tuple[str, ...] = ("h",)
+TARGETS: tuple[str, ...] = ("goal",)
+ARGUMENTS: tuple[str, ...] = ("x", "h", "w")
+LEAD: dict[str, int] = {"x": 2, "h": 1, "goal": 2}
+SHAPES: dict[str, str] = {"x": "n", "h": "n", "w": "n", "v": "", "goal": "n"}
+INDICES: dict[str, str | None] = {}
+
+HELD: float = 2**28
+"""Bytes at most of arrays that are kept for the next call."""
+MARK = "by hand"
+"""Tells runs of this module from those of others."""
+GUARD: dict[str, Any] = {}
+"""Which warnings are no news."""
+REDUCTION = "sum"
+"""Whether a loss is the sum over what counts, or its mean."""
+TIMED: tuple[bool, ...] = (True, True, False, False)
+"""Which values of the tape have an axis of steps."""
+CHUNK, REACH = 4, 6
+"""How many steps send their losses back together, and through how many."""
+SPAN = 3
+"""Through how many steps each loss goes back by itself."""
+MEMORY = 2**20
+"""The bytes that a call may hold beside its arguments."""
+KINDS: tuple[bool, ...] = (True, False)
+"""What calls hold memory: whether it is training."""
+
+
+def _sizes(of: Callable[[str, int], Any]) -> Sizes:
+    """Return the named sizes, each read from an argument and an axis."""
+    return {"n": of("w", 0)}
+
+
+def _shapes(n: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every argument of one sample and step."""
+    return {"x": (n,), "h": (n,), "w": (n,), "v": (), "goal": (n,)}

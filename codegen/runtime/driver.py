@@ -1,0 +1,76 @@
+"""The public functions of a generated module: forward, backward and, for a model, value_and_grad.
+
+What differs between modules stands in files of which each module carries one: how steps are run and flowed back through
+(`whole.py`, `pieces.py`, `reach.py`), and at which steps a loss counts (`every.py`, `last.py`).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotangents, _masks
+from symbptt.codegen.runtime.cell import GUARD, STATES, Array
+from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
+from symbptt.codegen.runtime.whole import _flowed_back, _prepared, _ran, _trained
+from symbptt.codegen.runtime.workspace import _workspace
+
+
+def forward(
+    params: Any,
+    inputs: Any = None,
+    state: Any = None,
+    *,
+    steps: Any = None,
+    lengths: Any = None,
+    reset: Any = None,
+    workspace: Any = None,
+) -> Run:
+    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
+    ws = _workspace(workspace)
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
+    masks = _masks(lengths, reset, T, B)
+    plan = _prepared(a, sizes, T, B, dtype, *masks, False)
+    with np.errstate(**GUARD):
+        states, outputs, tape = _ran(plan, a, sizes, T, B, dtype, *masks, ws)
+    tape = (tape, sizes, T, B, dtype, *masks)
+    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, ws, tape[0][-1])
+
+
+def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any = None) -> Grads:
+    """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step.
+
+    From the length of a sample on its states are those of its last step, and its outputs are zero.
+    """
+    _check_monitor(monitor)
+    full, last = _cotangents(run, cotangents)
+    ws = run.workspace if workspace is None else _workspace(workspace)
+    tape, sizes, T, B, dtype, active, reset = run.tape
+    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
+    with np.errstate(**GUARD):
+        found = _flowed_back(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
+    return _grads(*found, flow, run.batched, empty=not T)
+
+
+def value_and_grad(
+    params: Any,
+    inputs: Any = None,
+    targets: Any = None,
+    state: Any = None,
+    *,
+    steps: Any = None,
+    lengths: Any = None,
+    reset: Any = None,
+    monitor: bool = False,
+    workspace: Any = None,
+) -> tuple[Array, Grads]:
+    """Return the loss over what counts, and its gradients; targets (T, B, ...) or (T, ...), of the last step (B, ...)
+    or (...)."""
+    _check_monitor(monitor)
+    ws = _workspace(workspace)
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
+    active, reset = _masks(lengths, reset, T, B)
+    plan = _prepared(a, sizes, T, B, dtype, active, reset, True)
+    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
+    with np.errstate(**GUARD):
+        value, found, final = _trained(plan, a, flow, sizes, T, B, dtype, active, reset, ws)
+    return value, _grads(*found, flow, batched, final, not T)

@@ -1,0 +1,5 @@
+"""What a generated module raises."""
+
+
+class ArgumentError(ValueError):
+    """An argument is not what the cell takes."""

@@ -1,0 +1,54 @@
+"""A loss that is taken at the last step of each sample."""
+
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Mask, Sizes
+from symbptt.codegen.runtime.losses import _weights
+from symbptt.codegen.runtime.masks import _kept
+from symbptt.codegen.runtime.sweeps import _loss
+
+
+def _counted(T: int, B: int, active: Mask) -> Array:
+    """Return the steps and samples whose loss counts."""
+    return np.arange(T)[:, None] == (np.full(B, T) if active is None else active.sum(0)) - 1
+
+
+class _Loss:
+    """The loss, and the gradients of its own parameters; what it reads is noted as the steps are run."""
+
+    def __init__(self, T: int, B: int, dtype: Any, active: Mask) -> None:
+        self.counted = np.full(B, T > 0) if active is None else active.any(0)
+        self.at = np.full(B, max(T - 1, 0)) if active is None else np.maximum(active.sum(0) - 1, 0)
+        self.weights = _weights(self.counted, dtype)
+        self.value: Any = None
+        self.read: Arrays = {}
+        self.given: Arrays = {}
+        self.own: Arrays = {}
+
+    def note(self, values: Arrays, lo: int) -> None:
+        """Read what is the last step of a sample among those from `lo` on."""
+        for k, v in values.items():
+            here = (lo <= self.at) & (self.at < lo + len(v))
+            self.read.setdefault(k, np.zeros(v.shape[1:], v.dtype))[here] = v[self.at[here] - lo, here.nonzero()[0]]
+
+    def of(
+        self, a: Arrays, states: Arrays, outputs: Arrays, lo: int, hi: int, sizes: Sizes, B: int, dtype: Any
+    ) -> tuple[Arrays, Arrays]:
+        """Compute the loss when its last piece comes, the first that flows back; return the cotangents of steps lo to hi,
+        and those behind the last."""
+        last = dict.fromkeys(STATES)
+        if self.value is None:
+            self.note(states | outputs, lo)
+            value, self.given, self.own = _loss(a, self.read, self.weights, sizes, hi, B, dtype)
+            self.value = np.sum(_kept(self.counted, value) * self.weights)
+            last = {k: self.given.get(k) for k in STATES}
+        full = {k: self.placed(self.given[k], v, lo) if k in self.given else None for k, v in outputs.items()}
+        return dict.fromkeys(states) | full, last
+
+    def placed(self, last: Array, like: Array, lo: int) -> Array:
+        """Return zeros like the values of steps from `lo` on, with those of each sample's last step put in."""
+        full, here = np.zeros_like(like), (lo <= self.at) & (self.at < lo + len(like))
+        full[self.at[here] - lo, here.nonzero()[0]] = last[here]
+        return full

@@ -1,0 +1,62 @@
+"""Windows: each loss flows back by itself, through as many steps as its window has."""
+
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.runtime.cell import SPAN, STATES, Arrays, Gradients, Mask, Sizes
+from symbptt.codegen.runtime.masks import _kept
+from symbptt.codegen.runtime.norms import _norms
+from symbptt.codegen.runtime.parts import _sliced, _zero
+from symbptt.codegen.runtime.sweeps import _pull
+
+
+def _blocks(T: int) -> list[tuple[int, int]]:
+    """Return the blocks of steps whose losses flow back at once, each through its own window."""
+    return [(lo, min(lo + SPAN, T)) for lo in range(0, T, SPAN)]
+
+
+def _first(lo: int, hi: int) -> int:
+    """Return the first step that the losses of the block lo to hi reach."""
+    return max(lo - SPAN + 1, 0)
+
+
+def _block_back(
+    tape: Any,
+    first: int,
+    lo: int,
+    hi: int,
+    full: Arrays,
+    flow: Any,
+    sizes: Sizes,
+    B: int,
+    dtype: Any,
+    active: Mask,
+    reset: Mask,
+    ws: Any,
+) -> Gradients:
+    """Flow the cotangents of steps lo to hi back through a window each; `carry[i]` is the adjoint after step at + i."""
+    T = hi - first
+    carry = {k: _zero(k, (hi - lo, B), sizes, dtype) if full[k] is None else full[k] for k in STATES}
+    outputs = {k: v for k, v in full.items() if k not in STATES}
+    ahead = {k: None if v is None else np.zeros((lo - first, *v.shape[1:]), dtype) for k, v in outputs.items()}
+    given = {k: None if v is None else np.concatenate([ahead[k], v]) for k, v in outputs.items()}
+    total = {k: _zero(k, (T, B), sizes, dtype) for k in STATES}
+    initial, resets = ({k: _zero(k, (B,), sizes, dtype) for k in STATES} for _ in range(2))
+    at, end = lo - first, T
+    for _ in range(min(SPAN, T)):
+        for k in STATES:
+            total[k][at:end] += carry[k]
+        carry, _, _ = _pull(_sliced(tape, at, end), carry, outputs, False, sizes, end - at, B, dtype)
+        outputs = dict.fromkeys(outputs)
+        if reset is not None:
+            resets = {k: v + _kept(reset[at:end], carry[k]).sum(0) for k, v in resets.items()}
+            carry = {k: _kept(~reset[at:end], v) for k, v in carry.items()}
+        if at == 0:
+            initial = {k: v + carry[k][0] for k, v in initial.items()}
+            carry = {k: v[1:] for k, v in carry.items()}
+        at, end = max(at - 1, 0), end - 1
+    whole, params, inputs = _pull(tape, total, given, True, sizes, T, B, dtype)
+    for k in flow or ():
+        flow[k][lo:hi] = np.ldexp(*_norms([whole[k][lo - first :]]))
+    return params, inputs, initial, resets

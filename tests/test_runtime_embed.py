@@ -1,0 +1,243 @@
+"""What modules carry of the runtime: one namespace, what is called and no more, plain Python without types."""
+
+import ast
+import builtins
+import inspect
+import textwrap
+from collections import Counter
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Chunked, Window, ops, zoo
+from symbptt.codegen import embed, runtime
+from symbptt.codegen.embed import OWN, RUNTIME, defined, definitions, embedded
+from symbptt.codegen.runtime import (
+    chunked,
+    driver,
+    every,
+    last,
+    limit,
+    pieces,
+    reach,
+    root,
+    whole,
+    window,
+)
+from tests.kernels import kernel_of
+from tests.test_truncation import MODELS
+
+CHOICES = (
+    {whole, pieces, reach},
+    {root, limit},
+    {chunked, window},
+    {every, last},
+)
+"""Files of which a module carries one."""
+OPTIONS = [
+    {}, {"memory": "sqrt"}, {"memory": 10**9}, {"truncation": Window(2)}, {"truncation": Chunked(2, 3)}, {"clip_adjoint": 1.0},
+]  # fmt: skip
+
+
+def one_of_each(names: list[tuple[str, ModuleType]]) -> list[tuple[str, ModuleType]]:
+    """Names, of choices those of one file."""
+    gone = {file for group in CHOICES for file in sorted(group, key=lambda f: f.__name__)[1:]}
+    return [(name, file) for name, file in names if file not in gone]
+
+
+def test_no_name_is_defined_twice_but_in_files_of_which_a_module_carries_one() -> None:
+    names = [(d.name, file) for file in RUNTIME for d in definitions(file)]
+    counts = Counter(name for name, _ in one_of_each(names))
+    assert len(counts) > 90
+    assert [name for name, count in counts.items() if count > 1] == []
+    for group in CHOICES:
+        for file in group:
+            others = {name for name, other in names if other not in group}
+            assert not others & {name for name, own in names if own is file}
+
+
+def test_every_file_is_listed() -> None:
+    files = {name for name, value in vars(runtime).items() if inspect.ismodule(value)}
+    assert {file.__name__.rpartition(".")[2] for file in (*RUNTIME, *OWN)} - {"special"} == files
+
+
+def free_names(text: str) -> set[str]:
+    """The names that a module reads and neither defines, binds nor takes from Python."""
+    tree = ast.parse(text)
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} | {"np", "__name__"}
+    bound |= {
+        n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) and n.name
+    }
+    return {node.id for node in names} - bound - set(dir(builtins))
+
+
+def top_names(text: str) -> list[str]:
+    return [name for node in ast.parse(text).body for name in embed._defined(node)]
+
+
+TARGETS = [zoo.lstm, zoo.min_gru, *MODELS.values()]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=repr)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {getattr(target, 'at', '')}")
+@pytest.mark.thinned(4)
+def test_module_carries_what_it_reads_and_no_more(target: sb.Cell | sb.Model, options: dict[str, object]) -> None:
+    text = kernel_of(target, **options).source
+    assert free_names(text) == set()
+    names = top_names(text)
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    read = {
+        node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    tables = {"PARAMS", "INPUTS", "STATES", "TARGETS", "ARGUMENTS", "LEAD", "SHAPES", "INDICES", "MARK"}
+    assert set(names) - read - tables == {"forward", "backward", *["value_and_grad"] * isinstance(target, sb.Model)}
+
+
+def test_missing_definition_is_seen() -> None:
+    text = kernel_of(zoo.lstm).source
+    assert free_names(text.replace("def _kept(", "def _kept_(")) == {"_kept"}
+
+
+def test_module_of_a_cell_alone_has_no_loss_and_one_without_options_no_checkpoints_or_scan() -> None:
+    text = kernel_of(zoo.lstm).source
+    for part in ("_Loss", "_schedule", "_scan", "_clip", "_collected", "REDUCTION", "MEMORY", "TIMED"):
+        assert f"{part}(" not in text and f"\n{part} =" not in text, part
+
+
+def test_choice_is_from_the_file_that_is_said() -> None:
+    texts = {file: embedded("", ["_Loss"], {"_Loss": file})[0] for file in (every, last)}
+    assert "def placed(" in texts[last] and "def placed(" not in texts[every]
+
+
+def test_names_of_its_own_are_told() -> None:
+    text, own = embedded("y = _kept(active, x)\nz = _sizes(of) + REDUCTION\n")
+    assert own == {"_sizes", "REDUCTION"} and top_names(text) == ["_where", "_kept"]
+
+
+def test_roots_that_a_text_reads_are_carried_in_the_order_of_the_files() -> None:
+    text, own = embedded("_watch(flow, t, adjoints); _clip(adjoints, 1.0)")
+    assert top_names(text) == ["_watch", "_norms", "_norm", "_clip"] and own == {"STATES"}
+
+
+def test_text_is_the_file_without_types() -> None:
+    source = textwrap.dedent('''
+        from typing import Any, TypeAlias
+
+        Number: TypeAlias = float
+        """It is dropped."""
+        LIMIT: float = 2  # é stands before what is cut
+        ONE, TWO = 1, 2
+
+
+        def long(
+            first: dict[str, Any],
+            *rest: int,
+            Σ: float = 1.0,
+            **others: Any,
+        ) -> tuple[int, ...]:
+            """Say what it is."""
+            found: list[int] = []  # type: ignore[x]
+            σ = "é"; more: Any = rest  # noqa: E702
+
+            def inner(x: int = 3) -> int:
+                return x + TWO  # a comment that stays
+
+            return (inner(), *found, *more)
+
+
+        class Kind:
+            def method(self, x: Number) -> "Kind":
+                self.x: Number = x
+                return self
+    ''')
+    plain = embed._plain(source)
+    assert "LIMIT = 2  # é stands before what is cut" in plain
+    assert 'def long(first, *rest, Σ=1.0, **others):\n    """Say what it is."""\n    found = []\n' in plain
+    assert '    σ = "é"; more = rest\n' in plain
+    assert "    def inner(x=3):\n        return x + TWO  # a comment that stays\n" in plain
+    assert "    def method(self, x):\n        self.x = x\n" in plain
+    assert "Number" not in plain.replace("Any, TypeAlias", "")
+    names: dict[str, object] = {}
+    exec(plain, names)
+    assert names["long"]({}, 4) == (5, 4)  # type: ignore[operator]
+
+
+def test_long_header_stands_on_three_lines() -> None:
+    names = ", ".join(f"parameter_{i}: int = 0" for i in range(9))
+    plain = embed._plain(f"def f({names}) -> None:\n    return None\n")
+    assert plain.splitlines()[0] == "def f(" and plain.splitlines()[2] == "):"
+    assert max(map(len, plain.splitlines())) < 180
+
+
+def test_declaration_without_a_value_is_refused() -> None:
+    with pytest.raises(AssertionError, match="x is declared and has no value"):
+        embed._plain("x: int\n")
+
+
+@pytest.mark.parametrize("file", RUNTIME, ids=lambda file: file.__name__)
+def test_every_file_does_the_same_without_types(file: ModuleType) -> None:
+    """The statements of a file and of its text are the same, but for types."""
+
+    class Untyped(ast.NodeTransformer):
+        def visit_arg(self, node: ast.arg) -> ast.arg:
+            return ast.arg(node.arg)
+
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+            self.generic_visit(node)
+            node.returns = None
+            return node
+
+        def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+            if isinstance(node.annotation, ast.Name) and node.annotation.id == "TypeAlias":
+                return None
+            assert node.value is not None
+            return ast.Assign([node.target], node.value)
+
+    source = inspect.getsource(file)
+    wanted = ast.fix_missing_locations(Untyped().visit(ast.parse(source)))
+    assert ast.unparse(wanted) == ast.unparse(ast.parse(embed._plain(source)))
+    assert all(len(line) <= 140 for d in definitions(file) for line in d.text.splitlines())
+
+
+def test_files_of_the_runtime_import_numpy_and_each_other() -> None:
+    for file in (*RUNTIME, *OWN):
+        for node in ast.walk(ast.parse(inspect.getsource(file))):
+            named = [node.module] if isinstance(node, ast.ImportFrom) else []
+            named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in named:
+                assert name in ("numpy", "typing", "collections.abc") or f"{name}".startswith(
+                    "symbptt.codegen.runtime."
+                )
+
+
+def test_names_of_the_runtime_are_no_variables_of_a_user() -> None:
+    names = defined()
+    assert {
+        "_scan",
+        "GUARD",
+        "REDUCTION",
+        "_forward",
+        "Run",
+        "_Loss",
+        "erf",
+        *(f"_{k}" for k in ops.REMAINING),
+    } <= names
+    assert not names & {"Array", "Arrays", "Sizes", "Mask", "Rows"}  # types are not carried
+
+    @sb.cell
+    def clashing(x: sb.Input["n"], h: sb.State["n"], GUARD: sb.Param["n"], _kept: sb.Param["n"], REDUCTION: sb.Param):
+        SPAN = GUARD * h + x
+        return np.tanh(SPAN + _kept) * REDUCTION
+
+    assert sb.verify(clashing).passed
+
+
+def test_files_are_modules_that_run_by_themselves() -> None:
+    assert driver.forward({"w": np.full(1, 0.5), "v": 1.0}, {"x": np.ones((2, 1))}).states["h"].tolist() == [
+        [1.0],
+        [1.5],
+    ]
