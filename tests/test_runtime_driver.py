@@ -150,7 +150,7 @@ PLANTED = [
     ("root", "every", "carry or behind", "behind"),
     ("root", "every", "sums[0][k] + v if k in sums[0] else v", "v"),
     ("root", "last", "start = _final(states, start, _cut(active, first, end))", "pass"),
-    ("root", "last", "        loss.note(states | outputs, first)\n", ""),
+    ("root", "last", "        loss.note(states | outputs, first, end)\n", ""),
     ("root", "every", "_held(a[k][lo:hi], active[lo:hi].sum(0))", "a[k][lo:hi] * np.nan"),
 ]
 

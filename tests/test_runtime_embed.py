@@ -110,7 +110,7 @@ def test_module_of_a_cell_alone_has_no_loss_and_one_without_options_no_checkpoin
 
 def test_choice_is_from_the_file_that_is_said() -> None:
     texts = {file: embedded("", ["_Loss"], {"_Loss": file})[0] for file in (every, last)}
-    assert "def placed(" in texts[last] and "def placed(" not in texts[every]
+    assert "def ends(" in texts[last] and "def ends(" not in texts[every]
 
 
 def test_names_of_its_own_are_told() -> None:

@@ -24,7 +24,7 @@ class _Loss:
         self.value = dtype.type(0)
         self.own: Arrays = {}
 
-    def note(self, values: Arrays, lo: int) -> None:
+    def note(self, values: Arrays, lo: int, hi: int) -> None:
         """Read nothing of steps that are run again."""
 
     def of(

@@ -27,28 +27,31 @@ class _Loss:
         self.given: Arrays = {}
         self.own: Arrays = {}
 
-    def note(self, values: Arrays, lo: int) -> None:
-        """Read what is the last step of a sample among those from `lo` on."""
+    def note(self, values: Arrays, lo: int, hi: int) -> None:
+        """Read what is the last step of a sample among steps lo to hi."""
+        ended, place = self.ends(lo, hi)
         for k, v in values.items():
-            here = (lo <= self.at) & (self.at < lo + len(v))
-            self.read.setdefault(k, np.zeros(v.shape[1:], v.dtype))[here] = v[self.at[here] - lo, here.nonzero()[0]]
+            self.read.setdefault(k, np.zeros(v.shape[1:], v.dtype))[ended] = v[place]
+
+    def ends(self, lo: int, hi: int) -> tuple[Array, tuple[Array, Array]]:
+        """Return the samples whose last step is one of lo to hi, and where that is among these steps."""
+        (ended,) = ((lo <= self.at) & (self.at < hi)).nonzero()
+        return ended, (self.at[ended] - lo, ended)
 
     def of(
         self, a: Arrays, states: Arrays, outputs: Arrays, lo: int, hi: int, sizes: Sizes, B: int, dtype: Any
     ) -> tuple[Arrays, Arrays]:
         """Compute the loss when its last piece comes, the first that flows back; return the cotangents of steps lo to hi,
         and those behind the last."""
-        last = dict.fromkeys(STATES)
+        last: Arrays = dict.fromkeys(STATES)
         if self.value is None:
-            self.note(states | outputs, lo)
+            self.note(states | outputs, lo, hi)
             value, self.given, self.own = _loss(a, self.read, self.weights, sizes, hi, B, dtype)
             self.value = np.sum(_kept(self.counted, value) * self.weights)
             last = {k: self.given.get(k) for k in STATES}
-        full = {k: self.placed(self.given[k], v, lo) if k in self.given else None for k, v in outputs.items()}
-        return dict.fromkeys(states) | full, last
-
-    def placed(self, last: Array, like: Array, lo: int) -> Array:
-        """Return zeros like the values of steps from `lo` on, with those of each sample's last step put in."""
-        full, here = np.zeros_like(like), (lo <= self.at) & (self.at < lo + len(like))
-        full[self.at[here] - lo, here.nonzero()[0]] = last[here]
-        return full
+        full: Arrays = dict.fromkeys([*states, *outputs])
+        for k in [k for k in outputs if k in self.given]:
+            ended, place = self.ends(lo, hi)
+            full[k] = np.zeros_like(outputs[k])
+            full[k][place] = self.given[k][ended]
+        return full, last

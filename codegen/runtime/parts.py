@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.cell import INDICES, INPUTS, TIMED, Array, Arrays, Mask, Sizes, _shapes
+from symbptt.codegen.runtime.cell import INDICES, INPUTS, TIMED, Arrays, Mask, Sizes, _shapes
 from symbptt.codegen.runtime.masks import _held
 from symbptt.codegen.runtime.sweeps import _forward
 
@@ -33,11 +33,12 @@ def _sliced(tape: Any, lo: int, hi: int) -> tuple[Any, ...]:
     return tuple(v[lo:hi] if timed else v for v, timed in zip(tape, TIMED, strict=True))
 
 
-def _zero(name: str, lead: tuple[int, ...], sizes: Sizes, dtype: Any) -> Array:
-    """Return zeros of the shape of an argument behind some sample axes."""
-    return np.zeros((*lead, *_shapes(**sizes)[name]), dtype)
+def _zeros(names: Iterable[str], lead: tuple[int, ...], sizes: Sizes, dtype: Any) -> Arrays:
+    """Return zeros of the shapes of some arguments behind sample axes."""
+    shapes = _shapes(**sizes)
+    return {k: np.zeros((*lead, *shapes[k]), dtype) for k in names}
 
 
 def _inputs_of(T: int, B: int, sizes: Sizes, dtype: Any) -> Arrays:
     """Return room for the gradients of inputs at all steps."""
-    return {k: _zero(k, (T, B), sizes, dtype) for k in INPUTS if k not in INDICES}
+    return _zeros([k for k in INPUTS if k not in INDICES], (T, B), sizes, dtype)

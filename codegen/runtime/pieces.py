@@ -10,7 +10,7 @@ from symbptt.codegen.runtime.checkpoints import _schedule, _spanned
 from symbptt.codegen.runtime.every import _Loss
 from symbptt.codegen.runtime.losses import _added
 from symbptt.codegen.runtime.masks import _final
-from symbptt.codegen.runtime.parts import _cut, _data, _inputs_of, _part, _zero
+from symbptt.codegen.runtime.parts import _cut, _data, _inputs_of, _part, _zeros
 from symbptt.codegen.runtime.root import _pieces
 from symbptt.codegen.runtime.sweeps import _backward
 
@@ -39,7 +39,7 @@ def _ran(
     plan: tuple[int, int], a: Arrays, sizes: Sizes, T: int, B: int, dtype: Any, active: Mask, reset: Mask, ws: Any
 ) -> tuple[Arrays, Arrays, Any]:
     """Return the states and outputs of a run, piece by piece, and all that is kept of it: its arguments, the states."""
-    states, start = {k: _zero(k, (T, B), sizes, dtype) for k in STATES}, {k: a[k] for k in STATES}
+    states, start = _zeros(STATES, (T, B), sizes, dtype), {k: a[k] for k in STATES}
     outputs: Arrays = {}
     for lo, hi in _spanned(_end(T, active), plan[0]):
         found, given, _ = _part(a, start, lo, hi, sizes, B, dtype, active, reset, ws)
@@ -173,6 +173,6 @@ def _ahead_to(
         end = min(first + piece, hi)
         states, outputs, _ = _part(a, start, first, end, sizes, B, dtype, active, reset, ws)
         start = _final(states, start, _cut(active, first, end))
-        loss.note(states | outputs, first)
+        loss.note(states | outputs, first, end)
         del states, outputs, _
     return start

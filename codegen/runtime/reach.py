@@ -10,7 +10,7 @@ from symbptt.codegen.runtime.chunked import _block_back, _blocks, _first
 from symbptt.codegen.runtime.every import _counted
 from symbptt.codegen.runtime.losses import _added, _weights
 from symbptt.codegen.runtime.masks import _final, _kept
-from symbptt.codegen.runtime.parts import _cut, _inputs_of, _part, _sliced, _zero
+from symbptt.codegen.runtime.parts import _cut, _inputs_of, _part, _sliced, _zeros
 from symbptt.codegen.runtime.sweeps import _loss
 
 
@@ -48,9 +48,10 @@ def _flowed_back(
     alive = np.full(B, T > 0) if active is None else active.any(0)
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
     for k in [k for k, v in last.items() if v is not None and T]:
-        full[k] = _zero(k, (T, B), sizes, dtype) if full[k] is None else full[k].copy()
+        full[k] = np.zeros((T, *last[k].shape), dtype) if full[k] is None else full[k].copy()
         full[k][at] += _kept(alive, last[k])
-    idle = {k: _zero(k, (B,), sizes, dtype) if v is None else _kept(~alive, v) for k, v in last.items()}
+    zeros = _zeros([k for k, v in last.items() if v is None], (B,), sizes, dtype)
+    idle = {k: zeros[k] if v is None else _kept(~alive, v) for k, v in last.items()}
     sums = _inputs_of(T, B, sizes, dtype)
     found: tuple[Arrays, Arrays] = {}, idle
     for lo, hi in _begun(_blocks(T), active):

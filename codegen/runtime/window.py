@@ -7,7 +7,7 @@ import numpy as np
 from symbptt.codegen.runtime.cell import SPAN, STATES, Arrays, Gradients, Mask, Sizes
 from symbptt.codegen.runtime.masks import _kept
 from symbptt.codegen.runtime.norms import _norms
-from symbptt.codegen.runtime.parts import _sliced, _zero
+from symbptt.codegen.runtime.parts import _sliced, _zeros
 from symbptt.codegen.runtime.sweeps import _pull
 
 
@@ -37,12 +37,13 @@ def _block_back(
 ) -> Gradients:
     """Flow the cotangents of steps lo to hi back through a window each; `carry[i]` is the adjoint after step at + i."""
     T = hi - first
-    carry = {k: _zero(k, (hi - lo, B), sizes, dtype) if full[k] is None else full[k] for k in STATES}
+    carry = _zeros([k for k in STATES if full[k] is None], (hi - lo, B), sizes, dtype)
+    carry = {k: carry[k] if full[k] is None else full[k] for k in STATES}
     outputs = {k: v for k, v in full.items() if k not in STATES}
     ahead = {k: None if v is None else np.zeros((lo - first, *v.shape[1:]), dtype) for k, v in outputs.items()}
     given = {k: None if v is None else np.concatenate([ahead[k], v]) for k, v in outputs.items()}
-    total = {k: _zero(k, (T, B), sizes, dtype) for k in STATES}
-    initial, resets = ({k: _zero(k, (B,), sizes, dtype) for k in STATES} for _ in range(2))
+    total = {k: np.zeros((T, *v.shape[1:]), dtype) for k, v in carry.items()}
+    initial, resets = ({k: np.zeros(v.shape[1:], dtype) for k, v in carry.items()} for _ in range(2))
     at, end = lo - first, T
     for _ in range(min(SPAN, T)):
         for k in STATES:
