@@ -21,9 +21,11 @@ from symbptt.ir.shape import named_size
 
 MASKS = ((False, False), (False, True), (True, True))
 """What masks a call takes: none; resets alone; lengths, with resets or without."""
-HEAD = '''def _needed(steps, T, B, item, sizes, trains, masks):
-    """Return the bytes that a call holds beside its arguments where a piece has so many steps: in training, or in a run
-    and the way back; `masks`: none (0), resets (1), lengths (2). Each sum is what lives at one place."""'''
+HEAD = (
+    "def _needed(steps, T, B, item, sizes, trains, masks):",
+    '    """Return the bytes that a call holds beside its arguments where a piece has so many steps: in training, or in a run',
+    '    and the way back; `masks`: none (0), resets (1), lengths (2). Each sum is what lives at one place."""',
+)
 OWN = {STEPS: "steps", T: "T", B: "B", ITEM: "item"}
 """The parameters of that function which are sizes."""
 WIDTH, SPARE = 114, 2**10
@@ -50,7 +52,7 @@ def needed_text(w: Written) -> str:
         lines += _returned(f"{_case(trains, 0, kinds)} and ({_scans(scan, names)})", scan, names)
     for (trains, masks), case in zip(calls, found, strict=True):
         lines += _returned(_case(trains, masks, kinds), case, names)
-    return "\n".join([HEAD, *(f"    {line}" for line in lines)])
+    return "\n".join([*HEAD, *(f"    {line}" for line in lines)])
 
 
 def _names(w: Written, letters: Letters) -> dict[sp.Symbol, sp.Symbol]:

@@ -39,7 +39,6 @@ class Scope:
     static: frozenset[int]
     lead: tuple[str, ...]
     refer: Callable[[int], str | None]
-    helpers: set[str]
     renamed: dict[str, str]
 
     def size(self, value: Size, least: int = SUM) -> str:
@@ -109,9 +108,7 @@ def _map(s: Scope, node: Node) -> Written:
 
 def remainder_text(s: Scope, node: Node, value: str) -> str:
     """Return a remainder by the text of what the value of the function gives, which is computed in place."""
-    s.helpers.add("_sharpened")
     name = node.attrs.expr.func.__name__
-    s.helpers.add(f"_{name}")
     return f"_sharpened({value}, _{name}, lambda: {s.text(node.args[1])})"
 
 
@@ -212,7 +209,6 @@ def _slice(s: Scope, node: Node) -> str:
 
 
 def _pad(s: Scope, node: Node) -> str:
-    s.helpers.add("_padded")
     x = node.args[0]
     index = index_text(s, node.attrs.data, node.shape)
     return f"_padded({_array(s, x, SUM)}, {s.shape(s.axes(x), node.shape)}, np.s_[{index}])"
@@ -266,12 +262,10 @@ def _spread_to(s: Scope, arg: int, lead: tuple[str, ...]) -> str:
 def _gather(s: Scope, node: Node) -> Written:
     table, index = node.args
     if node.attrs.kind == "scatter":
-        s.helpers.add("_scattered")
         lead = s.axes(node.id)
         return f"_scattered({s.text(table)}, {s.text(index)}, {node.attrs.axis}, {s.shape(lead, node.shape)})", ATOM
     if node.attrs.axis == 0 and not s.axes(table):
         return f"{s.text(table, ATOM)}[{s.text(index)}]", ATOM
-    s.helpers.add("_gathered")
     return f"_gathered({s.text(table)}, {s.text(index)}, {node.attrs.axis}, {bool(s.axes(table))})", ATOM
 
 
@@ -290,7 +284,6 @@ def _total(s: Scope, node: Node) -> Written:
         out = tuple(LETTERS[i] for i in inner.attrs.out)
         return product_text(presummed(a, b), presummed(b, a), out, _sizes(s, inner))
     if s.refer(x) is None and inner.family == "gather" and inner.attrs.kind == "scatter":
-        s.helpers.add("_collected")
         bar, index = inner.args
         return f"_collected({s.text(bar)}, {s.text(index)}, {inner.attrs.axis}, {s.shape((), node.shape)})", ATOM
     kind = ", dtype=dtype" if is_bool(inner) else ""

@@ -141,8 +141,7 @@ def _fixed_lines(a: Argument) -> list[str]:
 def _need_lines(need: Need) -> list[str]:
     """The check of what a slice needs, whose sizes are numbers where the module runs on arrays."""
     parts = need.parts({name: f"\0{name}\1" for name in need.names})
-    escaped = "; ".join(parts).replace("{", "{{").replace("}", "}}")
-    message = escaped.replace("\0", "{").replace("\1", "}")
+    message = "; ".join(parts).translate({ord("{"): "{{", ord("}"): "}}", 0: "{", 1: "}"})
     return [
         *wrapped(f"    if isinstance({' + '.join(need.names)}, int) and {size_text(need.spare)} < 0:"),
         *wrapped(f"        raise ArgumentError(f{message!r})"),

@@ -38,8 +38,7 @@ class Module:
     `collected` are the cotangents that come from the step after and that are read after the loop: their arrays have all
     steps, those of the others a block of them. `static` values are Python numbers; `varying` ones differ between samples;
     `previous` holds the variables of states before a step; `sizes` those of named sizes whose name is taken; `gradients`
-    those of results. Writing adds to
-    `helpers` and `used`.
+    those of results. Writing adds to `used`.
     """
 
     program: Program
@@ -54,7 +53,6 @@ class Module:
     gradients: dict[str, str]
     aliases: dict[int, tuple[int, str]] = field(default_factory=dict)
     lead: tuple[str, ...] = ("T", "B")
-    helpers: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
 
     def scope(self, region: str) -> Scope:
@@ -66,7 +64,6 @@ class Module:
             self.static,
             lead,
             lambda id: self.refer(id, region),
-            self.helpers,
             self.sizes,
         )
 

@@ -35,7 +35,6 @@ def forward_scan(m: Module, buffers: Sequence[str]) -> Scan | None:
     found = recursion(m)
     if found is None:
         return None
-    m.helpers.add("_scan")
 
     def write(sheet: Sheet) -> list[str]:
         shapes = _shapes(m)
@@ -51,7 +50,6 @@ def backward_scan(m: Module, carries: Mapping[str, str]) -> Scan | None:
     found = recursion(m)
     if found is None:
         return None
-    m.helpers.add("_scan")
 
     def write(sheet: Sheet) -> list[str]:
         shapes, a = _shapes(m), found[1]

@@ -236,7 +236,7 @@ class Sheet:
             found = self.find(id)
             return None if found is None else found.text
 
-        return Scope(m.program.graph, m.varying, m.static, self.lead, refer, m.helpers, m.sizes)
+        return Scope(m.program.graph, m.varying, m.static, self.lead, refer, m.sizes)
 
     def before(self, lines: Sequence[str], empty: str = "np.empty") -> list[str]:
         """Return the lines that make the rooms and views which `lines` read, before the loop; `empty` makes a room."""
