@@ -19,6 +19,7 @@ from symbptt import ops, special
 from symbptt.codegen.load import parsed
 from symbptt.codegen.runtime import (
     arguments,
+    call,
     cell,
     checkpoints,
     chunked,
@@ -45,7 +46,7 @@ from symbptt.codegen.runtime import (
 )
 
 RUNTIME: tuple[ModuleType, ...] = (
-    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, checkpoints, gather, scan,
+    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan,
     saturation, special, masks, norms, arguments, results, workspace, errors,
 )  # fmt: skip
 """The files of the runtime in the order in which a module carries them, from what is called to what that calls."""

@@ -140,7 +140,7 @@ def test_arrays_without_a_batch_axis_give_gradients_without_one(run: str) -> Non
 
 
 PLANTED = [
-    ("whole", "every", "self.weights = _weights(self.counted, dtype)", "self.weights = np.ones((T, B))"),
+    ("whole", "every", "self.weights = _weights(self.counted, call.dtype)", "self.weights = np.ones((call.T, call.B))"),
     (
         "whole",
         "every",
@@ -149,7 +149,7 @@ PLANTED = [
     ),
     ("root", "every", "carry or behind", "behind"),
     ("root", "every", "sums[0][k] + v if k in sums[0] else v", "v"),
-    ("root", "last", "start = _final(states, start, _cut(active, first, end))", "pass"),
+    ("root", "last", "start = _final(states, start, _cut(call.active, first, end))", "pass"),
     ("root", "last", "        loss.note(states | outputs, first, end)\n", ""),
     ("root", "every", "_held(a[k][lo:hi], active[lo:hi].sum(0))", "a[k][lo:hi] * np.nan"),
 ]

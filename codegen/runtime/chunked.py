@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.cell import CHUNK, REACH, STATES, Arrays, Gradients, Mask, Sizes
+from symbptt.codegen.runtime.call import _Call
+from symbptt.codegen.runtime.cell import CHUNK, REACH, STATES, Arrays, Gradients
+from symbptt.codegen.runtime.parts import _behind_zeros
 from symbptt.codegen.runtime.sweeps import _backward
 
 
@@ -18,28 +20,12 @@ def _first(lo: int, hi: int) -> int:
     return max(hi - REACH, 0)
 
 
-def _block_back(
-    tape: Any,
-    first: int,
-    lo: int,
-    hi: int,
-    full: Arrays,
-    flow: Any,
-    sizes: Sizes,
-    B: int,
-    dtype: Any,
-    active: Mask,
-    reset: Mask,
-    ws: Any,
-) -> Gradients:
+def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo: int, hi: int) -> Gradients:
     """Flow the cotangents of steps lo to hi back to step `first`, where the tape begins; return what `_backward` does."""
     ahead = max(lo - first, 0)
-    given = {
-        k: None if v is None else np.concatenate([np.zeros((ahead, *v.shape[1:]), dtype), v[max(first - lo, 0) :]])
-        for k, v in full.items()
-    }
-    here: Any = {k: np.zeros(hi - first, dtype) for k in STATES} if flow is not None else None
-    found = _backward(tape, given, dict.fromkeys(STATES), here, sizes, hi - first, B, dtype, active, reset, ws)
+    given = {k: v if v is None else _behind_zeros(v[max(first - lo, 0) :], ahead) for k, v in full.items()}
+    here: Any = {k: np.zeros(hi - first, call.dtype) for k in STATES} if flow is not None else None
+    found = _backward(tape, given, dict.fromkeys(STATES), here, *call.of(first, hi))
     for k in flow or ():
         flow[k][max(lo, first) : hi] = here[k][ahead:]
     return found

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotangents, _masks
+from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.cell import GUARD, STATES, Array
 from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
 from symbptt.codegen.runtime.whole import _flowed_back, _prepared, _ran, _trained
@@ -26,14 +27,12 @@ def forward(
     workspace: Any = None,
 ) -> Run:
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
-    ws = _workspace(workspace)
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
-    masks = _masks(lengths, reset, T, B)
-    plan = _prepared(a, sizes, T, B, dtype, *masks, False)
+    call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
+    plan = _prepared(call, False)
     with np.errstate(**GUARD):
-        states, outputs, tape = _ran(plan, a, sizes, T, B, dtype, *masks, ws)
-    tape = (tape, sizes, T, B, dtype, *masks)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, ws, tape[0][-1])
+        states, outputs, tape = _ran(call, plan)
+    kept = (tape, call.sizes, call.T, call.B, call.dtype, call.active, call.reset)
+    return Run(_frozen(states, batched), _frozen(outputs, batched), kept, batched, call.dtype, call.ws, tape[-1])
 
 
 def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any = None) -> Grads:
@@ -45,9 +44,10 @@ def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any
     full, last = _cotangents(run, cotangents)
     ws = run.workspace if workspace is None else _workspace(workspace)
     tape, sizes, T, B, dtype, active, reset = run.tape
+    call = _Call({}, sizes, T, B, dtype, active, reset, ws)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(**GUARD):
-        found = _flowed_back(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
+        found = _flowed_back(call, tape, full, last, flow)
     return _grads(*found, flow, run.batched, empty=not T)
 
 
@@ -66,11 +66,20 @@ def value_and_grad(
     """Return the loss over what counts, and its gradients; targets (T, B, ...) or (T, ...), of the last step (B, ...)
     or (...)."""
     _check_monitor(monitor)
-    ws = _workspace(workspace)
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, {} if targets is None else targets)
-    active, reset = _masks(lengths, reset, T, B)
-    plan = _prepared(a, sizes, T, B, dtype, active, reset, True)
-    flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
+    targets = {} if targets is None else targets
+    call, batched = _called(params, inputs, targets, state, steps, lengths, reset, workspace)
+    plan = _prepared(call, True)
+    flow = {k: np.zeros(call.T, call.dtype) for k in STATES} if monitor else None
     with np.errstate(**GUARD):
-        value, found, final = _trained(plan, a, flow, sizes, T, B, dtype, active, reset, ws)
-    return value, _grads(*found, flow, batched, final, not T)
+        value, found, final = _trained(call, plan, flow)
+    return value, _grads(*found, flow, batched, final, not call.T)
+
+
+def _called(
+    params: Any, inputs: Any, targets: Any, state: Any, steps: Any, lengths: Any, reset: Any, workspace: Any
+) -> tuple[_Call, bool]:
+    """Return a call whose arguments are checked, and whether they have a batch axis."""
+    ws = _workspace(workspace)
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets)
+    active, reset = _masks(lengths, reset, T, B)
+    return _Call(a, sizes, T, B, dtype, active, reset, ws), batched

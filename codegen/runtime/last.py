@@ -4,24 +4,27 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Mask, Sizes
+from symbptt.codegen.runtime.call import _Call
+from symbptt.codegen.runtime.cell import STATES, Array, Arrays
 from symbptt.codegen.runtime.losses import _weights
 from symbptt.codegen.runtime.masks import _kept
 from symbptt.codegen.runtime.sweeps import _loss
 
 
-def _counted(T: int, B: int, active: Mask) -> Array:
+def _counted(call: _Call) -> Array:
     """Return the steps and samples whose loss counts."""
-    return np.arange(T)[:, None] == (np.full(B, T) if active is None else active.sum(0)) - 1
+    ends = np.full(call.B, call.T) if call.active is None else call.active.sum(0)
+    return np.arange(call.T)[:, None] == ends - 1
 
 
 class _Loss:
     """The loss, and the gradients of its own parameters; what it reads is noted as the steps are run."""
 
-    def __init__(self, T: int, B: int, dtype: Any, active: Mask) -> None:
+    def __init__(self, call: _Call) -> None:
+        T, B, active = call.T, call.B, call.active
         self.counted = np.full(B, T > 0) if active is None else active.any(0)
         self.at = np.full(B, max(T - 1, 0)) if active is None else np.maximum(active.sum(0) - 1, 0)
-        self.weights = _weights(self.counted, dtype)
+        self.weights = _weights(self.counted, call.dtype)
         self.value: Any = None
         self.read: Arrays = {}
         self.given: Arrays = {}
@@ -38,15 +41,13 @@ class _Loss:
         (ended,) = ((lo <= self.at) & (self.at < hi)).nonzero()
         return ended, (self.at[ended] - lo, ended)
 
-    def of(
-        self, a: Arrays, states: Arrays, outputs: Arrays, lo: int, hi: int, sizes: Sizes, B: int, dtype: Any
-    ) -> tuple[Arrays, Arrays]:
+    def of(self, call: _Call, a: Arrays, states: Arrays, outputs: Arrays, lo: int, hi: int) -> tuple[Arrays, Arrays]:
         """Compute the loss when its last piece comes, the first that flows back; return the cotangents of steps lo to hi,
         and those behind the last."""
         last: Arrays = dict.fromkeys(STATES)
         if self.value is None:
             self.note(states | outputs, lo, hi)
-            value, self.given, self.own = _loss(a, self.read, self.weights, sizes, hi, B, dtype)
+            value, self.given, self.own = _loss(a, self.read, self.weights, *call.of(lo, hi)[:4])
             self.value = np.sum(_kept(self.counted, value) * self.weights)
             last = {k: self.given.get(k) for k in STATES}
         full: Arrays = dict.fromkeys([*states, *outputs])

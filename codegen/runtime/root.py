@@ -1,13 +1,9 @@
 """About as many pieces as a piece has steps."""
 
-from typing import Any
-
-from symbptt.codegen.runtime.cell import Mask, Sizes
+from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.checkpoints import _root
 
 
-def _pieces(
-    T: int, end: int, B: int, sizes: Sizes, dtype: Any, active: Mask, reset: Mask, trains: bool
-) -> tuple[int, int]:
-    """Return the steps of a piece and the slots; the longest sample ends after `end` steps of T."""
+def _pieces(call: _Call, end: int, trains: bool) -> tuple[int, int]:
+    """Return the steps of a piece and the slots; the longest sample ends after `end` steps."""
     return _root(end)

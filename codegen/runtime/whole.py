@@ -3,39 +3,36 @@
 from typing import Any
 
 from symbptt.codegen.runtime.arguments import _check_data
-from symbptt.codegen.runtime.cell import Arrays, Gradients, Mask, Sizes
+from symbptt.codegen.runtime.call import _Call
+from symbptt.codegen.runtime.cell import Arrays, Gradients
 from symbptt.codegen.runtime.every import _Loss
 from symbptt.codegen.runtime.losses import _added
 from symbptt.codegen.runtime.masks import _final, _kept, _stopped
 from symbptt.codegen.runtime.sweeps import _backward, _forward
 
 
-def _prepared(a: Arrays, sizes: Sizes, T: int, B: int, dtype: Any, active: Mask, reset: Mask, trains: bool) -> Any:
+def _prepared(call: _Call, trains: bool) -> Any:
     """Check the data of a call."""
-    _check_data(a, active, sizes)
+    _check_data(call.a, call.active, call.sizes)
 
 
-def _ran(
-    plan: None, a: Arrays, sizes: Sizes, T: int, B: int, dtype: Any, active: Mask, reset: Mask, ws: Any
-) -> tuple[Arrays, Arrays, Any]:
+def _ran(call: _Call, plan: Any) -> tuple[Arrays, Arrays, Any]:
     """Return the states and outputs of a run, and its tape."""
-    states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset, ws)
-    return _stopped(states, a, active), {k: _kept(active, v) for k, v in outputs.items()}, tape
+    states, outputs, tape = _forward(call.a, call.a, *call.of(0, call.T))
+    return _stopped(states, call.a, call.active), {k: _kept(call.active, v) for k, v in outputs.items()}, tape
 
 
-def _flowed_back(*run: Any) -> Gradients:
-    """Return what `_backward` does."""
-    return _backward(*run)
+def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) -> Gradients:
+    """Return the gradients of a run."""
+    return _backward(tape, full, last, flow, *call.of(0, call.T))
 
 
-def _trained(
-    plan: None, a: Arrays, flow: Any, sizes: Sizes, T: int, B: int, dtype: Any, active: Mask, reset: Mask, ws: Any
-) -> tuple[Any, Gradients, Arrays]:
-    """Return the loss, the gradients of parameters, inputs and states, and the states at the end."""
-    loss = _Loss(T, B, dtype, active)
-    states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset, ws)
-    full, last = loss.of(a, states, outputs, 0, T, sizes, B, dtype)
-    final = _final(states, a, active)
-    params, inputs, state, resets = _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
-    ws.give(tape[-1])
+def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]:
+    """Return the loss, its gradients, and the states at the end."""
+    loss = _Loss(call)
+    states, outputs, tape = _forward(call.a, call.a, *call.of(0, call.T))
+    full, last = loss.of(call, call.a, states, outputs, 0, call.T)
+    final = _final(states, call.a, call.active)
+    params, inputs, state, resets = _backward(tape, full, last, flow, *call.of(0, call.T))
+    call.ws.give(tape[-1])
     return loss.value, (_added(params, loss.own), inputs, state, resets), final

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.cell import SPAN, STATES, Arrays, Gradients, Mask, Sizes
+from symbptt.codegen.runtime.call import _Call, _cut
+from symbptt.codegen.runtime.cell import SPAN, STATES, Arrays, Gradients
 from symbptt.codegen.runtime.masks import _kept
 from symbptt.codegen.runtime.norms import _norms
-from symbptt.codegen.runtime.parts import _sliced, _zeros
+from symbptt.codegen.runtime.parts import _behind_zeros, _sliced, _zeros
 from symbptt.codegen.runtime.sweeps import _pull
 
 
@@ -21,34 +22,20 @@ def _first(lo: int, hi: int) -> int:
     return max(lo - SPAN + 1, 0)
 
 
-def _block_back(
-    tape: Any,
-    first: int,
-    lo: int,
-    hi: int,
-    full: Arrays,
-    flow: Any,
-    sizes: Sizes,
-    B: int,
-    dtype: Any,
-    active: Mask,
-    reset: Mask,
-    ws: Any,
-) -> Gradients:
+def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo: int, hi: int) -> Gradients:
     """Flow the cotangents of steps lo to hi back through a window each; `carry[i]` is the adjoint after step at + i."""
-    T = hi - first
-    carry = _zeros([k for k in STATES if full[k] is None], (hi - lo, B), sizes, dtype)
+    T, dtype, reset = hi - first, call.dtype, _cut(call.reset, first, hi)
+    carry = _zeros(call, [k for k in STATES if full[k] is None], hi - lo, call.B)
     carry = {k: carry[k] if full[k] is None else full[k] for k in STATES}
     outputs = {k: v for k, v in full.items() if k not in STATES}
-    ahead = {k: None if v is None else np.zeros((lo - first, *v.shape[1:]), dtype) for k, v in outputs.items()}
-    given = {k: None if v is None else np.concatenate([ahead[k], v]) for k, v in outputs.items()}
+    given = {k: v if v is None else _behind_zeros(v, lo - first) for k, v in outputs.items()}
     total = {k: np.zeros((T, *v.shape[1:]), dtype) for k, v in carry.items()}
     initial, resets = ({k: np.zeros(v.shape[1:], dtype) for k, v in carry.items()} for _ in range(2))
     at, end = lo - first, T
     for _ in range(min(SPAN, T)):
         for k in STATES:
             total[k][at:end] += carry[k]
-        carry, _, _ = _pull(_sliced(tape, at, end), carry, outputs, False, sizes, end - at, B, dtype)
+        carry, _, _ = _pull(_sliced(tape, at, end), carry, outputs, False, *call.of(first + at, first + end)[:4])
         outputs = dict.fromkeys(outputs)
         if reset is not None:
             resets = {k: v + _kept(reset[at:end], carry[k]).sum(0) for k, v in resets.items()}
@@ -57,7 +44,7 @@ def _block_back(
             initial = {k: v + carry[k][0] for k, v in initial.items()}
             carry = {k: v[1:] for k, v in carry.items()}
         at, end = max(at - 1, 0), end - 1
-    whole, params, inputs = _pull(tape, total, given, True, sizes, T, B, dtype)
+    whole, params, inputs = _pull(tape, total, given, True, *call.of(first, hi)[:4])
     for k in flow or ():
         flow[k][lo:hi] = np.ldexp(*_norms([whole[k][lo - first :]]))
     return params, inputs, initial, resets

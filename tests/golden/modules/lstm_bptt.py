@@ -90,7 +90,7 @@ def _shapes(m, n):
 GUARD = {"over": "ignore"}  # warnings that are no news
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 39f72657'
+MARK = 'lstm f2395b9c'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -240,14 +240,12 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
 
 def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
-    ws = _workspace(workspace)
-    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps)
-    masks = _masks(lengths, reset, T, B)
-    plan = _prepared(a, sizes, T, B, dtype, *masks, False)
+    call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
+    plan = _prepared(call, False)
     with np.errstate(**GUARD):
-        states, outputs, tape = _ran(plan, a, sizes, T, B, dtype, *masks, ws)
-    tape = (tape, sizes, T, B, dtype, *masks)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), tape, batched, dtype, ws, tape[0][-1])
+        states, outputs, tape = _ran(call, plan)
+    kept = (tape, call.sizes, call.T, call.B, call.dtype, call.active, call.reset)
+    return Run(_frozen(states, batched), _frozen(outputs, batched), kept, batched, call.dtype, call.ws, tape[-1])
 
 
 def backward(run, cotangents, *, monitor=False, workspace=None):
@@ -259,26 +257,53 @@ def backward(run, cotangents, *, monitor=False, workspace=None):
     full, last = _cotangents(run, cotangents)
     ws = run.workspace if workspace is None else _workspace(workspace)
     tape, sizes, T, B, dtype, active, reset = run.tape
+    call = _Call({}, sizes, T, B, dtype, active, reset, ws)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     with np.errstate(**GUARD):
-        found = _flowed_back(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws)
+        found = _flowed_back(call, tape, full, last, flow)
     return _grads(*found, flow, run.batched, empty=not T)
 
 
-def _prepared(a, sizes, T, B, dtype, active, reset, trains):
+def _called(params, inputs, targets, state, steps, lengths, reset, workspace):
+    """Return a call whose arguments are checked, and whether they have a batch axis."""
+    ws = _workspace(workspace)
+    a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets)
+    active, reset = _masks(lengths, reset, T, B)
+    return _Call(a, sizes, T, B, dtype, active, reset, ws), batched
+
+
+def _prepared(call, trains):
     """Check the data of a call."""
-    _check_data(a, active, sizes)
+    _check_data(call.a, call.active, call.sizes)
 
 
-def _ran(plan, a, sizes, T, B, dtype, active, reset, ws):
+def _ran(call, plan):
     """Return the states and outputs of a run, and its tape."""
-    states, outputs, tape = _forward(a, a, sizes, T, B, dtype, active, reset, ws)
-    return _stopped(states, a, active), {k: _kept(active, v) for k, v in outputs.items()}, tape
+    states, outputs, tape = _forward(call.a, call.a, *call.of(0, call.T))
+    return _stopped(states, call.a, call.active), {k: _kept(call.active, v) for k, v in outputs.items()}, tape
 
 
-def _flowed_back(*run):
-    """Return what `_backward` does."""
-    return _backward(*run)
+def _flowed_back(call, tape, full, last, flow):
+    """Return the gradients of a run."""
+    return _backward(tape, full, last, flow, *call.of(0, call.T))
+
+
+def _cut(mask, lo, hi):
+    """Return a mask of steps lo to hi, or none."""
+    return None if mask is None else mask[lo:hi]
+
+
+class _Call:
+    """Arguments by name, the sizes, steps and samples, the type, who is active, who is reset, and the workspace."""
+
+    def __init__(self, a, sizes, T, B, dtype, active, reset, ws):
+        self.a, self.sizes, self.T, self.B, self.dtype = a, sizes, T, B, dtype
+        self.active, self.reset, self.ws = active, reset, ws
+
+    def of(self, lo, hi):
+        """Return what a sweep over steps lo to hi takes beside arrays."""
+        masks = _cut(self.active, lo, hi), _cut(self.reset, lo, hi)
+        return self.sizes, hi - lo, self.B, self.dtype, *masks, self.ws
 
 
 def _sharpened(rest, of, argument):

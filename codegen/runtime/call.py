@@ -1,0 +1,23 @@
+"""A call of a public function: what all that it calls reads."""
+
+from typing import Any
+
+from symbptt.codegen.runtime.cell import Arrays, Mask, Sizes
+
+
+def _cut(mask: Mask, lo: int, hi: int) -> Mask:
+    """Return a mask of steps lo to hi, or none."""
+    return None if mask is None else mask[lo:hi]
+
+
+class _Call:
+    """Arguments by name, the sizes, steps and samples, the type, who is active, who is reset, and the workspace."""
+
+    def __init__(self, a: Arrays, sizes: Sizes, T: int, B: int, dtype: Any, active: Mask, reset: Mask, ws: Any) -> None:
+        self.a, self.sizes, self.T, self.B, self.dtype = a, sizes, T, B, dtype
+        self.active, self.reset, self.ws = active, reset, ws
+
+    def of(self, lo: int, hi: int) -> Any:
+        """Return what a sweep over steps lo to hi takes beside arrays."""
+        masks = _cut(self.active, lo, hi), _cut(self.reset, lo, hi)
+        return self.sizes, hi - lo, self.B, self.dtype, *masks, self.ws
