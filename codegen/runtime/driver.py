@@ -63,8 +63,8 @@ def value_and_grad(
     monitor: bool = False,
     workspace: Any = None,
 ) -> tuple[Array, Grads]:
-    """Return the loss over what counts, and its gradients; targets (T, B, ...) or (T, ...), of the last step (B, ...)
-    or (...)."""
+    """Return the loss and its gradients: targets (T, B, ...) or (T, ...) of a loss at every step, (B, ...) or (...) of
+    one at the last."""
     _check_monitor(monitor)
     targets = {} if targets is None else targets
     call, batched = _called(params, inputs, targets, state, steps, lengths, reset, workspace)

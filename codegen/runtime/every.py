@@ -29,7 +29,7 @@ class _Loss:
     def of(self, call: _Call, a: Arrays, states: Arrays, outputs: Arrays, lo: int, hi: int) -> tuple[Arrays, Arrays]:
         """Add the loss of steps lo to hi; return the cotangents of these steps, and those behind the last."""
         weights = self.weights[lo:hi]
-        value, full, own = _loss(a, states | outputs, weights, *call.of(lo, hi)[:4])
+        value, full, own = _loss(a, states | outputs, weights, call.sizes, hi - lo, call.B, call.dtype)
         self.value += np.sum(_kept(self.counted[lo:hi], value) * weights)
         self.own = _added(self.own, own)
         return dict.fromkeys([*states, *outputs]) | full, dict.fromkeys(STATES)

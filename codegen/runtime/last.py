@@ -47,7 +47,7 @@ class _Loss:
         last: Arrays = dict.fromkeys(STATES)
         if self.value is None:
             self.note(states | outputs, lo, hi)
-            value, self.given, self.own = _loss(a, self.read, self.weights, *call.of(lo, hi)[:4])
+            value, self.given, self.own = _loss(a, self.read, self.weights, call.sizes, hi - lo, call.B, call.dtype)
             self.value = np.sum(_kept(self.counted, value) * self.weights)
             last = {k: self.given.get(k) for k in STATES}
         full: Arrays = dict.fromkeys([*states, *outputs])

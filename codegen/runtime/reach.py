@@ -67,7 +67,7 @@ def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]
         start = _final(states, start, active)
         sent = _kept(np.arange(lo, hi)[:, None] >= first, weights[lo:hi])
         targets = {k: a[k][lo:hi] if LEAD[k] == 2 else np.broadcast_to(a[k], (hi - lo, *a[k].shape)) for k in TARGETS}
-        loss, full, part = _loss(a | targets, states | outputs, sent, *call.of(lo, hi)[:4])
+        loss, full, part = _loss(a | targets, states | outputs, sent, call.sizes, hi - lo, call.B, call.dtype)
         value += np.sum(_kept(counted[lo:hi], loss) * weights[lo:hi])
         own = {k: own.get(k, 0) + v for k, v in part.items()}
         held = [(s, e, kept) for s, e, kept in [*held, (lo, hi, tape)] if e > first or s == lo]

@@ -35,7 +35,7 @@ def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo:
     for _ in range(min(SPAN, T)):
         for k in STATES:
             total[k][at:end] += carry[k]
-        carry, _, _ = _pull(_sliced(tape, at, end), carry, outputs, False, *call.of(first + at, first + end)[:4])
+        carry, _, _ = _pull(_sliced(tape, at, end), carry, outputs, False, call.sizes, end - at, call.B, dtype)
         outputs = dict.fromkeys(outputs)
         if reset is not None:
             resets = {k: v + _kept(reset[at:end], carry[k]).sum(0) for k, v in resets.items()}
@@ -44,7 +44,7 @@ def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo:
             initial = {k: v + carry[k][0] for k, v in initial.items()}
             carry = {k: v[1:] for k, v in carry.items()}
         at, end = max(at - 1, 0), end - 1
-    whole, params, inputs = _pull(tape, total, given, True, *call.of(first, hi)[:4])
+    whole, params, inputs = _pull(tape, total, given, True, call.sizes, T, call.B, dtype)
     for k in flow or ():
         flow[k][lo:hi] = np.ldexp(*_norms([whole[k][lo - first :]]))
     return params, inputs, initial, resets
