@@ -417,7 +417,7 @@ class Reader:
             other = self.power()
             value = np.asarray(value * other) if self.scope else product(value, other)
         if self.is_sum() and self.tokens[self.pos][1]:  # numbers before a sum
-            if value.size != 1:
+            if value.size != 1 and not self.scope:
                 raise ValueError(f"an array stands before a sum in {self.line!r}")
             return self.each(np.multiply, value, self.term())
         return value
