@@ -497,9 +497,9 @@ def recalled(x: Input["m"], h: State["n"], K: Param["k n"], V: Param["n k"], W: 
 
 
 @sb.cell
-def mixed_by_shares(x: Input["m"], h: State["n"], K: Param["k n"], W: Param["n m"], g: Param):
+def mixed_by_shares(x: Input["m"], h: State["n"], K: Param["k n"], A: Param["n d"], B: Param["d k"], W: Param["n m"]):
     p = sb.softmax(K @ h)
-    return g * (K.T @ p) + W @ x * (p @ p)
+    return A @ (B @ p) + W @ x
 
 
 @sb.cell
