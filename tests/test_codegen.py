@@ -358,6 +358,7 @@ def test_any_name_is_safe(where: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("where", PLACES)
+@pytest.mark.thinned(1, 3)
 def test_any_other_name_is_safe(where: str) -> None:
     assert not failures(where, MORE)
 

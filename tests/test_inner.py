@@ -72,6 +72,7 @@ def text_of(name, rounds):
 
 
 @EVERY
+@pytest.mark.thinned(5, 3)
 def test_texts_of_theorems_grow_as_the_rounds(name):
     text_of(name, 1)
     (short, first), (long, second) = text_of(name, 6), text_of(name, 12)
@@ -117,5 +118,6 @@ def test_cuts_between_rounds_cost_no_more_than_some_tightness(name, monkeypatch)
         ("predictive_coding", 10),
     ],
 )
+@pytest.mark.thinned(1, 2)
 def test_reports_of_many_rounds_are_made(name, rounds):
     assert sb.analyze(MAKERS[name](rounds), steps=60).text()
