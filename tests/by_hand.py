@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.embed import OWN, definitions, embedded
 from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, whole, window
+from symbptt.codegen.targets.numpy.embed import OWN, definitions, embedded
 
 PUBLIC = ("forward", "backward", "value_and_grad")
 RUNS = {

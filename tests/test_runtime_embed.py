@@ -12,8 +12,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Chunked, Window, ops, zoo
-from symbptt.codegen import embed, runtime
-from symbptt.codegen.embed import OWN, RUNTIME, defined, definitions, embedded
+from symbptt.codegen import runtime
 from symbptt.codegen.runtime import (
     chunked,
     driver,
@@ -26,6 +25,8 @@ from symbptt.codegen.runtime import (
     whole,
     window,
 )
+from symbptt.codegen.targets.numpy import embed
+from symbptt.codegen.targets.numpy.embed import OWN, RUNTIME, defined, definitions, embedded
 from tests.kernels import kernel_of
 from tests.test_truncation import MODELS
 

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 import sympy as sp
 
-from symbptt.codegen.head import Head
+from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.targets.numpy.names import is_baked
 from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, number_text, shape_text, size_text

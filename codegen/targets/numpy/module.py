@@ -6,15 +6,15 @@ import zlib
 from types import ModuleType
 
 from symbptt import ops
-from symbptt.codegen.embed import embedded
-from symbptt.codegen.head import Head
-from symbptt.codegen.needed import needed_text
+from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, whole, window
 from symbptt.codegen.targets.numpy.backward import BACKWARD, PULL, after_tape, backward_lines, pull_lines, tape_of
+from symbptt.codegen.targets.numpy.embed import embedded
 from symbptt.codegen.targets.numpy.forward import forward
 from symbptt.codegen.targets.numpy.header import docstring, tables
 from symbptt.codegen.targets.numpy.loss import loss
+from symbptt.codegen.targets.numpy.memory.needed import needed_text
 from symbptt.codegen.targets.numpy.memory.written import Written
 from symbptt.codegen.targets.numpy.names import Module, constants_of, module_of
 from symbptt.codegen.targets.numpy.text import dict_text, tuple_text

@@ -10,10 +10,10 @@ from functools import cache
 
 import sympy as sp
 
-from symbptt.codegen.embed import defined
 from symbptt.codegen.passes.accurate_slopes import arguments_again
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, BLOCK, LOOP, NEAR, TAIL, is_near
+from symbptt.codegen.targets.numpy.embed import defined
 from symbptt.codegen.targets.numpy.expressions import Scope
 from symbptt.codegen.targets.numpy.text import size_text
 from symbptt.ir.naming import unique

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.codegen.head import Head
+from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.targets.numpy.memory.bare import Bare
 from symbptt.codegen.targets.numpy.memory.extent import Extent, Length, expression, is_whole
