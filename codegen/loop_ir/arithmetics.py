@@ -1,0 +1,68 @@
+"""Arithmetics for the interpreter: floats, complex numbers, fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt import ops
+from symbptt.codegen.loop_ir.interpret import Arithmetic, tree_value
+from symbptt.ir.node import placeholder
+from symbptt.ir.scalar import as_python, expanded, tree_of
+
+LEAST = {2: 3e-5, 1: 8e-6}
+"""Under which what a function near one leaves of one is computed again: above, it errs by less than 0.2 %, or 2e-11."""
+
+
+def floats(dtype: Any = np.float64) -> Arithmetic:
+    """Return the arithmetic of float32, float64, complex64 or complex128; complex functions carry a tangent in the imaginary
+    part, as a complex step needs."""
+    kind = np.dtype(dtype)
+    single = kind in (np.dtype(np.float32), np.dtype(np.complex64))
+    functions = {name: op.evaluate for name, op in ops.BY_NAME.items()}
+    plain = Arithmetic(kind, lambda value: kind.type(as_python(value)), functions)
+    again = {name: _alone(rest, plain) for name, rest in ops.REMAINING.items()}
+    return Arithmetic(kind, plain.number, functions, LEAST[2 if single else 1], again)
+
+
+def _alone(rest: ops.Remainder, arithmetic: Arithmetic) -> Callable[[Any], Any]:
+    """What a function leaves of one, from its argument alone."""
+    tree = tree_of(expanded(rest.alone(placeholder(0))))
+    return lambda a: tree_value(tree, [a], arithmetic)
+
+
+def exact(number: Callable[[sp.Expr], Any], functions: Any = None) -> Arithmetic:
+    """Return the arithmetic of elements that NumPy does not know, made by `number`; `functions`, by name, of one element
+    each, stand beside those that an ordered field has anyway: comparisons, maximum, minimum, abs, sign, where, relu."""
+    table = {name: np.frompyfunc(f, f.__code__.co_argcount, 1) for name, f in ORDERED.items()}
+    table |= {name: np.frompyfunc(f, ops.BY_NAME[name].arity, 1) for name, f in (functions or {}).items()}
+    return Arithmetic(object, number, table)
+
+
+def fractions() -> Arithmetic:
+    """Return the arithmetic of `fractions.Fraction`; a literal with a point counts as the decimal fraction that it is."""
+    return exact(lambda value: Fraction(str(value)) if value.is_Float else Fraction(int(value.p), int(value.q)))
+
+
+ORDERED: dict[str, Callable[..., Any]] = {
+    "greater": lambda a, b: a > b,
+    "greater_equal": lambda a, b: a >= b,
+    "less": lambda a, b: a < b,
+    "less_equal": lambda a, b: a <= b,
+    "equal": lambda a, b: a == b,
+    "not_equal": lambda a, b: a != b,
+    "logical_and": lambda a, b: bool(a) and bool(b),
+    "logical_or": lambda a, b: bool(a) or bool(b),
+    "logical_not": lambda a: not a,
+    "maximum": lambda a, b: max(a, b),
+    "minimum": lambda a, b: min(a, b),
+    "relu": lambda a: max(a, 0 * a),
+    "abs": lambda a: abs(a),
+    "sign": lambda a: 0 * a + (a > 0) - (a < 0),
+    "where": lambda c, a, b: a if c else b,
+    "stop_gradient": lambda a: a,
+}

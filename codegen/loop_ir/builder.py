@@ -1,0 +1,65 @@
+"""Collects the buffers and the statements of a function while it is lowered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from symbptt.codegen.loop_ir.nodes import Buffer, Constant, Map, Operand, Statement, View
+from symbptt.codegen.loop_ir.views import repeated
+from symbptt.ir.naming import unique
+from symbptt.ir.scalar import Ref, Tree
+from symbptt.ir.shape import Shape
+
+
+@dataclass
+class Builder:
+    """A function as it is being made: names that are taken, buffers, constants, the statements of the innermost body."""
+
+    taken: set[str]
+    buffers: list[Buffer] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
+
+    def buffer(self, name: str, shape: Shape, space: str, dtype: str = "float") -> Buffer:
+        """Return a new buffer, called `name` where that is free."""
+        buffer = Buffer(self.name(name), shape, space, dtype)
+        self.buffers.append(buffer)
+        return buffer
+
+    def constant(self, name: str, shape: Shape, values: Any) -> Buffer:
+        """Return a buffer of numbers that stand in the program."""
+        buffer = Buffer(self.name(name), shape, "constant")
+        self.constants.append(Constant(buffer, values))
+        return buffer
+
+    def name(self, wish: str) -> str:
+        """Return a name that is not taken, and take it."""
+        name = unique(wish, self.taken)
+        self.taken.add(name)
+        return name
+
+    def add(self, statement: Statement) -> None:
+        """Add a statement to the innermost body."""
+        self.statements.append(statement)
+
+    def fill(self, out: View, number: Tree, origin: tuple[int, ...] = ()) -> None:
+        """Write a number everywhere."""
+        self.add(Map(out, number, (), origin))
+
+    def copy(self, out: View, x: Operand, origin: tuple[int, ...] = ()) -> None:
+        """Copy a view, repeated to the shape of where it goes, unless it lies there already."""
+        x = repeated(x, out.shape) if isinstance(x, View) else x
+        if x != out:
+            self.add(Map(out, Ref(0), (x,), origin))
+
+    @contextmanager
+    def inside(self, body: list[Statement]) -> Iterator[None]:
+        """Let statements go into `body`."""
+        outer, self.statements = self.statements, body
+        try:
+            yield
+        finally:
+            self.statements = outer

@@ -1,0 +1,295 @@
+"""The reference interpreter: a function of the loop IR on arrays whose elements are of any kind.
+
+It is slow and plain on purpose, for it is what every target is compared with, and what a proof runs over fractions,
+SymPy's numbers or elements of a finite field. An `Arithmetic` says what the elements are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, reduce
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.lib.stride_tricks import as_strided
+
+from symbptt.codegen.loop_ir.nodes import (
+    BATCH,
+    BLOCK,
+    STEPS,
+    Buffer,
+    Contract,
+    Cumulate,
+    Extent,
+    Function,
+    Gather,
+    If,
+    Loop,
+    Map,
+    Operand,
+    Reduce,
+    Runtime,
+    Scatter,
+    Sharpen,
+    Statement,
+    View,
+)
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, whole_power
+from symbptt.ir.shape import Shape, Size
+
+Env = Mapping[sp.Symbol, int]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the elements of float buffers are.
+
+    `dtype` is that of their arrays ("object" for elements that NumPy does not know), `number` makes an element of a SymPy
+    number, `functions` holds the elementwise functions by name, of arrays. Where an element that a function near one
+    leaves of one is under `least`, it is computed again, by `again`, from the argument of the function.
+    """
+
+    dtype: Any
+    number: Callable[[sp.Expr], Any]
+    functions: Mapping[str, Callable[..., Any]]
+    least: float = 0.0
+    again: Mapping[str, Callable[[Any], Any]] | None = None
+
+
+def run(
+    function: Function,
+    given: Mapping[tuple[str, str], Any],
+    sizes: Mapping[str, int],
+    steps: int,
+    samples: int,
+    arithmetic: Arithmetic,
+    block: int = 1,
+) -> dict[tuple[str, str], Any]:
+    """Return the results of a function, and what it leaves as residuals, by group and name; `given` are its arguments
+    likewise, with all axes that they have in the function; `block` is the number of steps of a block."""
+    env: dict[sp.Symbol, int] = {symbol: sizes[symbol.name] for symbol in function.sizes}
+    machine = _Machine(arithmetic, env | {STEPS: steps, BATCH: samples, BLOCK: block})
+    for port in function.arguments:
+        machine.take(port.view.buffer, given[port.group, port.name])
+    for constant in function.constants:
+        values = np.vectorize(lambda v: arithmetic.number(sp.sympify(v)), otypes=[arithmetic.dtype])(constant.values)
+        machine.take(constant.buffer, np.broadcast_to(values, machine.shape(constant.buffer.shape)))
+    for buffer in function.buffers:
+        machine.make(buffer)
+    machine.run(function.body)
+    found = {(port.group, port.name): machine.read(port.view) for port in function.results}
+    kept = {("residual", b.name): machine.arrays[b.name] for b in function.buffers if b.space == "residual"}
+    return found | kept
+
+
+class _Machine:
+    """The arrays of a run by the names of their buffers, and the values of sizes and indices."""
+
+    def __init__(self, arithmetic: Arithmetic, env: Env) -> None:
+        self.arithmetic, self.env = arithmetic, dict(env)
+        self.arrays: dict[str, Any] = {}
+
+    def take(self, buffer: Buffer, value: Any) -> None:
+        """Hold what a caller gives."""
+        array = np.ascontiguousarray(value, dtype=self._dtype(buffer)).reshape(np.shape(value))
+        shape = self.shape(buffer.shape)
+        assert array.shape == shape, f"{buffer.name}: {shape} is expected, got {array.shape}"
+        self.arrays[buffer.name] = array
+
+    def make(self, buffer: Buffer) -> None:
+        """Make a buffer, with elements that no result may be made of."""
+        array = np.empty(self.shape(buffer.shape), self._dtype(buffer))
+        array.fill(None if array.dtype == object else np.nan if array.dtype.kind in "fc" else 0)
+        self.arrays[buffer.name] = array
+
+    def _dtype(self, buffer: Buffer) -> Any:
+        return {"float": self.arithmetic.dtype, "index": np.intp, "bool": bool}[buffer.dtype]
+
+    def size(self, value: Size) -> int:
+        return evaluated(value, self.env)
+
+    def shape(self, value: Shape) -> tuple[int, ...]:
+        return tuple(self.size(item) for item in value)
+
+    def read(self, view: View) -> Any:
+        """The elements of a view, as an array that shows them where they lie."""
+        return _strided(self.arrays[view.buffer.name], *self.place(view))
+
+    def place(self, view: View) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[tuple[int, ...], int]]]:
+        """Where a view starts, its shape, and the axes and the step along which each of its axes moves."""
+        moves = [(axis.of, self.size(axis.step)) for axis in view.axes]
+        return self.shape(view.start), self.shape(view.shape), moves
+
+    def run(self, statements: Sequence[Statement]) -> None:
+        for s in statements:
+            self.step(s)
+
+    def step(self, s: Statement) -> None:
+        match s:
+            case Map():
+                self._map(s)
+            case Contract():
+                self._write(s.out, self._contract(s), s.add)
+            case Reduce():
+                ufunc = np.add if s.kind == "sum" else np.maximum
+                found = self.read(s.x)
+                self._write(s.out, self._sum(found, s.axes) if s.kind == "sum" else ufunc.reduce(found, s.axes), s.add)
+            case Gather():
+                index = np.expand_dims(self.read(s.index), s.axis)
+                self._write(s.out, np.take_along_axis(self.read(s.table), index, s.axis).squeeze(s.axis), False)
+            case Scatter():
+                out, x, index = self.read(s.out), self.read(s.x), self.read(s.index)
+                for i in np.ndindex(x.shape):
+                    at = (*i[: s.axis], int(index[i]), *i[s.axis :])
+                    out[at] = out[at] + x[i]
+            case Cumulate():
+                x = np.flip(self.read(s.x), s.axis) if s.reverse else self.read(s.x)
+                found = np.add.accumulate(x, s.axis)
+                self._write(s.out, np.flip(found, s.axis) if s.reverse else found, False)
+            case Sharpen():
+                self._sharpen(s)
+            case Loop():
+                self._loop(s)
+            case If():
+                if self.read(s.flag)[()]:
+                    self.run(s.body)
+            case Runtime():
+                raise NotImplementedError(f"the interpreter knows no function {s.name} of a runtime")
+
+    def _write(self, view: View, value: Any, add: bool) -> None:
+        out = self.read(view)
+        out[...] = out + value if add else value
+
+    def operand(self, operand: Operand) -> Any:
+        """The elements of an operand; a size is an element of the arithmetic."""
+        if isinstance(operand, Extent):
+            return self.arithmetic.number(sp.Integer(self.size(operand.size)))
+        return self.read(operand)
+
+    def _map(self, s: Map) -> None:
+        value = tree_value(s.body, [self.operand(arg) for arg in s.args], self.arithmetic)
+        if self.arithmetic.dtype == object and s.out.buffer.dtype == "float":
+            value = _as_elements(value, self.arithmetic)
+        self._write(s.out, value, False)
+
+    def _contract(self, s: Contract) -> Any:
+        a, b = self.read(s.a), self.read(s.b)
+        if self.arithmetic.dtype != object:
+            return np.einsum(a, list(s.labels.a), b, list(s.labels.b), list(s.labels.out))
+        order = [*s.labels.out, *(x for x in dict.fromkeys(s.labels.a + s.labels.b) if x not in s.labels.out)]
+        product = _spread(a, s.labels.a, order) * _spread(b, s.labels.b, order)
+        return self._sum(product, tuple(range(len(s.labels.out), len(order))))
+
+    def _sum(self, x: Any, axes: tuple[int, ...]) -> Any:
+        zero = self.arithmetic.number(sp.S.Zero)
+        return np.add.reduce(x, axis=axes, initial=zero) if axes else x
+
+    def _sharpen(self, s: Sharpen) -> None:
+        out = self.read(s.out)
+        if self.arithmetic.again is None or not out.size or not np.min(np.real(out)) < self.arithmetic.least:
+            return
+        self.run(s.body)
+        tiny = np.real(out) < self.arithmetic.least
+        out[tiny] = self.arithmetic.again[s.function](self.read(s.argument)[tiny])
+
+    def _loop(self, s: Loop) -> None:
+        start, stop, strip = self.size(s.start), self.size(s.stop), self.size(s.strip)
+        for index, count in rounds(start, stop, strip, s.reverse):
+            self.env[s.index] = index
+            if s.count is not None:
+                self.env[s.count] = count
+            self.run(s.body)
+
+
+def rounds(start: int, stop: int, strip: int, reverse: bool) -> list[tuple[int, int]]:
+    """Return the index and the number of steps of each round of a loop."""
+    if reverse:
+        ends = range(stop, start, -strip)
+        return [(max(end - strip, start), min(strip, end - start)) for end in ends]
+    return [(index, min(strip, stop - index)) for index in range(start, stop, strip)]
+
+
+@cache
+def _terms(value: sp.Expr) -> tuple[tuple[int, tuple[tuple[sp.Symbol, int], ...]], ...]:
+    """A polynomial as terms: a factor and powers of symbols."""
+    symbols = sorted(value.free_symbols, key=str)
+    rows = sp.Poly(value, *symbols).terms()
+    return tuple((int(c), tuple((x, n) for x, n in zip(symbols, powers, strict=True) if n)) for powers, c in rows)
+
+
+def evaluated(value: Size, env: Env) -> int:
+    """Return a size as a number."""
+    if isinstance(value, int):
+        return value
+    found = 0
+    for factor, powers in _terms(value):
+        for symbol, power in powers:
+            factor *= env[symbol] ** power
+        found += factor
+    return found
+
+
+def _strided(
+    array: Any, start: tuple[int, ...], shape: tuple[int, ...], moves: Sequence[tuple[tuple[int, ...], int]]
+) -> Any:
+    """A view of an array; its first and its last element lie in it."""
+    if 0 in shape:
+        return np.empty(shape, array.dtype)
+    for i, length in enumerate(array.shape):
+        far = [step * (n - 1) for (of, step), n in zip(moves, shape, strict=True) if i in of]
+        low, high = (start[i] + sum(f for f in far if f * sign > 0) for sign in (-1, 1))
+        assert low >= 0 and high < length, f"elements {low} to {high} of an axis of {length}"
+    strides = [step * sum(array.strides[i] for i in of) for of, step in moves]
+    return as_strided(array[(*(slice(s, None) for s in start), ...)], shape, strides)
+
+
+def _spread(x: Any, labels: Sequence[int], order: Sequence[int]) -> Any:
+    """An array with its axes in an order of labels, and axes of size 1 for those that it lacks."""
+    own = [label for label in order if label in labels]
+    x = x.transpose([list(labels).index(label) for label in own])
+    return x[tuple(slice(None) if label in labels else None for label in order)]
+
+
+def tree_value(tree: Tree, parts: Sequence[Any], arithmetic: Arithmetic) -> Any:
+    """Return the value of an elementwise body; `parts` stand for its references."""
+
+    def of(part: Tree) -> Any:
+        value = tree_value(part, parts, arithmetic)
+        return _as_numbers(value, arithmetic)
+
+    match tree:
+        case Ref(index):
+            return parts[index]
+        case Num(value):
+            return arithmetic.number(value)
+        case Sum(terms):
+            signed = [of(term) if sign > 0 else -of(term) for sign, term in terms]
+            return reduce(lambda a, b: a + b, signed)
+        case Prod(factors, divisors):
+            above = reduce(lambda a, b: a * b, map(of, factors))
+            return reduce(lambda a, b: a / b, map(of, divisors), above)
+        case Power(base, exponent):
+            count = whole_power(tree)
+            return of(base) ** (count if count else of(exponent))
+        case Call(name, args):
+            return arithmetic.functions[name](*(tree_value(arg, parts, arithmetic) for arg in args))
+    raise AssertionError(tree)
+
+
+def _as_numbers(value: Any, arithmetic: Arithmetic) -> Any:
+    """Truths inside arithmetic count as 0 or 1."""
+    if isinstance(value, bool) or np.asarray(value).dtype.kind == "b":
+        return _as_elements(value, arithmetic)
+    return value
+
+
+def _as_elements(value: Any, arithmetic: Arithmetic) -> Any:
+    """Truths and Python's integers as elements of the arithmetic."""
+    one, zero = arithmetic.number(sp.S.One), arithmetic.number(sp.S.Zero)
+
+    def element(x: Any) -> Any:
+        return (one if x else zero) if isinstance(x, bool | np.bool_) else x
+
+    return np.vectorize(element, otypes=[arithmetic.dtype])(value) if np.size(value) else value

@@ -1,0 +1,325 @@
+"""The statements of the loop IR, and the buffers and views that they read and write: plain frozen data.
+
+Nothing here knows a language: no text of NumPy or C, no name of a variable beyond `Buffer.name`. A size is an int or a
+polynomial in named sizes, in `STEPS`, `BATCH` and `BLOCK`, and in the indices of the loops around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import sympy as sp
+
+from symbptt.ir.node import Product
+from symbptt.ir.scalar import Tree
+from symbptt.ir.shape import Shape, Size, prod
+
+STEPS = sp.Symbol("T", integer=True, nonnegative=True)
+"""The number of steps of a call. It differs from a size of the user's that is called T, which is positive."""
+BATCH = sp.Symbol("B", integer=True, nonnegative=True)
+"""The number of samples of a call."""
+BLOCK = sp.Symbol("K", integer=True, nonnegative=True)
+"""The number of steps of a block, chosen by who calls the function: results do not depend on it."""
+
+SPACES = ("argument", "constant", "result", "residual", "block", "temporary", "scalar")
+"""What a buffer is for.
+
+argument: given by the caller, never written; constant: numbers that stand in the program; result: handed to the caller;
+residual: written by the forward sweep, read by the backward sweep; block: values of the steps of one block; temporary:
+of one step or of the whole sweep; scalar: a number without axes, the same for all samples, which a target may hold in
+double precision.
+"""
+DTYPES = ("float", "index", "bool")
+"""float: the type of the data of a call; index: integers; bool: truth values."""
+
+
+def index_symbol(name: str) -> sp.Symbol:
+    """Return the symbol of a loop's index, or of the number of steps of a block."""
+    return sp.Symbol(name, integer=True, nonnegative=True)
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An array in row-major order, without gaps."""
+
+    name: str
+    shape: Shape
+    space: str
+    dtype: str = "float"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a view: how many elements it has, and what one step along it does.
+
+    It moves by `step` along each of the buffer's axes `of`: along one as a rule, along two for a diagonal, along none
+    where the same element is repeated. Two axes may move along one axis of the buffer: so a vector of n k elements is
+    seen as n rows (`step` k) of k elements (`step` 1).
+    """
+
+    length: Size
+    of: tuple[int, ...] = ()
+    step: Size = 1
+
+
+@dataclass(frozen=True)
+class View:
+    """Elements of a buffer: where they start along each of its axes, and their own axes, in any order.
+
+    Element (i, j, ...) of the view is the buffer's element `start` + i steps of the first axis + j of the second ...
+    """
+
+    buffer: Buffer
+    start: tuple[Size, ...]
+    axes: tuple[Axis, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(axis.length for axis in self.axes)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A size as an operand: the number of elements of an axis, where a formula computes with it."""
+
+    size: Size
+
+
+Operand: TypeAlias = View | Extent
+
+
+@dataclass(frozen=True)
+class Map:
+    """out[i] = body(args[0][i], args[1][i], ...) for all i: one fused elementwise loop.
+
+    All views have the shape of `out`, repeated axes written out. A condition counts as 0 or 1 in arithmetic. `out` may be
+    one of the args, element for element; else it shares no memory with them. Without args it fills, with the body
+    `Ref(0)` it copies.
+    """
+
+    out: View
+    body: Tree
+    args: tuple[Operand, ...]
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contract:
+    """out = Σ a b over the labels that out has not; `add`: out += Σ a b. Each label of an operand stands for one axis of
+    its view; each is in the other operand or in out."""
+
+    out: View
+    a: View
+    b: View
+    labels: Product
+    add: bool = False
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """out = the sum or the maximum ("sum", "max") of x along axes, which go; `add`: out += the sum."""
+
+    out: View
+    kind: str
+    x: View
+    axes: tuple[int, ...]
+    add: bool = False
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gather:
+    """out[i] = table[i with index[i] put in at `axis`]. `index` has the shape of out, `table` one axis more."""
+
+    out: View
+    table: View
+    index: View
+    axis: int
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """out[i with index[i] put in at `axis`] += x[i], one i after the other. Axes of out may repeat: what is written there
+    is summed."""
+
+    out: View
+    x: View
+    index: View
+    axis: int
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cumulate:
+    """out = the running sum of x along an axis, from the front or from the back."""
+
+    out: View
+    x: View
+    axis: int
+    reverse: bool
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sharpen:
+    """Where an element of `out` is so small that what it was computed from had lost its digits, compute it again.
+
+    `out` holds what `function` leaves of one ("tanh_rest": 1 - tanh², "sigmoid_rest": 1 - σ), computed from the value of
+    the function. `body` computes `argument`, what the function was taken of; it is run only where an element of `out` is
+    under the limit of the arithmetic at hand. Exact arithmetic has no such limit.
+    """
+
+    out: View
+    function: str
+    argument: View
+    body: tuple[Statement, ...]
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`body` for index = start, start + strip, ... below stop; with `reverse` from the last to the first.
+
+    With a strip of more than one, `count` is the number of steps of this round, from `index` on: `strip`, or fewer in the
+    round at the end. With `reverse` the rounds are cut off from `stop` backward, so that the short one begins at start.
+    """
+
+    index: sp.Symbol
+    start: Size
+    stop: Size
+    body: tuple[Statement, ...]
+    reverse: bool = False
+    strip: Size = 1
+    count: sp.Symbol | None = None
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class If:
+    """`body` where `flag`, a truth without axes, is true."""
+
+    flag: View
+    body: tuple[Statement, ...]
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A function of the target's runtime, by name: it reads `args`, writes `out`, and holds `elements` numbers meanwhile."""
+
+    name: str
+    out: tuple[View, ...]
+    args: tuple[Operand, ...]
+    elements: Size = 0
+    origin: tuple[int, ...] = ()
+
+
+Statement: TypeAlias = Map | Contract | Reduce | Gather | Scatter | Cumulate | Sharpen | Loop | If | Runtime
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A buffer with its numbers, which repeat to its shape as NumPy broadcasts: nested tuples in row-major order."""
+
+    buffer: Buffer
+    values: Any
+
+
+@dataclass(frozen=True)
+class Port:
+    """What a caller hands over, or gets: its group, its name there, and where it lies.
+
+    Given are "param", "input", "index", "const", "state" (before the first step), "cotangent" (of a state or an output, at
+    all steps) and "residual"; results are "states", "outputs", "params", "inputs", "state" (the gradient of the first).
+    """
+
+    group: str
+    name: str
+    view: View
+
+
+@dataclass(frozen=True)
+class Function:
+    """One sweep. `sizes` are its named sizes; `arguments` what it is given, residuals of the other sweep among them;
+    `constants` its numbers; `buffers` all that it allocates, results and residuals among them.
+
+    `block` is what a block of steps is measured by: the numbers that it holds for one step of one sample, and how many
+    rows its products should have at the least (0: it has none). It is None where no loop goes by blocks.
+    """
+
+    name: str
+    sizes: tuple[sp.Symbol, ...]
+    arguments: tuple[Port, ...]
+    constants: tuple[Constant, ...]
+    buffers: tuple[Buffer, ...]
+    body: tuple[Statement, ...]
+    results: tuple[Port, ...]
+    block: tuple[Size, int] | None = None
+
+    @cached_property
+    def declared(self) -> tuple[Buffer, ...]:
+        """All buffers."""
+        given = (port.view.buffer for port in self.arguments)
+        return (*given, *(c.buffer for c in self.constants), *self.buffers)
+
+
+def reads(s: Statement) -> tuple[View, ...]:
+    """Return the views that a statement itself reads, not those of its body; `add` reads what it adds to."""
+    match s:
+        case Map():
+            return tuple(arg for arg in s.args if isinstance(arg, View))
+        case Contract():
+            return (s.a, s.b, s.out) if s.add else (s.a, s.b)
+        case Reduce():
+            return (s.x, s.out) if s.add else (s.x,)
+        case Gather():
+            return (s.table, s.index)
+        case Scatter():
+            return (s.x, s.index, s.out)
+        case Cumulate():
+            return (s.x,)
+        case Sharpen():
+            return (s.out, s.argument)
+        case If():
+            return (s.flag,)
+        case Runtime():
+            return tuple(arg for arg in s.args if isinstance(arg, View))
+        case Loop():
+            return ()
+
+
+def writes(s: Statement) -> tuple[View, ...]:
+    """Return the views that a statement itself writes, not those of its body."""
+    match s:
+        case Loop() | If():
+            return ()
+        case Runtime():
+            return s.out
+    return (s.out,)
+
+
+def views(s: Statement) -> tuple[View, ...]:
+    """Return the views that a statement itself reads or writes."""
+    return (*reads(s), *writes(s))
+
+
+def body_of(s: Statement) -> tuple[Statement, ...]:
+    """Return the statements inside a statement."""
+    return s.body if isinstance(s, Loop | If | Sharpen) else ()
+
+
+def walk(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """Return all statements, each before those inside it."""
+    for s in statements:
+        yield s
+        yield from walk(body_of(s))
+
+
+def elements(view: View) -> Size:
+    """Return how many elements a view has."""
+    return prod(view.shape)

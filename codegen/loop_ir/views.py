@@ -1,0 +1,81 @@
+"""Views of buffers and of views: index arithmetic that moves no element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from symbptt.codegen.loop_ir.nodes import Axis, Buffer, View
+from symbptt.ir.shape import Shape, Size, size
+
+
+def whole(buffer: Buffer) -> View:
+    """Return a buffer as a view of all of it."""
+    return View(buffer, (0,) * len(buffer.shape), tuple(Axis(n, (i,)) for i, n in enumerate(buffer.shape)))
+
+
+def is_whole(view: View) -> bool:
+    """Answer whether a view is all of its buffer, in its order."""
+    return view == whole(view.buffer)
+
+
+def point(view: View, axis: int, at: Size) -> View:
+    """Return the part of a view at one place of an axis, which goes."""
+    moved = _moved(view, axis, at)
+    return replace(moved, axes=(*view.axes[:axis], *view.axes[axis + 1 :]))
+
+
+def span(view: View, axis: int, start: Size, length: Size, step: int = 1) -> View:
+    """Return a part of a view along an axis; with a negative step it runs backward from `start`."""
+    old = view.axes[axis]
+    new = Axis(length, old.of, size(old.step * step))
+    return replace(_moved(view, axis, start), axes=(*view.axes[:axis], new, *view.axes[axis + 1 :]))
+
+
+def permuted(view: View, order: Sequence[int]) -> View:
+    """Return a view with its axes in another order."""
+    return replace(view, axes=tuple(view.axes[i] for i in order))
+
+
+def with_new(view: View, axis: int, length: Size = 1) -> View:
+    """Return a view with one axis more, along which it repeats."""
+    return replace(view, axes=(*view.axes[:axis], Axis(length), *view.axes[axis:]))
+
+
+def repeated(view: View, shape: Shape) -> View:
+    """Return a view repeated to a larger shape, as NumPy broadcasts: at axes that lack in front, and those of size 1."""
+    lead = len(shape) - len(view.axes)
+    axes = [Axis(n) for n in shape[:lead]]
+    axes += [a if a.length == n else Axis(n) for a, n in zip(view.axes, shape[lead:], strict=True)]
+    return replace(view, axes=tuple(axes))
+
+
+def split(axis: Axis, lengths: Sequence[Size]) -> tuple[Axis, ...]:
+    """Return an axis as several, in row-major order."""
+    axes, step = list[Axis](), axis.step
+    for length in reversed(lengths):
+        axes.append(Axis(length, axis.of, step))
+        step = size(step * length)
+    return tuple(reversed(axes))
+
+
+def reshaped(view: View, shape: Shape) -> View | None:
+    """Return a view in another shape where each of its axes becomes one or several; None where axes would become one, for
+    these need not lie in one line."""
+    left, axes = list(shape), list[Axis]()
+    for i, axis in enumerate(view.axes):
+        lengths, product = list[Size](), size(1)
+        while product != axis.length or (i == len(view.axes) - 1 and left[:1] == [1]):
+            if not left:
+                return None
+            lengths.append(left.pop(0))
+            product = size(product * lengths[-1])
+        axes += split(axis, lengths)
+    axes += [Axis(1) for length in left if length == 1]
+    return replace(view, axes=tuple(axes)) if len(axes) == len(shape) else None
+
+
+def _moved(view: View, axis: int, by: Size) -> View:
+    old = view.axes[axis]
+    start = tuple(size(s + by * old.step) if i in old.of else s for i, s in enumerate(view.start))
+    return replace(view, start=start)

@@ -1,0 +1,135 @@
+"""The backward sweep of a cell: from cotangents of states and outputs at all steps to the gradients."""
+
+from __future__ import annotations
+
+from symbptt.codegen.loop_ir.nodes import Buffer, Function, Map, Port, Statement, View, views, walk
+from symbptt.codegen.loop_ir.views import point, whole
+from symbptt.codegen.lower.families import ZERO, emit, formula, operand, room
+from symbptt.codegen.lower.frame import FRAMES, T
+from symbptt.codegen.lower.storage import Storage
+from symbptt.codegen.lower.sweep import Sweep, sweep_of
+from symbptt.codegen.passes.accurate_slopes import is_remainder
+from symbptt.codegen.program.regions import AFTER, ALL, LOOP, ONCE
+from symbptt.codegen.targets.numpy.names import Module
+from symbptt.ir.scalar import Ref, Sum
+
+PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
+
+
+def backward(m: Module, storage: Storage) -> tuple[Function, list[Buffer]]:
+    """Return the backward sweep, and the buffers of the forward sweep that it reads."""
+    p, w = m.program, sweep_of(m, storage, "backward")
+    w.write(ONCE)
+    with w.lowering.at(FRAMES[ALL], w.builder.statements):
+        w.write(ALL)
+    for name, carry in storage.carries.items():
+        w.builder.fill(whole(carry), ZERO, (p.carry[name],))
+    inside: list[Statement] = []
+    with w.lowering.at(w.in_loop, inside):
+        _arrive(w)
+        w.write(LOOP)
+        _hand_on(w)
+    w.loop(inside, True)
+    results: list[Port] = []
+    with w.lowering.at(FRAMES[AFTER], w.builder.statements):
+        w.write(AFTER)
+        _gradients(w, results)
+    results += [Port("state", name, whole(carry)) for name, carry in storage.carries.items()]
+    given, read = _given(w)
+    return w.function(given, results), read
+
+
+def _arrive(w: Sweep) -> None:
+    """The adjoint of each state is what the step after hands on, and the cotangent that is given at this step."""
+    for name, leaf in w.module.program.carry.items():
+        carry, direct = whole(w.storage.carries[name]), point(whole(w.storage.direct[name]), 0, T)
+        w.builder.add(Map(operand(w.lowering, leaf), PLUS, (carry, direct), (leaf,)))
+
+
+def _hand_on(w: Sweep) -> None:
+    """What a step hands on to the step before takes the place of what it got, when nothing reads that any more.
+
+    First goes what no other one reads; where each is read by another, as when two states change places, one is put aside.
+    """
+    p = w.module.program
+    for name, carry in w.storage.carries.items():
+        if name not in p.recurrent:
+            w.builder.fill(whole(carry), ZERO, (p.carry[name],))
+    waiting = dict(p.recurrent)
+    read = {name: _carries_read(w, id) for name, id in waiting.items()}
+    aside: dict[str, View] = {}
+    while waiting:
+        name = next(
+            (name for name in waiting if not any(name in read[other] for other in waiting if other != name)), ""
+        )
+        if not name:
+            name = next(name for name in waiting if name not in aside)
+            aside[name], read[name] = _aside(w, waiting[name]), frozenset()
+            continue
+        id, out = waiting.pop(name), whole(w.storage.carries[name])
+        if name in aside:
+            w.builder.copy(out, aside[name], (id,))
+        elif name in read[name] and not _fits_in_place(w, id, out):
+            w.builder.copy(out, _aside(w, id), (id,))
+        else:
+            emit(w.lowering, id, out)
+
+
+def _carries_read(w: Sweep, id: int) -> frozenset[str]:
+    """The states in the place of whose adjoints something lies that a value is computed from."""
+    names = {carry: name for name, carry in w.storage.carries.items()}
+    found, seen, queue = set[str](), set[int](), [id]
+    while queue:
+        value = queue.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        stored = w.storage.stored.get(value)
+        if stored is None:
+            queue += w.lowering.graph[value].args
+        elif stored.view.buffer in names:
+            found.add(names[stored.view.buffer])
+    return frozenset(found)
+
+
+def _fits_in_place(w: Sweep, id: int, out: View) -> bool:
+    """Whether a value can be written where something lies that it is computed from, element by element."""
+    if id in w.storage.stored:
+        return operand(w.lowering, id) == out
+    node = w.lowering.graph[id]
+    if node.family != "map" or is_remainder(node):
+        return False
+    _, args = formula(w.lowering, node, out)
+    return all(arg == out for arg in args if isinstance(arg, View) and arg.buffer == out.buffer)
+
+
+def _aside(w: Sweep, id: int) -> View:
+    """A value in a place of its own."""
+    out = room(w.lowering, "s", w.lowering.frame.lead, w.lowering.graph.shape(id))
+    emit(w.lowering, id, out)
+    return out
+
+
+def _gradients(w: Sweep, results: list[Port]) -> None:
+    """The gradients of parameters and inputs, zero for those that the cell does not use."""
+    p = w.module.program
+    for group, role, ids in (("params", "param", p.params), ("inputs", "input", p.inputs)):
+        for a in p.of_role(role):
+            shape, name = w.storage.given[a.name].shape, w.module.gradients.get(a.name, f"d{a.name}")
+            if a.name in ids:
+                view = w.result(ids[a.name], name, shape, results)
+            else:
+                view = whole(w.builder.buffer(name, shape, "result"))
+                w.builder.fill(view, ZERO)
+            results.append(Port(group, a.name, view))
+
+
+def _given(w: Sweep) -> tuple[list[Port], list[Buffer]]:
+    """The arguments of the backward sweep, and those of them that the forward sweep wrote."""
+    used = dict.fromkeys(view.buffer for s in walk(w.builder.statements) for view in views(s))
+    of = {w.storage.given[a.name]: a for a in w.module.program.arguments if a.name in w.storage.given}
+    ports = [Port(of[b].role, of[b].name, whole(b)) for b in used if b in of]
+    cotangents = {**w.storage.direct, **w.storage.cotangents}
+    ports += [Port("cotangent", name, whole(b)) for name, b in cotangents.items()]
+    read = [b for b in used if b in w.storage.forward]
+    return ports + [Port("residual", b.name, whole(b)) for b in read], read

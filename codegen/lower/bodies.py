@@ -1,0 +1,49 @@
+"""Elementwise bodies that are put together: a formula inside another becomes part of its tree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+
+import sympy as sp
+
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, expanded, indices, tree_of
+
+
+def number(value: int | float) -> Tree:
+    """Return a number as a tree, whose numbers have no signs."""
+    found = as_sympy(value)
+    return Sum(((-1, Num(-found)),)) if found.is_negative else Num(found)
+
+
+def replaced(tree: Tree, part: Callable[[int], Tree]) -> Tree:
+    """Return a tree with `part(i)` in the place of each reference i."""
+
+    def inside(trees: tuple[Tree, ...]) -> tuple[Tree, ...]:
+        return tuple(replaced(t, part) for t in trees)
+
+    match tree:
+        case Ref(index):
+            return part(index)
+        case Sum(terms):
+            return Sum(tuple((sign, replaced(term, part)) for sign, term in terms))
+        case Prod(factors, divisors):
+            return Prod(inside(factors), inside(divisors))
+        case Power(base, exponent):
+            return Power(replaced(base, part), replaced(exponent, part))
+        case Call(name, args):
+            return Call(name, inside(args))
+    return tree
+
+
+@cache
+def body_of(expr: sp.Expr) -> Tree:
+    """Return the body of a map as a tree, the user's declared functions written out."""
+    return tree_of(expanded(expr))
+
+
+@cache
+def uses(tree: Tree) -> Counter[int]:
+    """Return how often a tree reads each of its arguments."""
+    return Counter(indices(tree))

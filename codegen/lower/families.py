@@ -1,0 +1,402 @@
+"""One rule a family: how a value of a program becomes statements.
+
+Two functions call each other. `operand` tells where a value can be read, and writes it into a new temporary only where it
+lies nowhere; `emit` writes a value into a given place. Whatever is only index arithmetic becomes a view and no statement.
+
+Example: of `da = dh * (1 - h * h)` the map has the body `_0 * (1 - _1**2)` over the values dh and h, which have places, so
+that one statement `Map(da, body, (dh, h))` writes it. Had the inner square a place of its own, because two values read it,
+the body would refer to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from symbptt import ops
+from symbptt.codegen.loop_ir.builder import Builder
+from symbptt.codegen.loop_ir.nodes import (
+    BLOCK,
+    Axis,
+    Contract,
+    Cumulate,
+    Extent,
+    Gather,
+    Map,
+    Operand,
+    Reduce,
+    Scatter,
+    Sharpen,
+    Statement,
+    View,
+)
+from symbptt.codegen.loop_ir.views import permuted, repeated, reshaped, span, split, whole, with_new
+from symbptt.codegen.lower.bodies import body_of, number, replaced, uses
+from symbptt.codegen.lower.frame import COUNT, Frame, Stored
+from symbptt.codegen.lower.storage import arranged
+from symbptt.codegen.passes.accurate_slopes import is_remainder
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import WITHOUT_COPY, Node, Product, placeholder
+from symbptt.ir.scalar import Num, Ref, Tree
+from symbptt.ir.shape import Shape, Size, prod, size
+
+ZERO, ONE = Num(sp.S.Zero), Num(sp.S.One)
+LEAD_LABEL = 1000
+"""The first label of axes of steps and samples in products, above all labels of a value's own axes."""
+
+
+@dataclass
+class Lowering:
+    """A sweep as it is being lowered.
+
+    `stored` tells where values lie that have a place of their own; `static` values are numbers that stand in formulas;
+    `varying` ones differ between samples or steps. `frame` is where statements stand now, and `known` tells where values
+    can be read there that have no place of their own. `parts` are values that are written where they lie in another one;
+    those in `front` lie with their first axis before that of samples.
+    """
+
+    graph: Graph
+    varying: frozenset[int]
+    static: frozenset[int]
+    symbols: Mapping[str, sp.Symbol]
+    builder: Builder
+    frame: Frame
+    stored: dict[int, Stored] = field(default_factory=dict)
+    known: dict[int, View] = field(default_factory=dict)
+    parts: frozenset[int] = frozenset()
+    front: frozenset[int] = frozenset()
+
+    @contextmanager
+    def at(self, frame: Frame, body: list[Statement]) -> Iterator[None]:
+        """Let statements stand in `body`, in a frame of its own."""
+        outer, known = self.frame, self.known
+        self.frame, self.known = frame, {}
+        try:
+            with self.builder.inside(body):
+                yield
+        finally:
+            self.frame, self.known = outer, known
+
+    def lead(self, id: int) -> Shape:
+        """Return the axes that a value has here before its own."""
+        return self.frame.lead if id in self.varying else ()
+
+    def shape(self, id: int) -> Shape:
+        """Return the shape that a value has here."""
+        return (*self.lead(id), *self.graph.shape(id))
+
+
+def operand(s: Lowering, id: int) -> View:
+    """Return where a value can be read: the axes of steps and samples first, where it differs between these."""
+    if id in s.stored:
+        return s.frame.part(s.stored[id])
+    if id not in s.known:
+        s.known[id] = _looked_at(s, id) or _temporary(s, id)
+    return s.known[id]
+
+
+def _looked_at(s: Lowering, id: int) -> View | None:
+    """A value that is a view of another one, where that is index arithmetic alone."""
+    node = s.graph[id]
+    if node.family == "view" and node.attrs.kind in WITHOUT_COPY:
+        return view_of(s.graph, id, operand(s, node.args[0]), len(s.lead(id)))
+    return None
+
+
+def view_of(g: Graph, id: int, of: View, lead: int) -> View | None:
+    """Return a value that is a view of its argument, which lies in `of` behind `lead` axes; None where a reshape makes
+    one axis of several."""
+    node = g[id]
+    match node.attrs.kind:
+        case "transpose":
+            return permuted(of, [*range(lead), *(i + lead for i in node.attrs.data)])
+        case "expand":
+            return _aligned(of, lead, node.shape)
+        case "slice":
+            for i, (start, length, step) in enumerate(node.attrs.data):
+                of = span(of, i + lead, start, length, step)
+            return of
+    own = reshaped(replace(of, axes=of.axes[lead:]), node.shape)
+    return None if own is None else replace(own, axes=(*of.axes[:lead], *own.axes))
+
+
+def _temporary(s: Lowering, id: int) -> View:
+    own = s.graph.shape(id)
+    space = "scalar" if id in s.static and not own else "temporary"
+    out = room(s, "s", s.lead(id), own, space, id in s.front)
+    emit(s, id, out)
+    return out
+
+
+def room(s: Lowering, name: str, lead: Shape, own: Shape, space: str = "temporary", front: bool = False) -> View:
+    """Return a new buffer for a value of this shape here, with room for the longest block where steps go by blocks."""
+    longest = tuple(BLOCK if n == COUNT else n for n in lead)
+    out = arranged(s.builder.name(name), longest, own, front, space)
+    s.builder.buffers.append(out.buffer)
+    lengths = (*lead, *own)
+    return replace(out, axes=tuple(replace(axis, length=n) for axis, n in zip(out.axes, lengths, strict=True)))
+
+
+def emit(s: Lowering, id: int, out: View) -> None:
+    """Write a value into `out`, which has its shape here, or more axes of steps and samples, along which it repeats."""
+    node = s.graph[id]
+    if id in s.stored or id in s.known or (len(out.axes) > len(s.shape(id)) and node.family != "map"):
+        s.builder.copy(out, operand(s, id), (id,))
+        return
+    FAMILIES[node.family](s, node, out)
+
+
+def _aligned(view: View, lead: int, shape: Shape) -> View:
+    """A view, `lead` of whose axes are those of steps and samples, with its own axes repeated to a shape."""
+    for _ in range(len(shape) - len(view.axes) + lead):
+        view = with_new(view, lead)
+    own = repeated(replace(view, axes=view.axes[lead:]), shape)
+    return replace(view, axes=(*view.axes[:lead], *own.axes))
+
+
+# Elementwise values.
+
+
+def _map(s: Lowering, node: Node, out: View) -> None:
+    if is_remainder(node):
+        _remainder(s, node, out)
+        return
+    body, args = formula(s, node, out)
+    s.builder.add(Map(out, body, args, (node.id,)))
+
+
+def formula(s: Lowering, node: Node, out: View) -> tuple[Tree, tuple[Operand, ...]]:
+    """Return the body of a map over operands of the shape of `out`, formulas that it alone reads put in."""
+    args: list[Operand] = []
+    body = _inner(s, node, node, out.shape, args)
+    return body, tuple(args)
+
+
+def _inner(s: Lowering, node: Node, of: Node, shape: Shape, args: list[Operand]) -> Tree:
+    """The tree of a map inside the formula of another one, which has the shape of the result."""
+    tree = body_of(node.attrs.expr)
+    read = uses(tree)
+    trees = {i: _argument(s, node.args[i], of, shape, args, read[i]) for i in sorted(read)}
+    return replaced(tree, trees.__getitem__)
+
+
+def _argument(s: Lowering, id: int, of: Node, shape: Shape, args: list[Operand], count: int) -> Tree:
+    """An argument: a number, a formula that is put in, or what an operand holds."""
+    node = s.graph[id]
+    if id not in s.stored and id not in s.known:
+        if node.family == "number" and not node.shape:
+            return number(node.attrs.value)
+        if node.family == "leaf" and node.attrs.role == "size":
+            return _refer(Extent(_size(s, node)), args)
+        alike = node.shape == of.shape and (id in s.varying) == (of.id in s.varying) and count == 1
+        if node.family == "map" and not is_remainder(node) and (alike or id in s.static):
+            return _inner(s, node, of, shape, args)
+    found = operand(s, id)
+    return _refer(repeated(_aligned(found, len(s.lead(id)), of.shape), shape), args)
+
+
+def _refer(found: Operand, args: list[Operand]) -> Tree:
+    if found not in args:
+        args.append(found)
+    return Ref(args.index(found))
+
+
+def _size(s: Lowering, node: Node) -> sp.Expr:
+    return sp.sympify(node.attrs.name, locals=dict(s.symbols))
+
+
+def _remainder(s: Lowering, node: Node, out: View) -> None:
+    """What a function leaves of one: by its value, and where little is left by its argument."""
+    y, a = node.args
+    name = node.attrs.expr.func.__name__
+    tree = body_of(ops.REMAINING[name].body(placeholder(0)))
+    args: list[Operand] = []
+    body = replaced(tree, lambda _: _argument(s, y, node, out.shape, args, 2))
+    s.builder.add(Map(out, body, tuple(args), (node.id,)))
+    inside: list[Statement] = []
+    known = dict(s.known)
+    with s.builder.inside(inside):
+        argument = repeated(_aligned(operand(s, a), len(s.lead(a)), node.shape), out.shape)
+    s.known = known  # what is written inside is not there outside
+    s.builder.add(Sharpen(out, name, argument, tuple(inside), (node.id,)))
+
+
+# Products, sums, places by index.
+
+
+def _contract(s: Lowering, node: Node, out: View) -> None:
+    _product(s, node, out, len(s.lead(node.id)), (node.id,))
+
+
+def _product(s: Lowering, node: Node, out: View, kept: int, origin: tuple[int, ...], add: bool = False) -> None:
+    """Write a product; `kept` of the axes of steps and samples stay, others are summed over."""
+    sides, labels = [], []
+    for arg, part in zip(node.args, (node.attrs.a, node.attrs.b), strict=True):
+        sides.append(operand(s, arg))
+        labels.append((*range(LEAD_LABEL, LEAD_LABEL + len(s.lead(arg))), *part))
+    lead = tuple(range(LEAD_LABEL, LEAD_LABEL + kept))
+    if not kept:  # an axis of steps or samples that one side alone has is summed before
+        for i, other in ((0, 1), (1, 0)):
+            alone = [j for j, x in enumerate(labels[i]) if x >= LEAD_LABEL and x not in labels[other]]
+            if alone:
+                sides[i] = _summed(s, sides[i], tuple(alone), origin)
+                labels[i] = tuple(x for j, x in enumerate(labels[i]) if j not in alone)
+    result = (*lead, *node.attrs.out)
+    order = {label: i for i, label in enumerate(dict.fromkeys((*result, *labels[0])))}
+    product = Product(*(tuple(order[x] for x in part) for part in (labels[0], labels[1], result)))
+    s.builder.add(Contract(out, sides[0], sides[1], product, add, origin))
+
+
+def _summed(s: Lowering, x: View, axes: tuple[int, ...], origin: tuple[int, ...]) -> View:
+    out = room(s, "s", (), tuple(n for i, n in enumerate(x.shape) if i not in axes))
+    s.builder.add(Reduce(out, "sum", x, axes, False, origin))
+    return out
+
+
+def _reduce(s: Lowering, node: Node, out: View) -> None:
+    (x,) = node.args
+    lead = len(s.lead(x))
+    s.builder.add(
+        Reduce(out, node.attrs.kind, operand(s, x), tuple(i + lead for i in node.attrs.axes), False, (node.id,))
+    )
+
+
+def _gather(s: Lowering, node: Node, out: View) -> None:
+    first, at = node.args
+    lead = len(out.axes) - len(node.shape)
+    index = operand(s, at)
+    if node.attrs.kind == "gather":
+        table = operand(s, first)
+        if first not in s.varying:
+            table = repeated(table, (*out.shape[:lead], *table.shape))
+        index = _aligned(index, len(s.lead(at)), node.shape)
+        s.builder.add(Gather(out, table, repeated(index, out.shape), node.attrs.axis + lead, (node.id,)))
+        return
+    s.builder.fill(out, ZERO, (node.id,))
+    scatter(s, node, out, (node.id,))
+
+
+def scatter(s: Lowering, node: Node, out: View, origin: tuple[int, ...]) -> None:
+    """Add a value to the places that its indices tell; `out` repeats along the axes of steps and samples for their sum."""
+    x, at = node.args
+    shape = (*s.frame.lead, *s.graph.shape(x))
+    part = repeated(_aligned(operand(s, x), len(s.lead(x)), s.graph.shape(x)), shape)
+    index = repeated(_aligned(operand(s, at), len(s.lead(at)), s.graph.shape(x)), shape)
+    s.builder.add(Scatter(out, part, index, node.attrs.axis + len(s.frame.lead), origin))
+
+
+def _cumulate(s: Lowering, node: Node, out: View) -> None:
+    lead = len(s.lead(node.id))
+    x = operand(s, node.args[0])
+    s.builder.add(Cumulate(out, x, node.attrs.axis + lead, node.attrs.reverse, (node.id,)))
+
+
+def _total(s: Lowering, node: Node, out: View) -> None:
+    total(s, node, out, False)
+
+
+def total(s: Lowering, node: Node, out: View, add: bool) -> None:
+    """Write the sum of a value over the steps and samples that are here, or add it."""
+    (x,) = node.args
+    inner, origin = s.graph[x], (node.id,)
+    free = x not in s.stored and x not in s.known
+    if free and inner.family == "contract" and x in s.varying:
+        _product(s, inner, out, 0, origin, add)
+        return
+    if free and inner.family == "gather" and inner.attrs.kind == "scatter" and x in s.varying:
+        if not add:
+            s.builder.fill(out, ZERO, origin)
+        lead = tuple(Axis(n) for n in s.frame.lead)
+        scatter(s, inner, replace(out, axes=(*lead, *out.axes)), origin)
+        return
+    view = repeated(operand(s, x), (*s.frame.lead, *inner.shape))
+    s.builder.add(Reduce(out, "sum", view, tuple(range(len(s.frame.lead))), add, origin))
+
+
+# Numbers and views.
+
+
+def _number(s: Lowering, node: Node, out: View) -> None:
+    if not node.shape:
+        s.builder.fill(out, number(node.attrs.value), (node.id,))
+        return
+    values = np_reshaped(node.attrs.value, node.shape)
+    s.builder.copy(out, whole(s.builder.constant("numbers", node.shape, values)), (node.id,))
+
+
+def np_reshaped(values: tuple[int | float, ...], shape: Shape) -> object:
+    """Return numbers as nested tuples of a shape."""
+    if len(shape) <= 1:
+        return tuple(values)
+    inner = int(prod(shape[1:]))
+    return tuple(np_reshaped(values[i : i + inner], shape[1:]) for i in range(0, len(values), inner))
+
+
+def _leaf(s: Lowering, node: Node, out: View) -> None:
+    if node.attrs.role == "size":
+        s.builder.add(Map(out, Ref(0), (Extent(_size(s, node)),), (node.id,)))
+        return
+    assert node.attrs.role == "eye", f"{node.attrs.role} {node.attrs.name} has no place"
+    s.builder.fill(out, ZERO, (node.id,))
+    first, second = out.axes
+    s.builder.fill(replace(out, axes=(Axis(first.length, (*first.of, *second.of)),)), ONE, (node.id,))
+
+
+def _view(s: Lowering, node: Node, out: View) -> None:
+    lead = len(s.lead(node.id))
+    match node.attrs.kind:
+        case "pad":
+            s.builder.fill(out, ZERO, (node.id,))
+            part = out
+            for i, (start, length, step) in enumerate(node.attrs.data):
+                part = span(part, i + lead, start, length, step)
+            emit(s, node.args[0], part)
+        case "concatenate":
+            (axis,) = node.attrs.data
+            at: Size = 0
+            for arg in node.args:
+                length = s.graph.shape(arg)[axis]
+                if arg not in s.parts:
+                    emit(s, arg, span(out, axis + lead, at, length))
+                at = size(at + length)
+        case "reshape":
+            _reshape(s, node, out, lead)
+        case _:
+            found = _looked_at(s, node.id)
+            assert found is not None
+            s.builder.copy(out, found, (node.id,))
+
+
+def _reshape(s: Lowering, node: Node, out: View, lead: int) -> None:
+    """A value in another shape: written so, or read so, or by way of all its elements in one row."""
+    (x,) = node.args
+    own = reshaped(replace(out, axes=out.axes[lead:]), s.graph.shape(x))
+    if own is not None:
+        emit(s, x, replace(own, axes=(*out.axes[:lead], *own.axes)))
+        return
+    found = _looked_at(s, node.id)
+    if found is not None:
+        s.builder.copy(out, found, (node.id,))
+        return
+    row = room(s, "s", s.lead(node.id), (prod(node.shape),))
+    to, back = (
+        replace(row, axes=(*row.axes[:-1], *split(row.axes[-1], shape))) for shape in (s.graph.shape(x), node.shape)
+    )
+    emit(s, x, to)
+    s.builder.copy(out, back, (node.id,))
+
+
+FAMILIES: dict[str, Callable[[Lowering, Node, View], None]] = {
+    "leaf": _leaf,
+    "number": _number,
+    "map": _map,
+    "contract": _contract,
+    "reduce": _reduce,
+    "view": _view,
+    "gather": _gather,
+    "cumulate": _cumulate,
+    "total": _total,
+}

@@ -1,0 +1,45 @@
+"""The forward sweep of a cell: states and outputs at all steps, and what the backward sweep reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, Function, Port, Statement
+from symbptt.codegen.loop_ir.views import point, span, whole
+from symbptt.codegen.lower.families import emit
+from symbptt.codegen.lower.frame import FRAMES, T
+from symbptt.codegen.lower.storage import Storage
+from symbptt.codegen.lower.sweep import Sweep, sweep_of
+from symbptt.codegen.program.regions import AFTER, LOOP, ONCE
+from symbptt.codegen.targets.numpy.names import Module
+from symbptt.ir.shape import size
+
+
+def forward(m: Module, storage: Storage, read: Sequence[Buffer]) -> Function:
+    """Return the forward sweep; the buffers `read` are what the backward sweep reads of it."""
+    p, w = m.program, sweep_of(m, storage, "forward")
+    w.write(ONCE)
+    for name, buffer in storage.states.items():
+        w.builder.copy(point(whole(buffer), 0, 0), whole(storage.initial[name]), (p.leaves[name],))
+    inside: list[Statement] = []
+    with w.lowering.at(w.in_loop, inside):
+        w.write(LOOP)
+        _copied_states(w)
+    w.loop(inside, False)
+    results = [Port("states", name, span(whole(x), 0, 1, STEPS)) for name, x in storage.states.items()]
+    with w.lowering.at(FRAMES[AFTER], w.builder.statements):
+        w.write(AFTER)
+        for name, id in p.outputs.items():
+            results.append(Port("outputs", name, w.result(id, name, storage.cotangents[name].shape, results)))
+    results += [Port("residual", buffer.name, whole(buffer)) for buffer in read]
+    given = [Port(a.role, a.name, whole(storage.given[a.name])) for a in p.arguments if a.name in storage.given]
+    given += [Port("state", name, whole(buffer)) for name, buffer in storage.initial.items()]
+    return w.function(given, results)
+
+
+def _copied_states(w: Sweep) -> None:
+    """States that become a value which lies elsewhere: an argument, a number, the value of another state."""
+    for name, id in w.module.program.next.items():
+        stored, buffer = w.storage.stored.get(id), w.storage.states[name]
+        if stored is None or stored.view != span(whole(buffer), 0, 1, STEPS):
+            emit(w.lowering, id, point(whole(buffer), 0, size(T + 1)))

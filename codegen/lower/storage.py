@@ -1,0 +1,213 @@
+"""Where the values of a program lie: the policy of storage that both sweeps share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Axis, Buffer, Constant, View
+from symbptt.codegen.loop_ir.views import span, whole
+from symbptt.codegen.lower.frame import Stored
+from symbptt.codegen.program.program import Program
+from symbptt.codegen.program.regions import AFTER, LOOP, NEAR, ONCE, TAIL
+from symbptt.codegen.targets.numpy.names import Module, is_baked
+from symbptt.ir.node import WITHOUT_COPY, Node
+from symbptt.ir.shape import Shape, size
+from symbptt.ir.step import Argument
+
+STEPPED = ("input", "index", "output", "target")
+"""Roles of arguments that have axes of steps and samples."""
+
+
+@dataclass
+class Storage:
+    """Where values lie, by id, and the buffers of each sweep.
+
+    `states` has room for a state before the first step and after each; `initial` is what is given of it. `carries` hold
+    what a step hands to the step before, `direct` the cotangents of states that are given. `given` are the buffers of
+    arguments by name, `cotangents` those of outputs.
+    """
+
+    stored: dict[int, Stored] = field(default_factory=dict)
+    given: dict[str, Buffer] = field(default_factory=dict)
+    constants: list[Constant] = field(default_factory=list)
+    states: dict[str, Buffer] = field(default_factory=dict)
+    initial: dict[str, Buffer] = field(default_factory=dict)
+    carries: dict[str, Buffer] = field(default_factory=dict)
+    direct: dict[str, Buffer] = field(default_factory=dict)
+    cotangents: dict[str, Buffer] = field(default_factory=dict)
+    forward: list[Buffer] = field(default_factory=list)
+    backward: list[Buffer] = field(default_factory=list)
+
+
+def storage_of(m: Module) -> Storage:
+    """Return where the values of a placed program lie."""
+    found = Storage()
+    for a in m.program.arguments:
+        _argument(m, found, a)
+    for name, leaf in m.program.cotangent.items():
+        shape = (STEPS, BATCH, *m.program.graph.shape(leaf))
+        buffer = found.cotangents[name] = Buffer(m.variables[leaf], shape, "argument")
+        found.stored[leaf] = Stored(whole(buffer), "all")
+    for name, leaf in m.program.carry.items():
+        _carry(m, found, name, leaf)
+    _values(m, found)
+    return found
+
+
+def _argument(m: Module, found: Storage, a: Argument) -> None:
+    leaf, name = m.program.leaves[a.name], m.of_argument(a.name)
+    if is_baked(a):
+        buffer = Buffer(name, a.shape, "constant")
+        found.constants.append(Constant(buffer, a.default))
+    elif a.role == "state":
+        buffer = found.states[a.name] = Buffer(name, (size(STEPS + 1), BATCH, *a.shape), "result")
+        found.initial[a.name] = Buffer(f"{name}_0", (BATCH, *a.shape), "argument")
+        found.stored[leaf] = Stored(span(whole(buffer), 0, 0, STEPS), "all")
+        found.forward.append(buffer)
+        return
+    else:
+        lead = (STEPS, BATCH) if a.role in STEPPED else ()
+        dtype = "index" if a.role == "index" else "float"
+        buffer = found.given[a.name] = Buffer(name, (*lead, *a.shape), "argument", dtype)
+    found.stored[leaf] = Stored(whole(buffer), "all" if a.role in STEPPED else "none")
+
+
+def _carry(m: Module, found: Storage, name: str, leaf: int) -> None:
+    """The adjoint of a state: what the step after hands on, and at each step what is given is added. Where something reads
+    it behind the loop, it lies in an array of all steps, or of those of a block."""
+    p, shape, variable = m.program, m.program.graph.shape(leaf), m.variables[leaf]
+    carry = found.carries[name] = Buffer(variable, (BATCH, *shape), "result")
+    found.direct[name] = Buffer(f"{variable}_in", (STEPS, BATCH, *shape), "argument")
+    found.backward.append(carry)
+    readers = {p.places[r].split()[1] for r in p.graph.network.successors(leaf) if r in p.places}
+    if AFTER in readers or leaf in p.inputs.values():
+        found.stored[leaf] = _new(found.backward, f"{variable}_all", (STEPS, BATCH), shape, False, "temporary")
+    elif TAIL in readers:
+        found.stored[leaf] = _new(found.backward, f"{variable}_all", (BLOCK, BATCH), shape, False, "block")
+    else:
+        found.stored[leaf] = Stored(whole(carry), "none")
+
+
+def _new(buffers: list[Buffer], name: str, lead: Shape, shape: Shape, front: bool, space: str) -> Stored:
+    """A new place for a value, whose first own axis may come before that of samples."""
+    view = arranged(name, lead, shape, front, space)
+    buffers.append(view.buffer)
+    return Stored(view, {STEPS: "all", BLOCK: "block"}.get(lead[0], "none") if lead else "none")
+
+
+def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> View:
+    """Return a view of a new buffer with the axes of steps and samples first; in memory, where the gates come in `front`,
+    theirs comes before that of samples, and in a block of steps before that of steps too."""
+    order = [*range(len(lead) + len(shape))]
+    if front and lead:
+        gates = order.pop(len(lead))
+        order.insert(0 if lead[0] == BLOCK else len(lead) - 1, gates)
+    axes = (*lead, *shape)
+    buffer = Buffer(name, tuple(axes[i] for i in order), space)
+    return View(buffer, (0,) * len(axes), tuple(Axis(n, (order.index(i),)) for i, n in enumerate(axes)))
+
+
+def _values(m: Module, found: Storage) -> None:
+    """The places of the values that have a variable, those first in which others lie."""
+    p = m.program
+    nexts = {id: name for name, id in reversed([*p.next.items()]) if m.variables.get(id) == m.of_argument(name)}
+    ids = [id for id in sorted(m.variables) if p.graph[id].family != "leaf" and id in p.places]
+    results = _direct_results(m)
+    read = _read_back(p)
+    for id in sorted(ids, key=lambda id: id not in p.joined):
+        sweep, _, region = p.places[id].partition(" ")
+        if id in nexts and sweep == "forward" and region in NEAR:
+            found.stored[id] = Stored(span(whole(found.states[nexts[id]]), 0, 1, STEPS), "all")
+        elif m.variables[id] in _carried(m) and region == LOOP and sweep == "backward":
+            found.stored[id] = found.stored[_carried(m)[m.variables[id]]]
+        elif id not in found.stored and not is_looked_at(m, id):
+            buffers = found.forward if sweep == "forward" else found.backward
+            lead, space = _lead(m, id, region), "temporary"
+            if id in results:
+                space = "result"
+            elif sweep == "forward" and id in read:
+                space = "residual"
+            elif lead[:1] == (BLOCK,):
+                space = "block"
+            elif id in m.static:
+                space = "scalar"
+            found.stored[id] = _new(buffers, m.variables[id], lead, p.graph.shape(id), id in p.front, space)
+            if id in p.joined:
+                _parts(m, found, id)
+
+
+def _carried(m: Module) -> dict[str, int]:
+    return {m.variables[leaf]: leaf for leaf in m.program.carry.values()}
+
+
+def _parts(m: Module, found: Storage, id: int) -> None:
+    """The parts of a joined value lie in it."""
+    at, stored = size(0), found.stored[id]
+    for arg in m.program.graph[id].args:
+        length = m.program.graph.shape(arg)[0]
+        lead = len(stored.view.axes) - len(m.program.graph.shape(id))
+        found.stored.setdefault(arg, Stored(span(stored.view, lead, at, length), stored.steps))
+        at = size(at + length)
+
+
+def _lead(m: Module, id: int, region: str) -> Shape:
+    """The axes of steps and samples with which a value is stored."""
+    if id not in m.varying:
+        return ()
+    if id in m.stored or region not in NEAR:
+        return (STEPS, BATCH)
+    return (BLOCK, BATCH) if id in m.held or region != LOOP else (BATCH,)
+
+
+def is_looked_at(m: Module, id: int) -> bool:
+    """Answer whether a value is a view of another one that stays where it is, so that it needs no place of its own."""
+    node = m.program.graph[id]
+    if node.family != "view" or node.attrs.kind not in WITHOUT_COPY or node.id in m.static:
+        return False
+    if id in m.aliases:
+        return True
+    if m.place(id).endswith(ONCE) and node.attrs.kind == "transpose":
+        return False  # products read it in its own order
+    return id not in m.stored and id not in m.held and _lies(m, node)
+
+
+def _lies(m: Module, node: Node) -> bool:
+    """Whether what a value is a view of lies somewhere in its region or for all steps."""
+    source = m.program.graph[node.args[0]]
+    if source.id in m.variables:
+        return True
+    return source.family == "view" and source.attrs.kind in WITHOUT_COPY and _lies(m, source)
+
+
+def _direct_results(m: Module) -> set[int]:
+    """The values that are computed where the caller gets them: outputs and gradients that are no part of another one."""
+    p = m.program
+    found = {*p.outputs.values(), *p.params.values(), *p.inputs.values()} - {*p.next.values(), *p.front, *p.joined}
+    parts = {arg for id in p.joined for arg in p.graph[id].args}
+    return {id for id in found if p.graph[id].family != "leaf" and id not in m.aliases} - parts
+
+
+def _read_back(p: Program) -> set[int]:
+    """The values of the forward sweep that the backward sweep reads, and those of which these are views."""
+    found = set[int]()
+    backward = (id for id, where in p.places.items() if where.startswith("backward"))
+    queue = [
+        arg for id in backward for arg in p.graph[id].args if not p.places.get(arg, "backward").startswith("backward")
+    ]
+    while queue:
+        id = queue.pop()
+        if id not in found:
+            found.add(id)
+            queue += p.graph[id].args if p.graph[id].family == "view" else ()
+    return found
+
+
+def is_written(m: Module, found: Storage, id: int) -> bool:
+    """Answer whether a value is written by a statement of its own: it lies somewhere, and is not made of parts that do."""
+    return id in found.stored and id not in m.program.joined
+
+
+def used_names(m: Module) -> set[str]:
+    """Return the names of buffers and of sizes that have a meaning already."""
+    names = {*m.variables.values(), *m.previous.values(), *m.gradients.values(), *m.sizes.values(), *m.sizes}
+    return names | {f"{name}{end}" for name in names for end in ("_0", "_in", "_all")}

@@ -1,0 +1,126 @@
+"""What lowering both sweeps shares: the statements of a region, the loops around them, the function that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from symbptt.codegen.loop_ir.builder import Builder
+from symbptt.codegen.loop_ir.nodes import BLOCK, STEPS, Function, Loop, Port, Statement, View, views, walk
+from symbptt.codegen.loop_ir.views import whole
+from symbptt.codegen.lower.families import FAMILIES, ZERO, Lowering, emit, total
+from symbptt.codegen.lower.frame import COUNT, FRAMES, LO, PLAIN_LOOP, Frame, T
+from symbptt.codegen.lower.storage import Storage, used_names
+from symbptt.codegen.program.regions import BLOCK as BLOCK_REGION
+from symbptt.codegen.program.regions import LOOP, ONCE, TAIL
+from symbptt.codegen.targets.numpy.calls.blocks import held_of, rows_of
+from symbptt.codegen.targets.numpy.names import Module, size_names
+from symbptt.ir.shape import Shape, Size, named_size, size
+
+
+@dataclass
+class Sweep:
+    """A sweep, "forward" or "backward", as it is being lowered: the values, where they lie, what makes statements."""
+
+    name: str
+    module: Module
+    storage: Storage
+    lowering: Lowering
+
+    @property
+    def builder(self) -> Builder:
+        return self.lowering.builder
+
+    @property
+    def in_loop(self) -> Frame:
+        """Where statements of one step stand."""
+        return FRAMES[LOOP] if self.goes_by_blocks else PLAIN_LOOP
+
+    @property
+    def goes_by_blocks(self) -> bool:
+        """Whether something is computed for the steps of a block at once, or held for them."""
+        held = any(stored.steps == "block" for stored in self.storage.stored.values())
+        return any(self.ids(region) for region in (BLOCK_REGION, TAIL)) or (held and self.name == "backward")
+
+    def ids(self, region: str) -> list[int]:
+        """Return the values that statements of their own write in a region, in the order of the graph."""
+        p = self.module.program
+        where = f"{self.name} {region}"
+        here = (id for id in sorted(self.storage.stored) if p.places.get(id) == where)
+        return [id for id in here if id not in p.joined and p.graph[id].family != "leaf"]
+
+    def write(self, region: str) -> None:
+        """Write the values of a region; sums over the steps of a block are added to what they have."""
+        g = self.module.program.graph
+        for id in self.ids(region):
+            out = self.lowering.frame.part(self.storage.stored[id])
+            if g[id].family == "total":
+                total(self.lowering, g[id], out, region == TAIL)
+            else:
+                FAMILIES[g[id].family](self.lowering, g[id], out)
+
+    def loop(self, inside: list[Statement], reverse: bool) -> None:
+        """Write the loop over steps around statements, and around the steps of a block what is computed for it."""
+        if not self.goes_by_blocks:
+            self.builder.add(Loop(T, 0, STEPS, tuple(inside), reverse))
+            return
+        for id in self.ids(TAIL):
+            if self.module.program.graph[id].family == "total":
+                self.builder.fill(self.storage.stored[id].view, ZERO, (id,))
+        block: list[Statement] = []
+        with self.lowering.at(FRAMES[BLOCK_REGION], block):
+            self.write(BLOCK_REGION)
+        block.append(Loop(T, LO, size(LO + COUNT), tuple(inside), reverse))
+        with self.lowering.at(FRAMES[TAIL], block):
+            self.write(TAIL)
+        self.builder.add(Loop(LO, 0, STEPS, tuple(block), reverse, BLOCK, COUNT))
+
+    def result(self, id: int, name: str, shape: Shape, others: Iterable[Port]) -> View:
+        """Return where a caller gets a value: where it lies, if that is a buffer of its own, else a copy."""
+        stored, taken = self.storage.stored.get(id), {port.view.buffer for port in others}
+        if stored is not None and _is_own(stored.view, shape) and stored.view.buffer not in taken:
+            return stored.view
+        out = whole(self.builder.buffer(name, shape, "result"))
+        emit(self.lowering, id, out)
+        return out
+
+    def function(self, given: list[Port], results: list[Port]) -> Function:
+        """Return the function, with the buffers and constants that it uses."""
+        body = tuple(self.builder.statements)
+        used = {view.buffer for s in walk(body) for view in views(s)} | {port.view.buffer for port in results}
+        own = self.storage.forward if self.name == "forward" else self.storage.backward
+        constants = (c for c in (*self.storage.constants, *self.builder.constants) if c.buffer in used)
+        return Function(
+            f"{self.module.program.name}_{self.name}",
+            tuple(self.lowering.symbols.values()),
+            tuple(given),
+            tuple(constants),
+            tuple(buffer for buffer in (*own, *self.builder.buffers) if buffer in used),
+            body,
+            tuple(results),
+            self._measure(),
+        )
+
+    def _measure(self) -> tuple[Size, int] | None:
+        """What a block of steps is measured by."""
+        if not self.goes_by_blocks:
+            return None
+        ids = [*self.ids(BLOCK_REGION), *self.ids(TAIL)] or list(self.module.program.next.values())
+        return held_of(self.module, ids), rows_of(self.module, ids)
+
+
+def sweep_of(m: Module, storage: Storage, name: str) -> Sweep:
+    """Return a sweep without statements."""
+    p = m.program
+    parts = frozenset(arg for id in p.joined for arg in p.graph[id].args)
+    symbols = {text: named_size(text) for text in size_names(p)}
+    builder = Builder(used_names(m) | {str(symbol) for symbol in (STEPS, T, LO, COUNT, BLOCK)} | set(symbols))
+    lowering = Lowering(
+        p.graph, frozenset(m.varying), frozenset(m.static), symbols, builder, FRAMES[ONCE], storage.stored, {}, parts, p.front
+    )  # fmt: skip
+    return Sweep(name, m, storage, lowering)
+
+
+def _is_own(view: View, shape: Shape) -> bool:
+    """Whether a value lies in a buffer that is a result, in the order in which a caller expects it."""
+    return view.buffer.space == "result" and view == whole(view.buffer) and view.shape == shape
