@@ -115,7 +115,7 @@ class _Machine:
 
     def read(self, view: View) -> Any:
         """The elements of a view, as an array that shows them where they lie."""
-        return _strided(self.arrays[view.buffer.name], *self.place(view))
+        return strided(self.arrays[view.buffer.name], *self.place(view))
 
     def place(self, view: View) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[tuple[int, ...], int]]]:
         """Where a view starts, its shape, and the axes and the step along which each of its axes moves."""
@@ -231,7 +231,7 @@ def evaluated(value: Size, env: Env) -> int:
     return found
 
 
-def _strided(
+def strided(
     array: Any, start: tuple[int, ...], shape: tuple[int, ...], moves: Sequence[tuple[tuple[int, ...], int]]
 ) -> Any:
     """A view of an array; its first and its last element lie in it."""

@@ -28,3 +28,9 @@ PASSES = (
 
 SPARING = tuple(recompute_cheap if step is recompute_free else step for step in PASSES)
 """The passes where memory is spared."""
+
+FOR_NUMPY = (pack, join, turn)
+"""The passes that lay values out for products of NumPy: gates in front of samples, weights transposed and side by side."""
+
+NEUTRAL = tuple(step for step in PASSES if step not in FOR_NUMPY)
+"""The passes that every target wants."""
