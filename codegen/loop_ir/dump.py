@@ -25,8 +25,8 @@ from symbptt.codegen.loop_ir.nodes import (
 )
 from symbptt.codegen.loop_ir.views import is_whole
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree
+from symbptt.ir.shape import Size, size, size_text
 from symbptt.ir.shape import show as show_shape
-from symbptt.ir.shape import size, size_text
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SIGNS = {"greater": ">", "greater_equal": "≥", "less": "<", "less_equal": "≤", "equal": "=", "not_equal": "≠"}
@@ -74,14 +74,24 @@ def _statement(s: Statement) -> list[str]:
             head = f"sharpen {view_text(s.out)} = {s.function} of {view_text(s.argument)}, where it is tiny"
             return [f"{head}:" if s.body else head, *_lines(s.body, 1)]
         case Loop():
-            steps = f" by {size_text(s.strip)}, each {s.count} steps" if s.count is not None else ""
+            steps = f" by {_size(s.strip)}, each {s.count} steps" if s.count is not None else ""
             way = " backward" if s.reverse else ""
-            return [f"loop {s.index} in {size_text(s.start)}:{size_text(s.stop)}{steps}{way}:", *_lines(s.body, 1)]
+            return [f"loop {s.index} in {_size(s.start)}:{_size(s.stop)}{steps}{way}:", *_lines(s.body, 1)]
         case If():
             return [f"if {view_text(s.flag)}:", *_lines(s.body, 1)]
         case Runtime():
             out = ", ".join(map(view_text, s.out))
             return [f"runtime {out} = {s.name}({', '.join(map(operand_text, s.args))})"]
+
+
+def _size(value: Size) -> str:
+    """A size as text, what is taken away behind what it is taken from."""
+    terms = [] if isinstance(value, int) else value.as_ordered_terms()
+    if not any(term.could_extract_minus_sign() for term in terms):
+        return size_text(value)
+    plus = [size_text(term) for term in terms if not term.could_extract_minus_sign()]
+    minus = [size_text(-term) for term in terms if term.could_extract_minus_sign()]
+    return "+".join(plus) + "".join(f"-{text}" for text in minus)
 
 
 def _sign(add: bool) -> str:
@@ -98,7 +108,7 @@ def _labels(labels: Sequence[int]) -> str:
 
 def operand_text(operand: Operand) -> str:
     """Return an operand as text."""
-    return size_text(operand.size) if isinstance(operand, Extent) else view_text(operand)
+    return _size(operand.size) if isinstance(operand, Extent) else view_text(operand)
 
 
 def view_text(view: View) -> str:
@@ -118,16 +128,16 @@ def view_text(view: View) -> str:
 def _index(view: View, i: int) -> str:
     start, axes = view.start[i], [axis for axis in view.axes if i in axis.of]
     if not axes:
-        return size_text(start)
+        return _size(start)
     if len(axes) > 1:
-        lengths = " ".join(size_text(axis.length) for axis in axes)
-        return f"({lengths})" if start == 0 else f"{size_text(start)}:({lengths})"
+        lengths = " ".join(_size(axis.length) for axis in axes)
+        return f"({lengths})" if start == 0 else f"{_size(start)}:({lengths})"
     (axis,) = axes
     if (start, axis.length, axis.step) == (0, view.buffer.shape[i], 1):
         return ":"
     stop = size(start + axis.length * axis.step)
-    step = "" if axis.step == 1 else f":{size_text(axis.step)}"
-    return f"{size_text(start)}:{size_text(stop)}{step}"
+    step = "" if axis.step == 1 else f":{_size(axis.step)}"
+    return f"{_size(start)}:{_size(stop)}{step}"
 
 
 def tree_text(tree: Tree, parts: Sequence[str], binds: int = 0) -> str:

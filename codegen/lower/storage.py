@@ -209,5 +209,5 @@ def is_written(m: Module, found: Storage, id: int) -> bool:
 
 def used_names(m: Module) -> set[str]:
     """Return the names of buffers and of sizes that have a meaning already."""
-    names = {*m.variables.values(), *m.previous.values(), *m.gradients.values(), *m.sizes.values(), *m.sizes}
+    names = {*m.variables.values(), *m.previous.values(), *m.sizes.values(), *m.sizes}
     return names | {f"{name}{end}" for name in names for end in ("_0", "_in", "_all")}
