@@ -203,6 +203,12 @@ class _Follower:
         assert self.written[view.buffer][found].all(), f"{view.buffer.name} is read before it is written: {where}"
         return found
 
+    def forget_block(self) -> None:
+        """What was written for one block is not there for the next."""
+        for buffer, written in self.written.items():
+            if buffer.space == "block":
+                written[...] = False
+
     def run(self, body: Sequence[Statement]) -> None:
         for s in body:
             self.step(s)
@@ -212,9 +218,11 @@ class _Follower:
             start, stop, strip = self.shape((s.start, s.stop, s.strip))
             for index, count in rounds(start, stop, strip, s.reverse):
                 self.env |= {s.index: index} if s.count is None else {s.index: index, s.count: count}
+                if s.count is not None:
+                    self.forget_block()
                 self.run(s.body)
             return
-        if isinstance(s, Sharpen):
+        if isinstance(s, Sharpen):  # it looks at what its body wrote
             self.run(s.body)
         read = [(view, self.read(view, s)) for view in reads(s)]
         if isinstance(s, If) and self.flags:

@@ -1,0 +1,139 @@
+"""From where to where each buffer of a function is needed, and how many elements are needed at once.
+
+Statements are numbered in the order of the text. A buffer is live from its first to its last use, and
+
+* through a whole loop, where it is used in it and outside it, or where a round reads what an earlier one wrote, which no
+  round of blocks does with a buffer of a block;
+* to the end, where it is a result or a residual.
+
+Example: in `loop t: s = U h[t]; h[t+1] = tanh(s)` the temporary s is live in its two statements only, for each round
+writes it before it reads it; h is live through the loop, for a round reads what the one before wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symbptt.codegen.loop_ir.interpret import evaluated
+from symbptt.codegen.loop_ir.nodes import (
+    Buffer,
+    Function,
+    Loop,
+    Runtime,
+    Sharpen,
+    Statement,
+    View,
+    body_of,
+    reads,
+    writes,
+)
+from symbptt.ir.shape import prod, size
+
+LASTING = ("result", "residual")
+"""Spaces of buffers that stay when the function is done."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """The first and the last statement at which a buffer is needed."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A view that a statement reads or writes, the number of the statement."""
+
+    at: int
+    view: View
+    writes: bool
+
+
+@dataclass(frozen=True)
+class _Round:
+    """A loop with the numbers of its first and last statement, its index, and whether it goes by blocks."""
+
+    first: int
+    last: int
+    index: sp.Symbol
+    by_blocks: bool
+
+
+def numbered(body: Sequence[Statement], first: int = 0) -> list[tuple[int, Statement]]:
+    """Return all statements with their numbers, a loop before its body, one that looks at what its body wrote behind it."""
+    found: list[tuple[int, Statement]] = []
+    for s in body:
+        if not isinstance(s, Sharpen):
+            found.append((first + len(found), s))
+        found += numbered(body_of(s), first + len(found))
+        if isinstance(s, Sharpen):
+            found.append((first + len(found), s))
+    return found
+
+
+def liveness(f: Function) -> dict[Buffer, Live]:
+    """Return from where to where each buffer is needed that the function itself allocates."""
+    statements = numbered(f.body)
+    rounds = [
+        _Round(i, i + len(numbered(s.body)), s.index, s.count is not None) for i, s in statements if isinstance(s, Loop)
+    ]
+    uses: dict[Buffer, list[_Use]] = {buffer: [] for buffer in f.buffers}
+    for i, s in statements:
+        for view in reads(s):
+            _note(uses, _Use(i, view, False))
+        for view in writes(s):
+            _note(uses, _Use(i, view, True))
+    last = len(statements) - 1
+    return {buffer: _live(buffer, found, rounds, last) for buffer, found in uses.items() if found}
+
+
+def _note(uses: Mapping[Buffer, list[_Use]], use: _Use) -> None:
+    if use.view.buffer in uses:
+        uses[use.view.buffer].append(use)
+
+
+def _live(buffer: Buffer, uses: Sequence[_Use], rounds: Sequence[_Round], end: int) -> Live:
+    first, last = min(use.at for use in uses), max(use.at for use in uses)
+    if buffer.space in LASTING:
+        last = end
+    for around in reversed(rounds):  # from the innermost outwards
+        inside = [use for use in uses if around.first <= use.at <= around.last]
+        of_block = around.by_blocks and buffer.space == "block"
+        outside = first < around.first or last > around.last
+        if inside and (outside or (not of_block and _is_carried(inside, around))):
+            first, last = min(first, around.first), max(last, around.last)
+    return Live(first, last)
+
+
+def _is_carried(uses: Sequence[_Use], around: _Round) -> bool:
+    """Whether a round of a loop may read what an earlier round wrote."""
+    return any(not use.writes and not any(_is_before(other, use, around) for other in uses) for use in uses)
+
+
+def _is_before(write: _Use, read: _Use, around: _Round) -> bool:
+    """Whether the same round wrote before what a use reads: at the same distance from the index of the loop."""
+    if not write.writes or write.at >= read.at:
+        return False
+    gaps = (size(a - b) for a, b in zip(write.view.start, read.view.start, strict=True))
+    return not any(around.index in getattr(gap, "free_symbols", ()) or gap != 0 for gap in gaps)
+
+
+def peak(f: Function, sizes: Mapping[sp.Symbol, int], itemsize: int) -> int:
+    """Return the greatest number of bytes that the function's own buffers take at once; `sizes` are those of the function,
+    of steps, samples and a block, `itemsize` is that of a float."""
+    statements, live = numbered(f.body), liveness(f)
+    taken = [s.elements if isinstance(s, Runtime) else 0 for _, s in statements]
+    change = [0] * (len(statements) + 1)
+    for buffer, span in live.items():
+        held = evaluated(prod(buffer.shape), sizes) * {"float": itemsize, "index": 8, "bool": 1}[buffer.dtype]
+        change[span.first] += held
+        change[span.last + 1] -= held
+    most = now = 0
+    for i, extra in enumerate(taken):
+        now += change[i]
+        most = max(most, now + evaluated(extra, sizes) * itemsize)
+    return most
