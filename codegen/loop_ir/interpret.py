@@ -160,7 +160,7 @@ class _Machine:
 
     def _write(self, view: View, value: Any, add: bool) -> None:
         out = self.read(view)
-        out[...] = out + value if add else value
+        out[...] = np.add(out, value) if add else value
 
     def operand(self, operand: Operand) -> Any:
         """The elements of an operand; a size is an element of the arithmetic."""
@@ -179,7 +179,7 @@ class _Machine:
         if self.arithmetic.dtype != object:
             return np.einsum(a, list(s.labels.a), b, list(s.labels.b), list(s.labels.out))
         order = [*s.labels.out, *(x for x in dict.fromkeys(s.labels.a + s.labels.b) if x not in s.labels.out)]
-        product = _spread(a, s.labels.a, order) * _spread(b, s.labels.b, order)
+        product = np.multiply(_spread(a, s.labels.a, order), _spread(b, s.labels.b, order))
         return self._sum(product, tuple(range(len(s.labels.out), len(order))))
 
     def _sum(self, x: Any, axes: tuple[int, ...]) -> Any:
@@ -253,7 +253,10 @@ def _spread(x: Any, labels: Sequence[int], order: Sequence[int]) -> Any:
 
 
 def tree_value(tree: Tree, parts: Sequence[Any], arithmetic: Arithmetic) -> Any:
-    """Return the value of an elementwise body; `parts` stand for its references."""
+    """Return the value of an elementwise body; `parts` stand for its references.
+
+    All is done by NumPy's functions, for an operator would ask an element of another kind before it asked an array.
+    """
 
     def of(part: Tree) -> Any:
         value = tree_value(part, parts, arithmetic)
@@ -265,14 +268,13 @@ def tree_value(tree: Tree, parts: Sequence[Any], arithmetic: Arithmetic) -> Any:
         case Num(value):
             return arithmetic.number(value)
         case Sum(terms):
-            signed = [of(term) if sign > 0 else -of(term) for sign, term in terms]
-            return reduce(lambda a, b: a + b, signed)
+            signed = [of(term) if sign > 0 else np.negative(of(term)) for sign, term in terms]
+            return reduce(np.add, signed)
         case Prod(factors, divisors):
-            above = reduce(lambda a, b: a * b, map(of, factors))
-            return reduce(lambda a, b: a / b, map(of, divisors), above)
+            return reduce(np.divide, map(of, divisors), reduce(np.multiply, map(of, factors)))
         case Power(base, exponent):
             count = whole_power(tree)
-            return of(base) ** (count if count else of(exponent))
+            return np.power(of(base), count or of(exponent))
         case Call(name, args):
             return arithmetic.functions[name](*(tree_value(arg, parts, arithmetic) for arg in args))
     raise AssertionError(tree)
