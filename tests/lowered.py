@@ -1,7 +1,7 @@
 """Cells lowered to the loop IR, with data at sizes that are pairwise different, run by the interpreter."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -45,9 +45,9 @@ def program_with(cell: sb.Cell, passes: tuple[Any, ...] = PASSES) -> Program:
 
 
 @cache
-def sweeps_of(cell: sb.Cell, passes: tuple[Any, ...] = PASSES) -> Sweeps:
-    """Both sweeps of a cell, lowered behind some passes."""
-    return lower(program_with(cell, passes))
+def sweeps_of(cell: sb.Cell, passes: tuple[Any, ...] = PASSES, masked: bool = False) -> Sweeps:
+    """Both sweeps of a cell, lowered behind some passes, without or with masks."""
+    return lower(program_with(cell, passes), masked)
 
 
 def shape_of(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -91,3 +91,20 @@ def run_both(
     cotangents = {("cotangent", name): value for name, value in data.cotangents.items()}
     given = {**data.given, **kept, **cotangents}
     return first, run(s.backward, given, data.sizes, steps, samples, arithmetic or floats(), block)
+
+
+def with_masks(data: Data, steps: int, samples: int, lengths: Any, reset: Any) -> Data:
+    """Data with masks: who is active, who is reset, what samples that have ended hold of inputs and states."""
+    none = np.full(samples, steps) if lengths is None else lengths
+    active = np.arange(steps)[:, None] < none
+    given = dict(data.given)
+    rows = np.where(none > 0, np.arange(samples), none.argmax() if samples else 0)
+    at = (np.minimum(np.arange(steps)[:, None], np.maximum(none - 1, 0)), rows)
+    for (group, name), value in data.given.items():
+        if group in ("input", "index"):
+            given[group, name] = value[at] if none.any() else np.zeros_like(value)
+        elif group == "state":
+            given["held", name] = value[rows]
+    resets = np.zeros((steps, samples), bool) if reset is None else reset & active
+    flags = {("flag", "lengths"): lengths is not None, ("flag", "reset"): reset is not None}
+    return replace(data, given={**given, **flags, ("mask", "active"): active, ("mask", "reset"): resets})

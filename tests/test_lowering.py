@@ -14,11 +14,12 @@ import symbptt as sb
 from symbptt.codegen.loop_ir.arithmetics import exact, floats, fractions
 from symbptt.codegen.loop_ir.dump import dump
 from symbptt.codegen.loop_ir.laws import check, check_run
+from symbptt.codegen.loop_ir.nodes import If, Loop, Statement, walk
 from symbptt.codegen.passes import NEUTRAL, PASSES, SPARING
 from symbptt.zoo import CELLS
 from tests import public_cells, unseen
 from tests.kernels import kernel_of
-from tests.lowered import Data, data_for, run_both, run_forward, sweeps_of
+from tests.lowered import Data, data_for, run_both, run_forward, sweeps_of, with_masks
 
 RUNS = ((0, 2, 1), (1, 2, 3), (2, 3, 1), (5, 1, 2), (7, 2, 3))
 """Steps, samples, steps of a block."""
@@ -84,13 +85,23 @@ def close(found: Any, expected: Any) -> bool:
     return found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=1e-12 * scale)
 
 
-def agrees(cell: sb.Cell, passes: tuple[Any, ...], steps: int, samples: int, block: int, **lengths: int) -> None:
-    """Assert that the interpreter gives what the NumPy kernel gives."""
+def agrees(
+    cell: sb.Cell,
+    passes: tuple[Any, ...],
+    steps: int,
+    samples: int,
+    block: int,
+    masks: dict[str, Any] | None = None,
+    **lengths: int,
+) -> None:
+    """Assert that the interpreter gives what the NumPy kernel gives; `masks` are lengths and reset."""
     data, kernel = data_for(cell, steps, samples, **lengths), kernel_of(cell)
-    first, second = run_both(sweeps_of(cell, passes), data, steps, samples, block)
     inputs, params = data.of("input", "index"), data.of("param", "const")
-    run = kernel.forward(params, inputs or None, data.of("state"), steps=None if inputs else steps)
+    run = kernel.forward(params, inputs or None, data.of("state"), steps=None if inputs else steps, **(masks or {}))
     grads = kernel.backward(run, data.cotangents)
+    s = sweeps_of(cell, passes, masks is not None)
+    data = data if masks is None else with_masks(data, steps, samples, **masks)
+    first, second = run_both(s, data, steps, samples, block)
     wanted = {"states": run.states, "outputs": run.outputs}
     for group, arrays in wanted.items():
         for name, array in arrays.items():
@@ -100,22 +111,24 @@ def agrees(cell: sb.Cell, passes: tuple[Any, ...], steps: int, samples: int, blo
             assert close(second[group, name], array), (group, name)
 
 
-def follows_laws(cell: sb.Cell, passes: tuple[Any, ...]) -> None:
-    """Assert that both sweeps are legal, at several sizes."""
-    for f in (sweeps_of(cell, passes).forward, sweeps_of(cell, passes).backward):
+def follows_laws(cell: sb.Cell, passes: tuple[Any, ...], masked: bool = False) -> None:
+    """Assert that both sweeps are legal, at several sizes, whatever flags say."""
+    s = sweeps_of(cell, passes, masked)
+    for f in (s.forward, s.backward):
         check(f)
         for steps, samples, block in RUNS:
-            check_run(f, data_for(cell, steps, samples).sizes, steps, samples, block)
+            for flags in (False, True)[: 1 + masked]:
+                check_run(f, data_for(cell, steps, samples).sizes, steps, samples, block, flags)
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(9)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_lowered_cell_computes_what_its_module_does(name: str) -> None:
     for run in RUNS:
         agrees(CELLS[name], PASSES, *run)
 
 
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(19)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("passes", [NEUTRAL, SPARING], ids=["neutral", "sparing"])
 def test_no_pass_is_needed_for_that(passes: tuple[Any, ...], name: str) -> None:
@@ -132,10 +145,52 @@ def test_states_that_change_places_and_values_that_nothing_reads(cell: sb.Cell) 
         follows_laws(cell, passes)
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(9)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_lowered_cell_follows_the_laws(name: str) -> None:
     follows_laws(CELLS[name], PASSES)
+
+
+def drawn_masks(steps: int, samples: int, kinds: str) -> dict[str, Any]:
+    """Lengths, the first of them whole and the last none, and resets at random."""
+    random = np.random.default_rng(steps + samples)
+    lengths = random.integers(0, steps + 1, samples)
+    lengths[0], lengths[-1] = steps, 0
+    reset = random.random((steps, samples)) < 0.4
+    return {"lengths": lengths if "l" in kinds else None, "reset": reset if "r" in kinds else None}
+
+
+@pytest.mark.thinned(29)
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("kinds", ["l", "r", "lr", ""])
+def test_lengths_and_resets_are_statements(kinds: str, name: str) -> None:
+    for steps, samples, block in ((1, 2, 1), (5, 4, 2)):
+        agrees(CELLS[name], PASSES, steps, samples, block, drawn_masks(steps, samples, kinds))
+    follows_laws(CELLS[name], PASSES, True)
+
+
+@pytest.mark.parametrize("cell", OWN, ids=lambda cell: cell.name)
+def test_masks_of_states_that_change_places(cell: sb.Cell) -> None:
+    for passes in (PASSES, NEUTRAL):
+        agrees(cell, passes, 5, 4, 2, drawn_masks(5, 4, "lr"))
+
+
+def test_a_mask_that_lacks_changes_a_gradient() -> None:
+    s, data = sweeps_of(CELLS["gru"], PASSES, True), data_for(CELLS["gru"], 5, 4)
+    data = with_masks(data, 5, 4, **drawn_masks(5, 4, "lr"))
+    _, right = run_both(s, data, 5, 4, 2)
+    for flag in [x for x in walk(s.backward.body) if isinstance(x, If)]:
+        back = replace(s.backward, body=without(s.backward.body, flag))
+        _, wrong = run_both(replace(s, backward=back), data, 5, 4, 2)
+        assert any(not np.allclose(wrong[key], right[key]) for key in right)
+
+
+def without(body: tuple[Statement, ...], gone: If) -> tuple[Statement, ...]:
+    """Statements without those of a flag: what stands there where it is not set is in their place."""
+    found: list[Statement] = []
+    for s in body:
+        found += s.orelse if s is gone else [replace(s, body=without(s.body, gone))] if isinstance(s, Loop) else [s]
+    return tuple(found)
 
 
 @pytest.mark.long
@@ -146,6 +201,7 @@ def test_cells_from_elsewhere(name: str) -> None:
         with np.errstate(all="ignore"):
             for run in RUNS[2:]:
                 agrees(cell, passes, *run)
+                agrees(cell, passes, *run, drawn_masks(*run[:2], "lr"))
         follows_laws(cell, passes)
 
 
@@ -172,7 +228,7 @@ SMOOTH = [name for name in CELLS if name not in ("alif", "lif")]
 """The cells whose backward sweep has the derivatives of their functions, not those of a surrogate."""
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(9)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_a_complex_step_through_the_forward_sweep_gives_what_the_backward_sweep_does(name: str) -> None:
     cell, steps, samples, h = CELLS[name], 4, 2, 1e-40

@@ -78,7 +78,8 @@ def _statement(s: Statement) -> list[str]:
             way = " backward" if s.reverse else ""
             return [f"loop {s.index} in {_size(s.start)}:{_size(s.stop)}{steps}{way}:", *_lines(s.body, 1)]
         case If():
-            return [f"if {view_text(s.flag)}:", *_lines(s.body, 1)]
+            other = ["else:", *_lines(s.orelse, 1)] if s.orelse else []
+            return [f"if {view_text(s.flag)}:", *_lines(s.body, 1), *other]
         case Runtime():
             out = ", ".join(map(view_text, s.out))
             return [f"runtime {out} = {s.name}({', '.join(map(operand_text, s.args))})"]

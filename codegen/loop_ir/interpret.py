@@ -153,8 +153,7 @@ class _Machine:
             case Loop():
                 self._loop(s)
             case If():
-                if self.read(s.flag)[()]:
-                    self.run(s.body)
+                self.run(s.body if self.read(s.flag)[()] else s.orelse)
             case Runtime():
                 raise NotImplementedError(f"the interpreter knows no function {s.name} of a runtime")
 

@@ -43,7 +43,7 @@ from symbptt.codegen.loop_ir.nodes import (
 from symbptt.ir.scalar import indices
 from symbptt.ir.shape import Shape, Size, without
 
-GIVEN = ("param", "input", "index", "const", "state", "cotangent", "residual", "flag")
+GIVEN = ("param", "input", "index", "const", "state", "cotangent", "residual", "flag", "mask", "held")
 GIVES = ("states", "outputs", "params", "inputs", "state", "residual")
 
 
@@ -225,8 +225,8 @@ class _Follower:
         if isinstance(s, Sharpen):  # it looks at what its body wrote
             self.run(s.body)
         read = [(view, self.read(view, s)) for view in reads(s)]
-        if isinstance(s, If) and self.flags:
-            self.run(s.body)
+        if isinstance(s, If):
+            self.run(s.body if self.flags else s.orelse)
         for view in writes(s):
             out = self.elements(view)
             assert isinstance(s, Scatter) or len(np.unique(out)) == out.size, f"an element written twice: {s}"

@@ -201,10 +201,11 @@ class Loop:
 
 @dataclass(frozen=True)
 class If:
-    """`body` where `flag`, a truth without axes, is true."""
+    """`body` where `flag`, a truth without axes, is true, else `orelse`."""
 
     flag: View
     body: tuple[Statement, ...]
+    orelse: tuple[Statement, ...] = ()
     origin: tuple[int, ...] = ()
 
 
@@ -235,7 +236,10 @@ class Port:
     """What a caller hands over, or gets: its group, its name there, and where it lies.
 
     Given are "param", "input", "index", "const", "state" (before the first step), "cotangent" (of a state or an output, at
-    all steps) and "residual"; results are "states", "outputs", "params", "inputs", "state" (the gradient of the first).
+    all steps) and "residual"; where there are masks also "flag" (whether there are "lengths", whether a "reset"), "mask"
+    (which samples have not ended, "active", and which begin anew, "reset", at each step) and "held" (of each state what
+    an ended sample holds before the first step). Results are "states", "outputs", "params", "inputs" and "state" (the
+    gradient of the first one).
     """
 
     group: str
@@ -310,7 +314,9 @@ def views(s: Statement) -> tuple[View, ...]:
 
 def body_of(s: Statement) -> tuple[Statement, ...]:
     """Return the statements inside a statement."""
-    return s.body if isinstance(s, Loop | If | Sharpen) else ()
+    if isinstance(s, If):
+        return (*s.body, *s.orelse)
+    return s.body if isinstance(s, Loop | Sharpen) else ()
 
 
 def walk(statements: Iterable[Statement]) -> Iterator[Statement]:

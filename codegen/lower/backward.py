@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from symbptt.codegen.loop_ir.nodes import Buffer, Function, Map, Port, Statement, View, views, walk
 from symbptt.codegen.loop_ir.views import point, whole
+from symbptt.codegen.lower import masks
 from symbptt.codegen.lower.families import ZERO, emit, formula, operand, room
 from symbptt.codegen.lower.frame import FRAMES, T
 from symbptt.codegen.lower.storage import Storage
@@ -19,31 +20,39 @@ PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
 def backward(m: Module, storage: Storage) -> tuple[Function, list[Buffer]]:
     """Return the backward sweep, and the buffers of the forward sweep that it reads."""
     p, w = m.program, sweep_of(m, storage, "backward")
+    w.builder.statements += masks.kept_cotangents(storage, storage.masks) if storage.masks else []
     w.write(ONCE)
     with w.lowering.at(FRAMES[ALL], w.builder.statements):
         w.write(ALL)
     for name, carry in storage.carries.items():
         w.builder.fill(whole(carry), ZERO, (p.carry[name],))
+    w.builder.statements += masks.no_resets(storage.masks) if storage.masks else []
     inside: list[Statement] = []
     with w.lowering.at(w.in_loop, inside):
-        _arrive(w)
+        arrived = _arrive(w)
+        inside += masks.wait(storage.masks, arrived) if storage.masks else []
         w.write(LOOP)
         _hand_on(w)
+        inside += masks.leave(storage, storage.masks) if storage.masks else []
     w.loop(inside, True)
     results: list[Port] = []
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
         _gradients(w, results)
+    w.builder.statements += masks.add_resets(storage, storage.masks) if storage.masks else []
     results += [Port("state", name, whole(carry)) for name, carry in storage.carries.items()]
     given, read = _given(w)
     return w.function(given, results), read
 
 
-def _arrive(w: Sweep) -> None:
+def _arrive(w: Sweep) -> dict[str, View]:
     """The adjoint of each state is what the step after hands on, and the cotangent that is given at this step."""
+    found = {}
     for name, leaf in w.module.program.carry.items():
         carry, direct = whole(w.storage.carries[name]), point(whole(w.storage.direct[name]), 0, T)
-        w.builder.add(Map(operand(w.lowering, leaf), PLUS, (carry, direct), (leaf,)))
+        found[name] = operand(w.lowering, leaf)
+        w.builder.add(Map(found[name], PLUS, (carry, direct), (leaf,)))
+    return found
 
 
 def _hand_on(w: Sweep) -> None:
@@ -131,5 +140,6 @@ def _given(w: Sweep) -> tuple[list[Port], list[Buffer]]:
     ports = [Port(of[b].role, of[b].name, whole(b)) for b in used if b in of]
     cotangents = {**w.storage.direct, **w.storage.cotangents}
     ports += [Port("cotangent", name, whole(b)) for name, b in cotangents.items()]
+    ports += masks.ports(w.storage.masks) if w.storage.masks else []
     read = [b for b in used if b in w.storage.forward]
     return ports + [Port("residual", b.name, whole(b)) for b in read], read

@@ -20,9 +20,10 @@ class Sweeps:
     backward: Function
 
 
-def lower(p: Program) -> Sweeps:
-    """Return a placed program as two functions: all steps are run and kept, without masks and truncation."""
+def lower(p: Program, masked: bool = False) -> Sweeps:
+    """Return a placed program as two functions: all steps are run and kept, without truncation; `masked`: with lengths of
+    samples and resets."""
     m = module_of(p)
-    storage = storage_of(m)
+    storage = storage_of(m, masked)
     back, read = backward(m, storage)
     return Sweeps(forward(m, storage, read), back)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, Function, Port, Statement
 from symbptt.codegen.loop_ir.views import point, span, whole
+from symbptt.codegen.lower import masks
 from symbptt.codegen.lower.families import emit
 from symbptt.codegen.lower.frame import FRAMES, T
 from symbptt.codegen.lower.storage import Storage
@@ -21,20 +22,36 @@ def forward(m: Module, storage: Storage, read: Sequence[Buffer]) -> Function:
     w.write(ONCE)
     for name, buffer in storage.states.items():
         w.builder.copy(point(whole(buffer), 0, 0), whole(storage.initial[name]), (p.leaves[name],))
+        if storage.masks is not None:
+            w.builder.copy(point(whole(storage.masks.before[name]), 0, 0), whole(storage.masks.held[name]))
     inside: list[Statement] = []
     with w.lowering.at(w.in_loop, inside):
+        inside += masks.enter(storage, storage.masks) if storage.masks else []
         w.write(LOOP)
         _copied_states(w)
+        inside += masks.stop(storage, storage.masks) if storage.masks else []
     w.loop(inside, False)
     results = [Port("states", name, span(whole(x), 0, 1, STEPS)) for name, x in storage.states.items()]
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
         for name, id in p.outputs.items():
-            results.append(Port("outputs", name, w.result(id, name, storage.cotangents[name].shape, results)))
+            apart = [Port("residual", buffer.name, whole(buffer)) for buffer in read if storage.masks]
+            view = w.result(id, name, storage.cotangents[name].shape, [*results, *apart])
+            results.append(Port("outputs", name, view))
+            w.builder.statements += [masks.silence(storage.masks, view)] if storage.masks else []
     results += [Port("residual", buffer.name, whole(buffer)) for buffer in read]
-    given = [Port(a.role, a.name, whole(storage.given[a.name])) for a in p.arguments if a.name in storage.given]
-    given += [Port("state", name, whole(buffer)) for name, buffer in storage.initial.items()]
-    return w.function(given, results)
+    return w.function(_given(w), results)
+
+
+def _given(w: Sweep) -> list[Port]:
+    """The arguments of the forward sweep."""
+    p, storage = w.module.program, w.storage
+    ports = [Port(a.role, a.name, whole(storage.given[a.name])) for a in p.arguments if a.name in storage.given]
+    ports += [Port("state", name, whole(buffer)) for name, buffer in storage.initial.items()]
+    if storage.masks is not None:
+        ports += masks.ports(storage.masks)
+        ports += [Port("held", name, whole(buffer)) for name, buffer in storage.masks.held.items()]
+    return ports
 
 
 def _copied_states(w: Sweep) -> None:

@@ -18,13 +18,17 @@ STEPPED = ("input", "index", "output", "target")
 """Roles of arguments that have axes of steps and samples."""
 
 
+MASK_NAMES = ("has_lengths", "has_reset", "active", "reset")
+"""The buffers of flags and masks."""
+
+
 @dataclass
 class Storage:
     """Where values lie, by id, and the buffers of each sweep.
 
     `states` has room for a state before the first step and after each; `initial` is what is given of it. `carries` hold
     what a step hands to the step before, `direct` the cotangents of states that are given. `given` are the buffers of
-    arguments by name, `cotangents` those of outputs.
+    arguments by name, `cotangents` those of outputs. `masks` are those of a cell that is run with masks.
     """
 
     stored: dict[int, Stored] = field(default_factory=dict)
@@ -37,16 +41,48 @@ class Storage:
     cotangents: dict[str, Buffer] = field(default_factory=dict)
     forward: list[Buffer] = field(default_factory=list)
     backward: list[Buffer] = field(default_factory=list)
+    masks: Masks | None = None
 
 
-def storage_of(m: Module) -> Storage:
-    """Return where the values of a placed program lie."""
-    found = Storage()
+@dataclass
+class Masks:
+    """What masks need: whether there are lengths and resets, and who is active and who is reset at each step.
+
+    By the name of a state: `before` is the state before each step, where a reset or the end of a sample may change what
+    the step before left, behind a row for what ended samples hold before the first step, which is given as `held`;
+    `waiting` has the adjoints of samples that have ended, `resets` sums what goes to the initial states.
+    `kept` are the cotangents of outputs of samples that have not ended.
+    """
+
+    lengths: Buffer
+    resets_there: Buffer
+    active: Buffer
+    reset: Buffer
+    held: dict[str, Buffer] = field(default_factory=dict)
+    before: dict[str, Buffer] = field(default_factory=dict)
+    waiting: dict[str, Buffer] = field(default_factory=dict)
+    resets: dict[str, Buffer] = field(default_factory=dict)
+    kept: dict[str, Buffer] = field(default_factory=dict)
+
+
+def masks_of() -> Masks:
+    """Return what masks need, of no states yet."""
+    lengths, resets_there = (Buffer(name, (), "argument", "bool") for name in MASK_NAMES[:2])
+    active, reset = (Buffer(name, (STEPS, BATCH), "argument", "bool") for name in MASK_NAMES[2:])
+    return Masks(lengths, resets_there, active, reset)
+
+
+def storage_of(m: Module, masked: bool = False) -> Storage:
+    """Return where the values of a placed program lie; `masked`: samples may end before others, and be reset."""
+    found = Storage(masks=masks_of() if masked else None)
     for a in m.program.arguments:
         _argument(m, found, a)
     for name, leaf in m.program.cotangent.items():
         shape = (STEPS, BATCH, *m.program.graph.shape(leaf))
         buffer = found.cotangents[name] = Buffer(m.variables[leaf], shape, "argument")
+        if found.masks is not None:
+            buffer = found.masks.kept[name] = Buffer(f"{buffer.name}_kept", shape, "temporary")
+            found.backward.append(buffer)
         found.stored[leaf] = Stored(whole(buffer), "all")
     for name, leaf in m.program.carry.items():
         _carry(m, found, name, leaf)
@@ -62,8 +98,12 @@ def _argument(m: Module, found: Storage, a: Argument) -> None:
     elif a.role == "state":
         buffer = found.states[a.name] = Buffer(name, (size(STEPS + 1), BATCH, *a.shape), "result")
         found.initial[a.name] = Buffer(f"{name}_0", (BATCH, *a.shape), "argument")
-        found.stored[leaf] = Stored(span(whole(buffer), 0, 0, STEPS), "all")
         found.forward.append(buffer)
+        if found.masks is not None:
+            buffer = found.masks.before[a.name] = Buffer(m.previous[leaf], buffer.shape, "residual")
+            found.masks.held[a.name] = Buffer(f"{name}_held", (BATCH, *a.shape), "argument")
+            found.forward.append(buffer)
+        found.stored[leaf] = Stored(span(whole(buffer), 0, int(found.masks is not None), STEPS), "all")
         return
     else:
         lead = (STEPS, BATCH) if a.role in STEPPED else ()
@@ -79,6 +119,10 @@ def _carry(m: Module, found: Storage, name: str, leaf: int) -> None:
     carry = found.carries[name] = Buffer(variable, (BATCH, *shape), "result")
     found.direct[name] = Buffer(f"{variable}_in", (STEPS, BATCH, *shape), "argument")
     found.backward.append(carry)
+    if found.masks is not None:
+        for aside, end in ((found.masks.waiting, "waiting"), (found.masks.resets, "resets")):
+            aside[name] = Buffer(f"{variable}_{end}", (BATCH, *shape), "temporary")
+            found.backward.append(aside[name])
     readers = {p.places[r].split()[1] for r in p.graph.network.successors(leaf) if r in p.places}
     if AFTER in readers or leaf in p.inputs.values():
         found.stored[leaf] = _new(found.backward, f"{variable}_all", (STEPS, BATCH), shape, False, "temporary")
@@ -207,7 +251,11 @@ def is_written(m: Module, found: Storage, id: int) -> bool:
     return id in found.stored and id not in m.program.joined
 
 
+ENDS = ("_0", "_in", "_all", "_held", "_kept", "_waiting", "_resets")
+"""What names of buffers that belong to a value's may end in."""
+
+
 def used_names(m: Module) -> set[str]:
     """Return the names of buffers and of sizes that have a meaning already."""
     names = {*m.variables.values(), *m.previous.values(), *m.sizes.values(), *m.sizes}
-    return names | {f"{name}{end}" for name in names for end in ("_0", "_in", "_all")}
+    return names | {f"{name}{end}" for name in names for end in ENDS} | set(MASK_NAMES)

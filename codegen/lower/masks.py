@@ -1,0 +1,110 @@
+"""Masks as statements: samples that have ended hold their last state and hand no adjoint on, resets begin anew.
+
+Forward, before each step: a sample that is reset begins with its initial state. One that has ended repeats its last step,
+so that nothing is computed but what was finite before, and keeps the state that it had at its end. Backward, the adjoint
+of a sample that has ended waits beside its step, and what would go to the step before a reset goes to the initial state.
+"""
+
+from __future__ import annotations
+
+from symbptt.codegen.loop_ir.nodes import If, Map, Port, Statement, View
+from symbptt.codegen.loop_ir.views import point, repeated, whole, with_new
+from symbptt.codegen.lower.bodies import number
+from symbptt.codegen.lower.frame import T
+from symbptt.codegen.lower.storage import Masks, Storage
+from symbptt.ir.scalar import Call, Ref, Sum
+from symbptt.ir.shape import size
+
+WHERE = Call("where", (Ref(0), Ref(1), Ref(2)))
+PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
+ZERO = number(0)
+KEPT, GONE = Call("where", (Ref(0), Ref(1), ZERO)), Call("where", (Ref(0), ZERO, Ref(1)))
+"""A value where a mask is true, else zero; and the other way."""
+
+
+def ports(masks: Masks) -> list[Port]:
+    """Return what a caller gives of masks, but for what states hold."""
+    flags = [Port("flag", "lengths", whole(masks.lengths)), Port("flag", "reset", whole(masks.resets_there))]
+    return [*flags, Port("mask", "active", whole(masks.active)), Port("mask", "reset", whole(masks.reset))]
+
+
+def _of(mask: View, like: View) -> View:
+    """A mask repeated to the axes that it lacks."""
+    for _ in range(len(like.axes) - len(mask.axes)):
+        mask = with_new(mask, len(mask.axes))
+    return repeated(mask, like.shape)
+
+
+def _chosen(out: View, mask: View, a: View, b: View) -> Statement:
+    return Map(out, WHERE, (_of(mask, out), a, b))
+
+
+def enter(storage: Storage, masks: Masks) -> list[Statement]:
+    """Return what stands before the statements of a step: the state with which it begins."""
+    found: list[Statement] = []
+    reset, active = point(whole(masks.reset), 0, T), point(whole(masks.active), 0, T)
+    for name, before in masks.before.items():
+        out, was = point(whole(before), 0, size(T + 1)), point(whole(before), 0, T)
+        after, initial = point(whole(storage.states[name]), 0, T), whole(storage.initial[name])
+        copied = Map(out, Ref(0), (after,))
+        found.append(If(whole(masks.resets_there), (_chosen(out, reset, initial, after),), (copied,)))
+        found.append(If(whole(masks.lengths), (_chosen(out, active, out, was),)))
+    return found
+
+
+def stop(storage: Storage, masks: Masks) -> list[Statement]:
+    """Return what stands behind the statements of a step: the states of samples that have ended are those at their end."""
+    active = point(whole(masks.active), 0, T)
+    states = [(point(whole(x), 0, size(T + 1)), point(whole(x), 0, T)) for x in storage.states.values()]
+    return [If(whole(masks.lengths), tuple(_chosen(out, active, out, was) for out, was in states))] * bool(states)
+
+
+def silence(masks: Masks, view: View) -> Statement:
+    """Return what sets outputs of samples that have ended to zero."""
+    return If(whole(masks.lengths), (Map(view, KEPT, (_of(whole(masks.active), view), view)),))
+
+
+def kept_cotangents(storage: Storage, masks: Masks) -> list[Statement]:
+    """Return what takes the cotangents of outputs of samples that have not ended, before the loop."""
+    found: list[Statement] = []
+    for name, kept in masks.kept.items():
+        out, given = whole(kept), whole(storage.cotangents[name])
+        active = _of(whole(masks.active), out)
+        found.append(If(whole(masks.lengths), (Map(out, KEPT, (active, given)),), (Map(out, Ref(0), (given,)),)))
+    return found
+
+
+def no_resets(masks: Masks) -> list[Statement]:
+    """Return what stands before the backward loop: nothing was handed to the initial states yet."""
+    return [Map(whole(x), ZERO, ()) for x in masks.resets.values()]
+
+
+def wait(masks: Masks, arrived: dict[str, View]) -> list[Statement]:
+    """Return what sets the adjoints of samples that have ended aside, before the statements of a step backward."""
+    active = point(whole(masks.active), 0, T)
+    body: list[Statement] = []
+    for name, view in arrived.items():
+        mask = _of(active, view)
+        body += [Map(whole(masks.waiting[name]), GONE, (mask, view)), Map(view, KEPT, (mask, view))]
+    return [If(whole(masks.lengths), tuple(body))] * bool(body)
+
+
+def leave(storage: Storage, masks: Masks) -> list[Statement]:
+    """Return what puts them back behind the statements of a step backward, and sends the adjoints of states that were reset
+    to the initial ones."""
+    reset = point(whole(masks.reset), 0, T)
+    back, away = list[Statement](), list[Statement]()
+    for name, carry in storage.carries.items():
+        out, total = whole(carry), whole(masks.resets[name])
+        back.append(Map(out, PLUS, (out, whole(masks.waiting[name]))))
+        mask = _of(reset, out)
+        away.append(Map(total, Sum(((1, Ref(0)), (1, Call("where", (Ref(1), Ref(2), ZERO))))), (total, mask, out)))
+        away.append(Map(out, GONE, (mask, out)))
+    there: list[Statement] = [If(whole(masks.lengths), tuple(back)), If(whole(masks.resets_there), tuple(away))]
+    return there if back else []
+
+
+def add_resets(storage: Storage, masks: Masks) -> list[Statement]:
+    """Return what adds to the gradients of the initial states what resets sent there."""
+    pairs = ((whole(carry), whole(masks.resets[name])) for name, carry in storage.carries.items())
+    return [Map(out, PLUS, (out, x)) for out, x in pairs]
