@@ -11,11 +11,16 @@ import pytest
 import sympy as sp
 
 import symbptt as sb
+from symbptt.autodiff.bptt import derive
 from symbptt.codegen.loop_ir.arithmetics import exact, floats, fractions
 from symbptt.codegen.loop_ir.dump import dump
+from symbptt.codegen.loop_ir.interpret import run
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.loop_ir.nodes import If, Loop, Statement, walk
+from symbptt.codegen.lower.loss import lower_loss
 from symbptt.codegen.passes import NEUTRAL, PASSES, SPARING
+from symbptt.codegen.program.program import program_of
+from symbptt.codegen.program.regions import place
 from symbptt.zoo import CELLS
 from tests import public_cells, unseen
 from tests.kernels import kernel_of
@@ -97,12 +102,12 @@ def agrees(
     """Assert that the interpreter gives what the NumPy kernel gives; `masks` are lengths and reset."""
     data, kernel = data_for(cell, steps, samples, **lengths), kernel_of(cell)
     inputs, params = data.of("input", "index"), data.of("param", "const")
-    run = kernel.forward(params, inputs or None, data.of("state"), steps=None if inputs else steps, **(masks or {}))
-    grads = kernel.backward(run, data.cotangents)
+    found = kernel.forward(params, inputs or None, data.of("state"), steps=None if inputs else steps, **(masks or {}))
+    grads = kernel.backward(found, data.cotangents)
     s = sweeps_of(cell, passes, masks is not None)
     data = data if masks is None else with_masks(data, steps, samples, **masks)
     first, second = run_both(s, data, steps, samples, block)
-    wanted = {"states": run.states, "outputs": run.outputs}
+    wanted = {"states": found.states, "outputs": found.outputs}
     for group, arrays in wanted.items():
         for name, array in arrays.items():
             assert close(first[group, name], array), (group, name)
@@ -124,24 +129,24 @@ def follows_laws(cell: sb.Cell, passes: tuple[Any, ...], masked: bool = False) -
 @pytest.mark.thinned(9)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_lowered_cell_computes_what_its_module_does(name: str) -> None:
-    for run in RUNS:
-        agrees(CELLS[name], PASSES, *run)
+    for at in RUNS:
+        agrees(CELLS[name], PASSES, *at)
 
 
 @pytest.mark.thinned(19)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("passes", [NEUTRAL, SPARING], ids=["neutral", "sparing"])
 def test_no_pass_is_needed_for_that(passes: tuple[Any, ...], name: str) -> None:
-    for run in RUNS[2:]:
-        agrees(CELLS[name], passes, *run)
+    for at in RUNS[2:]:
+        agrees(CELLS[name], passes, *at)
     follows_laws(CELLS[name], passes)
 
 
 @pytest.mark.parametrize("cell", OWN, ids=lambda cell: cell.name)
 def test_states_that_change_places_and_values_that_nothing_reads(cell: sb.Cell) -> None:
     for passes in (PASSES, NEUTRAL):
-        for run in RUNS:
-            agrees(cell, passes, *run)
+        for at in RUNS:
+            agrees(cell, passes, *at)
         follows_laws(cell, passes)
 
 
@@ -193,15 +198,60 @@ def without(body: tuple[Statement, ...], gone: If) -> tuple[Statement, ...]:
     return tuple(found)
 
 
+@sb.loss
+def weighed(
+    h: sb.State["n"], i: sb.Index["c"], y: sb.Target["n"], V: sb.Param["c n"], u: sb.Param["n"], s: sb.Const = 0.5
+):
+    """A cross entropy of own logits, a distance in an own metric, and a parameter that nothing reads but a number."""
+    a = V @ h
+    return sb.logsumexp(a) - a[i] + s * np.sum((h - y) ** 2 * u)
+
+
+@sb.loss
+def plain(h: sb.State["n"]):
+    """Nothing but what the cell gives."""
+    return np.mean(h**2)
+
+
+@pytest.mark.parametrize("loss", [weighed, plain], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("at", ["every", "last"])
+def test_a_loss_is_a_function_between_the_sweeps(at: str, loss: Any) -> None:
+    steps, samples, cell, random = 4, 3, CELLS["gru"], np.random.default_rng(1)
+    model = sb.model(cell, loss, at=at, reduction="sum")
+    every = at == "every"
+    f = lower_loss(place(program_of(derive(model.loss.step))), every)
+    data, s = data_for(cell, steps, samples), sweeps_of(cell)
+    sizes, lead = {**data.sizes, "c": 6}, (steps, samples) if every else (samples,)
+    shapes = {"V": (6, sizes["n"]), "u": (sizes["n"],)} if loss is weighed else {}
+    own = {name: random.standard_normal(shape) for name, shape in shapes.items()}
+    targets = {"i": random.integers(0, 6, lead), "y": random.standard_normal((*lead, sizes["n"]))} if shapes else {}
+    kernel = kernel_of(model)
+    value, grads = kernel.value_and_grad({**data.of("param"), **own}, data.of("input"), targets, data.of("state"))
+    check(f)
+    check_run(f, sizes, steps, samples)
+    h = run_forward(s, data, steps, samples)["states", "h"]
+    given = {("output", "h"): h if every else h[-1], ("cotangent", "loss"): np.ones(lead)}
+    given |= {("param", name): v for name, v in own.items()}
+    given |= {("index" if name == "i" else "target", name): v for name, v in targets.items()}
+    found = run(f, given, sizes, steps, samples, floats())
+    sent = np.zeros_like(h)
+    sent[slice(None) if every else -1] = found["inputs", "h"]
+    _, second = run_both(s, replace(data, cotangents={"h": sent}), steps, samples)
+    assert np.isclose(found["outputs", "loss"].sum(), value, rtol=1e-12)
+    for name, expected in grads.params.items():
+        assert close(found["params", name] if name in own else second["params", name], expected), name
+    assert close(second["inputs", "x"], grads.inputs["x"])
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*unseen.CELLS, *public_cells.CELLS])
 def test_cells_from_elsewhere(name: str) -> None:
     cell = {**unseen.CELLS, **public_cells.CELLS}[name]
     for passes in (PASSES, NEUTRAL):
         with np.errstate(all="ignore"):
-            for run in RUNS[2:]:
-                agrees(cell, passes, *run)
-                agrees(cell, passes, *run, drawn_masks(*run[:2], "lr"))
+            for at in RUNS[2:]:
+                agrees(cell, passes, *at)
+                agrees(cell, passes, *at, drawn_masks(*at[:2], "lr"))
         follows_laws(cell, passes)
 
 
@@ -214,10 +264,10 @@ def test_single_precision() -> None:
     cell = CELLS["gru"]
     data = data_for(cell, 5, 2, np.float32)
     first, second = run_both(sweeps_of(cell), data, 5, 2, 2, floats(np.float32))
-    run = kernel_of(cell).forward(data.of("param"), data.of("input"), data.of("state"))
-    grads = kernel_of(cell).backward(run, data.cotangents)
+    found = kernel_of(cell).forward(data.of("param"), data.of("input"), data.of("state"))
+    grads = kernel_of(cell).backward(found, data.cotangents)
     assert first["states", "h"].dtype == np.float32 == second["params", "Wz"].dtype
-    assert np.allclose(first["states", "h"], run.states["h"], atol=1e-6)
+    assert np.allclose(first["states", "h"], found.states["h"], atol=1e-6)
     assert np.allclose(second["params", "Wz"], grads.params["Wz"], atol=1e-5)
 
 

@@ -43,7 +43,20 @@ from symbptt.codegen.loop_ir.nodes import (
 from symbptt.ir.scalar import indices
 from symbptt.ir.shape import Shape, Size, without
 
-GIVEN = ("param", "input", "index", "const", "state", "cotangent", "residual", "flag", "mask", "held")
+GIVEN = (
+    "param",
+    "input",
+    "index",
+    "const",
+    "state",
+    "output",
+    "target",
+    "cotangent",
+    "residual",
+    "flag",
+    "mask",
+    "held",
+)
 GIVES = ("states", "outputs", "params", "inputs", "state", "residual")
 
 

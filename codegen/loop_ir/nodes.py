@@ -236,10 +236,11 @@ class Port:
     """What a caller hands over, or gets: its group, its name there, and where it lies.
 
     Given are "param", "input", "index", "const", "state" (before the first step), "cotangent" (of a state or an output, at
-    all steps) and "residual"; where there are masks also "flag" (whether there are "lengths", whether a "reset"), "mask"
-    (which samples have not ended, "active", and which begin anew, "reset", at each step) and "held" (of each state what
-    an ended sample holds before the first step). Results are "states", "outputs", "params", "inputs" and "state" (the
-    gradient of the first one).
+    all steps) and "residual"; to a loss also "target" and "output" (what it reads of the cell).
+    Where there are masks, also "flag" (whether there are "lengths", whether a "reset"), "mask" (which samples have not
+    ended, "active", and which begin anew, "reset", at each step) and "held" (of each state what a sample that has ended
+    holds before the first step).
+    Results are "states", "outputs", "params", "inputs", "state" (the gradient of the first one) and "residual".
     """
 
     group: str

@@ -1,0 +1,75 @@
+"""The loss of a model as one function: its value for each sample, and what it sends back."""
+
+from __future__ import annotations
+
+from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Constant, Function, Port
+from symbptt.codegen.loop_ir.views import whole
+from symbptt.codegen.lower.families import ZERO
+from symbptt.codegen.lower.frame import FRAMES, Frame, Stored
+from symbptt.codegen.lower.storage import Storage, arranged, is_looked_at
+from symbptt.codegen.lower.sweep import Sweep, sweep_of
+from symbptt.codegen.program.program import Program
+from symbptt.codegen.program.regions import AFTER, ONCE
+from symbptt.codegen.targets.numpy.names import Module, is_baked, module_of
+from symbptt.ir.shape import Shape
+from symbptt.ir.step import Argument
+
+
+def lower_loss(p: Program, of_all_steps: bool) -> Function:
+    """Return the program of a loss as a function of what it reads of the cell, of targets and its own parameters.
+
+    Given is also the weight of each loss, as the cotangent of "loss". Results are the outputs "loss", the gradients of
+    "params", and as "inputs" what is sent to what it reads. `of_all_steps`: values have axes of steps and samples, else of
+    samples alone.
+    """
+    lead: Shape = (STEPS, BATCH) if of_all_steps else (BATCH,)
+    m = module_of(p, ("T", "B") if of_all_steps else ("B",))
+    storage, given = _storage(m, lead)
+    w = sweep_of(m, storage, "forward")
+    back = Sweep("backward", m, storage, w.lowering)
+    w.lowering.frame = Frame(lead, FRAMES[AFTER].part)
+    for sweep in (w, back):
+        sweep.write(ONCE)
+        sweep.write(AFTER)
+    results: list[Port] = []
+    results.append(Port("outputs", "loss", w.result(p.outputs["loss"], "loss", lead, results)))
+    for group, roles, ids in (("inputs", ("input", "output"), p.inputs), ("params", ("param",), p.params)):
+        for a in p.of_role(*roles):
+            if a.name in ids:
+                view = w.result(ids[a.name], m.gradients[a.name], _shape(m, a, lead), results)
+                results.append(Port(group, a.name, view))
+            elif group == "params":
+                zeros = whole(w.builder.buffer(f"d{a.name}", a.shape, "result"))
+                w.builder.fill(zeros, ZERO)
+                results.append(Port(group, a.name, zeros))
+    return w.function(given, results)
+
+
+def _shape(m: Module, a: Argument, lead: Shape) -> Shape:
+    return (*lead, *a.shape) if m.program.leaves[a.name] in m.varying else a.shape
+
+
+def _storage(m: Module, lead: Shape) -> tuple[Storage, list[Port]]:
+    """Where the values of a loss lie, and what it is given."""
+    p, found, given = m.program, Storage(), list[Port]()
+    for a in p.arguments:
+        leaf, name = p.leaves[a.name], m.of_argument(a.name)
+        if is_baked(a):
+            buffer = Buffer(name, a.shape, "constant")
+            found.constants.append(Constant(buffer, a.default))
+        else:
+            buffer = Buffer(name, _shape(m, a, lead), "argument", "index" if a.role == "index" else "float")
+            given.append(Port(a.role, a.name, whole(buffer)))
+        found.stored[leaf] = Stored(whole(buffer), "none")
+    for name, leaf in p.cotangent.items():
+        buffer = Buffer(m.variables[leaf], lead, "argument")
+        given.append(Port("cotangent", name, whole(buffer)))
+        found.stored[leaf] = Stored(whole(buffer), "none")
+    own = {*p.outputs.values(), *p.inputs.values(), *p.params.values()}
+    for id in sorted(m.variables):
+        if id in p.places and p.graph[id].family != "leaf" and not is_looked_at(m, id):
+            space = "result" if id in own else "temporary"
+            view = arranged(m.variables[id], lead if id in m.varying else (), p.graph.shape(id), False, space)
+            found.forward.append(view.buffer)
+            found.stored[id] = Stored(view, "none")
+    return found, given
