@@ -1,0 +1,65 @@
+"""How many scalar operations statements take, as a size in named sizes, steps, samples and the steps of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sympy as sp
+
+from symbptt.codegen.loop_ir.nodes import Contract, Cumulate, If, Loop, Map, Reduce, Scatter, Statement, elements
+from symbptt.ir.scalar import Call, Power, Prod, Sum, Tree
+from symbptt.ir.shape import Size, prod, size
+
+
+def operations(s: Statement) -> Size:
+    """Return the operations of a statement: each call of a function, sum, product, quotient and change of sign is one.
+
+    A loop takes those of its body in all rounds, a condition those where it is true. What is computed again where it is
+    tiny is not counted, nor are copies.
+    """
+    match s:
+        case Map():
+            return size(elements(s.out) * tree_operations(s.body))
+        case Contract():
+            lengths = dict(zip(s.labels.a + s.labels.b, s.a.shape + s.b.shape, strict=True))
+            return size(2 * prod(lengths.values()))
+        case Reduce():
+            return elements(s.x)
+        case Scatter() | Cumulate():
+            return elements(s.x)
+        case Loop():
+            return _in_rounds(s, work(s.body))
+        case If():
+            return work(s.body)
+    return 0
+
+
+def work(body: Iterable[Statement]) -> Size:
+    """Return the operations of all statements."""
+    return size(sum((operations(s) for s in body), start=0))
+
+
+def _in_rounds(s: Loop, inside: Size) -> Size:
+    """The operations of all rounds of a loop. Of what a round of blocks does once the rounds count, of what it does for
+    each of its steps the steps."""
+    steps = size(s.stop - s.start)
+    if s.count is None:
+        return size(steps * inside)
+    each, once = sp.Poly(inside, s.count).all_coeffs()[-2:] if sp.sympify(inside).has(s.count) else (0, inside)
+    rounds = sp.ceiling(sp.sympify(steps) / s.strip) if once != 0 else 0
+    return size(each * steps + once * rounds)
+
+
+def tree_operations(tree: Tree) -> int:
+    """Return the operations of an elementwise body for one element."""
+    match tree:
+        case Sum(terms):
+            signs = terms[0][0] < 0
+            return len(terms) - 1 + signs + sum(tree_operations(term) for _, term in terms)
+        case Prod(factors, divisors):
+            return len(factors) + len(divisors) - 1 + sum(map(tree_operations, factors + divisors))
+        case Power(base, exponent):
+            return 1 + tree_operations(base) + tree_operations(exponent)
+        case Call(_, args):
+            return 1 + sum(map(tree_operations, args))
+    return 0
