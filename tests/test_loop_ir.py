@@ -11,6 +11,7 @@ import sympy as sp
 from symbptt.codegen.loop_ir import views
 from symbptt.codegen.loop_ir.arithmetics import floats
 from symbptt.codegen.loop_ir.dump import dump
+from symbptt.codegen.loop_ir.in_place import in_place
 from symbptt.codegen.loop_ir.interpret import rounds, run
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.loop_ir.liveness import Live, liveness, numbered, peak
@@ -331,6 +332,37 @@ def test_operations_of_rounds() -> None:
     loop = Loop(LO, 0, STEPS, (once, Loop(I, LO, size(LO + COUNT), (each,))), False, BLOCK, COUNT)
     assert operations(loop) == N * sp.ceiling(STEPS / BLOCK) + STEPS
     assert operations(Contract(whole(Z), whole(X), whole(W), Product((2, 0), (0, 1), (0, 1)))) == 2 * STEPS * N * M
+
+
+# Writing in place.
+
+
+@pytest.mark.thinned(9)
+@pytest.mark.parametrize("name", CELLS)
+def test_what_is_written_in_place_is_the_same(name: str) -> None:
+    s, data = sweeps_of(CELLS[name]), data_for(CELLS[name], 5, 2)
+    less = replace(s, forward=in_place(s.forward), backward=in_place(s.backward))
+    for f in (less.forward, less.backward):
+        check(f)
+        check_run(f, data.sizes, 5, 2, 2)
+    for few, many in zip(run_both(less, data, 5, 2, 2), run_both(s, data, 5, 2, 2), strict=True):
+        assert all(np.array_equal(few[key], many[key]) for key in few)
+
+
+def short(*body: Statement) -> int:
+    """How many buffers are left of one temporary s and a result y."""
+    return len(in_place(function(body, [S, Y], [Y])).buffers)
+
+
+def test_no_statement_writes_where_something_looks_between() -> None:
+    product = Contract(whole(S), whole(W), whole(W), Product((0, 1), (0, 1), (0,)))
+    there, first = Map(whole(Y), PLUS, (whole(S), point(whole(X), 0, 0))), Map(whole(Y), ZERO, ())
+    assert short(product, there) == 1
+    assert short(product, replace(there, args=(whole(S), whole(Y)))) == 2  # the reader looks there too
+    assert short(product, first, there) == 2  # something is written there between
+    assert short(product, Map(point(whole(Y), 0, 0), ZERO, ()), there) == 2
+    assert short(product, there, Map(whole(Y), PLUS, (whole(Y), whole(S)))) == 2  # two read it
+    assert short(replace(product, a=repeated(whole(Y), (N, N)), b=repeated(whole(Y), (N, N))), there) == 2
 
 
 # A planted wrong statement.

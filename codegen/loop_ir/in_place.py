@@ -1,0 +1,101 @@
+"""Lets a statement write where its one reader writes: `s = U h; a = s + b` becomes `a = U h; a = a + b`, without s.
+
+Such a reader is a map that reads the temporary element for element. It must not read what is written there otherwise, nor
+may anything between the two look there. What is written must lie in rows: a product into scattered places is slow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from symbptt.codegen.loop_ir.nodes import (
+    Buffer,
+    Contract,
+    Cumulate,
+    Function,
+    Gather,
+    If,
+    Loop,
+    Map,
+    Reduce,
+    Sharpen,
+    Statement,
+    View,
+    reads,
+    views,
+    walk,
+    writes,
+)
+from symbptt.ir.shape import size
+
+SOURCES = (Contract, Cumulate, Gather, Map, Reduce)
+"""Statements that may write elsewhere."""
+
+
+def in_place(f: Function) -> Function:
+    """Return a function that has no temporaries but those that are needed."""
+    uses = Counter(view.buffer for s in walk(f.body) for view in views(s))
+    body = _body(f.body, uses)
+    left = {view.buffer for s in walk(body) for view in views(s)} | {port.view.buffer for port in f.results}
+    return replace(f, body=body, buffers=tuple(b for b in f.buffers if b in left))
+
+
+def _body(body: Sequence[Statement], uses: Counter[Buffer]) -> tuple[Statement, ...]:
+    found = [_inner(s, uses) for s in body]
+    for i in range(len(found)):
+        j = _reader(found, i, uses)
+        if j is not None:
+            first, second = found[i], found[j]
+            assert isinstance(first, SOURCES) and isinstance(second, Map)
+            args = tuple(second.out if arg == first.out else arg for arg in second.args)
+            found[i], found[j] = replace(first, out=second.out), replace(second, args=args)
+    return tuple(found)
+
+
+def _inner(s: Statement, uses: Counter[Buffer]) -> Statement:
+    match s:
+        case Loop() | Sharpen():
+            return replace(s, body=_body(s.body, uses))
+        case If():
+            return replace(s, body=_body(s.body, uses), orelse=_body(s.orelse, uses))
+    return s
+
+
+def _reader(body: Sequence[Statement], i: int, uses: Counter[Buffer]) -> int | None:
+    """The map that alone reads the temporary which a statement writes, where that may write there."""
+    s = body[i]
+    if not isinstance(s, SOURCES) or s.out.buffer.space != "temporary" or uses[s.out.buffer] != 2:
+        return None
+    for j in range(i + 1, len(body)):
+        other = body[j]
+        if isinstance(other, Map) and s.out in other.args:
+            return j if _may_write(s, other, body[i + 1 : j]) else None
+    return None
+
+
+def _may_write(s: Statement, reader: Map, between: Sequence[Statement]) -> bool:
+    out = reader.out
+    others = [arg for arg in reader.args if isinstance(arg, View) and arg != writes(s)[0]]
+    looked_at = [*reads(s), *others, *(view for x in walk(between) for view in views(x))]
+    return in_rows(out) and all(apart(out, view) for view in looked_at)
+
+
+def apart(a: View, b: View) -> bool:
+    """Answer whether two views certainly share no element: they lie in other buffers, or at other points of an axis."""
+    if a.buffer != b.buffer:
+        return True
+    for i, (x, y) in enumerate(zip(a.start, b.start, strict=True)):
+        points = not any(i in axis.of for axis in (*a.axes, *b.axes))
+        gap = size(x - y)
+        if points and isinstance(gap, int) and gap != 0:
+            return True
+    return False
+
+
+def in_rows(view: View) -> bool:
+    """Answer whether the elements of a view lie in rows of its buffer, one behind the other."""
+    last = len(view.buffer.shape) - 1
+    inner = [axis for axis in view.axes if last in axis.of]
+    return last < 0 or (len(inner) == 1 and inner[0].step == 1 and all(len(axis.of) == 1 for axis in view.axes))
