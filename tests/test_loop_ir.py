@@ -39,6 +39,7 @@ from symbptt.codegen.loop_ir.nodes import (
 )
 from symbptt.codegen.loop_ir.views import permuted, point, repeated, reshaped, span, whole
 from symbptt.codegen.loop_ir.work import operations, work
+from symbptt.codegen.memory.workspace import shared
 from symbptt.codegen.passes import NEUTRAL
 from symbptt.ir.node import Product
 from symbptt.ir.scalar import Call, Num, Prod, Ref, Sum
@@ -339,9 +340,10 @@ def test_operations_of_rounds() -> None:
 
 @pytest.mark.thinned(9)
 @pytest.mark.parametrize("name", CELLS)
-def test_what_is_written_in_place_is_the_same(name: str) -> None:
+@pytest.mark.parametrize("saving", [in_place, shared], ids=["in_place", "shared"])
+def test_what_saves_memory_changes_no_result(saving: Callable[[Function], Function], name: str) -> None:
     s, data = sweeps_of(CELLS[name]), data_for(CELLS[name], 5, 2)
-    less = replace(s, forward=in_place(s.forward), backward=in_place(s.backward))
+    less = replace(s, forward=saving(s.forward), backward=saving(saving(s.backward)))
     for f in (less.forward, less.backward):
         check(f)
         check_run(f, data.sizes, 5, 2, 2)
@@ -363,6 +365,19 @@ def test_no_statement_writes_where_something_looks_between() -> None:
     assert short(product, Map(point(whole(Y), 0, 0), ZERO, ()), there) == 2
     assert short(product, there, Map(whole(Y), PLUS, (whole(Y), whole(S)))) == 2  # two read it
     assert short(replace(product, a=repeated(whole(Y), (N, N)), b=repeated(whole(Y), (N, N))), there) == 2
+
+
+def test_temporaries_share_a_buffer_when_one_has_ended() -> None:
+    more = [Buffer(f"s_{i}", (N,), "temporary") for i in (1, 2)]
+    body = [
+        Map(whole(S), Ref(0), (point(whole(X), 0, 0),)),
+        Map(whole(more[0]), PLUS, (whole(S), whole(S))),
+        Map(whole(more[1]), PLUS, (whole(more[0]), whole(more[0]))),
+        Map(whole(Y), PLUS, (whole(more[0]), whole(more[1]))),
+    ]
+    f = shared(function(body, [S, *more, Y], [Y]))
+    assert [b.name for b in f.buffers] == ["s", "s_1", "y"]  # s_2 is written when s has been read
+    assert f.body[2] == Map(whole(S), PLUS, (whole(more[0]),) * 2)
 
 
 # A planted wrong statement.

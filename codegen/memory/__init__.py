@@ -1,0 +1,1 @@
+"""Walks of the loop IR that share or count memory."""
