@@ -180,6 +180,11 @@ def test_masks_of_states_that_change_places(cell: sb.Cell) -> None:
         agrees(cell, passes, 5, 4, 2, drawn_masks(5, 4, "lr"))
 
 
+def test_a_step_backward_reads_the_states_of_its_own_step_where_a_sample_has_none() -> None:
+    """The share of a maximum is found by comparing it with the state, which must not be the one that is shown."""
+    agrees(unseen.CELLS["echo_of_extremes"], PASSES, 3, 2, 1, drawn_masks(3, 2, "l"))
+
+
 def test_a_mask_that_lacks_changes_a_gradient() -> None:
     s, data = sweeps_of(CELLS["gru"], PASSES, True), data_for(CELLS["gru"], 5, 4)
     data = with_masks(data, 5, 4, **drawn_masks(5, 4, "lr"))

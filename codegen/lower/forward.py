@@ -29,9 +29,10 @@ def forward(m: Module, storage: Storage, read: Sequence[Buffer]) -> Function:
         inside += masks.enter(storage, storage.masks) if storage.masks else []
         w.write(LOOP)
         _copied_states(w)
-        inside += masks.stop(storage, storage.masks) if storage.masks else []
     w.loop(inside, False)
-    results = [Port("states", name, span(whole(x), 0, 1, STEPS)) for name, x in storage.states.items()]
+    w.builder.statements += masks.stop(storage, storage.masks) if storage.masks else []
+    states = storage.masks.stopped if storage.masks else storage.states
+    results = [Port("states", name, span(whole(x), 0, 1, STEPS)) for name, x in states.items()]
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
         for name, id in p.outputs.items():

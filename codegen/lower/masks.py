@@ -7,7 +7,7 @@ of a sample that has ended waits beside its step, and what would go to the step 
 
 from __future__ import annotations
 
-from symbptt.codegen.loop_ir.nodes import If, Map, Port, Statement, View
+from symbptt.codegen.loop_ir.nodes import STEPS, If, Loop, Map, Port, Statement, View
 from symbptt.codegen.loop_ir.views import point, repeated, whole, with_new
 from symbptt.codegen.lower.bodies import number
 from symbptt.codegen.lower.frame import T
@@ -53,10 +53,20 @@ def enter(storage: Storage, masks: Masks) -> list[Statement]:
 
 
 def stop(storage: Storage, masks: Masks) -> list[Statement]:
-    """Return what stands behind the statements of a step: the states of samples that have ended are those at their end."""
-    active = point(whole(masks.active), 0, T)
-    states = [(point(whole(x), 0, size(T + 1)), point(whole(x), 0, T)) for x in storage.states.values()]
-    return [If(whole(masks.lengths), tuple(_chosen(out, active, out, was) for out, was in states))] * bool(states)
+    """Return what stands behind the loop: the states that a caller gets, of samples that have ended those at their end.
+
+    They have buffers of their own: what the backward sweep reads of a step must be what that step computed.
+    """
+    active, rounds, copies = point(whole(masks.active), 0, T), list[Statement](), list[Statement]()
+    for name, buffer in masks.stopped.items():
+        out, x = whole(buffer), whole(storage.states[name])
+        copies.append(Map(out, Ref(0), (x,)))
+        rounds.append(_chosen(point(out, 0, size(T + 1)), active, point(x, 0, size(T + 1)), point(out, 0, T)))
+    inside: list[Statement] = [
+        Map(point(whole(b), 0, 0), Ref(0), (whole(storage.initial[name]),)) for name, b in masks.stopped.items()
+    ]
+    inside.append(Loop(T, 0, STEPS, tuple(rounds)))
+    return [If(whole(masks.lengths), tuple(inside), tuple(copies))] * bool(copies)
 
 
 def silence(masks: Masks, view: View) -> Statement:

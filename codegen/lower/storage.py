@@ -50,8 +50,8 @@ class Masks:
 
     By the name of a state: `before` is the state before each step, where a reset or the end of a sample may change what
     the step before left, behind a row for what ended samples hold before the first step, which is given as `held`;
-    `waiting` has the adjoints of samples that have ended, `resets` sums what goes to the initial states.
-    `kept` are the cotangents of outputs of samples that have not ended.
+    `stopped` are the states that a caller gets; `waiting` has the adjoints of samples that have ended, `resets` sums what
+    goes to the initial states. `kept` are the cotangents of outputs of samples that have not ended.
     """
 
     lengths: Buffer
@@ -60,6 +60,7 @@ class Masks:
     reset: Buffer
     held: dict[str, Buffer] = field(default_factory=dict)
     before: dict[str, Buffer] = field(default_factory=dict)
+    stopped: dict[str, Buffer] = field(default_factory=dict)
     waiting: dict[str, Buffer] = field(default_factory=dict)
     resets: dict[str, Buffer] = field(default_factory=dict)
     kept: dict[str, Buffer] = field(default_factory=dict)
@@ -96,10 +97,13 @@ def _argument(m: Module, found: Storage, a: Argument) -> None:
         buffer = Buffer(name, a.shape, "constant")
         found.constants.append(Constant(buffer, a.default))
     elif a.role == "state":
-        buffer = found.states[a.name] = Buffer(name, (size(STEPS + 1), BATCH, *a.shape), "result")
+        space = "result" if found.masks is None else "residual"
+        buffer = found.states[a.name] = Buffer(name, (size(STEPS + 1), BATCH, *a.shape), space)
         found.initial[a.name] = Buffer(f"{name}_0", (BATCH, *a.shape), "argument")
         found.forward.append(buffer)
         if found.masks is not None:
+            found.masks.stopped[a.name] = Buffer(f"{name}_stopped", buffer.shape, "result")
+            found.forward.append(found.masks.stopped[a.name])
             buffer = found.masks.before[a.name] = Buffer(m.previous[leaf], buffer.shape, "residual")
             found.masks.held[a.name] = Buffer(f"{name}_held", (BATCH, *a.shape), "argument")
             found.forward.append(buffer)
@@ -251,7 +255,7 @@ def is_written(m: Module, found: Storage, id: int) -> bool:
     return id in found.stored and id not in m.program.joined
 
 
-ENDS = ("_0", "_in", "_all", "_held", "_kept", "_waiting", "_resets")
+ENDS = ("_0", "_in", "_all", "_held", "_stopped", "_kept", "_waiting", "_resets")
 """What names of buffers that belong to a value's may end in."""
 
 
