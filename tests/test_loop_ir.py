@@ -119,6 +119,7 @@ def shown(view: View) -> Any:
         (reshaped(whole(B), (2, 3, 2, 2)), T.reshape(2, 3, 2, 2)),
         (reshaped(permuted(whole(B), (2, 0, 1)), (1, 2, 2, 2, 3)), T.transpose(2, 0, 1).reshape(1, 2, 2, 2, 3)),
         (reshaped(point(whole(B), 0, 0), (1, 3, 4, 1)), T[0].reshape(1, 3, 4, 1)),
+        (permuted(reshaped(point(whole(B), 0, 0), (1, 3, 1, 4)), (3, 2, 0, 1)), T[0].T.reshape(4, 1, 1, 3)),
         (View(B, (0, 0, 0), (Axis(2, (0, 1)),)), np.einsum("iij->ij", T[:, :2])[:, 0]),
     ],
 )
@@ -361,6 +362,20 @@ def test_no_statement_writes_where_something_looks_between() -> None:
     there, first = Map(whole(Y), PLUS, (whole(S), point(whole(X), 0, 0))), Map(whole(Y), ZERO, ())
     assert short(product, there) == 1
     assert short(product, replace(there, args=(whole(S), whole(Y)))) == 2  # the reader looks there too
+    twice = Map(whole(S), PLUS, (whole(Y), whole(Y)))
+    assert short(first, twice, there) == 1  # a map may look where it writes, element for element
+    assert (
+        len(
+            in_place(
+                function([first, replace(there, out=whole(S)), Map(whole(Y), Ref(0), (whole(S),))], [S, Y], [Y])
+            ).body
+        )
+        == 3
+    )
+    left = in_place(
+        function([first, replace(twice, args=(whole(Y),) * 2), Map(whole(Y), Ref(0), (whole(S),))], [S, Y], [Y])
+    )
+    assert left.body == (first, replace(twice, out=whole(Y)))  # a copy to where it lies goes
     assert short(product, first, there) == 2  # something is written there between
     assert short(product, Map(point(whole(Y), 0, 0), ZERO, ()), there) == 2
     assert short(product, there, Map(whole(Y), PLUS, (whole(Y), whole(S)))) == 2  # two read it

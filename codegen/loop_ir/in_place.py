@@ -28,6 +28,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
     writes,
 )
+from symbptt.ir.scalar import Ref
 from symbptt.ir.shape import size
 
 SOURCES = (Contract, Cumulate, Gather, Map, Reduce)
@@ -51,7 +52,7 @@ def _body(body: Sequence[Statement], uses: Counter[Buffer]) -> tuple[Statement, 
             assert isinstance(first, SOURCES) and isinstance(second, Map)
             args = tuple(second.out if arg == first.out else arg for arg in second.args)
             found[i], found[j] = replace(first, out=second.out), replace(second, args=args)
-    return tuple(found)
+    return tuple(s for s in found if not (isinstance(s, Map) and s.body == Ref(0) and s.args == (s.out,)))
 
 
 def _inner(s: Statement, uses: Counter[Buffer]) -> Statement:
@@ -78,7 +79,8 @@ def _reader(body: Sequence[Statement], i: int, uses: Counter[Buffer]) -> int | N
 def _may_write(s: Statement, reader: Map, between: Sequence[Statement]) -> bool:
     out = reader.out
     others = [arg for arg in reader.args if isinstance(arg, View) and arg != writes(s)[0]]
-    looked_at = [*reads(s), *others, *(view for x in walk(between) for view in views(x))]
+    own = [view for view in reads(s) if not (isinstance(s, Map) and view == out)]  # a map may: element for element
+    looked_at = [*own, *others, *(view for x in walk(between) for view in views(x))]
     return in_rows(out) and all(apart(out, view) for view in looked_at)
 
 
@@ -98,4 +100,6 @@ def in_rows(view: View) -> bool:
     """Answer whether the elements of a view lie in rows of its buffer, one behind the other."""
     last = len(view.buffer.shape) - 1
     inner = [axis for axis in view.axes if last in axis.of]
-    return last < 0 or (len(inner) == 1 and inner[0].step == 1 and all(len(axis.of) == 1 for axis in view.axes))
+    return last < 0 or (
+        len(inner) == 1 and inner[0].step == 1 and all(len(axis.of) == 1 or axis.length == 1 for axis in view.axes)
+    )

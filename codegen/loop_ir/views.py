@@ -54,7 +54,7 @@ def split(axis: Axis, lengths: Sequence[Size]) -> tuple[Axis, ...]:
     """Return an axis as several, in row-major order."""
     axes, step = list[Axis](), axis.step
     for length in reversed(lengths):
-        axes.append(Axis(length, axis.of, step))
+        axes.append(Axis(1) if length == 1 else Axis(length, axis.of, step))
         step = size(step * length)
     return tuple(reversed(axes))
 
