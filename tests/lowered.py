@@ -45,9 +45,9 @@ def program_with(cell: sb.Cell, passes: tuple[Any, ...] = PASSES) -> Program:
 
 
 @cache
-def sweeps_of(cell: sb.Cell, passes: tuple[Any, ...] = PASSES, masked: bool = False) -> Sweeps:
+def sweeps_of(cell: sb.Cell, passes: tuple[Any, ...] = PASSES, masked: bool = False, **options: Any) -> Sweeps:
     """Both sweeps of a cell, lowered behind some passes, without or with masks."""
-    return lower(program_with(cell, passes), masked)
+    return lower(program_with(cell, passes), masked, **options)
 
 
 def shape_of(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:

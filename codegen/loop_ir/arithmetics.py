@@ -26,7 +26,21 @@ def floats(dtype: Any = np.float64) -> Arithmetic:
     functions = {name: op.evaluate for name, op in ops.BY_NAME.items()}
     plain = Arithmetic(kind, lambda value: kind.type(as_python(value)), functions)
     again = {name: _alone(rest, plain) for name, rest in ops.REMAINING.items()}
-    return Arithmetic(kind, plain.number, functions, LEAST[2 if single else 1], again)
+    return Arithmetic(kind, plain.number, functions, LEAST[2 if single else 1], again, {"norm": _norm, "clip": _clip})
+
+
+def _norm(out: list[Any], args: list[Any]) -> None:
+    """The norm of all elements of an array."""
+    out[0][...] = np.sqrt(np.sum(np.square(args[0])))
+
+
+def _clip(out: list[Any], args: list[Any]) -> None:
+    """Arrays scaled so that their joint norm is at most the last argument for each sample."""
+    *arrays, limit = args
+    squares = sum(np.square(a).reshape(len(a), -1).sum(1) for a in arrays)
+    factor = limit / np.maximum(np.sqrt(squares), limit)
+    for to, a in zip(out, arrays, strict=True):
+        to[...] = a * factor.reshape(-1, *[1] * (a.ndim - 1))
 
 
 def _alone(rest: ops.Remainder, arithmetic: Arithmetic) -> Callable[[Any], Any]:

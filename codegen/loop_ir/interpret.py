@@ -7,7 +7,7 @@ SymPy's numbers or elements of a finite field. An `Arithmetic` says what the ele
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, reduce
 from typing import Any
 
@@ -48,7 +48,8 @@ class Arithmetic:
 
     `dtype` is that of their arrays ("object" for elements that NumPy does not know), `number` makes an element of a SymPy
     number, `functions` holds the elementwise functions by name, of arrays. Where an element that a function near one
-    leaves of one is under `least`, it is computed again, by `again`, from the argument of the function.
+    leaves of one is under `least`, it is computed again, by `again`, from the argument of the function. `runtime` are
+    the functions of a runtime, of the arrays that they write and what they read.
     """
 
     dtype: Any
@@ -56,6 +57,7 @@ class Arithmetic:
     functions: Mapping[str, Callable[..., Any]]
     least: float = 0.0
     again: Mapping[str, Callable[[Any], Any]] | None = None
+    runtime: Mapping[str, Callable[..., None]] = field(default_factory=dict)
 
 
 def run(
@@ -155,7 +157,7 @@ class _Machine:
             case If():
                 self.run(s.body if self.read(s.flag)[()] else s.orelse)
             case Runtime():
-                raise NotImplementedError(f"the interpreter knows no function {s.name} of a runtime")
+                self.arithmetic.runtime[s.name]([*map(self.read, s.out)], [*map(self.operand, s.args)])
 
     def _write(self, view: View, value: Any, add: bool) -> None:
         out = self.read(view)

@@ -30,6 +30,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Map,
     Operand,
     Reduce,
+    Runtime,
     Scatter,
     Sharpen,
     Statement,
@@ -56,8 +57,9 @@ GIVEN = (
     "flag",
     "mask",
     "held",
+    "carry",
 )
-GIVES = ("states", "outputs", "params", "inputs", "state", "residual")
+GIVES = ("states", "outputs", "params", "inputs", "state", "residual", "flow", "carry")
 
 
 def check(f: Function) -> None:
@@ -244,7 +246,7 @@ class _Follower:
             out = self.elements(view)
             assert isinstance(s, Scatter) or len(np.unique(out)) == out.size, f"an element written twice: {s}"
             for other, found in read:
-                same = isinstance(s, Map | Sharpen) or other == view
+                same = isinstance(s, Map | Sharpen | Runtime) or other == view
                 apart = other.buffer != view.buffer or not np.isin(found, out).any()
                 assert apart or (same and np.array_equal(found, out)), (
                     f"{other.buffer.name} is read where it is written: {s}"

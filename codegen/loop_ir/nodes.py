@@ -237,10 +237,12 @@ class Port:
 
     Given are "param", "input", "index", "const", "state" (before the first step), "cotangent" (of a state or an output, at
     all steps) and "residual"; to a loss also "target" and "output" (what it reads of the cell).
-    Where there are masks, also "flag" (whether there are "lengths", whether a "reset"), "mask" (which samples have not
+    Where there are masks, also "flag" (whether there are "lengths", a "reset", a "monitor"), "mask" (which samples have not
     ended, "active", and which begin anew, "reset", at each step) and "held" (of each state what a sample that has ended
-    holds before the first step).
-    Results are "states", "outputs", "params", "inputs", "state" (the gradient of the first one) and "residual".
+    holds before the first step). To one step back of all steps at once also "carry" (the adjoints of states), which is a
+    result too.
+    Results are "states", "outputs", "params", "inputs", "state" (the gradient of the first one), "residual" and
+    "flow" (the norms of adjoints).
     """
 
     group: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from symbptt.codegen.loop_ir.nodes import Buffer, Function, Map, Port, Statement, View, views, walk
 from symbptt.codegen.loop_ir.views import point, whole
-from symbptt.codegen.lower import masks
+from symbptt.codegen.lower import masks, watching
 from symbptt.codegen.lower.families import ZERO, emit, formula, operand, room
 from symbptt.codegen.lower.frame import FRAMES, T
 from symbptt.codegen.lower.storage import Storage
@@ -17,8 +17,11 @@ from symbptt.ir.scalar import Ref, Sum
 PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
 
 
-def backward(m: Module, storage: Storage) -> tuple[Function, list[Buffer]]:
-    """Return the backward sweep, and the buffers of the forward sweep that it reads."""
+def backward(
+    m: Module, storage: Storage, limit: float | None = None, monitored: bool = False
+) -> tuple[Function, list[Buffer]]:
+    """Return the backward sweep, and the buffers of the forward sweep that it reads; the adjoints that come to a step are
+    clipped to a joint norm of `limit`, and their norms noted where it is `monitored`."""
     p, w = m.program, sweep_of(m, storage, "backward")
     w.builder.statements += masks.kept_cotangents(storage, storage.masks) if storage.masks else []
     w.write(ONCE)
@@ -27,21 +30,26 @@ def backward(m: Module, storage: Storage) -> tuple[Function, list[Buffer]]:
     for name, carry in storage.carries.items():
         w.builder.fill(whole(carry), ZERO, (p.carry[name],))
     w.builder.statements += masks.no_resets(storage.masks) if storage.masks else []
+    watched, results = watching.flows(w) if monitored else ([], [])
+    w.builder.statements += watched
     inside: list[Statement] = []
     with w.lowering.at(w.in_loop, inside):
         arrived = _arrive(w)
+        inside += watching.clip(w, arrived, limit) if limit is not None else []
         inside += masks.wait(storage.masks, arrived) if storage.masks else []
         w.write(LOOP)
+        inside += watching.watch(w, arrived) if monitored else []
         _hand_on(w)
         inside += masks.leave(storage, storage.masks) if storage.masks else []
     w.loop(inside, True)
-    results: list[Port] = []
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
-        _gradients(w, results)
+        gradients(w, results)
     w.builder.statements += masks.add_resets(storage, storage.masks) if storage.masks else []
     results += [Port("state", name, whole(carry)) for name, carry in storage.carries.items()]
-    given, read = _given(w)
+    given, read = given_of(w)
+    given += masks.ports(storage.masks) if storage.masks else []
+    given += [watching.FLAG] if monitored else []
     return w.function(given, results), read
 
 
@@ -119,8 +127,8 @@ def _aside(w: Sweep, id: int) -> View:
     return out
 
 
-def _gradients(w: Sweep, results: list[Port]) -> None:
-    """The gradients of parameters and inputs, zero for those that the cell does not use."""
+def gradients(w: Sweep, results: list[Port]) -> None:
+    """Write the gradients of parameters and inputs, zero for those that the cell does not use, and add them to results."""
     p = w.module.program
     for group, role, ids in (("params", "param", p.params), ("inputs", "input", p.inputs)):
         for a in p.of_role(role):
@@ -133,13 +141,12 @@ def _gradients(w: Sweep, results: list[Port]) -> None:
             results.append(Port(group, a.name, view))
 
 
-def _given(w: Sweep) -> tuple[list[Port], list[Buffer]]:
-    """The arguments of the backward sweep, and those of them that the forward sweep wrote."""
+def given_of(w: Sweep) -> tuple[list[Port], list[Buffer]]:
+    """Return the arguments of the backward sweep, and those of them that the forward sweep wrote."""
     used = dict.fromkeys(view.buffer for s in walk(w.builder.statements) for view in views(s))
     of = {w.storage.given[a.name]: a for a in w.module.program.arguments if a.name in w.storage.given}
     ports = [Port(of[b].role, of[b].name, whole(b)) for b in used if b in of]
     cotangents = {**w.storage.direct, **w.storage.cotangents}
     ports += [Port("cotangent", name, whole(b)) for name, b in cotangents.items()]
-    ports += masks.ports(w.storage.masks) if w.storage.masks else []
     read = [b for b in used if b in w.storage.forward]
     return ports + [Port("residual", b.name, whole(b)) for b in read], read

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from symbptt.codegen.loop_ir.nodes import Function
 from symbptt.codegen.lower.backward import backward
 from symbptt.codegen.lower.forward import forward
+from symbptt.codegen.lower.pull import pull
 from symbptt.codegen.lower.storage import storage_of
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.targets.numpy.names import module_of
@@ -20,10 +21,29 @@ class Sweeps:
     backward: Function
 
 
-def lower(p: Program, masked: bool = False) -> Sweeps:
-    """Return a placed program as two functions: all steps are run and kept, without truncation; `masked`: with lengths of
-    samples and resets."""
+def lower(p: Program, masked: bool = False, limit: float | None = None, monitored: bool = False) -> Sweeps:
+    """Return a placed program as two functions: all steps are run and kept, without truncation.
+
+    `masked`: samples have lengths, and resets; `limit`: the joint norm of the adjoints at each step, at most; `monitored`:
+    the norms of the adjoints at each step are results, where a flag asks for them.
+    """
     m = module_of(p)
     storage = storage_of(m, masked)
-    back, read = backward(m, storage)
+    back, read = backward(m, storage, limit, monitored)
     return Sweeps(forward(m, storage, read), back)
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """The forward sweep of a cell, and one step back for all steps at once: of adjoints alone, and with all sums."""
+
+    forward: Function
+    pull: Function
+    sums: Function
+
+
+def lower_pulled(p: Program, masked: bool = False) -> Pulled:
+    """Return a placed program as functions for truncation by windows."""
+    m = module_of(p)
+    (once, read), (sums, more) = (pull(m, masked, with_sums) for with_sums in (False, True))
+    return Pulled(forward(m, storage_of(m, masked), list(dict.fromkeys([*read, *more]))), once, sums)

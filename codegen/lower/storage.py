@@ -73,21 +73,27 @@ def masks_of() -> Masks:
     return Masks(lengths, resets_there, active, reset)
 
 
-def storage_of(m: Module, masked: bool = False) -> Storage:
-    """Return where the values of a placed program lie; `masked`: samples may end before others, and be reset."""
+def storage_of(m: Module, masked: bool = False, pulled: bool = False) -> Storage:
+    """Return where the values of a placed program lie; `masked`: samples may end before others, and be reset; `pulled`:
+    those of the backward sweep are computed for all steps at once."""
     found = Storage(masks=masks_of() if masked else None)
     for a in m.program.arguments:
         _argument(m, found, a)
     for name, leaf in m.program.cotangent.items():
         shape = (STEPS, BATCH, *m.program.graph.shape(leaf))
         buffer = found.cotangents[name] = Buffer(m.variables[leaf], shape, "argument")
-        if found.masks is not None:
+        if found.masks is not None and not pulled:
             buffer = found.masks.kept[name] = Buffer(f"{buffer.name}_kept", shape, "temporary")
             found.backward.append(buffer)
         found.stored[leaf] = Stored(whole(buffer), "all")
     for name, leaf in m.program.carry.items():
-        _carry(m, found, name, leaf)
-    _values(m, found)
+        if pulled:
+            shape = (STEPS, BATCH, *m.program.graph.shape(leaf))
+            buffer = found.carries[name] = Buffer(m.variables[leaf], shape, "argument")
+            found.stored[leaf] = Stored(whole(buffer), "all")
+        else:
+            _carry(m, found, name, leaf)
+    _values(m, found, pulled)
     return found
 
 
@@ -155,7 +161,7 @@ def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> V
     return View(buffer, (0,) * len(axes), tuple(Axis(n, (order.index(i),)) for i, n in enumerate(axes)))
 
 
-def _values(m: Module, found: Storage) -> None:
+def _values(m: Module, found: Storage, pulled: bool) -> None:
     """The places of the values that have a variable, those first in which others lie."""
     p = m.program
     nexts = {id: name for name, id in reversed([*p.next.items()]) if m.variables.get(id) == m.of_argument(name)}
@@ -166,11 +172,12 @@ def _values(m: Module, found: Storage) -> None:
         sweep, _, region = p.places[id].partition(" ")
         if id in nexts and sweep == "forward" and region in NEAR:
             found.stored[id] = Stored(span(whole(found.states[nexts[id]]), 0, 1, STEPS), "all")
-        elif m.variables[id] in _carried(m) and region == LOOP and sweep == "backward":
+        elif not pulled and m.variables[id] in _carried(m) and region == LOOP and sweep == "backward":
             found.stored[id] = found.stored[_carried(m)[m.variables[id]]]
         elif id not in found.stored and not is_looked_at(m, id):
             buffers = found.forward if sweep == "forward" else found.backward
-            lead, space = _lead(m, id, region), "temporary"
+            at_once = pulled and sweep == "backward" and id in m.varying
+            lead, space = (STEPS, BATCH) if at_once else _lead(m, id, region), "temporary"
             if id in results:
                 space = "result"
             elif sweep == "forward" and id in read:
@@ -179,7 +186,9 @@ def _values(m: Module, found: Storage) -> None:
                 space = "block"
             elif id in m.static:
                 space = "scalar"
-            found.stored[id] = _new(buffers, m.variables[id], lead, p.graph.shape(id), id in p.front, space)
+            shared = pulled and m.variables[id] in _carried(m)  # beside what arrives, which is given
+            name = f"{m.variables[id]}_all" if shared else m.variables[id]
+            found.stored[id] = _new(buffers, name, lead, p.graph.shape(id), id in p.front, space)
             if id in p.joined:
                 _parts(m, found, id)
 
@@ -255,11 +264,11 @@ def is_written(m: Module, found: Storage, id: int) -> bool:
     return id in found.stored and id not in m.program.joined
 
 
-ENDS = ("_0", "_in", "_all", "_held", "_stopped", "_kept", "_waiting", "_resets")
+ENDS = ("_0", "_in", "_all", "_held", "_stopped", "_kept", "_waiting", "_resets", "_flow")
 """What names of buffers that belong to a value's may end in."""
 
 
 def used_names(m: Module) -> set[str]:
     """Return the names of buffers and of sizes that have a meaning already."""
     names = {*m.variables.values(), *m.previous.values(), *m.sizes.values(), *m.sizes}
-    return names | {f"{name}{end}" for name in names for end in ENDS} | set(MASK_NAMES)
+    return names | {f"{name}{end}" for name in names for end in ENDS} | {*MASK_NAMES, "has_monitor"}

@@ -49,13 +49,14 @@ class Sweep:
         here = (id for id in sorted(self.storage.stored) if p.places.get(id) == where)
         return [id for id in here if id not in p.joined and p.graph[id].family != "leaf"]
 
-    def write(self, region: str) -> None:
-        """Write the values of a region; sums over the steps of a block are added to what they have."""
+    def write(self, region: str, at_once: bool = False) -> None:
+        """Write the values of a region; sums over the steps of a block are added to what they have, but where all steps are
+        there `at_once`."""
         g = self.module.program.graph
         for id in self.ids(region):
             out = self.lowering.frame.part(self.storage.stored[id])
             if g[id].family == "total":
-                total(self.lowering, g[id], out, region == TAIL)
+                total(self.lowering, g[id], out, region == TAIL and not at_once)
             else:
                 FAMILIES[g[id].family](self.lowering, g[id], out)
 
@@ -102,8 +103,8 @@ class Sweep:
         )
 
     def _measure(self) -> tuple[Size, int] | None:
-        """What a block of steps is measured by."""
-        if not self.goes_by_blocks:
+        """What a block of steps is measured by, where a loop goes by blocks."""
+        if not any(isinstance(s, Loop) and s.strip == BLOCK for s in walk(self.builder.statements)):
             return None
         ids = [*self.ids(BLOCK_REGION), *self.ids(TAIL)] or list(self.module.program.next.values())
         return held_of(self.module, ids), rows_of(self.module, ids)

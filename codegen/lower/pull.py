@@ -1,0 +1,46 @@
+"""One step back for the adjoints of all steps at once, as truncation by windows takes it again and again."""
+
+from __future__ import annotations
+
+from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Function, Port, View
+from symbptt.codegen.loop_ir.views import whole
+from symbptt.codegen.lower.backward import given_of, gradients
+from symbptt.codegen.lower.families import ZERO
+from symbptt.codegen.lower.frame import FRAMES
+from symbptt.codegen.lower.storage import storage_of
+from symbptt.codegen.lower.sweep import Sweep, sweep_of
+from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL
+from symbptt.codegen.targets.numpy.names import Module
+
+
+def pull(m: Module, masked: bool, sums: bool) -> tuple[Function, list[Buffer]]:
+    """Return one step back for all steps, and the buffers of the forward sweep that it reads.
+
+    Given are the adjoints of all states after each step ("carry") and the cotangents of outputs. Results are the adjoints
+    before each step ("carry"); with `sums` instead the whole adjoints after it ("carry"), the gradients of parameters,
+    summed over all steps, and of inputs.
+    """
+    p, storage = m.program, storage_of(m, masked, pulled=True)
+    w = sweep_of(m, storage, "backward")
+    w.lowering.frame = FRAMES[AFTER]
+    for region in (ONCE, ALL, BLOCK, LOOP, *((TAIL, AFTER) if sums else ())):
+        w.write(region, at_once=True)
+    results: list[Port] = []
+    for name, leaf in p.carry.items():
+        id = p.whole.get(name, leaf) if sums else p.recurrent.get(name)
+        results.append(Port("carry", name, _adjoint(w, id, name, results)))
+    if sums:
+        gradients(w, results)
+    given, read = given_of(w)
+    given += [Port("carry", name, whole(buffer)) for name, buffer in storage.carries.items()]
+    return w.function(given, results), read
+
+
+def _adjoint(w: Sweep, id: int | None, name: str, results: list[Port]) -> View:
+    p = w.module.program
+    shape = (STEPS, BATCH, *p.graph.shape(p.next[name]))
+    if id is not None:
+        return w.result(id, f"{w.storage.carries[name].name}_pulled", shape, results)
+    view = whole(w.builder.buffer(f"{w.storage.carries[name].name}_pulled", shape, "result"))
+    w.builder.fill(view, ZERO)
+    return view

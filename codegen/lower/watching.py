@@ -1,0 +1,51 @@
+"""Monitors and clipping: what looks at the adjoints of all states at a step, or scales them, as calls of a runtime.
+
+`norm` writes the norm of one array into a number. `clip` scales arrays, for each sample, so that their joint norm is at
+most a limit; it reads and writes them.
+"""
+
+from __future__ import annotations
+
+from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, If, Map, Port, Runtime, Statement, View
+from symbptt.codegen.loop_ir.views import point, whole
+from symbptt.codegen.lower.bodies import number
+from symbptt.codegen.lower.families import operand
+from symbptt.codegen.lower.frame import T
+from symbptt.codegen.lower.sweep import Sweep
+from symbptt.codegen.program.regions import LOOP
+from symbptt.ir.shape import prod, size
+
+MONITOR = Buffer("has_monitor", (), "argument", "bool")
+FLAG = Port("flag", "monitor", whole(MONITOR))
+
+
+def clip(w: Sweep, arrived: dict[str, View], limit: float) -> list[Statement]:
+    """Return what clips the adjoints that come to a step."""
+    views = tuple(arrived.values())
+    held = size(sum((prod(view.shape) for view in views), start=0))
+    most = whole(w.builder.constant("clip_limit", (), limit))
+    return [Runtime("clip", views, (*views, most), held)] if views else []
+
+
+def watch(w: Sweep, arrived: dict[str, View]) -> list[Statement]:
+    """Return what notes the norms of the whole adjoints at a step: of a state whose adjoint nothing asks for, of what it
+    was brought."""
+    body: list[Statement] = []
+    for name, view in arrived.items():
+        id = w.module.program.whole.get(name)
+        if id is not None and id in w.storage.stored and w.module.place(id) == f"backward {LOOP}":
+            view = operand(w.lowering, id)
+        body.append(Runtime("norm", (point(whole(_flow(w, name)), 0, T),), (view,), prod(view.shape)))
+    return [If(whole(MONITOR), tuple(body))] if body else []
+
+
+def flows(w: Sweep) -> tuple[list[Statement], list[Port]]:
+    """Return what makes room for the norms at all steps, and where a caller gets them."""
+    buffers = {name: _flow(w, name) for name in w.storage.carries}
+    w.builder.buffers += buffers.values()
+    ports = [Port("flow", name, whole(buffer)) for name, buffer in buffers.items()]
+    return [Map(whole(buffer), number(0), ()) for buffer in buffers.values()], ports
+
+
+def _flow(w: Sweep, name: str) -> Buffer:
+    return Buffer(f"{w.storage.carries[name].name}_flow", (STEPS,), "result")
