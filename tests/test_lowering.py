@@ -26,6 +26,7 @@ from symbptt.zoo import CELLS
 from tests import public_cells, unseen
 from tests.kernels import kernel_of
 from tests.lowered import Data, data_for, program_with, run_both, run_forward, sweeps_of, with_masks
+from tests.properties.wild import case_of, functions_of
 
 RUNS = ((0, 2, 1), (1, 2, 3), (2, 3, 1), (5, 1, 2), (7, 2, 3))
 """Steps, samples, steps of a block."""
@@ -320,6 +321,17 @@ def test_single_precision() -> None:
     assert first["states", "h"].dtype == np.float32 == second["params", "Wz"].dtype
     assert np.allclose(first["states", "h"], found.states["h"], atol=1e-6)
     assert np.allclose(second["params", "Wz"], grads.params["Wz"], atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.long) for first in range(2, 122, 20))])
+def test_random_cells(first: int) -> None:
+    for seed in range(first, first + (20 if first else 2)):
+        cell, _ = functions_of(case_of(seed))
+        for passes in (PASSES, NEUTRAL):
+            follows_laws(cell, passes, True)
+            with np.errstate(all="ignore"):
+                for masks in (None, drawn_masks(4, 3, "lr")):
+                    agrees(cell, passes, 4, 3, 2, masks)
 
 
 # Derivatives of the forward sweep, by other means, against the backward sweep. Both are run by the interpreter.
