@@ -83,7 +83,21 @@ def counted(i: sb.Index["v"], h: sb.State["n"], E: sb.Param["v n"], Q: sb.Param[
     return {"h": np.tanh(E[i] + np.cumsum(h)[::-1] * Q[:, i]) * np.eye(2)[0, 0]}
 
 
-OWN = (swapped, exchanged, register, twice, unused, folded_up, counted)
+@sb.cell
+def clashing(
+    x: sb.Input["T"],
+    K: sb.State["B"],
+    s: sb.State["K"],
+    W: sb.Param["B T"],
+    U: sb.Param["K B"],
+    has_reset: sb.Param["lo"],
+):
+    """Sizes and values with names that the loop IR has for its own."""
+    a = np.tanh(W @ x + K) * np.mean(has_reset)
+    return {"K": a, "s": U @ a + s / s.shape[0], "count": np.sum(s) * K}
+
+
+OWN = (clashing, swapped, exchanged, register, twice, unused, folded_up, counted)
 
 
 def close(found: Any, expected: Any) -> bool:

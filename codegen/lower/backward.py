@@ -30,15 +30,16 @@ def backward(
     for name, carry in storage.carries.items():
         w.builder.fill(whole(carry), ZERO, (p.carry[name],))
     w.builder.statements += masks.no_resets(storage.masks) if storage.masks else []
-    watched, results = watching.flows(w) if monitored else ([], [])
-    w.builder.statements += watched
+    monitor = watching.monitor_of(w) if monitored else None
+    w.builder.statements += monitor.start if monitor else []
+    results: list[Port] = monitor.results if monitor else []
     inside: list[Statement] = []
     with w.lowering.at(w.in_loop, inside):
         arrived = _arrive(w)
         inside += watching.clip(w, arrived, limit) if limit is not None else []
         inside += masks.wait(storage.masks, arrived) if storage.masks else []
         w.write(LOOP)
-        inside += watching.watch(w, arrived) if monitored else []
+        inside += watching.watch(w, monitor, arrived) if monitor else []
         _hand_on(w)
         inside += masks.leave(storage, storage.masks) if storage.masks else []
     w.loop(inside, True)
@@ -49,7 +50,7 @@ def backward(
     results += [Port("state", name, whole(carry)) for name, carry in storage.carries.items()]
     given, read = given_of(w)
     given += masks.ports(storage.masks) if storage.masks else []
-    given += [watching.FLAG] if monitored else []
+    given += [monitor.given] if monitor else []
     return w.function(given, results), read
 
 

@@ -6,7 +6,7 @@ from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Constant, Functi
 from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.lower.families import ZERO
 from symbptt.codegen.lower.frame import FRAMES, Frame, Stored
-from symbptt.codegen.lower.storage import Storage, arranged, is_looked_at
+from symbptt.codegen.lower.storage import Storage, arranged, is_looked_at, names_of
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, ONCE
@@ -51,7 +51,7 @@ def _shape(m: Module, a: Argument, lead: Shape) -> Shape:
 
 def _storage(m: Module, lead: Shape) -> tuple[Storage, list[Port]]:
     """Where the values of a loss lie, and what it is given."""
-    p, found, given = m.program, Storage(), list[Port]()
+    p, found, given = m.program, Storage(names_of(m)), list[Port]()
     for a in p.arguments:
         leaf, name = p.leaves[a.name], m.of_argument(a.name)
         if is_baked(a):

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Axis, Buffer, Constant, View
 from symbptt.codegen.loop_ir.views import span, whole
-from symbptt.codegen.lower.frame import Stored
+from symbptt.codegen.lower.frame import COUNT, LO, Stored, T
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, LOOP, NEAR, ONCE, TAIL
-from symbptt.codegen.targets.numpy.names import Module, is_baked
+from symbptt.codegen.targets.numpy.names import Module, is_baked, size_names
+from symbptt.ir.naming import unique
 from symbptt.ir.node import WITHOUT_COPY, Node
 from symbptt.ir.shape import Shape, size
 from symbptt.ir.step import Argument
@@ -18,18 +19,17 @@ STEPPED = ("input", "index", "output", "target")
 """Roles of arguments that have axes of steps and samples."""
 
 
-MASK_NAMES = ("has_lengths", "has_reset", "active", "reset")
-"""The buffers of flags and masks."""
-
-
 @dataclass
 class Storage:
     """Where values lie, by id, and the buffers of each sweep.
 
     `states` has room for a state before the first step and after each; `initial` is what is given of it. `carries` hold
     what a step hands to the step before, `direct` the cotangents of states that are given. `given` are the buffers of
-    arguments by name, `cotangents` those of outputs. `masks` are those of a cell that is run with masks.
+    arguments by name, `cotangents` those of outputs. `masks` are those of a cell that is run with masks. `taken` are the
+    names of buffers and sizes.
     """
+
+    taken: set[str]
 
     stored: dict[int, Stored] = field(default_factory=dict)
     given: dict[str, Buffer] = field(default_factory=dict)
@@ -42,6 +42,12 @@ class Storage:
     forward: list[Buffer] = field(default_factory=list)
     backward: list[Buffer] = field(default_factory=list)
     masks: Masks | None = None
+
+    def name(self, wish: str) -> str:
+        """Return a name that is not taken, and take it."""
+        name = unique(wish, self.taken)
+        self.taken.add(name)
+        return name
 
 
 @dataclass
@@ -66,24 +72,25 @@ class Masks:
     kept: dict[str, Buffer] = field(default_factory=dict)
 
 
-def masks_of() -> Masks:
-    """Return what masks need, of no states yet."""
-    lengths, resets_there = (Buffer(name, (), "argument", "bool") for name in MASK_NAMES[:2])
-    active, reset = (Buffer(name, (STEPS, BATCH), "argument", "bool") for name in MASK_NAMES[2:])
+def _masks(found: Storage) -> Masks:
+    """What masks need, of no states yet."""
+    lengths, resets_there = (Buffer(found.name(x), (), "argument", "bool") for x in ("has_lengths", "has_reset"))
+    active, reset = (Buffer(found.name(x), (STEPS, BATCH), "argument", "bool") for x in ("active", "reset"))
     return Masks(lengths, resets_there, active, reset)
 
 
 def storage_of(m: Module, masked: bool = False, pulled: bool = False) -> Storage:
     """Return where the values of a placed program lie; `masked`: samples may end before others, and be reset; `pulled`:
     those of the backward sweep are computed for all steps at once."""
-    found = Storage(masks=masks_of() if masked else None)
+    found = Storage(names_of(m))
+    found.masks = _masks(found) if masked else None
     for a in m.program.arguments:
         _argument(m, found, a)
     for name, leaf in m.program.cotangent.items():
         shape = (STEPS, BATCH, *m.program.graph.shape(leaf))
         buffer = found.cotangents[name] = Buffer(m.variables[leaf], shape, "argument")
         if found.masks is not None and not pulled:
-            buffer = found.masks.kept[name] = Buffer(f"{buffer.name}_kept", shape, "temporary")
+            buffer = found.masks.kept[name] = Buffer(found.name(f"{buffer.name}_kept"), shape, "temporary")
             found.backward.append(buffer)
         found.stored[leaf] = Stored(whole(buffer), "all")
     for name, leaf in m.program.carry.items():
@@ -105,13 +112,13 @@ def _argument(m: Module, found: Storage, a: Argument) -> None:
     elif a.role == "state":
         space = "result" if found.masks is None else "residual"
         buffer = found.states[a.name] = Buffer(name, (size(STEPS + 1), BATCH, *a.shape), space)
-        found.initial[a.name] = Buffer(f"{name}_0", (BATCH, *a.shape), "argument")
+        found.initial[a.name] = Buffer(found.name(f"{name}_0"), (BATCH, *a.shape), "argument")
         found.forward.append(buffer)
         if found.masks is not None:
-            found.masks.stopped[a.name] = Buffer(f"{name}_stopped", buffer.shape, "result")
+            found.masks.stopped[a.name] = Buffer(found.name(f"{name}_stopped"), buffer.shape, "result")
             found.forward.append(found.masks.stopped[a.name])
             buffer = found.masks.before[a.name] = Buffer(m.previous[leaf], buffer.shape, "residual")
-            found.masks.held[a.name] = Buffer(f"{name}_held", (BATCH, *a.shape), "argument")
+            found.masks.held[a.name] = Buffer(found.name(f"{name}_held"), (BATCH, *a.shape), "argument")
             found.forward.append(buffer)
         found.stored[leaf] = Stored(span(whole(buffer), 0, int(found.masks is not None), STEPS), "all")
         return
@@ -127,17 +134,19 @@ def _carry(m: Module, found: Storage, name: str, leaf: int) -> None:
     it behind the loop, it lies in an array of all steps, or of those of a block."""
     p, shape, variable = m.program, m.program.graph.shape(leaf), m.variables[leaf]
     carry = found.carries[name] = Buffer(variable, (BATCH, *shape), "result")
-    found.direct[name] = Buffer(f"{variable}_in", (STEPS, BATCH, *shape), "argument")
+    found.direct[name] = Buffer(found.name(f"{variable}_in"), (STEPS, BATCH, *shape), "argument")
     found.backward.append(carry)
     if found.masks is not None:
         for aside, end in ((found.masks.waiting, "waiting"), (found.masks.resets, "resets")):
-            aside[name] = Buffer(f"{variable}_{end}", (BATCH, *shape), "temporary")
+            aside[name] = Buffer(found.name(f"{variable}_{end}"), (BATCH, *shape), "temporary")
             found.backward.append(aside[name])
     readers = {p.places[r].split()[1] for r in p.graph.network.successors(leaf) if r in p.places}
     if AFTER in readers or leaf in p.inputs.values():
-        found.stored[leaf] = _new(found.backward, f"{variable}_all", (STEPS, BATCH), shape, False, "temporary")
+        found.stored[leaf] = _new(
+            found.backward, found.name(f"{variable}_all"), (STEPS, BATCH), shape, False, "temporary"
+        )
     elif TAIL in readers:
-        found.stored[leaf] = _new(found.backward, f"{variable}_all", (BLOCK, BATCH), shape, False, "block")
+        found.stored[leaf] = _new(found.backward, found.name(f"{variable}_all"), (BLOCK, BATCH), shape, False, "block")
     else:
         found.stored[leaf] = Stored(whole(carry), "none")
 
@@ -187,7 +196,7 @@ def _values(m: Module, found: Storage, pulled: bool) -> None:
             elif id in m.static:
                 space = "scalar"
             shared = pulled and m.variables[id] in _carried(m)  # beside what arrives, which is given
-            name = f"{m.variables[id]}_all" if shared else m.variables[id]
+            name = found.name(f"{m.variables[id]}_all") if shared else m.variables[id]
             found.stored[id] = _new(buffers, name, lead, p.graph.shape(id), id in p.front, space)
             if id in p.joined:
                 _parts(m, found, id)
@@ -264,11 +273,7 @@ def is_written(m: Module, found: Storage, id: int) -> bool:
     return id in found.stored and id not in m.program.joined
 
 
-ENDS = ("_0", "_in", "_all", "_held", "_stopped", "_kept", "_waiting", "_resets", "_flow")
-"""What names of buffers that belong to a value's may end in."""
-
-
-def used_names(m: Module) -> set[str]:
-    """Return the names of buffers and of sizes that have a meaning already."""
-    names = {*m.variables.values(), *m.previous.values(), *m.sizes.values(), *m.sizes}
-    return names | {f"{name}{end}" for name in names for end in ENDS} | {*MASK_NAMES, "has_monitor"}
+def names_of(m: Module) -> set[str]:
+    """Return the names of values, of sizes, and of what the IR itself is written in."""
+    symbols = {str(symbol) for symbol in (STEPS, BATCH, BLOCK, T, LO, COUNT)}
+    return {*m.variables.values(), *m.previous.values(), *m.sizes.values(), *size_names(m.program)} | symbols

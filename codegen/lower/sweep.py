@@ -10,7 +10,7 @@ from symbptt.codegen.loop_ir.nodes import BLOCK, STEPS, Function, Loop, Port, St
 from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.lower.families import FAMILIES, ZERO, Lowering, emit, total
 from symbptt.codegen.lower.frame import COUNT, FRAMES, LO, PLAIN_LOOP, Frame, T
-from symbptt.codegen.lower.storage import Storage, used_names
+from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.program.regions import BLOCK as BLOCK_REGION
 from symbptt.codegen.program.regions import LOOP, ONCE, TAIL
 from symbptt.codegen.targets.numpy.calls.blocks import held_of, rows_of
@@ -115,7 +115,7 @@ def sweep_of(m: Module, storage: Storage, name: str) -> Sweep:
     p = m.program
     parts = frozenset(arg for id in p.joined for arg in p.graph[id].args)
     symbols = {text: named_size(text) for text in size_names(p)}
-    builder = Builder(used_names(m) | {str(symbol) for symbol in (STEPS, T, LO, COUNT, BLOCK)} | set(symbols))
+    builder = Builder(set(storage.taken))
     lowering = Lowering(
         p.graph, frozenset(m.varying), frozenset(m.static), symbols, builder, FRAMES[ONCE], storage.stored, {}, parts, p.front
     )  # fmt: skip

@@ -6,6 +6,8 @@ most a limit; it reads and writes them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, If, Map, Port, Runtime, Statement, View
 from symbptt.codegen.loop_ir.views import point, whole
 from symbptt.codegen.lower.bodies import number
@@ -14,9 +16,6 @@ from symbptt.codegen.lower.frame import T
 from symbptt.codegen.lower.sweep import Sweep
 from symbptt.codegen.program.regions import LOOP
 from symbptt.ir.shape import prod, size
-
-MONITOR = Buffer("has_monitor", (), "argument", "bool")
-FLAG = Port("flag", "monitor", whole(MONITOR))
 
 
 def clip(w: Sweep, arrived: dict[str, View], limit: float) -> list[Statement]:
@@ -27,7 +26,36 @@ def clip(w: Sweep, arrived: dict[str, View], limit: float) -> list[Statement]:
     return [Runtime("clip", views, (*views, most), held)] if views else []
 
 
-def watch(w: Sweep, arrived: dict[str, View]) -> list[Statement]:
+@dataclass(frozen=True)
+class Monitor:
+    """Whether norms are asked for, and the buffers of the norms of each state's adjoint at all steps."""
+
+    flag: Buffer
+    flows: dict[str, Buffer]
+
+    @property
+    def given(self) -> Port:
+        return Port("flag", "monitor", whole(self.flag))
+
+    @property
+    def results(self) -> list[Port]:
+        return [Port("flow", name, whole(buffer)) for name, buffer in self.flows.items()]
+
+    @property
+    def start(self) -> list[Statement]:
+        """What stands before the loop."""
+        return [Map(whole(buffer), number(0), ()) for buffer in self.flows.values()]
+
+
+def monitor_of(w: Sweep) -> Monitor:
+    """Return the buffers of a monitor."""
+    flows = {
+        state: w.builder.buffer(f"{carry.name}_flow", (STEPS,), "result") for state, carry in w.storage.carries.items()
+    }
+    return Monitor(Buffer(w.builder.name("has_monitor"), (), "argument", "bool"), flows)
+
+
+def watch(w: Sweep, monitor: Monitor, arrived: dict[str, View]) -> list[Statement]:
     """Return what notes the norms of the whole adjoints at a step: of a state whose adjoint nothing asks for, of what it
     was brought."""
     body: list[Statement] = []
@@ -35,17 +63,5 @@ def watch(w: Sweep, arrived: dict[str, View]) -> list[Statement]:
         id = w.module.program.whole.get(name)
         if id is not None and id in w.storage.stored and w.module.place(id) == f"backward {LOOP}":
             view = operand(w.lowering, id)
-        body.append(Runtime("norm", (point(whole(_flow(w, name)), 0, T),), (view,), prod(view.shape)))
-    return [If(whole(MONITOR), tuple(body))] if body else []
-
-
-def flows(w: Sweep) -> tuple[list[Statement], list[Port]]:
-    """Return what makes room for the norms at all steps, and where a caller gets them."""
-    buffers = {name: _flow(w, name) for name in w.storage.carries}
-    w.builder.buffers += buffers.values()
-    ports = [Port("flow", name, whole(buffer)) for name, buffer in buffers.items()]
-    return [Map(whole(buffer), number(0), ()) for buffer in buffers.values()], ports
-
-
-def _flow(w: Sweep, name: str) -> Buffer:
-    return Buffer(f"{w.storage.carries[name].name}_flow", (STEPS,), "result")
+        body.append(Runtime("norm", (point(whole(monitor.flows[name]), 0, T),), (view,), prod(view.shape)))
+    return [If(whole(monitor.flag), tuple(body))] if body else []
