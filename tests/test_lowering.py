@@ -51,6 +51,12 @@ def register(x: sb.Input["n"], q: sb.State["2*n"], w: sb.Param["n"]):
 
 
 @sb.cell
+def forgetful(x: sb.Input["n"], a: sb.State["n"], b: sb.State["n"], c: sb.State["n"]):
+    """A state that is read by nothing takes over another one, which goes on itself."""
+    return {"a": b, "b": 0.5 * b * np.sin(b) + x, "c": c * x + b}
+
+
+@sb.cell
 def twice(x: sb.Input["n"], h: sb.State["n"], k: sb.State["n"], W: sb.Param["n n"], v: sb.Param["n"]):
     """Two states and an output are one value; a parameter is read by the output alone, another input by nothing."""
     y = np.tanh(W @ h + x)
@@ -97,7 +103,7 @@ def clashing(
     return {"K": a, "s": U @ a + s / s.shape[0], "count": np.sum(s) * K}
 
 
-OWN = (clashing, swapped, exchanged, register, twice, unused, folded_up, counted)
+OWN = (clashing, forgetful, swapped, exchanged, register, twice, unused, folded_up, counted)
 
 
 def close(found: Any, expected: Any) -> bool:

@@ -70,9 +70,6 @@ def _hand_on(w: Sweep) -> None:
     First goes what no other one reads; where each is read by another, as when two states change places, one is put aside.
     """
     p = w.module.program
-    for name, carry in w.storage.carries.items():
-        if name not in p.recurrent:
-            w.builder.fill(whole(carry), ZERO, (p.carry[name],))
     waiting = dict(p.recurrent)
     read = {name: _carries_read(w, id) for name, id in waiting.items()}
     aside: dict[str, View] = {}
@@ -91,6 +88,9 @@ def _hand_on(w: Sweep) -> None:
             w.builder.copy(out, _aside(w, id), (id,))
         else:
             emit(w.lowering, id, out)
+    for name, carry in w.storage.carries.items():
+        if name not in p.recurrent:  # last: others may have read what came
+            w.builder.fill(whole(carry), ZERO, (p.carry[name],))
 
 
 def _carries_read(w: Sweep, id: int) -> frozenset[str]:
