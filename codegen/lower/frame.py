@@ -37,11 +37,6 @@ class Frame:
     part: Callable[[Stored], View]
 
 
-def frame_of(region: str, blocks: bool) -> Frame:
-    """Return the frame of a region; `blocks`: its loop goes by blocks."""
-    return FRAMES[region] if region != LOOP or blocks else PLAIN_LOOP
-
-
 def _of_step(first: sp.Expr) -> Callable[[Stored], View]:
     def part(stored: Stored) -> View:
         if stored.steps == "none":

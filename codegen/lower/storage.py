@@ -172,38 +172,36 @@ def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> V
 
 def _values(m: Module, found: Storage, pulled: bool) -> None:
     """The places of the values that have a variable, those first in which others lie."""
-    p = m.program
+    p, carried = m.program, {m.variables[leaf]: leaf for leaf in m.program.carry.values()}
     nexts = {id: name for name, id in reversed([*p.next.items()]) if m.variables.get(id) == m.of_argument(name)}
     ids = [id for id in sorted(m.variables) if p.graph[id].family != "leaf" and id in p.places]
-    results = _direct_results(m)
-    read = _read_back(p)
+    results, read = _direct_results(m), _read_back(p)
     for id in sorted(ids, key=lambda id: id not in p.joined):
         sweep, _, region = p.places[id].partition(" ")
+        goes_on = m.variables[id] in carried and sweep == "backward" and region == LOOP
         if id in nexts and sweep == "forward" and region in NEAR:
             found.stored[id] = Stored(span(whole(found.states[nexts[id]]), 0, 1, STEPS), "all")
-        elif not pulled and m.variables[id] in _carried(m) and region == LOOP and sweep == "backward":
-            found.stored[id] = found.stored[_carried(m)[m.variables[id]]]
+        elif goes_on and not pulled:
+            found.stored[id] = found.stored[carried[m.variables[id]]]
         elif id not in found.stored and not is_looked_at(m, id):
-            buffers = found.forward if sweep == "forward" else found.backward
             at_once = pulled and sweep == "backward" and id in m.varying
-            lead, space = (STEPS, BATCH) if at_once else _lead(m, id, region), "temporary"
-            if id in results:
-                space = "result"
-            elif sweep == "forward" and id in read:
-                space = "residual"
-            elif lead[:1] == (BLOCK,):
-                space = "block"
-            elif id in m.static:
-                space = "scalar"
-            shared = pulled and m.variables[id] in _carried(m)  # beside what arrives, which is given
-            name = found.name(f"{m.variables[id]}_all") if shared else m.variables[id]
+            lead = (STEPS, BATCH) if at_once else _lead(m, id, region)
+            kept = id in read and sweep == "forward"
+            space = "result" if id in results else "residual" if kept else _space(m, id, lead)
+            name = (
+                found.name(f"{m.variables[id]}_all") if goes_on else m.variables[id]
+            )  # what arrives has the name itself
+            buffers = found.forward if sweep == "forward" else found.backward
             found.stored[id] = _new(buffers, name, lead, p.graph.shape(id), id in p.front, space)
             if id in p.joined:
                 _parts(m, found, id)
 
 
-def _carried(m: Module) -> dict[str, int]:
-    return {m.variables[leaf]: leaf for leaf in m.program.carry.values()}
+def _space(m: Module, id: int, lead: Shape) -> str:
+    """What the buffer of a value is for that stays in its sweep."""
+    if lead[:1] == (BLOCK,):
+        return "block"
+    return "scalar" if id in m.static else "temporary"
 
 
 def _parts(m: Module, found: Storage, id: int) -> None:
@@ -266,11 +264,6 @@ def _read_back(p: Program) -> set[int]:
             found.add(id)
             queue += p.graph[id].args if p.graph[id].family == "view" else ()
     return found
-
-
-def is_written(m: Module, found: Storage, id: int) -> bool:
-    """Answer whether a value is written by a statement of its own: it lies somewhere, and is not made of parts that do."""
-    return id in found.stored and id not in m.program.joined
 
 
 def names_of(m: Module) -> set[str]:
