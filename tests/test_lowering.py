@@ -16,12 +16,13 @@ from symbptt.codegen.loop_ir.arithmetics import exact, floats, fractions
 from symbptt.codegen.loop_ir.dump import dump
 from symbptt.codegen.loop_ir.interpret import run
 from symbptt.codegen.loop_ir.laws import check, check_run
-from symbptt.codegen.loop_ir.nodes import If, Loop, Statement, walk
+from symbptt.codegen.loop_ir.nodes import If, Loop, Map, Statement, walk
 from symbptt.codegen.lower.cell import lower_pulled
 from symbptt.codegen.lower.loss import lower_loss
 from symbptt.codegen.passes import NEUTRAL, PASSES, SPARING
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
+from symbptt.ir.scalar import Prod, Sum
 from symbptt.zoo import CELLS
 from tests import public_cells, unseen
 from tests.kernels import kernel_of
@@ -473,14 +474,16 @@ def moved(name: str) -> Callable[[Dual], Dual]:
     return function
 
 
-def slopes_agree(cell: sb.Cell, number: Callable[[sp.Expr], Any], functions: dict[str, Any]) -> bool:
+def slopes_agree(
+    cell: sb.Cell, number: Callable[[sp.Expr], Any], functions: dict[str, Any], sweeps: Any = None
+) -> bool:
     """Whether the derivative of the forward sweep along a direction is exactly what the backward sweep says."""
     steps, samples, random = 3, 2, np.random.default_rng(3)
 
     def drawn(shape: tuple[int, ...]) -> Any:
         return np.vectorize(lambda n: number(sp.Rational(int(n), 7)), otypes=[object])(random.integers(-20, 20, shape))
 
-    data, s = data_for(cell, steps, samples, m=2, n=3), sweeps_of(cell)
+    data, s = data_for(cell, steps, samples, m=2, n=3), sweeps or sweeps_of(cell)
     given = {key: drawn(np.shape(v)) if key[0] in GROUP else v for key, v in data.given.items()}
     data = Data(data.sizes, given, {name: drawn(np.shape(v)) for name, v in data.cotangents.items()})
     _, second = run_both(s, data, steps, samples, 2, exact(number, {name: keyed_of(name) for name in functions}))
@@ -519,6 +522,16 @@ def test_derivatives_are_exact_over_fractions() -> None:
 @pytest.mark.parametrize("name", ["lstm", "gru", "lstm_peephole", "mgu2", "sru"])
 def test_derivatives_are_exact_over_a_finite_field(name: str) -> None:
     assert slopes_agree(CELLS[name], modular, SLOPES)
+
+
+def test_a_planted_sign_is_no_proof() -> None:
+    s, cell = sweeps_of(CELLS["gru"]), CELLS["gru"]
+    loops = [x for x in s.backward.body if isinstance(x, Loop)]
+    first = next(x for x in loops[0].body if isinstance(x, Map) and isinstance(x.body, Prod))
+    wrong = replace(first, body=Sum(((-1, first.body),)))
+    body = tuple(wrong if x is first else x for x in loops[0].body)
+    back = replace(s.backward, body=tuple(replace(x, body=body) if x is loops[0] else x for x in s.backward.body))
+    assert not slopes_agree(cell, modular, SLOPES, replace(s, backward=back))
 
 
 def test_a_step_over_fractions_is_what_the_function_of_the_user_gives() -> None:
