@@ -1,1 +1,1 @@
-"""The languages in which kernels are written."""
+"""Targets: from the loop IR to the text of a language, one room each."""

@@ -1,0 +1,214 @@
+"""One sweep as a function of C: its loops, and before them the checks, sizes and arrays that they use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.codegen.loop_ir.nodes import Buffer, Constant, Extent, Function
+from symbptt.codegen.targets.c99.functions import is_known
+from symbptt.codegen.targets.c99.fuse import Numbers, fused, numbers_of
+from symbptt.codegen.targets.c99.interface import Field, Interface, elements, local_buffers
+from symbptt.codegen.targets.c99.loops import Assign, For, IfTiny, Line, accesses, loops
+from symbptt.codegen.targets.c99.names import RESERVED, named
+from symbptt.codegen.targets.c99.printer import Printer, broken, kept_axes, lines_of
+from symbptt.codegen.targets.c99.scalar import functions_of, number
+from symbptt.codegen.targets.c99.sizes import size_code
+from symbptt.errors import CellError
+from symbptt.ir.shape import Size, sign_of, size
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as fused loops, and which of its buffers became numbers."""
+
+    function: Function
+    lines: tuple[Line, ...]
+    numbers: Numbers
+
+    @cached_property
+    def arrays(self) -> tuple[Buffer, ...]:
+        """The buffers that stay arrays, in the order in which they are declared."""
+        used = dict.fromkeys(x.buffer for x, _ in accesses(self.lines) if x.buffer not in self.numbers.buffers)
+        order = {buffer: i for i, buffer in enumerate(self.function.declared)}
+        return tuple(sorted(used, key=lambda buffer: order.get(buffer, len(order))))
+
+    @cached_property
+    def written(self) -> frozenset[Buffer]:
+        """The buffers that the sweep writes."""
+        return frozenset(x.buffer for x, is_written in accesses(self.lines) if is_written)
+
+    @cached_property
+    def functions(self) -> frozenset[str]:
+        """The functions that it calls."""
+        return frozenset(
+            name for line in walk(self.lines) if isinstance(line, Assign) for name in functions_of(line.body)
+        )
+
+
+def sweep_of(name: str, function: Function) -> Sweep:
+    """Return a function of the cell called `name` as fused loops.
+
+    Raises: CellError for a statement or a function that C does not have.
+    """
+    lines = fused(loops(name, function.body))
+    sweep = Sweep(function, lines, numbers_of(lines))
+    for unknown in sorted(f for f in sweep.functions if not is_known(f)):
+        raise CellError(
+            f"{name} has the function {unknown}, which the C target does not have yet\n  use sb.compile, for NumPy"
+        )
+    return sweep
+
+
+def walk(lines: tuple[Line, ...]) -> Iterator[Line]:
+    """Return all lines, each before those inside it."""
+    for line in lines:
+        yield line
+        if isinstance(line, For | IfTiny):
+            yield from walk(line.body)
+
+
+def workspace(sweep: Sweep, interface: Interface) -> tuple[Buffer, ...]:
+    """Return the buffers that lie in the workspace."""
+    return local_buffers(sweep.function, interface, sweep.arrays)
+
+
+def body(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str]) -> list[str]:
+    """Return the lines of the function: checks, sizes, arrays, loops."""
+    p = _printer(sweep, i, equation)
+    arrays = [line for buffer in sweep.arrays for line in _declaration(buffer, sweep, i, p)]
+    loops = lines_of(sweep.lines, p)
+    used = _symbols(sweep, i)
+    sizes = ", ".join(f"{name} = sizes->{name}" for symbol, name in i.sizes.items() if symbol in used)
+    head = [*checks(sweep, i), *(broken(f"    const size_t {sizes};") if sizes else []), *arrays]
+    return [*head, "", *loops, f"    return {i.macro}_DONE;"]
+
+
+def _printer(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str]) -> Printer:
+    buffers = tuple(dict.fromkeys((*sweep.function.declared, *(x.buffer for x, _ in accesses(sweep.lines)))))
+    names = named((b.name for b in buffers), {*RESERVED, *i.sizes.values()})
+    constants = {c.buffer: np.shape(c.values) for c in sweep.function.constants}
+    taken = frozenset((*names.values(), *i.sizes.values()))
+    return Printer({b: names[b.name] for b in buffers}, i.sizes, sweep.numbers, i.optional, constants, equation, taken)
+
+
+def unused(sweep: Sweep, i: Interface) -> list[str]:
+    """Return the parameters of the function that it does not read."""
+    found = [
+        name
+        for name, fields in _structs(sweep, i)
+        if not (name == "run" and i.tape)
+        and all(x.buffer in i.optional and x.buffer not in sweep.arrays for x in fields)
+    ]
+    return found + ["workspace"] * (not workspace(sweep, i))
+
+
+def _structs(sweep: Sweep, i: Interface) -> list[tuple[str, Sequence[Field]]]:
+    """The structs that a function is given."""
+    structs = list(i.structs())
+    return structs if sweep.function is i.sweeps.backward else structs[:2]
+
+
+def checks(sweep: Sweep, i: Interface) -> list[str]:
+    """Return the lines that refuse sizes, arrays and indices with which nothing can be computed."""
+    needed = [f"{name}->{x.name}" for name, fields in _structs(sweep, i) for x in fields if x.buffer not in i.optional]
+    needed += ["run->tape"] * bool(i.tape) + ["workspace"] * bool(workspace(sweep, i))
+    missing = " || ".join(f"!{x}" for x in needed)
+    return [
+        f"    if (!fits(sizes)) return {i.macro}_WRONG_SIZES;",
+        *(_if(missing, f"return {i.macro}_MISSING_ARRAY;") if needed else []),
+        *(line for x in i.given if x.limit is not None for line in _index_check(x.name, x.limit, i)),
+    ]
+
+
+def _if(condition: str, then: str) -> list[str]:
+    lines = broken(f"    if ({condition})")
+    return [f"{lines[0]} {then}"] if len(lines) == 1 and len(lines[0]) < 80 else [*lines, f"        {then}"]
+
+
+def _index_check(name: str, limit: Size, i: Interface) -> list[str]:
+    names = {s: f"sizes->{text}" for s, text in i.sizes.items()}
+    return [
+        "    for (size_t e = 0; e < sizes->T*sizes->B; e++)",
+        f"        if (given->{name}[e] >= {size_code(limit, names)}) return {i.macro}_WRONG_INDEX;",
+    ]
+
+
+def _declaration(buffer: Buffer, sweep: Sweep, i: Interface, p: Printer) -> list[str]:
+    """The line that declares an array as a pointer to its rows, so that elements have an index for each axis."""
+    constant = next((c for c in sweep.function.constants if c.buffer == buffer), None)
+    if constant is not None:
+        return broken(f"    static const real {_constant(constant, p)};")
+    const = "" if buffer in sweep.written else "const "
+    kind = "size_t" if buffer.dtype == "index" else "real"
+    rows = "".join(f"[{_row(n, i)}]" for n in _rows(buffer))
+    name, source = p.buffers[buffer], _source(buffer, sweep, i)
+    if rows:
+        return broken(f"    {const}{kind} (*restrict {name}){rows} = (void *){source};")
+    return broken(f"    {const}{kind} *restrict {name} = {source};")
+
+
+def _rows(buffer: Buffer) -> tuple[Size, ...]:
+    """The lengths of the axes of an array that its type has: all but the first."""
+    return tuple(buffer.shape[axis] for axis in kept_axes(buffer)[1:])
+
+
+def rows_of(sweep: Sweep) -> Iterator[Size]:
+    """Return the lengths of the axes that types of a sweep have."""
+    return (n for buffer in sweep.arrays for n in _rows(buffer))
+
+
+def may_be_empty(n: Size) -> bool:
+    """Answer whether an axis has no element at some sizes."""
+    return sign_of(size(n - 1)) not in (0, 1)
+
+
+def _row(n: Size, i: Interface) -> str:
+    """The length of an axis in a type, where it may not be 0."""
+    text = size_code(n, i.sizes)
+    return f"OR_1({text})" if may_be_empty(n) else text
+
+
+def _constant(c: Constant, p: Printer) -> str:
+    shape = np.shape(c.values)
+    return f"{p.buffers[c.buffer]}{''.join(f'[{n}]' for n in shape)} = {_literal(c.values)}"
+
+
+def _literal(values: Any) -> str:
+    if np.ndim(values):
+        return f"{{{', '.join(_literal(x) for x in values)}}}"
+    value = sp.sympify(values.item() if isinstance(values, np.generic) else values)
+    text = f"-{number(-value).text}" if value.is_negative else number(value).text
+    return text
+
+
+def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
+    """Where an array begins."""
+    for name, fields in i.structs():
+        for field in fields:
+            if field.buffer == buffer:
+                return f"{name}->{field.name}"
+    start, group = ("run->tape", i.tape) if buffer in i.tape else ("workspace", workspace(sweep, i))
+    offset = elements(group[: group.index(buffer)])
+    text = start if offset == 0 else f"{start} + {size_code(offset, i.sizes)}"
+    return text if offset == 0 or len(kept_axes(buffer)) < 2 else f"({text})"
+
+
+def _symbols(sweep: Sweep, i: Interface) -> set[sp.Symbol]:
+    """The sizes that a function reads: in types, offsets, bounds, indices, and as numbers."""
+    found: list[Size] = [n for buffer in sweep.arrays for n in buffer.shape[1:]]
+    for group in (i.tape, workspace(sweep, i)):
+        ends = [at for at, buffer in enumerate(group) if buffer in sweep.arrays]
+        found.append(elements(group[: max(ends, default=0)]))
+    for line in walk(sweep.lines):
+        if isinstance(line, For):
+            found.append(line.stop)
+        elif isinstance(line, Assign):
+            found += [x.size for x in line.args if isinstance(x, Extent)]
+    found += [n for x, _ in accesses(sweep.lines) for n in x.index]
+    return {symbol for n in found if not isinstance(n, int) for symbol in n.free_symbols}

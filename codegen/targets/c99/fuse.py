@@ -1,0 +1,191 @@
+"""Fuses loops over the same numbers of elements, and makes numbers of arrays that one iteration alone needs.
+
+Example: `for j: s[j] = ...`, `for j: i[j] = sigmoid(s[j] + b[j])` become one loop, in which `s[j]` is a number.
+
+A loop may join one before it where no iteration needs what a later one writes: of two accesses of a buffer, one of them
+writing, an index must differ by a number whatever the iteration is (`h[t + 1]`, `h[t]`), or tell the iteration (`s[j]`,
+`s[j]`). It may pass those in between where they share nothing that is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import sympy as sp
+
+from symbptt.codegen.loop_ir.nodes import Buffer
+from symbptt.codegen.targets.c99.loops import CHOSEN, Assign, Element, For, IfTiny, Line, accesses, renamed
+from symbptt.ir.shape import Size, size
+
+LOCAL = ("temporary", "block", "scalar")
+"""Spaces of buffers that nobody sees outside the function."""
+
+
+@dataclass
+class _Part:
+    """A line with what it accesses, by buffer, and the indices of its loops; lines that join it are added to its body."""
+
+    line: Line
+    body: list[Line] = field(default_factory=list)
+    elements: dict[Buffer, dict[Element, bool]] = field(default_factory=dict)
+    inner: set[sp.Symbol] = field(default_factory=set)
+
+    def add(self, line: Line, body: Sequence[Line]) -> None:
+        """Let the body of a loop over the same index join this one; an element is True where it is written."""
+        self.body += body
+        self.inner.update(indices(line))
+        for x, is_written in accesses([line]):
+            found = self.elements.setdefault(x.buffer, {})
+            found[x] = found.get(x, False) or is_written
+
+
+def _part(line: Line) -> _Part:
+    found = _Part(line)
+    found.add(line, line.body if isinstance(line, For | IfTiny) else ())
+    return found
+
+
+def fused(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return lines with each loop joined to the nearest one before it that it may join; numbers are set before."""
+    found: list[_Part] = []
+    for part in _set_first(lines):
+        partner = _partner(found, part)
+        if partner is None:
+            found.append(part)
+    return tuple(_whole(part) for part in found)
+
+
+def _whole(part: _Part) -> Line:
+    return replace(part.line, body=fused(part.body)) if isinstance(part.line, For | IfTiny) else part.line
+
+
+def _set_first(lines: Sequence[Line]) -> list[_Part]:
+    """Lines with those that write a number, such as the 0 with which a sum begins, as far in front as they may stand."""
+    found: list[_Part] = []
+    for part in map(_part, lines):
+        at = len(found)
+        if _is_set(part):
+            while at and not _in_conflict(found[at - 1], part):
+                at -= 1
+            while at < len(found) and _is_set(found[at]):
+                at += 1
+        found.insert(at, part)
+    return found
+
+
+def _is_set(part: _Part) -> bool:
+    return isinstance(part.line, Assign) and not part.line.args
+
+
+def _partner(before: Sequence[_Part], part: _Part) -> _Part | None:
+    """Let a loop join one before it, which is returned; it may not pass a line with which it is in conflict."""
+    line = part.line
+    if not isinstance(line, For) or line.in_time:
+        return None
+    for other in reversed(before):
+        first = other.line
+        if isinstance(first, For) and not first.in_time and first.stop == line.stop:
+            moved = renamed(line, line.index, first.index)
+            assert isinstance(moved, For)
+            if not _in_conflict(other, _part(moved), first.index):
+                other.add(moved, moved.body)
+                return other
+        if _in_conflict(other, part):
+            return None
+    return None
+
+
+def _in_conflict(first: _Part, second: _Part, index: sp.Symbol | None = None) -> bool:
+    """Whether the order of two lines matters; with an index, of two loops over it, that of all iterations of the first and
+    all of the second, not that within one iteration."""
+
+    def is_inner(x: sp.Symbol) -> bool:
+        return x == CHOSEN or x in first.inner or x in second.inner
+
+    for buffer, elements in second.elements.items():
+        for x, is_written in first.elements.get(buffer, {}).items():
+            for y, other_written in elements.items():
+                if (is_written or other_written) and not _is_safe(x, y, is_inner, index):
+                    return True
+    return False
+
+
+def indices(line: Line) -> Iterator[sp.Symbol]:
+    """Return the indices of a loop and of those in it."""
+    if isinstance(line, For):
+        yield line.index
+    if isinstance(line, For | IfTiny):
+        for x in line.body:
+            yield from indices(x)
+
+
+def _is_safe(x: Element, y: Element, is_inner: Callable[[sp.Symbol], bool], index: sp.Symbol | None) -> bool:
+    """Whether two accesses never meet, or meet in one iteration alone."""
+    for a, b in zip(x.index, y.index, strict=True):
+        varying = {symbol for symbol in _symbols(a) | _symbols(b) if is_inner(symbol)}
+        if not varying and a != b and isinstance(size(a - b), int):
+            return True
+        if index is not None and a == b and varying == {index}:
+            return True
+    return False
+
+
+def _symbols(value: Size) -> set[sp.Symbol]:
+    return set() if isinstance(value, int) else set(value.free_symbols)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Buffers that became numbers: those that are declared at an assignment, by it; which of them are written once."""
+
+    at: Mapping[Assign, Buffer]
+    once: frozenset[Buffer]
+
+    @cached_property
+    def buffers(self) -> frozenset[Buffer]:
+        return frozenset(self.at.values())
+
+
+def numbers_of(lines: Sequence[Line]) -> Numbers:
+    """Return the buffers of which each iteration of a loop writes one element, before it reads that and no other one."""
+    found = list(accesses(lines))
+    places: dict[Buffer, set[Element]] = {}
+    for x, _ in found:
+        if x.buffer.space in LOCAL:
+            places.setdefault(x.buffer, set()).add(x)
+    single = {buffer for buffer, elements in places.items() if len(elements) == 1}
+    declared = dict(_declared(lines, single))
+    writes = Counter(x.buffer for x, is_written in found if is_written)
+    return Numbers(declared, frozenset(b for b in declared.values() if writes[b] == 1))
+
+
+def _declared(lines: Sequence[Line], buffers: Collection[Buffer]) -> Iterator[tuple[Assign, Buffer]]:
+    """Where buffers, all of whose accesses lie in these lines, are declared."""
+    lying: dict[Buffer, list[int]] = {}
+    for i, line in enumerate(lines):
+        for buffer in {x.buffer for x, _ in accesses([line])} & set(buffers):
+            lying.setdefault(buffer, []).append(i)
+    inside: dict[int, set[Buffer]] = {}
+    for buffer, where in lying.items():
+        first = lines[where[0]]
+        if len(where) == 1 and isinstance(first, For | IfTiny) and not _is_condition(first, buffer):
+            inside.setdefault(where[0], set()).add(buffer)
+        elif isinstance(first, Assign) and _starts(first, buffer):
+            yield first, buffer
+    for i, found in inside.items():
+        line = lines[i]
+        assert isinstance(line, For | IfTiny)
+        yield from _declared(line.body, found)
+
+
+def _is_condition(line: Line, buffer: Buffer) -> bool:
+    return isinstance(line, IfTiny) and line.out.buffer == buffer
+
+
+def _starts(line: Assign, buffer: Buffer) -> bool:
+    """Whether an assignment writes a buffer that it does not read."""
+    read = {x.buffer for x in line.args if isinstance(x, Element)}
+    return line.out.buffer == buffer and not line.add and buffer not in read

@@ -1,0 +1,323 @@
+"""From statements of the loop IR over views to loops over single elements, as C has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+import sympy as sp
+
+from symbptt.codegen.loop_ir.nodes import (
+    STEPS,
+    Buffer,
+    Contract,
+    Cumulate,
+    Extent,
+    Gather,
+    If,
+    Loop,
+    Map,
+    Operand,
+    Reduce,
+    Runtime,
+    Scatter,
+    Sharpen,
+    Statement,
+    View,
+    index_symbol,
+)
+from symbptt.errors import CellError
+from symbptt.ir.scalar import Call, Num, Prod, Ref, Sum, Tree
+from symbptt.ir.shape import Shape, Size, size, without
+
+ZERO, PRODUCT = Num(sp.S.Zero), Prod((Ref(0), Ref(1)))
+LEAST: Tree = Sum(((-1, Num(sp.oo)),))
+"""What a maximum over no elements is."""
+GREATER: Tree = Call("maximum", (Ref(0), Ref(1)))
+CHOSEN = index_symbol("chosen")
+"""Stands in the index of an element for what another buffer holds: `Element.chosen`."""
+MISSING = {If: "masks", Runtime: "functions of a runtime"}
+"""What statements are for that C does not have."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element of a buffer: an index for each of its axes, over the indices of the loops around it."""
+
+    buffer: Buffer
+    index: Shape
+    chosen: Element | None = None
+
+
+@dataclass(frozen=True)
+class Assign:
+    """out = body(args), or out += body(args)."""
+
+    out: Element
+    body: Tree
+    args: tuple[Element | Extent, ...] = ()
+    add: bool = False
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class For:
+    """`body` for index = 0, 1, ... below stop; with `reverse` from the last to the first. One that is `in_time` carries
+    values from step to step, so that it is never fused with another."""
+
+    index: sp.Symbol
+    stop: Size
+    body: tuple[Line, ...]
+    reverse: bool = False
+    in_time: bool = False
+
+
+@dataclass(frozen=True)
+class IfTiny:
+    """`body` where an element, what a function leaves of one, is so small that it has lost its digits."""
+
+    out: Element
+    body: tuple[Line, ...]
+
+
+Line = Assign | For | IfTiny
+
+
+@dataclass
+class _Loops:
+    """What makes new indices and numbers them."""
+
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def index(self) -> sp.Symbol:
+        return index_symbol(f"index_{next(self.numbers)}")
+
+
+def loops(name: str, body: Sequence[Statement]) -> tuple[Line, ...]:
+    """Return the statements of a function of the cell called `name` as loops, each statement a nest of its own.
+
+    Raises: CellError for a statement that C does not have.
+    """
+    return _lines(name, body, _Loops())
+
+
+def _lines(name: str, body: Sequence[Statement], made: _Loops) -> tuple[Line, ...]:
+    return tuple(line for s in body for line in _statement(name, s, made))
+
+
+def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
+    match s:
+        case Loop():
+            assert s.start == 0, f"a loop that does not start at 0: {s}"
+            return [For(s.index, s.stop, _lines(name, s.body, made), s.reverse, in_time=True)]
+        case Contract(add=True) | Reduce(add=True):
+            return _added(s, made)
+        case Scatter():
+            return nest(s.x.shape, lambda i: [_scatter(s, i)], made)
+        case Cumulate():
+            return _cumulate(s, made)
+        case Sharpen():
+            return _sharpen(name, s, made)
+        case If() | Runtime():
+            raise CellError(
+                f"{name} needs {MISSING[type(s)]}, which the C target does not have yet\n  use sb.compile, for NumPy"
+            )
+    return nest(s.out.shape, lambda i: _inner(s, i, made), made)
+
+
+def nest(shape: Shape, inner: Callable[[Shape], Sequence[Line]], made: _Loops) -> Sequence[Line]:
+    """Return loops over a shape around what `inner` gives at an index; an axis of one element needs none."""
+    indices: Shape = tuple(0 if n == 1 else made.index() for n in shape)
+    body = tuple(inner(indices))
+    for index, stop in reversed([*zip(indices, shape, strict=True)]):
+        if isinstance(index, sp.Symbol):
+            body = (For(index, stop, body),)
+    return body
+
+
+def element(view: View, at: Shape) -> Element:
+    """Return the element of a view at an index."""
+    index = list(view.start)
+    for axis, i in zip(view.axes, at, strict=True):
+        for of in axis.of:
+            index[of] = size(index[of] + i * axis.step)
+    return Element(view.buffer, tuple(index))
+
+
+def _operand(operand: Operand, at: Shape) -> Element | Extent:
+    return operand if isinstance(operand, Extent) else element(operand, at)
+
+
+def _inner(s: Statement, at: Shape, made: _Loops) -> Sequence[Line]:
+    """What computes the element of `s.out` at an index."""
+    match s:
+        case Map():
+            return [Assign(element(s.out, at), s.body, tuple(_operand(x, at) for x in s.args), False, s.origin)]
+        case Gather():
+            table = element(s.table, (*at[: s.axis], CHOSEN, *at[s.axis :]))
+            return [Assign(element(s.out, at), Ref(0), (replace(table, chosen=element(s.index, at)),), False, s.origin)]
+        case Contract():
+            out = element(s.out, at)
+            known = dict(zip(s.labels.out, at, strict=True))
+            return _sum(out, _summed(s), lambda i: _product(s, out, {**known, **i}), s.origin, made)
+        case Reduce():
+            out = element(s.out, at)
+            lengths = {axis: s.x.shape[axis] for axis in s.axes}
+            kept = dict(zip((i for i in range(len(s.x.axes)) if i not in s.axes), at, strict=True))
+            if s.kind == "sum":
+                return _sum(out, lengths, lambda i: _term(s, out, {**kept, **i}), s.origin, made)
+            return [Assign(out, LEAST, origin=s.origin), *nest(
+                tuple(lengths.values()), lambda i: [_greater(s, out, {**kept, **dict(zip(lengths, i, strict=True))})], made
+            )]  # fmt: skip
+    raise AssertionError(s)
+
+
+def _sum(
+    out: Element,
+    lengths: Mapping[int, Size],
+    term: Callable[[Mapping[int, Size]], Assign],
+    origin: tuple[int, ...],
+    made: _Loops,
+) -> Sequence[Line]:
+    """`out` as the sum of terms over axes of some lengths."""
+
+    def inner(i: Shape) -> list[Assign]:
+        return [term(dict(zip(lengths, i, strict=True)))]
+
+    if all(n == 1 for n in lengths.values()):
+        return [replace(line, add=False) for line in inner((0,) * len(lengths))]
+    return [Assign(out, ZERO, origin=origin), *nest(tuple(lengths.values()), inner, made)]
+
+
+def _summed(s: Contract) -> dict[int, Size]:
+    """The labels that a product sums over, with their lengths."""
+    sizes = dict(zip((*s.labels.a, *s.labels.b), (*s.a.shape, *s.b.shape), strict=True))
+    return {label: n for label, n in sizes.items() if label not in s.labels.out}
+
+
+def _product(s: Contract, out: Element, at: Mapping[int, Size]) -> Assign:
+    a, b = (element(x, tuple(at[i] for i in labels)) for x, labels in ((s.a, s.labels.a), (s.b, s.labels.b)))
+    return Assign(out, PRODUCT, (a, b), True, s.origin)
+
+
+def _term(s: Reduce, out: Element, at: Mapping[int, Size]) -> Assign:
+    return Assign(out, Ref(0), (element(s.x, tuple(at[i] for i in range(len(s.x.axes)))),), True, s.origin)
+
+
+def _greater(s: Reduce, out: Element, at: Mapping[int, Size]) -> Assign:
+    return Assign(out, GREATER, (out, element(s.x, tuple(at[i] for i in range(len(s.x.axes))))), False, s.origin)
+
+
+def _added(s: Contract | Reduce, made: _Loops) -> Sequence[Line]:
+    """A sum that is added to what is there: the axes that it sums over go outside, where other sums over them can join."""
+    if isinstance(s, Contract):
+        lengths = {**_summed(s), **dict(zip(s.labels.out, s.out.shape, strict=True))}
+        kept: Sequence[int] = s.labels.out
+    else:
+        kept = [i for i in range(len(s.x.axes)) if i not in s.axes]
+        lengths = {i: s.x.shape[i] for i in (*s.axes, *kept)}
+
+    def inner(i: Shape) -> list[Assign]:
+        at = dict(zip(lengths, i, strict=True))
+        out = element(s.out, tuple(at[label] for label in kept))
+        return [_product(s, out, at) if isinstance(s, Contract) else _term(s, out, at)]
+
+    return nest(tuple(lengths.values()), inner, made)
+
+
+def _scatter(s: Scatter, at: Shape) -> Assign:
+    out = element(s.out, (*at[: s.axis], CHOSEN, *at[s.axis :]))
+    return Assign(replace(out, chosen=element(s.index, at)), Ref(0), (element(s.x, at),), True, s.origin)
+
+
+def _cumulate(s: Cumulate, made: _Loops) -> Sequence[Line]:
+    length = s.x.shape[s.axis]
+
+    def inner(at: Shape) -> Sequence[Line]:
+        total = Element(Buffer(f"sum_{next(made.numbers)}", (), "scalar"), ())
+
+        def term(i: Shape) -> list[Line]:
+            (k,) = i
+            where = (*at[: s.axis], size(length - 1 - k) if s.reverse else k, *at[s.axis :])
+            found = Assign(total, Ref(0), (element(s.x, where),), True)
+            return [found, Assign(element(s.out, where), Ref(0), (total,), False, s.origin)]
+
+        return [Assign(total, ZERO), *nest((length,), term, made)]
+
+    return nest(without(s.out.shape, (s.axis,)), inner, made)
+
+
+def _sharpen(name: str, s: Sharpen, made: _Loops) -> Sequence[Line]:
+    """The argument of the function is computed for those elements alone that need it, where each of its elements can be
+    computed by itself; else before, for all."""
+
+    def last(at: Shape) -> Assign:
+        return Assign(element(s.out, at), Call(s.function, (Ref(0),)), (element(s.argument, at),), False, s.origin)
+
+    def alone(at: Shape) -> Sequence[Line]:
+        body = (*(line for part in s.body for line in _inner(part, at, made)), last(at))
+        return [IfTiny(element(s.out, at), body)]
+
+    if all(isinstance(x, Map | Contract | Reduce | Gather) and x.out.shape == s.out.shape for x in s.body):
+        found = nest(s.out.shape, alone, made)
+        if _is_by_element(found):
+            return found
+    lines = _lines(name, s.body, made)
+    return [*lines, *nest(s.out.shape, lambda at: [IfTiny(element(s.out, at), (last(at),))], made)]
+
+
+def _is_by_element(lines: Sequence[Line]) -> bool:
+    """Whether each buffer that is written is accessed at one element alone."""
+    found = list(accesses(lines))
+    places: dict[Buffer, set[Element]] = {}
+    for x, _ in found:
+        places.setdefault(x.buffer, set()).add(x)
+    return all(len(places[x.buffer]) == 1 for x, is_written in found if is_written)
+
+
+def accesses(lines: Sequence[Line]) -> Iterator[tuple[Element, bool]]:
+    """Return the elements that lines access, in their order, and whether each is written; one that is added to is both."""
+    for line in lines:
+        match line:
+            case Assign(out, _, args, add):
+                for x in (*args, *([out] if add else [])):
+                    yield from _read(x)
+                if out.chosen is not None:
+                    yield from _read(out.chosen)
+                yield out, True
+            case For():
+                yield from accesses(line.body)
+            case IfTiny():
+                yield line.out, False
+                yield from accesses(line.body)
+
+
+def _read(x: Element | Extent) -> Iterator[tuple[Element, bool]]:
+    if isinstance(x, Element):
+        yield x, False
+        if x.chosen is not None:
+            yield from _read(x.chosen)
+
+
+def renamed(line: Line, old: sp.Symbol, new: sp.Symbol) -> Line:
+    """Return a line with another symbol in the place of an index."""
+
+    def of(x: Element | Extent) -> Element | Extent:
+        return x if isinstance(x, Extent) else moved(x)
+
+    def moved(x: Element) -> Element:
+        index = tuple(i if isinstance(i, int) else size(i.xreplace({old: new})) for i in x.index)
+        return Element(x.buffer, index, None if x.chosen is None else moved(x.chosen))
+
+    match line:
+        case Assign():
+            return replace(line, out=moved(line.out), args=tuple(of(x) for x in line.args))
+        case IfTiny(out, body):
+            return IfTiny(moved(out), tuple(renamed(x, old, new) for x in body))
+    return replace(line, body=tuple(renamed(x, old, new) for x in line.body))
+
+
+def is_over_steps(line: For) -> bool:
+    """Answer whether a loop goes over all steps."""
+    return line.stop == STEPS

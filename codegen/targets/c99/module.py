@@ -1,0 +1,143 @@
+"""The source of a cell in C99: its equations, the functions that it calls, its sizes, and the two sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from symbptt.codegen.loop_ir.nodes import STEPS, Buffer
+from symbptt.codegen.lower.cell import Sweeps
+from symbptt.codegen.program.program import Program
+from symbptt.codegen.targets.c99.function import Sweep, body, may_be_empty, rows_of, sweep_of, unused, walk, workspace
+from symbptt.codegen.targets.c99.functions import definitions
+from symbptt.codegen.targets.c99.header import header
+from symbptt.codegen.targets.c99.interface import Interface, elements, interface_of
+from symbptt.codegen.targets.c99.loops import IfTiny
+from symbptt.codegen.targets.c99.printer import broken, joined, safe
+from symbptt.codegen.targets.c99.single import with_single_steps
+from symbptt.codegen.targets.c99.sizes import factor_code, size_code
+from symbptt.codegen.targets.numpy.names import module_of
+from symbptt.codegen.targets.numpy.statements import equation, handed, writer_of
+from symbptt.ir.shape import sign_of
+
+LEAST = (8e-6, 3e-5)
+"""Under which what a function near one leaves of one is computed again, in double and in float: above, it errs by less than
+2e-11 and 0.2 %."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The text of a header, and that of a source behind its comment and the line that includes the header."""
+
+    interface: Interface
+    header: str
+    comment: str
+    code: str
+
+
+def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
+    """Return the texts for the two sweeps of a program.
+
+    Raises: CellError for what C does not have.
+    """
+    single = Sweeps(with_single_steps(sweeps.forward), with_single_steps(sweeps.backward))
+    i = interface_of(p, single)
+    forward, backward = sweep_of(p.name, single.forward), sweep_of(p.name, single.backward)
+    title = f"Backpropagation through time for the cell {p.name}, written by symbptt {version}."
+    about = "\n\n".join([title, *[p.doc] * bool(p.doc), equations])
+    texts = [
+        _prologue(i, (forward, backward)),
+        _sizes(p, i, (forward, backward)),
+        _function(i, "forward", forward, _equations(p)),
+        _function(i, "backward", backward, _equations(p)),
+    ]
+    return Parts(i, header(i, title), f"/* {safe(about)}\n */", "\n\n".join(texts) + "\n")
+
+
+def _equations(p: Program) -> Callable[[tuple[int, ...]], str]:
+    """The equation of the value that a statement computes, as beside the lines of a NumPy module."""
+    m, writer = module_of(p), writer_of(p)
+    recurrent = {id: name for name, id in p.recurrent.items()}
+    carried = {id: name for name, id in p.carry.items()}
+
+    def text(origin: tuple[int, ...]) -> str:
+        id = origin[0]
+        if id in recurrent:
+            return handed(m, writer, recurrent[id])
+        if id in carried:
+            return f"+ dL/d{carried[id]}_t"
+        return "" if p.graph[id].family == "leaf" else equation(m, writer, id)
+
+    return text
+
+
+def _prologue(i: Interface, sweeps: Iterable[Sweep]) -> str:
+    sweeps = tuple(sweeps)
+    lines = definitions({name for s in sweeps for name in s.functions}, f"{i.macro}_DOUBLE")
+    if any(isinstance(line, IfTiny) for s in sweeps for line in walk(s.lines)):
+        lines += ["// Under it what is left of 1, from a value near 1, has lost its digits: it is computed from the argument.",
+                  f"#define TINY (sizeof(real) == sizeof(float) ? (real){LEAST[1]} : (real){LEAST[0]})"]  # fmt: skip
+    if any(may_be_empty(n) for s in sweeps for n in rows_of(s)):
+        lines += ["#define OR_1(n) ((n) > 0 ? (n) : 1)  // C has no types of arrays without elements"]
+    return "\n".join(["#include <math.h>", "#include <stdint.h>", "", f"typedef {i.name}_real real;", *lines])
+
+
+def _sizes(p: Program, i: Interface, sweeps: Iterable[Sweep]) -> str:
+    """The functions of sizes; products are compared with what memory can hold in double, which does not wrap around."""
+    forward, backward = sweeps
+    spaces = [workspace(sweep, i) for sweep in (forward, backward)]
+    arrays = [*i.arrays, *i.tape, *spaces[0], *spaces[1]]
+    conditions = [*_conditions(p, i, arrays), f"{size_code(elements(arrays), i.sizes)} < (double)(PTRDIFF_MAX/8)"]
+    return "\n".join([
+        "// Whether a call with these sizes can compute anything.",
+        f"static int fits(const {i.name}_sizes *sizes) {{",
+        *broken(f"    const double {', '.join(f'{name} = (double)sizes->{name}' for name in i.sizes.values())};"),
+        *broken(f"    return {' && '.join(conditions)};"),
+        "}", "",
+        *_bytes(i, "tape", [i.tape]), "",
+        *_bytes(i, "workspace", spaces),
+    ])  # fmt: skip
+
+
+def _conditions(p: Program, i: Interface, arrays: Iterable[Buffer]) -> Iterator[str]:
+    """What sizes must be: 1 or more, such that no axis is negative, slices lie in their axes, constants have their shapes."""
+    yield from (f"{name} >= 1" for symbol, name in i.sizes.items() if symbol != STEPS)
+    lengths = dict.fromkeys(n for buffer in arrays for n in buffer.shape if sign_of(n) not in (0, 1))
+    spare = dict.fromkeys((*lengths, *(need.spare for need in p.needs)))
+    yield from (f"{size_code(n, i.sizes)} >= 0" for n in spare)
+    for f in (i.sweeps.forward, i.sweeps.backward):
+        for c in f.constants:
+            own = np.shape(c.values)
+            for n, length in zip(c.buffer.shape[len(c.buffer.shape) - len(own) :], own, strict=True):
+                if length not in (1, n):
+                    yield f"{size_code(n, i.sizes)} == {length}"
+
+
+def _bytes(i: Interface, name: str, groups: Iterable[tuple[Buffer, ...]]) -> list[str]:
+    """The function that tells the bytes of the larger one of some groups of arrays."""
+    counts = [n for n in dict.fromkeys(elements(group) for group in groups) if n != 0] or [0]
+    used = {symbol for n in counts if not isinstance(n, int) for symbol in n.free_symbols}
+    sizes = ", ".join(f"{text} = sizes->{text}" for symbol, text in i.sizes.items() if symbol in used)
+    first, *others = (factor_code(n, i.sizes) for n in counts)
+    lines = [f"const size_t {sizes};"] * bool(sizes)
+    if others:
+        lines.append(f"const size_t forward = {first}, backward = {others[0]};")
+        first = "forward > backward ? forward : backward"
+    return [
+        f"size_t {i.name}_{name}_bytes(const {i.name}_sizes *sizes) {{",
+        "    if (!fits(sizes)) return SIZE_MAX;",
+        *(part for line in lines for part in broken(f"    {line}")),
+        *broken(f"    return ({first})*sizeof(real);" if others else f"    return {first}*sizeof(real);"),
+        "}",
+    ]
+
+
+def _function(i: Interface, name: str, sweep: Sweep, equation: Callable[[tuple[int, ...]], str]) -> str:
+    """A sweep as a function."""
+    structs = ["given", "run"] + ["cotangents", "gradients"] * (name == "backward")
+    parameters = [f"const {i.name}_{x} *{x}" for x in ("sizes", *structs)]
+    head = joined(f"int {i.name}_{name}(", [*parameters, "real *workspace"], ") {")
+    silent = [f"    (void){parameter};" for parameter in unused(sweep, i)]
+    return "\n".join([*head, *silent, *body(sweep, i, equation), "}"])

@@ -1,0 +1,50 @@
+"""Sizes and indices as C expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sympy as sp
+
+from symbptt.ir.shape import Size
+
+Names = Mapping[sp.Symbol, str]
+
+
+def size_code(value: Size, names: Names) -> str:
+    """Return a polynomial as text, what is taken away behind what it is taken from, as numbers without signs need."""
+    if isinstance(value, int):
+        return str(value)
+    terms = sorted(_terms(value, names), key=lambda term: (term[0] < 0, not term[1], -len(term[1])))
+    text = "".join(f" {'-' if factor < 0 else '+'} {_product(abs(factor), symbols)}" for factor, symbols in terms)
+    return text[3:] if text.startswith(" + ") else f"0{text}"
+
+
+def is_sum(value: Size) -> bool:
+    """Answer whether the text of a size needs brackets as a factor."""
+    return not isinstance(value, int) and bool(value.is_Add)
+
+
+def factor_code(value: Size, names: Names) -> str:
+    """Return a size as a factor of a product."""
+    text = size_code(value, names)
+    return f"({text})" if is_sum(value) else text
+
+
+def product_code(shape: Sequence[Size], names: Names) -> str:
+    """Return the number of elements of a shape."""
+    factors = [factor_code(n, names) for n in shape if n != 1]
+    return "*".join(factors) or "1"
+
+
+def _terms(value: sp.Expr, names: Names) -> list[tuple[int, tuple[str, ...]]]:
+    symbols = sorted(value.free_symbols, key=lambda symbol: list(names).index(symbol))
+    rows = sp.Poly(value, *symbols).terms()
+    return [
+        (int(factor), tuple(names[x] for x, power in zip(symbols, powers, strict=True) for _ in range(power)))
+        for powers, factor in rows
+    ]
+
+
+def _product(factor: int, symbols: Sequence[str]) -> str:
+    return "*".join([*([str(factor)] if factor != 1 or not symbols else []), *symbols])
