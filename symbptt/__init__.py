@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 
     from symbptt import zoo as zoo
     from symbptt.clipping import clip_by_norm, clip_by_value
+    from symbptt.codegen.csource import CSource, c_source
     from symbptt.codegen.kernel import Kernel, compile
     from symbptt.comparison.comparison import Comparison, compare_designs
     from symbptt.comparison.grid import Grid
@@ -110,10 +111,11 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = _VERSION
 
 __all__ = [
-    "ArgumentError", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
+    "ArgumentError", "CSource",
+    "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
     "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport",
     "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError", "TheoremError", "Watch", "Window",
-    "abs", "analyze", "arctan", "cell", "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value",
+    "abs", "analyze", "arctan", "c_source", "cell", "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value",
     "compare", "compare_designs", "compile", "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
     "dot", "einsum", "elu", "erf", "exp", "expm1", "exponent_gradient", "fixed_points", "function",
     "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
@@ -130,6 +132,7 @@ _HOME = {
         "symbptt.language.cell": "Cell cell",
         "symbptt.clipping": "clip_by_norm clip_by_value",
         "symbptt.codegen.kernel": "Kernel compile",
+        "symbptt.codegen.csource": "CSource c_source",
         "symbptt.comparison.grid": "Grid",
         "symbptt.comparison.comparison": "Comparison compare_designs",
         "symbptt.language.stacking": "stack",

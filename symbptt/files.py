@@ -13,6 +13,7 @@ from symbptt.errors import TargetError, three_lines
 
 BEGINNINGS = (
     rb'"""Backpropagation through time for [^\n]*, written by symbptt \d',
+    rb"/\* Backpropagation through time for [^\n]*, written by symbptt \d",
     rb"# [^\n]+: equations\r?\n\r?\nDerived by symbptt \d",
     rb"# [^\n]+\r?\n\r?\nBuilt by symbptt \d",
     rb"symbptt(?: \d\S*)?: (?:verification|stability|no stability) of ",

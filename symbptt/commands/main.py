@@ -150,14 +150,38 @@ def graph(
 
 
 @app.command()
-def generate(target: Target, output: Out = None, force: Force = False) -> None:
-    """Write the forward and the backward pass of a cell as a NumPy module."""
+def generate(
+    target: Target,
+    language: Annotated[
+        str, typer.Option("--target", help="numpy: a module; c: a C99 source, with -o its header beside it.")
+    ] = "numpy",
+    output: Out = None,
+    force: Force = False,
+) -> None:
+    """Write the forward and the backward pass of a cell as a NumPy module, or as C."""
+    if language == "c":
+        generate_c(target, output, force)
+        return
+    if language != "numpy":
+        raise ArgumentError(f"--target is numpy or c, got {language!r}")
     check_own([output] if output else [], force)
     kernel = load("codegen.kernel").compile(load_target(target, models=True))
     if output is None:
         print(kernel.source, end="")
     else:
         kernel.save(output, force=force)
+
+
+def generate_c(target: str, output: Path | None, force: bool) -> None:
+    """Write a cell as C: a source and its header, or printed both as one text."""
+    c99 = load("codegen.csource")
+    if output is not None:
+        check_own([output, c99.header_beside(output)], force)
+    source = c99.c_source(load_target(target, models=True))
+    if output is None:
+        print(source.single, end="")
+    else:
+        source.save(output, force=force)
 
 
 @app.command()
