@@ -279,7 +279,7 @@ class Reader:
         value = self.matrix()
         while self.peek() in ("⊙", "·", "/"):
             f = quotient if self.take() == "/" else multiplied
-            value = self.each(f, value, self.matrix())
+            value = self.each(f, value, self.term() if self.is_sum() else self.matrix())
         return value
 
     def is_sum(self) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt.stability.activations import ranges as reach
+from symbptt.stability.algebra import ranges as reach
 from symbptt.stability.proofs import bounds
 from symbptt.zoo import CELLS
 from tests import attack

@@ -389,9 +389,9 @@ def test_search_for_turns_stops_where_its_intervals_take_too_long(monkeypatch: p
     """16 s for a bound of 1e9 before the monomials whose intervals are taken counted."""
     seen, plain = [0], gram._range
 
-    def counted_range(algebra: Any, p: Any) -> Any:
+    def counted_range(algebra: Any, p: Any, powers: Any) -> Any:
         seen[0] += len(p.terms)
-        return plain(algebra, p)
+        return plain(algebra, p, powers)
 
     monkeypatch.setattr(gram, "_range", counted_range)
     sb.analyze(normed, {"U": NOISE((6, 6)) / np.sqrt(6)}, {"x": NOISE((30, 1, 6))})

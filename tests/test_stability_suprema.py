@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt import Input, Param, State, ops
-from symbptt.stability.activations import ranges as reach
 from symbptt.stability.activations.suprema import sup_derivative
 from symbptt.stability.algebra import interval
+from symbptt.stability.algebra import ranges as reach
 from symbptt.stability.algebra.scalar_functions import X, body_of, derivative_of, on_arrays
 from tests.test_stability_theorems import check_certificate, check_theorem
 
