@@ -173,9 +173,17 @@ def test_a_cell_that_never_ends_is_refused_with_the_limit_and_the_line(body, lim
 def test_a_file_that_never_ends_is_told_of_and_stopped_cleanly(body, tmp_path):
     path = tmp_path / "cells.py"
     path.write_text(body)
+    program = (
+        "import signal, symbptt.commands.load_target as t, symbptt.commands.main as c\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background of a shell ignores Ctrl-C
+        "t.PATIENCE = 0.1; c.main()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", "import symbptt.commands.load_target as t, symbptt.commands.main as c; t.PATIENCE = 0.1; c.main()", "derive",
-         f"{path}:step"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        [sys.executable, "-c", program, "derive", f"{path}:step"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         said = process.stderr.readline()
         process.send_signal(signal.SIGINT)
