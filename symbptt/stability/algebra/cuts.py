@@ -1,4 +1,4 @@
-"""Where a step of many inner rounds is cut: between rounds, where the fewest values are handed on."""
+"""Places at which a step of many inner rounds is cut: between rounds, where the fewest values are read later."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NARROW = 4
 
 def place_of_cut(live: Mapping[int, Sequence[int]], bases: Mapping[int, int]) -> int:
     """Return the node behind which a step is cut: the first, among those where the fewest values are `live`, read later, that
-    hands on one with 4 `bases`; else the last of them, or the last node at all where none hands on an elementwise value.
+    has one with 4 `bases` among them; else the last of them, or the last node at all where none of these values is elementwise.
 
-    Each round of a solver adds bases to the derivative of the values that it hands on, and factors to their polynomials, so that rounds of
-    sums over all of them would cost as their square. Where one value alone is handed on, all ways go through it, and little is
+    Each round of a solver adds bases to the derivative of the values that later rounds read, and factors to their polynomials, so that
+    rounds of sums over all of them would cost as their square. Where one value alone is read later, all paths go through it, and little is
     lost: the bound of the rounds after it times that of the rounds before.
     """
     cut = {at: [bases[id] for id in ids if id in bases] for at, ids in live.items()}

@@ -51,10 +51,13 @@ def _parted(part: sp.Expr) -> list[sp.Expr]:
         return [part] if terms is None else [sp.S.Zero]
     shared = _common(terms)
     rest = {_without(m, shared): c for m, c in terms.items()}
+    # Without the rational content p and 2 p, or p and −p, would be different factors and not cancel.
     content = _content(rest)
     rest = {m: c / content for m, c in rest.items()}
     whole = sp.Add(*(c * _written(m) for m, c in rest.items()))
     alone = [x for x in {x for m in rest for x, _ in m} if sum(any(y == x for y, _ in m) for m in rest) == 1]
+    # Factoring is by far the most expensive step; a polynomial that is linear in a symbol of one term is known to
+    # have no factors.
     is_known = len(rest) > SEARCHED or any((x, 1) in m for x in alone for m in rest)
     inner = whole if is_known else sp.factor(whole)
     return [content, *(x**n for x, n in shared.items()), *sp.Mul.make_args(inner)]
@@ -92,6 +95,7 @@ def _expanded(p: sp.Expr) -> Terms | None:
         return None if None in parts else _added([t for t in parts if t is not None])
     if p.is_Mul:
         return _product([_expanded(part) for part in p.args])
+    # Powers are multiplied out only while they are small: (a + b)^n has n + 1 terms, those of more symbols many more.
     if p.is_Pow and p.exp.is_Integer and 0 < p.exp < 8 and not p.base.is_Symbol:
         return _product([_expanded(p.base)] * int(p.exp))
     base, n = p.as_base_exp()

@@ -1,4 +1,9 @@
-"""Arrays of intervals: arithmetic rounded outwards, and SymPy expressions over them."""
+"""Arrays of intervals: arithmetic rounded outwards, and SymPy expressions over them.
+
+For example x + y over [0.1, 0.1] and [0.2, 0.2]: the float sum 0.30000000000000004 is not the exact one, so TwoSum reports a
+remainder and both ends move to the next float, outwards. Over [0.5, 0.5] and [0.25, 0.25] the remainder is 0 and the ends
+stay. Products with 0 and ±1 are not widened either, so that a product of gates in [0, 1] stays in [0, 1].
+"""
 
 from __future__ import annotations
 
@@ -64,17 +69,20 @@ def hull(a: Interval, b: Interval) -> Interval:
 def common(a: Interval, b: Interval) -> Interval:
     """Return what lies in both of two enclosures of the same value."""
     lo, hi = np.maximum(a.lo, b.lo), np.minimum(a.hi, b.hi)
+    # Two enclosures of one value always meet; where rounding leaves them a gap of some units, the gap itself is the
+    # answer, not an interval with its ends exchanged.
     return Interval(np.minimum(lo, hi), np.maximum(lo, hi))
 
 
 def holds(outer: Interval, inner: Interval) -> bool:
-    """Whether one interval lies inside another, everywhere."""
+    """Answer whether one interval lies inside another, everywhere."""
     return bool(np.all(outer.lo <= inner.lo) and np.all(inner.hi <= outer.hi))
 
 
 def outwards(lo: Any, hi: Any, slack: Any = 0.0) -> Interval:
     """Return an interval widened by `slack`; what is not a number bounds nothing."""
     lo, hi = np.asarray(lo) - slack, np.asarray(hi) + slack
+    # ∞ − ∞ arises where an end is unbounded: a NaN would compare false with everything and hide the missing bound.
     return Interval(np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi))
 
 
@@ -89,6 +97,8 @@ def _above(x: Any, exact: Any) -> Any:
 def _plus(x: Any, y: Any) -> tuple[Any, Any]:
     """A sum and whether it was rounded not at all (Knuth's TwoSum)."""
     total = x + y
+    # The remainder is exact in IEEE arithmetic as long as nothing overflows; an infinite sum leaves NaN, which counts
+    # as rounded.
     part = total - x
     return total, (x - (total - part)) + (y - part) == 0
 
@@ -97,6 +107,7 @@ def rounded_up(value: float, digits: int = 6) -> float:
     """Return a number of some digits that is not less, for print."""
     if value == 0 or not np.isfinite(value):
         return value
+    # The 1e-9 keeps a number that already has few digits from rising by one unit because of the division.
     unit = 10.0 ** (np.floor(np.log10(abs(value))) - digits + 1)
     return float(np.ceil(value / unit - 1e-9) * unit)
 
@@ -117,6 +128,7 @@ def multiply(a: Interval, b: Interval) -> Interval:
     with np.errstate(all="ignore"):
         products = [x * y for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
     if any(np.isnan(value).any() for value in products):
+        # Only 0 · ∞ can be NaN here. An infinite end means "arbitrarily large", and zero times any number is zero.
         products = [np.where(np.isnan(value), 0.0, value) for value in products]
     lo, hi = reduce(np.minimum, products), reduce(np.maximum, products)
     exact = _are_units(a) | _are_units(b)
@@ -124,7 +136,7 @@ def multiply(a: Interval, b: Interval) -> Interval:
 
 
 def _are_units(x: Interval) -> Any:
-    """Where both ends are 0 or ±1, so that products with them are not rounded."""
+    """Return a mask of the intervals with both ends 0 or ±1, so that products with them are not rounded."""
     low, high = np.abs(x.lo), np.abs(x.hi)
     return ((low == 0) | (low == 1)) & ((high == 0) | (high == 1))
 
@@ -136,6 +148,8 @@ def constant(value: sp.Expr) -> Interval:
     """Return a SymPy number; all numbers for what is none, as a quotient by zero in a branch."""
     if value.has(*NO_NUMBERS):
         return everything()
+    # A Float is a number of the user's as it stands; a rational or a symbolic constant, such as 1/3 or π, lies within
+    # one unit of its nearest float.
     near = float(value)
     if value.is_Float or sp.Rational(near) == value:
         return exactly(near)
@@ -206,9 +220,11 @@ def _planned(expr: sp.Expr, lines: list[Line], known: dict[sp.Expr, int]) -> int
 
 
 def _function(expr: sp.Expr) -> tuple[Callable[..., Interval] | None, tuple[sp.Expr, ...]]:
-    """What an expression does with its parts; None for a symbol."""
+    """Return the interval function of an expression and the parts that it reads; None for a symbol."""
     if expr.is_Symbol:
         return None, ()
+    # An expression that contains an infinity or a NaN in one of its parts is walked part by part: a branch that is
+    # never taken must not spoil the one that is.
     if not expr.free_symbols and not (expr.args and expr.has(*NO_NUMBERS)):
         number = constant(expr)
         return lambda: number, ()
@@ -222,6 +238,7 @@ def _function(expr: sp.Expr) -> tuple[Callable[..., Interval] | None, tuple[sp.E
     if hasattr(expr.func, "expansion"):
         return partial(_expanded, expr.func.expansion), expr.args
     name = NAME_OF.get(expr.func, "")
+    # A monotone function takes its extremes at the ends, so that two evaluations are enough.
     if name in RISING:
         return partial(_rising, name), expr.args[:1]
     return FUNCTIONS.get(name, lambda *parts: everything()), expr.args
@@ -257,7 +274,9 @@ def _rising(name: str, x: Interval) -> Interval:
     with np.errstate(all="ignore"):
         ends = [np.asarray(function(end), np.float64) for end in (x.lo, x.hi)]
     least, most = RISING[name]
+    # At an infinite end the limit of the function stands in, as NumPy may return NaN there.
     lo, hi = np.where(x.lo == -np.inf, least, ends[0]), np.where(x.hi == np.inf, most, ends[1])
+    # exp of a number that is not positive is at most 1, whatever its rounding adds.
     highest = np.where(x.hi <= 0, 1.0, most) if name == "exp" else most
     return Interval(lo, hi) if name in EXACT else _near(lo, hi, least, highest)
 
@@ -277,9 +296,11 @@ def _power(exponent: sp.Expr, x: Interval) -> Interval:
 
 
 def _whole_power(x: Interval, n: int) -> Interval:
+    # An even power of [−1, 2] is [0, 4]; as a product of equal factors it would be [−2, 4].
     x = absolute(x) if n % 2 == 0 else x
     with np.errstate(all="ignore"):
         lo, hi = x.lo**n, x.hi**n
+    # Within [−1, 1] only 0 and ±1 have whole powers, underflow aside, and those are not rounded.
     exact = n == 1 or ((np.abs(x.lo) <= 1) & (np.abs(x.hi) <= 1) & (lo == np.round(lo)) & (hi == np.round(hi)))
     wide = _near(lo, hi, 0.0 if n % 2 == 0 else -np.inf)
     return Interval(np.where(exact, lo, wide.lo), np.where(exact, hi, wide.hi))
@@ -288,6 +309,7 @@ def _whole_power(x: Interval, n: int) -> Interval:
 def reciprocal(x: Interval) -> Interval:
     """Return 1 / x; without a bound where x may come to zero."""
     with np.errstate(all="ignore"):
+        # An end at zero itself leaves one side bounded: 1 / [0, 2] is [1/2, ∞). A zero inside leaves both sides open.
         zero = (x.lo <= 0) & (x.hi >= 0)
         low, high = 1 / np.where(x.hi == 0, np.inf, x.hi), 1 / np.where(x.lo == 0, np.inf, x.lo)
         low = np.where(zero & (x.lo < 0), -np.inf, low)
@@ -307,6 +329,7 @@ def _sine(x: Interval) -> Interval:
 def _wave(function: Any, x: Interval, top: float) -> Interval:
     """A sine or cosine, which is 1 at `top` and −1 half a turn on."""
     with np.errstate(all="ignore"):
+        # Up to 1e8 the reduction to one turn errs by some 1e-8, far less than `slack`; beyond, all values count as possible.
         whole = ~(np.isfinite(x.lo) & np.isfinite(x.hi)) | (x.hi - x.lo >= 2 * np.pi) | (x.size > 1e8)
         lo, hi = np.where(whole, 0.0, x.lo), np.where(whole, 0.0, x.hi)
         near = _near(np.minimum(function(lo), function(hi)), np.maximum(function(lo), function(hi)), -1, 1)
@@ -316,13 +339,15 @@ def _wave(function: Any, x: Interval, top: float) -> Interval:
 
 
 def _passes(lo: Any, hi: Any, at: float) -> Any:
-    """Whether an interval holds `at` plus whole turns, or comes near it."""
+    """Answer whether an interval contains `at` plus whole turns, or comes near it."""
+    # The slack errs to the safe side: a turn that is only nearly reached widens the interval to ±1.
     slack = 1e-6
     return np.floor((hi - at + slack) / (2 * np.pi)) >= np.ceil((lo - at - slack) / (2 * np.pi))
 
 
 def _tangent(x: Interval) -> Interval:
     with np.errstate(all="ignore"):
+        # The tangent rises between its poles, so that both ends must lie between the same two.
         branch = np.floor(x.lo / np.pi + 0.5) == np.floor(x.hi / np.pi + 0.5)
         near = _near(np.tan(x.lo), np.tan(x.hi))
     branch &= np.isfinite(x.lo) & np.isfinite(x.hi)
@@ -338,6 +363,7 @@ def _not(a: Interval) -> Interval:
 
 
 def _equal(a: Interval, b: Interval) -> Interval:
+    # Both comparisons hold only if all four ends are one number, since lo ≤ hi.
     return _truth((a.lo == b.hi) & (a.hi == b.lo), (a.lo <= b.hi) & (b.lo <= a.hi))
 
 
@@ -366,6 +392,7 @@ def _arctan2(a: Interval, b: Interval) -> Interval:
     with np.errstate(all="ignore"):
         angles = [np.arctan2(y, x) for y in (a.lo, a.hi) for x in (b.lo, b.hi)]
     near = _near(reduce(np.minimum, angles), reduce(np.maximum, angles), -np.pi, np.pi)
+    # arctan2 jumps from −π to π across the negative half line.
     cut = (b.lo <= 0) & (a.lo <= 0) & (a.hi >= 0)
     return Interval(np.where(cut, -np.pi, near.lo), np.where(cut, np.pi, near.hi))
 
@@ -411,6 +438,7 @@ FUNCTIONS: dict[str, Callable[..., Interval]] = {
     "greater_equal": lambda a, b: _truth(a.lo >= b.hi, a.hi >= b.lo),
     "less_equal": lambda a, b: _truth(a.hi <= b.lo, a.lo <= b.hi),
     "equal": _equal, "not_equal": lambda a, b: _not(_equal(a, b)), "where": _where, "logical_not": _not,
+    # De Morgan's law spares a second table of certain and possible.
     "logical_and": lambda a, b: _not(_either(_not(a), _not(b))), "logical_or": lambda a, b: _either(a, b),
     "stop_gradient": lambda a: a,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whether a step is affine in its states: then no perturbation ever meets a bound, and growth is no chaos."""
+"""Test for steps that are affine in their states: no perturbation ever meets a bound there, and growth is no chaos."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ def is_affine(of: Local) -> bool:
 
 
 def _keeps(of: Local, node: Node) -> bool:
-    """Whether a value is affine in the values that it reads and states enter."""
+    """Answer whether a value is affine in those of its arguments that states enter."""
     carried = [i for i, arg in enumerate(node.args) if arg in of.recurrent]
     match node.family:
         case "map":
             read = {placeholder(i) for i in carried} | {VALUE}
             found = partials(node.attrs.expr, len(node.args))
+            # The value is affine if no partial derivative reads the state, directly or through the function's own
+            # value.
             return not any(found[i].free_symbols & read for i in carried) and not _chooses(of, node, carried)
         case "contract":
+            # A product of two values that both depend on the state is quadratic in it, even if they are the same
+            # value.
             return len(carried) == 1
         case "reduce":
             return bool(node.attrs.kind == "sum")
         case "gather":
+            # The table may depend on the state, the index may not: a value read at another place is a jump.
             return carried == [0]
     return True
 
 
 def _chooses(of: Local, node: Node, carried: list[int]) -> bool:
-    """Whether a value jumps with a state: its derivative is zero there, but it is no constant."""
+    """Answer whether a value jumps with a state: its derivative is zero there, but it is no constant."""
     found = partials(node.attrs.expr, len(node.args))
     return any(found[i] == 0 for i in carried)

@@ -1,4 +1,9 @@
-"""Values that are functions of x − max x, as in softmax: that is at most 0, and 0 somewhere. Intervals alone forget both."""
+"""Values that are functions of x − max x, as in softmax: that is at most 0, and 0 somewhere. Intervals alone forget both.
+
+For example softmax is exp(x − top) / Σ exp(x − top) with top = max x. Intervals of x and top alone allow x − top up to
+hi − lo, so that the sum might be anything from 0 to ∞. As D = x − top is at most 0 and one entry has D = 0, each exponential
+is at most 1 and the sum at least 1.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +47,8 @@ def _difference(graph: Graph, node: Node) -> Gap | None:
     for i, j in permutations(range(len(node.args)), 2):
         axes = axes_of_reduction(graph, node.args[i], node.args[j], "max")
         if axes and len(node.args) == 2 and node.shape == graph.shape(node.args[i]):
+            # Substituting x = D + top leaves D alone exactly if the expression depends on the difference only; terms
+            # in `top` cancel or the test fails.
             expr = node.attrs.expr.xreplace({placeholder(i): D + placeholder(j)})
             if expr.free_symbols == {D}:
                 return Gap(expr, node.args[i], node.args[j], axes)
@@ -78,12 +85,13 @@ def axes_of_reduction(graph: Graph, x: int, top: int, kind: str) -> tuple[int, .
         repeated = outer.family == "view" and outer.attrs.kind == "expand"
         if repeated and not (beside and outer.shape == whole):
             return ()
+        # A reshape leaves the entries in place if it only adds or drops leading ones, or keeps the whole shape.
         beside = repeated or without_ones(outer.shape) == kept or (beside and outer.shape == whole)
     return node.attrs.axes if beside else ()
 
 
 def _is_passed(node: Node) -> bool:
-    """Whether a node hands on the values of its argument."""
+    """Answer whether a node passes on the values of its argument unchanged."""
     if node.family == "map":
         return bool(node.attrs.expr == ops.stop_gradient(placeholder(0)))
     return node.family == "view" and node.attrs.kind in ("reshape", "expand")

@@ -1,7 +1,11 @@
-"""What is known of sums and quotients by the way they are made: u − max(u, v) ≤ 0, |u| ≤ √(u² + v²). Intervals forget both.
+"""Bounds on sums and quotients by the way they are made: u − max(u, v) ≤ 0, |u| ≤ √(u² + v²). Intervals forget both.
 
 A value that lies above others, as a maximum, a distance or a sum of what is not negative does, has those for its lower bounds. In a
 sum it is replaced by one of them; in a quotient it takes away what it is over.
+
+For example u / √(u² + v²): the root is at least |u|, as u² + v² is at least u² and a root preserves order. The quotient is then
+written as powers u^1 b^−1 of which u and b cancel, so that its size is at most 1. Intervals find |u| / 0, without a bound.
+Likewise u − max(u, v): replacing max(u, v) by its lower bound u leaves 0, an upper bound of the difference.
 """
 
 from __future__ import annotations
@@ -127,7 +131,8 @@ def _body(g: Graph, node: Node) -> sp.Expr:
 
 
 def _found(order: Order, id: int, known: dict[int, Any], rule: Callable[[Order, Node], Any]) -> Any:
-    """What is known of a value, after all that it is computed from."""
+    """Return the rule's answer for a value, after those for all that it is computed from."""
+    # A stack of its own instead of recursion: a step of many rounds is deeper than Python's limit.
     open_ = [id]
     while open_:
         missing = [arg for arg in order.graph[open_[-1]].args if arg not in known]
@@ -165,7 +170,7 @@ def _added(a: Sum, b: Sum, factor: sp.Expr = sp.S.One) -> Sum:
 
 
 def _sides(order: Order, node: Node) -> tuple[Side, ...]:
-    """What a value is never under and never over: the arguments of a maximum and of a minimum, ±u of |u|, and so on."""
+    """Return lower and upper bounds of a value as sums: the arguments of a maximum and of a minimum, ±u of |u|, and so on."""
     expr = _body(order.graph, node) if node.family == "map" else None
     if node.family == "reduce" and _is_leading(node):
         return _extreme(order, node)
@@ -179,6 +184,7 @@ def _sides(order: Order, node: Node) -> tuple[Side, ...]:
         return tuple((chosen[1], order.sum_of(id)) for id in chosen[0])
     if expr.func in EXTREMES and all(arg in parts or arg.is_number for arg in expr.args):
         return tuple((EXTREMES[expr.func], parts.get(arg) or _number(arg)) for arg in expr.args)
+    # Both are at least their argument and at least 0; the empty sum is 0.
     if expr in (ops.softplus(A), ops.relu(A)):
         return (1, parts[A]), (1, {})
     return tuple((1, _added({}, order.sum_of(u), sp.Integer(sign))) for u in _rooted(order, node) for sign in (1, -1))
@@ -226,6 +232,9 @@ def _of_sum(order: Order, id: int, nodes: Mapping[int, Interval]) -> Interval:
         left: Sum = {k: v for k, v in whole.items() if k not in {k for k, *_ in replaced}}
         for k, _, total in replaced:
             left = _added(left, total, whole[k])
+        # Replacing a term with a positive factor by its lower bound, or one with a negative factor by its upper
+        # bound, bounds the sum from below; mixed replacements bound nothing. A sum that does not get shorter tells
+        # nothing that intervals do not.
         if len({sign for _, sign, _ in replaced}) != 1 or len(left) >= len(whole):
             continue
         here = _worth(left, nodes)
@@ -255,7 +264,7 @@ def _under(order: Order, node: Node) -> tuple[Under, ...]:
 
 
 def _parts_under(order: Order, node: Node) -> Iterable[Under]:
-    """What a value that is not negative is never under, entry by entry as broadcasting sets them beside each other."""
+    """Return lower bounds of a value that is not negative, entry by entry as broadcasting aligns them."""
     g, args = order.graph, node.args
     match node.family:
         case "contract" if args[0] == args[1] and node.attrs.a == node.attrs.b and _is_aligned(node):
@@ -270,17 +279,17 @@ def _parts_under(order: Order, node: Node) -> Iterable[Under]:
 
 
 def _is_aligned(node: Node) -> bool:
-    """Whether the axes that a product keeps are the last ones of its operand."""
+    """Answer whether the axes that a product keeps are the last ones of its operand."""
     return bool(node.attrs.a[len(node.attrs.a) - len(node.attrs.out) :] == node.attrs.out)
 
 
 def _is_leading(node: Node) -> bool:
-    """Whether a reduction goes over the first axes, so that it stands beside the entries that it goes over."""
+    """Answer whether a reduction goes over the first axes, so that broadcasting aligns it with the entries that it reduces."""
     return bool(node.attrs.axes == tuple(range(len(node.attrs.axes))))
 
 
 def _is_beside(g: Graph, inner: Node, view: Node) -> bool:
-    """Whether a view of a reduction stands beside the entries that it goes over."""
+    """Answer whether broadcasting aligns a view of a reduction with the entries that it reduces."""
     return bool(axes_of_reduction(g, inner.args[0], view.id, inner.attrs.kind))
 
 
@@ -311,6 +320,7 @@ def _map_under(order: Order, node: Node) -> Iterable[Under]:
         return [u for arg in expr.args for u in known.get(arg, ())]
     if expr.func is ops.where:
         return _guarded(order, node)
+    # A sum is at least each of its terms only if none of them is negative.
     if expr.is_Add and all(_is_positive(order, node, term) for term in expr.args):
         return [u for term in expr.args for u in _scaled(known, term)]
     return _scaled(known, expr)
@@ -319,12 +329,13 @@ def _map_under(order: Order, node: Node) -> Iterable[Under]:
 def _powered(order: Order, arg: int, power: sp.Expr) -> list[Under]:
     if power <= 0:
         return []
+    # u^p = |u|^p for an even p, whatever the sign of u; other powers need a bound on a base that is not negative.
     even = [Under(arg, power, sp.S.One)] if power.is_Integer and power % 2 == 0 else []
     return even + [Under(u.of, u.power * power, u.factor**power) for u in order.under(arg)]
 
 
 def _scaled(known: Mapping[sp.Expr, tuple[Under, ...]], term: sp.Expr) -> list[Under]:
-    """What a positive multiple of a value is never under."""
+    """Return lower bounds of a positive multiple of a value."""
     number, rest = term.as_coeff_Mul()
     return [Under(u.of, u.power, number * u.factor) for u in known.get(rest, ())] if number > 0 else []
 
@@ -370,6 +381,7 @@ def _quotient(order: Order, expr: sp.Expr) -> Quotient | None:
     for _ in range(ROUNDS):
         while (pair := _covered(order, powers)) is not None:
             (top, below, under), taken = pair, True
+            # b ≥ f |u|^p gives |u|^(p k) b^(−k) ≤ f^(−k); k is as large as both powers allow.
             used = sp.Min(powers[top] / under.power, -powers[below])
             powers = _without_zeros({**powers, top: powers[top] - used * under.power, below: powers[below] + used})
             number /= under.factor**used
@@ -398,7 +410,7 @@ def _may_vanish(order: Order, base: sp.Expr) -> bool:
 
 
 def _under_of(order: Order, base: sp.Expr) -> tuple[Under, ...]:
-    """What a divisor is never under, a value or an expression over values: a distance, also where 1 stands for it at zero."""
+    """Return lower bounds of a divisor, a value or an expression over values: a distance, also where 1 stands for it at zero."""
     id = _id(base)
     if id is not None:
         return order.under(id)

@@ -2,6 +2,10 @@
 
 Between products, sums and views a step is elementwise. There each entry of a value is a polynomial in a few *atoms*:
 values such as gates, and slopes such as φ′. That keeps what intervals forget, that z and 1 − z are not both 1.
+
+For example h' = z h + (1 − z) a has the values z and a as atoms and the polynomial z h + (1 − z) a. Its derivative with
+respect to h is z plus (1 − z) a' times that of a's argument. For z in [0, 1] a bound on z + (1 − z) q is max(1, q), found
+at the ends of z as the polynomial is affine in it; intervals of the factors alone would give 1 + q.
 """
 
 from __future__ import annotations
@@ -102,7 +106,7 @@ class Local:
 
     @cached_property
     def order(self) -> Order:
-        """What is known of sums and quotients by the way they are made."""
+        """The bounds on sums and quotients by the way they are made."""
         return order_of(self.graph)
 
     @cached_property
@@ -115,6 +119,7 @@ class Local:
     def in_values(self) -> frozenset[sp.Symbol]:
         """The atoms that values are made of."""
         found = {s for p in self._values.values() for s in p.free_symbols}
+        # Atoms are made of earlier ones only, so that one pass backwards finds all that are needed.
         for s in reversed(self.atoms):
             found |= self.atoms[s].expr.free_symbols if s in found else set()
         return frozenset(found)
@@ -143,6 +148,8 @@ def local(step: Step) -> Local:
     begin = id = 0
     while id < len(step.graph):
         node = step.graph[id]
+        # A cut returns to an earlier node: later counts of atoms are dropped, and the nodes behind the cut are read
+        # again.
         before[id:] = [len(found.atoms)]
         found._values[id] = _value(found, node)
         found._terms[id] = _derivative(found, node)
@@ -157,7 +164,7 @@ def local(step: Step) -> Local:
 
 
 def _is_long(of: Local, node: Node) -> bool:
-    """Whether a derivative has too many bases, or polynomials that are too long with the atoms that these are made of."""
+    """Answer whether a derivative has too many bases, or polynomials that are too long with the atoms that these are made of."""
     parts = of._terms[node.id]
     if node.family != "map" or len(parts) < 2:
         return False
@@ -246,6 +253,8 @@ def _polynomial(of: Local, node: Node, expr: sp.Expr) -> sp.Expr:
     if expr.func is ops.where and expr.args[1:] != (1, 0):
         choice = _atom(of, node, ops.where(expr.args[0], 1, 0))
         a, b = (_polynomial(of, node, part) for part in expr.args[1:])
+        # The choice is an atom in [0, 1] that both branches share, so that a bound takes the larger branch and not
+        # the sum of both.
         return choice * a + (1 - choice) * b
     return _atom(of, node, expr)
 
@@ -271,6 +280,7 @@ def _completed(expr: sp.Expr) -> sp.Expr:
     """A quadratic in the value, as of sigmoid's derivative, as a square and a number, so that intervals are sharp."""
     if expr.free_symbols != {VALUE} or not expr.is_polynomial(VALUE) or sp.degree(expr, VALUE) != 2:
         return expr
+    # y (1 − y) reads y twice and is [0, 1] by intervals over [0, 1]; 1/4 − (y − 1/2)² reads it once and is [0, 1/4].
     a, b, c = (sp.Poly(expr, VALUE).coeff_monomial(VALUE**k) for k in (2, 1, 0))
     return a * (VALUE + b / (2 * a)) ** 2 + c - b**2 / (4 * a)
 
@@ -284,10 +294,13 @@ def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
         y = symbol(node.id)
         of.softmaxes[node.id] = Softmax(*known, _made(of, Atom(sp.Rational(1, 4) - (y - sp.Rational(1, 2)) ** 2)))
         return {node.id: sp.S.One}
+    # A slope that the table knows as a whole is sharper than one put together from partial derivatives.
     composed = _composed(of, node)
     if composed is not None:
         return composed
     found = _by_partials(of, node)
+    # Only derivatives of the parts are found first: `plain_terms` still needs them where the algebra multiplies out
+    # JᵀJ.
     if known_length := scaled_of(of.graph, node, of._alone):
         by = symbol(known_length.by)
         slope = _made(of, Atom(1 / by)) if known_length.divides else by
@@ -358,7 +371,7 @@ def _by_slope(of: Local, node: Node, root: int, slope: sp.Expr, name: str = "") 
 
 
 def _is_plain(expr: sp.Expr) -> bool:
-    """Whether a function is a polynomial, or one of the table but for factors and terms: intervals bound its slope sharply."""
+    """Answer whether a function is a polynomial, or one of the table up to factors and terms: intervals bound its slope sharply."""
     if expr.is_polynomial(X):
         return True
     (function, *others) = [f for f in expr.atoms(sp.Function, sp.Pow) if f.has(X)]
@@ -373,7 +386,7 @@ def _is_plain(expr: sp.Expr) -> bool:
 
 
 def _is_affine(function: sp.Expr) -> bool:
-    """Whether a function of the table is one of X but for factors and terms."""
+    """Answer whether a function of the table is one of X up to factors and terms."""
     argument = function.args[0]
     known = len(function.args) == 1 and function.func in NAME_OF and not hasattr(function.func, "expansion")
     return known and argument.is_polynomial(X) and sp.degree(argument, X) == 1

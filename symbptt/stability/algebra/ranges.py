@@ -1,4 +1,9 @@
-"""Rigorous ranges of functions of one value: by intervals over the whole line, in pieces that are halved where it matters."""
+"""Rigorous ranges of functions of one value: by intervals over the whole line, in pieces that are halved where it matters.
+
+For example the slope σ(x)(1 − σ(x)) by intervals over [−1, 1] is [0.07, 0.53], as the two factors count as unrelated. Over
+pieces of width 0.0125 the mean value form f(m) + f′(piece)(x − m) is off by about the square of the width, and halving the
+pieces that may contain the maximum narrows it to 1/4 + 5e-13.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +24,11 @@ from symbptt.stability.algebra.scalar_functions import X
 FARTHEST = 1e60
 """The last piece begins here."""
 NOTHING = 1e-20
-"""What numbers that underflow leave of a bound far away, at the most."""
+"""Largest bound far away that counts as no more than what numbers leave when they underflow."""
 HALVES = np.concatenate([np.geomspace(1e-30, 1e-2, 29), np.linspace(0.0125, 10, 800), np.geomspace(10, 1e4, 201),
                          np.geomspace(1e4, FARTHEST, 320), [np.inf]])  # fmt: skip
 EDGES = np.unique(np.concatenate([-HALVES, [0.0], HALVES]))
-"""Where the pieces of the line begin and end."""
+"""The edges of the pieces of the line."""
 TOLERANCE = 5e-13
 """An extremum is found to this, relative to it or to 1."""
 HALVINGS, MOST = 60, 20_000
@@ -51,6 +56,8 @@ def reach(expr: sp.Expr, x: Interval) -> Interval:
     known = _ranges(expr)
     first = np.clip(np.searchsorted(EDGES, x.lo, "right") - 1, 0, len(EDGES) - 2)
     last = np.clip(np.searchsorted(EDGES, x.hi, "left") - 1, first, len(EDGES) - 2)
+    # A sparse table: the extremes over any row of pieces are those of two overlapping rows of 2^level pieces, so that
+    # each query takes two look-ups.
     level = np.log2(last - first + 1).astype(int)
     lows, highs = np.stack(known.lo), np.stack(known.hi)
     second = last - 2**level + 1
@@ -126,13 +133,14 @@ DECISIONS: dict[Any, Callable[[int], int]] = {
     ops.greater: lambda s: s > 0, ops.greater_equal: lambda s: s >= 0, ops.less: lambda s: s < 0, ops.less_equal: lambda s: s <= 0,
     ops.equal: lambda s: s == 0, ops.not_equal: lambda s: s != 0, ops.sign: lambda s: s,
 }  # fmt: skip
-"""What each decision is where the difference of its arguments has a sign."""
+"""The value of each decision by the sign of the difference of its arguments."""
 
 
 def _decision(f: sp.Expr) -> tuple[sp.Expr, Callable[[int], int]]:
     """The difference whose sign a function tells, turned so that opposite ones are the same, and what it is by that sign."""
     value = DECISIONS[f.func]
     difference = sp.expand(f.args[0] - (f.args[1] if len(f.args) == 2 else 0))
+    # x > 0 and −x < 0 are one decision; two would give combinations of signs that never occur.
     if difference.could_extract_minus_sign():
         return -difference, lambda s: int(value(-s))
     return difference, lambda s: int(value(s))
@@ -148,9 +156,12 @@ def _smooth(body: sp.Expr) -> Callable[[Interval], Interval]:
         here = _evaluate(body, x, shape)
         smooth = np.isfinite(x.lo) & np.isfinite(x.hi)
         with np.errstate(all="ignore"):
+            # lo + (hi − lo) / 2 does not overflow where (lo + hi) / 2 would.
             middle = np.where(smooth, x.lo + (x.hi - x.lo) / 2, 0.0)
             from_middle = add(x, exactly(-middle))
             mean = add(_evaluate(body, exactly(middle), shape), multiply(_evaluate(slope, x, shape), from_middle))
+        # The mean value theorem needs a function that is continuous on the piece: a condition may not change inside
+        # it.
         for jump, is_choice in jumps:
             at = _evaluate(jump, x, shape)
             smooth = smooth & (((at.lo > 0) | (at.hi < 0) | (at.lo == at.hi)) if is_choice else at.lo == at.hi)
@@ -165,7 +176,7 @@ def _evaluate(expr: sp.Expr, x: Interval, shape: tuple[int, ...]) -> Interval:
 
 
 def _jumps(body: sp.Expr) -> list[tuple[sp.Expr, bool]]:
-    """What may jump inside an expression, and whether it is a condition, of which it counts alone whether it is zero."""
+    """Return what may jump inside an expression, and whether it is a condition, of which only its being zero counts."""
     flat = [(f, False) for f in body.atoms(sp.Function) if getattr(f.func, "flat", False)]
     return flat + [(f.args[0], True) for f in body.atoms(sp.Function) if f.func is ops.where]
 
@@ -175,6 +186,8 @@ def _settled_far(found: Interval) -> Interval:
     lo, hi = np.array(found.lo), np.array(found.hi)
     size = np.maximum(np.abs(lo), np.abs(hi))
     middle = (EDGES[:-1] + EDGES[1:]) / 2
+    # Both unbounded pieces have one finite edge, so that their middles are infinite and take no part in the masks
+    # below.
     for end, sign in ((0, -1), (-1, 1)):
         near, far = ((sign * middle > a) & (sign * middle < b) for a, b in ((1e20, 1e40), (1e40, FARTHEST)))
         if not np.isfinite(size[end]) and size[far].max() <= max(size[near].max() * (1 + 1e-12), NOTHING) < np.inf:
@@ -194,6 +207,7 @@ def _greatest(of: Callable[[Interval], Interval], x: Interval, found: Interval, 
             at = of(exactly(np.where(np.isfinite(middle), middle, 0.0)))
         least = float(np.max(at.lo if sign == 1 else -at.hi, initial=-np.inf))
         settled = max(settled, least)
+        # A piece without a float strictly inside, or without end, cannot be halved; its bound is final.
         ends = ~np.isfinite(middle) | (middle <= x.lo) | (middle >= x.hi)
         if np.isinf(kept[ends]).any():
             return np.inf
@@ -205,6 +219,7 @@ def _greatest(of: Callable[[Interval], Interval], x: Interval, found: Interval, 
         x = Interval(np.concatenate([lo, middle]), np.concatenate([middle, hi]))
         halves = of(x)
         parent = np.tile(kept[open_], 2)
+        # A half is never worse than its parent, even where the mean value form of the half loses by rounding.
         kept = np.minimum(parent, halves.hi if sign == 1 else -halves.lo)
     return max(settled + TOLERANCE * max(1.0, abs(settled)), float(kept.max(initial=-np.inf)))
 
@@ -247,6 +262,7 @@ def _complemented(expr: sp.Expr) -> sp.Expr:
 
 def _of_rests(inside: sp.Expr, t: sp.Symbol, function: sp.Expr) -> sp.Expr | None:
     """A polynomial in t = σ(u) or tanh(u) as a product, where a factor of it is what t leaves of one."""
+    # factor_list over floats returns approximate factors, which no test for t − 1 recognises.
     exact = inside.xreplace({number: sp.Rational(number) for number in inside.atoms(sp.Float)})
     found, factors = sp.factor_list(exact, t)
     rests = [_rest(factor, t, function) for factor, _ in factors]

@@ -19,8 +19,9 @@ from symbptt.stability.algebra.maximum_gap import axes_of_reduction
 A, B = placeholder(0), placeholder(1)
 
 
+# softmax(x) = softmax(x − c) for every c, so that the derivative with respect to c is zero and may be left out.
 def _held(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """The exponentials of x less its maximum, which is held, and that maximum."""
+    """The exponentials of x less its maximum, which counts as constant, and that maximum."""
     top = f.ELEMENTWISE["stop_gradient"](f.max(x, axes, keepdims=True))
     return f.ELEMENTWISE["exp"](x - top), top
 
@@ -39,8 +40,11 @@ HELD = {"softmax": _softmax, "logsumexp": _logsumexp, "log_softmax": lambda x, a
 
 
 def with_held_maxima(step: Step) -> Step:
-    """Return the same step, in which softmax, logsumexp and its logarithm hold the maximum that they take off: they do not change
-    with it, but a derivative of a derivative divides by how many entries are the largest, of which intervals know too little."""
+    """Return the same step, in which softmax, logsumexp and its logarithm treat the maximum that they take off as constant.
+
+    They do not change with it, but a derivative of a derivative would divide by how many entries are the largest, of which
+    intervals know too little.
+    """
     whole = folded(step)
     roots = [*whole.leaves.values(), *whole.next.values(), *whole.outputs.values()]
 
@@ -84,6 +88,8 @@ def _unshifted(graph: Graph, u: int, axes: tuple[int, ...]) -> int:
     node = graph[u]
     if node.family == "map" and node.attrs.expr == A - B:
         x, top = node.args
+        # Any shift that is constant along the axes may be removed; only the maximum is recognised, as that is the one
+        # written in practice.
         if graph.shape(x) == node.shape and axes_of_reduction(graph, x, top, "max") == axes:
             return x
     return u

@@ -2,6 +2,10 @@
 
 The Jacobian is G (I − ρ â âᵀ), â = a/‖a‖, ρ = −2X G′/G at X = Σa²: where 0 ≤ ρ ≤ 2 its 2-norm is at most |G|. Bounds of parts
 forget that a and 1/b² go together. Where a has its mean taken off, the projection on what is left of x leaves that as it is.
+
+For example RMS norm, y = x / √(Σx² + ε), has a = x and G(X) = (X + ε)^(−1/2). Then G′/G = −1 / (2 (X + ε)), so that
+ρ = X / (X + ε) lies between 0 and 1 and ‖∂y/∂x‖ ≤ G ≤ ε^(−1/2). Norms of the quotient's two terms, G I and G ρ â âᵀ,
+would add up to twice that.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ class Scaled:
 
     @property
     def is_projection(self) -> bool:
-        """Whether ρ is at most 1, so that the Jacobian is G times a mean of projections."""
+        """Answer whether ρ is at most 1, so that the Jacobian is G times a mean of projections."""
         return self.turns <= 1
 
 
@@ -88,12 +92,15 @@ def _most(expr: sp.Expr) -> float | None:
 
     With numbers that are not negative, (p₀ + p₁ z + …) / (q₀ + q₁ z + …) is at most the largest pᵢ / qᵢ, here for z = √X.
     """
+    # With z = √X half powers become whole ones, and a positive z lets SymPy simplify √(z²) to z. Floats are made
+    # exact first: cancel would not recognise common factors in rounded coefficients.
     z = sp.Symbol("z", positive=True)
     exact = expr.xreplace({number: sp.Rational(number) for number in expr.atoms(sp.Float)}).xreplace({X: z**2})
     above, below = sp.fraction(sp.cancel(sp.together(sp.powdenest(exact, force=True))))
     if above.is_polynomial(z) and below.is_polynomial(z):
         p, q = (dict(sp.Poly(part, z).terms()) for part in (above, below))
         sign = -1 if any(n.is_negative for n in q.values()) else 1
+        # Every power above must have its divisor below, or the quotient of coefficients says nothing of that term.
         if all(sign * n >= 0 for n in (*p.values(), *q.values())) and p.keys() <= q.keys():
             return max((_up(float(n / q[k])) for k, n in p.items()), default=0.0)
     found = reach(sp.simplify(expr), between(5e-324, math.inf))
@@ -111,6 +118,7 @@ def _length(graph: Graph, a: int, square: int) -> tuple[tuple[int, ...], bool] |
     if inner is None:
         return None
     if inner.family == "contract":
+        # A product of a value with itself that leaves no axis is Σa² only if both sides are read in the same order.
         is_length = inner.args == (a, a) and not inner.attrs.out and inner.attrs.a == inner.attrs.b
         return (tuple(range(len(graph.shape(a)))), is_mean) if is_length else None
     own, axes = graph[inner.args[0]], inner.attrs.axes
@@ -119,7 +127,7 @@ def _length(graph: Graph, a: int, square: int) -> tuple[tuple[int, ...], bool] |
 
 
 def _is_same(graph: Graph, a: int, other: int, axes: tuple[int, ...]) -> bool:
-    """Whether two values are one, or the same value without its mean."""
+    """Answer whether two values are one, or the same value without its mean."""
     centred = _centred(graph, a, axes)
     return a == other or (centred is not None and centred == _centred(graph, other, axes))
 
@@ -138,7 +146,7 @@ def _reduction(graph: Graph, id: int) -> tuple[Node | None, bool]:
 
 
 def _undivided(graph: Graph, id: int) -> int:
-    """What is divided by a size of the cell, or the value itself."""
+    """Return the numerator of a division by a size of the cell, or the value itself."""
     node = graph[id]
     is_mean = node.family == "map" and node.attrs.expr == A / B and _is_size(graph[node.args[1]])
     return node.args[0] if is_mean else id
@@ -149,7 +157,7 @@ def _is_size(node: Node) -> bool:
 
 
 def _stands(graph: Graph, a: int, b: int, axes: tuple[int, ...]) -> bool:
-    """Whether a value without the axes of a stands beside the entries that it goes over."""
+    """Answer whether a value without the axes of a broadcasts against the entries that it reduces."""
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(graph.shape(a)))
     return without_ones(graph.shape(b)) == without_ones(kept)
 
