@@ -95,6 +95,7 @@ LONGEST, SHORT = 100, 10
 
 def bound(of: Local, norm: str, to: str, of_state: str | None = None) -> Tree:
     """Return a bound on ‖∂s'_to/∂s‖ for one state s, or for the whole state."""
+    # Sharing repeated bounds costs a reader a name, so that it is tried only if the plain formula is too long.
     whole = _bound(of, norm, to, of_state, LONGEST)
     return whole if _is_short(whole) else _bound(of, norm, to, of_state, SHORT)
 
@@ -205,7 +206,7 @@ def _map(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
 
 
 def _softmax(known: Softmax, found: dict[int, Tree]) -> Tree:
-    """What each row of a softmax's Jacobian sums to, 2 y (1 − y), is a bound on its 2-norm as well, for it is symmetric."""
+    """Bound a softmax's Jacobian by its row sums, 2 y (1 − y): it is symmetric, so that they bound its 2-norm as well."""
     inner = found[known.x]
     if inner == ZERO:
         return ZERO
@@ -231,7 +232,7 @@ def _weighted(p: sp.Expr, inner: Tree) -> Tree:
 
 
 def _repeated(of: Local, norm: str, id: int, shape: Any) -> Tree:
-    """What it costs to repeat a value to a shape: nothing in the max-norm."""
+    """Return the factor for repeating a value to a shape: nothing in the max-norm."""
     axes = broadcast_axes(of.graph.shape(id), shape)
     return ONE if norm == "max" else _count(prod(shape[axis] for axis in axes), norm, sp.S.One)
 
@@ -315,7 +316,7 @@ def _range(start: Size, length: Size, step: int) -> tuple[Size, Size]:
 
 
 def _pass(one: tuple[Size, Size, int], two: tuple[Size, Size, int]) -> bool:
-    """Whether two slices have one step and differ by no multiple of it."""
+    """Answer whether two slices have one step and differ by no multiple of it."""
     between = size(one[0] - two[0])
     return abs(one[2]) == abs(two[2]) and isinstance(between, int) and between % abs(one[2]) != 0
 
@@ -337,6 +338,7 @@ def _worth(tree: Tree, norm: str, within: Enclosure, known: Mapping[Shared, floa
             return float(within.shape((size,))[0] ** float(power))
         case Times(parts):
             values = [_worth(part, norm, within, known) for part in parts]
+            # A factor of zero makes the path vanish, even where another factor has no bound: 0 · ∞ would be NaN.
             return 0.0 if 0.0 in values else float(np.prod(values))
         case Plus(parts):
             return float(sum(_worth(part, norm, within, known) for part in parts))
@@ -348,6 +350,8 @@ def _worth(tree: Tree, norm: str, within: Enclosure, known: Mapping[Shared, floa
     values = [_worth(part, norm, within, known) for _, part in tree.parts]
     if norm == "max":
         return float(largest(tuple(p for p, _ in tree.parts), values, ranges))
+    # In the 2-norm the norms of diag(p) add up by the triangle inequality; in the max-norm one row has the same z in
+    # all its terms.
     return float(sum(largest((p,), [v], ranges) for (p, _), v in zip(tree.parts, values, strict=True)))
 
 

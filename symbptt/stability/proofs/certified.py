@@ -56,7 +56,7 @@ class CertifiedRate:
 
     @property
     def contracts(self) -> bool:
-        """Whether all gradients vanish: η < 1."""
+        """Answer whether all gradients vanish: η < 1."""
         return self.rate < 1
 
     @property
@@ -216,6 +216,8 @@ def _best_max(of: Local, within: Enclosure) -> Scaled:
             best = (rate, "max", weights)
         if not 0 < rate < np.inf:
             break
+        # The weights are averaged with their image: a plain power iteration would alternate for states that only
+        # enter each other.
         moved = {name: weights[name] + rows[name] / rate for name in names}
         top = max(moved.values())
         weights = {name: max(value / top, 1e-3) for name, value in moved.items()}
@@ -237,11 +239,13 @@ def _weights_of(norms: Any) -> tuple[float, Any]:
     """The 2-norm of a matrix of block norms, and the weights in which it is small."""
     found = [(np.ones(len(norms)), norms), (weights := _balanced(norms), norms * weights / weights[:, None])]
     rates = [(float(np.linalg.norm(m, 2)), w) for w, m in found]
+    # Weights enlarge the constant in front of the bound, so that they must win by more than rounding.
     return rates[0] if rates[0][0] <= rates[1][0] * (1 + 1e-6) else rates[1]
 
 
 def _balanced(norms: Any) -> Any:
     """√(right / left Perron vector): the diagonal D that makes ‖D⁻¹ N D‖₂ the spectral radius of N."""
+    # Perron vectors are positive only for an irreducible matrix; a small positive number in every entry makes it one.
     raised = norms + 1e-3 * (norms.max(initial=0.0) or 1.0)
     right, left = (_perron(m) for m in (raised, raised.T))
     weights = np.sqrt(right / left)
@@ -266,5 +270,6 @@ def _largest(at: Callable[[float], Box], kind: str, turning: bool) -> float:
             high = middle
         if (low and high <= low * 1.005) or high < 1 / WIDEST:
             break
+        # The factor is searched for by its logarithm; until both ends are known it moves by 4.
         middle = float(np.sqrt(low * high)) if low and high < WIDEST else middle * 4 if low else middle / 4
     return low

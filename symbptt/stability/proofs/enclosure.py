@@ -1,4 +1,9 @@
-"""Intervals that hold every value of a step, for known parameters and boxes of inputs and states."""
+"""Intervals that contain every value of a step, for known parameters and boxes of inputs and states.
+
+For example |z| w + |1 − z| v for z in [0.2, 0.9]: both parts read z and are affine in it, so that the sum is convex in z and
+is largest at an end. `corners` finds z, and `largest` evaluates at 0.2 and 0.9: max(0.2 w + 0.8 v, 0.9 w + 0.1 v), where the
+parts by themselves would give 0.9 w + 0.8 v.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +115,7 @@ def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval
 
 
 def _least_sum(of: Local, node: Node, terms: Interval) -> Interval:
-    """What is known of a sum of terms that are not negative, one of which lies where x − max x is 0."""
+    """Return a lower bound of a sum of terms that are not negative, one of which lies where x − max x is 0."""
     gap = of.gaps.get(node.args[0])
     if gap is None or node.family != "reduce" or not set(gap.axes) <= set(node.attrs.axes) or (terms.lo < 0).any():
         return everything()
@@ -176,6 +181,8 @@ def product_of(spec: str, a: Interval, b: Interval) -> Interval:
     (ma, ra, ia), (mb, rb, ib) = _middle(a), _middle(b)
     sizes = np.einsum(spec, np.abs(ma), np.abs(mb))
     count = _length(spec, a.lo.shape, b.lo.shape) + 2
+    # (ma ± ra)(mb ± rb) differs from ma mb by at most |ma| rb + ra |mb| + ra rb; the slack is for n additions and
+    # products in floats.
     radius = np.einsum(spec, np.abs(ma) + ra, rb) + np.einsum(spec, ra, np.abs(mb))
     slack = radius * (1 + 8 * EPS * count) + 4 * EPS * count * sizes
     centre = np.einsum(spec, ma, mb)
@@ -186,7 +193,7 @@ def product_of(spec: str, a: Interval, b: Interval) -> Interval:
 
 
 def _length(spec: str, *shapes: tuple[int, ...]) -> int:
-    """How many products each entry of an einsum adds up."""
+    """Count the products that each entry of an einsum adds up."""
     operands, out = spec.split("->")
     sizes = {
         x: n
@@ -200,6 +207,7 @@ def _middle(x: Interval) -> tuple[Any, Any, Any]:
     """Midpoint, radius, and where an end is infinite."""
     infinite = ~(np.isfinite(x.lo) & np.isfinite(x.hi))
     lo, hi = np.where(infinite, 0.0, x.lo), np.where(infinite, 0.0, x.hi)
+    # Halves are added, as the sum of two large ends may overflow.
     middle = lo / 2 + hi / 2
     return middle, np.where(lo == hi, 0.0, np.maximum(hi - middle, middle - lo) * (1 + 4 * EPS)), infinite
 

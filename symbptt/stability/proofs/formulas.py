@@ -43,7 +43,7 @@ from symbptt.stability.proofs.hypotheses import TRIED, general, sizes_in
 
 @dataclass(frozen=True)
 class Signs:
-    """How norms and suprema are written."""
+    """Notation for norms and suprema, in text or in LaTeX."""
 
     notation: Notation
     sigma: str
@@ -176,7 +176,7 @@ LETTERS = {"β": r"\beta", "ω": r"\omega", "ρ": r"\rho", "bound": r"\mathrm{bo
 
 
 def _letter(of: Local, signs: Signs) -> str:
-    """What shared bounds are called: the first letter that no name of the cell begins with."""
+    """Return the letter of shared bounds: the first that no name of the cell begins with."""
     taken = [*of.step.leaves, *of.step.next, *of.step.outputs, *of.graph.names.values()]
     alike = {"β": ("β", "beta"), "ω": ("ω", "omega"), "ρ": ("ρ", "rho"), "bound": ()}
     letter = next(k for k, starts in alike.items() if not any(name.startswith(starts) for name in taken))
@@ -237,7 +237,7 @@ def _supremum_of_sum(f: Formulas, tree: Sup, least: int) -> str:
 
 
 def is_gate(f: Formulas, factor: sp.Expr) -> bool:
-    """Whether a factor is a value with a name that inputs and states change: it says by itself what holds a state."""
+    """Answer whether a factor is a value with a name that inputs and states change, such as a gate that preserves a state."""
     id = node_of(factor) if factor.is_Symbol else None
     return id is not None and id not in f.of.fixed and id in f.of.graph.names
 
@@ -330,6 +330,7 @@ VULGAR = {"1/4": "¼", "1/2": "½", "3/4": "¾"}
 def certain_size(f: Formulas, factor: sp.Expr) -> float | None:
     """Return the supremum of |factor| where it is a number for all parameters and sizes."""
     found = [float(np.max(largest((factor,), [1.0], _scalars(factor, within)))) for within in f.general]
+    # A supremum that is the same at both sizes tried counts as one for all sizes.
     return found[0] if np.isfinite(found[0]) and len(set(found)) == 1 else None
 
 
@@ -349,7 +350,7 @@ def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
 
 
 def _is_fixed(f: Formulas, factor: sp.Expr) -> bool:
-    """Whether a factor is made of parameters and constants alone."""
+    """Answer whether a factor is made of parameters and constants alone."""
     symbols = on_nodes(f, factor).free_symbols
     return bool(symbols) and all(node_of(s) in f.parts.fixed for s in symbols)
 

@@ -2,6 +2,10 @@
 
 Intervals forget that the cosine and the sine of a rotation are of one angle, and cost it √2. The entries of the Jacobian are
 polynomials in the values of single elements; JᵀJ of a rotation reduces to the identity, whatever the angle.
+
+For example J = [c −s; s c] with c = cos φ, s = sin φ: JᵀJ = [c² + s², 0; 0, c² + s²]. The identity s² → 1 − c² turns its
+diagonal into 1, so that ‖J‖₂ = 1 is proven for every φ. Intervals of c and s are [−1, 1] each, and would allow
+c² + s² = 2, a growth of √2 a step. For a mirror I − 2 q qᵀ/(qᵀq) the identity is that of a reciprocal, r qᵀq = 1.
 """
 
 from __future__ import annotations
@@ -77,7 +81,7 @@ def turns(of: Local, within: Enclosure) -> Turns | None:
 
 
 def _has_identities(of: Local) -> bool:
-    """Whether a step reads a cosine and a sine of one value, or a quotient by what inputs or states enter."""
+    """Answer whether a step reads a cosine and a sine of one value, or a quotient by what inputs or states enter."""
     read = of.graph.ancestors(of.step.next.values())
     parts = [
         (node.args, part)
@@ -226,6 +230,8 @@ class _Algebra:
         kind, inner = _kind(expr)
         if known.is_exact and kind != "reciprocal":
             return _exact(known)
+        # q · (1/q) = 1 holds only where q ≠ 0; a `where` may select another branch there, and the identity must not
+        # be used.
         if kind is None or (kind == "reciprocal" and self._is_chosen(inner)):
             return self._made(known)
         key = kind, inner
@@ -255,6 +261,7 @@ class _Algebra:
         elif kind == "root":
             self._known(Identity((v, v), p))
         elif kind == "choice":
+            # A choice is 0 or 1, so that its square is itself.
             self._known(Identity((v, v), found))
             self.choices.add(v)
         else:
@@ -262,7 +269,7 @@ class _Algebra:
         return found
 
     def _invert(self, found: Polynomial, p: Polynomial) -> None:
-        """What is known of 1/p: where it is finite, no factor of p is zero, and a choice among them is 1."""
+        """Add what is known of 1/p: where it is finite, no factor of p is zero, and a choice among them is 1."""
         self._known(identity(found * p + number(-1)))
         if len(p.terms) == 1:
             for v in self.choices & {*next(iter(p.terms))}:
@@ -272,7 +279,7 @@ class _Algebra:
                 self._known(identity(found * found * square + number(-1)))
 
     def _is_chosen(self, divisor: sp.Expr) -> bool:
-        """Whether a choice reads what is divided by a value, so that a quotient by zero may be passed over."""
+        """Answer whether a choice reads what is divided by a value, so that a quotient by zero may be passed over."""
         g = self.of.graph
         roots = [id for s in divisor.free_symbols if (id := node_of(s)) is not None]
         later = set(g.descendants(roots)) - set(roots)
@@ -353,6 +360,8 @@ def _turns(algebra: _Algebra, factors: Any, rows: Any) -> Turns | None:
         return None
     scaled = rows * _objects([number(float(f)) for f in factors], (len(factors), 1))
     entries = np.array([bool(p.terms) for p in scaled.ravel()]).reshape(scaled.shape)
+    # Groups that do not enter each other make the Jacobian block triangular, so that each diagonal block is bounded
+    # by its own identities.
     graph = nx.from_numpy_array(entries.T, create_using=nx.DiGraph)
     groups = tuple(tuple(sorted(group)) for group in nx.strongly_connected_components(graph))
     norms = np.zeros((len(groups), len(groups)))
@@ -360,6 +369,7 @@ def _turns(algebra: _Algebra, factors: Any, rows: Any) -> Turns | None:
         for j, of in enumerate(groups):
             block = scaled[np.ix_(to, of)]
             if entries[np.ix_(to, of)].any():
+                # Identities reduce MᵀM of a block that turns; between groups intervals of the entries are enough.
                 norms[i, j] = _gram_norm(algebra, block) if i == j else norm_of(_ranges(algebra, block))
     return Turns(norms, groups) if np.isfinite(norms).all() else None
 
@@ -377,12 +387,13 @@ def _gram_norm(algebra: _Algebra, block: Any) -> float:
             gram[i, j] = gram[j, i] = algebra.reduced(inside)
     size = norm_of(_ranges(algebra, block))
     squares = [norm_of(_ranges(algebra, gram)), size * size]  # ** would raise an error where it leaves the range
+    # I − MᵀM = c u uᵀ with c ≥ 0 is positive semidefinite, so that ‖M‖ ≤ 1.
     squares += [1.0] if min(squares) > 1 and _is_under_one(algebra, gram) else []
     return float(np.sqrt(min(squares)) * (1 + 4 * EPS))
 
 
 def _is_under_one(algebra: _Algebra, gram: Any) -> bool:
-    """Whether I − MᵀM is a square c u uᵀ, as of a mirror whose vector has nearly the length one: all its minors with some
+    """Answer whether I − MᵀM is a square c u uᵀ, as of a mirror whose vector has nearly the length one: all its minors with some
     element of its diagonal that is never negative vanish."""
     count, below = len(gram), gram * number(-1) + _identity(len(gram))
     p = next((i for i in range(len(gram)) if below[i, i].terms and _is_square(below[i, i])), None)
@@ -394,7 +405,7 @@ def _is_under_one(algebra: _Algebra, gram: Any) -> bool:
 
 
 def _is_square(p: Polynomial) -> bool:
-    """Whether a polynomial is a sum of squares term by term."""
+    """Answer whether a polynomial is a sum of squares term by term."""
     return all(c > 0 and all(m.count(v) % 2 == 0 for v in m) for m, c in p.terms.items())
 
 
@@ -417,7 +428,7 @@ def _ranges(algebra: _Algebra, block: Any) -> Interval:
 
 
 def _range(algebra: _Algebra, p: Polynomial, powers: dict[tuple[int, int], Interval]) -> Interval:
-    """The values of a polynomial over the intervals of its variables; `powers` of these are kept for the next one."""
+    """The values of a polynomial over the intervals of its variables; `powers` of these are stored for the next one."""
     if p.is_constant:
         return constant(p.constant)
 
@@ -444,7 +455,7 @@ def constant(value: Fraction) -> Interval:
 
 
 def _cost(a: Any, b: Any) -> int:
-    """How many products of monomials a product of arrays takes."""
+    """Count the products of monomials that a product of arrays takes."""
     counts = [np.reshape([len(p.terms) for p in x.ravel()], x.shape) for x in (a, b)]
     return int(np.sum(counts[0] * counts[1]))
 
@@ -454,7 +465,7 @@ def _over(node: Node) -> dict[sp.Symbol, sp.Symbol]:
 
 
 def _kind(expr: sp.Expr) -> tuple[str | None, sp.Expr]:
-    """What a function is to its argument, where an identity is known for it."""
+    """Return the relation of a function to its argument, where an identity is known for it."""
     for kind, function in (("cos", sp.cos), ("sin", sp.sin)):
         if isinstance(expr, function):
             return kind, expr.args[0]

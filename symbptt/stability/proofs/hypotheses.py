@@ -1,4 +1,4 @@
-"""What is known of states, gates and slopes whatever the parameters are, and what a bound lacks to be finite."""
+"""Facts on states, gates and slopes that need no parameters, and what a bound lacks to be finite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from symbptt.stability.proofs.enclosure import Enclosure, enclose
 PROVEN = 1.0
 """States that stay in [−1, 1] once they are there have that for their hypothesis."""
 TRIED = (3, 8)
-"""What holds for all sizes is found at two."""
+"""Sizes at which a fact is looked for: one that is found at both counts for all sizes."""
 
 
 def sizes_in(of: Local, size: int) -> dict[str, int]:
@@ -42,6 +42,8 @@ def bounded(of: Local, sizes: Mapping[str, int]) -> tuple[str, ...]:
     kept = tuple(of.step.next)
     while True:
         within = general(of, kept, sizes)
+        # The greatest fixed point: a state that leaves [−1, 1] loses its hypothesis, which may cost others theirs;
+        # the set shrinks, so this ends.
         left = tuple(k for k in kept if (within.nodes[of.step.next[k]].size <= PROVEN + 1e-12).all())
         if left == kept:
             return kept
@@ -65,7 +67,7 @@ def is_tried(of: Local, name: str) -> bool:
 
 
 def _reads_sizes(node: Node) -> bool:
-    """Whether a value is a sum over axes, or a size."""
+    """Answer whether a value is a sum over axes, or a size."""
     if node.family == "leaf":
         return bool(node.attrs.role == "size")
     return node.family in ("contract", "cumulate") or (node.family == "reduce" and node.attrs.kind == "sum")
@@ -129,5 +131,5 @@ def _sources(of: Local, s: sp.Symbol) -> set[int]:
 
 
 def _has_own_range(of: Local, id: int) -> bool:
-    """Whether a value is a function with a bounded range, such as a gate."""
+    """Answer whether a value is a function with a bounded range, such as a gate."""
     return getattr(of.graph[id].attrs.expr.func, "__name__", "") in ("sigmoid", "tanh", "erf", "sin", "cos", "atan")

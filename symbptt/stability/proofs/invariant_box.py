@@ -1,4 +1,9 @@
-"""Boxes of inputs and states, and the box of states that no step leaves."""
+"""Boxes of inputs and states, and the box of states that no step leaves.
+
+For example s' = s/2 + x with x in [−1, 1], from s = 0: the image of [0, 0] is [−1, 1], of that [−1.5, 1.5], and so on to
+[−2, 2], which no finite number of steps reaches. Growths of 1 and 1/2 tell the factor 1/2, so that `_ahead` adds the rest of
+the geometric series, 1/2 · r/(1 − r), and a little more; the box found is then confirmed by one image inside it.
+"""
 
 from __future__ import annotations
 
@@ -174,6 +179,7 @@ def _search(given: Box, free: tuple[str, ...]) -> tuple[States, tuple[str, ...]]
     before: dict[str, tuple[Any, Any]] = {}
     for _ in range(ROUNDS):
         image = _image(given, box)
+        # By induction: the start lies in the box, and a step maps the box into itself.
         if all(holds(box[name], image[name]) for name in box):
             return box, ()
         grown = {name: hull(box[name], image[name]) for name in box}
@@ -182,6 +188,8 @@ def _search(given: Box, free: tuple[str, ...]) -> tuple[States, tuple[str, ...]]
         }
         ready = len(before) > 0
         box = {n: _ahead(s, growth[n], before.get(n)) if n in growth else s for n, s in grown.items()}
+        # No state but the first lies outside the image of all numbers, so that a saturated step bounds the box at
+        # once.
         box = {n: common(s, hull(given.start[n], anywhere[n])) if n in growth else s for n, s in box.items()}
         before = {} if ready else growth
         lost = tuple(n for n in growth if not (box[n].size < LARGEST).all())
@@ -210,6 +218,8 @@ def _tightened(given: Box, box: States) -> States:
     for _ in range(ROUNDS):
         smaller = {n: hull(given.start[n], image[n]) for n in box}
         after = _image(given, smaller)
+        # In exact arithmetic the smaller box is invariant as well; rounding may break that, and then the larger one
+        # stands.
         if not all(holds(smaller[n], after[n]) for n in box):
             return box
         settled = all(_near(box[n], smaller[n]) for n in box)
@@ -220,7 +230,7 @@ def _tightened(given: Box, box: States) -> States:
 
 
 def _near(box: Interval, smaller: Interval) -> bool:
-    """Whether a box has shrunk by no more than a hundredth."""
+    """Answer whether a box has shrunk by no more than a hundredth."""
     with np.errstate(all="ignore"):
         before, after = box.hi - box.lo, smaller.hi - smaller.lo
     return bool(np.all((after >= 0.99 * before) | np.isinf(after)))

@@ -33,7 +33,7 @@ class Part:
 def parts_of_jacobian(of: Local, within: Enclosure) -> tuple[Part, ...]:
     """Return the terms whose sum is the step's Jacobian over the whole state, in the order of the states.
 
-    What multiplies the rows at the end of a step, as the slope of a tanh does, is kept apart: its structure makes bounds sharp.
+    What multiplies the rows at the end of a step, as the slope of a tanh does, stays a separate factor: its structure makes bounds sharp.
     """
     g, shapes = of.graph, {name: within.shape(of.graph.shape(id)) for name, id in of.step.next.items()}
     offsets = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
@@ -125,6 +125,8 @@ def _node(of: Local, within: Enclosure, node: Node, found: dict[int, Interval], 
     if node.family in ("reduce", "cumulate"):
         if getattr(node.attrs, "kind", "sum") != "sum":
             return between(-np.inf, np.inf, (*shape, total))
+        # NumPy's sums round at every addition, in an order that is not specified: n ε Σ|x| bounds the error of any
+        # order.
         slack = EPS * parts[0].lo.size * _rearranged(node, [parts[0].size], total, within)
         lo, hi = (_rearranged(node, [end], total, within) for end in (parts[0].lo, parts[0].hi))
         return outwards(lo, hi, slack)
@@ -134,7 +136,7 @@ def _node(of: Local, within: Enclosure, node: Node, found: dict[int, Interval], 
 
 
 def _hull(of: Interval, axes: Any) -> Interval:
-    """What holds any of the rows, and any mean of them."""
+    """Return an interval that contains each of the rows, and any mean of them."""
     return Interval(of.lo.min(axes), of.hi.max(axes))
 
 

@@ -1,4 +1,4 @@
-"""Where a step jumps with its states: spikes and hard resets have no derivative there, and exponents do not see them."""
+"""Steps that jump with their states: spikes and hard resets have no derivative there, and exponents do not see them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from symbptt.stability.runs.trajectory import Trajectory
 LONGEST = 60
 """Operations in what is looked at on both sides of a condition, at the most."""
 APART = 1e-3
-"""How far apart two runs start, relative to the size of the state, or to 1."""
+"""The distance at which two runs start, relative to the size of the state, or to 1."""
 REACH, POINTS, DRAWS, HALVINGS, WIDER = 7.3, 101, 8, 200, 20
 """A threshold is looked for up to REACH from zero, between so many points, at so many values of all else, so narrowly; and, to
 compare, with fewer halvings."""
 SHRINKS = 0.1
-"""What is a smaller part of the difference there goes to nothing, as that of a root does, however steep."""
+"""A difference that shrinks to less than this part of itself goes to nothing, as that of a root does, however steep."""
 SAME = 1e-9
 """Values that differ by less on both sides of it meet there."""
 
 
 @dataclass(frozen=True)
 class FiniteGrowth:
-    """How far apart two runs come that start `apart` from each other: the factor after `steps` steps, the largest on the way and
+    """Distance of two runs that start `apart` from each other: the factor after `steps` steps, the largest on the way and
     its lag, medians over samples. It needs no derivative."""
 
     apart: float
@@ -71,6 +71,8 @@ def jumps(of: Local) -> bool:
     differs on both sides of where a condition changes, tried at random values of all else."""
     moved = of.graph.descendants(of.step.leaves[a.name] for a in of.step.of_role("state") if a.name not in clocks(of))
     carried = [node for node in _carried(of) if node.family == "map" and node.id in moved]
+    # A value inside an elementwise expression may jump without harm, as a branch of `where` that meets the other;
+    # only values that leave the expression count.
     read = {arg for node in _carried(of) if node.family != "map" for arg in node.args} | {*of.step.next.values()}
     if any(_spikes(part) for node in carried for part in sp.preorder_traversal(node.attrs.expr)):
         return True
@@ -104,8 +106,9 @@ def _jumps(of: Local, node: Node, moved: Collection[int]) -> bool:
 
 
 def _edges(part: sp.Expr) -> list[sp.Expr]:
-    """What is zero where a condition, a sign or a floor changes."""
+    """Return the expressions that are zero where a condition, a sign or a floor changes."""
     if part.func is ops.floor:
+        # sin(π x) changes its sign at every whole number, which is where a floor jumps.
         return [sp.sin(sp.pi * part.args[0])]
     if part.func is ops.sign:
         return [part.args[0]]
@@ -113,7 +116,7 @@ def _edges(part: sp.Expr) -> list[sp.Expr]:
 
 
 def _is_apart(expr: sp.Expr, edge: sp.Expr, s: sp.Symbol) -> bool:
-    """Whether a value differs on both sides of a zero of `edge`, found by bisection along s."""
+    """Answer whether a value differs on both sides of a zero of `edge`, found by bisection along s."""
     others = sorted((expr.free_symbols | edge.free_symbols) - {s}, key=str)
     over = {x: placeholder(i) for i, x in enumerate([s, *others])}
     fixed = [v[:, None] for v in np.random.default_rng(0).uniform(0.3, 1.7, (len(others), DRAWS))]
@@ -126,6 +129,8 @@ def _is_apart(expr: sp.Expr, edge: sp.Expr, s: sp.Symbol) -> bool:
     side = at(edge, grid) > 0
     changes = side[:, :-1] != side[:, 1:]
     low, high = (np.where(changes, end, np.nan) for end in (grid[:, :-1], grid[:, 1:]))
+    # A continuous function may be steep: its difference falls as the bracket narrows, while that of a jump stays. The
+    # difference after WIDER halvings is what the last one is compared with.
     wide = np.zeros(low.shape)
     for i in range(HALVINGS):
         wide = _difference(at(expr, low), at(expr, high)) if i == WIDER else wide
@@ -142,7 +147,7 @@ def _difference(a: Any, b: Any) -> Any:
 
 
 def _spikes(part: sp.Expr) -> bool:
-    """Whether a function with a declared derivative is made of conditions."""
+    """Answer whether a function with a declared derivative is made of conditions."""
     body = getattr(part.func, "expansion", None)
     return (
         body is not None

@@ -1,4 +1,10 @@
-"""Quadratic metrics: P with JᵀPJ ≤ η²P for all Jacobians of a box, found by numbers, then proven by intervals."""
+"""Quadratic metrics: P with JᵀPJ ≤ η²P for all Jacobians of a box, found by numbers, then proven by intervals.
+
+For example J = [0.5 10; 0 0.5] has a 2-norm of about 10, but eigenvalues 0.5. With T = diag(1, 1000) the matrix T J T⁻¹ is
+[0.5 0.01; 0 0.5], whose norm is below 0.51: gradients vanish at the rate 0.51, up to the constant ‖T‖ ‖T⁻¹‖ = 1000. T is found
+in floats and need not be optimal; only ‖T J T⁻¹‖ is proven, with T⁻¹ replaced by an approximate inverse S and the
+defect ‖T S − I‖ in the denominator.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +81,7 @@ def _within(part: Part, group: Any) -> Part:
 
 
 def _ways(parts: Sequence[Part], count: int) -> list[_Way]:
-    """What is proven in each metric that is tried, of factors with norms about one."""
+    """Return the rate that is proven in each metric that is tried, of factors with norms about one."""
     parts = [part for part in parts if part.factors.size.any() and part.matrix.size.any()]
     if not parts:
         return [_Way(0.0, np.eye(count), 1.0, 1.0)]
@@ -97,6 +103,7 @@ def _sum(parts: Sequence[Part]) -> Interval:
 
 
 def _candidates(parts: Sequence[Part], whole: Interval, count: int) -> Iterator[Any]:
+    # Candidates need no proof: a bad one gives a large bound, never a wrong one.
     yield np.eye(count)
     if not np.isfinite(2 * whole.size).all():
         return  # no metric makes a bound of what is beyond the range
@@ -187,6 +194,7 @@ def _proven(factor: Any, parts: Sequence[Part], whole: Interval) -> float:
     """A bound on ‖T J T⁻¹‖₂, the least of several ways to bound what varies."""
     inverse = np.linalg.inv(factor)
     off = _defect(factor, inverse)
+    # T S = I + E with ‖E‖ ≤ off, so that T⁻¹ = S (I + E)⁻¹ and ‖T J T⁻¹‖ ≤ ‖T J S‖ / (1 − off).
     if off >= 1:
         return np.inf
     t, s = exactly(factor), exactly(inverse)
@@ -206,6 +214,8 @@ def _by_parts(factor: Any, parts: Sequence[Part], s: Interval) -> float:
         r = np.where(part.factors.lo == part.factors.hi, 0.0, r)
         middles.append(multiply(exactly(c[:, None]), part.matrix))
         if r.any():
+            # A factor within c ± r is c + √r e √r with |e| ≤ 1, so that the radius is shared between both sides of
+            # the metric.
             root = np.sqrt(r) * (1 + 4 * EPS)
             inner = _times(multiply(exactly(root[:, None]), part.matrix), s)
             found += norm_of(multiply(exactly(factor), exactly(root))) * norm_of(inner)
@@ -231,6 +241,7 @@ def norm_of(m: Interval) -> float:
         return np.inf
     middle = m.lo / 2 + m.hi / 2
     radius = np.where(m.lo == m.hi, 0.0, np.maximum(m.hi - middle, middle - m.lo) * (1 + 4 * EPS))
+    # ‖M‖ ≤ ‖middle‖ + ‖radius‖, and ‖M‖ ≤ ‖|M|‖; either may be the smaller one.
     bounds = [_norm_of(middle) + (_norm_of(radius) if radius.any() else 0.0)]
     if radius.any():
         bounds.append(_norm_of(m.size))
@@ -242,6 +253,7 @@ def _norm_of(a: Any) -> float:
     size = float(np.abs(a).max(initial=0.0))
     if not 0 < size < np.inf:
         return size
+    # Division by a power of two is exact, and AᵀA of entries about 1 neither overflows nor underflows.
     scale = float(np.ldexp(1.0, np.frexp(size)[1] - 1))
     a = a / scale
     gram = _times(exactly(a.T), exactly(a))

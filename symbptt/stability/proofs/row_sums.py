@@ -1,4 +1,8 @@
-"""Sums of the absolute values in each row of a step's Jacobian, bounded over an enclosure: the max-norm."""
+"""Sums of the absolute values in each row of a step's Jacobian, bounded over an enclosure: the max-norm.
+
+For example h' = z h + (1 − z) a(h) with |∂a/∂h| rows of at most q: Σ |∂h'/∂h| = z + (1 − z) q is affine in z, so that only
+z = 0 and z = 1 are evaluated, and the bound is max(q, 1). Sums of the largest terms would give 1 + q, which proves nothing.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,8 @@ def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any
         case "map" if node.id in of.softmaxes:
             known = of.softmaxes[node.id]
             inner = np.broadcast_to(rows[known.x], shape)
+            # Row i of a softmax's Jacobian is y_i (1 − y_i) on the diagonal and −y_i y_j elsewhere; both parts sum to
+            # y_i (1 − y_i) in size.
             return within.atoms[known.slope].size * (inner + inner.max(known.axes, keepdims=True, initial=0.0))
         case "map":
             normed = of.scaled.get(node.id)
@@ -43,15 +49,18 @@ def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any
         case "contract":
             return _contract(of, within, node, rows)
         case "gather":
+            # The index is not known here, so that any row of the table may be read.
             return rows[node.args[0]].max(node.attrs.axis)
     own = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]
     return rearranged(node, own, within.sizes)
 
 
 def _normed(within: Enclosure, of: Normed, rows: dict[int, Any]) -> Any:
-    """What the rows of G (I − ρ â âᵀ) sum to, with one number for all entries that one length is of."""
+    """Return bounds on the row sums of |G (I − ρ â âᵀ)|, with one number for all entries that share a length."""
     known, slope = of.known, within.atoms[of.slope].size
     root = np.sqrt(float(within.shape((known.count,))[0])) * (1 + 1e-12)
+    # A row i of I − â âᵀ sums to at most 1 − a² + a √(n − 1) √(1 − a²) with a = |â_i|, whose largest value over a is
+    # (1 + √n)/2.
     turned = (1 + root) / 2 if known.is_projection else 1 + known.turns * root / 2
     whole = rows[known.x].max(known.axes, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):
@@ -69,6 +78,7 @@ def _contract(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) ->
 
 def _product(spec: str, a: Any, b: Any) -> Any:
     """A product of sizes, without bound where an infinite one meets one that is not zero."""
+    # einsum would turn 0 · ∞ into NaN, though an entry that is zero makes no path; infinities are counted apart.
     finite_a, finite_b = np.where(np.isinf(a), 0.0, a), np.where(np.isinf(b), 0.0, b)
     found = np.einsum(spec, finite_a, finite_b, optimize=True)
     if np.isinf(a).any() or np.isinf(b).any():

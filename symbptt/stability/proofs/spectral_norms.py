@@ -1,6 +1,8 @@
 """Spectral norms of the blocks of a step's Jacobian, bounded over an enclosure.
 
-Structure is kept: over all |d| ≤ d_max the norm of diag(d) W is that of diag(d_max) W, one matrix and no interval.
+Structure is exploited: over all |d| ≤ d_max the norm of diag(d) W is that of diag(d_max) W, one matrix and no interval.
+
+For example tanh'(a) ⊙ (W h): diag(d) W with d in [0, 1] has at most the norm of W, since ‖diag(d)‖ ≤ 1. An interval matrix with entries [0, w_ij] would be bounded by the norm of |W|, up to √n times larger.
 """
 
 from __future__ import annotations
@@ -89,12 +91,15 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             return _norm(c, node.args[0], whole, depth + 1)
         case "cumulate":
             n = c.shape(node.id)[node.attrs.axis]
+            # A running sum is a product with a lower triangular matrix of ones along the axis.
             ones = np.linalg.norm(np.tri(n), 2) * left.max()
             return float(_times(ones, _norm(c, node.args[0], np.ones_like(left), depth + 1)))
         case "reduce":
             kept = tuple(1 if i in node.attrs.axes else s for i, s in enumerate(c.shape(node.args[0])))
             whole = np.broadcast_to(left.reshape(kept), c.shape(node.args[0]))
             count = whole.size / max(left.size, 1) if node.attrs.kind == "sum" else 1.0
+            # The sum over n entries is a row of n ones, whose norm is √n; a maximum picks one entry and has the norm
+            # 1.
             return float(np.sqrt(count)) * _norm(c, node.args[0], whole, depth + 1)
     return float(
         np.sqrt(
@@ -184,6 +189,8 @@ def _through(c: _Chains, arg: int, factor: _Factor, depth: int) -> float:
     found = 0.0
     for base, w in _parts(c, arg, np.ones(c.shape(arg))):
         if base == c.state and w.shape == c.shape(arg):
+            # The weights of the state's own elements are columns of the operator and stay inside the norm; other
+            # values have a norm of their own, and only their largest weight can be drawn in front.
             found += factor.norm(w)
         else:
             largest_weight = float(w.max(initial=0.0))
@@ -207,6 +214,8 @@ class _Factor:
     def norm(self, right: Any) -> float:
         """‖diag(left) M diag(right)‖₂: the largest over the axes that all three share; sizes where M is no fixed number."""
         known = self.c.within.nodes[self.other]
+        # |M| entry by entry bounds the 2-norm of every M in the interval, since a matrix of sizes has a norm that is
+        # no smaller.
         m = known.lo if known.is_exact else known.size
         batch = [x for x in self.theirs if x in self.mine and x in self.out]
         rows = [x for x in self.theirs if x not in self.mine]

@@ -86,7 +86,7 @@ def text(theorem: Any) -> str:
 
 
 def declared_text(of: Local) -> list[str]:
-    """Which derivatives are not those of the functions, and that a jump has none."""
+    """Name the derivatives that are not those of the functions, and say that a jump has none."""
     found = [
         f"With the surrogate {name}′(v) = {formula}, not the true derivative of {name}: the theorem is on the gradients of training."
         for name, formula in surrogates(of).items()
@@ -104,7 +104,7 @@ def _surrogates_latex(of: Local) -> list[str]:
 
 
 def for_all_parameters(theorem: Any) -> list[str]:
-    """What holds whatever the parameters are: a rate of at most 1, elementwise paths that never grow."""
+    """State what is true whatever the parameters are: a rate of at most 1, elementwise paths that never grow."""
     of = local_of(theorem.cell)
     rates = [_rate(of, theorem, size) for size in TRIED]
     if max(rates) <= 1 + EDGE and _rate(of, theorem, LARGE) <= 1 + EDGE:
@@ -135,7 +135,7 @@ def _rate(of: Local, theorem: Any, size: int) -> float:
 
 
 def _only_turns(of: Local, theorem: Any) -> bool:
-    """Whether a step turns groups of elements, as many whatever the sizes, and stretches none, for all parameters."""
+    """Answer whether a step turns groups of elements, as many whatever the sizes, and stretches none, for all parameters."""
     widest = set()
     for size in SMALL:  # a greater size costs many times as much, and is not needed where the least one answers
         with np.errstate(all="ignore"):
@@ -294,7 +294,7 @@ FUNCTIONS = {"tanh": r"\tanh", "sigmoid": r"\sigma", "sin": r"\sin", "arctan": r
 
 
 def _remarks(f: Formulas, theorem: Any) -> list[str]:
-    """What no bound holds for, and what would give one; that a gate may hold the state."""
+    """State what has no bound, and what would give one; that a gate may hold the state."""
     within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
     trees = list(theorem.entries.values())
     lost = _ordered({s for tree in trees for s in _unbounded(tree, within)})
@@ -331,7 +331,7 @@ def _narrower(known: Interval) -> str:
 
 
 def _is_never_under_one(f: Formulas, theorem: Any) -> bool:
-    """Whether a bound is 1 or more whatever the parameters and whatever is known of the gates: constants and slopes make it so."""
+    """Answer whether a bound is 1 or more whatever the parameters and whatever is known of the gates: constants and slopes make it so."""
     within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
     middle = {s: _middle(f, s, known) for s, known in within.atoms.items()}
     narrow = replace(within, atoms=middle, found={})
@@ -355,7 +355,7 @@ def _shown(f: Formulas, s: sp.Symbol) -> str:
 
 
 def _unscaled(f: Formulas, s: sp.Symbol) -> sp.Expr:
-    """What has a bound where an atom has one: a multiple of a value by a number is as free as the value."""
+    """Return the value that has a bound where an atom has one: a multiple of a value by a number is as free as the value."""
     return on_nodes(f, s).as_coeff_Mul()[1]
 
 
@@ -371,7 +371,7 @@ def _gates_read(f: Formulas, trees: list[Tree]) -> list[sp.Symbol]:
 
 
 def _examples(f: Formulas, pairs: list[tuple[sp.Symbol, str]]) -> list[str]:
-    """How to give bounds as hypotheses, for the values that have a name."""
+    """Tell how to give bounds as hypotheses, for the values that have a name."""
     names = f.of.graph.names | {id: name for name, id in f.of.step.leaves.items()}
     known = {names[id]: pair for s, pair in pairs if (id := node_of(s)) in names}
     inside = ", ".join(f'"{name}": {pair}' for name, pair in known.items())
@@ -379,7 +379,7 @@ def _examples(f: Formulas, pairs: list[tuple[sp.Symbol, str]]) -> list[str]:
 
 
 def _floor(f: Formulas, tree: Tree, within: Enclosure) -> float:
-    """What a bound is at the least where inputs are large, whatever the norms of parameters are."""
+    """Return what a bound is at the least where inputs are large, whatever the norms of parameters are."""
     return folded(tree, lambda part, known: _floor_of(f, part, within, known))
 
 

@@ -1,4 +1,4 @@
-"""What is proven of a cell with its parameters: the smallest rate of the theorems at hand."""
+"""The best theorem on a cell with its parameters: the smallest rate of those that can be proven."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def theorems(run: Trajectory) -> tuple[Theorem, ...]:
     most 64 elements of state.
     """
     found = [*_conditions(run), *_certified(run)]
+    # Rates within 1e-6 of each other differ by rounding of the proofs; among them a smaller constant is worth more.
     least = min((item.rate for item in found if item.rate is not None), default=np.inf)
     return tuple(sorted(found, key=lambda item: _order(item, least * (1 + ALIKE))))
 

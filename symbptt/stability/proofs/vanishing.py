@@ -58,6 +58,8 @@ class VanishingCondition:
         Raises: ArgumentError as `rate` does.
         """
         found = [self._matrix(within) for within in _enclosures(self, params, bounds or {})]
+        # Without arrays for a size the bound is evaluated at two; only if it is the same at both does it not depend
+        # on the size.
         if any(not np.array_equal(found[0], other) for other in found):
             raise ArgumentError(three_lines("η depends on a size that no parameter has", f"in the rate of {self.cell.name}",
                                             "give bounds of the states as arrays, infinite ones where there are none"))  # fmt: skip
@@ -116,7 +118,7 @@ def _fitting(of: Local) -> str:
 
 
 def _mixes(of: Local, tree: Tree) -> bool:
-    """Whether a gate, not a parameter, is shared by several terms of the outermost sum."""
+    """Answer whether a gate, not a parameter, is shared by several terms of the outermost sum."""
     if not isinstance(tree, Sup):
         return False
     shared = corners(tuple(p for p, _ in tree.parts))
