@@ -75,12 +75,14 @@ def _correlation(product: Any, square: Any, n: int) -> Any:
     Source: Marriott, Pope 1954, "Bias in the estimation of autocorrelations", equation 4.6, solved for ρ.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
+        # The mean of n values is estimated from them, which biases their correlation towards negative values, by
+        # about (1 + 4 ρ)/n.
         found = (n * product / square + 1) / (n - 4)
     return np.where(np.isfinite(found), np.clip(found, 0.0, 0.95), 0.0)
 
 
 def correlated_error(blocks: Any, driven: float = 0.0) -> Any:
-    """Return the standard error of the mean of blocks each of which depends on the one before, so wide that two of it hold
+    """Return the standard error of the mean of blocks each of which depends on the one before, so wide that two of it cover
     95 % whatever the correlation. Shapes: (n, ...) to (...).
 
     `driven` is the correlation of neighbouring blocks of what drives the series, 0 for nothing: fast noise in the series hides
@@ -96,6 +98,8 @@ def correlated_error(blocks: Any, driven: float = 0.0) -> Any:
     n, rho = len(blocks), np.maximum(correlation(blocks), driven)
     if n < FEWEST:
         return standard_error(blocks)
+    # Var(mean) = σ²/n · (1 + ρ)/(1 − ρ) for an autoregressive series, as if n (1 − ρ)/(1 + ρ) values were
+    # independent.
     worth = np.maximum(n * (1 - rho) / (1 + rho), LEAST)
     wider = t_quantile(0.975, worth - 1) / t_quantile(0.975, n - 1)
     skewed = 1 + 0.75 * np.abs(_skewness(blocks)) / np.sqrt(worth)
@@ -147,9 +151,11 @@ def is_settled(blocks: Any) -> bool:
         return False
     first, second = blocks[:half], blocks[half:]
     error = np.hypot(standard_error(first), standard_error(second))
+    # Bonferroni: 1 % two-sided is split between all columns. The 1e-9 is for series that do not vary.
     limit = t_quantile(1 - 0.005 / max(1, blocks.shape[1]), len(blocks) - 2) * error + 1e-9
     with np.errstate(invalid="ignore"):
         difference = np.abs(first.mean(0) - second.mean(0))
+    # −∞ less −∞ is NaN, which would compare as a disagreement.
     lost = np.isneginf(first.mean(0)) & np.isneginf(second.mean(0))
     return bool(np.all(lost | (difference <= limit)))
 

@@ -1,4 +1,9 @@
-"""Covariant Lyapunov vectors: the directions of the state that every step carries into each other, each at its own rate."""
+"""Covariant Lyapunov vectors: the directions of the state that every step carries into each other, each at its own rate.
+
+For example R = [2 1; 0 1/2] at every step: the first direction e₁ doubles, and e₂ is turned towards e₁. A vector c with
+c_t = R⁻¹ c_{t+1}, run backward from any end, turns to the one that grows most backward, (−2/3, 1) up to length: R maps it to
+(−1/3, 1/2), half of itself. Forward in time the same recurrence would turn every vector to e₁.
+"""
 
 from __future__ import annotations
 
@@ -73,14 +78,14 @@ class CovariantVectors:
 
     @property
     def lives_in(self) -> tuple[str, ...]:
-        """The state that holds most of each direction."""
+        """The state with the largest share of each direction."""
         names = list(self.shares)
         return tuple(names[i] for i in np.argmax([self.shares[name] for name in names], 0))
 
 
 @dataclass(frozen=True)
 class _Frames:
-    """Orthonormal frames before the kept steps and after the last, and the triangles of J Q = Q' R from the first of them to the
+    """Orthonormal frames before the recorded steps and after the last, and the triangles of J Q = Q' R from the first of them to the
     end of the run. Shapes: q (K + 1, B, N, k), r (T − first, B, k, k), aligned (B, k), what each has grown by before."""
 
     q: Any
@@ -171,13 +176,17 @@ def _backward(frames: _Frames) -> tuple[Any, Any]:
 
 
 def _alive(frames: _Frames) -> Any:
-    """Which columns of the frame no step loses, the first ones of each sample. Shapes: (B, k)."""
+    """Return a mask of the columns of the frame that no step loses, the first ones of each sample. Shapes: (B, k)."""
     kept = (np.diagonal(frames.r, axis1=-2, axis2=-1) != 0).all(0)
+    # R is triangular: once a column is lost, later ones may come to lie where it was, and their own diagonal says
+    # nothing.
     return np.logical_and.accumulate(kept, -1)
 
 
 def _coefficients(frames: _Frames, alive: Any) -> tuple[Any, Any]:
     """The coordinates of the vectors in the frames, (K + 1, B, k, k), and their growth; of lost directions the unit vectors."""
+    # Ones on the diagonal of lost directions keep the triangles invertible; their unit vectors are replaced
+    # afterwards.
     r = _cut(frames.r, alive, alive) + _diagonal(~alive)
     now = np.broadcast_to(np.eye(r.shape[-1]), r.shape[1:])
     found, growth = [], []
@@ -209,7 +218,7 @@ def _graphs(frames: _Frames, first: Any) -> Any:
     """Return W_t, (K + 1, B, k, k), with Q_t [W_t; 1] the space that complements the first columns and is carried into itself.
 
     With R = [A B; 0 D] at the split it solves A_t W_t + B_t = W_{t+1} D_t backward from W = 0; a graph over the last columns
-    of the frame, it holds a space of nearly parallel directions as well as one of orthogonal ones.
+    of the frame, it represents a space of nearly parallel directions as well as one of orthogonal ones.
 
     Shapes: first (B, k), which columns come before the split. W has rows before it and columns after it.
     """
@@ -243,6 +252,8 @@ def _rows_scaled(r: Any, right: Any) -> tuple[Any, Any]:
 
 def _solved(r: Any, right: Any) -> tuple[Any, Any]:
     """The columns of r⁻¹ right at length 1, and the logarithms of their lengths. Shapes: r, right (B, k, k), the sizes (B, k)."""
+    # Rows of R may differ by hundreds of orders of magnitude; dividing both sides by the size of each row, in
+    # logarithms, keeps the solution within the range of floats.
     level = _log(np.abs(right)) - _log(np.abs(r).max(-1))[..., None]
     top = level.max(-2)
     scaled = np.sign(right) * np.exp(level - top[..., None, :])
@@ -259,6 +270,7 @@ def _log(x: Any) -> Any:
 def _means(growth: Any) -> tuple[Any, Any]:
     """The exponents of each sample and their standard errors, (B, k)."""
     each = blocks_of(growth, np.ones(len(growth), int), min(BLOCKS, len(growth)))
+    # Neighbouring steps are correlated, so that the errors come from blocks and not from single steps.
     return growth.mean(0), correlated_error(each)
 
 
@@ -288,6 +300,7 @@ def _groups(frames: _Frames, samples: Any) -> tuple[tuple[int, ...], ...]:
     ends = (frames.aligned, log[frames.steps :].sum(0))
     with np.errstate(invalid="ignore"):
         gaps = np.min([np.min(-np.diff(end, axis=-1), 0) for end in ends], 0)
+    # Lost directions have no rates that could be compared: they form one group among themselves.
     lost = np.isneginf(samples).any(0)
     apart = np.where(lost[1:], ~lost[:-1], gaps >= SEPARATED)
     edges = [0, *(np.flatnonzero(apart) + 1).tolist(), samples.shape[-1]]

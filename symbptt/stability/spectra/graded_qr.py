@@ -1,4 +1,9 @@
-"""Factorisations of matrices whose rows differ by hundreds of orders of magnitude, each row to full relative accuracy."""
+"""Factorisations of matrices whose rows differ by hundreds of orders of magnitude, each row to full relative accuracy.
+
+For example J = diag(1, 1e-30) times a frame Q: the second row of J Q is 1e-30 of the first. Householder's QR of the rows in the
+order of their size leaves each with errors relative to itself, so that R₂₂ has full relative accuracy. In the opposite order the
+reflection mixes rounding of the large row, 1e-16, into the small one, and R₂₂ is noise.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +47,8 @@ def carried_whole(jacobian: Any, frame: Any) -> tuple[Any, Any]:
 def _carried(jacobian: Any, frame: Any, cleaned: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
     size = np.abs(jacobian)
     columns, rows, inner = size.max(-2), size.max(-1), None
+    # J Q = (J D⁻¹)(D Q) with D the sizes of the columns: the QR of D Q is one by rows, and the frame of the rest has
+    # columns of one size.
     if _is_graded(columns).any():
         frame, inner = _qr_by_rows(columns[..., None] * frame, columns, cleaned)
         jacobian = jacobian / np.where(columns == 0, 1, columns)[..., None, :]
@@ -96,6 +103,7 @@ def log_singular_values(s: Any, u: Any) -> Any:
     Source: Demmel, Veselić 1992, "Jacobi's method is more accurate than QR" (one-sided Jacobi on graded rows); Drmač,
     Veselić 2008, "New fast and accurate Jacobi SVD algorithm" (the QR step before it).
     """
+    # Sizes are logarithms throughout: exp(s) itself leaves the range of floats after a few hundred steps.
     s, u = normalised(np.array(s, np.float64), np.array(u, np.float64))
     for _ in range(SWEEPS):
         s, u = _diagonalised(*_sorted(s, u))
@@ -122,6 +130,8 @@ def _qr_step(s: Any, u: Any) -> tuple[Any, Any]:
     """diag(exp(s)) u = (r diag(exp(s)))' q': r diag(exp(s)) has the same singular values and is nearer to diagonal."""
     r = np.linalg.qr(u.T, mode="r")
     finite = np.where(np.isneginf(s), 0, s)
+    # r is upper triangular and s descends, so that every factor used is at most 1; the minimum keeps those under the
+    # diagonal, which multiply zeros, from overflowing.
     return s, r * np.exp(np.minimum(finite - finite[:, None], 0))
 
 
@@ -142,6 +152,7 @@ def _diagonalised(s: Any, u: Any) -> tuple[Any, Any]:
         if len(rows) > 1:
             _, sizes, u[rows] = np.linalg.svd(np.exp(s[rows] - top)[:, None] * u[rows], full_matrices=False)
             s[rows] = top + _log(sizes)
+        # Windows overlap by half, so that two rows of like size are in some window together.
         top = s[s <= top - WINDOW / 2].max(initial=-np.inf)
     return s, u
 

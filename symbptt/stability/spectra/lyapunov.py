@@ -1,4 +1,9 @@
-"""Lyapunov exponents of a cell on its data: how fast a perturbation of the whole state grows or shrinks, per step."""
+"""Lyapunov exponents of a cell on its data: how fast a perturbation of the whole state grows or shrinks, per step.
+
+For example J = diag(2, 1/2) at every step: a frame Q = R(45°) turns towards e₁, and after a few steps J Q = Q' R has the
+diagonal (2, 1/2). Its logarithms, summed over steps and divided by their number, are the exponents ln 2 and −ln 2. Without the
+QR of every step both columns would turn to e₁, and the second exponent would be lost in rounding.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +33,7 @@ Arrays = Mapping[str, Any]
 POINTS = 1000
 """Points of the history at the most."""
 NINE_TENTHS = 0.9
-"""The part of the local exponents that their band holds."""
+"""The part of the local exponents that lies within their band."""
 VALUES = 64
 """Values of an index whose times are looked at, at the most."""
 ROUNDED = 25.0
@@ -40,7 +45,7 @@ class LocalExponents:
     """Finite-time exponents: the mean growth of each direction over each of W windows of steps, nats per step.
 
     The windows are consecutive, 20 at the most and of nearly equal length, `edges` their first steps and the end, counted from the first
-    step of the run. `low` and `high` hold nine tenths of the values, over windows and samples, between them, `spread` is their
+    step of the run. `low` and `high` enclose nine tenths of the values, over windows and samples, `spread` is their
     standard deviation (nan where a window loses the direction): what a sequence as long as a window may find, while the error
     of the exponents is that of the mean over all. Directions are those of the frame, in the order of the exponents.
 
@@ -72,7 +77,7 @@ class LyapunovSpectrum:
     nan where only some exponents were asked for.
     `kaplan_yorke` is the dimension of the attractor, `entropy` the sum of the positive exponents, in nats per step; nan where
     only some exponents were asked for and these do not decide them.
-    `history` holds the running estimates after `history_steps` measured steps; `transient` steps came before. `samples` are
+    `history` has the running estimates after `history_steps` measured steps; `transient` steps came before. `samples` are
     the exponents of each sample in the order of the means, `sample_errors` their standard errors, `growth` the logarithm of what a
     perturbation has grown to after `history_steps`. `local` has the exponents by windows of time.
 
@@ -142,6 +147,7 @@ def _driven(run: Trajectory, edges: Any) -> float:
     found = [np.zeros((len(edges) - 1, 0))]
     for name in run.of.drivers:
         x = run.inputs[name].reshape(run.steps, -1)
+        # An index has no mean that says anything; the frequency of each of its values has.
         if x.dtype.kind in "iub":
             x = (x[..., None] == np.unique(x)[:VALUES]).reshape(run.steps, -1)
         sums = np.add.reduceat(x[: edges[-1]], edges[:-1], axis=0, dtype=np.float64)
@@ -208,6 +214,7 @@ def march(jacobians: Any, frame: Any) -> tuple[Any, Any]:
     for t, step in enumerate(jacobians):
         frame, r = np.linalg.qr(step @ frame) if plain[t] else carried(step, frame)
         grown[t] = r.diagonal(0, -2, -1)
+    # `carried` has zeros for lost directions already; a plain QR leaves rounding there.
     lost = is_lost(grown, np.abs(jacobians).max((-2, -1))[..., None]) & plain[:, None, None]
     return frame, _log(np.where(lost, 0, np.abs(grown)))
 
@@ -244,6 +251,7 @@ def _local(each: Any, edges: Any) -> LocalExponents:
 
 def _entropy(exponents: Any, size: int) -> float:
     """The sum of the positive exponents; nan where only some were asked for, and more may be positive."""
+    # Ruelle: the entropy is at most this sum, and by Pesin equal to it for a smooth invariant measure.
     positive = exponents[exponents > 0]
     return np.nan if len(positive) == len(exponents) < size else float(np.sum(positive))
 
@@ -258,6 +266,7 @@ def _between(samples: Any) -> Any:
 
 def _defects(jacobians: Any, grown: Any) -> Any:
     """The sum over steps of Σ ln|R_ii| − ln|det J|, without the steps whose determinant is rounding. Shapes: (B,)."""
+    # ln|det J| = Σ ln|R_ii| in exact arithmetic: a check of the whole recurrence that costs one more factorisation.
     sound = grown.min(-1) > _log(np.abs(jacobians).max((-2, -1))) - ROUNDED
     with np.errstate(invalid="ignore"):
         return np.sum(np.where(sound, grown.sum(-1) - np.linalg.slogdet(jacobians)[1], 0), 0)
@@ -269,6 +278,7 @@ def kaplan_yorke(exponents: Any, size: int | None = None) -> float:
     Source: Kaplan, Yorke 1979, "Chaotic behavior of multidimensional difference equations".
     """
     sums = np.concatenate([[0.0], np.cumsum(exponents)])
+    # The dimension is j plus the part of exponent j + 1 that brings the sum to zero, by linear interpolation.
     below = np.flatnonzero(sums < -1e-12)
     if not len(below):
         return float(len(exponents)) if size in (None, len(exponents)) else np.nan

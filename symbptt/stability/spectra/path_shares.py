@@ -1,4 +1,4 @@
-"""Which path from state to state carries what is left of a gradient: the exponent, shared out exactly."""
+"""The paths from state to state by what each carries of the gradient that is left: the exponent, shared out exactly."""
 
 from __future__ import annotations
 
@@ -85,6 +85,8 @@ def _split(
     """l'Jr by path, each (B,), and its size, for samples where it is more than rounding; scaled by |cos| of l and Jr."""
     after = np.einsum("bij,bj->bi", jacobian, right)
     total, length = np.sum(left * after, -1), np.linalg.norm(after, axis=-1)
+    # Where l is orthogonal to J r the first-order change l'dJ r / l'J r has no meaning; such a sample is left out of
+    # both sums.
     sound = np.abs(total) > 1e-9 * length
     scale = np.where(sound, np.sign(total) / np.where(length > 0, length, 1), 0)
     found = {}
@@ -94,6 +96,8 @@ def _split(
     for name, a in factors.items():
         part = names[name]
         through = scale * np.sum(left[:, part] * a * right[:, part], -1)
+        # The block ∂s/∂s contains the elementwise factor on its diagonal; it is subtracted, so that the shares still
+        # sum to 1.
         found[name, name, True], found[name, name, False] = through, found[name, name, False] - through
     return found, np.abs(total) * np.abs(scale)
 

@@ -1,4 +1,9 @@
-"""Singular values of products of step Jacobians against the lag: how gradients of every direction pass through k steps."""
+"""Singular values of products of step Jacobians against the lag: how gradients of every direction pass through k steps.
+
+For example 1,000 steps with J = diag(2, 1/2): the product has 2^1000 and 2^−1000, beyond what one float matrix
+resolves. It is stored as Q diag(exp(s)) U instead, with s = (693, −693) and rows of U of length one; each step multiplies
+Q alone, takes a QR of the result, and merges R into s and U row by row.
+"""
 
 from __future__ import annotations
 
@@ -147,6 +152,8 @@ def _longer(q: Any, s: Any, u: Any, ghost: Any, jacobian: Any, plain: Any) -> tu
 
     Shapes: q, u, jacobian (B, N, N), s, ghost (B, N). The transpose: a longer lag multiplies the product from the right.
     """
+    # The singular values of a product are those of its transpose, and J' on the left of the transpose is a further
+    # step on the right of the product.
     back = np.swapaxes(jacobian, -1, -2)
     q, r = _plain(back, q) if plain else carried(back, q)
     with np.errstate(divide="ignore"):
@@ -157,6 +164,7 @@ def _longer(q: Any, s: Any, u: Any, ghost: Any, jacobian: Any, plain: Any) -> tu
     )
     level = logs + s[..., None, :]
     top = level.max(-1)
+    # A row of zeros has no scale; 0 stands in, as −∞ − (−∞) is NaN.
     top = np.where(np.isneginf(top), 0, top)
     weights = np.sign(r) * np.exp(level - top[..., None])
     return (q, *normalised(top, weights @ u)), ghost
@@ -197,6 +205,8 @@ class _Blocks:
             own, low = self.own[name]
             top = np.maximum(level, low)
             rest = _difference(total[:, part, part] * _exp(level - top), own * _exp(low - top))
+            # The paths through other states are the difference from those that never leave the state; both are first
+            # put on one scale.
             found[name,], found[name] = _log_norm(own, low), _log_norm(rest, top)
         return found
 

@@ -105,6 +105,8 @@ def _growth(jacobians: Any, lags: list[int], first: int) -> TransientGrowth:
 def _grown(jacobians: Any, lags: list[int]) -> tuple[Any, Any, Any]:
     """The logarithm of the largest growth at each lag, its first step and its sample."""
     powers, logs, starts, samples = [_scaled(jacobians)], [], [], []
+    # Products over 1, 2, 4, ... steps for every start: any lag is then a product of at most log₂ of them, as in
+    # binary powers.
     while 2 * _length(powers) <= lags[-1]:
         powers.append(_times(powers[-1], powers[-1], _length(powers)))
     for lag in lags:
@@ -116,9 +118,10 @@ def _grown(jacobians: Any, lags: list[int]) -> tuple[Any, Any, Any]:
 
 
 def _scaled(jacobians: Any) -> tuple[Any, Any]:
-    """Jacobians with the largest entry between 1 and 2, whose squares have room, and the logarithms of the powers of 2 taken out."""
+    """Jacobians with the largest entry between 1 and 2, whose squares do not overflow, and the logarithms of the powers of 2 taken out."""
     size = np.abs(jacobians).max((-2, -1), initial=0.0)
     whole = np.exp2(np.floor(np.log2(np.where(size == 0, 1.0, size))))
+    # Dividing by a power of 2 is exact.
     return jacobians / whole[..., None, None], np.log(whole)
 
 
@@ -161,6 +164,7 @@ def _largest(products: Any, level: Any) -> tuple[float, int, int]:
     with np.errstate(divide="ignore"):
         bound = np.log(np.linalg.norm(squares @ squares, axis=(-2, -1))) / 4 + level
     best: tuple[float, int, int] = (-np.inf, 0, 0)
+    # In the order of the bounds the search ends as soon as the next bound is below the best value found.
     order = np.argsort(-bound, axis=None)
     order = order[~np.isneginf(bound.ravel()[order])]
     for first in range(0, len(order), TOGETHER):
@@ -176,6 +180,7 @@ def _largest(products: Any, level: Any) -> tuple[float, int, int]:
 def _henrici(jacobians: Any) -> float:
     jacobians, _ = _scaled(jacobians)
     total = (np.abs(jacobians) ** 2).sum((-2, -1))
+    # Schur: ‖J‖² = Σ|λ|² + the squares of the part over the diagonal, which vanishes for a normal matrix alone.
     normal = (np.abs(np.linalg.eigvals(jacobians)) ** 2).sum(-1)
     alive = total > 0
     return float(np.mean(np.sqrt(np.clip(1 - normal[alive] / total[alive], 0, 1)))) if alive.any() else 0.0
