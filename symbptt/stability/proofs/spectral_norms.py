@@ -2,7 +2,8 @@
 
 Structure is exploited: over all |d| ≤ d_max the norm of diag(d) W is that of diag(d_max) W, one matrix and no interval.
 
-For example tanh'(a) ⊙ (W h): diag(d) W with d in [0, 1] has at most the norm of W, since ‖diag(d)‖ ≤ 1. An interval matrix with entries [0, w_ij] would be bounded by the norm of |W|, up to √n times larger.
+For example tanh'(a) ⊙ (W h): diag(d) W with d in [0, 1] has at most the norm of W, since ‖diag(d)‖ ≤ 1. An interval matrix
+with entries [0, w_ij] would be bounded by the norm of |W|, up to √n times larger.
 """
 
 from __future__ import annotations

@@ -47,8 +47,7 @@ def carried_whole(jacobian: Any, frame: Any) -> tuple[Any, Any]:
 def _carried(jacobian: Any, frame: Any, cleaned: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
     size = np.abs(jacobian)
     columns, rows, inner = size.max(-2), size.max(-1), None
-    # J Q = (J D⁻¹)(D Q) with D the sizes of the columns: the QR of D Q is one by rows, and the frame of the rest has
-    # columns of one size.
+    # J Q = (J D⁻¹)(D Q) with D the sizes of the columns: D Q is factored by rows, and J D⁻¹ has columns of one size.
     if _is_graded(columns).any():
         frame, inner = _qr_by_rows(columns[..., None] * frame, columns, cleaned)
         jacobian = jacobian / np.where(columns == 0, 1, columns)[..., None, :]

@@ -105,8 +105,7 @@ def _growth(jacobians: Any, lags: list[int], first: int) -> TransientGrowth:
 def _grown(jacobians: Any, lags: list[int]) -> tuple[Any, Any, Any]:
     """The logarithm of the largest growth at each lag, its first step and its sample."""
     powers, logs, starts, samples = [_scaled(jacobians)], [], [], []
-    # Products over 1, 2, 4, ... steps for every start: any lag is then a product of at most log₂ of them, as in
-    # binary powers.
+    # Products over 1, 2, 4, ... steps for every start: any lag is then a product of those of its binary digits.
     while 2 * _length(powers) <= lags[-1]:
         powers.append(_times(powers[-1], powers[-1], _length(powers)))
     for lag in lags:
