@@ -113,6 +113,8 @@ def _mean_field(moments: _Moments, sigma_w: float, sigma_b: float) -> MeanField:
 
 def fixed_variance(step: Callable[[float], float]) -> float:
     """Return the fixed point that the map of variances takes 1 to, for a map that grows with q; 0 or inf where it ends there."""
+    # The map of variances grows with q, so that the orbit from 1 is monotone and cannot pass a fixed point: the first
+    # one in its direction is its limit.
     q = 1.0
     gap = step(q) - q
     if abs(gap) <= 1e-13:
@@ -125,6 +127,8 @@ def fixed_variance(step: Callable[[float], float]) -> float:
             return np.inf if up else 0.0
         if (step(beyond) > beyond) != up:
             return float(
+                # The root is that of the ratio step(q)/q − 1 over ln q, which is of one size for tiny and for huge
+                # variances.
                 np.exp(root(lambda x: step(np.exp(x)) * np.exp(-x) - 1, np.log(min(q, beyond)), np.log(max(q, beyond))))
             )
         q = beyond
@@ -140,6 +144,8 @@ def root(function: Callable[[float], float], low: float, high: float, tolerance:
         middle = middle if low < middle < high else (low + high) / 2
         value = function(middle)
         if (value > 0) == (a > 0):
+            # Illinois: halving the value at the end that stays put keeps false position from creeping up on a root
+            # from one side.
             low, a, b = middle, value, b / 2
         else:
             high, b, a = middle, value, a / 2
@@ -185,6 +191,7 @@ def gaussian_mean(function: Callable[[Any], Any], variance: float, kinks: tuple[
         size = abs(total) + np.abs(whole).sum()
         if not np.isfinite(size):
             return float(np.inf)
+        # A panel is done when halving it changes nothing: the error of the halves is far below that of the whole.
         rough = np.abs(whole - left - right) > 1e-14 * size
         total += float((left + right)[~rough].sum())
         if not rough.any():

@@ -48,6 +48,7 @@ def supremum(expr: sp.Expr, kinks: tuple[float, ...] = ()) -> Supremum:
     that comes within 1e-7 of its bound only beyond 1e8, would deceive it; those of the table do not.
     """
     values = on_arrays(expr)
+    # A kink has no derivative of its own: its two sides stand for it.
     points = np.concatenate([GRID, *(np.array([k - 1e-9, k + 1e-9]) for k in kinks)])
     size = np.abs(values(points))
     size = np.where(np.isnan(size), -np.inf, size)
@@ -91,6 +92,7 @@ def _refined(expr: sp.Expr, at: float, value: float) -> tuple[float, float]:
             break
         x -= step
     refined = float(np.abs(f(x)))
+    # Newton's method may lead to a minimum, or away; the grid point is then the better bound.
     return (x, refined) if refined >= value else (at, value)
 
 
@@ -101,6 +103,8 @@ def slope_range(name: str) -> tuple[float, float]:
     if not np.isfinite(size):
         return -np.inf, np.inf
     slope, kinks = derivative_of(body_of(name)), kinks_of(name)
+    # With |f'| ≤ S both S − f' and S + f' are not negative, so that their suprema S − inf f' and S + sup f' need no
+    # sign.
     least, most = size - supremum(size - slope, kinks).value, supremum(size + slope, kinks).value - size
     margin = 0.0 if slope_bound(name).exact is not None else 1e-9
     return max(least, -size) - margin, min(most, size) + margin

@@ -1,4 +1,4 @@
-"""How long gradients last along runs of a cell: by the largest exponent, and by the norm of one gradient."""
+"""The time that gradients last along runs of a cell: by the largest exponent, and by the norm of one gradient."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ class Runs:
 
     def rate(self, params: Arrays, horizon: float, *, search: bool = False) -> float:
         """The growth of gradients in nats per step, −1 over their horizon, the mean over the seeds; `search` asks for short runs."""
+        # A mean over infinite rates says nothing: the one of the largest size stands for them.
         found = [self._rate(params, horizon, search, seed) for seed in (self.seeds[:1] if search else self.seeds)]
         return float(np.mean(found)) if np.isfinite(found).all() else max(found, key=abs)
 
@@ -94,6 +95,8 @@ class Runs:
             return Lasting(None, np.nan, np.inf)
         found = lyapunov_spectrum(self.cell, params, *self.data(steps, self.seeds[0]), count=1, steps=steps)
         exponent, half = float(found.exponents[0]), float(np.nan_to_num(found.half_width[0], nan=np.inf))
+        # −1/λ falls towards zero as λ falls, so that the ends of the interval keep their order; an upper end of λ at
+        # zero or above has no finite horizon.
         low, high = -1 / (exponent - half), -1 / (exponent + half) if exponent + half < 0 else np.inf
         return Lasting(-1 / exponent if exponent < 0 else None, low, high)
 
@@ -133,6 +136,8 @@ class Runs:
         if not np.isfinite(norms).all():
             return np.inf
         alive = np.flatnonzero(norms)
+        # The first tenth of a backward pass turns the cotangent into the direction that lasts longest, the last is
+        # where the state comes from its start.
         first, last = max(int(alive[0]) if len(alive) else steps, steps // 10), steps - 1 - steps // 10
         return (
             float(np.log(norms[first] / norms[last]) / (last - first)) if first < last and norms[last] > 0 else -np.inf
@@ -169,6 +174,8 @@ def _falls(squares: Any) -> float | None:
         return np.inf
     if squares[last + 1] == 0:
         return float(last)
+    # Between two steps the norm is taken to fall exponentially, a straight line of its logarithm, which meets −1
+    # there.
     ends = np.log(squares[last : last + 2] / squares[0]) / 2
     return float(last + (ends[0] + 1) / (ends[0] - ends[1]))
 

@@ -57,7 +57,7 @@ class Initialisation:
 
     @property
     def reached(self) -> bool:
-        """Whether the horizon measured is within 10 % of the one asked for."""
+        """Answer whether the horizon measured is within 10 % of the one asked for."""
         return self.achieved is not None and abs(self.achieved / self.horizon - 1) <= WITHIN
 
     def text(self) -> str:
@@ -74,7 +74,7 @@ class Initialisation:
     __str__ = text
 
     def _shifted(self) -> str:
-        """What is added to which biases, those with the same shift together."""
+        """Tell what is added to which biases, those with the same shift together."""
         groups: dict[float | None, list[str]] = {}
         for name, shift in self.shifts.items():
             groups.setdefault(shift, []).append(name)
@@ -180,6 +180,8 @@ def _refined(knob: Knob, runs: Runs, value: float, horizon: float) -> Initialisa
     """The nearest of solutions with more and more data, each measured with data that it was not solved with."""
     found = [_measured(knob, runs, value, horizon)]
     while not found[-1].reached and len(found) < ROUNDS:
+        # The data that showed the miss join those that are solved with, so that the next measurement needs fresh ones
+        # again.
         runs = replace(runs, seeds=(*runs.seeds, runs.seeds[-1] + 1))
         again = _near(knob, runs, value, horizon)
         if again is None:
@@ -200,7 +202,7 @@ def _near(knob: Knob, runs: Runs, value: float, horizon: float) -> float | None:
 
 
 def _gap(knob: Knob, runs: Runs, horizon: float) -> Callable[[float], float]:
-    """How far the rate is from −1/horizon, as a function of the knob's value, bounded for the search of its root."""
+    """Return the distance of the rate from −1/horizon as a function of the knob's value, bounded for the search of its root."""
     return lambda value: float(np.clip(runs.rate(knob.set(value), horizon), -1e3, 1e3)) + 1 / horizon
 
 
@@ -214,6 +216,7 @@ def _solve(knob: Knob, runs: Runs, horizon: float) -> tuple[float | None, str]:
         seen.append(-1 / found if found < 0 else np.inf)
         return found + 1 / horizon
 
+    # A scan with short runs finds the first crossing cheaply; long runs then confirm both of its ends.
     high = _crossing(lambda i: below(i, True) < 0, len(knob.scale))
     while high is not None and 0 < high < len(knob.scale):  # a long run may put the crossing one place further
         low, top = below(high - 1, False), below(high, False)

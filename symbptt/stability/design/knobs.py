@@ -1,4 +1,4 @@
-"""What sets the memory of a cell, found from its graph: the biases of its gates, the gain of its recurrent weights."""
+"""The parameters that set the memory of a cell, found from its graph: the biases of its gates, the gain of its recurrent weights."""
 
 from __future__ import annotations
 
@@ -105,6 +105,7 @@ def _reaching(found: Carries, id: int) -> list[str]:
         seen.add(node.id)
         if node.family == "leaf" and node.attrs.role == "param":
             names.append(node.attrs.name)
+        # Products and sums end the search: a parameter behind one is a weight, not a bias.
         if node.family in ("map", "view"):
             stack.extend(node.args)
         if node.family == "gather":
@@ -138,6 +139,8 @@ def _effects(found: Carries, of: Linear, states: Any, inputs: Arrays, state: str
         step = np.zeros(value.size)
         step[i] = STEP
         with np.errstate(all="ignore"):
+            # Central differences of the mean factor: only their signs and order are used, so that a coarse step is
+            # enough.
             change = rate(value + step.reshape(value.shape)) - rate(value - step.reshape(value.shape))
         result[i] = change if np.isfinite(change) else 0.0
     return np.where(np.abs(result) > 1e-9, result, 0.0).reshape(value.shape)

@@ -96,7 +96,7 @@ def _before(
 
 @dataclass(frozen=True)
 class _Before:
-    """What a step starts from."""
+    """The arrays from which any single step can be run again."""
 
     kernel: Kernel
     params: Arrays
@@ -130,6 +130,7 @@ def _steps_back(
     end the norms of the adjoint of the initial state. All are infinite from where one has left the range."""
     names: list[str] = []
     for t in reversed(range(length)):
+        # Once a cotangent is infinite, all earlier ones are; further products would give NaN instead.
         if grads is None and not all(np.isfinite(v).all() for v in sent.values()):
             yield dict.fromkeys(sent, np.inf), dict.fromkeys(names, np.inf)
             continue
@@ -165,5 +166,6 @@ def _collected(steps: Iterable[tuple[dict[str, float], Arrays | None]]) -> Gradi
             growth.setdefault(name, []).append(_norm(total))
     found = [{k: np.array(v) for k, v in group.items()} for group in (states, parameters, growth)]
     with np.errstate(over="ignore"):
+        # hypot scales its arguments, so that squares of large norms do not overflow.
         norms = np.hypot.reduce(list(found[0].values()))
     return GradientFlow(np.arange(len(norms)), norms, *found)

@@ -70,6 +70,8 @@ class Tangent:
                 found[name] = part.reshape(*bar.shape[:2], *shapes[to], *shapes[of])
             else:
                 diagonal = np.diagonal(part, axis1=-2, axis2=-1)
+                # In c I one number stands in every diagonal entry, so that its cotangent is their sum. Entries off
+                # the diagonal are zero whatever it is, and count nothing.
                 found[name] = diagonal.sum(-1) if kind == "scalar" else diagonal.reshape(*bar.shape[:2], *shapes[of])
         return found
 

@@ -1,4 +1,4 @@
-"""Which parameters that are zero keep a state from passing its steps: those that have no other start than zeros."""
+"""The zero parameters that keep a state from passing its steps: those that have no other start than zeros."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ def advice_of(names: tuple[str, ...]) -> str:
 
 
 def _passes(kernel: Kernel, params: Arrays, inputs: Arrays, state: Arrays) -> bool:
-    """Whether a gradient of the last states arrives at the first ones."""
+    """Answer whether a gradient of the last states arrives at the first ones."""
     random = np.random.default_rng(0)
     first = {k: np.asarray(v)[:STEPS] for k, v in inputs.items()}
     with np.errstate(all="ignore"):
         run = kernel.forward(params, first, state, steps=None if first else STEPS)
         sent = {k: random.standard_normal(v[-1].shape).astype(v.dtype) for k, v in run.states.items()}
+        # A random cotangent: exact zeros everywhere then mean that no path exists, not that two paths cancel.
         found = kernel.backward(run, sent)
     return any(np.any(v) for v in found.state.values())
