@@ -1,4 +1,9 @@
-"""A branch of fixed points carried on along a knob, by arclength, so that it is followed around its folds."""
+"""A branch of fixed points carried on along a knob, by arclength, so that it is followed around its folds.
+
+For example p = s − s³ at its fold, ds/dp = ∞: Newton's method at a fixed p has a singular matrix there and finds no next point.
+The unknowns are therefore (s, p) together, with one equation more: the point lies on the plane across the tangent at a given
+distance. The bordered matrix is regular at folds, and singular only where branches cross.
+"""
 
 from __future__ import annotations
 
@@ -84,6 +89,8 @@ def first_spot(of: Family, state: Any, value: float, span: float) -> Spot | None
     if not np.isfinite(rows).all():
         return None
     _, sizes, directions = np.linalg.svd(rows)
+    # N equations for N + 1 unknowns have a curve of solutions where their rank is N; with a lower rank no single
+    # direction leads on.
     if sizes[-1] < DEGENERATE * max(1.0, sizes[0]):
         return None
     tangent = directions[-1]
@@ -115,6 +122,7 @@ def carried(of: Family, start: Spot, sign: int, within: Range) -> tuple[list[Spo
             return [*spots[:-1], spots[0]], "closed"
         if np.abs(new.state).max() > HUGE:
             return spots, "away"
+        # Steps grow slower than they shrink: a refused point costs its Newton iterations for nothing.
         length = min(1.5 * length, LONGEST)
     return spots, "long"
 
@@ -168,6 +176,8 @@ def _spot(of: Family, state: Any, value: float, before: Any, span: float) -> Spo
     """A fixed point with its tangent, which goes on where the direction `before` went."""
     jacobian, scale = of(value).jacobian(state[None])[0], _scale(state, span)
     rows = _rows(of, state, value, scale, span, jacobian)
+    # The last row asks for a positive product with the direction before, so that the branch never turns back on
+    # itself.
     tangent = _solved(np.vstack([rows, before]), np.append(np.zeros(len(state)), 1.0))
     if tangent is None or not np.any(tangent):
         return None
@@ -175,7 +185,7 @@ def _spot(of: Family, state: Any, value: float, before: Any, span: float) -> Spo
 
 
 def _is_far(last: Spot, new: Spot, length: float) -> bool:
-    """Whether neighbouring points are too far apart to be sure that nothing lies between them, or that they are of one branch."""
+    """Answer whether neighbouring points are too far apart to be sure that nothing lies between them, or that they are of one branch."""
     a, b = np.abs(last.eigenvalues), np.abs(new.eigenvalues)
     near = (np.maximum(a, b) > 0.5) & (np.minimum(a, b) < 2)
     jumps = bool((np.abs(a - b)[near] > JUMP).any()) and length > KINK
@@ -210,7 +220,7 @@ def at_value(of: Family, value: float, state: Any) -> Any:
 
 
 def _passes(last: Spot, new: Spot, start: Spot) -> bool:
-    """Whether the way from one point to the next passes the start of the branch."""
+    """Answer whether the way from one point to the next passes the start of the branch."""
     way = np.append(new.state, new.value) / last.scale - last.whole
     back = np.append(start.state, start.value) / last.scale - last.whole
     length = np.linalg.norm(way)

@@ -1,4 +1,4 @@
-"""Where on a branch eigenvalues cross the unit circle: folds, flips, Neimark–Sacker points, points where branches cross."""
+"""The points of a branch at which eigenvalues cross the unit circle: folds, flips, Neimark–Sacker points, crossings of branches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROUNDS = 120
 TIGHT = 1e-8
 """A zero is known to this part of the way between two points before a number is said to jump."""
 AROUND, NODES = 0.01, 10
-"""Distance and number of the points through which the polynomial of a crossing of branches is laid."""
+"""Distance and number of the points through which the polynomial of a crossing of branches is fitted."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def _between(of: Family, a: Spot, b: Spot, within: Range) -> list[Bifurcation]:
         return a if part == 0 else b if part == length else corrected(of, a, a.tangent, part, within.span)
 
     found: list[Bifurcation] = []
+    # Eigenvalues are sorted by modulus: those that cross the circle between the points are the ranks between both
+    # counts.
     for rank in range(min(a.unstable, b.unstable), max(a.unstable, b.unstable)):
         spot, jumps = _root(at, partial(_outside, rank), length)
         if spot is None:
@@ -111,6 +113,8 @@ def _crossing(at: Callable[[float], Spot | None], middle: float, width: float) -
     from the polynomial through points around it. Where the branch turns there, its value has an extremum; else the eigenvalue
     passes 1.
     """
+    # Chebyshev nodes: interpolation at them does not oscillate towards the ends, and none of them is the singular
+    # middle.
     places = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
     spots = [s for s in (at(middle + width * place) for place in places) if s is not None]
     if len(spots) < NODES:
@@ -144,7 +148,7 @@ def is_known(found: Sequence[Bifurcation], new: Bifurcation) -> bool:
 
 
 def _outside(rank: int, spot: Spot) -> float:
-    """How far the eigenvalue of a rank is outside the unit circle."""
+    """Return the distance of the eigenvalue of a rank outside the unit circle."""
     return float(np.abs(spot.eigenvalues[rank]) - 1)
 
 
@@ -156,6 +160,7 @@ def _named(spot: Spot, eigenvalue: complex, turns: bool, jumps: bool) -> Bifurca
         kind = "jump"
     else:
         kind = "flip" if abs(eigenvalue + 1) < NEAR else "Neimark–Sacker"
+    # Of a complex pair the one with the positive imaginary part, so that both give the same point.
     upper = complex(eigenvalue.real, abs(eigenvalue.imag))
     return Bifurcation(kind, spot.value, spot.state, upper)
 
@@ -189,13 +194,14 @@ def _root(at: Callable[[float], Spot | None], of: Callable[[Spot], float], lengt
             break
         low, high = (place, high) if end == 0 else (low, place)
         values[end] = weighed[end] = value
+        # Illinois: the end that stays twice in a row counts half, or false position would move the other end alone.
         weighed[1 - end] = weighed[1 - end] / 2 if side == end + 1 else values[1 - end]
         side = end + 1
     return best, high - low < TIGHT * length and min(map(abs, values)) > CROSSES
 
 
 def _around(low: float, place: float, high: float) -> tuple[float, ...]:
-    """A place, and others near it where that has no point; none where there is no room."""
+    """A place, and others near it where that has no point; none where the interval is too small."""
     near = (
         place,
         place + 0.4 * (high - place),

@@ -69,7 +69,9 @@ class Family:
 
     def slope(self, state: Any, value: float, span: float) -> Any:
         """Return ∂F/∂value at one state (N,), by central differences."""
+        # The error of a central difference, h² of truncation and ε/h of rounding, is least near h = ε^(1/3).
         step = DIFFERENCE * max(abs(value), 1e-3 * span)
+        # The difference is divided by what was really stepped in floats, not by 2 · step.
         up, down = value + step, value - step
         return (self(up)(state[None])[0] - self(down)(state[None])[0]) / (up - down)
 

@@ -29,7 +29,7 @@ SLOW = 0.1
 """A local minimum of the speed counts as a slow point where it is under this part of the largest speed of the seeds."""
 MARGINAL = 1e-6
 FAR = 3.0
-"""Points this many times further from the mean of the seeds than any of them have run away: gates that saturate there hold
+"""Points this many times further from the mean of the seeds than any of them have run away: gates that saturate there preserve
 any state, but no trajectory comes near."""
 
 
@@ -221,6 +221,7 @@ def newton(at: Any, s: Any) -> Any:
         trial = s[i] + step
         trial = np.where(np.isfinite(trial), trial, s[i])  # a step out of the float range is none
         moved = at(trial) - trial
+        # A NaN compares as false, so that a step out of range is taken back like any other that does not help.
         better = np.sum(moved**2, -1) < np.sum(r[i] ** 2, -1)
         s[i[better]], r[i[better]] = trial[better], moved[better]
         mu[i] = np.where(better, np.maximum(mu[i] / 10, 1e-16), mu[i] * 10)
@@ -234,6 +235,8 @@ def _step(at: Any, s: Any, r: Any, mu: Any) -> tuple[Any, Any]:
     a = at.jacobian(s) - eye
     normal = np.swapaxes(a, -1, -2) @ a
     size, trace = s.shape[-1], np.trace(normal, axis1=-2, axis2=-1)
+    # The damping is relative to the size of A'A, so that one μ means the same for all cells; its floor keeps a
+    # singular A'A solvable.
     scale = np.maximum(mu * np.maximum(trace / size, 1e-12), size * np.finfo(float).eps * trace)  # A may be singular
     pull = np.einsum("bij,bi->bj", a, r)
     step = -np.linalg.solve(normal + scale[:, None, None] * eye, pull[..., None])[..., 0]
@@ -245,6 +248,8 @@ def _residual(at: ConstantStep, s: Any) -> tuple[Any, Any]:
     r, a = at(s) - s, at.jacobian(s) - np.eye(s.shape[-1])
     speed = np.maximum(np.linalg.norm(r, axis=-1), 1e-300)
     slope = np.linalg.norm(np.einsum("bij,bi->bj", a, r), axis=-1)
+    # The gradient of ‖r‖²/2 is A'r, at most ‖A‖ ‖r‖: relative to that it is small at a minimum of the speed, whatever
+    # the speed is.
     bound = speed * np.maximum(np.linalg.norm(a, axis=(-2, -1)), 1.0)
     return np.abs(r).max(-1), slope / bound
 

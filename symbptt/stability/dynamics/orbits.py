@@ -1,4 +1,4 @@
-"""What runs settle on for each value of a knob: the points of an orbit diagram, and the periods of cycles."""
+"""The states at which runs settle for each value of a knob: the points of an orbit diagram, and the periods of cycles."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from symbptt.stability.dynamics.family import Family
 
 RUNS, TRIED = 4, 32
-"""Runs that are kept for each value, and random states from which as many are tried."""
+"""Runs that are recorded for each value, and random states from which as many are tried."""
 BLOCK = 512
-"""Steps that are held at a time."""
+"""Steps whose states are in memory at a time."""
 SAME = 1e-6
 """States nearer than this, relative to the size of the run, are one point of a cycle."""
 
@@ -60,6 +60,7 @@ def _period(run: Any) -> int:
     if not np.isfinite(run).all():
         return 0
     size = SAME * (1e-3 + np.abs(run).max())
+    # The least period comes first; multiples of it fit as well and are not reached.
     for period in range(1, len(run) // 2 + 1):
         if np.abs(run[period:] - run[:-period]).max() <= size:
             return period

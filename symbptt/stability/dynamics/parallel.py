@@ -1,4 +1,4 @@
-"""Whether the steps of a recurrence could be computed all at once, by Newton's method over time, and in how many iterations."""
+"""A prediction of whether all steps of a recurrence can be computed at once, by Newton's method over time, and in how many iterations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAST, USELESS = 0.1, 0.5
 """Iterations per step under which there is much to gain, and over which there is little."""
 RADII = (1.0, 0.97, 0.9, 0.75, 0.5, 0.25)
 ANGLES = 5
-"""Where the symbol of the iteration with the diagonal alone is measured: radii, and angles in half a turn."""
+"""The radii and the angles in half a turn at which the symbol of the iteration with the diagonal alone is measured."""
 SAMPLES, WORK = 6, 2**22
 """Steps at which it is, at the most, and their number times N³."""
 SQUARINGS = 5
@@ -88,6 +88,7 @@ def parallel(run: Trajectory, exponent: float) -> Parallel:
     affine, steps = is_affine(local_of(run.of.cell)), run.steps
     newton = 1 if affine else newton_iterations(exponent, steps)
     quasi = newton if structure == "diagonal" else max(newton, quasi_iterations(_some(run), steps))
+    # The scan multiplies Jacobians over the whole run, which grow like e^(λ₁ T).
     overflows = exponent * steps > math.log(float(np.finfo(run.of.dtype).max))
     return Parallel(structure, size, affine, steps, newton, quasi, bool(overflows))
 
@@ -116,6 +117,7 @@ def quasi_iterations(jacobians: Any, steps: int) -> int:
     for radius in RADII:
         with np.errstate(all="ignore"):
             rate = _rate(diagonal, others, radius)
+        # Where the symbol is nilpotent, the iteration ends after at most N rounds.
         if rate == 0:
             return 1 if not others.any() else min(steps, jacobians.shape[-1])
         if rate < 1 and np.isfinite(rate):
@@ -138,6 +140,8 @@ def _radius(matrices: Any) -> Any:
     logs = np.zeros(len(matrices))
     for i in range(SQUARINGS + 1):
         size = np.linalg.norm(matrices, axis=(-2, -1))
+        # Gelfand: ρ(M) ≤ ‖M^k‖^(1/k), with k = 32 by five squarings, each at a scale of its own so that none
+        # overflows.
         logs += np.log(np.where(size == 0, 1, size)) / 2**i
         matrices = matrices / np.where(size == 0, 1, size)[:, None, None]
         if i < SQUARINGS:

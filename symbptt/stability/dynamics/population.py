@@ -107,6 +107,7 @@ def _growth(
         run = _one(kernel, params(t), inputs, before[t], t)
         found = kernel.backward(run, sent).state
         size = np.sqrt(sum(np.square(v).reshape(len(v), -1).sum(1) for v in found.values()))
+        # A gradient that has vanished exactly adds no growth; ln 0 would make the whole mean −∞.
         grown[t] = np.log(np.where(size > 0, size, 1))
         sent = {k: v / np.where(size > 0, size, 1).reshape(-1, *(1,) * (v.ndim - 1)) for k, v in found.items()}
     counted = grown[cut : length - cut].mean(1)

@@ -198,6 +198,8 @@ def _branches(of: Family, grid: Any, starts: Sequence[Any], found: Orbits, withi
     branches: list[Branch] = []
     lone: list[Bifurcation] = []
     chosen = np.unique(np.linspace(0, len(grid) - 1, SEARCHED).round().astype(int))
+    # Both ends first: a branch from there runs through the whole range, and most points between are found to be on
+    # it.
     for i in (chosen[0], chosen[-1], *chosen[1:-1]):
         for state in _found(of, float(grid[i]), starts[i], found.states[i]):
             start = first_spot(of, state, float(grid[i]), within.span)
@@ -278,7 +280,7 @@ def _add(of: Family, branches: list[Branch], start: Spot, within: Range) -> None
 
 
 def _is_on(of: Family, branch: Branch, spot: Spot) -> bool:
-    """Whether a point lies on a branch: between two of its points Newton's method leads to it, or it is a fold away."""
+    """Answer whether a point lies on a branch: between two of its points Newton's method leads to it, or it is a fold away."""
     size = 1 + np.abs(spot.state).max()
     whole = np.column_stack([branch.states, branch.values]) / spot.scale
     middle = spot.whole
@@ -301,6 +303,7 @@ def _is_on(of: Family, branch: Branch, spot: Spot) -> bool:
 def _across(of: Family, branch: Branch, point: Bifurcation, within: Range) -> list[Spot]:
     """Points of the other branch at a crossing, on both sides: in the direction that J leaves as it is."""
     jacobian = of(point.value).jacobian(point.state[None])[0]
+    # At a crossing J − 1 is singular; its null vector points along the branch that crosses.
     direction = np.linalg.svd(jacobian - np.eye(len(point.state)))[2][-1]
     base = _base(point, within)
     found = []
@@ -350,7 +353,7 @@ def sweep_text(found: Sweep) -> str:
 
 
 def _course(branch: Branch, knob: str) -> str:
-    """Where a branch goes, how stable it is, and how it ends."""
+    """Tell the course of a branch, how stable it is, and how it ends."""
     kinds = [str(k) for k in branch.stability if k != "marginal"] or ["marginal"]
     runs = [k for i, k in enumerate(kinds) if i == 0 or kinds[i - 1] != k]
     shown = ", ".join(runs[:6]) + (", and so on" if len(runs) > 6 else "")
@@ -377,7 +380,7 @@ def _place(found: Sweep, point: Bifurcation) -> str:
 
 
 def _apart(points: Sequence[Bifurcation]) -> str:
-    """What points of one value are: states, or cycles."""
+    """Name what points of one value are: states, or cycles."""
     return "cycles" if any(len(p.cycle) > 1 for p in points) else "states"
 
 
@@ -391,7 +394,7 @@ def _detail(found: Sweep, point: Bifurcation) -> str:
 
 
 def _orbit_line(found: Sweep) -> str:
-    """What runs settle on."""
+    """Tell at what runs settle."""
     finite = np.isfinite(found.orbit.states).all((2, 3))
     left, some = ~finite.any(1), found.orbit.periods
     count = len(found.values)
