@@ -62,6 +62,7 @@ def _steps(rate: float, constant: float = 1.0) -> int | None:
 
 def _measured(flow: GradientFlow) -> int | None:
     """None where the norms have not fallen by the tolerance within nine tenths of the run: the rest may be more."""
+    # Sums from the far end add the small terms first, which rounding harms least.
     tails = np.cumsum(flow.norms[::-1])[::-1]
     under = np.flatnonzero(tails <= TOLERANCE * tails[0])
     return int(under[0]) if len(under) and under[0] <= 0.9 * len(tails) else None
@@ -95,7 +96,7 @@ def clip(norms: Any) -> Clip | None:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Where products of Jacobians leave float32.
+    """The lag at which products of Jacobians leave float32.
 
     `steps` is the lag at which the largest singular value does, in the direction `side` ("underflow", "overflow"), by λ₁; None
     where λ₁ is 0. `lost` of `directions` are below the smallest float32 at the longest lag measured, `lag`.

@@ -1,4 +1,4 @@
-"""Theorems held against the run that they are about: a bound that the run exceeds is an error, not a report."""
+"""Theorems compared with the run that they are about: a bound that the run exceeds is an error, not a report."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def check_theorems(
     """
     slack = ROUNDING + 8 * eps
     lags = np.append(products.lags, spectrum.steps)
+    # The product over the whole run is known as the sum of its growth, λ₁ times the steps, and is tested like the
+    # lags.
     seen = np.append(products.samples[..., 0].max(1), spectrum.samples.max() * spectrum.steps)
     for theorem in theorems:
         over = np.flatnonzero(seen > theorem.log_bound(lags) + slack * (lags + 1))

@@ -1,4 +1,4 @@
-"""What a watch has measured in a training: as arrays, in words, as rows and as numbers."""
+"""The measurements of a watch in a training: as arrays, in words, as rows and as numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured at one call.
+    """The measurement at one call.
 
     `exponents` are the first finite-time Lyapunov exponents of the run in nats per step, `errors` their standard errors;
     `gradients` the norms of ∂ℓ_T/∂s_{T−k} at the lags k of the watch, nan beyond the end of a run that left its range. `verdict`,

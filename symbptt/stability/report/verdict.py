@@ -1,4 +1,4 @@
-"""What becomes of gradients in a run: one word, how sure it is, and what it rests on."""
+"""The verdict on the gradients of a run: one word, how sure it is, and what it rests on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NATS = 40.0
 SHORTEST, LONGEST = 200, 4000
 """Steps of that run."""
 KICKS = 0.1, 1e-3, 1e-6, 1e-9
-"""Their sizes, relative to that of the state, or to 1: a smaller one is tried where a larger leaves all that holds the state."""
+"""Their sizes, relative to that of the state, or to 1: a smaller one is tried where a larger leaves the region that bounds the state."""
 DECIDED, UNSETTLED = 0.9, 0.98
 """A verdict that is less probable than this is none: in a run that has settled, and in another."""
 FEWEST = 16
@@ -27,7 +27,7 @@ FEWEST = 16
 EARLIEST, PLACES, CLOSE = 30, 64, 0.02
 """It is looked at from this part of the run on, at so many times; mean squares of what fits leave that differ by less are alike."""
 PIECES, NEAR, FAR = 192, 6, 24
-"""How far what a power leaves wanders is seen over so many pieces of time of so many."""
+"""Number of pieces of time, and the two numbers of pieces over which the wandering of what a power leaves is measured."""
 TINY = 1e-18
 FLAT = 0.25
 """A power under this one is none."""
@@ -35,7 +35,7 @@ FLAT = 0.25
 
 @dataclass(frozen=True)
 class SampleVerdict:
-    """What becomes of the gradients of one sample: "vanishing", "marginal" or "growing", by its own exponent and error."""
+    """The verdict on the gradients of one sample: "vanishing", "marginal" or "growing", by its own exponent and error."""
 
     kind: str
     exponent: float
@@ -155,7 +155,7 @@ def _samples(spectrum: LyapunovSpectrum, size: int) -> tuple[SampleVerdict, ...]
 
 
 def _mixture(each: tuple[SampleVerdict, ...]) -> str:
-    """How many samples are of which kind, and the largest exponent of all."""
+    """Tell how many samples are of which kind, and the largest exponent of all."""
     kinds = {kind: [i for i, s in enumerate(each) if s.kind == kind] for kind in ("growing", "marginal", "vanishing")}
     verbs = {"growing": "grow", "marginal": "keep their size", "vanishing": "vanish"}
     parts = [f"those of {_which(found)} {verbs[kind]}" for kind, found in kinds.items() if found]
@@ -214,7 +214,10 @@ def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> _Power | No
     _, p, over = np.linalg.lstsq(np.stack([one, log, line], -1), grown, rcond=None)[0]
     rest, straight = (_left(np.stack([one, part], -1), grown) for part in (log, line))
     alone = float(np.linalg.lstsq(np.stack([one, log], -1), grown, rcond=None)[0][1])
+    # A Jordan block of N states grows like t^(N − 1); half a power more is left to the error of the fit.
     limit = size - 0.5
+    # `line` counts time in measured runs, so that `over` is what an exponential adds over the measured steps, in
+    # nats; the resolution is 1.
     is_power = over <= 1 and -0.5 < alone <= limit and p <= 2 * limit and rest <= straight + CLOSE
     return (
         _Power(max(alone, 0.0), _is_still(_beside(spectrum, spectrum.growth[:, sample], alone))) if is_power else None
@@ -222,7 +225,7 @@ def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> _Power | No
 
 
 def _beside(spectrum: LyapunovSpectrum, growth: Any, power: float) -> Any:
-    """What a power of time leaves of the logarithm of growth, at even times behind the first quarter. Shapes: growth (K,)."""
+    """Return what a power of time leaves of the logarithm of growth, at even times behind the first quarter. Shapes: growth (K,)."""
     times = np.append(0, spectrum.history_steps)
     even = np.linspace(times[-1] / 4, times[-1], PIECES + 1)
     return np.interp(even, times, np.append(0.0, growth)) - power * np.log(spectrum.transient + even)
@@ -287,6 +290,8 @@ def kicked(run: Trajectory, exponent: float) -> tuple[str, float | None, str]:
     last = run.of.run(run.inputs, run.of.by_name(run.start), run.steps)[-1]
     inputs = {k: np.resize(v, (steps, *v.shape[1:])) for k, v in run.inputs.items()}
     for kick in KICKS:
+        # In a bounded region the state stops growing while perturbations go on; where both grow alike nothing bounds
+        # it.
         start, after = _displaced(run, last, inputs, kick, steps)
         if np.isfinite(after).all() and _growth(after) <= exponent / 2:
             break

@@ -23,7 +23,7 @@ MOST = 128
 
 
 def sizes_for(target: Cell | Model, given: Arrays, known: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Return all sizes by name: those known, those that arrays say, their axes for steps and samples in front, and for the
+    """Return all sizes by name: those known, those that arrays say, behind their axes for steps and samples, and for the
     rest 32, or half of it and so on until the state has 128 elements at most."""
     arguments = target.arguments
     axes = axes_of(arguments, {name: _shape(array) for name, array in given.items()})

@@ -80,6 +80,7 @@ def _multipliers(step: Step) -> Iterator[tuple[str, ...]]:
         if weights:
             yield weights
         else:
+            # Without a weight here the value still depends on the state, so that the next product on the way counts.
             carries.add(id)
 
 
@@ -149,6 +150,8 @@ def _homogeneity(node: Node, degrees: list[float]) -> float | None:
     """
     if not any(degrees):
         return 0.0
+    # f(c x) = c^d f(x) at 64 random points is evidence, not proof, that f is homogeneous; random numbers make a
+    # coincidence improbable.
     points = [PROBES[i % len(PROBES)] for i in range(len(degrees))]
     with np.errstate(all="ignore"):
         before = np.asarray(evaluate(node.attrs.expr, points), float)

@@ -1,4 +1,4 @@
-"""What carries a state from one step to the next without a product: gates, leaks and retained parts, found from the graph."""
+"""The factors that carry a state from one step to the next without a product: gates, leaks and retained parts, found from the graph."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from symbptt.stability.runs.linear import Linear
 
 Arrays = Mapping[str, Any]
 HELD = ("contract", "reduce", "gather", "cumulate")
-"""What mixes the elements of a state: held constant, the derivative that is left is the elementwise one."""
+"""The families that mix the elements of a state: with them constant, the derivative that is left is the elementwise one."""
 MOVED = (*HELD, "view")
-"""What mixes or moves them."""
+"""The families that mix or move elements."""
 UNNAMED = "an elementwise factor"
 """The formula of a factor that is part of a larger array, or takes more than a line."""
 LONGEST = 40
@@ -32,7 +32,7 @@ LONGEST = 40
 
 @dataclass(frozen=True)
 class Gate:
-    """The factor a_t in s_t = a_t ⊙ s_{t−1} + …, where all products of the step are held: of an LSTM's c the forget gate.
+    """The factor a_t in s_t = a_t ⊙ s_{t−1} + …, where all products of the step are constant: of an LSTM's c the forget gate.
 
     `formula` is its text, or "an elementwise factor" where that takes more than a line.
     `mean`, `low` and `high` are its mean and its 5 % and 95 % quantiles over steps, samples and
@@ -75,7 +75,7 @@ def carries(cell: Cell, held: tuple[str, ...] = HELD) -> Carries:
 
 
 def moved(cell: Cell) -> Carries | None:
-    """Return the factors with what moves elements held as well, where one of a cell is part of a larger array."""
+    """Return the factors with what moves elements constant as well, where one of a cell is part of a larger array."""
     is_part = any(block.kind == "dense" for block in carries(cell).blocks.values())
     return carries(cell, MOVED) if is_part else None
 
@@ -101,7 +101,7 @@ def _elements(block: Block, value: Any, of: Linear, name: str, lead: tuple[int, 
 
 
 def gates(found: Carries, factors: Mapping[str, Any], unmoved: Mapping[str, Any] | None = None) -> tuple[Gate, ...]:
-    """Return what the factors of a run are like; those that are the same in `unmoved`, where what moves elements is held, have
+    """Return what the factors of a run are like; those that are the same in `unmoved`, where what moves elements is constant, have
     the formula that they have there. Shapes: factors and unmoved as of `Carries.at`."""
     alike = [k for k, a in (unmoved or {}).items() if k in factors and np.allclose(a, factors[k], rtol=1e-5, atol=0)]
     return tuple(

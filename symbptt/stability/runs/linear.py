@@ -30,7 +30,7 @@ class Linearization:
     """A trajectory and its Jacobians.
 
     Shapes: states (T + 1, B, N), the whole state flattened, states in argument order; jacobians (T, B, N, N) with
-    J[t, b, i, j] = ∂s_{t+1, i} / ∂s_{t, j}. `names` holds the slice of each state.
+    J[t, b, i, j] = ∂s_{t+1, i} / ∂s_{t, j}. `names` has the slice of each state.
     """
 
     states: Any = field(repr=False)
@@ -65,6 +65,7 @@ class Linear:
         read = _leaves(found.step.graph, [block.id for block in found.blocks.values() if block.id >= 0])
         step = self.cell.step
         while True:
+            # A fixed point: an input drives the Jacobian also through a state that is itself driven by it.
             wider = read | _leaves(step.graph, [step.next[name] for name in sorted(read & step.next.keys())])
             if wider == read:
                 return tuple(a.name for a in self.cell.arguments if a.role in ("input", "index") and a.name in read)
@@ -110,6 +111,8 @@ class Linear:
         """Return the Jacobians at given states. Shapes: states (T, B, N), before each step; the result (T, B, N, N)."""
         T, B = states.shape[:2]
         result = np.zeros((T, B, self.dimension, self.dimension), self.dtype)
+        # Elementwise code over all steps at once would move every intermediate value through main memory; blocks of
+        # steps stay in cache.
         length = max(1, MEMORY // (self.dtype.itemsize * max(1, B * self._largest)))
         for first in range(0, T, length):
             part = slice(first, first + length)

@@ -1,4 +1,4 @@
-"""What is analysed: a cell or a model with parameters and data, those that are missing drawn."""
+"""The object of an analysis: a cell or a model with parameters and data, those that are missing drawn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS, BATCH = 200, 4
 TAIL = 1000
 """Steps at the end of a long run on which gradients are followed one by one."""
 MARGIN = 0.5
-"""The state has left the range where it is beyond this power of the largest number: its square still has room."""
+"""The state has left the range where it is beyond this power of the largest number: its square is still finite."""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ from symbptt.stability.runs.linear import Linear, linear
 
 Arrays = Mapping[str, Any]
 MEMORY = 2**22
-"""Bytes of Jacobians that are held at a time: few enough to stay in cache."""
+"""Bytes of Jacobians that are in memory at a time: few enough to stay in cache."""
 KEPT = 2**28
-"""Bytes of Jacobians that a run which is read several times keeps; those beyond are evaluated at every reading."""
+"""Bytes of Jacobians that a run which is read several times stores; those beyond are evaluated at every reading."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
     """A linearised cell with its inputs (T, B, ...) and its initial whole states (B, N).
 
-    `kept` holds, by first step, the last states and the Jacobians of the blocks of steps that were read; None keeps nothing.
+    `kept` has, by first step, the last states and the Jacobians of the blocks of steps that were read; None stores nothing.
     """
 
     of: Linear
@@ -74,13 +74,15 @@ def linearised_backward(run: Trajectory) -> Iterator[tuple[int, Any]]:
     for block in blocks:
         starts.append(now)
         known = (run.kept or {}).get(block.start)
+        # Only the states between blocks are stored on the way forward; a block's own states are computed again when
+        # its turn comes.
         now = known[0] if known else _after(run, block, now)[-1]
     for block, now in zip(reversed(blocks), reversed(starts), strict=True):
         yield block.start, _block(run, block, now)[1]
 
 
 def keeping(run: Trajectory) -> Trajectory:
-    """Return a run that keeps the Jacobians that were read of it, as far as there is room for them."""
+    """Return a run that stores the Jacobians that were read of it, as far as memory allows."""
     return replace(run, kept={})
 
 
@@ -127,12 +129,13 @@ def _after(run: Trajectory, block: slice, now: Any) -> Any:
 
 
 def _block(run: Trajectory, block: slice, now: Any) -> tuple[Any, Any]:
-    """The states after a block of steps and its Jacobians, kept where there is room."""
+    """The states after a block of steps and its Jacobians, stored where memory allows."""
     if run.kept is not None and block.start in run.kept:
         return run.kept[block.start]
     after = _after(run, block, now)
     found = after[-1], _jacobians(run, block, now, after)
     if run.kept is not None and sum(j.nbytes for _, j in run.kept.values()) + found[1].nbytes <= KEPT:
+        # Several readers share the array: one that writes into it must fail at once.
         found[1].setflags(write=False)
         run.kept[block.start] = found
     return found
