@@ -1,4 +1,4 @@
-"""Picture of a sweep: branches of fixed points over the points that runs settle on, with marks where stability changes."""
+"""Picture of a sweep: branches of fixed points over the states at which runs settle, with marks where stability changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MARKS = {
 MOST = 20000
 """Points of the orbit diagram at the most: of more, evenly chosen ones are drawn."""
 ROOM = 0.08
-"""Free room over and under what runs settle on and the points that are marked, relative to their range."""
+"""Free space over and under the states at which runs settle and the points that are marked, relative to their range."""
 
 
 def draw_sweep(found: Sweep, axes: Any = None, *, component: int | None = None, name: str = "") -> Any:

@@ -1,4 +1,9 @@
-"""Gradients of Lyapunov exponents with respect to parameters: the reverse mode over the QR recursion and over the run."""
+"""Gradients of Lyapunov exponents with respect to parameters: the reverse mode over the QR recursion and over the run.
+
+For example one state, J_t = a_t: R_t = |a_t|, λ = mean ln |a_t| and the cotangent of each Jacobian is 1 / (T a_t). With more
+states the frame Q' turns with J as well, and a later growth depends on it: `bar` carries that dependence from the last step back,
+as a cotangent of Q', and each step adds the slope of its own ln R_ii.
+"""
 
 from __future__ import annotations
 
@@ -92,6 +97,8 @@ def exponent_gradient(
     _check(run, samples, grown)
     rows = _rows(weights, exponents, run)
     unsorted = np.empty((len(np.atleast_2d(rows)), count))
+    # Weights belong to exponents in descending order, the recursion to columns of the frame, which are nearly in that
+    # order.
     unsorted[:, order] = np.atleast_2d(rows)
     unsorted /= (run.steps - transient) * run.batch
     batched = bool(run.of.kernel.read(params, inputs, state, steps)[5])
@@ -158,7 +165,7 @@ def _rows(weights: Weights, exponents: Any, run: Trajectory) -> Any:
 
 
 def _array(given: Any) -> Any:
-    """What is given as an array of numbers; None where it is none."""
+    """Return a value as an array of numbers; None where it is none."""
     try:
         array = np.asarray(given)
     except (ValueError, TypeError, RuntimeError):  # ragged lists, and tensors that have a gradient
@@ -213,9 +220,12 @@ def _jacobian_bar(jacobians: Any, factors: tuple[Any, Any], bar: Any, weights: A
     frames, triangles = factors
     found = np.empty_like(jacobians)
     for t in reversed(range(len(jacobians))):
+        # Q'ᵀQ' = 1 leaves Q' an antisymmetric change within its span, and R stays upper triangular: of barᵀQ' only
+        # the lower triangle has an effect.
         low = np.tril(-_turned(bar) @ frames[t + 1])
         low[..., range(len(weights[t])), range(len(weights[t]))] += weights[t]
         symmetric = low + _turned(np.tril(low, -1))
+        # M R⁻ᵀ without an inverse: solving R X = Mᵀ gives X = R⁻¹ Mᵀ, whose transpose is M R⁻ᵀ.
         product = _turned(np.linalg.solve(triangles[t], _turned(bar + frames[t + 1] @ symmetric)))
         found[t] = product @ _turned(frames[t])
         bar = _turned(jacobians[t]) @ product

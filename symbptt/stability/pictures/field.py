@@ -33,7 +33,7 @@ def draw_phase_diagram(
 ) -> Any:
     """Draw the critical line of the mean field and simulations of tied networks beside it; return the axes.
 
-    `sigma_w` is `critical_line(activation, sigma_b=sigma_b)`; `tied` holds σ_b, σ_w and the growth λ₁ of each simulation.
+    `sigma_w` is `critical_line(activation, sigma_b=sigma_b)`; `tied` has σ_b, σ_w and the growth λ₁ of each simulation.
     A simulation is stable or chaotic where λ₁ is more than two standard errors from 0.
 
     Shapes: sigma_b, sigma_w (K,).
@@ -68,6 +68,8 @@ def forget_horizon(bias: Any) -> Any:
     Source: Tallec, Ollivier 2018, "Can recurrent neural networks warp time?", section 2.
     """
     with np.errstate(divide="ignore", over="ignore"):  # a gate that is 1 within rounding never forgets
+        # −ln σ(b) = ln(1 + e^−b), which logaddexp computes without overflow and without losing the digits of a gate
+        # near 1.
         return 1 / np.logaddexp(0, -np.asarray(bias, float))
 
 

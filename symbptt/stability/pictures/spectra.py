@@ -33,7 +33,7 @@ FEW = 40
 def draw_exponents(spectrum: LyapunovSpectrum, axes: Any = None, *, name: str = "") -> Any:
     """Draw the exponents λ_i, nats per step, against i/N with their 95 % intervals; return the axes.
 
-    The narrow band is the error within the run, the wide one holds nine tenths of the exponents over windows of time, the dashed
+    The narrow band is the error within the run, the wide one spans nine tenths of the exponents over windows of time, the dashed
     lines are the standard deviation between samples. Exponents of −∞ are marked at the lower edge. Of a partial spectrum, whose
     N is not known, against i.
     """
@@ -109,7 +109,7 @@ def _limit(axes: Any, values: Any) -> None:
 
 
 def _name_ends(axes: Any, x: Any, ends: Any, count: int) -> None:
-    """Write λ_1, the middle and λ_N at the ends of their lines, those that have room."""
+    """Write λ_1, the middle and λ_N at the ends of their lines, those that do not overlap."""
     low, high = axes.get_ylim()
     last = np.inf
     for i in chosen(count, 3):
@@ -124,7 +124,7 @@ def draw_fan(
 ) -> Any:
     """Draw the logarithms of the singular values of products against the lag, in nats; return the axes.
 
-    With the spectrum of the same cell, the slopes λ_i of some of them are laid over it. Zeros are marked at the lower edge.
+    With the spectrum of the same cell, the slopes λ_i of some of them are drawn over it. Zeros are marked at the lower edge.
     """
     axes = axes_or_new(axes)
     lags, values = np.asarray(product.lags), finite(product.log_singular_values)

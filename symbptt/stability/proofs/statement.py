@@ -104,9 +104,10 @@ def _surrogates_latex(of: Local) -> list[str]:
 
 
 def for_all_parameters(theorem: Any) -> list[str]:
-    """State what is true whatever the parameters are: a rate of at most 1, elementwise paths that never grow."""
+    """State the facts that are true whatever the parameters are: a rate of at most 1, elementwise paths that never grow."""
     of = local_of(theorem.cell)
     rates = [_rate(of, theorem, size) for size in TRIED]
+    # A bound may be 1 at two small sizes and grow with the size, as √n does; a large prime size shows that.
     if max(rates) <= 1 + EDGE and _rate(of, theorem, LARGE) <= 1 + EDGE:
         return ["For all parameters: no gradient grows, η ≤ 1."] if max(rates) > 1 - EDGE else []
     if _only_turns(of, theorem):
@@ -294,7 +295,7 @@ FUNCTIONS = {"tanh": r"\tanh", "sigmoid": r"\sigma", "sin": r"\sin", "arctan": r
 
 
 def _remarks(f: Formulas, theorem: Any) -> list[str]:
-    """State what has no bound, and what would give one; that a gate may hold the state."""
+    """State what has no bound, and what would give one; that a gate may preserve the state."""
     within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
     trees = list(theorem.entries.values())
     lost = _ordered({s for tree in trees for s in _unbounded(tree, within)})
@@ -333,6 +334,8 @@ def _narrower(known: Interval) -> str:
 def _is_never_under_one(f: Formulas, theorem: Any) -> bool:
     """Answer whether a bound is 1 or more whatever the parameters and whatever is known of the gates: constants and slopes make it so."""
     within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
+    # In the middle of their ranges gates neither preserve nor erase a state: a bound that is 1 or more there cannot
+    # be blamed on them.
     middle = {s: _middle(f, s, known) for s, known in within.atoms.items()}
     narrow = replace(within, atoms=middle, found={})
     return max((_floor(f, tree, narrow) for tree in theorem.entries.values()), default=0.0) >= 1

@@ -38,7 +38,7 @@ LAGS = 12
 
 @dataclass(frozen=True)
 class StabilityReport:
-    """What a run says of the stability of a cell, and what to do about it.
+    """The stability of a cell on a run, and what to do about it.
 
     `spectrum`, `products` and `flow` are those of `sb.lyapunov_spectrum`, `sb.product_spectrum` and `sb.gradient_flow`;
     `gates` are the elementwise factors of the states, `shares` the part of λ₁ that each path carries. `growth` says by
@@ -106,7 +106,7 @@ class StabilityReport:
     __str__ = text
 
     def numbers(self) -> dict[str, Any]:
-        """Return the numbers of the report as JSON can hold them."""
+        """Return the numbers of the report as JSON can represent them."""
         return numbers(self)
 
     def plot(self, figure: Any = None) -> Any:

@@ -13,7 +13,7 @@ from symbptt.stability.pictures import draw_exponents, draw_fan, draw_flow, draw
 from symbptt.stability.report.wording import confidence
 
 COLUMNS = 90
-"""Characters of the headline that the figure has room for."""
+"""Characters of the headline that fit the figure."""
 
 
 def draw_report(r: Any, figure: Any = None) -> Any:

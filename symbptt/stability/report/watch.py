@@ -41,7 +41,7 @@ from symbptt.stability.spectra.lyapunov import spectrum_of
 
 Arrays = Mapping[str, Any]
 LAGS = 12
-"""Lags over 0 at which gradients are kept."""
+"""Lags over 0 at which gradients are recorded."""
 
 
 class Watch:
@@ -88,6 +88,7 @@ class Watch:
         for kind, arrays in given.items():
             check_mapping(kind, arrays, f"in a watch of {target.name}")
         self.target, self.every, self.count, self.steps, self.seed = target, int(every), int(count), steps, seed
+        # Copies: a training loop may reuse its buffers, and a watch must measure on the same data at every call.
         self._given = {
             kind: None if arrays is None else {k: np.array(v) for k, v in arrays.items()}
             for kind, arrays in given.items()
@@ -98,6 +99,7 @@ class Watch:
         return f"<watch of {self.target.name}: {len(self._records)} measurements in {self._calls} calls>"
 
     def __getstate__(self) -> dict[str, Any]:
+        # The kernel is a cache: it is compiled again at the next measurement.
         return {name: value for name, value in vars(self).items() if name != "_kernel"}
 
     def __call__(self, params: Arrays) -> Measurement | None:
@@ -121,12 +123,12 @@ class Watch:
 
     @property
     def records(self) -> tuple[Measurement, ...]:
-        """What was measured, in order."""
+        """The measurements, in order."""
         return tuple(self._records)
 
     @property
     def history(self) -> History:
-        """What was measured, as arrays."""
+        """The measurements, as arrays."""
         return history_of(self._records, self._lags)
 
     def text(self) -> str:

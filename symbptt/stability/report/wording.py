@@ -165,7 +165,7 @@ def confidence(p: float) -> str:
 
 
 def _responsible(r: Any) -> str:
-    """Which paths carry λ₁, and what the gates on them are like."""
+    """Name the paths that carry λ₁, and describe the gates on them."""
     if not r.shares and not np.isneginf(r.verdict.exponent):
         return "Which path carries λ₁ is not known: within the run every direction is lost at some step."
     if not r.shares:
@@ -185,7 +185,7 @@ def _part(part: float) -> str:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two states have one factor."""
+    """Answer whether two states have one factor."""
     return replace(one, state="") == replace(other, state="")
 
 
@@ -231,7 +231,7 @@ def _short(gate: Any) -> str:
 
 
 def _is_long(gate: Any) -> bool:
-    """Whether a factor has no formula that can stand in a sentence."""
+    """Answer whether a factor has no formula that can stand in a sentence."""
     return len(_short(gate)) > LONGEST or gate.formula == UNNAMED
 
 
@@ -283,11 +283,12 @@ def _rate(rate: float) -> str:
     shown = f"{rounded_up(rate, 4):.4g}"
     if shown != "1" or rate == 1:
         return shown
+    # Rates such as 0.99999999 would print as 1, which says something else: that no gradient need vanish.
     return f"(1 − {-rounded_up(rate - 1, 2):.2g})"
 
 
 def _scales(r: Any) -> str:
-    """What the states are divided by in the norm in which a step alone has the rate."""
+    """Name what the states are divided by in the norm in which a step alone has the rate."""
     if r.theorem.constant == 1:
         return ""
     if r.theorem.scaling is None:
@@ -317,7 +318,7 @@ def _directions(r: Any) -> str:
 
 
 def _some(count: int, of: int, what: str, how: str) -> str:
-    """How many of some things are something."""
+    """Tell how many of some things are something."""
     if of == 1:
         return f"the one {what.removesuffix('s')} is {'' if count else 'not '}{how}"
     if count in (0, of):
@@ -326,7 +327,7 @@ def _some(count: int, of: int, what: str, how: str) -> str:
 
 
 def _transient(found: Any) -> str:
-    """How far gradients grow before they decay, where they do both."""
+    """Tell how far gradients grow before they decay, where they do both."""
     if found.peak <= FIRST_GROWTH or found.peak_lag == found.lags[-1]:
         return ""
     return f" Gradients first grow up to {found.peak:.3g} times, until lag {found.peak_lag} (Henrici number {found.henrici:.2g})."
@@ -515,7 +516,7 @@ def numbers(r: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return numbers, arrays and texts as JSON can hold them; what is not finite is None."""
+    """Return numbers, arrays and texts as JSON can represent them; what is not finite is None."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
