@@ -20,7 +20,7 @@ def unwritten(shape: Any, dtype: Any = float) -> Any:
 
 
 class Namespace:
-    """NumPy, but that arrays to write into hold no numbers."""
+    """NumPy, except that new arrays to write into are filled with NaN, of integers with −1."""
 
     empty = staticmethod(unwritten)
 
@@ -36,7 +36,7 @@ class Namespace:
 
 
 class Unwritten:
-    """A workspace that keeps nothing and hands out numbers that are none."""
+    """A workspace that stores nothing and returns buffers filled with NaN, of integers with −1."""
 
     nbytes, limit = 0, 0
 
@@ -55,6 +55,7 @@ def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
     """
     if blocks is None:
         return kernel
+    # A second load: changing numbers of the caller's module would change the caller's kernel.
     module = load(kernel.source, f"<symbptt {kernel.target.name}, blocks of {blocks.steps}>")
 
     def steps(T: int, B: int, size: int, rows: int = 0) -> int:
@@ -65,6 +66,7 @@ def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
 
     changed = {"_steps": steps, "_window": window, "TILE": TILE}
     vars(module).update({k: v for k, v in changed.items() if hasattr(module, k)}, WORKSPACE=Unwritten(), np=Namespace())
+    # A copy with another module: all else stays that of the caller's kernel.
     other: Kernel = object.__new__(type(kernel))
     vars(other).update({**vars(kernel), "module": module})
     return other

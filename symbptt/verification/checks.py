@@ -33,7 +33,7 @@ from symbptt.verification.requests import NOTHING, Asked, asked_of
 
 
 class Verification(Report):
-    """What a verification found, as a table under `str`."""
+    """The result of a verification, as a table under `str`."""
 
     def __str__(self) -> str:
         return _table(self)
@@ -50,7 +50,7 @@ def verify(
 
     One regime is a padded batch with resets, compared with samples that run on their own; in one many numbers are exactly
     zero or one. Some sizes have several blocks of steps, and several windows of a scan. Of a model, its loss and the
-    gradients of that; of a truncated kernel, gradients with those states held constant that the truncation names. Of
+    gradients of that; of a truncated kernel, gradients with those states constant that the truncation names. Of
     single precision only the types are looked at.
 
     `inputs` (T, B, ...) or (T, ...) and `params` are arrays to check at, by name; what they leave out is drawn. `domain`
@@ -120,7 +120,7 @@ def _gradients(run: Callable[[], Kernel], point: Point, cotangents: Arrays) -> t
 
 
 def _in_single_precision(kernel: Kernel, point: Point, cotangents: Arrays) -> dict[str, Any]:
-    """What a kernel returns of float32, by block."""
+    """Return the results of a kernel for float32, by block."""
     narrow = partial(_of_type, dtype=np.float32)
     groups = (point.params, point.inputs, point.targets, point.state)
     params, inputs, targets, state = map(narrow, groups)
@@ -152,6 +152,7 @@ def _fixed(arrays: Arrays) -> Arrays:
     """Views that cannot be written: a module that changes what it is given raises an error."""
     views = {k: np.asarray(v)[...] for k, v in arrays.items()}
     for view in views.values():
+        # The view is locked, not the array behind it: the point is used again for other checks.
         view.flags.writeable = False
     return views
 
@@ -169,7 +170,7 @@ def check_backward(
 
     `backward(params, inputs, state, cotangents)` returns one flat dict of gradients by name, of parameters, inputs and
     initial states, in float64. Shapes: inputs (T, B, ...), state (B, ...), cotangents of states and outputs (T, B, ...); of a
-    model the last argument holds the targets in place of cotangents. Each call is handed copies, and is made twice.
+    model the last argument has the targets in place of cotangents. Each call is given copies, and is made twice.
 
     `inputs`, `params` and `domain` say where it is checked, as for `verify`.
 
@@ -203,7 +204,7 @@ def check_backward(
 
 
 def _remarks(case: Case, gradients: Gradients, is_complex: bool) -> tuple[str, ...]:
-    """What a backward pass that is wrong in a case does right there: which cotangents it reads, where it does not read all."""
+    """Tell what a backward pass that is wrong in a case does right there: which cotangents it reads, where it does not read all."""
     outputs = {k for k in case.cotangents if k not in case.point.state}
     kept = {
         "of states": {k: v * (k not in outputs) for k, v in case.cotangents.items()},

@@ -25,19 +25,19 @@ FLOOR = 1e-280
 """Below this a complex step underflows."""
 
 STEADY = 1e-6
-"""Where rounding moves a block by more than this part of its scale, nothing follows from what it is."""
+"""The largest part of its scale by which rounding may move a block; beyond, nothing follows from what it is."""
 SLACK = 30.0
-"""How many times the noise that was seen rounding may explain."""
+"""The multiple of the noise that was seen up to which rounding may explain an error."""
 PLAIN = 1e3
-"""How many times more than that an error is if no further look at the noise would explain it."""
+"""The further multiple beyond which no second look at the noise would explain an error."""
 EPS = 1e-16
-"""What rounding leaves of one where an adjoint of one cancels, as 1 - tanh² does where it saturates."""
+"""The rounding that is left of one where an adjoint of one cancels, as 1 - tanh² does where it saturates."""
 NEARLY = 1e-11
-"""What a module's 1 - tanh² and 1 - σ may err by where they are taken from the value, relative to a block."""
+"""The error that a module's 1 - tanh² and 1 - σ may have where they are taken from the value, relative to a block."""
 PLAINLY = 1e-2
 """The part of its tolerance within which the error along one direction must be where elements are not looked at."""
 SAME = 1e-12
-"""How much a second call with the same arguments may differ, relative to the block: sums may take another order."""
+"""The difference that a second call with the same arguments may have, relative to the block: sums may take another order."""
 FEW = 36
 """Elements of a block of which differences are taken where a complex step gives no number, times the steps of each run."""
 COMPLEX = "complex step", oracle.complex_step
@@ -48,7 +48,7 @@ KINK = "rounding alone decides the result here: a kink, a jump, or chaos"
 
 
 class Refusal(ArgumentError):
-    """What a backward pass of the caller's returns cannot be compared at all."""
+    """An error for results of a caller's backward pass that cannot be compared at all."""
 
 
 Opinion = Callable[[Block, Any], tuple[Any, Any]]
@@ -89,7 +89,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Case:
-    """One point at which a cell or a model is checked, and what is sent to its states and outputs there."""
+    """One point at which a cell or a model is checked, and the cotangents of its states and outputs there."""
 
     target: Cell | Model
     regime: Regime
@@ -98,7 +98,7 @@ class Case:
     cotangents: Arrays
     truncation: Truncation = None
     sharp: bool = False
-    """Whether derivatives must keep the digits that 1 - tanh² and 1 - σ lose where they saturate."""
+    """A flag for derivatives that must keep the digits which 1 - tanh² and 1 - σ lose where they saturate."""
 
     def value(self, near: Point, sent: Arrays) -> Callable[[Point], Any]:
         """The function point -> scalar whose gradients at the point `near` are checked."""
@@ -164,7 +164,7 @@ def _arrays(groups: tuple[Arrays, Arrays, Arrays]) -> dict[screen.Group, Any]:
 
 
 def _said(given: Any, again: Any, place: screen.Group, point: Point) -> str:
-    """What is wrong with an array of gradients whatever its numbers are, in words; nothing where that is none."""
+    """Say what is wrong with an array of gradients whatever its numbers are; nothing where that is none."""
     wanted = np.shape(getattr(point, place[0])[place[1]])
     if given is None:
         return "no gradient came"
@@ -190,6 +190,7 @@ def _compared(
     blocks = {k: b for k, b in oracle.blocks(case.point, oracle.differentiable(case.target)).items() if b[:2] in found}
     sent = [_top(v) for v in case.cotangents.values()] or [1.0]  # the adjoint of a loss is one
     floor = case.regime.floor * max([*(_finite_top(v) for v in found.values()), *sent])
+    # The same direction at every run: a verdict must not depend on luck.
     random = np.random.default_rng(case.point.steps)
     errors = screen.errors(value, case.point, found, floor, method[0] == "complex step", random)
     near = {place for place, error in errors.items() if error <= PLAINLY * TOLERANCE[method[0]]}
@@ -247,6 +248,7 @@ def with_noise(
     One move, there and back, is enough where it explains what is off, and where no more of them could.
     """
     pairs = {k: Pair(*sides[k], scales[k]) for k in sides}
+    # `not <=` and not `>`: an error that is NaN is off as well.
     off = [k for k, pair in pairs.items() if not pair.error <= TOLERANCE[method]]
     blind = {k: replace(pairs[k], noise=least[k]) for k in off if not np.all(np.isfinite(pairs[k].wanted))}
     pairs |= blind  # what is no number moves nowhere
@@ -329,9 +331,12 @@ def _verdict(pair: Pair, method: str, opinion: Opinion | None, block: Block, few
 
 
 def _by_differences(pair: Pair, method: str, opinion: Opinion, block: Block, few: int) -> Verdict:
-    """What differences say of the elements that are off, where they can tell."""
+    """Judge the elements that are off by differences, where these can tell."""
+    # A NaN compares false with everything, and so counts as off.
     off = ~(np.abs(pair.given - pair.wanted) <= TOLERANCE[method] * pair.scale)
     finite = method == "complex step" and bool(np.all(np.isfinite(pair.wanted)))
+    # One element is asked first: differences cost dozens of runs each, and a wrong gradient is seldom right in the
+    # first one that is off.
     if finite and not _is_refuted(pair, opinion, block, off & (np.cumsum(off).reshape(off.shape) == 1)):
         return Verdict(pair.error, method)
     if finite:
@@ -392,6 +397,7 @@ def _moved(point: Point, cotangents: Arrays, random: np.random.Generator, sign: 
 
     def moved(array: Any) -> Any:
         array = np.asarray(array)
+        # Some ten units in the last place: more than one operation rounds, less than any mistake moves.
         step = sign * 3e-15 * random.standard_normal(array.shape)
         return array if array.dtype.kind in "iu" else array + step * np.where(array == 0, 1.0, array)
 

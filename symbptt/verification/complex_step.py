@@ -43,6 +43,8 @@ def _rounded(value: Any) -> Any:
     random = _DRAWS.get()
     if random is None or not np.iscomplexobj(value):
         return value
+    # A relative change of one unit at most, for value and tangent alike: what rounding of this operation might have
+    # been.
     return value * (1 + UNIT * random.choice((-1, 0, 1), np.shape(value)))
 
 
@@ -51,6 +53,7 @@ class Analytic(np.ndarray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         plain, kwargs = [*map(_plain, inputs)], _plain(kwargs) if kwargs else kwargs
+        # conj is not analytic: a real program means the identity by it, and so does the tangent.
         if ufunc is np.conjugate:
             return analytic(plain[0])
         is_call = method == "__call__" and not kwargs
@@ -61,6 +64,8 @@ class Analytic(np.ndarray):
         result = (getattr(ufunc, method) if op is None else op.evaluate)(*plain, **kwargs)
         if np.iscomplexobj(result) and "out" not in kwargs:
             result = np.array(result)
+            # NumPy's complex functions differ from its real ones in the last bits, which would decide comparisons
+            # otherwise than the plain function does.
             result.real = np.real(getattr(ufunc, method)(*map(_real, plain), **kwargs))
             result = result if ufunc in EXACT else _rounded(result)
         return analytic(result)

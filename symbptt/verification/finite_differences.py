@@ -68,6 +68,7 @@ def _refuted(target: Cell | Model, point: Point, seed: int) -> bool:
 def _disagrees(value: Callable[[Point], Any], point: Point, group: str, name: str, direction: Any) -> bool:
     line = along(value, point, group, name, direction)
     step = np.imag(line(1j * oracle.STEP)) / oracle.STEP
+    # Two derivatives of unlike methods that agree to eight digits are right; the careful estimate is for the others.
     if abs(step - _central(line, 1e-3)) <= 1e-8 * abs(step):
         return False
     difference, error = slope(line)
@@ -89,7 +90,10 @@ def slope(line: Line) -> tuple[float, float]:
     rounding = 1e-15 * abs(line(0.0))
     best = (np.nan, np.inf)
     for (wide, bend_wide, _), (narrow, bend, h) in pairwise(found):
+        # f(h) − 2 f(0) + f(−h) is of order h² for a smooth f and of order h at a kink: over h it shrinks with h, or
+        # it does not.
         kink = bend if bend > 0.6 * bend_wide else 0.0
+        # Truncation falls with h and rounding grows: the estimate is least where they meet.
         error = abs(wide - narrow) + kink + rounding / h
         if error < best[1]:
             best = float(narrow), float(error)

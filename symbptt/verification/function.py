@@ -1,4 +1,4 @@
-"""Whether what the user wrote is a function: the same arguments give the same values, and are left as they are."""
+"""Test that what the user wrote is a function: the same arguments give the same values, and are left as they are."""
 
 from __future__ import annotations
 

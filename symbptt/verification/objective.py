@@ -54,6 +54,8 @@ def _parts(cell: Cell, base: Point, truncation: Truncation) -> Parts:
     found = spans(truncation, base.steps)
     if truncation is None:
         return lambda point: iter([(found[0], point)])
+    # The states at which a truncation cuts are constants: taken at `base`, they do not move with the point that is
+    # differentiated.
     states, _ = oracle.run(cell, base)
 
     def parts(point: Point) -> Iterator[tuple[Span, Point]]:
@@ -101,12 +103,14 @@ def _each_step(sent: Any, found: Any, point: Point, is_state: bool) -> Any:
         full = np.concatenate([np.zeros((max(point.steps - 1, 0), *np.shape(sent))), full[None]])[: point.steps]
     ends = point.active.sum(0)
     for b in np.flatnonzero(ends) if is_state else ():
+        # Behind its end a sample repeats its last state, so that all cotangents there are cotangents of that one
+        # state.
         full[ends[b] - 1, b] += full[ends[b] :, b].sum(0)
     return full
 
 
 def _idle(cotangents: Arrays, point: Point) -> Any:
-    """What cotangents of states say of samples without a step, whose states are all the initial one."""
+    """Return the part of the objective from samples without a step, whose states are all the initial one."""
     without = point.active.sum(0) == 0
     total = 0.0
     for name in [name for name in cotangents if name in point.state]:

@@ -21,7 +21,7 @@ STEP = 1e-40
 
 @dataclass(frozen=True)
 class Point:
-    """Where a check is made.
+    """The arguments at which a check is made.
 
     Shapes: params as annotated, inputs (T, B, ...), state (B, ...); lengths (B,) and reset (T, B), or None. `sizes` are
     the numbers that stand for the named sizes; `initial` is the state to which a reset returns, where another one enters.
@@ -40,7 +40,7 @@ class Point:
 
     @property
     def active(self) -> Any:
-        """Whether a step is before the end of its sample, (T, B)."""
+        """Answer whether a step is before the end of its sample, (T, B)."""
         lengths = np.full(self.batch, self.steps) if self.lengths is None else self.lengths
         return np.arange(self.steps)[:, None] < lengths
 
@@ -51,7 +51,7 @@ class Point:
 
 
 Block = tuple[str, str, Any]
-"""Where a block stands: the group, the name and the index."""
+"""The place of a block: the group, the name and the index."""
 
 
 def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
@@ -107,6 +107,7 @@ def _padded(found: dict[tuple[int, int], Any], active: Any, start: Any) -> Any:
             return found[t, b]
         if start is None:
             return zero
+        # A sample without any step has its initial state throughout.
         return found[ends[b] - 1, b] if ends[b] else start[b]
 
     return np.array([[at(t, b) for b in range(batch)] for t in range(steps)])
@@ -173,6 +174,7 @@ def complex_step(value: Callable[[Point], Any], point: Point, block: Block) -> A
     Source: Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions", equation 6.
     """
     group, name, index = block
+    # No difference is formed, so that the step may be as small as the range allows: the result has full precision.
     found = [np.imag(value(moved(point, group, name, 1j * STEP * unit))) / STEP for unit in units(point, block)]
     return np.reshape(np.array(found, float), np.shape(getattr(point, group)[name][index]))
 

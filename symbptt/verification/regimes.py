@@ -1,4 +1,4 @@
-"""Where a cell is checked: regimes of weights and inputs, sizes, and blocks of steps."""
+"""The settings in which a cell is checked: regimes of weights and inputs, sizes, and blocks of steps."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ REGIMES = (
 
 @dataclass(frozen=True)
 class Blocks:
-    """How many steps a module takes in a block, and in a window of a scan, in place of what fits into the cache."""
+    """Number of steps that a module takes in a block, and in a window of a scan, in place of what fits into the cache."""
 
     steps: int
     window: int
@@ -63,10 +63,10 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Size:
-    """How many steps and samples, whether every named size is 1 or they all differ, whether the adjoints of states come
+    """Number of steps and samples, whether every named size is 1 or they all differ, whether the adjoints of states come
     after the last step alone, in which blocks of steps a module takes them, whether named sizes are others, and whether
     vectors are near 18, where gates keep no digits of what they leave of one; `whole` and `running`: of samples that end
-    and begin anew, that none ends, or that none begins anew; `only`: adjoints of "states" or of "outputs" alone are sent, where there
+    and begin anew, that none ends, or that none begins anew; `only`: cotangents of "states" or of "outputs" alone are given, where there
     are both."""
 
     steps: int
@@ -179,6 +179,7 @@ def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ..
     if len(a.shape) < 2:
         return draw(a, (), regime.vectors)
     value = draw(a, (), regime.matrices)
+    # Divided by the root of the fan-in, so that a regime means the same for all sizes.
     return value / np.sqrt(value.shape[-1])
 
 
@@ -207,5 +208,7 @@ def _sizes(cell: Cell | Model, size: Size, asked: Asked) -> Mapping[sp.Symbol, i
 def _numbers(many: int, size: Size) -> Iterator[tuple[int, ...]]:
     if size.ones:
         return iter([(1,) * many])
+    # Sizes that all differ catch an axis taken for another one; a second set, odd and in the opposite order, catches
+    # a coincidence of the first.
     odd = range(3, 2 * many + 3, 2)
     return permutations(odd[::-1] if size.other else range(2, many + 2))

@@ -1,4 +1,4 @@
-"""What a verification found: comparisons, which of them failed, and what was compared nowhere."""
+"""The result of a verification: comparisons, which of them failed, and what was compared nowhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What a verification found; `remarks` are what further comparisons tell of what is wrong."""
+    """The result of a verification; `remarks` are what further comparisons tell of what is wrong."""
 
     name: str
     rows: tuple[Row, ...] = field(repr=False)
@@ -41,7 +41,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison is within its tolerance, and there was one of every block."""
+        """Answer whether every comparison is within its tolerance, and there was one of every block."""
         return bool(self.rows) and not self.wrong
 
     @property
@@ -60,4 +60,5 @@ class Report:
     def worst(self) -> Row | None:
         """The comparison nearest to its tolerance, or farthest over it."""
         made = [row for row in self.rows if not row.note]
+        # NaN is not equal to itself: an error that is no number counts as the worst.
         return max(made, key=lambda row: row.error / row.tolerance if row.error == row.error else np.inf, default=None)

@@ -1,4 +1,4 @@
-"""What a caller says of the arguments that a check draws: values of inputs and parameters, and where others lie."""
+"""Requests of a caller on the arguments that a check draws: values of inputs and parameters, and the domains of others."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _first(target: Cell | Model, roles: tuple[str, ...]) -> str:
 
 
 def _is_set(a: Argument) -> bool:
-    """Whether an argument has one value: a constant is what its default, or `compile`, says."""
+    """Answer whether an argument has one value: a constant has that of its default, or of `compile`."""
     return a.role == "const" and a.default is not None
 
 
@@ -203,6 +203,7 @@ def into(domain: Any, normal: Any, factor: float) -> Any:
     if domain == "positive":
         return 0.1 + factor * np.abs(normal)
     low, high = domain
+    # A sigmoid maps every normal number inside the borders, where clipping would put many exactly on them.
     return low + (high - low) / (1 + np.exp(-1.5 * normal))
 
 

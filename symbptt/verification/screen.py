@@ -3,6 +3,9 @@
 An array whose directional derivative agrees far better than its tolerance asks is right; another one is compared
 element by element. A direction is scaled by the gradient of each block, so that an error counts relative to its block,
 however small that is beside the others; each element has a share of at least a half, so that an error in one is seen.
+
+For example a gradient (3, 0.001) of two blocks along d = (1.2/3, −0.7/0.001): an error of 10 % in the small block adds 0.07 to the
+directional derivative, as much as one of 10 % in the large block would with the same random share.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from symbptt.verification.oracle import STEP, Point, moved
 
 Value = Callable[[Point], Any]
 Group = tuple[str, str]
-"""Where an array stands: the group and the name."""
+"""The place of an array: the group and the name."""
 
 
 def errors(
@@ -30,7 +33,7 @@ def errors(
 
 
 def _blocks(place: Group, given: Any, floor: float) -> Any:
-    """What errors are relative to, for each block of an array: an input has one a step, others are one."""
+    """Return the number that errors are relative to, for each block of an array: an input has one a step, others are one."""
     axes = tuple(range(1, given.ndim)) if place[0] == "inputs" else None
     return np.maximum(np.max(np.abs(given), axes, initial=0.0, keepdims=True), floor)
 
@@ -44,6 +47,7 @@ def _complex(value: Value, point: Point, place: Group, given: Any, floor: float,
     if not np.all(np.isfinite(given)):
         return np.inf
     is_zero = np.broadcast_to(scale == 0, given.shape)
+    # A block of zeros has no scale: it is tested by itself, where the derivative must be exactly zero.
     scaled = np.where(is_zero, 0.0, direction / np.where(scale == 0, 1.0, scale))
     if is_zero.any() and _derivative(value, point, place, np.where(is_zero, direction, 0.0)) != 0:
         return np.inf
@@ -53,6 +57,7 @@ def _complex(value: Value, point: Point, place: Group, given: Any, floor: float,
 
 def _derivative(value: Value, point: Point, place: Group, direction: Any) -> Any:
     """The derivative along a direction by a complex step, whose square vanishes however long the direction is."""
+    # f(x + i h d) = f(x) + i h f'(x) d − h² ...: at h = 1e-40 the rest is far below rounding, and nothing cancels.
     step = STEP / max(float(np.max(np.abs(direction), initial=0.0)), 1.0)
     return np.imag(value(moved(point, *place, 1j * step * direction))) / step
 
