@@ -93,6 +93,8 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
         if case.regime is REGIMES[0] and case.size is sizes_of(case.regime)[0]:
             yield from type_rows(case, partial(_in_single_precision, kernel))
         found = gradient_rows(case, partial(_gradients, run), is_complex, known)
+        # A block that is wrong once is wrong: looking at its elements again in every case would cost most of the
+        # time.
         known |= _wrong(found)
         yield from found
 
@@ -235,6 +237,7 @@ def _cases(target: Cell | Model, seed: int, asked: Asked, truncation: Truncation
             if point is not None:
                 sent = {}
                 if isinstance(target, Cell):
+                    # A seed far from those of the arguments, so that cotangents do not repeat their numbers.
                     sent = oracle.cotangents(target, point, seed + 1000, size.last, size.only)
                 yield Case(target, regime, size, point, sent, truncation)
 

@@ -61,6 +61,8 @@ class Analytic(np.ndarray):
             found = ufunc(*plain)
             return analytic(found if ufunc in EXACT else _rounded(found))
         op = ops.BY_NUMPY.get(ufunc.__name__) if is_call else None
+        # The table has analytic versions of functions such as |x| and max, which NumPy defines by the modulus for
+        # complex numbers, or by an order of both parts.
         result = (getattr(ufunc, method) if op is None else op.evaluate)(*plain, **kwargs)
         if np.iscomplexobj(result) and "out" not in kwargs:
             result = np.array(result)

@@ -40,6 +40,7 @@ def _called(backward: Callable[..., Any], groups: list[Arrays], point: Point) ->
     try:
         return backward(*groups)
     except Exception as error:
+        # The innermost frame: the line of the caller's code, or of what it called, that failed.
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise Refusal(
             f"the backward pass raised {type(error).__name__}: {one_line(error)}\n  at {last.filename}:{last.lineno}, in {last.name}\n"

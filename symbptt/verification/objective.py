@@ -35,6 +35,7 @@ def spans(truncation: Truncation, steps: int) -> list[Span]:
     if isinstance(truncation, Chunked):
         ends = [(lo, min(lo + truncation.k1, steps)) for lo in range(0, steps, truncation.k1)]
         firsts = [max(hi - truncation.k2, 0) for _, hi in ends]
+        # Where k2 < k1, losses before the first step of the window are not differentiated at all.
         return [Span(max(lo, first), hi, first) for (lo, hi), first in zip(ends, firsts, strict=True)]
     return [Span(0, steps)]
 
@@ -75,6 +76,7 @@ def _from(point: Point, span: Span, states: Arrays) -> Point:
         state={k: v[span.first - 1] for k, v in states.items()} if span.first else point.state,
         initial=point.state,
         steps=steps,
+        # The span is a run of its own, whose samples end as many steps earlier as it begins later.
         lengths=None if point.lengths is None else np.clip(point.lengths - span.first, 0, steps),
         reset=None if point.reset is None else point.reset[cut],
     )

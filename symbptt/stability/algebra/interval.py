@@ -45,7 +45,7 @@ class Interval:
 
 
 def exactly(value: Any) -> Interval:
-    """Return the interval that holds a value alone."""
+    """Return the interval that contains a value alone."""
     value = np.asarray(value, np.float64)
     return Interval(value, value)
 
@@ -62,7 +62,7 @@ def everything(shape: tuple[int, ...] = ()) -> Interval:
 
 
 def hull(a: Interval, b: Interval) -> Interval:
-    """Return the least interval that holds both."""
+    """Return the least interval that contains both."""
     return Interval(np.minimum(a.lo, b.lo), np.maximum(a.hi, b.hi))
 
 
@@ -160,7 +160,7 @@ Ranges = Mapping[sp.Expr, Interval]
 
 
 def evaluate(expr: sp.Expr, ranges: Ranges) -> Interval:
-    """Return an interval that holds all values of an expression over its symbols' ranges."""
+    """Return an interval that contains all values of an expression over its symbols' ranges."""
     return evaluate_each((expr,), [ranges])[0][0]
 
 

@@ -70,7 +70,7 @@ class Local:
     """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials; the softmaxes between these, and
     the values that are `scaled` by their own length.
 
-    `cut` holds the elementwise values that are bases of their own, with the node behind which they are.
+    `cut` has the elementwise values that are bases of their own, with the node behind which they are.
     """
 
     step: Step

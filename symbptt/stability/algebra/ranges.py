@@ -45,7 +45,7 @@ class _Ranges:
 
 
 def reach(expr: sp.Expr, x: Interval) -> Interval:
-    """Return intervals that hold all values of an expression in X over intervals of X, elementwise.
+    """Return intervals that contain all values of an expression in X over intervals of X, elementwise.
 
     They are sharp to 5e-13 over all numbers, and to about the square of 0.01 over less. A function that oscillates, or whose
     terms cancel, beyond 1e60 is taken not to grow there where intervals do not see it grow from 1e20 to 1e60.
@@ -196,7 +196,7 @@ def _settled_far(found: Interval) -> Interval:
 
 
 def _greatest(of: Callable[[Interval], Interval], x: Interval, found: Interval, sign: int) -> float:
-    """A bound on the greatest value of sign · f: pieces that may hold it are halved until it is found to the tolerance."""
+    """A bound on the greatest value of sign · f: pieces that may contain it are halved until it is found to the tolerance."""
     top = found.hi if sign == 1 else -found.lo
     kept, settled = top, -np.inf
     for _ in range(HALVINGS):

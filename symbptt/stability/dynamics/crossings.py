@@ -35,7 +35,7 @@ class Bifurcation:
     `kind` is "fold": an eigenvalue +1 where the branch turns; "branch point": an eigenvalue +1 where branches cross or meet, as at
     a pitchfork; "flip": an eigenvalue −1, from where a cycle of twice the period branches off; "Neimark–Sacker": a complex pair on
     the unit circle, from where a closed curve does; "jump": eigenvalues jump over the circle at a kink of the map.
-    `eigenvalue` is the one on the circle. `cycle` holds all states of the cycle that the point is of, `state` the first of them:
+    `eigenvalue` is the one on the circle. `cycle` has all states of the cycle that the point is of, `state` the first of them:
     one of a fixed point.
 
     Shapes: state (N,), cycle (k, N).
@@ -70,6 +70,7 @@ def _cycle(of: Family, point: Bifurcation) -> Any:
     start = np.asarray(point.state)
     after = of(point.value).orbit(start[None], of.period)[:, 0]
     back = np.abs(after - start).max(-1) <= SAME * (1 + np.abs(start).max())
+    # A cycle whose length divides the period is a fixed point of the map of `period` steps as well.
     least = next((k for k in range(1, of.period) if of.period % k == 0 and back[k - 1]), of.period)
     return np.concatenate([start[None], after[: least - 1]])
 

@@ -93,6 +93,7 @@ class Curvature:
         if first.kind == "dense":
             return rows.reshape(to, of, by)
         found = np.zeros((to, of, by))
+        # The block of the Jacobian is diagonal, so that only entries (i, i, k) of the second derivative are not zero.
         found[np.arange(to), np.arange(to)] = rows
         return found
 

@@ -47,6 +47,7 @@ class Map:
         found = self.linear.jacobians(along, self._repeated(self.period, len(states)))
         product = found[0]
         for step in found[1:]:
+            # The chain rule: later steps multiply from the left.
             product = step @ product
         return product
 

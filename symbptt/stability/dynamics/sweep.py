@@ -79,7 +79,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Branches of fixed points of a cell along a knob, and what its runs settle on.
+    """Branches of fixed points of a cell along a knob, and the states at which its runs settle.
 
     `orbit` has the last states of runs for each of the values, `names` the slice of each state in the whole state. With a period k,
     fixed points are those of k steps, cycles of a length that divides k among them. `unfollowed` counts fixed points from which
@@ -127,7 +127,7 @@ def sweep(
     cell: Cell, params: Arrays, knob: Any, values: Sequence[float], inputs: Arrays | None = None, states: Arrays | None = None,
     *, period: int = 1, settle: int = 1000, keep: int = 64, seed: int = 0,
 ) -> Sweep:  # fmt: skip
-    """Return how the fixed points of a cell and their stability change along a knob, and what its runs settle on.
+    """Return how the fixed points of a cell and their stability change along a knob, and the states at which its runs settle.
 
     The knob is a parameter or an input of one element by name, `"b"`; an element, `("U", 0, 1)`; `"gain"`, a factor on the
     recurrent weights (`sb.recurrent_weights`); or a function `params, value -> params`. Fixed points that are found at some of the
@@ -233,7 +233,7 @@ def _met(point: Bifurcation, branches: Sequence[Branch], within: Range) -> Bifur
 
 
 def _found(of: Family, value: float, start: Any, settled: Any) -> list[Any]:
-    """Fixed points at a value, from states on trajectories and the states that these settle on."""
+    """Fixed points at a value, from states on trajectories and the states at which these settle."""
     at, size = of(value), start.shape[-1]
     count = max(8, min(SEEDS, WORK // size**3))
     along = at.orbit(start, 8)

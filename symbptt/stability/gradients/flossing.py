@@ -187,6 +187,8 @@ def _backward(
         ((_, jacobians),) = linearised(part)
         first, factors = last - part.steps, _factors(jacobians, frame)
         counted = np.arange(first, last) >= transient
+        # Each part is run again just before its backward pass, so that memory does not grow with the length of the
+        # run.
         taken = kernel.kernel.forward(of.params, part.inputs, of.by_name(part.start), steps=part.steps)
         for i, row in enumerate(weights):
             bar, bars[i] = _jacobian_bar(jacobians, factors, bars[i], row * counted[:, None])

@@ -1,4 +1,9 @@
-"""Bounds on the norm of a step's Jacobian as formulas: trees of norms of parameters and suprema of elementwise factors."""
+"""Bounds on the norm of a step's Jacobian as formulas: trees of norms of parameters and suprema of elementwise factors.
+
+For example h' = tanh(W h + b) has the bound Sup(((φ', Factor(W)),)), which is sup |φ'| ‖W‖ in either norm. A gated step
+h' = z h + (1 − z) a(h) has Sup(((z, One), (1 − z, bound of a))): in the max-norm the supremum is over z for both parts
+together, max(1, bound of a) for z in [0, 1], in the 2-norm over each part by itself.
+"""
 
 from __future__ import annotations
 
@@ -177,6 +182,7 @@ def _tree(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
         case "gather":
             return found[args[0]]
         case "cumulate":
+            # The lower triangle of ones has the max-norm n and a 2-norm of about 2n/π: n bounds both.
             return times(found[args[0]], Count(node.shape[node.attrs.axis], sp.S.One))
         case "reduce" if node.attrs.kind == "sum":
             count = prod(g.shape(args[0])[axis] for axis in node.attrs.axes)
@@ -238,6 +244,7 @@ def _repeated(of: Local, norm: str, id: int, shape: Any) -> Tree:
 
 
 def _count(size: Size, norm: str, power: sp.Expr) -> Tree:
+    # A row of n ones has the max-norm n and the 2-norm √n.
     return ONE if size == 1 else Count(size, power / 2 if norm == "2" else power)
 
 
@@ -318,6 +325,7 @@ def _range(start: Size, length: Size, step: int) -> tuple[Size, Size]:
 def _pass(one: tuple[Size, Size, int], two: tuple[Size, Size, int]) -> bool:
     """Answer whether two slices have one step and differ by no multiple of it."""
     between = size(one[0] - two[0])
+    # Slices with a step of 2 from 0 and from 1 alternate and never meet, however long they are.
     return abs(one[2]) == abs(two[2]) and isinstance(between, int) and between % abs(one[2]) != 0
 
 
@@ -363,9 +371,12 @@ def scalar_ranges(tree: Sup, within: Enclosure) -> dict[sp.Symbol, Interval]:
 
 def factor_norm(factor: Factor, norm: str, value: Interval) -> float:
     """Return the norm of a product with a fixed operand, or the largest over an interval of operands."""
+    # A matrix of sizes has norms no smaller than any matrix in the interval.
     matrix = value.lo if value.is_exact else value.size
     if not np.isfinite(matrix).all():
         return np.inf
+    # Axes that both operands and the result share make the operator block diagonal: its norm is the largest of the
+    # blocks'.
     batch = [x for x in factor.theirs if x in factor.mine and x in factor.out]
     rows = [x for x in factor.theirs if x not in factor.mine]
     columns = [x for x in factor.theirs if x in factor.mine and x not in factor.out]

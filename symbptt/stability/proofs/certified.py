@@ -192,6 +192,7 @@ def _best_quadratic(of: Local, within: Enclosure, known: Turns | None) -> Metric
             each[list(group)] = weight
         scaled = multiply(exactly(known.norms), exactly(weights))
         ways.append(_weighted(norm_of(multiply(scaled, reciprocal(exactly(weights[:, None])))), each))
+    # Of rates that differ by rounding alone, the one with the smallest constant in front.
     least = min(way.rate for way in ways)
     return min((way for way in ways if way.rate <= least * (1 + SLACK)), key=lambda way: way.constant)
 

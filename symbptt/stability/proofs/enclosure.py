@@ -69,6 +69,8 @@ def enclose(
         if known and node.id in known:
             here = common(here, known[node.id])
         found.nodes[node.id] = found.atoms[symbol(node.id)] = here
+        # Atoms come in the order in which they were made: each is evaluated as soon as all that it reads is known,
+        # for later nodes read it.
         while waiting is not None and waiting[1].expr.free_symbols <= found.atoms.keys():
             found.atoms[waiting[0]] = _atom(of, found, waiting[1])
             waiting = next(pending, None)
@@ -82,6 +84,8 @@ def _atom(of: Local, found: Enclosure, atom: Atom) -> Interval:
         return common(here, reach(atom.slope, found.atoms[root]))
     if not atom.slope_of:
         return here
+    # The slope of a function of the table has a known range over all numbers, sharper than intervals of its formula
+    # far out.
     least, most = slope_range(atom.slope_of)
     return Interval(np.maximum(here.lo, least), np.minimum(here.hi, most))
 
@@ -320,6 +324,7 @@ def _heaviest(corner_sizes: list[list[Any]], weights: list[Any]) -> Any:
     totals = []
     with np.errstate(all="ignore"):
         for sizes in corner_sizes:
+            # A part with the weight 0 adds nothing, even where its factor has no bound.
             products = [np.where((w == 0) | (s == 0), 0.0, s * w) for s, w in zip(sizes, weights, strict=True)]
             totals.append(sum(products))
     found = np.maximum.reduce(np.broadcast_arrays(*totals))

@@ -136,6 +136,7 @@ class _Algebra:
             return np.ones(count), found[id].reshape(count, self.total)
         parts = plain_terms(self.of, id)
         each = [list(factors_of(p)) for p in parts.values()]
+        # A factor of whole rows need not be exact: ‖diag(d) M‖ ≤ ‖diag(d_max) M‖ for all |d| ≤ d_max.
         common = (
             [f for f in dict.fromkeys(each[0]) if self._reads_states(f) and all(f in others for others in each)]
             if each
@@ -157,6 +158,8 @@ class _Algebra:
 
     def _derivative(self, node: Node, found: dict[int, Any]) -> Any:
         of, shape = self.of, self.within.shape(node.shape)
+        # The derivatives of a softmax, of a choice by an index and of a maximum are no polynomials in these
+        # variables.
         if node.id in of.softmaxes or node.family == "gather" or getattr(node.attrs, "kind", "sum") == "max":
             raise _TooLong
         if node.family == "map":
@@ -316,6 +319,8 @@ class _Algebra:
     def _short(self, p: Polynomial, lo: float, hi: float) -> Polynomial:
         if len(p.terms) <= LONGEST and (p.degree > 1 or len(p.terms) <= 1 or p.is_constant):
             return p
+        # A linear sum of several variables is one variable for all that follows: identities act on products, and sums
+        # multiplied out would exceed the budget.
         key = "sum", frozenset(p.terms.items())
         if key not in self.meanings:
             self.meanings[key] = self._variable(lo, hi)
@@ -400,6 +405,7 @@ def _is_under_one(algebra: _Algebra, gram: Any) -> bool:
     if p is None:
         return False
     algebra.pay(count * _cost(below[:, p], below[p]))
+    # G_ij G_pp = G_ip G_pj for all i, j, with G_pp not zero, says that G has rank one.
     minors = below * below[p, p] + below[:, p, None] * below[None, p, :] * number(-1)
     return not any(algebra.reduced(minor).terms for minor in minors.ravel())
 
@@ -445,7 +451,7 @@ def _range(algebra: _Algebra, p: Polynomial, powers: dict[tuple[int, int], Inter
 
 
 def constant(value: Fraction) -> Interval:
-    """Return the interval that holds a rational number; one with an infinite end where no float is so large."""
+    """Return the interval that contains a rational number; one with an infinite end where no float is so large."""
     if abs(value) > LARGEST:
         return Interval(LARGEST, np.inf) if value > 0 else Interval(-np.inf, -LARGEST)
     near = float(value)

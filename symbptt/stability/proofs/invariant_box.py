@@ -151,7 +151,7 @@ def _multiplied(of: Local) -> tuple[str, ...]:
 
 
 def invariant(given: Box) -> Enclosure:
-    """Return the enclosure of a step over a box of states that holds the initial ones and that no step leaves.
+    """Return the enclosure of a step over a box of states that contains the initial ones and that no step leaves.
 
     A state without a finite box has all numbers for its box, which no step leaves either.
     """
@@ -186,6 +186,7 @@ def _search(given: Box, free: tuple[str, ...]) -> tuple[States, tuple[str, ...]]
         growth = {
             name: (box[name].lo - grown[name].lo, grown[name].hi - box[name].hi) for name in box if name not in free
         }
+        # A ratio needs two growths in a row; after an extrapolation the count begins anew.
         ready = len(before) > 0
         box = {n: _ahead(s, growth[n], before.get(n)) if n in growth else s for n, s in grown.items()}
         # No state but the first lies outside the image of all numbers, so that a saturated step bounds the box at
@@ -205,6 +206,7 @@ def _ahead(box: Interval, growth: tuple[Any, Any], before: tuple[Any, Any] | Non
     if before is not None:
         with np.errstate(all="ignore"):
             ratios = [np.nan_to_num(g / b, nan=1.0) for g, b in zip(growth, before, strict=True)]
+        # A ratio near 1 is no geometric series: its limit would lie far away, or nowhere.
         steady = [np.where(r < 0.9995, r, 0.0) for r in ratios]
         with np.errstate(all="ignore"):
             ahead = [np.where(r != 0, g * r / (1 - r), 0.0) for g, r in zip(growth, steady, strict=True)]

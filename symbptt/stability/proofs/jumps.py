@@ -185,6 +185,7 @@ def finite_growth(run: Trajectory) -> FiniteGrowth:
     size = max(1.0, float(np.sqrt(np.mean(np.square(run.start)))))
     away = np.random.default_rng(0).standard_normal(run.start.shape)
     for name in clocks(local_of(run.of.cell)):
+        # Clocks are the same in all runs: displaced ones would compare different systems.
         away[:, run.of.names[name]] = 0
     away *= APART * size / np.linalg.norm(away, axis=-1, keepdims=True)
     with np.errstate(all="ignore"):

@@ -19,7 +19,7 @@ Arrays = Mapping[str, Any]
 
 
 def constants(cell: Cell, params: Arrays) -> dict[str, Interval]:
-    """Return parameters and constants by name as intervals that hold one value each, in double precision.
+    """Return parameters and constants by name as intervals of one value each, in double precision.
 
     Raises: ArgumentError for missing and unknown names, and for values that are no finite real numbers.
     """

@@ -57,6 +57,8 @@ def best_metric(parts: Sequence[Part], count: int) -> Metric:
     rate = max((min(way.rate for way in found) for found in ways), default=0.0)
     factor, chosen = np.zeros((count, count)), []
     for group, found in zip(groups, ways, strict=True):
+        # A group need not be better than the worst of the others: of the ways that are good enough, the one with
+        # the smallest constant.
         best = min(
             (way for way in found if way.rate <= rate * (1 + SLACK)), key=lambda way: round(way.most / way.least, 9)
         )
@@ -138,7 +140,7 @@ def _by_eigenvectors(matrix: Any) -> list[Any]:
 
 
 def _by_lyapunov(jacobians: Any, radius: float) -> list[Any]:
-    """P = I + mean JᵀPJ / ρ², for some ρ above the growth of the mean square."""
+    """P = I + mean JᵀPJ / ρ², for some ρ above the growth of the mean square: then mean JᵀPJ = ρ² (P − I) ≤ ρ² P."""
     return [
         p for above in (1.001, 1.02, 1.1, 1.3) if (p := _solution(jacobians / (max(radius, 1e-12) * above))) is not None
     ]
@@ -181,6 +183,7 @@ def _root(p: Any) -> Any:
     """T with TᵀT = P, in double numbers; None where the metric is too far from the plain one, or has left the range."""
     if not np.isfinite(p).all():
         return None
+    # P is symmetric up to rounding; its square root needs it to be so exactly.
     values, vectors = np.linalg.eigh((p + p.T) / 2)
     if not np.isfinite(values).all() or values[0] <= values[-1] / WORST**2:
         return None

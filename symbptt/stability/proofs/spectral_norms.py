@@ -63,6 +63,8 @@ def _norm(c: _Chains, id: int, left: Any, depth: int) -> float:
         return float(np.max(left, initial=0.0))
     if not c.reaches(id) or not left.any():
         return 0.0
+    # Weights make a bound sharp, but a value is then visited once for each path to it: beyond a depth its own norm,
+    # found once, is multiplied instead.
     if depth > DEEPEST or len(c.walked) >= WIDEST:
         return float(_times(left.max(), _alone(c, id)))
     c.walked.append(id)

@@ -113,6 +113,8 @@ def float_range(spectrum: LyapunovSpectrum, products: ProductSpectrum) -> FloatR
     """Return where products leave float32."""
     rate = float(spectrum.exponents[0])
     edge = TINY32 if rate < 0 else HUGE32
+    # An exponent under one over the steps is not told from zero, and the lag at which products leave the range is not
+    # either.
     steps = 1 if np.isinf(rate) else math.ceil(edge / rate) if abs(rate) > 1 / spectrum.steps else None
     last = products.log_singular_values[-1]
     return FloatRange(

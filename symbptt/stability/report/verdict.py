@@ -83,6 +83,7 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
         return found("mixed", min(s.confidence or 0.0 for s in certain), _mixture(each))
     alive = [s for s in each if not np.isneginf(s.exponent)]
     if np.isneginf(exponent) and alive:
+        # The mean over samples is −∞ where one sample is; gradients last as long as those of the slowest.
         slowest = max(alive, key=lambda s: s.exponent)
         exponent, error = slowest.exponent, slowest.error
     below, above = _tails(exponent, error, spectrum.blocks, resolution)
@@ -132,6 +133,7 @@ def _decided(found: Verdict, spectrum: LyapunovSpectrum) -> Verdict:
 
 def _sure(spectrum: LyapunovSpectrum, samples: int = 1) -> float:
     """The probability from which on a verdict counts; of many samples each must be surer, that none of them is wrong."""
+    # Bonferroni: the chance of one wrong verdict is split between the samples.
     return 1 - (1 - (DECIDED if spectrum.converged else UNSETTLED)) / samples
 
 
@@ -206,6 +208,7 @@ def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> _Power | No
     if len(times) <= FEWEST:
         return None
     end = before + int(times[-1])
+    # Evenly spaced in ln t, a power of time is a straight line whose points count alike.
     t = np.geomspace(max(before, end / EARLIEST, 1.0), end, PLACES)
     grown = np.interp(t - before, times, np.append(0.0, spectrum.growth[:, sample]))
     if not np.isfinite(grown).all():
@@ -265,6 +268,7 @@ def error_of(spectrum: LyapunovSpectrum) -> float:
         return error
     half = len(spectrum.history) // 2 - 1
     steps = spectrum.history_steps
+    # Running means times their steps are sums: their difference is the sum over the second half.
     first, whole = spectrum.history[half, 0] * steps[half], spectrum.exponents[0] * steps[-1]
     drift = abs(first / steps[half] - (whole - first) / (steps[-1] - steps[half])) / 2
     return float(np.fmax(error, drift))
@@ -286,6 +290,7 @@ def _tails(exponent: float, error: float, blocks: int, resolution: float) -> tup
 
 def kicked(run: Trajectory, exponent: float) -> tuple[str, float | None, str]:
     """Return "chaotic" or "exploding", how sure, and why: from a run on from the last state, displaced a little."""
+    # Long enough for the displacement to have grown by e^40 if nothing bounded it.
     steps = int(np.clip(np.ceil(NATS / exponent), SHORTEST, LONGEST))
     last = run.of.run(run.inputs, run.of.by_name(run.start), run.steps)[-1]
     inputs = {k: np.resize(v, (steps, *v.shape[1:])) for k, v in run.inputs.items()}

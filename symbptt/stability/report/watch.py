@@ -180,6 +180,7 @@ class Watch:
     @cached_property
     def _kernel(self) -> Kernel:
         """The kernel of the gradient: of a model, with the loss at the last step alone."""
+        # With a loss at every step the cotangent at a lag would sum gradients of many lags.
         t = self.target
         return compile_target(t if isinstance(t, Cell) else Model(t.cell, t.loss, "last", t.reduction))
 
@@ -197,6 +198,7 @@ class Watch:
                                             "make a new watch for a cell of another size"))  # fmt: skip
         found = verdict(of.run, spectrum, of.left)
         norms = self._norms(of)
+        # Chosen at the first measurement, so that all rows have the same columns.
         if not len(self._lags):
             self._lags = np.unique([0, *np.geomspace(1, self._length(), LAGS).round().astype(int)])
         gradients = np.array([norms[lag] if lag < len(norms) else np.nan for lag in self._lags])

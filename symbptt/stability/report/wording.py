@@ -263,6 +263,7 @@ def _proven(r: Any) -> str:
     if rate > 1:
         more = "; as nothing under 1 is proven, explosion is not excluded" if v.kind == "vanishing" else ""
         return f"{head}gradients grow at most as {_bound(r)}{more}."
+    # ln η and λ₁ are both nats a step: their quotient is the part of the speed of the run that is proven.
     loose = math.log(rate) / v.exponent if np.isfinite(v.exponent) and v.exponent < 0 and rate > 0 else None
     times = 1 / loose if loose else 1.0
     seen = "" if not loose else (

@@ -35,6 +35,7 @@ def sizes_for(target: Cell | Model, given: Arrays, known: Mapping[str, int] | No
         found = completed(axes, names, dict.fromkeys(names, size))
         if size == 1 or elements(arguments, found) <= MOST:
             return found
+        # Spectra cost N³ a step: sizes shrink until the whole state is small.
         size //= 2
 
 

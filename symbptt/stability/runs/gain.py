@@ -64,6 +64,7 @@ def _scaled(value: Any, gain: float) -> Any:
 
 
 def _has_length(step: Step, name: str) -> bool:
+    # Degree 0 in all next states: a factor on the weight changes nothing, as for one that is normalised.
     return any(degree(step.graph, id, frozenset([name])) != 0 for id in step.next.values())
 
 

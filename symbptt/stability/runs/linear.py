@@ -181,6 +181,7 @@ def linear(cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arra
     Raises: ArgumentError for parameters that are not finite, and as `kernel.forward` does.
     """
     kernel = kernel_of(cell)
+    # Without inputs nothing tells the number of steps, which sizes do not need.
     arrays, sizes, _, _, dtype, _ = kernel.read(params, inputs, state, 0 if is_empty(inputs) else None)
     check_finite(cell, {name: arrays[name] for name in params})
     shapes = kernel.module._shapes(**sizes)

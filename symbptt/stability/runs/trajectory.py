@@ -114,6 +114,7 @@ def pieces(run: Trajectory) -> Iterator[Trajectory]:
 
 
 def _blocks(run: Trajectory) -> Iterator[slice]:
+    # The Jacobians of one step of all samples have B N · N entries of 8 bytes.
     length = max(1, MEMORY // (8 * max(1, run.start.size * run.dimension)))
     for first in range(0, run.steps, length):
         yield slice(first, min(first + length, run.steps))
