@@ -133,9 +133,11 @@ def corrected(of: Family, base: Spot, normal: Any, length: float, span: float) -
     unknown, moved = base.whole + length * normal, np.inf
     for _ in range(CORRECTIONS):
         step = _step(of, base, normal, length, unknown, span)
+        # A step over twice the last one diverges; at the level of rounding steps may grow without harm.
         if step is None or (np.abs(step).max() > 2 * moved and moved > FIXED):
             return None
         unknown, before, moved = unknown + step, moved, float(np.abs(step).max())
+        # Converged, or stagnating at the level of rounding.
         if moved < 1e-15 * (1 + np.abs(unknown).max()) or (moved >= before and moved < FIXED):
             break
     state, value = (unknown * base.scale)[:-1], float((unknown * base.scale)[-1])
@@ -187,6 +189,7 @@ def _spot(of: Family, state: Any, value: float, before: Any, span: float) -> Spo
 def _is_far(last: Spot, new: Spot, length: float) -> bool:
     """Answer whether neighbouring points are too far apart to be sure that nothing lies between them, or that they are of one branch."""
     a, b = np.abs(last.eigenvalues), np.abs(new.eigenvalues)
+    # Moduli far from 1 may change fast: they cross no circle on the way.
     near = (np.maximum(a, b) > 0.5) & (np.minimum(a, b) < 2)
     jumps = bool((np.abs(a - b)[near] > JUMP).any()) and length > KINK
     way = np.append(new.state, new.value) / last.scale - last.whole

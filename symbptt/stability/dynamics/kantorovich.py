@@ -144,6 +144,7 @@ def _linear(at: ConstantStep, found: Curvature | None, point: Any) -> tuple[floa
 
 def _certificate(linear: tuple[float, float], lipschitz: float, source: str, radius: float) -> Certificate:
     beta, eta = linear
+    # An affine piece has no curvature, whatever β is: ∞ · 0 would be NaN.
     bend = 0.0 if lipschitz == 0 else beta * lipschitz
     h = 0.0 if eta == 0 and np.isfinite(bend) else eta * bend if np.isfinite(eta) else np.inf
     h = np.inf if np.isnan(h) or not np.isfinite(beta) else h
@@ -206,4 +207,5 @@ def _measured(jacobian: Callable[[Any], Any], point: Any, radius: float, seed: i
 
 def _in_ball(random: np.random.Generator, count: int, size: int) -> Any:
     x = random.standard_normal((count, size))
+    # The volume within a radius r grows as r^N: the N-th root of a uniform number is the radius of a uniform point.
     return x / np.linalg.norm(x, axis=-1, keepdims=True) * random.random((count, 1)) ** (1 / size)

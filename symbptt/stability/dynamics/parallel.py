@@ -169,6 +169,7 @@ def structure_of(of: Linear) -> tuple[str, int]:
 def _size(of: Linear, part: Any) -> int:
     """The numbers of state that are coupled among some states: one of each where all their blocks are elementwise."""
     kinds = {of.blocks[to, by].kind for to in part for by in part}
+    # Where all blocks are elementwise, element i of a state meets element i of the others alone.
     if kinds <= set(ELEMENTWISE):
         return len(part)
     return sum(of.names[name].stop - of.names[name].start for name in part)

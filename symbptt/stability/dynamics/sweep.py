@@ -208,6 +208,7 @@ def _branches(of: Family, grid: Any, starts: Sequence[Any], found: Orbits, withi
             elif not any(_is_on(of, b, start) for b in branches):
                 _add(of, branches, start, within)
     done = 0
+    # Branches that are found at crossings may be crossed by further ones: the list grows while it is read.
     while done < len(branches):
         for point in branches[done].points:
             if point.kind == "branch point":
@@ -253,6 +254,7 @@ def _found(of: Family, value: float, start: Any, settled: Any) -> list[Any]:
             continue
         if not np.isfinite(s).all() or np.abs(at(s[None])[0] - s).max() > FIXED * (1 + np.abs(s).max()):
             continue
+        # The damped method solves with A'A, which squares the condition: a plain Newton step gains the last digits.
         polished = at_value(of, value, s)
         s = s if polished is None or np.abs(polished - s).max() > SAME * (1 + np.abs(s).max()) else polished
         if all(np.abs(s - p).max() > SAME * (1 + np.abs(s).max()) for p in points):

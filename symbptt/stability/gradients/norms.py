@@ -22,6 +22,7 @@ def gradient_norms(of: Setting, seed: int) -> Any:
     For a model the loss of the window; for a cell a random loss of its last state, whose gradient there has length 1.
     """
     random, run = np.random.default_rng([seed, 2]), of.tail
+    # With few samples the draws must differ in time: windows then take half of the run at the most.
     length = max(1, min(WINDOW, run.steps if run.batch >= DRAWS else run.steps // 2))
     states = np.concatenate([run.start[None], run.of.run(run.inputs, run.of.by_name(run.start), run.steps)])
     kernel = kernel_of(of.target)

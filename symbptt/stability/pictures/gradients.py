@@ -94,6 +94,7 @@ def least_window(bound: Any, tolerance: float) -> int | None:
 
     Shapes: bound (K,), for windows of 1 to K steps.
     """
+    # `not <=` and not `>`: a bound that is NaN is over the tolerance.
     over = np.flatnonzero(~(np.asarray(bound, float) <= tolerance))
     window = int(over[-1]) + 2 if len(over) else 1
     return window if window <= len(bound) else None
@@ -111,6 +112,7 @@ def draw_gradient_norms(
     """
     axes = axes_or_new(axes)
     given = np.ravel(np.asarray(norms, float))
+    # NaN fails both comparisons, and is counted with what overflows.
     values = given[(given >= 0) & (given < HUGE)]
     middle = np.nan if not len(values) else float(values.mean() if band is None else np.median(values))
     low, high = (PASCANU[0] * middle, PASCANU[1] * middle) if band is None else band
@@ -133,6 +135,7 @@ def _draw_histogram(axes: Any, values: Any, wide: bool) -> tuple[Any, int]:
     shown = values[values > 0] if wide else values
     if len(shown):
         scaled = np.log(shown) if wide else shown
+        # Bins of equal width in the logarithm, drawn at their exponentials.
         edges = np.histogram_bin_edges(scaled, int(np.clip(2 * len(shown) ** 0.5, 5, 50)))
         axes.hist(shown, np.exp(edges) if wide else edges, color=BLUE, edgecolor="white", linewidth=0.3)
     if wide:

@@ -69,6 +69,8 @@ def _components(cloud: Any, size: int) -> tuple[Any, Any, Any]:
     """
     n = cloud.shape[-1]
     centre = cloud.mean(0) if len(cloud) else np.zeros(n)
+    # The right singular vectors of the centred states are the principal directions; their variances are in proportion
+    # to the squares of the singular values.
     _, s, v = np.linalg.svd(cloud - centre, full_matrices=False)
     v = v * np.sign(v[np.arange(len(v)), np.abs(v).argmax(-1)] + 0.0)[:, None] if len(v) else v
     directions, parts = np.zeros((n, size)), np.zeros(size)

@@ -39,10 +39,12 @@ def draw_exponents(spectrum: LyapunovSpectrum, axes: Any = None, *, name: str = 
     """
     axes = axes_or_new(axes)
     values, half = finite(spectrum.exponents), finite(spectrum.half_width)
+    # A partial spectrum has no sum rule, and its N is not known here.
     whole = not np.isnan(spectrum.sum_rule_defect)
     x = np.arange(1, len(values) + 1) / (len(values) if whole else 1)
     axes.axhline(0, color=DARK, linewidth=0.8)
     _draw_local(axes, x, spectrum.local)
+    # A band over one point has no width and would not be seen.
     if len(values) == 1:
         axes.errorbar(x, values, half, fmt="none", ecolor=BLUE, capsize=3, label="95 % interval")
     else:

@@ -174,6 +174,7 @@ def _certified(given: Box, within: Enclosure, known: Turns | None, kind: str) ->
     bounds = [_best_max(given.local, within), _best_two(given.local, within)]
     found = [(rate * (1 + MARGIN), norm, scaling) for rate, norm, scaling in bounds]
     if known is not None:
+        # The norm of the matrix of block norms bounds that of the whole.
         found.append((norm_of(exactly(known.norms)), "2", dict.fromkeys(given.start, 1.0)))
     return CertifiedRate(*min(found, key=lambda item: item[0]), box, given, known is not None)
 
@@ -190,6 +191,7 @@ def _best_quadratic(of: Local, within: Enclosure, known: Turns | None) -> Metric
         each = np.ones(sum(sizes))
         for weight, group in zip(weights, known.groups, strict=True):
             each[list(group)] = weight
+        # N_ij w_j / w_i by intervals: the quotients of floats are not exact.
         scaled = multiply(exactly(known.norms), exactly(weights))
         ways.append(_weighted(norm_of(multiply(scaled, reciprocal(exactly(weights[:, None])))), each))
     # Of rates that differ by rounding alone, the one with the smallest constant in front.
@@ -210,6 +212,7 @@ def _best_max(of: Local, within: Enclosure) -> Scaled:
     names = list(of.step.next)
     weights = dict.fromkeys(names, 1.0)
     best: Scaled = (np.inf, "max", weights)
+    # A single state has nothing to be weighed against.
     for _ in range(ROUNDS if len(names) > 1 else 1):
         rows = {name: float(np.max(r, initial=0.0)) for name, r in row_sums(of, within, weights).items()}
         rate = max(rows[name] / weights[name] for name in names)

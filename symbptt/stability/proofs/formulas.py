@@ -137,6 +137,7 @@ def _parts(of: Local) -> Parts:
         inner = {x: sizes.get(x, 0) for x in atom.expr.free_symbols}
         sizes[s] = int(atom.expr.count_ops()) + sum(inner.values())
         if sizes[s] > SHORTEST and not atom.slope_of:
+            # A part with a name of its own adds nothing to the length of those that read it.
             sizes[s] = 0
             plain = _expanded(of, atoms, atom.expr)
             args = sorted(id for x in plain.free_symbols if (id := node_of(x)) is not None)
@@ -301,6 +302,7 @@ def _part(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> s
             others.append(f.signs.sup.format(_gate(f, factor)))
         elif size is None:
             others.append(_supremum(f, factor))
+        # A supremum near a simple fraction is that fraction, up to the tolerance of its search.
         elif (exact := Fraction(size).limit_denominator(64)) and abs(float(exact) - size) < 1e-12 * max(size, 1):
             number *= exact
         else:
@@ -342,6 +344,7 @@ def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
     """A factor that stays: as it is where it is known not to be negative, else its absolute value."""
     found = [extent(factor, _scalars(factor, within)) for within in f.general]
     if all((e.hi <= 0).all() for e in found):
+        # |−q| = |q|: with a known sign the formula needs no bars.
         factor, found = -factor, [Interval(-e.hi, -e.lo) for e in found]
     text = expression(f, factor)
     if all((e.lo >= 0).all() for e in found):

@@ -62,6 +62,7 @@ def is_tried(of: Local, name: str) -> bool:
         seen.add(node.id)
         if _reads_sizes(node) and np.isfinite(within.nodes[node.id].size).any():
             return True
+        # Behind a function with a bounded range the sizes of what it reads do not matter.
         stack.extend(() if node.family == "map" and _has_own_range(of, node.id) else node.args)
     return False
 

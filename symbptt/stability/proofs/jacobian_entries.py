@@ -78,6 +78,7 @@ def _factored(
     rank = len(of.graph.shape(id))
     bases = [found[base].each(lambda end: end.reshape(*(1,) * (rank + 1 - end.ndim), *end.shape)) for base in parts]
     polynomials = list(parts.values())
+    # z a + z b is z (a + b): as one factor z is taken once, as two intervals it would count as two unrelated numbers.
     common, rests = _taken_out(polynomials)
     if len(bases) < 2 or common == 1:
         return [(extent(p, within.atoms), base) for p, base in zip(polynomials, bases, strict=True)]

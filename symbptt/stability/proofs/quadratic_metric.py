@@ -52,6 +52,7 @@ def best_metric(parts: Sequence[Part], count: int) -> Metric:
     ):
         return Metric(np.inf, np.eye(count), 1.0)
     sizes = reduce(np.add, [p.factors.size[:, None] * (p.matrix.size > 0) for p in parts], np.zeros((count, count)))
+    # Groups of elements that never meet make J block diagonal: each block may have a metric of its own.
     groups = [sorted(group) for group in nx.connected_components(nx.from_numpy_array((sizes + sizes.T) > 0))]
     ways = [_ways([_within(part, np.array(group)) for part in parts], len(group)) for group in groups]
     rate = max((min(way.rate for way in found) for found in ways), default=0.0)
@@ -280,6 +281,7 @@ def _ends(factor: Any) -> tuple[float, float]:
     """Bounds on the least and the greatest singular value of a factor."""
     inverse = np.linalg.inv(factor)
     off = _defect(factor, inverse)
+    # σ_min(T) = 1 / ‖T⁻¹‖, and ‖T⁻¹‖ ≤ ‖S‖ / (1 − off).
     return (1 - off) / (_norm_of(inverse) * (1 + 4 * EPS)), _norm_of(factor)
 
 

@@ -141,6 +141,7 @@ def _only_turns(of: Local, theorem: Any) -> bool:
     for size in SMALL:  # a greater size costs many times as much, and is not needed where the least one answers
         with np.errstate(all="ignore"):
             known = turns(of, general(of, theorem.bounded, sizes_in(of, size)))
+        # The 2-norm of the matrix of block norms bounds that of the Jacobian.
         if known is None or float(np.linalg.norm(known.norms, 2)) > 1 + EDGE:
             return False
         widest.add(max(map(len, known.groups)))

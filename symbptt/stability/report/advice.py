@@ -126,6 +126,7 @@ def growth(flow: GradientFlow) -> dict[str, float]:
     """Return, by parameter, how much larger its gradient over the whole run is than what the last step alone adds."""
     found = {}
     for name, norms in flow.growth.items():
+        # Gradients of zero, as before the loss reaches a parameter, have no ratio.
         alive = norms[norms > 0]
         if len(alive) and np.isfinite(alive[-1]):
             found[name] = float(alive[-1] / alive[0])

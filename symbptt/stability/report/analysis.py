@@ -150,6 +150,7 @@ def report_of(
     parts, norms = shares(of.tail, factors), gradient_norms(of, seed)
     tell("conditions")
     proven = theorems(of.run)
+    # A run that contradicts a theorem shows a fault of symbptt: an error is better than a wrong report.
     check_theorems(of.target.name, proven, spectrum, products, float(np.finfo(of.run.of.dtype).eps))
     if horizon is not None:
         tell("initialisation")
@@ -176,6 +177,7 @@ def _flow(of: Setting, seed: int) -> GradientFlow:
     inputs, state = along(of.tail)
     if isinstance(of.target, Cell):
         return gradient_flow(of.target, of.own, inputs, None, state, steps=of.tail.steps, seed=seed)
+    # The tail is the end of the run, so that its targets are the last ones.
     first = of.run.steps - of.tail.steps
     targets = {k: v[first:] if of.target.at == "every" else v for k, v in (of.targets or {}).items()}
     return gradient_flow(of.target, of.params, inputs, targets, state, steps=of.tail.steps)

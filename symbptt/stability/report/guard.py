@@ -29,6 +29,7 @@ def check_theorems(
     # lags.
     seen = np.append(products.samples[..., 0].max(1), spectrum.samples.max() * spectrum.steps)
     for theorem in theorems:
+        # Rounding adds up over the steps of a product, hence the slack for each of them.
         over = np.flatnonzero(seen > theorem.log_bound(lags) + slack * (lags + 1))
         if len(over):
             raise TheoremError(_contradiction(name, theorem, int(lags[over[0]]), float(seen[over[0]])))

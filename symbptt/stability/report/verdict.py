@@ -78,6 +78,7 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
 
     if left is not None:
         return found("exploding", 1.0, f"the state itself leaves the range of {run.of.dtype} after step {left}")
+    # Samples differ certainly only where the verdict of each is sure by itself.
     certain = [s for s in each if s.confidence is not None and s.confidence >= _sure(spectrum, len(each))]
     if len({s.kind for s in certain}) > 1:
         return found("mixed", min(s.confidence or 0.0 for s in certain), _mixture(each))
@@ -302,6 +303,7 @@ def kicked(run: Trajectory, exponent: float) -> tuple[str, float | None, str]:
             break
     else:
         return "exploding", 1.0, "perturbations grow, and the state with them: nothing holds it"
+    # An affine step has one Jacobian whatever the state is: growth never meets a bound there.
     if is_affine(local_of(run.of.cell)):
         return "exploding", 1.0, "perturbations grow, and the step is affine in its states: nothing holds them"
     found = spectrum_of(Trajectory(run.of, inputs, start, steps), count=1)

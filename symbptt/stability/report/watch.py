@@ -226,6 +226,7 @@ class Watch:
                 grads = self._kernel.value_and_grad(
                     of.params, inputs, wanted, state, steps=of.tail.steps, monitor=True
                 )[1]
+            # `flow` has the gradients of the states after each step; that of the initial state comes last.
             first = joint_norm(grads.state.values())
             return np.append(np.hypot.reduce(list(grads.flow.values()))[::-1], first)
 

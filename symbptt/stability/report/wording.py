@@ -274,6 +274,7 @@ def _proven(r: Any) -> str:
 
 def _bound(r: Any) -> str:
     """The bound as it is proven: no digit is rounded down."""
+    # Bounds are rounded up, so that what is printed is proven as well.
     constant = "" if r.theorem.constant == 1 else f"{rounded_up(r.theorem.constant, 3):.3g} · "
     s, t, k = r.letters.state, r.letters.time, r.letters.start
     return f"‖∂{s}_{t}/∂{s}_{k}‖ ≤ {constant}{_rate(r.theorem.rate)}^({t}−{k}) in the {_norm(r)}{_scales(r)}"
@@ -310,6 +311,7 @@ def _directions(r: Any) -> str:
         f"{_some(p.alive[i], r.dimension, 'directions', 'alive')} (singular value over 1e-3) after {_steps(lags[i])}"
     )
     alive += f", {p.alive[-1]} after {lags[-1]}"
+    # What the verdict counts as zero is not positive here either.
     positive = int((r.spectrum.exponents > r.verdict.resolution).sum())
     exponents = "exponent is" if positive == 1 else "exponents are"
     more = (
@@ -386,6 +388,7 @@ def _truncation(r: Any) -> Advice:
         return Advice(
             "truncation window", None, "no finite window is safe.", f"Every truncation {is_known} biased: {why}."
         )
+    # A proven window is for the worst case and may be far too long: it counts where nothing was measured.
     use = max(seen, default=w.certified)
     reason = (
         f"What is left out is then at most {percent(TOLERANCE)} of the sum of the gradient's norms: {_listed(parts)}."

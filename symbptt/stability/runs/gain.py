@@ -89,6 +89,7 @@ def _loops(step: Step) -> dict[int, int]:
     """The values on a cycle through time, each with the number of the strongly connected part that it belongs to."""
     read = step.graph.ancestors(step.next.values())
     network = nx.DiGraph((arg, id) for id in read for arg in step.graph[id].args)
+    # The edge from a next state to the state closes the loop through time.
     network.add_edges_from((step.next[a.name], step.leaves[a.name]) for a in step.of_role("state"))
     parts = [part for part in nx.strongly_connected_components(network) if _is_cycle(network, part)]
     return {id: min(part) for part in parts for id in part}

@@ -94,6 +94,7 @@ def _elements(block: Block, value: Any, of: Linear, name: str, lead: tuple[int, 
         return np.ones((*lead, size))
     rank = {"scalar": 0, "diagonal": len(shape), "dense": 2 * len(shape)}[block.kind]
     value = np.asarray(value)
+    # What does not vary with steps and samples comes without their axes.
     value = np.broadcast_to(value, (*lead, *value.shape[value.ndim - rank :])) if value.ndim <= rank + 2 else value
     if block.kind == "dense":
         return np.einsum("...ii->...i", value.reshape(*lead, size, size))

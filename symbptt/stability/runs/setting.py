@@ -74,6 +74,7 @@ def setting(
     own = {k: v for k, v in params.items() if isinstance(target, Cell) or k in names}
     run = trajectory(cell, own, inputs, state, None if inputs else steps or STEPS)
     run, left = _in_range(run)
+    # Spectra, shares and products all read the Jacobians of the run, which are evaluated once.
     run = keeping(run)
     batched = {k: np.asarray(v) for k, v in _targets(target, targets, run, sizes, seed).items()}
     return Setting(target, cell, dict(params), run, _tail(run), batched or None, left, _joined(words, seed))
