@@ -90,6 +90,7 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
 
         named = ("loss",) if isinstance(target, Model) else (*target.step.next, *target.step.outputs)
         yield from value_rows(case, partial(_values, run), named)
+        # Types do not depend on the numbers, so that one case is enough.
         if case.regime is REGIMES[0] and case.size is sizes_of(case.regime)[0]:
             yield from type_rows(case, partial(_in_single_precision, kernel))
         found = gradient_rows(case, partial(_gradients, run), is_complex, known)
@@ -190,6 +191,7 @@ def check_backward(
     cases = [
         case
         for case in _cases(target, seed, asked)
+        # A backward pass of the caller's knows no lengths and no resets, and no blocks of a module.
         if not case.regime.padded and case.size.blocks is None and not case.size.shut
     ]
     is_complex = has_complex_version(target, seed, asked)

@@ -149,6 +149,8 @@ def gradient_rows(case: Case, gradients: Gradients, is_complex: bool, known: fro
         found, failure = attempt(lambda: _arrays(gradients(point, case.cotangents)))
         if failure is not None:
             return [case.row(k, failed(method[0], failure)) for k in blocks]
+        # A backward pass that stores or changes something between calls is wrong, even where its first result is
+        # right.
         again, failure = attempt(lambda: _arrays(gradients(point, case.cotangents)))
         if failure is not None:
             return [case.row(k, failed(method[0], f"a second call {failure}")) for k in blocks]
@@ -237,6 +239,7 @@ def _by_elements(
     # a gradient that cancels to zero has no digits to lose, and leaves the rounding of what cancels
     least = {k: NEARLY * v if is_sharp and v else EPS * largest for k, v in scales.items()}
     pairs = with_noise(sides, scales, name, moves, least)
+    # Differences of values cannot see a declared derivative.
     opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
     few = max(1, FEW // max(1, case.point.steps))
     return {k: _verdict(pair, name, opinion, blocks[k], few) for k, pair in pairs.items()}

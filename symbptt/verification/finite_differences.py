@@ -101,6 +101,8 @@ def slope(line: Line) -> tuple[float, float]:
 
 
 def _central(line: Line, h: float) -> Any:
+    # The three distances cancel the terms in h² and h⁴ of the error, so that h may be wide and rounding does not
+    # count.
     return sum(w * (line(k * h) - line(-k * h)) for k, w in SIXTH.items()) / h
 
 

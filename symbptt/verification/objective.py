@@ -139,6 +139,7 @@ def _loss(model: Model, parts: Parts) -> Value:
             states, outputs = oracle.run(model.cell, part) if here else ({}, {})
             for t, b in here:
                 total = total + _loss_at(model, shared, states | outputs, point, (t, b), t - span.first)
+        # The mean is over the losses that count, not over all steps of a padded batch.
         return total / (max(len(counted), 1) if model.reduction == "mean" else 1)
 
     return value

@@ -76,6 +76,7 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
             named = _by_name(names, cell.function(**own(cell, given)))
             state = {name: analytic(named[name]) for name in names}
             for name, value in named.items():
+                # A copy: the function may return an argument itself, or write into its result at the next step.
                 found.setdefault(name, {})[t, b] = np.array(value)
     arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()} if found else _no_steps(cell, point)
     return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}

@@ -175,6 +175,7 @@ def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ..
     """A default of the user's says where a parameter lives: values are drawn around it."""
     if a.default is not None:
         default = np.asarray(a.default, float)
+        # Relative to the default, so that a time constant keeps its order of magnitude.
         return default + 0.1 * np.where(default == 0, 1.0, default) * draw(a, (), 1.0)
     if len(a.shape) < 2:
         return draw(a, (), regime.vectors)
@@ -190,6 +191,7 @@ def _sizes(cell: Cell | Model, size: Size, asked: Asked) -> Mapping[sp.Symbol, i
     names = sorted({name for shape in shapes for name in names_in(shape)})
     told = solved(axes)
     free = [name for name in names if name not in told]
+    # All orders are tried, as a cell may need one size to be larger than another, or a multiple of it.
     for numbers in _numbers(len(free), size):
         found = told | dict(zip(free, numbers, strict=True))
         if fits(axes, found):
