@@ -87,7 +87,7 @@ def _written(monomial: Monomial) -> sp.Expr:
 
 @lru_cache(4096)
 def _expanded(p: sp.Expr) -> Terms | None:
-    """A polynomial as its terms; what is no sum, product or whole power is a symbol of its own. None for too many of them."""
+    """A polynomial as its terms, where any part other than a sum, product or whole power is a symbol. None for too many of them."""
     if p.is_number:
         return {(): p} if p != 0 else {}
     if p.is_Add:

@@ -39,7 +39,7 @@ class Interval:
         return self.lo is self.hi or bool(np.array_equal(self.lo, self.hi))
 
     def each(self, function: Callable[[Any], Any]) -> Interval:
-        """Return both ends through a function that keeps order, as index arithmetic does."""
+        """Return both ends mapped by a monotone function, such as index arithmetic."""
         lo = function(self.lo)
         return Interval(lo, lo if self.lo is self.hi else function(self.hi))
 
@@ -80,7 +80,7 @@ def holds(outer: Interval, inner: Interval) -> bool:
 
 
 def outwards(lo: Any, hi: Any, slack: Any = 0.0) -> Interval:
-    """Return an interval widened by `slack`; what is not a number bounds nothing."""
+    """Return an interval widened by `slack`; NaN becomes an infinite end."""
     lo, hi = np.asarray(lo) - slack, np.asarray(hi) + slack
     # ∞ − ∞ arises where an end is unbounded: a NaN would compare false with everything and hide the missing bound.
     return Interval(np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi))
@@ -145,7 +145,7 @@ NO_NUMBERS = (sp.zoo, sp.nan, sp.oo, -sp.oo)
 
 
 def constant(value: sp.Expr) -> Interval:
-    """Return a SymPy number; all numbers for what is none, as a quotient by zero in a branch."""
+    """Return a SymPy number; all numbers for an expression without a value, such as a quotient by zero in a branch."""
     if value.has(*NO_NUMBERS):
         return everything()
     # A Float is a number of the user's as it stands; a rational or a symbolic constant, such as 1/3 or π, lies within

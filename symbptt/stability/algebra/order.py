@@ -43,12 +43,12 @@ TERMS, WAYS = 8, 64
 """Terms of a sum that is looked into, and ways of replacing them, at the most."""
 TINIEST = 1e-300
 ROUNDS = 12
-"""Times that values of a quotient are written as what they are made of, at the most."""
+"""Expansions of the values of a quotient into their own expressions, at the most."""
 COMPARED = {ops.greater: 1, ops.greater_equal: 1, ops.less: -1, ops.less_equal: -1}
 EXTREMES = {ops.maximum: 1, ops.minimum: -1}
 
 Sum = dict[int | None, sp.Expr]
-"""Numbers by the value that each multiplies; None for what is added."""
+"""Coefficients by value; None for the constant term."""
 Side = tuple[int, Sum]
 
 
@@ -63,7 +63,7 @@ class Under:
 
 @dataclass(frozen=True)
 class Quotient:
-    """That an expression is at most `factor` times what is left of it in size: powers of values, symbols `v<id>`, and of others."""
+    """A bound on an expression in size by `factor` times the rest of it: powers of values, symbols `v<id>`, and of others."""
 
     factor: sp.Expr
     rest: tuple[tuple[sp.Expr, sp.Expr], ...]
@@ -71,7 +71,7 @@ class Quotient:
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """The values of a step with what each lies above."""
+    """The values of a step with the lower bounds of each."""
 
     graph: Graph
     _ranges: Ranges
@@ -81,12 +81,12 @@ class Order:
     _quotients: dict[sp.Expr, Quotient | None] = field(default_factory=dict)
 
     def of_node(self, node: Node, nodes: Mapping[int, Interval], ranges: Mapping[sp.Expr, Interval]) -> Interval:
-        """Return what is known of an elementwise value from the ranges of those before it, by node and by symbol `v<id>`."""
+        """Return bounds on an elementwise value from the ranges of those before it, by node and by symbol `v<id>`."""
         found = common(_of_sum(self, node.id, nodes), self.of_expression(_over_nodes(self.graph, node), ranges))
         return common(found, between(0.0, np.inf)) if self.is_positive(node.id) else found
 
     def of_expression(self, expr: sp.Expr, ranges: Mapping[sp.Expr, Interval]) -> Interval:
-        """Return what is known of an expression over values, from the ranges of its symbols."""
+        """Return bounds on an expression over values, from the ranges of its symbols."""
         quotient = self.quotient(expr)
         return everything() if quotient is None else _sized(quotient, ranges)
 
@@ -97,7 +97,7 @@ class Order:
         return self._quotients[expr]
 
     def sum_of(self, id: int) -> Sum:
-        """Return a value as a sum of multiples of values that are none."""
+        """Return a value as a sum of multiples of values that are no sums themselves."""
         return _found(self, id, self._sums, _sum)
 
     def sides(self, id: int) -> tuple[Side, ...]:
@@ -113,7 +113,7 @@ class Order:
         return self._ranges.bounds(id)[0] >= 0
 
     def may_vanish(self, id: int) -> bool:
-        """Return whether a value may be zero, or as near to it as one likes."""
+        """Return whether a value may be zero, or arbitrarily near to it."""
         return self._ranges.bounds(id)[0] <= TINIEST
 
 
@@ -219,7 +219,7 @@ def _chosen(graph: Graph, node: Node) -> tuple[tuple[int, int], int] | None:
 
 
 def _of_sum(order: Order, id: int, nodes: Mapping[int, Interval]) -> Interval:
-    """The range of a sum in which values are replaced by what they are never under, or never over."""
+    """The range of a sum in which values are replaced by their lower or upper bounds."""
     whole = order.sum_of(id)
     sides = {k: order.sides(k) for k in whole if k is not None and k != id}
     sides = {k: known for k, known in sides.items() if known}
@@ -279,7 +279,7 @@ def _parts_under(order: Order, node: Node) -> Iterable[Under]:
 
 
 def _is_aligned(node: Node) -> bool:
-    """Answer whether the axes that a product keeps are the last ones of its operand."""
+    """Answer whether the axes of a product's result are the last ones of its operand."""
     return bool(node.attrs.a[len(node.attrs.a) - len(node.attrs.out) :] == node.attrs.out)
 
 
@@ -375,7 +375,7 @@ Powers = dict[sp.Symbol, sp.Expr]
 
 
 def _quotient(order: Order, expr: sp.Expr) -> Quotient | None:
-    """Powers of values, from the whole to its parts: what stands over its divisor there is taken away with it."""
+    """Cancel powers of values, from the whole to its parts: a value over a divisor that bounds it is removed together with it."""
     number, powers = _powers_of(expr)
     taken = False
     for _ in range(ROUNDS):
@@ -422,7 +422,7 @@ def _under_of(order: Order, base: sp.Expr) -> tuple[Under, ...]:
 
 
 def _opened(order: Order, powers: Powers) -> tuple[sp.Expr, Powers] | None:
-    """The product with the last of its values written as what it is made of; its number. None where none is a product."""
+    """Return the product with the last of its values expanded, and its numeric factor. None where no value is a product."""
     for s in sorted((s for s in powers if _id(s) is not None), key=lambda s: -(_id(s) or 0)):
         node = order.graph[_id(s) or 0]
         inner = _over_nodes(order.graph, node) if node.family == "map" else s
@@ -437,7 +437,7 @@ def _opened(order: Order, powers: Powers) -> tuple[sp.Expr, Powers] | None:
 
 
 def _powers_of(expr: sp.Expr) -> tuple[sp.Expr, Powers]:
-    """The size of an expression as a number and a product of powers; what is no symbol is one of its own."""
+    """The size of an expression as a number and a product of powers; any other part is a symbol."""
     number, powers = sp.S.One, Powers()
     for part in sp.Mul.make_args(expr):
         if part.is_number:

@@ -1,4 +1,4 @@
-"""The elementwise parts of a step: its values as polynomials, and their derivatives with respect to what they read.
+"""The elementwise parts of a step: its values as polynomials, and their derivatives with respect to their arguments.
 
 Between products, sums and views a step is elementwise. There each entry of a value is a polynomial in a few *atoms*:
 values such as gates, and slopes such as φ′. That keeps what intervals forget, that z and 1 − z are not both 1.
@@ -48,7 +48,7 @@ class Atom:
 
 @dataclass(frozen=True)
 class Softmax:
-    """A softmax of the node `x` along `axes`; `slope` is y (1 − y) of its values, half of what each row of |∂y/∂x| sums to."""
+    """A softmax of the node `x` along `axes`; `slope` is y (1 − y) of its values, half of the row sums of |∂y/∂x|."""
 
     x: int
     axes: tuple[int, ...]
@@ -198,7 +198,7 @@ def _cut(of: Local, begin: int, wide: int, last: dict[int, int]) -> int:
 
 
 def _forget(of: Local, count: int) -> None:
-    """Drop the atoms of what is read again behind a cut."""
+    """Drop the atoms of the nodes that are read again behind a cut."""
     for s in list(of.atoms)[count:]:
         del of._known[of.atoms[s]], of.atoms[s]
         of._lengths.pop(s, None)
@@ -215,7 +215,7 @@ def terms(of: Local, id: int) -> dict[int, sp.Expr]:
 
 
 def plain_terms(of: Local, id: int) -> dict[int, sp.Expr]:
-    """Return the same by the parts of each factor: what stands over a divisor is apart from it, as algebra wants it."""
+    """Return the same by the parts of each factor: a numerator stays apart from its divisor, as exact algebra needs it."""
     known = of.scaled.get(id)
     return of._terms[id] if known is None else known.parts
 

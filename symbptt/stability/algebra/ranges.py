@@ -68,7 +68,7 @@ def reach(expr: sp.Expr, x: Interval) -> Interval:
 
 @cache
 def whole(expr: sp.Expr) -> tuple[float, float]:
-    """Return bounds on all values of an expression in X, infinite ones where there are none."""
+    """Return bounds on all values of an expression in X, infinite where it has none."""
     found = reach(expr, interval.everything())
     return float(found.lo), float(found.hi)
 
@@ -116,7 +116,7 @@ Signs = tuple[tuple[sp.Expr, int], ...]
 
 
 def _branches(body: sp.Expr) -> list[tuple[Signs, sp.Expr]]:
-    """A function for each combination of signs of the differences that it decides by: what is greater is not less as well."""
+    """Return the function for each combination of signs of the differences in its conditions: greater excludes less."""
     decided = {f: _decision(f) for f in body.atoms(sp.Function) if f.func in DECISIONS}
     differences = list(dict.fromkeys(difference for difference, _ in decided.values()))
     if not differences or len(differences) > MOST_DECISIONS:
@@ -137,7 +137,7 @@ DECISIONS: dict[Any, Callable[[int], int]] = {
 
 
 def _decision(f: sp.Expr) -> tuple[sp.Expr, Callable[[int], int]]:
-    """The difference whose sign a function tells, turned so that opposite ones are the same, and what it is by that sign."""
+    """Return the difference whose sign a function tests, normalised so that opposite ones are equal, and the value by that sign."""
     value = DECISIONS[f.func]
     difference = sp.expand(f.args[0] - (f.args[1] if len(f.args) == 2 else 0))
     # x > 0 and −x < 0 are one decision; two would give combinations of signs that never occur.
@@ -225,7 +225,7 @@ def _greatest(of: Callable[[Interval], Interval], x: Interval, found: Interval, 
 
 
 def at_positive(expr: sp.Expr) -> sp.Expr:
-    """Return an expression in X for X > 0: what is decided by the sign of X is decided."""
+    """Return an expression in X for X > 0, with the conditions on the sign of X decided."""
     decided = {f: _decision(f) for f in expr.atoms(sp.Function) if f.func in DECISIONS}
     return expr.xreplace({f: sp.Integer(value(1)) for f, (difference, value) in decided.items() if difference == X})
 

@@ -53,7 +53,7 @@ class Scaled:
 
 
 def scaled_of(graph: Graph, node: Node, alone: dict[int, dict[int, sp.Expr]]) -> Scaled | None:
-    """Return what a node scales by its own length; `alone` has the values that are functions, in X, of one other."""
+    """Return the value that a node scales by its own length; `alone` has the values that are functions, in X, of one other."""
     if node.family != "map" or len(node.args) != 2 or node.attrs.expr not in (A / B, B / A, A * B):
         return None
     for i, j in permutations(range(2)):
@@ -163,7 +163,7 @@ def _stands(graph: Graph, a: int, b: int, axes: tuple[int, ...]) -> bool:
 
 
 def _centred(graph: Graph, a: int, axes: tuple[int, ...]) -> int | None:
-    """The value of which another is what is left without its mean along some axes."""
+    """Return x where a value is x less its mean along some axes."""
     node = graph[a]
     if node.family != "map" or node.attrs.expr != A - B:
         return None

@@ -31,7 +31,7 @@ TIGHT = 1e-4
 
 @dataclass(frozen=True)
 class Initialisation:
-    """Parameters with the horizon asked for, and what was changed to reach it.
+    """Parameters with the horizon asked for, and the changes that reach it.
 
     `kind` is "bias" (the biases of the gates were moved) or "gain" (the recurrent weights were multiplied by `value`); `changed`
     are the names, `shifts` what was added to each bias, None where some of its elements moved up and others down by |`value`|.
@@ -61,7 +61,7 @@ class Initialisation:
         return self.achieved is not None and abs(self.achieved / self.horizon - 1) <= WITHIN
 
     def text(self) -> str:
-        """Return in words what was changed and what it gives."""
+        """Return the changes and their effect in words."""
         what = self._shifted() if self.kind == "bias" else f"multiply {', '.join(self.changed)} by {self.value:.4g}"
         got = f"{self.achieved:.3g} steps ({self.low:.3g} to {self.high:.3g})" if self.achieved else "no finite horizon"
         of = "" if self.what == "exponent" else " of the norm of a gradient"
@@ -74,7 +74,7 @@ class Initialisation:
     __str__ = text
 
     def _shifted(self) -> str:
-        """Tell what is added to which biases, those with the same shift together."""
+        """Name the shifts of the biases, those with the same shift together."""
         groups: dict[float | None, list[str]] = {}
         for name, shift in self.shifts.items():
             groups.setdefault(shift, []).append(name)

@@ -26,7 +26,7 @@ CHOICES = 3
 """Biases of a state that are tried, those that open its gate most first."""
 """Values that are tried, from the least memory to the most."""
 STEP = 1e-2
-"""By which a bias is moved to see what it does."""
+"""The shift of a bias by which its effect is measured."""
 MOST = 4096
 """Elements of a bias that are moved one by one."""
 

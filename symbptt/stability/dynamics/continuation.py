@@ -154,7 +154,7 @@ def _step(of: Family, base: Spot, normal: Any, length: float, unknown: Any, span
 
 
 def _solved(matrix: Any, right: Any) -> Any:
-    """The solution of a linear system; None where there is none or it is not finite."""
+    """The solution of a linear system; None where it has none, or no finite one."""
     if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
         return None
     try:

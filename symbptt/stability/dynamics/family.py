@@ -1,4 +1,4 @@
-"""A cell under constant inputs as a map that one number changes: what the number is, the map and its derivatives."""
+"""A cell under constant inputs as a map that depends on one number: the number, the map and its derivatives."""
 
 from __future__ import annotations
 

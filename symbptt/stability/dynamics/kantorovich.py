@@ -57,7 +57,7 @@ class Certificate:
         return self.source != "measured"
 
     def text(self) -> str:
-        """Return what is certified in words."""
+        """Return the certificate in words."""
         known = f"K = {self.lipschitz:.4g} {self.source} within {self.radius:.4g}"
         if not self.holds:
             return f"no certificate: h = βηK = {self.h:.4g} ({known}); h ≤ 1/2 and a fixed point within the radius are needed"

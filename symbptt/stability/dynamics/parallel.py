@@ -83,7 +83,7 @@ class Parallel:
 
 
 def parallel(run: Trajectory, exponent: float) -> Parallel:
-    """Return what is predicted for a run whose largest Lyapunov exponent is known."""
+    """Return the prediction for a run whose largest Lyapunov exponent is known."""
     structure, size = structure_of(run.of)
     affine, steps = is_affine(local_of(run.of.cell)), run.steps
     newton = 1 if affine else newton_iterations(exponent, steps)

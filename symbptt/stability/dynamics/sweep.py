@@ -111,7 +111,7 @@ class Sweep:
     __str__ = text
 
     def numbers(self) -> dict[str, Any]:
-        """Return the numbers as JSON can hold them; complex eigenvalues as [real, imaginary], what is not finite as None."""
+        """Return the numbers as JSON can represent them; complex eigenvalues as [real, imaginary], None for numbers that are not finite."""
         return sweep_numbers(self)
 
     def plot(self, axes: Any = None, *, component: int | None = None) -> Any:

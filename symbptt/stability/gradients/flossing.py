@@ -165,7 +165,7 @@ def _rows(weights: Weights, exponents: Any, run: Trajectory) -> Any:
 
 
 def _array(given: Any) -> Any:
-    """Return a value as an array of numbers; None where it is none."""
+    """Return a value as an array of numbers; None for any other value."""
     try:
         array = np.asarray(given)
     except (ValueError, TypeError, RuntimeError):  # ragged lists, and tensors that have a gradient

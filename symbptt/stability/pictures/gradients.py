@@ -131,7 +131,7 @@ def draw_gradient_norms(
 
 
 def _draw_histogram(axes: Any, values: Any, wide: bool) -> tuple[Any, int]:
-    """Draw a histogram, on a logarithmic axis where it is wide; return what it shows and how many zeros not."""
+    """Draw a histogram, on a logarithmic axis where it is wide; return the values shown and the number of zeros left out."""
     shown = values[values > 0] if wide else values
     if len(shown):
         scaled = np.log(shown) if wide else shown

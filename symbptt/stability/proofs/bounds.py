@@ -41,7 +41,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Count:
-    """A number of elements to a power: what a sum or a repetition costs."""
+    """A number of elements to a power: the norm of a sum or a repetition."""
 
     size: Size
     power: sp.Expr
@@ -163,7 +163,7 @@ T = TypeVar("T")
 
 
 def folded(tree: Tree, visit: Callable[[Tree, Mapping[Shared, T]], T]) -> T:
-    """Return what `visit` finds of a bound, from what it found of each shared one, which is visited once."""
+    """Return the result of `visit` on a bound, from its results on the shared ones, each of which is visited once."""
     known: dict[Shared, T] = {}
     for shared in shared_in([tree]):
         known[shared] = visit(shared.tree, known)

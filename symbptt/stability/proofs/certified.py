@@ -24,7 +24,7 @@ from symbptt.stability.proofs.spectral_norms import block_norms
 
 Arrays = Mapping[str, Any]
 MARGIN = 1e-9
-"""Rounding of norms, relative: a bound is this much larger than what was computed."""
+"""Rounding of norms, relative: a bound exceeds the computed number by this much."""
 ROUNDS = 20
 """Steps towards the best weights of the states, and halvings of a bisection."""
 WIDEST = 2.0**20

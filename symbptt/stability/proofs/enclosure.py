@@ -56,7 +56,7 @@ def enclose(
     of: Local, leaves: Mapping[str, Interval], sizes: Mapping[str, int], known: Mapping[int, Interval] | None = None,
     *, slopes: bool = True,
 ) -> Enclosure:  # fmt: skip
-    """Return intervals for all values of a step from those of its leaves, by name; `known` ones are cut to what is given.
+    """Return intervals for all values of a step from those of its leaves, by name; `known` ones are intersected with the given ones.
 
     Without `slopes` only the atoms that values are made of have theirs.
     """
@@ -159,7 +159,7 @@ def _map(of: Local, found: Enclosure, node: Node) -> Interval:
 
 
 def _of_length(found: Enclosure, known: Scaled) -> Interval:
-    """The range of what is scaled by its own length: no element is larger than that."""
+    """The range of a value that is scaled by its own length: no element is larger than that."""
     count = found.shape((known.count,))[0] if known.is_mean else 1
     size = known.reach if count == 1 else known.reach * np.sqrt(count) * (1 + EPS)
     return between(-size, size)

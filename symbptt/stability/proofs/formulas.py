@@ -290,7 +290,7 @@ def shared(f: Formulas, tree: Sup) -> tuple[sp.Symbol, ...]:
 
 
 def _part(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> str:
-    """One term |p| bound: its number, what stays in the formula, what has a supremum, and its bound."""
+    """One term |p| bound: its number, the factors that stay in the formula, the suprema of the others, and its bound."""
     number, gates, others = Fraction(1), [], []
     approximate = 1.0
     for factor in factors_of(p):

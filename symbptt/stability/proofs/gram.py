@@ -1,4 +1,4 @@
-"""Norms of Jacobians that turn or mirror by what inputs and states set: JᵀJ in exact algebra, by cos² + sin² = 1 and q/q = 1.
+"""Norms of Jacobians that rotate or mirror, by inputs and states: JᵀJ in exact algebra, with cos² + sin² = 1 and q/q = 1.
 
 Intervals forget that the cosine and the sine of a rotation are of one angle, and cost it √2. The entries of the Jacobian are
 polynomials in the values of single elements; JᵀJ of a rotation reduces to the identity, whatever the angle.
@@ -81,7 +81,7 @@ def turns(of: Local, within: Enclosure) -> Turns | None:
 
 
 def _has_identities(of: Local) -> bool:
-    """Answer whether a step reads a cosine and a sine of one value, or a quotient by what inputs or states enter."""
+    """Answer whether a step reads a cosine and a sine of one value, or a quotient by a value that depends on inputs or states."""
     read = of.graph.ancestors(of.step.next.values())
     parts = [
         (node.args, part)
@@ -99,7 +99,7 @@ def _has_identities(of: Local) -> bool:
 
 @dataclass
 class _Algebra:
-    """Values as arrays of polynomials in variables, each of which has an interval; what is known of the variables."""
+    """Values as arrays of polynomials in variables, each of which has an interval; the identities of the variables."""
 
     of: Local
     within: Enclosure
@@ -112,7 +112,7 @@ class _Algebra:
     spent: int = 0
 
     def rows(self) -> tuple[Any, Any]:
-        """The factors (N,) that stand before the rows at the end of a step and read states, at their largest, and the rows (N, N)."""
+        """The factors (N,) that multiply the rows at the end of a step and read states, at their largest, and the rows (N, N)."""
         g, of = self.of.graph, self.of
         offsets, found = 0, {}
         for name in of.step.next:
@@ -243,7 +243,7 @@ class _Algebra:
         return self.meanings[key]
 
     def _related(self, kind: str, inner: Any, known: Interval) -> Any:
-        """Variables for cosines, sines, roots or reciprocals of `inner`, with what is known of them."""
+        """Variables for cosines, sines, roots or reciprocals of `inner`, with their identities."""
         inner = np.broadcast_to(np.asarray(inner, object), known.lo.shape)
         ends = np.broadcast_arrays(known.lo, known.hi)
         found = [self._one(kind, *item) for item in zip(inner.ravel(), ends[0].ravel(), ends[1].ravel(), strict=True)]
@@ -272,7 +272,7 @@ class _Algebra:
         return found
 
     def _invert(self, found: Polynomial, p: Polynomial) -> None:
-        """Add what is known of 1/p: where it is finite, no factor of p is zero, and a choice among them is 1."""
+        """Add the identities of 1/p: where it is finite, no factor of p is zero, and a choice among them is 1."""
         self._known(identity(found * p + number(-1)))
         if len(p.terms) == 1:
             for v in self.choices & {*next(iter(p.terms))}:
@@ -282,7 +282,7 @@ class _Algebra:
                 self._known(identity(found * found * square + number(-1)))
 
     def _is_chosen(self, divisor: sp.Expr) -> bool:
-        """Answer whether a choice reads what is divided by a value, so that a quotient by zero may be passed over."""
+        """Answer whether a choice depends on a divisor, so that a quotient by zero may not be selected."""
         g = self.of.graph
         roots = [id for s in divisor.free_symbols if (id := node_of(s)) is not None]
         later = set(g.descendants(roots)) - set(roots)

@@ -1,4 +1,4 @@
-"""Facts on states, gates and slopes that need no parameters, and what a bound lacks to be finite."""
+"""Facts on states, gates and slopes that need no parameters, and the bounds that a theorem lacks to be finite."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def nodes_read(of: Local, tree: Tree) -> set[int]:
 
 
 def every_part(tree: Tree) -> Iterator[Tree]:
-    """Return a bound and all that it is made of; what a shared one stands for once."""
+    """Return a bound and all its parts, at any depth; those of a shared one once."""
     open_: list[Tree] = [tree, *(shared.tree for shared in shared_in([tree]))]
     while open_:
         part = open_.pop()

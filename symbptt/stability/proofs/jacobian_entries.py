@@ -87,7 +87,7 @@ def _factored(
 
 
 def _taken_out(polynomials: list[sp.Expr]) -> tuple[sp.Expr, list[sp.Expr]]:
-    """The factors that polynomials have in common, and what they are without these."""
+    """The factors that polynomials have in common, and the polynomials divided by them."""
     factors = [list(factors_of(p)) for p in polynomials]
     common = (
         [f for f in dict.fromkeys(factors[0]) if f.free_symbols and all(f in others for others in factors)]

@@ -23,14 +23,14 @@ from symbptt.stability.proofs.invariant_box import local_of
 from symbptt.stability.runs.trajectory import Trajectory
 
 LONGEST = 60
-"""Operations in what is looked at on both sides of a condition, at the most."""
+"""Operations in an expression that is evaluated on both sides of a condition, at the most."""
 APART = 1e-3
 """The distance at which two runs start, relative to the size of the state, or to 1."""
 REACH, POINTS, DRAWS, HALVINGS, WIDER = 7.3, 101, 8, 200, 20
 """A threshold is looked for up to REACH from zero, between so many points, at so many values of all else, so narrowly; and, to
 compare, with fewer halvings."""
 SHRINKS = 0.1
-"""A difference that shrinks to less than this part of itself goes to nothing, as that of a root does, however steep."""
+"""A difference that shrinks to less than this part of itself tends to zero, as that of a root does, however steep."""
 SAME = 1e-9
 """Values that differ by less on both sides of it meet there."""
 

@@ -153,7 +153,7 @@ def _parts(c: _Chains, id: int, left: Any) -> list[tuple[int, Any]]:
 
 
 def _folded(left: Any, shape: tuple[int, ...]) -> Any:
-    """The weights of what was repeated: repetition is a matrix with orthogonal columns."""
+    """The weights of a value that was repeated: repetition is a matrix with orthogonal columns."""
     axes = broadcast_axes(shape, left.shape)
     return np.sqrt((left**2).sum(axes)).reshape(shape) if axes else left
 
@@ -237,7 +237,7 @@ class _Factor:
 
 
 def _times(a: Any, b: Any) -> Any:
-    """A product of bounds: what has the weight 0 adds nothing, without bound or not."""
+    """A product of bounds: a term of weight 0 adds nothing, even where it has no bound."""
     with np.errstate(all="ignore"):
         return np.where((a == 0) | (b == 0), 0.0, a * b)
 

@@ -48,7 +48,7 @@ from symbptt.stability.proofs.jumps import jumps, surrogates
 from symbptt.stability.runs.gates import carries, formula_of
 
 EDGE = 1e-12
-"""Rounding of what is at most 1."""
+"""Rounding of numbers that are at most 1."""
 LONGEST = 60
 """Characters of a factor that is written out."""
 LARGE = 61
@@ -296,7 +296,7 @@ FUNCTIONS = {"tanh": r"\tanh", "sigmoid": r"\sigma", "sin": r"\sin", "arctan": r
 
 
 def _remarks(f: Formulas, theorem: Any) -> list[str]:
-    """State what has no bound, and what would give one; that a gate may preserve the state."""
+    """State which values have no bound, and what would give one; that a gate may preserve the state."""
     within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
     trees = list(theorem.entries.values())
     lost = _ordered({s for tree in trees for s in _unbounded(tree, within)})
@@ -383,7 +383,7 @@ def _examples(f: Formulas, pairs: list[tuple[sp.Symbol, str]]) -> list[str]:
 
 
 def _floor(f: Formulas, tree: Tree, within: Enclosure) -> float:
-    """Return what a bound is at the least where inputs are large, whatever the norms of parameters are."""
+    """Return the least value of a bound for large inputs, whatever the norms of parameters are."""
     return folded(tree, lambda part, known: _floor_of(f, part, within, known))
 
 

@@ -51,7 +51,7 @@ class Theorem:
 
 
 def theorems(run: Trajectory) -> tuple[Theorem, ...]:
-    """Return what is proven of a cell, the best first: the smallest rate, and of rates that are alike the smallest constant.
+    """Return the theorems proven for a cell, the best first: the smallest rate, and of rates that are alike the smallest constant.
 
     They are the conditions in both norms, and the certificates over the box of the run's data; that of a quadratic metric for at
     most 64 elements of state.
@@ -74,7 +74,7 @@ def _theorem(run: Trajectory, rate: float, norm: str, hypothesis: str, scaling: 
 
 
 def _conditions(run: Trajectory) -> Iterator[Theorem]:
-    """The conditions of the cell that hold for its initial states."""
+    """The conditions of the cell that are met by its initial states."""
     start = run.of.by_name(run.start)
     for norm in ("2", "max"):
         condition = vanishing_condition(run.of.cell, norm=norm)

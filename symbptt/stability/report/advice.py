@@ -1,4 +1,4 @@
-"""Numbers to train with, each from what was computed: windows, clipping, ranges of floats, growth."""
+"""Numbers to train with, each from a measurement or a proof: windows, clipping, ranges of floats, growth."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def float_range(spectrum: LyapunovSpectrum, products: ProductSpectrum) -> FloatR
 
 
 def growth(flow: GradientFlow) -> dict[str, float]:
-    """Return, by parameter, how much larger its gradient over the whole run is than what the last step alone adds."""
+    """Return, by parameter, the quotient of its gradient over the whole run and the contribution of the last step alone."""
     found = {}
     for name, norms in flow.growth.items():
         # Gradients of zero, as before the loss reaches a parameter, have no ratio.

@@ -1,4 +1,4 @@
-"""The stability of a cell or a model in one report: spectra, verdict, what is responsible, advice."""
+"""The stability of a cell or a model in one report: spectra, verdict, responsible paths, advice."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def history_of(records: Iterable[Measurement], lags: Any) -> History:
 
 
 def last_decided(records: Iterable[Measurement]) -> Measurement | None:
-    """Return the last measurement with a verdict; "undecided" is none."""
+    """Return the last measurement with a verdict other than "undecided"."""
     found = [m for m in records if m.verdict != "undecided"]
     return found[-1] if found else None
 
@@ -108,7 +108,7 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def numbers_of(h: History) -> dict[str, Any]:
-    """Return a history as lists, numbers and texts; what is not finite is None."""
+    """Return a history as lists, numbers and texts; None for numbers that are not finite."""
     found: dict[str, Any] = plain(
         {
             "calls": h.calls, "verdicts": h.verdicts, "confidences": h.confidences, "reasons": h.reasons,

@@ -21,16 +21,16 @@ SHORTEST, LONGEST = 200, 4000
 KICKS = 0.1, 1e-3, 1e-6, 1e-9
 """Their sizes, relative to that of the state, or to 1: a smaller one is tried where a larger leaves the region that bounds the state."""
 DECIDED, UNSETTLED = 0.9, 0.98
-"""A verdict that is less probable than this is none: in a run that has settled, and in another."""
+"""The least probability of a verdict: in a run that has converged, and in another."""
 FEWEST = 16
 """Points of a history from which a power of time is told from an exponential."""
 EARLIEST, PLACES, CLOSE = 30, 64, 0.02
-"""It is looked at from this part of the run on, at so many times; mean squares of what fits leave that differ by less are alike."""
+"""The earliest part of the run, the number of times, and the mean squares of residuals that count as alike, for the fit of a power."""
 PIECES, NEAR, FAR = 192, 6, 24
-"""Number of pieces of time, and the two numbers of pieces over which the wandering of what a power leaves is measured."""
+"""Number of pieces of time, and the two numbers of pieces over which the wandering of the residual of a power is measured."""
 TINY = 1e-18
 FLAT = 0.25
-"""A power under this one is none."""
+"""The least power that counts as one."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> _Power | No
 
 
 def _beside(spectrum: LyapunovSpectrum, growth: Any, power: float) -> Any:
-    """Return what a power of time leaves of the logarithm of growth, at even times behind the first quarter. Shapes: growth (K,)."""
+    """Return the residual of a power of time in the logarithm of growth, at even times behind the first quarter. Shapes: growth (K,)."""
     times = np.append(0, spectrum.history_steps)
     even = np.linspace(times[-1] / 4, times[-1], PIECES + 1)
     return np.interp(even, times, np.append(0.0, growth)) - power * np.log(spectrum.transient + even)
@@ -252,7 +252,7 @@ def _is_still(rest: Any) -> float:
 
 
 def _left(parts: Any, grown: Any) -> float:
-    """The mean square of what a fit leaves."""
+    """The mean square of the residual of a fit."""
     return float(np.mean((grown - parts @ np.linalg.lstsq(parts, grown, rcond=None)[0]) ** 2))
 
 

@@ -103,7 +103,7 @@ class Watch:
         return {name: value for name, value in vars(self).items() if name != "_kernel"}
 
     def __call__(self, params: Arrays) -> Measurement | None:
-        """Count a call; measure where it is due, and return what was found."""
+        """Count a call; measure where it is due, and return the measurement."""
         call = self._calls
         self._calls += 1
         if call % self.every:
@@ -143,7 +143,7 @@ class Watch:
     __str__ = text
 
     def numbers(self) -> dict[str, Any]:
-        """Return the history as lists, numbers and texts; what is not finite is None."""
+        """Return the history as lists, numbers and texts; None for numbers that are not finite."""
         return {"name": self.target.name, "every": self.every, **numbers_of(self.history)}
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:

@@ -52,7 +52,7 @@ SEEN = "the run is too short to see the tail"
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing to do: `about` what, the `value` to use (None where there is none), the sentence, and its reason."""
+    """One piece of advice: its subject `about`, the `value` to use (None where there is none), the sentence, and its reason."""
 
     about: str
     value: float | None
@@ -143,7 +143,7 @@ def sentence(text: str) -> str:
 
 
 def _jumps(r: Any) -> str:
-    """Whose derivative the exponents are made of, and what two runs do where there is none."""
+    """Tell whose derivative the exponents use, and how two runs separate where there is none."""
     parts = [
         f"{name} counts with the surrogate {name}′(v) = {formula}, not with a derivative of its own: exponents, products and "
         "theorems are those of the gradients that training computes." for name, formula in r.surrogates.items()
@@ -281,7 +281,7 @@ def _bound(r: Any) -> str:
 
 
 def _rate(rate: float) -> str:
-    """A rate, not rounded down; one that its digits would make 1 by what it lacks or exceeds."""
+    """A rate, rounded up; one that would print as 1 by its difference from 1."""
     shown = f"{rounded_up(rate, 4):.4g}"
     if shown != "1" or rate == 1:
         return shown
@@ -290,7 +290,7 @@ def _rate(rate: float) -> str:
 
 
 def _scales(r: Any) -> str:
-    """Name what the states are divided by in the norm in which a step alone has the rate."""
+    """Name the divisors of the states in the norm in which a step alone has the rate."""
     if r.theorem.constant == 1:
         return ""
     if r.theorem.scaling is None:
@@ -490,7 +490,7 @@ def _initial(r: Any) -> Advice:
 
 
 def numbers(r: Any) -> dict[str, Any]:
-    """Return the numbers of a report as lists, numbers and texts; what is not finite is None."""
+    """Return the numbers of a report as lists, numbers and texts; None for numbers that are not finite."""
     v = r.verdict
     return plain(
         {
@@ -520,7 +520,7 @@ def numbers(r: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return numbers, arrays and texts as JSON can represent them; what is not finite is None."""
+    """Return numbers, arrays and texts as JSON can represent them; None for numbers that are not finite."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -40,7 +40,7 @@ def sizes_for(target: Cell | Model, given: Arrays, known: Mapping[str, int] | No
 
 
 def _shape(array: Any) -> tuple[int, ...]:
-    """The shape of what need not be an array yet; the kernel says what is wrong with it."""
+    """The shape of a value that need not be an array yet; the kernel reports any fault of it."""
     return tuple(array.shape) if hasattr(array, "shape") else np.shape(array)
 
 
@@ -52,7 +52,7 @@ def elements(arguments: Sequence[Argument], sizes: Mapping[str, int]) -> int:
 
 
 def check_mapping(kind: str, value: Any, where: str) -> None:
-    """Raises: ArgumentError for what is neither a dict by name nor None, and for values that are no arrays."""
+    """Raises: ArgumentError for a value that is neither a dict by name nor None, and for items that are no arrays."""
     if value is not None and not isinstance(value, Mapping):
         raise ArgumentError(three_lines(f"{kind}: a dict by name is expected, got {type(value).__name__}", where,
                                         f'write {{"{kind[0]}": array}}'))  # fmt: skip

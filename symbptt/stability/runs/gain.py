@@ -122,7 +122,7 @@ def _drawn(step: Step, id: int) -> tuple[str, ...]:
 
 
 def degree(g: Graph, root: int, names: frozenset[str]) -> float | None:
-    """Return d where a value grows by the factor c**d when the leaves of some names grow by c > 0; None where there is none."""
+    """Return d where a value grows by the factor c**d when the leaves of some names grow by c > 0; None without such a d."""
     found: dict[int, float | None] = {}
     for id in g.ancestors([root]):
         found[id] = _degree(g[id], [found[arg] for arg in g[id].args], names)

@@ -51,7 +51,7 @@ def setting(
     target: Any, params: Arrays | None, inputs: Arrays | None, state: Arrays | None, targets: Arrays | None,
     steps: int | None, seed: int, known: Mapping[str, int] | None = None,
 ) -> Setting:  # fmt: skip
-    """Return what is to be analysed; `known` are sizes beside those that the arrays say.
+    """Return the setting of an analysis; `known` are sizes beside those that the arrays tell.
 
     Raises: ArgumentError for what is neither a cell nor a model, and as `kernel.forward` does.
     """
@@ -93,7 +93,7 @@ def _data(
     steps: int | None,
     seed: int,
 ) -> tuple[Arrays | None, Arrays | None, list[str]]:
-    """Inputs and state, drawn where they are missing, and what was: a cell without inputs needs a state to leave zero."""
+    """Inputs and state, drawn where they are missing, and the names of what was drawn: without inputs a zero state may never leave zero."""
     needed = [a for a in cell.arguments if a.role in ("input", "index")]
     dtype = next(
         (np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(np.float64)

@@ -85,7 +85,7 @@ def _without_rows(r: Any, scales: Any) -> Any:
 
 
 def _without_rounding(r: Any, scales: Any) -> Any:
-    """r without what is rounding in its rows whose diagonal is: what later columns have there stays."""
+    """Return r without rounding in the rows whose diagonal is rounding: entries of later columns that are larger stay."""
     lost = is_lost(np.diagonal(r, axis1=-2, axis2=-1), scales)
     return np.where(lost[..., None] & is_lost(r, scales[..., None]), 0.0, r) if lost.any() else r
 

@@ -35,7 +35,7 @@ POINTS = 1000
 NINE_TENTHS = 0.9
 """The part of the local exponents that lies within their band."""
 VALUES = 64
-"""Values of an index whose times are looked at, at the most."""
+"""Values of an index whose frequencies are followed, at the most."""
 ROUNDED = 25.0
 """A Jacobian that shrinks a direction this many nats more than its largest entry has a determinant of rounding errors."""
 

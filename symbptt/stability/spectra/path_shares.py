@@ -1,4 +1,4 @@
-"""The paths from state to state by what each carries of the gradient that is left: the exponent, shared out exactly."""
+"""The paths from state to state by their shares in the gradient that survives: the exponent, divided exactly."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _scaled(jacobians: Any) -> tuple[Any, Any]:
 
 
 def _spread(jacobians: Any) -> Any:
-    """As many steps, spread evenly, as can be looked at closely."""
+    """As many steps, spread evenly, as can be analysed in detail."""
     steps, batch, size = jacobians.shape[:3]
     count = min(steps, max(1, SPREAD // (batch * size**3)))
     return jacobians[np.linspace(0, steps - 1, count).round().astype(int)]
