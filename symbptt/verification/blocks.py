@@ -15,7 +15,7 @@ TILE = 12
 
 
 def unwritten(shape: Any, dtype: Any = float) -> Any:
-    """Return an array to write into, of numbers that are none: what is read unwritten shows."""
+    """Return an array to write into, filled with NaN or −1: an entry that is read before it is written shows."""
     return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype)
 
 

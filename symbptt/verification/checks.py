@@ -152,7 +152,7 @@ def _trained(kernel: Kernel, point: Point) -> Any:
 
 
 def _fixed(arrays: Arrays) -> Arrays:
-    """Views that cannot be written: a module that changes what it is given raises an error."""
+    """Views that cannot be written: a module that changes its arguments raises an error."""
     views = {k: np.asarray(v)[...] for k, v in arrays.items()}
     for view in views.values():
         # The view is locked, not the array behind it: the point is used again for other checks.

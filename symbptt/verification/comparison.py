@@ -30,7 +30,7 @@ FLOOR = 1e-280
 """Below this a complex step underflows."""
 
 STEADY = 1e-6
-"""The largest part of its scale by which rounding may move a block; beyond, nothing follows from what it is."""
+"""The largest part of its scale by which rounding may move a block; beyond, its value proves nothing."""
 SLACK = 30.0
 """The multiple of the noise that was seen up to which rounding may explain an error."""
 PLAIN = 1e3
@@ -40,7 +40,7 @@ EPS = 1e-16
 NEARLY = 1e-11
 """The error that a module's 1 - tanh² and 1 - σ may have where they are taken from the value, relative to a block."""
 PLAINLY = 1e-2
-"""The part of its tolerance within which the error along one direction must be where elements are not looked at."""
+"""The part of its tolerance within which the error along one direction makes a look at single elements unnecessary."""
 SAME = 1e-12
 """The difference that a second call with the same arguments may have, relative to the block: sums may take another order."""
 FEW = 36
@@ -84,7 +84,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The error of a block, by which method, why it was not compared, if so, and what is wrong beside numbers."""
+    """The error of a block, the method, the reason why it was not compared, if any, and faults other than of numbers."""
 
     error: float
     method: str
@@ -117,7 +117,7 @@ class Case:
 
 
 def attempt(call: Callable[[], Any]) -> tuple[Any, str | None]:
-    """Return the result of generated or given code and None, or None and in words what it raised.
+    """Return the result of generated or given code and None, or None and the error in words.
 
     Errors that say what is wrong with how a check is called go on.
     """
@@ -171,7 +171,7 @@ def _arrays(groups: tuple[Arrays, Arrays, Arrays]) -> dict[screen.Group, Any]:
 
 
 def _said(given: Any, again: Any, place: screen.Group, point: Point) -> str:
-    """Say what is wrong with an array of gradients whatever its numbers are; nothing where that is none."""
+    """Name the faults of an array of gradients other than of its numbers, in words; an empty text without any."""
     wanted = np.shape(getattr(point, place[0])[place[1]])
     if given is None:
         return "no gradient came"
@@ -292,7 +292,7 @@ def noisy(pairs: dict[str, Pair], others: list[Any], least: dict[str, float]) ->
 
 
 def _jump(here: Any, there: Any, otherwise: float) -> float:
-    """The largest change, or `otherwise` where what was finite is so no more."""
+    """The largest change, or `otherwise` where a finite number has become infinite or NaN."""
     if np.shape(here) != np.shape(there) or not np.all(np.isfinite(here)):
         return 0.0
     change = _top(here - there)
@@ -380,7 +380,7 @@ def _is_smooth(pair: Pair, opinion: Opinion, block: Block, chosen: Any) -> bool:
 
 
 def _is_refuted(pair: Pair, opinion: Opinion, block: Block, off: Any) -> bool:
-    """Answer whether differences side with what was given, against the complex step, in every element that is off."""
+    """Answer whether differences agree with the given gradient, against the complex step, in every element that is off."""
     slopes, doubts = opinion(block, off)
     slack = np.maximum(TOLERANCE["central differences"] * pair.scale, 10 * doubts)
     given, wanted = np.asarray(pair.given)[off], np.asarray(pair.wanted)[off]
@@ -403,7 +403,7 @@ def _finite_top(array: Any) -> float:
 
 
 def _moved(point: Point, cotangents: Arrays, random: np.random.Generator, sign: int) -> tuple[Point, Arrays]:
-    """Zeros move too: rounding moves what is computed from them."""
+    """Zeros move too: rounding moves values that are computed from them."""
 
     def moved(array: Any) -> Any:
         array = np.asarray(array)

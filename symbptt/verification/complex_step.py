@@ -49,7 +49,7 @@ def _rounded(value: Any) -> Any:
 
 
 class Analytic(np.ndarray):
-    """Complex arrays whose real part is what the plain function computes to the last bit, comparisons included."""
+    """Complex arrays whose real part equals the result of the plain function to the last bit, comparisons included."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         plain, kwargs = [*map(_plain, inputs)], _plain(kwargs) if kwargs else kwargs

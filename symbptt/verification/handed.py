@@ -1,4 +1,4 @@
-"""A backward pass of the caller's: it is given copies, and what it returns is read or refused in words."""
+"""A backward pass of the caller's: it is given copies, and its result is read, or refused in words."""
 
 from __future__ import annotations
 

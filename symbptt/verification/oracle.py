@@ -123,7 +123,7 @@ def prepared(arrays: Arrays, point: Point) -> Arrays:
 
 
 def own(target: Cell | Loss, values: Arrays) -> Arrays:
-    """A call's arguments by name, copies: what a function does to them in place stays with it."""
+    """A call's arguments by name, copied: changes that a function makes in place do not reach the caller."""
     wanted = {a.name: values[a.name] for a in target.arguments}
     return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in wanted.items()}
 

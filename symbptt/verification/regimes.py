@@ -160,7 +160,7 @@ def _exact(arrays: Arrays, asked: Asked, random: np.random.Generator) -> Arrays:
 
 
 def _repeated(array: Any, size: Size) -> Any:
-    """The first steps and samples of what was given, which begin anew where there are not so many."""
+    """The first steps and samples of a given array, which is repeated where it has too few."""
     steps, samples = (
         np.arange(wanted) % there for wanted, there in zip((size.steps, size.batch), array.shape, strict=False)
     )

@@ -1,4 +1,4 @@
-"""The result of a verification: comparisons, which of them failed, and what was compared nowhere."""
+"""The result of a verification: comparisons, those that failed, and the blocks that were compared nowhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a verification; `remarks` are what further comparisons tell of what is wrong."""
+    """The result of a verification; `remarks` are the findings of further comparisons."""
 
     name: str
     rows: tuple[Row, ...] = field(repr=False)

@@ -24,7 +24,7 @@ EXAMPLE = 'domain={"x": (0, 1), "keep": "binary", "p": "positive"}'
 
 @dataclass(frozen=True)
 class Asked:
-    """Arrays of inputs (T, B, ...) and of parameters by name, which are taken as they are, and domains of what is drawn."""
+    """Arrays of inputs (T, B, ...) and of parameters by name, which are used unchanged, and domains of the arguments that are drawn."""
 
     inputs: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ NOTHING = Asked()
 
 
 def asked_of(target: Cell | Model, inputs: Any, params: Any, domain: Any) -> Asked:
-    """Return what was asked, checked, with the sizes that it tells.
+    """Return the request, checked, with the sizes that it tells.
 
     Raises: ArgumentError for what is no dict by name, a name that is not known, another shape, or no domain.
     """
@@ -95,7 +95,7 @@ def _check_names(target: Cell | Model, group: str, value: Mapping[str, Any], kno
 
 
 def _array(a: Argument, value: Any, lead: int) -> Any:
-    """Return what was given as an array, (T, B, ...) of an input."""
+    """Return a given value as an array, (T, B, ...) of an input."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -169,7 +169,7 @@ def _check_domain(name: str, where: Any) -> None:
 
 
 def domain_of(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the domains that a command line lists, each x=0,1 or keep=binary; what is no domain is refused by `asked_of`.
+    """Return the domains that a command line lists, each x=0,1 or keep=binary; others are refused by `asked_of`.
 
     Raises: ArgumentError where a text has no name and no place, or names one twice.
     """
@@ -184,7 +184,7 @@ def domain_of(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def _number(text: str) -> float | str:
-    """A number, or the text that is none."""
+    """A number, or the text itself where it is none."""
     try:
         return float(text)
     except ValueError:
