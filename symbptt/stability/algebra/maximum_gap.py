@@ -69,8 +69,8 @@ def _composed(graph: Graph, node: Node, known: dict[int, Gap]) -> Gap | None:
 
 
 def axes_of_reduction(graph: Graph, x: int, top: int, kind: str) -> tuple[int, ...]:
-    """Return the axes over which `top` is the maximum or the sum of x, standing beside x entry by entry; none where it is no
-    such thing."""
+    """Return the axes over which `top` is the maximum or the sum of x, aligned with x by broadcasting; an empty tuple
+    where it is neither."""
     passed = []
     while _is_passed(graph[top]):
         passed.append(graph[top])

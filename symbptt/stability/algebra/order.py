@@ -1,7 +1,7 @@
 """Bounds on sums and quotients by the way they are made: u − max(u, v) ≤ 0, |u| ≤ √(u² + v²). Intervals forget both.
 
-A value that lies above others, as a maximum, a distance or a sum of what is not negative does, has those for its lower bounds. In a
-sum it is replaced by one of them; in a quotient it takes away what it is over.
+A maximum, a distance or a sum of values that are not negative is at least each of them: these are its lower bounds. In a sum it
+is replaced by one of them; in a quotient it cancels a value that it bounds.
 
 For example u / √(u² + v²): the root is at least |u|, as u² + v² is at least u² and a root preserves order. The quotient is then
 written as powers u^1 b^−1 of which u and b cancel, so that its size is at most 1. Intervals find |u| / 0, without a bound.
@@ -54,7 +54,7 @@ Side = tuple[int, Sum]
 
 @dataclass(frozen=True)
 class Under:
-    """That a value is at least `factor` |u|^`power`, u the value `of`."""
+    """A lower bound of a value: `factor` |u|^`power`, u the value `of`."""
 
     of: int
     power: sp.Expr
@@ -294,7 +294,7 @@ def _is_beside(g: Graph, inner: Node, view: Node) -> bool:
 
 
 def _reduced_under(order: Order, node: Node) -> tuple[Under, ...]:
-    """The maximum of values and the sum of values that are not negative are never under one of them."""
+    """The maximum of values and the sum of values that are not negative are at least each of them."""
     return order.under(node.args[0]) if node.attrs.kind in ("sum", "max") else ()
 
 
@@ -410,7 +410,7 @@ def _may_vanish(order: Order, base: sp.Expr) -> bool:
 
 
 def _under_of(order: Order, base: sp.Expr) -> tuple[Under, ...]:
-    """Return lower bounds of a divisor, a value or an expression over values: a distance, also where 1 stands for it at zero."""
+    """Return lower bounds of a divisor, a value or an expression over values: a distance, also one that is replaced by 1 at zero."""
     id = _id(base)
     if id is not None:
         return order.under(id)

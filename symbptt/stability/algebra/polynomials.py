@@ -57,8 +57,8 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Normed:
-    """A value that is scaled by its own length: `slope` is the factor that it is scaled by, `parts` its derivative by that of what
-    it is computed from, as `terms`."""
+    """A value that is scaled by its own length: `slope` is the factor that it is scaled by, `parts` its derivative by those of
+    its arguments, as `terms`."""
 
     known: Scaled
     slope: sp.Symbol
@@ -322,8 +322,8 @@ def _by_partials(of: Local, node: Node) -> dict[int, sp.Expr]:
 
 
 def _over_divisors(of: Local, p: sp.Expr) -> sp.Expr:
-    """A derivative in which what stands over a divisor that bounds it is one atom with that: intervals of the parts would
-    forget that these go together, as u and 1/b² do in the slope of u/b, b = √(u² + v²)."""
+    """Return a derivative in which a numerator and a divisor that bounds it are one atom: intervals of the parts would forget
+    that these go together, as u and 1/b² do in the slope of u/b, b = √(u² + v²)."""
     if p.is_Add:
         return p.func(*[_over_divisors(of, term) for term in p.args])
     if not p.is_Mul:

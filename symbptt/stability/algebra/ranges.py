@@ -33,7 +33,7 @@ TOLERANCE = 5e-13
 """An extremum is found to this, relative to it or to 1."""
 HALVINGS, MOST = 60, 20_000
 MOST_DECISIONS = 4
-"""Differences whose signs are told apart, at the most."""
+"""Differences whose signs are distinguished, at the most."""
 
 
 @dataclass(frozen=True)

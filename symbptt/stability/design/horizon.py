@@ -21,7 +21,7 @@ Arrays = Mapping[str, Any]
 SEARCH, HORIZONS, LIMITS = 10, 80, (500, 10_000)
 """Runs for λ₁ are so many horizons long, those of the search and those that solve, within limits."""
 WINDOW, BEFORE, SHORTEST = 8, 4, 24
-"""A gradient is followed over so many horizons, after as many that bring the states to where they stay; lags at the least."""
+"""A gradient is followed over so many horizons, after as many in which the states reach their attractor; lags at the least."""
 APART, MORE = 1000, 1_000_000
 """Between the seeds of groups, and of samples: those of neighbouring runs differ by 1."""
 EDGE = 1e-9

@@ -175,7 +175,7 @@ def _scale(state: Any, span: float) -> Any:
 
 
 def _spot(of: Family, state: Any, value: float, before: Any, span: float) -> Spot | None:
-    """A fixed point with its tangent, which goes on where the direction `before` went."""
+    """A fixed point with its tangent, in the direction `before`."""
     jacobian, scale = of(value).jacobian(state[None])[0], _scale(state, span)
     rows = _rows(of, state, value, scale, span, jacobian)
     # The last row asks for a positive product with the direction before, so that the branch never turns back on

@@ -1,4 +1,4 @@
-"""Growth of gradients for fresh weights at every step, the assumption of mean-field theory, beside the real, tied network."""
+"""Growth of gradients for fresh weights at every step, the assumption of mean-field theory, and for the real, tied network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Growth:
 @dataclass(frozen=True)
 class Population:
     """λ₁ of a population: `untied`, with weights drawn afresh at every step, as mean-field theory assumes, and `tied`, with
-    weights drawn once, as the network has them. For gated cells the two can be far apart, and the tied one is true."""
+    weights drawn once, as the network has them. For gated cells the two can differ much, and the tied one is true."""
 
     untied: Growth
     tied: Growth

@@ -56,7 +56,7 @@ class TangentCell(Cell):
 
 @dataclass(frozen=True)
 class Tangent:
-    """The kernel of a cell that computes its Jacobians beside its states."""
+    """The kernel of a cell that computes its Jacobians together with its states."""
 
     cell: TangentCell
     kernel: Kernel = field(repr=False)

@@ -63,14 +63,14 @@ class Plus:
 
 @dataclass(frozen=True)
 class Greatest:
-    """The greatest of bounds: rows beside rows, in the max-norm."""
+    """The greatest of bounds: concatenated rows, in the max-norm."""
 
     parts: tuple[Tree, ...]
 
 
 @dataclass(frozen=True)
 class Root:
-    """The square root of the sum of squares of bounds: rows beside rows, in the 2-norm."""
+    """The square root of the sum of squares of bounds: concatenated rows, in the 2-norm."""
 
     parts: tuple[Tree, ...]
 
@@ -276,8 +276,8 @@ def root(parts: Iterable[Tree]) -> Tree:
 
 
 def _rows(g: Graph, args: Sequence[int], found: dict[int, Tree]) -> list[Tree]:
-    """The bounds of what stands beside each other; slices of one value that share no entry are a choice of its rows, whose
-    norm is at most that of the value, and count once."""
+    """The bounds of concatenated values; slices of one value that share no entry are a choice of its rows, whose norm is at
+    most that of the value, and count once."""
     bases: dict[int, list[Spans]] = {}
     for arg in args:
         base, spans = slice_of(g, arg)

@@ -158,7 +158,7 @@ def certificates(cell: Cell, params: Arrays, box: Arrays, most: int) -> tuple[Ce
 
 
 def _certify(given: Box, kind: str, turning: bool = True) -> CertifiedRate:
-    """Certify a cell over a box; without `turning` it is known that no algebra bounds its turns."""
+    """Certify a cell over a box; without `turning` exact algebra is known to find no rotations."""
     within = invariant(given)
     return _certified(given, within, turns(given.local, within) if turning else None, kind)
 
@@ -180,8 +180,8 @@ def _certified(given: Box, within: Enclosure, known: Turns | None, kind: str) ->
 
 
 def _best_quadratic(of: Local, within: Enclosure, known: Turns | None) -> Metric:
-    """The best of a metric for the entries of the Jacobian, the weights of the states for its structure, and those of what
-    turns."""
+    """The best of a metric for the entries of the Jacobian, the weights of the states for its structure, and the weights of the
+    groups of elements that rotate."""
     sizes = [within.nodes[of.step.leaves[name]].lo.size for name in of.step.next]
     found = best_metric(parts_of_jacobian(of, within), sum(sizes))
     rate, _, scaling = _best_two(of, within)

@@ -258,7 +258,7 @@ def range_of(f: Formulas, s: sp.Symbol) -> str:
 
 
 def _powers(f: Formulas, factors: list[str]) -> list[str]:
-    """Factors, those that stand there twice as squares; what is not a call or a norm in brackets."""
+    """Factors, repeated ones as squares; all but calls and norms in brackets."""
     squared = "²" if f.signs is TEXT_SIGNS else "^{2}"
     counts = {factor: factors.count(factor) for factor in factors}
     if any(factor.startswith(("√", r"\sqrt")) for factor in factors):
@@ -370,7 +370,7 @@ def _supremum(f: Formulas, factor: sp.Expr) -> str:
 
 
 def _unviewed(graph: Graph, id: int) -> int:
-    """The value that a view repeats or turns, with the same elements."""
+    """The value that a view repeats or transposes, with the same elements."""
     while (
         graph[id].family == "view"
         and graph[id].attrs.kind in ("reshape", "expand", "transpose")

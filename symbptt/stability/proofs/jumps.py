@@ -181,7 +181,7 @@ def _expanded(of: Local, expr: sp.Expr) -> sp.Expr:
 
 
 def finite_growth(run: Trajectory) -> FiniteGrowth:
-    """Return how far apart a run and one that starts a little displaced come."""
+    """Return the distance of a run and another one that starts a little displaced."""
     size = max(1.0, float(np.sqrt(np.mean(np.square(run.start)))))
     away = np.random.default_rng(0).standard_normal(run.start.shape)
     for name in clocks(local_of(run.of.cell)):

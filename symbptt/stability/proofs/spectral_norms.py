@@ -112,8 +112,8 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
 
 
 def _softmax(c: _Chains, known: Softmax, left: Any, depth: int) -> float:
-    """A softmax has a symmetric Jacobian, whose norm is no more than what a row of it sums to, and what it acts on commutes
-    with one number for all of it."""
+    """Bound the path through a softmax: its Jacobian is symmetric, so that its norm is at most its largest row sum, and commutes
+    with one weight for all entries."""
     slope = np.broadcast_to(c.within.atoms[known.slope].size, left.shape)
     weight = 2 * slope.max(known.axes, keepdims=True, initial=0.0) * left.max(known.axes, keepdims=True, initial=0.0)
     return _norm(c, known.x, np.broadcast_to(weight, left.shape), depth + 1)

@@ -54,7 +54,7 @@ LONGEST = 60
 LARGE = 61
 """A size at which is looked whether a bound of 1 grows with the sizes."""
 SMALL = 2, 3
-"""Sizes at which is looked for turns."""
+"""Sizes at which rotations are looked for."""
 NAMES = {"2": "2-norm", "max": "max-norm"}
 
 
@@ -136,7 +136,7 @@ def _rate(of: Local, theorem: Any, size: int) -> float:
 
 
 def _only_turns(of: Local, theorem: Any) -> bool:
-    """Answer whether a step turns groups of elements, as many whatever the sizes, and stretches none, for all parameters."""
+    """Answer whether a step rotates groups of elements, of one length whatever the sizes, and stretches none, for all parameters."""
     widest = set()
     for size in SMALL:  # a greater size costs many times as much, and is not needed where the least one answers
         with np.errstate(all="ignore"):

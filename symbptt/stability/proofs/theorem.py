@@ -98,7 +98,7 @@ def _certified(run: Trajectory) -> Iterator[Theorem]:
 
 
 def _quadratic(run: Trajectory, found: CertifiedRate, hypothesis: str) -> Theorem:
-    """The bound by a quadratic metric; a constant that is 1 but for rounding goes into the rate."""
+    """The bound by a quadratic metric; a constant that is 1 up to rounding is merged into the rate."""
     rounding = found.constant if found.constant <= 1 + EDGE else 1.0
     rate = float(found.rate * rounding) if np.isfinite(found.rate) else None
     return Theorem(rate, "2", hypothesis, found.constant / rounding, None, run.dimension)

@@ -46,7 +46,7 @@ class StabilityReport:
     decay, over the end of the run, `parallel` whether its steps could be computed all at once. `surrogates` are the functions with a
     declared derivative by name, with its text; `clocks` are the states that follow from themselves and constants alone;
     `mixing` says in words how the elements of a state enter each other; `tunable`
-    says whether `sb.init_for_horizon` has a bias or a gain to solve for; `finite` says, where the step jumps, how far two runs come apart,
+    says whether `sb.init_for_horizon` has a bias or a gain to solve for; `finite` says, where the step jumps, the distance of two runs,
     None elsewhere. `clip` is None where the gradients are not
     finite. `design` is the initialisation for the horizon asked for, None without. `letters` are those of its theorem.
     """

@@ -20,7 +20,7 @@ def draw_report(r: Any, figure: Any = None) -> Any:
     """Draw the exponents, the fan of singular values, the gradient against the lag and the norms of gradients, the verdict over
     them; return the figure.
 
-    Where the gradients are not finite, the paths between states stand in place of their norms.
+    Where the gradients are not finite, the paths between states are drawn instead of their norms.
     """
     figure = new_figure(7.6, 6.4, layout="constrained") if figure is None else figure
     figure.suptitle(headline(r), x=0.01, ha="left", fontsize=10)

@@ -53,9 +53,9 @@ class Verdict:
     in its states. Mixed are batches whose samples certainly differ: `samples` holds the verdict of each.
 
     `confidence` is the probability of that range of λ₁ for its error (Student's t; the disagreement of the two halves of a
-    run that has not settled counts as error), beside a power of time that nothing exponential is left, from how far the rest
+    run that has not converged counts as error), beside a power of time that nothing exponential is left, from how far the rest
     wanders; None where one block of steps leaves no error. Below 90 % the verdict is
-    undecided, below 98 % where the run has not settled.
+    undecided, below 98 % where the run has not converged.
     `reason` says what was seen.
     """
 
@@ -121,8 +121,8 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
 
 
 def _decided(found: Verdict, spectrum: LyapunovSpectrum) -> Verdict:
-    """A verdict, or that there is none: its range of λ₁ is not probable enough for the error, which a run that has not settled
-    knows less well."""
+    """Return a verdict, or "undecided" where its range of λ₁ is not probable enough for the error, of which a run that has not
+    converged tells less."""
     if found.confidence is None or found.confidence >= _sure(spectrum):
         return found
     reason = (
@@ -179,7 +179,7 @@ def _powers(power: float) -> str:
 
 @dataclass(frozen=True)
 class _Power:
-    """A power of time, and the probability that no exponential is beside it."""
+    """A power of time, and the probability that no exponential is added to it."""
 
     exponent: float
     confidence: float

@@ -17,7 +17,7 @@ from symbptt.stability.spectra.block_means import t_quantile
 
 WIDTH = 100
 LONGEST = 40
-"""Characters of a factor that stands in a sentence."""
+"""Characters of a factor within a sentence, at the most."""
 SURE = 0.999
 ALIKE = 0.05
 """A speed that differs from another by less, relative, is about the same."""
@@ -28,7 +28,7 @@ TINY = 1e-12
 ROUNDING = 1e-6
 """A rate this near to 1 differs from it by rounding."""
 FIRST_GROWTH = 1.5
-"""Growth before decay is told from this factor on."""
+"""Growth before decay is reported from this factor on."""
 WIDE = 1e3
 """Norms that differ by more than this cannot be clipped at one value and keep their use."""
 

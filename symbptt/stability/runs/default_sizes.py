@@ -45,7 +45,7 @@ def _shape(array: Any) -> tuple[int, ...]:
 
 
 def elements(arguments: Sequence[Argument], sizes: Mapping[str, int]) -> int:
-    """Return the number of elements of the whole state; 0 where sizes do not go together."""
+    """Return the number of elements of the whole state; 0 where sizes contradict each other."""
     numbers = {named_size(name): value for name, value in sizes.items()}
     shapes = [[int(sp.sympify(item).xreplace(numbers)) for item in a.shape] for a in arguments if a.role == "state"]
     return sum(math.prod(shape) for shape in shapes)

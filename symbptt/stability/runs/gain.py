@@ -100,7 +100,7 @@ def _is_cycle(network: nx.DiGraph, part: set[int]) -> bool:
 
 
 def _weights(step: Step, node: Node, off: set[int]) -> tuple[str, ...]:
-    """The weights in which one factor beside the state is linear: all of its parameters, else the first that is one."""
+    """The weights in which the other factor of the state is linear: all of its parameters, else the first that is one."""
     for position, arg in enumerate(node.args):
         if arg in off and _is_factor(node, position):
             names = _drawn(step, arg)

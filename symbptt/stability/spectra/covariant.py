@@ -109,7 +109,7 @@ def covariant_vectors(
 
     Shapes: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); a cell without inputs takes `steps`.
 
-    Raises: ArgumentError for counts that do not go together, a run too short to align anything, a trajectory that leaves the
+    Raises: ArgumentError for counts that contradict each other, a run too short to align anything, a trajectory that leaves the
     range, and as `kernel.forward` does.
 
     Source: Ginelli, Poggi, Turchi, Chaté, Livi, Politi 2007, "Characterizing dynamics with covariant Lyapunov vectors"; angles:

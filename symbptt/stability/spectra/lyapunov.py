@@ -120,7 +120,7 @@ def lyapunov_spectrum(
 
     Shapes: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); a cell without inputs takes `steps`.
 
-    Raises: ArgumentError for counts that do not go together, a trajectory that leaves the range, and as `kernel.forward` does.
+    Raises: ArgumentError for counts that contradict each other, a trajectory that leaves the range, and as `kernel.forward` does.
 
     Source: Benettin, Galgani, Giorgilli, Strelcyn 1980, "Lyapunov characteristic exponents for smooth dynamical systems",
     part 2; for recurrent networks: Engelken, Wolf, Abbott 2023, "Lyapunov spectra of chaotic recurrent neural networks";
@@ -158,7 +158,7 @@ def _driven(run: Trajectory, edges: Any) -> float:
 def checked_counts(run: Trajectory, count: int | None, transient: int | None) -> tuple[int, int]:
     """Return how many exponents are asked for, and after how many steps they are measured.
 
-    Raises: ArgumentError for what is no integer, and for counts that do not go together.
+    Raises: ArgumentError for what is no integer, and for counts that contradict each other.
     """
     size, steps, where = run.dimension, run.steps, f"in the spectrum of {run.of.cell.name}"
     check_integers({"count": count, "transient": transient}, where)

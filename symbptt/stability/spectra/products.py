@@ -197,7 +197,7 @@ class _Blocks:
         return _Blocks(self.names, _scaled(self.total[0] @ jacobian, self.total[1]), own)
 
     def norms(self) -> dict[Any, Any]:
-        """Logarithms of spectral norms (B,), by (to, of), by (name,) for direct and by name for what goes through others."""
+        """Logarithms of spectral norms (B,), by (to, of), by (name,) for direct paths and by name for those through others."""
         total, level = self.total
         found: dict[Any, Any] = {(to, of): _log_norm(total[:, i, j], level) for to, i in self.names.items()
                                  for of, j in self.names.items()}  # fmt: skip

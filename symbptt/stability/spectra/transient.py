@@ -24,7 +24,7 @@ ROUNDING = 1e-12
 NEAR = 8
 """Lags that are tried between the neighbours of the best of a report."""
 WORK = 2**32
-"""Multiplications of the products of a report, at the most: the last steps of a long run stand for it."""
+"""Multiplications of the products of a report, at the most: of a long run the last steps are taken."""
 
 
 @dataclass(frozen=True)
