@@ -64,8 +64,8 @@ Gradients = Callable[[Point, Arrays], tuple[Arrays, Arrays, Arrays]]
 
 @dataclass(frozen=True)
 class Pair:
-    """A block by the oracle and as it was given; `scale` is what an error is relative to, `noise` what both move by,
-    `unsteady` what the oracle alone moves by, where the arguments move by a few units of rounding."""
+    """A block by the oracle and as it was given; an error is relative to `scale`; where the arguments move by a few units of
+    rounding, both move by `noise`, the oracle alone by `unsteady`."""
 
     wanted: Any
     given: Any
@@ -119,7 +119,7 @@ class Case:
 def attempt(call: Callable[[], Any]) -> tuple[Any, str | None]:
     """Return the result of generated or given code and None, or None and the error in words.
 
-    Errors that say what is wrong with how a check is called go on.
+    Errors about the call of the check itself are raised on.
     """
     try:
         return call(), None

@@ -16,7 +16,7 @@ from symbptt.verification.complex_step import analytic
 
 Arrays = dict[str, Any]
 STEP = 1e-40
-"""The complex step; its square vanishes beside any number that is not tiny itself."""
+"""The complex step; its square vanishes when added to any number that is not tiny itself."""
 
 
 @dataclass(frozen=True)

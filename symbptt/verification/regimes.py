@@ -98,7 +98,7 @@ WINDOWS = Size(13, 2, blocks=Blocks(11, 2))
 """Two blocks, one of more windows than there are roundings of a fixed coefficient, and the rest of a window."""
 SHUT = Size(1, 1, shut=True)
 FAR = 18.0
-"""A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both count beside the floor."""
+"""A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both exceed the floor."""
 BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE, SHUT)}
 """By regime, on which other sizes: those of several blocks of steps, and those whose gates are shut."""
 PADDED = (
@@ -185,7 +185,7 @@ def _weight(a: Argument, regime: Regime, draw: Callable[[Argument, tuple[int, ..
 
 
 def _sizes(cell: Cell | Model, size: Size, asked: Asked) -> Mapping[sp.Symbol, int] | None:
-    """Numbers for the named sizes; those that nothing tells all differ, in two ways, so that none can stand for another."""
+    """Numbers for the named sizes; those that are free all differ, in two ways, so that none can be mistaken for another."""
     axes = asked.axes(cell)
     shapes = [(*a.shape, *(() if a.limit is None else (a.limit,))) for a in cell.arguments]
     names = sorted({name for shape in shapes for name in names_in(shape)})

@@ -9,8 +9,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: the largest error in a block over what it is relative to; `note` where it could not be made, `said`
-    what is wrong beside numbers: another shape than it should have, what was raised."""
+    """One comparison: the largest error in a block relative to its scale; `note` where it could not be made, `said` for faults
+    other than of numbers: a wrong shape, an error that was raised."""
 
     regime: str
     size: str

@@ -2,7 +2,7 @@
 
 An array whose directional derivative agrees far better than its tolerance asks is right; another one is compared
 element by element. A direction is scaled by the gradient of each block, so that an error counts relative to its block,
-however small that is beside the others; each element has a share of at least a half, so that an error in one is seen.
+however small that is relative to the others; each element has a share of at least a half, so that an error in one is seen.
 
 For example a gradient (3, 0.001) of two blocks along d = (1.2/3, −0.7/0.001): an error of 10 % in the small block adds 0.07 to the
 directional derivative, as much as one of 10 % in the large block would with the same random share.
