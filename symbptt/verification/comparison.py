@@ -119,7 +119,7 @@ class Case:
 def attempt(call: Callable[[], Any]) -> tuple[Any, str | None]:
     """Return the result of generated or given code and None, or None and the error in words.
 
-    Errors about the call of the check itself are raised on.
+    Errors about the call of the check itself are raised again.
     """
     try:
         return call(), None

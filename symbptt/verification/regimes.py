@@ -98,7 +98,7 @@ WINDOWS = Size(13, 2, blocks=Blocks(11, 2))
 """Two blocks, one of more windows than there are roundings of a fixed coefficient, and the rest of a window."""
 SHUT = Size(1, 1, shut=True)
 FAR = 18.0
-"""A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both exceed the floor."""
+"""A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both matter despite the floor."""
 BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE, SHUT)}
 """By regime, on which other sizes: those of several blocks of steps, and those whose gates are shut."""
 PADDED = (

@@ -1,8 +1,8 @@
 """Vectors that are scaled by a function of their own length, as x / (‖x‖ + ε), x / √(Σx² + ε), layer norm: y = a G(Σa²).
 
 The Jacobian is G (I − ρ â âᵀ), â = a/‖a‖, ρ = −2X G′/G at X = Σa²: where 0 ≤ ρ ≤ 2 its 2-norm is at most |G|. Bounds of parts
-forget that a and 1/b² go together. Where a is x less its mean, the projection on the rest of x
-leaves a unchanged.
+forget that a and 1/b² go together. Where a is x less its mean, the projection that removes
+the mean leaves a unchanged.
 
 For example RMS norm, y = x / √(Σx² + ε), has a = x and G(X) = (X + ε)^(−1/2). Then G′/G = −1 / (2 (X + ε)), so that
 ρ = X / (X + ε) lies between 0 and 1 and ‖∂y/∂x‖ ≤ G ≤ ε^(−1/2). Norms of the quotient's two terms, G I and G ρ â âᵀ,

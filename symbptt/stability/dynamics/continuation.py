@@ -93,6 +93,7 @@ def first_spot(of: Family, state: Any, value: float, span: float) -> Spot | None
     # direction leads on.
     if sizes[-1] < DEGENERATE * max(1.0, sizes[0]):
         return None
+    # N equations in N + 1 unknowns: the last right singular vector spans their kernel.
     tangent = directions[-1]
     turned = tangent if tangent[-1] > 0 or (tangent[-1] == 0 and tangent[0] > 0) else -tangent
     return Spot(state, value, turned, scale, eigenvalues(jacobian))

@@ -198,6 +198,7 @@ def _root(at: Callable[[float], Spot | None], of: Callable[[Spot], float], lengt
         # Illinois: the end that stays twice in a row counts half, or false position would move the other end alone.
         weighed[1 - end] = weighed[1 - end] / 2 if side == end + 1 else values[1 - end]
         side = end + 1
+    # An interval that has shrunk to nothing, with numbers at its ends that are not near zero, contains a jump.
     return best, high - low < TIGHT * length and min(map(abs, values)) > CROSSES
 
 

@@ -104,6 +104,7 @@ class Curvature:
         for (to, of), block in self.first.items():
             shape = low[spans[to], spans[of]].shape
             low[spans[to], spans[of]], high[spans[to], spans[of]] = _ends(block, within, shape)
+        # The midpoint is rounded, so that the larger of its distances to both ends is the radius.
         middle = low / 2 + high / 2
         return middle, np.where(low == high, 0.0, np.nextafter(np.maximum(high - middle, middle - low), np.inf))
 

@@ -91,6 +91,7 @@ def fixed_points(
     if noise < 0 or (seeds is not None and seeds < 1):
         raise ArgumentError(three_lines(f"noise={noise}, seeds={seeds}", f"in the fixed points of {cell.name}",
                                         "the noise is 0 or more, seeds are 1 or more"))  # fmt: skip
+    # Each Newton step solves an N × N system for each seed.
     limit = max(8, min(SEEDS, WORK // at.linear.dimension**3)) if seeds is None else seeds
     start = _seeds(at, _seen(at, states, random), limit, random, noise)
     found = newton(at, start)

@@ -133,6 +133,7 @@ def _linear(at: ConstantStep, found: Curvature | None, point: Any) -> tuple[floa
     else:
         (a, radii), residual = found.jacobian(point), found.residual(point)
     a = a - np.eye(size)
+    # Without a finite Jacobian the least singular value counts as 0 and β is infinite.
     values = np.linalg.svd(a, compute_uv=False) if np.isfinite(a).all() else np.zeros(1)
     # Weyl: a singular value moves by at most the norm of the perturbation, here the radii of the entries and the
     # rounding of the SVD.

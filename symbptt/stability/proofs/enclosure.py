@@ -192,6 +192,7 @@ def product_of(spec: str, a: Interval, b: Interval) -> Interval:
     centre = np.einsum(spec, ma, mb)
     lost = np.zeros(centre.shape, bool)
     if ia.any() or ib.any():
+        # An infinite factor bounds nothing, unless the other one is exactly zero.
         lost = (np.einsum(spec, ia * 1.0, (b.size > 0) * 1.0) + np.einsum(spec, (a.size > 0) * 1.0, ib * 1.0)) > 0
     return Interval(np.where(lost, -np.inf, centre - slack), np.where(lost, np.inf, centre + slack))
 

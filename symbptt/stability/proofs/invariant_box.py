@@ -48,6 +48,7 @@ class Box:
 
     def with_gain(self, factor: float) -> Box:
         """Return the problem with the parameters that states are multiplied by times a factor; infinite is very large."""
+        # An infinite factor would make NaN of weights that are zero.
         scaled = {k: exactly(v.lo * min(factor, 1e12)) if k in self.gains else v for k, v in self.params.items()}
         return replace(self, params=scaled)
 
@@ -62,6 +63,7 @@ def _widened(box: Mapping[str, Interval], factor: float) -> dict[str, Interval]:
         with np.errstate(all="ignore"):
             middle, half = (old.lo + old.hi) / 2, (old.hi - old.lo) / 2
             grown = np.where(half > 0, half * factor, 0.0)
+        # An interval without an end has no middle about which it could be widened.
         whole = ~np.isfinite(old.lo) | ~np.isfinite(old.hi)
         found[name] = Interval(np.where(whole, old.lo, middle - grown), np.where(whole, old.hi, middle + grown))
     return found

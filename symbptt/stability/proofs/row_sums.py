@@ -64,6 +64,7 @@ def _normed(within: Enclosure, of: Normed, rows: dict[int, Any]) -> Any:
     turned = (1 + root) / 2 if known.is_projection else 1 + known.turns * root / 2
     whole = rows[known.x].max(known.axes, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):
+        # An unbounded slope times rows of zeros would be NaN; it is set to zero below.
         found = slope * turned * whole
     return np.where(whole == 0, 0.0, found)
 

@@ -197,6 +197,8 @@ def _through(c: _Chains, arg: int, factor: _Factor, depth: int) -> float:
             found += factor.norm(w)
         else:
             largest_weight = float(w.max(initial=0.0))
+            # Relative to their largest the weights stay within [0, 1], and the largest multiplies the bound from
+            # outside.
             share = w / largest_weight if 0 < largest_weight < np.inf else w
             size = factor.norm(np.ones(c.shape(arg)))
             found += float(_times(_times(size, largest_weight), _norm(c, base, share, depth + 1)))

@@ -78,6 +78,7 @@ def _conditions(run: Trajectory) -> Iterator[Theorem]:
     start = run.of.by_name(run.start)
     for norm in ("2", "max"):
         condition = vanishing_condition(run.of.cell, norm=norm)
+        # The hypothesis of the theorem; a run that starts elsewhere is not covered by it.
         if all(np.abs(start[name]).max() <= 1 for name in condition.bounded):
             free = {k: np.full(v.shape[1:], 1.0 if k in condition.bounded else np.inf) for k, v in start.items()}
             bounds = {k: (-v, v) for k, v in free.items()}  # arrays: they tell sizes that no parameter has

@@ -106,6 +106,7 @@ def vanishing_condition(cell: Cell, *, norm: str | None = None) -> VanishingCond
     norm = norm or _fitting(of)
     names = list(of.step.next)
     columns = names if norm == "2" else [""]
+    # A row in the max-norm goes over all states at once; in the 2-norm each block has a norm of its own.
     entries = {(i, j): bound(of, norm, i, j or None) for i in names for j in columns}
     read = {id for tree in entries.values() for id in nodes_read(of, tree)}
     needed = tuple(name for name in always_bounded(of) if of.step.leaves[name] in read)

@@ -175,6 +175,7 @@ def _responsible(r: Any) -> str:
     paths = [f"{_part(s.part)} {_path(s, gate, r.mixing)}" for s in shown]
     text = f"Responsible: of λ₁, {_listed(paths)} (the change of λ₁ with the logarithm of a factor on that path)."
     read = [gate[s.of] for s in shown if s.elementwise and gate[s.of].formula != "1"]
+    # The keys of a dict stay in order, and equal sentences are said once.
     facts = {_fact(g, [other.state for other in read if _alike(g, other)]): None for g in read}
     return " ".join([text, *facts, *_of_clocks(r, shown)])
 

@@ -142,6 +142,7 @@ def _degree(node: Node, given: list[float | None], names: frozenset[str]) -> flo
             return _homogeneity(node, degrees)
         case "gather":
             return degrees[0]
+    # Parts of different degrees that one view joins have no common power of c.
     return degrees[0] if len(set(degrees)) == 1 else None
 
 

@@ -110,6 +110,7 @@ class Linear:
     def jacobians(self, states: Any, inputs: Arrays) -> Any:
         """Return the Jacobians at given states. Shapes: states (T, B, N), before each step; the result (T, B, N, N)."""
         T, B = states.shape[:2]
+        # Blocks that are zero, and what is beside a diagonal, are never written.
         result = np.zeros((T, B, self.dimension, self.dimension), self.dtype)
         # Elementwise code over all steps at once would move every intermediate value through main memory; blocks of
         # steps stay in cache.

@@ -143,6 +143,7 @@ def _in_range(run: Trajectory) -> tuple[Trajectory, int | None]:
     limit = float(np.finfo(run.of.dtype).max) ** MARGIN
     with np.errstate(all="ignore"):
         size = np.abs(run.of.run(run.inputs, run.of.by_name(run.start), run.steps)).max((1, 2), initial=0)
+    # `not <` and not `>=`: a NaN is out of range as well.
     bad = np.flatnonzero(~(size < limit))
     if not len(bad) or bad[0] == 0:
         return run, None

@@ -96,6 +96,7 @@ def jacobians_at(run: Trajectory, chosen: Sequence[int]) -> Any:
             now, jacobians = known[0], known[1][own]
         else:
             after = _after(run, block, now)
+            # All steps are run, as states depend on those before, but the chosen ones alone are linearised.
             inputs = {k: v[own] for k, v in _inputs(run, block).items()}
             before = np.concatenate([now[None], after[:-1]])[own]
             jacobians = run.of.jacobians(before, inputs)
