@@ -37,7 +37,7 @@ class Asked:
         axes = axes_of(target.arguments, dict(self.shapes) | _shapes_of_defaults(target, self.shapes))
         for a in target.arguments:
             if a.name in self.inputs and a.limit is not None and not {*names_in((a.limit,))} <= {*solved(axes)}:
-                # The greatest index that was given needs a table of at least one row more.
+                # An index i reads a table of at least i + 1 rows.
                 axes.append(Axis(a.name, 0, a.limit, int(np.max(self.inputs[a.name])) + 1))
         return axes + axes_of_needs(target.needs)
 
