@@ -170,7 +170,7 @@ class Calculus:
         return in_order(Term(number, tuple((f, e) for f, e in factors.items() if e), tuple(sums)))
 
     def _solved(self, same: Same, sums: Sequence[sp.Symbol], bounds: Bounds) -> tuple[sp.Symbol, sp.Expr] | bool | None:
-        """What a δ says: an index and what it is, True or False where that is certain, None where it says nothing."""
+        """Return what a δ says: an index and what it is, True or False where that is certain, None where it says nothing."""
         difference = sp.expand(same.one - same.other)
         if difference == 0:
             return True
@@ -294,7 +294,7 @@ class Calculus:
         return in_order(Term(number, (*factors[:lead], (entry, 1), *factors[lead:]), one.sums))
 
     def _is_short(self, entry: Entry) -> bool:
-        """Whether a value has a name, or is made of such alone: it may stand in a formula twice."""
+        """Answer whether a value has a name, or is made of such alone: it may stand in a formula twice."""
         node = self.graph[entry.id]
         return entry.id in self.labelled or all(arg in self.labelled or not self.graph[arg].args for arg in node.args)
 

@@ -223,7 +223,7 @@ def _passed(flow: Flow, own: tuple[Condition, ...], saturates: str, wild: Hazard
 
 
 def _is_finite(power: sp.Expr) -> bool:
-    """Whether an expression is a power that may be finite where its derivative is not."""
+    """Answer whether an expression is a power that may be finite where its derivative is not."""
     return bool(power.is_Pow and not power.exp.is_Integer and not power.exp.is_negative)
 
 
@@ -232,12 +232,12 @@ def _is_condition(expr: sp.Expr) -> bool:
 
 
 def _is_choice(partial: sp.Expr) -> bool:
-    """Whether a factor of 0 and 1 is written as a choice already."""
+    """Answer whether a factor of 0 and 1 is written as a choice already."""
     return bool(partial.func is ops.where and partial.args[1].is_number and partial.args[2].is_number)
 
 
 def _may_be_zero(partial: sp.Expr, masks: set[sp.Expr]) -> bool:
-    """Whether a factor of a partial derivative is made of choices alone, and so may be exactly zero."""
+    """Answer whether a factor of a partial derivative is made of choices alone, and so may be exactly zero."""
     return any(not part.is_number and _of_choices(part, masks) for part in sp.Mul.make_args(partial))
 
 

@@ -135,7 +135,7 @@ def _free_letter(names: Collection[str]) -> str:
 
 
 def _is_compared(r: Recursion, id: int) -> bool:
-    """Whether a condition asks if the adjoint of a value is zero, so that it is read more than once."""
+    """Answer whether a condition asks if the adjoint of a value is zero, so that it is read more than once."""
     bar = r.adjoint.get(id)
     if not r.guarded or bar is None or r.graph[bar].family == "leaf":
         return False

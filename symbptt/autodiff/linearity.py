@@ -43,7 +43,7 @@ def degree(g: Graph, id: int, sources: Collection[int]) -> Degree:
 
 
 def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[str, dict[int, str]]:
-    """How a value depends on leaves, and the first values that are not affine in them, with the reason. What is held constant
+    """Return how a value depends on leaves, and the first values that are not affine in them, with the reason. What is held constant
     in derivatives, as the maximum inside a softmax, is no reason of its own: without `stops` it counts as constant."""
     found: dict[int, str] = {}
     breaks: dict[int, str] = {}
@@ -67,7 +67,7 @@ def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[st
 
 
 def _read(g: Graph, id: int, stops: bool, shown: Collection[int]) -> set[int]:
-    """What a value is computed from, not by way of what is `shown`; without `stops`, nor of what is held constant."""
+    """Return what a value is computed from, not by way of what is `shown`; without `stops`, nor of what is held constant."""
     found, open_ = set(), [id]
     while open_:
         each = open_.pop()
@@ -79,7 +79,7 @@ def _read(g: Graph, id: int, stops: bool, shown: Collection[int]) -> set[int]:
 
 
 def _expanded_kind(g: Graph, id: int, found: Mapping[int, str], sources: Collection[int]) -> str:
-    """How an elementwise value depends on the sources when it is written as a polynomial of what no polynomial makes, and
+    """Return how an elementwise value depends on the sources when it is written as a polynomial of what no polynomial makes, and
     expanded: then terms of a higher degree may cancel."""
     whole = _polynomial(g, id, found, sources, {})
     if whole is None:
@@ -117,7 +117,7 @@ def _polynomial(
 
 
 def _terms(expr: sp.Expr) -> int:
-    """How many terms an expanded expression has at the most."""
+    """Return how many terms an expanded expression has at the most."""
     if expr.is_Add:
         return sum(map(_terms, expr.args))
     if expr.is_Mul:
@@ -128,7 +128,7 @@ def _terms(expr: sp.Expr) -> int:
 
 
 def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[str, str]:
-    """How a value depends on the sources by its arguments, and the name of what is not affine in them."""
+    """Return how a value depends on the sources by its arguments, and the name of what is not affine in them."""
     worst = max((kinds[i] for i in carried), key=KINDS.index)
     match node.family:
         case "map":
@@ -151,7 +151,7 @@ def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[s
 
 
 def _of_map(node: Node, carried: list[int]) -> tuple[str, str]:
-    """What a function of the user's counts as having for a derivative is no matter here: its value decides."""
+    """Return what a function of the user's counts as having for a derivative is no matter here: its value decides."""
     expr = expanded(node.attrs.expr)
     slopes = partials(expr, len(node.args))
     read = {placeholder(i) for i in carried}
@@ -171,7 +171,7 @@ def _plain(slope: sp.Expr, expr: sp.Expr) -> sp.Expr:
 
 
 def _name(expr: sp.Expr, read: set[sp.Symbol]) -> str:
-    """What in a formula is not affine, in words or by the name of a function."""
+    """Return what in a formula is not affine, in words or by the name of a function."""
     for part in _parts(expr):
         if part.is_Function and part.free_symbols & read:
             return str(NAME_OF.get(part.func) or part.func.__name__)

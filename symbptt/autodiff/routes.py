@@ -69,7 +69,7 @@ class Routes:
 
     @cached_property
     def counts(self) -> dict[Stop, int]:
-        """How many routes lead to each value: found from the first step to the last, without making them."""
+        """Return how many routes lead to each value: found from the first step to the last, without making them."""
         found: dict[Stop, int] = {self.first: 1}
         for back in reversed(range(self.steps)):
             for id in sorted({*self.network.reads, *self.network.begin.values()}):

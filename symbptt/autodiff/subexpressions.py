@@ -51,7 +51,7 @@ def _is_inside(g: Graph, id: int, consumers: list[int]) -> bool:
 
 
 def _outgrows(g: Graph, id: int, reader: int, kept: set[int], ranges: Ranges) -> bool:
-    """Whether a divisor has a derivative that overflows as it does itself: that of 1 / (1 + e * e) is -2 e / (1 + e * e)²,
+    """Answer whether a divisor has a derivative that overflows as it does itself: that of 1 / (1 + e * e) is -2 e / (1 + e * e)²,
     infinite over infinite, where -1 / s² times 2 e, one after the other, has a zero first."""
     symbol = placeholder(g[reader].args.index(id))
     below = (p for p in g[reader].attrs.expr.atoms(sp.Pow) if p.exp.is_negative)

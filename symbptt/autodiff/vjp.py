@@ -50,7 +50,7 @@ def passed_on(context: Context, node: Node, arg: int) -> Flow:
 
 
 def _is_choice(node: Node) -> bool:
-    """Whether a node reads some entries of its argument and leaves others: a part, a row, the largest."""
+    """Answer whether a node reads some entries of its argument and leaves others: a part, a row, the largest."""
     largest = node.family == "whole" and node.attrs.name in ("max", "min")
     return largest or node.family == "gather" or getattr(node.attrs, "kind", "") in ("slice", "max")
 

@@ -64,7 +64,7 @@ def _of_attributes(node: Node) -> str:
 
 
 def _declared(expr: sp.Expr) -> list[str]:
-    """What the functions of the user's own in an expression are: value and derivatives, which their names do not say."""
+    """Return what the functions of the user's own in an expression are: value and derivatives, which their names do not say."""
     own = {f.func.__name__: f.func for f in expr.atoms(sp.Function) if hasattr(f.func, "expansion")}
     found = []
     for name in sorted(own):

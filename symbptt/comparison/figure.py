@@ -59,7 +59,7 @@ def plot_comparison(rows: Iterable[Row], axes: Any = None) -> Any:
 
 
 def _lost(rows: Sequence[Row]) -> str:
-    """Which rows have no place in the figure."""
+    """Return which rows have no place in the figure."""
     measured = [row for row in rows if not row.failure]
     lost = Counter(row.cell for row in measured if row.lyapunov is not None and np.isneginf(row.lyapunov))
     counts = Counter(row.cell for row in measured)
@@ -68,7 +68,7 @@ def _lost(rows: Sequence[Row]) -> str:
 
 
 def _across(found: Sequence[Group]) -> str:
-    """What lies along the horizontal axis."""
+    """Return what lies along the horizontal axis."""
     if len({group.gain for group in found} - {None}) > 1:
         return "gain"
     return "size" if len({group.size for group in found} - {None}) > 1 else "cell"

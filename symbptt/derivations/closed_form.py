@@ -64,7 +64,7 @@ class Unrolled:
         return "\n".join(lines)
 
     def _notes(self) -> Iterator[Note]:
-        """What is said of a truncation in chunks, and of the steps of a sample with an end; the Jacobian tells the rest."""
+        """Return what is said of a truncation in chunks, and of the steps of a sample with an end; the Jacobian tells the rest."""
         if isinstance(self.page.setting.truncation, Chunked):
             yield end_of_chunk(self.page)
         if self.page.setting.lengths:
@@ -187,7 +187,7 @@ class _Signs:
         return self.quotient(self.whole_loss, self.at(name, 0))
 
     def loss(self, name: str, step: int | str) -> str:
-        """What the loss of a step says of the state there."""
+        """Return what the loss of a step says of the state there."""
         return self._bracketed(self.quotient(self.at("ℓ" if self.is_text else r"\ell", step), self.at(name, step)))
 
     def entered(self, name: str, step: int | str) -> str:
@@ -203,7 +203,7 @@ class _Signs:
         return f"({quotient})" if self.is_text else quotient
 
     def used(self, name: str, step: int | str) -> str:
-        """What the parameter of a step does with the state there."""
+        """Return what the parameter of a step does with the state there."""
         return self.quotient(self.at(name, step), self.parameter, "+")
 
 

@@ -100,7 +100,7 @@ class Explanation:
 
     @property
     def _has_sums(self) -> bool:
-        """Whether a formula has the sum over steps in it already, as where a value that no step changes is given something."""
+        """Answer whether a formula has the sum over steps in it already, as where a value that no step changes is given something."""
         return any("Σ_t" in x.formula for reason in self.reasons for x in reason.given)
 
     def latex(self) -> str:
@@ -184,7 +184,7 @@ class _Made:
         return self.text.notation.symbol(Label(name, 0, True, mark=self.mark))
 
     def given(self, id: int) -> Iterable[Given]:
-        """What a value gives to the adjoints that have a name; the others stand inside what they give in their turn."""
+        """Return what a value gives to the adjoints that have a name; the others stand inside what they give in their turn."""
         r = self.recursion
         leaves = {leaf: name for name, leaf in r.step.leaves.items()}
         by = rule(r.graph[id], formula(r.graph, id, set(r.kept)).expr if r.graph[id].family == "map" else None, r.graph)
@@ -202,7 +202,7 @@ class _Made:
             yield Given(*sides[0], by, not alone, f"{sides[1][0]} &{sign} {sides[1][1]}")
 
     def _given(self, w: Writer, given: int, inner: bool) -> str:
-        """What is given; with resets, in the states that enter the step."""
+        """Return what is given; with resets, in the states that enter the step."""
         if inner or not self.page.setting.reset:
             return (w.symbol if inner else w.rhs)(given)
         return write(entering(w.lowered(given), self.page), w.notation)

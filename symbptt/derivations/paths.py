@@ -230,7 +230,7 @@ def _names(cell: Cell, graph: Any, through: Sequence[str] | None) -> dict[int, s
 
 
 def _called(step: Step, names: Mapping[int, str]) -> dict[int, str]:
-    """What the values of routes are called: a state by its own name, whatever the user calls its next value."""
+    """Return what the values of routes are called: a state by its own name, whatever the user calls its next value."""
     leaves = {id: name for name, id in step.leaves.items()}
     ends = {id: name for name, id in reversed((step.next | step.outputs).items())}
     return {**names, **leaves, **{id: name for id, name in ends.items() if id not in leaves}}
@@ -300,7 +300,7 @@ class _Telling:
 
 
 def _is_read_again(route: Sequence[Stop], i: int) -> bool:
-    """Whether a value of a route is the state that the value before it is, read by the next step."""
+    """Answer whether a value of a route is the state that the value before it is, read by the next step."""
     return route[i][1] != route[i - 1][1]
 
 

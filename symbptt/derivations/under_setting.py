@@ -161,7 +161,7 @@ def _condition(e: Expr, n: Notation) -> str:
 
 
 def _is_kept(page: Equations, back: int) -> str:
-    """Whether gradients have the routes that lead back over so many steps."""
+    """Answer whether gradients have the routes that lead back over so many steps."""
     cut = page.setting.truncation
     if isinstance(cut, Chunked):
         return ""

@@ -38,7 +38,7 @@ def paint(picture: Picture, axes: Any) -> None:
 
 
 def _scale(picture: Picture, axes: Any) -> float:
-    """How much larger than in its own size a picture stands on axes."""
+    """Return how much larger than in its own size a picture stands on axes."""
     room = axes.get_window_extent()
     dots = axes.get_figure().dpi / 72
     return float(min(room.width / picture.width, room.height / picture.height) / dots)

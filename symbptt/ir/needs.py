@@ -84,7 +84,7 @@ def _follows(need: Need, other: Need) -> bool:
 
 
 def _spares(span: tuple[Size, Size, int], whole: Size) -> Iterator[Size]:
-    """How many entries of an axis there are in front of the first one read, and behind the last; a part without entries
+    """Return how many entries of an axis there are in front of the first one read, and behind the last; a part without entries
     lies anywhere."""
     start, length, step = span
     if length == 0:

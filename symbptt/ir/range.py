@@ -75,7 +75,7 @@ class Ranges:
         return NONE.union(*compared, NONE.union(*limited) & {OVERFLOW, SCALE})
 
     def _found(self, id: int, known: dict[int, T], rule: Callable[[Node], T]) -> T:
-        """What is known of a value, after all that it is computed from."""
+        """Return what is known of a value, after all that it is computed from."""
         open_ = [id] * (id not in known)
         while open_:
             missing = [arg for arg in self.g[open_[-1]].args if arg not in known]
@@ -139,7 +139,7 @@ class Ranges:
         return ANY
 
     def _bent(self, node: Node, found: Bounds) -> Bounds:
-        """What the text of a body does not tell: a choice that is made where it is positive, and that an exponential of
+        """Return what the text of a body does not tell: a choice that is made where it is positive, and that an exponential of
         parameters does not vanish."""
         if node.attrs.expr.func is ops.where and self._is_taken_positive(node):
             return min(TINY, self._bounds[node.args[2]][0]), found[1]
@@ -148,7 +148,7 @@ class Ranges:
         return found
 
     def _is_taken_positive(self, node: Node) -> bool:
-        """Whether a node is where(x > a, x, ...) or where(a < x, x, ...), a number a that is not negative."""
+        """Answer whether a node is where(x > a, x, ...) or where(a < x, x, ...), a number a that is not negative."""
         if node.attrs.expr.args != tuple(placeholder(i) for i in range(3)):
             return False
         test, x = self.g[node.args[0]], node.args[1]
@@ -158,7 +158,7 @@ class Ranges:
         return more == x and self.bounds(less)[0] >= 0
 
     def _is_less_its_maximum(self, node: Node) -> bool:
-        """Whether a value is x less the maximum of that same x, as softmax has it, or of x and another value."""
+        """Answer whether a value is x less the maximum of that same x, as softmax has it, or of x and another value."""
         if node.attrs.expr != placeholder(0) - placeholder(1):
             return False
         top = self._maximum(node)
@@ -173,7 +173,7 @@ class Ranges:
         return top
 
     def _is_sum_with_one(self, node: Node) -> bool:
-        """Whether a sum has the exponential of x less its maximum, along the axes of that maximum: one term is 1."""
+        """Answer whether a sum has the exponential of x less its maximum, along the axes of that maximum: one term is 1."""
         e = self.g[node.args[0]]
         if node.attrs.kind != "sum" or e.family != "map" or e.attrs.expr != sp.exp(placeholder(0)):
             return False
@@ -206,7 +206,7 @@ class Ranges:
 
 @cache
 def _may_absorb(body: sp.Expr) -> bool:
-    """Whether a part of a body compares, chooses or has a limit."""
+    """Answer whether a part of a body compares, chooses or has a limit."""
     return any(_is_choosing(part) or _has_limit(part) for part in sp.preorder_traversal(expanded(body)))
 
 
@@ -215,7 +215,7 @@ def _is_choosing(expr: sp.Expr) -> bool:
 
 
 def _has_limit(expr: sp.Expr) -> bool:
-    """Whether an expression goes to a number where its argument goes to an infinity."""
+    """Answer whether an expression goes to a number where its argument goes to an infinity."""
     return bool((expr.is_Pow and expr.exp.could_extract_minus_sign()) or expr.func in _LIMITED)
 
 
@@ -326,7 +326,7 @@ def _where_bounds(expr: sp.Expr, known: Known) -> Bounds:
 
 
 def _narrowed(test: sp.Expr, holds: bool, known: Known) -> Known:
-    """What is known of symbols where a comparison holds, or does not: what is more is at least the least of what is less."""
+    """Return what is known of symbols where a comparison holds, or does not: what is more is at least the least of what is less."""
     if test.func not in (*_MORE, *_LESS):
         return known
     more, less = test.args if (test.func in _MORE) == holds else test.args[::-1]

@@ -113,7 +113,7 @@ def _combination(columns: sp.Matrix, wanted: sp.Matrix) -> list[sp.Rational] | N
 
 
 def _is_linear(item: Size, names: Sequence[str]) -> bool:
-    """Whether a size is a sum of multiples of unknown sizes, beside known ones."""
+    """Answer whether a size is a sum of multiples of unknown sizes, beside known ones."""
     symbols = [named_size(name) for name in names]
     poly = sp.Poly(item, *symbols)
     return poly.total_degree() == 1 and all(poly.coeff_monomial(symbol).is_Integer for symbol in symbols)

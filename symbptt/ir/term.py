@@ -71,14 +71,14 @@ def insides(g: Graph, id: int) -> Iterator[Inside]:
 
 
 def _is_open(node: Node) -> bool:
-    """Whether a term has what a node computes, and not the node itself."""
+    """Answer whether a term has what a node computes, and not the node itself."""
     if node.family == "contract":
         return node.args[0] == node.args[1] and node.attrs.a == node.attrs.b
     return node.family in ("map", "reduce") or (node.family == "view" and node.attrs.kind in ("reshape", "expand"))
 
 
 def _is_fixed(g: Graph, id: int) -> bool:
-    """Whether a value is a number, a size, or a scalar that does not change while a cell is trained."""
+    """Answer whether a value is a number, a size, or a scalar that does not change while a cell is trained."""
     node = g[id]
     if node.family == "view" and node.attrs.kind in ("reshape", "expand"):
         return _is_fixed(g, node.args[0])
@@ -158,7 +158,7 @@ def _of_map(g: Graph, node: Node, whole: Shape, parts: dict[int, _Part]) -> _Par
 
 
 def _lies(shape: Shape, whole: Shape, gone: tuple[int, ...]) -> bool:
-    """Whether broadcasting lays a value where the axes that it has lost have one entry, beside the whole."""
+    """Answer whether broadcasting lays a value where the axes that it has lost have one entry, beside the whole."""
     if len(shape) > len(whole):
         return False
     padded = (1,) * (len(whole) - len(shape)) + shape

@@ -261,12 +261,12 @@ def kind(array: Array) -> int:
 
 
 def _is_safe(name: str, last: Array) -> bool:
-    """Whether NumPy computes a power, or a quotient, of integers as of real numbers: the last one is not negative, or not 0."""
+    """Answer whether NumPy computes a power, or a quotient, of integers as of real numbers: the last one is not negative, or not 0."""
     return last.value is not None if name in DIVISIONS else name == "power" and _is_natural(last)
 
 
 def _is_natural(array: Array) -> bool:
-    """Whether an exponent is no negative number whatever the data are."""
+    """Answer whether an exponent is no negative number whatever the data are."""
     node = array.graph[array.id]
     literal = node.family == "number" and np.min(array.value) >= 0
     return literal or (node.family == "leaf" and node.attrs.role in ("index", "size")) or kind(array) == TRUTH

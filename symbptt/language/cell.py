@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What its slices need of sizes."""
+        """Return what its slices need of sizes."""
         return self.step.needs
 
     @functools.cached_property

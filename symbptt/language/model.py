@@ -89,12 +89,12 @@ class Model:
 
     @property
     def targets(self) -> tuple[Argument, ...]:
-        """What the loss needs to be told, in its order."""
+        """Return what the loss needs to be told, in its order."""
         return tuple(a for a in self.loss.arguments if a.role in ("target", "index"))
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What the slices of cell and loss need of sizes."""
+        """Return what the slices of cell and loss need of sizes."""
         return (*self.cell.needs, *self.loss.step.needs)
 
     def with_consts(self, consts: Mapping[str, Any]) -> Model:

@@ -97,7 +97,7 @@ def refuse(name: str) -> Callable[[Any, Any], Any]:
 
 
 def other_way(name: str) -> str:
-    """What to write instead of a function of arrays that is not known."""
+    """Return what to write instead of a function of arrays that is not known."""
     way = "write it with @, np.einsum, slices, np.concatenate and sb.where; an " + ELEMENTWISE
     return OTHER_WAYS.get(name) or _hint(name, {*NUMPY_FUNCTIONS} - {"getitem"}) + way
 

@@ -85,7 +85,7 @@ def _quotient(g: Graph, id: int) -> tuple[int, int] | None:
 
 
 def _may_be_reciprocal(g: Graph, id: int) -> bool:
-    """Whether a value is a division, or a product with one: a look into all factors would double with each square."""
+    """Answer whether a value is a division, or a product with one: a look into all factors would double with each square."""
     body = _body(g, id)
     return body in (A / B, 1 / A) or (body == A * B and 1 in (_number(g, arg) for arg in g[id].args))
 
@@ -147,7 +147,7 @@ def _whole_power(g: Graph, id: int) -> tuple[int | None, int]:
 
 
 def _without_exp(g: Graph, id: int, u: int, without: set[int]) -> int | None:
-    """What is left of a product without its factor exp(u); None where it has none, as those that are known to be
+    """Return what is left of a product without its factor exp(u); None where it has none, as those that are known to be
     `without` it: factors that are read twice are looked at once."""
     if id in without:
         return None
@@ -324,7 +324,7 @@ def _shift(g: Graph, u: int, axes: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _is_shifted(g: Graph, u: int, axes: tuple[int, ...]) -> bool:
-    """Whether the maximum is taken off already: u is x less the maximum of that same x along the same axes."""
+    """Answer whether the maximum is taken off already: u is x less the maximum of that same x along the same axes."""
     if _body(g, u) != A - B:
         return False
     x, top = g[u].args

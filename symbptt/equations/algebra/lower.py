@@ -88,7 +88,7 @@ class Lowering:
         return self.graph.shape(id)
 
     def is_plain(self, node: Node) -> bool:
-        """Whether the formula of a value has a form in matrices; a product or a view of what has none is itself written by
+        """Answer whether the formula of a value has a form in matrices; a product or a view of what has none is itself written by
         its entries."""
         if node.id not in self.plain:
             self.plain[node.id] = self._is_plain(node)
@@ -205,7 +205,7 @@ class Lowering:
         return found
 
     def _lie(self, tree: Tree, shape: Shape) -> str:
-        """How a part of a formula of a matrix lies in it: "number", "column", "row", or "whole"."""
+        """Return how a part of a formula of a matrix lies in it: "number", "column", "row", or "whole"."""
         wide = {s for s in map(self.shape, indices(tree)) if normal(s)}
         if not wide:
             return "number"
@@ -294,13 +294,13 @@ def _contract(w: Lowering, node: Node) -> Expr:
 
 
 def _is_scaled(node: Node) -> bool:
-    """Whether a product scales the columns of a matrix."""
+    """Answer whether a product scales the columns of a matrix."""
     p = node.attrs
     return len(p.a) == 2 and p.out == p.a and p.b == p.a[1:]
 
 
 def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:
-    """How a product reads in matrices: whether its operands change places, and which of them are turned."""
+    """Return how a product reads in matrices: whether its operands change places, and which of them are turned."""
     p = node.attrs
     return _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)
 
@@ -309,7 +309,7 @@ def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:
 def _matrix_product(
     a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...], swap: bool = False
 ) -> tuple[bool, bool, bool] | None:
-    """Whether a product of labels reads as (a or its transpose) (b or its transpose), vectors being columns."""
+    """Answer whether a product of labels reads as (a or its transpose) (b or its transpose), vectors being columns."""
     if len(a) > 2 or len(b) > 2 or not a or not b or (len(a) == 1 and len(b) == 2):
         return None
     for turn_a, turn_b in ((False, False), (False, True), (True, False), (True, True)):

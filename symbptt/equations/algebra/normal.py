@@ -133,7 +133,7 @@ def _flat(factors: Iterable[Expr]) -> list[Expr]:
 
 
 def _is_idle(factor: Expr, factors: Sequence[Expr]) -> bool:
-    """Whether a factor says that others among them are not zero: a product with a factor of zero is zero."""
+    """Answer whether a factor says that others among them are not zero: a product with a factor of zero is zero."""
     if not (isinstance(factor, Call) and factor.name == "not_equal" and is_zero(factor.args[1])):
         return False
     _, tested = signed(factor.args[0])
@@ -312,7 +312,7 @@ def turned(e: Expr) -> Expr:
 
 
 def _reads_better_turned(e: Sum) -> bool:
-    """Whether the terms of a sum are turned one by one: those of a matrix that has products or transposes in it, and of a
+    """Answer whether the terms of a sum are turned one by one: those of a matrix that has products or transposes in it, and of a
     vector that has a transpose; else the sum stands in brackets, (v - S k)ᵀ."""
     kinds = Transposed | Total if len(e.shape) == 1 else Transposed | Matmul | Total
     return any(isinstance(term, kinds) for _, term in e.terms)

@@ -84,7 +84,7 @@ def mathml_of(names: Names) -> Notation:
 
 
 def _windows(end: str, k: int, start: bool) -> str:
-    """Which windows of k steps hold a step, by their last one; at the start those that hold the first step."""
+    """Return which windows of k steps hold a step, by their last one; at the start those that hold the first step."""
     last = _word(end)
     if start:
         return f"{last}<mo>:</mo>{last}<mo>≤</mo><mn>{k}</mn>"
@@ -119,7 +119,7 @@ _TALL = ("<mfrac>", "<munder>", "<mtable>", "<msqrt>")
 
 
 def _fenced(opening: str, inner: str, closing: str) -> str:
-    """What stands in brackets, which are as high as it is."""
+    """Return what stands in brackets, which are as high as it is."""
     grows = "true" if any(sign in inner for sign in _TALL) else "false"
     return f'<mrow><mo stretchy="{grows}">{opening}</mo>{inner}<mo stretchy="{grows}">{closing}</mo></mrow>'
 

@@ -93,7 +93,7 @@ def spelling(name: str, siblings: Collection[str] = ()) -> Spelling:
 
 
 def _below(part: str) -> list[str]:
-    """What a part of a name is below the letter: a letter and a number are two, as in a name of their own."""
+    """Return what a part of a name is below the letter: a letter and a number are two, as in a name of their own."""
     if is_accented(part):
         return _head(part, False)[:1]
     numbered = re.fullmatch(r"([^\W\d_]+)([0-9]+)", part)
@@ -155,7 +155,7 @@ def _is_of_matrix(word: str) -> bool:
 
 
 def _leads(name: str, siblings: Iterable[str]) -> bool:
-    """Whether other names are the first letter of a name of two letters with one more letter."""
+    """Answer whether other names are the first letter of a name of two letters with one more letter."""
     others = (other.replace("_", "") for other in siblings if other != name)
     return len(name) == 2 and any(len(o) == 2 and o[0] == name[0] and o[1] != "t" and o[1].isalpha() for o in others)
 
@@ -373,7 +373,7 @@ def with_others(names: Names, others: Iterable[Used]) -> Names:
 
 
 def _extended(shown: Mapping[str, T], others: Mapping[str, Sequence[T]]) -> dict[str, T]:
-    """What is shown, and for each other name the first of its candidates that is free."""
+    """Return what is shown, and for each other name the first of its candidates that is free."""
     found = dict(shown)
     for name, candidates in others.items():
         found[name] = _first_free(found, *candidates)
@@ -400,7 +400,7 @@ def _coded(name: str) -> str:
 
 
 def _is_time(s: Spelling, forms: Collection[tuple[str, tuple[str, ...]]]) -> bool:
-    """Whether a name without a time would be read as a value at a step."""
+    """Answer whether a name without a time would be read as a value at a step."""
     if s.plain or not s.subscripts:
         return False
     *before, last = s.subscripts

@@ -272,7 +272,7 @@ def grown(text: str) -> str:
 
 
 def _is_word(text: str) -> bool:
-    """Whether a text begins with a word in upright letters, which runs into what stands before it."""
+    """Answer whether a text begins with a word in upright letters, which runs into what stands before it."""
     letters = text.removeprefix(r"\mathrm{d}").removeprefix(r"\widehat{").removeprefix(r"\mathrm{")
     return r"\mathrm{" in text[: len(text) - len(letters)].removeprefix(r"\mathrm{d}") and letters[:2].isalpha()
 

@@ -169,7 +169,7 @@ def _times(e: Times, n: Notation) -> Written:
 
 
 def _is_open(e: Expr) -> bool:
-    """Whether an expression is a sum whose end no bracket shows."""
+    """Answer whether an expression is a sum whose end no bracket shows."""
     return isinstance(e, Total) or (isinstance(e, SumOver) and e.kind == "sum")
 
 
@@ -189,7 +189,7 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
 
 
 def _begins_with_bar(e: Expr, n: Notation, least: int) -> bool:
-    """Whether an expression begins with an absolute value at a place that binds at least so tightly. What is in brackets
+    """Answer whether an expression begins with an absolute value at a place that binds at least so tightly. What is in brackets
     there is not written to be seen: it would be written twice at each level, so that deep formulas would take for ever."""
     match e:
         case Sum() | Over():
@@ -369,7 +369,7 @@ def ranges(left: Expr, right: Expr, n: Notation) -> str:
 
 
 def is_bare(index: Index, e: Expr) -> bool:
-    """Whether an index stands alone as that of an axis, so that a reader sees how far it runs."""
+    """Answer whether an index stands alone as that of an axis, so that a reader sees how far it runs."""
     return any(index in part.indices for part in every(e, Entry))
 
 

@@ -68,7 +68,7 @@ def _less_mean(a: Expr) -> Expr:
 
 
 def _share(name: str, a: Expr) -> Expr:
-    """What each entry has of the gradient of the largest or the smallest: those that are equally so share it."""
+    """Return what each entry has of the gradient of the largest or the smallest: those that are equally so share it."""
     is_one = Call("equal", (a, _of(name, a)))
     return Over(is_one, _total(is_one))
 
@@ -111,7 +111,7 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: I
 
 
 def _has_line(function: Any, count: int) -> bool:
-    """Whether a function is none of the common ones."""
+    """Answer whether a function is none of the common ones."""
     return _body(function, count) is not None or bool(getattr(function, "replaced", False))
 
 
@@ -135,14 +135,14 @@ def _applied(expr: sp.Expr) -> tuple[tuple[Any, int], ...]:
 
 
 def _body(function: Any, count: int) -> sp.Expr | None:
-    """What a function is over placeholders; None of a common one."""
+    """Return what a function is over placeholders; None of a common one."""
     if hasattr(function, "expansion"):
         return function.expansion
     return ELEMENTWISE.get((NAME_OF.get(function, function.__name__), count))
 
 
 def _of_call(function: Any, count: int, args: list[Word]) -> Iterator[Line]:
-    """What a function is; of a surrogate also derivatives that are numbers, which formulas have in the place of their names."""
+    """Return what a function is; of a surrogate also derivatives that are numbers, which formulas have in the place of their names."""
     body, name = _body(function, count), NAME_OF.get(function, function.__name__)
     if body is not None:
         yield _line(name, body, args[:count], getattr(function, "is_surrogate", False))
@@ -170,7 +170,7 @@ def _names(nodes: Iterable[Node]) -> dict[str, None]:
 
 
 def _is_written_out(node: Node) -> bool:
-    """Whether a function stands on the page as a quotient by a norm, not by its name."""
+    """Answer whether a function stands on the page as a quotient by a norm, not by its name."""
     return node.attrs.name == "unit" and len(node.attrs.axes) == len(node.shape)
 
 
@@ -181,7 +181,7 @@ def _of_array(name: str, args: list[Word]) -> Line:
 
 
 def _remarks(nodes: list[Node], guarded: bool, halved: bool) -> Iterator[str]:
-    """What holds where a function has no derivative, and how functions of a part are meant."""
+    """Return what holds where a function has no derivative, and how functions of a part are meant."""
     exprs = [node.attrs.expr for node in nodes if node.family == "map"]
     if halved:
         yield "a bracket with the index 1/2 is one half where both sides are equal"

@@ -80,7 +80,7 @@ def _longest(writer: Derivatives, found: Mapping[int, Definition], named: Collec
 
 
 def _uses(chain: Chain, ids: Iterable[int], stops: Collection[int]) -> dict[int, int]:
-    """How often each derivative is read by the others that some are made of."""
+    """Return how often each derivative is read by the others that some are made of."""
     found: dict[int, int] = {}
     open_, seen = list(ids), set(ids)
     while open_:
@@ -100,7 +100,7 @@ def _inlined(chain: Chain, id: int, named: Collection[int]) -> list[int]:
 
 
 def _is_told(labels: Mapping[int, Label], id: int) -> bool:
-    """Whether a value has a name of the user's."""
+    """Answer whether a value has a name of the user's."""
     return id in labels and labels[id].given
 
 

@@ -167,7 +167,7 @@ def _array(value: Any) -> Array:
 
 
 def _of_parts(found: list[Expr]) -> Iterable[Note]:
-    """How functions of a part of an array are meant."""
+    """Return how functions of a part of an array are meant."""
     split = {tuple(x.name.rsplit("_", 1)) for x in found if isinstance(x, Call) and x.of is not None and "_" in x.name}
     pairs = {pair for pair in split if pair[-1] in ALONG.values()}
     along = {x.name for x in found if isinstance(x, Along)}
@@ -181,7 +181,7 @@ def _of_parts(found: list[Expr]) -> Iterable[Note]:
 
 
 def _of_loss(lines: list[Line], loss: LossLines | None) -> Iterable[Note]:
-    """What a loss does not read."""
+    """Return what a loss does not read."""
     if loss is None:
         return
     given = {x.symbol.label.name for line in lines for x in every(line.left, Outside)}

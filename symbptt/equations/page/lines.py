@@ -81,7 +81,7 @@ class Page:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is said in words, behind all lines."""
+        """Return what is said in words, behind all lines."""
         return tuple(remark for section in self.sections for remark in section.remarks)
 
 
@@ -289,7 +289,7 @@ class LossLines:
         return (Line(Symbol(label), right, "t = t" if self.of.at == "every" else "t = T"),)
 
     def _sent(self) -> Iterable[Line]:
-        """What the loss adds to the adjoint of a state or an output; of steps before the last, nothing."""
+        """Return what the loss adds to the adjoint of a state or an output; of steps before the last, nothing."""
         for name, id in self.lines.recursion.inputs.items():
             shape = self.lines.recursion.graph.shape(id)
             line = Line(Outside(Symbol(Label(name, 0), normal(shape))), self.lines.inside(id), BACKWARD)

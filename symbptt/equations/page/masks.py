@@ -52,7 +52,7 @@ class Setting:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing differs from one whole sequence."""
+        """Answer whether nothing differs from one whole sequence."""
         return self == PLAIN
 
     @property
@@ -260,7 +260,7 @@ def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:
 
 
 def _to_the_start(e: Expr, r: Recursion, letter: str) -> Expr:
-    """What step 1 sends to an initial state as the sum of what all steps send that begin with it."""
+    """Return what step 1 sends to an initial state as the sum of what all steps send that begin with it."""
 
     def any_step(x: Expr) -> Expr:
         return _at(x, 0) if isinstance(x, Symbol) and x.label.time == FIRST else x
@@ -276,7 +276,7 @@ def _at(e: Expr, time: int) -> Expr:
 
 
 def _ended(sections: list[Section], r: Recursion, is_model: bool) -> list[Section]:
-    """What is sent to states behind the end belongs to their last step, which may be the start."""
+    """Return what is sent to states behind the end belongs to their last step, which may be the start."""
     if is_model:
         return sections
     at = next(i for i, section in enumerate(sections) if _is_backward(section))
@@ -304,7 +304,7 @@ def _with_start(line: Line) -> Line:
 
 
 def _given_at_start(e: Expr) -> Expr:
-    """What is sent to an initial state, in the form in which its adjoint stands on the left of a line."""
+    """Return what is sent to an initial state, in the form in which its adjoint stands on the left of a line."""
     return mapped(e, lambda x: Outside(Symbol(Label(x.label.name, START), x.of)) if isinstance(x, Symbol) else x)
 
 
@@ -346,7 +346,7 @@ def _windowed(
 
 
 def _ends_early(setting: Setting) -> bool:
-    """Whether a window may end behind the end of a sample."""
+    """Answer whether a window may end behind the end of a sample."""
     return setting.lengths and isinstance(setting.truncation, Chunked)
 
 
@@ -390,7 +390,7 @@ def _raised(e: Expr, letter: str, names: set[str]) -> Expr:
 
 
 def _weighted(e: Expr, setting: Setting, letter: str) -> Expr:
-    """What the loss gives at a step, where that is one whose loss the window has."""
+    """Return what the loss gives at a step, where that is one whose loss the window has."""
 
     def given(x: Expr) -> Expr:
         if not isinstance(x, Outside):

@@ -183,12 +183,12 @@ def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
 
 
 def _is_short(e: Expr) -> bool:
-    """Whether a value may stand twice in the one line that reads it, as ds does in s ⊙ (ds - sᵀ ds)."""
+    """Answer whether a value may stand twice in the one line that reads it, as ds does in s ⊙ (ds - sᵀ ds)."""
     return isinstance(e, Times | Matmul) and e.size <= SHORT and not has(e, Over, Total)
 
 
 def _values_read(line: Line) -> Counter[tuple[str, bool]]:
-    """How often the right side of a line has each value, at whatever step."""
+    """Return how often the right side of a line has each value, at whatever step."""
     return Counter(map(_value, line.right.labels))
 
 
@@ -273,19 +273,19 @@ def _by_name(line: Line, known: Mapping[Expr, Expr]) -> Line:
 
 
 def _has_own_name(line: Line) -> bool:
-    """Whether a formula may stand on the page by the name of its value."""
+    """Answer whether a formula may stand on the page by the name of its value."""
     is_long = _is_worth(line.right) or isinstance(line.right, Call)
     return is_long and isinstance(line.left, Symbol) and not _is_once_under_a_step(line)
 
 
 def _is_once_under_a_step(line: Line) -> bool:
-    """Whether a value that is the same at all steps stands under the name of one step, which no line outside a sum may read."""
+    """Answer whether a value that is the same at all steps stands under the name of one step, which no line outside a sum may read."""
     is_timed = any(label.time is not None for label in line.left.labels)
     return is_timed and all(label.time is None for label in line.right.labels)
 
 
 def _long(e: Expr) -> Iterator[Expr]:
-    """What is long enough for a name in an expression, in the order in which it is written."""
+    """Return what is long enough for a name in an expression, in the order in which it is written."""
     open_ = [e]
     while open_:
         e = open_.pop()
@@ -296,7 +296,7 @@ def _long(e: Expr) -> Iterator[Expr]:
 
 
 def _is_worth(e: Expr) -> bool:
-    """Whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
+    """Answer whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
     function = isinstance(e, Call) and e.name not in RELATIONS
     if e.size < (SHORTEST_CALL if function else SHORTEST) or has(e, Index, Entry, Total, Outside):
         return False
