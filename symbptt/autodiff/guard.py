@@ -38,7 +38,7 @@ Condition = tuple[int, bool]
 
 @dataclass(frozen=True)
 class Zeros:
-    """Where nothing flows: where one of the conditions is not met, or without conditions wherever what flows is zero."""
+    """The places of zeros: one of the conditions is not met, or, without conditions, the cotangent itself is zero."""
 
     why: str
     conditions: tuple[Condition, ...] = ()
@@ -46,7 +46,7 @@ class Zeros:
 
 @dataclass(frozen=True)
 class Flow:
-    """What is known of an adjoint or of a block: why it may be zero, and why it may be infinite."""
+    """Facts about an adjoint or a block: the reasons why it may be zero, and why it may be infinite."""
 
     zeros: tuple[Zeros, ...] = ()
     wild: Hazards = NONE

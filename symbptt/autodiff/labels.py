@@ -1,4 +1,4 @@
-"""What the values of a recursion are called, in equations and in code."""
+"""The names of the values of a recursion, in equations and in code."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ TIMES = {
     "value": ("_next", "_new", "_t"),
     "input": ("_t",),
 }
-"""What the end of a name says of its time: of a state before a step, of what a step computes, of other arguments."""
+"""Endings of names that tell the time: of a state before a step, of what a step computes, of other arguments."""
 
 
 @cache

@@ -22,7 +22,7 @@ MOST = 500
 
 @dataclass(frozen=True)
 class Degree:
-    """How a value depends on some arguments, all others given: "constant", "linear", "affine" or "not shown" (to be any
+    """The dependence of a value on some arguments, all others given: "constant", "linear", "affine" or "not shown" (to be any
     of them); `through` are the first values that are not, each with the function that makes it so."""
 
     kind: str
@@ -151,7 +151,7 @@ def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[s
 
 
 def _of_map(node: Node, carried: list[int]) -> tuple[str, str]:
-    """Return what a function of the user's counts as having for a derivative is no matter here: its value decides."""
+    """Classify a map by its value; a declared or surrogate derivative does not matter here."""
     expr = expanded(node.attrs.expr)
     slopes = partials(expr, len(node.args))
     read = {placeholder(i) for i in carried}

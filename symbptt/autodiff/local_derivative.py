@@ -19,13 +19,13 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 
 KINDS = ("none", "identity", "elementwise", "matrix", "linear")
-"""What a local derivative is: nothing flows; 1; an elementwise factor; a product with an array; another linear map, such
+"""The kinds of a local derivative: zero; 1; an elementwise factor; a product with an array; another linear map, such
 as a sum or a part."""
 
 
 @dataclass(frozen=True)
 class Tangent:
-    """What a change of one value makes of another, as a value of the graph, and one of KINDS."""
+    """The tangent of one value for a change of another, as a value of the graph, and one of KINDS."""
 
     id: int
     kind: str

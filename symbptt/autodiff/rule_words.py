@@ -1,4 +1,4 @@
-"""What rule makes a value: the words for a line of the user's, and for its adjoint."""
+"""Words for the rule that makes a value: for a line of the user's, and for its adjoint."""
 
 from __future__ import annotations
 

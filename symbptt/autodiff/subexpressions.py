@@ -1,4 +1,4 @@
-"""Which nodes are values of their own, and which are only arithmetic inside the formula of another."""
+"""The partition of nodes into values of their own and arithmetic inside the formula of another value."""
 
 from __future__ import annotations
 

@@ -19,17 +19,17 @@ from symbptt.ir.naming import unique
 from symbptt.ir.shape import Shape, show
 
 NOW, BEFORE, CARRIED = "\ue000", "\ue001", "\ue002"
-"""What stands in the texts of a template for the number of its step, for the one before, and for what an adjoint is
+"""Marks in the texts of a template: for the number of its step, for the one before, and for what an adjoint is
 given by the loss and by the step after."""
 DOT = "□"
-"""What stands for the change in a local derivative that is no factor in front of it."""
+"""The mark of the tangent in a local derivative that is no factor in front of it."""
 FORWARD = ("input", "index", "target", "state", "param", "const", "value", "output", "loss")
 """Roles of what is computed, or given, forward in time."""
 
 Key = tuple[str, int | None]
 """A node: a name and the step, None for what all steps share. In a template the step counts from its own."""
 Read = tuple[str, str]
-"""How a value depends on what it reads: the local derivative as text, and its kind."""
+"""A dependence of a value on one that it reads: the local derivative as text, and its kind."""
 ONE: Read = ("1", "identity")
 
 
@@ -86,7 +86,7 @@ class Carry:
 
 @dataclass(frozen=True)
 class Source:
-    """What templates are made from: a recursion, the names of its values, and how formulas are written."""
+    """The material of templates: a recursion, the names of its values, and a pen that writes formulas."""
 
     recursion: Recursion
     labels: dict[int, Label]

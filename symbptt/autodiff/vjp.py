@@ -23,7 +23,7 @@ Contributions = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may look at: the graph, the values that stand for themselves, the nodes that need an adjoint; and what
+    """The context of a rule: the graph, the values that stand for themselves, the nodes that need an adjoint; and what
     is known of the adjoints so far, and the nodes that stood under a guard."""
 
     graph: Graph

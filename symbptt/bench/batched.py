@@ -28,7 +28,7 @@ CONDITIONS = frozenset({"greater", "greater_equal", "less", "less_equal", "equal
 
 @dataclass(frozen=True)
 class Scope:
-    """What the lines are written from: the step's graph, numbers for its sizes, which values differ by sample."""
+    """The material of the lines: the step's graph, numbers for its sizes, the values that differ between samples."""
 
     graph: Graph
     sizes: dict[Any, int]

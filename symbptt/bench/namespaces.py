@@ -1,4 +1,4 @@
-"""What a batched step asks of its namespace, in torch and in JAX: each function as a user of that library writes it."""
+"""The functions that a batched step calls, in torch and in JAX: each as a user of that library writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `symbptt bench` measures and writes."""
+"""The measurements and the output of `symbptt bench`."""
 
 from __future__ import annotations
 

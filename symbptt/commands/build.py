@@ -1,4 +1,4 @@
-"""What the command line writes: the folder of `symbptt build`."""
+"""The folder that `symbptt build` writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a build found and wrote."""
+    """The findings of a build and the files it wrote."""
 
     rows: tuple[tuple[str, str], ...]
     passed: bool
@@ -118,7 +118,7 @@ def _names(cell: Cell) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a build finds before it writes."""
+    """The findings of a build before it writes."""
 
     cell: Cell
     derivation: Derivation

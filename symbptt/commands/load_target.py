@@ -1,4 +1,4 @@
-"""What the command line loads: the modules that a command needs, and the cell that a target names."""
+"""Loading for the command line: the modules that a command needs, and the cell that a target names."""
 
 from __future__ import annotations
 

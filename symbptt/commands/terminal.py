@@ -1,4 +1,4 @@
-"""What the command line shows, and where: lines on stderr, tables on stdout, exit codes."""
+"""The output of the command line: lines on stderr, tables on stdout, exit codes."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _measured(
 
 
 def _left(done: int, count: int, output: str | Path | None) -> str:
-    """Return what an interrupt leaves."""
+    """Return the part of a comparison that was finished before an interrupt."""
     if output is None:
         return (
             f"{done} of {count} rows were measured and are lost; with an output file the next run would go on from them"

@@ -23,7 +23,7 @@ Data = str | Path | Table | Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Source:
-    """Where inputs come from: the columns of a table, arrays by name, or (None) random numbers for `steps` steps."""
+    """The source of inputs: the columns of a table, arrays by name, or (None) random numbers for `steps` steps."""
 
     given: Table | Mapping[str, Any] | None = field(repr=False)
     steps: int

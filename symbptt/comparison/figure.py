@@ -19,7 +19,7 @@ from symbptt.errors import ArgumentError, three_lines
 POINTS = "osD^vPX"
 """Shapes, so that lines are told apart without colour."""
 FILLS = ("full", "none", "left", "top")
-"""How the marks of a cell's sizes are filled, so that they are told apart in a legend too."""
+"""The fills of the marks of a cell's sizes, so that they are told apart in a legend too."""
 
 
 def comparison_figure(rows: Iterable[Row]) -> Any:
@@ -59,7 +59,7 @@ def plot_comparison(rows: Iterable[Row], axes: Any = None) -> Any:
 
 
 def _lost(rows: Sequence[Row]) -> str:
-    """Return which rows have no place in the figure."""
+    """Return the rows that have no place in the figure."""
     measured = [row for row in rows if not row.failure]
     lost = Counter(row.cell for row in measured if row.lyapunov is not None and np.isneginf(row.lyapunov))
     counts = Counter(row.cell for row in measured)

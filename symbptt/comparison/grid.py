@@ -16,7 +16,7 @@ STEPS = 1000
 
 @dataclass(frozen=True)
 class Grid:
-    """Which variants of each cell are compared: every size with every gain and every seed.
+    """The variants of each cell that are compared: every size with every gain and every seed.
 
     `sizes` are given to each named size of a cell that the data leave open; `gains` multiply its recurrent weights
     (`sb.recurrent_weights`); `seeds` is how many draws of the parameters, seeds 0, 1, ..., or the seeds themselves. Runs

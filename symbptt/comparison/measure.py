@@ -1,4 +1,4 @@
-"""What is measured of one design: exponents, horizon, gradients at lags, isometry; nothing that depends on time or machine."""
+"""Measurements of one design: exponents, horizon, gradients at lags, isometry; nothing that depends on time or machine."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What `sb.derive` returns and answers: equations, Jacobians, paths, explanations, comparisons, files."""
+"""The result of `sb.derive` and its answers: equations, Jacobians, paths, explanations, comparisons, files."""

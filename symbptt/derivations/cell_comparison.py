@@ -1,4 +1,4 @@
-"""What changes from one cell to another: equations, routes, Jacobians and cost."""
+"""Differences between one cell and another: equations, routes, Jacobians and cost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _signed(term: str, turned: bool = False) -> str:
 
 @dataclass(frozen=True)
 class CellComparison:
-    """How a cell differs from another one, part by part; what is alike is left out."""
+    """The differences of a cell from another one, part by part; equal parts are left out."""
 
     cells: tuple[Cell, Cell] = field(repr=False)
     forward: tuple[Change, ...]

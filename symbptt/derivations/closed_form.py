@@ -125,7 +125,7 @@ CHOICES = (
     "θφψω",
     "wbW",
 )
-"""What the Jacobian of a step, the step at which a parameter is used, the whole loss, the parameter and the length
+"""Names for the Jacobian of a step, the step at which a parameter is used, the whole loss, the parameter and the length
 of a window are called: the first of each that is free. Python reads ℓ and ℒ in a name as l and L, so that no value has these."""
 GREEK = {"θ": "theta", "φ": "phi", "ψ": "psi", "ω": "omega"}
 
@@ -145,7 +145,7 @@ class _Letters:
 
 @dataclass(frozen=True)
 class _Signs:
-    """How the closed form is written."""
+    """The writing of the closed form."""
 
     letters: _Letters
     is_text: bool

@@ -1,4 +1,4 @@
-"""What `sb.derive` returns: equations, and what follows from them."""
+"""The object that `sb.derive` returns: equations, and what follows from them."""
 
 from __future__ import annotations
 

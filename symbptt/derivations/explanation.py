@@ -24,7 +24,7 @@ from symbptt.language.user_frames import is_user_file
 
 @dataclass(frozen=True)
 class Given:
-    """What an adjoint is given at one place: `target` = or gains `formula`, by a rule; each as text and as LaTeX."""
+    """One contribution to an adjoint: `target` = or gains `formula`, by a rule; each as text and as LaTeX."""
 
     target: str
     formula: str
@@ -53,7 +53,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How the chain rule gives the gradients of a cell: numbered steps, from the last line to the first.
+    """The derivation of a cell's gradients by the chain rule: numbered steps, from the last line to the first.
 
     `shared` are the parameters, whose gradients are sums over all steps, `carried` the adjoints that go to the step before.
     """

@@ -36,7 +36,7 @@ class Break:
 
 @dataclass(frozen=True)
 class Dependence:
-    """How a value depends on some arguments together, all others given: "constant", "linear", "affine" or "not shown"
+    """The dependence of a value on some arguments together, all others given: "constant", "linear", "affine" or "not shown"
     to be any of these; then `through` are the first values that are not affine in what they read."""
 
     of: tuple[str, ...]

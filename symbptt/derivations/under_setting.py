@@ -1,4 +1,4 @@
-"""What truncation, lengths and resets change in what is derived from a page: Jacobians, routes, the closed form, the chain rule.
+"""Effects of truncation, lengths and resets on what is derived from a page: Jacobians, routes, closed form, chain rule.
 
 A step that is reset reads the initial state in the place of the state before it: derivatives in the state that enters are those
 of the cell, and those in the state before are 1 - r_t times as large.

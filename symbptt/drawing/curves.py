@@ -11,7 +11,7 @@ Bounds = tuple[float, float, float, float]
 """Left, top, right, bottom; y grows downward."""
 
 BENDS = tuple(sign * size for size in (0.0, 0.08, 0.16, 0.26, 0.4, 0.55, 0.7, 0.85, 1.0) for sign in (1, -1))
-"""How far arrows may leave the straight line, relative to its length."""
+"""The largest deviations of an arrow from the straight line, relative to its length."""
 SAMPLES = np.linspace(0, 1, 49)[:, None]
 
 

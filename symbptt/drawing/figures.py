@@ -17,7 +17,7 @@ METADATA: dict[str, dict[str, str | None]] = {
     "svg": {"Creator": "symbptt", "Date": None}, "pdf": {"Creator": "symbptt", "CreationDate": None},
     "png": {"Software": "symbptt"}, "eps": {"Creator": "symbptt"}, "ps": {"Creator": "symbptt"},
 }  # fmt: skip
-"""What a file says of its origin, by which `origin` knows it again; no times."""
+"""The statement of origin in a file, by which `origin` recognises it; it contains no time."""
 
 
 def need_matplotlib() -> Any:

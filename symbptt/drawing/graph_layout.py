@@ -1,4 +1,4 @@
-"""Where the nodes of an unrolled graph stand: columns in the order of computation, states on lanes of their own."""
+"""Positions of the nodes of an unrolled graph: columns in the order of computation, states on lanes of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How wide text is, without a font at hand: the widest of the usual serif and sans-serif fonts, letter by letter."""
+"""Widths of text without a font at hand: the widest of the usual serif and sans-serif fonts, letter by letter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pictures share: axes, labels, a legend that stands over the data, marks for numbers that have no place."""
+"""The common style of all pictures: axes, labels, a legend above the data, marks for numbers off the axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a framework lays out the weights of a cell, as data, and the two ways through it."""
+"""The layout of a cell's weights in a framework, as data, and the conversions in both directions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def layout_of(layouts: Sequence[Layout], framework: str, cell: str | Cell) -> La
 
 
 HINTS = {"lstm_peephole": ": its LSTM has no peepholes; where pi, pf and po are zero, leave them out"}
-"""What to do about cells that a framework lacks."""
+"""Advice for cells that a framework lacks."""
 
 
 def layout_for(layouts: Sequence[Layout], framework: str, params: Arrays) -> Layout:

@@ -1,4 +1,4 @@
-"""What a legal graph is; tests check it after every transformation."""
+"""The laws of a legal graph; tests check them after every transformation."""
 
 from __future__ import annotations
 

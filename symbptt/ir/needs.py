@@ -1,4 +1,4 @@
-"""What sizes must be for the slices of a step to lie inside their axes: NumPy's slices end at the end, a derivation's do not."""
+"""Conditions on sizes under which the slices of a step lie inside their axes: NumPy clips a slice, a derivation does not."""
 
 from __future__ import annotations
 

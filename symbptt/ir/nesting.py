@@ -1,4 +1,4 @@
-"""How long and how deep the formula of a value is, where values without a name stand inside the formulas that read them."""
+"""Length and depth of the formula of a value, where values without a name stand inside the formulas that read them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from symbptt.ir.graph import Graph
 
 DEEP, LONG = 16, 60
-"""How deep a formula may be, and of how many operations, before a part of it gets a name of its own."""
+"""The greatest depth and number of operations of a formula before a part of it gets a name of its own."""
 
 
 class Nesting:

@@ -67,7 +67,7 @@ OUTER = Product((0,), (1,), (0, 1))
 
 @dataclass(frozen=True)
 class Reduction:
-    """What a `reduce` does ("sum" or "max") along which axes."""
+    """The kind of a `reduce` ("sum" or "max") and its axes."""
 
     kind: str
     axes: tuple[int, ...]
@@ -119,7 +119,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Mark:
-    """What a value is beside what it is made of: a function of the user's, `body` over placeholders, of some values."""
+    """A second reading of a value: a function of the user's, `body` over placeholders, of some values."""
 
     name: str
     args: tuple[int, ...]

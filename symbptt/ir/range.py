@@ -1,4 +1,4 @@
-"""What can be told of a value before it is computed: bounds of it, and why it may be no finite number."""
+"""Bounds of a value before it is computed, and the reasons why it may be no finite number."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Ranges:
         return NONE.union(*compared, NONE.union(*limited) & {OVERFLOW, SCALE})
 
     def _found(self, id: int, known: dict[int, T], rule: Callable[[Node], T]) -> T:
-        """Return what is known of a value, after all that it is computed from."""
+        """Return the bounds and hazards of a value from those of its arguments."""
         open_ = [id] * (id not in known)
         while open_:
             missing = [arg for arg in self.g[open_[-1]].args if arg not in known]

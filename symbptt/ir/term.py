@@ -1,4 +1,4 @@
-"""What a value is of one other value: an expression that does not depend on how it was spelled.
+"""A value as a function of one other value: an expression that does not depend on how it was spelled.
 
 Two nodes that compute the same function of an array, by other names, in another order of factors, with kept axes or
 without, have equal terms. Reductions over axes stand in a term as functions, sizes as symbols.
@@ -29,7 +29,7 @@ X = sp.Symbol("x", real=True)
 
 @dataclass(frozen=True)
 class Inside:
-    """What stands between a value and one that it is a function of: the nodes, the axes of its reductions (None where it has
+    """The path between a value and one that it is a function of: the nodes, the axes of its reductions (None where it has
     none, () where they differ), and scalars that are no numbers of the term's own, which may be its parameters."""
 
     of: int

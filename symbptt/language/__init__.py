@@ -1,1 +1,1 @@
-"""What a user writes: roles, cells, models, symbolic arrays and the functions that compute with them."""
+"""The user's vocabulary: roles, cells, models, symbolic arrays and the functions that compute with them."""

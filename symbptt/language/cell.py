@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Return what its slices need of sizes."""
+        """Return the conditions on sizes under which its slices lie inside their axes."""
         return self.step.needs
 
     @functools.cached_property

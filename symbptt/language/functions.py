@@ -61,7 +61,7 @@ AT_KINKS = {
     "floor_divide": " Its slope is 0 everywhere.",
     "where": " Its slope is that of the branch which is taken.", "leaky_relu": " Its slope at 0 is that of the left side.",
 }  # fmt: skip
-"""What a function counts as having where it has no derivative, for its docstring; `symbptt.ops` states the rule."""
+"""The derivative that a function is given where it has none, for its docstring; `symbptt.ops` states the rule."""
 
 
 def _elementwise(op: ops.Op) -> Callable[..., Any]:

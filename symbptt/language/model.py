@@ -89,12 +89,12 @@ class Model:
 
     @property
     def targets(self) -> tuple[Argument, ...]:
-        """Return what the loss needs to be told, in its order."""
+        """Return the arguments that the loss must be given, in its order."""
         return tuple(a for a in self.loss.arguments if a.role in ("target", "index"))
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Return what the slices of cell and loss need of sizes."""
+        """Return the conditions on sizes under which the slices of cell and loss lie inside their axes."""
         return (*self.cell.needs, *self.loss.step.needs)
 
     def with_consts(self, consts: Mapping[str, Any]) -> Model:

@@ -86,7 +86,7 @@ SAME = {
     "minimum": "logical_and",
     "abs": "positive",
 }
-"""What an operation is in NumPy where all its arguments are truth values."""
+"""The operation that NumPy performs where all arguments are truth values."""
 NUMBERS = ("divide", "power", "square", "floor", "stop_gradient", "clip", "where")
 """Operations that NumPy carries out on truth values as on the numbers 0 and 1."""
 BITS = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not"}

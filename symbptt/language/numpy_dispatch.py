@@ -1,4 +1,4 @@
-"""What NumPy's functions mean on symbolic values, by name."""
+"""The meaning of NumPy's functions on symbolic values, by name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ OTHER_WAYS = {
     **dict.fromkeys(("item", "tolist", "nbytes", "strides"), "it has no number while the cell is traced"),
     "ceil": "write -np.floor(-x)",
 }  # fmt: skip
-"""What to write instead of functions that are asked for and not known."""
+"""The functions to write instead of those that are asked for and not known."""
 
 
 def call_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -97,7 +97,7 @@ def refuse(name: str) -> Callable[[Any, Any], Any]:
 
 
 def other_way(name: str) -> str:
-    """Return what to write instead of a function of arrays that is not known."""
+    """Return advice for a function of arrays that is not known."""
     way = "write it with @, np.einsum, slices, np.concatenate and sb.where; an " + ELEMENTWISE
     return OTHER_WAYS.get(name) or _hint(name, {*NUMPY_FUNCTIONS} - {"getitem"}) + way
 

@@ -1,4 +1,4 @@
-"""How NumPy calls its functions of arrays: which of their options a cell may use, and which must be left out."""
+"""The signatures of NumPy's functions of arrays: the options that a cell may use, and those that it must leave out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SIGNATURES: dict[str, str] = {
 }
 """Parameters in NumPy's order; -name must have its default, ?name makes no difference to values."""
 DEFAULTS: dict[str, Any] = {"order": "C", "casting": "same_kind", "mode": "raise", "where": True, "ddof": 0}
-"""What an option that is refused may be given all the same, beside None."""
+"""The values that an option otherwise refused may have all the same, beside None."""
 
 
 def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -147,7 +147,7 @@ def _whole_power(g: Graph, id: int) -> tuple[int | None, int]:
 
 
 def _without_exp(g: Graph, id: int, u: int, without: set[int]) -> int | None:
-    """Return what is left of a product without its factor exp(u); None where it has none, as those that are known to be
+    """Return the rest of a product without its factor exp(u); None where it has none, as those that are known to be
     `without` it: factors that are read twice are looked at once."""
     if id in without:
         return None

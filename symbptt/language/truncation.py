@@ -1,4 +1,4 @@
-"""How far back in time a loss may flow, by name."""
+"""The reach of a gradient back in time, by name."""
 
 from __future__ import annotations
 

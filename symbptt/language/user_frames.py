@@ -1,4 +1,4 @@
-"""Where the library is called from: the user's file and line, for errors and for nodes."""
+"""The place from which the library is called: the user's file and line, for errors and for nodes."""
 
 from __future__ import annotations
 

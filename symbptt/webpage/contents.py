@@ -1,4 +1,4 @@
-"""What the page about a cell or a model shows, found by deriving, compiling, verifying and a run on random inputs."""
+"""The contents of the page about a cell or model, found by deriving, compiling, verifying and a run on random inputs."""
 
 from __future__ import annotations
 

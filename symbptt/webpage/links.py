@@ -1,4 +1,4 @@
-"""Which lines belong together: a value of the forward pass, its adjoints, the gradients they give, and their lines of code."""
+"""Links between lines: a value of the forward pass, its adjoints, the gradients they give, and their lines of code."""
 
 from __future__ import annotations
 

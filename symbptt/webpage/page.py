@@ -46,7 +46,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a page shows: titles with formulas; notes to these in HTML; names with symbol, role and shape; a drawing; texts by
+    """The contents of a page: titles with formulas; notes to these in HTML; names with symbol, role and shape; a drawing; texts by
     title, as they are printed; how often what was compared; the module; and pairs that say how to repeat it."""
 
     name: str

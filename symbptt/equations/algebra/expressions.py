@@ -131,7 +131,7 @@ class Symbol(Expr):
 
 @expression
 class Outside(Expr):
-    """What the loss itself gives to a state or an output: the derivative of L by a symbol."""
+    """The direct cotangent of a state or an output: the derivative of L by a symbol."""
 
     symbol: Symbol
 
@@ -370,7 +370,7 @@ class Slice(Expr):
 
 @expression
 class Rows(Expr):
-    """What stands in a table at an integer; `axis`: along which."""
+    """The entry of a table at an integer, along an `axis`."""
 
     table: Expr
     row: Expr
@@ -556,7 +556,7 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
     Entry: lambda e: (e.array, *e.indices), Along: lambda e: (*e.args, *e.at), Raised: lambda e: (e.inner,),
     OverWindows: lambda e: (e.inner,),
 }  # fmt: skip
-"""What each class is made of."""
+"""The parts of each class."""
 
 _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Symbol: lambda e: (e.label.time, e.label.adjoint, e.of), Number: lambda e: (e.value,), Count: lambda e: (e.size_of,),
@@ -567,4 +567,4 @@ _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Raised: lambda e: (e.sign,), OverWindows: lambda e: (e.letter, e.k, e.start),
     OverFamily: lambda e: (e.letter, e.values), Along: lambda e: (e.name, e.indices, len(e.at)),
 }  # fmt: skip
-"""What else is in each class, but for names."""
+"""The other fields of each class, except names."""

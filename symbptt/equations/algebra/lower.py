@@ -51,7 +51,7 @@ from symbptt.ir.shape import size as sized
 MOST = 1_000
 """Numbers of a constant array that are shown; of a longer one, so many."""
 LIES = ("number", "column", "row", "whole")
-"""How a part of a formula lies in a matrix: as one number, repeated beside itself, under itself, or not repeated."""
+"""The layouts of a part of a formula in a matrix: one number, repeated beside itself, under itself, or not repeated."""
 
 
 SMALL = ("number", "leaf")

@@ -148,4 +148,4 @@ _WITH_PARTS: dict[type, Callable[[Any, Sequence[Expr]], Expr]] = {
     Along: lambda e, new: Along(e.name, e.indices, tuple(new[: len(e.args)]), tuple(new[len(e.args) :])),
     Raised: _of_inner, OverWindows: _of_inner,
 }  # fmt: skip
-"""How each class is made of others."""
+"""The parts of each class that are expressions."""

@@ -1,4 +1,4 @@
-"""How functions of arrays stand on a page: by their names, a norm between bars, over all of an array or along its axes."""
+"""Functions of arrays on a page: written by their names, a norm between bars, over all of an array or along its axes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from symbptt.ir.node import Node
 from symbptt.ir.shape import Shape
 
 NAMES = {"log_softmax": "logsoftmax", "logsumexp": "lse", "layer_norm": "LN", "rms_norm": "RN"}
-"""What functions are called on a page, where that is not their name."""
+"""The names of functions on a page, where they differ from those in code."""
 ALONG = {(0,): "columns", (1,): "rows"}
-"""What a function of a matrix goes over, by the axis that it goes along."""
+"""The range of a function of a matrix, by the axis that it goes along."""
 
 Named = Callable[[str, Expr, Sequence[Expr], bool], Expr]
 """(name, array, numbers, whether the axes stay) -> the function of the array."""

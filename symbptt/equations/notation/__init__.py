@@ -1,1 +1,1 @@
-"""How expressions are written: signs, names and brackets in text, LaTeX and MathML."""
+"""The writing of expressions: signs, names and brackets in text, LaTeX and MathML."""

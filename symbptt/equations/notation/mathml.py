@@ -84,7 +84,7 @@ def mathml_of(names: Names) -> Notation:
 
 
 def _windows(end: str, k: int, start: bool) -> str:
-    """Return which windows of k steps hold a step, by their last one; at the start those that hold the first step."""
+    """Return the windows of k steps that hold a step, by their last one; at the start those that hold the first step."""
     last = _word(end)
     if start:
         return f"{last}<mo>:</mo>{last}<mo>≤</mo><mn>{k}</mn>"

@@ -1,4 +1,4 @@
-"""How wide a formula in LaTeX is when it is set, in points at 10 pt, from the widths of Knuth's Computer Modern letters.
+"""The width of a LaTeX formula when it is set, in points at 10 pt, from the widths of Knuth's Computer Modern letters.
 
 Source: D. E. Knuth, The TeXbook, 1984, chapters 17 and 18 for spaces and scripts; the letters are those of cmmi10, cmr10, cmsy10.
 """

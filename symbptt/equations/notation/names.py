@@ -1,4 +1,4 @@
-"""How the names of a page are written: a Python name as a letter with accents and subscripts, no two names alike."""
+"""The writing of names on a page: a Python name as a letter with accents and subscripts, no two names alike."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ _WORDS = frozenset(
 
 TIMES_OF_PAGE = ("t", "T")
 PAGE = frozenset(["t", "T", "L", "N", "I", "π"])
-"""What a page writes itself: the step, their number, the loss, the number of losses, the identity, and π."""
+"""The names that a page uses itself: the step, their number, the loss, the number of losses, the identity, and π."""
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a name is written: a letter or a word, and its subscripts; an accent stands behind its letter, as Unicode has it. A
+    """A written name: a letter or a word, and its subscripts; an accent stands behind its letter, as Unicode has it. A
     `plain` one is the whole Python name, underscores and all, in a typeface that nothing else on the page has."""
 
     head: str
@@ -266,7 +266,7 @@ class Used:
 
 @dataclass(frozen=True)
 class Names:
-    """How the names of one page are written, in text, as ASCII, and as mathematics, no two alike; other names as if they were
+    """The written names of one page, in text, as ASCII, and as mathematics, no two alike; other names as if they were
     alone. `reserved` are signs of this page, as its sizes, that a name without a time could be mistaken for."""
 
     roles: Mapping[str, Used]

@@ -1,4 +1,4 @@
-"""How all that is printed of one cell writes: a notation with the names of its page, as text, as ASCII, or as LaTeX."""
+"""The pen of all that is printed of one cell: a notation with the names of its page, as text, as ASCII, or as LaTeX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How mathematics is written, in plain text and in LaTeX: two tables of the same signs."""
+"""The signs of mathematics, in plain text and in LaTeX: two tables with the same keys."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def _upright(name: str) -> str:
 
 
 TALL = (r"\frac", r"\sum", r"\begin", r"\sqrt", r"\left")
-"""What brackets grow for."""
+"""The constructions that need larger brackets."""
 
 
 def grown(text: str) -> str:

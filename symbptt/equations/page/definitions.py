@@ -1,4 +1,4 @@
-"""What the functions on a page mean: a line for each that is no common one, and for each of the user's own; and what a
+"""The meaning of the functions on a page: a line for each uncommon one, and for each of the user's own; and what a
 page leaves out, as ties, said once."""
 
 from __future__ import annotations

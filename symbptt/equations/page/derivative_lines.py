@@ -1,4 +1,4 @@
-"""Which derivatives and values have lines of their own, so that no line of a Jacobian is long and none says a thing twice."""
+"""The choice of derivatives and values with lines of their own, so that no line of a Jacobian is long or repeats another."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ SIGNS: dict[str, Note] = {
     "roll": (Call("roll", (_V, _K)), ": the entries of ", _V, " moved on by ", _K, " places, the last ones to the front"),
     "diag": (Call("diag", (_V,)), ": the diagonal matrix of ", _V),
 }  # fmt: skip
-"""What functions mean that a textbook does not have; of ties a remark tells, in both styles."""
+"""Definitions of functions that a textbook does not have; a remark covers ties, in both styles."""
 FEW = 16
 """Numbers of a constant that the legend shows."""
 

@@ -35,7 +35,7 @@ from symbptt.equations.notation.signs import Notation
 from symbptt.ir.shape import Shape, Size
 
 FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
-"""Where lines hold."""
+"""The ranges of steps at which lines hold."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What truncation, lengths and resets change on a page: a page is taken, and one of the same form returned."""
+"""Changes of a page by truncation, lengths and resets: each takes a page and returns one of the same form."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GRADIENTS = ("Gradients of the parameters", "Gradients of the inputs", "Gradient
 
 @dataclass(frozen=True)
 class Setting:
-    """What a page is of: full or truncated gradients, samples with lengths of their own, states that are reset."""
+    """The setting of a page: full or truncated gradients, samples with lengths of their own, states that are reset."""
 
     truncation: Window | Chunked | None = None
     lengths: bool = False

@@ -1,4 +1,4 @@
-"""Which names and signs a recursion has on its page."""
+"""The names and signs that a recursion has on its page."""
 
 from __future__ import annotations
 
