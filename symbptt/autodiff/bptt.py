@@ -1,4 +1,13 @@
-"""Backpropagation through time as a recursion: one joint reverse sweep over one step."""
+"""Backpropagation through time as a recursion: one joint reverse sweep over one step.
+
+Example: h_next = tanh(W h + x). With dh for the total cotangent of h_next, the sweep visits values from last to first:
+
+    h_next: dh is the leaf `carry["h"]`
+    a:      da = (1 - h_next²) ⊙ dh
+    x:      dx = da                 (`inputs`)
+    h:      Wᵀ da                   (`recurrent`, added to the carry of the step before)
+    W:      total(da hᵀ)            (`params`: shared by all steps, so that its cotangent is a sum over steps)
+"""
 
 from __future__ import annotations
 
@@ -21,12 +30,12 @@ PER_SAMPLE = ("input", "index", "state", "output", "target", "adjoint")
 class Recursion:
     """A step with its adjoint, in one graph.
 
-    `carry[s]` is the leaf that holds the adjoint of the next state s as it comes from the loss and from later steps,
-    `cotangent[y]` that of an output; `adjoint[v]` the whole adjoint of a value v; `recurrent[s]` what one step hands to
-    the adjoint of the state before it; `inputs` and `params` the gradients by name (of parameters: summed over time).
-    Where nothing flows, a name is absent. `guarded`: somewhere a branch that is not taken may be infinite or no number, or
-    a derivative where nothing flows. `given`: from the last value to the first, (value, what it reads, what it gives to the
-    adjoint of that).
+    `carry[s]` is the leaf of the incoming cotangent of the next state s, from the loss and from later steps;
+    `cotangent[y]` that of an output; `adjoint[v]` the total cotangent of a value v; `recurrent[s]` the outgoing cotangent
+    of the state before the step; `inputs` and `params` the gradients by name (of parameters: summed over time).
+    A name is absent where its cotangent is zero. `guarded`: some branch that is not taken, or some derivative that meets
+    a zero cotangent, may be infinite or NaN. `given`: the contributions from the last value to the first, as triples
+    (value, argument, contribution to the cotangent of the argument).
     """
 
     step: Step
@@ -71,6 +80,7 @@ def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:
         if node.family == "leaf":
             varies = node.attrs.role in PER_SAMPLE
         else:
+            # A total sums over steps and samples, so that its value no longer depends on either.
             varies = node.family != "total" and any(arg in found for arg in node.args)
         if varies:
             found.add(id)
@@ -80,6 +90,7 @@ def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:
 def derive(step: Step) -> Recursion:
     """Return the step's recursion backward in time."""
     g = step.graph.copy()
+    # Nodes of the backward pass come from no line of the user's.
     g.locate = lambda: ""
     step = replace(step, graph=g)
     roots = [*step.next.values(), *step.outputs.values()]
@@ -87,6 +98,7 @@ def derive(step: Step) -> Recursion:
     context = Context(g, values(g, roots), _wanted(g, step, forward), Guards(g))
     carry = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.next.items()}
     cotangent = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.outputs.items()}
+    # Two states, or a state and an output, may be one node: seeds are pairs, not a dictionary, so that both carries are added.
     seeds = [(step.next[name], leaf) for name, leaf in carry.items()]
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
     given: list[tuple[int, int, int]] = []
@@ -107,6 +119,7 @@ def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
     wanted = {step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")}
     for id in forward:
         node = g[id]
+        # Functions with slope zero everywhere (comparisons, floor, stop_gradient) end the flow; no adjoint is made above them.
         stops = node.family == "map" and getattr(node.attrs.expr.func, "flat", False)
         if not stops and any(arg in wanted for arg in node.args):
             wanted.add(id)
@@ -119,10 +132,12 @@ def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[
     g = context.graph
     pending: dict[int, list[int]] = {}
     for target, leaf in seeds:
+        # A result that is the same at all steps receives one cotangent a step: its total cotangent is their sum.
         pending.setdefault(target, []).append(leaf if target in varying else build.total(g, leaf))
     adjoint: dict[int, int] = {}
     late: dict[int, list[int]] = {}
     flows: dict[int, list[Flow]] = {target: [FREE] for target in pending}
+    # Ids ascend from arguments to values, so that in descending order all readers of a value come before it.
     for id in reversed(forward):
         if id not in context.kept or id not in context.wanted:
             continue
@@ -133,8 +148,10 @@ def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[
         context.flows[id] = merged(flows[id])
         if g[id].family == "leaf":
             continue
+        # Reversed here and reversed again at [::-1] above: the sum has its terms in the order in which the forward pass reads.
         for arg, given in reversed(contributions(context, g[id], adjoint[id])):
             record.append((id, arg, given))
+            # A parameter is one value read at every step: its cotangent sums over steps, where conditions of one step mean nothing.
             over_time = id in varying and arg not in varying
             late.setdefault(arg, []).append(build.total(g, given) if over_time else given)
             flow = passed_on(context, g[id], arg)

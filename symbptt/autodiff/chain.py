@@ -30,6 +30,7 @@ class Chain:
 def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iterable[int] = ()) -> Chain:
     """Return the derivatives that lead from a source to targets; what goes by way of the values `without` is left out."""
     targets = tuple(targets)
+    # The derivative of a target is wanted even where others may not pass through it.
     gone = frozenset(without) - {*targets}
     g = calculus.graph
     found: dict[int, Terms] = {}
@@ -42,6 +43,7 @@ def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iter
             assert inner is not None
             if inner.id == source:
                 terms.append(term)
+            # Without an entry the inner value does not depend on the source, and its term is zero.
             elif inner.id in found:
                 terms.append(_put_in(calculus, term, inner, found[inner.id]))
         collected = calculus.collected(terms, g.shape(id))
@@ -51,7 +53,7 @@ def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iter
 
 
 def _put_in(c: Calculus, term: Term, inner: Inner, terms: Terms) -> Term:
-    """A term with the derivative that it reads written out where that is one short term."""
+    """Return a term with the derivative that it reads written out where that is one short term."""
     if len(terms) > 1 or len(terms[0].factors) + len(term.factors) > LONGEST:
         return term
     return substituted(c, terms[0], term)
@@ -67,6 +69,7 @@ def along(calculus: Calculus, route: Sequence[Stop], named: Iterable[int], most:
         if before[1] != back:  # a state that a step reads is the value that the step before returned
             terms = tuple(_renamed(term, last, before) for term in terms)
         else:
+            # Named values between the two stops lie on other routes, which are summed elsewhere.
             edge = chain(calculus, before[0], [last], stops - {before[0]})
             terms = tuple(
                 substituted(calculus, local, term) for term in terms for local in spread(edge, last, most) or ()
@@ -95,6 +98,7 @@ def spread(edge: Chain, id: int, most: int) -> Terms | None:
     done: list[Term] = []
     open_ = list(edge.of.get(id, ()))
     while open_:
+        # Each open term yields at least one finished term, so that the sum bounds the result from below and the search can stop.
         if len(open_) + len(done) > most:
             return None
         term = open_.pop(0)

@@ -3,6 +3,13 @@
 What a value v owes to the values that it reads is Σ_w L ∂w, L a product of entries: of weights, of the other operand of a
 product, of δ where axes are renamed. Such terms hold for arrays of any rank; a page writes them as matrices where there
 are at most two indices.
+
+Example: v = W h, so v_i = Σ_j W_ij h_j. `_contract` yields, with `out0` for i and a summed index j,
+
+    Term(1, (W[i, j], ∂h[j]), sums=(j,))        for the derivative in h
+    Term(1, (h[j], ∂W[i, j]), sums=(j,))        for the derivative in W
+
+To differentiate by h alone, ∂h[j] becomes Same(j, own0); `simplified` solves j = own0, drops the sum, and W[i, own0] is left.
 """
 
 from __future__ import annotations
@@ -145,6 +152,7 @@ class Calculus:
                     del factors[factor]
                     if fixed is False:
                         return None
+                    # Σ_j δ(j, e) f(j) = f(e), valid where e lies within the range of j.
                     if isinstance(fixed, tuple):
                         sums.remove(fixed[0])
                         factors = counted((placed_factor(f, {fixed[0]: fixed[1]}), e) for f, e in factors.items())
@@ -162,6 +170,7 @@ class Calculus:
                     break
         factors = self._parts_named(self._quotients_named(factors), bounds)
         read = {s for f in factors for s in symbols_of(f)}
+        # A sum over an index that nothing reads multiplies by the size of its axis.
         for symbol in [s for s in sums if s not in read]:
             number *= self.ranges[symbol]
             sums.remove(symbol)
@@ -175,9 +184,11 @@ class Calculus:
         if difference == 0:
             return True
         for one, other in ((same.one, same.other), (same.other, same.one)):
+            # Only a summed index can be solved for: the indices of the value and of the source are given.
             if one in sums and one not in other.free_symbols:
                 return one, other
         extent = extent_of(difference, bounds)
+        # Indices are integers: a difference that is at least 1, or at most -1, whatever the sizes are, is never zero.
         return False if extent and (is_never_negative(extent[0] - 1) or is_never_negative(-1 - extent[1])) else None
 
     def _open(self, between: Between, bounds: Bounds) -> Between | None:
@@ -190,8 +201,9 @@ class Calculus:
         high = None if below is not None and is_never_negative(below[0]) else between.high
         return Between(between.index, low, high)
 
+    # For softmax written as e / s this turns e_i / s into y_i, as a textbook writes its Jacobian.
     def _quotients_named(self, factors: dict[Factor, int]) -> dict[Factor, int]:
-        """e / s where a value with a name is e / s."""
+        """Return factors with the value named y in the place of e / s, where y = e / s."""
         for below in [f for f, e in factors.items() if e < 0 and isinstance(f, Entry)]:
             for above in [f for f, e in factors.items() if e > 0 and isinstance(f, Entry)]:
                 id = self.quotients.get((above.id, below.id))
@@ -221,7 +233,7 @@ class Calculus:
         return found
 
     def _parts_named(self, factors: dict[Factor, int], bounds: Bounds) -> dict[Factor, int]:
-        """An entry of a part of a value by the name of the part."""
+        """Return factors with entries of a part of a value written by the name of the part."""
         return counted((self._as_part(f, bounds) if isinstance(f, Entry) else f, e) for f, e in factors.items())
 
     def _as_part(self, entry: Entry, bounds: Bounds) -> Entry:
@@ -263,9 +275,10 @@ class Calculus:
         return None if None in args else build.map_(self.graph, inner.attrs.expr, [x for x in args if x is not None])
 
     def _joined(self, one: Term, other: Term) -> Term | None:
-        """The sum of two terms as one, where they differ only in entries at one and the same place."""
+        """Return the sum of two terms as one where they differ only in entries at the same place, else None."""
         other = renamed_like(other, one)
         apart = parted(one, other, self._is_short)
+        # a_i X - b_i X = (a - b)_i X: entries of the same step and place can be subtracted before the product, as one new map.
         if apart is None or set(one.sums) != set(other.sums):
             return None
         common, rests = apart
@@ -309,7 +322,9 @@ def substituted(calculus: Calculus, term: Term, into: Term) -> Term:
     """Return `into` with `term`, the derivative of a value, in the place of its inner factor."""
     inner = into.inner
     assert inner is not None
+    # (Σ_j a_j)(Σ_j b_j) is not Σ_j a_j b_j: summed indices must differ before factors are multiplied.
     term = with_fresh_sums(calculus, term)
+    # The term describes the inner value at its own indices `out`; in `into` that value is read at the place `inner.at`.
     moved = placed(term, {out(i): x for i, x in enumerate(inner.at)})
     factors: list[tuple[Factor, int]] = []
     for factor, exponent in into.factors:
@@ -361,6 +376,7 @@ def _contract(c: Calculus, node: Node) -> Iterator[Term]:
     for arg, other, mine, theirs in ((a, b, p.a, p.b), (b, a, p.b, p.a)):
         sizes = dict(zip((*p.a, *p.b), (*c.graph.shape(a), *c.graph.shape(b)), strict=True))
         where = dict(zip(p.out, legs(node.shape, out), strict=True))
+        # A label of size 1 has one place only, index 0: a sum over it would have one term.
         sums = {x: c.fresh(sizes[x]) for x in dict.fromkeys((*mine, *theirs)) if x not in where and sizes[x] != 1}
         index = dict.fromkeys(sizes, sp.S.Zero) | where | sums
         entry = c.entry(other, tuple(index[x] for x in theirs))
@@ -386,6 +402,7 @@ def _reduce(c: Calculus, node: Node) -> Iterator[Term]:
     kept = build.reshape(g, node.id, tuple(1 if i in axes else item for i, item in enumerate(shape)))
     top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
     count = build.reduce(g, "sum", top, axes)
+    # Equal largest entries share the derivative, as in the adjoint rule of vjp.py.
     weights = ((Entry(top, tuple(at)), 1), (Entry(count, legs(node.shape, out)), -1))
     yield Term(sp.S.One, (*weights, (Inner(x, tuple(at)), 1)), tuple(sums))
 
@@ -434,6 +451,7 @@ def groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
         while shapes.prod(old[i] for i in mine) != shapes.prod(new[i] for i in theirs):
             left, right = shapes.prod(old[i] for i in mine), shapes.prod(new[i] for i in theirs)
             is_less = sign_of(shapes.size(right - left)) == 1
+            # The shorter side takes one more axis until both products agree, like the split of axes that NumPy's reshape makes.
             if (is_less and a) or not b:
                 mine.append(a.pop(0))
             else:
@@ -474,6 +492,7 @@ def _reshaped(c: Calculus, node: Node, at: At) -> Iterator[Term]:
         for i, name in zip(mine, names, strict=True):
             place[i] = name
         laid = sp.expand(sum((n * s for n, s in zip(names, _strides(old, mine), strict=True)), sp.S.Zero))
+        # An index of a merged axis has no polynomial inverse (// and %), so that δ states the relation instead of solving it.
         conditions.append((Same(whole, laid), 1))
         sums += names
     yield Term(sp.S.One, (*conditions, (Inner(x, tuple(place)), 1)), tuple(sums))
@@ -491,6 +510,7 @@ def _pieces(c: Calculus, node: Node, at: At) -> Iterator[Term]:
         index = sp.S.Zero if length == 1 else sp.expand(at[axis] - low)
         place = tuple(index if i == axis else x for i, x in enumerate(at))
         yield Term(sp.S.One, ((inside, 1), (Inner(arg, place), 1)))
+        # Each part owns the half-open range from `start`; the conditions of all parts are disjoint and cover the axis.
         start = shapes.size(start + length)
 
 
@@ -523,6 +543,7 @@ def _cumulate(c: Calculus, node: Node) -> Iterator[Term]:
 def _by_adjoint(c: Calculus, node: Node) -> Iterator[Term]:
     """The derivative of a function that a page shows whole, from its adjoint: that is linear in the adjoint of its value."""
     g = c.graph
+    # The adjoint is linear in `bar`: if dx_j = Σ_i G_ji bar_i, then G is the transposed Jacobian, and ∂v_i = Σ_j G_ji ∂x_j.
     bar = build.leaf(g, "adjoint", f"_adjoint{node.id}", node.shape)
     for arg, given in contributions(Context(g, c.kept, set(node.args), Guards(g)), node, bar):
         inner = Calculus(g, (given,), c.labelled, ranges=c.ranges)
@@ -538,9 +559,10 @@ def _by_adjoint(c: Calculus, node: Node) -> Iterator[Term]:
 
 
 def _down_to(c: Calculus, id: int, source: int) -> Iterator[Term]:
-    """The derivative of a value in that of a leaf, all values between written out; what is older than the leaf is constant."""
+    """Yield the derivative of a value in that of a leaf, all values between written out; nodes older than the leaf are constant."""
     if id == source:
         yield Term(sp.S.One, ((Inner(id, legs(c.graph.shape(id), out)), 1),))
+    # Ids ascend from arguments to values: a node with a smaller id than the leaf cannot depend on it.
     for term in c.local(id) if id > source else ():
         inner = term.inner
         assert inner is not None

@@ -1,10 +1,17 @@
-"""Keeps what is not taken out of derivatives: a factor that is exactly zero because nothing flows there, times a
-derivative that is infinite there, is zero.
+"""Guards that keep branches that are not taken out of derivatives: a factor that is exactly zero, times a derivative that
+is infinite at the same place, counts as zero, where IEEE arithmetic gives 0 * inf = nan.
 
 A derivative is a product of factors along a path. What flows along the path (an adjoint, or a block of a Jacobian) may
 be zero for a reason: a branch was not chosen, or a function is saturated. Such zeros are followed through the graph, and
 where a later factor may be infinite the whole product is put under the condition. The other way round, what flows may be
 infinite first, and then meet a branch that was not chosen. Cells in which neither happens get no condition at all.
+
+Example: y = where(x > 0, log(x), 0), at x = 0, with the cotangent dy = 1:
+
+    l = log(x) = -inf                         the value is not chosen
+    dl = where(x > 0, dy, 0) = 0              `Zeros(CHOSEN, ((x > 0, True),))`
+    dx = dl / x                               1 / x is infinite (a LOGARITHM hazard): 0 * inf = nan
+    dx = where(x > 0, dy / x, 0)              guarded: the condition that explains the zero moves outside the product
 """
 
 from __future__ import annotations
@@ -24,11 +31,13 @@ from symbptt.ir.range import LOGARITHM, NONE, OVERFLOW, POLE, SCALE, Hazards, Ra
 
 CHOSEN, FLAT, TAIL = "chosen", "flat", "tail"
 """Why nothing flows: a branch is not chosen; a function approaches a number as fast as an exponential does; or slower."""
+# A sum of zeros is only as reliable as its weakest: `merged` takes the minimum.
 STRENGTH = {TAIL: 0, FLAT: 1, CHOSEN: 2}
 STRONGER_THAN = {CHOSEN: {POLE, LOGARITHM, OVERFLOW, SCALE}, FLAT: {POLE, OVERFLOW}, TAIL: {OVERFLOW}}
 """The hazards that each zero outweighs in the limit: 1 / (1 / a + 1 / b) has the slope 1 at a = 0, and so has
 sigmoid(log(u)) at u = 0, but exp(-1 / u) and 1 / (1 + exp(u)) are flat far out."""
 
+# Their slopes fall off exponentially in at least one direction.
 _FLAT = (sp.tanh, ops.sigmoid, sp.erf, sp.exp, ops.expm1, ops.softplus, ops.SHOWN["softplus"])
 _MASKS = (ops.relu, ops.maximum, ops.minimum, ops.where, ops.SHOWN["maximum"], ops.SHOWN["minimum"])
 
@@ -57,6 +66,7 @@ class Flow:
         What saturates in a sum need not do so for the reason of each of its parts.
         """
         strongest = max((z.why for z in self.zeros), key=STRENGTH.__getitem__, default=None)
+        # CHOSEN zeros are exact and survive sums over an axis; saturation is a limit, and a sum may mix several limits.
         return Flow((Zeros(CHOSEN if strongest == CHOSEN else TAIL),) if strongest else (), self.wild)
 
     def read_in_part(self) -> Flow:
@@ -70,6 +80,7 @@ FREE = Flow()
 
 def merged(flows: Sequence[Flow]) -> Flow:
     """Return what is known of a sum: it is zero for a reason where all its parts are."""
+    # Equal flows keep their conditions, which fit since all parts have the same shape and the same reason.
     if len(set(flows)) == 1:
         return flows[0]
     wild = NONE.union(*(flow.wild for flow in flows))
@@ -113,19 +124,23 @@ class Guards:
 
     def _factor(self, node: Node, f: Formula, arg: int, partial: sp.Expr, flow: Flow) -> tuple[Guard, Flow]:
         read = {placeholder(i): id for i, id in enumerate(f.args)} | {VALUE: node.id}
+        # d√u = du / (2√u): at u = 0, its least value, the slope is infinite, but u itself has slope 0 there, and the product counts as 0.
         root = self._is_root(node, f)
         hazards = self._hazards(node, partial, read)
+        # In a forward sweep the value may still turn out not to be chosen, so that only powers with finite values are guarded.
         finite = _is_finite(f.expr)
         zeros = [z for z in flow.zeros if STRONGER_THAN[z.why] & hazards and (finite or not self.forward)]
         conditions = [c for z in zeros for c in z.conditions]
         own = self._choices(partial, read) if _may_be_zero(partial, self._masks(read)) else ()
         saturates = _saturates(f, arg, partial)
+        # d(x**p)/dp = x**p log(x), where log(0) = -inf meets the factor 0.
         if f.expr.is_Pow and f.expr.exp == placeholder(f.args.index(arg)):  # 0 ** p is 0 for all p above 0
             conditions.append((build.map_(self.graph, ops.not_equal(placeholder(0), 0), (node.id,)), True))
         if root:
             conditions.append((build.map_(self.graph, ops.greater(placeholder(0), 0), (node.id,)), True))
         if flow.wild and own and (self.forward or not _is_choice(partial)):
             conditions += own
+        # The flow may be infinite before a saturated slope of exactly 0.0 multiplies it: inf * 0 = nan without the test.
         elif saturates and flow.wild & STRONGER_THAN[saturates]:
             conditions.append((self._node(ops.not_equal(partial, 0), read), True))
         guard = Guard(tuple(dict.fromkeys(conditions)), any(not z.conditions for z in zeros))
@@ -144,6 +159,7 @@ class Guards:
     def _hazards(self, node: Node, partial: sp.Expr, read: dict[sp.Expr, int]) -> frozenset[str]:
         found = self.ranges.of_expression(partial, read)[1]
         if node.attrs.expr.func in (sp.log, ops.log1p):
+            # Saturation does not outweigh the slope of a logarithm: sigmoid(log(u)) = u / (1 + u) has the slope 1 at u = 0.
             return frozenset(LOGARITHM if hazard in (POLE, SCALE) else hazard for hazard in found)
         return found
 
@@ -192,6 +208,7 @@ def guarded(g: Graph, guard: Guard, flowing: int, product: int) -> int:
 def within(g: Graph, guard: Guard, x: int) -> int:
     """Return what x is where the conditions of a guard are met: x without its own choices by these conditions."""
     node = g[x]
+    # where(c, where(c, x, 0) * s, 0) equals where(c, x * s, 0): the inner choice would only repeat the outer one.
     while node.family == "map" and node.attrs.expr.func is ops.where:
         args = dict(zip((placeholder(i) for i in range(len(node.args))), node.args, strict=True))
         condition, first, second = node.attrs.expr.args
@@ -218,6 +235,7 @@ def _passed(flow: Flow, own: tuple[Condition, ...], saturates: str, wild: Hazard
         chosen = [Zeros(CHOSEN)]
     if saturates:
         rest.append(Zeros(saturates))
+    # Conditions are masks of the node's shape; they fit the argument only if nothing is broadcast between the two.
     found = Flow((*chosen, *dict.fromkeys(rest)), wild)
     return found if same else found.elsewhere()
 

@@ -1,4 +1,11 @@
-"""The Jacobian of one step, block by block, with the structure that follows from the graph."""
+"""The Jacobian of one step, block by block, with the structure that follows from the graph.
+
+Example: c_next = f ⊙ c + i ⊙ g and h_next = o ⊙ tanh(c_next), where f = sigmoid(U h + x):
+
+    (c_next, c)   diagonal: f                  no product with a matrix lies on the way
+    (c_next, h)   dense:    diag(c f (1 - f)) U + ...
+    (h_next, c)   diagonal: o (1 - tanh²) f    diagonal times diagonal stays diagonal
+"""
 
 from __future__ import annotations
 
@@ -84,12 +91,14 @@ def direct(step: Step, values_: Sequence[int]) -> tuple[Step, dict[tuple[int, in
     forward, chosen_ = g.ancestors(values_), frozenset(values_)
     kept = values(g, values_)
     found: dict[tuple[int, int], int] = {}
+    # One forward sweep for each source; chosen values between count as zero, so that only direct paths contribute.
     for source in sorted(chosen_):
         sweep = _Sweep(g, source, kept)
         sweep.blocks[source] = IDENTITY
         for id in forward:
             if id in kept and id > source:
                 block = _block(sweep, g[id])
+                # A zero in the sweep stops the paths that go on from this value; its own block is recorded below.
                 sweep.blocks[id] = ZERO if id in chosen_ else block
                 if id in chosen_ and block.kind != "zero":
                     found[id, source] = dense(sweep, id, block)
@@ -117,6 +126,7 @@ def _block(s: _Sweep, node: Node) -> Block:
     if node.family == "map" or block.kind == "zero":
         return block
     flows = [s.blocks[arg].flow for arg in node.args if s.blocks.get(arg, ZERO).kind != "zero"]
+    # Products, sums and views change the shape, so that conditions of the arguments no longer fit.
     flow = merged(flows).elsewhere()
     return replace(block, flow=replace(flow, wild=flow.wild | s.guards.ranges.hazards(node.id)))
 
@@ -153,12 +163,14 @@ def _added(s: _Sweep, id: int, parts: Sequence[Block]) -> Block:
     parts = [part for part in parts if part.kind != "zero"]
     if len(parts) <= 1:
         return parts[0] if parts else ZERO
+    # KINDS ascends from structured to dense: a sum is as dense as its densest part.
     kind = max((part.kind for part in parts), key=KINDS.index)
     g = s.g
     if kind == "dense":
         ids = [dense(s, id, part) for part in parts]
     else:
         ids = [build.number(g, 1) if part.kind == "identity" else part.id for part in parts]
+        # Two identities add up to the scalar 2.
         kind = "scalar" if kind == "identity" else kind
     total = sp.Add(*(placeholder(i) for i in range(len(ids))))
     return Block(kind, build.map_(g, total, ids), merged([part.flow for part in parts]))
@@ -200,12 +212,14 @@ def _scaled(s: _Sweep, node: Node, arg: int, block: Block, weight: int) -> Block
     g = s.g
     same = g.shape(arg) == node.shape
     if same and block.kind != "dense":
+        # A weight without axes keeps the block a multiple of the identity; any other is a diagonal of the value's full shape.
         weight = build.expand(g, weight, node.shape) if g.shape(weight) else weight
         if block.kind == "identity":
             one = g[weight].family == "number" and g[weight].attrs.value == 1
             return IDENTITY if one else Block("diagonal" if g.shape(weight) else "scalar", weight)
         product = _times(g, weight, block.id)
         return Block("diagonal" if g.shape(product) else "scalar", product)
+    # Axes of the source stand behind those of the value: a weight gets trailing axes of size 1 to broadcast over them.
     count = len(s.own)
     lead = (1,) * (len(node.shape) - len(g.shape(arg)))
     whole = build.reshape(g, dense(s, arg, block), (*lead, *g.shape(arg), *s.own))
@@ -245,11 +259,13 @@ def _contract(s: _Sweep, node: Node) -> Block:
 def _through(s: _Sweep, block: Block, arg: int, other: int, mine: Labels, theirs: Labels, out: Labels) -> Block:
     """A product with a fixed operand; where it sums over all axes of the other, the identity leaves the fixed one."""
     g = s.g
+    # All axes of the argument are summed, as in W h: then ∂(W h)/∂h is W itself, and the product with an eye can be saved.
     if block.kind != "dense" and not set(mine) & set(out):
         if block.kind == "diagonal":
             return Block("dense", build.contract(g, other, block.id, Product(theirs, mine, (*out, *mine))))
         plain = build.transpose(g, other, [theirs.index(x) for x in (*out, *mine)])
         return Block("dense", plain if block.kind == "identity" else _times(g, block.id, plain))
+    # Labels of the source must differ from those of the product; `build.contract` renumbers them.
     fresh = tuple(range(100, 100 + len(s.own)))
     whole = dense(s, arg, block)
     return Block("dense", build.contract(g, other, whole, Product(theirs, (*mine, *fresh), (*out, *fresh))))
@@ -264,7 +280,9 @@ def _reduce(s: _Sweep, node: Node) -> Block:
         top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
         count = build.reshape(g, build.reduce(g, "sum", top, axes), g.shape(kept))
         weighted = _scaled(s, g[x], x, block, build.map_(g, placeholder(0) / placeholder(1), (top, count)))
+        # Entries below the maximum have weight 0, which would turn an infinite derivative into nan.
         block = _guarded(s, g[x], x, Guard(((top, True),)), weighted) if block.flow.wild else weighted
+    # The sum of all entries against a diagonal: Σ_i d_i δ_ij = d_j, without the dense matrix.
     if len(axes) == len(shape) and block.kind != "dense":
         weight = build.number(g, 1) if block.kind == "identity" else block.id
         return Block("dense", build.expand(g, weight, s.own))

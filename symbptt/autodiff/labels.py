@@ -47,6 +47,7 @@ def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) 
     named_leaves = {r.step.leaves[a.name] for a in r.step.arguments}
     for id, label in sorted(found.items()):
         bar = r.adjoint.get(id)
+
         alike = id in varying and bar not in varying  # as the weight of a mean, whose formula is short
         if bar is not None and bar not in found and id not in named_leaves and not alike:
             found[bar] = Label(label.name, 0 if bar in varying else None, True, label.given, mark)
@@ -123,6 +124,7 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
     for id in ids:
         if id in r.kept and id not in found and g[id].family == "map" and _is_compared(r, id):
             arguments.setdefault(id, _nearest(g, id, consumers, found))
+    # One preactivation is plainly `a`; several carry the name of the value they lead to.
     letter = _free_letter({label.name for label in found.values()})
     if len(arguments) == 1:
         return dict.fromkeys(arguments, letter)

@@ -1,4 +1,13 @@
-"""In which arguments a value is linear or affine, proved from its formula; and where it stops to be."""
+"""Proofs that a value is linear or affine in some arguments, and the places where it stops to be.
+
+Example: h_next = f ⊙ h + (1 - f) ⊙ x, where f = sigmoid(x), as a function of h:
+
+    f          constant      it does not read h
+    f ⊙ h      linear        one factor carries h, the other is constant
+    h_next     affine        linear plus the constant (1 - f) ⊙ x
+
+As a function of x and h together, f ⊙ h is a product of two carried values: "not shown", through the sigmoid.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +44,7 @@ def degree(g: Graph, id: int, sources: Collection[int]) -> Degree:
     All but "not shown" are proved: value by value, and for a polynomial of the elements also from its expanded form. "not
     shown" says that a function or a product on the way is not affine in what it is given.
     """
+    # stop_gradient has a value like any other: for a proof it must count, only for the reason it may be passed over.
     kind, breaks = _swept(g, id, sources, stops=True)
     if kind != NONE:
         return Degree(kind)
@@ -60,6 +70,7 @@ def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[st
         found[each] = CONSTANT if held else kind
         if why and all(found[node.args[i]] != NONE for i in carried):
             breaks[each] = why
+        # Terms may cancel in the whole, as x² in (x + a)² - x²: the expansion is tried where a chain of elementwise maps ends.
         if found[each] in (AFFINE, NONE) and each in ends and node.family == "map":
             found[each] = min(found[each], _expanded_kind(g, each, found, sources), key=KINDS.index)
     flowing = _read(g, id, stops, {each for each in ids if found[each] != NONE})
@@ -111,6 +122,7 @@ def _polynomial(
             whole = expr.xreplace(given) if len(given) == len(parts) else None
             if whole is not None and _terms(whole) <= MOST:
                 made[id] = whole
+            # Too many terms: no polynomial is formed here, and "not shown" remains a safe answer.
             elif varying:
                 made[id] = None
     return made[id]
@@ -123,6 +135,7 @@ def _terms(expr: sp.Expr) -> int:
     if expr.is_Mul:
         return prod(map(_terms, expr.args))
     if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
+        # Both operands are capped: the bound of (a + b)**10**6 would be an integer of a million digits.
         return int(min(_terms(expr.base), MOST + 1) ** min(int(expr.exp), MOST))
     return 1
 
@@ -138,6 +151,7 @@ def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[s
         case "reduce":
             kind, why = (LINEAR, "") if node.attrs.kind == "sum" else (NONE, str(node.attrs.kind))
         case "view":
+            # Concatenation with a constant part is affine; with a part of zeros it is linear.
             rest = [arg for i, arg in enumerate(node.args) if i not in carried]
             kind, why = (LINEAR if all(_is_zero(g, arg) for arg in rest) else AFFINE), ""
         case "gather":
@@ -159,8 +173,10 @@ def _of_map(node: Node, carried: list[int]) -> tuple[str, str]:
     if not dependent:
         return CONSTANT, ""
     slopes_ = [_plain(slopes[i], expr) for i in dependent]
+    # A slope of 0 (floor, sign, stop_gradient) does not mean that the value is constant: it reads the argument.
     if any(slope.free_symbols & read or slope == 0 for slope in slopes_):
         return NONE, _name(node.attrs.expr, read)
+    # With constant slopes, f(0) = 0 separates linear from affine.
     rest = expr.xreplace(dict.fromkeys(read, sp.S.Zero))
     return (LINEAR if rest == 0 else AFFINE), ""
 

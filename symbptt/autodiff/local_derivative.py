@@ -38,6 +38,7 @@ Given = dict[int, Tangent]
 def tangent(g: Graph, target: int, sources: Collection[int], dot: int, named: Collection[int]) -> Tangent:
     """Return the change of `target` where that of each of the `sources` is `dot`; all that is `named` is held."""
     found: Given = dict.fromkeys(sources, Tangent(dot, "identity"))
+    # Forward mode: tangents go from arguments to values, and every named value but the sources has tangent zero.
     for id in _between(g, target, named):
         if id in found and id != target:
             continue
@@ -67,6 +68,7 @@ def _sum(g: Graph, parts: list[Tangent]) -> Tangent:
     parts = [part for part in parts if part is not NONE]
     if len(parts) < 2:
         return parts[0] if parts else NONE
+    # 1 + 1 = 2: a sum of identities is at least an elementwise factor.
     kind = _worst([*(part.kind for part in parts), "elementwise"])
     ids = list(dict.fromkeys(part.id for part in parts))
     total = sp.Add(*(placeholder(ids.index(part.id)) for part in parts))
@@ -116,6 +118,7 @@ def _reduce(g: Graph, node: Node, found: Given) -> Tangent:
         kept = build.reshape(g, node.id, tuple(1 if i in axes else item for i, item in enumerate(g.shape(x))))
         top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
         count = build.reshape(g, build.reduce(g, "sum", top, axes), g.shape(kept))
+        # Equal largest entries share the derivative, as in the adjoint rule.
         change = build.map_(g, placeholder(0) / placeholder(1) * placeholder(2), (top, count, change))
     return Tangent(build.reduce(g, "sum", change, axes), "linear")
 

@@ -1,4 +1,8 @@
-"""Partial derivatives of scalar bodies: SymPy's, once a body, written in the value where that is possible."""
+"""Partial derivatives of scalar bodies: SymPy's, once a body, written in the value where that is possible.
+
+Example: the partial of tanh(_0) is 1 - tanh(_0)**2, returned as 1 - _y**2: the backward pass reads the primal value instead
+of evaluating the function again.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ def partials(expr: sp.Expr, count: int) -> tuple[sp.Expr, ...]:
 
 
 def _partial(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
-    """SymPy's derivative; but that of x**p is p x**(p - 1), where SymPy divides by x, which may be zero."""
+    """Return SymPy's derivative; but that of x**p is p x**(p - 1), where SymPy divides by x, which may be zero."""
     if expr.is_Pow and expr.base == symbol and not expr.exp.is_number and symbol not in expr.exp.free_symbols:
         return expr.exp * symbol ** (expr.exp - 1)
     return sp.diff(expr, symbol)
@@ -30,12 +34,14 @@ def _in_value(derivative: sp.Expr, expr: sp.Expr) -> sp.Expr:
     if expr.is_Function:
         return derivative.xreplace({expr: VALUE})
     if expr.is_Pow and not expr.exp.is_Integer:
+        # The derivative of √u holds 1 / √u, which SymPy keeps as the power u**(-1/2), not as a quotient: both forms are replaced.
         return derivative.xreplace({expr: VALUE, 1 / expr: 1 / VALUE})
     return derivative
 
 
 def times(bar: sp.Expr, partial: sp.Expr) -> sp.Expr:
     """Return bar * partial, choosing instead of multiplying by a choice of 0 and 1."""
+    # bar * 0 is nan where bar is infinite; a choice leaves the branch that is not taken out altogether.
     if partial.func is ops.where and partial.args[1].is_number and partial.args[2].is_number:
         condition, a, b = partial.args
         return ops.where(condition, bar * a, bar * b)

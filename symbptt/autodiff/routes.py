@@ -64,6 +64,7 @@ class Routes:
     def _before(self, stop: Stop) -> list[Stop]:
         id, back = stop
         if id in self._leaves:
+            # At the first step a state has no value before it: a route that has not begun there leads nowhere.
             return [(self.network.end[self._leaves[id]], back + 1)] if back < self.steps - 1 else []
         return [(read, back) for read in self.network.reads.get(id, ())]
 
@@ -72,6 +73,7 @@ class Routes:
         """Return how many routes lead to each value: found from the first step to the last, without making them."""
         found: dict[Stop, int] = {self.first: 1}
         for back in reversed(range(self.steps)):
+            # Paths in an acyclic graph: the count of a value is the sum over the values before it, linear in edges, not in routes.
             for id in sorted({*self.network.reads, *self.network.begin.values()}):
                 if (id, back) not in found:
                     found[id, back] = sum(found.get(stop, 0) for stop in self._before((id, back)))
@@ -85,5 +87,6 @@ class Routes:
             if route[0] == self.first:
                 yield route
                 continue
+            # A stop that no route reaches is skipped, so that every branch of the search ends in a route.
             before = [stop for stop in self._before(route[0]) if self.counts.get(stop)]
             open_ += [(stop, *route) for stop in reversed(before)]

@@ -47,6 +47,7 @@ def _is_inside(g: Graph, id: int, consumers: list[int]) -> bool:
     if id in g.names or node.family != "map" or is_function(node) or len(consumers) != 1:
         return False
     reader = g[consumers[0]]
+    # A reader of another shape broadcasts: inlining would compute the value once for each copy.
     return reader.family == "map" and not is_function(reader) and reader.shape == node.shape
 
 

@@ -142,8 +142,10 @@ def extent_of(index: sp.Expr, bounds: Bounds) -> tuple[sp.Expr, sp.Expr] | None:
     if not all(s in bounds for s in axes):
         return None
     for symbol in sorted(axes, key=str):
+        # An index is affine in each symbol, so that its extremes lie at the ends of the range.
         slope, last = low.coeff(symbol), bounds[symbol] - 1
         if not slope.is_number:
+            # A symbolic slope counts only by its sign, which chooses the end of the range.
             slope = sp.S.One if sign_of(shapes.size(slope)) in (0, 1) else sp.nan
         if slope is sp.nan:
             return None
@@ -155,6 +157,7 @@ def extent_of(index: sp.Expr, bounds: Bounds) -> tuple[sp.Expr, sp.Expr] | None:
 def without_common_sign(total: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """Return the sign that all terms of a sum have, and the sum without it."""
     terms = sp.Add.make_args(total)
+    # -(a + b) reads better than -a - b where the sum becomes one factor.
     if terms and all(term.as_coeff_Mul()[0].is_negative for term in terms):
         return sp.S.NegativeOne, sp.Add(*(-term for term in terms))
     return sp.S.One, total
@@ -166,6 +169,7 @@ def counted(factors: Iterable[tuple[Factor, int]]) -> dict[Factor, int]:
     for factor, exponent in factors:
         found[factor] = found.get(factor, 0) + exponent
         if isinstance(factor, Same | Between):
+            # δ² = δ: an indicator is idempotent.
             found[factor] = 1
     return {f: e for f, e in found.items() if e}
 

@@ -45,12 +45,13 @@ def unit_weight(r: Recursion) -> Recursion:
 
 
 def _folded(g: Graph, node: Node, args: tuple[int, ...]) -> int:
-    """A map with the numbers among its arguments written into its body."""
+    """Return a map with the numbers among its arguments written into its body."""
     numbers = {i: value for i, arg in enumerate(args) if (value := _number(g, arg)) is not None}
     rest = [arg for i, arg in enumerate(args) if i not in numbers]
     expr = node.attrs.expr.xreplace({placeholder(i): sp.nsimplify(as_sympy(value)) for i, value in numbers.items()})
     if not rest and expr.is_number:
         return build.expand(g, build.number(g, as_python(expr)), node.shape)
+    # A repeated number may be the only argument with the full shape: without it the map would shrink.
     if not numbers or broadcast(*map(g.shape, rest)) != node.shape:
         return copy_node(g, node, args)
     order = [i for i in range(len(args)) if i not in numbers]

@@ -167,7 +167,7 @@ def unroll(source: Source, head: Head | None, steps: int, backward: bool, growth
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Without the collector of cycles, which would search the growing graph again and again: half of the time."""
+    """Pause the collector of cycles, which would search the growing graph again and again: half of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -404,6 +404,7 @@ def _carry(source: Source, name: str, leaf: int, later: int | None) -> Carry:
     if later is None:
         return Carry(whole, outside, "", {})
     reads = source.locals(later, top=True)
+    # The contribution is computed at step t + 1 and read at step t, so that every offset grows by one.
     moved = {(read, None if time is None else time + 1): local for (read, time), local in reads.items()}
     return Carry(whole, outside, source.pen.symbol(later), moved)
 
@@ -430,6 +431,7 @@ def _carried(carry: Carry, t: int, steps: int) -> Template:
         parts.append(carry.loss)
         reads = {(f"dL/d{whole.of}", 0): ONE, **reads}
     if t < steps and carry.text:
+        # The recurrent part is written at the step after: its own "now" is t + 1.
         parts.append(_filled(carry.text, t + 1))
         for key, (local, kind) in carry.reads.items():
             added = (_filled(local, t + 1), kind)

@@ -62,6 +62,7 @@ def total(g: Graph, parts: Sequence[int]) -> int:
     joined = _joined(g, parts)
     if joined is not None:
         return joined
+    # Equal contributions are counted: x * x gives 2 dv x, not dv x + dv x.
     different = tuple(dict.fromkeys(parts))
     return build.map_(g, sp.Add(*(parts.count(part) * placeholder(i) for i, part in enumerate(different))), different)
 
@@ -79,6 +80,7 @@ def _joined(g: Graph, parts: Sequence[int]) -> int | None:
     pieces = {node.attrs.data[axis][0]: node for node in nodes if node.attrs.data[axis][2] == 1}
     order: list[Node] = []
     at: shapes.Size = 0
+    # Slices tile the axis if each begins where the one before ends; a gap or an overlap leaves the sum of padded arrays.
     while at in pieces and len(order) < len(nodes):
         order.append(pieces[at])
         at = shapes.size(at + pieces[at].attrs.data[axis][1])
@@ -89,6 +91,7 @@ def _joined(g: Graph, parts: Sequence[int]) -> int | None:
 
 def unbroadcast(g: Graph, x: int, shape: shapes.Shape) -> int:
     """Return x summed over the axes along which `shape` was repeated."""
+    # The adjoint of broadcasting is the sum over the copies.
     axes = shapes.broadcast_axes(shape, g.shape(x))
     return build.reshape(g, build.reduce(g, "sum", x, axes), shape) if axes else x
 
@@ -122,6 +125,7 @@ def known_functions(g: Graph, partial: sp.Expr, args: tuple[int, ...]) -> tuple[
     """Return a partial with functions that the forward sweep has computed as symbols, and the values of these."""
     found: list[tuple[sp.Expr, int]] = []
     for part in sorted(partial.atoms(sp.Function), key=sp.default_sort_key):
+        # For d sin(a) = cos(a): if the forward pass already has a node cos(a), it is read instead of computed again.
         if len(part.args) != 1 or part.args[0] not in [placeholder(i) for i in range(len(args))]:
             continue
         arg = args[int(part.args[0].name[1:])]
@@ -140,6 +144,7 @@ def _contract(context: Context, node: Node, bar: int) -> Contributions:
     found = []
     if a in context.wanted:
         read = _where_read(context, node, bar, b, labels.b)
+        # A product is bilinear: exchanging the labels of one operand and of the result gives its adjoint, whatever the ranks are.
         found.append((a, build.contract(context.graph, bar, read, Product(labels.out, labels.b, labels.a))))
     if b in context.wanted:
         read = _where_read(context, node, bar, a, labels.a)
@@ -153,6 +158,7 @@ def _where_read(context: Context, node: Node, bar: int, operand: int, labels: tu
     if not context.guards.may_meet(context.flows.get(node.id, FREE), operand):
         return operand
     context.guarded.add(node.id)
+    # An operand entry is masked only if all cotangents that multiply it are zero: their largest absolute value is then 0.
     size = build.map_(g, ops.absolute(placeholder(0)), (bar,))
     own = node.attrs.out
     largest = build.reduce(g, "max", size, [i for i, label in enumerate(own) if label not in labels])
@@ -173,6 +179,7 @@ def _reduce(context: Context, node: Node, bar: int) -> Contributions:
     if node.attrs.kind == "sum":
         return [(x, build.expand(g, kept, shape))]
     top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, build.reshape(g, node.id, g.shape(kept))))
+    # At ties the maximum has no derivative; equal shares give a subgradient that does not depend on the order of entries.
     count = build.reshape(g, build.reduce(g, "sum", top, node.attrs.axes), g.shape(kept))
     given = build.map_(g, placeholder(0) * placeholder(1) / placeholder(2), (kept, top, count))
     if context.guards.may_meet(context.flows.get(node.id, FREE), x):
@@ -185,6 +192,7 @@ def _view(context: Context, node: Node, bar: int) -> Contributions:
     g, data = context.graph, node.attrs.data
     match node.attrs.kind:
         case "transpose":
+            # `data.index` inverts the permutation.
             return [(node.args[0], build.transpose(g, bar, [data.index(i) for i in range(len(data))]))]
         case "reshape":
             return [(node.args[0], build.reshape(g, bar, g.shape(node.args[0])))]
@@ -218,6 +226,7 @@ def _gather(context: Context, node: Node, bar: int) -> Contributions:
 
 
 def _cumulate(context: Context, node: Node, bar: int) -> Contributions:
+    # y_i = Σ_{j ≤ i} x_j, so that dx_j = Σ_{i ≥ j} dy_i: the running sum from the other end.
     return [(node.args[0], build.cumulate(context.graph, bar, node.attrs.axis, not node.attrs.reverse))]
 
 

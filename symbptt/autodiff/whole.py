@@ -66,6 +66,7 @@ def _log_softmax(g: Graph, node: Node, bar: int) -> int:
     """dx = dy - sum(dy) softmax(x); where dy is d at a label alone, d (the unit vector of the label - softmax(x))."""
     p = build.whole(g, "softmax", node.args, node.attrs.axes)
     only = g[bar]
+    # Cross-entropy of one label: dy is d at the label and zero elsewhere, hence sum(dy) = d.
     if only.family == "gather" and only.attrs.kind == "scatter" and len(only.shape) == 1:
         at = build.scatter(g, build.number(g, 1), only.args[1], 0, only.shape)
         return build.map_(g, A * (B - C), (only.args[0], at, p))
@@ -96,6 +97,7 @@ def _var(g: Graph, node: Node, bar: int) -> int:
 
 def _std(g: Graph, node: Node, bar: int) -> int:
     """dx = dy (x - mean(x)) / (n y), and zero where y is."""
+    # `ops.over` gives 0 for 0 / 0: all x are equal where y = 0, and the cone has its tip there.
     slope = ops.over(A * B, C * D)
     return build.map_(g, slope, (beside(g, bar, node), _centred(g, node), _count(g, node), beside(g, node.id, node)))
 
@@ -179,6 +181,7 @@ def tangent_of_value(g: Graph, node: Node, dot: int) -> int:
         p = build.whole(g, "softmax", node.args, node.attrs.axes)
         return build.map_(g, A - B, (dot, _inner(g, node, p, dot)))
     if node.attrs.stays:
+        # J = Jᵀ makes JVP and VJP one formula; log_softmax, handled above, is the only shape-keeping function with J ≠ Jᵀ.
         return adjoint_of_argument(g, node, dot)  # the matrix of its derivatives is symmetric
     value = beside(g, node.id, node)
     match name:

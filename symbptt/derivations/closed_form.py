@@ -132,7 +132,7 @@ GREEK = {"θ": "theta", "φ": "phi", "ψ": "psi", "ω": "omega"}
 
 @dataclass(frozen=True)
 class _Letters:
-    """What the closed form calls its own values."""
+    """The names of the closed form's own values."""
 
     jacobian: str
     step: str

@@ -44,6 +44,7 @@ def map_(g: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
 
 def contract(g: Graph, a: int, b: int, product: Product) -> int:
     """Return a product of two operands, summed over the labels that are not in the result."""
+    # Labels in the order of their first use: equal products get equal attributes, and hash-consing finds them.
     order = {label: i for i, label in enumerate(dict.fromkeys(product.a + product.b))}
     normal = Product(*(tuple(order[label] for label in part) for part in (product.a, product.b, product.out)))
     return g.add("contract", (a, b), product_shape(g.shape(a), g.shape(b), normal), normal)
@@ -72,6 +73,7 @@ def reduce(g: Graph, kind: str, x: int, axes: Sequence[int]) -> int:
 def transpose(g: Graph, x: int, permutation: Sequence[int]) -> int:
     """Return x with its axes permuted."""
     permutation = tuple(permutation)
+    # Trivial views are never nodes, so that equal values have one id.
     if permutation == tuple(range(len(permutation))):
         return x
     inner = g[x]
@@ -148,6 +150,7 @@ def roll(g: Graph, x: int, axis: int, shift: Size) -> int:
     shift = shift % length if isinstance(shift, int) and isinstance(length, int) else shift
     if shift in (0, length):
         return x
+    # One normal form for shifts k and k - length, which are the same roll.
     if isinstance(shift, int) and isinstance(length, int) and shift > length // 2:
         shift -= length
     return g.add("view", (x,), g.shape(x), View("roll", (axis, shift)))
@@ -158,6 +161,7 @@ def turned(g: Graph, x: int, axis: int, shift: Size) -> int:
     length = g.shape(x)[axis]
     steps = [shift]
     if isinstance(shift, int) and not isinstance(length, int):
+        # Of an axis of unknown size at least 1, only a shift by one is sure to lie within the axis.
         steps = [1 if shift > 0 else -1] * abs(shift)
     elif isinstance(shift, int) and isinstance(length, int):
         steps = [shift % length]

@@ -1,4 +1,7 @@
-"""SymPy expressions as nodes."""
+"""SymPy expressions as nodes.
+
+Example: _0 * tanh(_1 + 1) becomes three nodes: %2 = _0 + 1 of (%1), %3 = tanh(_0) of (%2), %4 = _0 * _1 of (%0, %3).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def _is_function(expr: sp.Expr) -> bool:
 
 
 def _leading(expr: sp.Expr, inner: dict[sp.Expr, int]) -> sp.Expr:
-    """A function of simple arguments: every argument that is neither a placeholder nor a number goes outside."""
+    """Return a function of placeholders and numbers: every other argument becomes a node of its own."""
     return expr.func(*[_held(part, inner) if part.free_symbols else part for part in expr.args])
 
 

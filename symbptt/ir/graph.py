@@ -34,11 +34,13 @@ class Graph:
 
     def add(self, family: str, args: tuple[int, ...], shape: Shape, attrs: Hashable) -> int:
         """Return the id of the node with these parts, made now or before."""
+        # 1 == 1.0 == True in Python, but not in NumPy's promotion: the type keeps such literals apart.
         key = (family, args, shape, attrs, type(getattr(attrs, "value", None)))
         if key not in self._ids:
             node = Node(len(self._nodes), family, args, shape, attrs, self.locate())
             self._ids[key] = node.id
             self._nodes.append(node)
+            # A dictionary as an ordered set: a value that reads an argument twice is one reader.
             for arg in args:
                 self._readers[arg][node.id] = None
         return self._ids[key]
@@ -84,11 +86,13 @@ class Graph:
             if id not in seen:
                 seen.add(id)
                 stack.extend(self._nodes[id].args)
+        # Ascending ids are a topological order.
         return sorted(seen)
 
     def descendants(self, roots: Iterable[int]) -> set[int]:
         """Return the ids of the roots and of all that is computed from them."""
         found = set(roots)
+        # One pass is enough: arguments come before values.
         for node in self._nodes:
             if not found.isdisjoint(node.args):
                 found.add(node.id)

@@ -15,6 +15,7 @@ def check(g: Graph) -> None:
         assert isinstance(node.attrs, FAMILIES[node.family]), f"a {node.family} with foreign attributes: {node}"
         assert all(0 <= arg < node.id for arg in node.args), f"an argument that comes later: {node}"
         assert all(isinstance(s, int) or s.free_symbols for s in node.shape), f"a size that is no normal form: {node}"
+        # `repr`, because 1 and 1.0 are equal as keys but different as literals.
         key = (node.family, node.args, node.shape, repr(node.attrs))
         assert key not in keys, f"made twice: {node}"
         keys.add(key)
@@ -35,6 +36,7 @@ def _contract(g: Graph, node: Node) -> None:
     for part in (product.a, product.b, product.out):
         assert len(set(part)) == len(part), f"a label twice in one operand: {node}"
     for mine, other in ((product.a, product.b), (product.b, product.a)):
+        # Such a sum belongs into a `reduce`: targets lower a contraction to a matrix product, which has no such axes.
         assert set(mine) <= set(other) | set(product.out), f"an axis summed in one operand alone: {node}"
 
 

@@ -28,6 +28,7 @@ class Need:
     @property
     def sides(self) -> tuple[Size, str, Size]:
         """The condition as a size, ">=" or "<=", and a size: the bound of one size, or what is at least something else."""
+        # factor * n + constant >= 0 is solved for n, rounded to the next integer that satisfies it.
         if len(self.names) == 1 and sp.degree(self.spare, named_size(self.names[0])) == 1:
             symbol = named_size(self.names[0])
             factor, constant = sp.Poly(self.spare, symbol).all_coeffs()
@@ -48,6 +49,7 @@ class Need:
         """Answer whether it holds, or is about sizes that are not known."""
         numbers = {named_size(name): value for name, value in sizes.items()}
         spare = sp.sympify(self.spare).xreplace(numbers)
+        # An expression with a size left in it is no Integer: it cannot be refuted yet.
         return not spare.is_Integer or spare >= 0
 
     def parts(self, sizes: Mapping[str, int | str]) -> tuple[str, str, str]:
@@ -95,6 +97,7 @@ def _spares(span: tuple[Size, Size, int], whole: Size) -> Iterator[Size]:
 
 
 def _is_certain(spare: Size, axes: Iterable[Size]) -> bool:
+    # An axis with an entry has size >= 1: spare >= axis - 1 >= 0 then holds too.
     return any(sign_of(item) in (0, 1) for item in (spare, *(size(spare - (axis - 1)) for axis in axes)))
 
 

@@ -25,6 +25,7 @@ NONE: Hazards = frozenset()
 ANY: Bounds = (-math.inf, math.inf)
 TINY = 5e-324
 """The least bound of what is positive, however small."""
+# log(largest float32) is about 88.7; the margin leaves room for a sum of a few thousand such terms.
 LARGEST_EXPONENT = 80.0
 """Up to here exp is finite in single precision."""
 
@@ -76,6 +77,7 @@ class Ranges:
 
     def _found(self, id: int, known: dict[int, T], rule: Callable[[Node], T]) -> T:
         """Return the bounds and hazards of a value from those of its arguments."""
+        # An explicit stack: recursion over a long chain of values would exceed Python's limit.
         open_ = [id] * (id not in known)
         while open_:
             missing = [arg for arg in self.g[open_[-1]].args if arg not in known]
@@ -120,6 +122,7 @@ class Ranges:
                 expr = self._unfolded(node)
                 found = bounds_of(expr, {s: self._bounds[int(s.name[1:])] for s in expr.free_symbols})
                 return self._bent(node, found)
+            # A product of x with itself along the same labels is a sum of squares.
             case "contract" if node.args[0] == node.args[1] and node.attrs.a == node.attrs.b:
                 return 0.0, math.inf
             case "contract":
@@ -128,6 +131,7 @@ class Ranges:
                 return 1.0, math.inf
             case "reduce" if node.attrs.kind == "sum":
                 return _summed(*args)
+            # Padding adds zeros to the entries.
             case "view" if node.attrs.kind == "pad":
                 return min(args[0][0], 0.0), max(args[0][1], 0.0)
             case "reduce" | "view":
@@ -144,6 +148,7 @@ class Ranges:
         if node.attrs.expr.func is ops.where and self._is_taken_positive(node):
             return min(TINY, self._bounds[node.args[2]][0]), found[1]
         if node.attrs.expr.func is sp.exp and found[0] == 0 and self.is_shared(node.id):
+            # exp underflows only below about -103 in float32: of parameters alone, which are of moderate size, it counts as positive.
             return TINY, found[1]
         return found
 
@@ -151,6 +156,7 @@ class Ranges:
         """Answer whether a node is where(x > a, x, ...) or where(a < x, x, ...), a number a that is not negative."""
         if node.attrs.expr.args != tuple(placeholder(i) for i in range(3)):
             return False
+        # where(x > a, x, y) with a >= 0 returns x only where x > 0: the usual guard in front of a logarithm or a quotient.
         test, x = self.g[node.args[0]], node.args[1]
         if test.family != "map" or test.attrs.expr.func not in (ops.greater, ops.less) or len(test.args) != 2:
             return False
@@ -188,6 +194,7 @@ class Ranges:
         over = {placeholder(i): self._factors.get(arg) or self._compared(arg) for i, arg in enumerate(node.args)}
         expr = node.attrs.expr.xreplace(over)
         if (node.attrs.expr.is_Mul or node.attrs.expr.is_Pow) and len(expr.args) <= MOST_FACTORS:
+            # Interval arithmetic takes (0.5 x) * x as a product of independent factors, which may be negative; 0.5 x**2 is not.
             self._factors[node.id] = expr
         return expr
 
@@ -227,12 +234,13 @@ def _symbol(id: int) -> sp.Symbol:
 def _summed(bounds: Bounds) -> Bounds:
     """The bounds of a sum of any number of such values."""
     low, high = bounds
+    # The number of terms is unknown: one positive term bounds the sum from below, one negative term makes it unbounded.
     return (low if low > 0 else 0.0 if low == 0 else -math.inf), (high if high < 0 else 0.0 if high == 0 else math.inf)
 
 
 @dataclass(frozen=True)
 class _Told:
-    """What is known of the symbols of an expression: their bounds, their hazards, and which are shared."""
+    """Facts about the symbols of an expression: their bounds, their hazards, and which are shared."""
 
     bounds: Known
     hazards: Mapping[sp.Expr, Hazards]
@@ -250,6 +258,7 @@ def hazards_of(expr: sp.Expr, told: _Told) -> Hazards:
     if expr.is_number or getattr(expr.func, "boolean", False):
         return NONE
     found = NONE.union(*(hazards_of(arg, told) for arg in expr.args))
+    # tanh(inf) = 1: an overflow in the argument does no harm, a nan passes on.
     if expr.func in _BOUNDED:
         return found - {OVERFLOW, SCALE}
     low, high = bounds_of(expr.args[0], told.bounds)
@@ -258,6 +267,7 @@ def hazards_of(expr: sp.Expr, told: _Told) -> Hazards:
     if expr.func is sp.tan:
         return found | {POLE}
     if expr.func in _GROWING:
+        # exp and expm1 overflow at one end only; at -inf they have a limit, which absorbs an overflow in the argument.
         both = expr.func in (sp.sinh, sp.cosh)
         grows = high > LARGEST_EXPONENT or (both and low < -LARGEST_EXPONENT)
         return found | told.of(OVERFLOW, expr) if grows else found if both else found - {OVERFLOW, SCALE}
@@ -303,8 +313,10 @@ def _positive_sum(args: list[Bounds]) -> Bounds:
 
 
 def _times(a: Bounds, b: Bounds) -> Bounds:
+    # A bound of infinity is a limit, not a value: 0 times it is 0 here, where IEEE arithmetic has nan.
     ends = [0.0 if 0 in (x, y) else x * y for x, y in product(a, b)]
     low, high = min(ends), max(ends)
+    # TINY * TINY underflows to 0.0; the product of positive numbers must stay positive.
     return max(low, TINY) if a[0] > 0 and b[0] > 0 else low, high
 
 
@@ -329,6 +341,7 @@ def _narrowed(test: sp.Expr, holds: bool, known: Known) -> Known:
     """Return what is known of symbols where a comparison holds, or does not: what is more is at least the least of what is less."""
     if test.func not in (*_MORE, *_LESS):
         return known
+    # Where x > a does not hold, x <= a: the two change places. Strictness does not matter for bounds.
     more, less = test.args if (test.func in _MORE) == holds else test.args[::-1]
     (low, _), (_, high) = bounds_of(less, known), bounds_of(more, known)
     narrowed = {more: (max(known[more][0], low), known[more][1])} if more in known else {}
@@ -340,6 +353,7 @@ _MORE, _LESS = (ops.greater, ops.greater_equal), (ops.less, ops.less_equal)
 
 
 def _exp(a: Bounds) -> Bounds:
+    # math.exp raises OverflowError above 709; 0.0 and inf are safe, if loose, bounds beyond ±300.
     return (math.exp(a[0]) if -300 < a[0] < 300 else 0.0), (math.exp(a[1]) if a[1] < 300 else math.inf)
 
 
@@ -359,6 +373,7 @@ _FUNCTIONS: dict[object, Callable[..., Bounds]] = {
     sp.sin: _fixed(-1.0, 1.0),
     sp.cos: _fixed(-1.0, 1.0),
     sp.erf: _fixed(-1.0, 1.0),
+    # π/2 and π rounded outward.
     sp.atan: _fixed(-1.6, 1.6),
     ops.arctan2: _fixed(-3.2, 3.2),
     ops.hypot: _fixed(0.0, math.inf),

@@ -21,6 +21,7 @@ def rewritten(old: Graph, needed: Iterable[int], rewrite: Rewrite) -> tuple[Grap
         new[id] = rewrite(g, node, tuple(new[arg] for arg in node.args))
     g.locate = lambda: ""
     for id, name in old.names.items():
+        # Two old nodes may become one new node: the name of the first stays.
         if id in new and new[id] not in g.names:
             g.names[new[id]] = name
     for id, mark in old.marks.items():

@@ -72,6 +72,7 @@ def tree_of(expr: sp.Expr) -> Tree:
         return _number(expr)
     if expr.is_Add:
         return _sum(expr)
+    # SymPy has no quotient: a / b is a * b**-1, and 1 / b is a bare power.
     if expr.is_Mul or (expr.is_Pow and expr.exp.could_extract_minus_sign()):
         return _product(expr)
     if expr.is_Pow:
@@ -101,12 +102,14 @@ def _power(expr: sp.Expr) -> Tree:
 def _sum(expr: sp.Expr) -> Tree:
     signed = [(-1, -term) if term.as_coeff_Mul()[0].is_negative else (1, term) for term in expr.args]
     terms = [(sign, tree_of(term)) for sign, term in signed]
+    # Positive terms first: a - b needs no unary minus, -b + a does.
     return Sum(tuple(sorted(terms, key=lambda item: (item[0] < 0, _order(item[1])))))
 
 
 def _product(expr: sp.Expr) -> Tree:
     coefficient, rest = expr.as_coeff_Mul()
     if coefficient.is_negative:
+        # The sign goes outside the product, so that a sum around it can print a minus.
         return Sum(((-1, tree_of(-expr)),))
     factors: list[Tree] = []
     divisors: list[Tree] = []
@@ -193,6 +196,7 @@ def _fold(function: Any) -> Callable[[list[sp.Expr]], sp.Expr]:
 
 
 def _piecewise(parts: list[sp.Expr]) -> sp.Expr:
+    # SymPy gives nan where no condition holds.
     *pairs, (value, condition) = zip(parts[::2], parts[1::2], strict=True)
     result = value if condition == sp.true else ops.where(condition, value, sp.nan)
     for value, condition in reversed(pairs):

@@ -101,6 +101,7 @@ def sign_of(value: Size) -> int | None:
         return (value > 0) - (value < 0)
     coefficients = sp.Poly(value, *sorted(value.free_symbols, key=str)).as_dict()
     constant = sum(int(c) for powers, c in coefficients.items() if not any(powers))
+    # With coefficients of one sign the polynomial is monotone in every size, so that its extreme lies at the least sizes, all 1.
     others = [int(c) for powers, c in coefficients.items() if any(powers)]
     extreme = constant + sum(others)  # at sizes of 1
     if all(c > 0 for c in others):
@@ -127,6 +128,7 @@ def slice_bounds(item: slice, length: Size) -> tuple[Size, Size, int]:
     if step != 1:
         if not isinstance(count, int):
             raise ShapeError(f"a slice with step {step} needs bounds of known size, not {start}:{stop}")
+        # Ceiling division: a slice 0:5:2 has 3 entries.
         count = -(-count // step)
     if sign_of(count) not in (0, 1):
         raise ShapeError(f"the slice {start}:{stop} of an axis of size {length} has no certain length")
@@ -137,6 +139,7 @@ def _bound(value: Size | None, default: Size, length: Size) -> Size:
     if value is None:
         return default
     value = size(value)
+    # A negative bound counts from the end, as in Python.
     if sign_of(value) == -1:
         value = size(length + value)
     if value != 0 and sign_of(value) is None:

@@ -1,4 +1,10 @@
-"""Named sizes from the lengths of axes: the one place where equations between sizes are solved."""
+"""Named sizes from the lengths of axes: the one place where equations between sizes are solved.
+
+Example: axes of sizes n + m and n - m, whose lengths are given later. No axis has a single unknown size, so `_joint` seeks
+weights of the rows (1, 1) and (-1, 1), in the columns m and n: (1/2, -1/2) gives m, since the multiples of n cancel. With
+the denominators cleared, `Told("m", ((1, first), (-1, second)), rest=0, divisor=2)`: lengths 5 and 1 give m = (5 - 1) / 2 = 2.
+Then n is the single unknown of the first axis: n = 5 - 2 = 3.
+"""
 
 from __future__ import annotations
 
@@ -92,6 +98,7 @@ def _joint(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
         wanted = sp.Matrix([1 if j == i else 0 for j in range(len(names))])
         weights = _combination(matrix.T, wanted)
         if weights is not None:
+            # Multiplying by the common denominator keeps the factors integers; the division is done once, at the end, and checked.
             common = sp.ilcm(*[w.q for w in weights])
             used = [(int(w * common), axis) for w, (axis, _) in zip(weights, rows, strict=True) if w]
             total = sp.expand(sum(factor * axis.size for factor, axis in used))
@@ -101,9 +108,11 @@ def _joint(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
 
 def _combination(columns: sp.Matrix, wanted: sp.Matrix) -> list[sp.Rational] | None:
     """Weights of columns that add up to what is wanted, few of them not zero; None where there are none."""
+    # Pivot columns are independent, so that the weights are unique and all others are zero.
     _, pivots = columns.rref()
     chosen = columns[:, list(pivots)]
     joint, ends = chosen.row_join(wanted).rref()
+    # A pivot in the appended column means that the system has no solution.
     if len(pivots) in ends:
         return None
     weights = [sp.S.Zero] * columns.shape[1]
@@ -177,6 +186,7 @@ def _filled(axes: Sequence[Axis], found: dict[str, int], wishes: Mapping[str, in
         return found if name is None and fits(axes, found) else None
     tries = (
         _filled(axes, solved(axes, found | {name: value}), wishes)
+        # Backtracking: a wish first, then small sizes, then the least ones that make an axis positive.
         for value in dict.fromkeys((wishes[name], *range(1, 9), *_least(axes, name)))
     )
     return next((done for done in tries if done is not None), None)

@@ -2,6 +2,9 @@
 
 Two nodes that compute the same function of an array, by other names, in another order of factors, with kept axes or
 without, have equal terms. Reductions over axes stand in a term as functions, sizes as symbols.
+
+Example: with e = exp(v - max(v)), both e / sum(e) and e * (1 / reduce_sum(e, keepdims)) have the term
+exp(x - max(0,)(x)) / sum(0,)(exp(x - max(0,)(x))), which is that of softmax.
 """
 
 from __future__ import annotations
@@ -55,6 +58,7 @@ def insides(g: Graph, id: int) -> Iterator[Inside]:
     """Yield each value that a value is a function of, the nearest first, with what stands between."""
     open_, nodes, parameters = {id}, list[int](), dict[int, None]()
     while open_ and len(nodes) < LONGEST:
+        # The largest id is read by no other open value, so that a single open value separates the result from all before it.
         last = max(open_)
         if len(open_) == 1 and last != id:
             yield Inside(last, tuple(nodes), tuple(parameters))

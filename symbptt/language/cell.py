@@ -182,7 +182,7 @@ CURES = {
     "output": '\n  return it with the states, by name: return {"h": h, "y": ...}',
     "target": "\n  a loss takes it: @sb.loss",
 }
-"""What to do with an argument that only a loss has."""
+"""Advice about an argument that only a loss has."""
 
 
 def _argument(

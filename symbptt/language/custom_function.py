@@ -58,7 +58,7 @@ def function(
 
 
 class DeclaredClass(FunctionClass):
-    """What a SymPy function of the user's is: pickled as what it is made of, for no module knows it by name."""
+    """The class of a user's SymPy function: pickled by its parts, because no module knows it by name."""
 
 
 copyreg.pickle(

@@ -47,25 +47,25 @@ class Role:
 
 
 class Input(Role):
-    """What a step is given from outside."""
+    """Mark an argument that a step is given from outside."""
 
     role = "input"
 
 
 class State(Role):
-    """What a step hands to the next; in a loss, the state after the step."""
+    """Mark an argument that one step carries to the next; in a loss, the state after the step."""
 
     role = "state"
 
 
 class Param(Role):
-    """What is trained, shared by all steps."""
+    """Mark an argument that is trained and shared by all steps."""
 
     role = "param"
 
 
 class Const(Role):
-    """What is shared by all steps and not trained."""
+    """Mark an argument that is shared by all steps and not trained."""
 
     role = "const"
 
