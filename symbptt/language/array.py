@@ -83,6 +83,7 @@ class Array:
         return iter([self[i] for i in range(len(self))])
 
     def _number(self, what: str, cure: str) -> Any:
+        # Sizes have an error of their own: the advice there names loops, np.zeros and np.eye.
         if self.value is None:
             leaves = [self.graph[id] for id in self.graph.ancestors([self.id]) if self.graph[id].family == "leaf"]
             if leaves and all(leaf.attrs.role == "size" for leaf in leaves):
@@ -132,6 +133,7 @@ class Array:
                 f"the {node.attrs.role} {node.attrs.name!r} is changed in place: it is another one at the next step",
                 "give the new array a name of its own",
             )
+        # NotImplemented makes Python fall back on `a = a + b`, which computes a new value.
         return NotImplemented
 
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = _in_place
@@ -156,6 +158,7 @@ class Array:
         return hash(self.id)
 
 
+# Each method is the function of the same name with the array as its first argument.
 _METHODS = (
     "sum", "mean", "max", "min", "dot", "reshape", "transpose", "cumsum", "clip", "ravel", "squeeze", "swapaxes",
     "copy", "flatten", "conj", "conjugate", "var", "std", "take",
@@ -224,6 +227,7 @@ def _literal(graph: Graph, value: Any) -> Array:
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise cell_error(f"a cell computes with real numbers, got {type(value).__name__} {value!r}"[:200])
+    # nan != nan would also defeat hash-consing: equal literals would be two nodes.
     if np.isnan(array).any():
         raise cell_error("nan is no number to compute with", "leave it out: whatever it meets is lost")
     if array.ndim == 0:
@@ -243,6 +247,7 @@ def apply(name: str, *values: Any, plain: bool = False) -> Array:
     arrays = [as_array(graph, value) for value in values]
     if name in DIVISIONS and graph[arrays[1].id].family == "number" and _has_zero(arrays[1].value):
         raise cell_error("a division by zero", "divide by a number that is not zero, or by a value of the cell")
+    # NumPy's meaning depends on the kind: + of two truth values is a logical or, of numbers a sum.
     kinds = [kind(array) for array in arrays]
     if plain and name in PYTHON and all(array.value is not None and not array.ndim for array in arrays):
         kinds = [max(found, INTEGER) for found in kinds]
@@ -250,6 +255,7 @@ def apply(name: str, *values: Any, plain: bool = False) -> Array:
     op = ops.BY_NAME[meaning(name, kinds, _is_safe(name, arrays[-1]))]
     expr = op.body(*_arguments(op.name, graph, arrays))
     result = apply_expr(graph, expr, [array.id for array in arrays])
+    # Numbers follow constants through the trace, so that `if dt > 0.1` and `range(k)` work on Const arguments.
     known = all(array.value is not None for array in arrays)
     return Array(graph, result, _value(op, [array.value for array in arrays]) if known else None)
 
@@ -274,6 +280,7 @@ def _is_natural(array: Array) -> bool:
 
 def _value(op: ops.Op, values: list[Any]) -> Any:
     """The number that follows from constants; a power of integers is real where the exponent is negative, as in Python."""
+    # NumPy refuses an integer to a negative integer power; Python's 2 ** -1 is 0.5.
     if op.name == "power" and np.min(values[1]) < 0:
         values = [np.asarray(values[0], float)[()], values[1]]
     return op.evaluate(*values)
@@ -295,6 +302,7 @@ def _arguments(name: str, graph: Graph, arrays: Sequence[Array]) -> list[sp.Expr
         if literal[i] and i in SEEN.get(name, ()):
             value = array.value
             result[i] = sp.Integer(int(value)) if float(value).is_integer() else sp.Float(value)
+            # With a Rational exponent SymPy knows √, its slope and its printing; x**0.5 would stay a power of a Float.
             if name == "power" and value == 0.5:
                 result[i] = sp.Rational(1, 2)
     return result
@@ -307,6 +315,7 @@ def apply_expr(graph: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
     """
     try:
         result, shape = node_of(graph, expr, args), shapes.broadcast(*map(graph.shape, args))
+        # SymPy folds h ** 0 to the integer 1, where NumPy gives floats.
         if graph[result].family == "number" and any(kind_of(graph, arg) == REAL for arg in args):
             result = build.number(graph, float(graph[result].attrs.value))
         return build.expand(graph, result, shape)

@@ -160,6 +160,7 @@ def arguments_of(
         )
     spelled: dict[str, str] = {}
     for argument in found:
+        # Python normalizes identifiers in source to NFKC, but not names in a signature that is made at run time.
         plain = unicodedata.normalize("NFKC", argument.name)
         if spelled.setdefault(plain, argument.name) != argument.name:
             raise CellError(f"two arguments are both called {plain!r}{place_of(function)}")
@@ -175,6 +176,7 @@ def _closure(function: Callable[..., Any]) -> dict[str, Any]:
     """The variables around a function, without those that get their value later."""
     code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
     names = code.co_freevars if code else ()
+    # An empty cell compares equal to a new one; reading the contents of an empty cell raises ValueError.
     return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True) if cell != CellType()}
 
 
@@ -259,6 +261,7 @@ def trace(cell: Cell) -> Step:
     with recorded() as found:
         result = run_traced(cell, values)
     following, outputs = _results(cell, graph, result)
+    # A cell must be a pure function: the trace is taken once, and the kernel replays it at every step.
     check_repeats(cell, graph, (following, outputs), lambda other, again: _results(cell, other, again), cell.arguments)
     check_gathers(cell, graph, cell.arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
@@ -266,6 +269,7 @@ def trace(cell: Cell) -> Step:
     doc = inspect.getdoc(cell.function) or ""
     step = Step(cell.name, doc, graph, cell.arguments, leaves, following, outputs, needs)
     _warn_unused(cell, step)
+    # Stable forms first: they recognise spellings by their formulas, which names of parts would cut.
     return with_parts(stable(step))
 
 
@@ -274,6 +278,7 @@ def traced_arguments(arguments: tuple[Argument, ...]) -> tuple[Graph, dict[str, 
     graph = Graph()
     leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape) for a in arguments}
     values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in arguments}
+    # Set after the leaves are made: those come from the signature, not from a line of the body.
     graph.locate = user_place
     return graph, leaves, values
 
@@ -368,6 +373,7 @@ def _cure(error: Exception) -> str:
 def _last_place(error: BaseException, cell: Cell) -> str:
     place, trace = place_of(cell.function), error.__traceback__
     while trace is not None:
+        # The last match is the innermost frame in the user's file: frames of the library below it are skipped.
         if trace.tb_frame.f_code.co_filename == cell.function.__code__.co_filename:
             place = f"\n  at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}, in {trace.tb_frame.f_code.co_name}"
         trace = trace.tb_next

@@ -61,6 +61,7 @@ class DeclaredClass(FunctionClass):
     """The class of a user's SymPy function: pickled by its parts, because no module knows it by name."""
 
 
+# A SymPy function is a class made at run time: pickle looks classes up by module and name, and would not find it.
 copyreg.pickle(
     DeclaredClass,
     lambda scalar: (declared_function, (scalar.__name__, scalar.expansion, scalar.partials)),
@@ -175,6 +176,7 @@ class Declared:
     def _marked(self, graph: Graph, ids: tuple[int, ...]) -> int:
         """The value of a call, told apart by the name of the function where that is made of others."""
         found = apply_expr(graph, self.traced, ids)
+        # A result with a smaller id than an argument is an older node (as for f(x) = x): the mark would name that one.
         if self.partials is None and all(id < found for id in ids):
             graph.marks.setdefault(found, Mark(self.__name__, ids, self.traced))
         return found
@@ -191,6 +193,7 @@ def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequen
         numbers = [value if np.asarray(value).dtype.kind != "b" else np.asarray(value, dtype) for value in values]
         return _of_shape(np.asanyarray(evaluate(expr, numbers), dtype=None if dtype.kind == "O" else dtype), shape)
     reals = [np.real(value) for value in values]
+    # A complex step i ε propagates derivatives: f(x + i ε) = f(x) + i ε f'(x); a surrogate replaces f' here as well.
     tangent = sum(evaluate(part, reals) * np.imag(value) for part, value in zip(partials, values, strict=True))
     found = _of_shape(evaluate(expr, reals) + 1j * tangent, shape)
     kinds = [type(v) for v in values if isinstance(v, np.ndarray) and type(v) is not np.ndarray and v.dtype.kind == "c"]
@@ -215,6 +218,7 @@ def evaluate(expr: sp.Expr, values: Sequence[Any]) -> Any:
             result = result + part if expr.is_Add else result * part
         return result
     if expr.is_Pow:
+        # NumPy refuses integer arrays to negative integer powers.
         return parts[0] ** (float(parts[1]) if isinstance(parts[1], int) and parts[1] < 0 else parts[1])
     if hasattr(expr.func, "expansion"):
         return evaluate(expr.func.expansion, parts)

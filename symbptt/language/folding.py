@@ -3,6 +3,10 @@
 One record adds a function: its name, the ways in which it is spelled, of which the first is what the code computes, and
 for a function of an array a rule in `symbptt.autodiff.whole`. A spelling is run on a symbolic array of the shape at hand;
 what it makes is compared, as a term, with what the step has. The code keeps the spelled form, the page the whole one.
+
+Example: a cell has e = exp(v - max(v)) and a = e / sum(e). `insides` finds that a is a function of v with the signature
+{exp, max, sum}; the records of softmax have that signature; their spellings, run on an array of v's shape, give the term
+exp(x - max(x)) / sum(exp(x - max(x))), which equals that of a. The page then shows a = softmax(v).
 """
 
 from __future__ import annotations
@@ -80,6 +84,7 @@ def _by_side(left: Callable[..., Any], at_zero: bool) -> tuple[Spelling, ...]:
         lambda x, *p: where(x > 0, x, left(x, *p)),
         lambda x, *p: where(x <= 0, left(x, *p), x),
     )
+    # With >= the value at 0 is the same, but the slope there is that of the right side.
     on_right: tuple[Spelling, ...] = (
         lambda x, *p: where(x >= 0, x, left(x, *p)),
         lambda x, *p: where(x < 0, left(x, *p), x),
@@ -223,6 +228,7 @@ def folded(step: Step) -> Step:
     g = step.graph
     matches: dict[int, Match | Mark | Roll] = {}
     live = {*step.leaves.values(), *step.next.values(), *step.outputs.values()}
+    # Results before arguments, so that the largest function wins: what only lies inside it is never live.
     for id in range(len(g) - 1, -1, -1):
         if id in live:
             mark = g.marks.get(id)
@@ -346,6 +352,7 @@ def _spelled(expr: sp.Expr) -> sp.Expr:
 def _match(g: Graph, id: int) -> Match | None:
     """The largest function that a value is."""
     for inside in reversed(list(insides(g, id))):
+        # The farthest source makes the largest function: softmax before the exp inside it.
         if inside.nodes == (id,) and g[id].family == "map":
             continue  # one operation by itself
         records = _by_signature().get(inside.signature(g), ())
@@ -365,6 +372,7 @@ def _matched(g: Graph, id: int, inside: Inside, value: sp.Expr, record: Whole, n
         return None
     known = {text: leaf for leaf, text in (parameter(g, leaf) for leaf in inside.parameters)}
     known |= {value: None for value in inside.numbers(g) if value not in known}
+    # Candidates for eps or alpha are few (the scalars inside), so that trying every order is cheap.
     for given in permutations(known, record.numbers):
         if canonical(pattern.xreplace(dict(zip(EPSILONS, given, strict=False)))) == value:
             return Match(record, inside.of, axes, tuple(_as_number(g, text, known[text]) for text in given))

@@ -97,11 +97,13 @@ def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def _root(squares: Any) -> Any:
     """The square root of a sum of squares; where that is zero, so is its gradient."""
+    # The inner choice keeps the slope 1 / (2√s) finite; one choice outside alone would give 0 * inf = nan in the adjoint.
     where, positive = ELEMENTWISE["where"], ELEMENTWISE["greater"](squares, 0)
     return where(positive, ELEMENTWISE["sqrt"](where(positive, squares, 1.0)), 0.0)
 
 
 def _shifted(x: Any, axis: Any) -> tuple[Any, Any]:
+    # softmax does not change with a shift of x: the derivative through the maximum cancels, and need not be computed.
     top = ELEMENTWISE["stop_gradient"](max(x, axis, keepdims=True))
     return x - top, top
 
@@ -110,6 +112,7 @@ def _shifted(x: Any, axis: Any) -> tuple[Any, Any]:
 def softmax(x: Any, axis: Any = -1) -> Any:
     """Return exp(x) / sum(exp(x)) along an axis, the maximum taken off first."""
     shifted = _shifted(x, axis)[0]
+    # After the shift the largest exponent is 0: exp cannot overflow, and the sum is at least 1.
     e = ELEMENTWISE["exp"](shifted)
     return e / sum(e, axis, keepdims=True)
 

@@ -22,7 +22,9 @@ def getitem(x: Array, key: Any) -> Array:
     gathers = {axis: item for axis, item in enumerate(own) if _is_of_graph(item)}
     sizes = enumerate(x.graph.shape(x.id))
     spans = [(0, size, 1) if axis in gathers else _span(own[axis], size) for axis, size in sizes]
+    # All slices are one view; an integer keeps its axis with size 1 here and loses it at the end.
     value = built(x.graph, build.cut, x.id, spans)
+    # From the last axis on: removing an axis does not move the ones before it.
     for axis, index in reversed(gathers.items()):
         value = _gather(value, index, axis)
     return _without_integers(value, [item for item in keys if not _is_of_graph(item)])
@@ -58,6 +60,7 @@ def _span(item: Any, length: shapes.Size) -> tuple[shapes.Size, shapes.Size, int
             return shapes.slice_bounds(slice(start, stop, item.step), length)
         if isinstance(item, int | np.integer | Dim | Array) and not isinstance(item, bool):
             at = private_size(item if isinstance(item, Dim) else int(item))
+            # A negative index counts from the end, also of an axis whose size is a name: n - 1 for -1.
             at = shapes.size(length + at) if shapes.sign_of(at) == -1 else at
             if isinstance(at, int) and isinstance(length, int) and not 0 <= at < length:
                 raise ShapeError(f"index {item} is outside an axis of size {length}")

@@ -110,6 +110,7 @@ def _first(a: Argument, shape: tuple[int, ...], state_sizes: set[Any], random: n
         return np.zeros(shape)
     if a.shape[-1] == a.shape[-2] and a.shape[-1] in state_sizes:
         return orthogonal(shape, random)
+    # A uniform variable on ±limit has the variance limit² / 3 = 2 / (fan_in + fan_out), as Glorot asks.
     limit = np.sqrt(6 / (shape[-1] + shape[-2]))
     return random.uniform(-limit, limit, shape)
 
@@ -121,4 +122,5 @@ def orthogonal(shape: tuple[int, ...], random: np.random.Generator) -> Any:
     Source: Mezzadri 2007, "How to generate random matrices from the classical compact groups", section 5.
     """
     q, r = np.linalg.qr(random.standard_normal(shape))
+    # QR is unique only for a positive diagonal of R; LAPACK's signs would bias Q away from the Haar measure.
     return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]

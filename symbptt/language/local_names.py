@@ -48,14 +48,17 @@ def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any
     def on_call(frame: FrameType, event: str, arg: Any) -> Any:
         check_end()
         code = frame.f_code
+        # Comprehensions and lambdas ("<listcomp>") have loop variables, which would be misleading names.
         if code.co_name.startswith("<") or not (is_user_frame(frame) or code in SHOWN):
             return None
         depth = depths[frame] = 1 + (depths[next(reversed(depths))] if depths else 0)
+        # Arguments of a helper function carry the caller's values, which already have the caller's names.
         given = {id(value) for value in frame.f_locals.values()}
         seen: set[tuple[str, int]] = set()
 
         def on_line(frame: FrameType, event: str, arg: Any) -> Any:
             check_end()
+            # A "line" event comes before its line runs, so that an assignment is seen at the next event.
             for name, value in frame.f_locals.items():
                 if (
                     isinstance(value, Array)

@@ -36,6 +36,7 @@ def kind_of(g: Graph, id: int) -> int:
     if id not in known:
         todo = [id]
         while todo:
+            # An explicit stack: a cell that loops 5,000 times makes a chain deeper than Python's recursion limit.
             lacking = [arg for arg in g[todo[-1]].args if arg not in known]
             if lacking:
                 todo += lacking
@@ -61,6 +62,7 @@ def _kind(node: Node, of: Sequence[int]) -> int:
         case "gather":
             return of[0]
         case "reduce" | "cumulate":
+            # NumPy sums truth values as integers, but their maximum is a truth value.
             return of[0] if getattr(node.attrs, "kind", "sum") == "max" else max(of[0], INTEGER)
     return max(of)
 
@@ -74,6 +76,7 @@ def _of_body(expr: sp.Expr, of: Sequence[int]) -> int:
         return INTEGER
     if expr.func.__name__ in _OF_BRANCHES:
         return max(_of_body(part, of) for part in expr.args[expr.func.__name__ == "where" :])
+    # Ring operations of integers stay integers; a negative power is a division, hence real.
     if expr.is_Add or expr.is_Mul or (expr.is_Pow and not expr.exp.could_extract_minus_sign()):
         return max(INTEGER, *(_of_body(part, of) for part in expr.args))
     return REAL

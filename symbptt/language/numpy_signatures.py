@@ -46,7 +46,11 @@ SIGNATURES: dict[str, str] = {
     **dict.fromkeys(("ndim", "shape"), "a"),
     "size": "a axis",
 }
-"""Parameters in NumPy's order; -name must have its default, ?name makes no difference to values."""
+"""Parameters in NumPy's order; -name must have its default, ?name makes no difference to values.
+
+Example: np.sum(x, 0, None, None, True) reads "a axis -dtype -out keepdims ..." from left to right: axis=0 and keepdims=True
+go to our function, dtype and out may only be None.
+"""
 DEFAULTS: dict[str, Any] = {"order": "C", "casting": "same_kind", "mode": "raise", "where": True, "ddof": 0}
 """The values that an option otherwise refused may have all the same, beside None."""
 
@@ -90,6 +94,7 @@ def _is_default(option: str, value: Any) -> bool:
 
 
 def _equals(option: str, value: Any) -> bool:
+    # The type is compared first: an array would compare elementwise, and True == 1.
     return type(value) is type(DEFAULTS[option]) and bool(value == DEFAULTS[option])
 
 

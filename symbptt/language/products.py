@@ -20,6 +20,7 @@ from symbptt.language.views import ravel, transpose
 
 def _product(a: Array, b: Array, la: Sequence[Any], lb: Sequence[Any], out: Sequence[Any]) -> Array:
     """A product by labels of any kind; an axis of one operand alone that the result lacks is summed first."""
+    # Σ_jk a_ij b_k = (Σ_j a_ij)(Σ_k b_k): a contraction in the graph never sums an axis of one operand alone.
     a, la = _presum(a, la, set(lb) | set(out))
     b, lb = _presum(b, lb, set(la) | set(out))
     order = {label: i for i, label in enumerate(dict.fromkeys([*la, *lb, *out]))}
@@ -32,6 +33,7 @@ def _product(a: Array, b: Array, la: Sequence[Any], lb: Sequence[Any], out: Sequ
 
 def _counted(x: Array, operands: Sequence[Array]) -> Array:
     """A product as it is; of truth values NumPy tells whether any pair is true."""
+    # In NumPy's product of booleans + is "or" and * is "and"; as numbers the sum counts pairs, which is positive if any is true.
     return apply("greater", x, 0) if all(kind(operand) == TRUTH for operand in operands) else x
 
 
@@ -63,6 +65,7 @@ def _stacked(x: Array, own: int, lead: int, other: Array, other_own: int) -> tup
     shape, beside = x.graph.shape(x.id), other.graph.shape(other.id)
     numbers = list(range(lead - own, lead))
     first = lead - other_own  # of the axes that the other operand has
+    # A label has one size: an axis of size 1 that broadcasts against a larger one loses its label instead.
     drop = [i for i, n in enumerate(numbers) if shape[i] == 1 and n >= first and beside[n - first] != 1]
     kept = tuple(item for i, item in enumerate(shape) if i not in drop)
     return built(x.graph, build.reshape, x.id, kept), [n for i, n in enumerate(numbers) if i not in drop]
@@ -83,6 +86,7 @@ def dot(a: Any, b: Any) -> Any:
 
 def _dot_axes(a: Array, b: Array) -> Array:
     la, lb = [("a", i) for i in range(a.ndim)], [("b", i) for i in range(b.ndim)]
+    # np.dot sums the last axis of a with the second last of b.
     lb[-2] = la[-1]
     return _product(a, b, la, lb, [x for x in la[:-1] + lb if x != la[-1]])
 
@@ -140,6 +144,7 @@ def einsum(subscripts: str, *operands: Any) -> Any:
             )
     value, have = arrays[0], inputs[0]
     for i, (labels, array) in enumerate(zip(inputs[1:], arrays[1:], strict=True), start=1):
+        # A label is summed as soon as neither the result nor a later operand has it, which keeps intermediate arrays small.
         later = set(out).union(*inputs[i + 1 :])
         keep = [x for x in dict.fromkeys(have + labels) if x in later]
         value, have = _product(value, array, have, labels, keep), keep
@@ -158,6 +163,7 @@ def _subscripts(text: str, arrays: Sequence[Array]) -> tuple[list[list[str]], li
     parts = [p.replace("...", lead[len(lead) - w :]) for p, w in zip(parts, widths, strict=True)]
     if not arrow:
         every = "".join(parts)
+        # Without an arrow np.einsum returns the letters that occur once, in alphabetical order, after the axes of "...".
         right = lead + "".join(x for x in sorted(set(every) - set(lead)) if every.count(x) == 1)
     if lead and "..." not in right and arrow:
         raise cell_error(f"einsum {text!r}: the axes of ... are missing in the result", "write ->... for them")

@@ -46,6 +46,7 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         return _reduce("max", x, axis, keepdims)
     if not np.iscomplexobj(x):
         return np.max(x, axis=axis, keepdims=keepdims)
+    # Complex step: NumPy orders complex numbers by the real, then by the imaginary part, so that ties would not share tangents.
     top = np.real(x) == np.max(np.real(x), axis=axis, keepdims=True)
     return np.mean(x, axis=axis, keepdims=keepdims, where=top)
 
@@ -54,6 +55,7 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the minimum along axes, all of them unless told; equal minima share the gradient equally."""
     if graph_of(x) is not None and kind(symbolic(x)) == TRUTH:
         return apply("logical_not", max(apply("logical_not", symbolic(x)), axis, keepdims))
+    # min(x) = -max(-x): one family, one adjoint rule. Truth values, above, follow De Morgan's law instead.
     return -max(-x, axis, keepdims)
 
 

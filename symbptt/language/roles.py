@@ -47,25 +47,25 @@ class Role:
 
 
 class Input(Role):
-    """Mark an argument that a step is given from outside."""
+    """An argument that a step is given from outside."""
 
     role = "input"
 
 
 class State(Role):
-    """Mark an argument that one step carries to the next; in a loss, the state after the step."""
+    """An argument that one step carries to the next; in a loss, the state after the step."""
 
     role = "state"
 
 
 class Param(Role):
-    """Mark an argument that is trained and shared by all steps."""
+    """An argument that is trained and shared by all steps."""
 
     role = "param"
 
 
 class Const(Role):
-    """Mark an argument that is shared by all steps and not trained."""
+    """An argument that is shared by all steps and not trained."""
 
     role = "const"
 
@@ -137,6 +137,7 @@ class _Parser:
     """Recursive descent over one dimension: sum of products of names, integers and brackets."""
 
     def __init__(self, word: str, whole: str, where: Callable[[str], str]) -> None:
+        # As Python does with identifiers, so that a size matches a variable spelled with compatibility characters.
         self.tokens = _TOKEN.findall(unicodedata.normalize("NFKC", word))
         self.word, self.whole, self.where = word, whole, where
 
@@ -178,6 +179,7 @@ class _Parser:
                 raise self.fail("lacks a closing bracket")
             return value
         if token.isdecimal():
+            # More than ten digits exceed LARGEST, and `int` refuses texts of more than 4,300.
             if len(token) > 10:
                 raise self.fail(f"has too large a number; sizes are from 1 to {LARGEST}")
             return int(token)

@@ -94,6 +94,7 @@ class Dim:
     def _order(self, other: Any) -> Any:
         sign = shapes.sign_of(shapes.size(self.expr - _size(other)))
         if sign is None:
+            # Raises the error that explains why a size has no number.
             self.__index__()
         return sign
 
@@ -104,6 +105,7 @@ class Dim:
         return bool(self._order(other) != -1)
 
     def __gt__(self, other: Any) -> bool:
+        # Sizes are integers: n > m is n - 1 >= m, which `sign_of` can decide where n - m may be zero.
         return bool(Dim(self.graph, shapes.size(self.expr - 1))._order(other) != -1)
 
     def __le__(self, other: Any) -> bool:

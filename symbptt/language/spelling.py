@@ -23,6 +23,7 @@ def stable_expression(expr: sp.Expr) -> sp.Expr:
     if not leaves:
         return expr
     found = _expression(*stable_value(g, _spelled(g, expr, leaves)))
+    # Without a new function nothing was recognised: the user's own form stays, not the one that was taken apart.
     return found if _functions(found) != _functions(expr) else expr
 
 
@@ -48,6 +49,7 @@ def _spelled(g: Graph, expr: sp.Expr, leaves: dict[sp.Symbol, int]) -> int:
 
 def _sum(g: Graph, expr: sp.Expr, leaves: dict[sp.Symbol, int]) -> int:
     signed = [(term.as_coeff_Mul()[0].is_negative, term) for term in expr.args]
+    # A positive term first, so that exp(u) - exp(v) becomes A - B, the form that the rules look for.
     first, *rest = sorted(signed, key=lambda item: bool(item[0]))
     value = _spelled(g, first[1], leaves)
     for negative, term in rest:

@@ -2,6 +2,10 @@
 
 They are: sigmoid, its powers and its derivative, silu, softplus, tanh by exponentials, softmax, logsumexp, log-softmax,
 the absolute value as a root of a square, one over a root as a power.
+
+Example: 1 / (1 + exp(-a)) at a = -1000: exp(1000) is inf in float64, so that the value is 0, but its derivative
+exp(-a) / (1 + exp(-a))² is inf / inf = nan. `_sigmoid` sees the quotient 1 / (1 + exp(u)) with u = -a, and puts σ(-u) = σ(a)
+in its place, whose derivative σ (1 - σ) is 0 there.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ def _rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
         return id
     for rule in RULES:
         found = rule(g, id)
+        # Where the spelling broadcasts and its stable form would not, the shapes differ and the spelling stays.
         if found is not None and g.shape(found) == g.shape(id):
             return found
     return id
@@ -242,6 +247,7 @@ def _exponent(g: Graph, id: int) -> int | None:
 
 
 def _half_difference(g: Graph, u: int, v: int) -> int:
+    # (u - (-u)) / 2 = u: the common spelling of tanh.
     if _negative(g, u) == v or _negative(g, v) == u:
         return u
     if _number(g, v) == 0:
@@ -277,6 +283,7 @@ def _logsumexp(g: Graph, id: int) -> int | None:
     shifted, top = _shift(g, u, axes)
     log = build.map_(g, sp.log(A), (build.reduce(g, "sum", build.map_(g, sp.exp(A), (shifted,)), axes),))
     flat = build.reshape(g, top, g.shape(log))
+    # log Σ exp(u) = top + log Σ exp(u - top).
     return build.reshape(g, build.map_(g, A + B, (log, flat)), g.shape(inside))
 
 
@@ -319,6 +326,7 @@ def _kept(g: Graph, id: int, shape: tuple[object, ...], axes: tuple[int, ...]) -
 
 def _shift(g: Graph, u: int, axes: tuple[int, ...]) -> tuple[int, int]:
     top = _kept(g, build.reduce(g, "max", u, axes), g.shape(u), axes)
+    # The value does not depend on the shift, so that its derivative through the maximum is zero.
     fixed = build.map_(g, ops.stop_gradient(A), (top,))
     return build.map_(g, A - B, (u, fixed)), fixed
 

@@ -50,6 +50,7 @@ def _stacked(cells: Sequence[Cell]) -> Cell:
         layers.append([(a, _renamed(a, number, rename, given is None)) for a in cell.arguments])
         given = _handed(cell, rename)
     parameters = [own for layer in layers for a, own in layer if own is not None]
+    # Inputs, indices and states first, as in any cell; `sorted` is stable, so that layers keep their order.
     ordered = sorted(
         parameters,
         key=lambda p: ["input", "index", "state"].index(_role(p)) if _role(p) in ("input", "index", "state") else 3,
@@ -92,6 +93,7 @@ def _handed(cell: Cell, rename: dict[str, str]) -> Shape:
 
 def _dims(shape: Shape, rename: dict[str, str]) -> str:
     """A shape as dimensions, its sizes by other names; what a size is renamed to may be a sum."""
+    # Brackets, because a size such as 2*n may become 2*(m+1).
     return " ".join(re.sub(r"[^\W\d]\w*", lambda m: f"({rename.get(m[0], m[0])})", size_text(item)) for item in shape)
 
 

@@ -17,6 +17,7 @@ import sympy as sp
 from symbptt.errors import CellError
 
 _HERE = Path(__file__).parent.parent
+# Cells of the zoo lie inside the package but count as the user's code.
 _CELLS = _HERE / "zoo"
 _LIBRARIES = tuple(Path(module.__file__).parent for module in (np, sp, networkx) if module.__file__)
 _PACKAGES = ("symbptt", "numpy", "sympy", "networkx", "importlib", "zipimport")

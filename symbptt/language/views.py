@@ -82,6 +82,7 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Any:
     if len(of) != len(to):
         raise cell_error(f"moveaxis has {len(of)} axes to move and {len(to)} places for them", kind=ShapeError)
     order = [i for i in range(x.ndim) if i not in of]
+    # Inserted from the lowest position on, so that later insertions do not move earlier ones.
     for position, axis in sorted(zip(to, of, strict=True)):
         order.insert(position, axis)
     return transpose(x, order)
@@ -227,6 +228,7 @@ def _rolled(x: Array, shift: Any, axis: int) -> Array:
         return x
     if not isinstance(shift, int) or isinstance(length, int) or abs(shift) == 1:
         return _turned(x, shift, axis)
+    # An axis of unknown size may be shorter than the shift; rolls by one compose to any shift, whatever the size is.
     for _ in range(_few(shift)):
         x = _turned(x, 1 if shift > 0 else -1, axis)
     return x
