@@ -166,6 +166,7 @@ def _changed(name: str, old: tuple[Expr, Pen], new: tuple[Expr, Pen], inside: st
         return _changed(name, (a.args[0], one), (b.args[0], other), within)
     before, after = list(_terms(*old)), list(_terms(*new))
     gone, come = _less(before, after), _less(after, before)
+    # Nothing is shared: the whole right sides say more than a list of terms.
     if len(gone) == len(before) and len(before) > 1:
         gone, come = [one.expression(a)], [other.expression(b)]
     return Change(name, tuple(gone), tuple(come), inside)
@@ -181,6 +182,7 @@ def _less(terms: Iterable[str], gone: Sequence[str]) -> list[str]:
     found = []
     for term in terms:
         if term in left:
+            # Removed, not only found: terms count as often as they occur.
             left.remove(term)
         else:
             found.append(term)

@@ -1,4 +1,8 @@
-"""Backpropagation through time in closed form: sums over steps of products of Jacobians, the latest first."""
+"""Backpropagation through time in closed form: sums over steps of products of Jacobians, the latest first.
+
+Example, T = 2: ∂L/∂θ = (∂ℓ_1/∂h_1) ∂⁺h_1/∂θ + (∂ℓ_2/∂h_2) (∂⁺h_2/∂θ + J_2 ∂⁺h_1/∂θ), where J_2 = ∂h_2/∂h_1 and ∂⁺h_k/∂θ is the
+derivative by the parameter as step k uses it, with h_{k-1} held fixed. With sb.Window(1) the term with J_2 is absent.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +102,7 @@ class Unrolled:
         names = self.jacobian.taken | {x.name for line in lines for e in (line.left, line.right) for x in e.labels}
         names |= {self._state(self.page.pen())}
         names |= set() if self.page.setting.is_plain else {self.page.letters.window, self.page.letters.reset}
+        # J_t next to a value called J_x would look like one of a family: letters that begin a name are avoided too.
         begun = names | {name.partition("_")[0] for name in names}
         begun |= {letter for letter, spelt in GREEK.items() if spelt in begun}
         own = [next(free_letters(choice, begun)) for choice in CHOICES]

@@ -28,6 +28,7 @@ class Derivation(Equations):
     """The equations of a cell or a model, forward and backward in time."""
 
     def __init__(self, target: Cell | Model, setting: Setting = PLAIN) -> None:
+        # A loss at the last step alone lies in the last chunk, at its end: no truncation drops it.
         every = isinstance(target, Model) and target.at == "every"
         equations = equations_of(target, setting.counted if every else None)
         super().__init__(equations.recursion, equations.loss, setting=setting)

@@ -161,6 +161,7 @@ def _givers(reasons: Iterable[Reason], bar: str) -> tuple[int, ...]:
 
 def _by_place(r: Recursion) -> Iterator[tuple[str, list[int]]]:
     """The values that give something, from the last to the first, by the user's line that makes them."""
+    # `given` runs from the last value to the first; a dictionary keeps the order of the first occurrence.
     order = list(dict.fromkeys(value for value, _, _ in r.given))
     places: dict[str, list[int]] = {}
     for id in order:

@@ -1,4 +1,8 @@
-"""The Jacobian of one step: its blocks and all of it, on a page and on numbers."""
+"""The Jacobian of one step: its blocks and all of it, on a page and on numbers.
+
+Example: for an LSTM with the states c and h, s = (c; h) and J = [[∂c_t/∂c_{t-1}, ∂c_t/∂h_{t-1}], [∂h_t/∂c_{t-1}, ∂h_t/∂h_{t-1}]].
+The first column is diagonal in structure, and `evaluate` computes its weights as vectors before it makes matrices of them.
+"""
 
 from __future__ import annotations
 
@@ -183,8 +187,10 @@ def _block(of: StepJacobian, block: Block, value: Any, read: _Read) -> Any:
     outer, inner = of.shapes(read.sizes)
     if block.kind == "zero":
         return np.zeros((*outer, *inner), read.dtype)
+    # A value without batch or time may come without their axes; broadcasting adds them.
     if block.kind == "dense":
         return np.broadcast_to(np.asarray(value, read.dtype), (1, 1, *outer, *inner))[0, 0].copy()
+    # Identity over all axes of the state: entry [i, j, i, j] is one for a state with two axes.
     eye = np.eye(int(np.prod(inner)), dtype=read.dtype).reshape((*inner, *inner))
     weight = np.asarray(1.0 if value is None else value, read.dtype)
     weight = weight.reshape(weight.shape[2:] if weight.ndim > len(inner) else weight.shape)

@@ -102,6 +102,7 @@ def linearity(cell: Cell, page: Equations, to: str) -> Linearity:
 def _dependence(step: Step, labels: Mapping[int, Label], id: int, names: tuple[str, ...]) -> Dependence:
     g = step.graph
     found = degree(g, id, {step.leaves[name] for name in names})
+    # Reversed, so that of two results that are one node the first in the user's order gives the name.
     ends = {end: name for name, end in reversed((step.next | step.outputs).items())}
     read = set(g.ancestors([id]))
     given = {x: label.name for x, label in labels.items() if label.given and not label.adjoint}

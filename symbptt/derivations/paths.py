@@ -192,6 +192,7 @@ def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Se
     calculus = Calculus(step.graph.copy(), roots, frozenset(labels) | frozenset(step.leaves.values()))
     net = network(calculus, step, set(names))
     routes = Routes(net, frozenset(step.next), to, of, steps)
+    # Counted first: the number of routes may grow exponentially with the steps, while counting stays linear.
     count = routes.counts[routes.last]
     if count > most:
         others = "fewer steps, or " if steps > 1 else ""
@@ -324,6 +325,7 @@ def _measured(of: Paths, params: Any, inputs: Any, state: Any) -> Measured:
     count, shape = T - steps + 1, _shapes(of, sizes)
     found = [_product(p.keys, edges, steps, count, int(np.prod(shape[len(shape) - _own_rank(of) :]))) for p in of.paths]
     values = [x.reshape(count, *shape) for x in found]
+    # Routes are disjoint by their named values, so that the chain rule sums them.
     total = sum(values, np.zeros((count, *shape), dtype))
     norms = np.stack([_norm(x) for x in found], -1) if found else np.zeros((count, 0))
     flat = total.reshape(count, int(np.prod(shape[: len(shape) - _own_rank(of)])), -1)
@@ -341,6 +343,7 @@ def _norm(x: Any) -> Any:
     """The 2-norm of each matrix; inf where an entry has left the range, of which no singular values are computed."""
     if not x.size:
         return np.zeros(x.shape[0])
+    # LAPACK's SVD raises LinAlgError for matrices with nan or inf: they are replaced by zero first.
     finite = np.isfinite(x).all((-2, -1))
     return np.where(finite, np.linalg.norm(np.where(finite[:, None, None], x, 0), 2, axis=(-2, -1)), np.inf)
 
@@ -398,9 +401,11 @@ def _product(
     """The product of the derivatives along a route, the latest first, for each window of steps."""
     found: Any = None
     for (before, a), (after, b) in pairwise(keys):
+        # A state read by the next step is the same value: no factor.
         if a != b:
             continue
         at = steps - 1 - b
+        # Window w covers the steps w to w + steps - 1, so that the factor of its step `at` is a slice of all steps.
         factor = edges[after, before][at : at + count]
         found = factor if found is None else factor @ found
     return np.broadcast_to(np.eye(size), (count, size, size)) if found is None else found

@@ -185,6 +185,7 @@ class _Elementwise:
 
     def _applied(self, expr: sp.Expr, to: sp.Expr) -> sp.Basic:
         """A function of one array."""
+        # A Dummy differs from every symbol of the user's, also from one called x.
         x = sp.Dummy("x", real=True)
         body = self.scalar(expr.xreplace({to: x}))
         return self.matrix(to).applyfunc(sp.Lambda(x, body))
@@ -274,6 +275,7 @@ def _contract(f: _Form, node: Node) -> sp.Basic:
                 product = sp.MatMul(first.T if turned_left else first, second.T if turned_right else second)
                 if not p.out:
                     return _one(product)
+                # The label of a vector as a left operand is its inner one: vᵀ A is a row here, and a vector on the page is a column.
                 return product.T if rows is None else product
     f.refuse(node, "a product over other axes than those of matrices")
     raise AssertionError

@@ -72,6 +72,7 @@ def along_a_route(
     if by_parts:
         rest = [Definition(entering(x.left, page), entering(x.right, page)) for x in rest]
     crossed = range(steps if of in page.recursion.step.next else steps - 1)
+    # One factor for each crossing from step to step: a single reset on the way makes the product zero.
     factors = [kept(page, -back) for back in crossed]
     return (replace(first, right=times([*factors, first.right])) if factors else first, *rest)
 
@@ -168,6 +169,7 @@ def _is_kept(page: Equations, back: int) -> str:
     assert isinstance(cut, Window)
     if back < cut.k:
         return " and are kept"
+    # The initial state is no state that a truncation could detach: it is a leaf with a gradient of its own.
     return " and are cut, but for those to the initial state" if back == cut.k else " and are cut"
 
 

@@ -19,6 +19,7 @@ def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations
     if not isinstance(target, Model):
         return Equations(derive(folded(target.step)))
     recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))
+    # In a sum each loss has the weight 1, which would stand as a factor "dloss = 1" in every line.
     whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
     names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
     return Equations(recursion, Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names))))

@@ -1,4 +1,8 @@
-"""Values of a graph entry by entry, with named indices that begin at 0: the form that every value has, of any number of axes."""
+"""Values of a graph entry by entry, with named indices that begin at 0: the form that every value has, of any number of axes.
+
+Example: s = einsum("ijk,k->ij", A, v) has three axes in A and no form in matrices. `entries` gives the two axes of s the
+indices i and j, `_contract` takes a fresh k for the summed label, and the line reads s_ij = Σ_k A_ijk v_k.
+"""
 
 from __future__ import annotations
 
@@ -94,6 +98,7 @@ class EntryMaker:
 
     def _leaf(self, node: Node, at: Sequence[Expr]) -> Expr:
         if node.attrs.role == "eye":
+            # The identity entry by entry is [i = j].
             return algebra.Call("equal", tuple(at))
         symbol = algebra.Word(node.attrs.name, is_formula=not node.attrs.name.isidentifier())
         return Entry(symbol, tuple(at)) if normal(node.shape) else symbol
@@ -130,6 +135,7 @@ class EntryMaker:
             case "expand":
                 return self.value(x, _aligned(shape, at))
             case "slice":
+                # Entry i of x[start::step] is entry start + step i of x.
                 return self.value(x, [affine(step, i, start) for (start, _, step), i in zip(data, at, strict=True)])
             case "pad":
                 return self._pad(x, data, shape, at, node.shape)
@@ -154,6 +160,7 @@ class EntryMaker:
             if (start, length, step) == (0, size, 1):
                 places.append(i)
                 continue
+            # The inverse of i = start + step j; a division by |step| follows where it is not 1, under the condition that it is exact.
             inner = affine(1, i, sized(-start)) if step > 0 else affine(-1, i, start)
             step = abs(step)
             if length == 1:
@@ -163,6 +170,7 @@ class EntryMaker:
             first, last = (start, sized(start + (length - 1) * step))
             if data[len(places)][2] < 0:
                 first, last = sized(start - (length - 1) * step), start
+            # A bound that is the end of the axis always holds, and is not written.
             if first != 0:
                 conditions.append(algebra.Call("greater_equal", (i, count(first))))
             if sized(last + 1) != size:
@@ -183,6 +191,7 @@ class EntryMaker:
             found.append((sized(start + length), length, start, self.value(arg, here)))
             start = sized(start + length)
         result = found[-1][3]
+        # From the last part on: each test stands in front of the ones after it, so that only upper bounds are needed.
         for stop, length, start, part in reversed(found[:-1]):
             test = ("equal", start) if length == 1 else ("less", stop)
             result = Cases(algebra.Call(test[0], (at[axis], count(test[1]))), part, result)
@@ -298,6 +307,7 @@ def _unravelled(shape: Shape, place: Expr, at: Sequence[Expr], whole: Shape) -> 
         if size == 1:
             found.append(ZERO)
             continue
+        # Row-major order: index = ⌊place / stride⌋ mod size; the first axis needs no mod, as the place is within the array.
         above = place if stride == 1 else algebra.Call("floor", (Over(place, count(stride)),))
         found.append(above if axis == first else algebra.Call("mod", (above, count(size))))
         stride = sized(stride * size)

@@ -48,6 +48,7 @@ _BITS = count()
 def expression(cls: type[T]) -> type[T]:
     """Make a class of expressions: frozen, compared by what is in it; its hash is computed once. Its `bit` is that of no other
     class."""
+    # Each class has one bit, and `kinds` is the union over an expression: whether a class occurs in it is one "and".
     made: Any = dataclass(frozen=True)(cls)
     made.bit = 1 << next(_BITS)
     whole = made.__hash__
@@ -55,6 +56,7 @@ def expression(cls: type[T]) -> type[T]:
     def cached(self: Any) -> int:
         found: int | None = self.own_hash
         if found is None:
+            # Written past the frozen dataclass; without the cache, hashing a deep expression would walk all of it every time.
             found = self.__dict__["own_hash"] = whole(self)
         return found
 

@@ -1,6 +1,10 @@
 """Values of a graph as expressions, one rule a family: those with a label by it, all others by their formula.
 
 What has no form in matrices, `entries.py` writes entry by entry.
+
+Example: z = W * s[:, None], with W of shape (n, m) and s of shape (n,), is an elementwise product in the graph. `_lie` finds
+that the factor s[:, None] is a "column", repeated along the second axis; `_scaled` therefore writes diag(s) W, a product of
+matrices in which each row of W is scaled by its entry of s. A "row" factor becomes a diagonal matrix on the right.
 """
 
 from __future__ import annotations
@@ -215,6 +219,7 @@ class Lowering:
 
     def _factors(self, factors: tuple[Tree, ...], shape: Shape) -> Expr:
         """Factors in the user's order; beside a matrix, columns and rows are diagonal matrices to its left and right."""
+        # diag(c) M diag(r) has the entries c_i M_ij r_j: broadcasting as NumPy does, without ⊙ between unequal shapes.
         if len(factors) > 1 and len(shape) == 2 and len(normal(shape)) == 2:
             lie = [self._lie(factor, shape) for factor in factors]
             if "column" in lie or "row" in lie:
@@ -302,6 +307,7 @@ def _is_scaled(node: Node) -> bool:
 def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:
     """Return how a product reads in matrices: whether its operands change places, and which of them are turned."""
     p = node.attrs
+    # einsum may name its operands in the other order: the product is the same, the factors of matrices change places.
     return _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)
 
 
@@ -312,6 +318,7 @@ def _matrix_product(
     """Answer whether a product of labels reads as (a or its transpose) (b or its transpose), vectors being columns."""
     if len(a) > 2 or len(b) > 2 or not a or not b or (len(a) == 1 and len(b) == 2):
         return None
+    # The first fit has the fewest transposes.
     for turn_a, turn_b in ((False, False), (False, True), (True, False), (True, True)):
         rows, inner_a = _column(a, turn_a)
         inner_b, columns = _column(b, turn_b)
@@ -334,6 +341,7 @@ def _reduce(w: Lowering, node: Node) -> Expr:
     """A sum over rows or columns as a product with ones; that of a number which was repeated, as so many times it."""
     x, axes = node.args[0], node.attrs.axes
     shape, inner = w.shape(x), w.graph[x]
+    # Σ_j A_ij = (A 1)_i.
     if len(axes) < len(shape):
         return matmul((w.side(x, axes != (1,)), Ones(shape[axes[0]])))
     is_repeated = x not in w.labels and inner.family == "view" and inner.attrs.kind == "expand"

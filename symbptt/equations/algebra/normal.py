@@ -2,6 +2,9 @@
 
 Signs stand in front, then numbers, then arrays; one Σ a sum; transposes stand at what they turn; `aᵀ b` for sums of products;
 no function that only computers need. Each rule is a function of one expression whose parts are in normal form already.
+
+Example: ((-x) ⊙ (2 y))ᵀ. The parts come first: -x is a sign and x, 2 y stays. `_times` sets the sign in front, then numbers, then
+arrays: -2 x ⊙ y. `_transposed` leaves the sign outside and turns the product as a whole: -(2 x ⊙ y)ᵀ.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ def in_normal_form(e: Expr) -> Expr:
         if not old:
             return e
         new = [part.normal_form or in_normal_form(part) for part in old]
+        # `is` instead of ==: unchanged parts are the same objects, and deep comparison would be quadratic.
         found = _rule(e if all(map(is_, old, new)) else with_parts(e, new))
         e.__dict__["normal_form"] = found.__dict__["normal_form"] = found
     return found
@@ -107,6 +111,7 @@ def _times(e: Times) -> Expr:
             above.append(factor)
     inner, above = _without_signs(_flat(above))
     sums = [f for f in above if isinstance(f, SumOver) and f.kind == "sum" and not f.condition]
+    # a Σ_j b_j = Σ_j a b_j: numbers move into the sum, where they meet their like terms.
     if sums and all(not f.shape for f in above):
         whole = [f.inner if f is sums[0] else f for f in above]
         product = _summed(SumOver(sums[0].indices, _times(Times(tuple(whole)))))
@@ -146,6 +151,7 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
     others: list[Expr] = []
     arrays: list[Expr] = []
     for factor in factors:
+        # [x ≠ 0] x = x.
         if _is_idle(factor, factors):
             continue
         if isinstance(factor, Number):
@@ -209,6 +215,7 @@ def _power(e: Power) -> Expr:
         and isinstance(base.args[0], Symbol)
         and e.exponent == Number(sp.S(2))
     ):
+        # (√u)² = u where the root exists.
         return base.args[0]
     return Power(base, e.exponent) if even else e
 
@@ -343,6 +350,7 @@ def _quadratic_form(factors: list[Expr]) -> list[Expr]:
     """A product that is a number, or its transpose, which is the same number, where that turns less: hᵀ Q h for hᵀ Qᵀ h."""
     if len(factors) < 3 or matmul(factors).shape:
         return factors
+    # A number is its own transpose: hᵀ Qᵀ h = (hᵀ Qᵀ h)ᵀ = hᵀ Q h.
     other = [turned(f) for f in factors[::-1]]
     return (
         other
@@ -391,6 +399,7 @@ def _sum(e: Sum) -> Expr:
     terms = _with_ones(terms)
     first = next((i for i, (sign, _) in enumerate(terms) if sign > 0), 0)
     found = plus([terms[first], *terms[:first], *terms[first + 1 :]]) if terms else ZERO
+    # A positive term leads, so that a line does not begin with a minus if it can be avoided.
     is_whole = found != e and found.shape == e.shape  # of an array that cancels, its shape would be lost
     return found if is_whole else e
 
@@ -481,6 +490,7 @@ def _call(e: Call) -> Expr:
         case "expm1":
             return _sum(Sum(((1, Call("exp", e.args)), (-1, ONE))))
         case "log1p":
+            # log1p and expm1 are for floating-point accuracy; in exact arithmetic a textbook writes log(1 + x) and exp(x) - 1.
             return Call("log", (_sum_of([(1, ONE), (1, e.args[0])]),))
         case "sum" if e.of == ():
             return _inner_product(e)

@@ -20,6 +20,7 @@ def product(values: Sequence[sp.Expr]) -> list[sp.Expr]:
 
     A decimal number counts as what the page has it as: 3 · 0.1 is 0.3, not the float beside it that a computer makes of it.
     """
+    # Infinities and symbols such as √π have no exact fraction.
     own = [x for x in values if x.is_Rational or (x.is_Float and math.isfinite(float(x)))]
     if len(own) < 2:
         return list(values)
@@ -32,6 +33,7 @@ def product(values: Sequence[sp.Expr]) -> list[sp.Expr]:
 
 def _exact(value: sp.Expr) -> Fraction:
     """The number that a page shows."""
+    # `repr` gives the shortest decimal text that reads as the float: 0.1 counts as 1/10, not as 0.1000000000000000055...
     return Fraction(repr(float(value))) if value.is_Float else Fraction(int(value.p), int(value.q))
 
 
@@ -50,6 +52,7 @@ def _number(whole: Fraction, factors: Sequence[sp.Expr]) -> sp.Expr | None:
         return None
     floats = [Fraction(float(x)) if x.is_Float else _exact(x) for x in factors]
     exact = math.prod(floats, start=Fraction(1))
+    # Here the floats themselves have an exactly representable product, which then is the number that the user meant.
     if Fraction(float(exact)) == exact:  # as twice the float nearest to π
         return sp.Float(float(exact))
     if len(Decimal(repr(nearest)).normalize().as_tuple().digits) < DIGITS and Fraction(repr(nearest)) == whole:

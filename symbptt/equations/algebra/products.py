@@ -1,4 +1,8 @@
-"""Sums of products of matrices as a page writes them: what all terms share stands in front and behind, numbers before matrices."""
+"""Sums of products of matrices as a page writes them: what all terms share stands in front and behind, numbers before matrices.
+
+Example: diag(o) A W + diag(o) B W: all terms begin with diag(o) and end with W, so that the sum is diag(o) (A + B) W. A term
+that is cut away entirely leaves the identity I in the brackets, not the number 1.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,9 @@ def _shared(drawn: list[Drawn]) -> Expr:
     """A sum with what all of its terms share in front and behind."""
     shared = [x for x in drawn[0].above if all(x in d.above for d in drawn)] if len(drawn) > 1 else []
     drawn = [replace(d, above=_without(d.above, shared)) for d in drawn]
+    # Matrix products do not commute: only what stands at the same end of all terms can be taken out.
     left = _common([d.parts for d in drawn])
+    # Behind the common beginning, so that no matrix is counted at both ends of a short product.
     right = _common([d.parts[len(left) :][::-1] for d in drawn])[::-1]
     if len(drawn) == 1:
         return _product(drawn[0])
@@ -118,6 +124,7 @@ def without_numbers(part: Expr) -> Expr:
 
 def without_rounding(number: sp.Expr) -> sp.Expr:
     """Return a product of numbers without what rounding has left in its last digits."""
+    # A float64 holds 15 decimal digits exactly; further ones are traces of the multiplication.
     rounded = {x: sp.Float(float(f"{float(x):.15g}")) for x in number.atoms(sp.Float)}
     return number.xreplace(rounded)
 
@@ -159,6 +166,7 @@ def joined(parts: Sequence[Expr]) -> Iterator[Expr]:
     last: Expr | None = None
     for part in parts:
         if isinstance(last, Diagonal) and isinstance(part, Diagonal):
+            # diag(a) diag(b) = diag(a ⊙ b).
             last = Diagonal(times([last.inner, part.inner]))
             continue
         if last is not None:

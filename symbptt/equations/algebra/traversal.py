@@ -89,6 +89,7 @@ def replaced(e: Expr, table: Mapping[Expr, Expr]) -> Expr:
 
 
 def _replaced(e: Expr, table: Mapping[Expr, Expr], least: int) -> Expr:
+    # An expression cannot contain a larger one: whole subtrees are skipped.
     if e.size < least:  # and so is all that it is made of
         return e
     old = e.parts

@@ -76,6 +76,7 @@ LONGEST = 10_000
 def is_long(g: Graph, named: Container[int], id: int, longest: int = LONGEST) -> bool:
     """Answer whether the formula of a value has more than `longest` operations, without writing it."""
     count, open_ = 0, [*read_by(g[id])]
+    # Values that are read twice are counted twice, so that the count may be exponential: it stops at the limit.
     while open_ and count <= longest:
         arg = open_.pop()
         count += 1

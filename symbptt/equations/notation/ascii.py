@@ -20,6 +20,7 @@ def in_ascii(text: str) -> str:
 
     The names in it are ASCII already. Source: the table of this module.
     """
+    # In the order of the table: "√π" is replaced as a whole before "√" and "π" alone.
     for sign, word in _WORDS.items():
         text = text.replace(sign, word)
     text = text.translate(_LOW)

@@ -16,6 +16,7 @@ from symbptt.equations.notation.signs import TEXT, Notation, time_of
 
 _SHOWN = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙", "ddot": "¨", "prime": "′"}
 _THIN = '<mspace width="0.17em"/>'
+# U+2062 is the invisible times, which screen readers speak and browsers do not show.
 _TIMES = "<mo>&#x2062;</mo>"
 _COMMA = '<mo separator="true">,</mo>'
 _SIGNS = {
@@ -110,6 +111,7 @@ def _bold(letter: str) -> str:
 
 def _above(base: str, above: str) -> str:
     """A power or a transpose; what is below a letter and what is above it stand under each other."""
+    # One msubsup sets both scripts above each other; msup around msub would set the exponent behind the subscript.
     if base.startswith("<msub>") and base.endswith("</msub>") and base.count("<msub>") == 1:
         return f"<msubsup>{base.removeprefix('<msub>').removesuffix('</msub>')}{_row(above)}</msubsup>"
     return f"<msup>{_row(base)}{_row(above)}</msup>"

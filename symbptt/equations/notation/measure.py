@@ -40,6 +40,7 @@ def width(latex: str) -> float:
 
     Source: the tables of this module.
     """
+    # The widths are rounded, kerning is left out: the factor keeps the estimate on the safe side.
     return 1.04 * _row(iter(_tokens(latex)), 1.0)
 
 
@@ -64,6 +65,7 @@ def _row(tokens: Iterator[str], scale: float, closing: str = "") -> float:
             break
         if token in ("_", "^"):  # what is below a letter and what is above it take the same room
             own = _argument(tokens, scale * SCRIPT) + 0.5
+            # Sub- and superscript stand above each other: only what the second has beyond the first adds to the width.
             total += max(0.0, own - script)
             script = max(script, own)
             continue

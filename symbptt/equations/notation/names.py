@@ -1,4 +1,8 @@
-"""The writing of names on a page: a Python name as a letter with accents and subscripts, no two names alike."""
+"""The writing of names on a page: a Python name as a letter with accents and subscripts, no two names alike.
+
+Example: a cell has Wz, W_z and tau_m. `spelling` reads Wz as W with the subscript z, W_z likewise, tau_m as τ with m. Two names
+are alike then: `_settled` moves both to their next candidate, the plain names Wz and W_z in sans serif. τ_m stays.
+"""
 
 from __future__ import annotations
 
@@ -164,6 +168,7 @@ def _leads(name: str, siblings: Iterable[str]) -> bool:
 def in_ascii(name: str) -> str:
     """Return a Python name without letters that are no ASCII: α is alpha, Wσ is W_sigma, ĥ is h_hat."""
     text = ""
+    # NFD takes ĥ apart into h and a combining hat, whose word then follows the letter.
     for letter in unicodedata.normalize("NFD", name):
         word = _ascii(letter)
         parts_before = text and not text.endswith("_") and (len(word) > 1 or _ends_with_word(text))
@@ -185,6 +190,7 @@ def _ascii(letter: str) -> str:
     words = unicodedata.name(letter, f"u{ord(letter):04x}").split()
     if words[0] == "COMBINING":
         return words[1].lower()
+    # Neither decomposes in NFD, and their Unicode names end in STROKE and PI.
     if letter in "ħℏ":
         return "hbar"
     last = words[-1].lower()
@@ -419,6 +425,7 @@ def _without_times(roles: Mapping[str, Used]) -> dict[str, str]:
 def _settled(candidates: Mapping[str, Sequence[T]], refused: Callable[[str, T], bool]) -> dict[str, T]:
     """The first candidate of each name that is not refused; of names with the same, the next of each."""
     at = dict.fromkeys(candidates, 0)
+    # All names that clash move on together, so that the result does not depend on their order; each step raises an index, so it ends.
     while True:
         written = {name: candidates[name][i] for name, i in at.items()}
         count = Counter(written.values())

@@ -106,6 +106,7 @@ LARGE = 1000
 
 def _exactly(value: float) -> tuple[Fraction, str] | None:
     """A number as a small fraction, of π or of one, where that is the number to the last digit and shorter than its digits."""
+    # π first: 3.14159... is also near the fraction 22/7, but only π reproduces the float to the last digit.
     for unit, sign in ((math.pi, "π"), (1.0, "")) if math.isfinite(value) else ():
         part = Fraction(value / unit).limit_denominator(64)
         is_short = abs(part.numerator) <= LARGE and (sign or (part.denominator > 1 and len(repr(value)) > 12))

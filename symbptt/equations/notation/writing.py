@@ -1,4 +1,9 @@
-"""Expressions written in a notation: the only place that sets brackets."""
+"""Expressions written in a notation: the only place that sets brackets.
+
+Example: (a + b) ⊙ c. `_sum` returns ("a + b", SUM), since a sum binds weakest. `_times` asks for each factor at a place that
+binds at least as POWER (`at`): "a + b" binds less and gets brackets, "c" is an ATOM and gets none: "(a + b) ⊙ c". In LaTeX a
+quotient is stacked, binds as POWER, and needs no brackets where text writes (a / b) ⊙ c.
+"""
 
 from __future__ import annotations
 
@@ -179,6 +184,7 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
     found: list[tuple[str, Expr, int]] = []
     for i, factor in enumerate(e.factors):
         last = i == len(e.factors) - 1 and arrays == 1
+        # A single array at the end of a product may be a product of matrices: 2 W h needs no brackets, W h ⊙ x would be ambiguous.
         least = MATRIX if last or isinstance(factor, Number) else POWER
         if i and i == len(e.factors) - 1 and _is_open(factor) and arrays < 2:
             least = PRODUCT  # behind numbers a Σ has no end that a bracket would have to show
@@ -204,6 +210,7 @@ def _begins_with_bar(e: Expr, n: Notation, least: int) -> bool:
 
 
 def _over(e: Over, n: Notation) -> Written:
+    # The bar of a fraction groups like brackets.
     if n.is_stacked:
         return n.quotient(write(e.above, n), write(e.below, n)), POWER
     return n.quotient(at(e.above, n, PRODUCT), at(e.below, n, POWER)), PRODUCT
@@ -293,6 +300,7 @@ def _span(s: Span, n: Notation) -> str:
     colon = n.word(":")
     if (s.start, s.length, s.step) == (0, s.size, 1):
         return colon
+    # NumPy's stop is exclusive; -1 as a stop would mean the last entry, not the place before the first.
     stop = sized(s.start + s.length * s.step)
     first, last = size_shown(s.start, n), size_shown(stop, n)
     if s.length == 1:

@@ -1,4 +1,9 @@
-"""Derivatives as a page writes them: matrices where there are at most two indices, else entries with named indices."""
+"""Derivatives as a page writes them: matrices where there are at most two indices, else entries with named indices.
+
+Example: the term Σ_j f_i W_ij g_j δ_jk is drawn as a graph whose corners are indices. f lies on the corner i, the edge W leads
+from i to j, g lies on j, and δ joins j to k, the index of the source. The walk from i to k reads diag(f) W diag(g). A corner
+that no path reaches is summed by itself: Σ_j u_j v_j becomes the number uᵀ v in front.
+"""
 
 from __future__ import annotations
 
@@ -256,6 +261,7 @@ class _Drawing:
         if self.shape is not None:
             if any((f.one, f.other) != (outer, inner) for f in same):
                 return False
+            # δ between the indices of value and source makes the block diagonal: both are one corner, and the result is diag(...).
             term = placed(term, {f.other: f.one for f in same})
         corners = [outer, None if self.is_eye else inner, *term.sums]
         self.corners = {s: [] for s in corners if s is not None}
@@ -358,9 +364,11 @@ class _Drawing:
             if weights:
                 parts.append(Diagonal(weighted(weights)))
             if not here and not weights and at != end and not (self.is_eye and at == start):
+                # A path that ends at a summed index without a weight is a row sum: W times the vector of ones.
                 parts.append(Diagonal(Ones(self._length(at))))
             if not here:
                 return at == end, parts
+            # Three factors that share an index, as in Σ_j A_ij B_jk C_jl, are no chain of matrices.
             if len(here) > 1 or at == end:
                 return None
             self.edges.remove(here[0])
@@ -374,6 +382,7 @@ class _Drawing:
         *rest, last = parts
         vector: Expr = last.inner if isinstance(last, Diagonal) else last
         for part in reversed(rest):
+            # diag(a) v = a ⊙ v.
             vector = times([part.inner, vector]) if isinstance(part, Diagonal) else matmul([part, vector])
         return vector
 

@@ -35,6 +35,7 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
         labels[id] = made[id] = _letter(chain, labels, id)
     uses = _uses(chain, targets, ())
     named = {id for id, n in uses.items() if n > 1 or id in targets}
+    # Greedy, one name at a time: each new name shortens other lines, which then may need none.
     while True:
         writer = Derivatives(chain, labels, of, _numbered(labels, named, letters))
         shown = {

@@ -1,6 +1,10 @@
 """Families: lines, and terms of sums, that differ in one part of their names, as those of the gates of an LSTM do.
 
 They are found by comparing expressions; what a cell's names mean is not known here.
+
+Example: the lines i = σ(W_i x + b_i), f = σ(W_f x + b_f) and o = σ(W_o x + b_o) of a cell whose gates are called a_i, a_f, a_o.
+Their patterns, which leave names out, are equal; `_differ` finds that the names differ by one ending only, i against f at the
+same places. The page then has one line, a_k = σ(W_k x + b_k), k ∈ {i, f, o}.
 """
 
 from __future__ import annotations
@@ -53,6 +57,7 @@ def families(expressions: Sequence[Expr]) -> list[Family]:
     """Return the families among expressions, each of which is in one at most."""
     rough: dict[tuple[int, int], list[Expr]] = {}
     for e in expressions:
+        # Kinds and size are cached and cheap to compare; the pattern is computed only where another expression agrees in both.
         rough.setdefault((e.kinds, e.size), []).append(e)
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, e in enumerate(expressions):
@@ -70,6 +75,7 @@ def _families(expressions: Sequence[Expr], group: Sequence[int]) -> Iterator[Fam
         found = [(i, match) for i in rest if (match := _differ(labels[first], labels[i])) is not None]
         for _, (value, _, places) in found:
             same = [(i, m[0], m[1], m[2]) for i, m in found if m[0] == value and m[2] == places]
+            # Reversed, so that of members with the same ending the first in the user's order is taken.
             distinct = {m[2]: m for m in reversed(same)}
             if len(distinct) > len(best):
                 best = [m for m in same if distinct[m[2]] == m]
@@ -148,6 +154,7 @@ def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Li
     new: dict[int, Line] = {}
     for family in found:
         places = [plain[i] for i in family.places]
+        # Members move up to the first line of the family: a value defined between would be read before it is computed.
         if in_order and _reads_between(lines, places):
             continue
         named = letters.of(family.values)

@@ -1,4 +1,8 @@
-"""Rows of a page in LaTeX: lines that are too wide for a column are broken at their signs, from the outside inwards."""
+"""Rows of a page in LaTeX: lines that are too wide for a column are broken at their signs, from the outside inwards.
+
+Example: dh = a + U (b + c) is too wide. `pieces` breaks the outermost sum: "dh = a" and "+ U (b + c)". Only if the second piece
+alone is still wider than the column, its inner sum is broken too: "+ U (b" and "+ c)". `packed` then fills rows greedily.
+"""
 
 from __future__ import annotations
 
@@ -260,6 +264,7 @@ def pieces(e: Expr, n: Notation, room: float, least: int = SUM) -> list[Piece]:
     if not inner:
         return [Piece("", text)]
     level = PRODUCT if isinstance(e, Over) else written(e, n)[1]  # a fraction stands in one line then
+    # \left and \right cannot span rows of an align, \bigl and \bigr can.
     return _between(r"\bigl(", inner, r"\bigr)") if level < least else inner
 
 

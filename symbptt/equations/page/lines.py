@@ -149,6 +149,7 @@ class Lines:
         whole = self.recursion.adjoint.get(self.recursion.step.next.get(label.name, -1))
         if leaf is None or whole != id or leaf not in self.recursion.graph[id].args:
             return line
+        # The carry is the first term of the sum: "+=" stands for it.
         return replace(line, right=without(line.right, self.labels[leaf]), relation="+=")
 
     def _to_the_step_before(self, name: str) -> Line:

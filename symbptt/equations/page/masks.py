@@ -1,4 +1,9 @@
-"""Changes of a page by truncation, lengths and resets: each takes a page and returns one of the same form."""
+"""Changes of a page by truncation, lengths and resets: each takes a page and returns one of the same form.
+
+Example: with sb.Window(2) the loss of step s reaches steps s and s - 1 only. The adjoints then depend on the window, and every
+line is marked with it: dh_t^(s) = [t = s] ∂L/∂h_t + Wᵀ da_{t+1}^(s). Gradients read sums over the windows that hold step t:
+dh_t = Σ_{s: s - 2 < t ≤ s} dh_t^(s). Since the recursion is linear in the adjoints, all other lines keep their form.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +64,7 @@ class Setting:
     def counted(self) -> Expr | None:
         """The condition under which the loss of a step sends something back; None where all do."""
         cut, end = self.truncation, self.end_of_chunk
+        # With k2 >= k1 every loss of a chunk lies within reach of its end.
         if not isinstance(cut, Chunked) or end is None or cut.k2 >= cut.k1:
             return None
         return Call("greater", (STEP, _added(end, -cut.k2)))
@@ -76,6 +82,7 @@ class Setting:
         cut = self.truncation
         if cut is None:
             return k <= t
+        # -(-t // k1) * k1 rounds t up to the next multiple of k1, the end of its chunk.
         last, count = (t, cut.k) if isinstance(cut, Window) else (min(-(-t // cut.k1) * cut.k1, T), cut.k2)
         return last - count < k <= t
 

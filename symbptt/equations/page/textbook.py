@@ -174,6 +174,7 @@ def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
             continue
         new = {k: x for k in readers if (x := _put(found[k], label, line.right)) is not None}
         is_long = not is_alias and any(_length(x.right) > LONGEST for x in new.values())
+        # All readers or none: a value that keeps one reader still needs its line.
         if len(new) < len(readers) or is_long:
             continue
         for k, x in new.items():
@@ -213,6 +214,7 @@ def _put(line: Line, label: Label, value: Expr) -> Line | None:
             return e if isinstance(e.array, Symbol) or inner is None else inner
         if isinstance(e, Symbol) and _value(label) == _value(e.label):
             time = e.label.time
+            # The folded formula holds at step t; where it is read at t + 1, its "now" becomes t + 1 and its "before" becomes t.
             return _moved(value, {0: time, -1: {0: -1, NEXT: 0, FIRST: START}.get(time, -2)}) if time else value
         return e
 
@@ -242,6 +244,7 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
     found[1:] = [[_by_name(line, known) for line in lines] for lines in found[1:]]
     if sum(line.right.size for lines in found for line in lines) > LARGE:
         return found  # of a page that nobody reads, such as that of a cell with hundreds of inner rounds
+    # The largest repeated expression first; its parts then occur once less, and often need no name of their own.
     while True:
         counts = Counter(x for lines in found for line in lines for x in _long(line.right))
         twice = [e for e, n in counts.items() if n > 1]
