@@ -78,6 +78,7 @@ def batched_step(cell: Cell, sizes: Mapping[str, int], B: int) -> str:
 def load_step(text: str, namespace: Any) -> Callable[[Any, Any, Any], dict[str, Any]]:
     """Return the step that `batched_step` wrote, over a namespace."""
     space: dict[str, Any] = {}
+    # The text was written by `batched_step` above from a traced graph: names in it are quoted with repr.
     exec(compile(text, "<symbptt batched step>", "exec"), space)
     return lambda s, x, p: space["step"](namespace, s, x, p)
 
@@ -167,11 +168,13 @@ def _contract(s: Scope, node: Node) -> str:
     left, right = node.args
     if left not in s.varying and right in s.varying:
         left, right, a, b = right, left, b, a
+    # x @ W.T for the weight of a layer, as a user would write it; frameworks dispatch it to a gemm directly.
     if left in s.varying and right not in s.varying and len(a) == len(out) == 1 and len(b) == 2 and a[0] in b:
         return f"{s.text(left)} @ {s.text(right)}{'.T' if b[1] == a[0] else ''}"
     terms = (("Z" if id in s.varying else "") + "".join(LETTERS[x] for x in labels) for id, labels in
              ((left, a), (right, b), (node.id, out)))  # fmt: skip
     first, second, result = terms
+    # The capital Z labels the samples: it occurs in no label of the graph, which are small letters.
     return f"np.einsum('{first},{second}->{result}', {s.text(left)}, {s.text(right)})"
 
 
@@ -208,6 +211,7 @@ def _slice(s: Scope, node: Node, value: str, lead: int) -> str:
         last = start + (length - 1) * step
         if step < 0:
             turned.append(axis + lead)
+        # torch has no negative steps: the slice is taken forward, then flipped.
         low, high = (start, last) if step > 0 else (last, start)
         cuts.append(f"{low}:{high + 1}:{abs(step)}" if length else "0:0")
     cut = f"{value}[{', '.join(cuts)}]"

@@ -57,8 +57,10 @@ def difference(ours: Arrays, peer: Runner) -> str:
     for name, value in theirs.items():
         if name not in ours:
             return f"it has {name}, which we have not"
+        # Relative to the largest entry of the block: small entries are differences of large ones, and have lost digits.
         scale = max(np.abs(ours[name]).max(initial=0), np.abs(value).max(initial=0))
         gap = np.abs(ours[name] - value).max(initial=0) if ours[name].shape == value.shape else np.inf
+        # Written with "not", so that a gap of nan fails.
         if not gap <= TOLERANCE[ours[name].dtype.name] * scale:
             return f"{name} differs by {gap:.1e} of {scale:.1e}"
     return ""

@@ -3,6 +3,11 @@
 The products are read from the derived step, not from the generated module, and packed as well as they can be: those
 that share an operand are one product, those whose results are added are one product, and what no state needs runs
 over all steps at once. Nothing else is computed, and every product writes into an array that is there already.
+
+Example, an LSTM with T steps, B samples, m inputs and n units. Its four products U h share h and are packed as one of
+(B, n) · (n, 4n), T times, since h depends on the step before. Its four products W x do not read a state: one product of
+(T·B, m) · (m, 4n). Each has an adjoint of the same size (that of x only if x needs a gradient), and one product over all
+steps for the gradient, (4n, T·B) · (T·B, n) or m.
 """
 
 from __future__ import annotations
@@ -70,6 +75,7 @@ def _packed(recursion: Recursion, weights: Iterable[Weighting], T: int, B: int) 
         yield Product("forward", times, w.batch, rows, w.inner, w.outer)
         if w.value in wanted:
             yield Product("adjoint", times, w.batch, rows, w.outer, w.inner)
+        # Σ_t da_t h_tᵀ is one product over the joined axis of steps and samples, once all adjoints are known.
         yield Product("gradient", 1, w.batch, w.outer, T * B * w.columns, w.inner)
 
 
@@ -126,6 +132,7 @@ def _between_values(recursion: Recursion, T: int, B: int, sizes: Mapping[str, in
             looped = node.id in moving and node.id in needed
             (_, mine), (_, other) = _sides(node)
             batch, rows, inner, columns = _split(mine, other, node.attrs.out, _label_sizes(g, node, sizes))
+            # Without a summed label it is an outer product, elementwise work rather than a gemm.
             if inner > 1:
                 times, samples = (T, B) if looped else (1, T * B)
                 yield Product("values", times, samples * batch, rows, inner, columns)

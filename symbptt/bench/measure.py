@@ -59,6 +59,7 @@ def measure(kernel: Kernel, case: Case, sizes: str, *, peers: Peers, seconds: fl
         notes = [*notes, "floor: the cell has no matrix products"]
     runs |= {peer.name: peer.run for peer in equal}
     clock = time.perf_counter if wall else time.process_time
+    # Three quarters for the rounds; a third as many calls in a row then fill about the rest.
     times = times_in_turns(runs, 0.75 * seconds, clock)
     again = times_in_a_row(runs, max(len(times["ours"]) // 3, 3), clock)
     medians = {name: float(np.median(values)) * 1e3 for name, values in times.items()}

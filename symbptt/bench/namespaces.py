@@ -44,6 +44,7 @@ def _of_numbers_too(torch: Any, kind: Any) -> dict[str, Any]:
         def function(a: Any, b: Any) -> Any:
             if not isinstance(b, torch.Tensor):
                 return one(a, b)
+            # maximum and minimum are commutative, so that a number on the left may change places.
             return pair(a, b) if isinstance(a, torch.Tensor) else one(b, a)
 
         return function

@@ -44,6 +44,7 @@ def torch_loop(case: Case, step: Step) -> Runner:
         outputs = [torch.stack([s[k] for s in steps]) for k in cotangents]
         pairs = [(y, c) for y, c in zip(outputs, cotangents.values(), strict=True) if y.requires_grad]
         flowing, given = zip(*pairs, strict=True)
+        # autograd.grad returns gradients without accumulating into .grad, which would have to be cleared between calls.
         found = torch.autograd.grad(flowing, [leaves[k] for k in wanted], given, allow_unused=True)
         return now, found
 
@@ -60,6 +61,7 @@ def jax_scan(case: Case, step: Step) -> Runner:
     import jax
     import jax.numpy as jnp
 
+    # JAX computes in float32 unless told otherwise, whatever the type of its arguments is.
     jax.config.update("jax_enable_x64", any(v.dtype == np.float64 for v in case.state.values()))
     args = tuple({k: jnp.asarray(v) for k, v in part.items()} for part in (case.params, case.inputs, case.state))
     cotangents = {k: jnp.asarray(v) for k, v in case.cotangents.items()}
@@ -82,6 +84,7 @@ def jax_scan(case: Case, step: Step) -> Runner:
         return last, back(cotangents)
 
     def run() -> Any:
+        # JAX dispatches asynchronously: without waiting, only the dispatch would be timed.
         return jax.block_until_ready(compute(*args, cotangents))
 
     def values() -> Arrays:

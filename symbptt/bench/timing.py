@@ -19,6 +19,7 @@ def times_in_turns(
     whose data it would find in the cache, or not.
     """
     draw = np.random.default_rng(SEED)
+    # The first call allocates, compiles and fills caches.
     for run in runs.values():
         run()
     found: dict[str, list[float]] = {name: [] for name in runs}
@@ -34,6 +35,7 @@ def times_in_turns(
 
 def ratio(times: Mapping[str, np.ndarray], over: str, under: str) -> float:
     """Return the median over the rounds of one run's time over another's in the same round."""
+    # Ratios within a round first, then their median: drift of the clock rate cancels within a round.
     return float(np.median(times[over] / times[under]))
 
 

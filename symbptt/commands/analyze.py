@@ -48,6 +48,7 @@ def analyze(
     or --seeds: a table; exit code 1 where a row failed. Rows that its file has already are not measured again.
     """
     several = len(targets) > 1 or any(option is not None for option in (sizes, gains, seeds, scheduler)) or jobs != 1
+    # An output with an ending is a file of rows, hence a comparison, even of one target.
     if not several and (output is None or not output.suffix):
         return _report(targets[0], data, hidden, seed, horizon, steps, output, figure, force)
     _check_unused({"--horizon": horizon is not None}, "a comparison; give one cell")

@@ -88,6 +88,7 @@ def build(
     folder = Path(folder)
     names = {kind: folder / name for kind, name in _names(cell).items()}
     inputs, dims, words = _inputs(cell, table, hidden, seed)
+    # Refused before minutes of computation, not after.
     _check_folder(folder, names.values(), force)
     found = _found(cell, inputs, dims, seed, tell)
     _make_folder(folder)
@@ -141,6 +142,7 @@ def _found(
     tell("running forward and backward")
     params = cell.init(dims, seed=seed)
     flow = adjoint_flow(kernel, params, inputs)
+    # Lyapunov exponents need a QR factorisation of an N x N matrix at every step, which grows as N³.
     fits = elements(cell.arguments, dims) <= LARGE
     stability = _stability(cell, params if fits else None, inputs, dims if fits else {}, seed, tell)
     return _Found(cell, derivation, kernel, report, params, flow, stability)
@@ -291,6 +293,7 @@ def decay(norms: Any) -> str:
     text = f"{norms[last]:.2g} at step {last + 1}"
     if first < last:
         text += f", {norms[first]:.2g} at step {first + 1}"
+    # Steps per factor of ten follow from a straight line through the two ends in the logarithm.
     decades = np.log10(norms[last] / norms[first])
     if last - first >= 10 and abs(decades) > 0.5:
         text += f": {'falls' if decades > 0 else 'grows'} tenfold in {(last - first) / abs(decades):.3g} steps back"

@@ -30,6 +30,7 @@ def load_target(target: str, models: bool = False) -> Any:
     Raises: TargetError where there is none; CellError where its file defines a cell wrongly.
     """
     file, colon, name = target.rpartition(":")
+    # A Windows path has a colon behind its drive: the last colon separates, and only in front of what looks like a file.
     if colon and (file.endswith(".py") or Path(file).exists() or os.sep in file):
         return _member(_from_file(Path(file)), name, f"{file} has no cell {name!r}", models)
     if target.endswith(".py") or Path(target).is_file():
@@ -67,9 +68,11 @@ def _from_file(path: Path) -> dict[str, Any]:
     if spec is None or spec.loader is None:
         raise TargetError(f"{path} is no Python file\n  its name must end with .py")
     module = importlib.util.module_from_spec(spec)
+    # Before execution: pickle and dataclasses look a module up by its name.
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.resolve().parent))
     note = threading.Timer(PATIENCE, print, [f"still importing {path} (Ctrl-C stops it)"], {"file": sys.stderr})
+    # A daemon thread does not keep the process alive if the import fails.
     note.daemon = True
     note.start()
     try:
@@ -89,6 +92,7 @@ def _check_source(path: Path) -> None:
     if path.is_dir():
         raise TargetError(f"{path} is a folder, a Python file is expected")
     try:
+        # tokenize.open honours a coding comment and a byte order mark, as the interpreter does.
         with tokenize.open(path) as file:
             file.read()
     except FileNotFoundError:

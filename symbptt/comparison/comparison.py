@@ -87,7 +87,9 @@ def compare_designs(
     designs = [design_of(label, cell, source) for label, cell in found.items()]
     tasks = {task.row.key: task for design in designs for task in tasks_of(design, grid, source)}
     known = {} if output is None else _known(Path(output), tasks)
+    # A key is a digest of all that determines a row, so that a row that is known need not be measured again.
     new = _measured([task for key, task in tasks.items() if key not in known], len(known), output, jobs, scheduler)
+    # Workers finish in any order; sorted rows make the result the same for any number of jobs.
     return Comparison(tuple(sorted([*known.values(), *new], key=order)))
 
 
@@ -130,6 +132,7 @@ def _measured(
                 due = now + max(PAUSE, 20 * (now - start))  # writing a large file takes 5 % of the time at the most
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_left(known + len(rows), known + len(tasks), output)) from None
+    # Whatever stops the loop, an interrupt or an error: finished rows are on disk.
     finally:
         if output is not None:
             merge_rows(output, rows[written:])

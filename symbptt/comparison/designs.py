@@ -151,6 +151,7 @@ def _sizes(cell: Cell, inputs: Mapping[str, Any]) -> dict[str, int]:
         for size, count in zip(a.shape, array.shape[array.ndim - rank :], strict=True):
             bind_size(cell, a, size, count, dims)
         if a.limit is not None:
+            # The data need at least so many values of the index; sizes that another array states go before.
             dims |= {name: int(array.max(initial=0)) + 1 for name in hidden_limit(a.limit) if name not in dims}
     return dims
 

@@ -36,6 +36,7 @@ def digest_of_text(text: str) -> str:
 
 def _of_array(value: Any) -> str:
     array = np.ascontiguousarray(value)
+    # Little-endian bytes, so that machines of either byte order agree.
     array = array.astype(array.dtype.newbyteorder("<"))
     return f"{array.dtype.str} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
 
@@ -43,6 +44,7 @@ def _of_array(value: Any) -> str:
 def _lines(step: Step) -> Iterator[str]:
     g = step.graph
     kept = g.ancestors([*step.next.values(), *step.outputs.values(), *step.leaves.values()])
+    # Ids depend on values that the step does not use; places among the used ones do not.
     number = {id: i for i, id in enumerate(kept)}
     yield from map(_of_argument, step.arguments)
     for id in kept:
@@ -60,6 +62,7 @@ def _of_argument(a: Argument) -> str:
 def _of_attributes(node: Node) -> str:
     if not isinstance(node.attrs, Body):
         return repr(node.attrs)
+    # srepr writes numbers in full; str would round floats.
     return " ".join([sp.srepr(node.attrs.expr), *_declared(node.attrs.expr)])
 
 

@@ -61,6 +61,7 @@ def plot_comparison(rows: Iterable[Row], axes: Any = None) -> Any:
 def _lost(rows: Sequence[Row]) -> str:
     """Return the rows that have no place in the figure."""
     measured = [row for row in rows if not row.failure]
+    # λ₁ = -∞: products of Jacobians become exactly zero, as for cells that forget in finitely many steps.
     lost = Counter(row.cell for row in measured if row.lyapunov is not None and np.isneginf(row.lyapunov))
     counts = Counter(row.cell for row in measured)
     listed = ", ".join(f"{cell} ({count} of {counts[cell]} rows)" for cell, count in sorted(lost.items()))

@@ -38,6 +38,7 @@ class Grid:
         if self.steps is not None:
             _axis("steps", [self.steps], lambda v: _is_integer(v, 1), "an integer from 1")
         object.__setattr__(self, "sizes", tuple(dict.fromkeys(map(int, sizes))))
+        # -0.0 == 0.0, but their texts differ and would give different keys; -0.0 + 0.0 is 0.0.
         object.__setattr__(self, "gains", tuple(dict.fromkeys(float(gain) + 0.0 for gain in gains)))  # no -0.0
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(map(int, seeds))))
 

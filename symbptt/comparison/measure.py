@@ -54,4 +54,5 @@ def horizon_of(found: Verdict) -> float:
 
 def _growth(flow: GradientFlow, lag: int) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
+        # A gradient of exactly 0 has the logarithm -inf, which is the answer; of 0 / 0 it is nan.
         return float(np.log(flow.norms[lag] / flow.norms[0]))

@@ -29,6 +29,7 @@ def sent(cell: Cell) -> bytes:
     cloudpickle, file = need("cloudpickle", "sweep"), io.BytesIO()
     with contextlib.ExitStack() as stack:
         for module in _own_modules():
+            # By reference, the default for importable modules, a worker would need the user's file on its path.
             cloudpickle.register_pickle_by_value(module)
             stack.callback(cloudpickle.unregister_pickle_by_value, module)
         try:

@@ -63,6 +63,7 @@ KINDS = {item.name: str(item.type).split(" ")[0] for item in fields(Row)}
 
 def key_of(cell: str, size: int | None, gain: float | None, seed: int, digests: tuple[str, str, str]) -> str:
     """Return the key of a row; `digests` are those of the cell and of the data, and the version of symbptt."""
+    # JSON of a list is unambiguous, where joined texts could collide: ("a b", "c") and ("a", "b c").
     text = json.dumps([cell, size, None if gain is None else repr(float(gain)), seed, *digests])
     return digest_of_text(text)
 

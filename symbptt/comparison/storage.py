@@ -58,6 +58,7 @@ def merge_rows(path: str | Path, rows: Iterable[Row]) -> tuple[Row, ...]:
     if not path.parent.is_dir():  # the lock would make it
         raise TargetError(f"cannot write {path}: there is no folder {path.parent}")
     try:
+        # The lock is a file of its own: the results are replaced as a whole, and a lock on the old file would lock nothing.
         with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=WAIT):
             there = read_rows(path)
             known = {row.key: row for row in check_same(path, there, rows)}
@@ -117,6 +118,7 @@ def csv_of(rows: Iterable[Row]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(KINDS)
+    # str of a float is the shortest text that reads back as the same float.
     writer.writerows(["" if value is None else str(value) for value in vars(row).values()] for row in rows)
     return text.getvalue().encode("utf-8")
 
@@ -130,6 +132,7 @@ def parse_csv(content: bytes) -> tuple[Row, ...]:
     if not lines or lines[0] != list(KINDS):
         raise ValueError("line 1 does not name the columns of results")
     rows = tuple(_parsed(number, cells) for number, cells in enumerate(lines[1:], 1))
+    # Writing the parsed rows again must give the same bytes: any manual change, even of a digit or a line end, is found.
     if csv_of(rows) != content:
         raise ValueError("its text is not as it was written")
     return rows

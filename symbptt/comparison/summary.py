@@ -57,4 +57,5 @@ def spread(values: Any) -> float:
     if len(values) < 2:
         return np.nan
     with np.errstate(invalid="ignore"):
+        # inf - inf is nan: equal infinities have no spread, but np.std would not find that.
         return 0.0 if np.all(values == values[0]) else float(np.std(values, ddof=1))

@@ -51,8 +51,10 @@ def _line(group: Group) -> list[str]:
     return [
         *first,
         f"{mean(exponent):+.4f}" if np.isfinite(mean(exponent)) else _rounded(mean(exponent)),
+        # Variances add, standard errors do not: the mean is taken of squares.
         _rounded(float(np.sqrt(mean(group.column("error") ** 2))), 2),
         _rounded(spread(exponent), 2),
+        # One infinite horizon would make the mean infinite.
         _rounded(float(np.median(group.column("horizon")))),
         group.verdict,
         *(_rounded(mean(group.column(name))) for name in names),

@@ -33,6 +33,7 @@ def rows_of(tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Iterator
     """
     joblib = need("joblib", "sweep")
     if jobs == 1 and scheduler is None:
+        # BLAS splits sums by threads, which changes their rounding: one thread gives the same bits everywhere.
         with need("threadpoolctl", "sweep").threadpool_limits(1):
             yield from map(row_of, tasks)
         return
@@ -81,6 +82,7 @@ def row_of(task: Task) -> Row:
         return replace(task.row, **_measured(task))
     except SymbpttError as error:
         return replace(task.row, failure=one_line(error))
+    # One bad row must not end a sweep of hours: its error is its result.
     except (ArithmeticError, LookupError, TypeError, ValueError, np.linalg.LinAlgError) as error:
         return replace(task.row, failure=f"{type(error).__name__}: {one_line(error)}")
 

@@ -169,7 +169,7 @@ def _is_kept(page: Equations, back: int) -> str:
     assert isinstance(cut, Window)
     if back < cut.k:
         return " and are kept"
-    # The initial state is no state that a truncation could detach: it is a leaf with a gradient of its own.
+    # A window detaches the state k applications back, unless that is the initial state.
     return " and are cut, but for those to the initial state" if back == cut.k else " and are cut"
 
 

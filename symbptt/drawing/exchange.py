@@ -71,6 +71,7 @@ def _edge(a: Key, b: Key, attributes: dict[str, str], graph: nx.DiGraph, number:
     kind = "saved" if attributes["saved"] else "backward" if backward else "forward"
     parts = {"color": ARROWS[kind], "tooltip": attributes["local"]}
     if attributes["saved"]:
+        # With constraints, Graphviz would rank the backward pass behind the whole forward pass.
         parts |= {"style": "dashed", "constraint": "false"}
     elif backward:
         parts |= {"constraint": "false"}

@@ -43,6 +43,7 @@ def need_matplotlib() -> Any:
 
 def new_figure(width: float, height: float, layout: str | None = None) -> Any:
     """Return an empty figure, its size in inches, which pyplot knows nothing of."""
+    # pyplot would keep a reference to each of its figures, and choose a backend.
     return need_matplotlib().figure.Figure(figsize=(width, height), layout=layout)
 
 
@@ -59,6 +60,7 @@ def save(figure: Any, path: str | Path, *, tight: bool = True) -> None:
         raise ArgumentError(f"no drawing can be written as {path.name!r}\n  endings: {', '.join(sorted(known))}")
     metadata = METADATA.get(kind)
     drawn = io.BytesIO()
+    # Without a fixed salt the ids in an SVG are random, and equal drawings would differ in bytes.
     with need_matplotlib().rc_context({"svg.hashsalt": "symbptt"}):
         figure.savefig(
             drawn,

@@ -71,6 +71,7 @@ def plot_adjoint_norm(
     notation = latex_of(names_of_page(Used(name, "state") for name in flow))
     for i, (name, norms) in enumerate(flow.items()):
         norms = np.asarray(norms, dtype=float)
+        # nan leaves a gap in the line; inf would stretch the axis.
         shown = np.where((norms > 0) & (norms < np.inf), norms, np.nan)  # a logarithmic axis has no zero
         at = np.arange(1, len(norms) + 1) if times is None else times
         style = {

@@ -1,4 +1,9 @@
-"""Positions of the nodes of an unrolled graph: columns in the order of computation, states on lanes of their own."""
+"""Positions of the nodes of an unrolled graph: columns in the order of computation, states on lanes of their own.
+
+Rows are found as in layered graph drawing: lines that pass a column get a placeholder there, then sweeps to the right and to
+the left move each name to the mean of its neighbours, at least one row from the next. Example: z reads a and b, in rows 1 and
+-1, and moves to row 0; a line from a to c that passes z's column has a placeholder near row 1, so that z does not cover it.
+"""
 
 from __future__ import annotations
 
@@ -149,6 +154,7 @@ def _swept(
 ) -> dict[str, float]:
     """Heights after sweeps to and fro, each name moving to the mean of its neighbours, at least one from the next."""
     rows = {name: (len(names) - 1) / 2 - i for names in levels for i, name in enumerate(names)}
+    # Sweeps alternate in direction, so that neighbours on both sides have a say; a few of them settle a graph of this size.
     for sweep in range(12):
         for names in levels if sweep % 2 else levels[::-1]:
             known = rows | fixed
@@ -163,6 +169,7 @@ def _snapped(rows: list[float]) -> list[float]:
     """Heights moved to halves, in the same order and at least one apart."""
     placed: dict[int, float] = {}
     for i in sorted(range(len(rows)), key=lambda i: -rows[i]):
+        # From the top down: rounding to halves may bring two rows together, and the lower one then gives way.
         placed[i] = min(round(2 * rows[i]) / 2, min(placed.values(), default=np.inf) - 1)
     return [placed[i] for i in range(len(rows))]
 
@@ -177,5 +184,6 @@ def _spread(wanted: list[float]) -> list[float]:
     placed: dict[int, float] = {}
     for i in ranks:
         placed[i] = min(wanted[i], min(placed.values(), default=np.inf) - 1)
+    # Placing from the top pushes all rows down; the mean of the displacements brings the group back to its wishes.
     shift = _mean([wanted[i] - placed[i] for i in ranks], 0.0)
     return [placed[i] + shift for i in range(len(wanted))]

@@ -25,6 +25,7 @@ OTHER = 1.05
 
 def text_width(text: str, size: float) -> float:
     """Return the width of a line of text, in the unit of `size`; accents take no room."""
+    # NFD separates accents from their letters: the letter counts, the combining accent does not.
     return size * sum(_width(letter) for letter in unicodedata.normalize("NFD", text))
 
 

@@ -16,6 +16,7 @@ TYPE = {"family": ["cmr10", "DejaVu Serif"], "math_fontfamily": "cm"}
 def paint(picture: Picture, axes: Any) -> None:
     """Draw a picture on axes, as large as fits into them."""
     axes.set_xlim(0, picture.width)
+    # Reversed limits: y grows downward, as in SVG, so that both writers share one picture.
     axes.set_ylim(picture.height, 0)
     axes.set_aspect("equal")
     axes.axis("off")
@@ -111,6 +112,7 @@ def mathtext(latex: str, flat: bool = False) -> str:
     if flat and latex.startswith(r"\frac{"):
         above, _, below = latex.removeprefix(r"\frac{").partition("}{")
         latex = f"{above}/{below.removesuffix('}')}"
+    # In TeX a comma is punctuation and gets a gap; braces make it an ordinary sign.
     return f"${latex.replace(',', '{,}')}$"
 
 

@@ -317,11 +317,13 @@ def _arrows(graph: nx.DiGraph, grid: Grid, boxes: dict[Key, Box]) -> Iterator[Ar
         if a not in boxes or b not in boxes or data["saved"] or (b[1] is None and a[1] != last):
             continue
         source, target = boxes[a], boxes[b]
+        # Steps repeat: an arrow between the same two names bends alike at all steps, and its bend is computed once.
         key = (a[0], b[0], (b[1] if b[1] is not None else 99) - (a[1] or 0), 0 in (a[1], b[1]))
         if key not in bends:
             left, right = sorted((source.middle[0], target.middle[0]))
             reach = 90.0
             near = (bounds[:, 2] > left - reach) & (bounds[:, 0] < right + reach)
+            # An arrow always touches the boxes at its own ends.
             near[[number[a], number[b]]] = False
             bends[key] = bend_of(source.middle, target.middle, bounds[near])
         control = control_of(source.middle, target.middle, bends[key])
@@ -365,6 +367,7 @@ def _colours(wiring: Wiring, grid: Grid) -> list[int]:
     ]
     found: list[int] = []
     for i, gutters in enumerate(places):
+        # Greedy colouring in the order of the lines: optimal colourings are not needed with six colours.
         beside = [found[j] for j in range(i) if gutters & places[j]]
         found.append(min(range(len(SAVED)), key=lambda colour: (beside.count(colour), found.count(colour), colour)))
     return found

@@ -83,6 +83,7 @@ def _name_ticks(axis: Any) -> None:
 def _widen(axis: Any) -> None:
     """Let a vertical range that is all rounding, of values that are equal, not look like a picture of something."""
     low, high = axis.get_view_interval()
+    # Relative to the values, but to 1 for values near zero.
     size = max(1.0, abs(low + high) / 2)
     if axis.axis_name == "y" and high - low < 2 * ROUNDING * size:
         axis.axes.set_ylim((low + high) / 2 - LEVEL * size, (low + high) / 2 + LEVEL * size)
@@ -98,6 +99,7 @@ def number(value: float, step: float = 0.0) -> str:
     if abs(value) < max(step / 1e3, 1e-300):
         return "0"
     digits = (
+        # The factor keeps log10 of a value such as 999.9999999 from falling below the power of ten that it stands for.
         max(1, round(np.floor(np.log10(abs(value) * 1.000001)) - np.floor(np.log10(step * 1.000001))) + 1)
         if step
         else 3

@@ -101,6 +101,7 @@ def _rounded(points: Sequence[Point]) -> str:
 def _toward(a: Point, b: Point) -> Point:
     dx, dy = b[0] - a[0], b[1] - a[1]
     size = (dx * dx + dy * dy) ** 0.5 or 1.0
+    # At most half of a segment, since both of its ends may be rounded.
     part = min(ROUND, size / 2) / size
     return a[0] + part * dx, a[1] + part * dy
 
@@ -128,6 +129,7 @@ def _runs(runs: tuple[Run, ...], x: float, y: float, size: float, low: float) ->
     """Runs of letters around a middle; what is lowered is shifted down, and what follows it back."""
     text, shift = "", 0.0
     for run in runs:
+        # SVG's dy accumulates over tspans: each shift is relative to where the text before has ended.
         wanted = -run.level * size * 0.24
         attributes = f' dy="{_n(wanted - shift)}"' if wanted != shift else ""
         attributes += f' font-size="{_n(low)}"' if run.level else ""

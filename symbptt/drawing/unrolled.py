@@ -39,6 +39,7 @@ class Unrolled(nx.DiGraph):
 
     def _repr_svg_(self) -> str | None:
         """The picture, of a graph as `unroll` made it and with as many steps as fit."""
+        # A graph that the user has changed, or a subgraph, may lack what the layout relies on.
         whole = self._size == (len(self), self.number_of_edges())
         return self.svg() if whole and 1 <= self.graph["steps"] <= MOST_STEPS else None
 

@@ -106,6 +106,7 @@ def _tracks(spans: dict[Key, list[Gutter]]) -> dict[Key, int]:
     """Tracks such that no two lines on the same one touch; a line that stays in one gutter needs none but its own."""
     tracks: dict[Key, int] = {}
     ends: list[Gutter] = []
+    # Interval partitioning: in the order of their beginnings, taking the first free track uses the fewest tracks.
     for key in sorted(spans, key=lambda key: (min(spans[key]), max(spans[key]))):
         first, last = min(spans[key]), max(spans[key])
         free = [i for i, end in enumerate(ends) if end < first]

@@ -58,6 +58,7 @@ def from_flax(tree: Mapping[str, Any], cell: str | Cell = "lstm") -> dict[str, A
     layout = layout_of(LINEN, "Flax", cell)
     arrays = dict(_leaves(tree["params"] if set(tree) == {"params"} else tree))
     candidates = [known for known in LINEN + NNX if known.cell == layout.cell]
+    # "<=": biases may be absent.
     fitting = [known for known in candidates if set(arrays) <= {slot.name for slot in known.slots}]
     if not fitting:
         modules = " or ".join(known.module for known in candidates)

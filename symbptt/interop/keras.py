@@ -20,6 +20,7 @@ LAYOUTS = (
             weight("recurrent_kernel", "Ui Uf Ug Uo", transposed=True), bias("bias", "bi bf bg bo"))),
     Layout("keras.layers.GRU", "gru",
            (weight("kernel", "Wz Wr Wn", transposed=True), weight("recurrent_kernel", "Uz Ur Un", transposed=True),
+            # Row 0 is added to W x, row 1 to U h: only the candidate's two biases cannot be summed, as r multiplies the second.
             bias("bias", "bz br bn bz br cn", rows=2))),
 )  # fmt: skip
 

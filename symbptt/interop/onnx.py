@@ -11,6 +11,7 @@ from symbptt.errors import ArgumentError
 from symbptt.interop.weight_layout import Layout, bias, layout_for, layout_of, read, weight, write
 from symbptt.language.cell import Cell
 
+# ONNX orders the gates i, o, f, c, where torch has i, f, g, o.
 _LSTM = (weight("W", "Wi Wo Wf Wg"), weight("R", "Ui Uo Uf Ug"), bias("B", "bi bo bf bg bi bo bf bg"))
 
 LAYOUTS = (

@@ -18,6 +18,7 @@ LAYOUTS = (
             bias("bias_ih", "bi bf bg bo"), bias("bias_hh", "bi bf bg bo"))),
     Layout("torch.nn.GRU", "gru",
            (weight("weight_ih", "Wr Wz Wn"), weight("weight_hh", "Ur Uz Un"),
+            # n = tanh(Wn x + bn + r ⊙ (Un h + cn)): the reset gate multiplies cn, so that bn and cn stay apart.
             bias("bias_ih", "br bz bn"), bias("bias_hh", "br bz cn"))),
 )  # fmt: skip
 

@@ -1,4 +1,9 @@
-"""The layout of a cell's weights in a framework, as data, and the conversions in both directions."""
+"""The layout of a cell's weights in a framework, as data, and the conversions in both directions.
+
+Example: torch.nn.LSTM has bias_ih and bias_hh, each with the blocks i, f, g, o, and adds the two. Reading sums them into the
+zoo's bi, bf, bg, bo; writing puts bi, bf, bg, bo into bias_ih and zeros into bias_hh. Reading what was written gives the same
+parameters; writing what was read gives the same function, not the same arrays.
+"""
 
 from __future__ import annotations
 
@@ -155,6 +160,7 @@ def _blocks(layout: Layout, slot: Slot, arrays: Arrays) -> list[tuple[str, Any]]
             f"{slot.name!r} of {layout.module} holds {count} equal blocks, got a size of {len(whole)}\n"
             "  are these the weights of another module?"
         )
+    # np.split returns views: without a copy, changes would reach the framework's own memory.
     return [(name, block.copy()) for name, block in zip(slot.params, np.split(whole, count), strict=True)]
 
 

@@ -175,6 +175,7 @@ def _table(report: Verification) -> list[list[str]]:
     for block in dict.fromkeys(row.name for row in report.rows):
         rows = [row for row in report.rows if row.name == block]
         errors = [[row.error for row in rows if row.regime == regime and not row.note] for regime in regimes]
+        # x == x is False for nan alone.
         allowed = max((row.tolerance for row in rows if row.tolerance == row.tolerance), default=np.nan)
         table.append([block, *(f"{max(found):.0e}" if found else "–" for found in errors), f"{allowed:.0e}"])
     return table
@@ -223,6 +224,7 @@ def _in_words(exponent: float, error: float) -> str:
         return "nothing is passed on"
     if abs(exponent) <= error:
         return "neither grows nor shrinks within the error"
+    # exp(λ) is the mean factor a step, and exp(λ) - 1 its relative change.
     return f"gradients {'grow' if exponent > 0 else 'shrink'} by {abs(np.expm1(exponent)):.0%} a step"
 
 

@@ -2,7 +2,7 @@
 
 They are found by comparing expressions; what a cell's names mean is not known here.
 
-Example: the lines i = σ(W_i x + b_i), f = σ(W_f x + b_f) and o = σ(W_o x + b_o) of a cell whose gates are called a_i, a_f, a_o.
+Example: the lines a_i = σ(W_i x + b_i), a_f = σ(W_f x + b_f) and a_o = σ(W_o x + b_o).
 Their patterns, which leave names out, are equal; `_differ` finds that the names differ by one ending only, i against f at the
 same places. The page then has one line, a_k = σ(W_k x + b_k), k ∈ {i, f, o}.
 """
