@@ -115,7 +115,8 @@ def derive(step: Step) -> Recursion:
 
 
 def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
-    """The nodes that depend on a state, an input or a parameter, not through a function without derivative alone."""
+    """Return the nodes that depend on a state, an input or a parameter, not through a function without derivative
+    alone."""
     wanted = {step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")}
     for id in forward:
         node = g[id]

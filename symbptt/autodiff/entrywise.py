@@ -113,7 +113,7 @@ class Calculus:
         return Entry(id, at, back)
 
     def aligned(self, arg: int, at: At) -> At:
-        """The place in an argument of what stands at a place of a larger shape, as NumPy broadcasts."""
+        """Return the place in an argument of what stands at a place of a larger shape, as NumPy broadcasts."""
         shape = self.graph.shape(arg)
         lead = len(at) - len(shape)
         return tuple(sp.S.Zero if size == 1 else at[lead + i] for i, size in enumerate(shape))
@@ -192,7 +192,7 @@ class Calculus:
         return False if extent and (is_never_negative(extent[0] - 1) or is_never_negative(-1 - extent[1])) else None
 
     def _open(self, between: Between, bounds: Bounds) -> Between | None:
-        """A condition without the bounds that always hold; None where it never holds."""
+        """Return a condition without the bounds that always hold; None where it never holds."""
         above = None if between.low is None else extent_of(between.index - between.low, bounds)
         below = None if between.high is None else extent_of(between.high - 1 - between.index, bounds)
         if any(x is not None and is_never_negative(-1 - x[1]) for x in (above, below)):
@@ -255,7 +255,7 @@ class Calculus:
         return entry
 
     def _wholes(self, id: int) -> list[int]:
-        """The values of which parts have names, that a value is or is made of element by element."""
+        """Return the values of which parts have names, that a value is or is made of element by element."""
         if id in self.parts:
             return [id]
         node = self.graph[id]
@@ -264,7 +264,7 @@ class Calculus:
         return [x for arg in node.args if self.graph.shape(arg) == node.shape for x in self._wholes(arg)]
 
     def _part_of(self, id: int, part: int) -> int | None:
-        """The same part of a value that is made element by element of the whole."""
+        """Return the same part of a value that is made element by element of the whole."""
         node = self.graph[part]
         if id == node.args[0]:
             return part
@@ -347,7 +347,7 @@ def _map(c: Calculus, node: Node) -> Iterator[Term]:
 
 def _weights(c: Calculus, partial: sp.Expr, args: tuple[int, ...], value: int,
              at: At) -> tuple[sp.Expr, list[tuple[Factor, int]]]:  # fmt: skip
-    """A partial derivative as a number and entries of its factors."""
+    """Return a partial derivative as a number and entries of its factors."""
     partial, found = known_functions(c.graph, partial, args)
     read = {placeholder(i): arg for i, arg in enumerate(args)} | dict(found) | {VALUE: value}
     number, rest = partial.as_coeff_Mul()
@@ -365,7 +365,7 @@ def _weights(c: Calculus, partial: sp.Expr, args: tuple[int, ...], value: int,
 
 
 def _first(part: sp.Expr, read: Mapping[sp.Expr, int]) -> tuple[int, int, str]:
-    """The order of factors: a value before what is made of it, in the user's order."""
+    """Return the order of factors: a value before what is made of it, in the user's order."""
     order = list(read)
     places = [order.index(s) for s in part.free_symbols if s in order]
     return min(places, default=-1), int(not part.is_Symbol), str(part)
@@ -515,7 +515,7 @@ def _pieces(c: Calculus, node: Node, at: At) -> Iterator[Term]:
 
 
 def _rolled(c: Calculus, node: Node) -> Iterator[Term]:
-    """The derivative of a roll: that of the slices that it joins."""
+    """Yield the derivative of a roll: that of the slices that it joins."""
     whole = build.turned(c.graph, node.args[0], *node.attrs.data)
     yield from _down_to(Calculus(c.graph, (whole,), c.labelled, ranges=c.ranges), whole, node.args[0])
 
@@ -541,7 +541,8 @@ def _cumulate(c: Calculus, node: Node) -> Iterator[Term]:
 
 
 def _by_adjoint(c: Calculus, node: Node) -> Iterator[Term]:
-    """The derivative of a function that a page shows whole, from its adjoint: that is linear in the adjoint of its value."""
+    """Yield the derivative of a function that a page shows whole, from its adjoint: that is linear in the adjoint
+    of its value."""
     g = c.graph
     # The adjoint is linear in `bar`: if dx_j = Σ_i G_ji bar_i, then G is the transposed Jacobian, and ∂v_i = Σ_j G_ji ∂x_j.
     bar = build.leaf(g, "adjoint", f"_adjoint{node.id}", node.shape)

@@ -164,14 +164,14 @@ class Guards:
         return found
 
     def _is_root(self, node: Node, f: Formula) -> bool:
-        """A root of what is never negative but may be zero: it has its least value there, and counts as flat."""
+        """Return a root of what is never negative but may be zero: it has its least value there, and counts as flat."""
         if not (f.expr.is_Pow and f.expr.exp.is_number and 0 < f.expr.exp < 1):
             return False
         low, _ = self.ranges.of_expression(f.expr.base, {placeholder(i): id for i, id in enumerate(f.args)})[0]
         return bool(low == 0)
 
     def _masks(self, read: dict[sp.Expr, int]) -> set[sp.Expr]:
-        """The symbols of values that are made to be zero: conditions, and what a choice gives."""
+        """Return the symbols of values that are made to be zero: conditions, and what a choice gives."""
         return {symbol for symbol, id in read.items() if symbol != VALUE and self._is_mask(self.graph[id])}
 
     def _is_mask(self, node: Node) -> bool:

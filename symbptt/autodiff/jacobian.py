@@ -146,7 +146,7 @@ def dense(s: _Sweep, id: int, block: Block) -> int:
 
 
 def _eye(g: Graph, shape: Shape) -> int:
-    """The identity as an array of shape + shape."""
+    """Return the identity as an array of shape + shape."""
     if not shape:
         return build.number(g, 1)
     size = shapes.prod(shape)
@@ -159,7 +159,7 @@ def _beside(g: Graph, x: int, count: int) -> int:
 
 
 def _added(s: _Sweep, id: int, parts: Sequence[Block]) -> Block:
-    """The sum of blocks of one value, as structured as its least structured part."""
+    """Return the sum of blocks of one value, as structured as its least structured part."""
     parts = [part for part in parts if part.kind != "zero"]
     if len(parts) <= 1:
         return parts[0] if parts else ZERO
@@ -190,7 +190,7 @@ def _map(s: _Sweep, node: Node) -> Block:
 
 
 def _weight(g: Graph, partial: sp.Expr, args: tuple[int, ...], value: int) -> int:
-    """A partial derivative as a node."""
+    """Return a partial derivative as a node."""
     partial, found = known_functions(g, partial, args)
     candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + found + [(VALUE, value)]
     read = [(symbol, id) for symbol, id in candidates if symbol in partial.free_symbols]
@@ -228,7 +228,7 @@ def _scaled(s: _Sweep, node: Node, arg: int, block: Block, weight: int) -> Block
 
 
 def _guarded(s: _Sweep, node: Node, arg: int, guard: Guard, scaled: Block) -> Block:
-    """A block times a partial derivative, zero where its guard says that nothing flows."""
+    """Return a block times a partial derivative, zero where its guard says that nothing flows."""
     g, before = s.g, s.blocks[arg]
     is_dense = scaled.kind == "dense"
     tests = [(_beside(g, id, len(s.own)) if is_dense and g.shape(id) else id, holds) for id, holds in guard.conditions]
@@ -257,7 +257,8 @@ def _contract(s: _Sweep, node: Node) -> Block:
 
 
 def _through(s: _Sweep, block: Block, arg: int, other: int, mine: Labels, theirs: Labels, out: Labels) -> Block:
-    """A product with a fixed operand; where it sums over all axes of the other, the identity leaves the fixed one."""
+    """Return a product with a fixed operand; where it sums over all axes of the other, the identity leaves the
+    fixed one."""
     g = s.g
     # All axes of the argument are summed, as in W h: then ∂(W h)/∂h is W itself, and the product with an eye can be saved.
     if block.kind != "dense" and not set(mine) & set(out):

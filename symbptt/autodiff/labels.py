@@ -111,8 +111,8 @@ def _time(arguments: Iterable[Argument], name: str, varies: bool) -> int | None:
 
 
 def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
-    """Names for the unnamed arguments of functions, and for values whose adjoint stands in a condition too: `a`, or
-    `a_z` where there are several and the value is z."""
+    """Return names for the unnamed arguments of functions, and for values whose adjoint stands in a condition too:
+    `a`, or `a_z` where there are several and the value is z."""
     g = r.graph
     ids = g.ancestors(r.forward_roots)
     consumers = g.consumers(ids)
@@ -132,7 +132,7 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
 
 
 def _free_letter(names: Collection[str]) -> str:
-    """The letter of arguments of functions: a, or another where a value of the user's is called a."""
+    """Return the letter of arguments of functions: a, or another where a value of the user's is called a."""
     return next((letter for letter in "auz" if letter not in names), "a")
 
 
@@ -146,7 +146,7 @@ def _is_compared(r: Recursion, id: int) -> bool:
 
 
 def _nearest(g: Graph, id: int, consumers: dict[int, list[int]], found: dict[int, Label]) -> str:
-    """The name of the first named value that a value goes into."""
+    """Return the name of the first named value that a value goes into."""
     queue = [id]
     while queue:
         id = queue.pop(0)

@@ -106,7 +106,7 @@ def _expanded_kind(g: Graph, id: int, found: Mapping[int, str], sources: Collect
 def _polynomial(
     g: Graph, id: int, found: Mapping[int, str], sources: Collection[int], made: dict[int, sp.Expr | None]
 ) -> sp.Expr | None:
-    """A value in symbols of those that are no polynomial of what they read; None where it has too many terms."""
+    """Return a value in symbols of those that are no polynomial of what they read; None where it has too many terms."""
     if id in made:
         return made[id]
     node = g[id]
@@ -182,7 +182,7 @@ def _of_map(node: Node, carried: list[int]) -> tuple[str, str]:
 
 
 def _plain(slope: sp.Expr, expr: sp.Expr) -> sp.Expr:
-    """A derivative with the value of its body written out."""
+    """Return a derivative with the value of its body written out."""
     return slope.xreplace({VALUE: expr})
 
 

@@ -49,7 +49,7 @@ def tangent(g: Graph, target: int, sources: Collection[int], dot: int, named: Co
 
 
 def _between(g: Graph, target: int, named: Collection[int]) -> list[int]:
-    """A value and all without a name that it is computed from, arguments first."""
+    """Return a value and all without a name that it is computed from, arguments first."""
     seen, open_ = {target}, [target]
     while open_:
         for arg in g[open_.pop()].args:
@@ -64,7 +64,7 @@ def _worst(kinds: Collection[str]) -> str:
 
 
 def _sum(g: Graph, parts: list[Tangent]) -> Tangent:
-    """The sum of changes; each comes with its own kind, and two of them are no identity."""
+    """Return the sum of changes; each comes with its own kind, and two of them are no identity."""
     parts = [part for part in parts if part is not NONE]
     if len(parts) < 2:
         return parts[0] if parts else NONE
@@ -86,7 +86,8 @@ def _map(g: Graph, node: Node, found: Given) -> Tangent:
 
 
 def _scaled(g: Graph, node: Node, arg: int, slope: sp.Expr, given: Tangent) -> Tangent:
-    """The slope times what changes, the slope first; a change that is repeated along an axis is no elementwise one."""
+    """Return the slope times what changes, the slope first; a change that is repeated along an axis is no
+    elementwise one."""
     kind = given.kind if g.shape(arg) == node.shape else _worst([given.kind, "linear"])
     if slope == 1:
         return Tangent(build.expand(g, given.id, node.shape), kind)

@@ -59,7 +59,7 @@ def _folded(g: Graph, node: Node, args: tuple[int, ...]) -> int:
 
 
 def _number(g: Graph, id: int) -> int | float | None:
-    """The number that a value is, or that it repeats."""
+    """Return the number that a value is, or that it repeats."""
     node = g[id]
     while node.family == "view" and node.attrs.kind in ("expand", "reshape"):
         node = g[node.args[0]]

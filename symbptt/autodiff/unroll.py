@@ -265,7 +265,7 @@ def _add_backward(growth: Growth, source: Source, head: Head | None, steps: int)
 
 
 def _add_gradient(growth: Growth, template: Template, times: Sequence[int], steps: int) -> None:
-    """The gradient of a parameter of the loss, to which the cell may have given already."""
+    """Return the gradient of a parameter of the loss, to which the cell may have given already."""
     key = (template.name, None)
     begun = growth.graph.nodes[key]["expression"] if key in growth.graph else ""
     _copy(growth, template, times)
@@ -274,7 +274,7 @@ def _add_gradient(growth: Growth, template: Template, times: Sequence[int], step
 
 
 def _weight(head: Head) -> Iterator[Template]:
-    """The adjoint of the loss of a step, where it is a part of a mean."""
+    """Yield the adjoint of the loss of a step, where it is a part of a mean."""
     for name, leaf in head.source.recursion.cotangent.items() if head.reduction == "mean" else ():
         label = head.source.labels[leaf]
         yield Template(head.source.name(label), "adjoint", (), "1 / N", head.source.pen.latex(label), of=name,
@@ -370,7 +370,8 @@ def _template(source: Source, label: Label, id: int, role: str, alias: bool = Fa
 
 
 def _origin(source: Source, label: Label, id: int, alias: bool) -> tuple[str, str]:
-    """The rule that makes a value, and the user's line: of an adjoint, those of the value to which it belongs."""
+    """Return the rule that makes a value, and the user's line: of an adjoint, those of the value to which it
+    belongs."""
     r = source.recursion
     if not label.adjoint:
         return ("another name" if alias else rule_of(r.graph[id])), r.graph[id].place
@@ -417,14 +418,14 @@ def _from_loss(source: Source, carry: Carry) -> Template:
 
 
 def _whole(source: Source, leaf: int) -> int:
-    """The sum that begins with what is carried in, or that itself where nothing is added."""
+    """Return the sum that begins with what is carried in, or that itself where nothing is added."""
     g, label = source.recursion.graph, source.labels[leaf]
     sums = [id for id, other in source.labels.items() if other == label and id != leaf and leaf in g[id].args]
     return sums[0] if sums else leaf
 
 
 def _carried(carry: Carry, t: int, steps: int) -> Template:
-    """The adjoint at step t: the loss gives nothing at step 0, the step after nothing at the last one."""
+    """Return the adjoint at step t: the loss gives nothing at step 0, the step after nothing at the last one."""
     whole = carry.whole if t > 0 else replace(carry.whole, text=CARRIED, reads={})
     parts, reads = [], dict(whole.reads)
     if t > 0:
@@ -449,7 +450,7 @@ def _adjoints(source: Source) -> Iterator[Template]:
 
 
 def _gradients(source: Source, only: Sequence[str] = ("param", "input")) -> Iterator[Template]:
-    """The gradients of the parameters, sums over all steps, and those of the inputs at each step."""
+    """Yield the gradients of the parameters, sums over all steps, and those of the inputs at each step."""
     r = source.recursion
     for role, found in (("param", r.params), ("input", r.inputs)):
         for name, id in found.items() if role in only else ():

@@ -153,7 +153,7 @@ def _contract(context: Context, node: Node, bar: int) -> Contributions:
 
 
 def _where_read(context: Context, node: Node, bar: int, operand: int, labels: tuple[int, ...]) -> int:
-    """An operand of a product, zero where no result of the product that it is part of was chosen."""
+    """Return an operand of a product, zero where no result of the product that it is part of was chosen."""
     g = context.graph
     if not context.guards.may_meet(context.flows.get(node.id, FREE), operand):
         return operand

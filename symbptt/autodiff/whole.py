@@ -24,8 +24,8 @@ def adjoint_of_argument(g: Graph, node: Node, bar: int) -> int:
 
 
 def _along(g: Graph, node: Node, kind: str, x: int) -> int:
-    """A reduction of an array of the argument's shape over the axes of a function, so that it lies beside the array; over all
-    axes where the others have one entry."""
+    """Return a reduction of an array of the argument's shape over the axes of a function, so that it lies beside
+    the array; over all axes where the others have one entry."""
     shape = g.shape(x)
     rest = [i for i in range(len(shape)) if i not in node.attrs.axes]
     axes = range(len(shape)) if all(shape[i] == 1 for i in rest) else node.attrs.axes
@@ -41,7 +41,7 @@ def beside(g: Graph, x: int, node: Node) -> int:
 
 
 def _inner(g: Graph, node: Node, a: int, b: int) -> int:
-    """The sum of products over the axes of a function; of vectors it is their inner product."""
+    """Return the sum of products over the axes of a function; of vectors it is their inner product."""
     if len(g.shape(a)) == 1:
         return build.contract(g, a, b, Product((0,), (0,), ()))
     return _along(g, node, "sum", build.map_(g, A * B, (a, b)))

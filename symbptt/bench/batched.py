@@ -84,7 +84,8 @@ def load_step(text: str, namespace: Any) -> Callable[[Any, Any, Any], dict[str, 
 
 
 def _fold(s: Scope, node: Node) -> int | float | None:
-    """The number that a value is, where it is one: literals, sizes, constants with a default, functions of them."""
+    """Return the number that a value is, where it is one: literals, sizes, constants with a default, functions of
+    them."""
     if node.shape:
         return None
     if node.family == "number":
@@ -102,7 +103,7 @@ def _fold(s: Scope, node: Node) -> int | float | None:
 
 
 def _whole(s: Scope, id: int) -> str:
-    """A value for each sample, repeated where all samples share it."""
+    """Return a value for each sample, repeated where all samples share it."""
     if id in s.varying:
         return f"np.real({s.text(id)})" if _is_condition(s.graph[id]) else s.text(id)
     return f"np.broadcast_to(np.array({s.text(id)}), {(s.B, *s.shape(s.graph.shape(id)))})"
@@ -132,7 +133,7 @@ def _is_condition(node: Node) -> bool:
 
 
 def _aligned(s: Scope, arg: int, rank: int) -> str:
-    """A value with axes of size 1 after the samples, where the result has more axes."""
+    """Return a value with axes of size 1 after the samples, where the result has more axes."""
     own = len(s.graph.shape(arg))
     if arg not in s.varying or own == rank:
         return s.text(arg)

@@ -67,7 +67,7 @@ def floor_products(cell: Cell, T: int, B: int, sizes: Mapping[str, int]) -> tupl
 
 
 def _packed(recursion: Recursion, weights: Iterable[Weighting], T: int, B: int) -> Iterable[Product]:
-    """A packed product forward, its adjoint towards the value, and the gradient of the parameters."""
+    """Yield a packed product forward, its adjoint towards the value, and the gradient of the parameters."""
     wanted = recursion.adjoint
     for w in weights:
         times, samples = (T, B) if w.looped else (1, T * B)
@@ -103,7 +103,7 @@ def _weightings(recursion: Recursion, sizes: Mapping[str, int]) -> list[Weightin
 def _parts(
     g: Graph, value: int, labels: tuple[int, ...], size: dict[int, int], sizes: Mapping[str, int]
 ) -> list[tuple[int, dict[int, int]]]:
-    """The vectors that a concatenated operand is made of: those that no state needs leave the loop."""
+    """Return the vectors that a concatenated operand is made of: those that no state needs leave the loop."""
     node = g[value]
     if node.family != "view" or node.attrs.kind != "concatenate" or len(labels) != 1:
         return [(value, size)]
@@ -112,7 +112,7 @@ def _parts(
 
 
 def _between_values(recursion: Recursion, T: int, B: int, sizes: Mapping[str, int]) -> Iterable[Product]:
-    """Products of two values of a sample, such as the reading of a matrix memory."""
+    """Yield products of two values of a sample, such as the reading of a matrix memory."""
     g = recursion.graph
     forward = g.ancestors(recursion.forward_roots)
     everything = g.ancestors([*recursion.forward_roots, *recursion.backward_roots])
@@ -162,7 +162,7 @@ def _number(size: Size, sizes: Mapping[str, int]) -> int:
 def _split(
     mine: tuple[int, ...], other: tuple[int, ...], out: tuple[int, ...], size: Mapping[int, int]
 ) -> tuple[int, int, int, int]:
-    """The sizes of a product as matrices: batch, rows of the first operand, inner, columns of the second."""
+    """Return the sizes of a product as matrices: batch, rows of the first operand, inner, columns of the second."""
     shared = [x for x in mine if x in other]
     batch = prod(size[x] for x in shared if x in out)
     inner = prod(size[x] for x in shared if x not in out)
@@ -184,7 +184,8 @@ def floor_run(products: Iterable[Product], dtype: Any) -> Callable[[], None]:
 
 
 def _operands(product: Product, rng: np.random.Generator, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two operands and the result; gradients read their first operand transposed, as it is stored by steps."""
+    """Return the two operands and the result; gradients read their first operand transposed, as it is stored by
+    steps."""
     batch = (product.batch,) if product.batch > 1 else ()
     turned = product.what == "gradient"
     first = (product.inner, product.rows) if turned else (product.rows, product.inner)

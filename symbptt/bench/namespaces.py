@@ -38,7 +38,7 @@ def torch_namespace(dtype: str) -> SimpleNamespace:
 
 
 def _of_numbers_too(torch: Any, kind: Any) -> dict[str, Any]:
-    """Functions that torch has for tensors, made to take a number in the place of one."""
+    """Return functions that torch has for tensors, made to take a number in the place of one."""
 
     def bound(pair: Any, one: Any) -> Any:
         def function(a: Any, b: Any) -> Any:

@@ -167,7 +167,7 @@ def _write(
 
 
 def _paragraphs(text: str) -> list[tuple[str, str]]:
-    """The paragraphs of a stability report under its first line, each with its first words as a title."""
+    """Return the paragraphs of a stability report under its first line, each with its first words as a title."""
     parts = [" ".join(part.split()) for part in text.split("\n\n")[1:]]
     pairs = [part.partition(" " if part.startswith("Advice") else ": ") for part in parts]
     return [(title, rest) if len(title) < 40 else ("", f"{title}: {rest}") for title, _, rest in pairs if rest]
@@ -187,7 +187,8 @@ def _stability(
     cell: Cell, params: Mapping[str, Any] | None, inputs: Mapping[str, Any], dims: dict[str, int], seed: int,
     tell: Callable[[str], None],
 ) -> _Stability:  # fmt: skip
-    """The report on the data of the build; where the state leaves the range at once, what is wrong in its place."""
+    """Return the report on the data of the build; where the state leaves the range at once, what is wrong in its
+    place."""
     try:
         found = report_of(setting(cell, params, inputs or None, None, None, None, seed, dims), None, seed, tell)
     except ArgumentError as error:  # a cell without stable numbers has equations and a module all the same
@@ -325,5 +326,5 @@ def _stability_links(names: Mapping[str, Path]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text of others as one cell of a table."""
+    """Return text of others as one cell of a table."""
     return plain(" ".join(text.split()))

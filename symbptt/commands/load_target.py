@@ -61,7 +61,7 @@ def _member(members: dict[str, Any], name: str, missing: str, models: bool = Fal
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    """The names that a Python file defines; its folder can be imported from meanwhile, as for a script."""
+    """Return the names that a Python file defines; its folder can be imported from meanwhile, as for a script."""
     _check_source(path)
     load("language.functions")
     spec = importlib.util.spec_from_file_location(f"symbptt_target_{path.stem}", path.resolve())

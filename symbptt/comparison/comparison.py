@@ -108,7 +108,8 @@ def _check_jobs(jobs: Any, scheduler: Any) -> None:
 
 
 def _known(path: Path, tasks: Mapping[str, Task]) -> dict[str, Row]:
-    """The rows that a file has of these tasks; the file is made where there is none, so that it is known to be writable."""
+    """Return the rows that a file has of these tasks; the file is made where there is none, so that it is known to
+    be writable."""
     stubs = [task.row for task in tasks.values()]
     check_same(path, read_rows(path), stubs)
     return {row.key: row for row in merge_rows(path, ()) if row.key in tasks}
@@ -117,7 +118,7 @@ def _known(path: Path, tasks: Mapping[str, Task]) -> dict[str, Row]:
 def _measured(
     tasks: Sequence[Task], known: int, output: str | Path | None, jobs: int, scheduler: str | None
 ) -> list[Row]:
-    """The rows of tasks, in the file too as far as there is one, whatever interrupts."""
+    """Return the rows of tasks, in the file too as far as there is one, whatever interrupts."""
     rows: list[Row] = []
     if not tasks:
         return rows
@@ -149,7 +150,7 @@ def _left(done: int, count: int, output: str | Path | None) -> str:
 
 
 def _shown(rows: Iterator[Row], known: int, count: int) -> Iterator[Row]:
-    """The same rows, with a bar on the terminal."""
+    """Yield the same rows, with a bar on the terminal."""
     columns = (
         TextColumn("measuring"),
         BarColumn(),

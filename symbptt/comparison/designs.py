@@ -122,7 +122,7 @@ def design_of(label: str, cell: Cell, source: Source) -> Design:
 
 
 def _bound(cell: Cell, source: Source) -> tuple[Mapping[str, Any] | None, dict[str, int]]:
-    """The inputs of a cell and the sizes that they say."""
+    """Return the inputs of a cell and the sizes that they say."""
     if source.given is None:
         return None, {}
     if isinstance(source.given, Table):

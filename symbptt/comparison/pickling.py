@@ -60,7 +60,7 @@ def _pickler(cloudpickle: Any) -> Any:
 
 
 def _own_modules() -> list[ModuleType]:
-    """The modules loaded from files that are not installed: a worker may not find them."""
+    """Return the modules loaded from files that are not installed: a worker may not find them."""
     installed = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     roots = [Path(place).resolve() for place in (*installed, *site.getsitepackages(), site.getusersitepackages())]
     others = [

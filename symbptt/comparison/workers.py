@@ -103,7 +103,7 @@ def _measured(task: Task) -> dict[str, Any]:
 
 
 def _sendable(tasks: Sequence[Task]) -> list[Task]:
-    """The tasks with their cells as bytes, each cell made so once."""
+    """Return the tasks with their cells as bytes, each cell made so once."""
     cells = {id(task.cell): task.cell for task in tasks}
     content = {number: sent(cell) for number, cell in cells.items()}
     return [replace(task, cell=content[id(task.cell)]) for task in tasks]

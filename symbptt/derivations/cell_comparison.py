@@ -47,7 +47,7 @@ class Change:
 
 
 def _signed(term: str, turned: bool = False) -> str:
-    """A term that comes, or with `turned` one that goes."""
+    """Return a term that comes, or with `turned` one that goes."""
     return f"without {term.removeprefix('+ ')}" if turned else term
 
 
@@ -115,7 +115,7 @@ def compare(first: Cell, second: Cell) -> CellComparison:
 
 
 def _compared(a: Derivation, b: Derivation, one: Pen, other: Pen) -> CellComparison:
-    """The comparison, each cell in the names of its own page."""
+    """Return the comparison, each cell in the names of its own page."""
     lines = [(Lines(d.recursion, d.labels, d.mark), pen) for d, pen in ((a, one), (b, other))]
     return CellComparison(
         (a.cell, b.cell),
@@ -159,7 +159,7 @@ def _lines(first: Sequence[_Told], second: Sequence[_Told]) -> Iterator[Change]:
 
 
 def _changed(name: str, old: tuple[Expr, Pen], new: tuple[Expr, Pen], inside: str = "") -> Change:
-    """The terms that differ; those inside a function that both have, by its name."""
+    """Return the terms that differ; those inside a function that both have, by its name."""
     (a, one), (b, other) = old, new
     if isinstance(a, Call) and isinstance(b, Call) and a.name == b.name and len(a.args) == len(b.args) == 1:
         within = one.words("σ") if a.name == "sigmoid" else a.name
@@ -198,7 +198,7 @@ def _routes(a: Derivation, b: Derivation, one: Pen, other: Pen) -> Iterator[Chan
 
 
 def _told(d: Derivation, to: str, of: str, pen: Pen) -> list[str]:
-    """The routes in one step; where there are too many, how many."""
+    """Return the routes in one step; where there are too many, how many."""
     try:
         return [path.along(pen) for path in d.paths(to, of)]
     except ArgumentError:
@@ -209,7 +209,7 @@ Pair = tuple[str, str]
 
 
 def _common(a: Derivation, b: Derivation, one: Pen, other: Pen) -> Iterator[tuple[Pair, Pair]]:
-    """The pairs of states that both cells have, by the names of their pages: h_prev of one is h of the other."""
+    """Yield the pairs of states that both cells have, by the names of their pages: h_prev of one is h of the other."""
     second = {other.name(name): name for name in b.cell.step.next}
     states = [(name, second[shown]) for name in a.cell.step.next if (shown := one.name(name)) in second]
     yield from (((to, of), (same_to, same_of)) for to, same_to in states for of, same_of in states)

@@ -83,13 +83,13 @@ class Unrolled:
         return _written_out(s, name, self.T, setting)
 
     def _step(self, ascii: bool) -> list[str]:
-        """The Jacobian of a step: of one state its line, of several the matrix of blocks."""
+        """Return the Jacobian of a step: of one state its line, of several the matrix of blocks."""
         head, lines = f"{self._letters.jacobian}_t = ", self.jacobian.text(ascii=ascii).splitlines()
         rows = len(self.jacobian.states) if len(self.jacobian.states) > 1 else 0
         return [(head if i == 0 else " " * len(head) * (i < rows)) + line for i, line in enumerate(lines)]
 
     def _state(self, pen: Pen) -> str:
-        """The name of the state, of several together a letter."""
+        """Return the name of the state, of several together a letter."""
         names = self.jacobian.states
         return pen.name(names[0]) if len(names) == 1 else self.jacobian.letter
 
@@ -156,7 +156,7 @@ class _Signs:
     is_text: bool
 
     def at(self, name: str, step: int | str) -> str:
-        """A name at a step, which joins the subscripts of the name."""
+        """Return a name at a step, which joins the subscripts of the name."""
         head, found, below = name.partition("_")
         if found and head:
             return f"{head}_{{{below.removeprefix('{').removesuffix('}')},{step}}}"
@@ -196,7 +196,7 @@ class _Signs:
         return self._bracketed(self.quotient(self.at("ℓ" if self.is_text else r"\ell", step), self.at(name, step)))
 
     def entered(self, name: str, step: int | str) -> str:
-        """The derivative of the state of a step in the state that enters it where states may be reset."""
+        """Return the derivative of the state of a step in the state that enters it where states may be reset."""
         before = step - 1 if isinstance(step, int) else f"{step}-1"
         raised = f"{self.at(name, before)}^{{({self.letters.reset})}}"
         return self._bracketed(self.quotient(self.at(name, step), raised))
@@ -223,7 +223,7 @@ def _reach(s: _Signs, setting: Setting) -> str:
 
 
 def _to_the_start(s: _Signs, setting: Setting) -> str:
-    """The steps whose losses act on the first step."""
+    """Return the steps whose losses act on the first step."""
     cut = setting.truncation
     if cut is None:
         return "t"
@@ -245,7 +245,7 @@ def _closed(s: _Signs, name: str, setting: Setting) -> Iterator[str]:
 
 
 def _written_out(s: _Signs, name: str, T: int, setting: Setting) -> Iterator[str]:
-    """The terms of T steps: what each loss says of the states at its step, and these of the steps before."""
+    """Yield the terms of T steps: what each loss says of the states at its step, and these of the steps before."""
     jacobian = [s.at(s.letters.jacobian, t) for t in range(T + 1)]
 
     def used(t: int) -> list[str]:

@@ -155,12 +155,12 @@ def _explained(cell: Cell, page: Equations, pen: Pen) -> Explanation:
 
 
 def _givers(reasons: Iterable[Reason], bar: str) -> tuple[int, ...]:
-    """The steps that give to an adjoint."""
+    """Return the steps that give to an adjoint."""
     return tuple(reason.number for reason in reasons if any(x.target == bar for x in reason.given))
 
 
 def _by_place(r: Recursion) -> Iterator[tuple[str, list[int]]]:
-    """The values that give something, from the last to the first, by the user's line that makes them."""
+    """Yield the values that give something, from the last to the first, by the user's line that makes them."""
     # `given` runs from the last value to the first; a dictionary keeps the order of the first occurrence.
     order = list(dict.fromkeys(value for value, _, _ in r.given))
     places: dict[str, list[int]] = {}

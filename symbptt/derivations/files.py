@@ -148,7 +148,7 @@ def _words(d: Derivation) -> str:
 
 
 def _table(d: Derivation) -> list[tuple[str, str, str, str]]:
-    """The names of the user, how they are written, what they are, and their shapes."""
+    """Return the names of the user, how they are written, what they are, and their shapes."""
     symbols = {named.name: named.latex for named in d.symbols}
     found = []
     for a in d.target.arguments:
@@ -168,7 +168,8 @@ _MARKS = {"\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"
 
 
 def _tex(text: str) -> str:
-    """Text of others in a document of LaTeX; letters that are no ASCII by their numbers, since fonts may lack them."""
+    """Return text of others in a document of LaTeX; letters that are no ASCII by their numbers, since fonts may
+    lack them."""
     return "".join(_MARKS.get(x, x if x.isascii() else f"U+{ord(x):04X}") for x in text)
 
 

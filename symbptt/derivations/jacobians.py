@@ -79,12 +79,12 @@ class _Derivatives:
         return Derivative(over, Symbol(label, normal(g.shape(self.step.leaves[of]))))
 
     def _of_itself(self, to: str, of: str) -> Definition:
-        """A next state that is the state before, or that of another one."""
+        """Return a next state that is the state before, or that of another one."""
         eye = EYE if normal(self.calculus.graph.shape(self.step.leaves[of])) else ONE
         return Definition(self.name(Label(to, 0), of), eye)
 
     def _same(self, to: str, of: str, other: Label) -> Definition:
-        """A state or an output that is another one under a second name."""
+        """Return a state or an output that is another one under a second name."""
         return Definition(self.name(Label(to, 0), of), self.name(other, of))
 
 
@@ -183,7 +183,7 @@ def _read(cell: Cell, params: Any, inputs: Any, state: Any, name: str) -> _Read:
 
 
 def _block(of: StepJacobian, block: Block, value: Any, read: _Read) -> Any:
-    """A block as an array, from the weights that its structure leaves."""
+    """Return a block as an array, from the weights that its structure leaves."""
     outer, inner = of.shapes(read.sizes)
     if block.kind == "zero":
         return np.zeros((*outer, *inner), read.dtype)
@@ -251,7 +251,7 @@ class StateJacobian:
         return next(free_letters(WHOLE, self.taken))
 
     def _rows(self, pen: Pen) -> list[list[str]]:
-        """The matrix of blocks: each by its name, or as 0 or I."""
+        """Return the matrix of blocks: each by its name, or as 0 or I."""
         of = _Derivatives(self.page)
         simple = {"zero": "0", "identity": "I"}
         return [

@@ -112,7 +112,8 @@ def _dependence(step: Step, labels: Mapping[int, Label], id: int, names: tuple[s
 
 
 def _goes_into(g: Graph, id: int, called: Mapping[int, str], read: Collection[int]) -> str:
-    """The name of the first value with a name that a value goes into, on the way to what is asked for: among `read`."""
+    """Return the name of the first value with a name that a value goes into, on the way to what is asked for: among
+    `read`."""
     open_ = [id]
     while open_:
         at = open_.pop(0)

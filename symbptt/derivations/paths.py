@@ -171,7 +171,7 @@ class Paths(Sequence[Path]):
 
 
 def _along(of: Path, pen: Pen) -> list[str]:
-    """The derivative along a route, and behind it the lines that it needs."""
+    """Return the derivative along a route, and behind it the lines that it needs."""
     first, *rest = of.definitions
     return [pen.expression(first.right), *(equation(line, pen) for line in rest)]
 
@@ -215,7 +215,7 @@ def _check_names(cell: Cell, to: str, of: str, steps: int) -> None:
 
 
 def _names(cell: Cell, graph: Any, through: Sequence[str] | None) -> dict[int, str]:
-    """The values that routes are told by."""
+    """Return the values that routes are told by."""
     known = {name: id for id, name in graph.names.items() if name in cell.step.graph.names.values()}
     if through is None:
         return {id: name for name, id in known.items()}
@@ -276,7 +276,8 @@ class _Telling:
         return f"{kind} {self.called[id]}"
 
     def _by_parts(self, route: Sequence[Stop]) -> tuple[Definition, ...]:
-        """A long derivative as a product of those between neighbours, each with a line that holds at every step."""
+        """Return a long derivative as a product of those between neighbours, each with a line that holds at every
+        step."""
         factors: list[Expr] = []
         found: dict[tuple[int, int], tuple[Definition, ...]] = {}
         for (before, then), (after, now) in pairwise(route):
@@ -340,7 +341,8 @@ def _own_rank(of: Paths) -> int:
 
 
 def _norm(x: Any) -> Any:
-    """The 2-norm of each matrix; inf where an entry has left the range, of which no singular values are computed."""
+    """Return the 2-norm of each matrix; inf where an entry has left the range, of which no singular values are
+    computed."""
     if not x.size:
         return np.zeros(x.shape[0])
     # LAPACK's SVD raises LinAlgError for matrices with nan or inf: they are replaced by zero first.
@@ -361,7 +363,7 @@ def _shapes(of: Paths, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def _edges(of: Paths, arrays: Any, sizes: Any, T: int, dtype: Any, run: Any) -> dict[tuple[str, str], Any]:
-    """The derivatives between neighbours on routes at all steps, as matrices (T, rows, columns)."""
+    """Return the derivatives between neighbours on routes at all steps, as matrices (T, rows, columns)."""
     step = of.cell.step
     nodes = {key: _node(step, key) for p in of.paths for key, _ in p.keys}
     with_blocks, found = direct(step, sorted(set(nodes.values())))
@@ -381,12 +383,13 @@ def _edges(of: Paths, arrays: Any, sizes: Any, T: int, dtype: Any, run: Any) -> 
 
 
 def _states(first: Any, after: Any, T: int) -> Any:
-    """The states before each step."""
+    """Return the states before each step."""
     return np.concatenate([first.reshape(1, 1, *first.shape[1:]), after.reshape(T, 1, *first.shape[1:])[:-1]])
 
 
 def _node(step: Step, key: str) -> int:
-    """A value of a route in the step that is computed: functions that a page shows whole are composed of others there."""
+    """Return a value of a route in the step that is computed: functions that a page shows whole are composed of
+    others there."""
     kind, _, name = key.partition(" ")
     if kind == "of":
         return step.leaves[name]
@@ -398,7 +401,7 @@ def _node(step: Step, key: str) -> int:
 def _product(
     keys: Sequence[tuple[str, int]], edges: Mapping[tuple[str, str], Any], steps: int, count: int, size: int
 ) -> Any:
-    """The product of the derivatives along a route, the latest first, for each window of steps."""
+    """Return the product of the derivatives along a route, the latest first, for each window of steps."""
     found: Any = None
     for (before, a), (after, b) in pairwise(keys):
         # A state read by the next step is the same value: no factor.

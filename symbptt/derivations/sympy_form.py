@@ -66,7 +66,7 @@ class Joined(sp.BlockMatrix):
 
 
 def _evaluated(block: Any, hints: Mapping[str, Any]) -> Any:
-    """A block, of zeros too, with its entries once it has some."""
+    """Return a block, of zeros too, with its entries once it has some."""
     found = block.doit(**hints)
     is_zero = isinstance(found, sp.ZeroMatrix) and all(size.is_Integer for size in found.shape)
     return found.as_explicit() if is_zero else found
@@ -78,7 +78,7 @@ class _Form:
     names: Mapping[int, str]
 
     def value(self, id: int) -> sp.Basic:
-        """A value inside a formula: a symbol where it has a name."""
+        """Return a value inside a formula: a symbol where it has a name."""
         if id not in self.names:
             return self.formula(id)
         shape, name = self.graph.shape(id), self.names[id]
@@ -94,7 +94,7 @@ class _Form:
         return sp.sympify(rows), sp.sympify(columns)
 
     def formula(self, id: int) -> sp.Basic:
-        """The formula of a value, whether it has a name or not."""
+        """Return the formula of a value, whether it has a name or not."""
         node = self.graph[id]
         if node.family == "leaf":
             return sp.sympify(parse_dims(node.attrs.name)[0]) if node.attrs.role == "size" else self.value(id)
@@ -132,7 +132,7 @@ def _map(f: _Form, node: Node) -> sp.Basic:
 
 
 def _expression(f: _Form, node: Node, args: dict[int, int], top: bool = False) -> sp.Expr:
-    """A body with the bodies of values without a name written out in it; `args` are the values that it reads."""
+    """Return a body with the bodies of values without a name written out in it; `args` are the values that it reads."""
     if node.family == "number" and not node.shape:
         return as_sympy(node.attrs.value)
     if node.family != "map" or (node.id in f.names and not top):
@@ -154,14 +154,14 @@ class _Elementwise:
         return [i for i in read if self.form.graph.shape(self.args[i])]
 
     def scalar(self, expr: sp.Expr) -> sp.Expr:
-        """An expression with values in the place of its arguments, and with SymPy's own functions."""
+        """Return an expression with values in the place of its arguments, and with SymPy's own functions."""
         read = sorted(expr.free_symbols & set(map(placeholder, range(len(self.args)))), key=str)
         return _plain(self.form, self.node, expr).xreplace(
             {s: self.form.value(self.args[int(s.name[1:])]) for s in read}
         )
 
     def matrix(self, expr: sp.Expr) -> sp.Basic:
-        """An expression as an array of the shape of the value."""
+        """Return an expression as an array of the shape of the value."""
         read = self.arrays(expr)
         if not read:
             return self.scalar(expr) * Ones(*self.form.rows_and_columns(self.node.id))
@@ -184,14 +184,14 @@ class _Elementwise:
         raise AssertionError
 
     def _applied(self, expr: sp.Expr, to: sp.Expr) -> sp.Basic:
-        """A function of one array."""
+        """Return a function of one array."""
         # A Dummy differs from every symbol of the user's, also from one called x.
         x = sp.Dummy("x", real=True)
         body = self.scalar(expr.xreplace({to: x}))
         return self.matrix(to).applyfunc(sp.Lambda(x, body))
 
     def fitted(self, i: int) -> sp.Basic:
-        """An array repeated to the shape of the value, as NumPy broadcasts."""
+        """Return an array repeated to the shape of the value, as NumPy broadcasts."""
         arg = self.args[i]
         return repeated(self.form.value(arg), self.form.graph.shape(arg), self.node.shape)
 
@@ -246,7 +246,7 @@ SHOWN = {function: name for name, function in ops.SHOWN.items()}
 
 
 def _plain(f: _Form, node: Node, expr: sp.Expr) -> sp.Expr:
-    """A body with SymPy's own functions in the place of ours."""
+    """Return a body with SymPy's own functions in the place of ours."""
     args = [_plain(f, node, part) for part in expr.args]
     name = NAME_OF.get(expr.func, "") if expr.func in ops.PRIMITIVES or expr.func in (sp.sign, sp.Abs) else ""
     if expr.func in SHOWN:
@@ -282,7 +282,7 @@ def _contract(f: _Form, node: Node) -> sp.Basic:
 
 
 def _pair(labels: tuple[int, ...], turned: bool) -> tuple[int | None, int | None]:
-    """The labels of rows and columns of an operand."""
+    """Return the labels of rows and columns of an operand."""
     pair = (labels[0], labels[1] if len(labels) == 2 else None)
     return (pair[1], pair[0]) if turned else pair
 
@@ -344,7 +344,7 @@ def _gather(f: _Form, node: Node) -> sp.Basic:
 
 
 def _whole(f: _Form, node: Node) -> sp.Basic:
-    """A function of a vector that a page shows by its name."""
+    """Return a function of a vector that a page shows by its name."""
     name, x = node.attrs.name, f.value(node.args[0])
     if len(f.graph.shape(node.args[0])) == 1 and name in ("softmax", "mean"):
         size = sp.sympify(f.graph.shape(node.args[0])[0])
@@ -359,8 +359,8 @@ def _whole(f: _Form, node: Node) -> sp.Basic:
 
 
 def _one(x: sp.Basic) -> sp.Expr:
-    """The number that a matrix of one row and one column is: its entry, which is a number as soon as the matrix has numbers.
-    (SymPy leaves the trace of ones times numbers as it stands.)"""
+    """Return the number that a matrix of one row and one column is: its entry, which is a number as soon as the
+    matrix has numbers. (SymPy leaves the trace of ones times numbers as it stands.)"""
     return MatrixElement(x, 0, 0)
 
 

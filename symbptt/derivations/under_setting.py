@@ -192,7 +192,7 @@ def said_of_the_rule(page: Equations) -> Iterator[Note]:
 
 
 def _losses(page: Equations) -> str:
-    """The losses whose adjoints stand together."""
+    """Return the losses whose adjoints stand together."""
     cut, letter = page.setting.truncation, page.letters.window
     if isinstance(cut, Chunked):
         last = BATCH if page.setting.lengths else "T"

@@ -82,7 +82,7 @@ def _inside(p: Point, b: Bounds) -> bool:
 
 
 def _last(holds: Any, low: float, high: float) -> float:
-    """The end of the first stretch on which something holds, which it does at the beginning."""
+    """Return the end of the first stretch on which something holds, which it does at the beginning."""
     # A coarse scan first: a curve may leave a box and enter it again, and bisection alone could find the later border.
     step = next((s for s in np.linspace(low, high, 65)[1:] if not holds(s)), high)
     low = step - 1 / 64

@@ -90,8 +90,8 @@ def step_graph(graph: nx.DiGraph) -> nx.DiGraph:
 
 
 def _rows(graph: nx.DiGraph, order: nx.DiGraph, columns: list[list[str]]) -> dict[str, float]:
-    """Heights of names: a state on a lane of its own, the first of several below all else and others above; inputs on
-    the other side from the first state; values in between, near what they read and what reads them."""
+    """Return heights of names: a state on a lane of its own, the first of several below all else and others above;
+    inputs on the other side from the first state; values in between, near what they read and what reads them."""
     shown = {name for name, t in graph if t}
     states = [name for name, t in graph if t == 0 and graph.nodes[name, t]["role"] == "state"]
     levels = [found for names in columns if (found := [name for name in names if name in shown])]
@@ -109,7 +109,8 @@ def _rows(graph: nx.DiGraph, order: nx.DiGraph, columns: list[list[str]]) -> dic
 
 
 def _beside(order: nx.DiGraph, columns: list[list[str]], rows: dict[str, float]) -> dict[str, float]:
-    """Heights of what has an adjoint only: beside what is computed from it, or as near to that as there is room."""
+    """Return heights of what has an adjoint only: beside what is computed from it, or as near to that as there is
+    room."""
     found: dict[str, float] = {}
     for names in columns[::-1]:
         taken = [rows[name] for name in names if name in rows]
@@ -122,7 +123,7 @@ def _beside(order: nx.DiGraph, columns: list[list[str]], rows: dict[str, float])
 
 
 def _free(wish: float, taken: Sequence[float]) -> float:
-    """The height nearest to a wish, in steps of a half, that is at least one from all that are taken."""
+    """Return the height nearest to a wish, in steps of a half, that is at least one from all that are taken."""
     tries = (wish + sign * shift / 2 for shift in range(4 * len(taken) + 2) for sign in (1, -1))
     return next(y for y in tries if all(abs(y - other) >= 1 for other in taken))
 
@@ -134,7 +135,8 @@ def _is_input(graph: nx.DiGraph, name: str) -> bool:
 def _threaded(
     graph: nx.DiGraph, order: nx.DiGraph, levels: list[list[str]], states: list[str]
 ) -> tuple[nx.Graph, list[list[str]]]:
-    """The lines of one step, with a name for each column that a line passes, so that lines take room as values do."""
+    """Return the lines of one step, with a name for each column that a line passes, so that lines take room as
+    values do."""
     level = {name: i for i, names in enumerate(levels) for name in names}
     level |= {f"{name} before": -1 for name in states}
     lines = [(a, b) for a, b in order.edges if a in level and b in level]
@@ -152,7 +154,8 @@ def _threaded(
 def _swept(
     threads: nx.Graph, levels: list[list[str]], fixed: dict[str, float], wish: dict[str, float]
 ) -> dict[str, float]:
-    """Heights after sweeps to and fro, each name moving to the mean of its neighbours, at least one from the next."""
+    """Return heights after sweeps to and fro, each name moving to the mean of its neighbours, at least one from the
+    next."""
     rows = {name: (len(names) - 1) / 2 - i for names in levels for i, name in enumerate(names)}
     # Sweeps alternate in direction, so that neighbours on both sides have a say; a few of them settle a graph of this size.
     for sweep in range(12):
@@ -166,7 +169,7 @@ def _swept(
 
 
 def _snapped(rows: list[float]) -> list[float]:
-    """Heights moved to halves, in the same order and at least one apart."""
+    """Return heights moved to halves, in the same order and at least one apart."""
     placed: dict[int, float] = {}
     for i in sorted(range(len(rows)), key=lambda i: -rows[i]):
         # From the top down: rounding to halves may bring two rows together, and the lower one then gives way.
@@ -179,7 +182,7 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
 
 
 def _spread(wanted: list[float]) -> list[float]:
-    """Places at least one apart, in the order of those wanted (of equal ones the first highest), near them."""
+    """Return places at least one apart, in the order of those wanted (of equal ones the first highest), near them."""
     ranks = sorted(range(len(wanted)), key=lambda i: (-wanted[i], i))
     placed: dict[int, float] = {}
     for i in ranks:

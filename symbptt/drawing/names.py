@@ -49,7 +49,7 @@ def plain_name(latex: str) -> str:
 
 
 def _read(tokens: list[str], at: list[int], end: int, slanted: bool, level: int) -> Iterator[Run]:
-    """The runs of tokens up to a closing bracket; `at` holds where the reading is."""
+    """Yield the runs of tokens up to a closing bracket; `at` holds where the reading is."""
     while at[0] < end:
         token = tokens[at[0]]
         at[0] += 1
@@ -66,7 +66,7 @@ def _read(tokens: list[str], at: list[int], end: int, slanted: bool, level: int)
 
 
 def _argument(tokens: list[str], at: list[int], end: int, slanted: bool, level: int) -> Iterator[Run]:
-    """The runs of what follows: a group, or one sign."""
+    """Yield the runs of what follows: a group, or one sign."""
     if at[0] < end and tokens[at[0]] == "{":
         at[0] += 1
         yield from _read(tokens, at, end, slanted, level)
@@ -107,7 +107,7 @@ def greek(name: str) -> tuple[str, bool]:
 
 
 def _joined(runs: Iterator[Run]) -> Iterator[Run]:
-    """Runs of the same kind side by side as one."""
+    """Yield runs of the same kind side by side as one."""
     last = Run("")
     for run in runs:
         if (run.slanted, run.level) == (last.slanted, last.level):

@@ -150,7 +150,7 @@ def picture_of(graph: nx.DiGraph, *, saved: bool = True, width: str = "double") 
 
 
 def _drawn(graph: nx.DiGraph, saved: bool, width: str) -> Picture:
-    """The drawing in the first style in which it fits, or else in the last."""
+    """Return the drawing in the first style in which it fits, or else in the last."""
     grid = grid_of(graph)
     wiring = wiring_of(graph, grid) if saved else Wiring((), {}, 0, 0)
     for style in STYLES[width]:
@@ -184,7 +184,7 @@ def _that_fit(graph: nx.DiGraph, saved: bool) -> Iterator[str]:
 
 
 def _first_step(graph: nx.DiGraph) -> nx.DiGraph:
-    """The part of a graph that belongs to the first step, and what all steps share."""
+    """Return the part of a graph that belongs to the first step, and what all steps share."""
     part = nx.DiGraph(graph.subgraph(node for node in graph if node[1] in (None, 0, 1)))
     part.graph["steps"] = 1
     return part
@@ -206,7 +206,7 @@ class _Frame:
     entries: int
 
     def y(self, level: float) -> float:
-        """The middle of a row."""
+        """Return the middle of a row."""
         away = self.half + (abs(level) - 1) * self.pitch + self.tall / 2
         return self.middle - away if level > 0 else self.middle + away + (self.pitch - self.tall)
 
@@ -236,7 +236,7 @@ def _composed(graph: nx.DiGraph, grid: Grid, wiring: Wiring, style: Style) -> Pi
 
 
 def _room(role: str, name: tuple[Run, ...], small: tuple[Run, ...], style: Style) -> float:
-    """The width of a box; what the loss gives has none, and stands in lower type."""
+    """Return the width of a box; what the loss gives has none, and stands in lower type."""
     if role == "cotangent":
         return runs_width(name, style.low, style.low)
     inner = max(runs_width(name, style.type, style.low), runs_width(small, style.small, style.small_low))
@@ -307,7 +307,7 @@ def _loss_box(graph: nx.DiGraph, names: dict[Key, tuple[Run, ...]], frame: _Fram
 
 
 def _arrows(graph: nx.DiGraph, grid: Grid, boxes: dict[Key, Box]) -> Iterator[Arrow]:
-    """The arrows but for saved values; into the loss, those of the last step."""
+    """Yield the arrows but for saved values; into the loss, those of the last step."""
     bends: dict[tuple[str, str, int, bool], float] = {}
     nodes = list(boxes)
     bounds = np.array([boxes[node].bounds for node in nodes])
@@ -360,7 +360,8 @@ def _lines(graph: nx.DiGraph, grid: Grid, wiring: Wiring, boxes: dict[Key, Box],
 
 
 def _colours(wiring: Wiring, grid: Grid) -> list[int]:
-    """A colour for each line, not one that another in the same gutters has, or else the one that the fewest have."""
+    """Return a colour for each line, not one that another in the same gutters has, or else the one that the fewest
+    have."""
     places = [
         {(grid.places[n].step, grid.places[n].column) for n in (w.source, *(r for r, _, _ in w.readers))}
         for w in wiring.wires
@@ -376,7 +377,7 @@ def _colours(wiring: Wiring, grid: Grid) -> list[int]:
 def _framed(
     graph: nx.DiGraph, frame: _Frame, boxes: dict[Key, Box], arrows: Sequence[Arrow], lines: Sequence[Line], backward: bool
 ) -> Picture:  # fmt: skip
-    """The picture with headings and legend, its frame around all that is drawn."""
+    """Return the picture with headings and legend, its frame around all that is drawn."""
     style = frame.style
     extents = [*(box.bounds for box in boxes.values()), *(_extent(points_of(*arrow.points)) for arrow in arrows)]
     extents += [_extent(way) for line in lines for _, way in line.ways]
@@ -404,7 +405,7 @@ def _framed(
 
 
 def _extent(points: Any) -> Bounds:
-    """The box around points.
+    """Return the box around points.
 
     Shapes: points (n, 2).
     """

@@ -127,7 +127,7 @@ def _legend_over(axes: Any) -> int:
 
 
 def _columns(labels: list[str], width: float) -> int:
-    """The most columns in which labels fit a width in inches; a legend is filled column by column."""
+    """Return the most columns in which labels fit a width in inches; a legend is filled column by column."""
     matplotlib = need_matplotlib()
     font, measure = matplotlib.font_manager.FontProperties(size=SMALL), matplotlib.textpath.text_to_path
     widths = [HANDLE + measure.get_text_width_height_descent(text, font, "$" in text)[0] / 72 for text in labels]

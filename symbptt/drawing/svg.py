@@ -61,7 +61,7 @@ def _background(picture: Picture) -> Iterator[str]:
 
 
 def _head(tip: Point, before: Point, length: float, half: float) -> str:
-    """A filled triangle at the end of an arrow."""
+    """Return a filled triangle at the end of an arrow."""
     dx, dy = tip[0] - before[0], tip[1] - before[1]
     size = (dx * dx + dy * dy) ** 0.5 or 1.0
     ux, uy = dx / size, dy / size
@@ -91,7 +91,7 @@ def _line(line: Line) -> str:
 
 
 def _rounded(points: Sequence[Point]) -> str:
-    """A line through corners, each of them rounded off."""
+    """Return a line through corners, each of them rounded off."""
     text = f"M{_p(points[0])}"
     for before, at, after in zip(points, points[1:], points[2:], strict=False):
         text += f"L{_p(_toward(at, before))}Q{_p(at)} {_p(_toward(at, after))}"
@@ -126,7 +126,7 @@ def _box(box: Box, style: Style) -> str:
 
 
 def _runs(runs: tuple[Run, ...], x: float, y: float, size: float, low: float) -> str:
-    """Runs of letters around a middle; what is lowered is shifted down, and what follows it back."""
+    """Return runs of letters around a middle; what is lowered is shifted down, and what follows it back."""
     text, shift = "", 0.0
     for run in runs:
         # SVG's dy accumulates over tspans: each shift is relative to where the text before has ended.

@@ -38,7 +38,7 @@ class Unrolled(nx.DiGraph):
         return svg_of(picture_of(self, saved=saved, width=width))
 
     def _repr_svg_(self) -> str | None:
-        """The picture, of a graph as `unroll` made it and with as many steps as fit."""
+        """Return the picture, of a graph as `unroll` made it and with as many steps as fit."""
         # A graph that the user has changed, or a subgraph, may lack what the layout relies on.
         whole = self._size == (len(self), self.number_of_edges())
         return self.svg() if whole and 1 <= self.graph["steps"] <= MOST_STEPS else None
@@ -86,7 +86,7 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
 
 
 def _own(r: Recursion) -> Recursion:
-    """A recursion in a graph of its own, into which local derivatives are written."""
+    """Return a recursion in a graph of its own, into which local derivatives are written."""
     return replace(r, step=replace(r.step, graph=r.graph.copy()))
 
 
@@ -110,7 +110,7 @@ class _Pen:
         return self.writer.symbol(id)
 
     def local(self, id: int, dot: int) -> str:
-        """The derivative as a factor: without what changes, where that stands once and at one end."""
+        """Return the derivative as a factor: without what changes, where that stands once and at one end."""
         self.labels[dot] = Label(DOT, None)
         text = self.writer.symbol(id)
         if text == DOT:
@@ -140,7 +140,7 @@ def _symbol(notation: Notation, label: Label) -> str:
 
 
 def _marked(symbol: str, label: Label) -> str:
-    """A symbol of step t, which ends with its t, with the mark of the label's step there."""
+    """Return a symbol of step t, which ends with its t, with the mark of the label's step there."""
     if label.time is None:
         return symbol
     return re.sub(r"t(\}*'?)$", lambda match: (NOW if label.time == 0 else BEFORE) + match[1], symbol)

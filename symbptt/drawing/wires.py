@@ -90,7 +90,7 @@ def _lanes(
 def _entries(
     read: dict[Key, list[Key]], places: dict[Key, Place], below: dict[tuple[Key, Gutter], int]
 ) -> dict[tuple[Key, Key], int]:
-    """The numbers of the entries of each box, from the right, in the order of the lanes."""
+    """Return the numbers of the entries of each box, from the right, in the order of the lanes."""
     entering: dict[Key, list[Key]] = {}
     for a, targets in read.items():
         for b in targets:

@@ -44,7 +44,7 @@ def from_torch(state: Mapping[str, Any], cell: str | Cell = "lstm") -> list[dict
 
 
 def _parsed(layout: Layout, key: str) -> tuple[str, int]:
-    """The name of an array without its layer, and the layer."""
+    """Return the name of an array without its layer, and the layer."""
     match = _KEY.fullmatch(key)
     if match is None:
         raise ArgumentError(

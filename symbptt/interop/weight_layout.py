@@ -144,7 +144,7 @@ def _joined(slot: Slot, blocks: list[Any]) -> Any:
 
 
 def _blocks(layout: Layout, slot: Slot, arrays: Arrays) -> list[tuple[str, Any]]:
-    """The parameters in one array; none where it may be absent and is."""
+    """Return the parameters in one array; none where it may be absent and is."""
     if slot.name not in arrays:
         if slot.optional:
             return []
@@ -165,7 +165,8 @@ def _blocks(layout: Layout, slot: Slot, arrays: Arrays) -> list[tuple[str, Any]]
 
 
 def _array(name: str, value: Any) -> Any:
-    """An array of floats in the machine's byte order, as a copy; a tensor that requires gradients is detached."""
+    """Return an array of floats in the machine's byte order, as a copy; a tensor that requires gradients is
+    detached."""
     try:
         array = np.asarray(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, RuntimeError) as error:

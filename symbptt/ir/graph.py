@@ -13,7 +13,7 @@ from symbptt.ir.shape import Shape
 
 
 def nowhere() -> str:
-    """The place of a value that no line of the user's makes."""
+    """Return the place of a value that no line of the user's makes."""
     return ""
 
 

@@ -190,7 +190,7 @@ class Ranges:
         return top.family == "reduce" and bool(top.attrs.axes == node.attrs.axes)
 
     def _unfolded(self, node: Node) -> sp.Expr:
-        """The body over values, products written out, so that 0.5 * x * x is seen as a square."""
+        """Return the body over values, products written out, so that 0.5 * x * x is seen as a square."""
         over = {placeholder(i): self._factors.get(arg) or self._compared(arg) for i, arg in enumerate(node.args)}
         expr = node.attrs.expr.xreplace(over)
         if (node.attrs.expr.is_Mul or node.attrs.expr.is_Pow) and len(expr.args) <= MOST_FACTORS:
@@ -199,7 +199,7 @@ class Ranges:
         return expr
 
     def _compared(self, id: int) -> sp.Expr:
-        """A value as a symbol; a comparison as what it compares, which tells bounds where it holds."""
+        """Return a value as a symbol; a comparison as what it compares, which tells bounds where it holds."""
         node = self.g[id]
         if node.family != "map" or node.attrs.expr.func not in (*_MORE, *_LESS):
             return _symbol(id)
@@ -232,7 +232,7 @@ def _symbol(id: int) -> sp.Symbol:
 
 
 def _summed(bounds: Bounds) -> Bounds:
-    """The bounds of a sum of any number of such values."""
+    """Return the bounds of a sum of any number of such values."""
     low, high = bounds
     # The number of terms is unknown: one positive term bounds the sum from below, one negative term makes it unbounded.
     return (low if low > 0 else 0.0 if low == 0 else -math.inf), (high if high < 0 else 0.0 if high == 0 else math.inf)

@@ -87,7 +87,7 @@ def _single(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
 
 
 def _joint(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
-    """The first size that equations determine of which each has several unknown sizes, by elimination."""
+    """Return the first size that equations determine of which each has several unknown sizes, by elimination."""
     rows = [(axis, [name for name in names_in((axis.size,)) if name not in known]) for axis in axes]
     names = sorted({*chain.from_iterable(unknown for _, unknown in rows)})
     rows = [(axis, unknown) for axis, unknown in rows if unknown and _is_linear(axis.size, unknown)]
@@ -107,7 +107,7 @@ def _joint(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
 
 
 def _combination(columns: sp.Matrix, wanted: sp.Matrix) -> list[sp.Rational] | None:
-    """Weights of columns that add up to what is wanted, few of them not zero; None where there are none."""
+    """Return weights of columns that add up to what is wanted, few of them not zero; None where there are none."""
     # Pivot columns are independent, so that the weights are unique and all others are zero.
     _, pivots = columns.rref()
     chosen = columns[:, list(pivots)]
@@ -193,7 +193,7 @@ def _filled(axes: Sequence[Axis], found: dict[str, int], wishes: Mapping[str, in
 
 
 def _least(axes: Sequence[Axis], name: str) -> list[int]:
-    """The least values that make axes positive, of those in which the size stands alone or beside sizes of 1."""
+    """Return the least values that make axes positive, of those in which the size stands alone or beside sizes of 1."""
     found = []
     for axis in axes:
         ones = sp.sympify(axis.size).xreplace({symbol: 1 for symbol in _symbols(axis.size) if symbol.name != name})

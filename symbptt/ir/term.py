@@ -150,7 +150,7 @@ def _part(g: Graph, node: Node, whole: Shape, parts: dict[int, _Part]) -> _Part 
 
 
 def _of_map(g: Graph, node: Node, whole: Shape, parts: dict[int, _Part]) -> _Part | None:
-    """A map of parts that lie on each other, beside the whole or all without the same axes."""
+    """Return a map of parts that lie on each other, beside the whole or all without the same axes."""
     arrays = [arg for arg in node.args if arg in parts]
     gone = {parts[arg].gone for arg in arrays}
     left = len(gone) == 1 and all(g.shape(arg) == shapes.without(whole, next(iter(gone))) for arg in arrays)

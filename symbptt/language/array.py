@@ -279,7 +279,8 @@ def _is_natural(array: Array) -> bool:
 
 
 def _value(op: ops.Op, values: list[Any]) -> Any:
-    """The number that follows from constants; a power of integers is real where the exponent is negative, as in Python."""
+    """Return the number that follows from constants; a power of integers is real where the exponent is negative, as
+    in Python."""
     # NumPy refuses an integer to a negative integer power; Python's 2 ** -1 is 0.5.
     if op.name == "power" and np.min(values[1]) < 0:
         values = [np.asarray(values[0], float)[()], values[1]]

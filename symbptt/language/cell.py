@@ -114,7 +114,7 @@ def by_name(value: Any) -> Any:
 
 
 def _again(kind: Any, function: Callable[..., Any], consts: Mapping[str, Any]) -> Any:
-    """The cell or loss that was pickled: the one that its module knows, or one with the same function."""
+    """Return the cell or loss that was pickled: the one that its module knows, or one with the same function."""
     found: Any = sys.modules.get(function.__module__)
     for part in function.__qualname__.removesuffix(".function").split("."):
         found = getattr(found, part, None)
@@ -173,7 +173,7 @@ def arguments_of(
 
 
 def _closure(function: Callable[..., Any]) -> dict[str, Any]:
-    """The variables around a function, without those that get their value later."""
+    """Return the variables around a function, without those that get their value later."""
     code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
     names = code.co_freevars if code else ()
     # An empty cell compares equal to a new one; reading the contents of an empty cell raises ValueError.

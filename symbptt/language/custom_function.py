@@ -174,7 +174,7 @@ class Declared:
         return _on_arrays(self.expr, self.partials, values)
 
     def _marked(self, graph: Graph, ids: tuple[int, ...]) -> int:
-        """The value of a call, told apart by the name of the function where that is made of others."""
+        """Return the value of a call, told apart by the name of the function where that is made of others."""
         found = apply_expr(graph, self.traced, ids)
         # A result with a smaller id than an argument is an older node (as for f(x) = x): the mark would name that one.
         if self.partials is None and all(id < found for id in ids):
@@ -201,7 +201,7 @@ def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequen
 
 
 def _of_shape(value: Any, shape: tuple[int, ...]) -> Any:
-    """A value with the shape of all arguments together, also of those that its expression does not read."""
+    """Return a value with the shape of all arguments together, also of those that its expression does not read."""
     return value if np.shape(value) == shape else np.broadcast_to(value, shape, subok=True).copy()
 
 

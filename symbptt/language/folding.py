@@ -107,7 +107,8 @@ ELU_BY_ALPHA = (F["elu"], *(one for left in LEFT_OF_ELU for one in _by_side(_sca
 
 
 def _norm(x: Any, axes: Any, keepdims: bool = False) -> Any:
-    """The norm as `norm` has it: along all axes, or along two at the most; along others it is written as a root alone."""
+    """Return the norm as `norm` has it: along all axes, or along two at the most; along others it is written as a
+    root alone."""
     if 2 < len(axes) < x.ndim:
         return _root(f.sum(x * x, axes, keepdims))
     return f.norm(x, axis=None if len(axes) == x.ndim else axes, keepdims=keepdims)
@@ -203,7 +204,8 @@ class Roll:
 
 
 def _roll(g: Graph, id: int) -> Roll | None:
-    """The roll that a value is: the end of an array and what is in front of it, joined; one of a roll is one roll."""
+    """Return the roll that a value is: the end of an array and what is in front of it, joined; one of a roll is one
+    roll."""
     node = g[id]
     if node.family != "view" or node.attrs.kind != "concatenate" or len(node.args) != 2:
         return None
@@ -298,7 +300,7 @@ def remade(step: Step, ids: Sequence[int], make: Make) -> Step:
 
 
 def _node(g: Graph, node: Node, found: Match, ids: dict[int, int]) -> int:
-    """The whole function in the place of a node, in its shape."""
+    """Return the whole function in the place of a node, in its shape."""
     x = ids[found.of]
     if not found.whole.axes:
         constants = [number for number in found.numbers if isinstance(number, int)]
@@ -322,7 +324,7 @@ _SPELLED = {shown: ops.BY_NAME[name].body for name, shown in ops.SHOWN.items()}
 
 
 def _shown(expr: sp.Expr) -> sp.Expr:
-    """A body with the function in it that a page shows, where that is another one."""
+    """Return a body with the function in it that a page shows, where that is another one."""
     if hasattr(expr.func, "partials"):
         name = expr.func.__name__
         own = f"own_{name}" if name in TAKEN else name
@@ -350,7 +352,7 @@ def _spelled(expr: sp.Expr) -> sp.Expr:
 
 
 def _match(g: Graph, id: int) -> Match | None:
-    """The largest function that a value is."""
+    """Return the largest function that a value is."""
     for inside in reversed(list(insides(g, id))):
         # The farthest source makes the largest function: softmax before the exp inside it.
         if inside.nodes == (id,) and g[id].family == "map":
@@ -380,7 +382,7 @@ def _matched(g: Graph, id: int, inside: Inside, value: sp.Expr, record: Whole, n
 
 
 def _as_number(g: Graph, text: sp.Expr, leaf: int | None) -> sp.Expr | int:
-    """A number itself, to the last digit, or the leaf of a constant."""
+    """Return a number itself, to the last digit, or the leaf of a constant."""
     if leaf is None:
         return text
     return as_sympy(g[leaf].attrs.value) if g[leaf].family == "number" else leaf
@@ -402,13 +404,13 @@ EPSILONS = tuple(sp.Symbol(f"const number{i}", real=True) for i in range(2))
 
 @cache
 def _pattern(record: Whole, number: int, shape: Shape, axes: tuple[int, ...]) -> sp.Expr | None:
-    """The term of a spelling on an array of a shape."""
+    """Return the term of a spelling on an array of a shape."""
     g, id, x = _run(record, number, shape, axes)
     return next((term(g, id, inside) for inside in insides(g, id) if inside.of == x), None)
 
 
 def _run(record: Whole, number: int, shape: Shape, axes: tuple[int, ...]) -> tuple[Graph, int, int]:
-    """A spelling on an array of a shape: its graph, its value, the array."""
+    """Return a spelling on an array of a shape: its graph, its value, the array."""
     g = Graph()
     x = Array(g, build.leaf(g, "input", "x", shape))
     given = [Array(g, build.leaf(g, "const", f"number{i}", ())) for i in range(record.numbers)]
@@ -419,7 +421,7 @@ def _run(record: Whole, number: int, shape: Shape, axes: tuple[int, ...]) -> tup
 
 @cache
 def _by_signature() -> dict[frozenset[str], tuple[tuple[Whole, int], ...]]:
-    """The records, each with the number of a spelling, by the functions and reductions inside."""
+    """Return the records, each with the number of a spelling, by the functions and reductions inside."""
     found: dict[frozenset[str], list[tuple[Whole, int]]] = {}
     for record in (*ARRAYS, *ELEMENTWISE):
         for number in range(len(record.spellings)):

@@ -96,7 +96,7 @@ def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _root(squares: Any) -> Any:
-    """The square root of a sum of squares; where that is zero, so is its gradient."""
+    """Return the square root of a sum of squares; where that is zero, so is its gradient."""
     # The inner choice keeps the slope 1 / (2√s) finite; one choice outside alone would give 0 * inf = nan in the adjoint.
     where, positive = ELEMENTWISE["where"], ELEMENTWISE["greater"](squares, 0)
     return where(positive, ELEMENTWISE["sqrt"](where(positive, squares, 1.0)), 0.0)

@@ -35,7 +35,7 @@ def _is_of_graph(item: Any) -> bool:
 
 
 def _without_integers(value: Array, keys: list[Any]) -> Array:
-    """An array without the axes that integers chose from, with an axis of size 1 for each None."""
+    """Return an array without the axes that integers chose from, with an axis of size 1 for each None."""
     if all(isinstance(item, slice) for item in keys):
         return value
     rest = iter(value.shape)

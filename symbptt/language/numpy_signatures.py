@@ -81,7 +81,7 @@ def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any
 
 
 def _named(name: str, order: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by NumPy's names."""
+    """Return arguments by NumPy's names."""
     unknown = [key for key in kwargs if key not in order]
     if len(args) > len(order) or unknown:
         what = f"the option {unknown[0]}" if unknown else f"{len(args)} arguments"

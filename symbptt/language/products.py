@@ -19,7 +19,7 @@ from symbptt.language.views import ravel, transpose
 
 
 def _product(a: Array, b: Array, la: Sequence[Any], lb: Sequence[Any], out: Sequence[Any]) -> Array:
-    """A product by labels of any kind; an axis of one operand alone that the result lacks is summed first."""
+    """Return a product by labels of any kind; an axis of one operand alone that the result lacks is summed first."""
     # Σ_jk a_ij b_k = (Σ_j a_ij)(Σ_k b_k): a contraction in the graph never sums an axis of one operand alone.
     a, la = _presum(a, la, set(lb) | set(out))
     b, lb = _presum(b, lb, set(la) | set(out))
@@ -32,7 +32,7 @@ def _product(a: Array, b: Array, la: Sequence[Any], lb: Sequence[Any], out: Sequ
 
 
 def _counted(x: Array, operands: Sequence[Array]) -> Array:
-    """A product as it is; of truth values NumPy tells whether any pair is true."""
+    """Return a product as it is; of truth values NumPy tells whether any pair is true."""
     # In NumPy's product of booleans + is "or" and * is "and"; as numbers the sum counts pairs, which is positive if any is true.
     return apply("greater", x, 0) if all(kind(operand) == TRUTH for operand in operands) else x
 
@@ -61,7 +61,7 @@ def matmul(a: Any, b: Any) -> Any:
 
 
 def _stacked(x: Array, own: int, lead: int, other: Array, other_own: int) -> tuple[Array, list[Any]]:
-    """Labels of the stacked axes, without those of size 1 that the other operand repeats."""
+    """Return labels of the stacked axes, without those of size 1 that the other operand repeats."""
     shape, beside = x.graph.shape(x.id), other.graph.shape(other.id)
     numbers = list(range(lead - own, lead))
     first = lead - other_own  # of the axes that the other operand has

@@ -32,7 +32,7 @@ def _functions(expr: sp.Expr) -> set[object]:
 
 
 def _spelled(g: Graph, expr: sp.Expr, leaves: dict[sp.Symbol, int]) -> int:
-    """An expression as nodes of one operation each, as NumPy's operators give them."""
+    """Return an expression as nodes of one operation each, as NumPy's operators give them."""
     if expr.is_Symbol:
         return leaves[expr]
     if expr.is_number:
@@ -63,7 +63,8 @@ def _is_below(factor: sp.Expr) -> bool:
 
 
 def _product(g: Graph, expr: sp.Expr, leaves: dict[sp.Symbol, int]) -> int:
-    """A quotient of products, its number in front: 25 * exp(u) / (1 + exp(u))**2 is 25 * (exp(u) / (1 + exp(u))**2)."""
+    """Return a quotient of products, its number in front: 25 * exp(u) / (1 + exp(u))**2 is 25 * (exp(u) / (1 +
+    exp(u))**2)."""
     number, rest = expr.as_coeff_Mul()
     factors = sp.Mul.make_args(rest)
     above = [_spelled(g, factor, leaves) for factor in factors if not _is_below(factor)]
@@ -80,7 +81,7 @@ def _times(g: Graph, parts: Sequence[int]) -> int:
 
 
 def _expression(g: Graph, id: int) -> sp.Expr:
-    """The nodes that a value is computed from as one expression."""
+    """Return the nodes that a value is computed from as one expression."""
     known: dict[int, sp.Expr] = {}
     for value in g.ancestors([id]):
         node = g[value]

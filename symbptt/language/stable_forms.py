@@ -58,7 +58,7 @@ def _body(g: Graph, id: int) -> sp.Expr | None:
 
 
 def _argument(g: Graph, id: int, function: sp.Expr) -> int | None:
-    """The argument of a node that is `function` of it."""
+    """Return the argument of a node that is `function` of it."""
     return g[id].args[0] if _body(g, id) == function else None
 
 
@@ -77,7 +77,7 @@ def _number(g: Graph, id: int) -> float | None:
 
 
 def _quotient(g: Graph, id: int) -> tuple[int, int] | None:
-    """Numerator and denominator of a division, or of a product with a reciprocal."""
+    """Return numerator and denominator of a division, or of a product with a reciprocal."""
     body, args = _body(g, id), g[id].args
     if body == A / B:
         return args[0], args[1]
@@ -142,7 +142,7 @@ def _logistic(g: Graph, id: int) -> int | None:
 
 
 def _whole_power(g: Graph, id: int) -> tuple[int | None, int]:
-    """The base and the exponent of a whole power from 2 on, or of a square that is written as a product."""
+    """Return the base and the exponent of a whole power from 2 on, or of a square that is written as a product."""
     body, args = _body(g, id), g[id].args
     if body == A * B and args[0] == args[1]:
         return args[0], 2
@@ -298,7 +298,7 @@ def _log_softmax(g: Graph, id: int) -> int | None:
 
 
 def _reduced(g: Graph, id: int) -> int | None:
-    """The sum that a node is, seen through a reshape that keeps axes of size 1."""
+    """Return the sum that a node is, seen through a reshape that keeps axes of size 1."""
     node = g[id]
     if node.family == "view" and node.attrs.kind == "reshape":
         node = g[node.args[0]]

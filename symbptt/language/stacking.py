@@ -78,7 +78,7 @@ def _role(parameter: inspect.Parameter) -> str:
 
 
 def _top(cell: Cell) -> str:
-    """The name of what a cell hands up."""
+    """Return the name of what a cell hands up."""
     outputs = list(cell.step.outputs)
     if len(outputs) > 1:
         raise ArgumentError(f"{cell.name} has the outputs {', '.join(outputs)}\n  a cell in a stack has one, or none")
@@ -92,13 +92,13 @@ def _handed(cell: Cell, rename: dict[str, str]) -> Shape:
 
 
 def _dims(shape: Shape, rename: dict[str, str]) -> str:
-    """A shape as dimensions, its sizes by other names; what a size is renamed to may be a sum."""
+    """Return a shape as dimensions, its sizes by other names; what a size is renamed to may be a sum."""
     # Brackets, because a size such as 2*n may become 2*(m+1).
     return " ".join(re.sub(r"[^\W\d]\w*", lambda m: f"({rename.get(m[0], m[0])})", size_text(item)) for item in shape)
 
 
 def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
-    """New names of a cell's sizes: those of its input are the sizes of what it is given."""
+    """Return new names of a cell's sizes: those of its input are the sizes of what it is given."""
     inputs = [a for a in cell.arguments if a.role in ("input", "index")]
     names = sorted({name for a in cell.arguments for name in names_in(a.shape)})
     if given is None:
@@ -123,7 +123,7 @@ def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
 
 
 def _renamed(a: Argument, number: int, rename: dict[str, str], first: bool) -> inspect.Parameter | None:
-    """A cell's argument as one of the stack, or None where the layer below gives it."""
+    """Return a cell's argument as one of the stack, or None where the layer below gives it."""
     if a.role == "input" and not first:
         return None
     dims = _dims(a.shape, rename)

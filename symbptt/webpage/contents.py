@@ -111,12 +111,12 @@ def _formulas(d: Derivation, section: Section, n: Notation) -> list[Formula]:
 
 
 def _drawing(graph: Unrolled) -> str:
-    """The SVG without its XML declaration, as an element of the page."""
+    """Return the SVG without its XML declaration, as an element of the page."""
     return graph.svg().partition("\n")[2]
 
 
 def _jacobian(d: Derivation, cell: Cell, n: Notation, run: Run | None) -> list[Block]:
-    """The blocks of the states by the states, without those that are zero."""
+    """Return the blocks of the states by the states, without those that are zero."""
     states = [a.name for a in cell.arguments if a.role == "state"]
     found: list[Block] = []
     for to in states:
@@ -136,7 +136,7 @@ def _line_of(x: Definition, n: Notation) -> str:
 
 
 def _routes(d: Derivation, to: str, of: str, n: Notation, run: Run | None) -> tuple[str, list[Route], list[Formula]]:
-    """Words about the routes of a block, the routes where there are several, and what they read."""
+    """Return words about the routes of a block, the routes where there are several, and what they read."""
     try:
         paths = d.paths(to, of, most=MOST_ROUTES)
     except ArgumentError as error:  # more than can be looked at: how many there are is said
@@ -160,7 +160,7 @@ def _routes(d: Derivation, to: str, of: str, n: Notation, run: Run | None) -> tu
 
 
 def _derivative(x: Definition, head: Expr, n: Notation) -> str:
-    """The formula of a derivative; the whole line where it is not that of the head."""
+    """Return the formula of a derivative; the whole line where it is not that of the head."""
     return f"<math>{write(x.right, n)}</math>" if x.left == head else _line_of(x, n)
 
 
@@ -169,7 +169,7 @@ def _arrows(names: Sequence[str], n: Notation) -> str:
 
 
 def _table(report: Verification) -> list[list[str]]:
-    """The largest error of each block in each regime, and what is allowed."""
+    """Return the largest error of each block in each regime, and what is allowed."""
     regimes = list(dict.fromkeys(row.regime for row in report.rows))
     table = [["block", *regimes, "allowed"]]
     for block in dict.fromkeys(row.name for row in report.rows):
@@ -210,7 +210,7 @@ def measured(cell: Cell, seed: int) -> tuple[Run | None, list[tuple[str, str]]]:
 
 
 def _numbers(cell: Cell, run: Run) -> list[tuple[str, str]]:
-    """The exponents and the decay of gradients on a run."""
+    """Return the exponents and the decay of gradients on a run."""
     spectrum = lyapunov_spectrum(cell, run.params, run.inputs)
     flow = gradient_flow(cell, run.params, run.inputs)
     first, spread = float(spectrum.exponents[0]), float(spectrum.error[0])

@@ -46,7 +46,7 @@ def links_of(graph: nx.DiGraph) -> Links:
 
 
 def _groups(graph: nx.DiGraph, node: Key, values: Iterable[str]) -> Iterable[str]:
-    """The values to which an adjoint or a gradient belongs: its own, or those of the adjoints that it reads."""
+    """Return the values to which an adjoint or a gradient belongs: its own, or those of the adjoints that it reads."""
     own = graph.nodes[node].get("of", "")
     if own in values:
         return [own]

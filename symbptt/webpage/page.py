@@ -140,7 +140,7 @@ def _plain(f: Formula) -> str:
 
 
 def _routes(b: Block) -> str:
-    """The routes of a block as a table, each with its derivative and norm."""
+    """Return the routes of a block as a table, each with its derivative and norm."""
     if not b.routes:
         return ""
     measured = any(route.norm for route in b.routes)

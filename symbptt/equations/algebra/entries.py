@@ -154,7 +154,7 @@ class EntryMaker:
     def _pad(
         self, x: int, data: Sequence[tuple[Size, Size, int]], shape: Shape, at: Sequence[Expr], whole: Shape
     ) -> Expr:
-        """Zeros but at the places that a slice has read."""
+        """Return zeros but at the places that a slice has read."""
         places, conditions = [], []
         for (start, length, step), i, size in zip(data, at, whole, strict=True):
             if (start, length, step) == (0, size, 1):
@@ -182,7 +182,7 @@ class EntryMaker:
         return times([*conditions, self.value(x, places)])
 
     def _concatenate(self, node: Node, at: Sequence[Expr]) -> Expr:
-        """The part in which an index lies."""
+        """Return the part in which an index lies."""
         axis, start, found = node.attrs.data[0], sized(0), []
         for arg in node.args:
             length = self.graph.shape(arg)[axis]
@@ -269,7 +269,7 @@ def affine(step: int, i: Expr, start: Size) -> Expr:
 
 
 def _aligned(shape: Shape, at: Sequence[Expr]) -> list[Expr]:
-    """The indices of an array that is repeated to more or longer axes."""
+    """Return the indices of an array that is repeated to more or longer axes."""
     own = list(at[len(at) - len(shape) :]) if shape else []
     return [ZERO if size == 1 else i for size, i in zip(shape, own, strict=True)]
 
@@ -284,7 +284,7 @@ def _summed(over: Sequence[Expr], inner: Expr, kind: str = "sum") -> Expr:
 
 
 def _ravelled(shape: Shape, at: Sequence[Expr]) -> Expr:
-    """The place of an entry among all, row by row."""
+    """Return the place of an entry among all, row by row."""
     found: Expr = ZERO
     stride: Size = 1
     for size, i in reversed([*zip(shape, at, strict=True)]):
@@ -295,7 +295,7 @@ def _ravelled(shape: Shape, at: Sequence[Expr]) -> Expr:
 
 
 def _unravelled(shape: Shape, place: Expr, at: Sequence[Expr], whole: Shape) -> list[Expr]:
-    """The indices of an entry by its place; axes that both shapes have side by side keep their index."""
+    """Return the indices of an entry by its place; axes that both shapes have side by side keep their index."""
     wide, given = [s for s in shape if s != 1], [(s, i) for s, i in zip(whole, at, strict=True) if s != 1]
     if wide == [s for s, _ in given]:
         rest = iter(i for _, i in given)

@@ -146,7 +146,8 @@ class Lowering:
         return True
 
     def _picked(self, node: Node) -> tuple[int, tuple[Span, ...]] | None:
-        """The named array of three or more axes of which a value is a matrix or less, all other axes at one place."""
+        """Return the named array of three or more axes of which a value is a matrix or less, all other axes at one
+        place."""
         if node.family != "view" or node.attrs.kind != "reshape" or node.args[0] in self.labels:
             return None
         inner = self.graph[node.args[0]]
@@ -199,7 +200,8 @@ class Lowering:
         raise AssertionError(tree)
 
     def _fitted(self, id: int, shape: Shape) -> Expr:
-        """A value where a formula of a shape reads it: a row among vectors is turned, a vector among rows laid down."""
+        """Return a value where a formula of a shape reads it: a row among vectors is turned, a vector among rows
+        laid down."""
         own, found = self.shape(id), self.value(id)
         is_row = len(own) == 2 and own[0] == 1 and normal(own) != ()
         if is_row and len(normal(shape)) == 1:
@@ -218,7 +220,8 @@ class Lowering:
         return "row" if shape[0] != 1 and all(len(s) == 1 or s[0] == 1 for s in wide) else "whole"
 
     def _factors(self, factors: tuple[Tree, ...], shape: Shape) -> Expr:
-        """Factors in the user's order; beside a matrix, columns and rows are diagonal matrices to its left and right."""
+        """Return factors in the user's order; beside a matrix, columns and rows are diagonal matrices to its left
+        and right."""
         # diag(c) M diag(r) has the entries c_i M_ij r_j: broadcasting as NumPy does, without ⊙ between unequal shapes.
         if len(factors) > 1 and len(shape) == 2 and len(normal(shape)) == 2:
             lie = [self._lie(factor, shape) for factor in factors]
@@ -227,7 +230,8 @@ class Lowering:
         return times(self.of_tree(factor, shape) for factor in factors)
 
     def _scaled(self, factors: tuple[Tree, ...], lie: list[str], shape: Shape) -> Expr:
-        """A matrix between diagonal matrices; where there is none, the outer product of the column and the row."""
+        """Return a matrix between diagonal matrices; where there is none, the outer product of the column and the
+        row."""
         split = {kind: tuple(f for f, k in zip(factors, lie, strict=True) if k == kind) for kind in LIES}
         column = self._factors(split["column"], (shape[0], 1)) if split["column"] else None
         row = self._factors(split["row"], shape[1:]) if split["row"] else None
@@ -246,7 +250,7 @@ class Lowering:
         return times((self._factors(split["number"], ()), found)) if split["number"] else found
 
     def repeated(self, e: Expr, shape: Shape, to: Shape) -> Expr:
-        """A value as often as a larger shape says: a number, a column or a row times vectors of ones."""
+        """Return a value as often as a larger shape says: a number, a column or a row times vectors of ones."""
         if is_zero(e) or normal(to) == ():
             return e
         if normal(shape) == () and len(normal(to)) == 1:
@@ -278,7 +282,7 @@ def _leaf(w: Lowering, node: Node) -> Expr:
 
 
 def _number(w: Lowering, node: Node) -> Expr:
-    """A number; an array of them, row by row, whole where it is small."""
+    """Return a number; an array of them, row by row, whole where it is small."""
     if not node.shape:
         return number(node.attrs.value)
     values = node.attrs.value
@@ -338,7 +342,8 @@ def _is_plain_reduction(node: Node, shape: Shape) -> bool:
 
 
 def _reduce(w: Lowering, node: Node) -> Expr:
-    """A sum over rows or columns as a product with ones; that of a number which was repeated, as so many times it."""
+    """Return a sum over rows or columns as a product with ones; that of a number which was repeated, as so many
+    times it."""
     x, axes = node.args[0], node.attrs.axes
     shape, inner = w.shape(x), w.graph[x]
     # Σ_j A_ij = (A 1)_i.
@@ -413,7 +418,7 @@ def padded_axis(inner: Shape, node: Node) -> int | None:
 
 
 def _between_zeros(w: Lowering, node: Node, x: int) -> Expr:
-    """An array with zeros before and behind it."""
+    """Return an array with zeros before and behind it."""
     axis = padded_axis(w.shape(x), node)
     assert axis is not None
     start, length, _ = node.attrs.data[axis]
@@ -430,7 +435,7 @@ def _zeros(shape: Shape) -> Expr:
 
 
 def _part(w: Lowering, id: int) -> Expr:
-    """A part of an array; of zeros it says how many."""
+    """Return a part of an array; of zeros it says how many."""
     found, shape = w.value(id), w.shape(id)
     return _zeros(shape) if is_zero(found) and shape else found
 

@@ -125,7 +125,7 @@ def _times(e: Times) -> Expr:
 
 
 def _turned_round(product: Times, sign: int) -> tuple[Expr, int]:
-    """A product whose minus goes into a difference, if it has one: -a (b - c) is a (c - b)."""
+    """Return a product whose minus goes into a difference, if it has one: -a (b - c) is a (c - b)."""
     for i, factor in enumerate(product.factors):
         if isinstance(factor, Sum) and len(factor.terms) == 2 and factor.terms[0][0] > 0 > factor.terms[1][0]:
             turned_round = Sum(((1, factor.terms[1][1]), (-1, factor.terms[0][1])))
@@ -165,7 +165,7 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
 
 
 def _as_powers(factors: list[Expr]) -> list[Expr]:
-    """Factors of which none is the base of a whole power of another: u³ for u² u."""
+    """Return factors of which none is the base of a whole power of another: u³ for u² u."""
     for i, factor in enumerate(factors):
         if isinstance(factor, Power) and isinstance(factor.exponent, Number) and factor.exponent.value.is_Integer:
             base, rest = factor.base, [x for k, x in enumerate(factors) if k != i]
@@ -189,7 +189,7 @@ def _over(e: Over) -> Expr:
 
 
 def _cancelled(above: Expr, below: Expr) -> tuple[Expr, Expr]:
-    """A quotient without a whole number that is above and below."""
+    """Return a quotient without a whole number that is above and below."""
     (a, x), (b, y) = _coefficient(above), _coefficient(below)
     common = gcd(a, b)
     if common < 2:
@@ -267,7 +267,7 @@ def _place(name: str) -> int:
 
 
 def _indices(e: Expr) -> Iterator[Expr]:
-    """The indices of an expression in the order in which entries have them, those of sums behind them."""
+    """Yield the indices of an expression in the order in which entries have them, those of sums behind them."""
     yield from every(e, Index)
     sums: Iterator[SumOver | Along] = every(e, SumOver, Along)
     for x in sums:
@@ -335,7 +335,7 @@ def _total(e: Total) -> Expr:
 
 
 def _as_total(e: Expr) -> Total | None:
-    """A sum over steps, a number before it inside."""
+    """Return a sum over steps, a number before it inside."""
     if (
         isinstance(e, Times)
         and len(e.factors) == 2
@@ -360,7 +360,7 @@ def _quadratic_form(factors: list[Expr]) -> list[Expr]:
 
 
 def _numbers_apart(e: Expr) -> tuple[list[Expr], Expr]:
-    """The factors of an array that are numbers, and the array without them."""
+    """Return the factors of an array that are numbers, and the array without them."""
     if isinstance(e, Times) and any(not f.shape for f in e.factors):
         return [f for f in e.factors if not f.shape], times(f for f in e.factors if f.shape)
     if isinstance(e, Over) and e.above.shape:
@@ -405,7 +405,7 @@ def _sum(e: Sum) -> Expr:
 
 
 def _with_ones(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
-    """Terms that are sums over rows as one: A 1 + B 1 is (A + B) 1."""
+    """Return terms that are sums over rows as one: A 1 + B 1 is (A + B) 1."""
     groups: dict[Expr, list[tuple[int, Expr]]] = {}
     for sign, term in terms:
         if isinstance(term, Matmul) and len(term.factors) == 2 and isinstance(term.factors[1], Ones):
@@ -426,7 +426,7 @@ def _sum_of(terms: Iterable[tuple[int, Expr]]) -> Expr:
 
 
 def _like(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
-    """Terms with whole coefficients added up, in the order in which they come first."""
+    """Return terms with whole coefficients added up, in the order in which they come first."""
     count: dict[Expr, int] = {}
     for sign, term in terms:
         factor, rest = _coefficient(term)
@@ -502,7 +502,7 @@ def _call(e: Call) -> Expr:
 
 
 def _inner_product(e: Call) -> Expr:
-    """The sum of a product as aᵀ b; signs and numbers before it."""
+    """Return the sum of a product as aᵀ b; signs and numbers before it."""
     sign, inner = signed(e.args[0])
     if isinstance(inner, Over) and not inner.below.shape:
         return with_sign(sign, _rule(Over(_rule(Call("sum", (inner.above,), ())), inner.below)))
@@ -531,7 +531,7 @@ def _inner_product(e: Call) -> Expr:
 
 
 def _cases(e: Cases) -> Expr:
-    """A choice between a value and zero as the value times a condition."""
+    """Return a choice between a value and zero as the value times a condition."""
     if is_zero(e.other):
         return _rule(times((e.condition, e.then))) if not is_one(e.then) else e.condition
     if is_zero(e.then):

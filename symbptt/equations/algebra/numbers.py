@@ -32,14 +32,14 @@ def product(values: Sequence[sp.Expr]) -> list[sp.Expr]:
 
 
 def _exact(value: sp.Expr) -> Fraction:
-    """The number that a page shows."""
+    """Return the number that a page shows."""
     # `repr` gives the shortest decimal text that reads as the float: 0.1 counts as 1/10, not as 0.1000000000000000055...
     return Fraction(repr(float(value))) if value.is_Float else Fraction(int(value.p), int(value.q))
 
 
 def _number(whole: Fraction, factors: Sequence[sp.Expr]) -> sp.Expr | None:
-    """A product as a number: whole, the float that the factors have as their product, a short decimal number, a small
-    fraction, or the nearest float; None where no float is near it."""
+    """Return a product as a number: whole, the float that the factors have as their product, a short decimal
+    number, a small fraction, or the nearest float; None where no float is near it."""
     if whole.denominator == 1 and abs(whole) < 10**DIGITS:
         return sp.Integer(whole.numerator)
     if all(x.is_Rational for x in factors):

@@ -53,7 +53,7 @@ def sum_of(drawn: Sequence[Drawn]) -> Expr:
 
 
 def _shared(drawn: list[Drawn]) -> Expr:
-    """A sum with what all of its terms share in front and behind."""
+    """Return a sum with what all of its terms share in front and behind."""
     shared = [x for x in drawn[0].above if all(x in d.above for d in drawn)] if len(drawn) > 1 else []
     drawn = [replace(d, above=_without(d.above, shared)) for d in drawn]
     # Matrix products do not commute: only what stands at the same end of all terms can be taken out.

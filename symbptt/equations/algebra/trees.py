@@ -65,7 +65,7 @@ def read_by(node: Node) -> Sequence[int]:
 
 @cache
 def _read_in(expr: sp.Expr) -> tuple[int, ...]:
-    """The arguments that a body reads, each as often as it stands in it."""
+    """Return the arguments that a body reads, each as often as it stands in it."""
     return indices(tree_of(expr))
 
 

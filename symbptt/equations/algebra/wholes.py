@@ -40,7 +40,7 @@ def by_entries(node: Node, x: Expr, numbers: Sequence[Expr], indices: tuple[Inde
 
 
 def _formula(node: Node, x: Expr, numbers: Sequence[Expr], named: Named, is_part: bool) -> Expr:
-    """A function by its name; what is the root of another with a number added, as that."""
+    """Return a function by its name; what is the root of another with a number added, as that."""
     name = NAMES.get(node.attrs.name, node.attrs.name)
     square = Number(sp.Integer(2))
     match name:

@@ -93,7 +93,7 @@ def _windows(end: str, k: int, start: bool) -> str:
 
 
 def _bare(condition: str) -> str:
-    """A condition without the brackets that make it a number."""
+    """Return a condition without the brackets that make it a number."""
     return condition.partition("[</mo>")[2].rpartition("<mo stretchy=")[0]
 
 
@@ -110,7 +110,7 @@ def _bold(letter: str) -> str:
 
 
 def _above(base: str, above: str) -> str:
-    """A power or a transpose; what is below a letter and what is above it stand under each other."""
+    """Return a power or a transpose; what is below a letter and what is above it stand under each other."""
     # One msubsup sets both scripts above each other; msup around msub would set the exponent behind the subscript.
     if base.startswith("<msub>") and base.endswith("</msub>") and base.count("<msub>") == 1:
         return f"<msubsup>{base.removeprefix('<msub>').removesuffix('</msub>')}{_row(above)}</msubsup>"
@@ -141,7 +141,7 @@ def _cases(cases: Sequence[tuple[str, str]], other: str) -> str:
 
 
 def _word(text: str) -> str:
-    """A letter, a word or a number that is no name of a value: a size, an index, a sign of the page."""
+    """Return a letter, a word or a number that is no name of a value: a size, an index, a sign of the page."""
     if text.isdigit():
         return f"<mn>{text}</mn>"
     return _spelt(spelling(text)) if text.isidentifier() else f"<mtext>{escape(text)}</mtext>"
@@ -180,12 +180,12 @@ def _call(name: str, args: Sequence[str]) -> str:
 
 
 def _applied(args: Sequence[str]) -> str:
-    """Arguments behind a function, with the sign that says so."""
+    """Return arguments behind a function, with the sign that says so."""
     return "<mo>&#x2061;</mo>" + _fenced("(", _COMMA.join(args), ")")
 
 
 def _function(name: str) -> str:
-    """The name of a function; of a derivative, and of a function of rows or columns, with its mark."""
+    """Return the name of a function; of a derivative, and of a function of rows or columns, with its mark."""
     function, found, argument = name.partition("'")
     if found:  # a derivative, of several by the number of its argument
         number = argument.strip("_")
@@ -210,7 +210,7 @@ def _values(text: str) -> str:
 
 
 def _time(text: str) -> str:
-    """The number of a step: t, T, or one of them and a number."""
+    """Return the number of a step: t, T, or one of them and a number."""
     letter, number = text[0], text[1:]
     return f"<mi>{letter}</mi>" + (f"<mo>{number[0].replace('-', '−')}</mo><mn>{number[1:]}</mn>" if number else "")
 

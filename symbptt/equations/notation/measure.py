@@ -58,7 +58,7 @@ def _tokens(latex: str) -> Iterator[str]:
 
 
 def _row(tokens: Iterator[str], scale: float, closing: str = "") -> float:
-    """The width of what comes until a closing token; of rows that lie under each other, that of the widest."""
+    """Return the width of what comes until a closing token; of rows that lie under each other, that of the widest."""
     total = widest = script = 0.0
     for token in tokens:
         if token == closing:
@@ -107,7 +107,7 @@ def _argument(tokens: Iterator[str], scale: float) -> float:
 
 
 def _word(tokens: Iterator[str]) -> str:
-    """The letters between braces."""
+    """Return the letters between braces."""
     depth, text = 0, ""
     for token in tokens:
         depth += (token == "{") - (token == "}")

@@ -106,7 +106,7 @@ def _below(part: str) -> list[str]:
 
 
 def _with_accents(parts: Sequence[str]) -> list[str]:
-    """The parts of a name; an accent's word is the accent of the letter before it."""
+    """Return the parts of a name; an accent's word is the accent of the letter before it."""
     found: list[str] = []
     for part in parts:
         if found and part in ACCENTS and not is_accented(found[-1]):
@@ -135,7 +135,7 @@ def _text_letter(word: str) -> str:
 
 
 def _head(word: str, leads: bool) -> list[str]:
-    """The letter of a word with its accent, and what is written below it."""
+    """Return the letter of a word with its accent, and what is written below it."""
     if word == "dt":
         return ["Δt"]
     if is_accented(word) or (word in _LETTERS and not (leads and len(word) == 2)):
@@ -234,7 +234,7 @@ def text_of_name(name: str) -> str:
 
 
 def _text_word(word: str) -> str:
-    """A word of a name; of a Greek letter with a number, the letter with a number below it."""
+    """Return a word of a name; of a Greek letter with a number, the letter with a number below it."""
     numbered = re.fullmatch(r"([^\W\d_]+)([0-9]+)", word)
     if numbered and numbered[1] in _LETTERS:
         return f"{_text_letter(numbered[1])}_{numbered[2]}"
@@ -368,7 +368,7 @@ class WithOthers(Names):
         return _extended(self.page.spelling, self._own(candidates))
 
     def _own(self, candidates: Callable[[str, str], tuple[T, ...]]) -> dict[str, tuple[T, ...]]:
-        """The ways to write each other name, by its letters without what says its time, and by itself."""
+        """Return the ways to write each other name, by its letters without what says its time, and by itself."""
         return {u.name: candidates(without_time(u.name, u.role), u.name) for u in self.others}
 
 
@@ -391,7 +391,7 @@ def _first_free(taken: Mapping[str, T], *candidates: T) -> T:
 
 
 def _with_low_number(text: str) -> str:
-    """A name without a time whose number stands below it: as `_1` that would be the value at step 1."""
+    """Return a name without a time whose number stands below it: as `_1` that would be the value at step 1."""
     head, _, last = text.rpartition("_")
     return head + last.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")) if head and last.isdecimal() else text
 
@@ -401,7 +401,7 @@ def _with_marks(base: str) -> tuple[str, ...]:
 
 
 def _coded(name: str) -> str:
-    """A name in ASCII that no other name has: letters that are no ASCII as their numbers."""
+    """Return a name in ASCII that no other name has: letters that are no ASCII as their numbers."""
     return "".join(letter if letter.isascii() else f"U+{ord(letter):04X}" for letter in name)
 
 
@@ -414,7 +414,7 @@ def _is_time(s: Spelling, forms: Collection[tuple[str, tuple[str, ...]]]) -> boo
 
 
 def _without_times(roles: Mapping[str, Used]) -> dict[str, str]:
-    """The names without what says their time; with it where two would be alike."""
+    """Return the names without what says their time; with it where two would be alike."""
     bases = {name: without_time(name, u.role) for name, u in roles.items()}
     count = Counter(bases.values())
     return {
@@ -423,7 +423,7 @@ def _without_times(roles: Mapping[str, Used]) -> dict[str, str]:
 
 
 def _settled(candidates: Mapping[str, Sequence[T]], refused: Callable[[str, T], bool]) -> dict[str, T]:
-    """The first candidate of each name that is not refused; of names with the same, the next of each."""
+    """Return the first candidate of each name that is not refused; of names with the same, the next of each."""
     at = dict.fromkeys(candidates, 0)
     # All names that clash move on together, so that the result does not depend on their order; each step raises an index, so it ends.
     while True:

@@ -105,7 +105,8 @@ LARGE = 1000
 
 
 def _exactly(value: float) -> tuple[Fraction, str] | None:
-    """A number as a small fraction, of π or of one, where that is the number to the last digit and shorter than its digits."""
+    """Return a number as a small fraction, of π or of one, where that is the number to the last digit and shorter
+    than its digits."""
     # π first: 3.14159... is also near the fraction 22/7, but only π reproduces the float to the last digit.
     for unit, sign in ((math.pi, "π"), (1.0, "")) if math.isfinite(value) else ():
         part = Fraction(value / unit).limit_denominator(64)
@@ -116,7 +117,7 @@ def _exactly(value: float) -> tuple[Fraction, str] | None:
 
 
 def _digits(value: float) -> str:
-    """The shortest digits that read as the number, with a power of ten where it is large or small."""
+    """Return the shortest digits that read as the number, with a power of ten where it is large or small."""
     size = abs(value)
     if size == math.inf:
         return "∞" if value > 0 else "-∞"
@@ -203,7 +204,7 @@ def _latex_symbol(label: Label, names: Names = ALONE, clock: str = "t") -> str:
 
 
 def _latex_word(text: str) -> str:
-    """A size, an index, a sign of the page."""
+    """Return a size, an index, a sign of the page."""
     if not text.isidentifier() or len(text) == 1:
         return text
     return _latex_symbol(Label(text, None))
@@ -243,7 +244,7 @@ def _latex_call(name: str, args: Sequence[str]) -> str:
 
 
 def _latex_function(name: str) -> str:
-    """The name of a function; of a derivative, and of a function of rows or columns, with its mark."""
+    """Return the name of a function; of a derivative, and of a function of rows or columns, with its mark."""
     if "'" in name:  # a derivative, of several by the number of its argument
         function, _, argument = name.partition("'")
         number = f"_{{{argument.strip('_')}}}" if argument else ""
@@ -255,7 +256,7 @@ def _latex_function(name: str) -> str:
 
 
 def _upright(name: str) -> str:
-    """A word in upright letters; GitHub refuses the names of operators that amsmath sets."""
+    """Return a word in upright letters; GitHub refuses the names of operators that amsmath sets."""
     return r"\mathrm{" + name.replace("_", r"\_") + "}"
 
 

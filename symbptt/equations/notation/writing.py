@@ -93,7 +93,7 @@ def size_shown(size: Size, n: Notation) -> str:
 
 @cache
 def _terms_of(size: Size) -> tuple[tuple[bool, tuple[str, ...]], ...]:
-    """The terms of a size: whether each is negative, and its factors."""
+    """Return the terms of a size: whether each is negative, and its factors."""
     found = []
     for term in sp.sympify(size).as_ordered_terms():
         number, factors = term.as_coeff_mul()
@@ -126,7 +126,8 @@ def _derivative(e: Derivative, n: Notation) -> Written:
 
 
 def _number(e: Number, n: Notation) -> Written:
-    """A number; one with a power of ten, as 2.5 · 10^{10}, is in brackets where it is a base, not where it is a factor."""
+    """Return a number; one with a power of ten, as 2.5 · 10^{10}, is in brackets where it is a base, not where it
+    is a factor."""
     shown, text = n.number(e.value), TEXT.number(e.value)
     if "10^" in shown:
         return shown, POWER
@@ -145,7 +146,7 @@ def _word(e: Word, n: Notation) -> Written:
 
 
 def _formula_of_size(text: str, n: Notation) -> str:
-    """A size that is a leaf of the graph, written out as Python has it: 2*n, m+n."""
+    """Return a size that is a leaf of the graph, written out as Python has it: 2*n, m+n."""
     signs = {"*": n.matrix, "**": "^", "+": n.plus.strip(), "-": n.minus.strip()}
     runs = ("".join(run) for _, run in groupby(text, lambda letter: letter.isalnum() or letter == "_"))
     return "".join(n.word(run) if run.isidentifier() or run.isdigit() else signs.get(run.strip(), run) for run in runs)
@@ -296,7 +297,8 @@ def _slice(e: Slice, n: Notation) -> Written:
 
 
 def _span(s: Span, n: Notation) -> str:
-    """A slice as NumPy reads it: at the ends of the axis, where a stop of -1 would mean the last, bounds are left out."""
+    """Return a slice as NumPy reads it: at the ends of the axis, where a stop of -1 would mean the last, bounds are
+    left out."""
     colon = n.word(":")
     if (s.start, s.length, s.step) == (0, s.size, 1):
         return colon
@@ -318,7 +320,7 @@ def _rows(e: Rows, n: Notation) -> Written:
 
 
 def _base(e: Expr, n: Notation) -> str:
-    """An array with indices behind it: in brackets, but for a letter."""
+    """Return an array with indices behind it: in brackets, but for a letter."""
     text = write(e, n)
     plain = isinstance(e, Symbol) and e.label.time is None and len(e.label.name) == 1
     letter = n.symbol(replace(e.label, adjoint=False)) if isinstance(e, Symbol) else ""

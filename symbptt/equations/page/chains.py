@@ -127,7 +127,8 @@ class Derivatives:
         return symbol if at is None else _entry(symbol, [*at[0], *at[1]])
 
     def _whole(self, id: int, terms: Terms) -> Expr | None:
-        """A derivative without indices: zero, numbers times the identity, or matrices; None where there is no such form."""
+        """Return a derivative without indices: zero, numbers times the identity, or matrices; None where there is
+        no such form."""
         if not terms:
             return ZERO
         outer, inner = legs(self.shape(id), out), legs(self.own, own)
@@ -178,7 +179,7 @@ class Derivatives:
 
 
 def _facing(term: Term) -> Term:
-    """A term with the index of the value first in each δ."""
+    """Return a term with the index of the value first in each δ."""
     turned = []
     for f, e in term.factors:
         if isinstance(f, Same) and str(f.one).startswith("_own"):
@@ -192,7 +193,7 @@ def _axes(at: At) -> list[sp.Expr]:
 
 
 def _entry(of: Expr, at: Sequence[Expr]) -> Expr:
-    """An entry; of a number, the number."""
+    """Return an entry; of a number, the number."""
     axes = [x for x in at if x != ZERO] if len(of.shape) < 3 and len(of.shape) != len(at) else list(at)
     return algebra.Entry(of, tuple(axes)) if of.shape else of
 
@@ -201,7 +202,7 @@ def _entry(of: Expr, at: Sequence[Expr]) -> Expr:
 
 
 def _drawn(of: Derivatives, terms: Terms, shape: Shape, whole: bool = False) -> tuple[Drawn, ...] | None:
-    """Terms as products of matrices; with `whole` they are numbers times the identity."""
+    """Return terms as products of matrices; with `whole` they are numbers times the identity."""
     found = []
     for term in terms:
         plain = of.resolved(term, shape)
@@ -237,7 +238,7 @@ class _Drawing:
         return None if parts is None else self._with_numbers(parts)
 
     def _between(self, first: sp.Symbol | None, last: sp.Symbol | None) -> list[Expr] | None:
-        """The matrices from one index to the other; a column times a row where no path joins them."""
+        """Return the matrices from one index to the other; a column times a row where no path joins them."""
         found = (True, list[Expr]()) if first is None else self._walk(first, last)
         if found is None:
             return None
@@ -285,7 +286,7 @@ class _Drawing:
         return True
 
     def _add_inner(self, factor: Inner) -> bool:
-        """The derivative of a value before: a matrix whose columns are the indices of what is derived by."""
+        """Return the derivative of a value before: a matrix whose columns are the indices of what is derived by."""
         of = self.of
         shape = of.shape(factor.id)
         rows = [x for x, size in zip(factor.at, shape, strict=True) if size != 1]
@@ -316,7 +317,7 @@ class _Drawing:
         return True
 
     def _read(self, entry: Entry) -> tuple[Expr, list[sp.Symbol]] | None:
-        """An entry as a vector or a matrix of its indices; of a part of an array where the indices say so."""
+        """Return an entry as a vector or a matrix of its indices; of a part of an array where the indices say so."""
         of = self.of
         node = of.calculus.graph[entry.id]
         value, shape = of.before(entry.back).value(entry.id), node.shape
@@ -336,7 +337,8 @@ class _Drawing:
         return value, free
 
     def _span(self, x: sp.Expr, size: Size) -> tuple[Span, sp.Symbol | None] | None:
-        """The part of an axis that an index runs over, and the index; None where it is not one index and a start."""
+        """Return the part of an axis that an index runs over, and the index; None where it is not one index and a
+        start."""
         axes = [s for s in x.free_symbols if s.name.startswith("_")]
         if any(taken_of(s) for s in axes) or len(axes) > 1:
             return None
@@ -354,8 +356,8 @@ class _Drawing:
     # Walks.
 
     def _walk(self, start: sp.Symbol, end: sp.Symbol | None) -> tuple[bool, list[Expr]] | None:
-        """The matrices and diagonals from a corner on, and whether they lead to `end`; None where paths part. A path that
-        ends at another corner ends with a diagonal matrix."""
+        """Return the matrices and diagonals from a corner on, and whether they lead to `end`; None where paths
+        part. A path that ends at another corner ends with a diagonal matrix."""
         parts: list[Expr] = []
         at = start
         while at in self.corners:
@@ -378,7 +380,7 @@ class _Drawing:
         return None
 
     def _column(self, parts: list[Expr]) -> Expr:
-        """A product of matrices whose last is a diagonal one as the vector that it makes of ones."""
+        """Return a product of matrices whose last is a diagonal one as the vector that it makes of ones."""
         *rest, last = parts
         vector: Expr = last.inner if isinstance(last, Diagonal) else last
         for part in reversed(rest):
@@ -387,20 +389,20 @@ class _Drawing:
         return vector
 
     def _before_row(self, parts: list[Expr]) -> list[Expr]:
-        """A column in front of a row: matrices and the vector that they turn, one behind the other."""
+        """Return a column in front of a row: matrices and the vector that they turn, one behind the other."""
         *rest, last = parts
         if isinstance(last, Diagonal) and not any(isinstance(part, Diagonal) for part in rest):
             return [*rest, last.inner]
         return [self._column(parts)]
 
     def _row(self, parts: list[Expr]) -> list[Expr]:
-        """The same from the other end: a row times matrices."""
+        """Return the same from the other end: a row times matrices."""
         *rest, last = parts
         vector: Expr = last.inner if isinstance(last, Diagonal) else last
         return [transposed(vector), *(turned(part) for part in reversed(rest))]
 
     def _number(self, start: sp.Symbol) -> bool:
-        """A path between two ends that are summed over: a number."""
+        """Return a path between two ends that are summed over: a number."""
         ends = self._ends(start)
         if ends is None:
             return False
@@ -422,7 +424,7 @@ class _Drawing:
         return True
 
     def _ends(self, start: sp.Symbol) -> sp.Symbol | None:
-        """An end of the path that a corner lies on."""
+        """Return an end of the path that a corner lies on."""
         degree = {s: sum(s in edge[:2] for edge in self.edges) for s in self.corners}
         seen, open_ = set(), [start]
         while open_:
@@ -509,7 +511,7 @@ class _Indexed:
         return replace(self, places=places).sum(self.of.chain.of[factor.id], self.of.shape(factor.id))
 
     def index(self, x: sp.Expr) -> Expr:
-        """An index of the line, or a sum of such and of a size."""
+        """Return an index of the line, or a sum of such and of a size."""
         x = sp.sympify(x)
         if x in self.places:
             return self.places[x]

@@ -116,7 +116,7 @@ def _has_line(function: Any, count: int) -> bool:
 
 
 def _calls(nodes: Iterable[Node]) -> dict[tuple[Any, int], None]:
-    """The functions in bodies with the number of their arguments, and those in their definitions."""
+    """Return the functions in bodies with the number of their arguments, and those in their definitions."""
     open_ = [call for node in nodes if node.family == "map" for call in _applied(node.attrs.expr)]
     found: dict[tuple[Any, int], None] = {}
     while open_:

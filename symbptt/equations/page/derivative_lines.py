@@ -73,7 +73,7 @@ def _width(line: Definition) -> int:
 
 
 def _longest(writer: Derivatives, found: Mapping[int, Definition], named: Collection[int]) -> int | None:
-    """The derivative that is to have a line of its own next: the longest that stands in too long a line."""
+    """Return the derivative that is to have a line of its own next: the longest that stands in too long a line."""
     widths = {id: _width(line) for id, line in found.items()}
     inner = [(len(writer.chain.of[x]), x) for id, width in widths.items() for x in _inlined(writer.chain, id, named)
              if width > (WIDTH if _is_told(writer.labels, x) else WIDEST)]  # fmt: skip
@@ -106,7 +106,8 @@ def _is_told(labels: Mapping[int, Label], id: int) -> bool:
 
 
 def _numbered(labels: Mapping[int, Label], named: Iterable[int], taken: Iterable[Label]) -> dict[int, Label | None]:
-    """Letters that are not taken for the derivatives of values without a name; the others are told by their values' names."""
+    """Return letters that are not taken for the derivatives of values without a name; the others are told by their
+    values' names."""
     found: dict[int, Label | None] = {}
     made = list(taken)
     for id in sorted(named):
@@ -121,7 +122,7 @@ SHORT, SHORTEST = 24, 6
 
 
 def _long_value(writer: Derivatives, ids: Sequence[int], named: Collection[int]) -> int | None:
-    """The value without a name that has the longest formula in some lines."""
+    """Return the value without a name that has the longest formula in some lines."""
     chain, g = writer.chain, writer.calculus.graph
     read = [x for id in ids for x in [id, *_inlined(chain, id, named)]]
     entries = {f.id for x in read for term in chain.of[x] for f, _ in term.factors if isinstance(f, Entry)}
@@ -134,7 +135,7 @@ def _long_value(writer: Derivatives, ids: Sequence[int], named: Collection[int])
 
 
 def _long_part(writer: Derivatives, made: Iterable[int]) -> int | None:
-    """The value without a name that has the longest formula in too long a line of a value."""
+    """Return the value without a name that has the longest formula in too long a line of a value."""
     lowering, g = writer.lowering, writer.calculus.graph
     long = [id for id in made if len(write(lowering.formula(id), TEXT)) > WIDEST]
     sizes = {
@@ -147,7 +148,7 @@ def _long_part(writer: Derivatives, made: Iterable[int]) -> int | None:
 
 
 def _unnamed(g: Graph, id: int, labels: Mapping[int, Label]) -> Iterator[int]:
-    """The values without a name that stand in the formula of a value, and itself, each once."""
+    """Yield the values without a name that stand in the formula of a value, and itself, each once."""
     open_, seen = [id], {id}
     while open_:
         at = open_.pop()
@@ -158,7 +159,8 @@ def _unnamed(g: Graph, id: int, labels: Mapping[int, Label]) -> Iterator[int]:
 
 
 def _too_long(chain: Chain, targets: Iterable[int], labels: dict[int, Label]) -> Iterator[int]:
-    """The values whose formulas are too long or too deep to be written, each to be named before the next one is asked for."""
+    """Yield the values whose formulas are too long or too deep to be written, each to be named before the next one
+    is asked for."""
     g, ids = chain.calculus.graph, {*targets, *_uses(chain, targets, ())}
     entries = {f.id for id in ids for term in chain.of.get(id, ()) for f, _ in term.factors if isinstance(f, Entry)}
     read = set(g.ancestors(entries))

@@ -147,7 +147,7 @@ class Equations:
         return self._equations(self._set(self._lines.input_gradients, "Gradients of the inputs"))
 
     def _set(self, lines: Callable[[], tuple[Line, ...]], *titles: str) -> tuple[Line, ...]:
-        """The lines of a section; those of the page where truncation, lengths or resets change them."""
+        """Return the lines of a section; those of the page where truncation, lengths or resets change them."""
         if self.setting.is_plain:
             return lines()
         return tuple(
@@ -309,7 +309,7 @@ def equation(line: Line, text: Notation, latex: Notation) -> Equation:
 
 
 def _block(section: Section, n: Notation, shown: Callable[[str], str]) -> list[str]:
-    """A section as text."""
+    """Return a section as text."""
     return [
         shown(section.title),
         *([_aligned(section.lines, n, shown)] if section.lines else []),

@@ -89,7 +89,7 @@ def _families(expressions: Sequence[Expr], group: Sequence[int]) -> Iterator[Fam
 
 
 def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, frozenset[int]] | None:
-    """The one part at the end of names in which two lists of labels differ, and where they do."""
+    """Return the one part at the end of names in which two lists of labels differ, and where they do."""
     found: set[tuple[str, str]] = set()
     places = []
     for place, (x, y) in enumerate(zip(a, b, strict=True)):
@@ -170,7 +170,7 @@ def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Li
 
 
 def _both(line: Line) -> Expr:
-    """Both sides of a line as one expression."""
+    """Return both sides of a line as one expression."""
     return Sum(((1, line.left), (1, line.right)))
 
 

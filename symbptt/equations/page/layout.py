@@ -100,7 +100,7 @@ def noted(note: Note, n: Notation, formula: Callable[[str], str] = str, words: C
 
 
 def _shown(part: Any, n: Notation) -> str:
-    """A formula of a note."""
+    """Return a formula of a note."""
     return str(part(n)) if callable(part) else write(part, n)
 
 
@@ -203,7 +203,7 @@ def _mathml_title(title: str) -> str:
 
 
 def _mathml_steps(title: str) -> str:
-    """The steps of a title: t = 1, …, T."""
+    """Return the steps of a title: t = 1, …, T."""
     kinds = {"…": "mo", "1": "mn"}
     steps = title.partition(", t = ")[2].partition("; ")[0].split(", ")
     shown = '<mo separator="true">,</mo>'.join(f"<{kinds.get(s, 'mi')}>{s}</{kinds.get(s, 'mi')}>" for s in steps)
@@ -211,7 +211,7 @@ def _mathml_steps(title: str) -> str:
 
 
 def _mathml_rows(lines: Iterable[Line], n: Notation) -> str:
-    """Rows of a table: left side, relation, right side."""
+    """Return rows of a table: left side, relation, right side."""
     found = ""
     for line in lines:
         right = write(line.right, n) + behind(line, n)
@@ -294,7 +294,7 @@ def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
 
 
 def _joined(signs: Sequence[str], parts: Iterable[list[Piece]]) -> list[Piece]:
-    """Pieces of several expressions one after another, each with its sign before it, the first without."""
+    """Return pieces of several expressions one after another, each with its sign before it, the first without."""
     found: list[Piece] = []
     for sign, (first, *rest) in zip(signs, parts, strict=True):
         found += [replace(first, sign=sign if found else ""), *rest]

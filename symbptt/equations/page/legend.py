@@ -152,7 +152,7 @@ def _members(letter: str, values: tuple[str, ...], n: Notation) -> str:
 
 
 def _given(lines: Lines, loss: LossLines | None) -> Iterable[Note]:
-    """The values of constants, where they are few numbers, and from where to where indices run."""
+    """Yield the values of constants, where they are few numbers, and from where to where indices run."""
     for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
         for a in recursion.step.arguments:
             symbol = Symbol(Label(a.name, None), a.shape)

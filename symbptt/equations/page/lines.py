@@ -126,7 +126,7 @@ class Lines:
         return (*lines, *self._aliases())
 
     def _aliases(self) -> Iterable[Line]:
-        """Next states and outputs that are another value under a second name."""
+        """Yield next states and outputs that are another value under a second name."""
         for name, id in (self.recursion.step.next | self.recursion.step.outputs).items():
             label = self.labels.get(id)
             if label is None or label.name != name or label.time == -1:
@@ -144,7 +144,7 @@ class Lines:
         return (*lines, *(self._to_the_step_before(name) for name in r.carry))
 
     def _whole_or_added(self, id: int, label: Label) -> Line:
-        """The line of an adjoint; that of a state adds to what the next step has brought."""
+        """Return the line of an adjoint; that of a state adds to what the next step has brought."""
         line, leaf = self._line(label, id, BACKWARD), self.recursion.carry.get(label.name)
         whole = self.recursion.adjoint.get(self.recursion.step.next.get(label.name, -1))
         if leaf is None or whole != id or leaf not in self.recursion.graph[id].args:
@@ -174,7 +174,7 @@ class Lines:
         return replace(line, relation="+=") if label.name in self.begun else line
 
     def _row_of_a_table(self, label: Label, id: int) -> Line | None:
-        """The gradient of a table that is read row by row: the steps that have read a row."""
+        """Return the gradient of a table that is read row by row: the steps that have read a row."""
         g = self.recursion.graph
         node = g[id]
         inner = g[node.args[0]] if node.family == "total" and id not in self.labels else node
@@ -188,7 +188,7 @@ class Lines:
         return Line(Rows(Symbol(label, node.shape), v, 0, normal(g.shape(x))), in_normal_form(right), ONCE)
 
     def _without(self, found: Mapping[str, int], role: str, time: int | None) -> tuple[Line, ...]:
-        """The gradients of what is only read in conditions, or by functions without a slope."""
+        """Return the gradients of what is only read in conditions, or by functions without a slope."""
         missing = [
             a for a in self.recursion.step.of_role(role)
             if a.name not in found and (role != "param" or a.name not in self.begun)
@@ -213,7 +213,7 @@ class Lines:
         return self.known[id]
 
     def _formula(self, id: int) -> Expr:
-        """The formula of a value; an ellipsis where it is too long to be written."""
+        """Return the formula of a value; an ellipsis where it is too long to be written."""
         too_long = is_long(self.recursion.graph, self.labels, id)
         return Ellipsis() if too_long else renamed(in_normal_form(self.lowering.formula(id)))
 
@@ -281,7 +281,7 @@ class LossLines:
         return tuple(lines) if self.of.at == "every" else tuple(map(at_the_end, lines))
 
     def _weight(self) -> tuple[Line, ...]:
-        """The adjoint of the loss of a step, where that is not one."""
+        """Return the adjoint of the loss of a step, where that is not one."""
         if self.of.reduction == "sum" and self.of.counted is None:
             return ()
         label = Label("loss", self.time, adjoint=True, mark=self.lines.mark)

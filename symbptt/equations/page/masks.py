@@ -126,7 +126,7 @@ def letters(page: Page, setting: Setting, recursions: Iterable[Recursion]) -> Na
 
 
 def _taken(page: Page, recursions: Iterable[Recursion]) -> set[str]:
-    """The names that stand on a page, and the parts of names that stand in subscripts."""
+    """Return the names that stand on a page, and the parts of names that stand in subscripts."""
     found = {n for r in recursions for a in r.step.arguments for n in (a.name, *names_in(a.shape))}
     for line in (line for section in page.sections for line in section.lines):
         found |= {line.family[0], *line.family[1]} if line.family is not None else set()
@@ -229,7 +229,7 @@ def _entered(r: Recursion, letter: str) -> Iterator[Line]:
 
 
 def _entering(e: Expr, r: Recursion, letter: str) -> Expr:
-    """An expression that reads the state which enters a step."""
+    """Return an expression that reads the state which enters a step."""
     states = set(r.step.next)
 
     def entered(x: Expr) -> Expr:
@@ -247,8 +247,8 @@ def _mapped_inside(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
 
 
 def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:
-    """The line of the adjoint of a state with what the next step sends under the condition that it was not reset; in the style
-    of the loop also what it sends to the step before."""
+    """Return the line of the adjoint of a state with what the next step sends under the condition that it was not
+    reset; in the style of the loop also what it sends to the step before."""
     before = _label(line.left).time == -1
     time = 0 if before else NEXT
 
@@ -305,7 +305,7 @@ def _from_behind(name: str, r: Recursion) -> Line:
 
 
 def _with_start(line: Line) -> Line:
-    """The line of an initial state with what is sent to it itself: something where a sample has no step."""
+    """Return the line of an initial state with what is sent to it itself: something where a sample has no step."""
     given = _given_at_start(line.left)
     return replace(line, right=_whole([(1, given), *_terms(line.right)]))
 
@@ -376,7 +376,7 @@ def _title(setting: Setting, e: str) -> str:
 
 
 def _defined(line: Line) -> Iterator[str]:
-    """The names of the values that a line defines."""
+    """Yield the names of the values that a line defines."""
     name = _label(line.left).full
     yield name
     if line.family is not None:
@@ -409,7 +409,7 @@ def _weighted(e: Expr, setting: Setting, letter: str) -> Expr:
 
 
 def _has(setting: Setting, letter: str, before: bool = False) -> Expr:
-    """The condition that a window has the loss of a step, or of the step before."""
+    """Return the condition that a window has the loss of a step, or of the step before."""
     cut, step, end = setting.truncation, _added(STEP, -1) if before else STEP, Word(letter)
     if isinstance(cut, Chunked):
         return Call("greater", (step, _times(cut.k1, _floor(_added(end, -1), cut.k1))))
@@ -426,7 +426,7 @@ def _begun(setting: Setting, r: Recursion, mark: str, letter: str) -> Iterator[L
 
 
 def _totals(sections: Iterable[Section], setting: Setting, letter: str, names: set[str]) -> Iterator[Line]:
-    """The sums over windows of all that the gradients read and a window has; what a loss has itself is whole."""
+    """Yield the sums over windows of all that the gradients read and a window has; what a loss has itself is whole."""
     found: dict[Expr, tuple[str, tuple[str, ...]] | None] = {}
     for line in (line for section in sections for line in section.lines):
         families = dict([line.family]) if line.family is not None else {}
@@ -443,7 +443,7 @@ def _totals(sections: Iterable[Section], setting: Setting, letter: str, names: s
 
 
 def _members(stem: str, values: Iterable[str]) -> Iterator[str]:
-    """The names that members of a family may have."""
+    """Return the names that members of a family may have."""
     return (f"{stem}{sign}{value}" for value in values for sign in ("", "_"))
 
 

@@ -65,7 +65,7 @@ BACKWARD = "Backward, t = T, …, 1; quantities of step T + 1 are zero"
 
 
 def _merged(gradients: list[Line], own: list[Line]) -> tuple[list[Line], list[Line]]:
-    """Gradients of parameters that cell and loss share as one line, which has both parts."""
+    """Return gradients of parameters that cell and loss share as one line, which has both parts."""
     found, gone = [], set()
     for line in gradients:
         other = next((x for x in own if x.left == line.left), None) if line.relation == "+=" else None
@@ -88,7 +88,7 @@ def _split(whole: list[Line], *before: list[Line]) -> list[list[Line]]:
 
 
 def _taken(lines: Lines, loss: LossLines | None) -> set[str]:
-    """The names that stand on the page."""
+    """Return the names that stand on the page."""
     found = {label.name for label in lines.labels.values()} | {label.full for label in lines.labels.values()}
     recursions = [lines.recursion] + ([loss.lines.recursion] if loss is not None else [])
     for r in recursions:

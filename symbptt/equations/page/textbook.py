@@ -73,7 +73,7 @@ def _label(e: Expr) -> Label:
 
 
 def _whole(lines: Lines, name: str, before: Line, added: Line | None) -> Line:
-    """The adjoint of a state: from the loss, from the next step, from this one."""
+    """Return the adjoint of a state: from the loss, from the next step, from this one."""
     symbol = _moved(before.left, {-1: 0})
     assert isinstance(symbol, Symbol)
     id = lines.recursion.recurrent.get(name)
@@ -106,7 +106,7 @@ def _from_outside(line: Line, lines: Lines) -> Line:
 
 
 def _at_start(lines: Lines, name: str) -> Line:
-    """The gradient of an initial state: what step 1 hands back."""
+    """Return the gradient of an initial state: what step 1 hands back."""
     id = lines.recursion.recurrent.get(name)
     left = Symbol(Label(name, START, adjoint=True, mark=lines.mark), lines.page_shape(lines.recursion.carry[name]))
     right = ZERO if id is None else _moved(lines.inside(id), {0: FIRST, -1: START})
@@ -114,7 +114,7 @@ def _at_start(lines: Lines, name: str) -> Line:
 
 
 def _moved(e: Expr, times: Mapping[int | None, int]) -> Expr:
-    """An expression at another step."""
+    """Return an expression at another step."""
 
     def later(x: Symbol) -> Expr:
         return x if x.label.time not in times else Symbol(replace(x.label, time=times[x.label.time]), x.of)
@@ -206,7 +206,8 @@ def _may_go(line: Line, kept: set[Label]) -> bool:
 
 
 def _put(line: Line, label: Label, value: Expr) -> Line | None:
-    """A line with a value in the place of its name, at the step at which it is read; None where it has no place."""
+    """Return a line with a value in the place of its name, at the step at which it is read; None where it has no
+    place."""
 
     def put(e: Expr) -> Expr:
         if isinstance(e, Entry) and isinstance(e.array, Symbol | Sum | Times | Over | Call | Matmul | Power | Total):
@@ -255,7 +256,8 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
 
 
 def _in_their_order(forward: Sequence[Line]) -> list[Line]:
-    """Lines of the forward pass with the values of earlier ones by their names, where their formulas stand behind them."""
+    """Return lines of the forward pass with the values of earlier ones by their names, where their formulas stand
+    behind them."""
     own, lines, known = _own_names(forward), [], dict[Expr, Expr]()
     for line in forward:
         lines.append(_by_name(line, known))
@@ -265,12 +267,12 @@ def _in_their_order(forward: Sequence[Line]) -> list[Line]:
 
 
 def _own_names(forward: Iterable[Line]) -> dict[Expr, Expr]:
-    """The names of values by their formulas."""
+    """Return the names of values by their formulas."""
     return {line.right: line.left for line in forward if _has_own_name(line)}
 
 
 def _by_name(line: Line, known: Mapping[Expr, Expr]) -> Line:
-    """A line with values by their names."""
+    """Return a line with values by their names."""
     right = replaced(line.right, known)
     return line if right is line.right else replace(line, right=in_normal_form(right))
 
