@@ -465,7 +465,7 @@ def _strides(shape: Shape, axes: Sequence[int]) -> list[Size]:
 
 
 def _split(old: Shape, new: Shape, at: At) -> At | None:
-    """The place in an array of a place in a reshape of it, where no axis of the reshape is made of several."""
+    """Return the place in an array of a place in a reshape of it; None where several axes of the array were merged into one."""
     found: list[sp.Expr] = [sp.S.Zero] * len(old)
     for mine, theirs in groups(old, new):
         if len(mine) > 1:
@@ -477,7 +477,7 @@ def _split(old: Shape, new: Shape, at: At) -> At | None:
 
 
 def _reshaped(c: Calculus, node: Node, at: At) -> Iterator[Term]:
-    """Axes that are laid one behind the other: δ says which index the new one is."""
+    """Yield the derivative of a reshape that merges axes: δ states which index the merged one is."""
     x = node.args[0]
     old, new = c.graph.shape(x), node.shape
     place: list[sp.Expr] = [sp.S.Zero] * len(old)

@@ -266,7 +266,7 @@ def _of_choices(expr: sp.Expr, masks: set[sp.Expr]) -> bool:
 
 
 def _saturates(f: Formula, arg: int, partial: sp.Expr) -> str:
-    """Why a function lets nothing through far out: FLAT, TAIL, or "" where it does not."""
+    """Return how a function saturates far out: FLAT, TAIL, or "" where it does not."""
     if f.expr.func in _FLAT:
         return FLAT
     if f.expr.func in (sp.log, ops.log1p):

@@ -154,7 +154,7 @@ def _eye(g: Graph, shape: Shape) -> int:
 
 
 def _beside(g: Graph, x: int, count: int) -> int:
-    """x with `count` axes of size 1 behind its own."""
+    """Return x with `count` axes of size 1 behind its own."""
     return build.reshape(g, x, (*g.shape(x), *(1,) * count))
 
 
@@ -208,7 +208,7 @@ def _times(g: Graph, a: int, b: int) -> int:
 
 
 def _scaled(s: _Sweep, node: Node, arg: int, block: Block, weight: int) -> Block:
-    """weight ⊙ block, where the weight has the node's shape or broadcasts to it."""
+    """Return weight ⊙ block, where the weight has the node's shape or broadcasts to it."""
     g = s.g
     same = g.shape(arg) == node.shape
     if same and block.kind != "dense":

@@ -125,7 +125,7 @@ def _reduce(g: Graph, node: Node, found: Given) -> Tangent:
 
 
 def _same(g: Graph, node: Node, found: Given) -> Tangent:
-    """Of what is linear in its first argument: the same of its change."""
+    """Return the tangent of an operation that is linear in its first argument: the same operation on the tangent."""
     args = (found[node.args[0]].id, *node.args[1:])
     return Tangent(g.add(node.family, args, node.shape, node.attrs), _worst([found[node.args[0]].kind, "linear"]))
 
@@ -147,7 +147,7 @@ def _gather(g: Graph, node: Node, found: Given) -> Tangent:
 
 
 def _total(g: Graph, node: Node, found: Given) -> Tangent:
-    """Of a sum over steps: what one step adds."""
+    """Return the tangent of a sum over steps: what one step adds."""
     return found[node.args[0]]
 
 

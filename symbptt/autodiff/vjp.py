@@ -68,7 +68,7 @@ def total(g: Graph, parts: Sequence[int]) -> int:
 
 
 def _joined(g: Graph, parts: Sequence[int]) -> int | None:
-    """The adjoints of slices that tile an axis are one concatenation, not a sum of arrays that are mostly zero."""
+    """Return the adjoints of slices that tile an axis as one concatenation instead of a sum of padded arrays, else None."""
     nodes = [g[part] for part in parts]
     if any(node.family != "view" or node.attrs.kind != "pad" for node in nodes):
         return None
@@ -112,7 +112,7 @@ def _map(context: Context, node: Node, bar: int) -> Contributions:
 
 
 def _weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value: int) -> int:
-    """bar ⊙ partial as one map: the adjoint first, then what the derivative reads, in the user's order."""
+    """Return bar ⊙ partial as one map: the adjoint first, then what the derivative reads, in the user's order."""
     partial, found = known_functions(g, partial, args)
     candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + found + [(VALUE, value)]
     read = [(symbol, id) for symbol, id in candidates if symbol in partial.free_symbols]

@@ -56,7 +56,7 @@ def case_of(cell: Cell, T: int, B: int, sizes: Mapping[str, int], dtype: Any, se
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Small beside what it is added to in norm also, so that no stable recurrence becomes chaotic."""
+    """Return noise that is also small in norm beside what it is added to, so that no stable recurrence becomes chaotic."""
     # A Gaussian n x n matrix with entries of variance 1 / n has a spectral norm near 2, whatever n is.
     return np.asarray(NOISE * rng.standard_normal(shape) / np.sqrt(shape[-1] if len(shape) > 1 else 1))
 

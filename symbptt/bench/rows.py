@@ -75,7 +75,7 @@ def ratio_figure(rows: Sequence[Row], title: str) -> Any:
 
 
 def _ratio_axes(axes: Any, widths: Sequence[int], ratios: Sequence[float]) -> None:
-    """Both axes in equal factors, labelled with the sizes that were measured."""
+    """Make both axes logarithmic, labelled with the sizes that were measured."""
     highest, lowest = max(ratios, default=2), min(ratios, default=1)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

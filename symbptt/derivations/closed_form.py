@@ -213,7 +213,7 @@ class _Signs:
 
 
 def _reach(s: _Signs, setting: Setting) -> str:
-    """The step from which on those lie that a loss of step t acts on, less one; nothing where it acts on all before."""
+    """Return the last step that is out of reach of a loss of step t; nothing where it acts on all steps before."""
     cut = setting.truncation
     if cut is None:
         return ""

@@ -323,7 +323,7 @@ def _view(f: _Form, node: Node) -> sp.Basic:
 
 
 def _reshape(f: _Form, node: Node, x: sp.Basic, shape: Shape) -> sp.Basic:
-    """Axes of size 1 that come and go; other shapes have no form."""
+    """Return a reshape that adds or drops axes of size 1; others have no form."""
     if [s for s in shape if s != 1] != [s for s in node.shape if s != 1]:
         f.refuse(node, f"the shape {show(node.shape)} of what had {show(shape)}")
     old, new = (*shape, 1, 1)[:2], (*node.shape, 1, 1)[:2]

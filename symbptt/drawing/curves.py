@@ -94,7 +94,7 @@ def _last(holds: Any, low: float, high: float) -> float:
 
 
 def _part(p0: Point, p1: Point, p2: Point, start: float, end: float) -> tuple[Point, Point, Point]:
-    """A piece of a quadratic Bézier curve, which is one too."""
+    """Return a piece of a quadratic Bézier curve, which is a quadratic Bézier curve too."""
 
     def blossom(s: float, t: float) -> Point:
         return (

@@ -299,7 +299,7 @@ def _title(data: dict[str, str]) -> str:
 
 
 def _loss_box(graph: nx.DiGraph, names: dict[Key, tuple[Run, ...]], frame: _Frame, backward: bool) -> dict[Key, Box]:
-    """The loss stands at the right end, on the middle line."""
+    """Return the box of the loss, at the right end of the middle line."""
     node = next(node for node, role in graph.nodes(data="role") if role == "loss" and node[1] is None)
     style = frame.style
     x = frame.right + style.gutter * 0.7 + style.least / 2

@@ -46,7 +46,7 @@ class Graph:
         return self._ids[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but `locate`, which looks at the user's frames while a cell is traced."""
+        """Return all but `locate`, which looks at the user's frames while a cell is traced."""
         return {**vars(self), "locate": nowhere}
 
     def copy(self) -> Graph:

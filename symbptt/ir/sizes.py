@@ -129,7 +129,7 @@ def _is_linear(item: Size, names: Sequence[str]) -> bool:
 
 
 def _told(name: str, lengths: Sequence[tuple[int, Axis]], rest: sp.Expr, divisor: sp.Expr) -> Told:
-    """With the lengths that are fixed counted among the rest."""
+    """Return the rule of a size, with the lengths that are fixed counted among the rest."""
     fixed = sum(factor * axis.length for factor, axis in lengths if axis.length is not None)
     open_ = tuple((factor, axis) for factor, axis in lengths if axis.length is None)
     return Told(name, open_, size(sp.expand(rest - fixed)), size(divisor))

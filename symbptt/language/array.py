@@ -126,7 +126,7 @@ class Array:
         )
 
     def _in_place(self, other: Any) -> Any:
-        """Python then computes a new array, which a name of the step's stands for from there on; a parameter is refused."""
+        """Refuse to change a parameter in place; of other values Python then computes a new array under the same name."""
         node = self.graph[self.id]
         if node.family == "leaf" and node.attrs.role in ("param", "const") and node.shape:
             raise cell_error(

@@ -303,7 +303,7 @@ def check_repeats(
 
 
 def _is_same(one: Node, two: Node) -> bool:
-    """Bodies of functions that are defined inside a cell are other objects each time, written the same."""
+    """Answer whether two nodes are the same; functions defined inside a cell are other objects each time, written the same."""
     parts = [(node.family, node.args, node.shape) for node in (one, two)]
     return parts[0] == parts[1] and (one.attrs == two.attrs or repr(one.attrs) == repr(two.attrs))
 

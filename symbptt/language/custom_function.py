@@ -183,7 +183,7 @@ class Declared:
 
 
 def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequence[Any]) -> Any:
-    """The value; with a declared derivative, complex arrays carry a tangent in their imaginary part.
+    """Return the value on arrays; with a declared derivative, complex arrays carry a tangent in their imaginary part.
 
     Arrays of a class of their own keep it: those of a check compare by the real part alone.
     """

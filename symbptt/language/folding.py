@@ -78,7 +78,8 @@ def _mean_square(x: Any, axes: Any) -> Any:
 
 
 def _by_side(left: Callable[..., Any], at_zero: bool) -> tuple[Spelling, ...]:
-    """x on the right of 0 and `left(x)` on its left, where the slopes at 0 agree or are those of the left in every spelling."""
+    """Return the spellings of x on the right of 0 and `left(x)` on its left, where the slopes at 0 agree or are those of
+    the left in every spelling."""
     where = F["where"]
     on_left: tuple[Spelling, ...] = (
         lambda x, *p: where(x > 0, x, left(x, *p)),

@@ -63,7 +63,7 @@ def _argument(g: Graph, id: int, function: sp.Expr) -> int | None:
 
 
 def _exp(g: Graph, id: int) -> int | None:
-    """u, where a node is exp(u) or 1 / exp(-u)."""
+    """Return u where a node is exp(u) or 1 / exp(-u), else None."""
     inner = _argument(g, id, 1 / A)
     if inner is None and _body(g, id) == A / B and _number(g, g[id].args[0]) == 1:
         inner = g[id].args[1]
@@ -96,7 +96,7 @@ def _may_be_reciprocal(g: Graph, id: int) -> bool:
 
 
 def _one_plus_exp(g: Graph, id: int) -> int | None:
-    """u, where a node is 1 + exp(u)."""
+    """Return u where a node is 1 + exp(u), else None."""
     if _body(g, id) != A + B:
         return None
     for one, other in (g[id].args, g[id].args[::-1]):
@@ -111,7 +111,7 @@ def _negative(g: Graph, id: int) -> int:
 
 
 def _sigmoid(g: Graph, id: int) -> int | None:
-    """a / (1 + exp(u)) is a σ(-u), and exp(u) / (1 + exp(u)) is σ(u)."""
+    """Rewrite a / (1 + exp(u)) as a σ(-u), and exp(u) / (1 + exp(u)) as σ(u)."""
     parts = _quotient(g, id)
     u = None if parts is None else _one_plus_exp(g, parts[1])
     if parts is None or u is None:
@@ -127,7 +127,7 @@ def _sigmoid(g: Graph, id: int) -> int | None:
 
 
 def _logistic(g: Graph, id: int) -> int | None:
-    """a / (1 + exp(u))² is a σ(-u)², and exp(u) / (1 + exp(u))² is σ(u) σ(-u); other whole powers likewise."""
+    """Rewrite a / (1 + exp(u))² as a σ(-u)², and exp(u) / (1 + exp(u))² as σ(u) σ(-u); other whole powers likewise."""
     parts = _quotient(g, id)
     base, count = (None, 0) if parts is None else _whole_power(g, parts[1])
     u = None if base is None else _one_plus_exp(g, base)
@@ -172,14 +172,14 @@ def _without_exp(g: Graph, id: int, u: int, without: set[int]) -> int | None:
 
 
 def _absolute(g: Graph, id: int) -> int | None:
-    """sqrt(x * x) is |x|."""
+    """Rewrite sqrt(x * x) as |x|."""
     inside = _argument(g, id, sp.sqrt(A))
     base, count = (None, 0) if inside is None else _whole_power(g, inside)
     return build.map_(g, ops.absolute(A), (base,)) if base is not None and count == 2 else None
 
 
 def _one_over_root(g: Graph, id: int) -> int | None:
-    """u ** -0.5 is 1 / sqrt(u).
+    """Rewrite u ** -0.5 as 1 / sqrt(u).
 
     The derivative of the power is one coefficient, u ** -1.5 / 2, which leaves the range where neither the value nor the gradient
     does: in single precision from u = 1e26 on, as the sum of squares of a norm. That of a quotient and a root comes in two
@@ -191,14 +191,14 @@ def _one_over_root(g: Graph, id: int) -> int | None:
 
 
 def _softplus(g: Graph, id: int) -> int | None:
-    """log(1 + exp(u)) and log1p(exp(u))."""
+    """Rewrite log(1 + exp(u)) and log1p(exp(u)) as softplus(u)."""
     inside, small = _argument(g, id, sp.log(A)), _argument(g, id, ops.log1p(A))
     u = _one_plus_exp(g, inside) if inside is not None else _exp(g, small) if small is not None else None
     return None if u is None else build.map_(g, ops.softplus(A), (u,))
 
 
 def _log_sigmoid(g: Graph, id: int) -> int | None:
-    """log(σ(u)) is -softplus(-u)."""
+    """Rewrite log(σ(u)) as -softplus(-u)."""
     inside = _argument(g, id, sp.log(A))
     u = None if inside is None else _argument(g, inside, ops.sigmoid(A))
     if u is None:
@@ -207,14 +207,14 @@ def _log_sigmoid(g: Graph, id: int) -> int | None:
 
 
 def _power_of_e(g: Graph, id: int) -> int | None:
-    """e ** u is exp(u)."""
+    """Rewrite e ** u as exp(u)."""
     if _body(g, id) != A**B or _number(g, g[id].args[0]) != math.e:
         return None
     return build.map_(g, sp.exp(A), (g[id].args[1],))
 
 
 def _tanh_by_expm1(g: Graph, id: int) -> int | None:
-    """expm1(u) / (expm1(u) + 2) is tanh(u / 2)."""
+    """Rewrite expm1(u) / (expm1(u) + 2) as tanh(u / 2)."""
     parts = _quotient(g, id)
     u = None if parts is None else _argument(g, parts[0], ops.expm1(A))
     if parts is None or u is None or _body(g, parts[1]) != A + B:
@@ -226,7 +226,7 @@ def _tanh_by_expm1(g: Graph, id: int) -> int | None:
 
 
 def _tanh(g: Graph, id: int) -> int | None:
-    """(exp(u) - exp(v)) / (exp(u) + exp(v)) is tanh((u - v) / 2), where 1 counts as exp(0); and sinh / cosh."""
+    """Rewrite (exp(u) - exp(v)) / (exp(u) + exp(v)) as tanh((u - v) / 2), where 1 counts as exp(0); and sinh / cosh."""
     parts = _quotient(g, id)
     if parts is None:
         return None
@@ -258,7 +258,7 @@ def _half_difference(g: Graph, u: int, v: int) -> int:
 
 
 def _softmax(g: Graph, id: int) -> int | None:
-    """exp(u) / sum(exp(u)), the maximum taken off u first."""
+    """Rewrite exp(u) / sum(exp(u)) with the maximum of u subtracted first."""
     parts = _quotient(g, id)
     u = None if parts is None else _exp(g, parts[0])
     if parts is None or u is None:
@@ -271,7 +271,7 @@ def _softmax(g: Graph, id: int) -> int | None:
 
 
 def _logsumexp(g: Graph, id: int) -> int | None:
-    """log(sum(exp(u)))."""
+    """Rewrite log(sum(exp(u))) with the maximum of u subtracted first and added last."""
     inside = _argument(g, id, sp.log(A))
     total = None if inside is None else _reduced(g, inside)
     u = None if total is None else _exp(g, g[total].args[0])
@@ -288,7 +288,7 @@ def _logsumexp(g: Graph, id: int) -> int | None:
 
 
 def _log_softmax(g: Graph, id: int) -> int | None:
-    """log(exp(u) / sum(exp(u))), where the maximum is taken off already."""
+    """Rewrite log(exp(u) / sum(exp(u))) as u - log(sum(exp(u))), where the maximum is subtracted already."""
     inside = _argument(g, id, sp.log(A))
     parts = None if inside is None else _quotient(g, inside)
     u = None if parts is None else _exp(g, parts[0])

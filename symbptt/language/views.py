@@ -220,7 +220,7 @@ def _total(shift: Any) -> Any:
 
 
 def _rolled(x: Array, shift: Any, axis: int) -> Array:
-    """x rolled along one axis: in a slice and the rest where they are certain, else a single step at a time."""
+    """Return x rolled along one axis: in a slice and the rest where they are certain, else a single step at a time."""
     shift, length = private_size(shift), x.graph.shape(x.id)[axis]
     if isinstance(shift, int) and isinstance(length, int):
         shift %= length
@@ -243,7 +243,7 @@ def _few(shift: int) -> int:
 
 
 def _turned(x: Array, shift: Any, axis: int) -> Array:
-    """x rolled by no more than the size of the axis, which a slice of another length would tell."""
+    """Return x rolled by no more than the size of the axis, which a slice of another length would tell."""
     whole = (slice(None),) * axis
     shift = public_size(x.graph, shift)
     return concatenate([x[(*whole, slice(-shift, None))], x[(*whole, slice(None, -shift))]], axis)

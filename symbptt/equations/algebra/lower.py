@@ -126,7 +126,7 @@ class Lowering:
         return True
 
     def _is_plain_map(self, node: Node) -> bool:
-        """Not where it has an array of three axes, or where all that it reads is named but for what has no form in matrices."""
+        """Answer whether a map has a form in matrices: not with three axes, nor where only unnamed values without a form are read."""
         if len(node.shape) > 2:
             return False
         read = indices(self.tree(node))

@@ -99,7 +99,7 @@ def _without_signs(parts: Iterable[Expr]) -> tuple[int, list[Expr]]:
 
 
 def _times(e: Times) -> Expr:
-    """The sign first, numbers, other values without axes, arrays; one quotient."""
+    """Order a product: the sign first, numbers, other values without axes, arrays; one quotient."""
     sign, flat = _without_signs(e.factors)
     above: list[Expr] = []
     below: list[Expr] = []
@@ -177,7 +177,7 @@ def _as_powers(factors: list[Expr]) -> list[Expr]:
 
 
 def _over(e: Over) -> Expr:
-    """The sign before the quotient; a quotient above is one with what is below."""
+    """Move the sign before the quotient, and join a quotient in the numerator with the denominator."""
     (sign, above), (other, below) = signed(e.above), signed(e.below)
     if isinstance(above, Over):
         quotient = above
@@ -198,7 +198,7 @@ def _cancelled(above: Expr, below: Expr) -> tuple[Expr, Expr]:
 
 
 def _diagonal(e: Diagonal) -> Expr:
-    """Signs and numbers before the matrix."""
+    """Move signs and numbers before the diagonal matrix."""
     sign, inner = signed(e.inner)
     numbers = [f for f in inner.factors if not f.shape] if isinstance(inner, Times) else []
     if not numbers or not isinstance(inner, Times):
@@ -221,7 +221,7 @@ def _power(e: Power) -> Expr:
 
 
 def _matmul(e: Matmul) -> Expr:
-    """Signs, numbers and divisors before the product."""
+    """Move signs, numbers and divisors before the product of matrices."""
     sign, factors = _without_signs(e.factors)
     numbers: list[Expr] = []
     below: list[Expr] = []
@@ -292,7 +292,7 @@ def _with_names(e: Expr, names: Mapping[str, str]) -> Expr:
 
 
 def _order(e: Expr) -> tuple[int, ...]:
-    """Entries by their indices, behind all else."""
+    """Return the sort key of a factor: entries by their indices, behind all else."""
     return tuple(1 + _place(i.name) for i in e.indices if isinstance(i, Index)) or (99,) if isinstance(e, Entry) else ()
 
 
@@ -326,7 +326,7 @@ def _reads_better_turned(e: Sum) -> bool:
 
 
 def _total(e: Total) -> Expr:
-    """The sign and a number before the sum."""
+    """Move the sign and a number before the sum over steps."""
     sign, inner = signed(e.inner)
     if isinstance(inner, Times) and isinstance(inner.factors[0], Number):
         number, *rest = inner.factors
@@ -347,7 +347,7 @@ def _as_total(e: Expr) -> Total | None:
 
 
 def _quadratic_form(factors: list[Expr]) -> list[Expr]:
-    """A product that is a number, or its transpose, which is the same number, where that turns less: hᵀ Q h for hᵀ Qᵀ h."""
+    """Return a product that is a number, or its transpose, the same number, where that has fewer transposes: hᵀ Q h for hᵀ Qᵀ h."""
     if len(factors) < 3 or matmul(factors).shape:
         return factors
     # A number is its own transpose: hᵀ Qᵀ h = (hᵀ Qᵀ h)ᵀ = hᵀ Q h.
@@ -370,7 +370,7 @@ def _numbers_apart(e: Expr) -> tuple[list[Expr], Expr]:
 
 
 def _summed(e: SumOver) -> Expr:
-    """The sign before the sum; a sum of a sum is one."""
+    """Move the sign before the sum, and join a sum of a sum into one."""
     sign, inner = signed(e.inner)
     if e.kind != "sum":
         return e
@@ -380,7 +380,7 @@ def _summed(e: SumOver) -> Expr:
 
 
 def _sum(e: Sum) -> Expr:
-    """Like terms together, numbers as one, one Σ over steps, a half and half a sign as what is ahead."""
+    """Collect like terms, numbers, and sums over steps; 1/2 ± sign(a - b) / 2 becomes a bracket."""
     terms = [(sign * own, rest) for sign, term in e.terms for own, rest in [signed(term)]]
     ahead = _ahead(terms)
     if ahead is not None:
@@ -453,7 +453,7 @@ def _scaled(size: int, rest: Expr) -> Expr:
 
 
 def _ahead(terms: Sequence[tuple[int, Expr]]) -> Expr | None:
-    """1/2 ± sign(a - b) / 2: one where a is ahead of b, one half where they tie."""
+    """Return 1/2 ± sign(a - b) / 2 as a bracket: one where a is ahead of b, one half where they tie."""
     if len(terms) != 2 or terms[0] != (1, Number(HALF)):
         return None
     sign, half = terms[1]
@@ -468,7 +468,7 @@ def _ahead(terms: Sequence[tuple[int, Expr]]) -> Expr | None:
 
 
 def _of_outer_product(e: Call) -> Expr:
-    """⟨A, u vᵀ⟩ is uᵀ A v; signs and numbers before it."""
+    """Rewrite ⟨A, u vᵀ⟩ as uᵀ A v, with signs and numbers before it."""
     sign, parts = _without_signs(e.args)
     for whole, outer in (parts, parts[::-1]):
         column, row = outer.factors if isinstance(outer, Matmul) and len(outer.factors) == 2 else (ONE, ONE)
@@ -478,7 +478,7 @@ def _of_outer_product(e: Call) -> Expr:
 
 
 def _rolled(e: Call) -> Expr:
-    """Signs and numbers before a roll."""
+    """Move signs and numbers before a roll."""
     sign, inner = signed(e.args[0])
     numbers, rest = _numbers_apart(inner)
     found: Expr = Call(e.name, (rest, *e.args[1:]), e.of)

@@ -255,7 +255,7 @@ class _Drawing:
     # The picture.
 
     def _lay_out(self, outer: sp.Symbol | None, inner: sp.Symbol | None) -> bool:
-        """Corners and edges of the factors; False where a factor is no vector and no matrix."""
+        """Set the corners and edges of the factors; False where a factor is no vector and no matrix."""
         term = self.term
         same = [f for f, _ in term.factors if isinstance(f, Same)]
         self.is_eye = bool(same)

@@ -195,7 +195,7 @@ def _label(e: Expr) -> Label:
 
 
 def _reset(sections: list[Section], r: Recursion, letter: str) -> list[Section]:
-    """States enter a step as they were at the start where they are reset; what they send back goes to the start."""
+    """Return sections in which a reset step reads the initial state, and its outgoing cotangent goes to the initial state."""
     found = []
     sent: dict[str, tuple[Line, Expr]] = {}
     for section in sections:
@@ -240,7 +240,7 @@ def _entering(e: Expr, r: Recursion, letter: str) -> Expr:
 
 
 def _mapped_inside(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
-    """As `mapped`, but for what the loss itself gives."""
+    """Apply a function as `mapped` does, except inside the direct cotangents of the loss."""
     if isinstance(e, Outside):
         return e
     return f(with_parts(e, [_mapped_inside(part, f) for part in e.parts]) if e.parts else e)
@@ -335,7 +335,7 @@ def _behind_the_end(r: Recursion, mark: str) -> Section:
 def _windowed(
     sections: list[Section], setting: Setting, r: Recursion, mark: str, letter: str, is_model: bool
 ) -> list[Section]:
-    """Adjoints of each window by themselves, and their sums, which the gradients read."""
+    """Return sections with adjoints for each window, and their sums, which the gradients read."""
     at = next(i for i, section in enumerate(sections) if _is_backward(section))
     backward = sections[at]
     names = {name for line in backward.lines for name in _defined(line)} | {f"{mark}{name}" for name in r.cotangent}
@@ -417,7 +417,7 @@ def _has(setting: Setting, letter: str, before: bool = False) -> Expr:
 
 
 def _begun(setting: Setting, r: Recursion, mark: str, letter: str) -> Iterator[Line]:
-    """In the style of the loop: the adjoints of states at the last step of a window, and of outputs at each."""
+    """Yield, in the style of the loop, the adjoints of states at the last step of a window, and of outputs at each."""
     end = f"min({letter}, T)" if _ends_early(setting) else letter
     for name, id in (r.carry | r.cotangent).items():
         shape, note = normal(r.graph.shape(id)), f"t = {end}" if name in r.carry else ""
@@ -448,7 +448,7 @@ def _members(stem: str, values: Iterable[str]) -> Iterator[str]:
 
 
 def _started(setting: Setting, r: Recursion, mark: str, letter: str, is_model: bool) -> Iterator[Line]:
-    """In the style of the loop: the sums over windows of what reaches the initial states."""
+    """Yield, in the style of the loop, the sums over windows of what reaches the initial states."""
     for name, id in r.carry.items():
         x = Symbol(Label(name, START, adjoint=True, mark=mark), normal(r.graph.shape(id)))
         given = [(1, _given_at_start(x))] if setting.lengths and not is_model else []

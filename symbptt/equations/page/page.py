@@ -78,7 +78,7 @@ def _merged(gradients: list[Line], own: list[Line]) -> tuple[list[Line], list[Li
 
 
 def _split(whole: list[Line], *before: list[Line]) -> list[list[Line]]:
-    """Lines by the sections in which they were."""
+    """Return lines by the sections in which they were."""
     place = {line.left: i for i, lines in enumerate(before) for line in lines}
     found: list[list[Line]] = [[] for _ in before]
     for line in whole:

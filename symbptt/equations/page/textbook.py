@@ -94,7 +94,7 @@ def _of_output(lines: Lines, name: str) -> Line:
 
 
 def _from_outside(line: Line, lines: Lines) -> Line:
-    """A line of an output's adjoint: what the loss gives has the same name as the whole."""
+    """Return the line of an output's adjoint with the direct cotangent, which has the name of the whole, told apart."""
     label = _label(line.left)
     if label.name not in lines.recursion.cotangent or label not in line.right.labels:
         return line
@@ -194,7 +194,7 @@ def _values_read(line: Line) -> Counter[tuple[str, bool]]:
 
 
 def _value(label: Label) -> tuple[str, bool]:
-    """Of what value a label is, at whatever step."""
+    """Return the value that a label names, at whatever step."""
     return label.name, label.adjoint
 
 
