@@ -137,6 +137,7 @@ def _aligned(s: Scope, arg: int, rank: int) -> str:
     own = len(s.graph.shape(arg))
     if arg not in s.varying or own == rank:
         return s.text(arg)
+    # The axis of samples stays first; new axes stand between it and the value's own, where NumPy would broadcast in front.
     return f"{s.text(arg)}[{', '.join([':'] + ['None'] * (rank - own) + ['...'])}]"
 
 

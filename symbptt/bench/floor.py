@@ -87,13 +87,16 @@ def _weightings(recursion: Recursion, sizes: Mapping[str, int]) -> list[Weightin
     found: dict[tuple[Any, ...], Weighting] = {}
     for node in _contracts(g, forward):
         sides = sorted(_sides(node), key=lambda side: side[0] not in varying)
+        # One operand per sample, one shared: the product of a weight. All other products are counted below.
         if [side[0] in varying for side in sides] != [True, False]:
             continue
         (value, mine), (_, other) = sides
         kinds = tuple((label in other, label in node.attrs.out) for label in mine)
         for part, size in _parts(g, value, mine, _label_sizes(g, node, sizes), sizes):
             batch, columns, inner, outer = _split(mine, other, node.attrs.out, size)
+            # In the loop only if it depends on a state and a next state depends on it; else it runs over all steps at once.
             looped = part in moving and node.id in needed
+            # Products with the same operand and roles of its axes are one product with their rows stacked.
             key = (part, kinds, looped)
             before = found[key].outer if key in found else 0
             found[key] = Weighting(part, batch, columns, inner, before + outer, looped)

@@ -47,6 +47,7 @@ def times_in_a_row(
     found: dict[str, np.ndarray] = {}
     for name in np.random.default_rng(SEED).permutation(list(runs)).tolist():
         runs[name]()
+        # One reading of the clock between calls ends one and begins the next.
         borders = [clock()]
         for _ in range(calls):
             runs[name]()

@@ -289,6 +289,7 @@ def decay(norms: Any) -> str:
         return "not finite"
     if not np.any(norms):
         return "0 everywhere"
+    # Exact zeros have no logarithm: the ends are the first and last steps that a gradient reaches.
     alive = np.flatnonzero(norms)
     last, first = alive[-1], alive[0]
     text = f"{norms[last]:.2g} at step {last + 1}"

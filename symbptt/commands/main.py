@@ -57,6 +57,7 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; a user's mistake is one line on stderr."""
     try:
         with warnings.catch_warnings():
+            # A warning of the library is one line for a user of the command line, without a source line of ours.
             warnings.showwarning = lambda message, *rest: say(f"warning: {one_line(message)}")
             code = int(app(args=arguments or ["--help"], prog_name="symbptt", standalone_mode=False) or 0)
             return code if code != INTERRUPTED else interrupted()
@@ -176,6 +177,7 @@ def generate_c(target: str, output: Path | None, force: bool) -> None:
     """Write a cell as C: a source and its header, or printed both as one text."""
     c99 = load("codegen.csource")
     if output is not None:
+        # Before the work, so that a refusal costs no time.
         check_own([output, c99.header_beside(output)], force)
     source = c99.c_source(load_target(target, models=True))
     if output is None:

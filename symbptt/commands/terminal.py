@@ -33,4 +33,5 @@ def stage() -> Iterator[Any]:
 def console() -> Console:
     """Return where tables are printed: the terminal, or 120 columns where there is none."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    # rich takes 80 columns for a pipe, which would break tables.
     return Console(width=None if known else 120)

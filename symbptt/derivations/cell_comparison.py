@@ -161,6 +161,7 @@ def _lines(first: Sequence[_Told], second: Sequence[_Told]) -> Iterator[Change]:
 def _changed(name: str, old: tuple[Expr, Pen], new: tuple[Expr, Pen], inside: str = "") -> Change:
     """Return the terms that differ; those inside a function that both have, by its name."""
     (a, one), (b, other) = old, new
+    # Both lines apply the same function: the difference lies in its argument, and is told there.
     if isinstance(a, Call) and isinstance(b, Call) and a.name == b.name and len(a.args) == len(b.args) == 1:
         within = one.words("σ") if a.name == "sigmoid" else a.name
         return _changed(name, (a.args[0], one), (b.args[0], other), within)

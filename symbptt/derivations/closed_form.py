@@ -236,6 +236,7 @@ def _closed(s: _Signs, name: str, setting: Setting) -> Iterator[str]:
     J, k, reach = s.letters.jacobian, s.letters.step, _reach(s, setting)
     dots = "⋯" if s.is_text else r"\cdots"
     last = f"{s.loss(name, 't')} {s.at(J, 't')} {s.at(J, 't-1')} {dots}"
+    # k is the step at which the parameter was used, t that of the loss; between them stand the Jacobians k + 1 to t.
     over = s.sum("t") + s.sum(f"{{{reach} < {k} ≤ t}}" if reach else f"{{{k} ≤ t}}")
     yield f"{s.gradient} = {over}{last} {s.at(J, f'{k}+1')} {s.used(name, k)}"
     if setting.reset:
@@ -276,5 +277,6 @@ def unrolled(cell: Cell, page: Equations, T: int | None, routes: Sequence[Paths]
             raise ArgumentError(
                 f"at most {LONGEST} steps are written out, got T={T}\n  without T the closed form holds for all"
             )
+    # A single route from a state to itself through nothing else, as f ⊙ c of an LSTM: its product is what carries gradients far.
     carries = tuple(p for p in routes if len(p) == 1 and len(p[0].names) == 2 and len(routes) > 1)
     return Unrolled(cell, page, T, StateJacobian(cell, page), carries)

@@ -223,6 +223,7 @@ def source_line(cell: Cell, place: str) -> str:
     name, _, number = place.rpartition(":")
     own = cell.function.__code__.co_filename
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    # Places hold the base name of a file: the cell's own file first, then other loaded ones, in a fixed order.
     files = [own, *sorted({file for file in loaded if isinstance(file, str)})]
     for file in files:
         if file.replace("\\", "/").rpartition("/")[2] == name and is_user_file(file):

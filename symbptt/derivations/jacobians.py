@@ -175,6 +175,7 @@ class _Read:
 def _read(cell: Cell, params: Any, inputs: Any, state: Any, name: str) -> _Read:
     if inputs is not None:
         check_mapping("inputs", inputs, f'{name}.evaluate(params, {{"x": x}}, {{"h": h}})')
+    # The kernel's reader expects an axis of time: one step is a series of length 1.
     steps = {k: np.asarray(v)[None] for k, v in (inputs or {}).items()}
     arrays, sizes, _, _, dtype, _ = compile_cell(cell).read(params, steps, state, None if steps else 1)
     states = {a.name for a in cell.arguments if a.role == "state"}
@@ -192,6 +193,7 @@ def _block(of: StepJacobian, block: Block, value: Any, read: _Read) -> Any:
         return np.broadcast_to(np.asarray(value, read.dtype), (1, 1, *outer, *inner))[0, 0].copy()
     # Identity over all axes of the state: entry [i, j, i, j] is one for a state with two axes.
     eye = np.eye(int(np.prod(inner)), dtype=read.dtype).reshape((*inner, *inner))
+    # The identity has no weight in the graph.
     weight = np.asarray(1.0 if value is None else value, read.dtype)
     weight = weight.reshape(weight.shape[2:] if weight.ndim > len(inner) else weight.shape)
     return np.asarray(weight.reshape((*weight.shape, *(1,) * (len(inner) * (weight.ndim > 0)))) * eye, read.dtype)
@@ -234,6 +236,7 @@ class StateJacobian:
         whole = [line for name in self.states for line in of.lines(name, self.states, made, letters)]
         if self.page.setting.reset:
             whole = [Definition(entering(x.left, self.page), entering(x.right, self.page)) for x in whole]
+        # Zero and identity blocks stand in the matrix itself.
         return tuple(dict.fromkeys(line for line in whole if line.right not in (ZERO, EYE, ONE)))
 
     @cached_property

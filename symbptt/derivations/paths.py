@@ -189,6 +189,7 @@ def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Se
     _check_names(cell, to, of, steps)
     names = _names(cell, step.graph, through)
     roots = tuple(dict.fromkeys((step.next | step.outputs).values()))
+    # A copy: derivatives are written into the graph, which the page still reads.
     calculus = Calculus(step.graph.copy(), roots, frozenset(labels) | frozenset(step.leaves.values()))
     net = network(calculus, step, set(names))
     routes = Routes(net, frozenset(step.next), to, of, steps)
@@ -256,6 +257,7 @@ class _Telling:
         shown = [self.called[id] for i, (id, _) in enumerate(route) if i == 0 or not _is_read_again(route, i)]
         names = (*shown[:-1], self.to) if len(shown) > 1 else (self.source.name, self.to)
         keys = tuple((self._key(id), back) for id, back in route)
+        # None for too many terms: then the route is told as a product of short derivatives.
         terms = along(self.calculus, route, self.stops, TERMS)
         first, last = route[0][0], route[-1][0]
         if terms is None:
@@ -284,6 +286,7 @@ class _Telling:
             if then != now:
                 continue
             over, under = self._label(after), self._label(before)
+            # The latest step first, as the chain rule multiplies Jacobians.
             factors.insert(0, Derivative(self._symbol(after, over, now), self._symbol(before, under, now)))
             if (before, after) not in found:
                 edge = chain(self.calculus, before, [after], self.stops - {before})

@@ -200,6 +200,7 @@ def repeated(x: sp.Basic, shape: Shape, to: Shape) -> sp.Basic:
     """Return a matrix expression of an array of a shape, repeated to another one."""
     rows, columns = map(sp.sympify, (*to, 1, 1)[:2])
     if len(to) == 2 and len(shape) == 1:
+        # NumPy lays a vector beside a matrix as a row; as a column of SymPy it must be turned first.
         x, shape = x.T, (1, shape[0])
     if not shape:
         return x * Ones(rows, columns)
@@ -235,6 +236,7 @@ PLAIN: dict[str, Callable[..., sp.Expr]] = {
     "less_equal": lambda a, b: _if(sp.Le(a, b)),
     "equal": lambda a, b: _if(sp.Eq(a, b)),
     "not_equal": lambda a, b: _if(sp.Ne(a, b)),
+    # Conditions are numbers in our bodies, 0 or 1; SymPy's Piecewise needs relations.
     "where": lambda c, a, b: _if(sp.Ne(c, 0), a, b),
     "logical_and": lambda a, b: _if(sp.And(sp.Ne(a, 0), sp.Ne(b, 0))),
     "logical_or": lambda a, b: _if(sp.Or(sp.Ne(a, 0), sp.Ne(b, 0))),
@@ -331,6 +333,7 @@ def _reshape(f: _Form, node: Node, x: sp.Basic, shape: Shape) -> sp.Basic:
         return x * Ones(*map(sp.sympify, new)) if node.shape else x
     if not node.shape:
         return _one(x)
+    # With one axis that is not of size 1, a reshape is either nothing or a transpose.
     return x if old == new else x.T
 
 

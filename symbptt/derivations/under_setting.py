@@ -59,6 +59,7 @@ def of_a_step(lines: Sequence[Definition], page: Equations, of: str) -> tuple[De
     found = [Definition(entering(x.left, page), entering(x.right, page)) for x in lines]
     if of not in page.recursion.step.next or lines[0].right == ZERO:
         return tuple(found)
+    # ∂h_t/∂h_{t-1} = (1 - r_t) ∂h_t/∂h_{t-1}^(r): where r_t = 1 the step reads the initial state, and the derivative is 0.
     return (Definition(lines[0].left, Times((kept(page, 0), found[0].left))), *found)
 
 

@@ -40,6 +40,7 @@ def grid_of(graph: nx.DiGraph) -> Grid:
     """Return the places of all nodes that belong to a step: an adjoint stands in the mirror image of its value, and what the
     loss gives to it beside it, toward the middle where the adjoint stands next to that."""
     order = step_graph(graph)
+    # A generation holds names that do not read each other: they share a column.
     columns = [list(names) for names in nx.topological_generations(order)]
     rows = _rows(graph, order, columns)
     column = {name: i for i, names in enumerate(columns) for name in names}
@@ -48,11 +49,13 @@ def grid_of(graph: nx.DiGraph) -> Grid:
     given = [
         level[of] for _, data in graph.nodes(data=True) if data["role"] == "cotangent" and (of := data["of"]) in level
     ]
+    # Room for ∂L/∂h between the middle line and the lowest adjoint.
     down = 1 if given and min(given) < 2 else 0
     places: dict[Key, Place] = {}
     for (name, t), attributes in graph.nodes(data=True):
         base = attributes.get("of", name)
         if t is not None and base in column and attributes["role"] != "cotangent":
+            # The mirror image: an adjoint lies as deep as its value lies high.
             height = level[base] if attributes["role"] in FORWARD else -level[base] - down
             places[name, t] = Place(max(t, 1), column[base] if t else BEFORE, height)
     return Grid(places | _cotangents(graph, places), len(columns))
@@ -85,6 +88,7 @@ def step_graph(graph: nx.DiGraph) -> nx.DiGraph:
         if roles[target] in FORWARD:
             order.add_edge(source[0], target[0])
         elif roles[source] not in FORWARD and graph.nodes[target]["of"] != graph.nodes[source]["of"]:
+            # Adjoints run against the order of their values: the edge is turned.
             order.add_edge(graph.nodes[target]["of"], graph.nodes[source]["of"])
     return order
 

@@ -87,6 +87,7 @@ def _command(name: str, tokens: list[str], at: list[int], end: int, slanted: boo
         yield from _argument(tokens, at, end, slanted, level)
     elif name in ACCENTS:
         first, *rest = [*_argument(tokens, at, end, slanted, level), Run("")][:-1] or [Run("")]
+        # NFC joins letter and accent into one glyph where Unicode has one: fonts place those better than combining marks.
         yield Run(unicodedata.normalize("NFC", first.text + ACCENTS[name]), first.slanted, first.level)
         yield from rest
     elif name in SIGNS:

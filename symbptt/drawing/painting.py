@@ -42,6 +42,7 @@ def _scale(picture: Picture, axes: Any) -> float:
     """Return how much larger than in its own size a picture stands on axes."""
     room = axes.get_window_extent()
     dots = axes.get_figure().dpi / 72
+    # Line widths and type are in points whatever the data's scale is, and must be scaled by hand.
     return float(min(room.width / picture.width, room.height / picture.height) / dots)
 
 

@@ -314,6 +314,7 @@ def _arrows(graph: nx.DiGraph, grid: Grid, boxes: dict[Key, Box]) -> Iterator[Ar
     number = {node: i for i, node in enumerate(nodes)}
     last = graph.graph["steps"]
     for a, b, data in graph.edges(data=True):
+        # Saved values have lines of their own; parameters and gradients stand in small type and have no box.
         if a not in boxes or b not in boxes or data["saved"] or (b[1] is None and a[1] != last):
             continue
         source, target = boxes[a], boxes[b]
@@ -384,6 +385,7 @@ def _framed(
     left, top = (min(e[i] for e in extents) - style.margin for i in (0, 1))
     right, bottom = (max(e[i] for e in extents) + style.margin for i in (2, 3))
     head = style.legend * 1.9
+    # The frame is known only after all is placed: then everything moves so that it begins at (0, 0).
     shift = (-left, head - top)
     tall = bottom - top + head
     words, swatches, foot = _legend(graph, backward, bool(lines), right - left, tall, style)

@@ -131,6 +131,7 @@ def _columns(labels: list[str], width: float) -> int:
     matplotlib = need_matplotlib()
     font, measure = matplotlib.font_manager.FontProperties(size=SMALL), matplotlib.textpath.text_to_path
     widths = [HANDLE + measure.get_text_width_height_descent(text, font, "$" in text)[0] / 72 for text in labels]
+    # Column by column: each column is as wide as its widest label.
     for columns in range(len(widths), 1, -1):
         if sum(max(part) for part in np.array_split(widths, columns)) <= width:
             return columns
@@ -160,6 +161,7 @@ def logarithmic(axes: Any, values: Any) -> None:
     shown = positive(values)
     shown = shown[np.isfinite(shown)]
     if len(shown):
+        # matplotlib would give equal values a range of less than a decade, without a labelled tick.
         if shown.min() == shown.max():
             axes.set_ylim(shown[0] / 10, shown[0] * 10)
         axes.set_yscale("log")

@@ -44,6 +44,7 @@ def svg_element(picture: Picture, metadata: str = "") -> str:
 
 
 def _n(value: float) -> str:
+    # A hundredth of a point is invisible, and short numbers keep files small and equal on all machines.
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 

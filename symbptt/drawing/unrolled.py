@@ -143,4 +143,5 @@ def _marked(symbol: str, label: Label) -> str:
     """Return a symbol of step t, which ends with its t, with the mark of the label's step there."""
     if label.time is None:
         return symbol
+    # Private-use characters stand for the step: no name of a user's can contain them.
     return re.sub(r"t(\}*'?)$", lambda match: (NOW if label.time == 0 else BEFORE) + match[1], symbol)

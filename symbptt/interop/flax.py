@@ -56,6 +56,7 @@ def from_flax(tree: Mapping[str, Any], cell: str | Cell = "lstm") -> dict[str, A
     Raises: ArgumentError for a tree of another cell.
     """
     layout = layout_of(LINEN, "Flax", cell)
+    # linen's `init` returns {"params": ...}, its `apply` takes the same.
     arrays = dict(_leaves(tree["params"] if set(tree) == {"params"} else tree))
     candidates = [known for known in LINEN + NNX if known.cell == layout.cell]
     # "<=": biases may be absent.

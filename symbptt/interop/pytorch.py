@@ -38,6 +38,7 @@ def from_torch(state: Mapping[str, Any], cell: str | Cell = "lstm") -> list[dict
     for key, value in state.items():
         name, number = _parsed(layout, key)
         layers.setdefault(number, {})[name] = value
+    # At least layer 0, so that an empty state_dict is refused here.
     if sorted(layers) != list(range(max(1, len(layers)))):
         raise ArgumentError(f"{layout.module} needs the arrays of layers 0, 1, …, got layers {sorted(layers)}")
     return [read(layout, layers[number]) for number in sorted(layers)]

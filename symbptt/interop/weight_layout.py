@@ -109,6 +109,7 @@ def read(layout: Layout, arrays: Arrays) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for slot in layout.slots:
         for name, block in _blocks(layout, slot, arrays):
+            # Places of one parameter are summands in the framework's equations.
             found[name] = found[name] + block if name in found else block
     sizes = {named_size(name): size for name, size in sizes_of(layout, found).items()}
     dtype = next(iter(found.values())).dtype

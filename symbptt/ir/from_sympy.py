@@ -21,6 +21,7 @@ def node_of(graph: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
         return args[int(expr.name[1:])]
     if not expr.free_symbols:
         return build.number(graph, as_python(expr))
+    # Equal parts share an entry, so that a repeated function becomes one node.
     inner: dict[sp.Expr, int] = {symbol: i for i, symbol in enumerate(sorted(expr.free_symbols, key=_index))}
     leading = _leading(expr, inner) if _is_function(expr) else None
     body = leading if leading is not None else _outline(expr, inner)

@@ -93,6 +93,7 @@ def _spares(span: tuple[Size, Size, int], whole: Size) -> Iterator[Size]:
         return
     last = size(start + (length - 1) * step)
     first, end = (start, last) if step > 0 else (last, start)
+    # Indices start at 0: first >= 0 and end <= whole - 1 are the two conditions.
     yield from (size(first), size(whole - 1 - end))
 
 

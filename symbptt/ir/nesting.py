@@ -29,6 +29,7 @@ class Nesting:
 
     def _whole(self, id: int) -> tuple[int, int]:
         args = self.graph[id].args
+        # An argument that is read twice counts twice, as it stands twice in the formula.
         return 1 + sum(self.size[arg] for arg in args), 1 + max((self.depth[arg] for arg in args), default=0)
 
     def _add(self, id: int) -> None:

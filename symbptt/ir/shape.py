@@ -64,6 +64,7 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 def _broadcast_size(column: tuple[Size, ...], shapes: tuple[Shape, ...]) -> Size:
+    # A named size may be 1 at run time; broadcasting against it would then change shapes, and is never assumed.
     wide = list(dict.fromkeys(item for item in column if item != 1))
     if len(wide) > 1:
         raise ShapeError(
@@ -154,6 +155,7 @@ def exact_quotient(value: Size, by: Size) -> Size:
 
     Raises: ShapeError where it is not.
     """
+    # Polynomials with integer coefficients: n*m / n = m is exact for every n, n / 2 is not.
     quotient = sp.cancel(sp.sympify(value) / sp.sympify(by))
     if not quotient.is_polynomial() or any(not c.is_integer for c in sp.Poly(quotient, *_symbols(quotient)).coeffs()):
         raise ShapeError(f"{value} is not divisible by {by}")

@@ -143,6 +143,7 @@ def solved(axes: Sequence[Axis], known: Mapping[str, int] | None = None) -> dict
         numbers = {named_size(name): value for name, value in found.items()}
         if any(symbol not in numbers for item in (step.rest, step.divisor) for symbol in _symbols(item)):
             continue
+        # Exact: a quotient that is no integer means that the lengths contradict each other.
         value = sp.Rational(-_number(step.rest, numbers), _number(step.divisor, numbers) or 1)
         if value.is_Integer and value > 0:
             found[step.name] = int(value)

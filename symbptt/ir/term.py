@@ -193,6 +193,7 @@ def _reduction(kind: str, axes: tuple[int, ...]) -> type:
 @cache
 def canonical(expr: sp.Expr) -> sp.Expr:
     """Return an expression written out, its numbers rounded."""
+    # Rounded before, so that equal decimals are one number, and after, so that rounding errors of the expansion fall away.
     return _rounded(sp.expand(_rounded(expr, ALL), power_base=False, power_exp=False, log=False), DIGITS)
 
 

@@ -49,6 +49,7 @@ class Cell:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if not self.consts:
             return self.function(*args, **kwargs)
+        # Arguments given in the call go before constants set by `with_consts`.
         given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
         return self.function(**{**self.consts, **given})
 
@@ -316,6 +317,7 @@ def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> N
             continue
         index = graph[node.args[1]].attrs.name
         length = graph.shape(node.args[0])[node.attrs.axis]
+        # NumPy would read from the end for a negative index, and raise for a large one only at run time.
         if sign_of(length - limits[index]) not in (0, 1):
             line = f", line {node.place}" if node.place else ""
             raise ShapeError(

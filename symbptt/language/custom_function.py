@@ -190,6 +190,7 @@ def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequen
     dtype = np.result_type(*(np.asarray(value) for value in values), np.float32)
     shape = np.broadcast_shapes(*map(np.shape, values))
     if partials is None or dtype.kind != "c":
+        # NumPy's arithmetic on truth values is logic; here they count as 0 and 1.
         numbers = [value if np.asarray(value).dtype.kind != "b" else np.asarray(value, dtype) for value in values]
         return _of_shape(np.asanyarray(evaluate(expr, numbers), dtype=None if dtype.kind == "O" else dtype), shape)
     reals = [np.real(value) for value in values]

@@ -426,6 +426,7 @@ def _by_signature() -> dict[frozenset[str], tuple[tuple[Whole, int], ...]]:
     found: dict[frozenset[str], list[tuple[Whole, int]]] = {}
     for record in (*ARRAYS, *ELEMENTWISE):
         for number in range(len(record.spellings)):
+            # The signature does not depend on the shape, so that one run on a generic matrix indexes a spelling.
             g, id, x = _run(record, number, (named_size("rows"), named_size("columns")), (1,))
             inside = next(inside for inside in insides(g, id) if inside.of == x)
             found.setdefault(inside.signature(g), []).append((record, number))

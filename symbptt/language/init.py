@@ -108,6 +108,7 @@ def _first(a: Argument, shape: tuple[int, ...], state_sizes: set[Any], random: n
         return np.broadcast_to(a.default, shape)
     if len(shape) < 2:
         return np.zeros(shape)
+    # Orthogonal recurrent weights keep norms: by themselves they make gradients neither vanish nor explode.
     if a.shape[-1] == a.shape[-2] and a.shape[-1] in state_sizes:
         return orthogonal(shape, random)
     # A uniform variable on ±limit has the variance limit² / 3 = 2 / (fan_in + fan_out), as Glorot asks.

@@ -51,6 +51,7 @@ def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any
         # Comprehensions and lambdas ("<listcomp>") have loop variables, which would be misleading names.
         if code.co_name.startswith("<") or not (is_user_frame(frame) or code in SHOWN):
             return None
+        # Dictionaries keep insertion order: the last frame is the innermost one that is running.
         depth = depths[frame] = 1 + (depths[next(reversed(depths))] if depths else 0)
         # Arguments of a helper function carry the caller's values, which already have the caller's names.
         given = {id(value) for value in frame.f_locals.values()}
@@ -85,6 +86,7 @@ def choose(found: list[tuple[int, str, int]], taken: dict[str, int]) -> dict[int
     """
     best: dict[int, tuple[int, int, str]] = {}
     for order, (depth, name, id) in enumerate(found):
+        # A name in the cell itself says more than one inside a helper that it calls.
         if id not in taken.values() and (id not in best or (depth, order) < best[id][:2]):
             best[id] = (depth, order, name)
     used, chosen = set(taken), {}

@@ -166,11 +166,13 @@ def _joint_arguments(cell: Cell, loss: Loss) -> tuple[Argument, ...]:
                     f"{a.role} {show(a.shape)} of its loss{where}\n  give one of them another name"
                 )
         else:
+            # An index of a loss is a label to be predicted: the kernel takes it with the targets.
             added.append(replace(a, role="target" if a.role == "index" else a.role))
     return (*cell.arguments, *added)
 
 
 def _trace(loss: Loss) -> Step:
+    # A loss reads the state after the step and returns none: for its own recursion it is an input with a gradient.
     arguments = tuple(replace(a, role="output") if a.role == "state" else a for a in loss.arguments)
     graph, leaves, values = traced_arguments(arguments)
     with recorded() as found:

@@ -32,6 +32,7 @@ _OF_BRANCHES = (
 
 def kind_of(g: Graph, id: int) -> int:
     """Return whether a value is a truth value, an integer or a real number in NumPy: TRUTH, INTEGER or REAL."""
+    # Weak keys: the kinds of a graph are dropped together with it.
     known = _KNOWN.setdefault(g, {})
     if id not in known:
         todo = [id]

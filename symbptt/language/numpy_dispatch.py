@@ -79,6 +79,7 @@ def call_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     Raises: CellError for functions that are not in the table.
     """
     name = func.__name__
+    # np.linalg.outer and np.outer share a name and differ in meaning: the module decides.
     known = LINEAR_ALGEBRA if func.__module__ == "numpy.linalg" else NUMPY_FUNCTIONS
     if name not in known or func.__module__ not in ("numpy", "numpy.linalg"):
         raise cell_error(f"NumPy's function {name} is not known to symbptt", other_way(name))

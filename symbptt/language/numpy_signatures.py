@@ -73,6 +73,7 @@ def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any
                 raise cell_error(
                     f"np.{name} with {option}={given[option]!r} is not supported in a cell", _cure(name, option)
                 )
+        # np._NoValue is NumPy's mark for "not given", which methods pass on.
         kept = {ours[key]: value for key, value in given.items() if key in ours and value is not np._NoValue}
         return function(**kept)
 

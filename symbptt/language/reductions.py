@@ -17,6 +17,7 @@ from symbptt.language.user_frames import cell_error
 def _reduce(kind: str, x: Any, axis: Any, keepdims: bool) -> Array:
     x = symbolic(x)
     g, shape = x.graph, x.graph.shape(x.id)
+    # NumPy refuses lists as axes, too.
     if isinstance(axis, list):
         raise cell_error(f"axes are an integer or a tuple of them, got {axis!r}", "write axis=(0, 1)", ShapeError)
     axes = axes_of(axis, len(shape))

@@ -45,6 +45,7 @@ def _rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
     id = copy_node(g, node, args)
     if node.family != "map":
         return id
+    # The graph is rebuilt from arguments to values: a rule sees arguments that are in stable form already.
     for rule in RULES:
         found = rule(g, id)
         # Where the spelling broadcasts and its stable form would not, the shapes differ and the spelling stays.
@@ -167,6 +168,7 @@ def _without_exp(g: Graph, id: int, u: int, without: set[int]) -> int | None:
             left = _without_exp(g, one, u, without)
             if left is not None:
                 return other if _number(g, left) == 1 else build.map_(g, A * B, (left, other))
+    # Remembers failures: a product that reads a factor twice would otherwise be searched exponentially often.
     without.add(id)
     return None
 

@@ -55,6 +55,7 @@ def _stacked(cells: Sequence[Cell]) -> Cell:
         parameters,
         key=lambda p: ["input", "index", "state"].index(_role(p)) if _role(p) in ("input", "index", "state") else 3,
     )
+    # Keyword-only parameters may follow ones with defaults in any order.
     signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in ordered])
 
     def stacked(**values: Any) -> dict[str, Any]:

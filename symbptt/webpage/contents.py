@@ -112,6 +112,7 @@ def _formulas(d: Derivation, section: Section, n: Notation) -> list[Formula]:
 
 def _drawing(graph: Unrolled) -> str:
     """Return the SVG without its XML declaration, as an element of the page."""
+    # An XML declaration is an error inside HTML.
     return graph.svg().partition("\n")[2]
 
 

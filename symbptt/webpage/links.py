@@ -27,6 +27,7 @@ class Links:
 
 def bare(lhs: str) -> str:
     """Return a printed name without its time and signs, `daf` of `da_{f,t}`, `h` of `h_t`, `dh` of `dh_{t-1}`."""
+    # All separators become commas: what stands last is the time, if it is one.
     head, *parts = plain_name(lhs.strip()).replace("{", "").replace("}", "").replace("_", ",").split(",")
     return "".join([head, *(parts[:-1] if parts and parts[-1] in TIMES else parts)])
 

@@ -176,6 +176,7 @@ def _code(c: Contents) -> str:
     for line, groups in zip(lines, code_groups(c.source, c.links), strict=True):
         classes = f' class="{_classes(c, groups)}"' if groups else ""
         rows.append(f"<i{classes}>{escape(line, quote=False)}</i>")
+    # A scrollable region must be reachable by keyboard, hence the tabindex.
     return f'<pre class="code" tabindex="0">{"".join(rows)}</pre>'
 
 

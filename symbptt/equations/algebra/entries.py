@@ -59,6 +59,7 @@ def entries(g: Graph, labels: Mapping[int, Label], id: int) -> Expr:
 def free_names(g: Graph, labels: Mapping[int, Label]) -> Iterator[str]:
     """Yield names of indices that nothing else on the page has, without end."""
     taken = {label.full for label in labels.values()} | {"t", "T", "e"}
+    # A state h_prev stands as h on the page, so that h must not be an index there.
     taken |= {without_time(label.name, role) for label in labels.values() for role in TIMES}
     taken |= {name for node in g.leaves() for name in names_in(node.shape)}
     taken |= {name for node in g if node.family == "leaf" for name in names_in(node.shape)}
@@ -80,6 +81,7 @@ class EntryMaker:
         node = self.graph[id]
         if id in self.labels:
             shape = normal(node.shape)
+            # A matrix of one column has lost its second axis on the page, and with it the second index.
             own = at if shape == node.shape else at[:1] if shape else ()
             symbol = Symbol(self.labels[id], shape)
             return Entry(symbol, tuple(own)) if shape else symbol
@@ -117,6 +119,7 @@ class EntryMaker:
         place = dict(zip(p.out, at, strict=True))
         sizes = dict(zip((*p.a, *p.b), (*self.graph.shape(a), *self.graph.shape(b)), strict=True))
         place |= {label: self._fresh(size) for label, size in sizes.items() if label not in place}
+        # Labels of the result have their index given; all others are summed over, each with a fresh name.
         inner = times((self.value(a, [place[x] for x in p.a]), self.value(b, [place[x] for x in p.b])))
         return _summed([place[x] for x in sizes if x not in p.out], inner)
 
@@ -202,6 +205,7 @@ class EntryMaker:
         axis, row = node.attrs.axis, self.value(index, ())
         if node.attrs.kind == "scatter":
             inner = [i for k, i in enumerate(at) if k != axis]
+            # A scatter is zero except in its row: [i = row] x.
             return times((algebra.Call("equal", (at[axis], row)), self.value(x, inner)))
         return self.value(x, [*at[:axis], row, *at[axis:]])
 
@@ -209,6 +213,7 @@ class EntryMaker:
         axis = node.attrs.axis
         i = at[axis]
         j = Index(next(self.names), node.shape[axis])
+        # y_i = Σ_{j ≤ i} x_j, from the back Σ_{j ≥ i} x_j.
         test = algebra.Call("greater_equal" if node.attrs.reverse else "less_equal", (j, i))
         return SumOver(
             (j,), self.value(node.args[0], [j if k == axis else i for k, i in enumerate(at)]), "sum", (test,)
@@ -270,6 +275,7 @@ def affine(step: int, i: Expr, start: Size) -> Expr:
 
 def _aligned(shape: Shape, at: Sequence[Expr]) -> list[Expr]:
     """Return the indices of an array that is repeated to more or longer axes."""
+    # NumPy aligns shapes at their last axis; along an axis of size 1 the only place is 0.
     own = list(at[len(at) - len(shape) :]) if shape else []
     return [ZERO if size == 1 else i for size, i in zip(shape, own, strict=True)]
 
@@ -297,6 +303,7 @@ def _ravelled(shape: Shape, at: Sequence[Expr]) -> Expr:
 def _unravelled(shape: Shape, place: Expr, at: Sequence[Expr], whole: Shape) -> list[Expr]:
     """Return the indices of an entry by its place; axes that both shapes have side by side keep their index."""
     wide, given = [s for s in shape if s != 1], [(s, i) for s, i in zip(whole, at, strict=True) if s != 1]
+    # Only axes of size 1 come or go: every index keeps its meaning.
     if wide == [s for s, _ in given]:
         rest = iter(i for _, i in given)
         return [ZERO if s == 1 else next(rest) for s in shape]

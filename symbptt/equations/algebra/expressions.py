@@ -259,6 +259,7 @@ class Transposed(Expr):
     @lazy
     def shape(self) -> Shape:
         own = self.inner.shape
+        # A vector is a column; its transpose is the row that a matrix of shape (1, n) has.
         return (1, own[0]) if len(own) == 1 else normal(own[::-1])
 
 
@@ -501,6 +502,7 @@ EYE = Word("I")
 
 def widest(parts: Iterable[Expr]) -> Shape:
     """Return the shape of what goes together element by element: that of the first part which is no number."""
+    # Parts that go together elementwise have one shape, apart from numbers.
     return next((part.shape for part in parts if part.shape), ())
 
 
@@ -540,6 +542,7 @@ def is_one(e: Expr) -> bool:
 
 def transposed(e: Expr) -> Expr:
     """Return a transpose; that of a transpose is what was turned."""
+    # A number is its own transpose.
     return e.inner if isinstance(e, Transposed) else e if not e.shape else Transposed(e)
 
 

@@ -107,6 +107,7 @@ class Lowering:
             return True
         if len(node.shape) > 2:
             return False
+        # A row of a named table of three axes is a matrix; any other view of three axes needs indices.
         if any(len(self.shape(arg)) > 2 for arg in node.args):
             return node.family == "gather" and node.args[0] in self.labels
         if node.family in ("reduce", "view", "contract", "cumulate", "whole") and not all(map(self._stands, node.args)):
@@ -122,6 +123,7 @@ class Lowering:
                 return len(node.shape) == 1
             case "gather" if node.attrs.kind == "scatter":
                 size = node.shape[node.attrs.axis]
+                # The unit vector e_i has as many entries as the index has values: only then does it fit the axis.
                 return self.limits.get(getattr(self.graph[node.args[1]].attrs, "name", ""), size) == size
         return True
 
@@ -204,6 +206,7 @@ class Lowering:
         laid down."""
         own, found = self.shape(id), self.value(id)
         is_row = len(own) == 2 and own[0] == 1 and normal(own) != ()
+        # NumPy does not tell rows from vectors; on a page a row among columns needs a transpose.
         if is_row and len(normal(shape)) == 1:
             return transposed(found)
         if len(shape) == 2 and shape[0] == 1 and len(own) == 1 and normal(own):
@@ -294,6 +297,7 @@ def _contract(w: Lowering, node: Node) -> Expr:
     if not p.a or not p.b:
         return times((w.value(a), w.value(b)))
     if _is_scaled(node):
+        # Σ over no label, A_ij b_j: columns of A are scaled, A diag(b).
         return matmul((w.value(a), Diagonal(w.value(b))))
     form = _matrix_form(node)
     assert form is not None
@@ -350,6 +354,7 @@ def _reduce(w: Lowering, node: Node) -> Expr:
     if len(axes) < len(shape):
         return matmul((w.side(x, axes != (1,)), Ones(shape[axes[0]])))
     is_repeated = x not in w.labels and inner.family == "view" and inner.attrs.kind == "expand"
+    # Σ over n copies of a number is n times it.
     if node.attrs.kind == "sum" and is_repeated and not normal(w.shape(inner.args[0])):
         return times([*(Count(size) for size in shape if size != 1), w.value(inner.args[0])])
     return algebra.Call(node.attrs.kind, (w.value(x),), ())
@@ -454,6 +459,7 @@ def _gather(w: Lowering, node: Node) -> Expr:
     axis = node.attrs.axis
     if node.attrs.kind == "scatter":
         unit, found = Unit(w.value(row), node.shape[axis]), w.value(x)
+        # x δ_{i,row} is x times a unit vector; for a row x of a matrix it is the outer product e_row xᵀ.
         if not normal(w.shape(x)):
             return times((found, unit))
         return matmul((unit, transposed(found)) if axis == 0 else (found, transposed(unit)))

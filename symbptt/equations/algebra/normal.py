@@ -179,6 +179,7 @@ def _as_powers(factors: list[Expr]) -> list[Expr]:
 def _over(e: Over) -> Expr:
     """Move the sign before the quotient, and join a quotient in the numerator with the denominator."""
     (sign, above), (other, below) = signed(e.above), signed(e.below)
+    # (a / b) / c = a / (b c).
     if isinstance(above, Over):
         quotient = above
         above, below = quotient.above, _times(Times((quotient.below, below)))
@@ -191,6 +192,7 @@ def _over(e: Over) -> Expr:
 def _cancelled(above: Expr, below: Expr) -> tuple[Expr, Expr]:
     """Return a quotient without a whole number that is above and below."""
     (a, x), (b, y) = _coefficient(above), _coefficient(below)
+    # Integers cancel exactly; decimal numbers are left to `product`.
     common = gcd(a, b)
     if common < 2:
         return above, below
@@ -217,6 +219,7 @@ def _power(e: Power) -> Expr:
     ):
         # (√u)² = u where the root exists.
         return base.args[0]
+    # (-a)² = a².
     return Power(base, e.exponent) if even else e
 
 
@@ -231,6 +234,7 @@ def _matmul(e: Matmul) -> Expr:
             below.append(factor.below)
             factor = factor.above
         if not factor.shape:
+            # Numbers commute with matrices and may leave the product.
             numbers.append(factor)
         else:
             own, rest = _numbers_apart(factor)
@@ -390,6 +394,7 @@ def _sum(e: Sum) -> Expr:
         return with_sign(sign, product)
     terms = _like(terms)
     totals = [(pair, total) for pair in terms if (total := _as_total(pair[1])) is not None and not total.at]
+    # Σ_t a + Σ_t b = Σ_t (a + b).
     if len(totals) > 1:
         whole = _total(Total(_sum_of((sign, total.inner) for (sign, _), total in totals)))
         gone = [pair for pair, _ in totals]
@@ -504,6 +509,7 @@ def _call(e: Call) -> Expr:
 def _inner_product(e: Call) -> Expr:
     """Return the sum of a product as aᵀ b; signs and numbers before it."""
     sign, inner = signed(e.args[0])
+    # A number under the sum leaves it: Σ (x_i / c) = (Σ x_i) / c.
     if isinstance(inner, Over) and not inner.below.shape:
         return with_sign(sign, _rule(Over(_rule(Call("sum", (inner.above,), ())), inner.below)))
     numbers: list[Expr] = []
@@ -511,6 +517,7 @@ def _inner_product(e: Call) -> Expr:
         numbers = [f for f in inner.factors if not f.shape]
         arrays = [f for f in inner.factors if f.shape]
     elif isinstance(inner, Power) and inner.exponent == Number(sp.S(2)):
+        # Σ x_i² = xᵀ x.
         arrays = [inner.base, inner.base] if inner.base.shape else []
     elif isinstance(inner, Over) and isinstance(inner.above, Times):
         numbers = [f for f in inner.above.factors if not f.shape]
@@ -533,6 +540,7 @@ def _inner_product(e: Call) -> Expr:
 def _cases(e: Cases) -> Expr:
     """Return a choice between a value and zero as the value times a condition."""
     if is_zero(e.other):
+        # A bracket [condition] is 1 or 0, so that "x if c else 0" is [c] x, the form of textbooks.
         return _rule(times((e.condition, e.then))) if not is_one(e.then) else e.condition
     if is_zero(e.then):
         return _rule(times((negated(e.condition), e.other))) if not is_one(e.other) else negated(e.condition)
@@ -543,6 +551,7 @@ def negated(e: Expr) -> Expr:
     """Return the condition that holds where another does not."""
     if isinstance(e, Call) and e.name in OPPOSITE:
         return Call(OPPOSITE[e.name], e.args, e.of)
+    # A condition is 1 or 0: its opposite is 1 minus it.
     return plus([(1, ONE), (-1, e)])
 
 

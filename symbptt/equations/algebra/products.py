@@ -45,6 +45,7 @@ def sum_of(drawn: Sequence[Drawn]) -> Expr:
     """Return a sum of products of matrices, in which terms that end alike are one, with what they share behind them."""
     groups: dict[object, list[Drawn]] = {}
     for i, d in enumerate(drawn):
+        # `i` as a key keeps a term by itself.
         ends = d.parts[-1] if len(d.parts) > 1 and len(d.parts[-1].shape) == 2 and d.parts[-1].shape[0] != 1 else i
         groups.setdefault(ends, []).append(d)
     if len(groups) == 1 or len(groups) == len(drawn):
@@ -94,6 +95,7 @@ def _product(d: Drawn) -> Expr:
     parts, above = list(d.parts), d.above
     for i, part in enumerate(parts):
         if above and isinstance(part, Diagonal) and isinstance(part.inner, Over) and part.inner.above == ONE:
+            # a diag(1 / v) = diag(a / v).
             parts[i], above = Diagonal(Over(times(above), part.inner.below)), ()
     core = parts or ([EYE] if d.is_eye else [])
     product = matmul([*above, *core]) if core else times(above) if above else ONE

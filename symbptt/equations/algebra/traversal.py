@@ -75,6 +75,7 @@ def mapped_where(e: Expr, f: Callable[[Any], Expr], *classes: type[Expr]) -> Exp
 
 
 def _mapped_where(e: Expr, f: Callable[[Any], Expr], kinds: int) -> Expr:
+    # `kinds` covers all that is inside: without a common bit nothing there can change.
     if not e.kinds & kinds:
         return e
     old = e.parts

@@ -23,6 +23,7 @@ def whole_tree(g: Graph, named: Container[int], id: int) -> Tree:
 
 def truth(g: Graph, tree: Tree) -> Tree:
     """Return a tree that chooses between two values as a condition: a number chooses by not being zero."""
+    # As NumPy's where reads numbers: all but 0 are true.
     return tree if is_truth(g, tree) else Call("not_equal", (tree, Num(sp.S.Zero)))
 
 

@@ -45,6 +45,7 @@ def _formula(node: Node, x: Expr, numbers: Sequence[Expr], named: Named, is_part
     square = Number(sp.Integer(2))
     match name:
         case "smooth_norm":
+            # √(‖x‖² + ε), √(var x + ε), √(mean x² + ε): each is written by the function that a reader knows.
             return _root(Power(named("norm", x, (), False), square), numbers)
         case "deviation":
             return _root(named("var", x, (), False), numbers)

@@ -94,6 +94,7 @@ def _windows(end: str, k: int, start: bool) -> str:
 
 def _bare(condition: str) -> str:
     """Return a condition without the brackets that make it a number."""
+    # The fence was written by `_fenced`: its opening and closing elements are known.
     return condition.partition("[</mo>")[2].rpartition("<mo stretchy=")[0]
 
 
@@ -219,6 +220,7 @@ def _spelt(of: Spelling, time: str = "") -> str:
     if of.plain:
         head = f'<mi mathvariant="normal" style="font-family: sans-serif">{of.head}</mi>'
         return f"<msub>{head}{time}</msub>" if time else head
+    # A prime stands above the subscript, h'_t, and is no accent over the letter.
     prime = ACCENTS["prime"]
     below = _COMMA.join([*map(_letter, of.subscripts), *([time] if time else [])])
     head = _letter(of.head.removesuffix(prime))

@@ -87,6 +87,7 @@ def spelling(name: str, siblings: Collection[str] = ()) -> Spelling:
     parts = [part for part in in_ascii(name).split("_") if part]
     if not parts:
         return Spelling(name, plain=True)
+    # max_x as "max" with a subscript would read as a maximum over x.
     if parts[0] in _FUNCTIONS and len(parts) > 1:
         return Spelling("_".join(parts))
     if parts in (["Delta", "t"], ["delta", "t"]):
@@ -161,6 +162,7 @@ def _is_of_matrix(word: str) -> bool:
 def _leads(name: str, siblings: Iterable[str]) -> bool:
     """Answer whether other names are the first letter of a name of two letters with one more letter."""
     others = (other.replace("_", "") for other in siblings if other != name)
+    # Beside pf and po, pi is a peephole weight of the gate i, not the number π.
     return len(name) == 2 and any(len(o) == 2 and o[0] == name[0] and o[1] != "t" and o[1].isalpha() for o in others)
 
 
@@ -417,6 +419,7 @@ def _without_times(roles: Mapping[str, Used]) -> dict[str, str]:
     """Return the names without what says their time; with it where two would be alike."""
     bases = {name: without_time(name, u.role) for name, u in roles.items()}
     count = Counter(bases.values())
+    # h_prev and h_new would both be h: then both keep what tells them apart.
     return {
         name: base if base == name or (count[base] == 1 and base not in roles) else name for name, base in bases.items()
     }
@@ -429,6 +432,7 @@ def _settled(candidates: Mapping[str, Sequence[T]], refused: Callable[[str, T], 
     while True:
         written = {name: candidates[name][i] for name, i in at.items()}
         count = Counter(written.values())
+        # The last candidate of each name is unique by itself, so that running out of candidates does no harm.
         clash = [n for n, w in written.items() if (count[w] > 1 or refused(n, w)) and at[n] + 1 < len(candidates[n])]
         if not clash:
             return written

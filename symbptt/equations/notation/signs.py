@@ -94,6 +94,7 @@ def _text_symbol(
     if label.time is None:
         return name
     time = time_of(label.time, clock)
+    # The time joins the subscripts: a_f at step t is a_{f,t}.
     head, _, rest = name.partition("_")
     if rest and head:
         return f"{head}_{{{rest},{time}}}"
@@ -268,6 +269,7 @@ def grown(text: str) -> str:
     """Return what ends with a bracket with that bracket as high as what is in it."""
     for opening, closing in (("(", ")"), ("[", "]"), (r"\lfloor ", r"\rfloor")):
         head, found, rest = text.partition(opening)
+        # \left and \right make brackets as tall as their contents; around a line of letters they would only add space.
         if found and rest.endswith(closing) and "\\left" not in head and any(sign in rest for sign in TALL):
             return rf"{head}\left{opening}{rest.removesuffix(closing)}\right{closing}"
     return text

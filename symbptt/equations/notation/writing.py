@@ -110,6 +110,7 @@ def _repeated(factor: sp.Expr) -> list[str]:
 def at(e: Expr, n: Notation, least: int) -> str:
     """Return an expression for a place that binds at least so tightly."""
     text, level = written(e, n)
+    # The only brackets that depend on precedence are set here.
     return text if level >= least else n.brackets(text)
 
 
@@ -279,6 +280,7 @@ def _along(e: Along, n: Notation) -> Written:
 
 
 def _cases(e: Cases, n: Notation) -> Written:
+    # Nested choices in the "else" become further rows of one brace.
     found: list[tuple[str, str]] = []
     rest: Expr = e
     while isinstance(rest, Cases):
@@ -333,6 +335,7 @@ def _entry(e: Entry, n: Notation) -> Written:
 
 def subscript(indices: tuple[Expr, ...], n: Notation) -> str:
     """Return indices side by side, with commas where one of them is more than a letter."""
+    # A_ij for single letters, A_{i+1,j} with a comma.
     plain = all(isinstance(i, Index) and len(i.name) == 1 for i in indices)
     return ("" if plain else n.comma).join(write(i, n) for i in indices)
 

@@ -89,6 +89,7 @@ class Derivatives:
         """Return what makes expressions of the values of an earlier step."""
         if not back:
             return self.lowering
+        # The same values, read so many steps earlier; parameters have no time.
         times_ = {id: x if x.time is None else replace(x, time=x.time - back) for id, x in self.labels.items()}
         return Lowering(self.calculus.graph, times_)
 
@@ -172,6 +173,7 @@ class Derivatives:
         inner = term.inner
         if inner is None or inner.id != self.chain.source:
             return self.calculus.simplified(term, shape)
+        # The derivative of the source by itself is the identity: a δ for each axis.
         deltas = [(Same(x, own(i)), 1) for i, x in enumerate(inner.at) if self.own[i] != 1]
         factors = [x for f, e in term.factors for x in (deltas if f == inner else [(f, e)])]
         found = self.calculus.simplified(replace(term, factors=tuple(factors)), shape)
@@ -239,6 +241,7 @@ class _Drawing:
 
     def _between(self, first: sp.Symbol | None, last: sp.Symbol | None) -> list[Expr] | None:
         """Return the matrices from one index to the other; a column times a row where no path joins them."""
+        # A number as value has no index to start from: its derivative is a row.
         found = (True, list[Expr]()) if first is None else self._walk(first, last)
         if found is None:
             return None
@@ -434,6 +437,7 @@ class _Drawing:
             seen.add(at)
             if at not in degree:
                 return None
+            # An end has one edge at most; a corner with two is in the middle, and a cycle, as in a trace, has no end.
             if degree[at] < 2:
                 return at
             open_ += [x for edge in self.edges if at in edge[:2] for x in edge[:2]]
@@ -450,6 +454,7 @@ class _Drawing:
         under = [number_of(below)] if below != 1 else []
         over += [power_of(value, e) for value, e in self.numbers if e > 0]
         under += [power_of(value, -e) for value, e in self.numbers if e < 0]
+        # Numbers inside a matrix, such as 2 W, commute and join the factors in front.
         freed = [x for part in parts for x in numbers_in(part)]
         parts = [without_numbers(part) for part in parts]
         return Drawn(sign, squared([*over, *freed]), tuple(under), tuple(joined(parts)), self.is_eye)

@@ -154,6 +154,7 @@ def _of_call(function: Any, count: int, args: list[Word]) -> Iterator[Line]:
 def _line(name: str, body: sp.Expr, args: list[Word], is_surrogate: bool) -> Line:
     g = Graph()
     value = build.map_(g, body, [build.leaf(g, "const", arg.text, ()) for arg in args])
+    # A definition has a graph of its own, with the letters of its arguments as leaves.
     right = Lowering(g, {}).value(value)
     return Line(Call(name, tuple(args)), right, ONCE, "is replaced by" if is_surrogate else "=")
 

@@ -34,6 +34,7 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
     for id in _too_long(chain, targets, labels):
         labels[id] = made[id] = _letter(chain, labels, id)
     uses = _uses(chain, targets, ())
+    # What is read twice would be printed twice.
     named = {id for id, n in uses.items() if n > 1 or id in targets}
     # Greedy, one name at a time: each new name shortens other lines, which then may need none.
     while True:
@@ -61,6 +62,7 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
     }
     read = {x.name for line in found.values() for x in line.right.labels}
     defined: list[Definition] = []
+    # Only values that some line reads: a value may have been named for a line that was shortened otherwise.
     for id in sorted(values_, reverse=True):  # what a value reads was made before it
         if made[id].name in read:
             defined.insert(0, values_[id])

@@ -64,6 +64,7 @@ class Equations:
         if self.loss is None:
             return None
         taken = {label.name for label in (*self.labels.values(), *self.shown_labels.values())}
+        # A loss reads states and outputs under the cell's own names.
         taken -= {*self.recursion.step.next, *self.recursion.step.outputs}
         return _OfLoss(self, self.loss, taken, names_of(self.recursion))
 

@@ -115,6 +115,7 @@ def _ends(x: str, y: str) -> tuple[str, str] | None:
         same += 1
     stem = x[:same].rstrip("_")
     ends = x[same:], y[same:]
+    # Names without a common stem, as x and h, are no family: a letter in their place would say nothing.
     return ends if stem and all(end.isalnum() for end in ends) else None
 
 
@@ -189,6 +190,7 @@ def summed(e: Expr, letters: Letters) -> Expr:
         terms = list(x.terms)
         for family in families([term for _, term in terms]):
             signs = {terms[i][0] for i in family.places}
+            # Terms that differ in one symbol alone, x_a + x_b, are clearer as they stand than as Σ_k x_k.
             named = letters.of(family.values) if len(signs) == 1 and len(family.holes) > 1 else None
             if named is None:
                 continue

@@ -62,6 +62,7 @@ class Row:
 
 def document(page: Page, n: Notation, numbered: bool, wide: float) -> str:
     """Return a page as an `align` of amsmath, which may break over pages, its rows in a column `wide` points wide."""
+    # Relations stand under each other, so that the widest left side takes room from every line.
     room = (wide - NUMBER if numbered else wide) - page_left(page, n)
     parts, name = [], "align" if numbered else "align*"
     for section in (section for section in page.sections if section.lines):
@@ -249,6 +250,7 @@ def packed(parts: Sequence[Piece], first: float, rest: float) -> list[str]:
     row = ""
     for part in parts:
         longer = row + part.sign + part.text
+        # The first row has the relation in front and less room than the others.
         if row and width(longer) > (rest if found else first):
             found.append(row)
             row = f"{INDENT}{part.sign}{part.text}"

@@ -184,6 +184,7 @@ class Lines:
         if len(g.shape(x)) > 2:
             return None
         v = Index(next(free_names(g, self.labels)), node.shape[0])
+        # dE[v] = Σ_{t: i_t = v} x_t: a row of a table gets gradients from the steps that read it.
         right = Total(self.inside(x), (self.inside(row), v))
         return Line(Rows(Symbol(label, node.shape), v, 0, normal(g.shape(x))), in_normal_form(right), ONCE)
 
@@ -303,6 +304,7 @@ def at_the_end(line: Line) -> Line:
     """Return a line of step t as that of step T, of which there is one."""
 
     def late(e: Expr) -> Expr:
+        # A loss at the last step is computed once: its sum over steps has one term.
         if isinstance(e, Total):
             return e.inner
         return Symbol(replace(e.label, time=LAST), e.of) if isinstance(e, Symbol) and e.label.time == 0 else e

@@ -210,6 +210,7 @@ def _reset(sections: list[Section], r: Recursion, letter: str) -> list[Section]:
             lines.append(replace(line, right=_entering(line.right, r, letter)))
         found.append(replace(section, lines=tuple(lines)))
     found[0] = replace(found[0], lines=(*_entered(r, letter), *found[0].lines))
+    # r_t sends the cotangent of a reset step to the initial state, 1 - r_t to the step before.
     start = tuple(
         Line(_at(line.left, START), Total(_scaled(_flag(letter, 0), back)), ONCE, "+=") for line, back in sent.values()
     )
@@ -300,6 +301,7 @@ def _ended(sections: list[Section], r: Recursion, is_model: bool) -> list[Sectio
 
 
 def _from_behind(name: str, r: Recursion) -> Line:
+    # States behind the end repeat the last one, so that their cotangents add up at step T.
     last, now = (Outside(Symbol(Label(name, time), normal(r.graph.shape(r.carry[name])))) for time in (LAST, 0))
     return Line(last, SumOver((), now, "sum", (Call("greater", (STEP, T)),)), ONCE, "+=")
 
@@ -403,6 +405,7 @@ def _weighted(e: Expr, setting: Setting, letter: str) -> Expr:
         if not isinstance(x, Outside):
             return x
         before = x.symbol.label.time == -1
+        # A window has the loss of its own last step alone, which is never a step before another of its steps.
         return ZERO if before and isinstance(setting.truncation, Window) else Times((_has(setting, letter, before), x))
 
     return mapped(e, given)

@@ -40,6 +40,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     taken = _taken(lines, loss)
     names = free_letters(NAMES, taken)
     sections = [forward, backward, gradients, inputs, start]
+    # SymPy sorts sums; a reader expects (1 - z) backward as it stands forward.
     sections[1:] = [ordered_as(x, forward) for x in sections[1:]]
     sections = shared(sections, names)
     titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of the parameters", "Gradients of the inputs",
@@ -82,6 +83,7 @@ def _split(whole: list[Line], *before: list[Line]) -> list[list[Line]]:
     place = {line.left: i for i, lines in enumerate(before) for line in lines}
     found: list[list[Line]] = [[] for _ in before]
     for line in whole:
+        # A line written by its entries has the array inside its left side.
         left = line.left if line.left in place else next(x for x in walk(line.left) if x in place)
         found[place[left]].append(line)
     return found

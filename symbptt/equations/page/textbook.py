@@ -243,6 +243,7 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
     found[0] = _in_their_order(found[0])
     known = _own_names(found[0])
     found[1:] = [[_by_name(line, known) for line in lines] for lines in found[1:]]
+    # Each name costs a pass over the whole page, so that naming is quadratic in its length.
     if sum(line.right.size for lines in found for line in lines) > LARGE:
         return found  # of a page that nobody reads, such as that of a cell with hundreds of inner rounds
     # The largest repeated expression first; its parts then occur once less, and often need no name of their own.
@@ -308,6 +309,7 @@ def _is_worth(e: Expr) -> bool:
     if not isinstance(e, Sum | Over | Call | Matmul | Times | Power) or (isinstance(e, Sum) and len(e.terms) < 2):
         return False
     times = {label.time for label in e.labels}
+    # An expression of two different steps is no value of one step, and could not be computed in its loop.
     return bool(times) and (times <= {0, -1, None} or times <= {LAST, None})
 
 
@@ -316,6 +318,7 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
     label = Label(name, LAST if LAST in times else 0 if times else None, given=False)
     symbol, adjoint = Symbol(label, e.shape), any(x.adjoint for x in e.labels)
     s, i = next((s, i) for s, lines in enumerate(sections) for i, line in enumerate(lines) if e in walk(line.right))
+    # A value of the forward pass is computed there, even if only the backward pass reads it twice.
     if s > 0 and not adjoint:
         s, i = 0, len(sections[0])
     elif s > 1 and label.time is not None:
@@ -331,6 +334,7 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
 
 def ordered_as(lines: Sequence[Line], model: Iterable[Line]) -> list[Line]:
     """Return lines whose sums have their terms in the order in which the sums of a model have the same ones."""
+    # A frozenset of terms is equal for sums in any order.
     orders = {frozenset(e.terms): e for line in model for e in every(line.right, Sum)}
 
     def same(e: Sum) -> Expr:
