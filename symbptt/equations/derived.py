@@ -15,7 +15,7 @@ from symbptt.language.model import Model
 
 def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations:
     """Return the equations of a cell or a model, its functions whole; `counted`: the condition under which the loss of a
-    step sends something back, where truncation drops some."""
+    step contributes to gradients, where truncation drops some."""
     if not isinstance(target, Model):
         return Equations(derive(folded(target.step)))
     recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))

@@ -21,7 +21,7 @@ from symbptt.language.roles import Annotation, parse_dims
 def stack(*parts: Any, axis: int = 0) -> Any:
     """Return arrays joined along a new axis; of cells, the cell in which each is driven by the one before.
 
-    What a cell hands up is its output where it has one, else its first state. The names of layer i get `_i`: states,
+    A cell passes up its output where it has one, else its first state. The names of layer i get `_i`: states,
     parameters, outputs, and sizes other than those of the first layer's inputs; a layer's input has the size of what it
     is given.
 
@@ -79,7 +79,7 @@ def _role(parameter: inspect.Parameter) -> str:
 
 
 def _top(cell: Cell) -> str:
-    """Return the name of what a cell hands up."""
+    """Return the name of the value that a cell passes up."""
     outputs = list(cell.step.outputs)
     if len(outputs) > 1:
         raise ArgumentError(f"{cell.name} has the outputs {', '.join(outputs)}\n  a cell in a stack has one, or none")

@@ -34,7 +34,7 @@ __all__ = ["Equation", "Equations", "Loss"]
 class Equation:
     """One line: `lhs relation rhs`, and where it holds.
 
-    The relation is `=`, or `+=` for what is added to an adjoint that a state brings from the next step.
+    The relation is `=`, or `+=`, which accumulates into the cotangent received from step t + 1.
     """
 
     lhs: str
@@ -268,7 +268,7 @@ class Equations:
 
 
 class _OfLoss(Equations):
-    """The equations of a loss: its value, and what it sends back to states, outputs and its parameters."""
+    """The equations of a loss: its value, and the direct cotangents of states, outputs and its parameters."""
 
     def __init__(self, whole: Equations, of: Loss, taken: Iterable[str], beside: Iterable[str]) -> None:
         self.whole, self.of = whole, of

@@ -43,7 +43,7 @@ class Line:
     """One line: `left relation right`, and where it holds; `note` says so on the line itself; `family`: the
     letter that stands for its members.
 
-    The relation is `=`, or `+=` for what is added to an adjoint that a state brings from the next step.
+    The relation is `=`, or `+=`, which accumulates into the cotangent received from step t + 1.
     """
 
     left: Expr
@@ -88,7 +88,7 @@ class Page:
 @dataclass(frozen=True)
 class Loss:
     """The recursion of a loss; whether it stands at "every" step or the "last", what is made of all, "sum" or "mean", the
-    condition under which the loss of a step sends something back, where that is not always so, and the name of the number
+    condition under which the loss of a step contributes to gradients, where that is not always so, and the name of the number
     of losses of a mean."""
 
     recursion: Recursion
@@ -144,7 +144,7 @@ class Lines:
         return (*lines, *(self._to_the_step_before(name) for name in r.carry))
 
     def _whole_or_added(self, id: int, label: Label) -> Line:
-        """Return the line of an adjoint; that of a state adds to what the next step has brought."""
+        """Return the line of an adjoint; that of a state adds to the cotangent received from the next step."""
         line, leaf = self._line(label, id, BACKWARD), self.recursion.carry.get(label.name)
         whole = self.recursion.adjoint.get(self.recursion.step.next.get(label.name, -1))
         if leaf is None or whole != id or leaf not in self.recursion.graph[id].args:
@@ -250,7 +250,7 @@ def without(total: Expr, label: Label) -> Expr:
 
 @dataclass(frozen=True)
 class LossLines:
-    """Makes the lines of a loss: its value, and what it sends back to states, outputs and its parameters.
+    """The lines of a loss: its value, and the direct cotangents of states, outputs and its parameters.
 
     At the last step its values are those of t = T, and nothing is summed over time.
     """

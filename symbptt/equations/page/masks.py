@@ -62,7 +62,7 @@ class Setting:
 
     @property
     def counted(self) -> Expr | None:
-        """The condition under which the loss of a step sends something back; None where all do."""
+        """The condition under which the loss of a step contributes to gradients; None where all do."""
         cut, end = self.truncation, self.end_of_chunk
         # With k2 >= k1 every loss of a chunk lies within reach of its end.
         if not isinstance(cut, Chunked) or end is None or cut.k2 >= cut.k1:
@@ -268,7 +268,7 @@ def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:
 
 
 def _to_the_start(e: Expr, r: Recursion, letter: str) -> Expr:
-    """Return what step 1 sends to an initial state as the sum of what all steps send that begin with it."""
+    """Return the cotangent of an initial state as a sum over all steps that begin with it, in place of that of step 1."""
 
     def any_step(x: Expr) -> Expr:
         return _at(x, 0) if isinstance(x, Symbol) and x.label.time == FIRST else x
@@ -284,7 +284,7 @@ def _at(e: Expr, time: int) -> Expr:
 
 
 def _ended(sections: list[Section], r: Recursion, is_model: bool) -> list[Section]:
-    """Return what is sent to states behind the end belongs to their last step, which may be the start."""
+    """Return sections in which cotangents of states behind the end are added at the last step, which may be the start."""
     if is_model:
         return sections
     at = next(i for i, section in enumerate(sections) if _is_backward(section))
@@ -307,13 +307,13 @@ def _from_behind(name: str, r: Recursion) -> Line:
 
 
 def _with_start(line: Line) -> Line:
-    """Return the line of an initial state with what is sent to it itself: something where a sample has no step."""
+    """Return the line of an initial state with its direct cotangent, which is not zero where a sample has no step."""
     given = _given_at_start(line.left)
     return replace(line, right=_whole([(1, given), *_terms(line.right)]))
 
 
 def _given_at_start(e: Expr) -> Expr:
-    """Return what is sent to an initial state, in the form in which its adjoint stands on the left of a line."""
+    """Return the direct cotangent of an initial state, in the form in which its adjoint stands on the left of a line."""
     return mapped(e, lambda x: Outside(Symbol(Label(x.label.name, START), x.of)) if isinstance(x, Symbol) else x)
 
 

@@ -47,7 +47,7 @@ SHORTEST_CALL = SHORTEST - 2
 
 
 def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
-    """Return the lines of the adjoints with what states bring from step t + 1, and those of the initial states."""
+    """Return the lines of the adjoints, with the cotangents from step t + 1, and those of the initial states."""
     r = lines.recursion
     loop = lines.backward()
     before = {
@@ -106,7 +106,7 @@ def _from_outside(line: Line, lines: Lines) -> Line:
 
 
 def _at_start(lines: Lines, name: str) -> Line:
-    """Return the gradient of an initial state: what step 1 hands back."""
+    """Return the gradient of an initial state: the outgoing cotangent of step 1."""
     id = lines.recursion.recurrent.get(name)
     left = Symbol(Label(name, START, adjoint=True, mark=lines.mark), lines.page_shape(lines.recursion.carry[name]))
     right = ZERO if id is None else _moved(lines.inside(id), {0: FIRST, -1: START})
