@@ -104,7 +104,7 @@ OPEN = Guard()
 
 @dataclass(frozen=True)
 class Guards:
-    """Finds guards in one graph; `forward` where the values of functions come before what reads them, as in a Jacobian:
+    """The finder of guards in one graph; `forward` where the values of functions come before what reads them, as in a Jacobian:
     there a function may yet be found to be not chosen, whose value is no finite number."""
 
     graph: Graph

@@ -34,7 +34,7 @@ ONE: Read = ("1", "identity")
 
 
 class Pen(Protocol):
-    """Writes values, with NOW and BEFORE for the numbers of steps."""
+    """A writer of values, with NOW and BEFORE for the numbers of steps."""
 
     def formula(self, id: int) -> str:
         """Return the formula of a value."""

@@ -42,6 +42,7 @@ def torch_loop(case: Case, step: Step) -> Runner:
             now = step(now, {k: v[t] for k, v in inputs.items()}, params)
             steps.append(now)
         outputs = [torch.stack([s[k] for s in steps]) for k in cotangents]
+        # autograd.grad refuses outputs that depend on no leaf with a gradient.
         pairs = [(y, c) for y, c in zip(outputs, cotangents.values(), strict=True) if y.requires_grad]
         flowing, given = zip(*pairs, strict=True)
         # autograd.grad returns gradients without accumulating into .grad, which would have to be cleared between calls.

@@ -74,6 +74,7 @@ def _by_name(parts: list[str], text: str, known: tuple[str, ...], cell: str) -> 
 
 
 def _positive(text: str, whole: str) -> int:
+    # str.isdigit holds for other scripts and superscripts too, which int refuses or reads unexpectedly.
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
         raise ArgumentError(f"sizes are positive integers, got {text!r} in {whole.strip()!r}\n  {HINT}")
     return int(text)

@@ -44,6 +44,7 @@ def _torch_threads() -> Iterator[None]:
         return
     import torch
 
+    # torch has a thread pool of its own, which threadpoolctl does not always reach.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -30,6 +30,7 @@ def check_files(files: Sequence[Path], force: bool = False) -> tuple[Path, ...]:
             raise ArgumentError(f"no results can be written as {path.name!r}\n  endings: {', '.join(ENDINGS)}")
         if path.is_dir() or not path.parent.is_dir():
             raise TargetError(f"cannot write {path}\n  its folder must be there, and it must be no folder itself")
+        # Fails now rather than after the measurement.
         if path.suffix.lower() != ".csv":
             need_matplotlib()
     check_own(files, force)

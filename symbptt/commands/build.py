@@ -234,6 +234,7 @@ def adjoint_flow(kernel: Kernel, params: Mapping[str, Any], inputs: Mapping[str,
     with np.errstate(all="ignore"):
         run = kernel.forward(params, inputs, steps=None if inputs else STEPS_WITHOUT_DATA)
         first = next(iter(run.states))
+        # A cotangent of ones on one state gives every cell a flow to show, without a loss.
         norms = kernel.backward(run, {first: np.ones_like(run.states[first][-1])}, monitor=True).flow
     return Flow(first, norms, all(np.all(np.isfinite(v)) for v in (*run.states.values(), *norms.values())))
 

@@ -79,6 +79,7 @@ def compare_designs(
                                         "write sb.Grid(sizes=(16, 32), seeds=3)"))  # fmt: skip
     _check_jobs(jobs, scheduler)
     source = source_of(data, grid.steps)
+    # A misspelt name of an input would otherwise be ignored in silence.
     spare = unused_inputs(source, list(found.values()))
     if spare:
         raise ArgumentError(

@@ -94,6 +94,7 @@ def _measured(task: Task) -> dict[str, Any]:
     inputs = task.inputs
     if inputs is None:
         inputs = random_inputs(cell.arguments, task.dims, (task.steps,), [seed, INPUTS])
+    # Parameters, inputs and states are drawn from different streams of one seed.
     # zero is a fixed point of most cells without inputs
     state = None if inputs else random_state(cell.arguments, task.dims, (), seed, stream=STATE)
     trained = [a.name for a in cell.arguments if a.role == "param"]

@@ -275,5 +275,6 @@ def _products(g: Graph, id: int) -> sp.Expr:
     if node.family != "contract":
         return sp.S.Zero
     p = node.attrs
+    # One multiplication for each combination of all labels, summed ones included.
     sizes: Mapping[int, object] = dict(zip((*p.a, *p.b), (*g.shape(node.args[0]), *g.shape(node.args[1])), strict=True))
     return sp.sympify(sized(sp.Mul(*map(sp.sympify, sizes.values()))))

@@ -124,6 +124,7 @@ def _lines(reason: Reason, width: int) -> Iterator[str]:
         parts += [f"what {'line' if len(by) == 1 else 'lines'} {' and '.join(map(str, by))} gave" for _ in by[:1]]
         yield f"       {name} is complete here: {', '.join(parts[:-1])} and {parts[-1]}"
     shown = [str(given) for given in reason.given]
+    # A single very long formula should not move all rules to the right.
     column = max((columns(x) for x in shown if columns(x) <= 72), default=0) + 4
     said = ""
     for given, text in zip(reason.given, shown, strict=True):

@@ -95,6 +95,7 @@ def linearity(cell: Cell, page: Equations, to: str) -> Linearity:
     wanted = [a.name for a in step.of_role("state", "input", "param")]
     found = [_dependence(step, labels, results[to], (name,)) for name in wanted]
     states = tuple(step.next)
+    # A product of two states is linear in each and not in both together.
     together = _dependence(step, labels, results[to], states) if len(states) > 1 else None
     return Linearity(page, to, tuple(found), together)
 

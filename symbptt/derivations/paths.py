@@ -240,7 +240,7 @@ def _called(step: Step, names: Mapping[int, str]) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class _Telling:
-    """Makes the paths of a cell: the names of values on pages, what routes call them, and names made for long values."""
+    """The maker of a cell's paths: the names of values on pages, what routes call them, and names made for long values."""
 
     page: Equations
     calculus: Calculus

@@ -143,7 +143,7 @@ def _expression(f: _Form, node: Node, args: dict[int, int], top: bool = False) -
 
 @dataclass(frozen=True)
 class _Elementwise:
-    """Writes a scalar body over arrays with SymPy's elementwise operations."""
+    """A writer of a scalar body over arrays with SymPy's elementwise operations."""
 
     form: _Form
     node: Node

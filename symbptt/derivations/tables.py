@@ -50,6 +50,7 @@ def text_lines(lines: Sequence[Definition], pen: Pen) -> str:
 
 def table(head: str, rows: Sequence[tuple[str, ...]], last: str, shared: Sequence[str]) -> str:
     """Return rows of text in columns under a head, the name of the last column at its end; lines that explain them below."""
+    # `columns` instead of len: combining accents take no column.
     widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
     body = ["  " + "  ".join(padded(cell, w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     top = f"{padded(head, 2 + sum(widths[:-1]) + 2 * (len(widths) - 1))}{last}".rstrip()

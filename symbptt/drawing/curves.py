@@ -39,6 +39,7 @@ def passed(curve: Any, boxes: Any, margin: float) -> int:
     if not len(boxes):
         return 0
     x, y = curve[:, :1], curve[:, 1:]
+    # All points against all boxes at once: (n, 1) against (k,) broadcasts to (n, k).
     inside = (x > boxes[:, 0] - margin) & (x < boxes[:, 2] + margin)
     inside &= (y > boxes[:, 1] - margin) & (y < boxes[:, 3] + margin)
     return int(inside.any(axis=0).sum())

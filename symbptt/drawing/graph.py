@@ -81,6 +81,7 @@ def plot_adjoint_norm(
         }
         symbol = notation.symbol(Label(name, 0, adjoint=True))
         axes.plot(at, shown, label=rf"$\Vert {symbol} \Vert_2$", marker="." if len(norms) < 30 else "", **style)
+    # matplotlib warns of a logarithmic axis without positive values.
     if any(np.any(np.asarray(norms) > 0) for norms in flow.values()):
         axes.set_yscale("log")
     axes.set_xlabel(label)

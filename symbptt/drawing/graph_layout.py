@@ -128,6 +128,7 @@ def _beside(order: nx.DiGraph, columns: list[list[str]], rows: dict[str, float])
 
 def _free(wish: float, taken: Sequence[float]) -> float:
     """Return the height nearest to a wish, in steps of a half, that is at least one from all that are taken."""
+    # Each taken row blocks fewer than four half steps, so that the range always holds a free one.
     tries = (wish + sign * shift / 2 for shift in range(4 * len(taken) + 2) for sign in (1, -1))
     return next(y for y in tries if all(abs(y - other) >= 1 for other in taken))
 
@@ -160,6 +161,7 @@ def _swept(
 ) -> dict[str, float]:
     """Return heights after sweeps to and fro, each name moving to the mean of its neighbours, at least one from the
     next."""
+    # The start: names of a column in the order of computation, centred on row 0.
     rows = {name: (len(names) - 1) / 2 - i for names in levels for i, name in enumerate(names)}
     # Sweeps alternate in direction, so that neighbours on both sides have a say; a few of them settle a graph of this size.
     for sweep in range(12):

@@ -90,6 +90,7 @@ def _paint_box(box: Box, picture: Picture, axes: Any, scale: float) -> None:
         )  # fmt: skip
         axes.add_patch(shape)
     size = style.low if box.role == "cotangent" else style.type
+    # The name moves up to leave the lower part of the box to the small line.
     middle = y - (style.small * 0.55 if box.small else 0.0)
     common = {"ha": "center", "va": "center", "zorder": 5, **TYPE}
     axes.text(

@@ -153,6 +153,7 @@ def _drawn(graph: nx.DiGraph, saved: bool, width: str) -> Picture:
     """Return the drawing in the first style in which it fits, or else in the last."""
     grid = grid_of(graph)
     wiring = wiring_of(graph, grid) if saved else Wiring((), {}, 0, 0)
+    # From the roomiest style down; the last is taken even if too wide, and the caller then refuses.
     for style in STYLES[width]:
         picture = _composed(graph, grid, wiring, style)
         if picture.width <= COLUMN_WIDTH:

@@ -92,7 +92,7 @@ def _own(r: Recursion) -> Recursion:
 
 @dataclass(frozen=True)
 class _Pen:
-    """Writes formulas with marks for the numbers of steps."""
+    """A writer of formulas with marks for the numbers of steps."""
 
     graph: Graph
     labels: dict[int, Label]

@@ -46,6 +46,7 @@ def from_keras(weights: Sequence[Any], cell: str | Cell = "lstm", *, reset_after
             f"{layout.module} has two or three arrays ({', '.join(_NAMES)}), got {len(weights)}\n"
             "  of a Bidirectional pass the half of one direction"
         )
+    # With reset_after Keras has two rows of biases; a single row gives the other kind away.
     if layout.cell == "gru" and (not reset_after or (len(weights) == 3 and np.ndim(weights[2]) == 1)):
         raise ArgumentError(_RESET_BEFORE)
     return read(layout, dict(zip(_NAMES, weights, strict=False)))

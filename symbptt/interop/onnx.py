@@ -40,6 +40,7 @@ def from_onnx(
     layout = layout_of(LAYOUTS, "ONNX", cell)
     if layout.cell == "gru" and not linear_before_reset:
         raise ArgumentError(_RESET_BEFORE)
+    # Peepholes of zeros change nothing.
     if layout.cell == "lstm" and P is not None:
         if np.any(P):
             raise ArgumentError("the zoo's lstm has no peepholes\n  pass cell='lstm_peephole'")

@@ -1,4 +1,4 @@
-"""Makes nodes, each with the shape that follows from its arguments."""
+"""Builders of nodes, each with the shape that follows from its arguments."""
 
 from __future__ import annotations
 

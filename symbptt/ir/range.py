@@ -257,6 +257,7 @@ def hazards_of(expr: sp.Expr, told: _Told) -> Hazards:
         return told.hazards[expr]
     if expr.is_number or getattr(expr.func, "boolean", False):
         return NONE
+    # Hazards of the arguments pass on, unless the function has a limit that absorbs them.
     found = NONE.union(*(hazards_of(arg, told) for arg in expr.args))
     # tanh(inf) = 1: an overflow in the argument does no harm, a nan passes on.
     if expr.func in _BOUNDED:
@@ -282,6 +283,7 @@ def _power_hazards(expr: sp.Expr, told: _Told) -> Hazards:
     low, high = bounds_of(base, told.bounds)
     if not exponent.is_number:
         return frozenset({POLE, LOGARITHM, OVERFLOW})
+    # 0 to a negative power divides by zero; a negative base to a fractional power is not real.
     at_zero = exponent.is_negative and low <= 0 <= high
     of_negative = not exponent.is_Integer and low < 0
     return told.of(POLE, base) if at_zero or of_negative else NONE

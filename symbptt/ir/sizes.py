@@ -70,6 +70,7 @@ def told(axes: Sequence[Axis], last: Sequence[Axis] = ()) -> list[Told]:
     it is linear; where every axis has several, those that linear equations between axes determine together. Axes that
     may lack are `last`."""
     found: dict[str, Told] = {}
+    # Axes that may lack are used only where the others do not suffice.
     for some in (axes, [*axes, *last]):
         while step := _single(some, found) or _joint(some, found):
             found[step.name] = step

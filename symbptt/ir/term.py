@@ -143,6 +143,7 @@ def _part(g: Graph, node: Node, whole: Shape, parts: dict[int, _Part]) -> _Part 
             return inner if all(beside) else None
         return inner if beside[1] or node.shape == shapes.without(whole, inner.gone) else None
     axes = _reduced_axes(g, node)
+    # A reduction of a reduction would have axes of a smaller array, which the term cannot tell apart.
     if axes is None or g.shape(x) != whole or inner.gone:
         return None
     body = inner.expr**2 if node.family == "contract" else inner.expr

@@ -263,6 +263,7 @@ def apply(name: str, *values: Any, plain: bool = False) -> Array:
 def kind(array: Array) -> int:
     """Return the kind of a value in NumPy, that of its number where it has one: plain integers behave as real numbers."""
     of_value = REAL if array.value is None else kind_of_value(array.value)
+    # A plain Python integer adapts to the other operand in NumPy, an array of integers does not.
     return of_value if of_value == TRUTH or (array.ndim and of_value == INTEGER) else kind_of(array.graph, array.id)
 
 

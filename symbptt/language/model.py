@@ -102,6 +102,7 @@ class Model:
 
         Raises: ArgumentError for a name that is a constant of neither.
         """
+        # A constant that cell and loss share has one value: it is set in both.
         check_mapping("consts", consts, 'consts={"dt": 0.05}')
         of_cell = {a.name for a in self.cell.arguments if a.role == "const"}
         of_loss = {a.name for a in self.loss.arguments if a.role == "const"}
@@ -185,6 +186,7 @@ def _trace(loss: Loss) -> Step:
             f"the loss {loss.name} returns shape {show(graph.shape(value.id))}{place_of(loss.function)}\n"
             "  return a scalar: sb.sum(...) over one sample"
         )
+    # A loss is traced once as well, and must be a function.
     check_repeats(loss, graph, value.id, lambda other, again: as_array(other, again).id, arguments)
     check_gathers(loss, graph, arguments)
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)

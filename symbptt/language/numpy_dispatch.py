@@ -59,6 +59,7 @@ def call_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
     Raises: CellError for ufuncs that are not in the table, and for `out=`, `where=` and the like.
     """
     name = ufunc.__name__
+    # Other methods, such as np.add.reduce, have functions of their own name here.
     if method != "__call__" or kwargs:
         option = ", ".join(sorted(kwargs)) or method
         raise cell_error(

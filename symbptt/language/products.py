@@ -23,6 +23,7 @@ def _product(a: Array, b: Array, la: Sequence[Any], lb: Sequence[Any], out: Sequ
     # Σ_jk a_ij b_k = (Σ_j a_ij)(Σ_k b_k): a contraction in the graph never sums an axis of one operand alone.
     a, la = _presum(a, la, set(lb) | set(out))
     b, lb = _presum(b, lb, set(la) | set(out))
+    # Labels may be letters, numbers or pairs; the graph has small integers.
     order = {label: i for i, label in enumerate(dict.fromkeys([*la, *lb, *out]))}
     labels = Product(*(tuple(order[x] for x in part) for part in (la, lb, out)))
     try:
@@ -157,6 +158,7 @@ def _subscripts(text: str, arrays: Sequence[Array]) -> tuple[list[list[str]], li
     parts = left.split(",")
     if len(parts) != len(arrays):
         raise cell_error(f"einsum {text!r} names {len(parts)} operands, got {len(arrays)}")
+    # The axes of "..." get letters that the user has not taken; operands with fewer of them are aligned at the last.
     free = [x for x in string.ascii_letters if x not in text]
     widths = [a.ndim - len(p.replace("...", "")) if "..." in p else 0 for p, a in zip(parts, arrays, strict=True)]
     lead = "".join(free[: max(widths, default=0)])

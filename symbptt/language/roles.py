@@ -104,6 +104,7 @@ def _parse(text: str, scope: dict[str, Any]) -> Any:
         node = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+    # Annotations are strings under `from __future__ import annotations`; they are parsed, since eval would run any code.
     if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a quoted annotation, quoted once more
         return _parse(node.value, scope)
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):

@@ -21,6 +21,7 @@ class Window:
 
     def __post_init__(self) -> None:
         _check(k=self.k)
+        # NumPy integers become Python's, so that equal truncations have equal texts in generated code.
         object.__setattr__(self, "k", int(self.k))
 
 

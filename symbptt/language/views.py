@@ -103,6 +103,7 @@ def full_like(x: Any, value: Any) -> Any:
     if graph is None:
         return np.full_like(x, value)
     x = as_array(graph, x)
+    # NumPy's full_like takes the type of x: 0 becomes 0.0, or False.
     if kind(x) == REAL and isinstance(value, int):
         value = float(value)
     filling = as_array(graph, value)

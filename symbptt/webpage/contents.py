@@ -71,6 +71,7 @@ def contents(
     stability: Sequence[tuple[str, str]], again: Sequence[tuple[str, str]], run: Run | None = None,
 ) -> Contents:  # fmt: skip
     """Return what the page about a target shows, from what was found before; with a run, norms of routes on it."""
+    # One step shows every line once; links need no more.
     graph, n = unroll(target, 1, backward=True), mathml_of(derivation.names)
     page = derivation.page("loop")
     cell = target.cell if isinstance(target, Model) else target

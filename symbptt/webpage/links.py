@@ -49,6 +49,7 @@ def links_of(graph: nx.DiGraph) -> Links:
 def _groups(graph: nx.DiGraph, node: Key, values: Iterable[str]) -> Iterable[str]:
     """Return the values to which an adjoint or a gradient belongs: its own, or those of the adjoints that it reads."""
     own = graph.nodes[node].get("of", "")
+    # A value of the forward pass is its own group; gradients of parameters belong to the values whose adjoints they sum.
     if own in values:
         return [own]
     near = [a for a in graph.predecessors(node) if graph.nodes[a]["role"] == "adjoint" and a != node]

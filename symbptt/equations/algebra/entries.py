@@ -68,7 +68,7 @@ def free_names(g: Graph, labels: Mapping[int, Label]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class EntryMaker:
-    """Makes expressions of entries; each named index is taken once a formula."""
+    """A maker of expressions of entries; each named index is taken once a formula."""
 
     graph: Graph
     labels: Mapping[int, Label]

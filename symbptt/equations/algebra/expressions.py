@@ -97,6 +97,7 @@ class Expr:
     @lazy
     def size(self) -> int:
         """The symbols, numbers and functions that are written."""
+        # Counts without recursion into equal parts: each part has cached its own size.
         return isinstance(self, Symbol | Number | Call | Along) + sum([part.size for part in self.parts])
 
     @lazy

@@ -63,7 +63,7 @@ SMALL = ("number", "leaf")
 
 @dataclass(frozen=True)
 class Lowering:
-    """Makes expressions of the values of a graph; `limits`: how many values an index has, which is the length of the unit
+    """The lowering of a graph's values to expressions; `limits`: how many values an index has, which is the length of the unit
     vectors that it chooses."""
 
     graph: Graph

@@ -1,4 +1,4 @@
-"""Walks over expressions: what is in them, and others made of them. They go only where there is something to find."""
+"""Walks over expressions: the parts in them, and others made of them. They skip parts in which there is nothing to find."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from symbptt.ir.scalar import Tree
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes the values of a graph in a notation: those with a label by it, all others by their formula, which has an
+    """A writer of the values of a graph in a notation: those with a label by it, all others by their formula, which has an
     ellipsis in its place where it has more than `longest` operations."""
 
     graph: Graph

@@ -14,4 +14,5 @@ def plain(text: str) -> str:
 
 def _line(line: str) -> str:
     escaped = "".join(ENTITIES.get(letter, f"\\{letter}" if letter in MARKS else letter) for letter in line.strip())
+    # These letters begin a heading, a list or a rule only at the start of a line.
     return f"\\{escaped}" if escaped[:1] and escaped[0] in BEGINNINGS else escaped

@@ -80,6 +80,7 @@ def _row(tokens: Iterator[str], scale: float, closing: str = "") -> float:
 def _item(token: str, tokens: Iterator[str], scale: float) -> float:
     if token == "{":
         return _row(tokens, scale, "}")
+    # A fraction is as wide as its wider side.
     if token == r"\frac":
         return max(_argument(tokens, scale), _argument(tokens, scale)) + 2.4
     if token == r"\sqrt":

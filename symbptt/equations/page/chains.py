@@ -67,7 +67,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Writes the derivatives of a chain; those in `named` (by value) stand under their own name in others.
+    """The writer of a chain's derivatives; those in `named` (by value) stand under their own name in others.
 
     `labels` are the names of values, `of` the name of what derivatives are taken of.
     """
@@ -465,7 +465,7 @@ class _Drawing:
 
 @dataclass(frozen=True)
 class _Indexed:
-    """Writes terms entry by entry, with the indices of a line at `places`."""
+    """A writer of terms entry by entry, with the indices of a line at `places`."""
 
     of: Derivatives
     places: Mapping[sp.Symbol, Expr]

@@ -162,8 +162,8 @@ class Equations:
         """Return all equations as plain text; with `ascii`, in ASCII alone: sum_t for Σ_t, sigma for σ, (.) for ⊙.
 
         `style="textbook"` has adjoints with all that they are made of, families of gates as one line, and a legend;
-        `style="loop"` has the lines as the generated code works through them, where `+=` adds to an adjoint that a state
-        brings from the next step.
+        `style="loop"` has the lines as the generated code works through them, where `+=` accumulates into the cotangent
+        received from step t + 1.
 
         Raises: ArgumentError for another style.
         """

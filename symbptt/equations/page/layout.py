@@ -35,7 +35,7 @@ WIDTHS = {"single": 252.0, "double": 345.0}
 NUMBER = 30.0
 """Points that the number of a line takes with its room."""
 INDENT = r"\quad {}"
-"""Begins a row that continues a line: its sign has a sign's room, as between two terms."""
+"""The beginning of a row that continues a line: its sign is spaced as between two terms."""
 RELATIONS = {"=": "=", "+=": r"\mathrel{+}=", "is replaced by": r"\text{ is replaced by }"}
 """Relations in LaTeX."""
 CONTINUED = 24.0

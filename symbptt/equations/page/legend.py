@@ -107,6 +107,7 @@ def _shapes(lines: Lines, loss: LossLines | None) -> Note:
         for a in recursion.step.arguments:
             names = shapes.setdefault(a.shape, [])
             names += [a.name] if a.name not in names and a.role != "index" else []
+    # Arguments of one shape stand together, in the order of the first.
     groups: list[Note] = [
         (*_listed([Symbol(Label(name, None)) for name in names]), " ", *_shape(shape))
         for shape, names in shapes.items()

@@ -100,7 +100,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Lines:
-    """Makes the lines of a recursion; `shared`: names of parameters whose gradients a loss has begun, `begun` all of its."""
+    """The maker of a recursion's lines; `shared`: names of parameters whose gradients a loss has begun, `begun` all of its."""
 
     recursion: Recursion
     labels: Mapping[int, Label]

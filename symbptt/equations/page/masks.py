@@ -248,8 +248,8 @@ def _mapped_inside(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
 
 
 def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:
-    """Return the line of the adjoint of a state with what the next step sends under the condition that it was not
-    reset; in the style of the loop also what it sends to the step before."""
+    """Return the line of the adjoint of a state, with the cotangent from the next step under the condition that it was
+    not reset; in the style of the loop also the outgoing cotangent for the step before."""
     before = _label(line.left).time == -1
     time = 0 if before else NEXT
 
