@@ -262,6 +262,7 @@ def _written_out(s: _Signs, name: str, T: int, setting: Setting) -> Iterator[str
         found = [(t, terms) for t in range(1, T + 1) if (terms := parts(t))]
         if not found:
             yield f"{head} = 0"
+        # One line for each loss, with its derivative in front of all that it acts on.
         for i, (t, terms) in enumerate(found):
             inner = " + ".join(terms)
             body = inner if len(terms) == 1 else f"({inner})" if s.is_text else rf"\left({inner}\right)"

@@ -93,6 +93,7 @@ class Derivation(Equations):
 
         Raises: ArgumentError where T is no integer of at least 0, or too large to be written out.
         """
+        # through=(): only states count as stops, so that a route of two names passes by no other state.
         return unrolled(self.cell, self, T, [self.paths(name, name, through=()) for name in self.cell.step.next])
 
     def to_sympy(self) -> dict[str, Basic]:

@@ -197,6 +197,7 @@ class _Made:
             label = self._bar_label(arg, bar, leaves)
             if label is None:
                 continue
+            # One contribution is the whole adjoint: "=", not "+=".
             alone = bar == given and arg not in leaves
             inner = given in self.labels and not alone
             sides = [(w.notation.symbol(label), self._given(w, given, inner)) for w in (self.text, self.latex)]

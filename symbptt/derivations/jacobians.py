@@ -179,6 +179,7 @@ def _read(cell: Cell, params: Any, inputs: Any, state: Any, name: str) -> _Read:
     steps = {k: np.asarray(v)[None] for k, v in (inputs or {}).items()}
     arrays, sizes, _, _, dtype, _ = compile_cell(cell).read(params, steps, state, None if steps else 1)
     states = {a.name for a in cell.arguments if a.role == "state"}
+    # The evaluator takes states of all steps and samples, (T, B, ...): here one of each.
     given = {k: v.reshape(1, 1, *v.shape[1:]) if k in states else v for k, v in arrays.items()}
     return _Read(given, sizes, dtype)
 

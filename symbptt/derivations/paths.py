@@ -372,6 +372,7 @@ def _edges(of: Paths, arrays: Any, sizes: Any, T: int, dtype: Any, run: Any) -> 
     with_blocks, found = direct(step, sorted(set(nodes.values())))
     before = {a.name for a in of.cell.arguments if a.role == "state"}
     given = {name: _states(value, run.states[name], T) if name in before else value for name, value in arrays.items()}
+    # All steps at once: with the states of the forward pass given, no step waits for another.
     values = evaluator(with_blocks, {f"{v} {w}": id for (v, w), id in found.items()})(given, sizes, T, 1, dtype)
     known = {named_size(name): value for name, value in sizes.items()}
     g = with_blocks.graph

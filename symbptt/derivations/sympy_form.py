@@ -295,6 +295,7 @@ def _reduce(f: _Form, node: Node) -> sp.Basic:
     if node.attrs.kind != "sum":
         f.refuse(node, f"the {node.attrs.kind} of an array")
     rows, columns = map(sp.sympify, (*shape, 1, 1)[:2])
+    # 1ᵀ X 1 is the sum of all entries.
     if len(axes) == len(shape):
         return _one(sp.MatMul(Ones(1, rows), x, Ones(columns, 1)))
     return sp.MatMul(x, Ones(columns, 1)) if axes == (1,) else sp.MatMul(x.T, Ones(rows, 1))

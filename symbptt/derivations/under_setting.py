@@ -70,6 +70,7 @@ def along_a_route(
     if not page.setting.reset:
         return tuple(lines)
     first, *rest = (Definition(x.left, entering(x.right, page, (-steps,))) for x in lines)
+    # Lines of the parts hold at every step, and read what enters that step.
     if by_parts:
         rest = [Definition(entering(x.left, page), entering(x.right, page)) for x in rest]
     crossed = range(steps if of in page.recursion.step.next else steps - 1)

@@ -288,6 +288,7 @@ def _box(
     names: dict[Key, tuple[Run, ...]], frame: _Frame,
 ) -> Box:  # fmt: skip
     data, (x, y) = graph.nodes[node], at
+    # Only states have a node before the first step: (name, 0).
     heavy = data["role"] == "state" or (data["role"] == "adjoint" and (data["of"], 0) in graph)
     bounds = (x - wide / 2, y - frame.tall / 2, x + wide / 2, y + frame.tall / 2)
     return Box(node, bounds, data["role"], names[node], data["latex"], *small, heavy, _title(data))

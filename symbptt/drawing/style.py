@@ -53,6 +53,7 @@ def finish(axes: Any, title: str, name: str, xlabel: str, ylabel: str) -> Any:
             _name_ticks(axis)
     rows = _legend_over(axes)
     text = f"{name}: {title}" if name else title
+    # The legend stands between title and data: the title moves up by its rows.
     axes.set_title(text, fontsize=TITLE, loc="left", pad=5 + 1.35 * SMALL * rows)
     return axes
 

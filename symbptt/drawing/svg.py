@@ -117,6 +117,7 @@ def _box(box: Box, style: Style) -> str:
         f'fill="{fill}" stroke="{edge}" stroke-width="{1.5 if box.heavy else 0.8}"/>'
     )  # fmt: skip
     tall = bottom - top - (style.small * 1.2 if box.small else 0.0)
+    # SVG places text by its base line: about 0.3 of the type size below the middle of small letters.
     base = top + tall / 2 + style.type * 0.3
     size = style.low if box.role == "cotangent" else style.type
     texts = _runs(box.name, x, base, size, style.low)

@@ -102,6 +102,7 @@ class EntryMaker:
         if node.attrs.role == "eye":
             # The identity entry by entry is [i = j].
             return algebra.Call("equal", tuple(at))
+        # A leaf without a label is a size, which may be a formula such as 2*n.
         symbol = algebra.Word(node.attrs.name, is_formula=not node.attrs.name.isidentifier())
         return Entry(symbol, tuple(at)) if normal(node.shape) else symbol
 
@@ -193,6 +194,7 @@ class EntryMaker:
             here = [ZERO if k == axis and length == 1 else i for k, i in enumerate(here)]
             found.append((sized(start + length), length, start, self.value(arg, here)))
             start = sized(start + length)
+        # The last part needs no test: an index that is in no other lies there.
         result = found[-1][3]
         # From the last part on: each test stands in front of the ones after it, so that only upper bounds are needed.
         for stop, length, start, part in reversed(found[:-1]):
@@ -263,6 +265,7 @@ def affine(step: int, i: Expr, start: Size) -> Expr:
     if i == ZERO:
         return count(start)
     whole = i if abs(step) == 1 else times((count(abs(step)), i))
+    # A falling index reads better with its start in front: n - 1 - i.
     terms = [(1 if step > 0 else -1, whole)]
     if start != 0:
         negative = (isinstance(start, int) and start < 0) or (
@@ -282,6 +285,7 @@ def _aligned(shape: Shape, at: Sequence[Expr]) -> list[Expr]:
 
 def _summed(over: Sequence[Expr], inner: Expr, kind: str = "sum") -> Expr:
     indices = tuple(i for i in over if isinstance(i, Index))
+    # A sum over axes of size 1 has one term.
     if not indices:
         return inner
     if kind == "sum" and isinstance(inner, SumOver) and inner.kind == "sum" and not inner.condition:

@@ -84,6 +84,7 @@ class Lowering:
         """Return a value as it stands inside formulas."""
         if id not in self.labels:
             return self.formula(id)
+        # One object for each symbol: later passes compare expressions by identity first.
         if id not in self.symbols:
             self.symbols[id] = Symbol(self.labels[id], normal(self.graph.shape(id)))
         return self.symbols[id]

@@ -262,6 +262,7 @@ def renamed(e: Expr) -> Expr:
 
 def _renamed(e: Entries) -> Expr:
     order = list(dict.fromkeys(x.name for x in (*e.indices, *_indices(e.inner)) if isinstance(x, Index)))
+    # Rules may have reordered factors: the first index that a reader meets is to be i, the next j.
     names = dict(zip(order, sorted(order, key=_place), strict=True))
     return _with_names(e, names)
 
@@ -393,6 +394,7 @@ def _sum(e: Sum) -> Expr:
         product, sign = _turned_round(terms[0][1], terms[0][0]) if terms[0][0] < 0 else (terms[0][1], 1)
         return with_sign(sign, product)
     terms = _like(terms)
+    # Sums under a condition (`at`) run over other steps each, and stay apart.
     totals = [(pair, total) for pair in terms if (total := _as_total(pair[1])) is not None and not total.at]
     # Σ_t a + Σ_t b = Σ_t (a + b).
     if len(totals) > 1:
@@ -533,6 +535,7 @@ def _inner_product(e: Call) -> Expr:
     elif len(own) == 1:
         found = _rule(matmul((turned(arrays[0]), times(arrays[1:]))))
     else:
+        # ⟨A, B⟩ = Σ A_ij B_ij: of matrices aᵀ b would be a matrix.
         found = Call("inner", (arrays[0], times(arrays[1:])), ())
     return with_sign(sign, _rule(times([*numbers, found])) if numbers else found)
 

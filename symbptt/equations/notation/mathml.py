@@ -123,6 +123,7 @@ _TALL = ("<mfrac>", "<munder>", "<mtable>", "<msqrt>")
 
 def _fenced(opening: str, inner: str, closing: str) -> str:
     """Return what stands in brackets, which are as high as it is."""
+    # Browsers stretch brackets around superscripts too, which makes lines uneven: only tall contents may do so.
     grows = "true" if any(sign in inner for sign in _TALL) else "false"
     return f'<mrow><mo stretchy="{grows}">{opening}</mo>{inner}<mo stretchy="{grows}">{closing}</mo></mrow>'
 
@@ -159,6 +160,7 @@ def _number(value: sp.Expr) -> str:
 def _digits(text: str) -> str:
     head, found, exponent = text.partition("e")
     if found and exponent.lstrip("+-").isdigit():
+        # A true minus sign (U+2212), as wide as a plus; the hyphen is short.
         power = f"<msup><mn>10</mn><mn>{int(exponent)}</mn></msup>".replace("<mn>-", "<mn>−")
         return power if head == "1" else _row(f"<mn>{head}</mn><mo>·</mo>{power}")
     return _row("".join(f"<mi>{p}</mi>" if p in "π∞√π" else f"<mn>{escape(p)}</mn>" for p in text.split()))

@@ -142,11 +142,13 @@ def _head(word: str, leads: bool) -> list[str]:
     if is_accented(word) or (word in _LETTERS and not (leads and len(word) == 2)):
         return [_letter(word)]
     accented = re.fullmatch(rf"(.+?)({'|'.join(ACCENTS)})", word)
+    # One letter before the accent, or the name of one, as in zbar and alphahat: what is longer is a word.
     if accented and (len(accented[1]) == 1 or accented[1] in _LETTERS):
         return [_accented(accented[1], accented[2])]
     numbered = re.fullmatch(r"(.*?[^\W\d_])([0-9]+)", word)
     if numbered:
         return [*_head(numbered[1], leads), numbered[2]]
+    # Wz, bf: a second small letter is a subscript, unless the two are a common word such as "in" or "lr".
     if len(word) == 2 and word.isalpha() and word[1].islower() and (leads or word not in _PAIRS):
         return [word[0], word[1]]
     capital = re.fullmatch(r"([A-Z])([a-z]+)", word)
@@ -215,6 +217,7 @@ def _latex_word(word: str) -> str:
         return _latex_word(word[:-1]) + "'"
     if is_accented(word):
         accent = next(name for name, mark in ACCENTS.items() if word[-1] == mark)
+        # \hat is as wide as one letter.
         wide = "wide" if len(word) > 2 and accent in ("hat", "tilde") else ""
         return rf"\{wide}{accent}{{{_latex_word(word[:-1])}}}"
     if len(word) == 2 and word[0] in LATEX_LETTERS:
@@ -384,6 +387,7 @@ def _extended(shown: Mapping[str, T], others: Mapping[str, Sequence[T]]) -> dict
     """Return what is shown, and for each other name the first of its candidates that is free."""
     found = dict(shown)
     for name, candidates in others.items():
+        # One after the other: each name also avoids those that were written just before.
         found[name] = _first_free(found, *candidates)
     return found
 

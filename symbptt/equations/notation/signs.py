@@ -110,6 +110,7 @@ def _exactly(value: float) -> tuple[Fraction, str] | None:
     than its digits."""
     # π first: 3.14159... is also near the fraction 22/7, but only π reproduces the float to the last digit.
     for unit, sign in ((math.pi, "π"), (1.0, "")) if math.isfinite(value) else ():
+        # limit_denominator finds the nearest fraction with a denominator of at most 64 by continued fractions.
         part = Fraction(value / unit).limit_denominator(64)
         is_short = abs(part.numerator) <= LARGE and (sign or (part.denominator > 1 and len(repr(value)) > 12))
         if part and is_short and float(part) * unit == value:
@@ -220,6 +221,7 @@ def _latex_number(value: sp.Expr) -> str:
     if exact is not None:
         above = (str(exact[0].numerator) if exact[0].numerator != 1 or not exact[1] else "") + r"\pi" * bool(exact[1])
         return above if exact[0].denominator == 1 else rf"\frac{{{above}}}{{{exact[0].denominator}}}"
+    # Fractions are printed as such; all other numbers by their shortest digits.
     digits, _, exponent = _digits(float(value)).replace("∞", r"\infty").partition("e")
     if not exponent:
         return digits

@@ -341,6 +341,7 @@ def subscript(indices: tuple[Expr, ...], n: Notation) -> str:
 
 
 def _entries(e: Entries, n: Notation) -> Written:
+    # An index that stands only inside i + 1 or mod(i, n) does not show its range: the range is written.
     hidden = [isinstance(i, Index) and not is_bare(i, e.inner) for i in e.indices]
     texts = [n.below(n.word(i.name), size_shown(i.of_size, n)) if isinstance(i, Index) and h else write(i, n)
              for i, h in zip(e.indices, hidden, strict=True)]  # fmt: skip

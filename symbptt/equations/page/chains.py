@@ -234,6 +234,7 @@ class _Drawing:
         if not self._lay_out(outer, inner):
             return None
         parts = self._between(outer, None if self.is_eye else inner)
+        # Corners that the walk from the value did not reach form factors of their own: numbers.
         while parts is not None and self.corners:
             if not self._number(next(iter(self.corners))):
                 return None
@@ -247,6 +248,7 @@ class _Drawing:
             return None
         reached, parts = found
         if self.is_eye:
+            # Value and source share the corner: weights on it are the diagonal.
             return [Diagonal(self._column(parts))] if parts else []
         if last is None or (first is not None and reached):
             return [self._column(parts)] if last is None and parts else parts
@@ -343,6 +345,7 @@ class _Drawing:
         """Return the part of an axis that an index runs over, and the index; None where it is not one index and a
         start."""
         axes = [s for s in x.free_symbols if s.name.startswith("_")]
+        # An index that is data (an Index argument) or a sum of two indices has no slice.
         if any(taken_of(s) for s in axes) or len(axes) > 1:
             return None
         if not axes:
@@ -512,6 +515,7 @@ class _Indexed:
         inner = [self.index(x) for x in legs(self.of.own, own)]
         if factor.id in self.of.named:
             return self.of.name(factor.id, self.of.named[factor.id], (at, inner))
+        # The inner derivative is written at the indices at which this term reads it.
         places = {**self.places, **{out(i): x for i, x in enumerate(at)}}
         return replace(self, places=places).sum(self.of.chain.of[factor.id], self.of.shape(factor.id))
 

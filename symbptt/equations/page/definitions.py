@@ -42,6 +42,7 @@ ELEMENTWISE: dict[tuple[str, int], sp.Expr] = {
     ("leaky_relu", 2): ops.where(ops.greater(A, 0), A, B * A),
     ("elu", 1): ops.where(ops.greater(A, 0), A, sp.exp(A) - 1),
     ("elu", 2): ops.where(ops.greater(A, 0), A, B * (sp.exp(A) - 1)),
+    # Constants of Klambauer et al. 2017, for which mean 0 and variance 1 are a stable fixed point.
     ("selu", 1): sp.Float(1.0507009873554805) * _SHOWN["elu"](A, sp.Float(1.6732632423543772)),
     ("softsign", 1): A / (1 + ops.absolute(A)),
     ("hard_sigmoid", 1): _SHOWN["clip"](A / 6 + sp.Rational(1, 2), 0, 1),

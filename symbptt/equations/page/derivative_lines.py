@@ -130,6 +130,7 @@ def _long_value(writer: Derivatives, ids: Sequence[int], named: Collection[int])
     entries = {f.id for x in read for term in chain.of[x] for f, _ in term.factors if isinstance(f, Entry)}
     found = {x for e in entries for x in _unnamed(g, e, writer.labels)}
     sizes = {x: len(write(writer.lowering.formula(x), TEXT)) for x in found}
+    # A scalar sum that is written out inside a product of matrices is hard to read, and gets a name sooner.
     sums = {x for x in found if g[x].family in ("contract", "reduce", "whole") and not g.shape(x)}
     return max(
         (x for x in found if sizes[x] > (SHORTEST if x in sums else SHORT)), key=lambda x: (sizes[x], x), default=None

@@ -81,6 +81,7 @@ def _families(expressions: Sequence[Expr], group: Sequence[int]) -> Iterator[Fam
                 best = [m for m in same if distinct[m[2]] == m]
             if len(best) == len(found):
                 break  # all that are alike are members
+        # What is left may be a family of its own, with another ending at other places.
         open_ = [i for i in rest if i not in {m[0] for m in best}]
         if best:
             value, places = best[0][1], best[0][3]
@@ -172,6 +173,7 @@ def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Li
 
 def _both(line: Line) -> Expr:
     """Return both sides of a line as one expression."""
+    # A pattern over both sides: members must agree in what they define and in what they read.
     return Sum(((1, line.left), (1, line.right)))
 
 

@@ -77,6 +77,7 @@ def document(page: Page, n: Notation, numbered: bool, wide: float) -> str:
 
 def notes_in_latex(page: Page, n: Notation) -> list[str]:
     """Return what explains the lines of a page, as sentences of LaTeX with formulas in them."""
+    # TeX breaks inline formulas at relations and signs, not at commas.
     breakable = replace(n, listed=r", \allowbreak ", join=lambda parts: n.join(parts).replace("; ", r"; \allowbreak "))
     return [noted(note, breakable, "${}$".format) for note in notes_of(page)]
 

@@ -340,6 +340,7 @@ def _windowed(
     """Return sections with adjoints for each window, and their sums, which the gradients read."""
     at = next(i for i, section in enumerate(sections) if _is_backward(section))
     backward = sections[at]
+    # Values that the backward section defines, adjoints and names for parts of them, depend on the window; all others do not.
     names = {name for line in backward.lines for name in _defined(line)} | {f"{mark}{name}" for name in r.cotangent}
     loop = any(_label(line.left).time == -1 for line in backward.lines)
     lines = [_of_window(line, setting, letter, names) for line in backward.lines]

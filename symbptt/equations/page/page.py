@@ -27,6 +27,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     backward, start = recursion_of(lines)
     gradients, inputs = list(lines.gradients()), list(lines.input_gradients())
     value, back, own = ([*loss.value()], [*loss.back()], [*loss.gradients()]) if loss is not None else ([], [], [])
+    # A parameter of both cell and loss has one gradient, and one line.
     gradients, own = _merged(gradients, own)
     kept = {Label(name, 0, True, mark=lines.mark) for name in (*r.carry, *r.cotangent, *r.inputs)}
     kept |= {

@@ -221,6 +221,7 @@ def _put(line: Line, label: Label, value: Expr) -> Line | None:
 
     right = mapped_where(line.right, put, Entry, Symbol)
     bad = any(_is_odd(e.array) for e in every(right, Entry))
+    # The folded formula would need a step that the page has no sign for.
     late = any(x.time == -2 for x in right.labels)
     return None if bad or late else indexed(replace(line, right=lifted(in_normal_form(right))))
 
