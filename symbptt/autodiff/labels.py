@@ -90,6 +90,7 @@ def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
     used = {a.name for a in step.arguments} | set(step.outputs) | set(taken)
     found = {id: Label(name, _time(step.arguments, name, id in varying)) for name, id in step.leaves.items()}
     for name, id in (step.next | step.outputs).items():
+        # A next state that is a leaf keeps the leaf's name: it is another argument under a second name.
         if g[id].family not in ("leaf", "number"):
             found.setdefault(id, Label(name, 0 if id in varying else None))
     for id, name in g.names.items():

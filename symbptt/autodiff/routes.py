@@ -29,6 +29,7 @@ def network(calculus: Calculus, step: Step, names: Collection[int]) -> Network:
     end = step.next | step.outputs
     stops = set(names) | set(step.leaves.values()) | set(end.values())
     near: dict[int, tuple[int, ...]] = {}
+    # Ascending ids: the values that an unnamed value passes on are known before a reader asks for them.
     for id in g.ancestors(end.values()):
         if id in calculus.kept:
             read = [inner.id for term in calculus.local(id) if (inner := term.inner) is not None]

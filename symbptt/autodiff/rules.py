@@ -81,6 +81,7 @@ def _of_map(expr: sp.Expr) -> str:
         return "quotient rule" if below else "product rule, elementwise"
     if expr.is_Symbol:
         return "the same value: it is given the whole adjoint"
+    # SymPy has no class for the square root: it is a power.
     name = "sqrt" if expr.is_Pow and expr.exp == sp.Rational(1, 2) else NAME_OF.get(expr.func, "")
     if name in SLOPES:
         return SLOPES[name]

@@ -333,6 +333,7 @@ def _add_edges(growth: Growth) -> None:
     forward = {node: role in FORWARD for node, role in growth.graph.nodes(data="role")}
     for source, target, attributes in growth.edges:
         attributes["saved"] = forward[source] and not forward[target]
+    # All nodes come first: add_edges_from would append a missing node without attributes.
     growth.graph.add_edges_from(growth.edges)
 
 

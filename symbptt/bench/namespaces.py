@@ -53,6 +53,7 @@ def _of_numbers_too(torch: Any, kind: Any) -> dict[str, Any]:
         return lambda a, b: function(a, b) if isinstance(a, torch.Tensor) else function(torch.tensor(a, dtype=kind), b)
 
     def where(c: Any, a: Any, b: Any) -> Any:
+        # torch.where of two Python numbers gives the default type, float32, whatever the case's type is.
         numbers = not (isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor))
         return torch.where(c, a, b).to(kind) if numbers else torch.where(c, a, b)
 

@@ -81,6 +81,7 @@ def _ratio_axes(axes: Any, widths: Sequence[int], ratios: Sequence[float]) -> No
     axes.set_yscale("log")
     axes.minorticks_off()
     axes.set_xticks(sorted(set(widths)), [str(width) for width in sorted(set(widths))])
+    # Ticks of a logarithmic axis at equal factors, approximately, in numbers that are easy to read.
     ticks = [tick for tick in (1, 1.25, 1.6, 2, 3, 4, 6, 10, 20, 50, 100) if tick <= 1.3 * highest]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(min(0.9, 0.9 * lowest), 1.3 * max(highest, 1.6))

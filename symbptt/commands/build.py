@@ -168,6 +168,7 @@ def _write(
 
 def _paragraphs(text: str) -> list[tuple[str, str]]:
     """Return the paragraphs of a stability report under its first line, each with its first words as a title."""
+    # The first paragraph is the report's title line.
     parts = [" ".join(part.split()) for part in text.split("\n\n")[1:]]
     pairs = [part.partition(" " if part.startswith("Advice") else ": ") for part in parts]
     return [(title, rest) if len(title) < 40 else ("", f"{title}: {rest}") for title, _, rest in pairs if rest]
@@ -204,6 +205,7 @@ def _stability(
 
 def _check_folder(folder: Path, files: Iterable[Path], force: bool) -> None:
     """Refuse a folder that cannot be made or written, before anything is computed; nothing is made yet."""
+    # The nearest folder that exists decides whether the rest can be made.
     there = next((each for each in (folder, *folder.parents) if each.exists()), Path())
     if not there.is_dir() or not os.access(there, os.W_OK):
         what = "Permission denied" if there.is_dir() else f"{there} is no folder"

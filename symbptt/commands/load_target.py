@@ -63,6 +63,7 @@ def _member(members: dict[str, Any], name: str, missing: str, models: bool = Fal
 def _from_file(path: Path) -> dict[str, Any]:
     """Return the names that a Python file defines; its folder can be imported from meanwhile, as for a script."""
     _check_source(path)
+    # Before the user's import, so that the time of importing symbptt does not count as theirs.
     load("language.functions")
     spec = importlib.util.spec_from_file_location(f"symbptt_target_{path.stem}", path.resolve())
     if spec is None or spec.loader is None:
@@ -79,6 +80,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         spec.loader.exec_module(module)
     except SymbpttError:
         raise
+    # A script that calls sys.exit at its end is no reason to leave without a message.
     except (Exception, SystemExit) as error:
         what = error.msg if isinstance(error, SyntaxError) else error
         raise TargetError(f"{path} raised {type(error).__name__}{_line(error, path)}: {what}") from error

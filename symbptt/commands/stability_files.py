@@ -34,6 +34,7 @@ def analysed(
         )
     bound = bind(cell, table) if table is not None else None
     dims = bound.dims if bound else {}
+    # Sizes that the data say go before `hidden`.
     sizes = dims if hidden is None else dict.fromkeys(sizes_for(target, {}), hidden) | dims
     found = setting(target, None, bound.inputs if bound else None, None, None, steps, seed, sizes)
     return report_of(found, horizon, seed, tell)

@@ -118,6 +118,7 @@ def design_of(label: str, cell: Cell, source: Source) -> Design:
         inputs, dims = _bound(cell, source)
         return Design(label, cell, digest, inputs, dims, recurrent_weights(cell))
     except SymbpttError as error:
+        # A cell that cannot be traced has no graph to take a digest of: its error stands for it.
         return Design(label, cell, digest or digest_of_text(str(error)), failure=one_line(error))
 
 

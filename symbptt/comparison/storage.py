@@ -62,6 +62,7 @@ def merge_rows(path: str | Path, rows: Iterable[Row]) -> tuple[Row, ...]:
         with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=WAIT):
             there = read_rows(path)
             known = {row.key: row for row in check_same(path, there, rows)}
+            # Rows that were measured now replace known ones of the same key, such as failures.
             merged = tuple(sorted({**known, **{row.key: row for row in rows}}.values(), key=order))
             if merged != there or not path.exists():
                 write_bytes(path, render(merged))

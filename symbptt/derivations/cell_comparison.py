@@ -148,6 +148,7 @@ class _Told:
 
 def _lines(first: Sequence[_Told], second: Sequence[_Told]) -> Iterator[Change]:
     old, new = ({x.left: x for x in lines} for lines in (first, second))
+    # The order of the first cell, then what the second one adds.
     for name in dict.fromkeys([*old, *new]):
         if name not in new:
             yield Change(name, (old[name].right,), ())
@@ -227,6 +228,7 @@ def _jacobians(a: Derivation, b: Derivation, one: Pen, other: Pen) -> Iterator[C
         )  # fmt: skip
         rest = [[x.shown for x in lines[1:]] for lines in (old, new)]
         changed = [x for x in (*old[1:], *new[1:]) if (x.shown in rest[0]) != (x.shown in rest[1])]
+        # The block itself reads alike: what has changed inside is reported at its own block.
         if old[0].right == new[0].right and all(x.left in heads for x in changed):
             continue  # a derivative that stands in it has changed, and has its own line here
         both = [x for x in rest[0] if x in rest[1]]

@@ -85,6 +85,7 @@ class Unrolled:
     def _step(self, ascii: bool) -> list[str]:
         """Return the Jacobian of a step: of one state its line, of several the matrix of blocks."""
         head, lines = f"{self._letters.jacobian}_t = ", self.jacobian.text(ascii=ascii).splitlines()
+        # Rows of the matrix are indented under its head; the lines below it are not.
         rows = len(self.jacobian.states) if len(self.jacobian.states) > 1 else 0
         return [(head if i == 0 else " " * len(head) * (i < rows)) + line for i, line in enumerate(lines)]
 
@@ -157,6 +158,7 @@ class _Signs:
 
     def at(self, name: str, step: int | str) -> str:
         """Return a name at a step, which joins the subscripts of the name."""
+        # The step joins the subscripts of a name: c_a at step t is c_{a,t}.
         head, found, below = name.partition("_")
         if found and head:
             return f"{head}_{{{below.removeprefix('{').removesuffix('}')},{step}}}"

@@ -109,6 +109,7 @@ class Derivation(Equations):
         read = set(g.ancestors(self.recursion.forward_roots))
         lines = {names[id]: id for id in sorted(shown) if id in read and g[id].family != "leaf"}
         ends = {self.all_names.ascii[name]: id for name, id in (step.next | step.outputs).items()}
+        # A result that is another value under a second name has no line of its own.
         return to_sympy(g, lines | {k: v for k, v in ends.items() if k not in lines}, names)
 
     def explain(self) -> Explanation:

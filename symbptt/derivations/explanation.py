@@ -145,6 +145,7 @@ def _explained(cell: Cell, page: Equations, pen: Pen) -> Explanation:
     reasons: list[Reason] = []
     for place, ids in _by_place(r):
         given = tuple(x for id in ids for x in made.given(id))
+        # The sweep visits a value after all its readers: when a next state's own line comes, its cotangent is complete.
         complete = tuple((bar, _givers(reasons, bar)) for name, id in r.step.next.items() if id in ids
                          for bar in [made.adjoint(name)])  # fmt: skip
         values = tuple(made.label(id) for id in reversed(ids) if id in labels)

@@ -234,6 +234,7 @@ class StateJacobian:
     def definitions(self) -> tuple[Definition, ...]:
         """The lines of the blocks that are neither zero nor the identity, and of what stands in them under a name."""
         of, made, letters = _Derivatives(self.page), dict[int, Label](), list[Label]()
+        # `made` and `letters` are shared by all columns, so that one name means one value on the whole page.
         whole = [line for name in self.states for line in of.lines(name, self.states, made, letters)]
         if self.page.setting.reset:
             whole = [Definition(entering(x.left, self.page), entering(x.right, self.page)) for x in whole]

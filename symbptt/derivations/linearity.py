@@ -115,6 +115,7 @@ def _dependence(step: Step, labels: Mapping[int, Label], id: int, names: tuple[s
 def _goes_into(g: Graph, id: int, called: Mapping[int, str], read: Collection[int]) -> str:
     """Return the name of the first value with a name that a value goes into, on the way to what is asked for: among
     `read`."""
+    # Breadth first: the nearest named value is met before farther ones.
     open_ = [id]
     while open_:
         at = open_.pop(0)

@@ -288,6 +288,7 @@ class _Telling:
             over, under = self._label(after), self._label(before)
             # The latest step first, as the chain rule multiplies Jacobians.
             factors.insert(0, Derivative(self._symbol(after, over, now), self._symbol(before, under, now)))
+            # Derivatives are equal at all steps up to the time of their values: one line for each pair of neighbours.
             if (before, after) not in found:
                 edge = chain(self.calculus, before, [after], self.stops - {before})
                 found[before, after] = lines(edge, self.labels, under, {after: over}, self.made)

@@ -16,6 +16,7 @@ MARK = "symbptt"
 
 def graph_json(graph: nx.DiGraph) -> str:
     """Return an unrolled graph as JSON that `networkx.node_link_graph(data, edges="edges")` reads."""
+    # JSON has no tuples; networkx turns lists of ids back into tuples.
     nodes = [{"id": list(node), **attributes} for node, attributes in graph.nodes(data=True)]
     edges = [{"source": list(a), "target": list(b), **attributes} for a, b, attributes in graph.edges(data=True)]
     data = {"written_by": MARK, "directed": True, "multigraph": False, "graph": dict(graph.graph)}

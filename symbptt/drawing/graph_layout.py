@@ -101,6 +101,7 @@ def _rows(graph: nx.DiGraph, order: nx.DiGraph, columns: list[list[str]]) -> dic
     levels = [found for names in columns if (found := [name for name in names if name in shown])]
     threads, levels = _threaded(graph, order, levels, states)
     reach = max(map(len, levels), default=0) / 2
+    # A single state runs above all values; of several the first runs below, so that states frame what lies between.
     side = -1.0 if len(states) > 1 else 1.0
     fixed = {name: reach + i for i, name in enumerate(states[1:])} | dict.fromkeys(states[:1], side * reach)
     fixed |= {f"{name} before": row for name, row in fixed.items()}

@@ -180,6 +180,7 @@ def _that_fit(graph: nx.DiGraph, saved: bool) -> Iterator[str]:
         if words and not (words == no_lines and not saved) and _drawn(part, lines, "single").width <= COLUMN_WIDTH
     ]  # fmt: skip
     for words in fitting:
+        # Leaving out less is better: a remedy that contains a smaller one is not offered.
         if not any(set(other) < set(words) for other in fitting):
             yield " with ".join(words)
 

@@ -88,6 +88,7 @@ def layout_for(layouts: Sequence[Layout], framework: str, params: Arrays) -> Lay
     for layout in layouts:
         if set(params) == set(_shapes(layout.cell)):
             return layout
+    # The parameters are those of a cell that the framework lacks: the error then names the cell.
     for name in CELLS:
         if set(params) == set(_shapes(name)):
             return layout_of(layouts, framework, name)

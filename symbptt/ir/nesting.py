@@ -38,6 +38,7 @@ class Nesting:
     def too_long(self) -> Iterator[int]:
         """Yield the values whose formulas are too deep or too long, to be named before the next one is asked for."""
         for node in self.graph:
+            # Asked before the node is added: the caller names it meanwhile, and `_add` then counts it as one.
             size, depth = self._whole(node.id)
             if node.id not in self.named and (size > LONG or depth > DEEP):
                 yield node.id

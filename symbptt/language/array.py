@@ -218,6 +218,7 @@ def as_array(graph: Graph, value: Any) -> Array:
         return value
     if isinstance(value, Dim):
         return Array(graph, build.size_of(graph, value.expr))
+    # np.asarray of such a list would ask each Array for a plain number.
     if isinstance(value, list | tuple) and graph_of(value) is not None:
         return NUMPY_FUNCTIONS["stack"](list(value))
     return _literal(graph, value)
@@ -245,6 +246,7 @@ def apply(name: str, *values: Any, plain: bool = False) -> Array:
     graph = graph_of(*values)
     assert graph is not None
     arrays = [as_array(graph, value) for value in values]
+    # NumPy would give inf and a warning at run time, at every step.
     if name in DIVISIONS and graph[arrays[1].id].family == "number" and _has_zero(arrays[1].value):
         raise cell_error("a division by zero", "divide by a number that is not zero, or by a value of the cell")
     # NumPy's meaning depends on the kind: + of two truth values is a logical or, of numbers a sum.

@@ -147,12 +147,14 @@ def arguments_of(
     function: Callable[..., Any], consts: Mapping[str, Any], roles: tuple[str, ...]
 ) -> tuple[Argument, ...]:
     """Return the arguments of a function by its annotations; only some roles are allowed."""
+    # Annotations that are strings are names where the function was defined: its globals, then what encloses it.
     scope = {**getattr(function, "__globals__", {}), **_closure(function)}
     found = [
         _argument(function, parameter, scope, consts, roles)
         for parameter in inspect.signature(function).parameters.values()
     ]
     axes = axes_of(found)
+    # Defaults are arrays of known lengths, which may contradict each other.
     wrong = misfit(axes, solved(axes))
     if wrong is not None:
         raise ShapeError(
@@ -293,6 +295,7 @@ def check_repeats(
     """
     other, _, values = traced_arguments(arguments)
     again = reader(other, run_traced(cell, values))
+    # Equal functions make equal nodes in the same order: the first difference is where the body draws or reads something else.
     pairs = zip_longest(graph, other)
     changed = next((one or two for one, two in pairs if one is None or two is None or not _is_same(one, two)), None)
     if changed is not None or again != read:
@@ -342,6 +345,7 @@ def checked_needs(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> t
 def run_traced(cell: Any, values: dict[str, Array]) -> Any:
     try:
         return cell.function(**values)
+    # Our own errors say the place and the cure already.
     except SymbpttError:
         raise
     except RecursionError as error:

@@ -187,6 +187,7 @@ def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequen
 
     Arrays of a class of their own keep it: those of a check compare by the real part alone.
     """
+    # float32 as the least type: integers and truth values become real numbers, and float32 data stay float32.
     dtype = np.result_type(*(np.asarray(value) for value in values), np.float32)
     shape = np.broadcast_shapes(*map(np.shape, values))
     if partials is None or dtype.kind != "c":

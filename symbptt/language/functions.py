@@ -133,6 +133,7 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the Euclidean norm along axes, all of them unless told; its gradient at zero is zero."""
     x = x if hasattr(x, "ndim") else np.asarray(x)  # arrays of other kinds stay what they are
+    # np.linalg.norm means other norms for other ranks and orders: "fro" is for matrices, 2 of a matrix is its largest singular value.
     several = x.ndim if axis is None else len(axis) if isinstance(axis, tuple | list) else 1
     fits: dict[Any, bool] = {None: several <= 2 or axis is None, 2: several == 1, "fro": several == 2}
     if not fits.get(ord if isinstance(ord, int | float | str | None) else ..., False):

@@ -47,6 +47,7 @@ def _full_key(x: Array, key: tuple[Any, ...]) -> list[Any]:
     used = sum(item is not None and item is not Ellipsis for item in key)
     if used > x.ndim:
         raise cell_error(f"{used} indices for {x!r}", "the body has no batch axis: index one sample", ShapeError)
+    # `==` on arrays is elementwise: identity is asked for.
     dots = [i for i, item in enumerate(key) if item is Ellipsis]
     at = dots[0] if dots else len(key)
     return [*key[:at], *[slice(None)] * (x.ndim - used), *key[at + 1 :]]

@@ -59,6 +59,7 @@ def _given(cell: Any, a: Argument, shape: tuple[int, ...], override: Mapping[str
 def _sizes(cell: Any, dims: Mapping[str, int], override: Mapping[str, Any]) -> dict[sp.Symbol, int]:
     needed = sorted({name for a in cell.arguments for name in names_in(a.shape)})
     check_sizes(dims)
+    # A default that is overridden says nothing about sizes.
     fixed = axes_of([a for a in cell.arguments if a.name not in override])
     dims = solved(fixed, {name: int(value) for name, value in dims.items()})
     wrong = misfit(fixed, dims)

@@ -105,6 +105,7 @@ def with_parts(step: Step) -> Step:
     graph = step.graph
     held = {*graph.names, *step.leaves.values(), *step.next.values(), *step.outputs.values()}
     used = {*graph.names.values(), *step.leaves, *step.next, *step.outputs}
+    # `held` grows while the generator runs, so that each new name shortens the formulas after it.
     for number, id in enumerate(Nesting(graph, held).too_long(), 1):
         graph.names[id] = unique(f"part{number}", used)
         held.add(id)

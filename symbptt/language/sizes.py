@@ -27,6 +27,7 @@ class Dim:
         return hash(self.expr)
 
     def __eq__(self, other: object) -> bool:
+        # Both sides are in normal form, so that equal polynomials are equal expressions.
         return bool(shapes.size(_size(other)) == self.expr) if isinstance(other, int | Dim) else NotImplemented
 
     def __repr__(self) -> str:

@@ -232,6 +232,7 @@ def _in_words(exponent: float, error: float) -> str:
 
 def _decay(flow: GradientFlow) -> str:
     norms = np.asarray(flow.norms, float)
+    # Without a gradient at lag 0 there is nothing to be relative to.
     start = norms[0] if len(norms) and norms[0] > 0 else 1.0
     words = []
     for name, part in (("1/e", np.exp(-1)), ("1/1000", 1e-3)):

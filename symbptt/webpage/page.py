@@ -78,6 +78,7 @@ def page_of(c: Contents) -> str:
         ("code", "The generated module", _code(c)),
         ("repeat", "How to repeat", _pairs(c.repeat)),
     ]
+    # Where all blocks are zero there is no Jacobian to show: empty sections are left out.
     sections = [section for section in sections if section[2]]
     links = "".join(f'<a href="#{id}">{escape(title)}</a>' for id, title, _ in sections)
     body = "\n".join(

@@ -57,5 +57,6 @@ def group_rules(count: int) -> str:
     for i in range(count):
         hue = HUES[i % len(HUES)]
         rules.append(f".k{i}{{border-left-color:hsl({hue} 60% var(--e))!important}}")
+        # :has marks all lines of a group while one of them is pointed at, without a script.
         rules.append(f"main:has(.k{i}:is(:hover,:focus)) .k{i}{{background:hsl({hue} var(--s) var(--l))}}")
     return "\n".join(rules)
