@@ -78,7 +78,7 @@ def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[st
 
 
 def _read(g: Graph, id: int, stops: bool, shown: Collection[int]) -> set[int]:
-    """Return what a value is computed from, not by way of what is `shown`; without `stops`, nor of what is held constant."""
+    """Return the ancestors of a value that are not reached through `shown` ones; without `stops`, nor through stop_gradient."""
     found, open_ = set(), [id]
     while open_:
         each = open_.pop()
@@ -129,7 +129,7 @@ def _polynomial(
 
 
 def _terms(expr: sp.Expr) -> int:
-    """Return how many terms an expanded expression has at the most."""
+    """Return an upper bound of the number of terms of an expanded expression."""
     if expr.is_Add:
         return sum(map(_terms, expr.args))
     if expr.is_Mul:
@@ -141,7 +141,7 @@ def _terms(expr: sp.Expr) -> int:
 
 
 def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[str, str]:
-    """Return how a value depends on the sources by its arguments, and the name of what is not affine in them."""
+    """Return the kind of a value by the kinds of its arguments, and the name of the operation that is not affine."""
     worst = max((kinds[i] for i in carried), key=KINDS.index)
     match node.family:
         case "map":
@@ -187,7 +187,7 @@ def _plain(slope: sp.Expr, expr: sp.Expr) -> sp.Expr:
 
 
 def _name(expr: sp.Expr, read: set[sp.Symbol]) -> str:
-    """Return what in a formula is not affine, in words or by the name of a function."""
+    """Return the part of a formula that is not affine, in words or by the name of a function."""
     for part in _parts(expr):
         if part.is_Function and part.free_symbols & read:
             return str(NAME_OF.get(part.func) or part.func.__name__)

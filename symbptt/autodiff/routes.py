@@ -71,7 +71,7 @@ class Routes:
 
     @cached_property
     def counts(self) -> dict[Stop, int]:
-        """Return how many routes lead to each value: found from the first step to the last, without making them."""
+        """Return the number of routes to each value: found from the first step to the last, without making them."""
         found: dict[Stop, int] = {self.first: 1}
         for back in reversed(range(self.steps)):
             # Paths in an acyclic graph: the count of a value is the sum over the values before it, linear in edges, not in routes.

@@ -282,7 +282,7 @@ def _weight(head: Head) -> Iterator[Template]:
 
 
 def _sent(head: Head) -> dict[str, Template]:
-    """Return what the loss gives to the adjoints of states and outputs, by their names."""
+    """Return the direct cotangents of states and outputs, by their names."""
     source, found = head.source, {}
     for name, id in source.recursion.inputs.items():
         _, latex = source.pen.outside(Label(name, 0))
@@ -384,7 +384,7 @@ def _origin(source: Source, label: Label, id: int, alias: bool) -> tuple[str, st
 
 
 def _readers(r: Recursion, value: int, name: str) -> list[int]:
-    """Return what reads a value, of a state at the next step too."""
+    """Return the readers of a value, of a state those at the next step too."""
     consumers = r.graph.consumers(r.graph.ancestors(r.forward_roots))
     later = r.step.leaves[name] if r.step.next.get(name) == value else value
     return [reader for id in dict.fromkeys([value, later]) for reader in consumers.get(id, [])]
@@ -412,7 +412,7 @@ def _carry(source: Source, name: str, leaf: int, later: int | None) -> Carry:
 
 
 def _from_loss(source: Source, carry: Carry) -> Template:
-    """Return what the loss itself gives to the adjoint of a state or an output, as a name."""
+    """Return the direct cotangent of a state or an output, as a name."""
     name = carry.whole.of
     text, latex = source.pen.outside(Label(name, 0))
     return Template(f"dL/d{name}", "cotangent", carry.whole.shape, text, latex, of=name, rule="given by the loss")

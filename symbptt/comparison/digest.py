@@ -67,7 +67,7 @@ def _of_attributes(node: Node) -> str:
 
 
 def _declared(expr: sp.Expr) -> list[str]:
-    """Return what the functions of the user's own in an expression are: value and derivatives, which their names do not say."""
+    """Return the bodies and derivatives of the user's functions in an expression, which their names do not tell."""
     own = {f.func.__name__: f.func for f in expr.atoms(sp.Function) if hasattr(f.func, "expansion")}
     found = []
     for name in sorted(own):

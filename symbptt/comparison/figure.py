@@ -69,7 +69,7 @@ def _lost(rows: Sequence[Row]) -> str:
 
 
 def _across(found: Sequence[Group]) -> str:
-    """Return what lies along the horizontal axis."""
+    """Return the quantity along the horizontal axis."""
     if len({group.gain for group in found} - {None}) > 1:
         return "gain"
     return "size" if len({group.size for group in found} - {None}) > 1 else "cell"

@@ -68,7 +68,7 @@ class Unrolled:
         return "\n".join(lines)
 
     def _notes(self) -> Iterator[Note]:
-        """Return what is said of a truncation in chunks, and of the steps of a sample with an end; the Jacobian tells the rest."""
+        """Yield notes on a truncation in chunks, and on the steps of a sample with an end; the Jacobian has the others."""
         if isinstance(self.page.setting.truncation, Chunked):
             yield end_of_chunk(self.page)
         if self.page.setting.lengths:
@@ -194,7 +194,7 @@ class _Signs:
         return self.quotient(self.whole_loss, self.at(name, 0))
 
     def loss(self, name: str, step: int | str) -> str:
-        """Return what the loss of a step says of the state there."""
+        """Return the derivative of a step's loss by the state of the step."""
         return self._bracketed(self.quotient(self.at("ℓ" if self.is_text else r"\ell", step), self.at(name, step)))
 
     def entered(self, name: str, step: int | str) -> str:
@@ -210,7 +210,7 @@ class _Signs:
         return f"({quotient})" if self.is_text else quotient
 
     def used(self, name: str, step: int | str) -> str:
-        """Return what the parameter of a step does with the state there."""
+        """Return the derivative of a step's state by the parameter as this step uses it."""
         return self.quotient(self.at(name, step), self.parameter, "+")
 
 

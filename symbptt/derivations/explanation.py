@@ -187,7 +187,7 @@ class _Made:
         return self.text.notation.symbol(Label(name, 0, True, mark=self.mark))
 
     def given(self, id: int) -> Iterable[Given]:
-        """Return what a value gives to the adjoints that have a name; the others stand inside what they give in their turn."""
+        """Yield the contributions of a value to adjoints that have a name; others stand inside later contributions."""
         r = self.recursion
         leaves = {leaf: name for name, leaf in r.step.leaves.items()}
         by = rule(r.graph[id], formula(r.graph, id, set(r.kept)).expr if r.graph[id].family == "map" else None, r.graph)
@@ -206,7 +206,7 @@ class _Made:
             yield Given(*sides[0], by, not alone, f"{sides[1][0]} &{sign} {sides[1][1]}")
 
     def _given(self, w: Writer, given: int, inner: bool) -> str:
-        """Return what is given; with resets, in the states that enter the step."""
+        """Return a contribution as text; with resets, in the states that enter the step."""
         if inner or not self.page.setting.reset:
             return (w.symbol if inner else w.rhs)(given)
         return write(entering(w.lowered(given), self.page), w.notation)

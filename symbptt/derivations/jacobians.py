@@ -217,7 +217,7 @@ class StateJacobian:
 
     @property
     def structure(self) -> dict[tuple[str, str], str]:
-        """Return what each block (next state, state) is: "zero", "identity", "scalar", "diagonal" or "dense"."""
+        """The structure of each block (next state, state): "zero", "identity", "scalar", "diagonal" or "dense"."""
         return {pair: block.kind for pair, block in self._jacobian.blocks.items()}
 
     def __getitem__(self, pair: tuple[str, str]) -> StepJacobian:
@@ -252,7 +252,7 @@ class StateJacobian:
 
     @property
     def letter(self) -> str:
-        """Return what the whole state is called: s, or the first letter behind it that nothing in the cell has."""
+        """The name of the whole state: s, or the next letter of `WHOLE` that nothing in the cell has."""
         return next(free_letters(WHOLE, self.taken))
 
     def _rows(self, pen: Pen) -> list[list[str]]:
@@ -271,7 +271,7 @@ class StateJacobian:
         return entering(e, self.page) if self.page.setting.reset else e
 
     def _heads(self, pen: Pen, own: Label) -> list[str]:
-        """Return what the matrix is: the derivative by the state before; with resets, by what enters, and how that one follows."""
+        """Return the left sides of the matrix: the derivative by the state before; with resets, by the entering state, and its relation."""
         whole = Derivative(Symbol(replace(own, time=0)), Symbol(replace(own, time=-1)))
         if not self.page.setting.reset:
             return [pen.expression(whole)]

@@ -232,7 +232,7 @@ def _names(cell: Cell, graph: Any, through: Sequence[str] | None) -> dict[int, s
 
 
 def _called(step: Step, names: Mapping[int, str]) -> dict[int, str]:
-    """Return what the values of routes are called: a state by its own name, whatever the user calls its next value."""
+    """Return the names of the values of routes: a state has its own name, whatever the user calls its next value."""
     leaves = {id: name for name, id in step.leaves.items()}
     ends = {id: name for name, id in reversed((step.next | step.outputs).items())}
     return {**names, **leaves, **{id: name for id, name in ends.items() if id not in leaves}}

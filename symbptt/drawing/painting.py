@@ -39,7 +39,7 @@ def paint(picture: Picture, axes: Any) -> None:
 
 
 def _scale(picture: Picture, axes: Any) -> float:
-    """Return how much larger than in its own size a picture stands on axes."""
+    """Return the ratio of the size of a picture on axes to its own size."""
     room = axes.get_window_extent()
     dots = axes.get_figure().dpi / 72
     # Line widths and type are in points whatever the data's scale is, and must be scaled by hand.

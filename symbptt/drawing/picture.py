@@ -162,7 +162,7 @@ def _drawn(graph: nx.DiGraph, saved: bool, width: str) -> Picture:
 
 
 def _that_fit(graph: nx.DiGraph, saved: bool) -> Iterator[str]:
-    """Return what less of a graph fits into one column: what is left out, in words."""
+    """Yield reductions of a graph that fit into one column: the parts left out, in words."""
     short = graph if graph.graph["steps"] == 1 else _first_step(graph)
     forward = short.subgraph(
         node for node, role in short.nodes(data="role") if role in (*FORWARD, "param", "const", "loss")
@@ -246,7 +246,7 @@ def _room(role: str, name: tuple[Run, ...], small: tuple[Run, ...], style: Style
 
 
 def _small(graph: nx.DiGraph, node: Key) -> tuple[tuple[Run, ...], str]:
-    """Return what all steps share: the parameters that a value reads, the gradients that sum an adjoint."""
+    """Return the small line of a box: the parameters that a value reads, or the gradients that sum an adjoint."""
     forward = graph.nodes[node]["role"] in FORWARD
     near = graph.predecessors(node) if forward else graph.successors(node)
     names = [graph.nodes[n]["latex"] for n in near if n[1] is None and graph.nodes[n]["role"] != "loss"]
@@ -433,7 +433,7 @@ def _moved_box(box: Box, shift: Point) -> Box:
 def _legend(
     graph: nx.DiGraph, backward: bool, saved: bool, width: float, top: float, style: Style
 ) -> tuple[list[Word], tuple[tuple[str, Bounds], ...], float]:
-    """Return what colours and lines mean, in rows as wide as the picture, and what stands in small type."""
+    """Return the legend of colours and lines, in rows as wide as the picture, and the caption of the small type."""
     roles = {role for (_, t), role in graph.nodes(data="role") if t is not None} | {"loss"}
     named = {role: role for role in COLOURS if role in roles}
     named |= {"gradient": "gradient of an input"} if "gradient" in named else {}
@@ -468,7 +468,7 @@ def _wrapped(text: str, width: float, size: float) -> Iterable[str]:
 
 
 def _caption(graph: nx.DiGraph, backward: bool, style: Style) -> list[str]:
-    """Return what the small type means, and what is computed once for all steps."""
+    """Return the meaning of the small type, and the values that are computed once for all steps."""
     lines = []
     if style.small:
         gradients = ", the gradients that sum an adjoint over the steps" if backward else ""

@@ -143,7 +143,7 @@ class Ranges:
         return ANY
 
     def _bent(self, node: Node, found: Bounds) -> Bounds:
-        """Return what the text of a body does not tell: a choice that is made where it is positive, and that an exponential of
+        """Return bounds with what the body alone does not tell: a choice that is made where it is positive, and that an exponential of
         parameters does not vanish."""
         if node.attrs.expr.func is ops.where and self._is_taken_positive(node):
             return min(TINY, self._bounds[node.args[2]][0]), found[1]
@@ -340,7 +340,7 @@ def _where_bounds(expr: sp.Expr, known: Known) -> Bounds:
 
 
 def _narrowed(test: sp.Expr, holds: bool, known: Known) -> Known:
-    """Return what is known of symbols where a comparison holds, or does not: what is more is at least the least of what is less."""
+    """Return the bounds of symbols where a comparison holds, or does not: the greater side is at least the lower bound of the less."""
     if test.func not in (*_MORE, *_LESS):
         return known
     # Where x > a does not hold, x <= a: the two change places. Strictness does not matter for bounds.

@@ -118,7 +118,7 @@ def _formula(c: Contents, f: Formula) -> str:
 
 
 def _equations(c: Contents) -> str:
-    """Return what is computed forward on the left, all that goes back on the right."""
+    """Return the equations: the forward pass on the left, the backward pass on the right."""
     (first, forward), *others = (_section(c, title, lines) for title, lines in c.sections)
     return (
         '<p class="dim screen">Point at a line, or move to it with the tab key: what belongs to it is marked, in the equations '

@@ -215,7 +215,7 @@ class Lowering:
         return found
 
     def _lie(self, tree: Tree, shape: Shape) -> str:
-        """Return how a part of a formula of a matrix lies in it: "number", "column", "row", or "whole"."""
+        """Return the layout of a part of a formula in a matrix: "number", "column", "row", or "whole"."""
         wide = {s for s in map(self.shape, indices(tree)) if normal(s)}
         if not wide:
             return "number"
@@ -314,7 +314,7 @@ def _is_scaled(node: Node) -> bool:
 
 
 def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:
-    """Return how a product reads in matrices: whether its operands change places, and which of them are turned."""
+    """Return a product's form in matrices: whether its operands change places, and which of them are transposed."""
     p = node.attrs
     # einsum may name its operands in the other order: the product is the same, the factors of matrices change places.
     return _matrix_product(p.a, p.b, p.out) or _matrix_product(p.b, p.a, p.out, swap=True)

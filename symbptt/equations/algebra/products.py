@@ -79,7 +79,7 @@ def _without(parts: tuple[Expr, ...], gone: Sequence[Expr]) -> tuple[Expr, ...]:
 
 
 def _common(chains: Sequence[tuple[Expr, ...]]) -> tuple[Expr, ...]:
-    """Return what all products begin with; only where matrices are left that differ, and nothing of a row or a column is cut."""
+    """Return the common beginning of all products; it ends before differing factors, vectors and rows."""
     if len(chains) < 2:
         return ()
     found: list[Expr] = []

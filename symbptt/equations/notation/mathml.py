@@ -122,7 +122,7 @@ _TALL = ("<mfrac>", "<munder>", "<mtable>", "<msqrt>")
 
 
 def _fenced(opening: str, inner: str, closing: str) -> str:
-    """Return what stands in brackets, which are as high as it is."""
+    """Return an expression in brackets, which are as high as it is."""
     # Browsers stretch brackets around superscripts too, which makes lines uneven: only tall contents may do so.
     grows = "true" if any(sign in inner for sign in _TALL) else "false"
     return f'<mrow><mo stretchy="{grows}">{opening}</mo>{inner}<mo stretchy="{grows}">{closing}</mo></mrow>'

@@ -98,7 +98,7 @@ def spelling(name: str, siblings: Collection[str] = ()) -> Spelling:
 
 
 def _below(part: str) -> list[str]:
-    """Return what a part of a name is below the letter: a letter and a number are two, as in a name of their own."""
+    """Return the subscripts that a part of a name gives: a letter and a number are two, as in a name of their own."""
     if is_accented(part):
         return _head(part, False)[:1]
     numbered = re.fullmatch(r"([^\W\d_]+)([0-9]+)", part)
@@ -384,7 +384,7 @@ def with_others(names: Names, others: Iterable[Used]) -> Names:
 
 
 def _extended(shown: Mapping[str, T], others: Mapping[str, Sequence[T]]) -> dict[str, T]:
-    """Return what is shown, and for each other name the first of its candidates that is free."""
+    """Return the shown names, and for each other name the first of its candidates that is free."""
     found = dict(shown)
     for name, candidates in others.items():
         # One after the other: each name also avoids those that were written just before.

@@ -69,7 +69,7 @@ def _less_mean(a: Expr) -> Expr:
 
 
 def _share(name: str, a: Expr) -> Expr:
-    """Return what each entry has of the gradient of the largest or the smallest: those that are equally so share it."""
+    """Return the share of each entry in the gradient of the largest or smallest: equal ones share it."""
     is_one = Call("equal", (a, _of(name, a)))
     return Over(is_one, _total(is_one))
 
@@ -136,14 +136,14 @@ def _applied(expr: sp.Expr) -> tuple[tuple[Any, int], ...]:
 
 
 def _body(function: Any, count: int) -> sp.Expr | None:
-    """Return what a function is over placeholders; None of a common one."""
+    """Return the body of a function over placeholders; None of a common one."""
     if hasattr(function, "expansion"):
         return function.expansion
     return ELEMENTWISE.get((NAME_OF.get(function, function.__name__), count))
 
 
 def _of_call(function: Any, count: int, args: list[Word]) -> Iterator[Line]:
-    """Return what a function is; of a surrogate also derivatives that are numbers, which formulas have in the place of their names."""
+    """Yield the line of a function; of a surrogate also those of derivatives that are numbers, which formulas have by value."""
     body, name = _body(function, count), NAME_OF.get(function, function.__name__)
     if body is not None:
         yield _line(name, body, args[:count], getattr(function, "is_surrogate", False))
@@ -183,7 +183,7 @@ def _of_array(name: str, args: list[Word]) -> Line:
 
 
 def _remarks(nodes: list[Node], guarded: bool, halved: bool) -> Iterator[str]:
-    """Return what holds where a function has no derivative, and how functions of a part are meant."""
+    """Yield remarks on points where a function has no derivative."""
     exprs = [node.attrs.expr for node in nodes if node.family == "map"]
     if halved:
         yield "a bracket with the index 1/2 is one half where both sides are equal"

@@ -83,7 +83,7 @@ def _longest(writer: Derivatives, found: Mapping[int, Definition], named: Collec
 
 
 def _uses(chain: Chain, ids: Iterable[int], stops: Collection[int]) -> dict[int, int]:
-    """Return how often each derivative is read by the others that some are made of."""
+    """Return the number of times that each derivative is read by those that some derivatives are made of."""
     found: dict[int, int] = {}
     open_, seen = list(ids), set(ids)
     while open_:

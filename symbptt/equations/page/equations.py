@@ -70,7 +70,7 @@ class Equations:
 
     @cached_property
     def names(self) -> Names:
-        """Return how the names of the page are written, those of the loss among them."""
+        """The written names of the page, those of the loss among them."""
         whole = (self, self.head) if self.head is not None else (self,)
         used = {u.name: u for each in reversed(whole) for u in used_names(each.recursion, each.shown_labels.values())}
         return names_of_page(used.values(), {sign for each in whole for sign in signs_of(each.recursion, each.mark)})
@@ -91,7 +91,7 @@ class Equations:
 
     @property
     def latex_pen(self) -> Pen:
-        """Return what writes LaTeX with the names of this page."""
+        """The pen that writes LaTeX with the names of this page."""
         return Pen(latex_of(self.all_names))
 
     @cached_property
@@ -108,7 +108,7 @@ class Equations:
 
     @property
     def symbols(self) -> tuple[Named, ...]:
-        """Return how the arguments and the outputs are written, in text and in LaTeX."""
+        """The written arguments and outputs, in text and in LaTeX."""
         found: dict[str, Named] = {}
         for each in (self, self.head) if self.head is not None else (self,):
             step = each.recursion.step
@@ -195,7 +195,7 @@ class Equations:
         return replace(page, sections=tuple(section for section in sections if section.lines or section.remarks))
 
     def _functions(self, sections: Iterable[Section]) -> Section:
-        """Return what functions mean, those of the loss among them."""
+        """Return the definitions of functions, those of the loss among them."""
         parts = [self] if self.head is None else [self, self.head]
         names = {label.full for part in parts for label in part.labels.values()}
         return functions([part.recursion for part in parts], names, sections)
@@ -283,7 +283,7 @@ class _OfLoss(Equations):
 
     @property
     def names(self) -> Names:
-        """Return how the names of the page are written, which the cell and its loss share."""
+        """The written names of the page, which the cell and its loss share."""
         return self.whole.names
 
     def _sections(self) -> list[Section]:

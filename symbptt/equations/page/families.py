@@ -106,7 +106,7 @@ def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, froze
 
 @cache
 def _ends(x: str, y: str) -> tuple[str, str] | None:
-    """Return what is behind the part in which two names agree; both have a beginning and an end. Of z_bar and i_bar, whose accents
+    """Return the ends behind the part in which two names agree; both have a beginning and an end. Of z_bar and i_bar, whose accents
     agree, it is the letter below."""
     below = accented(x), accented(y)
     if below[0] is not None and below[1] is not None and below[0][1] == below[1][1]:

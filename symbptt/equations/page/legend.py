@@ -168,7 +168,7 @@ def _array(value: Any) -> Array:
 
 
 def _of_parts(found: list[Expr]) -> Iterable[Note]:
-    """Return how functions of a part of an array are meant."""
+    """Yield the meaning of functions of a part of an array."""
     split = {tuple(x.name.rsplit("_", 1)) for x in found if isinstance(x, Call) and x.of is not None and "_" in x.name}
     pairs = {pair for pair in split if pair[-1] in ALONG.values()}
     along = {x.name for x in found if isinstance(x, Along)}
@@ -182,7 +182,7 @@ def _of_parts(found: list[Expr]) -> Iterable[Note]:
 
 
 def _of_loss(lines: list[Line], loss: LossLines | None) -> Iterable[Note]:
-    """Return what a loss does not read."""
+    """Yield notes on states and outputs that the loss does not read."""
     if loss is None:
         return
     given = {x.symbol.label.name for line in lines for x in every(line.left, Outside)}

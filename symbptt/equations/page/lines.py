@@ -81,7 +81,7 @@ class Page:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what is said in words, behind all lines."""
+        """The remarks in words, behind all lines."""
         return tuple(remark for section in self.sections for remark in section.remarks)
 
 
@@ -291,7 +291,7 @@ class LossLines:
         return (Line(Symbol(label), right, "t = t" if self.of.at == "every" else "t = T"),)
 
     def _sent(self) -> Iterable[Line]:
-        """Return what the loss adds to the adjoint of a state or an output; of steps before the last, nothing."""
+        """Yield the direct cotangents of states and outputs; of a loss at the last step, zero at the steps before."""
         for name, id in self.lines.recursion.inputs.items():
             shape = self.lines.recursion.graph.shape(id)
             line = Line(Outside(Symbol(Label(name, 0), normal(shape))), self.lines.inside(id), BACKWARD)

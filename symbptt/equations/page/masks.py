@@ -400,7 +400,7 @@ def _raised(e: Expr, letter: str, names: set[str]) -> Expr:
 
 
 def _weighted(e: Expr, setting: Setting, letter: str) -> Expr:
-    """Return what the loss gives at a step, where that is one whose loss the window has."""
+    """Return the direct cotangents of a step under the condition that the window has the loss of the step."""
 
     def given(x: Expr) -> Expr:
         if not isinstance(x, Outside):

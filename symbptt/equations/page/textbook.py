@@ -189,7 +189,7 @@ def _is_short(e: Expr) -> bool:
 
 
 def _values_read(line: Line) -> Counter[tuple[str, bool]]:
-    """Return how often the right side of a line has each value, at whatever step."""
+    """Return the number of times that the right side of a line has each value, at whatever step."""
     return Counter(map(_value, line.right.labels))
 
 
@@ -292,7 +292,7 @@ def _is_once_under_a_step(line: Line) -> bool:
 
 
 def _long(e: Expr) -> Iterator[Expr]:
-    """Return what is long enough for a name in an expression, in the order in which it is written."""
+    """Yield the parts of an expression that are long enough for a name, in the order in which they are written."""
     open_ = [e]
     while open_:
         e = open_.pop()
