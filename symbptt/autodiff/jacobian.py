@@ -73,6 +73,7 @@ def jacobian(step: Step, pairs: Sequence[tuple[str, str]], held: Sequence[str] =
     forward = g.ancestors(roots)
     kept = values(g, roots)
     found: dict[str, dict[int, Block]] = {}
+    # Forward mode: one sweep for each source gives its blocks for all targets.
     for of in dict.fromkeys(of for _, of in pairs):
         sweep = _Sweep(g, step.leaves[of], kept)
         for id in forward:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+# 130 is 128 + SIGINT, as shells report a process that Ctrl-C has ended.
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit codes: a verification that did not pass; a mistake in what the user gave."""
 

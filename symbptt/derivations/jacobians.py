@@ -315,6 +315,7 @@ class StateJacobian:
     @cached_property
     def _evaluate(self) -> Any:
         roots = {f"{to} {of}": block.id for (to, of), block in self._jacobian.blocks.items() if block.id >= 0}
+        # Where all blocks are zero or identities there is nothing to evaluate.
         return evaluator(self._jacobian.step, roots) if roots else lambda *_: {}
 
     def evaluate(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,

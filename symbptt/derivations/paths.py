@@ -383,6 +383,7 @@ def _edges(of: Paths, arrays: Any, sizes: Any, T: int, dtype: Any, run: Any) -> 
         array = np.asarray(values[f"{v} {w}"], dtype)
         rank = len(g.shape(id))
         array = array.reshape(array.shape[0], -1) if array.ndim > rank else array.reshape(1, -1)
+        # A derivative that is the same at all steps comes without an axis of time, and is repeated.
         result[v, w] = np.broadcast_to(array, (T, rows * columns)).reshape(T, rows, columns)
     return {(a, b): result[v, w] for a, v in nodes.items() for b, w in nodes.items() if (v, w) in result}
 

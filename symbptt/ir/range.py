@@ -335,6 +335,7 @@ def _power(base: Bounds, exponent: sp.Expr) -> Bounds:
 
 def _where_bounds(expr: sp.Expr, known: Known) -> Bounds:
     test, first, second = expr.args
+    # Each branch under its own condition: where(x > 0, x, -x) is found to be at least 0.
     a, b = bounds_of(first, _narrowed(test, True, known)), bounds_of(second, _narrowed(test, False, known))
     return min(a[0], b[0]), max(a[1], b[1])
 

@@ -18,6 +18,7 @@ def _run(first: int, last: int) -> str:
 
 # U+03A2 is unassigned.
 GREEK = _run(0x391, 0x3A1) + _run(0x3A3, 0x3A9) + _run(0x3B1, 0x3C9) + "ϑϕϖϰϱϵ"
+# U+1D455 is reserved: the italic h is U+210E, the sign of Planck's constant.
 ITALIC = _run(0x1D434, 0x1D454) + "ℎ" + _run(0x1D456, 0x1D467) + _run(0x1D6E2, 0x1D71B)
 """The letter that MathML shows for one letter alone."""
 SIGNS = "±·×−∂∑∏√∞∈∧∨¬≤≥≠⊙⊤→⟨⟩⌊⌋‖…′ℓℏ∘⊇½²³¯˙¨ˆ˜"

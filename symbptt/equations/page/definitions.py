@@ -183,7 +183,7 @@ def _of_array(name: str, args: list[Word]) -> Line:
 
 
 def _remarks(nodes: list[Node], guarded: bool, halved: bool) -> Iterator[str]:
-    """Yield remarks on points where a function has no derivative."""
+    """Yield remarks on ties, on factors of zero, and on norms of zero."""
     exprs = [node.attrs.expr for node in nodes if node.family == "map"]
     if halved:
         yield "a bracket with the index 1/2 is one half where both sides are equal"
