@@ -1,4 +1,4 @@
-"""The passes from program to program, in the order in which they run."""
+"""Passes from program to program, in the order in which they run."""
 
 from symbptt.codegen.passes.accurate_slopes import sharpen
 from symbptt.codegen.passes.affine_recurrence import affine
@@ -27,10 +27,10 @@ PASSES = (
 )
 
 SPARING = tuple(recompute_cheap if step is recompute_free else step for step in PASSES)
-"""The passes where memory is spared."""
+"""The passes for a kernel that spares memory."""
 
 FOR_NUMPY = (pack, join, turn)
-"""The passes that lay values out for products of NumPy: gates in front of samples, weights transposed and side by side."""
+"""The passes that arrange values for NumPy's products: gate-major layouts, and weights transposed and concatenated."""
 
 NEUTRAL = tuple(step for step in PASSES if step not in FOR_NUMPY)
-"""The passes that every target wants."""
+"""The passes that every target uses."""

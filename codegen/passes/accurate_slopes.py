@@ -1,10 +1,15 @@
-"""Lets the backward sweep compute 1 - tanh² and 1 - σ from the argument of the function where its value has lost their digits.
+"""Let the backward sweep compute 1 - tanh² and 1 - σ from the argument of the function where its value has lost their
+digits.
 
 Near one a value y keeps few digits of 1 - y, and none from |a| = 19 (tanh) or a = 37 (σ) on in float64. So each such
-remainder becomes a function of the value and of the argument, whose text computes it from the value and, where the
-result is tiny, again from the argument. Nothing more is kept for that: the argument is written once more, in what the
-backward sweep has anyway, and computed only where a block of steps has such elements. Remainders of parameters alone are
-computed once, and from the argument only.
+remainder becomes a function of the value and of the argument, which is computed from the value and, where the result is
+tiny, again from the argument. This stores nothing more: the argument is rematerialized from what the backward sweep has
+anyway, and only where a block of steps has such elements. Remainders of parameters alone are computed once, and from
+the argument only.
+
+Example: of y = tanh(a), a = 20 the value rounds to 1, so that 1 - y² is 0 where the slope is 4 exp(-40) = 1.7e-17. The
+coefficient dh * (1 - y²) becomes dh * remainder(y, a), where a = W h + x is computed again for the elements that need
+it.
 """
 
 from __future__ import annotations
@@ -26,10 +31,10 @@ from symbptt.ir.rewrite import copy_node
 
 @dataclass
 class _Sharpening:
-    """A program as it is made anew: new ids by old ones, and those of values written once more.
+    """A program while the pass rebuilds it: new ids by old ones, and those of rematerialized values.
 
-    `shown` is the program as equations show it; `there` are the values that the backward sweep has anyway, `plain` those
-    that are no arrays, and `long` those that are kept because to write them once more would be long.
+    `shown` is the program as equations show it; `there` are the values that the backward sweep has anyway, `plain`
+    those that are no arrays, and `long` those that are stored because their formula would become long.
     """
 
     old: Program
@@ -45,8 +50,7 @@ class _Sharpening:
 
 
 def sharpen(p: Program) -> Program:
-    """Return the program with the remainders of saturating functions, in its coefficients, as functions of the argument
-    too."""
+    """Return the program with each remainder of a saturating function as a function of the argument too."""
     g, places = p.graph, place(p).places
     forward = set(g.ancestors(p.forward_roots))
     read = {arg for id in places if id not in forward for arg in g[id].args} & forward
@@ -70,7 +74,7 @@ def sharpen(p: Program) -> Program:
 
 
 def arguments_again(p: Program) -> set[int]:
-    """Return the values that are written once more: those that only remainders read, as the argument of the function."""
+    """Return the rematerialized values: those that only remainders read, as the argument of the function."""
     g, found = p.graph, set[int]()
     needed, stack = set[int](), [*p.needed]
     while stack:
@@ -90,13 +94,15 @@ def is_remainder(node: Node) -> bool:
 
 
 def _given(p: Program) -> set[int]:
-    """Arguments and next states, which are there whatever the backward sweep reads."""
+    """Return arguments and next states, which are stored whatever the backward sweep reads."""
     return {*p.leaves.values(), *p.next.values()}
 
 
 def _long(made: _Sharpening) -> set[int]:
-    """Values whose formulas over those that are not written again, and over each other, are long. Those that are read
-    twice stand twice in a formula, so that it would double with each round of a deep step."""
+    """Return the values whose formulas over stored values, and over each other, are long.
+
+    A value that is read twice stands twice in a formula, so that it would double with each round of a deep step.
+    """
     g, found = made.old.graph, set[int]()
     held = made.plain | {id for id in made.there if not _is_arithmetic(made, g[id])}
     for id in Nesting(g, held).too_long():
@@ -106,7 +112,7 @@ def _long(made: _Sharpening) -> set[int]:
 
 
 def _numbers(p: Program) -> set[int]:
-    """Literals, sizes and constants, and what follows from them: they are written as they are."""
+    """Return literals, sizes and constants and all that is computed from them, which are written as they are."""
     leaves = {p.leaves[a.name] for a in p.arguments if a.role == "const" and a.default is not None}
     found = set[int]()
     for node in p.graph:
@@ -117,8 +123,8 @@ def _numbers(p: Program) -> set[int]:
 
 
 def _sharpened(made: _Sharpening, node: Node, args: list[int], near: bool) -> int:
-    """A map with each remainder in it as a value of its own; that of parameters alone, which is computed once, from its
-    argument whatever its size."""
+    """Return a map with each remainder in it as a value of its own; that of parameters is computed from the argument
+    alone."""
     g = made.old.graph
     saturating = [i for i, arg in enumerate(node.args) if _saturates(made, arg, near)]
     names = {i: placeholder(len(args) + number) for number, i in enumerate(saturating)}
@@ -134,7 +140,8 @@ def _sharpened(made: _Sharpening, node: Node, args: list[int], near: bool) -> in
 
 
 def _saturates(made: _Sharpening, id: int, near: bool) -> bool:
-    """Whether a value is that of a function whose remainder its argument tells, where the backward sweep may ask for it."""
+    """Answer whether a value is that of a function with a known remainder, at a place where the backward sweep may need
+    it."""
     known = _function(made.old.graph, id) in ops.REMAINDERS and id not in made.plain
     return known and (near or id not in made.varying)
 
@@ -144,10 +151,11 @@ def _remainder(g: Graph, id: int) -> ops.Remainder:
 
 
 def _rest(made: _Sharpening, id: int) -> int:
-    """What the function that a value is leaves of one, as a value of its own."""
+    """Return the remainder of a function, 1 minus its value or its square, as a value of its own."""
     remaining, remainder = ops.REMAINDERS[_function(made.old.graph, id)]
     argument = _argument(made, made.old.graph[id])
     if id in made.varying:
+        # The remainder of what varies takes the cheap way by the value, and the argument where digits are lost.
         found = build.map_(made.graph, remaining(placeholder(0), placeholder(1)), (made.new[id], argument))
     else:
         found = build.map_(made.graph, remainder.alone(placeholder(0)), (argument,))
@@ -156,8 +164,8 @@ def _rest(made: _Sharpening, id: int) -> int:
 
 
 def taken_out(expr: sp.Expr, remainders: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
-    """Return an expression with remainders, 1 - y² or 1 - y, under their names, also where SymPy has multiplied them out
-    with numbers and added them: 0.3 - 0.3 y² is 0.3 times one, and 1.5 - y² - 0.5 z² is one and half of another.
+    """Return an expression with remainders, 1 - y² or 1 - y, under their names, also where SymPy has expanded and added
+    them: 0.3 - 0.3 y² is 0.3 times one, and 1.5 - y² - 0.5 z² is one and half of another.
 
     >>> a, y, z, r, s = sp.symbols("a y z r s")
     >>> taken_out(a * (0.3 - 0.3 * y**2) + y, {r: 1 - y**2})
@@ -170,6 +178,8 @@ def taken_out(expr: sp.Expr, remainders: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr
     def renamed(part: sp.Expr) -> sp.Expr:
         factors = {name: -part.coeff(y) for name, y in lost.items()}
         factors = {name: factor for name, factor in factors.items() if factor.is_Number and factor != 0}
+        # First all remainders at once, then each alone. The constant must equal the sum of the factors: only then does
+        # the sum cancel where the values are near one.
         for some in (factors, *({name: factor} for name, factor in factors.items())):
             if some and _is_same(part.as_coeff_Add()[0], sum(some.values())):
                 rest = part.as_coeff_Add()[1] + sum(factor * lost[name] for name, factor in some.items())
@@ -180,18 +190,18 @@ def taken_out(expr: sp.Expr, remainders: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr
 
 
 def _is_same(number: sp.Expr, other: sp.Expr) -> bool:
-    """Whether two numbers are the same but for the rounding of sums and products of Python's numbers."""
+    """Answer whether two numbers differ by no more than the rounding of a few sums and products of floats."""
     return bool(abs(float(number - other)) <= 1e-14 * abs(float(other)))
 
 
 def _shown(shown: Program, p: Program, id: int, remainder: ops.Remainder) -> tuple[int, ...]:
-    """The remainder in the value of the function, among the values of the program as equations show it."""
+    """Return the remainder of the value of the function, among the values of the program as equations show it."""
     value = p.origin.get(id, ())[-1:] if p.written is not None else (id,)
     return tuple(build.map_(shown.graph, remainder.body(placeholder(0)), (old,)) for old in value)
 
 
 def _function(g: Graph, id: int) -> object:
-    """The function that a value is of one argument, seen through views."""
+    """Return the function of one argument of which a value is the result, seen through views."""
     node = g[id]
     while node.family == "view" and node.attrs.kind in ("slice", "reshape", "transpose"):
         node = g[node.args[0]]
@@ -200,7 +210,7 @@ def _function(g: Graph, id: int) -> object:
 
 
 def _argument(made: _Sharpening, node: Node) -> int:
-    """The argument of a function once more, in the views in which its value is read."""
+    """Return the argument of a function once more, through the views in which its value is read."""
     if node.family != "view":
         return _again(made, node.args[0])
     inner = _argument(made, made.old.graph[node.args[0]])
@@ -208,14 +218,15 @@ def _argument(made: _Sharpening, node: Node) -> int:
 
 
 def _is_arithmetic(made: _Sharpening, node: Node) -> bool:
-    """Whether a value is arithmetic of others that are there, which is written rather than kept for a second reader."""
+    """Answer whether a value is arithmetic of stored values, which is computed again rather than stored for a second
+    reader."""
     if node.family != "map" or node.attrs.expr.atoms(sp.Function) or node.id in made.old.next.values():
         return False
     return all(arg in made.there or arg in made.plain for arg in node.args)
 
 
 def _again(made: _Sharpening, id: int) -> int:
-    """A value written once more, from values that the backward sweep has anyway."""
+    """Return a value once more, computed from values that the backward sweep has anyway."""
     if id in made.plain:
         return made.new[id]
     if id not in made.again:

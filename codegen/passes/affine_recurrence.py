@@ -1,4 +1,16 @@
-"""Finds cells whose next states are affine in the states, element by element, and writes their recursions as such."""
+"""Find cells whose next states are affine in the states, element by element, and write their recurrences as such.
+
+Such a recurrence can be evaluated by a scan, and so can that of its adjoints, which is affine too, its coefficients
+transposed. Example, with a = sigmoid(A x) free of states and D the direct cotangent of h:
+
+    h' = h + a * (x - h)
+
+has the form Σ coefficient · mover + free and becomes
+
+    h' = (1 - a) * h + a * x;  backward, dh_t = D_t + (1 - a_{t+1}) * dh_{t+1}
+
+h' = h * h and h' = W h are no such sums: the first is quadratic, the second mixes elements.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +27,14 @@ from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rewrite import copy_node
 
 Parts = dict[sp.Symbol, sp.Expr]
-"""Expressions by the symbols that stand for them inside longer ones, which would double with each round of a deep step."""
+"""Expressions by the symbols that stand for them in longer ones, whose size would double with each round of a deep
+step."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """Σ coefficient · mover + free, over symbols of values that do not move and of `parts`; `culprit` is the value that
-    is no such sum, where there is one."""
+    """The sum Σ coefficient · mover + free, over symbols of other values and of `parts`; `culprit` is the value that is
+    no such sum, if there is one."""
 
     linear: Mapping[int, sp.Expr]
     free: sp.Expr = sp.S.Zero
@@ -31,9 +44,9 @@ class Form:
 
 @dataclass(frozen=True)
 class Affine:
-    """A recursion row by row: coefficients of each mover and the free part, as values of the graph or numbers.
+    """A recurrence row by row: the coefficients of each mover and the free part, as values of the graph or numbers.
 
-    Backward, `cut` are the adjoints that it runs over, and `given` what each has beside that of the step after.
+    In the backward sweep, `cut` are the adjoints that the recurrence runs over, and `given` their direct cotangents.
     """
 
     rows: tuple[tuple[int | sp.Expr | None, ...], ...]
@@ -43,8 +56,8 @@ class Affine:
 
 
 def affine(p: Program) -> Program:
-    """Return the program with each next state of an affine cell as one sum of coefficients times states and one value
-    free of states, and the adjoints of its states likewise; other programs as they are."""
+    """Return the program with the next states of an affine cell, and the adjoints of its states, as sums of
+    coefficients times states plus one value that is free of them; other programs are unchanged."""
     targets = _targets(p)
     if targets is None:
         return p
@@ -60,7 +73,7 @@ def affine(p: Program) -> Program:
 
 
 def recursions(p: Program) -> tuple[Affine, Affine] | None:
-    """Return the recursions of both sweeps, where they are affine element by element and written as such."""
+    """Return the recurrences of both sweeps where they are affine element by element and written as such, else None."""
     forms = _both(p)
     if forms is None:
         return None
@@ -78,7 +91,7 @@ def recursions(p: Program) -> tuple[Affine, Affine] | None:
 
 
 def obstacle(p: Program) -> tuple[str, int] | None:
-    """Return the first state whose next is not affine element by element, and the value in which that shows, or None."""
+    """Return the first state whose next is not affine element by element and the value that shows it, or None."""
     from_states = _forms(p.graph, p.forward_roots, _states(p))
     for name, id in p.next.items():
         culprit = from_states[id].culprit if id in from_states else None
@@ -88,7 +101,7 @@ def obstacle(p: Program) -> tuple[str, int] | None:
 
 
 def _targets(p: Program) -> dict[int, Form] | None:
-    """The values that are written anew, with their forms."""
+    """Return the values that the pass rewrites, with their forms."""
     forms = _both(p)
     if forms is None:
         return None
@@ -105,7 +118,8 @@ def _targets(p: Program) -> dict[int, Form] | None:
 
 
 def _is_written(node: Node, form: Form) -> bool:
-    """Whether a value is its form already: it reads the movers, their coefficients and what is free, and nothing else."""
+    """Answer whether a value is written as its form already: it reads the movers, the coefficients and the free part
+    only."""
     values = [*form.linear.values(), form.free]
     read = {symbol for value in values for symbol in value.free_symbols}
     if not read.isdisjoint(form.parts):
@@ -115,8 +129,8 @@ def _is_written(node: Node, form: Form) -> bool:
 
 
 def _both(p: Program) -> tuple[dict[int, Form], dict[int, Form], dict[int, Form]] | None:
-    """The forms of the next states in the states, of whole adjoints in the carries, of the recurrences in the whole
-    adjoints, where all are sums of such terms."""
+    """Return the forms of the next states in the states, of total cotangents in the carries, and of the recurrence in
+    the total cotangents, where all are sums of such terms; None elsewhere."""
     forward = _forms(p.graph, p.next.values(), _states(p))
     if not p.next or not _are_sums(forward, p.next.values()):
         return None  # first, for the coefficients of adjoints are long products where a step is deep
@@ -127,14 +141,17 @@ def _both(p: Program) -> tuple[dict[int, Form], dict[int, Form], dict[int, Form]
 
 
 def _are_sums(forms: Mapping[int, Form], ids: Iterable[int]) -> bool:
-    """Whether each of the values is a sum of coefficients times movers, or reads none."""
+    """Answer whether each of the values is a sum of coefficients times movers, or reads none."""
     return all(forms[id].culprit is None for id in ids if id in forms)
 
 
 def _cut(p: Program, whole: Mapping[int, Form]) -> tuple[int, ...]:
-    """For each state the adjoint that the reverse recursion runs over: the whole one where that is the carry and
-    something free, all that the carry is read for, and what a step hands on is computed from it. A state that forgets
-    hands nothing on: its whole adjoint is computed behind the steps, from the carry that is kept for it."""
+    """Return for each state the adjoint that the reverse recurrence runs over.
+
+    It is the total cotangent where that is the carry plus a direct term, where nothing else reads the carry, and where
+    the outgoing cotangent is computed from it; else it is the carry. A state that the next step forgets has no outgoing
+    cotangent: its total cotangent is computed behind the steps, from a stored carry.
+    """
     readers = p.graph.consumers(p.graph.ancestors(p.backward_roots))
     handed_on = set(p.graph.ancestors(list(p.recurrent.values())))
     return tuple(
@@ -155,7 +172,7 @@ def _states(p: Program) -> list[int]:
 
 
 def _forms(g: Graph, roots: Iterable[int], movers: Iterable[int]) -> dict[int, Form]:
-    """The forms of all values that depend on the movers."""
+    """Return the forms of all values that depend on the movers."""
     found = {id: Form({id: sp.S.One}) for id in movers}
     parts: Parts = {}
     for id in g.ancestors(list(roots)):
@@ -180,7 +197,7 @@ def _form(g: Graph, node: Node, moving: list[int], found: Mapping[int, Form], pa
 
 
 def _short(expr: sp.Expr, parts: Parts) -> sp.Expr:
-    """An expression, or where it is long a symbol that stands for it from here on."""
+    """Return an expression, or a symbol that stands for it from here on where it is long."""
     if _length(expr) <= LONG:
         return expr
     symbol = sp.Symbol(f"w{len(parts)}", real=True)
@@ -198,7 +215,7 @@ def symbol_of(id: int) -> sp.Symbol:
 
 
 def _sum(expr: sp.Expr, inner: Mapping[sp.Symbol, Form]) -> Form | None:
-    """An expression as a form, by its sums and products alone."""
+    """Return an expression as a form where its sums and products alone show that it is one, else None."""
     if expr.free_symbols.isdisjoint(inner):
         return Form({}, expr)
     if expr in inner:
@@ -208,6 +225,7 @@ def _sum(expr: sp.Expr, inner: Mapping[sp.Symbol, Form]) -> Form | None:
         forms = [form for form in parts if form is not None]
         return _added(forms) if len(forms) == len(parts) else None
     if expr.is_Mul:
+        # Two factors with movers would be quadratic in the states.
         touched = [part for part in expr.args if not part.free_symbols.isdisjoint(inner)]
         form = _sum(touched[0], inner) if len(touched) == 1 else None
         factor = sp.Mul(*(part for part in expr.args if part not in touched))
@@ -220,6 +238,7 @@ def _added(forms: list[Form]) -> Form:
     for form in forms:
         for id, factor in form.linear.items():
             linear[id] = linear.get(id, sp.S.Zero) + factor
+    # Coefficients that cancel by form, as in h - h, are dropped, so that the state is no mover of this value.
     return Form({id: c for id, c in linear.items() if c != 0}, sp.Add(*(form.free for form in forms)))
 
 
@@ -228,8 +247,8 @@ def _scaled(form: Form, factor: sp.Expr) -> Form:
 
 
 def _written(g: Graph, form: Form, new: Mapping[int, int], known: dict[tuple[int, sp.Expr], int], node: Node) -> int:
-    """A form as one sum, each of its coefficients a value of its own; `known` are the values of expressions so far, by
-    the parts that these are written in."""
+    """Return a form as one sum whose coefficients are values of their own; `known` are the values of expressions so
+    far, by the parts in which these are written."""
     args: list[int] = []
     terms = []
 
@@ -255,6 +274,7 @@ def _written(g: Graph, form: Form, new: Mapping[int, int], known: dict[tuple[int
         terms.append(made(factor) * read(new[mover]))
     if form.free != 0:
         terms.append(made(form.free))
+    # The sum may lack the argument that gave the value its shape, where that one cancelled.
     return build.expand(g, build.map_(g, sp.Add(*terms), args), node.shape)
 
 

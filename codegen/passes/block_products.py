@@ -1,8 +1,19 @@
-"""Writes products that were spelled in one piece as the products of their parts, so that all spellings give one program.
+"""Split products of concatenated or sliced operands into products of their blocks, so that all spellings give one
+program.
 
-A product with a concatenation such as W [h; x] becomes W_h h + W_x x, of which one is computed before the loop; a product
-that is only read in slices of equal length, such as four gates of one weight, becomes a product for each slice; every
-product of a weight and a vector has the weight first. What reads or brings the adjoints of the parts is written for them.
+A product with a concatenation such as W [h; x] becomes W_h h + W_x x, of which the second is computed before the loop;
+a product that is read only in slices of equal length, such as four gates of one weight, becomes a product for each
+slice; every product of a weight and a vector has the weight first. Products and cotangents of the backward sweep
+follow.
+
+Example, with h of n elements, x of m and W of shape (2 n, n + m):
+
+    a = W [h; x];  i, f = sigmoid(a[:n]), sigmoid(a[n:])
+
+becomes, with W_ih = W[:n, :n], W_ix = W[:n, n:] and so on,
+
+    a_1 = W_ih h + W_ix x;  a_2 = W_fh h + W_fx x;  i, f = sigmoid(a_1), sigmoid(a_2)
+    dh = W_ihᵀ da_1 + W_fhᵀ da_2;  dW = [[Σ da_1 hᵀ, Σ da_1 xᵀ], [Σ da_2 hᵀ, Σ da_2 xᵀ]]
 """
 
 from __future__ import annotations
@@ -26,12 +37,12 @@ Span = tuple[Size, Size, int]
 
 @dataclass
 class _Spreading:
-    """A program as it is made anew.
+    """A program while the pass rebuilds it.
 
-    `tiles` are the lengths of the parts of each product that is read in parts, by its id of before, and `lengths` all of
-    these; `tiled` and `sums` are the new values that are concatenations of such parts, and sums of products of parts;
-    `opened` are the concatenations that were the operand of a product, with the groups of their parts, and `columns` the
-    lengths of these groups by the weight.
+    `tiles` are the lengths of the blocks of each product that is read in blocks, by its old id, and `lengths` the set
+    of all these; `tiled` and `sums` are the new values that are concatenations of such blocks, and sums of products of
+    blocks; `opened` are the concatenations that were the operand of a product, with the groups of their blocks, and
+    `columns` the lengths of these groups by weight.
     """
 
     old: Program
@@ -48,7 +59,7 @@ class _Spreading:
 
 
 def spread(p: Program) -> Program:
-    """Return the program with its products of weights and vectors as products of the parts that are used."""
+    """Return the program with each product of a weight and a vector written as products of the blocks that are used."""
     g = p.graph
     forward = g.ancestors(p.forward_roots)
     readers = g.consumers(g.ancestors(p.needed))
@@ -68,7 +79,7 @@ def spread(p: Program) -> Program:
 
 
 def _part_labels(made: _Spreading, new: Mapping[int, int]) -> dict[int, Label]:
-    """The parts of an adjoint are called after it."""
+    """Return labels for the blocks of each cotangent, derived from the name of the whole."""
     found: dict[int, Label] = {}
     labels = {new[id]: label for id, label in made.old.labels.items() if id in new}
     for id, parts in made.tiled.items():
@@ -79,7 +90,7 @@ def _part_labels(made: _Spreading, new: Mapping[int, int]) -> dict[int, Label]:
 
 
 def _tiles(p: Program, forward: Sequence[int]) -> dict[int, tuple[Size, ...]]:
-    """The vectors made by products or concatenations that are read in slices of equal length alone, these lengths."""
+    """Return the block lengths of those products and concatenations that are read in slices of equal length only."""
     g, readers = p.graph, p.graph.consumers(forward)
     roots, varying = set(p.forward_roots), p.varying
     made = (id for id in forward if id in varying and len(g.shape(id)) == 1 and _is_made(g[id]))
@@ -92,11 +103,12 @@ def _is_made(node: Node) -> bool:
 
 
 def _spans(g: Graph, id: int, readers: Mapping[int, Sequence[int]], roots: set[int]) -> list[Span]:
-    """The slices in which a vector, or what is made of it elementwise, is read; none where it is read otherwise."""
+    """Return the slices in which a vector, or an elementwise function of it, is read; none where it is read otherwise."""
     spans: list[Span] = []
     queue, seen = [id], {id}
     while queue:
         value = queue.pop()
+        # A result is read as a whole by the caller, so that blocks would only have to be concatenated again.
         if value in roots:
             return []
         for reader in (g[r] for r in readers[value]):
@@ -111,20 +123,21 @@ def _spans(g: Graph, id: int, readers: Mapping[int, Sequence[int]], roots: set[i
 
 
 def _within(g: Graph, part: Node, readers: Mapping[int, Sequence[int]], roots: set[int]) -> list[Span]:
-    """A slice, as the slices in which it is itself read, if these tile it."""
+    """Return a slice, or the slices in which it is itself read, if these tile it."""
     ((start, _, step),) = part.attrs.data
     inner = _equal(_spans(g, part.id, readers, roots), part.shape[0]) if step == 1 else ()
     return [(size(start + s), n, 1) for s, n, _ in _spans_of(inner)] or list(part.attrs.data)
 
 
 def _equal(spans: Sequence[Span], whole: Size) -> tuple[Size, ...]:
-    """The lengths of the parts where spans of one length tile an axis, else none."""
+    """Return the lengths of the blocks where slices of one length tile an axis, else an empty tuple."""
     starts = {start: length for start, length, step in spans if step == 1}
     order: list[Size] = []
     at: Size = 0
     while at in starts and len(order) < len(starts):
         order.append(starts[at])
         at = size(at + starts[at])
+    # Several readers of one start must agree on its length too, or a reader would see a part of a block.
     alike = len(set(order)) == 1 and len({(start, length) for start, length, _ in spans}) == len(order)
     return tuple(order) if alike and at == whole and len(order) > 1 else ()
 
@@ -168,10 +181,12 @@ def _piece(made: _Spreading, g: Graph, arg: int, i: int, spans: Sequence[Span]) 
 
 
 def _flat(made: _Spreading, g: Graph, node: Node, args: Sequence[int]) -> int:
-    """A map; sums of products of parts that are terms of it are written out."""
+    """Return a map in which each sum of products of blocks that is a term of it is written out."""
     expr, terms = node.attrs.expr, list(args)
     for i, (arg, old) in enumerate(zip(args, node.args, strict=True)):
         symbol = placeholder(i)
+        # Only a term by itself, with coefficient one, and read by this map alone: inlining a shared sum would compute
+        # it twice.
         whole = arg in made.sums and old in made.alone and g.shape(arg) == g[args[0]].shape
         if whole and symbol in sp.Add.make_args(expr) and not (expr - symbol).has(symbol):
             terms += g[arg].args
@@ -184,7 +199,7 @@ def _flat(made: _Spreading, g: Graph, node: Node, args: Sequence[int]) -> int:
 
 
 def _compact(g: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
-    """A map of the arguments that its expression names."""
+    """Return a map that reads only the arguments that its expression names."""
     used = [i for i in range(len(args)) if expr.has(placeholder(i))]
     if len(used) == len(args):
         return build.map_(g, expr, args)
@@ -193,7 +208,7 @@ def _compact(g: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
 
 
 def _sum_of_pads(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int | None:
-    """The sum of adjoints of parts, some of them of one part."""
+    """Return a sum of zero-padded cotangents as a sum for each block, or None where the terms are not tiled alike."""
     if signs_of(node) is None or min(signs_of(node) or (0,)) < 0 or len(node.shape) != 1:
         return None
     lengths = {tuple(g.shape(part)[0] for part in made.tiled.get(arg, [])) for arg in args}
@@ -206,7 +221,10 @@ def _sum_of_pads(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) 
 
 
 def _added(g: Graph, ids: Sequence[int]) -> int:
+    # Padding left zeros in all blocks but one; dropping them is exact (x + 0 = x but for the sign of a zero). One zero
+    # stays where there is nothing else.
     left = [id for id in ids if not _is_zero(g, id)] or [ids[0]]
+    # A map has each argument once, so that a term that occurs n times becomes n times the term.
     count = {id: left.count(id) for id in left}
     return build.map_(g, sp.Add(*(n * placeholder(i) for i, n in enumerate(count.values()))), list(count))
 
@@ -221,7 +239,7 @@ def _tile(made: _Spreading, g: Graph, parts: Sequence[int]) -> int:
 
 
 def _placed(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
-    """A concatenation, or zeros around an adjoint, whose parts are those of a product."""
+    """Return a concatenation, or a zero-padded cotangent, as a tiled vector where its blocks are those of a product."""
     if len(node.shape) == 1 and node.attrs.kind == "pad":
         ((start, length, step),) = node.attrs.data
         for lengths in sorted(made.lengths, key=str):
@@ -236,7 +254,7 @@ def _placed(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> in
 
 
 def _marked(made: _Spreading, g: Graph, node: Node, whole: int) -> int:
-    """A vector that is known as made of parts, where it has those of a product."""
+    """Return a vector, registered as tiled where its blocks are those of a product."""
     found = g[whole]
     if len(found.shape) == 1 and found.family == "view" and found.attrs.kind == "concatenate":
         tiles = tuple(g.shape(arg)[0] for arg in found.args) in made.lengths
@@ -257,8 +275,9 @@ def _spans_of(lengths: Sequence[Size]) -> list[Span]:
 
 
 def part_of(g: Graph, x: int, spans: Sequence[Span]) -> int:
-    """Return a slice, taken of the array that x is itself a view of, where its parts allow it."""
+    """Return a slice, taken from the array of which x is itself a view where its blocks allow it."""
     node, spans = g[x], tuple(spans)
+    # Offsets add up only for slices of step one.
     if any(step != 1 for _, _, step in spans) or node.family != "view":
         return build.cut(g, x, spans)
     match node.attrs.kind:
@@ -278,6 +297,7 @@ def _part_of_parts(g: Graph, node: Node, spans: tuple[Span, ...]) -> int:
     (axis,) = node.attrs.data
     starts = [start for start, _, _ in _spans_of([g.shape(arg)[axis] for arg in node.args])] + [node.shape[axis]]
     lo, hi = spans[axis][0], size(spans[axis][0] + spans[axis][1])
+    # A slice that cuts through a block cannot be taken from whole blocks.
     if lo not in starts or hi not in starts or starts.index(lo) >= starts.index(hi):
         return build.cut(g, node.id, spans)
     inside = node.args[starts.index(lo) : starts.index(hi)]
@@ -302,9 +322,11 @@ def _product(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> i
 
 
 def _of_weight(made: _Spreading, g: Graph, node: Node, weight: int, vector: int, last: bool, source: int) -> int:
-    """A weight times a vector in the forward sweep, a transposed weight times an adjoint in the backward sweep."""
+    """Return a weight times a vector (forward sweep) or a transposed weight times a cotangent (backward sweep)."""
     labels = PLAIN if node.id in made.forward else BACK
+    # PLAIN sums over the last axis of the weight and BACK over its first: the other spelling needs the transpose.
     turned = build.transpose(g, weight, (1, 0)) if last != (labels == PLAIN) else weight
+    # The columns of a weight in the forward sweep are the rows of its product in the backward sweep.
     rows = made.tiles.get(node.id) if labels == PLAIN else made.columns.get(source)
     if not rows:
         return _sum_of_products(made, g, turned, vector, labels, source)
@@ -319,7 +341,7 @@ def _part(g: Graph, x: int, span: Span, axis: int) -> int:
 
 
 def _sum_of_products(made: _Spreading, g: Graph, weight: int, vector: int, labels: Product, source: int) -> int:
-    """A product with a vector that is made of parts as a sum of the products of these."""
+    """Return a product with a vector that consists of blocks as the sum of the products with these blocks."""
     groups = _groups(made, g, vector)
     if not groups:
         return build.contract(g, weight, vector, labels)
@@ -340,13 +362,16 @@ def _sum_of_products(made: _Spreading, g: Graph, weight: int, vector: int, label
 
 
 def _groups(made: _Spreading, g: Graph, vector: int) -> list[int]:
-    """The parts of a vector that are multiplied apart: those of a tiled one, or those that need states and the others."""
+    """Return the blocks of a vector that are multiplied separately: those of a tiled one, else runs that depend on
+    states and runs that do not."""
     if vector in made.tiled:
         return made.tiled[vector]
     node = g[vector]
     if node.family != "view" or node.attrs.kind != "concatenate":
         return []
     bound = [any(g[id].family == "leaf" and g[id].attrs.role == "state" for id in g.ancestors([a])) for a in node.args]
+    # Neighbours of one kind stay together: one larger product is faster than two, and only the split between values
+    # that depend on states and others lets a product leave the loop.
     starts = [i for i in range(len(bound)) if i == 0 or bound[i] != bound[i - 1]]
     if len(starts) < 2:
         return []
@@ -355,7 +380,8 @@ def _groups(made: _Spreading, g: Graph, vector: int) -> list[int]:
 
 
 def _outer_product(made: _Spreading, g: Graph, node: Node, args: Sequence[int], at: int) -> int:
-    """The product of an adjoint and a value, the adjoint first; of parts the products of all parts."""
+    """Return the product of a cotangent and a value, the cotangent first; of blocks, the products of all pairs of
+    blocks."""
     adjoint, value = args[at], args[1 - at]
     own = (node.attrs.a, node.attrs.b)[at][0]
     columns = made.opened.get(value, [value])
@@ -371,8 +397,9 @@ def _rows(made: _Spreading, g: Graph, adjoint: int, value: int) -> int:
 
 
 def _total(g: Graph, x: int) -> int:
-    """A sum over steps and samples, taken of each part."""
+    """Return a sum over steps and samples, taken of each block."""
     node = g[x]
+    # The sum over steps commutes with concatenation and transposition, which leaves each block a product of its own.
     if node.family == "view" and node.attrs.kind == "concatenate":
         return build.concatenate(g, [_total(g, arg) for arg in node.args], node.attrs.data[0])
     if node.family == "view" and node.attrs.kind == "transpose":

@@ -1,4 +1,8 @@
-"""Gathers the terms of a sum that need no state, to be computed before the loop, for all steps at once."""
+"""Gather the terms of a sum that depend on no state, so that they are computed before the loop, for all steps at once.
+
+Example: U h + W x + b, where W x + b depends on no state, becomes (W x + b) + U h: the first sum is computed for all
+steps at once, and one addition remains in each step.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,12 @@ from symbptt.ir.rewrite import copy_node
 from symbptt.ir.shape import broadcast
 
 Terms = list[tuple[int, int]]
-"""Signs and values."""
+"""Pairs of a sign and a value."""
 
 
 def hoist(p: Program) -> Program:
-    """Return the program with each sum of the forward sweep split into what depends on states and what does not."""
+    """Return the program with each sum of the forward sweep split into terms that depend on states and a sum of the
+    others."""
     splits = _splits(p)
     new: dict[int, int] = {}
 
@@ -34,7 +39,7 @@ def hoist(p: Program) -> Program:
 
 
 def _splits(p: Program) -> dict[int, tuple[Terms, Terms]]:
-    """The sums with several terms that depend on no state: these terms, and the others."""
+    """Return the sums with several terms that depend on no state: these terms, and the others."""
     g = p.graph
     recurrent = g.descendants(p.leaves[a.name] for a in p.of_role("state"))
     forward = g.ancestors(p.forward_roots)
@@ -45,20 +50,21 @@ def _splits(p: Program) -> dict[int, tuple[Terms, Terms]]:
         terms = _terms(g, sums, inner, id)
         free = [(sign, leaf) for sign, leaf in terms if leaf not in recurrent]
         bound = [(sign, leaf) for sign, leaf in terms if leaf in recurrent]
+        # The terms with states must have the shape of the sum by themselves.
         if len(free) > 1 and broadcast(*(g.shape(leaf) for _, leaf in bound)) == g.shape(id):
             found[id] = free, bound
     return found
 
 
 def _inner(p: Program, forward: Iterable[int], sums: Mapping[int, tuple[int, ...]]) -> set[int]:
-    """The sums that are read by nothing but another sum of their shape."""
+    """Return the sums that nothing but another sum of their shape reads."""
     g, consumers = p.graph, p.graph.consumers(forward)
     alone = {id: consumers[id][0] for id in sums if id not in p.kept and len(consumers[id]) == 1}
     return {id for id, reader in alone.items() if reader in sums and g.shape(reader) == g.shape(id)}
 
 
 def _terms(g: Graph, sums: Mapping[int, tuple[int, ...]], inner: set[int], id: int) -> Terms:
-    """The terms of a sum, those of the sums inside it among them."""
+    """Return the terms of a sum, including those of the sums inside it."""
     return [
         (sign * below, leaf)
         for sign, arg in zip(sums[id], g[id].args, strict=True)
@@ -78,11 +84,12 @@ def signs_of(node: Node) -> tuple[int, ...] | None:
             signs[-term] -= 1
         else:
             return None
+    # 2 h or h - h have a count other than one: no plain sums.
     return tuple(signs.values()) if all(abs(sign) == 1 for sign in signs.values()) and len(signs) > 1 else None
 
 
 def _sum(g: Graph, terms: Terms) -> int:
-    """The sum of terms; those that cancel are not read, but keep their shape."""
+    """Return the sum of terms; those that cancel are not read, but count for its shape."""
     count = {id: sum(sign for sign, other in terms if other == id) for id in dict.fromkeys(id for _, id in terms)}
     ids = [id for id in count if count[id]]
     shape = broadcast(*map(g.shape, count))

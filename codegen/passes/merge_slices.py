@@ -1,4 +1,4 @@
-"""Writes what was taken apart and put together again as it was: parts of one value side by side, a product of a transpose."""
+"""Merge adjacent slices of one value, and products of a transpose, which other passes took apart and left as they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from symbptt.ir.shape import size
 
 
 def tidy(p: Program) -> Program:
-    """Return the program with adjacent parts of one value as one part, and products of transposes as products."""
+    """Return the program with adjacent slices of one value as one slice, and products of transposes as products."""
     varying = p.varying
 
     def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
@@ -40,7 +40,7 @@ def _side_by_side(g: Graph, parts: Sequence[int], axis: int) -> int:
 
 
 def _adjacent(g: Graph, a: Node, b: Node, axis: int) -> int | None:
-    """Two slices of one value as one, where the second begins at the end of the first."""
+    """Return two slices of one value as one where the second begins at the end of the first, else None."""
     if any(node.family != "view" or node.attrs.kind != "slice" for node in (a, b)) or a.args != b.args:
         return None
     (start, length, step), (next_start, next_length, next_step) = a.attrs.data[axis], b.attrs.data[axis]

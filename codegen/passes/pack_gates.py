@@ -1,8 +1,18 @@
-"""Joins the products of a loop that share an operand, and the sums that follow them, into one of each.
+"""Pack the products of a loop that share an operand, and the sums that follow them, into one of each.
 
-Packed gates lie one behind the other, not side by side: the cost model and its measurement stand in docs/plan.md.
-Gates of one function share one call. The sigmoid keeps 1 / (1 + exp(-a)), which is exact in relative terms where
-(1 + tanh(a / 2)) / 2, that one tanh could give for all gates, is not: a gate of 1e-20 would be zero.
+Packed gates have a gate-major layout, (g, B, n) and not (B, g n): docs/plan.md has the cost model and its measurement.
+Gates of one function share one call. The sigmoid stays 1 / (1 + exp(-a)), which is exact in relative terms where (1 +
+tanh(a / 2)) / 2, which would let one tanh serve all gates, is not: a gate of 1e-20 would become zero.
+
+Example of three gates, of which two are sigmoids; x_i, x_f, x_g were hoisted before the loop:
+
+    g = tanh(W_g h + x_g);  i = sigmoid(W_i h + x_i);  f = sigmoid(W_f h + x_f)
+
+becomes
+
+    W = [W_iᵀ; W_fᵀ; W_gᵀ], once, of shape (3, n, n);  X = [x_i; x_f; x_g], gate-major
+    P = h W  (one product, of shape (3, B, n));  S = P + X
+    G = sigmoid(S[:2]);  i, f, g = G[0], G[1], tanh(S[2])
 """
 
 from __future__ import annotations
@@ -24,7 +34,8 @@ TIMES = placeholder(0) * placeholder(1)
 
 @dataclass(frozen=True)
 class Lane:
-    """A product of a loop, the sum that it is a term of (or itself), the gate that is a function of the sum, or none."""
+    """One gate: a product of a loop, the sum of which it is a term (or itself), and the function of the sum, if there
+    is one."""
 
     product: int
     sum: int
@@ -38,24 +49,25 @@ class Lane:
 
 @dataclass(frozen=True)
 class Pack:
-    """Lanes that are computed together, those of one gate function side by side."""
+    """Gates that are computed together, those of one function next to each other."""
 
     lanes: tuple[Lane, ...]
 
 
 def pack(p: Program) -> Program:
-    """Return the program with the products of its forward loop that share an operand computed together."""
+    """Return the program in which products of the forward loop that share an operand are computed together."""
     packs = _packs(p)
     while packs:
         order = _order(p, packs)
         if not isinstance(order, Pack):
             return _packed(p, packs, order)
+        # This pack would need its own result; without it the others may still be ordered.
         packs.remove(order)
     return p
 
 
 def _packs(p: Program) -> list[Pack]:
-    """Products of equal shape with one operand, whose sums are alike."""
+    """Return groups of products of equal shape with one operand, whose sums are alike."""
     g, places, varying = p.graph, place(p).places, p.varying
     ids = [id for id, where in places.items() if where == f"forward {LOOP}"]
     readers = g.consumers(places)
@@ -71,18 +83,18 @@ def _packs(p: Program) -> list[Pack]:
 
 
 def _apart(g: Graph, lanes: Sequence[Lane]) -> list[list[Lane]]:
-    """Lanes that need no other lane, and those that do."""
+    """Return gates that need no other gate of the list, then those that do, in packs of their own."""
     late = [lane for lane in lanes if any(_needs(g, lane, other) for other in lanes if other is not lane)]
     return [[lane for lane in lanes if lane not in late], *(_apart(g, late) if 1 < len(late) < len(lanes) else [])]
 
 
 def _needs(g: Graph, lane: Lane, other: Lane) -> bool:
-    """Whether a lane is computed from another."""
+    """Answer whether a gate is computed from another one."""
     return not set(other.ids).isdisjoint(g.ancestors([lane.ids[-1]]))
 
 
 def _weight(g: Graph, node: Node, varying: set[int]) -> int | None:
-    """The weight of a product of a matrix and a vector, the matrix first."""
+    """Return the weight of a product of a matrix and a vector, the matrix first; None of another product."""
     a, b = node.args
     return a if node.attrs == PLAIN and a not in varying and b in varying else None
 
@@ -92,6 +104,7 @@ def _lane(p: Program, id: int, readers: dict[int, list[int]], loop: set[int]) ->
     total = id
     if len(readers[id]) == 1 and readers[id][0] in loop and signs_of(g[readers[id][0]]) is not None:
         reader = g[readers[id][0]]
+        # Only a product that is added, not subtracted: the packed sum begins with the packed product and a plus sign.
         total = reader.id if reader.shape == g.shape(id) and signs_of(reader)[reader.args.index(id)] > 0 else id  # type: ignore[index]
     gates = [r for r in readers[total] if r in loop and _function(g[r])]
     gate = gates[0] if len(readers[total]) == 1 and gates else None
@@ -99,20 +112,20 @@ def _lane(p: Program, id: int, readers: dict[int, list[int]], loop: set[int]) ->
 
 
 def _function(node: Node) -> str:
-    """The name of the function that a map of one argument is."""
+    """Return the name of the function that a map of one argument is, else an empty string."""
     simple = node.family == "map" and len(node.args) == 1 and node.attrs.expr.is_Function
     return type(node.attrs.expr).__name__ if simple and node.attrs.expr.args == (placeholder(0),) else ""
 
 
 def _kind(g: Graph, lane: Lane, places: dict[int, str]) -> object:
-    """What lanes of one pack have in common: the signs, shapes and places of the other terms of their sums."""
+    """Return the signs, shapes and places of the other terms of a sum, which the gates of one pack must have in common."""
     if lane.sum == lane.product:
         return ()
     return tuple((sign, g.shape(arg), places.get(arg)) for sign, arg in _others(g, lane))
 
 
 def _others(g: Graph, lane: Lane) -> list[tuple[int, int]]:
-    """The other terms of a lane's sum, with their signs, in an order that does not depend on how the sum was written."""
+    """Return the other terms of the sum of a gate, with their signs, in an order that does not depend on its spelling."""
     if lane.sum == lane.product:
         return []
     node = g[lane.sum]
@@ -121,13 +134,17 @@ def _others(g: Graph, lane: Lane) -> list[tuple[int, int]]:
 
 
 def _ordered(lanes: Sequence[Lane]) -> Pack:
+    """Return a pack of gates, the sigmoids first, then tanh, then other functions in the order in which they occur."""
     order = [name for name in ("sigmoid", "tanh") if any(lane.function == name for lane in lanes)]
     rank = {name: i for i, name in enumerate([*order, *dict.fromkeys(lane.function for lane in lanes)][::-1])}
     return Pack(tuple(sorted(lanes, key=lambda lane: -rank[lane.function])))
 
 
 def _order(p: Program, packs: Sequence[Pack]) -> list[int] | Pack:
-    """The values in an order in which lanes of a pack can be made together, or a pack that cannot be made."""
+    """Return the values in an order in which each pack can be computed at once, or a pack for which there is no order.
+
+    It is a depth-first search over the graph in which all values of pack i are one vertex, -1 - i.
+    """
     owner = {id: i for i, found in enumerate(packs) for lane in found.lanes for id in lane.ids}
     needs = [
         sorted(
@@ -150,6 +167,8 @@ def _order(p: Program, packs: Sequence[Pack]) -> list[int] | Pack:
             order.append(key)
             continue
         if key in begun:
+            # A vertex that is begun and not done is an ancestor of itself. Ids grow along the arguments, so that the
+            # cycle runs through a pack: the innermost one that is begun goes.
             return packs[-1 - next(k for k in reversed(begun) if k < 0 and k not in done)]
         begun[key] = None
         stack.append((id, True))
@@ -163,7 +182,8 @@ def _order(p: Program, packs: Sequence[Pack]) -> list[int] | Pack:
 
 @dataclass
 class _Packing:
-    """A program as it is made anew: the new graph, new ids by old ones, what the new values are."""
+    """A program while the pass rebuilds it: the new graph, new ids by old ones, and labels and origins of the new
+    values."""
 
     old: Program
     varying: set[int]
@@ -198,7 +218,7 @@ def _packed(p: Program, packs: Sequence[Pack], order: Sequence[int]) -> Program:
 
 
 def _make(made: _Packing, found: Pack) -> None:
-    """Make the values of a pack, and each lane as a slice of them."""
+    """Write the values of a pack, and each gate as a slice of them."""
     g, lanes = made.graph, found.lanes
     products = _stacked_products(made, [lane.product for lane in lanes])
     sums = _sums(made, lanes, products)
@@ -211,7 +231,7 @@ def _make(made: _Packing, found: Pack) -> None:
 
 
 def _runs(lanes: Sequence[Lane]) -> list[tuple[int, int]]:
-    """The ranges of lanes with one gate function."""
+    """Return the ranges of gates with one function."""
     starts = [i for i, lane in enumerate(lanes) if i == 0 or lane.function != lanes[i - 1].function]
     return list(zip(starts, [*starts[1:], len(lanes)], strict=True))
 
@@ -232,13 +252,13 @@ def _gates(made: _Packing, lanes: Sequence[Lane], sums: int) -> None:
 
 
 def _name(made: _Packing, id: int, lanes: Sequence[int]) -> None:
-    """Note that a value stands for those of all lanes, and is kept with the axis of the lanes in front."""
+    """Record that a value stands for those of all gates, and has a gate-major layout."""
     made.front.add(id)
     _note(made, id, lanes)
 
 
 def _note(made: _Packing, id: int, lanes: Sequence[int], end: str = "") -> None:
-    """Note which values of the program before a value stands for, and what it is called after them."""
+    """Record for which old values a new one stands, and derive its label from theirs."""
     names = [made.old.labels[lane].full if lane in made.old.labels else "" for lane in lanes]
     varies = any(lane in made.varying for lane in lanes)
     made.origin.setdefault(id, tuple(lanes))
@@ -254,8 +274,10 @@ def _cut(g: Graph, x: int, lo: int, hi: int) -> int:
 
 
 def _stacked_products(made: _Packing, ids: Sequence[int]) -> int:
-    """The products of stacked weights and the operand that they share."""
+    """Return the product of stacked weights with the operand that they share."""
     g, old = made.graph, made.old.graph
+    # The label 0 counts gates, 1 is summed over: (g, in, out) times (in,) is (g, out). Transposed once, before the
+    # loop, each gate's weight is read row by row.
     weights = [build.transpose(g, made.new[old[id].args[0]], (1, 0)) for id in ids]
     stack = _stack(g, weights)
     _note(made, stack, [old[id].args[0] for id in ids])
@@ -265,12 +287,12 @@ def _stacked_products(made: _Packing, ids: Sequence[int]) -> int:
 
 
 def _stack(g: Graph, ids: Sequence[int]) -> int:
-    """Values one behind the other along a new first axis."""
+    """Return values stacked along a new first axis."""
     return build.concatenate(g, [build.reshape(g, id, (1, *g.shape(id))) for id in ids], 0)
 
 
 def _sums(made: _Packing, lanes: Sequence[Lane], products: int) -> int:
-    """The sums of the lanes' products with their other terms."""
+    """Return the packed sum of the products of all gates with their other terms."""
     g, old = made.graph, made.old.graph
     total = products
     for terms in zip(*(_others(old, lane) for lane in lanes), strict=True):
@@ -284,13 +306,15 @@ def _sums(made: _Packing, lanes: Sequence[Lane], products: int) -> int:
 
 
 def _together(made: _Packing, ids: Sequence[int]) -> int:
-    """The values of all lanes along a new first axis: made at once where they are made alike, else side by side."""
+    """Return the values of all gates along a new first axis: one operation where they are computed alike, else stacked
+    copies."""
     g, old = made.graph, made.old.graph
     nodes = [old[id] for id in ids]
     if not any(id in made.varying for id in ids):
         stack = _stack(g, [made.new[id] for id in ids])
         _note(made, stack, ids)
         return stack
+    # One value that all gates read broadcasts along the axis of gates.
     if len(set(ids)) == 1:
         return made.new[ids[0]]
     alike = len({(node.family, node.attrs, len(node.args)) for node in nodes}) == 1
@@ -309,13 +333,13 @@ def _together(made: _Packing, ids: Sequence[int]) -> int:
 
 
 def _in_front(made: _Packing, id: int) -> int:
-    """A value that is kept with the axis of the lanes in front."""
+    """Record that a value has a gate-major layout, and return it."""
     made.front.add(id)
     return id
 
 
 def _alike(g: Graph, node: Node) -> Sequence[int]:
-    """The terms of a sum in an order that does not depend on how it was written, where all are added."""
+    """Return the terms of a sum in an order that does not depend on its spelling, where all are added."""
     kinds = {arg: (g[arg].family, str(g[arg].attrs)) for arg in node.args if g[arg].family != "leaf"}
     plus = min(signs_of(node) or (0,)) > 0
     return sorted(node.args, key=lambda arg: kinds.get(arg, ("leaf", ""))) if plus else node.args

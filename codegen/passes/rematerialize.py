@@ -1,8 +1,12 @@
-"""Chooses what the backward sweep reads of the forward sweep and what it computes again, for a block of steps at once.
+"""Choose what the backward sweep reads of the forward sweep and what it rematerializes, for a block of steps at once.
 
-A value costs what its operations cost, in passes of one multiplication over a block that lies in the cache; what it is
-computed from must be there anyway: states, inputs, values without an axis of steps, other values that are kept, or
-values that are themselves computed again. Products, reductions and gathers are never computed again.
+The cost of a value is that of its operations, in passes of one multiplication over a block that lies in the cache; its
+arguments must be there anyway: states, inputs, values without an axis of steps, residuals, or values that are
+themselves rematerialized. Products, reductions and gathers are never computed again.
+
+Example: of y = p * q with p = f * c and q = tanh(s) the backward sweep reads p, q, f and c. p costs one multiplication
+from f and c, less than FREE, and is no residual. q costs 8 from s and is one, unless memory is spared: then it is
+computed again too, for 8 is less than CHEAP.
 """
 
 from __future__ import annotations
@@ -29,32 +33,33 @@ CALLS = {
 DIVISION, POWER, OTHER = 2.0, 16.0, 50.0
 
 FREE = 3.0
-"""What costs no more is never kept: writing a value into an array of all steps and reading it from there takes as long
-as four multiplications in the cache, measured in both types."""
+"""The cost up to which a value is never a residual: writing a value into an array of all steps and reading it back
+takes as long as four multiplications in the cache, measured in both types."""
 CHEAP = 40.0
-"""What costs more is kept where memory is spared too: a few transcendental functions are less than a product."""
+"""The cost up to which a value is rematerialized to spare memory: a few transcendental functions are less than a
+product."""
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """The values that are computed again, with the cost of each, and those in between that are computed with them."""
+    """The values that are rematerialized, with the cost of each, and those between them and the residuals."""
 
     costs: dict[int, float]
     inner: frozenset[int]
 
 
 def recompute_free(p: Program) -> Program:
-    """Return the program with values computed again in the backward sweep where that is as fast as to keep them."""
+    """Return the program in which the backward sweep rematerializes what is computed as fast as it is stored and read."""
     return recomputed(p, FREE)
 
 
 def recompute_cheap(p: Program) -> Program:
-    """Return the program with all cheap elementwise values computed again in the backward sweep."""
+    """Return the program in which the backward sweep rematerializes all cheap elementwise values."""
     return recomputed(p, CHEAP)
 
 
 def recomputed(p: Program, limit: float) -> Program:
-    """Return the program with the values computed again that cost up to `limit` multiplications each."""
+    """Return the program in which values that cost up to `limit` multiplications each are rematerialized."""
     barred = _barred(p)
     while True:
         choice = _chosen(p, limit, barred)
@@ -64,12 +69,13 @@ def recomputed(p: Program, limit: float) -> Program:
         wrong = _far(found, again)
         if not wrong:
             return found
+        # A wrong copy may be one in between, which is no choice of its own: then all choices are given up, so that the
+        # loop ends.
         barred |= wrong & choice.costs.keys() or choice.costs.keys()
 
 
 def computed_again(p: Program) -> list[int]:
-    """Return the values that the backward sweep computes again; those that lie between them and what is kept go without
-    saying."""
+    """Return the values that the backward sweep rematerializes, without those between them and the residuals."""
     readers = p.graph.readers
     inline = arguments_again(p)
     copies = [node.id for node in p.graph if _is_copy(node) and node.id not in inline]
@@ -81,12 +87,12 @@ def _is_copy(node: Node) -> bool:
 
 
 def _barred(p: Program) -> set[int]:
-    """What stays as it is: results, and values whose memory is shared with others."""
+    """Return the values that are never rematerialized: results, and values whose memory is shared with others."""
     return {*p.needed, *p.front, *p.joined}
 
 
 def _chosen(p: Program, limit: float, barred: set[int]) -> _Choice:
-    """The values that the backward sweep reads and that cost no more than the limit, arguments first."""
+    """Return the values that the backward sweep reads and that cost no more than the limit, arguments first."""
     g, varying = p.graph, p.varying
     forward = g.ancestors(p.forward_roots)
     read = _read_back(p, forward)
@@ -100,7 +106,7 @@ def _chosen(p: Program, limit: float, barred: set[int]) -> _Choice:
         if cost <= limit and id not in barred:
             costs[id] = cost
             inner |= between
-        there.add(id)  # kept or computed again, and so there for what follows
+        there.add(id)  # a residual or rematerialized, and so there for later values
     return _Choice(costs, frozenset(inner))
 
 
@@ -110,13 +116,14 @@ def _read_back(p: Program, forward: Iterable[int]) -> set[int]:
 
 
 def _cost(g: Graph, id: int, there: set[int]) -> tuple[float, set[int]]:
-    """The cost of a value from those that are there, and the values between them and it."""
+    """Return the cost of a value computed from those that are there, and the values between them and it."""
     node = g[id]
     is_view = node.family == "view" and node.attrs.kind in WITHOUT_COPY
     if node.family != "map" and not is_view:
         return float("inf"), set()
     cost = 0.0 if is_view else operations(tree_of(expanded(node.attrs.expr)))
     between: set[int] = set()
+    # A value that two arguments share counts twice, so that this is an upper bound.
     for arg in set(node.args) - there:
         more, found = _cost(g, arg, there)
         cost, between = cost + more, between | found | {arg}
@@ -132,6 +139,8 @@ def operations(tree: Tree) -> float:
             own = len(factors) - 1 + DIVISION * len(divisors)
             return own + sum(map(operations, factors + divisors))
         case Power(base) if count := whole_power(tree):
+            # Square and multiply: one squaring for each bit but the first, one product for each further bit that is
+            # set.
             return count.bit_length() + count.bit_count() - 2 + operations(base)
         case Power(base, exponent):
             return POWER + operations(base) + operations(exponent)
@@ -141,7 +150,7 @@ def operations(tree: Tree) -> float:
 
 
 def _with_copies(p: Program, choice: _Choice) -> tuple[Program, dict[int, int]]:
-    """The program whose backward sweep reads copies, and the values that they are copies of."""
+    """Return the program whose backward sweep reads copies, and the values of which they are copies."""
     forward = set(p.graph.ancestors(p.forward_roots))
     g, new, again = Graph(), dict[int, int](), dict[int, int]()
     for id in p.graph.ancestors(p.needed):
@@ -150,6 +159,8 @@ def _with_copies(p: Program, choice: _Choice) -> tuple[Program, dict[int, int]]:
         new[id] = g.add(node.family, tuple(known[arg] for arg in node.args), node.shape, node.attrs)
         if id in choice.costs or id in choice.inner:
             args = tuple(again.get(arg, new[arg]) for arg in node.args)
+            # `again` in the attributes keeps the graph from returning the original, which has the same family and
+            # arguments.
             again[id] = g.add(node.family, args, node.shape, replace(node.attrs, again=True))
     g.names.update({new[id]: name for id, name in p.graph.names.items() if id in new})
     q = renewed(p, g, new)
@@ -159,7 +170,7 @@ def _with_copies(p: Program, choice: _Choice) -> tuple[Program, dict[int, int]]:
 
 
 def _far(p: Program, again: dict[int, int]) -> set[int]:
-    """The values whose copies would take an array of all steps; views take none, wherever they are made."""
+    """Return the values whose copies would take an array of all steps; views take none, wherever they are."""
     places = place(p).places
     maps = [copy for copy in again if p.graph[copy].family == "map"]
     return {again[copy] for copy in maps if not is_near(places, "backward", copy)}

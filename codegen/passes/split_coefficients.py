@@ -1,4 +1,16 @@
-"""Splits the backward loop into coefficients, which need no adjoint, and the recursion that is linear in the adjoints."""
+"""Split the backward loop into coefficients, which read no adjoint, and a recursion that is linear in the adjoints.
+
+The chain rule makes every cotangent a sum of coefficients times cotangents. The coefficients depend on primals only, so
+that they are computed for a block of steps at once, and one line for each adjoint remains in the loop. Example:
+
+    ds = dh * o;  dc = dc_next + ds * (1 - tanh(c)**2);  da = dc * c_prev * f * (1 - f)
+
+becomes, the first two lines in the block prologue,
+
+    dc_dh = o * (1 - tanh(c)**2)
+    da_dc = c_prev * f * (1 - f)
+    dc = dc_next + dc_dh * dh;  da = da_dc * dc
+"""
 
 from __future__ import annotations
 
@@ -17,12 +29,13 @@ from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rewrite import copy_node
 
 Linear = dict[int, sp.Expr]
-"""The coefficient of each moving value, over symbols of values that do not move."""
+"""The coefficient of each value that depends on adjoints, over symbols of values that do not."""
 
 
 @dataclass(frozen=True)
 class _Forms:
-    """Which values of the backward loop are linear forms, and which are read inside another only."""
+    """The linear forms of values of the backward loop, and those values that were put into the form of their only
+    reader."""
 
     linear: Mapping[int, Linear]
     inside: frozenset[int]
@@ -31,9 +44,9 @@ class _Forms:
 
 @dataclass
 class _Splitting:
-    """A program as it is made anew: new ids by old ones, the labels of coefficients, what values stand for.
+    """A program while the pass rebuilds it: new ids by old ones, labels of coefficients, and origins of values.
 
-    `shown` is the program as equations show it, the coefficients among its values; `used` the names in it.
+    `shown` is the program as equations show it, which includes the coefficients; `used` are the names in it.
     """
 
     old: Program
@@ -47,7 +60,7 @@ class _Splitting:
 
 
 def split(p: Program) -> Program:
-    """Return the program with each elementwise value of its backward loop as a sum of adjoints times coefficients."""
+    """Return the program with each elementwise value of the backward loop as a sum of adjoints times coefficients."""
     forms = _forms(p)
     shown = replace(p, graph=p.graph.copy(), labels=dict(p.labels))
     made = _Splitting(p, shown, {label.full for label in p.labels.values()}, p.varying)
@@ -69,7 +82,8 @@ def split(p: Program) -> Program:
 
 
 def _forms(p: Program) -> _Forms:
-    """A value that is one adjoint times a coefficient, read by one other alone, is part of that one's formula."""
+    """Return the linear forms of the loop; one adjoint times a coefficient that one other value reads becomes part of
+    that one."""
     g, places = p.graph, place(p).places
     loop = [id for id, where in places.items() if where == f"backward {LOOP}"]
     moving = {*loop, *p.carry.values()}
@@ -87,6 +101,9 @@ def _forms(p: Program) -> _Forms:
             continue
         whole: Linear = {}
         for arg, factor in found.items():
+            # A form of several terms stays a value of its own: put into its reader, each of its coefficients would be
+            # multiplied by the reader's. Broadcast values stay too, or the product would be taken for every repeated
+            # element.
             alone = readers[arg] == [id] and arg not in roots and g.shape(arg) == node.shape
             if alone and arg in linear and len(linear[arg]) == 1:
                 ((deeper, inner),) = linear.pop(arg).items()
@@ -105,7 +122,7 @@ def symbol_of(id: int) -> sp.Symbol:
 
 
 def _form(node: Node, moving: set[int]) -> Linear | None:
-    """A map as a linear form, where it is one by its sums and products alone."""
+    """Return a map as a linear form where its sums and products alone show that it is one, else None."""
     named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
     movers = {symbol_of(arg): arg for arg in node.args if arg in moving}
     found: Linear = {}
@@ -115,7 +132,7 @@ def _form(node: Node, moving: set[int]) -> Linear | None:
 
 
 def _collect(expr: sp.Expr, factor: sp.Expr, movers: Mapping[sp.Symbol, int], found: Linear) -> bool:
-    """Add the coefficients of an expression times a factor; False where it is not linear by its form."""
+    """Add the coefficients of an expression times a factor, and return False where its form is not linear."""
     if expr in movers:
         id = movers[expr]
         found[id] = found.get(id, sp.S.Zero) + factor
@@ -123,6 +140,7 @@ def _collect(expr: sp.Expr, factor: sp.Expr, movers: Mapping[sp.Symbol, int], fo
     if expr.is_Add:
         return all(_collect(term, factor, movers, found) for term in expr.args)
     if expr.is_Mul:
+        # Two factors with adjoints would be quadratic by their form; nothing is expanded.
         touched = [part for part in expr.args if not part.free_symbols.isdisjoint(movers)]
         rest = sp.Mul(*(part for part in expr.args if part not in touched))
         return len(touched) == 1 and _collect(touched[0], factor * rest, movers, found)
@@ -130,12 +148,13 @@ def _collect(expr: sp.Expr, factor: sp.Expr, movers: Mapping[sp.Symbol, int], fo
 
 
 def _recursion(made: _Splitting, node: Node, form: Linear) -> int:
-    """A value as one sum of adjoints times coefficients."""
+    """Return a value as one sum of adjoints times coefficients."""
     args: list[int] = []
     terms = []
     for id, factor in form.items():
         args.append(made.new[id])
         mover = placeholder(len(args) - 1)
+        # A number stands in the formula itself and needs no array.
         if not factor.free_symbols:
             terms.append(factor * mover)
             continue
@@ -145,7 +164,7 @@ def _recursion(made: _Splitting, node: Node, form: Linear) -> int:
 
 
 def _coefficient(made: _Splitting, node: Node, mover: int, factor: sp.Expr) -> int:
-    """The coefficient of one adjoint; it is called after the two values, with a number where several would be."""
+    """Return the coefficient of one adjoint, named after the two values, with a number where the name is taken."""
     read = sorted(int(symbol.name[1:]) for symbol in factor.free_symbols)
     body = factor.xreplace({symbol_of(id): placeholder(i) for i, id in enumerate(read)})
     id = build.map_(made.graph, body, [made.new[id] for id in read])

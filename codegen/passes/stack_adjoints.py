@@ -1,4 +1,16 @@
-"""Joins the adjoints that meet in one sum of products into one array, so that the sum is one product."""
+"""Stack the adjoints that meet in one sum of products into one array, so that the sum becomes one product.
+
+Example of three gates of one state:
+
+    dh = W_iᵀ di + W_fᵀ df + W_gᵀ dg;  dW_i = Σ di hᵀ;  dW_f = Σ df hᵀ;  dW_g = Σ dg hᵀ
+
+becomes
+
+    D = [di; df; dg], whose parts are computed in place;  W = [W_i; W_f; W_g], once
+    dh = Wᵀ D;  dW = Σ D hᵀ;  dW_i, dW_f, dW_g = dW[:n], dW[n : 2 n], dW[2 n :]
+
+Where two sums share some adjoints, such as {z, r} and {r, n}, the order z, r, n makes both sets contiguous.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +32,27 @@ from symbptt.ir.shape import Size, size
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum whose terms are, among others, products of weights with adjoints: their ids by adjoint."""
+    """A sum whose terms are, among others, products of weights with adjoints: the ids of these products by adjoint."""
 
     id: int
     products: Mapping[int, int]
 
 
 def join(p: Program) -> Program:
-    """Return the program with the adjoints of its backward loop that meet in one sum side by side in one array."""
+    """Return the program in which the adjoints of the backward loop that meet in one sum are concatenated in one array."""
     sums = _sums(p)
     lanes = _order(sums)
     while lanes:
         found = _joined(p, sums, lanes)
         if found is not None:
             return found
+        # One of the adjoints is computed from a sum of others; without the last one a shorter array may still do.
         lanes = lanes[:-1] if len(lanes) > 2 else []
     return p
 
 
 def _sums(p: Program) -> list[Sum]:
-    """The sums with two such products or more, those of the loop first."""
+    """Return the sums with two such products or more, those of the loop first."""
     g, places, varying = p.graph, place(p).places, p.varying
     readers = g.consumers(places)
     found = []
@@ -49,6 +62,7 @@ def _sums(p: Program) -> list[Sum]:
         products = {
             g[arg].args[1]: arg
             for arg in _terms(g[id])
+            # A product that something else reads too must be computed anyway.
             if readers[arg] == [id] and _is_back(g, g[arg], varying) and g.shape(arg) == g.shape(id)
             if places.get(g[arg].args[1]) == f"backward {LOOP}" and g[g[arg].args[1]].family == "map"
         }
@@ -58,7 +72,7 @@ def _sums(p: Program) -> list[Sum]:
 
 
 def _terms(node: Node) -> list[int]:
-    """The arguments that a map adds as they are."""
+    """Return the arguments that a map adds as they are, with coefficient one."""
     if node.family != "map":
         return []
     terms = sp.Add.make_args(node.attrs.expr)
@@ -72,7 +86,7 @@ def _is_back(g: Graph, node: Node, varying: set[int]) -> bool:
 
 
 def _order(sums: Sequence[Sum]) -> list[int]:
-    """The adjoints in an order in which those of the first two sums that share some lie side by side."""
+    """Return the adjoints of the first two sums that share some, in an order in which those of each sum are contiguous."""
     if not sums:
         return []
     first = list(sums[0].products)
@@ -83,7 +97,7 @@ def _order(sums: Sequence[Sum]) -> list[int]:
 
 @dataclass
 class _Joining:
-    """A program as it is made anew, and where each adjoint lies in the joined array."""
+    """A program while the pass rebuilds it, and the order of the adjoints in the stacked array."""
 
     old: Program
     lanes: list[int]
@@ -97,14 +111,14 @@ class _Joining:
 
 
 def _run(lanes: list[int], members: Sequence[int]) -> list[int]:
-    """The members as lanes that lie side by side, or none."""
+    """Return the members in the order of the stacked array where they are contiguous there, else an empty list."""
     at = sorted(lanes.index(id) for id in members if id in lanes)
     whole = len(at) > 1 and at[-1] - at[0] + 1 == len(at)
     return [lanes[i] for i in at] if whole else []
 
 
 def _joined(p: Program, sums: Sequence[Sum], lanes: list[int]) -> Program | None:
-    """The program with these adjoints joined, or none where one is computed from a sum of others."""
+    """Return the program with these adjoints stacked, or None where one is computed from a sum of others."""
     made = _Joining(p, lanes, {s.id: _run(lanes, list(s.products)) for s in sums}, _outer(p, lanes))
     made.sums = {id: run for id, run in made.sums.items() if run}
     products = {s.id: s.products for s in sums}
@@ -133,15 +147,16 @@ def _joined(p: Program, sums: Sequence[Sum], lanes: list[int]) -> Program | None
 
 
 def _is_gone(made: _Joining, products: Mapping[int, Mapping[int, int]], id: int) -> bool:
-    """Whether a value was a term of a sum that is one product now, or a product whose total is a part of another."""
+    """Answer whether a value was a term of a sum that is one product now, or a product whose total is a slice of
+    another."""
     inside = {products[s][lane] for s, run in made.sums.items() for lane in run}
     totals = {made.old.graph[total].args[0] for total in made.outer} - set(made.lanes)
     return id in inside or id in totals
 
 
 def _outer(p: Program, lanes: list[int]) -> dict[int, tuple[int, list[int]]]:
-    """The totals that are made at once for adjoints side by side: the value that each is multiplied with (-1: none),
-    and the adjoints."""
+    """Return the totals that are computed at once for contiguous adjoints, each with the value that multiplies the
+    adjoints (-1 where there is none) and with the adjoints."""
     g = p.graph
     readers = g.consumers(g.ancestors(p.needed))
     groups: dict[int, dict[int, int]] = {}
@@ -164,7 +179,8 @@ def _outer(p: Program, lanes: list[int]) -> dict[int, tuple[int, list[int]]]:
 
 
 def _topological(p: Program, made: _Joining, terms: Mapping[int, Mapping[int, int]]) -> list[int] | None:
-    """The values in an order in which they can be made, -1 the joined array; None where there is none."""
+    """Return the values in an order in which they can be computed, -1 being the stacked array; None where there is
+    none."""
     g = p.graph
     products = {terms[id][lane] for id, run in made.sums.items() for lane in run}
 
@@ -190,6 +206,8 @@ def _topological(p: Program, made: _Joining, terms: Mapping[int, Mapping[int, in
             state[id] = 1
             stack.append((id, True))
             for arg in reversed(needs(id)):
+                # An argument that is begun and not finished closes a cycle: an adjoint would need the array in which it
+                # lies.
                 if state.get(arg) == 1:
                     return None
                 stack.append((arg, False))
@@ -197,7 +215,7 @@ def _topological(p: Program, made: _Joining, terms: Mapping[int, Mapping[int, in
 
 
 def _rows(made: _Joining, run: Sequence[int]) -> int:
-    """The part of the joined array that adjoints side by side take."""
+    """Return the part of the stacked array that contiguous adjoints take."""
     g = made.old.graph
     start: Size = size(sum(g.shape(id)[0] for id in made.lanes[: made.lanes.index(run[0])]))
     length = size(sum(g.shape(id)[0] for id in run))
@@ -205,7 +223,7 @@ def _rows(made: _Joining, run: Sequence[int]) -> int:
 
 
 def _sum(made: _Joining, node: Node, run: Sequence[int], products: Mapping[int, int]) -> int:
-    """A sum with one product of stacked weights in the place of several products."""
+    """Return a sum in which one product of stacked weights replaces several products."""
     g, old = made.graph, made.old.graph
     inside = {products[lane] for lane in run}
     weights = [made.new[old[products[lane]].args[0]] for lane in run]
@@ -222,7 +240,7 @@ def _sum(made: _Joining, node: Node, run: Sequence[int], products: Mapping[int, 
 
 
 def _total(made: _Joining, node: Node, value: int, run: list[int]) -> int:
-    """The part of a total that belongs to one adjoint."""
+    """Return the part of a stacked total that belongs to one adjoint."""
     g, old = made.graph, made.old.graph
     rows = _rows(made, run)
     whole = build.total(g, rows if value < 0 else build.contract(g, rows, made.new[value], OUTER))
@@ -230,6 +248,7 @@ def _total(made: _Joining, node: Node, value: int, run: list[int]) -> int:
     lane = inner.id if value < 0 else inner.args[0]
     start = size(sum(old.shape(id)[0] for id in run[: run.index(lane)]))
     spans = [(start, old.shape(lane)[0], 1), *((0, item, 1) for item in g.shape(whole)[1:])]
+    # The graph has each node once, so that all adjoints of a run slice one and the same total.
     others = [id for id, (v, r) in made.outer.items() if v == value and r == run]
     made.origin.setdefault(whole, tuple(others))
     names = {id: name for name, id in made.old.params.items()}

@@ -1,4 +1,4 @@
-"""Transposes weights once, before the loop, where a product in the loop would read them by columns."""
+"""Transpose weights once, before the loop, where a product in the loop would read them by columns."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from symbptt.ir.rewrite import copy_node
 
 
 def turn(p: Program) -> Program:
-    """Return the program with each matrix-vector product in a loop that sums over the last axis of a weight reading the
-    transposed weight."""
+    """Return the program in which each matrix-vector product in a loop that sums over the last axis of a weight reads
+    the transposed weight."""
     places, varying = place(p).places, p.varying
 
     def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
         if node.family != "contract" or not places.get(node.id, "").endswith(LOOP):
             return copy_node(g, node, args)
         (a, b), labels = args, node.attrs
+        # Samples are the rows of x, so that W x is x Wᵀ for all of them.
         fixed = [arg not in varying and len(p.graph.shape(arg)) == 2 for arg in node.args]
         if fixed[0] and labels.a[1] in labels.b and labels.a[1] not in labels.out and not fixed[1]:
             return build.contract(g, build.transpose(g, a, (1, 0)), b, Product(labels.a[::-1], labels.b, labels.out))
