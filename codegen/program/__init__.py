@@ -1,1 +1,1 @@
-"""The recursion of a step with the place of every value."""
+"""Programs: the recursion of a step with the place of every value."""

@@ -1,4 +1,4 @@
-"""The loss of a model beside the program of its cell."""
+"""The loss of a model next to the program of its cell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from symbptt.ir.step import Argument
 
 @dataclass(frozen=True)
 class Head:
-    """A loss beside the program: its own program, without a loop; the arguments it adds; where and how it counts."""
+    """A loss next to the program: its own program, which has no loop, the arguments it adds, and where and how it
+    counts."""
 
     program: Program
     added: tuple[Argument, ...]

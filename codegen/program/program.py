@@ -1,4 +1,4 @@
-"""A program: the recursion of a step with the place of every value, from which modules are written."""
+"""A program: the recursion of a step with the place of every value, from which modules are generated."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Names = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Program:
-    """Values by name, all nodes of one graph.
+    """Values by name, all of them nodes of one graph.
 
-    `whole` is the adjoint of each state with what its own step adds; `places` says where each value is computed
-    (passes/place.py). Values in `front` are kept with their first axis, that of gates, before the samples; one in
-    `joined` is made of parts that are computed where they lie in it. `written` is the program as equations show it, and
-    `origin` the values there that a value stands for. `guarded` as of a recursion.
+    `whole` is the total cotangent of each state, with what its own step adds; `places` is the region in which each
+    value is computed (program/regions.py). Values in `front` have a gate-major layout, with their first axis before
+    that of samples; a value in `joined` is made of parts that are computed in place in it. `written` is the program as
+    equations show it, and `origin` the values there for which a value stands. `guarded` is that of the recursion.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Program:
 
     @cached_property
     def origins(self) -> dict[int, tuple[int, ...]]:
-        """The values of this graph by each value of `written` that they stand for."""
+        """The values of this graph for each value of `written` that they stand for."""
         found: dict[int, list[int]] = {}
         for new, olds in self.origin.items():
             for old in olds:
@@ -74,7 +74,7 @@ class Program:
 
     @property
     def needed(self) -> list[int]:
-        """What must not go when the graph is made anew."""
+        """The values that must survive when the graph is rebuilt."""
         return [*self.forward_roots, *self.backward_roots, *self.leaves.values(), *self.carry.values(),
                 *self.cotangent.values()]  # fmt: skip
 
@@ -109,7 +109,7 @@ def program_of(r: Recursion) -> Program:
 
 
 def rebuild(p: Program, rewrite: Rewrite) -> Program:
-    """Return the program with every node made anew by `rewrite`; nodes that no root needs go."""
+    """Return the program with every node rebuilt by `rewrite`; nodes that no root needs are dropped."""
     return renewed(p, *rewritten(p.graph, p.needed, rewrite))
 
 
@@ -117,6 +117,7 @@ def traced(p: Program, origin: Mapping[int, tuple[int, ...]]) -> dict[int, tuple
     """Return the values of the program as equations show it, for the new values that stand for values of `p`."""
     if p.written is None:
         return dict(origin)
+    # Origins refer to `written`, not to the pass before, so that a second pass maps through the first one.
     known = {
         new: tuple(dict.fromkeys(first for old in olds for first in p.origin.get(old, ())))
         for new, olds in origin.items()
@@ -125,22 +126,24 @@ def traced(p: Program, origin: Mapping[int, tuple[int, ...]]) -> dict[int, tuple
 
 
 def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
-    """Return the program in another graph, `new` being its ids by those of today."""
+    """Return the program in another graph, `new` being the new ids by the old ones."""
     names: dict[str, Any] = {
         f.name: {key: new[id] for key, id in getattr(p, f.name).items()}
         for f in fields(p)
         if f.type == "Names" and f.name != "whole"
     }
-    names["whole"] = {key: new[id] for key, id in p.whole.items() if id in new}  # where no gradient reads it, it goes
+    names["whole"] = {key: new[id] for key, id in p.whole.items() if id in new}  # dropped where no gradient reads it
     found: dict[int, Label] = {}
     for id, label in p.labels.items():
         if id in new:
+            # Two old values may have become one: the label of the first one stays.
             found.setdefault(new[id], label)
     return replace(
         p,
         graph=g,
         labels=found,
         kept=frozenset(new[id] for id in p.kept if id in new),
+        # Places belong to ids of the old graph; `place` derives them anew, as the last pass.
         places={},
         front=frozenset(new[id] for id in p.front if id in new),
         joined=frozenset(new[id] for id in p.joined if id in new),
@@ -150,7 +153,7 @@ def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
 
 
 def joint_name(names: Sequence[str], what: str) -> str:
-    """Return a name for values side by side: the letters with which all their names begin, and what they are."""
+    """Return a name for concatenated values: the letters with which all their names begin, and what they are."""
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in alike).rstrip("_")
     return f"{common}_{what}" if common else what

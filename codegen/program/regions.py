@@ -1,4 +1,9 @@
-"""Says for every value in which region of which sweep it is computed: one classification by what it depends on."""
+"""The region of each sweep in which a value is computed, by what the value depends on.
+
+Example: of a = W x + U h; h' = tanh(a), with the coefficient c = 1 - h'² and da = c * dh, the weights' transposes are
+in "once", W x in "forward block", U h, a and h' in "forward loop", c in "backward block", da in "backward loop", and
+the gradients Σ da hᵀ, which no later step reads, in "backward tail".
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,10 @@ from symbptt.codegen.program.program import Program
 from symbptt.ir.graph import Graph
 
 ONCE, ALL, BLOCK, LOOP, TAIL, AFTER = "once", "all", "block", "loop", "tail", "after"
-"""Regions: before the loop and free of samples; before it over all steps (backward only); before each block of steps of
-the loop; in the loop; behind the steps of each block; after the loop."""
+"""Regions: before the loop and free of samples; before it over all steps (backward only); in the prologue of each block
+of steps; in the loop; in the epilogue of each block; after the loop."""
 NEAR = (BLOCK, LOOP, TAIL)
-"""Regions of a block of steps, whose values need not be kept for other blocks."""
+"""Regions of a block of steps, whose values need not be stored for other blocks."""
 
 
 def place(p: Program) -> Program:
@@ -23,14 +28,14 @@ def place(p: Program) -> Program:
     places = _regions(g, forward, "forward", p.varying, states, list(p.next.values()))
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
     places |= _regions(g, backward, "backward", p.varying, list(p.carry.values()), list(p.recurrent.values()))
-    laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written there
+    laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written in it
     places |= _in_tails(p, places)
     places |= _in_blocks(p, places) | laid
     return replace(p, places=places, front=frozenset(id for id in p.front if not _is_kept_apart(p, places, id)))
 
 
 def _is_kept_apart(p: Program, places: dict[int, str], id: int) -> bool:
-    """Whether a value of a block of steps is stored for all steps, which come first in what is stored."""
+    """Answer whether a value of a block prologue is stored for all steps, whose axis then comes first."""
     if places.get(id) != f"forward {BLOCK}":
         return False
     readers = [reader for reader in p.graph.readers(id) if reader in places]
@@ -43,10 +48,14 @@ def is_near(places: Mapping[int, str], sweep: str, id: int) -> bool:
 
 
 def _in_tails(p: Program, places: Mapping[int, str]) -> dict[int, str]:
-    """What no later step needs is computed behind the steps of each block, while what it reads is in the cache; sums over
-    steps are added up there. What goes into one table by index is collected after the loop, the table being large, unless
-    something else reads the table of each sample."""
+    """Return the places of values that no later step needs and that move into the epilogue of each block.
+
+    There what they read is still in the cache, and sums over steps are accumulated block by block. A table that is
+    scattered into by index is collected after the loop, for it is large, unless something else reads the table of each
+    sample.
+    """
     g, varying = p.graph, p.varying
+    # Without states there is no loop over steps, and everything is computed for all steps at once.
     late = [id for id, where in places.items() if where.endswith(AFTER)] if p.next else []
     readers = {id: set(g.readers(id)) & places.keys() for id in late}
     scattered = [id for id in late if g[id].family == "gather" and g[id].attrs.kind == "scatter"]
@@ -60,16 +69,19 @@ def _in_tails(p: Program, places: Mapping[int, str]) -> dict[int, str]:
 
 
 def _is_summed(g: Graph, readers: Iterable[int]) -> bool:
-    """Whether all that reads a value sums it over steps and samples."""
+    """Answer whether all readers of a value sum it over steps and samples."""
     return {g[reader].family for reader in readers} == {"total"}
 
 
 def _in_blocks(p: Program, places: Mapping[int, str]) -> dict[int, str]:
-    """The coefficients: what the backward sweep alone reads is computed for a block of steps at once, so that it is
-    still in the cache when the loop comes to it."""
+    """Return the places of the coefficients, which move into the prologue of each block.
+
+    Only the backward sweep reads them, so that they are still in the cache when the loop comes to them.
+    """
     readers, block = p.graph.consumers(places), f"backward {BLOCK}"
     roots = {*p.backward_roots, *p.whole.values()}
     found: dict[int, str] = {}
+    # Readers have larger ids than their arguments, so that all readers are decided before a value is.
     for id in sorted((id for id, where in places.items() if where == f"backward {ALL}"), reverse=True):
         near = all(reader in found or is_near(places, "backward", reader) for reader in readers[id])
         if id not in roots and readers[id] and near and p.graph[id].family != "leaf":
