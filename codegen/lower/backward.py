@@ -20,8 +20,11 @@ PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
 def backward(
     m: Module, storage: Storage, limit: float | None = None, monitored: bool = False
 ) -> tuple[Function, list[Buffer]]:
-    """Return the backward sweep, and the buffers of the forward sweep that it reads; the adjoints that come to a step are
-    clipped to a joint norm of `limit`, and their norms noted where it is `monitored`."""
+    """Return the backward sweep, and the buffers of the forward sweep that it reads.
+
+    The adjoints that arrive at a step are clipped to a joint norm of `limit`, and their norms are recorded where it is
+    `monitored`.
+    """
     p, w = m.program, sweep_of(m, storage, "backward")
     w.builder.statements += masks.kept_cotangents(storage, storage.masks) if storage.masks else []
     w.write(ONCE)
@@ -36,6 +39,8 @@ def backward(
     inside: list[Statement] = []
     with w.lowering.at(w.in_loop, inside):
         arrived = _arrive(w)
+        # Clipping comes before ended samples are put aside; monitors read total cotangents, which the loop region
+        # computes.
         inside += watching.clip(w, arrived, limit) if limit is not None else []
         inside += masks.wait(storage.masks, arrived) if storage.masks else []
         w.write(LOOP)
@@ -55,7 +60,7 @@ def backward(
 
 
 def _arrive(w: Sweep) -> dict[str, View]:
-    """The adjoint of each state is what the step after hands on, and the cotangent that is given at this step."""
+    """Add, for each state, the incoming cotangent of the step after and the direct cotangent of this step."""
     found = {}
     for name, leaf in w.module.program.carry.items():
         carry, direct = whole(w.storage.carries[name]), point(whole(w.storage.direct[name]), 0, T)
@@ -65,9 +70,10 @@ def _arrive(w: Sweep) -> dict[str, View]:
 
 
 def _hand_on(w: Sweep) -> None:
-    """What a step hands on to the step before takes the place of what it got, when nothing reads that any more.
+    """Write the outgoing cotangent of each state into the carry, once nothing reads the incoming one any more.
 
-    First goes what no other one reads; where each is read by another, as when two states change places, one is put aside.
+    States whose carry no other state reads go first; where each is read by another, as when two states change places,
+    one is written to a temporary.
     """
     p = w.module.program
     waiting = dict(p.recurrent)
@@ -78,12 +84,15 @@ def _hand_on(w: Sweep) -> None:
             (name for name in waiting if not any(name in read[other] for other in waiting if other != name)), ""
         )
         if not name:
+            # A cycle: a temporary for one of its states breaks it.
             name = next(name for name in waiting if name not in aside)
             aside[name], read[name] = _aside(w, waiting[name]), frozenset()
             continue
         id, out = waiting.pop(name), whole(w.storage.carries[name])
         if name in aside:
             w.builder.copy(out, aside[name], (id,))
+        # A product or a reduction reads elements of its own carry after others were written, so that it needs a
+        # temporary.
         elif name in read[name] and not _fits_in_place(w, id, out):
             w.builder.copy(out, _aside(w, id), (id,))
         else:
@@ -94,7 +103,7 @@ def _hand_on(w: Sweep) -> None:
 
 
 def _carries_read(w: Sweep, id: int) -> frozenset[str]:
-    """The states in the place of whose adjoints something lies that a value is computed from."""
+    """Return the states from whose carries a value is computed."""
     names = {carry: name for name, carry in w.storage.carries.items()}
     found, seen, queue = set[str](), set[int](), [id]
     while queue:
@@ -103,6 +112,7 @@ def _carries_read(w: Sweep, id: int) -> frozenset[str]:
             continue
         seen.add(value)
         stored = w.storage.stored.get(value)
+        # What is stored is not computed again, so that only the buffer in which it lies counts.
         if stored is None:
             queue += w.lowering.graph[value].args
         elif stored.view.buffer in names:
@@ -111,10 +121,11 @@ def _carries_read(w: Sweep, id: int) -> frozenset[str]:
 
 
 def _fits_in_place(w: Sweep, id: int, out: View) -> bool:
-    """Whether a value can be written where something lies that it is computed from, element by element."""
+    """Answer whether a value can be written where one of its arguments lies, element by element."""
     if id in w.storage.stored:
         return operand(w.lowering, id) == out
     node = w.lowering.graph[id]
+    # A remainder takes two statements, of which the second would read what the first has overwritten.
     if node.family != "map" or is_remainder(node):
         return False
     _, args = formula(w.lowering, node, out)
@@ -122,7 +133,7 @@ def _fits_in_place(w: Sweep, id: int, out: View) -> bool:
 
 
 def _aside(w: Sweep, id: int) -> View:
-    """A value in a place of its own."""
+    """Write a value into a temporary of its own and return it."""
     out = room(w.lowering, "s", w.lowering.frame.lead, w.lowering.graph.shape(id))
     emit(w.lowering, id, out)
     return out

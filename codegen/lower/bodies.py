@@ -1,4 +1,4 @@
-"""Elementwise bodies that are put together: a formula inside another becomes part of its tree."""
+"""Composition of elementwise bodies: a formula inside another becomes part of its tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def number(value: int | float) -> Tree:
 
 
 def replaced(tree: Tree, part: Callable[[int], Tree]) -> Tree:
-    """Return a tree with `part(i)` in the place of each reference i."""
+    """Return a tree with `part(i)` in place of each reference i."""
 
     def inside(trees: tuple[Tree, ...]) -> tuple[Tree, ...]:
         return tuple(replaced(t, part) for t in trees)
@@ -39,7 +39,7 @@ def replaced(tree: Tree, part: Callable[[int], Tree]) -> Tree:
 
 @cache
 def body_of(expr: sp.Expr) -> Tree:
-    """Return the body of a map as a tree, the user's declared functions written out."""
+    """Return the body of a map as a tree, in which functions declared by the user are expanded."""
     return tree_of(expanded(expr))
 
 

@@ -1,4 +1,4 @@
-"""A cell's program as loops: the entrance of lowering."""
+"""The entry point of lowering: the program of a cell as loops."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Sweeps:
 
 
 def lower(p: Program, masked: bool = False, limit: float | None = None, monitored: bool = False) -> Sweeps:
-    """Return a placed program as two functions: all steps are run and kept, without truncation.
+    """Return a placed program as two functions that run and store all steps, without truncation.
 
-    `masked`: samples have lengths, and resets; `limit`: the joint norm of the adjoints at each step, at most; `monitored`:
-    the norms of the adjoints at each step are results, where a flag asks for them.
+    `masked`: samples have lengths and resets; `limit`: the greatest joint norm of the adjoints at each step;
+    `monitored`: the norms of the adjoints at each step are results, where a flag asks for them.
     """
     m = module_of(p)
     storage = storage_of(m, masked)
@@ -35,7 +35,7 @@ def lower(p: Program, masked: bool = False, limit: float | None = None, monitore
 
 @dataclass(frozen=True)
 class Pulled:
-    """The forward sweep of a cell, and one step back for all steps at once: of adjoints alone, and with all sums."""
+    """The forward sweep of a cell, and one step back for all steps at once, without and with the sums of gradients."""
 
     forward: Function
     pull: Function

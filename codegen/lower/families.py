@@ -1,11 +1,11 @@
-"""One rule a family: how a value of a program becomes statements.
+"""Lowering, one rule for each family: how a value of a program becomes statements.
 
-Two functions call each other. `operand` tells where a value can be read, and writes it into a new temporary only where it
-lies nowhere; `emit` writes a value into a given place. Whatever is only index arithmetic becomes a view and no statement.
+Two functions call each other. `operand` tells where a value can be read, and writes it into a new temporary only where
+it is stored nowhere; `emit` writes a value into a given view. Pure index arithmetic becomes a view and no statement.
 
-Example: of `da = dh * (1 - h * h)` the map has the body `_0 * (1 - _1**2)` over the values dh and h, which have places, so
-that one statement `Map(da, body, (dh, h))` writes it. Had the inner square a place of its own, because two values read it,
-the body would refer to that.
+Example: of `da = dh * (1 - h * h)` the map has the body `_0 * (1 - _1**2)` over the values dh and h, which are stored,
+so that one statement `Map(da, body, (dh, h))` writes it. Were the inner square stored, because two values read it, the
+body would refer to that.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ LEAD_LABEL = 1000
 
 @dataclass
 class Lowering:
-    """A sweep as it is being lowered.
+    """A sweep during lowering.
 
-    `stored` tells where values lie that have a place of their own; `static` values are numbers that stand in formulas;
-    `varying` ones differ between samples or steps. `frame` is where statements stand now, and `known` tells where values
-    can be read there that have no place of their own. `parts` are values that are written where they lie in another one;
-    those in `front` lie with their first axis before that of samples.
+    `stored` are the views of values that have a place of their own; `static` values are numbers in formulas; `varying`
+    ones differ between samples or steps. `frame` is where statements stand now, and `known` are the views there of
+    values that have no place of their own. `parts` are values that are computed in place in another one; those in
+    `front` have a gate-major layout.
     """
 
     graph: Graph
@@ -71,8 +71,9 @@ class Lowering:
 
     @contextmanager
     def at(self, frame: Frame, body: list[Statement]) -> Iterator[None]:
-        """Let statements stand in `body`, in a frame of its own."""
+        """Add statements to `body` in the meantime, in a frame of its own."""
         outer, known = self.frame, self.known
+        # A temporary of another body may be out of its loop, so that nothing is known to begin with.
         self.frame, self.known = frame, {}
         try:
             with self.builder.inside(body):
@@ -81,16 +82,16 @@ class Lowering:
             self.frame, self.known = outer, known
 
     def lead(self, id: int) -> Shape:
-        """Return the axes that a value has here before its own."""
+        """Return the axes that a value has before its own in this frame."""
         return self.frame.lead if id in self.varying else ()
 
     def shape(self, id: int) -> Shape:
-        """Return the shape that a value has here."""
+        """Return the shape that a value has in this frame."""
         return (*self.lead(id), *self.graph.shape(id))
 
 
 def operand(s: Lowering, id: int) -> View:
-    """Return where a value can be read: the axes of steps and samples first, where it differs between these."""
+    """Return where a value can be read: the axes of steps and samples come first, where it differs between these."""
     if id in s.stored:
         return s.frame.part(s.stored[id])
     if id not in s.known:
@@ -99,7 +100,7 @@ def operand(s: Lowering, id: int) -> View:
 
 
 def _looked_at(s: Lowering, id: int) -> View | None:
-    """A value that is a view of another one, where that is index arithmetic alone."""
+    """Return a value that is a view of another one where index arithmetic alone makes it, else None."""
     node = s.graph[id]
     if node.family == "view" and node.attrs.kind in WITHOUT_COPY:
         return view_of(s.graph, id, operand(s, node.args[0]), len(s.lead(id)))
@@ -107,8 +108,8 @@ def _looked_at(s: Lowering, id: int) -> View | None:
 
 
 def view_of(g: Graph, id: int, of: View, lead: int) -> View | None:
-    """Return a value that is a view of its argument, which lies in `of` behind `lead` axes; None where a reshape makes
-    one axis of several."""
+    """Return a value that is a view of its argument, which lies in `of` behind `lead` axes; None where a reshape merges
+    axes."""
     node = g[id]
     match node.attrs.kind:
         case "transpose":
@@ -124,6 +125,7 @@ def view_of(g: Graph, id: int, of: View, lead: int) -> View | None:
 
 
 def _temporary(s: Lowering, id: int) -> View:
+    """Write a value into a new temporary and return it."""
     own = s.graph.shape(id)
     space = "scalar" if id in s.static and not own else "temporary"
     out = room(s, "s", s.lead(id), own, space, id in s.front)
@@ -132,7 +134,8 @@ def _temporary(s: Lowering, id: int) -> View:
 
 
 def room(s: Lowering, name: str, lead: Shape, own: Shape, space: str = "temporary", front: bool = False) -> View:
-    """Return a new buffer for a value of this shape here, with room for the longest block where steps go by blocks."""
+    """Return a new buffer for a value of this shape, long enough for the longest block where steps go by blocks."""
+    # The buffer is allocated before the loop over blocks, where the number of steps of a round is not known.
     longest = tuple(BLOCK if n == COUNT else n for n in lead)
     out = arranged(s.builder.name(name), longest, own, front, space)
     s.builder.buffers.append(out.buffer)
@@ -141,8 +144,10 @@ def room(s: Lowering, name: str, lead: Shape, own: Shape, space: str = "temporar
 
 
 def emit(s: Lowering, id: int, out: View) -> None:
-    """Write a value into `out`, which has its shape here, or more axes of steps and samples, along which it repeats."""
+    """Write a value into `out`, which has its shape in this frame, or more axes of steps and samples, along which it
+    repeats."""
     node = s.graph[id]
+    # Only maps broadcast over axes that they lack: the other families would compute the same value for each step.
     if id in s.stored or id in s.known or (len(out.axes) > len(s.shape(id)) and node.family != "map"):
         s.builder.copy(out, operand(s, id), (id,))
         return
@@ -150,7 +155,7 @@ def emit(s: Lowering, id: int, out: View) -> None:
 
 
 def _aligned(view: View, lead: int, shape: Shape) -> View:
-    """A view, `lead` of whose axes are those of steps and samples, with its own axes repeated to a shape."""
+    """Return a view, `lead` of whose axes are those of steps and samples, with its own axes broadcast to a shape."""
     for _ in range(len(shape) - len(view.axes) + lead):
         view = with_new(view, lead)
     own = repeated(replace(view, axes=view.axes[lead:]), shape)
@@ -169,14 +174,14 @@ def _map(s: Lowering, node: Node, out: View) -> None:
 
 
 def formula(s: Lowering, node: Node, out: View) -> tuple[Tree, tuple[Operand, ...]]:
-    """Return the body of a map over operands of the shape of `out`, formulas that it alone reads put in."""
+    """Return the body of a map over operands of the shape of `out`, with formulas that only it reads written into it."""
     args: list[Operand] = []
     body = _inner(s, node, node, out.shape, args)
     return body, tuple(args)
 
 
 def _inner(s: Lowering, node: Node, of: Node, shape: Shape, args: list[Operand]) -> Tree:
-    """The tree of a map inside the formula of another one, which has the shape of the result."""
+    """Return the tree of a map inside the formula of another one, which has the shape of the result."""
     tree = body_of(node.attrs.expr)
     read = uses(tree)
     trees = {i: _argument(s, node.args[i], of, shape, args, read[i]) for i in sorted(read)}
@@ -184,13 +189,14 @@ def _inner(s: Lowering, node: Node, of: Node, shape: Shape, args: list[Operand])
 
 
 def _argument(s: Lowering, id: int, of: Node, shape: Shape, args: list[Operand], count: int) -> Tree:
-    """An argument: a number, a formula that is put in, or what an operand holds."""
+    """Return an argument as a tree: a number, a formula that is inlined, or a reference to an operand."""
     node = s.graph[id]
     if id not in s.stored and id not in s.known:
         if node.family == "number" and not node.shape:
             return number(node.attrs.value)
         if node.family == "leaf" and node.attrs.role == "size":
             return _refer(Extent(_size(s, node)), args)
+        # A broadcast formula, or one that is read twice, would be computed again for every element or every reference.
         alike = node.shape == of.shape and (id in s.varying) == (of.id in s.varying) and count == 1
         if node.family == "map" and not is_remainder(node) and (alike or id in s.static):
             return _inner(s, node, of, shape, args)
@@ -209,18 +215,19 @@ def _size(s: Lowering, node: Node) -> sp.Expr:
 
 
 def _remainder(s: Lowering, node: Node, out: View) -> None:
-    """What a function leaves of one: by its value, and where little is left by its argument."""
+    """Write the remainder of a function, by its value, and by its argument where the remainder is tiny."""
     y, a = node.args
     name = node.attrs.expr.func.__name__
     tree = body_of(ops.REMAINING[name].body(placeholder(0)))
     args: list[Operand] = []
+    # The count 2 keeps the value from being inlined: the body refers to it more than once.
     body = replaced(tree, lambda _: _argument(s, y, node, out.shape, args, 2))
     s.builder.add(Map(out, body, tuple(args), (node.id,)))
     inside: list[Statement] = []
     known = dict(s.known)
     with s.builder.inside(inside):
         argument = repeated(_aligned(operand(s, a), len(s.lead(a)), node.shape), out.shape)
-    s.known = known  # what is written inside is not there outside
+    s.known = known  # temporaries of the conditional body are not there outside
     s.builder.add(Sharpen(out, name, argument, tuple(inside), (node.id,)))
 
 
@@ -239,12 +246,14 @@ def _product(s: Lowering, node: Node, out: View, kept: int, origin: tuple[int, .
         labels.append((*range(LEAD_LABEL, LEAD_LABEL + len(s.lead(arg))), *part))
     lead = tuple(range(LEAD_LABEL, LEAD_LABEL + kept))
     if not kept:  # an axis of steps or samples that one side alone has is summed before
+        # Σ_t a_t b = (Σ_t a_t) b: the law of Contract wants each summed label in both operands.
         for i, other in ((0, 1), (1, 0)):
             alone = [j for j, x in enumerate(labels[i]) if x >= LEAD_LABEL and x not in labels[other]]
             if alone:
                 sides[i] = _summed(s, sides[i], tuple(alone), origin)
                 labels[i] = tuple(x for j, x in enumerate(labels[i]) if j not in alone)
     result = (*lead, *node.attrs.out)
+    # Labels are numbered anew, so that equal products have equal labels whatever their axes were called.
     order = {label: i for i, label in enumerate(dict.fromkeys((*result, *labels[0])))}
     product = Product(*(tuple(order[x] for x in part) for part in (labels[0], labels[1], result)))
     s.builder.add(Contract(out, sides[0], sides[1], product, add, origin))
@@ -265,6 +274,7 @@ def _reduce(s: Lowering, node: Node, out: View) -> None:
 
 
 def _gather(s: Lowering, node: Node, out: View) -> None:
+    """Write elements at indices, or, for the adjoint, zeros with elements added at indices."""
     first, at = node.args
     lead = len(out.axes) - len(node.shape)
     index = operand(s, at)
@@ -280,7 +290,7 @@ def _gather(s: Lowering, node: Node, out: View) -> None:
 
 
 def scatter(s: Lowering, node: Node, out: View, origin: tuple[int, ...]) -> None:
-    """Add a value to the places that its indices tell; `out` repeats along the axes of steps and samples for their sum."""
+    """Add a value at its indices; `out` repeats along the axes of steps and samples where these are summed."""
     x, at = node.args
     shape = (*s.frame.lead, *s.graph.shape(x))
     part = repeated(_aligned(operand(s, x), len(s.lead(x)), s.graph.shape(x)), shape)
@@ -299,13 +309,15 @@ def _total(s: Lowering, node: Node, out: View) -> None:
 
 
 def total(s: Lowering, node: Node, out: View, add: bool) -> None:
-    """Write the sum of a value over the steps and samples that are here, or add it."""
+    """Write the sum of a value over the steps and samples of this frame, or add it."""
     (x,) = node.args
     inner, origin = s.graph[x], (node.id,)
     free = x not in s.stored and x not in s.known
+    # Σ_t Σ_b da hᵀ is one product over all steps and samples; the products of single samples are never stored.
     if free and inner.family == "contract" and x in s.varying:
         _product(s, inner, out, 0, origin, add)
         return
+    # The sum of scattered tables is one table: repeated axes of the output add what is scattered.
     if free and inner.family == "gather" and inner.attrs.kind == "scatter" and x in s.varying:
         if not add:
             s.builder.fill(out, ZERO, origin)
@@ -341,6 +353,7 @@ def _leaf(s: Lowering, node: Node, out: View) -> None:
         return
     assert node.attrs.role == "eye", f"{node.attrs.role} {node.attrs.name} has no place"
     s.builder.fill(out, ZERO, (node.id,))
+    # One axis that moves along both axes of the buffer is the diagonal.
     first, second = out.axes
     s.builder.fill(replace(out, axes=(Axis(first.length, (*first.of, *second.of)),)), ONE, (node.id,))
 
@@ -371,7 +384,8 @@ def _view(s: Lowering, node: Node, out: View) -> None:
 
 
 def _reshape(s: Lowering, node: Node, out: View, lead: int) -> None:
-    """A value in another shape: written so, or read so, or by way of all its elements in one row."""
+    """Write a value in another shape: through a reshaped output, from a reshaped operand, or by way of one flat
+    temporary."""
     (x,) = node.args
     own = reshaped(replace(out, axes=out.axes[lead:]), s.graph.shape(x))
     if own is not None:

@@ -1,4 +1,4 @@
-"""The forward sweep of a cell: states and outputs at all steps, and what the backward sweep reads."""
+"""The forward sweep of a cell: states and outputs at all steps, and the residuals of the backward sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from symbptt.ir.shape import size
 
 
 def forward(m: Module, storage: Storage, read: Sequence[Buffer]) -> Function:
-    """Return the forward sweep; the buffers `read` are what the backward sweep reads of it."""
+    """Return the forward sweep; the buffers `read` are those that the backward sweep reads of it."""
     p, w = m.program, sweep_of(m, storage, "forward")
     w.write(ONCE)
     for name, buffer in storage.states.items():
@@ -36,6 +36,8 @@ def forward(m: Module, storage: Storage, read: Sequence[Buffer]) -> Function:
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
         for name, id in p.outputs.items():
+            # With masks an output that is a residual too gets a copy: setting it to zero after the end would change the
+            # residual.
             apart = [Port("residual", buffer.name, whole(buffer)) for buffer in read if storage.masks]
             view = w.result(id, name, storage.cotangents[name].shape, [*results, *apart])
             results.append(Port("outputs", name, view))
@@ -45,7 +47,7 @@ def forward(m: Module, storage: Storage, read: Sequence[Buffer]) -> Function:
 
 
 def _given(w: Sweep) -> list[Port]:
-    """The arguments of the forward sweep."""
+    """Return the arguments of the forward sweep."""
     p, storage = w.module.program, w.storage
     ports = [Port(a.role, a.name, whole(storage.given[a.name])) for a in p.arguments if a.name in storage.given]
     ports += [Port("state", name, whole(buffer)) for name, buffer in storage.initial.items()]
@@ -56,7 +58,7 @@ def _given(w: Sweep) -> list[Port]:
 
 
 def _copied_states(w: Sweep) -> None:
-    """States that become a value which lies elsewhere: an argument, a number, the value of another state."""
+    """Copy the values of next states that lie elsewhere: an argument, a number, the value of another state."""
     for name, id in w.module.program.next.items():
         stored, buffer = w.storage.stored.get(id), w.storage.states[name]
         if stored is None or stored.view != span(whole(buffer), 0, 1, STEPS):

@@ -1,4 +1,4 @@
-"""Where statements stand: before the loops, for all steps, for the steps of a block, or in the loop over steps."""
+"""Frames of statements: before the loops, for all steps, for the steps of a block, or in the loop over steps."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL
 from symbptt.ir.shape import Shape, size
 
 T = index_symbol("t")
-"""The step at which the loop is."""
+"""The index of the loop over steps."""
 LO, COUNT = index_symbol("lo"), index_symbol("count")
-"""The first step of a block, and how many it has."""
+"""The first step of a block, and the number of its steps."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a value lies: a view whose first axes are those of steps and samples.
+    """The buffer view of a value, whose first axes are those of steps and samples.
 
-    `steps` says what its axis of steps holds: "all" steps, those of one "block", or that it has "none".
+    `steps` says what its axis of steps has: "all" steps, those of one "block", or that there is "none".
     """
 
     view: View
@@ -31,7 +31,8 @@ class Stored:
 
 @dataclass(frozen=True)
 class Frame:
-    """A place of statements: the axes of steps and samples that values have there, and the part of a stored value there."""
+    """A place of statements: the axes of steps and samples that values have there, and the part of a stored value
+    there."""
 
     lead: Shape
     part: Callable[[Stored], View]

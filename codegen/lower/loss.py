@@ -1,4 +1,4 @@
-"""The loss of a model as one function: its value for each sample, and what it sends back."""
+"""The loss of a model as one function: its value for each sample, and the cotangents of what it reads."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from symbptt.ir.step import Argument
 def lower_loss(p: Program, of_all_steps: bool) -> Function:
     """Return the program of a loss as a function of what it reads of the cell, of targets and its own parameters.
 
-    Given is also the weight of each loss, as the cotangent of "loss". Results are the outputs "loss", the gradients of
-    "params", and as "inputs" what is sent to what it reads. `of_all_steps`: values have axes of steps and samples, else of
-    samples alone.
+    A further argument is the weight of each loss, as the cotangent of "loss". Results are the outputs "loss", the
+    gradients of "params", and as "inputs" the cotangents of what it reads. `of_all_steps`: values have axes of steps
+    and samples, else of samples only.
     """
     lead: Shape = (STEPS, BATCH) if of_all_steps else (BATCH,)
     m = module_of(p, ("T", "B") if of_all_steps else ("B",))
@@ -50,7 +50,7 @@ def _shape(m: Module, a: Argument, lead: Shape) -> Shape:
 
 
 def _storage(m: Module, lead: Shape) -> tuple[Storage, list[Port]]:
-    """Where the values of a loss lie, and what it is given."""
+    """Return the storage of the values of a loss, and its arguments."""
     p, found, given = m.program, Storage(names_of(m)), list[Port]()
     for a in p.arguments:
         leaf, name = p.leaves[a.name], m.of_argument(a.name)

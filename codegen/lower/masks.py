@@ -1,8 +1,12 @@
-"""Masks as statements: samples that have ended hold their last state and hand no adjoint on, resets begin anew.
+"""Masks as statements: ended samples keep their last state and pass no adjoint on, resets begin anew.
 
-Forward, before each step: a sample that is reset begins with its initial state. One that has ended repeats its last step,
-so that nothing is computed but what was finite before, and keeps the state that it had at its end. Backward, the adjoint
-of a sample that has ended waits beside its step, and what would go to the step before a reset goes to the initial state.
+Forward, before each step: a sample that is reset begins with its initial state. One that has ended repeats its last
+step, so that only values are computed that were finite before, and keeps the state that it had at its end. Backward,
+the adjoint of an ended sample waits in a buffer of its own, and the cotangent that would go to the step before a reset
+goes to the initial state.
+
+Example: of samples of lengths 3 and 1 the second runs step 0 again at t = 1 and 2. Its state after step 0 is the result
+at t = 1 and 2 too, and backward the adjoint of its end passes by t = 2 and 1 to step 0.
 """
 
 from __future__ import annotations
@@ -18,18 +22,19 @@ from symbptt.ir.shape import size
 WHERE = Call("where", (Ref(0), Ref(1), Ref(2)))
 PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
 ZERO = number(0)
+# A selection and no product with the mask: 0 * inf and 0 * nan are nan in IEEE arithmetic.
 KEPT, GONE = Call("where", (Ref(0), Ref(1), ZERO)), Call("where", (Ref(0), ZERO, Ref(1)))
-"""A value where a mask is true, else zero; and the other way."""
+"""A value where a mask is true, else zero, and the complement."""
 
 
 def ports(masks: Masks) -> list[Port]:
-    """Return what a caller gives of masks, but for what states hold."""
+    """Return the mask arguments of a function, without the states of ended samples."""
     flags = [Port("flag", "lengths", whole(masks.lengths)), Port("flag", "reset", whole(masks.resets_there))]
     return [*flags, Port("mask", "active", whole(masks.active)), Port("mask", "reset", whole(masks.reset))]
 
 
 def _of(mask: View, like: View) -> View:
-    """A mask repeated to the axes that it lacks."""
+    """Return a mask with the axes that it lacks, repeated along them."""
     for _ in range(len(like.axes) - len(mask.axes)):
         mask = with_new(mask, len(mask.axes))
     return repeated(mask, like.shape)
@@ -40,7 +45,7 @@ def _chosen(out: View, mask: View, a: View, b: View) -> Statement:
 
 
 def enter(storage: Storage, masks: Masks) -> list[Statement]:
-    """Return what stands before the statements of a step: the state with which it begins."""
+    """Return the statements before those of a step: they choose the state with which it begins."""
     found: list[Statement] = []
     reset, active = point(whole(masks.reset), 0, T), point(whole(masks.active), 0, T)
     for name, before in masks.before.items():
@@ -53,7 +58,7 @@ def enter(storage: Storage, masks: Masks) -> list[Statement]:
 
 
 def stop(storage: Storage, masks: Masks) -> list[Statement]:
-    """Return what stands behind the loop: the states that a caller gets, of samples that have ended those at their end.
+    """Return the statements behind the loop that write the states a caller gets, of ended samples those at their end.
 
     They have buffers of their own: what the backward sweep reads of a step must be what that step computed.
     """
@@ -70,12 +75,12 @@ def stop(storage: Storage, masks: Masks) -> list[Statement]:
 
 
 def silence(masks: Masks, view: View) -> Statement:
-    """Return what sets outputs of samples that have ended to zero."""
+    """Return the statement that sets outputs of ended samples to zero."""
     return If(whole(masks.lengths), (Map(view, KEPT, (_of(whole(masks.active), view), view)),))
 
 
 def kept_cotangents(storage: Storage, masks: Masks) -> list[Statement]:
-    """Return what takes the cotangents of outputs of samples that have not ended, before the loop."""
+    """Return the statements before the loop that copy the cotangents of outputs, zero for samples that have ended."""
     found: list[Statement] = []
     for name, kept in masks.kept.items():
         out, given = whole(kept), whole(storage.cotangents[name])
@@ -85,27 +90,29 @@ def kept_cotangents(storage: Storage, masks: Masks) -> list[Statement]:
 
 
 def no_resets(masks: Masks) -> list[Statement]:
-    """Return what stands before the backward loop: nothing was handed to the initial states yet."""
+    """Return the statements before the backward loop that set the gradients from resets to zero."""
     return [Map(whole(x), ZERO, ()) for x in masks.resets.values()]
 
 
 def wait(masks: Masks, arrived: dict[str, View]) -> list[Statement]:
-    """Return what sets the adjoints of samples that have ended aside, before the statements of a step backward."""
+    """Return the statements before those of a step backward that put the adjoints of ended samples aside."""
     active = point(whole(masks.active), 0, T)
     body: list[Statement] = []
     for name, view in arrived.items():
         mask = _of(active, view)
+        # With a zero adjoint every product of the step is zero for an ended sample, whose residuals are finite.
         body += [Map(whole(masks.waiting[name]), GONE, (mask, view)), Map(view, KEPT, (mask, view))]
     return [If(whole(masks.lengths), tuple(body))] * bool(body)
 
 
 def leave(storage: Storage, masks: Masks) -> list[Statement]:
-    """Return what puts them back behind the statements of a step backward, and sends the adjoints of states that were reset
-    to the initial ones."""
+    """Return the statements behind those of a step backward that add these adjoints to the carry again, and move the
+    adjoints of reset states to the initial ones."""
     reset = point(whole(masks.reset), 0, T)
     back, away = list[Statement](), list[Statement]()
     for name, carry in storage.carries.items():
         out, total = whole(carry), whole(masks.resets[name])
+        # The sum is a selection: for each sample one of the two is zero.
         back.append(Map(out, PLUS, (out, whole(masks.waiting[name]))))
         mask = _of(reset, out)
         away.append(Map(total, Sum(((1, Ref(0)), (1, Call("where", (Ref(1), Ref(2), ZERO))))), (total, mask, out)))
@@ -115,6 +122,6 @@ def leave(storage: Storage, masks: Masks) -> list[Statement]:
 
 
 def add_resets(storage: Storage, masks: Masks) -> list[Statement]:
-    """Return what adds to the gradients of the initial states what resets sent there."""
+    """Return the statements that add to the gradients of the initial states what resets moved there."""
     pairs = ((whole(carry), whole(masks.resets[name])) for name, carry in storage.carries.items())
     return [Map(out, PLUS, (out, x)) for out, x in pairs]

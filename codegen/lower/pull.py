@@ -1,4 +1,4 @@
-"""One step back for the adjoints of all steps at once, as truncation by windows takes it again and again."""
+"""One step back for the adjoints of all steps at once, which truncation by windows repeats."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from symbptt.codegen.targets.numpy.names import Module
 def pull(m: Module, masked: bool, sums: bool) -> tuple[Function, list[Buffer]]:
     """Return one step back for all steps, and the buffers of the forward sweep that it reads.
 
-    Given are the adjoints of all states after each step ("carry") and the cotangents of outputs. Results are the adjoints
-    before each step ("carry"); with `sums` instead the whole adjoints after it ("carry"), the gradients of parameters,
-    summed over all steps, and of inputs.
+    Arguments are the adjoints of all states after each step ("carry") and the cotangents of outputs. Results are the
+    adjoints before each step ("carry"); with `sums` instead the total cotangents after it ("carry"), the gradients of
+    parameters, summed over all steps, and of inputs.
     """
     p, storage = m.program, storage_of(m, masked, pulled=True)
     w = sweep_of(m, storage, "backward")
     w.lowering.frame = FRAMES[AFTER]
+    # No adjoint of another step is read, so that the regions of a block need no loop.
     for region in (ONCE, ALL, BLOCK, LOOP, *((TAIL, AFTER) if sums else ())):
         w.write(region, at_once=True)
     results: list[Port] = []

@@ -1,4 +1,4 @@
-"""Where the values of a program lie: the policy of storage that both sweeps share."""
+"""The storage of the values of a program: the policy that both sweeps share."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ STEPPED = ("input", "index", "output", "target")
 
 @dataclass
 class Storage:
-    """Where values lie, by id, and the buffers of each sweep.
+    """The views of values, by id, and the buffers of each sweep.
 
-    `states` has room for a state before the first step and after each; `initial` is what is given of it. `carries` hold
-    what a step hands to the step before, `direct` the cotangents of states that are given. `given` are the buffers of
-    arguments by name, `cotangents` those of outputs. `masks` are those of a cell that is run with masks. `taken` are the
-    names of buffers and sizes.
+    `states` have a row for the state before the first step and one after each; `initial` are the given initial states.
+    `carries` have the incoming cotangent of each state, which a step replaces by the outgoing one, `direct` the given
+    cotangents of states. `given` are the buffers of arguments by name, `cotangents` those of outputs. `masks` are those
+    of a cell that is run with masks. `taken` are the names of buffers and sizes.
     """
 
     taken: set[str]
@@ -52,12 +52,13 @@ class Storage:
 
 @dataclass
 class Masks:
-    """What masks need: whether there are lengths and resets, and who is active and who is reset at each step.
+    """The buffers that masks need: the flags for lengths and resets, and which samples are active or reset at each
+    step.
 
-    By the name of a state: `before` is the state before each step, where a reset or the end of a sample may change what
-    the step before left, behind a row for what ended samples hold before the first step, which is given as `held`;
-    `stopped` are the states that a caller gets; `waiting` has the adjoints of samples that have ended, `resets` sums what
-    goes to the initial states. `kept` are the cotangents of outputs of samples that have not ended.
+    By the name of a state: `before` is the state before each step, where a reset or the end of a sample may change the
+    state that the step before left; its first row is for the state of ended samples before the first step, which is
+    given as `held`; `stopped` are the states that a caller gets; `waiting` has the adjoints of ended samples, `resets`
+    the sum of adjoints for the initial states. `kept` are the cotangents of outputs of active samples.
     """
 
     lengths: Buffer
@@ -73,15 +74,17 @@ class Masks:
 
 
 def _masks(found: Storage) -> Masks:
-    """What masks need, of no states yet."""
+    """Return the buffers of masks, without those of states."""
     lengths, resets_there = (Buffer(found.name(x), (), "argument", "bool") for x in ("has_lengths", "has_reset"))
     active, reset = (Buffer(found.name(x), (STEPS, BATCH), "argument", "bool") for x in ("active", "reset"))
     return Masks(lengths, resets_there, active, reset)
 
 
 def storage_of(m: Module, masked: bool = False, pulled: bool = False) -> Storage:
-    """Return where the values of a placed program lie; `masked`: samples may end before others, and be reset; `pulled`:
-    those of the backward sweep are computed for all steps at once."""
+    """Return the storage of a placed program.
+
+    `masked`: samples may end before others, and be reset; `pulled`: the backward sweep computes all steps at once.
+    """
     found = Storage(names_of(m))
     found.masks = _masks(found) if masked else None
     for a in m.program.arguments:
@@ -105,6 +108,7 @@ def storage_of(m: Module, masked: bool = False, pulled: bool = False) -> Storage
 
 
 def _argument(m: Module, found: Storage, a: Argument) -> None:
+    """Add the buffers of an argument."""
     leaf, name = m.program.leaves[a.name], m.of_argument(a.name)
     if is_baked(a):
         buffer = Buffer(name, a.shape, "constant")
@@ -130,8 +134,10 @@ def _argument(m: Module, found: Storage, a: Argument) -> None:
 
 
 def _carry(m: Module, found: Storage, name: str, leaf: int) -> None:
-    """The adjoint of a state: what the step after hands on, and at each step what is given is added. Where something reads
-    it behind the loop, it lies in an array of all steps, or of those of a block."""
+    """Add the carry of a state, to which each step adds the direct cotangent.
+
+    Where a value behind the loop reads it, it is stored for all steps, or for those of a block.
+    """
     p, shape, variable = m.program, m.program.graph.shape(leaf), m.variables[leaf]
     carry = found.carries[name] = Buffer(variable, (BATCH, *shape), "result")
     found.direct[name] = Buffer(found.name(f"{variable}_in"), (STEPS, BATCH, *shape), "argument")
@@ -152,18 +158,23 @@ def _carry(m: Module, found: Storage, name: str, leaf: int) -> None:
 
 
 def _new(buffers: list[Buffer], name: str, lead: Shape, shape: Shape, front: bool, space: str) -> Stored:
-    """A new place for a value, whose first own axis may come before that of samples."""
+    """Return the storage of a new buffer, whose first own axis may come before that of samples."""
     view = arranged(name, lead, shape, front, space)
     buffers.append(view.buffer)
     return Stored(view, {STEPS: "all", BLOCK: "block"}.get(lead[0], "none") if lead else "none")
 
 
 def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> View:
-    """Return a view of a new buffer with the axes of steps and samples first; in memory, where the gates come in `front`,
-    theirs comes before that of samples, and in a block of steps before that of steps too."""
+    """Return a view of a new buffer with the axes of steps and samples first.
+
+    In memory, with `front`, the axis of gates comes before that of samples, and in a block of steps before that of
+    steps too.
+    """
     order = [*range(len(lead) + len(shape))]
     if front and lead:
         gates = order.pop(len(lead))
+        # In a block each gate is one contiguous array over all steps and samples, which one call can take; stored for
+        # all steps, a gate must not be torn apart by the axis that the loop moves along.
         order.insert(0 if lead[0] == BLOCK else len(lead) - 1, gates)
     axes = (*lead, *shape)
     buffer = Buffer(name, tuple(axes[i] for i in order), space)
@@ -171,8 +182,9 @@ def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> V
 
 
 def _values(m: Module, found: Storage, pulled: bool) -> None:
-    """The places of the values that have a variable, those first in which others lie."""
+    """Add the storage of the values that have a variable, those first of which others are parts."""
     p, carried = m.program, {m.variables[leaf]: leaf for leaf in m.program.carry.values()}
+    # Reversed, so that the first of two states with one next value owns it; the other one is a copy.
     nexts = {id: name for name, id in reversed([*p.next.items()]) if m.variables.get(id) == m.of_argument(name)}
     ids = [id for id in sorted(m.variables) if p.graph[id].family != "leaf" and id in p.places]
     results, read = _direct_results(m), _read_back(p)
@@ -198,14 +210,14 @@ def _values(m: Module, found: Storage, pulled: bool) -> None:
 
 
 def _space(m: Module, id: int, lead: Shape) -> str:
-    """What the buffer of a value is for that stays in its sweep."""
+    """Return the space of the buffer of a value that stays in its sweep."""
     if lead[:1] == (BLOCK,):
         return "block"
     return "scalar" if id in m.static else "temporary"
 
 
 def _parts(m: Module, found: Storage, id: int) -> None:
-    """The parts of a joined value lie in it."""
+    """Store the parts of a joined value as slices of it."""
     at, stored = size(0), found.stored[id]
     for arg in m.program.graph[id].args:
         length = m.program.graph.shape(arg)[0]
@@ -215,7 +227,7 @@ def _parts(m: Module, found: Storage, id: int) -> None:
 
 
 def _lead(m: Module, id: int, region: str) -> Shape:
-    """The axes of steps and samples with which a value is stored."""
+    """Return the axes of steps and samples with which a value is stored."""
     if id not in m.varying:
         return ()
     if id in m.stored or region not in NEAR:
@@ -224,7 +236,7 @@ def _lead(m: Module, id: int, region: str) -> Shape:
 
 
 def is_looked_at(m: Module, id: int) -> bool:
-    """Answer whether a value is a view of another one that stays where it is, so that it needs no place of its own."""
+    """Answer whether a value is a view of a stored value, so that it needs no buffer of its own."""
     node = m.program.graph[id]
     if node.family != "view" or node.attrs.kind not in WITHOUT_COPY or node.id in m.static:
         return False
@@ -236,7 +248,7 @@ def is_looked_at(m: Module, id: int) -> bool:
 
 
 def _lies(m: Module, node: Node) -> bool:
-    """Whether what a value is a view of lies somewhere in its region or for all steps."""
+    """Answer whether the operand of a view is stored somewhere in its region or for all steps."""
     source = m.program.graph[node.args[0]]
     if source.id in m.variables:
         return True
@@ -244,7 +256,8 @@ def _lies(m: Module, node: Node) -> bool:
 
 
 def _direct_results(m: Module) -> set[int]:
-    """The values that are computed where the caller gets them: outputs and gradients that are no part of another one."""
+    """Return the values that are computed in the caller's buffers: outputs and gradients that are no part of another
+    value."""
     p = m.program
     found = {*p.outputs.values(), *p.params.values(), *p.inputs.values()} - {*p.next.values(), *p.front, *p.joined}
     parts = {arg for id in p.joined for arg in p.graph[id].args}
@@ -252,7 +265,7 @@ def _direct_results(m: Module) -> set[int]:
 
 
 def _read_back(p: Program) -> set[int]:
-    """The values of the forward sweep that the backward sweep reads, and those of which these are views."""
+    """Return the values of the forward sweep that the backward sweep reads, and those of which these are views."""
     found = set[int]()
     backward = (id for id, where in p.places.items() if where.startswith("backward"))
     queue = [
@@ -267,6 +280,6 @@ def _read_back(p: Program) -> set[int]:
 
 
 def names_of(m: Module) -> set[str]:
-    """Return the names of values, of sizes, and of what the IR itself is written in."""
+    """Return the names of values, of sizes, and of the symbols of the IR."""
     symbols = {str(symbol) for symbol in (STEPS, BATCH, BLOCK, T, LO, COUNT)}
     return {*m.variables.values(), *m.previous.values(), *m.sizes.values(), *size_names(m.program)} | symbols

@@ -1,4 +1,4 @@
-"""What lowering both sweeps shares: the statements of a region, the loops around them, the function that they become."""
+"""The parts of lowering that both sweeps share: the statements of a region, the loops around them, and the function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from symbptt.ir.shape import Shape, Size, named_size, size
 
 @dataclass
 class Sweep:
-    """A sweep, "forward" or "backward", as it is being lowered: the values, where they lie, what makes statements."""
+    """A sweep, "forward" or "backward", during lowering: its values, their storage, and the builder of its statements."""
 
     name: str
     module: Module
@@ -33,25 +33,25 @@ class Sweep:
 
     @property
     def in_loop(self) -> Frame:
-        """Where statements of one step stand."""
+        """The frame of the statements of one step."""
         return FRAMES[LOOP] if self.goes_by_blocks else PLAIN_LOOP
 
     @property
     def goes_by_blocks(self) -> bool:
-        """Whether something is computed for the steps of a block at once, or held for them."""
+        """The answer whether something is computed or stored for the steps of a block at once."""
         held = any(stored.steps == "block" for stored in self.storage.stored.values())
         return any(self.ids(region) for region in (BLOCK_REGION, TAIL)) or (held and self.name == "backward")
 
     def ids(self, region: str) -> list[int]:
-        """Return the values that statements of their own write in a region, in the order of the graph."""
+        """Return the values that have statements of their own in a region, in the order of the graph."""
         p = self.module.program
         where = f"{self.name} {region}"
         here = (id for id in sorted(self.storage.stored) if p.places.get(id) == where)
         return [id for id in here if id not in p.joined and p.graph[id].family != "leaf"]
 
     def write(self, region: str, at_once: bool = False) -> None:
-        """Write the values of a region; sums over the steps of a block are added to what they have, but where all steps are
-        there `at_once`."""
+        """Write the values of a region; sums over the steps of a block are accumulated, unless all steps are there
+        `at_once`."""
         g = self.module.program.graph
         for id in self.ids(region):
             out = self.lowering.frame.part(self.storage.stored[id])
@@ -61,12 +61,13 @@ class Sweep:
                 FAMILIES[g[id].family](self.lowering, g[id], out)
 
     def loop(self, inside: list[Statement], reverse: bool) -> None:
-        """Write the loop over steps around statements, and around the steps of a block what is computed for it."""
+        """Write the loop over steps around statements, and around each block of steps its prologue and epilogue."""
         if not self.goes_by_blocks:
             self.builder.add(Loop(T, 0, STEPS, tuple(inside), reverse))
             return
         for id in self.ids(TAIL):
             if self.module.program.graph[id].family == "total":
+                # Sums that grow from block to block start at zero.
                 self.builder.fill(self.storage.stored[id].view, ZERO, (id,))
         block: list[Statement] = []
         with self.lowering.at(FRAMES[BLOCK_REGION], block):
@@ -77,7 +78,7 @@ class Sweep:
         self.builder.add(Loop(LO, 0, STEPS, tuple(block), reverse, BLOCK, COUNT))
 
     def result(self, id: int, name: str, shape: Shape, others: Iterable[Port]) -> View:
-        """Return where a caller gets a value: where it lies, if that is a buffer of its own, else a copy."""
+        """Return where a caller gets a value: its buffer, if that is a result and no other result has it, else a copy."""
         stored, taken = self.storage.stored.get(id), {port.view.buffer for port in others}
         if stored is not None and _is_own(stored.view, shape) and stored.view.buffer not in taken:
             return stored.view
@@ -103,7 +104,7 @@ class Sweep:
         )
 
     def _measure(self) -> tuple[Size, int] | None:
-        """What a block of steps is measured by, where a loop goes by blocks."""
+        """Return the numbers by which the length of a block is chosen, where a loop goes by blocks."""
         if not any(isinstance(s, Loop) and s.strip == BLOCK for s in walk(self.builder.statements)):
             return None
         ids = [*self.ids(BLOCK_REGION), *self.ids(TAIL)] or list(self.module.program.next.values())
@@ -123,5 +124,5 @@ def sweep_of(m: Module, storage: Storage, name: str) -> Sweep:
 
 
 def _is_own(view: View, shape: Shape) -> bool:
-    """Whether a value lies in a buffer that is a result, in the order in which a caller expects it."""
+    """Answer whether a value lies in a buffer that is a result, in the order that a caller expects."""
     return view.buffer.space == "result" and view == whole(view.buffer) and view.shape == shape

@@ -1,4 +1,4 @@
-"""Monitors and clipping: what looks at the adjoints of all states at a step, or scales them, as calls of a runtime.
+"""Monitors and clipping: calls of a runtime that record the norms of the adjoints of a step, or scale them.
 
 `norm` writes the norm of one array into a number. `clip` scales arrays, for each sample, so that their joint norm is at
 most a limit; it reads and writes them.
@@ -19,7 +19,7 @@ from symbptt.ir.shape import prod, size
 
 
 def clip(w: Sweep, arrived: dict[str, View], limit: float) -> list[Statement]:
-    """Return what clips the adjoints that come to a step."""
+    """Return the statements that clip the adjoints which arrive at a step."""
     views = tuple(arrived.values())
     held = size(sum((prod(view.shape) for view in views), start=0))
     most = whole(w.builder.constant("clip_limit", (), limit))
@@ -28,7 +28,7 @@ def clip(w: Sweep, arrived: dict[str, View], limit: float) -> list[Statement]:
 
 @dataclass(frozen=True)
 class Monitor:
-    """Whether norms are asked for, and the buffers of the norms of each state's adjoint at all steps."""
+    """The flag by which a caller asks for norms, and the buffers of the norms of each state's adjoint at all steps."""
 
     flag: Buffer
     flows: dict[str, Buffer]
@@ -43,7 +43,7 @@ class Monitor:
 
     @property
     def start(self) -> list[Statement]:
-        """What stands before the loop."""
+        """The statements before the loop."""
         return [Map(whole(buffer), number(0), ()) for buffer in self.flows.values()]
 
 
@@ -56,8 +56,8 @@ def monitor_of(w: Sweep) -> Monitor:
 
 
 def watch(w: Sweep, monitor: Monitor, arrived: dict[str, View]) -> list[Statement]:
-    """Return what notes the norms of the whole adjoints at a step: of a state whose adjoint nothing asks for, of what it
-    was brought."""
+    """Return the statements that record the norms of the total cotangents at a step, or of the incoming cotangent of a
+    state whose total one nothing reads."""
     body: list[Statement] = []
     for name, view in arrived.items():
         id = w.module.program.whole.get(name)
