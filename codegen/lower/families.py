@@ -73,7 +73,7 @@ class Lowering:
     def at(self, frame: Frame, body: list[Statement]) -> Iterator[None]:
         """Add statements to `body` in the meantime, in a frame of its own."""
         outer, known = self.frame, self.known
-        # A temporary of another body may be out of its loop, so that nothing is known to begin with.
+        # What is known outside has the axes of the outer frame, so that nothing is known here to begin with.
         self.frame, self.known = frame, {}
         try:
             with self.builder.inside(body):
@@ -220,7 +220,6 @@ def _remainder(s: Lowering, node: Node, out: View) -> None:
     name = node.attrs.expr.func.__name__
     tree = body_of(ops.REMAINING[name].body(placeholder(0)))
     args: list[Operand] = []
-    # The count 2 keeps the value from being inlined: the body refers to it more than once.
     body = replaced(tree, lambda _: _argument(s, y, node, out.shape, args, 2))
     s.builder.add(Map(out, body, tuple(args), (node.id,)))
     inside: list[Statement] = []

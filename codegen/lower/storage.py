@@ -174,7 +174,7 @@ def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> V
     if front and lead:
         gates = order.pop(len(lead))
         # In a block each gate is one contiguous array over all steps and samples, which one call can take; stored for
-        # all steps, a gate must not be torn apart by the axis that the loop moves along.
+        # all steps, the part of one step is contiguous.
         order.insert(0 if lead[0] == BLOCK else len(lead) - 1, gates)
     axes = (*lead, *shape)
     buffer = Buffer(name, tuple(axes[i] for i in order), space)

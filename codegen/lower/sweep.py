@@ -38,7 +38,7 @@ class Sweep:
 
     @property
     def goes_by_blocks(self) -> bool:
-        """The answer whether something is computed or stored for the steps of a block at once."""
+        """True if something is computed or stored for the steps of a block at once."""
         held = any(stored.steps == "block" for stored in self.storage.stored.values())
         return any(self.ids(region) for region in (BLOCK_REGION, TAIL)) or (held and self.name == "backward")
 
