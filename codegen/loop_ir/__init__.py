@@ -1,1 +1,1 @@
-"""The loop IR: a sweep as loops, elementwise loops and products over buffers, before it is text of any language."""
+"""The loop IR: statements over buffers, independent of any language, and walks of them."""

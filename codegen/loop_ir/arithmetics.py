@@ -15,12 +15,14 @@ from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import as_python, expanded, tree_of
 
 LEAST = {2: 3e-5, 1: 8e-6}
-"""Under which what a function near one leaves of one is computed again: above, it errs by less than 0.2 %, or 2e-11."""
+"""The limit under which a remainder is computed again: above it, the remainder errs by less than 0.2 %, or 2e-11."""
 
 
 def floats(dtype: Any = np.float64) -> Arithmetic:
-    """Return the arithmetic of float32, float64, complex64 or complex128; complex functions carry a tangent in the imaginary
-    part, as a complex step needs."""
+    """Return the arithmetic of float32, float64, complex64 or complex128.
+
+    Complex functions propagate a tangent in the imaginary part, as the complex-step derivative needs.
+    """
     kind = np.dtype(dtype)
     single = kind in (np.dtype(np.float32), np.dtype(np.complex64))
     functions = {name: op.evaluate for name, op in ops.BY_NAME.items()}
@@ -30,28 +32,32 @@ def floats(dtype: Any = np.float64) -> Arithmetic:
 
 
 def _norm(out: list[Any], args: list[Any]) -> None:
-    """The norm of all elements of an array."""
+    """Write the norm of all elements of an array."""
     out[0][...] = np.sqrt(np.sum(np.square(args[0])))
 
 
 def _clip(out: list[Any], args: list[Any]) -> None:
-    """Arrays scaled so that their joint norm is at most the last argument for each sample."""
+    """Write arrays scaled so that their joint norm is at most the last argument for each sample."""
     *arrays, limit = args
     squares = sum(np.square(a).reshape(len(a), -1).sum(1) for a in arrays)
+    # The factor is exactly 1 where the norm is under the limit, which is positive, so that the divisor is never zero.
     factor = limit / np.maximum(np.sqrt(squares), limit)
     for to, a in zip(out, arrays, strict=True):
         to[...] = a * factor.reshape(-1, *[1] * (a.ndim - 1))
 
 
 def _alone(rest: ops.Remainder, arithmetic: Arithmetic) -> Callable[[Any], Any]:
-    """What a function leaves of one, from its argument alone."""
+    """Return the remainder of a function as a function of its argument."""
     tree = tree_of(expanded(rest.alone(placeholder(0))))
     return lambda a: tree_value(tree, [a], arithmetic)
 
 
 def exact(number: Callable[[sp.Expr], Any], functions: Any = None) -> Arithmetic:
-    """Return the arithmetic of elements that NumPy does not know, made by `number`; `functions`, by name, of one element
-    each, stand beside those that an ordered field has anyway: comparisons, maximum, minimum, abs, sign, where, relu."""
+    """Return the arithmetic of elements that NumPy does not know, made by `number`.
+
+    `functions`, by name, of one element each, extend those of an ordered field: comparisons, maximum, minimum, abs,
+    sign, where, relu.
+    """
     table = {name: np.frompyfunc(f, f.__code__.co_argcount, 1) for name, f in ORDERED.items()}
     table |= {name: np.frompyfunc(f, ops.BY_NAME[name].arity, 1) for name, f in (functions or {}).items()}
     return Arithmetic(object, number, table)

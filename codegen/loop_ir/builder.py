@@ -1,4 +1,4 @@
-"""Collects the buffers and the statements of a function while it is lowered."""
+"""A collector of the buffers and the statements of a function during lowering."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from symbptt.ir.shape import Shape
 
 @dataclass
 class Builder:
-    """A function as it is being made: names that are taken, buffers, constants, the statements of the innermost body."""
+    """A function under construction: names that are taken, buffers, constants, the statements of the innermost body."""
 
     taken: set[str]
     buffers: list[Buffer] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Builder:
         return buffer
 
     def constant(self, name: str, shape: Shape, values: Any) -> Buffer:
-        """Return a buffer of numbers that stand in the program."""
+        """Return a buffer of numbers of the program."""
         buffer = Buffer(self.name(name), shape, "constant")
         self.constants.append(Constant(buffer, values))
         return buffer
@@ -46,18 +46,18 @@ class Builder:
         self.statements.append(statement)
 
     def fill(self, out: View, number: Tree, origin: tuple[int, ...] = ()) -> None:
-        """Write a number everywhere."""
+        """Fill a view with a number."""
         self.add(Map(out, number, (), origin))
 
     def copy(self, out: View, x: Operand, origin: tuple[int, ...] = ()) -> None:
-        """Copy a view, repeated to the shape of where it goes, unless it lies there already."""
+        """Copy a view, broadcast to the shape of its destination, unless it lies there already."""
         x = repeated(x, out.shape) if isinstance(x, View) else x
         if x != out:
             self.add(Map(out, Ref(0), (x,), origin))
 
     @contextmanager
     def inside(self, body: list[Statement]) -> Iterator[None]:
-        """Let statements go into `body`."""
+        """Add statements to `body` in the meantime."""
         outer, self.statements = self.statements, body
         try:
             yield

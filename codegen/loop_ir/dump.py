@@ -1,4 +1,4 @@
-"""A function of the loop IR as text, one line a statement."""
+"""A function of the loop IR as text, one line for each statement."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIGNS = {"greater": ">", "greater_equal": "≥", "less": "<", "less_equal": "≤
 
 
 def dump(f: Function) -> str:
-    """Return a function as text: what it is given and gives, its buffers, its statements."""
+    """Return a function as text: its arguments and results, its buffers, its statements."""
     head = [f"function {f.name}", *(f"  given {_port(port)}" for port in f.arguments)]
     head += [f"  number {_buffer(c.buffer)} = {c.values}" for c in f.constants]
     head += [f"  {b.space} {_buffer(b)}" for b in f.buffers]
@@ -86,7 +86,7 @@ def _statement(s: Statement) -> list[str]:
 
 
 def _size(value: Size) -> str:
-    """A size as text, what is taken away behind what it is taken from."""
+    """Return a size as text, with subtracted terms at the end."""
     terms = [] if isinstance(value, int) else value.as_ordered_terms()
     if not any(term.could_extract_minus_sign() for term in terms):
         return size_text(value)
@@ -113,8 +113,8 @@ def operand_text(operand: Operand) -> str:
 
 
 def view_text(view: View) -> str:
-    """Return a view as text: an index for each axis of its buffer, and behind it the order of its axes where that is not
-    the buffer's, `+` for one that repeats: `U[:, :]{1, 0}`, `b[:]{+, 0}`.
+    """Return a view as text: an index for each axis of its buffer, and then the order of its axes where that is not the
+    buffer's, `+` for one that repeats: `U[:, :]{1, 0}`, `b[:]{+, 0}`.
 
     An axis of the buffer along which two axes of the view move is written with the lengths of both, `q[(4 n)]`.
     """
@@ -154,11 +154,13 @@ def _tree(tree: Tree, parts: Sequence[str]) -> tuple[int, str]:
         case Num(value):
             return 4, str(value) if value.is_Integer or not value.is_number else str(float(value))
         case Sum(terms):
+            # A sum after a minus needs brackets: a - (b + c).
             signed = [(" - " if sign < 0 else " + ") + tree_text(t, parts, 1 + (sign < 0)) for sign, t in terms]
             text = "".join(signed)
             return 1, text[3:] if text.startswith(" + ") else "-" + text[3:]
         case Prod(factors, divisors):
             above = "*".join(tree_text(f, parts, 2) for f in factors)
+            # A divisor needs brackets around products too: a/(b*c).
             return 2, above + "".join(f"/{tree_text(d, parts, 3)}" for d in divisors)
         case Power(base, exponent):
             return 3, f"{tree_text(base, parts, 4)}**{tree_text(exponent, parts, 4)}"

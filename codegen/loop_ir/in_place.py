@@ -1,7 +1,8 @@
-"""Lets a statement write where its one reader writes: `s = U h; a = s + b` becomes `a = U h; a = a + b`, without s.
+"""Elimination of temporaries: a statement writes where its one reader writes.
 
-Such a reader is a map that reads the temporary element for element. It must not read what is written there otherwise, nor
-may anything between the two look there. What is written must lie in rows: a product into scattered places is slow.
+Example: `s = U h; a = s + b` becomes `a = U h; a = a + b`, without s. Such a reader is a map that reads the temporary
+element for element. It must not read its own output otherwise, nor may anything between the two use that output. The
+output must lie in rows: a product into scattered places is slow.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SOURCES = (Contract, Cumulate, Gather, Map, Reduce)
 
 
 def in_place(f: Function) -> Function:
-    """Return a function that has no temporaries but those that are needed."""
+    """Return a function without the temporaries that it can do without."""
     uses = Counter(view.buffer for s in walk(f.body) for view in views(s))
     body = _body(f.body, uses)
     left = {view.buffer for s in walk(body) for view in views(s)} | {port.view.buffer for port in f.results}
@@ -52,6 +53,7 @@ def _body(body: Sequence[Statement], uses: Counter[Buffer]) -> tuple[Statement, 
             assert isinstance(first, SOURCES) and isinstance(second, Map)
             args = tuple(second.out if arg == first.out else arg for arg in second.args)
             found[i], found[j] = replace(first, out=second.out), replace(second, args=args)
+    # A copy of a view to itself remains where the reader was a copy.
     return tuple(s for s in found if not (isinstance(s, Map) and s.body == Ref(0) and s.args == (s.out,)))
 
 
@@ -65,8 +67,9 @@ def _inner(s: Statement, uses: Counter[Buffer]) -> Statement:
 
 
 def _reader(body: Sequence[Statement], i: int, uses: Counter[Buffer]) -> int | None:
-    """The map that alone reads the temporary which a statement writes, where that may write there."""
+    """Return the map that alone reads the temporary which a statement writes, where the statement may write its output."""
     s = body[i]
+    # Two uses are this write and one read; an output that accumulates has more, for `add` reads it.
     if not isinstance(s, SOURCES) or s.out.buffer.space != "temporary" or uses[s.out.buffer] != 2:
         return None
     for j in range(i + 1, len(body)):
@@ -85,7 +88,8 @@ def _may_write(s: Statement, reader: Map, between: Sequence[Statement]) -> bool:
 
 
 def apart(a: View, b: View) -> bool:
-    """Answer whether two views certainly share no element: they lie in other buffers, or at other points of an axis."""
+    """Answer whether two views certainly share no element: they have other buffers, or differ at a fixed index of an
+    axis."""
     if a.buffer != b.buffer:
         return True
     for i, (x, y) in enumerate(zip(a.start, b.start, strict=True)):

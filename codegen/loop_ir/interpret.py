@@ -1,7 +1,7 @@
-"""The reference interpreter: a function of the loop IR on arrays whose elements are of any kind.
+"""The reference interpreter: a function of the loop IR on arrays with elements of any kind.
 
-It is slow and plain on purpose, for it is what every target is compared with, and what a proof runs over fractions,
-SymPy's numbers or elements of a finite field. An `Arithmetic` says what the elements are.
+It is slow and plain on purpose: every target is compared with it, and a proof runs it over fractions, SymPy's numbers
+or elements of a finite field. An `Arithmetic` defines the elements.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ Env = Mapping[sp.Symbol, int]
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What the elements of float buffers are.
+    """The elements of float buffers.
 
-    `dtype` is that of their arrays ("object" for elements that NumPy does not know), `number` makes an element of a SymPy
-    number, `functions` holds the elementwise functions by name, of arrays. Where an element that a function near one
-    leaves of one is under `least`, it is computed again, by `again`, from the argument of the function. `runtime` are
-    the functions of a runtime, of the arrays that they write and what they read.
+    `dtype` is that of their arrays ("object" for elements that NumPy does not know), `number` makes an element of a
+    SymPy number, `functions` has the elementwise functions by name, of arrays. A remainder under `least` is computed
+    again, by `again`, from the argument of the function. `runtime` are the functions of a runtime, of the arrays that
+    they write and those that they read.
     """
 
     dtype: Any
@@ -69,8 +69,11 @@ def run(
     arithmetic: Arithmetic,
     block: int = 1,
 ) -> dict[tuple[str, str], Any]:
-    """Return the results of a function, and what it leaves as residuals, by group and name; `given` are its arguments
-    likewise, with all axes that they have in the function; `block` is the number of steps of a block."""
+    """Return the results of a function, and its residuals, by group and name.
+
+    `given` are its arguments likewise, with all axes that they have in the function; `block` is the number of steps of
+    a block.
+    """
     env: dict[sp.Symbol, int] = {symbol: sizes[symbol.name] for symbol in function.sizes}
     machine = _Machine(arithmetic, env | {STEPS: steps, BATCH: samples, BLOCK: block})
     for port in function.arguments:
@@ -94,15 +97,17 @@ class _Machine:
         self.arrays: dict[str, Any] = {}
 
     def take(self, buffer: Buffer, value: Any) -> None:
-        """Hold what a caller gives."""
+        """Store an argument as a contiguous array of its buffer's type."""
+        # `ascontiguousarray` makes an array of one element of a number, which the reshape undoes.
         array = np.ascontiguousarray(value, dtype=self._dtype(buffer)).reshape(np.shape(value))
         shape = self.shape(buffer.shape)
         assert array.shape == shape, f"{buffer.name}: {shape} is expected, got {array.shape}"
         self.arrays[buffer.name] = array
 
     def make(self, buffer: Buffer) -> None:
-        """Make a buffer, with elements that no result may be made of."""
+        """Allocate a buffer with elements that spoil every result which reads them."""
         array = np.empty(self.shape(buffer.shape), self._dtype(buffer))
+        # A read before a write shows as nan, or as an error of arithmetic with None.
         array.fill(None if array.dtype == object else np.nan if array.dtype.kind in "fc" else 0)
         self.arrays[buffer.name] = array
 
@@ -116,11 +121,11 @@ class _Machine:
         return tuple(self.size(item) for item in value)
 
     def read(self, view: View) -> Any:
-        """The elements of a view, as an array that shows them where they lie."""
+        """Return the elements of a view, as an array that shares their memory."""
         return strided(self.arrays[view.buffer.name], *self.place(view))
 
     def place(self, view: View) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[tuple[int, ...], int]]]:
-        """Where a view starts, its shape, and the axes and the step along which each of its axes moves."""
+        """Return the start of a view, its shape, and the axes and the step along which each of its axes moves."""
         moves = [(axis.of, self.size(axis.step)) for axis in view.axes]
         return self.shape(view.start), self.shape(view.shape), moves
 
@@ -143,6 +148,7 @@ class _Machine:
                 self._write(s.out, np.take_along_axis(self.read(s.table), index, s.axis).squeeze(s.axis), False)
             case Scatter():
                 out, x, index = self.read(s.out), self.read(s.x), self.read(s.index)
+                # One element after the other: fancy indexing would add equal indices only once.
                 for i in np.ndindex(x.shape):
                     at = (*i[: s.axis], int(index[i]), *i[s.axis :])
                     out[at] = out[at] + x[i]
@@ -164,7 +170,7 @@ class _Machine:
         out[...] = np.add(out, value) if add else value
 
     def operand(self, operand: Operand) -> Any:
-        """The elements of an operand; a size is an element of the arithmetic."""
+        """Return the elements of an operand; a size is an element of the arithmetic."""
         if isinstance(operand, Extent):
             return self.arithmetic.number(sp.Integer(self.size(operand.size)))
         return self.read(operand)
@@ -177,6 +183,7 @@ class _Machine:
 
     def _contract(self, s: Contract) -> Any:
         a, b = self.read(s.a), self.read(s.b)
+        # Objects are spread and summed, from a zero of their own arithmetic.
         if self.arithmetic.dtype != object:
             return np.einsum(a, list(s.labels.a), b, list(s.labels.b), list(s.labels.out))
         order = [*s.labels.out, *(x for x in dict.fromkeys(s.labels.a + s.labels.b) if x not in s.labels.out)]
@@ -184,11 +191,13 @@ class _Machine:
         return self._sum(product, tuple(range(len(s.labels.out), len(order))))
 
     def _sum(self, x: Any, axes: tuple[int, ...]) -> Any:
+        # An empty sum must be a zero of the arithmetic, not the int 0.
         zero = self.arithmetic.number(sp.S.Zero)
         return np.add.reduce(x, axis=axes, initial=zero) if axes else x
 
     def _sharpen(self, s: Sharpen) -> None:
         out = self.read(s.out)
+        # The least element of an array with nan is nan, so that such an array is left as it is.
         if self.arithmetic.again is None or not out.size or not np.min(np.real(out)) < self.arithmetic.least:
             return
         self.run(s.body)
@@ -214,7 +223,7 @@ def rounds(start: int, stop: int, strip: int, reverse: bool) -> list[tuple[int, 
 
 @cache
 def _terms(value: sp.Expr) -> tuple[tuple[int, tuple[tuple[sp.Symbol, int], ...]], ...]:
-    """A polynomial as terms: a factor and powers of symbols."""
+    """Return a polynomial as terms: a factor and powers of symbols."""
     symbols = sorted(value.free_symbols, key=str)
     rows = sp.Poly(value, *symbols).terms()
     return tuple((int(c), tuple((x, n) for x, n in zip(symbols, powers, strict=True) if n)) for powers, c in rows)
@@ -235,10 +244,12 @@ def evaluated(value: Size, env: Env) -> int:
 def strided(
     array: Any, start: tuple[int, ...], shape: tuple[int, ...], moves: Sequence[tuple[tuple[int, ...], int]]
 ) -> Any:
-    """A view of an array; its first and its last element lie in it."""
+    """Return a view of an array, once its first and last element are known to lie in it."""
     if 0 in shape:
         return np.empty(shape, array.dtype)
     for i, length in enumerate(array.shape):
+        # Moves are monotone, so that the extreme elements of an axis are those of all negative and of all positive
+        # moves.
         far = [step * (n - 1) for (of, step), n in zip(moves, shape, strict=True) if i in of]
         low, high = (start[i] + sum(f for f in far if f * sign > 0) for sign in (-1, 1))
         assert low >= 0 and high < length, f"elements {low} to {high} of an axis of {length}"
@@ -247,7 +258,7 @@ def strided(
 
 
 def _spread(x: Any, labels: Sequence[int], order: Sequence[int]) -> Any:
-    """An array with its axes in an order of labels, and axes of size 1 for those that it lacks."""
+    """Return an array with its axes in an order of labels, and axes of size 1 for those that it lacks."""
     own = [label for label in order if label in labels]
     x = x.transpose([list(labels).index(label) for label in own])
     return x[tuple(slice(None) if label in labels else None for label in order)]
@@ -256,7 +267,7 @@ def _spread(x: Any, labels: Sequence[int], order: Sequence[int]) -> Any:
 def tree_value(tree: Tree, parts: Sequence[Any], arithmetic: Arithmetic) -> Any:
     """Return the value of an elementwise body; `parts` stand for its references.
 
-    All is done by NumPy's functions, for an operator would ask an element of another kind before it asked an array.
+    All is computed by NumPy's functions, for an operator would ask an element of another kind before it asked an array.
     """
 
     def of(part: Tree) -> Any:
@@ -282,14 +293,14 @@ def tree_value(tree: Tree, parts: Sequence[Any], arithmetic: Arithmetic) -> Any:
 
 
 def _as_numbers(value: Any, arithmetic: Arithmetic) -> Any:
-    """Truths inside arithmetic count as 0 or 1."""
+    """Return truth values inside arithmetic as 0 or 1."""
     if isinstance(value, bool) or np.asarray(value).dtype.kind == "b":
         return _as_elements(value, arithmetic)
     return value
 
 
 def _as_elements(value: Any, arithmetic: Arithmetic) -> Any:
-    """Truths and Python's integers as elements of the arithmetic."""
+    """Return truth values as elements of the arithmetic."""
     one, zero = arithmetic.number(sp.S.One), arithmetic.number(sp.S.Zero)
 
     def element(x: Any) -> Any:

@@ -1,7 +1,7 @@
-"""What a legal function of the loop IR is; tests check it after every construction.
+"""The laws of the loop IR, which tests check after every construction.
 
 `check` looks at the statements. `check_run` follows a run at given sizes element by element, without computing: so it
-finds what only holds for elements, such as reading what was not written yet.
+finds what only holds for elements, such as reading an element before it was written.
 """
 
 from __future__ import annotations
@@ -180,9 +180,12 @@ LAWS: dict[type, Any] = {
 def check_run(
     f: Function, sizes: Mapping[str, int], steps: int, samples: int, block: int = 1, flags: bool = True
 ) -> None:
-    """Raise AssertionError, with the statement, where a run at these sizes reads an element before it is written, writes one
-    twice at once, reads where it writes, leaves a buffer, or does not write a result wholly; `flags` are the truths of
-    all conditions."""
+    """Raise AssertionError, with the statement, where a run at these sizes breaks a law of elements.
+
+    Laws are: an element is written before it is read, a statement writes it once, reads it where it writes only element
+    for element, stays inside its buffer, and every result is written wholly. `flags` is the truth value of all
+    conditions.
+    """
     env = {symbol: sizes[symbol.name] for symbol in f.sizes} | {STEPS: steps, BATCH: samples, BLOCK: block}
     follower = _Follower(env, flags)
     for buffer in f.declared:
@@ -193,7 +196,7 @@ def check_run(
 
 
 class _Follower:
-    """The elements that are written, by buffer, in a run that computes nothing."""
+    """The written elements of each buffer in a run that computes nothing."""
 
     def __init__(self, env: Mapping[sp.Symbol, int], flags: bool) -> None:
         self.env, self.flags = dict(env), flags
@@ -203,13 +206,14 @@ class _Follower:
     def make(self, buffer: Buffer, written: bool) -> None:
         shape = self.shape(buffer.shape)
         self.written[buffer] = np.full(int(np.prod(shape)), written)
+        # Every element has its own number, so that overlap of views is equality of numbers.
         self.places[buffer] = np.arange(self.written[buffer].size).reshape(shape)
 
     def shape(self, shape: Shape) -> tuple[int, ...]:
         return tuple(evaluated(size, self.env) for size in shape)
 
     def elements(self, view: View) -> Any:
-        """The elements of a view, each as its number in the buffer."""
+        """Return the elements of a view, each as its number in the buffer."""
         moves = [(axis.of, evaluated(axis.step, self.env)) for axis in view.axes]
         return strided(self.places[view.buffer], self.shape(view.start), self.shape(view.shape), moves)
 
@@ -219,7 +223,7 @@ class _Follower:
         return found
 
     def forget_block(self) -> None:
-        """What was written for one block is not there for the next."""
+        """Count the buffers of a block as unwritten: a block must not read the values of another one."""
         for buffer, written in self.written.items():
             if buffer.space == "block":
                 written[...] = False
@@ -237,15 +241,18 @@ class _Follower:
                     self.forget_block()
                 self.run(s.body)
             return
-        if isinstance(s, Sharpen):  # it looks at what its body wrote
+        if isinstance(s, Sharpen):  # it reads what its body wrote
             self.run(s.body)
         read = [(view, self.read(view, s)) for view in reads(s)]
         if isinstance(s, If):
             self.run(s.body if self.flags else s.orelse)
         for view in writes(s):
             out = self.elements(view)
+            # Repeated axes of an output would let the order of writing decide; only a scatter adds there.
             assert isinstance(s, Scatter) or len(np.unique(out)) == out.size, f"an element written twice: {s}"
             for other, found in read:
+                # In a map element i of the output depends on element i of an operand alone, so that both may be one
+                # view.
                 same = isinstance(s, Map | Sharpen | Runtime) or other == view
                 apart = other.buffer != view.buffer or not np.isin(found, out).any()
                 assert apart or (same and np.array_equal(found, out)), (

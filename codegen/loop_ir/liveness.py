@@ -1,10 +1,9 @@
-"""From where to where each buffer of a function is needed, and how many elements are needed at once.
+"""The lifetime of each buffer of a function, and the number of elements that are live at once.
 
 Statements are numbered in the order of the text. A buffer is live from its first to its last use, and
 
-* through a whole loop, where it is used in it and outside it, or where a round reads what an earlier one wrote, which no
-  round of blocks does with a buffer of a block;
-* to the end, where it is a result or a residual.
+* through a whole loop, where it is used inside and outside it, or where a round reads what an earlier one wrote, which
+no round of blocks does with a buffer of a block; * to the end, where it is a result or a residual.
 
 Example: in `loop t: s = U h[t]; h[t+1] = tanh(s)` the temporary s is live in its two statements only, for each round
 writes it before it reads it; h is live through the loop, for a round reads what the one before wrote.
@@ -33,12 +32,12 @@ from symbptt.codegen.loop_ir.nodes import (
 from symbptt.ir.shape import prod, size
 
 LASTING = ("result", "residual")
-"""Spaces of buffers that stay when the function is done."""
+"""Spaces of buffers that outlive the function."""
 
 
 @dataclass(frozen=True)
 class Live:
-    """The first and the last statement at which a buffer is needed."""
+    """The first and the last statement that need a buffer."""
 
     first: int
     last: int
@@ -46,7 +45,7 @@ class Live:
 
 @dataclass(frozen=True)
 class _Use:
-    """A view that a statement reads or writes, the number of the statement."""
+    """A view that a statement reads or writes, and the number of the statement."""
 
     at: int
     view: View
@@ -64,7 +63,8 @@ class _Round:
 
 
 def numbered(body: Sequence[Statement], first: int = 0) -> list[tuple[int, Statement]]:
-    """Return all statements with their numbers, a loop before its body, one that looks at what its body wrote behind it."""
+    """Return all statements with their numbers, a loop before its body, a Sharpen, which reads what its body wrote,
+    after it."""
     found: list[tuple[int, Statement]] = []
     for s in body:
         if not isinstance(s, Sharpen):
@@ -76,7 +76,7 @@ def numbered(body: Sequence[Statement], first: int = 0) -> list[tuple[int, State
 
 
 def liveness(f: Function) -> dict[Buffer, Live]:
-    """Return from where to where each buffer is needed that the function itself allocates."""
+    """Return the lifetime of each buffer that the function itself allocates."""
     statements = numbered(f.body)
     rounds = [
         _Round(i, i + len(numbered(s.body)), s.index, s.count is not None) for i, s in statements if isinstance(s, Loop)
@@ -100,7 +100,9 @@ def _live(buffer: Buffer, uses: Sequence[_Use], rounds: Sequence[_Round], end: i
     first, last = min(use.at for use in uses), max(use.at for use in uses)
     if buffer.space in LASTING:
         last = end
-    for around in reversed(rounds):  # from the innermost outwards
+    # From the innermost loop outwards: a lifetime that was extended to a whole inner loop counts as such in the outer
+    # one.
+    for around in reversed(rounds):
         inside = [use for use in uses if around.first <= use.at <= around.last]
         of_block = around.by_blocks and buffer.space == "block"
         outside = first < around.first or last > around.last
@@ -110,21 +112,25 @@ def _live(buffer: Buffer, uses: Sequence[_Use], rounds: Sequence[_Round], end: i
 
 
 def _is_carried(uses: Sequence[_Use], around: _Round) -> bool:
-    """Whether a round of a loop may read what an earlier round wrote."""
+    """Answer whether a round of a loop may read what an earlier round wrote."""
     return any(not use.writes and not any(_is_before(other, use, around) for other in uses) for use in uses)
 
 
 def _is_before(write: _Use, read: _Use, around: _Round) -> bool:
-    """Whether the same round wrote before what a use reads: at the same distance from the index of the loop."""
+    """Answer whether the same round wrote an element before it is read: at the same distance from the index of the
+    loop."""
     if not write.writes or write.at >= read.at:
         return False
+    # Starts are compared as polynomials: a gap of zero holds in every round, any other may reach into another round.
     gaps = (size(a - b) for a, b in zip(write.view.start, read.view.start, strict=True))
     return not any(around.index in getattr(gap, "free_symbols", ()) or gap != 0 for gap in gaps)
 
 
 def peak(f: Function, sizes: Mapping[sp.Symbol, int], itemsize: int) -> int:
-    """Return the greatest number of bytes that the function's own buffers take at once; `sizes` are those of the function,
-    of steps, samples and a block, `itemsize` is that of a float."""
+    """Return the greatest number of bytes that the function's own buffers take at once.
+
+    `sizes` are those of the function, of steps, samples and a block, `itemsize` is that of a float.
+    """
     statements, live = numbered(f.body), liveness(f)
     taken = [s.elements if isinstance(s, Runtime) else 0 for _, s in statements]
     change = [0] * (len(statements) + 1)

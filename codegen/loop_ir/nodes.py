@@ -1,7 +1,13 @@
 """The statements of the loop IR, and the buffers and views that they read and write: plain frozen data.
 
-Nothing here knows a language: no text of NumPy or C, no name of a variable beyond `Buffer.name`. A size is an int or a
+Nothing here depends on a language: no text of NumPy or C, no variable beyond `Buffer.name`. A size is an int or a
 polynomial in named sizes, in `STEPS`, `BATCH` and `BLOCK`, and in the indices of the loops around it.
+
+Example of a recurrence h_{t+1} = tanh(U h_t + x_t), as `dump` shows it:
+
+    loop t in 0:T:
+      contract s[:, :] = U[:, :] · h[t, :, :]  "bc,ac->ab"
+      map h[t+1, :, :] = tanh(s[:, :] + x[t, :, :])
 """
 
 from __future__ import annotations
@@ -18,22 +24,22 @@ from symbptt.ir.scalar import Tree
 from symbptt.ir.shape import Shape, Size, prod
 
 STEPS = sp.Symbol("T", integer=True, nonnegative=True)
-"""The number of steps of a call. It differs from a size of the user's that is called T, which is positive."""
+"""The number of steps of a call. It differs from a user's size that is called T, which is positive."""
 BATCH = sp.Symbol("B", integer=True, nonnegative=True)
 """The number of samples of a call."""
 BLOCK = sp.Symbol("K", integer=True, nonnegative=True)
-"""The number of steps of a block, chosen by who calls the function: results do not depend on it."""
+"""The number of steps of a block, chosen by the caller: results do not depend on it."""
 
 SPACES = ("argument", "constant", "result", "residual", "block", "temporary", "scalar")
-"""What a buffer is for.
+"""The purposes of buffers.
 
-argument: given by the caller, never written; constant: numbers that stand in the program; result: handed to the caller;
+argument: given by the caller, never written; constant: numbers of the program; result: returned to the caller;
 residual: written by the forward sweep, read by the backward sweep; block: values of the steps of one block; temporary:
-of one step or of the whole sweep; scalar: a number without axes, the same for all samples, which a target may hold in
+of one step or of the whole sweep; scalar: a number without axes, the same for all samples, which a target may store in
 double precision.
 """
 DTYPES = ("float", "index", "bool")
-"""float: the type of the data of a call; index: integers; bool: truth values."""
+"""The types of elements. float: the type of the data of a call; index: integers; bool: truth values."""
 
 
 def index_symbol(name: str) -> sp.Symbol:
@@ -53,7 +59,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis of a view: how many elements it has, and what one step along it does.
+    """An axis of a view: its number of elements, and the move along the buffer that one step along it makes.
 
     It moves by `step` along each of the buffer's axes `of`: along one as a rule, along two for a diagonal, along none
     where the same element is repeated. Two axes may move along one axis of the buffer: so a vector of n k elements is
@@ -67,7 +73,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class View:
-    """Elements of a buffer: where they start along each of its axes, and their own axes, in any order.
+    """Elements of a buffer: their start along each of its axes, and their own axes, in any order.
 
     Element (i, j, ...) of the view is the buffer's element `start` + i steps of the first axis + j of the second ...
     """
@@ -93,10 +99,10 @@ Operand: TypeAlias = View | Extent
 
 @dataclass(frozen=True)
 class Map:
-    """out[i] = body(args[0][i], args[1][i], ...) for all i: one fused elementwise loop.
+    """The statement out[i] = body(args[0][i], args[1][i], ...) for all i: one fused elementwise loop.
 
-    All views have the shape of `out`, repeated axes written out. A condition counts as 0 or 1 in arithmetic. `out` may be
-    one of the args, element for element; else it shares no memory with them. Without args it fills, with the body
+    All views have the shape of `out`, repeated axes written out. A condition counts as 0 or 1 in arithmetic. `out` may
+    be one of the args, element for element; else it shares no memory with them. Without args it fills, with the body
     `Ref(0)` it copies.
     """
 
@@ -108,8 +114,10 @@ class Map:
 
 @dataclass(frozen=True)
 class Contract:
-    """out = Σ a b over the labels that out has not; `add`: out += Σ a b. Each label of an operand stands for one axis of
-    its view; each is in the other operand or in out."""
+    """The statement out = Σ a b over the labels that out lacks; `add`: out += Σ a b.
+
+    Each label of an operand stands for one axis of its view; each is in the other operand or in out.
+    """
 
     out: View
     a: View
@@ -121,7 +129,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class Reduce:
-    """out = the sum or the maximum ("sum", "max") of x along axes, which go; `add`: out += the sum."""
+    """The statement out = the sum or the maximum ("sum", "max") of x along axes, which go; `add`: out += the sum."""
 
     out: View
     kind: str
@@ -133,7 +141,8 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Gather:
-    """out[i] = table[i with index[i] put in at `axis`]. `index` has the shape of out, `table` one axis more."""
+    """The statement out[i] = table[i with index[i] inserted at `axis`]. `index` has the shape of out, `table` one axis
+    more."""
 
     out: View
     table: View
@@ -144,8 +153,11 @@ class Gather:
 
 @dataclass(frozen=True)
 class Scatter:
-    """out[i with index[i] put in at `axis`] += x[i], one i after the other. Axes of out may repeat: what is written there
-    is summed."""
+    """The statement out[i with index[i] inserted at `axis`] += x[i], one i after the other, so that equal indices add
+    up.
+
+    Axes of out may repeat: all that is written there is summed.
+    """
 
     out: View
     x: View
@@ -156,7 +168,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Cumulate:
-    """out = the running sum of x along an axis, from the front or from the back."""
+    """The statement out = the running sum of x along an axis, from the front or from the back."""
 
     out: View
     x: View
@@ -167,11 +179,11 @@ class Cumulate:
 
 @dataclass(frozen=True)
 class Sharpen:
-    """Where an element of `out` is so small that what it was computed from had lost its digits, compute it again.
+    """A second computation of those elements of `out` that are so small that the first one had lost their digits.
 
-    `out` holds what `function` leaves of one ("tanh_rest": 1 - tanh², "sigmoid_rest": 1 - σ), computed from the value of
-    the function. `body` computes `argument`, what the function was taken of; it is run only where an element of `out` is
-    under the limit of the arithmetic at hand. Exact arithmetic has no such limit.
+    `out` has the remainder that `function` names ("tanh_rest": 1 - tanh², "sigmoid_rest": 1 - σ), computed from the
+    value of tanh or σ. `body` computes `argument`, their argument; it runs only where an element of `out` is under the
+    limit of the arithmetic at hand. Exact arithmetic has no such limit.
     """
 
     out: View
@@ -183,10 +195,12 @@ class Sharpen:
 
 @dataclass(frozen=True)
 class Loop:
-    """`body` for index = start, start + strip, ... below stop; with `reverse` from the last to the first.
+    """The statements `body` for index = start, start + strip, ... below stop; with `reverse` from the last to the
+    first.
 
-    With a strip of more than one, `count` is the number of steps of this round, from `index` on: `strip`, or fewer in the
-    round at the end. With `reverse` the rounds are cut off from `stop` backward, so that the short one begins at start.
+    With a strip of more than one, `count` is the number of steps of this round, from `index` on: `strip`, or fewer in
+    the short round at the end. With `reverse` the rounds are cut off from `stop` backward, so that the short one begins
+    at start.
     """
 
     index: sp.Symbol
@@ -201,7 +215,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class If:
-    """`body` where `flag`, a truth without axes, is true, else `orelse`."""
+    """The statements `body` where `flag`, a truth value without axes, is true, else `orelse`."""
 
     flag: View
     body: tuple[Statement, ...]
@@ -211,7 +225,8 @@ class If:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A function of the target's runtime, by name: it reads `args`, writes `out`, and holds `elements` numbers meanwhile."""
+    """A call of the target's runtime, by name: it reads `args`, writes `out`, and needs `elements` numbers of
+    workspace."""
 
     name: str
     out: tuple[View, ...]
@@ -225,7 +240,7 @@ Statement: TypeAlias = Map | Contract | Reduce | Gather | Scatter | Cumulate | S
 
 @dataclass(frozen=True)
 class Constant:
-    """A buffer with its numbers, which repeat to its shape as NumPy broadcasts: nested tuples in row-major order."""
+    """A buffer and its numbers, which broadcast to its shape: nested tuples in row-major order."""
 
     buffer: Buffer
     values: Any
@@ -233,16 +248,15 @@ class Constant:
 
 @dataclass(frozen=True)
 class Port:
-    """What a caller hands over, or gets: its group, its name there, and where it lies.
+    """An argument or a result: its group, its name for the caller, and its view.
 
-    Given are "param", "input", "index", "const", "state" (before the first step), "cotangent" (of a state or an output, at
-    all steps) and "residual"; to a loss also "target" and "output" (what it reads of the cell).
-    Where there are masks, also "flag" (whether there are "lengths", a "reset", a "monitor"), "mask" (which samples have not
-    ended, "active", and which begin anew, "reset", at each step) and "held" (of each state what a sample that has ended
-    holds before the first step). To one step back of all steps at once also "carry" (the adjoints of states), which is a
-    result too.
-    Results are "states", "outputs", "params", "inputs", "state" (the gradient of the first one), "residual" and
-    "flow" (the norms of adjoints).
+    Groups of arguments are "param", "input", "index", "const", "state" (before the first step), "cotangent" (of a state
+    or an output, at all steps) and "residual"; of a loss also "target" and "output" (what it reads of the cell). With
+    masks also "flag" (whether there are "lengths", a "reset", a "monitor"), "mask" (which samples are "active", and
+    which "reset", at each step) and "held" (the states of ended samples before the first step). Of one step back for
+    all steps at once also "carry" (the adjoints of states), which is a result too. Groups of results are "states",
+    "outputs", "params", "inputs", "state" (the gradient of the first one), "residual" and "flow" (the norms of
+    adjoints).
     """
 
     group: str
@@ -252,11 +266,12 @@ class Port:
 
 @dataclass(frozen=True)
 class Function:
-    """One sweep. `sizes` are its named sizes; `arguments` what it is given, residuals of the other sweep among them;
-    `constants` its numbers; `buffers` all that it allocates, results and residuals among them.
+    """One sweep.
 
-    `block` is what a block of steps is measured by: the numbers that it holds for one step of one sample, and how many
-    rows its products should have at the least (0: it has none). It is None where no loop goes by blocks.
+    `sizes` are its named sizes; `arguments` include residuals of the other sweep; `constants` are its numbers;
+    `buffers` are all that it allocates, including results and residuals. `block` is the measure by which the length of
+    a block is chosen: how many numbers it needs for one step of one sample, and how many rows its products should have
+    at least (0: it has none). It is None where no loop goes by blocks.
     """
 
     name: str
@@ -270,7 +285,7 @@ class Function:
 
     @cached_property
     def declared(self) -> tuple[Buffer, ...]:
-        """All buffers."""
+        """All buffers of the function."""
         given = (port.view.buffer for port in self.arguments)
         return (*given, *(c.buffer for c in self.constants), *self.buffers)
 
@@ -287,6 +302,7 @@ def reads(s: Statement) -> tuple[View, ...]:
         case Gather():
             return (s.table, s.index)
         case Scatter():
+            # Scattering adds to what is there, so that it reads its output.
             return (s.x, s.index, s.out)
         case Cumulate():
             return (s.x,)

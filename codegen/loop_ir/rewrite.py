@@ -1,4 +1,4 @@
-"""Functions of the loop IR with other buffers in the place of some."""
+"""Substitution of buffers in functions of the loop IR."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from symbptt.codegen.loop_ir.nodes import Buffer, Function, Port, Statement, Vie
 
 
 def with_buffers(f: Function, new: Mapping[Buffer, Buffer]) -> Function:
-    """Return a function with other buffers, of the same shapes, in the place of its own."""
+    """Return a function with other buffers, of the same shapes, in place of its own."""
+    # Several buffers may become one, which is allocated once.
     kept = tuple(dict.fromkeys(new.get(b, b) for b in f.buffers))
     results = tuple(Port(p.group, p.name, _view(p.view, new)) for p in f.results)
     return replace(f, buffers=kept, body=_body(f.body, new), results=results)

@@ -20,7 +20,7 @@ def is_whole(view: View) -> bool:
 
 
 def point(view: View, axis: int, at: Size) -> View:
-    """Return the part of a view at one place of an axis, which goes."""
+    """Return the part of a view at one index of an axis, which is dropped."""
     moved = _moved(view, axis, at)
     return replace(moved, axes=(*view.axes[:axis], *view.axes[axis + 1 :]))
 
@@ -43,7 +43,7 @@ def with_new(view: View, axis: int, length: Size = 1) -> View:
 
 
 def repeated(view: View, shape: Shape) -> View:
-    """Return a view repeated to a larger shape, as NumPy broadcasts: at axes that lack in front, and those of size 1."""
+    """Return a view broadcast to a larger shape: along axes that lack in front, and along those of size 1."""
     lead = len(shape) - len(view.axes)
     axes = [Axis(n) for n in shape[:lead]]
     axes += [a if a.length == n else Axis(n) for a, n in zip(view.axes, shape[lead:], strict=True)]
@@ -54,17 +54,18 @@ def split(axis: Axis, lengths: Sequence[Size]) -> tuple[Axis, ...]:
     """Return an axis as several, in row-major order."""
     axes, step = list[Axis](), axis.step
     for length in reversed(lengths):
-        axes.append(Axis(1) if length == 1 else Axis(length, axis.of, step))
+        axes.append(Axis(1) if length == 1 else Axis(length, axis.of, step))  # an axis of one element never moves
         step = size(step * length)
     return tuple(reversed(axes))
 
 
 def reshaped(view: View, shape: Shape) -> View | None:
-    """Return a view in another shape where each of its axes becomes one or several; None where axes would become one, for
-    these need not lie in one line."""
+    """Return a view in another shape where each of its axes becomes one or several; None where axes would have to be
+    merged, for these need not lie in one line."""
     left, axes = list(shape), list[Axis]()
     for i, axis in enumerate(view.axes):
         lengths, product = list[Size](), size(1)
+        # The last axis also takes the trailing ones: an axis of size 1 changes no product.
         while product != axis.length or (i == len(view.axes) - 1 and left[:1] == [1]):
             if not left:
                 return None

@@ -1,4 +1,4 @@
-"""How many scalar operations statements take, as a size in named sizes, steps, samples and the steps of a block."""
+"""The number of scalar operations of statements, as a size in named sizes, steps, samples and the steps of a block."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from symbptt.ir.shape import Size, prod, size
 def operations(s: Statement) -> Size:
     """Return the operations of a statement: each call of a function, sum, product, quotient and change of sign is one.
 
-    A loop takes those of its body in all rounds, a condition those where it is true. What is computed again where it is
-    tiny is not counted, nor are copies.
+    A loop takes those of its body in all rounds, a condition those where it is true. The second computation of tiny
+    elements is not counted, nor are copies.
     """
     match s:
         case Map():
             return size(elements(s.out) * tree_operations(s.body))
         case Contract():
             lengths = dict(zip(s.labels.a + s.labels.b, s.a.shape + s.b.shape, strict=True))
-            return size(2 * prod(lengths.values()))
+            return size(2 * prod(lengths.values()))  # a multiplication and an addition for each combination of labels
         case Reduce():
             return elements(s.x)
         case Scatter() | Cumulate():
@@ -40,8 +40,11 @@ def work(body: Iterable[Statement]) -> Size:
 
 
 def _in_rounds(s: Loop, inside: Size) -> Size:
-    """The operations of all rounds of a loop. Of what a round of blocks does once the rounds count, of what it does for
-    each of its steps the steps."""
+    """Return the operations of all rounds of a loop.
+
+    Operations of a round of blocks are linear in its number of steps: those that occur once are multiplied by the
+    number of rounds, those that occur for each step by the number of all steps.
+    """
     steps = size(s.stop - s.start)
     if s.count is None:
         return size(steps * inside)
