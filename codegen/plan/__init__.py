@@ -1,1 +1,1 @@
-"""What a kernel computes where, what it stores and what that costs, as tables."""
+"""Plans: the work of a kernel by region, what it stores and what that costs, as tables."""

@@ -1,4 +1,4 @@
-"""What a kernel computes where, what it stores, and what that costs."""
+"""The plan of a kernel: the work of each region, what it stores, and what that costs."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ from symbptt.ir.step import Step
 from symbptt.language.truncation import Chunked, Window
 
 REFERENCE = (100, 32, 128)
-"""The steps, the samples and each named size for which a plan without sizes tells shares of time."""
+"""The steps, the samples and each named size for which a plan without sizes shows shares of time."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where each product runs, how often, with how many operations; what is kept for the backward sweep, what is computed
-    for a block of steps instead, and what truncation and memory cost. `print(plan)` shows it in symbols, and
-    `print(plan.table(T, B, ...))` in numbers.
+    """The plan of a kernel: the region, the number of calls and the operations of each product, the residuals of the
+    backward sweep, what is rematerialized instead, and what truncation and memory cost. `print(plan)` shows it in
+    symbols, and `print(plan.table(T, B, ...))` in numbers.
 
-    The numbers are those of training, where `value_and_grad` holds the steps that the truncation needs and no more;
+    The numbers are those of training, where `value_and_grad` stores only the steps that the truncation needs;
     `of_all_steps` has those of `forward` and `backward`.
     """
 
@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def of_all_steps(self) -> Plan:
-        """The plan without truncation: what `forward` and `backward` hold."""
+        """The plan without truncation, which is that of `forward` and `backward`."""
         return replace(self, truncation=None)
 
     @property
@@ -107,8 +107,8 @@ class Plan:
     def peak(
         self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
     ) -> int:
-        """Return the bytes that a call holds beside its arguments at the most: `value_and_grad` of a model, `forward`
-        and `backward` of a cell; with `lengths` of which the longest is T, with `reset`; without truncation.
+        """Return the greatest number of bytes that a call takes beside its arguments: `value_and_grad` of a model,
+        `forward` and `backward` of a cell; with `lengths` of which the longest is T, with `reset`; without truncation.
 
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """
@@ -129,7 +129,7 @@ class Plan:
     def schedule(
         self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
     ) -> tuple[int, list[tuple[int, int, bool]]]:
-        """Return the steps of a piece, and what is done in order: (lo, hi, False) runs those steps and holds the state
+        """Return the steps of a piece, and the actions in order: (lo, hi, False) runs those steps and stores the state
         before step hi; (lo, hi, True) runs them with their tape and flows back through them.
 
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
@@ -148,7 +148,7 @@ class Plan:
         return found[0], [(lo, hi, True) for lo, hi in _spanned(T, found[0])][::-1]
 
     def _within(self, T: int, B: int, item: int, sizes: Mapping[str, int], masks: int) -> tuple[int, int]:
-        """The steps of a piece and the slots that the module chooses."""
+        """Return the steps of a piece and the slots, by the function that the module itself calls."""
         module = self._module
         try:
             piece, slots = module["_within"](self.memory, T, T, B, sizes, item, self.trains, masks)
@@ -175,8 +175,8 @@ class Plan:
 
     @cached_property
     def work(self) -> tuple[Work, ...]:
-        """Each product, and what is elementwise in each region: calls and operations in T, B and the named sizes, where
-        each sweep runs once over T steps."""
+        """Each product, and the elementwise calls of each region: calls and operations in T, B and the named sizes,
+        where each sweep runs once over T steps."""
         sweeps = [sweep for sweep in self._read.calls if sweep != "carried"]
         return works(self.written, self._read, self._labels, sweeps)
 
@@ -224,7 +224,8 @@ class Plan:
         )
 
     def before(self, T: Any = T) -> dict[str, tuple[int, Any]]:
-        """Return how many products and others a step calls before planning, each value computed in its step; and T steps."""
+        """Return how many products and other calls a step has before planning, with each value computed in its step,
+        and T steps."""
         step = dict(zip(KINDS, calls_of_a_step(self.step, self.written.clip), strict=True))
         loss = {kind: sum(w.lines for w in self.work if w.sweep == "loss" and w.kind == kind) for kind in KINDS}
         if self.written.at_every:
@@ -252,7 +253,7 @@ class Plan:
         return labels_of(self.written, self._read)
 
     def _runs(self, T: int, B: int, dtype: Any, sizes: Mapping[str, Any]) -> Counter[Run]:
-        """The sweeps that run for T steps."""
+        """Return the sweeps that run for T steps, with their counts."""
         if self.truncation is not None:
             return of_blocks(T, self.truncation, self.trains)
         if self.memory == "all":
@@ -261,7 +262,7 @@ class Plan:
         return of_pieces(T, piece, actions, self.trains, self.written.at_every)
 
     def _bytes(self, T: int, B: int, dtype: Any, sizes: Mapping[str, Any]) -> list[str]:
-        """The lines that say what is held at once, and what is computed again."""
+        """Return the lines that tell the bytes that are stored at once, and the steps that run again."""
         held = f"Held for the backward sweep at once: {self.bytes(T, B, dtype=dtype, **sizes):,} bytes"
         if self.truncation is not None:
             return [f"{held}."]
@@ -302,7 +303,7 @@ class Plan:
 
 
 def _masks(lengths: bool, reset: bool) -> int:
-    """The number of the masks that a call takes, as modules count them."""
+    """Return the number of the masks that a call takes, as modules count them."""
     return 2 if lengths else int(reset)
 
 
@@ -312,7 +313,7 @@ def at(x: Size, sizes: Mapping[str, int]) -> int:
 
 
 def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
-    """Return how many states a schedule holds at once beside the initial one."""
+    """Return how many states a schedule stores at once beside the initial one."""
     held, most = {0}, 1
     for lo, hi, is_last in actions:
         held = held - {lo} if is_last else held | {hi}
@@ -321,7 +322,7 @@ def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
 
 
 def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> Plan:
-    """Return the plan of a module of a cell with this step; `whole`: the module without truncation."""
+    """Return the plan of a module of a cell with this step; `whole` is the module without truncation."""
     p = written.program
     m = module_of(p)
     writer = writer_of(p)
@@ -357,7 +358,7 @@ def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> 
 
 
 def _other_states(m: Module, writer: Writer, known: Collection[str]) -> list[Stored]:
-    """States that become what another value is already, and have an array beside that."""
+    """Return states that become the value of another variable, and have an array beside that."""
     p = m.program
     return [
         Stored(m.of_argument(name), f"{TEXT.symbol(Label(name, 0))} = {writer.symbol(id)}", p.graph.shape(id))
@@ -367,16 +368,16 @@ def _other_states(m: Module, writer: Writer, known: Collection[str]) -> list[Sto
 
 
 def _name(m: Module, id: int) -> str:
-    """What a value is called: as the equations call it, else by its variable if it has one."""
+    """Return the name of a value: that of the equations, else its variable if it has one."""
     label = m.program.labels.get(id)
     return m.variables.get(id, "") if label is None else label.full
 
 
 def _stored(m: Module, writer: Writer, id: int) -> Stored:
-    """A value that has a variable."""
+    """Return a value that has a variable."""
     return Stored(m.variables[id], _formula(m, writer, id), m.program.graph.shape(id))
 
 
 def _formula(m: Module, writer: Writer, id: int) -> str:
-    """What a value is, in the terms of the equations where it stands for values of theirs."""
+    """Return the formula of a value, in the terms of the equations where it stands for values of theirs."""
     return equation(m, writer, id) if id in m.program.origin else writer.rhs(id)

@@ -1,4 +1,4 @@
-"""A model of the time that calls of NumPy take: what shares of time a plan predicts rest on."""
+"""A model of the time that NumPy's calls take, on which the shares of time of a plan rest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from symbptt.codegen.plan.work import Work
 
 @dataclass(frozen=True)
 class Rates:
-    """Nanoseconds of a multiply-add in a product, of an element in arithmetic, of one in exp, tanh and the like, and of
-    a call."""
+    """The nanoseconds of a multiply-add in a product, of an element in arithmetic, of one in exp, tanh and the like,
+    and of a call."""
 
     product: float
     element: float
@@ -26,8 +26,9 @@ RATES = {
     np.dtype(np.float32): Rates(product=0.013, element=0.06, function=0.19, call=300),
     np.dtype(np.float64): Rates(product=0.026, element=0.13, function=0.82, call=300),
 }
-"""Measured by `python -m tests.benchmarks.rates` on one thread of an AMD EPYC with NumPy 2.4.6, on arrays that stay in the
-cache. Shares change little with the machine; where a sweep leaves the cache, what is elementwise takes more than this."""
+"""Rates measured by `python -m tests.benchmarks.rates` on one thread of an AMD EPYC with NumPy 2.4.6, on arrays that
+stay in the cache. Shares change little with the machine; where a sweep leaves the cache, elementwise calls take more
+than this."""
 
 
 def nanoseconds(work: Work, rates: Rates) -> float:

@@ -1,4 +1,4 @@
-"""How often each sweep runs, and over how many steps: truncation and memory run some of them again."""
+"""The sweeps that run, how often, and over how many steps: truncation and memory run some of them again."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator
 from symbptt.language.truncation import Chunked, Window
 
 Run = tuple[str, int]
-"""A sweep and its steps."""
+"""A sweep and its number of steps."""
 Actions = Iterable[tuple[int, int, bool]]
 
 
 def of_all_steps(T: int, trains: bool) -> Counter[Run]:
-    """Return the runs where all steps are held: of training, or of `forward` and `backward`."""
+    """Return the runs where all steps are stored: of training, or of `forward` and `backward`."""
     return Counter([("forward", T), *[("loss", T)] * trains, ("backward", T)])
 
 
 def of_pieces(T: int, piece: int, actions: Actions, trains: bool, at_every: bool) -> Counter[Run]:
-    """Return the runs of a schedule: pieces run ahead, and pieces run with their tape, through which they flow back, all but
-    the last from adjoints that the next one hands on.
+    """Return the runs of a schedule: pieces that run ahead, and pieces that run with their tape, through which the
+    adjoints flow back, all but the last from the carries of the next one.
 
     `forward` of a cell runs all pieces before `backward` runs them again.
     """
@@ -33,6 +33,7 @@ def of_pieces(T: int, piece: int, actions: Actions, trains: bool, at_every: bool
         handed = True
         found[("loss", hi - lo)] += at_every
     found[("loss", T)] += trains and not at_every
+    # A unary plus drops the entries whose count is zero.
     return +found
 
 
@@ -49,7 +50,7 @@ def of_blocks(T: int, truncation: Window | Chunked, trains: bool) -> Counter[Run
 
 
 def _flow_back(lo: int, hi: int, truncation: Window | Chunked) -> Iterator[Run]:
-    """The runs for the losses of steps lo to hi."""
+    """Yield the runs for the losses of steps lo to hi."""
     match truncation:
         case Chunked(_, k2):
             yield "backward", hi - max(hi - k2, 0)
@@ -57,6 +58,7 @@ def _flow_back(lo: int, hi: int, truncation: Window | Chunked) -> Iterator[Run]:
             first = max(lo - k + 1, 0)
             at, end = lo - first, hi - first
             yield "backward", end
+            # Each pull moves the adjoints of all steps one step back; those that leave the sequence are dropped.
             for _ in range(min(k, end)):
                 yield "pull", end - at
                 at, end = max(at - 1, 0), end - 1

@@ -27,7 +27,7 @@ SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def formula(expr: Size) -> str:
-    """Return a number, or a sum of products of sizes: steps, samples and blocks first, T B (4 m n + n²) + 2 ⌈T/K⌉."""
+    """Return a number, or a sum of products of sizes, with steps, samples and blocks first: T B (4 m n + n²) + 2 ⌈T/K⌉."""
     expr = sp.expand(sp.sympify(expr))
     if expr.is_number:
         return number(expr)
@@ -39,7 +39,7 @@ def formula(expr: Size) -> str:
 
 
 def _group(outer: sp.Expr, terms: list[sp.Expr]) -> str:
-    """Terms that have the same steps, samples and blocks."""
+    """Return the text of terms that have the same steps, samples and blocks."""
     if outer == 1 or len(terms) == 1:
         return " + ".join(_term(outer * term) for term in terms)
     return f"{_term(outer)} ({' + '.join(map(_term, terms))})"
@@ -67,7 +67,7 @@ def python_text(size: sp.Expr) -> str:
 
 
 def _order(term: sp.Expr) -> tuple[object, ...]:
-    """Terms of high degree first, then by their letters; numbers last."""
+    """Return the sorting key of a term: terms of high degree come first, then by their letters; numbers come last."""
     powers = {base: power for base, power in term.as_powers_dict().items() if not base.is_number}
     return (-sum(map(int, powers.values())), term.has(sp.ceiling), _term(term.as_coeff_Mul()[1]))
 
@@ -91,7 +91,7 @@ def _factor(x: sp.Expr) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Stored:
-    """A value kept for every step and sample: its variable, its formula, its shape without those two axes."""
+    """A value that is stored for every step and sample: its variable, its formula, its shape without those two axes."""
 
     name: str
     formula: str
@@ -99,7 +99,7 @@ class Stored:
 
 
 def work_table(works: Sequence[Work], shares: Sequence[float]) -> list[str]:
-    """Return the lines of a table of work, a heading for each sweep."""
+    """Return the lines of a table of work, with a heading for each sweep."""
     rows: list[Sequence[str]] = [HEAD]
     for i, (work, share) in enumerate(zip(works, shares, strict=True)):
         if i == 0 or works[i - 1].sweep != work.sweep:
@@ -122,7 +122,7 @@ def calls_table(before: Mapping[str, tuple[int, Any]], works: Sequence[Work]) ->
 
 
 def values_table(title: str, values: Sequence[Stored], count: Callable[[Size], Any], unit: str) -> list[str]:
-    """Return the lines of values that are kept, or that are not; `count` tells what so many numbers come to."""
+    """Return the lines of values that are stored, or that are not; `count` turns a number of elements into the unit."""
     if not values:
         return []
     rows = [(v.name, show(v.shape), formula(count(prod(v.shape))), v.formula) for v in values]
@@ -137,7 +137,7 @@ def numbers_of(values: Sequence[Stored]) -> Size:
 
 
 def legend(letters: Mapping[sp.Symbol, sp.Expr], dtype: Any, once: str = "", example: str = "") -> list[str]:
-    """Return what the columns mean, and the model of time."""
+    """Return the lines that explain the columns and the model of time."""
     rates = RATES[np.dtype(dtype)]
     model = (
         f"time: the share that a model predicts for one thread and {np.dtype(dtype).name}: {rates.product} ns a "
@@ -152,8 +152,11 @@ def legend(letters: Mapping[sp.Symbol, sp.Expr], dtype: Any, once: str = "", exa
 def table(
     rows: Sequence[Sequence[str]], right: Collection[int] = (), most: Mapping[int, int] = MappingProxyType({})
 ) -> list[str]:
-    """Return rows as lines, columns under each other. Where they are too wide, those with a greatest width are broken into
-    lines; the first of them takes what the others leave."""
+    """Return rows as lines, columns under each other.
+
+    Where they are too wide, those with a greatest width are broken into lines; the first of them takes the rest of the
+    width.
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     if most and sum(widths) + 2 * len(widths) > WIDTH:
         widths = [min(width, most.get(i, width)) for i, width in enumerate(widths)]
@@ -175,9 +178,10 @@ def _lines(row: Sequence[str], widths: Sequence[int], right: Collection[int]) ->
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """A text in lines; of a formula, broken between its terms where these are short enough."""
+    """Return a text in lines; a formula is broken between its terms where these are short enough."""
     if len(text) <= width:
         return [text]
+    # A no-break space inside a term keeps `textwrap` from breaking there.
     terms = re.sub(r"(?<![;+-]) (?![;+-])", "\N{NO-BREAK SPACE}", text)
     whole = all(len(term) <= width for term in terms.split(" "))
     lines = textwrap.wrap(terms if whole else text, width, break_on_hyphens=False)
@@ -185,7 +189,7 @@ def _broken(text: str, width: int) -> list[str]:
 
 
 def paragraph(text: str) -> list[str]:
-    """Return a text as lines, the later ones further in than the first."""
+    """Return a text as lines, the later ones indented further than the first."""
     inside = text[: len(text) - len(text.lstrip())]
     return textwrap.wrap(text, WIDTH, subsequent_indent=f"{inside}  ", break_on_hyphens=False) or [""]
 

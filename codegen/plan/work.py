@@ -1,4 +1,4 @@
-"""What the sweeps of a module do: each product and all that is elementwise, how often and with how many operations."""
+"""The work of the sweeps of a module: each product and all that is elementwise, how often and with how many operations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from symbptt.ir.step import Step
 from symbptt.language.truncation import Window
 
 SHOWN = {"pull": "recursion", "carried": "backward"}
-"""What the sweeps of windows and pieces are called in tables."""
+"""The names in tables of the sweeps of windows and pieces."""
 FUNCTIONS = {
     "exp", "expm1", "log", "log1p", "logaddexp", "tanh", "sin", "cos", "tan", "arctan", "power", "float_power",
 }  # fmt: skip
@@ -39,8 +39,8 @@ FUNCTIONS = {
 class Work:
     """A product, or all elementwise calls of a region.
 
-    `calls` and `operations` are those of a whole run: multiply-adds of products, elements of all else, among these
-    `functions` elements of exp, tanh and the like; `lines` are the calls each time that the region runs.
+    `calls` and `operations` are those of a whole run: multiply-adds of products, elements of all else, of which
+    `functions` are elements of exp, tanh and the like; `lines` are the calls each time that the region runs.
     """
 
     sweep: str
@@ -54,13 +54,13 @@ class Work:
 
     @property
     def kind(self) -> str:
-        """Whether it is one of the products or of the others."""
+        """The row of a table in which it counts: products or others."""
         return "products" if self.is_product else "others"
 
 
 @dataclass(frozen=True)
 class Read:
-    """The calls of each sweep, and what the letters in their numbers mean."""
+    """The calls of each sweep, and the meaning of the letters in their numbers."""
 
     calls: Mapping[str, tuple[Call, ...]]
     letters: Mapping[sp.Symbol, sp.Expr]
@@ -69,9 +69,11 @@ class Read:
 def read(
     w: Written, sizes: Mapping[str, int] | None = None, steps: int = 0, batch: int = 0, dtype: Any = np.float64
 ) -> Read:
-    """Return the calls of each sweep over T steps: forward, of the loss, backward; with a window, `pull` one step back at
-    all steps at once; with pieces, `carried` backward from adjoints that a later piece hands on. In symbols, or in numbers
-    where sizes are given, which then decide what a module asks of them."""
+    """Return the calls of each sweep over T steps: forward, of the loss, backward; with a window, `pull` one step back
+    at all steps at once; with pieces, `carried` backward from the carries of a later piece.
+
+    They are in symbols, or in numbers where sizes are given, which then decide what a module asks of them.
+    """
     r = Reader(np.dtype(dtype))
     return _read(w, in_symbols(w, r) if sizes is None else in_numbers(w, r, sizes, steps, batch))
 
@@ -103,20 +105,20 @@ def _read(w: Written, given: Reading) -> Read:
 
 
 def _taken(r: Reader) -> tuple[Call, ...]:
-    """The calls read since the last time."""
+    """Return the calls that were read since the last time."""
     calls = tuple(r.calls)
     r.calls.clear()
     return calls
 
 
 def values_of(sizes: Mapping[str, int], steps: int, batch: int) -> dict[sp.Symbol, int]:
-    """Return the numbers that are given, by symbol."""
+    """Return the given numbers by symbol."""
     return {T: steps, B: batch, **{named_size(name): value for name, value in sizes.items()}}
 
 
 @dataclass(frozen=True)
 class Label:
-    """Where a call stands and what it computes, of a product the value that that is."""
+    """The region of a call and its formula; of a product, the value that it computes."""
 
     where: str
     is_product: bool
@@ -142,13 +144,14 @@ def labels_of(w: Written, symbolic: Read) -> Labels:
 
 
 def _unnamed(w: Written, call: Call, where: str) -> Label:
-    """The label of what is no product, or of a product that is no value: that is told in the words of the module."""
+    """Return the label of a call that is no product, or of a product that is no value, with the code of the module."""
     code = w.text.splitlines()[call.line - 1].partition("  # ")[0].strip() if call.is_product else ""
     return Label(where, call.is_product, code or None, code)
 
 
 def works(w: Written, read: Read, labels: Labels, sweeps: Iterable[str]) -> tuple[Work, ...]:
-    """Return the work of some sweeps: their products by name, all else of each region together, in the order of the text."""
+    """Return the work of some sweeps: their products by name, all else of each region together, in the order of the
+    text."""
     rows, spots = dict[tuple[Any, ...], Work](), dict[tuple[Any, ...], set[tuple[int, int]]]()
     for sweep in sweeps:
         for spot, call, label in _labelled(w, sweep, read.calls[sweep], labels):
@@ -163,17 +166,18 @@ def works(w: Written, read: Read, labels: Labels, sweeps: Iterable[str]) -> tupl
 def _labelled(
     w: Written, sweep: str, calls: Iterable[Call], labels: Labels
 ) -> Iterator[tuple[tuple[int, int], Call, Label]]:
-    """Calls with their labels; in numbers a line may run several times."""
+    """Yield calls with their labels; in numbers a line may run several times."""
     count = Counter[int]()
     for call in calls:
         known = labels.get((sweep, call.line)) or [_unnamed(w, call, WHERE[call.where])]
+        # The labels were read from one round, so that they repeat from round to round.
         at = count[call.line] % len(known)
         count[call.line] += 1
         yield (call.line, at), call, known[at]
 
 
 def _known(w: Written, sweep: str) -> list[Named]:
-    """The products of a sweep, in the order in which they are written."""
+    """Return the products of a sweep, in the order in which they are written."""
     if sweep != "loss":
         return _products(module_of(w.program), "forward" if sweep == "forward" else "backward")
     assert w.head is not None
@@ -194,13 +198,13 @@ Named = tuple[int, sp.Expr]
 
 
 def _named(call: Call, known: list[Named]) -> int | None:
-    """The product that a call computes: the first that is not told yet with as many operations."""
+    """Return the product that a call computes: the first one left that has as many operations."""
     at = next((i for i, (_, operations) in enumerate(known) if sp.expand(operations - call.operations) == 0), None)
     return None if at is None else known.pop(at)[0]
 
 
 def _products(m: Module, sweep: str) -> list[Named]:
-    """The products of a sweep in the order in which they are written."""
+    """Return the products of a sweep in the order in which they are written."""
     p = m.program
     ids = [id for region in (ONCE, ALL, BLOCK, LOOP) for id in computed(m, sweep, region)]
     late = [id for region in (TAIL, AFTER) for id in computed(m, sweep, region)]
@@ -212,7 +216,8 @@ def _products(m: Module, sweep: str) -> list[Named]:
 
 
 def _inside(m: Module, id: int, outer: int | None = None) -> Iterator[Named]:
-    """The products in the formula of a value, in the order in which they are computed; `outer` sums it over all steps."""
+    """Yield the products in the formula of a value, in the order in which they are computed; `outer` sums it over all
+    steps."""
     node = m.program.graph[id]
     for arg in node.args[:1] if is_remainder(node) else node.args:
         if arg not in m.variables:
@@ -226,13 +231,13 @@ def _inside(m: Module, id: int, outer: int | None = None) -> Iterator[Named]:
 
 
 def _operations(p: Program, node: Node) -> sp.Expr:
-    """The multiply-adds of a product for a step and sample."""
+    """Return the multiply-adds of a product for a step and sample."""
     shapes = [p.graph.shape(arg) for arg in node.args]
     return sp.Mul(*dict(zip(node.attrs.a + node.attrs.b, shapes[0] + shapes[1], strict=True)).values())
 
 
 def product_text(p: Program, id: int) -> str:
-    """Return a product as an equation would show it, what is computed together in brackets."""
+    """Return a product as an equation would show it, with products that are computed together in brackets."""
     olds = p.origin.get(id, ()) if p.written is not None else ()
     if p.written is not None and olds:
         factors = [_factors(p.written, old) for old in olds]
@@ -246,11 +251,11 @@ def product_text(p: Program, id: int) -> str:
 
 
 Factors = tuple[str, str, str, str]
-"""A product as text: what stands before it, its first factor, a sign of transposition behind that, its second factor."""
+"""A product as text: its prefix, its first factor, a sign of transposition, its second factor."""
 
 
 def _factors(p: Program, id: int) -> Factors | None:
-    """The factors of a matrix times a vector, or of a column times a row; None of another product."""
+    """Return the factors of a matrix times a vector, or of a column times a row; None of another product."""
     node = p.graph[id]
     if node.family == "total" and p.graph[node.args[0]].family == "contract":
         inner = _factors(p, node.args[0])
@@ -270,7 +275,7 @@ def _factors(p: Program, id: int) -> Factors | None:
 
 
 def _together(factors: list[Factors], joint: str) -> str:
-    """Products that are computed as one: stacked where they share a factor."""
+    """Return products that are computed as one: stacked where they share a factor."""
     before, _, sign, second = factors[0]
     first = list(dict.fromkeys(f[1] for f in factors))
     if all((f[0], f[2], f[3]) == (before, sign, second) for f in factors):
@@ -287,7 +292,7 @@ def _stacked(texts: list[str]) -> str:
 OPERAND, WHOLE = 32, 72
 
 ROUNDS = 100
-"""How often sizes are made larger until no axis is empty."""
+"""The number of times that sizes are increased until no axis is empty."""
 
 
 def short(text: str, most: int = WHOLE) -> str:
@@ -306,7 +311,8 @@ def calls_of_a_step(step: Step, clip: float | None) -> tuple[int, int]:
 
 
 def least_sizes(w: Written) -> dict[str, int]:
-    """Return sizes of one, and larger ones where a difference such as m - 1 would else leave an axis without elements."""
+    """Return sizes of one, and larger ones where a difference such as m - 1 would otherwise leave an axis without
+    elements."""
     found = {named_size(name): 1 for name in w.names}
     axes = {sp.expand(size) for a in w.program.arguments for size in a.shape if not isinstance(size, int)}
     for _ in range(ROUNDS):
@@ -337,7 +343,7 @@ def times(work: Work, count: int) -> Work:
 
 
 def merged(parts: Iterable[Work]) -> tuple[Work, ...]:
-    """Return work with what is the same product or region together."""
+    """Return work in which entries of the same product or region are added up."""
     found = dict[tuple[Any, ...], Work]()
     for part in parts:
         key = (part.sweep, part.where, part.what, part.is_product, part.lines)
