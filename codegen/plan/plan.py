@@ -86,6 +86,7 @@ class Plan:
         check_count("T", T)
         match self.truncation:
             case Window(k):
+                # A block of losses has k steps, and its first loss reaches k - 1 steps further back.
                 return min(T, 2 * k - 1)
             case Chunked(k1, k2):
                 return min(T, k1 + k2)
