@@ -32,7 +32,7 @@ BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, re
 PULL = "def _pull(tape, carry, full, sums, sizes, T, B, dtype):"
 
 Carries = dict[str, str]
-"""The variable of the adjoint of each state, by the name of the state."""
+"""The variable of the carry of each state, by the name of the state."""
 
 
 def backward_lines(m: Module, clip: float | None = None) -> list[str]:
@@ -40,6 +40,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     writer, carries = writer_of(m.program), _carries(m)
     before = _zero_outputs(m, "_kept(active, {})")
     before += statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
+    # Clipping is not linear in the adjoints, so that their recurrence is no scan.
     scan = backward_scan(m, carries) if clip is None else None
     block = block_lines(m, "backward", writer, scan)
     sheet = loop_sheet(m, "backward", besides=block.taken)
@@ -72,7 +73,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
 
 
 def pull_lines(m: Module) -> list[str]:
-    """Return the lines of one step back for all steps at once; with `sums`, of the whole adjoints and the gradients."""
+    """Return the lines of one step back for all steps at once; with `sums`, of the total cotangents and the gradients."""
     p, writer, carries = m.program, writer_of(m.program), _carries(m)
     lines = [f'{d}_all = carry["{name}"]' for name, d in carries.items()]
     lines += _zero_outputs(m, "{}") + statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
@@ -91,16 +92,16 @@ def pull_lines(m: Module) -> list[str]:
 
 
 def after_tape(head: str, m: Module, tape: list[str], lines: list[str]) -> list[str]:
-    """Return a function of the backward sweep; the first that it does is to take the variables of the tape."""
+    """Return a function of the backward sweep, which begins by unpacking the tape."""
     return function(head, m, unpacked_tape(tape) + lines)
 
 
 def tape_of(m: Module) -> list[str]:
-    """Return the variables that the lines of the backward sweep, once written, read from the forward sweep."""
+    """Return the variables of the forward sweep that the lines of the backward sweep, once written, read."""
     p = m.program
     constants = {p.leaves[a.name] for a in p.arguments if is_baked(a) and not a.shape}
     besides = {*p.carry.values(), *p.cotangent.values(), *constants}
-    given = set(p.leaves.values())  # the sweep forward has them, also where the one backward alone reads them
+    given = set(p.leaves.values())  # the forward sweep has them, also where only the backward one reads them
     forward = {
         name
         for id, name in m.variables.items()
@@ -114,7 +115,7 @@ def _carries(m: Module) -> Carries:
 
 
 def _zero_outputs(m: Module, kept: str) -> list[str]:
-    """The cotangents of outputs, zero where none is given, else of what is `kept`."""
+    """Return the lines of the cotangents of outputs: zeros where none is given, else the text `kept`."""
     p = m.program
     leaves = {f'full["{name}"]': leaf for name, leaf in p.cotangent.items() if leaf in p.places}
     return [
@@ -124,7 +125,7 @@ def _zero_outputs(m: Module, kept: str) -> list[str]:
 
 
 def _start(m: Module, carries: Carries) -> list[str]:
-    """The adjoints after the last step, what the loss says of each step, and room for what is stored."""
+    """Return the lines of the adjoints after the last step, the direct cotangents, and the allocations."""
     lines = ["adjoints, resets, waiting = _adjoints(last, sizes, B, dtype)"]
     names = ", ".join(carries.values()) if len(carries) > 1 else tuple_text(carries.values())
     lines += [f"{names} = adjoints"] * bool(carries)
@@ -133,8 +134,9 @@ def _start(m: Module, carries: Carries) -> list[str]:
 
 
 def _arriving(kept: dict[str, str], clip: float | None) -> list[str]:
-    """What happens to the adjoints of the states after a step before they go through it."""
+    """Return the lines that prepare the adjoints of the states after a step before they go through it."""
     return [
+        # The direct cotangent is added to the one received from step t+1.
         "for adjoint, given in sent:",
         "    np.add(adjoint, given[t], out=adjoint)",
         *([] if clip is None else [f"_clip(adjoints, {float(clip)!r})"]),
@@ -145,7 +147,8 @@ def _arriving(kept: dict[str, str], clip: float | None) -> list[str]:
 
 
 def _leaving(watched: list[str], calls: list[str]) -> list[str]:
-    """The adjoints of the states before a step; those of samples that ended stay, those of a reset go to the start."""
+    """Return the lines for the adjoints of the states before a step: those of ended samples stay, those of a reset go
+    to the start."""
     return [
         "if flow is not None:",
         f"    _watch(flow, t, {tuple_text(watched)})",
@@ -156,7 +159,7 @@ def _leaving(watched: list[str], calls: list[str]) -> list[str]:
 
 
 def _watched(sheet: Sheet, carries: Carries) -> list[str]:
-    """The whole adjoint of each state; of a state whose adjoint no parameter asks for, what it was brought."""
+    """Return the total cotangent of each state, or the incoming one where no gradient needs the total."""
     m, found = sheet.module, []
     for name, d in carries.items():
         whole = m.program.whole.get(name)
@@ -166,5 +169,5 @@ def _watched(sheet: Sheet, carries: Carries) -> list[str]:
 
 
 def _handed(m: Module, writer: Writer) -> dict[str, str]:
-    """The equations of the adjoints of the states before this step, by the name of the state."""
+    """Return the equations of the outgoing cotangents, by the name of the state."""
     return {name: handed(m, writer, name) for name in m.program.recurrent}

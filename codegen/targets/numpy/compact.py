@@ -1,4 +1,4 @@
-"""Fewer lines for one function of a module: views of views in one step, arrays that are made or taken alike together."""
+"""Shortening of one function of a module: composed views, and arrays that are allocated or sliced alike in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH, LONG, LINE = 58, 100, 116
 
 @dataclass(frozen=True)
 class Line:
-    """A line: its code, its comment, and where it gives one variable a value: its indent, that variable, the value."""
+    """A line: its code, its comment, and of an assignment to one variable its indent, that variable, and the value."""
 
     code: str
     comment: str
@@ -32,7 +32,7 @@ class Line:
 
 
 def compact(lines: Sequence[str]) -> list[str]:
-    """Return the lines of a function with those joined that only take parts of arrays or make arrays."""
+    """Return the lines of a function in which lines that only slice or allocate arrays are merged."""
     found = _inlined(_composed([_line(text) for text in lines]))
     shapes = {line.name: _axes(line.value) for line in found if line.value.startswith("np.zeros(")}
     parts: Callable[[list[Line]], list[Line]] = lambda run: _split(run, shapes) or _joint_parts(run)  # noqa: E731
@@ -56,7 +56,7 @@ def _line(text: str) -> Line:
 
 
 def _composed(lines: list[Line]) -> list[Line]:
-    """The lines with each view that only one other view is made of written there."""
+    """Return the lines with each view that only one other view reads composed with that one."""
     uses, free = Counter(word for line in lines for word in WORD.findall(line.code)), dict[str, str]()
     for i in range(len(lines)):
         line = lines[i]
@@ -77,12 +77,13 @@ def _composed(lines: list[Line]) -> list[Line]:
 
 
 def _entry(part: re.Match[str]) -> str:
-    """The first entry of a part."""
+    """Return the first entry of a part."""
+    # [2:5][0] is [2]; [2:2][0] is an error, which must stay one.
     return f"[{part[1]}]" if int(part[2]) > int(part[1]) else part[0]
 
 
 def _inlined(lines: list[Line]) -> list[Line]:
-    """The lines with each view that one call outside of inner loops reads written there, where that stays short."""
+    """Return the lines with each view that one call outside of inner loops reads written there, where that stays short."""
     uses = Counter(word for line in lines for word in WORD.findall(line.code))
     for i in reversed(range(len(lines))):
         view = lines[i]
@@ -96,7 +97,7 @@ def _inlined(lines: list[Line]) -> list[Line]:
 
 
 def _reader(view: Line, later: Sequence[Line]) -> int | None:
-    """The position of the call that reads a view, where that is in the same block of lines."""
+    """Return the position of the call that reads a view, where that is in the same block of lines."""
     inside = takewhile(lambda item: not item[1].code or item[1].indent >= view.indent, enumerate(later))
     found = next((item for item in inside if view.name in WORD.findall(item[1].code)), None)
     is_call = found is not None and found[1].indent == view.indent and CALL.match(found[1].code) is not None
@@ -108,13 +109,13 @@ def _written_for(view: Line, code: str) -> str:
 
 
 def _renamed(line: Line, free: Mapping[str, str]) -> Line:
-    """A line with the names that composed views leave free, for what is made of them."""
+    """Return a line with the names that composed views leave free, given to their results."""
     new: Callable[[str], str] = lambda text: WORD.sub(lambda word: free.get(word[0], word[0]), text)  # noqa: E731
     return Line(new(line.code), line.comment, line.indent, new(line.name), new(line.value))
 
 
 def _is_view(line: Line) -> bool:
-    """Whether a line only looks at an array, by an index or a method that makes no copy."""
+    """Answer whether a line only looks at an array, by an index or a method that makes no copy."""
     rest = re.sub(r"\.(?:swapaxes|reshape|transpose)\([^()]*(?:\([^()]*\))?[^()]*\)|\[[^\[\]]*\]", "", line.value)
     return bool(WORD.fullmatch(rest)) and " = " not in line.name
 
@@ -122,7 +123,7 @@ def _is_view(line: Line) -> bool:
 def _grouped(
     lines: Sequence[Line], alike: Callable[[Line], object], joined: Callable[[list[Line]], list[Line]]
 ) -> list[Line]:
-    """The lines with neighbours that are alike joined; None is alike nothing."""
+    """Return the lines with neighbours of equal keys merged; a key of None is equal to nothing."""
     found: list[Line] = []
     for key, group in groupby(lines, lambda line: None if alike(line) is None else (line.indent, alike(line))):
         run = list(group)
@@ -131,7 +132,7 @@ def _grouped(
 
 
 def _apart(run: Sequence[Line]) -> bool:
-    """Whether no line reads what another gives."""
+    """Answer whether no line reads a variable that another assigns."""
     names = {line.name for line in run}
     return not any(word in names for line in run for word in WORD.findall(line.value))
 
@@ -142,7 +143,7 @@ def _assigned(run: Sequence[Line], value: str, comment: str = "") -> Line:
 
 
 def _made(line: Line) -> object:
-    """How an array is made, with nothing in it."""
+    """Return the call that allocates an array, as the key of lines that allocate alike."""
     return line.value if MADE.fullmatch(line.value) and not line.comment else None
 
 
@@ -154,14 +155,14 @@ def _joint_rooms(run: list[Line]) -> list[Line]:
 
 
 def _maker(line: Line) -> object:
-    """What makes an array, where it is one alone."""
+    """Return the function that allocates a single array."""
     match = MADE.fullmatch(line.value)
     is_one = match is not None and " for _ in " not in line.value and " = " not in line.name and not line.comment
     return line.value.partition("(")[0] if is_one else None
 
 
 def _rooms_of_shapes(run: list[Line]) -> list[Line]:
-    """Arrays of several shapes that are made in the same way."""
+    """Return the allocations of arrays of several shapes by one function in one line."""
     maker = str(_maker(run[0]))
     shapes = [line.value.removeprefix(f"{maker}(").removesuffix(", dtype)") for line in run]
     joined = _assigned(run, f"({maker}(v, dtype) for v in {tuple_text(shapes)})")
@@ -181,18 +182,18 @@ def _joint_views(run: list[Line]) -> list[Line]:
 
 
 def _same_array(line: Line) -> object:
-    """The array of which a part is taken."""
+    """Return the array of which a part is taken."""
     part = PART.fullmatch(line.value)
     return part["array"] if part is not None and " = " not in line.name else None
 
 
 def _axes(made: str) -> list[str]:
-    """The sizes of the axes of an array that is made, as text."""
+    """Return the sizes of the axes of an allocated array, as text."""
     return [size for size in made.partition("((")[2].partition(")")[0].rstrip(",").split(", ") if size]
 
 
 def _split(run: list[Line], shapes: Mapping[str, Sequence[str]]) -> list[Line]:
-    """Parts as long as each other that are all of one array, one behind the other along its first axis; else nothing."""
+    """Return parts of equal length that make up one array along its first axis as one reshape; else an empty list."""
     array = str(_same_array(run[0]))
     indices = [part["index"] for line in run if (part := PART.fullmatch(line.value)) is not None]
     axes, count = shapes.get(array, []), len(run)
@@ -206,12 +207,12 @@ def _split(run: list[Line], shapes: Mapping[str, Sequence[str]]) -> list[Line]:
 
 
 def _side_by_side(run: Sequence[Line], array: object) -> str:
-    """The comment of parts of an array, where they have any."""
+    """Return the comment of parts of an array, where they have any."""
     return f"[{'; '.join(line.name for line in run)}] = {array}" if any(line.comment for line in run) else ""
 
 
 def _joint_parts(run: list[Line]) -> list[Line]:
-    """Parts of one array whose indices differ at one place."""
+    """Return parts of one array whose indices differ at one place in one line."""
     indices = [part["index"].split(", ") for line in run if (part := PART.fullmatch(line.value)) is not None]
     places = [i for i, items in enumerate(zip(*indices, strict=False)) if len(set(items)) > 1]
     spans = [index[places[0]].split(":") for index in indices] if len(places) == 1 else []

@@ -1,7 +1,7 @@
-"""What a generated module carries of the runtime: the definitions that it calls, and what these call in turn.
+"""The part of the runtime that a generated module contains: the definitions that it calls, and what these call in turn.
 
-A definition is copied as it stands, without its types: the modules are plain Python. Names that several files of the runtime
-define are choices (`forward` by pieces or whole); the module says which file each is from.
+A definition is copied as it stands, without its types: the modules are plain Python. Names that several files of the
+runtime define are choices (`forward` by pieces or whole); the module says from which file each is taken.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan,
     saturation, special, masks, norms, arguments, results, workspace, errors,
 )  # fmt: skip
-"""The files of the runtime in the order in which a module carries them, from what is called to what that calls."""
+"""The files of the runtime in the order in which a module contains them, from callers to callees."""
 OWN = (cell, sweeps)
-"""What each module has of its own under the names that these define."""
+"""The files that declare what each module defines itself under these names."""
 FILE = "<a module that is written>"
 WIDTH = 120
 TOOLS = ("# fmt:", "# type:", "# noqa")
-"""Comments that are for tools which modules do not need."""
+"""Comments for tools that modules do not need."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What a file defines at its top: a function, a class or a constant, its text, and the names that it reads."""
+    """A top-level definition of a file: a function, a class or a constant, its text, and the names that it reads."""
 
     file: str
     name: str
@@ -69,15 +69,15 @@ class Definition:
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is neither a function nor a class."""
+        """True if it is neither a function nor a class."""
         return not self.text.startswith(("def ", "class "))
 
 
 def embedded(
     text: str, roots: Iterable[str] = (), files: Mapping[str, ModuleType] | None = None
 ) -> tuple[str, set[str]]:
-    """Return what a module with a text of its own carries: what the text reads and `roots`, in the order of the files;
-    and the names among these that the module itself must define. `files` says where names that are choices come from."""
+    """Return the definitions that a module contains: those that its text reads and `roots`, in the order of the files;
+    and the names among these that the module itself must define. `files` tells the files of names that are choices."""
     known, todo, found, own = (
         _names(files or {}),
         [*roots, *sorted(_read(parsed(text, FILE)))],
@@ -95,7 +95,7 @@ def embedded(
 
 
 def defined() -> set[str]:
-    """Return all names that modules may define for the runtime, or carry of it."""
+    """Return all names that modules may define for the runtime, or contain of it."""
     return {d.name for file in (*RUNTIME, *OWN) for d in definitions(file)} | _remaining().keys()
 
 
@@ -105,8 +105,8 @@ def _own_names() -> frozenset[str]:
 
 
 def _names(files: Mapping[str, ModuleType]) -> dict[str, Definition]:
-    """The definitions of the runtime by name; of a name that several files define, that of the file which is said, else of
-    the first."""
+    """Return the definitions of the runtime by name; of a name that several files define, that of the given file, else
+    of the first."""
     return _first() | {name: d for name, file in files.items() for d in definitions(file) if d.name == name}
 
 
@@ -117,7 +117,7 @@ def _first() -> dict[str, Definition]:
 
 @cache
 def _remaining() -> dict[str, Definition]:
-    """What functions leave of one where they saturate, each written from its record."""
+    """Return the remainders of functions near one where they saturate, each written from its record."""
     found = {}
     for name, remainder in ops.REMAINING.items():
         words = f"Return {remainder.text} of a large a, by e = exp(-|a|)."
@@ -127,13 +127,13 @@ def _remaining() -> dict[str, Definition]:
 
 
 def _ordered(found: Iterable[Definition]) -> list[Definition]:
-    """Definitions in the order of the files, and of each file's lines."""
+    """Return definitions in the order of the files, and of each file's lines."""
     return sorted(found, key=lambda d: _places()[d.file, d.name])
 
 
 @cache
 def _places() -> dict[tuple[str, str], int]:
-    """Where each definition stands; what is written from records stands behind what calls it."""
+    """Return the position of each definition; those written from records come after their caller."""
     order: list[Definition] = []
     for file in RUNTIME:
         order += [*definitions(file), *(_remaining().values() if file is saturation else ())]
@@ -141,7 +141,7 @@ def _places() -> dict[tuple[str, str], int]:
 
 
 def _joined(found: Iterable[Definition]) -> str:
-    """One text, with two empty lines between definitions, none between constants."""
+    """Return one text, with two empty lines between definitions, none between constants."""
     text, before = "", None
     for d in found:
         gap = "" if before is None else "\n" if d.is_constant and before.is_constant else "\n\n\n"
@@ -151,7 +151,7 @@ def _joined(found: Iterable[Definition]) -> str:
 
 @lru_cache(64)
 def definitions(file: ModuleType) -> tuple[Definition, ...]:
-    """Return what a file defines, without its imports, its types and what is said of them."""
+    """Return the definitions of a file, without imports, types and the strings that describe constants."""
     text = _plain(inspect.getsource(file))
     lines = text.splitlines()
     found = []
@@ -164,7 +164,7 @@ def definitions(file: ModuleType) -> tuple[Definition, ...]:
 
 
 def _defined(node: ast.stmt) -> list[str]:
-    """The names that a statement defines for a module."""
+    """Return the names that a statement defines for a module."""
     match node:
         case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
@@ -174,22 +174,24 @@ def _defined(node: ast.stmt) -> list[str]:
 
 
 def _read(node: ast.AST) -> set[str]:
-    """The names that a piece of a program reads."""
+    """Return the names that a piece of a program reads."""
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
 
 
 def _plain(text: str) -> str:
-    """A program without types and comments for tools; each function's parameters stand on one line where they fit."""
+    """Return a program without types and comments for tools; each function's parameters stand on one line where they
+    fit."""
     data, starts = text.encode(), [0]
     for line in data.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
+    # From the end to the start, so that the positions of earlier edits stay valid; in bytes, as `ast` counts columns.
     for start, end, new in sorted(_edits(text, starts), reverse=True):
         data = data[:start] + new.encode() + data[end:]
     return data.decode()
 
 
 def _edits(text: str, starts: list[int]) -> Iterator[tuple[int, int, str]]:
-    """The parts of a program that are written anew: from which byte to which, and what stands there instead."""
+    """Yield the parts of a program to be replaced: the first and the last byte, and the new text."""
     for node in ast.walk(ast.parse(text)):
         match node:
             case ast.FunctionDef(body=[first, *_]):
@@ -215,7 +217,8 @@ def _end(node: ast.expr | ast.stmt, starts: list[int]) -> int:
 
 
 def _header(text: str, node: ast.FunctionDef) -> str:
-    """The first line of a function without types; where it is too long its parameters stand on a line of their own."""
+    """Return the first line of a function without types; where it is too long its parameters stand on a line of their
+    own."""
     for a in ast.walk(node.args):
         if isinstance(a, ast.arg):
             a.annotation = None
@@ -228,5 +231,5 @@ def _header(text: str, node: ast.FunctionDef) -> str:
 
 
 def _as_spelt(text: str, node: ast.expr) -> ast.expr:
-    """An expression that is written as it stands: 2**28, not 2 ** 28."""
+    """Return an expression that is written as it stands: 2**28, not 2 ** 28."""
     return ast.Name(ast.get_source_segment(text, node) or ast.unparse(node))

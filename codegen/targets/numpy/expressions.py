@@ -28,7 +28,7 @@ from symbptt.ir.shape import Shape, Size
 
 @dataclass(frozen=True)
 class Scope:
-    """How values are written at one place of a module.
+    """The way values are written at one place of a module.
 
     `lead` are the axes before a value's own, ("T", "B") or ("B",). `refer(id)` is the text of a value that has a
     variable here, else None.
@@ -63,12 +63,12 @@ class Scope:
         return LOWER[self.graph[id].family](self, self.graph[id])
 
     def axes(self, id: int) -> tuple[str, ...]:
-        """Return the axes that stand before a value's own: none where it is the same for all samples."""
+        """Return the axes before a value's own: none where it is the same for all samples."""
         return self.lead if id in self.varying else ()
 
 
 def _array(s: Scope, id: int, least: int = ATOM) -> str:
-    """The text of a value where an array is due: Python numbers have no axes and no methods."""
+    """Return the text of a value where an array is required: Python numbers have no axes and no methods."""
     return f"np.asarray({s.text(id)}, dtype)" if id in s.static else s.text(id, least)
 
 
@@ -107,19 +107,19 @@ def _map(s: Scope, node: Node) -> Written:
 
 
 def remainder_text(s: Scope, node: Node, value: str) -> str:
-    """Return a remainder by the text of what the value of the function gives, which is computed in place."""
+    """Return the text of a remainder, given the text of its value, which is computed in place."""
     name = node.attrs.expr.func.__name__
     return f"_sharpened({value}, _{name}, lambda: {s.text(node.args[1])})"
 
 
 def _as_numbers(s: Scope, arg: int, written: Written) -> Written:
-    """A condition inside arithmetic, in the type of the data: bool arrays would make float64 of it."""
+    """Return a condition inside arithmetic in the type of the data: bool arrays would make float64 of it."""
     inline = is_bool(s.graph[arg]) and s.refer(arg) is None and arg not in s.static  # those are Python numbers
     return (f"{bracket(written, ATOM)}.astype(dtype)", ATOM) if inline else written
 
 
 def _aligned(s: Scope, arg: int, node: Node) -> Written:
-    """An argument with axes of size 1 between the sample axes and its own, where the result has more axes."""
+    """Return an argument with axes of size 1 between the sample axes and its own, where the result has more axes."""
     missing = len(node.shape) - len(s.graph.shape(arg))
     lead = s.axes(arg)
     if not missing or not lead:
@@ -197,6 +197,7 @@ def _span(s: Scope, start: Size, length: Size, step: int, size: Size) -> str:
         return ":"
     if step < 0:
         first = start + (length - 1) * step
+        # Down to element 0 the stop must be left out: -1 would mean the last element.
         stop = "" if first == 0 else s.size(first - 1)
         return f"{'' if start == size - 1 else s.size(start)}:{stop}:{step}"
     stop = sp.expand(start + (length - 1) * step + 1)
@@ -215,14 +216,18 @@ def _pad(s: Scope, node: Node) -> str:
 
 
 def _concatenate(s: Scope, node: Node) -> str:
-    """Values one behind the other. NumPy joins transposed weights into an array that lies transposed, of which products
-    read columns: it is put in order, once."""
+    """Return the text of concatenated values, contiguous.
+
+    NumPy concatenates transposed weights into an array that lies transposed, of which products would read columns: it
+    is copied once.
+    """
     text = _joined(s, node)
     return f"np.ascontiguousarray({text})" if not s.axes(node.id) and is_turned(s, node) else text
 
 
 def is_turned(s: Scope, node: Node) -> bool:
-    """Answer whether a value is written as a view of what lies in memory in another order, or as several joined."""
+    """Answer whether a value is written as a view of an array that lies in memory in another order, or concatenates
+    some."""
     if node.family != "view" or node.attrs.kind in ("pad", "expand"):
         return False
     return node.attrs.kind == "transpose" or any(
@@ -242,7 +247,7 @@ def _joined(s: Scope, node: Node) -> str:
 
 
 def _layers(s: Scope, node: Node) -> list[int]:
-    """The values that a concatenation puts behind each other along a new first axis; none where it does another thing."""
+    """Return the values that a concatenation stacks along a new first axis; none where it does another thing."""
     parts = [s.graph[arg] for arg in node.args]
     new = all(
         part.family == "view" and part.attrs.kind == "reshape" and part.shape == (1, *s.graph.shape(part.args[0]))
@@ -253,7 +258,7 @@ def _layers(s: Scope, node: Node) -> list[int]:
 
 
 def _spread_to(s: Scope, arg: int, lead: tuple[str, ...]) -> str:
-    """A value that is the same for all samples, repeated for each."""
+    """Return a value that is the same for all samples, repeated for each."""
     text = f"np.asarray({s.text(arg)}, dtype)" if arg in s.static else s.text(arg)
     shape = s.graph.shape(arg)
     return f"np.broadcast_to({text}, {s.shape(lead, shape)})" if lead else text

@@ -45,7 +45,7 @@ class State:
 
 
 def forward(m: Module, tape: list[str]) -> list[str]:
-    """Return the function of the forward sweep; `tape` are the variables that it hands to the backward sweep."""
+    """Return the function of the forward sweep; `tape` are the variables that the backward sweep reads."""
     writer, states = writer_of(m.program), _states(m)
     late = statements(m, "forward", AFTER, writer)
     lines = [
@@ -70,14 +70,15 @@ def _states(m: Module) -> list[State]:
 
 
 def _arguments(m: Module, variable: dict[str, str]) -> list[str]:
-    """The lines that take the arguments of the cell."""
+    """Return the lines that take the arguments of the cell."""
     given = [a for a in m.program.arguments if not is_baked(a)]
     names = [variable.get(a.name, m.of_argument(a.name)) for a in given]
     return [*[f"{listed(names)} = (a[k] for k in ARGUMENTS)"] * bool(names), *baked(m)]
 
 
 def _buffers(states: list[State]) -> list[str]:
-    """One array for a state before and after every step: the two are views of it, unless there are masks."""
+    """Return the lines of one array for a state before and after every step, of which the two are views, unless there
+    are masks."""
     lines = ["masked = active is not None or reset is not None"]
     names = [f"{s.now}_buffer, {s.before}, {s.now}" for s in states]
     if len(states) == 1:
@@ -102,7 +103,7 @@ def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
 
 
 def _in_blocks(sheet: Sheet, block: Block, lines: list[str], scan: Scan | None) -> list[str]:
-    """The loop over the steps of each block, behind what is computed for all of them."""
+    """Return the loop over the steps of each block, after the block prologue."""
     loop = [stepping(sheet, sheet.calls, block.arrays), *indented(lines)]
     return [
         "for lo in range(0, T, K):",
@@ -114,7 +115,7 @@ def _in_blocks(sheet: Sheet, block: Block, lines: list[str], scan: Scan | None) 
 
 
 def _alias_states(sheet: Sheet) -> None:
-    """States that become a value which is another's already: an argument, a literal, the value of another state."""
+    """Write states that become the value of another variable: an argument, a literal, another state."""
     m = sheet.module
     p = m.program
     for name, id in p.next.items():

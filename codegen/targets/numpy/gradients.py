@@ -1,4 +1,4 @@
-"""The lines of gradients: of parameters and inputs, after the loop."""
+"""The lines of gradients of parameters and inputs, after the loop."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from symbptt.equations.notation.signs import TEXT
 
 
 def gradients(m: Module, writer: Writer, there: Collection[int] = (), own: Collection[int] = ()) -> list[str]:
-    """Return one line for each gradient but those of inputs that are `there`, with a copy where two names mean one array;
-    what is `own` was written into an array of its own."""
+    """Return one line for each gradient but those of inputs that are `there`.
+
+    Where two names mean one array, one is a copy; values that are `own` were written into arrays of their own.
+    """
     p = m.program
     lines, seen = [], set()
     for role, group in (("param", p.params), ("input", p.inputs)):
@@ -26,6 +28,7 @@ def gradients(m: Module, writer: Writer, there: Collection[int] = (), own: Colle
             label = Label(name, None if role == "param" else 0, True)
             text = m.scope(AFTER).text(id) if role == "param" else of_each_sample(m, id, AFTER)
             if id in seen or not (id in own or _is_own(p, id)):
+                # A caller may change a gradient in place, which must change no other result and no argument.
                 text = f"np.array({text})"
             seen.add(id)
             equation = f"{TEXT.symbol(label)} = {writer.symbol(id)}"
@@ -35,13 +38,13 @@ def gradients(m: Module, writer: Writer, there: Collection[int] = (), own: Colle
 
 
 def _array(p: Program, id: int) -> int:
-    """The value that a gradient is a part of, or the gradient itself."""
+    """Return the value of which a gradient is a part, or the gradient itself."""
     node = p.graph[id]
     return node.args[0] if node.family == "view" and node.attrs.kind == "slice" else id
 
 
 def _is_own(p: Program, id: int) -> bool:
-    """Whether a gradient is an array of its own, or its own part of one that was computed for it."""
+    """Answer whether a gradient is an array of its own, or its own part of one that was computed for it."""
     node = p.graph[id]
     return node.family != "view" or (node.attrs.kind == "slice" and p.graph[node.args[0]].family == "total")
 

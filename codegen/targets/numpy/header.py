@@ -1,4 +1,4 @@
-"""What a module says of itself: its docstring, its tables of arguments, and the functions of its sizes and shapes."""
+"""The head of a module: its docstring, its tables of arguments, and the functions of its sizes and shapes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from symbptt.ir.step import Argument
 
 TABLES = {"PARAMS": ("param", "const"), "INPUTS": ("input", "index"), "STATES": ("state",), "TARGETS": ("target",)}
 RANK = {"param": 0, "const": 0, "input": 1, "index": 1, "target": 2, "state": 4}
-"""Where a size is read first."""
+"""The order in which the roles are asked for a size."""
 BAKED = 3
-"""The rank of constants that stand in the module: their shapes tell sizes that else only a state would."""
+"""The rank of constants of the module: their shapes tell sizes that otherwise only a state would."""
 
 
 def docstring(p: Program, version: str, equations: str, head: Head | None) -> str:
@@ -34,6 +34,7 @@ def docstring(p: Program, version: str, equations: str, head: Head | None) -> st
     title = f"Backpropagation through time for the cell {name}, written by symbptt {version}."
     text = "\n\n".join([title, *[p.doc] * bool(p.doc), f"Shapes\n{shapes}", equations])
     plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text.expandtabs())
+    # A backslash or three quotes of the user's doc would end the literal or change its text.
     clean = plain.replace("\\", "\\\\").replace('"""', "'''")
     return f'"""{clean}\n"""'
 
@@ -76,7 +77,7 @@ def _dims(a: Argument) -> str:
 
 
 def _is_limited(every: Sequence[Argument], a: Argument) -> bool:
-    """Whether the number of values of an index follows from the sizes of the arguments."""
+    """Answer whether the number of values of an index follows from the sizes of the arguments."""
     return a.limit is not None and set(names_in((a.limit,))) <= set(_names_of(every))
 
 
@@ -87,8 +88,11 @@ def _names_of(arguments: Iterable[Argument]) -> list[str]:
 def _sizes_function(
     name: str, every: Sequence[Argument], fixed: Sequence[Argument], needs: Sequence[Need]
 ) -> list[str]:
-    """Each size from the first argument that tells it: alone on an axis, in a sum with sizes that are known, or in several
-    sums together; the shapes of constants in the module must go with them, and slices need some of them."""
+    """Return the function that reads each size from the first argument that tells it.
+
+    A size stands alone on an axis, in a sum with sizes that are known, or in several sums together. The shapes of
+    constants in the module must agree with the sizes, and slices need some of them.
+    """
     order = sorted([*every, *fixed], key=lambda a: BAKED if a in fixed else RANK[a.role])
     of = unique("of", _names_of(order))
     first, last = (
@@ -112,7 +116,7 @@ def _sizes_function(
 
 
 def _size_line(step: Told, of: str) -> str:
-    """The text of a size; first terms without a factor."""
+    """Return the text of a size, with the terms without a factor first."""
     terms = [
         f'{"" if factor == 1 else f"{factor} * "}{of}("{axis.argument}", {axis.number})'
         for factor, axis in step.lengths
@@ -127,7 +131,7 @@ def _size_line(step: Told, of: str) -> str:
 
 
 def _fixed_lines(a: Argument) -> list[str]:
-    """The check of a constant's shape, whose sizes are numbers where the module runs on arrays."""
+    """Return the check of a constant's shape, which runs where sizes are numbers."""
     shape, names = shape_text((), tuple(map(int, np.shape(a.default)))), names_in(a.shape)
     if not names:
         return []
@@ -139,8 +143,9 @@ def _fixed_lines(a: Argument) -> list[str]:
 
 
 def _need_lines(need: Need) -> list[str]:
-    """The check of what a slice needs, whose sizes are numbers where the module runs on arrays."""
+    """Return the check of the sizes that a slice needs, which runs where sizes are numbers."""
     parts = need.parts({name: f"\0{name}\1" for name in need.names})
+    # \0 and \1 mark the names that become fields of the f-string, so that the user's own braces can be doubled.
     message = "; ".join(parts).translate({ord("{"): "{{", ord("}"): "}}", 0: "{", 1: "}"})
     return [
         *wrapped(f"    if isinstance({' + '.join(need.names)}, int) and {size_text(need.spare)} < 0:"),

@@ -1,4 +1,4 @@
-"""The function of a model's loss in its module: the value for each sample, and what it sends back."""
+"""The function of a model's loss in its module: the value for each sample, and the cotangents of what it reads."""
 
 from __future__ import annotations
 

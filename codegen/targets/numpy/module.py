@@ -1,4 +1,4 @@
-"""Writes a placed program as the source of a NumPy module."""
+"""The source of a NumPy module for a placed program."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WORDS = {
     "KINDS": "of calls that hold memory: whether it is training",
     "HELD": "bytes at most of arrays that are kept for the next call",
 }
-"""What the constants of a module are, beside its tables, in the order in which they stand there."""
+"""The meanings of the constants of a module, its tables aside, in the order in which they stand there."""
 
 
 def source(
@@ -71,7 +71,7 @@ def source(
 
 
 def _files(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, ModuleType]:
-    """The files of the runtime from which a module has what differs between modules."""
+    """Return the files of the runtime that define the functions in which modules differ."""
     run = whole if memory == "all" else pieces
     found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run}
     if truncation is not None:
@@ -90,7 +90,7 @@ def _files(head: Head | None, truncation: Window | Chunked | None, memory: str |
 
 
 def _settings(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, str]:
-    """The values of constants that tell the options of a module. One that spares memory holds none of it between calls."""
+    """Return the constants that tell the options of a module; one that spares memory keeps no workspace between calls."""
     k1, k2 = (truncation.k1, truncation.k2) if isinstance(truncation, Chunked) else (0, 0)
     return {
         "REDUCTION": repr(None if head is None else head.reduction),
@@ -104,19 +104,20 @@ def _settings(head: Head | None, truncation: Window | Chunked | None, memory: st
 
 
 def _composed(p: Program, top: list[str], texts: list[str]) -> str:
-    """The text of a module, whose mark tells its runs from those of others."""
+    """Return the text of a module, whose mark tells its runs from those of others."""
     body = "\n\n".join(text.strip("\n") + "\n" for text in texts)
     mark = f"{p.name} {zlib.crc32(body.encode('utf-8', 'replace')):08x}"
     return "\n\n".join([*top, f"MARK = {mark!r}"]) + f"\n\n\n{body}"
 
 
 def _lead(head: Head, truncation: Window | Chunked | None) -> tuple[str, ...]:
-    """The sample axes of a loss: a truncated one is taken at every step."""
+    """Return the sample axes of a loss: a truncated one is taken at every step."""
     return ("T", "B") if head.at == "every" or truncation else ("B",)
 
 
 def _sweeps(m: Module, clip: float | None, pulled: bool) -> tuple[list[str], list[str]]:
-    """The functions of both sweeps, and the variables of the tape, which are known when the backward lines are."""
+    """Return the functions of both sweeps, and the variables of the tape."""
+    # The backward lines come first: they tell which variables the forward sweep puts on the tape.
     backward = backward_lines(m, clip)
     pull = pull_lines(m) if pulled else []
     tape = tape_of(m)
@@ -126,8 +127,11 @@ def _sweeps(m: Module, clip: float | None, pulled: bool) -> tuple[list[str], lis
 
 
 def _guard(modules: list[Module]) -> str:
-    """The sigmoid overflows to its right limit, what a value is divided by may do so, and a branch that is not chosen may
-    be anything: no reasons for a warning."""
+    """Return the kinds of floating-point warnings that a module ignores.
+
+    The sigmoid overflows to its right limit, and so may a divisor; a branch that is not chosen may have any value.
+    These are no reasons for a warning.
+    """
     absorbed = [_absorbed(m) for m in modules]
     if any(m.program.guarded for m in modules) or NONE.union(*absorbed) - {OVERFLOW, SCALE}:
         return dict_text(dict.fromkeys(("divide", "over", "invalid"), '"ignore"'))
@@ -137,7 +141,7 @@ def _guard(modules: list[Module]) -> str:
 
 
 def _absorbed(m: Module) -> Hazards:
-    """Why a value may be finite that is made of one that is not."""
+    """Return the reasons why a value may be finite that is computed from one that is not."""
     ranges = Ranges(m.program.graph)
     return NONE.union(*(ranges.absorbed(node) for node in m.program.graph if node.family == "map"))
 

@@ -1,4 +1,4 @@
-"""The variables of a module: which values have one, what it is called, what is stored for every step."""
+"""The variables of a module: which values have one, their names, and which are stored for every step."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ RESERVED = {
 
 @dataclass(frozen=True)
 class Module:
-    """What the writers of both sweeps share: the program, a variable for each value that has one, what is stored for all
-    steps, and what is held for a block of steps.
+    """The data that the writers of both sweeps share: the program, a variable for each value that has one, the values
+    that are stored for all steps, and those that are stored for a block of steps.
 
-    `collected` are the cotangents that come from the step after and that are read after the loop: their arrays have all
-    steps, those of the others a block of them. `static` values are Python numbers; `varying` ones differ between samples;
-    `previous` holds the variables of states before a step; `sizes` those of named sizes whose name is taken; `gradients`
-    those of results. Writing adds to `used`.
+    `collected` are the carries that are read after the loop: their arrays have all steps, those of the others a block.
+    `static` values are Python numbers; `varying` ones differ between samples; `previous` are the variables of states
+    before a step; `sizes` those of named sizes whose name is taken; `gradients` those of results. Writing adds to
+    `used`.
     """
 
     program: Program
@@ -79,6 +79,7 @@ class Module:
             return name if region == LOOP else self.kept_carry(name)
         array = self.program.graph[id].family == "leaf" or id in self.stored or not self.place(id).endswith(LOOP)
         if id in self.program.front:
+            # A gate-major array of all steps has the axes (T, g, B, n).
             name = f"{name}.swapaxes(1, 2)"
         return f"{name}[t]" if region == LOOP and array else name
 
@@ -97,16 +98,16 @@ class Module:
         return self.program.places.get(id, "")
 
     def is_carry(self, id: int) -> bool:
-        """Answer whether a value is the adjoint that comes from the step after."""
+        """Answer whether a value is the incoming cotangent of a state."""
         return id in self.program.carry.values()
 
     def kept_carry(self, name: str) -> str:
-        """Return the array that holds an adjoint at every step."""
+        """Return the array that has an adjoint at every step."""
         self.used.add(f"{name}_all")
         return f"{name}_all"
 
     def steps_of_carry(self, id: int) -> str:
-        """Return how many steps the array has that holds an adjoint at every step."""
+        """Return the number of steps of the array that has an adjoint at every step."""
         return "T" if id in self.collected else "K"
 
     def of_argument(self, name: str) -> str:
@@ -115,7 +116,7 @@ class Module:
 
 
 def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
-    """Return the variables of a placed program, and what is stored."""
+    """Return the variables of a placed program, and the values that are stored."""
     static = _static(p)
     variables: dict[int, str] = {}
     used = set(RESERVED) | {f"{a.name}{end}" for a in p.of_role("state") for end in ("_0", "_prev", "_buffer")}
@@ -164,8 +165,10 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
 def _aliases(
     p: Program, variables: dict[int, str], stored: set[int], held: set[int], renamed: dict[str, str]
 ) -> dict[int, tuple[int, str]]:
-    """The values that are parts of another's array: whose, and the index. What a stored value is a part of is stored,
-    and so are all its parts; likewise what is held."""
+    """Return the values that are parts of another's array, with that value and the index.
+
+    A value with a stored part is stored, and so are all its parts; likewise for those of a block.
+    """
     parts = {id: found for id in variables for found in [_part(p, variables, id)] if found is not None}
     parts |= _laid(p, variables, renamed)
     for kept in (stored, held):
@@ -180,7 +183,7 @@ def _aliases(
 
 
 def _laid(p: Program, variables: dict[int, str], renamed: dict[str, str]) -> dict[int, tuple[int, str]]:
-    """Where the parts of joined values lie."""
+    """Return the indices at which the parts of joined values lie."""
     found = {}
     for id in p.joined:
         start: Size = 0
@@ -193,7 +196,7 @@ def _laid(p: Program, variables: dict[int, str], renamed: dict[str, str]) -> dic
 
 
 def _part(p: Program, variables: dict[int, str], id: int) -> tuple[int, str] | None:
-    """The value with gates in front that a value is a part of, and the index of that part."""
+    """Return the gate-major value of which a value is a part, and the index of that part."""
     node, index = p.graph[id], "0"
     while node.id not in variables or node.id == id:
         if node.family != "view" or node.attrs.kind not in ("slice", "reshape"):
@@ -227,7 +230,7 @@ def _allocate(name: str, used: set[str]) -> str:
 
 
 def _next_state(p: Program, id: int, variables: dict[int, str], varying: frozenset[int]) -> str | None:
-    """The value that becomes a state has the variable of the state; the state before has another."""
+    """Return the variable of a state for the value that becomes it; the state before the step has another one."""
     for name, target in p.next.items():
         if target == id and id in varying and p.places.get(id) in (f"forward {BLOCK}", f"forward {LOOP}"):
             return variables[p.leaves[name]]
@@ -235,8 +238,10 @@ def _next_state(p: Program, id: int, variables: dict[int, str], varying: frozens
 
 
 def _carry_read_up(p: Program, id: int, variables: dict[int, str]) -> str | None:
-    """The whole adjoint of a state goes on as what the next step brought, where nothing else reads that, and where it is
-    no part of joined values, which lies in their array."""
+    """Return the variable of the carry for the total cotangent of a state, where nothing else reads the carry.
+
+    A part of joined values lies in their array instead.
+    """
     if (
         any(id in p.graph[joined].args for joined in p.joined)
         or _is_stored(p, id)
@@ -249,7 +254,8 @@ def _carry_read_up(p: Program, id: int, variables: dict[int, str]) -> str | None
 
 
 def _static(p: Program) -> set[int]:
-    """Values that are Python numbers when the module runs: literals, sizes, constants, and what follows from them."""
+    """Return the values that are Python numbers when the module runs: literals, sizes, constants, and what follows from
+    them."""
     found = {p.leaves[a.name] for a in p.arguments if is_baked(a) and not a.shape}
     for node in p.graph:
         literal = (node.family == "number" and not node.shape) or (node.family == "leaf" and node.attrs.role == "size")
@@ -260,11 +266,12 @@ def _static(p: Program) -> set[int]:
 
 
 LONGEST = 100
-"""Operations of a formula, each argument counted as often as it is read, beyond which a value has a line of its own."""
+"""The number of operations of a formula beyond which a value has a line of its own; each argument counts as often as it
+is read."""
 
 
 def _with_variable(p: Program) -> list[int]:
-    """The values that have a line of their own: named, read twice, read in another region, results."""
+    """Return the values that have a line of their own: named, read twice, read in another region, or results."""
     ids = sorted(p.places)
     inline = arguments_again(p)
     ids = [id for id in ids if id not in inline]
@@ -301,7 +308,8 @@ def _occurrences(expr: sp.Expr, argument: int) -> int:
 
 
 def _is_stored(p: Program, id: int) -> bool:
-    """Whether a value of each step is kept for all steps: it is a result, or something outside its block reads it."""
+    """Answer whether a value of each step is stored for all steps: it is a result, or something outside its block reads
+    it."""
     sweep, _, region = p.places.get(id, "").partition(" ")
     if p.graph[id].family in ("leaf", "total") or region not in NEAR:
         return False
@@ -311,7 +319,7 @@ def _is_stored(p: Program, id: int) -> bool:
 
 
 def _is_held(p: Program, id: int) -> bool:
-    """Whether a value of a loop is kept for a block of steps: what comes behind these reads it."""
+    """Answer whether a value of a loop is stored for a block of steps, because the block epilogue reads it."""
     sweep, _, region = p.places.get(id, "").partition(" ")
     if region != LOOP or p.graph[id].family == "leaf":
         return False
@@ -319,7 +327,7 @@ def _is_held(p: Program, id: int) -> bool:
 
 
 def _is_read_after(p: Program, id: int) -> bool:
-    """Whether a value is read after the loop of the backward sweep."""
+    """Answer whether a value is read after the loop of the backward sweep."""
     return any(p.places[reader] == f"backward {AFTER}" for reader in _readers(p, id))
 
 
@@ -328,11 +336,11 @@ def _readers(p: Program, id: int) -> Iterable[int]:
 
 
 LONG = 30
-"""Letters of a name that is not put into others: names of chains of values would grow without end."""
+"""The number of letters of a name that is not put into others: names of chains of values would grow without end."""
 
 
 def _suggest(p: Program, id: int, variables: dict[int, str]) -> str:
-    """A name for a value: its label, or one that tells what it is made of."""
+    """Return a name for a value: its label, or one made of the names of its arguments."""
     label, node = p.labels.get(id), p.graph[id]
     if label is not None:
         return label.full
@@ -351,7 +359,7 @@ def _suggest(p: Program, id: int, variables: dict[int, str]) -> str:
 
 
 def _owner(p: Program, id: int) -> str:
-    """The name of the first named value that a value goes into."""
+    """Return the name of the first named value that a value goes into."""
     queue, seen, sweep = [id], set[int](), p.places[id].split()[0]
     while queue:
         id = queue.pop(0)

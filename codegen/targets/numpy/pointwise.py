@@ -39,7 +39,10 @@ def pointwise(step: Step, roots: Mapping[str, int]) -> str:
 
 
 def evaluator(step: Step, roots: Mapping[str, int]) -> Callable[..., dict[str, Any]]:
-    """Return the loaded function that `pointwise` writes; what leaves the range is inf or nan in its result, not a warning."""
+    """Return the loaded function that `pointwise` writes.
+
+    Results out of the range of floats are inf or nan, without a warning.
+    """
     space: dict[str, Any] = {"np": np}
     exec(compile(pointwise(step, roots), f"<symbptt {step.name} pointwise>", "exec"), space)
     evaluate: Callable[..., dict[str, Any]] = space["evaluate"]

@@ -34,6 +34,7 @@ def _matrix_product(
     a: Operand, b: Operand, summed: Sequence[str], out: tuple[str, ...], sizes: Mapping[str, Written]
 ) -> Written:
     free_a, free_b = (tuple(x for x in side.labels if x not in summed) for side in (a, b))
+    # b a has the axes of the result in order, which saves a transpose.
     if free_b + free_a == out and (free_a + free_b != out or not free_a):
         a, b, free_a, free_b = b, a, free_b, free_a
     text = f"{_matrix(a, free_a, summed, sizes)} @ {_matrix(b, summed, free_b, sizes)}"
@@ -54,7 +55,7 @@ def _transposed(text: str, labels: Sequence[str], order: Sequence[str]) -> str:
 
 
 def _matrix(operand: Operand, rows: Sequence[str], columns: Sequence[str], sizes: Mapping[str, Written]) -> str:
-    """An operand as a matrix (or as a vector, where it has no rows or no columns)."""
+    """Return an operand as a matrix (or as a vector, where it has no rows or no columns)."""
     labels = operand.labels
     turn = labels == (*columns, *rows) and labels != (*rows, *columns)
     groups = [group for group in ((columns, rows) if turn else (rows, columns)) if group]
@@ -65,12 +66,12 @@ def _matrix(operand: Operand, rows: Sequence[str], columns: Sequence[str], sizes
 
 
 def _joint(group: Sequence[str], sizes: Mapping[str, Written]) -> str:
-    """The size of several axes as one: a product, whose factors may be sums."""
+    """Return the size of several axes as one: a product, whose factors may be sums."""
     return " * ".join(bracket(sizes[x], PRODUCT) for x in group) if len(group) > 1 else sizes[group[0]][0]
 
 
 def _spread(side: Operand, out: Sequence[str]) -> str:
-    """An operand with its axes in the order of the result, and axes of size 1 where it lacks one."""
+    """Return an operand with its axes in the order of the result, and axes of size 1 where it lacks one."""
     text = _transposed(side.text, side.labels, [x for x in out if x in side.labels])
     index = ", ".join(":" if x in side.labels else "None" for x in out)
     return text if "None" not in index else f"{text}[{index}]"
@@ -78,6 +79,7 @@ def _spread(side: Operand, out: Sequence[str]) -> str:
 
 def presummed(side: Operand, other: Operand) -> Operand:
     """Return an operand summed over the sample axes that it alone has."""
+    # Σ_t a_t b = (Σ_t a_t) b, and the sum is smaller than the product.
     alone = [i for i, x in enumerate(side.labels) if x in ("T", "B") and x not in other.labels]
     if not alone:
         return side

@@ -11,13 +11,14 @@ from symbptt.codegen.targets.numpy.text import ATOM, POWER, PRODUCT, SUM, Writte
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, indices, whole_power
 
 MANY = 64
-"""Terms or factors that stand in one row: each more is nested one deeper for Python, whose compiler goes only so deep."""
+"""The number of terms or factors in one row: each term is nested one deeper in Python's syntax tree, and its compiler
+limits the depth."""
 
 OPERATORS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 
 
 def body_text(tree: Tree, parts: Sequence[Written]) -> Written:
-    """Return the text of a tree, `parts` in the place of its references."""
+    """Return the text of a tree, with `parts` in place of its references."""
     match tree:
         case Ref(index):
             return parts[index]
@@ -53,6 +54,7 @@ def _sum(terms: Sequence[tuple[int, Tree]], parts: Sequence[Written]) -> str:
     text = ""
     for i, (sign, term) in enumerate(terms):
         written = bracket(_number(term, parts), SUM if sign > 0 else PRODUCT)
+        # a + -b is written a - b: IEEE arithmetic gives the same for both.
         if i and sign > 0 and written.startswith("-"):
             sign, written = -1, written[1:]
         text += ((" - " if sign < 0 else " + ") if i else ("-" if sign < 0 else "")) + written
@@ -77,13 +79,16 @@ def _power(base: Tree, exponent: Tree, parts: Sequence[Written]) -> Written:
         return _power(half, Num(sp.Integer(2)), parts)
     if count > 2 and not has_call(base):
         return f"{bracket(written, POWER)} * {_power(base, Num(sp.Integer(count - 1)), parts)[0]}", PRODUCT
+    # In Python -2 ** x is -(2 ** x).
     base_text = f"({written[0]})" if written[0].startswith("-") else bracket(written, ATOM)
     return f"{base_text} ** {bracket(body_text(exponent, parts), ATOM)}", POWER
 
 
 def _number(tree: Tree, parts: Sequence[Written]) -> Written:
-    """A tree inside arithmetic: a condition in the type of the data, for NumPy negates no bools, and divides them to
-    float64. It may be a Python bool, which has no `astype`."""
+    """Return a tree inside arithmetic, where a condition gets the type of the data.
+
+    NumPy negates no bools, and divides them to float64. A condition may be a Python bool, which has no `astype`.
+    """
     written = body_text(tree, parts)
     condition = isinstance(tree, Call) and getattr(ops.BY_NAME[tree.name].body, "boolean", False)
     return (f"np.asarray({written[0]}, dtype)", ATOM) if condition else written

@@ -1,4 +1,4 @@
-"""The lines of a module that compute the steps of a block of an affine recursion at once."""
+"""The lines of a module that compute the steps of a block of an affine recurrence at once."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from symbptt.codegen.targets.numpy.text import shape_text, tuple_text
 from symbptt.ir.shape import Shape
 
 Scan = Callable[[Sheet], list[str]]
-"""Writes the lines of a block that scan its steps, and answer in `scanned` whether they did."""
+"""A function that writes the lines of a block which scan its steps, and set `scanned` to whether they did."""
 
 LEVELS = 6
-"""How often steps are joined, at n = 64 and a few samples."""
+"""The number of times that steps are joined, at n = 64 and a few samples."""
 
 LEAST = (4, 8)
-"""Steps of the smallest window that is faster than a loop: where coefficients are computed for each step, and where not."""
+"""The steps of the smallest window that is faster than a loop: where coefficients are computed for each step, and where
+not."""
 
 Value: TypeAlias = int | sp.Expr | None
 """A value of the program, a number, or nothing."""
 
 
 def forward_scan(m: Module, buffers: Sequence[str]) -> Scan | None:
-    """Return what writes the scan of the states of a block, in their `buffers`; none where the recursion is none."""
+    """Return the writer of the scan of the states of a block, in their `buffers`; None where the recurrence is not
+    affine."""
     found = recursion(m)
     if found is None:
         return None
@@ -46,7 +48,7 @@ def forward_scan(m: Module, buffers: Sequence[str]) -> Scan | None:
 
 
 def backward_scan(m: Module, carries: Mapping[str, str]) -> Scan | None:
-    """Return what writes the scan of the adjoints of a block; none where the recursion is none."""
+    """Return the writer of the scan of the adjoints of a block; None where the recurrence is not affine."""
     found = recursion(m)
     if found is None:
         return None
@@ -66,11 +68,12 @@ def backward_scan(m: Module, carries: Mapping[str, str]) -> Scan | None:
 
 
 def recursion(m: Module) -> tuple[Affine, Affine] | None:
-    """Return the affine recursions of both sweeps, where nothing else is computed at each step that is kept."""
+    """Return the affine recurrences of both sweeps, where no other value of each step is stored."""
     found = recursions(m.program)
     if found is None:
         return None
     kept = {"forward": {*m.program.next.values()}, "backward": {*found[1].cut}}
+    # A scan computes the states of a window and no other value of its steps.
     alone = all(
         id in kept[sweep] or id not in m.stored | m.held
         for sweep in ("forward", "backward")
@@ -81,7 +84,7 @@ def recursion(m: Module) -> tuple[Affine, Affine] | None:
 
 
 def _array(m: Module, cut: int, carry: str) -> str:
-    """The array of the adjoints of a block: a part of the one of all steps, or a room."""
+    """Return the array of the adjoints of a block: a slice of the one of all steps, or one of the workspace."""
     if cut in m.stored:
         return f"{m.variables[cut]}[lo:hi]"
     if cut in m.held:
@@ -104,7 +107,7 @@ def unless_scanned(scan: Scan | None, loop: list[str]) -> list[str]:
 
 
 def closing(scan: Scan | None) -> list[str]:
-    """Return the line behind all blocks, where there is a scan."""
+    """Return the line after all blocks, where there is a scan."""
     return ["ws.give(plans[0].values())"] * (scan is not None)
 
 
@@ -132,7 +135,7 @@ def _values(sheet: Sheet, values: Sequence[Value], shapes: Sequence[Shape]) -> s
 
 
 def _text(sheet: Sheet, found: Value, shape: Shape, plain: bool) -> str:
-    """The text of a value at the steps of the block, in the axes of a state; `plain`: as it is."""
+    """Return the text of a value at the steps of the block, in the axes of a state; `plain`: without broadcasting."""
     if found is None:
         return "None"
     m = sheet.module
@@ -143,7 +146,7 @@ def _text(sheet: Sheet, found: Value, shape: Shape, plain: bool) -> str:
 
 
 def recursion_of(m: Module) -> str:
-    """Return whether the recursion of a program is computed for many steps at once, or why not."""
+    """Return the sentence that tells whether the recursion of a program is computed for many steps at once, or why not."""
     p = m.program
     if not p.next:
         return "Recursion: none."

@@ -1,4 +1,4 @@
-"""The lines that both sweeps and the loss are made of: one statement for each variable, its equation beside it."""
+"""The lines of both sweeps and of the loss: one statement for each variable, with its equation as a comment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from symbptt.equations.notation.signs import TEXT
 from symbptt.ir.step import Argument
 
 LONGEST = 500
-"""Operations of a formula that stands beside a line."""
+"""The number of operations up to which a formula stands next to a line."""
 
 
 def writer_of(p: Program) -> Writer:
@@ -30,7 +30,7 @@ def writer_of(p: Program) -> Writer:
 @dataclass(frozen=True)
 class _Labels(Mapping[int, Label]):
     """The labels that equations show: those of the user and of adjoints, and of all values but `own` that have a line
-    of their own. Each is looked up where it is read, for a deep step has thousands of both equations and values."""
+    of their own. Each is looked up when it is read, for a deep step has thousands of both equations and values."""
 
     p: Program
     variables: Container[int] = ()
@@ -70,7 +70,7 @@ def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
     if is_bool(node) and id not in m.static:
         text = f"({text}).astype(dtype)"
     if region == ONCE and is_turned(m.scope(region), node) and node.attrs.kind != "concatenate":
-        text = f"np.ascontiguousarray({text})"  # what is joined is in order
+        text = f"np.ascontiguousarray({text})"  # a concatenation is contiguous already
     target = f"{m.variables[id]}[t]" if region == LOOP and id in m.stored else m.variables[id]
     return commented(f"{target} = {text}", equation(m, writer, id))
 
@@ -81,13 +81,14 @@ def equation(m: Module, writer: Writer, id: int) -> str:
     if p.written is not None and id in p.origin:
         before = _before(m, id)
         found = [_equation(p.written, before, old) for old in (*p.origin[id], *_whole(p, id))]
+        # An equation that is part of another one would be told twice.
         whole = [text for text in dict.fromkeys(found) if not any(text != other and text in other for other in found)]
         return "; ".join(whole)
     return _equation(p, writer, id)
 
 
 def handed(m: Module, writer: Writer, name: str) -> str:
-    """Return the equation of the adjoint of a state before a step."""
+    """Return the equation of the outgoing cotangent of a state."""
     p = m.program.written
     if p is not None:
         writer = _before(m, m.program.recurrent[name])
@@ -96,15 +97,15 @@ def handed(m: Module, writer: Writer, name: str) -> str:
 
 
 def _before(m: Module, own: int) -> Writer:
-    """The writer of the program as equations show it, for the line of a value; what other variables stand for has lines of
-    its own."""
+    """Return the writer of the program as equations show it, for the line of a value; values of other variables have
+    lines of their own."""
     p = m.program
     assert p.written is not None
     return Writer(p.written.graph, _Labels(p.written, m.variables, p.origins, own), TEXT, longest=LONGEST)
 
 
 def _whole(p: Program, id: int) -> list[int]:
-    """The gradients of inputs that a value is, in the program as equations show it."""
+    """Return the gradients of inputs that a value is, in the program as equations show it."""
     assert p.written is not None
     return [p.written.inputs[name] for name, found in p.inputs.items() if found == id]
 
@@ -117,7 +118,7 @@ def _equation(p: Program, writer: Writer, id: int) -> str:
 
 
 def _gradient(p: Program, id: int) -> Label | None:
-    """The label of the gradient that a value is, if it is one: of the first argument whose it is."""
+    """Return the label of the gradient that a value is, if it is one: that of the first argument with this gradient."""
     params, inputs = ({id: name for name, id in reversed([*found.items()])} for found in (p.params, p.inputs))
     if id in params:
         return Label(params[id], None, True)
@@ -125,7 +126,7 @@ def _gradient(p: Program, id: int) -> Label | None:
 
 
 def commented(code: str, comment: str) -> str:
-    """Return a line of code with a comment, the comments of short lines under each other."""
+    """Return a line of code with a comment; the comments of short lines are aligned."""
     return f"{code:<58}  # {comment}" if comment else code
 
 
@@ -177,10 +178,11 @@ def unpacked_tape(tape: list[str]) -> list[str]:
 
 
 def allocations(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
-    """Return the lines that make room for the stored values of a region at all steps."""
+    """Return the lines that allocate the stored values of a region at all steps."""
     ids = [id for id in sorted(m.stored) if m.place(id) == place and id not in besides]
     own = returned(m)
     whole = [
+        # A result must not come from the workspace, which the next call would write into.
         f"{m.variables[id]} = {'np.empty' if id in own else 'ws.room'}({all_steps(m, id)}, dtype)"
         for id in ids
         if id not in m.aliases
@@ -195,13 +197,13 @@ def parts_of(m: Module, ids: Iterable[int], place: str) -> list[str]:
 
 
 def given_back(m: Module, place: str, besides: Iterable[int] = ()) -> list[str]:
-    """Return the arrays that `allocations` takes and that nothing reads behind the backward sweep."""
+    """Return the arrays that `allocations` takes and that nothing reads after the backward sweep."""
     own = {*returned(m), *besides, *m.aliases}
     return [m.variables[id] for id in sorted(m.stored) if m.place(id) == place and id not in own]
 
 
 def returned(m: Module) -> set[int]:
-    """Return the values whose memory is handed to the caller: results, and all that these are views of."""
+    """Return the values whose memory the caller gets: results, and all values of which these are views."""
     p = m.program
     found: set[int] = set()
     queue = [*p.forward_roots, *p.backward_roots]
@@ -224,11 +226,10 @@ def all_steps(m: Module, id: int, steps: str = "T") -> str:
 
 
 def of_each_sample(m: Module, id: int, region: str) -> str:
-    """Return the text of a value that differs between samples, also where its formula does not; Python's numbers and
-    truths would have types of their own."""
+    """Return the text of a value with the axes of samples, also where its formula has none, in the type of the data."""
     node, text = m.program.graph[id], m.scope(region).text(id)
     lead = ("B",) if region == LOOP else ("T", "B")
-    cancels = node.family == "map" and node.attrs.expr.is_number  # what it is the difference of differs, it does not
+    cancels = node.family == "map" and node.attrs.expr.is_number  # its arguments vary, and it does not
     if id in m.varying and not cancels:
         return text
     text = f"np.asarray({text}, dtype)" if cancels or id in m.static else text

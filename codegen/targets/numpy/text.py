@@ -60,8 +60,11 @@ def tightness(text: str) -> int:
 
 
 def size_written(value: Size | str, renamed: Mapping[str, str] = NOTHING) -> Written:
-    """Return a size as Python text and how tightly that binds; `renamed` holds the variables of sizes whose name is
-    taken. Every size that stands beside an operator is written by this function and `bracket`, or by `size_text`."""
+    """Return a size as Python text and how tightly that binds.
+
+    `renamed` has the variables of sizes whose name is taken. Every size next to an operator is written by this function
+    and `bracket`, or by `size_text`.
+    """
     text = plain_size_text(value)
     text = re.sub(r"[^\W\d]\w*", lambda match: renamed.get(match[0], match[0]), text) if renamed else text
     return text, tightness(text)

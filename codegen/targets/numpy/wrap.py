@@ -1,4 +1,4 @@
-"""Long lines of a module, broken where Python allows it: between the tokens of what stands in brackets."""
+"""Line breaking for modules, where Python allows it: between the tokens inside brackets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOINTS = {"for", "if", "else", "in", "and", "or", "+", "-", "*", "/", "@", "//",
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a line: its text, its first column, how many brackets are open before it."""
+    """A token of a line: its text, its first column, and the number of brackets that are open before it."""
 
     text: str
     start: int
@@ -28,7 +28,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a line with the spaces behind it, and whether a new line may begin with it."""
+    """A part of a line with the spaces behind it, and a flag that a new line may begin with it."""
 
     text: str
     is_free: bool
@@ -37,8 +37,8 @@ class Piece:
 def wrapped(line: str) -> list[str]:
     """Return a line, or where it is too long its comment above it and its code over several lines.
 
-    A line is broken inside brackets alone, its own ones or some put around one of its sides, and never inside a token, so
-    that it stays the same statement; what has no such place stays long.
+    A line is broken only inside brackets, its own ones or some put around one of its sides, and never inside a token,
+    so that it stays the same statement; a line without such a place stays long.
     """
     code, mark, comment = line.partition("  # ")
     short = f"{code.rstrip()}{mark}{comment}"
@@ -55,7 +55,7 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def _broken(code: str, indent: str) -> list[str]:
-    """The first way to break code that leaves no line too long, else the last."""
+    """Return code broken in the first way that leaves no line too long, else in the last."""
     lines = [f"{indent}{code}"]
     for lines in _ways(code, indent):
         if all(len(line) <= WIDTH for line in lines):
@@ -64,7 +64,8 @@ def _broken(code: str, indent: str) -> list[str]:
 
 
 def _ways(code: str, indent: str) -> Iterator[list[str]]:
-    """Code over several lines: inside brackets that it has, by brackets around a side of it, both once more at finer places."""
+    """Yield code over several lines: broken inside its brackets, then by brackets around a side of it, then both at
+    finer places."""
     further = f"{indent}    "
     for fine in (False, True):
         if code.startswith("for "):
@@ -76,7 +77,8 @@ def _ways(code: str, indent: str) -> Iterator[list[str]]:
 
 
 def _around(code: str, indent: str, fine: bool) -> list[str]:
-    """Code with brackets around the value of a statement, or around the targets of an assignment where these are long."""
+    """Return code with brackets around the value of a statement, or around the targets of an assignment where these are
+    long."""
     tokens, further = _tokens(code), f"{indent}    "
     equal = max((token.start for token in tokens if token.text == "=" and not token.depth), default=0)
     if tokens[0].text == "return":
@@ -94,12 +96,12 @@ def _around(code: str, indent: str, fine: bool) -> list[str]:
 
 
 def _is_one_target(tokens: Sequence[Token]) -> bool:
-    """Whether a value is assigned once, to one target or to one tuple of them."""
+    """Answer whether a value is assigned once, to one target or to one tuple of them."""
     return sum(token.text == "=" and not token.depth for token in tokens) == 1
 
 
 def _loop(code: str, indent: str, fine: bool) -> list[str]:
-    """The head of a loop: what it runs over on lines of its own, apart from those of its body."""
+    """Return the head of a loop, the iterable on lines of its own, indented further than the body."""
     further, tokens = f"{indent}        ", _tokens(code)
     at = next(token.start for token in tokens if token.text == "in" and not token.depth)
     opening = next((token.start for token in tokens if token.text == "(" and token.start > at), None)
@@ -114,10 +116,11 @@ def _loop(code: str, indent: str, fine: bool) -> list[str]:
 
 
 def _tokens(code: str) -> list[Token]:
-    """The tokens of one line of code, strings whole."""
+    """Return the tokens of one line of code, strings whole."""
     found, depth, inside = list[Token](), 0, 0
     for token in tokenize.generate_tokens(StringIO(code).readline):
         kind = tokenize.tok_name[token.type]
+        # From Python 3.12 on an f-string is a START, tokens of its parts and an END; `inside` counts the open ones.
         inside += kind.endswith("STRING_START")
         if token.string.strip() and inside <= kind.endswith("STRING_START"):
             depth += min(DEEPER.get(token.string, 0), 0) if kind == "OP" else 0
@@ -128,8 +131,10 @@ def _tokens(code: str) -> list[Token]:
 
 
 def _pieces(code: str, fine: bool = False, depth: int = 0) -> list[Piece]:
-    """Code cut behind commas and before signs, or also before other joints and behind brackets that open; `depth` are the
-    brackets around it. A new line may begin where one is open."""
+    """Return code cut behind commas and before signs, or also before other joints and behind opening brackets.
+
+    `depth` is the number of brackets around it. A new line may begin where one is open.
+    """
     tokens = _tokens(code)
     cuts = [
         (token.start, token.depth + depth > 0)
@@ -142,7 +147,7 @@ def _pieces(code: str, fine: bool = False, depth: int = 0) -> list[Piece]:
 
 
 def _is_cut(code: str, before: Token, token: Token, fine: bool) -> bool:
-    """Whether code is cut between two tokens: a sign with spaces around it is one between two terms."""
+    """Answer whether code is cut between two tokens: a sign with spaces around it is one between two terms."""
     is_apart, after = code[token.start - 1] == " ", code[token.start + len(token.text) :]
     if is_apart and (before.text == "," or (token.text in "+-" and before.text not in "(," and after.startswith(" "))):
         return True
@@ -150,7 +155,8 @@ def _is_cut(code: str, before: Token, token: Token, fine: bool) -> bool:
 
 
 def _filled(pieces: Sequence[Piece], first: str, further: str, tail: str = "") -> list[str]:
-    """Lines as full as can be, the first and the others behind their beginnings; `tail` goes to the last piece."""
+    """Return lines as full as possible, the first and the others behind their beginnings; `tail` goes to the last
+    piece."""
     lines = [first]
     pieces = [*pieces[:-1], Piece(pieces[-1].text + tail, pieces[-1].is_free)]
     for piece in pieces:
