@@ -1,1 +1,1 @@
-"""Kernels as NumPy modules."""
+"""The NumPy target: programs as modules of three-address calls on preallocated arrays."""

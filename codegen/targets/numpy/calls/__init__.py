@@ -1,1 +1,1 @@
-"""Values as calls with `out=`: NumPy functions that write into buffers made before the loop."""
+"""The statements of loops as calls of NumPy that write into preallocated arrays."""

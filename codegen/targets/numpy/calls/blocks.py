@@ -1,4 +1,4 @@
-"""What is computed for a block of steps at once, before the loop comes to them and behind it."""
+"""The prologue and the epilogue of a block of steps: calls for all of its steps at once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from symbptt.equations.notation.formula import Writer
 from symbptt.ir.shape import Size, prod, size
 
 BLOCK_ROWS = 2**9
-"""Rows of the products of a block, at the least, so that these are as fast as of all steps."""
+"""The least number of rows of the products of a block, so that these are as fast as products of all steps."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """What happens around the steps of a block: lines before the loop, lines before the steps and behind them, the arrays
-    that have the steps of a block alone; `carried` are those of adjoints that come from the step after, `rooms` variables
-    of arrays to give back, `taken` the variables in use.
-    """
+    """The lines before the loop, the prologue and the epilogue of a block of steps, and the arrays that have only the
+    steps of a block; `carried` are those of adjoints from the step after, `rooms` the variables of workspace arrays to
+    give back, `taken` the variables in use."""
 
     before: list[str]
     ahead: list[str]
@@ -38,8 +37,8 @@ class Block:
 
 
 def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], list[str]] | None = None) -> Block:
-    """Return what is computed for a block of steps at once, `scan` before its steps; one block has all steps where
-    nothing is."""
+    """Return the calls for a block of steps at once, with `scan` before its steps; one block has all steps where there
+    are none."""
     ahead, behind = (computed(m, sweep, region) for region in (BLOCK, TAIL))
     if not ahead and not behind and not scan and not (sweep == "backward" and _passed_on(m)):
         carried = _carried(m, sweep)
@@ -77,7 +76,7 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
 
 
 def _rooms(m: Module, held: Mapping[str, int]) -> list[str]:
-    """The lines that make the arrays of some values of the steps of a block, or of all steps."""
+    """Return the lines that take arrays of the workspace for some values at the steps of a block, or at all steps."""
     return [f"{name} = ws.room({all_steps(m, id, _steps_of(m, id))}, dtype)" for name, id in held.items()]
 
 
@@ -86,24 +85,24 @@ def _steps_of(m: Module, id: int) -> str:
 
 
 def _passed_on(m: Module) -> dict[str, int]:
-    """The gradients of inputs that are what the step after brings, by variable."""
+    """Return the gradients of inputs that are the incoming cotangent, by variable."""
     return {m.gradients[name]: id for name, id in m.program.inputs.items() if m.is_carry(id)}
 
 
 def _held(m: Module, sweep: str) -> dict[str, int]:
-    """The arrays that hold values of the loop at the steps of a block."""
+    """Return the arrays of values of the loop at the steps of a block."""
     return {m.variables[id]: id for id in sorted(m.held) if m.place(id) == f"{sweep} {LOOP}" and id not in m.aliases}
 
 
 def _carried(m: Module, sweep: str) -> dict[str, int]:
-    """The arrays that hold adjoints which come from the step after: those that the lines around the steps of a block
-    use, and those that are read after the loop."""
+    """Return the arrays of carries: those that the block prologue or epilogue uses, and those that are read after the
+    loop."""
     carried = {f"{m.variables[id]}_all": id for id in m.program.carry.values()} if sweep == "backward" else {}
     return {name: id for name, id in carried.items() if name in m.used or id in m.collected}
 
 
 def _sums(m: Module, ids: Iterable[int]) -> list[str]:
-    """The lines that make what sums over steps are added to."""
+    """Return the lines that allocate the sums over steps, with zeros."""
     totals = [id for id in ids if m.program.graph[id].family == "total"]
     return [
         f"{m.variables[id]} = np.zeros({shape_text((), m.program.graph.shape(id), m.sizes)}, dtype)" for id in totals

@@ -1,4 +1,4 @@
-"""Every value of a graph as calls, one function for each family."""
+"""The values of a graph as calls, one function for each family."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def as_is(sheet: Sheet, id: int) -> Operand:
 def swapped(sheet: Sheet, of: Operand) -> Operand:
     """Return an operand with its first own axis on the other side of those of samples."""
     if sheet.lead == BLOCK_AXES:
+        # In a block the gates come before both steps and samples: (g, K, B, n).
         here, there = (0, 2) if of.front else (2, 0)
         return sheet.view(of, f"np.moveaxis({of.whole}, {here}, {there})", of.shape, front=not of.front)
     at = len(sheet.axes(of)) - 1
@@ -44,7 +45,7 @@ def formula(sheet: Sheet, id: int, out: Operand | None) -> Operand:
     node = m.program.graph[id]
     if id in m.static:
         return put(sheet, number(*sheet.scope().written(id)), out)
-    if id not in m.varying and node.family != "total":  # nothing of a sample is in it: it is computed before the loop
+    if id not in m.varying and node.family != "total":  # no sample is in it: it is computed before the loop
         whole = _text(sheet, id)
         return put(sheet, sheet.view(Operand("", "v", node.shape, settled=True), whole, node.shape, solid=False), out)
     return FAMILIES[node.family](sheet, node, out)
@@ -65,7 +66,7 @@ def _map(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 
 def _remainder(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
-    """What a function leaves of one: by its value, and where little is left by its argument."""
+    """Write the remainder of a function by its value, and by its argument where little is left."""
     y = as_is(sheet, node.args[0])
     body = ops.REMAINING[node.attrs.expr.func.__name__].body(placeholder(0))
     fits = out is not None and out.solid and not out.front and out.kind == "dtype"
@@ -80,7 +81,7 @@ def _remainder(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 
 def _early(sheet: Sheet, node: Node, out: Operand | None) -> int | None:
-    """A product that may be written where the result goes: the other arguments are elsewhere."""
+    """Return a product that may be written into the result's array, because no other argument lies there."""
     m = sheet.module
     g, front = m.program.graph, m.program.front
     fitting = (
@@ -95,7 +96,7 @@ def _early(sheet: Sheet, node: Node, out: Operand | None) -> int | None:
 
 
 def _gated(sheet: Sheet, of: Operand, node: Node) -> Operand:
-    """An operand of a map that is kept with the axis of gates in front."""
+    """Return an operand of a map with a gate-major layout."""
     if of.front or len(of.shape) < len(node.shape):
         return of
     if of.lead:
@@ -149,13 +150,14 @@ def _view(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 
 def _looked_at(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
-    """A view of an array or a room, which stays right when that is written anew."""
+    """Return a view of an array of the loop, which stays valid when that array is written again."""
     of = as_is(sheet, node.args[0])
     if of.front:
         found = _lanes(sheet, node, of)
         if found is not None:
             return put(sheet, found, out)
         of = swapped(sheet, of)
+    # NumPy copies where a reshape is no view, and a copy taken before the loop would be stale inside it.
     if node.attrs.kind == "reshape" and not (of.solid or of.settled or squeezed(of.shape) == squeezed(node.shape)):
         of = put(sheet, of, sheet.room(of.shape))
     whole = VIEWS[node.attrs.kind](_looking(sheet, of), node)
@@ -164,7 +166,7 @@ def _looked_at(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 
 def _lanes(sheet: Sheet, node: Node, of: Operand) -> Operand | None:
-    """Some gates of an operand that has them in front, or one of them without that axis."""
+    """Return some gates of a gate-major operand, or one of them without that axis; None of another view."""
     steps = ":, " if of.stepped else ""
     if node.attrs.kind == "slice" and all(
         span[0] == 0 and span[1] == item for span, item in zip(node.attrs.data[1:], of.shape[1:], strict=True)
@@ -179,12 +181,13 @@ def _lanes(sheet: Sheet, node: Node, of: Operand) -> Operand | None:
 
 
 def _looking(sheet: Sheet, of: Operand) -> Scope:
-    """How a view of an operand is written."""
+    """Return the scope in which a view of an operand is written."""
     return replace(sheet.scope(), lead=sheet.axes(of), refer=lambda id: of.whole, static=frozenset())
 
 
 def _padded(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
-    """Zeros, written once where the room is its own, with a part that is written at each step."""
+    """Write zeros, once where the array is its own, and a part at each step."""
+    # No other value may use this array: only its middle is written again at each step.
     target = out or sheet.named_room(sheet.name("s"), node.shape, reuse=False, how="zeros")
     if out is not None:
         sheet.call(f"np.copyto({out.text}, 0)")
@@ -199,7 +202,7 @@ def _padded(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 
 def _joined(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
-    """Parts side by side, each written where it belongs."""
+    """Write concatenated values, each into its part."""
     g, (axis,) = sheet.module.program.graph, node.attrs.data
     target = out or sheet.room(node.shape)
     start: Size = 0
@@ -216,7 +219,7 @@ def _window(sheet: Sheet, of: Operand, spans: Sequence[tuple[Size, Size, int]], 
 
 
 def _part(sheet: Sheet, id: int, of: Operand, whole: str, shape: Shape) -> None:
-    """Write a value into a part of an operand, at once where it has no variable."""
+    """Write a value into a part of an operand, directly where it has no variable."""
     part = replace(sheet.view(of, whole, shape), room="")
     found = sheet.find(id)
     if found is None and id in sheet.module.varying:
@@ -232,12 +235,13 @@ def _gather(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
         return _expressed(sheet, node, target, table, at)
     if node.attrs.axis:
         table = sheet.view(table, f"np.moveaxis({table.whole}, {node.attrs.axis}, 0)", table.shape)
+    # With mode "raise" NumPy would write into `out` by way of a buffer.
     sheet.call(f'np.take({table.text}, {at.text}, axis=0, out={target.text}, mode="clip")')
     return target
 
 
 def _expressed(sheet: Sheet, node: Node, target: Operand, *args: Operand) -> Operand:
-    """A value that NumPy cannot write into a room, as an expression."""
+    """Write a value that NumPy cannot compute into an array, as an expression that is copied."""
     known = dict(zip(node.args, args, strict=True))
     scope = sheet.scope()
     told = replace(scope, refer=lambda id: known[id].text if id in known else scope.refer(id))
@@ -251,13 +255,14 @@ def _cumulate(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
     target = out or sheet.room(node.shape)
     axis = node.attrs.axis - len(node.shape)
     ends = (_flipped(sheet, x, axis), _flipped(sheet, target, axis)) if node.attrs.reverse else (x, target)
+    # A view with a negative step is written from its end, so that no reversed copy is needed.
     sheet.call(f"np.cumsum({ends[0].text}, axis={axis}, out={ends[1].text})")
     sheet.free([x])
     return target
 
 
 def _total(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
-    """The sum over the steps and samples of a block, added to that of the blocks before."""
+    """Add the sum over the steps and samples of a block to that of the blocks before."""
     assert out is not None, node
     m, inner = sheet.module, sheet.module.program.graph[node.args[0]]
     if sheet.find(inner.id) is None and inner.family == "contract" and all(arg in m.varying for arg in inner.args):

@@ -1,4 +1,4 @@
-"""The statements of a loop as calls, each value in its array or in a room, and who has the room afterwards."""
+"""The statements of a loop as calls, each value in its array, and the reuse of arrays after their last reader."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ENDS = ("", "_0", "_prev", "_buffer", "_all", "_in")
 
 
 def loop_sheet(m: Module, sweep: str, region: str = LOOP, besides: Iterable[str] = ()) -> Sheet:
-    """Return an empty sheet for the loop of a sweep, or for what is computed before each block of it; names
-    `besides` those of the module are taken."""
+    """Return an empty sheet for the loop of a sweep, or for the prologue of each block; names `besides` those of the
+    module are taken."""
     names = [*m.variables.values(), *m.gradients.values(), *(m.sizes.get(name, name) for name in size_names(m.program))]
     taken = set(RESERVED) | {f"{name}{end}" for name in names for end in ENDS} | set(m.previous.values())
     taken |= {"K", "lo", "hi", *besides}
@@ -30,7 +30,7 @@ def loop_sheet(m: Module, sweep: str, region: str = LOOP, besides: Iterable[str]
 
 
 def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
-    """The operand of a value that has a variable before it is computed here, or has an array for it."""
+    """Return the operand of a value that has a variable before it is computed here, or has an array for it."""
     m = sheet.module
     name = m.previous.get(id) or m.variables.get(id)
     if name is None:
@@ -61,27 +61,28 @@ def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
 
 
 def _is_looked_at(m: Module, id: int) -> bool:
-    """Whether a value is a view of another that has a variable: who reads it looks at that."""
+    """Answer whether a value is a view of another that has a variable, which its readers then use."""
     node = m.program.graph[id]
     source = node.args[0] if node.family == "view" and node.attrs.kind in WITHOUT_COPY else None
     return source is not None and (source in m.variables or source in m.previous)
 
 
 def _of_a_block(sheet: Sheet, name: str, shape: Shape, front: bool) -> Operand:
-    """The operand of a value that was computed for the steps of the block, those in front after the axis of gates."""
+    """Return the operand of a value that was computed for the steps of the block, gate-major ones after the axis of
+    gates."""
     found = sheet.array(name, shape, settled=False, count="K", front=front)
     return sheet.view(found, f"{name}.swapaxes(0, 1)", shape, front=True) if front else found
 
 
 def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[int], region: str = LOOP) -> None:
-    """Write the values of a loop that have a variable, in the order of the graph; `roots` are read behind them."""
+    """Write the values of a loop that have a variable, in the order of the graph; `roots` are read after them."""
     m = sheet.module
     ids = computed(m, sweep, region)
     last = _last_readers(m, ids, roots)
     for position, id in enumerate(ids):
         count = len(sheet.calls)
         if id in m.program.joined or (id in m.aliases and m.aliases[id][0] in m.program.front):
-            continue  # parts are written where they lie, or lie where the whole was written
+            continue  # parts are computed in place, or lie where the whole was written
         sheet.bound[id] = replace(formula(sheet, id, _target(sheet, id)), room="")
         if len(sheet.calls) > count:
             sheet.calls[-1] = commented(sheet.calls[-1], equation(m, writer, id))
@@ -89,7 +90,8 @@ def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[i
 
 
 def _target(sheet: Sheet, id: int) -> Operand | None:
-    """Where a value is written: its array, the carry that it goes on as, or a room; a view of another is not written."""
+    """Return the array into which a value is written: its own, the carry that it becomes, or one of the workspace; None
+    of a view."""
     m = sheet.module
     name, node = m.variables[id], m.program.graph[id]
     if node.family == "total":
@@ -106,7 +108,7 @@ def _target(sheet: Sheet, id: int) -> Operand | None:
 
 
 def _last_readers(m: Module, ids: list[int], roots: Iterable[int]) -> dict[int, int]:
-    """The position of the last statement that reads each value; what `roots` need is read behind all."""
+    """Return the position of the last statement that reads each value; values that `roots` need are read after all."""
     last = {}
     for position, id in enumerate(ids):
         for read in reads(m, m.program.graph[id].args):
@@ -116,19 +118,20 @@ def _last_readers(m: Module, ids: list[int], roots: Iterable[int]) -> dict[int, 
 
 
 def _clear(sheet: Sheet, last: Mapping[int, int], position: int) -> None:
-    """Give back the rooms whose values nothing reads any more."""
+    """Give back the arrays whose values nothing reads any more."""
     rooms: dict[str, bool] = {}
     for id, operand in sheet.bound.items():
         if id in last and operand.base in sheet.rooms.made:
             rooms[operand.base] = rooms.get(operand.base, True) and last[id] <= position
     for room, is_over in rooms.items():
+        # Padding writes its zeros once, so that its array is never given to another value.
         if is_over and room not in sheet.rooms.free and not sheet.rooms.made[room].startswith("zeros"):
             sheet.give(room)
 
 
 def write_carries(sheet: Sheet, carries: Mapping[str, str], comments: Mapping[str, str]) -> None:
-    """Write what one step hands to the adjoints of the states before it, each into the room of its carry, so that none
-    is overwritten while another is still to be read."""
+    """Write the outgoing cotangents of a step into the carries, none of which is overwritten while another is still to
+    be read."""
     m = sheet.module
     before = m.program.recurrent
     read = {name: bases(sheet, [before[name]]) if name in before else set() for name in carries}
@@ -138,6 +141,7 @@ def write_carries(sheet: Sheet, carries: Mapping[str, str], comments: Mapping[st
         name = next((k for k in left if not any(carries[k] in read[j] for j in left if j != k)), None)
         if name is None:
             name = left[0]
+            # Each carry left is read for another one, as where two states change places: one goes to a temporary.
             late[name] = _apart(sheet, before[name])
         else:
             _write_carry(sheet, before.get(name), _carry(m, name), carries[name] in read[name], comments.get(name, ""))
@@ -153,7 +157,7 @@ def _carry(m: Module, name: str) -> Operand:
 
 
 def _apart(sheet: Sheet, id: int) -> Operand:
-    """A value in a room of its own."""
+    """Return a value in an array of its own."""
     g = sheet.module.program.graph
     found = sheet.find(id)
     room = sheet.room(g.shape(id))
@@ -166,6 +170,7 @@ def _write_carry(sheet: Sheet, id: int | None, out: Operand, own: bool, comment:
         put(sheet, number("0"), out)
     elif (found := sheet.find(id)) is not None:
         put(sheet, found, out)
+    # A product cannot overwrite its own operand; an elementwise call can.
     elif own and sheet.module.program.graph[id].family != "map":
         put(sheet, _apart(sheet, id), out)
     else:

@@ -25,7 +25,7 @@ class Side:
 
 
 def product(sheet: Sheet, node: Node, a: Operand, b: Operand, out: Operand | None) -> Operand:
-    """Return a product, written into `out` or into a room."""
+    """Return a product, written into `out` or into an array of the workspace."""
     a, b = as_samples(sheet, a), as_samples(sheet, b)
     left, right = _side(a, node.attrs.a), _side(b, node.attrs.b)
     varies = a.lead or b.lead
@@ -69,11 +69,13 @@ def _sizes(sheet: Sheet, node: Node, a: Operand, b: Operand) -> dict[str, Size |
 
 
 def _write(sheet: Sheet, a: Side, b: Side, out: Side, sizes: Mapping[str, Size | str]) -> None:
+    """Write the call of a product in the first of three ways that its axes allow."""
     summed = tuple(x for x in a.labels if x in b.labels and x not in out.labels)
     if not summed:
         texts = [_spread(sheet, side, out.labels).text for side in (a, b)]
         sheet.call(f"np.multiply({', '.join(texts)}, out={out.operand.text})")
         return
+    # One product of two matrices is faster than a stack of them, and that is faster than `einsum`.
     for way in (_plain, _rows_and_columns, _stacked):
         for first, second in ((a, b), (b, a)):
             found = way(sheet, first, second, out, summed, sizes)
@@ -88,7 +90,7 @@ def _write(sheet: Sheet, a: Side, b: Side, out: Side, sizes: Mapping[str, Size |
 def _plain(
     sheet: Sheet, a: Side, b: Side, out: Side, summed: Labels, sizes: Mapping[str, Size | str]
 ) -> tuple[Operand, Operand, Operand] | None:
-    """The operands of one matrix product: no axis is in both operands and in the result."""
+    """Return the operands of one matrix product, where no axis is in both operands and in the result."""
     rows, columns = (tuple(x for x in side.labels if x not in summed) for side in (a, b))
     if out.labels != rows + columns or set(rows) & set(columns):
         return None
@@ -101,7 +103,7 @@ def _plain(
 
 
 def _matrix(sheet: Sheet, side: Side, rows: Labels, columns: Labels, sizes: Mapping[str, Size | str]) -> Operand | None:
-    """A view of an operand as a matrix, or as a vector where it has no rows or no columns."""
+    """Return a view of an operand as a matrix, or as a vector where it has no rows or no columns."""
     o, labels = side.operand, side.labels
     turned = labels == (*columns, *rows) and labels != (*rows, *columns)
     if not turned and labels != (*rows, *columns):
@@ -115,7 +117,7 @@ def _matrix(sheet: Sheet, side: Side, rows: Labels, columns: Labels, sizes: Mapp
 
 
 def _merged(sheet: Sheet, o: Operand, groups: Sequence[Labels], sizes: Mapping[str, Size | str]) -> Operand:
-    """An operand with the axes of each group as one."""
+    """Return an operand with the axes of each group merged into one."""
     text = [" * ".join(_size(sheet, sizes[x], PRODUCT if len(group) > 1 else SUM) for x in group) for group in groups]
     lead = [o.count] if o.stepped else []
     own = [group for group in groups if group != ("B",)]
@@ -124,12 +126,13 @@ def _merged(sheet: Sheet, o: Operand, groups: Sequence[Labels], sizes: Mapping[s
 
 
 def _size(sheet: Sheet, size: Size | str, least: int = SUM) -> str:
-    """A size as text, for a place that binds at least so tightly; the numbers of samples and steps are text already."""
+    """Return a size as text, for a place that binds at least so tightly; the numbers of samples and steps are text
+    already."""
     return size if isinstance(size, str) else size_text(size, sheet.module.sizes, least)
 
 
 def _swapped(sheet: Sheet, o: Operand) -> Operand:
-    """An operand with its last two axes swapped; of a weight a copy, which products read faster."""
+    """Return an operand with its last two axes swapped; of a weight it is a copy, which products read faster."""
     text, turned = f"{o.whole}.swapaxes(-1, -2)", re.sub(r"_\d+$", "", o.whole) + "T"
     if o.settled and not o.lead and not o.stepped:
         return sheet.view(o, f"np.ascontiguousarray({o.whole}.T)", o.shape[::-1], solid=True, wish=turned)
@@ -139,7 +142,7 @@ def _swapped(sheet: Sheet, o: Operand) -> Operand:
 def _rows_and_columns(
     sheet: Sheet, a: Side, b: Side, out: Side, summed: Labels, sizes: Mapping[str, Size | str]
 ) -> tuple[Operand, Operand, Operand] | None:
-    """A stack of products of matrices, none of them a vector."""
+    """Return the operands of a stack of products of matrices, none of them a vector."""
     last = [x for x in b.labels if x in out.labels and x not in a.labels][-1:]
     before = [x for x in a.labels if x in out.labels and x not in b.labels][-1:]
     return (
@@ -150,7 +153,7 @@ def _rows_and_columns(
 def _stacked(
     sheet: Sheet, a: Side, b: Side, out: Side, summed: Labels, sizes: Mapping[str, Size | str]
 ) -> tuple[Operand, Operand, Operand] | None:
-    """The operands of a stack of matrix products over the axes that come first in the result."""
+    """Return the operands of a stack of matrix products over the axes that come first in the result."""
     free_a = [x for x in a.labels if x in out.labels and x not in b.labels]
     free_b = [x for x in b.labels if x in out.labels and x not in a.labels]
     if len(summed) != 1:
@@ -168,8 +171,8 @@ def _stacked(
 
 
 def _spread(sheet: Sheet, side: Side, axes: Sequence[str | None], least: int = 0) -> Operand:
-    """A view of an operand with its axes in the order of `axes`, and one of size 1 for each that it lacks, but for those
-    before its first and before the last `least`; of a weight a copy, where its order is another."""
+    """Return a view of an operand with its axes in the order of `axes`, and one of size 1 for each that it lacks, but
+    for those before its first and before the last `least`; of a weight it is a copy, where its order is another."""
     o, labels = side.operand, side.labels
     order = [labels.index(x) for x in axes if x is not None and x in labels]
     steps = ["T"] if o.stepped else []
@@ -177,6 +180,7 @@ def _spread(sheet: Sheet, side: Side, axes: Sequence[str | None], least: int = 0
     if order != sorted(order):
         text = f"{text}.transpose{tuple_text([str(i) for i in [*range(len(steps)), *(i + len(steps) for i in order)]])}"
         text = f"np.ascontiguousarray({text})" if o.settled and not o.lead and not o.stepped else text
+    # Leading axes that lack are left to broadcasting; `matmul` itself needs the last two.
     first = min(next((i for i, x in enumerate(axes) if x in labels), 0), max(len(axes) - least, 0))
     lacking = [x is None or x not in labels for x in axes]
     if not any(lacking[first:]):

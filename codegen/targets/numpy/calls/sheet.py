@@ -1,4 +1,5 @@
-"""What a loop is written on: the rooms and views made before it, what it steps through, the calls inside it."""
+"""A loop under construction: the arrays and views allocated before it, the arrays it iterates over, the calls inside
+it."""
 
 from __future__ import annotations
 
@@ -20,12 +21,12 @@ BLOCK_AXES = ("K", "B")
 class Operand:
     """A value as a call reads or writes it.
 
-    `text` is what a call says; `whole` the array that the loop steps through, or the room, or the expression itself;
-    `base` the array whose memory it is. `lead`: it has the axes of samples before its own `shape`; `stepped`: the loop
-    steps through `whole`; `solid`: its elements lie in order, so that any reshape of it is a view; `settled`: it is
-    complete before the loop, so that a copy of it is as good as a view; `bare`: it is a Python number. `room` is the
-    room that its one reader may write into or give back. `front`: its first own axis comes before that of samples; `count`: how many
-    steps `whole` has; `tightness`: how tightly `text` binds, where it is an expression of numbers.
+    `text` is the text in a call; `whole` the array that the loop iterates over, or the array of the workspace, or the
+    expression itself; `base` the array whose memory it is. `lead`: it has the axes of samples before its own `shape`;
+    `stepped`: the loop iterates over `whole`; `solid`: it is contiguous, so that any reshape of it is a view;
+    `settled`: it is loop-invariant, so that a copy of it is as good as a view; `bare`: it is a Python number. `room` is
+    the array that its one reader may overwrite or give back. `front`: it has a gate-major layout; `count`: the number
+    of steps of `whole`; `tightness`: how tightly `text` binds, where it is an expression of numbers.
     """
 
     text: str
@@ -45,7 +46,7 @@ class Operand:
 
     @property
     def written(self) -> Written:
-        """What a call says, and how tightly it binds: for a place beside an operator."""
+        """The text in a call, and how tightly it binds: for a place next to an operator."""
         return self.text, self.tightness
 
 
@@ -56,8 +57,9 @@ def number(text: str, tightness: int = ATOM) -> Operand:
 
 @dataclass
 class Rooms:
-    """Arrays that calls write into: how each is made, the names that share it, the free ones, what each is called where
-    it holds a part of a formula, and the conditions that lie in some, by the numbers that they are of."""
+    """Arrays of the workspace that calls write into: the allocation of each, the names that share it, the free ones,
+    the name of each as a temporary, and the conditions that are stored in some, by the numbers from which they were
+    converted."""
 
     made: dict[str, str] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Rooms:
     conditions: dict[str, Operand] = field(default_factory=dict)
 
     def again(self, numbers: str) -> Operand | None:
-        """Return the condition of some numbers, taken again, where it lies in a free room."""
+        """Return the condition of some numbers, taken again, where its array is free."""
         found = self.conditions.get(numbers)
         if found is None or found.room not in self.free:
             return None
@@ -74,23 +76,24 @@ class Rooms:
         return found
 
     def find(self, how: str) -> str | None:
-        """Return a free room that is made in the same way."""
+        """Return a free array of the same allocation."""
         return next((room for room in reversed(self.free) if self.made[room] == how), None)
 
     def take(self, how: str, name: str, reuse: bool = True) -> str:
-        """Return the room for `name`: a free one, which gets the name too, or a new one."""
+        """Return the array for `name`: a free one, which gets the name too, or a new one."""
         room = self.find(how) if reuse else None
         if room is None:
             self.made[name], self.names[name] = how, [name]
             return name
         self.free.remove(room)
+        # The new owner overwrites the condition that was stored there.
         self.conditions = {text: of for text, of in self.conditions.items() if of.room != room}
         if name not in self.names[room]:
             self.names[room].append(name)
         return room
 
     def lines(self, empty: str) -> list[str]:
-        """Return the lines that make the rooms, those that are not zeros by a call of `empty`."""
+        """Return the lines that allocate the arrays, those that are not zeros by a call of `empty`."""
         order = sorted(self.made, key=lambda room: list(self.made.values()).index(self.made[room]))
         calls = {room: re.sub("^empty", empty, self.made[room]) for room in order}
         calls = {room: f"np.{call}" if call.startswith("zeros") else call for room, call in calls.items()}
@@ -99,12 +102,12 @@ class Rooms:
 
 @dataclass
 class Sheet:
-    """A loop as it is being written, or what is done for a block of its steps.
+    """A loop under construction, or the calls for a block of its steps.
 
-    `lead` are the sample axes of values inside; `operand` tells the operand of a value that has a variable; `bound`
-    holds those that it told; `views` are expressions made before the calls, by text; `steps` the arrays that the loop
-    steps through, or that a block has a part of, by the variable of that step or part; `parts` the parts of rooms that
-    a block uses, by variable.
+    `lead` are the sample axes of values inside; `operand` returns the operand of a value that has a variable; `bound`
+    caches these; `views` are expressions evaluated before the calls, by text; `steps` the arrays that the loop iterates
+    over, or of which a block takes a slice, by the variable of that step or slice; `parts` the slices of workspace
+    arrays that a block uses, by variable.
     """
 
     module: Module
@@ -136,7 +139,7 @@ class Sheet:
         return shape_text([size_text(shape[0], self.module.sizes), *axes], shape[1:], self.module.sizes)
 
     def room(self, shape: Shape, lead: bool = True, kind: str = "dtype", front: bool = False) -> Operand:
-        """Return a room to write into, which its one reader gives back."""
+        """Return an array to write into, which its one reader gives back."""
         how = f"empty({self.shape_text(shape, lead, front)}, {kind})"
         found = self.rooms.find(how)
         name = self.rooms.scratch.get(found or "") or self.name("s" if kind == "dtype" else "is_s")
@@ -148,14 +151,14 @@ class Sheet:
     def named_room(
         self, name: str, shape: Shape, *, reuse: bool = True, how: str = "empty", front: bool = False
     ) -> Operand:
-        """Return a room for a value that has a variable; who takes it gives it back."""
+        """Return an array for a value that has a variable; the caller gives it back."""
         how = f"{how}({self.shape_text(shape, True, front)}, dtype)"
         room = self.rooms.take(how, name, reuse)
         text = self._part(name, True, front)
         return Operand(text, text, shape, room, True, front=front)
 
     def _part(self, room: str, lead: bool, front: bool) -> str:
-        """Return the variable of what a block uses of a room: as many steps as it has."""
+        """Return the variable of the slice of an array that a block uses: as many steps as it has."""
         if self.lead != BLOCK_AXES or not lead:
             return room
         part = next((name for name, whole in self.parts.items() if whole.partition("[")[0] == room), None)
@@ -164,12 +167,12 @@ class Sheet:
         return name
 
     def free(self, operands: Iterable[Operand], besides: str = "") -> None:
-        """Give back the rooms of operands that nobody else reads."""
+        """Give back the arrays of operands that nothing else reads."""
         for room in dict.fromkeys(o.room for o in operands if o.room and o.room != besides):
             self.give(room)
 
     def give(self, room: str) -> None:
-        """Give back a room."""
+        """Give back an array."""
         assert room not in self.rooms.free, room
         self.rooms.free.append(room)
 
@@ -193,7 +196,8 @@ class Sheet:
         front: bool = False,
         count: str = "T",
     ) -> Operand:
-        """Return the operand of an array that has the axes of steps and samples; `base`: the array that it is part of."""
+        """Return the operand of an array that has the axes of steps and samples; `base` is the array of which it is a
+        part."""
         if self.lead == LOOP_AXES:
             step = self.step(name)
             return Operand(step, name, shape, base or name, True, True, solid, settled, front=front, count=count)
@@ -204,7 +208,7 @@ class Sheet:
     def view(
         self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, front: bool = False, wish: str = ""
     ) -> Operand:
-        """Return a view of an operand, made before the calls by the expression `whole`; `wish`: how to call it."""
+        """Return a view of an operand, evaluated before the calls by the expression `whole`; `wish` is a name for it."""
         known = {f"{self.module.variables[id]}{index}": part for part, (id, index) in self.module.aliases.items()}
         if whole in known:
             name = self.module.variables[known[whole]]
@@ -229,7 +233,7 @@ class Sheet:
         return self.bound[id]
 
     def scope(self) -> Scope:
-        """Return how values are written as expressions inside the loop."""
+        """Return the scope of expressions inside the loop."""
         m = self.module
 
         def refer(id: int) -> str | None:
@@ -239,13 +243,14 @@ class Sheet:
         return Scope(m.program.graph, m.varying, m.static, self.lead, refer, m.sizes)
 
     def before(self, lines: Sequence[str], empty: str = "np.empty") -> list[str]:
-        """Return the lines that make the rooms and views which `lines` read, before the loop; `empty` makes a room."""
+        """Return the lines before the loop that allocate the arrays and views which `lines` read; `empty` allocates an
+        array."""
         views = self._used_views(lines)
         inner = self._inner(views)
         return [*self.rooms.lines(empty), *(f"{name} = {text}" for name, text in views.items() if name not in inner)]
 
     def inside(self, lines: Sequence[str]) -> list[str]:
-        """Return the lines that take the parts of arrays and rooms which the `lines` of a block read, and views of them."""
+        """Return the lines that take the slices of arrays which the `lines` of a block read, and views of them."""
         views = self._used_views(lines)
         used, inner = _words(lines) | _words(views.values()), self._inner(views)
         parts = {name: f"{array}[lo:hi]" for name, array in self.steps.items()} | self.parts
@@ -253,8 +258,9 @@ class Sheet:
         return [*_taken({name: text for name, text in parts.items() if name in used}), *made]
 
     def _used_views(self, lines: Sequence[str]) -> dict[str, str]:
-        """The views that `lines` read, by name, in the order in which they are made."""
+        """Return the views that `lines` read, by name, in the order in which they are evaluated."""
         used, views = _words(lines) | _words(self.steps[name] for name in _words(lines) if name in self.steps), {}
+        # A view refers to earlier views only, so that one pass from the last to the first finds all that are used.
         for text, name in reversed(self.views.items()):
             if name in used:
                 views[name] = text
@@ -262,7 +268,7 @@ class Sheet:
         return dict(reversed(views.items()))
 
     def _inner(self, views: Mapping[str, str]) -> set[str]:
-        """The views that are made for each block: of parts of arrays and rooms."""
+        """Return the views that are taken in each block: those of slices of arrays."""
         found: set[str] = set() if self.lead == LOOP_AXES else {*self.steps, *self.parts}
         for name, text in views.items():
             if _words([text]) & found:
@@ -271,13 +277,13 @@ class Sheet:
 
 
 def _wished(wish: str, of: Operand) -> str:
-    """How to call a view, if that is not taken."""
+    """Return the wished name of a view, or another one."""
     names = (name for name in (wish, of.whole) if name.isidentifier())
     return next(names, "v")
 
 
 def reads(m: Module, ids: Iterable[int]) -> set[int]:
-    """Return the values with a variable that some values are computed from, those values among them."""
+    """Return the values with a variable from which some values are computed, those values among them."""
     found: set[int] = set()
     queue = list(ids)
     while queue:
@@ -290,13 +296,13 @@ def reads(m: Module, ids: Iterable[int]) -> set[int]:
 
 
 def bases(sheet: Sheet, ids: Iterable[int]) -> set[str]:
-    """Return the arrays and rooms that some values are computed from."""
+    """Return the arrays from which some values are computed."""
     found = (sheet.find(read) for read in reads(sheet.module, ids))
     return {operand.base for operand in found if operand is not None}
 
 
 def _taken(parts: Mapping[str, str]) -> list[str]:
-    """The lines that take parts of arrays, those with one index behind each other."""
+    """Return the lines that take slices of arrays, those with one index next to each other."""
     return [
         f"{name} = {text}" for name, text in sorted(parts.items(), key=lambda part: (part[1].partition("[")[2], part))
     ]
@@ -313,8 +319,8 @@ def used_steps(sheet: Sheet, lines: Sequence[str]) -> dict[str, str]:
 
 
 def stepping(sheet: Sheet, lines: Sequence[str], short: Iterable[str] | None = None) -> str:
-    """Return the head of the loop over all steps of the arrays that `lines` read; over the steps of a block, where the
-    arrays `short` have those alone."""
+    """Return the head of the loop over all steps of the arrays that `lines` read, or over the steps of a block, where
+    the arrays `short` have only those."""
     if short is None:
         return _loop(used_steps(sheet, lines), "range(T)", lambda array: "")
     short = _all_short(sheet, short)
@@ -322,7 +328,7 @@ def stepping(sheet: Sheet, lines: Sequence[str], short: Iterable[str] | None = N
 
 
 def stepping_back(sheet: Sheet, lines: Sequence[str], short: Iterable[str]) -> str:
-    """Return the head of the loop from step hi - 1 to step lo; the arrays `short` have the steps of the block alone."""
+    """Return the head of the loop from step hi - 1 to step lo; the arrays `short` have only the steps of the block."""
     short = _all_short(sheet, short)
     return _loop(
         used_steps(sheet, lines),
@@ -332,7 +338,7 @@ def stepping_back(sheet: Sheet, lines: Sequence[str], short: Iterable[str]) -> s
 
 
 def _all_short(sheet: Sheet, short: Iterable[str]) -> set[str]:
-    """The arrays that have the steps of a block alone, and the views of them."""
+    """Return the arrays that have only the steps of a block, and the views of them."""
     found = set(short)
     for text, name in sheet.views.items():
         if _words([text]) & found:
@@ -341,7 +347,7 @@ def _all_short(sheet: Sheet, short: Iterable[str]) -> set[str]:
 
 
 def _loop(steps: dict[str, str], count: str, part: Callable[[str], str]) -> str:
-    """The head of a loop over arrays, those with one part behind each other."""
+    """Return the head of a loop over arrays, grouped by the slice that is taken of them."""
     if not steps:
         return f"for t in {count}:"
     groups: dict[str, dict[str, str]] = {}

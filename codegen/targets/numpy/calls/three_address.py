@@ -1,4 +1,5 @@
-"""The body of an elementwise function as calls: arithmetic and functions, each into a room or into the result."""
+"""Three-address code for the body of an elementwise function: each operation is a call into an array of the workspace
+or into the result."""
 
 from __future__ import annotations
 
@@ -23,15 +24,16 @@ NAMES = {"0": "zero", "1": "one", "2": "two", "0.5": "half"}
 LITERAL = re.compile(r"\(?(-?\d+(?:\.\d*)?(?:e-?\d+)?)\)?")
 UFUNCS = {">": "greater", ">=": "greater_equal", "<": "less", "<=": "less_equal", "==": "equal", "!=": "not_equal"}
 SIGNS = {"add": ("+", add), "subtract": ("-", sub), "multiply": ("*", mul), "divide": ("/", truediv)}
-"""Functions of two numbers that Python has signs for."""
+"""Functions of two numbers for which Python has signs."""
 
 
 def written(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | None = None) -> Operand:
-    """Return the value of a tree: written into `out` where it is given, else where it is found or into a room."""
+    """Return the value of a tree, written into `out` where it is given, else in place or into an array of the
+    workspace."""
     read = indices(tree)
     twice = [part for i, part in enumerate(parts) if part.room and read.count(i) > 1]
     parts = [replace(part, room="") if read.count(i) > 1 else part for i, part in enumerate(parts)]
-    alone = len(read) == 1  # what is read once, and first, may be written over
+    alone = len(read) == 1  # an operand that is read once, and first, may be overwritten
     spare = out if out is not None and (alone or all(parts[i].base != out.base for i in read)) else None
     value = _value(sheet, tree, parts, out, spare)
     sheet.free(twice)
@@ -39,7 +41,7 @@ def written(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | N
 
 
 def computed(sheet: Sheet, trees: Sequence[Tree], parts: Sequence[Operand]) -> tuple[list[Operand], list[Operand]]:
-    """Return the values of several trees, and operands that are to be given back when these have been read."""
+    """Return the values of several trees, and operands to be given back when these have been read."""
     read = [i for tree in trees for i in indices(tree)]
     twice = [part for i, part in enumerate(parts) if part.room and read.count(i) > 1]
     parts = [replace(part, room="") if read.count(i) > 1 else part for i, part in enumerate(parts)]
@@ -47,7 +49,7 @@ def computed(sheet: Sheet, trees: Sequence[Tree], parts: Sequence[Operand]) -> t
 
 
 def _value(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | None, spare: Operand | None) -> Operand:
-    """`out` takes the result, `spare` what leads to it."""
+    """Return the value of a tree; `out` takes the result, `spare` intermediate values."""
     if not any(parts[i].lead for i in indices(tree)):
         return put(sheet, _ahead(sheet, tree, parts), out)
     match tree:
@@ -73,9 +75,10 @@ def _value(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | No
 
 
 def _multiplied(sheet: Sheet, base: Operand, count: int, out: Operand | None, spare: Operand | None) -> Operand:
-    """A whole power by squares and products; NumPy's `power` takes as long as many of them."""
+    """Return a whole power by squares and products; NumPy's `power` takes as long as many of them."""
     kept = replace(base, room="")
     free = spare is not None and spare.base != base.base and spare.shape == base.shape
+    # Square and multiply from the second highest bit on: x**5 (101) is square, square, multiply.
     names = [name for bit in bin(count)[3:] for name in ("square", "multiply")[: 1 + int(bit)]]
     value, target = kept, spare if free else None
     for name in names[:-1]:
@@ -86,14 +89,14 @@ def _multiplied(sheet: Sheet, base: Operand, count: int, out: Operand | None, sp
 
 
 def _over(divisor: Tree) -> tuple[str, Tree]:
-    """The operation that divides: by a power of two it is a multiplication, which is faster and exact."""
+    """Return the operation that divides: by a power of two it is a multiplication, which is faster and exact."""
     if isinstance(divisor, Num) and divisor.value.is_Integer and int(divisor.value).bit_count() == 1:
         return "multiply", Num(sp.Float(1 / int(divisor.value)))
     return "divide", divisor
 
 
 def _ahead(sheet: Sheet, tree: Tree, parts: Sequence[Operand]) -> Operand:
-    """What no sample has a part in is an expression, computed before the loop unless it is a number."""
+    """Return a tree that no sample occurs in as an expression, computed before the loop unless it is a number."""
     if isinstance(tree, Ref):
         return parts[tree.index]
     text = body_text(tree, [part.written for part in parts])
@@ -118,7 +121,7 @@ def shape_of(tree: Tree, parts: Sequence[Operand]) -> Shape:
 
 
 def _inner(sheet: Sheet, tree: Tree, parts: Sequence[Operand], spare: Operand | None) -> Operand:
-    """The value of a part of a tree, in the spare room where it fits."""
+    """Return the value of a part of a tree, in the spare array where it fits."""
     varies = any(parts[i].lead for i in indices(tree))
     fits = spare is not None and varies and shape_of(tree, parts) == spare.shape and not _is_condition(tree)
     room = spare if fits and not isinstance(tree, Ref) else None
@@ -130,7 +133,7 @@ def _is_condition(tree: Tree) -> bool:
 
 
 def _later(spare: Operand | None, *found: Operand) -> Operand | None:
-    """The spare room, unless a value is in it already."""
+    """Return the spare array, unless a value is in it already."""
     return None if spare is None or any(o.text == spare.text for o in found) else spare
 
 
@@ -156,7 +159,7 @@ def _chain(
     out: Operand | None,
     spare: Operand | None,
 ) -> Operand:
-    """One operation after the other, from the left; the numbers ahead of all samples are joined to the first of them."""
+    """Return the result of one operation after the other, from the left."""
     value = _inner(sheet, first, parts, spare if steps else out)
     if not steps:
         return put(sheet, value, out)
@@ -186,14 +189,16 @@ def _function(
 
 
 def apply(sheet: Sheet, name: str, args: Sequence[Operand], out: Operand | None) -> Operand:
-    """Return the value of a NumPy function, written into `out`, or over an argument that nobody else reads, or into a
-    room."""
+    """Return the value of a NumPy function, written into `out`, or over an argument that nothing else reads, or into an
+    array of the workspace."""
     shape = broadcast(*(a.shape for a in args))
-    if name in SIGNS and all(a.bare for a in args):  # a number of NumPy's would be a double, and all that it meets
+    if name in SIGNS and all(a.bare for a in args):  # NumPy's numbers are doubles, as is all that meets them
         return put(sheet, number(_of_numbers(name, [a.text for a in args])), out)
     if not any(a.lead for a in args):
         text = f"np.{name}({', '.join(a.text for a in args)})"
         return put(sheet, sheet.view(Operand("", "v", shape, settled=True), text, shape, solid=True), out)
+    # Elementwise functions may overwrite an argument of the shape and type of the result: NumPy reads an element before
+    # it writes it.
     own = (a for a in args if a.room and a.solid and a.shape == shape and a.lead and a.kind == "dtype")
     target = out or next(own, None)
     target = target or sheet.room(shape, front=any(a.front for a in args))
@@ -203,7 +208,7 @@ def apply(sheet: Sheet, name: str, args: Sequence[Operand], out: Operand | None)
 
 
 def _of_numbers(name: str, texts: Sequence[str]) -> str:
-    """The text of an operation on two numbers: its value where both are written out and it is finite."""
+    """Return the text of an operation on two numbers: its value where both are literals and it is finite."""
     sign, function = SIGNS[name]
     numbers = [float(found[1]) for found in map(LITERAL.fullmatch, texts) if found]
     if len(numbers) == 2 and (name != "divide" or numbers[1]) and math.isfinite(value := function(*numbers)):
@@ -212,7 +217,7 @@ def _of_numbers(name: str, texts: Sequence[str]) -> str:
 
 
 def constant(sheet: Sheet, of: Operand) -> Operand:
-    """A Python number in a loop as an array without axes, which calls take faster than a number."""
+    """Return a Python number in a loop as an array without axes, which calls take faster than a number."""
     if not of.bare or sheet.lead != LOOP_AXES:
         return of
     return sheet.view(Operand("", NAMES.get(of.text, "v"), ()), f"np.array({of.text}, dtype)", ())
@@ -231,6 +236,7 @@ def _call(
     if name == "stop_gradient":
         return put(sheet, _inner(sheet, args[0], parts, out), out)
     if name == "sigmoid":
+        # 1 / (1 + exp(-x)) is exact in relative terms for small values too, where (1 + tanh(x / 2)) / 2 cancels.
         chain = Prod((Num(sp.Integer(1)),), (Sum(((1, Num(sp.Integer(1))), (1, Call("exp", (_minus(args[0]),))))),))
         return _value(sheet, chain, parts, out, spare)
     code = ops.BY_NAME[name].code
@@ -265,8 +271,11 @@ def condition(sheet: Sheet, tree: Tree, parts: Sequence[Operand]) -> Operand:
 
 
 def _as_condition(sheet: Sheet, of: Operand) -> Operand:
-    """Numbers as False and True: those of a step's array, which does not change, are found in the room where they were
-    last, if it is free and nobody has taken it since."""
+    """Return numbers as False and True.
+
+    Those of a step's array, which does not change, are taken from the array of the last conversion, if that is free and
+    has not been used since.
+    """
     known = sheet.rooms.again(of.text) if of.stepped else None
     if known is not None:
         return known
@@ -279,7 +288,7 @@ def _as_condition(sheet: Sheet, of: Operand) -> Operand:
 
 
 def _where(sheet: Sheet, args: Sequence[Tree], parts: Sequence[Operand], out: Operand | None) -> Operand:
-    """Both choices are computed; the one where the condition holds is copied over the other."""
+    """Return a choice: both sides are computed, and the one where the condition holds is copied over the other."""
     shape = broadcast(*(shape_of(arg, parts) for arg in args))
     varies = any(parts[i].lead for i in indices(args[0]))
     choices = [_inner(sheet, arg, parts, None) for arg in args[1:]]

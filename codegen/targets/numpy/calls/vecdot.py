@@ -25,6 +25,7 @@ def factors(node: Node, reduced: Node) -> tuple[Tree, Tree] | None:
             return base, base
         case Prod((first, second), ()):
             return first, second
+        # Of three factors or more the first ones are multiplied before, so that the call has two.
         case Prod((*rest, final), ()) if rest:
             return Prod(tuple(rest), ()), final
     return None
@@ -33,7 +34,8 @@ def factors(node: Node, reduced: Node) -> tuple[Tree, Tree] | None:
 def inner_product(
     sheet: Sheet, pair: tuple[Tree, Tree], parts: Sequence[Operand], shape: Shape, node: Node, out: Operand | None
 ) -> Operand | None:
-    """Return the sum of the product of a pair over the last axes of `shape`, or None where one is spread over the other."""
+    """Return the sum of the product of a pair over the last axes of `shape`, or None where one factor broadcasts over
+    the other."""
     if any(shape_of(tree, parts) != shape or not any(parts[i].lead for i in indices(tree)) for tree in pair):
         return None
     if any(parts[i].kind != "dtype" for tree in pair for i in indices(tree)):
@@ -48,7 +50,7 @@ def inner_product(
 
 
 def _flat(sheet: Sheet, o: Operand, shape: Shape, count: int) -> Operand:
-    """An operand with its last axes as one."""
+    """Return an operand with its last axes merged into one."""
     if count == 1:
         return o
     if not (o.solid or o.settled):
