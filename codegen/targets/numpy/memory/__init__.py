@@ -1,1 +1,1 @@
-"""What a NumPy module allocates and calls, read by running its text on arrays without elements."""
+"""The memory of modules, read by running them on arrays without elements."""

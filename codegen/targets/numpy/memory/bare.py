@@ -15,8 +15,8 @@ from symbptt.codegen.targets.numpy.memory.reader import Reader
 
 
 class Bare:
-    """An array without elements: its axes, how far apart in memory their entries lie, and the array whose memory it has
-    where that is not its own."""
+    """An array without elements: its axes, the strides of its elements, and the array whose memory it shares, if it
+    does."""
 
     flags = SimpleNamespace()
 
@@ -41,7 +41,7 @@ class Bare:
         self.release()
 
     def release(self) -> None:
-        """Let go of its memory."""
+        """Release its memory."""
         if self.reader.heap is not None and not is_zero(self._held):
             self.reader.heap.free(self._held)
             self._held = 0
@@ -54,7 +54,7 @@ class Bare:
 
     @property
     def strides(self) -> tuple[Any, ...]:
-        """How many numbers the entries of each axis lie apart; 0 where an axis merely repeats the same."""
+        """The distance of the elements along each axis, in elements; 0 where an axis repeats one element."""
         if self._strides is None:
             found: list[Any] = [1]
             for s in self.shape[:0:-1]:
@@ -64,11 +64,11 @@ class Bare:
 
     @property
     def is_in_order(self) -> bool:
-        """Whether its entries lie one behind the other."""
+        """True if it is contiguous."""
         return self._strides is None or strides_as(self.shape, self.strides, (self.size,)) == [1]
 
     def view(self, shape: Sequence[Any], strides: Sequence[Any] | None) -> Bare:
-        """Return an array that has the same memory; without strides it lies in order."""
+        """Return an array that has the same memory; without strides it is contiguous."""
         return Bare(self.reader, shape, self.dtype, base=self if self.base is None else self.base, strides=strides)
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Bare:
         return (self[i] for i in range(int(self.shape[0]) if is_whole(self.shape[0]) else 1))
 
     def reshape(self, *sizes: Any) -> Bare:
-        """Return the array with other axes, one of which may be -1: a copy where its entries do not lie so."""
+        """Return the array with other axes, one of which may be -1: a copy where its elements do not lie so."""
         shape: Sequence[Any] = _unpacked(sizes)
         known = math.prod([s for s in shape if not (isinstance(s, int) and s == -1)], start=1)
         shape = [self.size // known if isinstance(s, int) and s == -1 else s for s in shape]
@@ -123,15 +123,15 @@ class Bare:
         return Bare(self.reader, self.shape, dtype)
 
     def argmax(self) -> Bare:
-        """Return where the largest is."""
+        """Return the index of the largest element."""
         return self.reduced("argmax")
 
     def nonzero(self) -> tuple[Bare, ...]:
-        """Return where numbers are not zero: anywhere."""
+        """Return indices of elements that are not zero: as many as there are elements."""
         return tuple(Bare(self.reader, (self.size,), np.int64) for _ in self.shape)
 
     def reduced(self, name: str, axis: Any = None, keepdims: bool = False, **kinds: Any) -> Bare:
-        """Return the array with some axes summed, or taken the largest of."""
+        """Return the array with some axes summed, or replaced by their largest element."""
         self.reader.call(name, self.size)
         axes = range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         gone = {i % self.ndim for i in axes} if self.ndim else set()
@@ -147,7 +147,7 @@ class Bare:
         return Bare(self.reader, shape, self.dtype)
 
     def _part(self, index: Any) -> tuple[list[Any], list[Any] | None, list[Bare]]:
-        """The axes of a part, how far apart their entries lie, and the arrays of its index; these come together."""
+        """Return the axes of a part, their strides, and the arrays of its index; the axes of these come together."""
         index = index if isinstance(index, tuple) else (index,)
         arrays = [i for i in index if isinstance(i, Bare)]
         used = sum(i.ndim if _is_mask(i) else i is not None and i is not Ellipsis for i in index)
@@ -174,7 +174,7 @@ class Bare:
         self.reader.call("assign", math.prod(self._part(index)[0], start=1))
 
     def _length(self, part: slice, size: Any) -> Any:
-        """The length of a part of an axis."""
+        """Return the length of a part of an axis."""
         step = 1 if part.step is None else part.step
         if all(isinstance(x, int) for x in (size, part.start or 0, part.stop or 0)):
             return len(range(*part.indices(size)))
@@ -195,7 +195,7 @@ def _is_mask(index: Any) -> bool:
 
 
 def _steps_over(index: Any) -> bool:
-    """Whether a part of an axis does not lie in order, or is of none."""
+    """Answer whether a part of an axis is not contiguous, or is of no axis."""
     return index is None or (isinstance(index, slice) and index.step not in (None, 1))
 
 
@@ -205,17 +205,17 @@ def is_zero(value: Any) -> bool:
 
 
 def is_same(a: Any, b: Any) -> bool:
-    """Answer whether two sizes are the same whatever they are."""
+    """Answer whether two sizes are equal for all values of their symbols."""
     return bool(expression(a) == expression(b)) if isinstance(a, Extent) or isinstance(b, Extent) else a == b
 
 
 def same_axes(a: Sequence[Any], b: Sequence[Any]) -> bool:
-    """Answer whether two shapes are the same whatever their sizes are."""
+    """Answer whether two shapes are equal for all values of their symbols."""
     return len(a) == len(b) and all(map(is_same, a, b))
 
 
 def strides_as(shape: Sequence[Any], strides: Sequence[Any], wanted: Sequence[Any]) -> list[Any] | None:
-    """Return how far apart entries lie where an array is seen with other axes, or None where it must be copied."""
+    """Return the strides of an array that is seen with other axes, or None where it must be copied."""
     old = [(s, apart) for s, apart in zip(shape, strides, strict=True) if not is_same(s, 1)]
     found, rest = list[Any](), list(wanted)
     while rest:
@@ -232,6 +232,7 @@ def strides_as(shape: Sequence[Any], strides: Sequence[Any], wanted: Sequence[An
                     return None
                 new.append(rest.pop(0))
             else:
+                # Two axes can be merged only where a step of the outer one is a whole round of the inner one.
                 if not old or not is_same(apart, old[0][0] * old[0][1]):
                     return None
                 size, apart = size * old[0][0], old.pop(0)[1]
@@ -240,12 +241,12 @@ def strides_as(shape: Sequence[Any], strides: Sequence[Any], wanted: Sequence[An
 
 
 def _unpacked(arguments: tuple[Any, ...]) -> Sequence[Any]:
-    """What a method is given one by one or as a tuple."""
+    """Return the arguments of a method, given one by one or as a tuple."""
     return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple | list) else arguments
 
 
 def _border(at: Any, size: Any) -> Any:
-    """A border of a part of an axis, counted from its start."""
+    """Return a border of a part of an axis, counted from its start."""
     return size + at if isinstance(at, int) and at < 0 else at
 
 

@@ -1,4 +1,8 @@
-"""What a call of a module with checkpoints holds: sums of products of sizes, of which the greatest counts."""
+"""The memory of a call of a module with checkpoints: sums of products of sizes, of which the greatest counts.
+
+Example: of the sums {B n: 3, n²: 1}, {B n: 2, n²: 1} and {B n: 1, B m: 4} the second is dominated by the first, factor
+by factor, and dropped; of the first and the third either may be the greatest.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ from symbptt.codegen.targets.numpy.memory.written import Written, in_symbols
 STEPS = sp.Symbol("steps", integer=True, positive=True)
 """The steps of a piece."""
 VIEWS, CALLS = 3, 3 * 2**9
-"""How many views of the windows of a scan take a byte for each number of a state; bytes of the calls that join steps once."""
+"""The number of views of the windows of a scan that take a byte for each number of a state, and the bytes of the calls
+that join steps once."""
 
 Sum = Mapping[Any, int]
 """A sum of products of sizes, each with its factor."""
@@ -28,8 +33,8 @@ Sum = Mapping[Any, int]
 
 @dataclass(frozen=True)
 class Letters:
-    """What letters mean: numbers of steps of blocks, by what `_steps` takes; the lesser of a size and BUFFER, by that
-    size; how often a scan joins steps, by the steps of a block and the bytes of states."""
+    """The meanings of letters: numbers of steps of blocks, by the arguments of `_steps`; the lesser of a size and
+    BUFFER, by that size; how often a scan joins steps, by the steps of a block and the bytes of states."""
 
     blocks: dict[tuple[sp.Expr, ...], sp.Symbol] = field(default_factory=dict)
     buffers: dict[sp.Expr, sp.Symbol] = field(default_factory=dict)
@@ -38,8 +43,9 @@ class Letters:
 
 @dataclass(frozen=True)
 class Most:
-    """What a call holds at the most: bytes of objects, and the greatest of some sums, among them `small` ones where a size
-    is less than LARGE; `scans` are the least steps of a window and the bytes of a step where steps are scanned."""
+    """The maximum of the memory of a call: bytes of objects, and the greatest of some sums, among them `small` ones
+    where a size is less than LARGE; `scans` are the least steps of a window and the bytes of a step where steps are
+    scanned."""
 
     objects: int
     sums: tuple[Sum, ...]
@@ -49,7 +55,7 @@ class Most:
 
 @dataclass
 class Symbols:
-    """Functions that stand for those of a module where sizes are symbols, and what they were asked."""
+    """Functions that replace those of a module where sizes are symbols, and their recorded arguments."""
 
     reader: Reader
     letters: Letters
@@ -63,27 +69,28 @@ class Symbols:
         return self._letter(self.letters.blocks, tuple(expression(x).xreplace(whole) for x in numbers), "K")
 
     def window(self, T: Any, states: Sequence[Bare], least: int) -> int:
-        """Return whether steps are scanned."""
+        """Return the answer whether steps are scanned."""
         self.states = tuple(dict.fromkeys(expression(v.size) * ITEM for v in states))
         self.scans += [(least, size) for size in self.states]
         return int(self.scan)
 
     def scanned(self, plans: Any, a: Any, b: Any, x: Sequence[Bare], window: Any, fixed: bool = False) -> bool:
-        """Make the rooms of a scan."""
+        """Allocate the arrays of a scan."""
         zeros = [v.size for v, c in zip(x, b, strict=True) if c is None]
         return bool(window) and self._made(plans, a, x, zeros, x[0].shape[0] - 1, fixed)
 
     def scanned_back(
         self, plans: Any, a: Any, b: Any, given: Any, carry: Any, x: Sequence[Bare], window: Any, fixed: bool = False
     ) -> bool:
-        """Make the rooms of a scan back, and the sums of what comes to its steps."""
+        """Allocate the arrays of a scan back, and the sums of direct cotangents at its steps."""
         terms = [sum(v is not None for v in group) for group in given]
         counts = [(n > 1) + ((c is not None) == (n > 0)) for c, n in zip(b, terms, strict=True)]
         sums = [v.size for v, count in zip(x, counts, strict=True) for _ in range(count)]
         return bool(window) and self._made(plans, a, x, sums, x[0].shape[0], fixed)
 
     def _made(self, plans: Any, a: Any, x: Sequence[Bare], more: Sequence[Any], steps: Any, fixed: bool) -> bool:
-        """Make the rooms in which a scan joins steps, for its coefficients, and its objects: views of windows, calls."""
+        """Allocate the arrays in which a scan joins steps, for its coefficients, and its objects: views of windows,
+        calls."""
         whole = {symbol: length for length, symbol in self.reader.blocks.lengths.values()}
         levels = self._letter(self.letters.levels, (expression(steps).xreplace(whole), self.states), "L")
         entries = [v.size for row, v in zip(a, x, strict=True) for c in row if c is not None]
@@ -101,8 +108,8 @@ class Symbols:
 
 
 def most(w: Written, call: Call, letters: Letters, scan: bool = False) -> Most:
-    """Return what a call holds, in symbols, to some of which `letters` are added; `scan`: where steps are scanned."""
-    r, heap = Reader(np.dtype(np.float32)), Heap(ITEM, np.dtype(np.float32))  # float64 is what takes 8 bytes in both
+    """Return the memory of a call, in symbols, to some of which `letters` are added; `scan`: where steps are scanned."""
+    r, heap = Reader(np.dtype(np.float32)), Heap(ITEM, np.dtype(np.float32))  # float64 takes 8 bytes in both
     s, piece = Symbols(r, letters, scan), cast(Any, Extent(STEPS, r.blocks))
     stands = {"_steps": s.steps, "_window": s.window, "_scan": s.scanned, "_scan_back": s.scanned_back}
     run(w, replace(call, borders=(0, piece, 2 * piece, 3 * piece)), in_symbols(w, r), heap, stands)
@@ -119,7 +126,7 @@ def most(w: Written, call: Call, letters: Letters, scan: bool = False) -> Most:
 
 
 def _replaced(found: Sum, by: Mapping[Any, sp.Expr]) -> dict[Any, int]:
-    """A sum with the lengths of blocks that have less steps replaced by those of whole ones."""
+    """Return a sum in which lengths of blocks that have fewer steps are replaced by those of whole ones."""
     new = dict[Any, int]()
     for product, factor in found.items():
         product = product if product == 1 else product.xreplace(by)
@@ -128,12 +135,12 @@ def _replaced(found: Sum, by: Mapping[Any, sp.Expr]) -> dict[Any, int]:
 
 
 def _beyond(sums: Iterable[Sum], more: Iterable[Sum]) -> tuple[Sum, ...]:
-    """The sums among some more that may exceed those that are there."""
+    """Return the sums among some more that may exceed those that are there."""
     return tuple(x for x in greatest(more) if not any(is_less(x, y) for y in sums))
 
 
 def greatest(sums: Iterable[Sum]) -> tuple[Sum, ...]:
-    """Return the sums that none of the others exceeds whatever the sizes are."""
+    """Return the sums that are not dominated by another one for all sizes."""
     found: list[Sum] = []
     for x in sums:
         if not any(is_less(x, y) for y in found):
@@ -143,4 +150,5 @@ def greatest(sums: Iterable[Sum]) -> tuple[Sum, ...]:
 
 def is_less(x: Sum, y: Sum) -> bool:
     """Answer whether a sum is at most another for all sizes, by its factors."""
+    # Sizes are positive, so that a comparison of the factors of each product is enough, though not necessary.
     return all(y.get(product, 0) >= factor for product, factor in x.items())

@@ -1,4 +1,4 @@
-"""Sizes in symbols that compute like integers: what a module is read with before its sizes are known."""
+"""Sizes in symbols that compute like integers: a module is read with them before its sizes are known."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from typing import Any
 import sympy as sp
 
 MANY = 10**9
-"""What a size counts as where a module asks which of two is greater."""
+"""The value of a size where a module asks which of two is greater."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """For each variable of a loop over blocks the length that the loop gives a block, and the symbol of the length that a
-    block has, which at the end of all steps may be less."""
+    """For each variable of a loop over blocks the length that the loop gives a block, and the symbol of the length that
+    a block has, which may be less at the end of all steps."""
 
     lengths: dict[sp.Symbol, tuple[sp.Expr, sp.Symbol]] = field(default_factory=dict)
 
     def border(self, expr: sp.Expr, step: sp.Expr) -> sp.Expr:
-        """Return a step away from an expression: from one border of a block to the other it is the length of the block."""
+        """Return the distance from an expression to a border of its block: a step of a whole block is the length of
+        this block."""
         for variable, (length, symbol) in self.lengths.items():
             if expr.has(variable) and step == length:
                 return symbol
@@ -32,7 +33,7 @@ class Blocks:
 
 
 class Length(int):
-    """A number of steps, or a border between some: what loops over steps are known by."""
+    """A number of steps, or a border between some, by which loops over steps are recognized."""
 
     def __add__(self, other: int) -> Length:
         return Length(int(self) + other)
@@ -50,7 +51,7 @@ class Extent:
         self.expr, self.blocks = expr, blocks
 
     def number(self) -> Any:
-        """Return the number that comparisons see: all sizes are large."""
+        """Return the number that comparisons use: all sizes are large."""
         return _number(self.expr)
 
     def __repr__(self) -> str:
@@ -103,7 +104,7 @@ def expression(value: Any) -> sp.Expr:
 
 
 def value_of(expr: sp.Expr, values: Mapping[sp.Symbol, int]) -> Any:
-    """Return the number that an expression of sizes is; SymPy itself decides bounds of floors before it knows them all."""
+    """Return the value of an expression of sizes; SymPy itself would decide bounds of floors before it knows all sizes."""
     if expr.is_Symbol:
         return values[expr]
     if expr.is_Rational:
@@ -156,7 +157,7 @@ def _joined(values: tuple[Any, ...], plain: Callable[..., Any], symbolic: Callab
 
 
 def _one_of(values: tuple[sp.Expr, ...], symbolic: Callable[..., Any]) -> sp.Expr:
-    """The largest or the smallest of some expressions, one of them where that is so whatever the sizes are."""
+    """Return the largest or the smallest of some expressions: one of them where that holds for all sizes."""
     for a in values:
         gaps = [a - b if symbolic is sp.Max else b - a for b in values]
         if all(gap.is_nonnegative for gap in gaps):

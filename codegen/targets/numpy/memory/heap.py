@@ -1,4 +1,5 @@
-"""The memory of arrays without elements: what lives at once while a module runs on them, and the most of it."""
+"""The memory of arrays without elements: the bytes that are live at once while a module runs on them, and their
+maximum."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ import sympy as sp
 from symbptt.codegen.targets.numpy.memory.extent import Extent, expression
 
 LARGE = 2**18
-"""Bytes from which on NumPy writes the result of an operator into an operand that nothing else reads."""
+"""The bytes from which on NumPy writes the result of an operator into an operand that nothing else reads."""
 BUFFER = 2**13
-"""Numbers that it passes at once through a buffer."""
+"""The number of elements that NumPy passes at once through a buffer."""
 OBJECT, AXIS = 96, 16
-"""Bytes of an array beside its elements: of itself, and of each axis."""
+"""The bytes of an array beside its elements: of itself, and of each axis."""
 ITEM = sp.Symbol("item", integer=True, positive=True)
-"""The bytes of a number of the arrays, where it is not known."""
+"""The bytes of an element of the arrays, where it is not known."""
 
 Terms: TypeAlias = frozenset[tuple[Any, int]]
 """A sum of products of sizes, each with its factor; of numbers alone the product is 1."""
@@ -29,10 +30,11 @@ Terms: TypeAlias = frozenset[tuple[Any, int]]
 
 @dataclass
 class Heap:
-    """The bytes that live, by the product of sizes that they are a multiple of; a number of the type `dtype` has `item`.
+    """The live bytes, by the product of sizes of which they are a multiple; an element of the type `dtype` has `item`
+    bytes.
 
-    `found` holds all the most that there were; those noted with a size in bytes are reached only where that size is less
-    than LARGE. `buffers` are letters for the lesser of a size and BUFFER.
+    `found` has all maxima; those noted with a size in bytes are reached only where that size is less than LARGE.
+    `buffers` are letters for the lesser of a size and BUFFER.
     """
 
     item: Any
@@ -48,31 +50,33 @@ class Heap:
         return item * expression(size) if isinstance(size, Extent) else item * size
 
     def take(self, count: Any) -> Any:
-        """Count bytes that begin to live, and return them."""
+        """Count bytes that become live, and return them."""
         for product, factor in terms(count).items():
             self.living[product] += factor
         self.rising = True
         return count
 
     def free(self, count: Any) -> None:
-        """Count bytes that live no more."""
+        """Count bytes that are no longer live."""
         self.note()
         for product, factor in terms(count).items():
             self.living[product] -= factor
 
     def note(self, where: Any = None) -> None:
-        """Note what lives now where that is new; `where`: a size for whose sake it is noted."""
+        """Record the live bytes if they are new since the last record; `where` is a size for whose sake it is recorded."""
+        # A maximum can only be reached after memory was taken, so that frees after frees need no record.
         if self.rising:
             now = frozenset((product, factor) for product, factor in self.living.items() if factor)
             self.found.setdefault(where, {})[now] = None
             self.rising = False
 
     def pass_by(self, types: Sequence[np.dtype[Any]], shape: Sequence[Any]) -> None:
-        """Count the buffers through which NumPy passes numbers of some types: where entries of that shape do not lie
+        """Count the buffers through which NumPy passes numbers of some types: where elements of that shape do not lie
         evenly, or are of another type in the array."""
         if types:
             size = math.prod(shape, start=1)
             size = self._buffer(size) if isinstance(size, Extent) else min(size, BUFFER)
+            # All buffers of a call live at once, and end with it.
             counts = [self.take(self.bytes(size, dtype)) for dtype in types]
             for count in counts:
                 self.free(count)
@@ -82,7 +86,7 @@ class Heap:
         return Extent(letter, size.blocks)
 
     def most(self) -> int:
-        """Return the most bytes that lived, in numbers."""
+        """Return the greatest number of bytes that were live, in numbers."""
         self.note()
         return max((factor for now in self.found.get(None, ()) for _, factor in now), default=0)
 

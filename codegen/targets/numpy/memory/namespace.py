@@ -14,7 +14,7 @@ from symbptt.codegen.targets.numpy.memory.reader import Reader
 
 
 class Namespace:
-    """NumPy for arrays without elements; what makes none is NumPy itself."""
+    """NumPy for arrays without elements; functions that make no arrays are NumPy's own."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -95,7 +95,7 @@ def _stack(r: Reader, parts: Sequence[Any]) -> Bare:
 
 
 def _laid_as(r: Reader, parts: Sequence[Bare], shape: Sequence[Any]) -> Bare:
-    """The array of joined parts, which lies transposed where all of these do."""
+    """Return the array of concatenated parts, which lies transposed where all of these do."""
     if any(part.is_in_order for part in parts):
         return Bare(r, shape)
     return Bare(r, [*shape[:-2], shape[-1], shape[-2]]).swapaxes(-1, -2)

@@ -1,4 +1,4 @@
-"""The function of a module with checkpoints that tells what its calls hold."""
+"""The function of a module with checkpoints that returns the bytes of its calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.ir.shape import named_size
 
 MASKS = ((False, False), (False, True), (True, True))
-"""What masks a call takes: none; resets alone; lengths, with resets or without."""
+"""The kinds of masks of a call: none; resets alone; lengths, with resets or without."""
 HEAD = (
     "def _needed(steps, T, B, item, sizes, trains, masks):",
     '    """Return the bytes that a call holds beside its arguments where a piece has so many steps: in training, or in a run',
@@ -32,12 +32,12 @@ WIDTH, SPARE = 114, 2**10
 USED = {*OWN.values(), "sizes", "trains", "masks", "k", "size", "min", "max", "_steps"}
 
 Names = Mapping[sp.Symbol, sp.Symbol]
-"""Sizes and letters by the variables that they are in that function."""
+"""The variables of sizes and letters in that function."""
 
 
 @lru_cache(32)
 def needed_text(w: Written) -> str:
-    """Return that function."""
+    """Return the text of that function."""
     letters, kinds = Letters(), (True, False) if w.head is not None else (False,)
     calls = [(trains, masks) for trains in kinds for masks in range(len(MASKS))]
     found = [most(w, Call(trains, *MASKS[masks]), letters) for trains, masks in calls]
@@ -56,7 +56,7 @@ def needed_text(w: Written) -> str:
 
 
 def _names(w: Written, letters: Letters) -> dict[sp.Symbol, sp.Symbol]:
-    """The variables of all sizes; those of named ones go before letters."""
+    """Return the variables of all sizes; those of named ones go before letters."""
     found, used = {symbol: sp.Symbol(name) for symbol, name in OWN.items()}, {*USED}
     groups = letters.levels, letters.blocks, letters.buffers
     for symbol in [*map(named_size, w.names), *(letter for group in groups for letter in group.values())]:
@@ -69,7 +69,7 @@ def _names(w: Written, letters: Letters) -> dict[sp.Symbol, sp.Symbol]:
 
 
 def _letters(letters: Letters, names: Names) -> list[str]:
-    """The lines that give letters their values."""
+    """Return the lines that give letters their values."""
     lines = [
         f"{names[letter]} = _steps({', '.join(_size(x, names) for x in numbers)})"
         for numbers, letter in letters.blocks.items()
@@ -84,13 +84,13 @@ def _letters(letters: Letters, names: Names) -> list[str]:
 
 
 def _case(trains: bool, masks: int, kinds: Sequence[bool]) -> str:
-    """The condition of a kind of call."""
+    """Return the condition of a kind of call."""
     which = ["trains" if trains else "not trains"] * (len(kinds) > 1)
     return " and ".join([*which, f"masks == {masks}"])
 
 
 def _scans(case: Most, names: Names) -> str:
-    """The condition under which steps are scanned."""
+    """Return the condition under which steps are scanned."""
     return " or ".join(
         f"0 < {_size(size, names)} <= {WINDOW // least} and {least} <= steps"
         for least, size in dict.fromkeys(case.scans)
@@ -98,12 +98,15 @@ def _scans(case: Most, names: Names) -> str:
 
 
 def _returned(condition: str, case: Most, names: Names) -> list[str]:
-    """The lines that return what a call holds: what all sums have in common, and the most of the rest."""
+    """Return the lines that return the bytes of a call: the terms that all sums have in common, and the maximum of the
+    rest."""
     every = [*case.sums, *(x for more in case.small.values() for x in more)]
+    # max(a + c, b + c) = c + max(a, b), which makes the formula short.
     common = {product: min(x.get(product, 0) for x in every) for product in every[0]}
     texts = [_sum(x, common, names) for x in case.sums]
     for size, more in case.small.items():
         rest = _most([_sum(x, common, names) for x in more])
+        # Below LARGE NumPy allocates a temporary that it elides above it: the factor is 0 or 1.
         texts.append(f"({rest}) * ({_size(size, names)} < {LARGE})")
     both = _filled(f"+ {_sum(common, {}, names)}", 8)
     sums = [line for text in texts for line in _filled(f"{text},", 12)]
@@ -112,7 +115,7 @@ def _returned(condition: str, case: Most, names: Names) -> list[str]:
 
 
 def _filled(text: str, indent: int) -> list[str]:
-    """A text within brackets in lines that are not long."""
+    """Return a text within brackets in lines that are not long."""
     return fill(text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 4)).splitlines()
 
 
@@ -121,7 +124,7 @@ def _most(texts: Sequence[str]) -> str:
 
 
 def _sum(x: Sum, common: Sum, names: Names) -> str:
-    """A sum without what is common, numbers of arrays together."""
+    """Return a sum without its common terms, with the numbers of arrays together."""
     rest = {product: factor - common.get(product, 0) for product, factor in x.items()}
     numbers = [
         _times(product / ITEM, factor, names) for product, factor in rest.items() if factor and product.has(ITEM)

@@ -1,4 +1,4 @@
-"""What operators and ufuncs make of arrays without elements."""
+"""Operators and ufuncs of arrays without elements."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ REDUCTIONS = {"sum": "add", "max": "maximum", "min": "minimum", "all": "all", "a
 TESTS = (*COMPARISONS.values(), "isfinite", "logical_or", "logical_and", "logical_not")
 """Functions whose results are true or false."""
 OVER = dict.fromkeys(("add", "multiply", "bitwise_and", "bitwise_or"), 2)
+"""The number of first operands into one of which NumPy writes the result of an operator where nothing else reads it."""
 OVER |= dict.fromkeys(("subtract", "divide", "floor_divide", *SIGNS.values()), 1)
 """Of how many operands, the first ones, NumPy writes the result of an operator into one that nothing else reads."""
 EASY_POWERS = (-1, 0.5, 1, 2)
-"""The exponents for which it does so, too."""
+"""The exponents of powers for which it does so, too."""
 
 
 def computed(r: Reader, name: str, *args: Any, out: Any = None, **kinds: Any) -> Any:
@@ -59,7 +60,7 @@ def computed(r: Reader, name: str, *args: Any, out: Any = None, **kinds: Any) ->
 
 
 def _is_one_row(x: Bare, shape: Sequence[Any]) -> bool:
-    """Whether NumPy steps evenly through an array that goes with a shape."""
+    """Answer whether NumPy steps evenly through an array that is broadcast to a shape."""
     if x.is_in_order and (len(x.shape) == 0 or math.prod(x.shape) == 1 or same_axes(x.shape, shape)):
         return True
     apart = [0] * (len(shape) - x.ndim) + [0 if is_same(s, 1) else a for s, a in zip(x.shape, x.strides, strict=True)]
@@ -95,7 +96,7 @@ def _vecdot(r: Reader, a: tuple[Any, ...], b: tuple[Any, ...], out: Bare | None)
 
 
 def fresh(x: Any) -> Any:
-    """Return an operand as it has been computed, marked where it has memory of its own and nothing else refers to it."""
+    """Return an operand, marked if it is a temporary: it has memory of its own and nothing else refers to it."""
     if isinstance(x, Bare) and x.base is None and sys.getrefcount(x) <= ALONE:
         x.is_fresh = True
     return x
@@ -110,7 +111,7 @@ ALONE = _references(object())
 
 
 def _applied(name: str, *args: Any) -> Any:
-    """The result of an operator; where it is large, NumPy writes it into an operand that nothing else reads."""
+    """Return the result of an operator; where it is large, NumPy writes it into an operand that nothing else reads."""
     r = next(x.reader for x in args if isinstance(x, Bare))
     over = None if r.heap is None else _written_over(name, args)
     if r.heap is None or over is None or (is_whole(over.own_bytes) and over.own_bytes < LARGE):
@@ -118,6 +119,7 @@ def _applied(name: str, *args: Any) -> Any:
     if is_whole(over.own_bytes):
         over.release()
         return computed(r, name, *args)
+    # Whether a symbolic size is large is not known: the maximum with both arrays counts only where it is not.
     r.heap.note()
     result = computed(r, name, *args)
     r.heap.note(over.own_bytes)
@@ -126,7 +128,7 @@ def _applied(name: str, *args: Any) -> Any:
 
 
 def _written_over(name: str, args: Sequence[Any]) -> Bare | None:
-    """The operand into which NumPy writes the result of an operator where that is large."""
+    """Return the operand into which NumPy writes the result of an operator where that is large."""
     is_easy = name == "power" and type(args[1]) in (int, float) and args[1] in EASY_POWERS
     if not is_easy and name not in OVER:
         return None
@@ -142,8 +144,10 @@ def _written_over(name: str, args: Sequence[Any]) -> Bare | None:
 
 
 def _goes_into(x: Any, dtype: np.dtype[Any]) -> bool:
-    """Whether an operand casts safely to the type of the result. NumPy asks this of plain numbers as of arrays, as int64
-    or float64, so that 1 + x of a float32 x is a new array."""
+    """Answer whether an operand casts safely to the type of the result.
+
+    NumPy asks this of plain numbers as of arrays, as int64 or float64, so that 1 + x of a float32 x is a new array.
+    """
     return isinstance(x, Bare) or np.can_cast(np.asarray(0 if isinstance(x, Extent) else x).dtype, dtype, "safe")
 
 

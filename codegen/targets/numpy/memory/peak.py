@@ -1,4 +1,4 @@
-"""The most memory that a call of a module holds, read by running the module on arrays without elements."""
+"""The peak of memory of a call of a module, read by running the module on arrays without elements."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OBJECTS = 2**12
 
 @dataclass(frozen=True)
 class Call:
-    """What a call is: training, or a run and the way back; whether samples have lengths, whether they are reset; with
-    checkpoints the borders of the last pieces, the last of them a whole one."""
+    """A kind of call: training, or a run and the way back; with lengths of samples, with resets; with checkpoints the
+    borders of the last pieces, the last of them a whole one."""
 
     trains: bool
     lengths: bool
@@ -32,7 +32,7 @@ class Call:
 
 
 def peak(w: Written, call: Call, sizes: Mapping[str, int], T: int, B: int, dtype: Any) -> int:
-    """Return the most bytes that a call holds beside its arguments and beside the states that checkpoints hold."""
+    """Return the greatest number of bytes that a call takes beside its arguments and beside the states of checkpoints."""
     r = Reader(np.dtype(dtype))
     heap = Heap(r.dtype.itemsize, r.dtype)
     run(w, call, in_numbers(w, r, sizes, T, B), heap, {})
@@ -40,12 +40,12 @@ def peak(w: Written, call: Call, sizes: Mapping[str, int], T: int, B: int, dtype
 
 
 def last_borders(T: int, piece: int) -> tuple[int, ...]:
-    """Return the borders of the last pieces, three at the most, than which no other is larger."""
+    """Return the borders of the last pieces, three at the most; no other piece is larger."""
     return tuple(map(Length, sorted({max(T - i * piece, 0) for i in range(4)}))) if T else (Length(0), Length(0))
 
 
 def run(w: Written, call: Call, given: Reading, heap: Heap, others: Mapping[str, Any]) -> None:
-    """Run a call of a module, and count what it holds; `others` are functions that stand for those of the module."""
+    """Run a call of a module and count its memory; `others` are functions that replace those of the module."""
     r = given.reader
     names, a = functions_of(w.text, r), arguments_of(w, given)
     resets = Bare(r, given.lead, bool) if call.reset else None
@@ -68,20 +68,21 @@ def _trained(names: Mapping[str, Any]) -> Any:
 
 def _run_and_back(names: Mapping[str, Any], r: Reader) -> Any:
     ran = names["forward"](None, workspace=names["Workspace"](names["HELD"]))
-    heap, r.heap = r.heap, None  # what the caller sends back takes nothing
+    heap, r.heap = r.heap, None  # cotangents are the caller's, and not counted
     cotangents = {k: Bare(r, v.shape) for k, v in (ran.states | ran.outputs).items()}
     r.heap = heap
     return ran, names["backward"](ran, cotangents)
 
 
 def _masks(given: Reading, call: Call, resets: Bare | None) -> tuple[Bare | None, Bare | None]:
-    """Who is active and who is reset at each step: the caller's own array, unless resets end where samples do."""
+    """Return the masks of a call: the caller's own array of resets, unless resets end where samples do."""
     active = Bare(given.reader, given.lead, bool) if call.lengths else None
     return active, resets if active is None or resets is None else Bare(given.reader, given.lead, bool)
 
 
 def _in_pieces(names: Mapping[str, Any], borders: Sequence[Any]) -> dict[str, Callable[..., Any]]:
-    """The functions of a module that decide on pieces: the last ones run, and the states between them take nothing."""
+    """Return functions that replace the choice of pieces: the last ones run, and the states between them take no
+    memory."""
     piece, run_ahead = borders[-1] - borders[-2], names.get("_ahead_to")
 
     def ahead(a: Any, start: Any, lo: Any, hi: Any, *rest: Any) -> Any:
@@ -101,8 +102,11 @@ def _in_pieces(names: Mapping[str, Any], borders: Sequence[Any]) -> dict[str, Ca
 
 
 def _backwards(borders: Sequence[Any]) -> list[tuple[Any, Any, bool]]:
-    """What is done in order, as a schedule of checkpoints tells it: with three pieces or more two are run ahead before
-    the way back through the last, twice, as gradients are there when that happens again; at the end comes the first."""
+    """Return the actions in order, as a schedule of checkpoints.
+
+    With three pieces or more two are run ahead before the way back through the last, twice, for gradients are allocated
+    when that happens again; at the end comes the first piece.
+    """
     pieces, often = [*pairwise(borders)], min(len(borders) - 2, 2)
     first, last = pieces[0], pieces[-1]
     again = [(0, last[0], False), (*last, True)] * often

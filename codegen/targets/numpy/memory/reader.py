@@ -1,4 +1,4 @@
-"""What has been read of a module so far: its calls, the loops around the present line."""
+"""The state of reading a module: its calls so far, and the loops around the present line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ BEFORE, BLOCKS, STEPS = "outside the loop", "each block of steps", "each step"
 
 @dataclass(frozen=True)
 class Call:
-    """Calls of one function of NumPy from one place: the line of the sweep, where that stands among its loops, how often
-    it is called in all, and its operations in all: multiply-adds of a product, elements of everything else."""
+    """Calls of one function of NumPy from one place: the line of the sweep, its place among the loops, how often it is
+    called in all, and its operations in all: multiply-adds of a product, elements of everything else."""
 
     name: str
     line: int
@@ -32,7 +32,7 @@ class Call:
 
     @property
     def is_product(self) -> bool:
-        """Whether it is a product of matrices."""
+        """True if it is a product of matrices."""
         return self.name in ("matmul", "einsum")
 
 
@@ -49,8 +49,8 @@ class Loop:
 
 @dataclass
 class Reader:
-    """What has been read so far: calls, the loops around the present line, and what the letters for lengths of blocks
-    mean."""
+    """The state of reading: calls, the loops around the present line, and the meaning of the letters for lengths of
+    blocks."""
 
     dtype: np.dtype[Any]
     blocks: Blocks = field(default_factory=Blocks)
@@ -64,26 +64,28 @@ class Reader:
         return Extent(sp.Dummy(name, integer=True, positive=True), self.blocks)
 
     def call(self, name: str, operations: Any) -> None:
-        """Note a call, unless it is memory that is counted."""
+        """Record a call, unless it is memory that is counted."""
         if self.heap is not None:
             return
         where, line = self.place()
         self.calls.append(Call(name, line, where, self.all_of(1), self.all_of(operations)))
 
     def all_of(self, once: Any) -> Any:
-        """Return what something comes to in all loops around the present line."""
+        """Return a count of one execution, multiplied by all loops around the present line."""
         once = expression(once) if isinstance(once, Extent) else once
         for loop in reversed(self.loops):
             if loop.length is None:
                 once = once * loop.times
             else:
+                # A count is linear in the length of a block: the lengths of all blocks add up to the steps, so that the
+                # last, shorter one needs no case of its own.
                 parts = sp.Poly(once, loop.length)
                 assert parts.degree() < 2, f"{once} grows with the square of a block"
                 once = parts.coeff_monomial(loop.length) * loop.steps + parts.coeff_monomial(1) * loop.times
         return once if isinstance(once, int) else sp.expand(once)
 
     def place(self) -> tuple[str, int]:
-        """Where the present line stands, and the line of the sweep."""
+        """Return the region of the present line, and the line of the sweep."""
         known = [f for f in frames() if f.f_code.co_filename == FILE]
         sweep = next((f for f in known if f.f_code.co_name in SWEEPS), known[-1])
         kinds = [not loop.is_block for loop in self.loops]

@@ -1,8 +1,11 @@
-"""What a module calls, read by running its text on arrays that have a shape and no elements.
+"""The calls of a module, read by running its text on arrays that have a shape and no elements.
 
-Loops of the sweeps run once: what is called inside counts as often as the loop would run. Where sizes are symbols, steps that
-are taken in blocks count as a block of `length` steps, and all blocks together as all steps; where they are numbers, the first
-block runs, the second for all that are alike, and a last one that is short. Conditions on elements count as true.
+Loops of the sweeps run once: calls inside count as often as the loop would run. Where sizes are symbols, steps that are
+taken in blocks count as a block of `length` steps, and all blocks together as all steps; where they are numbers, the
+first block runs, the second for all that are alike, and a last one that is short. Conditions on elements count as true.
+
+Example: of `for t in range(T): np.matmul(h, W, out=s)` with h of (B, n) and W of (n, n) the body runs once, and is
+recorded as T calls, with T B n² multiply-adds in all.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from symbptt.codegen.targets.numpy.memory.reader import FILE, SWEEPS, Loop, Read
 
 
 class Steps:
-    """`range` in a loop over steps."""
+    """A `range` in a loop over steps."""
 
     def __init__(self, reader: Reader, *borders: Any) -> None:
         self.reader = reader
@@ -60,7 +63,7 @@ class Steps:
 
 
 def _letter(r: Reader, size: sp.Expr) -> sp.Symbol:
-    """The letter that stands for the length of a block in formulas."""
+    """Return the letter that stands for the length of a block in formulas."""
     known = next((letter for letter, old in r.letters.items() if old == size), None)
     if known is None:
         known = sp.Symbol("K" + "'" * len(r.letters), integer=True, nonnegative=True)
@@ -79,7 +82,7 @@ def _stepping(r: Reader, steps: Steps, parts: Sequence[Any]) -> Iterator[Any]:
 
 
 def _ranged(r: Reader, *borders: Any) -> Any:
-    """A range that runs as it is, unless it is one over steps in a sweep."""
+    """Return a range that runs as it is, unless it is one over steps in a sweep."""
     caller = next(f.f_code.co_name for f in frames() if f.f_code.co_filename == FILE and "<" not in f.f_code.co_name)
     if any(isinstance(x, Length | Extent) for x in borders) and caller in SWEEPS:
         return Steps(r, *borders)
@@ -101,15 +104,16 @@ class Rooms:
 
 
 def definitions(text: str) -> dict[str, Any]:
-    """Return what a module defines, as it is."""
+    """Return the definitions of a module, as they are."""
     names: dict[str, Any] = {"__name__": "run"}
     exec(code_of(text, FILE), names)
     return names
 
 
 def _with_marks(tree: ast.Module) -> ast.Module:
-    """Mark the operands of operators that are no names: NumPy may write results into what nothing else reads."""
-    for node in ast.walk(tree):  # not by visitors, which call each other as deep as a long sum is nested
+    """Mark the operands of operators that are no names: NumPy may write results into temporaries that nothing else
+    reads."""
+    for node in ast.walk(tree):  # not by visitors, which recurse as deep as a long sum is nested
         match node:
             case ast.BinOp():
                 node.left, node.right = _marked(node.left), _marked(node.right)
@@ -130,7 +134,7 @@ def _code(text: str) -> CodeType:
 
 
 def functions_of(text: str, reader: Reader) -> dict[str, Any]:
-    """Return what a module defines, made to run on arrays without elements."""
+    """Return the definitions of a module, made to run on arrays without elements."""
     names: dict[str, Any] = {"__name__": "read", "_fresh": fresh}
     exec(_code(text), names)
     names |= {
@@ -146,8 +150,10 @@ def functions_of(text: str, reader: Reader) -> dict[str, Any]:
 
 
 def _sharpened(r: Reader, rest: Bare, of: Callable[[Bare], Bare], argument: Callable[[], Any]) -> Bare:
-    """What a function leaves of one. Calls are those where no element saturates, one look at them all; memory is that
-    where all of them do."""
+    """Return a remainder that was computed again.
+
+    Its calls are those where no element saturates, one look at them all; its memory is that where all of them do.
+    """
     r.call("minimum", rest.size)
     if r.heap is not None:
         tiny = Bare(r, rest.shape, bool)
@@ -160,8 +166,8 @@ def _sharpened(r: Reader, rest: Bare, of: Callable[[Bare], Bare], argument: Call
 
 
 def names_of(text: str, reader: Reader) -> dict[str, Any]:
-    """Return the functions of a module, made to run on arrays without elements; a scan does the same as the loop that is
-    read, and what is collected in a table counts as one call."""
+    """Return the functions of a module, made to run on arrays without elements; a scan does the same work as the loop
+    that is read, and a table that is collected counts as one call."""
     names = functions_of(text, reader)
     names |= {"_window": lambda *_: 0, "_scan": lambda *_, **__: False, "_scan_back": lambda *_, **__: False}
     names["_collected"] = lambda *given: _collected(reader, *given)

@@ -1,4 +1,4 @@
-"""A module that was written, and its arguments as arrays without elements."""
+"""A generated module, and its arguments as arrays without elements."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ T, B = (sp.Symbol(name, integer=True, nonnegative=True) for name in "TB")
 
 @dataclass(frozen=True)
 class Written:
-    """A module's text, which tells one from the other, with the placed program that it was written from, and what belongs
-    to the module beside it."""
+    """The text of a module, by which modules are compared, and the placed program and the options from which it was
+    written."""
 
     text: str
     program: Program = field(compare=False)
@@ -37,12 +37,12 @@ class Written:
 
     @property
     def at_every(self) -> bool:
-        """Whether there is a loss that is taken at every step; a truncated one is."""
+        """True if there is a loss that is taken at every step; a truncated one is."""
         return self.head is not None and (self.head.at == "every" or self.truncation is not None)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The named sizes, those of a loss among them."""
+        """The named sizes, including those of a loss."""
         programs = [self.program] if self.head is None else [self.program, self.head.program]
         return tuple(sorted({name for p in programs for name in size_names(p)}))
 
@@ -70,7 +70,7 @@ def in_symbols(w: Written, r: Reader) -> Reading:
 
 
 def in_numbers(w: Written, r: Reader, sizes: Mapping[str, int], steps: int, batch: int) -> Reading:
-    """Return the sizes that are given."""
+    """Return the given sizes."""
     return Reading(r, {name: sizes[name] for name in w.names}, (Length(steps), batch))
 
 
@@ -86,7 +86,7 @@ def _array(w: Written, given: Reading, x: Argument) -> Bare:
 
 
 def _axes(w: Written, given: Reading, role: str) -> tuple[Any, ...]:
-    """The sample axes of an argument."""
+    """Return the sample axes of an argument."""
     if role in ("input", "index") or (role == "target" and w.at_every):
         return given.lead
     return given.lead[1:] if role in ("state", "target") else ()
