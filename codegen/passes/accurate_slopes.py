@@ -232,6 +232,7 @@ def _again(made: _Sharpening, id: int) -> int:
     if id not in made.again:
         node = made.old.graph[id]
         if id in made.long or (id in made.there and not _is_arithmetic(made, node)):
+            # A reshape to its own shape moves no element; `again` keeps it apart from the value itself in the graph.
             shape = made.graph.shape(made.new[id])
             made.again[id] = made.graph.add("view", (made.new[id],), shape, View("reshape", again=True))
         else:

@@ -30,6 +30,7 @@ def hoist(p: Program) -> Program:
     def rewrite(graph: Graph, node: Node, args: tuple[int, ...]) -> int:
         if node.id in splits:
             free, bound = ([(sign, new[id]) for sign, id in terms] for terms in splits[node.id])
+            # The inner sum is a node of its own, which reads no state and so goes before the loop.
             new[node.id] = _sum(graph, [(1, _sum(graph, free)), *bound])
         else:
             new[node.id] = copy_node(graph, node, args)

@@ -58,5 +58,6 @@ def _of_transposes(g: Graph, node: Node, args: tuple[int, ...]) -> int:
         if inner.family == "view" and inner.attrs.kind == "transpose":
             order = inner.attrs.data
             ids[i] = inner.args[0]
+            # A product of a transpose is the product of the original with its labels in another order.
             labels[i] = tuple(labels[i][order.index(axis)] for axis in range(len(order)))
     return build.contract(g, ids[0], ids[1], Product(labels[0], labels[1], node.attrs.out))

@@ -134,6 +134,7 @@ def operations(tree: Tree) -> float:
     """Return the cost of an elementwise body, in multiplications."""
     match tree:
         case Sum(terms):
+            # The sign of the first term is an operation; the others are those of subtractions.
             return len(terms) - 1 + (terms[0][0] < 0) + sum(operations(term) for _, term in terms)
         case Prod(factors, divisors):
             own = len(factors) - 1 + DIVISION * len(divisors)
