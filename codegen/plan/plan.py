@@ -124,6 +124,8 @@ class Plan:
         Raises: ArgumentError as `peak` does.
         """
         actions = self._schedule(T, B, dtype, sizes, 0)[1]
+        # `forward` of a cell has run all steps once, so that each piece with a tape runs its steps again; in training
+        # it is the pieces that run ahead which are extra.
         again = sum(hi - lo for lo, hi, is_last in actions if is_last is not self.trains)
         return 0 if self.memory == "all" else again
 
@@ -317,6 +319,7 @@ def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
     """Return how many states a schedule stores at once beside the initial one."""
     held, most = {0}, 1
     for lo, hi, is_last in actions:
+        # The state before a piece is dropped once the adjoints have flowed back through it; state 0 is the caller's.
         held = held - {lo} if is_last else held | {hi}
         most = max(most, len(held))
     return most - 1

@@ -28,6 +28,7 @@ def of_pieces(T: int, piece: int, actions: Actions, trains: bool, at_every: bool
         if not is_last:
             found.update(("forward", min(piece, hi - at)) for at in range(lo, hi, piece))
             continue
+        # The second run of a cell is that of `backward`, which needs the tape.
         found[("forward", hi - lo)] += 1 if trains else 2
         found[("carried" if handed else "backward", hi - lo)] += 1
         handed = True
@@ -40,6 +41,7 @@ def of_pieces(T: int, piece: int, actions: Actions, trains: bool, at_every: bool
 def of_blocks(T: int, truncation: Window | Chunked, trains: bool) -> Counter[Run]:
     """Return the runs of truncated gradients: of each block of losses, backward through the steps that they reach."""
     size = truncation.k if isinstance(truncation, Window) else truncation.k1
+    # A model runs forward block by block, a cell all at once.
     found = Counter[Run]() if trains else Counter([("forward", T)])
     for lo in range(0, max(T, 1), size):
         hi = min(lo + size, T)

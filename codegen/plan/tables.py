@@ -35,6 +35,7 @@ def formula(expr: Size) -> str:
     for term in sorted(sp.Add.make_args(expr), key=_order):
         outer = sp.Mul(*(x for x in sp.Mul.make_args(term) if x in (T, B) or x.has(sp.ceiling)))
         groups.setdefault(outer, []).append(term / outer)
+    # A negative term has its sign in its text.
     return " + ".join(_group(outer, terms) for outer, terms in groups.items()).replace("+ -", "- ")
 
 
@@ -52,6 +53,7 @@ def number(value: sp.Expr | float) -> str:
         return f"{value:.0f}"
     power = min(int(math.log10(abs(value)) / 3 + 0.0002), len(UNITS))  # 999.6 k are 1 M
     value /= 1000**power
+    # The limits are the numbers from which rounding gives one digit more.
     return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f} {UNITS[power - 1]}"
 
 

@@ -83,13 +83,16 @@ def _read(w: Written, given: Reading) -> Read:
     names, found = names_of(w.text, r), dict[str, tuple[Call, ...]]()
     common, ws = (dims, *given.lead, r.dtype), Rooms(r)
     a = arguments_of(w, given)
+    # Masks are None: with them a step computes the same products.
     states, outputs, tape = names["_forward"](a, a, *common, None, None, ws)
     found["forward"] = _taken(r)
     full, last = states | outputs, dict.fromkeys(states)
     if w.head is not None:
+        # A loss at the last step reads values without an axis of steps.
         lead, known = (given.lead, full) if w.at_every else (given.lead[1:], {k: v[0] for k, v in full.items()})
         sent = names["_loss"](a, known, Bare(r, lead), *common)[1]
         found["loss"] = _taken(r)
+        # A cotangent that the loss does not send is None, so that the sweep does not read it.
         full = {k: v if k in sent and (w.at_every or k in outputs) else None for k, v in full.items()}
         last = last if w.at_every else {k: sent.get(k) for k in states}
     if isinstance(w.truncation, Window):
@@ -136,6 +139,7 @@ def labels_of(w: Written, symbolic: Read) -> Labels:
     for sweep, calls in symbolic.calls.items():
         p, known = w.head.program if w.head is not None and sweep == "loss" else w.program, _known(w, sweep)
         for call in calls:
+            # Outside the loop, operations that grow with T are those of all steps at once.
             where = ALL_STEPS if call.where == BEFORE and expression(call.operations).has(T) else WHERE[call.where]
             id = _named(call, known) if call.is_product else None
             label = _unnamed(w, call, where) if id is None else Label(where, True, id, product_text(p, id))
@@ -199,6 +203,7 @@ Named = tuple[int, sp.Expr]
 
 def _named(call: Call, known: list[Named]) -> int | None:
     """Return the product that a call computes: the first one left that has as many operations."""
+    # Products of equal cost are told apart by their order, which is that of the text.
     at = next((i for i, (_, operations) in enumerate(known) if sp.expand(operations - call.operations) == 0), None)
     return None if at is None else known.pop(at)[0]
 
@@ -226,6 +231,8 @@ def _inside(m: Module, id: int, outer: int | None = None) -> Iterator[Named]:
         both = all(arg in m.varying for arg in node.args)
         summed = set(node.attrs.a) & set(node.attrs.b) - set(node.attrs.out)
         lead = sp.prod({"T": T, "B": B}[axis] for axis in m.lead) if id in m.varying else 1
+        # Σ_t a_t b is summed over the steps before the product where b is the same at all of them, so that it runs
+        # once.
         if summed or (outer is not None and both):
             yield id if outer is None else outer, _operations(m.program, node) * (lead if both or outer is None else 1)
 
@@ -267,6 +274,7 @@ def _factors(p: Program, id: int) -> Factors | None:
     if len(labels.a) == 2 and len(labels.b) == 1 and labels.b[0] in labels.a:
         turned, inner_node = labels.a[0] == labels.b[0], p.graph[a]
         if inner_node.family == "view" and inner_node.attrs.kind == "transpose" and a not in p.labels:
+            # Two transpositions cancel.
             a, turned = inner_node.args[0], not turned
         return "", short(at(a, 5), OPERAND), "ᵀ" * turned, short(at(b, 5), OPERAND)
     if len(labels.a) == len(labels.b) == 1 and labels.out == labels.a + labels.b:
@@ -317,6 +325,7 @@ def least_sizes(w: Written) -> dict[str, int]:
     axes = {sp.expand(size) for a in w.program.arguments for size in a.shape if not isinstance(size, int)}
     for _ in range(ROUNDS):
         empty = [size for size in axes if size.xreplace(found) < 1]
+        # Only a size with a positive coefficient makes an axis longer.
         gained = {
             x
             for size in empty
