@@ -42,6 +42,7 @@ def _of_step(first: sp.Expr) -> Callable[[Stored], View]:
     def part(stored: Stored) -> View:
         if stored.steps == "none":
             return stored.view
+        # Of a buffer of the steps of one block, step t has row t - lo.
         return point(stored.view, 0, T if stored.steps == "all" else size(T - first))
 
     return part

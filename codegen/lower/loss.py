@@ -26,6 +26,7 @@ def lower_loss(p: Program, of_all_steps: bool) -> Function:
     m = module_of(p, ("T", "B") if of_all_steps else ("B",))
     storage, given = _storage(m, lead)
     w = sweep_of(m, storage, "forward")
+    # One function computes both sweeps: without a loop nothing needs to be stored between them.
     back = Sweep("backward", m, storage, w.lowering)
     w.lowering.frame = Frame(lead, FRAMES[AFTER].part)
     for sweep in (w, back):
@@ -38,6 +39,7 @@ def lower_loss(p: Program, of_all_steps: bool) -> Function:
             if a.name in ids:
                 view = w.result(ids[a.name], m.gradients[a.name], _shape(m, a, lead), results)
                 results.append(Port(group, a.name, view))
+            # A caller gets a gradient of every parameter; a cotangent that is zero need not be sent.
             elif group == "params":
                 zeros = whole(w.builder.buffer(f"d{a.name}", a.shape, "result"))
                 w.builder.fill(zeros, ZERO)

@@ -53,6 +53,7 @@ def enter(storage: Storage, masks: Masks) -> list[Statement]:
         after, initial = point(whole(storage.states[name]), 0, T), whole(storage.initial[name])
         copied = Map(out, Ref(0), (after,))
         found.append(If(whole(masks.resets_there), (_chosen(out, reset, initial, after),), (copied,)))
+        # Last: the end of a sample prevails over a reset after it.
         found.append(If(whole(masks.lengths), (_chosen(out, active, out, was),)))
     return found
 
@@ -70,6 +71,7 @@ def stop(storage: Storage, masks: Masks) -> list[Statement]:
     inside: list[Statement] = [
         Map(point(whole(b), 0, 0), Ref(0), (whole(storage.initial[name]),)) for name, b in masks.stopped.items()
     ]
+    # One step after the other, for an ended sample copies the state of the step before.
     inside.append(Loop(T, 0, STEPS, tuple(rounds)))
     return [If(whole(masks.lengths), tuple(inside), tuple(copies))] * bool(copies)
 

@@ -124,6 +124,8 @@ def _argument(m: Module, found: Storage, a: Argument) -> None:
             buffer = found.masks.before[a.name] = Buffer(m.previous[leaf], buffer.shape, "residual")
             found.masks.held[a.name] = Buffer(found.name(f"{name}_held"), (BATCH, *a.shape), "argument")
             found.forward.append(buffer)
+        # The state before step t is row t of the states, or row t + 1 of `before`, whose first row is that of ended
+        # samples.
         found.stored[leaf] = Stored(span(whole(buffer), 0, int(found.masks is not None), STEPS), "all")
         return
     else:
@@ -194,6 +196,7 @@ def _values(m: Module, found: Storage, pulled: bool) -> None:
         if id in nexts and sweep == "forward" and region in NEAR:
             found.stored[id] = Stored(span(whole(found.states[nexts[id]]), 0, 1, STEPS), "all")
         elif goes_on and not pulled:
+            # Nothing else reads the incoming cotangent, so that the total one overwrites it.
             found.stored[id] = found.stored[carried[m.variables[id]]]
         elif id not in found.stored and not is_looked_at(m, id):
             at_once = pulled and sweep == "backward" and id in m.varying

@@ -89,6 +89,7 @@ class Sweep:
     def function(self, given: list[Port], results: list[Port]) -> Function:
         """Return the function, with the buffers and constants that it uses."""
         body = tuple(self.builder.statements)
+        # Storage is planned before the statements are known, so that some buffers have no use.
         used = {view.buffer for s in walk(body) for view in views(s)} | {port.view.buffer for port in results}
         own = self.storage.forward if self.name == "forward" else self.storage.backward
         constants = (c for c in (*self.storage.constants, *self.builder.constants) if c.buffer in used)
@@ -107,6 +108,7 @@ class Sweep:
         """Return the numbers by which the length of a block is chosen, where a loop goes by blocks."""
         if not any(isinstance(s, Loop) and s.strip == BLOCK for s in walk(self.builder.statements)):
             return None
+        # Without a prologue and an epilogue the next states are the measure.
         ids = [*self.ids(BLOCK_REGION), *self.ids(TAIL)] or list(self.module.program.next.values())
         return held_of(self.module, ids), rows_of(self.module, ids)
 

@@ -44,6 +44,7 @@ class Monitor:
     @property
     def start(self) -> list[Statement]:
         """The statements before the loop."""
+        # Where no norms are asked for, the results are zeros.
         return [Map(whole(buffer), number(0), ()) for buffer in self.flows.values()]
 
 
