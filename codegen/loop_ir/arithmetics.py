@@ -80,6 +80,7 @@ ORDERED: dict[str, Callable[..., Any]] = {
     "logical_not": lambda a: not a,
     "maximum": lambda a, b: max(a, b),
     "minimum": lambda a, b: min(a, b),
+    # 0 * a is the zero of the kind of a.
     "relu": lambda a: max(a, 0 * a),
     "abs": lambda a: abs(a),
     "sign": lambda a: 0 * a + (a > 0) - (a < 0),

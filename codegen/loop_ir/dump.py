@@ -120,6 +120,7 @@ def view_text(view: View) -> str:
     """
     index = ", ".join(_index(view, i) for i in range(len(view.buffer.shape)))
     text = f"{view.buffer.name}[{index}]" if index else view.buffer.name
+    # Axes in the order of the buffer, each along one of its axes, need no mark.
     order = [axis.of for axis in view.axes]
     if order == sorted(order) and all(len(of) == 1 for of in order):
         return text

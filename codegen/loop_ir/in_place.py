@@ -95,6 +95,7 @@ def apart(a: View, b: View) -> bool:
     for i, (x, y) in enumerate(zip(a.start, b.start, strict=True)):
         points = not any(i in axis.of for axis in (*a.axes, *b.axes))
         gap = size(x - y)
+        # A gap in symbols may be zero for some sizes.
         if points and isinstance(gap, int) and gap != 0:
             return True
     return False

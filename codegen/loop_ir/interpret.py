@@ -177,6 +177,7 @@ class _Machine:
 
     def _map(self, s: Map) -> None:
         value = tree_value(s.body, [self.operand(arg) for arg in s.args], self.arithmetic)
+        # Comparisons of objects give Python's bools, which are no elements.
         if self.arithmetic.dtype == object and s.out.buffer.dtype == "float":
             value = _as_elements(value, self.arithmetic)
         self._write(s.out, value, False)
@@ -285,6 +286,7 @@ def tree_value(tree: Tree, parts: Sequence[Any], arithmetic: Arithmetic) -> Any:
         case Prod(factors, divisors):
             return reduce(np.divide, map(of, divisors), reduce(np.multiply, map(of, factors)))
         case Power(base, exponent):
+            # A whole exponent as an int keeps fractions exact.
             count = whole_power(tree)
             return np.power(of(base), count or of(exponent))
         case Call(name, args):

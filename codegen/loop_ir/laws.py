@@ -129,6 +129,7 @@ def _contract(s: Contract) -> None:
         for label, length in zip(labels, view.shape, strict=True):
             assert sizes.setdefault(label, length) == length, f"a label of two sizes: {s}"
     for mine, other in ((s.labels.a, s.labels.b), (s.labels.b, s.labels.a)):
+        # An axis that only one operand has must be summed by a Reduce before the product.
         assert set(mine) <= set(other) | set(s.labels.out), f"an axis summed in one operand alone: {s}"
     assert set(s.labels.out) <= {*s.labels.a, *s.labels.b}, f"an axis of the result from nowhere: {s}"
 

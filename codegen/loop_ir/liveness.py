@@ -104,6 +104,7 @@ def _live(buffer: Buffer, uses: Sequence[_Use], rounds: Sequence[_Round], end: i
     # one.
     for around in reversed(rounds):
         inside = [use for use in uses if around.first <= use.at <= around.last]
+        # A round of blocks writes a buffer of a block before it reads it, as the law of blocks demands.
         of_block = around.by_blocks and buffer.space == "block"
         outside = first < around.first or last > around.last
         if inside and (outside or (not of_block and _is_carried(inside, around))):

@@ -307,6 +307,7 @@ def reads(s: Statement) -> tuple[View, ...]:
         case Cumulate():
             return (s.x,)
         case Sharpen():
+            # It reads the remainders to find the tiny ones.
             return (s.out, s.argument)
         case If():
             return (s.flag,)

@@ -78,5 +78,6 @@ def reshaped(view: View, shape: Shape) -> View | None:
 
 def _moved(view: View, axis: int, by: Size) -> View:
     old = view.axes[axis]
+    # A diagonal axis moves along both axes of the buffer.
     start = tuple(size(s + by * old.step) if i in old.of else s for i, s in enumerate(view.start))
     return replace(view, start=start)

@@ -48,7 +48,9 @@ def _in_rounds(s: Loop, inside: Size) -> Size:
     steps = size(s.stop - s.start)
     if s.count is None:
         return size(steps * inside)
+    # inside = each * count + once
     each, once = sp.Poly(inside, s.count).all_coeffs()[-2:] if sp.sympify(inside).has(s.count) else (0, inside)
+    # A ceiling is no polynomial, and is left out where nothing occurs once a round.
     rounds = sp.ceiling(sp.sympify(steps) / s.strip) if once != 0 else 0
     return size(each * steps + once * rounds)
 
@@ -57,6 +59,7 @@ def tree_operations(tree: Tree) -> int:
     """Return the operations of an elementwise body for one element."""
     match tree:
         case Sum(terms):
+            # The sign of the first term is an operation; the others are those of subtractions.
             signs = terms[0][0] < 0
             return len(terms) - 1 + signs + sum(tree_operations(term) for _, term in terms)
         case Prod(factors, divisors):
