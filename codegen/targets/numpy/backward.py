@@ -61,6 +61,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
         *(opening(m, "backward", carries.values(), FREE) if scan else []),
         *block.before,
         *sheet.before(body),
+        # Blocks are counted from the end, so that the short one is the first in time.
         "for hi in range(T, 0, -K):",
         "    lo = max(hi - K, 0)",
         *indented([*block.ahead, *unless_scanned(scan, loop), *block.behind]),

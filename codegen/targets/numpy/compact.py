@@ -151,6 +151,7 @@ def _joint_rooms(run: list[Line]) -> list[Line]:
     first = [replace(line, name=line.name.partition(" = ")[0]) for line in run]
     others = [(name, line.name.partition(" = ")[0]) for line in run for name in line.name.split(" = ")[1:]]
     more = [Line(f"{run[0].indent}{name} = {room}", "", run[0].indent, name, room) for name, room in others]
+    # A generator calls the allocation once for each array, where a = b = np.empty(n) would be one array.
     return [_assigned(first, f"({run[0].value} for _ in range({len(run)}))"), *more]
 
 
@@ -170,7 +171,7 @@ def _rooms_of_shapes(run: list[Line]) -> list[Line]:
 
 
 def _same_index(line: Line) -> object:
-    """The index by which a part of an array is taken."""
+    """Return the index by which a part of an array is taken."""
     part = PART.fullmatch(line.value)
     return part["index"] if part is not None and not line.comment and " = " not in line.name else None
 

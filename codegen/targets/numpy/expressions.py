@@ -153,9 +153,11 @@ def _sizes(s: Scope, node: Node) -> dict[str, Written]:
 def _reduce(s: Scope, node: Node) -> Written:
     x = node.args[0]
     rank = len(s.graph.shape(x))
+    # Counted from the end, axes do not depend on the sample axes in front.
     axes = [axis - rank for axis in node.attrs.axes]
     whole = len(axes) == rank and not s.axes(x)
     axis = "" if whole else str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
+    # NumPy sums bools to int64.
     kind = ", ".join([axis] * bool(axis) + ["dtype=dtype"] * is_bool(s.graph[x]))
     return f"{_array(s, x)}.{node.attrs.kind}({kind})", ATOM
 

@@ -79,6 +79,7 @@ def _arguments(m: Module, variable: dict[str, str]) -> list[str]:
 def _buffers(states: list[State]) -> list[str]:
     """Return the lines of one array for a state before and after every step, of which the two are views, unless there
     are masks."""
+    # With masks the state before a step may differ from that after the step before.
     lines = ["masked = active is not None or reset is not None"]
     names = [f"{s.now}_buffer, {s.before}, {s.now}" for s in states]
     if len(states) == 1:

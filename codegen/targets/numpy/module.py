@@ -66,6 +66,7 @@ def source(
         "\n" + "\n".join(lines),
     ]
     if isinstance(memory, int):
+        # The function that tells the memory is derived from the module without that function.
         texts.append(needed_text(Written(_composed(p, top, texts), p, head, truncation, clip, True)))
     return _composed(p, top, texts)
 
@@ -106,6 +107,7 @@ def _settings(head: Head | None, truncation: Window | Chunked | None, memory: st
 def _composed(p: Program, top: list[str], texts: list[str]) -> str:
     """Return the text of a module, whose mark tells its runs from those of others."""
     body = "\n\n".join(text.strip("\n") + "\n" for text in texts)
+    # The checksum tells a module from another version of the same cell.
     mark = f"{p.name} {zlib.crc32(body.encode('utf-8', 'replace')):08x}"
     return "\n\n".join([*top, f"MARK = {mark!r}"]) + f"\n\n\n{body}"
 

@@ -292,6 +292,7 @@ def _with_variable(p: Program) -> list[int]:
         cheap = node.family == "view" and node.attrs.kind in WITHOUT_COPY and not across
         long = length[id] > LONGEST and node.family != "view"
         if named or across or long or id in roots or (len(readers[id]) > 1 and not cheap) or node.family == "number":
+            # From here on the value counts as one operation in the formulas of its readers.
             chosen.append(id)
             length[id] = 1
     return chosen

@@ -112,5 +112,6 @@ def _call(name: str, args: Sequence[Tree], parts: Sequence[Written]) -> Written:
 
 def _negated(tree: Tree, written: Written) -> str:
     if isinstance(tree, Sum) and len(tree.terms) == 1 and tree.terms[0][0] < 0:
+        # -(-x) is x in IEEE arithmetic.
         return written[0].removeprefix("-")
     return f"-{bracket(written, POWER)}"

@@ -79,6 +79,8 @@ def recursion(m: Module) -> tuple[Affine, Affine] | None:
         for sweep in ("forward", "backward")
         for id in computed(m, sweep, LOOP)
     )
+    # A gradient of an input that is the carry itself needs the carries of all steps, which only a scan over them
+    # computes.
     passed = {leaf for leaf in m.program.carry.values() if leaf in m.program.inputs.values()}
     return found if alone and passed <= {*found[1].cut} else None
 
@@ -98,6 +100,7 @@ def opening(m: Module, sweep: str, states: Iterable[str], condition: str) -> lis
     if found is None:
         return []
     least = LEAST[_is_fixed(m, found[sweep == "backward"])]
+    # Masks and monitors act on single steps, so that a call with them takes the loop.
     return [f"window, plans = _window(T, {tuple_text(states)}, {least}) if {condition} else 0, {{0: _Rooms(ws)}}"]
 
 

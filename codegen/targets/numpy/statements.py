@@ -68,6 +68,7 @@ def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
     text = m.scope(region).formula(id)[0]
     node = m.program.graph[id]
     if is_bool(node) and id not in m.static:
+        # NumPy would compute with an array of bools in another type.
         text = f"({text}).astype(dtype)"
     if region == ONCE and is_turned(m.scope(region), node) and node.attrs.kind != "concatenate":
         text = f"np.ascontiguousarray({text})"  # a concatenation is contiguous already

@@ -56,6 +56,7 @@ def tightness(text: str) -> int:
             return POWER
         case ast.BinOp(op=ast.Mult() | ast.Div() | ast.FloorDiv() | ast.MatMult() | ast.Mod()):
             return PRODUCT
+    # A sign in front is bracketed like a sum: -b ** 2 is -(b ** 2).
     return SUM
 
 
@@ -82,6 +83,7 @@ def shape_text(lead: Sequence[str], shape: Shape, renamed: Mapping[str, str] = N
 
 def number_text(value: int | float) -> str:
     """Return a number as Python text; infinities and NaN by NumPy's names."""
+    # `repr` is the shortest text that reads back as the same float.
     text = repr(value)
     return f"np.{text}" if text in ("inf", "nan") else "-np.inf" if text == "-inf" else text
 

@@ -110,7 +110,7 @@ def _sums(m: Module, ids: Iterable[int]) -> list[str]:
 
 
 def _goes_on(m: Module, id: int) -> bool:
-    """Whether a value is read outside its block."""
+    """Answer whether a value is read outside its block."""
     p = m.program
     return any(p.places.get(reader, m.place(id)) != m.place(id) for reader in p.graph.readers(id))
 
@@ -133,5 +133,6 @@ def rows_of(m: Module, ids: list[int]) -> int:
     g, here = m.program.graph, {m.place(id) for id in ids}
     inline = arguments_again(m.program)
     here_too = (id for id in g.ancestors(ids) if m.place(id) in here and id not in inline)
+    # Small products do not use BLAS well: a block with a product has at least BLOCK_ROWS rows of steps and samples.
     products = (id for id in here_too if g[id].family == "contract")
     return BLOCK_ROWS if any(products) else 0

@@ -47,6 +47,7 @@ def _operand(sheet: Sheet, sweep: str, id: int) -> Operand | None:
             return Operand(name, name, shape, name, True)
         return sheet.array(m.kept_carry(name), shape, count=m.steps_of_carry(id))
     if m.program.graph[id].family == "leaf":
+        # The forward loop writes the states before later steps.
         return sheet.array(name, shape, settled=not (in_loop and id in m.previous and sweep == "forward"))
     here = (LOOP,) if in_loop else (BLOCK, TAIL)
     inside = m.place(id) in [f"{sweep} {region}" for region in here]
@@ -113,6 +114,7 @@ def _last_readers(m: Module, ids: list[int], roots: Iterable[int]) -> dict[int, 
     for position, id in enumerate(ids):
         for read in reads(m, m.program.graph[id].args):
             last[read] = position
+        # A value that nothing reads ends where it is written.
         last.setdefault(id, position)
     return last | dict.fromkeys(reads(m, roots), len(ids))
 

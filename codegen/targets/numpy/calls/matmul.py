@@ -29,6 +29,7 @@ def product(sheet: Sheet, node: Node, a: Operand, b: Operand, out: Operand | Non
     a, b = as_samples(sheet, a), as_samples(sheet, b)
     left, right = _side(a, node.attrs.a), _side(b, node.attrs.b)
     varies = a.lead or b.lead
+    # In a block the result is reshaped to rows of all steps and samples, which must be a view.
     target = out if out is not None and (out.solid or sheet.lead != BLOCK_AXES) else None
     target = target or sheet.room(node.shape, varies, front=node.id in sheet.module.program.front)
     _write(sheet, left, right, _side(as_samples(sheet, target), node.attrs.out), _sizes(sheet, node, a, b))
@@ -109,6 +110,7 @@ def _matrix(sheet: Sheet, side: Side, rows: Labels, columns: Labels, sizes: Mapp
     if not turned and labels != (*rows, *columns):
         return None
     groups = [group for group in ((columns, rows) if turned else (rows, columns)) if group]
+    # A reshape of an array that is not contiguous may be a copy: stale inside the loop as an operand, lost as a result.
     if any(len(group) > 1 for group in groups):
         if not (o.solid or o.settled):
             return None

@@ -163,6 +163,7 @@ class Sheet:
             return room
         part = next((name for name, whole in self.parts.items() if whole.partition("[")[0] == room), None)
         name = part or self.name(f"{room}_b")
+        # The array has room for a whole block; the last one may be shorter.
         self.parts[name] = f"{room}[{':, ' * front}:K]"
         return name
 
@@ -209,6 +210,7 @@ class Sheet:
         self, of: Operand, whole: str, shape: Shape, *, solid: bool = False, front: bool = False, wish: str = ""
     ) -> Operand:
         """Return a view of an operand, evaluated before the calls by the expression `whole`; `wish` is a name for it."""
+        # A part that has a variable is not taken once more.
         known = {f"{self.module.variables[id]}{index}": part for part, (id, index) in self.module.aliases.items()}
         if whole in known:
             name = self.module.variables[known[whole]]

@@ -46,6 +46,7 @@ class Bare:
             self.reader.heap.free(self._held)
             self._held = 0
 
+    # NumPy's own numbers then leave operators to this class.
     __array_ufunc__ = None
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: math.prod(self.shape, start=1))
@@ -136,6 +137,7 @@ class Bare:
         axes = range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         gone = {i % self.ndim for i in axes} if self.ndim else set()
         kept = [1 if i in gone else s for i, s in enumerate(self.shape) if keepdims or i not in gone]
+        # NumPy counts bools in int64.
         dtype = REDUCED.get(name) or (np.int64 if name == "add" and self.dtype == bool else self.dtype)
         return Bare(self.reader, kept, dtype) if kinds.get("out") is None else kinds["out"]
 
@@ -150,6 +152,7 @@ class Bare:
         """Return the axes of a part, their strides, and the arrays of its index; the axes of these come together."""
         index = index if isinstance(index, tuple) else (index,)
         arrays = [i for i in index if isinstance(i, Bare)]
+        # A mask takes as many axes as it has.
         used = sum(i.ndim if _is_mask(i) else i is not None and i is not Ellipsis for i in index)
         at = next((k for k, i in enumerate(index) if i is Ellipsis), len(index))
         in_order = self._strides is None and used <= 1 and (at == len(index)) and not _steps_over(index[0])

@@ -119,6 +119,7 @@ def most(w: Written, call: Call, letters: Letters, scan: bool = False) -> Most:
         known = sp.Symbol(f"b_{len(letters.buffers)}", positive=True)
         whole[letter] = letters.buffers.setdefault(size.xreplace(whole), known)
     found = {where: [_replaced(dict(now), whole) for now in sums] for where, sums in heap.found.items()}
+    # The greatest constant is added to all sums: an upper bound that saves a comparison.
     objects = max(x.pop(1, 0) for sums in found.values() for x in sums)
     sums = greatest(found.pop(None))
     small = {where.xreplace(whole): _beyond(sums, more) for where, more in found.items()}

@@ -172,6 +172,7 @@ def _extent(expr: sp.Expr, blocks: Blocks) -> Any:
 def _compared(a: Extent, b: Any, how: Callable[[Any, Any], Any]) -> bool:
     if not isinstance(b, int | float | Extent):
         return NotImplemented
+    # Equal expressions are equal whatever their sizes are.
     if expression(a) == expression(b):
         return bool(how(0, 0))
     return bool(how(a.number(), b.number() if isinstance(b, Extent) else b))
@@ -193,6 +194,7 @@ def _operation(how: Callable[[Any, Any], Any], turned: bool) -> Callable[[Extent
 def _computed(how: Callable[[Any, Any], Any], a: sp.Expr, b: sp.Expr) -> sp.Expr:
     if how is operator.floordiv:  # SymPy leaves the floor of (n + 1)² / (n + 1) as it is
         return sp.expand(sp.floor(sp.cancel(a / b)))
+    # Expanded, equal polynomials are equal expressions.
     return sp.expand(how(a, b))
 
 

@@ -69,6 +69,7 @@ def _copied(r: Reader, x: Any, dtype: Any = None, **kinds: Any) -> Bare:
 def _in_order(r: Reader, x: Any, *rest: Any, **kinds: Any) -> Bare:
     x = array(r, x)
     r.call("ascontiguousarray", x.size)
+    # `ascontiguousarray` returns a contiguous array itself.
     return x if x.is_in_order else Bare(r, x.shape, x.dtype)
 
 

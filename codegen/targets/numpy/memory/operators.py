@@ -53,6 +53,7 @@ def computed(r: Reader, name: str, *args: Any, out: Any = None, **kinds: Any) ->
     dtype = result_type(args)
     result = Bare(r, shape, bool if name in TESTS else dtype) if out is None else out
     if r.heap is not None:
+        # NumPy passes an operand of another type, or with uneven strides, through a buffer of the result's type.
         uneven = [dtype for x in args if isinstance(x, Bare) and not (x.dtype == dtype and _is_one_row(x, shape))]
         even = _is_one_row(result, shape) and (name in TESTS or result.dtype == dtype)
         r.heap.pass_by(uneven + [dtype] * (not even), shape)
@@ -97,6 +98,7 @@ def _vecdot(r: Reader, a: tuple[Any, ...], b: tuple[Any, ...], out: Bare | None)
 
 def fresh(x: Any) -> Any:
     """Return an operand, marked if it is a temporary: it has memory of its own and nothing else refers to it."""
+    # NumPy, too, tells temporaries by their reference count.
     if isinstance(x, Bare) and x.base is None and sys.getrefcount(x) <= ALONE:
         x.is_fresh = True
     return x

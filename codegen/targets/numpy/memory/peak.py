@@ -87,6 +87,7 @@ def _in_pieces(names: Mapping[str, Any], borders: Sequence[Any]) -> dict[str, Ca
 
     def ahead(a: Any, start: Any, lo: Any, hi: Any, *rest: Any) -> Any:
         assert run_ahead is not None
+        # Two pieces are enough, for later ones allocate the same; states at borders are counted as slots.
         found = run_ahead(a, start, max(lo, hi - 2 * piece), hi, *rest)
         for state in found.values():
             state.release()

@@ -156,6 +156,7 @@ def _sharpened(r: Reader, rest: Bare, of: Callable[[Bare], Bare], argument: Call
     """
     r.call("minimum", rest.size)
     if r.heap is not None:
+        # Arrays are made and deleted in the order of the runtime, on which the maximum depends.
         tiny = Bare(r, rest.shape, bool)
         whole = argument()
         e = Bare(r, rest.shape)
