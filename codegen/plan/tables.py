@@ -60,6 +60,7 @@ def number(value: sp.Expr | float) -> str:
 def python_text(size: sp.Expr) -> str:
     """Return the length of a block as a module computes it."""
     if isinstance(size, sp.Max | sp.Min):
+        # Sizes are not negative, so that a zero adds nothing to their maximum.
         parts = sorted((python_text(x) for x in size.args if x != 0), key=lambda text: (text.isdigit(), text))
         return f"{type(size).__name__.lower()}({', '.join(parts)})" if len(parts) > 1 else parts[0]
     if isinstance(size, sp.floor):

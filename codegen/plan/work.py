@@ -163,6 +163,7 @@ def works(w: Written, read: Read, labels: Labels, sweeps: Iterable[str]) -> tupl
             functions = call.operations if call.name in FUNCTIONS else 0
             work = Work(key[0], label.where, label.what, label.is_product, 0, call.times, call.operations, functions)
             rows[key] = _sum(rows[key], work) if key in rows else work
+            # A line counts once, however often it runs.
             spots.setdefault(key, set()).add(spot)
     return tuple(replace(work, lines=len(spots[key])) for key, work in rows.items() if work.calls != 0)
 
