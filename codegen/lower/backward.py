@@ -98,6 +98,7 @@ def _hand_on(w: Sweep) -> None:
         else:
             emit(w.lowering, id, out)
     for name, carry in w.storage.carries.items():
+        # Such a state has no outgoing cotangent.
         if name not in p.recurrent:  # last: others may have read what came
             w.builder.fill(whole(carry), ZERO, (p.carry[name],))
 

@@ -61,5 +61,6 @@ def _copied_states(w: Sweep) -> None:
     """Copy the values of next states that lie elsewhere: an argument, a number, the value of another state."""
     for name, id in w.module.program.next.items():
         stored, buffer = w.storage.stored.get(id), w.storage.states[name]
+        # A next state that lies in its buffer already was written by its own statement.
         if stored is None or stored.view != span(whole(buffer), 0, 1, STEPS):
             emit(w.lowering, id, point(whole(buffer), 0, size(T + 1)))
