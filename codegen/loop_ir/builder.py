@@ -52,6 +52,7 @@ class Builder:
     def copy(self, out: View, x: Operand, origin: tuple[int, ...] = ()) -> None:
         """Copy a view, broadcast to the shape of its destination, unless it lies there already."""
         x = repeated(x, out.shape) if isinstance(x, View) else x
+        # A value that was computed in place needs no copy.
         if x != out:
             self.add(Map(out, Ref(0), (x,), origin))
 

@@ -217,6 +217,7 @@ class _Machine:
 def rounds(start: int, stop: int, strip: int, reverse: bool) -> list[tuple[int, int]]:
     """Return the index and the number of steps of each round of a loop."""
     if reverse:
+        # Cut off from the end, so that the short round comes last here and first in time.
         ends = range(stop, start, -strip)
         return [(max(end - strip, start), min(strip, end - start)) for end in ends]
     return [(index, min(strip, stop - index)) for index in range(start, stop, strip)]
@@ -246,6 +247,7 @@ def strided(
     array: Any, start: tuple[int, ...], shape: tuple[int, ...], moves: Sequence[tuple[tuple[int, ...], int]]
 ) -> Any:
     """Return a view of an array, once its first and last element are known to lie in it."""
+    # An empty view has no first element that would lie in the array.
     if 0 in shape:
         return np.empty(shape, array.dtype)
     for i, length in enumerate(array.shape):
@@ -255,6 +257,7 @@ def strided(
         low, high = (start[i] + sum(f for f in far if f * sign > 0) for sign in (-1, 1))
         assert low >= 0 and high < length, f"elements {low} to {high} of an axis of {length}"
     strides = [step * sum(array.strides[i] for i in of) for of, step in moves]
+    # The slice moves the origin; a stride may then be zero or negative.
     return as_strided(array[(*(slice(s, None) for s in start), ...)], shape, strides)
 
 

@@ -125,6 +125,7 @@ def _contract(s: Contract) -> None:
     sizes: dict[int, Size] = {}
     for view, labels in ((s.a, s.labels.a), (s.b, s.labels.b), (s.out, s.labels.out)):
         assert len(labels) == len(view.axes), f"a label for each axis is due: {s}"
+        # A diagonal is a view, not a label that occurs twice.
         assert len(set(labels)) == len(labels), f"a label twice in one operand: {s}"
         for label, length in zip(labels, view.shape, strict=True):
             assert sizes.setdefault(label, length) == length, f"a label of two sizes: {s}"

@@ -137,6 +137,7 @@ def peak(f: Function, sizes: Mapping[sp.Symbol, int], itemsize: int) -> int:
     change = [0] * (len(statements) + 1)
     for buffer, span in live.items():
         held = evaluated(prod(buffer.shape), sizes) * {"float": itemsize, "index": 8, "bool": 1}[buffer.dtype]
+        # Both ends are statements in which the buffer is live.
         change[span.first] += held
         change[span.last + 1] -= held
     most = now = 0
