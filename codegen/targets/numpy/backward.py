@@ -44,6 +44,7 @@ def backward_lines(m: Module, clip: float | None = None) -> list[str]:
     scan = backward_scan(m, carries) if clip is None else None
     block = block_lines(m, "backward", writer, scan)
     sheet = loop_sheet(m, "backward", besides=block.taken)
+    # Monitors read the total cotangents behind the statements, so that their arrays are not reused before.
     whole = [id for id in m.program.whole.values() if id in m.variables]
     write_statements(sheet, "backward", writer, [*m.program.recurrent.values(), *whole])
     body, sheet.calls = sheet.calls, []

@@ -1,4 +1,7 @@
-"""Shortening of one function of a module: composed views, and arrays that are allocated or sliced alike in one line."""
+"""Shortening of one function of a module: composed views, and arrays that are allocated or sliced alike in one line.
+
+Example: `a = np.empty((T, B), dtype)` and the same for b become `a, b = (np.empty((T, B), dtype) for _ in range(2))`.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,7 @@ def _composed(lines: list[Line]) -> list[Line]:
     for i in range(len(lines)):
         line = lines[i]
         inside = VIEW.fullmatch(line.value)
+        # Two uses are the line itself and one reader.
         if inside is None or not _is_view(line) or uses[line.name] != 2:
             continue
         for j in range(i + 1, len(lines)):
@@ -133,6 +137,7 @@ def _grouped(
 
 def _apart(run: Sequence[Line]) -> bool:
     """Answer whether no line reads a variable that another assigns."""
+    # In one assignment the right side is computed before any name is set.
     names = {line.name for line in run}
     return not any(word in names for line in run for word in WORD.findall(line.value))
 

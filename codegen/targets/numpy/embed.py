@@ -112,6 +112,7 @@ def _names(files: Mapping[str, ModuleType]) -> dict[str, Definition]:
 
 @cache
 def _first() -> dict[str, Definition]:
+    # Reversed, so that of several files with one name the first prevails.
     return {d.name: d for file in RUNTIME[::-1] for d in definitions(file)} | _remaining()
 
 

@@ -202,6 +202,7 @@ def _span(s: Scope, start: Size, length: Size, step: int, size: Size) -> str:
         # Down to element 0 the stop must be left out: -1 would mean the last element.
         stop = "" if first == 0 else s.size(first - 1)
         return f"{'' if start == size - 1 else s.size(start)}:{stop}:{step}"
+    # One behind the last element; start + length * step may lie beyond the end of the axis.
     stop = sp.expand(start + (length - 1) * step + 1)
     text = f"{'' if start == 0 else s.size(start)}:{'' if stop == size else s.size(stop)}"
     return text + (f":{step}" if step != 1 else "")

@@ -53,6 +53,7 @@ def forward(m: Module, tape: list[str]) -> list[str]:
         "# before the loop: what needs no state",
         *statements(m, "forward", ONCE, writer),
         *_buffers(states),
+        # Next states are written into the buffers of the states.
         *(line for region in NEAR for line in allocations(m, f"forward {region}", m.program.next.values())),
         *_loop(m, states, writer),
         *["# after the loop: what no later step needs"] * bool(late),

@@ -32,6 +32,7 @@ def gradients(m: Module, writer: Writer, there: Collection[int] = (), own: Colle
                 text = f"np.array({text})"
             seen.add(id)
             equation = f"{TEXT.symbol(label)} = {writer.symbol(id)}"
+            # A gradient that was accumulated under this name needs no line.
             if text != gradient_variable(m, name):
                 lines.append(commented(f"{gradient_variable(m, name)} = {text}", equation))
     return lines

@@ -93,6 +93,7 @@ def _sizes_function(
     A size stands alone on an axis, in a sum with sizes that are known, or in several sums together. The shapes of
     constants in the module must agree with the sizes, and slices need some of them.
     """
+    # States come last, for a call may omit them.
     order = sorted([*every, *fixed], key=lambda a: BAKED if a in fixed else RANK[a.role])
     of = unique("of", _names_of(order))
     first, last = (

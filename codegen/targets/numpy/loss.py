@@ -19,6 +19,7 @@ def loss(m: Module) -> list[str]:
     for sweep in ("forward", "backward"):
         lines += statements(m, sweep, ONCE, writer) + statements(m, sweep, AFTER, writer)
     value = m.scope(AFTER).text(p.outputs["loss"])
+    # A caller gets a loss for each sample, also where it is the same for all.
     value = value if p.outputs["loss"] in m.varying else f"np.broadcast_to(np.asarray({value}, dtype), dloss.shape)"
     lines += gradients(m, writer)
     sent = dict_text({a.name: gradient_variable(m, a.name) for a in read if a.name in p.inputs})

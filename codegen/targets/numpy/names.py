@@ -136,6 +136,7 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
     gradients = {name: _allocate(f"d{name}", used) for name in [*p.params, *p.inputs]}
     for name, id in [*p.params.items(), *p.inputs.items()]:
         if p.places.get(id, "").endswith(TAIL) and id not in p.labels:
+            # A sum over steps that is a gradient is accumulated under the name of the gradient.
             variables.setdefault(id, gradients[name])
     varying = frozenset(p.varying)
     for id in _with_variable(p):
@@ -143,6 +144,7 @@ def module_of(p: Program, lead: tuple[str, ...] = ("T", "B")) -> Module:
             shared = _next_state(p, id, variables, varying) or _carry_read_up(p, id, variables)
             variables[id] = shared or _allocate(_suggest(p, id, variables), used)
     stored = {id for id in variables if _is_stored(p, id)}
+    # An array of all steps serves the steps of a block too.
     held = {id for id in variables if _is_held(p, id) or id in p.joined} - stored
     renamed = {name: variable for name, variable in sizes.items() if name != variable}
     aliases = _aliases(p, variables, stored, held, renamed)
@@ -288,7 +290,9 @@ def _with_variable(p: Program) -> list[int]:
         if node.family == "view" and node.attrs.kind == "slice" and node.args[0] in p.joined:
             continue  # a part of an array, wherever it is read
         named = label is not None and (label.given or label.adjoint)
+        # A value that another region reads must outlive its own.
         across = any(p.places[reader] != p.places[id] for reader in readers[id])
+        # A view copies no element, so that it may be taken twice.
         cheap = node.family == "view" and node.attrs.kind in WITHOUT_COPY and not across
         long = length[id] > LONGEST and node.family != "view"
         if named or across or long or id in roots or (len(readers[id]) > 1 and not cheap) or node.family == "number":
@@ -312,6 +316,7 @@ def _is_stored(p: Program, id: int) -> bool:
     """Answer whether a value of each step is stored for all steps: it is a result, or something outside its block reads
     it."""
     sweep, _, region = p.places.get(id, "").partition(" ")
+    # Leaves are the caller's arrays, and a total has no axis of steps.
     if p.graph[id].family in ("leaf", "total") or region not in NEAR:
         return False
     if any(id in results.values() for results in (p.next, p.inputs, p.outputs)):
@@ -363,6 +368,7 @@ def _owner(p: Program, id: int) -> str:
     """Return the name of the first named value that a value goes into."""
     queue, seen, sweep = [id], set[int](), p.places[id].split()[0]
     while queue:
+        # Breadth first: the nearest reader with a name.
         id = queue.pop(0)
         if id in p.labels:
             return p.labels[id].full

@@ -55,6 +55,7 @@ def _program(step: Step, roots: Mapping[str, int]) -> Program:
     labels = {id: Label(name, None) for name, id in step.leaves.items()}
     labels |= {id: Label(name, 0) for id, name in g.names.items() if id in kept and id not in labels}
     for number, id in enumerate(Nesting(g, labels).too_long(), 1):
+        # A value with a label has a line of its own, which keeps formulas short.
         labels[id] = Label(f"term{number}", 0)
     nothing: dict[str, int] = {}
     program = Program(

@@ -24,6 +24,7 @@ def product_text(a: Operand, b: Operand, out: tuple[str, ...], sizes: Mapping[st
     summed = [x for x in a.labels if x in b.labels and x not in out]
     if not summed:
         return f"{_spread(a, out)} * {_spread(b, out)}", PRODUCT
+    # An axis of both operands and of the result is a batch of products, not one matrix product.
     if any(x in b.labels and x in out for x in a.labels):
         spec = f"{''.join(a.labels)},{''.join(b.labels)}->{''.join(out)}"
         return f'np.einsum("{spec}", {a.text}, {b.text})', ATOM
@@ -57,6 +58,7 @@ def _transposed(text: str, labels: Sequence[str], order: Sequence[str]) -> str:
 def _matrix(operand: Operand, rows: Sequence[str], columns: Sequence[str], sizes: Mapping[str, Written]) -> str:
     """Return an operand as a matrix (or as a vector, where it has no rows or no columns)."""
     labels = operand.labels
+    # An operand in the opposite order is read through .T, which copies nothing.
     turn = labels == (*columns, *rows) and labels != (*rows, *columns)
     groups = [group for group in ((columns, rows) if turn else (rows, columns)) if group]
     text = _transposed(operand.text, labels, [x for group in groups for x in group])

@@ -62,6 +62,7 @@ def _sum(terms: Sequence[tuple[int, Tree]], parts: Sequence[Written]) -> str:
 
 
 def _product(factors: Sequence[Tree], divisors: Sequence[Tree], parts: Sequence[Written]) -> str:
+    # Brackets around later factors keep the order: products of floats are not associative.
     above = [bracket(_number(f, parts), PRODUCT if i == 0 else POWER) for i, f in enumerate(factors)]
     below = [bracket(_number(d, parts), POWER) for d in divisors]
     while len(above) > MANY:
@@ -72,6 +73,7 @@ def _product(factors: Sequence[Tree], divisors: Sequence[Tree], parts: Sequence[
 
 def _power(base: Tree, exponent: Tree, parts: Sequence[Written]) -> Written:
     written, count = _number(base, parts), whole_power(Power(base, exponent))
+    # A variable may be read twice; an expression would be computed twice.
     if count in (2, 3) and isinstance(base, Ref) and _is_variable(written[0]):
         return " * ".join([written[0]] * count), PRODUCT
     if count > 2 and count % 2 == 0:  # NumPy knows squares; all other powers take as long as logarithms do

@@ -1,4 +1,8 @@
-"""The lines of a module that compute the steps of a block of an affine recurrence at once."""
+"""The lines of a module that compute the steps of a block of an affine recurrence at once.
+
+Example of h_t = a_t h_{t-1} + u_t: `scanned = _scan(plans, ((a,),), (u,), (h_buffer[lo : hi + 1],), window)` stands
+before the loop over the steps of the block, which runs `if not scanned`.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +44,7 @@ def forward_scan(m: Module, buffers: Sequence[str]) -> Scan | None:
 
     def write(sheet: Sheet) -> list[str]:
         shapes = _shapes(m)
+        # Row lo of a buffer is the state before the block, from which the scan goes on.
         x = tuple_text(f"{buffer}[lo : hi + 1]" for buffer in buffers)
         rows, free = _rows(sheet, found[0], shapes), _values(sheet, found[0].free, shapes)
         return [f"scanned = _scan(plans, {rows}, {free}, {x}, window{_fixed(m, found[0])})"]

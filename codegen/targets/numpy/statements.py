@@ -214,6 +214,7 @@ def returned(m: Module) -> set[int]:
             continue
         found.add(id)
         queue += [m.aliases[id][0]] if id in m.aliases else []
+        # A view that the caller gets keeps its memory, which no later call may write into.
         queue += p.graph[id].args if p.graph[id].family == "view" else []
     return found
 

@@ -67,6 +67,7 @@ def size_written(value: Size | str, renamed: Mapping[str, str] = NOTHING) -> Wri
     and `bracket`, or by `size_text`.
     """
     text = plain_size_text(value)
+    # Whole words only: n must not be replaced inside another name.
     text = re.sub(r"[^\W\d]\w*", lambda match: renamed.get(match[0], match[0]), text) if renamed else text
     return text, tightness(text)
 

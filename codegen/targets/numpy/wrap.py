@@ -41,6 +41,7 @@ def wrapped(line: str) -> list[str]:
     so that it stays the same statement; a line without such a place stays long.
     """
     code, mark, comment = line.partition("  # ")
+    # The spaces that align comments are the first to go.
     short = f"{code.rstrip()}{mark}{comment}"
     if len(line) <= WIDTH or len(short) <= WIDTH:
         return [line if len(line) <= WIDTH else short]
@@ -160,6 +161,7 @@ def _filled(pieces: Sequence[Piece], first: str, further: str, tail: str = "") -
     lines = [first]
     pieces = [*pieces[:-1], Piece(pieces[-1].text + tail, pieces[-1].is_free)]
     for piece in pieces:
+        # An empty line takes any piece, for a break before it would gain nothing.
         if piece.is_free and len(lines[-1]) + len(piece.text.rstrip()) > WIDTH and lines[-1] not in (first, further):
             lines[-1] = lines[-1].rstrip()
             lines.append(further)

@@ -1,4 +1,12 @@
-"""The prologue and the epilogue of a block of steps: calls for all of its steps at once."""
+"""The prologue and the epilogue of a block of steps: calls for all of its steps at once.
+
+Example of a forward sweep, whose block prologue computes x_in for K steps in one product:
+
+    for lo in range(0, T, K):
+        hi = min(lo + K, T)
+        (prologue: x_in = W x + b of steps lo to hi)
+        for t, ... in zip(range(lo, hi), ...): (one step)
+"""
 
 from __future__ import annotations
 
@@ -61,9 +69,11 @@ def block_lines(m: Module, sweep: str, writer: Writer, scan: Callable[[Sheet], l
             *_rooms(m, held),
             *parts_of(m, m.held, f"{sweep} {LOOP}"),
             *sheet.before([*first, *last], "ws.room"),
+            # Each block adds to the sums, so that they start at zero before the first.
             *_sums(m, behind),
             *(f"{name} = np.empty({all_steps(m, id)}, dtype)" for name, id in passed.items()),
         ],
+        # Slices that the prologue takes serve the epilogue too.
         ["K = hi - lo", *views, *first],
         [*(line for line in sheet.inside(last) if line not in views), *last],
         {name for room in made for name in sheet.rooms.names[room]}

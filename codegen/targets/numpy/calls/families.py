@@ -167,6 +167,7 @@ def _looked_at(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 def _lanes(sheet: Sheet, node: Node, of: Operand) -> Operand | None:
     """Return some gates of a gate-major operand, or one of them without that axis; None of another view."""
+    # Over all steps the array of one gate is not contiguous, for the axis of steps comes first.
     steps = ":, " if of.stepped else ""
     if node.attrs.kind == "slice" and all(
         span[0] == 0 and span[1] == item for span, item in zip(node.attrs.data[1:], of.shape[1:], strict=True)
@@ -275,6 +276,7 @@ def _total(sheet: Sheet, node: Node, out: Operand | None) -> Operand:
 
 
 def _summed(sheet: Sheet, of: Operand) -> Operand:
+    # In a gate-major layout the samples are the second axis.
     rows = as_samples(sheet, of)
     target = sheet.room(of.shape, lead=False)
     sheet.call(f"np.add.reduce({rows.text}, axis={int(of.front)}, out={target.text})")

@@ -84,6 +84,7 @@ def write_statements(sheet: Sheet, sweep: str, writer: Writer, roots: Iterable[i
         count = len(sheet.calls)
         if id in m.program.joined or (id in m.aliases and m.aliases[id][0] in m.program.front):
             continue  # parts are computed in place, or lie where the whole was written
+        # The array of a variable may have several readers: `_clear` gives it back, not the first of them.
         sheet.bound[id] = replace(formula(sheet, id, _target(sheet, id)), room="")
         if len(sheet.calls) > count:
             sheet.calls[-1] = commented(sheet.calls[-1], equation(m, writer, id))
@@ -124,6 +125,7 @@ def _clear(sheet: Sheet, last: Mapping[int, int], position: int) -> None:
     rooms: dict[str, bool] = {}
     for id, operand in sheet.bound.items():
         if id in last and operand.base in sheet.rooms.made:
+            # An array is free when all values that share it have been read.
             rooms[operand.base] = rooms.get(operand.base, True) and last[id] <= position
     for room, is_over in rooms.items():
         # Padding writes its zeros once, so that its array is never given to another value.
@@ -140,6 +142,7 @@ def write_carries(sheet: Sheet, carries: Mapping[str, str], comments: Mapping[st
     late: dict[str, Operand] = {}
     left = list(carries)
     while left:
+        # A carry that no other state reads may be overwritten now.
         name = next((k for k in left if not any(carries[k] in read[j] for j in left if j != k)), None)
         if name is None:
             name = left[0]

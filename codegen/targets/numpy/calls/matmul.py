@@ -1,4 +1,8 @@
-"""A product of two operands as one call: a matrix product where its axes allow it, else `einsum`."""
+"""A product of two operands as one call: a matrix product where its axes allow it, else `einsum`.
+
+Example: W x of one sample sums over the label j of W (i, j) and x (j). For all samples x has the labels (B, j) and the
+result (B, i), so that the call is `np.matmul(x_t, WT, out=s)`, with `WT = np.ascontiguousarray(W.T)` before the loop.
+"""
 
 from __future__ import annotations
 
@@ -158,6 +162,7 @@ def _stacked(
     """Return the operands of a stack of matrix products over the axes that come first in the result."""
     free_a = [x for x in a.labels if x in out.labels and x not in b.labels]
     free_b = [x for x in b.labels if x in out.labels and x not in a.labels]
+    # `matmul` sums over one axis.
     if len(summed) != 1:
         return None
     rows = next((x for x in free_a[::-1] if x == out.labels[-1 - bool(free_b and out.labels[-1] == free_b[-1])]), None)

@@ -94,6 +94,7 @@ class Rooms:
 
     def lines(self, empty: str) -> list[str]:
         """Return the lines that allocate the arrays, those that are not zeros by a call of `empty`."""
+        # Equal allocations are neighbours, which `compact` merges.
         order = sorted(self.made, key=lambda room: list(self.made.values()).index(self.made[room]))
         calls = {room: re.sub("^empty", empty, self.made[room]) for room in order}
         calls = {room: f"np.{call}" if call.startswith("zeros") else call for room, call in calls.items()}
@@ -174,6 +175,7 @@ class Sheet:
 
     def give(self, room: str) -> None:
         """Give back an array."""
+        # An array that is given back twice would be taken by two values at once.
         assert room not in self.rooms.free, room
         self.rooms.free.append(room)
 
@@ -216,6 +218,7 @@ class Sheet:
             name = self.module.variables[known[whole]]
         else:
             name = self.views[whole] = self.views.get(whole) or self.name(_wished(wish, of))
+        # A view of all steps is taken once, and the loop iterates over it.
         text = self.step(name) if of.stepped else name
         return replace(of, text=text, whole=name, shape=shape, solid=solid, bare=False, front=front)
 

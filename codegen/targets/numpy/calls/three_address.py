@@ -1,5 +1,11 @@
 """Three-address code for the body of an elementwise function: each operation is a call into an array of the workspace
-or into the result."""
+or into the result.
+
+Example: y = sigmoid(b) * c at a step t becomes, with the result itself as the only temporary,
+
+    np.negative(b_t, out=y_t);  np.exp(y_t, out=y_t);  np.add(one, y_t, out=y_t)
+    np.divide(one, y_t, out=y_t);  np.multiply(y_t, c_t, out=y_t)
+"""
 
 from __future__ import annotations
 
@@ -210,6 +216,7 @@ def apply(sheet: Sheet, name: str, args: Sequence[Operand], out: Operand | None)
 def _of_numbers(name: str, texts: Sequence[str]) -> str:
     """Return the text of an operation on two numbers: its value where both are literals and it is finite."""
     sign, function = SIGNS[name]
+    # Division by zero and overflow are left to the module.
     numbers = [float(found[1]) for found in map(LITERAL.fullmatch, texts) if found]
     if len(numbers) == 2 and (name != "divide" or numbers[1]) and math.isfinite(value := function(*numbers)):
         return bracket((repr(value), SUM if value < 0 else ATOM), ATOM)
@@ -299,6 +306,7 @@ def _where(sheet: Sheet, args: Sequence[Tree], parts: Sequence[Operand], out: Op
             number(""), f"({body_text(args[0], [p.written for p in parts])[0]}) != 0", shape_of(args[0], parts)
         )
     target = out
+    # A side that lies in the output would be overwritten by the first copy.
     if out is None or any(out.base and o.base == out.base for o in [*choices, test]):
         target = sheet.room(shape)
     assert target is not None

@@ -38,9 +38,11 @@ def inner_product(
     the other."""
     if any(shape_of(tree, parts) != shape or not any(parts[i].lead for i in indices(tree)) for tree in pair):
         return None
+    # `vecdot` of truth values would be a truth value.
     if any(parts[i].kind != "dtype" for tree in pair for i in indices(tree)):
         return None
     count = len(node.attrs.axes)
+    # A square has one factor, which is computed once.
     found, behind = computed(sheet, pair[:1] if pair[0] == pair[1] else pair, parts)
     rows = [_flat(sheet, o, shape, count) for o in found]
     target = out or sheet.room(node.shape)

@@ -34,10 +34,12 @@ class Bare:
         self.is_fresh, self._strides = False, strides
         self.own_bytes = self._held = 0
         if reader.heap is not None:
+            # A view has an object and no elements of its own.
             self.own_bytes = 0 if base is not None else reader.heap.bytes(self.size, self.dtype)
             self._held = reader.heap.take(self.own_bytes + OBJECT + AXIS * self.ndim)
 
     def __del__(self) -> None:
+        # Python drops an array with its last reference, so that memory is counted to the same moment.
         self.release()
 
     def release(self) -> None:
@@ -70,6 +72,7 @@ class Bare:
 
     def view(self, shape: Sequence[Any], strides: Sequence[Any] | None) -> Bare:
         """Return an array that has the same memory; without strides it is contiguous."""
+        # As in NumPy, a view of a view refers to the owner of the memory.
         return Bare(self.reader, shape, self.dtype, base=self if self.base is None else self.base, strides=strides)
 
     def __repr__(self) -> str:

@@ -116,6 +116,7 @@ def value_of(expr: sp.Expr, values: Mapping[sp.Symbol, int]) -> Any:
 EVALUATED: dict[type[sp.Basic], Callable[[list[Any]], Any]] = {
     sp.Add: sum,
     sp.Mul: math.prod,
+    # A fraction is exact: the floor of a rounded quotient could be another number.
     sp.Pow: lambda parts: Fraction(1) / parts[0] ** -parts[1] if parts[1] == -1 else parts[0] ** parts[1],
     sp.Max: max,
     sp.Min: min,

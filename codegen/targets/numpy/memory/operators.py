@@ -31,6 +31,7 @@ SIGNS = {"neg": "negative", "invert": "invert", "abs": "absolute", "pos": "posit
 REDUCTIONS = {"sum": "add", "max": "maximum", "min": "minimum", "all": "all", "any": "any", "mean": "mean"}
 TESTS = (*COMPARISONS.values(), "isfinite", "logical_or", "logical_and", "logical_not")
 """Functions whose results are true or false."""
+# Commutative operators may write into either operand.
 OVER = dict.fromkeys(("add", "multiply", "bitwise_and", "bitwise_or"), 2)
 """The number of first operands into one of which NumPy writes the result of an operator where nothing else reads it."""
 OVER |= dict.fromkeys(("subtract", "divide", "floor_divide", *SIGNS.values()), 1)

@@ -57,6 +57,7 @@ def run(w: Written, call: Call, given: Reading, heap: Heap, others: Mapping[str,
     }
     r.heap = heap
     results = _trained(names) if call.trains else _run_and_back(names, r)
+    # The results are live when the call ends.
     heap.note()
     r.heap = None
     del results

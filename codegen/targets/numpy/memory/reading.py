@@ -41,6 +41,7 @@ class Steps:
         r, at, sign = self.reader, self.reader.size("t"), 1 if self.step > 0 else -1
         length, steps = expression(sign * self.step), expression(sign * (self.stop - self.start))
         count = steps / length
+        # A known number of blocks: each of them runs.
         if length != 1 and count.is_Integer:
             return [(Loop(1, True), self.start + i * self.step) for i in builtins.range(int(count))]
         if length == 1:
@@ -83,6 +84,7 @@ def _stepping(r: Reader, steps: Steps, parts: Sequence[Any]) -> Iterator[Any]:
 
 def _ranged(r: Reader, *borders: Any) -> Any:
     """Return a range that runs as it is, unless it is one over steps in a sweep."""
+    # Generators and comprehensions have frames of their own, such as <genexpr>.
     caller = next(f.f_code.co_name for f in frames() if f.f_code.co_filename == FILE and "<" not in f.f_code.co_name)
     if any(isinstance(x, Length | Extent) for x in borders) and caller in SWEEPS:
         return Steps(r, *borders)
