@@ -14,14 +14,14 @@ from symbptt.codegen.program.regions import place
 
 PASSES = (
     spread,  # first: all spellings become one
-    affine,  # before what splits and packs: it reads the steps as the user wrote them
-    hoist,  # before what looks at sums: it makes the sums that need no state values of their own
-    split,  # before what is packed: lanes are alike when their coefficients are apart
+    affine,  # before sums are split and products packed: it reads the steps as the user wrote them
+    hoist,  # before passes that look at sums: it gives sums that depend on no state a value of their own
+    split,  # before packing: gates are alike once their coefficients are separate
     sharpen,  # after splitting, which makes the coefficients; before packing, while each function has its own argument
     pack,  # after hoisting, which has made the sums that follow a product alike
     join,  # after splitting, which leaves adjoints that are one line each
-    tidy,  # after packing and joining, which may put together what was spread
-    turn,  # after hoisting: only products that stayed in a loop are turned
+    tidy,  # after packing and stacking, which may put blocks together again
+    turn,  # after hoisting: only products that remain in a loop need transposed weights
     recompute_free,  # when it is known what the backward sweep reads
     place,  # last: it only reads
 )
