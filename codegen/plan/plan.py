@@ -148,6 +148,7 @@ class Plan:
         found = _root(T) if self.memory == "sqrt" else self._within(T, B, np.dtype(dtype).itemsize, sizes, masks)
         if self.trains:
             return found[0], [*_schedule(T, *found)]
+        # `forward` has run all pieces; `backward` goes through them from the last one.
         return found[0], [(lo, hi, True) for lo, hi in _spanned(T, found[0])][::-1]
 
     def _within(self, T: int, B: int, item: int, sizes: Mapping[str, int], masks: int) -> tuple[int, int]:
@@ -165,6 +166,7 @@ class Plan:
 
     def _check(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], names: Iterable[str]) -> None:
         for name, number in {"T": T, "B": B, **sizes}.items():
+            # Named sizes are positive; T and B may be zero.
             check_count(name, number, int(name in sizes))
         check_dtype(dtype)
         other = [name for name in sizes if name not in self.written.names]
@@ -190,6 +192,7 @@ class Plan:
         """
         self._check(T, B, dtype, sizes, self.written.names)
         runs, found = self._runs(T, B, dtype, sizes), list[Work]()
+        # Sweeps of equal length are read once.
         known = {steps: read(self.written, sizes, steps, B, dtype) for _, steps in runs}
         for (sweep, steps), count in runs.items():
             found += [times(work, count) for work in works(self.written, known[steps], self._labels, [sweep])]

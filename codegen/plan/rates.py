@@ -36,6 +36,7 @@ def nanoseconds(work: Work, rates: Rates) -> float:
     calls, operations, functions = (float(x) for x in (work.calls, work.operations, work.functions))
     if work.is_product:
         return calls * rates.call + operations * rates.product
+    # `operations` includes the elements of functions.
     return calls * rates.call + (operations - functions) * rates.element + functions * rates.function
 
 
