@@ -99,7 +99,7 @@ def _hand_on(w: Sweep) -> None:
             emit(w.lowering, id, out)
     for name, carry in w.storage.carries.items():
         # Such a state has no outgoing cotangent.
-        if name not in p.recurrent:  # last: others may have read what came
+        if name not in p.recurrent:  # last: others may have read the incoming one
             w.builder.fill(whole(carry), ZERO, (p.carry[name],))
 
 

@@ -205,7 +205,7 @@ def _values(m: Module, found: Storage, pulled: bool) -> None:
             space = "result" if id in results else "residual" if kept else _space(m, id, lead)
             name = (
                 found.name(f"{m.variables[id]}_all") if goes_on else m.variables[id]
-            )  # what arrives has the name itself
+            )  # the incoming cotangent has the name itself
             buffers = found.forward if sweep == "forward" else found.backward
             found.stored[id] = _new(buffers, name, lead, p.graph.shape(id), id in p.front, space)
             if id in p.joined:
