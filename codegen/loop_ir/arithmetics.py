@@ -65,6 +65,7 @@ def exact(number: Callable[[sp.Expr], Any], functions: Any = None) -> Arithmetic
 
 def fractions() -> Arithmetic:
     """Return the arithmetic of `fractions.Fraction`; a literal with a point counts as the decimal fraction that it is."""
+    # The text 0.1 is the fraction 1/10; the float is another number.
     return exact(lambda value: Fraction(str(value)) if value.is_Float else Fraction(int(value.p), int(value.q)))
 
 
@@ -83,6 +84,7 @@ ORDERED: dict[str, Callable[..., Any]] = {
     # 0 * a is the zero of the kind of a.
     "relu": lambda a: max(a, 0 * a),
     "abs": lambda a: abs(a),
+    # The sum is of the kind of a, not an int.
     "sign": lambda a: 0 * a + (a > 0) - (a < 0),
     "where": lambda c, a, b: a if c else b,
     "stop_gradient": lambda a: a,

@@ -144,6 +144,7 @@ class _Machine:
                 found = self.read(s.x)
                 self._write(s.out, self._sum(found, s.axes) if s.kind == "sum" else ufunc.reduce(found, s.axes), s.add)
             case Gather():
+                # `take_along_axis` wants an index with as many axes as the table.
                 index = np.expand_dims(self.read(s.index), s.axis)
                 self._write(s.out, np.take_along_axis(self.read(s.table), index, s.axis).squeeze(s.axis), False)
             case Scatter():

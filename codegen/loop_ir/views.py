@@ -46,6 +46,7 @@ def repeated(view: View, shape: Shape) -> View:
     """Return a view broadcast to a larger shape: along axes that lack in front, and along those of size 1."""
     lead = len(shape) - len(view.axes)
     axes = [Axis(n) for n in shape[:lead]]
+    # An axis that moves along no axis of the buffer repeats its element.
     axes += [a if a.length == n else Axis(n) for a, n in zip(view.axes, shape[lead:], strict=True)]
     return replace(view, axes=tuple(axes))
 
