@@ -79,6 +79,7 @@ def pull_lines(m: Module) -> list[str]:
     p, writer, carries = m.program, writer_of(m.program), _carries(m)
     lines = [f'{d}_all = carry["{name}"]' for name, d in carries.items()]
     lines += _zero_outputs(m, "{}") + statements(m, "backward", ONCE, writer) + statements(m, "backward", ALL, writer)
+    # Here all steps are one block.
     lines += statements(m, "backward", BLOCK, writer)
     for id in computed(m, "backward", LOOP):
         code = f"{m.variables[id]} = {m.scope(AFTER).formula(id)[0]}"

@@ -98,6 +98,7 @@ def _loop(m: Module, states: list[State], writer: Writer) -> list[str]:
     lines = ["if masked:", f"    _enter(t, {known}, active, reset)", *sheet.calls]
     return [
         *opening(m, "forward", [f"{s.now}_buffer[0]" for s in states], "not masked"),
+        # Without a prologue one loop goes over all steps.
         *(block.before if block.ahead else []),
         *sheet.before(sheet.calls),
         *(_in_blocks(sheet, block, lines, scan) if block.ahead else [stepping(sheet, sheet.calls), *indented(lines)]),

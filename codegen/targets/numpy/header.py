@@ -57,6 +57,7 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     """
     every = [a for a in _arguments(p, head) if not is_baked(a)]
     fixed = [a for a in _arguments(p, head) if is_baked(a) and np.ndim(a.default)]
+    # The numbers of sample axes: 2 for steps and samples, 1 for samples.
     lead = {"input": 2, "index": 2, "state": 1, "target": 2 if head is None or head.at == "every" else 1}
     limits = {a.name: f'"{a.name} limit"' if _is_limited(every, a) else "None" for a in every if a.limit is not None}
     lines = [f"{table} = {name_tuple(a.name for a in every if a.role in roles)}" for table, roles in TABLES.items()]

@@ -79,6 +79,7 @@ def _power(base: Tree, exponent: Tree, parts: Sequence[Written]) -> Written:
     if count > 2 and count % 2 == 0:  # NumPy knows squares; all other powers take as long as logarithms do
         half = Power(base, Num(sp.Integer(count // 2)))
         return _power(half, Num(sp.Integer(2)), parts)
+    # Products of a cheap base are faster than a power, which takes as long as logarithms do.
     if count > 2 and not has_call(base):
         return f"{bracket(written, POWER)} * {_power(base, Num(sp.Integer(count - 1)), parts)[0]}", PRODUCT
     # In Python -2 ** x is -(2 ** x).

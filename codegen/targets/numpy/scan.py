@@ -150,6 +150,7 @@ def _text(sheet: Sheet, found: Value, shape: Shape, plain: bool) -> str:
     if isinstance(found, int) and found in m.varying:
         return aligned(sheet, value(sheet, found), shape).text
     text = value(sheet, found).text if isinstance(found, int) else repr(float(found))
+    # A coefficient that is the same at all steps and samples needs no axes for these.
     return text if plain else f"np.broadcast_to(np.asarray({text}, dtype), {shape_text(('K', 'B'), shape, m.sizes)})"
 
 

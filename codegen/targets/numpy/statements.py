@@ -70,6 +70,7 @@ def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
     if is_bool(node) and id not in m.static:
         # NumPy would compute with an array of bools in another type.
         text = f"({text}).astype(dtype)"
+    # A transpose before the loop is made contiguous once, for the products of all steps.
     if region == ONCE and is_turned(m.scope(region), node) and node.attrs.kind != "concatenate":
         text = f"np.ascontiguousarray({text})"  # a concatenation is contiguous already
     target = f"{m.variables[id]}[t]" if region == LOOP and id in m.stored else m.variables[id]

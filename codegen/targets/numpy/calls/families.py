@@ -92,6 +92,7 @@ def _early(sheet: Sheet, node: Node, out: Operand | None) -> int | None:
     found = next((arg for arg in fitting if (arg in front) == (node.id in front)), None)
     if found is None or out is None or not out.solid or out.kind != "dtype" or out.front != (found in front):
         return None
+    # The product would overwrite an argument that the map still reads.
     return None if out.base in bases(sheet, [found, *node.args]) else found
 
 
@@ -101,6 +102,7 @@ def _gated(sheet: Sheet, of: Operand, node: Node) -> Operand:
         return of
     if of.lead:
         return swapped(sheet, of)
+    # A value of each gate that is the same for all samples broadcasts over steps and samples.
     return sheet.view(of, f"{of.whole}[:{', None' * len(sheet.lead)}]", of.shape, front=True)
 
 

@@ -172,6 +172,7 @@ def _apart(sheet: Sheet, id: int) -> Operand:
 def _write_carry(sheet: Sheet, id: int | None, out: Operand, own: bool, comment: str) -> None:
     count = len(sheet.calls)
     if id is None:
+        # A state that the step forgets has no outgoing cotangent.
         put(sheet, number("0"), out)
     elif (found := sheet.find(id)) is not None:
         put(sheet, found, out)

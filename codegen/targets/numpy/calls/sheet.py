@@ -143,6 +143,7 @@ class Sheet:
         """Return an array to write into, which its one reader gives back."""
         how = f"empty({self.shape_text(shape, lead, front)}, {kind})"
         found = self.rooms.find(how)
+        # An array keeps one name as a temporary, whatever values lie in it.
         name = self.rooms.scratch.get(found or "") or self.name("s" if kind == "dtype" else "is_s")
         room = self.rooms.take(how, name)
         self.rooms.scratch[room] = name
@@ -314,6 +315,7 @@ def _taken(parts: Mapping[str, str]) -> list[str]:
 
 
 def _words(lines: Iterable[str]) -> set[str]:
+    # Comments name variables, too.
     return {word for line in lines for word in re.findall(r"[^\W\d]\w*", line.partition("  # ")[0])}
 
 

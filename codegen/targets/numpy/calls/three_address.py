@@ -82,6 +82,7 @@ def _value(sheet: Sheet, tree: Tree, parts: Sequence[Operand], out: Operand | No
 
 def _multiplied(sheet: Sheet, base: Operand, count: int, out: Operand | None, spare: Operand | None) -> Operand:
     """Return a whole power by squares and products; NumPy's `power` takes as long as many of them."""
+    # Each product reads the base, so that no call may write over it.
     kept = replace(base, room="")
     free = spare is not None and spare.base != base.base and spare.shape == base.shape
     # Square and multiply from the second highest bit on: x**5 (101) is square, square, multiply.

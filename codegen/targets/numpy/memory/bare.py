@@ -60,6 +60,7 @@ class Bare:
         """The distance of the elements along each axis, in elements; 0 where an axis repeats one element."""
         if self._strides is None:
             found: list[Any] = [1]
+            # In row-major order the last axis moves fastest.
             for s in self.shape[:0:-1]:
                 found.append(found[-1] * s)
             self._strides = tuple(found[: self.ndim][::-1])

@@ -46,6 +46,7 @@ class Heap:
 
     def bytes(self, size: Any, dtype: np.dtype[Any]) -> Any:
         """Return the bytes of so many numbers."""
+        # The bytes of a float may be a symbol; all other types have their own.
         item = self.item if dtype == self.dtype else dtype.itemsize
         return item * expression(size) if isinstance(size, Extent) else item * size
 

@@ -77,6 +77,7 @@ def _broadcast_to(r: Reader, x: Any, shape: Any) -> Bare:
     x = array(r, x)
     lead = len(shape) - x.ndim
     pairs = zip(x.shape, shape[lead:], x.strides, strict=True)
+    # A repeated axis has the stride zero.
     return x.view(shape, [0] * lead + [apart if is_same(s, wide) else 0 for s, wide, apart in pairs])
 
 

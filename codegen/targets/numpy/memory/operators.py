@@ -73,6 +73,7 @@ def _is_one_row(x: Bare, shape: Sequence[Any]) -> bool:
 
 def result_type(args: Sequence[Any]) -> np.dtype[Any]:
     """Return the type of what is computed from some values."""
+    # A size in symbols counts as a Python int, which widens no float type.
     types = (
         x.dtype if isinstance(x, Bare | np.generic | np.ndarray) else 1 if isinstance(x, Extent) else x for x in args
     )

@@ -41,6 +41,7 @@ def peak(w: Written, call: Call, sizes: Mapping[str, int], T: int, B: int, dtype
 
 def last_borders(T: int, piece: int) -> tuple[int, ...]:
     """Return the borders of the last pieces, three at the most; no other piece is larger."""
+    # Pieces are counted from the end, so that only the first may be short.
     return tuple(map(Length, sorted({max(T - i * piece, 0) for i in range(4)}))) if T else (Length(0), Length(0))
 
 
