@@ -85,7 +85,7 @@ def signs_of(node: Node) -> tuple[int, ...] | None:
             signs[-term] -= 1
         else:
             return None
-    # 2 h or h - h have a count other than one: no plain sums.
+    # An argument that the sum does not contain has the sign 0.
     return tuple(signs.values()) if all(abs(sign) == 1 for sign in signs.values()) and len(signs) > 1 else None
 
 
