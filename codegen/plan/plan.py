@@ -153,6 +153,7 @@ class Plan:
 
     def _within(self, T: int, B: int, item: int, sizes: Mapping[str, int], masks: int) -> tuple[int, int]:
         """Return the steps of a piece and the slots, by the function that the module itself calls."""
+        # The module itself decides on pieces, so that the plan runs its function.
         module = self._module
         try:
             piece, slots = module["_within"](self.memory, T, T, B, sizes, item, self.trains, masks)

@@ -43,5 +43,6 @@ def nanoseconds(work: Work, rates: Rates) -> float:
 def shares(works: Sequence[Work], dtype: Any) -> list[float]:
     """Return the share of each work in the time that the model predicts for all; they sum to 1 where there are calls."""
     times = [nanoseconds(work, RATES[np.dtype(dtype)]) for work in works]
+    # A loop without calls takes no time that could be shared.
     whole = sum(times)
     return [time / whole if whole else 0.0 for time in times]

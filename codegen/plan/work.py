@@ -251,6 +251,7 @@ def product_text(p: Program, id: int) -> str:
         factors = [_factors(p.written, old) for old in olds]
         known = [f for f in factors if f is not None]
         if len(known) == len(olds):
+            # Products whose result has the shape of one of them are summed; others lie in one array.
             return _together(known, " + " if p.graph.shape(id) == p.written.graph.shape(olds[0]) else "; ")
         if len(olds) == 1:
             return short(writer_of(p.written).rhs(olds[0]))
