@@ -136,6 +136,7 @@ def _contract(s: Contract) -> None:
 
 
 def _reduce(s: Reduce) -> None:
+    # Sums add up over blocks; maxima do not.
     assert s.kind == "sum" or (s.kind == "max" and not s.add), f"a reduction that is not known: {s}"
     assert s.axes and s.out.shape == without(s.x.shape, s.axes), f"a shape that does not follow: {s}"
 

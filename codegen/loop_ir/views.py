@@ -54,6 +54,7 @@ def repeated(view: View, shape: Shape) -> View:
 def split(axis: Axis, lengths: Sequence[Size]) -> tuple[Axis, ...]:
     """Return an axis as several, in row-major order."""
     axes, step = list[Axis](), axis.step
+    # In row-major order the last of the new axes moves by the old step.
     for length in reversed(lengths):
         axes.append(Axis(1) if length == 1 else Axis(length, axis.of, step))  # an axis of one element never moves
         step = size(step * length)
