@@ -110,6 +110,7 @@ def tape_of(m: Module) -> list[str]:
         for id, name in m.variables.items()
         if (id in given or not m.place(id).startswith("backward")) and id not in besides
     }
+    # Sorted, for the text must not depend on the order of a set.
     return sorted((forward | set(m.previous.values())) & m.used)
 
 

@@ -77,6 +77,7 @@ class Module:
             return name
         if self.is_carry(id):
             return name if region == LOOP else self.kept_carry(name)
+        # A value of the loop that is not stored has one step only, and no index.
         array = self.program.graph[id].family == "leaf" or id in self.stored or not self.place(id).endswith(LOOP)
         if id in self.program.front:
             # A gate-major array of all steps has the axes (T, g, B, n).

@@ -50,6 +50,7 @@ def wrapped(line: str) -> list[str]:
 
 
 def _comment(text: str, indent: str) -> list[str]:
+    # A deep indent still leaves a readable width.
     return textwrap.wrap(
         text, max(WIDTH - len(indent) - 2, 40), initial_indent=f"{indent}# ", subsequent_indent=f"{indent}#   "
     )

@@ -112,6 +112,7 @@ def most(w: Written, call: Call, letters: Letters, scan: bool = False) -> Most:
     r, heap = Reader(np.dtype(np.float32)), Heap(ITEM, np.dtype(np.float32))  # float64 takes 8 bytes in both
     s, piece = Symbols(r, letters, scan), cast(Any, Extent(STEPS, r.blocks))
     stands = {"_steps": s.steps, "_window": s.window, "_scan": s.scanned, "_scan_back": s.scanned_back}
+    # Three pieces have all kinds of pieces: a first one, a last one, and one between them.
     run(w, replace(call, borders=(0, piece, 2 * piece, 3 * piece)), in_symbols(w, r), heap, stands)
     whole = {symbol: length for length, symbol in r.blocks.lengths.values()}
     whole |= {sp.Max(STEPS, 1, evaluate=False): STEPS}

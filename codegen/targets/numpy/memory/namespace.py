@@ -179,7 +179,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "eye": lambda r, n, **kinds: Bare(r, (n, n)),
     "shape": lambda r, x: array(r, x).shape,
     "ndim": lambda r, x: array(r, x).ndim,
-    "flip": lambda r, x, axis: x.view(x.shape, x.strides),
+    "flip": lambda r, x, axis: x.view(x.shape, x.strides),  # the sign of a stride changes no memory
     "arange": lambda r, start, stop=None: Bare(r, (start if stop is None else stop - start,), np.int64),
     "errstate": lambda r, **kinds: np.errstate(**kinds),
     "broadcast_shapes": lambda r, *shapes: broadcast(*shapes),

@@ -134,6 +134,7 @@ def _sum(x: Sum, common: Sum, names: Names) -> str:
 
 
 def _ordered(texts: Iterable[str]) -> str:
+    # Products of many sizes come first.
     return " + ".join(sorted(texts, key=lambda text: (-text.count("*"), text.lstrip("0123456789*"))))
 
 
