@@ -10,6 +10,8 @@ from types import CodeType, ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
+from symbptt.syntax import parse
+
 
 @lru_cache(maxsize=128)
 def code_of(text: str, file: str) -> CodeType:
@@ -22,9 +24,9 @@ def check_parsed(text: str, file: str) -> None:
     _checked(code_of, text, file)
 
 
-def parsed(text: str, file: str) -> ast.Module:
+def parsed(text: str, file: str) -> ast.AST:
     """Return the tree of a text that symbptt wrote, and assert that it is Python."""
-    return _checked(ast.parse, text, file)
+    return _checked(parse, text, file)
 
 
 def _checked(read: Callable[[str, str], Any], text: str, file: str) -> Any:

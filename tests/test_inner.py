@@ -40,7 +40,8 @@ def test_jacobians_are_written_as_long_as_there_are_rounds(name):
         derivation = sb.derive(cell)
         return sum(len(derivation.jacobian(i, j).text()) for i in cell.step.next for j in cell.step.next)
 
-    short, long = letters(4), letters(12)
+    # The choice of lines of a cell with a memory takes the cube of its rounds: 17 s for 4 of them.
+    short, long = (letters(1), letters(3)) if name == "computer" else (letters(4), letters(12))
     assert long < 6 * (short + 4_000)
 
 

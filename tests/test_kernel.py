@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -803,3 +804,11 @@ def test_rooms_are_given_back_and_bounded() -> None:
     kernel.workspace.limit = 0
     kernel.backward(kernel.forward(*groups), {})
     assert not kernel.workspace.rooms
+
+
+def test_cells_are_compiled_in_several_threads_at_once() -> None:
+    """CPython's parser counts depth for all threads together: two that parse at once raised SystemError."""
+    cells = [zoo.CELLS[name] for name in ("lstm", "gru", "rnn", "mgu", "lstm", "gru", "rnn", "mgu")]
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda cell: sb.compile(cell).source, cells))
+    assert texts == [sb.compile(cell).source for cell in cells]

@@ -68,8 +68,8 @@ FAULTS = {
     "counted twice": ("codegen/passes/affine_recurrence.py", "        and p.whole[name] in handed_on\n", "", "forgets"),
     "counted twice of two": ("codegen/passes/affine_recurrence.py", "        and p.whole[name] in handed_on\n", "", "forgets_of_two"),
     # Item 5: cotangents behind the end of a sample.
-    "behind the end": ("codegen/prelude.py", "if active is not None and name in last and full[name] is not None:", "if False:", "plain"),
-    "behind the end of a scan": ("codegen/prelude.py", "if active is not None and name in last and full[name] is not None:", "if False:", "scanned"),
+    "behind the end": ("codegen/runtime/arguments.py", "if active is not None and name in last and full[name] is not None:", "if False:", "plain"),
+    "behind the end of a scan": ("codegen/runtime/arguments.py", "if active is not None and name in last and full[name] is not None:", "if False:", "scanned"),
     # Item 7: a size that is a sum is written without brackets.
     "no brackets": ("codegen/targets/numpy/text.py", "return text, tightness(text)", "return text, ATOM", "means"),
     "no brackets in a mean": ("codegen/targets/numpy/text.py", "return text, tightness(text)", "return text, ATOM", "differences"),
@@ -78,8 +78,8 @@ FAULTS = {
     "last block": ("codegen/targets/numpy/forward.py", "for lo in range(0, T, K):", "for lo in range(0, max(T - T % K, 1), K):", "plain"),
     "end of a block": ("codegen/targets/numpy/backward.py", "lo = max(hi - K, 0)", "lo = max(hi - K, 1) if hi < T else max(hi - K, 0)", "plain"),
     "begin of a block": ("codegen/targets/numpy/forward.py", "hi = min(lo + K, T)", "hi = min(lo + K, T - 1) if lo else min(lo + K, T)", "plain"),
-    "end of a window": ("codegen/scanning.py", "np.add(end, 0 if own is None else own[-1], out=v[-1])", "np.copyto(v[-1], end)", "scanned"),
-    "length of a window": ("codegen/scanning.py", "for k in range(0, m, s)]", "for k in range(0, m - m % s, s)]", "scanned"),
+    "end of a window": ("codegen/runtime/scan.py", "np.add(end, 0 if own is None else own[-1], out=v[-1])", "np.copyto(v[-1], end)", "scanned"),
+    "length of a window": ("codegen/runtime/scan.py", "for k in range(0, m, s)]", "for k in range(0, m - m % s, s)]", "scanned"),
 }  # fmt: skip
 
 

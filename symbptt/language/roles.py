@@ -12,6 +12,7 @@ from typing import Any
 
 from symbptt.errors import CellError
 from symbptt.ir.shape import Shape, Size, named_size, size
+from symbptt.syntax import expression
 
 LARGEST = 10**9
 LONGEST = 200
@@ -101,7 +102,7 @@ def annotation_of(text_or_object: Any, scope: dict[str, Any]) -> Annotation | No
 
 def _parse(text: str, scope: dict[str, Any]) -> Any:
     try:
-        node = ast.parse(text, mode="eval").body
+        node = expression(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     # Annotations are strings under `from __future__ import annotations`; they are parsed, since eval would run any code.

@@ -44,6 +44,7 @@ from symbptt.codegen.runtime import (
     window,
     workspace,
 )
+from symbptt.syntax import statements
 
 RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan,
@@ -156,7 +157,7 @@ def definitions(file: ModuleType) -> tuple[Definition, ...]:
     text = _plain(inspect.getsource(file))
     lines = text.splitlines()
     found = []
-    for node in ast.parse(text).body:
+    for node in statements(text):
         for name in _defined(node):
             first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
             body = "\n".join(lines[first - 1 : node.end_lineno])

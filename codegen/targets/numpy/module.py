@@ -123,8 +123,9 @@ def _sweeps(m: Module, clip: float | None, pulled: bool) -> tuple[list[str], lis
     backward = backward_lines(m, clip)
     pull = pull_lines(m) if pulled else []
     tape = tape_of(m)
-    functions = [forward(m, tape), after_tape(BACKWARD, m, tape, backward)]
-    functions += [after_tape(PULL, m, tape, pull)] * pulled
+    # A window flows back for all its steps at once, so that its module has no loop backward.
+    back = after_tape(PULL, m, tape, pull) if pulled else after_tape(BACKWARD, m, tape, backward)
+    functions = [forward(m, tape), back]
     return ["\n".join(lines) for lines in functions], tape
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from symbptt.ir.shape import Shape, Size
 from symbptt.ir.shape import size_text as plain_size_text
+from symbptt.syntax import expression
 
 SUM, PRODUCT, POWER, ATOM = range(1, 5)
 Written = tuple[str, int]
@@ -49,7 +50,7 @@ def dict_text(entries: Mapping[str, str]) -> str:
 @lru_cache(2**12)
 def tightness(text: str) -> int:
     """Return how tightly a Python expression binds, by Python's own grammar; one that has a sign in front is a sum."""
-    match ast.parse(text, mode="eval").body:
+    match expression(text):
         case ast.Name() | ast.Constant() | ast.Call() | ast.Subscript() | ast.Attribute():
             return ATOM
         case ast.BinOp(op=ast.Pow()):

@@ -1,0 +1,33 @@
+"""Python text as a syntax tree, also where several threads read at once."""
+
+from __future__ import annotations
+
+import ast
+from threading import Lock
+
+_LOCK = Lock()
+
+
+def parse(text: str, file: str = "<unknown>", mode: str = "exec") -> ast.AST:
+    """Return the syntax tree of a text.
+
+    Raises: SyntaxError where it is not Python.
+    """
+    # CPython counts the depth of the tree that it makes for all threads together (until 3.12), so that two threads which
+    # parse at once end in "SystemError: AST constructor recursion depth mismatch".
+    with _LOCK:
+        return ast.parse(text, file, mode)
+
+
+def statements(text: str, file: str = "<unknown>") -> list[ast.stmt]:
+    """Return the statements of a module's text."""
+    tree = parse(text, file)
+    assert isinstance(tree, ast.Module)
+    return tree.body
+
+
+def expression(text: str) -> ast.expr:
+    """Return the syntax tree of an expression."""
+    tree = parse(text, mode="eval")
+    assert isinstance(tree, ast.Expression)
+    return tree.body

@@ -1,0 +1,52 @@
+"""Text is parsed by one thread at a time, for CPython counts the depth of the trees of all threads together."""
+
+import ast
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from symbptt import syntax
+
+TEXT = "\n".join(f"def f{i}(a, b):\n    return a + b * ({i} + a[{i}:b])" for i in range(200))
+
+
+class Yielding:
+    """A cycle whose end lets another thread run: what a collection meets in the middle of a parse."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+    def __del__(self) -> None:
+        time.sleep(0.0005)
+
+
+@pytest.fixture
+def many_collections() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(50)
+    yield
+    gc.set_threshold(*before)
+
+
+def parsed_at_once(parse: Callable[[str], object]) -> None:
+    def one(_: int) -> object:
+        for _ in range(20):
+            Yielding()
+        return parse(TEXT)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, range(40)))
+
+
+def test_threads_may_parse_at_once(many_collections: None) -> None:
+    parsed_at_once(syntax.parse)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="CPython counts for each thread alone")
+def test_parser_without_the_lock_is_caught(many_collections: None) -> None:
+    with pytest.raises(SystemError, match="recursion depth mismatch"):
+        parsed_at_once(ast.parse)
