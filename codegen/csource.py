@@ -59,7 +59,7 @@ class CSource:
         Raises: ArgumentError where `path` is none; TargetError where it does not end with .c, where a file cannot be
         written, its folder is not there, or symbptt did not write a file that is there.
         """
-        check_path(path)
+        check_path(path, "cell.c")
         source = Path(path)
         header = header_beside(source)
         check_own([source, header], force, "replace them with force=True, or choose another path")

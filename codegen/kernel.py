@@ -194,7 +194,7 @@ class Kernel:
         Raises: ArgumentError where `path` is none; TargetError where the file cannot be written, its folder is not there,
         or symbptt did not write the file that is there.
         """
-        check_path(path)
+        check_path(path, "module.py")
         check_own([Path(path)], force, "replace it with force=True, or choose another path")
         write_text(Path(path), self.source)
 

@@ -72,10 +72,10 @@ def check_dtype(value: Any) -> None:
         raise ArgumentError(f"dtype: float32 or float64 is expected, got {_kind(value)}\n  write dtype=np.float64")
 
 
-def check_path(value: Any) -> None:
-    """Raises: ArgumentError where a value is no path of a file."""
+def check_path(value: Any, example: str) -> None:
+    """Raises: ArgumentError where a value is no path of a file; `example` is one."""
     if not isinstance(value, str | os.PathLike) or "\0" in str(value):
-        raise ArgumentError(f'a path is expected, got {_kind(value)}\n  write save("module.py")')
+        raise ArgumentError(f'a path is expected, got {_kind(value)}\n  write save("{example}")')
 
 
 def _is_integer(value: Any) -> bool:

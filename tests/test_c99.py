@@ -431,6 +431,8 @@ def test_what_c_lacks_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_files_are_written_and_replaced_only_where_symbptt_wrote_them(tmp_path: Path) -> None:
     c = sb.c_source(rnn)
+    with pytest.raises(sb.ArgumentError, match=r'a path is expected, got 3\n  write save\("cell.c"\)'):
+        c.save(3)  # type: ignore[arg-type]
     c.save(tmp_path / "mine.c")
     assert '#include "mine.h"' in (tmp_path / "mine.c").read_text(encoding="utf-8")
     assert (tmp_path / "mine.h").read_text(encoding="utf-8") == c.header

@@ -153,7 +153,7 @@ class Watch:
         Raises: ArgumentError for another ending; TargetError where the file cannot be written, or symbptt did not write the
         one that is there.
         """
-        check_path(path)
+        check_path(path, "stability.csv")
         path, where = Path(path), f"in the watch of {self.target.name}"
         kind = path.suffix.lower()
         if kind not in (".csv", ".json"):
