@@ -6,10 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from symbptt import syntax
+import symbptt
+from symbptt import codegen, syntax
 
 TEXT = "\n".join(f"def f{i}(a, b):\n    return a + b * ({i} + a[{i}:b])" for i in range(200))
 
@@ -50,3 +53,19 @@ def test_threads_may_parse_at_once(many_collections: None) -> None:
 def test_parser_without_the_lock_is_caught(many_collections: None) -> None:
     with pytest.raises(SystemError, match="recursion depth mismatch"):
         parsed_at_once(ast.parse)
+
+
+def parsing_itself(folder: Path) -> list[str]:
+    """The files that call CPython's parser without the lock."""
+    return [x.name for x in sorted(folder.rglob("*.py")) if "ast.parse(" in x.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("package, own", [(symbptt, ["syntax.py"]), (codegen, [])], ids=["symbptt", "codegen"])
+def test_no_other_file_calls_the_parser_itself(package: ModuleType, own: list[str]) -> None:
+    (folder,) = {*package.__path__}
+    assert [x for x in parsing_itself(Path(folder)) if x not in own] == []
+
+
+def test_file_that_calls_the_parser_itself_is_caught(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("import ast\nTREE = ast.parse('a')\n")
+    assert parsing_itself(tmp_path) == ["own.py"]

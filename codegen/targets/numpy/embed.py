@@ -44,7 +44,7 @@ from symbptt.codegen.runtime import (
     window,
     workspace,
 )
-from symbptt.syntax import statements
+from symbptt.syntax import parse, statements
 
 RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan,
@@ -194,7 +194,7 @@ def _plain(text: str) -> str:
 
 def _edits(text: str, starts: list[int]) -> Iterator[tuple[int, int, str]]:
     """Yield the parts of a program to be replaced: the first and the last byte, and the new text."""
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(text)):
         match node:
             case ast.FunctionDef(body=[first, *_]):
                 end = starts[first.lineno - 1]

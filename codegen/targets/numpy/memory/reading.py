@@ -25,6 +25,7 @@ from symbptt.codegen.targets.numpy.memory.extent import Extent, Length, expressi
 from symbptt.codegen.targets.numpy.memory.namespace import Namespace
 from symbptt.codegen.targets.numpy.memory.operators import fresh
 from symbptt.codegen.targets.numpy.memory.reader import FILE, SWEEPS, Loop, Reader, frames, running
+from symbptt.syntax import statements
 
 
 class Steps:
@@ -112,9 +113,10 @@ def definitions(text: str) -> dict[str, Any]:
     return names
 
 
-def _with_marks(tree: ast.Module) -> ast.Module:
-    """Mark the operands of operators that are no names: NumPy may write results into temporaries that nothing else
-    reads."""
+def _with_marks(body: list[ast.stmt]) -> ast.Module:
+    """Return a module whose operands of operators are marked that are no names: NumPy may write results into temporaries
+    that nothing else reads."""
+    tree = ast.Module(body, [])
     for node in ast.walk(tree):  # not by visitors, which recurse as deep as a long sum is nested
         match node:
             case ast.BinOp():
@@ -132,7 +134,7 @@ def _marked(node: ast.expr) -> ast.expr:
 
 @lru_cache(16)
 def _code(text: str) -> CodeType:
-    return compile(_with_marks(ast.parse(text)), FILE, "exec")
+    return compile(_with_marks(statements(text)), FILE, "exec")
 
 
 def functions_of(text: str, reader: Reader) -> dict[str, Any]:
