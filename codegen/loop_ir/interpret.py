@@ -140,9 +140,8 @@ class _Machine:
             case Contract():
                 self._write(s.out, self._contract(s), s.add)
             case Reduce():
-                ufunc = np.add if s.kind == "sum" else np.maximum
-                found = self.read(s.x)
-                self._write(s.out, self._sum(found, s.axes) if s.kind == "sum" else ufunc.reduce(found, s.axes), s.add)
+                x = self.read(s.x)
+                self._write(s.out, self._sum(x, s.axes) if s.kind == "sum" else np.maximum.reduce(x, s.axes), s.add)
             case Gather():
                 # `take_along_axis` wants an index with as many axes as the table.
                 index = np.expand_dims(self.read(s.index), s.axis)
@@ -276,8 +275,7 @@ def tree_value(tree: Tree, parts: Sequence[Any], arithmetic: Arithmetic) -> Any:
     """
 
     def of(part: Tree) -> Any:
-        value = tree_value(part, parts, arithmetic)
-        return _as_numbers(value, arithmetic)
+        return _as_numbers(tree_value(part, parts, arithmetic), arithmetic)
 
     match tree:
         case Ref(index):

@@ -28,7 +28,6 @@ from symbptt.codegen.loop_ir.nodes import (
     If,
     Loop,
     Map,
-    Operand,
     Reduce,
     Runtime,
     Scatter,
@@ -45,20 +44,8 @@ from symbptt.ir.scalar import indices
 from symbptt.ir.shape import Shape, Size, without
 
 GIVEN = (
-    "param",
-    "input",
-    "index",
-    "const",
-    "state",
-    "output",
-    "target",
-    "cotangent",
-    "residual",
-    "flag",
-    "mask",
-    "held",
-    "carry",
-)
+    "param", "input", "index", "const", "state", "output", "target", "cotangent", "residual", "flag", "mask", "held", "carry",
+)  # fmt: skip
 GIVES = ("states", "outputs", "params", "inputs", "state", "residual", "flow", "carry")
 
 
@@ -111,10 +98,6 @@ def _view(f: Function, view: View, scope: frozenset[sp.Symbol]) -> None:
     assert used <= scope, f"an index or a size that is not known here: {sorted(map(str, used - scope))} in {view}"
 
 
-def _is_index(operand: Operand) -> bool:
-    return isinstance(operand, View) and operand.buffer.dtype == "index"
-
-
 def _map(s: Map) -> None:
     for arg in s.args:
         assert isinstance(arg, Extent) or arg.shape == s.out.shape, f"an operand of another shape: {s}"
@@ -143,12 +126,12 @@ def _reduce(s: Reduce) -> None:
 
 def _gather(s: Gather) -> None:
     assert s.out.shape == without(s.table.shape, (s.axis,)) == s.index.shape, f"a shape that does not follow: {s}"
-    assert _is_index(s.index), f"an index that is no integer: {s}"
+    assert s.index.buffer.dtype == "index", f"an index that is no integer: {s}"
 
 
 def _scatter(s: Scatter) -> None:
     assert s.x.shape == without(s.out.shape, (s.axis,)) == s.index.shape, f"a shape that does not follow: {s}"
-    assert _is_index(s.index), f"an index that is no integer: {s}"
+    assert s.index.buffer.dtype == "index", f"an index that is no integer: {s}"
 
 
 def _cumulate(s: Cumulate) -> None:

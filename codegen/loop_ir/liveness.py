@@ -3,7 +3,8 @@
 Statements are numbered in the order of the text. A buffer is live from its first to its last use, and
 
 * through a whole loop, where it is used inside and outside it, or where a round reads what an earlier one wrote, which
-no round of blocks does with a buffer of a block; * to the end, where it is a result or a residual.
+  no round of blocks does with a buffer of a block;
+* to the end, where it is a result or a residual.
 
 Example: in `loop t: s = U h[t]; h[t+1] = tanh(s)` the temporary s is live in its two statements only, for each round
 writes it before it reads it; h is live through the loop, for a round reads what the one before wrote.

@@ -5,16 +5,14 @@ from __future__ import annotations
 from symbptt.codegen.loop_ir.nodes import Buffer, Function, Map, Port, Statement, View, views, walk
 from symbptt.codegen.loop_ir.views import point, whole
 from symbptt.codegen.lower import masks, watching
-from symbptt.codegen.lower.families import ZERO, emit, formula, operand, room
+from symbptt.codegen.lower.bodies import PLUS, ZERO
+from symbptt.codegen.lower.families import emit, formula, operand, room
 from symbptt.codegen.lower.frame import FRAMES, T
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
 from symbptt.codegen.passes.accurate_slopes import is_remainder
 from symbptt.codegen.program.regions import AFTER, ALL, LOOP, ONCE
 from symbptt.codegen.targets.numpy.names import Module
-from symbptt.ir.scalar import Ref, Sum
-
-PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
 
 
 def backward(

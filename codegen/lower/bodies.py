@@ -10,11 +10,14 @@ import sympy as sp
 
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, expanded, indices, tree_of
 
+ZERO, ONE = Num(sp.S.Zero), Num(sp.S.One)
+PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
+"""The body of a map that adds its two arguments."""
+
 
 def number(value: int | float) -> Tree:
     """Return a number as a tree, whose numbers have no signs."""
-    found = as_sympy(value)
-    return Sum(((-1, Num(-found)),)) if found.is_negative else Num(found)
+    return tree_of(as_sympy(value))
 
 
 def replaced(tree: Tree, part: Callable[[int], Tree]) -> Tree:

@@ -34,16 +34,15 @@ from symbptt.codegen.loop_ir.nodes import (
     View,
 )
 from symbptt.codegen.loop_ir.views import permuted, repeated, reshaped, span, split, whole, with_new
-from symbptt.codegen.lower.bodies import body_of, number, replaced, uses
+from symbptt.codegen.lower.bodies import ONE, ZERO, body_of, number, replaced, uses
 from symbptt.codegen.lower.frame import COUNT, Frame, Stored
 from symbptt.codegen.lower.storage import arranged
 from symbptt.codegen.passes.accurate_slopes import is_remainder
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import WITHOUT_COPY, Node, Product, placeholder
-from symbptt.ir.scalar import Num, Ref, Tree
+from symbptt.ir.scalar import Ref, Tree
 from symbptt.ir.shape import Shape, Size, prod, size
 
-ZERO, ONE = Num(sp.S.Zero), Num(sp.S.One)
 LEAD_LABEL = 1000
 """The first label of axes of steps and samples in products, above all labels of a value's own axes."""
 
@@ -334,16 +333,16 @@ def _number(s: Lowering, node: Node, out: View) -> None:
     if not node.shape:
         s.builder.fill(out, number(node.attrs.value), (node.id,))
         return
-    values = np_reshaped(node.attrs.value, node.shape)
+    values = _nested(node.attrs.value, node.shape)
     s.builder.copy(out, whole(s.builder.constant("numbers", node.shape, values)), (node.id,))
 
 
-def np_reshaped(values: tuple[int | float, ...], shape: Shape) -> object:
+def _nested(values: tuple[int | float, ...], shape: Shape) -> object:
     """Return numbers as nested tuples of a shape."""
     if len(shape) <= 1:
         return tuple(values)
     inner = int(prod(shape[1:]))
-    return tuple(np_reshaped(values[i : i + inner], shape[1:]) for i in range(0, len(values), inner))
+    return tuple(_nested(values[i : i + inner], shape[1:]) for i in range(0, len(values), inner))
 
 
 def _leaf(s: Lowering, node: Node, out: View) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Constant, Function, Port
 from symbptt.codegen.loop_ir.views import whole
-from symbptt.codegen.lower.families import ZERO
+from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.frame import FRAMES, Frame, Stored
 from symbptt.codegen.lower.storage import Storage, arranged, is_looked_at, names_of
 from symbptt.codegen.lower.sweep import Sweep, sweep_of

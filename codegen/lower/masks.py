@@ -13,15 +13,13 @@ from __future__ import annotations
 
 from symbptt.codegen.loop_ir.nodes import STEPS, If, Loop, Map, Port, Statement, View
 from symbptt.codegen.loop_ir.views import point, repeated, whole, with_new
-from symbptt.codegen.lower.bodies import number
+from symbptt.codegen.lower.bodies import PLUS, ZERO
 from symbptt.codegen.lower.frame import T
 from symbptt.codegen.lower.storage import Masks, Storage
 from symbptt.ir.scalar import Call, Ref, Sum
 from symbptt.ir.shape import size
 
 WHERE = Call("where", (Ref(0), Ref(1), Ref(2)))
-PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
-ZERO = number(0)
 # A selection and no product with the mask: 0 * inf and 0 * nan are nan in IEEE arithmetic.
 KEPT, GONE = Call("where", (Ref(0), Ref(1), ZERO)), Call("where", (Ref(0), ZERO, Ref(1)))
 """A value where a mask is true, else zero, and the complement."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Function, Port, View
 from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.lower.backward import given_of, gradients
-from symbptt.codegen.lower.families import ZERO
+from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.frame import FRAMES
 from symbptt.codegen.lower.storage import storage_of
 from symbptt.codegen.lower.sweep import Sweep, sweep_of

@@ -30,7 +30,6 @@ class Storage:
     """
 
     taken: set[str]
-
     stored: dict[int, Stored] = field(default_factory=dict)
     given: dict[str, Buffer] = field(default_factory=dict)
     constants: list[Constant] = field(default_factory=list)
@@ -203,9 +202,8 @@ def _values(m: Module, found: Storage, pulled: bool) -> None:
             lead = (STEPS, BATCH) if at_once else _lead(m, id, region)
             kept = id in read and sweep == "forward"
             space = "result" if id in results else "residual" if kept else _space(m, id, lead)
-            name = (
-                found.name(f"{m.variables[id]}_all") if goes_on else m.variables[id]
-            )  # the incoming cotangent has the name itself
+            # The name itself is that of the incoming cotangent.
+            name = found.name(f"{m.variables[id]}_all") if goes_on else m.variables[id]
             buffers = found.forward if sweep == "forward" else found.backward
             found.stored[id] = _new(buffers, name, lead, p.graph.shape(id), id in p.front, space)
             if id in p.joined:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from symbptt.codegen.loop_ir.builder import Builder
 from symbptt.codegen.loop_ir.nodes import BLOCK, STEPS, Function, Loop, Port, Statement, View, views, walk
-from symbptt.codegen.loop_ir.views import whole
-from symbptt.codegen.lower.families import FAMILIES, ZERO, Lowering, emit, total
+from symbptt.codegen.loop_ir.views import is_whole, whole
+from symbptt.codegen.lower.bodies import ZERO
+from symbptt.codegen.lower.families import FAMILIES, Lowering, emit, total
 from symbptt.codegen.lower.frame import COUNT, FRAMES, LO, PLAIN_LOOP, Frame, T
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.program.regions import BLOCK as BLOCK_REGION
@@ -127,4 +128,4 @@ def sweep_of(m: Module, storage: Storage, name: str) -> Sweep:
 
 def _is_own(view: View, shape: Shape) -> bool:
     """Answer whether a value lies in a buffer that is a result, in the order that a caller expects."""
-    return view.buffer.space == "result" and view == whole(view.buffer) and view.shape == shape
+    return view.buffer.space == "result" and is_whole(view) and view.shape == shape

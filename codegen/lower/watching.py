@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, If, Map, Port, Runtime, Statement, View
 from symbptt.codegen.loop_ir.views import point, whole
-from symbptt.codegen.lower.bodies import number
+from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.families import operand
 from symbptt.codegen.lower.frame import T
 from symbptt.codegen.lower.sweep import Sweep
@@ -45,7 +45,7 @@ class Monitor:
     def start(self) -> list[Statement]:
         """The statements before the loop."""
         # Where no norms are asked for, the results are zeros.
-        return [Map(whole(buffer), number(0), ()) for buffer in self.flows.values()]
+        return [Map(whole(buffer), ZERO, ()) for buffer in self.flows.values()]
 
 
 def monitor_of(w: Sweep) -> Monitor:

@@ -16,25 +16,21 @@ SHARED = ("temporary", "block")
 def shared(f: Function) -> Function:
     """Return a function whose temporaries of one shape and type share a buffer where their lives do not overlap."""
     live = liveness(f)
-    ids = sorted((b for b in live if b.space in SHARED), key=lambda b: (live[b].first, live[b].last, b.name))
+    buffers = sorted((b for b in live if b.space in SHARED), key=lambda b: (live[b].first, live[b].last, b.name))
     held: list[tuple[Buffer, Live]] = []
     new: dict[Buffer, Buffer] = {}
-    for buffer in ids:
+    for buffer in buffers:
         span = live[buffer]
-        fitting = ((i, first) for i, (first, last) in enumerate(held) if _fits(first, last, buffer, span))
-        found = next(fitting, None)
-        if found is None:
+        fitting = (i for i, (there, lived) in enumerate(held) if lived.last < span.first and _are_alike(there, buffer))
+        at = next(fitting, None)
+        if at is None:
             held.append((buffer, span))
         else:
-            at, first = found
-            new[buffer] = first
-            held[at] = (first, Live(held[at][1].first, span.last))
+            there, lived = held[at]
+            new[buffer] = there
+            held[at] = (there, Live(lived.first, span.last))
     return with_buffers(f, new)
 
 
-def _fits(there: Buffer, last: Live, buffer: Buffer, span: Live) -> bool:
-    return (there.shape, there.dtype, there.space) == (
-        buffer.shape,
-        buffer.dtype,
-        buffer.space,
-    ) and last.last < span.first
+def _are_alike(a: Buffer, b: Buffer) -> bool:
+    return (a.shape, a.dtype, a.space) == (b.shape, b.dtype, b.space)
