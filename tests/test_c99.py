@@ -278,8 +278,9 @@ def test_indices_outside_their_values_are_refused(tmp_path: Path) -> None:
 
 @sb.cell
 def constant_cell(x: Input["n"], h: State["n"], w: Param["n"], a: Const["n"] = (0.1, 0.2, 0.3), dt: Const = 0.1,
-                  grid: Const["2 n"] = ((1.5, 0, -2), (-2.5, 1, 3)), level: Const["n"] = 0.7):  # fmt: skip
-    return h + dt * (np.tanh(w * x) - a * h * level) * grid[0] + np.sum(grid[1] * h) * 1e-20
+                  grid: Const["2 n"] = ((1.5, 0, -2), (-2.5, 1, 3)), level: Const["n"] = 0.7,
+                  on: Const["n"] = (True, False, True)):  # fmt: skip
+    return h + dt * (np.tanh(w * x) - a * h * level) * grid[0] + np.sum(grid[1] * h) * 1e-20 + 0.1 * on * h
 
 
 def test_constants_stand_in_the_text_and_fix_sizes(tmp_path: Path) -> None:

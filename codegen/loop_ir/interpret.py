@@ -36,7 +36,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Statement,
     View,
 )
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, whole_power
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, whole_power
 from symbptt.ir.shape import Shape, Size
 
 Env = Mapping[sp.Symbol, int]
@@ -79,7 +79,7 @@ def run(
     for port in function.arguments:
         machine.take(port.view.buffer, given[port.group, port.name])
     for constant in function.constants:
-        values = np.vectorize(lambda v: arithmetic.number(sp.sympify(v)), otypes=[arithmetic.dtype])(constant.values)
+        values = np.vectorize(lambda v: arithmetic.number(as_sympy(v)), otypes=[arithmetic.dtype])(constant.values)
         machine.take(constant.buffer, np.broadcast_to(values, machine.shape(constant.buffer.shape)))
     for buffer in function.buffers:
         machine.make(buffer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from symbptt import ops
@@ -160,9 +161,9 @@ def as_python(value: sp.Expr) -> int | float:
     return int(value) if value.is_Integer else float(value)
 
 
-def as_sympy(value: int | float | bool) -> sp.Expr:
-    """Return a Python number as a SymPy number; True counts as 1."""
-    return sp.Float(value) if isinstance(value, float) else sp.Integer(int(value))
+def as_sympy(value: int | float | bool | np.number | np.bool_) -> sp.Expr:
+    """Return a number of Python or NumPy as a SymPy number; True counts as 1."""
+    return sp.Float(float(value)) if isinstance(value, float | np.floating) else sp.Integer(int(value))
 
 
 def canonical(expr: sp.Expr, where: str = "") -> sp.Expr:

@@ -20,6 +20,7 @@ from symbptt.codegen.targets.c99.printer import Printer, broken, kept_axes, line
 from symbptt.codegen.targets.c99.scalar import functions_of, number
 from symbptt.codegen.targets.c99.sizes import size_code
 from symbptt.errors import CellError
+from symbptt.ir.scalar import as_sympy
 from symbptt.ir.shape import Size, sign_of, size
 
 
@@ -182,9 +183,8 @@ def _constant(c: Constant, p: Printer) -> str:
 def _literal(values: Any) -> str:
     if np.ndim(values):
         return f"{{{', '.join(_literal(x) for x in values)}}}"
-    value = sp.sympify(values.item() if isinstance(values, np.generic) else values)
-    text = f"-{number(-value).text}" if value.is_negative else number(value).text
-    return text
+    value = as_sympy(values)
+    return f"-{number(-value).text}" if value.is_negative else number(value).text
 
 
 def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
