@@ -14,8 +14,9 @@ from symbptt.codegen.loop_ir.interpret import Arithmetic, tree_value
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import as_python, expanded, tree_of
 
-LEAST = {2: 3e-5, 1: 8e-6}
-"""The limit under which a remainder is computed again: above it, the remainder errs by less than 0.2 %, or 2e-11."""
+LEAST = {"float": 3e-5, "double": 8e-6}
+"""The limit under which a remainder is computed again, by the precision of the first computation: above it, that errs by less
+than 0.2 %, or 2e-11."""
 
 
 def floats(dtype: Any = np.float64) -> Arithmetic:
@@ -28,7 +29,9 @@ def floats(dtype: Any = np.float64) -> Arithmetic:
     functions = {name: op.evaluate for name, op in ops.BY_NAME.items()}
     plain = Arithmetic(kind, lambda value: kind.type(as_python(value)), functions)
     again = {name: _alone(rest, plain) for name, rest in ops.REMAINING.items()}
-    return Arithmetic(kind, plain.number, functions, LEAST[2 if single else 1], again, {"norm": _norm, "clip": _clip})
+    return Arithmetic(
+        kind, plain.number, functions, LEAST["float" if single else "double"], again, {"norm": _norm, "clip": _clip}
+    )
 
 
 def _norm(out: list[Any], args: list[Any]) -> None:

@@ -94,8 +94,7 @@ def _printer(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], s
     buffers = tuple(dict.fromkeys((*sweep.function.declared, *(x.buffer for x, _ in accesses(sweep.lines)))))
     names = named((b.name for b in buffers), {*RESERVED, *i.sizes.values()})
     constants = {c.buffer: np.shape(c.values) for c in sweep.function.constants}
-    taken = frozenset((*names.values(), *i.sizes.values()))
-    return Printer({b: names[b.name] for b in buffers}, i.sizes, sweep.numbers, i.optional, constants, equation, taken)
+    return Printer({b: names[b.name] for b in buffers}, i.sizes, sweep.numbers, i.optional, constants, equation)
 
 
 def unused(sweep: Sweep, i: Interface) -> list[str]:

@@ -17,7 +17,7 @@ from functools import cached_property
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import Buffer
-from symbptt.codegen.targets.c99.loops import CHOSEN, Assign, Element, For, IfTiny, Line, accesses, renamed
+from symbptt.codegen.targets.c99.loops import CHOSEN, Assign, Element, For, IfTiny, Line, accesses, elements_of, renamed
 from symbptt.ir.shape import Size, size
 
 LOCAL = ("temporary", "block", "scalar")
@@ -36,7 +36,7 @@ class _Part:
     def add(self, line: Line, body: Sequence[Line]) -> None:
         """Let the body of a loop over the same index join this one; an element is True where it is written."""
         self.body += body
-        self.inner.update(indices(line))
+        self.inner.update(_indices(line))
         for x, is_written in accesses([line]):
             found = self.elements.setdefault(x.buffer, {})
             found[x] = found.get(x, False) or is_written
@@ -52,8 +52,7 @@ def fused(lines: Sequence[Line]) -> tuple[Line, ...]:
     """Return lines with each loop joined to the nearest one before it that it may join; numbers are set before."""
     found: list[_Part] = []
     for part in _set_first(lines):
-        partner = _partner(found, part)
-        if partner is None:
+        if not _joins(found, part):
             found.append(part)
     return tuple(_whole(part) for part in found)
 
@@ -80,11 +79,12 @@ def _is_set(part: _Part) -> bool:
     return isinstance(part.line, Assign) and not part.line.args
 
 
-def _partner(before: Sequence[_Part], part: _Part) -> _Part | None:
-    """Let a loop join one before it, which is returned; it may not pass a line with which it is in conflict."""
+def _joins(before: Sequence[_Part], part: _Part) -> bool:
+    """Let a loop join the nearest one before it that it may join, and answer whether there was one; it may not pass a line
+    with which it is in conflict."""
     line = part.line
     if not isinstance(line, For) or line.in_time:
-        return None
+        return False
     for other in reversed(before):
         first = other.line
         if isinstance(first, For) and not first.in_time and first.stop == line.stop:
@@ -92,10 +92,10 @@ def _partner(before: Sequence[_Part], part: _Part) -> _Part | None:
             assert isinstance(moved, For)
             if not _in_conflict(other, _part(moved), first.index):
                 other.add(moved, moved.body)
-                return other
+                return True
         if _in_conflict(other, part):
-            return None
-    return None
+            return False
+    return False
 
 
 def _in_conflict(first: _Part, second: _Part, index: sp.Symbol | None = None) -> bool:
@@ -113,13 +113,13 @@ def _in_conflict(first: _Part, second: _Part, index: sp.Symbol | None = None) ->
     return False
 
 
-def indices(line: Line) -> Iterator[sp.Symbol]:
+def _indices(line: Line) -> Iterator[sp.Symbol]:
     """Return the indices of a loop and of those in it."""
     if isinstance(line, For):
         yield line.index
     if isinstance(line, For | IfTiny):
         for x in line.body:
-            yield from indices(x)
+            yield from _indices(x)
 
 
 def _is_safe(x: Element, y: Element, is_inner: Callable[[sp.Symbol], bool], index: sp.Symbol | None) -> bool:
@@ -151,14 +151,9 @@ class Numbers:
 
 def numbers_of(lines: Sequence[Line]) -> Numbers:
     """Return the buffers of which each iteration of a loop writes one element, before it reads that and no other one."""
-    found = list(accesses(lines))
-    places: dict[Buffer, set[Element]] = {}
-    for x, _ in found:
-        if x.buffer.space in LOCAL:
-            places.setdefault(x.buffer, set()).add(x)
-    single = {buffer for buffer, elements in places.items() if len(elements) == 1}
+    single = {buffer for buffer, elements in elements_of(lines).items() if buffer.space in LOCAL and len(elements) == 1}
     declared = dict(_declared(lines, single))
-    writes = Counter(x.buffer for x, is_written in found if is_written)
+    writes = Counter(x.buffer for x, is_written in accesses(lines) if is_written)
     return Numbers(declared, frozenset(b for b in declared.values() if writes[b] == 1))
 
 

@@ -9,7 +9,6 @@ from itertools import count
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import (
-    STEPS,
     Buffer,
     Contract,
     Cumulate,
@@ -269,11 +268,8 @@ def _sharpen(name: str, s: Sharpen, made: _Loops) -> Sequence[Line]:
 
 def _is_by_element(lines: Sequence[Line]) -> bool:
     """Whether each buffer that is written is accessed at one element alone."""
-    found = list(accesses(lines))
-    places: dict[Buffer, set[Element]] = {}
-    for x, _ in found:
-        places.setdefault(x.buffer, set()).add(x)
-    return all(len(places[x.buffer]) == 1 for x, is_written in found if is_written)
+    found = elements_of(lines)
+    return all(len(found[x.buffer]) == 1 for x, is_written in accesses(lines) if is_written)
 
 
 def accesses(lines: Sequence[Line]) -> Iterator[tuple[Element, bool]]:
@@ -291,6 +287,14 @@ def accesses(lines: Sequence[Line]) -> Iterator[tuple[Element, bool]]:
             case IfTiny():
                 yield line.out, False
                 yield from accesses(line.body)
+
+
+def elements_of(lines: Sequence[Line]) -> dict[Buffer, set[Element]]:
+    """Return the elements of each buffer that lines access."""
+    found: dict[Buffer, set[Element]] = {}
+    for x, _ in accesses(lines):
+        found.setdefault(x.buffer, set()).add(x)
+    return found
 
 
 def _read(x: Element | Extent) -> Iterator[tuple[Element, bool]]:
@@ -316,8 +320,3 @@ def renamed(line: Line, old: sp.Symbol, new: sp.Symbol) -> Line:
         case IfTiny(out, body):
             return IfTiny(moved(out), tuple(renamed(x, old, new) for x in body))
     return replace(line, body=tuple(renamed(x, old, new) for x in line.body))
-
-
-def is_over_steps(line: For) -> bool:
-    """Answer whether a loop goes over all steps."""
-    return line.stop == STEPS

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from symbptt.codegen.loop_ir.arithmetics import LEAST
 from symbptt.codegen.loop_ir.nodes import STEPS, Buffer
 from symbptt.codegen.lower.cell import Sweeps
 from symbptt.codegen.program.program import Program
@@ -21,10 +22,6 @@ from symbptt.codegen.targets.c99.sizes import factor_code, size_code
 from symbptt.codegen.targets.numpy.names import module_of
 from symbptt.codegen.targets.numpy.statements import equation, handed, writer_of
 from symbptt.ir.shape import sign_of
-
-LEAST = (8e-6, 3e-5)
-"""Under which what a function near one leaves of one is computed again, in double and in float: above, it errs by less than
-2e-11 and 0.2 %."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +70,20 @@ def _equations(p: Program) -> Callable[[tuple[int, ...]], str]:
     return text
 
 
-def _prologue(i: Interface, sweeps: Iterable[Sweep]) -> str:
-    sweeps = tuple(sweeps)
+def _prologue(i: Interface, sweeps: Sequence[Sweep]) -> str:
     lines = definitions({name for s in sweeps for name in s.functions}, f"{i.macro}_DOUBLE")
     if any(isinstance(line, IfTiny) for s in sweeps for line in walk(s.lines)):
         lines += ["// Under it what is left of 1, from a value near 1, has lost its digits: it is computed from the argument.",
-                  f"#define TINY (sizeof(real) == sizeof(float) ? (real){LEAST[1]} : (real){LEAST[0]})"]  # fmt: skip
+                  f'#define TINY (sizeof(real) == sizeof(float) ? (real){LEAST["float"]} : (real){LEAST["double"]})']  # fmt: skip
     if any(may_be_empty(n) for s in sweeps for n in rows_of(s)):
         lines += ["#define OR_1(n) ((n) > 0 ? (n) : 1)  // C has no types of arrays without elements"]
     return "\n".join(["#include <math.h>", "#include <stdint.h>", "", f"typedef {i.name}_real real;", *lines])
 
 
-def _sizes(p: Program, i: Interface, sweeps: Iterable[Sweep]) -> str:
+def _sizes(p: Program, i: Interface, sweeps: Sequence[Sweep]) -> str:
     """The functions of sizes; products are compared with what memory can hold in double, which does not wrap around."""
-    forward, backward = sweeps
-    spaces = [workspace(sweep, i) for sweep in (forward, backward)]
-    arrays = [*i.arrays, *i.tape, *spaces[0], *spaces[1]]
+    spaces = [workspace(sweep, i) for sweep in sweeps]
+    arrays = [*i.arrays, *i.tape, *(buffer for space in spaces for buffer in space)]
     conditions = [*_conditions(p, i, arrays), f"{size_code(elements(arrays), i.sizes)} < (double)(PTRDIFF_MAX/8)"]
     return "\n".join([
         "// Whether a call with these sizes can compute anything.",

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 
-from symbptt.codegen.loop_ir.nodes import BATCH, Buffer, Extent
+from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Extent
 from symbptt.codegen.targets.c99.fuse import Numbers
-from symbptt.codegen.targets.c99.loops import CHOSEN, ZERO, Assign, Element, For, IfTiny, Line, is_over_steps
+from symbptt.codegen.targets.c99.loops import CHOSEN, ZERO, Assign, Element, For, IfTiny, Line
 from symbptt.codegen.targets.c99.scalar import expression
 from symbptt.codegen.targets.c99.sizes import Names, size_code
 from symbptt.ir.naming import free_letters
@@ -34,7 +34,6 @@ class Printer:
     optional: frozenset[Buffer]
     constants: Mapping[Buffer, tuple[int, ...]]
     equation: Callable[[tuple[int, ...]], str]
-    taken: frozenset[str]
     indices: Names = field(default_factory=dict)
 
     @cached_property
@@ -44,9 +43,9 @@ class Printer:
 
     def inside(self, line: For) -> Printer:
         """Return the printer for the body of a loop, which has a name for its index."""
-        letters = "t" if is_over_steps(line) else "bqr" if line.stop == BATCH else LETTERS
-        used = self.indices.values()
-        name = next(name for name in free_letters(letters, self.taken) if name not in used)
+        letters = "t" if line.stop == STEPS else "bqr" if line.stop == BATCH else LETTERS
+        taken = {*self.buffers.values(), *self.names.values()}
+        name = next(free_letters(letters, taken))
         return replace(self, indices={**self.indices, line.index: name})
 
 
@@ -78,7 +77,8 @@ def _line(line: Line, p: Printer, depth: int) -> list[str]:
             return commented(f"{'    ' * depth}{_assignment(line, p)}", _comment(line, p))
         case IfTiny(out, body):
             return _block(f"if ({_element(out, p)} < TINY)", body, p, depth)
-    return _block(_head(line, p), line.body, p.inside(line), depth)
+    inside = p.inside(line)
+    return _block(_head(line, inside), line.body, inside, depth)
 
 
 def _block(head: str, body: Sequence[Line], p: Printer, depth: int) -> list[str]:
@@ -97,8 +97,8 @@ def _block(head: str, body: Sequence[Line], p: Printer, depth: int) -> list[str]
     return [f"{start}{head}", *inside]
 
 
-def _head(line: For, p: Printer) -> str:
-    name, stop = p.inside(line).indices[line.index], size_code(line.stop, p.names)
+def _head(line: For, inside: Printer) -> str:
+    name, stop = inside.indices[line.index], size_code(line.stop, inside.names)
     if line.reverse:
         return f"for (size_t {name} = {stop}; {name}-- > 0;)"
     return f"for (size_t {name} = 0; {name} < {stop}; {name}++)"

@@ -20,21 +20,10 @@ def size_code(value: Size, names: Names) -> str:
     return text[3:] if text.startswith(" + ") else f"0{text}"
 
 
-def is_sum(value: Size) -> bool:
-    """Answer whether the text of a size needs brackets as a factor."""
-    return not isinstance(value, int) and bool(value.is_Add)
-
-
 def factor_code(value: Size, names: Names) -> str:
     """Return a size as a factor of a product."""
     text = size_code(value, names)
-    return f"({text})" if is_sum(value) else text
-
-
-def product_code(shape: Sequence[Size], names: Names) -> str:
-    """Return the number of elements of a shape."""
-    factors = [factor_code(n, names) for n in shape if n != 1]
-    return "*".join(factors) or "1"
+    return text if isinstance(value, int) or not value.is_Add else f"({text})"
 
 
 def _terms(value: sp.Expr, names: Names) -> list[tuple[int, tuple[str, ...]]]:
