@@ -16,9 +16,10 @@ LARGE = 1e5
 
 
 def check_options(truncation: Any, clip_adjoint: Any) -> None:
+    """Raises: ArgumentError where `truncation` or `clip_adjoint` is not what `compile` takes, or they do not go together."""
     check_truncation(truncation)
-    number = isinstance(clip_adjoint, int | float | np.number) and not isinstance(clip_adjoint, bool)
-    if clip_adjoint is not None and not (number and 0 < clip_adjoint < np.inf):
+    number = isinstance(clip_adjoint, int | float | np.integer | np.floating) and not isinstance(clip_adjoint, bool)
+    if clip_adjoint is not None and not (number and 0 < clip_adjoint <= sys.float_info.max):
         raise ArgumentError(f"clip_adjoint is a positive number, got {clip_adjoint!r}")
     if clip_adjoint is not None and isinstance(truncation, Window):
         raise ArgumentError(
@@ -28,12 +29,16 @@ def check_options(truncation: Any, clip_adjoint: Any) -> None:
 
 
 def check_monitor(monitor: Any) -> None:
+    """Raises: ArgumentError where `monitor` is no truth value."""
     if not isinstance(monitor, bool | np.bool_):
         raise ArgumentError(f"monitor is True or False, got {monitor!r}")
 
 
 def allowed_memory(memory: Any, truncation: Any) -> str | int:
-    """Return the option `memory`, a number as an integer."""
+    """Return the option `memory`, a number as an integer.
+
+    Raises: ArgumentError where it is not what `compile` takes, or does not go with `truncation`.
+    """
     number = isinstance(memory, int | np.integer) and not isinstance(memory, bool)
     if not (number and memory > 0) and not (isinstance(memory, str) and memory in ("all", "sqrt")):
         raise ArgumentError(f'memory is "all", "sqrt" or a positive number of bytes, got {memory!r}')

@@ -503,7 +503,8 @@ WRONG: tuple[Any, ...] = (
     True,
 )
 ANY: dict[str, Callable[[Any], Any]] = {
-    "cell": sb.cell, "loss": sb.loss, "compile": sb.compile, "derive": sb.derive, "verify": sb.verify,
+    "cell": sb.cell, "loss": sb.loss, "compile": sb.compile, "c_source": sb.c_source,
+    "consts of C": lambda v: sb.c_source(rnn, consts=v), "save of C": lambda v: sb.c_source(rnn).save(v), "derive": sb.derive, "verify": sb.verify,
     "model": lambda v: sb.model(v, v), "model of a cell": lambda v: sb.model(rnn, v), "stack": lambda v: sb.stack(rnn, v),
     "stack of arrays": sb.stack, "unroll": lambda v: sb.unroll(v, steps=1), "unroll steps": lambda v: sb.unroll(rnn, steps=v),
     "at": lambda v: model_of(at=v), "reduction": lambda v: model_of(reduction=v), "Window": sb.Window,

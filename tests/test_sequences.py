@@ -429,8 +429,8 @@ def test_clipped_chunks_are_chunks_of_clipped_recursions(truncation: Chunked) ->
 
 
 @pytest.mark.parametrize("limit", [
-    0, -1.0, np.nan, "1", [1.0], True, np.inf,
-])  # fmt: skip
+    0, -1.0, np.nan, "1", [1.0], True, np.inf, np.complex128(1), 1j, 10**400,
+], ids=lambda limit: str(limit)[:9])  # fmt: skip
 def test_wrong_limit_of_the_adjoint_is_refused(limit: Any) -> None:
     with pytest.raises(sb.ArgumentError, match="clip_adjoint is a positive number, got"):
         sb.compile(plain, clip_adjoint=limit)
