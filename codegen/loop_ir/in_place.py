@@ -17,11 +17,8 @@ from symbptt.codegen.loop_ir.nodes import (
     Cumulate,
     Function,
     Gather,
-    If,
-    Loop,
     Map,
     Reduce,
-    Sharpen,
     Statement,
     View,
     reads,
@@ -29,6 +26,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
     writes,
 )
+from symbptt.codegen.loop_ir.rewrite import with_parts
 from symbptt.ir.scalar import Ref
 from symbptt.ir.shape import size
 
@@ -45,7 +43,7 @@ def in_place(f: Function) -> Function:
 
 
 def _body(body: Sequence[Statement], uses: Counter[Buffer]) -> tuple[Statement, ...]:
-    found = [_inner(s, uses) for s in body]
+    found = [with_parts(s, lambda x: x, lambda inner: _body(inner, uses)) for s in body]
     for i in range(len(found)):
         j = _reader(found, i, uses)
         if j is not None:
@@ -55,15 +53,6 @@ def _body(body: Sequence[Statement], uses: Counter[Buffer]) -> tuple[Statement, 
             found[i], found[j] = replace(first, out=second.out), replace(second, args=args)
     # A copy of a view to itself remains where the reader was a copy.
     return tuple(s for s in found if not (isinstance(s, Map) and s.body == Ref(0) and s.args == (s.out,)))
-
-
-def _inner(s: Statement, uses: Counter[Buffer]) -> Statement:
-    match s:
-        case Loop() | Sharpen():
-            return replace(s, body=_body(s.body, uses))
-        case If():
-            return replace(s, body=_body(s.body, uses), orelse=_body(s.orelse, uses))
-    return s
 
 
 def _reader(body: Sequence[Statement], i: int, uses: Counter[Buffer]) -> int | None:

@@ -1,12 +1,30 @@
-"""Substitution of buffers in functions of the loop IR."""
+"""Functions of the loop IR with other operands: the walk that all of them share, and the substitution of buffers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from symbptt.codegen.loop_ir.nodes import Buffer, Function, Port, Statement, View
+from symbptt.codegen.loop_ir.nodes import Buffer, Extent, Function, Operand, Port, Statement, View
+
+
+def with_parts(
+    s: Statement, operand: Callable[[Operand], Operand], body: Callable[[Sequence[Statement]], Iterable[Statement]]
+) -> Statement:
+    """Return a statement whose operands and bodies are what two functions make of them."""
+
+    def part(value: Any) -> Any:
+        match value:
+            case View() | Extent():
+                return operand(value)
+            case tuple() if any(isinstance(item, Statement) for item in value):
+                return tuple(body(value))
+            case tuple():
+                return tuple(map(part, value))
+        return value
+
+    return replace(s, **{x.name: part(getattr(s, x.name)) for x in fields(s)})
 
 
 def with_buffers(f: Function, new: Mapping[Buffer, Buffer]) -> Function:
@@ -18,17 +36,11 @@ def with_buffers(f: Function, new: Mapping[Buffer, Buffer]) -> Function:
 
 
 def _body(body: Sequence[Statement], new: Mapping[Buffer, Buffer]) -> tuple[Statement, ...]:
-    return tuple(replace(s, **{x.name: _field(getattr(s, x.name), new) for x in fields(s)}) for s in body)
+    return tuple(with_parts(s, lambda x: _operand(x, new), lambda inner: _body(inner, new)) for s in body)
 
 
-def _field(value: Any, new: Mapping[Buffer, Buffer]) -> Any:
-    if isinstance(value, View):
-        return _view(value, new)
-    if isinstance(value, tuple) and any(isinstance(item, Statement) for item in value):
-        return _body(value, new)
-    if isinstance(value, tuple) and any(isinstance(item, View) for item in value):
-        return tuple(_field(item, new) for item in value)
-    return value
+def _operand(x: Operand, new: Mapping[Buffer, Buffer]) -> Operand:
+    return x if isinstance(x, Extent) else _view(x, new)
 
 
 def _view(view: View, new: Mapping[Buffer, Buffer]) -> View:

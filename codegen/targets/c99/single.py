@@ -10,12 +10,12 @@ Example: `loop lo in 0:T by K, each count steps: [a[0:count] = ..., loop t in lo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import sympy as sp
 
-from symbptt.codegen.loop_ir.nodes import BLOCK, Axis, Buffer, Extent, Function, Loop, Statement, View
+from symbptt.codegen.loop_ir.nodes import BLOCK, Axis, Buffer, Extent, Function, Loop, Operand, Statement, View
+from symbptt.codegen.loop_ir.rewrite import with_parts
 from symbptt.ir.shape import Size, size
 
 Numbers = Mapping[sp.Symbol, Size]
@@ -25,7 +25,7 @@ def with_single_steps(f: Function) -> Function:
     """Return a function whose blocks have one step each."""
     numbers: Numbers = {BLOCK: 1}
     buffers = tuple(_buffer(b, numbers) for b in f.buffers)
-    results = tuple(replace(port, view=_replaced(port.view, numbers)) for port in f.results)
+    results = tuple(replace(port, view=_view(port.view, numbers)) for port in f.results)
     return replace(f, buffers=buffers, body=tuple(_body(f.body, numbers)), results=results, block=None)
 
 
@@ -36,7 +36,7 @@ def _body(body: Sequence[Statement], numbers: Numbers) -> Iterator[Statement]:
 
 def _statement(s: Statement, numbers: Numbers) -> Iterator[Statement]:
     if not isinstance(s, Loop):
-        yield replace(s, **{x.name: _replaced(getattr(s, x.name), numbers) for x in fields(s)})
+        yield with_parts(s, lambda x: _operand(x, numbers), lambda body: _body(body, numbers))
         return
     start, stop, strip = (_size(n, numbers) for n in (s.start, s.stop, s.strip))
     if size(stop - start) == 1:
@@ -47,19 +47,13 @@ def _statement(s: Statement, numbers: Numbers) -> Iterator[Statement]:
     yield Loop(s.index, start, stop, tuple(_body(s.body, inner)), s.reverse, origin=s.origin)
 
 
-def _replaced(value: Any, numbers: Numbers) -> Any:
-    """A field of a statement with numbers in the place of symbols; what holds no sizes stays as it is."""
-    match value:
-        case View(buffer, start, axes):
-            moved = tuple(Axis(_size(a.length, numbers), a.of, _size(a.step, numbers)) for a in axes)
-            return View(_buffer(buffer, numbers), tuple(_size(n, numbers) for n in start), moved)
-        case Extent(n):
-            return Extent(_size(n, numbers))
-        case tuple() if any(isinstance(x, Statement) for x in value):
-            return tuple(_body(value, numbers))
-        case tuple():
-            return tuple(_replaced(x, numbers) for x in value)
-    return value
+def _operand(x: Operand, numbers: Numbers) -> Operand:
+    return Extent(_size(x.size, numbers)) if isinstance(x, Extent) else _view(x, numbers)
+
+
+def _view(view: View, numbers: Numbers) -> View:
+    axes = tuple(Axis(_size(a.length, numbers), a.of, _size(a.step, numbers)) for a in view.axes)
+    return View(_buffer(view.buffer, numbers), tuple(_size(n, numbers) for n in view.start), axes)
 
 
 def _buffer(buffer: Buffer, numbers: Numbers) -> Buffer:
