@@ -63,13 +63,13 @@ def load(text: str, name: str) -> ModuleType:
 
 
 def _state(value: Any) -> dict[str, Any]:
-    """What a pickle holds of a run, gradients or a workspace."""
+    """Return the data that a pickle holds of a run, gradients or a workspace: no memory that waits for other calls."""
     rooms: Any = {} if type(value).__name__ == "Workspace" else ()
     return vars(value) | ({"rooms": rooms} if "rooms" in vars(value) else {})
 
 
 def _held_again(text: str, name: str, kind: str, content: dict[str, Any]) -> Any:
-    """What was pickled, of the class that the module has."""
+    """Return a pickled value again, of the class that the module has."""
     made = (LIVING.get(text) or _loaded(text, name)).__dict__[kind]
     value = made.__new__(made)
     value.__dict__.update(content)
@@ -78,5 +78,5 @@ def _held_again(text: str, name: str, kind: str, content: dict[str, Any]) -> Any
 
 @lru_cache(16)
 def _loaded(text: str, name: str) -> ModuleType:
-    """The module of runs whose kernel is not there."""
+    """Return the module of runs whose kernel is not there."""
     return load(text, name)

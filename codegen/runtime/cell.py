@@ -1,4 +1,5 @@
-"""What each generated module says of its own cell; here, by hand, of h_t = w ⊙ h_{t-1} + x_t with y_t = h_t², and of a loss.
+"""The tables that each generated module has of its own cell; here, by hand, of h_t = w ⊙ h_{t-1} + x_t with y_t = h_t², and of a
+loss.
 
 No module carries this file: it has its own tables, constants and sizes under these names. With them the runtime is checked
 by a type checker, and runs by itself, on the cell whose sweeps are in `sweeps.py`.
@@ -32,19 +33,19 @@ HELD: float = 2**28
 MARK = "by hand"
 """Tells runs of this module from those of others."""
 GUARD: dict[str, Any] = {}
-"""Which warnings are no news."""
+"""The floating-point warnings that say nothing new, with what to do about them."""
 REDUCTION = "sum"
-"""Whether a loss is the sum over what counts, or its mean."""
+"""The loss of a call: the "sum" over the steps and samples that count, or their "mean"."""
 TIMED: tuple[bool, ...] = (True, True, False, False)
-"""Which values of the tape have an axis of steps."""
+"""True for each value of the tape that has an axis of steps."""
 CHUNK, REACH = 4, 6
-"""How many steps send their losses back together, and through how many."""
+"""The number of steps whose losses flow back together, and of those that they flow back through."""
 SPAN = 3
-"""Through how many steps each loss goes back by itself."""
+"""The number of steps that each loss flows back through by itself."""
 MEMORY = 2**20
 """The bytes that a call may hold beside its arguments."""
 KINDS: tuple[bool, ...] = (True, False)
-"""What calls hold memory: whether it is training."""
+"""The kinds of calls that hold memory: True for training."""
 
 
 def _sizes(of: Callable[[str, int], Any]) -> Sizes:

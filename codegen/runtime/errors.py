@@ -1,4 +1,4 @@
-"""What a generated module raises."""
+"""The exception that a generated module raises."""
 
 
 class ArgumentError(ValueError):

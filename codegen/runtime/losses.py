@@ -1,4 +1,4 @@
-"""What losses have in common: their weights, and the gradients of parameters that they share with the cell."""
+"""The common parts of losses: their weights, and the gradients of parameters that they share with the cell."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the public functions of a module return: runs and gradients."""
+"""The results of the public functions of a module: runs and gradients."""
 
 from typing import Any
 

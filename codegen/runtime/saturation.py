@@ -1,4 +1,4 @@
-"""What functions leave of one where they saturate."""
+"""The remainders of functions near one, where they saturate."""
 
 from collections.abc import Callable
 

@@ -12,7 +12,7 @@ Row: TypeAlias = list[Any]
 Rows: TypeAlias = list[list[Any]]
 """A matrix of coefficients between states, or lists of such arrays."""
 Plan: TypeAlias = tuple[Any, ...]
-"""What `_scan` keeps for a number of steps."""
+"""The calls and rooms that `_scan` keeps for a number of steps."""
 Calls: TypeAlias = list[tuple[Any, Any, Any, Any]]
 """Functions of two operands and the array that each writes."""
 

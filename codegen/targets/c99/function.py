@@ -109,7 +109,7 @@ def unused(sweep: Sweep, i: Interface) -> list[str]:
 
 
 def _structs(sweep: Sweep, i: Interface) -> list[tuple[str, Sequence[Field]]]:
-    """The structs that a function is given."""
+    """Return the structs that a function is given."""
     structs = list(i.structs())
     return structs if sweep.function is i.sweeps.backward else structs[:2]
 
@@ -140,7 +140,7 @@ def _index_check(name: str, limit: Size, i: Interface) -> list[str]:
 
 
 def _declaration(buffer: Buffer, sweep: Sweep, i: Interface, p: Printer) -> list[str]:
-    """The line that declares an array as a pointer to its rows, so that elements have an index for each axis."""
+    """Return the lines that declare an array as a pointer to its rows, so that elements have an index for each axis."""
     constant = next((c for c in sweep.function.constants if c.buffer == buffer), None)
     if constant is not None:
         return broken(f"    static const real {_constant(constant, p)};")
@@ -154,7 +154,7 @@ def _declaration(buffer: Buffer, sweep: Sweep, i: Interface, p: Printer) -> list
 
 
 def _rows(buffer: Buffer) -> tuple[Size, ...]:
-    """The lengths of the axes of an array that its type has: all but the first."""
+    """Return the lengths of the axes of an array that its type has: all but the first."""
     return tuple(buffer.shape[axis] for axis in kept_axes(buffer)[1:])
 
 
@@ -169,7 +169,7 @@ def may_be_empty(n: Size) -> bool:
 
 
 def _row(n: Size, i: Interface) -> str:
-    """The length of an axis in a type, where it may not be 0."""
+    """Return the length of an axis in a type, where it may not be 0."""
     text = size_code(n, i.sizes)
     return f"OR_1({text})" if may_be_empty(n) else text
 
@@ -187,7 +187,7 @@ def _literal(values: Any) -> str:
 
 
 def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
-    """Where an array begins."""
+    """Return the pointer at which an array begins."""
     for name, fields in i.structs():
         for field in fields:
             if field.buffer == buffer:
@@ -199,7 +199,7 @@ def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
 
 
 def _symbols(sweep: Sweep, i: Interface) -> set[sp.Symbol]:
-    """The sizes that a function reads: in types, offsets, bounds, indices, and as numbers."""
+    """Return the sizes that a function reads: in types, offsets, bounds, indices, and as numbers."""
     found: list[Size] = [n for buffer in sweep.arrays for n in buffer.shape[1:]]
     for group in (i.tape, workspace(sweep, i)):
         ends = [at for at, buffer in enumerate(group) if buffer in sweep.arrays]

@@ -62,7 +62,7 @@ def _whole(part: _Part) -> Line:
 
 
 def _set_first(lines: Sequence[Line]) -> list[_Part]:
-    """Lines with those that write a number, such as the 0 with which a sum begins, as far in front as they may stand."""
+    """Return lines with those that write a number, such as the 0 with which a sum begins, as far in front as they may stand."""
     found: list[_Part] = []
     for part in map(_part, lines):
         at = len(found)
@@ -99,8 +99,8 @@ def _joins(before: Sequence[_Part], part: _Part) -> bool:
 
 
 def _in_conflict(first: _Part, second: _Part, index: sp.Symbol | None = None) -> bool:
-    """Whether the order of two lines matters; with an index, of two loops over it, that of all iterations of the first and
-    all of the second, not that within one iteration."""
+    """Answer whether the order of two lines matters; with an index, of two loops over it, that of all iterations of the
+    first and all of the second, not that within one iteration."""
 
     def is_inner(x: sp.Symbol) -> bool:
         return x == CHOSEN or x in first.inner or x in second.inner
@@ -123,7 +123,7 @@ def _indices(line: Line) -> Iterator[sp.Symbol]:
 
 
 def _is_safe(x: Element, y: Element, is_inner: Callable[[sp.Symbol], bool], index: sp.Symbol | None) -> bool:
-    """Whether two accesses never meet, or meet in one iteration alone."""
+    """Answer whether two accesses never meet, or meet in one iteration alone."""
     for a, b in zip(x.index, y.index, strict=True):
         varying = {symbol for symbol in _symbols(a) | _symbols(b) if is_inner(symbol)}
         if not varying and a != b and isinstance(size(a - b), int):
@@ -158,7 +158,7 @@ def numbers_of(lines: Sequence[Line]) -> Numbers:
 
 
 def _declared(lines: Sequence[Line], buffers: Collection[Buffer]) -> Iterator[tuple[Assign, Buffer]]:
-    """Where buffers, all of whose accesses lie in these lines, are declared."""
+    """Yield the assignments at which buffers are declared, all of whose accesses lie in these lines."""
     lying: dict[Buffer, list[int]] = {}
     for i, line in enumerate(lines):
         for buffer in {x.buffer for x, _ in accesses([line])} & set(buffers):
@@ -181,6 +181,6 @@ def _is_condition(line: Line, buffer: Buffer) -> bool:
 
 
 def _starts(line: Assign, buffer: Buffer) -> bool:
-    """Whether an assignment writes a buffer that it does not read."""
+    """Answer whether an assignment writes a buffer that it does not read."""
     read = {x.buffer for x in line.args if isinstance(x, Element)}
     return line.out.buffer == buffer and not line.add and buffer not in read

@@ -14,7 +14,7 @@ ABOUT = {
     "gradients": "what the backward sweep writes",
 }
 STATUS = ("DONE", "WRONG_SIZES", "MISSING_ARRAY", "WRONG_INDEX")
-"""What the functions return."""
+"""The endings of the codes that the functions return."""
 
 
 def header(i: Interface, title: str) -> str:

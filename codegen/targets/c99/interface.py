@@ -1,4 +1,4 @@
-"""What C code and its caller exchange: the fields of the structs of the header, and where each buffer lies."""
+"""The data that C code and its caller exchange: the fields of the structs of the header, and where each buffer lies."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Interface:
 
     @property
     def macro(self) -> str:
-        """What macros and codes of the header begin with."""
+        """The beginning of the names of macros and codes of the header."""
         return self.name.upper()
 
     @cached_property
@@ -70,7 +70,7 @@ class Interface:
 
 
 def interface_of(p: Program, sweeps: Sweeps) -> Interface:
-    """Return what C code for a program and its caller exchange."""
+    """Return the interface of the C code for a program."""
     sizes = dict.fromkeys((*sweeps.forward.sizes, *sweeps.backward.sizes))
     names = named((symbol.name for symbol in sizes), {*RESERVED, "T", "B"})
     symbols = {STEPS: "T", BATCH: "B", **{symbol: names[symbol.name] for symbol in sizes}}

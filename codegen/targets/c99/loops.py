@@ -32,12 +32,12 @@ from symbptt.ir.shape import Shape, Size, size, without
 
 ZERO, PRODUCT = Num(sp.S.Zero), Prod((Ref(0), Ref(1)))
 LEAST: Tree = Sum(((-1, Num(sp.oo)),))
-"""What a maximum over no elements is."""
+"""The maximum over no elements."""
 GREATER: Tree = Call("maximum", (Ref(0), Ref(1)))
 CHOSEN = index_symbol("chosen")
 """Stands in the index of an element for what another buffer holds: `Element.chosen`."""
 MISSING = {If: "masks", Runtime: "functions of a runtime"}
-"""What statements are for that C does not have."""
+"""The purposes of the statements that C does not have."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ Line = Assign | For | IfTiny
 
 @dataclass
 class _Loops:
-    """What makes new indices and numbers them."""
+    """A source of new indices and numbers, as statements become loops."""
 
     numbers: Iterator[int] = field(default_factory=count)
 
@@ -149,7 +149,7 @@ def _operand(operand: Operand, at: Shape) -> Element | Extent:
 
 
 def _inner(s: Statement, at: Shape, made: _Loops) -> Sequence[Line]:
-    """What computes the element of `s.out` at an index."""
+    """Return the lines that compute the element of `s.out` at an index."""
     match s:
         case Map():
             return [Assign(element(s.out, at), s.body, tuple(_operand(x, at) for x in s.args), False, s.origin)]
@@ -179,7 +179,7 @@ def _sum(
     origin: tuple[int, ...],
     made: _Loops,
 ) -> Sequence[Line]:
-    """`out` as the sum of terms over axes of some lengths."""
+    """Return the lines that write `out` as the sum of terms over axes of some lengths."""
 
     def inner(i: Shape) -> list[Assign]:
         return [term(dict(zip(lengths, i, strict=True)))]
@@ -190,7 +190,7 @@ def _sum(
 
 
 def _summed(s: Contract) -> dict[int, Size]:
-    """The labels that a product sums over, with their lengths."""
+    """Return the labels that a product sums over, with their lengths."""
     sizes = dict(zip((*s.labels.a, *s.labels.b), (*s.a.shape, *s.b.shape), strict=True))
     return {label: n for label, n in sizes.items() if label not in s.labels.out}
 
@@ -267,7 +267,7 @@ def _sharpen(name: str, s: Sharpen, made: _Loops) -> Sequence[Line]:
 
 
 def _is_by_element(lines: Sequence[Line]) -> bool:
-    """Whether each buffer that is written is accessed at one element alone."""
+    """Answer whether each buffer that is written is accessed at one element alone."""
     found = elements_of(lines)
     return all(len(found[x.buffer]) == 1 for x, is_written in accesses(lines) if is_written)
 

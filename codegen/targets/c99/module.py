@@ -54,7 +54,8 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
 
 
 def _equations(p: Program) -> Callable[[tuple[int, ...]], str]:
-    """The equation of the value that a statement computes, as beside the lines of a NumPy module."""
+    """Return the function that tells the equation of the value which a statement computes, as beside the lines of a NumPy
+    module."""
     m, writer = module_of(p), writer_of(p)
     recurrent = {id: name for name, id in p.recurrent.items()}
     carried = {id: name for name, id in p.carry.items()}
@@ -81,7 +82,7 @@ def _prologue(i: Interface, sweeps: Sequence[Sweep]) -> str:
 
 
 def _sizes(p: Program, i: Interface, sweeps: Sequence[Sweep]) -> str:
-    """The functions of sizes; products are compared with what memory can hold in double, which does not wrap around."""
+    """Return the functions of sizes; products are compared with what memory can hold in double, which does not wrap around."""
     spaces = [workspace(sweep, i) for sweep in sweeps]
     arrays = [*i.arrays, *i.tape, *(buffer for space in spaces for buffer in space)]
     conditions = [*_conditions(p, i, arrays), f"{size_code(elements(arrays), i.sizes)} < (double)(PTRDIFF_MAX/8)"]
@@ -97,7 +98,7 @@ def _sizes(p: Program, i: Interface, sweeps: Sequence[Sweep]) -> str:
 
 
 def _conditions(p: Program, i: Interface, arrays: Iterable[Buffer]) -> Iterator[str]:
-    """What sizes must be: 1 or more, such that no axis is negative, slices lie in their axes, constants have their shapes."""
+    """Yield the conditions on sizes: they are 1 or more, no axis is negative, slices lie in their axes, constants fit."""
     yield from (f"{name} >= 1" for symbol, name in i.sizes.items() if symbol != STEPS)
     lengths = dict.fromkeys(n for buffer in arrays for n in buffer.shape if sign_of(n) not in (0, 1))
     spare = dict.fromkeys((*lengths, *(need.spare for need in p.needs)))
@@ -111,7 +112,7 @@ def _conditions(p: Program, i: Interface, arrays: Iterable[Buffer]) -> Iterator[
 
 
 def _bytes(i: Interface, name: str, groups: Iterable[tuple[Buffer, ...]]) -> list[str]:
-    """The function that tells the bytes of the larger one of some groups of arrays."""
+    """Return the function that tells the bytes of the larger one of two groups of arrays, or of one."""
     counts = [n for n in dict.fromkeys(elements(group) for group in groups) if n != 0] or [0]
     used = {symbol for n in counts if not isinstance(n, int) for symbol in n.free_symbols}
     sizes = ", ".join(f"{text} = sizes->{text}" for symbol, text in i.sizes.items() if symbol in used)
@@ -130,7 +131,7 @@ def _bytes(i: Interface, name: str, groups: Iterable[tuple[Buffer, ...]]) -> lis
 
 
 def _function(i: Interface, name: str, sweep: Sweep, equation: Callable[[tuple[int, ...]], str]) -> str:
-    """A sweep as a function."""
+    """Return a sweep as a function."""
     structs = ["given", "run"] + ["cotangents", "gradients"] * (name == "backward")
     parameters = [f"const {i.name}_{x} *{x}" for x in ("sizes", *structs)]
     head = joined(f"int {i.name}_{name}(", [*parameters, "real *workspace"], ") {")

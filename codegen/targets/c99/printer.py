@@ -25,8 +25,8 @@ LETTERS = "ijklpqruvwz"
 
 @dataclass(frozen=True)
 class Printer:
-    """What lines need: the names of buffers and of sizes, the buffers that are numbers, those that may be absent and count
-    as zero then, the elements that broadcast constants have, and the equation of a value."""
+    """The data that lines need as text: the names of buffers and of sizes, the buffers that are numbers, those that may be
+    absent and count as zero then, the elements that broadcast constants have, and the equation of a value."""
 
     buffers: Mapping[Buffer, str]
     sizes: Names
@@ -56,14 +56,14 @@ def lines_of(lines: Sequence[Line], p: Printer, depth: int = 1) -> list[str]:
 
 
 def _zeroed(line: Line, p: Printer) -> str:
-    """What a line is that only writes a zero: "number", "array", or "" for other lines."""
+    """Return "number" or "array" for a line that only writes a zero, by its place, and "" for other lines."""
     if not isinstance(line, Assign) or line.body != ZERO or line.add:
         return ""
     return "number" if line in p.numbers.at and line.out.buffer not in p.numbers.once else "array"
 
 
 def _group(kind: str, lines: Sequence[Line], p: Printer, depth: int) -> list[str]:
-    """Lines of one kind; zeros are written together."""
+    """Return lines of one kind as text; zeros are written together."""
     if not kind:
         return [text for line in lines for text in _line(line, p, depth)]
     names = [_element(line.out, p) for line in lines if isinstance(line, Assign)]
@@ -82,7 +82,7 @@ def _line(line: Line, p: Printer, depth: int) -> list[str]:
 
 
 def _block(head: str, body: Sequence[Line], p: Printer, depth: int) -> list[str]:
-    """A statement with a body, in braces where that has more than one statement."""
+    """Return a statement with a body as text, in braces where that has more than one statement."""
     start = "    " * depth
     inside = lines_of(body, p, depth + 1)
     if len(inside) == 1 and len(body) > 1:  # zeros that are written together
@@ -116,7 +116,7 @@ def _assignment(line: Assign, p: Printer) -> str:
 
 
 def _added(line: Assign) -> Tree | None:
-    """What is added, where an assignment adds one term to what is there."""
+    """Return the term that an assignment adds to what is there, None where it does more."""
     match line.body:
         case Sum(((1, Ref(i)), (1, term))) if line.args[i] == line.out:
             return term
@@ -124,7 +124,7 @@ def _added(line: Assign) -> Tree | None:
 
 
 def _element(x: Element, p: Printer) -> str:
-    """The text of an element; one of an array that is absent is zero."""
+    """Return the text of an element; one of an array that is absent is zero."""
     name = p.buffers[x.buffer]
     if x.buffer in p.numbers.buffers:
         return name
@@ -150,7 +150,7 @@ def kept_axes(buffer: Buffer) -> tuple[int, ...]:
 
 
 def _comment(line: Assign, p: Printer) -> str:
-    """The equation beside an assignment; where a sum begins at zero it stands beside what is added."""
+    """Return the equation beside an assignment; where a sum begins at zero it stands beside what is added."""
     return "" if line.body == ZERO or not line.origin else p.equation(line.origin)
 
 

@@ -12,7 +12,7 @@ import io
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from types import ModuleType
 
 from symbptt import ops, special
@@ -79,12 +79,8 @@ def embedded(
 ) -> tuple[str, set[str]]:
     """Return the definitions that a module contains: those that its text reads and `roots`, in the order of the files;
     and the names among these that the module itself must define. `files` tells the files of names that are choices."""
-    known, todo, found, own = (
-        _names(files or {}),
-        [*roots, *sorted(_read(parsed(text, FILE)))],
-        dict[str, Definition](),
-        set(),
-    )
+    known, todo = _names(files or {}), [*roots, *sorted(_read(parsed(text, FILE)))]
+    found, own = dict[str, Definition](), set[str]()
     while todo:
         name = todo.pop()
         if name in _own_names():
@@ -151,7 +147,7 @@ def _joined(found: Iterable[Definition]) -> str:
     return f"{text}\n" if text else ""
 
 
-@lru_cache(64)
+@cache
 def definitions(file: ModuleType) -> tuple[Definition, ...]:
     """Return the definitions of a file, without imports, types and the strings that describe constants."""
     text = _plain(inspect.getsource(file))
