@@ -323,7 +323,15 @@ def powers(x: Input["n"], h: State["n"], w: Param["n"], n_steps: Param = 2.0):
     return np.where(x > 0, x**3 / 2 + 3 / half / 2, 1 / half) * w - (x > w) * (h < 0.1) + n_steps ** (-2) * x.shape[0]
 
 
-SIBLINGS = {"hostile": (hostile, {"T": 3, "B": 4}), "cut": (cut_cell, {"n": 4}), "cut to nothing": (cut_cell, {"n": 1}),
+@sb.cell
+def u(x: Input["U_DONE"], h: State["U_DONE"], U_H: Param["U_DONE"], U_DOUBLE: Param["U_DONE"], u_real: Param["U_DONE"],
+      u_forward: Param, U_WRONG_SIZES: Param):  # fmt: skip
+    """Names that the header has itself."""
+    u_run = np.tanh(U_H * h + U_DOUBLE * x + u_real)
+    return u_run * u_forward + U_WRONG_SIZES
+
+
+SIBLINGS = {"hostile": (hostile, {"T": 3, "B": 4}), "of the header": (u, {"U_DONE": 3}), "cut": (cut_cell, {"n": 4}), "cut to nothing": (cut_cell, {"n": 1}),
             "powers": (powers, {"n": 5})}  # fmt: skip
 
 

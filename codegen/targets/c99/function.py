@@ -15,7 +15,7 @@ from symbptt.codegen.targets.c99.functions import is_known
 from symbptt.codegen.targets.c99.fuse import Numbers, fused, numbers_of
 from symbptt.codegen.targets.c99.interface import Field, Interface, elements, local_buffers
 from symbptt.codegen.targets.c99.loops import Assign, For, IfTiny, Line, accesses, loops
-from symbptt.codegen.targets.c99.names import RESERVED, named
+from symbptt.codegen.targets.c99.names import RESERVED, header_names, named
 from symbptt.codegen.targets.c99.printer import Printer, broken, kept_axes, lines_of
 from symbptt.codegen.targets.c99.scalar import functions_of, number
 from symbptt.codegen.targets.c99.sizes import size_code
@@ -92,7 +92,7 @@ def body(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str])
 
 def _printer(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str]) -> Printer:
     buffers = tuple(dict.fromkeys((*sweep.function.declared, *(x.buffer for x, _ in accesses(sweep.lines)))))
-    names = named((b.name for b in buffers), {*RESERVED, *i.sizes.values()})
+    names = named((b.name for b in buffers), {*RESERVED, *header_names(i.name), *i.sizes.values()})
     constants = {c.buffer: np.shape(c.values) for c in sweep.function.constants}
     return Printer({b: names[b.name] for b in buffers}, i.sizes, sweep.numbers, i.optional, constants, equation)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symbptt.codegen.targets.c99.interface import Field, Interface, shape_code
+from symbptt.codegen.targets.c99.names import STATUS
 from symbptt.codegen.targets.c99.printer import safe
 
 ABOUT = {
@@ -13,8 +14,6 @@ ABOUT = {
     "cotangents": "derivatives of a loss L after each step, from which the backward sweep starts; NULL counts as zero",
     "gradients": "what the backward sweep writes",
 }
-STATUS = ("DONE", "WRONG_SIZES", "MISSING_ARRAY", "WRONG_INDEX")
-"""The endings of the codes that the functions return."""
 
 
 def header(i: Interface, title: str) -> str:

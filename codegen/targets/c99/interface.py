@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Function, Port
 from symbptt.codegen.lower.cell import Sweeps
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.targets.c99.names import FIELDS, RESERVED, c_name, named
+from symbptt.codegen.targets.c99.names import FIELDS, RESERVED, c_name, header_names, named
 from symbptt.codegen.targets.c99.sizes import Names, size_code
 from symbptt.ir.shape import Size, prod, size
 
@@ -71,26 +71,28 @@ class Interface:
 
 def interface_of(p: Program, sweeps: Sweeps) -> Interface:
     """Return the interface of the C code for a program."""
+    name = c_name(p.name)
+    own = header_names(name)
     sizes = dict.fromkeys((*sweeps.forward.sizes, *sweeps.backward.sizes))
-    names = named((symbol.name for symbol in sizes), {*RESERVED, "T", "B"})
+    names = named((symbol.name for symbol in sizes), {*RESERVED, *own, "T", "B"})
     symbols = {STEPS: "T", BATCH: "B", **{symbol: names[symbol.name] for symbol in sizes}}
     limits = {a.name: a.limit for a in p.arguments if a.limit is not None}
-    given = _fields((x for x in sweeps.forward.arguments if x.group in GIVEN), limits)
-    run = _fields(x for x in sweeps.forward.results if x.group in ("states", "outputs"))
+    given = _fields((x for x in sweeps.forward.arguments if x.group in GIVEN), own, limits)
+    run = _fields((x for x in sweeps.forward.results if x.group in ("states", "outputs")), own)
     known = {field.buffer for field in (*given, *run)}
     tape = tuple(
         x.view.buffer for x in sweeps.backward.arguments if x.group == "residual" and x.view.buffer not in known
     )
-    cotangents = _fields(x for x in sweeps.backward.arguments if x.group == "cotangent")
-    gradients = _fields(x for x in sweeps.backward.results)
+    cotangents = _fields((x for x in sweeps.backward.arguments if x.group == "cotangent"), own)
+    gradients = _fields(sweeps.backward.results, own)
     initial = {x.view.buffer for x in sweeps.forward.arguments if x.group == "state"}
     optional = frozenset({*initial, *(field.buffer for field in cotangents)})
-    return Interface(c_name(p.name), sweeps, symbols, given, run, cotangents, gradients, tape, optional)
+    return Interface(name, sweeps, symbols, given, run, cotangents, gradients, tape, optional)
 
 
-def _fields(ports: Iterable[Port], limits: Mapping[str, Size] = NO_LIMITS) -> tuple[Field, ...]:
+def _fields(ports: Iterable[Port], own: Collection[str], limits: Mapping[str, Size] = NO_LIMITS) -> tuple[Field, ...]:
     ports = tuple(ports)
-    names = named((port.name for port in ports), FIELDS)
+    names = named((port.name for port in ports), {*FIELDS, *own})
     return tuple(Field(names[x.name], x.name, x.view.buffer, _words(x), limits.get(x.name)) for x in ports)
 
 

@@ -45,6 +45,9 @@ OWN = [
 ]  # fmt: skip
 """Names that functions of the target use themselves."""
 
+STATUS = ("DONE", "WRONG_SIZES", "MISSING_ARRAY", "WRONG_INDEX")
+"""The endings of the codes that the functions return."""
+
 FIELDS = frozenset((*KEYWORDS, *MACROS, "tape"))
 """The names that no field of a struct may have: they have a namespace of their own, but for keywords and macros."""
 
@@ -61,7 +64,18 @@ def c_name(name: str) -> str:
     return text if text and not text[0].isdigit() else f"v{text}"
 
 
-def named(names: Iterable[str], taken: Iterable[str] = RESERVED) -> Mapping[str, str]:
+def header_names(name: str) -> frozenset[str]:
+    """Return the macros, codes, types and functions that the header of a cell has, by the cell's name in C.
+
+    A macro reaches into structs and functions: a parameter U_H of a cell called u would vanish.
+    """
+    types = ("real", "sizes", "given", "run", "cotangents", "gradients")
+    functions = ("tape_bytes", "workspace_bytes", "forward", "backward")
+    macros = (f"{name.upper()}_{end}" for end in ("H", "DOUBLE", *STATUS))
+    return frozenset((*macros, *(f"{name}_{end}" for end in (*types, *functions))))
+
+
+def named(names: Iterable[str], taken: Iterable[str]) -> Mapping[str, str]:
     """Return the C name of each name, none of them twice and none that is taken."""
     used, found = set(taken), dict[str, str]()
     for name in dict.fromkeys(names):
