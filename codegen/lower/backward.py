@@ -144,12 +144,7 @@ def gradients(w: Sweep, results: list[Port]) -> None:
     for group, role, ids in (("params", "param", p.params), ("inputs", "input", p.inputs)):
         for a in p.of_role(role):
             shape, name = w.storage.given[a.name].shape, w.module.gradients.get(a.name, f"d{a.name}")
-            if a.name in ids:
-                view = w.result(ids[a.name], name, shape, results)
-            else:
-                view = whole(w.builder.buffer(name, shape, "result"))
-                w.builder.fill(view, ZERO)
-            results.append(Port(group, a.name, view))
+            results.append(Port(group, a.name, w.result(ids.get(a.name), name, shape, results)))
 
 
 def given_of(w: Sweep) -> tuple[list[Port], list[Buffer]]:

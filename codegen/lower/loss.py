@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Constant, Function, Port
 from symbptt.codegen.loop_ir.views import whole
-from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.frame import FRAMES, Frame, Stored
 from symbptt.codegen.lower.storage import Storage, arranged, is_looked_at, names_of
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
@@ -36,14 +35,11 @@ def lower_loss(p: Program, of_all_steps: bool) -> Function:
     results.append(Port("outputs", "loss", w.result(p.outputs["loss"], "loss", lead, results)))
     for group, roles, ids in (("inputs", ("input", "output"), p.inputs), ("params", ("param",), p.params)):
         for a in p.of_role(*roles):
-            if a.name in ids:
-                view = w.result(ids[a.name], m.gradients[a.name], _shape(m, a, lead), results)
-                results.append(Port(group, a.name, view))
             # A caller gets a gradient of every parameter; a cotangent that is zero need not be sent.
-            elif group == "params":
-                zeros = whole(w.builder.buffer(f"d{a.name}", a.shape, "result"))
-                w.builder.fill(zeros, ZERO)
-                results.append(Port(group, a.name, zeros))
+            if a.name in ids or group == "params":
+                name = m.gradients.get(a.name, f"d{a.name}")
+                view = w.result(ids.get(a.name), name, _shape(m, a, lead), results)
+                results.append(Port(group, a.name, view))
     return w.function(given, results)
 
 

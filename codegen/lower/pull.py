@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Function, Port, View
+from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Function, Port
 from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.lower.backward import given_of, gradients
-from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.frame import FRAMES
 from symbptt.codegen.lower.storage import storage_of
-from symbptt.codegen.lower.sweep import Sweep, sweep_of
+from symbptt.codegen.lower.sweep import sweep_of
 from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL
 from symbptt.codegen.targets.numpy.names import Module
 
@@ -29,19 +28,10 @@ def pull(m: Module, masked: bool, sums: bool) -> tuple[Function, list[Buffer]]:
     results: list[Port] = []
     for name, leaf in p.carry.items():
         id = p.whole.get(name, leaf) if sums else p.recurrent.get(name)
-        results.append(Port("carry", name, _adjoint(w, id, name, results)))
+        shape = (STEPS, BATCH, *p.graph.shape(leaf))
+        results.append(Port("carry", name, w.result(id, f"{storage.carries[name].name}_pulled", shape, results)))
     if sums:
         gradients(w, results)
     given, read = given_of(w)
     given += [Port("carry", name, whole(buffer)) for name, buffer in storage.carries.items()]
     return w.function(given, results), read
-
-
-def _adjoint(w: Sweep, id: int | None, name: str, results: list[Port]) -> View:
-    p = w.module.program
-    shape = (STEPS, BATCH, *p.graph.shape(p.next[name]))
-    if id is not None:
-        return w.result(id, f"{w.storage.carries[name].name}_pulled", shape, results)
-    view = whole(w.builder.buffer(f"{w.storage.carries[name].name}_pulled", shape, "result"))
-    w.builder.fill(view, ZERO)
-    return view

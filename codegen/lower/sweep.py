@@ -78,13 +78,18 @@ class Sweep:
             self.write(TAIL)
         self.builder.add(Loop(LO, 0, STEPS, tuple(block), reverse, BLOCK, COUNT))
 
-    def result(self, id: int, name: str, shape: Shape, others: Iterable[Port]) -> View:
-        """Return where a caller gets a value: its buffer, if that is a result and no other result has it, else a copy."""
-        stored, taken = self.storage.stored.get(id), {port.view.buffer for port in others}
+    def result(self, id: int | None, name: str, shape: Shape, others: Iterable[Port]) -> View:
+        """Return where a caller gets a value: its buffer, if that is a result and no other result has it, else a copy;
+        zeros where there is no value."""
+        stored = None if id is None else self.storage.stored.get(id)
+        taken = {port.view.buffer for port in others}
         if stored is not None and _is_own(stored.view, shape) and stored.view.buffer not in taken:
             return stored.view
         out = whole(self.builder.buffer(name, shape, "result"))
-        emit(self.lowering, id, out)
+        if id is None:
+            self.builder.fill(out, ZERO)
+        else:
+            emit(self.lowering, id, out)
         return out
 
     def function(self, given: list[Port], results: list[Port]) -> Function:
