@@ -50,6 +50,27 @@ def test_time_has_a_letter_that_no_name_of_the_cell_is() -> None:
     assert r"\eta^{\tau-k} \quad (\tau \geq k)" in words(clocked) and "cos(t_{τ-1})" in words(clocked)
 
 
+@sb.cell
+def full(s: State["n"], y: State["n"], x: Param["n"], k: Param["n"], j: Param["n"], lr: Param["l"], r: Param["n"]):
+    return np.tanh(s + k + j), np.tanh(y + x + r) + np.sum(lr)
+
+
+@sb.cell
+def fuller(s: State["n"], y: State["n"], x: State["n"], p: State["k_0 w"], q: State["n"], r: Param["n"]):
+    z, u, v = np.tanh(s), np.tanh(y), np.tanh(x)
+    k, j = np.tanh(q), np.tanh(r)
+    state = np.tanh(p)
+    return u + v, z + v, z + u, state * np.sum(j), k
+
+
+def test_whole_state_and_earlier_time_have_two_letters() -> None:
+    assert letters.letters_of(full.step) == letters.Letters("q", "t", "p")
+
+
+def test_letters_do_not_end() -> None:
+    assert letters.letters_of(fuller.step) == letters.Letters("s_1", "t", "l")
+
+
 def test_planted_usual_letters_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letters, "TIMES", {"t": ("t", ())})
     with pytest.raises(AssertionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
 from symbptt.ir.step import Step
 
@@ -25,7 +26,7 @@ def letters_of(step: Step) -> Letters:
     """Return the letters of a theorem on a step: the usual ones, or the first that are not taken."""
     shapes = {name for a in step.arguments for name in names_in(a.shape)}
     taken = {*step.leaves, *step.next, *step.outputs, *step.graph.names.values(), *shapes}
-    state = next(letter for letter in (*"syxqzuvw", "state") if letter not in taken)
+    state = next(free_letters((*"syxqzuvw", "state"), taken))
     time = next((letter for letter, (_, names) in TIMES.items() if taken.isdisjoint(names)), "t")
-    start = next(letter for letter in (*"kjlrqpuvwz", "k_0") if letter not in taken)
+    start = next(free_letters((*"kjlrqpuvwz", "k_0"), taken | {state}))
     return Letters(state, time, start, TIMES[time][0])
