@@ -23,6 +23,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.range import Ranges
 from symbptt.ir.scalar import as_sympy
+from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.interval import (
     Interval,
     absolute,
@@ -125,9 +126,11 @@ def order_of(graph: Graph) -> Order:
 def _body(g: Graph, node: Node) -> sp.Expr:
     """The expression of an elementwise value over its placeholders, with numbers where it reads numbers."""
     numbers = {
-        placeholder(i): g[arg] for i, arg in enumerate(node.args) if g[arg].family == "number" and not g[arg].shape
+        placeholder(i): as_sympy(g[arg].attrs.value)
+        for i, arg in enumerate(node.args)
+        if g[arg].family == "number" and not g[arg].shape
     }
-    return node.attrs.expr.xreplace({symbol: as_sympy(number.attrs.value) for symbol, number in numbers.items()})
+    return node.attrs.expr.xreplace(numbers)
 
 
 def _found(order: Order, id: int, known: dict[int, Any], rule: Callable[[Order, Node], Any]) -> Any:
@@ -364,11 +367,7 @@ def _is_zero(node: Node) -> bool:
 
 
 def _over_nodes(g: Graph, node: Node) -> sp.Expr:
-    return _body(g, node).xreplace({placeholder(i): _value(arg) for i, arg in enumerate(node.args)})
-
-
-def _value(id: int) -> sp.Symbol:
-    return sp.Symbol(f"v{id}", real=True)
+    return _body(g, node).xreplace({placeholder(i): symbol(arg) for i, arg in enumerate(node.args)})
 
 
 Powers = dict[sp.Symbol, sp.Expr]
@@ -398,24 +397,24 @@ def _covered(order: Order, powers: Powers) -> tuple[sp.Symbol, sp.Symbol, Under]
     divisors = [s for s, p in powers.items() if p.is_negative]
     for below in sorted(divisors, key=lambda s: not _may_vanish(order, s)):
         for under in _under_of(order, below):
-            top = _value(under.of)
+            top = symbol(under.of)
             if top != below and powers.get(top, sp.S.Zero) > 0:
                 return top, below, under
     return None
 
 
 def _may_vanish(order: Order, base: sp.Expr) -> bool:
-    id = _id(base)
+    id = node_of(base)
     return id is None or order.may_vanish(id)
 
 
 def _under_of(order: Order, base: sp.Expr) -> tuple[Under, ...]:
     """Return lower bounds of a divisor, a value or an expression over values: a distance, also one that is replaced by 1 at zero."""
-    id = _id(base)
+    id = node_of(base)
     if id is not None:
         return order.under(id)
     if base.func is ops.hypot:
-        return tuple(Under(i, sp.S.One, sp.S.One) for s in base.args if (i := _id(s)) is not None)
+        return tuple(Under(i, sp.S.One, sp.S.One) for s in base.args if (i := node_of(s)) is not None)
     if base.func is ops.where and base.args[0] == ops.equal(base.args[2], 0):
         return _under_of(order, base.args[2])
     return ()
@@ -423,8 +422,8 @@ def _under_of(order: Order, base: sp.Expr) -> tuple[Under, ...]:
 
 def _opened(order: Order, powers: Powers) -> tuple[sp.Expr, Powers] | None:
     """Return the product with the last of its values expanded, and its numeric factor. None where no value is a product."""
-    for s in sorted((s for s in powers if _id(s) is not None), key=lambda s: -(_id(s) or 0)):
-        node = order.graph[_id(s) or 0]
+    for s in sorted((s for s in powers if node_of(s) is not None), key=lambda s: -(node_of(s) or 0)):
+        node = order.graph[node_of(s) or 0]
         inner = _over_nodes(order.graph, node) if node.family == "map" else s
         inner = inner.args[0] if inner.func in (ops.absolute, sp.Abs) else inner
         if inner == s or not (inner.is_Symbol or inner.is_Mul or (inner.is_Pow and inner.exp.is_number)):
@@ -452,10 +451,6 @@ def _powers_of(expr: sp.Expr) -> tuple[sp.Expr, Powers]:
 
 def _without_zeros(powers: Powers) -> Powers:
     return {s: p for s, p in powers.items() if p != 0}
-
-
-def _id(s: sp.Expr) -> int | None:
-    return int(s.name[1:]) if s.is_Symbol and s.name.startswith("v") else None
 
 
 def _sized(quotient: Quotient, ranges: Mapping[sp.Expr, Interval]) -> Interval:

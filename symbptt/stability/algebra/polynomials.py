@@ -21,6 +21,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF, as_sympy
 from symbptt.ir.step import Step
+from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.cuts import LONG, WIDE, place_of_cut
 from symbptt.stability.algebra.maximum_gap import Gap, gaps_of
 from symbptt.stability.algebra.order import Order, order_of
@@ -126,16 +127,6 @@ class Local:
 
     def _reached(self, *roles: str) -> frozenset[int]:
         return frozenset(self.graph.descendants(leaf.id for leaf in self.graph.leaves(*roles)))
-
-
-def symbol(id: int) -> sp.Symbol:
-    """Return the atom that a node's own value is."""
-    return sp.Symbol(f"v{id}", real=True)
-
-
-def node_of(atom: sp.Symbol) -> int | None:
-    """Return the node whose value an atom is."""
-    return int(atom.name[1:]) if atom.name.startswith("v") else None
 
 
 def local(step: Step) -> Local:
@@ -329,18 +320,12 @@ def _over_divisors(of: Local, p: sp.Expr) -> sp.Expr:
     if not p.is_Mul:
         return p
     plain = [f for f in p.args if f in of.atoms and not of.atoms[f].slope_of and of.atoms[f].slope is None]
-    rest = [f for f in p.args if f not in plain and _node_of_factor(f) is None]
+    rest = [f for f in p.args if f not in plain and node_of(f.as_base_exp()[0]) is None]
     values = [f for f in p.args if f not in plain and f not in rest]
     whole = sp.Mul(*(of.atoms[f].expr for f in plain), *values)
     if not plain or of.order.quotient(whole) is None:
         return p
     return sp.Mul(*rest, _made(of, Atom(whole)))
-
-
-def _node_of_factor(factor: sp.Expr) -> int | None:
-    """The node whose value, or a power of it, a factor is."""
-    base = factor.as_base_exp()[0]
-    return node_of(base) if base.is_Symbol else None
 
 
 def _slope(of: Local, node: Node, i: int, partial: sp.Expr) -> sp.Expr:

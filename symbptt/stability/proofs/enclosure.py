@@ -21,10 +21,11 @@ from symbptt.ir.shape import Shape, named_size
 from symbptt.language.init import concrete
 from symbptt.stability.activations.suprema import slope_range
 from symbptt.stability.algebra import interval
+from symbptt.stability.algebra.atoms import symbol
 from symbptt.stability.algebra.factors import factors_of, is_bent
 from symbptt.stability.algebra.interval import Interval, between, common, everything, exactly
 from symbptt.stability.algebra.maximum_gap import D, Gap
-from symbptt.stability.algebra.polynomials import Atom, Local, symbol, value
+from symbptt.stability.algebra.polynomials import Atom, Local, value
 from symbptt.stability.algebra.ranges import reach
 from symbptt.stability.algebra.unit_vectors import Scaled
 

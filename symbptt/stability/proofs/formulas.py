@@ -20,10 +20,11 @@ from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import size_text
+from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, rounded_up
 from symbptt.stability.algebra.letters import Letters, letters_of
-from symbptt.stability.algebra.polynomials import Local, node_of, symbol
+from symbptt.stability.algebra.polynomials import Local
 from symbptt.stability.proofs.bounds import (
     Count,
     Factor,
@@ -239,7 +240,7 @@ def _supremum_of_sum(f: Formulas, tree: Sup, least: int) -> str:
 
 def is_gate(f: Formulas, factor: sp.Expr) -> bool:
     """Answer whether a factor is a value with a name that inputs and states change, such as a gate that preserves a state."""
-    id = node_of(factor) if factor.is_Symbol else None
+    id = node_of(factor)
     return id is not None and id not in f.of.fixed and id in f.of.graph.names
 
 

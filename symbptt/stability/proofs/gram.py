@@ -22,6 +22,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.ir.node import Node
+from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.exact_polynomials import (
     ONE,
     ZERO,
@@ -35,7 +36,7 @@ from symbptt.stability.algebra.exact_polynomials import (
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, between, evaluate, exactly, multiply
 from symbptt.stability.algebra.interval import add as plus
-from symbptt.stability.algebra.polynomials import Local, node_of, plain_terms, symbol, value
+from symbptt.stability.algebra.polynomials import Local, plain_terms, value
 from symbptt.stability.algebra.scalar_functions import X
 from symbptt.stability.proofs.enclosure import EPS, Enclosure, einsum_of, extent, rearranged
 from symbptt.stability.proofs.jacobian_entries import COLUMN

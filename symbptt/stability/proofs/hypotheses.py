@@ -12,8 +12,9 @@ from symbptt.ir.node import Node
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.sizes import axes_of, axes_of_needs, completed
 from symbptt.language.init import concrete
+from symbptt.stability.algebra.atoms import node_of
 from symbptt.stability.algebra.interval import Interval, between, everything, exactly
-from symbptt.stability.algebra.polynomials import Local, node_of
+from symbptt.stability.algebra.polynomials import Local
 from symbptt.stability.proofs.bounds import Factor, Shared, Sup, Tree, parts_of, shared_in
 from symbptt.stability.proofs.enclosure import Enclosure, enclose
 

@@ -18,7 +18,8 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import tree_of
 from symbptt.language.custom_function import evaluate
-from symbptt.stability.algebra.polynomials import Local, node_of, symbol
+from symbptt.stability.algebra.atoms import node_of, symbol
+from symbptt.stability.algebra.polynomials import Local
 from symbptt.stability.proofs.invariant_box import local_of
 from symbptt.stability.runs.trajectory import Trajectory
 

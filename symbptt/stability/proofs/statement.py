@@ -12,9 +12,10 @@ import sympy as sp
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.signs import LATEX
 from symbptt.stability.activations.suprema import slope_bound
+from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.interval import Interval, exactly
 from symbptt.stability.algebra.letters import letters_of
-from symbptt.stability.algebra.polynomials import Local, local, node_of, symbol
+from symbptt.stability.algebra.polynomials import Local, local
 from symbptt.stability.proofs.bounds import (
     ONE,
     ZERO,

@@ -10,8 +10,9 @@ import numpy as np
 
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell, nearest
+from symbptt.stability.algebra.atoms import node_of
 from symbptt.stability.algebra.interval import between, everything
-from symbptt.stability.algebra.polynomials import Local, node_of
+from symbptt.stability.algebra.polynomials import Local
 from symbptt.stability.proofs.bounds import Sup, Tree, bound, worth
 from symbptt.stability.proofs.enclosure import Enclosure, corners, enclose
 from symbptt.stability.proofs.hypotheses import PROVEN, TRIED, always_bounded, bounded, nodes_read, sizes_in
