@@ -10,7 +10,7 @@ Likewise u − max(u, v): replacing max(u, v) by its lower bound u leaves 0, an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Any
@@ -79,11 +79,16 @@ class Order:
     _sums: dict[int, Sum] = field(default_factory=dict)
     _sides: dict[int, tuple[Side, ...]] = field(default_factory=dict)
     _under: dict[int, tuple[Under, ...]] = field(default_factory=dict)
+    _shorter: dict[int, tuple[Side, ...]] = field(default_factory=dict)
+    _written: dict[int, sp.Expr] = field(default_factory=dict)
     _quotients: dict[sp.Expr, Quotient | None] = field(default_factory=dict)
 
     def of_node(self, node: Node, nodes: Mapping[int, Interval], ranges: Mapping[sp.Expr, Interval]) -> Interval:
         """Return bounds on an elementwise value from the ranges of those before it, by node and by symbol `v<id>`."""
-        found = common(_of_sum(self, node.id, nodes), self.of_expression(_over_nodes(self.graph, node), ranges))
+        # What the graph alone says is found once: steps are enclosed many times, over one box after another.
+        if node.id not in self._written:
+            self._written[node.id] = _over_nodes(self.graph, node)
+        found = common(_of_sum(self, node.id, nodes), self.of_expression(self._written[node.id], ranges))
         return common(found, between(0.0, np.inf)) if self.is_positive(node.id) else found
 
     def of_expression(self, expr: sp.Expr, ranges: Mapping[sp.Expr, Interval]) -> Interval:
@@ -104,6 +109,12 @@ class Order:
     def sides(self, id: int) -> tuple[Side, ...]:
         """Return sums that a value is never under, with 1, and never over, with −1."""
         return _found(self, id, self._sides, _sides)
+
+    def shorter(self, id: int) -> tuple[Side, ...]:
+        """Return the sides of a sum, in which values are replaced by theirs, that have fewer terms than it has."""
+        if id not in self._shorter:
+            self._shorter[id] = tuple(_shorter(self, id))
+        return self._shorter[id]
 
     def under(self, id: int) -> tuple[Under, ...]:
         """Return powers of values that a value is never under."""
@@ -223,29 +234,30 @@ def _chosen(graph: Graph, node: Node) -> tuple[tuple[int, int], int] | None:
 
 def _of_sum(order: Order, id: int, nodes: Mapping[int, Interval]) -> Interval:
     """The range of a sum in which values are replaced by their lower or upper bounds."""
-    whole = order.sum_of(id)
-    sides = {k: order.sides(k) for k in whole if k is not None and k != id}
-    sides = {k: known for k, known in sides.items() if known}
     found = everything()
+    for sign, total in order.shorter(id):
+        here = _worth(total, nodes)
+        lo, hi = (here.lo, np.inf) if sign > 0 else (-np.inf, here.hi)
+        found = Interval(np.maximum(found.lo, lo), np.minimum(found.hi, hi))
+    return found
+
+
+def _shorter(order: Order, id: int) -> Iterator[Side]:
+    whole = order.sum_of(id)
+    sides = {k: known for k in whole if k is not None and k != id and (known := order.sides(k))}
     if not sides or len(whole) < 2:
-        return found
+        return
     ways = [[None, *((k, *side) for side in known)] for k, known in sides.items()]
     for way in islice(product(*ways), WAYS):
-        replaced = [(k, direction * sp.sign(whole[k]), total) for k, direction, total in filter(None, way)]
+        replaced = [(k, int(direction * sp.sign(whole[k])), total) for k, direction, total in filter(None, way)]
         left: Sum = {k: v for k, v in whole.items() if k not in {k for k, *_ in replaced}}
         for k, _, total in replaced:
             left = _added(left, total, whole[k])
         # Replacing a term with a positive factor by its lower bound, or one with a negative factor by its upper
         # bound, bounds the sum from below; mixed replacements bound nothing. A sum that does not get shorter tells
         # nothing that intervals do not.
-        if len({sign for _, sign, _ in replaced}) != 1 or len(left) >= len(whole):
-            continue
-        here = _worth(left, nodes)
-        if replaced[0][1] > 0:
-            found = Interval(np.maximum(found.lo, here.lo), found.hi)
-        else:
-            found = Interval(found.lo, np.minimum(found.hi, here.hi))
-    return found
+        if len({sign for _, sign, _ in replaced}) == 1 and len(left) < len(whole):
+            yield replaced[0][1], left
 
 
 def _worth(total: Sum, nodes: Mapping[int, Interval]) -> Interval:
