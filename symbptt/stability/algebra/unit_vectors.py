@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import permutations
 
 import sympy as sp
 
@@ -26,6 +25,8 @@ from symbptt.stability.algebra.ranges import at_positive, reach
 from symbptt.stability.algebra.scalar_functions import X
 
 A, B = placeholder(0), placeholder(1)
+PAIRS = {A / B: ((0, 1),), B / A: ((1, 0),), A * B: ((0, 1), (1, 0))}
+"""The places of the vector and of its factor, or divisor, among the arguments of a node."""
 ROUNDING = 1e-9
 """Of ρ, which is found to 5e-13."""
 
@@ -55,31 +56,31 @@ class Scaled:
 
 def scaled_of(graph: Graph, node: Node, alone: dict[int, dict[int, sp.Expr]]) -> Scaled | None:
     """Return the value that a node scales by its own length; `alone` has the values that are functions, in X, of one other."""
-    if node.family != "map" or len(node.args) != 2 or node.attrs.expr not in (A / B, B / A, A * B):
+    if node.family != "map" or node.attrs.expr not in PAIRS:
         return None
-    for i, j in permutations(range(2)):
-        if node.attrs.expr == A * B or node.attrs.expr == placeholder(i) / placeholder(j):
-            a, b = node.args[i], node.args[j]
-            for square, expr in alone.get(b, {b: X}).items():
-                length = _length(graph, a, square)
-                if length is not None and graph.shape(a) == node.shape and _stands(graph, a, b, length[0]):
-                    divides = bool(node.attrs.expr != A * B)
-                    factor = at_positive(1 / expr if divides else expr)
-                    extremes = _extremes(factor) if factor.has(X) else None
-                    if extremes is not None:
-                        axes, is_mean = length
-                        whole, count = _centred(graph, a, axes), prod(graph.shape(a)[axis] for axis in axes)
-                        return Scaled(
-                            a if whole is None else whole,
-                            b,
-                            divides,
-                            axes,
-                            count,
-                            *extremes,
-                            is_mean,
-                            whole is not None,
-                        )
-    return None
+    divides = bool(node.attrs.expr != A * B)
+    pairs = [(node.args[i], node.args[j]) for i, j in PAIRS[node.attrs.expr]]
+    found = (
+        _scaled(graph, a, b, divides, square, expr)
+        for a, b in pairs
+        if graph.shape(a) == node.shape
+        for square, expr in alone.get(b, {b: X}).items()
+    )
+    return next((known for known in found if known is not None), None)
+
+
+def _scaled(graph: Graph, a: int, b: int, divides: bool, square: int, expr: sp.Expr) -> Scaled | None:
+    """The value a, scaled by b or by one over it, where b is a function of the length of a: `expr` in X, of the node `square`."""
+    length = _length(graph, a, square)
+    if length is None or not _stands(graph, a, b, length[0]):
+        return None
+    factor = at_positive(1 / expr if divides else expr)
+    extremes = _extremes(factor) if factor.has(X) else None
+    if extremes is None:
+        return None
+    axes, is_mean = length
+    whole, count = _centred(graph, a, axes), prod(graph.shape(a)[axis] for axis in axes)
+    return Scaled(a if whole is None else whole, b, divides, axes, count, *extremes, is_mean, whole is not None)
 
 
 def _extremes(factor: sp.Expr) -> tuple[float, float] | None:
