@@ -102,7 +102,6 @@ class Unrolled:
         lines += [*self.jacobian.definitions, *(x for c in self.carries for x in c[0].definitions)]
         names = self.jacobian.taken | {x.name for line in lines for e in (line.left, line.right) for x in e.labels}
         names |= {self._state(self.page.pen())}
-        names |= set() if self.page.setting.is_plain else {self.page.letters.window, self.page.letters.reset}
         # J_t next to a value called J_x would look like one of a family: letters that begin a name are avoided too.
         begun = names | {name.partition("_")[0] for name in names}
         begun |= {letter for letter, spelt in GREEK.items() if spelt in begun}

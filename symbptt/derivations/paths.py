@@ -17,7 +17,7 @@ from symbptt.autodiff.routes import Routes, network
 from symbptt.checks import check_count, check_mapping
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.targets.numpy.pointwise import evaluator
-from symbptt.derivations.tables import equation, said, said_in_latex, table
+from symbptt.derivations.tables import equation, gathered, said, said_in_latex, table
 from symbptt.derivations.under_setting import along_a_route, said_of_routes
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
 from symbptt.equations.notation.pen import Pen
@@ -66,8 +66,7 @@ class Path:
 
     def latex(self) -> str:
         """Return the derivative along the route as LaTeX."""
-        first, *rest = _along(self, self.page.latex_pen)
-        return first if not rest else "\\begin{gathered}\n  " + " \\\\\n  ".join([first, *rest]) + "\n\\end{gathered}"
+        return gathered(_along(self, self.page.latex_pen))
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

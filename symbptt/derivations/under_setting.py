@@ -10,46 +10,37 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from symbptt.autodiff.labels import FIRST, Label
+from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra.expressions import (
     EYE,
-    ONE,
     ZERO,
     Call,
     Expr,
-    Raised,
     Symbol,
     Times,
     Word,
     plus,
     times,
 )
-from symbptt.equations.algebra.traversal import mapped
-from symbptt.equations.notation.signs import Notation
 from symbptt.equations.notation.writing import condition
+from symbptt.equations.page import masks
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.lines import Note
 from symbptt.equations.page.masks import BATCH
 from symbptt.language.truncation import Chunked, Window
 
-STEP, LAST = Word("t"), Word("T")
+STEP = Word("t")
 
 
 def kept(page: Equations, time: int) -> Expr:
     """Return 1 - r_t, which is zero where a step is reset; `time` is 0 for step t, -1 for the step before."""
-    return plus([(1, ONE), (-1, Symbol(Label(page.letters.reset, time)))])
+    return masks.not_reset(page.letters.reset, time)
 
 
 def entering(e: Expr, page: Equations, times: Collection[int] = (-1,)) -> Expr:
     """Return an expression with the states of some times as they enter the step behind them."""
-    states = set(page.recursion.step.next)
-
-    def raised(x: Expr) -> Expr:
-        is_state = isinstance(x, Symbol) and x.label.name in states and not x.label.adjoint
-        return Raised(x, page.letters.reset) if is_state and x.labels[0].time in times else x
-
-    return mapped(e, raised)
+    return masks.entering(e, page.recursion, page.letters.reset, times)
 
 
 def of_a_step(lines: Sequence[Definition], page: Equations, of: str) -> tuple[Definition, ...]:
@@ -81,10 +72,8 @@ def along_a_route(
 
 def of_resets(page: Equations) -> Note:
     """Return what the signs of resets mean."""
-    letter = page.letters.reset
-    now, first = (Symbol(Label(letter, time)) for time in (0, FIRST))
-    return (now, ": 1 where the sample begins again with step t, else 0; ", first, " = 1; ", Raised(Word("v"), letter),
-            ": the state that enters a step")  # fmt: skip
+    flag, entered = masks.notes_on_resets(page.letters.reset)
+    return (*flag, "; ", *entered)
 
 
 def said_of_a_step(page: Equations, derivatives: Iterable[tuple[Expr, str, str]] = ()) -> Iterator[Note]:
@@ -133,15 +122,8 @@ def _number(value: int) -> Expr:
 
 def reach(page: Equations) -> Note:
     """Return how far back a loss of step t acts."""
-    cut = page.setting.truncation
-    if isinstance(cut, Window):
-        return "a loss of step t acts on the steps ", partial(_condition, within(page, Word("k")))
-    return (
-        "a loss of step t acts on the steps ",
-        partial(_condition, within(page, Word("k"))),
-        ", where ",
-        *end_of_chunk(page),
-    )
+    told: Note = ("a loss of step t acts on the steps ", partial(condition, within(page, Word("k"))))
+    return told if isinstance(page.setting.truncation, Window) else (*told, ", where ", *end_of_chunk(page))
 
 
 def within(page: Equations, step: Expr) -> Expr:
@@ -159,12 +141,8 @@ def end_of_chunk(page: Equations) -> Note:
     return Symbol(Label(page.letters.window, 0)), " = ", end
 
 
-def _condition(e: Expr, n: Notation) -> str:
-    return condition(e, n)
-
-
 def _is_kept(page: Equations, back: int) -> str:
-    """Answer whether gradients have the routes that lead back over so many steps."""
+    """Return what gradients have of the routes that lead back over so many steps; nothing for chunks, where it depends on t."""
     cut = page.setting.truncation
     if isinstance(cut, Chunked):
         return ""

@@ -7,7 +7,7 @@ dh_t = Σ_{s: s - 2 < t ≤ s} dh_t^(s). Since the recursion is linear in the ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import sympy as sp
@@ -147,12 +147,17 @@ def _legend(setting: Setting, names: Names) -> Iterator[Note]:
     if setting.lengths:
         yield "T: the steps of this sample, its length; ", Word(BATCH), ": those of the batch"
     if setting.reset:
-        now, first = (Symbol(Label(names.reset, time)) for time in (0, FIRST))
-        yield now, ": 1 where the sample begins again with step t, else 0; ", first, " = 1"
-        yield Raised(Word("v"), names.reset), ": the state that enters a step"
+        yield from notes_on_resets(names.reset)
     if setting.truncation is not None:
         part = Raised(Word("v"), names.window)
         yield part, ": the part of an adjoint that the losses of one window give; zero at steps that it does not have"
+
+
+def notes_on_resets(letter: str) -> Iterator[Note]:
+    """Yield what the signs of resets mean."""
+    now, first = (_flag(letter, time) for time in (0, FIRST))
+    yield now, ": 1 where the sample begins again with step t, else 0; ", first, " = 1"
+    yield Raised(Word("v"), letter), ": the state that enters a step"
 
 
 # Sums.
@@ -204,10 +209,10 @@ def _reset(sections: list[Section], r: Recursion, letter: str) -> list[Section]:
             if _is_backward(section):
                 line, back = _kept(line, letter)
                 if back is not None:
-                    sent[_label(line.left).name] = line, _entering(back, r, letter)
+                    sent[_label(line.left).name] = line, entering(back, r, letter)
             elif section.title == GRADIENTS[2]:
                 line = replace(line, right=_to_the_start(line.right, r, letter))
-            lines.append(replace(line, right=_entering(line.right, r, letter)))
+            lines.append(replace(line, right=entering(line.right, r, letter)))
         found.append(replace(section, lines=tuple(lines)))
     found[0] = replace(found[0], lines=(*_entered(r, letter), *found[0].lines))
     # r_t sends the cotangent of a reset step to the initial state, 1 - r_t to the step before.
@@ -221,20 +226,25 @@ def _flag(letter: str, time: int) -> Expr:
     return Symbol(Label(letter, time))
 
 
+def not_reset(letter: str, time: int) -> Expr:
+    """Return 1 - r_t, which is zero where a step is reset; `time` is 0 for step t, -1 for the step before."""
+    return plus([(1, ONE), (-1, _flag(letter, time))])
+
+
 def _entered(r: Recursion, letter: str) -> Iterator[Line]:
     for name in r.step.next:
         shape = normal(r.graph.shape(r.step.leaves[name]))
         before, start = (Symbol(Label(name, time), shape) for time in (-1, START))
-        kept = Times((plus([(1, ONE), (-1, _flag(letter, 0))]), before))
+        kept = Times((not_reset(letter, 0), before))
         yield Line(Raised(before, letter), plus([(1, Times((_flag(letter, 0), start))), (1, kept)]), FORWARD)
 
 
-def _entering(e: Expr, r: Recursion, letter: str) -> Expr:
-    """Return an expression that reads the state which enters a step."""
+def entering(e: Expr, r: Recursion, letter: str, times: Collection[int] = (-1,)) -> Expr:
+    """Return an expression with the states of some times as they enter the step behind them."""
     states = set(r.step.next)
 
     def entered(x: Expr) -> Expr:
-        is_before = isinstance(x, Symbol) and x.label.time == -1 and not x.label.adjoint and x.label.name in states
+        is_before = isinstance(x, Symbol) and x.label.time in times and not x.label.adjoint and x.label.name in states
         return Raised(x, letter) if is_before else x
 
     return _mapped_inside(e, entered)
@@ -261,7 +271,7 @@ def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:
     back = [(sign, e) for sign, e in _terms(line.right) if is_sent(e)]
     if not back:
         return line, None
-    kept = _scaled(plus([(1, ONE), (-1, _flag(letter, time))]), _whole(back))
+    kept = _scaled(not_reset(letter, time), _whole(back))
     terms = [(sign, kept if (sign, e) == back[0] else e) for sign, e in _terms(line.right) if (sign, e) not in back[1:]]
     terms = [(1 if e is kept else sign, e) for sign, e in terms]
     return replace(line, right=_whole(terms)), _whole(back) if before else None
