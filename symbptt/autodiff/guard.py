@@ -164,7 +164,7 @@ class Guards:
         return found
 
     def _is_root(self, node: Node, f: Formula) -> bool:
-        """Return a root of what is never negative but may be zero: it has its least value there, and counts as flat."""
+        """Answer whether a function is a root of what is never negative but may be zero: it is least there, and counts as flat."""
         if not (f.expr.is_Pow and f.expr.exp.is_number and 0 < f.expr.exp < 1):
             return False
         low, _ = self.ranges.of_expression(f.expr.base, {placeholder(i): id for i, id in enumerate(f.args)})[0]

@@ -265,7 +265,7 @@ def _add_backward(growth: Growth, source: Source, head: Head | None, steps: int)
 
 
 def _add_gradient(growth: Growth, template: Template, times: Sequence[int], steps: int) -> None:
-    """Return the gradient of a parameter of the loss, to which the cell may have given already."""
+    """Add the gradient of a parameter of the loss, to which the cell may have contributed already."""
     key = (template.name, None)
     begun = growth.graph.nodes[key]["expression"] if key in growth.graph else ""
     _copy(growth, template, times)

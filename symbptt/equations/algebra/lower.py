@@ -324,7 +324,8 @@ def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:
 def _matrix_product(
     a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...], swap: bool = False
 ) -> tuple[bool, bool, bool] | None:
-    """Answer whether a product of labels reads as (a or its transpose) (b or its transpose), vectors being columns."""
+    """Return whether the factors are exchanged and which of them is transposed, for a product of labels as one of matrices, vectors
+    being columns; None where it is none."""
     if len(a) > 2 or len(b) > 2 or not a or not b or (len(a) == 1 and len(b) == 2):
         return None
     # The first fit has the fewest transposes.

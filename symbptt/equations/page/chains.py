@@ -291,7 +291,7 @@ class _Drawing:
         return True
 
     def _add_inner(self, factor: Inner) -> bool:
-        """Return the derivative of a value before: a matrix whose columns are the indices of what is derived by."""
+        """Add the derivative of a value before, a matrix whose columns are the indices of what is derived by; False where it is none."""
         of = self.of
         shape = of.shape(factor.id)
         rows = [x for x, size in zip(factor.at, shape, strict=True) if size != 1]
@@ -408,7 +408,7 @@ class _Drawing:
         return [transposed(vector), *(turned(part) for part in reversed(rest))]
 
     def _number(self, start: sp.Symbol) -> bool:
-        """Return a path between two ends that are summed over: a number."""
+        """Take a path between two ends that are summed over as a number; False where it has none."""
         ends = self._ends(start)
         if ends is None:
             return False

@@ -457,7 +457,7 @@ def _totals(sections: Iterable[Section], setting: Setting, letter: str, names: s
 
 
 def _members(stem: str, values: Iterable[str]) -> Iterator[str]:
-    """Return the names that members of a family may have."""
+    """Yield the names that members of a family may have."""
     return (f"{stem}{sign}{value}" for value in values for sign in ("", "_"))
 
 

@@ -339,7 +339,7 @@ def _wave(function: Any, x: Interval, top: float) -> Interval:
 
 
 def _passes(lo: Any, hi: Any, at: float) -> Any:
-    """Answer whether an interval contains `at` plus a multiple of 2π, or comes near it."""
+    """Return where intervals contain `at` plus a multiple of 2π, or come near it."""
     # The slack errs to the safe side: a turn that is only nearly reached widens the interval to ±1.
     slack = 1e-6
     return np.floor((hi - at + slack) / (2 * np.pi)) >= np.ceil((lo - at - slack) / (2 * np.pi))

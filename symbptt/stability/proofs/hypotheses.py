@@ -101,7 +101,7 @@ def nodes_read(of: Local, tree: Tree) -> set[int]:
 
 
 def every_part(tree: Tree) -> Iterator[Tree]:
-    """Return a bound and all its parts, at any depth; those of a shared one once."""
+    """Yield a bound and all its parts, at any depth; those of a shared one once."""
     open_: list[Tree] = [tree, *(shared.tree for shared in shared_in([tree]))]
     while open_:
         part = open_.pop()
