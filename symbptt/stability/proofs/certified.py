@@ -18,7 +18,7 @@ from symbptt.stability.proofs.enclosure import Enclosure
 from symbptt.stability.proofs.gram import Turns, turns
 from symbptt.stability.proofs.invariant_box import Box, invariant, problem
 from symbptt.stability.proofs.jacobian_entries import parts_of_jacobian
-from symbptt.stability.proofs.quadratic_metric import SLACK, Metric, best_metric, norm_of
+from symbptt.stability.proofs.quadratic_metric import SLACK, Metric, best_metric, norm_of, perron_weights
 from symbptt.stability.proofs.row_sums import row_sums
 from symbptt.stability.proofs.spectral_norms import block_norms
 
@@ -248,17 +248,8 @@ def _weights_of(norms: Any) -> tuple[float, Any]:
 
 
 def _balanced(norms: Any) -> Any:
-    """√(right / left Perron vector): the diagonal D that makes ‖D⁻¹ N D‖₂ the spectral radius of N."""
-    # Perron vectors are positive only for an irreducible matrix; a small positive number in every entry makes it one.
-    raised = norms + 1e-3 * (norms.max(initial=0.0) or 1.0)
-    right, left = (_perron(m) for m in (raised, raised.T))
-    weights = np.sqrt(right / left)
+    weights = perron_weights(norms)
     return np.maximum(weights / weights.max(), 1e-3)
-
-
-def _perron(matrix: Any) -> Any:
-    values, vectors = np.linalg.eig(matrix)
-    return np.abs(np.real(vectors[:, np.argmax(np.real(values))]))
 
 
 def _largest(at: Callable[[float], Box], kind: str, turning: bool) -> float:

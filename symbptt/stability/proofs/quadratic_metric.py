@@ -111,7 +111,7 @@ def _candidates(parts: Sequence[Part], whole: Interval, count: int) -> Iterator[
     if not np.isfinite(2 * whole.size).all():
         return  # no metric makes a bound of what is beyond the range
     middle = (whole.lo + whole.hi) / 2
-    yield np.diag(1 / _weights(whole.size))
+    yield np.diag(1 / perron_weights(whole.size))
     found = [*_by_eigenvectors(middle), *_by_lyapunov(middle[None], np.abs(np.linalg.eigvals(middle)).max())]
     if not whole.is_exact:
         found += _by_lyapunov(samples := _sampled(parts), _growth(samples))
@@ -120,8 +120,10 @@ def _candidates(parts: Sequence[Part], whole: Interval, count: int) -> Iterator[
             yield factor
 
 
-def _weights(sizes: Any) -> Any:
-    raised = sizes + 1e-3 * sizes.max()
+def perron_weights(norms: Any) -> Any:
+    """Return √(right / left Perron vector): the diagonal D that makes ‖D⁻¹ N D‖₂ the spectral radius of N."""
+    # Perron vectors are positive only for an irreducible matrix; a small positive number in every entry makes it one.
+    raised = norms + 1e-3 * (norms.max(initial=0.0) or 1.0)
     right, left = (_perron(m) for m in (raised, raised.T))
     return np.sqrt(right / left)
 

@@ -19,7 +19,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.init import orthogonal
 from symbptt.stability.runs.trajectory import Trajectory, linearised, trajectory
 from symbptt.stability.spectra.block_means import BLOCKS, blocks_of, correlated_error
-from symbptt.stability.spectra.graded_qr import carried_whole
+from symbptt.stability.spectra.graded_qr import carried_whole, log_of
 from symbptt.stability.spectra.lyapunov import check_integers
 
 Arrays = Mapping[str, Any]
@@ -159,7 +159,7 @@ def _forward(run: Trajectory, count: int, transient: int, seed: int) -> _Frames:
             if t >= transient:
                 r.append(triangle)
             else:
-                aligned += _log(np.abs(np.diagonal(triangle, axis1=-2, axis2=-1)))
+                aligned += log_of(np.abs(np.diagonal(triangle, axis1=-2, axis2=-1)))
     if transient == 0:
         q.append(frame)
     return _Frames(np.array(q), np.array(r), aligned)
@@ -254,17 +254,12 @@ def _solved(r: Any, right: Any) -> tuple[Any, Any]:
     """The columns of r⁻¹ right at length 1, and the logarithms of their lengths. Shapes: r, right (B, k, k), the sizes (B, k)."""
     # Rows of R may differ by hundreds of orders of magnitude; dividing both sides by the size of each row, in
     # logarithms, keeps the solution within the range of floats.
-    level = _log(np.abs(right)) - _log(np.abs(r).max(-1))[..., None]
+    level = log_of(np.abs(right)) - log_of(np.abs(r).max(-1))[..., None]
     top = level.max(-2)
     scaled = np.sign(right) * np.exp(level - top[..., None, :])
     found = np.linalg.solve(r / np.abs(r).max(-1, keepdims=True), scaled)
     size = np.linalg.norm(found, axis=-2)
     return found / size[..., None, :], top + np.log(size)
-
-
-def _log(x: Any) -> Any:
-    with np.errstate(divide="ignore"):
-        return np.log(x)
 
 
 def _means(growth: Any) -> tuple[Any, Any]:
@@ -296,7 +291,7 @@ def _groups(frames: _Frames, samples: Any) -> tuple[tuple[int, ...], ...]:
 
     Samples are taken together; the order of the columns is nearly that of the exponents.
     """
-    log = _log(np.abs(np.diagonal(frames.r, axis1=-2, axis2=-1)))
+    log = log_of(np.abs(np.diagonal(frames.r, axis1=-2, axis2=-1)))
     ends = (frames.aligned, log[frames.steps :].sum(0))
     with np.errstate(invalid="ignore"):
         gaps = np.min([np.min(-np.diff(end, axis=-1), 0) for end in ends], 0)

@@ -150,12 +150,13 @@ def _diagonalised(s: Any, u: Any) -> tuple[Any, Any]:
         rows = np.flatnonzero((s <= top) & (s > top - WINDOW))
         if len(rows) > 1:
             _, sizes, u[rows] = np.linalg.svd(np.exp(s[rows] - top)[:, None] * u[rows], full_matrices=False)
-            s[rows] = top + _log(sizes)
+            s[rows] = top + log_of(sizes)
         # Windows overlap by half, so that two rows of like size are in some window together.
         top = s[s <= top - WINDOW / 2].max(initial=-np.inf)
     return s, u
 
 
-def _log(x: Any) -> Any:
+def log_of(x: Any) -> Any:
+    """Return logarithms, −∞ of zero without a warning."""
     with np.errstate(divide="ignore"):
         return np.log(x)

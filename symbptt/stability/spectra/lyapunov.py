@@ -27,7 +27,7 @@ from symbptt.stability.spectra.block_means import (
     pooled_correlation,
     t_quantile,
 )
-from symbptt.stability.spectra.graded_qr import carried, is_lost, is_plain
+from symbptt.stability.spectra.graded_qr import carried, is_lost, is_plain, log_of
 
 Arrays = Mapping[str, Any]
 POINTS = 1000
@@ -209,19 +209,14 @@ def march(jacobians: Any, frame: Any) -> tuple[Any, Any]:
     Shapes: jacobians (T, B, N, N), frame (B, N, k), growth (T, B, k).
     """
     if jacobians.shape[-1] == 1:
-        return frame, _log(np.abs(jacobians[..., 0]))
+        return frame, log_of(np.abs(jacobians[..., 0]))
     grown, plain = np.empty((*jacobians.shape[:2], frame.shape[-1])), is_plain(jacobians)
     for t, step in enumerate(jacobians):
         frame, r = np.linalg.qr(step @ frame) if plain[t] else carried(step, frame)
         grown[t] = r.diagonal(0, -2, -1)
     # `carried` has zeros for lost directions already; a plain QR leaves rounding there.
     lost = is_lost(grown, np.abs(jacobians).max((-2, -1))[..., None]) & plain[:, None, None]
-    return frame, _log(np.where(lost, 0, np.abs(grown)))
-
-
-def _log(x: Any) -> Any:
-    with np.errstate(divide="ignore"):
-        return np.log(x)
+    return frame, log_of(np.where(lost, 0, np.abs(grown)))
 
 
 def _spectrum(sums: Any, defect: float, edges: Any, transient: int, size: int, driven: float) -> LyapunovSpectrum:
@@ -267,7 +262,7 @@ def _between(samples: Any) -> Any:
 def _defects(jacobians: Any, grown: Any) -> Any:
     """The sum over steps of Σ ln|R_ii| − ln|det J|, without the steps whose determinant is rounding. Shapes: (B,)."""
     # ln|det J| = Σ ln|R_ii| in exact arithmetic: a check of the whole recurrence that costs one more factorisation.
-    sound = grown.min(-1) > _log(np.abs(jacobians).max((-2, -1))) - ROUNDED
+    sound = grown.min(-1) > log_of(np.abs(jacobians).max((-2, -1))) - ROUNDED
     with np.errstate(invalid="ignore"):
         return np.sum(np.where(sound, grown.sum(-1) - np.linalg.slogdet(jacobians)[1], 0), 0)
 
