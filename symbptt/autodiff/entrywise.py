@@ -399,7 +399,7 @@ def _reduce(c: Calculus, node: Node) -> Iterator[Term]:
     if node.attrs.kind == "sum":
         yield Term(sp.S.One, ((Inner(x, tuple(at)), 1),), tuple(sums))
         return
-    kept = build.reshape(g, node.id, tuple(1 if i in axes else item for i, item in enumerate(shape)))
+    kept = build.reshape(g, node.id, shapes.with_ones(shape, axes))
     top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
     count = build.reduce(g, "sum", top, axes)
     # Equal largest entries share the derivative, as in the adjoint rule of vjp.py.

@@ -278,7 +278,7 @@ def _reduce(s: _Sweep, node: Node) -> Block:
     block = s.blocks[x]
     shape, axes = g.shape(x), node.attrs.axes
     if node.attrs.kind == "max":
-        kept = build.reshape(g, node.id, tuple(1 if i in axes else item for i, item in enumerate(shape)))
+        kept = build.reshape(g, node.id, shapes.with_ones(shape, axes))
         top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
         count = build.reshape(g, build.reduce(g, "sum", top, axes), g.shape(kept))
         weighted = _scaled(s, g[x], x, block, build.map_(g, placeholder(0) / placeholder(1), (top, count)))

@@ -17,6 +17,7 @@ from symbptt.autodiff.whole import tangent_of_value
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.shape import with_ones
 
 KINDS = ("none", "identity", "elementwise", "matrix", "linear")
 """The kinds of a local derivative: zero; 1; an elementwise factor; a product with an array; another linear map, such
@@ -116,7 +117,7 @@ def _reduce(g: Graph, node: Node, found: Given) -> Tangent:
     x, axes = node.args[0], node.attrs.axes
     change = found[x].id
     if node.attrs.kind == "max":
-        kept = build.reshape(g, node.id, tuple(1 if i in axes else item for i, item in enumerate(g.shape(x))))
+        kept = build.reshape(g, node.id, with_ones(g.shape(x), axes))
         top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, kept))
         count = build.reshape(g, build.reduce(g, "sum", top, axes), g.shape(kept))
         # Equal largest entries share the derivative, as in the adjoint rule.

@@ -168,14 +168,10 @@ def _where_read(context: Context, node: Node, bar: int, operand: int, labels: tu
     return chosen(g, build.reshape(g, ordered, shape), True, operand)
 
 
-def _kept_shape(shape: shapes.Shape, axes: Sequence[int]) -> shapes.Shape:
-    return tuple(1 if i in axes else item for i, item in enumerate(shape))
-
-
 def _reduce(context: Context, node: Node, bar: int) -> Contributions:
     g, x = context.graph, node.args[0]
     shape = g.shape(x)
-    kept = build.reshape(g, bar, _kept_shape(shape, node.attrs.axes))
+    kept = build.reshape(g, bar, shapes.with_ones(shape, node.attrs.axes))
     if node.attrs.kind == "sum":
         return [(x, build.expand(g, kept, shape))]
     top = build.map_(g, ops.equal(placeholder(0), placeholder(1)), (x, build.reshape(g, node.id, g.shape(kept))))

@@ -37,7 +37,7 @@ def beside(g: Graph, x: int, node: Node) -> int:
     shape = g.shape(node.args[0])
     if len(node.attrs.axes) == len(shape):
         return build.reshape(g, x, ())
-    return build.reshape(g, x, tuple(1 if i in node.attrs.axes else item for i, item in enumerate(shape)))
+    return build.reshape(g, x, shapes.with_ones(shape, node.attrs.axes))
 
 
 def _inner(g: Graph, node: Node, a: int, b: int) -> int:

@@ -94,6 +94,11 @@ def without(shape: Shape, axes: Sequence[int]) -> Shape:
     return tuple(item for i, item in enumerate(shape) if i not in axes)
 
 
+def with_ones(shape: Shape, axes: Sequence[int]) -> Shape:
+    """Return `shape` with 1 in the place of some of its axes."""
+    return tuple(1 if i in axes else item for i, item in enumerate(shape))
+
+
 def sign_of(value: Size) -> int | None:
     """Return 0 for zero, 1 where a size expression is never negative for named sizes of at least 1, -1 where it is
     always negative, None where that is not certain."""

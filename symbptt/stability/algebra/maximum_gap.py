@@ -16,7 +16,7 @@ from symbptt import ops
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import as_sympy
-from symbptt.ir.shape import Shape
+from symbptt.ir.shape import Shape, with_ones
 
 D = sp.Symbol("D", real=True)
 """x − max x."""
@@ -79,7 +79,7 @@ def axes_of_reduction(graph: Graph, x: int, top: int, kind: str) -> tuple[int, .
     if node.family != "reduce" or node.attrs.kind != kind or node.args[0] != x:
         return ()
     whole = graph.shape(x)
-    kept = without_ones(tuple(1 if axis in node.attrs.axes else size for axis, size in enumerate(whole)))
+    kept = without_ones(with_ones(whole, node.attrs.axes))
     beside = node.shape == kept  # broadcasting aligns last axes, which need not be those that are kept
     for outer in reversed(passed):
         repeated = outer.family == "view" and outer.attrs.kind == "expand"

@@ -18,7 +18,7 @@ import sympy as sp
 
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
-from symbptt.ir.shape import Size, prod
+from symbptt.ir.shape import Size, prod, with_ones
 from symbptt.stability.algebra.interval import between
 from symbptt.stability.algebra.maximum_gap import without_ones
 from symbptt.stability.algebra.ranges import at_positive, reach
@@ -160,8 +160,7 @@ def _is_size(node: Node) -> bool:
 
 def _stands(graph: Graph, a: int, b: int, axes: tuple[int, ...]) -> bool:
     """Answer whether a value without the axes of a broadcasts against the entries that it reduces."""
-    kept = tuple(1 if axis in axes else size for axis, size in enumerate(graph.shape(a)))
-    return without_ones(graph.shape(b)) == without_ones(kept)
+    return without_ones(graph.shape(b)) == without_ones(with_ones(graph.shape(a), axes))
 
 
 def _centred(graph: Graph, a: int, axes: tuple[int, ...]) -> int | None:

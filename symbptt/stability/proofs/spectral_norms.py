@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.ir.node import Node
-from symbptt.ir.shape import broadcast_axes
+from symbptt.ir.shape import broadcast_axes, with_ones
 from symbptt.stability.algebra.polynomials import Local, Normed, Softmax, terms
 from symbptt.stability.proofs.enclosure import Enclosure, largest_within, spans
 
@@ -98,7 +98,7 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             ones = np.linalg.norm(np.tri(n), 2) * left.max()
             return float(_times(ones, _norm(c, node.args[0], np.ones_like(left), depth + 1)))
         case "reduce":
-            kept = tuple(1 if i in node.attrs.axes else s for i, s in enumerate(c.shape(node.args[0])))
+            kept = with_ones(c.shape(node.args[0]), node.attrs.axes)
             whole = np.broadcast_to(left.reshape(kept), c.shape(node.args[0]))
             count = whole.size / max(left.size, 1) if node.attrs.kind == "sum" else 1.0
             # The sum over n entries is a row of n ones, whose norm is √n; a maximum picks one entry and has the norm
