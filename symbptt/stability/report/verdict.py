@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,9 +54,9 @@ class Verdict:
     in its states. Mixed are batches whose samples certainly differ: `samples` holds the verdict of each.
 
     `confidence` is the probability of that range of λ₁ for its error (Student's t; the disagreement of the two halves of a
-    run that has not converged counts as error), beside a power of time that nothing exponential is left, from how far the rest
-    wanders; None where one block of steps leaves no error. Below 90 % the verdict is
-    undecided, below 98 % where the run has not converged.
+    run that has not converged counts as error); of a power of time the probability that nothing exponential is added to it,
+    from how far the rest wanders. It is None where one block of steps leaves no error. Below 90 % the verdict is undecided,
+    below 98 % where the run has not converged.
     `reason` says what was seen.
     """
 
@@ -215,17 +216,17 @@ def _power_of(spectrum: LyapunovSpectrum, sample: int, size: int) -> _Power | No
     if not np.isfinite(grown).all():
         return None
     one, log, line = np.ones(PLACES), np.log(t), t / int(times[-1])
-    _, p, over = np.linalg.lstsq(np.stack([one, log, line], -1), grown, rcond=None)[0]
-    rest, straight = (_left(np.stack([one, part], -1), grown) for part in (log, line))
-    alone = float(np.linalg.lstsq(np.stack([one, log], -1), grown, rcond=None)[0][1])
+    (_, p, over), _ = _fit([one, log, line], grown)
+    (_, alone), rest = _fit([one, log], grown)
+    _, straight = _fit([one, line], grown)
     # A Jordan block of N states grows like t^(N − 1); half a power more is left to the error of the fit.
     limit = size - 0.5
     # `line` counts time in measured runs, so that `over` is what an exponential adds over the measured steps, in
     # nats; the resolution is 1.
     is_power = over <= 1 and -0.5 < alone <= limit and p <= 2 * limit and rest <= straight + CLOSE
-    return (
-        _Power(max(alone, 0.0), _is_still(_beside(spectrum, spectrum.growth[:, sample], alone))) if is_power else None
-    )
+    if not is_power:
+        return None
+    return _Power(max(alone, 0.0), _is_still(_beside(spectrum, spectrum.growth[:, sample], alone)))
 
 
 def _beside(spectrum: LyapunovSpectrum, growth: Any, power: float) -> Any:
@@ -251,9 +252,11 @@ def _is_still(rest: Any) -> float:
     return max(0.0, 2 * t_probability(1 / error, PIECES // FAR) - 1)
 
 
-def _left(parts: Any, grown: Any) -> float:
-    """The mean square of the residual of a fit."""
-    return float(np.mean((grown - parts @ np.linalg.lstsq(parts, grown, rcond=None)[0]) ** 2))
+def _fit(parts: Sequence[Any], grown: Any) -> tuple[list[float], float]:
+    """The factors of some series in a fit by least squares, and the mean square of its residual."""
+    columns = np.stack(parts, -1)
+    factors = np.linalg.lstsq(columns, grown, rcond=None)[0]
+    return factors.tolist(), float(np.mean((grown - columns @ factors) ** 2))
 
 
 def percent(part: float) -> str:
