@@ -228,7 +228,7 @@ def test_long_sums_and_products_are_nested_little_and_keep_their_value(count, jo
 
 def test_operands_are_marked_however_deep_they_are_nested():
     one = ast.parse("-(a + b) * c[0] + f(d - (e + g))")
-    assert ast.unparse(reading._with_marks(one)) == (
+    assert ast.unparse(reading._with_marks(one.body)) == (
         "_fresh(_fresh(-_fresh(a + b)) * _fresh(c[0])) + _fresh(f(d - _fresh(e + g)))"
     )
     assert reading._code("x = " + " + ".join(["y"] * 400))
