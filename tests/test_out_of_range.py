@@ -9,6 +9,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, Target, zoo
+from symbptt.codegen.load import load
 from symbptt.derivations import paths
 from symbptt.ir.shape import names_in
 from symbptt.stability.dynamics import fixed_points as fixed
@@ -174,3 +175,117 @@ def test_a_module_warns_where_the_function_does(cell: sb.Cell, dtype: Any) -> No
     short = kernel.forward({"W": W}, {"x": x[:2]}, {"h": np.full((1, 3), 0.5, dtype)})
     assert np.isfinite(short.states["h"]).all()
     assert not warned(lambda: kernel.backward(short, {"h": np.ones((1, 3), dtype)}))
+
+
+FLAGS: dict[str, Any] = dict.fromkeys(("divide", "over", "invalid"), "raise")
+LOST: dict[str, tuple[Callable[..., Any], float, float]] = {
+    "none by a rate": (lambda x, h: x / (1 - np.exp(-h)), 0, 0),
+    "infinite by a rate": (lambda x, h: x / (1 - np.exp(-h)), 1, 0),
+    "a rate of a product": (lambda x, h: 0.1 * (x * (h + 40)) / (1 - np.exp(-(h + 40) / 10)), 1, -40),
+    "a pole below tanh": (lambda x, h: np.tanh(x / (1 - np.exp(-h))), 1, 0),
+    "a product beside a gate": (lambda x, h: sb.sigmoid(x) * h * h, 1, 1e200),
+    "an exponential beside a gate": (lambda x, h: sb.sigmoid(-x) * np.exp(x) + h, 1000, 0),
+    "a sum beside a gate": (lambda x, h: sb.sigmoid(x) * h + h, 1000, 1.7e308),
+    "a logarithm beside a branch": (lambda x, h: np.where(x > 0, x, np.log(h)) + np.log(h), 1, 0),
+    "a branch that is taken": (lambda x, h: np.where(x > 0, np.log(h), x), 1, 0),
+    "a maximum": (lambda x, h: np.maximum(x / h, 1), 1, 0),
+    "entries of a quotient": (lambda x, h: np.concatenate([(x / h)[1:], h[:1]]), 1, 0),
+    "a sigmoid by hand": (lambda x, h: x / (1 + np.exp(-h)) / (h + 1000), 1, -1000),
+}
+"""Cells with an input and a state at which a step is infinite or no number, though some modules expect errors of that kind."""
+SAFE: dict[str, tuple[Callable[..., Any], float, float]] = {
+    "a saturated exponential": (lambda x, h: np.tanh(np.exp(x)) * h, 1000, 1),
+    "a sigmoid by hand": (lambda x, h: h / (1 + np.exp(-x)), -1000, 1),
+    "a branch that is not taken": (lambda x, h: np.where(x > 0, x, np.log(h)), 1, 0),
+    "a maximum": (lambda x, h: np.maximum(np.log(h), x), 1, 0),
+    "entries of a quotient": (lambda x, h: np.concatenate([(x / h)[1:], h[:1]]), 1, 0),
+}
+
+
+def step_of(function: Callable[..., Any], x: float, h: float) -> tuple[sb.Cell, Any, Any]:
+    """A cell, its inputs over three steps and two samples, its state."""
+
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"]):
+        return function(x, h)
+
+    state = {"h": np.full((2, 2), float(h))}
+    if function is SAFE["entries of a quotient"][0]:
+        state["h"][:, 1] = 1.0
+    return cell, {"x": np.full((3, 2, 2), float(x))}, state
+
+
+def ran(cell: sb.Cell, inputs: Any, state: Any, options: Any) -> Any:
+    return sb.compile(cell, **options).forward({}, inputs, state)
+
+
+def trained(cell: sb.Cell, inputs: Any, state: Any, options: Any) -> Any:
+    kernel = sb.compile(sb.model(cell, squared), **options)
+    return kernel.value_and_grad({}, inputs, {"y": np.zeros_like(inputs["x"])}, state)
+
+
+RUNS = [(ran, {}), (ran, {"memory": "sqrt"}), (trained, {}), (trained, {"memory": "sqrt"}),
+        (trained, {"truncation": sb.Chunked(1, 2)}), (trained, {"truncation": sb.Window(2)})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("run", "options"), RUNS, ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize("name", LOST)
+@pytest.mark.thinned(4)
+def test_what_is_no_finite_number_is_never_silent(name: str, run: Callable[..., Any], options: Any) -> None:
+    cell, inputs, state = step_of(*LOST[name])
+    with np.errstate(**FLAGS):
+        with pytest.raises(FloatingPointError):
+            cell(inputs["x"][0, 0], state["h"][0])
+        with pytest.raises(FloatingPointError):
+            run(cell, inputs, state, options)
+    assert warned(lambda: run(cell, inputs, state, options))
+    with np.errstate(all="ignore"):
+        assert not warned(lambda: run(cell, inputs, state, options))
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}], ids=str)
+@pytest.mark.parametrize("name", SAFE)
+def test_errors_that_come_to_nothing_are_no_news(name: str, options: Any) -> None:
+    cell, inputs, state = step_of(*SAFE[name])
+    with np.errstate(**FLAGS):
+        with pytest.raises(FloatingPointError):
+            cell(inputs["x"][0, 0], state["h"][0])
+        one_step = {"x": inputs["x"][:1]}
+        found = ran(cell, one_step, state, options).states["h"]
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(found[0, 0], cell(inputs["x"][0, 0], state["h"][0]))
+
+
+def test_gradient_that_leaves_the_range_beside_a_branch_is_not_silent() -> None:
+    @sb.cell
+    def steep(x: Input["n"], h: State["n"], w: Param["n"]):
+        return np.where(x > 0, 1e120 * w * h, np.log(x)) + 0 * x
+
+    kernel = sb.compile(steep)
+    assert '_backward = _quiet(_backward, "divide", "over", "invalid")' in kernel.source
+    run = kernel.forward({"w": np.ones(2)}, {"x": np.ones((3, 1, 2))})
+    assert not warned(lambda: kernel.backward(run, {"h": np.full((1, 2), 1e-100)}))
+    with np.errstate(**FLAGS), pytest.raises(FloatingPointError):
+        kernel.backward(run, {"h": np.ones((1, 2))})
+
+
+def test_a_function_of_the_caller_is_told_of_what_is_not_hidden() -> None:
+    cell, inputs, state = step_of(lambda x, h: sb.sigmoid(-x) / h, 1000, 0)
+    told: list[str] = []
+    with np.errstate(all="call", under="ignore", call=lambda error, flag: told.append(error)):
+        ran(cell, inputs, state, {})
+    assert "invalid value" in told
+    told.clear()
+    with np.errstate(all="call", under="ignore", call=lambda error, flag: told.append(error)):
+        ran(*step_of(*LOST["infinite by a rate"]), {})
+    assert told == ["divide by zero"]
+
+
+def test_planted_silence_is_caught() -> None:
+    cell, inputs, state = step_of(*LOST["a product beside a gate"])
+    text = sb.compile(cell).source
+    for right, wrong in (("not _are_finite(found)", "False"), ("if v is not None and not", "if v is None and not")):
+        assert right in text
+        module = load(text.replace(right, wrong), "planted")
+        with np.errstate(**FLAGS):
+            assert not np.isfinite(module.forward({}, inputs, state).states["h"]).all()

@@ -32,8 +32,6 @@ HELD: float = 2**28
 """Bytes at most of arrays that are kept for the next call."""
 MARK = "by hand"
 """Tells runs of this module from those of others."""
-GUARD: dict[str, Any] = {}
-"""The floating-point warnings that say nothing new, with what to do about them."""
 REDUCTION = "sum"
 """The loss of a call: the "sum" over the steps and samples that count, or their "mean"."""
 TIMED: tuple[bool, ...] = (True, True, False, False)

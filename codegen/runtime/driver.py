@@ -10,7 +10,7 @@ import numpy as np
 
 from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotangents, _masks
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import GUARD, STATES, Array
+from symbptt.codegen.runtime.cell import STATES, Array
 from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
 from symbptt.codegen.runtime.whole import _flowed_back, _prepared, _ran, _trained
 from symbptt.codegen.runtime.workspace import _workspace
@@ -29,8 +29,7 @@ def forward(
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
-    with np.errstate(**GUARD):
-        states, outputs, tape = _ran(call, plan)
+    states, outputs, tape = _ran(call, plan)
     kept = (tape, call.sizes, call.T, call.B, call.dtype, call.active, call.reset)
     return Run(_frozen(states, batched), _frozen(outputs, batched), kept, batched, call.dtype, call.ws, tape[-1])
 
@@ -46,8 +45,7 @@ def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any
     tape, sizes, T, B, dtype, active, reset = run.tape
     call = _Call({}, sizes, T, B, dtype, active, reset, ws)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    with np.errstate(**GUARD):
-        found = _flowed_back(call, tape, full, last, flow)
+    found = _flowed_back(call, tape, full, last, flow)
     return _grads(*found, flow, run.batched, empty=not T)
 
 
@@ -70,8 +68,7 @@ def value_and_grad(
     call, batched = _called(params, inputs, targets, state, steps, lengths, reset, workspace)
     plan = _prepared(call, True)
     flow = {k: np.zeros(call.T, call.dtype) for k in STATES} if monitor else None
-    with np.errstate(**GUARD):
-        value, found, final = _trained(call, plan, flow)
+    value, found, final = _trained(call, plan, flow)
     return value, _grads(*found, flow, batched, final, not call.T)
 
 

@@ -41,8 +41,8 @@ SHARED = ("param", "const", "size", "eye")
 _GROWING = (sp.exp, ops.expm1, sp.sinh, sp.cosh)
 _BOUNDED = (sp.tanh, ops.sigmoid, sp.erf, sp.atan, ops.arctan2, ops.sign)
 _DIVIDING = (ops.mod, ops.fmod, ops.floor_divide)
-_SHOWN = tuple(ops.SHOWN[name] for name in ("softplus", "maximum", "minimum"))
-_LIMITED = (*_BOUNDED, sp.exp, ops.expm1, ops.softplus, ops.maximum, ops.minimum, ops.relu, *_SHOWN)
+_LIMITED = (*_BOUNDED, sp.exp, ops.expm1, ops.softplus, ops.SHOWN["softplus"])
+_CHOOSING = (ops.where, ops.relu, ops.maximum, ops.minimum, ops.SHOWN["maximum"], ops.SHOWN["minimum"])
 
 
 class Ranges:
@@ -64,9 +64,12 @@ class Ranges:
         return self._found(id, self._hazards, self._hazards_of)
 
     def absorbed(self, node: Node) -> Hazards:
-        """Return why what a map reads may be no finite number where the map is one: a condition compares anything, and a
-        choice leaves anything; a quotient, an exponential and others have a limit where their argument overflows."""
-        if not _may_absorb(node.attrs.expr):
+        """Return why what a value reads may be no finite number where the value is one: a slice and a maximum leave anything,
+        as a choice does; a condition compares anything; a quotient, an exponential and others have a limit where their
+        argument overflows."""
+        if _leaves_entries(node):
+            return self.hazards(node.args[0])
+        if node.family != "map" or not _may_absorb(node.attrs.expr):
             return NONE
         read = {placeholder(i): _symbol(arg) for i, arg in enumerate(node.args)}
         told = self._told(node.args)
@@ -211,6 +214,12 @@ class Ranges:
         return self.of_expression(node.attrs.expr, {placeholder(i): arg for i, arg in enumerate(node.args)})[1]
 
 
+def _leaves_entries(node: Node) -> bool:
+    """Answer whether a value is made of some entries of another alone."""
+    kinds = {"view": ("slice",), "gather": ("gather",), "reduce": ("max", "min")}.get(node.family, ())
+    return bool(kinds) and node.attrs.kind in kinds
+
+
 @cache
 def _may_absorb(body: sp.Expr) -> bool:
     """Answer whether a part of a body compares, chooses or has a limit."""
@@ -218,7 +227,7 @@ def _may_absorb(body: sp.Expr) -> bool:
 
 
 def _is_choosing(expr: sp.Expr) -> bool:
-    return expr.func is ops.where or bool(getattr(expr.func, "boolean", False))
+    return expr.func in _CHOOSING or bool(getattr(expr.func, "boolean", False))
 
 
 def _has_limit(expr: sp.Expr) -> bool:

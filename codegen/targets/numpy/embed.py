@@ -34,6 +34,7 @@ from symbptt.codegen.runtime import (
     norms,
     parts,
     pieces,
+    quiet,
     reach,
     results,
     root,
@@ -47,7 +48,7 @@ from symbptt.codegen.runtime import (
 from symbptt.syntax import parse, statements
 
 RUNTIME: tuple[ModuleType, ...] = (
-    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan,
+    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan, quiet,
     saturation, special, masks, norms, arguments, results, workspace, errors,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""

@@ -17,13 +17,12 @@ from symbptt.codegen.targets.numpy.loss import loss
 from symbptt.codegen.targets.numpy.memory.needed import needed_text
 from symbptt.codegen.targets.numpy.memory.written import Written
 from symbptt.codegen.targets.numpy.names import Module, constants_of, module_of
-from symbptt.codegen.targets.numpy.text import dict_text, tuple_text
-from symbptt.ir.range import NONE, OVERFLOW, SCALE, Hazards, Ranges
+from symbptt.codegen.targets.numpy.text import tuple_text
+from symbptt.ir.range import NONE, OVERFLOW, SCALE, Ranges
 from symbptt.language.truncation import Chunked, Window
 
 PUBLIC = ("forward", "backward", "value_and_grad")
 WORDS = {
-    "GUARD": "warnings that are no news",
     "REDUCTION": "of the loss over all steps and samples that count",
     "TIMED": "which values of the tape have an axis of steps",
     "CHUNK": "steps whose losses flow back together",
@@ -54,10 +53,12 @@ def source(
     modules = [m] if model is None else [m, model]
     sweeps, tape = _sweeps(m, clip, isinstance(truncation, Window))
     sweeps += [] if model is None else ["\n".join(loss(model))]
-    carried, read = embedded("\n".join(sweeps), PUBLIC[: 2 if head is None else 3], _files(head, truncation, memory))
-    texts = [*sweeps, carried]
+    quiet = _quiet(m, model, isinstance(truncation, Window))
+    public = PUBLIC[: 2 if head is None else 3]
+    carried, read = embedded("\n".join([*sweeps, quiet]), public, _files(head, truncation, memory))
+    texts, ending = [*sweeps, carried], [quiet] * bool(quiet)
     constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
-    given = _settings(head, truncation, memory) | {"GUARD": _guard(modules), "TIMED": _timed(m, tape)}
+    given = _settings(head, truncation, memory) | {"TIMED": _timed(m, tape)}
     lines = [f"{name} = {given[name]}  # {words}" for name, words in WORDS.items() if name in read]
     top = [
         docstring(p, version, equations, head),
@@ -67,8 +68,9 @@ def source(
     ]
     if isinstance(memory, int):
         # The function that tells the memory is derived from the module without that function.
-        texts.append(needed_text(Written(_composed(p, top, texts), p, head, truncation, clip, True)))
-    return _composed(p, top, texts)
+        whole_text = _composed(p, top, [*texts, *ending])
+        texts.append(needed_text(Written(whole_text, p, head, truncation, clip, True)))
+    return _composed(p, top, [*texts, *ending])
 
 
 def _files(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, ModuleType]:
@@ -129,24 +131,28 @@ def _sweeps(m: Module, clip: float | None, pulled: bool) -> tuple[list[str], lis
     return ["\n".join(lines) for lines in functions], tape
 
 
-def _guard(modules: list[Module]) -> str:
-    """Return the kinds of floating-point warnings that a module ignores.
+def _quiet(m: Module, model: Module | None, pulled: bool) -> str:
+    """Return the lines that make sweeps pass over errors which are expected and come to nothing; they are the last of a
+    module, for they call what it defines."""
+    kinds = {"_forward": _hidden(m, "forward"), "_pull" if pulled else "_backward": _hidden(m, "backward")}
+    if model is not None:
+        kinds["_loss"] = max((_hidden(model, sweep) for sweep in ("forward", "backward")), key=len)
+    lines = [f"{sweep} = _quiet({', '.join([sweep, *found])})" for sweep, found in kinds.items() if found]
+    return "\n".join(["# errors that come to nothing are no news", *lines]) if lines else ""
+
+
+def _hidden(m: Module, sweep: str) -> tuple[str, ...]:
+    """Return the kinds of floating-point errors that a sweep may meet where its results are finite, as texts.
 
     The sigmoid overflows to its right limit, and so may a divisor; a branch that is not chosen may have any value.
-    These are no reasons for a warning.
     """
-    absorbed = [_absorbed(m) for m in modules]
-    if any(m.program.guarded for m in modules) or NONE.union(*absorbed) - {OVERFLOW, SCALE}:
-        return dict_text(dict.fromkeys(("divide", "over", "invalid"), '"ignore"'))
-    maps = [node for m in modules for node in m.program.graph if node.family == "map"]
-    overflows = any(node.attrs.expr.has(ops.sigmoid) for node in maps) or any(absorbed)
-    return dict_text({"over": '"ignore"'} if overflows else {})
-
-
-def _absorbed(m: Module) -> Hazards:
-    """Return the reasons why a value may be finite that is computed from one that is not."""
-    ranges = Ranges(m.program.graph)
-    return NONE.union(*(ranges.absorbed(node) for node in m.program.graph if node.family == "map"))
+    p = m.program
+    nodes = [node for node in p.graph if p.places.get(node.id, "").startswith(sweep)]
+    absorbed = NONE.union(*map(Ranges(p.graph).absorbed, nodes))
+    if (sweep == "backward" and p.guarded) or absorbed - {OVERFLOW, SCALE}:
+        return '"divide"', '"over"', '"invalid"'
+    overflows = absorbed or any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for node in nodes)
+    return ('"over"',) if overflows else ()
 
 
 def _timed(m: Module, tape: list[str]) -> str:

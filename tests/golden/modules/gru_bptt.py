@@ -77,10 +77,9 @@ def _shapes(m, n):
         "Wn": (n, m), "Un": (n, n), "bn": (n,), "cn": (n,)}
 
 
-GUARD = {"over": "ignore"}  # warnings that are no news
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru a14d8d97'
+MARK = 'gru ddeca8f0'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -228,8 +227,7 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
-    with np.errstate(**GUARD):
-        states, outputs, tape = _ran(call, plan)
+    states, outputs, tape = _ran(call, plan)
     kept = (tape, call.sizes, call.T, call.B, call.dtype, call.active, call.reset)
     return Run(_frozen(states, batched), _frozen(outputs, batched), kept, batched, call.dtype, call.ws, tape[-1])
 
@@ -245,8 +243,7 @@ def backward(run, cotangents, *, monitor=False, workspace=None):
     tape, sizes, T, B, dtype, active, reset = run.tape
     call = _Call({}, sizes, T, B, dtype, active, reset, ws)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    with np.errstate(**GUARD):
-        found = _flowed_back(call, tape, full, last, flow)
+    found = _flowed_back(call, tape, full, last, flow)
     return _grads(*found, flow, run.batched, empty=not T)
 
 
@@ -290,6 +287,55 @@ class _Call:
         """Return what a sweep over steps lo to hi takes beside arrays."""
         masks = _cut(self.active, lo, hi), _cut(self.reset, lo, hi)
         return self.sizes, hi - lo, self.B, self.dtype, *masks, self.ws
+
+
+ERRORS = {"divide": "divide by zero", "over": "overflow", "invalid": "invalid value"}
+
+
+class _Hidden:
+    """Notes whether an error of some kinds was hidden; others go to the function or the log that the caller has set."""
+
+    def __init__(self, errors):
+        self.errors, self.seen = errors, False
+        self.told = np.geterrcall()
+
+    def __call__(self, error, flag):
+        if error in self.errors:
+            self.seen = True
+        else:
+            self.told(error, flag)
+
+    def write(self, text):
+        self.told.write(text)
+
+
+def _quiet(sweep, *kinds):
+    """Return a sweep that says nothing of errors of some kinds while all that it returns is finite: a sigmoid overflows to
+    its limit, a branch that is not chosen may have any value. Else it is run again, and NumPy says of them what the caller
+    has set."""
+
+    errors = [ERRORS[kind] for kind in kinds]
+    calls = dict.fromkeys(kinds, "call")
+
+    def quiet(*given):
+        hidden = _Hidden(errors)
+        with np.errstate(call=hidden, **calls):
+            found = sweep(*given)
+        told = np.geterr() if hidden.seen else {}
+        if any(told.get(kind, "ignore") != "ignore" for kind in kinds) and not _are_finite(found):
+            del found  # for the memory that it holds
+            others = {kind: "ignore" for kind in told if kind not in kinds}
+            with np.errstate(**others):
+                found = sweep(*given)
+        return found
+
+    return quiet
+
+
+def _are_finite(found):
+    """Return whether all arrays that a sweep returns are finite; its tape, a tuple, is not what callers get."""
+    groups = [[*part.values()] if isinstance(part, dict) else [part] for part in found]
+    return all(np.isfinite(v).all() for group in groups for v in group if v is not None and not isinstance(v, tuple))
 
 
 def _sharpened(rest, of, argument):
@@ -801,3 +847,7 @@ def _steps(T, B, size, rows=0):
 
 class ArgumentError(ValueError):
     """An argument is not what the cell takes."""
+
+
+# errors that come to nothing are no news
+_forward = _quiet(_forward, "over")

@@ -182,6 +182,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "flip": lambda r, x, axis: x.view(x.shape, x.strides),  # the sign of a stride changes no memory
     "arange": lambda r, start, stop=None: Bare(r, (start if stop is None else stop - start,), np.int64),
     "errstate": lambda r, **kinds: np.errstate(**kinds),
+    "geterrcall": lambda r: np.geterrcall(),
     "broadcast_shapes": lambda r, *shapes: broadcast(*shapes),
     "broadcast_to": _broadcast_to,
     "concatenate": _concatenate,
