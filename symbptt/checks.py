@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import unicodedata
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,28 @@ def check_mapping(what: str, value: Any, example: str) -> None:
     for name in value:
         if not isinstance(name, str):
             raise ArgumentError(f"{what}: names are expected as keys, got {name!r}\n  write {example}")
+
+
+def named(given: Any) -> Any:
+    """Return a dict whose names are as Python reads those of a cell: an accent and its letter are one sign (NFKC); what is no
+    dict as it is.
+
+    Raises: ArgumentError where two names are then one.
+    """
+    if not isinstance(given, Mapping) or all(str(name).isascii() for name in given):
+        return given
+    found: dict[Any, Any] = {}
+    for name, value in given.items():
+        read = as_read(name) if isinstance(name, str) else name
+        if read in found:
+            raise ArgumentError(f"{read!r} is given twice, with its accents written in two ways\n  give it once")
+        found[read] = value
+    return found
+
+
+def as_read(name: str) -> str:
+    """Return a name as Python reads it in a program."""
+    return unicodedata.normalize("NFKC", name)
 
 
 def check_constant(name: str, of: str, value: Any) -> None:

@@ -17,9 +17,8 @@ from symbptt.autodiff.chain import Chain, chain
 from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import Block, jacobian
 from symbptt.autodiff.labels import Label
-from symbptt.checks import check_mapping
-from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.targets.numpy.pointwise import evaluator
+from symbptt.derivations.one_sample import Sample, one_sample
 from symbptt.derivations.tables import equation, gathered, said, said_in_latex, text_lines
 from symbptt.derivations.under_setting import entering, kept, of_a_step, said_of_a_step
 from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Expr, Raised, Symbol, Times, normal
@@ -148,13 +147,13 @@ class StepJacobian:
                  state: Mapping[str, Any] | None = None) -> Any:  # fmt: skip
         """Return the derivative as an array, for one sample and one step.
 
-        Shapes: params, inputs and state as annotated, without axes for time and batch; the result has the shape of `to`
-        followed by that of `of`.
+        Shapes: params, inputs and state as annotated, without axes for time and batch, a state zero where omitted; the
+        result has the shape of `to` followed by that of `of`.
 
-        Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type.
+        Raises: ArgumentError for what lacks, is not known, is no index or not finite, or has another shape or a mixed type.
         """
-        read = _read(self.cell, params, inputs, state, "J")
-        value = None if self._block.id < 0 else self._evaluate(read.given, read.sizes, 1, 1, read.dtype)["value"]
+        read = _read(self.cell, params, inputs, state)
+        value = None if self._block.id < 0 else self._evaluate(read.arrays, read.sizes, 1, 1, read.dtype)["value"]
         return _block(self, self._block, value, read)
 
     def shapes(self, sizes: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -165,26 +164,14 @@ class StepJacobian:
         return concrete(step.graph.shape((step.next | step.outputs)[self.to]), known), concrete(of, known)
 
 
-class _Read:
-    """The arguments of one step as the generated code takes them."""
-
-    def __init__(self, given: dict[str, Any], sizes: Mapping[str, int], dtype: Any) -> None:
-        self.given, self.sizes, self.dtype = given, sizes, dtype
-
-
-def _read(cell: Cell, params: Any, inputs: Any, state: Any, name: str) -> _Read:
-    if inputs is not None:
-        check_mapping("inputs", inputs, f'{name}.evaluate(params, {{"x": x}}, {{"h": h}})')
-    # The kernel's reader expects an axis of time: one step is a series of length 1.
-    steps = {k: np.asarray(v)[None] for k, v in (inputs or {}).items()}
-    arrays, sizes, _, _, dtype, _ = compile_cell(cell).read(params, steps, state, None if steps else 1)
+def _read(cell: Cell, params: Any, inputs: Any, state: Any) -> Sample:
+    """Return the arguments of one step; the evaluator takes states of all steps and samples, (T, B, ...)."""
+    read = one_sample(cell, params, inputs, state, 'J.evaluate(params, {"x": x}, {"h": h})')
     states = {a.name for a in cell.arguments if a.role == "state"}
-    # The evaluator takes states of all steps and samples, (T, B, ...): here one of each.
-    given = {k: v.reshape(1, 1, *v.shape[1:]) if k in states else v for k, v in arrays.items()}
-    return _Read(given, sizes, dtype)
+    return replace(read, arrays={k: v[None] if k in states else v for k, v in read.arrays.items()})
 
 
-def _block(of: StepJacobian, block: Block, value: Any, read: _Read) -> Any:
+def _block(of: StepJacobian, block: Block, value: Any, read: Sample) -> Any:
     """Return a block as an array, from the weights that its structure leaves."""
     outer, inner = of.shapes(read.sizes)
     if block.kind == "zero":
@@ -322,13 +309,13 @@ class StateJacobian:
                  state: Mapping[str, Any] | None = None) -> Any:  # fmt: skip
         """Return the derivative as a square matrix, for one sample and one step.
 
-        Shapes: params, inputs and state as annotated, without axes for time and batch; the result (N, N), N the number of
-        elements of all states.
+        Shapes: params, inputs and state as annotated, without axes for time and batch, a state zero where omitted; the
+        result (N, N), N the number of elements of all states.
 
-        Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type.
+        Raises: ArgumentError for what lacks, is not known, is no index or not finite, or has another shape or a mixed type.
         """
-        read = _read(self.cell, params, inputs, state, "J")
-        values = self._evaluate(read.given, read.sizes, 1, 1, read.dtype)
+        read = _read(self.cell, params, inputs, state)
+        values = self._evaluate(read.arrays, read.sizes, 1, 1, read.dtype)
         rows = []
         for to in self.states:
             blocks = [

@@ -14,9 +14,9 @@ from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import direct
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.routes import Routes, network
-from symbptt.checks import check_count, check_mapping
-from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.checks import check_count
 from symbptt.codegen.targets.numpy.pointwise import evaluator
+from symbptt.derivations.one_sample import one_sample
 from symbptt.derivations.tables import equation, gathered, said, said_in_latex, table
 from symbptt.derivations.under_setting import along_a_route, said_of_routes
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
@@ -160,10 +160,12 @@ class Paths(Sequence[Path]):
                  state: Mapping[str, Any] | None = None) -> Measured:  # fmt: skip
         """Return the derivative along each route as an array, and its 2-norm.
 
-        Shapes: params and state as annotated, state before the first step; inputs as annotated for one step, or (T, ...)
-        with T at least the number of steps: then for all windows of so many steps, one after another.
+        Shapes: params and state as annotated, state before the first step, zero where omitted; inputs as annotated for
+        one step, or (T, ...) with T at least the number of steps: then for all windows of so many steps, one after another.
+        They are those of one sample.
 
-        Raises: ArgumentError for what lacks, is not known, or has another shape or a mixed type; and for too few steps.
+        Raises: ArgumentError for what lacks, is not known, is no index or not finite, or has another shape or a mixed type;
+        and for too few steps.
         """
         with np.errstate(all="ignore"):
             return _measured(self, params, inputs, state)
@@ -310,21 +312,17 @@ def _is_read_again(route: Sequence[Stop], i: int) -> bool:
 
 
 def _measured(of: Paths, params: Any, inputs: Any, state: Any) -> Measured:
-    cell, steps = of.cell, of.steps
-    if inputs is not None:
-        check_mapping("inputs", inputs, 'paths.evaluate(params, {"x": x}, {"h": h})')
-    has_time = _has_time(cell, inputs or {})
-    if steps > 1 and inputs and not has_time:
+    steps = of.steps
+    read = one_sample(of.cell, params, inputs, state, 'paths.evaluate(params, {"x": x}, {"h": h})', steps, timed=None)
+    if steps > 1 and inputs and not read.timed:
         raise ArgumentError(
             f"inputs of {steps} steps are expected, got one step without an axis of time\n"
             f"  give arrays of shape (T, ...), T at least {steps}"
         )
-    kernel = compile_cell(cell)
-    timed = {k: np.asarray(v) if has_time else np.asarray(v)[None] for k, v in (inputs or {}).items()}
-    arrays, sizes, T, _, dtype, _ = kernel.read(params, timed, state, None if timed else steps)
+    arrays, sizes, T, dtype = read.arrays, read.sizes, read.steps, read.dtype
     if steps > T:
         raise ArgumentError(f"at least {steps} steps are expected, got {T}")
-    run = kernel.forward(params, timed or None, state, steps=None if timed else steps)
+    run = read.run()
     edges = _edges(of, arrays, sizes, T, dtype, run)
     count, shape = T - steps + 1, _shapes(of, sizes)
     found = [_product(p.keys, edges, steps, count, int(np.prod(shape[len(shape) - _own_rank(of) :]))) for p in of.paths]
@@ -334,7 +332,7 @@ def _measured(of: Paths, params: Any, inputs: Any, state: Any) -> Measured:
     norms = np.stack([_norm(x) for x in found], -1) if found else np.zeros((count, 0))
     flat = total.reshape(count, int(np.prod(shape[: len(shape) - _own_rank(of)])), -1)
     whole = _norm(flat)
-    if has_time:
+    if read.timed:
         return Measured(of, tuple(values), total, norms, whole)
     return Measured(of, tuple(x[0] for x in values), total[0], norms[0], whole[0])
 
@@ -351,11 +349,6 @@ def _norm(x: Any) -> Any:
     # LAPACK's SVD raises LinAlgError for matrices with nan or inf: they are replaced by zero first.
     finite = np.isfinite(x).all((-2, -1))
     return np.where(finite, np.linalg.norm(np.where(finite[:, None, None], x, 0), 2, axis=(-2, -1)), np.inf)
-
-
-def _has_time(cell: Cell, inputs: Mapping[str, Any]) -> bool:
-    ranks = {a.name: len(a.shape) for a in cell.arguments if a.role in ("input", "index")}
-    return any(np.ndim(v) > ranks.get(k, np.ndim(v)) for k, v in inputs.items())
 
 
 def _shapes(of: Paths, sizes: Mapping[str, int]) -> tuple[int, ...]:
