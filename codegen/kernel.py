@@ -24,7 +24,7 @@ from symbptt.codegen.program.regions import place
 from symbptt.codegen.targets.numpy.memory.written import Written
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.equations.derived import equations_of
-from symbptt.errors import ArgumentError, counted
+from symbptt.errors import ArgumentError, TargetError, counted, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell
@@ -191,12 +191,24 @@ class Kernel:
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the module to a file, all of it or nothing. A file that symbptt wrote is replaced, another one with `force`.
 
-        Raises: ArgumentError where `path` is none; TargetError where the file cannot be written, its folder is not there,
-        or symbptt did not write the file that is there.
+        Raises: ArgumentError where `path` is none; TargetError where it has another ending than .py, where the file cannot
+        be written, its folder is not there, or symbptt did not write the file that is there.
         """
         check_path(path, "module.py")
+        check_ending(Path(path))
         check_own([Path(path)], force, "replace it with force=True, or choose another path")
         write_text(Path(path), self.source)
+
+
+def check_ending(path: Path) -> None:
+    """Raises: TargetError where the ending of a file is that of something else than a Python module."""
+    if path.suffix.lower() not in ("", ".py"):
+        others = "; C is written by sb.c_source(cell), or with --target c" if path.suffix in (".c", ".h") else ""
+        raise TargetError(
+            three_lines(
+                f"a Python module ends with .py, got {path.name!r}", cure=f"write a name such as {path.stem}.py{others}"
+            )
+        )
 
 
 def compile(

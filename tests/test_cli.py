@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+import symbptt as sb
 from symbptt import __version__
 from symbptt.commands.main import run
 from symbptt.comparison import workers as work
 from symbptt.verification.report import Report
+from symbptt.zoo import rnn
+from tests.kernels import kernel_of
 
 ROOT = Path(__file__).parents[1]
 CELLS = """
@@ -125,6 +128,18 @@ def test_generate_writes_what_it_prints(capsys, tmp_path):
     assert (tmp_path / "rnn.py").read_text(encoding="utf-8") == printed
 
 
+@pytest.mark.parametrize(("name", "words"), [
+    ("x.c", "--target c"), ("x.h", "--target c"), ("x.txt", "a name such as x.py"), ("x.csv", "ends with .py, got 'x.csv'"),
+])  # fmt: skip
+def test_a_module_is_no_file_of_another_kind(refused, tmp_path, name, words):
+    assert words in refused("generate", "rnn", "-o", tmp_path / name)
+    with pytest.raises(sb.TargetError, match="a Python module ends with .py"):
+        kernel_of(rnn).save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    kernel_of(rnn).save(tmp_path / "RNN.PY")
+    kernel_of(rnn).save(tmp_path / "plain")
+
+
 POSITIVE = """
 import numpy as np
 import symbptt as sb
@@ -148,13 +163,15 @@ def test_verify_draws_arguments_from_their_domains(capsys, tmp_path):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("x", "no domain in 'x'"), ("=0,1", "no domain in '=0,1'"), ("x=", "no domain in 'x='"),
-    ("z=0,1", "draws no 'z'"), ("x=1,0", "lowest, greatest"), ("x=0,b", "lowest, greatest"),
-    ("x=0,1,2", "lowest, greatest"), ("x=nan,1", "lowest, greatest"), ("x=odd", "'binary', 'positive'"),
+    ("z=0,1", "draws no 'z'"), ("x=1,0", "lowest first"), ("x=0,b", "lowest first"),
+    ("x=0,1,2", "lowest first"), ("x=nan,1", "lowest first"), ("x=odd", "binary, positive, got 'odd'"),
+    ("keep=1", "write --domain keep=0,1 or --domain keep=binary"), ("p=2", "write --domain p=0,1"),
 ])  # fmt: skip
 def test_verify_refuses_what_is_no_domain(refused, tmp_path, text, message):
     file = tmp_path / "positive.py"
     file.write_text(POSITIVE)
-    assert message in refused("verify", f"{file}:logarithmic", "--domain", text)
+    said = refused("verify", f"{file}:logarithmic", "--domain", text)
+    assert message in said and "domain={" not in said
 
 
 def test_verify_refuses_two_domains_of_one_argument(refused, cells):

@@ -165,8 +165,12 @@ def generate(
         return
     if language != "numpy":
         raise ArgumentError(f"--target is numpy or c, got {language!r}")
-    check_own([output] if output else [], force)
-    kernel = load("codegen.kernel").compile(load_target(target, models=True))
+    module = load("codegen.kernel")
+    if output is not None:
+        # Before the work, so that a refusal costs no time.
+        module.check_ending(output)
+        check_own([output], force)
+    kernel = module.compile(load_target(target, models=True))
     if output is None:
         print(kernel.source, end="")
     else:

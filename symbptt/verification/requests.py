@@ -158,9 +158,7 @@ def _check_indices(target: Cell | Model, asked: Asked, numbers: Mapping[sp.Symbo
 
 
 def _check_domain(name: str, where: Any) -> None:
-    if isinstance(where, str) and where in NAMED:
-        return
-    if isinstance(where, tuple | list) and len(where) == 2 and all(map(_is_number, where)) and where[0] < where[1]:
+    if _is_domain(where):
         return
     raise ArgumentError(
         f"domain: {name!r} lies in (lowest, greatest), or is one of {', '.join(map(repr, NAMED))}, got {where!r}\n"
@@ -168,10 +166,17 @@ def _check_domain(name: str, where: Any) -> None:
     )
 
 
-def domain_of(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the domains that a command line lists, each x=0,1 or keep=binary; others are refused by `asked_of`.
+def _is_domain(where: Any) -> bool:
+    """Answer whether a value is the name of a domain, or its two ends."""
+    if isinstance(where, str):
+        return where in NAMED
+    return isinstance(where, tuple | list) and len(where) == 2 and all(map(_is_number, where)) and where[0] < where[1]
 
-    Raises: ArgumentError where a text has no name and no place, or names one twice.
+
+def domain_of(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the domains that a command line lists, each x=0,1 or keep=binary.
+
+    Raises: ArgumentError where a text has no name or no domain, or names one twice.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -180,6 +185,11 @@ def domain_of(texts: Iterable[str]) -> dict[str, Any]:
             problem = f"{name!r} has two domains" if name in found else f"no domain in {text!r}"
             raise ArgumentError(f"{problem}\n  write --domain x=0,1 --domain keep=binary")
         found[name] = tuple(map(_number, where.split(","))) if "," in where else where
+        if not _is_domain(found[name]):
+            raise ArgumentError(
+                f"--domain: {name} lies between two numbers, the lowest first, or is one of {', '.join(NAMED)}, got {where!r}\n"
+                f"  write --domain {name}=0,1 or --domain {name}={NAMED[0]}"
+            )
     return found
 
 
