@@ -83,17 +83,26 @@ def header_beside(path: Path) -> Path:
     return path.with_suffix(".h")
 
 
-def c_source(cell: Cell | Model, *, consts: Mapping[str, Any] | None = None) -> CSource:
+def c_source(
+    cell: Cell | Model,
+    *,
+    consts: Mapping[str, Any] | None = None,
+    truncation: None = None,
+    clip_adjoint: None = None,
+    memory: str = "all",
+) -> CSource:
     """Return the forward and the backward pass of a cell as C99, `consts` in the place of values of its constants.
 
-    The functions run all steps and keep what the backward pass reads: without masks, truncation, checkpoints or a loss.
+    The functions run all steps and keep what the backward pass reads: without masks, truncation, checkpoints or a loss. The
+    other options of `compile` are taken to be refused by their names.
 
     Example::
 
         c = sb.c_source(lstm)
         c.save("lstm.c")  # and lstm.h, which says what each array is
 
-    Raises: ArgumentError where `cell` is none; CellError for what C does not have yet, by its name.
+    Raises: ArgumentError where `cell` is none, and for an option that C does not have yet; CellError for other things that
+    it does not have, by their names.
     """
     if isinstance(cell, Model):
         raise ArgumentError(
@@ -102,6 +111,16 @@ def c_source(cell: Cell | Model, *, consts: Mapping[str, Any] | None = None) -> 
         )
     if not isinstance(cell, Cell):
         raise ArgumentError(f"c_source takes a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell")
+    for option, value, common in (
+        ("truncation", truncation, None),
+        ("clip_adjoint", clip_adjoint, None),
+        ("memory", memory, "all"),
+    ):
+        if value != common:
+            raise ArgumentError(
+                f"the C target does not have {option} yet, got {option}={value!r}\n"
+                f"  leave it out, or write sb.compile({cell.name}, {option}=...) for a NumPy module that has it"
+            )
     cell = cell if consts is None else cell.with_consts(consts)
     program = program_of(derive(cell.step))
     for step in NEUTRAL:

@@ -456,6 +456,15 @@ def test_files_are_written_and_replaced_only_where_symbptt_wrote_them(tmp_path: 
         c.save(tmp_path / 'a"b.c')
 
 
+@pytest.mark.parametrize("option", [{"truncation": sb.Window(3)}, {"truncation": sb.Chunked(2, 4)}, {"memory": "sqrt"},
+                                    {"memory": 10**6}, {"clip_adjoint": 1.0}], ids=str)  # fmt: skip
+def test_options_that_c_does_not_have_are_refused_by_name(option: dict[str, Any]) -> None:
+    (name,) = option
+    with pytest.raises(sb.ArgumentError, match=f"does not have {name} yet, got {name}=.*\n.*sb.compile\\(rnn, {name}="):
+        sb.c_source(rnn, **option)
+    assert sb.c_source(rnn, truncation=None, clip_adjoint=None, memory="all").source == sb.c_source(rnn).source
+
+
 def test_command_line_writes_and_prints_c(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["generate", "rnn", "--target", "c", "-o", str(tmp_path / "rnn.c")]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"rnn.c", "rnn.h"}
