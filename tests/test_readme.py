@@ -29,4 +29,11 @@ def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert shown is not None and shown[1].strip() in out
     routes = re.search(r"```text\n(∂c_t/.*?)```", text, re.DOTALL)
     assert routes is not None and routes[1].strip() in out
+    peak = re.search(r"`(kernel\.plan\.peak\([^`]*\))`", text)
+    assert peak is not None and eval(peak[1], {**names, "T": 100, "B": 8}) > 8 * 100 * 8
+    clip = re.search(r"`(sb\.compile\(model, clip_adjoint=[^`]*\))`", text)
+    assert clip is not None
+    clipped = eval(clip[1], names)
+    given = names["weights"], {"x": names["x"]}, {"y": names["y"]}
+    assert clipped.value_and_grad(*given, monitor=True)[1].flow["h"].max() <= 1 + 1e-12
     assert names["grads"].params["Uz"].shape == (16, 16) and (tmp_path / "vanilla_bptt.py").exists()

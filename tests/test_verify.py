@@ -16,7 +16,9 @@ from symbptt.autodiff import vjp as adjoint
 from symbptt.codegen.kernel import Kernel
 from symbptt.ir import build
 from symbptt.ir.node import placeholder
+from symbptt.verification.checks import Verification
 from symbptt.verification.regimes import REGIMES
+from symbptt.verification.report import Row
 from symbptt.zoo import cornn, gru, rnn, sru
 from tests.cells import odd
 from tests.kernels import kernel_of
@@ -506,3 +508,17 @@ def test_no_mutant_of_a_backward_pass_survives() -> None:
             survivors += [line for line in difference if "flow" not in line]
     assert killed > 10
     assert not survivors
+
+
+def row(block: str, error: float, tolerance: float) -> Row:
+    return Row("healthy", "T=3 B=2", block, error, tolerance, "complex step")
+
+
+@pytest.mark.parametrize(("rows", "said"), [
+    ([row("a", 9e-15, 1e-10), row("b", 2e-16, 1e-12)], "2 comparisons; nearest to its tolerance: b at 2.0e-16 of 1e-12 (healthy"),
+    ([row("a", 9e-15, 1e-11), row("b", 2e-16, 1e-12)], "2 comparisons; nearest to its tolerance: a at 9.0e-15 of 1e-11 (healthy"),
+    ([row("a", 3e-9, 1e-10), row("b", 2e-9, 1e-12)], "2 comparisons; farthest over its tolerance: b at 2.0e-09 of 1e-12 (healthy"),
+    ([row("a", np.nan, 1e-10), row("b", 2e-9, 1e-12)], "2 comparisons; farthest over its tolerance: a at nan of 1e-10 (healthy"),
+])  # fmt: skip
+def test_summary_says_what_a_comparison_is_ranked_by(rows: list[Row], said: str) -> None:
+    assert said in str(Verification("cell", tuple(rows)))

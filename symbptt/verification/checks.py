@@ -260,10 +260,11 @@ def _table(report: Report) -> str:
     out = io.StringIO()
     Console(file=out, width=120, no_color=True).print(table)
     worst = report.worst
+    place = "nearest to its tolerance" if worst and worst.passed else "farthest over its tolerance"
     lines = ["\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n"))]
     lines += (
         [
-            f"Largest relative error of {len(report.rows)} comparisons; worst: {worst.block} at {worst.error:.1e} "
+            f"{len(report.rows)} comparisons; {place}: {worst.block} at {worst.error:.1e} of {worst.tolerance:.0e} "
             f"({worst.regime}, {worst.size}, {worst.method})"
         ]
         if worst
