@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.autodiff.bptt import derive
-from symbptt.checks import check_path
+from symbptt.checks import check_path, named
 from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_monitor, check_options
 from symbptt.codegen.passes import PASSES, SPARING
@@ -95,6 +95,7 @@ class Kernel:
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
+        params, inputs, state = named(params), named(inputs), named(state)
         self._check_memory(params, inputs, state, steps, trains=False)
         return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
 
@@ -110,7 +111,7 @@ class Kernel:
         Raises: ArgumentError for an unknown name or another shape, and where `monitor` is no bool.
         """
         check_monitor(monitor)
-        return self._checked(self.module.backward, run, cotangents, monitor=monitor)
+        return self._checked(self.module.backward, run, named(cotangents), monitor=monitor)
 
     def value_and_grad(
         self,
@@ -136,6 +137,7 @@ class Kernel:
         if not isinstance(self.target, Model):
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
         check_monitor(monitor)
+        params, inputs, targets, state = named(params), named(inputs), named(targets), named(state)
         self._check_memory(params, inputs, state, steps, trains=True)
         return self._checked(
             self.module.value_and_grad,
@@ -180,7 +182,7 @@ class Kernel:
 
         Raises: ArgumentError as `forward` does.
         """
-        return self._checked(self.module._arguments, params, inputs, state, steps)
+        return self._checked(self.module._arguments, named(params), named(inputs), named(state), steps)
 
     def _checked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import unicodedata
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.errors import ArgumentError
+from symbptt.syntax import as_read
 
 
 def check_mapping(what: str, value: Any, example: str) -> None:
@@ -33,16 +33,11 @@ def named(given: Any) -> Any:
         return given
     found: dict[Any, Any] = {}
     for name, value in given.items():
-        read = as_read(name) if isinstance(name, str) else name
+        read = as_read(name)
         if read in found:
             raise ArgumentError(f"{read!r} is given twice, with its accents written in two ways\n  give it once")
         found[read] = value
     return found
-
-
-def as_read(name: str) -> str:
-    """Return a name as Python reads it in a program."""
-    return unicodedata.normalize("NFKC", name)
 
 
 def check_constant(name: str, of: str, value: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import unicodedata
 from threading import Lock
+from typing import Any
 
 _LOCK = Lock()
 
@@ -31,3 +33,8 @@ def expression(text: str) -> ast.expr:
     tree = parse(text, mode="eval")
     assert isinstance(tree, ast.Expression)
     return tree.body
+
+
+def as_read(name: Any) -> Any:
+    """Return a name as Python reads it in a program, a letter and its accent as one sign (NFKC); what is no text as it is."""
+    return unicodedata.normalize("NFKC", name) if isinstance(name, str) else name

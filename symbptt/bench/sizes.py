@@ -10,6 +10,7 @@ from symbptt.errors import ArgumentError
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.syntax import as_read
 
 HINT = 'write T,B,n as in "50,32,64; 100,1,16", or each size by name as in "50,32,m=8,n=64"'
 
@@ -58,6 +59,7 @@ def _by_name(parts: list[str], text: str, known: tuple[str, ...], cell: str) -> 
     dims: dict[str, int] = {}
     for part in parts:
         name, equals, number = (piece.strip() for piece in part.partition("="))
+        name = as_read(name)
         if not equals:
             raise ArgumentError(f"after T and B come one number or name=number pairs, got {text.strip()!r}\n  {HINT}")
         if name not in known:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from symbptt.errors import SymbpttError, TargetError
+from symbptt.syntax import as_read
 
 PATIENCE = 3.0
 """Seconds after which a file that is still being imported is told of: a loop in it may not end."""
@@ -30,13 +31,14 @@ def load_target(target: str, models: bool = False) -> Any:
     Raises: TargetError where there is none; CellError where its file defines a cell wrongly.
     """
     file, colon, name = target.rpartition(":")
+    name = as_read(name)
     # A Windows path has a colon behind its drive: the last colon separates, and only in front of what looks like a file.
     if colon and (file.endswith(".py") or Path(file).exists() or os.sep in file):
         return _member(_from_file(Path(file)), name, f"{file} has no cell {name!r}", models)
     if target.endswith(".py") or Path(target).is_file():
         cells = ", ".join(_cells(_from_file(Path(target)))) or "none"
         raise TargetError(f"which cell of {target}? write {target}:NAME\n  it has {cells}")
-    return _member(load("zoo").CELLS, target, f"the zoo has no cell {target!r}")
+    return _member(load("zoo").CELLS, as_read(target), f"the zoo has no cell {target!r}")
 
 
 def _cells(members: dict[str, Any], models: bool = False) -> list[str]:

@@ -20,6 +20,7 @@ from symbptt.errors import ArgumentError
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.truncation import Chunked, Window, check_truncation
+from symbptt.syntax import as_read
 
 __all__ = ["Derivation", "Equation", "StepJacobian", "derive"]
 
@@ -49,6 +50,7 @@ class Derivation(Equations):
 
         Raises: ArgumentError for a name that the cell does not have, or that has no derivative; and for one name alone.
         """
+        to, of = as_read(to), as_read(of)
         if to is None and of is None:
             return StateJacobian(self.cell, self)
         if to is None or of is None:
@@ -78,6 +80,8 @@ class Derivation(Equations):
         Raises: ArgumentError for a name that the cell does not have, for a number of steps that is no integer of at least
         1, and for more than `most` routes.
         """
+        to, of = as_read(to), as_read(of)
+        through = through if through is None or isinstance(through, str) else [as_read(name) for name in through]
         return paths(self.cell, self, to, of, steps, through, most)
 
     def linearity(self, to: str) -> Linearity:
@@ -85,7 +89,7 @@ class Derivation(Equations):
 
         Raises: ArgumentError for a name that is no next state and no output.
         """
-        return linearity(self.cell, self, to)
+        return linearity(self.cell, self, as_read(to))
 
     def unrolled(self, T: int | None = None) -> Unrolled:
         """Return the gradient in closed form, Σ_t Σ_{k ≤ t} with the product of the Jacobians between, the latest first; with

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.checks import check_constant, check_function, check_mapping
+from symbptt.checks import check_constant, check_function, check_mapping, named
 from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, counted, three_lines
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -80,6 +80,7 @@ class Cell:
         Raises: ArgumentError for a name that is no constant of the cell, and for a value that is no finite number.
         """
         check_mapping("consts", consts, 'consts={"dt": 0.05}')
+        consts = named(consts)
         known = [a.name for a in self.arguments if a.role == "const"]
         for name, value in consts.items():
             if name not in known:
@@ -390,7 +391,7 @@ def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dic
     states = [a for a in cell.arguments if a.role == "state"]
     names = [a.name for a in states]
     if isinstance(result, dict):
-        named = result
+        results = named(result)
     else:
         given = list(result) if isinstance(result, tuple | list) else [result]
         if len(given) != len(states):
@@ -399,13 +400,14 @@ def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dic
                 f"{place_of(cell.function)}\n  return one next state each, in the order of the arguments, "
                 "or a dict by name"
             )
-        named = dict(zip(names, given, strict=True))
+        results = dict(zip(names, given, strict=True))
     for name in names:
-        if name not in named:
+        if name not in results:
             raise CellError(
-                f"{cell.name} returns no next state {name!r}{place_of(cell.function)}" + nearest(name, map(str, named))
+                f"{cell.name} returns no next state {name!r}{place_of(cell.function)}"
+                + nearest(name, map(str, results))
             )
-    return _next_states(cell, graph, states, named), _outputs(cell, graph, names, named)
+    return _next_states(cell, graph, states, results), _outputs(cell, graph, names, results)
 
 
 def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[str, Any]) -> dict[str, int]:

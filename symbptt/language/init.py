@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.checks import check_dtype, check_mapping, check_seed
+from symbptt.checks import check_dtype, check_mapping, check_seed, named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.needs import unmet
 from symbptt.ir.shape import Shape, named_size, names_in, show
@@ -21,6 +21,7 @@ def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override:
     check_mapping("the sizes", dims, f'{cell.name}.init({{"n": 8, ...}})')
     check_seed(seed)
     check_dtype(dtype)
+    dims, override = named(dims), named(override)
     wanted = [a for a in cell.arguments if a.role == "param" or (a.role == "const" and a.default is None)]
     sizes = _sizes(cell, dims, override)
     for name in override:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.checks import check_constant, check_function, check_mapping
+from symbptt.checks import check_constant, check_function, check_mapping, named
 from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.ir.needs import Need
 from symbptt.ir.shape import show
@@ -104,6 +104,7 @@ class Model:
         """
         # A constant that cell and loss share has one value: it is set in both.
         check_mapping("consts", consts, 'consts={"dt": 0.05}')
+        consts = named(consts)
         of_cell = {a.name for a in self.cell.arguments if a.role == "const"}
         of_loss = {a.name for a in self.loss.arguments if a.role == "const"}
         for name in consts:

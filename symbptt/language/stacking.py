@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.checks import named
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import Shape, names_in, show, size_text
 from symbptt.ir.step import Argument
@@ -63,9 +64,9 @@ def _stacked(cells: Sequence[Cell]) -> Cell:
         signal = None
         for number, (cell, layer) in enumerate(zip(cells, layers, strict=True), start=1):
             arguments = {a.name: signal if own is None else values.get(own.name, own.default) for a, own in layer}
-            named = _by_name(cell, cell.function(**arguments))
-            signal = named[_top(cell)]
-            result |= {f"{name}_{number}": value for name, value in named.items()}
+            results = _by_name(cell, cell.function(**arguments))
+            signal = results[_top(cell)]
+            result |= {f"{name}_{number}": value for name, value in results.items()}
         return result
 
     stacked.__name__ = stacked.__qualname__ = "_over_".join(cell.name for cell in cells[::-1])
@@ -139,6 +140,7 @@ def _renamed(a: Argument, number: int, rename: dict[str, str], first: bool) -> i
 
 def _by_name(cell: Cell, result: Any) -> dict[str, Any]:
     if isinstance(result, dict):
-        return result
+        found: dict[str, Any] = named(result)
+        return found
     names = [a.name for a in cell.arguments if a.role == "state"]
     return dict(zip(names, result if isinstance(result, tuple | list) else [result], strict=True))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.checks import named
 from symbptt.errors import one_line
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
@@ -25,9 +26,9 @@ def gradients_of(target: Cell | Model, backward: Callable[..., Any]) -> Gradient
         last = point.targets if isinstance(target, Model) else cotangents
         groups = [_copies(group) for group in (point.params, point.inputs, point.state, last)]
         found = _checked(_called(backward, groups, point), order)
-        named = [{k: _array(k, found[k], v) for k, v in group.items() if k in wanted}
-                 for group in (point.params, point.inputs, point.state)]  # fmt: skip
-        return named[0], named[1], named[2]
+        by_group = [{k: _array(k, found[k], v) for k, v in group.items() if k in wanted}
+                    for group in (point.params, point.inputs, point.state)]  # fmt: skip
+        return by_group[0], by_group[1], by_group[2]
 
     return gradients
 
@@ -52,6 +53,7 @@ def _checked(found: Any, order: list[str]) -> Mapping[str, Any]:
     cure = f"\n  return one dict with {', '.join(order)}"
     if not isinstance(found, Mapping):
         raise Refusal(f"the backward pass returned {type(found).__name__}{cure}")
+    found = named(found)
     missing = [name for name in order if name not in found or found[name] is None]
     if missing:
         others = [str(name) for name in found if name not in order]

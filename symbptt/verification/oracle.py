@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbptt.checks import named
 from symbptt.language.cell import Cell
 from symbptt.language.init import concrete
 from symbptt.language.model import Loss, Model
@@ -73,9 +74,9 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
             if point.reset is not None and point.reset[t, b]:
                 state = first
             given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
-            named = _by_name(names, cell.function(**own(cell, given)))
-            state = {name: analytic(named[name]) for name in names}
-            for name, value in named.items():
+            results = _by_name(names, cell.function(**own(cell, given)))
+            state = {name: analytic(results[name]) for name in names}
+            for name, value in results.items():
                 # A copy: the function may return an argument itself, or write into its result at the next step.
                 found.setdefault(name, {})[t, b] = np.array(value)
     arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()} if found else _no_steps(cell, point)
@@ -130,7 +131,8 @@ def own(target: Cell | Loss, values: Arrays) -> Arrays:
 
 def _by_name(names: list[str], result: Any) -> Arrays:
     if isinstance(result, dict):
-        return result
+        found: Arrays = named(result)
+        return found
     given = list(result) if isinstance(result, tuple | list) else [result]
     return dict(zip(names, given, strict=True))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.checks import check_mapping
+from symbptt.checks import check_mapping, named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.needs import unmet
 from symbptt.ir.shape import named_size, names_in, show, size, size_text
@@ -58,14 +58,15 @@ def asked_of(target: Cell | Model, inputs: Any, params: Any, domain: Any) -> Ask
     ):
         value = {} if value is None else value
         check_mapping(group, value, f'{group}={{"{_first(target, roles)}": ...}}')
+        value = named(value)
         known = {a.name: a for a in target.arguments if a.role in roles and not _is_set(a)}
         _check_names(target, group, value, known)
         given[group] = {k: _array(known[k], v, lead) for k, v in value.items()}
         shapes |= {k: v.shape[lead:] for k, v in given[group].items()}
     domain = {} if domain is None else domain
     check_mapping("domain", domain, EXAMPLE)
-    named = given["inputs"] | given["params"]
-    drawn = {a.name: a for a in target.arguments if a.limit is None and a.name not in named and not _is_set(a)}
+    domain, taken = named(domain), given["inputs"] | given["params"]
+    drawn = {a.name: a for a in target.arguments if a.limit is None and a.name not in taken and not _is_set(a)}
     _check_names(target, "domain", domain, drawn)
     for name, where in domain.items():
         _check_domain(name, where)

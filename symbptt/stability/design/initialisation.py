@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.checks import check_mapping
+from symbptt.checks import check_mapping, named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell
 from symbptt.stability.activations.mean_field import root
@@ -120,6 +120,7 @@ def init_for_horizon(
                                  ("sizes", sizes, 'sizes={"n": 32}')):  # fmt: skip
         if given is not None:
             check_mapping(role, given, example)
+    params, inputs, sizes = named(params), named(inputs), named(sizes)
     _check_inputs(cell, inputs, where)
     dims = sizes_for(cell, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
     params = cell.init(dims, seed=seed) if params is None else dict(params)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.checks import check_mapping
+from symbptt.checks import check_mapping, named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.shape import Shape, named_size, show
 from symbptt.language.cell import Cell, nearest
@@ -84,6 +84,7 @@ def problem(cell: Cell, params: Arrays, box: Arrays) -> Box:
         raise ArgumentError(f"a box is one of a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell")
     check_mapping("params", params, f"{cell.name}.init(...)")
     check_mapping("box", box, '{"x": (-1, 1)}, or {}')
+    params, box = named(params), named(box)
     of = local_of(cell)
     known = {a.name: a for a in cell.arguments if a.role in ("input", "state")}
     for name in box:

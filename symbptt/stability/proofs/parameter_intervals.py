@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.checks import named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.needs import unmet
 from symbptt.ir.shape import Size, show, size
@@ -23,6 +24,7 @@ def constants(cell: Cell, params: Arrays) -> dict[str, Interval]:
 
     Raises: ArgumentError for missing and unknown names, and for values that are no finite real numbers.
     """
+    params = named(params)
     known = {a.name: a for a in cell.arguments if a.role in ("param", "const")}
     given = {name: a.default for name, a in known.items() if a.role == "const" and a.default is not None} | dict(params)
     for name in params:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.checks import named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell, nearest
 from symbptt.stability.algebra.atoms import node_of
@@ -130,13 +131,13 @@ def _mixes(of: Local, tree: Tree) -> bool:
 def _enclosures(theorem: VanishingCondition, params: Arrays, bounds: Arrays) -> list[Enclosure]:
     """Intervals of all values under the hypotheses; at two sizes where parameters and bounds do not tell one."""
     cell, of = theorem.cell, local_of(theorem.cell)
-    values = constants(cell, params)
-    named = {name: id for id, name in of.graph.names.items()} | of.step.leaves
+    values, bounds = constants(cell, params), named(bounds)
+    ids = {name: id for id, name in of.graph.names.items()} | of.step.leaves
     for name in bounds:
-        if name not in named or name in values:
-            known = [n for n in named if n not in values]
+        if name not in ids or name in values:
+            known = [n for n in ids if n not in values]
             raise ArgumentError(f"{cell.name} has no input, state or named value {name!r}" + nearest(name, known))
-    ends = {named[name]: (name, *pair_of(cell, name, pair)) for name, pair in bounds.items()}
+    ends = {ids[name]: (name, *pair_of(cell, name, pair)) for name, pair in bounds.items()}
     arrays = {name: lo for id, (name, lo, _) in ends.items() if lo.ndim or not of.graph.shape(id)}
     sizes = sizes_of(cell, {name: v.lo for name, v in values.items()} | arrays)
     lacks = any(name not in sizes for name in sizes_in(of, 1))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.checks import check_count, check_path, check_seed
+from symbptt.checks import check_count, check_path, check_seed, named
 from symbptt.clipping import joint_norm
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_target
@@ -90,7 +90,7 @@ class Watch:
         self.target, self.every, self.count, self.steps, self.seed = target, int(every), int(count), steps, seed
         # Copies: a training loop may reuse its buffers, and a watch must measure on the same data at every call.
         self._given = {
-            kind: None if arrays is None else {k: np.array(v) for k, v in arrays.items()}
+            kind: None if arrays is None else {k: np.array(v) for k, v in named(arrays).items()}
             for kind, arrays in given.items()
         }
         self._calls, self._records, self._lags = 0, list[Measurement](), np.zeros(0, int)

@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from symbptt.checks import check_mapping
+from symbptt.checks import check_mapping, named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
@@ -46,6 +46,7 @@ def with_gain(cell: Cell, params: Mapping[str, Any], gain: float) -> dict[str, A
     """
     names = recurrent_weights(cell)
     check_mapping("params", params, f"sb.with_gain({cell.name}, {cell.name}.init(...), 1.5)")
+    params = named(params)
     if not (isinstance(gain, int | float | np.number) and not isinstance(gain, bool) and np.isfinite(gain)):
         raise ArgumentError(three_lines(f"a gain is a finite number, got {gain!r}", f"in the gain of {cell.name}"))
     if gain != 1 and not names:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.autodiff.jacobian import Block, Jacobian, jacobian
+from symbptt.checks import named
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_target
 from symbptt.codegen.targets.numpy.pointwise import evaluator
@@ -181,7 +182,7 @@ def linear(cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arra
 
     Raises: ArgumentError for parameters that are not finite, and as `kernel.forward` does.
     """
-    kernel = kernel_of(cell)
+    kernel, params = kernel_of(cell), named(params)
     # Without inputs nothing tells the number of steps, which sizes do not need.
     arrays, sizes, _, _, dtype, _ = kernel.read(params, inputs, state, 0 if is_empty(inputs) else None)
     check_finite(cell, {name: arrays[name] for name in params})

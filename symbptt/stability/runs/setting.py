@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.checks import named
 from symbptt.data.random_data import random_inputs, random_state
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell
@@ -61,6 +62,7 @@ def setting(
     cell, where = (target if isinstance(target, Cell) else target.cell), f"in the analysis of {target.name}"
     for kind, value in (("params", params), ("inputs", inputs), ("state", state), ("targets", targets)):
         check_mapping(kind, value, where)
+    params, inputs, state, targets, known = map(named, (params, inputs, state, targets, known))
     sizes = sizes_for(target, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}, known) | dict(
         known or {}
     )
