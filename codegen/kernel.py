@@ -95,7 +95,7 @@ class Kernel:
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
-        params, inputs, state = named(params), named(inputs), named(state)
+        params, inputs, state = map(self._named, (params, inputs, state))
         self._check_memory(params, inputs, state, steps, trains=False)
         return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
 
@@ -111,7 +111,7 @@ class Kernel:
         Raises: ArgumentError for an unknown name or another shape, and where `monitor` is no bool.
         """
         check_monitor(monitor)
-        return self._checked(self.module.backward, run, named(cotangents), monitor=monitor)
+        return self._checked(self.module.backward, run, self._named(cotangents), monitor=monitor)
 
     def value_and_grad(
         self,
@@ -137,7 +137,7 @@ class Kernel:
         if not isinstance(self.target, Model):
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
         check_monitor(monitor)
-        params, inputs, targets, state = named(params), named(inputs), named(targets), named(state)
+        params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
         self._check_memory(params, inputs, state, steps, trains=True)
         return self._checked(
             self.module.value_and_grad,
@@ -182,7 +182,15 @@ class Kernel:
 
         Raises: ArgumentError as `forward` does.
         """
-        return self._checked(self.module._arguments, named(params), named(inputs), named(state), steps)
+        return self._checked(self.module._arguments, *map(self._named, (params, inputs, state)), steps)
+
+    @cached_property
+    def _is_ascii(self) -> bool:
+        return all(name.isascii() for name in (*(a.name for a in self.target.arguments), *self.cell.step.outputs))
+
+    def _named(self, given: Any) -> Any:
+        """Return a dict by names as Python reads them, which costs time where no name has an accent."""
+        return given if self._is_ascii else named(given)
 
     def _checked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:

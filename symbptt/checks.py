@@ -29,7 +29,12 @@ def named(given: Any) -> Any:
 
     Raises: ArgumentError where two names are then one.
     """
-    if not isinstance(given, Mapping) or all(str(name).isascii() for name in given):
+    if not isinstance(given, Mapping):
+        return given
+    for name in given:  # a loop, for kernels are called with small arrays too
+        if not (isinstance(name, str) and name.isascii()):
+            break
+    else:
         return given
     found: dict[Any, Any] = {}
     for name, value in given.items():
