@@ -289,3 +289,25 @@ def test_planted_silence_is_caught() -> None:
         module = load(text.replace(right, wrong), "planted")
         with np.errstate(**FLAGS):
             assert not np.isfinite(module.forward({}, inputs, state).states["h"]).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}], ids=str)
+@pytest.mark.parametrize(("dtype", "steps"), [(np.float32, 128), (np.float64, 1024)])
+def test_growth_over_many_blocks_is_told_beside_gates_that_saturate(dtype: Any, steps: int, options: Any) -> None:
+    """A state doubles to the end of the range; a sample beside it has a sigmoid that overflows at each step."""
+
+    @sb.cell
+    def doubling(x: Input["n"], h: State["n"]):
+        return 2 * sb.sigmoid(x) * h
+
+    x = np.full((steps + 1, 2, 40), 1000.0, dtype)
+    x[:, 1] = -1000.0
+    kernel, state = sb.compile(doubling, **options), {"h": np.ones((2, 40), dtype)}
+    with np.errstate(**FLAGS):
+        below = kernel.forward({}, {"x": x[: steps - 1]}, state).states["h"]
+        assert below[-1, 0, 0] == dtype(2) ** (steps - 1) and not below[:, 1].any()
+        with pytest.raises(FloatingPointError, match="overflow"):
+            kernel.forward({}, {"x": x}, state)
+        with pytest.raises(FloatingPointError, match="overflow"):
+            kernel.forward({}, {"x": x}, state)
+    assert warned(lambda: kernel.forward({}, {"x": x}, state))
