@@ -11,6 +11,7 @@ from typing import TypeAlias
 import sympy as sp
 
 from symbptt.errors import ShapeError
+from symbptt.syntax import NAME
 
 Size: TypeAlias = int | sp.Expr
 Shape: TypeAlias = tuple[Size, ...]
@@ -50,7 +51,7 @@ def show(shape: Sequence[Size]) -> str:
 def size_text(value: Size | str) -> str:
     """Return a size as text without spaces, products written out."""
     text = str(value).replace(" ", "")
-    return re.sub(r"([^\W\d]\w*)\*\*(\d+)", lambda match: "*".join([match[1]] * int(match[2])), text)
+    return re.sub(rf"({NAME})\*\*(\d+)", lambda match: "*".join([match[1]] * int(match[2])), text)
 
 
 def broadcast(*shapes: Shape) -> Shape:

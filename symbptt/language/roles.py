@@ -122,7 +122,7 @@ def _resolve(node: ast.expr, scope: dict[str, Any]) -> Any:
     return None
 
 
-_TOKEN = re.compile(r"\d+|[^\W\d]\w*|.", re.DOTALL)
+_TOKEN = re.compile(r"\d+|[^\W\d][\w\u0300-\u036f]*|.", re.DOTALL)
 
 
 def parse_dims(text: str, where: Callable[[str], str] = lambda message: message) -> Shape:

@@ -17,6 +17,7 @@ from symbptt.language import functions
 from symbptt.language.array import Array
 from symbptt.language.cell import Cell
 from symbptt.language.roles import Annotation, parse_dims
+from symbptt.syntax import NAME
 
 
 def stack(*parts: Any, axis: int = 0) -> Any:
@@ -96,7 +97,7 @@ def _handed(cell: Cell, rename: dict[str, str]) -> Shape:
 def _dims(shape: Shape, rename: dict[str, str]) -> str:
     """Return a shape as dimensions, its sizes by other names; what a size is renamed to may be a sum."""
     # Brackets, because a size such as 2*n may become 2*(m+1).
-    return " ".join(re.sub(r"[^\W\d]\w*", lambda m: f"({rename.get(m[0], m[0])})", size_text(item)) for item in shape)
+    return " ".join(re.sub(NAME, lambda m: f"({rename.get(m[0], m[0])})", size_text(item)) for item in shape)
 
 
 def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:

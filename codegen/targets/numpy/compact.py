@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise, takewhile
 
 from symbptt.codegen.targets.numpy.text import SUM, listed, tightness, tuple_text
+from symbptt.syntax import NAME
 
-ASSIGNED = re.compile(r"(?P<indent> *)(?P<name>[^\W\d]\w*(?: = [^\W\d]\w*)*) = (?P<value>.+)")
-VIEW = re.compile(r"(?P<array>[^\W\d]\w*)(?P<rest>[.\[].*)")
-PART = re.compile(r"(?P<array>[^\W\d]\w*)\[(?P<index>[^\[\]]*)\]")
+ASSIGNED = re.compile(rf"(?P<indent> *)(?P<name>{NAME}(?: = {NAME})*) = (?P<value>.+)")
+VIEW = re.compile(rf"(?P<array>{NAME})(?P<rest>[.\[].*)")
+PART = re.compile(rf"(?P<array>{NAME})\[(?P<index>[^\[\]]*)\]")
 ONE = re.compile(r"\[(\d+):(\d+)\]\[0\]")
 MADE = re.compile(r"(?:np\.empty|np\.zeros|ws\.room)\(.*\)")
-WORD = re.compile(r"[^\W\d]\w*")
+WORD = re.compile(NAME)
 CALL = re.compile(r" *np\.[\w.]+\(")
 WIDTH, LONG, LINE = 58, 100, 116
 
@@ -109,7 +110,7 @@ def _reader(view: Line, later: Sequence[Line]) -> int | None:
 
 
 def _written_for(view: Line, code: str) -> str:
-    return re.sub(rf"\b{view.name}\b", lambda _: view.value, code)
+    return WORD.sub(lambda word: view.value if word[0] == view.name else word[0], code)
 
 
 def _renamed(line: Line, free: Mapping[str, str]) -> Line:

@@ -17,6 +17,7 @@ from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.signs import TEXT
 from symbptt.ir.step import Argument
+from symbptt.syntax import NAME
 
 LONGEST = 500
 """The number of operations up to which a formula stands next to a line."""
@@ -141,7 +142,8 @@ def function(head: str, m: Module, lines: list[str]) -> list[str]:
     """Return a function: its head, the sizes that it uses, its lines, none of them long."""
     text = "\n".join(line.partition("  # ")[0] for line in lines)
     sizes = {name: m.sizes.get(name, name) for name in size_names(m.program)}
-    used = {name: variable for name, variable in sizes.items() if re.search(rf"\b{variable}\b", text)}
+    words = set(re.findall(NAME, text))
+    used = {name: variable for name, variable in sizes.items() if variable in words}
     unpacked = unpack(used.values(), used, "sizes")
     body = compact(lines[:1] + unpacked + lines[1:])
     return [head, *(short for line in body for short in wrapped(f"    {line}"))]

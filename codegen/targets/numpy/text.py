@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from symbptt.ir.shape import Shape, Size
 from symbptt.ir.shape import size_text as plain_size_text
-from symbptt.syntax import expression
+from symbptt.syntax import NAME, expression
 
 SUM, PRODUCT, POWER, ATOM = range(1, 5)
 Written = tuple[str, int]
@@ -69,7 +69,7 @@ def size_written(value: Size | str, renamed: Mapping[str, str] = NOTHING) -> Wri
     """
     text = plain_size_text(value)
     # Whole words only: n must not be replaced inside another name.
-    text = re.sub(r"[^\W\d]\w*", lambda match: renamed.get(match[0], match[0]), text) if renamed else text
+    text = re.sub(NAME, lambda match: renamed.get(match[0], match[0]), text) if renamed else text
     return text, tightness(text)
 
 

@@ -12,6 +12,7 @@ from symbptt.codegen.targets.numpy.names import Module
 from symbptt.codegen.targets.numpy.text import ATOM, Written, listed, shape_text, size_text, tuple_text
 from symbptt.ir.naming import unique
 from symbptt.ir.shape import Shape
+from symbptt.syntax import NAME
 
 LOOP_AXES = ("B",)
 BLOCK_AXES = ("K", "B")
@@ -316,7 +317,7 @@ def _taken(parts: Mapping[str, str]) -> list[str]:
 
 def _words(lines: Iterable[str]) -> set[str]:
     # Comments name variables, too.
-    return {word for line in lines for word in re.findall(r"[^\W\d]\w*", line.partition("  # ")[0])}
+    return {word for line in lines for word in re.findall(NAME, line.partition("  # ")[0])}
 
 
 def used_steps(sheet: Sheet, lines: Sequence[str]) -> dict[str, str]:
