@@ -21,7 +21,8 @@ LETTERS = (
     " varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar"
 )
 GREEK = {"\\" + word for word in LETTERS.split()}
-ACCENTS = {"\\hat", "\\tilde", "\\bar", "\\dot", "\\ddot", "\\widehat", "\\widetilde", "\\acute", "\\grave", "\\check"}
+ACCENTS = {"\\hat", "\\tilde", "\\bar", "\\dot", "\\ddot", "\\widehat", "\\widetilde", "\\acute", "\\grave", "\\check",
+           "\\breve", "\\mathring"}  # fmt: skip
 FONTS = {"\\mathrm", "\\mathsf"}
 SIGNS = {
     "+": "+", "-": "-", "=": "=", "<": "<", ">": ">", "\\geq": "≥", "\\ge": "≥", "\\leq": "≤", "\\le": "≤", "\\neq": "≠", "\\ne": "≠",

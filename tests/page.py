@@ -55,9 +55,10 @@ class Symbol:
 
 
 def symbol_of(text: str) -> Symbol:
-    if text.endswith(("__t", "__T")):  # a name that ends with an underscore
-        return Symbol(text[:-2], TIMES[text[-1]])
-    head, _, sub = text.partition("_")
+    end = re.fullmatch(r"(.*_)_(\{[^{}]*\}|[tT01])", text)
+    if end is not None:  # a name that ends with an underscore
+        return Symbol(end[1], TIMES[end[2].strip("{}")])
+    head, sub = re.fullmatch(r"([^_]*(?:_(?:hat|tilde|bar|dot|ddot|prime))*)(?:_(.*))?", text).groups("")
     parts = sub.strip("{}").split(",") if sub else []
     if parts and parts[-1] in TIMES:
         return Symbol("_".join([head, *parts[:-1]]), TIMES[parts[-1]])

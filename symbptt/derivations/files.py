@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import unicodedata
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from symbptt.derivations.derivation import Derivation
 from symbptt.equations.notation.markdown import plain
 from symbptt.equations.notation.mathml import mathml_of
+from symbptt.equations.notation.names import LATEX_LETTERS, MARKS, latex_of_spelling, letters_of, spelling
+from symbptt.equations.notation.names import in_ascii as name_in_ascii
 from symbptt.equations.page.layout import (
     WIDTHS,
     aligned,
@@ -163,14 +166,34 @@ def _symbols(d: Derivation) -> str:
     return "\n".join(lines)
 
 
-_MARKS = {"\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "^": r"\^{}",
-          "~": r"\~{}"}  # fmt: skip
+_SPECIAL = {"\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "^": r"\^{}",
+            "~": r"\~{}"}  # fmt: skip
+_ACCENTS = {
+    "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"', "\u030a": "r",
+    "\u030b": "H", "\u030c": "v", "\u0323": "d", "\u0327": "c", "\u0331": "b",
+}  # fmt: skip
+"""The accents that LaTeX sets in any font, by the combining marks of Unicode."""
+_LETTERS = {"ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ł": r"\l{}",
+            "Ł": r"\L{}", "ı": r"\i{}", "×": r"$\times$"}  # fmt: skip
 
 
 def _tex(text: str) -> str:
-    """Return text of others in a document of LaTeX; letters that are no ASCII by their numbers, since fonts may
-    lack them."""
-    return "".join(_MARKS.get(x, x if x.isascii() else f"U+{ord(x):04X}") for x in text)
+    """Return text of others in a document of LaTeX that any font can set: Latin letters with their accents, Greek ones as mathematics
+    has them, others by their names."""
+    return "".join(map(_tex_letter, letters_of(unicodedata.normalize("NFD", text))))
+
+
+def _tex_letter(letter: str) -> str:
+    first, marks = letter[0], letter[1:]
+    if first in LATEX_LETTERS and set(marks) <= set(MARKS):
+        return f"${latex_of_spelling(spelling(letter))[0]}$"
+    known = {x: x for x in (first,) if x.isascii()} | _SPECIAL | _LETTERS
+    if first not in known or not set(marks) <= set(_ACCENTS):
+        return _tex(name_in_ascii(letter))
+    shown = known[first]
+    for mark in marks:
+        shown = rf"\{_ACCENTS[mark]}{{{shown}}}"
+    return shown
 
 
 _PAGES: dict[str, Callable[[Derivation], str]] = {

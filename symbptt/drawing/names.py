@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 ACCENTS = {
     "hat": "\u0302", "widehat": "\u0302", "tilde": "\u0303", "widetilde": "\u0303", "bar": "\u0304",
-    "overline": "\u0304", "dot": "\u0307", "ddot": "\u0308", "check": "\u030c", "vec": "\u20d7",
+    "overline": "\u0304", "dot": "\u0307", "ddot": "\u0308", "check": "\u030c", "vec": "\u20d7", "acute": "\u0301",
+    "grave": "\u0300", "breve": "\u0306", "mathring": "\u030a",
 }  # fmt: skip
 SIGNS = {
     "partial": "∂", "ell": "ℓ", "hbar": "ħ", "prime": "′", "ldots": "…", "varepsilon": "ε", "vartheta": "ϑ", "varphi": "φ",

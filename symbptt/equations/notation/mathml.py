@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from unicodedata import normalize
 
 import sympy as sp
 
 from symbptt.autodiff.labels import Label
-from symbptt.equations.notation.names import ACCENTS, Names, Spelling, is_accented, spelling
+from symbptt.equations.notation.names import ACCENTS, MARKS, Names, Spelling, is_accented, spelling, without_accent
 from symbptt.equations.notation.signs import TEXT, Notation, time_of
 
-_SHOWN = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙", "ddot": "¨", "prime": "′"}
+_SHOWN = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙", "ddot": "¨", "acute": "´", "grave": "`", "check": "ˇ", "breve": "˘",
+          "mathring": "˚"}  # fmt: skip
 _THIN = '<mspace width="0.17em"/>'
 # U+2062 is the invisible times, which screen readers speak and browsers do not show.
 _TIMES = "<mo>&#x2062;</mo>"
@@ -235,6 +237,9 @@ def _letter(word: str) -> str:
     if word.isdigit():
         return f"<mn>{word}</mn>"
     if is_accented(word):
-        name = next(name for name, mark in ACCENTS.items() if word[-1] == mark)
-        return f'<mover accent="true">{_letter(word[:-1])}<mo stretchy="false">{_SHOWN[name]}</mo></mover>'
-    return f"<mi>{word}</mi>"
+        return _over(_letter(without_accent(word)), word[-1])
+    return f"<mi>{normalize('NFC', word)}</mi>"
+
+
+def _over(letter: str, mark: str) -> str:
+    return f'<mover accent="true">{letter}<mo stretchy="false">{_SHOWN.get(MARKS.get(mark, ""), mark)}</mo></mover>'

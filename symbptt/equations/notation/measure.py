@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from symbptt.equations.notation.names import MARKS
+
 _ITALIC = {
     "a": 5.3, "b": 4.3, "c": 4.4, "d": 5.3, "e": 4.7, "f": 6.0, "g": 5.2, "h": 5.8, "i": 3.5, "j": 4.7, "k": 5.6, "l": 3.2,
     "m": 8.8, "n": 6.0, "o": 4.9, "p": 5.1, "q": 4.9, "r": 4.8, "s": 4.7, "t": 3.7, "u": 5.8, "v": 5.3, "w": 7.5, "x": 5.8,
@@ -29,6 +31,7 @@ _FUNCTIONS = frozenset(
     [r"\exp", r"\log", r"\sin", r"\cos", r"\tan", r"\sinh", r"\cosh", r"\tanh", r"\arctan", r"\arcsin", r"\arccos", r"\max",
      r"\min"]
 )  # fmt: skip
+_ACCENTS = frozenset(MARKS.values())
 _FONTS = frozenset([r"\mathrm", r"\mathsf", r"\text", r"\mathbf", r"\mathbb"])
 _GROWING = {r"\left": 2.5, r"\right": 2.5, r"\bigl": 1.0, r"\bigr": 1.0, r"\langle": 3.9, r"\rangle": 3.9}
 SCRIPT = 0.72
@@ -114,5 +117,5 @@ def _word(tokens: Iterator[str]) -> str:
         depth += (token == "{") - (token == "}")
         if not depth:
             break
-        text += token.removeprefix("{").removeprefix("\\")
+        text += "" if token[1:] in _ACCENTS else token.removeprefix("{").removeprefix("\\")
     return text

@@ -37,6 +37,20 @@ _IN_TEXT = {"ϵ": "ε", "ϕ": "φ"}
 ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307", "ddot": "\u0308", "prime": "′"}
 """Accents by their words in Python names, and how they stand behind a letter in text."""
 
+MARKS = {
+    **{mark: word for word, mark in ACCENTS.items() if word != "prime"},
+    "\u0301": "acute", "\u0300": "grave", "\u030c": "check", "\u0306": "breve", "\u030a": "mathring",
+}  # fmt: skip
+"""The accents that mathematics sets over a letter, by LaTeX's name of each. Those beside `ACCENTS` are accents only on a letter
+that has one: W_é has an accent, W_check is W with a word."""
+
+_ACCENT_WORDS = frozenset(
+    [*ACCENTS, "acute", "grave", "caron", "breve", "ring", "cedilla", "ogonek", "dotbelow", "doubleacute"]
+)
+"""The words of accents in ASCII."""
+_WHOLE = "\u034f"
+"""The mark between a word and an accent that stands over all of it."""
+
 _FUNCTIONS = frozenset(
     ["abs", "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cumsum", "det", "diag", "erf", "exp", "expm", "inf", "lim",
      "log", "logsumexp", "lse", "max", "mean", "min", "mod", "norm", "prod", "relu", "roll", "sign", "silu", "sin", "sinh", "softmax",
@@ -84,25 +98,29 @@ def spelling(name: str, siblings: Collection[str] = ()) -> Spelling:
 
     `siblings` are the other names of the page, which decide what a name of two letters is: beside p_f, pi is p with i.
     """
-    parts = [part for part in in_ascii(name).split("_") if part]
+    parts = [part for part in _parted(name, MARKS.__contains__).split("_") if part]
     if not parts:
         return Spelling(name, plain=True)
     # max_x as "max" with a subscript would read as a maximum over x.
     if parts[0] in _FUNCTIONS and len(parts) > 1:
         return Spelling("_".join(parts))
-    if parts in (["Delta", "t"], ["delta", "t"]):
-        return Spelling(_LETTERS[parts[0]] + "t")
+    if _is_difference_of_time(parts):
+        return Spelling(f"{_letter(parts[0])}t")
     first, *rest = _with_accents(parts)
     head, *lower = _head(first, _leads(name, siblings))
     return Spelling(head, (*lower, *(x for part in rest for x in _below(part))))
+
+
+def _is_difference_of_time(parts: Sequence[str]) -> bool:
+    return len(parts) == 2 and _letter(parts[0]) in ("Δ", "δ") and parts[1] == "t"
 
 
 def _below(part: str) -> list[str]:
     """Return the subscripts that a part of a name gives: a letter and a number are two, as in a name of their own."""
     if is_accented(part):
         return _head(part, False)[:1]
-    numbered = re.fullmatch(r"([^\W\d_]+)([0-9]+)", part)
-    is_letter = numbered is not None and len(_letter(numbered[1])) == 1
+    numbered = re.fullmatch(rf"({_LETTER}+)([0-9]+)", part)
+    is_letter = numbered is not None and len(letters_of(_letter(numbered[1]))) == 1
     return [_letter(numbered[1]), numbered[2]] if numbered is not None and is_letter else [_letter(part)]
 
 
@@ -118,12 +136,34 @@ def _with_accents(parts: Sequence[str]) -> list[str]:
 
 
 def _accented(word: str, accent: str) -> str:
-    return _letter(word) + ACCENTS[accent]
+    letter = _letter(word)
+    is_word = accent != "prime" and len(letters_of(letter)) > 1
+    return letter + _WHOLE * is_word + ACCENTS[accent]
 
 
 def is_accented(word: str) -> bool:
-    """Answer whether a letter or a word has an accent behind it."""
-    return word[-1] in ACCENTS.values()
+    """Answer whether a letter has an accent, or a word has one over all of it."""
+    return _WHOLE in word or word[-1] == ACCENTS["prime"] or (len(word) > 1 and len(letters_of(word)) == 1)
+
+
+def without_accent(word: str) -> str:
+    """Return what the last accent of a letter or a word stands over."""
+    return word[:-1].removesuffix(_WHOLE)
+
+
+_LETTER = r"(?:[^\W\d_]|[\u0300-\u036f])"
+"""A letter, or an accent on the letter before it."""
+
+
+def letters_of(word: str) -> list[str]:
+    """Return the letters of a word, each with the accents on it."""
+    found: list[str] = []
+    for letter in word:
+        if found and unicodedata.combining(letter):
+            found[-1] += letter
+        else:
+            found.append(letter)
+    return found
 
 
 def _letter(word: str) -> str:
@@ -145,15 +185,16 @@ def _head(word: str, leads: bool) -> list[str]:
     # One letter before the accent, or the name of one, as in zbar and alphahat: what is longer is a word.
     if accented and (len(accented[1]) == 1 or accented[1] in _LETTERS):
         return [_accented(accented[1], accented[2])]
-    numbered = re.fullmatch(r"(.*?[^\W\d_])([0-9]+)", word)
+    numbered = re.fullmatch(rf"(.*?{_LETTER})([0-9]+)", word)
     if numbered:
         return [*_head(numbered[1], leads), numbered[2]]
+    first, *rest = letters_of(word)
+    last = "".join(rest)
     # Wz, bf: a second small letter is a subscript, unless the two are a common word such as "in" or "lr".
-    if len(word) == 2 and word.isalpha() and word[1].islower() and (leads or word not in _PAIRS):
-        return [word[0], word[1]]
-    capital = re.fullmatch(r"([A-Z])([a-z]+)", word)
-    if capital and (capital[2] in _SUBSCRIPTS or _is_of_matrix(word)):
-        return [capital[1], _letter(capital[2])]
+    if len(rest) == 1 and last[0].isalpha() and last.islower() and (leads or word not in _PAIRS):
+        return [first, last]
+    if first[0].isascii() and first[0].isupper() and (last in _SUBSCRIPTS or (last.islower() and _is_of_matrix(word))):
+        return [first, _letter(last)]
     return [word]
 
 
@@ -170,7 +211,7 @@ def _leads(name: str, siblings: Iterable[str]) -> bool:
 
 @cache
 def in_ascii(name: str) -> str:
-    """Return a Python name without letters that are no ASCII: α is alpha, Wσ is W_sigma, ĥ is h_hat."""
+    """Return a Python name without letters that are no ASCII: α is alpha, Wσ is W_sigma, ĥ is h_hat, é is e_acute."""
     text = ""
     # NFD takes ĥ apart into h and a combining hat, whose word then follows the letter.
     for letter in unicodedata.normalize("NFD", name):
@@ -191,15 +232,39 @@ def _ascii(letter: str) -> str:
     accent = next((word for word, mark in ACCENTS.items() if mark == letter), "")
     if accent:
         return accent
-    words = unicodedata.name(letter, f"u{ord(letter):04x}").split()
-    if words[0] == "COMBINING":
-        return words[1].lower()
-    # Neither decomposes in NFD, and their Unicode names end in STROKE and PI.
-    if letter in "ħℏ":
-        return "hbar"
-    last = words[-1].lower()
-    last = {"lamda": "lambda"}.get(last, last).replace("-", "")
-    return last.capitalize() if letter.isupper() else last
+    words = unicodedata.name(letter, f"u{ord(letter):04x}").replace("-", "").lower().split()
+    if words[0] == "combining":
+        return "".join(word for word in words[1:] if word not in ("accent", "above"))
+    if letter.lower() in _WORDS_OF_LETTERS:
+        own = [_WORDS_OF_LETTERS[letter.lower()]]
+    else:  # what stands before "letter" is the script: "greek small letter tau", "cyrillic small letter hard sign"
+        own = words[words.index("letter") + 1 :] if "letter" in words else words[-1:]
+    base, _, more = " ".join(own).replace("lamda", "lambda").partition(" with ")
+    word = "_".join(part.replace(" ", "") for part in (base, more) if part)
+    return word.capitalize() if letter.isupper() else word
+
+
+_WORDS_OF_LETTERS = {
+    **{letter: word for word, letter in _LETTERS.items() if letter in "ϵϕϑϖϱςℓ"},
+    "ħ": "hbar", "ℏ": "hbar", "ß": "eszett", "æ": "ash", "œ": "ethel",
+}  # fmt: skip
+"""Letters whose Unicode names say something else, "greek small letter final sigma", or have two letters, which would read as one
+with a subscript."""
+
+
+def _parted(name: str, stays: Callable[[str], bool]) -> str:
+    """Return a name with Greek letters as letters of their own, Wσ as W_σ; of others those that are no ASCII stay or are words."""
+    text = ""
+    for letter in unicodedata.normalize("NFD", name):
+        if letter.isascii() or (stays(letter) and not unicodedata.combining(letter)):
+            text += letter
+        elif stays(letter):  # an accent: it belongs to the letter, which may stand apart already
+            text = text.rstrip("_") + letter + "_" * text.endswith("_")
+        else:
+            word = _ascii(letter)
+            is_apart = len(word) > 1
+            text += "_" * is_apart + _LETTERS.get(word, word) + "_" * is_apart
+    return text
 
 
 def latex_of_spelling(s: Spelling) -> tuple[str, list[str], str]:
@@ -215,27 +280,43 @@ def _latex_word(word: str) -> str:
         return LATEX_LETTERS[word]
     if word[-1] == ACCENTS["prime"]:
         return _latex_word(word[:-1]) + "'"
-    if is_accented(word):
-        accent = next(name for name, mark in ACCENTS.items() if word[-1] == mark)
+    if _WHOLE in word:
+        base, _, mark = word.partition(_WHOLE)
         # \hat is as wide as one letter.
-        wide = "wide" if len(word) > 2 and accent in ("hat", "tilde") else ""
-        return rf"\{wide}{accent}{{{_latex_word(word[:-1])}}}"
-    if len(word) == 2 and word[0] in LATEX_LETTERS:
+        return rf"\{'wide' * (MARKS[mark] in ('hat', 'tilde'))}{MARKS[mark]}{{{_latex_word(base)}}}"
+    if len(word) == 2 and word[0] in LATEX_LETTERS and word[1].isalpha():
         return f"{LATEX_LETTERS[word[0]]} {word[1]}"
-    return word if len(word) == 1 or word.isdigit() else r"\mathrm{" + word.replace("_", r"\_") + "}"
+    shown = [_latex_letter(letter) for letter in letters_of(word)]
+    return "".join(shown) if len(shown) == 1 or word.isdigit() else r"\mathrm{" + "".join(shown) + "}"
+
+
+def _latex_letter(letter: str) -> str:
+    """Return a letter with its accents, the first of them the innermost."""
+    shown = r"\_" if letter == "_" else LATEX_LETTERS.get(letter[0], letter[0])
+    for mark in letter[1:]:
+        shown = rf"\{MARKS[mark]}{{{shown}}}"
+    return shown
 
 
 @cache
 def text_of_name(name: str) -> str:
     """Return a Python name for a page of text: as it is spelt, with Greek letters and accents."""
-    parts = [part for part in in_ascii(name).split("_") if part]
+    parts = [part for part in _parted(name, _is_of_text).split("_") if part]
     if not parts:
         return name
     if parts[0] in _FUNCTIONS:
         return "".join(parts)
-    if parts in (["dt"], ["Delta", "t"], ["delta", "t"]):
-        return "δt" if parts[0] == "delta" else "Δt"
+    if parts == ["dt"]:
+        return "Δt"
+    if _is_difference_of_time(parts):
+        return f"{_letter(parts[0])}t"
     return unicodedata.normalize("NFC", "_".join(map(_text_word, _with_accents(parts))))
+
+
+def _is_of_text(letter: str) -> bool:
+    """Answer whether text has a letter as it is: Latin ones with their accents, and those that no word says."""
+    kind = unicodedata.name(letter, "").split("-")
+    return bool(unicodedata.combining(letter)) or kind[0].startswith("LATIN ") or kind[0] == "CJK UNIFIED IDEOGRAPH"
 
 
 def _text_word(word: str) -> str:
@@ -243,13 +324,25 @@ def _text_word(word: str) -> str:
     numbered = re.fullmatch(r"([^\W\d_]+)([0-9]+)", word)
     if numbered and numbered[1] in _LETTERS:
         return f"{_text_letter(numbered[1])}_{numbered[2]}"
+    if _WHOLE in word:
+        base, _, mark = word.partition(_WHOLE)
+        return f"{base}_{MARKS[mark]}"
+    if word[-1] == ACCENTS["prime"] and len(letters_of(word)) > 2:
+        return f"{word[:-1]}_prime"
     if is_accented(word):
-        accent = next(name for name, mark in ACCENTS.items() if word[-1] == mark)
-        return _text_letter(word[:-1]) + word[-1] if len(word) == 2 else f"{word[:-1]}_{accent}"
+        return _text_letter(word[0]) + word[1:]
     accented = re.fullmatch(rf"(.+?)({'|'.join(ACCENTS)})", word)
     if accented and word not in _LETTERS and len(_letter(accented[1])) == 1:
         return _text_letter(accented[1]) + ACCENTS[accented[2]]
     return _text_letter(word)
+
+
+def parted_text(text: str) -> tuple[str, str]:
+    """Return the letter or the word of a written name, with the words of its accents, and its subscripts."""
+    head, *rest = text.split("_")
+    while rest and head and rest[0] in _ACCENT_WORDS:
+        head += f"_{rest.pop(0)}"
+    return head, "_".join(rest)
 
 
 @dataclass(frozen=True)
@@ -291,28 +384,24 @@ class Names:
     @cached_property
     def text(self) -> Mapping[str, str]:
         """The names as text has them, with Greek letters and accents."""
-        candidates = {
-            name: (text_of_name(base), base, base.replace("_", ""), *_with_marks(base))
-            for name, base in self.bases.items()
-        }
-        return {
-            name: text if self.roles[name].has_time else _with_low_number(text)
-            for name, text in self._settled_texts(candidates).items()
-        }
+        found = self._settled_texts(_texts, str, lambda name, text: text == self.bases[name])
+        return {name: text if self.roles[name].has_time else _with_low_number(text) for name, text in found.items()}
 
     @cached_property
     def ascii(self) -> Mapping[str, str]:
         """The names in letters of ASCII."""
-        return self._settled_texts(
-            {
-                name: (in_ascii(base), in_ascii(base).replace("_", ""), *_with_marks(in_ascii(base)), _coded(name))
-                for name, base in self.bases.items()
-            }
-        )
 
-    def _settled_texts(self, candidates: Mapping[str, Sequence[str]]) -> dict[str, str]:
-        timed = {self.bases[name] for name, u in self.roles.items() if u.has_time}
-        refused = PAGE | self.reserved | {"Σ"} | _FUNCTIONS
+        def claim(name: str, text: str) -> int:
+            # An underscore would stand before that of the time: tau_t is τ at a step, and tau is tau_.
+            return 2 * self.roles[name].has_time + (text == self.bases[name])
+
+        return self._settled_texts(_ascii_texts, in_ascii, claim)
+
+    def _settled_texts(self, candidates: Callable[[str, bool], Sequence[str]], sign: Callable[[str], str],
+                       claim: Callable[[str, str], int]) -> dict[str, str]:  # fmt: skip
+        """Return the names as a kind of text has them, `sign` being a sign of the page there."""
+        timed = {x for name, u in self.roles.items() if u.has_time for x in candidates(self.bases[name], True)[:2]}
+        refused = {sign(x) for x in PAGE | self.reserved | {"Σ"}} | _FUNCTIONS
 
         def is_of_text(name: str, text: str) -> bool:
             if self.roles[name].has_time:
@@ -320,24 +409,25 @@ class Names:
             head, _, last = text.rpartition("_")
             return text in refused or (bool(head) and (last in TIMES_OF_PAGE or (last.isdigit() and head in timed)))
 
-        return _settled(candidates, is_of_text)
+        found = {name: candidates(base, self.roles[name].has_time) for name, base in self.bases.items()}
+        return _settled(found, is_of_text, claim)
 
     @cached_property
     def spelling(self) -> Mapping[str, Spelling]:
         """The names as mathematics has them."""
         siblings, own = set(self.bases.values()), PAGE | self.reserved
-        spelt = {name: spelling(base, siblings) for name, base in self.bases.items()}
-        forms = {(s.head, s.subscripts) for name, s in spelt.items() if self.roles[name].has_time}
+        spelt = {name: _spellings(base, siblings) for name, base in self.bases.items()}
+        forms = {(s.head, s.subscripts) for name, (s, *_) in spelt.items() if self.roles[name].has_time}
 
         def is_of_page(name: str, s: Spelling) -> bool:
             written = s.head if not s.subscripts and not s.plain else ""
             return not self.roles[name].has_time and (written in own or _is_time(s, forms))
 
-        candidates = {
-            name: (spelt[name], Spelling(in_ascii(base), plain=True), Spelling(_coded(name), plain=True))
-            for name, base in self.bases.items()
-        }
-        return _settled(candidates, is_of_page)
+        def claim(name: str, s: Spelling) -> int:
+            # Of τ and tau, both τ, it is the first that has the letter itself; in sans serif the second has its own letters.
+            return s.head == self.bases[name] if s.plain else not self.bases[name].isascii()
+
+        return _settled(spelt, is_of_page, claim)
 
 
 ALONE = Names({})
@@ -358,23 +448,19 @@ class WithOthers(Names):
 
     @cached_property
     def text(self) -> Mapping[str, str]:
-        return _extended(self.page.text, self._own(lambda base, _: (text_of_name(base), base, *_with_marks(base))))
+        return _extended(self.page.text, self._own(lambda base: _texts(base, True)))
 
     @cached_property
     def ascii(self) -> Mapping[str, str]:
-        own = self._own(lambda base, name: (in_ascii(base), *_with_marks(in_ascii(base)), _coded(name)))
-        return _extended(self.page.ascii, own)
+        return _extended(self.page.ascii, self._own(lambda base: _ascii_texts(base, True)))
 
     @cached_property
     def spelling(self) -> Mapping[str, Spelling]:
-        def candidates(base: str, name: str) -> tuple[Spelling, ...]:
-            return spelling(base), Spelling(in_ascii(base), plain=True), Spelling(_coded(name), plain=True)
+        return _extended(self.page.spelling, self._own(_spellings))
 
-        return _extended(self.page.spelling, self._own(candidates))
-
-    def _own(self, candidates: Callable[[str, str], tuple[T, ...]]) -> dict[str, tuple[T, ...]]:
-        """Return the ways to write each other name, by its letters without what says its time, and by itself."""
-        return {u.name: candidates(without_time(u.name, u.role), u.name) for u in self.others}
+    def _own(self, candidates: Callable[[str], Sequence[T]]) -> dict[str, Sequence[T]]:
+        """Return the ways to write each other name, by its letters without what says its time."""
+        return {u.name: candidates(without_time(u.name, u.role)) for u in self.others}
 
 
 def with_others(names: Names, others: Iterable[Used]) -> Names:
@@ -402,13 +488,37 @@ def _with_low_number(text: str) -> str:
     return head + last.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")) if head and last.isdecimal() else text
 
 
+MOST_ALIKE = 9
+"""Names of one page that are told apart by underscores behind them."""
+
+
 def _with_marks(base: str) -> tuple[str, ...]:
-    return tuple(base.rstrip("_") + "_" * n for n in range(1, 4))
+    return tuple(base.rstrip("_") + "_" * n for n in range(1, MOST_ALIKE + 1))
 
 
-def _coded(name: str) -> str:
-    """Return a name in ASCII that no other name has: letters that are no ASCII as their numbers."""
-    return "".join(letter if letter.isascii() else f"U+{ord(letter):04X}" for letter in name)
+def _texts(base: str, has_time: bool) -> tuple[str, ...]:
+    """Return the ways in which text may have a name."""
+    return (text_of_name(base) + _end(base, has_time), base, base.replace("_", ""), *_with_marks(base))
+
+
+def _ascii_texts(base: str, has_time: bool) -> tuple[str, ...]:
+    """Return the ways in which ASCII may have a name."""
+    whole = in_ascii(base)
+    own = (base, base.replace("_", "")) if base.isascii() else ()
+    return (whole + _end(base, has_time), *own, *_with_marks(whole))
+
+
+def _end(base: str, has_time: bool) -> str:
+    """Return the underscore at the end of a name, which int_ keeps, since it is no int; λ needs none, and at a step in_ is in_t."""
+    text = text_of_name(base)
+    return "_" if base.endswith("_") and not has_time and text.isascii() and not text.endswith("_") else ""
+
+
+def _spellings(base: str, siblings: Collection[str] = ()) -> tuple[Spelling, ...]:
+    """Return the ways in which mathematics may have a name."""
+    inner = base.strip("_")
+    whole = base.replace(inner, in_ascii(inner)) if inner else base
+    return spelling(base, siblings), *(Spelling(x, plain=True) for x in (whole, *_with_marks(whole)))
 
 
 def _is_time(s: Spelling, forms: Collection[tuple[str, tuple[str, ...]]]) -> bool:
@@ -429,16 +539,32 @@ def _without_times(roles: Mapping[str, Used]) -> dict[str, str]:
     }
 
 
-def _settled(candidates: Mapping[str, Sequence[T]], refused: Callable[[str, T], bool]) -> dict[str, T]:
-    """Return the first candidate of each name that is not refused; of names with the same, the next of each."""
+def _settled(candidates: Mapping[str, Sequence[T]], refused: Callable[[str, T], bool],
+             claim: Callable[[str, T], int]) -> dict[str, T]:  # fmt: skip
+    """Return the first candidate of each name that is not refused; of names with the same, the next of each but of the one that
+    has the greatest claim to it."""
     at = dict.fromkeys(candidates, 0)
     # All names that clash move on together, so that the result does not depend on their order; each step raises an index, so it ends.
     while True:
         written = {name: candidates[name][i] for name, i in at.items()}
-        count = Counter(written.values())
-        # The last candidate of each name is unique by itself, so that running out of candidates does no harm.
-        clash = [n for n, w in written.items() if (count[w] > 1 or refused(n, w)) and at[n] + 1 < len(candidates[n])]
-        if not clash:
+        alike: dict[T, list[str]] = {}
+        for name, w in written.items():
+            alike.setdefault(w, []).append(name)
+        clash = [name for w, names in alike.items() if len(names) > 1
+                 for name in names if name != _keeper(names, w, claim, lambda n: candidates[n][at[n] :])]  # fmt: skip
+        moving = {*clash, *(name for name, w in written.items() if refused(name, w))}
+        moving = {name for name in moving if at[name] + 1 < len(candidates[name])}
+        if not moving:
             return written
-        for name in clash:
+        for name in moving:
             at[name] += 1
+
+
+def _keeper(names: Sequence[str], written: T, claim: Callable[[str, T], int],
+            rest: Callable[[str], Sequence[T]]) -> str | None:  # fmt: skip
+    """Return which of the names with one candidate keeps it, if any: the one with the greatest claim; where all have the same
+    candidates from here on, the first."""
+    claims = [claim(name, written) for name in names]
+    if claims.count(max(claims)) == 1:
+        return names[claims.index(max(claims))]
+    return names[0] if all(rest(name) == rest(names[0]) for name in names) else None

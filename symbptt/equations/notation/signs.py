@@ -15,7 +15,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
-from symbptt.equations.notation.names import ALONE, Names, latex_of_spelling, spelling, text_of_name
+from symbptt.equations.notation.names import ALONE, Names, latex_of_spelling, parted_text, spelling, text_of_name
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def _text_symbol(
     if label.time is None:
         return name
     time = time_of(label.time, clock)
-    # The time joins the subscripts: a_f at step t is a_{f,t}.
-    head, _, rest = name.partition("_")
+    # The time joins the subscripts: a_f at step t is a_{f,t}. An accent is none: c_hat at step t is c_hat_t.
+    head, rest = parted_text(name)
     if rest and head:
         return f"{head}_{{{rest},{time}}}"
     return f"{name}_{time}" if len(time) == 1 else f"{name}_{{{time}}}"
