@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import symbptt as sb
-from symbptt import Input, Param, State
+from symbptt import Const, Input, Param, State, zoo
+from symbptt.autodiff import entrywise, partials, subexpressions
 from symbptt.equations.algebra.numbers import product
 from symbptt.equations.notation.signs import TEXT
+from tests.jacobian_page import assert_jacobians_read
 from tests.readback import as_latex, as_latex_textbook, assert_read, sizes_of
 
 
@@ -75,3 +77,53 @@ def test_a_product_of_numbers_keeps_its_digits(factors: list[float]) -> None:
     found = math.prod((Fraction(repr(float(x))) if x.is_Float else Fraction(int(x.p), int(x.q))
                        for x in product([sp.sympify(x) for x in factors])), start=Fraction(1))  # fmt: skip
     assert abs(found - wanted) <= abs(wanted) * Fraction(2, 10**16)
+
+
+def decimals() -> sb.Cell:
+    @sb.cell
+    def decimal(x: Input["n"], h: State["n"], c: State["n"], W: Param["n n"], k: Const = 0.07):
+        a = sb.sigmoid(0.1 * h + 0.7 * x)
+        b = np.exp(0.1 * h) * (0.2 * h + 0.3 * x)
+        d = (0.1 * h + 0.2 * c) ** 2 + 0.7 * np.sin(0.1 * h) * 0.1
+        e = 0.07 * np.exp(-(h + 65) / 20) * (1 - c) + 0.1 * (h + 40) / (1 - np.exp(-(h + 40) / 10))
+        return e + 0.3 * (0.1 * (W @ (0.7 * h))) + b, 1.2 * d + 0.7 * a * 0.1 + k * a / 20 + 0.1 * h + 0.2 * h
+
+    return decimal
+
+
+def assert_short(cell: sb.Cell) -> None:
+    d = sb.derive(cell)
+    said = {style: d.text(style) + d.latex(style) for style in ("textbook", "loop")}
+    for to in "hc":
+        said |= {f"{to} by {of}": (j := d.jacobian(to, of)).text() + j.latex() for of in "hcxW"}
+        said |= {f"paths of {to} and {of}": d.paths(to, of).text() for of in "hc"}
+    said |= {"whole": d.jacobian().text(), "unrolled": d.unrolled().text(), "compare": sb.compare(zoo.rnn, cell).text()}
+    for part, text in said.items():
+        assert re.search(r"\d\.\d{12}", text) is None, f"{part}: {text}"
+
+
+def test_no_derivative_shows_the_roundings_of_its_numbers() -> None:
+    assert_short(decimals())
+    assert_jacobians_read(decimals(), {"n": 3})
+
+
+@pytest.mark.parametrize("where", [entrywise, partials, subexpressions], ids=lambda module: module.__name__[18:])
+def test_a_rounding_that_shows_is_seen(monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
+    monkeypatch.setattr(where, "in_decimals", lambda e, given=(): e)
+    partials.partials.cache_clear()
+    with pytest.raises(AssertionError):
+        assert_short(decimals())
+    partials.partials.cache_clear()
+
+
+@pytest.mark.parametrize("value", [0.30000000000000004, 1 / 3, 1.2345678901234567, 0.1 + 1e-15, math.pi, 1e-300, 1e300])
+def test_a_number_of_the_user_keeps_its_digits(value: float) -> None:
+    @sb.cell
+    def exact(x: Input["n"], h: State["n"], W: Param["n n"]):
+        return np.tanh(W @ h + value * x) * value
+
+    run = sb.compile(exact)
+    params, x = exact.init({"n": 3}, seed=0), np.full((1, 1, 3), 0.1)
+    grads = run.backward(run.forward(params, {"x": x}, {"h": np.ones((1, 3))}), {"h": np.ones((1, 1, 3))})
+    slope = 1 - np.tanh(params["W"] @ np.ones(3) + value * 0.1) ** 2
+    assert np.allclose(grads.params["W"], value * slope[:, None] * np.ones((3, 3)), rtol=1e-15, atol=0)

@@ -22,7 +22,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.guard import Guards
-from symbptt.autodiff.partials import VALUE, partials
+from symbptt.autodiff.partials import VALUE, in_decimals, partials
 from symbptt.autodiff.subexpressions import formula, values
 from symbptt.autodiff.term import (
     At,
@@ -293,7 +293,7 @@ class Calculus:
         ids = list(dict.fromkeys(entry.id for entry in found))
         products = [sp.Mul(t.number, *(placeholder(ids.index(entry.id)) ** e for entry, e in rest))
                     for t, rest in zip((one, other), rests, strict=True)]  # fmt: skip
-        number, total = without_common_sign(sp.Add(*products))
+        number, total = without_common_sign(in_decimals(sp.Add(*products)))
         if total == 0:
             return Term(sp.S.Zero, ())
         used = [id for i, id in enumerate(ids) if placeholder(i) in total.free_symbols]

@@ -6,6 +6,8 @@ of evaluating the function again.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from functools import cache
 
 import sympy as sp
@@ -20,7 +22,24 @@ VALUE = sp.Symbol("_y", real=True)
 @cache
 def partials(expr: sp.Expr, count: int) -> tuple[sp.Expr, ...]:
     """Return the derivatives of a body with respect to its `count` placeholders, in its `VALUE` where that occurs."""
-    return tuple(_in_value(_partial(expr, placeholder(i)), expr) for i in range(count))
+    return tuple(_in_value(in_decimals(_partial(expr, placeholder(i)), expr.atoms(sp.Float)), expr) for i in range(count))
+
+
+SHORT = 12
+"""The digits of a decimal number that roundings of products and sums leave in sight: a float has 15 that are certain."""
+
+
+def in_decimals(e: sp.Expr, given: Collection[sp.Expr] = ()) -> sp.Expr:
+    """Return an expression whose numbers that are beside a short decimal number by a rounding, as 0.7 · 0.1 =
+    0.06999999999999999, are that number; those that are `given` stay."""
+    made = [x for x in e.atoms(sp.Float) if x not in given]
+    return e.xreplace({x: sp.Float(near) for x in made if (near := _decimal(float(x))) is not None})
+
+
+def _decimal(value: float) -> float | None:
+    """Return the short decimal number that differs from a number by no more than two roundings; None where there is none."""
+    near = float(f"{value:.{SHORT}g}")
+    return near if near != value and abs(near - value) <= 2 * math.ulp(value) else None
 
 
 def _partial(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:

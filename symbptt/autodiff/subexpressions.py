@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbptt.autodiff.partials import partials
+from symbptt.autodiff.partials import in_decimals, partials
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.range import OVERFLOW, Ranges
@@ -68,15 +68,21 @@ def _outgrows(g: Graph, id: int, reader: int, kept: set[int], ranges: Ranges) ->
 def formula(g: Graph, id: int, kept: set[int]) -> Formula:
     """Return the formula of a map over values, its arguments in the user's order."""
     args: dict[int, int] = {}
-    expr = _expression(g, id, kept, args, top=True)
-    return Formula(expr, tuple(args))
+    numbers: set[sp.Expr] = set()
+    expr = _expression(g, id, kept, args, numbers, top=True)
+    return Formula(in_decimals(expr, numbers), tuple(args))
 
 
-def _expression(g: Graph, id: int, kept: set[int], args: dict[int, int], top: bool = False) -> sp.Expr:
+def _expression(
+    g: Graph, id: int, kept: set[int], args: dict[int, int], numbers: set[sp.Expr], top: bool = False
+) -> sp.Expr:
+    """Return a value over those that are `kept`, which become `args`; `numbers` are those that the user gave."""
     node = g[id]
     if node.family == "number" and not node.shape:
-        return as_sympy(node.attrs.value)
+        number = as_sympy(node.attrs.value)
+        numbers.add(number)
+        return number
     if id in kept and not top:
         return placeholder(args.setdefault(id, len(args)))
-    parts = {placeholder(i): _expression(g, arg, kept, args) for i, arg in enumerate(node.args)}
+    parts = {placeholder(i): _expression(g, arg, kept, args, numbers) for i, arg in enumerate(node.args)}
     return node.attrs.expr.xreplace(parts)
