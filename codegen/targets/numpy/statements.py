@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from symbptt.autodiff.labels import Label
 from symbptt.codegen.program.program import Program
@@ -31,15 +31,19 @@ def writer_of(p: Program) -> Writer:
 @dataclass(frozen=True)
 class _Labels(Mapping[int, Label]):
     """The labels that equations show: those of the user and of adjoints, and of all values but `own` that have a line
-    of their own. Each is looked up when it is read, for a deep step has thousands of both equations and values."""
+    of their own; `outside` is a cotangent that the loss gives. Each is looked up when it is read, for a deep step has
+    thousands of both equations and values."""
 
     p: Program
     variables: Container[int] = ()
     origins: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     own: int = -1
+    outside: int = -1
 
     def __getitem__(self, id: int) -> Label:
         label = self.p.labels[id]
+        if id == self.outside:
+            return replace(label, mark="dL/d")
         if label.given or label.adjoint or self._is_shown(id):
             return label
         raise KeyError(id)
@@ -117,6 +121,10 @@ def _equation(p: Program, writer: Writer, id: int) -> str:
     label = p.labels.get(id) or _gradient(p, id)
     if label is not None and p.graph[id].family == "leaf":
         return TEXT.symbol(label)
+    given = p.cotangent.get(label.name, id) if label is not None and label.adjoint else id
+    if given != id and isinstance(writer.labels, _Labels):
+        # The direct cotangent of an output has the name of the whole, of which it is a part.
+        writer = replace(writer, labels=replace(writer.labels, outside=given))
     return writer.rhs(id) if label is None else f"{TEXT.symbol(label)} = {writer.rhs(id)}"
 
 

@@ -145,12 +145,23 @@ class Lines:
 
     def _whole_or_added(self, id: int, label: Label) -> Line:
         """Return the line of an adjoint; that of a state adds to the cotangent received from the next step."""
-        line, leaf = self._line(label, id, BACKWARD), self.recursion.carry.get(label.name)
+        line, leaf = self._from_outside(self._line(label, id, BACKWARD)), self.recursion.carry.get(label.name)
         whole = self.recursion.adjoint.get(self.recursion.step.next.get(label.name, -1))
         if leaf is None or whole != id or leaf not in self.recursion.graph[id].args:
             return line
         # The carry is the first term of the sum: "+=" stands for it.
         return replace(line, right=without(line.right, self.labels[leaf]), relation="+=")
+
+    def _from_outside(self, line: Line) -> Line:
+        """Return the line of an output's adjoint with the direct cotangent, which has the name of the whole, told apart."""
+        label = line.left.labels[0]
+        if label.name not in self.recursion.cotangent or label not in line.right.labels:
+            return line
+
+        def given(e: Symbol) -> Expr:
+            return Outside(Symbol(Label(label.name, 0), e.of)) if e.label == label else e
+
+        return with_right(line, mapped_where(line.right, given, Symbol))
 
     def _to_the_step_before(self, name: str) -> Line:
         shape = self.recursion.graph.shape(self.recursion.carry[name])

@@ -58,7 +58,7 @@ def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
     outputs = [_of_output(lines, name) for name in r.cotangent]
     first = [line for name, line in whole.items() if name not in added]
     rest = [
-        whole[_label(line.left).name] if line.relation == "+=" else _from_outside(line, lines)
+        whole[_label(line.left).name] if line.relation == "+=" else line
         for line in loop
         if _label(line.left).time != -1
     ]
@@ -91,18 +91,6 @@ def _of_output(lines: Lines, name: str) -> Line:
     label = Label(name, 0, adjoint=True, mark=lines.mark)
     shape = lines.page_shape(lines.recursion.cotangent[name])
     return Line(Symbol(label, shape), Outside(Symbol(Label(name, 0), shape)), BACKWARD)
-
-
-def _from_outside(line: Line, lines: Lines) -> Line:
-    """Return the line of an output's adjoint with the direct cotangent, which has the name of the whole, told apart."""
-    label = _label(line.left)
-    if label.name not in lines.recursion.cotangent or label not in line.right.labels:
-        return line
-
-    def given(e: Symbol) -> Expr:
-        return Outside(Symbol(Label(label.name, 0), e.of)) if e.label == label else e
-
-    return with_right(line, mapped_where(line.right, given, Symbol))
 
 
 def _at_start(lines: Lines, name: str) -> Line:
