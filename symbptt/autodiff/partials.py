@@ -22,7 +22,9 @@ VALUE = sp.Symbol("_y", real=True)
 @cache
 def partials(expr: sp.Expr, count: int) -> tuple[sp.Expr, ...]:
     """Return the derivatives of a body with respect to its `count` placeholders, in its `VALUE` where that occurs."""
-    return tuple(_in_value(in_decimals(_partial(expr, placeholder(i)), expr.atoms(sp.Float)), expr) for i in range(count))
+    return tuple(
+        _in_value(in_decimals(_partial(expr, placeholder(i)), expr.atoms(sp.Float)), expr) for i in range(count)
+    )
 
 
 SHORT = 12
