@@ -9,6 +9,8 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
+from symbptt.equations.algebra.entries import EntryMaker
+from symbptt.equations.page import chains
 from symbptt.zoo import gru, hopfield, lif, lstm, mlstm, rnn
 from tests import test_page, unseen
 from tests.entries import derivative
@@ -329,3 +331,42 @@ def test_names_of_the_whole_page_stand_for_one_value(name: str) -> None:
     assert left and len(set(left)) == len(left)
     (own,) = re.findall(r"(\w+) = \(", text.splitlines()[0])
     assert own not in {a.name for a in zoo.CELLS[name].arguments} and f" {own}_t" not in text.partition("\n")[2]
+
+
+def of_wholes() -> sb.Cell:
+    @sb.cell
+    def wholes(x: Input["m"], h: State["n"], W: Param["n n"], E: Param["n m"], A: Param["n m"], g: Param["n"]):
+        u = W @ h + E @ x
+        s = g * np.tanh(u) / (1 + np.linalg.norm(u)) + np.max(u) * np.mean(x)
+        return (
+            s * np.linalg.norm(A) + u * sb.logsumexp(u) * np.mean(h * h) / (1 + np.sum(u * u)) + A @ x / np.mean(u * u)
+        )
+
+    return wholes
+
+
+def assert_no_function_of_all_entries(cell: sb.Cell) -> None:
+    for of in "xhWEAg":
+        block = sb.derive(cell).jacobian("h", of)
+        for text in (block.text(), block.latex()):
+            assert re.search(r"(norm|max|mean|var|lse|std)(\\?})?_", text) is None, text
+
+
+def test_a_number_made_of_an_array_is_written_whole_among_entries() -> None:
+    assert_no_function_of_all_entries(of_wholes())
+    cell = of_wholes()
+    page, data = page_of(cell, {"m": 2, "n": 3})
+    given = (data.params, {k: v[0, 0] for k, v in data.inputs.items()}, {k: v[0] for k, v in data.state.items()})
+    for of in "xhWEAg":  # a norm takes no complex step
+        block = sb.derive(cell).jacobian("h", of)
+        wanted = block.evaluate(*given)
+        assert np.allclose(page.block(block.text(), wanted.shape), wanted, rtol=1e-12, atol=1e-14), block.text()
+    assert "‖u_t‖" in sb.derive(of_wholes()).jacobian("h", "W").text()
+
+
+def test_a_number_that_is_written_by_its_entries_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        chains, "entry_of", lambda of, id, at, names: EntryMaker(of.graph, of.labels, names).value(id, at)
+    )
+    with pytest.raises(AssertionError):
+        assert_no_function_of_all_entries(of_wholes())

@@ -86,6 +86,8 @@ class EntryMaker:
             symbol = Symbol(self.labels[id], shape)
             return Entry(symbol, tuple(own)) if shape else symbol
         whole = self.matrix(id)
+        if whole is not None and not whole.shape:
+            return whole  # as the norm of a vector, which no index reads
         if whole is not None:
             return Entry(whole, tuple(i for i in at if i != ZERO) if len(whole.shape) < len(at) else tuple(at))
         return self.formula(id, at)

@@ -499,12 +499,9 @@ def entry_of(of: Lowering, id: int, at: Sequence[Expr], names: Iterator[str]) ->
 
     def matrix(inner: int) -> Expr | None:
         node = of.graph[inner]
-        plain = (
-            node.family not in ("map", "leaf", "number")
-            and normal(node.shape)
-            and len(node.shape) < 3
-            and of.is_plain(node)
-        )
+        # Of numbers only those that a function makes of an array, as a norm; a sum over indices stays one.
+        shown = normal(node.shape) or node.family == "whole"
+        plain = node.family not in ("map", "leaf", "number") and shown and len(node.shape) < 3 and of.is_plain(node)
         return of.value(inner) if plain else None
 
     return EntryMaker(of.graph, of.labels, names, {}, matrix).value(id, at)
