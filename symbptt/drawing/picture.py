@@ -297,7 +297,8 @@ def _box(
 
 def _title(data: dict[str, str]) -> str:
     line = f", {data['line']}" if data.get("line") else ""
-    given = "" if data["expression"] in (data["symbol"], "") else f" = {data['expression']}"
+    is_given = data["role"] == "cotangent" or data["expression"] in (data["symbol"], "")
+    given = "" if is_given else f" = {data['expression']}"
     return f"{data['symbol']}{given} ({data['role']} {data['shape']}; {data['rule']}{line})"
 
 
@@ -337,7 +338,10 @@ def _arrows(graph: nx.DiGraph, grid: Grid, boxes: dict[Key, Box]) -> Iterator[Ar
 
 
 def _edge_title(graph: nx.DiGraph, a: Key, b: Key) -> str:
-    read, reader = graph.nodes[a]["symbol"], graph.nodes[b]["symbol"]
+    # What the loss gives is itself a derivative: without brackets it would read as ∂∂L.
+    read, reader = (
+        f"({text})" if "/" in text else text for text in (graph.nodes[a]["symbol"], graph.nodes[b]["symbol"])
+    )
     local = graph.edges[a, b]["local"]
     return local if local.startswith("dL/d") else f"∂{reader}/∂{read}: {local}"
 

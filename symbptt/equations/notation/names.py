@@ -397,11 +397,21 @@ class Names:
 
         return self._settled_texts(_ascii_texts, in_ascii, claim)
 
+    def renamed(self, ascii: bool = False) -> Mapping[str, str]:
+        """Return the names to which text has added an underscore or more, and what each is in the cell."""
+        found: dict[str, str] = {}
+        for name, written in (self.ascii if ascii else self.text).items():
+            base = self.bases[name]
+            if written.endswith("_") and not base.endswith("_"):
+                far = ascii and not base.isascii()
+                found[written] = f"{in_ascii(base)} in letters beyond ASCII" if far else base
+        return found
+
     def _settled_texts(self, candidates: Callable[[str, bool], Sequence[str]], sign: Callable[[str], str],
                        claim: Callable[[str, str], int]) -> dict[str, str]:  # fmt: skip
         """Return the names as a kind of text has them, `sign` being a sign of the page there."""
         timed = {x for name, u in self.roles.items() if u.has_time for x in candidates(self.bases[name], True)[:2]}
-        refused = {sign(x) for x in PAGE | self.reserved | {"Σ"}} | _FUNCTIONS
+        refused = {sign(x) for x in PAGE | self.reserved} | {"Σ"} | _FUNCTIONS
 
         def is_of_text(name: str, text: str) -> bool:
             if self.roles[name].has_time:
@@ -504,8 +514,10 @@ def _texts(base: str, has_time: bool) -> tuple[str, ...]:
 def _ascii_texts(base: str, has_time: bool) -> tuple[str, ...]:
     """Return the ways in which ASCII may have a name."""
     whole = in_ascii(base)
-    own = (base, base.replace("_", "")) if base.isascii() else ()
-    return (whole + _end(base, has_time), *own, *_with_marks(whole))
+    own = (base,) if base.isascii() else ()
+    # A word of an accent in the middle of a word would no longer be read as one.
+    is_plain = not any(map(unicodedata.combining, unicodedata.normalize("NFD", base)))
+    return (whole + _end(base, has_time), *own, *[whole.replace("_", "")] * is_plain, *_with_marks(whole))
 
 
 def _end(base: str, has_time: bool) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from symbptt.autodiff.bptt import Recursion, per_sample
@@ -168,16 +169,18 @@ class Equations:
         Raises: ArgumentError for another style.
         """
         pen = _pen(self.names, ascii)
-        return self._listing(pen.notation, style, pen.words)
+        return self._listing(pen.notation, style, pen.words, self.names.renamed(ascii))
 
     def as_spelt(self, style: str = "loop") -> str:
         """Return the equations with names as the user spelt them, as the comments of a module have them; `style` as of `text`."""
         return self._listing(TEXT, style, str)
 
-    def _listing(self, n: Notation, style: str, shown: Callable[[str], str]) -> str:
+    def _listing(self, n: Notation, style: str, shown: Callable[[str], str],
+                 renamed: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
         page = self.page(style)
         parts = ["\n".join(_block(section, n, shown)) for section in page.sections]
         notes = [f"  {shown(noted(note, n))}" for note in page.legend]
+        notes += ["  " + "; ".join(f"{x} is the cell's {own}" for x, own in renamed.items())] * bool(renamed)
         legend = ["\n".join(["Legend", *notes])] if notes else []
         return "\n\n".join([*parts, *legend])
 

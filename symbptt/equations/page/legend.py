@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.equations.algebra.expressions import (
     Along,
     Array,
@@ -37,28 +37,68 @@ from symbptt.equations.algebra.wholes import ALONG
 from symbptt.equations.notation.signs import Notation
 from symbptt.equations.notation.writing import condition
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Section, with_right
+from symbptt.ir.naming import free_letters
 from symbptt.ir.needs import strongest
-from symbptt.ir.shape import Shape
+from symbptt.ir.shape import Shape, names_in
 from symbptt.ir.shape import size as sized
 from symbptt.ir.step import Step
 
 SMALL = 4
 """Numbers of a constant vector that stands where it is read; others have names."""
 
-_A, _B = (Symbol(Label(name, None), (sp.Symbol("m"), sp.Symbol("n"))) for name in "AB")
-_K, _N, _V, _a, _b = (Word(name) for name in "knvab")
+LETTERS = {
+    "A": "AMQRS",
+    "B": "BCPQG",
+    "v": "vwzuy",
+    "k": "kpqrs",
+    "n": "nmlpq",
+    "a": "abcde",
+    "b": "bcdeg",
+    "i": "ijlpq",
+    "f": "fgFGs",
+}
+"""The letters of a legend, and those that stand for them where a name or a size of the page is one of them."""
 
-SIGNS: dict[str, Note] = {
-    "vec": (Call("vec", (_A,)), ": the rows of ", _A, " one under the other"),
-    "mat": (Call("mat", (_K, _N, _V)), ": ", _K, " rows of ", _N, " numbers, one under the other"),
-    "inner": (Call("inner", (_A, _B)), ": the sum of ", Times((_A, _B))),
-    "stop_gradient": (Call("stop_gradient", (_V,)), ": ", _V, ", and nothing flows back through it"),
-    "cumsum": (Call("cumsum", (_V,)), ": the sums of ", _V, " up to each of its elements"),
-    "reverse_cumsum": (Call("reverse_cumsum", (_V,)), ": the sums of ", _V, " from each of its elements on"),
-    "roll": (Call("roll", (_V, _K)), ": the entries of ", _V, " moved on by ", _K, " places, the last ones to the front"),
-    "diag": (Call("diag", (_V,)), ": the diagonal matrix of ", _V),
-}  # fmt: skip
-"""Definitions of functions that a textbook does not have; a remark covers ties, in both styles."""
+
+@dataclass(frozen=True)
+class Letters:
+    """The letters in which a legend explains signs, none of them a name or a size of its page."""
+
+    A: Symbol
+    B: Symbol
+    v: Word
+    k: Word
+    n: Word
+    a: Word
+    b: Word
+    i: Word
+    f: Word
+
+
+def letters(taken: Iterable[str]) -> Letters:
+    """Return the letters of a legend, none of which is taken."""
+    used, found = set(taken), dict[str, str]()
+    for name, preferred in LETTERS.items():
+        found[name] = next(free_letters(preferred, used))
+        used.add(found[name])
+    A, B = (Symbol(Label(found.pop(name), None), (sp.Symbol("m"), sp.Symbol("n"))) for name in "AB")
+    return Letters(A, B, **{name: Word(letter) for name, letter in found.items()})
+
+
+def signs(x: Letters) -> dict[str, Note]:
+    """Return the definitions of functions that a textbook does not have; a remark covers ties, in both styles."""
+    return {
+        "vec": (Call("vec", (x.A,)), ": the rows of ", x.A, " one under the other"),
+        "mat": (Call("mat", (x.k, x.n, x.v)), ": ", x.k, " rows of ", x.n, " numbers, one under the other"),
+        "inner": (Call("inner", (x.A, x.B)), ": the sum of ", Times((x.A, x.B))),
+        "stop_gradient": (Call("stop_gradient", (x.v,)), ": ", x.v, ", and nothing flows back through it"),
+        "cumsum": (Call("cumsum", (x.v,)), ": the sums of ", x.v, " up to each of its elements"),
+        "reverse_cumsum": (Call("reverse_cumsum", (x.v,)), ": the sums of ", x.v, " from each of its elements on"),
+        "roll": (Call("roll", (x.v, x.k)), ": the entries of ", x.v, " moved on by ", x.k, " places, the last ones to the front"),
+        "diag": (Call("diag", (x.v,)), ": the diagonal matrix of ", x.v),
+    }  # fmt: skip
+
+
 FEW = 16
 """Numbers of a constant that the legend shows."""
 
@@ -71,16 +111,26 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
     """Return the lines of a legend."""
     all_lines = [line for section in sections for line in section.lines]
     found = [x for line in all_lines for side in (line.left, line.right) for x in every(side, *TOLD)]
+    own = letters(_taken(lines, loss, all_lines))
     return (
         _shapes(lines, loss),
         *needed([lines.recursion.step, *([] if loss is None else [loss.lines.recursion.step])]),
         *_given(lines, loss),
         *mean_of(loss.of if loss is not None else None),
-        *_signs(found),
+        *_signs(found, own),
         *_families(all_lines, found),
-        *_of_parts(found),
+        *_of_parts(found, own),
         *_of_loss(all_lines, loss),
     )
+
+
+def _taken(lines: Lines, loss: LossLines | None, all_lines: Iterable[Line]) -> set[str]:
+    """Return the names and the sizes of a page."""
+    found = {x.name for line in all_lines for side in (line.left, line.right) for x in side.labels}
+    for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
+        for a in recursion.step.arguments:
+            found |= {a.name, *names_in(a.shape)}
+    return found | {without_time(name, role) for name in found for role in TIMES}
 
 
 def needed(steps: Iterable[Step]) -> Iterable[Note]:
@@ -103,17 +153,27 @@ def mean_of(loss: Loss | None) -> tuple[Note, ...]:
 
 def _shapes(lines: Lines, loss: LossLines | None) -> Note:
     shapes: dict[Shape, list[str]] = {}
+    roles: dict[str, str] = {}
+    sizes: set[str] = set()
     for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
         for a in recursion.step.arguments:
             names = shapes.setdefault(a.shape, [])
             names += [a.name] if a.name not in names and a.role != "index" else []
+            roles.setdefault(a.name, a.role)
+            sizes |= set(names_in(a.shape))
     # Arguments of one shape stand together, in the order of the first.
     groups: list[Note] = [
-        (*_listed([Symbol(Label(name, None)) for name in names]), " ", *_shape(shape))
+        (*_listed([_told(name, roles[name], sizes) for name in names]), " ", *_shape(shape))
         for shape, names in shapes.items()
         if names
     ]
     return ("Shapes: ", *(part for group in groups for part in (*group, "; ")), "vectors are columns")
+
+
+def _told(name: str, role: str, sizes: Container[str]) -> Symbol:
+    """Return a name in a list of shapes; with its time where a size has the same, as n_t of the shape n."""
+    is_timed = role in TIMES or role == "target"
+    return Symbol(Label(name, 0 if is_timed and without_time(name, role) in sizes else None))
 
 
 def _listed(parts: Sequence[Expr]) -> Note:
@@ -124,16 +184,18 @@ def _shape(shape: Shape) -> Note:
     return ("(", *_listed([Count(size) for size in shape]), ")") if shape else ("a number",)
 
 
-def _signs(found: list[Expr]) -> Iterable[Note]:
+def _signs(found: list[Expr], own: Letters) -> Iterable[Note]:
     names = {"diag" if isinstance(x, Diagonal) else x.name for x in found if isinstance(x, Call | Diagonal)}
     names |= {name.removesuffix(f"_{over}") for name in names for over in ALONG.values()}
-    yield from dict.fromkeys(text for name, text in SIGNS.items() if name in names)
+    yield from dict.fromkeys(text for name, text in signs(own).items() if name in names)
     if any(isinstance(x, Unit) for x in found):
-        yield (Unit(Word("i"), sp.Symbol("n")), ": the unit vector that has its one at ", Word("i"))
-    if any(isinstance(x, Entry | Entries | SumOver | Index | Slice) for x in found):
-        a, b = sp.Symbol("a"), sp.Symbol("b")
-        part = Slice(Word("v"), (Span(a, sized(b - a), 1, sp.Symbol("n")),), (sized(b - a),))
-        yield ("indices begin at 0; ", part, " is from ", _a, " up to, and without, ", _b)
+        yield (Unit(own.i, sp.Symbol("n")), ": the unit vector that has its one at ", own.i)
+    if any(isinstance(x, Slice) and not all(span.alone for span in x.spans) for x in found):
+        a, b = sp.Symbol(own.a.text), sp.Symbol(own.b.text)
+        part = Slice(own.v, (Span(a, sized(b - a), 1, sp.Symbol("n")),), (sized(b - a),))
+        yield ("indices begin at 0; ", part, " is from ", own.a, " up to, and without, ", own.b)
+    elif any(isinstance(x, Entry | Entries | SumOver | Index | Slice) for x in found):
+        yield ("indices begin at 0",)
 
 
 def _families(lines: list[Line], found: list[Expr]) -> Iterable[Note]:
@@ -167,18 +229,21 @@ def _array(value: Any) -> Array:
     return Array(tuple(map(number, value.reshape(-1).tolist())), value.shape)
 
 
-def _of_parts(found: list[Expr]) -> Iterable[Note]:
+def _of_parts(found: list[Expr], own: Letters) -> Iterable[Note]:
     """Yield the meaning of functions of a part of an array."""
     split = {tuple(x.name.rsplit("_", 1)) for x in found if isinstance(x, Call) and x.of is not None and "_" in x.name}
     pairs = {pair for pair in split if pair[-1] in ALONG.values()}
     along = {x.name for x in found if isinstance(x, Along)}
     for part in ALONG.values():
         if any(over == part for _, over in pairs):
-            yield (Call(f"f_{part}", (_A,), _A.shape), f", of a function f: f of each {part.removesuffix('s')} of ", _A)
+            each = f": {own.f.text} of each {part.removesuffix('s')} of "
+            yield (Call(f"{own.f.text}_{part}", (own.A,), own.A.shape), ", of a function ", own.f, each, own.A)
     if along:
-        yield (Call("f_i", (_V,), ()), ", of a function f and an index i: f of the numbers ", _V, " that i gives")
+        f, i = own.f.text, own.i.text
+        words = (f", of a function {f} and an index {i}: {f} of the numbers ", own.v, f" that {i} gives")
+        yield (Call(f"{f}_{i}", (own.v,), ()), *words)
     if "norm" in along | {name for name, _ in pairs}:
-        yield ("norm(v) = ", Call("norm", (_V,), ()), ", the root of the sum of squares")
+        yield (f"norm({own.v.text}) = ", Call("norm", (own.v,), ()), ", the root of the sum of squares")
 
 
 def _of_loss(lines: list[Line], loss: LossLines | None) -> Iterable[Note]:
