@@ -12,6 +12,7 @@ import pytest
 import symbptt as sb
 from symbptt import Const, Input, Param, State
 from symbptt.derivations.files import page_as
+from symbptt.drawing.exchange import graph_dot
 from symbptt.equations.notation import names as names_module
 from symbptt.equations.notation.names import Names, Used, in_ascii, latex_of_spelling, names_of_page
 from tests import tex
@@ -172,7 +173,8 @@ def everything(cell: sb.Cell) -> dict[str, str]:
     latex = {f"{name} as latex": part.latex() for name, part in parts.items()}
     theorem = sb.vanishing_condition(cell)
     return {**files, **texts, **ascii, **latex, "module": sb.compile(cell).source, "c": sb.c_source(cell).source + sb.c_source(cell).header,
-            "svg": sb.unroll(cell, steps=2).svg(), "theorem": theorem.text()}  # fmt: skip
+            "svg": sb.unroll(cell, steps=2).svg(), "dot": graph_dot(sb.unroll(cell, steps=1)),
+            "theorem": theorem.text(), "theorem as latex": theorem.latex()}  # fmt: skip
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
@@ -207,6 +209,17 @@ def test_a_letter_and_its_word_side_by_side() -> None:
     assert r"\beta \odot \tau_{t-1} + \mathsf{beta} \odot \mathsf{tau} + W_{\acute{e}} x_{t}" in latex
     assert r"W_{e,\mathrm{acute}} x_{t}" in latex
     assert "beta_ (.) tau_{t-1} + beta (.) tau_ + W_e_acute_ x_t + W_e_acute x_t" in ascii
+
+
+def test_a_theorem_tells_a_letter_from_its_word() -> None:
+    @sb.cell
+    def both(x: Input["m"], τ: State["n"], tau: Param["n n"], Τ: Param["n n"], W_é: Param["n m"], η: Param["n n"]):
+        return np.tanh(tau @ τ + Τ @ τ + W_é @ x + η @ τ)
+
+    latex = sb.vanishing_condition(both).latex()
+    assert r"\frac{\partial \tau_{t}}{\partial \tau_{k}}" in latex
+    norms = re.findall(r"\\sigma_\{\\max\}\((.*?)\)", latex)
+    assert len(norms) == len(set(norms)) == 3 and r"\mathsf{tau}" in norms and not {r"\tau", r"\eta"} & set(norms)
 
 
 @pytest.mark.skipif(tex.PDFLATEX is None, reason="pdflatex is not installed")

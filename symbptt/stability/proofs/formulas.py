@@ -12,14 +12,16 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.formula import Writer
-from symbptt.equations.notation.signs import LATEX, TEXT, Notation, with_time
+from symbptt.equations.notation.names import Names, Used, names_of_page
+from symbptt.equations.notation.signs import LATEX, TEXT, Notation, latex_of, with_time
+from symbptt.equations.page.used import ROLES
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
-from symbptt.ir.shape import size_text
+from symbptt.ir.shape import names_in, size_text
 from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, rounded_up
@@ -104,7 +106,17 @@ class Formulas:
 
     @cached_property
     def notation(self) -> Notation:
-        return with_time(self.signs.notation, self.time)
+        own = self.signs.notation if self.signs is TEXT_SIGNS else latex_of(self.of_cell)
+        return with_time(own, self.time)
+
+    @cached_property
+    def of_cell(self) -> Names:
+        """The written names of the cell: text has them as they are spelt, LaTeX as mathematics, where τ and tau are alike."""
+        step = self.of.step
+        labels = [*self.parts.labels.values(), *self.parts.made.values()]
+        used = {label.name: Used(label.name, "once" if label.time is None else "value") for label in labels}
+        used |= {a.name: Used(a.name, ROLES.get(a.role, "once")) for a in step.arguments}
+        return names_of_page(used.values(), {"η", *(size for a in step.arguments for size in names_in(a.shape))})
 
     def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
         """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""

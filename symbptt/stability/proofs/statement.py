@@ -171,7 +171,7 @@ def latex(theorem: Any) -> str:
     norm = rf"\left\|{partial}\right\|_{{{sub}}}"
     rows = [rf"{norm} \leq \eta^{{{time}-{start}}} \quad ({time} \geq {start})", *_rates(f, theorem)]
     given = _hypotheses(f, theorem)
-    names = [LATEX.symbol(Label(name, None)) for name in f.of.step.next]
+    names = [f.notation.symbol(Label(name, None)) for name in f.of.step.next]
     rows = [*([f"{state} = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
     rows = [*([r"\text{if } " + r",\; ".join(given)] if given else []), *rows]
     rows = [*_surrogates_latex(f.of), *rows]
@@ -192,7 +192,7 @@ def _state(f: Formulas) -> str:
     names = list(f.of.step.next)
     if len(names) > 1:
         return f.letters.state
-    return names[0] if f.signs is TEXT_SIGNS else LATEX.symbol(Label(names[0], None))
+    return names[0] if f.signs is TEXT_SIGNS else f.notation.symbol(Label(names[0], None))
 
 
 def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
@@ -207,7 +207,7 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
             found.append(f"|{name}_0| ≤ 1; then |{name}_{f.time}| ≤ 1 for all {f.time}{tried}.")
         else:
             tried = rf"\ \text{{(found for sizes of {TRIED[0]} and of {TRIED[1]})}}" if is_tried(f.of, name) else ""
-            found.append(rf"|{LATEX.symbol(Label(name, None))}_{{0}}| \leq 1{tried}")
+            found.append(rf"|{f.notation.symbol(Label(name, None))}_{{0}}| \leq 1{tried}")
     return found
 
 
