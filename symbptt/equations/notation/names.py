@@ -425,7 +425,8 @@ class Names:
     @cached_property
     def spelling(self) -> Mapping[str, Spelling]:
         """The names as mathematics has them."""
-        siblings, own = set(self.bases.values()), PAGE | self.reserved
+        siblings, signs = set(self.bases.values()), map(spelling, self.reserved)
+        own = PAGE | self.reserved | {s.head for s in signs if not s.subscripts}
         spelt = {name: _spellings(base, siblings) for name, base in self.bases.items()}
         forms = {(s.head, s.subscripts) for name, (s, *_) in spelt.items() if self.roles[name].has_time}
 

@@ -207,7 +207,7 @@ def _latex_symbol(label: Label, names: Names = ALONE, clock: str = "t") -> str:
 
 def _latex_word(text: str) -> str:
     """Return a size, an index, a sign of the page."""
-    if not text.isidentifier() or len(text) == 1:
+    if not text.isidentifier() or (len(text) == 1 and text.isascii()):
         return text
     return _latex_symbol(Label(text, None))
 

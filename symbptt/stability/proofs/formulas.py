@@ -14,6 +14,7 @@ from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.names import Names, Used, names_of_page
 from symbptt.equations.notation.signs import LATEX, TEXT, Notation, latex_of, with_time
+from symbptt.equations.notation.writing import size_shown
 from symbptt.equations.page.used import ROLES
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -226,7 +227,7 @@ def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
         case Factor():
             return _factor(f, tree)
         case Count(size, power):
-            text = size_text(size) if f.signs is TEXT_SIGNS else sp.latex(size)
+            text = size_text(size) if f.signs is TEXT_SIGNS else size_shown(size, f.notation)
             return f.signs.root.format(text) if power == sp.Rational(1, 2) else text
         case Times(parts):
             return f.signs.times.join(_powers(f, [written(f, part, PRODUCT) for part in parts]))
