@@ -7,7 +7,7 @@ import unicodedata
 from threading import Lock
 from typing import Any
 
-NAME = r"[^\W\d](?:\w|[^\x00-\x7f])*"
+NAME = r"[^\W\d][\w\x80-\U0010ffff]*"
 """A name in the pattern of a regular expression: an accent, as on n̂, is none of the letters that \\w has."""
 
 _LOCK = Lock()
