@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache, partial, reduce
 from typing import Any
 
@@ -81,7 +82,8 @@ def holds(outer: Interval, inner: Interval) -> bool:
 
 def outwards(lo: Any, hi: Any, slack: Any = 0.0) -> Interval:
     """Return an interval widened by `slack`; NaN becomes an infinite end."""
-    lo, hi = np.asarray(lo) - slack, np.asarray(hi) + slack
+    with np.errstate(invalid="ignore", over="ignore"):
+        lo, hi = np.asarray(lo) - slack, np.asarray(hi) + slack
     # ∞ − ∞ arises where an end is unbounded: a NaN would compare false with everything and hide the missing bound.
     return Interval(np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi))
 
@@ -107,9 +109,11 @@ def rounded_up(value: float, digits: int = 6) -> float:
     """Return a number of some digits that is not less, for print."""
     if value == 0 or not np.isfinite(value):
         return value
-    # The 1e-9 keeps a number that already has few digits from rising by one unit because of the division.
-    unit = 10.0 ** (np.floor(np.log10(abs(value))) - digits + 1)
-    return float(np.ceil(value / unit - 1e-9) * unit)
+    # In decimals, as the unit of the last digit of a number near the smallest float is less than any float. The 1e-9 keeps
+    # a number of few digits, which no float is exactly, from rising by one unit.
+    exact = Decimal(float(value))
+    last = exact.adjusted() - digits + 1
+    return float((exact.scaleb(-last) - Decimal("1e-9")).to_integral_value(ROUND_CEILING).scaleb(last))
 
 
 def add(a: Interval, b: Interval) -> Interval:
@@ -132,7 +136,19 @@ def multiply(a: Interval, b: Interval) -> Interval:
         products = [np.where(np.isnan(value), 0.0, value) for value in products]
     lo, hi = reduce(np.minimum, products), reduce(np.maximum, products)
     exact = _are_units(a) | _are_units(b)
-    return Interval(_below(lo, exact), _above(hi, exact))
+    with np.errstate(over="ignore"):
+        wide = Interval(_below(lo, exact), _above(hi, exact))
+    # Only what was widened at zero may have left the side of it on which the product lies.
+    if not (((lo == 0) | (hi == 0)) & ~exact).any():
+        return wide
+    rises = ((a.lo >= 0) & (b.lo >= 0)) | ((a.hi <= 0) & (b.hi <= 0))
+    falls = ((a.lo >= 0) & (b.hi <= 0)) | ((a.hi <= 0) & (b.lo >= 0))
+    return _signed(wide, rises, falls)
+
+
+def _signed(x: Interval, positive: Any, negative: Any) -> Interval:
+    """An interval that widening took beyond zero, cut where the signs of its values are known."""
+    return Interval(np.where(positive & (x.lo < 0), 0.0, x.lo), np.where(negative & (x.hi > 0), 0.0, x.hi))
 
 
 def _are_units(x: Interval) -> Any:
@@ -145,8 +161,8 @@ NO_NUMBERS = (sp.zoo, sp.nan, sp.oo, -sp.oo)
 
 
 def constant(value: sp.Expr) -> Interval:
-    """Return a SymPy number; all numbers for an expression without a value, such as a quotient by zero in a branch."""
-    if value.has(*NO_NUMBERS):
+    """Return a SymPy number; all numbers for an expression without a real value, such as a quotient by zero in a branch."""
+    if value.has(*NO_NUMBERS) or value.is_real is False:
         return everything()
     # A Float is a number of the user's as it stands; a rational or a symbolic constant, such as 1/3 or π, lies within
     # one unit of its nearest float.
@@ -260,13 +276,17 @@ def _near(lo: Any, hi: Any, least: Any = -np.inf, most: Any = np.inf) -> Interva
     return Interval(np.maximum(found.lo, least), np.minimum(found.hi, most))
 
 
+QUARTER = float(np.nextafter(np.pi / 2, np.inf))
+"""A float over π/2: the nearest one is less."""
 RISING: dict[str, tuple[float, float]] = {
     "exp": (0, np.inf), "expm1": (-1, np.inf), "log": (-np.inf, np.inf), "log1p": (-np.inf, np.inf),
-    "sinh": (-np.inf, np.inf), "arctan": (-np.pi / 2, np.pi / 2), "tanh": (-1, 1), "erf": (-1, 1), "sigmoid": (0, 1),
+    "sinh": (-np.inf, np.inf), "arctan": (-QUARTER, QUARTER), "tanh": (-1, 1), "erf": (-1, 1), "sigmoid": (0, 1),
     "softplus": (0, np.inf), "relu": (0, np.inf), "sign": (-1, 1), "floor": (-np.inf, np.inf),
 }  # fmt: skip
 """Functions that never fall, with the least and the greatest value."""
 EXACT = ("relu", "sign", "floor")
+FROM_ZERO = ("expm1", "log1p", "sinh", "arctan", "tanh", "erf")
+"""Those whose value has the sign of its argument."""
 
 
 def _rising(name: str, x: Interval) -> Interval:
@@ -278,7 +298,10 @@ def _rising(name: str, x: Interval) -> Interval:
     lo, hi = np.where(x.lo == -np.inf, least, ends[0]), np.where(x.hi == np.inf, most, ends[1])
     # exp of a number that is not positive is at most 1, whatever its rounding adds.
     highest = np.where(x.hi <= 0, 1.0, most) if name == "exp" else most
-    return Interval(lo, hi) if name in EXACT else _near(lo, hi, least, highest)
+    if name in EXACT:
+        return Interval(lo, hi)
+    near = _near(lo, hi, least, highest)
+    return _signed(near, x.lo >= 0, x.hi <= 0) if name in FROM_ZERO else near
 
 
 def absolute(x: Interval) -> Interval:
@@ -291,7 +314,8 @@ def _power(exponent: sp.Expr, x: Interval) -> Interval:
         positive = _whole_power(x, abs(int(exponent)))
     else:
         inside = Interval(np.maximum(x.lo, 0.0), np.maximum(x.hi, 0.0))  # elsewhere the power is not a real number
-        positive = _near(inside.lo ** float(abs(exponent)), inside.hi ** float(abs(exponent)), 0.0)
+        with np.errstate(all="ignore"):
+            positive = _near(inside.lo ** float(abs(exponent)), inside.hi ** float(abs(exponent)), 0.0)
     return reciprocal(positive) if exponent.is_negative else positive
 
 
@@ -300,10 +324,11 @@ def _whole_power(x: Interval, n: int) -> Interval:
     x = absolute(x) if n % 2 == 0 else x
     with np.errstate(all="ignore"):
         lo, hi = x.lo**n, x.hi**n
-    # Within [−1, 1] only 0 and ±1 have whole powers, underflow aside, and those are not rounded.
-    exact = n == 1 or ((np.abs(x.lo) <= 1) & (np.abs(x.hi) <= 1) & (lo == np.round(lo)) & (hi == np.round(hi)))
+    # Powers of 0 and ±1 are not rounded; one that underflows to 0 is.
+    exact = _are_units(x) | (n == 1)
     wide = _near(lo, hi, 0.0 if n % 2 == 0 else -np.inf)
-    return Interval(np.where(exact, lo, wide.lo), np.where(exact, hi, wide.hi))
+    found = Interval(np.where(exact, lo, wide.lo), np.where(exact, hi, wide.hi))
+    return _signed(found, x.lo >= 0, x.hi <= 0)
 
 
 def reciprocal(x: Interval) -> Interval:
@@ -391,10 +416,10 @@ def _arctan2(a: Interval, b: Interval) -> Interval:
     """The angles to the corners of a box; of a box that the half line of the angle π meets, all angles."""
     with np.errstate(all="ignore"):
         angles = [np.arctan2(y, x) for y in (a.lo, a.hi) for x in (b.lo, b.hi)]
-    near = _near(reduce(np.minimum, angles), reduce(np.maximum, angles), -np.pi, np.pi)
+    near = _near(reduce(np.minimum, angles), reduce(np.maximum, angles), -2 * QUARTER, 2 * QUARTER)
     # arctan2 jumps from −π to π across the negative half line.
     cut = (b.lo <= 0) & (a.lo <= 0) & (a.hi >= 0)
-    return Interval(np.where(cut, -np.pi, near.lo), np.where(cut, np.pi, near.hi))
+    return Interval(np.where(cut, -2 * QUARTER, near.lo), np.where(cut, 2 * QUARTER, near.hi))
 
 
 def _floor_divide(a: Interval, b: Interval) -> Interval:

@@ -109,7 +109,8 @@ def _norm_text(r: CertifiedRate) -> str:
 
 def _range_text(lo: Any, hi: Any) -> str:
     lo, hi = float(np.min(lo, initial=np.inf)), float(np.max(hi, initial=-np.inf))
-    return "no bound found" if np.isinf(lo) or np.isinf(hi) else f"{-rounded_up(-lo, 4):.4g} to {rounded_up(hi, 4):.4g}"
+    ends = 0.0 - rounded_up(-lo, 4), 0.0 + rounded_up(hi, 4)  # the sum with 0 takes the sign from −0
+    return f"{ends[0]:.4g} to {ends[1]:.4g}" if np.isfinite(ends).all() else "no bound found"
 
 
 def certified_rate(cell: Cell, params: Arrays, box: Arrays, *, metric: str = "diagonal") -> CertifiedRate:
@@ -148,6 +149,7 @@ MOST = 512
 """Elements of a whole state with a quadratic metric, at the most."""
 
 
+@np.errstate(all="ignore")  # what leaves the range of floats has no bound in the result
 def certificates(cell: Cell, params: Arrays, box: Arrays, most: int) -> tuple[CertifiedRate, ...]:
     """Return what `certified_rate` does in each metric; in a quadratic one for at most `most` elements of state."""
     given = problem(cell, params, box)
@@ -157,6 +159,7 @@ def certificates(cell: Cell, params: Arrays, box: Arrays, most: int) -> tuple[Ce
     return tuple(_certified(given, within, known, kind) for kind in METRICS if kind != "quadratic" or count <= most)
 
 
+@np.errstate(all="ignore")
 def _certify(given: Box, kind: str, turning: bool = True) -> CertifiedRate:
     """Certify a cell over a box; without `turning` exact algebra is known to find no rotations."""
     within = invariant(given)

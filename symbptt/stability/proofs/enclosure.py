@@ -30,6 +30,8 @@ from symbptt.stability.algebra.ranges import reach
 from symbptt.stability.algebra.unit_vectors import Scaled
 
 EPS = float(np.finfo(np.float64).eps)
+TINIEST, UNDERFLOWS = 5e-324, 1e-280
+"""The smallest float; rounding of a product below the other is not relative to it."""
 CORNERS = 5
 """Atoms whose ends are tried in all combinations, at the most."""
 
@@ -184,18 +186,31 @@ def _contract(node: Node, a: Interval, b: Interval) -> Interval:
 def product_of(spec: str, a: Interval, b: Interval) -> Interval:
     """Return a product, as einsum, by midpoints and radii, with a bound on its rounding; an infinite factor bounds nothing."""
     (ma, ra, ia), (mb, rb, ib) = _middle(a), _middle(b)
-    sizes = np.einsum(spec, np.abs(ma), np.abs(mb))
     count = _length(spec, a.lo.shape, b.lo.shape) + 2
-    # (ma ± ra)(mb ± rb) differs from ma mb by at most |ma| rb + ra |mb| + ra rb; the slack is for n additions and
-    # products in floats.
-    radius = np.einsum(spec, np.abs(ma) + ra, rb) + np.einsum(spec, ra, np.abs(mb))
-    slack = radius * (1 + 8 * EPS * count) + 4 * EPS * count * sizes
-    centre = np.einsum(spec, ma, mb)
-    lost = np.zeros(centre.shape, bool)
+    with np.errstate(all="ignore"):
+        sizes = np.einsum(spec, np.abs(ma), np.abs(mb))
+        # (ma ± ra)(mb ± rb) differs from ma mb by at most |ma| rb + ra |mb| + ra rb; the slack is for n additions and
+        # products in floats.
+        radius = np.einsum(spec, np.abs(ma) + ra, rb) + np.einsum(spec, ra, np.abs(mb))
+        slack = radius * (1 + 8 * EPS * count) + 4 * EPS * count * sizes
+        centre = np.einsum(spec, ma, mb)
+        if _least(ma, ra) * _least(mb, rb) < UNDERFLOWS:
+            # What underflows errs by the smallest float, relative to nothing; products with 0 stay exact.
+            counts = np.einsum(spec, (np.abs(ma) + ra > 0) * 1.0, (np.abs(mb) + rb > 0) * 1.0)
+            slack = slack + 8 * counts * TINIEST
+        lo, hi = centre - slack, centre + slack
+    # Where products overflow nothing is known of their sum: ∞ − ∞ would be NaN.
+    lost = ~(np.isfinite(centre) & np.isfinite(slack))
     if ia.any() or ib.any():
         # An infinite factor bounds nothing, unless the other one is exactly zero.
-        lost = (np.einsum(spec, ia * 1.0, (b.size > 0) * 1.0) + np.einsum(spec, (a.size > 0) * 1.0, ib * 1.0)) > 0
-    return Interval(np.where(lost, -np.inf, centre - slack), np.where(lost, np.inf, centre + slack))
+        lost |= (np.einsum(spec, ia * 1.0, (b.size > 0) * 1.0) + np.einsum(spec, (a.size > 0) * 1.0, ib * 1.0)) > 0
+    return Interval(np.where(lost, -np.inf, lo), np.where(lost, np.inf, hi))
+
+
+def _least(middle: Any, radius: Any) -> float:
+    """The least size of a factor that is not 0."""
+    size = np.abs(middle) + radius
+    return float(np.min(size, where=size > 0, initial=np.inf))
 
 
 def _length(spec: str, *shapes: tuple[int, ...]) -> int:
@@ -213,9 +228,11 @@ def _middle(x: Interval) -> tuple[Any, Any, Any]:
     """Midpoint, radius, and where an end is infinite."""
     infinite = ~(np.isfinite(x.lo) & np.isfinite(x.hi))
     lo, hi = np.where(infinite, 0.0, x.lo), np.where(infinite, 0.0, x.hi)
-    # Halves are added, as the sum of two large ends may overflow.
-    middle = lo / 2 + hi / 2
-    return middle, np.where(lo == hi, 0.0, np.maximum(hi - middle, middle - lo) * (1 + 4 * EPS)), infinite
+    # Halves are added, as the sum of two large ends may overflow; half of the smallest float is 0.
+    middle = np.where(lo == hi, lo, lo / 2 + hi / 2)
+    with np.errstate(over="ignore"):
+        radius = np.maximum(hi - middle, middle - lo) * (1 + 4 * EPS)
+    return middle, np.where(lo == hi, 0.0, radius), infinite
 
 
 @cache

@@ -53,6 +53,7 @@ class VanishingCondition:
     def _norm(self, found: Any) -> float:
         return float(np.linalg.norm(found, 2 if self.norm == "2" else np.inf)) if np.isfinite(found).all() else np.inf
 
+    @np.errstate(all="ignore")  # what leaves the range of floats has no bound in the result
     def matrix(self, params: Arrays, bounds: Arrays | None = None) -> Any:
         """Return what η is the norm of: in the 2-norm bounds on the norms of the blocks ∂s'_i/∂s_j, in the max-norm one
         column, the bounds of each state's rows.
