@@ -12,7 +12,6 @@ import numpy as np
 from symbptt.stability.gradients.flow import GradientFlow
 from symbptt.stability.proofs.theorem import Theorem
 from symbptt.stability.report.verdict import Verdict
-from symbptt.stability.spectra.lyapunov import LyapunovSpectrum
 from symbptt.stability.spectra.products import ProductSpectrum
 
 Arrays = Mapping[str, Any]
@@ -99,7 +98,8 @@ class FloatRange:
     """The lag at which products of Jacobians leave float32.
 
     `steps` is the lag at which the largest singular value does, in the direction `side` ("underflow", "overflow"), by λ₁; None
-    where λ₁ is 0. `lost` of `directions` are below the smallest float32 at the longest lag measured, `lag`.
+    where λ₁ is 0. `lost` of `directions` are below the smallest float32 at the longest lag measured, `lag`. Of a batch in which
+    the gradients of some samples end at exactly zero, or of samples that differ, these are of the sample with the largest exponent.
     """
 
     steps: int | None
@@ -109,17 +109,21 @@ class FloatRange:
     lag: int
 
 
-def float_range(spectrum: LyapunovSpectrum, products: ProductSpectrum) -> FloatRange:
+def float_range(found: Verdict, products: ProductSpectrum) -> FloatRange:
     """Return where products leave float32."""
-    rate = float(spectrum.exponents[0])
-    edge = TINY32 if rate < 0 else HUGE32
-    # An exponent under one over the steps is not told from zero, and the lag at which products leave the range is not
-    # either.
-    steps = 1 if np.isinf(rate) else math.ceil(edge / rate) if abs(rate) > 1 / spectrum.steps else None
-    last = products.log_singular_values[-1]
-    return FloatRange(
-        steps, "underflow" if rate < 0 else "overflow", int((last < TINY32).sum()), len(last), int(products.lags[-1])
-    )
+    mixed = found.kind == "mixed"
+    steps, side = edge_of(max(s.exponent for s in found.samples) if mixed else found.exponent, found.resolution)
+    last = products.log_singular_values[-1] if found.slowest is None else products.samples[-1, found.slowest]
+    return FloatRange(steps, side, int((last < TINY32).sum()), len(last), int(products.lags[-1]))
+
+
+def edge_of(rate: float, resolution: float) -> tuple[int | None, str]:
+    """The lag at which what grows at a rate leaves float32, and the side; no lag for a rate that is not told from zero."""
+    # The lag at which products leave the range is as uncertain as their exponent.
+    side = "underflow" if rate < 0 else "overflow"
+    if np.isinf(rate):
+        return 1, side
+    return (math.ceil((TINY32 if rate < 0 else HUGE32) / rate) if abs(rate) > resolution else None), side
 
 
 def growth(flow: GradientFlow) -> dict[str, float]:

@@ -159,7 +159,7 @@ def report_of(
         of.target.name, of.cell.name, isinstance(of.target, Model), of.words, of.run.steps, of.run.batch, dict(of.run.of.shapes),
         found, spectrum, products, flow,
         gates(carries(of.cell), factors, unmoved), parts, proven[0], windows(found, flow, proven), clip(norms),
-        float_range(spectrum, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()),
+        float_range(found, products), growth(flow), growth_of_tail(of.tail, products.lags.tolist()),
         parallel(of.run, found.exponent), surrogates(local_of(of.cell)), clocks(local_of(of.cell)),
         mixing(local_of(of.cell)),
         bool(knobs(of.cell, of.own, {k: v[:1] for k, v in of.run.inputs.items()}, of.run.of.by_name(of.run.start))),

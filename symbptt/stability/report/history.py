@@ -27,7 +27,8 @@ class Measurement:
 
     `exponents` are the first finite-time Lyapunov exponents of the run in nats per step, `errors` their standard errors;
     `gradients` the norms of ∂ℓ_T/∂s_{T−k} at the lags k of the watch, nan beyond the end of a run that left its range. `verdict`,
-    `confidence` and `reason` are those of `sb.analyze`.
+    `confidence`, `reason`, `exponent` and its `error` are those of the verdict of `sb.analyze`, whose exponent is that of the slowest
+    sample where the gradients of others end at exactly zero.
 
     Shapes: exponents, errors (k,); gradients (lags,).
     """
@@ -39,6 +40,8 @@ class Measurement:
     verdict: str
     confidence: float | None
     reason: str
+    exponent: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ def changes_of(name: str, records: Iterable[Measurement]) -> list[str]:
 def change(name: str, before: Measurement, now: Measurement) -> str:
     """Return a change of the verdict in words."""
     return (
-        f"the gradients of {name} now {VERBS[now.verdict]} (call {now.call}, λ₁ = {now.exponents[0]:.3g}); "
-        f"at call {before.call} the verdict was {before.verdict} (λ₁ = {before.exponents[0]:.3g}): {now.reason}"
+        f"the gradients of {name} now {VERBS[now.verdict]} (call {now.call}, λ₁ = {now.exponent:.3g}); "
+        f"at call {before.call} the verdict was {before.verdict} (λ₁ = {before.exponent:.3g}): {now.reason}"
     )
 
 
@@ -98,7 +101,7 @@ def lines_of(records: Iterable[Measurement], lags: Any) -> list[str]:
     lines = [f"{'call':>8}  {'λ₁ (nats per step)':>20}{columns}  verdict"]
     for m in records:
         norms = "".join(f"{_ratio(m.gradients[i], m.gradients[0]):>11.3g}" for i in shown)
-        exponent = f"{m.exponents[0]:.4g} ± {m.errors[0]:.2g}"
+        exponent = f"{m.exponent:.4g} ± {m.error:.2g}"
         lines.append(f"{m.call:>8}  {exponent:>20}{norms}  {m.verdict}")
     return lines
 

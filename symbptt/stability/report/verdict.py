@@ -68,6 +68,19 @@ class Verdict:
     reason: str
     samples: tuple[SampleVerdict, ...] = ()
 
+    @property
+    def ended(self) -> tuple[int, ...]:
+        """The samples whose gradients end at exactly zero."""
+        return tuple(i for i, sample in enumerate(self.samples) if np.isneginf(sample.exponent))
+
+    @property
+    def slowest(self) -> int | None:
+        """The sample with the largest exponent where the gradients of some others end at exactly zero, so that means over the
+        samples say nothing; else None."""
+        if len(self.ended) in (0, len(self.samples)):
+            return None
+        return max(range(len(self.samples)), key=lambda i: self.samples[i].exponent)
+
 
 def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Verdict:
     """Return the verdict; `left` is the step after which the state left the range of its type, if it did."""
@@ -99,10 +112,11 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
         return found("vanishing", below, reason)
     if exponent < -resolution:
         reason = f"every gradient shrinks, the slowest by {percent(-np.expm1(exponent))} a step"
-        ended = [i for i, sample in enumerate(each) if np.isneginf(sample.exponent)]
-        if ended:
-            reason += f"; λ₁ is that of the slowest sample, for those of {_which(ended)} end at exactly zero"
-        return _decided(found("vanishing", below, reason), spectrum)
+        shrinking = found("vanishing", below, reason)
+        if shrinking.ended:
+            ends = f"; λ₁ is that of the slowest sample, for those of {which(shrinking.ended)} end at exactly zero"
+            shrinking = replace(shrinking, reason=reason + ends)
+        return _decided(shrinking, spectrum)
     if exponent <= resolution:
         between = None if below is None or above is None else max(0.0, 1 - below - above)
         over = "step" if spectrum.steps == 1 else f"{spectrum.steps} measured steps"
@@ -162,12 +176,13 @@ def _mixture(each: tuple[SampleVerdict, ...]) -> str:
     """Tell how many samples are of which kind, and the largest exponent of all."""
     kinds = {kind: [i for i, s in enumerate(each) if s.kind == kind] for kind in ("growing", "marginal", "vanishing")}
     verbs = {"growing": "grow", "marginal": "keep their size", "vanishing": "vanish"}
-    parts = [f"those of {_which(found)} {verbs[kind]}" for kind, found in kinds.items() if found]
+    parts = [f"those of {which(found)} {verbs[kind]}" for kind, found in kinds.items() if found]
     top = max(range(len(each)), key=lambda i: each[i].exponent)
     return f"gradients differ between samples: {', '.join(parts)}; the largest λ₁ is {each[top].exponent:.3g}, of sample {top}"
 
 
-def _which(samples: list[int]) -> str:
+def which(samples: Sequence[int]) -> str:
+    """Return samples by their numbers, six at the most."""
     shown = ", ".join(map(str, samples[:6]))
     return f"sample{'s' * (len(samples) > 1)} {shown}{f' and {len(samples) - 6} more' * (len(samples) > 6)}"
 

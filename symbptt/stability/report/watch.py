@@ -203,7 +203,8 @@ class Watch:
             self._lags = np.unique([0, *np.geomspace(1, self._length(), LAGS).round().astype(int)])
         gradients = np.array([norms[lag] if lag < len(norms) else np.nan for lag in self._lags])
         errors = np.array([error_of(spectrum), *spectrum.error[1:]])
-        return Measurement(call, spectrum.exponents, errors, gradients, found.kind, found.confidence, found.reason)
+        return Measurement(call, spectrum.exponents, errors, gradients, found.kind, found.confidence, found.reason,
+                           found.exponent, found.error)  # fmt: skip
 
     def _length(self) -> int:
         """The steps over which gradients are followed, of a run that stays in its range."""

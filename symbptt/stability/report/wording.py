@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from symbptt.stability.algebra.interval import rounded_up
-from symbptt.stability.report.advice import BAND, TOLERANCE
-from symbptt.stability.report.verdict import Verdict, percent
+from symbptt.stability.report.advice import BAND, TOLERANCE, edge_of
+from symbptt.stability.report.verdict import Verdict, percent, which
 from symbptt.stability.runs.gates import UNNAMED
 from symbptt.stability.spectra.block_means import t_quantile
+from symbptt.stability.spectra.products import ALIVE
 
 WIDTH = 100
 LONGEST = 40
@@ -104,7 +105,7 @@ def _verdict(v: Verdict, spectrum: Any) -> str:
     sure = "" if v.confidence is None or v.kind == "undecided" else f", confidence {confidence(v.confidence)}"
     lines = [f"Verdict: {v.kind}{sure}. {sentence(v.reason)}."]
     if np.isneginf(v.exponent):
-        return f"{lines[0]} λ₁ = −∞."
+        return f"{lines[0]} λ₁ = −∞{'' if v.slowest is None else f' for {which(v.ended)}'}."
     half = v.error * float(t_quantile(0.975, max(1, spectrum.blocks - 1)))
     lines.append(
         f"λ₁ = {_exact(v.exponent, 4)}{_bar(v, half)}{_spread(spectrum)}) nats per step, {spectrum.steps} measured; "
@@ -306,19 +307,20 @@ def _norm(r: Any) -> str:
 
 
 def _directions(r: Any) -> str:
-    p, lags = r.products, r.products.lags
+    p, lags, slowest = r.products, r.products.lags, r.verdict.slowest
     i = len(lags) // 2
-    alive = (
-        f"{_some(p.alive[i], r.dimension, 'directions', 'alive')} (singular value over 1e-3) after {_steps(lags[i])}"
-    )
-    alive += f", {p.alive[-1]} after {lags[-1]}"
+    # Where gradients of some samples end, means over the samples are those of none.
+    of = "" if slowest is None else f" of sample {slowest}"
+    counts = p.alive if slowest is None else (p.samples[:, slowest] > np.log(ALIVE)).sum(-1)
+    alive = f"{_some(counts[i], r.dimension, 'directions', 'alive')} (singular value over 1e-3) after {_steps(lags[i])}"
+    alive += f", {counts[-1]} after {lags[-1]}"
     # What the verdict counts as zero is not positive here either.
     positive = int((r.spectrum.exponents > r.verdict.resolution).sum())
     exponents = "exponent is" if positive == 1 else "exponents are"
     more = (
         f"; {positive} {exponents} positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
     )
-    return f"Directions: {alive}{more}.{_transient(r.transient)}"
+    return f"Directions{of}: {alive}{more}.{_transient(r.transient)}"
 
 
 def _some(count: int, of: int, what: str, how: str) -> str:
@@ -443,6 +445,8 @@ def _growth(r: Any) -> Advice | None:
 
 
 def _floats(r: Any) -> Advice:
+    if r.verdict.kind == "mixed":
+        return _floats_of_samples(r)
     f = r.float_range
     lost = _some(f.lost, f.directions, "singular values", "under the smallest float32") + (
         f" in the product over {_steps(f.lag)}"
@@ -451,10 +455,11 @@ def _floats(r: Any) -> Advice:
         return Advice(
             "float range", None, "expect exact zeros in any float.", f"Gradients end at exactly zero; {lost}."
         )
+    if r.verdict.slowest is not None:
+        lost = f"gradients of {which(r.verdict.ended)} end at exactly zero in any float. Of sample {r.verdict.slowest}, {lost}"
     if f.steps is None:
         return Advice("float range", None, "float32 holds the products of Jacobians.", f"λ₁ is near zero; {lost}.")
-    word = "vanish from" if f.side == "underflow" else "overflow"
-    when = f"At λ₁ = {r.verdict.exponent:.3g} gradients {word} float32 beyond {_steps(f.steps)}"
+    when = f"At λ₁ = {r.verdict.exponent:.3g} gradients {LEAVE[f.side]} float32 beyond {_steps(f.steps)}"
     if f.steps <= r.steps and f.side == "overflow":
         return Advice(
             "float range",
@@ -475,6 +480,31 @@ def _floats(r: Any) -> Advice:
         "float32 holds the gradients of this length.",
         f"{when}; the run has {r.steps}. {lost[0].upper()}{lost[1:]}.",
     )
+
+
+LEAVE = {"underflow": "vanish from", "overflow": "overflow"}
+
+
+def _floats_of_samples(r: Any) -> Advice:
+    """The same of samples that differ: the first lag at which gradients of any of them leave float32, on either side."""
+    edges = [(*edge_of(s.exponent, r.verdict.resolution), i) for i, s in enumerate(r.verdict.samples)]
+    first = {side: min(((n, i) for n, at, i in edges if at == side and n and i not in r.verdict.ended), default=None)
+             for side in LEAVE}  # fmt: skip
+    parts = [
+        f"those of sample {at[1]} {LEAVE[side]} float32 beyond {_steps(at[0])}" for side, at in first.items() if at
+    ]
+    parts += [f"those of {which(r.verdict.ended)} end at exactly zero in any float"] if r.verdict.ended else []
+    within = {side: at[0] for side, at in first.items() if at and at[0] <= r.steps}
+    text = (
+        "use shorter sequences, clip, or use float64."
+        if "overflow" in within
+        else f"expect exact zeros in float32 from lag {within['underflow']} on, in some samples."
+        if within
+        else "float32 holds the gradients of this length."
+    )
+    reason = f"Gradients differ between samples: {', '.join(parts)}" if parts else "No exponent is far from zero"
+    return Advice("float range", min((at[0] for at in first.values() if at), default=None), text,
+                  f"{reason}; the run has {_steps(r.steps)}.")  # fmt: skip
 
 
 def _initial(r: Any) -> Advice:
