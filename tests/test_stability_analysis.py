@@ -247,7 +247,7 @@ def test_initialisation_of_a_constant_cell_is_refused() -> None:
     def decay(x: Input["n"], h: State["n"]):
         return 0.5 * h + x
 
-    with pytest.raises(ArgumentError, match="no initialisation has a horizon of 20 steps"):
+    with pytest.raises(ArgumentError, match="no initialisation with a horizon of 20 steps was found"):
         sb.init_for_horizon(decay, 20)
 
 

@@ -264,7 +264,7 @@ def test_certificates_of_normalised_vectors_hold(cell: Any) -> None:
 
 def test_theorem_of_mlstm_knows_that_its_gates_are_at_most_one() -> None:
     text = sb.vanishing_condition(sb.zoo.CELLS["mlstm"]).text()
-    assert "nothing bounds |keep_t|" not in text and "|write_t|" not in text
+    assert "no bound was found on |keep_t|" not in text and "|write_t|" not in text
     assert "For all parameters: the elementwise path of C never grows: 0 ≤ keep_t ≤ 1." in text
 
 

@@ -163,8 +163,8 @@ def _best(candidates: Iterable[Knob], runs: Runs, horizon: float, where: str) ->
         seen.append(f"{knob.kind} of {', '.join(knob.names)}: {why if found is None else _missed(found)}")
     if near:
         return min(near, key=_distance)
-    raise ArgumentError(three_lines(f"no initialisation has a horizon of {horizon:g} steps", where,
-                                    "; ".join(seen) or "no parameter scales its recurrence or biases a gate"))  # fmt: skip
+    raise ArgumentError(three_lines(f"no initialisation with a horizon of {horizon:g} steps was found", where,
+                                    "; ".join(seen) or "no bias of a gate and no gain of its recurrence was found"))  # fmt: skip
 
 
 def _distance(found: Initialisation) -> float:

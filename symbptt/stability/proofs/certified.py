@@ -88,7 +88,8 @@ class CertifiedRate:
         product = f"‖∂{s}_{t}/∂{s}_{k}‖"
         verdict = "all gradients vanish" if self.contracts else "no proof that gradients vanish"
         if not np.isfinite(rounded_up(self.rate)):
-            what = f"{product} has no finite bound in the {_norm_text(self)}: {verdict}"
+            # That none was found does not prove that there is none.
+            what = f"no finite bound on {product} was found: {verdict}"
         else:
             power = f"{_constant(self)}{rounded_up(self.rate):.6g}^({t}−{k})"
             what = f"{product} ≤ {power} for all {t} ≥ {k}, in the {_norm_text(self)}: {verdict}"

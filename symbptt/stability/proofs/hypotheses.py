@@ -75,9 +75,9 @@ def _reads_sizes(node: Node) -> bool:
     return node.family in ("contract", "cumulate") or (node.family == "reduce" and node.attrs.kind == "sum")
 
 
-def general(of: Local, kept: tuple[str, ...], sizes: Mapping[str, int], parameters: bool = False) -> Enclosure:
-    """Return intervals of all values for any inputs and states, those of `kept` in [−1, 1], and for any parameters; with
-    `parameters`, for some that are positive, which tells what has a bound and what has none."""
+def general(of: Local, kept: tuple[str, ...], sizes: Mapping[str, int], scale: float | None = None) -> Enclosure:
+    """Return intervals of all values for any inputs and states, those of `kept` in [−1, 1], and for any parameters; with a
+    `scale`, for some of one sign, of a quarter to half of it, which tells what has a bound and what has none."""
     numbers = {named_size(name): size for name, size in sizes.items()}
     leaves: dict[str, Interval] = {}
     random = np.random.default_rng(0)
@@ -87,8 +87,8 @@ def general(of: Local, kept: tuple[str, ...], sizes: Mapping[str, int], paramete
             leaves[a.name] = exactly(a.default)
         elif a.name in kept:
             leaves[a.name] = between(-PROVEN, PROVEN, shape)
-        elif a.role in ("param", "const") and parameters:
-            leaves[a.name] = exactly(random.uniform(0.25, 0.5, shape))
+        elif a.role in ("param", "const") and scale is not None:
+            leaves[a.name] = exactly(scale * random.uniform(0.25, 0.5, shape))
         else:
             leaves[a.name] = everything(shape)
     return enclose(of, leaves, sizes)

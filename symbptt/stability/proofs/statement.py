@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,8 @@ LONGEST = 60
 """Characters of a factor that is written out."""
 LARGE = 61
 """A size at which is looked whether a bound of 1 grows with the sizes."""
+SCALES = 1.0, -1.0, 1e-2, 1e2
+"""Factors on drawn parameters: a supremum that is the same with all of them counts as one for all parameters."""
 SMALL = 2, 3
 """Sizes at which rotations are looked for."""
 NAMES = {"2": "2-norm", "max": "max-norm"}
@@ -298,20 +301,22 @@ FUNCTIONS = {"tanh": r"\tanh", "sigmoid": r"\sigma", "sin": r"\sin", "arctan": r
 
 def _remarks(f: Formulas, theorem: Any) -> list[str]:
     """State which values have no bound, and what would give one; that a gate may preserve the state."""
-    within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
+    drawn = _drawn(f.of, theorem.bounded)
+    within = drawn[0]
     trees = list(theorem.entries.values())
     lost = _ordered({s for tree in trees for s in _unbounded(tree, within)})
     gates = _ordered({s for tree in trees for s in _gates(f, tree) if node_of(s) not in f.of.fixed})
     found = []
     if lost:
         names = " and ".join(dict.fromkeys(f"|{_shown(f, _unscaled(f, s))}|" for s in lost))
-        found.append(f"No finite η holds for all inputs: nothing bounds {names}.")
+        # That a search finds no bound does not prove that there is none.
+        found.append(f"No finite η was found that holds for all inputs: no bound was found on {names}.")
     if _is_never_under_one(f, theorem):
         if "no gradient grows" not in "".join(for_all_parameters(theorem)):
             found.append(
                 "η ≥ 1 for all parameters: it says how fast gradients grow at the most, never that they vanish."
             )
-    elif max((_floor(f, tree, within) for tree in trees), default=0.0) >= 1:
+    elif max((_floor(tree, drawn) for tree in trees), default=0.0) >= 1:
         gates = gates or _gates_read(f, trees)
         found.append(
             "Where large inputs reach the gates, η ≥ 1: at the ends of their ranges gates and slopes hold the state."
@@ -335,12 +340,20 @@ def _narrower(known: Interval) -> str:
 
 def _is_never_under_one(f: Formulas, theorem: Any) -> bool:
     """Answer whether a bound is 1 or more whatever the parameters and whatever is known of the gates: constants and slopes make it so."""
-    within = general(f.of, theorem.bounded, sizes_in(f.of, TRIED[0]), parameters=True)
     # In the middle of their ranges gates neither preserve nor erase a state: a bound that is 1 or more there cannot
     # be blamed on them.
-    middle = {s: _middle(f, s, known) for s, known in within.atoms.items()}
-    narrow = replace(within, atoms=middle, found={})
-    return max((_floor(f, tree, narrow) for tree in theorem.entries.values()), default=0.0) >= 1
+    narrow = [
+        replace(within, atoms={s: _middle(f, s, known) for s, known in within.atoms.items()}, found={})
+        for within in _drawn(f.of, theorem.bounded)
+    ]
+    return max((_floor(tree, narrow) for tree in theorem.entries.values()), default=0.0) >= 1
+
+
+@lru_cache(16)
+@np.errstate(all="ignore")
+def _drawn(of: Local, bounded: tuple[str, ...]) -> tuple[Enclosure, ...]:
+    """Intervals of all values for some parameters, of each of the sizes and signs that are tried."""
+    return tuple(general(of, bounded, sizes_in(of, TRIED[0]), scale) for scale in SCALES)
 
 
 def _middle(f: Formulas, s: sp.Symbol, known: Interval) -> Interval:
@@ -383,35 +396,34 @@ def _examples(f: Formulas, pairs: list[tuple[sp.Symbol, str]]) -> list[str]:
     return [f"Bounds that hold at all steps are given as rate(params, {{{inside}}})."] if known else []
 
 
-def _floor(f: Formulas, tree: Tree, within: Enclosure) -> float:
-    """Return the least value of a bound for large inputs, whatever the norms of parameters are."""
-    return folded(tree, lambda part, known: _floor_of(f, part, within, known))
+def _floor(tree: Tree, drawn: Sequence[Enclosure]) -> float:
+    """Return the least value of a bound for large inputs, whatever the norms of parameters are: what it has for all that were drawn."""
+    return folded(tree, lambda part, known: _floor_of(part, drawn, known))
 
 
-def _floor_of(f: Formulas, tree: Tree, within: Enclosure, known: Mapping[Shared, float]) -> float:
+def _floor_of(tree: Tree, drawn: Sequence[Enclosure], known: Mapping[Shared, float]) -> float:
     match tree:
         case One():
             return 1.0
         case Shared():
             return known[tree]
         case Plus(parts):
-            return sum(_floor_of(f, part, within, known) for part in parts)
+            return sum(_floor_of(part, drawn, known) for part in parts)
         case Greatest(parts):
-            return max(_floor_of(f, part, within, known) for part in parts)
+            return max(_floor_of(part, drawn, known) for part in parts)
         case Root(parts):
-            return float(np.linalg.norm([_floor_of(f, part, within, known) for part in parts]))
+            return float(np.linalg.norm([_floor_of(part, drawn, known) for part in parts]))
         case Sup(parts):
-            ranges = scalar_ranges(tree, within)
-            floors = [(p, _floor_of(f, part, within, known)) for p, part in parts]
-            return max((_held(f, p, ranges) * least for p, least in floors if least), default=0.0)
+            ranges = [scalar_ranges(tree, within) for within in drawn]
+            floors = [(p, _floor_of(part, drawn, known)) for p, part in parts]
+            return max((_held(p, ranges) * least for p, least in floors if least), default=0.0)
     return 0.0
 
 
-def _held(f: Formulas, p: sp.Expr, ranges: dict[sp.Symbol, Interval]) -> float:
-    """The supremum of |p|, nothing where a parameter, not a constant, is in it."""
-    trained = [s for s in p.free_symbols if node_of(s) in f.of.fixed and not f.general[0].atoms[s].is_exact]
-    size = 0.0 if trained else float(largest((p,), [1.0], ranges))
-    return size if np.isfinite(size) else 0.0
+def _held(p: sp.Expr, ranges: list[dict[sp.Symbol, Interval]]) -> float:
+    """The supremum of |p|, nothing where it has none or is not the same for all parameters that were drawn."""
+    sizes = [float(largest((p,), [1.0], each)) for each in ranges]
+    return min(sizes) if np.isfinite(sizes).all() and max(sizes) - min(sizes) <= EDGE * max(sizes) else 0.0
 
 
 def _unbounded(tree: Tree, within: Enclosure) -> set[sp.Symbol]:

@@ -320,7 +320,7 @@ def kicked(run: Trajectory, exponent: float) -> tuple[str, float | None, str]:
         if np.isfinite(after).all() and _growth(after) <= exponent / 2:
             break
     else:
-        return "exploding", 1.0, "perturbations grow, and the state with them: nothing holds it"
+        return "exploding", 1.0, "perturbations grow, and the state with them: no bound of it was met"
     # An affine step has one Jacobian whatever the state is: growth never meets a bound there.
     if is_affine(local_of(run.of.cell)):
         return "exploding", 1.0, "perturbations grow, and the step is affine in its states: nothing holds them"

@@ -260,7 +260,7 @@ def _proven(r: Any) -> str:
     if rate > USELESS * largest:
         return (
             f"{head}no useful bound; the Jacobian of a step is known to have a {_norm(r)} of at most {_rate(rate)}, "
-            f"that of the run at most {largest:.3g}. Lower bounds of what is divided by make it smaller (sb.vanishing_condition)."
+            f"that of the run at most {largest:.3g}. Narrower ranges of values (sb.vanishing_condition(cell).rate) may make it smaller."
         )
     if rate > 1:
         more = "; as nothing under 1 is proven, explosion is not excluded" if v.kind == "vanishing" else ""
@@ -511,8 +511,8 @@ def _initial(r: Any) -> Advice:
     if r.design is not None:
         return Advice("initialisation", r.design.value, f"{r.design.text()}.", "Solved for λ₁ at its first crossing.")
     if not r.tunable:
-        return Advice("initialisation", None, "nothing sets the memory.",
-                      "No parameter scales the recurrence or biases a gate, which sb.init_for_horizon would solve for.")  # fmt: skip
+        return Advice("initialisation", None, "no parameter was found that sets the memory.",
+                      "sb.init_for_horizon solves for biases of gates or for a gain of the recurrence, and found neither.")  # fmt: skip
     return Advice("initialisation", None, f"for a memory of k steps call sb.init_for_horizon({r.cell_name}, k).",
                   "It solves the gate biases or the gain for it and measures what it gives.")  # fmt: skip
 
