@@ -298,7 +298,7 @@ def test_planted_norm_that_forgets_its_own_slope_is_caught(monkeypatch: pytest.M
         assert seen <= rate
 
     tried()
-    monkeypatch.setattr(unit, "_extremes", lambda factor: (1.0, 1.0))
+    monkeypatch.setattr(unit, "extremes_of", lambda factor: (1.0, 1.0))
     with pytest.raises(AssertionError):
         tried()
 

@@ -71,7 +71,8 @@ class Local:
     """A step's elementwise parts: `atoms` that are no values of nodes, `values` as polynomials; the softmaxes between these, and
     the values that are `scaled` by their own length.
 
-    `cut` has the elementwise values that are bases of their own, with the node behind which they are.
+    `alone` has the values that are functions, in X, of one other value, by that; `cut` the elementwise values that are bases of
+    their own, with the node behind which they are.
     """
 
     step: Step
@@ -79,7 +80,7 @@ class Local:
     _values: dict[int, sp.Expr] = field(default_factory=dict)
     _terms: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     _joined: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
-    _alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
+    alone: dict[int, dict[int, sp.Expr]] = field(default_factory=dict)
     softmaxes: dict[int, Softmax] = field(default_factory=dict)
     scaled: dict[int, Normed] = field(default_factory=dict)
     cut: dict[int, int] = field(default_factory=dict)
@@ -113,7 +114,7 @@ class Local:
     @cached_property
     def composed(self) -> dict[int, tuple[int, sp.Expr]]:
         """The values that are functions, made of several, of one other value: its node and the function, in X."""
-        found = {id: min(alone.items()) for id, alone in self._alone.items()}
+        found = {id: min(alone.items()) for id, alone in self.alone.items()}
         return {id: (root, expr) for id, (root, expr) in found.items() if root != id and not _is_plain(expr)}
 
     @cached_property
@@ -292,10 +293,11 @@ def _derivative(of: Local, node: Node) -> dict[int, sp.Expr]:
     found = _by_partials(of, node)
     # Only derivatives of the parts are found first: `plain_terms` still needs them where the algebra multiplies out
     # JᵀJ.
-    if known_length := scaled_of(of.graph, node, of._alone):
+    if known_length := scaled_of(of.graph, node, of.alone):
         by = symbol(known_length.by)
         slope = _made(of, Atom(1 / by)) if known_length.divides else by
         of.scaled[node.id] = Normed(known_length, slope, found)
+        of._values[node.id] = symbol(node.id)  # it has a range of its own, which its factors have not
         return {node.id: sp.S.One}
     return found
 
@@ -338,7 +340,7 @@ def _slope(of: Local, node: Node, i: int, partial: sp.Expr) -> sp.Expr:
 def _composed(of: Local, node: Node) -> dict[int, sp.Expr] | None:
     """The derivative of a function that is composed of others, such as gelu, by the slope that the table knows."""
     alone = _functions_of_one(of, node)
-    of._alone[node.id] = {node.id: X} | alone
+    of.alone[node.id] = {node.id: X} | alone
     for root, expr in alone.items():
         if expr in COMPOSED:
             return _by_slope(of, node, root, sp.diff(expr, X), COMPOSED[expr])
@@ -383,10 +385,10 @@ def _functions_of_one(of: Local, node: Node) -> dict[int, sp.Expr]:
     if not varying or any(of.graph[arg].shape for arg in node.args if arg not in varying):
         return {}
     found = {}
-    known = [of._alone.get(arg, {arg: X}) for arg in varying]
+    known = [of.alone.get(arg, {arg: X}) for arg in varying]
     for root in set(known[0]).intersection(*known[1:]):
         parts = {
-            placeholder(i): of._values[arg] if arg not in varying else of._alone.get(arg, {arg: X})[root]
+            placeholder(i): of._values[arg] if arg not in varying else of.alone.get(arg, {arg: X})[root]
             for i, arg in enumerate(node.args)
         }
         expr = node.attrs.expr.xreplace(parts)

@@ -227,7 +227,10 @@ def _greatest(of: Callable[[Interval], Interval], x: Interval, found: Interval, 
 def at_positive(expr: sp.Expr) -> sp.Expr:
     """Return an expression in X for X > 0, with the conditions on the sign of X decided."""
     decided = {f: _decision(f) for f in expr.atoms(sp.Function) if f.func in DECISIONS}
-    return expr.xreplace({f: sp.Integer(value(1)) for f, (difference, value) in decided.items() if difference == X})
+    multiples = {
+        f: difference.as_coeff_Mul()[0] for f, (difference, _) in decided.items() if difference.as_coeff_Mul()[1] == X
+    }
+    return expr.xreplace({f: sp.Integer(decided[f][1](int(sp.sign(c)))) for f, c in multiples.items()})
 
 
 def plain(expr: sp.Expr) -> sp.Expr:

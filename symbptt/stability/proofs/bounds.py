@@ -222,14 +222,21 @@ def _softmax(known: Softmax, found: dict[int, Tree]) -> Tree:
 
 def _scaled(of: Normed, norm: str, found: dict[int, Tree]) -> Tree:
     """G (I − ρ â âᵀ), ρ in [0, 2]: |G| in the 2-norm. A row of a projection of n numbers sums to (1 + √n)/2 at the most, of others
-    to 1 + ρ √n/2."""
-    inner = found[of.known.x]
+    to 1 + ρ √n/2. Slopes of an elementwise function, which differ from its quotients, add ρ (1 + √n)/2 to 1."""
+    known, inner = of.known, found[of.known.x]
     if inner == ZERO or norm == "2":
-        return ZERO if inner == ZERO else _weighted(of.slope, inner)
-    length = Count(of.known.count, sp.Rational(1, 2))
-    if of.known.is_projection:
-        return _weighted(of.slope / 2, times(inner, Plus((ONE, length))))
-    return plus([_weighted(of.slope, inner), _weighted(of.slope * sp.Float(of.known.turns) / 2, times(inner, length))])
+        return ZERO if inner == ZERO else _weighted(_number(known.stretch) * of.slope, inner)
+    length, slope = Count(known.count, sp.Rational(1, 2)), _number(known.slopes.largest) * of.slope
+    half = sp.Float(known.turns) / 2
+    if not known.slopes.is_straight:
+        return plus([_weighted(slope, inner), _weighted(slope * half, times(inner, Plus((ONE, length))))])
+    if known.is_projection:
+        return _weighted(slope / 2, times(inner, Plus((ONE, length))))
+    return plus([_weighted(slope, inner), _weighted(slope * half, times(inner, length))])
+
+
+def _number(value: float) -> sp.Expr:
+    return sp.Integer(int(value)) if value == round(value) else sp.Float(value)
 
 
 def _weighted(p: sp.Expr, inner: Tree) -> Tree:

@@ -21,6 +21,7 @@ from symbptt.language.cell import Cell, nearest
 from symbptt.language.init import concrete
 from symbptt.stability.algebra.interval import Interval, between, common, everything, exactly, holds, hull
 from symbptt.stability.algebra.polynomials import Local, local
+from symbptt.stability.algebra.regrouped import regrouped
 from symbptt.stability.proofs.enclosure import Enclosure, enclose
 from symbptt.stability.proofs.parameter_intervals import constants, sizes_of
 
@@ -71,8 +72,10 @@ def _widened(box: Mapping[str, Interval], factor: float) -> dict[str, Interval]:
 
 @lru_cache(maxsize=64)
 def local_of(cell: Cell) -> Local:
-    """Return the elementwise parts of a cell, found once."""
-    return local(cell.step)
+    """Return the elementwise parts of a cell, found once, of its step with regrouped products."""
+    found = local(cell.step)
+    step = regrouped(found.step, found.alone)
+    return found if step is found.step else local(step)
 
 
 def problem(cell: Cell, params: Arrays, box: Arrays) -> Box:

@@ -160,10 +160,12 @@ def _normed(within: Enclosure, of: Normed, found: dict[int, Interval]) -> Interv
     inner = found[of.known.x]
     length = np.sqrt(np.sum(inner.size**2, of.known.axes, keepdims=True)) * (1 + 1e-12)
     slope = within.atoms[of.slope].each(lambda end: np.asarray(end)[..., None])
+    own = of.known.slopes
     if of.known.is_centred:
+        length = length * own.largest
         return multiply(slope, Interval(-length + 0 * inner.lo, length + 0 * inner.hi))
-    turned = of.known.turns * length
-    return multiply(slope, add(inner, Interval(-turned, turned)))
+    turned = of.known.turns * own.largest * length * (1 + 1e-12)
+    return multiply(slope, add(multiply(between(own.least, own.most), inner), Interval(-turned, turned)))
 
 
 def _softmax(known: Softmax, y: Interval, found: dict[int, Interval]) -> Interval:

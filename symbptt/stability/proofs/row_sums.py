@@ -62,6 +62,8 @@ def _normed(within: Enclosure, of: Normed, rows: dict[int, Any]) -> Any:
     # A row i of I − â âᵀ sums to at most 1 − a² + a √(n − 1) √(1 − a²) with a = |â_i|, whose largest value over a is
     # (1 + √n)/2.
     turned = (1 + root) / 2 if known.is_projection else 1 + known.turns * root / 2
+    # Slopes of an elementwise function that are not its quotients e(a)/a stand beside these.
+    turned = known.slopes.largest * (turned if known.slopes.is_straight else 1 + known.turns * (1 + root) / 2)
     whole = rows[known.x].max(known.axes, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):
         # An unbounded slope times rows of zeros would be NaN; it is set to zero below.

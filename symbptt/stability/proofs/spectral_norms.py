@@ -120,9 +120,10 @@ def _softmax(c: _Chains, known: Softmax, left: Any, depth: int) -> float:
 
 
 def _normed(c: _Chains, of: Normed, left: Any, depth: int) -> float:
-    """A value that is scaled by its own length: G (I − ρ â âᵀ), which has the norm |G|, with one number for each length."""
+    """A value that is scaled by its own length: G (I − ρ â âᵀ), which has the norm |G|, with one number for each length; of an
+    elementwise function of it, |G| times its stretch."""
     known = of.known
-    slope = np.broadcast_to(c.within.atoms[of.slope].size, left.shape)
+    slope = known.stretch * np.broadcast_to(c.within.atoms[of.slope].size, left.shape)
     weight = _times(slope.max(known.axes, keepdims=True, initial=0.0), left.max(known.axes, keepdims=True, initial=0.0))
     return _norm(c, known.x, np.broadcast_to(weight, left.shape), depth + 1)
 
