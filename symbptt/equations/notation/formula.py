@@ -11,7 +11,7 @@ from symbptt.equations.algebra.lower import Lowering
 from symbptt.equations.algebra.normal import in_normal_form
 from symbptt.equations.algebra.trees import LONGEST, is_long
 from symbptt.equations.notation.signs import Notation
-from symbptt.equations.notation.writing import at, write
+from symbptt.equations.notation.writing import SUM, at, write
 from symbptt.ir.graph import Graph
 from symbptt.ir.scalar import Tree
 
@@ -38,9 +38,9 @@ class Writer:
         """Return a value for a place that binds at least so tightly."""
         return at(in_normal_form(Lowering(self.graph, self.labels).value(id)), self.notation, least)
 
-    def formula(self, tree: Tree) -> str:
-        """Return a formula over values of the graph."""
-        return write(in_normal_form(Lowering(self.graph, self.labels).of_tree(tree)), self.notation)
+    def formula(self, tree: Tree, least: int = SUM) -> str:
+        """Return a formula over values of the graph, for a place that binds at least so tightly."""
+        return at(in_normal_form(Lowering(self.graph, self.labels).of_tree(tree)), self.notation, least)
 
     def lowered(self, id: int) -> Expr:
         """Return the formula of a value as an expression."""

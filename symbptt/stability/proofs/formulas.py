@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, reduce
+from math import prod
+from operator import mul
 
 import numpy as np
 import sympy as sp
 
 from symbptt.autodiff.labels import Label
+from symbptt.equations.notation import writing
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.names import Names, Used, names_of_page
 from symbptt.equations.notation.signs import LATEX, TEXT, Notation, latex_of, with_time
@@ -22,7 +26,7 @@ from symbptt.ir.naming import unique
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
-from symbptt.ir.shape import names_in, size_text
+from symbptt.ir.shape import Size, names_in
 from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, rounded_up
@@ -226,17 +230,14 @@ def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
             return f.names[tree]
         case Factor():
             return _factor(f, tree)
-        case Count(size, power):
-            text = size_text(size) if f.signs is TEXT_SIGNS else size_shown(size, f.notation)
-            return f.signs.root.format(text) if power == sp.Rational(1, 2) else text
-        case Times(parts):
-            return f.signs.times.join(_powers(f, [written(f, part, PRODUCT) for part in parts]))
+        case Count() | Times():
+            return _product(f, _monomial(f, tree))
         case Greatest(parts):
             return f.signs.maximum.format(", ".join(written(f, part) for part in parts))
         case Root(parts):
             return f.signs.norm_two.format(f"({', '.join(written(f, part) for part in parts)})")
         case Plus(parts):
-            return _bracketed(f, [written(f, part) for part in parts] or ["0"], least)
+            return _bracketed(f, [(_monomial(f, part), written(f, part)) for part in parts], least)
     return _supremum_of_sum(f, tree, least)
 
 
@@ -244,7 +245,7 @@ def _supremum_of_sum(f: Formulas, tree: Sup, least: int) -> str:
     """Σ |p| bound, the identity first, and the ranges of the gates that stay in it."""
     gates = shared(f, tree)
     ordered = sorted(tree.parts, key=lambda part: part[1] != One())
-    terms = [_part(f, p, part, gates) for p, part in ordered]
+    terms = [_term(f, p, part, gates) for p, part in ordered]
     ranges = [found for s in gates if (found := range_of(f, s))]
     if not ranges:
         return _bracketed(f, terms, least)
@@ -271,12 +272,40 @@ def range_of(f: Formulas, s: sp.Symbol) -> str:
     return f"{f.signs.least.format(name)} {le} {name} {le} {f.signs.greatest.format(name)}"
 
 
-def _powers(f: Formulas, factors: list[str]) -> list[str]:
+@dataclass(frozen=True)
+class Monomial:
+    """A product as it is written: a number, the parts, and powers of sizes."""
+
+    number: Fraction = Fraction(1)
+    approximate: float = 1.0
+    parts: tuple[str, ...] = ()
+    counts: Mapping[Size, sp.Expr] = field(default_factory=dict)
+
+    def __mul__(self, other: Monomial) -> Monomial:
+        counts = {n: self.counts.get(n, 0) + other.counts.get(n, 0) for n in {**self.counts, **other.counts}}
+        return Monomial(
+            self.number * other.number, self.approximate * other.approximate, self.parts + other.parts, counts
+        )
+
+
+def _monomial(f: Formulas, tree: Tree) -> Monomial:
+    """A bound as a product; numbers and sizes of the bounds in it come together, so that no page has ½ ¼ or √n √n."""
+    match tree:
+        case One():
+            return Monomial()
+        case Count(size, power):
+            return Monomial(counts={size: power})
+        case Times(parts):
+            return reduce(mul, (_monomial(f, part) for part in parts))
+        case Sup(((p, part),)) if not shared(f, tree):
+            return _factors(f, p, part, ()) * _monomial(f, part)
+    return Monomial(parts=(written(f, tree, PRODUCT),))
+
+
+def _powers(f: Formulas, factors: Iterable[str]) -> list[str]:
     """Factors, repeated ones as squares; all but calls and norms in brackets."""
     squared = "²" if f.signs is TEXT_SIGNS else "^{2}"
-    counts = {factor: factors.count(factor) for factor in factors}
-    if any(factor.startswith(("√", r"\sqrt")) for factor in factors):
-        return factors
+    counts = Counter(factors)
     return [
         (f.signs.notation.brackets(factor) if " " in factor else factor) + squared
         if n == 2
@@ -285,14 +314,30 @@ def _powers(f: Formulas, factors: list[str]) -> list[str]:
     ]
 
 
-def _bracketed(f: Formulas, terms: list[str], least: int) -> str:
-    text = " + ".join(dict.fromkeys(terms)) if len(set(terms)) == len(terms) else " + ".join(_counted(f, terms))
-    return f.signs.notation.brackets(text) if least == PRODUCT and len(terms) > 1 else text
+def _count(f: Formulas, size: Size, power: sp.Expr, alone: bool) -> list[str]:
+    """A power of a size, whole or with half of one: √n, n, n √n, n^2."""
+    shown, brackets = size_shown(size, f.notation), f.signs.notation.brackets
+    whole, half = divmod(power, 1)
+    root = f.signs.root.format(shown) if shown.isalnum() else f.signs.notation.root(shown, False)
+    base = shown if shown.isalpha() or (whole == 1 and (alone or not sp.sympify(size).is_Add)) else brackets(shown)
+    raised = [] if whole == 0 else [base] if whole == 1 else [f.signs.notation.power(base, str(whole))]
+    return [*raised, *([root] if half else [])]
 
 
-def _counted(f: Formulas, terms: list[str]) -> list[str]:
-    counts = {term: terms.count(term) for term in terms}
-    return [term if n == 1 else f"{n}{f.signs.times}{term}" for term, n in counts.items()]
+Term = tuple[Monomial, str]
+"""A term of a sum as a product, for where it stands several times, and as it is written where it stands once."""
+
+
+def _bracketed(f: Formulas, terms: Sequence[Term], least: int) -> str:
+    counts = Counter(text for _, text in terms)
+    texts = [_times(f, of, counts.pop(text)) or text for of, text in terms if text in counts]
+    text = " + ".join(texts or ["0"])
+    return f.signs.notation.brackets(text) if least == PRODUCT and len(texts) > 1 else text
+
+
+def _times(f: Formulas, of: Monomial, n: int) -> str:
+    """A term that a sum has n times; nothing for one that it has once."""
+    return "" if n == 1 else _product(f, Monomial(Fraction(n)) * of)
 
 
 def shared(f: Formulas, tree: Sup) -> tuple[sp.Symbol, ...]:
@@ -303,41 +348,51 @@ def shared(f: Formulas, tree: Sup) -> tuple[sp.Symbol, ...]:
     return tuple(s for s in found if node_of(s) is not None)
 
 
-def _part(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> str:
+def _term(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> Term:
     """One term |p| bound: its number, the factors that stay in the formula, the suprema of the others, and its bound."""
+    of = _factors(f, p, tree, kept) * _monomial(f, tree)
+    is_alone = of.number == 1 and of.approximate == 1.0 and len(of.parts) == 1 and not of.counts
+    if is_alone and tree == One():
+        return of, _product(f, _factors(f, p, tree, kept, alone=True))
+    return of, written(f, tree) if is_alone and p == 1 else _product(f, of)
+
+
+def _factors(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...], alone: bool = False) -> Monomial:
+    """The factors of |p| in |p| bound; without brackets where one stands `alone`."""
     number, gates, others = Fraction(1), [], []
     approximate = 1.0
     for factor in factors_of(p):
         if factor.free_symbols & set(kept):
-            gates.append(_gate(f, factor))
+            gates.append(_gate(f, factor, alone))
             continue
         size = None if _is_fixed(f, factor) else certain_size(f, factor)
         if tree == One() and is_gate(f, factor):
             others.append(f.signs.sup.format(_gate(f, factor)))
         elif size is None:
-            others.append(_supremum(f, factor))
+            others.append(_supremum(f, factor, alone))
         # A supremum near a simple fraction is that fraction, up to the tolerance of its search.
         elif (exact := Fraction(size).limit_denominator(64)) and abs(float(exact) - size) < 1e-12 * max(size, 1):
             number *= exact
         else:
             approximate *= size
-    inner = [] if tree == One() else [written(f, tree, PRODUCT)]
-    if len(gates) == 1 and number == 1 and approximate == 1.0 and not (others or inner):
-        return _gate(f, next(q for q in factors_of(p) if q.free_symbols & set(kept)), alone=True)
-    return _product(f, number, approximate, [*gates, *others, *inner])
+    return Monomial(number, approximate, (*gates, *others))
 
 
-def _product(f: Formulas, number: Fraction, approximate: float, parts: list[str]) -> str:
-    value = float(number) * approximate
-    if approximate != 1.0:
-        head = f"{rounded_up(value):g}"
+def _product(f: Formulas, of: Monomial) -> str:
+    # Whole powers of a size that is a number are part of the number.
+    number = of.number * prod(n ** int(power) for n, power in of.counts.items() if isinstance(n, int))
+    counts = {n: power % 1 if isinstance(n, int) else power for n, power in of.counts.items()}
+    if of.approximate != 1.0:
+        head = f"{rounded_up(float(number) * of.approximate):g}"
     elif number == 1:
         head = ""
     elif f.signs is LATEX_SIGNS and number.denominator != 1:
         head = rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
     else:
         head = VULGAR.get(str(number), str(number) if number.denominator == 1 else f"({number})")
-    return f.signs.times.join(([head] if head else []) + _powers(f, parts)) or "1"
+    alone = not head and not of.parts and len(counts) == 1
+    sizes = [text for n, power in counts.items() for text in _count(f, n, power, alone)]
+    return f.signs.times.join([*([head] if head else []), *sizes, *_powers(f, of.parts)]) or "1"
 
 
 VULGAR = {"1/4": "¼", "1/2": "½", "3/4": "¾"}
@@ -360,22 +415,22 @@ def _gate(f: Formulas, factor: sp.Expr, alone: bool = False) -> str:
     if all((e.hi <= 0).all() for e in found):
         # |−q| = |q|: with a known sign the formula needs no bars.
         factor, found = -factor, [Interval(-e.hi, -e.lo) for e in found]
-    text = expression(f, factor)
     if all((e.lo >= 0).all() for e in found):
-        return f.signs.notation.brackets(text) if factor.is_Add and not alone else text
-    return f.signs.size.format(text)
+        return expression(f, factor, writing.SUM if alone else writing.MATRIX)
+    return f.signs.size.format(expression(f, factor))
 
 
 def _is_fixed(f: Formulas, factor: sp.Expr) -> bool:
-    """Answer whether a factor is made of parameters and constants alone."""
-    symbols = on_nodes(f, factor).free_symbols
-    return bool(symbols) and all(node_of(s) in f.parts.fixed for s in symbols)
+    """Answer whether a factor is made of parameters and constants alone, and not of numbers that the cell writes."""
+    nodes = [node_of(s) or 0 for s in on_nodes(f, factor).free_symbols]
+    written_out = all(f.parts.graph[id].family == "number" for id in nodes)
+    return not written_out and all(id in f.parts.fixed for id in nodes)
 
 
-def _supremum(f: Formulas, factor: sp.Expr) -> str:
+def _supremum(f: Formulas, factor: sp.Expr, alone: bool) -> str:
     if not _is_fixed(f, factor):
         return f.signs.sup.format(f.signs.size.format(expression(f, factor)))
-    size = _gate(f, factor)
+    size = _gate(f, factor, alone)
     plain = on_nodes(f, factor)
     if plain.is_Symbol:  # the greatest element does not change with the shape
         plain = symbol(_unviewed(f.parts.graph, node_of(plain) or 0))
@@ -399,9 +454,9 @@ def on_nodes(f: Formulas, expr: sp.Expr) -> sp.Expr:
     return _expanded(f.of, f.parts.atoms, expr)
 
 
-def expression(f: Formulas, expr: sp.Expr) -> str:
-    """Return an expression over atoms as the cell would write it."""
-    return f.writer.formula(tree_of(on_nodes(f, expr)))
+def expression(f: Formulas, expr: sp.Expr, least: int = writing.SUM) -> str:
+    """Return an expression over atoms as the cell would write it, for a place that binds at least so tightly."""
+    return f.writer.formula(tree_of(on_nodes(f, expr)), least)
 
 
 def _factor(f: Formulas, factor: Factor) -> str:

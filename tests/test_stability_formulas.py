@@ -1,0 +1,112 @@
+"""How bounds are written: numbers and sizes once and in front, and brackets around what is no product."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import symbptt as sb
+from symbptt import Const, Input, Param, State
+from symbptt.stability.proofs import formulas
+from symbptt.zoo import CELLS
+
+
+@sb.cell
+def mixed(x: Input["n"], h: State["n"], K: Param["n n"], dt: Const = 0.1):
+    return sb.softmax(K @ h) / 10 + (1 - dt) * h + dt * sb.sigmoid(h)
+
+
+@sb.cell
+def summed(x: Input["n"], h: State["n"], U: Param["n n"]):
+    return np.tanh(np.mean(U @ h) + x)
+
+
+@sb.cell
+def parted(x: Input["4*n"], h: State["n"], U: Param["4*n n"]):
+    return np.tanh(np.sum(U @ h + x)) * np.ones_like(h)
+
+
+@sb.cell
+def scaled(x: Input["n"], h: State["n"], U: Param["n n"], beta: Const = 0.3):
+    a = np.tanh(U @ h)
+    return (a + 2 * a) / (1 - beta) + sb.sigmoid(3 * (a / beta)) + x
+
+
+@sb.cell
+def twice(x: Input["n"], h: State["n"], U: Param["n n"]):
+    u = sb.sigmoid(U @ h)
+    v = sb.sigmoid(2 * (U @ h))
+    return np.tanh(u + x) + np.tanh(v - x) + sb.sigmoid(4 * (U @ h))
+
+
+@sb.cell
+def doubled(x: Input["n"], h: State["n"], U: Param["n n"]):
+    return sb.sigmoid(U @ h + x) * sb.sigmoid(U @ np.tanh(h) - x)
+
+
+CASES = [
+    doubled,
+    mixed,
+    summed,
+    parted,
+    scaled,
+    twice,
+    *(CELLS[name] for name in ("gru", "lstm", "lru", "gru_layer_norm", "mlstm")),
+]
+
+
+def lines(cell: sb.Cell, norm: str) -> list[str]:
+    text = sb.vanishing_condition(cell, norm=norm).text()
+    return [
+        line.strip() for line in text.partition("\nwith\n")[2].partition("Sufficient")[0].splitlines() if " = " in line
+    ]
+
+
+def is_well_written(line: str) -> bool:
+    number = r"(?:\(\d+/\d+\)|[¼½¾]|(?<![\w.^])\d+(?:\.\d+)?)"
+    twice_a_number = re.search(rf"{number} {number}(?![\w.])", line)
+    twice_a_size = re.search(r"(√\S+) \1(?!\S)|√\w+\*", line)
+    return not twice_a_number and not twice_a_size
+
+
+@pytest.mark.parametrize("norm", ["2", "max"])
+@pytest.mark.parametrize("cell", CASES, ids=lambda cell: cell.name)
+def test_numbers_and_sizes_stand_once(cell: sb.Cell, norm: str) -> None:
+    assert all(is_well_written(line) for line in lines(cell, norm)), lines(cell, norm)
+
+
+def test_products_are_as_by_hand() -> None:
+    assert lines(mixed, "2")[0].startswith("η = ") and "(1/20) σ_max(K)" in lines(mixed, "2")[0]
+    assert "√n √n" not in lines(summed, "2")[0]
+
+
+@pytest.mark.parametrize("cell", [mixed, summed, scaled, twice, doubled], ids=lambda cell: cell.name)
+def test_written_bound_has_the_value_of_the_bound(cell: sb.Cell) -> None:
+    """The formula, read as SymPy reads it with σ_max and sizes put in, is the rate."""
+    p = cell.init({"n": 3}, seed=0)
+    (line,) = lines(cell, "2")
+    norms = {name: float(np.linalg.norm(v, 2)) for name, v in p.items() if np.ndim(v) == 2}
+    body = line.removeprefix("η = ")
+    for name, value in norms.items():
+        body = body.replace(f"σ_max({name})", f"({value!r})")
+    for sign, value in {"¼": "(1/4)", "½": "(1/2)", "¾": "(3/4)", "√n": "sqrt(3)", "²": "**2"}.items():
+        body = body.replace(sign, value)
+    constants: dict[str, Any] = {"dt": 0.1, "Δt": 0.1, "beta": 0.3, "β": 0.3, "n": 3}
+    body = re.sub(r"\|([^|]*)\|", r"Abs(\1)", re.sub(r"(?:max|sup) ", "", body))
+    body = re.sub(r"(?<=[\w)]) (?=[\w(])", "*", body)
+    value = float(sp.sympify(body, locals={k: sp.Float(v) for k, v in constants.items()}))
+    assert value == pytest.approx(sb.vanishing_condition(cell, norm="2").rate(p), rel=1e-5)
+
+
+def test_planted_numbers_side_by_side_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def apart(f: Any, of: Any, n: int) -> str:
+        return "" if n == 1 else f"{n} {formulas._product(f, of)}"
+
+    monkeypatch.setattr(formulas, "_times", apart)
+    with pytest.raises(AssertionError):
+        for cell in CASES:
+            test_numbers_and_sizes_stand_once(cell, "2")
