@@ -64,14 +64,44 @@ def fuller(s: State["n"], y: State["n"], x: State["n"], p: State["k_0 w"], q: St
 
 
 def test_whole_state_and_earlier_time_have_two_letters() -> None:
-    assert letters.letters_of(full.step) == letters.Letters("q", "t", "p")
+    assert letters.letters_of(full.step) == letters.Letters("q", "t", "p", states=("s", "y"))
 
 
 def test_letters_do_not_end() -> None:
-    assert letters.letters_of(fuller.step) == letters.Letters("s_1", "t", "l")
+    assert letters.letters_of(fuller.step) == letters.Letters("s_1", "t", "l", states=("s", "y", "x", "p", "q"))
 
 
 def test_planted_usual_letters_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letters, "TIMES", {"t": ("t", ())})
     with pytest.raises(AssertionError):
         test_time_has_a_letter_that_no_name_of_the_cell_is()
+
+
+@sb.cell
+def joined(x: Input["n"], M: State["n n"], ω: State["n"]):
+    return {"M": 0.5 * M + np.outer(x, np.tanh(ω)), "ω": 0.9 * np.tanh(ω)}
+
+
+@sb.cell
+def alone(x: Input["n"], M: State["n"], s: Param["n"]):
+    return 0.5 * np.tanh(M * s + x)
+
+
+def test_letter_of_the_state_is_defined_where_it_stands() -> None:
+    """In theorem, certificate and report: the name of one state, and what the letter of several stands for."""
+    x = {"x": np.random.default_rng(0).uniform(-1, 1, (20, 2, 3))}
+    for cell, letter, meaning in ((joined, "s", "s = (M, ω)"), (alone, "M", "")):
+        p = {"s": np.full(3, 0.5)} if cell is alone else {}
+        box = {"x": (-np.ones(3), np.ones(3))}
+        texts = [
+            sb.vanishing_condition(cell).text(), sb.certified_rate(cell, p, box).text(),
+            " ".join(sb.analyze(cell, p, x).text().split()),
+        ]  # fmt: skip
+        for text in texts:
+            assert f"∂{letter}_t/∂{letter}_k" in text and meaning in text, text
+
+
+def test_planted_letter_that_nothing_defines_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters.Letters, "meaning", property(lambda self: ""))
+    with pytest.raises(AssertionError):
+        test_letter_of_the_state_is_defined_where_it_stands()

@@ -103,7 +103,7 @@ def test_a_bound_that_exists_was_not_found() -> None:
     p, random = {"U": np.eye(3)}, np.random.default_rng(0)
     text = sb.vanishing_condition(cubed).text()
     assert "No finite η was found that holds for all inputs: no bound was found on" in text
-    assert "no finite bound on ‖∂h_t/∂h_k‖ was found" in sb.certified_rate(cubed, p, {}).text().replace("s_", "h_")
+    assert "no finite bound on ‖∂h_t/∂h_k‖ was found" in sb.certified_rate(cubed, p, {}).text()
     J = sb.derive(cubed).jacobian("h", "h")
     for scale in (1e-3, 0.1, 1, 10, 1e3):
         for _ in range(3):

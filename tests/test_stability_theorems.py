@@ -503,7 +503,7 @@ def test_gain_of_the_vanilla_cell_is_one_over_its_norm() -> None:
 
 def test_outer_memory_text_names_the_box() -> None:
     text = sb.certified_rate(rnn, parameters(rnn, 0.3), {"x": (-1, 1)}).text()
-    assert re.search(r"‖∂s_t/∂s_k‖ ≤ 0\.\d+\^\(t−k\)", text)
+    assert re.search(r"‖∂h_t/∂h_k‖ ≤ 0\.\d+\^\(t−k\)", text)
     assert "x: -1 to 1" in text
 
 

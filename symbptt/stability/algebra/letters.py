@@ -14,12 +14,23 @@ TIMES = {"t": ("t", ("t",)), "τ": (r"\tau", ("τ", "tau")), "υ": (r"\upsilon",
 
 @dataclass(frozen=True)
 class Letters:
-    """The letters of the whole state s, of the time t and of an earlier time k; `time_latex` is t in LaTeX."""
+    """The letters of the whole state s, which is made of `states`, of the time t and of an earlier time k; `time_latex` is t in LaTeX."""
 
     state: str = "s"
     time: str = "t"
     start: str = "k"
     time_latex: str = "t"
+    states: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """The whole state as a page writes it: the name of one that is alone, else its letter."""
+        return self.states[0] if len(self.states) == 1 else self.state
+
+    @property
+    def meaning(self) -> str:
+        """What the letter of the whole state stands for, as "s = (h, c)"; nothing where it is the name of one."""
+        return f"{self.state} = ({', '.join(self.states)})" if len(self.states) > 1 else ""
 
 
 def letters_of(step: Step) -> Letters:
@@ -29,4 +40,4 @@ def letters_of(step: Step) -> Letters:
     state = next(free_letters((*"syxqzuvw", "state"), taken))
     time = next((letter for letter, (_, names) in TIMES.items() if taken.isdisjoint(names)), "t")
     start = next(free_letters((*"kjlrqpuvwz", "k_0"), taken | {state}))
-    return Letters(state, time, start, TIMES[time][0])
+    return Letters(state, time, start, TIMES[time][0], tuple(step.next))

@@ -84,7 +84,8 @@ class CertifiedRate:
     def text(self) -> str:
         """Return the result as plain text."""
         letters = letters_of(self._problem.local.step)
-        s, t, k = letters.state, letters.time, letters.start
+        s, t, k = letters.whole, letters.time, letters.start
+        meaning = f"{letters.meaning} and " if letters.meaning else ""
         product = f"‖∂{s}_{t}/∂{s}_{k}‖"
         verdict = "all gradients vanish" if self.contracts else "no proof that gradients vanish"
         if not np.isfinite(rounded_up(self.rate)):
@@ -92,7 +93,7 @@ class CertifiedRate:
             what = f"no finite bound on {product} was found: {verdict}"
         else:
             power = f"{_constant(self)}{rounded_up(self.rate):.6g}^({t}−{k})"
-            what = f"{product} ≤ {power} for all {t} ≥ {k}, in the {_norm_text(self)}: {verdict}"
+            what = f"{product} ≤ {power} for {meaning}all {t} ≥ {k}, in the {_norm_text(self)}: {verdict}"
         lines = [what]
         lines += ["proven as JᵀPJ ≤ η²P for every Jacobian J of the step, with P in .matrix"] if self._metric else []
         lines += ["for inputs and states in"]

@@ -72,7 +72,7 @@ def text(theorem: Any) -> str:
     sub = {"2": "₂", "max": "∞"}[theorem.norm]
     state, time, start = _state(f), f.time, f.letters.start
     names = list(f.of.step.next)
-    whole = f" of {state} = ({', '.join(names)})" if len(names) > 1 else ""
+    whole = f" of {f.letters.meaning}" if len(names) > 1 else ""
     lines += [
         f"For all inputs, all {scope}{whole} and all {time} ≥ {start}:",
         f"    ‖∂{state}_{time}/∂{state}_{start}‖{sub} ≤ η^({time}−{start})",
@@ -116,7 +116,7 @@ def for_all_parameters(theorem: Any) -> list[str]:
         return ["For all parameters: no gradient grows, η ≤ 1."] if max(rates) > 1 - EDGE else []
     if _only_turns(of, theorem):
         letters = letters_of(of.step)
-        state = letters.state if len(of.step.next) > 1 else next(iter(of.step.next))
+        state = letters.whole
         return [f"For all parameters: no gradient grows, ‖∂{state}_{letters.time}/∂{state}_{letters.start}‖₂ ≤ 1."]
     found = carries(theorem.cell)
     inner = local(found.jacobian.step)

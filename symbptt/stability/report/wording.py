@@ -278,8 +278,9 @@ def _bound(r: Any) -> str:
     """The bound as it is proven: no digit is rounded down."""
     # Bounds are rounded up, so that what is printed is proven as well.
     constant = "" if r.theorem.constant == 1 else f"{rounded_up(r.theorem.constant, 3):.3g} · "
-    s, t, k = r.letters.state, r.letters.time, r.letters.start
-    return f"‖∂{s}_{t}/∂{s}_{k}‖ ≤ {constant}{_rate(r.theorem.rate)}^({t}−{k}) in the {_norm(r)}{_scales(r)}"
+    s, t, k = r.letters.whole, r.letters.time, r.letters.start
+    meaning = f", {r.letters.meaning}" if r.letters.meaning else ""
+    return f"‖∂{s}_{t}/∂{s}_{k}‖ ≤ {constant}{_rate(r.theorem.rate)}^({t}−{k}) in the {_norm(r)}{_scales(r)}{meaning}"
 
 
 def _rate(rate: float) -> str:
