@@ -110,3 +110,21 @@ def test_planted_numbers_side_by_side_are_caught(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(AssertionError):
         for cell in CASES:
             test_numbers_and_sizes_stand_once(cell, "2")
+
+
+@sb.cell
+def euler(
+    x: Input["n"], h: State["n"], tau: State["n"], W: Param["n n"], beta: Param["n"], β: Param["n"], dt: Const = 0.1
+):
+    """A step of Δt, and a Greek letter beside its name."""
+    return h + dt * (beta * tau - h), tau + dt * (np.tanh(W @ h + x) - β * tau)
+
+
+def test_theorems_and_reports_write_names_as_equations_do() -> None:
+    equations = sb.derive(euler)
+    x = {"x": np.random.default_rng(0).standard_normal((20, 2, 3))}
+    pages = [sb.vanishing_condition(euler, norm=norm).text() for norm in ("2", "max")]
+    pages.append(sb.analyze(euler, euler.init({"n": 3}, seed=0), x).text())
+    assert "Δt" in equations.text() and all("Δt" in page and not re.search(r"\bdt\b", page) for page in pages)
+    shown = {name: equations.names.text[name] for name in ("beta", "β")}
+    assert shown["beta"] != shown["β"] and all(f"max |{shown['beta']}|" in page for page in pages[:2])

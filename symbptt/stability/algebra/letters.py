@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from symbptt.autodiff.labels import Label
+from symbptt.equations.notation.names import Names, Used, names_of_page
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
 from symbptt.ir.step import Step
@@ -31,6 +34,14 @@ class Letters:
     def meaning(self) -> str:
         """What the letter of the whole state stands for, as "s = (h, c)"; nothing where it is the name of one."""
         return f"{self.state} = ({', '.join(self.states)})" if len(self.states) > 1 else ""
+
+
+def names_in_theorems(step: Step, labels: Iterable[Label]) -> Names:
+    """Return how the names of values are written in theorems and reports: as on the page of equations, Δt for dt."""
+    read = {a.name: "state" if a.role == "state" else "input" for a in step.arguments}
+    used = {x.name: Used(x.name, "once" if x.time is None else read.get(x.name, "value")) for x in labels}
+    used |= {name: Used(name, "state") for name in step.next}
+    return names_of_page(used.values(), {name for a in step.arguments for name in names_in(a.shape)})
 
 
 def letters_of(step: Step) -> Letters:

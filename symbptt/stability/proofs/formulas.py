@@ -16,21 +16,19 @@ import sympy as sp
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation import writing
 from symbptt.equations.notation.formula import Writer
-from symbptt.equations.notation.names import Names, Used, names_of_page
-from symbptt.equations.notation.signs import LATEX, TEXT, Notation, latex_of, with_time
+from symbptt.equations.notation.signs import LATEX, TEXT, Notation, latex_of, text_of, with_time
 from symbptt.equations.notation.writing import size_shown
-from symbptt.equations.page.used import ROLES
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
-from symbptt.ir.shape import Size, names_in
+from symbptt.ir.shape import Size
 from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, rounded_up
-from symbptt.stability.algebra.letters import Letters, letters_of
+from symbptt.stability.algebra.letters import Letters, letters_of, names_in_theorems
 from symbptt.stability.algebra.polynomials import Local
 from symbptt.stability.proofs.bounds import (
     Count,
@@ -111,17 +109,14 @@ class Formulas:
 
     @cached_property
     def notation(self) -> Notation:
-        own = self.signs.notation if self.signs is TEXT_SIGNS else latex_of(self.of_cell)
+        labels = {**self.parts.labels, **self.parts.made}.values()
+        names = names_in_theorems(self.of.step, labels)
+        own = text_of(names.text) if self.signs is TEXT_SIGNS else latex_of(names)
         return with_time(own, self.time)
 
-    @cached_property
-    def of_cell(self) -> Names:
-        """The written names of the cell: text has them as they are spelt, LaTeX as mathematics, where τ and tau are alike."""
-        step = self.of.step
-        labels = [*self.parts.labels.values(), *self.parts.made.values()]
-        used = {label.name: Used(label.name, "once" if label.time is None else "value") for label in labels}
-        used |= {a.name: Used(a.name, ROLES.get(a.role, "once")) for a in step.arguments}
-        return names_of_page(used.values(), {"η", *(size for a in step.arguments for size in names_in(a.shape))})
+    def shown(self, name: str) -> str:
+        """Return the name of a value as formulas have it, without a time."""
+        return self.notation.symbol(Label(name, None))
 
     def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
         """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.autodiff.labels import Label
-from symbptt.equations.notation.signs import LATEX
 from symbptt.stability.activations.suprema import slope_bound
 from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.interval import Interval, exactly
@@ -72,7 +70,7 @@ def text(theorem: Any) -> str:
     sub = {"2": "₂", "max": "∞"}[theorem.norm]
     state, time, start = _state(f), f.time, f.letters.start
     names = list(f.of.step.next)
-    whole = f" of {f.letters.meaning}" if len(names) > 1 else ""
+    whole = f" of {state} = ({', '.join(map(f.shown, names))})" if len(names) > 1 else ""
     lines += [
         f"For all inputs, all {scope}{whole} and all {time} ≥ {start}:",
         f"    ‖∂{state}_{time}/∂{state}_{start}‖{sub} ≤ η^({time}−{start})",
@@ -174,7 +172,7 @@ def latex(theorem: Any) -> str:
     norm = rf"\left\|{partial}\right\|_{{{sub}}}"
     rows = [rf"{norm} \leq \eta^{{{time}-{start}}} \quad ({time} \geq {start})", *_rates(f, theorem)]
     given = _hypotheses(f, theorem)
-    names = [f.notation.symbol(Label(name, None)) for name in f.of.step.next]
+    names = [f.shown(name) for name in f.of.step.next]
     rows = [*([f"{state} = ({', '.join(names)})"] if len(names) > 1 else []), *rows]
     rows = [*([r"\text{if } " + r",\; ".join(given)] if given else []), *rows]
     rows = [*_surrogates_latex(f.of), *rows]
@@ -195,7 +193,7 @@ def _state(f: Formulas) -> str:
     names = list(f.of.step.next)
     if len(names) > 1:
         return f.letters.state
-    return names[0] if f.signs is TEXT_SIGNS else f.notation.symbol(Label(names[0], None))
+    return f.shown(names[0])
 
 
 def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
@@ -207,10 +205,10 @@ def _hypotheses(f: Formulas, theorem: Any) -> list[str]:
                 if is_tried(f.of, name)
                 else ""
             )
-            found.append(f"|{name}_0| ≤ 1; then |{name}_{f.time}| ≤ 1 for all {f.time}{tried}.")
+            found.append(f"|{f.shown(name)}_0| ≤ 1; then |{f.shown(name)}_{f.time}| ≤ 1 for all {f.time}{tried}.")
         else:
             tried = rf"\ \text{{(found for sizes of {TRIED[0]} and of {TRIED[1]})}}" if is_tried(f.of, name) else ""
-            found.append(rf"|{f.notation.symbol(Label(name, None))}_{{0}}| \leq 1{tried}")
+            found.append(rf"|{f.shown(name)}_{{0}}| \leq 1{tried}")
     return found
 
 
@@ -253,8 +251,9 @@ def _rates_alone(f: Formulas, theorem: Any) -> list[str]:
 
 def _lower(f: Formulas, letter: str, name: str) -> str:
     if f.signs is TEXT_SIGNS:
-        return f"{letter}_{name}" if "," not in name else f"{letter}[{name}]"
-    inside = ",".join(LATEX.symbol(Label(part, None)) for part in name.split(","))
+        shown = ",".join(map(f.shown, name.split(",")))
+        return f"{letter}_{shown}" if "," not in name else f"{letter}[{shown}]"
+    inside = ",".join(map(f.shown, name.split(",")))
     return rf"{letter}_{{{inside}}}"
 
 

@@ -13,9 +13,9 @@ from symbptt.autodiff.jacobian import Block, Jacobian, jacobian
 from symbptt.autodiff.labels import Label
 from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.equations.notation.formula import Writer
-from symbptt.equations.notation.signs import TEXT, Notation, with_time
+from symbptt.equations.notation.signs import Notation, text_of, with_time
 from symbptt.language.cell import Cell
-from symbptt.stability.algebra.letters import letters_of
+from symbptt.stability.algebra.letters import letters_of, names_in_theorems
 from symbptt.stability.algebra.polynomials import Local
 from symbptt.stability.runs.linear import Linear
 
@@ -137,7 +137,9 @@ def formula_of(cell: Cell, name: str, held: tuple[str, ...] = HELD) -> str:
 
 
 def _notation(found: Carries) -> Notation:
-    return with_time(TEXT, letters_of(found.jacobian.step).time)
+    step = found.jacobian.step
+    names = names_in_theorems(step, _labels(found).values())
+    return with_time(text_of(names.text), letters_of(step).time)
 
 
 def _labels(found: Carries) -> dict[int, Label]:
