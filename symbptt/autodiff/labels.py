@@ -34,6 +34,10 @@ class Label:
         """The name, of an adjoint with its mark: d, or δ where d would make it another value's name."""
         return f"{self.mark}{self.name}" if self.adjoint else self.name
 
+    def at(self, time: int | None) -> Label:
+        """Return the label of the same value at another time."""
+        return Label(self.name, time, self.adjoint, self.given, self.mark)
+
 
 def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) -> dict[int, Label]:
     """Return the labels of all values that have a name; values that have none of their own get none that is `taken`.

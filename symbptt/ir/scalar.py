@@ -137,18 +137,20 @@ def whole_power(tree: Tree) -> int:
 
 def indices(tree: Tree) -> tuple[int, ...]:
     """Return the arguments that a tree reads, in its order."""
-    match tree:
-        case Ref(index):
-            return (index,)
-        case Num():
-            return ()
-        case Sum(terms):
-            return tuple(i for _, term in terms for i in indices(term))
-        case Prod(factors, divisors):
-            return tuple(i for part in factors + divisors for i in indices(part))
-        case Power(base, exponent):
-            return indices(base) + indices(exponent)
-    return tuple(i for arg in tree.args for i in indices(arg))
+    open_, found = [tree], list[int]()
+    while open_:
+        match open_.pop():
+            case Ref(index):
+                found.append(index)
+            case Sum(terms):
+                open_ += [term for _, term in terms[::-1]]
+            case Prod(factors, divisors):
+                open_ += (factors + divisors)[::-1]
+            case Power(base, exponent):
+                open_ += (exponent, base)
+            case Call(_, args):
+                open_ += args[::-1]
+    return tuple(found)
 
 
 def _order(tree: Tree) -> tuple[object, ...]:

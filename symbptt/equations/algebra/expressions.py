@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, dataclass_transform
 
 import sympy as sp
@@ -18,6 +19,8 @@ from symbptt.ir.scalar import as_sympy
 from symbptt.ir.shape import Shape, Size
 
 T = TypeVar("T")
+keep = object.__setattr__
+"""What keeps a value that is computed once with a frozen object; to write into its dictionary would make it one of its own."""
 
 if TYPE_CHECKING:
     from functools import cached_property as lazy
@@ -26,11 +29,12 @@ else:
     class lazy:
         """A property that is computed once; unlike that of functools without a lock, which costs more than what it guards."""
 
-        def __init__(self, compute: Callable[[Any], Any]) -> None:
-            self.compute, self.name = compute, compute.__name__
+        def __init__(self, compute: Callable[[Any], Any], name: str = "") -> None:
+            self.compute, self.name = compute, name or compute.__name__
 
         def __get__(self, instance: Any, owner: type) -> Any:
-            found = instance.__dict__[self.name] = self.compute(instance)
+            found = self.compute(instance)
+            keep(instance, self.name, found)
             return found
 
 
@@ -57,7 +61,8 @@ def expression(cls: type[T]) -> type[T]:
         found: int | None = self.own_hash
         if found is None:
             # Written past the frozen dataclass; without the cache, hashing a deep expression would walk all of it every time.
-            found = self.__dict__["own_hash"] = whole(self)
+            found = whole(self)
+            keep(self, "own_hash", found)
         return found
 
     made.__hash__ = cached
@@ -69,6 +74,7 @@ class Expr:
     """An expression; `shape` is that of its value."""
 
     bit: ClassVar[int]
+    own_size: ClassVar[int] = 0
     own_hash: ClassVar[int | None] = None
     normal_form: ClassVar[Expr | None] = None
 
@@ -79,14 +85,17 @@ class Expr:
     @lazy
     def parts(self) -> tuple[Expr, ...]:
         """The expressions that this one is made of, in the order in which they are written."""
-        return _PARTS[type(self)](self) if type(self) in _PARTS else ()
+        return ()
 
     @lazy
     def kinds(self) -> int:
         """The bits of its class and of those of all that it is made of."""
-        found = self.bit
+        found, size = self.bit, self.own_size
         for part in self.parts:
             found |= part.kinds
+            size += part.size
+        # Both are asked of nearly all expressions: one walk finds both.
+        keep(self, "size", size)
         return found
 
     @lazy
@@ -97,13 +106,7 @@ class Expr:
     @lazy
     def size(self) -> int:
         """The symbols, numbers and functions that are written."""
-        # Counts without recursion into equal parts: each part has cached its own size.
-        return isinstance(self, Symbol | Number | Call | Along) + sum([part.size for part in self.parts])
-
-    @lazy
-    def pattern(self) -> tuple[Any, ...]:
-        """The expression without the names in it, for comparison."""
-        return (type(self), _OWN.get(type(self), _nothing)(self), *[part.pattern for part in self.parts])
+        return self.size if self.kinds else 0
 
 
 class OfInner(Expr):
@@ -547,26 +550,22 @@ def transposed(e: Expr) -> Expr:
     return e.inner if isinstance(e, Transposed) else e if not e.shape else Transposed(e)
 
 
-def _nothing(e: Any) -> tuple[Any, ...]:
-    return ()
-
-
 _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
     Outside: lambda e: (e.symbol,), Derivative: lambda e: (e.over, e.under),
-    Sum: lambda e: tuple(term for _, term in e.terms), Times: lambda e: e.factors,
-    Matmul: lambda e: e.factors, Over: lambda e: (e.above, e.below), Power: lambda e: (e.base, e.exponent),
+    Sum: lambda e: tuple([term for _, term in e.terms]), Times: attrgetter("factors"),
+    Matmul: attrgetter("factors"), Over: lambda e: (e.above, e.below), Power: lambda e: (e.base, e.exponent),
     Transposed: lambda e: (e.inner,), Diagonal: lambda e: (e.inner,), Slice: lambda e: (e.inner,),
     Entries: lambda e: (e.inner,), OverFamily: lambda e: (e.inner,), Total: lambda e: (e.inner, *e.at),
-    SumOver: lambda e: (e.inner, *e.condition), Call: lambda e: e.args, Cases: lambda e: (e.condition, e.then, e.other),
-    Blocks: lambda e: e.blocks, Rows: lambda e: (e.table, e.row), Unit: lambda e: (e.row,),
+    SumOver: lambda e: (e.inner, *e.condition), Call: attrgetter("args"), Cases: lambda e: (e.condition, e.then, e.other),
+    Blocks: attrgetter("blocks"), Rows: lambda e: (e.table, e.row), Unit: lambda e: (e.row,),
     Entry: lambda e: (e.array, *e.indices), Along: lambda e: (*e.args, *e.at), Raised: lambda e: (e.inner,),
     OverWindows: lambda e: (e.inner,),
 }  # fmt: skip
 """The parts of each class."""
 
-_OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Symbol: lambda e: (e.label.time, e.label.adjoint, e.of), Number: lambda e: (e.value,), Count: lambda e: (e.size_of,),
-    Word: lambda e: (e.text,), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple(sign for sign, _ in e.terms),
+    Word: lambda e: (e.text,), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple([sign for sign, _ in e.terms]),
     Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of),
     Call: lambda e: (e.name, e.of), Slice: lambda e: (e.spans, e.of), Rows: lambda e: (e.axis, e.of),
     Blocks: lambda e: (e.axis, e.of), SumOver: lambda e: (e.indices, e.kind), Entries: lambda e: (e.indices, e.of),
@@ -574,3 +573,23 @@ _OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     OverFamily: lambda e: (e.letter, e.values), Along: lambda e: (e.name, e.indices, len(e.at)),
 }  # fmt: skip
 """The other fields of each class, except names."""
+
+
+def _set_what_classes_share() -> None:
+    """Give each class of expressions its parts; one without parts has what is the same for all of it once, not for each."""
+    # Most expressions of a page are symbols and numbers, and what is asked of an expression is asked of all of its parts.
+    classes: Any = _PARTS
+    for cls, of in classes.items():
+        cls.parts = cast(Any, lazy)(of, "parts")
+    sized: Any = (Symbol, Number, Call, Along)
+    for cls in sized:
+        cls.own_size = 1
+    leaves: Any = (Symbol, Number, Count, Word, Index, Ellipsis, Ones, Zeros, Array)
+    for cls in leaves:
+        cls.parts, cls.kinds, cls.size = (), cls.bit, cls.own_size
+    numbers: Any = (Number, Count, Word, Index, Ellipsis)
+    for cls in numbers:
+        cls.shape = cls.labels = ()
+
+
+_set_what_classes_share()

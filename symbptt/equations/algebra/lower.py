@@ -70,7 +70,7 @@ class Lowering:
     labels: Mapping[int, Label]
     limits: Mapping[str, Size] = field(default_factory=dict)
     plain: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
-    trees: dict[int, Tree] = field(default_factory=dict, compare=False, repr=False)
+    trees: dict[int, tuple[Tree, tuple[int, ...]]] = field(default_factory=dict, compare=False, repr=False)
     symbols: dict[int, Symbol] = field(default_factory=dict, compare=False, repr=False)
 
     def formula(self, id: int) -> Expr:
@@ -109,7 +109,7 @@ class Lowering:
         if len(node.shape) > 2:
             return False
         # A row of a named table of three axes is a matrix; any other view of three axes needs indices.
-        if any(len(self.shape(arg)) > 2 for arg in node.args):
+        if max([len(self.graph.shape(arg)) for arg in node.args], default=0) > 2:
             return node.family == "gather" and node.args[0] in self.labels
         if node.family in ("reduce", "view", "contract", "cumulate", "whole") and not all(map(self._stands, node.args)):
             return node.family == "view" and node.attrs.kind in ("concatenate", "expand")
@@ -132,7 +132,7 @@ class Lowering:
         """Answer whether a map has a form in matrices: not with three axes, nor where only unnamed values without a form are read."""
         if len(node.shape) > 2:
             return False
-        read = indices(self.tree(node))
+        _, read = self.tree(node)
         odd = [id for id in read if not self._stands(id)]
         return not odd or not all(id in self.labels or id in odd or self.graph[id].family in SMALL for id in read)
 
@@ -161,18 +161,19 @@ class Lowering:
         kept = tuple(size for size, span in zip(inner.shape, spans, strict=True) if not span.alone)
         return (source, spans) if source in self.labels and kept == node.shape else None
 
-    def tree(self, node: Node) -> Tree:
-        """Return the formula of a map over values that are no maps of its shape."""
+    def tree(self, node: Node) -> tuple[Tree, tuple[int, ...]]:
+        """Return the formula of a map over values that are no maps of its shape, and these values."""
         if node.id not in self.trees:
-            self.trees[node.id] = whole_tree(self.graph, self.labels, node.id)
+            whole = whole_tree(self.graph, self.labels, node.id)
+            self.trees[node.id] = whole, indices(whole)
         return self.trees[node.id]
 
     # Elementwise values.
 
     def _map(self, node: Node) -> Expr:
-        tree = self.tree(node)
+        tree, read = self.tree(node)
         found = self.of_tree(tree, node.shape)
-        same = normal(node.shape) == () or any(normal(self.shape(i)) for i in indices(tree))
+        same = normal(node.shape) == () or any(normal(self.graph.shape(i)) for i in read)
         return found if same else self.repeated(found, (), node.shape)
 
     def of_tree(self, tree: Tree, shape: Shape | None = None) -> Expr:
@@ -190,7 +191,7 @@ class Lowering:
             case Num(value):
                 return Number(value)
             case Sum(terms):
-                return plus((sign, self.of_tree(term, shape)) for sign, term in terms)
+                return plus([(sign, self.of_tree(term, shape)) for sign, term in terms])
             case Prod(factors, divisors):
                 above = self._factors(factors, shape)
                 return Over(above, self._factors(divisors, shape)) if divisors else above
@@ -205,7 +206,7 @@ class Lowering:
     def _fitted(self, id: int, shape: Shape) -> Expr:
         """Return a value where a formula of a shape reads it: a row among vectors is turned, a vector among rows
         laid down."""
-        own, found = self.shape(id), self.value(id)
+        own, found = self.graph.shape(id), self.value(id)
         is_row = len(own) == 2 and own[0] == 1 and normal(own) != ()
         # NumPy does not tell rows from vectors; on a page a row among columns needs a transpose.
         if is_row and len(normal(shape)) == 1:
@@ -231,7 +232,7 @@ class Lowering:
             lie = [self._lie(factor, shape) for factor in factors]
             if "column" in lie or "row" in lie:
                 return self._scaled(factors, lie, shape)
-        return times(self.of_tree(factor, shape) for factor in factors)
+        return times([self.of_tree(factor, shape) for factor in factors])
 
     def _scaled(self, factors: tuple[Tree, ...], lie: list[str], shape: Shape) -> Expr:
         """Return a matrix between diagonal matrices; where there is none, the outer product of the column and the

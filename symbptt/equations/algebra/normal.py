@@ -42,13 +42,14 @@ from symbptt.equations.algebra.expressions import (
     Transposed,
     is_one,
     is_zero,
+    keep,
     matmul,
     plus,
     times,
     transposed,
 )  # fmt: skip
 from symbptt.equations.algebra.numbers import product
-from symbptt.equations.algebra.traversal import every, has, with_parts
+from symbptt.equations.algebra.traversal import every, with_parts
 
 HALF = sp.Rational(1, 2)
 OPPOSITE = {
@@ -65,10 +66,13 @@ def in_normal_form(e: Expr) -> Expr:
         old = e.parts
         if not old:
             return e
-        new = [part.normal_form or in_normal_form(part) for part in old]
+        new = [part.normal_form or in_normal_form(part) if part.parts else part for part in old]
         # `is` instead of ==: unchanged parts are the same objects, and deep comparison would be quadratic.
-        found = _rule(e if all(map(is_, old, new)) else with_parts(e, new))
-        e.__dict__["normal_form"] = found.__dict__["normal_form"] = found
+        found = e if all(map(is_, old, new)) else with_parts(e, new)
+        rule = _RULES.get(type(found))
+        found = found if rule is None else rule(found)
+        keep(e, "normal_form", found)
+        keep(found, "normal_form", found)
     return found
 
 
@@ -92,9 +96,10 @@ def with_sign(sign: int, e: Expr) -> Expr:
 def _without_signs(parts: Iterable[Expr]) -> tuple[int, list[Expr]]:
     sign, found = 1, []
     for part in parts:
-        own, rest = signed(part)
-        sign *= own
-        found.append(rest)
+        if isinstance(part, Sum) and len(part.terms) == 1:
+            own, part = part.terms[0]
+            sign *= own
+        found.append(part)
     return sign, found
 
 
@@ -253,10 +258,10 @@ def _transposed(e: Transposed) -> Expr:
 
 def renamed(e: Expr) -> Expr:
     """Return an expression with the named indices of its arrays in the order in which they are written."""
+    if not e.kinds & Entries.bit:
+        return e
     if isinstance(e, Entries):
         return _renamed(e)
-    if not has(e, Entries):
-        return e
     return with_parts(e, [renamed(part) for part in e.parts])
 
 
@@ -274,7 +279,7 @@ def _place(name: str) -> int:
 def _indices(e: Expr) -> Iterator[Expr]:
     """Yield the indices of an expression in the order in which entries have them, those of sums behind them."""
     yield from every(e, Index)
-    sums: Iterator[SumOver | Along] = every(e, SumOver, Along)
+    sums: Iterable[SumOver | Along] = every(e, SumOver, Along)
     for x in sums:
         yield from x.indices
 
@@ -310,7 +315,7 @@ def turned(e: Expr) -> Expr:
             return matmul([turned(f) for f in e.factors[::-1]])
         case Sum() if len(e.terms) == 1 or _reads_better_turned(e):
             return plus((sign, turned(term)) for sign, term in e.terms)
-        case Times() if sum(bool(f.shape) for f in e.factors) == 1:
+        case Times() if sum([bool(f.shape) for f in e.factors]) == 1:
             return times(turned(f) for f in e.factors)
         case Over() if not e.below.shape:
             return Over(turned(e.above), e.below)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from operator import is_
 from typing import Any, TypeVar, cast
 
 from symbptt.equations.algebra.expressions import (
+    OWN,
     Along,
     Blocks,
     Call,
@@ -56,12 +58,16 @@ def mapped(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
     return f(e if all(map(is_, old, new)) else with_parts(e, new))
 
 
-def kinds_of(*classes: type[Expr]) -> int:
-    """Return the bits of some classes."""
+def _kinds_of(*classes: type[Expr]) -> int:
     found = 0
     for cls in classes:
         found |= cls.bit
     return found
+
+
+# Types of arguments are lost in a cache.
+kinds_of: Callable[..., int] = cache(cast(Any, _kinds_of))
+"""The bits of some classes."""
 
 
 def has(e: Expr, *classes: type[Expr]) -> bool:
@@ -84,9 +90,10 @@ def _mapped_where(e: Expr, f: Callable[[Any], Expr], kinds: int) -> Expr:
     return f(found) if found.bit & kinds else found
 
 
-def replaced(e: Expr, table: Mapping[Expr, Expr]) -> Expr:
-    """Return an expression with others in the place of those of a table, innermost first."""
-    return _replaced(e, table, min(x.size for x in table)) if table else e
+def replaced(expressions: Iterable[Expr], table: Mapping[Expr, Expr]) -> list[Expr]:
+    """Return expressions with others in the place of those of a table, innermost first."""
+    least = min([x.size for x in table], default=0)
+    return [_replaced(e, table, least) for e in expressions] if table else list(expressions)
 
 
 def _replaced(e: Expr, table: Mapping[Expr, Expr], least: int) -> Expr:
@@ -118,9 +125,13 @@ def walk(e: Expr) -> Iterator[Expr]:
         open_ += e.parts[::-1]
 
 
-def every(e: Expr, *classes: type[E]) -> Iterator[E]:
-    """Yield what is of some classes in an expression, in the order in which it is written."""
+def every(e: Expr, *classes: type[E]) -> Iterable[E]:
+    """Return what is of some classes in an expression, in the order in which it is written."""
     kinds = kinds_of(*classes)
+    return _every(e, kinds) if e.kinds & kinds else ()
+
+
+def _every(e: Expr, kinds: int) -> Iterator[Any]:
     open_: list[Any] = [e]
     while open_:
         found = open_.pop()
@@ -128,6 +139,16 @@ def every(e: Expr, *classes: type[E]) -> Iterator[E]:
             if found.bit & kinds:
                 yield found
             open_ += found.parts[::-1]
+
+
+def differ_in_names(a: Expr, b: Expr) -> bool:
+    """Answer whether two expressions are equal but for the names in them."""
+    if a is b:
+        return True
+    kind = type(a)
+    if kind is not type(b) or (kind in OWN and OWN[kind](a) != OWN[kind](b)):
+        return False
+    return len(a.parts) == len(b.parts) and all(map(differ_in_names, a.parts, b.parts))
 
 
 def _of_inner(e: Any, new: Sequence[Expr]) -> Expr:

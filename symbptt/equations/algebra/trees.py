@@ -90,7 +90,7 @@ def _expanded(g: Graph, named: Container[int], id: int, shape: Shape, top: bool 
     node = g[id]
     if node.family == "number" and not node.shape:
         return tree_of(as_sympy(node.attrs.value))
-    if id in named and not top:
+    if (id in named and not top) or node.family not in ("map", "view"):
         return Ref(id)
     fits = normal(node.shape) in ((), normal(shape))
     if node.family == "view" and fits and node.attrs.kind in ("expand", "reshape"):
@@ -111,13 +111,13 @@ def _substitute(tree: Tree, parts: list[Tree]) -> Tree:
         case Num():
             return tree
         case Sum(terms):
-            return Sum(tuple(pair for sign, term in terms for pair in _terms(sign, _substitute(term, parts))))
+            return Sum(tuple([pair for sign, term in terms for pair in _terms(sign, _substitute(term, parts))]))
         case Prod(factors, divisors):
             return _flat_product([_substitute(f, parts) for f in factors], [_substitute(d, parts) for d in divisors])
         case Power(base, exponent):
             return Power(_substitute(base, parts), _substitute(exponent, parts))
         case Call(name, args):
-            return Call(name, tuple(_substitute(arg, parts) for arg in args))
+            return Call(name, tuple([_substitute(arg, parts) for arg in args]))
     raise AssertionError(tree)
 
 

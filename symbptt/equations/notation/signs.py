@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 
 import numpy as np
@@ -336,17 +336,17 @@ LATEX = Notation(
 
 def latex_of(names: Names) -> Notation:
     """Return LaTeX for a page with these names."""
-    return replace(LATEX, symbol=partial(_latex_symbol, names=names))
+    return replace(LATEX, symbol=cache(partial(_latex_symbol, names=names)))
 
 
 def text_of(names: Mapping[str, str], other: Callable[[str], str] = text_of_name) -> Notation:
     """Return text for a page with these names; `other` writes those that are made with letters of the page, as of families."""
-    return replace(TEXT, symbol=partial(_text_symbol, names=names, other=other))
+    return replace(TEXT, symbol=cache(partial(_text_symbol, names=names, other=other)))
 
 
 def columns(text: str) -> int:
     """Return how many columns a text takes: an accent stands over its letter."""
-    return sum(not unicodedata.combining(letter) for letter in text)
+    return len(text) - sum(map(bool, map(unicodedata.combining, text)))
 
 
 def padded(text: str, wide: int) -> str:

@@ -75,7 +75,7 @@ RELATIONS = (
 
 def write(e: Expr, notation: Notation) -> str:
     """Return an expression as text in a notation."""
-    return written(e, notation)[0]
+    return _WRITERS[type(e)](e, notation)[0]
 
 
 def written(e: Expr, n: Notation) -> Written:
@@ -109,7 +109,7 @@ def _repeated(factor: sp.Expr) -> list[str]:
 
 def at(e: Expr, n: Notation, least: int) -> str:
     """Return an expression for a place that binds at least so tightly."""
-    text, level = written(e, n)
+    text, level = _WRITERS[type(e)](e, n)
     # The only brackets that depend on precedence are set here.
     return text if level >= least else n.brackets(text)
 
@@ -171,8 +171,8 @@ def _sum(e: Sum, n: Notation) -> Written:
 
 def _times(e: Times, n: Notation) -> Written:
     """Numbers side by side before arrays; ⊙ between two arrays. Behind numbers, a product of matrices needs no brackets."""
-    text = "".join(sign + at(factor, n, least) for sign, factor, least in signed_factors(e, n))
-    return text, PRODUCT if _is_open(e.factors[-1]) or sum(bool(factor.shape) for factor in e.factors) > 1 else MATRIX
+    text = "".join([sign + at(factor, n, least) for sign, factor, least in signed_factors(e, n)])
+    return text, PRODUCT if _is_open(e.factors[-1]) or sum([bool(factor.shape) for factor in e.factors]) > 1 else MATRIX
 
 
 def _is_open(e: Expr) -> bool:
@@ -182,7 +182,7 @@ def _is_open(e: Expr) -> bool:
 
 def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
     """Return the factors of a product, each with the sign before it and how tightly it is to bind."""
-    arrays = sum(bool(factor.shape) for factor in e.factors)
+    arrays = sum([bool(factor.shape) for factor in e.factors])
     found: list[tuple[str, Expr, int]] = []
     for i, factor in enumerate(e.factors):
         last = i == len(e.factors) - 1 and arrays == 1

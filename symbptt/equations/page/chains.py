@@ -90,7 +90,7 @@ class Derivatives:
         if not back:
             return self.lowering
         # The same values, read so many steps earlier; parameters have no time.
-        times_ = {id: x if x.time is None else replace(x, time=x.time - back) for id, x in self.labels.items()}
+        times_ = {id: x if x.time is None else x.at(x.time - back) for id, x in self.labels.items()}
         return Lowering(self.calculus.graph, times_)
 
     def shape(self, id: int) -> Shape:

@@ -97,7 +97,7 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: I
     the section is empty where all functions are common ones."""
     found = (x for section in sections for line in section.lines for x in every(line.right, Call))
     halved = any(x.name in ("ahead", "behind") for x in found)
-    nodes = [r.graph[id] for r in recursions for id in sorted(r.forward_ids | r.backward_ids)]
+    nodes = [g[id] for r in recursions for g in [r.graph] for id in sorted(r.forward_ids | r.backward_ids)]
     calls = sorted((call for call in _calls(nodes) if _has_line(*call)), key=lambda call: call[0].__name__)
     arrays, args = _names(nodes), list[Word]()
     if calls or arrays:
@@ -118,7 +118,8 @@ def _has_line(function: Any, count: int) -> bool:
 
 def _calls(nodes: Iterable[Node]) -> dict[tuple[Any, int], None]:
     """Return the functions in bodies with the number of their arguments, and those in their definitions."""
-    open_ = [call for node in nodes if node.family == "map" for call in _applied(node.attrs.expr)]
+    bodies = dict.fromkeys(node.attrs.expr for node in nodes if node.family == "map")
+    open_ = [call for body in bodies for call in _applied(body)]
     found: dict[tuple[Any, int], None] = {}
     while open_:
         function, count = open_.pop(0)
@@ -184,7 +185,7 @@ def _of_array(name: str, args: list[Word]) -> Line:
 
 def _remarks(nodes: list[Node], guarded: bool, halved: bool) -> Iterator[str]:
     """Yield remarks on ties, on factors of zero, and on norms of zero."""
-    exprs = [node.attrs.expr for node in nodes if node.family == "map"]
+    exprs = {node.attrs.expr for node in nodes if node.family == "map"}
     if halved:
         yield "a bracket with the index 1/2 is one half where both sides are equal"
     if guarded:

@@ -325,6 +325,9 @@ def _aligned(lines: Sequence[Line], n: Notation, shown: Callable[[str], str]) ->
     rows = [
         (shown(write(line.left, n)), line.relation, shown(write(line.right, n) + behind(line, n))) for line in lines
     ]
-    room = max(columns(left) for left, _, _ in rows)
-    signs = max((len(sign) for _, sign, _ in rows if "=" in sign), default=0)
-    return "\n".join(f"  {left}{' ' * (room - columns(left))} {sign:>{signs}} {right}" for left, sign, right in rows)
+    widths = [columns(left) for left, _, _ in rows]
+    room, signs = max(widths), max([len(sign) for _, sign, _ in rows if "=" in sign], default=0)
+    return "\n".join(
+        f"  {left}{' ' * (room - width)} {sign:>{signs}} {right}"
+        for (left, sign, right), width in zip(rows, widths, strict=True)
+    )

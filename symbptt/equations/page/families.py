@@ -3,7 +3,7 @@
 They are found by comparing expressions; what a cell's names mean is not known here.
 
 Example: the lines a_i = σ(W_i x + b_i), a_f = σ(W_f x + b_f) and a_o = σ(W_o x + b_o).
-Their patterns, which leave names out, are equal; `_differ` finds that the names differ by one ending only, i against f at the
+They differ in names alone; `_differ` finds that the names differ by one ending only, i against f at the
 same places. The page then has one line, a_k = σ(W_k x + b_k), k ∈ {i, f, o}.
 """
 
@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, plus
-from symbptt.equations.algebra.traversal import mapped_where, relabelled
+from symbptt.equations.algebra.traversal import differ_in_names, mapped_where, relabelled
 from symbptt.equations.notation.names import ACCENTS
 from symbptt.equations.page.lines import Line
 
@@ -48,26 +49,36 @@ class Family:
 
     places: tuple[int, ...]
     values: tuple[str, ...]
-    pattern: Expr
     holes: frozenset[Label]
     """Labels of the first member in which it differs from the others."""
 
 
-def families(expressions: Sequence[Expr]) -> list[Family]:
-    """Return the families among expressions, each of which is in one at most."""
-    rough: dict[tuple[int, int], list[Expr]] = {}
-    for e in expressions:
-        # Kinds and size are cached and cheap to compare; the pattern is computed only where another expression agrees in both.
-        rough.setdefault((e.kinds, e.size), []).append(e)
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for i, e in enumerate(expressions):
-        if len(rough[e.kinds, e.size]) > 1:
-            groups.setdefault(e.pattern, []).append(i)
-    return [family for group in groups.values() if len(group) > 1 for family in _families(expressions, group)]
+def families(compared: Sequence[tuple[Expr, ...]]) -> list[Family]:
+    """Return the families among expressions, each of which is in one at most; what is compared is one expression, or both
+    sides of a line."""
+    # Kinds and size are cached and cheap to compare; all else is compared only where another expression agrees in both.
+    rough: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    for i, parts in enumerate(compared):
+        rough.setdefault(tuple([(e.kinds, e.size) for e in parts]), []).append(i)
+    groups = [group for like in rough.values() if len(like) > 1 for group in _alike(compared, like)]
+    # In the order of their first members, from which letters are taken.
+    return [family for group in sorted(groups) if len(group) > 1 for family in _families(compared, group)]
 
 
-def _families(expressions: Sequence[Expr], group: Sequence[int]) -> Iterator[Family]:
-    labels = {i: expressions[i].labels for i in group}
+def _alike(compared: Sequence[tuple[Expr, ...]], like: Sequence[int]) -> list[list[int]]:
+    """Return expressions in groups of those that differ in names alone."""
+    groups: list[list[int]] = []
+    for i in like:
+        group = next((x for x in groups if all(map(differ_in_names, compared[x[0]], compared[i]))), None)
+        if group is None:
+            groups.append([i])
+        else:
+            group.append(i)
+    return groups
+
+
+def _families(compared: Sequence[tuple[Expr, ...]], group: Sequence[int]) -> Iterator[Family]:
+    labels = {i: tuple(chain.from_iterable([e.labels for e in compared[i]])) for i in group}
     open_ = list(group)
     while len(open_) > 1:
         first, *rest = open_
@@ -86,7 +97,7 @@ def _families(expressions: Sequence[Expr], group: Sequence[int]) -> Iterator[Fam
         if best:
             value, places = best[0][1], best[0][3]
             holes = frozenset(labels[first][place] for place in places)
-            yield Family((first, *(m[0] for m in best)), (value, *(m[2] for m in best)), expressions[first], holes)
+            yield Family((first, *(m[0] for m in best)), (value, *(m[2] for m in best)), holes)
 
 
 def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, frozenset[int]] | None:
@@ -126,7 +137,8 @@ def as_member(family: Family, letter: str, e: Expr) -> Expr:
 
     def general(x: Symbol) -> Expr:
         if x.label in family.holes:
-            return Symbol(replace(x.label, name=of_member(x.label.name, value, letter), given=True), x.of)
+            name = of_member(x.label.name, value, letter)
+            return Symbol(Label(name, x.label.time, x.label.adjoint, mark=x.label.mark), x.of)
         return x
 
     return relabelled(e, general)
@@ -151,7 +163,8 @@ def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Li
     """Return lines with those of a family as one, in the place of the first. Where lines stand `in_order`, one of them may
     read no value that is defined between the first and the last."""
     plain = [i for i, line in enumerate(lines) if line.relation == "=" and not line.note and not line.family]
-    found = families([_both(lines[i]) for i in plain])
+    # Members must agree in what they define and in what they read.
+    found = families([(lines[i].left, lines[i].right) for i in plain])
     gone: set[int] = set()
     new: dict[int, Line] = {}
     for family in found:
@@ -171,12 +184,6 @@ def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Li
     return [new.get(i, line) for i, line in enumerate(lines) if i not in gone]
 
 
-def _both(line: Line) -> Expr:
-    """Return both sides of a line as one expression."""
-    # A pattern over both sides: members must agree in what they define and in what they read.
-    return Sum(((1, line.left), (1, line.right)))
-
-
 def _reads_between(lines: Sequence[Line], places: Sequence[int]) -> bool:
     first, last = min(places), max(places)
     defined = {label for line in lines[first : last + 1] for label in line.left.labels}
@@ -190,14 +197,14 @@ def summed(e: Expr, letters: Letters) -> Expr:
         if len(x.terms) < 2:
             return x
         terms = list(x.terms)
-        for family in families([term for _, term in terms]):
+        for family in families([(term,) for _, term in terms]):
             signs = {terms[i][0] for i in family.places}
             # Terms that differ in one symbol alone, x_a + x_b, are clearer as they stand than as Σ_k x_k.
             named = letters.of(family.values) if len(signs) == 1 and len(family.holes) > 1 else None
             if named is None:
                 continue
-            whole = OverFamily(named[0], named[1], as_member(family, named[0], family.pattern))
             first = family.places[0]
+            whole = OverFamily(named[0], named[1], as_member(family, named[0], terms[first][1]))
             terms[first] = (terms[first][0], whole)
             for i in family.places[1:]:
                 terms[i] = (0, terms[i][1])

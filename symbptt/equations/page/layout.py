@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from symbptt.equations.algebra.expressions import Call, Expr, Matmul, Over, OverFamily, Sum, SumOver, Times, Total
@@ -94,11 +93,13 @@ def notes_of(page: Page) -> list[Note]:
 
 def noted(note: Note, n: Notation, formula: Callable[[str], str] = str, words: Callable[[str], str] = str) -> str:
     """Return a line of words and formulas, each as it is to stand in the other."""
-    parts = (tuple(run) for run in map(itemgetter(1), groupby(note, lambda part: isinstance(part, str))))
-    return "".join(
-        words("".join(map(str, run))) if isinstance(run[0], str) else "".join(formula(_shown(part, n)) for part in run)
-        for run in parts
-    )
+    parts = []
+    for is_words, run in groupby(note, lambda part: isinstance(part, str)):
+        if is_words:
+            parts.append(words("".join(map(str, run))))
+        else:
+            parts += [formula(_shown(part, n)) for part in run]
+    return "".join(parts)
 
 
 def _shown(part: Any, n: Notation) -> str:

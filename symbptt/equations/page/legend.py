@@ -105,6 +105,7 @@ FEW = 16
 
 TOLD: tuple[type[Expr], ...] = (Call, Diagonal, Unit, Entry, Entries, SumOver, Index, Slice, OverFamily, Along)
 """Of what expressions a legend tells the meaning."""
+WITH_INDICES = (Entry, Entries, SumOver, Index, Slice)
 
 
 def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> tuple[Note, ...]:
@@ -177,7 +178,7 @@ def _told(name: str, role: str, sizes: Container[str]) -> Symbol:
 
 
 def _listed(parts: Sequence[Expr]) -> Note:
-    return tuple(x for i, part in enumerate(parts) for x in ((", ", part) if i else (part,)))
+    return (*parts[:1], *[x for part in parts[1:] for x in (", ", part)])
 
 
 def _shape(shape: Shape) -> Note:
@@ -185,7 +186,7 @@ def _shape(shape: Shape) -> Note:
 
 
 def _signs(found: list[Expr], own: Letters) -> Iterable[Note]:
-    names = {"diag" if isinstance(x, Diagonal) else x.name for x in found if isinstance(x, Call | Diagonal)}
+    names = {"diag" if isinstance(x, Diagonal) else x.name for x in found if isinstance(x, (Call, Diagonal))}
     names |= {name.removesuffix(f"_{over}") for name in names for over in ALONG.values()}
     yield from dict.fromkeys(text for name, text in signs(own).items() if name in names)
     if any(isinstance(x, Unit) for x in found):
@@ -194,7 +195,7 @@ def _signs(found: list[Expr], own: Letters) -> Iterable[Note]:
         a, b = sp.Symbol(own.a.text), sp.Symbol(own.b.text)
         part = Slice(own.v, (Span(a, sized(b - a), 1, sp.Symbol("n")),), (sized(b - a),))
         yield ("indices begin at 0; ", part, " is from ", own.a, " up to, and without, ", own.b)
-    elif any(isinstance(x, Entry | Entries | SumOver | Index | Slice) for x in found):
+    elif any(isinstance(x, WITH_INDICES) for x in found):
         yield ("indices begin at 0",)
 
 

@@ -56,7 +56,7 @@ class Line:
 
 def with_right(line: Line, right: Expr) -> Line:
     """Return a line with another right side."""
-    return line if right is line.right else replace(line, right=right)
+    return line if right is line.right else Line(line.left, right, line.where, line.relation, line.note, line.family)
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,11 @@ class Lines:
 
     def forward(self) -> tuple[Line, ...]:
         """Return the lines of one step."""
-        r = self.recursion
-        read = r.forward_ids | r.backward_ids
+        g, read = self.recursion.graph, self.recursion.forward_ids | self.recursion.backward_ids
         ids = [
             id
             for id, label in sorted(self.labels.items())
-            if not label.adjoint and id in read and r.graph[id].family != "leaf"
+            if not label.adjoint and id in read and g[id].family != "leaf"
         ]
         lines = [self._line(self.labels[id], id, FORWARD if self.labels[id].time is not None else ONCE) for id in ids]
         return (*lines, *self._aliases())
@@ -318,7 +317,7 @@ def at_the_end(line: Line) -> Line:
         # A loss at the last step is computed once: its sum over steps has one term.
         if isinstance(e, Total):
             return e.inner
-        return Symbol(replace(e.label, time=LAST), e.of) if isinstance(e, Symbol) and e.label.time == 0 else e
+        return Symbol(e.label.at(LAST), e.of) if isinstance(e, Symbol) and e.label.time == 0 else e
 
     left, right = (mapped_where(side, late, Total, Symbol) for side in (line.left, line.right))
     return replace(line, left=left, right=right)

@@ -287,7 +287,7 @@ def _to_the_start(e: Expr, r: Recursion, letter: str) -> Expr:
 
 
 def _at(e: Expr, time: int) -> Expr:
-    return mapped(e, lambda x: Symbol(replace(x.label, time=time), x.of) if isinstance(x, Symbol) else x)
+    return mapped(e, lambda x: Symbol(x.label.at(time), x.of) if isinstance(x, Symbol) else x)
 
 
 # Lengths.

@@ -40,10 +40,8 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
         back, own = _split(folded([*back, *own], kept | shared_with), back, own)
     taken = _taken(lines, loss)
     names = free_letters(NAMES, taken)
-    sections = [forward, backward, gradients, inputs, start]
     # SymPy sorts sums; a reader expects (1 - z) backward as it stands forward.
-    sections[1:] = [ordered_as(x, forward) for x in sections[1:]]
-    sections = shared(sections, names)
+    sections = shared([forward, *ordered_as([backward, gradients, inputs, start], forward)], names)
     titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of the parameters", "Gradients of the inputs",
               "Gradients of the initial state"]  # fmt: skip
     named = as_families(

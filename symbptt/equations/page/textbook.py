@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
 from symbptt.equations.algebra.expressions import (
@@ -44,6 +45,8 @@ SHORTEST = 5
 """Symbols and signs of an expression that gets a name where it is printed twice."""
 SHORTEST_CALL = SHORTEST - 2
 """The same of a function."""
+MADE = (Sum, Over, Call, Matmul, Times, Power)
+"""What is computed of other values."""
 
 
 def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
@@ -105,7 +108,7 @@ def _moved(e: Expr, times: Mapping[int | None, int]) -> Expr:
     """Return an expression at another step."""
 
     def later(x: Symbol) -> Expr:
-        return x if x.label.time not in times else Symbol(replace(x.label, time=times[x.label.time]), x.of)
+        return x if x.label.time not in times else Symbol(x.label.at(times[x.label.time]), x.of)
 
     return relabelled(e, later)
 
@@ -181,9 +184,8 @@ def _values_read(line: Line) -> Counter[tuple[str, bool]]:
     return Counter(map(_value, line.right.labels))
 
 
-def _value(label: Label) -> tuple[str, bool]:
-    """Return the value that a label names, at whatever step."""
-    return label.name, label.adjoint
+_value = attrgetter("name", "adjoint")
+"""The value that a label names, at whatever step."""
 
 
 def _may_go(line: Line, kept: set[Label]) -> bool:
@@ -198,7 +200,7 @@ def _put(line: Line, label: Label, value: Expr) -> Line | None:
     place."""
 
     def put(e: Expr) -> Expr:
-        if isinstance(e, Entry) and isinstance(e.array, Symbol | Sum | Times | Over | Call | Matmul | Power | Total):
+        if isinstance(e, Entry) and (isinstance(e.array, Symbol) or _is_odd(e.array)):
             inner = entry_of(e.array, e.indices)
             return e if isinstance(e.array, Symbol) or inner is None else inner
         if isinstance(e, Symbol) and _value(label) == _value(e.label):
@@ -211,11 +213,11 @@ def _put(line: Line, label: Label, value: Expr) -> Line | None:
     bad = any(_is_odd(e.array) for e in every(right, Entry))
     # The folded formula would need a step that the page has no sign for.
     late = any(x.time == -2 for x in right.labels)
-    return None if bad or late else indexed(replace(line, right=lifted(in_normal_form(right))))
+    return None if bad or late else indexed(with_right(line, lifted(in_normal_form(right))))
 
 
 def _is_odd(e: Expr) -> bool:
-    return isinstance(e, Sum | Times | Over | Call | Matmul | Power | Total)
+    return isinstance(e, (*MADE, Total))
 
 
 def _length(e: Expr) -> int:
@@ -231,7 +233,7 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
     found, free = [list(lines) for lines in sections], iter(names)
     found[0] = _in_their_order(found[0])
     known = _own_names(found[0])
-    found[1:] = [[_by_name(line, known) for line in lines] for lines in found[1:]]
+    found[1:] = [_by_name(lines, known) for lines in found[1:]]
     # Each name costs a pass over the whole page, so that naming is quadratic in its length.
     if sum(line.right.size for lines in found for line in lines) > LARGE:
         return found  # of a page that nobody reads, such as that of a cell with hundreds of inner rounds
@@ -250,7 +252,7 @@ def _in_their_order(forward: Sequence[Line]) -> list[Line]:
     behind them."""
     own, lines, known = _own_names(forward), [], dict[Expr, Expr]()
     for line in forward:
-        lines.append(_by_name(line, known))
+        lines += _by_name([line], known)
         if own.get(line.right) == line.left:
             known[line.right] = line.left
     return lines
@@ -261,22 +263,24 @@ def _own_names(forward: Iterable[Line]) -> dict[Expr, Expr]:
     return {line.right: line.left for line in forward if _has_own_name(line)}
 
 
-def _by_name(line: Line, known: Mapping[Expr, Expr]) -> Line:
-    """Return a line with values by their names."""
-    right = replaced(line.right, known)
-    return line if right is line.right else replace(line, right=in_normal_form(right))
+def _by_name(lines: Sequence[Line], known: Mapping[Expr, Expr]) -> list[Line]:
+    """Return lines with values by their names."""
+    rights = replaced([line.right for line in lines], known)
+    return [
+        line if right is line.right else with_right(line, in_normal_form(right))
+        for line, right in zip(lines, rights, strict=True)
+    ]
 
 
 def _has_own_name(line: Line) -> bool:
     """Answer whether a formula may stand on the page by the name of its value."""
     is_long = _is_worth(line.right) or isinstance(line.right, Call)
-    return is_long and isinstance(line.left, Symbol) and not _is_once_under_a_step(line)
+    return is_long and isinstance(line.left, Symbol) and not _is_once_under_a_step(line.left, line.right)
 
 
-def _is_once_under_a_step(line: Line) -> bool:
+def _is_once_under_a_step(left: Symbol, right: Expr) -> bool:
     """Answer whether a value that is the same at all steps stands under the name of one step, which no line outside a sum may read."""
-    is_timed = any(label.time is not None for label in line.left.labels)
-    return is_timed and all(label.time is None for label in line.right.labels)
+    return left.label.time is not None and all(label.time is None for label in right.labels)
 
 
 def _long(e: Expr) -> Iterator[Expr]:
@@ -295,7 +299,7 @@ def _is_worth(e: Expr) -> bool:
     function = isinstance(e, Call) and e.name not in RELATIONS
     if e.size < (SHORTEST_CALL if function else SHORTEST) or has(e, Index, Entry, Total, Outside):
         return False
-    if not isinstance(e, Sum | Over | Call | Matmul | Times | Power) or (isinstance(e, Sum) and len(e.terms) < 2):
+    if not isinstance(e, MADE) or (isinstance(e, Sum) and len(e.terms) < 2):
         return False
     times = {label.time for label in e.labels}
     # An expression of two different steps is no value of one step, and could not be computed in its loop.
@@ -312,7 +316,8 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
         s, i = 0, len(sections[0])
     elif s > 1 and label.time is not None:
         s, i = 1, len(sections[1])
-    found = [[with_right(line, replaced(line.right, {e: symbol})) for line in lines] for lines in sections]
+    table = {e: symbol}
+    found = [[*map(with_right, lines, replaced([line.right for line in lines], table))] for lines in sections]
     where = ONCE if label.time is None else (FORWARD, BACKWARD)[min(s, 1)]
     found[s].insert(i, Line(symbol, e, where))
     return found
@@ -321,15 +326,15 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
 # The user's order.
 
 
-def ordered_as(lines: Sequence[Line], model: Iterable[Line]) -> list[Line]:
-    """Return lines whose sums have their terms in the order in which the sums of a model have the same ones."""
+def ordered_as(sections: Iterable[Sequence[Line]], model: Iterable[Line]) -> list[list[Line]]:
+    """Return sections whose sums have their terms in the order in which the sums of a model have the same ones."""
     # A frozenset of terms is equal for sums in any order.
     orders = {frozenset(e.terms): e for line in model for e in every(line.right, Sum)}
 
     def same(e: Sum) -> Expr:
         return orders.get(frozenset(e.terms), e)
 
-    return [with_right(line, mapped_where(line.right, same, Sum)) for line in lines]
+    return [[with_right(line, mapped_where(line.right, same, Sum)) for line in lines] for lines in sections]
 
 
 def as_families(

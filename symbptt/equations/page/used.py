@@ -30,5 +30,5 @@ def signs_of(r: Recursion, mark: str) -> Iterator[str]:
         yield from names_in(a.shape)
     if mark != "d":
         yield mark
-    if any(isinstance(node.attrs, Body) and node.attrs.expr.has(sigmoid) for node in r.graph):
+    if any(body.has(sigmoid) for body in {node.attrs.expr for node in r.graph if isinstance(node.attrs, Body)}):
         yield "σ"
