@@ -40,9 +40,26 @@ def test_jacobians_are_written_as_long_as_there_are_rounds(name):
         derivation = sb.derive(cell)
         return sum(len(derivation.jacobian(i, j).text()) for i in cell.step.next for j in cell.step.next)
 
-    # The choice of lines of a cell with a memory takes the cube of its rounds: 17 s for 4 of them.
-    short, long = (letters(1), letters(3)) if name == "computer" else (letters(4), letters(12))
+    short, long = letters(4), letters(12)
     assert long < 6 * (short + 4_000)
+
+
+def written(name, rounds):
+    """The calls that the choice of the lines of a Jacobian takes, and their writing."""
+    jacobian = sb.derive(MAKERS[name](rounds)).jacobian()
+    return calls_of(jacobian.text)[0]
+
+
+@pytest.mark.parametrize("name", ["computer", *(pytest.param(x, marks=pytest.mark.long) for x in ("highway", "mesa"))])
+def test_lines_of_jacobians_are_chosen_in_a_time_like_the_rounds(name):
+    short, long = written(name, 2), written(name, 5)
+    assert long < 3.5 * (short + 30_000)  # 2.5 were linear, 6 quadratic
+
+
+@pytest.mark.long
+def test_lines_of_many_rounds_are_chosen_in_a_time_like_the_rounds():
+    counts = [written("computer", rounds) for rounds in (4, 8, 16)]
+    assert counts[1] < 2.6 * counts[0] and counts[2] < 2.8 * counts[1]
 
 
 @pytest.mark.parametrize("name", ["runge_kutta", "equilibrium", "highway"])

@@ -58,12 +58,17 @@ def entries(g: Graph, labels: Mapping[int, Label], id: int) -> Expr:
 
 def free_names(g: Graph, labels: Mapping[int, Label]) -> Iterator[str]:
     """Yield names of indices that nothing else on the page has, without end."""
+    return free_letters(LETTERS, taken_names(g, labels))
+
+
+def taken_names(g: Graph, labels: Mapping[int, Label]) -> set[str]:
+    """Return the names that no index may have."""
     taken = {label.full for label in labels.values()} | {"t", "T", "e"}
     # A state h_prev stands as h on the page, so that h must not be an index there.
     taken |= {without_time(label.name, role) for label in labels.values() for role in TIMES}
     taken |= {name for node in g.leaves() for name in names_in(node.shape)}
     taken |= {name for node in g if node.family == "leaf" for name in names_in(node.shape)}
-    return free_letters(LETTERS, taken)
+    return taken
 
 
 @dataclass(frozen=True)

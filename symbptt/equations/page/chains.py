@@ -18,7 +18,7 @@ from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.term import At, Between, Entry, Factor, Inner, Same, Term, Terms, legs, out, own, placed, taken_of
 from symbptt.equations.algebra import expressions as algebra
-from symbptt.equations.algebra.entries import free_names
+from symbptt.equations.algebra.entries import LETTERS, taken_names
 from symbptt.equations.algebra.expressions import (
     ONE,
     ZERO,
@@ -54,6 +54,7 @@ from symbptt.equations.algebra.products import (
     without_numbers,
     without_rounding,
 )  # fmt: skip
+from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import Shape, Size
 
 
@@ -97,6 +98,11 @@ class Derivatives:
         return self.calculus.graph.shape(id)
 
     @cached_property
+    def taken(self) -> set[str]:
+        """The names that no index may have."""
+        return taken_names(self.calculus.graph, self.labels)
+
+    @cached_property
     def own(self) -> Shape:
         return self.shape(self.chain.source)
 
@@ -106,7 +112,7 @@ class Derivatives:
         whole = self._whole(id, terms)
         if whole is not None:
             return Definition(self.name(id, label), in_normal_form(whole))
-        names = free_names(self.calculus.graph, self.labels)
+        names = free_letters(LETTERS, self.taken)
         at = [self._named_index(size, names) for size in self.shape(id)]
         inner = [self._named_index(size, names) for size in self.own]
         places = {out(i): x for i, x in enumerate(at)} | {own(i): x for i, x in enumerate(inner)}

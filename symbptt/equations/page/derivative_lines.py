@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import count
 
 from symbptt.autodiff.bptt import per_sample
 from symbptt.autodiff.chain import Chain
 from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.autodiff.term import Entry
-from symbptt.equations.algebra.expressions import Symbol, normal
+from symbptt.equations.algebra.expressions import Expr, Symbol, normal
 from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.equations.algebra.traversal import relabelled
 from symbptt.equations.notation.signs import TEXT
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.chains import Definition, Derivatives
@@ -36,49 +37,151 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
     uses = _uses(chain, targets, ())
     # What is read twice would be printed twice.
     named = {id for id, n in uses.items() if n > 1 or id in targets}
+    drafts = _Drafts(chain, labels, of, targets, letters)
+    drafts.add(sorted(named))
     # Greedy, one name at a time: each new name shortens other lines, which then may need none.
     while True:
-        writer = Derivatives(chain, labels, of, _numbered(labels, named, letters))
-        shown = {
-            **targets,
-            **{id: None for id in sorted(named - set(targets), reverse=True) if id in uses},
-        }
-        found = {
-            id: writer.definition(id, writer.named.get(id) if label is None else label) for id, label in shown.items()
-        }
-        more = _longest(writer, found, named)
+        widths = drafts.widths()
+        more = _longest(drafts, widths)
         if more is not None:
-            named.add(more)
+            drafts.add([more])
             continue
-        value = _long_value(writer, [id for id, line in found.items() if _width(line) > WIDEST], named)
-        value = value if value is not None or len(made) > MANY else _long_part(writer, made)
+        value = _long_value(drafts, [id for id, width in widths.items() if width > WIDEST])
+        value = value if value is not None or len(made) > MANY else _long_part(drafts, made)
         if value is None:
             break
         labels[value] = made[value] = _letter(chain, labels, value)
-    letters += [label for label in writer.named.values() if label is not None]
+        drafts.tell(value)
+    found = drafts.done(uses)
+    letters += drafts.letters.values()
+    writer = drafts.writer
     values_ = {
         id: Definition(Symbol(labels[id], normal(writer.shape(id))), in_normal_form(writer.lowering.formula(id)))
         for id in made
     }
-    read = {x.name for line in found.values() for x in line.right.labels}
+    read = {x.name for line in found for x in line.right.labels}
     defined: list[Definition] = []
     # Only values that some line reads: a value may have been named for a line that was shortened otherwise.
     for id in sorted(values_, reverse=True):  # what a value reads was made before it
         if made[id].name in read:
             defined.insert(0, values_[id])
             read |= {x.name for x in values_[id].right.labels}
-    return (*found.values(), *defined)
+    return (*found, *defined)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A line before letters have their numbers: its width without them, the derivatives that it has by a letter, as often as
+    they stand in it, those that are written out in it, and the values without a name in it."""
+
+    line: Definition
+    width: int
+    lettered: tuple[int, ...]
+    inlined: frozenset[int]
+    values: frozenset[int]
+
+
+FIRST = 10**6
+"""The number from which on letters are numbered while lines are drafted: by their values, so that none changes with another."""
+
+
+class _Drafts:
+    """The lines of derivatives while names are chosen. A new name changes the lines alone in which stood what it names: only
+    these are written again, so that all names of a step of many inner rounds do not cost the square of the rounds."""
+
+    def __init__(self, chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping[int, Label],
+                 taken: Iterable[Label]) -> None:  # fmt: skip
+        self.chain, self.labels, self.of, self.targets = chain, labels, of, targets
+        self.taken = tuple(taken)
+        self.named: dict[int, Label | None] = {}
+        self.of_letter: dict[Label, int] = {}
+        self.drafts: dict[int, _Draft] = {}
+        self.writer = Derivatives(chain, labels, of, self.named)
+        self.sizes: dict[int, int] = {}
+
+    def add(self, ids: Iterable[int]) -> None:
+        """Give derivatives lines of their own."""
+        new = set(ids)
+        for id in new:
+            letter = None if _is_told(self.labels, id) else Label(f"J_{FIRST + id}", None, given=False)
+            self.named[id] = letter
+            if letter is not None:
+                self.of_letter[letter] = id
+        changed = {id for id, draft in self.drafts.items() if not draft.inlined.isdisjoint(new)}
+        self._write(changed | new | {id for id in self.targets if id not in self.drafts})
+
+    def tell(self, value: int) -> None:
+        """Write the lines again in which a value stood that has a name now."""
+        # What makes expressions of values keeps what it has made, under the names of then.
+        self.writer = Derivatives(self.chain, self.labels, self.of, self.named)
+        changed = self.chain.calculus.graph.descendants([value])
+        self.sizes = {id: size for id, size in self.sizes.items() if id not in changed}
+        self._write([id for id, draft in self.drafts.items() if value in draft.values])
+
+    def _write(self, ids: Iterable[int]) -> None:
+        for id in ids:
+            self.drafts[id] = self._draft(id)
+
+    def _draft(self, id: int) -> _Draft:
+        line = self.writer.definition(id, self.targets.get(id) or self.named.get(id))
+        lettered = [label for side in (line.left, line.right) for label in side.labels if label in self.of_letter]
+        inlined = _inlined(self.chain, id, self.named)
+        return _Draft(
+            line,
+            _width(line) - sum(len(label.name) for label in lettered),
+            tuple(self.of_letter[label] for label in lettered),
+            frozenset(inlined),
+            frozenset(self._values([id, *inlined])),
+        )
+
+    def _values(self, ids: Iterable[int]) -> Iterator[int]:
+        g, of = self.chain.calculus.graph, self.chain.of
+        entries = {f.id for id in ids for term in of.get(id, ()) for f, _ in term.factors if isinstance(f, Entry)}
+        for id in entries:
+            yield from _unnamed(g, id, self.labels)
+
+    @property
+    def letters(self) -> dict[int, Label]:
+        """The letters of the derivatives of values without a name, numbered in the order of their values."""
+        lettered = sorted(self.of_letter.values())
+        return dict(zip(lettered, fresh_labels(self.labels, self.taken, "J"), strict=False))
+
+    def widths(self) -> dict[int, int]:
+        """Return the width of each line."""
+        letters = {id: len(label.name) for id, label in self.letters.items()}
+        return {id: draft.width + sum([letters[x] for x in draft.lettered]) for id, draft in self.drafts.items()}
+
+    def done(self, uses: Mapping[int, int]) -> list[Definition]:
+        """Return the lines, with the numbers of their letters: those of the targets, then of what they read, the last first."""
+        order = [
+            *self.targets,
+            *sorted((id for id in self.named if id in uses and id not in self.targets), reverse=True),
+        ]
+        letters = self.letters
+        names = {label: letters[id] for label, id in self.of_letter.items()}
+
+        def numbered(x: Symbol) -> Expr:
+            return Symbol(names[x.label], x.of) if x.label in names else x
+
+        found = [self.drafts[id].line for id in order]
+        return [Definition(relabelled(x.left, numbered), relabelled(x.right, numbered)) for x in found]
+
+    def size_of(self, id: int) -> int:
+        """Return the width of the formula of a value."""
+        if id not in self.sizes:
+            self.sizes[id] = len(write(self.writer.lowering.formula(id), TEXT))
+        return self.sizes[id]
 
 
 def _width(line: Definition) -> int:
     return len(write(line.left, TEXT)) + 3 + len(write(line.right, TEXT))
 
 
-def _longest(writer: Derivatives, found: Mapping[int, Definition], named: Collection[int]) -> int | None:
+def _longest(drafts: _Drafts, widths: Mapping[int, int]) -> int | None:
     """Return the derivative that is to have a line of its own next: the longest that stands in too long a line."""
-    widths = {id: _width(line) for id, line in found.items()}
-    inner = [(len(writer.chain.of[x]), x) for id, width in widths.items() for x in _inlined(writer.chain, id, named)
-             if width > (WIDTH if _is_told(writer.labels, x) else WIDEST)]  # fmt: skip
+    of = drafts.chain.of
+    inner = [(len(of[x]), x) for id, width in widths.items() if width > WIDTH for x in drafts.drafts[id].inlined
+             if width > (WIDTH if _is_told(drafts.labels, x) else WIDEST)]  # fmt: skip
     return max(inner)[1] if inner else None
 
 
@@ -107,46 +210,26 @@ def _is_told(labels: Mapping[int, Label], id: int) -> bool:
     return id in labels and labels[id].given
 
 
-def _numbered(labels: Mapping[int, Label], named: Iterable[int], taken: Iterable[Label]) -> dict[int, Label | None]:
-    """Return letters that are not taken for the derivatives of values without a name; the others are told by their
-    values' names."""
-    found: dict[int, Label | None] = {}
-    made = list(taken)
-    for id in sorted(named):
-        label = None if _is_told(labels, id) else fresh_label(labels, made, "J")
-        made += [label] if label is not None else []
-        found[id] = label
-    return found
-
-
 SHORT, SHORTEST = 24, 6
 """Characters of a formula that needs no name: in matrices, and where its sums are written out."""
 
 
-def _long_value(writer: Derivatives, ids: Sequence[int], named: Collection[int]) -> int | None:
+def _long_value(drafts: _Drafts, ids: Sequence[int]) -> int | None:
     """Return the value without a name that has the longest formula in some lines."""
-    chain, g = writer.chain, writer.calculus.graph
-    read = [x for id in ids for x in [id, *_inlined(chain, id, named)]]
-    entries = {f.id for x in read for term in chain.of[x] for f, _ in term.factors if isinstance(f, Entry)}
-    found = {x for e in entries for x in _unnamed(g, e, writer.labels)}
-    sizes = {x: len(write(writer.lowering.formula(x), TEXT)) for x in found}
+    g = drafts.chain.calculus.graph
+    sizes = {x: drafts.size_of(x) for id in ids for x in drafts.drafts[id].values}
     # A scalar sum that is written out inside a product of matrices is hard to read, and gets a name sooner.
-    sums = {x for x in found if g[x].family in ("contract", "reduce", "whole") and not g.shape(x)}
+    sums = {x for x in sizes if g[x].family in ("contract", "reduce", "whole") and not g.shape(x)}
     return max(
-        (x for x in found if sizes[x] > (SHORTEST if x in sums else SHORT)), key=lambda x: (sizes[x], x), default=None
+        (x for x in sizes if sizes[x] > (SHORTEST if x in sums else SHORT)), key=lambda x: (sizes[x], x), default=None
     )
 
 
-def _long_part(writer: Derivatives, made: Iterable[int]) -> int | None:
+def _long_part(drafts: _Drafts, made: Iterable[int]) -> int | None:
     """Return the value without a name that has the longest formula in too long a line of a value."""
-    lowering, g = writer.lowering, writer.calculus.graph
-    long = [id for id in made if len(write(lowering.formula(id), TEXT)) > WIDEST]
-    sizes = {
-        x: len(write(lowering.formula(x), TEXT))
-        for id in long
-        for arg in g[id].args
-        for x in _unnamed(g, arg, writer.labels)
-    }
+    g = drafts.chain.calculus.graph
+    long = [id for id in made if drafts.size_of(id) > WIDEST]
+    sizes = {x: drafts.size_of(x) for id in long for arg in g[id].args for x in _unnamed(g, arg, drafts.labels)}
     return max((x for x in sizes if sizes[x] > SHORT), key=lambda x: (sizes[x], x), default=None)
 
 
@@ -171,17 +254,16 @@ def _too_long(chain: Chain, targets: Iterable[int], labels: dict[int, Label]) ->
 
 
 def _letter(chain: Chain, labels: Mapping[int, Label], id: int) -> Label:
-    return replace(fresh_label(labels, [], "u"), time=0 if _varies(chain, id) else None)
+    return next(fresh_labels(labels, [], "u")).at(0 if _varies(chain, id) else None)
 
 
 def _varies(chain: Chain, id: int) -> bool:
     return id in per_sample(chain.calculus.graph, chain.calculus.graph.ancestors([id]))
 
 
-def fresh_label(labels: Mapping[int, Label], others: Sequence[Label], letter: str) -> Label:
-    """Return a name for what has none, which is written like none of the others: W1 and W_1 are alike on a page."""
+def fresh_labels(labels: Mapping[int, Label], others: Sequence[Label], letter: str) -> Iterator[Label]:
+    """Yield names for what has none, which are written like none of the others: W1 and W_1 are alike on a page."""
     used = {label.name for label in (*labels.values(), *others)}
     used |= {without_time(name, role) for name in used for role in TIMES}
     used = {name.replace("_", "") for name in used}
-    number = next(n for n in count(1) if f"{letter}{n}" not in used)
-    return Label(f"{letter}_{number}", None, given=False)
+    return (Label(f"{letter}_{n}", None, given=False) for n in count(1) if f"{letter}{n}" not in used)
