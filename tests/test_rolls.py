@@ -65,6 +65,58 @@ def test_jacobians_of_rolls_are_what_the_function_does(cell: sb.Cell) -> None:
     assert_jacobians_read(cell, sizes, ("state", "input"))
 
 
+@sb.cell
+def behind_weights(x: Input["n"], h: State["n"], r: State["3"], W: Param["n n"], V: Param["n n"], w: Param["n"]):
+    moved = W @ np.roll(h, 2) + V @ (w * np.roll(h, -3)) + np.roll(V @ h, 2)
+    return np.tanh(moved + x * np.roll(W @ h, 1)), np.tanh(np.roll(r, 2) + r[::-1])
+
+
+@sb.cell
+def turned_round(x: Input["n"], h: State["n"], S: State["n m"], W: Param["n n"], V: Param["m m"], w: Param["n"]):
+    ends = W @ h[::-1] + w * h[::-1] + (W @ h)[::-1]
+    A = S[::-1] @ V + 0.5 * S[:, ::-1] + np.outer(h[::-1], S[0])
+    return np.tanh(ends + x), np.tanh(A)
+
+
+@sb.cell
+def along_axes(x: Input["n"], S: State["k n"], W: Param["k k"], V: Param["n n"], w: Param["n"]):
+    A = w * np.roll(S, 2, axis=0) + W @ np.roll(S, -2, axis=1) + np.roll(S, (1, -2), (0, 1)) @ V
+    return np.tanh(A + x + np.concatenate([S[1:], S[:1]]) + np.concatenate([S[:, -1:], S[:, :-1]], axis=1))
+
+
+@sb.cell
+def read_twice(x: Input["n"], h: State["n"], W: Param["n n"], V: Param["n n"], w: Param["n"]):
+    a = np.tanh(W @ np.roll(h, 2) + x)
+    b = np.roll(a, -1) * np.roll(np.roll(h, 1)[::-1], 2)
+    return V @ np.roll(a, 2) + w * np.roll(b, 2) * a + np.sum(np.roll(b, 1) * a) * h
+
+
+@pytest.mark.parametrize("n", [5, 2, 3])
+@pytest.mark.parametrize("cell", [behind_weights, turned_round, along_axes, read_twice], ids=lambda cell: cell.name)
+@pytest.mark.thinned(3)
+def test_jacobians_of_rolls_by_any_number_read_back(cell: sb.Cell, n: int) -> None:
+    sizes = {"n": n, "m": 4, "k": 3}
+    named = {name for name in sizes if any(name in map(str, a.shape) for a in cell.arguments)}
+    assert_jacobians_read(cell, {name: sizes[name] for name in named}, ("state", "input", "param"))
+
+
+def jacobian(body: Any, **shapes: Any) -> str:
+    @sb.cell
+    def one(x: Input["n"], h: State["n"], W: Param["n n"], w: Param["n"]):
+        return np.tanh(body(h, W, w) + x)
+
+    return str(sb.derive(one).jacobian("h", "h"))
+
+
+def test_the_jacobian_of_a_roll_is_no_sum_of_pieces() -> None:
+    for k in (1, 2, -2, 4):
+        assert jacobian(lambda h, W, w, k=k: W @ np.roll(h, k)).endswith(f"diag(1 - h_t²) roll_rows(W, {-k})")
+    moved = jacobian(lambda h, W, w: w * np.roll(h, -4))
+    assert moved == "∂(h_t)_i/∂(h_{t-1})_j = δ_{mod(i + 4, n),j} (1 - (h_t)_i²) w_i"
+    assert jacobian(lambda h, W, w: W @ h[::-1]).endswith("= (1 - (h_t)_i²) W_{i,(n-1) - j}")
+    assert jacobian(lambda h, W, w: np.roll(np.roll(h, 2), -2)) == "∂h_t/∂h_{t-1} = diag(1 - h_t²)"
+
+
 def test_a_roll_is_one_function() -> None:
     text = sb.derive(rolling).text()
     assert "a_t = roll(h_{t-1}, 2) + roll(U x_t, -1)" in text.replace("  =", " =")

@@ -25,6 +25,7 @@ from symbptt.autodiff.guard import Guards
 from symbptt.autodiff.partials import VALUE, in_decimals, partials
 from symbptt.autodiff.subexpressions import formula, values
 from symbptt.autodiff.term import (
+    Around,
     At,
     Between,
     Bounds,
@@ -40,6 +41,7 @@ from symbptt.autodiff.term import (
     is_never_negative,
     legs,
     out,
+    own,
     parted,
     placed,
     placed_factor,
@@ -136,10 +138,11 @@ class Calculus:
                 found.append(plain)
         return tuple(found)
 
-    def simplified(self, term: Term, shape: Shape) -> Term | None:
+    def simplified(self, term: Term, shape: Shape, source: Shape = ()) -> Term | None:
         """Return a term of the derivative of a value of some shape without indices that δ fixes and without conditions that
-        always hold; None for zero."""
+        always hold; None for zero. `source` is the shape of what derivatives are taken of, where that is known."""
         bounds = self.ranges | {out(i): size for i, size in enumerate(shape)}
+        bounds |= {own(i): size for i, size in enumerate(source)}
         factors, sums, number = counted(term.factors), list(term.sums), term.number
         again = True
         while again:
@@ -187,9 +190,38 @@ class Calculus:
             # Only a summed index can be solved for: the indices of the value and of the source are given.
             if one in sums and one not in other.free_symbols:
                 return one, other
+            solution = self._turned(one, other, sums) or self._mirrored(one, other, sums, bounds)
+            if solution is not None:
+                return solution
         extent = extent_of(difference, bounds)
         # Indices are integers: a difference that is at least 1, or at most -1, whatever the sizes are, is never zero.
         return False if extent and (is_never_negative(extent[0] - 1) or is_never_negative(-1 - extent[1])) else None
+
+    def _turned(self, one: sp.Expr, other: sp.Expr, sums: Sequence[sp.Symbol]) -> tuple[sp.Symbol, sp.Expr] | None:
+        """Return a summed index that a roll moves, and what it is: mod(k - 2, n) = j is k = mod(j + 2, n)."""
+        if not isinstance(one, Around):
+            return None
+        index, shift, size = one.args
+        # Only an index of the whole axis takes every place of it.
+        is_whole = index in sums and self.ranges[index] == size and index not in other.free_symbols
+        return (index, Around(other, -shift, size)) if is_whole else None
+
+    def _mirrored(
+        self, one: sp.Expr, other: sp.Expr, sums: Sequence[sp.Symbol], bounds: Bounds
+    ) -> tuple[sp.Symbol, sp.Expr] | None:
+        """Return a summed index that runs backwards, and what it is: n - 1 - k = j is k = n - 1 - j."""
+        index = next((s for s in sums if one.coeff(s) == -1 and s not in (one + s).free_symbols), None)
+        if index is None or index in other.free_symbols:
+            return None
+        found = sp.expand(one + index - other)
+        extent = extent_of(found, bounds)
+        # Elsewhere there is no such index, and the term is zero there.
+        inside = (
+            extent is not None
+            and is_never_negative(extent[0])
+            and is_never_negative(self.ranges[index] - 1 - extent[1])
+        )
+        return (index, found) if inside else None
 
     def _open(self, between: Between, bounds: Bounds) -> Between | None:
         """Return a condition without the bounds that always hold; None where it never holds."""
@@ -413,7 +445,7 @@ def _view(c: Calculus, node: Node) -> Iterator[Term]:
         yield from _pieces(c, node, at)
         return
     if node.attrs.kind == "roll":
-        yield from _rolled(c, node)
+        yield Term(sp.S.One, ((Inner(node.args[0], _turned_back(node, at)), 1),))
         return
     x = node.args[0]
     inner = seen_through(c.graph, node, at)
@@ -514,10 +546,11 @@ def _pieces(c: Calculus, node: Node, at: At) -> Iterator[Term]:
         start = shapes.size(start + length)
 
 
-def _rolled(c: Calculus, node: Node) -> Iterator[Term]:
-    """Yield the derivative of a roll: that of the slices that it joins."""
-    whole = build.turned(c.graph, node.args[0], *node.attrs.data)
-    yield from _down_to(Calculus(c.graph, (whole,), c.labelled, ranges=c.ranges), whole, node.args[0])
+def _turned_back(node: Node, at: At) -> At:
+    """Return the place in what a roll moves of a place in the roll."""
+    axis, shift = node.attrs.data
+    size = node.shape[axis]
+    return tuple(Around(x, -shift, size) if i == axis and size != 1 else x for i, x in enumerate(at))
 
 
 def _gather(c: Calculus, node: Node) -> Iterator[Term]:

@@ -14,6 +14,33 @@ At = tuple[sp.Expr, ...]
 """The place of an entry: an expression in indices, sizes and integers for each axis; 0 along an axis of size 1."""
 
 
+class Around(sp.Function):
+    """(base + shift) modulo size, of a base from 0 up to size: the place in an array of a place in a roll of it."""
+
+    nargs = 3
+
+    @classmethod
+    def eval(cls, base: sp.Expr, shift: sp.Expr, size: sp.Expr) -> sp.Expr | None:
+        """Return a place that is moved twice as one that is moved once, and one that is moved by nothing as itself."""
+        if isinstance(base, cls) and base.args[2] == size:
+            return cls(base.args[0], base.args[1] + shift, size)
+        least = _least(sp.expand(shift), size)
+        if least == 0:
+            return base
+        if base.is_Integer and least.is_Integer and size.is_Integer:
+            return (base + least) % size
+        return None if least == shift else cls(base, least, size)
+
+
+def _least(shift: sp.Expr, size: sp.Expr) -> sp.Expr:
+    """Return a shift without whole turns; of known numbers, the shorter way round."""
+    if shift.is_Integer and size.is_Integer:
+        left = shift % size
+        return left - size if left > size // 2 else left
+    turns = shift.coeff(size) if size.is_Symbol else int(shift == size) - int(shift == -size)
+    return sp.expand(shift - turns * size) if sp.sympify(turns).is_Integer else shift
+
+
 @dataclass(frozen=True)
 class Entry:
     """An entry of a value of the graph, `back` steps before this one."""
@@ -138,6 +165,10 @@ def is_never_negative(value: sp.Expr) -> bool:
 def extent_of(index: sp.Expr, bounds: Bounds) -> tuple[sp.Expr, sp.Expr] | None:
     """Return the least and the largest value of an index; None where what it is made of has no bounds."""
     low = high = sp.expand(index)
+    # A place in a roll is any place of its axis.
+    turned = {x: sp.Symbol(f"_around{i}") for i, x in enumerate(sorted(low.atoms(Around), key=str))}
+    low = high = low.xreplace(turned)
+    bounds = {**bounds, **{symbol: x.args[2] for x, symbol in turned.items()}}
     axes = [s for s in low.free_symbols if s.name.startswith("_")]
     if not all(s in bounds for s in axes):
         return None

@@ -16,7 +16,22 @@ import sympy as sp
 from symbptt.autodiff.chain import Chain
 from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.labels import Label
-from symbptt.autodiff.term import At, Between, Entry, Factor, Inner, Same, Term, Terms, legs, out, own, placed, taken_of
+from symbptt.autodiff.term import (
+    Around,
+    At,
+    Between,
+    Entry,
+    Factor,
+    Inner,
+    Same,
+    Term,
+    Terms,
+    legs,
+    out,
+    own,
+    placed,
+    taken_of,
+)
 from symbptt.equations.algebra import expressions as algebra
 from symbptt.equations.algebra.entries import LETTERS, taken_names
 from symbptt.equations.algebra.expressions import (
@@ -54,6 +69,7 @@ from symbptt.equations.algebra.products import (
     without_numbers,
     without_rounding,
 )  # fmt: skip
+from symbptt.equations.algebra.wholes import ALONG
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import Shape, Size
 
@@ -182,7 +198,7 @@ class Derivatives:
         # The derivative of the source by itself is the identity: a δ for each axis.
         deltas = [(Same(x, own(i)), 1) for i, x in enumerate(inner.at) if self.own[i] != 1]
         factors = [x for f, e in term.factors for x in (deltas if f == inner else [(f, e)])]
-        found = self.calculus.simplified(replace(term, factors=tuple(factors)), shape)
+        found = self.calculus.simplified(replace(term, factors=tuple(factors)), shape, self.own)
         return None if found is None else _facing(found)
 
 
@@ -306,6 +322,8 @@ class _Drawing:
             return False
         value = of.inside(factor.id)
         length = shape[[size != 1 for size in shape].index(True)] if rows else 1
+        if value is not None and rows:
+            value, ((rows[0], _),) = self._turned(value, [(rows[0], length)])
         span = self._span(rows[0], length) if rows else None
         if value is None or (rows and span is None):
             return False
@@ -335,6 +353,7 @@ class _Drawing:
         if len(normal(shape)) > 2:
             return None
         sized = [(x, size) for x, size in zip(entry.at, shape, strict=True) if size != 1]
+        value, sized = self._turned(value, sized)
         read = [self._span(x, size) for x, size in sized]
         found = [x for x in read if x is not None]
         if len(found) < len(read):
@@ -347,12 +366,27 @@ class _Drawing:
             value = transposed(value)  # a row as a vector
         return value, free
 
+    def _turned(self, value: Expr, at: list[tuple[sp.Expr, Size]]) -> tuple[Expr, list[tuple[sp.Expr, Size]]]:
+        """Return an array that is read at the places of a roll as a roll, and the places in that."""
+        found = list(at)
+        for axis, (x, size) in enumerate(at):
+            if (
+                isinstance(x, Around)
+                and x.args[0].is_Symbol
+                and taken_of(x.args[0]) is None
+                and self._length(x.args[0]) == size
+            ):
+                over = f"_{ALONG[(axis,)]}" if len(value.shape) == 2 and value.shape[0] != 1 else ""
+                value = algebra.Call(f"roll{over}", (value, number_of(-x.args[1])), value.shape)
+                found[axis] = (x.args[0], size)
+        return value, found
+
     def _span(self, x: sp.Expr, size: Size) -> tuple[Span, sp.Symbol | None] | None:
         """Return the part of an axis that an index runs over, and the index; None where it is not one index and a
         start."""
         axes = [s for s in x.free_symbols if s.name.startswith("_")]
-        # An index that is data (an Index argument) or a sum of two indices has no slice.
-        if any(taken_of(s) for s in axes) or len(axes) > 1:
+        # An index that is data (an Index argument), a sum of two indices or a place in a roll has no slice.
+        if any(taken_of(s) for s in axes) or len(axes) > 1 or x.has(Around):
             return None
         if not axes:
             return Span(x, 1, 1, size, alone=True), None
@@ -530,6 +564,12 @@ class _Indexed:
         x = sp.sympify(x)
         if x in self.places:
             return self.places[x]
+        if isinstance(x, Around):
+            return algebra.Call("mod", (self.index(x.args[0] + x.args[1]), number_of(x.args[2])))
+        turned = {a: sp.Symbol(f"_around{i}") for i, a in enumerate(sorted(x.atoms(Around), key=str))}
+        if turned:
+            places = {**self.places, **{symbol: self.index(a) for a, symbol in turned.items()}}
+            return replace(self, places=places).index(x.xreplace(turned))
         axes = sorted((s for s in x.free_symbols if s.name.startswith("_")), key=str)
         terms = [self._step(sp.expand(x).coeff(s), s) for s in axes]
         start = sp.expand(x - sum((sp.expand(x).coeff(s) * s for s in axes), sp.S.Zero))
