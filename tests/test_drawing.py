@@ -325,11 +325,30 @@ def test_one_step_of_a_gated_cell_fits_into_a_column_in_legible_type(name):
     assert_sound(p)
 
 
+@pytest.mark.parametrize("name, saved", [
+    ("attention", True), ("mlstm", False),
+    *(pytest.param(name, True, marks=pytest.mark.long)
+      for name in ("gru_layer_norm", "selective_ssm", "stack_rnn", "zoneout", "ltc", "delta_rule")),
+])  # fmt: skip
+def test_one_step_of_a_wide_cell_fits_into_a_column_in_type_of_five_points_or_more(name, saved):
+    graph = unroll(CELLS[name], 1, backward=True)
+    p = picture_of(graph, width="single", saved=saved)
+    root = ET.fromstring(svg_of(p))
+    sizes = [float(element.get("font-size")) for element in root.iter() if element.get("font-size")]
+    assert p.width <= COLUMN_WIDTH and min(sizes) >= 5
+    assert_sound(p)
+
+
+def test_no_style_of_a_column_has_type_under_five_points():
+    for style in pictures.STYLES["single"]:
+        assert min(style.type, style.low, style.legend) >= 5
+
+
 @pytest.mark.parametrize("name, steps, options, fits", [
     ("lstm", 3, {}, ["1 step (--steps 1)"]),
-    ("attention", 2, {}, ["1 step (--steps 1) with backward=False (without --backward)"]),
-    ("attention", 1, {"saved": False}, ["backward=False (without --backward)"]),
-    ("mlstm", 1, {}, []),
+    ("attention", 2, {}, ["1 step (--steps 1)"]),
+    ("mlstm", 2, {"saved": False}, ["1 step (--steps 1)"]),
+    ("mlstm", 1, {}, ["saved=False (--no-saved)", "backward=False (without --backward)"]),
 ])  # fmt: skip
 def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
     with pytest.raises(sb.ArgumentError) as caught:

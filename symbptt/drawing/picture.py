@@ -45,7 +45,11 @@ class Style:
 WIDE = Style()
 NARROW = Style(9.0, 7.0, 0.0, 0.0, 7.5, 2.2, 13.5, 7.0, 2.0, 8.0, 4.0, 2.0)
 TIGHT = Style(8.0, 7.0, 0.0, 0.0, 7.0, 1.4, 11.0, 4.5, 1.4, 8.0, 3.0, 1.5)
-STYLES = {"double": (WIDE,), "single": (NARROW, TIGHT)}
+SMALL = Style(7.0, 6.0, 0.0, 0.0, 6.5, 1.2, 9.5, 4.0, 1.2, 7.0, 2.5, 1.5)
+FINE = Style(6.0, 5.0, 0.0, 0.0, 6.0, 1.0, 8.0, 3.0, 1.0, 6.0, 2.0, 1.0)
+LEAST = Style(5.5, 5.0, 0.0, 0.0, 6.0, 0.7, 7.0, 2.5, 0.8, 6.0, 2.0, 1.0)
+# Type under 5 points is not legible in print: what is too wide in the last style is refused.
+STYLES = {"double": (WIDE,), "single": (NARROW, TIGHT, SMALL, FINE, LEAST)}
 """The styles of a width, the roomiest first; one column takes the first in which the drawing fits."""
 
 
@@ -130,7 +134,7 @@ def picture_of(graph: nx.DiGraph, *, saved: bool = True, width: str = "double") 
     """Return the drawing of a graph of `sb.unroll`: values stand above, the adjoint of each in its mirror image below.
 
     `saved=False` leaves out the lines of saved values; width="single" is for one column of a page, 252 points wide, in type
-    of 8 or 9 points, what is lowered in 7.
+    of 9 points, or less where that is too wide, but none under 5.
 
     Raises: ArgumentError where the graph has no steps or too many, an option is misspelt, or a column is too narrow.
     """
@@ -144,7 +148,7 @@ def picture_of(graph: nx.DiGraph, *, saved: bool = True, width: str = "double") 
         tries = " or ".join([*_that_fit(graph, saved), 'width="double" (--width double)'])
         raise ArgumentError(
             f"{graph.graph['name']} over {steps} step{'s' * (steps > 1)} is {picture.width:.0f} points wide in type of "
-            f"{TIGHT.type:.0f} points, a column has {COLUMN_WIDTH:.0f}\n  take {tries}"
+            f"{LEAST.type} points, a column has {COLUMN_WIDTH:.0f}\n  take {tries}"
         )
     return picture
 
@@ -179,6 +183,7 @@ def _that_fit(graph: nx.DiGraph, saved: bool) -> Iterator[str]:
         words for part, lines, words in less
         if words and not (words == no_lines and not saved) and _drawn(part, lines, "single").width <= COLUMN_WIDTH
     ]  # fmt: skip
+    fitting = [words for i, words in enumerate(fitting) if words not in fitting[:i]]
     for words in fitting:
         # Leaving out less is better: a remedy that contains a smaller one is not offered.
         if not any(set(other) < set(words) for other in fitting):
