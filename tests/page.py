@@ -947,7 +947,8 @@ class Page:
         found, now = np.zeros(shape), self.reader.at
         for at in range(1, self.steps + 1):
             self.reader.at = at
-            found[int(self.reader.read(index))] += self.reader.read(body)
+            # The row of a table of one axis is a number.
+            found[int(self.reader.read(index))] += np.reshape(self.reader.read(body), shape[1:])
         self.reader.at = now
         return found
 

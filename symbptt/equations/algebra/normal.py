@@ -126,7 +126,7 @@ def _times(e: Times) -> Expr:
         product, inner = _turned_round(product, inner)
     if not below:
         return with_sign(sign * inner, e if product == e else product)  # the same one keeps what is known of it
-    return with_sign(sign * inner, Over(product, times(_ordered(_flat(below)))))
+    return with_sign(sign * inner, _over(Over(product, times(_ordered(_flat(below))))))
 
 
 def _turned_round(product: Times, sign: int) -> tuple[Expr, int]:
@@ -170,7 +170,12 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
 
 
 def _as_powers(factors: list[Expr]) -> list[Expr]:
-    """Return factors of which none is the base of a whole power of another: u³ for u² u."""
+    """Return factors of which none stands twice or is the base of a whole power of another: u² for u u, u³ for u² u."""
+    twice = next((x for i, x in enumerate(factors) if x in factors[:i]), None)
+    if twice is not None:
+        whole = _power(Power(twice, Number(sp.Integer(factors.count(twice)))))
+        first = factors.index(twice)
+        return _as_powers([whole if i == first else x for i, x in enumerate(factors) if i == first or x != twice])
     for i, factor in enumerate(factors):
         if isinstance(factor, Power) and isinstance(factor.exponent, Number) and factor.exponent.value.is_Integer:
             base, rest = factor.base, [x for k, x in enumerate(factors) if k != i]
@@ -541,8 +546,18 @@ def _inner_product(e: Call) -> Expr:
         found = _rule(matmul((turned(arrays[0]), times(arrays[1:]))))
     else:
         # ⟨A, B⟩ = Σ A_ij B_ij: of matrices aᵀ b would be a matrix.
-        found = Call("inner", (arrays[0], times(arrays[1:])), ())
+        found = _of_outer_product(Call("inner", (arrays[0], times(arrays[1:])), ()))
     return with_sign(sign, _rule(times([*numbers, found])) if numbers else found)
+
+
+def _blocks(e: Blocks) -> Expr:
+    """Join sums over steps side by side into one sum: [Σ_t a; -Σ_t b] is Σ_t [a; -b]."""
+    parts = [signed(part) for part in e.blocks]
+    totals = [part for _, part in parts if isinstance(part, Total) and not part.at]
+    if len(totals) < len(parts):
+        return e
+    inner = tuple(with_sign(sign, total.inner) for (sign, _), total in zip(parts, totals, strict=True))
+    return _total(Total(Blocks(inner, e.axis, e.of)))
 
 
 def _cases(e: Cases) -> Expr:
@@ -565,5 +580,5 @@ def negated(e: Expr) -> Expr:
 
 _RULES: dict[type, Callable[..., Expr]] = {
     Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Total: _total, SumOver: _summed,
-    Sum: _sum, Call: _call, Cases: _cases, Diagonal: _diagonal,
+    Sum: _sum, Call: _call, Cases: _cases, Blocks: _blocks, Diagonal: _diagonal,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.equations.algebra.expressions import Expr, OverFamily, Sum, Symbol, plus
 from symbptt.equations.algebra.traversal import differ_in_names, mapped_where, relabelled
 from symbptt.equations.notation.names import ACCENTS
@@ -108,11 +108,18 @@ def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, froze
         if x is y or x == y:
             continue
         ends = _ends(x.name, y.name)
-        if ends is None:
+        # The argument of the gate t is a_t, which a page has as a at step t: its ending is no part of its name there.
+        if ends is None or any(label.time is not None and _tells_time(label.name) for label in (x, y)):
             return None
         found.add(ends)
         places.append(place)
     return (*found.pop(), frozenset(places)) if len(found) == 1 else None
+
+
+@cache
+def _tells_time(name: str) -> bool:
+    """Answer whether the end of a name says its time, and is left out on a page."""
+    return any(without_time(name, role) != name for role in TIMES)
 
 
 @cache

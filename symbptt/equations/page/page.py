@@ -10,7 +10,7 @@ from symbptt.equations.algebra.normal import in_normal_form
 from symbptt.equations.algebra.traversal import walk
 from symbptt.equations.page.legend import legend, named_constants
 from symbptt.equations.page.lines import Line, Lines, LossLines, Page, Section
-from symbptt.equations.page.textbook import as_families, folded, ordered_as, recursion_of, shared
+from symbptt.equations.page.textbook import as_families, collected, folded, ordered_as, recursion_of, shared
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
 
@@ -40,6 +40,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
         back, own = _split(folded([*back, *own], kept | shared_with), back, own)
     taken = _taken(lines, loss)
     names = free_letters(NAMES, taken)
+    backward, gradients, inputs = (collected(x) for x in (backward, gradients, inputs))
     # SymPy sorts sums; a reader expects (1 - z) backward as it stands forward.
     sections = shared([forward, *ordered_as([backward, gradients, inputs, start], forward)], names)
     titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of the parameters", "Gradients of the inputs",

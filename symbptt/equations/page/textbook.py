@@ -15,11 +15,13 @@ from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
 from symbptt.equations.algebra.expressions import (
     ZERO,
     Call,
+    Count,
     Entries,
     Entry,
     Expr,
     Index,
     Matmul,
+    Number,
     Outside,
     Over,
     Power,
@@ -27,9 +29,11 @@ from symbptt.equations.algebra.expressions import (
     Symbol,
     Times,
     Total,
+    matmul,
     plus,
+    times,
 )  # fmt: skip
-from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.equations.algebra.normal import in_normal_form, with_sign
 from symbptt.equations.algebra.traversal import every, has, mapped_where, relabelled, replaced, walk, with_parts
 from symbptt.equations.notation.writing import RELATIONS
 from symbptt.equations.page.families import Letters, accented, gathered, names_of_lines, summed
@@ -222,6 +226,57 @@ def _is_odd(e: Expr) -> bool:
 
 def _length(e: Expr) -> int:
     return len(e.labels)
+
+
+# What the terms of a sum share.
+
+
+def collected(lines: Sequence[Line]) -> list[Line]:
+    """Return lines whose sums have what all of their terms share once: g (a - b) for g a - g b, aᵀ (b - c) for aᵀ b - aᵀ c."""
+    return [with_right(line, _collected(line.right)) for line in lines]
+
+
+def _collected(e: Expr) -> Expr:
+    found = mapped_where(e, _with_shared, Sum)
+    return e if found is e else in_normal_form(found)
+
+
+def _with_shared(e: Sum) -> Expr:
+    if len(e.terms) < 2 or has(e, Outside, Index):
+        return e
+    terms = [term for _, term in e.terms]
+    if all(isinstance(term, Matmul) for term in terms):
+        return _with_shared_matrix(e)
+    factors = [list(term.factors) if isinstance(term, Times) else [term] for term in terms]
+    shared = [x for x in factors[0] if not isinstance(x, Number | Count) and all(x in other for other in factors)]
+    rests = [_less(other, shared) for other in factors]
+    # A term that is nothing but what all share would leave a one behind.
+    if not shared or not all(rests):
+        return e
+    sign = max(sign for sign, _ in e.terms)
+    inner = plus([(sign * own, times(rest)) for (own, _), rest in zip(e.terms, rests, strict=True)])
+    return with_sign(sign, times([*(x for x in shared if not x.shape), *(x for x in shared if x.shape), inner]))
+
+
+def _less(factors: Sequence[Expr], shared: Sequence[Expr]) -> list[Expr]:
+    left = list(factors)
+    for x in shared:
+        left.remove(x)
+    return left
+
+
+def _with_shared_matrix(e: Sum) -> Expr:
+    """Return a sum of products of matrices that begin or end alike as one."""
+    chains = [term.factors for _, term in e.terms if isinstance(term, Matmul)]
+    for own in (0, -1):
+        rests = [matmul(chain[1:] if own == 0 else chain[:-1]) for chain in chains]
+        first = chains[0][own]
+        # M v - a M v, a number a row times M v, has no such form: (M - a M) v would add a matrix and a row.
+        if first.shape and all(chain[own] == first for chain in chains) and len({x.shape for x in rests}) == 1:
+            rest = plus([(sign, x) for (sign, _), x in zip(e.terms, rests, strict=True)])
+            inner = _with_shared(rest) if isinstance(rest, Sum) else rest
+            return matmul([first, inner] if own == 0 else [inner, first])
+    return e
 
 
 # Names for what is printed twice.
