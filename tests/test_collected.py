@@ -75,6 +75,18 @@ def test_what_all_terms_of_a_sum_share_stands_once() -> None:
     assert lines["da_{content,t}"] == "gate_t content_t ⊙ (dw_t - content_tᵀ dw_t)"
 
 
+def test_what_is_printed_three_times_has_a_name_also_where_it_is_short() -> None:
+    @sb.cell
+    def ratio(x: Input["n"], h: State["n"], w: Param["n"], tau: Param["n"]):
+        f = sb.sigmoid(w * h + x)
+        return (h + f * x) / (1 + f + 1 / tau)
+
+    lines = lines_of(ratio)
+    assert lines["u_t"] == "1 + f_t + 1 / τ" and lines["h_t"] == "(h_{t-1} + f_t ⊙ x_t) / u_t"
+    assert lines["da_t"] == "dh_t ⊙ (x_t / u_t - (h_{t-1} + f_t ⊙ x_t) / u_t²) ⊙ f_t ⊙ (1 - f_t)"
+    assert_read(ratio, sizes_of(ratio))
+
+
 def test_an_inner_product_with_an_outer_one_is_a_quadratic_form() -> None:
     assert lines_of(outer_rule)["dη"] == "Σ_t (x_t - A_{t-1} k_t)ᵀ dA_t k_t"
 

@@ -49,6 +49,8 @@ SHORTEST = 5
 """Symbols and signs of an expression that gets a name where it is printed twice."""
 SHORTEST_CALL = SHORTEST - 2
 """The same of a function."""
+SHORTEST_OFTEN = SHORTEST - 1
+"""The same where it is printed more often than twice."""
 MADE = (Sum, Over, Call, Matmul, Times, Power)
 """What is computed of other values."""
 
@@ -295,9 +297,14 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
     # The largest repeated expression first; its parts then occur once less, and often need no name of their own.
     while True:
         counts = Counter(x for lines in found for line in lines for x in _long(line.right))
-        twice = [e for e, n in counts.items() if n > 1]
+        often = {e: n for e, n in counts.items() if n > 2 or (n > 1 and (e.size >= SHORTEST or isinstance(e, Call)))}
+        # Of (1 + a)² and 1 + a the latter has the name.
+        twice = [e for e in often if not (isinstance(e, Power) and e.base in often)]
         name = next(free, None) if twice else None
-        if name is None:
+        if name is not None and not name.isalpha():
+            # u_1 without a time would be read as u at step 1.
+            twice = [e for e in twice if any(x.time is not None for x in e.labels)]
+        if name is None or not twice:
             return found
         found = _named(found, max(twice, key=lambda e: e.size), name)
 
@@ -344,15 +351,17 @@ def _long(e: Expr) -> Iterator[Expr]:
     while open_:
         e = open_.pop()
         if e.size >= SHORTEST_CALL:  # else all that it is made of is shorter still
-            if _is_worth(e):
+            if _is_worth(e, SHORTEST_OFTEN):
                 yield e
             open_ += e.parts[::-1]
 
 
-def _is_worth(e: Expr) -> bool:
+def _is_worth(e: Expr, least: int = SHORTEST) -> bool:
     """Answer whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
     function = isinstance(e, Call) and e.name not in RELATIONS
-    if e.size < (SHORTEST_CALL if function else SHORTEST) or has(e, Index, Entry, Total, Outside):
+    if e.size < (SHORTEST_CALL if function else SHORTEST if isinstance(e, Call) else least) or has(
+        e, Index, Entry, Total, Outside
+    ):
         return False
     if not isinstance(e, MADE) or (isinstance(e, Sum) and len(e.terms) < 2):
         return False
