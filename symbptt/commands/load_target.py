@@ -41,6 +41,27 @@ def load_target(target: str, models: bool = False) -> Any:
     return _member(load("zoo").CELLS, as_read(target), f"the zoo has no cell {target!r}")
 
 
+def load_function(target: str) -> Any:
+    """Return the function that a target names, path/to/file.py:name.
+
+    Raises: TargetError where there is none.
+    """
+    file, colon, name = target.rpartition(":")
+    if not colon or not file:
+        raise TargetError(f"a function is named as path/to/backward.py:name, got {target!r}")
+    members = _from_file(Path(file))
+    functions = [key for key, value in members.items() if callable(value) and not key.startswith("_")]
+    if name in members and not callable(members[name]):
+        raise TargetError(f"{name} of {file} is no function but a {type(members[name]).__name__}")
+    if name not in members:
+        near = difflib.get_close_matches(name, functions, 1)
+        raise TargetError(
+            f"{file} has no function {name!r}"
+            + (f"\n  did you mean {near[0]}?" if near else f"\n  it has {', '.join(functions) or 'none'}")
+        )
+    return members[name]
+
+
 def _cells(members: dict[str, Any], models: bool = False) -> list[str]:
     kinds = (load("language.cell").Cell, *([load("language.model").Model] if models else []))
     return [name for name, value in members.items() if isinstance(value, kinds)]

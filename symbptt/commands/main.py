@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from symbptt.commands.analyze import analyze
+from symbptt.commands.check import check
 from symbptt.commands.load_target import load, load_target
 from symbptt.commands.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
 from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
@@ -299,6 +300,7 @@ def bench(
 
 
 app.command()(analyze)
+app.command()(check)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.equations import Equations
 from symbptt.language.cell import Cell
+from symbptt.language.model import Loss
 from symbptt.language.user_frames import is_user_file
 
 
@@ -221,7 +222,7 @@ class _Made:
         return None
 
 
-def source_line(cell: Cell, place: str) -> str:
+def source_line(cell: Cell | Loss, place: str) -> str:
     """Return the text of a user's line, `file:line`; nothing where its file cannot be told or read."""
     name, _, number = place.rpartition(":")
     own = cell.function.__code__.co_filename

@@ -23,3 +23,8 @@ def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations
     whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
     names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
     return Equations(recursion, Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names))))
+
+
+def loss_page_of(target: Cell | Model) -> Equations | None:
+    """Return the equations of a model's loss by itself, with the weight of each loss as a cotangent; none of a cell."""
+    return Equations(derive(folded(target.loss.step))) if isinstance(target, Model) else None

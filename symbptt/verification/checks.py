@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,10 +20,11 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.blocks import in_blocks
-from symbptt.verification.comparison import Case, Gradients, gradient_rows, type_rows, value_rows
+from symbptt.verification.comparison import Case, gradient_rows, type_rows, value_rows
 from symbptt.verification.finite_differences import has_complex_version
 from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
+from symbptt.verification.mistakes.explain import Finding, explained
 from symbptt.verification.objective import Truncation, loss_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.regimes import REGIMES, Blocks, sizes_of
@@ -37,6 +38,13 @@ class Verification(Report):
 
     def __str__(self) -> str:
         return _table(self)
+
+
+@dataclass(frozen=True)
+class BackwardCheck(Verification):
+    """The result of a check of a caller's backward pass; `findings` are the mistakes that explain what is wrong, told by `str` too."""
+
+    findings: tuple[Finding, ...] = ()
 
 
 def verify(
@@ -168,7 +176,7 @@ def check_backward(
     params: Any = None,
     domain: Any = None,
     seed: int = 0,
-) -> Verification:
+) -> BackwardCheck:
     """Return the comparison of a backward pass of yours with the derivative of a cell, or of a model's loss.
 
     `backward(params, inputs, state, cotangents)` returns one flat dict of gradients by name, of parameters, inputs and
@@ -199,32 +207,14 @@ def check_backward(
     wrong: Case | None = None
     for case in cases:
         of_case = gradient_rows(case, gradients, is_complex, _wrong(found))
-        wrong = wrong or (case if any(not row.passed and not row.said for row in of_case) else None)
+        # Of no gradient, or of one that changes from call to call, there is nothing to explain.
+        is_wrong = any(not row.passed and (not row.said or row.said.startswith("shape")) for row in of_case)
+        wrong = wrong or (case if is_wrong else None)
         found += of_case
-    report = Verification(target.name, tuple(found))
-    if wrong is None or isinstance(target, Model):
-        return report
-    return replace(report, remarks=_remarks(wrong, gradients, is_complex))
-
-
-def _remarks(case: Case, gradients: Gradients, is_complex: bool) -> tuple[str, ...]:
-    """Tell what a backward pass that is wrong in a case does right there: which cotangents it reads, where it does not read all."""
-    outputs = {k for k in case.cotangents if k not in case.point.state}
-    kept = {
-        "of states": {k: v * (k not in outputs) for k, v in case.cotangents.items()},
-        "of outputs": {k: v * (k in outputs) for k, v in case.cotangents.items()},
-        "of the last step": {k: v * _is_last(v) for k, v in case.cotangents.items()},
-    }
-    chosen = kept.items() if outputs else [("of the last step", kept["of the last step"])]
-    return tuple(
-        f"the backward pass is right where only cotangents {what} are not zero: does it read the others?"
-        for what, sent in chosen
-        if all(row.passed for row in gradient_rows(replace(case, cotangents=sent), gradients, is_complex))
-    )
-
-
-def _is_last(array: Any) -> Any:
-    return (np.arange(len(array)) == len(array) - 1).reshape(-1, *(1,) * (np.ndim(array) - 1))
+    if wrong is None:
+        return BackwardCheck(target.name, tuple(found))
+    findings, remarks = explained(target, gradients, seed, asked, wrong)
+    return BackwardCheck(target.name, tuple(found), (*map(str, findings), *remarks), findings)
 
 
 def _first_point(target: Cell | Model, seed: int, asked: Asked) -> Point:

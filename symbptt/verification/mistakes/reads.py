@@ -1,0 +1,131 @@
+"""Terms that read a wrong value: that of another step, or another value of the same step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from symbptt.autodiff.bptt import per_sample
+from symbptt.verification.adjoints.sweep import EdgeFault
+from symbptt.verification.adjoints.tape import Edge, Tape
+from symbptt.verification.mistakes.mistake import Mistake, Reach
+from symbptt.verification.mistakes.part import Part, faulty
+from symbptt.verification.mistakes.problem import CELL, Draft, Problem
+
+BORDERS = ("exact", "zero", "hold", "wrap", "end")
+"""What is read where there is no such step: what there is, zeros, the nearest step, the step at the other end, the state after the last
+step (which index -1 reads from a list that begins with the initial state)."""
+
+
+def shifted_mistakes(part: Part) -> Iterator[Mistake]:
+    """Yield terms that read a value of the step before or after in the place of that of the same step."""
+    varying = per_sample(part.recursion.graph, part.recursion.forward_ids)
+    for edge in part.tape.edges:
+        own = {node.id for node in edge.nodes} | {edge.bar}
+        read = dict.fromkeys(arg for node in edge.nodes for arg in node.args if arg not in own and arg in varying)
+        for id in read:
+            for by, border, first in _places(part, id):
+                words = partial(_of_step, part, edge, id, by, border, first)
+                apply = partial(_shift, part.name, edge, id, by, border, first)
+                kind = "initial" if not by else "shifted"
+                reach = part.reaches.get(edge.target)
+                # What enters the first step alone changes nothing in steps before.
+                reach = Reach(reach.near, reach.near) if reach is not None and first else reach
+                yield Mistake(kind, words, apply, part.words.place(edge.value), BORDERS.index(border), reach)
+
+
+def _places(part: Part, id: int) -> Iterator[tuple[int, str, bool]]:
+    is_state = part.recursion.graph[id].family == "leaf" and part.recursion.graph[id].attrs.role == "state"
+    if is_state and part.name == CELL:
+        yield 1, "exact", False
+        yield from ((-1, border, False) for border in BORDERS[1:])
+        # What enters the first step alone is read wrongly: zeros, or by hs[-1] the state after the last.
+        yield from ((0, border, True) for border in ("zero", "end"))
+        return
+    yield from ((by, border, False) for by in (1, -1) for border in ("zero", "hold", "wrap"))
+
+
+def _shift(
+    name: str, edge: Edge, id: int, by: int, border: str, first: bool, draft: Draft, problem: Problem
+) -> Draft | None:
+    tape = problem.tape if name == CELL else problem.loss_tape
+    assert tape is not None
+    array = np.broadcast_to(whole := tape.primal[id], (tape.steps, *whole.shape[1:]))
+    if not tape.steps:
+        return None
+    return faulty(name, edge, EdgeFault(reads={id: _moved(tape, id, array, by, border, first)}), draft, problem)
+
+
+def _moved(tape: Tape, id: int, array: Any, by: int, border: str, first: bool) -> Any:
+    """Return an array whose entry t is that of step t + by."""
+    after = _after_state(tape, id, array)
+    if first:
+        entering = np.zeros_like(array[:1]) if border == "zero" else after[-1:]
+        return np.concatenate([np.broadcast_to(entering, array[:1].shape), array[1:]])
+    if border == "exact":
+        return after
+    end = array[:1] if by < 0 else array[-1:]
+    other = array[-1:] if by < 0 else array[:1]
+    # hs[t - 2] of an array of states after each step wraps to the last of them.
+    edge = {"zero": np.zeros_like(end), "hold": end, "wrap": other, "end": after[-1:]}[border]
+    return np.concatenate([edge, array[:-1]] if by < 0 else [array[1:], edge])
+
+
+def _after_state(tape: Tape, id: int, array: Any) -> Any:
+    """Return the state after each step, of a state before each; of another value that value."""
+    name = next((name for name, leaf in tape.recursion.step.leaves.items() if leaf == id), "")
+    after = tape.recursion.step.next.get(name)
+    if after is None:
+        return array
+    return np.broadcast_to(found := tape.primal[after], (tape.steps, tape.batch, *found.shape[2:]))
+
+
+def _of_step(part: Part, edge: Edge, id: int, by: int, border: str, first: bool) -> str:
+    value, bar, term = part.words.value(id), part.words.bar(edge.target), part.words.term(edge)
+    if first:
+        what = "zeros" if border == "zero" else "the state after the last step (index -1)"
+        return f"the term {term} of {bar} reads {what} in the place of the initial state"
+    where = {
+        "exact": "",
+        "zero": ", and zeros where there is none",
+        "hold": ", and the nearest where there is none",
+        "wrap": ", which at the end wraps to the other end",
+        "end": ", at the first step that after the last (index -1)",
+    }[border]
+    step = "one step later" if by > 0 else "one step earlier"
+    return f"the term {term} of {bar} reads {value} {step}{where}"
+
+
+def misread_mistakes(part: Part) -> Iterator[Mistake]:
+    """Yield terms that read another value of the user's in the place of the right one: another gate, the value after the step."""
+    g, varying = part.recursion.graph, per_sample(part.recursion.graph, part.recursion.forward_ids)
+    known = {id for id in part.words.page.labels if id in part.recursion.forward_ids} | set(
+        part.recursion.step.leaves.values()
+    )
+    for edge in part.tape.edges:
+        own = {node.id for node in edge.nodes} | {edge.bar}
+        read = dict.fromkeys(
+            arg for node in edge.nodes for arg in node.args if arg not in own and arg in part.recursion.forward_ids
+        )
+        for id in read:
+            for other in sorted(known - {id}):
+                alike = g.shape(other) == g.shape(id) and (other in varying) == (id in varying)
+                if alike and g[other].family != "number" and getattr(g[other].attrs, "role", "") != "index":
+                    words = partial(_of_other, part, edge, id, other)
+                    apply = partial(_misread, part.name, edge, id, other)
+                    place, reach = part.words.place(edge.value), part.reaches.get(edge.target)
+                    yield Mistake("misread", words, apply, place, 5, reach)
+
+
+def _misread(name: str, edge: Edge, id: int, other: int, draft: Draft, problem: Problem) -> Draft | None:
+    tape = problem.tape if name == CELL else problem.loss_tape
+    assert tape is not None
+    return faulty(name, edge, EdgeFault(reads={id: tape.primal[other]}), draft, problem)
+
+
+def _of_other(part: Part, edge: Edge, id: int, other: int) -> str:
+    value, bar, term = part.words.value(id), part.words.bar(edge.target), part.words.term(edge)
+    return f"the term {term} of {bar} reads {part.words.value(other)} in the place of {value}"
