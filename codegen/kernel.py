@@ -97,7 +97,10 @@ class Kernel:
         """
         params, inputs, state = map(self._named, (params, inputs, state))
         self._check_memory(params, inputs, state, steps, trains=False)
-        return self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        run = self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        # References, as the tape has them: `sb.trace_gradient` computes values anew that the tape does not keep.
+        run.given = params, inputs, state, steps
+        return run
 
     def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
         """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, `.flow` with monitor.

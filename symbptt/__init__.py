@@ -74,6 +74,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.stability.spectra.products import product_spectrum
     from symbptt.stability.spectra.transient import transient_growth
     from symbptt.verification.checks import check_backward, verify
+    from symbptt.verification.gradient_trace import GradientTrace, trace_gradient
 
     tanh: Callable[..., Any]
     sigmoid: Callable[..., Any]
@@ -112,8 +113,9 @@ __version__ = _VERSION
 
 __all__ = [
     "ArgumentError", "CSource",
-    "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation", "Grid", "Index",
-    "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError", "StabilityReport",
+    "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation",
+    "GradientTrace", "Grid", "Index", "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError",
+    "StabilityReport",
     "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError", "TheoremError", "Watch", "Window",
     "abs", "analyze", "arctan", "c_source", "cell", "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value",
     "compare", "compare_designs", "compile", "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
@@ -123,7 +125,8 @@ __all__ = [
     "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population",
     "product_spectrum", "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax",
     "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep",
-    "tan", "tanh", "transient_growth", "transpose", "unroll", "vanishing_condition", "verify", "where", "with_gain",
+    "tan", "tanh", "trace_gradient", "transient_growth", "transpose", "unroll", "vanishing_condition", "verify", "where",
+    "with_gain",
 ]  # fmt: skip
 
 _HOME = {
@@ -163,6 +166,7 @@ _HOME = {
         "symbptt.language.truncation": "Chunked Window",
         "symbptt.drawing.unrolled": "unroll",
         "symbptt.verification.checks": "check_backward verify",
+        "symbptt.verification.gradient_trace": "GradientTrace trace_gradient",
     }.items()
     for name in names.split()
 }

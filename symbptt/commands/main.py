@@ -18,6 +18,7 @@ from symbptt.commands.analyze import analyze
 from symbptt.commands.check import check
 from symbptt.commands.load_target import load, load_target
 from symbptt.commands.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
+from symbptt.commands.trace import trace
 from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
 from symbptt.files import check_own
 from symbptt.version import VERSION
@@ -301,6 +302,7 @@ def bench(
 
 app.command()(analyze)
 app.command()(check)
+app.command()(trace)
 
 
 @app.command()
