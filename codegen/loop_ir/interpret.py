@@ -49,7 +49,7 @@ class Arithmetic:
     `dtype` is that of their arrays ("object" for elements that NumPy does not know), `number` makes an element of a
     SymPy number, `functions` has the elementwise functions by name, of arrays. A remainder under `least` is computed
     again, by `again`, from the argument of the function. `runtime` are the functions of a runtime, of the arrays that
-    they write and those that they read.
+    they write and those that they read. `array` makes an array of floats one of the class that computes with the elements.
     """
 
     dtype: Any
@@ -58,6 +58,7 @@ class Arithmetic:
     least: float = 0.0
     again: Mapping[str, Callable[[Any], Any]] | None = None
     runtime: Mapping[str, Callable[..., None]] = field(default_factory=dict)
+    array: Callable[[Any], Any] = lambda x: x
 
 
 def run(
@@ -122,7 +123,8 @@ class _Machine:
 
     def read(self, view: View) -> Any:
         """Return the elements of a view, as an array that shares their memory."""
-        return strided(self.arrays[view.buffer.name], *self.place(view))
+        found = strided(self.arrays[view.buffer.name], *self.place(view))
+        return self.arithmetic.array(found) if view.buffer.dtype == "float" else found
 
     def place(self, view: View) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[tuple[int, ...], int]]]:
         """Return the start of a view, its shape, and the axes and the step along which each of its axes moves."""

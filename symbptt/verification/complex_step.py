@@ -48,6 +48,10 @@ def _rounded(value: Any) -> Any:
     return value * (1 + UNIT * random.choice((-1, 0, 1), np.shape(value)))
 
 
+class Kept(np.ndarray):
+    """Arrays of a check whose elements are no complex numbers: they stay of their class wherever the user's function goes."""
+
+
 class Analytic(np.ndarray):
     """Complex arrays whose real part equals the result of the plain function to the last bit, comparisons included."""
 
@@ -92,8 +96,14 @@ for _name in METHODS:
 def analytic(value: Any) -> Any:
     """Return complex arrays and scalars, looked for in lists too, as such arrays; all else as it is."""
     if isinstance(value, ARRAYS):
-        return np.asarray(value).view(Analytic) if value.dtype.kind == "c" else value
+        is_other = value.dtype.kind != "c" or isinstance(value, Kept)
+        return value if is_other else np.asarray(value).view(Analytic)
     return type(value)(map(analytic, value)) if isinstance(value, list | tuple) else value
+
+
+def as_like(array: Any, like: Any) -> Any:
+    """Return an array of the class of another one, where that is to be kept."""
+    return array.view(type(like)) if isinstance(like, Kept) else array
 
 
 def _plain(value: Any) -> Any:

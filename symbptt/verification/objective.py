@@ -12,7 +12,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.truncation import Chunked, Window
 from symbptt.verification import oracle
-from symbptt.verification.complex_step import analytic
+from symbptt.verification.complex_step import analytic, as_like
 from symbptt.verification.oracle import Arrays, Point
 
 Truncation = Window | Chunked | None
@@ -100,7 +100,7 @@ def _weighed(cell: Cell, cotangents: Arrays, parts: Parts) -> Value:
 def _each_step(sent: Any, found: Any, point: Point, is_state: bool) -> Any:
     """Cotangents of every step, those given of the last step alone too; those of a state from the end of a sample on
     belong to its last step, whose state they see."""
-    full = np.array(sent)
+    full = as_like(np.array(sent), sent)
     if np.ndim(sent) < np.ndim(found):
         full = np.concatenate([np.zeros((max(point.steps - 1, 0), *np.shape(sent))), full[None]])[: point.steps]
     ends = point.active.sum(0)
@@ -130,7 +130,7 @@ def loss_of(model: Model, point: Point) -> Any:
 def _loss(model: Model, parts: Parts) -> Value:
     def value(point: Point) -> Any:
         consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
-        shared = oracle.prepared(point.params, point) | consts
+        shared = consts | oracle.prepared(point.params, point)
         ends = point.active.sum(0)
         counted = _counted(model, ends)
         total = 0.0

@@ -13,7 +13,7 @@ from symbptt.checks import named
 from symbptt.language.cell import Cell
 from symbptt.language.init import concrete
 from symbptt.language.model import Loss, Model
-from symbptt.verification.complex_step import analytic
+from symbptt.verification.complex_step import analytic, as_like
 
 Arrays = dict[str, Any]
 STEP = 1e-40
@@ -65,7 +65,7 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     consts = constants(cell, point)
     groups = (point.params, point.inputs, point.state, point.state if point.initial is None else point.initial)
     params, inputs, start, initial = (prepared(group, point) for group in groups)
-    params = params | consts
+    params = consts | params  # a check may give constants of its own kind
     active = point.active
     found: dict[str, dict[tuple[int, int], Any]] = {}
     for b in range(point.batch):
@@ -78,7 +78,7 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
             state = {name: analytic(results[name]) for name in names}
             for name, value in results.items():
                 # A copy: the function may return an argument itself, or write into its result at the next step.
-                found.setdefault(name, {})[t, b] = np.array(value)
+                found.setdefault(name, {})[t, b] = as_like(np.array(value), value)
     arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()} if found else _no_steps(cell, point)
     return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}
 
@@ -112,7 +112,7 @@ def _padded(found: dict[tuple[int, int], Any], active: Any, start: Any) -> Any:
         # A sample without any step has its initial state throughout.
         return found[ends[b] - 1, b] if ends[b] else start[b]
 
-    return np.array([[at(t, b) for b in range(batch)] for t in range(steps)])
+    return as_like(np.array([[at(t, b) for b in range(batch)] for t in range(steps)]), zero)
 
 
 def prepared(arrays: Arrays, point: Point) -> Arrays:
@@ -120,7 +120,10 @@ def prepared(arrays: Arrays, point: Point) -> Arrays:
     groups = (point.params, point.inputs, point.state, point.initial or {})
     if not any(np.iscomplexobj(array) for group in groups for array in group.values()):
         return arrays
-    return {k: analytic(np.asarray(v, complex)) if np.asarray(v).dtype.kind in "fc" else v for k, v in arrays.items()}
+    return {
+        k: analytic(as_like(np.asarray(v, complex), v)) if np.asarray(v).dtype.kind in "fc" else v
+        for k, v in arrays.items()
+    }
 
 
 def own(target: Cell | Loss, values: Arrays) -> Arrays:
