@@ -27,6 +27,7 @@ from symbptt.verification.handed import gradients_of
 from symbptt.verification.mistakes.explain import Finding, explained
 from symbptt.verification.objective import Truncation, loss_of
 from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.proof.prove import proof_of
 from symbptt.verification.regimes import REGIMES, Blocks, sizes_of
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.report import Report, Row
@@ -48,7 +49,13 @@ class BackwardCheck(Verification):
 
 
 def verify(
-    target: Cell | Model | Kernel, *, inputs: Any = None, params: Any = None, domain: Any = None, seed: int = 0
+    target: Cell | Model | Kernel,
+    *,
+    inputs: Any = None,
+    params: Any = None,
+    domain: Any = None,
+    seed: int = 0,
+    proof: bool = True,
 ) -> Verification:
     """Return the comparison of the generated module with the user's function, in eight regimes, on several sizes.
 
@@ -60,6 +67,11 @@ def verify(
     zero or one. Some sizes have several blocks of steps, and several windows of a scan. Of a model, its loss and the
     gradients of that; of a truncated kernel, gradients with those states constant that the truncation names. Of
     single precision only the types are looked at.
+
+    With `proof` the gradients are compared once more, exactly: over a field of residues, where nothing rounds, with random
+    elements for numbers and for the values of functions, and dual numbers through the user's own function. Of a cell or a
+    model that takes every path that a call may take: blocks of steps, windows, masks, options, places and reductions of a
+    loss, and the loops behind every pass. `report.proof` lists the paths; what the field cannot tell is said there.
 
     `inputs` (T, B, ...) or (T, ...) and `params` are arrays to check at, by name; what they leave out is drawn. `domain`
     says where: domain={"x": (0, 1), "keep": "binary", "p": "positive"}.
@@ -79,7 +91,8 @@ def verify(
         raise ArgumentError(
             "the gradients of a clipped kernel are not those of a function\n  verify the kernel without clip_adjoint"
         )
-    return Verification(kernel.target.name, tuple(rows(kernel, seed, asked)))
+    compared = tuple(rows(kernel, seed, asked))
+    return Verification(kernel.target.name, compared, proof=proof_of(target, seed, asked) if proof else None)
 
 
 def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
@@ -161,7 +174,7 @@ def _trained(kernel: Kernel, point: Point) -> Any:
 
 def _fixed(arrays: Arrays) -> Arrays:
     """Views that cannot be written: a module that changes its arguments raises an error."""
-    views = {k: np.asarray(v)[...] for k, v in arrays.items()}
+    views = {k: np.asanyarray(v)[...] for k, v in arrays.items()}
     for view in views.values():
         # The view is locked, not the array behind it: the point is used again for other checks.
         view.flags.writeable = False
@@ -270,6 +283,7 @@ def _table(report: Report) -> str:
     lines += [f"{block}: {text}" for block, text in said.items()]
     lines += [f"compared nowhere: {', '.join(report.uncompared)}"] * bool(report.uncompared)
     lines += report.remarks
+    lines += [str(report.proof)] if report.proof else []
     notes = sorted({f"{row.regime}: {row.note}" for row in report.rows if row.note})
     return "\n".join(
         lines + [f"not compared: {note}" for note in notes] + [f"wrong: {', '.join(report.wrong)}"] * bool(report.wrong)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from symbptt.verification.proof.results import Proof
+
 
 @dataclass(frozen=True)
 class Row:
@@ -33,11 +35,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a verification; `remarks` are the findings of further comparisons."""
+    """The result of a verification; `remarks` are the findings of further comparisons, `proof` is the exact one over a field."""
 
     name: str
     rows: tuple[Row, ...] = field(repr=False)
     remarks: tuple[str, ...] = ()
+    proof: Proof | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -54,7 +57,7 @@ class Report:
     def wrong(self) -> tuple[str, ...]:
         """The names of the blocks with an error, without the step, then of those that were compared nowhere."""
         failed = (row.name for row in self.rows if not row.passed)
-        return tuple(dict.fromkeys([*failed, *self.uncompared]))
+        return tuple(dict.fromkeys([*failed, *(self.proof.wrong if self.proof else ()), *self.uncompared]))
 
     @property
     def worst(self) -> Row | None:

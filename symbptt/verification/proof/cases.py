@@ -1,0 +1,129 @@
+"""The arguments of a comparison, drawn once for all that is compared there, with what the user's function says of them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from symbptt.errors import one_line
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.verification import oracle
+from symbptt.verification.objective import Truncation, loss_of
+from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.proof.atoms import Atoms, NoRootError
+from symbptt.verification.proof.draws import NoDrawError, drawn, in_field, regular, with_constants
+from symbptt.verification.proof.identity import Group, directions, tangent
+from symbptt.verification.proof.residues import functions_of
+from symbptt.verification.proof.settings import WHOLE, Setting
+from symbptt.verification.requests import Asked
+
+SPELLED = "the user's function does not run on elements of a field"
+ONES = "named sizes cannot all be 1"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A point of random elements, the values there by the user's function, cotangents, and a direction of all arguments."""
+
+    target: Cell | Model
+    atoms: Atoms
+    point: Point
+    wanted: Arrays
+    sent: Arrays
+    moving: dict[Group, Any]
+    slopes: dict[Truncation, float] = field(default_factory=dict)
+
+    def slope(self, truncation: Truncation) -> float:
+        """Return <u, J v> for the direction of the case."""
+        if truncation not in self.slopes:
+            self.slopes[truncation] = self.along(truncation, self.moving)
+        return self.slopes[truncation]
+
+    def along(self, truncation: Truncation, moving: dict[Group, Any]) -> float:
+        """Return <u, J v> for another direction."""
+        return tangent(self.target, self.sent, self.point, truncation, moving)
+
+
+class Cases:
+    """The cases of one proof by target and setting; in place of one that cannot be, the reason."""
+
+    def __init__(self, seed: int, asked: Asked) -> None:
+        self.seed, self.asked = seed, asked
+        self.known: dict[tuple[int, Setting], Case | str] = {}
+
+    def at(self, target: Cell | Model, setting: Setting) -> Case | str:
+        """Return the case of a setting, or in words why there is none."""
+        key = id(target), replace(setting, path="", monitor=False, blocks=WHOLE)
+        if key not in self.known:
+            self.known[key] = self._made(target, setting)
+        return self.known[key]
+
+    def _made(self, target: Cell | Model, setting: Setting) -> Case | str:
+        seed = self.seed + zlib.crc32(repr(setting).encode()) % 10**6
+        point = setting.point(target, seed, self.asked)
+        if point is None:
+            return ONES
+        try:
+            return self._drawn(target, setting, point, Atoms(seed), np.random.default_rng(seed))
+        except NoDrawError as error:
+            return str(error)
+        except Exception as error:  # whatever the user's function says of elements, it is no reason to stop
+            return f"{SPELLED}: {type(error).__name__}: {one_line(error)}"
+
+    def _drawn(
+        self, target: Cell | Model, setting: Setting, point: Point, atoms: Atoms, random: np.random.Generator
+    ) -> Case:
+        found = in_field(point, random)
+        with functions_of(atoms), np.errstate(all="ignore"):
+            atoms.strict = True
+            try:
+                wanted, sent = _expected(target, setting, found, random)
+            except NoRootError:
+                return self._searched(target, setting, found, atoms, random)
+            finally:
+                atoms.strict = False
+            return _case(target, atoms, found, wanted, sent, random)
+
+    def _searched(
+        self, target: Cell | Model, setting: Setting, point: Point, atoms: Atoms, random: np.random.Generator
+    ) -> Case:
+        """Return a case where square roots had to be looked for; a model begins with the arguments of its cell."""
+        if isinstance(target, Model):
+            of_cell = self.at(target.cell, replace(setting, last=False, only=""))
+            if isinstance(of_cell, str):
+                raise NoDrawError(of_cell)
+            atoms, own = of_cell.atoms, of_cell.point
+            point = replace(point, params=point.params | own.params, inputs=own.inputs, state=own.state)
+        with functions_of(atoms):
+            atoms.strict = True
+            try:
+                found = regular(point, target, atoms, random)
+                wanted, sent = _expected(target, setting, found, random)
+            finally:
+                atoms.strict = False
+            return _case(target, atoms, found, wanted, sent, random)
+
+
+def _case(
+    target: Cell | Model, atoms: Atoms, point: Point, wanted: Arrays, sent: Arrays, random: np.random.Generator
+) -> Case:
+    found = Case(target, atoms, point, wanted, sent, directions(point, target, random))
+    found.slope(None)  # a function that has no tangent says so here
+    return found
+
+
+def _expected(
+    target: Cell | Model, setting: Setting, point: Point, random: np.random.Generator
+) -> tuple[Arrays, Arrays]:
+    """Return the values of the user's function, and random cotangents of those that a setting gives any."""
+    full = with_constants(point, target)
+    if isinstance(target, Model):
+        return {"loss": loss_of(target, full)}, {}
+    states, outputs = oracle.run(target, full)
+    chosen = {"states": states, "outputs": outputs}.get(setting.only) or states | outputs
+    sent = {k: drawn(v.shape[1:] if setting.last and k in states else v.shape, random) for k, v in chosen.items()}
+    return states | outputs, sent

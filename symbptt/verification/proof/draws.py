@@ -1,0 +1,153 @@
+"""Random elements of the field as arguments of a cell or a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.verification import oracle
+from symbptt.verification.objective import loss_of
+from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.proof.atoms import Atoms, NoRootError
+from symbptt.verification.proof.field import P
+from symbptt.verification.proof.residues import elements, residues
+
+NO_DRAW = "no arguments were found for which all square roots exist"
+TRIES = (400, 150)
+"""Draws of arguments for one case, and for each step of each sample, until all square roots exist: of k roots one in 2**k."""
+AGAIN = 6
+"""Draws of one step, after which the step before it is drawn again."""
+
+
+class NoDrawError(ArithmeticError):
+    """No arguments were found for which all square roots exist."""
+
+
+def drawn(shape: Any, random: np.random.Generator) -> Any:
+    """Return random elements other than zero."""
+    return residues(random.integers(1, P, shape).astype(float))
+
+
+def in_field(point: Point, random: np.random.Generator) -> Point:
+    """Return a point whose numbers are random elements; integers and masks stay."""
+
+    def of(arrays: Mapping[str, Any]) -> Arrays:
+        return {k: v if np.asarray(v).dtype.kind in "iu" else drawn(np.shape(v), random) for k, v in arrays.items()}
+
+    return replace(
+        point, params=of(point.params), inputs=of(point.inputs), state=of(point.state), targets=of(point.targets)
+    )
+
+
+def with_constants(point: Point, target: Cell | Model) -> Point:
+    """Return the point with the constants that have a default, as elements, among the parameters."""
+    found: Arrays = dict(oracle.constants(target.cell if isinstance(target, Model) else target, point))
+    if isinstance(target, Model):
+        found |= {a.name: a.default for a in target.loss.arguments if a.role == "const" and a.default is not None}
+    # A whole number is an element as it stands, and may be a number of rounds of a loop.
+    changed = {k: v if isinstance(v, int) else residues(elements(v)) for k, v in found.items()}
+    return replace(point, params=changed | point.params)
+
+
+def regular(point: Point, target: Cell | Model, atoms: Atoms, random: np.random.Generator) -> Point:
+    """Return random arguments at which every square root exists that the user's functions ask for.
+
+    Parameters are drawn with the first step of the first sample; then steps one after the other, those before stay as
+    they are.
+
+    Raises: NoDrawError where none are found.
+    """
+    search = _Search(target, atoms, random, TRIES[0] + TRIES[1] * point.steps * point.batch)
+    found = search.begun(point)
+    for b in range(point.batch):
+        search.drawn_on(found, b)
+    if search.run(found) is None:
+        raise NoDrawError(NO_DRAW)
+    return found
+
+
+class _Search:
+    """The draws of one case, each of which is tried on the user's functions."""
+
+    def __init__(self, target: Cell | Model, atoms: Atoms, random: np.random.Generator, left: int) -> None:
+        self.target, self.atoms, self.random, self.left = target, atoms, random, left
+        self.cell = target.cell if isinstance(target, Model) else target
+
+    def run(self, point: Point) -> Arrays | None:
+        """Return the states of the user's function, or None where a square root does not exist."""
+        self.left -= 1
+        if self.left < 0:
+            raise NoDrawError(NO_DRAW)
+        before, full = self.atoms.lengths(), with_constants(point, self.target)
+        try:
+            states, _ = oracle.run(self.cell, full)
+            if isinstance(self.target, Model):
+                loss_of(self.target, full)
+        except NoRootError:
+            self.atoms.forget(before)
+            return None
+        return states
+
+    def begun(self, point: Point) -> Point:
+        """Return random arguments at which the roots of the first step of the first sample exist."""
+        found = point
+        while True:
+            if not point.steps or not point.batch or self.run(_step(found, self.target, 0, 0, None)) is not None:
+                return found
+            found = in_field(point, self.random)
+
+    def drawn_on(self, point: Point, b: int) -> None:
+        """Draw the arguments of the steps of a sample until all roots exist.
+
+        A root of a state alone cannot be mended at its step: after some tries the step before is drawn again.
+        """
+        tries, most = 0, AGAIN
+        before: list[Arrays | None] = [None]
+        while (t := len(before) - 1) < point.steps:
+            states = self.run(_step(point, self.target, b, t, before[t]))
+            if states is not None:
+                before.append({k: v[-1] for k, v in states.items()})
+                tries = 0
+                continue
+            tries += 1
+            if tries > most and t:
+                before.pop()
+                tries, most = 0, most + 2
+            _redraw(point, b, len(before) - 1, self.random, _is_timed(self.target))
+
+
+def _is_timed(target: Cell | Model) -> bool:
+    """Answer whether targets have an axis of steps."""
+    return isinstance(target, Model) and target.at == "every"
+
+
+def _step(point: Point, target: Cell | Model, b: int, t: int, state: Arrays | None) -> Point:
+    """Return one step of one sample, from a state or from the initial one."""
+    initial = {k: v[b : b + 1] for k, v in point.state.items()}
+    step, one = slice(t, t + 1), slice(b, b + 1)
+    return replace(
+        point,
+        inputs={k: v[step, one] for k, v in point.inputs.items()},
+        state=initial if state is None else state,
+        initial=initial,
+        targets={k: v[step, one] if _is_timed(target) else v[one] for k, v in point.targets.items()},
+        steps=1,
+        batch=1,
+        lengths=None if point.lengths is None else np.clip(point.lengths[one] - t, 0, 1),
+        reset=None if point.reset is None else point.reset[step, one],
+    )
+
+
+def _redraw(point: Point, b: int, t: int, random: np.random.Generator, cut: bool) -> None:
+    """Draw the arguments of a step of a sample again; of the first step, or without inputs, the initial states too."""
+    numbers: list[Any] = [v[t, b : b + 1] for v in point.inputs.values() if v.dtype.kind == "f"]
+    numbers += [v[t, b : b + 1] if cut else v[b : b + 1] for v in point.targets.values() if v.dtype.kind == "f"]
+    if t == 0 or not numbers:
+        numbers += [v[b : b + 1] for v in point.state.values()]
+    for array in numbers:
+        array[...] = drawn(array.shape, random)

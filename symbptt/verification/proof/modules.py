@@ -1,0 +1,137 @@
+"""The text of a generated module, executed on elements of the field.
+
+The module's own lines run. What they ask of NumPy is answered by a namespace that makes arrays of elements; of the runtime
+only what decides by the size of a number is replaced: a field knows no large and no small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.load import load
+from symbptt.verification.blocks import TILE
+from symbptt.verification.proof.residues import Residues, elements, residues
+from symbptt.verification.regimes import Blocks
+
+
+def _of(array: Any, dtype: Any) -> Any:
+    """Return an array as elements, where its type is one of floats."""
+    is_float = np.dtype(dtype).kind == "f" if dtype is not None else np.asarray(array).dtype.kind == "f"
+    if isinstance(array, Residues) or not is_float:
+        return np.array(array, dtype, subok=True) if dtype is not None else array
+    return residues(elements(array))
+
+
+def unwritten(shape: Any, dtype: Any = float) -> Any:
+    """Return an array to write into, filled with NaN or −1: an entry that is read before it is written shows."""
+    found = np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype)
+    return residues(found)
+
+
+class Namespace:
+    """NumPy for a module over the field: what it makes of floats are elements."""
+
+    empty = staticmethod(unwritten)
+
+    @staticmethod
+    def empty_like(array: Any, dtype: Any = None, shape: Any = None) -> Any:
+        """Return an array to write into, of the shape and the type of another."""
+        return unwritten(np.shape(array) if shape is None else shape, array.dtype if dtype is None else dtype)
+
+    @staticmethod
+    def zeros(shape: Any, dtype: Any = float) -> Any:
+        """Return an array of zeros."""
+        return residues(np.zeros(shape, dtype))
+
+    @staticmethod
+    def ones(shape: Any, dtype: Any = float) -> Any:
+        """Return an array of ones."""
+        return residues(np.ones(shape, dtype))
+
+    @staticmethod
+    def full(shape: Any, value: Any, dtype: Any = None) -> Any:
+        """Return an array of equal elements."""
+        return (
+            _of(np.full(shape, value, dtype), dtype)
+            if not isinstance(value, Residues)
+            else residues(np.full(shape, value))
+        )
+
+    @staticmethod
+    def array(value: Any, dtype: Any = None) -> Any:
+        """Return a new array."""
+        return np.array(value, dtype, subok=True) if isinstance(value, Residues) else _of(np.array(value, dtype), dtype)
+
+    @staticmethod
+    def asarray(value: Any, dtype: Any = None) -> Any:
+        """Return an array, the same where it is one."""
+        return value if isinstance(value, Residues) else _of(np.asarray(value, dtype), dtype)
+
+    @staticmethod
+    def ascontiguousarray(value: Any) -> Any:
+        """Return an array without gaps."""
+        return residues(np.ascontiguousarray(value))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+class Unwritten:
+    """A workspace that stores nothing."""
+
+    nbytes, limit = 0, 0
+
+    def room(self, shape: Any, dtype: Any) -> Any:
+        """Return an array to write into."""
+        return unwritten(shape, dtype)
+
+    def give(self, rooms: Any) -> None:
+        """Take arrays back."""
+
+
+def over_field(kernel: Kernel, blocks: Blocks) -> Kernel:
+    """Return the kernel with its module loaded once more, on elements of the field, and with other numbers of steps in a block
+    and a window of a scan."""
+    module = load(kernel.source, f"<symbptt {kernel.target.name}, over a field>")
+
+    def steps(T: int, B: int, size: int, rows: int = 0) -> int:
+        return max(min(T, blocks.steps), 1)
+
+    def window(T: int, states: Any, least: int) -> int:
+        return min(blocks.window, 1 << max(T, 1).bit_length() - 1) if T else 0
+
+    replaced = REPLACED | {"_steps": steps, "_window": window, "TILE": TILE}
+    vars(module).update(
+        {k: v for k, v in replaced.items() if hasattr(module, k)}, WORKSPACE=Unwritten(), np=Namespace()
+    )
+    # A copy with another module: all else stays that of the caller's kernel.
+    other: Kernel = object.__new__(type(kernel))
+    vars(other).update({**vars(kernel), "module": module})
+    return other
+
+
+def sharpened(rest: Any, of: Callable[[Any], Any], argument: Callable[[], Any]) -> Any:
+    """Compute what a function leaves of one once more wherever the argument is positive: the formula is meant for large ones,
+    and is true of all that are."""
+    at = np.broadcast_to(argument(), rest.shape)
+    positive = at > 0
+    rest[positive] = of(np.exp(-at[positive]))
+    return rest
+
+
+REPLACED: dict[str, Any] = {
+    "_sharpened": sharpened,
+    # Norms are for clipping and monitoring, which decide by their size; clipping is off where no norm is over the limit.
+    "_norm": lambda x: 0.0,
+    "_norms": lambda arrays: (np.zeros(len(arrays[0])), np.zeros(len(arrays[0]), int)),
+    "_clip": lambda adjoints, limit: None,
+    # A scan is left to the plain loop where its coefficients are large.
+    "_is_small": lambda a: True,
+    "_wide": lambda dtype: dtype,
+    "erf": lambda x: residues(x).erf(),
+}
+"""The functions of the runtime that look at the size of numbers, with what they mean where there is none."""

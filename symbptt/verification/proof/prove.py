@@ -1,0 +1,75 @@
+"""The proof of a cell, a model or a kernel: every path of its module, and its loops behind every pass, over a field."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.kernel import Kernel
+from symbptt.errors import one_line
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.verification import oracle
+from symbptt.verification.proof.cases import Case, Cases
+from symbptt.verification.proof.floats import agrees_in_floats
+from symbptt.verification.proof.identity import wrong_blocks
+from symbptt.verification.proof.residues import elements, functions_of
+from symbptt.verification.proof.results import Line, Proof
+from symbptt.verification.proof.rules import functions_in, line_of_rules, wrong_rules
+from symbptt.verification.proof.settings import Setting
+from symbptt.verification.proof.subjects import Subject, subjects_of
+from symbptt.verification.proof.symbolic import symbolic
+from symbptt.verification.requests import NOTHING, Asked
+
+GENERATED = "what is generated does not run on elements of a field"
+FLOATS = (
+    "it differs from the user's function over the field, and agrees in floats: "
+    "it uses an identity of functions that the field does not know"
+)
+
+SECONDS = 2.0
+"""The time of the symbolic proof, which takes as many sizes as it reaches."""
+
+
+def proof_of(target: Cell | Model | Kernel, seed: int, asked: Asked = NOTHING) -> Proof:
+    """Return the proof of a kernel, or of all modules that a cell or a model may have."""
+    cell = target.target if isinstance(target, Kernel) else target
+    cases = Cases(seed, asked)
+    lines = [line_of(subject, setting, cases) for subject, settings in subjects_of(target) for setting in settings]
+    names = [f"d{a.name}" + "_0" * (a.role == "state") for a in cell.arguments if a.name in oracle.differentiable(cell)]
+    stepped = cell.cell if isinstance(cell, Model) else cell
+    steps = [stepped.step, *([cell.loss.step] if isinstance(cell, Model) else [])]
+    functions = functions_in(steps)
+    words = "" if isinstance(target, Kernel) else str(symbolic(stepped, asked, SECONDS))
+    return Proof(tuple(names), tuple(lines), words, line_of_rules(functions), wrong_rules(functions))
+
+
+def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
+    """Return the comparison of one subject in one setting."""
+    case = cases.at(subject.target, setting)
+    line = partial(Line, subject.words, setting.path, setting.sizes)
+    if isinstance(case, str):
+        return line(note=case)
+    with functions_of(case.atoms), np.errstate(all="ignore"):
+        try:
+            differing = _differing(subject, setting, case)
+        except Exception as error:  # a difference is found where both sides are there
+            return line(note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
+    if differing and agrees_in_floats(subject, setting, cases.seed, cases.asked, differing):
+        return line(note=FLOATS)
+    blocks = (*case.wanted, *oracle.blocks(case.point, oracle.differentiable(subject.target)))
+    return line(tuple(blocks), tuple(differing))
+
+
+def _differing(subject: Subject, setting: Setting, case: Case) -> list[str]:
+    """Return the labels of the values and blocks that are not the same on both sides."""
+    values, gradients = subject.on_elements(setting)(case.point, case.sent)
+    found = [k for k, v in case.wanted.items() if not _same(v, values.get(k))]
+    slope, along = case.slope(subject.truncation), partial(case.along, subject.truncation)
+    return found + wrong_blocks(case.point, subject.target, gradients, case.moving, slope, along)
+
+
+def _same(wanted: Any, given: Any) -> bool:
+    return given is not None and np.array_equal(elements(wanted), elements(given))

@@ -1,0 +1,118 @@
+"""The paths that calls of a module take, each as a small case: blocks of steps, windows of scans, masks, cotangents, options.
+
+Thresholds that a module takes from the size of a cache are parameters here, so small that few steps have several blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.language.truncation import Chunked, Window
+from symbptt.verification.oracle import Point
+from symbptt.verification.regimes import REGIMES, Blocks, Size
+from symbptt.verification.regimes import point as draw
+from symbptt.verification.requests import Asked
+
+WHOLE = Blocks(99, 2)
+"""All steps in one block."""
+LENGTHS = np.array([2, 4, 5, 3, 1, 0])
+"""Samples that end at every step of five, one without any."""
+RESET = np.array(
+    [[0, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 1], [1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1], [1, 1, 0, 1, 0, 0]], bool
+)
+"""At first steps, inside, at a last step, and behind a sample's end, where none is."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to call a kernel: its sizes, how many steps a block and a window of a scan have, what is masked, which
+    cotangents are given; `monitor`: with the norms of adjoints."""
+
+    path: str
+    size: Size
+    blocks: Blocks = WHOLE
+    lengths: bool = False
+    reset: bool = False
+    last: bool = False
+    only: str = ""
+    monitor: bool = False
+
+    @property
+    def sizes(self) -> str:
+        """The sizes in words."""
+        return f"T = {self.size.steps}, B = {self.size.batch}"
+
+    def point(self, target: Cell | Model, seed: int, asked: Asked) -> Point | None:
+        """Return a point of floats with the sizes and the masks of the setting; none where sizes cannot all be 1."""
+        found = draw(target, REGIMES[0], self.size, seed, asked)
+        if found is None:
+            return None
+        masks: dict[str, Any] = {
+            "lengths": LENGTHS[: self.size.batch] if self.lengths else None,
+            "reset": RESET[: self.size.steps, : self.size.batch] if self.reset else None,
+        }
+        return replace(found, **masks)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `compile`, in words and as they are."""
+
+    words: str = ""
+    memory: str | int = "all"
+    truncation: Window | Chunked | None = None
+    clip_adjoint: float | None = None
+    piece: tuple[int, int] | None = None
+
+
+MASKED = Setting("lengths and resets, over three blocks", Size(5, 6), Blocks(2, 2), True, True, monitor=True)
+PLAIN = (
+    Setting("one block of steps", Size(3, 2)),
+    Setting("three blocks, the last one short", Size(5, 2), Blocks(2, 2)),
+    Setting(
+        "two blocks; cotangents of states at the last step alone", Size(6, 1), Blocks(4, 2), last=True, only="states"
+    ),
+    Setting("several windows of a scan in a block, the last one short", Size(9, 2), Blocks(8, 2)),
+    MASKED,
+    Setting("lengths; cotangents of outputs alone", Size(5, 4), Blocks(3, 2), lengths=True, only="outputs"),
+    Setting("resets; cotangents of states at the last step", Size(5, 4), Blocks(3, 2), reset=True, last=True),
+    Setting("all named sizes 1", Size(2, 1, ones=True)),
+    Setting("one step of one sample", Size(1, 1)),
+    Setting("named sizes in another order", Size(2, 2, other=True)),
+)
+"""The paths of a module without options."""
+FEW = (Setting("three blocks, the last one short", Size(5, 2), Blocks(2, 2)), MASKED)
+"""The paths of a module with an option."""
+LOOPS = (
+    Setting("without masks, over two blocks", Size(3, 2)),
+    Setting("with lengths and resets", Size(3, 3), lengths=True, reset=True),
+)
+"""The paths of loops."""
+OPTIONS = (
+    Options('memory="sqrt"', memory="sqrt"),
+    Options("memory in bytes, pieces of two steps", memory=2**40, piece=(2, 1)),
+    Options("truncation=Window(2)", truncation=Window(2)),
+    Options("truncation=Chunked(2, 3)", truncation=Chunked(2, 3)),
+    Options("truncation=Chunked(3, 2)", truncation=Chunked(3, 2)),
+    Options("clip_adjoint, where no norm is over it", clip_adjoint=1e30),
+)
+"""The options that change which text a module has."""
+
+
+def settings_of(target: Cell | Model, plain: bool) -> Iterator[Setting]:
+    """Yield the paths of a kernel, with or without options; those that differ by the cotangents given only where there are
+    outputs and cotangents."""
+    cell = target if isinstance(target, Cell) else None
+    for setting in PLAIN if plain else FEW:
+        if setting.only == "outputs" and (cell is None or not cell.step.outputs):
+            yield replace(setting, path="lengths", only="")
+        elif cell is None:
+            yield replace(setting, path=setting.path.split("; cotangents")[0], last=False, only="")
+        else:
+            yield setting

@@ -1,0 +1,126 @@
+"""What a proof runs: a module with each option, models with each loss, and the loops of a cell behind each pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from symbptt.autodiff.bptt import derive
+from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.codegen.loop_ir.arithmetics import floats
+from symbptt.codegen.passes import PASSES
+from symbptt.codegen.program.program import program_of
+from symbptt.codegen.program.regions import place
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.verification.blocks import in_blocks
+from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.proof.general_loss import general_loss
+from symbptt.verification.proof.identity import Group
+from symbptt.verification.proof.loops import arithmetic, lowered, run_loops
+from symbptt.verification.proof.modules import over_field, sharpened
+from symbptt.verification.proof.settings import LOOPS, OPTIONS, Options, Setting, settings_of
+
+Found = tuple[Arrays, dict[Group, Any]]
+"""Values by name, and gradients by group and name."""
+Run = Callable[[Point, Arrays], Found]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is run: its words, the cell or the model, the truncation, and how it runs on elements and on floats."""
+
+    words: str
+    target: Cell | Model
+    truncation: Any
+    on_elements: Callable[[Setting], Run]
+    on_floats: Callable[[Setting], Run]
+
+
+def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[Setting]]]:
+    if isinstance(target, Kernel):
+        plain = target.truncation is None and target.memory == "all"
+        yield _of_kernel("this module", target), [*settings_of(target.target, plain)]
+        return
+    kernel = compile_cell(target)
+    yield _of_kernel("module", kernel), [*settings_of(target, True)]
+    few = [*settings_of(target, False)]
+    for options in OPTIONS:
+        yield _of_kernel(f"module with {options.words}", _compiled(target, options), options), few
+    for model in _models(target):
+        words = f"loss at {'every step' if model.at == 'every' else 'the last step'}, {model.reduction}"
+        yield _of_kernel(words, compile_cell(model)), [*settings_of(model, False)]
+    cell = target.cell if isinstance(target, Model) else target
+    yield from loops_of(cell)
+
+
+def _models(target: Cell | Model) -> Iterator[Model]:
+    """Yield models with both places and both reductions: of a model all but its own, of a cell with a loss of all values."""
+    cell, loss = (target.cell, target.loss) if isinstance(target, Model) else (target, general_loss(target))
+    own = (target.at, target.reduction) if isinstance(target, Model) else None
+    for pair in (("every", "sum"), ("every", "mean"), ("last", "sum"), ("last", "mean")):
+        if pair != own:
+            yield Model(cell, loss, *pair)
+
+
+def _compiled(target: Cell | Model, options: Options) -> Kernel:
+    return compile_cell(target, memory=options.memory, truncation=options.truncation, clip_adjoint=options.clip_adjoint)
+
+
+def _of_kernel(words: str, kernel: Kernel, options: Options | None = None) -> Subject:
+    def on_elements(setting: Setting) -> Run:
+        other = over_field(kernel, setting.blocks)
+        piece = options.piece if options else None
+        if piece is not None:
+            vars(other.module)["_pieces"] = lambda call, end, trains: (max(min(piece[0], end), 1), piece[1])
+        return _runner(other, setting)
+
+    def on_floats(setting: Setting) -> Run:
+        other = in_blocks(kernel, setting.blocks)
+        # What a module computes again where a function saturates is computed again wherever it is true, as over the field.
+        vars(other.module).update({k: sharpened for k in ("_sharpened",) if hasattr(other.module, k)})
+        return _runner(other, setting)
+
+    return Subject(words, kernel.target, kernel.truncation, on_elements, on_floats)
+
+
+def _runner(kernel: Kernel, setting: Setting) -> Run:
+    def run(point: Point, sent: Arrays) -> Found:
+        params = {k: v for k, v in point.params.items() if k in kernel.module.SHAPES}
+        common: dict[str, Any] = {"steps": point.steps, **point.masks}
+        if isinstance(kernel.target, Model):
+            loss, found = kernel.value_and_grad(
+                params, point.inputs, point.targets, point.state, monitor=setting.monitor, **common
+            )
+            values: Arrays = {"loss": loss}
+        else:
+            first = kernel.forward(params, point.inputs, point.state, **common)
+            values, found = first.states | first.outputs, kernel.backward(first, sent, monitor=setting.monitor)
+        groups = (("params", found.params), ("inputs", found.inputs), ("state", found.state))
+        return values, {(group, name): v for group, arrays in groups for name, v in arrays.items()}
+
+    return run
+
+
+def loops_of(cell: Cell) -> Iterator[tuple[Subject, list[Setting]]]:
+    """Yield the loops of a cell as derived, behind each pass alone, and behind all passes."""
+    recursion = derive(cell.step)
+    alone = [(f"behind the pass {p.__name__} alone", (p, place)) for p in PASSES if p is not place]
+    named: list[tuple[str, tuple[Any, ...]]] = [("as derived", (place,)), *alone, ("behind all passes", PASSES)]
+    for words, passes in named:
+        whole = words in ("as derived", "behind all passes")
+        yield _of_loops(f"loops {words}", cell, program_of(recursion), passes), [*(LOOPS if whole else LOOPS[1:])]
+
+
+def _of_loops(words: str, cell: Cell, program: Any, passes: Any) -> Subject:
+    found = lowered(program, passes, True)
+
+    def on_elements(setting: Setting) -> Run:
+        return lambda point, sent: run_loops(found, cell, point, sent, 2, arithmetic())
+
+    def on_floats(setting: Setting) -> Run:
+        return lambda point, sent: run_loops(found, cell, point, sent, 2, floats())
+
+    return Subject(words, cell, None, on_elements, on_floats)

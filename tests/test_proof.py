@@ -1,0 +1,356 @@
+"""Exact proofs over a field: what is right is proved on every path, and mistakes of every kind are found, each on one path at least."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import symbptt as sb
+from symbptt import Const, Index, Input, Param, State, Target, ops
+from symbptt.codegen.kernel import Kernel
+from symbptt.verification.proof import rules, subjects
+from symbptt.verification.proof.atoms import Atoms, NoRootError
+from symbptt.verification.proof.cases import Cases
+from symbptt.verification.proof.constants import element, fraction
+from symbptt.verification.proof.field import P, character, inverse, power, product, root, times
+from symbptt.verification.proof.opaque import Opaque
+from symbptt.verification.proof.prove import line_of, proof_of
+from symbptt.verification.proof.residues import elements, functions_of, residues
+from symbptt.verification.proof.results import Proof
+from symbptt.verification.proof.settings import FEW, LOOPS, MASKED, PLAIN
+from symbptt.verification.proof.subjects import subjects_of
+from symbptt.verification.proof.symbolic import symbolic
+from symbptt.verification.requests import NOTHING
+from symbptt.zoo import gru, lstm, min_gru
+from tests.public_cells import CELLS
+
+pytestmark = [pytest.mark.proof, pytest.mark.filterwarnings("ignore:.*is never used")]
+ZOO = {name: cell for name, cell in vars(sb.zoo).items() if isinstance(cell, sb.Cell)}
+
+
+@sb.cell
+def scanned(x: Input["m"], h: State["n"], Wz: Param["n m"], Wc: Param["n m"]):
+    z = sb.sigmoid(Wz @ x)
+    return (1 - z) * h + z * (Wc @ x)
+
+
+@sb.loss
+def squared(h: State["n"], y: Target["k"], V: Param["k n"]):
+    e = V @ h - y
+    return sb.sum(e * e) / 2
+
+
+@sb.cell
+def every_function(x: Input["n"], h: State["n"], w: Param["n"], p: Param["n"] = 2.5):
+    """Elementwise functions with identities that generated code may use."""
+    a = w * h + x
+    y = np.log1p(np.exp(a)) + sb.softplus(x - h) + np.logaddexp(a, x) + np.expm1(w) * np.log(a) + np.sin(a) * np.cos(a)
+    y = y + np.tan(x) + np.arctan(a) + sb.erf(a) + np.sinh(a) * np.cosh(x) + np.arctan2(a, x) + np.log2(a) + np.log10(x)
+    y = (
+        y
+        + sb.relu(a)
+        + np.abs(x) * np.sign(a)
+        + np.maximum(a, x)
+        + np.minimum(a, 0.5)
+        + np.clip(a, -1, 2)
+        + np.mod(a, x)
+    )
+    y = (
+        y
+        + np.exp(x) ** 2 / a
+        + a**-3
+        + x**p
+        + sb.gelu(a)
+        + sb.silu(x)
+        + sb.mish(a)
+        + sb.selu(x)
+        + sb.elu(a)
+        + np.floor(a)
+    )
+    return sb.where(x > a, np.tanh(y), sb.softmax(y) + sb.log_softmax(a) + sb.logsumexp(x))
+
+
+@sb.cell
+def looked_up(i: Index["v"], x: Input["n"], h: State["n"], E: Param["v n"], U: Param["n n"], keep: Const["n"]):
+    return {"h": np.tanh(U @ h + E[i] * x) * keep, "y": np.cumsum(h) * np.max(x) + sb.layer_norm(E[i] * x)}
+
+
+def proof_without_notes(target: Any) -> Proof:
+    """The proof of a cell, which leaves nothing open but sizes that cannot all be 1."""
+    found = proof_of(target, 0)
+    assert not found.wrong and not found.unproved, str(found)
+    assert {line.note for line in found.lines} <= {"", "named sizes cannot all be 1"}, str(found)
+    return found
+
+
+# What is right is proved.
+
+
+@pytest.mark.parametrize("name", ["min_gru", *(pytest.param(k, marks=pytest.mark.long) for k in ZOO if k != "min_gru")])
+def test_a_cell_of_the_zoo_is_proved_on_every_path(name: str) -> None:
+    proof_without_notes(ZOO[name])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CELLS)
+def test_a_public_cell_has_no_wrong_block(name: str) -> None:
+    found = proof_of(CELLS[name], 0)
+    assert not found.wrong and not found.unproved, str(found)
+
+
+@pytest.mark.parametrize("cell", [every_function, looked_up], ids=lambda c: c.name)
+def test_functions_and_families_are_proved(cell: sb.Cell) -> None:
+    kernel = sb.compile(cell)
+    for subject, settings in subjects_of(kernel):
+        for setting in settings[:3]:
+            line = line_of(subject, setting, Cases(0, NOTHING))
+            assert not line.note and not line.wrong, line
+
+
+def test_a_model_is_proved_with_its_own_loss() -> None:
+    found = proof_of(sb.compile(sb.model(gru, squared, at="last", reduction="mean")), 3)
+    assert not found.wrong and "dV" not in found.unproved
+    assert any(line.path == MASKED.path and "dV" in line.compared for line in found.lines)
+
+
+def test_the_report_lists_the_paths() -> None:
+    report = sb.verify(min_gru)
+    assert report.passed and report.proof is not None
+    text = str(report)
+    for words in ("three blocks, the last one short", "lengths and resets", 'memory="sqrt"', "memory in bytes", "Window(2)", "Chunked(2, 3)",
+                  "clip_adjoint", "loss at the last step, mean", "behind the pass pack alone", "behind all passes", f"modulo {P}"):  # fmt: skip
+        assert words in text, words
+    assert sb.verify(min_gru, proof=False).proof is None
+
+
+def test_what_has_no_version_over_a_field_is_not_proved() -> None:
+    @sb.cell
+    def sorted_by_numpy(x: Input["n"], h: State["n"], w: Param["n"]):
+        return np.tanh(w * h + (np.sort(x) if isinstance(x, np.ndarray) else x))
+
+    found = proof_of(sorted_by_numpy, 0)
+    assert set(found.unproved) == {"dh_0", "dw", "dx"} and not found.wrong
+    assert "np.sort has no version over a field" in str(found) and "proved nowhere: dx, dh_0, dw" in str(found)
+
+
+# Mistakes are found.
+
+GATED, SCANNED = sb.compile(lstm), sb.compile(scanned)
+MODEL = sb.compile(sb.model(gru, squared))
+FAULTS: list[tuple[str, Kernel, str, str]] = [
+    ("a term that is dropped", GATED, "np.add(dc, s_8, out=dc)", "np.add(dc, 0, out=dc)"),
+    ("a sign", GATED, "np.subtract(1, i_b, out=s_1_b)", "np.add(1, i_b, out=s_1_b)"),
+    ("the forgetting of a gate", GATED, "np.multiply(dc, f_t, out=dc)", "np.multiply(dc, 1, out=dc)"),
+    ("another gate", GATED, "np.multiply(dc, da_i_dc_t, out=da_i_t)", "np.multiply(dc, da_f_dc_t, out=da_i_t)"),
+    ("a shift by one step", GATED, "c_b, c_prev_b, f_b", "c_prev_b, c_b, f_b"),
+    ("a transposition", GATED, "np.concatenate([Ui, Uf, Ug, Uo], -2)", "np.concatenate([Ui.T, Uf, Ug, Uo], -2)"),
+    ("an initial state without a gradient", GATED, "dict(zip(STATES, adjoints)), dict(", "{k: 0 * v for k, v in zip(STATES, adjoints)}, dict("),
+    ("the sum over blocks", GATED, "np.add(dU_gates, s_6, out=dU_gates)", "np.multiply(1, s_6, out=dU_gates)"),
+    ("the bounds of a block", GATED, "for hi in range(T, 0, -K):", "for hi in range(T, 1, -K):"),
+    ("a line of lengths", GATED, "                _wait(active[t], adjoints, waiting)", "                pass"),
+    ("a line of resets", GATED, "            total += _kept(reset[t], d)", "            total += 0 * _kept(reset[t], d)"),
+    ("the cotangent behind an end", GATED, "last[name] = _after_end(active, full[name])", "last[name] = None"),
+    ("a buffer of another step", GATED, "f[lo:hi][::-1])", "f[lo:hi])"),
+    ("an accurate slope of another argument", GATED, "x_b.reshape(K * B, m) @ Wf.T", "x_b.reshape(K * B, m) @ Wi.T"),
+    ("a window of a scan", SCANNED, "spans = _spans(s, m, back)", "spans = _spans(s, m, False)"),
+    ("the mean of a loss", MODEL, "REDUCTION = 'sum'", "REDUCTION = 'mean'"),
+]  # fmt: skip
+
+
+def spoiled(kernel: Kernel, old: str, new: str) -> Kernel:
+    """The kernel with a mistake in its module."""
+    assert old in kernel.source, old
+    source = kernel.source.replace(old, new)
+    return Kernel(kernel.target, kernel.program, source, kernel.truncation, kernel.clip_adjoint, kernel.memory)
+
+
+def found_by(kernel: Kernel) -> tuple[str, ...]:
+    """The blocks that the proof of a module calls wrong, or a note that it does not run."""
+    cases = Cases(0, NOTHING)
+    found: list[str] = []
+    for subject, settings in subjects_of(kernel):
+        for setting in settings:
+            line = line_of(subject, setting, cases)
+            found += [*line.wrong]
+            if line.wrong:
+                return tuple(found)
+    return tuple(found)
+
+
+@pytest.mark.parametrize("words, kernel, old, new", FAULTS, ids=[fault[0] for fault in FAULTS])
+def test_a_planted_mistake_is_found(words: str, kernel: Kernel, old: str, new: str) -> None:
+    assert not found_by(kernel) if words == FAULTS[0][0] else True
+    assert found_by(spoiled(kernel, old, new)), words
+
+
+@pytest.mark.parametrize("name", ["dWz", "dWc"])
+def test_the_wrong_block_alone_is_named(name: str) -> None:
+    kernel = spoiled(SCANNED, f'"{name[1:]}": {name}', f'"{name[1:]}": 2 * {name}')
+    assert set(found_by(kernel)) == {name}
+
+
+def test_a_wrong_pass_is_found_in_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubles(program: Any) -> Any:
+        return replace(
+            program, params={k: program.params[b] for k, b in zip(program.params, [*program.params][::-1], strict=True)}
+        )
+
+    doubles.__name__ = "doubles"
+    monkeypatch.setattr(subjects, "PASSES", (*subjects.PASSES[:-1], doubles, subjects.PASSES[-1]))
+    square = [s for s in subjects.loops_of(hopping) if "doubles" in s[0].words]
+    assert square
+    assert all(line_of(subject, LOOPS[1], Cases(0, NOTHING)).wrong for subject, _ in square)
+
+
+@sb.cell
+def hopping(x: Input["n"], h: State["n"], U: Param["n n"], V: Param["n n"]):
+    return np.tanh(U @ h) + V @ x
+
+
+# The field, and numbers and functions in it.
+
+
+def test_arithmetic_is_that_of_whole_numbers() -> None:
+    random = np.random.default_rng(0)
+    a, b = (random.integers(0, P, (3, 70)).astype(float) for _ in range(2))
+    whole = [[int(x) for x in row] for row in a], [[int(x) for x in row] for row in b]
+    assert times(a, b).tolist() == [
+        [x * y % P for x, y in zip(*rows, strict=True)] for rows in zip(*whole, strict=True)
+    ]
+    wanted = [[sum(x * y for x, y in zip(r, s, strict=True)) % P for s in whole[1]] for r in whole[0]]
+    assert product(a, b.T).tolist() == wanted
+    assert product(a[:, :5], b.T[:5]).tolist() == [[sum(x * y for x, y in zip(r[:5], s, strict=False)) % P for s in whole[1]] for r in whole[0]]  # fmt: skip
+    assert np.all(times(a, inverse(a)) == 1)
+    assert power(a, 5).tolist() == [[pow(x, 5, P) for x in row] for row in whole[0]]
+    assert np.isnan(times(a, np.where(b == b[0, 0], np.nan, b))).sum() == 1
+
+
+def test_signs_are_multiplicative_and_small_numbers_positive() -> None:
+    assert sp.isprime(P) and P % 4 == 3
+    a, b = (np.random.default_rng(i).integers(1, P, 200).astype(float) for i in (1, 2))
+    assert np.all(character(times(a, b)) == character(a) * character(b))
+    assert np.all(character(P - a) == -character(a)) and np.all(character(times(a, a)) == 1)
+    assert np.all(character(np.arange(1.0, 79.0)) == 1)
+    assert all(root(n) ** 2 % P == n and pow(root(n), (P - 1) // 2, P) == 1 for n in range(1, 79))
+
+
+@pytest.mark.parametrize(
+    "value, wanted",
+    [(0.1, Fraction(1, 10)), (0.1 * 3, Fraction(3, 10)), (-1e-8, Fraction(-1, 10**8)), (1 / 3, Fraction(1, 3)), (2.0**40, Fraction(2**40)),
+     (0.044715, Fraction(44715, 10**6)), (1.2345678901, Fraction(12345678901, 10**10))],
+)  # fmt: skip
+def test_a_float_stands_for_the_number_that_was_meant(value: float, wanted: Fraction) -> None:
+    assert element(value) == fraction(wanted)
+
+
+def test_roots_and_powers_of_pi_multiply() -> None:
+    def times_(*values: float) -> int:
+        return math.prod(int(element(value)) for value in values) % P
+
+    assert times_(0.5**0.5, 0.5**0.5) == fraction(Fraction(1, 2))
+    assert times_(2 / np.pi**0.5, np.pi**0.5) == 2
+    assert times_((2 / np.pi) ** 0.5, 1 / (2 * np.pi) ** 0.5) == times_(1 / np.pi)
+    assert times_(np.log(2), 1 / np.log(2)) == 1
+
+
+def test_functions_keep_their_identities() -> None:
+    a, b = (residues(np.random.default_rng(i).integers(1, P, 5).astype(float)) for i in (1, 2))
+    with functions_of(Atoms(0)):
+        laws: list[tuple[Any, Any]] = [
+            (np.exp(a) * np.exp(b), np.exp(a + b)), (np.exp(-a) * np.exp(a), 1 + 0 * a), (np.log(np.exp(a)), a), (np.exp(np.log(a)), a),
+            (np.exp(3 * a), np.exp(a) ** 3), (np.log(a * np.exp(b)), np.log(a) + b), (np.log1p(np.exp(a)) - np.log1p(np.exp(-a)), a),
+            (np.tanh(a), 2 / (1 + np.exp(-2 * a)) - 1), (np.sin(a) ** 2 + np.cos(a) ** 2, 1 + 0 * a), (np.sin(-a), -np.sin(a)),
+            (sb.sigmoid(a), np.exp(a) / (1 + np.exp(a))), (sb.softplus(a), np.log(1 + np.exp(a))), (np.expm1(-sb.softplus(a)), -sb.sigmoid(a)),
+            (a**0.3 * a**0.7, a), (a**-0.3 * a**0.3, 1 + 0 * a), (np.logaddexp(a, b), np.logaddexp(b, a)), (np.sqrt(a * a), np.abs(a)),
+            (np.max(np.stack([a, b]), 0), np.maximum(a, b)), (-np.max(-a), np.min(a)), (np.tan(a) * np.cos(a), np.sin(a)),
+        ]  # fmt: skip
+        assert all(np.array_equal(elements(x), elements(y)) for x, y in laws), [
+            i for i, (x, y) in enumerate(laws) if np.any(elements(x) != elements(y))
+        ]
+
+
+def test_a_root_that_does_not_exist_is_refused_while_arguments_are_drawn() -> None:
+    atoms = Atoms(0)
+    atoms.strict = True
+    with pytest.raises(NoRootError):
+        atoms.sqrt(P - 4)
+    assert atoms.sqrt(4) == 2
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: (x**2 + 1) / (x - 3), lambda x: x**-3 + 1 / x, lambda x: np.sum(np.outer(x, x) @ x) * x, lambda x: np.einsum("i,ij->j", x, np.outer(x, x)),
+    lambda x: np.cumsum(x) * np.concatenate([x[1:], x[:1]]), lambda x: np.mean(x * x) + x.var() * x, lambda x: np.tensordot(x, np.outer(x, x), 1),
+])  # fmt: skip
+def test_dual_numbers_differentiate_as_fractions_do(call: Callable[[Any], Any]) -> None:
+    """Of a rational function in exact fractions: a difference quotient of a polynomial or a rational function is its slope in the limit,
+    which SymPy takes."""
+    t = sp.Symbol("t", real=True)
+    point, direction = [2, 5, 7], [1, -3, 4]
+    moved = np.array([sp.Integer(p) + t * d for p, d in zip(point, direction, strict=True)], object)
+    wanted = [sp.nsimplify(sp.diff(sp.sympify(v), t).subs(t, 0)) for v in np.ravel(call(moved))]
+    found = np.ravel(elements(call(residues(np.array(point, float) + 0j) + 1j * residues(np.array(direction, float)))))
+    assert [int(v) for v in found.imag] == [fraction(Fraction(int(w.p), int(w.q))) for w in wanted]
+
+
+def test_settings_are_many_and_small() -> None:
+    assert {(s.lengths, s.reset) for s in PLAIN} >= {(True, True), (True, False), (False, True), (False, False)}
+    assert all(s.size.steps <= 9 for s in (*PLAIN, *FEW, *LOOPS))
+
+
+# The rules of the table.
+
+
+@pytest.mark.parametrize("name", [op.name for op in ops.OPS if op.name not in rules.ALONE])
+def test_a_derivative_of_the_table_holds_at_50_digits_and_for_sympy(name: str) -> None:
+    assert rules.rules_of(name) and all(rule.holds for rule in rules.rules_of(name))
+    assert name not in rules.SMOOTH or all(rule.by_sympy for rule in rules.rules_of(name))
+
+
+def test_remainders_are_the_same_from_value_and_argument() -> None:
+    assert rules.remainders_hold()
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [("sigmoid", lambda x, y: y * (1 + y)), ("softplus", lambda x, y: 1 - y), ("relu", lambda x, y: ops.greater(x, 1))],
+)
+def test_a_wrong_derivative_in_the_table_is_found(name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops.BY_NAME[name].body, "fdiff", lambda self, argindex=1: sp.sympify(wrong(*self.args, self)))
+    rules.rules_of.cache_clear()
+    assert rules.wrong_rules([name]) == (name,)
+    assert f"WRONG: {name}" in rules.line_of_rules([name])
+    monkeypatch.undo()
+    rules.rules_of.cache_clear()
+    assert not rules.wrong_rules([name])
+
+
+# The symbolic proof.
+
+
+@pytest.mark.parametrize("name, least", [("rnn", 6), ("min_gru", 6), ("lstm", 4)])
+def test_the_difference_is_the_polynomial_zero(name: str, least: int) -> None:
+    found = symbolic(ZOO[name], NOTHING, 20 if least == 6 else 2)
+    assert len(found.zero) >= least and not found.other, str(found)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["lstm", "gru", "mgu", "cifg", "sru", "ugrnn", "lstm_peephole", "minimal_rnn"])
+def test_gates_are_proved_at_two_steps_within_a_minute(name: str) -> None:
+    found = symbolic(ZOO[name], NOTHING, 60)
+    assert "(T, B, n) = (2, 1, 2)" in found.zero and not found.other, str(found)
+
+
+def test_where_the_symbolic_proof_ends_is_said() -> None:
+    found = symbolic(lstm, NOTHING, 0.05)
+    assert "was not reached within 0.05 s of processor time" in str(found)
+
+
+def test_a_wrong_derivative_is_no_polynomial_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Opaque, "tanh", lambda self: self._odd("tanh", lambda y: 1 + self._square(y)))
+    found = symbolic(ZOO["rnn"], NOTHING, 5)
+    assert not found.zero and found.other
