@@ -124,6 +124,6 @@ def _expected(
     if isinstance(target, Model):
         return {"loss": loss_of(target, full)}, {}
     states, outputs = oracle.run(target, full)
-    chosen = {"states": states, "outputs": outputs}.get(setting.only) or states | outputs
+    chosen = setting.chosen(states, outputs)
     sent = {k: drawn(v.shape[1:] if setting.last and k in states else v.shape, random) for k, v in chosen.items()}
     return states | outputs, sent

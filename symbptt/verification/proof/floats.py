@@ -51,7 +51,7 @@ def _expected(subject: Subject, setting: Setting, point: Point, random: np.rando
     if isinstance(subject.target, Model):
         return {"loss": np.asarray(loss_of(subject.target, point))}, {}
     states, outputs = oracle.run(subject.target, point)
-    chosen = {"states": states, "outputs": outputs}.get(setting.only) or states | outputs
+    chosen = setting.chosen(states, outputs)
     shapes = {k: v.shape[1:] if setting.last and k in states else v.shape for k, v in chosen.items()}
     return states | outputs, {k: random.standard_normal(shape) for k, shape in shapes.items()}
 

@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.program.program import program_of
+from symbptt.codegen.program.regions import place
 from symbptt.errors import one_line
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.proof.cases import Case, Cases
+from symbptt.verification.proof.degrees import chance_of, degree
 from symbptt.verification.proof.floats import agrees_in_floats
 from symbptt.verification.proof.identity import wrong_blocks
+from symbptt.verification.proof.loops import lowered
 from symbptt.verification.proof.residues import elements, functions_of
 from symbptt.verification.proof.results import Line, Proof
 from symbptt.verification.proof.rules import functions_in, line_of_rules, wrong_rules
-from symbptt.verification.proof.settings import Setting
+from symbptt.verification.proof.settings import FEW, Setting
 from symbptt.verification.proof.subjects import Subject, subjects_of
 from symbptt.verification.proof.symbolic import symbolic
 from symbptt.verification.requests import NOTHING, Asked
@@ -42,8 +47,18 @@ def proof_of(target: Cell | Model | Kernel, seed: int, asked: Asked = NOTHING) -
     stepped = cell.cell if isinstance(cell, Model) else cell
     steps = [stepped.step, *([cell.loss.step] if isinstance(cell, Model) else [])]
     functions = functions_in(steps)
-    words = "" if isinstance(target, Kernel) else str(symbolic(stepped, asked, SECONDS))
-    return Proof(tuple(names), tuple(lines), words, line_of_rules(functions), wrong_rules(functions))
+    proved = "" if isinstance(target, Kernel) else str(symbolic(stepped, asked, SECONDS))
+    return Proof(
+        tuple(names), tuple(lines), _chance(stepped, cases), proved, line_of_rules(functions), wrong_rules(functions)
+    )
+
+
+def _chance(cell: Cell, cases: Cases) -> str:
+    """Return in words how likely a mistake is missed, by the degree of what is compared over three blocks."""
+    case = cases.at(cell, FEW[0])
+    if isinstance(case, str):
+        return ""
+    return chance_of(degree(lowered(program_of(derive(cell.step)), (place,), True), cell, case.point, case.sent))
 
 
 def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:

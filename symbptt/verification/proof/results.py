@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from symbptt.verification.proof.field import P
+
+WIDTH = 120
+ALONE = "loops behind the pass "
+"""How the words of a subject begin that is loops behind one pass."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Proof:
 
     blocks: tuple[str, ...]
     lines: tuple[Line, ...]
+    chance: str = ""
     symbolic: str = ""
     rules: str = ""
     faults: tuple[str, ...] = ()
@@ -54,24 +60,46 @@ class Proof:
 
     def __str__(self) -> str:
         head = f"Proof: <u, J v> = <Jᵀ u, v> exactly, over the residues modulo {P}, J v by dual numbers through the user's own function"
-        return "\n".join([head, *self._covered(), *self._open(), *filter(None, (self.symbolic, self.rules))])
+        return "\n".join([head, *self._exact(), *self._open(), *self._more()])
 
-    def _covered(self) -> list[str]:
-        found = []
+    def _more(self) -> list[str]:
+        return [row for text in (self.chance, self.symbolic, self.rules) if text for row in _wrapped("  ", text)]
+
+    def _exact(self) -> list[str]:
+        """Tell what is exact on which paths, then what is wrong; what is exact on the same paths stands together."""
+        by_paths: dict[str, list[str]] = {}
         for subject in dict.fromkeys(line.subject for line in self.lines):
-            lines = [line for line in self.lines if line.subject == subject]
-            exact = [line for line in lines if not line.note and not line.wrong]
-            paths = "; ".join(f"{line.path} ({line.sizes})" if line.sizes else line.path for line in exact)
-            if exact:
-                found.append(f"  exact    {subject}: {paths}")
-            found += [
-                f"  WRONG    {subject}: {line.path} ({line.sizes}): {', '.join(dict.fromkeys(map(name_of, line.wrong)))}"
-                for line in lines
-                if line.wrong
-            ]
-        return found
+            exact = [line for line in self.lines if line.subject == subject and not line.note and not line.wrong]
+            paths = "; ".join(f"{line.path} ({line.sizes})" for line in exact)
+            if paths:
+                by_paths.setdefault(paths, []).append(subject)
+        found = []
+        for paths, subjects in by_paths.items():
+            found += [*_wrapped("  exact: ", _joined(subjects)), *_wrapped("    on ", paths)]
+        wrong = [line for line in self.lines if line.wrong]
+        blocks = [", ".join(dict.fromkeys(map(name_of, line.wrong))) for line in wrong]
+        texts = [
+            f"{line.subject}, {line.path} ({line.sizes}): {names}" for line, names in zip(wrong, blocks, strict=True)
+        ]
+        return found + [row for text in texts for row in _wrapped("  WRONG: ", text)]
 
     def _open(self) -> list[str]:
-        notes = dict.fromkeys((line.subject, line.path, line.note) for line in self.lines if line.note)
-        found = [f"  not proved  {subject}: {path}: {note}" for subject, path, note in notes]
+        notes: dict[str, list[str]] = {}
+        for line in self.lines:
+            if line.note:
+                notes.setdefault(line.note, []).append(f"{line.subject}, {line.path}")
+        found = [
+            row for note, paths in notes.items() for row in _wrapped("  not proved: ", f"{note}: {'; '.join(paths)}")
+        ]
         return found + ([f"  proved nowhere: {', '.join(self.unproved)}"] if self.unproved else [])
+
+
+def _joined(subjects: list[str]) -> str:
+    """Return subjects in one line, loops behind passes by the names of these."""
+    passes = [subject.removeprefix(ALONE) for subject in subjects if subject.startswith(ALONE)]
+    others = [subject for subject in subjects if not subject.startswith(ALONE)]
+    return "; ".join(others + ([f"loops behind each pass alone: {', '.join(passes)}"] if passes else []))
+
+
+def _wrapped(begin: str, text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin), break_long_words=False)

@@ -14,7 +14,7 @@ import numpy as np
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.truncation import Chunked, Window
-from symbptt.verification.oracle import Point
+from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.regimes import REGIMES, Blocks, Size
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.requests import Asked
@@ -32,7 +32,8 @@ RESET = np.array(
 @dataclass(frozen=True)
 class Setting:
     """One way to call a kernel: its sizes, how many steps a block and a window of a scan have, what is masked, which
-    cotangents are given; `monitor`: with the norms of adjoints."""
+    cotangents are given: of states, of outputs, of one state `only`, those of states at the `last` step; `monitor`: with the
+    norms of adjoints."""
 
     path: str
     size: Size
@@ -46,7 +47,12 @@ class Setting:
     @property
     def sizes(self) -> str:
         """The sizes in words."""
-        return f"T = {self.size.steps}, B = {self.size.batch}"
+        return f"T={self.size.steps} B={self.size.batch}"
+
+    def chosen(self, states: Arrays, outputs: Arrays) -> Arrays:
+        """Return the values that have cotangents in this setting."""
+        one = {name: states[name] for name in [*states][-1:]}
+        return {"states": states, "outputs": outputs, "one": one}.get(self.only) or states | outputs
 
     def point(self, target: Cell | Model, seed: int, asked: Asked) -> Point | None:
         """Return a point of floats with the sizes and the masks of the setting; none where sizes cannot all be 1."""
@@ -82,6 +88,7 @@ PLAIN = (
     MASKED,
     Setting("lengths; cotangents of outputs alone", Size(5, 4), Blocks(3, 2), lengths=True, only="outputs"),
     Setting("resets; cotangents of states at the last step", Size(5, 4), Blocks(3, 2), reset=True, last=True),
+    Setting("cotangents of the last of the states alone", Size(4, 2), Blocks(2, 2), only="one"),
     Setting("all named sizes 1", Size(2, 1, ones=True)),
     Setting("one step of one sample", Size(1, 1)),
     Setting("named sizes in another order", Size(2, 2, other=True)),
@@ -90,8 +97,8 @@ PLAIN = (
 FEW = (Setting("three blocks, the last one short", Size(5, 2), Blocks(2, 2)), MASKED)
 """The paths of a module with an option."""
 LOOPS = (
-    Setting("without masks, over two blocks", Size(3, 2)),
-    Setting("with lengths and resets", Size(3, 3), lengths=True, reset=True),
+    Setting("two blocks, without masks", Size(3, 2)),
+    Setting("two blocks, lengths and resets", Size(3, 3), lengths=True, reset=True),
 )
 """The paths of loops."""
 OPTIONS = (
@@ -112,6 +119,8 @@ def settings_of(target: Cell | Model, plain: bool) -> Iterator[Setting]:
     for setting in PLAIN if plain else FEW:
         if setting.only == "outputs" and (cell is None or not cell.step.outputs):
             yield replace(setting, path="lengths", only="")
+        elif setting.only == "one" and (cell is None or len(cell.step.next) < 2):
+            continue
         elif cell is None:
             yield replace(setting, path=setting.path.split("; cotangents")[0], last=False, only="")
         else:

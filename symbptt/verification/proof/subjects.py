@@ -107,7 +107,7 @@ def _runner(kernel: Kernel, setting: Setting) -> Run:
 def loops_of(cell: Cell) -> Iterator[tuple[Subject, list[Setting]]]:
     """Yield the loops of a cell as derived, behind each pass alone, and behind all passes."""
     recursion = derive(cell.step)
-    alone = [(f"behind the pass {p.__name__} alone", (p, place)) for p in PASSES if p is not place]
+    alone = [(f"behind the pass {p.__name__}", (p, place)) for p in PASSES if p is not place]
     named: list[tuple[str, tuple[Any, ...]]] = [("as derived", (place,)), *alone, ("behind all passes", PASSES)]
     for words, passes in named:
         whole = words in ("as derived", "behind all passes")

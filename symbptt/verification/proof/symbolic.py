@@ -43,8 +43,10 @@ class Symbolic:
     note: str = ""
 
     def __str__(self) -> str:
-        texts = [f"the difference is the polynomial zero at {', '.join(self.zero)}"] * bool(self.zero)
-        texts += [f"not decided by the derivatives of functions alone at {', '.join(self.other)}"] * bool(self.other)
+        texts = [f"the difference is the polynomial zero at (T,B,n) = {' '.join(self.zero)}"] * bool(self.zero)
+        texts += [f"not decided by the derivatives of functions alone at (T,B,n) = {' '.join(self.other)}"] * bool(
+            self.other
+        )
         return f"Symbolic, with opaque functions: {'; '.join([*texts, *([self.note] if self.note else [])])}"
 
 
@@ -56,7 +58,7 @@ def symbolic(cell: Cell, asked: Asked, seconds: float) -> Symbolic:
     zero: list[str] = []
     other: list[str] = []
     for steps, samples, size in SIZES:
-        words = f"(T, B, n) = ({steps}, {samples}, {size})"
+        words = f"({steps},{samples},{size})"
         numbers = _numbers(cell, size, asked)
         if numbers is None:
             continue
