@@ -53,14 +53,15 @@ class Cases:
 
     def __init__(self, seed: int, asked: Asked) -> None:
         self.seed, self.asked = seed, asked
-        self.known: dict[tuple[int, Setting], Case | str] = {}
+        self.known: dict[tuple[int, Setting], tuple[Any, Case | str]] = {}
 
     def at(self, target: Cell | Model, setting: Setting) -> Case | str:
         """Return the case of a setting, or in words why there is none."""
         key = id(target), replace(setting, path="", monitor=False, blocks=WHOLE)
         if key not in self.known:
-            self.known[key] = self._made(target, setting)
-        return self.known[key]
+            # Together with the target, which must live as long as its number tells it from others.
+            self.known[key] = target, self._made(target, setting)
+        return self.known[key][1]
 
     def _made(self, target: Cell | Model, setting: Setting) -> Case | str:
         seed = self.seed + zlib.crc32(repr(setting).encode()) % 10**6

@@ -7,12 +7,13 @@ only what decides by the size of a number is replaced: a field knows no large an
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from symbptt.codegen.kernel import Kernel
-from symbptt.codegen.load import load
+from symbptt.codegen.load import code_of
 from symbptt.verification.blocks import TILE
 from symbptt.verification.proof.residues import Residues, elements, residues
 from symbptt.verification.regimes import Blocks
@@ -96,7 +97,9 @@ class Unwritten:
 def over_field(kernel: Kernel, blocks: Blocks) -> Kernel:
     """Return the kernel with its module loaded once more, on elements of the field, and with other numbers of steps in a block
     and a window of a scan."""
-    module = load(kernel.source, f"<symbptt {kernel.target.name}, over a field>")
+    # Not by `load`: what a pickle holds must not meet a module over a field. The file is the kernel's, whose code is there.
+    module = ModuleType("symbptt_over_a_field")
+    exec(code_of(kernel.source, f"<symbptt {kernel.target.name}>"), module.__dict__)
 
     def steps(T: int, B: int, size: int, rows: int = 0) -> int:
         return max(min(T, blocks.steps), 1)

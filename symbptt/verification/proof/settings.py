@@ -101,9 +101,10 @@ LOOPS = (
     Setting("two blocks, lengths and resets", Size(3, 3), lengths=True, reset=True),
 )
 """The paths of loops."""
+BYTES = 2**40
 OPTIONS = (
     Options('memory="sqrt"', memory="sqrt"),
-    Options("memory in bytes, pieces of two steps", memory=2**40, piece=(2, 1)),
+    Options("memory in bytes, pieces of two steps", memory=BYTES, piece=(2, 1)),
     Options("truncation=Window(2)", truncation=Window(2)),
     Options("truncation=Chunked(2, 3)", truncation=Chunked(2, 3)),
     Options("truncation=Chunked(3, 2)", truncation=Chunked(3, 2)),

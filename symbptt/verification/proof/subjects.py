@@ -15,13 +15,14 @@ from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.language.truncation import Chunked, Window
 from symbptt.verification.blocks import in_blocks
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.general_loss import general_loss
 from symbptt.verification.proof.identity import Group
 from symbptt.verification.proof.loops import arithmetic, lowered, run_loops
 from symbptt.verification.proof.modules import over_field, sharpened
-from symbptt.verification.proof.settings import LOOPS, OPTIONS, Options, Setting, settings_of
+from symbptt.verification.proof.settings import BYTES, LOOPS, OPTIONS, Options, Setting, settings_of
 
 Found = tuple[Arrays, dict[Group, Any]]
 """Values by name, and gradients by group and name."""
@@ -50,10 +51,8 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
     for options in OPTIONS:
         yield _of_kernel(f"module with {options.words}", _compiled(target, options), options), few
     for model in _models(target):
-        words = f"loss at {'every step' if model.at == 'every' else 'the last step'}, {model.reduction}"
-        yield _of_kernel(words, compile_cell(model)), [*settings_of(model, False)]
-    cell = target.cell if isinstance(target, Model) else target
-    yield from loops_of(cell)
+        yield from _of_model(model, isinstance(target, Cell))
+    yield from loops_of(target.cell if isinstance(target, Model) else target)
 
 
 def _models(target: Cell | Model) -> Iterator[Model]:
@@ -63,6 +62,23 @@ def _models(target: Cell | Model) -> Iterator[Model]:
     for pair in (("every", "sum"), ("every", "mean"), ("last", "sum"), ("last", "mean")):
         if pair != own:
             yield Model(cell, loss, *pair)
+
+
+def _of_model(model: Model, is_alone: bool) -> Iterator[tuple[Subject, list[Setting]]]:
+    """Yield the modules of a model: plain, and of a cell that stands for all its models, with the options that a loss meets."""
+    words = f"loss at {'every step' if model.at == 'every' else 'the last step'}, {model.reduction}"
+    few = [*settings_of(model, False)]
+    yield _of_kernel(words, compile_cell(model)), few
+    for options in OPTIONS if is_alone and model.reduction == "sum" else ():
+        if (options.memory, options.truncation) in OF_LOSSES[model.at]:
+            yield _of_kernel(f"{words}, {options.words}", _compiled(model, options), options), few
+
+
+OF_LOSSES: dict[str, tuple[tuple[Any, Any], ...]] = {
+    "every": (("sqrt", None), (BYTES, None), ("all", Window(2)), ("all", Chunked(2, 3))),
+    "last": (("sqrt", None), ("all", Window(2))),
+}
+"""Options that change how a loss is trained with, by its place."""
 
 
 def _compiled(target: Cell | Model, options: Options) -> Kernel:
