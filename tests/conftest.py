@@ -2,7 +2,6 @@
 
 import difflib
 import gc
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -64,9 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(autouse=True)
 def numeric_levels_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """`sb.verify` leaves its proof out, but in tests with the mark `proof`: it takes seconds, and has tests of its own."""
-    checks = sys.modules.get("symbptt.verification.checks")
-    if checks is not None and request.node.get_closest_marker("proof") is None:
-        monkeypatch.setattr(checks, "proof_of", lambda *_: None)
+    if request.node.get_closest_marker("proof") is None:
+        monkeypatch.setattr("symbptt.verification.checks.proof_of", lambda *_: None)
 
 
 @pytest.fixture

@@ -377,3 +377,23 @@ def test_degrees_are_counted() -> None:
     assert not isinstance(case, str) and degree(found, linear, case.point, case.sent) == (5 - 1) + 5 + 1 + 1 + 1
     assert "1 / 2017348511" in chance_of(12) and "at most 2e-08 (degree 24)" in chance_of(12)
     assert "no bound" in chance_of(10**9)
+
+
+@sb.cell
+def rooted(x: Input["n"], h: State["n"], w: Param["6 n"]):
+    return np.tanh(h + x) * np.sum(np.sqrt(np.abs(w) @ (h * h) + 1 + x[0] * x[0]))
+
+
+@sb.cell
+def normed(x: Input["n"], h: State["n"], U: Param["n n"]):
+    """Roots of the state alone, which the step before decides."""
+    return sb.layer_norm(U @ h) * sb.norm(h) + x
+
+
+@pytest.mark.parametrize("cell", [rooted, normed], ids=lambda c: c.name)
+def test_arguments_are_drawn_at_which_all_roots_exist(cell: sb.Cell) -> None:
+    drawn = Cases(0, NOTHING)
+    (subject, settings), *_ = subjects_of(sb.compile(cell))
+    for setting in (settings[1], MASKED):
+        line = line_of(subject, setting, drawn)
+        assert not line.note and not line.wrong, line

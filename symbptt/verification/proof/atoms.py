@@ -28,7 +28,11 @@ MULTIPLES = ((2, pow(2, -1, (P - 1) // 2)), (3, pow(3, -1, (P - 1) // 2)), (pow(
 
 
 class NoRootError(ArithmeticError):
-    """An argument of a square root is no square."""
+    """An argument of a square root, `value`, is no square."""
+
+    def __init__(self, value: int) -> None:
+        super().__init__(f"{value} is no square modulo {P}")
+        self.value = value
 
 
 class Atoms:
@@ -114,7 +118,7 @@ class Atoms:
         if pow(x, (P - 1) // 2, P) in (0, 1):
             return root(x)
         if self.strict:
-            raise NoRootError
+            raise NoRootError(x)
         return self.of(("sqrt", x))
 
     def power(self, x: int, exponent: int) -> int:

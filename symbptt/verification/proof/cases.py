@@ -15,7 +15,7 @@ from symbptt.verification import oracle
 from symbptt.verification.objective import Truncation, loss_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.atoms import Atoms, NoRootError
-from symbptt.verification.proof.draws import NoDrawError, drawn, in_field, regular, with_constants
+from symbptt.verification.proof.draws import SCARCE, TRIES, NoDrawError, drawn, in_field, regular, with_constants
 from symbptt.verification.proof.identity import Group, directions, tangent
 from symbptt.verification.proof.residues import functions_of
 from symbptt.verification.proof.settings import WHOLE, Setting
@@ -23,6 +23,8 @@ from symbptt.verification.requests import Asked
 
 SPELLED = "the user's function does not run on elements of a field"
 ONES = "named sizes cannot all be 1"
+PATIENCE = 2
+"""Cases without arguments after which fewer are drawn for others."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Cases:
     """The cases of one proof by target and setting; in place of one that cannot be, the reason."""
 
     def __init__(self, seed: int, asked: Asked) -> None:
-        self.seed, self.asked = seed, asked
+        self.seed, self.asked, self.missing = seed, asked, 0
         self.known: dict[tuple[int, Setting], tuple[Any, Case | str]] = {}
 
     def at(self, target: Cell | Model, setting: Setting) -> Case | str:
@@ -71,6 +73,7 @@ class Cases:
         try:
             return self._drawn(target, setting, point, Atoms(seed), np.random.default_rng(seed))
         except NoDrawError as error:
+            self.missing += 1
             return str(error)
         except Exception as error:  # whatever the user's function says of elements, it is no reason to stop
             return f"{SPELLED}: {type(error).__name__}: {one_line(error)}"
@@ -102,7 +105,7 @@ class Cases:
         with functions_of(atoms):
             atoms.strict = True
             try:
-                found = regular(point, target, atoms, random)
+                found = regular(point, target, atoms, random, TRIES if self.missing < PATIENCE else SCARCE)
                 wanted, sent = _expected(target, setting, found, random)
             finally:
                 atoms.strict = False

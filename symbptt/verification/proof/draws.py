@@ -18,10 +18,10 @@ from symbptt.verification.proof.field import P
 from symbptt.verification.proof.residues import elements, residues
 
 NO_DRAW = "no arguments were found for which all square roots exist"
-TRIES = (400, 150)
+TRIES = (400, 400)
 """Draws of arguments for one case, and for each step of each sample, until all square roots exist: of k roots one in 2**k."""
-AGAIN = 6
-"""Draws of one step, after which the step before it is drawn again."""
+SCARCE = (100, 20)
+"""The same once none were found in several cases."""
 
 
 class NoDrawError(ArithmeticError):
@@ -54,7 +54,9 @@ def with_constants(point: Point, target: Cell | Model) -> Point:
     return replace(point, params=changed | point.params)
 
 
-def regular(point: Point, target: Cell | Model, atoms: Atoms, random: np.random.Generator) -> Point:
+def regular(
+    point: Point, target: Cell | Model, atoms: Atoms, random: np.random.Generator, tries: tuple[int, int] = TRIES
+) -> Point:
     """Return random arguments at which every square root exists that the user's functions ask for.
 
     Parameters are drawn with the first step of the first sample; then steps one after the other, those before stay as
@@ -62,7 +64,7 @@ def regular(point: Point, target: Cell | Model, atoms: Atoms, random: np.random.
 
     Raises: NoDrawError where none are found.
     """
-    search = _Search(target, atoms, random, TRIES[0] + TRIES[1] * point.steps * point.batch)
+    search = _Search(target, atoms, random, tries[0] + tries[1] * point.steps * point.batch)
     found = search.begun(point)
     for b in range(point.batch):
         search.drawn_on(found, b)
@@ -77,6 +79,7 @@ class _Search:
     def __init__(self, target: Cell | Model, atoms: Atoms, random: np.random.Generator, left: int) -> None:
         self.target, self.atoms, self.random, self.left = target, atoms, random, left
         self.cell = target.cell if isinstance(target, Model) else target
+        self.failing = 0
 
     def run(self, point: Point) -> Arrays | None:
         """Return the states of the user's function, or None where a square root does not exist."""
@@ -88,8 +91,9 @@ class _Search:
             states, _ = oracle.run(self.cell, full)
             if isinstance(self.target, Model):
                 loss_of(self.target, full)
-        except NoRootError:
+        except NoRootError as error:
             self.atoms.forget(before)
+            self.failing = error.value
             return None
         return states
 
@@ -104,20 +108,20 @@ class _Search:
     def drawn_on(self, point: Point, b: int) -> None:
         """Draw the arguments of the steps of a sample until all roots exist.
 
-        A root of a state alone cannot be mended at its step: after some tries the step before is drawn again.
+        A root that fails twice with the same argument is one of the state alone: the step before is drawn again.
         """
-        tries, most = 0, AGAIN
+        failed: set[int] = set()
         before: list[Arrays | None] = [None]
         while (t := len(before) - 1) < point.steps:
             states = self.run(_step(point, self.target, b, t, before[t]))
             if states is not None:
                 before.append({k: v[-1] for k, v in states.items()})
-                tries = 0
+                failed.clear()
                 continue
-            tries += 1
-            if tries > most and t:
+            if self.failing in failed and t:
                 before.pop()
-                tries, most = 0, most + 2
+                failed.clear()
+            failed.add(self.failing)
             _redraw(point, b, len(before) - 1, self.random, _is_timed(self.target))
 
 

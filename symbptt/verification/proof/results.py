@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from symbptt.verification.proof.field import P
 
 WIDTH = 120
+SHOWN = 5
 ALONE = "loops behind the pass "
 """How the words of a subject begin that is loops behind one pass."""
 
@@ -92,6 +93,12 @@ class Proof:
             row for note, paths in notes.items() for row in _wrapped("  not proved: ", f"{note}: {'; '.join(paths)}")
         ]
         return found + ([f"  proved nowhere: {', '.join(self.unproved)}"] if self.unproved else [])
+
+
+def _few(paths: list[str]) -> str:
+    """Return the first of many paths, and how many others there are."""
+    others = f"; and {len(paths) - SHOWN} other paths" if len(paths) > SHOWN + 1 else ""
+    return "; ".join(paths[:SHOWN] if others else paths) + others
 
 
 def _joined(subjects: list[str]) -> str:
