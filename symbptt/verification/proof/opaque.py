@@ -60,6 +60,17 @@ class Letters:
             self.known[key] = self.slots.pop()
         return self.known[key]
 
+    def reciprocal(self, p: PolyElement) -> PolyElement:
+        """Return 1 / p: of a product the product of those of its factors, as far as these are known; of zero, 0."""
+        if p.is_ground:
+            return self.ring(1 / p.LC) if p else p
+        for q in [key[1] for key in self.known if key[0] == "1/"]:
+            (quotient,), rest = p.div([q])
+            if not rest:
+                return self.known["1/", q] * self.reciprocal(quotient)
+        # That of a multiple is a multiple of one letter.
+        return self.value("1/", p.monic()) / p.LC
+
     def constant(self, value: Any) -> PolyElement:
         """Return a number as a polynomial; a float is the decimal fraction that stands in the file."""
         exact = value if isinstance(value, int | Fraction) else meant(float(value))
@@ -156,10 +167,7 @@ class Opaque:
 
     def reciprocal(self) -> Opaque:
         """Return 1 / a, by a letter of its own."""
-        if self.a.is_ground:
-            return self._with(self.letters.constant(1) / self.a.LC if self.a else self.letters.ring.zero)
-        # That of a multiple is a multiple of one letter.
-        value = self.letters.value("1/", self.a.monic()) / self.a.LC
+        value = self.letters.reciprocal(self.a)
         return self._with(value, (-self.letters.product(value, value), self.b))
 
     def __abs__(self) -> Opaque:
@@ -244,12 +252,14 @@ class Opaque:
 
     def log(self) -> Opaque:
         """Return the logarithm, whose derivative is the reciprocal."""
-        return self._with(self.letters.value("log", self.a), (Opaque(self.letters, self.a).reciprocal().a, self.b))
+        return self._with(self.letters.value("log", self.a), (self.letters.reciprocal(self.a), self.b))
 
     def sqrt(self) -> Opaque:
         """Return the root, whose derivative is the reciprocal of twice itself."""
+        if self.a == 1:
+            return self
         value = self.letters.value("sqrt", self.a)
-        return self._with(value, (Opaque(self.letters, 2 * value).reciprocal().a, self.b))
+        return self._with(value, (self.letters.reciprocal(2 * value), self.b))
 
     def sin(self) -> Opaque:
         """Return the sine."""
