@@ -20,6 +20,8 @@ from symbptt.verification.proof.constants import meant
 
 SLOTS = 40
 """Letters for values of functions with which an attempt begins."""
+PACE = 1e-5
+"""The seconds that a product of two terms takes, at the most."""
 
 
 class OutOfTimeError(ArithmeticError):
@@ -65,6 +67,7 @@ class Letters:
         if p.is_ground:
             return self.ring(1 / p.LC) if p else p
         for q in [key[1] for key in self.known if key[0] == "1/"]:
+            self.check(len(p) * len(p))
             (quotient,), rest = p.div([q])
             if not rest:
                 return self.known["1/", q] * self.reciprocal(quotient)
@@ -88,9 +91,13 @@ class Letters:
 
     def product(self, p: PolyElement, q: PolyElement) -> PolyElement:
         """Return p q, or stop where the time is over."""
-        if time.process_time() > self.end:
-            raise OutOfTimeError
+        self.check(len(p) * len(q))
         return p * q
+
+    def check(self, terms: int) -> None:
+        """Stop where the time is over, or so many products of terms take longer than what is left."""
+        if time.process_time() + terms * PACE > self.end:
+            raise OutOfTimeError
 
 
 def _of_elements(operator: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
