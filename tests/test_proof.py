@@ -397,3 +397,15 @@ def test_arguments_are_drawn_at_which_all_roots_exist(cell: sb.Cell) -> None:
     for setting in (settings[1], MASKED):
         line = line_of(subject, setting, drawn)
         assert not line.note and not line.wrong, line
+
+
+def test_a_declared_derivative_is_that_of_letters_too() -> None:
+    spike = sb.function("spike_of_letters", lambda v: sp.Heaviside(v, 0), lambda v: 1 / (1 + v**2) ** 2)
+
+    @sb.cell
+    def spiking(x: Input["n"], h: State["n"], w: Param["n"]):
+        return w * h * (1 - spike(h)) + x
+
+    found = symbolic(spiking, NOTHING, 10)
+    assert len(found.zero) == 6 and not found.other, str(found)
+    assert not proof_of(sb.compile(spiking), 0).wrong

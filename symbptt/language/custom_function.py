@@ -22,6 +22,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Mark, placeholder
 from symbptt.ir.scalar import NAME_OF, as_python, canonical
 from symbptt.language.array import Array, apply_expr, as_array, graph_of
+from symbptt.language.number_kinds import own_functions
 from symbptt.language.spelling import stable_expression
 from symbptt.language.user_frames import user_place
 
@@ -188,6 +189,8 @@ def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequen
     Arrays of a class of their own keep it: those of a check compare by the real part alone.
     """
     # float32 as the least type: integers and truth values become real numbers, and float32 data stay float32.
+    if partials is not None and any(map(own_functions, values)):
+        return _with_slopes(expr, partials, values)
     dtype = np.result_type(*(np.asarray(value) for value in values), np.float32)
     shape = np.broadcast_shapes(*map(np.shape, values))
     if partials is None or dtype.kind != "c":
@@ -200,6 +203,14 @@ def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequen
     found = _of_shape(evaluate(expr, reals) + 1j * tangent, shape)
     kinds = [type(v) for v in values if isinstance(v, np.ndarray) and type(v) is not np.ndarray and v.dtype.kind == "c"]
     return np.asarray(found).view(kinds[0]) if kinds else found
+
+
+def _with_slopes(expr: sp.Expr, partials: Sequence[sp.Expr], values: Sequence[Any]) -> Any:
+    """Return the value at constants, and the declared slopes times what the values are beside these: nothing but their tangents."""
+    constant = np.frompyfunc(lambda x: x.elementwise("stop_gradient", x), 1, 1)
+    plain = [value if own_functions(value) is None else constant(value) for value in values]
+    pairs = zip(partials, values, plain, strict=True)
+    return evaluate(expr, plain) + sum(evaluate(part, plain) * (value - fixed) for part, value, fixed in pairs)
 
 
 def _of_shape(value: Any, shape: tuple[int, ...]) -> Any:

@@ -14,7 +14,7 @@ from symbptt import ops
 from symbptt.errors import counted
 from symbptt.language.array import apply, axes_of, graph_of, symbolic
 from symbptt.language.indexing import getitem, take
-from symbptt.language.number_kinds import BITS
+from symbptt.language.number_kinds import BITS, own_functions
 from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
 from symbptt.language.numpy_signatures import as_numpy_calls
 from symbptt.language.products import dot, einsum, inner, matmul, outer, tensordot
@@ -74,7 +74,7 @@ def _elementwise(op: ops.Op) -> Callable[..., Any]:
             return apply(op.name, *values)
         if any(isinstance(value, sp.Basic) for value in values):
             return op.body(*values)
-        own = next(filter(None, map(_own_functions, values)), None)
+        own = next(filter(None, map(own_functions, values)), None)
         if own is not None:
             return np.frompyfunc(partial(own, op.name), len(values), 1)(*values)
         return op.evaluate(*values)
@@ -82,12 +82,6 @@ def _elementwise(op: ops.Op) -> Callable[..., Any]:
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = f"Return {op.name} of arrays, elementwise." + AT_KINKS.get(op.name, "")
     return function
-
-
-def _own_functions(value: Any) -> Any:
-    """Return what computes functions of objects that bring their own, as numbers of a symbolic proof do, else None."""
-    is_array = isinstance(value, np.ndarray) and value.dtype == object and value.size
-    return getattr(value.flat[0] if is_array else value, "elementwise", None)
 
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {op.name: _elementwise(op) for op in ops.OPS}

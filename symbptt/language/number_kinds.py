@@ -126,3 +126,9 @@ def meaning(name: str, kinds: Sequence[int], is_safe: bool = False) -> str:
         f"np.{name} of truth values: NumPy refuses it or computes it in half precision",
         "write sb.where(condition, 1.0, 0.0) for a number, ~ for the opposite",
     )
+
+
+def own_functions(value: Any) -> Any:
+    """Return what computes functions of objects that bring their own, as numbers of a symbolic proof do, else None."""
+    is_array = isinstance(value, np.ndarray) and value.dtype == object and value.size
+    return getattr(value.flat[0] if is_array else value, "elementwise", None)
