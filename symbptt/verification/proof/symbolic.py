@@ -18,6 +18,7 @@ from symbptt.autodiff.bptt import derive
 from symbptt.codegen.loop_ir.arithmetics import exact
 from symbptt.codegen.passes import PASSES
 from symbptt.codegen.program.program import program_of
+from symbptt.errors import one_line
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.sizes import fits
 from symbptt.language.cell import Cell
@@ -53,10 +54,10 @@ class Symbolic:
 def symbolic(cell: Cell, asked: Asked, seconds: float) -> Symbolic:
     """Return at which sizes the loops of a cell are proved symbolically, within a time."""
     end = time.process_time() + seconds
-    program = program_of(derive(cell.step))
-    found = lowered(program, PASSES, False)
+    found = lowered(program_of(derive(cell.step)), PASSES, False)
     zero: list[str] = []
     other: list[str] = []
+    note = ""
     for steps, samples, size in SIZES:
         words = f"({steps},{samples},{size})"
         numbers = _numbers(cell, size, asked)
@@ -65,12 +66,11 @@ def symbolic(cell: Cell, asked: Asked, seconds: float) -> Symbolic:
         try:
             (zero if _is_zero(cell, found, numbers, steps, samples, end) else other).append(words)
         except OutOfTimeError:
-            return Symbolic(
-                tuple(zero), tuple(other), f"{words} was not reached within {seconds:g} s of processor time"
-            )
-        except Exception as error:  # a function of NumPy without a version for these numbers
-            return Symbolic(tuple(zero), tuple(other), f"no further: {type(error).__name__}: {str(error)[:80]}")
-    return Symbolic(tuple(zero), tuple(other))
+            note = f"{words} was not reached within {seconds:g} s of processor time"
+            break
+        except Exception as error:  # a function of NumPy without a version for these numbers, or a size that would be 0
+            note = f"not at {words}: {type(error).__name__}: {one_line(error)[:80]}"
+    return Symbolic(tuple(zero), tuple(other), note)
 
 
 def _numbers(cell: Cell, size: int, asked: Asked) -> dict[sp.Symbol, int] | None:
