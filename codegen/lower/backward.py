@@ -10,13 +10,13 @@ from symbptt.codegen.lower.families import emit, formula, operand, room
 from symbptt.codegen.lower.frame import FRAMES, T
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
-from symbptt.codegen.passes.accurate_slopes import is_remainder
+from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.regions import AFTER, ALL, LOOP, ONCE
-from symbptt.codegen.targets.numpy.names import Module
+from symbptt.codegen.program.remainders import is_remainder
 
 
 def backward(
-    m: Module, storage: Storage, limit: float | None = None, monitored: bool = False
+    m: Named, storage: Storage, limit: float | None = None, monitored: bool = False
 ) -> tuple[Function, list[Buffer]]:
     """Return the backward sweep, and the buffers of the forward sweep that it reads.
 

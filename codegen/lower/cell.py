@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from symbptt.codegen.loop_ir.nodes import Function
 from symbptt.codegen.lower.backward import backward
 from symbptt.codegen.lower.forward import forward
+from symbptt.codegen.lower.frame import SYMBOLS
 from symbptt.codegen.lower.pull import pull
 from symbptt.codegen.lower.storage import storage_of
+from symbptt.codegen.program.names import named
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.targets.numpy.names import module_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def lower(p: Program, masked: bool = False, limit: float | None = None, monitore
     `masked`: samples have lengths and resets; `limit`: the greatest joint norm of the adjoints at each step;
     `monitored`: the norms of the adjoints at each step are results, where a flag asks for them.
     """
-    m = module_of(p)
+    m = named(p, SYMBOLS)
     storage = storage_of(m, masked)
     back, read = backward(m, storage, limit, monitored)
     return Sweeps(forward(m, storage, read), back)
@@ -44,6 +45,6 @@ class Pulled:
 
 def lower_pulled(p: Program, masked: bool = False) -> Pulled:
     """Return a placed program as functions for truncation by windows."""
-    m = module_of(p)
+    m = named(p, SYMBOLS)
     (once, read), (sums, more) = (pull(m, masked, with_sums) for with_sums in (False, True))
     return Pulled(forward(m, storage_of(m, masked), list(dict.fromkeys([*read, *more]))), once, sums)

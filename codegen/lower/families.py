@@ -37,7 +37,7 @@ from symbptt.codegen.loop_ir.views import permuted, repeated, reshaped, span, sp
 from symbptt.codegen.lower.bodies import ONE, ZERO, body_of, number, replaced, uses
 from symbptt.codegen.lower.frame import COUNT, Frame, Stored
 from symbptt.codegen.lower.storage import arranged
-from symbptt.codegen.passes.accurate_slopes import is_remainder
+from symbptt.codegen.program.remainders import is_remainder
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import WITHOUT_COPY, Node, Product, placeholder
 from symbptt.ir.scalar import Ref, Tree

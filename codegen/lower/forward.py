@@ -11,12 +11,12 @@ from symbptt.codegen.lower.families import emit
 from symbptt.codegen.lower.frame import FRAMES, T
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
+from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.regions import AFTER, LOOP, ONCE
-from symbptt.codegen.targets.numpy.names import Module
 from symbptt.ir.shape import size
 
 
-def forward(m: Module, storage: Storage, read: Sequence[Buffer]) -> Function:
+def forward(m: Named, storage: Storage, read: Sequence[Buffer]) -> Function:
     """Return the forward sweep; the buffers `read` are those that the backward sweep reads of it."""
     p, w = m.program, sweep_of(m, storage, "forward")
     w.write(ONCE)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, View, index_symbol
+from symbptt.codegen.loop_ir.nodes import BLOCK as BLOCK_STEPS
 from symbptt.codegen.loop_ir.views import point, span
 from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL
 from symbptt.ir.shape import Shape, size
@@ -16,6 +17,8 @@ T = index_symbol("t")
 """The index of the loop over steps."""
 LO, COUNT = index_symbol("lo"), index_symbol("count")
 """The first step of a block, and the number of its steps."""
+SYMBOLS = frozenset(str(symbol) for symbol in (STEPS, BATCH, BLOCK_STEPS, T, LO, COUNT))
+"""The names of the symbols that lowered functions use, which no buffer has."""
 
 
 @dataclass(frozen=True)

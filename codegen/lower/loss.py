@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Constant, Function, Port
 from symbptt.codegen.loop_ir.views import whole
-from symbptt.codegen.lower.frame import FRAMES, Frame, Stored
+from symbptt.codegen.lower.frame import FRAMES, SYMBOLS, Frame, Stored
 from symbptt.codegen.lower.storage import Storage, arranged, is_looked_at, names_of
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
+from symbptt.codegen.program.names import Named, named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, ONCE
-from symbptt.codegen.targets.numpy.names import Module, is_baked, module_of
+from symbptt.codegen.program.values import is_baked
 from symbptt.ir.shape import Shape
 from symbptt.ir.step import Argument
 
@@ -22,7 +23,7 @@ def lower_loss(p: Program, of_all_steps: bool) -> Function:
     and samples, else of samples only.
     """
     lead: Shape = (STEPS, BATCH) if of_all_steps else (BATCH,)
-    m = module_of(p, ("T", "B") if of_all_steps else ("B",))
+    m = named(p, SYMBOLS)
     storage, given = _storage(m, lead)
     w = sweep_of(m, storage, "forward")
     # One function computes both sweeps: without a loop nothing needs to be stored between them.
@@ -43,11 +44,11 @@ def lower_loss(p: Program, of_all_steps: bool) -> Function:
     return w.function(given, results)
 
 
-def _shape(m: Module, a: Argument, lead: Shape) -> Shape:
+def _shape(m: Named, a: Argument, lead: Shape) -> Shape:
     return (*lead, *a.shape) if m.program.leaves[a.name] in m.varying else a.shape
 
 
-def _storage(m: Module, lead: Shape) -> tuple[Storage, list[Port]]:
+def _storage(m: Named, lead: Shape) -> tuple[Storage, list[Port]]:
     """Return the storage of the values of a loss, and its arguments."""
     p, found, given = m.program, Storage(names_of(m)), list[Port]()
     for a in p.arguments:

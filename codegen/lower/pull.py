@@ -8,11 +8,11 @@ from symbptt.codegen.lower.backward import given_of, gradients
 from symbptt.codegen.lower.frame import FRAMES
 from symbptt.codegen.lower.storage import storage_of
 from symbptt.codegen.lower.sweep import sweep_of
+from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL
-from symbptt.codegen.targets.numpy.names import Module
 
 
-def pull(m: Module, masked: bool, sums: bool) -> tuple[Function, list[Buffer]]:
+def pull(m: Named, masked: bool, sums: bool) -> tuple[Function, list[Buffer]]:
     """Return one step back for all steps, and the buffers of the forward sweep that it reads.
 
     Arguments are the adjoints of all states after each step ("carry") and the cotangents of outputs. Results are the

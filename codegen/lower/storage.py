@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Axis, Buffer, Constant, View
 from symbptt.codegen.loop_ir.views import span, whole
-from symbptt.codegen.lower.frame import COUNT, LO, Stored, T
+from symbptt.codegen.lower.frame import SYMBOLS, Stored
+from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, LOOP, NEAR, ONCE, TAIL
-from symbptt.codegen.targets.numpy.names import Module, is_baked, size_names
+from symbptt.codegen.program.values import is_baked, size_names
 from symbptt.ir.naming import unique
 from symbptt.ir.node import WITHOUT_COPY, Node
 from symbptt.ir.shape import Shape, size
@@ -79,7 +80,7 @@ def _masks(found: Storage) -> Masks:
     return Masks(lengths, resets_there, active, reset)
 
 
-def storage_of(m: Module, masked: bool = False, pulled: bool = False) -> Storage:
+def storage_of(m: Named, masked: bool = False, pulled: bool = False) -> Storage:
     """Return the storage of a placed program.
 
     `masked`: samples may end before others, and be reset; `pulled`: the backward sweep computes all steps at once.
@@ -106,7 +107,7 @@ def storage_of(m: Module, masked: bool = False, pulled: bool = False) -> Storage
     return found
 
 
-def _argument(m: Module, found: Storage, a: Argument) -> None:
+def _argument(m: Named, found: Storage, a: Argument) -> None:
     """Add the buffers of an argument."""
     leaf, name = m.program.leaves[a.name], m.of_argument(a.name)
     if is_baked(a):
@@ -134,7 +135,7 @@ def _argument(m: Module, found: Storage, a: Argument) -> None:
     found.stored[leaf] = Stored(whole(buffer), "all" if a.role in STEPPED else "none")
 
 
-def _carry(m: Module, found: Storage, name: str, leaf: int) -> None:
+def _carry(m: Named, found: Storage, name: str, leaf: int) -> None:
     """Add the carry of a state, to which each step adds the direct cotangent.
 
     Where a value behind the loop reads it, it is stored for all steps, or for those of a block.
@@ -182,7 +183,7 @@ def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> V
     return View(buffer, (0,) * len(axes), tuple(Axis(n, (order.index(i),)) for i, n in enumerate(axes)))
 
 
-def _values(m: Module, found: Storage, pulled: bool) -> None:
+def _values(m: Named, found: Storage, pulled: bool) -> None:
     """Add the storage of the values that have a variable, those first of which others are parts."""
     p, carried = m.program, {m.variables[leaf]: leaf for leaf in m.program.carry.values()}
     # Reversed, so that the first of two states with one next value owns it; the other one is a copy.
@@ -210,14 +211,14 @@ def _values(m: Module, found: Storage, pulled: bool) -> None:
                 _parts(m, found, id)
 
 
-def _space(m: Module, id: int, lead: Shape) -> str:
+def _space(m: Named, id: int, lead: Shape) -> str:
     """Return the space of the buffer of a value that stays in its sweep."""
     if lead[:1] == (BLOCK,):
         return "block"
     return "scalar" if id in m.static else "temporary"
 
 
-def _parts(m: Module, found: Storage, id: int) -> None:
+def _parts(m: Named, found: Storage, id: int) -> None:
     """Store the parts of a joined value as slices of it."""
     at, stored = size(0), found.stored[id]
     for arg in m.program.graph[id].args:
@@ -227,7 +228,7 @@ def _parts(m: Module, found: Storage, id: int) -> None:
         at = size(at + length)
 
 
-def _lead(m: Module, id: int, region: str) -> Shape:
+def _lead(m: Named, id: int, region: str) -> Shape:
     """Return the axes of steps and samples with which a value is stored."""
     if id not in m.varying:
         return ()
@@ -236,19 +237,19 @@ def _lead(m: Module, id: int, region: str) -> Shape:
     return (BLOCK, BATCH) if id in m.held or region != LOOP else (BATCH,)
 
 
-def is_looked_at(m: Module, id: int) -> bool:
+def is_looked_at(m: Named, id: int) -> bool:
     """Answer whether a value is a view of a stored value, so that it needs no buffer of its own."""
     node = m.program.graph[id]
     if node.family != "view" or node.attrs.kind not in WITHOUT_COPY or node.id in m.static:
         return False
-    if id in m.aliases:
+    if id in m.parts:
         return True
     if m.place(id).endswith(ONCE) and node.attrs.kind == "transpose":
         return False  # products read it in its own order
     return id not in m.stored and id not in m.held and _lies(m, node)
 
 
-def _lies(m: Module, node: Node) -> bool:
+def _lies(m: Named, node: Node) -> bool:
     """Answer whether the operand of a view is stored somewhere in its region or for all steps."""
     source = m.program.graph[node.args[0]]
     if source.id in m.variables:
@@ -256,13 +257,13 @@ def _lies(m: Module, node: Node) -> bool:
     return source.family == "view" and source.attrs.kind in WITHOUT_COPY and _lies(m, source)
 
 
-def _direct_results(m: Module) -> set[int]:
+def _direct_results(m: Named) -> set[int]:
     """Return the values that are computed in the caller's buffers: outputs and gradients that are no part of another
     value."""
     p = m.program
     found = {*p.outputs.values(), *p.params.values(), *p.inputs.values()} - {*p.next.values(), *p.front, *p.joined}
     parts = {arg for id in p.joined for arg in p.graph[id].args}
-    return {id for id in found if p.graph[id].family != "leaf" and id not in m.aliases} - parts
+    return {id for id in found if p.graph[id].family != "leaf" and id not in m.parts} - parts
 
 
 def _read_back(p: Program) -> set[int]:
@@ -280,7 +281,6 @@ def _read_back(p: Program) -> set[int]:
     return found
 
 
-def names_of(m: Module) -> set[str]:
+def names_of(m: Named) -> set[str]:
     """Return the names of values, of sizes, and of the symbols of the IR."""
-    symbols = {str(symbol) for symbol in (STEPS, BATCH, BLOCK, T, LO, COUNT)}
-    return {*m.variables.values(), *m.previous.values(), *m.sizes.values(), *size_names(m.program)} | symbols
+    return {*m.variables.values(), *m.previous.values(), *m.sizes.values(), *size_names(m.program)} | SYMBOLS

@@ -12,10 +12,11 @@ from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.families import FAMILIES, Lowering, emit, total
 from symbptt.codegen.lower.frame import COUNT, FRAMES, LO, PLAIN_LOOP, Frame, T
 from symbptt.codegen.lower.storage import Storage
+from symbptt.codegen.program.blocks import least_rows, numbers_of_step
+from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.regions import BLOCK as BLOCK_REGION
 from symbptt.codegen.program.regions import LOOP, ONCE, TAIL
-from symbptt.codegen.targets.numpy.calls.blocks import held_of, rows_of
-from symbptt.codegen.targets.numpy.names import Module, size_names
+from symbptt.codegen.program.values import size_names
 from symbptt.ir.shape import Shape, Size, named_size, size
 
 
@@ -24,7 +25,7 @@ class Sweep:
     """A sweep, "forward" or "backward", during lowering: its values, their storage, and the builder of its statements."""
 
     name: str
-    module: Module
+    module: Named
     storage: Storage
     lowering: Lowering
 
@@ -116,10 +117,10 @@ class Sweep:
             return None
         # Without a prologue and an epilogue the next states are the measure.
         ids = [*self.ids(BLOCK_REGION), *self.ids(TAIL)] or list(self.module.program.next.values())
-        return held_of(self.module, ids), rows_of(self.module, ids)
+        return numbers_of_step(self.module, ids), least_rows(self.module, ids)
 
 
-def sweep_of(m: Module, storage: Storage, name: str) -> Sweep:
+def sweep_of(m: Named, storage: Storage, name: str) -> Sweep:
     """Return a sweep without statements."""
     p = m.program
     parts = frozenset(arg for id in p.joined for arg in p.graph[id].args)

@@ -73,26 +73,6 @@ def sharpen(p: Program) -> Program:
     return replace(q, written=made.shown, origin=origin | {id: olds for id, olds in made.origin.items() if olds})
 
 
-def arguments_again(p: Program) -> set[int]:
-    """Return the rematerialized values: those that only remainders read, as the argument of the function."""
-    g, found = p.graph, set[int]()
-    needed, stack = set[int](), [*p.needed]
-    while stack:
-        id = stack.pop()
-        if id not in needed:
-            needed.add(id)
-            stack.extend(g[id].args[:1] if is_remainder(g[id]) else g[id].args)
-    for id in g.ancestors(p.needed):
-        if id not in needed:
-            found.add(id)
-    return found
-
-
-def is_remainder(node: Node) -> bool:
-    """Answer whether a node is the remainder of a function, of its value and its argument."""
-    return node.family == "map" and node.attrs.expr.func.__name__ in ops.REMAINING
-
-
 def _given(p: Program) -> set[int]:
     """Return arguments and next states, which are stored whatever the backward sweep reads."""
     return {*p.leaves.values(), *p.next.values()}

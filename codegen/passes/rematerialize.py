@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from symbptt.codegen.passes.accurate_slopes import arguments_again
 from symbptt.codegen.program.program import Program, renewed
 from symbptt.codegen.program.regions import is_near, place
+from symbptt.codegen.program.remainders import arguments_again
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import WITHOUT_COPY, Node
 from symbptt.ir.scalar import Call, Power, Prod, Sum, Tree, expanded, tree_of, whole_power

@@ -13,6 +13,7 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.checks import check_count, check_dtype
+from symbptt.codegen.lower.equations import equation, writer_of
 from symbptt.codegen.passes.rematerialize import computed_again
 from symbptt.codegen.plan.rates import shares
 from symbptt.codegen.plan.runs import Run, of_all_steps, of_blocks, of_pieces
@@ -37,7 +38,6 @@ from symbptt.codegen.targets.numpy.memory.reading import definitions
 from symbptt.codegen.targets.numpy.memory.written import T, Written
 from symbptt.codegen.targets.numpy.names import Module, module_of
 from symbptt.codegen.targets.numpy.scan import recursion_of
-from symbptt.codegen.targets.numpy.statements import equation, writer_of
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.signs import TEXT
 from symbptt.errors import ArgumentError, counted

@@ -11,9 +11,10 @@ import numpy as np
 import sympy as sp
 
 from symbptt.autodiff.bptt import derive
-from symbptt.codegen.passes.accurate_slopes import is_remainder
+from symbptt.codegen.lower.equations import writer_of
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL, place
+from symbptt.codegen.program.remainders import is_remainder
 from symbptt.codegen.targets.numpy.memory.bare import Bare
 from symbptt.codegen.targets.numpy.memory.extent import expression, value_of
 from symbptt.codegen.targets.numpy.memory.reader import BEFORE, BLOCKS, STEPS, Call, Reader
@@ -21,7 +22,7 @@ from symbptt.codegen.targets.numpy.memory.reading import Rooms, names_of
 from symbptt.codegen.targets.numpy.memory.written import B, Reading, T, Written, arguments_of, in_numbers, in_symbols
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.codegen.targets.numpy.names import Module, module_of
-from symbptt.codegen.targets.numpy.statements import computed, writer_of
+from symbptt.codegen.targets.numpy.statements import computed
 from symbptt.ir.node import Node
 from symbptt.ir.shape import named_size
 from symbptt.ir.step import Step

@@ -10,7 +10,9 @@ import numpy as np
 from symbptt.codegen.loop_ir.arithmetics import LEAST
 from symbptt.codegen.loop_ir.nodes import STEPS, Buffer
 from symbptt.codegen.lower.cell import Sweeps
+from symbptt.codegen.lower.equations import equation, handed, writer_of
 from symbptt.codegen.program.program import Program
+from symbptt.codegen.program.values import values_of
 from symbptt.codegen.targets.c99.function import Sweep, body, may_be_empty, rows_of, sweep_of, unused, walk, workspace
 from symbptt.codegen.targets.c99.functions import definitions
 from symbptt.codegen.targets.c99.header import header
@@ -19,8 +21,6 @@ from symbptt.codegen.targets.c99.loops import IfTiny
 from symbptt.codegen.targets.c99.printer import broken, joined, safe
 from symbptt.codegen.targets.c99.single import with_single_steps
 from symbptt.codegen.targets.c99.sizes import factor_code, size_code
-from symbptt.codegen.targets.numpy.names import module_of
-from symbptt.codegen.targets.numpy.statements import equation, handed, writer_of
 from symbptt.ir.shape import sign_of
 
 
@@ -56,17 +56,17 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
 def _equations(p: Program) -> Callable[[tuple[int, ...]], str]:
     """Return the function that tells the equation of the value which a statement computes, as beside the lines of a NumPy
     module."""
-    m, writer = module_of(p), writer_of(p)
+    v, writer = values_of(p), writer_of(p)
     recurrent = {id: name for name, id in p.recurrent.items()}
     carried = {id: name for name, id in p.carry.items()}
 
     def text(origin: tuple[int, ...]) -> str:
         id = origin[0]
         if id in recurrent:
-            return handed(m, writer, recurrent[id])
+            return handed(v, writer, recurrent[id])
         if id in carried:
             return f"+ dL/d{carried[id]}_t"
-        return "" if p.graph[id].family == "leaf" else equation(m, writer, id)
+        return "" if p.graph[id].family == "leaf" else equation(v, writer, id)
 
     return text
 

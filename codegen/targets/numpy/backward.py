@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from symbptt.codegen.lower.equations import equation, handed, writer_of
 from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, NEAR, ONCE, TAIL
+from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.targets.numpy.calls.blocks import block_lines
 from symbptt.codegen.targets.numpy.calls.loops import loop_sheet, write_carries, write_statements
 from symbptt.codegen.targets.numpy.calls.sheet import Sheet, stepping_back
 from symbptt.codegen.targets.numpy.gradients import gradients, results
-from symbptt.codegen.targets.numpy.names import Module, is_baked
+from symbptt.codegen.targets.numpy.names import Module
 from symbptt.codegen.targets.numpy.scan import backward_scan, closing, opening, unless_scanned
 from symbptt.codegen.targets.numpy.statements import (
     all_steps,
     allocations,
     commented,
     computed,
-    equation,
     function,
     given_back,
-    handed,
     indented,
     of_each_sample,
     statements,
     unpacked_tape,
-    writer_of,
 )
 from symbptt.codegen.targets.numpy.text import dict_text, tuple_text
 from symbptt.equations.notation.formula import Writer

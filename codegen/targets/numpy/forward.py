@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from symbptt.codegen.lower.equations import writer_of
 from symbptt.codegen.program.regions import AFTER, LOOP, NEAR, ONCE
+from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.targets.numpy.calls.blocks import Block, block_lines
 from symbptt.codegen.targets.numpy.calls.families import value
 from symbptt.codegen.targets.numpy.calls.loops import loop_sheet, write_statements
 from symbptt.codegen.targets.numpy.calls.sheet import Sheet, stepping
 from symbptt.codegen.targets.numpy.calls.three_address import put
-from symbptt.codegen.targets.numpy.names import Module, is_baked
+from symbptt.codegen.targets.numpy.names import Module
 from symbptt.codegen.targets.numpy.scan import Scan, closing, forward_scan, opening, unless_scanned
 from symbptt.codegen.targets.numpy.statements import (
     allocations,
@@ -20,7 +22,6 @@ from symbptt.codegen.targets.numpy.statements import (
     indented,
     of_each_sample,
     statements,
-    writer_of,
 )
 from symbptt.codegen.targets.numpy.text import dict_text, listed, tuple_text
 from symbptt.equations.notation.formula import Writer

@@ -10,7 +10,7 @@ import sympy as sp
 
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.targets.numpy.names import is_baked
+from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, number_text, shape_text, size_text
 from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.errors import CellError

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from symbptt.codegen.lower.equations import writer_of
 from symbptt.codegen.program.regions import AFTER, ONCE
+from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.targets.numpy.gradients import gradient_variable, gradients, results
-from symbptt.codegen.targets.numpy.names import Module, is_baked
-from symbptt.codegen.targets.numpy.statements import arguments, function, statements, writer_of
+from symbptt.codegen.targets.numpy.names import Module
+from symbptt.codegen.targets.numpy.statements import arguments, function, statements
 from symbptt.codegen.targets.numpy.text import dict_text
 
 LOSS = "def _loss(a, read, dloss, sizes, T, B, dtype):"

@@ -9,11 +9,13 @@ import numpy as np
 
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.subexpressions import values
+from symbptt.codegen.lower.equations import writer_of
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, ONCE, place
+from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.targets.numpy.embed import embedded
-from symbptt.codegen.targets.numpy.names import constants_of, is_baked, module_of
-from symbptt.codegen.targets.numpy.statements import arguments, function, statements, writer_of
+from symbptt.codegen.targets.numpy.names import constants_of, module_of
+from symbptt.codegen.targets.numpy.statements import arguments, function, statements
 from symbptt.codegen.targets.numpy.text import dict_text, number_text
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.step import Step

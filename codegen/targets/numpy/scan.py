@@ -11,13 +11,14 @@ from typing import TypeAlias
 
 import sympy as sp
 
+from symbptt.codegen.lower.equations import writer_of
 from symbptt.codegen.passes.affine_recurrence import Affine, obstacle, recursions
 from symbptt.codegen.program.regions import LOOP
 from symbptt.codegen.runtime.scan import LARGEST_PRODUCT, WINDOW
 from symbptt.codegen.targets.numpy.calls.families import aligned, value
 from symbptt.codegen.targets.numpy.calls.sheet import Sheet
 from symbptt.codegen.targets.numpy.names import Module
-from symbptt.codegen.targets.numpy.statements import computed, indented, writer_of
+from symbptt.codegen.targets.numpy.statements import computed, indented
 from symbptt.codegen.targets.numpy.text import shape_text, tuple_text
 from symbptt.ir.shape import Shape
 

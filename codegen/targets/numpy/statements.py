@@ -3,59 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
 
-from symbptt.autodiff.labels import Label
-from symbptt.codegen.program.program import Program
+from symbptt.codegen.lower.equations import equation
 from symbptt.codegen.program.regions import LOOP, ONCE
+from symbptt.codegen.program.values import is_baked, size_names
 from symbptt.codegen.targets.numpy.compact import compact
 from symbptt.codegen.targets.numpy.expressions import is_bool, is_turned
-from symbptt.codegen.targets.numpy.names import Module, is_baked, size_names
+from symbptt.codegen.targets.numpy.names import Module
 from symbptt.codegen.targets.numpy.text import listed, name_tuple, nested_text, shape_text, size_text
 from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.equations.notation.formula import Writer
-from symbptt.equations.notation.signs import TEXT
 from symbptt.ir.step import Argument
 from symbptt.syntax import NAME
-
-LONGEST = 500
-"""The number of operations up to which a formula stands next to a line."""
-
-
-def writer_of(p: Program) -> Writer:
-    """Return the writer of a program's equations, in the names of the user and of adjoints."""
-    return Writer(p.graph, _Labels(p), TEXT, longest=LONGEST)
-
-
-@dataclass(frozen=True)
-class _Labels(Mapping[int, Label]):
-    """The labels that equations show: those of the user and of adjoints, and of all values but `own` that have a line
-    of their own; `outside` is a cotangent that the loss gives. Each is looked up when it is read, for a deep step has
-    thousands of both equations and values."""
-
-    p: Program
-    variables: Container[int] = ()
-    origins: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    own: int = -1
-    outside: int = -1
-
-    def __getitem__(self, id: int) -> Label:
-        label = self.p.labels[id]
-        if id == self.outside:
-            return replace(label, mark="dL/d")
-        if label.given or label.adjoint or self._is_shown(id):
-            return label
-        raise KeyError(id)
-
-    def _is_shown(self, id: int) -> bool:
-        return any(new != self.own and new in self.variables for new in self.origins.get(id, ()))
-
-    def __iter__(self) -> Iterator[int]:
-        return (id for id in self.p.labels if id in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 def statements(m: Module, sweep: str, region: str, writer: Writer) -> list[str]:
@@ -80,60 +40,6 @@ def _statement(m: Module, region: str, writer: Writer, id: int) -> str:
         text = f"np.ascontiguousarray({text})"  # a concatenation is contiguous already
     target = f"{m.variables[id]}[t]" if region == LOOP and id in m.stored else m.variables[id]
     return commented(f"{target} = {text}", equation(m, writer, id))
-
-
-def equation(m: Module, writer: Writer, id: int) -> str:
-    """Return the equation of a value, or the formula alone where it has no symbol."""
-    p = m.program
-    if p.written is not None and id in p.origin:
-        before = _before(m, id)
-        found = [_equation(p.written, before, old) for old in (*p.origin[id], *_whole(p, id))]
-        # An equation that is part of another one would be told twice.
-        whole = [text for text in dict.fromkeys(found) if not any(text != other and text in other for other in found)]
-        return "; ".join(whole)
-    return _equation(p, writer, id)
-
-
-def handed(m: Module, writer: Writer, name: str) -> str:
-    """Return the equation of the outgoing cotangent of a state."""
-    p = m.program.written
-    if p is not None:
-        writer = _before(m, m.program.recurrent[name])
-    id = (p or m.program).recurrent[name]
-    return f"{TEXT.symbol(Label(name, -1, True))} = {writer.symbol(id)}"
-
-
-def _before(m: Module, own: int) -> Writer:
-    """Return the writer of the program as equations show it, for the line of a value; values of other variables have
-    lines of their own."""
-    p = m.program
-    assert p.written is not None
-    return Writer(p.written.graph, _Labels(p.written, m.variables, p.origins, own), TEXT, longest=LONGEST)
-
-
-def _whole(p: Program, id: int) -> list[int]:
-    """Return the gradients of inputs that a value is, in the program as equations show it."""
-    assert p.written is not None
-    return [p.written.inputs[name] for name, found in p.inputs.items() if found == id]
-
-
-def _equation(p: Program, writer: Writer, id: int) -> str:
-    label = p.labels.get(id) or _gradient(p, id)
-    if label is not None and p.graph[id].family == "leaf":
-        return TEXT.symbol(label)
-    given = p.cotangent.get(label.name, id) if label is not None and label.adjoint else id
-    if given != id and isinstance(writer.labels, _Labels):
-        # The direct cotangent of an output has the name of the whole, of which it is a part.
-        writer = replace(writer, labels=replace(writer.labels, outside=given))
-    return writer.rhs(id) if label is None else f"{TEXT.symbol(label)} = {writer.rhs(id)}"
-
-
-def _gradient(p: Program, id: int) -> Label | None:
-    """Return the label of the gradient that a value is, if it is one: that of the first argument with this gradient."""
-    params, inputs = ({id: name for name, id in reversed([*found.items()])} for found in (p.params, p.inputs))
-    if id in params:
-        return Label(params[id], None, True)
-    return Label(inputs[id], 0, True) if id in inputs else None
 
 
 def commented(code: str, comment: str) -> str:

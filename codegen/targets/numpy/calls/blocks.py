@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from symbptt.codegen.passes.accurate_slopes import arguments_again
+from symbptt.codegen.program.blocks import least_rows, numbers_of_step
 from symbptt.codegen.program.regions import BLOCK, LOOP, TAIL
 from symbptt.codegen.targets.numpy.calls.families import value
 from symbptt.codegen.targets.numpy.calls.loops import loop_sheet, write_statements
@@ -23,10 +23,6 @@ from symbptt.codegen.targets.numpy.names import Module
 from symbptt.codegen.targets.numpy.statements import all_steps, computed, parts_of
 from symbptt.codegen.targets.numpy.text import shape_text, size_text
 from symbptt.equations.notation.formula import Writer
-from symbptt.ir.shape import Size, prod, size
-
-BLOCK_ROWS = 2**9
-"""The least number of rows of the products of a block, so that these are as fast as products of all steps."""
 
 
 @dataclass(frozen=True)
@@ -127,22 +123,5 @@ def _goes_on(m: Module, id: int) -> bool:
 
 def steps_text(m: Module, ids: list[int]) -> str:
     """Return the number of steps of a block that computes these values."""
-    rows = rows_of(m, ids)
-    return f"_steps(T, B, {size_text(held_of(m, ids), m.sizes)}{f', {rows}' * (rows > 0)})"
-
-
-def held_of(m: Module, ids: list[int]) -> Size:
-    """Return the numbers for each sample and step by which a block is measured: one value of each size."""
-    found = [prod(m.program.graph.shape(id)) for id in ids if id in m.varying]
-    found = found or [prod(m.program.graph.shape(leaf)) for leaf in m.program.carry.values()]
-    return size(sum({size_text(x): x for x in found}.values()))
-
-
-def rows_of(m: Module, ids: list[int]) -> int:
-    """Return how many rows the products of a block have at the least, 0 where it computes none."""
-    g, here = m.program.graph, {m.place(id) for id in ids}
-    inline = arguments_again(m.program)
-    here_too = (id for id in g.ancestors(ids) if m.place(id) in here and id not in inline)
-    # Small products do not use BLAS well: a block with a product has at least BLOCK_ROWS rows of steps and samples.
-    products = (id for id in here_too if g[id].family == "contract")
-    return BLOCK_ROWS if any(products) else 0
+    rows = least_rows(m, ids)
+    return f"_steps(T, B, {size_text(numbers_of_step(m, ids), m.sizes)}{f', {rows}' * (rows > 0)})"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from symbptt import ops
-from symbptt.codegen.passes.accurate_slopes import is_remainder
+from symbptt.codegen.program.remainders import is_remainder
 from symbptt.codegen.targets.numpy.calls.matmul import as_samples, product, squeezed, total_product
 from symbptt.codegen.targets.numpy.calls.sheet import BLOCK_AXES, Operand, Sheet, bases, number
 from symbptt.codegen.targets.numpy.calls.three_address import put, written

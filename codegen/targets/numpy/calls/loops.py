@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from symbptt.codegen.lower.equations import equation
 from symbptt.codegen.program.regions import BLOCK, LOOP, NEAR, TAIL
+from symbptt.codegen.program.values import size_names
 from symbptt.codegen.targets.numpy.calls.families import formula
 from symbptt.codegen.targets.numpy.calls.sheet import BLOCK_AXES, LOOP_AXES, Operand, Sheet, bases, number, reads
 from symbptt.codegen.targets.numpy.calls.three_address import put
-from symbptt.codegen.targets.numpy.names import RESERVED, Module, size_names
-from symbptt.codegen.targets.numpy.statements import commented, computed, equation
+from symbptt.codegen.targets.numpy.names import RESERVED, Module
+from symbptt.codegen.targets.numpy.statements import commented, computed
 from symbptt.equations.notation.formula import Writer
 from symbptt.ir.node import WITHOUT_COPY
 from symbptt.ir.shape import Shape

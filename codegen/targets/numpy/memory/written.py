@@ -11,10 +11,10 @@ import sympy as sp
 
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
+from symbptt.codegen.program.values import is_baked, size_names
 from symbptt.codegen.targets.numpy.memory.bare import Bare
 from symbptt.codegen.targets.numpy.memory.extent import Extent, Length, expression, is_whole
 from symbptt.codegen.targets.numpy.memory.reader import Reader
-from symbptt.codegen.targets.numpy.names import is_baked, size_names
 from symbptt.ir.shape import Shape, named_size
 from symbptt.ir.step import Argument
 from symbptt.language.truncation import Chunked, Window

@@ -1,0 +1,27 @@
+"""The remainders of saturating functions in a program, and the values that only their arguments need."""
+
+from __future__ import annotations
+
+from symbptt import ops
+from symbptt.codegen.program.program import Program
+from symbptt.ir.node import Node
+
+
+def arguments_again(p: Program) -> set[int]:
+    """Return the rematerialized values: those that only remainders read, as the argument of the function."""
+    g, found = p.graph, set[int]()
+    needed, stack = set[int](), [*p.needed]
+    while stack:
+        id = stack.pop()
+        if id not in needed:
+            needed.add(id)
+            stack.extend(g[id].args[:1] if is_remainder(g[id]) else g[id].args)
+    for id in g.ancestors(p.needed):
+        if id not in needed:
+            found.add(id)
+    return found
+
+
+def is_remainder(node: Node) -> bool:
+    """Answer whether a node is the remainder of a function, of its value and its argument."""
+    return node.family == "map" and node.attrs.expr.func.__name__ in ops.REMAINING
