@@ -45,8 +45,9 @@ from symbptt.ir.shape import Shape, Size, without
 
 GIVEN = (
     "param", "input", "index", "const", "state", "output", "target", "cotangent", "residual", "flag", "mask", "held", "carry",
+    "start", "given",
 )  # fmt: skip
-GIVES = ("states", "outputs", "params", "inputs", "state", "residual", "flow", "carry")
+GIVES = ("states", "outputs", "params", "inputs", "state", "residual", "flow", "carry", "final", "resets")
 
 
 def check(f: Function) -> None:

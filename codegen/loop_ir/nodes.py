@@ -253,10 +253,12 @@ class Port:
     Groups of arguments are "param", "input", "index", "const", "state" (before the first step), "cotangent" (of a state
     or an output, at all steps) and "residual"; of a loss also "target" and "output" (what it reads of the cell). With
     masks also "flag" (whether there are "lengths", a "reset", a "monitor"), "mask" (which samples are "active", and
-    which "reset", at each step) and "held" (the states of ended samples before the first step). Of one step back for
-    all steps at once also "carry" (the adjoints of states), which is a result too. Groups of results are "states",
-    "outputs", "params", "inputs", "state" (the gradient of the first one), "residual" and "flow" (the norms of
-    adjoints).
+    which "reset", at each step) and "held" (the states of ended samples before the first step). Where cotangents may be
+    absent, "given" are flags that tell which are there. Of a piece of the steps also "start" (the states before it) and
+    "carry" (the adjoints of the states behind it); of one step back for all steps at once "carry" are the adjoints of
+    states at all steps. Groups of results are "states", "outputs", "params", "inputs", "state" (the gradient of the first
+    one), "residual" and "flow" (the norms of adjoints); of a piece "final" (the states behind it), "carry" (the adjoints
+    before it) and "resets" (those that resets send to the initial states).
     """
 
     group: str

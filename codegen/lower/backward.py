@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symbptt.codegen.loop_ir.nodes import Buffer, Function, Map, Port, Statement, View, views, walk
+from symbptt.codegen.loop_ir.nodes import Buffer, Function, If, Map, Port, Statement, View, views, walk
 from symbptt.codegen.loop_ir.views import point, whole
 from symbptt.codegen.lower import masks, watching
 from symbptt.codegen.lower.bodies import PLUS, ZERO
@@ -24,12 +24,15 @@ def backward(
     `monitored`.
     """
     p, w = m.program, sweep_of(m, storage, "backward")
-    w.builder.statements += masks.kept_cotangents(storage, storage.masks) if storage.masks else []
+    w.builder.statements += masks.kept_cotangents(storage, storage.masks)
     w.write(ONCE)
     with w.lowering.at(FRAMES[ALL], w.builder.statements):
         w.write(ALL)
     for name, carry in storage.carries.items():
-        w.builder.fill(whole(carry), ZERO, (p.carry[name],))
+        if name in storage.after:
+            w.builder.copy(whole(carry), whole(storage.after[name]), (p.carry[name],))
+        else:
+            w.builder.fill(whole(carry), ZERO, (p.carry[name],))
     w.builder.statements += masks.no_resets(storage.masks) if storage.masks else []
     monitor = watching.monitor_of(w) if monitored else None
     w.builder.statements += monitor.start if monitor else []
@@ -49,10 +52,17 @@ def backward(
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
         gradients(w, results)
-    w.builder.statements += masks.add_resets(storage, storage.masks) if storage.masks else []
-    results += [Port("state", name, whole(carry)) for name, carry in storage.carries.items()]
+    if storage.after:
+        # What resets send to the initial states passes by the steps before this piece.
+        resets = storage.masks.resets if storage.masks else {}
+        results += [Port("resets", name, whole(buffer)) for name, buffer in resets.items()]
+    else:
+        w.builder.statements += masks.add_resets(storage, storage.masks) if storage.masks else []
+    group = "carry" if storage.after else "state"
+    results += [Port(group, name, whole(carry)) for name, carry in storage.carries.items()]
     given, read = given_of(w)
     given += masks.ports(storage.masks) if storage.masks else []
+    given += [Port("carry", name, whole(buffer)) for name, buffer in storage.after.items()]
     given += [monitor.given] if monitor else []
     return w.function(given, results), read
 
@@ -63,7 +73,14 @@ def _arrive(w: Sweep) -> dict[str, View]:
     for name, leaf in w.module.program.carry.items():
         carry, direct = whole(w.storage.carries[name]), point(whole(w.storage.direct[name]), 0, T)
         found[name] = operand(w.lowering, leaf)
-        w.builder.add(Map(found[name], PLUS, (carry, direct), (leaf,)))
+        added = Map(found[name], PLUS, (carry, direct), (leaf,))
+        if name not in w.storage.there:
+            w.builder.add(added)
+            continue
+        other: list[Statement] = []
+        with w.builder.inside(other):
+            w.builder.copy(found[name], carry, (leaf,))
+        w.builder.add(If(whole(w.storage.there[name]), (added,), tuple(other)))
     return found
 
 
@@ -154,5 +171,6 @@ def given_of(w: Sweep) -> tuple[list[Port], list[Buffer]]:
     ports = [Port(of[b].role, of[b].name, whole(b)) for b in used if b in of]
     cotangents = {**w.storage.direct, **w.storage.cotangents}
     ports += [Port("cotangent", name, whole(b)) for name, b in cotangents.items()]
+    ports += [Port("given", name, whole(b)) for name, b in w.storage.there.items()]
     read = [b for b in used if b in w.storage.forward]
     return ports + [Port("residual", b.name, whole(b)) for b in read], read

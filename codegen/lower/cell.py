@@ -22,14 +22,23 @@ class Sweeps:
     backward: Function
 
 
-def lower(p: Program, masked: bool = False, limit: float | None = None, monitored: bool = False) -> Sweeps:
+def lower(
+    p: Program,
+    masked: bool = False,
+    limit: float | None = None,
+    monitored: bool = False,
+    absent: bool = False,
+    in_pieces: bool = False,
+) -> Sweeps:
     """Return a placed program as two functions that run and store all steps, without truncation.
 
     `masked`: samples have lengths and resets; `limit`: the greatest joint norm of the adjoints at each step;
-    `monitored`: the norms of the adjoints at each step are results, where a flag asks for them.
+    `monitored`: the norms of the adjoints at each step are results, where a flag asks for them; `absent`: flags tell which
+    cotangents are given; `in_pieces`: the steps are some of many, so that a function begins with the states, or with the
+    adjoints, that the other steps hand on, and gives back those at its other end.
     """
     m = named(p, SYMBOLS)
-    storage = storage_of(m, masked)
+    storage = storage_of(m, masked, absent=absent, in_pieces=in_pieces)
     back, read = backward(m, storage, limit, monitored)
     return Sweeps(forward(m, storage, read), back)
 
@@ -43,8 +52,9 @@ class Pulled:
     sums: Function
 
 
-def lower_pulled(p: Program, masked: bool = False) -> Pulled:
-    """Return a placed program as functions for truncation by windows."""
+def lower_pulled(p: Program, masked: bool = False, absent: bool = False) -> Pulled:
+    """Return a placed program as functions for truncation by windows; `absent`: flags tell which cotangents of outputs
+    are given."""
     m = named(p, SYMBOLS)
-    (once, read), (sums, more) = (pull(m, masked, with_sums) for with_sums in (False, True))
+    (once, read), (sums, more) = (pull(m, masked, with_sums, absent) for with_sums in (False, True))
     return Pulled(forward(m, storage_of(m, masked), list(dict.fromkeys([*read, *more]))), once, sums)

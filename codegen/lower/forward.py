@@ -21,7 +21,7 @@ def forward(m: Named, storage: Storage, read: Sequence[Buffer]) -> Function:
     p, w = m.program, sweep_of(m, storage, "forward")
     w.write(ONCE)
     for name, buffer in storage.states.items():
-        w.builder.copy(point(whole(buffer), 0, 0), whole(storage.initial[name]), (p.leaves[name],))
+        w.builder.copy(point(whole(buffer), 0, 0), whole(storage.start[name]), (p.leaves[name],))
         if storage.masks is not None:
             w.builder.copy(point(whole(storage.masks.before[name]), 0, 0), whole(storage.masks.held[name]))
     inside: list[Statement] = []
@@ -33,6 +33,9 @@ def forward(m: Named, storage: Storage, read: Sequence[Buffer]) -> Function:
     w.builder.statements += masks.stop(storage, storage.masks) if storage.masks else []
     states = storage.masks.stopped if storage.masks else storage.states
     results = [Port("states", name, span(whole(x), 0, 1, STEPS)) for name, x in states.items()]
+    if storage.start != storage.initial:
+        # The state with which the next piece begins: of an ended sample the one at its end.
+        results += [Port("final", name, point(whole(x), 0, STEPS)) for name, x in states.items()]
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
         for name, id in p.outputs.items():
@@ -51,6 +54,8 @@ def _given(w: Sweep) -> list[Port]:
     p, storage = w.module.program, w.storage
     ports = [Port(a.role, a.name, whole(storage.given[a.name])) for a in p.arguments if a.name in storage.given]
     ports += [Port("state", name, whole(buffer)) for name, buffer in storage.initial.items()]
+    if storage.start != storage.initial:
+        ports += [Port("start", name, whole(buffer)) for name, buffer in storage.start.items()]
     if storage.masks is not None:
         ports += masks.ports(storage.masks)
         ports += [Port("held", name, whole(buffer)) for name, buffer in storage.masks.held.items()]

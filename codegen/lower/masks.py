@@ -67,7 +67,7 @@ def stop(storage: Storage, masks: Masks) -> list[Statement]:
         copies.append(Map(out, Ref(0), (x,)))
         rounds.append(_chosen(point(out, 0, size(T + 1)), active, point(x, 0, size(T + 1)), point(out, 0, T)))
     inside: list[Statement] = [
-        Map(point(whole(b), 0, 0), Ref(0), (whole(storage.initial[name]),)) for name, b in masks.stopped.items()
+        Map(point(whole(b), 0, 0), Ref(0), (whole(storage.start[name]),)) for name, b in masks.stopped.items()
     ]
     # One step after the other, for an ended sample copies the state of the step before.
     inside.append(Loop(T, 0, STEPS, tuple(rounds)))
@@ -79,13 +79,19 @@ def silence(masks: Masks, view: View) -> Statement:
     return If(whole(masks.lengths), (Map(view, KEPT, (_of(whole(masks.active), view), view)),))
 
 
-def kept_cotangents(storage: Storage, masks: Masks) -> list[Statement]:
-    """Return the statements before the loop that copy the cotangents of outputs, zero for samples that have ended."""
+def kept_cotangents(storage: Storage, masks: Masks | None) -> list[Statement]:
+    """Return the statements before the loop that copy the cotangents of outputs, zero for samples that have ended, and
+    where none are given."""
     found: list[Statement] = []
-    for name, kept in masks.kept.items():
+    for name, kept in storage.kept.items():
         out, given = whole(kept), whole(storage.cotangents[name])
-        active = _of(whole(masks.active), out)
-        found.append(If(whole(masks.lengths), (Map(out, KEPT, (active, given)),), (Map(out, Ref(0), (given,)),)))
+        copied: Statement = Map(out, Ref(0), (given,))
+        if masks is not None:
+            active = _of(whole(masks.active), out)
+            copied = If(whole(masks.lengths), (Map(out, KEPT, (active, given)),), (copied,))
+        if name in storage.there:
+            copied = If(whole(storage.there[name]), (copied,), (Map(out, ZERO, ()),))
+        found.append(copied)
     return found
 
 

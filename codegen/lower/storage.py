@@ -24,10 +24,13 @@ STEPPED = ("input", "index", "output", "target")
 class Storage:
     """The views of values, by id, and the buffers of each sweep.
 
-    `states` have a row for the state before the first step and one after each; `initial` are the given initial states.
-    `carries` have the incoming cotangent of each state, which a step replaces by the outgoing one, `direct` the given
-    cotangents of states. `given` are the buffers of arguments by name, `cotangents` those of outputs. `masks` are those
-    of a cell that is run with masks. `taken` are the names of buffers and sizes.
+    `states` have a row for the state before the first step and one after each; `initial` are the given initial states, to
+    which resets return; `start` those before the first step, which differ in a piece of the steps. `carries` have the
+    incoming cotangent of each state, which a step replaces by the outgoing one, `direct` the given cotangents of states;
+    `after` those from the steps behind a piece. `given` are the buffers of arguments by name, `cotangents` those of
+    outputs, and `kept` what is read of these: zeros for samples that have ended, and where none are given. `there` are
+    the flags that tell whether the cotangents of a state or an output are given, where these may be absent. `masks` are
+    those of a cell that is run with masks. `taken` are the names of buffers and sizes.
     """
 
     taken: set[str]
@@ -36,9 +39,13 @@ class Storage:
     constants: list[Constant] = field(default_factory=list)
     states: dict[str, Buffer] = field(default_factory=dict)
     initial: dict[str, Buffer] = field(default_factory=dict)
+    start: dict[str, Buffer] = field(default_factory=dict)
     carries: dict[str, Buffer] = field(default_factory=dict)
     direct: dict[str, Buffer] = field(default_factory=dict)
+    after: dict[str, Buffer] = field(default_factory=dict)
     cotangents: dict[str, Buffer] = field(default_factory=dict)
+    kept: dict[str, Buffer] = field(default_factory=dict)
+    there: dict[str, Buffer] = field(default_factory=dict)
     forward: list[Buffer] = field(default_factory=list)
     backward: list[Buffer] = field(default_factory=list)
     masks: Masks | None = None
@@ -58,7 +65,7 @@ class Masks:
     By the name of a state: `before` is the state before each step, where a reset or the end of a sample may change the
     state that the step before left; its first row is for the state of ended samples before the first step, which is
     given as `held`; `stopped` are the states that a caller gets; `waiting` has the adjoints of ended samples, `resets`
-    the sum of adjoints for the initial states. `kept` are the cotangents of outputs of active samples.
+    the sum of adjoints for the initial states.
     """
 
     lengths: Buffer
@@ -70,7 +77,6 @@ class Masks:
     stopped: dict[str, Buffer] = field(default_factory=dict)
     waiting: dict[str, Buffer] = field(default_factory=dict)
     resets: dict[str, Buffer] = field(default_factory=dict)
-    kept: dict[str, Buffer] = field(default_factory=dict)
 
 
 def _masks(found: Storage) -> Masks:
@@ -80,20 +86,25 @@ def _masks(found: Storage) -> Masks:
     return Masks(lengths, resets_there, active, reset)
 
 
-def storage_of(m: Named, masked: bool = False, pulled: bool = False) -> Storage:
+def storage_of(
+    m: Named, masked: bool = False, pulled: bool = False, absent: bool = False, in_pieces: bool = False
+) -> Storage:
     """Return the storage of a placed program.
 
-    `masked`: samples may end before others, and be reset; `pulled`: the backward sweep computes all steps at once.
+    `masked`: samples may end before others, and be reset; `pulled`: the backward sweep computes all steps at once;
+    `absent`: cotangents need not be given; `in_pieces`: other steps may come before and behind these.
     """
     found = Storage(names_of(m))
     found.masks = _masks(found) if masked else None
     for a in m.program.arguments:
-        _argument(m, found, a)
+        _argument(m, found, a, in_pieces)
     for name, leaf in m.program.cotangent.items():
         shape = (STEPS, BATCH, *m.program.graph.shape(leaf))
         buffer = found.cotangents[name] = Buffer(m.variables[leaf], shape, "argument")
-        if found.masks is not None and not pulled:
-            buffer = found.masks.kept[name] = Buffer(found.name(f"{buffer.name}_kept"), shape, "temporary")
+        if absent:
+            found.there[name] = Buffer(found.name(f"has_{buffer.name}"), (), "argument", "bool")
+        if absent or (found.masks is not None and not pulled):
+            buffer = found.kept[name] = Buffer(found.name(f"{buffer.name}_kept"), shape, "temporary")
             found.backward.append(buffer)
         found.stored[leaf] = Stored(whole(buffer), "all")
     for name, leaf in m.program.carry.items():
@@ -102,12 +113,12 @@ def storage_of(m: Named, masked: bool = False, pulled: bool = False) -> Storage:
             buffer = found.carries[name] = Buffer(m.variables[leaf], shape, "argument")
             found.stored[leaf] = Stored(whole(buffer), "all")
         else:
-            _carry(m, found, name, leaf)
+            _carry(m, found, name, leaf, absent, in_pieces)
     _values(m, found, pulled)
     return found
 
 
-def _argument(m: Named, found: Storage, a: Argument) -> None:
+def _argument(m: Named, found: Storage, a: Argument, in_pieces: bool) -> None:
     """Add the buffers of an argument."""
     leaf, name = m.program.leaves[a.name], m.of_argument(a.name)
     if is_baked(a):
@@ -116,7 +127,10 @@ def _argument(m: Named, found: Storage, a: Argument) -> None:
     elif a.role == "state":
         space = "result" if found.masks is None else "residual"
         buffer = found.states[a.name] = Buffer(name, (size(STEPS + 1), BATCH, *a.shape), space)
-        found.initial[a.name] = Buffer(found.name(f"{name}_0"), (BATCH, *a.shape), "argument")
+        initial = Buffer(found.name(f"{name}_0"), (BATCH, *a.shape), "argument")
+        found.initial[a.name] = found.start[a.name] = initial
+        if in_pieces:
+            found.start[a.name] = Buffer(found.name(f"{name}_start"), (BATCH, *a.shape), "argument")
         found.forward.append(buffer)
         if found.masks is not None:
             found.masks.stopped[a.name] = Buffer(found.name(f"{name}_stopped"), buffer.shape, "result")
@@ -135,7 +149,7 @@ def _argument(m: Named, found: Storage, a: Argument) -> None:
     found.stored[leaf] = Stored(whole(buffer), "all" if a.role in STEPPED else "none")
 
 
-def _carry(m: Named, found: Storage, name: str, leaf: int) -> None:
+def _carry(m: Named, found: Storage, name: str, leaf: int, absent: bool, in_pieces: bool) -> None:
     """Add the carry of a state, to which each step adds the direct cotangent.
 
     Where a value behind the loop reads it, it is stored for all steps, or for those of a block.
@@ -144,6 +158,10 @@ def _carry(m: Named, found: Storage, name: str, leaf: int) -> None:
     carry = found.carries[name] = Buffer(variable, (BATCH, *shape), "result")
     found.direct[name] = Buffer(found.name(f"{variable}_in"), (STEPS, BATCH, *shape), "argument")
     found.backward.append(carry)
+    if absent:
+        found.there[name] = Buffer(found.name(f"has_{found.direct[name].name}"), (), "argument", "bool")
+    if in_pieces:
+        found.after[name] = Buffer(found.name(f"{variable}_after"), (BATCH, *shape), "argument")
     if found.masks is not None:
         for aside, end in ((found.masks.waiting, "waiting"), (found.masks.resets, "resets")):
             aside[name] = Buffer(found.name(f"{variable}_{end}"), (BATCH, *shape), "temporary")
