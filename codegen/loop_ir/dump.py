@@ -18,6 +18,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Port,
     Reduce,
     Runtime,
+    Scan,
     Scatter,
     Sharpen,
     Statement,
@@ -77,12 +78,30 @@ def _statement(s: Statement) -> list[str]:
             steps = f" by {_size(s.strip)}, each {s.count} steps" if s.count is not None else ""
             way = " backward" if s.reverse else ""
             return [f"loop {s.index} in {_size(s.start)}:{_size(s.stop)}{steps}{way}:", *_lines(s.body, 1)]
+        case Scan():
+            return _scan(s)
         case If():
             other = ["else:", *_lines(s.orelse, 1)] if s.orelse else []
             return [f"if {view_text(s.flag)}:", *_lines(s.body, 1), *other]
         case Runtime():
             out = ", ".join(map(view_text, s.out))
             return [f"runtime {out} = {s.name}({', '.join(map(operand_text, s.args))})"]
+
+
+def _scan(s: Scan) -> list[str]:
+    """Return a scan as one line for each array that it writes, above the loop that does the same."""
+    found = []
+    for i, (out, row, free) in enumerate(zip(s.out, s.coefficients, s.free, strict=True)):
+        products = zip(row, s.carry, strict=True)
+        terms = [f"{view_text(c)}*{view_text(x)}" for c, x in products if c is not None]
+        terms += [] if free is None else [view_text(free)]
+        terms += [
+            view_text(g.view) + ("" if g.flag is None else f" if {view_text(g.flag)}")
+            for g in (s.given or [()] * len(s.out))[i]
+        ]
+        found.append(f"scan {view_text(out)}{' backward' if s.reverse else ''}: {' + '.join(terms) or '0'}")
+    other = f", or with {', '.join(map(view_text, s.unless))}" if s.unless else ", or"
+    return [*found[:-1], f"{found[-1]}{other} step by step:", *_lines(s.body, 1)]
 
 
 def _size(value: Size) -> str:

@@ -31,6 +31,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Operand,
     Reduce,
     Runtime,
+    Scan,
     Scatter,
     Sharpen,
     Statement,
@@ -162,6 +163,8 @@ class _Machine:
                 self._sharpen(s)
             case Loop():
                 self._loop(s)
+            case Scan():
+                self._scan(s)
             case If():
                 self.run(s.body if self.read(s.flag)[()] else s.orelse)
             case Runtime():
@@ -206,6 +209,38 @@ class _Machine:
         self.run(s.body)
         tiny = np.real(out) < self.arithmetic.least
         out[tiny] = self.arithmetic.again[s.function](self.read(s.argument)[tiny])
+
+    def _scan(self, s: Scan) -> None:
+        if any(self.read(flag)[()] for flag in s.unless):
+            self.run(s.body)
+            return
+        # Copies, for a carry may lie in the array that is written.
+        carry, out = [np.array(self.read(view)) for view in s.carry], [self.read(view) for view in s.out]
+        rows = [[None if c is None else self.read(c) for c in row] for row in s.coefficients]
+        free = [None if view is None else self.read(view) for view in s.free]
+        given = [[self.read(g.view) for g in group if g.flag is None or self.read(g.flag)[()]] for group in s.given]
+        count = self.size(s.out[0].shape[0])
+        for t in range(count)[:: -1 if s.reverse else 1]:
+            if s.reverse:
+                carry = [reduce(np.add, (x[t] for x in terms), c) for c, terms in zip(carry, given, strict=True)]
+                for x, value in zip(out, carry, strict=True):
+                    x[t] = value
+            carry = [
+                self._combined([(c[t], x) for c, x in zip(row, carry, strict=True) if c is not None], own, t)
+                for row, own in zip(rows, free, strict=True)
+            ]
+            if not s.reverse:
+                for x, value in zip(out, carry, strict=True):
+                    x[t] = value
+        if s.reverse:
+            for view, value in zip(s.carry, carry, strict=True):
+                self.read(view)[...] = value
+
+    def _combined(self, terms: Sequence[tuple[Any, Any]], free: Any, t: int) -> Any:
+        """Return the sum of products and of the free part at a step."""
+        zero = self.arithmetic.number(sp.S.Zero)
+        products = [np.multiply(c, x) for c, x in terms]
+        return reduce(np.add, [*products, *([] if free is None else [free[t]])] or [zero])
 
     def _loop(self, s: Loop) -> None:
         start, stop, strip = self.size(s.start), self.size(s.stop), self.size(s.strip)

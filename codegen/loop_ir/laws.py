@@ -30,6 +30,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Map,
     Reduce,
     Runtime,
+    Scan,
     Scatter,
     Sharpen,
     Statement,
@@ -143,6 +144,17 @@ def _sharpen(s: Sharpen) -> None:
     assert s.argument.shape == s.out.shape, f"an operand of another shape: {s}"
 
 
+def _scan(s: Scan) -> None:
+    count = len(s.out)
+    assert count == len(s.carry) == len(s.coefficients) == len(s.free), f"a number of states for each part: {s}"
+    assert len(s.given) == (count if s.reverse else 0), f"direct cotangents belong to a scan backward: {s}"
+    for i, out in enumerate(s.out):
+        assert s.carry[i].shape == out.shape[1:], f"a carry of another shape: {s}"
+        values = [*s.coefficients[i], s.free[i], *(g.view for g in (s.given[i] if s.reverse else ()))]
+        assert len(s.coefficients[i]) == count, f"a coefficient for each state is due: {s}"
+        assert all(v is None or v.shape == out.shape for v in values), f"an operand of another shape: {s}"
+
+
 def _loop(s: Loop) -> None:
     assert (s.strip == 1) == (s.count is None), f"steps of a round without a count, or a count of single steps: {s}"
 
@@ -160,6 +172,7 @@ LAWS: dict[type, Any] = {
     Cumulate: _cumulate,
     Sharpen: _sharpen,
     Loop: _loop,
+    Scan: _scan,
     If: _if,
 }
 
@@ -228,6 +241,9 @@ class _Follower:
                     self.forget_block()
                 self.run(s.body)
             return
+        if isinstance(s, Scan) and s.unless and self.flags:
+            self.run(s.body)
+            return
         if isinstance(s, Sharpen):  # it reads what its body wrote
             self.run(s.body)
         read = [(view, self.read(view, s)) for view in reads(s)]
@@ -240,7 +256,7 @@ class _Follower:
             for other, found in read:
                 # In a map element i of the output depends on element i of an operand alone, so that both may be one
                 # view.
-                same = isinstance(s, Map | Sharpen | Runtime) or other == view
+                same = isinstance(s, Map | Sharpen | Scan | Runtime) or other == view
                 apart = other.buffer != view.buffer or not np.isin(found, out).any()
                 assert apart or (same and np.array_equal(found, out)), (
                     f"{other.buffer.name} is read where it is written: {s}"

@@ -214,6 +214,38 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Given:
+    """A term that is added to an adjoint, where its flag is true or it has none."""
+
+    view: View
+    flag: View | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An affine recurrence, element by element, over the first axis of `out`, of so many steps.
+
+    Forward, at each step t: out[i][t] = Σ_j coefficients[i][j][t] carry[j] + free[i][t], which is then carry[i]; the views
+    `carry` have the states before the first step and are not written. With `reverse`, from the last step to the first:
+    out[i][t] = carry[i] + Σ given[i][t], and then carry[i] = Σ_j coefficients[i][j][t] out[j][t] + free[i][t]; `carry` is
+    written when all is done. None is zero.
+
+    `body` does the same step by step. It runs where one of the flags `unless` is true, for then something else is to be
+    done at each step; a target may run it always.
+    """
+
+    out: tuple[View, ...]
+    carry: tuple[View, ...]
+    coefficients: tuple[tuple[View | None, ...], ...]
+    free: tuple[View | None, ...]
+    given: tuple[tuple[Given, ...], ...]
+    reverse: bool
+    body: tuple[Statement, ...]
+    unless: tuple[View, ...] = ()
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class If:
     """The statements `body` where `flag`, a truth value without axes, is true, else `orelse`."""
 
@@ -235,7 +267,7 @@ class Runtime:
     origin: tuple[int, ...] = ()
 
 
-Statement: TypeAlias = Map | Contract | Reduce | Gather | Scatter | Cumulate | Sharpen | Loop | If | Runtime
+Statement: TypeAlias = Map | Contract | Reduce | Gather | Scatter | Cumulate | Sharpen | Loop | Scan | If | Runtime
 
 
 @dataclass(frozen=True)
@@ -315,6 +347,10 @@ def reads(s: Statement) -> tuple[View, ...]:
             return (s.flag,)
         case Runtime():
             return tuple(arg for arg in s.args if isinstance(arg, View))
+        case Scan():
+            values = (*(c for row in s.coefficients for c in row), *s.free)
+            terms = [view for group in s.given for term in group for view in (term.view, term.flag)]
+            return tuple(view for view in (*values, *terms, *s.carry, *s.unless) if view is not None)
         case Loop():
             return ()
 
@@ -326,6 +362,8 @@ def writes(s: Statement) -> tuple[View, ...]:
             return ()
         case Runtime():
             return s.out
+        case Scan():
+            return (*s.out, *s.carry) if s.reverse else s.out
     return (s.out,)
 
 
@@ -338,7 +376,7 @@ def body_of(s: Statement) -> tuple[Statement, ...]:
     """Return the statements inside a statement."""
     if isinstance(s, If):
         return (*s.body, *s.orelse)
-    return s.body if isinstance(s, Loop | Sharpen) else ()
+    return s.body if isinstance(s, Loop | Sharpen | Scan) else ()
 
 
 def walk(statements: Iterable[Statement]) -> Iterator[Statement]:

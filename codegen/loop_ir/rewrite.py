@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from symbptt.codegen.loop_ir.nodes import Buffer, Extent, Function, Operand, Port, Statement, View
+from symbptt.codegen.loop_ir.nodes import Buffer, Extent, Function, Given, Operand, Port, Statement, View
 
 
 def with_parts(
@@ -18,6 +18,8 @@ def with_parts(
         match value:
             case View() | Extent():
                 return operand(value)
+            case Given():
+                return Given(part(value.view), part(value.flag))
             case tuple() if any(isinstance(item, Statement) for item in value):
                 return tuple(body(value))
             case tuple():

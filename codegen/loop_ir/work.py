@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import sympy as sp
 
-from symbptt.codegen.loop_ir.nodes import Contract, Cumulate, If, Loop, Map, Reduce, Scatter, Statement, elements
+from symbptt.codegen.loop_ir.nodes import Contract, Cumulate, If, Loop, Map, Reduce, Scan, Scatter, Statement, elements
 from symbptt.ir.scalar import Call, Power, Prod, Sum, Tree
 from symbptt.ir.shape import Size, prod, size
 
@@ -14,8 +14,8 @@ from symbptt.ir.shape import Size, prod, size
 def operations(s: Statement) -> Size:
     """Return the operations of a statement: each call of a function, sum, product, quotient and change of sign is one.
 
-    A loop takes those of its body in all rounds, a condition those where it is true. The second computation of tiny
-    elements is not counted, nor are copies.
+    A loop takes those of its body in all rounds, a condition those where it is true, a scan those step by step. The second
+    computation of tiny elements is not counted, nor are copies.
     """
     match s:
         case Map():
@@ -29,7 +29,7 @@ def operations(s: Statement) -> Size:
             return elements(s.x)
         case Loop():
             return _in_rounds(s, work(s.body))
-        case If():
+        case If() | Scan():
             return work(s.body)
     return 0
 

@@ -8,6 +8,7 @@ from symbptt.codegen.lower import masks, watching
 from symbptt.codegen.lower.bodies import PLUS, ZERO
 from symbptt.codegen.lower.families import emit, formula, operand, room
 from symbptt.codegen.lower.frame import FRAMES, T
+from symbptt.codegen.lower.scan import backward_scan
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
 from symbptt.codegen.program.names import Named
@@ -38,7 +39,9 @@ def backward(
     w.builder.statements += monitor.start if monitor else []
     results: list[Port] = monitor.results if monitor else []
     inside: list[Statement] = []
-    with w.lowering.at(w.in_loop, inside):
+    # Clipping is not linear in the adjoints, and monitors look at each step.
+    scan = backward_scan(w, [whole(monitor.flag)] if monitor else []) if limit is None else None
+    with w.lowering.at(FRAMES[LOOP] if scan else w.in_loop, inside):
         arrived = _arrive(w)
         # Clipping comes before ended samples are put aside; monitors read total cotangents, which the loop region
         # computes.
@@ -48,7 +51,7 @@ def backward(
         inside += watching.watch(w, monitor, arrived) if monitor else []
         _hand_on(w)
         inside += masks.leave(storage, storage.masks) if storage.masks else []
-    w.loop(inside, True)
+    w.loop(inside, True, scan)
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
         gradients(w, results)

@@ -114,7 +114,7 @@ def view_of(g: Graph, id: int, of: View, lead: int) -> View | None:
         case "transpose":
             return permuted(of, [*range(lead), *(i + lead for i in node.attrs.data)])
         case "expand":
-            return _aligned(of, lead, node.shape)
+            return aligned(of, lead, node.shape)
         case "slice":
             for i, (start, length, step) in enumerate(node.attrs.data):
                 of = span(of, i + lead, start, length, step)
@@ -153,7 +153,7 @@ def emit(s: Lowering, id: int, out: View) -> None:
     FAMILIES[node.family](s, node, out)
 
 
-def _aligned(view: View, lead: int, shape: Shape) -> View:
+def aligned(view: View, lead: int, shape: Shape) -> View:
     """Return a view, `lead` of whose axes are those of steps and samples, with its own axes broadcast to a shape."""
     for _ in range(len(shape) - len(view.axes) + lead):
         view = with_new(view, lead)
@@ -200,7 +200,7 @@ def _argument(s: Lowering, id: int, of: Node, shape: Shape, args: list[Operand],
         if node.family == "map" and not is_remainder(node) and (alike or id in s.static):
             return _inner(s, node, of, shape, args)
     found = operand(s, id)
-    return _refer(repeated(_aligned(found, len(s.lead(id)), of.shape), shape), args)
+    return _refer(repeated(aligned(found, len(s.lead(id)), of.shape), shape), args)
 
 
 def _refer(found: Operand, args: list[Operand]) -> Tree:
@@ -224,7 +224,7 @@ def _remainder(s: Lowering, node: Node, out: View) -> None:
     inside: list[Statement] = []
     known = dict(s.known)
     with s.builder.inside(inside):
-        argument = repeated(_aligned(operand(s, a), len(s.lead(a)), node.shape), out.shape)
+        argument = repeated(aligned(operand(s, a), len(s.lead(a)), node.shape), out.shape)
     s.known = known  # temporaries of the conditional body are not there outside
     s.builder.add(Sharpen(out, name, argument, tuple(inside), (node.id,)))
 
@@ -280,7 +280,7 @@ def _gather(s: Lowering, node: Node, out: View) -> None:
         table = operand(s, first)
         if first not in s.varying:
             table = repeated(table, (*out.shape[:lead], *table.shape))
-        index = _aligned(index, len(s.lead(at)), node.shape)
+        index = aligned(index, len(s.lead(at)), node.shape)
         s.builder.add(Gather(out, table, repeated(index, out.shape), node.attrs.axis + lead, (node.id,)))
         return
     s.builder.fill(out, ZERO, (node.id,))
@@ -291,8 +291,8 @@ def scatter(s: Lowering, node: Node, out: View, origin: tuple[int, ...]) -> None
     """Add a value at its indices; `out` repeats along the axes of steps and samples where these are summed."""
     x, at = node.args
     shape = (*s.frame.lead, *s.graph.shape(x))
-    part = repeated(_aligned(operand(s, x), len(s.lead(x)), s.graph.shape(x)), shape)
-    index = repeated(_aligned(operand(s, at), len(s.lead(at)), s.graph.shape(x)), shape)
+    part = repeated(aligned(operand(s, x), len(s.lead(x)), s.graph.shape(x)), shape)
+    index = repeated(aligned(operand(s, at), len(s.lead(at)), s.graph.shape(x)), shape)
     s.builder.add(Scatter(out, part, index, node.attrs.axis + len(s.frame.lead), origin))
 
 

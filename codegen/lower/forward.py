@@ -9,6 +9,7 @@ from symbptt.codegen.loop_ir.views import point, span, whole
 from symbptt.codegen.lower import masks
 from symbptt.codegen.lower.families import emit
 from symbptt.codegen.lower.frame import FRAMES, T
+from symbptt.codegen.lower.scan import forward_scan
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
 from symbptt.codegen.program.names import Named
@@ -25,11 +26,12 @@ def forward(m: Named, storage: Storage, read: Sequence[Buffer]) -> Function:
         if storage.masks is not None:
             w.builder.copy(point(whole(storage.masks.before[name]), 0, 0), whole(storage.masks.held[name]))
     inside: list[Statement] = []
-    with w.lowering.at(w.in_loop, inside):
+    scan = forward_scan(w)
+    with w.lowering.at(FRAMES[LOOP] if scan else w.in_loop, inside):
         inside += masks.enter(storage, storage.masks) if storage.masks else []
         w.write(LOOP)
         _copied_states(w)
-    w.loop(inside, False)
+    w.loop(inside, False, scan)
     w.builder.statements += masks.stop(storage, storage.masks) if storage.masks else []
     states = storage.masks.stopped if storage.masks else storage.states
     results = [Port("states", name, span(whole(x), 0, 1, STEPS)) for name, x in states.items()]

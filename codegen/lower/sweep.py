@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from symbptt.codegen.loop_ir.builder import Builder
-from symbptt.codegen.loop_ir.nodes import BLOCK, STEPS, Function, Loop, Port, Statement, View, views, walk
+from symbptt.codegen.loop_ir.nodes import BLOCK, STEPS, Function, Loop, Port, Scan, Statement, View, views, walk
 from symbptt.codegen.loop_ir.views import is_whole, whole
 from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.families import FAMILIES, Lowering, emit, total
@@ -62,9 +62,12 @@ class Sweep:
             else:
                 FAMILIES[g[id].family](self.lowering, g[id], out)
 
-    def loop(self, inside: list[Statement], reverse: bool) -> None:
-        """Write the loop over steps around statements, and around each block of steps its prologue and epilogue."""
-        if not self.goes_by_blocks:
+    def loop(
+        self, inside: list[Statement], reverse: bool, scan: Callable[[tuple[Statement, ...]], Scan] | None = None
+    ) -> None:
+        """Write the loop over steps around statements, and around each block of steps its prologue and epilogue; `scan`
+        makes one statement of the loop over the steps of a block."""
+        if not self.goes_by_blocks and scan is None:
             self.builder.add(Loop(T, 0, STEPS, tuple(inside), reverse))
             return
         for id in self.ids(TAIL):
@@ -74,7 +77,8 @@ class Sweep:
         block: list[Statement] = []
         with self.lowering.at(FRAMES[BLOCK_REGION], block):
             self.write(BLOCK_REGION)
-        block.append(Loop(T, LO, size(LO + COUNT), tuple(inside), reverse))
+            steps = Loop(T, LO, size(LO + COUNT), tuple(inside), reverse)
+            block.append(steps if scan is None else scan((steps,)))
         with self.lowering.at(FRAMES[TAIL], block):
             self.write(TAIL)
         self.builder.add(Loop(LO, 0, STEPS, tuple(block), reverse, BLOCK, COUNT))

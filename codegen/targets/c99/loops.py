@@ -20,6 +20,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Operand,
     Reduce,
     Runtime,
+    Scan,
     Scatter,
     Sharpen,
     Statement,
@@ -118,6 +119,8 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
             return _cumulate(s, made)
         case Sharpen():
             return _sharpen(name, s, made)
+        case Scan():
+            return _lines(name, s.body, made)
         case If() | Runtime():
             raise CellError(
                 f"{name} needs {MISSING[type(s)]}, which the C target does not have yet\n  use sb.compile, for NumPy"

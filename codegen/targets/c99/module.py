@@ -9,6 +9,7 @@ import numpy as np
 
 from symbptt.codegen.loop_ir.arithmetics import LEAST
 from symbptt.codegen.loop_ir.nodes import STEPS, Buffer
+from symbptt.codegen.loop_ir.step_by_step import without_scans
 from symbptt.codegen.lower.cell import Sweeps
 from symbptt.codegen.lower.equations import equation, handed, writer_of
 from symbptt.codegen.program.program import Program
@@ -39,7 +40,7 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
 
     Raises: CellError for what C does not have.
     """
-    single = Sweeps(with_single_steps(sweeps.forward), with_single_steps(sweeps.backward))
+    single = Sweeps(*(with_single_steps(without_scans(f)) for f in (sweeps.forward, sweeps.backward)))
     i = interface_of(p, single)
     forward, backward = sweep_of(p.name, single.forward), sweep_of(p.name, single.backward)
     title = f"Backpropagation through time for the cell {p.name}, written by symbptt {version}."

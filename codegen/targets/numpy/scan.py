@@ -12,13 +12,13 @@ from typing import TypeAlias
 import sympy as sp
 
 from symbptt.codegen.lower.equations import writer_of
-from symbptt.codegen.passes.affine_recurrence import Affine, obstacle, recursions
-from symbptt.codegen.program.regions import LOOP
+from symbptt.codegen.lower.scan import is_fixed, recurrences
+from symbptt.codegen.passes.affine_recurrence import Affine, obstacle
 from symbptt.codegen.runtime.scan import LARGEST_PRODUCT, WINDOW
 from symbptt.codegen.targets.numpy.calls.families import aligned, value
 from symbptt.codegen.targets.numpy.calls.sheet import Sheet
 from symbptt.codegen.targets.numpy.names import Module
-from symbptt.codegen.targets.numpy.statements import computed, indented
+from symbptt.codegen.targets.numpy.statements import indented
 from symbptt.codegen.targets.numpy.text import shape_text, tuple_text
 from symbptt.ir.shape import Shape
 
@@ -39,7 +39,7 @@ Value: TypeAlias = int | sp.Expr | None
 def forward_scan(m: Module, buffers: Sequence[str]) -> Scan | None:
     """Return the writer of the scan of the states of a block, in their `buffers`; None where the recurrence is not
     affine."""
-    found = recursion(m)
+    found = recurrences(m)
     if found is None:
         return None
 
@@ -55,7 +55,7 @@ def forward_scan(m: Module, buffers: Sequence[str]) -> Scan | None:
 
 def backward_scan(m: Module, carries: Mapping[str, str]) -> Scan | None:
     """Return the writer of the scan of the adjoints of a block; None where the recurrence is not affine."""
-    found = recursion(m)
+    found = recurrences(m)
     if found is None:
         return None
 
@@ -73,24 +73,6 @@ def backward_scan(m: Module, carries: Mapping[str, str]) -> Scan | None:
     return write
 
 
-def recursion(m: Module) -> tuple[Affine, Affine] | None:
-    """Return the affine recurrences of both sweeps, where no other value of each step is stored."""
-    found = recursions(m.program)
-    if found is None:
-        return None
-    kept = {"forward": {*m.program.next.values()}, "backward": {*found[1].cut}}
-    # A scan computes the states of a window and no other value of its steps.
-    alone = all(
-        id in kept[sweep] or id not in m.stored | m.held
-        for sweep in ("forward", "backward")
-        for id in computed(m, sweep, LOOP)
-    )
-    # A gradient of an input that is the carry itself needs the carries of all steps, which only a scan over them
-    # computes.
-    passed = {leaf for leaf in m.program.carry.values() if leaf in m.program.inputs.values()}
-    return found if alone and passed <= {*found[1].cut} else None
-
-
 def _array(m: Module, cut: int, carry: str) -> str:
     """Return the array of the adjoints of a block: a slice of the one of all steps, or one of the workspace."""
     if cut in m.stored:
@@ -102,10 +84,10 @@ def _array(m: Module, cut: int, carry: str) -> str:
 
 def opening(m: Module, sweep: str, states: Iterable[str], condition: str) -> list[str]:
     """Return the line before the loop over blocks, where there is a scan."""
-    found = recursion(m)
+    found = recurrences(m)
     if found is None:
         return []
-    least = LEAST[_is_fixed(m, found[sweep == "backward"])]
+    least = LEAST[is_fixed(m, found[sweep == "backward"])]
     # Masks and monitors act on single steps, so that a call with them takes the loop.
     return [f"window, plans = _window(T, {tuple_text(states)}, {least}) if {condition} else 0, {{0: _Rooms(ws)}}"]
 
@@ -124,16 +106,12 @@ def _shapes(m: Module) -> list[Shape]:
     return [m.program.graph.shape(m.program.leaves[name]) for name in m.program.next]
 
 
-def _is_fixed(m: Module, a: Affine) -> bool:
-    return not any(isinstance(c, int) and c in m.varying for row in a.rows for c in row)
-
-
 def _fixed(m: Module, a: Affine) -> str:
-    return ", True" if _is_fixed(m, a) else ""
+    return ", True" if is_fixed(m, a) else ""
 
 
 def _rows(sheet: Sheet, a: Affine, shapes: Sequence[Shape]) -> str:
-    plain = _is_fixed(sheet.module, a)
+    plain = is_fixed(sheet.module, a)
     return tuple_text(
         tuple_text(_text(sheet, c, shape, plain) for c in row) for row, shape in zip(a.rows, shapes, strict=True)
     )
@@ -160,11 +138,11 @@ def recursion_of(m: Module) -> str:
     p = m.program
     if not p.next:
         return "Recursion: none."
-    found = recursion(m)
+    found = recurrences(m)
     if found is not None:
         return (
             f"Recursion: affine, element by element, in {', '.join(p.next)}: windows of steps at once. The table counts step by step.\n"
-            f"  only where {LEAST[_is_fixed(m, found[0])]} steps of a state of all samples take at most {WINDOW} bytes and no product of "
+            f"  only where {LEAST[is_fixed(m, found[0])]} steps of a state of all samples take at most {WINDOW} bytes and no product of "
             f"coefficients over a window is over {LARGEST_PRODUCT}; with lengths, reset, monitor or clip_adjoint step by step"
         )
     before = p if p.written is None else p.written

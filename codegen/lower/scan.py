@@ -1,0 +1,125 @@
+"""Affine recurrences of the steps of a block as one statement, which a target may evaluate for many steps at once.
+
+Example: of h_t = a_t ⊙ h_{t-1} + u_t the coefficient a and the free part u are there for all steps of a block before its
+loop, so that the loop over its steps becomes `scan h[lo+1:lo+count+1] from h[lo] by a[lo:lo+count] + u`, with the loop
+itself as its body for targets that go step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import sympy as sp
+
+from symbptt.codegen.loop_ir.nodes import Given, Scan, Statement, View
+from symbptt.codegen.loop_ir.views import point, repeated, span, whole
+from symbptt.codegen.lower.families import aligned, operand, room
+from symbptt.codegen.lower.frame import COUNT, FRAMES, LO
+from symbptt.codegen.lower.sweep import Sweep
+from symbptt.codegen.passes.affine_recurrence import Affine, recursions
+from symbptt.codegen.program.regions import BLOCK, LOOP
+from symbptt.codegen.program.values import Values
+from symbptt.ir.shape import Shape, size
+
+Value: TypeAlias = int | sp.Expr | None
+"""A value of the program, a number, or nothing."""
+
+
+def recurrences(v: Values) -> tuple[Affine, Affine] | None:
+    """Return the affine recurrences of both sweeps, where no other value of each step is stored."""
+    found = recursions(v.program)
+    if found is None:
+        return None
+    kept = {"forward": {*v.program.next.values()}, "backward": {*found[1].cut}}
+    # A scan computes the states of a window and no other value of its steps.
+    alone = all(
+        id in kept[sweep] or id not in v.stored | v.held
+        for sweep in ("forward", "backward")
+        for id in v.computed(sweep, LOOP)
+    )
+    # A gradient of an input that is the carry itself needs the carries of all steps, which only a scan over them
+    # computes.
+    passed = {leaf for leaf in v.program.carry.values() if leaf in v.program.inputs.values()}
+    return found if alone and passed <= {*found[1].cut} else None
+
+
+def is_fixed(v: Values, a: Affine) -> bool:
+    """Answer whether the coefficients of a recurrence are the same at all steps and samples."""
+    return not any(isinstance(c, int) and c in v.varying for row in a.rows for c in row)
+
+
+Body: TypeAlias = tuple[Statement, ...]
+"""The loop over the steps of a block."""
+
+
+def forward_scan(w: Sweep) -> Callable[[Body], Scan] | None:
+    """Return the function that makes the scan of the states of a block of the loop over its steps; None where the
+    recurrence is not affine, and where masks change the states between steps."""
+    found = recurrences(w.module)
+    if found is None or w.storage.masks is not None:
+        return None
+
+    def write(body: Body) -> Scan:
+        a, buffers = found[0], [whole(w.storage.states[name]) for name in w.module.program.next]
+        # Row lo is the state before the block, from which the recurrence goes on.
+        out = tuple(span(x, 0, size(LO + 1), COUNT) for x in buffers)
+        carry = tuple(point(x, 0, LO) for x in buffers)
+        return Scan(out, carry, _rows(w, a, out), _values(w, a.free, out), (), False, body)
+
+    return write
+
+
+def backward_scan(w: Sweep, unless: Sequence[View]) -> Callable[[Body], Scan] | None:
+    """Return the same for the adjoints of a block, backward; with flags `unless` step by step."""
+    found = recurrences(w.module)
+    if found is None or w.storage.masks is not None:
+        return None
+
+    def write(body: Body) -> Scan:
+        p, a = w.module.program, found[1]
+        out = tuple(_adjoints(w, cut, name) for name, cut in zip(p.carry, a.cut, strict=True))
+        given: list[tuple[Given, ...]] = []
+        for name, extra, x in zip(p.carry, a.given, out, strict=True):
+            there = w.storage.there.get(name)
+            direct = span(whole(w.storage.direct[name]), 0, LO, COUNT)
+            terms = [Given(direct, None if there is None else whole(there))]
+            terms += [] if extra is None else [Given(_view(w, extra, x.shape))]
+            given.append(tuple(terms))
+        carry = tuple(whole(w.storage.carries[name]) for name in p.carry)
+        rows, free = _rows(w, a, out), _values(w, a.free, out)
+        return Scan(out, carry, rows, free, tuple(given), True, body, tuple(unless))
+
+    return write
+
+
+def _adjoints(w: Sweep, cut: int, name: str) -> View:
+    """Return where the adjoints of a state lie at the steps of a block: in the place of the value that they are, or of
+    the carry, else in one of their own, for a recurrence writes them all."""
+    stored = w.storage.stored.get(cut)
+    if stored is not None and stored.steps != "none":
+        return w.lowering.frame.part(stored)
+    shape = w.lowering.graph.shape(w.module.program.carry[name])
+    return room(w.lowering, f"{w.storage.carries[name].name}_all", w.lowering.frame.lead, shape, "block")
+
+
+def _rows(w: Sweep, a: Affine, out: Sequence[View]) -> tuple[tuple[View | None, ...], ...]:
+    return tuple(tuple(_maybe(w, c, x.shape) for c in row) for row, x in zip(a.rows, out, strict=True))
+
+
+def _values(w: Sweep, values: Sequence[Value], out: Sequence[View]) -> tuple[View | None, ...]:
+    return tuple(_maybe(w, v, x.shape) for v, x in zip(values, out, strict=True))
+
+
+def _maybe(w: Sweep, found: Value, shape: Shape) -> View | None:
+    return None if found is None else _view(w, found, shape)
+
+
+def _view(w: Sweep, found: int | sp.Expr, shape: Shape) -> View:
+    """Return a value at the steps of the block, with the axes of a state, repeated where it does not vary."""
+    s = w.lowering
+    if not isinstance(found, int):
+        return repeated(whole(s.builder.constant("coefficient", (), float(found))), shape)
+    view = operand(s, found)
+    own = shape[len(FRAMES[BLOCK].lead) :]
+    return repeated(aligned(view, len(s.lead(found)), own), shape)
