@@ -44,7 +44,8 @@ def in_place(f: Function) -> Function:
 
 def _body(body: Sequence[Statement], uses: Counter[Buffer]) -> tuple[Statement, ...]:
     found = [with_parts(s, lambda x: x, lambda inner: _body(inner, uses)) for s in body]
-    for i in range(len(found)):
+    # From the last to the first, so that a chain of maps ends up where its last one writes.
+    for i in reversed(range(len(found))):
         j = _reader(found, i, uses)
         if j is not None:
             first, second = found[i], found[j]
@@ -70,6 +71,9 @@ def _reader(body: Sequence[Statement], i: int, uses: Counter[Buffer]) -> int | N
 
 def _may_write(s: Statement, reader: Map, between: Sequence[Statement]) -> bool:
     out = reader.out
+    # Truth values and numbers do not share a buffer.
+    if out.buffer.dtype != writes(s)[0].buffer.dtype:
+        return False
     others = [arg for arg in reader.args if isinstance(arg, View) and arg != writes(s)[0]]
     own = [view for view in reads(s) if not (isinstance(s, Map) and view == out)]  # a map may: element for element
     looked_at = [*own, *others, *(view for x in walk(between) for view in views(x))]

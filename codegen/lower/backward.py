@@ -49,7 +49,7 @@ def backward(
         inside += masks.wait(storage.masks, arrived) if storage.masks else []
         w.write(LOOP)
         inside += watching.watch(w, monitor, arrived) if monitor else []
-        _hand_on(w)
+        hand_on(w)
         inside += masks.leave(storage, storage.masks) if storage.masks else []
     w.loop(inside, True, scan)
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
@@ -87,7 +87,7 @@ def _arrive(w: Sweep) -> dict[str, View]:
     return found
 
 
-def _hand_on(w: Sweep) -> None:
+def hand_on(w: Sweep) -> None:
     """Write the outgoing cotangent of each state into the carry, once nothing reads the incoming one any more.
 
     States whose carry no other state reads go first; where each is read by another, as when two states change places,

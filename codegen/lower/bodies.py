@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -16,8 +17,9 @@ PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
 
 
 def number(value: int | float) -> Tree:
-    """Return a number as a tree, whose numbers have no signs."""
-    return tree_of(as_sympy(value))
+    """Return a number as a tree, whose numbers have no signs: -0.0 is minus 0.0."""
+    tree = tree_of(as_sympy(value))
+    return Sum(((-1, tree),)) if value == 0 and math.copysign(1, value) < 0 else tree
 
 
 def replaced(tree: Tree, part: Callable[[int], Tree]) -> Tree:

@@ -23,7 +23,8 @@ def writer_of(p: Program) -> Writer:
 @dataclass(frozen=True)
 class _Labels(Mapping[int, Label]):
     """The labels that equations show: those of the user and of adjoints, and of all values but `own` that are
-    `shown` on a line of their own; `outside` is a cotangent that the loss gives. Each is looked up when it is read, for a deep step has thousands of both equations and values."""
+    `shown` on a line of their own; `outside` is a cotangent that the loss gives. Each is looked up when it is read, for a
+    deep step has thousands of both equations and values."""
 
     p: Program
     shown: Container[int] = ()

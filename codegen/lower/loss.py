@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Constant, Function, Port
 from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.lower.frame import FRAMES, SYMBOLS, Frame, Stored
@@ -15,16 +17,17 @@ from symbptt.ir.shape import Shape
 from symbptt.ir.step import Argument
 
 
-def lower_loss(p: Program, of_all_steps: bool) -> Function:
+def lower_loss(p: Program, of_all_steps: bool, reserved: Collection[str] = ()) -> Function:
     """Return the program of a loss as a function of what it reads of the cell, of targets and its own parameters.
 
     A further argument is the weight of each loss, as the cotangent of "loss". Results are the outputs "loss", the
     gradients of "params", and as "inputs" the cotangents of what it reads. `of_all_steps`: values have axes of steps
-    and samples, else of samples only.
+    and samples, else of samples only. No buffer has a `reserved` name.
     """
     lead: Shape = (STEPS, BATCH) if of_all_steps else (BATCH,)
-    m = named(p, SYMBOLS)
-    storage, given = _storage(m, lead)
+    m = named(p, {*SYMBOLS, *reserved})
+    storage, given = storage_at_once(m, lead)
+    storage.taken |= {*reserved}
     w = sweep_of(m, storage, "forward")
     # One function computes both sweeps: without a loop nothing needs to be stored between them.
     back = Sweep("backward", m, storage, w.lowering)
@@ -48,8 +51,26 @@ def _shape(m: Named, a: Argument, lead: Shape) -> Shape:
     return (*lead, *a.shape) if m.program.leaves[a.name] in m.varying else a.shape
 
 
-def _storage(m: Named, lead: Shape) -> tuple[Storage, list[Port]]:
-    """Return the storage of the values of a loss, and its arguments."""
+def lower_values(p: Program, values: Mapping[str, int], reserved: Collection[str] = ()) -> Function:
+    """Return a function of the arguments of a step at all steps, states before each step among them, whose results are some
+    values by name; one that is the same for all samples comes without their axes. No buffer has a `reserved` name."""
+    lead: Shape = (STEPS, BATCH)
+    m = named(p, {*SYMBOLS, *reserved})
+    storage, given = storage_at_once(m, lead)
+    storage.taken |= {*reserved}
+    w = sweep_of(m, storage, "forward")
+    w.lowering.frame = Frame(lead, FRAMES[AFTER].part)
+    w.write(ONCE)
+    w.write(AFTER)
+    results: list[Port] = []
+    for name, id in values.items():
+        shape = (*(lead if id in m.varying else ()), *p.graph.shape(id))
+        results.append(Port("outputs", name, w.result(id, "value", shape, results)))
+    return w.function(given, results)
+
+
+def storage_at_once(m: Named, lead: Shape) -> tuple[Storage, list[Port]]:
+    """Return the storage of values that are computed for all samples at once, and the arguments."""
     p, found, given = m.program, Storage(names_of(m)), list[Port]()
     for a in p.arguments:
         leaf, name = p.leaves[a.name], m.of_argument(a.name)

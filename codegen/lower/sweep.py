@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from symbptt.codegen.loop_ir.builder import Builder
 from symbptt.codegen.loop_ir.nodes import BLOCK, STEPS, Function, Loop, Port, Scan, Statement, View, views, walk
@@ -61,6 +61,13 @@ class Sweep:
                 total(self.lowering, g[id], out, region == TAIL and not at_once)
             else:
                 FAMILIES[g[id].family](self.lowering, g[id], out)
+                self._name_last(id)
+
+    def _name_last(self, id: int) -> None:
+        """Let the last statement stand for a value, also where what it writes is a view of another value."""
+        last = self.builder.statements[-1]
+        if id not in last.origin:
+            self.builder.statements[-1] = replace(last, origin=(id, *last.origin))
 
     def loop(
         self, inside: list[Statement], reverse: bool, scan: Callable[[tuple[Statement, ...]], Scan] | None = None
