@@ -102,8 +102,8 @@ PLANTED = {
     "a carry that is lost between blocks": (r"(\n +)lo = max\(hi - K, 0\)", r"\1lo = max(hi - K, 0)\1dh[...] = 0"),
     "a sum that forgets the blocks before": (r"np\.add\(dW_gates, (\w+), out=dW_gates\)", r"np.copyto(dW_gates, \1)"),
     "coefficients of a neighbouring block": (
-        r"= \(v\[lo:hi\] for v in \(c, c_prev, f,",
-        "= (v[: hi - lo] for v in (c, c_prev, f,",
+        r"= \(v\[lo:hi\] for v in \(f, g, h_prev,",
+        "= (v[: hi - lo] for v in (f, g, h_prev,",
     ),
 }
 

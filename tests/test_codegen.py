@@ -167,12 +167,10 @@ def test_weight_gradients_are_one_product_each_behind_the_steps(cell: sb.Cell) -
     assert not names_in(steps.body) & {f"d{name}" for name in [*params, "x"]}
     assert not names_in(steps.body) & {"x", *(name for name in params if name[0] in "Wb")}
     behind = loop.body[loop.body.index(steps) + 1 :]
-    after = [s for s in backward.body[backward.body.index(loop) + 1 :] if isinstance(s, ast.Assign)]
-    made = {name: s.value for s in after for name in names_in(s.targets)}
-    sums = {
-        name: names_in([made[name]]) - {"m", "n", "lo", "hi"} if name in made else {name}
-        for name in (f"d{p}" for p in params)
-    }
+    (given,) = (s.value for s in backward.body if isinstance(s, ast.Return))
+    assert isinstance(given, ast.Tuple) and isinstance(given.elts[0], ast.Dict)
+    pairs = zip(given.elts[0].keys, given.elts[0].values, strict=True)
+    sums = {ast.literal_eval(key): names_in([value]) - {"m", "n"} for key, value in pairs if key is not None}
 
     def products(total: str) -> int:
         """Products of matrices that are added to a sum behind each block of steps."""
@@ -182,7 +180,7 @@ def test_weight_gradients_are_one_product_each_behind_the_steps(cell: sb.Cell) -
         return sum(line.endswith(f"out={room})") for line in written for room in rooms)
 
     for name in params:
-        (total,) = sums[f"d{name}"]
+        (total,) = sums[name]
         assert products(total) == (1 if name[0] in "WU" else 0), name
 
 
@@ -489,7 +487,7 @@ def unit_norm(x: Input["n"], h: State["n"], U: Param["n n"]):
 
 def test_a_number_that_sizes_have_a_part_in_is_an_expression() -> None:
     text = kernel_of(unit_norm).source
-    assert "np.divide((0.5 / n), " in text and "np.divide(0.5, " in text
+    assert "np.divide(0.5 / n, " in text and "np.divide(0.5, " in text
 
 
 @sb.cell

@@ -7,8 +7,6 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.codegen.targets.numpy import statements
-from symbptt.codegen.targets.numpy.calls import sheet
 
 T, B, N = 5, 3, 4
 
@@ -41,10 +39,3 @@ def test_gradients_are_those_of_the_function(steps: int, samples: int) -> None:
                 total += m.sum()
         assert np.isclose(grads.params[name][place], np.imag(total) / step, rtol=1e-11, atol=1e-13), name
         moved[name][place] = value[place]
-
-
-@pytest.mark.parametrize("module", [statements, sheet], ids=lambda module: module.__name__.rpartition(".")[2])
-def test_a_name_that_ends_at_its_accent_is_seen(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
-    monkeypatch.setattr(module, "NAME", r"[^\W\d]\w*")
-    with pytest.raises(NameError):
-        test_gradients_are_those_of_the_function(T, B)

@@ -8,7 +8,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
-from symbptt.codegen.targets.numpy import statements
+from symbptt.codegen.lower import equations
 from symbptt.equations.page.lines import Lines
 from tests.readback import as_latex, as_text, assert_read
 from tests.test_mathml import as_mathml
@@ -71,6 +71,6 @@ def test_a_line_that_reads_itself_is_seen(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_comment_that_reads_itself_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statements._Labels, "__getitem__", lambda self, id: self.p.labels[id])
+    monkeypatch.setattr(equations._Labels, "__getitem__", lambda self, id: self.p.labels[id])
     with pytest.raises(AssertionError):
         assert_no_line_reads_itself(with_outputs())

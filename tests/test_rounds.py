@@ -9,7 +9,7 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, Param, State
-from symbptt.codegen.targets.numpy import statements
+from symbptt.codegen.lower import equations
 from symbptt.codegen.targets.numpy.memory import reading
 from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.ir.node import placeholder
@@ -186,7 +186,7 @@ def test_a_form_without_parts_doubles_with_each_round_and_is_seen_by_the_counts(
 
 def test_a_formula_beside_a_line_is_an_ellipsis_where_it_is_long(monkeypatch):
     assert "= …" not in sb.compile(cell_of(affine, 3)).source
-    monkeypatch.setattr(statements, "LONGEST", 2)
+    monkeypatch.setattr(equations, "LONGEST", 2)
     assert "= …" in sb.compile(cell_of(affine, 3)).source
 
 

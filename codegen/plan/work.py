@@ -22,7 +22,6 @@ from symbptt.codegen.targets.numpy.memory.reading import Rooms, names_of
 from symbptt.codegen.targets.numpy.memory.written import B, Reading, T, Written, arguments_of, in_numbers, in_symbols
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.codegen.targets.numpy.names import Module, module_of
-from symbptt.codegen.targets.numpy.statements import computed
 from symbptt.ir.node import Node
 from symbptt.ir.shape import named_size
 from symbptt.ir.step import Step
@@ -213,8 +212,8 @@ def _named(call: Call, known: list[Named]) -> int | None:
 def _products(m: Module, sweep: str) -> list[Named]:
     """Return the products of a sweep in the order in which they are written."""
     p = m.program
-    ids = [id for region in (ONCE, ALL, BLOCK, LOOP) for id in computed(m, sweep, region)]
-    late = [id for region in (TAIL, AFTER) for id in computed(m, sweep, region)]
+    ids = [id for region in (ONCE, ALL, BLOCK, LOOP) for id in m.computed(sweep, region)]
+    late = [id for region in (TAIL, AFTER) for id in m.computed(sweep, region)]
     forward = sweep == "forward"
     ends = [] if forward else [id for id in p.recurrent.values() if id not in m.variables]
     tail = p.outputs if forward else {**p.params, **p.inputs}

@@ -17,7 +17,6 @@ import numpy as np  # noqa: E402
 
 import symbptt as sb  # noqa: E402
 from symbptt.bench.timing import ratio, times_in_turns  # noqa: E402
-from symbptt.codegen.targets.numpy import expressions as lower  # noqa: E402
 from tests import oracle  # noqa: E402
 from tests.benchmarks.cells import CELLS, sizes_of  # noqa: E402
 
@@ -26,12 +25,12 @@ SIZES = ((100, 32, 64), (50, 32, 128), (50, 32, 256), (50, 64, 256), (50, 64, 51
 
 def kernels(cell: sb.Cell) -> tuple[sb.Kernel, sb.Kernel]:
     """Return the kernel as it is, and one that joins transposed weights into an array that lies transposed."""
-    found, is_turned = sb.compile(cell), lower.is_turned
-    lower.is_turned = lambda s, node: False
+    found, is_turned = sb.compile(cell), printer._is_turned
+    printer._is_turned = lambda view: False
     try:
         return found, sb.compile(cell)
     finally:
-        lower.is_turned = is_turned
+        printer._is_turned = is_turned
 
 
 def pass_of(kernel: sb.Kernel, cell: sb.Cell, steps: int, batch: int, n: int, dtype: str) -> Callable[[], object]:

@@ -6,17 +6,15 @@ import zlib
 from types import ModuleType
 
 from symbptt import ops
+from symbptt.codegen.loop_ir.nodes import STEPS
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, whole, window
-from symbptt.codegen.targets.numpy.backward import BACKWARD, PULL, after_tape, backward_lines, pull_lines, tape_of
+from symbptt.codegen.targets.numpy import cells
 from symbptt.codegen.targets.numpy.embed import embedded
-from symbptt.codegen.targets.numpy.forward import forward
 from symbptt.codegen.targets.numpy.header import docstring, tables
-from symbptt.codegen.targets.numpy.loss import loss
 from symbptt.codegen.targets.numpy.memory.needed import needed_text
 from symbptt.codegen.targets.numpy.memory.written import Written
-from symbptt.codegen.targets.numpy.names import Module, constants_of, module_of
 from symbptt.codegen.targets.numpy.text import tuple_text
 from symbptt.ir.range import NONE, OVERFLOW, SCALE, Ranges
 from symbptt.language.truncation import Chunked, Window
@@ -44,21 +42,25 @@ def source(
     clip: float | None = None,
     memory: str | int = "all",
 ) -> str:
-    """Return the text of the module for a placed program, and for the loss of a model.
+    """Return the text of the module for a placed program, printed from the loop IR.
 
     Raises: CellError where no argument tells a size.
     """
-    m = module_of(p)
-    model = None if head is None else module_of(head.program, _lead(head, truncation))
-    modules = [m] if model is None else [m, model]
-    sweeps, tape = _sweeps(m, clip, isinstance(truncation, Window))
-    sweeps += [] if model is None else ["\n".join(loss(model))]
-    quiet = _quiet(m, model, isinstance(truncation, Window))
+    pulled = isinstance(truncation, Window)
+    found = cells.sweeps_of(p, clip, pulled)
+    tape = found.tape
+    sweeps = cells.cell_texts(found, clip, pulled)
+    constants = {c.buffer.name: c.values for c in found.storage.constants if not c.buffer.shape}
+    if head is not None:
+        text, more = cells.loss_text(head.program, "T" in _lead(head, truncation))
+        sweeps.append(text)
+        constants |= more
+    quiet = _quiet(p, head, pulled)
     public = PUBLIC[: 2 if head is None else 3]
     carried, read = embedded("\n".join([*sweeps, quiet]), public, _files(head, truncation, memory))
     texts, ending = [*sweeps, carried], [quiet] * bool(quiet)
-    constants = {variable: value for module in modules for variable, value in constants_of(module).items()}
-    given = _settings(head, truncation, memory) | {"TIMED": _timed(m, tape)}
+    timed = tuple_text([*(str(b.shape[:1] == (STEPS,)) for b in tape), "False"])
+    given = _settings(head, truncation, memory) | {"TIMED": timed}
     lines = [f"{name} = {given[name]}  # {words}" for name, words in WORDS.items() if name in read]
     top = [
         docstring(p, version, equations, head),
@@ -119,42 +121,24 @@ def _lead(head: Head, truncation: Window | Chunked | None) -> tuple[str, ...]:
     return ("T", "B") if head.at == "every" or truncation else ("B",)
 
 
-def _sweeps(m: Module, clip: float | None, pulled: bool) -> tuple[list[str], list[str]]:
-    """Return the functions of both sweeps, and the variables of the tape."""
-    # The backward lines come first: they tell which variables the forward sweep puts on the tape.
-    backward = backward_lines(m, clip)
-    pull = pull_lines(m) if pulled else []
-    tape = tape_of(m)
-    # A window flows back for all its steps at once, so that its module has no loop backward.
-    back = after_tape(PULL, m, tape, pull) if pulled else after_tape(BACKWARD, m, tape, backward)
-    functions = [forward(m, tape), back]
-    return ["\n".join(lines) for lines in functions], tape
-
-
-def _quiet(m: Module, model: Module | None, pulled: bool) -> str:
+def _quiet(p: Program, head: Head | None, pulled: bool) -> str:
     """Return the lines that make sweeps pass over errors which are expected and come to nothing; they are the last of a
     module, for they call what it defines."""
-    kinds = {"_forward": _hidden(m, "forward"), "_pull" if pulled else "_backward": _hidden(m, "backward")}
-    if model is not None:
-        kinds["_loss"] = max((_hidden(model, sweep) for sweep in ("forward", "backward")), key=len)
+    kinds = {"_forward": _hidden(p, "forward"), "_pull" if pulled else "_backward": _hidden(p, "backward")}
+    if head is not None:
+        kinds["_loss"] = max((_hidden(head.program, sweep) for sweep in ("forward", "backward")), key=len)
     lines = [f"{sweep} = _quiet({', '.join([sweep, *found])})" for sweep, found in kinds.items() if found]
     return "\n".join(["# errors that come to nothing are no news", *lines]) if lines else ""
 
 
-def _hidden(m: Module, sweep: str) -> tuple[str, ...]:
+def _hidden(p: Program, sweep: str) -> tuple[str, ...]:
     """Return the kinds of floating-point errors that a sweep may meet where its results are finite, as texts.
 
     The sigmoid overflows to its right limit, and so may a divisor; a branch that is not chosen may have any value.
     """
-    p = m.program
     nodes = [node for node in p.graph if p.places.get(node.id, "").startswith(sweep)]
     absorbed = NONE.union(*map(Ranges(p.graph).absorbed, nodes))
     if (sweep == "backward" and p.guarded) or absorbed - {OVERFLOW, SCALE}:
         return '"divide"', '"over"', '"invalid"'
     overflows = absorbed or any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for node in nodes)
     return ('"over"',) if overflows else ()
-
-
-def _timed(m: Module, tape: list[str]) -> str:
-    timed = {name for id, name in [*m.variables.items(), *m.previous.items()] if id in m.varying}
-    return tuple_text([*(str(name in timed) for name in tape), "False"])

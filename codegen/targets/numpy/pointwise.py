@@ -9,13 +9,16 @@ import numpy as np
 
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.subexpressions import values
-from symbptt.codegen.lower.equations import writer_of
+from symbptt.codegen.lower.loss import lower_values
+from symbptt.codegen.program.names import named
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.program.regions import AFTER, ONCE, place
-from symbptt.codegen.program.values import is_baked
+from symbptt.codegen.program.regions import place
+from symbptt.codegen.targets.numpy.cells import constants_of, taken
 from symbptt.codegen.targets.numpy.embed import embedded
-from symbptt.codegen.targets.numpy.names import constants_of, module_of
-from symbptt.codegen.targets.numpy.statements import arguments, function, statements
+from symbptt.codegen.targets.numpy.functions import Text, function_text
+from symbptt.codegen.targets.numpy.index import Shown, names_of, view_text
+from symbptt.codegen.targets.numpy.names import RESERVED
+from symbptt.codegen.targets.numpy.passes import ready
 from symbptt.codegen.targets.numpy.text import dict_text, number_text
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.step import Step
@@ -28,15 +31,13 @@ def pointwise(step: Step, roots: Mapping[str, int]) -> str:
     value that is the same for all samples comes without these axes.
     """
     p = _program(step, roots)
-    m = module_of(p)
-    writer = writer_of(p)
-    given = [a for a in p.arguments if not is_baked(a)]
-    names = {a.name: m.previous.get(p.leaves[a.name], m.of_argument(a.name)) for a in given}
-    lines = arguments(m, {"a": given}, names)
-    lines += statements(m, "forward", ONCE, writer) + statements(m, "forward", AFTER, writer)
-    results = {name: m.scope(AFTER).text(id) for name, id in roots.items()}
-    body = "\n".join(function("def evaluate(a, sizes, T, B, dtype):", m, [*lines, f"return {dict_text(results)}"]))
-    baked = [f"{variable} = {number_text(value)}" for variable, value in constants_of(m).items()]
+    n = named(p, RESERVED)
+    f = ready(lower_values(p, roots, RESERVED))
+    text = Text(names_of(n.sizes), lambda _: "", {}, numbers=frozenset(constants_of(f)))
+    results = dict_text({port.name: view_text(Shown(port.view), text.names) for port in f.results})
+    head, first = "def evaluate(a, sizes, T, B, dtype):", taken("a", f.arguments)
+    body = function_text(head, f, text, first, lambda _: [f"return {results}"])
+    baked = [f"{variable} = {number_text(value)}" for variable, value in constants_of(f).items()]
     return "\n\n".join(["import numpy as np\n" + "\n".join(baked), body, embedded(body)[0]])
 
 

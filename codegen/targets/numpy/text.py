@@ -96,3 +96,11 @@ def nested_text(values: object) -> str:
         return f"[{', '.join(map(nested_text, values))}]"
     assert isinstance(values, int | float)
     return number_text(values)
+
+
+def unpack(targets: Iterable[str], keys: Iterable[str], source: str) -> list[str]:
+    """Return the line that takes variables out of a dict, or none where there are no keys."""
+    keys = list(keys)
+    if len(keys) == 1:
+        return [f'{", ".join(targets)} = {source}["{keys[0]}"]']
+    return [f"{listed(targets)} = ({source}[k] for k in {name_tuple(keys)})"] if keys else []

@@ -79,7 +79,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru ddeca8f0'
+MARK = 'gru d9639c67'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -92,91 +92,88 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
     masked = active is not None or reset is not None
     h_buffer, h_prev, h = _buffers(start["h"], T, masked)
-    gates = ws.room((T, 2, B, n), dtype)
-    UnT_h, n_1 = (ws.room((T, B, n), dtype) for _ in range(2))
-    z, r = (gates[:, v] for v in (1, 0))
-    K = _steps(T, B, 3*n, 512)                                  # steps in a block: what it computes stays in the cache
-    gates_in, a_n_in = (ws.room(v, dtype) for v in ((2, K, B, n), (K, B, n)))
-    b_gates_1 = b_gates[:, None, None]
     WnT = np.ascontiguousarray(Wn.T)
-    s = np.empty((2, B, n), dtype)
-    s_1, s_2 = (np.empty((B, n), dtype) for _ in range(2))
+    K = _steps(T, B, 3*n, 512)                                  # steps in a block: what it computes stays in the cache
+    UnT_h, n_1 = (ws.room((T, B, n), dtype) for _ in range(2))
+    gates_in, gates, a_n_in = (ws.room(v, dtype) for v in ((2, K, B, n), (T, 2, B, n), (K, B, n)))
+    s = np.empty((B, n), dtype)
+    b_gates_1 = b_gates[:, None, None]
     gates_in_1 = gates_in.swapaxes(0, 1)
     one = np.array(1, dtype)
+    r, z = (gates[:, v] for v in (0, 1))
     for lo in range(0, T, K):
         hi = min(lo + K, T)
         K = hi - lo
+        x_b = x[lo:hi]
         gates_in_b = gates_in[:, :K]
         a_n_in_b = a_n_in[:K]
-        x_b = x[lo:hi].reshape(K * B, m)
-        np.matmul(x_b, W_gates, out=gates_in_b.reshape(2, K * B, n))
+        x_b_1 = x_b.reshape(K * B, m)
+        np.matmul(x_b_1, W_gates, out=gates_in_b.reshape(2, K * B, n))
         np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wr x_t + br; Wz x_t + bz
-        np.matmul(x_b, WnT, out=a_n_in_b.reshape(K * B, n))
+        np.matmul(x_b_1, WnT, out=a_n_in_b.reshape(K * B, n))
         np.add(a_n_in_b, bn, out=a_n_in_b)                      # Wn x_t + bn
-        for t, gates_t, h_prev_t, UnT_h_t, n_1_t, r_t, h_t, z_t, gates_in_1_t, a_n_in_t in zip(
-                range(lo, hi), *(v[lo:hi] for v in (gates, h_prev, UnT_h, n_1, r, h, z)), *(v[:K] for v in (gates_in_1,
+        for t, h_prev_t, gates_t, UnT_h_t, n_1_t, r_t, z_t, h_t, gates_in_1_t, a_n_in_t in zip(
+                range(lo, hi), *(v[lo:hi] for v in (h_prev, gates, UnT_h, n_1, r, z, h)), *(v[:K] for v in (gates_in_1,
                 a_n_in))):
             if masked:
                 _enter(t, ((h_0, h_buffer, h_prev),), active, reset)
-            np.matmul(h_prev_t, U_gates, out=s)
-            np.add(s, gates_in_1_t, out=s)
-            np.negative(s, out=gates_t)
+            np.matmul(h_prev_t, U_gates, out=gates_t)
+            np.add(gates_t, gates_in_1_t, out=gates_t)
+            np.negative(gates_t, out=gates_t)
             np.exp(gates_t, out=gates_t)
             np.add(one, gates_t, out=gates_t)
             np.divide(one, gates_t, out=gates_t)  # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
             np.matmul(h_prev_t, UnT, out=UnT_h_t)               # Un h_{t-1}
-            np.add(UnT_h_t, cn, out=s_1)
-            np.multiply(r_t, s_1, out=s_1)
-            np.add(a_n_in_t, s_1, out=s_1)
-            np.tanh(s_1, out=n_1_t)                             # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
-            np.subtract(one, z_t, out=s_1)
-            np.multiply(s_1, n_1_t, out=s_1)
-            np.multiply(z_t, h_prev_t, out=s_2)
-            np.add(s_1, s_2, out=h_t)                           # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+            np.add(UnT_h_t, cn, out=n_1_t)
+            np.multiply(r_t, n_1_t, out=n_1_t)
+            np.add(a_n_in_t, n_1_t, out=n_1_t)
+            np.tanh(n_1_t, out=n_1_t)                           # n_t = tanh(Wn x_t + bn + r_t ⊙ (Un h_{t-1} + cn))
+            np.subtract(one, z_t, out=s)
+            np.multiply(s, n_1_t, out=s)
+            np.multiply(z_t, h_prev_t, out=h_t)
+            np.add(s, h_t, out=h_t)                             # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
     ws.give((gates_in, a_n_in))
-    return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, bn, br, bz, cn, h_prev, n_1, r, x, z, (gates, UnT_h, n_1))
+    return {"h": h}, {}, (Un, UnT_h, Ur, Uz, Wn, Wr, Wz, bn, br, bz, cn, gates, h_prev, n_1, x, (gates, UnT_h, n_1))
 
 
 def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
-    Un, UnT_h, Ur, Uz, Wn, Wr, Wz, bn, br, bz, cn, h_prev, n_1, r, x, z, _ = tape
+    Un, UnT_h, Ur, Uz, Wn, Wr, Wz, bn, br, bz, cn, gates, h_prev, n_1, x, _ = tape
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
-    U_rows = np.concatenate([Ur, Uz, Un], -2)                   # Ur; Uz; Un
-    W_rows = np.concatenate([Wn, Wr, Wz], -2)                   # Wn; Wr; Wz
+    U_rows = np.concatenate([Ur, Uz, Un])                       # Ur; Uz; Un
+    W_rows = np.concatenate([Wn, Wr, Wz])                       # Wn; Wr; Wz
     adjoints, resets, waiting = _adjoints(last, sizes, B, dtype)
     (dh,) = adjoints
     sent = _sent(full, adjoints, active)
-    dx = np.empty((T, B, m), dtype)
-    K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
-    dgates = ws.room((K, B, 4*n), dtype)
-    da_n, da_r, da_z, v_dgates = (dgates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, 4*n)))
-    sigmoid_rest_z, da_n_dh, s, s_1 = (ws.room((K, B, n), dtype) for _ in range(4))
-    da_r_da_n = s
-    da_z_dh = s_1
-    s_2, s_3, s_4 = (ws.room(v, dtype) for v in ((4*n,), (3*n, n), (3*n, m)))
     dgates_1, dU_gates, dW_gates = (np.zeros(v, dtype) for v in ((4*n,), (3*n, n), (3*n, m)))
-    s_5, s_6 = (np.empty((B, n), dtype) for _ in range(2))
-    dgates_2 = dgates[..., n:]
+    K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
+    sigmoid_rest_z, da_n_dh, da_r_da_n, da_z_dh, s_5 = (ws.room((K, B, n), dtype) for _ in range(5))
+    dgates, s_1, s_2, s_3 = (ws.room(v, dtype) for v in ((K, B, 4*n), (4*n,), (3*n, n), (3*n, m)))
+    dx, s = (np.empty(v, dtype) for v in ((T, B, m), (B, n)))
+    z, r = (gates[:, v] for v in (1, 0))
+    dgates_2, dgates_3, da_n, da_r, da_z, v_dgates = (dgates[..., lo:hi] for lo, hi in ((n, None), (0, 3*n), (0, n), (n,
+        2*n), (2*n, 3*n), (3*n, None)))
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
         K = hi - lo
-        da_n_dh_b, da_r_da_n_b, da_z_dh_b, s_1_b, s_b, sigmoid_rest_z_b = (v[:K] for v in (da_n_dh, da_r_da_n, da_z_dh,
-            s_1, s, sigmoid_rest_z))
+        da_r_da_n_b, da_z_dh_b, dgates_3_b, s_5_b, sigmoid_rest_z_b = (v[:K] for v in (da_r_da_n, da_z_dh, dgates_3,
+            s_5, sigmoid_rest_z))
         UnT_h_b, h_prev_b, n_1_b, r_b, x_b, z_b = (v[lo:hi] for v in (UnT_h, h_prev, n_1, r, x, z))
         np.subtract(1, z_b, out=sigmoid_rest_z_b)
         # 1 - z_t
-        _sharpened(sigmoid_rest_z_b, _sigmoid_rest, lambda: (x_b.reshape(K * B, m) @ Wz.T).reshape(K, B, n) + bz
-            + (h_prev_b.reshape(K * B, n) @ Uz.T).reshape(K, B, n))
-        np.square(n_1_b, out=s_b)
-        np.subtract(1, s_b, out=s_b)
-        _sharpened(s_b, _tanh_rest, lambda: (x_b.reshape(K * B, m) @ Wn.T).reshape(K, B, n) + bn + r_b * (UnT_h_b + cn))
-        np.multiply(sigmoid_rest_z_b, s_b, out=da_n_dh_b)       # da_{n_dh,t} = (1 - z_t) ⊙ (1 - n_t²)
-        np.subtract(1, r_b, out=s_1_b)
-        _sharpened(s_1_b, _sigmoid_rest, lambda: (x_b.reshape(K * B, m) @ Wr.T).reshape(K, B, n) + br
-            + (h_prev_b.reshape(K * B, n) @ Ur.T).reshape(K, B, n))
+        _sharpened(sigmoid_rest_z_b, _sigmoid_rest, lambda: ((x_b.reshape(K * B, m) @ Wz.T).reshape(K, B, n) + bz
+            + (h_prev_b.reshape(K * B, n) @ Uz.T).reshape(K, B, n)))
+        np.square(n_1_b, out=s_5_b)
+        np.subtract(1, s_5_b, out=s_5_b)
+        _sharpened(s_5_b, _tanh_rest, lambda: ((x_b.reshape(K * B, m) @ Wn.T).reshape(K, B, n) + bn + r_b * (UnT_h_b
+            + cn)))
+        np.multiply(sigmoid_rest_z_b, s_5_b, out=da_n_dh[:K])   # da_{n_dh,t} = (1 - z_t) ⊙ (1 - n_t²)
+        np.subtract(1, r_b, out=s_5_b)
+        _sharpened(s_5_b, _sigmoid_rest, lambda: ((x_b.reshape(K * B, m) @ Wr.T).reshape(K, B, n) + br
+            + (h_prev_b.reshape(K * B, n) @ Ur.T).reshape(K, B, n)))
         np.add(cn, UnT_h_b, out=da_r_da_n_b)
         np.multiply(da_r_da_n_b, r_b, out=da_r_da_n_b)
-        np.multiply(da_r_da_n_b, s_1_b, out=da_r_da_n_b)        # da_{r_da_n,t} = (cn + Un h_{t-1}) ⊙ r_t ⊙ (1 - r_t)
+        np.multiply(da_r_da_n_b, s_5_b, out=da_r_da_n_b)        # da_{r_da_n,t} = (cn + Un h_{t-1}) ⊙ r_t ⊙ (1 - r_t)
         np.subtract(h_prev_b, n_1_b, out=da_z_dh_b)
         np.multiply(da_z_dh_b, z_b, out=da_z_dh_b)
         np.multiply(da_z_dh_b, sigmoid_rest_z_b, out=da_z_dh_b)  # da_{z_dh,t} = (h_{t-1} - n_t) ⊙ z_t ⊙ (1 - z_t)
@@ -194,33 +191,25 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
             np.multiply(da_n_t, r_t, out=v_dgates_t)            # da_{n,t} ⊙ r_t
             if flow is not None:
                 _watch(flow, t, (dh,))
-            np.matmul(dgates_2_t, U_rows, out=s_5)
-            np.multiply(dh, z_t, out=s_6)
-            np.add(s_5, s_6, out=dh)  # dh_{t-1} = Urᵀ da_{r,t} + Uzᵀ da_{z,t} + Unᵀ (da_{n,t} ⊙ r_t) + dh_t ⊙ z_t
+            np.matmul(dgates_2_t, U_rows, out=s)
+            np.multiply(dh, z_t, out=dh)
+            np.add(s, dh, out=dh)  # dh_{t-1} = Urᵀ da_{r,t} + Uzᵀ da_{z,t} + Unᵀ (da_{n,t} ⊙ r_t) + dh_t ⊙ z_t
             if active is not None or reset is not None:
                 _leave(t, adjoints, waiting, resets, active, reset)
-        dgates_b = dgates[:K]
-        h_prev_b_1 = h_prev_b.reshape(K * B, n)
-        dgates_b_3 = dgates_b[..., :3*n].reshape(K * B, 3*n)
-        np.add.reduce(dgates_b.reshape(K * B, 4*n), axis=0, out=s_2)
+        np.add.reduce(dgates[:K].reshape(K * B, 4*n), axis=0, out=s_1)
         # dcn = Σ_t da_{n,t} ⊙ r_t; dbn = Σ_t da_{n,t}; dbz = Σ_t da_{z,t}; dbr = Σ_t da_{r,t}
-        np.add(dgates_1, s_2, out=dgates_1)
-        np.matmul(dgates_b[..., n:].reshape(K * B, 3*n).swapaxes(-1, -2), h_prev_b_1, out=s_3)
+        np.add(dgates_1, s_1, out=dgates_1)
+        np.matmul(dgates_2[:K].reshape(K * B, 3*n).T, h_prev_b.reshape(K * B, n), out=s_2)
         # dUn = Σ_t (da_{n,t} ⊙ r_t) h_{t-1}ᵀ; dUz = Σ_t da_{z,t} h_{t-1}ᵀ; dUr = Σ_t da_{r,t} h_{t-1}ᵀ
-        np.add(dU_gates, s_3, out=dU_gates)
-        np.matmul(dgates_b_3.swapaxes(-1, -2), x_b.reshape(K * B, m), out=s_4)
-        np.add(dW_gates, s_4, out=dW_gates)  # dWn = Σ_t da_{n,t} x_tᵀ; dWz = Σ_t da_{z,t} x_tᵀ; dWr = Σ_t da_{r,t} x_tᵀ
+        np.add(dU_gates, s_2, out=dU_gates)
+        np.matmul(dgates_3_b.reshape(K * B, 3*n).T, x_b.reshape(K * B, m), out=s_3)
+        np.add(dW_gates, s_3, out=dW_gates)  # dWn = Σ_t da_{n,t} x_tᵀ; dWz = Σ_t da_{z,t} x_tᵀ; dWr = Σ_t da_{r,t} x_tᵀ
         # dx_t = Wrᵀ da_{r,t} + Wzᵀ da_{z,t} + Wnᵀ da_{n,t}
-        np.matmul(dgates_b_3, W_rows, out=dx[lo:hi].reshape(K * B, m))
-    # after the loop: gradients of parameters
-    # [dbr; dbz; dbn; dcn] = dgates_1
-    dbr, dbz, dbn, dcn = (dgates_1[..., lo:hi] for lo, hi in ((n, 2*n), (2*n, 3*n), (0, n), (3*n, None)))
-    dUr, dUz, dUn = dU_gates.reshape(3, n, n)                   # [dUr; dUz; dUn] = dU_gates
-    # [dWr; dWz; dWn] = dW_gates
-    dWr, dWz, dWn = (dW_gates[..., lo:hi, :] for lo, hi in ((n, 2*n), (2*n, None), (0, n)))
-    ws.give((sigmoid_rest_z, da_n_dh, s, s_1, s_2, s_3, s_4, dgates))
-    return {"Wr": dWr, "Ur": dUr, "br": dbr, "Wz": dWz, "Uz": dUz, "bz": dbz, "Wn": dWn, "Un": dUn, "bn": dbn,
-        "cn": dcn}, {"x": dx}, dict(zip(STATES, adjoints)), dict(zip(STATES, resets))
+        np.matmul(dgates_3_b.reshape(K * B, 3*n), W_rows, out=dx[lo:hi].reshape(K * B, m))
+    ws.give((dgates, sigmoid_rest_z, da_n_dh, da_r_da_n, da_z_dh, s_5, s_1, s_2, s_3))
+    return {"Wr": dW_gates[n:2*n], "Ur": dU_gates[:n], "br": dgates_1[n:2*n], "Wz": dW_gates[2*n:],
+        "Uz": dU_gates[n:2*n], "bz": dgates_1[2*n:3*n], "Wn": dW_gates[:n], "Un": dU_gates[2*n:], "bn": dgates_1[:n],
+        "cn": dgates_1[3*n:]}, {"x": dx}, dict(zip(STATES, adjoints)), dict(zip(STATES, resets))
 
 
 def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):

@@ -89,7 +89,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 28ac58c6'
+MARK = 'lstm 0d037434'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -101,26 +101,24 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     b_gates = np.stack([bi, bf, bo, bg])                        # bi; bf; bo; bg
     masked = active is not None or reset is not None
     (h_buffer, h_prev, h), (c_buffer, c_prev, c) = (_buffers(start[k], T, masked) for k in STATES)
-    gates = ws.room((T, 3, B, n), dtype)
-    g, tanh_c = (ws.room((T, B, n), dtype) for _ in range(2))
-    f, i, o = (gates[:, v] for v in (1, 0, 2))
     K = _steps(T, B, 4*n, 512)                                  # steps in a block: what it computes stays in the cache
-    gates_in = ws.room((4, K, B, n), dtype)
+    g, tanh_c = (ws.room((T, B, n), dtype) for _ in range(2))
+    gates_in, gates = (ws.room(v, dtype) for v in ((4, K, B, n), (T, 3, B, n)))
+    a_gates, s = (np.empty(v, dtype) for v in ((4, B, n), (B, n)))
     b_gates_1 = b_gates[:, None, None]
-    a_gates = np.empty((4, B, n), dtype)
-    s, s_1 = (np.empty((B, n), dtype) for _ in range(2))
     gates_in_1 = gates_in.swapaxes(0, 1)
-    a_gates_1 = a_gates[0:3]
-    one = np.array(1, dtype)
+    a_gates_1 = a_gates[:3]
     a_gates_2 = a_gates[3]
+    one = np.array(1, dtype)
+    f, i, o = (gates[:, v] for v in (1, 0, 2))
     for lo in range(0, T, K):
         hi = min(lo + K, T)
         K = hi - lo
         gates_in_b = gates_in[:, :K]
         np.matmul(x[lo:hi].reshape(K * B, m), W_gates, out=gates_in_b.reshape(4, K * B, n))
         np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
-        for t, gates_in_1_t, h_prev_t, gates_t, g_t, c_t, f_t, c_prev_t, i_t, tanh_c_t, h_t, o_t in zip(
-                range(lo, hi), gates_in_1[:K], *(v[lo:hi] for v in (h_prev, gates, g, c, f, c_prev, i, tanh_c, h, o))):
+        for t, h_prev_t, gates_t, g_t, f_t, c_prev_t, c_t, i_t, tanh_c_t, h_t, o_t, gates_in_1_t in zip(
+                range(lo, hi), *(v[lo:hi] for v in (h_prev, gates, g, f, c_prev, c, i, tanh_c, h, o)), gates_in_1[:K]):
             if masked:
                 _enter(t, ((h_0, h_buffer, h_prev), (c_0, c_buffer, c_prev)), active, reset)
             np.matmul(h_prev_t, U_gates, out=a_gates)
@@ -133,67 +131,62 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
             np.divide(one, gates_t, out=gates_t)                # i_t = σ(a_{i,t}); f_t = σ(a_{f,t}); o_t = σ(a_{o,t})
             np.tanh(a_gates_2, out=g_t)                         # g_t = tanh(a_{g,t})
             np.multiply(f_t, c_prev_t, out=s)
-            np.multiply(i_t, g_t, out=s_1)
-            np.add(s, s_1, out=c_t)                             # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
+            np.multiply(i_t, g_t, out=c_t)
+            np.add(s, c_t, out=c_t)                             # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
             np.tanh(c_t, out=tanh_c_t)                          # tanh(c_t)
             np.multiply(o_t, tanh_c_t, out=h_t)                 # h_t = o_t ⊙ tanh(c_t)
     ws.give((gates_in,))
-    return {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, bf, bg, bi, bo, c, c_prev, f, g, h_prev, i, o, tanh_c,
+    return {"h": h, "c": c}, {}, (Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, bf, bg, bi, bo, c, c_prev, g, gates, h_prev, tanh_c,
         x, (gates, g, tanh_c))
 
 
 def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
-    Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, bf, bg, bi, bo, c, c_prev, f, g, h_prev, i, o, tanh_c, x, _ = tape
+    Uf, Ug, Ui, Uo, Wf, Wg, Wi, Wo, bf, bg, bi, bo, c, c_prev, g, gates, h_prev, tanh_c, x, _ = tape
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no adjoint of a state
-    U_rows = np.concatenate([Ui, Uf, Ug, Uo], -2)               # Ui; Uf; Ug; Uo
-    W_rows = np.concatenate([Wi, Wf, Wg, Wo], -2)               # Wi; Wf; Wg; Wo
+    U_rows = np.concatenate([Ui, Uf, Ug, Uo])                   # Ui; Uf; Ug; Uo
+    W_rows = np.concatenate([Wi, Wf, Wg, Wo])                   # Wi; Wf; Wg; Wo
     adjoints, resets, waiting = _adjoints(last, sizes, B, dtype)
     dh, dc = adjoints
     sent = _sent(full, adjoints, active)
-    dx = np.empty((T, B, m), dtype)
-    K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
-    dgates = ws.room((K, B, 4*n), dtype)
-    da_i, da_f, da_g, da_o = (dgates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, 4*n)))
-    dc_dh, s, s_1, s_2, s_3, s_4 = (ws.room((K, B, n), dtype) for _ in range(6))
-    da_i_dc = s
-    da_f_dc = s_1
-    da_g_dc = s_2
-    da_o_dh = s_3
-    s_5, s_6, s_7 = (ws.room(v, dtype) for v in ((4*n,), (4*n, n), (4*n, m)))
     db_gates, dU_gates, dW_gates = (np.zeros(v, dtype) for v in ((4*n,), (4*n, n), (4*n, m)))
-    s_8 = np.empty((B, n), dtype)
+    K = _steps(T, B, m+n, 512)                                  # steps in a block: what it computes stays in the cache
+    dc_dh, da_i_dc, da_f_dc, da_g_dc, da_o_dh, s = (ws.room((K, B, n), dtype) for _ in range(6))
+    dgates, s_2, s_3, s_4 = (ws.room(v, dtype) for v in ((K, B, 4*n), (4*n,), (4*n, n), (4*n, m)))
+    dx, s_1 = (np.empty(v, dtype) for v in ((T, B, m), (B, n)))
+    o, i, f = (gates[:, v] for v in (2, 0, 1))
+    da_i, da_f, da_g, da_o = (dgates[..., lo:hi] for lo, hi in ((0, n), (n, 2*n), (2*n, 3*n), (3*n, None)))
     for hi in range(T, 0, -K):
         lo = max(hi - K, 0)
         K = hi - lo
-        da_f_dc_b, da_g_dc_b, da_i_dc_b, da_o_dh_b, dc_dh_b, s_1_b, s_2_b, s_3_b, s_4_b, s_b = (v[:K] for v in (da_f_dc,
-            da_g_dc, da_i_dc, da_o_dh, dc_dh, s_1, s_2, s_3, s_4, s))
-        c_b, c_prev_b, f_b, g_b, h_prev_b, i_b, o_b, tanh_c_b, x_b = (v[lo:hi] for v in (c, c_prev, f, g, h_prev, i, o,
-            tanh_c, x))
+        da_f_dc_b, da_i_dc_b, da_o_dh_b, dgates_b, s_b = (v[:K] for v in (da_f_dc, da_i_dc, da_o_dh, dgates, s))
+        f_b, g_b, h_prev_b, i_b, o_b, tanh_c_b, x_b = (v[lo:hi] for v in (f, g, h_prev, i, o, tanh_c, x))
+        dgates_b_1 = dgates_b.reshape(K * B, 4*n)
+        dgates_bT = dgates_b_1.T
         np.square(tanh_c_b, out=s_b)
         np.subtract(1, s_b, out=s_b)
-        _sharpened(s_b, _tanh_rest, lambda: c_b)
-        np.multiply(o_b, s_b, out=dc_dh_b)                      # dc_{dh,t} = o_t ⊙ (1 - tanh(c_t)²)
-        np.subtract(1, i_b, out=s_1_b)
-        _sharpened(s_1_b, _sigmoid_rest, lambda: (x_b.reshape(K * B, m) @ Wi.T).reshape(K, B, n) + bi
-            + (h_prev_b.reshape(K * B, n) @ Ui.T).reshape(K, B, n))
+        _sharpened(s_b, _tanh_rest, lambda: c[lo:hi])
+        np.multiply(o_b, s_b, out=dc_dh[:K])                    # dc_{dh,t} = o_t ⊙ (1 - tanh(c_t)²)
+        np.subtract(1, i_b, out=s_b)
+        _sharpened(s_b, _sigmoid_rest, lambda: ((x_b.reshape(K * B, m) @ Wi.T).reshape(K, B, n) + bi
+            + (h_prev_b.reshape(K * B, n) @ Ui.T).reshape(K, B, n)))
         np.multiply(i_b, g_b, out=da_i_dc_b)
-        np.multiply(da_i_dc_b, s_1_b, out=da_i_dc_b)            # da_{i_dc,t} = i_t ⊙ (1 - i_t) ⊙ g_t
-        np.subtract(1, f_b, out=s_2_b)
-        _sharpened(s_2_b, _sigmoid_rest, lambda: (x_b.reshape(K * B, m) @ Wf.T).reshape(K, B, n) + bf
-            + (h_prev_b.reshape(K * B, n) @ Uf.T).reshape(K, B, n))
-        np.multiply(c_prev_b, f_b, out=da_f_dc_b)
-        np.multiply(da_f_dc_b, s_2_b, out=da_f_dc_b)            # da_{f_dc,t} = c_{t-1} ⊙ f_t ⊙ (1 - f_t)
-        np.square(g_b, out=s_3_b)
-        np.subtract(1, s_3_b, out=s_3_b)
-        _sharpened(s_3_b, _tanh_rest, lambda: (x_b.reshape(K * B, m) @ Wg.T).reshape(K, B, n) + bg
-            + (h_prev_b.reshape(K * B, n) @ Ug.T).reshape(K, B, n))
-        np.multiply(i_b, s_3_b, out=da_g_dc_b)                  # da_{g_dc,t} = i_t ⊙ (1 - g_t²)
-        np.subtract(1, o_b, out=s_4_b)
-        _sharpened(s_4_b, _sigmoid_rest, lambda: (x_b.reshape(K * B, m) @ Wo.T).reshape(K, B, n) + bo
-            + (h_prev_b.reshape(K * B, n) @ Uo.T).reshape(K, B, n))
+        np.multiply(da_i_dc_b, s_b, out=da_i_dc_b)              # da_{i_dc,t} = i_t ⊙ (1 - i_t) ⊙ g_t
+        np.subtract(1, f_b, out=s_b)
+        _sharpened(s_b, _sigmoid_rest, lambda: ((x_b.reshape(K * B, m) @ Wf.T).reshape(K, B, n) + bf
+            + (h_prev_b.reshape(K * B, n) @ Uf.T).reshape(K, B, n)))
+        np.multiply(c_prev[lo:hi], f_b, out=da_f_dc_b)
+        np.multiply(da_f_dc_b, s_b, out=da_f_dc_b)              # da_{f_dc,t} = c_{t-1} ⊙ f_t ⊙ (1 - f_t)
+        np.square(g_b, out=s_b)
+        np.subtract(1, s_b, out=s_b)
+        _sharpened(s_b, _tanh_rest, lambda: ((x_b.reshape(K * B, m) @ Wg.T).reshape(K, B, n) + bg
+            + (h_prev_b.reshape(K * B, n) @ Ug.T).reshape(K, B, n)))
+        np.multiply(i_b, s_b, out=da_g_dc[:K])                  # da_{g_dc,t} = i_t ⊙ (1 - g_t²)
+        np.subtract(1, o_b, out=s_b)
+        _sharpened(s_b, _sigmoid_rest, lambda: ((x_b.reshape(K * B, m) @ Wo.T).reshape(K, B, n) + bo
+            + (h_prev_b.reshape(K * B, n) @ Uo.T).reshape(K, B, n)))
         np.multiply(o_b, tanh_c_b, out=da_o_dh_b)
-        np.multiply(da_o_dh_b, s_4_b, out=da_o_dh_b)            # da_{o_dh,t} = o_t ⊙ (1 - o_t) ⊙ tanh(c_t)
+        np.multiply(da_o_dh_b, s_b, out=da_o_dh_b)              # da_{o_dh,t} = o_t ⊙ (1 - o_t) ⊙ tanh(c_t)
         for (t, dc_dh_t, da_i_t, da_i_dc_t, da_f_t, da_f_dc_t, da_g_t, da_g_dc_t, da_o_t, da_o_dh_t, dgates_t,
                 f_t) in zip(
                 range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (dc_dh, da_i, da_i_dc, da_f, da_f_dc, da_g, da_g_dc,
@@ -202,8 +195,8 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
                 np.add(adjoint, given[t], out=adjoint)
             if active is not None:
                 _wait(active[t], adjoints, waiting)
-            np.multiply(dh, dc_dh_t, out=s_8)
-            np.add(dc, s_8, out=dc)                             # dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
+            np.multiply(dh, dc_dh_t, out=s_1)
+            np.add(dc, s_1, out=dc)                             # dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
             np.multiply(dc, da_i_dc_t, out=da_i_t)              # di_t = dc_t ⊙ g_t; da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
             np.multiply(dc, da_f_dc_t, out=da_f_t)  # df_t = dc_t ⊙ c_{t-1}; da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
             np.multiply(dc, da_g_dc_t, out=da_g_t)              # dg_t = dc_t ⊙ i_t; da_{g,t} = dg_t ⊙ (1 - g_t²)
@@ -214,27 +207,25 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
             np.multiply(dc, f_t, out=dc)                        # dc_{t-1} = dc_t ⊙ f_t
             if active is not None or reset is not None:
                 _leave(t, adjoints, waiting, resets, active, reset)
-        dgates_b = dgates[:K].reshape(K * B, 4*n)
-        dgates_bT = dgates_b.swapaxes(-1, -2)
-        np.add.reduce(dgates_b, axis=0, out=s_5)
+        np.add.reduce(dgates_b_1, axis=0, out=s_2)
         # dbo = Σ_t da_{o,t}; dbg = Σ_t da_{g,t}; dbf = Σ_t da_{f,t}; dbi = Σ_t da_{i,t}
-        np.add(db_gates, s_5, out=db_gates)
-        np.matmul(dgates_bT, h_prev_b.reshape(K * B, n), out=s_6)
+        np.add(db_gates, s_2, out=db_gates)
+        np.matmul(dgates_bT, h_prev_b.reshape(K * B, n), out=s_3)
         # dUo = Σ_t da_{o,t} h_{t-1}ᵀ; dUg = Σ_t da_{g,t} h_{t-1}ᵀ; dUf = Σ_t da_{f,t} h_{t-1}ᵀ; dUi = Σ_t
         #   da_{i,t} h_{t-1}ᵀ
-        np.add(dU_gates, s_6, out=dU_gates)
-        np.matmul(dgates_bT, x_b.reshape(K * B, m), out=s_7)
+        np.add(dU_gates, s_3, out=dU_gates)
+        np.matmul(dgates_bT, x_b.reshape(K * B, m), out=s_4)
         # dWo = Σ_t da_{o,t} x_tᵀ; dWg = Σ_t da_{g,t} x_tᵀ; dWf = Σ_t da_{f,t} x_tᵀ; dWi = Σ_t da_{i,t} x_tᵀ
-        np.add(dW_gates, s_7, out=dW_gates)
+        np.add(dW_gates, s_4, out=dW_gates)
         # dx_t = Wiᵀ da_{i,t} + Wfᵀ da_{f,t} + Wgᵀ da_{g,t} + Woᵀ da_{o,t}
-        np.matmul(dgates_b, W_rows, out=dx[lo:hi].reshape(K * B, m))
-    # after the loop: gradients of parameters
-    dbi, dbf, dbg, dbo = db_gates.reshape(4, n)                 # [dbi; dbf; dbg; dbo] = db_gates
-    dUi, dUf, dUg, dUo = dU_gates.reshape(4, n, n)              # [dUi; dUf; dUg; dUo] = dU_gates
-    dWi, dWf, dWg, dWo = dW_gates.reshape(4, n, m)              # [dWi; dWf; dWg; dWo] = dW_gates
-    ws.give((dc_dh, s, s_1, s_2, s_3, s_4, s_5, s_6, s_7, dgates))
-    return {"Wi": dWi, "Ui": dUi, "bi": dbi, "Wf": dWf, "Uf": dUf, "bf": dbf, "Wg": dWg, "Ug": dUg, "bg": dbg,
-        "Wo": dWo, "Uo": dUo, "bo": dbo}, {"x": dx}, dict(zip(STATES, adjoints)), dict(zip(STATES, resets))
+        np.matmul(dgates_b_1, W_rows, out=dx[lo:hi].reshape(K * B, m))
+    ws.give((dgates, dc_dh, da_i_dc, da_f_dc, da_g_dc, da_o_dh, s, s_2, s_3, s_4))
+    return (
+        {"Wi": dW_gates[:n], "Ui": dU_gates[:n], "bi": db_gates[:n], "Wf": dW_gates[n:2*n], "Uf": dU_gates[n:2*n],
+        "bf": db_gates[n:2*n], "Wg": dW_gates[2*n:3*n], "Ug": dU_gates[2*n:3*n], "bg": db_gates[2*n:3*n],
+        "Wo": dW_gates[3*n:], "Uo": dU_gates[3*n:], "bo": db_gates[3*n:]}, {"x": dx}, dict(zip(STATES, adjoints)),
+        dict(zip(STATES, resets))
+    )
 
 
 def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):

@@ -50,7 +50,7 @@ def _made(r: Reader, shape: Any, dtype: Any = float, **kinds: Any) -> Bare:
     return Bare(r, shape if isinstance(shape, tuple | list) else (shape,), dtype)
 
 
-def _full(r: Reader, shape: Any, value: Any) -> Bare:
+def _full(r: Reader, shape: Any, value: Any, dtype: Any = None) -> Bare:
     return _made(r, shape, result_type([value]))
 
 

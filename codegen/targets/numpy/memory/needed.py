@@ -14,8 +14,7 @@ from symbptt.codegen.targets.numpy.memory.budget import STEPS, Letters, Most, Su
 from symbptt.codegen.targets.numpy.memory.heap import BUFFER, ITEM, LARGE
 from symbptt.codegen.targets.numpy.memory.peak import OBJECTS, Call
 from symbptt.codegen.targets.numpy.memory.written import B, T, Written
-from symbptt.codegen.targets.numpy.statements import unpack
-from symbptt.codegen.targets.numpy.text import listed, size_text, tuple_text
+from symbptt.codegen.targets.numpy.text import listed, size_text, tuple_text, unpack
 from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.ir.shape import named_size
 

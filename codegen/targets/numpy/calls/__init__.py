@@ -1,1 +1,0 @@
-"""The statements of loops as calls of NumPy that write into preallocated arrays."""
