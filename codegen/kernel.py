@@ -18,10 +18,10 @@ from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_monitor, check_options
 from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.plan.plan import Plan, plan_of
+from symbptt.codegen.plan.written import Written
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
-from symbptt.codegen.targets.numpy.memory.written import Written
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.equations.derived import equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines

@@ -10,7 +10,6 @@ import sympy as sp
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.codegen.lower import equations
-from symbptt.codegen.targets.numpy.memory import reading
 from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
@@ -224,14 +223,6 @@ def test_long_sums_and_products_are_nested_little_and_keep_their_value(count, jo
     with np.errstate(all="ignore"):
         wanted = -np.prod(numbers) if join is sp.Mul else np.sum(numbers)
     assert eval(text, {"v": numbers}) == wanted and depth(ast.parse(text)) < 250
-
-
-def test_operands_are_marked_however_deep_they_are_nested():
-    one = ast.parse("-(a + b) * c[0] + f(d - (e + g))")
-    assert ast.unparse(reading._with_marks(one.body)) == (
-        "_fresh(_fresh(-_fresh(a + b)) * _fresh(c[0])) + _fresh(f(d - _fresh(e + g)))"
-    )
-    assert reading._code("x = " + " + ".join(["y"] * 400))
 
 
 @pytest.mark.long

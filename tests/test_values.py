@@ -16,7 +16,7 @@ from symbptt.codegen.program.names import Named, named
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.remainders import arguments_again
 from symbptt.codegen.program.values import Part, values_of
-from symbptt.codegen.targets.numpy.names import module_of
+from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.ir.shape import named_size
 from symbptt.zoo import CELLS
 from tests import unseen
@@ -78,7 +78,12 @@ def test_names_are_those_of_the_user_but_where_a_target_needs_them_itself() -> N
     p = placed(awkward)
     neutral = {port.view.buffer.name for port in lower(p).forward.arguments}
     assert neutral == {"a", "full", "T_", "w", "sizes_0"}
-    assert {module_of(p).of_argument(name) for name in ("a", "full", "T", "sizes")} == {"a_", "full_", "T_", "sizes_"}
+    assert {named(p, RESERVED).of_argument(name) for name in ("a", "full", "T", "sizes")} == {
+        "a_",
+        "full_",
+        "T_",
+        "sizes_",
+    }
 
 
 def test_every_value_that_a_program_computes_has_a_place_or_one_reader_in_its_region() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,21 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.checks import check_count, check_dtype
+from symbptt.codegen.load import LIVING, load
+from symbptt.codegen.loop_ir.nodes import BATCH, STEPS
 from symbptt.codegen.lower.equations import equation, writer_of
+from symbptt.codegen.memory.account import ITEM
+from symbptt.codegen.memory.needed import peak
+from symbptt.codegen.memory.runs import PIECE, Call
 from symbptt.codegen.passes.rematerialize import computed_again
 from symbptt.codegen.plan.rates import shares
 from symbptt.codegen.plan.runs import Run, of_all_steps, of_blocks, of_pieces
 from symbptt.codegen.plan.tables import KINDS, Stored, calls_table, legend, notes, values_table, work_table
 from symbptt.codegen.plan.work import (
-    Labels,
     Read,
+    T,
     Work,
     calls_of_a_step,
-    labels_of,
     merged,
     numbers,
     read,
@@ -31,12 +36,11 @@ from symbptt.codegen.plan.work import (
     values_of,
     works,
 )  # fmt: skip
+from symbptt.codegen.plan.written import Written
+from symbptt.codegen.program.names import Named, named
 from symbptt.codegen.program.regions import BLOCK
 from symbptt.codegen.runtime.checkpoints import SLOT, _root, _schedule, _spanned
-from symbptt.codegen.targets.numpy.memory.peak import Call, last_borders, peak
-from symbptt.codegen.targets.numpy.memory.reading import definitions
-from symbptt.codegen.targets.numpy.memory.written import T, Written
-from symbptt.codegen.targets.numpy.names import Module, module_of
+from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.scan import recursion_of
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.signs import TEXT
@@ -115,8 +119,11 @@ class Plan:
         """
         piece, actions = self._schedule(T, B, dtype, sizes, _masks(lengths, reset))
         slots = slots_of(actions) if self.trains else 0
-        call = Call(self.trains, lengths, reset, () if self.memory == "all" else last_borders(T, piece))
-        return peak(self.whole, call, sizes, T, B, dtype) + slots * (self._slot(B, dtype, sizes) + SLOT)
+        pieces = 0 if self.memory == "all" else len(_spanned(T, piece))
+        numbers = {named_size(name): size for name, size in sizes.items()}
+        numbers |= {STEPS: T, BATCH: B, PIECE: min(piece, T), ITEM: np.dtype(dtype).itemsize}
+        found = peak(self.whole.functions, Call(self.trains, lengths, reset, pieces), numbers)
+        return found + slots * (self._slot(B, dtype, sizes) + SLOT)
 
     def recomputed(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
         """Return how many steps are run again; a run of a cell is run again as a whole.
@@ -156,8 +163,8 @@ class Plan:
         # The module itself decides on pieces, so that the plan runs its function.
         module = self._module
         try:
-            piece, slots = module["_within"](self.memory, T, T, B, sizes, item, self.trains, masks)
-        except module["ArgumentError"] as error:
+            piece, slots = module._within(self.memory, T, T, B, sizes, item, self.trains, masks)
+        except module.ArgumentError as error:
             raise ArgumentError(str(error)) from None
         return piece, slots
 
@@ -183,8 +190,7 @@ class Plan:
     def work(self) -> tuple[Work, ...]:
         """Each product, and the elementwise calls of each region: calls and operations in T, B and the named sizes,
         where each sweep runs once over T steps."""
-        sweeps = [sweep for sweep in self._read.calls if sweep != "carried"]
-        return works(self.written, self._read, self._labels, sweeps)
+        return works(self.written, self._read, [sweep for sweep in self._read.calls if sweep != "carried"])
 
     def work_of(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> tuple[Work, ...]:
         """Return the same in numbers, for all sweeps that run: with truncation or checkpoints some run again.
@@ -192,11 +198,12 @@ class Plan:
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """
         self._check(T, B, dtype, sizes, self.written.names)
-        runs, found = self._runs(T, B, dtype, sizes), list[Work]()
-        # Sweeps of equal length are read once.
-        known = {steps: read(self.written, sizes, steps, B, dtype) for _, steps in runs}
-        for (sweep, steps), count in runs.items():
-            found += [times(work, count) for work in works(self.written, known[steps], self._labels, [sweep])]
+        found = list[Work]()
+        for (sweep, steps), count in self._runs(T, B, dtype, sizes).items():
+            values = values_of(sizes, steps, B)
+            found += [
+                times(numbers(work, self._read, values), count) for work in works(self.written, self._read, [sweep])
+            ]
         return merged(found)
 
     def table(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> str:
@@ -248,16 +255,12 @@ class Plan:
         )
 
     @cached_property
-    def _module(self) -> dict[str, Any]:
-        return definitions(self.written.text)
+    def _module(self) -> ModuleType:
+        return LIVING.get(self.written.text) or load(self.written.text, f"<symbptt {self.name}>")
 
     @cached_property
     def _read(self) -> Read:
         return read(self.written)
-
-    @cached_property
-    def _labels(self) -> Labels:
-        return labels_of(self.written, self._read)
 
     def _runs(self, T: int, B: int, dtype: Any, sizes: Mapping[str, Any]) -> Counter[Run]:
         """Return the sweeps that run for T steps, with their counts."""
@@ -332,7 +335,7 @@ def slots_of(actions: Iterable[tuple[int, int, bool]]) -> int:
 def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> Plan:
     """Return the plan of a module of a cell with this step; `whole` is the module without truncation."""
     p = written.program
-    m = module_of(p)
+    m = named(p, RESERVED)
     writer = writer_of(p)
     backward = {arg for id, place in p.places.items() if place.startswith("backward") for arg in p.graph[id].args}
     kept = []
@@ -340,13 +343,13 @@ def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> 
         place = p.places.get(id, "")
         leaf = p.graph[id].family == "leaf"  # the caller's arrays, and states before the step, which are those after it
         read = id in m.varying and (id in m.stored or id in backward)
-        if place.startswith("forward") and not leaf and read and id not in m.aliases:  # parts are counted as a whole
+        if place.startswith("forward") and not leaf and read and id not in m.parts:  # parts are counted as a whole
             kept.append(_stored(m, writer, id))
     kept += _other_states(m, writer, {item.name for item in kept})
     near = [
         id for id in sorted(m.variables) if m.place(id) == f"backward {BLOCK}" or (id in m.held and id in m.varying)
     ]
-    own = [id for id in near if m.place(id).startswith("backward") and id not in m.aliases and id not in m.stored]
+    own = [id for id in near if m.place(id).startswith("backward") and id not in m.parts and id not in m.stored]
     blocks = [_stored(m, writer, id) for id in own]
     trains = written.head is not None
     again = [Stored(_name(m, id), _formula(m, writer, id), p.graph.shape(id)) for id in computed_again(p)]
@@ -365,7 +368,7 @@ def plan_of(written: Written, whole: Written, step: Step, memory: str | int) -> 
     )
 
 
-def _other_states(m: Module, writer: Writer, known: Collection[str]) -> list[Stored]:
+def _other_states(m: Named, writer: Writer, known: Collection[str]) -> list[Stored]:
     """Return states that become the value of another variable, and have an array beside that."""
     p = m.program
     return [
@@ -375,17 +378,17 @@ def _other_states(m: Module, writer: Writer, known: Collection[str]) -> list[Sto
     ]
 
 
-def _name(m: Module, id: int) -> str:
+def _name(m: Named, id: int) -> str:
     """Return the name of a value: that of the equations, else its variable if it has one."""
     label = m.program.labels.get(id)
     return m.variables.get(id, "") if label is None else label.full
 
 
-def _stored(m: Module, writer: Writer, id: int) -> Stored:
+def _stored(m: Named, writer: Writer, id: int) -> Stored:
     """Return a value that has a variable."""
     return Stored(m.variables[id], _formula(m, writer, id), m.program.graph.shape(id))
 
 
-def _formula(m: Module, writer: Writer, id: int) -> str:
+def _formula(m: Named, writer: Writer, id: int) -> str:
     """Return the formula of a value, in the terms of the equations where it stands for values of theirs."""
     return equation(m, writer, id) if id in m.program.origin else writer.rhs(id)

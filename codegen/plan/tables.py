@@ -15,8 +15,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.codegen.plan.rates import RATES
-from symbptt.codegen.plan.work import STEP, Work
-from symbptt.codegen.targets.numpy.memory.written import B, T
+from symbptt.codegen.plan.work import STEP, B, T, Work
 from symbptt.ir.shape import Shape, Size, prod, show
 
 WIDTH = 99

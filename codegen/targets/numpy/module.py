@@ -9,12 +9,12 @@ from symbptt import ops
 from symbptt.codegen.loop_ir.nodes import STEPS
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
+from symbptt.codegen.program.values import size_names
 from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, whole, window
 from symbptt.codegen.targets.numpy import cells
 from symbptt.codegen.targets.numpy.embed import embedded
 from symbptt.codegen.targets.numpy.header import docstring, tables
-from symbptt.codegen.targets.numpy.memory.needed import needed_text
-from symbptt.codegen.targets.numpy.memory.written import Written
+from symbptt.codegen.targets.numpy.needed import functions_of, needed_text
 from symbptt.codegen.targets.numpy.text import tuple_text
 from symbptt.ir.range import NONE, OVERFLOW, SCALE, Ranges
 from symbptt.language.truncation import Chunked, Window
@@ -69,10 +69,15 @@ def source(
         "\n" + "\n".join(lines),
     ]
     if isinstance(memory, int):
-        # The function that tells the memory is derived from the module without that function.
-        whole_text = _composed(p, top, [*texts, *ending])
-        texts.append(needed_text(Written(whole_text, p, head, truncation, clip, True)))
+        at_every = head is not None and head.at == "every"
+        texts.append(needed_text(functions_of(found, head, at_every), _size_names(p, head)))
     return _composed(p, top, [*texts, *ending])
+
+
+def _size_names(p: Program, head: Head | None) -> list[str]:
+    """Return the named sizes of a module, including those of a loss."""
+    programs = [p] if head is None else [p, head.program]
+    return sorted({name for program in programs for name in size_names(program)})
 
 
 def _files(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, ModuleType]:

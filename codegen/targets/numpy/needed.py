@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from textwrap import fill
 from typing import Any
 
 import sympy as sp
 
+from symbptt.codegen.loop_ir.nodes import BATCH, STEPS
+from symbptt.codegen.lower.loss import lower_loss
+from symbptt.codegen.memory.account import BUFFER, ITEM, LARGE, Letters, Sum
+from symbptt.codegen.memory.needed import OBJECTS, Most, most
+from symbptt.codegen.memory.runs import PIECE, Call, Functions
+from symbptt.codegen.program.head import Head
 from symbptt.codegen.runtime.scan import WINDOW
-from symbptt.codegen.targets.numpy.memory.budget import STEPS, Letters, Most, Sum, most
-from symbptt.codegen.targets.numpy.memory.heap import BUFFER, ITEM, LARGE
-from symbptt.codegen.targets.numpy.memory.peak import OBJECTS, Call
-from symbptt.codegen.targets.numpy.memory.written import B, T, Written
-from symbptt.codegen.targets.numpy.text import listed, size_text, tuple_text, unpack
+from symbptt.codegen.targets.numpy.cells import Sweeps
+from symbptt.codegen.targets.numpy.names import RESERVED
+from symbptt.codegen.targets.numpy.passes import ready
+from symbptt.codegen.targets.numpy.text import listed, name_tuple, size_text, tuple_text
 from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.ir.shape import named_size
 
@@ -25,40 +29,52 @@ HEAD = (
     '    """Return the bytes that a call holds beside its arguments where a piece has so many steps: in training, or in a run',
     '    and the way back; `masks`: none (0), resets (1), lengths (2). Each sum is what lives at one place."""',
 )
-OWN = {STEPS: "steps", T: "T", B: "B", ITEM: "item"}
+OWN = {PIECE: "steps", STEPS: "T", BATCH: "B", ITEM: "item"}
 """The parameters of that function which are sizes."""
-WIDTH, SPARE = 114, 2**10
+WIDTH = 114
 USED = {*OWN.values(), "sizes", "trains", "masks", "k", "size", "min", "max", "_steps"}
 
 Names = Mapping[sp.Symbol, sp.Symbol]
 """The variables of sizes and letters in that function."""
 
 
-@lru_cache(32)
-def needed_text(w: Written) -> str:
-    """Return the text of that function."""
-    letters, kinds = Letters(), (True, False) if w.head is not None else (False,)
+def functions_of(s: Sweeps, head: Head | None = None, at_every: bool = False) -> Functions:
+    """Return the functions of a module whose memory and work are counted: as they are printed."""
+    loss = None if head is None else ready(lower_loss(head.program, at_every, RESERVED))
+    return Functions(s.forward, s.back, frozenset(s.tape), loss, at_every)
+
+
+def needed_text(f: Functions, sizes: Sequence[str]) -> str:
+    """Return the text of that function; `sizes` are the named sizes."""
+    letters, kinds = Letters(), (True, False) if f.loss is not None else (False,)
     calls = [(trains, masks) for trains in kinds for masks in range(len(MASKS))]
-    found = [most(w, Call(trains, *MASKS[masks]), letters) for trains, masks in calls]
+    found = [most(f, Call(trains, *MASKS[masks], pieces=2), letters) for trains, masks in calls]
     scanned = {
-        trains: most(w, Call(trains, False, False), letters, scan=True)
+        trains: most(f, Call(trains, pieces=2, scans=True), letters)
         for (trains, masks), case in zip(calls, found, strict=True)
         if case.scans and masks == 0
     }
-    names = _names(w, letters)
-    lines = [*unpack([str(names[named_size(name)]) for name in w.names], w.names, "sizes"), *_letters(letters, names)]
+    names = _names(sizes, letters)
+    lines = [*_unpacked([str(names[named_size(name)]) for name in sizes], sizes), *_letters(letters, names)]
     for trains, scan in scanned.items():
-        lines += _returned(f"{_case(trains, 0, kinds)} and ({_scans(scan, names)})", scan, names)
+        lines += _returned(f"{_case(trains, 0, kinds)} and {_scans(scan, names)}", scan, names)
     for (trains, masks), case in zip(calls, found, strict=True):
         lines += _returned(_case(trains, masks, kinds), case, names)
     return "\n".join([*HEAD, *(f"    {line}" for line in lines)])
 
 
-def _names(w: Written, letters: Letters) -> dict[sp.Symbol, sp.Symbol]:
+def _unpacked(targets: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return the line that takes variables out of the sizes, or none where there are no keys."""
+    if len(keys) == 1:
+        return [f'{targets[0]} = sizes["{keys[0]}"]']
+    return [f"{listed(targets)} = (sizes[k] for k in {name_tuple(keys)})"] if keys else []
+
+
+def _names(sizes: Sequence[str], letters: Letters) -> dict[sp.Symbol, sp.Symbol]:
     """Return the variables of all sizes; those of named ones go before letters."""
     found, used = {symbol: sp.Symbol(name) for symbol, name in OWN.items()}, {*USED}
     groups = letters.levels, letters.blocks, letters.buffers
-    for symbol in [*map(named_size, w.names), *(letter for group in groups for letter in group.values())]:
+    for symbol in [*map(named_size, sizes), *(letter for group in groups for letter in group.values())]:
         name = symbol.name
         while name in used:
             name += "_"
@@ -89,8 +105,8 @@ def _case(trains: bool, masks: int, kinds: Sequence[bool]) -> str:
 
 
 def _scans(case: Most, names: Names) -> str:
-    """Return the condition under which steps are scanned."""
-    return " or ".join(
+    """Return the condition under which steps are scanned: the largest state decides."""
+    return " and ".join(
         f"0 < {_size(size, names)} <= {WINDOW // least} and {least} <= steps"
         for least, size in dict.fromkeys(case.scans)
     )
@@ -109,7 +125,7 @@ def _returned(condition: str, case: Most, names: Names) -> list[str]:
         texts.append(f"({rest}) * ({_size(size, names)} < {LARGE})")
     both = _filled(f"+ {_sum(common, {}, names)}", 8)
     sums = [line for text in texts for line in _filled(f"{text},", 12)]
-    head = [*wrapped(f"if {condition}:"), "    return (", f"        {OBJECTS + SPARE + case.objects}"]
+    head = [*wrapped(f"if {condition}:"), "    return (", f"        {OBJECTS}"]
     return [*head, *both, "        + max(", *sums, "            0,", "        )", "    )"]
 
 

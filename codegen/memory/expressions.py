@@ -1,0 +1,168 @@
+"""The memory of statements outside of loops, which NumPy computes as expressions: the arrays of their parts live until the
+operator above has read them.
+
+Example: of `1 / (1 + exp(-x))` the array of -x and that of its exponential live at once; 1 + ... is a new array, for NumPy
+writes the result of an operator into an operand only where that is large and the other operand no plain number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from symbptt.codegen.loop_ir.nodes import (
+    Buffer,
+    Contract,
+    Cumulate,
+    Extent,
+    Gather,
+    Map,
+    Operand,
+    Reduce,
+    Statement,
+    reads,
+    writes,
+)
+from symbptt.codegen.memory.account import Account, Scale, Sum
+from symbptt.codegen.memory.calls import buffers, is_one_row
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Tree, whole_power
+from symbptt.ir.scalar import Sum as Added
+from symbptt.ir.shape import Shape
+
+EASY = (-1, 0.5, 1, 2)
+"""The exponents of powers whose result NumPy writes into the base where nothing else reads that."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A part of an expression: the axes along which it moves, the bytes of its array where nothing else reads that, and
+    whether it is a number. A `free` array may be written over: it is no view of another one. NumPy steps evenly through
+    what is `even`."""
+
+    axes: frozenset[int]
+    own: Sum | None = None
+    is_number: bool = False
+    is_free: bool = True
+    is_even: bool = True
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A statement whose expression stands where what it writes is read, and those that stand in it."""
+
+    statement: Statement
+    inner: Mapping[Buffer, Folded]
+
+
+@dataclass(frozen=True)
+class Expressions:
+    """The account in which expressions are counted, the sizes, and the statements whose expressions stand where what they
+    write is read, by what they write."""
+
+    account: Account
+    scale: Scale
+    folded: Mapping[Buffer, Folded]
+
+    def made(self, s: Statement) -> Sum:
+        """Count what a statement takes, and return the bytes of its result, which live on."""
+        out = writes(s)[0]
+        whole = self.scale.bytes(out.buffer.shape, out.buffer.dtype)
+        match s:
+            case Map():
+                value = self.tree(s.body, s.args, out.shape, out.buffer.dtype)
+                if value.own is None or value.own != whole:
+                    # A copy, or a value that is spread over axes along which it does not move.
+                    self.account.take(whole)
+                    self.drop(value)
+                return whole
+            case Contract() | Reduce() | Gather() | Cumulate():
+                parts = [self.operand(view) for view in reads(s) if view != out]
+                self.account.take(whole)
+                for part in parts:
+                    self.drop(part)
+                return whole
+        raise AssertionError(s)
+
+    def drop(self, value: Value) -> None:
+        """Free the array of a part that was read."""
+        if value.own is not None:
+            self.account.free(value.own)
+
+    def operand(self, operand: Operand) -> Value:
+        """Return an operand: a buffer, or the expression that stands in its place."""
+        if isinstance(operand, Extent):
+            return Value(frozenset(), is_number=True)
+        axes = frozenset(i for i, axis in enumerate(operand.axes) if axis.of)
+        if operand.buffer in self.folded:
+            part = self.folded[operand.buffer]
+            # A product over several axes of samples is one of rows, of which the value is a view.
+            is_free = not (isinstance(part.statement, Contract) and len(part.statement.out.axes) > 2)
+            return Value(axes, replace(self, folded=part.inner).made(part.statement), is_free=is_free)
+        is_number = not operand.buffer.shape and operand.buffer.space in ("scalar", "constant")
+        return Value(axes, is_number=is_number, is_even=is_one_row(self.scale, operand))
+
+    def tree(self, tree: Tree, args: Sequence[Operand], shape: Shape, dtype: str = "float") -> Value:
+        """Return the value of a body."""
+
+        def of(part: Tree) -> Value:
+            return self.tree(part, args, shape)
+
+        match tree:
+            case Num():
+                return Value(frozenset(), is_number=True)
+            case Ref(index):
+                return self.operand(args[index])
+            case Added(terms):
+                value = of(terms[0][1])
+                value = self.over([value], shape, 1) if terms[0][0] < 0 else value
+                for sign, term in terms[1:]:
+                    value = self.over([value, of(term)], shape, 2 if sign > 0 else 1)
+                return value
+            case Prod(factors, divisors):
+                value = of(factors[0])
+                for factor in factors[1:]:
+                    value = self.over([value, of(factor)], shape, 2)
+                for divisor in divisors:
+                    value = self.over([value, of(divisor)], shape, 1)
+                return value
+            case Power(base, exponent):
+                is_easy = isinstance(exponent, Num) and exponent.value in EASY
+                count = whole_power(tree)
+                if count > 2 and isinstance(base, Ref):
+                    return self.over([of(base), Value(frozenset())], shape, 2)
+                return self.over([of(base), of(exponent)], shape, 1 if is_easy else 0, is_easy)
+            case Call("sigmoid", (arg,)):
+                one = Value(frozenset(), is_number=True)
+                value = self.over([self.over([of(arg)], shape, 1)], shape, 0)
+                return self.over([one, self.over([one, value], shape, 2)], shape, 1)
+            case Call("stop_gradient", (arg,)):
+                return of(arg)
+            case Call(_, parts):
+                return self.over([of(part) for part in parts], shape, 0)
+        raise AssertionError(tree)
+
+    def over(self, parts: Sequence[Value], shape: Shape, count: int, is_easy: bool = False) -> Value:
+        """Return the result of an operator, which NumPy may write into one of its first `count` operands."""
+        axes = frozenset[int]().union(*(part.axes for part in parts))
+        if all(part.is_number for part in parts):
+            return Value(axes, is_number=True)
+        new = self.scale.bytes(tuple(n for i, n in enumerate(shape) if i in axes))
+        # A plain number counts as one in double precision, which does not go into an array of single precision.
+        fits = is_easy or self.scale.sizes.is_double or not any(part.is_number for part in parts)
+        alike = all(part.axes == axes or not part.axes for part in parts)
+        free = (part for part in parts[:count] if part.own == new and part.is_free)
+        place = next(free, None) if fits and alike else None
+        if place is not None:
+            self.account.note()
+        self.account.take(new)
+        if place is not None:
+            # Where the operand is small both arrays live at once.
+            self.account.note(sp.sympify(sum(product * factor for product, factor in new.items())))
+        lengths = tuple(n for i, n in enumerate(shape) if i in axes)
+        uneven = sum(bool(part.axes) and (part.axes != axes or not part.is_even) for part in parts)
+        self.account.briefly(*buffers(self.scale, lengths, uneven))
+        for part in parts:
+            self.drop(part)
+        return Value(axes, new)

@@ -1,0 +1,251 @@
+"""The memory of one function as NumPy runs it: what is allocated before its loops, in a step, and outside of them.
+
+Names live until the function ends. Buffers of loops are allocated before the outermost loop that uses them; those of a block,
+and residuals, come from the workspace, which keeps those that are given back.
+
+Example of a forward sweep: the states of all steps are allocated, then residuals and buffers of a block, then in each step
+what a call of the runtime needs; when it ends all but states, outputs and residuals is freed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from symbptt.codegen.loop_ir.nodes import (
+    BATCH,
+    BLOCK,
+    Buffer,
+    Contract,
+    Function,
+    Gather,
+    If,
+    Loop,
+    Map,
+    Reduce,
+    Runtime,
+    Scatter,
+    Sharpen,
+    Statement,
+    body_of,
+    reads,
+    views,
+    walk,
+    writes,
+)
+from symbptt.codegen.memory.account import LARGE, Account, Scale, Sum, terms
+from symbptt.codegen.memory.calls import passed, passed_by_product
+from symbptt.codegen.memory.expressions import Expressions, Folded
+from symbptt.ir.shape import exact_quotient, prod, size
+
+Kept: TypeAlias = dict[Buffer, Sum]
+"""The bytes of buffers that outlive a function."""
+Key: TypeAlias = frozenset
+"""A shape in bytes, by which the workspace finds an array again."""
+
+
+@dataclass
+class Pool:
+    """The arrays that the workspace keeps between sweeps of a call, by their bytes; none where `keeps` is false."""
+
+    account: Account
+    keeps: bool
+    free: Counter[Key] = field(default_factory=Counter)
+
+    def take(self, amount: Sum) -> Sum:
+        """Take an array: one that was given back, or a new one."""
+        key = frozenset(amount.items())
+        if self.free[key]:
+            self.free[key] -= 1
+            return amount
+        return self.account.take(amount)
+
+    def give(self, amount: Sum) -> None:
+        """Give an array back."""
+        if self.keeps:
+            self.free[frozenset(amount.items())] += 1
+        else:
+            self.account.free(amount)
+
+
+REMAINDERS = {"tanh_rest": (3, 2), "sigmoid_rest": (2, 2)}
+"""The number of arrays that live at once while the formula of a remainder is computed: of single precision or few elements,
+and of double precision and many, where NumPy writes results into operands."""
+Calls: TypeAlias = Mapping[str, Callable[["Sweep", Runtime], None]]
+"""What calls of the runtime allocate, by their names."""
+
+
+@dataclass
+class Sweep:
+    """A function while its memory is counted: what it allocated so far, and what stands in the place of one reader."""
+
+    account: Account
+    pool: Pool
+    scale: Scale
+    function: Function
+    calls: Calls
+    live: dict[Buffer, Sum] = field(default_factory=dict)
+    rooms: set[Buffer] = field(default_factory=set)
+    more: list[Sum] = field(default_factory=list)
+    borrowed: list[Sum] = field(default_factory=list)
+    folded: dict[Buffer, Folded] = field(default_factory=dict)
+
+    def run(self) -> Kept:
+        """Count all, and return the bytes of results and residuals."""
+        f = self.function
+        parts = foldable(f)
+        for s in f.body:
+            self.statement(s, parts)
+        for port in f.results:
+            self.allocate(port.view.buffer)
+        # Residuals go back to the workspace when the backward sweep has read them.
+        lasting = {port.view.buffer for port in f.results} | {b for b in self.rooms if b.space == "residual"}
+        for amount in (*self.borrowed, *(self.live[buffer] for buffer in self.rooms - lasting)):
+            self.pool.give(amount)
+        self.account.free(*(x for b, x in self.live.items() if b not in lasting | self.rooms), *self.more)
+        return {buffer: amount for buffer, amount in self.live.items() if buffer in lasting}
+
+    def allocate(self, buffer: Buffer) -> None:
+        """Allocate a buffer of the function, unless it is there."""
+        if buffer in self.live or buffer not in self.function.buffers or buffer.space == "scalar":
+            return
+        amount = self.scale.bytes(buffer.shape, buffer.dtype)
+        if not is_room(buffer):
+            self.live[buffer] = self.account.take(amount)
+            return
+        self.live[buffer] = self.pool.take(amount)
+        self.rooms.add(buffer)
+
+    def borrow(self, amount: Sum) -> None:
+        """Count an array of the workspace that a call takes until the function ends."""
+        self.pool.take(amount)
+        self.borrowed.append(amount)
+
+    def hold(self, amount: Sum) -> None:
+        """Count an array of a call that lives until the function ends."""
+        self.more.append(self.account.take(amount))
+
+    def statement(self, s: Statement, foldable: frozenset[Buffer]) -> None:
+        """Count a statement outside of loops."""
+        match s:
+            case Loop() | If() | Scatter():
+                for buffer in dict.fromkeys(buffer for x in _steps([s]) for buffer in _used(x)):
+                    self.allocate(buffer)
+                for x in _steps([s]):
+                    self.step(x)
+            case Runtime():
+                self.calls[s.name](self, s)
+            case Sharpen():
+                self.step(s)
+            case _:
+                out = writes(s)[0].buffer
+                if out in foldable:
+                    self.folded[out] = Folded(s, dict(self.folded))
+                elif out in self.live or not _is_whole(s):
+                    self.allocate(out)
+                    self._assigned(s)
+                elif out.space != "scalar":
+                    self.live[out] = self._expressions().made(s)
+
+    def _assigned(self, s: Statement) -> None:
+        """Count a statement that writes into a buffer which is there."""
+        if isinstance(s, Map):
+            e = self._expressions()
+            e.drop(e.tree(s.body, s.args, s.out.shape))
+        else:
+            self.step(s)
+
+    def _expressions(self) -> Expressions:
+        return Expressions(self.account, self.scale, self.folded)
+
+    def step(self, s: Statement) -> None:
+        """Count what a statement inside of loops takes for a moment."""
+        match s:
+            case Runtime():
+                self.calls[s.name](self, s)
+            case Sharpen():
+                self._sharpened(s)
+            case Map():
+                self.account.briefly(*passed(self.scale, s))
+            case Contract():
+                self.account.briefly(*passed_by_product(self.scale, s))
+            case Scatter():
+                self.account.briefly(*self._scattered(s))
+            case Gather() if any(axis.of for axis in s.index.axes[-1:]):
+                self.account.briefly(self.scale.bytes(s.out.shape), self.scale.bytes(s.out.shape, "index"))
+
+    def _scattered(self, s: Scatter) -> tuple[Sum, ...]:
+        """Return the arrays of a table in which rows are added up: the table, and where steps and samples add to one
+        table, sums of some of its columns in double precision, and of a block of steps what is added and where."""
+        own = tuple(axis.length for axis in s.out.axes if axis.of)
+        table = self.scale.bytes(own)
+        if len(own) == len(s.out.axes):
+            return (table, self.scale.bytes(s.index.shape, "index"))
+        rows = s.out.axes[s.axis].length
+        count = exact_quotient(size(prod(own)), rows)
+        sizes = self.scale.sizes
+        some = sizes.block(count, rows, 1, 8 * rows)
+        steps = sizes.block(self.scale.steps, BATCH, 4 * some, 0)
+        sums = terms(sizes.of(8 * (rows * some + some)))
+        return (table, sums, terms(sizes.of(16 * BATCH * some * steps)))
+
+    def _sharpened(self, s: Sharpen) -> None:
+        """Count a second computation where all elements are tiny: a mask, the argument, and arrays of the tiny ones."""
+        folded = dict(self.folded)
+        for x in s.body:
+            folded[writes(x)[0].buffer] = Folded(x, dict(folded))
+        e = Expressions(self.account, self.scale, folded)
+        tiny = self.account.take(self.scale.bytes(s.out.shape, "bool"))
+        argument = e.operand(s.argument)
+        some = self.account.take(self.scale.bytes(s.out.shape))
+        e.drop(argument)
+        one = self.scale.bytes(s.out.shape)
+        is_large = self.scale.sizes.is_double and sum(one.values()) >= LARGE
+        self.account.briefly(*[one] * REMAINDERS[s.function][is_large])
+        self.account.free(some, tiny)
+
+
+def is_room(buffer: Buffer) -> bool:
+    """Answer whether a buffer comes from the workspace."""
+    return buffer.space in ("residual", "block") or (buffer.space == "temporary" and BLOCK in buffer.shape)
+
+
+def _steps(body: Iterable[Statement]) -> Iterable[Statement]:
+    """Return all statements, but those that compute the argument of a Sharpen."""
+    for s in body:
+        yield s
+        if not isinstance(s, Sharpen):
+            yield from _steps(body_of(s))
+
+
+def _used(s: Statement) -> Iterable[Buffer]:
+    """Return the buffers that a statement reads or writes; the body of a Sharpen is an expression, which has none."""
+    own = {view.buffer for x in s.body for view in writes(x)} if isinstance(s, Sharpen) else set()
+    return (view.buffer for view in views(s) if view.buffer not in own or view == writes(s)[0])
+
+
+def foldable(f: Function) -> frozenset[Buffer]:
+    """Return the temporaries that are written once outside of loops, and read once, also outside of them: their expression
+    stands where they are read."""
+    written, read, inner = Counter[Buffer](), Counter[Buffer](), set[Buffer]()
+    for s in f.body:
+        if isinstance(s, Loop | If | Runtime | Sharpen):
+            inner |= {view.buffer for x in walk([s]) for view in views(x)}
+            continue
+        written.update(view.buffer for view in writes(s))
+        read.update(view.buffer for view in reads(s))
+    results = {port.view.buffer for port in f.results}
+    return frozenset(
+        b for b in f.buffers
+        if b.space == "temporary" and written[b] == 1 and read[b] == 1 and b not in inner and b not in results
+    )  # fmt: skip
+
+
+def _is_whole(s: Statement) -> bool:
+    """Answer whether a statement writes all of its buffer."""
+    if isinstance(s, Contract | Reduce) and s.add:
+        return False
+    (out,) = writes(s)
+    return prod(out.shape) == prod(out.buffer.shape) and not isinstance(s, Scatter)

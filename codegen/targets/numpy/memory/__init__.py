@@ -1,1 +1,0 @@
-"""The memory of modules, read by running them on arrays without elements."""
