@@ -233,7 +233,7 @@ def check_backward(
     if wrong is None:
         return BackwardCheck(target.name, tuple(found))
     findings, remarks = explained(target, gradients, seed, asked, wrong)
-    return BackwardCheck(target.name, tuple(found), (*map(str, findings), *remarks), findings)
+    return BackwardCheck(target.name, tuple(found), (*map(str, findings), *remarks), findings=findings)
 
 
 def _first_point(target: Cell | Model, seed: int, asked: Asked) -> Point:
