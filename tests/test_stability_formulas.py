@@ -128,3 +128,69 @@ def test_theorems_and_reports_write_names_as_equations_do() -> None:
     assert "Δt" in equations.text() and all("Δt" in page and not re.search(r"\bdt\b", page) for page in pages)
     shown = {name: equations.names.text[name] for name in ("beta", "β")}
     assert shown["beta"] != shown["β"] and all(f"max |{shown['beta']}|" in page for page in pages[:2])
+
+
+def _leapfrog(q: State["n"], p: State["n"], dt: Const = 0.1):
+    half = p - 0.5 * dt * np.sin(q)
+    q_new = q + dt * half
+    return q_new, half - 0.5 * dt * np.sin(q_new)
+
+
+def _rotor(u: State, v: State, mu: Param):
+    return u + mu * np.sin(v) * np.cos(u), v + mu * np.sin(u)
+
+
+def _two_waves(x: Input["n"], h: State["n"], U: Param["n n"]):
+    z = sb.sigmoid(x)
+    return z * np.sin(h) + (1 - z) * 0.5 * np.sin(2 * h) + z * np.tanh(U @ h)
+
+
+def _logistic_gate(x: Input["n"], h: State["n"], k: Param, U: Param["n n"]):
+    g = sb.sigmoid(x)
+    return g * h * (1 - k * h) + (1 - g) * k * np.tanh(U @ h)
+
+
+def _open(line: str) -> str:
+    """A line of a bound without what its suprema bind: `sup |…|`, `sup ‖…‖`, and what has a range of its own."""
+    ranges = line.partition(" : ")[2]
+    for name in ranges.rstrip(" }").split(", "):
+        value = name.removeprefix("any ").split(" ≤ ")
+        line = line.replace(value[1] if len(value) == 3 else value[0], "")
+    while (start := max(line.rfind("sup |"), line.rfind("sup ‖"))) >= 0:
+        line = line[:start] + line[line.index(line[start + 4], start + 5) + 1 :]
+    return re.sub(r"sup \w+(_t|_\{t-1\})", "", line)
+
+
+@pytest.mark.parametrize("body", [_leapfrog, _rotor, _two_waves, _logistic_gate], ids=lambda body: body.__name__)
+@pytest.mark.parametrize("norm", ["max", "2"])
+def test_a_bound_reads_no_value_of_a_step_but_under_a_supremum(body: Any, norm: str) -> None:
+    text = sb.vanishing_condition(sb.cell(body), norm=norm).text()
+    rates = text.split("\nwith\n")[1].split("\n")
+    for line in (line for line in rates if line.startswith("    ")):
+        assert "_t" not in _open(line) and "_{t-1}" not in _open(line), line
+
+
+def test_a_bound_over_values_that_share_a_step_is_its_largest() -> None:
+    # 1 − ½ Δt² cos q and −½ Δt (cos q + cos q' − ½ Δt² cos q cos q'), at the cosines that make them largest.
+    theorem = sb.vanishing_condition(sb.cell(_leapfrog), norm="max")
+    assert "η_q = 1.005 + Δt" in theorem.text()
+    assert theorem.rate({}) == pytest.approx(max(1.005 + 0.1, 1.005 + 0.05 * 2.005), rel=1e-12)
+
+
+def test_a_bound_defines_the_parts_that_the_cell_does_not_name() -> None:
+    def runge_kutta(x: Input, u: State, v: State, mu: Param, dt: Const = 0.05):
+        def force(u, v):
+            return v, mu * (1 - u * u) * v - u + x
+
+        a = force(u, v)
+        b = force(u + dt / 2 * a[0], v + dt / 2 * a[1])
+        c = force(u + dt / 2 * b[0], v + dt / 2 * b[1])
+        d = force(u + dt * c[0], v + dt * c[1])
+        return tuple(s + dt / 6 * (a[i] + 2 * b[i] + 2 * c[i] + d[i]) for i, s in enumerate((u, v)))
+
+    lines = sb.vanishing_condition(sb.cell(runge_kutta)).text().split("\n")
+    words = {word.strip("()|") for line in lines for word in line.split()}
+    defined = {line.split(" = ")[0].strip() for line in lines if " = " in line}
+    parts = {word for word in words if word.startswith("part") and word.endswith("_t")}
+    assert parts
+    assert parts <= defined

@@ -96,6 +96,15 @@ def choose(found: list[tuple[int, str, int]], taken: dict[str, int]) -> dict[int
     return chosen
 
 
+PART = "part"
+"""The names of parts begin so, with a number behind it."""
+
+
+def is_part(name: str) -> bool:
+    """Answer whether a value may have its name from here, and stands in no line of the cell: a page that reads it defines it."""
+    return name.startswith(PART) and name[len(PART) :].replace("_", "").isdecimal()
+
+
 def with_parts(step: Step) -> Step:
     """Return the step with names for parts of formulas that would be too long to read, or to be walked through at all.
 
@@ -107,6 +116,6 @@ def with_parts(step: Step) -> Step:
     used = {*graph.names.values(), *step.leaves, *step.next, *step.outputs}
     # `held` grows while the generator runs, so that each new name shortens the formulas after it.
     for number, id in enumerate(Nesting(graph, held).too_long(), 1):
-        graph.names[id] = unique(f"part{number}", used)
+        graph.names[id] = unique(f"{PART}{number}", used)
         held.add(id)
     return step

@@ -25,6 +25,7 @@ from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import Size
+from symbptt.language.local_names import is_part
 from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, rounded_up
@@ -118,15 +119,21 @@ class Formulas:
         """Return the name of a value as formulas have it, without a time."""
         return self.notation.symbol(Label(name, None))
 
+    @cached_property
+    def _known(self) -> frozenset[int]:
+        """The values that a reader finds in the cell, by names that it gives."""
+        return frozenset(id for id, label in self.parts.labels.items() if not is_part(label.name))
+
     def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
         """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""
         open_, found = [node_of(s) for e in read for s in on_nodes(self, e).free_symbols], set()
         while open_:
             id = open_.pop()
-            if id is not None and id not in found and id not in self.parts.labels:
+            if id is not None and id not in found and id not in self._known:
                 found.add(id)
                 open_ += self.parts.graph[id].args
-        lines = [(label, id) for id, label in self.parts.made.items() if id in found]
+        named = {**self.parts.labels, **self.parts.made}
+        lines = [(named[id], id) for id in sorted(found) if id in named]
         return [f"{self.notation.symbol(label)} = {self.writer.rhs(id)}" for label, id in lines]
 
 
@@ -238,7 +245,7 @@ def written(f: Formulas, tree: Tree, least: int = SUM) -> str:
 
 def _supremum_of_sum(f: Formulas, tree: Sup, least: int) -> str:
     """Σ |p| bound, the identity first, and the ranges of the gates that stay in it."""
-    gates = shared(f, tree)
+    gates = _kept(f, tree)
     ordered = sorted(tree.parts, key=lambda part: part[1] != One())
     terms = [_term(f, p, part, gates) for p, part in ordered]
     ranges = [found for s in gates if (found := range_of(f, s))]
@@ -336,11 +343,35 @@ def _times(f: Formulas, of: Monomial, n: int) -> str:
 
 
 def shared(f: Formulas, tree: Sup) -> tuple[sp.Symbol, ...]:
-    """Return the atoms that stay in the formula: values, not slopes, that several terms of it read in the max-norm."""
+    """Return the values, not slopes, that several terms of a formula read in the max-norm."""
     if f.norm == "2":
         return ()
     found = corners(tuple(p for p, _ in tree.parts))
     return tuple(s for s in found if node_of(s) is not None)
+
+
+def _kept(f: Formulas, tree: Sup) -> tuple[sp.Symbol, ...]:
+    """Return the atoms that stay in the formula: those that are shared, and what else stands in a factor with one that changes.
+
+    A bound is one number: as `1 − z cos(h)` stays for the sake of z, its supremum is over cos(h) too.
+    """
+    found = list(shared(f, tree))
+    open_ = {s for s in found if _varies(f, s)}
+    for factor in (factor for p, _ in tree.parts for factor in factors_of(p)):
+        if factor.free_symbols & open_:
+            found += sorted((s for s in factor.free_symbols if s not in found and _varies(f, s)), key=str)
+    return tuple(found)
+
+
+def _varies(f: Formulas, s: sp.Symbol) -> bool:
+    """Answer whether inputs or states change a value."""
+    return node_of(s) not in f.of.fixed
+
+
+def _stays(f: Formulas, factor: sp.Expr, kept: tuple[sp.Symbol, ...]) -> bool:
+    """Answer whether a factor stands as it is: all of it that changes has a range beside the formula."""
+    symbols = factor.free_symbols
+    return bool(symbols & set(kept)) and all(s in kept for s in symbols if _varies(f, s))
 
 
 def _term(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...]) -> Term:
@@ -357,7 +388,7 @@ def _factors(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...], a
     number, gates, others = Fraction(1), [], []
     approximate = 1.0
     for factor in factors_of(p):
-        if factor.free_symbols & set(kept):
+        if _stays(f, factor, kept):
             gates.append(_gate(f, factor, alone))
             continue
         size = None if _is_fixed(f, factor) else certain_size(f, factor)
