@@ -127,7 +127,7 @@ def summed(x: Input["n"], h: State["n"]):
 def test_rounding_is_no_exponent_and_no_error() -> None:
     found = sb.analyze(summed, {}, {"x": NOISE((100, 2, 3))})
     assert "λ₁ = 0 (no error but rounding; all samples alike)" in said(found)
-    assert "there is nothing to clip. No parameter has a gradient." in said(found)
+    assert "there is nothing to clip. There are no parameters." in said(found)
     assert "no parameter was found that sets the memory" in said(found) and "call sb.init_for_horizon" not in said(
         found
     )

@@ -208,13 +208,15 @@ def _gap(knob: Knob, runs: Runs, horizon: float) -> Callable[[float], float]:
 
 
 def _solve(knob: Knob, runs: Runs, horizon: float) -> tuple[float | None, str]:
-    """The first value on the knob's scale where the rate comes up to −1/horizon; None, and what was seen, where there is none."""
-    seen: list[float] = []
+    """The first value on the knob's scale where the rate comes up to −1/horizon, else the one whose horizon is nearest to it; None,
+    and what was seen, where none is within a factor of 2."""
+    seen: dict[float, float] = {}
     gap = _gap(knob, runs, horizon)
 
     def below(i: int, search: bool) -> float:
         found = runs.rate(knob.set(knob.scale[i]), horizon, search=search)
-        seen.append(-1 / found if found < 0 else np.inf)
+        # A long run of a value takes the place of a short one.
+        seen[knob.scale[i]] = -1 / found if found < 0 else np.inf
         return found + 1 / horizon
 
     # A scan with short runs finds the first crossing cheaply; long runs then confirm both of its ends.
@@ -226,7 +228,10 @@ def _solve(knob: Knob, runs: Runs, horizon: float) -> tuple[float | None, str]:
         high += 1 if top < 0 else -1
         if low >= 0 > top:
             break
-    return None, f"horizons from {min(seen):.3g} to {max(seen):.3g} steps"
+    near = min(seen, key=lambda value: abs(np.log(max(seen[value], np.finfo(float).tiny) / horizon)))
+    if horizon / AGREE <= seen[near] <= AGREE * horizon:
+        return near, ""
+    return None, f"horizons from {min(seen.values()):.3g} to {max(seen.values()):.3g} steps"
 
 
 def _crossing(below: Callable[[int], bool], count: int) -> int | None:

@@ -18,6 +18,7 @@ from symbptt.stability.proofs.enclosure import Enclosure
 from symbptt.stability.proofs.gram import Turns, turns
 from symbptt.stability.proofs.invariant_box import Box, invariant, problem
 from symbptt.stability.proofs.jacobian_entries import parts_of_jacobian
+from symbptt.stability.proofs.jumps import declared_text
 from symbptt.stability.proofs.quadratic_metric import SLACK, Metric, best_metric, norm_of, perron_weights
 from symbptt.stability.proofs.row_sums import row_sums
 from symbptt.stability.proofs.spectral_norms import block_norms
@@ -94,8 +95,10 @@ class CertifiedRate:
         else:
             power = f"{_constant(self)}{rounded_up(self.rate):.6g}^({t}−{k})"
             what = f"{product} ≤ {power} for {meaning}all {t} ≥ {k}, in the {_norm_text(self)}: {verdict}"
-        lines = [what]
-        lines += ["proven as JᵀPJ ≤ η²P for every Jacobian J of the step, with P in .matrix"] if self._metric else []
+        lines = [*declared_text(self._problem.local), what]
+        # Where nothing is bounded, P proves nothing.
+        if self._metric and np.isfinite(rounded_up(self.rate)):
+            lines.append("proven as JᵀPJ ≤ η²P for every Jacobian J of the step, with P in .matrix")
         lines += ["for inputs and states in"]
         lines += [f"  {name}: {_range_text(*ends)}" for name, ends in self.box.items()]
         return "\n".join(lines)

@@ -80,6 +80,19 @@ def jumps(of: Local) -> bool:
     return any(_jumps(of, node, moved) for node in carried if node.id in read)
 
 
+def declared_text(of: Local) -> list[str]:
+    """Name the derivatives that are not those of the functions, and say that a jump has none."""
+    found = [
+        f"With the surrogate {name}′(v) = {formula}, not the true derivative of {name}: the theorem is on the gradients of training."
+        for name, formula in surrogates(of).items()
+    ]
+    if not found and jumps(of):
+        found = [
+            "The step jumps where a state crosses a threshold; the theorem is on its derivatives, which no jump has."
+        ]
+    return found
+
+
 def clocks(of: Local) -> tuple[str, ...]:
     """Return the states that follow from themselves and from constants alone, as counters do: they are the same in all runs."""
     found = []

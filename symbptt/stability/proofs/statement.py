@@ -44,7 +44,7 @@ from symbptt.stability.proofs.formulas import (
 from symbptt.stability.proofs.gram import turns
 from symbptt.stability.proofs.hypotheses import TRIED, every_part, general, is_tried, sizes_in
 from symbptt.stability.proofs.invariant_box import local_of
-from symbptt.stability.proofs.jumps import jumps, surrogates
+from symbptt.stability.proofs.jumps import declared_text, surrogates
 from symbptt.stability.runs.gates import carries, formula_of
 
 EDGE = 1e-12
@@ -85,19 +85,6 @@ def text(theorem: Any) -> str:
     elif not _is_never_under_one(f, theorem):
         lines += ["Sufficient for vanishing: η < 1.", "Necessary for exploding: η > 1. It is not sufficient."]
     return "\n".join(lines + _remarks(f, theorem) + for_all_parameters(theorem))
-
-
-def declared_text(of: Local) -> list[str]:
-    """Name the derivatives that are not those of the functions, and say that a jump has none."""
-    found = [
-        f"With the surrogate {name}′(v) = {formula}, not the true derivative of {name}: the theorem is on the gradients of training."
-        for name, formula in surrogates(of).items()
-    ]
-    if not found and jumps(of):
-        found = [
-            "The step jumps where a state crosses a threshold; the theorem is on its derivatives, which no jump has."
-        ]
-    return found
 
 
 def _surrogates_latex(of: Local) -> list[str]:

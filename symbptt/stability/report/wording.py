@@ -30,6 +30,12 @@ ROUNDING = 1e-6
 """A rate this near to 1 differs from it by rounding."""
 FIRST_GROWTH = 1.5
 """Growth before decay is reported from this factor on."""
+EPS = float(np.finfo(np.float64).eps)
+"""Rounding of a gradient of norm 1: what is less may be nothing but that."""
+DECAYED = 1.0
+"""Nats by which the largest growth over the longest lag is smaller where gradients decay."""
+GROWING = ("chaotic", "exploding")
+"""Verdicts of runs in which gradients grow on and on."""
 WIDE = 1e3
 """Norms that differ by more than this cannot be clipped at one value and keep their use."""
 
@@ -68,7 +74,7 @@ def report_text(r: Any) -> str:
     """Return a report as paragraphs of at most 100 columns."""
     parts = [
         _heading(r),
-        _verdict(r.verdict, r.spectrum),
+        _verdict(r.verdict, r.spectrum, _is_proven_to_vanish(r)),
         _jumps(r),
         _responsible(r),
         _proven(r),
@@ -101,9 +107,15 @@ def _shape(shape: tuple[int, ...]) -> str:
     return f" ({', '.join(map(str, shape))})" if shape else ""
 
 
-def _verdict(v: Verdict, spectrum: Any) -> str:
+def _is_proven_to_vanish(r: Any) -> bool:
+    return r.theorem.rate is not None and r.theorem.rate < 1 - ROUNDING
+
+
+def _verdict(v: Verdict, spectrum: Any, proven: bool = False) -> str:
+    """The verdict of the run, beside a proof that gradients vanish where it is less sure than that."""
     sure = "" if v.confidence is None or v.kind == "undecided" else f", confidence {confidence(v.confidence)}"
-    lines = [f"Verdict: {v.kind}{sure}. {sentence(v.reason)}."]
+    more = ", but that gradients vanish is proven" if proven and v.kind == "undecided" else ""
+    lines = [f"Verdict: {v.kind}{sure}. {sentence(v.reason)}{more}."]
     if np.isneginf(v.exponent):
         return f"{lines[0]} λ₁ = −∞{'' if v.slowest is None else f' for {which(v.ended)}'}."
     half = v.error * float(t_quantile(0.975, max(1, spectrum.blocks - 1)))
@@ -193,10 +205,16 @@ def _alike(one: Any, other: Any) -> bool:
 
 def _fact(g: Any, states: list[str]) -> str:
     name = f"The factor of {_listed(states)}" if _is_long(g) else _short(g)
-    horizon = f", a horizon of {_count(-1 / g.rate)}" if -np.inf < g.rate < 0 else ""
+    if name == _range(g):
+        # A factor that is a number is not said to be that number.
+        return f"{name} alone would give {_nats(g.rate)} a step{_horizon(g.rate)}."
     if np.isneginf(g.rate):
         return f"{name} is {_range(g)}, and exactly zero at some steps."
-    return f"{name} is {_range(g)}; alone it would give {_nats(g.rate)} a step{horizon}."
+    return f"{name} is {_range(g)}; alone it would give {_nats(g.rate)} a step{_horizon(g.rate)}."
+
+
+def _horizon(rate: float) -> str:
+    return f", a horizon of {_count(-1 / rate)}" if -np.inf < rate < 0 else ""
 
 
 def _count(steps: float) -> str:
@@ -268,10 +286,16 @@ def _proven(r: Any) -> str:
     # ln η and λ₁ are both nats a step: their quotient is the part of the speed of the run that is proven.
     loose = math.log(rate) / v.exponent if np.isfinite(v.exponent) and v.exponent < 0 and rate > 0 else None
     times = 1 / loose if loose else 1.0
-    seen = "" if not loose else (
-        "; by λ₁ the run's shrink about as fast" if abs(times - 1) < ALIKE else f"; by λ₁ the run's shrink {times:.3g} times as fast"
-    )  # fmt: skip
-    return f"{head}gradients vanish, {_bound(r)}{seen}."
+    return f"{head}gradients vanish, {_bound(r)}{_seen(times) if loose else ''}."
+
+
+def _seen(times: float) -> str:
+    """Compare the speed of the run with the proven one; a run is slower only as long as the constant of the bound lets it."""
+    if abs(times - 1) < ALIKE:
+        return "; by λ₁ the run's shrink about as fast"
+    if times < 1:
+        return "; by λ₁ the run's shrink more slowly, which the bound allows for a while only"
+    return f"; by λ₁ the run's shrink {times:.3g} times as fast"
 
 
 def _bound(r: Any) -> str:
@@ -321,7 +345,7 @@ def _directions(r: Any) -> str:
     more = (
         f"; {positive} {exponents} positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
     )
-    return f"Directions{of}: {alive}{more}.{_transient(r.transient)}"
+    return f"Directions{of}: {alive}{more}.{_transient(r.transient, r.verdict.kind)}"
 
 
 def _some(count: int, of: int, what: str, how: str) -> str:
@@ -333,9 +357,13 @@ def _some(count: int, of: int, what: str, how: str) -> str:
     return f"{count} of {of} {what} {'is' if count == 1 else 'are'} {how}"
 
 
-def _transient(found: Any) -> str:
+def _transient(found: Any, kind: str) -> str:
     """Tell how far gradients grow before they decay, where they do both."""
-    if found.peak <= FIRST_GROWTH or found.peak_lag == found.lags[-1]:
+    # Of long lags few starts are left, so that the largest of them may be smaller without any decay.
+    decays = found.log_growth[-1] <= found.log_growth.max() - DECAYED
+    if found.peak <= FIRST_GROWTH or kind in GROWING or not (decays or kind == "vanishing"):
+        return ""
+    if found.peak_lag == found.lags[-1]:
         return ""
     return f" Gradients first grow up to {found.peak:.3g} times, until lag {found.peak_lag} (Henrici number {found.henrici:.2g})."
 
@@ -406,12 +434,16 @@ def _clipping(r: Any) -> Advice:
     if r.verdict.kind == "chaotic":
         return Advice("clipping", None, "no threshold helps.", "In chaos a gradient points nowhere in particular, however "
                       "long it is: mend the recurrence, or truncate.")  # fmt: skip
-    if not r.growth:
-        return Advice("clipping", None, "there is nothing to clip.", "No parameter has a gradient.")
+    if not any(norms.any() for norms in r.flow.growth.values()):
+        why = "The gradient of every parameter is zero in this run." if r.flow.growth else "There are no parameters."
+        return Advice("clipping", None, "there is nothing to clip.", why)
     if r.clip is None:
         return Advice(
             "clipping", None, "none can be named.", "Gradients of the draws are not finite, or most are zero."
         )
+    if not r.of_loss and r.clip.median < EPS and r.verdict.kind not in GROWING:
+        return Advice("clipping", None, "there is nothing to clip.", f"The median norm of {len(r.clip.norms)} draws, "
+                      f"{r.clip.median:.2g}, is less than the rounding of the gradient by the last state, of norm 1.")  # fmt: skip
     low, high = r.clip.band
     spread = np.quantile(r.clip.norms, [0.05, 0.95])
     if spread[0] * WIDE < spread[1]:
