@@ -147,3 +147,44 @@ def test_an_initialisation_within_a_factor_of_two_is_given_and_not_called_reache
     assert ("it is not reached" in found.text()) != found.reached
     measured = sb.lyapunov_spectrum(pooled, found.params, {"x": np.resize(x["x"], (3000, 1, 4))}, count=1)
     assert -1 / measured.exponents[0] == pytest.approx(found.achieved, rel=0.4)
+
+
+@sb.cell
+def chain(x: Input, a: State, b: State, c: State):
+    return a + b, b + c, c + x
+
+
+@sb.cell
+def factor(x: Input["n"], h: State["n"]):
+    return np.exp(x) * h
+
+
+def test_growth_like_a_power_has_no_positive_exponent_and_leaves_no_range() -> None:
+    report = sb.analyze(chain, {}, {"x": draw(400, 2)})
+    text = words(report.text())
+    assert "grow like a power of time" in text
+    assert report.verdict.exponent > report.verdict.resolution
+    # The largest entry of the product over t steps is t (t − 1)/2: 4e7 where e^(λ₁ t) would leave float32.
+    assert "positive" not in text
+    assert "overflow" not in text
+    assert report.float_range.steps is None
+
+
+def test_a_sample_that_is_not_sure_is_not_counted_among_those_that_vanish() -> None:
+    x = draw(300, 3, 1, scale=0.3)
+    x += np.array([0.5, -0.5, 0.0])[:, None] - x[30:].mean(0)
+    report = sb.analyze(factor, {}, {"x": x}, {"h": np.ones((3, 1))})
+    text = words(report.text())
+    assert "those of sample 0 grow, those of sample 1 vanish, those of sample 2 may do either" in text
+    assert "Directions, by means over samples:" in text
+    assert sum("may do either" in words(sb.analyze(factor, {}, {"x": x[:, [i]]}).text()) for i in range(3)) == 0
+
+
+def test_runs_that_come_in_slowly_are_not_said_to_settle_elsewhere() -> None:
+    def quintic(x: State, m: Param):
+        return x + 0.1 * (m * x + x**3 - x**5)
+
+    # At m = 0 a run tends to 0 or to ±1, to 0 like the root of time; at −1/4 to ±√½ from one side like its inverse.
+    found = sb.sweep(sb.cell(quintic), {"m": np.array(-0.1)}, "m", np.linspace(-0.5, 0.5, 21))
+    assert "some have not settled on a short cycle" in found.text()
+    assert "on no short cycle" not in found.text()

@@ -405,8 +405,9 @@ def _orbit_line(found: Sweep) -> str:
     periods = sorted(set(some[finite].tolist()) - {0})
     settled = f"cycles of {_listed(periods)} steps" if periods and periods != [1] else "fixed points" if periods else ""
     free = int(((some == 0) & finite).any(1).sum())
-    parts = [f"Runs settle on {settled}" if settled else "Runs settle on no cycle"]
-    parts += [f"on no short cycle at {free} of {count} values"] if free and settled else []
+    parts = [f"Runs settle on {settled}" if settled else "Runs have not settled on a short cycle"]
+    # A run that comes in slowly, as beside a bifurcation, is not seen on the cycle that it tends to.
+    parts += [f"some have not settled on a short cycle at {free} of {count} values"] if free and settled else []
     parts += [f"they leave the float range at {int(left.sum())} of {count}"] if left.any() else []
     return "; ".join(parts) + "."
 

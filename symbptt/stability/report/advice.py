@@ -113,6 +113,8 @@ def float_range(found: Verdict, products: ProductSpectrum) -> FloatRange:
     """Return where products leave float32."""
     mixed = found.kind == "mixed"
     steps, side = edge_of(max(s.exponent for s in found.samples) if mixed else found.exponent, found.resolution)
+    # A power of time, which an exponent over zero fits for a while, takes no run out of the range.
+    steps = None if found.kind == "marginal" else steps
     last = products.log_singular_values[-1] if found.slowest is None else products.samples[-1, found.slowest]
     return FloatRange(steps, side, int((last < TINY32).sum()), len(last), int(products.lags[-1]))
 

@@ -95,7 +95,7 @@ def verdict(run: Trajectory, spectrum: LyapunovSpectrum, left: int | None) -> Ve
     # Samples differ certainly only where the verdict of each is sure by itself.
     certain = [s for s in each if s.confidence is not None and s.confidence >= _sure(spectrum, len(each))]
     if len({s.kind for s in certain}) > 1:
-        return found("mixed", min(s.confidence or 0.0 for s in certain), _mixture(each))
+        return found("mixed", min(s.confidence or 0.0 for s in certain), _mixture(each, certain))
     alive = [s for s in each if not np.isneginf(s.exponent)]
     if np.isneginf(exponent) and alive:
         # The mean over samples is −∞ where one sample is; gradients last as long as those of the slowest.
@@ -172,10 +172,19 @@ def _samples(spectrum: LyapunovSpectrum, size: int) -> tuple[SampleVerdict, ...]
     return tuple(found)
 
 
-def _mixture(each: tuple[SampleVerdict, ...]) -> str:
-    """Tell how many samples are of which kind, and the largest exponent of all."""
-    kinds = {kind: [i for i, s in enumerate(each) if s.kind == kind] for kind in ("growing", "marginal", "vanishing")}
-    verbs = {"growing": "grow", "marginal": "keep their size", "vanishing": "vanish"}
+def _mixture(each: tuple[SampleVerdict, ...], certain: Sequence[SampleVerdict]) -> str:
+    """Tell which samples are certainly of which kind, and the largest exponent of all."""
+    kinds = {
+        kind: [i for i, s in enumerate(each) if s in certain and s.kind == kind]
+        for kind in ("growing", "marginal", "vanishing")
+    }
+    kinds["undecided"] = [i for i, s in enumerate(each) if s not in certain]
+    verbs = {
+        "growing": "grow",
+        "marginal": "keep their size",
+        "vanishing": "vanish",
+        "undecided": "may do either",
+    }
     parts = [f"those of {which(found)} {verbs[kind]}" for kind, found in kinds.items() if found]
     top = max(range(len(each)), key=lambda i: each[i].exponent)
     return f"gradients differ between samples: {', '.join(parts)}; the largest λ₁ is {each[top].exponent:.3g}, of sample {top}"

@@ -335,12 +335,19 @@ def _directions(r: Any) -> str:
     p, lags, slowest = r.products, r.products.lags, r.verdict.slowest
     i = len(lags) // 2
     # Where gradients of some samples end, means over the samples are those of none.
-    of = "" if slowest is None else f" of sample {slowest}"
+    of = (
+        f" of sample {slowest}"
+        if slowest is not None
+        else ", by means over samples"
+        if r.verdict.kind == "mixed"
+        else ""
+    )
     counts = p.alive if slowest is None else (p.samples[:, slowest] > np.log(ALIVE)).sum(-1)
     alive = f"{_some(counts[i], r.dimension, 'directions', 'alive')} (singular value over 1e-3) after {_steps(lags[i])}"
     alive += f", {counts[-1]} after {lags[-1]}"
-    # What the verdict counts as zero is not positive here either.
-    positive = int((r.spectrum.exponents > r.verdict.resolution).sum())
+    # What the verdict counts as zero, or as growth like a power of time, is not positive here either.
+    is_told = r.verdict.kind not in ("marginal", "undecided")
+    positive = int((r.spectrum.exponents > r.verdict.resolution).sum()) if is_told else 0
     exponents = "exponent is" if positive == 1 else "exponents are"
     more = (
         f"; {positive} {exponents} positive, Kaplan–Yorke dimension {r.spectrum.kaplan_yorke:.3g}" if positive else ""
@@ -360,7 +367,7 @@ def _some(count: int, of: int, what: str, how: str) -> str:
 def _transient(found: Any, kind: str) -> str:
     """Tell how far gradients grow before they decay, where they do both."""
     # Of long lags few starts are left, so that the largest of them may be smaller without any decay.
-    decays = found.log_growth[-1] <= found.log_growth.max() - DECAYED
+    decays = found.log_growth[-1] <= found.log_growth.max() - DECAYED and 2 * found.peak_lag <= found.lags[-1]
     if found.peak <= FIRST_GROWTH or kind in GROWING or not (decays or kind == "vanishing"):
         return ""
     if found.peak_lag == found.lags[-1]:
@@ -491,7 +498,8 @@ def _floats(r: Any) -> Advice:
     if r.verdict.slowest is not None:
         lost = f"gradients of {which(r.verdict.ended)} end at exactly zero in any float. Of sample {r.verdict.slowest}, {lost}"
     if f.steps is None:
-        return Advice("float range", None, "float32 holds the products of Jacobians.", f"λ₁ is near zero; {lost}.")
+        why = "λ₁ is near zero" if abs(r.verdict.exponent) <= r.verdict.resolution else "No exponential growth is left"
+        return Advice("float range", None, "float32 holds the products of Jacobians.", f"{why}; {lost}.")
     when = f"At λ₁ = {r.verdict.exponent:.3g} gradients {LEAVE[f.side]} float32 beyond {_steps(f.steps)}"
     if f.steps <= r.steps and f.side == "overflow":
         return Advice(
