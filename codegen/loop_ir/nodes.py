@@ -82,6 +82,14 @@ class View:
     start: tuple[Size, ...]
     axes: tuple[Axis, ...]
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.buffer, self.start, self.axes))
+
+    def __hash__(self) -> int:
+        # Views are keys of many dicts, and a hash of symbols takes long.
+        return self._hash
+
     @property
     def shape(self) -> Shape:
         return tuple(axis.length for axis in self.axes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any
 
 from symbptt.codegen.loop_ir.nodes import Buffer, Extent, Function, Given, Operand, Port, Statement, View
@@ -23,10 +24,23 @@ def with_parts(
             case tuple() if any(isinstance(item, Statement) for item in value):
                 return tuple(body(value))
             case tuple():
-                return tuple(map(part, value))
+                new = tuple(map(part, value))
+                return value if all(x is y for x, y in zip(new, value, strict=True)) else new
         return value
 
-    return replace(s, **{x.name: part(getattr(s, x.name)) for x in fields(s)})
+    kind: Any = type(s)
+    changed = {name: new for name in _names(kind) if (new := part(old := getattr(s, name))) is not old}
+    return replace(s, **changed) if changed else s
+
+
+PLAIN = ("origin", "labels", "axes", "count", "index")
+"""Fields of statements that have no operands."""
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """Return the fields of a kind of statements that may have operands or statements."""
+    return tuple(x.name for x in fields(kind) if x.name not in PLAIN)
 
 
 def with_buffers(f: Function, new: Mapping[Buffer, Buffer]) -> Function:
@@ -46,4 +60,5 @@ def _operand(x: Operand, new: Mapping[Buffer, Buffer]) -> Operand:
 
 
 def _view(view: View, new: Mapping[Buffer, Buffer]) -> View:
-    return replace(view, buffer=new.get(view.buffer, view.buffer))
+    buffer = new.get(view.buffer, view.buffer)
+    return view if buffer is view.buffer else replace(view, buffer=buffer)

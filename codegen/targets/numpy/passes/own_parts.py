@@ -6,6 +6,7 @@ these two views of dW.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from symbptt.codegen.loop_ir.in_place import apart
@@ -18,8 +19,9 @@ from symbptt.ir.shape import sign_of, size
 def own_parts(f: Function) -> Function:
     """Return a function that gives parts of temporaries as results, where a copy of such a part was the result."""
     copies: dict[Buffer, tuple[Map, View]] = {}
+    uses = Counter(view.buffer for x in walk(f.body) for view in (*reads(x), *writes(x)))
     for s in f.body:
-        if isinstance(s, Map) and s.body == Ref(0) and isinstance(s.args[0], View) and _is_result(f, s):
+        if isinstance(s, Map) and s.body == Ref(0) and isinstance(s.args[0], View) and _is_result(f, s, uses):
             copies[s.out.buffer] = (s, s.args[0])
     given: dict[Buffer, View] = {}
     for buffer, (s, part) in copies.items():
@@ -33,11 +35,10 @@ def own_parts(f: Function) -> Function:
     return with_buffers(left, lasting)
 
 
-def _is_result(f: Function, s: Map) -> bool:
+def _is_result(f: Function, s: Map, uses: Counter[Buffer]) -> bool:
     """Answer whether a statement copies something into the whole of a result that nothing else writes or reads."""
     ports = [p for p in f.results if p.view.buffer == s.out.buffer]
-    uses = [view for x in walk(f.body) for view in (*reads(x), *writes(x)) if view.buffer == s.out.buffer]
-    return len(ports) == 1 and ports[0].view == s.out and uses == [s.out]
+    return len(ports) == 1 and ports[0].view == s.out and uses[s.out.buffer] == 1
 
 
 def _may_be_given(f: Function, s: Map, part: View) -> bool:

@@ -79,11 +79,12 @@ class _Around:
     def _in_rows(self, s: Contract) -> list[Statement]:
         """Return the copies before a product, the product, and what copies its result; the product again where nothing
         does."""
-        best, count = s, _cost(call_of(s))
-        chosen: tuple[str, ...] = ()
         is_batch = any(x in s.labels.b and x in s.labels.out for x in s.labels.a)
-        if count < 3 or is_batch:
+        is_of_block = any(COUNT in view.shape for view in (s.a, s.b, s.out))
+        if is_batch or not is_of_block or (count := _cost(call_of(s))) < 3:
             return [s, s]
+        best = s
+        chosen: tuple[str, ...] = ()
         for some in [c for n in (1, 2, 3) for c in combinations(("a", "b", "out"), n)]:
             fresh = _with(s, {side: _contiguous(getattr(s, side)) for side in some})
             if _cost(call_of(fresh)) < count:
@@ -98,6 +99,8 @@ class _Around:
         return [*copies, replace(product, origin=()), Map(s.out, Ref(0), (new["out"],), s.origin)]
 
     def _weights(self, s: Contract) -> Contract:
+        if not any(map(self._is_weight, (s.a, s.b))):
+            return s
         call = call_of(s)
         if call.function not in ("matmul", "multiply", "vecdot"):
             return s

@@ -5,14 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from symbptt.codegen.loop_ir.nodes import Function, Map, Statement
+from symbptt.codegen.loop_ir.nodes import Function, Map, Statement, walk
 from symbptt.codegen.loop_ir.rewrite import with_parts
 from symbptt.ir.scalar import Call, Power, Prod, Sum, Tree
 
 
 def unmarked(f: Function) -> Function:
     """Return a function whose maps have no marks in their bodies."""
-    return replace(f, body=tuple(_body(f.body)))
+    marked = any(isinstance(s, Map) and _is_marked(s.body) for s in walk(f.body))
+    return replace(f, body=tuple(_body(f.body))) if marked else f
+
+
+def _is_marked(tree: Tree) -> bool:
+    match tree:
+        case Call(name, args):
+            return name == "stop_gradient" or any(map(_is_marked, args))
+        case Sum(terms):
+            return any(_is_marked(term) for _, term in terms)
+        case Prod(factors, divisors):
+            return any(map(_is_marked, factors + divisors))
+        case Power(base, exponent):
+            return _is_marked(base) or _is_marked(exponent)
+    return False
 
 
 def _body(body: Sequence[Statement]) -> Iterable[Statement]:
