@@ -61,9 +61,9 @@ def differences(x: Input["n"], q: Input["m"], h: State["n"], W: Param["n+m n"], 
 
 FAULTS = {
     # Item 1: what is collected for a table has a room for one block of steps, or none.
-    "room of a block": ("codegen/targets/numpy/names.py", 'return "T" if id in self.collected else "K"', 'return "K"', "bag"),
-    "no room": ("codegen/targets/numpy/calls/blocks.py", "if name in m.used or id in m.collected", "if name in m.used", "bent_bag"),
-    "part of a room": ("codegen/targets/numpy/scan.py", "{'lo:hi' if cut in m.collected else ':K'}", ":K", "bag"),
+    "room of a block": ("codegen/lower/frame.py", 'T if stored.steps == "all" else size(T - first)', "size(T - first)", "bag"),
+    "room of a bent block": ("codegen/lower/frame.py", 'T if stored.steps == "all" else size(T - first)', "size(T - first)", "bent_bag"),
+    "part of a room": ("codegen/lower/frame.py", 'LO if stored.steps == "all" else 0', "0", "bag"),
     # Item 2: the scan runs over the whole adjoint of a state that forgets.
     "counted twice": ("codegen/passes/affine_recurrence.py", "        and p.whole[name] in handed_on\n", "", "forgets"),
     "counted twice of two": ("codegen/passes/affine_recurrence.py", "        and p.whole[name] in handed_on\n", "", "forgets_of_two"),
@@ -71,13 +71,13 @@ FAULTS = {
     "behind the end": ("codegen/runtime/arguments.py", "if active is not None and name in last and full[name] is not None:", "if False:", "plain"),
     "behind the end of a scan": ("codegen/runtime/arguments.py", "if active is not None and name in last and full[name] is not None:", "if False:", "scanned"),
     # Item 7: a size that is a sum is written without brackets.
-    "no brackets": ("codegen/targets/numpy/text.py", "return text, tightness(text)", "return text, ATOM", "means"),
-    "no brackets in a mean": ("codegen/targets/numpy/text.py", "return text, tightness(text)", "return text, ATOM", "differences"),
+    "no brackets": ("codegen/targets/numpy/index.py", "return text, tightness(text)", "return text, ATOM", "means"),
+    "no brackets in a mean": ("codegen/targets/numpy/index.py", "return text, tightness(text)", "return text, ATOM", "differences"),
     # Borders of blocks and of windows.
-    "first block": ("codegen/targets/numpy/backward.py", "for hi in range(T, 0, -K):", "for hi in range(T, T % K if T > K else 0, -K):", "plain"),
-    "last block": ("codegen/targets/numpy/forward.py", "for lo in range(0, T, K):", "for lo in range(0, max(T - T % K, 1), K):", "plain"),
-    "end of a block": ("codegen/targets/numpy/backward.py", "lo = max(hi - K, 0)", "lo = max(hi - K, 1) if hi < T else max(hi - K, 0)", "plain"),
-    "begin of a block": ("codegen/targets/numpy/forward.py", "hi = min(lo + K, T)", "hi = min(lo + K, T - 1) if lo else min(lo + K, T)", "plain"),
+    "first block": ("codegen/targets/numpy/printer.py", "for hi in range(T, 0, -K):", "for hi in range(T, T % K if T > K else 0, -K):", "plain"),
+    "last block": ("codegen/targets/numpy/printer.py", "for lo in range(0, T, K):", "for lo in range(0, max(T - T % K, 1), K):", "plain"),
+    "end of a block": ("codegen/targets/numpy/printer.py", "lo = max(hi - K, 0)", "lo = max(hi - K, 1) if hi < T else max(hi - K, 0)", "plain"),
+    "begin of a block": ("codegen/targets/numpy/printer.py", "hi = min(lo + K, T)", "hi = min(lo + K, T - 1) if lo else min(lo + K, T)", "plain"),
     "end of a window": ("codegen/runtime/scan.py", "np.add(end, 0 if own is None else own[-1], out=v[-1])", "np.copyto(v[-1], end)", "scanned"),
     "length of a window": ("codegen/runtime/scan.py", "for k in range(0, m, s)]", "for k in range(0, m - m % s, s)]", "scanned"),
 }  # fmt: skip
