@@ -92,6 +92,18 @@ def test_steps_that_fill_many_blocks_are_counted(name: str) -> None:
     assert planned == totals(counts_of(kernel, 150, 30, sizes, scale=0.1))
 
 
+@sb.cell
+def errors(x: Input["n"], h: State["n"], w: Param["n"], v: Param["n"]):
+    """The error function, which is many calls, in the loop, of a parameter, and of all steps."""
+    h = sb.erf(w * h + x) + sb.erf(v)
+    return {"h": h, "y": sb.erf(h)}
+
+
+def test_the_error_function_is_as_many_calls_as_it_is() -> None:
+    kernel, sizes = kernel_of(errors), {"n": 3}
+    assert totals_of(kernel.plan.work_of(5, 2, **sizes)) == totals(counts_of(kernel, 5, 2, sizes))
+
+
 def test_planted_call_is_seen() -> None:
     """The planted mistake: a module that calls a function once more in its loop than the one that is planned."""
     kernel = kernel_of(zoo.lstm)

@@ -49,7 +49,9 @@ from symbptt.ir.shape import Size, prod, size
 
 BEFORE, BLOCKS, EACH = "outside the loop", "each block of steps", "each step"
 """The places of a statement: outside of loops, in the loop over blocks, in the loop over steps."""
-ERF = 199
+CONDITIONS = frozenset(op.name for op in ops.OPS if getattr(op.body, "boolean", False))
+"""Functions whose values are truths."""
+ERF = 152
 """The number of calls that the error function is."""
 
 
@@ -172,7 +174,7 @@ class _Walk:
                 )
             case Map() if out.buffer.space == "scalar" or (i == first and _covers(out) and not s.args):
                 return []
-            case Map() if is_new and _covers(out):
+            case Map() if is_new and _covers(out) and _moves_along_all(s):
                 found, axes = _expression(s, self.numbers)
                 if axes is None:
                     return []
@@ -180,7 +182,7 @@ class _Walk:
                 turned = any(_is_turned(arg, s.out) for arg in s.args if isinstance(arg, View))
                 copied = s.body == Ref(0) or turned
                 return [*found, *[("array", elements(s.out))] * (copied and not is_folded)]
-            case Map() if tree_operations(s.body) != 1:
+            case Map() if not _is_call(s, self.numbers):
                 return [*_expression(s, self.numbers)[0], ("assign", elements(s.out))]
         return self.calls(s)
 
@@ -287,6 +289,19 @@ def _covers(view: View) -> bool:
     return size(prod(view.shape) - prod(view.buffer.shape)) == 0 and all(axis.of for axis in view.axes)
 
 
+def _moves_along_all(s: Map) -> bool:
+    """Answer whether the operands of a map move along all of its axes together; else its result is written into a buffer."""
+    moving = {i for arg in s.args if isinstance(arg, View) for i, axis in enumerate(arg.axes) if axis.of}
+    return isinstance(s.body, Num) or moving == {*range(len(s.out.axes))}
+
+
+def _is_call(s: Map, numbers: frozenset[Buffer]) -> bool:
+    """Answer whether a map outside of loops is one operation that is written as a call."""
+    is_choice = isinstance(s.body, Call) and (s.body.name == "where" or s.body.name in CONDITIONS)
+    plain = all(not isinstance(arg, View) or arg.buffer in numbers for arg in s.args)
+    return tree_operations(s.body) == 1 and bool(s.out.axes) and not is_choice and not plain
+
+
 Counts = list[tuple[str, Size]]
 Axes = frozenset[int] | None
 """The axes along which a value moves; None of a number of Python, with which NumPy has nothing to do."""
@@ -347,6 +362,8 @@ def _tree(tree: Tree, s: Map, numbers: frozenset[Buffer]) -> tuple[Counts, Axes]
             return [*found, *_once("add", s, axes) * (2 + (not is_negated))], axes
         case Call("stop_gradient", (arg,)):
             return _tree(arg, s, numbers)
+        case Call("erf", args):
+            return over("multiply", args, ERF)
         case Call(name, args):
             return over(name, args)
     raise AssertionError(tree)
