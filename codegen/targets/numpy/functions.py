@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -112,7 +113,8 @@ def _as_list(values: object) -> object:
 def _folded(f: Function) -> frozenset[Buffer]:
     """Return the temporaries that one statement outside of loops writes, and one behind it reads, with nothing between that
     writes what the first reads: they are parts of the expression that reads them."""
-    return frozenset(b for body in _bodies(f.body) for b in _folded_in(f, body))
+    uses = Counter(view.buffer for s in walk(f.body) for view in views(s))
+    return frozenset(b for body in _bodies(f.body) for b in _folded_in(f, body, uses))
 
 
 def _bodies(body: Sequence[Statement]) -> Iterable[Sequence[Statement]]:
@@ -122,14 +124,13 @@ def _bodies(body: Sequence[Statement]) -> Iterable[Sequence[Statement]]:
             yield from (part for part in (s.body, s.orelse) if part)
 
 
-def _folded_in(f: Function, body: Sequence[Statement]) -> Iterable[Buffer]:
+def _folded_in(f: Function, body: Sequence[Statement], uses: Counter[Buffer]) -> Iterable[Buffer]:
     given = {port.view.buffer for port in f.results}
     for i, s in enumerate(body):
         if isinstance(s, Loop | If | Runtime) or (isinstance(s, Map) and not s.args):
             continue
         (out,) = writes(s)
-        uses = [x for x in walk(f.body) for view in views(x) if view.buffer == out.buffer]
-        if out.buffer.space != "temporary" or out.buffer in given or len(uses) != 2:
+        if out.buffer.space != "temporary" or out.buffer in given or uses[out.buffer] != 2:
             continue
         at = next((j for j in range(i + 1, len(body)) if any(v.buffer == out.buffer for v in views(body[j]))), None)
         if at is None or isinstance(body[at], Loop | If | Runtime):

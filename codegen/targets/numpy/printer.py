@@ -9,8 +9,10 @@ While lines are written a view stands in them as a mark, for how it is taken dep
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import takewhile
 from typing import TypeAlias, TypeGuard
 
@@ -108,6 +110,11 @@ class Printer:
     around: tuple[str, str] | None = None
     is_late: bool = False
     has_workspace: bool = True
+
+    @cached_property
+    def written(self) -> Counter[Buffer]:
+        """How many statements write each buffer."""
+        return Counter(view.buffer for s in walk(self.function.body) for view in writes(s))
 
     # Operands.
 
@@ -258,7 +265,7 @@ class Printer:
         return f"np.ascontiguousarray({text})" if turned else text
 
     def _is_written_again(self, buffer: Buffer) -> bool:
-        return sum(view.buffer == buffer for s in walk(self.function.body) for view in writes(s)) > 1
+        return self.written[buffer] > 1
 
     def assigned(self, scope: Scope, s: Statement) -> list[Item]:
         """Return the lines of a statement that writes a part of a buffer, or once more."""
