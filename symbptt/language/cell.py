@@ -6,8 +6,8 @@ import difflib
 import functools
 import inspect
 import sys
-import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from types import CellType, ModuleType
@@ -31,6 +31,7 @@ from symbptt.language.local_names import choose, recorded, with_parts
 from symbptt.language.roles import ROLES, Annotation, annotation_of, parse_dims
 from symbptt.language.stable_forms import stable
 from symbptt.language.user_frames import user_place
+from symbptt.syntax import as_read
 
 assert NUMPY_FUNCTIONS  # a trace needs what symbptt.language.functions says of NumPy's functions
 CELL_ROLES = ("input", "state", "param", "const", "index")
@@ -165,7 +166,7 @@ def arguments_of(
     spelled: dict[str, str] = {}
     for argument in found:
         # Python normalizes identifiers in source to NFKC, but not names in a signature that is made at run time.
-        plain = unicodedata.normalize("NFKC", argument.name)
+        plain = as_read(argument.name)
         if spelled.setdefault(plain, argument.name) != argument.name:
             raise CellError(f"two arguments are both called {plain!r}{place_of(function)}")
     if roles is CELL_ROLES and not any(argument.role == "state" for argument in found):
@@ -391,6 +392,7 @@ def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dic
     states = [a for a in cell.arguments if a.role == "state"]
     names = [a.name for a in states]
     if isinstance(result, dict):
+        _check_spellings(cell, names, result)
         results = named(result)
     else:
         given = list(result) if isinstance(result, tuple | list) else [result]
@@ -410,6 +412,16 @@ def _results(cell: Cell, graph: Graph, result: Any) -> tuple[dict[str, int], dic
     return _next_states(cell, graph, states, results), _outputs(cell, graph, names, results)
 
 
+def _check_spellings(cell: Cell, states: list[str], result: Mapping[Any, Any]) -> None:
+    """Raises: CellError where two keys of a result are one name as Python reads them, such as the letters fi and their ligature."""
+    for name, count in Counter(map(as_read, result)).items():
+        if count > 1:
+            kind = "results" if name in states else "outputs"
+            raise CellError(
+                f"two {kind} of {cell.name} are both called {name!r}{place_of(cell.function)}\n  rename one of them"
+            )
+
+
 def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[str, Any]) -> dict[str, int]:
     following = {}
     for a in states:
@@ -426,7 +438,6 @@ def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[s
 
 def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any]) -> dict[str, int]:
     outputs: dict[str, int] = {}
-    spelled: dict[str, str] = {}
     for name, value in named.items():
         if name in states:
             continue
@@ -434,11 +445,8 @@ def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any])
             raise CellError(
                 f"an output of {cell.name} is called {name!r}{place_of(cell.function)}\n  names are identifiers"
             )
-        plain = unicodedata.normalize("NFKC", name)
-        if plain in [a.name for a in cell.arguments]:
+        if name in [a.name for a in cell.arguments]:
             raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{place_of(cell.function)}")
-        if spelled.setdefault(plain, name) != name:
-            raise CellError(f"two outputs of {cell.name} are both called {plain!r}{place_of(cell.function)}")
         outputs[name] = _as_result(cell, graph, name, value).id
     return outputs
 
