@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from symbptt.codegen.loop_ir.folding import foldable
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -30,9 +31,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Sharpen,
     Statement,
     body_of,
-    reads,
     views,
-    walk,
     writes,
 )
 from symbptt.codegen.memory.account import LARGE, Account, Scale, Sum, terms
@@ -224,23 +223,6 @@ def _used(s: Statement) -> Iterable[Buffer]:
     """Return the buffers that a statement reads or writes; the body of a Sharpen is an expression, which has none."""
     own = {view.buffer for x in s.body for view in writes(x)} if isinstance(s, Sharpen) else set()
     return (view.buffer for view in views(s) if view.buffer not in own or view == writes(s)[0])
-
-
-def foldable(f: Function) -> frozenset[Buffer]:
-    """Return the temporaries that are written once outside of loops, and read once, also outside of them: their expression
-    stands where they are read."""
-    written, read, inner = Counter[Buffer](), Counter[Buffer](), set[Buffer]()
-    for s in f.body:
-        if isinstance(s, Loop | If | Runtime | Sharpen):
-            inner |= {view.buffer for x in walk([s]) for view in views(x)}
-            continue
-        written.update(view.buffer for view in writes(s))
-        read.update(view.buffer for view in reads(s))
-    results = {port.view.buffer for port in f.results}
-    return frozenset(
-        b for b in f.buffers
-        if b.space == "temporary" and written[b] == 1 and read[b] == 1 and b not in inner and b not in results
-    )  # fmt: skip
 
 
 def _is_whole(s: Statement) -> bool:

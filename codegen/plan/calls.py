@@ -18,6 +18,7 @@ from itertools import takewhile
 import sympy as sp
 
 from symbptt import ops
+from symbptt.codegen.loop_ir.folding import foldable
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -42,7 +43,6 @@ from symbptt.codegen.loop_ir.nodes import (
     writes,
 )
 from symbptt.codegen.loop_ir.work import tree_operations
-from symbptt.codegen.memory.sweeps import foldable
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, whole_power
 from symbptt.ir.shape import Size, prod, size

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from symbptt.codegen.loop_ir.folding import foldable
 from symbptt.codegen.loop_ir.nodes import (
     Buffer,
     Extent,
     Function,
-    If,
-    Loop,
-    Map,
     Operand,
     Runtime,
-    Statement,
     View,
-    reads,
-    views,
     walk,
-    writes,
 )
 from symbptt.codegen.targets.numpy import sweeps
 from symbptt.codegen.targets.numpy.grouping import allocated_lines
@@ -71,7 +64,7 @@ def function_text(
     taken |= {new for _, new in text.names.renamed}
     printer = Printer(f, text.names, Views(text.names, taken, text.wishes), _Calls(text).lines)
     printer.begun.update(port.view.buffer for port in f.arguments)
-    printer.folded, printer.around, printer.has_workspace = _folded(f), around, "ws" in head
+    printer.folded, printer.around, printer.has_workspace = foldable(f), around, "ws" in head
     top = Scope()
     items = printer.body(top, f.body, 0)
     printer.views.resolve([item.code for item in items if isinstance(item, Line)])
@@ -108,36 +101,6 @@ def _constants(f: Function, text: Text) -> list[str]:
 
 def _as_list(values: object) -> object:
     return [_as_list(x) for x in values] if isinstance(values, tuple) else values
-
-
-def _folded(f: Function) -> frozenset[Buffer]:
-    """Return the temporaries that one statement outside of loops writes, and one behind it reads, with nothing between that
-    writes what the first reads: they are parts of the expression that reads them."""
-    uses = Counter(view.buffer for s in walk(f.body) for view in views(s))
-    return frozenset(b for body in _bodies(f.body) for b in _folded_in(f, body, uses))
-
-
-def _bodies(body: Sequence[Statement]) -> Iterable[Sequence[Statement]]:
-    yield body
-    for s in body:
-        if isinstance(s, If):
-            yield from (part for part in (s.body, s.orelse) if part)
-
-
-def _folded_in(f: Function, body: Sequence[Statement], uses: Counter[Buffer]) -> Iterable[Buffer]:
-    given = {port.view.buffer for port in f.results}
-    for i, s in enumerate(body):
-        if isinstance(s, Loop | If | Runtime) or (isinstance(s, Map) and not s.args):
-            continue
-        (out,) = writes(s)
-        if out.buffer.space != "temporary" or out.buffer in given or uses[out.buffer] != 2:
-            continue
-        at = next((j for j in range(i + 1, len(body)) if any(v.buffer == out.buffer for v in views(body[j]))), None)
-        if at is None or isinstance(body[at], Loop | If | Runtime):
-            continue
-        sources = {view.buffer for view in reads(s)}
-        if not any(view.buffer in sources for x in walk(body[i + 1 : at]) for view in writes(x)):
-            yield out.buffer
 
 
 def _lines(items: Sequence[Item], views: Views, equation: Callable[[int], str]) -> Iterable[str]:

@@ -1,0 +1,62 @@
+"""Temporaries outside of loops that need no buffer: one expression can hold the statement that writes them and the one that
+reads them.
+
+Example: of `t = a + b; u = W · t; c = u + d` both t and u are parts of `c = W · (a + b) + d`. Where a statement between writes to
+a, neither is: a would be read too late, though u itself reads t and W alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from symbptt.codegen.loop_ir.nodes import (
+    Buffer,
+    Function,
+    If,
+    Loop,
+    Map,
+    Runtime,
+    Statement,
+    reads,
+    views,
+    walk,
+    writes,
+)
+
+
+def foldable(f: Function) -> frozenset[Buffer]:
+    """Return the temporaries that one statement outside of loops writes and one behind it reads, while nothing writes to what
+    their expression reads."""
+    uses = Counter(view.buffer for s in walk(f.body) for view in views(s))
+    results = {port.view.buffer for port in f.results}
+    once = {b for b in f.buffers if b.space == "temporary" and uses[b] == 2 and b not in results}
+    return frozenset(b for body in _bodies(f.body) for b in _foldable(body, once))
+
+
+def _bodies(body: Sequence[Statement]) -> Iterator[Sequence[Statement]]:
+    yield body
+    for s in body:
+        if isinstance(s, If):
+            yield from (part for part in (s.body, s.orelse) if part)
+
+
+def _foldable(body: Sequence[Statement], once: set[Buffer]) -> Iterator[Buffer]:
+    """Yield the temporaries of one body that are folded, in the order in which they are written."""
+    sources: dict[Buffer, set[Buffer]] = {}
+    for i, s in enumerate(body):
+        if isinstance(s, Loop | If | Runtime) or (isinstance(s, Map) and not s.args):
+            continue
+        out = writes(s)[0].buffer
+        if out not in once:
+            continue
+        at = next((j for j in range(i + 1, len(body)) if any(v.buffer == out for v in views(body[j]))), None)
+        if at is None or isinstance(body[at], Loop | If | Runtime):
+            continue
+        # The expression also reads what those read that are folded into it: all of it is read where the last one stands.
+        read = {b for view in reads(s) for b in sources.get(view.buffer, {view.buffer})}
+        # Its reader may be several calls of which the first writes: it must not write what the others read.
+        written = {view.buffer for x in walk(body[i + 1 : at + 1]) for view in writes(x)}
+        if read.isdisjoint(written):
+            sources[out] = read
+            yield out
