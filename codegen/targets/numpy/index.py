@@ -151,7 +151,7 @@ def _by_step(view: View, own: list[int]) -> list[int]:
     """Return axes along one axis of a buffer, those with longer steps first."""
 
     def is_longer(a: int, b: int) -> int:
-        gap = size(view.axes[b].step - view.axes[a].step)
+        gap = size(_stride(view.axes[b]) - _stride(view.axes[a]))
         return sign_of(gap) or 0
 
     return sorted(own, key=cmp_to_key(is_longer))
@@ -167,15 +167,31 @@ def _nested(view: View, i: int, axes: Sequence[Axis], names: Names) -> tuple[lis
     elements the first two columns are `[:, :2]` of the axis as (4, 5)."""
     levels, parts, rest, whole = list[Size](), list[str](), view.start[i], view.buffer.shape[i]
     for axis in axes:
-        levels.append(exact_quotient(whole, axis.step))
-        at, rest = _divided(rest, axis.step)
-        first, end = "" if at == 0 else names.size(at), size(at + axis.length)
-        parts.append(f"{first}:{'' if size(end - levels[-1]) == 0 else names.size(end)}")
-        whole = axis.step
-    if axes[-1].step != 1:
-        levels.append(axes[-1].step)
+        stride = _stride(axis)
+        levels.append(exact_quotient(whole, stride))
+        at, rest = _divided(rest, stride)
+        parts.append(_span(at, axis.length, levels[-1], stride != axis.step, names))
+        whole = stride
+    if whole != 1:
+        levels.append(whole)
         parts.append(names.size(rest))
     return levels, parts
+
+
+def _stride(axis: Axis) -> Size:
+    """Return by how many elements the places along an axis lie apart, whether it rises or falls."""
+    return size(-axis.step) if sign_of(axis.step) == -1 else axis.step
+
+
+def _span(at: Size, length: Size, whole: Size, falls: bool, names: Names) -> str:
+    """Return the slice of so many elements from one on, forwards or backwards."""
+    if falls:
+        # Down to element 0 the stop must be left out: -1 would mean the last element.
+        stop = size(at - length)
+        first = "" if size(at - whole + 1) == 0 else names.size(at)
+        return f"{first}:{'' if stop == -1 else names.size(stop)}:-1"
+    end = size(at + length)
+    return f"{'' if at == 0 else names.size(at)}:{'' if size(end - whole) == 0 else names.size(end)}"
 
 
 def _divided(value: Size, by: Size) -> tuple[Size, Size]:

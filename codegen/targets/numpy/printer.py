@@ -368,8 +368,9 @@ class Printer:
         )
 
     def _materialised(self, scope: Scope, x: View) -> str:
-        repeats = any(not axis.of for axis in x.axes)
-        return self.text(scope, x, tuple((i,) for i in range(len(x.axes))) if repeats else None)
+        # Elsewhere NumPy adds axes of one element in front by itself; what is joined needs all of its axes.
+        is_short = any(not axis.of or axis.length == 1 for axis in x.axes)
+        return self.text(scope, x, tuple((i,) for i in range(len(x.axes))) if is_short else None)
 
     # In loops: calls.
 
