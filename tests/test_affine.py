@@ -176,7 +176,7 @@ def test_structure_is_proven_from_the_graph_and_told_by_the_plan(name: str) -> N
 @pytest.mark.parametrize(
     ("name", "why"),
     [("mixing", "h is not affine, element by element, in the states: U h_{t-1}"), ("own_gate", "σ(x_t + h_{t-1})"),
-     ("square", "h_{t-1} ⊙ h_{t-1}"), ("mean_field", "sum(h_{t-1})"), ("shifted", "h_{t-1}[1:n]"), ("one_of_two", ": b is not")],
+     ("square", "h_{t-1}²"), ("mean_field", "sum(h_{t-1})"), ("shifted", "h_{t-1}[1:n]"), ("one_of_two", ": b is not")],
 )  # fmt: skip
 def test_plan_names_the_state_and_the_term_that_is_not_affine(name: str, why: str) -> None:
     kernel = sb.compile(OTHERS[name])

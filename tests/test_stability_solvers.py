@@ -68,7 +68,7 @@ def euler(x: State, y: State, z: State, sigma: Param, rho: Param, beta: Param):
 
 def test_factor_that_takes_more_than_a_line_has_no_formula():
     assert formula_of(lorenz(1), "x") == formula_of(lorenz(2), "x") == "an elementwise factor"
-    assert formula_of(euler, "x") == "1 - 0.01 sigma"
+    assert formula_of(euler, "x") == "1 - 0.01 σ"
 
 
 @sb.cell

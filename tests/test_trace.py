@@ -444,7 +444,7 @@ def test_local_names_are_kept() -> None:
     text = sb.derive(step).text(style="loop")
     assert "update_{gate,t} = σ(W x_t)" in text and "candidate_t" in text and "dcandidate_t" in text
     source = sb.compile(step).source
-    assert "update_gate = " in source and "out=candidate_t)" in source
+    assert "update_gate, candidate = " in source and "out=candidate_t)" in source
 
 
 def test_name_of_the_outermost_frame_wins() -> None:

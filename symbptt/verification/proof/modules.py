@@ -63,8 +63,8 @@ class Namespace:
         )
 
     @staticmethod
-    def array(value: Any, dtype: Any = None) -> Any:
-        """Return a new array."""
+    def array(value: Any, dtype: Any = None, order: str = "K") -> Any:
+        """Return a new array; in what order its elements lie changes no number."""
         return np.array(value, dtype, subok=True) if isinstance(value, Residues) else _of(np.array(value, dtype), dtype)
 
     @staticmethod
