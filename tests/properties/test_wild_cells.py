@@ -120,7 +120,10 @@ PLANTED = {
         r"\1lo = max(hi - K, 0)\1ds0[...] = 0",
     ),
     "the cotangent of an output twice": (r"dy = (.*)", r"dy = 2 * (\1)"),
-    "a state that is not copied": (r"np\.multiply\(ds1_all_t, p2, out=ds1\)", r"np.multiply(ds1_all_t, p2 + 1e-6, out=ds1)"),
+    "a state that is not copied": (
+        r"np\.multiply\(ds1_all_t, p2, out=ds1\)",
+        r"np.multiply(ds1_all_t, p2 + 1e-6, out=ds1)",
+    ),
 }
 
 
