@@ -97,12 +97,14 @@ def proof_without_notes(target: Any) -> Proof:
 
 
 @pytest.mark.long
+@pytest.mark.thinned(1, 2)
 @pytest.mark.parametrize("name", ZOO)
 def test_a_cell_of_the_zoo_is_proved_on_every_path(name: str) -> None:
     proof_without_notes(ZOO[name])
 
 
 @pytest.mark.long
+@pytest.mark.thinned(1, 5)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_public_cell_has_no_wrong_block(name: str) -> None:
     found = proof_of(CELLS[name], 0)
@@ -347,6 +349,7 @@ def test_the_difference_is_the_polynomial_zero(name: str, least: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.thinned(1, 3)
 @pytest.mark.parametrize("name", ["lstm", "gru", "mgu", "cifg", "sru", "ugrnn", "lstm_peephole", "minimal_rnn"])
 def test_gates_are_proved_at_two_steps_within_a_minute(name: str) -> None:
     found = symbolic(ZOO[name], NOTHING, 60)
