@@ -137,6 +137,36 @@ def test_report_tells_it_in_text_and_numbers() -> None:
     assert report.parallel.text() in " ".join(report.text().split())
 
 
+@sb.cell
+def normalised(x: Input["n"], h: State["n"], W: Param["n n"]):
+    v = W @ h + 0.1 * x
+    return v / np.sqrt(1e-2 + np.mean(v * v))
+
+
+def test_a_first_guess_whose_jacobians_grow_is_told() -> None:
+    """At zero v is small and divided by a small norm; along the run states have length one. A Jacobian at zero is
+    (I/s - v vᵀ/(n s³)) W with s² = 0.01 + mean(v²), v = 0.1 x, multiplied here by hand."""
+    W = 0.9 * np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    run = of(normalised, {"W": W}, 60, 6)
+    logs, u = [], np.ones(6)
+    for x in run.inputs["x"][:60, 0]:
+        v = 0.1 * x
+        s = np.sqrt(1e-2 + np.mean(v * v))
+        u = (np.eye(6) / s - np.outer(v, v) / (6 * s**3)) @ W @ (u / np.linalg.norm(u))
+        logs.append(np.log(np.linalg.norm(u)))
+    found = parallel(run, -0.3)
+    assert found.guess == pytest.approx(np.mean(logs[30:]), abs=0.15) and found.guess > 1
+    assert found.grows_at_first and "several times as many" in found.text()
+    assert not parallel(run, 0.1).grows_at_first
+    still = of(rnn, setting("rnn", 0.4, 60, 3, n=6)[1], 60, 3)
+    assert not parallel(still, -0.9).grows_at_first and "several times" not in parallel(still, -0.9).text()
+
+
+def test_a_vector_that_vanishes_has_no_growth() -> None:
+    run = of(linear_rnn, {"W": np.zeros((2, 2))}, 5, 2)
+    assert module.exponent_at_zero(run) == -np.inf
+
+
 def test_planted_mistakes_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole Jacobian in the place of its part off the diagonal, and a law that forgets λ₁."""
     with monkeypatch.context() as m:

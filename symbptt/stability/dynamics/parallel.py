@@ -25,6 +25,8 @@ ANGLES = 5
 """The radii and the angles in half a turn at which the symbol of the iteration with the diagonal alone is measured."""
 SAMPLES, WORK = 6, 2**22
 """Steps at which it is, at the most, and their number times N³."""
+FIRST, GROWS = 64, 0.05
+"""The steps at which Jacobians at states of zero are multiplied, at the most, and the exponent over which they count as growing."""
 SQUARINGS = 5
 """A spectral radius is taken as ‖M³²‖ to the power 1/32."""
 ELEMENTWISE = ("zero", "identity", "scalar", "diagonal")
@@ -38,7 +40,8 @@ class Parallel:
     no other numbers enter) or "dense"; `affine` says that the step is affine in its states, so that the first iteration is exact.
     `newton` are the iterations with the whole Jacobian (DEER), `quasi` those with its diagonal alone (quasi-DEER), to 1e-8 from
     states of zero; neither ever needs more than the steps. `overflows` says that products of Jacobians over the run leave the
-    range of its type.
+    range of its type. `guess` is the exponent of the Jacobians at states of zero, where iterations begin; where it is positive and
+    that of the run is not (`grows_at_first`), they may take several times the number predicted.
 
     Source: Lim, Zhu, Selfridge, Kasim 2024, "Parallelizing non-linear sequential models over the sequence length" (DEER);
     Gonzalez, Warrington, Smith, Linderman 2024, "Towards scalable and stable parallelization of nonlinear RNNs" (quasi-DEER);
@@ -52,6 +55,8 @@ class Parallel:
     newton: int
     quasi: int
     overflows: bool
+    guess: float
+    grows_at_first: bool
 
     @property
     def kind(self) -> str:
@@ -79,7 +84,9 @@ class Parallel:
             return (f"{head}; Newton's method over time (DEER) may take up to about {_count(self.newton)} for {_steps(self.steps)}: "
                     "count on no gain.")  # fmt: skip
         other = "" if self.structure == "diagonal" else f", with its diagonal alone (quasi-DEER) about {self.quasi}"
-        return f"{head}; Newton's method over {_all(self.steps)} (DEER) would take about {_count(self.newton)}{other}."
+        told = f"at states of zero, its first guess, Jacobians grow (exponent {self.guess:+.2g}), and those of the run shrink"
+        more = f", or several times as many: {told}" if self.grows_at_first else ""
+        return f"{head}; Newton's method over {_all(self.steps)} (DEER) would take about {_count(self.newton)}{other}{more}."
 
 
 def parallel(run: Trajectory, exponent: float) -> Parallel:
@@ -90,7 +97,24 @@ def parallel(run: Trajectory, exponent: float) -> Parallel:
     quasi = newton if structure == "diagonal" else max(newton, quasi_iterations(_some(run), steps))
     # The scan multiplies Jacobians over the whole run, which grow like e^(λ₁ T).
     overflows = exponent * steps > math.log(float(np.finfo(run.of.dtype).max))
-    return Parallel(structure, size, affine, steps, newton, quasi, bool(overflows))
+    guess = exponent_at_zero(run)
+    grows = not affine and exponent < 0 and guess > GROWS
+    return Parallel(structure, size, affine, steps, newton, quasi, bool(overflows), guess, grows)
+
+
+def exponent_at_zero(run: Trajectory) -> float:
+    """Return the mean logarithm by which the Jacobians at states of zero, under the first inputs of the run, stretch a vector a
+    step; the first half of the steps turns it into the direction that grows most."""
+    count = max(1, min(run.steps, FIRST, WORK // run.dimension**2))
+    inputs = {k: v[:count, :1] for k, v in run.inputs.items()}
+    with np.errstate(all="ignore"):
+        jacobians = run.of.jacobians(np.zeros((count, 1, run.dimension), run.of.dtype), inputs)[:, 0].astype(float)
+        vector, logs = np.random.default_rng(0).standard_normal(run.dimension), list[float]()
+        for jacobian in jacobians:
+            vector = jacobian @ (vector / np.linalg.norm(vector))
+            logs.append(float(np.log(np.linalg.norm(vector))))
+    mean = float(np.mean(logs[count // 2 :]))
+    return -math.inf if math.isnan(mean) else mean  # a vector that has become zero stays zero
 
 
 def newton_iterations(exponent: float, steps: int) -> int:
