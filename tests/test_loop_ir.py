@@ -1,5 +1,6 @@
 """The loop IR itself: views, statements by hand values, laws that planted graphs break, how long buffers live."""
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -62,6 +63,14 @@ H = Buffer("h", (size(STEPS + 1), N), "result")
 Y = Buffer("y", (N,), "result")
 Z = Buffer("z", (N, M), "result")
 GIVEN = {("input", "x"): X, ("param", "W"): W, ("index", "p"): P, ("flag", "flag"): FLAG}
+
+
+def test_pickles_leave_hashes_out() -> None:
+    """A hash of texts is another one in another process: an unpickled buffer must find what is stored under an equal one."""
+    for value in (X, whole(X)):
+        assert hash(value) == vars(value)["_hash"]
+        again = pickle.loads(pickle.dumps(value))
+        assert "_hash" not in vars(again) and again == value and hash(again) == hash(value)
 
 
 def function(

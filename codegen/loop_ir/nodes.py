@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import sympy as sp
 
@@ -47,14 +47,31 @@ def index_symbol(name: str) -> sp.Symbol:
     return sp.Symbol(name, integer=True, nonnegative=True)
 
 
+class Hashed:
+    """Data that keep their hash: they are keys of many dicts, and a hash of symbols takes long.
+
+    A pickle leaves it out, for texts have other hashes in another process.
+    """
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(vars(self).values()))  # of the fields: there is nothing else yet
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
+
 @dataclass(frozen=True)
-class Buffer:
+class Buffer(Hashed):
     """An array in row-major order, without gaps."""
 
     name: str
     shape: Shape
     space: str
     dtype: str = "float"
+
+    def __hash__(self) -> int:  # not inherited: a dataclass makes one of its own
+        return self._hash
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class View:
+class View(Hashed):
     """Elements of a buffer: their start along each of its axes, and their own axes, in any order.
 
     Element (i, j, ...) of the view is the buffer's element `start` + i steps of the first axis + j of the second ...
@@ -82,12 +99,7 @@ class View:
     start: tuple[Size, ...]
     axes: tuple[Axis, ...]
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.buffer, self.start, self.axes))
-
     def __hash__(self) -> int:
-        # Views are keys of many dicts, and a hash of symbols takes long.
         return self._hash
 
     @property
@@ -276,6 +288,8 @@ class Runtime:
 
 
 Statement: TypeAlias = Map | Contract | Reduce | Gather | Scatter | Cumulate | Sharpen | Loop | Scan | If | Runtime
+KINDS: frozenset[type[Any]] = frozenset(get_args(Statement))
+"""The classes of statements, by which one is told from other values in less time than by `isinstance`."""
 
 
 @dataclass(frozen=True)
@@ -380,11 +394,15 @@ def views(s: Statement) -> tuple[View, ...]:
     return (*reads(s), *writes(s))
 
 
+WITH_BODY = (Loop, Sharpen, Scan)
+"""The statements that have one body."""
+
+
 def body_of(s: Statement) -> tuple[Statement, ...]:
     """Return the statements inside a statement."""
     if isinstance(s, If):
         return (*s.body, *s.orelse)
-    return s.body if isinstance(s, Loop | Sharpen | Scan) else ()
+    return s.body if isinstance(s, WITH_BODY) else ()
 
 
 def walk(statements: Iterable[Statement]) -> Iterator[Statement]:

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
-from symbptt.codegen.loop_ir.nodes import Buffer, Extent, Function, Given, Operand, Port, Statement, View
+from symbptt.codegen.loop_ir.nodes import KINDS, Buffer, Extent, Function, Given, Operand, Port, Statement, View
 
 
 def with_parts(
@@ -21,7 +21,7 @@ def with_parts(
                 return operand(value)
             case Given():
                 return Given(part(value.view), part(value.flag))
-            case tuple() if any(isinstance(item, Statement) for item in value):
+            case tuple() if value and type(value[0]) in KINDS:
                 return tuple(body(value))
             case tuple():
                 new = tuple(map(part, value))
