@@ -444,9 +444,13 @@ def _sum_of(terms: Iterable[tuple[int, Expr]]) -> Expr:
 
 def _like(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
     """Return terms with whole coefficients added up, in the order in which they come first."""
+    parted = [(sign, term, *_coefficient(term)) for sign, term in terms]
+    # Where all differ in what they are made of, none are alike, and no term is to be hashed.
+    is_unlike = len({(rest.kinds, rest.size) for *_, rest in parted}) == len(parted)
+    if is_unlike and all(factor > 0 for *_, factor, _ in parted):
+        return [(sign, term) for sign, term, _, rest in parted if not is_zero(rest)]
     count: dict[Expr, int] = {}
-    for sign, term in terms:
-        factor, rest = _coefficient(term)
+    for sign, _, factor, rest in parted:
         count[rest] = count.get(rest, 0) + sign * factor
     found = []
     for rest, factor in count.items():

@@ -507,11 +507,13 @@ def _with_marks(base: str) -> tuple[str, ...]:
     return tuple(base.rstrip("_") + "_" * n for n in range(1, MOST_ALIKE + 1))
 
 
+@cache
 def _texts(base: str, has_time: bool) -> tuple[str, ...]:
     """Return the ways in which text may have a name."""
     return (text_of_name(base) + _end(base, has_time), base, base.replace("_", ""), *_with_marks(base))
 
 
+@cache
 def _ascii_texts(base: str, has_time: bool) -> tuple[str, ...]:
     """Return the ways in which ASCII may have a name."""
     whole = in_ascii(base)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,8 @@ def signs(x: Letters) -> dict[str, Note]:
     }  # fmt: skip
 
 
+EXPLAINED = frozenset(signs(letters(())))
+"""The functions that a legend defines."""
 FEW = 16
 """Numbers of a constant that the legend shows."""
 
@@ -112,7 +114,7 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
     """Return the lines of a legend."""
     all_lines = [line for section in sections for line in section.lines]
     found = [x for line in all_lines for side in (line.left, line.right) for x in every(side, *TOLD)]
-    own = letters(_taken(lines, loss, all_lines))
+    own = cache(lambda: letters(_taken(lines, loss, all_lines)))  # most pages need none
     return (
         _shapes(lines, loss),
         *needed([lines.recursion.step, *([] if loss is None else [loss.lines.recursion.step])]),
@@ -185,16 +187,17 @@ def _shape(shape: Shape) -> Note:
     return ("(", *_listed([Count(size) for size in shape]), ")") if shape else ("a number",)
 
 
-def _signs(found: list[Expr], own: Letters) -> Iterable[Note]:
+def _signs(found: list[Expr], own: Callable[[], Letters]) -> Iterable[Note]:
     names = {"diag" if isinstance(x, Diagonal) else x.name for x in found if isinstance(x, (Call, Diagonal))}
     names |= {name.removesuffix(f"_{over}") for name in names for over in ALONG.values()}
-    yield from dict.fromkeys(text for name, text in signs(own).items() if name in names)
+    if names & EXPLAINED:
+        yield from dict.fromkeys(text for name, text in signs(own()).items() if name in names)
     if any(isinstance(x, Unit) for x in found):
-        yield (Unit(own.i, sp.Symbol("n")), ": the unit vector that has its one at ", own.i)
+        yield (Unit(own().i, sp.Symbol("n")), ": the unit vector that has its one at ", own().i)
     if any(isinstance(x, Slice) and not all(span.alone for span in x.spans) for x in found):
-        a, b = sp.Symbol(own.a.text), sp.Symbol(own.b.text)
-        part = Slice(own.v, (Span(a, sized(b - a), 1, sp.Symbol("n")),), (sized(b - a),))
-        yield ("indices begin at 0; ", part, " is from ", own.a, " up to, and without, ", own.b)
+        a, b = sp.Symbol(own().a.text), sp.Symbol(own().b.text)
+        part = Slice(own().v, (Span(a, sized(b - a), 1, sp.Symbol("n")),), (sized(b - a),))
+        yield ("indices begin at 0; ", part, " is from ", own().a, " up to, and without, ", own().b)
     elif any(isinstance(x, WITH_INDICES) for x in found):
         yield ("indices begin at 0",)
 
@@ -230,21 +233,27 @@ def _array(value: Any) -> Array:
     return Array(tuple(map(number, value.reshape(-1).tolist())), value.shape)
 
 
-def _of_parts(found: list[Expr], own: Letters) -> Iterable[Note]:
+def _of_parts(found: list[Expr], own: Callable[[], Letters]) -> Iterable[Note]:
     """Yield the meaning of functions of a part of an array."""
     split = {tuple(x.name.rsplit("_", 1)) for x in found if isinstance(x, Call) and x.of is not None and "_" in x.name}
     pairs = {pair for pair in split if pair[-1] in ALONG.values()}
     along = {x.name for x in found if isinstance(x, Along)}
     for part in ALONG.values():
         if any(over == part for _, over in pairs):
-            each = f": {own.f.text} of each {part.removesuffix('s')} of "
-            yield (Call(f"{own.f.text}_{part}", (own.A,), own.A.shape), ", of a function ", own.f, each, own.A)
+            each = f": {own().f.text} of each {part.removesuffix('s')} of "
+            yield (
+                Call(f"{own().f.text}_{part}", (own().A,), own().A.shape),
+                ", of a function ",
+                own().f,
+                each,
+                own().A,
+            )
     if along:
-        f, i = own.f.text, own.i.text
-        words = (f", of a function {f} and an index {i}: {f} of the numbers ", own.v, f" that {i} gives")
-        yield (Call(f"{f}_{i}", (own.v,), ()), *words)
+        f, i = own().f.text, own().i.text
+        words = (f", of a function {f} and an index {i}: {f} of the numbers ", own().v, f" that {i} gives")
+        yield (Call(f"{f}_{i}", (own().v,), ()), *words)
     if "norm" in along | {name for name, _ in pairs}:
-        yield (f"norm({own.v.text}) = ", Call("norm", (own.v,), ()), ", the root of the sum of squares")
+        yield (f"norm({own().v.text}) = ", Call("norm", (own().v,), ()), ", the root of the sum of squares")
 
 
 def _of_loss(lines: list[Line], loss: LossLines | None) -> Iterable[Note]:
