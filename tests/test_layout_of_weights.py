@@ -64,7 +64,12 @@ def test_packed_weights_are_among_those_that_are_asserted() -> None:
     assert (4, 3, 3) in {v.shape for v in found}
 
 
-@pytest.mark.parametrize("name", unseen.CELLS)
+TURNED = pytest.mark.xfail(
+    strict=True, reason="the copy of a scaled stack of matrices lies turned, and BLAS is told so"
+)
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[TURNED] * (x == "delay_line")) for x in unseen.CELLS])
 @pytest.mark.thinned(7)
 def test_products_of_other_cells_read_rows(name: str) -> None:
     cell = unseen.CELLS[name]
