@@ -116,6 +116,12 @@ class Printer:
         """How many statements write each buffer."""
         return Counter(view.buffer for s in walk(self.function.body) for view in writes(s))
 
+    @cached_property
+    def used(self) -> Counter[Buffer]:
+        """How often statements read or write each buffer, and what is returned once more."""
+        given = (port.view.buffer for port in self.function.results)
+        return Counter(view.buffer for s in walk(self.function.body) for view in views(s)) + Counter(given)
+
     # Operands.
 
     def text(self, scope: Scope, view: View, groups: Groups | None = None) -> str:
@@ -171,8 +177,15 @@ class Printer:
 
     def condition(self, scope: Scope, s: If, depth: int) -> list[Item]:
         flag = s.flag.buffer.name
+        inside = Counter(view.buffer for x in walk([s]) for view in views(x))
+        written = dict.fromkeys(view.buffer for x in walk([s]) for view in writes(x))
+        # What only one branch makes would have no name behind it.
+        shared = [b for b in written if b not in self.begun and b.space != "scalar" and self.used[b] > inside[b]]
         parts = [(f"if {flag}:", s.body), (f"if not {flag}:" if not s.body else "else:", s.orelse)]
         found: list[Item] = []
+        if scope.is_top and shared:
+            found.append(Allocation(tuple(map(self.allocated, shared)), depth))
+            self.begun.update(shared)
         for head, body in parts:
             if body:
                 found += [Line(head, depth), *self.body(scope, body, depth + 1)]
