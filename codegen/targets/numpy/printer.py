@@ -478,7 +478,9 @@ class Printer:
         if s.reverse:
             # A view with a negative step is written from its end, so that no reversed copy is needed.
             view, out = _flipped(view, axis), _flipped(out, axis)
-        return f"np.cumsum({self.text(scope, view)}, axis={axis - len(order)}, out={self.text(scope, out)})"
+        plain = tuple((i,) for i in range(len(order)))  # of both all axes, those of one element too
+        source, target = self.text(scope, view, plain), self.text(scope, out, plain)
+        return f"np.cumsum({source}, axis={axis - len(order)}, out={target})"
 
     # Tables.
 
