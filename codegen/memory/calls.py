@@ -32,11 +32,16 @@ def passed(scale: Scale, s: Map) -> tuple[Sum, ...]:
 
 def passed_by_product(scale: Scale, s: Contract) -> tuple[Sum, ...]:
     """Return the buffers of a product that sums over nothing, which is a ufunc with operands that repeat."""
-    if any(label not in s.labels.out for label in s.labels.a):
+    if sums(s):
         return ()
     sides = ((s.a, s.labels.a), (s.b, s.labels.b))
     uneven = sum(bool(labels) and (set(labels) != set(s.labels.out) or not is_one_row(scale, x)) for x, labels in sides)
     return buffers(scale, s.out.shape, uneven + (not is_one_row(scale, s.out)))
+
+
+def sums(s: Contract) -> bool:
+    """Answer whether a product sums over something, and is more than one element by element."""
+    return any(label not in s.labels.out for label in s.labels.a)
 
 
 def buffers(scale: Scale, shape: Shape, count: int) -> tuple[Sum, ...]:

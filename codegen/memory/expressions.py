@@ -26,7 +26,7 @@ from symbptt.codegen.loop_ir.nodes import (
     writes,
 )
 from symbptt.codegen.memory.account import Account, Scale, Sum
-from symbptt.codegen.memory.calls import buffers, is_one_row
+from symbptt.codegen.memory.calls import buffers, is_one_row, sums
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Tree, whole_power
 from symbptt.ir.scalar import Sum as Added
 from symbptt.ir.shape import Shape
@@ -97,8 +97,9 @@ class Expressions:
         axes = frozenset(i for i, axis in enumerate(operand.axes) if axis.of)
         if operand.buffer in self.folded:
             part = self.folded[operand.buffer]
-            # A product over several axes of samples is one of rows, of which the value is a view.
-            is_free = not (isinstance(part.statement, Contract) and len(part.statement.out.axes) > 2)
+            # A sum of products over several axes of samples is one of rows, of which the value is a view.
+            s = part.statement
+            is_free = not (isinstance(s, Contract) and len(s.out.axes) > 2 and sums(s))
             return Value(axes, replace(self, folded=part.inner).made(part.statement), is_free=is_free)
         is_number = not operand.buffer.shape and operand.buffer.space in ("scalar", "constant")
         return Value(axes, is_number=is_number, is_even=is_one_row(self.scale, operand))
