@@ -16,6 +16,7 @@ from symbptt.equations.notation.signs import TEXT
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.layout import noted
+from symbptt.equations.page.legend import LETTERS
 from symbptt.equations.page.lines import Page
 from symbptt.errors import ArgumentError
 from tests import brute, unseen
@@ -371,8 +372,8 @@ def assert_functions_defined(text: str) -> None:
         matrix = next((known for known in defined if known.startswith("mat_{")), name)
         name = matrix if name.startswith("mat_{") else name
         base, _, over = name.rpartition("_")
-        part = f"f_{over}" if over in ("rows", "columns") else "f_i"
-        assert name in COMMON | defined or (base in COMMON | defined and part in defined), name
+        parts = {f"{f}_{part}" for f in LETTERS["f"] for part in ([over] if over in ("rows", "columns") else LETTERS["i"])}
+        assert name in COMMON | defined or (base in COMMON | defined and parts & defined), name
     if re.search(r"\bN\b", above):
         assert "\n  N: " in text
 

@@ -67,10 +67,11 @@ OF_ALL = [
     (BACKWARD, "for hi in range(T - T % K or T, 0, -K):"),
     (BACKWARD, "for hi in range(T, T % K if T > K else 0, -K):"),
     (f"{LO}\n", f"{LO}\n        dh *= hi == T\n"),
-    ("x_b = x[lo:hi]", "x_b = x[: hi - lo]"),
 ]
+INPUT = ("x_b = x[lo:hi]", "x_b = x[: hi - lo]")
 BORDERS = [
     *((SCANNED, *edit) for edit in OF_ALL),
+    (SCANNED, "(v[lo:hi] for v in (Wc_x, x, z))", "(Wc_x[lo:hi], x[: hi - lo], z[lo:hi])"),
     (SCANNED, "np.add(dWc, ", "_forget(dWc, "),
     (SCANNED, "v[lo:hi] for v in (h, h_prev)", "v[: hi - lo] for v in (h, h_prev)"),
     (SCANNED, "(h_buffer[lo : hi + 1],)", "(h_buffer[: hi - lo + 1],)"),
@@ -81,10 +82,10 @@ BORDERS = [
     (SCANNED, "before = [[end, *v[:-1]]", "before = [[end, *[end for _ in v[:-1]]]"),
     (SCANNED, "for k in range(0, m, s)]", "for k in range(0, m - m % s, s)]"),
     (SCANNED, "for k in range(m, 0, -s)]", "for k in range(m, m % s, -s)]"),
-    *((GATED, *edit) for edit in OF_ALL),
+    *((GATED, *edit) for edit in [*OF_ALL, INPUT]),
     (GATED, "np.add(dU_gates, ", "_forget(dU_gates, "),
     (GATED, "v[lo:hi][::-1] for v in (r, z)", "v[: hi - lo][::-1] for v in (r, z)"),
-    *((MODEL, *edit) for edit in OF_ALL),
+    *((MODEL, *edit) for edit in [*OF_ALL, INPUT]),
     (MODEL, "np.add(dW_gates, ", "_forget(dW_gates, "),
     (MODEL, "out=dx[lo:hi].reshape(K * B, m)", "out=dx[: hi - lo].reshape(K * B, m)"),
 ]  # fmt: skip
