@@ -328,17 +328,20 @@ def test_sympy_lines_of_the_zoo(name: str) -> None:
 
 
 def assert_sympy(cell: sb.Cell) -> None:
-    lines = sb.derive(cell).to_sympy()
+    derivation = sb.derive(cell)
+    lines, written = derivation.to_sympy(), derivation.all_names.ascii
     sizes = small(cell)
     page, data = page_of(cell, sizes)
-    values = {f"{k}_prev" if k in cell.step.next else k: v for k, v in _arrays(data).items()}
-    values |= {a.name: np.asarray(a.default) for a in cell.arguments if a.role == "const" and a.default is not None}
+    values = {written[k] + "_prev" * (k in cell.step.next): v for k, v in _arrays(data).items()}
+    values |= {
+        written[a.name]: np.asarray(a.default) for a in cell.arguments if a.role == "const" and a.default is not None
+    }
     given = {**data.params, **{k: v[0, 0] for k, v in data.inputs.items()}, **{k: v[0] for k, v in data.state.items()}}
     wanted = one_step(cell, given)
     for name, line in lines.items():
         values[name] = _numbers(line, values, sizes)
     for name, value in wanted.items():
-        np.testing.assert_allclose(np.squeeze(values[name]), np.squeeze(value), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(np.squeeze(values[written[name]]), np.squeeze(value), rtol=1e-10, atol=1e-12)
     assert page is not None
 
 

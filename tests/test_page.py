@@ -372,7 +372,9 @@ def assert_functions_defined(text: str) -> None:
         matrix = next((known for known in defined if known.startswith("mat_{")), name)
         name = matrix if name.startswith("mat_{") else name
         base, _, over = name.rpartition("_")
-        parts = {f"{f}_{part}" for f in LETTERS["f"] for part in ([over] if over in ("rows", "columns") else LETTERS["i"])}
+        parts = {
+            f"{f}_{part}" for f in LETTERS["f"] for part in ([over] if over in ("rows", "columns") else LETTERS["i"])
+        }
         assert name in COMMON | defined or (base in COMMON | defined and parts & defined), name
     if re.search(r"\bN\b", above):
         assert "\n  N: " in text
