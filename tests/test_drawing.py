@@ -348,6 +348,8 @@ def test_no_style_of_a_column_has_type_under_five_points():
     ("lstm", 3, {}, ["1 step (--steps 1)"]),
     ("attention", 2, {}, ["1 step (--steps 1)"]),
     ("mlstm", 2, {"saved": False}, ["1 step (--steps 1)"]),
+    ("quaternion", 3, {}, ["1 step (--steps 1) with saved=False (--no-saved)",
+                           "1 step (--steps 1) with backward=False (without --backward)"]),
     ("mlstm", 1, {}, ["saved=False (--no-saved)", "backward=False (without --backward)"]),
 ])  # fmt: skip
 def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):

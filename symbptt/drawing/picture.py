@@ -167,10 +167,7 @@ def _drawn(graph: nx.DiGraph, saved: bool, width: str) -> Picture:
 
 def _that_fit(graph: nx.DiGraph, saved: bool) -> Iterator[str]:
     """Yield reductions of a graph that fit into one column: the parts left out, in words."""
-    short = graph if graph.graph["steps"] == 1 else _first_step(graph)
-    forward = short.subgraph(
-        node for node, role in short.nodes(data="role") if role in (*FORWARD, "param", "const", "loss")
-    )
+    short, forward = _shorter(graph)
     one = [] if short is graph else ["1 step (--steps 1)"]
     no_lines, no_adjoints = ["saved=False (--no-saved)"], ["backward=False (without --backward)"]
     less = [
@@ -188,6 +185,20 @@ def _that_fit(graph: nx.DiGraph, saved: bool) -> Iterator[str]:
         # Leaving out less is better: a remedy that contains a smaller one is not offered.
         if not any(set(other) < set(words) for other in fitting):
             yield " with ".join(words)
+
+
+def _shorter(graph: nx.DiGraph) -> tuple[nx.DiGraph, nx.DiGraph]:
+    """Return one step of a graph, and that without its backward pass."""
+    of_steps = getattr(graph, "_of_steps", None)
+    if of_steps is not None:  # the first of many steps is not as wide as a step that is the last too
+        return graph if graph.graph["steps"] == 1 else of_steps(1, _has_adjoints(graph)), of_steps(1, False)
+    short = graph if graph.graph["steps"] == 1 else _first_step(graph)
+    roles = (*FORWARD, "param", "const", "loss")
+    return short, short.subgraph(node for node, role in short.nodes(data="role") if role in roles)
+
+
+def _has_adjoints(graph: nx.DiGraph) -> bool:
+    return any(role == "adjoint" for _, role in graph.nodes(data="role"))
 
 
 def _first_step(graph: nx.DiGraph) -> nx.DiGraph:
@@ -225,7 +236,7 @@ class _Frame:
 
 
 def _composed(graph: nx.DiGraph, grid: Grid, wiring: Wiring, style: Style) -> Picture:
-    backward = any(role == "adjoint" for _, role in graph.nodes(data="role"))
+    backward = _has_adjoints(graph)
     names = {node: runs_of(data["latex"]) for node, data in graph.nodes(data=True)}
     small = {node: _small(graph, node) if style.small else ((), "") for node in grid.places}
     wide = {node: _room(graph.nodes[node]["role"], names[node], small[node][0], style) for node in grid.places}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import networkx as nx
 
@@ -28,6 +30,11 @@ class Unrolled(nx.DiGraph):
     """The unrolled computation of a cell or a model: a `networkx.DiGraph` that a notebook shows as a picture."""
 
     _size: tuple[int, int] | None = None
+    _of_steps: Callable[[int, bool], Unrolled] | None = None
+    """The same over another number of steps, with a backward pass or without; a copy does not know it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_of_steps"}
 
     def svg(self, *, saved: bool = True, width: str = "double") -> str:
         """Return the picture as SVG; `saved` and `width` as of `symbptt graph`: lines of what is kept for the backward pass
@@ -82,6 +89,7 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
     graph = Unrolled(name=target.name, steps=steps)
     unroll_recursion(sources[0], head, steps, backward, Growth(graph, plain_name))
     graph._size = len(graph), graph.number_of_edges()
+    graph._of_steps = lambda steps, backward: unroll(target, steps, backward=backward)
     return graph
 
 
