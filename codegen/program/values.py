@@ -60,10 +60,6 @@ class Values:
         """Return the sweep and the region in which a value is computed."""
         return self.program.places.get(id, "")
 
-    def is_carry(self, id: int) -> bool:
-        """Answer whether a value is the incoming cotangent of a state."""
-        return id in self.program.carry.values()
-
     def whole(self, id: int) -> int:
         """Return the value in whose place a value lies."""
         while id in self.parts:
