@@ -4,14 +4,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
 
 from symbptt.codegen.loop_ir.interpret import strided
-from symbptt.codegen.loop_ir.nodes import Axis, Buffer, Contract, View
+from symbptt.codegen.loop_ir.nodes import Axis, Buffer, Contract, Function, If, Map, Port, View
 from symbptt.codegen.loop_ir.views import permuted, point, repeated, reshaped, span, whole, with_new
 from symbptt.codegen.targets.numpy import index
-from symbptt.codegen.targets.numpy.index import Names, Shown, view_text
+from symbptt.codegen.targets.numpy.functions import Text, function_text
+from symbptt.codegen.targets.numpy.index import Names, Shown, names_of, view_text
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.ir.node import Product
+from symbptt.ir.scalar import Num, Prod, Ref, Sum
+from symbptt.ir.shape import named_size
 
 A = whole(Buffer("a", (4, 6, 5), "argument"))
 ROW = whole(Buffer("r", (24,), "argument"))
@@ -113,3 +117,36 @@ def test_a_product_is_the_call_that_its_axes_allow(spec: str) -> None:
     np.testing.assert_allclose(arrays["z"], expected, rtol=1e-13)
     if result:
         assert call.function == PRODUCTS[spec]
+
+
+def branches() -> Function:
+    """y = 3 (a a + 1) where the flag holds, else 3 (a a a): each branch makes the same temporary, which is read behind them, and
+    another one of its own."""
+    n = named_size("n")
+    given, flag = Buffer("g", (n,), "argument"), Buffer("flag", (), "argument", "bool")
+    shared, own = Buffer("s", (n,), "temporary"), Buffer("u", (n,), "temporary")
+    y = Buffer("y", (n,), "result")
+
+    def times(out: Buffer, *factors: Buffer) -> Map:
+        return Map(whole(out), Prod(tuple(Ref(i) for i in range(len(factors)))), tuple(map(whole, factors)))
+
+    one = Map(whole(shared), Sum(((1, Ref(0)), (1, Num(sp.S.One)))), (whole(own),))
+    body = (
+        If(whole(flag), (times(own, given, given), one), (times(own, given, given), times(shared, own, given))),
+        Map(whole(y), Prod((Num(sp.Integer(3)), Ref(0))), (whole(shared),)),
+    )
+    ports = (Port("param", "g", whole(given)), Port("flag", "flag", whole(flag)))
+    return Function("f", (n,), ports, (), (shared, own, y), body, (Port("result", "y", whole(y)),))
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_each_branch_makes_the_arrays_that_it_uses(flag: bool) -> None:
+    """An array that one branch has made has no name in the other."""
+    f = branches()
+    text = Text(names_of({}), lambda _: "", {})
+    code = function_text("def f(g, flag, sizes, dtype):", f, text, ["pass"], lambda _: ["return y"])
+    space: dict[str, Any] = {"np": np}
+    exec(code, space)
+    g = np.array([2.0, 5.0])
+    wanted = 3 * (g * g + 1) if flag else 3 * g**3
+    np.testing.assert_array_equal(space["f"](g, flag, {"n": 2}, float), wanted)

@@ -186,9 +186,11 @@ class Printer:
         if scope.is_top and shared:
             found.append(Allocation(tuple(map(self.allocated, shared)), depth))
             self.begun.update(shared)
+        before = frozenset(self.begun)
         for head, body in parts:
             if body:
                 found += [Line(head, depth), *self.body(scope, body, depth + 1)]
+                self.begun = {*before}  # nor would it have one in the other branch
         return found
 
     def sharpen(self, scope: Scope, s: Sharpen) -> list[Item]:
