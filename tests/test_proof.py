@@ -148,6 +148,12 @@ def test_what_has_no_version_over_a_field_is_not_proved() -> None:
     assert "np.sort has no version over a field" in text and "proved nowhere: dx, dh_0, dw" in text
 
 
+@pytest.mark.parametrize("proof", ["no", 0, None])
+def test_proof_is_asked_for_by_a_truth(proof: Any) -> None:
+    with pytest.raises(sb.ArgumentError, match="proof is True or False, got"):
+        sb.verify(min_gru, proof=proof)
+
+
 # Mistakes are found.
 
 GATED, SCANNED = sb.compile(lstm), sb.compile(scanned)

@@ -11,6 +11,7 @@ import threading
 import tokenize
 import traceback
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from symbptt.errors import SymbpttError, TargetError
@@ -50,7 +51,8 @@ def load_function(target: str) -> Any:
     if not colon or not file:
         raise TargetError(f"a function is named as path/to/backward.py:name, got {target!r}")
     members = _from_file(Path(file))
-    functions = [key for key, value in members.items() if callable(value) and not key.startswith("_")]
+    # Functions written in a file, not the roles and classes that it imports.
+    functions = [key for key, value in members.items() if isinstance(value, FunctionType) and not key.startswith("_")]
     if name in members and not callable(members[name]):
         raise TargetError(f"{name} of {file} is no function but a {type(members[name]).__name__}")
     if name not in members:

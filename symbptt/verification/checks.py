@@ -85,6 +85,8 @@ def verify(
         raise ArgumentError(
             f"verify takes a cell, a model or a kernel, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
+    if not isinstance(proof, bool | np.bool_):
+        raise ArgumentError(f"verify: proof is True or False, got {proof!r}")
     asked = asked_of(target.target if isinstance(target, Kernel) else target, inputs, params, domain)
     kernel = target if isinstance(target, Kernel) else compile_cell(target)
     if kernel.clip_adjoint is not None:
