@@ -499,6 +499,7 @@ def test_header_is_read_by_cpp(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", [lstm, delay_rnn, stack_rnn, cut_cell, token_cell], ids=lambda cell: cell.name)
+@pytest.mark.thinned(1, 3)
 def test_sanitizers_find_nothing(cell: sb.Cell, kind: str, tmp_path: Path) -> None:
     """No access outside the arrays, each of which lies alone on the heap, and nothing undefined."""
     source = sb.c_source(cell)

@@ -254,6 +254,7 @@ CHANGED = (lstm, min_gru, mlstm, odd)
     [cell if cell in CHANGED else pytest.param(cell, marks=pytest.mark.long) for cell in [*CELLS.values(), odd]],
     ids=lambda cell: cell.name,
 )
+@pytest.mark.thinned(1, 3)
 def test_each_pass_alone_keeps_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [(step, place) for step in PASSES])
 
@@ -261,7 +262,7 @@ def test_each_pass_alone_keeps_the_values_and_the_laws(cell: sb.Cell) -> None:
 @pytest.mark.long
 @EVERY_CELL
 @pytest.mark.parametrize("step", PASSES, ids=lambda step: step.__name__)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 5)
 def test_pass_is_idempotent_and_leaves_its_program_alone(cell: sb.Cell, step: Callable[[Program], Program]) -> None:
     program = program_of(derive(cell.step))
     before = source(place(program), "0", "")
@@ -356,7 +357,7 @@ def test_any_name_is_safe(where: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("where", PLACES)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_any_other_name_is_safe(where: str) -> None:
     assert not failures(where, MORE)
 

@@ -267,7 +267,7 @@ def test_text_that_matplotlib_sets_lies_within_its_box(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(1, 4)
+@pytest.mark.thinned(1, 9)
 def test_text_of_any_cell_that_matplotlib_sets_lies_within_its_box(name):
     assert_painted_text_within(picture(name, 2))
 

@@ -24,6 +24,7 @@ def fitting(cell):
 
 @EVERY
 @pytest.mark.parametrize("norm", ["2", "max"])
+@pytest.mark.thinned(1, 5)
 def test_bounds_are_no_sum_over_ways_through_the_rounds(name, norm):
     def sizes(rounds):
         trees = sb.vanishing_condition(MAKERS[name](rounds), norm=norm).entries.values()
@@ -90,7 +91,7 @@ def text_of(name, rounds):
 
 
 @EVERY
-@pytest.mark.thinned(5, 3)
+@pytest.mark.thinned(5, 7)
 def test_texts_of_theorems_grow_as_the_rounds(name):
     text_of(name, 1)
     (short, first), (long, second) = text_of(name, 6), text_of(name, 12)
@@ -136,6 +137,6 @@ def test_cuts_between_rounds_cost_no_more_than_some_tightness(name, monkeypatch)
         ("predictive_coding", 10),
     ],
 )
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 def test_reports_of_many_rounds_are_made(name, rounds):
     assert sb.analyze(MAKERS[name](rounds), steps=60).text()

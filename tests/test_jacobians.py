@@ -116,6 +116,7 @@ def test_printed_inputs_and_parameters_are_what_the_function_does(cell: sb.Cell)
 
 @pytest.mark.long
 @pytest.mark.parametrize("cell", [*OWN, *zoo.CELLS.values()], ids=lambda cell: cell.name)
+@pytest.mark.thinned(1, 3)
 def test_every_printed_block_is_what_the_function_does(cell: sb.Cell) -> None:
     assert_jacobians_read(cell, small(cell))
 

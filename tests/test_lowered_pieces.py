@@ -162,6 +162,7 @@ def test_pieces_of_states_that_change_places(cell: sb.Cell) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*unseen.CELLS, *public_cells.CELLS])
+@pytest.mark.thinned(1, 3)
 def test_pieces_of_cells_from_elsewhere(name: str) -> None:
     cell = {**unseen.CELLS, **public_cells.CELLS}[name]
     with np.errstate(all="ignore"):

@@ -188,7 +188,7 @@ def drawn_masks(steps: int, samples: int, kinds: str) -> dict[str, Any]:
     return {"lengths": lengths if "l" in kinds else None, "reset": reset if "r" in kinds else None}
 
 
-@pytest.mark.thinned(29)
+@pytest.mark.thinned(29, 3)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("kinds", ["l", "r", "lr", ""])
 def test_lengths_and_resets_are_statements(kinds: str, name: str) -> None:
@@ -318,6 +318,7 @@ def test_one_step_back_of_all_steps_at_once(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*unseen.CELLS, *public_cells.CELLS])
+@pytest.mark.thinned(1, 3)
 def test_cells_from_elsewhere(name: str) -> None:
     cell = {**unseen.CELLS, **public_cells.CELLS}[name]
     for passes in (PASSES, NEUTRAL):

@@ -67,7 +67,7 @@ SHOWN = ["gru", "second_order", "delay_rnn"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in SHOWN else pytest.mark.long) for x in CELLS])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 5)
 def test_masked_page_of_any_cell_reads_as_the_kernel_computes(name: str) -> None:
     sizes = sizes_of(CELLS[name])
     for i, style in enumerate(("textbook", "loop")):

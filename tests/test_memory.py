@@ -314,7 +314,7 @@ PEAK_SIZES = {"m": 8, "n": 64}
 @pytest.mark.parametrize("share", [None, 0, 3, 20])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_peak_is_as_predicted(name: str, at: str, share: int | None) -> None:
     model, (T, B) = sb.model(zoo.CELLS[name], error, at=at), (1000, 8)
     whole = kernel_of(model, "all").plan.peak(T, B, **PEAK_SIZES)

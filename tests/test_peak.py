@@ -155,7 +155,7 @@ def test_budget_that_is_accepted_is_kept(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 4)
+@pytest.mark.thinned(1, 11)
 def test_peaks_of_all_cells_are_as_predicted(name: str) -> None:
     cases = itertools.product(KINDS, ("all", "sqrt", "bytes"))
     kinds = itertools.product(MASKS, (np.float64, np.float32))

@@ -128,6 +128,7 @@ STAGES = {
     "make",
     [pytest.param(name, marks=[] if name == "rolled" else pytest.mark.long) for name in (*BODIES, "coupled")],
 )
+@pytest.mark.thinned(1, 4)
 def test_every_stage_grows_little_more_than_the_rounds(make):
     def counts(rounds):
         cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)

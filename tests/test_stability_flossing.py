@@ -109,6 +109,7 @@ def test_gradients_agree_with_differences_in_the_zoo(name: str, grows: None) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(set(zoo.CELLS) - SURROGATES - set(QUICK)))
+@pytest.mark.thinned(1, 3)
 def test_gradients_agree_with_differences_in_all_of_the_zoo(name: str, grows: None) -> None:
     check(zoo.CELLS[name], oracle.draw(zoo.CELLS[name], STEPS, BATCH, unseen.SIZES, seed=2, scale=0.5), 2, most=6)
 
