@@ -60,6 +60,7 @@ def assert_gradients_in_blocks(cell: sb.Cell, length: int, masks: dict[str, Any]
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize("cell", FEW, ids=lambda cell: cell.name)
+@pytest.mark.thinned(5)
 def test_blocks_of_any_length_give_the_same(cell: sb.Cell, length: int, masks: str) -> None:
     assert_gradients_in_blocks(cell, length, MASKS[masks])
 

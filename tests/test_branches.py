@@ -266,6 +266,7 @@ def with_zeros(cell: sb.Cell, steps: int, batch: int, size: int = 3) -> Any:
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"truncation": sb.Window(9)}], ids=str)
 @pytest.mark.parametrize(("steps", "batch", "size"), [(0, 1, 1), (1, 1, 1), (2, 1, 3), (5, 2, 3)])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+@pytest.mark.thinned(5)
 def test_branch_has_the_gradient_of_the_plain_function(
     cell: sb.Cell, steps: int, batch: int, size: int, options: Any
 ) -> None:

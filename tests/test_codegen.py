@@ -474,6 +474,7 @@ def test_gradients_of_inputs_are_arrays_of_their_own_and_are_written_once(cell: 
 
 
 @EVERY_CELL
+@pytest.mark.thinned(5)
 def test_numbers_are_put_together_when_the_module_is_written(cell: sb.Cell) -> None:
     assert not re.search(
         r"np\.(add|subtract|multiply|divide)\(\(?-?[\d.]+\)?, \(?-?[\d.]+\)?[,)]", kernel_of(cell).source

@@ -62,6 +62,7 @@ def test_no_equation_shows_stacked_weights_of_several_gates(cell: sb.Cell) -> No
 
 
 @EVERY
+@pytest.mark.thinned(5)
 def test_what_no_step_changes_has_no_index_of_steps(cell: sb.Cell) -> None:
     text = kernel_of(cell).source
     once = text[text.index("# before the loop: what needs no adjoint") :]

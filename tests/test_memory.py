@@ -140,6 +140,7 @@ def test_mean_and_clipping_are_no_exception() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
+@pytest.mark.thinned(3)
 def test_run_with_checkpoints_is_a_run(steps: int) -> None:
     sizes = {"m": 2, "n": 3, "v": 4}
     assert_run_is_the_same(odd, brute.data_of(odd, steps, 2, sizes), sizes)

@@ -190,6 +190,7 @@ def everything(cell: sb.Cell) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+@pytest.mark.thinned(4)
 def test_no_form_shows_a_code_point(cell: sb.Cell) -> None:
     for form, said in everything(cell).items():
         assert re.search(r"[Uu]\+?[0-9A-Fa-f]{4}|\\u[0-9a-f]{4}", said.replace("&#x", "")) is None, form

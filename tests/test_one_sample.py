@@ -60,6 +60,7 @@ def refusal(run: Callable[[], Any]) -> str:
 
 
 @pytest.mark.parametrize("name", WRONG)
+@pytest.mark.thinned(5)
 def test_what_does_not_fit_a_jacobian_is_told(name: str) -> None:
     to, params, inputs, state, words = WRONG[name]
     d = sb.derive(CELL[to])

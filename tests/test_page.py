@@ -402,6 +402,7 @@ def of_output_rows(y: Output["k n"]):
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(4)
 def test_what_a_loss_leaves_out_and_functions_of_parts_are_defined(at: str, reduction: str) -> None:
     model = sb.model(by_parts, of_output_rows, at=at, reduction=reduction)
     assert_defined(model)

@@ -182,6 +182,7 @@ MISTAKES: dict[str, tuple[Pass, str, Callable[..., Any]]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.thinned(3)
 def test_planted_mistake_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     step, function, wrong = MISTAKES[name]
     monkeypatch.setattr(sys.modules[step.__module__], function, wrong)

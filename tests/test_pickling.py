@@ -169,6 +169,7 @@ print("same")
 
 
 @pytest.mark.parametrize("way", ["notebook", "exec", "script"])
+@pytest.mark.thinned(3)
 def test_cells_of_a_notebook_reach_workers(way, tmp_path):
     pytest.importorskip("joblib")
     pytest.importorskip("cloudpickle")

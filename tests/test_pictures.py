@@ -131,6 +131,7 @@ def test_labels_say_units(name, x, y):
 
 
 @pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+@pytest.mark.thinned(5)
 def test_same_data_give_the_same_bytes_and_leave_settings_alone(draw):
     before = dict(matplotlib.rcParams)
     assert png(draw(None, "cell")) == png(draw(None, "cell"))

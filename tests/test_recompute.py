@@ -72,6 +72,7 @@ def names(plan: Any) -> list[str]:
         ("slstm", ["u_m"], ["u_m", "f_1", "i_1"]),
     ],
 )
+@pytest.mark.thinned(3)
 def test_cheap_values_of_what_is_kept_are_computed_again(name: str, free: list[str], spared: list[str]) -> None:
     cell = cell_named(name)
     assert names(kernel_of(cell, "all").plan) == free

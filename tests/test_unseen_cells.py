@@ -46,6 +46,7 @@ def test_states_and_gradients_agree_with_complex_steps(name: str, steps: int, ba
 
 
 @EVERY
+@pytest.mark.thinned(5)
 def test_one_sample_without_a_batch_axis_gives_the_same(name: str) -> None:
     params, inputs, state = groups_of(name, 3, 1)
     kernel = kernel_of(name)

@@ -198,6 +198,7 @@ def some_now(names: Iterable[str], now: tuple[str, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize("wrong", some_now(MISTAKES, QUICK))
+@pytest.mark.thinned(3)
 def test_wrong_backward_pass_is_caught_and_the_blocks_are_named(wrong: str) -> None:
     report = sb.check_backward(rnn, lambda *arguments: rnn_backward(*arguments, wrong=wrong))
     assert not report.passed
