@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import linecache
 from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
-
-from symbptt.syntax import parse
 
 
 @lru_cache(maxsize=128)
@@ -24,9 +21,18 @@ def check_parsed(text: str, file: str) -> None:
     _checked(code_of, text, file)
 
 
-def parsed(text: str, file: str) -> ast.AST:
-    """Return the tree of a text that symbptt wrote, and assert that it is Python."""
-    return _checked(parse, text, file)
+def names_read(text: str, file: str) -> set[str]:
+    """Return the names that a text which symbptt wrote takes from outside of its functions, attributes among them, and assert
+    that it is Python.
+
+    The compiler knows them; a walk of the syntax tree would take ten times as long.
+    """
+    return _names(_checked(lambda text, file: compile(text, file, "exec"), text, file))
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (_names(value) for value in code.co_consts if isinstance(value, CodeType))
+    return {*code.co_names}.union(*inner)
 
 
 def _checked(read: Callable[[str, str], Any], text: str, file: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
+from operator import is_
 from typing import Any
 
 from symbptt.codegen.loop_ir.nodes import KINDS, Buffer, Extent, Function, Given, Operand, Port, Statement, View
@@ -16,17 +17,15 @@ def with_parts(
     """Return a statement whose operands and bodies are what two functions make of them."""
 
     def part(value: Any) -> Any:
-        match value:
-            case View() | Extent():
-                return operand(value)
-            case Given():
-                return Given(part(value.view), part(value.flag))
-            case tuple() if value and type(value[0]) in KINDS:
-                return tuple(body(value))
-            case tuple():
-                new = tuple(map(part, value))
-                return value if all(x is y for x, y in zip(new, value, strict=True)) else new
-        return value
+        kind = type(value)
+        if kind is View or kind is Extent:
+            return operand(value)
+        if kind is Given:
+            return Given(part(value.view), part(value.flag))
+        if kind is not tuple or not value:
+            return value
+        new = tuple(body(value)) if type(value[0]) in KINDS else tuple(map(part, value))
+        return value if len(new) == len(value) and all(map(is_, new, value)) else new
 
     kind: Any = type(s)
     changed = {name: new for name in _names(kind) if (new := part(old := getattr(s, name))) is not old}
@@ -45,6 +44,8 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 def with_buffers(f: Function, new: Mapping[Buffer, Buffer]) -> Function:
     """Return a function with other buffers, of the same shapes, in place of its own."""
+    if not new:
+        return f
     # Several buffers may become one, which is allocated once.
     kept = tuple(dict.fromkeys(new.get(b, b) for b in f.buffers))
     results = tuple(Port(p.group, p.name, _view(p.view, new)) for p in f.results)

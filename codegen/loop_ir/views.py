@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from symbptt.codegen.loop_ir.nodes import Axis, Buffer, View
 from symbptt.ir.shape import Shape, Size, size
@@ -21,25 +20,24 @@ def is_whole(view: View) -> bool:
 
 def point(view: View, axis: int, at: Size) -> View:
     """Return the part of a view at one index of an axis, which is dropped."""
-    moved = _moved(view, axis, at)
-    return replace(moved, axes=(*view.axes[:axis], *view.axes[axis + 1 :]))
+    return View(view.buffer, _moved(view, axis, at), (*view.axes[:axis], *view.axes[axis + 1 :]))
 
 
 def span(view: View, axis: int, start: Size, length: Size, step: int = 1) -> View:
     """Return a part of a view along an axis; with a negative step it runs backward from `start`."""
     old = view.axes[axis]
     new = Axis(length, old.of, size(old.step * step))
-    return replace(_moved(view, axis, start), axes=(*view.axes[:axis], new, *view.axes[axis + 1 :]))
+    return View(view.buffer, _moved(view, axis, start), (*view.axes[:axis], new, *view.axes[axis + 1 :]))
 
 
 def permuted(view: View, order: Sequence[int]) -> View:
     """Return a view with its axes in another order."""
-    return replace(view, axes=tuple(view.axes[i] for i in order))
+    return View(view.buffer, view.start, tuple(view.axes[i] for i in order))
 
 
 def with_new(view: View, axis: int, length: Size = 1) -> View:
     """Return a view with one axis more, along which it repeats."""
-    return replace(view, axes=(*view.axes[:axis], Axis(length), *view.axes[axis:]))
+    return View(view.buffer, view.start, (*view.axes[:axis], Axis(length), *view.axes[axis:]))
 
 
 def repeated(view: View, shape: Shape) -> View:
@@ -48,7 +46,7 @@ def repeated(view: View, shape: Shape) -> View:
     axes = [Axis(n) for n in shape[:lead]]
     # An axis that moves along no axis of the buffer repeats its element.
     axes += [a if a.length == n else Axis(n) for a, n in zip(view.axes, shape[lead:], strict=True)]
-    return replace(view, axes=tuple(axes))
+    return View(view.buffer, view.start, tuple(axes))
 
 
 def split(axis: Axis, lengths: Sequence[Size]) -> tuple[Axis, ...]:
@@ -75,11 +73,11 @@ def reshaped(view: View, shape: Shape) -> View | None:
             product = size(product * lengths[-1])
         axes += split(axis, lengths)
     axes += [Axis(1) for length in left if length == 1]
-    return replace(view, axes=tuple(axes)) if len(axes) == len(shape) else None
+    return View(view.buffer, view.start, tuple(axes)) if len(axes) == len(shape) else None
 
 
-def _moved(view: View, axis: int, by: Size) -> View:
+def _moved(view: View, axis: int, by: Size) -> tuple[Size, ...]:
+    """Return where the elements of a view at one index of an axis start."""
     old = view.axes[axis]
     # A diagonal axis moves along both axes of the buffer.
-    start = tuple(size(s + by * old.step) if i in old.of else s for i, s in enumerate(view.start))
-    return replace(view, start=start)
+    return tuple(size(s + by * old.step) if i in old.of else s for i, s in enumerate(view.start))

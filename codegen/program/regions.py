@@ -22,14 +22,14 @@ NEAR = (BLOCK, LOOP, TAIL)
 
 def place(p: Program) -> Program:
     """Return the program with a place for each value it needs, such as `forward loop` or `backward after`."""
-    g = p.graph
+    g, varying = p.graph, p.varying
     states = [p.leaves[a.name] for a in p.of_role("state")]
     forward = g.ancestors(p.forward_roots)
-    places = _regions(g, forward, "forward", p.varying, states, list(p.next.values()))
+    places = _regions(g, forward, "forward", varying, states, list(p.next.values()))
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
-    places |= _regions(g, backward, "backward", p.varying, list(p.carry.values()), list(p.recurrent.values()))
+    places |= _regions(g, backward, "backward", varying, list(p.carry.values()), list(p.recurrent.values()))
     laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written in it
-    places |= _in_tails(p, places)
+    places |= _in_tails(p, places, varying)
     places |= _in_blocks(p, places) | laid
     return replace(p, places=places, front=frozenset(id for id in p.front if not _is_kept_apart(p, places, id)))
 
@@ -47,14 +47,14 @@ def is_near(places: Mapping[int, str], sweep: str, id: int) -> bool:
     return places[id] in {f"{sweep} {region}" for region in NEAR}
 
 
-def _in_tails(p: Program, places: Mapping[int, str]) -> dict[int, str]:
+def _in_tails(p: Program, places: Mapping[int, str], varying: set[int]) -> dict[int, str]:
     """Return the places of values that no later step needs and that move into the epilogue of each block.
 
     There what they read is still in the cache, and sums over steps are accumulated block by block. A table that is
     scattered into by index is collected after the loop, for it is large, unless something else reads the table of each
     sample.
     """
-    g, varying = p.graph, p.varying
+    g = p.graph
     # Without states there is no loop over steps, and everything is computed for all steps at once.
     late = [id for id, where in places.items() if where.endswith(AFTER)] if p.next else []
     readers = {id: set(g.readers(id)) & places.keys() for id in late}

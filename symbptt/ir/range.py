@@ -101,7 +101,8 @@ class Ranges:
 
     def of_expression(self, expr: sp.Expr, args: Mapping[sp.Expr, int]) -> tuple[Bounds, Hazards]:
         """Return bounds and hazards of an expression over symbols that stand for values."""
-        read = {symbol: id for symbol, id in args.items() if symbol in expr.free_symbols}
+        free = expr.free_symbols  # asked once: SymPy looks through the whole expression each time
+        read = {symbol: id for symbol, id in args.items() if symbol in free}
         expr = expr.xreplace({symbol: self._compared(id) for symbol, id in read.items()})
         told = self._told(int(s.name[1:]) for s in expr.free_symbols)
         return bounds_of(expr, told.bounds), hazards_of(expr, told)

@@ -25,8 +25,11 @@ def named_size(name: str) -> sp.Symbol:
 
 def size(value: Size) -> Size:
     """Return `value` in its one normal form: an int, or an expanded polynomial."""
-    if isinstance(value, int):
-        return value
+    return value if isinstance(value, int) else _expanded(value)
+
+
+@lru_cache(2**14)
+def _expanded(value: sp.Expr) -> Size:
     value = sp.expand(value)
     return int(value) if value.is_Integer else value
 

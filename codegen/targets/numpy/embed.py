@@ -16,7 +16,7 @@ from functools import cache
 from types import ModuleType
 
 from symbptt import ops, special
-from symbptt.codegen.load import parsed
+from symbptt.codegen.load import names_read
 from symbptt.codegen.runtime import (
     arguments,
     call,
@@ -80,38 +80,43 @@ def embedded(
 ) -> tuple[str, set[str]]:
     """Return the definitions that a module contains: those that its text reads and `roots`, in the order of the files;
     and the names among these that the module itself must define. `files` tells the files of names that are choices."""
-    known, todo = _names(files or {}), [*roots, *sorted(_read(parsed(text, FILE)))]
+    known, todo = {**_first(), **(files or {})}, [*roots, *sorted(names_read(text, FILE))]
     found, own = dict[str, Definition](), set[str]()
     while todo:
         name = todo.pop()
         if name in _own_names():
             own.add(name)
         elif name in known and name not in found:
-            found[name] = known[name]
+            found[name] = _definition(known[name], name)
             todo += sorted(found[name].reads)
-    return _joined(_ordered(found.values())), own
+    return _joined(sorted(found.values(), key=lambda d: _places()[d.file, d.name])), own
 
 
 def defined() -> set[str]:
     """Return all names that modules may define for the runtime, or contain of it."""
-    return {d.name for file in (*RUNTIME, *OWN) for d in definitions(file)} | _remaining().keys()
+    return {name for file in (*RUNTIME, *OWN) for name in _names(file)} | _remaining().keys()
 
 
 @cache
 def _own_names() -> frozenset[str]:
-    return frozenset(d.name for file in OWN for d in definitions(file))
-
-
-def _names(files: Mapping[str, ModuleType]) -> dict[str, Definition]:
-    """Return the definitions of the runtime by name; of a name that several files define, that of the given file, else
-    of the first."""
-    return _first() | {name: d for name, file in files.items() for d in definitions(file) if d.name == name}
+    return frozenset(name for file in OWN for name in _names(file))
 
 
 @cache
-def _first() -> dict[str, Definition]:
-    # Reversed, so that of several files with one name the first prevails.
-    return {d.name: d for file in RUNTIME[::-1] for d in definitions(file)} | _remaining()
+def _names(file: ModuleType) -> tuple[str, ...]:
+    """Return the names that a file defines: quickly, for a module needs the text of few of them."""
+    return tuple(name for node in statements(inspect.getsource(file)) for name in _defined(node))
+
+
+@cache
+def _first() -> dict[str, ModuleType]:
+    """Return the first file that defines each name; those written from records belong to the file of their caller."""
+    found = {name: file for file in RUNTIME[::-1] for name in _names(file)}
+    return found | dict.fromkeys(_remaining(), saturation)
+
+
+def _definition(file: ModuleType, name: str) -> Definition:
+    return _remaining().get(name) or next(d for d in definitions(file) if d.name == name)
 
 
 @cache
@@ -121,22 +126,19 @@ def _remaining() -> dict[str, Definition]:
     for name, remainder in ops.REMAINING.items():
         words = f"Return {remainder.text} of a large a, by e = exp(-|a|)."
         lines = [f"def _{name}(e):", f'    """{words}"""', f"    return {remainder.code}"]
-        found[f"_{name}"] = Definition("ops", f"_{name}", "\n".join(lines), frozenset())
+        found[f"_{name}"] = Definition(saturation.__name__, f"_{name}", "\n".join(lines), frozenset())
     return found
-
-
-def _ordered(found: Iterable[Definition]) -> list[Definition]:
-    """Return definitions in the order of the files, and of each file's lines."""
-    return sorted(found, key=lambda d: _places()[d.file, d.name])
 
 
 @cache
 def _places() -> dict[tuple[str, str], int]:
-    """Return the position of each definition; those written from records come after their caller."""
-    order: list[Definition] = []
-    for file in RUNTIME:
-        order += [*definitions(file), *(_remaining().values() if file is saturation else ())]
-    return {(d.file, d.name): i for i, d in enumerate(order)}
+    """Return the position of each definition, by file and line; those written from records come after their caller."""
+    order = [
+        (file.__name__, name)
+        for file in RUNTIME
+        for name in (*_names(file), *(_remaining() if file is saturation else ()))
+    ]
+    return {place: i for i, place in enumerate(order)}
 
 
 def _joined(found: Iterable[Definition]) -> str:
@@ -167,6 +169,8 @@ def _defined(node: ast.stmt) -> list[str]:
     match node:
         case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=kind):
+            return [name] if ast.unparse(kind) != "TypeAlias" else []
         case ast.Assign(targets=[target]):
             return [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
     return []

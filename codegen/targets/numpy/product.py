@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from symbptt.codegen.loop_ir.nodes import Contract, View
 from symbptt.codegen.loop_ir.views import permuted, with_new
@@ -37,8 +38,9 @@ class Side:
         return [self.labels.index(x) for x in labels]
 
 
+@lru_cache(1024)
 def call_of(s: Contract) -> Call:
-    """Return the call of a product."""
+    """Return the call of a product. Kept, for passes, the printer, the plan and the memory ask for it."""
     a, b, out = Side(s.a, s.labels.a), Side(s.b, s.labels.b), Side(s.out, s.labels.out)
     order = in_order(s.out)
     labels = [out.labels[i] for i in order]

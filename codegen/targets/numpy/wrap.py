@@ -6,6 +6,7 @@ import textwrap
 import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import StringIO
 from itertools import pairwise
 
@@ -117,8 +118,9 @@ def _loop(code: str, indent: str, fine: bool) -> list[str]:
     return [*heads, *_filled(_pieces(inside, fine, 1), further, further, "):")]
 
 
-def _tokens(code: str) -> list[Token]:
-    """Return the tokens of one line of code, strings whole."""
+@lru_cache(64)
+def _tokens(code: str) -> tuple[Token, ...]:
+    """Return the tokens of one line of code, strings whole. Kept, for each way to break a line asks for them."""
     found, depth, inside = list[Token](), 0, 0
     for token in tokenize.generate_tokens(StringIO(code).readline):
         kind = tokenize.tok_name[token.type]
@@ -129,7 +131,7 @@ def _tokens(code: str) -> list[Token]:
             found.append(Token(token.string, token.start[1], depth))
             depth += max(DEEPER.get(token.string, 0), 0) if kind == "OP" else 0
         inside -= kind.endswith("STRING_END")
-    return found
+    return tuple(found)
 
 
 def _pieces(code: str, fine: bool = False, depth: int = 0) -> list[Piece]:
