@@ -25,14 +25,16 @@ from symbptt.codegen.loop_ir.nodes import (
     reads,
     writes,
 )
+from symbptt.codegen.loop_ir.operators import AS_NUMBER, Op, Operator, operators
 from symbptt.codegen.memory.account import Account, Scale, Sum
 from symbptt.codegen.memory.calls import buffers, is_one_row, sums
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Tree, whole_power
-from symbptt.ir.scalar import Sum as Added
+from symbptt.ir.scalar import Num, Ref, Tree
 from symbptt.ir.shape import Shape
 
 EASY = (-1, 0.5, 1, 2)
 """The exponents of powers whose result NumPy writes into the base where nothing else reads that."""
+PLACES = {"negative": 1, "add": 2, "subtract": 1, "multiply": 2, "divide": 1}
+"""The number of operands, from the first one on, into which NumPy may write the result of an operator; others have none."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Expressions:
         whole = self.scale.bytes(out.buffer.shape, out.buffer.dtype)
         match s:
             case Map():
-                value = self.tree(s.body, s.args, out.shape, out.buffer.dtype)
+                value = self.value(s.body, s.args, out.shape)
                 if value.own is None or value.own != whole:
                     # A copy, or a value that is spread over axes along which it does not move.
                     self.account.take(whole)
@@ -104,45 +106,29 @@ class Expressions:
         is_number = not operand.buffer.shape and operand.buffer.space in ("scalar", "constant")
         return Value(axes, is_number=is_number, is_even=is_one_row(self.scale, operand))
 
-    def tree(self, tree: Tree, args: Sequence[Operand], shape: Shape, dtype: str = "float") -> Value:
-        """Return the value of a body."""
+    def value(self, body: Tree, args: Sequence[Operand], shape: Shape) -> Value:
+        """Return the value of the body of a map."""
 
-        def of(part: Tree) -> Value:
-            return self.tree(part, args, shape)
+        def is_variable(i: int) -> bool:
+            arg = args[i]
+            return isinstance(arg, Extent) or arg.buffer not in self.folded
 
-        match tree:
+        return self.operator(operators(body, is_variable), args, shape)
+
+    def operator(self, x: Operator, args: Sequence[Operand], shape: Shape) -> Value:
+        """Return the value of an operator."""
+        match x:
             case Num():
                 return Value(frozenset(), is_number=True)
             case Ref(index):
                 return self.operand(args[index])
-            case Added(terms):
-                value = of(terms[0][1])
-                value = self.over([value], shape, 1) if terms[0][0] < 0 else value
-                for sign, term in terms[1:]:
-                    value = self.over([value, of(term)], shape, 2 if sign > 0 else 1)
-                return value
-            case Prod(factors, divisors):
-                value = of(factors[0])
-                for factor in factors[1:]:
-                    value = self.over([value, of(factor)], shape, 2)
-                for divisor in divisors:
-                    value = self.over([value, of(divisor)], shape, 1)
-                return value
-            case Power(base, exponent):
-                is_easy = isinstance(exponent, Num) and exponent.value in EASY
-                count = whole_power(tree)
-                if count > 2 and isinstance(base, Ref):
-                    return self.over([of(base), Value(frozenset())], shape, 2)
-                return self.over([of(base), of(exponent)], shape, 1 if is_easy else 0, is_easy)
-            case Call("sigmoid", (arg,)):
-                one = Value(frozenset(), is_number=True)
-                value = self.over([self.over([of(arg)], shape, 1)], shape, 0)
-                return self.over([one, self.over([one, value], shape, 2)], shape, 1)
-            case Call("stop_gradient", (arg,)):
-                return of(arg)
-            case Call(_, parts):
-                return self.over([of(part) for part in parts], shape, 0)
-        raise AssertionError(tree)
+            case Op(name, parts):
+                # An operator that gives truths the type of the data makes no array that is counted.
+                values = [self.operator(part, args, shape) for part in parts]
+                is_easy = name == "power" and isinstance(parts[1], Num) and parts[1].value in EASY
+                count = 1 if is_easy else PLACES.get(name, 0)
+                return values[0] if name == AS_NUMBER else self.over(values, shape, count, is_easy)
+        raise AssertionError(x)
 
     def over(self, parts: Sequence[Value], shape: Shape, count: int, is_easy: bool = False) -> Value:
         """Return the result of an operator, which NumPy may write into one of its first `count` operands."""

@@ -42,9 +42,10 @@ from symbptt.codegen.loop_ir.nodes import (
     reads,
     writes,
 )
+from symbptt.codegen.loop_ir.operators import AS_NUMBER, Op, Operator, operators
 from symbptt.codegen.loop_ir.work import tree_operations
 from symbptt.codegen.targets.numpy.product import call_of
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, whole_power
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree
 from symbptt.ir.shape import Size, prod, size
 
 BEFORE, BLOCKS, EACH = "outside the loop", "each block of steps", "each step"
@@ -309,64 +310,25 @@ Axes = frozenset[int] | None
 
 def _expression(s: Map, numbers: frozenset[Buffer]) -> tuple[Counts, Axes]:
     """Return the calls of an expression, and the axes along which its value moves; None of one of Python's numbers."""
-    return _tree(s.body, s, numbers)
 
-
-def _tree(tree: Tree, s: Map, numbers: frozenset[Buffer]) -> tuple[Counts, Axes]:
-    """Return the calls of a part of a body, each with the elements of its result."""
-
-    def over(name: str, parts: Sequence[Tree], count: int = 1) -> tuple[Counts, Axes]:
-        inner = [_tree(part, s, numbers) for part in parts]
-        axes = _both(*(own for _, own in inner))
-        calls = [call for found, _ in inner for call in found]
-        return calls + _once(name, s, axes) * count, axes
-
-    match tree:
-        case Num():
-            return [], None
-        case Ref(index):
-            arg = s.args[index]
-            if not isinstance(arg, View) or arg.buffer in numbers:
+    def of(x: Operator) -> tuple[Counts, Axes]:
+        match x:
+            case Num():
                 return [], None
-            return [], frozenset(i for i, axis in enumerate(arg.axes) if axis.of)
-        case Sum(((sign, first), *rest)):
-            # The sign of a product goes to its first factor, which may be a number.
-            head = first.factors[0] if isinstance(first, Prod) else first
-            found, axes = over("negative", [first], int(sign < 0 and _tree(head, s, numbers)[1] is not None))
-            for sign, term in rest:
-                # a + -b is written a - b.
-                is_negative = sign > 0 and isinstance(term, Sum) and term.terms[0][0] < 0
-                plain = Sum(((1, term.terms[0][1]), *term.terms[1:])) if isinstance(term, Sum) and is_negative else term
-                more, own = _tree(plain, s, numbers)
-                axes = _both(axes, own)
-                found = [*found, *more, *_once("add", s, axes)]
-            return found, axes
-        case Prod(factors, divisors):
-            found, axes = _tree(factors[0], s, numbers)
-            for part in (*factors[1:], *divisors):
-                more, own = _tree(part, s, numbers)
-                axes = _both(axes, own)
-                found = [*found, *more, *_once("multiply", s, axes)]
-            return found, axes
-        case Power(base, exponent):
-            count = whole_power(tree)
-            if count in (2, 3) and isinstance(base, Ref):
-                return over("multiply", [base], count - 1)
-            if count > 2 and count % 2 == 0:
-                half = Power(base, Num(sp.Integer(count // 2)))
-                return over("square", [half])
-            return over("power", [base, exponent])
-        case Call("sigmoid", (arg,)):
-            is_negated = isinstance(arg, Sum) and len(arg.terms) == 1 and arg.terms[0][0] < 0
-            found, axes = over("exp", [arg.terms[0][1] if isinstance(arg, Sum) and is_negated else arg])
-            return [*found, *_once("add", s, axes) * (2 + (not is_negated))], axes
-        case Call("stop_gradient", (arg,)):
-            return _tree(arg, s, numbers)
-        case Call("erf", args):
-            return over("multiply", args, ERF)
-        case Call(name, args):
-            return over(name, args)
-    raise AssertionError(tree)
+            case Ref(index):
+                arg = s.args[index]
+                if not isinstance(arg, View) or arg.buffer in numbers:
+                    return [], None
+                return [], frozenset(i for i, axis in enumerate(arg.axes) if axis.of)
+            case Op(name, args):
+                inner = [of(arg) for arg in args]
+                axes = _both(*(own for _, own in inner))
+                calls = [call for found, _ in inner for call in found]
+                count = {AS_NUMBER: 0, "erf": ERF}.get(name, 1)
+                return [*calls, *_once(name, s, axes) * count], axes
+        raise AssertionError(x)
+
+    return of(operators(s.body))
 
 
 def _both(*parts: Axes) -> Axes:
