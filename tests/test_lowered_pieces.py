@@ -16,7 +16,7 @@ from symbptt.codegen.loop_ir.interpret import run
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.loop_ir.nodes import If, Loop, Map, Statement, reads, walk
 from symbptt.codegen.lower.bodies import ZERO
-from symbptt.codegen.lower.cell import Sweeps, lower_pulled
+from symbptt.codegen.lower.cell import Sweeps
 from symbptt.codegen.passes import NEUTRAL, PASSES
 from symbptt.zoo import CELLS
 from tests import public_cells, unseen
@@ -168,29 +168,6 @@ def test_pieces_of_cells_from_elsewhere(name: str) -> None:
     with np.errstate(all="ignore"):
         agrees(cell, (0, 1, 3, 5))
         agrees(cell, (0, 2, 5), "lr", outputs_of(cell))
-
-
-@pytest.mark.thinned(17)
-@pytest.mark.parametrize("name", CELLS)
-def test_a_window_reads_the_cotangents_of_outputs_in_its_first_step_alone(name: str) -> None:
-    cell, steps, samples, random = CELLS[name], 4, 3, np.random.default_rng(5)
-    kernel, data = kernel_of(cell, truncation=sb.Window(2)), data_for(cell, 4, 3)
-    pulled = lower_pulled(program_with(cell), absent=True)
-    inputs = data.of("input", "index")
-    found = kernel.forward(data.of("param", "const"), inputs or None, data.of("state"), steps=None if inputs else steps)
-    carry = {state: random.standard_normal(value.shape) for state, value in found.states.items()}
-    first = run(pulled.forward, data.given, data.sizes, steps, samples, floats(), 2)
-    given = {**data.given, **first, **{("carry", state): value for state, value in carry.items()}}
-    given |= {("cotangent", part): np.full_like(data.cotangents[part], np.nan) for part in found.outputs}
-    given |= {("given", part): False for part in found.outputs}
-    full = dict.fromkeys([*found.states, *found.outputs])
-    for f, sums in ((pulled.pull, False), (pulled.sums, True)):
-        check(f)
-        expected = kernel.module._pull(found.tape[0], dict(carry), full, sums, data.sizes, steps, samples, np.float64)
-        results = run(f, given, data.sizes, steps, samples, floats(), 2)
-        for group, arrays in zip(("carry", "params", "inputs"), expected, strict=True):
-            for part, value in (arrays or {}).items():
-                assert close(results[group, part], value), (sums, group, part)
 
 
 def without(body: tuple[Statement, ...], gone: If) -> tuple[Statement, ...]:

@@ -17,7 +17,6 @@ from symbptt.codegen.loop_ir.dump import dump
 from symbptt.codegen.loop_ir.interpret import run
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.loop_ir.nodes import If, Loop, Map, Statement, walk
-from symbptt.codegen.lower.cell import lower_pulled
 from symbptt.codegen.lower.loss import lower_loss
 from symbptt.codegen.passes import NEUTRAL, PASSES, SPARING
 from symbptt.codegen.program.program import program_of
@@ -26,7 +25,7 @@ from symbptt.ir.scalar import Prod, Sum
 from symbptt.zoo import CELLS
 from tests import public_cells, unseen
 from tests.kernels import kernel_of
-from tests.lowered import Data, data_for, program_with, run_both, run_forward, sweeps_of, with_masks
+from tests.lowered import Data, data_for, run_both, run_forward, sweeps_of, with_masks
 from tests.properties.wild import case_of, functions_of
 
 RUNS = ((0, 2, 1), (1, 2, 3), (2, 3, 1), (5, 1, 2), (7, 2, 3))
@@ -289,31 +288,6 @@ def test_monitors_and_clipping_are_calls_of_a_runtime(limit: float | None, name:
     for group, arrays in {"params": grads.params, "state": grads.state, "flow": grads.flow}.items():
         for part, expected in arrays.items():
             assert close(second[group, part], expected), (group, part)
-
-
-@pytest.mark.thinned(9)
-@pytest.mark.parametrize("name", CELLS)
-def test_one_step_back_of_all_steps_at_once(name: str) -> None:
-    cell, steps, samples, random = CELLS[name], 4, 3, np.random.default_rng(5)
-    kernel, data = kernel_of(cell, truncation=sb.Window(2)), data_for(CELLS[name], 4, 3)
-    pulled = lower_pulled(program_with(cell))
-    for f in (pulled.forward, pulled.pull, pulled.sums):
-        check(f)
-        for t in (0, 1, steps):
-            check_run(f, data.sizes, t, samples, 2)
-    inputs = data.of("input", "index")
-    found = kernel.forward(data.of("param", "const"), inputs or None, data.of("state"), steps=None if inputs else steps)
-    carry = {state: random.standard_normal(value.shape) for state, value in found.states.items()}
-    full = {part: data.cotangents[part] for part in [*found.states, *found.outputs]}
-    first = run(pulled.forward, data.given, data.sizes, steps, samples, floats(), 2)
-    given = {**data.given, **first, **{("carry", state): value for state, value in carry.items()}}
-    given |= {("cotangent", part): full[part] for part in found.outputs}
-    for f, sums in ((pulled.pull, False), (pulled.sums, True)):
-        expected = kernel.module._pull(found.tape[0], dict(carry), full, sums, data.sizes, steps, samples, np.float64)
-        results = run(f, given, data.sizes, steps, samples, floats(), 2)
-        for group, arrays in zip(("carry", "params", "inputs"), expected, strict=True):
-            for part, value in (arrays or {}).items():
-                assert close(results[group, part], value), (sums, group, part)
 
 
 @pytest.mark.long

@@ -264,6 +264,11 @@ class Scan:
     unless: tuple[View, ...] = ()
     origin: tuple[int, ...] = ()
 
+    @property
+    def is_fixed(self) -> bool:
+        """True if the coefficients are the same at all steps of all samples."""
+        return not any(axis.of for row in self.coefficients for c in row if c is not None for axis in c.axes[:2])
+
 
 @dataclass(frozen=True)
 class If:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from symbptt.codegen.loop_ir.nodes import Buffer, Function, If, Map, Port, Statement, View, views, walk
-from symbptt.codegen.loop_ir.views import point, whole
-from symbptt.codegen.lower import masks, watching
-from symbptt.codegen.lower.bodies import PLUS, ZERO
+from symbptt.codegen.loop_ir.nodes import Buffer, Function, Port, Statement, View, views, walk
+from symbptt.codegen.loop_ir.views import whole
+from symbptt.codegen.lower import masks
+from symbptt.codegen.lower.bodies import ZERO
+from symbptt.codegen.lower.edges import Edges
 from symbptt.codegen.lower.families import emit, formula, operand, room
-from symbptt.codegen.lower.frame import FRAMES, T
+from symbptt.codegen.lower.frame import FRAMES
 from symbptt.codegen.lower.scan import backward_scan
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
@@ -16,41 +17,23 @@ from symbptt.codegen.program.regions import AFTER, ALL, LOOP, ONCE
 from symbptt.codegen.program.remainders import is_remainder
 
 
-def backward(
-    m: Named, storage: Storage, limit: float | None = None, monitored: bool = False
-) -> tuple[Function, list[Buffer]]:
-    """Return the backward sweep, and the buffers of the forward sweep that it reads.
-
-    The adjoints that arrive at a step are clipped to a joint norm of `limit`, and their norms are recorded where it is
-    `monitored`.
-    """
-    p, w = m.program, sweep_of(m, storage, "backward")
+def backward(m: Named, storage: Storage, edges: Edges) -> tuple[Function, list[Buffer]]:
+    """Return the backward sweep, and the buffers of the forward sweep that it reads."""
+    w = sweep_of(m, storage, "backward")
     w.builder.statements += masks.kept_cotangents(storage, storage.masks)
     w.write(ONCE)
     with w.lowering.at(FRAMES[ALL], w.builder.statements):
         w.write(ALL)
-    for name, carry in storage.carries.items():
-        if name in storage.after:
-            w.builder.copy(whole(carry), whole(storage.after[name]), (p.carry[name],))
-        else:
-            w.builder.fill(whole(carry), ZERO, (p.carry[name],))
-    w.builder.statements += masks.no_resets(storage.masks) if storage.masks else []
-    monitor = watching.monitor_of(w) if monitored else None
-    w.builder.statements += monitor.start if monitor else []
-    results: list[Port] = monitor.results if monitor else []
-    inside: list[Statement] = []
-    # Clipping is not linear in the adjoints, and monitors look at each step.
-    scan = backward_scan(w, [whole(monitor.flag)] if monitor else []) if limit is None else None
+    edges.start(w)
+    results, inside = edges.results, list[Statement]()
+    # Clipping is not linear in the adjoints, so that their recurrence is no scan, and monitors look at each step.
+    scan = backward_scan(w, edges.flags) if edges.limit is None else None
     with w.lowering.at(FRAMES[LOOP] if scan else w.in_loop, inside):
-        arrived = _arrive(w)
-        # Clipping comes before ended samples are put aside; monitors read total cotangents, which the loop region
-        # computes.
-        inside += watching.clip(w, arrived, limit) if limit is not None else []
-        inside += masks.wait(storage.masks, arrived) if storage.masks else []
+        edges.arrive(w)
         w.write(LOOP)
-        inside += watching.watch(w, monitor, arrived) if monitor else []
+        edges.watch(w)
         hand_on(w)
-        inside += masks.leave(storage, storage.masks) if storage.masks else []
+        edges.leave(w)
     w.loop(inside, True, scan)
     with w.lowering.at(FRAMES[AFTER], w.builder.statements):
         w.write(AFTER)
@@ -66,25 +49,7 @@ def backward(
     given, read = given_of(w)
     given += masks.ports(storage.masks) if storage.masks else []
     given += [Port("carry", name, whole(buffer)) for name, buffer in storage.after.items()]
-    given += [monitor.given] if monitor else []
-    return w.function(given, results), read
-
-
-def _arrive(w: Sweep) -> dict[str, View]:
-    """Add, for each state, the incoming cotangent of the step after and the direct cotangent of this step."""
-    found = {}
-    for name, leaf in w.module.program.carry.items():
-        carry, direct = whole(w.storage.carries[name]), point(whole(w.storage.direct[name]), 0, T)
-        found[name] = operand(w.lowering, leaf)
-        added = Map(found[name], PLUS, (carry, direct), (leaf,))
-        if name not in w.storage.there:
-            w.builder.add(added)
-            continue
-        other: list[Statement] = []
-        with w.builder.inside(other):
-            w.builder.copy(found[name], carry, (leaf,))
-        w.builder.add(If(whole(w.storage.there[name]), (added,), tuple(other)))
-    return found
+    return w.function([*given, *edges.given], results), read
 
 
 def hand_on(w: Sweep) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from symbptt.codegen.loop_ir.nodes import Function
 from symbptt.codegen.lower.backward import backward
+from symbptt.codegen.lower.edges import Edges
 from symbptt.codegen.lower.forward import forward
 from symbptt.codegen.lower.frame import SYMBOLS
-from symbptt.codegen.lower.pull import pull
 from symbptt.codegen.lower.storage import storage_of
 from symbptt.codegen.program.names import named
 from symbptt.codegen.program.program import Program
@@ -37,24 +37,7 @@ def lower(
     cotangents are given; `in_pieces`: the steps are some of many, so that a function begins with the states, or with the
     adjoints, that the other steps hand on, and gives back those at its other end.
     """
-    m = named(p, SYMBOLS)
+    m, edges = named(p, SYMBOLS), Edges(limit, monitored)
     storage = storage_of(m, masked, absent=absent, in_pieces=in_pieces)
-    back, read = backward(m, storage, limit, monitored)
-    return Sweeps(forward(m, storage, read), back)
-
-
-@dataclass(frozen=True)
-class Pulled:
-    """The forward sweep of a cell, and one step back for all steps at once, without and with the sums of gradients."""
-
-    forward: Function
-    pull: Function
-    sums: Function
-
-
-def lower_pulled(p: Program, masked: bool = False, absent: bool = False) -> Pulled:
-    """Return a placed program as functions for truncation by windows; `absent`: flags tell which cotangents of outputs
-    are given."""
-    m = named(p, SYMBOLS)
-    (once, read), (sums, more) = (pull(m, masked, with_sums, absent) for with_sums in (False, True))
-    return Pulled(forward(m, storage_of(m, masked), list(dict.fromkeys([*read, *more]))), once, sums)
+    back, read = backward(m, storage, edges)
+    return Sweeps(forward(m, storage, read, edges), back)

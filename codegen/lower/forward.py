@@ -5,36 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, Function, Port, Statement
-from symbptt.codegen.loop_ir.views import point, span, whole
+from symbptt.codegen.loop_ir.views import point, whole
 from symbptt.codegen.lower import masks
+from symbptt.codegen.lower.edges import Edges
 from symbptt.codegen.lower.families import emit
 from symbptt.codegen.lower.frame import FRAMES, T
 from symbptt.codegen.lower.scan import forward_scan
-from symbptt.codegen.lower.storage import Storage
+from symbptt.codegen.lower.storage import Storage, after_steps
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
 from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.regions import AFTER, LOOP, ONCE
-from symbptt.ir.shape import size
 
 
-def forward(m: Named, storage: Storage, read: Sequence[Buffer]) -> Function:
+def forward(m: Named, storage: Storage, read: Sequence[Buffer], edges: Edges) -> Function:
     """Return the forward sweep; the buffers `read` are those that the backward sweep reads of it."""
     p, w = m.program, sweep_of(m, storage, "forward")
     w.write(ONCE)
-    for name, buffer in storage.states.items():
-        w.builder.copy(point(whole(buffer), 0, 0), whole(storage.start[name]), (p.leaves[name],))
-        if storage.masks is not None:
-            w.builder.copy(point(whole(storage.masks.before[name]), 0, 0), whole(storage.masks.held[name]))
+    edges.begin(w)
     inside: list[Statement] = []
     scan = forward_scan(w)
     with w.lowering.at(FRAMES[LOOP] if scan else w.in_loop, inside):
-        inside += masks.enter(storage, storage.masks) if storage.masks else []
+        edges.enter(w)
         w.write(LOOP)
         _copied_states(w)
     w.loop(inside, False, scan)
     w.builder.statements += masks.stop(storage, storage.masks) if storage.masks else []
     states = storage.masks.stopped if storage.masks else storage.states
-    results = [Port("states", name, span(whole(x), 0, 1, STEPS)) for name, x in states.items()]
+    results = [Port("states", name, after_steps(x)) for name, x in states.items()]
     if storage.start != storage.initial:
         # The state with which the next piece begins: of an ended sample the one at its end.
         results += [Port("final", name, point(whole(x), 0, STEPS)) for name, x in states.items()]
@@ -67,7 +64,7 @@ def _given(w: Sweep) -> list[Port]:
 def _copied_states(w: Sweep) -> None:
     """Copy the values of next states that lie elsewhere: an argument, a number, the value of another state."""
     for name, id in w.module.program.next.items():
-        stored, buffer = w.storage.stored.get(id), w.storage.states[name]
+        stored, after = w.storage.stored.get(id), after_steps(w.storage.states[name])
         # A next state that lies in its buffer already was written by its own statement.
-        if stored is None or stored.view != span(whole(buffer), 0, 1, STEPS):
-            emit(w.lowering, id, point(whole(buffer), 0, size(T + 1)))
+        if stored is None or stored.view != after:
+            emit(w.lowering, id, point(after, 0, T))

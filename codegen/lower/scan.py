@@ -16,11 +16,12 @@ from symbptt.codegen.loop_ir.nodes import Given, Scan, Statement, View
 from symbptt.codegen.loop_ir.views import point, repeated, span, whole
 from symbptt.codegen.lower.families import aligned, operand, room
 from symbptt.codegen.lower.frame import COUNT, FRAMES, LO
+from symbptt.codegen.lower.storage import after_steps
 from symbptt.codegen.lower.sweep import Sweep
 from symbptt.codegen.passes.affine_recurrence import Affine, recursions
 from symbptt.codegen.program.regions import BLOCK, LOOP
 from symbptt.codegen.program.values import Values
-from symbptt.ir.shape import Shape, size
+from symbptt.ir.shape import Shape
 
 Value: TypeAlias = int | sp.Expr | None
 """A value of the program, a number, or nothing."""
@@ -61,10 +62,10 @@ def forward_scan(w: Sweep) -> Callable[[Body], Scan] | None:
         return None
 
     def write(body: Body) -> Scan:
-        a, buffers = found[0], [whole(w.storage.states[name]) for name in w.module.program.next]
-        # Row lo is the state before the block, from which the recurrence goes on.
-        out = tuple(span(x, 0, size(LO + 1), COUNT) for x in buffers)
-        carry = tuple(point(x, 0, LO) for x in buffers)
+        p, a = w.module.program, found[0]
+        out = tuple(span(after_steps(w.storage.states[name]), 0, LO, COUNT) for name in p.next)
+        # The recurrence goes on from the state before the block.
+        carry = tuple(point(w.storage.stored[p.leaves[name]].view, 0, LO) for name in p.next)
         return Scan(out, carry, _rows(w, a, out), _values(w, a.free, out), (), False, body)
 
     return write
@@ -100,7 +101,7 @@ def _adjoints(w: Sweep, cut: int, name: str) -> View:
     if stored is not None and stored.steps != "none":
         return w.lowering.frame.part(stored)
     shape = w.lowering.graph.shape(w.module.program.carry[name])
-    return room(w.lowering, f"{w.storage.carries[name].name}_all", w.lowering.frame.lead, shape, "block")
+    return room(w.lowering, f"{w.storage.carries[name].name}_all", w.lowering.frame.lead, shape)
 
 
 def _rows(w: Sweep, a: Affine, out: Sequence[View]) -> tuple[tuple[View | None, ...], ...]:
@@ -119,7 +120,7 @@ def _view(w: Sweep, found: int | sp.Expr, shape: Shape) -> View:
     """Return a value at the steps of the block, with the axes of a state, repeated where it does not vary."""
     s = w.lowering
     if not isinstance(found, int):
-        return repeated(whole(s.builder.constant("coefficient", (), float(found))), shape)
+        return repeated(whole(s.builder.constant("v", (), float(found))), shape)
     view = operand(s, found)
     own = shape[len(FRAMES[BLOCK].lead) :]
     return repeated(aligned(view, len(s.lead(found)), own), shape)

@@ -79,6 +79,11 @@ class Masks:
     resets: dict[str, Buffer] = field(default_factory=dict)
 
 
+def after_steps(states: Buffer) -> View:
+    """Return the states after each step: a buffer may have a row more, for the state before the first one."""
+    return whole(states) if states.shape[0] == STEPS else span(whole(states), 0, 1, STEPS)
+
+
 def _masks(found: Storage) -> Masks:
     """Return the buffers of masks, without those of states."""
     lengths, resets_there = (Buffer(found.name(x), (), "argument", "bool") for x in ("has_lengths", "has_reset"))

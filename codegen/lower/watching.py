@@ -56,13 +56,18 @@ def monitor_of(w: Sweep) -> Monitor:
     return Monitor(Buffer(w.builder.name("has_monitor"), (), "argument", "bool"), flows)
 
 
-def watch(w: Sweep, monitor: Monitor, arrived: dict[str, View]) -> list[Statement]:
+def watch(w: Sweep, monitor: Monitor) -> list[Statement]:
     """Return the statements that record the norms of the total cotangents at a step, or of the incoming cotangent of a
     state whose total one nothing reads."""
     body: list[Statement] = []
-    for name, view in arrived.items():
-        id = w.module.program.whole.get(name)
-        if id is not None and id in w.storage.stored and w.module.place(id) == f"backward {LOOP}":
-            view = operand(w.lowering, id)
+    for name, leaf in w.module.program.carry.items():
+        view = total(w, name) or operand(w.lowering, leaf)
         body.append(Runtime("norm", (point(whole(monitor.flows[name]), 0, T),), (view,), prod(view.shape)))
     return [If(whole(monitor.flag), tuple(body))] if body else []
+
+
+def total(w: Sweep, name: str) -> View | None:
+    """Return the total cotangent of a state at a step, or None where nothing reads it."""
+    id = w.module.program.whole.get(name)
+    there = id is not None and id in w.storage.stored and w.module.place(id) == f"backward {LOOP}"
+    return operand(w.lowering, id) if id is not None and there else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -16,6 +16,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Loop,
     Port,
     Runtime,
+    Scan,
     View,
     elements,
     views,
@@ -134,7 +135,7 @@ class Runs:
             chosen = [sweep.scale.bytes(view.shape) for view in s.out[:1]]
             self.account.briefly(*chosen * (call.lengths + call.reset))
 
-        kept = self._sweep(f, {"begin": begin, "enter": enter, **self._scans(frozenset())}).run()
+        kept = self._sweep(f, {"begin": begin, "enter": enter}, self._scans(frozenset())).run()
         views_of = (
             set()
             if call.masked
@@ -169,11 +170,12 @@ class Runs:
 
         nothing = dict.fromkeys(("arrive", "watch"), lambda sweep, s: None)
         calls = {**nothing, "start": start, "wait": chosen, "leave": chosen, "clip": clip}
-        sweep = self._sweep(f, {**calls, **self._scans(given)})
+        sweep = self._sweep(f, calls, self._scans(given))
         read = {view.buffer for s in walk(f.body) for view in views(s)}
         for port in given_to(f, "cotangent"):
             # Zeros where none is given, a copy where samples end.
-            if port.view.buffer in read and (call.lengths or port.name not in given):
+            is_output = port.name not in self.functions.states  # those of states are added as they are given
+            if is_output and port.view.buffer in read and (call.lengths or port.name not in given):
                 sweep.hold(sweep.scale.bytes(port.view.shape))
         kept = sweep.run()
         for port in f.results:
@@ -196,19 +198,17 @@ class Runs:
         self.account.free(value)
         return groups["inputs"]
 
-    def _sweep(self, f: Function, calls: Calls) -> Sweep:
+    def _sweep(self, f: Function, calls: Calls, scan: Callable[[Sweep, Scan], None]) -> Sweep:
         letter = BLOCK if f.block is None else self.sizes.block(self.call.steps, BATCH, *f.block)
         counts = frozenset(s.count for s in walk(f.body) if isinstance(s, Loop) and s.count is not None)
-        return Sweep(self.account, self.pool, Scale(self.sizes, self.call.steps, letter, counts), f, calls)
+        return Sweep(self.account, self.pool, Scale(self.sizes, self.call.steps, letter, counts), f, calls, scan)
 
-    def _scans(self, given: frozenset[str]) -> Calls:
+    def _scans(self, given: frozenset[str]) -> Callable[[Sweep, Scan], None]:
         """`_scan` and `_scan_back`: rooms in which steps are joined, which are given back behind the sweep."""
         states = list(self.functions.states)
 
-        def scan(sweep: Sweep, s: Runtime) -> None:
-            fixed, back = s.name.endswith("fixed"), "back" in s.name
-            p = (len(s.out) - 1) // (2 if back else 1)
-            x, rows, free = s.out[1 : 1 + p], s.args[: p * p], s.args[p * p : p * p + p]
+        def scan(sweep: Sweep, s: Scan) -> None:
+            x, fixed = s.out, s.is_fixed
             sizes = [terms(sweep.scale.size(elements(view) * ITEM)) for view in x]
             block = sweep.scale.size(x[0].shape[0])
             steps = tuple(dict.fromkeys(sp.sympify(prod(view.shape[1:])) * ITEM for view in x))
@@ -220,13 +220,12 @@ class Runs:
                 return
             levels = self.sizes.levels(self.call.steps, block, steps)
             # Coefficients are joined along the axes along which they move.
-            entries = [moving(sweep.scale, c) for c in rows if isinstance(c, View)]
+            entries = [moving(sweep.scale, c) for row in s.coefficients for c in row if c is not None]
             rooms = [*sizes, *sizes, *sizes[: len(x) > 1]]
-            for i in range(p):
-                there = isinstance(free[i], View)
-                if back:
-                    extra = isinstance(s.args[p * p + p + i], View)
-                    count = (states[i] in given) + extra
+            for i, term in enumerate(s.free):
+                there = term is not None
+                if s.reverse:
+                    count = (states[i] in given) + len(s.given[i][1:])
                     rooms += [sizes[i]] * ((count > 1) + (there == (count > 0)))
                 else:
                     rooms += [sizes[i]] * (not there)
@@ -238,7 +237,7 @@ class Runs:
                 sweep.borrow(room)
             sweep.hold(objects)
 
-        return dict.fromkeys(("scan", "scan_fixed", "scan_back", "scan_back_fixed"), scan)
+        return scan
 
 
 def _taken(kept: Kept, buffer: Buffer) -> Sum:

@@ -27,6 +27,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Map,
     Reduce,
     Runtime,
+    Scan,
     Scatter,
     Sharpen,
     Statement,
@@ -85,6 +86,7 @@ class Sweep:
     scale: Scale
     function: Function
     calls: Calls
+    scan: Callable[[Sweep, Scan], None] | None = None
     live: dict[Buffer, Sum] = field(default_factory=dict)
     rooms: set[Buffer] = field(default_factory=set)
     more: list[Sum] = field(default_factory=list)
@@ -164,6 +166,9 @@ class Sweep:
         match s:
             case Runtime():
                 self.calls[s.name](self, s)
+            case Scan():
+                assert self.scan is not None
+                self.scan(self, s)
             case Sharpen():
                 self._sharpened(s)
             case Map():

@@ -33,6 +33,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Map,
     Reduce,
     Runtime,
+    Scan,
     Scatter,
     Sharpen,
     Statement,
@@ -138,6 +139,8 @@ class _Walk:
                     yield from self.body(s.body, Place(BLOCKS, s.count, rounds))
                 case Loop():
                     yield from self.body(s.body, replace(place, where=EACH))
+                case Scan():
+                    yield from self.body(s.body, place)  # as if it were done step by step
                 case If():
                     chosen = s.body if s.flag.buffer.name in self.given.flags else s.orelse
                     yield from self.body(chosen, place)

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from symbptt.codegen.loop_ir.nodes import Buffer, Function, Port, Runtime, View, views, walk
+from symbptt.codegen.loop_ir.nodes import Buffer, Function, Port, Scan, View, views, walk
 from symbptt.codegen.loop_ir.views import is_whole, point, span
+from symbptt.codegen.lower.backward import backward
 from symbptt.codegen.lower.equations import equation, handed, writer_of
+from symbptt.codegen.lower.forward import forward
 from symbptt.codegen.lower.loss import lower_loss
+from symbptt.codegen.lower.pull import pull
 from symbptt.codegen.lower.storage import Storage
+from symbptt.codegen.memory.runs import LEAST
 from symbptt.codegen.program.names import Named, named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked
@@ -20,7 +24,6 @@ from symbptt.codegen.targets.numpy.index import Names, Shown, base_of, names_of,
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import ready
 from symbptt.codegen.targets.numpy.printer import Printer
-from symbptt.codegen.targets.numpy.scans import LEAST, scans
 from symbptt.codegen.targets.numpy.text import dict_text, listed, tuple_text, unpack
 
 FORWARD = "def _forward(a, start, sizes, T, B, dtype, active, reset, ws):"
@@ -51,17 +54,10 @@ class Sweeps:
 
 def sweeps_of(p: Program, limit: float | None = None, pulled: bool = False) -> Sweeps:
     """Return both sweeps of a placed program, behind the passes."""
-    n = named(p, RESERVED)
+    n, edges = named(p, RESERVED), sweeps.Calls(limit)
     storage = sweeps.numpy_storage(n)
-    found = scans(n)
-    ahead, back = found if found is not None else (None, None)
-    if pulled:
-        second, read = sweeps.pull(n, sweeps.numpy_storage(n, pulled=True))
-    else:
-        # Clipping is not linear in the adjoints, so that their recurrence is no scan.
-        second, read = sweeps.backward(n, storage, limit, back if limit is None else None)
-    first = sweeps.forward(n, storage, read, ahead)
-    return Sweeps(n, storage, ready(first), ready(second))
+    second, read = pull(n, sweeps.numpy_storage(n, pulled=True)) if pulled else backward(n, storage, edges)
+    return Sweeps(n, storage, ready(forward(n, storage, read, edges)), ready(second))
 
 
 def cell_texts(s: Sweeps, limit: float | None, pulled: bool) -> list[str]:
@@ -105,7 +101,7 @@ def cell_texts(s: Sweeps, limit: float | None, pulled: bool) -> list[str]:
 
 def _around(f: Function, states: Iterable[str], condition: str) -> tuple[str, str] | None:
     """Return the lines around the loop of a sweep whose blocks are scanned."""
-    least = next((LEAST[s.name] for s in walk(f.body) if isinstance(s, Runtime) and s.name in LEAST), None)
+    least = next((LEAST[s.is_fixed] for s in walk(f.body) if isinstance(s, Scan)), None)
     if least is None:
         return None
     # Masks and monitors act on single steps, so that a call with them takes the loop.
@@ -116,7 +112,8 @@ def _around(f: Function, states: Iterable[str], condition: str) -> tuple[str, st
 def _given(f: Function, text: Text, kept: str) -> list[str]:
     """Return the lines of the cotangents of outputs: zeros where none is given."""
     used = {view.buffer for s in walk(f.body) for view in views(s)}
-    ports = [p for p in f.arguments if p.group == "cotangent" and p.view.buffer in used]
+    # Those of states are added by the runtime, which knows which are there.
+    ports = [p for p in f.arguments if p.group == "cotangent" and p.view.buffer in used and p.name not in text.states]
     lines = []
     for p in ports:
         given, shape = f'full["{p.name}"]', text.names.shape(p.view.buffer.shape)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import dropwhile, groupby
+from typing import Any
 
 from symbptt.codegen.loop_ir.folding import foldable
 from symbptt.codegen.loop_ir.nodes import (
     Buffer,
-    Extent,
     Function,
-    Operand,
     Runtime,
+    Scan,
     View,
     walk,
 )
+from symbptt.codegen.lower.pull import SEND
 from symbptt.codegen.targets.numpy import sweeps
 from symbptt.codegen.targets.numpy.grouping import allocated_lines
 from symbptt.codegen.targets.numpy.index import Names
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.printer import Allocation, Head, Item, Line, Printer
-from symbptt.codegen.targets.numpy.scans import LEAST, SCAN_BACK, SCAN_BACK_FIXED, SCAN_FIXED
 from symbptt.codegen.targets.numpy.text import (
     dict_text,
     nested_text,
@@ -131,9 +131,9 @@ class _Calls:
 
     text: Text
 
-    def lines(self, printer: Printer, scope: Scope, s: Runtime) -> list[Item]:
-        found: list[Item] = [Line(code, depth) for depth, code in _CALLS[s.name](self.text, printer, scope, s)]
-        return found
+    def lines(self, printer: Printer, scope: Scope, s: Runtime | Scan) -> list[Item]:
+        write: Any = _scan if isinstance(s, Scan) else _CALLS[s.name]
+        return [Line(code, depth) for depth, code in write(self.text, printer, scope, s)]
 
 
 Coded = Iterable[tuple[int, str]]
@@ -212,31 +212,39 @@ def _send(text: Text, printer: Printer, scope: Scope, s: Runtime) -> Coded:
     )
 
 
-def _scan(text: Text, printer: Printer, scope: Scope, s: Runtime) -> Coded:
-    p = len(text.states)
-    shown = [_scanned(printer, scope, arg) for arg in s.args]
-    rows = tuple_text(tuple_text(shown[i * p : i * p + p]) for i in range(p))
-    free = tuple_text(shown[p * p : p * p + p])
-    fixed = ", True" * (s.name in (SCAN_FIXED, SCAN_BACK_FIXED))
-    if s.name in (SCAN_BACK, SCAN_BACK_FIXED):
-        extra = shown[p * p + p : p * p + 2 * p]
-        own = [f'None if full["{name}"] is None else full["{name}"][lo:hi]' for name in text.states]
-        given = tuple_text(tuple_text([a] if b == "None" else [a, b]) for a, b in zip(own, extra, strict=True))
-        arrays = tuple_text(printer.text(scope, view) for view in s.out[1 : 1 + p])
-        carries = tuple_text(printer.text(scope, view) for view in s.out[1 + p :])
-        yield 0, f"scanned = _scan_back(plans, {rows}, {free}, {given}, {carries}, {arrays}, window{fixed})"
+def _scan(text: Text, printer: Printer, scope: Scope, s: Scan) -> Coded:
+    """Yield the call that scans the steps of a block, or says that its loop must run.
+
+    Example of h_t = a_t h_{t-1} + u_t: `scanned = _scan(plans, ((a,),), (u,), (h_buffer[lo : hi + 1],), window)` stands before
+    the loop over the steps of the block, which runs `if not scanned`.
+    """
+
+    def shown(arg: View | None, is_fixed: bool = False) -> str:
+        return "None" if arg is None else _scanned(printer, scope, arg, is_fixed)
+
+    rows = tuple_text([tuple_text([shown(arg, s.is_fixed) for arg in row]) for row in s.coefficients])
+    free = tuple_text([shown(arg) for arg in s.free])
+    fixed = ", True" * s.is_fixed
+    if not s.reverse:
+        # Row lo of a buffer is the state before the block, from which the scan goes on.
+        x = tuple_text(f"{view.buffer.name}_buffer[lo : hi + 1]" for view in s.out)
+        yield 0, f"scanned = _scan(plans, {rows}, {free}, {x}, window{fixed})"
         return
-    # Row lo of a buffer is the state before the block, from which the scan goes on.
-    x = tuple_text(f"{view.buffer.name}_buffer[lo : hi + 1]" for view in s.out[1:])
-    yield 0, f"scanned = _scan(plans, {rows}, {free}, {x}, window{fixed})"
+    # The cotangents that a caller gives of states stand in `full`; others that are added are values of the program.
+    own = [f'None if full["{name}"] is None else full["{name}"][lo:hi]' for name in text.states]
+    extra = [[shown(term.view) for term in terms[1:]] for terms in s.given]
+    given = tuple_text([tuple_text([a, *more]) for a, more in zip(own, extra, strict=True)])
+    arrays = tuple_text([printer.text(scope, view) for view in s.out])
+    carries = tuple_text([printer.text(scope, view) for view in s.carry])
+    yield 0, f"scanned = _scan_back(plans, {rows}, {free}, {given}, {carries}, {arrays}, window{fixed})"
 
 
-def _scanned(printer: Printer, scope: Scope, arg: Operand) -> str:
-    """Return an operand of a scan; one that is the same at all steps is broadcast to these."""
-    if isinstance(arg, Extent):
-        return "None"
+def _scanned(printer: Printer, scope: Scope, arg: View, is_fixed: bool) -> str:
+    """Return an operand of a scan. One that is the same at all steps is broadcast to these, but for coefficients that all are."""
+    if is_fixed:
+        arg = replace(arg, axes=tuple(dropwhile(lambda axis: not axis.of, arg.axes)))
     number = arg.buffer.space in ("constant", "scalar") and not arg.buffer.shape
-    if not arg.axes or any(axis.of for axis in arg.axes[:2]):
+    if is_fixed or any(axis.of for axis in arg.axes[:2]):
         return printer.part(scope, arg)[0]
     text = printer.number(scope.outermost, Ref(0), (arg,)) if number else printer.text(scope, arg)
     return f"np.broadcast_to(np.asarray({text}, dtype), {printer.names.shape(arg.shape)})"
@@ -244,5 +252,5 @@ def _scanned(printer: Printer, scope: Scope, arg: Operand) -> str:
 
 _CALLS = {
     sweeps.BEGIN: _begin, sweeps.ENTER: _enter, sweeps.START: _start, sweeps.ARRIVE: _arrive, sweeps.CLIP: _clip,
-    sweeps.WAIT: _wait, sweeps.WATCH: _watch, sweeps.LEAVE: _leave, sweeps.SEND: _send, **dict.fromkeys(LEAST, _scan),
+    sweeps.WAIT: _wait, sweeps.WATCH: _watch, sweeps.LEAVE: _leave, SEND: _send,
 }  # fmt: skip

@@ -35,6 +35,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Operand,
     Reduce,
     Runtime,
+    Scan,
     Scatter,
     Sharpen,
     Statement,
@@ -102,7 +103,7 @@ class Printer:
     function: Function
     names: Names
     views: Views
-    calls: Callable[[Printer, Scope, Runtime], list[Item]]
+    calls: Callable[[Printer, Scope, Runtime | Scan], list[Item]]
     ready: dict[Buffer, Written] = field(default_factory=dict)
     begun: set[Buffer] = field(default_factory=set)
     folded: frozenset[Buffer] = frozenset()
@@ -169,6 +170,9 @@ class Printer:
                 return self.condition(scope, s, depth)
             case Runtime():
                 return [replace(line, depth=line.depth + depth) for line in self.calls(self, scope, s)]
+            case Scan():
+                called = [replace(line, depth=line.depth + depth) for line in self.calls(self, scope, s)]
+                return [*called, Line("if not scanned:", depth), *self.body(scope, s.body, depth + 1)]
             case Sharpen():
                 return [replace(line, depth=line.depth + depth) for line in self.sharpen(scope, s)]
         if scope.is_top:

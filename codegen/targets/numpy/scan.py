@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from symbptt.codegen.lower.equations import writer_of
 from symbptt.codegen.lower.scan import is_fixed, recurrences
+from symbptt.codegen.memory.runs import LEAST
 from symbptt.codegen.passes.affine_recurrence import obstacle
 from symbptt.codegen.program.names import Named
 from symbptt.codegen.runtime.scan import LARGEST_PRODUCT, WINDOW
-from symbptt.codegen.targets.numpy.scans import LEAST, SCAN, SCAN_FIXED
 
 
 def recursion_of(m: Named) -> str:
@@ -17,7 +17,7 @@ def recursion_of(m: Named) -> str:
         return "Recursion: none."
     found = recurrences(m)
     if found is not None:
-        least = LEAST[(SCAN, SCAN_FIXED)[is_fixed(m, found[0])]]
+        least = LEAST[is_fixed(m, found[0])]
         return (
             f"Recursion: affine, element by element, in {', '.join(p.next)}: windows of steps at once. The table counts step by step.\n"
             f"  only where {least} steps of a state of all samples take at most {WINDOW} bytes and no product of "

@@ -181,20 +181,6 @@ def _named(op: ops.Op) -> Callable[..., Any]:
     return sp.lambdify(symbols, sp.sympify(op.body(*symbols)), modules=[NUMBERS, "mpmath"])
 
 
-def remainders_hold() -> bool:
-    """Answer whether what a function that saturates leaves of one is the same from its value and from its argument, at 50 digits."""
-    e, a = sp.Symbol("e"), sp.Symbol("a", positive=True)
-    for function, (_, rest) in ops.REMAINDERS.items():
-        forms = [rest.body(function(a)), rest.alone(a), sp.sympify(rest.code, {"e": e}).subs(e, sp.exp(-a))]
-        calls = [sp.lambdify(a, form, modules=[NUMBERS, "mpmath"]) for form in forms]
-        with mp.workdps(DIGITS):
-            for part in (0.7, 3.1, 9.7):
-                found = [call(mp.mpf(part)) for call in calls]
-                if max(abs(x - found[0]) for x in found) > mp.mpf(10) ** -AGREED * abs(found[0]):
-                    return False
-    return True
-
-
 def functions_in(steps: Iterable[Step]) -> set[str]:
     """Return the functions of the table that the graphs of steps have."""
     bodies = [node.attrs.expr for step in steps for node in step.graph if node.family == "map"]

@@ -24,6 +24,7 @@ from symbptt.codegen.loop_ir.nodes import (
     If,
     Loop,
     Map,
+    Scan,
     Statement,
     View,
     walk,
@@ -66,7 +67,7 @@ class _Around:
 
     def statement(self, s: Statement) -> Sequence[Statement]:
         match s:
-            case Loop():
+            case Loop() | Scan():
                 return [replace(s, body=self.body(s.body))]
             case If():
                 return [replace(s, body=self.body(s.body), orelse=self.body(s.orelse))]
