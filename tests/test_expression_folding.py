@@ -77,5 +77,5 @@ def test_planted_sources_of_one_statement_alone_are_caught(monkeypatch: pytest.M
     assert old in text
     space: dict[str, object] = {"__name__": "planted"}
     exec(compile(text.replace(old, "{view.buffer}"), "planted", "exec"), space)
-    monkeypatch.setattr("symbptt.codegen.targets.numpy.functions.foldable", space["foldable"])
+    monkeypatch.setattr("symbptt.codegen.targets.numpy.forms.foldable", space["foldable"])
     assert error_of_jacobian() > 1e-3

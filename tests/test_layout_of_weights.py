@@ -7,7 +7,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
-from symbptt.codegen.targets.numpy import printer
+from symbptt.codegen.targets.numpy import forms
 from symbptt.ir.shape import names_in
 from tests import brute, oracle, unseen
 
@@ -77,7 +77,7 @@ def test_products_of_other_cells_read_rows(name: str) -> None:
 
 
 def test_a_planted_stack_of_transposes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(printer, "_is_turned", lambda view: False)
+    monkeypatch.setattr(forms, "is_turned", lambda view: False)
     found = weights_of_loops(zoo.gru, {"m": 5, "n": 3}, sb.compile(zoo.gru))
     assert not all(v.flags.c_contiguous for v in found)
 

@@ -11,7 +11,6 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, Param, State, zoo
-from symbptt.codegen.plan import calls as walked
 from symbptt.codegen.plan.rates import RATES
 from symbptt.codegen.plan.tables import formula, number
 from symbptt.codegen.plan.work import B, T, Work, value_of
@@ -115,16 +114,16 @@ def test_planted_call_is_seen() -> None:
 
 
 PLANTED: dict[str, Any] = {
-    "a map is no call": ("_map", lambda s: []),
+    "a map is no call": ("_Walk.map", lambda self, s: []),
     "a product has as many operations as elements": ("_product", lambda s: ("matmul", 1)),
-    "nothing is stacked": ("joined", lambda body: []),
+    "nothing is stacked": ("_stacked", lambda parts, is_copied: []),
 }
 
 
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_planted_mistake_in_the_walk_is_seen(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, wrong = PLANTED[mistake]
-    monkeypatch.setattr(walked, name, wrong)
+    monkeypatch.setattr(f"symbptt.codegen.plan.calls.{name}", wrong)
     kernel, sizes = sb.compile(zoo.lstm), {"m": 3, "n": 4}
     assert totals_of(kernel.plan.work_of(5, 2, **sizes)) != totals(counts_of(kernel, 5, 2, sizes))
 

@@ -1,7 +1,7 @@
 """The calls of NumPy that the statements of a function are, counted by a walk of the loop IR.
 
-Inside of loops a statement is one call, or the few that are told here. Outside of loops a statement is an expression, with
-a call for each of its operators; copies that fill a buffer part by part are one call that joins them.
+Inside of loops a statement is one call, or the few that are told here. Outside of loops it is what its form says, which the
+printer reads too: an expression with a call for each of its operators, a join of copies, a call.
 
 Example: of `loop t in 0:T: contract s = U · h[t]; map h[t+1] = tanh(s)` the walk finds T calls of matmul with T B n²
 multiply-adds, and T calls of tanh with T B n elements. In a block of `count` steps operations are linear in count: the
@@ -13,12 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import takewhile
 
 import sympy as sp
 
 from symbptt import ops
-from symbptt.codegen.loop_ir.folding import foldable
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -38,16 +36,20 @@ from symbptt.codegen.loop_ir.nodes import (
     Sharpen,
     Statement,
     View,
-    body_of,
     elements,
     reads,
+    walk,
     writes,
 )
 from symbptt.codegen.loop_ir.operators import AS_NUMBER, Op, Operator, operators
-from symbptt.codegen.loop_ir.work import tree_operations
+from symbptt.codegen.lower.pull import SEND
+from symbptt.codegen.targets.numpy import forms
+from symbptt.codegen.targets.numpy.calls import ufunc_of
+from symbptt.codegen.targets.numpy.forms import Form, Forms, source_of
+from symbptt.codegen.targets.numpy.order import is_turned, ordered
 from symbptt.codegen.targets.numpy.product import call_of
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree
-from symbptt.ir.shape import Size, prod, size
+from symbptt.ir.scalar import Call, Num, Ref, Tree
+from symbptt.ir.shape import Size, prod
 
 BEFORE, BLOCKS, EACH = "outside the loop", "each block of steps", "each step"
 """The places of a statement: outside of loops, in the loop over blocks, in the loop over steps."""
@@ -109,7 +111,7 @@ class Place:
 
 def called(f: Function, given: Given, letter: sp.Expr = BLOCK) -> tuple[Called, ...]:
     """Return the calls of a function; `letter` stands for the steps of a block."""
-    return tuple(_Walk(f, given, letter).body(f.body, Place()))
+    return tuple(_Walk(f, given, letter).body(f.body, Place(), {port.view.buffer for port in f.arguments}))
 
 
 @dataclass(frozen=True)
@@ -126,67 +128,50 @@ class _Walk:
         return self.given.numbers | numbers_of(self.function)
 
     @cached_property
-    def folded(self) -> frozenset[Buffer]:
-        """The temporaries whose expression stands where they are read."""
-        return foldable(self.function)
+    def forms(self) -> Forms:
+        """The forms in which the statements are printed."""
+        return Forms(self.function)
 
-    def body(self, body: Sequence[Statement], place: Place) -> Iterator[Called]:
-        for i, s in enumerate(body):
-            match s:
+    def body(self, body: Sequence[Statement], place: Place, begun: set[Buffer]) -> Iterator[Called]:
+        """Yield the calls of statements; the buffers that have a name by now are `begun`."""
+        for i, form in self.forms.of(body, begun, place.where == BEFORE):
+            match s := body[i]:
                 case Loop() if s.count is not None:
                     # A block has K steps, and the last one the rest.
                     rounds = sp.ceiling(STEPS / self.letter)
-                    yield from self.body(s.body, Place(BLOCKS, s.count, rounds))
+                    yield from self.body(s.body, Place(BLOCKS, s.count, rounds), begun)
                 case Loop():
-                    yield from self.body(s.body, replace(place, where=EACH))
+                    yield from self.body(s.body, replace(place, where=EACH), begun)
                 case Scan():
-                    yield from self.body(s.body, place)  # as if it were done step by step
+                    yield from self.body(s.body, place, begun)  # as if it were done step by step
                 case If():
                     chosen = s.body if s.flag.buffer.name in self.given.flags else s.orelse
-                    yield from self.body(chosen, place)
-                    if any(isinstance(x, Runtime) and x.name == "send" for x in chosen):
+                    yield from self.body(chosen, place, begun)
+                    if any(isinstance(x, Runtime) and x.name == SEND for x in chosen):
                         return  # one step back for all steps ends here where no sums are asked for
                 case _:
                     origin = _origin(body, i)
-                    for name, count in self.outside(body, i) if place.where == BEFORE else self.calls(s):
+                    for name, count in self.formed(s, form):
                         yield Called(name, place.where, place.all_of(1), place.all_of(count), origin)
+            if isinstance(s, Loop | If | Runtime):
+                begun.update(view.buffer for x in walk([s]) for view in writes(x))
 
-    def outside(self, body: Sequence[Statement], i: int) -> Iterable[tuple[str, Size]]:
-        """Return the calls of a statement outside of loops."""
-        s = body[i]
-        if isinstance(s, Runtime | Sharpen):
-            return self.calls(s)
-        out = writes(s)[0]
-        first = next(j for j, x in enumerate(body) if any(view.buffer == out.buffer for view in _written(x)))
-        group = joined(body[first:])
-        if i < first + len(group):
-            return [] if i > first else _stacked(group)
-        filled = i > 0 and _is_filled(body[i - 1], s)
-        # NumPy's own numbers cannot be written into again.
-        again = sum(view.buffer == out.buffer for x in self.function.body for view in _written(x)) > 1
-        is_new = i == first and (bool(out.buffer.shape) or not again)
-        if i + 1 < len(body) and _is_filled(s, body[i + 1]):
-            return []
-        match s:
-            case Scatter():
-                is_one = any(not axis.of for axis in s.out.axes)
-                add = [("add" if is_one else "put_along_axis", elements(s.x))]
-                return (
-                    add
-                    if filled and first == i - 1
-                    else [*add, ("add", prod(axis.length for axis in s.out.axes if axis.of))]
-                )
-            case Map() if out.buffer.space == "scalar" or (i == first and _covers(out) and not s.args):
+    def formed(self, s: Statement, form: Form) -> Iterable[tuple[str, Size]]:
+        """Return the calls of a statement in its form."""
+        match form.kind:
+            case forms.JOIN:
+                return _stacked(form.parts, is_copied=any(map(is_turned, map(source_of, map(ordered, form.parts)))))
+            case forms.SCATTER:
+                assert isinstance(s, Scatter)
+                return [*_collected(s), *[("copyto", _rows(s))] * (not form.is_new)]
+            case forms.SCALAR | forms.ZEROS:
                 return []
-            case Map() if is_new and _covers(out) and _moves_along_all(s):
+            case forms.DEFINE | forms.FOLD if isinstance(s, Map):
                 found, axes = _expression(s, self.numbers)
-                if axes is None:
-                    return []
-                is_folded = out.buffer in self.folded
-                turned = any(_is_turned(arg, s.out) for arg in s.args if isinstance(arg, View))
-                copied = s.body == Ref(0) or turned
-                return [*found, *[("array", elements(s.out))] * (copied and not is_folded)]
-            case Map() if not _is_call(s, self.numbers):
+                is_copied = form.kind == forms.DEFINE and self.forms.copied(s) != forms.PLAIN and axes is not None
+                return [*found, *[("array", elements(s.out))] * is_copied]
+            case forms.ASSIGN:
+                assert isinstance(s, Map)
                 return [*_expression(s, self.numbers)[0], ("assign", elements(s.out))]
         return self.calls(s)
 
@@ -198,7 +183,7 @@ class _Walk:
             return [("minimum", elements(s.out))]  # where no element is tiny
         match s:
             case Map():
-                return _map(s)
+                return self.map(s)
             case Contract():
                 return [_product(s)]
             case Reduce():
@@ -208,8 +193,18 @@ class _Walk:
             case Cumulate():
                 return [("cumsum", elements(s.out))]
             case Scatter():
-                return [("put_along_axis", elements(s.x)), ("add", elements(s.out))]
+                return [*_collected(s), ("add", _rows(s))]
         raise AssertionError(s)
+
+    def map(self, s: Map) -> Iterable[tuple[str, Size]]:
+        """Return the calls of a map of one operation that writes into its result."""
+        count, found = elements(s.out), ufunc_of(s)
+        match s.body:
+            case Call("where", (_, a, b)):
+                if _is_out(s, a):
+                    return [("invert", _condition(s)), ("copyto", count)]
+                return [("copyto", count)] * (1 if _is_out(s, b) else 2)
+        return [(found.name, count)] if found else [*_expression(s, self.numbers)[0], ("copyto", count)]
 
     def _runtime(self, s: Runtime) -> Iterable[tuple[str, Size]]:
         states = [prod(view.shape) for view in s.out]
@@ -245,65 +240,20 @@ def numbers_of(f: Function) -> frozenset[Buffer]:
     return frozenset(found)
 
 
-def joined(body: Sequence[Statement]) -> list[Map]:
-    """Return the copies with which a body begins that fill one buffer part by part, if there are several."""
-    first = body[0]
-    if not _is_copy(first):
-        return []
-    alike = takewhile(lambda s: _is_copy(s) and writes(s)[0].buffer == writes(first)[0].buffer, body)
-    maps = [s for s in alike if isinstance(s, Map)]
-    starts = {i for s in maps for i, start in enumerate(s.out.start) if start != maps[0].out.start[i]}
-    return maps if len(maps) > 1 and len(starts) == 1 else []
-
-
-def _is_copy(s: Statement) -> bool:
-    return isinstance(s, Map) and s.body == Ref(0) and isinstance(s.args[0], View)
-
-
-def _stacked(group: Sequence[Map]) -> list[tuple[str, Size]]:
+def _stacked(parts: Sequence[Map], is_copied: bool) -> list[tuple[str, Size]]:
     """Return the call that joins the parts of a buffer, and the copy of one that would lie transposed."""
-    whole = prod(group[0].out.buffer.shape)
-    turned = any(_is_turned(arg, s.out) for s in group for arg in s.args if isinstance(arg, View))
-    return [("concatenate", whole), *[("ascontiguousarray", whole)] * turned]
+    whole = prod(parts[0].out.buffer.shape)
+    return [("concatenate", whole), *[("ascontiguousarray", whole)] * is_copied]
 
 
-def _is_turned(view: View, out: View) -> bool:
-    """Answer whether the axes of a view lie in memory in another order than those of a result."""
-    axes = [
-        axis.of for axis, _ in sorted(zip(view.axes, out.axes, strict=True), key=lambda pair: pair[1].of) if axis.of
-    ]
-    return axes != sorted(axes)
+def _collected(s: Scatter) -> list[tuple[str, Size]]:
+    """Return the call that adds elements at indices; where all samples add to one table, rows are added up."""
+    return [("add" if any(not axis.of for axis in s.out.axes) else "put_along_axis", elements(s.x))]
 
 
-def _written(s: Statement) -> Iterator[View]:
-    """Yield what a statement and those inside it write; the argument of a Sharpen is an expression, which writes nothing."""
-    yield from writes(s)
-    for inner in () if isinstance(s, Sharpen) else body_of(s):
-        yield from _written(inner)
-
-
-def _is_filled(s: Statement, then: Statement) -> bool:
-    """Answer whether a statement fills with zeros what the next one scatters into."""
-    is_zero = isinstance(s, Map) and s.body == Num(sp.S.Zero)
-    return is_zero and isinstance(then, Scatter) and writes(s)[0].buffer == then.out.buffer
-
-
-def _covers(view: View) -> bool:
-    """Answer whether a view is all of its buffer."""
-    return size(prod(view.shape) - prod(view.buffer.shape)) == 0 and all(axis.of for axis in view.axes)
-
-
-def _moves_along_all(s: Map) -> bool:
-    """Answer whether the operands of a map move along all of its axes together; else its result is written into a buffer."""
-    moving = {i for arg in s.args if isinstance(arg, View) for i, axis in enumerate(arg.axes) if axis.of}
-    return isinstance(s.body, Num) or moving == {*range(len(s.out.axes))}
-
-
-def _is_call(s: Map, numbers: frozenset[Buffer]) -> bool:
-    """Answer whether a map outside of loops is one operation that is written as a call."""
-    is_choice = isinstance(s.body, Call) and (s.body.name == "where" or s.body.name in CONDITIONS)
-    plain = all(not isinstance(arg, View) or arg.buffer in numbers for arg in s.args)
-    return tree_operations(s.body) == 1 and bool(s.out.axes) and not is_choice and not plain
+def _rows(s: Scatter) -> Size:
+    """Return the elements of a table without axes along which it repeats."""
+    return prod(axis.length for axis in s.out.axes if axis.of)
 
 
 Counts = list[tuple[str, Size]]
@@ -342,32 +292,6 @@ def _both(*parts: Axes) -> Axes:
 def _once(name: str, s: Map, axes: Axes) -> Counts:
     """Return one call whose result moves along some axes."""
     return [] if axes is None else [(name, prod(n for i, n in enumerate(s.out.shape) if i in axes))]
-
-
-def _map(s: Map) -> list[tuple[str, Size]]:
-    """Return the calls of a map of one operation."""
-    count = elements(s.out)
-    match s.body:
-        case Num() | Ref():
-            return [("copyto", count)]
-        case Sum(terms):
-            return [("negative" if len(terms) == 1 else "add", count)]
-        case Prod(_, divisors):
-            return [("divide" if divisors else "multiply", count)]
-        case Power(_, exponent):
-            return [("square" if exponent == Num(sp.Integer(2)) else "power", count)]
-        case Call("where", (_, a, b)):
-            if _is_out(s, a):
-                return [("invert", _condition(s)), ("copyto", count)]
-            return [("copyto", count)] * (1 if _is_out(s, b) else 2)
-        case Call("erf"):
-            return [("multiply", count)] * ERF + [("copyto", count)]
-        case Call("stop_gradient"):
-            return [("copyto", count)]
-        case Call(name):
-            code = ops.BY_NAME[name].code if name in ops.BY_NAME else ""
-            return [(code[3:].partition("(")[0] if code.startswith("np.") else name, count)]
-    raise AssertionError(s)
 
 
 def _is_out(s: Map, tree: Tree) -> bool:

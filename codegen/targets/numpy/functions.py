@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile, groupby
 from typing import Any
 
-from symbptt.codegen.loop_ir.folding import foldable
 from symbptt.codegen.loop_ir.nodes import (
     Buffer,
     Function,
@@ -21,6 +20,7 @@ from symbptt.codegen.targets.numpy import sweeps
 from symbptt.codegen.targets.numpy.grouping import allocated_lines
 from symbptt.codegen.targets.numpy.index import Names
 from symbptt.codegen.targets.numpy.names import RESERVED
+from symbptt.codegen.targets.numpy.operands import Operands
 from symbptt.codegen.targets.numpy.printer import Allocation, Head, Item, Line, Printer
 from symbptt.codegen.targets.numpy.text import (
     dict_text,
@@ -62,13 +62,13 @@ def function_text(
     lines around a loop whose blocks are scanned."""
     taken = {*RESERVED, *(b.name for b in f.declared), *map(str, f.sizes)}
     taken |= {new for _, new in text.names.renamed}
-    printer = Printer(f, text.names, Views(text.names, taken, text.wishes), _Calls(text).lines)
-    printer.begun.update(port.view.buffer for port in f.arguments)
-    printer.folded, printer.around, printer.has_workspace = foldable(f), around, "ws" in head
+    operands = Operands(text.names, Views(text.names, taken, text.wishes))
+    begun = {port.view.buffer for port in f.arguments}
+    printer = Printer(f, operands, _Calls(text).lines, begun, around=around, has_workspace="ws" in head)
     top = Scope()
     items = printer.body(top, f.body, 0)
-    printer.views.resolve([item.code for item in items if isinstance(item, Line)])
-    body = list(_lines(items, printer.views, text.equation))
+    operands.views.resolve([item.code for item in items if isinstance(item, Line)])
+    body = list(_lines(items, operands.views, text.equation))
     end = last(printer)
     sizes = _sizes(text.names, f, [*body, *end])
     every = [*first[:1], *sizes, *first[1:], *_constants(f, text), *body, *end]
@@ -194,7 +194,7 @@ def _wait(text: Text, printer: Printer, scope: Scope, s: Runtime) -> Coded:
 
 
 def _watch(text: Text, printer: Printer, scope: Scope, s: Runtime) -> Coded:
-    watched = [printer.text(scope, arg) for arg in s.args if isinstance(arg, View)]
+    watched = [printer.operands.text(scope, arg) for arg in s.args if isinstance(arg, View)]
     yield 0, "if flow is not None:"
     yield 1, f"_watch(flow, t, {tuple_text(watched)})"
 
@@ -208,7 +208,7 @@ def _send(text: Text, printer: Printer, scope: Scope, s: Runtime) -> Coded:
     names = zip(text.states, s.args, strict=True)
     yield (
         0,
-        f"return {dict_text({name: printer.text(scope, arg) for name, arg in names if isinstance(arg, View)})}, None, None",
+        f"return {dict_text({name: printer.operands.text(scope, arg) for name, arg in names if isinstance(arg, View)})}, None, None",
     )
 
 
@@ -234,8 +234,8 @@ def _scan(text: Text, printer: Printer, scope: Scope, s: Scan) -> Coded:
     own = [f'None if full["{name}"] is None else full["{name}"][lo:hi]' for name in text.states]
     extra = [[shown(term.view) for term in terms[1:]] for terms in s.given]
     given = tuple_text([tuple_text([a, *more]) for a, more in zip(own, extra, strict=True)])
-    arrays = tuple_text([printer.text(scope, view) for view in s.out])
-    carries = tuple_text([printer.text(scope, view) for view in s.carry])
+    arrays = tuple_text([printer.operands.text(scope, view) for view in s.out])
+    carries = tuple_text([printer.operands.text(scope, view) for view in s.carry])
     yield 0, f"scanned = _scan_back(plans, {rows}, {free}, {given}, {carries}, {arrays}, window{fixed})"
 
 
@@ -245,9 +245,9 @@ def _scanned(printer: Printer, scope: Scope, arg: View, is_fixed: bool) -> str:
         arg = replace(arg, axes=tuple(dropwhile(lambda axis: not axis.of, arg.axes)))
     number = arg.buffer.space in ("constant", "scalar") and not arg.buffer.shape
     if is_fixed or any(axis.of for axis in arg.axes[:2]):
-        return printer.part(scope, arg)[0]
-    text = printer.number(scope.outermost, Ref(0), (arg,)) if number else printer.text(scope, arg)
-    return f"np.broadcast_to(np.asarray({text}, dtype), {printer.names.shape(arg.shape)})"
+        return printer.operands.part(scope, arg)[0]
+    text = printer.operands.number(scope.outermost, Ref(0), (arg,)) if number else printer.operands.text(scope, arg)
+    return f"np.broadcast_to(np.asarray({text}, dtype), {printer.operands.names.shape(arg.shape)})"
 
 
 _CALLS = {

@@ -1,0 +1,215 @@
+"""The form in which each statement is written: a new name for an expression, a part of a later expression, a call that writes
+into an array. The printer writes these forms and the plan counts them, so that they cannot differ.
+
+Example: of `s = W · x; map a = s + b; map y[0] = a; map y[1] = b` outside of loops s is folded into the expression of a, which
+is defined, and both copies are one join, `y = np.stack([a, b])`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from typing import TypeGuard
+
+import sympy as sp
+
+from symbptt.codegen.loop_ir.folding import foldable
+from symbptt.codegen.loop_ir.nodes import (
+    Buffer,
+    Contract,
+    Cumulate,
+    Function,
+    Gather,
+    If,
+    Loop,
+    Map,
+    Reduce,
+    Runtime,
+    Scan,
+    Scatter,
+    Sharpen,
+    Statement,
+    View,
+    views,
+    walk,
+    writes,
+)
+from symbptt.codegen.loop_ir.operators import is_condition
+from symbptt.codegen.loop_ir.work import tree_operations
+from symbptt.codegen.targets.numpy.operands import of_numbers
+from symbptt.codegen.targets.numpy.order import covers, is_turned, ordered, without_repeated
+from symbptt.codegen.targets.numpy.product import call_of
+from symbptt.ir.scalar import Call, Num, Ref
+from symbptt.ir.shape import Size, size
+
+JOIN, SCATTER, SCALAR, ZEROS, DEFINE, FOLD, ASSIGN, CALL = (
+    "join", "scatter", "scalar", "zeros", "define", "fold", "assign", "call",
+)  # fmt: skip
+"""Forms: copies that fill an array part by part; elements added at indices to zeros; a number of Python; an array of zeros; an
+expression that gets a name; one that stands where it is read; one that is written into an array; calls that write."""
+PLAIN = "{}"
+"""The text around an expression that needs no copy."""
+OTHERS = (Loop, If, Runtime, Sharpen, Scan)
+"""Statements whose form does not depend on the place."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form, the copies that are joined, and whether what is written is an array that has no name yet."""
+
+    kind: str
+    parts: tuple[Map, ...] = ()
+    is_new: bool = False
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The forms of the statements of a function."""
+
+    function: Function
+
+    @cached_property
+    def folded(self) -> frozenset[Buffer]:
+        """The temporaries whose expression stands where they are read."""
+        return foldable(self.function)
+
+    @cached_property
+    def written(self) -> Counter[Buffer]:
+        """How many statements write each buffer."""
+        return Counter(view.buffer for s in walk(self.function.body) for view in writes(s))
+
+    @cached_property
+    def used(self) -> Counter[Buffer]:
+        """How often statements read or write each buffer, and what is returned once more."""
+        given = (port.view.buffer for port in self.function.results)
+        return Counter(view.buffer for s in walk(self.function.body) for view in views(s)) + Counter(given)
+
+    def of(self, body: Sequence[Statement], begun: set[Buffer], is_top: bool) -> Iterator[tuple[int, Form]]:
+        """Yield the places of the statements that are written, each with its form; `is_top`: outside of loops. The buffers that
+        have a name by now are `begun`, to which those are added that a form makes."""
+        i = 0
+        while i < len(body):
+            parts = _joined(body[i:], begun) if is_top else ()
+            if parts:
+                form, at, i = Form(JOIN, parts), i + len(parts) - 1, i + len(parts)
+            elif i + 1 < len(body) and _is_filled(body[i], body[i + 1]):
+                out = without_repeated(writes(body[i + 1])[0])
+                is_new = is_top and covers(out) and out.buffer not in begun
+                form, at, i = Form(SCATTER, is_new=is_new), i + 1, i + 2
+            else:
+                is_plain = is_top and not isinstance(body[i], OTHERS)
+                form, at, i = self._form(body[i], begun) if is_plain else Form(CALL), i, i + 1
+            if form.kind in (JOIN, ZEROS, DEFINE) or form.is_new:
+                begun.add(writes(body[at])[0].buffer)
+            yield at, form
+
+    def _form(self, s: Statement, begun: set[Buffer]) -> Form:
+        """Return the form of a statement outside of loops."""
+        out = writes(s)[0]
+        if out.buffer.space == "scalar":
+            return Form(SCALAR)
+        if _is_zero(s) and covers(out) and out.buffer not in begun:
+            return Form(ZEROS)
+        if out.buffer in begun or not self._may_define(s):
+            is_expression = isinstance(s, Map) and not _is_call(s)
+            return Form(ASSIGN if is_expression else CALL, is_new=out.buffer not in begun)
+        return Form(FOLD if out.buffer in self.folded else DEFINE)
+
+    def _may_define(self, s: Statement) -> bool:
+        """Answer whether the result of a statement is the whole of a buffer, as NumPy makes it."""
+        out = writes(s)[0]
+        if (
+            not isinstance(s, Map | Contract | Reduce | Gather | Cumulate)
+            or not covers(out)
+            or getattr(s, "add", False)
+        ):
+            return False
+        if not out.buffer.shape and self.written[out.buffer] > 1:
+            return False  # NumPy's numbers cannot be written into
+        if isinstance(s, Map):
+            moving = {i for arg in s.args if isinstance(arg, View) for i, axis in enumerate(arg.axes) if axis.of}
+            return isinstance(s.body, Num) or moving == {*range(len(s.out.axes))}
+        return not (isinstance(s, Contract) and call_of(s).function == "einsum")
+
+    def copied(self, s: Statement) -> str:
+        """Return the text around the expression of a new array, which copies what would be another's memory, or lies in another
+        order than the buffer; without a copy that of the expression alone."""
+        if not isinstance(s, Map):
+            return PLAIN
+        sources = [arg for arg in ordered(s).args if isinstance(arg, View)]
+        turned = any(map(is_turned, sources))
+        if s.body != Ref(0) or not sources:
+            return "np.ascontiguousarray({})" if turned else PLAIN
+        # The memory of an argument, which nothing writes, may be shared by a temporary.
+        given = sources[0].buffer in {port.view.buffer for port in self.function.arguments}
+        is_shared = s.out.buffer.space == "temporary" and given and self.written[s.out.buffer] == 1
+        if turned:
+            return "np.ascontiguousarray({})" if is_shared else 'np.array({}, order="C")'
+        return "np.array({})"
+
+
+def _is_zero(s: Statement) -> bool:
+    return isinstance(s, Map) and s.body == Num(sp.S.Zero)
+
+
+def _is_filled(s: Statement, then: Statement) -> bool:
+    """Answer whether a statement fills with zeros what the next one scatters into."""
+    return _is_zero(s) and isinstance(then, Scatter) and writes(s)[0] == without_repeated(then.out)
+
+
+def _is_call(s: Map) -> bool:
+    """Answer whether a map outside of loops is one operation that can be written as a call."""
+    is_choice = is_condition(s.body) or (isinstance(s.body, Call) and s.body.name == "where")
+    return tree_operations(s.body) == 1 and bool(s.out.axes) and not is_choice and not of_numbers(s.body, s.args)
+
+
+def _is_copy(s: Statement) -> TypeGuard[Map]:
+    return isinstance(s, Map) and s.body == Ref(0) and isinstance(s.args[0], View) and s.out.buffer.space != "scalar"
+
+
+def _joined(body: Sequence[Statement], begun: set[Buffer]) -> tuple[Map, ...]:
+    """Return the copies with which a body begins that fill a new buffer part by part along one axis, if there are several."""
+    first = body[0]
+    if not _is_copy(first) or first.out.buffer in begun:
+        return ()
+    alike = takewhile(lambda s: _is_copy(s) and s.out.buffer == first.out.buffer, body)
+    maps = tuple(s for s in alike if isinstance(s, Map))
+    return maps if len(maps) > 1 and joining_axis(maps) is not None else ()
+
+
+def joining_axis(parts: Sequence[Map]) -> int | None:
+    """Return the axis of a buffer along which copies follow each other from its begin to its end, or None."""
+    buffer = parts[0].out.buffer
+    for axis, length in enumerate(buffer.shape):
+        at: Size = 0
+        for s in parts:
+            if size(s.out.start[axis] - at) != 0 or not _is_slab(s.out, axis):
+                break
+            at = size(at + next((a.length for a in s.out.axes if axis in a.of), 1))
+        else:
+            kinds = {any(axis in a.of for a in s.out.axes) for s in parts}
+            if size(at - length) == 0 and len(kinds) == 1:
+                return axis
+    return None
+
+
+def _is_slab(view: View, axis: int) -> bool:
+    """Answer whether a view is a span of a buffer along one axis, or one point of it, and all of it along the others."""
+    for i, length in enumerate(view.buffer.shape):
+        own = [a for a in view.axes if i in a.of]
+        if i == axis:
+            if len(own) > 1 or any(a.step != 1 or len(a.of) != 1 for a in own):
+                return False
+        elif view.start[i] != 0 or [(a.length, a.step, a.of) for a in own] != [(length, 1, (i,))]:
+            return False
+    return True
+
+
+def source_of(s: Map) -> View:
+    """Return what is copied, without the axes of one element that the copy does not have."""
+    (x,) = s.args
+    assert isinstance(x, View)
+    return View(x.buffer, x.start, tuple(axis for axis, to in zip(x.axes, s.out.axes, strict=True) if to.of))
