@@ -35,7 +35,7 @@ class _Labels(Mapping[int, Label]):
     def __getitem__(self, id: int) -> Label:
         label = self.p.labels[id]
         if id == self.outside:
-            return replace(label, mark="dL/d")
+            return label._replace(mark="dL/d")
         if label.given or label.adjoint or self._is_shown(id):
             return label
         raise KeyError(id)

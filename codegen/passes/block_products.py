@@ -85,7 +85,7 @@ def _part_labels(made: _Spreading, new: Mapping[int, int]) -> dict[int, Label]:
     for id, parts in made.tiled.items():
         if id in labels and labels[id].adjoint:
             for i, part in enumerate(parts):
-                found.setdefault(part, replace(labels[id], name=f"{labels[id].name}_{i + 1}", given=False))
+                found.setdefault(part, labels[id]._replace(name=f"{labels[id].name}_{i + 1}", given=False))
     return found
 
 

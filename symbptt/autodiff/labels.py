@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from symbptt import ops
 from symbptt.autodiff.bptt import Recursion, per_sample
@@ -18,8 +18,7 @@ NEXT, LAST, FIRST, START = 1, 2, 3, 4
 """Times beside t and t - 1: t + 1, the last step T, the first step, and what is before it."""
 
 
-@dataclass(frozen=True)
-class Label:
+class Label(NamedTuple):
     """A name; its time: 0 for this step, -1 for the step before, NEXT, LAST, FIRST or START, None for what does not depend on
     time; whether it is an adjoint; whether the user chose the name."""
 

@@ -468,4 +468,4 @@ def _gradients(source: Source, only: Sequence[str] = ("param", "input")) -> Iter
 
 def loss_labels(labels: Mapping[int, Label]) -> dict[int, Label]:
     """Return labels whose times count from the step of the loss, where that is the last one as well."""
-    return {id: replace(label, time=0) if label.time == LAST else label for id, label in labels.items()}
+    return {id: label.at(0) if label.time == LAST else label for id, label in labels.items()}

@@ -259,7 +259,7 @@ class StateJacobian:
 
     def _heads(self, pen: Pen, own: Label) -> list[str]:
         """Return the left sides of the matrix: the derivative by the state before; with resets, by the entering state, and its relation."""
-        whole = Derivative(Symbol(replace(own, time=0)), Symbol(replace(own, time=-1)))
+        whole = Derivative(Symbol(own.at(0)), Symbol(own.at(-1)))
         if not self.page.setting.reset:
             return [pen.expression(whole)]
         inner = Derivative(whole.over, Raised(whole.under, self.page.letters.reset))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -303,7 +303,7 @@ class _Telling:
 
     def _symbol(self, id: int, label: Label, back: int) -> Symbol:
         time = None if label.time is None else label.time - back
-        return Symbol(replace(label, time=time), normal(self.calculus.graph.shape(id)))
+        return Symbol(label.at(time), normal(self.calculus.graph.shape(id)))
 
 
 def _is_read_again(route: Sequence[Stop], i: int) -> bool:

@@ -144,7 +144,7 @@ class _Pen:
 
 
 def _symbol(notation: Notation, label: Label) -> str:
-    return _marked(notation.symbol(label if label.time is None else replace(label, time=0)), label)
+    return _marked(notation.symbol(label if label.time is None else label.at(0)), label)
 
 
 def _marked(symbol: str, label: Label) -> str:

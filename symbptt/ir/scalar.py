@@ -135,6 +135,13 @@ def whole_power(tree: Tree) -> int:
     return 0
 
 
+@cache
+def functions_in(expr: sp.Expr) -> tuple[tuple[Any, int], ...]:
+    """Return the functions in a body, each with the number of its arguments."""
+    calls = sorted(expr.atoms(sp.Function), key=sp.default_sort_key)
+    return tuple((call.func, len(call.args)) for call in calls)
+
+
 def indices(tree: Tree) -> tuple[int, ...]:
     """Return the arguments that a tree reads, in its order."""
     open_, found = [tree], list[int]()

@@ -41,7 +41,12 @@ def prod(sizes: Iterable[Size]) -> Size:
 
 def names_in(shape: Shape) -> tuple[str, ...]:
     """Return the names of the sizes in a shape, sorted."""
-    return tuple(sorted({s.name for item in shape if not isinstance(item, int) for s in item.free_symbols}))
+    found: set[str] = set()
+    for item in shape:
+        if not isinstance(item, int):
+            # Most sizes are names; SymPy's search for symbols costs more than all else here.
+            found |= {item.name} if item.is_Symbol else {s.name for s in item.free_symbols}
+    return tuple(sorted(found))
 
 
 def show(shape: Sequence[Size]) -> str:

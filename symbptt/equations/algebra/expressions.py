@@ -77,6 +77,7 @@ class Expr:
     own_size: ClassVar[int] = 0
     own_hash: ClassVar[int | None] = None
     normal_form: ClassVar[Expr | None] = None
+    is_normal: ClassVar[bool] = False
 
     @property
     def shape(self) -> Shape:
@@ -125,6 +126,10 @@ class Symbol(Expr):
 
     label: Label
     of: Shape = ()
+
+    def __hash__(self) -> int:
+        # What is equal has equal labels; the hash of a shape costs more than all else.
+        return hash(self.label)
 
     @property
     def shape(self) -> Shape:
@@ -586,7 +591,7 @@ def _set_what_classes_share() -> None:
         cls.own_size = 1
     leaves: Any = (Symbol, Number, Count, Word, Index, Ellipsis, Ones, Zeros, Array)
     for cls in leaves:
-        cls.parts, cls.kinds, cls.size = (), cls.bit, cls.own_size
+        cls.parts, cls.kinds, cls.size, cls.is_normal = (), cls.bit, cls.own_size, True
     numbers: Any = (Number, Count, Word, Index, Ellipsis)
     for cls in numbers:
         cls.shape = cls.labels = ()

@@ -207,6 +207,8 @@ class Lowering:
         """Return a value where a formula of a shape reads it: a row among vectors is turned, a vector among rows
         laid down."""
         own, found = self.graph.shape(id), self.value(id)
+        if own == shape:
+            return found
         is_row = len(own) == 2 and own[0] == 1 and normal(own) != ()
         # NumPy does not tell rows from vectors; on a page a row among columns needs a transpose.
         if is_row and len(normal(shape)) == 1:

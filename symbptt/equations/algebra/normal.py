@@ -49,7 +49,7 @@ from symbptt.equations.algebra.expressions import (
     transposed,
 )  # fmt: skip
 from symbptt.equations.algebra.numbers import product
-from symbptt.equations.algebra.traversal import every, with_parts
+from symbptt.equations.algebra.traversal import every, has, with_parts
 
 HALF = sp.Rational(1, 2)
 OPPOSITE = {
@@ -61,18 +61,21 @@ OPPOSITE = {
 
 def in_normal_form(e: Expr) -> Expr:
     """Return an expression of the same value as a textbook writes it."""
+    if e.is_normal:
+        return e
     found = e.normal_form
     if found is None:
         old = e.parts
-        if not old:
-            return e
-        new = [part.normal_form or in_normal_form(part) if part.parts else part for part in old]
+        new = [part if part.is_normal else in_normal_form(part) for part in old]
         # `is` instead of ==: unchanged parts are the same objects, and deep comparison would be quadratic.
         found = e if all(map(is_, old, new)) else with_parts(e, new)
         rule = _RULES.get(type(found))
         found = found if rule is None else rule(found)
-        keep(e, "normal_form", found)
-        keep(found, "normal_form", found)
+        if found is not e:
+            keep(e, "normal_form", found)
+        # A mark, not the object itself: one that refers to itself is freed by the garbage collector alone.
+        if not found.is_normal:
+            keep(found, "is_normal", True)
     return found
 
 
@@ -94,12 +97,11 @@ def with_sign(sign: int, e: Expr) -> Expr:
 
 
 def _without_signs(parts: Iterable[Expr]) -> tuple[int, list[Expr]]:
-    sign, found = 1, []
-    for part in parts:
+    sign, found = 1, [*parts]
+    for i, part in enumerate(found):
         if isinstance(part, Sum) and len(part.terms) == 1:
-            own, part = part.terms[0]
+            own, found[i] = part.terms[0]
             sign *= own
-        found.append(part)
     return sign, found
 
 
@@ -115,7 +117,9 @@ def _times(e: Times) -> Expr:
         else:
             above.append(factor)
     inner, above = _without_signs(_flat(above))
-    sums = [f for f in above if isinstance(f, SumOver) and f.kind == "sum" and not f.condition]
+    sums = (
+        [f for f in above if isinstance(f, SumOver) and f.kind == "sum" and not f.condition] if has(e, SumOver) else []
+    )
     # a Σ_j b_j = Σ_j a b_j: numbers move into the sum, where they meet their like terms.
     if sums and all(not f.shape for f in above):
         whole = [f.inner if f is sums[0] else f for f in above]
@@ -171,7 +175,7 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
 
 def _as_powers(factors: list[Expr]) -> list[Expr]:
     """Return factors of which none stands twice or is the base of a whole power of another: u² for u u, u³ for u² u."""
-    twice = next((x for i, x in enumerate(factors) if x in factors[:i]), None)
+    twice = None if _differ(factors) else next((x for i, x in enumerate(factors) if x in factors[:i]), None)
     if twice is not None:
         whole = _power(Power(twice, Number(sp.Integer(factors.count(twice)))))
         first = factors.index(twice)
@@ -405,7 +409,8 @@ def _sum(e: Sum) -> Expr:
         return with_sign(sign, product)
     terms = _like(terms)
     # Sums under a condition (`at`) run over other steps each, and stay apart.
-    totals = [(pair, total) for pair in terms if (total := _as_total(pair[1])) is not None and not total.at]
+    whole_terms = terms if has(e, Total) else []
+    totals = [(pair, total) for pair in whole_terms if (total := _as_total(pair[1])) is not None and not total.at]
     # Σ_t a + Σ_t b = Σ_t (a + b).
     if len(totals) > 1:
         whole = _total(Total(_sum_of((sign, total.inner) for (sign, _), total in totals)))
@@ -413,7 +418,7 @@ def _sum(e: Sum) -> Expr:
         first = terms.index(gone[0])
         rest = [pair for pair in terms if pair not in gone]
         terms = [*rest[:first], signed(whole), *rest[first:]]
-    terms = _with_ones(terms)
+    terms = _with_ones(terms) if has(e, Ones) else terms
     first = next((i for i, (sign, _) in enumerate(terms) if sign > 0), 0)
     found = plus([terms[first], *terms[:first], *terms[first + 1 :]]) if terms else ZERO
     # A positive term leads, so that a line does not begin with a minus if it can be avoided.
@@ -445,9 +450,7 @@ def _sum_of(terms: Iterable[tuple[int, Expr]]) -> Expr:
 def _like(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
     """Return terms with whole coefficients added up, in the order in which they come first."""
     parted = [(sign, term, *_coefficient(term)) for sign, term in terms]
-    # Where all differ in what they are made of, none are alike, and no term is to be hashed.
-    is_unlike = len({(rest.kinds, rest.size) for *_, rest in parted}) == len(parted)
-    if is_unlike and all(factor > 0 for *_, factor, _ in parted):
+    if _differ([rest for *_, rest in parted]) and all(factor > 0 for *_, factor, _ in parted):
         return [(sign, term) for sign, term, _, rest in parted if not is_zero(rest)]
     count: dict[Expr, int] = {}
     for sign, _, factor, rest in parted:
@@ -459,6 +462,11 @@ def _like(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
             term = rest if size == 1 else Number(sp.Integer(size)) if rest == ONE else _scaled(size, rest)
             found.append((1 if factor > 0 else -1, term))
     return found
+
+
+def _differ(expressions: Sequence[Expr]) -> bool:
+    """Answer whether no two expressions are equal for what they are made of: then none is to be compared, or hashed, as a whole."""
+    return len({(e.kinds, e.size, e.labels) for e in expressions}) == len(expressions)
 
 
 def _coefficient(term: Expr) -> tuple[int, Expr]:

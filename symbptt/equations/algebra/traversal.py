@@ -145,10 +145,10 @@ def differ_in_names(a: Expr, b: Expr) -> bool:
     """Answer whether two expressions are equal but for the names in them."""
     if a is b:
         return True
-    kind = type(a)
-    if kind is not type(b) or (kind in OWN and OWN[kind](a) != OWN[kind](b)):
+    kind, own = type(a), OWN.get(type(a))
+    if kind is not type(b) or len(a.parts) != len(b.parts) or (own is not None and own(a) != own(b)):
         return False
-    return len(a.parts) == len(b.parts) and all(map(differ_in_names, a.parts, b.parts))
+    return all(map(differ_in_names, a.parts, b.parts))
 
 
 def _of_inner(e: Any, new: Sequence[Expr]) -> Expr:

@@ -137,8 +137,12 @@ def _flat_product(factors: list[Tree], divisors: list[Tree]) -> Tree:
         if isinstance(factor, Prod):
             above += factor.factors
             below += factor.divisors
-        elif factor != Num(sp.S.One) or len(factors) == 1:
+        else:
             above.append(factor)
-    above = [factor for factor in above if factor != Num(sp.S.One)] or above[:1]
+    above = [factor for factor in above if not _is_one(factor)] or above[:1]
     tree: Tree = Prod(tuple(above), tuple(below)) if below or len(above) != 1 else above[0]
     return Sum(((-1, tree),)) if sign < 0 else tree
+
+
+def _is_one(tree: Tree) -> bool:
+    return isinstance(tree, Num) and tree.value is sp.S.One

@@ -8,7 +8,6 @@ quotient is stacked, binds as POWER, and needs no brackets where text writes (a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -325,7 +324,7 @@ def _base(e: Expr, n: Notation) -> str:
     """Return an array with indices behind it: in brackets, but for a letter."""
     text = write(e, n)
     plain = isinstance(e, Symbol) and e.label.time is None and len(e.label.name) == 1
-    letter = n.symbol(replace(e.label, adjoint=False)) if isinstance(e, Symbol) else ""
+    letter = n.symbol(e.label._replace(adjoint=False)) if isinstance(e, Symbol) else ""
     return text if (plain and letter.removeprefix("\\").isalpha()) or isinstance(e, Array | Word) else n.brackets(text)
 
 

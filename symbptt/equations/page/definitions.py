@@ -4,7 +4,6 @@ page leaves out, as ties, said once."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -21,7 +20,7 @@ from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters
 from symbptt.ir.node import Node, placeholder
-from symbptt.ir.scalar import NAME_OF
+from symbptt.ir.scalar import NAME_OF, functions_in
 from symbptt.ir.shape import names_in
 from symbptt.language.custom_function import derivative_mark
 
@@ -119,21 +118,15 @@ def _has_line(function: Any, count: int) -> bool:
 def _calls(nodes: Iterable[Node]) -> dict[tuple[Any, int], None]:
     """Return the functions in bodies with the number of their arguments, and those in their definitions."""
     bodies = dict.fromkeys(node.attrs.expr for node in nodes if node.family == "map")
-    open_ = [call for body in bodies for call in _applied(body)]
+    open_ = [call for body in bodies for call in functions_in(body)]
     found: dict[tuple[Any, int], None] = {}
     while open_:
         function, count = open_.pop(0)
         if (function, count) not in found:
             found[function, count] = None
             body = _body(function, count)
-            open_ += [] if body is None else _applied(body)
+            open_ += [] if body is None else functions_in(body)
     return found
-
-
-@cache
-def _applied(expr: sp.Expr) -> tuple[tuple[Any, int], ...]:
-    calls = sorted(expr.atoms(sp.Function), key=sp.default_sort_key)
-    return tuple((call.func, len(call.args)) for call in calls)
 
 
 def _body(function: Any, count: int) -> sp.Expr | None:
@@ -190,5 +183,5 @@ def _remarks(nodes: list[Node], guarded: bool, halved: bool) -> Iterator[str]:
         yield "a bracket with the index 1/2 is one half where both sides are equal"
     if guarded:
         yield "a product with a factor of zero is zero, also where another factor is infinite"
-    if any(expr.has(ops.over) for expr in exprs):
+    if any(function is ops.over for expr in exprs for function, _ in functions_in(expr)):
         yield "what is divided by a norm of zero is zero"

@@ -108,8 +108,9 @@ def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, froze
         if x is y or x == y:
             continue
         ends = _ends(x.name, y.name)
-        # The argument of the gate t is a_t, which a page has as a at step t: its ending is no part of its name there.
-        if ends is None or any(label.time is not None and _tells_time(label.name) for label in (x, y)):
+        # The argument of the gate t is a_t, which a page has as a at step t: its ending is no part of its name there. Both
+        # expressions are equal but for their names, so that x and y have one time.
+        if ends is None or (x.time is not None and (_tells_time(x.name) or _tells_time(y.name))):
             return None
         found.add(ends)
         places.append(place)

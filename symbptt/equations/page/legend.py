@@ -222,11 +222,14 @@ def _given(lines: Lines, loss: LossLines | None) -> Iterable[Note]:
     """Yield the values of constants, where they are few numbers, and from where to where indices run."""
     for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
         for a in recursion.step.arguments:
-            symbol = Symbol(Label(a.name, None), a.shape)
             if a.role == "const" and a.default is not None and np.size(a.default) <= FEW:
-                yield _constant(symbol, _array(np.asarray(a.default)))
+                yield _constant(Symbol(Label(a.name, None), a.shape), _array(np.asarray(a.default)))
             elif a.limit is not None:
-                yield (symbol, ": whole numbers from 0 up to, and without, ", Count(a.limit))
+                yield (
+                    Symbol(Label(a.name, None), a.shape),
+                    ": whole numbers from 0 up to, and without, ",
+                    Count(a.limit),
+                )
 
 
 def _array(value: Any) -> Array:

@@ -237,7 +237,13 @@ class Lines:
 
     def _line(self, label: Label, id: int, where: str, inside: bool = False) -> Line:
         right = self.inside(id) if inside else self._formula(id)
-        return indexed(Line(self._symbol(label, self.recursion.graph.shape(id)), right, where))
+        # The same object where formulas read the value: it is compared by identity first.
+        left = (
+            self.lowering.value(id)
+            if self.labels.get(id) is label
+            else self._symbol(label, self.recursion.graph.shape(id))
+        )
+        return indexed(Line(left, right, where))
 
 
 def indexed(line: Line) -> Line:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from operator import attrgetter
 
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
@@ -34,7 +33,16 @@ from symbptt.equations.algebra.expressions import (
     times,
 )  # fmt: skip
 from symbptt.equations.algebra.normal import in_normal_form, with_sign
-from symbptt.equations.algebra.traversal import every, has, mapped_where, relabelled, replaced, walk, with_parts
+from symbptt.equations.algebra.traversal import (
+    every,
+    has,
+    kinds_of,
+    mapped_where,
+    relabelled,
+    replaced,
+    walk,
+    with_parts,
+)
 from symbptt.equations.notation.writing import RELATIONS
 from symbptt.equations.page.families import Letters, accented, gathered, names_of_lines, summed
 from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, indexed, with_right
@@ -53,6 +61,8 @@ SHORTEST_OFTEN = SHORTEST - 1
 """The same where it is printed more often than twice."""
 MADE = (Sum, Over, Call, Matmul, Times, Power)
 """What is computed of other values."""
+NAMELESS = kinds_of(Index, Entry, Total, Outside)
+"""The bits of what never gets a name where it is printed twice: entries, and sums over steps."""
 
 
 def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
@@ -157,37 +167,46 @@ def entry_of(e: Expr, at: Sequence[Expr]) -> Expr | None:
 
 def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
     """Return lines with the values that are read once, or are another value, in the place where they are read."""
-    found = list(lines)
-    reads = [_values_read(line) for line in found]
-    for i in range(len(found)):
+    found: dict[int, Line] = dict(enumerate(lines))
+    # Of each value that may go, the lines that read it, each as often as it does.
+    readers: dict[tuple[str, bool], list[int]] = {_value(_label(x.left)): [] for x in lines if _may_go(x, kept)}
+    for k, line in found.items():
+        _add_reads(readers, k, line)
+    for i in list(found):
         line = found[i]
         if not _may_go(line, kept):
             continue
         label = _label(line.left)
-        readers = {k: counts[_value(label)] for k, counts in enumerate(reads) if _value(label) in counts}
+        read_in = readers[_value(label)]
+        different = dict.fromkeys(sorted(read_in))
         is_alias = isinstance(line.right, Symbol)
-        is_short = len(readers) == 1 and _is_short(line.right)
-        if not readers or not (is_alias or is_short or sum(readers.values()) == 1):
+        is_short = len(different) == 1 and _is_short(line.right)
+        if not different or not (is_alias or is_short or len(read_in) == 1):
             continue
-        new = {k: x for k in readers if (x := _put(found[k], label, line.right)) is not None}
+        new = {k: x for k in different if (x := _put(found[k], label, line.right)) is not None}
         is_long = not is_alias and any(_length(x.right) > LONGEST for x in new.values())
         # All readers or none: a value that keeps one reader still needs its line.
-        if len(new) < len(readers) or is_long:
+        if len(new) < len(different) or is_long:
             continue
+        for k in (i, *new):
+            for value in {*map(_value, found[k].right.labels)} & readers.keys():
+                readers[value] = [other for other in readers[value] if other != k]
+        del found[i]
         for k, x in new.items():
-            found[k], reads[k] = x, _values_read(x)
-        found[i], reads[i] = replace(line, note="gone"), Counter()
-    return [line for line in found if line.note != "gone"]
+            found[k] = x
+            _add_reads(readers, k, x)
+    return list(found.values())
+
+
+def _add_reads(readers: Mapping[tuple[str, bool], list[int]], place: int, line: Line) -> None:
+    for label in line.right.labels:
+        if label.adjoint and (label.name, True) in readers:
+            readers[label.name, True].append(place)
 
 
 def _is_short(e: Expr) -> bool:
     """Answer whether a value may stand twice in the one line that reads it, as ds does in s ⊙ (ds - sᵀ ds)."""
     return isinstance(e, Times | Matmul) and e.size <= SHORT and not has(e, Over, Total)
-
-
-def _values_read(line: Line) -> Counter[tuple[str, bool]]:
-    """Return the number of times that the right side of a line has each value, at whatever step."""
-    return Counter(map(_value, line.right.labels))
 
 
 _value = attrgetter("name", "adjoint")
@@ -359,9 +378,7 @@ def _long(e: Expr) -> Iterator[Expr]:
 def _is_worth(e: Expr, least: int = SHORTEST) -> bool:
     """Answer whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
     function = isinstance(e, Call) and e.name not in RELATIONS
-    if e.size < (SHORTEST_CALL if function else SHORTEST if isinstance(e, Call) else least) or has(
-        e, Index, Entry, Total, Outside
-    ):
+    if e.size < (SHORTEST_CALL if function else SHORTEST if isinstance(e, Call) else least) or e.kinds & NAMELESS:
         return False
     if not isinstance(e, MADE) or (isinstance(e, Sum) and len(e.terms) < 2):
         return False

@@ -8,6 +8,7 @@ from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.names import Used
 from symbptt.ir.node import Body
+from symbptt.ir.scalar import functions_in
 from symbptt.ir.shape import names_in
 from symbptt.ops import sigmoid
 
@@ -30,5 +31,6 @@ def signs_of(r: Recursion, mark: str) -> Iterator[str]:
         yield from names_in(a.shape)
     if mark != "d":
         yield mark
-    if any(body.has(sigmoid) for body in {node.attrs.expr for node in r.graph if isinstance(node.attrs, Body)}):
+    bodies = {node.attrs.expr for node in r.graph if isinstance(node.attrs, Body)}
+    if any(function is sigmoid for body in bodies for function, _ in functions_in(body)):
         yield "σ"
