@@ -11,9 +11,11 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
+from symbptt.autodiff.labels import Label
 from symbptt.derivations.files import page_as
 from symbptt.drawing.exchange import graph_dot
 from symbptt.equations.notation import names as names_module
+from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.notation.names import Names, Used, in_ascii, latex_of_spelling, names_of_page
 from tests import tex
 from tests.readback import as_latex, as_latex_textbook, as_text, assert_read
@@ -206,6 +208,46 @@ def test_left_sides_are_pairwise_different(cell: sb.Cell, style: str) -> None:
         lines = [line.strip() for line in d.text(style, ascii=ascii).partition("Legend")[0].splitlines()]
         left = [line.partition(" = ")[0].strip() for line in lines if " = " in line]
         assert len(left) == len(set(left)), sorted(left)
+
+
+SIZES_ALIKE = [("ν", "nu"), ("alpha", "α"), ("n1", "n_1"), ("é", "e_acute"), ("Wz", "W_z"), ("k̂", "k_hat"), ("а", "a"), ("φ", "varphi"),
+               ("pi", "p"), ("lambda_", "lamda")]  # fmt: skip
+
+
+def with_sizes(a: str, b: str) -> sb.Cell:
+    """A cell with two sizes, and parameters that have their names."""
+
+    def cell(x: Any, h: Any, W: Any, U: Any, p: Any, q: Any) -> Any:
+        return np.tanh(W @ x + U @ h + p + np.mean(h) + np.mean(x)) * q
+
+    # Python's way to write a function whose arguments have names that are given.
+    code = cell.__code__.replace(co_varnames=("x", "h", "W", "U", a, b))
+    shapes = {"W": Param[f"{a} {b}"], "U": Param[f"{a} {a}"], a: Param[a], b: Param[a]}
+    made = type(cell)(code, {"np": np}, "with_sizes")
+    made.__annotations__ = {"x": Input[b], "h": State[a], **shapes}
+    return sb.cell(made)
+
+
+@pytest.mark.parametrize("pair", SIZES_ALIKE, ids=" ".join)
+def test_sizes_that_are_nearly_alike(pair: tuple[str, str]) -> None:
+    cell = with_sizes(*(unicodedata.normalize("NFKC", size) for size in pair))
+    b, a = [str(argument.shape[0]) for argument in cell.step.of_role("state", "input")]
+    d = sb.derive(cell)
+    forms = {"text": (d.in_text, d.text()), "ascii": (d.pen(ascii=True).notation, d.text(ascii=True)),
+             "latex": (d.in_latex, d.latex()), "mathml": (mathml_of(d.names), d.mathml()),
+             "jacobian": (d.latex_pen.notation, "")}  # fmt: skip
+    for form, (n, page) in forms.items():
+        sizes = [n.word(a), n.word(b)]
+        names = [n.symbol(Label(name, None)) for name in cell.step.leaves]
+        assert len({*sizes, *names}) == 2 + len(names), f"{form}: {sizes} {names}"
+        assert not page or all(size in page for size in sizes), form
+
+
+def test_two_sizes_that_latex_would_print_alike_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted mistake: each size is spelt as if it were alone."""
+    monkeypatch.setattr(Names, "sizes_spelt", {})
+    with pytest.raises(AssertionError, match="latex"):
+        test_sizes_that_are_nearly_alike(("ν", "nu"))
 
 
 def test_an_accent_is_no_index() -> None:

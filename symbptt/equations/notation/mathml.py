@@ -5,8 +5,10 @@ Source: W3C, MathML Core, 2025: what browsers set without help. What it lacks, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
+from types import MappingProxyType
 from unicodedata import normalize
 
 import sympy as sp
@@ -41,7 +43,7 @@ def mathml_of(names: Names) -> Notation:
     return Notation(
         symbol=lambda label: _symbol(label, names),
         number=_number,
-        word=_word,
+        word=partial(_word, sizes=names.sizes_spelt),
         brackets=lambda inside: _fenced("(", inside, ")"),
         hadamard=_sign("⊙"),
         scalar=_sign("·"),
@@ -144,11 +146,11 @@ def _cases(cases: Sequence[tuple[str, str]], other: str) -> str:
     return f'<mrow><mo stretchy="true">{{</mo>{_table(rows)}</mrow>'
 
 
-def _word(text: str) -> str:
+def _word(text: str, sizes: Mapping[str, Spelling] = MappingProxyType({})) -> str:
     """Return a letter, a word or a number that is no name of a value: a size, an index, a sign of the page."""
     if text.isdigit():
         return f"<mn>{text}</mn>"
-    return _spelt(spelling(text)) if text.isidentifier() else f"<mtext>{escape(text)}</mtext>"
+    return _spelt(sizes.get(text) or spelling(text)) if text.isidentifier() else f"<mtext>{escape(text)}</mtext>"
 
 
 def _number(value: sp.Expr) -> str:

@@ -371,10 +371,12 @@ class Used:
 @dataclass(frozen=True)
 class Names:
     """The written names of one page, in text, as ASCII, and as mathematics, no two alike; other names as if they were
-    alone. `reserved` are signs of this page, as its sizes, that a name without a time could be mistaken for."""
+    alone. `reserved` are signs of this page that a name without a time could be mistaken for, as are its `sizes`, which are
+    told apart by themselves: text has them as they are spelt."""
 
     roles: Mapping[str, Used]
     reserved: frozenset[str] = frozenset()
+    sizes: frozenset[str] = frozenset()
 
     @cached_property
     def bases(self) -> Mapping[str, str]:
@@ -384,7 +386,7 @@ class Names:
     @cached_property
     def text(self) -> Mapping[str, str]:
         """The names as text has them, with Greek letters and accents."""
-        found = self._settled_texts(_texts, str, lambda name, text: text == self.bases[name])
+        found = self._settled_texts(_texts, str, {}, lambda name, text: text == self.bases[name])
         return {name: text if self.roles[name].has_time else _with_low_number(text) for name, text in found.items()}
 
     @cached_property
@@ -395,23 +397,36 @@ class Names:
             # An underscore would stand before that of the time: tau_t is τ at a step, and tau is tau_.
             return 2 * self.roles[name].has_time + (text == self.bases[name])
 
-        return self._settled_texts(_ascii_texts, in_ascii, claim)
+        return self._settled_texts(_ascii_texts, in_ascii, self.sizes_in_ascii, claim)
+
+    @cached_property
+    def sizes_in_ascii(self) -> Mapping[str, str]:
+        """The sizes in letters of ASCII: of ν and nu, the second has its own letters."""
+        found = {name: _ascii_texts(name, False) for name in sorted(self.sizes)}
+        return _settled(found, lambda name, text: False, lambda name, text: text == name)
+
+    @cached_property
+    def sizes_spelt(self) -> Mapping[str, Spelling]:
+        """The sizes as mathematics has them, the first claim to a letter being that of its own name; π is the number."""
+        found = {name: _spellings(name) for name in sorted(self.sizes)}
+        return _settled(found, lambda name, s: s == Spelling("π"), lambda name, s: s.head == name)
 
     def renamed(self, ascii: bool = False) -> Mapping[str, str]:
         """Return the names to which text has added an underscore or more, and what each is in the cell."""
         found: dict[str, str] = {}
-        for name, written in (self.ascii if ascii else self.text).items():
-            base = self.bases[name]
+        shown = [(self.bases[name], written) for name, written in (self.ascii if ascii else self.text).items()]
+        for base, written in (*shown, *(self.sizes_in_ascii.items() if ascii else ())):
             if written.endswith("_") and not base.endswith("_"):
                 far = ascii and not base.isascii()
                 found[written] = f"{in_ascii(base)} in letters beyond ASCII" if far else base
         return found
 
     def _settled_texts(self, candidates: Callable[[str, bool], Sequence[str]], sign: Callable[[str], str],
-                       claim: Callable[[str, str], int]) -> dict[str, str]:  # fmt: skip
-        """Return the names as a kind of text has them, `sign` being a sign of the page there."""
+                       sizes: Mapping[str, str], claim: Callable[[str, str], int]) -> dict[str, str]:  # fmt: skip
+        """Return the names as a kind of text has them, `sign` being a sign of the page there, and `sizes` those of the sizes
+        that are not as they are spelt."""
         timed = {x for name, u in self.roles.items() if u.has_time for x in candidates(self.bases[name], True)[:2]}
-        refused = {sign(x) for x in PAGE | self.reserved} | {"Σ"} | _FUNCTIONS
+        refused = {sign(x) for x in PAGE | self.reserved | self.sizes} | {"Σ", *sizes.values()} | _FUNCTIONS
 
         def is_of_text(name: str, text: str) -> bool:
             if self.roles[name].has_time:
@@ -425,14 +440,16 @@ class Names:
     @cached_property
     def spelling(self) -> Mapping[str, Spelling]:
         """The names as mathematics has them."""
-        siblings, signs = set(self.bases.values()), map(spelling, self.reserved)
-        own = PAGE | self.reserved | {s.head for s in signs if not s.subscripts}
+        reserved = self.reserved | self.sizes
+        siblings, signs = set(self.bases.values()), map(spelling, reserved)
+        own = PAGE | reserved | {s.head for s in signs if not s.subscripts}
+        sizes = set(self.sizes_spelt.values())
         spelt = {name: _spellings(base, siblings) for name, base in self.bases.items()}
         forms = {(s.head, s.subscripts) for name, (s, *_) in spelt.items() if self.roles[name].has_time}
 
         def is_of_page(name: str, s: Spelling) -> bool:
             written = s.head if not s.subscripts and not s.plain else ""
-            return not self.roles[name].has_time and (written in own or _is_time(s, forms))
+            return not self.roles[name].has_time and (written in own or s in sizes or _is_time(s, forms))
 
         def claim(name: str, s: Spelling) -> int:
             # Of τ and tau, both τ, it is the first that has the letter itself; in sans serif the second has its own letters.
@@ -445,9 +462,10 @@ ALONE = Names({})
 """Names that are written as each is by itself."""
 
 
-def names_of_page(used: Iterable[Used], reserved: Collection[str] = ()) -> Names:
-    """Return how the names of a page are written, none like what the page writes itself; `reserved` are signs of this page."""
-    return Names({u.name: u for u in sorted(used, key=lambda u: u.name)}, frozenset(reserved))
+def names_of_page(used: Iterable[Used], reserved: Collection[str] = (), sizes: Collection[str] = ()) -> Names:
+    """Return how the names and the `sizes` of a page are written, none like what the page writes itself; `reserved` are signs of this
+    page."""
+    return Names({u.name: u for u in sorted(used, key=lambda u: u.name)}, frozenset(reserved), frozenset(sizes))
 
 
 @dataclass(frozen=True)
@@ -477,7 +495,7 @@ class WithOthers(Names):
 def with_others(names: Names, others: Iterable[Used]) -> Names:
     """Return the names of a page with those of values that it does not show, which are written like none of the page."""
     unseen = sorted((u for u in others if u.name not in names.roles), key=lambda u: u.name)
-    return WithOthers(names.roles, names.reserved, names, tuple(unseen))
+    return WithOthers(names.roles, names.reserved, names.sizes, names, tuple(unseen))
 
 
 def _extended(shown: Mapping[str, T], others: Mapping[str, Sequence[T]]) -> dict[str, T]:

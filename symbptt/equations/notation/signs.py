@@ -15,7 +15,15 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
-from symbptt.equations.notation.names import ALONE, Names, latex_of_spelling, parted_text, spelling, text_of_name
+from symbptt.equations.notation.names import (
+    ALONE,
+    Names,
+    Spelling,
+    latex_of_spelling,
+    parted_text,
+    spelling,
+    text_of_name,
+)
 
 
 @dataclass(frozen=True)
@@ -205,11 +213,12 @@ def _latex_symbol(label: Label, names: Names = ALONE, clock: str = "t") -> str:
     return mark + letter + (f"_{{{lower}}}" if lower else "") + prime
 
 
-def _latex_word(text: str) -> str:
+def _latex_word(text: str, sizes: Mapping[str, Spelling] = MappingProxyType({})) -> str:
     """Return a size, an index, a sign of the page."""
-    if not text.isidentifier() or (len(text) == 1 and text.isascii()):
+    if not text.isidentifier() or (len(text) == 1 and text.isascii() and text not in sizes):
         return text
-    return _latex_symbol(Label(text, None))
+    letter, subscripts, prime = latex_of_spelling(sizes.get(text) or spelling(text))
+    return letter + (f"_{{{','.join(subscripts)}}}" if subscripts else "") + prime
 
 
 def _latex_number(value: sp.Expr) -> str:
@@ -336,7 +345,8 @@ LATEX = Notation(
 
 def latex_of(names: Names) -> Notation:
     """Return LaTeX for a page with these names."""
-    return replace(LATEX, symbol=cache(partial(_latex_symbol, names=names)))
+    word = partial(_latex_word, sizes=names.sizes_spelt)
+    return replace(LATEX, symbol=cache(partial(_latex_symbol, names=names)), word=word)
 
 
 def text_of(names: Mapping[str, str], other: Callable[[str], str] = text_of_name) -> Notation:

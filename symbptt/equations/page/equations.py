@@ -23,7 +23,7 @@ from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Sec
 from symbptt.equations.page.masks import PLAIN, Setting, as_set, letters
 from symbptt.equations.page.masks import Names as Letters
 from symbptt.equations.page.page import textbook
-from symbptt.equations.page.used import signs_of, used_names
+from symbptt.equations.page.used import signs_of, sizes_of, used_names
 from symbptt.errors import ArgumentError
 
 STYLES = ("textbook", "loop")
@@ -74,7 +74,8 @@ class Equations:
         """The written names of the page, those of the loss among them."""
         whole = (self, self.head) if self.head is not None else (self,)
         used = {u.name: u for each in reversed(whole) for u in used_names(each.recursion, each.shown_labels.values())}
-        return names_of_page(used.values(), {sign for each in whole for sign in signs_of(each.recursion, each.mark)})
+        signs = {sign for each in whole for sign in signs_of(each.recursion, each.mark)}
+        return names_of_page(used.values(), signs, {size for each in whole for size in sizes_of(each.recursion)})
 
     @cached_property
     def in_text(self) -> Notation:
@@ -302,7 +303,10 @@ class _OfLoss(Equations):
 def _pen(names: Names, ascii: bool) -> Pen:
     if not ascii:
         return Pen(text_of(names.text))
-    return Pen(replace(text_of(names.ascii, str), root=lambda inner, is_atom: f"sqrt({inner})"), in_ascii)
+    sizes = names.sizes_in_ascii
+    own = text_of(names.ascii, str)
+    shown = replace(own, root=lambda inner, is_atom: f"sqrt({inner})", word=lambda text: sizes.get(text, text))
+    return Pen(shown, in_ascii)
 
 
 def equation(line: Line, text: Notation, latex: Notation) -> Equation:

@@ -25,10 +25,14 @@ def used_names(r: Recursion, labels: Iterable[Label]) -> Iterator[Used]:
         yield Used(a.name, ROLES.get(a.role, "once"))
 
 
-def signs_of(r: Recursion, mark: str) -> Iterator[str]:
-    """Yield the signs that the page of a recursion has: its sizes, the mark of adjoints, and the sign of the logistic function."""
+def sizes_of(r: Recursion) -> Iterator[str]:
+    """Yield the names of sizes that a recursion has on its page."""
     for a in r.step.arguments:
         yield from names_in(a.shape)
+
+
+def signs_of(r: Recursion, mark: str) -> Iterator[str]:
+    """Yield the signs that the page of a recursion has: the mark of adjoints, and the sign of the logistic function."""
     if mark != "d":
         yield mark
     bodies = {node.attrs.expr for node in r.graph if isinstance(node.attrs, Body)}

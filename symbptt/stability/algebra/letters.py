@@ -41,7 +41,7 @@ def names_in_theorems(step: Step, labels: Iterable[Label]) -> Names:
     read = {a.name: "state" if a.role == "state" else "input" for a in step.arguments}
     used = {x.name: Used(x.name, "once" if x.time is None else read.get(x.name, "value")) for x in labels}
     used |= {name: Used(name, "state") for name in step.next}
-    return names_of_page(used.values(), {"η", *(name for a in step.arguments for name in names_in(a.shape))})
+    return names_of_page(used.values(), {"η"}, {name for a in step.arguments for name in names_in(a.shape)})
 
 
 def letters_of(step: Step) -> Letters:
