@@ -8,8 +8,12 @@ from dataclasses import dataclass, field, replace
 from symbptt.autodiff.labels import Label
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import Values
+from symbptt.equations.algebra.expressions import Entry, Expr, Sum, Symbol, normal
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.signs import TEXT
+from symbptt.equations.notation.writing import write
+from symbptt.equations.page.layout import behind
+from symbptt.equations.page.lines import BACKWARD, Line, indexed, without
 
 LONGEST = 500
 """The number of operations up to which a formula stands next to a line."""
@@ -93,7 +97,20 @@ def _equation(p: Program, writer: Writer, id: int) -> str:
     if given != id and isinstance(writer.labels, _Labels):
         # The direct cotangent of an output has the name of the whole, of which it is a part.
         writer = replace(writer, labels=replace(writer.labels, outside=given))
-    return writer.rhs(id) if label is None else f"{TEXT.symbol(label)} = {writer.rhs(id)}"
+    if label is None:
+        return writer.rhs(id)
+    line = indexed(Line(Symbol(label, normal(p.graph.shape(id))), writer.lowered(id), BACKWARD))
+    if label.adjoint and _adds_to(line.right, label):
+        # As on the page: "+=" adds to the cotangent from step t + 1.
+        line = replace(line, right=without(line.right, label), relation="+=")
+    return f"{write(line.left, TEXT)} {line.relation} {write(line.right, TEXT)}{behind(line, TEXT)}"
+
+
+def _adds_to(right: Expr, label: Label) -> bool:
+    """Answer whether a formula is a sum with the value of its own name, which stands there for what an earlier line has left in it."""
+    terms = right.terms if isinstance(right, Sum) else ()
+    return any(sign > 0 and isinstance(x := term.array if isinstance(term, Entry) else term, Symbol) and x.label == label
+               for sign, term in terms)  # fmt: skip
 
 
 def _gradient(p: Program, id: int) -> Label | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile, groupby
 from typing import Any
 
+from symbptt.autodiff.labels import Label
 from symbptt.codegen.loop_ir.nodes import (
     Buffer,
     Function,
@@ -31,6 +32,7 @@ from symbptt.codegen.targets.numpy.text import (
 )
 from symbptt.codegen.targets.numpy.views import Scope, Views
 from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.equations.notation.signs import TEXT
 from symbptt.ir.scalar import Ref
 
 Wishes = Mapping[tuple[Buffer, tuple[str, ...]], str]
@@ -180,7 +182,8 @@ def _start(text: Text, printer: Printer, scope: Scope, s: Runtime) -> Coded:
 def _arrive(text: Text, printer: Printer, scope: Scope, s: Runtime) -> Coded:
     # The direct cotangent is added to the one received from step t+1.
     yield 0, "for adjoint, given in sent:"
-    yield 1, "np.add(adjoint, given[t], out=adjoint)"
+    given = "; ".join(f"+ {TEXT.outside(TEXT.symbol(Label(name, 0)))}" for name in text.states)
+    yield 1, f"np.add(adjoint, given[t], out=adjoint)  # {given}"
 
 
 def _clip(text: Text, printer: Printer, scope: Scope, s: Runtime) -> Coded:

@@ -89,7 +89,7 @@ def _shapes(m, n):
 
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 0d037434'
+MARK = 'lstm 6b848674'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -192,11 +192,11 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
                 range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (dc_dh, da_i, da_i_dc, da_f, da_f_dc, da_g, da_g_dc,
                 da_o, da_o_dh, dgates)), f[lo:hi][::-1]):
             for adjoint, given in sent:
-                np.add(adjoint, given[t], out=adjoint)
+                np.add(adjoint, given[t], out=adjoint)  # + dL/dh_t; + dL/dc_t
             if active is not None:
                 _wait(active[t], adjoints, waiting)
             np.multiply(dh, dc_dh_t, out=s_1)
-            np.add(dc, s_1, out=dc)                             # dc_t = dc_t + dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
+            np.add(dc, s_1, out=dc)                             # dc_t += dh_t ⊙ o_t ⊙ (1 - tanh(c_t)²)
             np.multiply(dc, da_i_dc_t, out=da_i_t)              # di_t = dc_t ⊙ g_t; da_{i,t} = di_t ⊙ i_t ⊙ (1 - i_t)
             np.multiply(dc, da_f_dc_t, out=da_f_t)  # df_t = dc_t ⊙ c_{t-1}; da_{f,t} = df_t ⊙ f_t ⊙ (1 - f_t)
             np.multiply(dc, da_g_dc_t, out=da_g_t)              # dg_t = dc_t ⊙ i_t; da_{g,t} = dg_t ⊙ (1 - g_t²)
