@@ -30,7 +30,7 @@ def draw_unrolled(graph: nx.DiGraph, where: Any, *, saved: bool = True, width: s
     Time runs to the right; values stand above, and the adjoint of each in its mirror image below. Parameters stand in
     small type under the values that read them, their gradients under the adjoints that they sum. `saved=False` leaves out
     the dashed lines of what is kept for the backward pass; width="single" is for one column of a page: at most 252 points
-    wide, in type of at least 7 points, without the small type.
+    wide, without the small type, in type of at least 5 points, with numbers in the boxes where those lines have no room.
 
     Raises: ArgumentError where the graph has no steps, or more than fit on a page or in a column.
     """

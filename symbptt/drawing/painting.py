@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from symbptt.drawing.colours import ARROWS, COLOURS
+from symbptt.drawing.colours import ARROWS, COLOURS, SAVED
 from symbptt.drawing.figures import need_matplotlib
-from symbptt.drawing.picture import Arrow, Box, Line, Picture
+from symbptt.drawing.picture import MARK_ROW, Arrow, Box, Line, Picture
 
 DASHES = (0, (3, 2))
 TYPE = {"family": ["cmr10", "DejaVu Serif"], "math_fontfamily": "cm"}
@@ -81,7 +81,7 @@ def _paint_line(line: Line, axes: Any, scale: float) -> None:
 def _paint_box(box: Box, picture: Picture, axes: Any, scale: float) -> None:
     left, top, right, bottom = box.bounds
     style, patches = picture.style, need_matplotlib().patches
-    x, y = box.middle
+    x, _ = box.middle
     if box.role != "cotangent":
         fill, edge = COLOURS[box.role]
         shape = patches.FancyBboxPatch(
@@ -90,14 +90,15 @@ def _paint_box(box: Box, picture: Picture, axes: Any, scale: float) -> None:
         )  # fmt: skip
         axes.add_patch(shape)
     size = style.low if box.role == "cotangent" else style.type
-    # The name moves up to leave the lower part of the box to the small line.
-    middle = y - (style.small * 0.55 if box.small else 0.0)
+    # The name moves up to leave the lower part of the box to the small line and to numbers.
+    lowest = bottom - len(box.marks) * style.mark * MARK_ROW
+    middle = (top + lowest) / 2 - (style.small * 0.55 if box.small else 0.0)
     common = {"ha": "center", "va": "center", "zorder": 5, **TYPE}
     axes.text(
         x, middle, mathtext(box.latex, box.role == "cotangent"), fontsize=size * scale, gid=f"name {box.node}", **common
     )
     if box.small:
-        at = bottom - style.small * 0.85
+        at = lowest - style.small * 0.85
         axes.text(
             x,
             at,
@@ -107,6 +108,9 @@ def _paint_box(box: Box, picture: Picture, axes: Any, scale: float) -> None:
             gid=f"small {box.node}",
             **common,
         )
+    for i, row in enumerate(box.marks):
+        at = lowest + (i + 0.45) * style.mark * MARK_ROW
+        axes.text(x, at, row, fontsize=style.mark * scale, color=SAVED[0], gid=f"mark {i} {box.node}", **common)
 
 
 def mathtext(latex: str, flat: bool = False) -> str:

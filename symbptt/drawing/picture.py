@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx as nx
@@ -13,12 +13,15 @@ from symbptt.autodiff.unroll import FORWARD, Key
 from symbptt.drawing.colours import COLOURS, SAVED
 from symbptt.drawing.curves import Bounds, Point, bend_of, clipped, control_of, points_of
 from symbptt.drawing.graph_layout import BEFORE, Grid, grid_of
+from symbptt.drawing.marks import numbers_of, rows_of, widest
 from symbptt.drawing.metrics import runs_width, text_width
 from symbptt.drawing.names import Run, runs_of
 from symbptt.drawing.wires import Wiring, wiring_of
 from symbptt.errors import ArgumentError
 
 MOST_STEPS = 12
+MARK_ROW = 1.25
+"""The height of a row of numbers, in units of their type."""
 COLUMN_WIDTH = 252.0
 """The width of one of two columns of a journal's page, in points."""
 
@@ -40,6 +43,8 @@ class Style:
     row: float = 10.0
     step: float = 10.0
     margin: float = 8.0
+    mark: float = 5.0
+    """The type of the numbers that stand for lines of saved values where these have no room."""
 
 
 WIDE = Style()
@@ -49,6 +54,8 @@ SMALL = Style(7.0, 6.0, 0.0, 0.0, 6.5, 1.2, 9.5, 4.0, 1.2, 7.0, 2.5, 1.5)
 FINE = Style(6.0, 5.0, 0.0, 0.0, 6.0, 1.0, 8.0, 3.0, 1.0, 6.0, 2.0, 1.0)
 LEAST = Style(5.5, 5.0, 0.0, 0.0, 6.0, 0.7, 7.0, 2.5, 0.8, 6.0, 2.0, 1.0)
 # Type under 5 points is not legible in print: what is too wide in the last style is refused.
+UNWIRED = Wiring((), {}, 0, 0)
+"""The wiring of a drawing without lines of saved values."""
 STYLES = {"double": (WIDE,), "single": (NARROW, TIGHT, SMALL, FINE, LEAST)}
 """The styles of a width, the roomiest first; one column takes the first in which the drawing fits."""
 
@@ -66,6 +73,8 @@ class Box:
     small_latex: str
     heavy: bool
     title: str
+    marks: tuple[str, ...] = ()
+    """Rows of the numbers of saved values, under all else in the box."""
 
     @property
     def middle(self) -> Point:
@@ -134,7 +143,8 @@ def picture_of(graph: nx.DiGraph, *, saved: bool = True, width: str = "double") 
     """Return the drawing of a graph of `sb.unroll`: values stand above, the adjoint of each in its mirror image below.
 
     `saved=False` leaves out the lines of saved values; width="single" is for one column of a page, 252 points wide, in type
-    of 9 points, or less where that is too wide, but none under 5.
+    of 9 points, or less where that is too wide, but none under 5. Where lines of saved values have no room there, each value and
+    what reads it have a number.
 
     Raises: ArgumentError where the graph has no steps or too many, an option is misspelt, or a column is too narrow.
     """
@@ -154,12 +164,15 @@ def picture_of(graph: nx.DiGraph, *, saved: bool = True, width: str = "double") 
 
 
 def _drawn(graph: nx.DiGraph, saved: bool, width: str) -> Picture:
-    """Return the drawing in the first style in which it fits, or else in the last."""
+    """Return the drawing in the first style in which it fits, or else in the last; where the lines of saved values fit in none,
+    each value and what reads it have a number instead."""
     grid = grid_of(graph)
-    wiring = wiring_of(graph, grid) if saved else Wiring((), {}, 0, 0)
+    wiring, marks = (wiring_of(graph, grid), numbers_of(graph, grid)) if saved else (UNWIRED, {})
+    tries: list[tuple[Wiring, Mapping[Key, tuple[int, ...]], Style]] = [(wiring, {}, style) for style in STYLES[width]]
+    tries += [(UNWIRED, marks, style) for style in STYLES[width] if marks and width == "single"]
     # From the roomiest style down; the last is taken even if too wide, and the caller then refuses.
-    for style in STYLES[width]:
-        picture = _composed(graph, grid, wiring, style)
+    for wires, numbers, style in tries:
+        picture = _composed(graph, grid, wires, style, numbers)
         if picture.width <= COLUMN_WIDTH:
             break
     return picture
@@ -222,10 +235,13 @@ class _Frame:
     middle: float
     half: float
     entries: int
+    more: Mapping[tuple[bool, int], float]
+    """The room that rows of numbers take, above the middle or below it, in each half of a row."""
 
     def y(self, level: float) -> float:
         """Return the middle of a row."""
-        away = self.half + (abs(level) - 1) * self.pitch + self.tall / 2
+        more = sum(x for (above, half), x in self.more.items() if above == (level > 0) and half < 2 * abs(level))
+        away = self.half + (abs(level) - 1) * self.pitch + self.tall / 2 + more
         return self.middle - away if level > 0 else self.middle + away + (self.pitch - self.tall)
 
     def track(self, number: int) -> float:
@@ -235,22 +251,41 @@ class _Frame:
         return self.gutters[gutter] + self.style.lane * (number + (0.5 if below else 0.0))
 
 
-def _composed(graph: nx.DiGraph, grid: Grid, wiring: Wiring, style: Style) -> Picture:
+def _composed(
+    graph: nx.DiGraph, grid: Grid, wiring: Wiring, style: Style, numbers: Mapping[Key, tuple[int, ...]]
+) -> Picture:
     backward = _has_adjoints(graph)
     names = {node: runs_of(data["latex"]) for node, data in graph.nodes(data=True)}
     small = {node: _small(graph, node) if style.small else ((), "") for node in grid.places}
     wide = {node: _room(graph.nodes[node]["role"], names[node], small[node][0], style) for node in grid.places}
-    frame = _frame(grid, wiring, wide, style, any(runs for runs, _ in small.values()))
+    marks = _marks(grid, numbers, wide, style)
+    wide |= {node: max([wide[node], *(text_width(row, style.mark) + 2 * style.pad for row in rows)])
+             for node, rows in marks.items()}  # fmt: skip
+    frame = _frame(grid, wiring, wide, style, any(runs for runs, _ in small.values()), _more(grid, marks, style))
     boxes = {
         node: _box(
-            graph, node, (frame.columns[p.step, p.column], frame.y(p.level)), wide[node], small[node], names, frame
+            graph, node, (frame.columns[p.step, p.column], frame.y(p.level)), wide[node], small[node], names, frame,
+            marks.get(node, ()),
         )
         for node, p in grid.places.items()
-    }
+    }  # fmt: skip
     boxes |= _loss_box(graph, names, frame, backward)
     arrows = tuple(_arrows(graph, grid, boxes))
     lines = tuple(_lines(graph, grid, wiring, boxes, frame))
-    return _framed(graph, frame, boxes, arrows, lines, backward)
+    return _framed(graph, frame, boxes, arrows, lines, backward, bool(marks))
+
+
+def _marks(
+    grid: Grid, numbers: Mapping[Key, tuple[int, ...]], wide: Mapping[Key, float], style: Style
+) -> dict[Key, tuple[str, ...]]:
+    """Return the rows of numbers in boxes, as long as the widest box of a column has room for."""
+    room: dict[int, float] = {}
+    for node, place in grid.places.items():
+        least = widest(numbers.get(node, ()), style.mark) + 2 * style.pad
+        room[place.column] = max(room.get(place.column, 0.0), wide[node], least)
+    return {
+        node: rows_of(own, room[grid.places[node].column] - 2 * style.pad, style.mark) for node, own in numbers.items()
+    }
 
 
 def _room(role: str, name: tuple[Run, ...], small: tuple[Run, ...], style: Style) -> float:
@@ -271,7 +306,19 @@ def _small(graph: nx.DiGraph, node: Key) -> tuple[tuple[Run, ...], str]:
     return tuple(runs), r"\;".join(names)
 
 
-def _frame(grid: Grid, wiring: Wiring, wide: dict[Key, float], style: Style, has_small: bool) -> _Frame:
+def _more(grid: Grid, marks: Mapping[Key, tuple[str, ...]], style: Style) -> dict[tuple[bool, int], float]:
+    """Return the room that rows of numbers take in each half of a row; a box lies in two halves, the levels being whole or half."""
+    found: dict[tuple[bool, int], float] = {}
+    for node, rows in marks.items():
+        level = grid.places[node].level
+        for half in (round(2 * abs(level)) - 1, round(2 * abs(level))):
+            key = level > 0, half
+            found[key] = max(found.get(key, 0.0), len(rows) * style.mark * MARK_ROW / 2)
+    return found
+
+
+def _frame(grid: Grid, wiring: Wiring, wide: dict[Key, float], style: Style, has_small: bool,
+           more: Mapping[tuple[bool, int], float]) -> _Frame:  # fmt: skip
     widths: dict[int, float] = {}
     for node, place in grid.places.items():
         widths[place.column] = max(widths.get(place.column, 0.0), wide[node])
@@ -297,18 +344,22 @@ def _frame(grid: Grid, wiring: Wiring, wide: dict[Key, float], style: Style, has
     pitch = tall + style.row + style.lane * 0.75 * max(0, wiring.entries)
     half = (style.lane * wiring.tracks + style.row * 1.3) / 2
     top = style.margin + style.legend * 2 + (max(levels) - 1) * pitch + tall
-    return _Frame(style, columns, gutters, tuple(bands), x, pitch, tall, top + half, half, wiring.entries)
+    return _Frame(style, columns, gutters, tuple(bands), x, pitch, tall, top + half, half, wiring.entries, more)
 
 
 def _box(
     graph: nx.DiGraph, node: Key, at: Point, wide: float, small: tuple[tuple[Run, ...], str],
-    names: dict[Key, tuple[Run, ...]], frame: _Frame,
+    names: dict[Key, tuple[Run, ...]], frame: _Frame, marks: tuple[str, ...] = (),
 ) -> Box:  # fmt: skip
     data, (x, y) = graph.nodes[node], at
+    tall = frame.tall + len(marks) * frame.style.mark * MARK_ROW
     # Only states have a node before the first step: (name, 0).
     heavy = data["role"] == "state" or (data["role"] == "adjoint" and (data["of"], 0) in graph)
-    bounds = (x - wide / 2, y - frame.tall / 2, x + wide / 2, y + frame.tall / 2)
-    return Box(node, bounds, data["role"], names[node], data["latex"], *small, heavy, _title(data))
+    kept = (
+        f"; {'reads' if data['role'] == 'adjoint' else 'kept as'} {', '.join(' '.join(marks).split())}" if marks else ""
+    )
+    bounds = (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2)
+    return Box(node, bounds, data["role"], names[node], data["latex"], *small, heavy, _title(data) + kept, marks)
 
 
 def _title(data: dict[str, str]) -> str:
@@ -399,7 +450,8 @@ def _colours(wiring: Wiring, grid: Grid) -> list[int]:
 
 
 def _framed(
-    graph: nx.DiGraph, frame: _Frame, boxes: dict[Key, Box], arrows: Sequence[Arrow], lines: Sequence[Line], backward: bool
+    graph: nx.DiGraph, frame: _Frame, boxes: dict[Key, Box], arrows: Sequence[Arrow], lines: Sequence[Line], backward: bool,
+    numbered: bool,
 ) -> Picture:  # fmt: skip
     """Return the picture with headings and legend, its frame around all that is drawn."""
     style = frame.style
@@ -411,7 +463,7 @@ def _framed(
     # The frame is known only after all is placed: then everything moves so that it begins at (0, 0).
     shift = (-left, head - top)
     tall = bottom - top + head
-    words, swatches, foot = _legend(graph, backward, bool(lines), right - left, tall, style)
+    words, swatches, foot = _legend(graph, backward, bool(lines), numbered, right - left, tall, style)
     bands = tuple((a - left, 0.0, b - left, tall) for a, b in frame.bands)
     headings = [
         Word(f"step {t}", ((a + c) / 2, style.legend * 1.35), style.legend, True)
@@ -444,14 +496,11 @@ def _moved(p: Point, shift: Point) -> Point:
 
 def _moved_box(box: Box, shift: Point) -> Box:
     a, b, c, d = box.bounds
-    bounds = (a + shift[0], b + shift[1], c + shift[0], d + shift[1])
-    return Box(
-        box.node, bounds, box.role, box.name, box.latex, box.small, box.small_latex, box.heavy, box.title
-    )  # fmt: skip
+    return replace(box, bounds=(a + shift[0], b + shift[1], c + shift[0], d + shift[1]))
 
 
 def _legend(
-    graph: nx.DiGraph, backward: bool, saved: bool, width: float, top: float, style: Style
+    graph: nx.DiGraph, backward: bool, saved: bool, numbered: bool, width: float, top: float, style: Style
 ) -> tuple[list[Word], tuple[tuple[str, Bounds], ...], float]:
     """Return the legend of colours and lines, in rows as wide as the picture, and the caption of the small type."""
     roles = {role for (_, t), role in graph.nodes(data="role") if t is not None} | {"loss"}
@@ -469,7 +518,7 @@ def _legend(
         swatches.append((role, (x, y - size * 0.75, x + size * 1.5, y + size * 0.05)))
         words.append(Word(text, (x + size * 2, y), size))
         x += step
-    for line in _caption(graph, backward, style):
+    for line in _caption(graph, backward, numbered, style):
         for part in _wrapped(line, width - 2 * style.margin, size):
             y += size * 1.45
             words.append(Word(part, (style.margin, y), size))
@@ -487,12 +536,16 @@ def _wrapped(text: str, width: float, size: float) -> Iterable[str]:
     yield line
 
 
-def _caption(graph: nx.DiGraph, backward: bool, style: Style) -> list[str]:
+def _caption(graph: nx.DiGraph, backward: bool, numbered: bool, style: Style) -> list[str]:
     """Return the meaning of the small type, and the values that are computed once for all steps."""
     lines = []
     if style.small:
         gradients = ", the gradients that sum an adjoint over the steps" if backward else ""
         lines.append(f"In small type: the parameters that a value reads{gradients}.")
+    if numbered:
+        lines.append(
+            "A number in a box: a value that is kept for the backward pass; in an adjoint, those that it reads."
+        )
     if graph.graph["steps"] > 1:
         lines.append("The loss may read every step; its arrows are those of the last.")
     once = [d["symbol"] for (_, t), d in graph.nodes(data=True) if t is None and d["role"] in ("value", "adjoint")]

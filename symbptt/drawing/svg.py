@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from symbptt.drawing.colours import ARROWS, COLOURS
+from symbptt.drawing.colours import ARROWS, COLOURS, SAVED
 from symbptt.drawing.curves import Point
 from symbptt.drawing.names import Run
-from symbptt.drawing.picture import Arrow, Box, Line, Picture, Style, Word
+from symbptt.drawing.picture import MARK_ROW, Arrow, Box, Line, Picture, Style, Word
 
 FONTS = "'Latin Modern Roman','STIX Two Text','Times New Roman','Liberation Serif','DejaVu Serif',serif"
 METADATA = """<metadata><rdf:RDF xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:cc="http://creativecommons.org/ns#" \
@@ -116,13 +116,18 @@ def _box(box: Box, style: Style) -> str:
         f'<rect x="{_n(left)}" y="{_n(top)}" width="{_n(right - left)}" height="{_n(bottom - top)}" rx="5" '
         f'fill="{fill}" stroke="{edge}" stroke-width="{1.5 if box.heavy else 0.8}"/>'
     )  # fmt: skip
-    tall = bottom - top - (style.small * 1.2 if box.small else 0.0)
+    lowest = bottom - len(box.marks) * style.mark * MARK_ROW
+    tall = lowest - top - (style.small * 1.2 if box.small else 0.0)
     # SVG places text by its base line: about 0.3 of the type size below the middle of small letters.
     base = top + tall / 2 + style.type * 0.3
     size = style.low if box.role == "cotangent" else style.type
     texts = _runs(box.name, x, base, size, style.low)
     if box.small:
-        texts += _runs(box.small, x, bottom - style.small * 0.6, style.small, style.small_low)
+        texts += _runs(box.small, x, lowest - style.small * 0.6, style.small, style.small_low)
+    for i, row in enumerate(box.marks, 1):
+        at = lowest + (i - 0.3) * style.mark * MARK_ROW
+        place = f'x="{_n(x)}" y="{_n(at)}" font-size="{_n(style.mark)}" text-anchor="middle"'
+        texts += f'<text class="mark" fill="{SAVED[0]}" {place}>{row}</text>'
     data = f"data-name={quoteattr(name)}" + ("" if t is None else f' data-step="{t}"')
     return f'<g class="node {box.role}" {data}><title>{escape(box.title)}</title>{frame}{texts}</g>'
 
