@@ -16,12 +16,14 @@ from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_path, named
 from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_monitor, check_options
+from symbptt.codegen.origin import origin_of
 from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.plan.plan import Plan, plan_of
 from symbptt.codegen.plan.written import Written
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
+from symbptt.codegen.targets.numpy.header import certified, digest_of_module
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.equations.derived import equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines
@@ -201,8 +203,10 @@ class Kernel:
         except self.module.ArgumentError as error:
             raise ArgumentError(f"{error}\n  in a call of the kernel of {self.target.name}") from None
 
-    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, force: bool = False, certificate: Any = None) -> None:
         """Write the module to a file, all of it or nothing. A file that symbptt wrote is replaced, another one with `force`.
+
+        The head says "not verified", or with `certificate=sb.verify(kernel).certificate` what was verified.
 
         Raises: ArgumentError where `path` is none; TargetError where it has another ending than .py, where the file cannot
         be written, its folder is not there, or symbptt did not write the file that is there.
@@ -210,7 +214,23 @@ class Kernel:
         check_path(path, "module.py")
         check_ending(Path(path))
         check_own([Path(path)], force, "replace it with force=True, or choose another path")
-        write_text(Path(path), self.source)
+        text = self.source if certificate is None else certified(self.source, _lines_of(certificate, self.source))
+        write_text(Path(path), text)
+
+
+def _lines_of(certificate: Any, source: str) -> tuple[str, ...]:
+    """Raises: ArgumentError where a certificate is none, or that of a module with another text."""
+    text, lines = getattr(certificate, "text", None), getattr(certificate, "lines", None)
+    if not isinstance(text, str) or not isinstance(lines, tuple):
+        came = type(certificate).__name__
+        raise ArgumentError(
+            f"certificate: that of a verification is expected, got {came}\n  write sb.verify(kernel).certificate"
+        )
+    if text != digest_of_module(source):
+        raise ArgumentError(
+            "certificate: it is that of a module with another text\n  write sb.verify(kernel).certificate"
+        )
+    return lines
 
 
 def check_ending(path: Path) -> None:
@@ -257,7 +277,8 @@ def compile(
     program = program_of(recursion)
     for step in PASSES if memory == "all" else SPARING:
         program = step(program)
-    text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory)
+    origin = origin_of(target, truncation, clip_adjoint, memory)
+    text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory, origin.line)
     check_parsed(text, _file_of(target))
     return Kernel(target, program, text, truncation, clip_adjoint, memory)
 

@@ -38,6 +38,13 @@ def is_ours(content: bytes) -> bool:
     return not content or OURS.match(content) is not None
 
 
+def is_module(path: Path) -> bool:
+    """Return whether a file begins as the Python modules that symbptt writes."""
+    with path.open("rb") as file:
+        begin = file.read(2**16)
+    return begin.startswith(b'"""') and is_ours(begin)
+
+
 def check_own(
     files: Iterable[Path], force: bool = False, cure: str = "replace it with --force, or choose another -o"
 ) -> None:

@@ -20,10 +20,10 @@ from symbptt import Const, Input, Param, State
 from symbptt.comparison import comparison
 from symbptt.comparison import workers as work
 from symbptt.comparison.designs import source_of
-from symbptt.comparison.digest import digest_of_cell
 from symbptt.comparison.row import KINDS, Row, key_of, order
 from symbptt.comparison.storage import csv_of, merge_rows, parquet_of, parse_csv, parse_parquet, read_rows
 from symbptt.errors import ArgumentError, SymbpttError, TargetError
+from symbptt.language.digest import digest_of_cell
 from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.zoo import CELLS, gru, lru, rnn
 from tests.dynamics import linear_map, logistic
@@ -473,9 +473,7 @@ def test_a_digest_changes_with_whatever_changes_a_result():
 
 
 def test_keys_are_the_same_in_every_process(whole):
-    code = (
-        "from symbptt.comparison.digest import digest_of_cell; from symbptt.zoo import rnn; print(digest_of_cell(rnn))"
-    )
+    code = "from symbptt.language.digest import digest_of_cell; from symbptt.zoo import rnn; print(digest_of_cell(rnn))"
     for seed in ("1", "2"):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                               env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed})  # fmt: skip

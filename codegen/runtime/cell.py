@@ -27,6 +27,10 @@ ARGUMENTS: tuple[str, ...] = ("x", "h", "w")
 LEAD: dict[str, int] = {"x": 2, "h": 1, "goal": 2}
 SHAPES: dict[str, str] = {"x": "n", "h": "n", "w": "n", "v": "", "goal": "n"}
 INDICES: dict[str, str | None] = {}
+FIXED: tuple[str, ...] = ()
+"""Arguments without a gradient: constants that a call gives."""
+DECLARED: tuple[str, ...] = ()
+"""Functions whose derivative is declared, not that of their values."""
 
 HELD: float = 2**28
 """Bytes at most of arrays that are kept for the next call."""

@@ -20,6 +20,11 @@ def _first(lo: int, hi: int) -> int:
     return max(hi - REACH, 0)
 
 
+def _reaches(T: int) -> list[tuple[int, int, int]]:
+    """Return steps lo to hi whose losses flow back to the same step, and that step; losses before it flow nowhere."""
+    return [(max(lo, _first(lo, hi)), hi, _first(lo, hi)) for lo, hi in _blocks(T)]
+
+
 def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo: int, hi: int) -> Gradients:
     """Flow the cotangents of steps lo to hi back to step `first`, where the tape begins; return what `_backward` does."""
     ahead = max(lo - first, 0)

@@ -22,6 +22,11 @@ def _first(lo: int, hi: int) -> int:
     return max(lo - SPAN + 1, 0)
 
 
+def _reaches(T: int) -> list[tuple[int, int, int]]:
+    """Return steps lo to hi whose losses flow back to the same step, and that step."""
+    return [(t, t + 1, max(t - SPAN + 1, 0)) for t in range(T)]
+
+
 def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo: int, hi: int) -> Gradients:
     """Flow the cotangents of steps lo to hi back through a window each; `carry[i]` is the adjoint after step at + i."""
     T, dtype, reset = hi - first, call.dtype, _cut(call.reset, first, hi)

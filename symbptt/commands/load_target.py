@@ -64,6 +64,14 @@ def load_function(target: str) -> Any:
     return members[name]
 
 
+def load_members(path: Path) -> dict[str, Any]:
+    """Return the names that a Python file defines.
+
+    Raises: TargetError where it cannot be read or imported; CellError where it defines a cell wrongly.
+    """
+    return _from_file(path)
+
+
 def _cells(members: dict[str, Any], models: bool = False) -> list[str]:
     kinds = (load("language.cell").Cell, *([load("language.model").Model] if models else []))
     return [name for name, value in members.items() if isinstance(value, kinds)]

@@ -215,7 +215,14 @@ def plan(
 
 @app.command()
 def verify(
-    target: Target,
+    target: Annotated[
+        str,
+        typer.Argument(
+            show_default=False,
+            metavar="TARGET",
+            help="A cell of the zoo, or a cell or a model as path/to/cells.py:name; or a module that symbptt wrote, path/to/gru_bptt.py.",
+        ),
+    ],
     domain: Annotated[
         list[str] | None,
         typer.Option(
@@ -224,13 +231,21 @@ def verify(
             help="Where an argument lies: x=0,1 or keep=binary or p=positive; may be repeated.",
         ),
     ] = None,
+    cell: Annotated[
+        str, typer.Option(show_default=False, help="Of a module: where its cell or model is, path/to/cells.py:name.")
+    ] = "",
+    proof: Annotated[bool, typer.Option("--proof/--no-proof", help="Prove it over a field too.")] = True,
 ) -> int:
-    """Check the generated module against the cell itself; exit code 1 where it is wrong, or a block compared nowhere."""
-    cell = load_target(target, models=True)
+    """Check the generated module, or one in a file as it stands, against the cell itself; exit code 1 where it is wrong, or a block
+    was compared nowhere."""
+    path = Path(target)
+    module = path if cell or (path.is_file() and load("files").is_module(path)) else None
+    saved = load("verification.saved").read_module(module) if module is not None else None
+    compared = load("commands.saved_target").target_of(saved, cell) if saved else load_target(target, models=True)
     where = load("verification.requests").domain_of(domain or [])
     with stage() as tell:
         tell("verifying")
-        report = load("verification.checks").verify(cell, domain=where)
+        report = load("verification.checks").verify(compared, domain=where, proof=proof, module=module)
     print(report)
     return 0 if report.passed else FAILED
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.comparison.digest import digest_of_arrays, digest_of_cell, digest_of_text
+from symbptt.comparison.digest import digest_of_arrays
 from symbptt.comparison.grid import STEPS, Grid
 from symbptt.comparison.row import Row, key_of
 from symbptt.data.csv_table import Table, bind, bind_size, hidden_sizes, read_table
 from symbptt.errors import ArgumentError, SymbpttError, one_line, three_lines
 from symbptt.language.cell import Cell
+from symbptt.language.digest import digest_of_cell, digest_of_text
 from symbptt.stability.runs.gain import recurrent_weights
 from symbptt.version import VERSION
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
-from symbptt.comparison.digest import digest_of_text
+from symbptt.language.digest import digest_of_text
 
 LAGS = (1, 10, 100)
 """The lags, in steps, of the columns gradient_k and isometry_k."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.blocks import in_blocks
+from symbptt.verification.certificate import Certificate, certificate_of
 from symbptt.verification.comparison import Case, gradient_rows, type_rows, value_rows
 from symbptt.verification.finite_differences import has_complex_version
 from symbptt.verification.function import check_function
@@ -32,6 +34,7 @@ from symbptt.verification.regimes import REGIMES, Blocks, sizes_of
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.report import Report, Row
 from symbptt.verification.requests import NOTHING, Asked, asked_of
+from symbptt.verification.saved import kernel_of, read_module
 
 
 class Verification(Report):
@@ -39,6 +42,22 @@ class Verification(Report):
 
     def __str__(self) -> str:
         return _table(self)
+
+    @property
+    def certificate(self) -> Certificate:
+        """What this says of the module that was compared: `.lines` for its head, `.to_json()`, `.verified`.
+
+        Raises: ArgumentError where no module was compared, but a backward pass of yours.
+        """
+        if not self.text:
+            raise ArgumentError(
+                f"the check of a backward pass of {self.name} has no certificate, which is of a module\n  write sb.verify(...)"
+            )
+        return certificate_of(self)
+
+    def to_json(self) -> str:
+        """Return the certificate as JSON."""
+        return self.certificate.to_json()
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,7 @@ def verify(
     domain: Any = None,
     seed: int = 0,
     proof: bool = True,
+    module: str | os.PathLike[str] | None = None,
 ) -> Verification:
     """Return the comparison of the generated module with the user's function, in eight regimes, on several sizes.
 
@@ -76,6 +96,11 @@ def verify(
     `inputs` (T, B, ...) or (T, ...) and `params` are arrays to check at, by name; what they leave out is drawn. `domain`
     says where: domain={"x": (0, 1), "keep": "binary", "p": "positive"}.
 
+    `module` is a file that `kernel.save` or `symbptt generate` wrote: its text is compared as it stands, edited or not, with the cell or
+    the model that it was made of, with the options that its head names.
+
+    `.certificate` and `.to_json()` tell what was verified, for the head of the module: kernel.save(path, certificate=report.certificate).
+
     Raises: ArgumentError where the target is none of the three, or a kernel that clips adjoints, and for arrays and domains
     that do not go with it; CellError where what the user wrote is no function: it draws at random, reads what changes,
     or changes a parameter.
@@ -87,6 +112,12 @@ def verify(
         )
     if not isinstance(proof, bool | np.bool_):
         raise ArgumentError(f"verify: proof is True or False, got {proof!r}")
+    if module is not None:
+        if isinstance(target, Kernel):
+            raise ArgumentError(
+                "verify: a module in a file is compared with a cell or a model, got a kernel\n  write verify(kernel.target, module=...)"
+            )
+        target = kernel_of(read_module(module), target)
     asked = asked_of(target.target if isinstance(target, Kernel) else target, inputs, params, domain)
     kernel = target if isinstance(target, Kernel) else compile_cell(target)
     if kernel.clip_adjoint is not None:
@@ -94,7 +125,14 @@ def verify(
             "the gradients of a clipped kernel are not those of a function\n  verify the kernel without clip_adjoint"
         )
     compared = tuple(rows(kernel, seed, asked))
-    return Verification(kernel.target.name, compared, proof=proof_of(target, seed, asked) if proof else None)
+    return Verification(
+        kernel.target.name,
+        compared,
+        proof=proof_of(target, seed, asked) if proof else None,
+        text=kernel.source,
+        seed=seed,
+        given=tuple(sorted({*asked.inputs, *asked.params, *asked.domain})),
+    )
 
 
 def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
@@ -256,7 +294,8 @@ def _cases(target: Cell | Model, seed: int, asked: Asked, truncation: Truncation
 
 
 def _table(report: Report) -> str:
-    table = Table(title=f"{report.name}: {'passed' if report.passed else 'FAILED'}", title_justify="left")
+    verdict = "passed" if report.passed else "FAILED" if report.wrong else "NOT VERIFIED"
+    table = Table(title=f"{report.name}: {verdict}", title_justify="left")
     regimes = dict.fromkeys(row.regime for row in report.rows)
     for column in ("block", *regimes, "tolerance"):
         table.add_column(column, justify="left" if column == "block" else "right")

@@ -41,11 +41,17 @@ class Report:
     rows: tuple[Row, ...] = field(repr=False)
     remarks: tuple[str, ...] = ()
     proof: Proof | None = field(default=None, repr=False)
+    text: str = field(default="", repr=False)
+    """The text of the module that was compared; empty where there was none."""
+    seed: int = 0
+    given: tuple[str, ...] = ()
+    """The names of the arguments of which the caller said what they are, or where."""
 
     @property
     def passed(self) -> bool:
-        """Answer whether every comparison is within its tolerance, and there was one of every block."""
-        return bool(self.rows) and not self.wrong
+        """Answer whether every comparison is within its tolerance, and there was one of every block: in floats, and where a proof
+        was asked for on at least one path of it."""
+        return bool(self.rows) and not self.wrong and not (self.proof and self.proof.unproved)
 
     @property
     def uncompared(self) -> tuple[str, ...]:

@@ -21,11 +21,14 @@ from symbptt.codegen.runtime import (
     arguments,
     call,
     cell,
+    checked_loss,
+    checked_reach,
     checkpoints,
     chunked,
     driver,
     errors,
     every,
+    full,
     gather,
     last,
     limit,
@@ -40,6 +43,7 @@ from symbptt.codegen.runtime import (
     root,
     saturation,
     scan,
+    selfcheck,
     sweeps,
     whole,
     window,
@@ -49,7 +53,7 @@ from symbptt.syntax import parse, statements
 
 RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan, quiet,
-    saturation, special, masks, norms, arguments, results, workspace, errors,
+    saturation, special, masks, norms, arguments, results, workspace, errors, full, selfcheck, checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""
 OWN = (cell, sweeps)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
 import sympy as sp
 
+from symbptt.codegen.origin import BEGIN
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked
+from symbptt.codegen.runtime.selfcheck import CERTIFICATE, _digest
 from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, number_text, shape_text, size_text
 from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.errors import CellError
@@ -20,11 +24,31 @@ from symbptt.ir.shape import names_in
 from symbptt.ir.sizes import Told, axes_of, told
 from symbptt.ir.step import Argument
 
+UNVERIFIED = f"{CERTIFICATE} not verified: symbptt verify FILE compares this file with its cell, python FILE --selfcheck with itself"
+"""The line in the head of a module that nothing has verified."""
 TABLES = {"PARAMS": ("param", "const"), "INPUTS": ("input", "index"), "STATES": ("state",), "TARGETS": ("target",)}
 RANK = {"param": 0, "const": 0, "input": 1, "index": 1, "target": 2, "state": 4}
 """The order in which the roles are asked for a size."""
 BAKED = 3
 """The rank of constants of the module: their shapes tell sizes that otherwise only a state would."""
+
+
+def digest_of_module(text: str) -> str:
+    """Return 32 hexadecimal digits of the text of a module without the lines of its certificate."""
+    return _digest(_lines(text), hashlib.sha256)
+
+
+def certified(text: str, lines: Sequence[str]) -> str:
+    """Return the text of a module with the lines of another certificate in the place of its own."""
+    kept = _lines(text)
+    at = next(i for i, line in enumerate(kept) if line.startswith(CERTIFICATE))
+    rest = [line for line in kept[at:] if not line.startswith(CERTIFICATE)]
+    return "".join([*kept[:at], *(f"{CERTIFICATE} {line}\n" for line in lines), *rest])
+
+
+def _lines(text: str) -> list[str]:
+    # As a file is read: other characters than the newline end no line of a comment.
+    return io.StringIO(text).readlines()
 
 
 def docstring(p: Program, version: str, equations: str, head: Head | None) -> str:
@@ -36,6 +60,8 @@ def docstring(p: Program, version: str, equations: str, head: Head | None) -> st
     plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text.expandtabs())
     # A backslash or three quotes of the user's doc would end the literal or change its text.
     clean = plain.replace("\\", "\\\\").replace('"""', "'''")
+    for mark in (CERTIFICATE, BEGIN):  # of the user's doc, which is no head
+        clean = clean.replace(f"\n{mark}", f"\n {mark}")
     return f'"""{clean}\n"""'
 
 

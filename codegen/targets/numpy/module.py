@@ -5,22 +5,47 @@ from __future__ import annotations
 import zlib
 from types import ModuleType
 
+import sympy as sp
+
 from symbptt import ops
 from symbptt.codegen.loop_ir.nodes import STEPS
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.program.values import size_names
-from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, whole, window
+from symbptt.codegen.program.values import is_baked, size_names
+from symbptt.codegen.runtime import (
+    checked_loss,
+    checked_reach,
+    chunked,
+    every,
+    full,
+    last,
+    limit,
+    pieces,
+    reach,
+    root,
+    whole,
+    window,
+)
 from symbptt.codegen.targets.numpy import cells
 from symbptt.codegen.targets.numpy.embed import embedded
-from symbptt.codegen.targets.numpy.header import docstring, tables
+from symbptt.codegen.targets.numpy.header import UNVERIFIED, docstring, tables
 from symbptt.codegen.targets.numpy.needed import functions_of, needed_text
-from symbptt.codegen.targets.numpy.text import tuple_text
+from symbptt.codegen.targets.numpy.text import name_tuple, tuple_text
 from symbptt.ir.range import NONE, OVERFLOW, SCALE, Ranges
 from symbptt.language.truncation import Chunked, Window
 
 PUBLIC = ("forward", "backward", "value_and_grad")
+MAIN = """if __name__ == "__main__":
+    import hashlib
+    import sys
+
+    if sys.argv[1:] != ["--selfcheck"]:
+        sys.exit(f"python {sys.argv[0]} --selfcheck compares the backward pass of this file with its forward pass")
+    sys.exit(_selfchecked(sys.argv[0], hashlib.sha256, globals(), WHAT))"""
+"""The lines by which a module that is run checks itself, at its end."""
 WORDS = {
+    "FIXED": "arguments without a gradient",
+    "DECLARED": "functions whose derivative is declared, which no forward pass shows",
     "REDUCTION": "of the loss over all steps and samples that count",
     "TIMED": "which values of the tape have an axis of steps",
     "CHUNK": "steps whose losses flow back together",
@@ -41,8 +66,9 @@ def source(
     truncation: Window | Chunked | None = None,
     clip: float | None = None,
     memory: str | int = "all",
+    origin: str = "",
 ) -> str:
-    """Return the text of the module for a placed program, printed from the loop IR.
+    """Return the text of the module for a placed program, printed from the loop IR; `origin` is a line of its head.
 
     Raises: CellError where no argument tells a size.
     """
@@ -57,13 +83,15 @@ def source(
         constants |= more
     quiet = _quiet(p, head, pulled)
     public = PUBLIC[: 2 if head is None else 3]
-    carried, read = embedded("\n".join([*sweeps, quiet]), public, _files(head, truncation, memory))
-    texts, ending = [*sweeps, carried], [quiet] * bool(quiet)
+    selfcheck = MAIN.replace("WHAT", "_of_values" if head is None else "_of_values, _of_loss")
+    carried, read = embedded("\n".join([*sweeps, quiet, selfcheck]), public, _files(head, truncation, memory))
+    texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
     timed = tuple_text([*(str(b.shape[:1] == (STEPS,)) for b in tape), "False"])
-    given = _settings(head, truncation, memory) | {"TIMED": timed}
+    given = _settings(head, truncation, memory) | {"TIMED": timed} | _told(p, head)
     lines = [f"{name} = {given[name]}  # {words}" for name, words in WORDS.items() if name in read]
     top = [
         docstring(p, version, equations, head),
+        "\n".join([*[origin] * bool(origin), UNVERIFIED]),
         "import numpy as np",
         tables(p, head, constants),
         "\n" + "\n".join(lines),
@@ -83,13 +111,14 @@ def _size_names(p: Program, head: Head | None) -> list[str]:
 def _files(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, ModuleType]:
     """Return the files of the runtime that define the functions in which modules differ."""
     run = whole if memory == "all" else pieces
-    found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run}
+    found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run, "_reaches": full}
+    found |= dict.fromkeys(("_of_loss", "_loss_score"), checked_reach if truncation else checked_loss)
     if truncation is not None:
         blocks = window if isinstance(truncation, Window) else chunked
         found |= {
             "_flowed_back": reach,
             "_trained": reach,
-            **dict.fromkeys(("_blocks", "_first", "_block_back"), blocks),
+            **dict.fromkeys(("_blocks", "_first", "_reaches", "_block_back"), blocks),
         }
     at_last = head is not None and head.at == "last"
     return (
@@ -97,6 +126,16 @@ def _files(head: Head | None, truncation: Window | Chunked | None, memory: str |
         | {"_pieces": limit if isinstance(memory, int) else root}
         | dict.fromkeys(("_Loss", "_counted"), last if at_last else every)
     )
+
+
+def _told(p: Program, head: Head | None) -> dict[str, str]:
+    """Return the constants that tell a check of the module by itself what no forward pass shows."""
+    programs = [p] if head is None else [p, head.program]
+    fixed = [a.name for part in programs for a in part.arguments if a.role == "const" and not is_baked(a)]
+    bodies = [node.attrs.expr for part in programs for node in part.graph if node.family == "map"]
+    functions = {f.func for body in bodies for f in body.atoms(sp.Function)}
+    declared = sorted(f.__name__ for f in functions if getattr(f, "declared", False) or f is ops.stop_gradient)
+    return {"FIXED": name_tuple(fixed), "DECLARED": name_tuple(declared)}
 
 
 def _settings(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, str]:

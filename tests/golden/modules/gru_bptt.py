@@ -51,6 +51,9 @@ Gradients of the inputs
   dx_t = Wrᵀ da_{r,t} + Wzᵀ da_{z,t} + Wnᵀ da_{n,t}
 """
 
+# made of {"cell": "gru", "digest": "183572bec026a7ff"}
+# certificate: not verified: symbptt verify FILE compares this file with its cell, python FILE --selfcheck with itself
+
 import numpy as np
 
 PARAMS = ("Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn")
@@ -77,9 +80,11 @@ def _shapes(m, n):
         "Wn": (n, m), "Un": (n, n), "bn": (n,), "cn": (n,)}
 
 
+FIXED = ()  # arguments without a gradient
+DECLARED = ()  # functions whose derivative is declared, which no forward pass shows
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 309c572e'
+MARK = 'gru 8e20ff1f'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -181,7 +186,7 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
                 range(hi - 1, lo - 1, -1), *(v[:K][::-1] for v in (da_n, da_n_dh, da_r, da_r_da_n, da_z, da_z_dh,
                 v_dgates, dgates_2)), *(v[lo:hi][::-1] for v in (r, z))):
             for adjoint, given in sent:
-                np.add(adjoint, given[t], out=adjoint)  # + dL/dh_t
+                np.add(adjoint, given[t], out=adjoint)
             if active is not None:
                 _wait(active[t], adjoints, waiting)
             np.multiply(dh, da_n_dh_t, out=da_n_t)              # dn_t = dh_t ⊙ (1 - z_t); da_{n,t} = dn_t ⊙ (1 - n_t²)
@@ -258,6 +263,17 @@ def _ran(call, plan):
 def _flowed_back(call, tape, full, last, flow):
     """Return the gradients of a run."""
     return _backward(tape, full, last, flow, *call.of(0, call.T))
+
+
+def _data(call, names, lo, hi):
+    """Return the data of steps lo to hi; behind a sample's end its last step is held."""
+    a, active = call.a, call.active
+    return {k: a[k][lo:hi] if active is None else _held(a[k][lo:hi], active[lo:hi].sum(0)) for k in names}
+
+
+def _part(call, start, lo, hi):
+    """Run the steps lo to hi from the states before them; return what `_forward` does."""
+    return _forward(call.a | _data(call, INPUTS, lo, hi), start, *call.of(lo, hi))
 
 
 def _cut(mask, lo, hi):
@@ -838,5 +854,222 @@ class ArgumentError(ValueError):
     """An argument is not what the cell takes."""
 
 
+def _reaches(T):
+    """Return steps lo to hi whose losses flow back to the same step, and that step."""
+    return [(0, T, 0)]
+
+
+CASES = (
+    {"T": 0, "B": 2}, {"T": 1, "B": 1}, {"T": 2, "B": 2, "last": 1}, {"T": 2, "B": 1, "ones": 1}, {"T": 4, "B": 2},
+    {"T": 5, "B": 3, "block": 2}, {"T": 9, "B": 2, "block": 4, "last": 1}, {"T": 5, "B": 4, "block": 2, "lengths": 1},
+    {"T": 5, "B": 3, "block": 2, "reset": 1}, {"T": 5, "B": 4, "block": 3, "lengths": 1, "reset": 1},
+)
+COVERED = (
+    "T = 0, 1, 2, 4, 5, 9; one to three blocks of steps; lengths and resets; cotangents of all steps and of the last"
+)
+ALLOWED = {
+    "complex step": (1e-9, 1e-4),
+    "differences": (1e-6, 1e-2),
+}  # errors of a block, and its least share of the rest
+CERTIFICATE = "# certificate:"  # so begin the lines of a certificate, which its own digest leaves out
+STENCIL = (1, 3 / 4), (2, -3 / 20), (3, 1 / 60)
+
+
+class _Draw:
+    """Random arguments of one case, and the run there; `kind` 1 has all numbers between 0.1 and 0.9."""
+
+    def __init__(self, case, seed, kind):
+        self.random, self.T, self.B, self.last = np.random.default_rng(seed), case["T"], case["B"], "last" in case
+        random, T, B, self.sizes = self.random, self.T, self.B, _some_sizes(self.random, "ones" in case)
+        self.a = {}
+        shapes = _shapes(**self.sizes)
+        for k in SHAPES:
+            shape, limit = ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k], INDICES.get(k)
+            numbers = random.uniform(0.1, 0.9, shape) if kind else 0.6 * random.standard_normal(shape)
+            self.a[k] = random.integers(0, shapes[limit][0] if limit else 2, shape) if k in INDICES else numbers
+        self.ends = np.array([T, 0, T // 2, 1])[:B] if "lengths" in case else np.full(B, T)
+        reset = random.random((T, B)) < 0.4 if "reset" in case else None
+        self.masks = {"lengths": self.ends if "lengths" in case else None, "reset": reset}
+        self.run = forward(*map(self.of, (PARAMS, INPUTS, STATES)), steps=T, **self.masks)
+        self.sent = {k: random.standard_normal(v.shape) for k, v in (self.run.states | self.run.outputs).items()}
+        for v in self.sent.values() if self.last else ():
+            v[:-1] = 0
+
+    def of(self, names):
+        """Return the arguments of some names."""
+        return {k: self.a[k] for k in names}
+
+    def objective(self, score, changed):
+        """Return the sum of scores over all steps by the sweep forward, with some arguments changed."""
+        dtype = np.result_type(float, *changed.values())
+        a = {k: v if k in INDICES else v.astype(dtype) for k, v in (self.a | changed).items()}
+        call = _Call(a, self.sizes, self.T, self.B, dtype, *_masks(**self.masks, T=self.T, B=self.B), Workspace(0))
+        total = dtype.type(0)
+        for lo, hi, first in _reaches(self.T):
+            start = {k: self.run.states[k][first - 1] if first else a[k] for k in STATES}
+            states, outputs, _ = _part(call, start, first, hi)
+            states = _stopped(states, start, _cut(call.active, first, hi))
+            total += score(call, {k: v[lo - first :] for k, v in (states | outputs).items()}, lo, hi)
+        return total
+
+    def slope(self, score, k, along, method, scale):
+        """Return the derivative of the objective along a direction of one argument; NaN where there is none."""
+        try:
+            if method == "complex step":
+                return np.imag(self.objective(score, {k: self.a[k] + 1e-30j * along})) / 1e-30
+        except TypeError:  # a function without a complex version
+            return np.nan
+        # Two widths tell a kink or a jump between them.
+        wide, narrow = (
+            sum(
+                w / s / h * self.objective(score, {k: self.a[k] + i * s * h * along})
+                for i, w in STENCIL
+                for s in (1, -1)
+            )
+            for h in (1e-5, 3e-6)
+        )
+        return wide if abs(wide - narrow) <= ALLOWED[method][0] * scale else np.nan
+
+
+def _some_sizes(random, ones):
+    """Return numbers for the named sizes that go together, ones where these do."""
+    names = _shapes.__code__.co_varnames[: _shapes.__code__.co_argcount]
+    for trial in range(4000):
+        drawn = random.permutation(len(names)) + 2 if trial < 9 else random.integers(1, 3 + trial // 99, len(names))
+        sizes = dict(zip(names, [1] * len(names) if ones and not trial else drawn.tolist(), strict=True))
+        for _ in range(2):  # constants tell their sizes, whatever is drawn
+            before, sizes = sizes, _told_sizes(sizes)
+        if before == sizes and len(sizes) == len(names):
+            return sizes
+    raise ArgumentError("no sizes are found that go together")
+
+
+def _told_sizes(sizes):
+    """Return the sizes that arguments of some sizes tell; none where they do not go together."""
+    shapes = _shapes(**sizes) if sizes else {"": (0,)}
+    try:
+        return _sizes(lambda name, axis: shapes[name][axis]) if min([1, *sum(shapes.values(), ())]) > 0 else {}
+    except ArgumentError:
+        return {}
+
+
+def _of_values(draw):
+    """Return the gradients of Σ cotangent · value, the arguments that have one, and the score of some steps."""
+    sent = {k: v[-1] if draw.last and k in STATES else v for k, v in draw.sent.items()}
+    moved = {k: v.copy() for k, v in draw.sent.items()}
+    for k, b in [(k, b) for k in STATES for b in draw.ends.nonzero()[0]]:
+        end = draw.ends[b]
+        moved[k][end - 1, b] += moved[k][end:, b].sum(0)  # behind its end a sample repeats its last state
+
+    def score(call, values, lo, hi):
+        active, idle = _cut(call.active, lo, hi), draw.ends == 0
+        rest = sum(np.sum(moved[k][:, idle] * call.a[k][idle]) for k in STATES) if hi == draw.T else 0
+        return rest + sum(np.sum(_kept(active, moved[k][lo:hi] * v)) for k, v in values.items())
+
+    return backward(draw.run, sent, monitor=True), ARGUMENTS, score
+
+
+def _errors(draw, found, names, score):
+    """Return the error of each block along a random direction, and how that was found; None where a number is not finite."""
+    given = found.params | found.inputs | found.state
+    if not all(np.isfinite(v).all() for v in (*given.values(), draw.objective(score, {}))):
+        return None
+    along = {
+        k: draw.random.choice([-1, 1], v.shape) * draw.random.uniform(0.5, 1.5, v.shape) for k, v in draw.a.items()
+    }
+    sizes = {k: np.sum(np.abs(v * along[k])) for k, v in given.items() if np.shape(v) == draw.a[k].shape}
+    errors = {}
+    for k in [k for k in names if k not in (*FIXED, *INDICES, *TARGETS)]:
+        error, method = np.inf, "no gradient of its shape"
+        for method in ALLOWED if k in sizes else ():
+            scale = max(sizes[k], ALLOWED[method][1] * max(sizes.values()), 1e-300)
+            error = abs(draw.slope(score, k, along[k], method, scale) - np.sum(given[k] * along[k])) / scale
+            if error <= ALLOWED[method][0]:
+                break
+        errors[f"d{k}_0" if k in STATES else f"d{k}"] = float(error), method
+    return {k: row for k, row in errors.items() if row[0] == row[0]}  # not where the forward pass has no derivative
+
+
+def _of_case(case, seed, what, module):
+    """Return the errors of one case; for it the module takes few steps in a block, a window and a piece."""
+    small = {
+        "_steps": lambda T, B, size, rows=0: max(min(T, case.get("block", 99)), 1),
+        "_window": lambda T, states, least: min(2, T) if "block" in case else 0,
+        "_pieces": lambda call, end, trains: (max(min(2, end), 1), 1),
+        "_clip": lambda adjoints, limit: None,  # a clipped gradient is that of no function
+    }
+    own = {k: module[k] for k in small if k in module}
+    for kind in (seed % 2, 1 - seed % 2):
+        try:
+            module.update({k: small[k] for k in own})
+            draw = _Draw(case, seed, kind)
+            parts = what(draw)
+        except Exception as error:  # whatever an edit has broken
+            return {f"raised {type(error).__name__}: {error}": (np.inf, "")}
+        finally:
+            module.update(own)
+        errors = _errors(draw, *parts)
+        if errors is not None:
+            return errors
+    return {}
+
+
+def _selfchecked(path, sha256, module, *told):
+    """Print what a check of this file finds, and return 0 where every block is right, else 1."""
+    names = [f"d{k}_0" if k in STATES else f"d{k}" for k in SHAPES if k not in (*FIXED, *INDICES, *TARGETS)]
+    rows = {k: [] for k in names}
+    with np.errstate(all="ignore"):
+        for seed, case, what in [(seed, case, what) for seed in range(2) for case in CASES for what in told]:
+            for k, row in _of_case(case, seed, what, module).items():
+                # gradients over no steps are zeros, which proves nothing
+                rows.setdefault(k, []).extend([row] if case["T"] or not _is_right(row) else [])
+    lines = []
+    for k, found in rows.items():
+        error, method = max(found, key=lambda row: (not _is_right(row), row[0]), default=(0.0, ""))
+        verdict = method if found else "compared nowhere: no finite derivative was met"
+        if found and not _is_right((error, method)):
+            shown = f"not compared: no forward pass shows the derivative declared of {', '.join(DECLARED)}"
+            verdict = shown if DECLARED and error < np.inf else f"WRONG ({method})"
+        lines.append((k, len(found), error, ALLOWED.get(method, (0.0,))[0], verdict))
+    verdicts = {line[4].partition(" (")[0].partition(":")[0] for line in lines} - {*ALLOWED}
+    result = "FAILED" if "WRONG" in verdicts else "NOT VERIFIED" if verdicts else "passed"
+    print(f"{path}: selfcheck {result}\n{'block':<12}{'comparisons':>12}{'largest error':>15}{'allowed':>9}  by")
+    for k, count, error, allowed, verdict in lines:
+        print(f"{k:<12}{count:>12}{error:>15.0e}{allowed:>9.0e}  {verdict}")
+    print(f"covered: {COVERED}\ntext: {_text_of(path, sha256)}")
+    print("not told here: whether the forward pass is that of your cell; symbptt verify FILE compares it with that")
+    return int(bool(verdicts))
+
+
+def _is_right(row):
+    return row[0] <= ALLOWED.get(row[1], (-1,))[0]
+
+
+def _digest(lines, sha256):
+    """Return the digest of a module without the lines of its certificate."""
+    text = "".join(line for line in lines if not line.startswith(CERTIFICATE))
+    return str(sha256(text.encode()).hexdigest())[:32]
+
+
+def _text_of(path, sha256):
+    """Return in words whether a file is still the one that was certified."""
+    with open(path, encoding="utf-8") as file:
+        lines = file.readlines()
+    own = _digest(lines, sha256)
+    known = [line.split()[-1] for line in lines if line.startswith(f"{CERTIFICATE} text")]
+    if not known:
+        return f"not verified, there is no certificate; SHA-256 {own}"
+    return f"{'as certified' if known == [own] else 'edited after the certificate'}; SHA-256 {own}"
+
+
 # errors that come to nothing are no news
 _forward = _quiet(_forward, "over")
+
+
+if __name__ == "__main__":
+    import hashlib
+    import sys
+
+    if sys.argv[1:] != ["--selfcheck"]:
+        sys.exit(f"python {sys.argv[0]} --selfcheck compares the backward pass of this file with its forward pass")
+    sys.exit(_selfchecked(sys.argv[0], hashlib.sha256, globals(), _of_values))

@@ -1,0 +1,102 @@
+"""What a module was made of: the cell, the loss and the options of `compile`, as one line of JSON in the module's head."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from symbptt.language.cell import Cell
+from symbptt.language.digest import digest_of_cell
+from symbptt.language.model import Loss, Model
+from symbptt.language.truncation import Chunked, Window
+
+BEGIN = "# made of "
+ZOO = "symbptt.zoo"
+NEEDED = ("cell", "digest")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a cell and a loss are, as the command line names them, the digests of their traced steps, and the options."""
+
+    cell: str
+    digest: str
+    consts: Mapping[str, Any] = field(default_factory=dict)
+    loss: str = ""
+    loss_digest: str = ""
+    at: str = ""
+    reduction: str = ""
+    window: int = 0
+    chunked: tuple[int, ...] = ()
+    clip_adjoint: float | None = None
+    memory: str | int = "all"
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON knows it."""
+        plain = asdict(Origin("", ""))
+        told = {k: v for k, v in asdict(self).items() if k in NEEDED or v != plain[k]}
+        found: dict[str, Any] = json.loads(json.dumps(told, default=_as_list))
+        return found
+
+    @property
+    def line(self) -> str:
+        """The line of a module's head."""
+        return BEGIN + json.dumps(self.told)
+
+    @property
+    def truncation(self) -> Window | Chunked | None:
+        if self.chunked:
+            return Chunked(*self.chunked)
+        return Window(self.window) if self.window else None
+
+
+def origin_of(
+    target: Cell | Model, truncation: Window | Chunked | None, clip_adjoint: float | None, memory: str | int
+) -> Origin:
+    """Return what the module of a cell or a model with some options is made of."""
+    cell, loss = (target.cell, target.loss) if isinstance(target, Model) else (target, None)
+    of_loss = {"loss": _named(loss), "loss_digest": digest_of_cell(loss)} if loss is not None else {}
+    of_model = {"at": target.at, "reduction": target.reduction} if isinstance(target, Model) else {}
+    return Origin(
+        _named(cell),
+        digest_of_cell(cell),
+        {**cell.consts, **(loss.consts if loss is not None else {})},
+        **of_loss,
+        **of_model,
+        window=truncation.k if isinstance(truncation, Window) else 0,
+        chunked=(truncation.k1, truncation.k2) if isinstance(truncation, Chunked) else (),
+        clip_adjoint=None if clip_adjoint is None else float(clip_adjoint),
+        memory=memory,
+    )
+
+
+def read_origin(text: str) -> Origin | None:
+    """Return what the head of a module says that it was made of; None where it says nothing that can be read."""
+    line = next((line for line in text.split("\n") if line.startswith(BEGIN)), "")
+    try:
+        told = json.loads(line.removeprefix(BEGIN) or "null")
+        return Origin(**told)
+    except (ValueError, TypeError):
+        return None
+
+
+def _named(target: Cell | Loss) -> str:
+    """Return a name for the command line: that in the zoo, else file.py:name, or the name alone where there is no file.
+
+    The folder is left out: the same cell gives the same module wherever it lies.
+    """
+    if (target.function.__module__ or "").startswith(ZOO):
+        return target.name
+    code = getattr(target.function, "__code__", None)
+    path = PurePath(code.co_filename if code is not None else "")
+    return f"{path.name}:{target.name}" if path.suffix == ".py" else target.name
+
+
+def _as_list(value: Any) -> Any:
+    return np.asarray(value).tolist()

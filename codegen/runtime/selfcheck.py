@@ -1,0 +1,234 @@
+"""A module checked by itself: its backward pass against the complex step of its own forward pass, with NumPy alone."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.runtime.arguments import _masks
+from symbptt.codegen.runtime.call import _Call, _cut
+from symbptt.codegen.runtime.cell import (
+    ARGUMENTS,
+    DECLARED,
+    FIXED,
+    INDICES,
+    INPUTS,
+    LEAD,
+    PARAMS,
+    SHAPES,
+    STATES,
+    TARGETS,
+    Array,
+    Arrays,
+    Sizes,
+    _shapes,
+    _sizes,
+)
+from symbptt.codegen.runtime.driver import backward, forward
+from symbptt.codegen.runtime.errors import ArgumentError
+from symbptt.codegen.runtime.full import _reaches
+from symbptt.codegen.runtime.masks import _kept, _stopped
+from symbptt.codegen.runtime.parts import _part
+from symbptt.codegen.runtime.workspace import Workspace
+
+CASES = (
+    {"T": 0, "B": 2}, {"T": 1, "B": 1}, {"T": 2, "B": 2, "last": 1}, {"T": 2, "B": 1, "ones": 1}, {"T": 4, "B": 2},
+    {"T": 5, "B": 3, "block": 2}, {"T": 9, "B": 2, "block": 4, "last": 1}, {"T": 5, "B": 4, "block": 2, "lengths": 1},
+    {"T": 5, "B": 3, "block": 2, "reset": 1}, {"T": 5, "B": 4, "block": 3, "lengths": 1, "reset": 1},
+)  # fmt: skip
+COVERED = (
+    "T = 0, 1, 2, 4, 5, 9; one to three blocks of steps; lengths and resets; cotangents of all steps and of the last"
+)
+ALLOWED = {
+    "complex step": (1e-9, 1e-4),
+    "differences": (1e-6, 1e-2),
+}  # errors of a block, and its least share of the rest
+CERTIFICATE = "# certificate:"  # so begin the lines of a certificate, which its own digest leaves out
+STENCIL = (1, 3 / 4), (2, -3 / 20), (3, 1 / 60)
+
+
+class _Draw:
+    """Random arguments of one case, and the run there; `kind` 1 has all numbers between 0.1 and 0.9."""
+
+    def __init__(self, case: Mapping[str, int], seed: int, kind: int) -> None:
+        self.random, self.T, self.B, self.last = np.random.default_rng(seed), case["T"], case["B"], "last" in case
+        random, T, B, self.sizes = self.random, self.T, self.B, _some_sizes(self.random, "ones" in case)
+        self.a: Arrays = {}
+        shapes = _shapes(**self.sizes)
+        for k in SHAPES:
+            shape, limit = ((T, B)[2 - LEAD[k] :] if k in LEAD else ()) + shapes[k], INDICES.get(k)
+            numbers = random.uniform(0.1, 0.9, shape) if kind else 0.6 * random.standard_normal(shape)
+            self.a[k] = random.integers(0, shapes[limit][0] if limit else 2, shape) if k in INDICES else numbers
+        self.ends = np.array([T, 0, T // 2, 1])[:B] if "lengths" in case else np.full(B, T)
+        reset = random.random((T, B)) < 0.4 if "reset" in case else None
+        self.masks = {"lengths": self.ends if "lengths" in case else None, "reset": reset}
+        self.run = forward(*map(self.of, (PARAMS, INPUTS, STATES)), steps=T, **self.masks)
+        self.sent = {k: random.standard_normal(v.shape) for k, v in (self.run.states | self.run.outputs).items()}
+        for v in self.sent.values() if self.last else ():
+            v[:-1] = 0
+
+    def of(self, names: Any) -> Arrays:
+        """Return the arguments of some names."""
+        return {k: self.a[k] for k in names}
+
+    def objective(self, score: Callable[..., Any], changed: Arrays) -> Any:
+        """Return the sum of scores over all steps by the sweep forward, with some arguments changed."""
+        dtype = np.result_type(float, *changed.values())
+        a = {k: v if k in INDICES else v.astype(dtype) for k, v in (self.a | changed).items()}
+        call = _Call(a, self.sizes, self.T, self.B, dtype, *_masks(**self.masks, T=self.T, B=self.B), Workspace(0))
+        total = dtype.type(0)
+        for lo, hi, first in _reaches(self.T):
+            start = {k: self.run.states[k][first - 1] if first else a[k] for k in STATES}
+            states, outputs, _ = _part(call, start, first, hi)
+            states = _stopped(states, start, _cut(call.active, first, hi))
+            total += score(call, {k: v[lo - first :] for k, v in (states | outputs).items()}, lo, hi)
+        return total
+
+    def slope(self, score: Callable[..., Any], k: str, along: Array, method: str, scale: float) -> Any:
+        """Return the derivative of the objective along a direction of one argument; NaN where there is none."""
+        try:
+            if method == "complex step":
+                return np.imag(self.objective(score, {k: self.a[k] + 1e-30j * along})) / 1e-30
+        except TypeError:  # a function without a complex version
+            return np.nan
+        # Two widths tell a kink or a jump between them.
+        wide, narrow = (
+            sum(
+                w / s / h * self.objective(score, {k: self.a[k] + i * s * h * along})
+                for i, w in STENCIL
+                for s in (1, -1)
+            )
+            for h in (1e-5, 3e-6)
+        )
+        return wide if abs(wide - narrow) <= ALLOWED[method][0] * scale else np.nan
+
+
+def _some_sizes(random: Any, ones: bool) -> Sizes:
+    """Return numbers for the named sizes that go together, ones where these do."""
+    names = _shapes.__code__.co_varnames[: _shapes.__code__.co_argcount]
+    for trial in range(4000):
+        drawn = random.permutation(len(names)) + 2 if trial < 9 else random.integers(1, 3 + trial // 99, len(names))
+        sizes = dict(zip(names, [1] * len(names) if ones and not trial else drawn.tolist(), strict=True))
+        for _ in range(2):  # constants tell their sizes, whatever is drawn
+            before, sizes = sizes, _told_sizes(sizes)
+        if before == sizes and len(sizes) == len(names):
+            return sizes
+    raise ArgumentError("no sizes are found that go together")
+
+
+def _told_sizes(sizes: Sizes) -> Sizes:
+    """Return the sizes that arguments of some sizes tell; none where they do not go together."""
+    shapes = _shapes(**sizes) if sizes else {"": (0,)}
+    try:
+        return _sizes(lambda name, axis: shapes[name][axis]) if min([1, *sum(shapes.values(), ())]) > 0 else {}
+    except ArgumentError:
+        return {}
+
+
+def _of_values(draw: _Draw) -> Any:
+    """Return the gradients of Σ cotangent · value, the arguments that have one, and the score of some steps."""
+    sent = {k: v[-1] if draw.last and k in STATES else v for k, v in draw.sent.items()}
+    moved = {k: v.copy() for k, v in draw.sent.items()}
+    for k, b in [(k, b) for k in STATES for b in draw.ends.nonzero()[0]]:
+        end = draw.ends[b]
+        moved[k][end - 1, b] += moved[k][end:, b].sum(0)  # behind its end a sample repeats its last state
+
+    def score(call: _Call, values: Arrays, lo: int, hi: int) -> Any:
+        active, idle = _cut(call.active, lo, hi), draw.ends == 0
+        rest = sum(np.sum(moved[k][:, idle] * call.a[k][idle]) for k in STATES) if hi == draw.T else 0
+        return rest + sum(np.sum(_kept(active, moved[k][lo:hi] * v)) for k, v in values.items())
+
+    return backward(draw.run, sent, monitor=True), ARGUMENTS, score
+
+
+def _errors(draw: _Draw, found: Any, names: Any, score: Callable[..., Any]) -> dict[str, tuple[float, str]] | None:
+    """Return the error of each block along a random direction, and how that was found; None where a number is not finite."""
+    given: Arrays = found.params | found.inputs | found.state
+    if not all(np.isfinite(v).all() for v in (*given.values(), draw.objective(score, {}))):
+        return None
+    along = {
+        k: draw.random.choice([-1, 1], v.shape) * draw.random.uniform(0.5, 1.5, v.shape) for k, v in draw.a.items()
+    }
+    sizes = {k: np.sum(np.abs(v * along[k])) for k, v in given.items() if np.shape(v) == draw.a[k].shape}
+    errors = {}
+    for k in [k for k in names if k not in (*FIXED, *INDICES, *TARGETS)]:
+        error, method = np.inf, "no gradient of its shape"
+        for method in ALLOWED if k in sizes else ():
+            scale = max(sizes[k], ALLOWED[method][1] * max(sizes.values()), 1e-300)
+            error = abs(draw.slope(score, k, along[k], method, scale) - np.sum(given[k] * along[k])) / scale
+            if error <= ALLOWED[method][0]:
+                break
+        errors[f"d{k}_0" if k in STATES else f"d{k}"] = float(error), method
+    return {k: row for k, row in errors.items() if row[0] == row[0]}  # not where the forward pass has no derivative
+
+
+def _of_case(case: Mapping[str, int], seed: int, what: Callable[..., Any], module: dict[str, Any]) -> Any:
+    """Return the errors of one case; for it the module takes few steps in a block, a window and a piece."""
+    small = {
+        "_steps": lambda T, B, size, rows=0: max(min(T, case.get("block", 99)), 1),
+        "_window": lambda T, states, least: min(2, T) if "block" in case else 0,
+        "_pieces": lambda call, end, trains: (max(min(2, end), 1), 1),
+        "_clip": lambda adjoints, limit: None,  # a clipped gradient is that of no function
+    }
+    own = {k: module[k] for k in small if k in module}
+    for kind in (seed % 2, 1 - seed % 2):
+        try:
+            module.update({k: small[k] for k in own})
+            draw = _Draw(case, seed, kind)
+            parts = what(draw)
+        except Exception as error:  # whatever an edit has broken
+            return {f"raised {type(error).__name__}: {error}": (np.inf, "")}
+        finally:
+            module.update(own)
+        errors = _errors(draw, *parts)
+        if errors is not None:
+            return errors
+    return {}
+
+
+def _selfchecked(path: str, sha256: Callable[[bytes], Any], module: dict[str, Any], *told: Callable[..., Any]) -> int:
+    """Print what a check of this file finds, and return 0 where every block is right, else 1."""
+    names = [f"d{k}_0" if k in STATES else f"d{k}" for k in SHAPES if k not in (*FIXED, *INDICES, *TARGETS)]
+    rows: dict[str, list[tuple[float, str]]] = {k: [] for k in names}
+    with np.errstate(all="ignore"):
+        for seed, case, what in [(seed, case, what) for seed in range(2) for case in CASES for what in told]:
+            for k, row in _of_case(case, seed, what, module).items():
+                # gradients over no steps are zeros, which proves nothing
+                rows.setdefault(k, []).extend([row] if case["T"] or not _is_right(row) else [])
+    lines = []
+    for k, found in rows.items():
+        error, method = max(found, key=lambda row: (not _is_right(row), row[0]), default=(0.0, ""))
+        verdict = method if found else "compared nowhere: no finite derivative was met"
+        if found and not _is_right((error, method)):
+            shown = f"not compared: no forward pass shows the derivative declared of {', '.join(DECLARED)}"
+            verdict = shown if DECLARED and error < np.inf else f"WRONG ({method})"
+        lines.append((k, len(found), error, ALLOWED.get(method, (0.0,))[0], verdict))
+    verdicts = {line[4].partition(" (")[0].partition(":")[0] for line in lines} - {*ALLOWED}
+    result = "FAILED" if "WRONG" in verdicts else "NOT VERIFIED" if verdicts else "passed"
+    print(f"{path}: selfcheck {result}\n{'block':<12}{'comparisons':>12}{'largest error':>15}{'allowed':>9}  by")
+    for k, count, error, allowed, verdict in lines:
+        print(f"{k:<12}{count:>12}{error:>15.0e}{allowed:>9.0e}  {verdict}")
+    print(f"covered: {COVERED}\ntext: {_text_of(path, sha256)}")
+    print("not told here: whether the forward pass is that of your cell; symbptt verify FILE compares it with that")
+    return int(bool(verdicts))
+
+
+def _is_right(row: tuple[float, str]) -> bool:
+    return row[0] <= ALLOWED.get(row[1], (-1,))[0]
+
+
+def _digest(lines: list[str], sha256: Callable[[bytes], Any]) -> str:
+    """Return the digest of a module without the lines of its certificate."""
+    text = "".join(line for line in lines if not line.startswith(CERTIFICATE))
+    return str(sha256(text.encode()).hexdigest())[:32]
+
+
+def _text_of(path: str, sha256: Callable[[bytes], Any]) -> str:
+    """Return in words whether a file is still the one that was certified."""
+    with open(path, encoding="utf-8") as file:
+        lines = file.readlines()
+    own = _digest(lines, sha256)
+    known = [line.split()[-1] for line in lines if line.startswith(f"{CERTIFICATE} text")]
+    if not known:
+        return f"not verified, there is no certificate; SHA-256 {own}"
+    return f"{'as certified' if known == [own] else 'edited after the certificate'}; SHA-256 {own}"
