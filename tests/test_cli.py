@@ -201,6 +201,7 @@ def test_build_does_the_main_job(capsys, tmp_path, cells):
         "equations.tex",
         "tiny_bptt.py",
         "verification.txt",
+        "certificate.json",
         "unrolled.svg",
         "adjoint_norm.svg",
     }

@@ -17,7 +17,7 @@ from symbptt.zoo import lstm, rnn
 
 pytest.importorskip("matplotlib")
 
-FILES = ["adjoint_norm.svg", "equations.md", "equations.tex", "report.html", "rnn_bptt.py", "stability.json", "stability.svg", "stability.txt",
+FILES = ["adjoint_norm.svg", "certificate.json", "equations.md", "equations.tex", "report.html", "rnn_bptt.py", "stability.json", "stability.svg", "stability.txt",
          "summary.md", "unrolled.svg", "verification.txt"]  # fmt: skip
 
 

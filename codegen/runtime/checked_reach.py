@@ -17,7 +17,7 @@ from symbptt.codegen.runtime.sweeps import _loss
 def _of_loss(draw: _Draw) -> Any:
     """Return the gradients of the loss, the arguments that have one, and the score of some steps."""
     groups = map(draw.of, (PARAMS, INPUTS, TARGETS, STATES))
-    return value_and_grad(*groups, steps=draw.T, monitor=True, **draw.masks)[1], SHAPES, _loss_score
+    return value_and_grad(*groups, steps=draw.T, monitor=draw.monitor, **draw.masks)[1], SHAPES, _loss_score
 
 
 def _loss_score(call: _Call, values: Arrays, lo: int, hi: int) -> Any:

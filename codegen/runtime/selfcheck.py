@@ -33,8 +33,8 @@ from symbptt.codegen.runtime.workspace import Workspace
 
 CASES = (
     {"T": 0, "B": 2}, {"T": 1, "B": 1}, {"T": 2, "B": 2, "last": 1}, {"T": 2, "B": 1, "ones": 1}, {"T": 4, "B": 2},
-    {"T": 5, "B": 3, "block": 2}, {"T": 9, "B": 2, "block": 4, "last": 1}, {"T": 5, "B": 4, "block": 2, "lengths": 1},
-    {"T": 5, "B": 3, "block": 2, "reset": 1}, {"T": 5, "B": 4, "block": 3, "lengths": 1, "reset": 1},
+    {"T": 5, "B": 3, "block": 2}, {"T": 9, "B": 2, "block": 9}, {"T": 5, "B": 4, "block": 2, "lengths": 1},
+    {"T": 5, "B": 3, "block": 2, "reset": 1}, {"T": 5, "B": 4, "block": 3, "lengths": 1, "reset": 1, "monitor": 1},
 )  # fmt: skip
 COVERED = (
     "T = 0, 1, 2, 4, 5, 9; one to three blocks of steps; lengths and resets; cotangents of all steps and of the last"
@@ -52,6 +52,7 @@ class _Draw:
 
     def __init__(self, case: Mapping[str, int], seed: int, kind: int) -> None:
         self.random, self.T, self.B, self.last = np.random.default_rng(seed), case["T"], case["B"], "last" in case
+        self.monitor = "monitor" in case
         random, T, B, self.sizes = self.random, self.T, self.B, _some_sizes(self.random, "ones" in case)
         self.a: Arrays = {}
         shapes = _shapes(**self.sizes)
@@ -78,7 +79,7 @@ class _Draw:
         call = _Call(a, self.sizes, self.T, self.B, dtype, *_masks(**self.masks, T=self.T, B=self.B), Workspace(0))
         total = dtype.type(0)
         for lo, hi, first in _reaches(self.T):
-            start = {k: self.run.states[k][first - 1] if first else a[k] for k in STATES}
+            start = {k: self.run.states[k][first - 1].astype(dtype) if first else a[k] for k in STATES}
             states, outputs, _ = _part(call, start, first, hi)
             states = _stopped(states, start, _cut(call.active, first, hi))
             total += score(call, {k: v[lo - first :] for k, v in (states | outputs).items()}, lo, hi)
@@ -138,7 +139,7 @@ def _of_values(draw: _Draw) -> Any:
         rest = sum(np.sum(moved[k][:, idle] * call.a[k][idle]) for k in STATES) if hi == draw.T else 0
         return rest + sum(np.sum(_kept(active, moved[k][lo:hi] * v)) for k, v in values.items())
 
-    return backward(draw.run, sent, monitor=True), ARGUMENTS, score
+    return backward(draw.run, sent, monitor=draw.monitor), ARGUMENTS, score
 
 
 def _errors(draw: _Draw, found: Any, names: Any, score: Callable[..., Any]) -> dict[str, tuple[float, str]] | None:

@@ -109,6 +109,7 @@ def _names(cell: Cell) -> dict[str, str]:
         "equations in LaTeX": "equations.tex",
         "module": f"{cell.name}_bptt.py",
         "verification": "verification.txt",
+        "certificate": "certificate.json",
         "unrolled": "unrolled.svg",
         "norms": "adjoint_norm.svg",
         "stability": "stability.txt",
@@ -155,7 +156,8 @@ def _write(
     cell, stability = found.cell, found.stability
     write_text(names["equations"], equations_markdown(found.derivation))
     write_text(names["equations in LaTeX"], latex_document(found.derivation))
-    found.kernel.save(names["module"])
+    found.kernel.save(names["module"], certificate=found.report.certificate)
+    write_text(names["certificate"], found.report.to_json())
     write_text(names["verification"], f"{MARK} {VERSION}: verification of {cell.name}\n\n{found.report}\n")
     draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
     save(_norm_figure(cell, found.flow, table), names["norms"])
@@ -278,8 +280,8 @@ def verdict(report: Verification) -> str:
     """Return one line on a verification."""
     worst = report.worst
     most = f"; worst {worst.block}: {worst.error:.1e}, allowed {worst.tolerance:.0e}" if worst else ""
-    wrong = "" if report.passed else f", wrong: {', '.join(report.wrong)}"
-    return f"{'passed' if report.passed else 'FAILED'}{wrong}, {len(report.rows)} comparisons{most}"
+    wrong = f", wrong: {', '.join(report.wrong)}" if report.wrong else ""
+    return f"{report.verdict}{wrong}, {len(report.rows)} comparisons{most}"
 
 
 def decay(norms: Any) -> str:
@@ -314,7 +316,8 @@ def summary_markdown(cell: Cell, rows: Iterable[tuple[str, str]], flow: Flow, na
             f"* [{names['equations'].name}]({names['equations'].name}): the equations, and as LaTeX in"
             f" [{names['equations in LaTeX'].name}]({names['equations in LaTeX'].name})",
             f"* [{names['module'].name}]({names['module'].name}): forward and backward pass, needs NumPy alone",
-            f"* [{names['verification'].name}]({names['verification'].name}): the module against the cell itself",
+            f"* [{names['verification'].name}]({names['verification'].name}): the module against the cell itself; as data in"
+            f" [{names['certificate'].name}]({names['certificate'].name})",
         ]
     )
     parts = [f"# {cell.name}", f"Built by symbptt {VERSION}.", table, files]

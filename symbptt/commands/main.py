@@ -332,7 +332,7 @@ def report(
     cell = load_target(target, models=True)
     with stage() as tell:
         found = load("webpage.contents").write_report(cell, output, target, seed=seed, tell=tell)
-    print(f"{output}: {'passed' if found.passed else 'FAILED'}, {len(found.rows)} comparisons")
+    print(f"{output}: {found.verdict}, {len(found.rows)} comparisons")
     return 0 if found.passed else FAILED
 
 

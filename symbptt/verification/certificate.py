@@ -20,6 +20,7 @@ from symbptt.verification.proof.results import Proof
 from symbptt.verification.report import Report, Row
 from symbptt.version import VERSION
 
+SHOWN = 4
 WIDTH = 104
 """The characters of a line of a certificate."""
 
@@ -59,7 +60,10 @@ class Certificate:
     def lines(self) -> tuple[str, ...]:
         """The lines of a module's head, each of at most 104 characters behind its mark."""
         if not self.verified:
-            what = f"wrong: {', '.join(self.wrong)}" if self.wrong else "a block was proved nowhere"
+            missing = "; ".join(
+                f"{level.name}: {', '.join(level.open[:SHOWN])}" for level in self.levels if not level.passed
+            )
+            what = f"wrong: {', '.join(self.wrong)}" if self.wrong else missing
             return (*_wrapped(f"not verified: {what}"),)
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         given = [f"checked where the caller said: {', '.join(self.given)}"] * bool(self.given)

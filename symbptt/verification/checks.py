@@ -294,8 +294,7 @@ def _cases(target: Cell | Model, seed: int, asked: Asked, truncation: Truncation
 
 
 def _table(report: Report) -> str:
-    verdict = "passed" if report.passed else "FAILED" if report.wrong else "NOT VERIFIED"
-    table = Table(title=f"{report.name}: {verdict}", title_justify="left")
+    table = Table(title=f"{report.name}: {report.verdict}", title_justify="left")
     regimes = dict.fromkeys(row.regime for row in report.rows)
     for column in ("block", *regimes, "tolerance"):
         table.add_column(column, justify="left" if column == "block" else "right")

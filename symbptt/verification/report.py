@@ -54,6 +54,11 @@ class Report:
         return bool(self.rows) and not self.wrong and not (self.proof and self.proof.unproved)
 
     @property
+    def verdict(self) -> str:
+        """One word on all of it: what is not wrong and was not compared either is not verified."""
+        return "passed" if self.passed else "FAILED" if self.wrong else "NOT VERIFIED"
+
+    @property
     def uncompared(self) -> tuple[str, ...]:
         """The names of the blocks that were compared nowhere, on no step at all left aside."""
         made = {row.name for row in self.rows if not row.note and not row.size.startswith("T=0")}

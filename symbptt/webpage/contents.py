@@ -184,10 +184,9 @@ def _table(report: Verification) -> list[list[str]]:
 
 
 def _verdict(report: Verification) -> str:
-    wrong = "" if report.passed else f"; wrong: {', '.join(report.wrong)}"
+    wrong = f"; wrong: {', '.join(report.wrong)}" if report.wrong else ""
     worst = f"; worst {report.worst.block}: {report.worst.error:.1e}" if report.worst else ""
-    word = "passed" if report.passed else "FAILED"
-    return f"{word}: {len(report.rows)} comparisons of the module with the function as written{worst}{wrong}"
+    return f"{report.verdict}: {len(report.rows)} comparisons of the module with the function as written{worst}{wrong}"
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,9 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
     short = [piece for line in lines for piece in wrapped(line)]
     needs = p.needs if head is None else p.needs + head.program.needs
-    return "\n".join([*short, "", "", *_sizes_function(p.name, every, fixed, needs), "", "", *_shapes_function(every)])
+    return "\n".join(
+        [*short, "", "", *_sizes_function(p.name, every, fixed, needs), "", "", *_shapes_function(every, fixed)]
+    )
 
 
 def _dims(a: Argument) -> str:
@@ -181,11 +183,12 @@ def _need_lines(need: Need) -> list[str]:
     ]
 
 
-def _shapes_function(every: Sequence[Argument]) -> list[str]:
+def _shapes_function(every: Sequence[Argument], fixed: Sequence[Argument]) -> list[str]:
+    """Return the function of all sizes that returns shapes; a size that constants alone have is one of its parameters too."""
     entries = {a.name: shape_text((), a.shape) for a in every}
     entries |= {f"{a.name} limit": f"({size_text(a.limit)},)" for a in every if _is_limited(every, a)}
     return [
-        f"def _shapes({', '.join(_names_of(every))}):",
+        f"def _shapes({', '.join(_names_of([*every, *fixed]))}):",
         '    """Return the shape of every argument of one sample and step."""',
         *wrapped(f"    return {dict_text(entries)}"),
     ]
