@@ -149,6 +149,23 @@ def test_what_has_no_version_over_a_field_is_not_proved() -> None:
     assert "np.sort has no version over a field" in text and "proved nowhere: dx, dh_0, dw" in text
 
 
+def test_norms_are_compared_of_states_that_nothing_else_in_the_step_reads() -> None:
+    lines = {line.path: line for line in proof_of(GATED, 0).lines}
+    masked = [block for block in lines[MASKED.path].blocks if block.startswith("norm")]
+    assert masked == ["norm of dh"] and "norm of dh" not in lines[PLAIN[0].path].blocks
+
+
+def test_a_cell_that_runs_over_the_field_with_few_numbers_alone_is_proved_nowhere() -> None:
+    @sb.cell
+    def partly(x: Input["n"], h: State["n"], w: Param["n"]):
+        if isinstance(x, np.ndarray) and x.shape[-1] > 1 and type(x) not in (np.ndarray,):
+            raise TypeError("no dual numbers")
+        return np.tanh(w * h + x)
+
+    found = proof_of(sb.compile(partly), 0)
+    assert any(not line.note for line in found.lines) and set(found.unproved) == {"dx", "dh_0", "dw"}
+
+
 @pytest.mark.parametrize("proof", ["no", 0, None])
 def test_proof_is_asked_for_by_a_truth(proof: Any) -> None:
     with pytest.raises(sb.ArgumentError, match="proof is True or False, got"):
@@ -175,6 +192,10 @@ FAULTS: list[tuple[str, Kernel, str, str]] = [
     ("a buffer of another step", GATED, "f[lo:hi][::-1])", "f[lo:hi])"),
     ("an accurate slope of another argument", GATED, "x_b.reshape(K * B, m) @ Wf.T", "x_b.reshape(K * B, m) @ Wi.T"),
     ("a window of a scan", SCANNED, "spans = _spans(s, m, back)", "spans = _spans(s, m, False)"),
+    ("the step of a norm", GATED, "flow[k][t] = _norm(d)", "flow[k][t - 1] = _norm(d)"),
+    ("samples in a norm", GATED, "flow[k][t] = _norm(d)", "flow[k][t] = _norm(d[:1])"),
+    ("a parameter of a loss", MODEL, "else v for k, v in own.items()}", "else 0 * v for k, v in own.items()}"),
+    ("no steps at all", GATED, "v + resets[k] for k, v in state", "v + resets[k] + (k == 'c' and empty) for k, v in state"),
     ("the mean of a loss", MODEL, "REDUCTION = 'sum'", "REDUCTION = 'mean'"),
 ]  # fmt: skip
 

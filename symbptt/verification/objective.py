@@ -90,14 +90,14 @@ def _weighed(cell: Cell, cotangents: Arrays, parts: Parts) -> Value:
             active = point.active[span.lo : span.hi]
             for name, found in (states | outputs).items():
                 if name in cotangents:
-                    sent = _each_step(cotangents[name], found, point, name in states)
+                    sent = cotangents_of_steps(cotangents[name], found, point, name in states)
                     total = total + np.sum((sent[span.lo : span.hi] * found[span.lo - span.first :])[active])
         return total
 
     return value
 
 
-def _each_step(sent: Any, found: Any, point: Point, is_state: bool) -> Any:
+def cotangents_of_steps(sent: Any, found: Any, point: Point, is_state: bool) -> Any:
     """Cotangents of every step, those given of the last step alone too; those of a state from the end of a sample on
     belong to its last step, whose state they see."""
     full = as_like(np.array(sent), sent)

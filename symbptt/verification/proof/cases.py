@@ -17,6 +17,7 @@ from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.atoms import Atoms, NoRootError
 from symbptt.verification.proof.draws import SCARCE, TRIES, NoDrawError, drawn, in_field, regular, with_constants
 from symbptt.verification.proof.identity import Group, directions, tangent
+from symbptt.verification.proof.norms import squares
 from symbptt.verification.proof.residues import functions_of
 from symbptt.verification.proof.settings import WHOLE, Setting
 from symbptt.verification.requests import Asked
@@ -38,12 +39,21 @@ class Case:
     sent: Arrays
     moving: dict[Group, Any]
     slopes: dict[Truncation, float] = field(default_factory=dict)
+    norms: Arrays = field(default_factory=dict)
 
     def slope(self, truncation: Truncation) -> float:
         """Return <u, J v> for the direction of the case."""
         if truncation not in self.slopes:
             self.slopes[truncation] = self.along(truncation, self.moving)
         return self.slopes[truncation]
+
+    def squares(self) -> Arrays:
+        """Return the squared norms of the cotangents of states after each step, for a cell."""
+        if not self.norms and isinstance(self.target, Cell):
+            names = [a.name for a in self.target.arguments if a.role == "state"]
+            parts = [{k: v for k, v in self.wanted.items() if (k in names) == is_state} for is_state in (True, False)]
+            self.norms.update(squares(self.target, self.point, parts[0], self.sent, parts[1]))
+        return self.norms
 
     def along(self, truncation: Truncation, moving: dict[Group, Any]) -> float:
         """Return <u, J v> for another direction."""

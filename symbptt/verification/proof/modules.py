@@ -128,8 +128,8 @@ def sharpened(rest: Any, of: Callable[[Any], Any], argument: Callable[[], Any]) 
 
 REPLACED: dict[str, Any] = {
     "_sharpened": sharpened,
-    # Norms are for clipping and monitoring, which decide by their size; clipping is off where no norm is over the limit.
-    "_norm": lambda x: 0.0,
+    # A norm is monitored as its square, which needs no root; clipping decides by its size, and is off where none is over the limit.
+    "_norm": lambda x: np.sum(residues(x) * residues(x)),
     "_norms": lambda arrays: (np.zeros(len(arrays[0])), np.zeros(len(arrays[0]), int)),
     "_clip": lambda adjoints, limit: None,
     # A scan is left to the plain loop where its coefficients are large.

@@ -20,11 +20,12 @@ from symbptt.verification.proof.degrees import chance_of, degree
 from symbptt.verification.proof.floats import agrees_in_floats
 from symbptt.verification.proof.identity import wrong_blocks
 from symbptt.verification.proof.loops import lowered
+from symbptt.verification.proof.norms import label, seen_outside
 from symbptt.verification.proof.residues import elements, functions_of
 from symbptt.verification.proof.results import Line, Proof
 from symbptt.verification.proof.rules import functions_in, line_of_rules, wrong_rules
 from symbptt.verification.proof.settings import FEW, Setting
-from symbptt.verification.proof.subjects import Subject, subjects_of
+from symbptt.verification.proof.subjects import LOOPS_OF, Subject, subjects_of
 from symbptt.verification.proof.symbolic import symbolic
 from symbptt.verification.requests import NOTHING, Asked
 
@@ -64,7 +65,8 @@ def _chance(cell: Cell, cases: Cases) -> str:
 def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
     """Return the comparison of one subject in one setting."""
     case = cases.at(subject.target, setting)
-    line = partial(Line, subject.words, setting.path, setting.sizes)
+    few = setting.size.ones or setting.size.steps < 2
+    line = partial(Line, subject.words, setting.path, setting.sizes, few=few)
     if isinstance(case, str):
         return line(note=case)
     with functions_of(case.atoms), np.errstate(all="ignore"):
@@ -74,16 +76,24 @@ def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
             return line(note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
     if differing and agrees_in_floats(subject, setting, cases.seed, cases.asked, differing):
         return line(note=FLOATS)
-    blocks = (*case.wanted, *oracle.blocks(case.point, oracle.differentiable(subject.target)))
-    return line(tuple(blocks), tuple(differing))
+    norms = seen_outside(subject.target) if _is_monitored(subject, setting) else []
+    blocks = (*case.wanted, *map(label, norms), *oracle.blocks(case.point, oracle.differentiable(subject.target)))
+    return line(blocks=tuple(blocks), wrong=tuple(differing))
 
 
 def _differing(subject: Subject, setting: Setting, case: Case) -> list[str]:
     """Return the labels of the values and blocks that are not the same on both sides."""
     values, gradients = subject.on_elements(setting)(case.point, case.sent)
-    found = [k for k, v in case.wanted.items() if not _same(v, values.get(k))]
+    wanted = case.wanted | (case.squares() if _is_monitored(subject, setting) else {})
+    found = [k for k, v in wanted.items() if not _same(v, values.get(k))]
     slope, along = case.slope(subject.truncation), partial(case.along, subject.truncation)
     return found + wrong_blocks(case.point, subject.target, gradients, case.moving, slope, along)
+
+
+def _is_monitored(subject: Subject, setting: Setting) -> bool:
+    """Answer whether norms are compared: those of a truncation are of parts of the cotangents, and loops are run without."""
+    is_module = isinstance(subject.target, Cell) and not subject.words.startswith(LOOPS_OF)
+    return is_module and setting.monitor and subject.truncation is None
 
 
 def _same(wanted: Any, given: Any) -> bool:

@@ -23,6 +23,8 @@ class Line:
     blocks: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     note: str = ""
+    few: bool = False
+    """A flag for less than two steps, or sizes that are all 1, where a wrong axis or step need not show."""
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -55,8 +57,9 @@ class Proof:
 
     @property
     def unproved(self) -> tuple[str, ...]:
-        """The names of the blocks that were compared on no path."""
-        seen = {name for line in self.lines for name in line.compared}
+        """The names of the blocks that were compared on no path of the module itself, those of few numbers left aside."""
+        module = self.lines[0].subject if self.lines else ""
+        seen = {name for line in self.lines if line.subject == module and not line.few for name in line.compared}
         return tuple(name for name in self.blocks if name not in seen)
 
     def __str__(self) -> str:

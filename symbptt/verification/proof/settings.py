@@ -91,6 +91,7 @@ PLAIN = (
     Setting("cotangents of the last of the states alone", Size(4, 2), Blocks(2, 2), only="one"),
     Setting("all named sizes 1", Size(2, 1, ones=True)),
     Setting("one step of one sample", Size(1, 1)),
+    Setting("no steps", Size(0, 2)),
     Setting("named sizes in another order", Size(2, 2, other=True)),
 )
 """The paths of a module without options."""

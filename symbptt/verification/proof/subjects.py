@@ -22,8 +22,11 @@ from symbptt.verification.proof.general_loss import general_loss
 from symbptt.verification.proof.identity import Group
 from symbptt.verification.proof.loops import arithmetic, lowered, run_loops
 from symbptt.verification.proof.modules import over_field, sharpened
+from symbptt.verification.proof.norms import label
 from symbptt.verification.proof.settings import BYTES, LOOPS, OPTIONS, Options, Setting, settings_of
 
+LOOPS_OF = "loops "
+"""How the words of a subject begin that is loops, not a module."""
 Found = tuple[Arrays, dict[Group, Any]]
 """Values by name, and gradients by group and name."""
 Run = Callable[[Point, Arrays], Found]
@@ -114,6 +117,7 @@ def _runner(kernel: Kernel, setting: Setting) -> Run:
         else:
             first = kernel.forward(params, point.inputs, point.state, **common)
             values, found = first.states | first.outputs, kernel.backward(first, sent, monitor=setting.monitor)
+            values = values | {label(k): norms for k, norms in (found.flow or {}).items()}
         groups = (("params", found.params), ("inputs", found.inputs), ("state", found.state))
         return values, {(group, name): v for group, arrays in groups for name, v in arrays.items()}
 
