@@ -100,6 +100,7 @@ FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (lstm, {}, "np.tanh(c_t, out=tanh_c_t)", "np.sin(c_t, out=tanh_c_t)"),
     (lstm, {}, "                _wait(active[t], adjoints, waiting)", "                pass"),
     (lstm, {}, "            total += _kept(reset[t], d)", "            total += 0 * d"),
+    (lstm, {}, "            total += _kept(reset[t], d)", "            total += np.nan"),
     (lstm, {}, "last[name] = _after_end(active, full[name])", "last[name] = None"),
     (lstm, {}, '"Wf": dW_gates[n:2*n], ', ""),
     (lstm, {}, "np.concatenate([Ui, Uf, Ug, Uo])", "np.concatenate([Ui.T, Uf, Ug, Uo])"),

@@ -20,7 +20,6 @@ from symbptt.verification.proof.degrees import chance_of, degree
 from symbptt.verification.proof.floats import agrees_in_floats
 from symbptt.verification.proof.identity import wrong_blocks
 from symbptt.verification.proof.loops import lowered
-from symbptt.verification.proof.norms import label, seen_outside
 from symbptt.verification.proof.residues import elements, functions_of
 from symbptt.verification.proof.results import Line, Proof
 from symbptt.verification.proof.rules import functions_in, line_of_rules, wrong_rules
@@ -76,8 +75,8 @@ def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
             return line(note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
     if differing and agrees_in_floats(subject, setting, cases.seed, cases.asked, differing):
         return line(note=FLOATS)
-    norms = seen_outside(subject.target) if _is_monitored(subject, setting) else []
-    blocks = (*case.wanted, *map(label, norms), *oracle.blocks(case.point, oracle.differentiable(subject.target)))
+    norms = case.squares() if _is_monitored(subject, setting) else {}
+    blocks = (*case.wanted, *norms, *oracle.blocks(case.point, oracle.differentiable(subject.target)))
     return line(blocks=tuple(blocks), wrong=tuple(differing))
 
 
