@@ -62,9 +62,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def numeric_levels_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`sb.verify` leaves its proof out, but in tests with the mark `proof`: it takes seconds, and has tests of its own."""
+    """`sb.verify` leaves its proof and rounding out, but in tests with the mark `proof`: these take seconds, and have tests of their
+    own."""
     if request.node.get_closest_marker("proof") is None:
-        monkeypatch.setattr("symbptt.verification.checks.proof_of", lambda *_: None)
+        for level in ("proof_of", "rounding_of"):
+            monkeypatch.setattr(f"symbptt.verification.checks.{level}", lambda *_: None)
 
 
 @pytest.fixture

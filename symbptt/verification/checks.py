@@ -34,6 +34,7 @@ from symbptt.verification.regimes import REGIMES, Blocks, sizes_of
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.report import Report, Row
 from symbptt.verification.requests import NOTHING, Asked, asked_of
+from symbptt.verification.rounding.measure import rounding_of
 from symbptt.verification.saved import kernel_of, read_module
 
 
@@ -129,6 +130,7 @@ def verify(
         kernel.target.name,
         compared,
         proof=proof_of(target, seed, asked) if proof else None,
+        rounding=rounding_of(kernel, seed, asked) if proof else None,
         text=kernel.source,
         seed=seed,
         given=tuple(sorted({*asked.inputs, *asked.params, *asked.domain})),
@@ -323,7 +325,7 @@ def _table(report: Report) -> str:
     lines += [f"{block}: {text}" for block, text in said.items()]
     lines += [f"compared nowhere: {', '.join(report.uncompared)}"] * bool(report.uncompared)
     lines += report.remarks
-    lines += [str(report.proof)] if report.proof else []
+    lines += [str(level) for level in (report.proof, report.rounding) if level]
     notes = sorted({f"{row.regime}: {row.note}" for row in report.rows if row.note})
     return "\n".join(
         lines + [f"not compared: {note}" for note in notes] + [f"wrong: {', '.join(report.wrong)}"] * bool(report.wrong)

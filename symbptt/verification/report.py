@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from symbptt.verification.proof.results import Proof
+from symbptt.verification.rounding.results import Rounding
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a verification; `remarks` are the findings of further comparisons, `proof` is the exact one over a field."""
+    """The result of a verification; `remarks` are the findings of further comparisons, `proof` is the exact one over a field,
+    `rounding` that against numbers of 50 digits."""
 
     name: str
     rows: tuple[Row, ...] = field(repr=False)
     remarks: tuple[str, ...] = ()
     proof: Proof | None = field(default=None, repr=False)
+    rounding: Rounding | None = field(default=None, repr=False)
     text: str = field(default="", repr=False)
     """The text of the module that was compared; empty where there was none."""
     seed: int = 0
@@ -68,7 +71,8 @@ class Report:
     def wrong(self) -> tuple[str, ...]:
         """The names of the blocks with an error, without the step, then of those that were compared nowhere."""
         failed = (row.name for row in self.rows if not row.passed)
-        return tuple(dict.fromkeys([*failed, *(self.proof.wrong if self.proof else ()), *self.uncompared]))
+        further = [*(self.proof.wrong if self.proof else ()), *(self.rounding.wrong if self.rounding else ())]
+        return tuple(dict.fromkeys([*failed, *further, *self.uncompared]))
 
     @property
     def worst(self) -> Row | None:

@@ -1,0 +1,1 @@
+"""Rounding: a module in floats against numbers of 50 digits, in units of rounding."""

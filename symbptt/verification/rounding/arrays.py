@@ -1,0 +1,144 @@
+"""Arrays of numbers of 50 digits that NumPy's functions take, in the user's functions and in the text of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from symbptt import ops
+from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
+from symbptt.verification.complex_step import Kept
+from symbptt.verification.rounding.exact import DIGITS, ELEMENTWISE, Exact, chosen, exact
+from symbptt.verification.rounding.functions import OF_NUMPY, OWN, TRUTHS
+
+NATIVE = ("add", "subtract", "multiply", "negative", "positive", "matmul", "vecdot")
+COMPARED = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
+LOGICAL = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not"}
+CALLS = {name: np.frompyfunc(call, count, 1) for name, (count, call) in OF_NUMPY.items()}
+ROOTS = ("norm", "std")
+"""Functions whose gradient the language defines where NumPy's has none."""
+
+
+class UnknownError(TypeError):
+    """A function of NumPy that has no version of 50 digits."""
+
+
+class ExactArray(Kept):
+    """Arrays of objects that are numbers of 50 digits; an element is an array without axes, so that NumPy's functions ask it first."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        name, plain = ufunc.__name__, [*map(_plain, inputs)]
+        if out is not None:
+            kwargs["out"] = tuple(map(_plain, out))
+        found = _called(name, ufunc, method, plain, _plain(kwargs))
+        return exactly(found) if out is None else out[0]
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func.__name__ in ROOTS:
+            return exactly(NUMPY_FUNCTIONS[func.__name__](*args, **kwargs))
+        return exactly(super().__array_function__(func, types, args, kwargs))
+
+    def __getitem__(self, key: Any) -> Any:
+        return exactly(super().__getitem__(key))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def erf(self) -> Any:
+        """Return the error function, which NumPy has not."""
+        return exactly(np.frompyfunc(OWN["erf"], 1, 1)(_plain(self)))
+
+
+def exactly(value: Any) -> Any:
+    """Return arrays and numbers of objects, looked for in lists too, as such arrays; all else as it is."""
+    if type(value) is Exact:
+        found = np.empty((), object)
+        found[()] = value
+        return found.view(ExactArray)
+    if isinstance(value, np.ndarray):
+        return value if value.dtype != object or type(value) is ExactArray else value.view(ExactArray)
+    return type(value)(map(exactly, value)) if type(value) in (list, tuple) else value
+
+
+def of_floats(array: Any, make: Callable[[float], Exact] = exact) -> Any:
+    """Return floats as an array of numbers of 50 digits, each as it is; integers stay."""
+    array = np.asarray(array)
+    if array.dtype.kind in "iub":
+        return array
+    found = np.empty(array.shape, object)
+    found[...] = np.frompyfunc(lambda x: make(float(x)), 1, 1)(array) if array.size else 0
+    return found.view(ExactArray)
+
+
+def values_of(array: Any) -> Any:
+    """Return the numbers of an array as decimals."""
+    return np.asarray(np.frompyfunc(lambda x: exact(x).value, 1, 1)(np.asarray(array, object)), object)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ExactArray):
+        return value.view(np.ndarray)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _called(name: str, ufunc: Any, method: str, plain: list[Any], kwargs: dict[str, Any]) -> Any:
+    if name in LOGICAL and any(np.asarray(x).dtype == object for x in plain):
+        ufunc, name = getattr(np, LOGICAL[name]), LOGICAL[name]
+    if name.startswith("logical"):
+        return getattr(ufunc, method)(*map(_truth, plain), **kwargs)
+    if name in ("maximum", "minimum") and method == "reduce":
+        return _extreme(name, *plain, **kwargs)
+    if name in COMPARED and method == "__call__":
+        return _truth(ufunc(*plain, **kwargs)) if "out" not in kwargs else ufunc(*plain, **kwargs)
+    if name in CALLS and method in ("__call__", "outer", "accumulate", "reduce"):
+        kwargs.pop("dtype", None)
+        found = getattr(CALLS[name], method)(*plain, **kwargs)
+        return _truth(found) if name in TRUTHS and "out" not in kwargs else found
+    if name in NATIVE or name.endswith("(vectorized)"):
+        return getattr(ufunc, method)(*plain, **kwargs)
+    raise UnknownError(f"np.{name} has no version of {DIGITS} digits")
+
+
+def _truth(x: Any) -> Any:
+    x = np.asarray(x)
+    return x.astype(bool)[()] if x.dtype == object else x
+
+
+def _extreme(name: str, x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False,
+             initial: Any = None, where: Any = True) -> Any:  # fmt: skip
+    """Return the greatest or smallest numbers along axes; equal ones have equal shares of the derivative."""
+    x = np.asarray(x)
+    axes = (
+        tuple(range(x.ndim))
+        if axis is None
+        else tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+    )
+    rest = tuple(i for i in range(x.ndim) if i not in axes)
+    rows = x.transpose(*rest, *axes).reshape(*(x.shape[i] for i in rest), -1)
+    found = np.empty(rows.shape[:-1], object)
+    known = [] if initial is None or initial is np._NoValue else [exact(initial)]
+    for place in np.ndindex(*found.shape):
+        found[place] = _first(name, [*map(exact, rows[place]), *known])
+    found = np.expand_dims(found, axes) if keepdims else found
+    if out is not None:
+        out[0][...] = found
+    return found[()]
+
+
+def _first(name: str, values: list[Exact]) -> Exact:
+    best = (max if name == "maximum" else min)(x.value for x in values)
+    return chosen([x for x in values if x.value == best])
+
+
+def _of_language(name: str, *args: Any) -> Any:
+    """Return a function of the language that is made of NumPy's."""
+    found = ops.BY_NAME[name].evaluate(*(exactly(exact(x)) for x in args))
+    return bool(found) if np.asarray(found).dtype == bool else exact(found)
+
+
+ELEMENTWISE.update({name: partial(_of_language, name) for name in ops.BY_NAME if name not in OWN})

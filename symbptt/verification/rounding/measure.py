@@ -1,0 +1,177 @@
+"""Measure what rounding costs a module: its runs in floats against its own text in numbers of 50 digits.
+
+Both start from the same data, which are float32 numbers. What is off in floats is rounding alone. How much of that is due: the user's
+own function is differentiated at 50 digits once as it is, and a few times with each number, each result and each slope off by one unit.
+How far that moves a block is what one unit of rounding anywhere does to it, whatever formulas a module has. A module that is backward
+stable errs by a small multiple of it: more is a formula that loses digits.
+
+Example: of h = tanh(a), a = 20, a module that computes 1 - h² in floats has 0 where the slope is 1.7e-17. One unit of rounding moves
+that slope by one unit of it, so that an error of 10¹⁶ units is not explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.kernel import Kernel
+from symbptt.errors import one_line
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.verification import oracle
+from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.regimes import PADDED, REGIMES, Regime, Size, point
+from symbptt.verification.requests import NOTHING, Asked
+from symbptt.verification.rounding.arrays import values_of
+from symbptt.verification.rounding.exact import Tape, fifty_digits
+from symbptt.verification.rounding.gradients import Group, exact_arrays, exact_point, gradients_of
+from symbptt.verification.rounding.results import Block, Line, Rounding
+from symbptt.verification.rounding.text import of_fifty_digits
+
+STEPS = 20
+"""Steps of a run, so many that an LSTM takes two seconds in all regimes."""
+SAMPLES = 2
+"""Runs with each operation off by a unit, by which is seen how far that moves a block."""
+SLACK = 10.0
+"""The multiple of that movement which rounding may explain: a module has a few times as many operations as the user's function."""
+MORE = 8
+"""Such runs where an error is not explained by the first ones."""
+LEAST = 2.0
+"""Units by which a block counts as moved at least: what moves by less is rounded by the sums of a module."""
+SHARE = Decimal("1e-25")
+"""The part of the largest gradient under which 50 digits say nothing of a block."""
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type of floats: a unit of rounding, the limit under which a module takes what is left of one from the argument, the part of
+    its scale by which rounding may move a block, and the smallest number with all digits."""
+
+    name: str
+    unit: float
+    least: float
+    steady: float
+    tiny: float
+
+
+TYPES = (Type("float64", 2.0**-52, 8e-6, 1e-4, 1e-290), Type("float32", 2.0**-23, 3e-5, 3e-2, 1e-30))
+UNDECIDED = "rounding alone decides: a kink, or no digit is left"
+NO_NUMBER = "no number at 50 digits"
+OUT_OF_RANGE = "beyond the range of the type"
+
+
+def rounding_of(
+    kernel: Kernel, seed: int = 0, asked: Asked = NOTHING, steps: int = STEPS, regimes: tuple[Regime, ...] = REGIMES
+) -> Rounding:
+    """Return the errors of a kernel in every regime, in both types."""
+    return Rounding(
+        tuple(
+            line
+            for number, regime in enumerate(regimes)
+            for line in _lines(kernel, regime, PADDED[0] if regime.padded else Size(steps, 1), seed + number, asked)
+        )
+    )
+
+
+def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) -> Iterator[Line]:
+    drawn = point(kernel.target, regime, size, seed, asked)
+    if drawn is None:
+        return
+    near = _in_type(drawn, np.float32)
+    with np.errstate(all="ignore"), fifty_digits():
+        sent = (
+            {} if isinstance(kernel.target, Model) else oracle.cotangents(kernel.target, near, seed + 1000, size.last)
+        )
+        sent = _narrow(sent, np.float32)
+        try:
+            sides = _sides(kernel, near, sent)
+        except Exception as error:  # a function of NumPy, or of the user's, that numbers of 50 digits have not
+            note = f"not measured: {type(error).__name__}: {one_line(error)[:120]}"
+            yield from (Line(regime.name, kind.name, size.label, note=note) for kind in TYPES)
+            return
+        for kind in TYPES:
+            yield Line(regime.name, kind.name, size.label, tuple(_blocks(kernel, near, sent, sides, kind, seed)))
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Gradients at 50 digits by the text of a module, and by the user's function."""
+
+    text: dict[Group, Any]
+    wanted: dict[Group, Any]
+
+
+def _sides(kernel: Kernel, near: Point, sent: Arrays) -> _Sides:
+    found = _gradients(of_fifty_digits(kernel), exact_point(near), exact_arrays(sent))
+    wanted = gradients_of(kernel.target, near, sent, kernel.truncation, Tape())
+    return _Sides({place: values_of(found[place]) for place in wanted}, wanted)
+
+
+def _gradients(kernel: Kernel, near: Point, sent: Arrays) -> dict[Group, Any]:
+    common: dict[str, Any] = {"steps": near.steps, **near.masks}
+    if isinstance(kernel.target, Model):
+        _, found = kernel.value_and_grad(near.params, near.inputs, near.targets, near.state, **common)
+    else:
+        found = kernel.backward(kernel.forward(near.params, near.inputs, near.state, **common), sent)
+    groups = (("params", found.params), ("inputs", found.inputs), ("state", found.state))
+    return {(group, name): v for group, arrays in groups for name, v in arrays.items()}
+
+
+def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type, seed: int) -> Iterator[Block]:
+    """Yield the error of each block in a type."""
+    least = kind.least if isinstance(kernel.target, Cell) else 0.0  # slopes of a loss are taken from values throughout
+    floats = np.dtype(kind.name)
+    given = _gradients(kernel, _in_type(near, floats), _narrow(sent, floats))
+    tops = [_top(v) for v in sides.wanted.values()] + [_top(values_of(v)) for v in sent.values()]
+    largest = max((top for top in tops if top.is_finite()), default=Decimal(0))
+    moved: list[dict[Group, Any]] = []
+
+    def judged(number: int) -> list[Block]:
+        for one in range(len(moved), number):
+            tape = Tape(kind.unit, seed + one, least)
+            moved.append(gradients_of(kernel.target, near, sent, kernel.truncation, tape))
+        found = []
+        for label, (group, name, index) in oracle.blocks(near, oracle.differentiable(kernel.target)).items():
+            place = (group, name)
+            arrays = (sides.wanted[place], sides.text[place], np.asarray(given[place]), *(one[place] for one in moved))
+            wanted, text, came, *others = (np.asarray(array[index]) for array in arrays)
+            found.append(_block(label, wanted, text, came, others, largest, kind))
+        return found
+
+    found = judged(SAMPLES)
+    # By chance a few runs may move a block of one number hardly at all: a second look takes more of them.
+    yield from found if all(block.passed for block in found) else judged(MORE)
+
+
+def _block(label: str, wanted: Any, text: Any, given: Any, moved: list[Any], largest: Decimal, kind: Type) -> Block:
+    scale = max(_top(wanted), SHARE * largest, Decimal(kind.tiny))
+    noise = max(_top(other - wanted) for other in moved)
+    if not (scale.is_finite() and noise.is_finite() and _top(text).is_finite()):
+        return Block(label, note=NO_NUMBER)
+    if noise > Decimal(kind.steady) * scale:
+        return Block(label, note=UNDECIDED)
+    if not np.all(np.isfinite(given)):
+        return Block(label, note=OUT_OF_RANGE)
+    unit = Decimal(kind.unit) * scale
+    allowed = SLACK * max(float(noise / unit), LEAST)
+    return Block(label, float(_top(values_of(given) - text) / unit), allowed, float(_top(text - wanted) / unit))
+
+
+def _top(array: Any) -> Decimal:
+    """Return the largest size of decimals; of a NaN a NaN."""
+    found = [abs(x) for x in np.ravel(np.asarray(array, object))]
+    return next((x for x in found if x.is_nan()), max(found, default=Decimal(0)))
+
+
+def _in_type(near: Point, dtype: Any) -> Point:
+    groups = (near.params, near.inputs, near.state, near.targets)
+    params, inputs, state, targets = (_narrow(arrays, dtype) for arrays in groups)
+    return replace(near, params=params, inputs=inputs, state=state, targets=targets)
+
+
+def _narrow(arrays: Arrays, dtype: Any) -> Arrays:
+    return {k: np.asarray(v, dtype if np.asarray(v).dtype.kind == "f" else None) for k, v in arrays.items()}
