@@ -388,6 +388,9 @@ def test_domain_says_where_arguments_lie() -> None:
     for regime in REGIMES:
         for size in sizes_of(regime):
             point = draw(gated, regime, size, 0, verification.asked_of(gated, None, None, DOMAIN))
+            if point is None:  # no gate has a bias
+                assert size.gates is not None
+                continue
             assert {*np.unique(point.inputs["keep"])} <= {0.0, 1.0}
             assert np.all((point.inputs["x"] >= 0) & (point.inputs["x"] <= 1)) and np.all(point.params["p"] > 0)
     report = sb.verify(gated, domain=DOMAIN)
@@ -408,7 +411,7 @@ def test_values_that_are_given_are_those_at_which_it_is_checked() -> None:
 @pytest.mark.parametrize(("given", "message"), [
     ({"domain": {"z": "binary"}}, "'z'"),
     ({"domain": {"x": (1, 0)}}, "lowest, greatest"),
-    ({"domain": {"x": "odd"}}, "'binary', 'positive'"),
+    ({"domain": {"x": "odd"}}, "'positive', 'nonnegative'"),
     ({"domain": 3}, "a dict by name"),
     ({"inputs": {"p": np.ones(3)}}, "'p'"),
     ({"inputs": {"x": np.ones(3)}}, "shape"),

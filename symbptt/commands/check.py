@@ -28,14 +28,17 @@ Domain = Annotated[
     typer.Option(
         show_default=False,
         metavar="NAME=WHERE",
-        help="Where an argument lies: x=0,1 or keep=binary or p=positive; may be repeated.",
+        help="Where arguments lie: x=0..1 keep=binary p=positive; also nonnegative, probability, simplex, integer.",
     ),
 ]
+More = Annotated[list[str] | None, typer.Argument(show_default=False, metavar="NAME=WHERE", help="Further domains.")]
+"""What stands behind the first domain: an option takes one word."""
 
 
 def check(
     target: Target,
     backward: Own,
+    more: More = None,
     domain: Domain = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
 ) -> int:
@@ -44,7 +47,7 @@ def check(
     It returns one dict of gradients by name, of parameters, inputs and initial states; of a model its last argument is the targets.
     """
     cell, own = load_target(target, models=True), load_function(backward)
-    where = load("verification.requests").domain_of(domain or [])
+    where = load("verification.domains").domain_of([*(domain or []), *(more or [])])
     with stage() as tell:
         tell("checking")
         report = load("verification.checks").check_backward(cell, own, domain=where, seed=seed)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from symbptt.commands.analyze import analyze
-from symbptt.commands.check import check
+from symbptt.commands.check import Domain, More, check
 from symbptt.commands.load_target import load, load_target
 from symbptt.commands.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
 from symbptt.commands.trace import trace
@@ -223,18 +223,14 @@ def verify(
             help="A cell of the zoo, or a cell or a model as path/to/cells.py:name; or a module that symbptt wrote, path/to/gru_bptt.py.",
         ),
     ],
-    domain: Annotated[
-        list[str] | None,
-        typer.Option(
-            show_default=False,
-            metavar="NAME=WHERE",
-            help="Where an argument lies: x=0,1 or keep=binary or p=positive; may be repeated.",
-        ),
-    ] = None,
+    more: More = None,
+    domain: Domain = None,
     cell: Annotated[
         str, typer.Option(show_default=False, help="Of a module: where its cell or model is, path/to/cells.py:name.")
     ] = "",
-    proof: Annotated[bool, typer.Option("--proof/--no-proof", help="Prove it over a field too.")] = True,
+    proof: Annotated[
+        bool, typer.Option("--proof/--no-proof", help="Prove it over a field, and measure its rounding too.")
+    ] = True,
 ) -> int:
     """Check the generated module, or one in a file as it stands, against the cell itself; exit code 1 where it is wrong, or a block
     was compared nowhere."""
@@ -242,7 +238,7 @@ def verify(
     module = path if cell or (path.is_file() and load("files").is_module(path)) else None
     saved = load("verification.saved").read_module(module) if module is not None else None
     compared = load("commands.saved_target").target_of(saved, cell) if saved else load_target(target, models=True)
-    where = load("verification.requests").domain_of(domain or [])
+    where = load("verification.domains").domain_of([*(domain or []), *(more or [])])
     with stage() as tell:
         tell("verifying")
         report = load("verification.checks").verify(compared, domain=where, proof=proof, module=module)

@@ -22,7 +22,7 @@ from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.blocks import in_blocks
 from symbptt.verification.certificate import Certificate, certificate_of
-from symbptt.verification.comparison import Case, gradient_rows, type_rows, value_rows
+from symbptt.verification.comparison import TOLERANCE, Case, gradient_rows, type_rows, value_rows
 from symbptt.verification.finite_differences import has_complex_version
 from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
@@ -30,12 +30,13 @@ from symbptt.verification.mistakes.explain import Finding, explained
 from symbptt.verification.objective import Truncation, loss_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.prove import proof_of
-from symbptt.verification.regimes import REGIMES, Blocks, sizes_of
+from symbptt.verification.regimes import GIVEN, REGIMES, Blocks, has_gates, settings_of, size_given, sizes_of
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.report import Report, Row
 from symbptt.verification.requests import NOTHING, Asked, asked_of
 from symbptt.verification.rounding.measure import rounding_of
 from symbptt.verification.saved import kernel_of, read_module
+from symbptt.verification.undefined import undefined
 
 
 class Verification(Report):
@@ -125,22 +126,24 @@ def verify(
         raise ArgumentError(
             "the gradients of a clipped kernel are not those of a function\n  verify the kernel without clip_adjoint"
         )
-    compared = tuple(rows(kernel, seed, asked))
-    return Verification(
+    found = Verification(
         kernel.target.name,
-        compared,
-        proof=proof_of(target, seed, asked) if proof else None,
-        rounding=rounding_of(kernel, seed, asked) if proof else None,
+        tuple(rows(kernel, seed, asked)),
         text=kernel.source,
         seed=seed,
         given=tuple(sorted({*asked.inputs, *asked.params, *asked.domain})),
+        settings=settings_of(kernel.target, asked),
     )
+    if not proof:
+        return found
+    return replace(found, proof=proof_of(target, seed, asked), rounding=rounding_of(kernel, seed, asked))
 
 
 def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
     """Yield the comparisons of a kernel with its target, one after the other."""
     target = kernel.target
     check_function(target, _first_point(target, seed, asked))
+    yield from _undefined_rows(target, seed, asked)
     is_complex = has_complex_version(target, seed, asked)
     kept: dict[Blocks | None, Kernel] = {}
     known: frozenset[str] = frozenset()
@@ -161,6 +164,21 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
         # time.
         known |= _wrong(found)
         yield from found
+
+
+def _undefined_rows(target: Cell | Model, seed: int, asked: Asked) -> Iterator[Row]:
+    """Yield a row where the user's functions are no numbers on usual data: nothing that is compared there speaks for them."""
+    said = undefined(target, seed, asked)
+    if said:
+        yield Row(
+            REGIMES[0].name,
+            sizes_of(REGIMES[0])[0].label,
+            "forward",
+            np.inf,
+            TOLERANCE["forward"],
+            "forward",
+            said=said,
+        )
 
 
 def _wrong(rows: Iterable[Row]) -> frozenset[str]:
@@ -260,11 +278,13 @@ def check_backward(
     cases = [
         case
         for case in _cases(target, seed, asked)
-        # A backward pass of the caller's knows no lengths and no resets, and no blocks of a module.
+        # A backward pass of the caller's knows no lengths and no resets, and no blocks of a module; it may take 1 - tanh² from the
+        # value, which has no digits of it at a bias of -12.
         if not case.regime.padded and case.size.blocks is None and not case.size.shut
+        if case.size.gates is None or has_gates(target)
     ]
     is_complex = has_complex_version(target, seed, asked)
-    found: list[Row] = []
+    found = [*_undefined_rows(target, seed, asked)]
     wrong: Case | None = None
     for case in cases:
         of_case = gradient_rows(case, gradients, is_complex, _wrong(found))
@@ -273,9 +293,10 @@ def check_backward(
         wrong = wrong or (case if is_wrong else None)
         found += of_case
     if wrong is None:
-        return BackwardCheck(target.name, tuple(found))
+        return BackwardCheck(target.name, tuple(found), settings=settings_of(target, asked))
     findings, remarks = explained(target, gradients, seed, asked, wrong)
-    return BackwardCheck(target.name, tuple(found), (*map(str, findings), *remarks), findings=findings)
+    said = (*map(str, findings), *remarks)
+    return BackwardCheck(target.name, tuple(found), said, settings=settings_of(target, asked), findings=findings)
 
 
 def _first_point(target: Cell | Model, seed: int, asked: Asked) -> Point:
@@ -292,7 +313,12 @@ def _cases(target: Cell | Model, seed: int, asked: Asked, truncation: Truncation
                 if isinstance(target, Cell):
                     # A seed far from those of the arguments, so that cotangents do not repeat their numbers.
                     sent = oracle.cotangents(target, point, seed + 1000, size.last, size.only)
-                yield Case(target, regime, size, point, sent, truncation)
+                yield Case(target, regime, size, point, sent, truncation, domain=asked.domain)
+    whole = size_given(asked)
+    point = draw(target, GIVEN, whole, seed, asked) if whole else None
+    if whole is not None and point is not None:
+        sent = oracle.cotangents(target, point, seed + 1000) if isinstance(target, Cell) else {}
+        yield Case(target, GIVEN, whole, point, sent, truncation, domain=asked.domain)
 
 
 def _table(report: Report) -> str:
@@ -325,6 +351,7 @@ def _table(report: Report) -> str:
     lines += [f"{block}: {text}" for block, text in said.items()]
     lines += [f"compared nowhere: {', '.join(report.uncompared)}"] * bool(report.uncompared)
     lines += report.remarks
+    lines += report.settings
     lines += [str(level) for level in (report.proof, report.rounding) if level]
     notes = sorted({f"{row.regime}: {row.note}" for row in report.rows if row.note})
     return "\n".join(

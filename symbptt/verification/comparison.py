@@ -7,8 +7,8 @@ rounding, a larger one counts. Of a slope of 1e-12 the noise is 1e-4 of it, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle, screen
 from symbptt.verification.complex_step import other_rounding
+from symbptt.verification.domains import kept_in
 from symbptt.verification.finite_differences import central, is_declared, slopes
 from symbptt.verification.objective import Truncation, value_of
 from symbptt.verification.oracle import Arrays, Block, Point
@@ -104,6 +105,8 @@ class Case:
     truncation: Truncation = None
     sharp: bool = False
     """A flag for derivatives that must keep the digits which 1 - tanh² and 1 - σ lose where they saturate."""
+    domain: Mapping[str, Any] = field(default_factory=dict)
+    """Where arguments lie, also those that move by a few units of rounding."""
 
     def value(self, near: Point, sent: Arrays) -> Callable[[Point], Any]:
         """The function point -> scalar whose gradients at the point `near` are checked."""
@@ -233,7 +236,7 @@ def _by_elements(
     def moves(names: list[str], seed: int) -> list[Any]:
         if is_sharp:
             return _rounded_otherwise(case, {k: blocks[k] for k in names}, sides, seed)
-        return both_moved(partial(both, names), case.point, case.cotangents, seed)
+        return both_moved(partial(both, names), case, seed)
 
     is_sharp = case.sharp and name == COMPLEX[0]
     # a gradient that cancels to zero has no digits to lose, and leaves the rounding of what cancels
@@ -299,9 +302,9 @@ def _jump(here: Any, there: Any, otherwise: float) -> float:
     return change if np.isfinite(change) else otherwise
 
 
-def both_moved(both: Callable[[Point, Arrays], Any], point: Point, cotangents: Arrays, seed: int) -> list[Any]:
+def both_moved(both: Callable[[Point, Arrays], Any], case: Case, seed: int) -> list[Any]:
     """Return both sides where every argument and cotangent has moved by a few units of rounding, there and back."""
-    return [both(*_moved(point, cotangents, np.random.default_rng(seed), sign)) for sign in (1, -1)]
+    return [both(*_moved(case, np.random.default_rng(seed), sign)) for sign in (1, -1)]
 
 
 def _rounded_otherwise(case: Case, blocks: dict[str, Block], sides: dict[str, tuple[Any, Any]], seed: int) -> list[Any]:
@@ -316,7 +319,7 @@ def _rounded_otherwise(case: Case, blocks: dict[str, Block], sides: dict[str, tu
         value = case.value(near, sent)
         return {k: (oracle.complex_step(value, near, b), sides[k][1]) for k, b in blocks.items()}
 
-    found = [at(*_moved(case.point, case.cotangents, np.random.default_rng(seed), sign)) for sign in (1, -1)]
+    found = [at(*_moved(case, np.random.default_rng(seed), sign)) for sign in (1, -1)]
     for rounding in (2 * seed, 2 * seed + 1):
         with other_rounding(rounding):
             found.append(at(case.point, case.cotangents))
@@ -402,17 +405,20 @@ def _finite_top(array: Any) -> float:
     return float(np.max(array, initial=0.0, where=np.isfinite(array)))
 
 
-def _moved(point: Point, cotangents: Arrays, random: np.random.Generator, sign: int) -> tuple[Point, Arrays]:
-    """Zeros move too: rounding moves values that are computed from them."""
+def _moved(case: Case, random: np.random.Generator, sign: int) -> tuple[Point, Arrays]:
+    """Zeros move too: rounding moves values that are computed from them. None leaves its domain."""
 
-    def moved(array: Any) -> Any:
+    def moved(name: str, array: Any) -> Any:
         array = np.asarray(array)
         # Some ten units in the last place: more than one operation rounds, less than any mistake moves.
         step = sign * 3e-15 * random.standard_normal(array.shape)
-        return array if array.dtype.kind in "iu" else array + step * np.where(array == 0, 1.0, array)
+        there = array if array.dtype.kind in "iu" else array + step * np.where(array == 0, 1.0, array)
+        return kept_in(case.domain.get(name), there, array)
 
-    groups = (point.params, point.inputs, point.state, point.targets, cotangents)
-    params, inputs, state, targets, sent = ({k: moved(v) for k, v in arrays.items()} for arrays in groups)
+    point = case.point
+    groups = (point.params, point.inputs, point.state, point.targets)
+    params, inputs, state, targets = ({k: moved(k, v) for k, v in arrays.items()} for arrays in groups)
+    sent = {k: moved("", v) for k, v in case.cotangents.items()}
     return replace(point, params=params, inputs=inputs, state=state, targets=targets), sent
 
 
@@ -425,7 +431,7 @@ def value_rows(case: Case, values: Callable[[Point], dict[str, tuple[Any, Any]]]
         scales = {k: _finite_top(wanted) for k, (wanted, _) in sides.items()}
 
         def moves(_: list[str], seed: int) -> list[Any]:
-            return both_moved(lambda near, _: values(near), case.point, {}, seed)
+            return both_moved(lambda near, _: values(near), case, seed)
 
         pairs = with_noise(sides, scales, "forward", moves, dict.fromkeys(scales, 0.0))
         return [case.row(name, _of_value(name, pair)) for name, pair in pairs.items()]

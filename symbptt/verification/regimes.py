@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbptt.errors import counted
 from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.sizes import completed, fits, solved
-from symbptt.ir.step import Argument
+from symbptt.ir.step import Argument, Step
 from symbptt.language.cell import Cell
 from symbptt.language.init import concrete
 from symbptt.language.model import Model
+from symbptt.verification.domains import at_border, into, shown
+from symbptt.verification.gates import gate_biases, saturating_biases
 from symbptt.verification.oracle import Arrays, Point
-from symbptt.verification.requests import NOTHING, Asked, at_border, into
+from symbptt.verification.requests import NOTHING, Asked
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Blocks:
 class Size:
     """Number of steps and samples, whether every named size is 1 or they all differ, whether the adjoints of states come
     after the last step alone, in which blocks of steps a module takes them, whether named sizes are others, and whether
-    vectors are near 18, where gates keep no digits of what they leave of one; `whole` and `running`: of samples that end
+    vectors are near 18, where gates keep no digits of what they leave of one, at which number the biases of gates are, whether all
+    numbers are 0, 1 or -1, so that arguments of functions tie at their kinks; `whole` and `running`: of samples that end
     and begin anew, that none ends, or that none begins anew; `only`: cotangents of "states" or of "outputs" alone are given, where there
     are both."""
 
@@ -76,6 +80,8 @@ class Size:
     blocks: Blocks | None = None
     other: bool = False
     shut: bool = False
+    gates: float | None = None
+    ties: bool = False
     whole: bool = False
     running: bool = False
     only: str = ""
@@ -83,7 +89,8 @@ class Size:
     @property
     def label(self) -> str:
         words = " sizes 1" * self.ones + " last" * self.last + " shut" * self.shut
-        words += " no lengths" * self.whole + " no resets" * self.running
+        words += " no lengths" * self.whole + " no resets" * self.running + " ties" * self.ties
+        words += f" gates {self.gates:g}" if self.gates is not None else ""
         return f"T={self.steps} B={self.batch}{words}" + (f" blocks of {self.blocks.steps}" if self.blocks else "")
 
 
@@ -99,8 +106,15 @@ WINDOWS = Size(13, 2, blocks=Blocks(11, 2))
 SHUT = Size(1, 1, shut=True)
 FAR = 18.0
 """A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both matter despite the floor."""
-BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE, SHUT)}
-"""By regime, on which other sizes: those of several blocks of steps, and those whose gates are shut."""
+GATES = (Size(3, 2, gates=-12.0), Size(3, 2, gates=-40.0))
+"""Biases at which gates are shut, and nearly nothing flows through them."""
+TIES = (Size(3, 2, ties=True),)
+BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE, SHUT, *GATES), "exact": TIES}
+"""By regime, on which other sizes: those of several blocks of steps, those whose gates are shut, and those of ties."""
+GIVEN = Regime("given")
+"""The regime of inputs that are given, all steps and samples of them, as they are."""
+MOST = 4096
+"""Steps times samples of given inputs that are run as they are; of more, the first steps."""
 PADDED = (
     Size(5, 4, whole=True, only="outputs"),
     Size(5, 4, last=True, running=True),
@@ -118,11 +132,21 @@ def sizes_of(regime: Regime) -> tuple[Size, ...]:
     return PADDED if regime.padded else (*SIZES, *BORDERS.get(regime.name, ()), *([LONG] if regime.long else []))
 
 
+def size_given(asked: Asked) -> Size | None:
+    """Return the steps and samples of the inputs that are given, or none where there are none."""
+    for array in asked.inputs.values():
+        steps, samples = array.shape[:2]
+        return Size(min(steps, max(MOST // samples, 1)), min(samples, MOST))
+    return None
+
+
 def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Asked = NOTHING) -> Point | None:
-    """Return arguments of a cell, random ones where they are not given; none where its named sizes cannot all be 1."""
+    """Return arguments of a cell, random ones where they are not given; none where its named sizes cannot all be 1, or it has no
+    gate with a bias that may be moved."""
     random = np.random.default_rng(seed)
     numbers = _sizes(cell, size, asked)
-    if numbers is None:
+    shut = {} if size.gates is None else gates_to_move(cell, asked)
+    if numbers is None or (size.gates is not None and not shut):
         return None
 
     def draw(a: Argument, lead: tuple[int, ...], factor: float) -> Any:
@@ -131,6 +155,8 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
     def weigh(a: Argument) -> Any:
         value = draw(a, (), regime.vectors) if a.name in asked.domain else _weight(a, regime, draw)
         is_far = size.shut and a.default is None and len(a.shape) == 1 and a.name not in asked.domain
+        if a.name in shut and size.gates is not None:
+            return shut[a.name] * size.gates + value / 10
         return FAR + value / 10 if is_far else value
 
     params = {a.name: weigh(a) for a in _of(cell, "param")}
@@ -145,7 +171,10 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
     lead = (size.steps, size.batch) if getattr(cell, "at", "every") == "every" else (size.batch,)
     targets = {a.name: choose(a, lead) if a.limit is not None else draw(a, lead, 1.0) for a in _of(cell, "target")}
     if regime.exact:
-        params, inputs, state = (_exact(v, asked, random) for v in (params, inputs, state))
+        defaults = {
+            a.name: a.default for a in _of(cell, "param") if a.default is not None and a.name not in asked.domain
+        }
+        params, inputs, state = (_exact(v, asked, random, size.ties, defaults) for v in (params, inputs, state))
     inputs |= {k: _repeated(v, size) for k, v in asked.inputs.items()}
     is_padded = regime.padded and size in PADDED
     lengths = LENGTHS[size.batch] if is_padded and not size.whole else None
@@ -153,10 +182,50 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
     return Point({**params, **asked.params}, inputs, state, size.steps, size.batch, targets, lengths, reset, numbers)
 
 
-def _exact(arrays: Arrays, asked: Asked, random: np.random.Generator) -> Arrays:
-    chances = {k: random.random(np.shape(v)) for k, v in arrays.items()}
-    integers = {k: v for k, v in arrays.items() if np.asarray(v).dtype.kind in "iu"}
-    return {k: at_border(asked.domain.get(k), v, chances[k]) for k, v in arrays.items()} | integers
+def gates_to_move(cell: Cell | Model, asked: Asked) -> dict[str, float]:
+    """Return the biases of gates for which the caller has neither given values nor a domain."""
+    found = saturating_biases(_step(cell))
+    return {k: sign for k, sign in found.items() if k not in asked.domain and k not in asked.params}
+
+
+def has_gates(cell: Cell | Model) -> bool:
+    """Answer whether the biases that are moved are those of σ, of which a shut gate keeps all digits, not those of tanh."""
+    return bool(gate_biases(_step(cell)))
+
+
+def _step(cell: Cell | Model) -> Step:
+    return cell.cell.step if isinstance(cell, Model) else cell.step
+
+
+def settings_of(cell: Cell | Model, asked: Asked) -> tuple[str, ...]:
+    """Return in words where a check draws: the domains and the values that are given, and which gates are shut."""
+    found = [f"domains: {', '.join(f'{k} {shown(v)}' for k, v in asked.domain.items())}"] * bool(asked.domain)
+    whole = size_given(asked)
+    if whole is not None:
+        names = ", ".join(asked.inputs)
+        found.append(
+            f"given: {names}; {counted(whole.steps, 'step')} of {counted(whole.batch, 'sample')} as they are in the regime given, "
+            "in the others as many as a size has"
+        )
+    found += [f"given: {', '.join(asked.params)}, as they are in all regimes"] * bool(asked.params)
+    shut = gates_to_move(cell, asked)
+    numbers = " and ".join(f"{size.gates:g}" for size in GATES)
+    reason = "no parameter that may be moved is added to the argument of σ or tanh, and to nothing else"
+    return (*found, f"biases of gates at {numbers}: {', '.join(shut) or f'none, {reason}'}")
+
+
+def _exact(arrays: Arrays, asked: Asked, random: np.random.Generator, ties: bool, defaults: Arrays) -> Arrays:
+    """Return arrays with many exact numbers, or with these alone; a parameter with a default has that exactly."""
+    found: Arrays = {}
+    for name, values in arrays.items():
+        chance = random.random(np.shape(values))
+        if np.asarray(values).dtype.kind in "iu":
+            found[name] = values
+        elif name in defaults:
+            found[name] = np.where((chance < 0.6) | ties, np.asarray(defaults[name], float), values)
+        else:
+            found[name] = at_border(asked.domain.get(name), values, chance, ties)
+    return found
 
 
 def _repeated(array: Any, size: Size) -> Any:

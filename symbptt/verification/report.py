@@ -37,7 +37,8 @@ class Row:
 @dataclass(frozen=True)
 class Report:
     """The result of a verification; `remarks` are the findings of further comparisons, `proof` is the exact one over a field,
-    `rounding` that against numbers of 50 digits."""
+    `rounding` that against numbers of 50 digits; `settings` are the domains and values that were asked for, and the
+    gates that were shut."""
 
     name: str
     rows: tuple[Row, ...] = field(repr=False)
@@ -49,6 +50,7 @@ class Report:
     seed: int = 0
     given: tuple[str, ...] = ()
     """The names of the arguments of which the caller said what they are, or where."""
+    settings: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,7 @@ from symbptt.ir.sizes import Axis, axes_of, axes_of_needs, misfit, solved
 from symbptt.ir.step import Argument
 from symbptt.language.cell import Cell, nearest
 from symbptt.language.model import Model
-
-NAMED = ("binary", "positive")
-EXAMPLE = 'domain={"x": (0, 1), "keep": "binary", "p": "positive"}'
+from symbptt.verification.domains import EXAMPLE, check_domain
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def asked_of(target: Cell | Model, inputs: Any, params: Any, domain: Any) -> Ask
     drawn = {a.name: a for a in target.arguments if a.limit is None and a.name not in taken and not _is_set(a)}
     _check_names(target, "domain", domain, drawn)
     for name, where in domain.items():
-        _check_domain(name, where)
+        check_domain(drawn[name], where)
     asked = Asked(given["inputs"], given["params"], dict(domain), shapes)
     _check_fit(target, asked)
     return asked
@@ -156,73 +154,3 @@ def _check_indices(target: Cell | Model, asked: Asked, numbers: Mapping[sp.Symbo
             raise ArgumentError(
                 f"{a.name}: integers from 0 to {most} are expected, got {np.min(values)} to {np.max(values)}"
             )
-
-
-def _check_domain(name: str, where: Any) -> None:
-    if _is_domain(where):
-        return
-    raise ArgumentError(
-        f"domain: {name!r} lies in (lowest, greatest), or is one of {', '.join(map(repr, NAMED))}, got {where!r}\n"
-        f"  write {EXAMPLE}"
-    )
-
-
-def _is_domain(where: Any) -> bool:
-    """Answer whether a value is the name of a domain, or its two ends."""
-    if isinstance(where, str):
-        return where in NAMED
-    return isinstance(where, tuple | list) and len(where) == 2 and all(map(_is_number, where)) and where[0] < where[1]
-
-
-def domain_of(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the domains that a command line lists, each x=0,1 or keep=binary.
-
-    Raises: ArgumentError where a text has no name or no domain, or names one twice.
-    """
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, _, where = (part.strip() for part in text.partition("="))
-        if not name or not where or name in found:
-            problem = f"{name!r} has two domains" if name in found else f"no domain in {text!r}"
-            raise ArgumentError(f"{problem}\n  write --domain x=0,1 --domain keep=binary")
-        found[name] = tuple(map(_number, where.split(","))) if "," in where else where
-        if not _is_domain(found[name]):
-            raise ArgumentError(
-                f"--domain: {name} lies between two numbers, the lowest first, or is one of {', '.join(NAMED)}, got {where!r}\n"
-                f"  write --domain {name}=0,1 or --domain {name}={NAMED[0]}"
-            )
-    return found
-
-
-def _number(text: str) -> float | str:
-    """A number, or the text itself where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return text.strip()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def into(domain: Any, normal: Any, factor: float) -> Any:
-    """Return normal numbers brought into a domain; those without borders grow with the factor of a regime."""
-    if domain is None:
-        return factor * normal
-    if domain == "binary":
-        return (normal > 0).astype(float)
-    if domain == "positive":
-        return 0.1 + factor * np.abs(normal)
-    low, high = domain
-    # A sigmoid maps every normal number inside the borders, where clipping would put many exactly on them.
-    return low + (high - low) / (1 + np.exp(-1.5 * normal))
-
-
-def at_border(domain: Any, values: Any, chance: Any) -> Any:
-    """Return values some of which are exactly zero, one or minus one, as far as a domain has these, or at its ends."""
-    marks = {None: (0.0, 1.0, -1.0), "positive": (1.0,), "binary": ()}
-    wanted = marks[domain] if domain is None or isinstance(domain, str) else tuple(map(float, domain))
-    for number, mark in enumerate(wanted):
-        values = np.where((chance >= 0.2 * number) & (chance < 0.2 * (number + 1)), mark, values)
-    return values

@@ -24,7 +24,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.oracle import Arrays, Point
-from symbptt.verification.regimes import PADDED, REGIMES, Regime, Size, point
+from symbptt.verification.regimes import BORDERS, PADDED, REGIMES, Regime, Size, point
 from symbptt.verification.requests import NOTHING, Asked
 from symbptt.verification.rounding.arrays import values_of
 from symbptt.verification.rounding.exact import Tape, fifty_digits
@@ -72,9 +72,18 @@ def rounding_of(
         tuple(
             line
             for number, regime in enumerate(regimes)
-            for line in _lines(kernel, regime, PADDED[0] if regime.padded else Size(steps, 1), seed + number, asked)
+            for size in _sizes(regime, steps)
+            for line in _lines(kernel, regime, size, seed + number, asked)
         )
     )
+
+
+def _sizes(regime: Regime, steps: int) -> list[Size]:
+    """Return a run of many steps, and those whose gates are shut or whose arguments tie."""
+    if regime.padded:
+        return [PADDED[0]]
+    others = [size for size in BORDERS.get(regime.name, ()) if size.gates is not None or size.ties]
+    return [Size(steps, 1), *(replace(size, steps=steps, batch=1) for size in others)]
 
 
 def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) -> Iterator[Line]:
