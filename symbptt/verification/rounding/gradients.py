@@ -42,7 +42,7 @@ def gradients_of(
     """Return the gradients of the user's function at a point by the operations on a tape, which none of ours has derived."""
     taped = exact_point(point, tape)
     # The states at which a truncation cuts are constants: those of a run without a tape.
-    value = value_of(target, exact_arrays(sent), exact_point(point), truncation)(taped)
+    value = value_of(_with_lossy_loss(target, tape), exact_arrays(sent), exact_point(point), truncation)(taped)
     bars = tape.pulled(exact(np.asarray(value, object)))
     wanted = oracle.differentiable(target)
     found: dict[Group, Any] = {}
@@ -52,3 +52,22 @@ def gradients_of(
                 of_number = np.frompyfunc(lambda x: bars[x.node], 1, 1)
                 found[group, name] = np.asarray(of_number(np.asarray(array)), object).reshape(np.shape(array))
     return found
+
+
+def _with_lossy_loss(target: Cell | Model, tape: Tape) -> Cell | Model:
+    """Return a target whose loss tells the tape that slopes are taken from values throughout, as modules take those of losses."""
+    if isinstance(target, Cell):
+        return target
+
+    def function(**given: Any) -> Any:
+        least, tape.least = tape.least, Decimal(0)
+        try:
+            return target.loss.function(**given)
+        finally:
+            tape.least = least
+
+    # Copies with another function, past the pickling that `copy` would take: all else stays the caller's.
+    loss, model = object.__new__(type(target.loss)), object.__new__(type(target))
+    vars(loss).update({**vars(target.loss), "function": function})
+    vars(model).update({**vars(target), "loss": loss})
+    return model

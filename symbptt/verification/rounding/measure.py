@@ -20,7 +20,6 @@ import numpy as np
 
 from symbptt.codegen.kernel import Kernel
 from symbptt.errors import one_line
-from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.oracle import Arrays, Point
@@ -132,7 +131,6 @@ def _gradients(kernel: Kernel, near: Point, sent: Arrays) -> dict[Group, Any]:
 
 def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type, seed: int) -> Iterator[Block]:
     """Yield the error of each block in a type."""
-    least = kind.least if isinstance(kernel.target, Cell) else 0.0  # slopes of a loss are taken from values throughout
     floats = np.dtype(kind.name)
     given = _gradients(kernel, _in_type(near, floats), _narrow(sent, floats))
     tops = [_top(v) for v in sides.wanted.values()] + [_top(values_of(v)) for v in sent.values()]
@@ -141,7 +139,7 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
 
     def judged(number: int) -> list[Block]:
         for one in range(len(moved), number):
-            tape = Tape(kind.unit, seed + one, least)
+            tape = Tape(kind.unit, seed + one, kind.least)
             moved.append(gradients_of(kernel.target, near, sent, kernel.truncation, tape))
         found = []
         for label, (group, name, index) in oracle.blocks(near, oracle.differentiable(kernel.target)).items():
