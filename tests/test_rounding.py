@@ -207,7 +207,7 @@ def test_other_seeds_and_sizes_of_one() -> None:
 FROM_VALUE = ("    least = 3e-5 if rest", "    return rest\n    least = 3e-5 if rest")
 
 
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("name", ["rnn", *(pytest.param(name, marks=pytest.mark.long) for name in ("lstm", "gru"))])
 def test_slopes_that_are_taken_from_the_value_are_caught(name: str) -> None:
     """The planted mistake: 1 - tanh² and 1 - σ in their inaccurate form, where nothing of them is left."""
     found = rounding_of(changed(sb.compile(getattr(zoo, name)), FROM_VALUE), steps=6)

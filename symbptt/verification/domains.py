@@ -69,9 +69,7 @@ def into(domain: Any, normal: Any, factor: float) -> Any:
 def at_border(domain: Any, values: Any, chance: Any, all_of_them: bool = False) -> Any:
     """Return values some of which are exactly zero, one or minus one, as far as a domain has these, or at its ends; or all of them."""
     if domain == "simplex":
-        return np.where(
-            _corner(values, chance) if all_of_them else chance[..., :1] < 0.5, _corner(values, chance), values
-        )
+        return np.where(np.bool_(all_of_them) | (chance[..., :1] < 0.5), _corner(values, chance), values)
     marks = _marks(domain)
     share = 1 / len(marks) if all_of_them else 0.2
     for number, mark in enumerate(marks):

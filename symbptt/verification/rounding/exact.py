@@ -1,13 +1,14 @@
 """Numbers of 50 digits, and a tape of the operations on them by which their derivatives go back, one number at a time.
 
-A tape may round as floats do: with a unit of rounding each result and each slope is off by one unit up or down, at random. The derivative
-of a function that is off so in every operation shows how far rounding may move it, whatever formulas a module has.
+A tape may round as floats do: with a unit of rounding each result that floats have not, and each slope, is off by one unit up or down, at
+random. The derivative of a function that is off so in every operation shows how far rounding may move it, whatever formulas a module has.
 
 Source: Parker 1997, "Monte Carlo Arithmetic", section 3.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ import numpy as np
 
 DIGITS = 50
 ONE, ZERO = Decimal(1), Decimal(0)
+PLAIN = (ZERO, ONE, -ONE)
+"""Slopes by which a cotangent is passed on without rounding."""
 Pair = tuple[Any, Decimal]
 """An argument of an operation and the slope by it."""
 
@@ -37,23 +40,29 @@ class Tape:
     def __init__(self, unit: float = 0.0, seed: int = 0, least: float = 0.0) -> None:
         self.parents: list[tuple[tuple[int, Decimal], ...]] = []
         self.unit, self.least = Decimal(unit), Decimal(least)
+        self.bits = 1 - math.frexp(unit)[1] + 1 if unit else 0
         self.random = random.Random(seed)
 
     def leaf(self, value: Decimal) -> Exact:
-        """Return a number whose derivative is asked for; it is off by a unit as results are."""
+        """Return a number whose derivative is asked for."""
         return self.noted(value, ())
 
     def noted(self, value: Decimal, pairs: Sequence[Pair], lost: Decimal = ONE) -> Exact:
         """Return the result of an operation; its slopes are off by `lost` units."""
         if self.unit:
-            value = self._off(value, ONE)
-            pairs = [(x, self._off(slope, lost)) for x, slope in pairs]
+            value = value if self._is_exact(value) else self._off(value, ONE)
+            pairs = [(x, slope if slope in PLAIN else self._off(slope, lost)) for x, slope in pairs]
         return self.passed(value, pairs)
 
     def passed(self, value: Decimal, pairs: Sequence[Pair]) -> Exact:
         """Return the result of an operation that does not round."""
         self.parents.append(tuple((x.node, slope) for x, slope in pairs if x.tape is self))
         return Exact(value, self, len(self.parents) - 1)
+
+    def _is_exact(self, value: Decimal) -> bool:
+        """Answer whether floats of this unit have a number as it is: such results they do not round, so that ties stay ties."""
+        near = float(value)
+        return Decimal(near) == value and math.ldexp(math.frexp(near)[0], self.bits).is_integer()
 
     def _off(self, value: Decimal, lost: Decimal) -> Decimal:
         step = self.unit * lost * value

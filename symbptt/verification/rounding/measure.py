@@ -1,7 +1,7 @@
 """Measure what rounding costs a module: its runs in floats against its own text in numbers of 50 digits.
 
 Both start from the same data, which are float32 numbers. What is off in floats is rounding alone. How much of that is due: the user's
-own function is differentiated at 50 digits once as it is, and a few times with each number, each result and each slope off by one unit.
+own function is differentiated at 50 digits once as it is, and a few times with each result and each slope off by one unit.
 How far that moves a block is what one unit of rounding anywhere does to it, whatever formulas a module has. A module that is backward
 stable errs by a small multiple of it: more is a formula that loses digits.
 
@@ -61,6 +61,7 @@ TYPES = (Type("float64", 2.0**-52, 8e-6, 1e-4, 1e-290), Type("float32", 2.0**-23
 UNDECIDED = "rounding alone decides: a kink, or no digit is left"
 NO_NUMBER = "no number at 50 digits"
 OUT_OF_RANGE = "beyond the range of the type"
+ITS_RANGE = "the user's function itself is wrong in this type, beyond its range"
 
 
 def rounding_of(
@@ -151,7 +152,27 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
 
     found = judged(SAMPLES)
     # By chance a few runs may move a block of one number hardly at all: a second look takes more of them.
-    yield from found if all(block.passed for block in found) else judged(MORE)
+    found = found if all(block.passed for block in found) else judged(MORE)
+    if not all(block.passed for block in found) and _leaves_range(kernel, near, kind):
+        found = [block if block.passed else replace(block, note=ITS_RANGE) for block in found]
+    yield from found
+
+
+def _leaves_range(kernel: Kernel, near: Point, kind: Type) -> bool:
+    """Answer whether the values of the user's own function are wrong in a type: what overflows in the middle is no matter of gradients."""
+    wanted, given = (
+        {k: v for group in oracle.run(kernel.cell, point) for k, v in group.items()}
+        for point in (exact_point(near), _in_type(near, np.dtype(kind.name)))
+    )
+
+    def is_off(name: str) -> bool:
+        exact_ones, floats = values_of(wanted[name]), np.asarray(given[name])
+        scale = max(_top(exact_ones), Decimal(kind.tiny))
+        return (
+            not np.all(np.isfinite(floats)) or not _top(values_of(floats) - exact_ones) <= Decimal(kind.steady) * scale
+        )
+
+    return any(map(is_off, wanted))
 
 
 def _block(label: str, wanted: Any, text: Any, given: Any, moved: list[Any], largest: Decimal, kind: Type) -> Block:
