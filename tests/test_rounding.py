@@ -6,6 +6,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, Param, State, Target, zoo
@@ -108,9 +109,42 @@ def test_arrays_of_numbers_stay_what_they_are_in_functions_of_numpy() -> None:
                       np.einsum("ij,ij->i", a, a), np.where(a > 2, a, 0), np.max(a), np.stack([a[0], a[1]]), np.cumsum(a, 1),
                       np.tensordot(a, a), np.outer(a[0], a[1]), np.roll(a, 1), np.std(a), np.logaddexp(a, 0)):  # fmt: skip
             assert isinstance(found, ExactArray)
-        assert float(np.einsum("ij,ij->", a, a)) == 55 and (a > 2).dtype == bool and np.isfinite(a).all()
+        assert np.einsum("ij,ij->", a, a) == 55 and (a > 2).dtype == bool and np.isfinite(a).all()
         third = of_floats(np.ones(1)) / 3
         assert abs(third * 3 - 1)[0] < 1e-49 and str(values_of(third)[0]).startswith("0." + "3" * 49)
+
+
+def test_no_number_of_50_digits_becomes_a_float_unseen() -> None:
+    """Else its derivative would be lost: the user's function writes into an array of floats of its own."""
+
+    @sb.cell
+    def own(x: Input["n"], h: State["n"], w: Param["n"]):
+        if isinstance(x, np.ndarray):
+            a = np.zeros(x.shape, getattr(x, "dtype", float) if x.dtype != object else float)
+            a[:] = w * h
+            return a + x
+        return w * h + x
+
+    found = rounding_of(sb.compile(own), steps=2, regimes=REGIMES[:1])
+    assert not found.wrong and "cannot hold a number of 50 digits" in str(found)
+    with fifty_digits():
+        chosen = np.where(np.array([True, False]), of_floats(np.ones(2)), 0.0)
+        assert all(type(x) is Exact for x in np.asarray(chosen))
+
+
+spike = sb.function("spike", lambda v: sp.Heaviside(v), derivative=lambda v: 1 / (1 + 10 * sp.Abs(v)) ** 2)
+
+
+@sb.cell
+def spiking(x: Input["n"], v: State["n"], s: State["n"], w: Param["n"]):
+    """A derivative that is declared, of a value with plain numbers in it."""
+    v = np.where(s > 0.5, 0.0, w * v + x)
+    return v, np.where(v > 2, 0.0, spike(v - 0.2))
+
+
+def test_declared_derivatives_are_those_of_the_text() -> None:
+    found = rounding_of(sb.compile(spiking), steps=6)
+    assert not found.wrong and not any(line.note for line in found.lines), shown(found)
 
 
 @sb.cell
@@ -136,7 +170,7 @@ def test_gradients_of_the_tape_are_those_of_a_complex_step(T: int, B: int) -> No
     value = value_of(of_all_kinds, sent, point)
     for group, name, index in oracle.blocks(point, oracle.differentiable(of_all_kinds)).values():
         wanted = oracle.complex_step(value, point, (group, name, index))
-        given = np.asarray(found[group, name][index], float)
+        given = np.asarray(found[group, name][index], float)  # of decimals
         np.testing.assert_allclose(given, wanted, rtol=1e-12, atol=1e-14)
 
 

@@ -22,6 +22,11 @@ ROOTS = ("norm", "std")
 """Functions whose gradient the language defines where NumPy's has none."""
 
 
+MIXING = ("where", "concatenate", "stack", "hstack", "vstack", "pad", "full_like", "zeros_like", "ones_like", "append", "insert", "block",
+          "select", "choose", "tril", "triu", "diag")  # fmt: skip
+"""Functions whose results may have plain numbers beside those of the array."""
+
+
 class UnknownError(TypeError):
     """A function of NumPy that has no version of 50 digits."""
 
@@ -39,7 +44,11 @@ class ExactArray(Kept):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func.__name__ in ROOTS:
             return exactly(NUMPY_FUNCTIONS[func.__name__](*args, **kwargs))
-        return exactly(super().__array_function__(func, types, args, kwargs))
+        found = exactly(super().__array_function__(func, types, args, kwargs))
+        return _lifted(found) if func.__name__ in MIXING and isinstance(found, ExactArray) else found
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, _lifted(value))
 
     def __getitem__(self, key: Any) -> Any:
         return exactly(super().__getitem__(key))
@@ -61,6 +70,11 @@ def exactly(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value if value.dtype != object or type(value) is ExactArray else value.view(ExactArray)
     return type(value)(map(exactly, value)) if type(value) in (list, tuple) else value
+
+
+def _lifted(value: Any) -> Any:
+    """Return numbers, some of which may be floats, as numbers of 50 digits, which bring the functions of the language with them."""
+    return np.asarray(np.frompyfunc(exact, 1, 1)(np.asarray(value, object)), object).view(ExactArray)
 
 
 def of_floats(array: Any, make: Callable[[float], Exact] = exact) -> Any:

@@ -35,11 +35,11 @@ def fifty_digits() -> Iterator[None]:
 
 class Tape:
     """The operations in their order, each with its arguments and slopes; `unit` is what each is off by, `least` the limit under which a
-    module takes what tanh and σ leave of one from their argument."""
+    module takes what tanh and σ leave of one from their argument; what is below `smallest` may become zero."""
 
-    def __init__(self, unit: float = 0.0, seed: int = 0, least: float = 0.0) -> None:
+    def __init__(self, unit: float = 0.0, seed: int = 0, least: float = 0.0, smallest: float = 0.0) -> None:
         self.parents: list[tuple[tuple[int, Decimal], ...]] = []
-        self.unit, self.least = Decimal(unit), Decimal(least)
+        self.unit, self.least, self.smallest = Decimal(unit), Decimal(least), Decimal(smallest)
         self.bits = 1 - math.frexp(unit)[1] + 1 if unit else 0
         self.random = random.Random(seed)
 
@@ -65,7 +65,7 @@ class Tape:
         return Decimal(near) == value and math.ldexp(math.frexp(near)[0], self.bits).is_integer()
 
     def _off(self, value: Decimal, lost: Decimal) -> Decimal:
-        step = self.unit * lost * value
+        step = value if abs(value) < self.smallest else self.unit * lost * value
         return value + step if self.random.random() < 0.5 else value - step
 
     def pulled(self, root: Exact) -> list[Decimal]:
@@ -110,7 +110,7 @@ class Exact:
         return f"Exact({self.value})"
 
     def __float__(self) -> float:
-        return float(self.value)
+        raise TypeError("an array of floats cannot hold a number of 50 digits")
 
     def __bool__(self) -> bool:
         return bool(self.value)

@@ -48,16 +48,20 @@ SHARE = Decimal("1e-25")
 @dataclass(frozen=True)
 class Type:
     """A type of floats: a unit of rounding, the limit under which a module takes what is left of one from the argument, the part of
-    its scale by which rounding may move a block, and the smallest number with all digits."""
+    its scale by which rounding may move a block, the scale from which on a block is compared, and the smallest number with all digits."""
 
     name: str
     unit: float
     least: float
     steady: float
     tiny: float
+    smallest: float
 
 
-TYPES = (Type("float64", 2.0**-52, 8e-6, 1e-4, 1e-290), Type("float32", 2.0**-23, 3e-5, 3e-2, 1e-30))
+TYPES = (
+    Type("float64", 2.0**-52, 8e-6, 1e-4, 1e-290, 2.0**-1022),
+    Type("float32", 2.0**-23, 3e-5, 3e-2, 1e-30, 2.0**-126),
+)
 UNDECIDED = "rounding alone decides: a kink, or no digit is left"
 NO_NUMBER = "no number at 50 digits"
 OUT_OF_RANGE = "beyond the range of the type"
@@ -140,7 +144,7 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
 
     def judged(number: int) -> list[Block]:
         for one in range(len(moved), number):
-            tape = Tape(kind.unit, seed + one, kind.least)
+            tape = Tape(kind.unit, seed + one, kind.least, kind.smallest)
             moved.append(gradients_of(kernel.target, near, sent, kernel.truncation, tape))
         found = []
         for label, (group, name, index) in oracle.blocks(near, oracle.differentiable(kernel.target)).items():
