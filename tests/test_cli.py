@@ -164,8 +164,8 @@ def test_verify_draws_arguments_from_their_domains(capsys, tmp_path):
 @pytest.mark.parametrize(("text", "message"), [
     ("x", "no domain in 'x'"), ("=0,1", "no domain in '=0,1'"), ("x=", "no domain in 'x='"),
     ("z=0,1", "draws no 'z'"), ("x=1,0", "lowest first"), ("x=0,b", "lowest first"),
-    ("x=0,1,2", "lowest first"), ("x=nan,1", "lowest first"), ("x=odd", "binary, positive, got 'odd'"),
-    ("keep=1", "write --domain keep=0,1 or --domain keep=binary"), ("p=2", "write --domain p=0,1"),
+    ("x=0,1,2", "lowest first"), ("x=nan,1", "lowest first"), ("x=odd", "binary, integer, got 'odd'"),
+    ("keep=1", "write --domain keep=0..1 or --domain keep=binary"), ("p=2", "write --domain p=0..1"),
 ])  # fmt: skip
 def test_verify_refuses_what_is_no_domain(refused, tmp_path, text, message):
     file = tmp_path / "positive.py"

@@ -72,14 +72,31 @@ def worst(kernel: Kernel, a: float, dtype: Any, signs: tuple[int, ...] = (1, -1)
     return max((x for x in found if x == x), default=np.nan)
 
 
+def shown(x: float) -> str:
+    """Return a number of units as the table has it; a dash where the slope is no normal number."""
+    return (
+        "–"
+        if x != x
+        else f"{x:.1f}"
+        if x < 10
+        else f"{float(f'{x:.1g}'):,.0f}".replace(",", " ")
+        if x < 1e6
+        else f"{x:.0e}"
+    )
+
+
 def main() -> None:
     """Print the table."""
+    numbers = " | ".join(f"{a:.0f}" for a in ARGUMENTS)
+    print(
+        f"| function | float64, 2 | {numbers[4:]} | float32, 2 | {numbers[4:]} |\n|" + "---|" * (2 * len(ARGUMENTS) + 1)
+    )
     for name in NAMES:
         signs = (1,) if name in ("log", "log1p", "sqrt") else (1, -1)
         kernel = kernel_of(name)
         parts = [worst(kernel, a, dtype, signs) for dtype in (np.float64, np.float32) for a in ARGUMENTS]
         print(
-            f"| {name} | " + " | ".join("-" if x != x else f"{x:.1f}" if x < 10 else f"{x:.0e}" for x in parts) + " |",
+            f"| {name} | " + " | ".join(shown(x) for x in parts) + " |",
             flush=True,
         )
 
