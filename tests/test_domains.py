@@ -17,6 +17,7 @@ from symbptt.verification.gates import gate_biases, saturating_biases
 from symbptt.verification.oracle import Point
 from symbptt.verification.regimes import GIVEN, REGIMES, Size, size_given, sizes_of
 from symbptt.verification.requests import asked_of
+from symbptt.verification.rounding import measure
 from symbptt.verification.rounding.measure import rounding_of
 from symbptt.zoo import rnn
 
@@ -74,6 +75,16 @@ def test_every_draw_of_every_role_lies_in_its_domain(where: Any) -> None:
                 assert HOLD[where](arrays(point)[name]), (place, name)
                 seen.setdefault(name, set()).update(np.ravel(arrays(point)[name]).tolist())
     assert all(len(values) > (1 if where == "binary" else 3) for values in seen.values())
+
+
+def test_numbers_of_float32_lie_in_their_domain_too() -> None:
+    asked = asked_of(all_roles, None, None, dict.fromkeys(("x", "h", "p", "q", "b"), (1e-3, 2e-3)))
+    for regime in REGIMES:
+        point = regimes.point(all_roles, regime, Size(4, 2), 0, asked)
+        if point is not None:
+            for name, array in arrays(measure._single(point, asked)).items():
+                assert array.dtype == np.float32 and HOLD[1e-3, 2e-3](np.float64(array)), (regime, name)
+    assert np.float64(np.float32(2e-3)) > 2e-3
 
 
 def test_a_regime_that_ignores_a_domain_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,7 +224,7 @@ def test_document_prints_what_it_says(tmp_path: Any) -> None:
     text = (Path(sb.__file__).parents[1] / "docs" / "checking.md").read_text(encoding="utf-8")
     blocks_ = re.findall(r"```(python|text)\n(.*?)\n```", text, re.DOTALL)
     pairs = list(zip(blocks_[::2], blocks_[1::2], strict=True))
-    assert len(pairs) == 2
+    assert len(pairs) == 3
     for (_, source), (_, printed) in pairs:
         (tmp_path / "example.py").write_text(source + "\n", encoding="utf-8")
         out = subprocess.run(

@@ -107,6 +107,14 @@ def kept_in(domain: Any, moved: Any, array: Any) -> Any:
     return np.where(stays, moved, array)
 
 
+def in_single(domain: Any, array: Any) -> Any:
+    """Return numbers of float32 that lie between the ends of a domain, of which one may be no such number itself."""
+    if domain is None or isinstance(domain, str):
+        return array
+    up, down = np.nextafter(array, np.float32(np.inf)), np.nextafter(array, np.float32(-np.inf))
+    return np.where(np.float64(array) < domain[0], up, np.where(np.float64(array) > domain[1], down, array))
+
+
 def check_domain(a: Argument, where: Any) -> None:
     """Raises: ArgumentError for what is no domain, or none of this argument."""
     if not is_domain(where):

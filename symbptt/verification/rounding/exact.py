@@ -1,7 +1,7 @@
 """Numbers of 50 digits, and a tape of the operations on them by which their derivatives go back, one number at a time.
 
-A tape may round as floats do: with a unit of rounding each result that floats have not, and each slope, is off by one unit up or down, at
-random. The derivative of a function that is off so in every operation shows how far rounding may move it, whatever formulas a module has.
+A tape may round as floats do: with a unit of rounding each result that floats have not, each slope and each sum of cotangents is off by one unit
+up or down, at random. The derivative of a function that is off so in every operation shows how far rounding may move it, whatever formulas a module has.
 
 Source: Parker 1997, "Monte Carlo Arithmetic", section 3.
 """
@@ -79,7 +79,10 @@ class Tape:
                 for parent, slope in self.parents[node]:
                     # A slope of zero hands nothing on, also where the cotangent is infinite: a branch that is not taken.
                     if slope:
-                        found[parent] += bar * slope
+                        before, found[parent] = found[parent], found[parent] + bar * slope
+                        # What cancels in such a sum leaves the rounding of what was there before.
+                        if self.unit and before:
+                            found[parent] = self._off(found[parent], ONE)
         return found
 
 

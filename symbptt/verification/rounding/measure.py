@@ -11,7 +11,6 @@ that slope by one unit of it, so that an error of 10¹⁶ units is not explained
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -22,6 +21,7 @@ from symbptt.codegen.kernel import Kernel
 from symbptt.errors import one_line
 from symbptt.language.model import Model
 from symbptt.verification import oracle
+from symbptt.verification.domains import in_single
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.regimes import BORDERS, PADDED, REGIMES, Regime, Size, point
 from symbptt.verification.requests import NOTHING, Asked
@@ -90,24 +90,37 @@ def _sizes(regime: Regime, steps: int) -> list[Size]:
     return [Size(steps, 1), *(replace(size, steps=steps, batch=1) for size in others)]
 
 
-def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) -> Iterator[Line]:
+def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) -> list[Line]:
     drawn = point(kernel.target, regime, size, seed, asked)
     if drawn is None:
-        return
-    near = _in_type(drawn, np.float32)
+        return []
+    near = _single(drawn, asked)
+    # No generator: the 50 digits would go on while it waits.
     with np.errstate(all="ignore"), fifty_digits():
-        sent = (
-            {} if isinstance(kernel.target, Model) else oracle.cotangents(kernel.target, near, seed + 1000, size.last)
-        )
-        sent = _narrow(sent, np.float32)
         try:
+            target = kernel.target
+            sent = {} if isinstance(target, Model) else oracle.cotangents(target, near, seed + 1000, size.last)
+            sent = _narrow(sent, np.float32)
             sides = _sides(kernel, near, sent)
-        except Exception as error:  # a function of NumPy, or of the user's, that numbers of 50 digits have not
+            blocks = [_blocks(kernel, near, sent, sides, kind, seed) for kind in TYPES]
+        except (
+            Exception
+        ) as error:  # what numbers of 50 digits have not; of a module that fails in floats the other levels tell
             note = f"not measured: {type(error).__name__}: {one_line(error)[:120]}"
-            yield from (Line(regime.name, kind.name, size.label, note=note) for kind in TYPES)
-            return
-        for kind in TYPES:
-            yield Line(regime.name, kind.name, size.label, tuple(_blocks(kernel, near, sent, sides, kind, seed)))
+            return [Line(regime.name, kind.name, size.label, note=note) for kind in TYPES]
+    return [Line(regime.name, kind.name, size.label, found) for kind, found in zip(TYPES, blocks, strict=True)]
+
+
+def _single(drawn: Point, asked: Asked) -> Point:
+    """Return a point in float32, where no argument has left its domain by that."""
+    near = _in_type(drawn, np.float32)
+
+    def inside(arrays: Arrays) -> Arrays:
+        return {k: in_single(asked.domain.get(k), v) for k, v in arrays.items()}
+
+    groups = (near.params, near.inputs, near.state, near.targets)
+    params, inputs, state, targets = map(inside, groups)
+    return replace(near, params=params, inputs=inputs, state=state, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -134,8 +147,8 @@ def _gradients(kernel: Kernel, near: Point, sent: Arrays) -> dict[Group, Any]:
     return {(group, name): v for group, arrays in groups for name, v in arrays.items()}
 
 
-def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type, seed: int) -> Iterator[Block]:
-    """Yield the error of each block in a type."""
+def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type, seed: int) -> tuple[Block, ...]:
+    """Return the error of each block in a type."""
     floats = np.dtype(kind.name)
     given = _gradients(kernel, _in_type(near, floats), _narrow(sent, floats))
     tops = [_top(v) for v in sides.wanted.values()] + [_top(values_of(v)) for v in sent.values()]
@@ -159,7 +172,7 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
     found = found if all(block.passed for block in found) else judged(MORE)
     if not all(block.passed for block in found) and _leaves_range(kernel, near, kind):
         found = [block if block.passed else replace(block, note=ITS_RANGE) for block in found]
-    yield from found
+    return tuple(found)
 
 
 def _leaves_range(kernel: Kernel, near: Point, kind: Type) -> bool:

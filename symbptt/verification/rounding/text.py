@@ -29,6 +29,8 @@ def _as_array(value: Any, dtype: Any = None) -> Any:
 class Namespace:
     """NumPy for a module of 50 digits: what it makes of objects are such numbers."""
 
+    float64 = object
+    """The type in which a module of float32 sums: here it is that of all numbers."""
     array = staticmethod(_array)
     asarray = staticmethod(_as_array)
 
@@ -43,7 +45,7 @@ class Namespace:
         return exactly(np.empty(np.shape(array) if shape is None else shape, array.dtype if dtype is None else dtype))
 
     @staticmethod
-    def zeros(shape: Any, dtype: Any = float) -> Any:
+    def zeros(shape: Any, dtype: Any = object) -> Any:
         """Return an array of zeros."""
         return exactly(np.zeros(shape, dtype))
 
