@@ -221,7 +221,7 @@ def test_long_inputs_are_cut_and_that_is_said() -> None:
     asked = asked_of(rnn, {"x": np.zeros((5000, 2, 2))}, None, None)
     assert size_given(asked) == Size(2048, 2)
     assert regimes.point(rnn, GIVEN, Size(2048, 2), 0, asked).inputs["x"].shape == (2048, 2, 2)
-    assert "2048 steps of 2 samples" in regimes.settings_of(rnn, asked)[0]
+    assert "the first 2048 steps of 2 samples" in regimes.settings_of(rnn, asked)[0]
 
 
 # What needs a domain.

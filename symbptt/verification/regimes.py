@@ -202,11 +202,10 @@ def settings_of(cell: Cell | Model, asked: Asked) -> tuple[str, ...]:
     found = [f"domains: {', '.join(f'{k} {shown(v)}' for k, v in asked.domain.items())}"] * bool(asked.domain)
     whole = size_given(asked)
     if whole is not None:
-        names = ", ".join(asked.inputs)
-        found.append(
-            f"given: {names}; {counted(whole.steps, 'step')} of {counted(whole.batch, 'sample')} as they are in the regime given, "
-            "in the others as many as a size has"
-        )
+        first = "the first " * (whole.steps < len(next(iter(asked.inputs.values()))))
+        size = f"{first}{counted(whole.steps, 'step')} of {counted(whole.batch, 'sample')}"
+        rest = "in the others as many as a size has"
+        found.append(f"given: {', '.join(asked.inputs)}; {size} as they are in the regime given, {rest}")
     found += [f"given: {', '.join(asked.params)}, as they are in all regimes"] * bool(asked.params)
     shut = gates_to_move(cell, asked)
     numbers = " and ".join(f"{size.gates:g}" for size in GATES)

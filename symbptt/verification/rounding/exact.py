@@ -1,7 +1,8 @@
 """Numbers of 50 digits, and a tape of the operations on them by which their derivatives go back, one number at a time.
 
-A tape may round as floats do: with a unit of rounding each result that floats have not, each slope and each sum of cotangents is off by one unit
-up or down, at random. The derivative of a function that is off so in every operation shows how far rounding may move it, whatever formulas a module has.
+A tape may round as floats do: with a unit of rounding each result that floats have not, each slope and each sum of cotangents is off by
+one unit up or down, at random. The derivative of a function that is off so in every operation shows how far rounding may move it,
+whatever formulas a module has.
 
 Source: Parker 1997, "Monte Carlo Arithmetic", section 3.
 """
