@@ -151,16 +151,6 @@ def logarithmic(x: Input["n"], keep: Input["n"], h: State["n"], p: Param["n"]):
 """
 
 
-def test_verify_draws_arguments_from_their_domains(capsys, tmp_path):
-    file = tmp_path / "positive.py"
-    file.write_text(POSITIVE)
-    target = f"{file}:logarithmic"
-    run(["verify", target])
-    assert "the user's function is not finite here" in capsys.readouterr().out
-    assert run(["verify", target, "--domain", "x=0, 1", "--domain", "keep=binary", "--domain=p=positive"]) == 0
-    assert "not finite" not in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(("text", "message"), [
     ("x", "no domain in 'x'"), ("=0,1", "no domain in '=0,1'"), ("x=", "no domain in 'x='"),
     ("z=0,1", "draws no 'z'"), ("x=1,0", "lowest first"), ("x=0,b", "lowest first"),

@@ -334,15 +334,19 @@ def test_units_of_the_table_of_digits() -> None:
     assert Exact(Decimal(1)) == 1
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "lru", "antisymmetric"])
+FAR = (*(pytest.param(name, marks=pytest.mark.long) for name in ("rnn", "lstm")),
+       *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("gru", "lru", "antisymmetric")))  # fmt: skip
+CELLS = [name for name in zoo.__all__ if isinstance(getattr(zoo, name), sb.Cell)]
+MARKS = (pytest.mark.long, pytest.mark.exhaustive, pytest.mark.exhaustive, pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize("name", FAR)
 def test_up_to_200_steps_in_every_regime(name: str) -> None:
     found = rounding_of(sb.compile(getattr(zoo, name)), steps=200)
     assert not found.wrong, "\n".join(str(line) for line in found.lines if line.wrong)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in zoo.__all__ if isinstance(getattr(zoo, name), sb.Cell)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[i % 4]) for i, name in enumerate(CELLS)])
 def test_cells_of_the_zoo_in_every_regime(name: str) -> None:
     found = rounding_of(sb.compile(getattr(zoo, name)), seed=1)
     assert not found.wrong, "\n".join(str(line) for line in found.lines if line.wrong)

@@ -381,23 +381,6 @@ def gated(x: Input["n"], keep: Input["n"], h: State["n"], p: Param["n"], w: Para
     return keep * h * np.log(p) + np.sqrt(x * (1 - x)) * w
 
 
-DOMAIN = {"x": (0, 1), "keep": "binary", "p": "positive"}
-
-
-def test_domain_says_where_arguments_lie() -> None:
-    for regime in REGIMES:
-        for size in sizes_of(regime):
-            point = draw(gated, regime, size, 0, verification.asked_of(gated, None, None, DOMAIN))
-            if point is None:  # no gate has a bias
-                assert size.gates is not None
-                continue
-            assert {*np.unique(point.inputs["keep"])} <= {0.0, 1.0}
-            assert np.all((point.inputs["x"] >= 0) & (point.inputs["x"] <= 1)) and np.all(point.params["p"] > 0)
-    report = sb.verify(gated, domain=DOMAIN)
-    assert report.passed, str(report)
-    assert "log" not in str(report)
-
-
 def test_values_that_are_given_are_those_at_which_it_is_checked() -> None:
     x, p = np.full((2, 1, 4), 0.25), np.full(4, 2.0)
     asked = verification.asked_of(gated, {"x": x}, {"p": p}, {"keep": "binary"})
