@@ -214,11 +214,20 @@ def _piecewise(parts: list[sp.Expr]) -> sp.Expr:
     return result
 
 
+def _step_up(x: sp.Expr, at_zero: sp.Expr) -> sp.Expr:
+    """Return Heaviside's function with the value at zero that it is given; without one it is zero there, as a unit that has not
+    passed its threshold."""
+    if at_zero == 1:
+        return ops.where(ops.greater_equal(x, 0), 1, 0)
+    below = sp.S.Zero if at_zero in (0, sp.Rational(1, 2)) else ops.where(ops.equal(x, 0), at_zero, 0)
+    return ops.where(ops.greater(x, 0), 1, below)
+
+
 _OURS: dict[Any, Callable[[list[sp.Expr]], sp.Expr]] = {
     sp.Max: _fold(ops.maximum), sp.Min: _fold(ops.minimum), sp.And: _fold(ops.logical_and),
     sp.Or: _fold(ops.logical_or), sp.Not: lambda a: ops.logical_not(*a), sp.Abs: lambda a: ops.absolute(*a),
     sp.sign: lambda a: ops.sign(*a), sp.floor: lambda a: ops.floor(*a),
-    sp.Heaviside: lambda a: ops.where(ops.greater(a[0], 0), 1, 0),
+    sp.Heaviside: lambda a: _step_up(*a),
     sp.StrictGreaterThan: lambda a: ops.greater(*a), sp.GreaterThan: lambda a: ops.greater_equal(*a),
     sp.StrictLessThan: lambda a: ops.less(*a), sp.LessThan: lambda a: ops.less_equal(*a),
     sp.Equality: lambda a: ops.equal(*a), sp.Unequality: lambda a: ops.not_equal(*a),
