@@ -12,10 +12,27 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from symbptt.equations.algebra.expressions import Call, Expr, Matmul, Over, OverFamily, Sum, SumOver, Times, Total
+from symbptt.equations.algebra.expressions import (
+    Blocks,
+    Call,
+    Diagonal,
+    Entries,
+    Expr,
+    Matmul,
+    Over,
+    OverFamily,
+    Power,
+    Slice,
+    Sum,
+    SumOver,
+    Times,
+    Total,
+    Transposed,
+)
 from symbptt.equations.notation.measure import width
 from symbptt.equations.notation.signs import Notation
 from symbptt.equations.notation.writing import (
+    ATOM,
     MATRIX,
     POWER,
     PRODUCT,
@@ -290,11 +307,48 @@ def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
             return _between(head, pieces(e.inner, n, room - width(head), PRODUCT), "")
         case Over():
             return _joined(["", " / "], (pieces(e.above, n, room, PRODUCT), pieces(e.below, n, room, POWER)))
-        case Call(args=(arg,)):
-            head, _, tail = n.call(e.name, [_HERE]).partition(_HERE)
-            inner = pieces(arg, n, room - width(head))
-            return _between(head.replace("(", r"\bigl("), inner, tail.replace(")", r"\bigr)"))
+        case Call():
+            return _around(n.call(e.name, [_HERE] * len(e.args)), e.args, n, room)
+        case Diagonal():
+            return _around(n.call("diag", [_HERE]), [e.inner], n, room)
+        case Blocks():
+            return _around((n.join if e.axis == 0 else n.beside)([_HERE] * len(e.blocks)), e.blocks, n, room)
+        case Transposed():
+            return _around(n.transpose(_HERE), [e.inner], n, room, ATOM)
+        case Power():
+            return _around(n.power(_HERE, at(e.exponent, n, POWER)), [e.base], n, room, ATOM)
+        case Slice():
+            return _around(write(e, n).replace(at(e.inner, n, ATOM), _HERE, 1), [e.inner], n, room, ATOM)
+        case Entries():
+            return _around(write(e, n).replace(write(e.inner, n), _HERE, 1), [e.inner], n, room)
     return []
+
+
+def _around(text: str, parts: Sequence[Expr], n: Notation, room: float, least: int = SUM) -> list[Piece]:
+    """Return pieces of expressions with what stands around and between the places for them in a text. Brackets over several
+    rows have one size; a comma or a semicolon ends its row, a relation begins one."""
+    head, *between, tail = text.split(_HERE)
+    found: list[Piece] = []
+    for joint, part in zip(["", *between], parts, strict=True):
+        first, *rest = pieces(part, n, room - width(head), least)
+        is_end = joint[:1] in (",", ";")
+        found = (
+            [*_between("", found, joint.rstrip()), replace(first, sign=" ")]
+            if is_end
+            else [*found, replace(first, sign=joint)]
+        )
+        found += rest
+    return _between(_of_one_size(head), found, _of_one_size(tail))
+
+
+def _of_one_size(text: str) -> str:
+    """Return a text with its brackets of one size: \\left and \\right cannot span rows of an align, \\bigl and \\bigr can."""
+    for bracket, size in (("(", "bigl"), ("[", "bigl"), (")", "bigr"), ("]", "bigr")):
+        text = text.replace({"bigl": r"\left", "bigr": r"\right"}[size] + bracket, bracket)
+    if not text.rstrip().endswith(("(", "[")) and not text.startswith((")", "]")):
+        return text
+    opens = text.rstrip().endswith(("(", "["))
+    return f"{text[:-1]}\\bigl{text[-1]}" if opens else f"\\bigr{text}"
 
 
 def _joined(signs: Sequence[str], parts: Iterable[list[Piece]]) -> list[Piece]:
