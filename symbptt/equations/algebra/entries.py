@@ -33,6 +33,7 @@ from symbptt.equations.algebra.expressions import (
     plus,
     times,
 )  # fmt: skip
+from symbptt.equations.algebra.numbers import fingerprint
 from symbptt.equations.algebra.trees import with_conditions
 from symbptt.equations.algebra.wholes import by_entries
 from symbptt.ir.graph import Graph
@@ -42,8 +43,19 @@ from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, tree_of
 from symbptt.ir.shape import Shape, Size, names_in
 from symbptt.ir.shape import size as sized
 
+MOST = 1_000
+"""Numbers of a constant array that are shown whole."""
+FIRST = 4
+"""Numbers that are shown of a longer one."""
 LETTERS = "ijklpqruvwabcdefghmnosxyz"
 """Names of indices, in the order in which they are taken."""
+
+
+def array_of(values: Sequence[float], shape: Shape, most: int = MOST) -> Array:
+    """Return an array of numbers, row by row; of more than `most` the first few, and what tells them from others."""
+    if len(values) <= most:
+        return Array(tuple(map(number, values)), shape)
+    return Array(tuple(map(number, values[:FIRST])), shape, fingerprint(values))
 
 
 def entries(g: Graph, labels: Mapping[int, Label], id: int) -> Expr:
@@ -116,7 +128,7 @@ class EntryMaker:
     def _number(self, node: Node, at: Sequence[Expr]) -> Expr:
         if not node.shape:
             return number(node.attrs.value)
-        return Entry(Array(tuple(map(number, node.attrs.value)), node.shape), tuple(at))
+        return Entry(array_of(node.attrs.value, node.shape), tuple(at))
 
     def _map(self, node: Node, at: Sequence[Expr]) -> Expr:
         args = [self.value(arg, _aligned(self.graph.shape(arg), at)) for arg in node.args]

@@ -319,11 +319,11 @@ class Unit(Expr):
 
 @expression
 class Array(Expr):
-    """Numbers of the user's, row by row; with `most`, only so many of them are shown."""
+    """Numbers of the user's, row by row; where only the first of them are shown, `rest` tells all from others."""
 
     values: tuple[Expr, ...]
     of: Shape
-    cut: bool = False
+    rest: str = ""
 
     @property
     def shape(self) -> Shape:
@@ -571,7 +571,7 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
 OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Symbol: lambda e: (e.label.time, e.label.adjoint, e.of), Number: lambda e: (e.value,), Count: lambda e: (e.size_of,),
     Word: lambda e: (e.text,), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple([sign for sign, _ in e.terms]),
-    Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of),
+    Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of, e.rest),
     Call: lambda e: (e.name, e.of), Slice: lambda e: (e.spans, e.of), Rows: lambda e: (e.axis, e.of),
     Blocks: lambda e: (e.axis, e.of), SumOver: lambda e: (e.indices, e.kind), Entries: lambda e: (e.indices, e.of),
     Raised: lambda e: (e.sign,), OverWindows: lambda e: (e.letter, e.k, e.start),

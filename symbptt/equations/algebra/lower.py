@@ -15,11 +15,10 @@ from functools import cache
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra import expressions as algebra
-from symbptt.equations.algebra.entries import EntryMaker, count, entries
+from symbptt.equations.algebra.entries import EntryMaker, array_of, count, entries
 from symbptt.equations.algebra.expressions import (
     EYE,
     ONE,
-    Array,
     Blocks,
     Count,
     Diagonal,
@@ -52,8 +51,6 @@ from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices
 from symbptt.ir.shape import Shape, Size, broadcast
 from symbptt.ir.shape import size as sized
 
-MOST = 1_000
-"""Numbers of a constant array that are shown; of a longer one, so many."""
 LIES = ("number", "column", "row", "whole")
 """The layouts of a part of a formula in a matrix: one number, repeated beside itself, under itself, or not repeated."""
 
@@ -289,11 +286,8 @@ def _leaf(w: Lowering, node: Node) -> Expr:
 
 
 def _number(w: Lowering, node: Node) -> Expr:
-    """Return a number; an array of them, row by row, whole where it is small."""
-    if not node.shape:
-        return number(node.attrs.value)
-    values = node.attrs.value
-    return Array(tuple(map(number, values[:MOST])), node.shape, len(values) > MOST)
+    """Return a number, or an array of them."""
+    return array_of(node.attrs.value, node.shape) if node.shape else number(node.attrs.value)
 
 
 def _contract(w: Lowering, node: Node) -> Expr:
@@ -472,7 +466,8 @@ def _gather(w: Lowering, node: Node) -> Expr:
 
 
 def _cumulate(w: Lowering, node: Node) -> Expr:
-    return algebra.Call("reverse_cumsum" if node.attrs.reverse else "cumsum", (w.value(node.args[0]),))
+    name = "reverse_cumsum" if node.attrs.reverse else "cumsum"
+    return algebra.Call(name, (w.value(node.args[0]),), normal(node.shape))
 
 
 def _whole(w: Lowering, node: Node) -> Expr:

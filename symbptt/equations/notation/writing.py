@@ -252,8 +252,8 @@ def _unit(e: Unit, n: Notation) -> Written:
 
 
 def _array(e: Array, n: Notation) -> Written:
-    texts = [write(value, n) for value in e.values] + [n.ellipsis] * e.cut
-    if len(e.of) == 2:
+    texts = [write(value, n) for value in e.values] + [n.ellipsis] * bool(e.rest)
+    if len(e.of) == 2 and not e.rest:
         width = int(e.of[1])
         return n.join([n.listed.join(texts[i : i + width]) for i in range(0, len(texts), width)]), ATOM
     return n.join(texts), ATOM
@@ -265,6 +265,8 @@ def _call(e: Call, n: Notation) -> Written:
         return n.mat(f"{write(rows, n)}{n.by}{write(columns, n)}", write(inner, n)), ATOM
     if e.name == "delta":
         return n.entry(n.symbol(Label("δ", None)), subscript(e.args, n)), ATOM
+    if e.name == "floor_divide":
+        return n.call("floor", [write(Over(*e.args), n)]), ATOM
     if e.name == "sqrt":
         return n.root(write(e.args[0], n), isinstance(e.args[0], Symbol | Number | Count | Word)), POWER
     return n.call(e.name, [write(arg, n) for arg in e.args]), ATOM

@@ -18,7 +18,7 @@ from symbptt.equations.notation.signs import TEXT, Notation, columns, latex_of, 
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
-from symbptt.equations.page.legend import mean_of, needed
+from symbptt.equations.page.legend import legend, mean_of, needed
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
 from symbptt.equations.page.masks import PLAIN, Setting, as_set, letters
 from symbptt.equations.page.masks import Names as Letters
@@ -170,15 +170,16 @@ class Equations:
         Raises: ArgumentError for another style.
         """
         pen = _pen(self.names, ascii)
-        return self._listing(pen.notation, style, pen.words, self.names.renamed(ascii))
+        return self._listing(pen.notation, self.page(style), pen.words, self.names.renamed(ascii))
 
     def as_spelt(self, style: str = "loop") -> str:
-        """Return the equations with names as the user spelt them, as the comments of a module have them; `style` as of `text`."""
-        return self._listing(TEXT, style, str)
+        """Return the equations with names as the user spelt them, as the comments of a module have them, which tells of its
+        arguments elsewhere; `style` as of `text`."""
+        page = self._listed if style == "loop" else self._textbook
+        return self._listing(TEXT, self._whole(page), str)
 
-    def _listing(self, n: Notation, style: str, shown: Callable[[str], str],
+    def _listing(self, n: Notation, page: Page, shown: Callable[[str], str],
                  renamed: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
-        page = self.page(style)
         parts = ["\n".join(_block(section, n, shown)) for section in page.sections]
         notes = [f"  {shown(noted(note, n))}" for note in page.legend]
         notes += ["  " + "; ".join(f"{x} is the cell's {own}" for x, own in renamed.items())] * bool(renamed)
@@ -192,7 +193,10 @@ class Equations:
         """
         if style not in STYLES:
             raise ArgumentError(f"style is one of {', '.join(map(repr, STYLES))}, got {style!r}")
-        page = self._textbook if style == "textbook" else self._loop
+        return self._whole(self._textbook if style == "textbook" else self._loop)
+
+    def _whole(self, page: Page) -> Page:
+        """Return a page with what its setting changes, and with its functions."""
         if not self.setting.is_plain:
             page = as_set(page, self.setting, self.recursion, self.loss)
         sections = (*page.sections, self._functions(page.sections))
@@ -216,9 +220,17 @@ class Equations:
         return letters(self._textbook, self.setting, recursions)
 
     @property
-    def _loop(self) -> Page:
+    def _listed(self) -> Page:
+        """The lines as the code works through them, for where the arguments are told of elsewhere."""
         steps = [self.recursion.step, *([] if self.loss is None else [self.loss.recursion.step])]
         return Page(tuple(self._sections()), (*needed(steps), *mean_of(self.loss)))
+
+    @property
+    def _loop(self) -> Page:
+        sections = self._sections()
+        return Page(
+            tuple(sections), legend(self._lines, None if self.head is None else self.head.loss_lines(), sections)
+        )
 
     @cached_property
     def _textbook(self) -> Page:

@@ -11,6 +11,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.autodiff.labels import TIMES, Label, without_time
+from symbptt.equations.algebra.entries import array_of
 from symbptt.equations.algebra.expressions import (
     Along,
     Array,
@@ -30,12 +31,11 @@ from symbptt.equations.algebra.expressions import (
     Times,
     Unit,
     Word,
-    number,
 )  # fmt: skip
 from symbptt.equations.algebra.traversal import every, mapped_where
 from symbptt.equations.algebra.wholes import ALONG
 from symbptt.equations.notation.signs import Notation
-from symbptt.equations.notation.writing import condition
+from symbptt.equations.notation.writing import condition, write
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Section, with_right
 from symbptt.ir.naming import free_letters
 from symbptt.ir.needs import strongest
@@ -102,7 +102,7 @@ def signs(x: Letters) -> dict[str, Note]:
 EXPLAINED = frozenset(signs(letters(())))
 """The functions that a legend defines."""
 FEW = 16
-"""Numbers of a constant that the legend shows."""
+"""Numbers of a constant that the legend shows whole."""
 
 
 TOLD: tuple[type[Expr], ...] = (Call, Diagonal, Unit, Entry, Entries, SumOver, Index, Slice, OverFamily, Along)
@@ -198,8 +198,18 @@ def _signs(found: list[Expr], own: Callable[[], Letters]) -> Iterable[Note]:
         a, b = sp.Symbol(own().a.text), sp.Symbol(own().b.text)
         part = Slice(own().v, (Span(a, sized(b - a), 1, sp.Symbol("n")),), (sized(b - a),))
         yield ("indices begin at 0; ", part, " is from ", own().a, " up to, and without, ", own().b)
+        steps = {span.step for x in found if isinstance(x, Slice) for span in x.spans}
+        if steps - {1, -1}:
+            words = (", from its end backwards where ", own().k, " is negative") if min(steps) < 0 else ()
+            yield (partial(_in_steps, own(), own().k), ": each ", own().k, "-th entry of ", own().v, *words)
+        elif -1 in steps:
+            yield (partial(_in_steps, own(), Word("-1")), ": the entries of ", own().v, " from the last to the first")
     elif any(isinstance(x, WITH_INDICES) for x in found):
         yield ("indices begin at 0",)
+
+
+def _in_steps(x: Letters, step: Word, n: Notation) -> str:
+    return n.index(write(x.v, n), [n.word(":") + n.word(":") + write(step, n)])
 
 
 def _families(lines: list[Line], found: list[Expr]) -> Iterable[Note]:
@@ -219,21 +229,15 @@ def _members(letter: str, values: tuple[str, ...], n: Notation) -> str:
 
 
 def _given(lines: Lines, loss: LossLines | None) -> Iterable[Note]:
-    """Yield the values of constants, where they are few numbers, and from where to where indices run."""
+    """Yield the values of constants, whole where they are few numbers, and from where to where indices run."""
     for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
         for a in recursion.step.arguments:
-            if a.role == "const" and a.default is not None and np.size(a.default) <= FEW:
-                yield _constant(Symbol(Label(a.name, None), a.shape), _array(np.asarray(a.default)))
+            symbol = Symbol(Label(a.name, None), a.shape)
+            if a.role == "const" and a.default is not None:
+                value = np.asarray(a.default)
+                yield _constant(symbol, array_of(value.reshape(-1).tolist(), value.shape, FEW))
             elif a.limit is not None:
-                yield (
-                    Symbol(Label(a.name, None), a.shape),
-                    ": whole numbers from 0 up to, and without, ",
-                    Count(a.limit),
-                )
-
-
-def _array(value: Any) -> Array:
-    return Array(tuple(map(number, value.reshape(-1).tolist())), value.shape)
+                yield (symbol, ": whole numbers from 0 up to, and without, ", Count(a.limit))
 
 
 def _of_parts(found: list[Expr], own: Callable[[], Letters]) -> Iterable[Note]:
@@ -275,7 +279,7 @@ def named_constants(sections: Sequence[Section], names: Iterable[str]) -> tuple[
     free, known = iter(names), dict[Expr, Symbol]()
 
     def named(e: Array) -> Expr:
-        if len(e.values) <= SMALL and len(e.of) < 2:
+        if len(e.values) <= SMALL and len(e.of) < 2 and not e.rest:
             return e
         if e not in known:
             known[e] = Symbol(Label(next(free), None), e.shape)
@@ -292,6 +296,15 @@ def _constant(symbol: Symbol, array: Array) -> Note:
     if not array.of:
         return (symbol, " = ", array.values[0])
     flat = len(array.of) > 2
-    shown = replace(array, of=(len(array.values),)) if flat else array
+    shown = replace(array, of=(len(array.values),)) if flat or array.rest else array
+    if array.rest:
+        return (
+            symbol,
+            " = ",
+            shown,
+            ", shape ",
+            *_shape(array.of),
+            f", row by row; SHA-256 of them as 64-bit floats: {array.rest}…",
+        )
     behind: Note = (", shape ", *_shape(array.of), ", row by row") if flat else ()
     return (symbol, " = ", shown, *behind)
