@@ -98,7 +98,7 @@ def test_sums_over_steps_side_by_side_are_one() -> None:
 
 def test_numbers_above_and_below_cancel_also_behind_other_factors() -> None:
     model = sb.model(coupled, halved, at="every", reduction="mean")
-    assert lines_of(model)["de_t"] == "dloss_t e_t"
+    assert lines_of(model)["de_t"] == "e_t / N"
     assert_model_read(model, sizes_of(model))
 
 

@@ -417,7 +417,7 @@ def test_what_a_loss_leaves_out_and_functions_of_parts_are_defined(at: str, redu
     assert_model_read(model, sizes_of(model))
 
 
-@pytest.mark.parametrize("word", ["f_rows(A)", "f_columns(A)", "lse(a)", "is_max(a)", "norm(w)", "N: ", "dL/dc_t = 0"])
+@pytest.mark.parametrize("word", ["f_rows(A)", "f_columns(A)", "lse(a)", "is_max(a)", "norm(z)", "N: ", "dL/dc_t = 0"])
 def test_missing_definition_is_caught(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, page = sb.model(by_parts, of_output_rows, reduction="mean"), Equations.page
 

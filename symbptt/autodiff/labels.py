@@ -132,7 +132,8 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
     letter = _free_letter({label.name for label in found.values()})
     if len(arguments) == 1:
         return dict.fromkeys(arguments, letter)
-    return {arg: f"{letter}_{owner}" if owner else letter for arg, owner in arguments.items()}
+    shown = {owner: without_time(owner, "state" if owner in r.carry else "value") for owner in arguments.values()}
+    return {arg: f"{letter}_{shown[owner]}" if owner else letter for arg, owner in sorted(arguments.items())}
 
 
 def _free_letter(names: Collection[str]) -> str:

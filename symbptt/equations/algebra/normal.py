@@ -34,12 +34,16 @@ from symbptt.equations.algebra.expressions import (
     Ones,
     Over,
     Power,
+    Rows,
+    Slice,
+    Span,
     Sum,
     SumOver,
     Symbol,
     Times,
     Total,
     Transposed,
+    Unit,
     is_one,
     is_zero,
     keep,
@@ -50,6 +54,7 @@ from symbptt.equations.algebra.expressions import (
 )  # fmt: skip
 from symbptt.equations.algebra.numbers import product
 from symbptt.equations.algebra.traversal import every, has, with_parts
+from symbptt.ir.shape import size as sized
 
 HALF = sp.Rational(1, 2)
 OPPOSITE = {
@@ -85,9 +90,11 @@ def _rule(e: Expr) -> Expr:
 
 
 def signed(e: Expr) -> tuple[int, Expr]:
-    """Return the sign of an expression and the expression without it."""
+    """Return the sign of an expression and the expression without it: that of -a - b is minus, and it is a + b without."""
     if isinstance(e, Sum) and len(e.terms) == 1:
         return e.terms[0]
+    if isinstance(e, Sum) and e.terms[0][0] < 0 and all(sign < 0 for sign, _ in e.terms):
+        return -1, Sum(tuple((1, term) for _, term in e.terms))
     return 1, e
 
 
@@ -97,11 +104,11 @@ def with_sign(sign: int, e: Expr) -> Expr:
 
 
 def _without_signs(parts: Iterable[Expr]) -> tuple[int, list[Expr]]:
-    sign, found = 1, [*parts]
-    for i, part in enumerate(found):
-        if isinstance(part, Sum) and len(part.terms) == 1:
-            own, found[i] = part.terms[0]
-            sign *= own
+    sign, found = 1, []
+    for part in parts:
+        own, rest = signed(part)
+        sign *= own
+        found.append(rest)
     return sign, found
 
 
@@ -134,9 +141,15 @@ def _times(e: Times) -> Expr:
 
 
 def _turned_round(product: Times, sign: int) -> tuple[Expr, int]:
-    """Return a product whose minus goes into a difference, if it has one: -a (b - c) is a (c - b)."""
+    """Return a product whose minus goes into a difference, if it has one: -a (b - c) is a (c - b).
+
+    Not into 1 - z: readers know the slope σ (1 - σ) and the gate 1 - z by their form.
+    """
     for i, factor in enumerate(product.factors):
-        if isinstance(factor, Sum) and len(factor.terms) == 2 and factor.terms[0][0] > 0 > factor.terms[1][0]:
+        is_difference = (
+            isinstance(factor, Sum) and len(factor.terms) == 2 and factor.terms[0][0] > 0 > factor.terms[1][0]
+        )
+        if isinstance(factor, Sum) and is_difference and not isinstance(factor.terms[0][1], Number):
             turned_round = Sum(((1, factor.terms[1][1]), (-1, factor.terms[0][1])))
             return times([*product.factors[:i], turned_round, *product.factors[i + 1 :]]), -sign
     return product, sign
@@ -163,6 +176,11 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
         # [x ≠ 0] x = x.
         if _is_idle(factor, factors):
             continue
+        # 1_n ⊙ x = x.
+        if isinstance(factor, Ones) and any(
+            other.shape == factor.shape and not isinstance(other, Ones) for other in factors
+        ):
+            continue
         if isinstance(factor, Number):
             numbers.append(factor.value)
         else:
@@ -170,7 +188,8 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
                 continue  # a condition that holds twice
             (counts if isinstance(factor, Count) else arrays if factor.shape else others).append(factor)
     rest = _as_powers([*counts, *others, *arrays])
-    return [*(Number(x) for x in product(numbers) if x != 1), *rest] or [ONE]
+    own = [found for x in product(numbers) if not is_one(found := Number(x))]
+    return [*own, *rest] or [ONE]
 
 
 def _as_powers(factors: list[Expr]) -> list[Expr]:
@@ -192,6 +211,7 @@ def _as_powers(factors: list[Expr]) -> list[Expr]:
 
 def _over(e: Over) -> Expr:
     """Move the sign before the quotient, and join a quotient in the numerator with the denominator."""
+    e = _rows_divided(e)
     (sign, above), (other, below) = signed(e.above), signed(e.below)
     # (a / b) / c = a / (b c).
     if isinstance(above, Over):
@@ -201,6 +221,22 @@ def _over(e: Over) -> Expr:
     if is_one(below):
         return with_sign(sign * other, above)
     return with_sign(sign * other, Over(above, below))
+
+
+def _rows_divided(e: Over) -> Over:
+    """Return diag(v) A / (u 1ᵀ), rows that are multiplied and divided by numbers, as diag(v / u) A above one."""
+    above, below = e.above, e.below
+    if not (isinstance(above, Matmul) and isinstance(above.factors[0], Diagonal) and isinstance(below, Matmul)):
+        return e
+    column, *row = below.factors
+    is_column = (
+        len(column.shape) == 1 and len(row) == 1 and isinstance(row[0], Transposed) and isinstance(row[0].inner, Ones)
+    )
+    if not is_column:
+        return e
+    first, *rest = above.factors
+    assert isinstance(first, Diagonal)
+    return Over(matmul([Diagonal(_over(Over(first.inner, column))), *rest]), ONE)
 
 
 def _cancelled(above: Expr, below: Expr) -> tuple[Expr, Expr]:
@@ -228,7 +264,7 @@ def _power(e: Power) -> Expr:
     if (
         isinstance(base, Call)
         and base.name == "sqrt"
-        and isinstance(base.args[0], Symbol)
+        and isinstance(base.args[0], Symbol | Count)
         and e.exponent == Number(sp.S(2))
     ):
         # (√u)² = u where the root exists.
@@ -254,11 +290,38 @@ def _matmul(e: Matmul) -> Expr:
             own, rest = _numbers_apart(factor)
             numbers += own
             kept.append(rest)
-    kept = _quadratic_form(kept)
+    kept = _as_number(_quadratic_form(_without_diagonals(kept)))
     if not numbers and not below:
         return with_sign(sign, e if e.factors == tuple(kept) else matmul(kept))
     whole = Times((*numbers, *([matmul(kept)] if kept else []), *(Over(ONE, b) for b in below)))
     return with_sign(sign, _times(whole))
+
+
+def _without_diagonals(factors: list[Expr]) -> list[Expr]:
+    """Return a product of matrices without diag(v) 1, which is v, and 1ᵀ diag(v), which is vᵀ."""
+    found: list[Expr] = []
+    for factor in factors:
+        before = found[-1] if found else None
+        if isinstance(before, Diagonal) and isinstance(factor, Ones):
+            found[-1] = before.inner
+        elif isinstance(before, Transposed) and isinstance(before.inner, Ones) and isinstance(factor, Diagonal):
+            found[-1] = turned(factor.inner)
+        else:
+            found.append(factor)
+    return found
+
+
+def _as_number(factors: list[Expr]) -> list[Expr]:
+    """Return (a - b)ᵀ (a - b) as ‖a - b‖², of a name aᵀ a is as short; and vᵀ e_i as the entry of v that it is."""
+    if len(factors) != 2:
+        return factors
+    row, column = factors
+    # vᵀ e_i = v_i.
+    if isinstance(row, Transposed) and isinstance(column, Unit) and len(row.inner.shape) == 1:
+        return [Rows(row.inner, column.row, 0, ())]
+    if not isinstance(column, Sum) or len(column.shape) != 1 or turned(column) != row:
+        return factors
+    return [Power(Call("norm", (column,), ()), Number(sp.S(2)))]
 
 
 def _transposed(e: Transposed) -> Expr:
@@ -350,6 +413,10 @@ def _total(e: Total) -> Expr:
     if isinstance(inner, Times) and isinstance(inner.factors[0], Number):
         number, *rest = inner.factors
         return with_sign(sign, times([number, Total(times(rest), e.at)]))
+    if isinstance(inner, Over):
+        before, above = _number_before(inner.above)
+        if before is not None and above != ONE:
+            return with_sign(sign, times([before, Total(Over(above, inner.below), e.at)]))
     return with_sign(sign, e if inner is e.inner else Total(inner, e.at))
 
 
@@ -421,9 +488,47 @@ def _sum(e: Sum) -> Expr:
     terms = _with_ones(terms) if has(e, Ones) else terms
     first = next((i for i, (sign, _) in enumerate(terms) if sign > 0), 0)
     found = plus([terms[first], *terms[:first], *terms[first + 1 :]]) if terms else ZERO
+    content, less = _content(found)
+    if content is not None:
+        return _times(Times((content, less)))
     # A positive term leads, so that a line does not begin with a minus if it can be avoided.
     is_whole = found != e and found.shape == e.shape  # of an array that cancels, its shape would be lost
     return found if is_whole else e
+
+
+def _content(e: Expr) -> tuple[Number | None, Expr]:
+    """Return the number before all terms of a sum, or the greatest whole one in theirs, and the sum without it: 2 a - 2 b is
+    2 (a - b).
+
+    SymPy has no 2 (a - b) of two numbers or names: it multiplies them out.
+    """
+    if not isinstance(e, Sum) or len(e.terms) < 2:
+        return None, e
+    parts = [_number_before(term) for _, term in e.terms]
+    first = parts[0][0]
+    if first is None or any(number is None for number, _ in parts):
+        return None, e
+    if all(number == first for number, _ in parts):
+        return first, Sum(tuple((sign, rest) for (sign, _), (_, rest) in zip(e.terms, parts, strict=True)))
+    whole = gcd(*(_coefficient(term)[0] for _, term in e.terms))
+    if whole < 2:
+        return None, e
+    less = [(sign, *_coefficient(term)) for sign, term in e.terms]
+    rest = [(sign, rest if size == whole else _without_factor(size // whole, rest)) for sign, size, rest in less]
+    return Number(sp.Integer(whole)), Sum(tuple(rest))
+
+
+def _number_before(term: Expr) -> tuple[Number | None, Expr]:
+    """Return the number before a product, and the product without it; a number alone is one times itself."""
+    if isinstance(term, Number):
+        return term, ONE
+    if isinstance(term, Times) and isinstance(term.factors[0], Number):
+        return term.factors[0], times(term.factors[1:])
+    return None, term
+
+
+def _without_factor(size: int, rest: Expr) -> Expr:
+    return Number(sp.Integer(size)) if rest == ONE else _scaled(size, rest)
 
 
 def _with_ones(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
@@ -506,8 +611,8 @@ def _of_outer_product(e: Call) -> Expr:
     return with_sign(sign, Call(e.name, tuple(parts), e.of))
 
 
-def _rolled(e: Call) -> Expr:
-    """Move signs and numbers before a roll."""
+def _of_multiple(e: Call) -> Expr:
+    """Move signs and numbers before a function that has them outside, too: a roll, a running sum."""
     sign, inner = signed(e.args[0])
     numbers, rest = _numbers_apart(inner)
     found: Expr = Call(e.name, (rest, *e.args[1:]), e.of)
@@ -525,8 +630,8 @@ def _call(e: Call) -> Expr:
             return _inner_product(e)
         case "inner":
             return _of_outer_product(e)
-        case "roll" | "roll_rows" | "roll_columns":
-            return _rolled(e)
+        case "roll" | "roll_rows" | "roll_columns" | "cumsum" | "reverse_cumsum":
+            return _of_multiple(e)
     return e
 
 
@@ -572,6 +677,27 @@ def _blocks(e: Blocks) -> Expr:
     return _total(Total(Blocks(inner, e.axis, e.of)))
 
 
+def _slice(e: Slice) -> Expr:
+    """Return a part of a part as a part of the whole: (K[0, :]ᵀ)[1] is K[0, 1]."""
+    is_of_row = isinstance(e.inner, Transposed) and len(e.spans) == 1
+    part = e.inner.inner if isinstance(e.inner, Transposed) and is_of_row else e.inner
+    if not isinstance(part, Slice) or any(span.step != 1 for span in (*part.spans, *e.spans)):
+        return e
+    rest = iter(e.spans)
+    if sum(not span.alone for span in part.spans) != len(e.spans):
+        return e
+    spans = tuple(span if span.alone else _within(span, next(rest)) for span in part.spans)
+    lengths = tuple(span.length for span in spans if not span.alone)
+    # What is left of a matrix is a row where its row has a number; of a larger array a column, as all vectors.
+    shape = (1, *lengths) if len(spans) == 2 and len(lengths) == 1 and spans[0].alone else lengths
+    found = Slice(part.inner, spans, shape)
+    return next((x for x in (found, transposed(found)) if x.shape == e.shape), e)
+
+
+def _within(outer: Span, inner: Span) -> Span:
+    return Span(sized(outer.start + inner.start), inner.length, 1, outer.size, inner.alone)
+
+
 def _cases(e: Cases) -> Expr:
     """Return a choice between a value and zero as the value times a condition."""
     if is_zero(e.other):
@@ -592,5 +718,5 @@ def negated(e: Expr) -> Expr:
 
 _RULES: dict[type, Callable[..., Expr]] = {
     Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Total: _total, SumOver: _summed,
-    Sum: _sum, Call: _call, Cases: _cases, Blocks: _blocks, Diagonal: _diagonal,
+    Sum: _sum, Call: _call, Cases: _cases, Blocks: _blocks, Diagonal: _diagonal, Slice: _slice,
 }  # fmt: skip

@@ -160,7 +160,7 @@ _TEXT_CALLS = {
     "sigmoid": "σ({0})", "abs": "|{0}|", "greater": "[{0} > {1}]", "greater_equal": "[{0} ≥ {1}]",
     "less": "[{0} < {1}]", "less_equal": "[{0} ≤ {1}]", "equal": "[{0} = {1}]", "not_equal": "[{0} ≠ {1}]",
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
-    "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "floor_divide": "⌊({0}) / ({1})⌋", "stop_gradient": "sg({0})",
+    "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "stop_gradient": "sg({0})",
     "ahead": "[{0} > {1}]_½", "behind": "[{0} < {1}]_½", "inner": "⟨{0}, {1}⟩",
     "norm": "‖{0}‖", "normal_share": "Φ({0})", "normal_density": "φ({0})",
 }  # fmt: skip
@@ -268,7 +268,11 @@ def _latex_function(name: str) -> str:
 
 
 def _upright(name: str) -> str:
-    """Return a word in upright letters; GitHub refuses the names of operators that amsmath sets."""
+    """Return a word in upright letters; GitHub refuses the names of operators that amsmath sets. Letters that LaTeX does not know
+    are those of names: Θ is \\Theta."""
+    if not name.isascii():
+        letter, subscripts, prime = latex_of_spelling(spelling(name))
+        return letter + (f"_{{{','.join(subscripts)}}}" if subscripts else "") + prime
     return r"\mathrm{" + name.replace("_", r"\_") + "}"
 
 

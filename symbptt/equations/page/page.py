@@ -37,7 +37,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     backward, gradients, inputs, start = _split(whole, backward, gradients, inputs, start)
     if loss is not None:
         shared_with = {label for line in gradients for label in line.right.labels}  # of gradients that have both parts
-        back, own = _split(folded([*back, *own], kept | shared_with), back, own)
+        back, own = map(collected, _split(folded([*back, *own], kept | shared_with), back, own))
     taken = _taken(lines, loss)
     names = free_letters(NAMES, taken)
     backward, gradients, inputs = (collected(x) for x in (backward, gradients, inputs))

@@ -51,12 +51,16 @@ LONGEST = 14
 """Symbols on the right side of a line into which another is still folded."""
 SHORT = 2
 """Symbols of a product that is folded also where one line reads it twice."""
+AFTER = {NEXT: 0, FIRST: START}
+"""The step before another."""
 LARGE = 4_000
 """Symbols and signs of a page on which nothing more gets a name."""
 SHORTEST = 5
 """Symbols and signs of an expression that gets a name where it is printed twice."""
 SHORTEST_CALL = SHORTEST - 2
 """The same of a function."""
+SHORTEST_WHOLE = 2
+"""The same of a function of a whole array that is an array, such as a softmax."""
 SHORTEST_OFTEN = SHORTEST - 1
 """The same where it is printed more often than twice."""
 MADE = (Sum, Over, Call, Matmul, Times, Power)
@@ -180,7 +184,9 @@ def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
         read_in = readers[_value(label)]
         different = dict.fromkeys(sorted(read_in))
         is_alias = isinstance(line.right, Symbol)
-        is_short = len(different) == 1 and _is_short(line.right)
+        # The weight of a loss, 1 / N, is no longer than a name.
+        is_number = not line.right.labels and line.right.size <= SHORT
+        is_short = is_number or (len(different) == 1 and _is_short(line.right))
         if not different or not (is_alias or is_short or len(read_in) == 1):
             continue
         new = {k: x for k in different if (x := _put(found[k], label, line.right)) is not None}
@@ -268,6 +274,10 @@ def _with_shared(e: Sum) -> Expr:
     terms = [term for _, term in e.terms]
     if all(isinstance(term, Matmul) for term in terms):
         return _with_shared_matrix(e)
+    first = terms[0]
+    if isinstance(first, Over) and all(isinstance(term, Over) and term.below == first.below for term in terms):
+        above = plus([(sign, term.above) for sign, term in e.terms if isinstance(term, Over)])
+        return Over(_with_shared(above) if isinstance(above, Sum) else above, first.below)
     factors = [list(term.factors) if isinstance(term, Times) else [term] for term in terms]
     shared = [x for x in factors[0] if not isinstance(x, Number | Count) and all(x in other for other in factors)]
     rests = [_less(other, shared) for other in factors]
@@ -369,7 +379,7 @@ def _long(e: Expr) -> Iterator[Expr]:
     open_ = [e]
     while open_:
         e = open_.pop()
-        if e.size >= SHORTEST_CALL:  # else all that it is made of is shorter still
+        if e.size >= SHORTEST_CALL or _is_whole(e):  # else all that it is made of is shorter still
             if _is_worth(e, SHORTEST_OFTEN):
                 yield e
             open_ += e.parts[::-1]
@@ -378,13 +388,30 @@ def _long(e: Expr) -> Iterator[Expr]:
 def _is_worth(e: Expr, least: int = SHORTEST) -> bool:
     """Answer whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
     function = isinstance(e, Call) and e.name not in RELATIONS
-    if e.size < (SHORTEST_CALL if function else SHORTEST if isinstance(e, Call) else least) or e.kinds & NAMELESS:
+    long_enough = SHORTEST_WHOLE if _is_whole(e) else SHORTEST_CALL if function else SHORTEST if isinstance(e, Call) else least
+    if e.size < long_enough or e.kinds & NAMELESS:
         return False
     if not isinstance(e, MADE) or (isinstance(e, Sum) and len(e.terms) < 2):
         return False
     times = {label.time for label in e.labels}
     # An expression of two different steps is no value of one step, and could not be computed in its loop.
     return bool(times) and (times <= {0, -1, None} or times <= {LAST, None})
+
+
+def _is_whole(e: Expr) -> bool:
+    """Answer whether an expression is a function of a whole array that is an array."""
+    return isinstance(e, Call) and bool(e.of) and e.size >= SHORTEST_WHOLE
+
+
+def _at_other_steps(e: Expr) -> list[Mapping[int | None, int]]:
+    """Return the steps beside t at which a page has a value of the forward pass, as it has f_t at t + 1 and at 1.
+
+    Settings find what flows back from step t + 1 by the adjoints in it, so that these stay visible there.
+    """
+    times = {x.time for x in e.labels} - {None}
+    if any(x.adjoint for x in e.labels):
+        return []
+    return [{0: NEXT, -1: 0}, {0: FIRST, -1: START}] if times and times <= {0, -1} else []
 
 
 def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
@@ -397,7 +424,9 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
         s, i = 0, len(sections[0])
     elif s > 1 and label.time is not None:
         s, i = 1, len(sections[1])
-    table = {e: symbol}
+    # What has a name at step t has it at the steps at which the adjoint of a state reads it, too.
+    table: dict[Expr, Expr] = {e: symbol}
+    table |= {_moved(e, times): _moved(symbol, times) for times in _at_other_steps(e)}
     found = [[*map(with_right, lines, replaced([line.right for line in lines], table))] for lines in sections]
     where = ONCE if label.time is None else (FORWARD, BACKWARD)[min(s, 1)]
     found[s].insert(i, Line(symbol, e, where))
@@ -413,7 +442,16 @@ def ordered_as(sections: Iterable[Sequence[Line]], model: Iterable[Line]) -> lis
     orders = {frozenset(e.terms): e for line in model for e in every(line.right, Sum)}
 
     def same(e: Sum) -> Expr:
-        return orders.get(frozenset(e.terms), e)
+        found = orders.get(frozenset(e.terms))
+        if found is not None:
+            return found
+        # A sum of values of step t + 1 alone, as a cotangent from there reads it, stands in the model at step t.
+        for there, before in AFTER.items():
+            if e.labels and all(x.time in (there, before, None) and not x.adjoint for x in e.labels):
+                here = _moved(e, {there: 0, before: -1})
+                known = orders.get(frozenset(here.terms)) if isinstance(here, Sum) else None
+                return e if known is None else _moved(known, {0: there, -1: before})
+        return e
 
     return [[with_right(line, mapped_where(line.right, same, Sum)) for line in lines] for lines in sections]
 
