@@ -175,8 +175,7 @@ class Equations:
     def as_spelt(self, style: str = "loop") -> str:
         """Return the equations with names as the user spelt them, as the comments of a module have them, which tells of its
         arguments elsewhere; `style` as of `text`."""
-        page = self._listed if style == "loop" else self._textbook
-        return self._listing(TEXT, self._whole(page), str)
+        return self._listing(TEXT, self._whole(self._listed) if style == "loop" else self.page(style), str)
 
     def _listing(self, n: Notation, page: Page, shown: Callable[[str], str],
                  renamed: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
