@@ -223,6 +223,7 @@ def read_sample(
         for at in steps or range(1):
             page.total(line, at)
     if length:
+        page.section(sections.get("Gradients of what is computed once", []), range(1))
         page.section(sections.get("Gradients of the parameters", []), range(1))
         page.section(sections.get("Gradients of the initial state", []), range(1))
         page.section(sections.get("Gradients of the inputs", []), reversed(steps))  # type: ignore[arg-type]

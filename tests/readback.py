@@ -95,7 +95,11 @@ def worked_back(page: Page, sections: dict[str, list[str]]) -> None:
     for title, lines in sections.items():
         if title.startswith("Backward, "):
             page.section(lines, back)
-    for title in ("Gradients of the parameters", "Gradients of the initial state"):
+    for title in (
+        "Gradients of what is computed once",
+        "Gradients of the parameters",
+        "Gradients of the initial state",
+    ):
         page.section(sections.get(title, []), range(1))
     page.section(sections.get("Gradients of the inputs", []), back)
 

@@ -183,6 +183,13 @@ def test_arguments_have_the_letter_of_what_they_lead_to_without_its_time() -> No
     assert "h_prev" not in sb.derive(dated).text() + sb.derive(dated).text(style="loop")
 
 
+def test_values_that_are_computed_once_are_no_parameters() -> None:
+    text = sb.derive(bounded).text()
+    once = text.partition("Gradients of what is computed once\n")[2].partition("\n\n")[0]
+    assert once.split(" = ")[0].strip() == "dlower" and "dγ" in text.partition("Gradients of the parameters")[2]
+    assert "computed once" not in sb.derive(dated).text()
+
+
 # Losses.
 
 

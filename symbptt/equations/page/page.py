@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from symbptt.autodiff.labels import TIMES, Label, without_time
@@ -43,8 +44,11 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     backward, gradients, inputs = (collected(x) for x in (backward, gradients, inputs))
     # SymPy sorts sums; a reader expects (1 - z) backward as it stands forward.
     sections = shared([forward, *ordered_as([backward, gradients, inputs, start], forward)], names)
-    titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of the parameters", "Gradients of the inputs",
-              "Gradients of the initial state"]  # fmt: skip
+    # What is computed once from parameters has an adjoint, but is none.
+    once, own_gradients = _parted(sections[2], {f"{lines.mark}{a.name}" for a in r.step.of_role("param")})
+    sections[2:3] = [once, own_gradients]
+    titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of what is computed once", "Gradients of the parameters",
+              "Gradients of the inputs", "Gradients of the initial state"]  # fmt: skip
     named = as_families(
         [(title, x, title in titles[:2]) for title, x in zip(titles, sections, strict=True)],
         taken | {"t", "T", "L", "d"},
@@ -63,6 +67,15 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
 
 
 BACKWARD = "Backward, t = T, …, 1; quantities of step T + 1 are zero"
+
+
+def _parted(gradients: Sequence[Line], params: Container[str]) -> tuple[list[Line], list[Line]]:
+    """Return the lines of gradients of values that are no parameters, and of parameters; values that only the latter read stay
+    before them."""
+    own = [line for line in gradients if line.left.labels[0].full in params]
+    others = [line for line in gradients if line not in own]
+    once = others if any(line.left.labels[0].adjoint for line in others) else []
+    return once, [line for line in gradients if line not in once]
 
 
 def _merged(gradients: list[Line], own: list[Line]) -> tuple[list[Line], list[Line]]:
