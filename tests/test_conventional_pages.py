@@ -103,8 +103,15 @@ def split(x: Input["m"], h: State["n"], W: Param["4*n m"], U: Param["4*n n"]):
     return o * np.tanh(f * h + i * g)
 
 
+@sb.cell
+def by_heads(x: Input["m"], S: State["h d e"], z: State["h d"], Wk: Param["h d m"], Wv: Param["h e m"]):
+    k = sb.softplus(Wk @ x)
+    S_new, z_new = S + k[:, :, None] * (Wv @ x)[:, None, :], z + k
+    return {"S": S_new, "z": z_new, "y": np.einsum("hd,hde->he", k, S_new) / np.einsum("hd,hd->h", k, z_new)[:, None]}
+
+
 CELLS = [
-    bounded, griffin, adaptive, decaying, nagumo, filtered, decayed, addressed, ordered, dated, dale, phased, split,
+    bounded, griffin, adaptive, decaying, nagumo, filtered, decayed, addressed, ordered, dated, dale, phased, split, by_heads,
 ]  # fmt: skip
 
 
@@ -181,6 +188,11 @@ def test_functions_of_whole_arrays_that_are_printed_twice_have_names() -> None:
 def test_arguments_have_the_letter_of_what_they_lead_to_without_its_time() -> None:
     assert lines_of(dated)["a_{h_1,t}"] == "s_t - β"  # the second in the order of computation
     assert "h_prev" not in sb.derive(dated).text() + sb.derive(dated).text(style="loop")
+
+
+def test_sums_of_quotients_of_sums_are_one() -> None:
+    line = sb.derive(by_heads).text().partition("(dz_t)_{ij}")[2].partition("\n")[0]
+    assert line.count("Σ") == 2 and "- Σ_{lp} (k_t)_{ij} (dy_t)_{il}" in line
 
 
 def test_values_that_are_computed_once_are_no_parameters() -> None:

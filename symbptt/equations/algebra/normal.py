@@ -460,9 +460,17 @@ def _summed(e: SumOver) -> Expr:
     sign, inner = signed(e.inner)
     if e.kind != "sum":
         return e
-    plain = isinstance(inner, SumOver) and inner.kind == "sum" and not inner.condition and not e.condition
+    # Σ_i (Σ_j a_ij) / b_i = Σ_ij a_ij / b_i: each index has a letter of its own.
+    part = inner.above if isinstance(inner, Over) else inner
+    if isinstance(inner, Over) and isinstance(part, SumOver) and _is_plain(part) and not e.condition:
+        return with_sign(sign, SumOver((*e.indices, *part.indices), Over(part.inner, inner.below)))
+    plain = isinstance(inner, SumOver) and _is_plain(inner) and not e.condition
     found = SumOver((*e.indices, *inner.indices), inner.inner) if plain and isinstance(inner, SumOver) else None
     return with_sign(sign, found or SumOver(e.indices, inner, e.kind, e.condition))
+
+
+def _is_plain(e: SumOver) -> bool:
+    return e.kind == "sum" and not e.condition
 
 
 def _sum(e: Sum) -> Expr:
@@ -504,9 +512,11 @@ def _content(e: Expr) -> tuple[Number | None, Expr]:
     """
     if not isinstance(e, Sum) or len(e.terms) < 2:
         return None, e
+    first, _ = _number_before(e.terms[0][1])
+    if first is None:
+        return None, e
     parts = [_number_before(term) for _, term in e.terms]
-    first = parts[0][0]
-    if first is None or any(number is None for number, _ in parts):
+    if any(number is None for number, _ in parts):
         return None, e
     if all(number == first for number, _ in parts):
         return first, Sum(tuple((sign, rest) for (sign, _), (_, rest) in zip(e.terms, parts, strict=True)))
