@@ -165,6 +165,58 @@ def test_peaks_of_all_cells_are_as_predicted(name: str) -> None:
         assert_as_predicted(name, kind, memory, masks, dtype, B=BATCH if isinstance(memory, str) else 32)
 
 
+TRUNCATED = {
+    "chunks": (sb.Chunked(16, 40), "every", "whole"),
+    "short chunks": (sb.Chunked(20, 20), "cell", "resets"),
+    "long chunks": (sb.Chunked(50, 20), "every", "both"),
+    "windows": (sb.Window(12), "every", "both"),
+    "windows of a cell": (sb.Window(12), "cell", "lengths"),
+    "a window of all steps": (sb.Window(300), "every", "whole"),
+}
+
+
+@cache
+def truncated(name: str, kind: str, truncation: Any) -> sb.Kernel:
+    return sb.compile(CELLS[name] if kind == "cell" else error_of(CELLS[name], kind), truncation=truncation)
+
+
+def assert_truncated_as_predicted(name: str, case: str, dtype: Any, T: int = STEPS, B: int = 32) -> None:
+    truncation, kind, masks = TRUNCATED[case]
+    kernel, sizes = truncated(name, kind, truncation), sizes_of(name)
+    found, given = predicted(kernel, T, B, sizes, dtype, masks), masks_of(masks, T, B)
+    most = measured(kernel, T, B, sizes, dtype, given)
+    if found > most + max(0.05 * most, 24_000):  # the prediction is of functions that saturate, all of them
+        most = max(most, measured(saturating(kernel, "np.inf"), T, B, sizes, dtype, given))
+    assert abs(most - found) <= max(0.05 * most, 24_000), (name, case, most, found)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=pytest.mark.long) for x in ("rnn", "min_gru", "embedding_cell")]
+)
+@pytest.mark.parametrize("case", TRUNCATED)
+def test_peaks_with_truncation_are_as_predicted(name: str, case: str) -> None:
+    assert_truncated_as_predicted(name, case, np.float64)
+    assert_truncated_as_predicted(name, case, np.float32)
+
+
+@pytest.mark.parametrize("case", ["chunks", pytest.param("windows", marks=pytest.mark.long)])
+def test_peak_of_a_truncated_lstm_is_as_predicted(case: str) -> None:
+    assert_truncated_as_predicted("lstm", case, np.float64)
+    truncation, kind, masks = TRUNCATED[case]
+    kernel, sizes = truncated("lstm", kind, truncation), sizes_of("lstm")
+    for T in (0, 1, 2):
+        most = measured(kernel, T, 1, sizes, np.float64, masks_of(masks, T, 1))
+        assert -24_000 < predicted(kernel, T, 1, sizes, np.float64, masks) - most < 64_000
+
+
+@pytest.mark.parametrize("mistake", [pytest.param("_forget", marks=pytest.mark.long), "_set"])
+def test_planted_mistake_in_the_memory_of_truncation_is_seen(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tapes that no loss reaches are held; so is what the block before left in variables."""
+    monkeypatch.setattr(f"symbptt.codegen.memory.truncated.Truncated.{mistake}", lambda *_: [])
+    with pytest.raises(AssertionError):
+        assert_truncated_as_predicted("rnn", "chunks", np.float64)
+
+
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize(("T", "B"), [(0, 1), (1, 1), (2, 1), (3, 2), (41, 1)])
 @pytest.mark.thinned(3)

@@ -72,10 +72,11 @@ class Driver:
         at = self._take((STEPS, BATCH), "index")
         for shape in self.functions.states.values():
             self._take((STEPS, *shape))
-        self.account.free(at, *ran.states.values())
+        self.account.free(at)
         for shape in self.functions.outputs.values():
             self._take(shape)
-        self.account.free(*ran.outputs.values())
+        # Variables of `_ran` hold what the sweep gave until it ends.
+        self.account.free(*ran.states.values(), *ran.outputs.values())
 
     # Piece by piece.
 
@@ -214,7 +215,7 @@ class Driver:
 
     def _data(self, ports: list[Port]) -> list[Sum]:
         """`_held`: the data of steps, behind the ends of samples repeated; the indices of steps live meanwhile."""
-        scale, found = Scale(self.sizes, self.call.steps), list[Sum]()
+        scale, found = Scale(self.sizes, self.runs.steps), list[Sum]()
         for port in ports if self.call.lengths else ():
             at = self.account.take(scale.bytes((STEPS, BATCH), "index"))
             found.append(self.account.take(scale.bytes(port.view.shape, port.view.buffer.dtype)))

@@ -10,6 +10,8 @@ import sympy as sp
 from symbptt.codegen.memory.account import Letters, Sizes, Sum, greatest, is_less
 from symbptt.codegen.memory.driver import Driver
 from symbptt.codegen.memory.runs import Call, Functions
+from symbptt.codegen.memory.truncated import Truncated
+from symbptt.language.truncation import Chunked, Window
 
 OBJECTS = 2**14
 """Bytes of Python's own objects: arrays beside their elements, views, frames, tuples, dicts."""
@@ -25,12 +27,13 @@ class Most:
     scans: tuple[tuple[int, sp.Expr], ...]
 
 
-def peak(f: Functions, call: Call, values: Mapping[sp.Symbol, int]) -> int:
+def peak(f: Functions, call: Call, values: Mapping[sp.Symbol, int], truncation: Window | Chunked | None = None) -> int:
     """Return the greatest number of bytes that a call takes beside its arguments and beside the states of checkpoints.
 
     `values` are those of all named sizes, of steps, samples, the steps of a piece, and the bytes of a float.
     """
-    driver = Driver(f, call, Sizes(values=values))
+    sizes = Sizes(values=values)
+    driver = Driver(f, call, sizes) if truncation is None else Truncated(f, call, sizes, truncation=truncation)
     driver.run()
     return OBJECTS + max((factor for now in driver.account.found.get(None, ()) for _, factor in now), default=0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
@@ -13,6 +13,7 @@ from symbptt.codegen.loop_ir.nodes import (
     STEPS,
     Buffer,
     Function,
+    If,
     Loop,
     Port,
     Runtime,
@@ -112,10 +113,12 @@ class Runs:
     account: Account = field(default_factory=Account)
     scanned: dict[tuple[int, sp.Expr], None] = field(default_factory=dict)
     pool: Pool = field(init=False)
+    steps: sp.Expr = field(init=False)
 
     def __post_init__(self) -> None:
         # Modules with checkpoints keep no workspace.
         self.pool = Pool(self.account, not self.call.pieces)
+        self.steps = self.call.steps  # of the sweep at hand: with truncation not all have the same
 
     def forward(self) -> Ran:
         """`_forward`, to the states, the outputs and the tape."""
@@ -171,37 +174,45 @@ class Runs:
         nothing = dict.fromkeys(("arrive", "watch"), lambda sweep, s: None)
         calls = {**nothing, "start": start, "wait": chosen, "leave": chosen, "clip": clip}
         sweep = self._sweep(f, calls, self._scans(given))
+        self._hold_cotangents(sweep, f, given if not call.lengths else frozenset())
+        return found | _grouped(f, sweep.run(), ("params", "inputs", "state"))
+
+    def _hold_cotangents(self, sweep: Sweep, f: Function, given: frozenset[str]) -> None:
+        """Count the cotangents of outputs that a sweep makes: zeros where none are `given`, copies where samples end."""
         read = {view.buffer for s in walk(f.body) for view in views(s)}
         for port in given_to(f, "cotangent"):
-            # Zeros where none is given, a copy where samples end.
-            is_output = port.name not in self.functions.states  # those of states are added as they are given
-            if is_output and port.view.buffer in read and (call.lengths or port.name not in given):
+            # Those of states are added as they are given.
+            if port.name not in self.functions.states and port.view.buffer in read and port.name not in given:
                 sweep.hold(sweep.scale.bytes(port.view.shape))
-        kept = sweep.run()
-        for port in f.results:
-            if port.view.buffer in kept:
-                found[port.group].append(kept.pop(port.view.buffer))
-        return found
 
     def loss(self) -> list[Sum]:
         """`_loss`, and the sum of its values that count, to the cotangents of what it reads."""
+        return self.lost()["inputs"]
+
+    def lost(self) -> dict[str, list[Sum]]:
+        """The same, to the gradients of its own parameters too ("params", beside "inputs")."""
         f = self.functions.loss
         assert f is not None
-        kept = Sweep(self.account, self.pool, Scale(self.sizes, self.call.steps), f, {}).run()
-        groups: dict[str, list[Sum]] = {"outputs": [], "inputs": [], "params": []}
-        for port in f.results:
-            if port.view.buffer in kept:
-                groups[port.group].append(kept.pop(port.view.buffer))
+        kept = Sweep(self.account, self.pool, Scale(self.sizes, self.steps), f, {}).run()
+        groups = _grouped(f, kept, ("outputs", "inputs", "params"))
         (value,) = groups["outputs"]
         if self.functions.at_every:
             self.account.briefly(value, value)  # chosen, and weighed
         self.account.free(value)
-        return groups["inputs"]
+        return groups
+
+    def pull(self, sums: bool, given: Iterable[str]) -> dict[str, list[Sum]]:
+        """`_pull`, to the adjoints before each step, or with `sums` to total ones and to the gradients, by group; `given` are
+        the cotangents of outputs that are there."""
+        f = _branch(self.functions.back, sums)
+        sweep = Sweep(self.account, self.pool, Scale(self.sizes, self.steps), f, {})
+        self._hold_cotangents(sweep, f, frozenset(given))
+        return _grouped(f, sweep.run(), ("carry", "params", "inputs"))
 
     def _sweep(self, f: Function, calls: Calls, scan: Callable[[Sweep, Scan], None]) -> Sweep:
-        letter = BLOCK if f.block is None else self.sizes.block(self.call.steps, BATCH, *f.block)
+        letter = BLOCK if f.block is None else self.sizes.block(self.steps, BATCH, *f.block)
         counts = frozenset(s.count for s in walk(f.body) if isinstance(s, Loop) and s.count is not None)
-        return Sweep(self.account, self.pool, Scale(self.sizes, self.call.steps, letter, counts), f, calls, scan)
+        return Sweep(self.account, self.pool, Scale(self.sizes, self.steps, letter, counts), f, calls, scan)
 
     def _scans(self, given: frozenset[str]) -> Callable[[Sweep, Scan], None]:
         """`_scan` and `_scan_back`: rooms in which steps are joined, which are given back behind the sweep."""
@@ -214,11 +225,11 @@ class Runs:
             steps = tuple(dict.fromkeys(sp.sympify(prod(view.shape[1:])) * ITEM for view in x))
             self.scanned.update(dict.fromkeys((LEAST[fixed], step) for step in steps))
             if self.sizes.values:
-                if self.call.masked or not self.sizes.scans(self.call.steps, LEAST[fixed], steps):
+                if self.call.masked or not self.sizes.scans(self.steps, LEAST[fixed], steps):
                     return
             elif not self.call.scans:
                 return
-            levels = self.sizes.levels(self.call.steps, block, steps)
+            levels = self.sizes.levels(self.steps, block, steps)
             # Coefficients are joined along the axes along which they move.
             entries = [moving(sweep.scale, c) for row in s.coefficients for c in row if c is not None]
             rooms = [*sizes, *sizes, *sizes[: len(x) > 1]]
@@ -238,6 +249,28 @@ class Runs:
             sweep.hold(objects)
 
         return scan
+
+
+def _grouped(f: Function, kept: Kept, groups: Iterable[str]) -> dict[str, list[Sum]]:
+    """Return the bytes of results by group; a buffer of several results counts once."""
+    found: dict[str, list[Sum]] = {group: [] for group in groups}
+    for port in f.results:
+        if port.view.buffer in kept:
+            found[port.group].append(kept.pop(port.view.buffer))
+    return found
+
+
+def _branch(f: Function, sums: bool) -> Function:
+    """Return one step back for all steps as one of the two functions that it is: without the sums it ends early."""
+    at = next(i for i, s in enumerate(f.body) if isinstance(s, If) and s.orelse)
+    early = f.body[at]
+    assert isinstance(early, If)
+    if sums:
+        return replace(f, body=(*f.body[:at], *f.body[at + 1 :]))
+    *inside, send = early.orelse
+    assert isinstance(send, Runtime)
+    results = tuple(Port("carry", "", view) for view in send.args if isinstance(view, View))
+    return replace(f, body=(*f.body[:at], *inside), results=results)
 
 
 def _taken(kept: Kept, buffer: Buffer) -> Sum:

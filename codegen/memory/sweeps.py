@@ -18,6 +18,7 @@ from symbptt.codegen.loop_ir.folding import foldable
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
+    STEPS,
     Buffer,
     Contract,
     Function,
@@ -212,8 +213,10 @@ class Sweep:
 
 
 def is_room(buffer: Buffer) -> bool:
-    """Answer whether a buffer comes from the workspace."""
-    return buffer.space in ("residual", "block") or (buffer.space == "temporary" and BLOCK in buffer.shape)
+    """Answer whether a buffer of a loop comes from the workspace. Results must not, for later calls use it again; what one step
+    needs of all samples is small."""
+    is_small = BATCH in buffer.shape and not {STEPS, BLOCK} & {*buffer.shape}
+    return buffer.space != "result" and not is_small and buffer.dtype == "float"
 
 
 def _steps(body: Iterable[Statement]) -> Iterable[Statement]:

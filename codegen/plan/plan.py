@@ -113,7 +113,7 @@ class Plan:
         self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
     ) -> int:
         """Return the greatest number of bytes that a call takes beside its arguments: `value_and_grad` of a model,
-        `forward` and `backward` of a cell; with `lengths` of which the longest is T, with `reset`; without truncation.
+        `forward` and `backward` of a cell; with `lengths` of which the longest is T, with `reset`.
 
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """
@@ -122,7 +122,8 @@ class Plan:
         pieces = 0 if self.memory == "all" else len(_spanned(T, piece))
         numbers = {named_size(name): size for name, size in sizes.items()}
         numbers |= {STEPS: T, BATCH: B, PIECE: min(piece, T), ITEM: np.dtype(dtype).itemsize}
-        found = peak(self.whole.functions, Call(self.trains, lengths, reset, pieces), numbers)
+        functions = self.whole.functions if self.truncation is None else self.written.functions
+        found = peak(functions, Call(self.trains, lengths, reset, pieces), numbers, self.truncation)
         return found + slots * (self._slot(B, dtype, sizes) + SLOT)
 
     def recomputed(self, T: int, B: int, *, dtype: Any = np.float64, **sizes: int) -> int:
@@ -274,8 +275,6 @@ class Plan:
     def _bytes(self, T: int, B: int, dtype: Any, sizes: Mapping[str, Any]) -> list[str]:
         """Return the lines that tell the bytes that are stored at once, and the steps that run again."""
         held = f"Held for the backward sweep at once: {self.bytes(T, B, dtype=dtype, **sizes):,} bytes"
-        if self.truncation is not None:
-            return [f"{held}."]
         peak, again = (f(T, B, dtype=dtype, **sizes) for f in (self.peak, self.recomputed))
         return [
             f"{held}; at most {peak:,} in a call.",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Buffer
+from symbptt.codegen.loop_ir.nodes import Buffer
 from symbptt.codegen.targets.numpy.text import listed, tuple_text
 
 LONG = 116
@@ -102,12 +102,6 @@ def allocated_lines(made: Sequence[Allocated]) -> list[str]:
         )
         found += [joined] if len(group) > 1 and len(joined) <= LONG else [f"{m.name} = {m.call}" for m in group]
     return found
-
-
-def maker(buffer: Buffer) -> str:
-    """Return the function that allocates a buffer: results must not come from the workspace, which later calls use."""
-    is_small = BATCH in buffer.shape and not {STEPS, BLOCK} & {*buffer.shape}
-    return "np.empty" if buffer.space == "result" or is_small or buffer.dtype != "float" else "ws.room"
 
 
 def kind(buffer: Buffer) -> str:

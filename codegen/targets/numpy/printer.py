@@ -31,11 +31,12 @@ from symbptt.codegen.loop_ir.nodes import (
     writes,
 )
 from symbptt.codegen.loop_ir.views import permuted, whole
+from symbptt.codegen.memory.sweeps import is_room
 from symbptt.codegen.targets.numpy import forms
 from symbptt.codegen.targets.numpy.calls import call
 from symbptt.codegen.targets.numpy.expressions import as_buffer, expression, join
 from symbptt.codegen.targets.numpy.forms import Form, Forms
-from symbptt.codegen.targets.numpy.grouping import Allocated, kind, maker
+from symbptt.codegen.targets.numpy.grouping import Allocated, kind
 from symbptt.codegen.targets.numpy.index import in_order
 from symbptt.codegen.targets.numpy.operands import Operands, as_long
 from symbptt.codegen.targets.numpy.order import covers, ordered, without_repeated
@@ -246,9 +247,10 @@ class Printer:
         return Allocation(tuple(map(self.allocated, new)), depth)
 
     def allocated(self, buffer: Buffer) -> Allocated:
-        made = maker(buffer) if self.has_workspace else "np.empty"
-        if made == "ws.room":
+        from_workspace = self.has_workspace and is_room(buffer)
+        if from_workspace:
             self.rooms.append(buffer)
+        made = "ws.room" if from_workspace else "np.empty"
         return Allocated(buffer.name, made, self.operands.names.shape(buffer.shape), kind(buffer))
 
 
