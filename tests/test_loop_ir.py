@@ -15,9 +15,8 @@ from symbptt.codegen.loop_ir.dump import dump
 from symbptt.codegen.loop_ir.in_place import in_place
 from symbptt.codegen.loop_ir.interpret import rounds, run
 from symbptt.codegen.loop_ir.laws import check, check_run
-from symbptt.codegen.loop_ir.liveness import Live, liveness, numbered, peak
+from symbptt.codegen.loop_ir.liveness import Live, liveness, numbered
 from symbptt.codegen.loop_ir.nodes import (
-    BATCH,
     BLOCK,
     STEPS,
     Axis,
@@ -39,9 +38,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
 )
 from symbptt.codegen.loop_ir.views import permuted, point, repeated, reshaped, span, whole
-from symbptt.codegen.loop_ir.work import operations, work
 from symbptt.codegen.memory.workspace import shared
-from symbptt.codegen.passes import NEUTRAL
 from symbptt.ir.node import Product
 from symbptt.ir.scalar import Call, Num, Prod, Ref, Sum
 from symbptt.ir.shape import named_size, size
@@ -320,29 +317,12 @@ def test_a_temporary_of_a_step_ends_with_it_and_a_carry_does_not() -> None:
     )
     assert [type(s).__name__ for _, s in numbered(f.body)] == ["Map", "Loop", "Map", "Map", "Map", "Map"]
     assert liveness(f) == {H: Live(0, 5), S: Live(2, 4), later: Live(1, 5), Y: Live(5, 5)}
-    assert peak(f, {N: 3, M: 4, STEPS: 5, BATCH: 1}, 8) == 8 * 3 * (6 + 1 + 1)
 
 
 def test_what_a_round_reads_of_the_one_before_lives_through_the_loop() -> None:
     body = (Map(whole(Y), Ref(0), (whole(S),)), Map(whole(S), Ref(0), (point(whole(X), 0, I),)))
     f = function([Loop(I, 0, STEPS, body)], [S, Y], [Y])
     assert liveness(f)[S] == Live(0, 2)
-
-
-# How much they compute.
-
-
-def test_operations_of_an_rnn_by_hand() -> None:
-    s, n, m = sweeps_of(CELLS["rnn"], NEUTRAL), named_size("n"), named_size("m")
-    assert work(s.forward.body) == size(STEPS * BATCH * (2 * n * m + n + 2 * n * n + 2 * n))
-
-
-def test_operations_of_rounds() -> None:
-    once = Map(whole(Y), PLUS, (whole(Y), whole(Y)))
-    each = Map(point(whole(Y), 0, 0), PLUS, (point(whole(Y), 0, 0),) * 2)
-    loop = Loop(LO, 0, STEPS, (once, Loop(I, LO, size(LO + COUNT), (each,))), False, BLOCK, COUNT)
-    assert operations(loop) == N * sp.ceiling(STEPS / BLOCK) + STEPS
-    assert operations(Contract(whole(Z), whole(X), whole(W), Product((2, 0), (0, 1), (0, 1)))) == 2 * STEPS * N * M
 
 
 # Writing in place.

@@ -6,8 +6,8 @@ import pytest
 
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.loop_ir.nodes import Function, Loop, Map, Sharpen, walk
+from symbptt.codegen.loop_ir.operators import tree_operations
 from symbptt.codegen.loop_ir.step_by_step import without_scans
-from symbptt.codegen.loop_ir.work import tree_operations
 from symbptt.codegen.lower.cell import Sweeps
 from symbptt.codegen.targets.numpy.passes import ready
 from symbptt.codegen.targets.numpy.passes.own_parts import own_parts

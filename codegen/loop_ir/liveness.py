@@ -1,4 +1,4 @@
-"""The lifetime of each buffer of a function, and the number of elements that are live at once.
+"""The lifetime of each buffer of a function.
 
 Statements are numbered in the order of the text. A buffer is live from its first to its last use, and
 
@@ -17,12 +17,10 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbptt.codegen.loop_ir.interpret import evaluated
 from symbptt.codegen.loop_ir.nodes import (
     Buffer,
     Function,
     Loop,
-    Runtime,
     Sharpen,
     Statement,
     View,
@@ -30,7 +28,7 @@ from symbptt.codegen.loop_ir.nodes import (
     reads,
     writes,
 )
-from symbptt.ir.shape import prod, size
+from symbptt.ir.shape import size
 
 LASTING = ("result", "residual")
 """Spaces of buffers that outlive the function."""
@@ -126,23 +124,3 @@ def _is_before(write: _Use, read: _Use, around: _Round) -> bool:
     # Starts are compared as polynomials: a gap of zero holds in every round, any other may reach into another round.
     gaps = (size(a - b) for a, b in zip(write.view.start, read.view.start, strict=True))
     return not any(around.index in getattr(gap, "free_symbols", ()) or gap != 0 for gap in gaps)
-
-
-def peak(f: Function, sizes: Mapping[sp.Symbol, int], itemsize: int) -> int:
-    """Return the greatest number of bytes that the function's own buffers take at once.
-
-    `sizes` are those of the function, of steps, samples and a block, `itemsize` is that of a float.
-    """
-    statements, live = numbered(f.body), liveness(f)
-    taken = [s.elements if isinstance(s, Runtime) else 0 for _, s in statements]
-    change = [0] * (len(statements) + 1)
-    for buffer, span in live.items():
-        held = evaluated(prod(buffer.shape), sizes) * {"float": itemsize, "index": 8, "bool": 1}[buffer.dtype]
-        # Both ends are statements in which the buffer is live.
-        change[span.first] += held
-        change[span.last + 1] -= held
-    most = now = 0
-    for i, extra in enumerate(taken):
-        now += change[i]
-        most = max(most, now + evaluated(extra, sizes) * itemsize)
-    return most

@@ -137,3 +137,19 @@ def has_call(tree: Tree) -> bool:
 def reads_nothing(x: Operator) -> bool:
     """Answer whether an operator is a formula of literals."""
     return not isinstance(x, Ref) and (isinstance(x, Num) or all(map(reads_nothing, x.args)))
+
+
+def tree_operations(tree: Tree) -> int:
+    """Return the operations of an elementwise body for one element."""
+    match tree:
+        case Sum(terms):
+            # The sign of the first term is an operation; the others are those of subtractions.
+            signs = terms[0][0] < 0
+            return len(terms) - 1 + signs + sum(tree_operations(term) for _, term in terms)
+        case Prod(factors, divisors):
+            return len(factors) + len(divisors) - 1 + sum(map(tree_operations, factors + divisors))
+        case Power(base, exponent):
+            return 1 + tree_operations(base) + tree_operations(exponent)
+        case Call(_, args):
+            return 1 + sum(map(tree_operations, args))
+    return 0

@@ -37,8 +37,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
     writes,
 )
-from symbptt.codegen.loop_ir.operators import is_condition
-from symbptt.codegen.loop_ir.work import tree_operations
+from symbptt.codegen.loop_ir.operators import is_condition, tree_operations
 from symbptt.codegen.targets.numpy.operands import of_numbers
 from symbptt.codegen.targets.numpy.order import covers, is_turned, ordered, without_repeated
 from symbptt.codegen.targets.numpy.product import call_of
