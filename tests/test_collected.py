@@ -1,5 +1,6 @@
 """What terms share stands once on a page, numbers cancel, and a sum over steps stands in front of what it is over."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,40 @@ def test_terms_of_other_shapes_share_no_matrix(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(textbook, "_with_shared_matrix", planted)
     with pytest.raises((AssertionError, ValueError)):
         assert_read(hopfield, sizes_of(hopfield))
+
+
+@sb.cell
+def leaky(x: Input["m"], h: State["n"], W: Param["n m"], tau: Param["n"], rate: Param["n"]):
+    f = sb.sigmoid(W @ x)
+    return (h + f * rate) / (1 / tau + f * f + 2)
+
+
+@sb.cell
+def weighed(x: Input["m"], S: State["n d"], W: Param["d m"], a: Param["n"]):
+    row, column = (S * (W @ x)).sum(axis=1), (S * a[:, None]).sum(axis=0)
+    return 0.5 * S * np.tanh(row)[:, None] + np.outer(a, np.tanh(column))
+
+
+@sb.cell
+def shares(x: Input["n"], h: State["n"], v: Param["n"]):
+    return np.tanh(h - 3 * (v @ h) * v / (v @ v) + x)
+
+
+@sb.cell
+def faded(x: Input["m"], h: State["n"], W: Param["n m"], p: Param["n"], q: Param["n"], r: Param["n"]):
+    f = sb.sigmoid(W @ x)
+    return {"h": h * (p * f + q * r - p) + W @ x, "y": f * (p * f + q * r - p)}
+
+
+LATER = [(leaky, ["dh_{t+1} / (1 / τ + f_{t+1}² + 2)", "dh_1 / u_1"], [r"f_1²"]),
+         (faded, ["dh_{t+1} ⊙ u_{t+1}", "dh_1 ⊙ u_1"], [r"f_\{t\+1\}", r"f_1"]),
+         (weighed, ["= S_{t-1} W x_t", "= S_{t-1}ᵀ a"], [r"diag\([^)]*\)ᵀ? 1_"]), (shares, ["6 (Σ_t"], [r"Σ_t [236] "])]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cell", "shown", "hidden"), LATER, ids=[cell.name for cell, *_ in LATER])
+@pytest.mark.parametrize("form", [None, as_latex_textbook], ids=["text", "latex"])
+def test_what_has_a_name_or_a_shorter_form_is_not_written_out(cell, shown, hidden, form):
+    text = sb.derive(cell).text()
+    assert all(part in text for part in shown), text
+    assert not any(re.search(part, text) for part in hidden), text
+    assert_read(cell, sizes_of(cell), printed=form)

@@ -428,7 +428,7 @@ def _as_total(e: Expr) -> Total | None:
         and isinstance(e.factors[0], Number)
         and isinstance(e.factors[1], Total)
     ):
-        return Total(times([e.factors[0], e.factors[1].inner]), e.factors[1].at)
+        return Total(_times(Times((e.factors[0], e.factors[1].inner))), e.factors[1].at)
     return e if isinstance(e, Total) else None
 
 

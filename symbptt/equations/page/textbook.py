@@ -319,6 +319,7 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
     found, free = [list(lines) for lines in sections], iter(names)
     found[0] = _in_their_order(found[0])
     known = _own_names(found[0])
+    known |= _at_other_steps(known, found[1:])
     found[1:] = [_by_name(lines, known) for lines in found[1:]]
     # Each name costs a pass over the whole page, so that naming is quadratic in its length.
     if sum(line.right.size for lines in found for line in lines) > LARGE:
@@ -352,6 +353,32 @@ def _in_their_order(forward: Sequence[Line]) -> list[Line]:
 def _own_names(forward: Iterable[Line]) -> dict[Expr, Expr]:
     """Return the names of values by their formulas."""
     return {line.right: line.left for line in forward if _has_own_name(line)}
+
+
+AT_NEXT: Mapping[int | None, int] = {0: NEXT, -1: 0}
+AT_FIRST: Mapping[int | None, int] = {0: FIRST, -1: START}
+"""The times of a formula of step t where it is read at step t + 1, and at the first step."""
+
+
+def _at_other_steps(known: Mapping[Expr, Expr], sections: Iterable[Sequence[Line]]) -> dict[Expr, Expr]:
+    """Return formulas of the forward pass by their names at other steps, of those formulas that lines may have there."""
+    there = _there(known, sections)
+    if not there:
+        return {}
+    # A page says that what is of step T + 1 is zero: by that no name of it may stand below a fraction.
+    fractions = [x for lines in sections for line in lines for x in every(line.right, Over)]
+    below = {part for x in fractions for part in walk(x.below)}
+    after = {new: _moved(known[e], AT_NEXT) for e in there if (new := _moved(e, AT_NEXT)) not in below}
+    return after | {_moved(e, AT_FIRST): _moved(known[e], AT_FIRST) for e in there}
+
+
+def _there(formulas: Iterable[Expr], sections: Iterable[Sequence[Line]]) -> list[Expr]:
+    """Return formulas of the forward pass at step t that lines may have at another step."""
+    labels = {x for lines in sections for line in lines for x in line.right.labels}
+    read = {_value(x) for x in labels if x.time in (NEXT, FIRST)}
+    # A formula of values before the step alone is at the next step one of values of this step: its name would be of the future.
+    now = [(e, {_value(x) for x in e.labels if x.time == 0}) for e in formulas]
+    return [e for e, values in now if values and values <= read and not any(x.adjoint for x in e.labels)]
 
 
 def _by_name(lines: Sequence[Line], known: Mapping[Expr, Expr]) -> list[Line]:
@@ -388,7 +415,9 @@ def _long(e: Expr) -> Iterator[Expr]:
 def _is_worth(e: Expr, least: int = SHORTEST) -> bool:
     """Answer whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
     function = isinstance(e, Call) and e.name not in RELATIONS
-    long_enough = SHORTEST_WHOLE if _is_whole(e) else SHORTEST_CALL if function else SHORTEST if isinstance(e, Call) else least
+    long_enough = (
+        SHORTEST_WHOLE if _is_whole(e) else SHORTEST_CALL if function else SHORTEST if isinstance(e, Call) else least
+    )
     if e.size < long_enough or e.kinds & NAMELESS:
         return False
     if not isinstance(e, MADE) or (isinstance(e, Sum) and len(e.terms) < 2):
@@ -403,17 +432,6 @@ def _is_whole(e: Expr) -> bool:
     return isinstance(e, Call) and bool(e.of) and e.size >= SHORTEST_WHOLE
 
 
-def _at_other_steps(e: Expr) -> list[Mapping[int | None, int]]:
-    """Return the steps beside t at which a page has a value of the forward pass, as it has f_t at t + 1 and at 1.
-
-    Settings find what flows back from step t + 1 by the adjoints in it, so that these stay visible there.
-    """
-    times = {x.time for x in e.labels} - {None}
-    if any(x.adjoint for x in e.labels):
-        return []
-    return [{0: NEXT, -1: 0}, {0: FIRST, -1: START}] if times and times <= {0, -1} else []
-
-
 def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
     times = {x.time for x in e.labels} - {None}
     label = Label(name, LAST if LAST in times else 0 if times else None, given=False)
@@ -424,10 +442,13 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
         s, i = 0, len(sections[0])
     elif s > 1 and label.time is not None:
         s, i = 1, len(sections[1])
-    # What has a name at step t has it at the steps at which the adjoint of a state reads it, too.
     table: dict[Expr, Expr] = {e: symbol}
-    table |= {_moved(e, times): _moved(symbol, times) for times in _at_other_steps(e)}
-    found = [[*map(with_right, lines, replaced([line.right for line in lines], table))] for lines in sections]
+    later = table | _at_other_steps(table, sections[1:])
+    tables = [table, *[later for _ in sections[1:]]]
+    found = [
+        [*map(with_right, lines, replaced([line.right for line in lines], known))]
+        for lines, known in zip(sections, tables, strict=True)
+    ]
     where = ONCE if label.time is None else (FORWARD, BACKWARD)[min(s, 1)]
     found[s].insert(i, Line(symbol, e, where))
     return found
