@@ -160,3 +160,17 @@ def test_what_has_a_name_or_a_shorter_form_is_not_written_out(cell, shown, hidde
     assert all(part in text for part in shown), text
     assert not any(re.search(part, text) for part in hidden), text
     assert_read(cell, sizes_of(cell), printed=form)
+
+
+@sb.cell
+def stacked_gates(x: Input["m"], h: State["n"], W: Param["3 n m"], V: Param["2 2 n m"]):
+    z, r = sb.sigmoid(W[0] @ x), sb.sigmoid(W[1] @ x + h)
+    a = V[0] @ x
+    return z * h - r * np.tanh(W[2] @ x) + a[0] * a[1] + np.sin(V[1] @ x)[1]
+
+
+def test_one_sum_over_steps_of_parts_of_an_array() -> None:
+    text = sb.derive(stacked_gates).text()
+    assert re.search(r"dW_\{ijk\} += Σ_t \{[^Σ]* if i = 0; [^Σ]* if i = 1; -?[^Σ]* otherwise\}", text), text
+    for form in (None, as_latex_textbook):
+        assert_read(stacked_gates, sizes_of(stacked_gates), printed=form)

@@ -715,7 +715,18 @@ def _cases(e: Cases) -> Expr:
         return _rule(times((e.condition, e.then))) if not is_one(e.then) else e.condition
     if is_zero(e.then):
         return _rule(times((negated(e.condition), e.other))) if not is_one(e.other) else negated(e.condition)
-    return e
+    return _as_one_total(e) or e
+
+
+def _as_one_total(e: Cases) -> Expr | None:
+    """Return a choice by an index between two sums over steps as one sum; None of another."""
+    (sign, then), (other_sign, other) = ((own, _as_total(x)) for own, x in map(signed, (e.then, e.other)))
+    if then is None or other is None or then.at or other.at or e.condition.labels:
+        return None
+    # The rows of one brace: of a choice by another index, in the last of them, it would not be told to which rows it belongs.
+    if isinstance(other.inner, Cases) and other.inner.condition.parts[:1] != e.condition.parts[:1]:
+        return None
+    return _total(Total(_cases(Cases(e.condition, with_sign(sign, then.inner), with_sign(other_sign, other.inner)))))
 
 
 def negated(e: Expr) -> Expr:
