@@ -39,6 +39,13 @@ def test_module_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], No
 @pytest.mark.thinned(5)
 def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
     tree = ast.parse(kernel_of(cell).source)
+    # What is run as a program, to check itself, may ask Python's own library for its arguments, its text and a digest.
+    main = tree.body.pop()
+    assert ast.unparse(main).startswith("if __name__ == '__main__':")
+    assert {ast.unparse(node) for node in ast.walk(main) if isinstance(node, ast.Import)} == {
+        "import hashlib",
+        "import sys",
+    }
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [ast.unparse(node) for node in imports] == ["import numpy as np"]
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
@@ -376,6 +383,7 @@ TEXTS = [
     "Σ ⊙ σ \U0001f600 \u2028 line separator \ufeff",
     "{braces} %s %(percent)s {0}",
     "lone surrogate \ud800",
+    "lines of a head\n# certificate: text 0123\n# made of {}",
 ]
 
 
@@ -390,7 +398,7 @@ def test_docstring_cannot_inject_code(text: str, tmp_path: Path) -> None:
     kinds = [
         type(node).__name__ for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign)
     ]
-    assert kinds == ["Expr", "Import"]
+    assert kinds == ["Expr", "Import", "If"]
     assert kernel.forward({}, {}, {"h": np.ones(2)}, steps=1).states["h"].tolist() == [[0.5, 0.5]]
     kernel.save(tmp_path / "module.py")
     ast.parse((tmp_path / "module.py").read_bytes())
@@ -412,7 +420,7 @@ def test_name_of_the_function_cannot_inject_code(name: str) -> None:
     step.__name__ = name
     kernel = sb.compile(sb.cell(step))
     kinds = {type(node).__name__ for node in ast.parse(kernel.source).body}
-    assert kinds <= {"Expr", "Import", "FunctionDef", "ClassDef", "Assign"}
+    assert kinds <= {"Expr", "Import", "FunctionDef", "ClassDef", "Assign", "If"}
     assert kernel.forward({}, {}, {"h": np.ones(2)}, steps=1).states["h"].tolist() == [[0.5, 0.5]]
 
 

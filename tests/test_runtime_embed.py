@@ -73,7 +73,13 @@ def free_names(text: str) -> set[str]:
     tree = ast.parse(text)
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
-    bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} | {"np", "__name__", "hashlib", "sys"}
+    bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} | {
+        "np",
+        "__name__",
+        "__file__",
+        "hashlib",
+        "sys",
+    }
     bound |= {
         n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) and n.name
     }

@@ -26,11 +26,11 @@ OPTIONS: list[dict[str, Any]] = [
 
 def checked(text: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit code of a module's check of itself, and what it prints."""
-    path = folder / "module.py"
-    path.write_text(text, encoding="utf-8")
-    module = load(text, str(path))
+    module = load(text, str(folder / "module.py"))
     told = [vars(module)[name] for name in ("_of_values", "_of_loss") if name in vars(module)]
-    return module._selfchecked(str(path), hashlib.sha256, vars(module), *told), capsys.readouterr().out
+    return module._selfchecked(
+        text.splitlines(keepends=True), hashlib.sha256, vars(module), *told
+    ), capsys.readouterr().out
 
 
 @sb.cell

@@ -183,8 +183,10 @@ def _of_case(case: Mapping[str, int], seed: int, what: Callable[..., Any], modul
     return errors
 
 
-def _selfchecked(path: str, sha256: Callable[[bytes], Any], module: dict[str, Any], *told: Callable[..., Any]) -> int:
-    """Print what a check of this file finds, and return 0 where every block is right, else 1."""
+def _selfchecked(
+    lines: list[str], sha256: Callable[[bytes], Any], module: dict[str, Any], *told: Callable[..., Any]
+) -> int:
+    """Print what a check of a file of these lines finds, and return 0 where every block is right, else 1."""
     rows: dict[str, list[tuple[float, str]]] = {block: [] for block in _blocks_of(SHAPES)}
     with np.errstate(all="ignore"):
         for case, what in [(case, what) for case in CASES for what in told]:
@@ -195,11 +197,11 @@ def _selfchecked(path: str, sha256: Callable[[bytes], Any], module: dict[str, An
             rows |= {} if found else {" ".join(f"{k}={v}" for k, v in case.items()): []}
     verdicts = {block: _verdict(found) for block, found in rows.items()}
     wrong, others = any(v.startswith("WRONG") for v in verdicts.values()), set(verdicts.values()) - {*ALLOWED}
-    print(f"{path}: selfcheck {'FAILED' if wrong else 'NOT VERIFIED' if others else 'passed'}")
+    print(f"selfcheck {'FAILED' if wrong else 'NOT VERIFIED' if others else 'passed'}")
     print(f"{'block':<12}{'comparisons':>12}{'largest error':>15}  by")
     for block, found in rows.items():
         print(f"{block:<12}{len(found):>12}{max([row[0] for row in found], default=0):>15.0e}  {verdicts[block]}")
-    print(f"covered: {COVERED}\ntext: {_text_of(path, sha256)}")
+    print(f"covered: {COVERED}\ntext: {_text_of(lines, sha256)}")
     print("not told here: whether the forward pass is that of your cell; symbptt verify FILE compares it with that")
     return int(bool(others))
 
@@ -226,10 +228,8 @@ def _digest(lines: list[str], sha256: Callable[[bytes], Any]) -> str:
     return str(sha256(text.encode()).hexdigest())[:32]
 
 
-def _text_of(path: str, sha256: Callable[[bytes], Any]) -> str:
+def _text_of(lines: list[str], sha256: Callable[[bytes], Any]) -> str:
     """Return in words whether a file is still the one that was certified."""
-    with open(path, encoding="utf-8") as file:
-        lines = file.readlines()
     own = _digest(lines, sha256)
     known = [line.split()[-1] for line in lines if line.startswith(f"{CERTIFICATE} text")]
     if not known:

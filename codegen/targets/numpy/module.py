@@ -41,8 +41,10 @@ MAIN = """if __name__ == "__main__":
 
     if sys.argv[1:] != ["--selfcheck"]:
         sys.exit(f"python {sys.argv[0]} --selfcheck compares the backward pass of this file with its forward pass")
-    sys.exit(_selfchecked(sys.argv[0], hashlib.sha256, globals(), WHAT))"""
-"""The lines by which a module that is run checks itself, at its end."""
+    with open(__file__, encoding="utf-8") as file:
+        lines = file.readlines()
+    sys.exit(_selfchecked(lines, hashlib.sha256, globals(), WHAT))"""
+"""The lines by which a module that is run checks itself, at its end: there alone it needs more than NumPy, of Python's own library."""
 WORDS = {
     "FIXED": "arguments without a gradient",
     "DECLARED": "functions whose derivative is declared, which no forward pass shows",
