@@ -18,6 +18,7 @@ from symbptt.zoo import CELLS as ZOO
 from symbptt.zoo import delay_rnn, lif, lstm, min_gru
 from tests.kernels import kernel_of
 
+pytestmark = pytest.mark.filterwarnings("error::numpy.exceptions.ComplexWarning")
 OPTIONS: list[dict[str, Any]] = [
     {}, {"memory": "sqrt"}, {"memory": 10**9}, {"truncation": Window(2)}, {"truncation": Chunked(2, 3)},
     {"truncation": Chunked(3, 2)}, {"clip_adjoint": 0.1},

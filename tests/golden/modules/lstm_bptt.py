@@ -94,7 +94,7 @@ FIXED = ()  # arguments without a gradient
 DECLARED = ()  # functions whose derivative is declared, which no forward pass shows
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 8a885550'
+MARK = 'lstm bbced7b9'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -1015,7 +1015,8 @@ def _of_case(case, seed, what, module):
             module.update({k: small[k] for k in own})
             draw = _Draw(case, seed, kind)
             parts = what(draw)
-            module.update(own)
+            # The other side takes one step after the other: a scan is part of what is checked.
+            module.update(own | {k: lambda T, states, least: 0 for k in own if k == "_window"})
             errors = _errors(draw, *parts)
         except Exception as error:  # whatever an edit has broken
             return {f"raised {type(error).__name__}: {error}": (np.inf, "")}
