@@ -212,3 +212,61 @@ def test_missing_check_of_a_module_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     # Without the check two of the three entries are summed, and nobody is told.
     with pytest.raises(pytest.fail.Exception), pytest.raises(sb.ArgumentError):
         kernel.forward({}, {"x": np.ones((2, 1, 2))})
+
+
+# Slices that go down, and steps along axes of named sizes.
+
+DOWN = (
+    "[:0:-1]",
+    "[-2::-1]",
+    "[-1:0:-1]",
+    "[:1:-1]",
+    "[::-2]",
+    "[1::2]",
+    "[::2]",
+    "[-2::-2]",
+    "[:-1:2]",
+    "[3:1:-1]",
+    "[5::-1]",
+    "[:-2:-1]",
+    "[::-1]",
+)
+
+
+def cut(key: str, dims: str) -> sb.Cell:
+    def step(x: Any, h: Any) -> Any:
+        part = eval(f"(x * h){key}")
+        return {"h": np.tanh(h + part.sum()), "y": part}
+
+    step.__annotations__ = {"x": Input[dims], "h": State[dims]}
+    return sb.cell(step)
+
+
+@pytest.mark.parametrize("key", DOWN)
+@pytest.mark.parametrize("dims", ["2*n", "n+1", "4*n+2"])
+@pytest.mark.thinned(3)
+def test_length_of_a_slice_is_that_of_numpy_for_every_size_or_it_is_refused(key: str, dims: str) -> None:
+    try:
+        cell = cut(key, dims)
+        cell.step  # noqa: B018
+    except sb.ShapeError as error:
+        # Half of n + 1 is no size, and of n + 1 entries the second from the end may be the first.
+        assert dims == "n+1" and "2" in key, error
+        return
+    kernel = kernel_of(cell)
+    for n in (1, 2, 3, 6):
+        length = eval(dims, {"n": n})
+        h = np.linspace(0.1, 0.5, length)
+        if any(n < int(need.wanted.split(" >= ")[1]) for need in cell.needs):
+            continue
+        run = kernel.forward({}, {"x": np.full((1, 1, length), 0.3)}, {"h": h[None]})
+        wanted = cell.function(np.full(length, 0.3), h)
+        assert (
+            np.allclose(run.outputs["y"][0, 0], wanted["y"], rtol=1e-14)
+            and run.outputs["y"].shape[2:] == wanted["y"].shape
+        )
+        found = kernel.backward(run, {"h": np.ones((1, length)), "y": np.ones((1, 1, *wanted["y"].shape))}).state["h"][
+            0
+        ]
+        moved = [cell.function(np.full(length, 0.3), h + 1e-30j * row) for row in np.eye(length)]
+        assert np.allclose(found, [(np.sum(m["h"]) + np.sum(m["y"])).imag / 1e-30 for m in moved], rtol=1e-12)

@@ -133,35 +133,43 @@ def slice_bounds(item: slice, length: Size) -> tuple[Size, Size, int]:
     if all(isinstance(v, int) or v is None for v in (item.start, item.stop)) and isinstance(length, int):
         span = range(length)[item]
         return span.start, len(span), step
-    if step < 0 and item.start is None and item.stop is None:
-        if step != -1:
-            raise ShapeError(f"a slice with step {step} needs an axis of known size, not {length}")
-        return size(length - 1), length, -1
-    start = _bound(item.start, 0, length)
-    stop = _bound(item.stop, length, length)
-    count = size(stop - start)
-    if step != 1:
-        if not isinstance(count, int):
-            raise ShapeError(f"a slice with step {step} needs bounds of known size, not {start}:{stop}")
-        # Ceiling division: a slice 0:5:2 has 3 entries.
-        count = -(-count // step)
+    # Going down, the least place is 0 and the bound behind it -1, which no index of the user's can say.
+    low, high = (0, length) if step > 0 else (-1, size(length - 1))
+    first, last = (low, high) if step > 0 else (high, low)
+    start, stop = _bound(item.start, first, length, low, high), _bound(item.stop, last, length, low, high)
+    count = _ceiling(size(stop - start if step > 0 else start - stop), abs(step))
+    if count is None:
+        raise ShapeError(f"a slice with step {step} needs bounds of known size, not {start}:{stop}")
     if sign_of(count) not in (0, 1):
         raise ShapeError(f"the slice {start}:{stop} of an axis of size {length} has no certain length")
     return start, count, step
 
 
-def _bound(value: Size | None, default: Size, length: Size) -> Size:
+def _bound(value: Size | None, default: Size, length: Size, low: Size, high: Size) -> Size:
     if value is None:
         return default
     value = size(value)
     # A negative bound counts from the end, as in Python.
     if sign_of(value) == -1:
         value = size(length + value)
+        if sign_of(value) == -1:
+            return low
     if value != 0 and sign_of(value) is None:
         raise ShapeError(f"the bound {value} of a slice has no certain sign")
-    if sign_of(size(length - value)) == -1:
-        return length
+    if sign_of(size(high - value)) == -1:
+        return high
     return value
+
+
+def _ceiling(value: Size, by: int) -> Size | None:
+    """Return value / by, rounded up: 3 of 5 by 2, n of 2*n - 1 by 2; None where that depends on a named size."""
+    if isinstance(value, int):
+        return -(-value // by)
+    constant = int(value.as_coefficients_dict()[sp.S.One])
+    rest = sp.expand(value - constant)
+    if any(int(c) % by for c in rest.as_coefficients_dict().values()):
+        return None
+    return size(rest / by - (-constant // by))
 
 
 def exact_quotient(value: Size, by: Size) -> Size:
