@@ -181,3 +181,32 @@ def test_planted_loss_of_an_equation_is_caught(monkeypatch: pytest.MonkeyPatch) 
     a, b = map(named_size, "ab")
     arguments = [Argument("param", "p", (a + b,)), Argument("param", "q", (a - b,))]
     assert solved(axes_of(arguments, {"p": (7,), "q": (3,)})) == {}
+
+
+def test_size_that_only_a_number_for_a_whole_array_has_is_refused() -> None:
+    """One number fills an axis of any length, so that it tells none."""
+
+    @sb.cell
+    def filled(h: State["n"], i: Index["v"], c: Const["v n"] = 0.4):
+        return np.tanh(h + c[i])
+
+    with pytest.raises(sb.CellError, match="the size 'v' of filled .* no argument tells it"):
+        sb.compile(filled)
+
+    @sb.cell
+    def told(h: State["n"], i: Index["v"], E: Param["v"], c: Const["v n"] = 0.4):
+        return np.tanh(h * E[i] + c[i])
+
+    assert sb.verify(told, proof=False).passed
+
+
+def test_sizes_that_only_zeros_in_place_of_cotangents_have_are_read() -> None:
+    @sb.cell
+    def apart(h: State["n"], s: State["k n"], p: Param["n"]):
+        new = np.tanh(s)
+        return {"h": p * h, "s": new, "y": (new + s) / 2}
+
+    kernel = sb.compile(apart, truncation=sb.Window(2))
+    run = kernel.forward({"p": np.ones(3)}, {}, {"h": np.ones((1, 3)), "s": np.ones((1, 2, 3))}, steps=2)
+    found = kernel.backward(run, {"h": np.ones((2, 1, 3))})
+    assert np.array_equal(found.params["p"], np.full(3, 3.0)) and not found.state["s"].any()

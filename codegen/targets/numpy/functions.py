@@ -72,8 +72,8 @@ def function_text(
     operands.views.resolve([item.code for item in items if isinstance(item, Line)])
     body = list(_lines(items, operands.views, text.equation))
     end = last(printer)
-    sizes = _sizes(text.names, f, [*body, *end])
-    every = [*first[:1], *sizes, *first[1:], *_constants(f, text), *body, *end]
+    behind = [*first[1:], *_constants(f, text), *body, *end]
+    every = [*first[:1], *_sizes(text.names, f, behind), *behind]
     return "\n".join([head, *(short for line in every for short in wrapped(f"    {line}"))])
 
 
@@ -85,7 +85,7 @@ def _sizes(names: Names, f: Function, lines: Sequence[str]) -> list[str]:
 
 
 def _is_read(name: str, lines: Sequence[str]) -> bool:
-    return any(name in line.partition("  # ")[0] for line in lines)
+    return any(name in line.partition("  # ")[0] for line in lines if not line.startswith("#"))
 
 
 def _constants(f: Function, text: Text) -> list[str]:

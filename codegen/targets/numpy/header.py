@@ -82,7 +82,7 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     Raises: CellError where no argument tells a size.
     """
     every = [a for a in _arguments(p, head) if not is_baked(a)]
-    fixed = [a for a in _arguments(p, head) if is_baked(a) and np.ndim(a.default)]
+    baked = [a for a in _arguments(p, head) if is_baked(a)]
     # The numbers of sample axes: 2 for steps and samples, 1 for samples.
     lead = {"input": 2, "index": 2, "state": 1, "target": 2 if head is None or head.at == "every" else 1}
     limits = {a.name: f'"{a.name} limit"' if _is_limited(every, a) else "None" for a in every if a.limit is not None}
@@ -96,8 +96,9 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
     short = [piece for line in lines for piece in wrapped(line)]
     needs = p.needs if head is None else p.needs + head.program.needs
+    fixed = [a for a in baked if np.ndim(a.default)]
     return "\n".join(
-        [*short, "", "", *_sizes_function(p.name, every, fixed, needs), "", "", *_shapes_function(every, fixed)]
+        [*short, "", "", *_sizes_function(p.name, every, baked, needs), "", "", *_shapes_function(every, fixed)]
     )
 
 
@@ -115,13 +116,15 @@ def _names_of(arguments: Iterable[Argument]) -> list[str]:
 
 
 def _sizes_function(
-    name: str, every: Sequence[Argument], fixed: Sequence[Argument], needs: Sequence[Need]
+    name: str, every: Sequence[Argument], baked: Sequence[Argument], needs: Sequence[Need]
 ) -> list[str]:
     """Return the function that reads each size from the first argument that tells it.
 
     A size stands alone on an axis, in a sum with sizes that are known, or in several sums together. The shapes of
-    constants in the module must agree with the sizes, and slices need some of them.
+    constants in the module must agree with the sizes, and slices need some of them. A constant that is one number for a whole array
+    tells no size.
     """
+    fixed = [a for a in baked if np.ndim(a.default)]
     # States come last, for a call may omit them.
     order = sorted([*every, *fixed], key=lambda a: BAKED if a in fixed else RANK[a.role])
     of = unique("of", _names_of(order))
@@ -129,7 +132,7 @@ def _sizes_function(
         axes_of([a for a in order if (a.role == "state") is late], fixed=("const",)) for late in (False, True)
     )
     known = {step.name: _size_line(step, of) for step in told(first, last)}
-    for lack in _names_of(order):
+    for lack in _names_of([*order, *baked]):
         if lack not in known:
             raise CellError(
                 f"the size {lack!r} of {name} stands alone on no axis, so that no argument tells it\n"
