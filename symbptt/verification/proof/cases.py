@@ -81,29 +81,34 @@ class Cases:
         if point is None:
             return ONES
         try:
-            return self._drawn(target, setting, point, Atoms(seed), np.random.default_rng(seed))
+            return self._drawn(target, setting, point, seed)
         except NoDrawError as error:
             self.missing += 1
             return str(error)
         except Exception as error:  # whatever the user's function says of elements, it is no reason to stop
             return f"{SPELLED}: {type(error).__name__}: {one_line(error)}"
 
-    def _drawn(
-        self, target: Cell | Model, setting: Setting, point: Point, atoms: Atoms, random: np.random.Generator
-    ) -> Case:
+    def _drawn(self, target: Cell | Model, setting: Setting, point: Point, seed: int) -> Case:
+        atoms, random = Atoms(seed), np.random.default_rng(seed)
         found = in_field(point, random)
         with functions_of(atoms), np.errstate(all="ignore"):
             atoms.strict = True
             try:
                 wanted, sent = _expected(target, setting, found, random)
             except NoRootError:
-                return self._searched(target, setting, found, atoms, random)
+                return self._searched(target, setting, found, atoms, random, seed)
             finally:
                 atoms.strict = False
             return _case(target, atoms, found, wanted, sent, random)
 
     def _searched(
-        self, target: Cell | Model, setting: Setting, point: Point, atoms: Atoms, random: np.random.Generator
+        self,
+        target: Cell | Model,
+        setting: Setting,
+        point: Point,
+        atoms: Atoms,
+        random: np.random.Generator,
+        seed: int,
     ) -> Case:
         """Return a case where square roots had to be looked for; a model begins with the arguments of its cell."""
         if isinstance(target, Model):
@@ -111,6 +116,7 @@ class Cases:
             if isinstance(of_cell, str):
                 raise NoDrawError(of_cell)
             atoms, own = of_cell.atoms, of_cell.point
+            point = in_field(self._beside(target, setting, own, seed) or point, random)
             point = replace(point, params=point.params | own.params, inputs=own.inputs, state=own.state)
         with functions_of(atoms):
             atoms.strict = True
@@ -120,6 +126,11 @@ class Cases:
             finally:
                 atoms.strict = False
             return _case(target, atoms, found, wanted, sent, random)
+
+    def _beside(self, model: Model, setting: Setting, own: Point, seed: int) -> Point | None:
+        """Return a point of a model whose sizes are those of a point of its cell: with those of its loss, others would be drawn."""
+        shapes = {k: np.shape(v) for group in (own.params, own.inputs, own.state) for k, v in group.items()}
+        return setting.point(model, seed, replace(self.asked, shapes={**self.asked.shapes, **shapes}))
 
 
 def _case(

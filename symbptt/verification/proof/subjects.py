@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from symbptt.autodiff.bptt import derive
@@ -20,7 +20,7 @@ from symbptt.verification.blocks import in_blocks
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.general_loss import general_loss
 from symbptt.verification.proof.identity import Group
-from symbptt.verification.proof.loops import arithmetic, lowered, run_loops
+from symbptt.verification.proof.loops import UNCLIPPED, arithmetic, lowered, run_loops
 from symbptt.verification.proof.modules import over_field, sharpened
 from symbptt.verification.proof.norms import label
 from symbptt.verification.proof.settings import BYTES, LOOPS, OPTIONS, Options, Setting, settings_of
@@ -46,13 +46,13 @@ class Subject:
 def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[Setting]]]:
     if isinstance(target, Kernel):
         plain = target.truncation is None and target.memory == "all"
-        yield _of_kernel("this module", target), [*settings_of(target.target, plain)]
+        yield of_kernel("this module", target), [*settings_of(target.target, plain)]
         return
     kernel = compile_cell(target)
-    yield _of_kernel("module", kernel), [*settings_of(target, True)]
+    yield of_kernel("module", kernel), [*settings_of(target, True)]
     few = [*settings_of(target, False)]
     for options in OPTIONS:
-        yield _of_kernel(f"module with {options.words}", _compiled(target, options), options), few
+        yield of_kernel(f"module with {options.words}", _compiled(target, options), options), few
     for model in _models(target):
         yield from _of_model(model, isinstance(target, Cell))
     yield from loops_of(target.cell if isinstance(target, Model) else target)
@@ -71,10 +71,10 @@ def _of_model(model: Model, is_alone: bool) -> Iterator[tuple[Subject, list[Sett
     """Yield the modules of a model: plain, and of a cell that stands for all its models, with the options that a loss meets."""
     words = f"loss at {'every step' if model.at == 'every' else 'the last step'}, {model.reduction}"
     few = [*settings_of(model, False)]
-    yield _of_kernel(words, compile_cell(model)), few
+    yield of_kernel(words, compile_cell(model)), few
     for options in OPTIONS if is_alone and model.reduction == "sum" else ():
         if (options.memory, options.truncation) in OF_LOSSES[model.at]:
-            yield _of_kernel(f"{words}, {options.words}", _compiled(model, options), options), few
+            yield of_kernel(f"{words}, {options.words}", _compiled(model, options), options), few
 
 
 OF_LOSSES: dict[str, tuple[tuple[Any, Any], ...]] = {
@@ -88,7 +88,9 @@ def _compiled(target: Cell | Model, options: Options) -> Kernel:
     return compile_cell(target, memory=options.memory, truncation=options.truncation, clip_adjoint=options.clip_adjoint)
 
 
-def _of_kernel(words: str, kernel: Kernel, options: Options | None = None) -> Subject:
+def of_kernel(words: str, kernel: Kernel, options: Options | None = None) -> Subject:
+    """Return the module of a kernel; with options, in the pieces that these name."""
+
     def on_elements(setting: Setting) -> Run:
         other = over_field(kernel, setting.blocks)
         piece = options.piece if options else None
@@ -131,16 +133,19 @@ def loops_of(cell: Cell) -> Iterator[tuple[Subject, list[Setting]]]:
     named: list[tuple[str, tuple[Any, ...]]] = [("as derived", (place,)), *alone, ("behind all passes", PASSES)]
     for words, passes in named:
         whole = words in ("as derived", "behind all passes")
-        yield _of_loops(f"loops {words}", cell, program_of(recursion), passes), [*(LOOPS if whole else LOOPS[1:])]
+        yield of_loops(f"loops {words}", cell, program_of(recursion), passes), [*(LOOPS if whole else LOOPS[1:])]
 
 
-def _of_loops(words: str, cell: Cell, program: Any, passes: Any) -> Subject:
+def of_loops(words: str, cell: Cell, program: Any, passes: Any) -> Subject:
+    """Return the loops of a cell behind some passes."""
     found = lowered(program, passes, True)
 
     def on_elements(setting: Setting) -> Run:
         return lambda point, sent: run_loops(found, cell, point, sent, 2, arithmetic())
 
     def on_floats(setting: Setting) -> Run:
-        return lambda point, sent: run_loops(found, cell, point, sent, 2, floats())
+        # Loops are lowered with a limit of 1, which acts on floats, and on no element of a field.
+        unclipped = replace(floats(), runtime=UNCLIPPED)
+        return lambda point, sent: run_loops(found, cell, point, sent, 2, unclipped)
 
     return Subject(words, cell, None, on_elements, on_floats)
