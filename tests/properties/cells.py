@@ -1,9 +1,8 @@
 """Random cells: programs of a small grammar, as the text of a Python function, so that they shrink and print well.
 
-The text runs three times: traced, on NumPy arrays, and (with `np` and `sb` put in their place) on torch tensors.
+The text runs twice: traced, and on NumPy arrays.
 """
 
-import itertools
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -289,47 +288,3 @@ def cases(draw: Callable[[st.SearchStrategy[Any]], Any], longest: int = 8) -> Ca
     return Case(
         draw(programs(longest)).text, sizes, draw(st.integers(0, 3)), draw(st.integers(1, 2)), draw(st.integers(0, 3))
     )
-
-
-# torch in the place of NumPy and symbptt.
-
-
-def torch_scope() -> dict[str, Any]:
-    """The globals of a cell's text for torch tensors."""
-    import torch
-    from torch.nn import functional as nn
-
-    def axis_of(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda v, axis=-1, **kwargs: function(
-            v, axis, **{k.replace("keepdims", "keepdim"): x for k, x in kwargs.items()}
-        )
-
-    def layer_norm(v: Any, axis: int) -> Any:
-        centred = v - v.mean(axis, keepdim=True)
-        return centred / torch.sqrt((centred * centred).mean(axis, keepdim=True) + 1e-5)
-
-    functions = {
-        "silu": nn.silu, "mish": nn.mish, "gelu": nn.gelu, "arctan": torch.atan, "outer": torch.outer,
-        "softplus": lambda v: nn.softplus(v, threshold=1000), "softmax": axis_of(torch.softmax),
-        "log_softmax": axis_of(torch.log_softmax),
-        "logsumexp": axis_of(torch.logsumexp), "cumsum": axis_of(torch.cumsum),
-        "mean": axis_of(torch.mean), "layer_norm": layer_norm,
-        "sum": lambda v, axis=None, **kwargs: torch.sum(v) if axis is None else axis_of(torch.sum)(v, axis, **kwargs),
-        "concatenate": torch.cat, "stack": lambda parts, axis=0: torch.stack(parts, axis),
-    }  # fmt: skip
-
-    class Shim:
-        def __getattr__(self, name: str) -> Any:
-            return functions.get(name) or getattr(torch, name)
-
-    class Table:
-        def __getitem__(self, name: str) -> Any:
-            return functions.get(name) or getattr(torch, name)
-
-    roles = {name: dict.fromkeys(_all_annotations()) for name in ("Input", "State", "Param")}
-    return scope(Shim(), Shim(), Table(), {**roles, "Const": None})
-
-
-def _all_annotations() -> list[str]:
-    dims = ["m", "n", "k", "2"]
-    return [" ".join(part) for rank in range(3) for part in itertools.product(dims, repeat=rank)]

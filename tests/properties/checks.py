@@ -1,306 +1,179 @@
-"""What is checked of a random cell: values and gradients against the tape, under every option of a kernel.
+"""What is checked of a random cell: the module with the options of its case, alone and under a loss, against three oracles that share
+no code with the derivation, and the loops behind the passes.
 
-The plain meaning of lengths, resets, windows and chunks is that of `tests.brute`, which runs the user's function sample by sample
-and step by step; the derivative of what it adds up is that of the tape.
+* The tape, entry by entry (`bench.py`).
+* A complex step along a random direction through the user's function.
+* The proof over a field of residues, as `sb.verify` has it.
 """
 
 import re
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any
 
 import numpy as np
 
 import symbptt as sb
+from symbptt.autodiff.bptt import derive
 from symbptt.codegen.load import load
+from symbptt.codegen.passes import PASSES
+from symbptt.codegen.program.program import program_of
+from symbptt.codegen.program.regions import place
+from symbptt.errors import SymbpttError
+from symbptt.ir.shape import named_size
+from symbptt.language.init import concrete
+from symbptt.verification import oracle
+from symbptt.verification.objective import value_of
+from symbptt.verification.proof.cases import PATIENCE, SPELLED, Cases
+from symbptt.verification.proof.draws import NO_DRAW
+from symbptt.verification.proof.prove import FLOATS, line_of
+from symbptt.verification.proof.settings import BYTES, LOOPS, Setting, settings_of
+from symbptt.verification.proof.settings import Options as Compiled
+from symbptt.verification.proof.subjects import Subject, of_kernel, of_loops
+from symbptt.verification.regimes import Blocks
+from symbptt.verification.requests import NOTHING
 from tests import brute
-from tests.oracle import Arrays, names_of
-from tests.properties.wild import Case, case_of, functions_of
-from tests.tape import Tape, gradients
-
-Grads = dict[str, Arrays]
-LARGEST = 1e4
-"""Values of a cell beyond this are not compared."""
-
-
-class Untamed(Exception):
-    """A cell whose values or gradients grow too large to be compared."""
-
-
-class Leaves:
-    """Leaves of a tape in the place of an array whose first axes are those of steps and samples."""
-
-    def __init__(self, array: Any, lead: int) -> None:
-        self.leaves = {place: Tape(array[place]) for place in np.ndindex(array.shape[:lead])}
-        self.shape = array.shape
-
-    def __getitem__(self, place: Any) -> Tape:
-        return self.leaves[place if isinstance(place, tuple) else (place,)]
-
-
-def slopes(cell: sb.Cell, score: brute.Score, data: brute.Data, truncation: Any) -> Grads:
-    """Derivatives by group and name of what a score adds up over samples and steps, by the tape."""
-    constants = names_of(cell, "const")
-    wanted = {
-        "params": {k: Tape(v) for k, v in data.params.items() if k not in constants},
-        "inputs": {k: Leaves(data.inputs[k], 2) for k in names_of(cell, "input")},
-        "state": {k: Leaves(v, 1) for k, v in data.state.items()},
-    }
-    moved = replace(data, **{group: getattr(data, group) | leaves for group, leaves in wanted.items()})
-    held = [brute.trajectory(cell, data, b) if truncation else [] for b in range(data.batch)]
-    total: Any = 0.0
-    for b in range(data.batch):
-        total = total + brute.sample(cell, score, data, moved, b, truncation, held[b])
-    places = [
-        (group, name, place, leaf)
-        for group, arrays in wanted.items()
-        for name, leaves in arrays.items()
-        for place, leaf in (leaves.leaves.items() if isinstance(leaves, Leaves) else [((), leaves)])
-    ]
-    found: Grads = {group: {k: np.zeros(v.shape) for k, v in arrays.items()} for group, arrays in wanted.items()}
-    for (group, name, place, _), slope in zip(places, gradients(total, [leaf for *_, leaf in places]), strict=True):
-        found[group][name][place] = slope
-    return found
-
-
-def folded(cotangents: Arrays, data: brute.Data, outputs: Any) -> tuple[Arrays, Arrays]:
-    """Cotangents as those of steps that a sample has, and of initial states.
-
-    Behind a sample's end stands its last state, and zeros as outputs: what is sent there belongs to that state. Of a sample
-    without a step it is the initial state."""
-    full, initial = {}, {k: np.zeros_like(v) for k, v in data.state.items()}
-    for name, given in cotangents.items():
-        is_last = np.ndim(given) < (np.ndim(data.state[name]) + 1 if name in data.state else outputs[name])
-        steps = np.zeros((data.steps, *np.shape(given))) if is_last else np.array(given)
-        if is_last and data.steps:
-            steps[-1] = given
-        full[name] = np.zeros_like(steps)
-        for b in range(data.batch):
-            end = data.length(b)
-            full[name][:end, b] = steps[:end, b]
-            if name in data.state:
-                behind = steps[end:, b].sum(0) if data.steps else given[b] if is_last else 0.0
-                if end:
-                    full[name][end - 1, b] += behind
-                else:
-                    initial[name][b] += behind
-    return full, initial
-
-
-def near(got: Any, wanted: Any, scale: float, slack: Any, what: str) -> None:
-    assert np.shape(got) == np.shape(wanted), f"{what}: shape {np.shape(got)}, expected {np.shape(wanted)}"
-    own = np.max(np.abs(wanted), initial=0.0)
-    error = np.max(np.abs(got - wanted), initial=0.0)
-    assert error <= slack(own, scale), (
-        f"{what}: differs by {error:.1e} where the largest entry is {own:.1e}\n{got}\nexpected\n{wanted}"
-    )
-
-
-def rounding(own: float, scale: float) -> float:
-    """What terms of the size of the largest may leave where they cancel."""
-    return 1e-8 * own + 1e-10 * max(scale, 1.0)
-
-
-def assert_same_bytes(again: Any, first: Any, what: str) -> None:
-    for group, arrays in brute.by_group(first).items():
-        for name, array in arrays.items():
-            other = getattr(again, group)[name]
-            assert np.asarray(array).tobytes() == np.asarray(other).tobytes(), (
-                f"{what}: d{name} has other bytes at a second call"
-            )
-
-
-def assert_grads(got: Any, wanted: Grads, what: str, slack: Any = rounding) -> None:
-    scale = max((np.max(np.abs(v), initial=0.0) for group in wanted.values() for v in group.values()), default=0.0)
-    for group, arrays in brute.by_group(got).items():
-        assert set(arrays) == set(wanted[group]), f"{what}: {group} {sorted(arrays)}, expected {sorted(wanted[group])}"
-        for name, array in arrays.items():
-            near(array, wanted[group][name], scale, slack, f"{what}: d{name}")
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A case with its functions, numbers, masks and cotangents."""
-
-    case: Case
-    cell: sb.Cell
-    loss: sb.Loss
-    data: brute.Data
-    random: Random
-
-    @cached_property
-    def values(self) -> Arrays:
-        """States and outputs after every step, frozen and zero behind a sample's end."""
-        data, found = self.data, {}
-        for b in range(data.batch):
-
-            def note(params: Arrays, now: Arrays, t: int, at: int) -> float:
-                for name, value in now.items():
-                    found.setdefault(name, {})[t, at] = np.array(value, float)
-                return 0.0
-
-            brute.sample(self.cell, note, data, data, b, None, [])
-        result = {}
-        shapes = {k: v.shape[1:] for k, v in data.state.items()} | {
-            k: next(iter(v.values())).shape for k, v in found.items()
-        }
-        for name, shape in shapes.items():
-            result[name] = array = np.zeros((data.steps, data.batch, *shape))
-            for t, b in np.ndindex(data.steps, data.batch):
-                if t < data.length(b):
-                    array[t, b] = found[name][t, b]
-                elif name in data.state:
-                    array[t, b] = array[t - 1, b] if t and data.length(b) else data.state[name][b]
-        if not all(np.isfinite(v).all() and np.max(np.abs(v), initial=0.0) < LARGEST for v in result.values()):
-            raise Untamed
-        return result
-
-    @cached_property
-    def cotangents(self) -> Arrays:
-        """Random ones: of all values, some, outputs alone, or of the last step."""
-        random = np.random.default_rng(self.case.seed + 1)
-        full = {k: random.standard_normal(v.shape) for k, v in self.values.items()}
-        states = {k: v for k, v in full.items() if k in self.data.state}
-        beside = {k: v for k, v in full.items() if k not in states}
-        last = {k: random.standard_normal(v.shape[1:]) for k, v in states.items()}
-        some = self.random.choice(sorted(states))
-        ends = last | ({k: v[-1] for k, v in beside.items()} if self.data.steps else {})
-        few = [{some: full[some]}, {some: last[some]}, {some: last[some]} | beside, beside or full]
-        return self.random.choice([full, full, full, states, last, ends, *few])
-
-    @cached_property
-    def wanted(self) -> Grads:
-        return self.wanted_with(None)
-
-    def wanted_with(self, truncation: Any, data: Any = None) -> Grads:
-        data = data or self.data
-        full, initial = folded(self.cotangents, data, {k: v.ndim for k, v in self.values.items()})
-        found = slopes(self.cell, brute.cotangent_score(full), data, truncation)
-        found["state"] = {k: v + initial[k] for k, v in found["state"].items()}
-        return tame(found)
-
-    def run(self, kernel: Any, data: Any = None) -> Any:
-        data = data or self.data
-        steps = None if data.inputs else data.steps
-        return kernel.forward(data.params, data.inputs, data.state, steps=steps, **data.masks)
-
-    def assert_kernel(self, kernel: Any, what: str, wanted: Grads | None = None) -> Any:
-        """Values, gradients, and the same bytes at a second call, whatever was computed between."""
-        run = self.run(kernel)
-        found = run.states | run.outputs
-        is_seen = any(self.data.length(b) for b in range(self.data.batch))  # else nothing tells what the outputs are
-        assert set(found) == set(self.values) or not is_seen, f"{what}: values {sorted(found)}"
-        for name, value in self.values.items():
-            near(found[name], value, 1.0, lambda own, scale: 1e-9 * own + 1e-11, f"{what}: {name}")
-        got = kernel.backward(run, self.cotangents)
-        assert_grads(got, self.wanted if wanted is None else wanted, what)
-        other = self.run(kernel, replace(self.data, params={k: 0.9 * v for k, v in self.data.params.items()}))
-        kernel.backward(other, self.cotangents)
-        assert_same_bytes(kernel.backward(run, self.cotangents), got, what)
-        return got
-
-
-def tame(found: Grads) -> Grads:
-    if not all(
-        np.isfinite(v).all() and np.max(np.abs(v), initial=0.0) < 1e6
-        for group in found.values()
-        for v in group.values()
-    ):
-        raise Untamed
-    return found
-
-
-def bench_of(case: Case) -> Bench:
-    """The numbers of a case."""
-    cell, loss = functions_of(case)
-    random, choice = np.random.default_rng(case.seed), Random(case.seed)
-    shapes = {a.name: a for a in (*cell.arguments, *loss.arguments)}
-    dims = {name: _dims(case, name) for name in shapes}
-
-    def normal(name: str, *lead: int) -> Any:
-        return 0.6 * random.standard_normal((*lead, *case.size(dims[name])))
-
-    T, B = case.steps, case.batch
-    params = {k: normal(k) for k in names_of(cell, "param", "const") if k != "dt"}
-    inputs = {k: normal(k, T, B) for k in names_of(cell, "input")}
-    inputs |= {k: random.integers(0, case.size(dims[k])[0], (T, B)) for k in names_of(cell, "index")}
-    state = {k: normal(k, B) for k in names_of(cell, "state")}
-    masks: dict[str, Any] = {}
-    kind = choice.choice(("whole", "whole", "whole", "lengths", "reset", "both"))
-    if kind in ("lengths", "both"):
-        masks["lengths"] = random.integers(0, T + 1, B)
-    if kind in ("reset", "both"):
-        masks["reset"] = random.random((T, B)) < 0.3
-    return Bench(case, cell, loss, brute.Data(params, inputs, state, T, B, **masks), choice)
-
-
-def _dims(case: Case, name: str) -> tuple[str, ...]:
-    """The dimensions that an argument is annotated with."""
-    found = re.search(rf'\b{name}: \w+(?:\["(.*?)"\])?', f"{case.text}{case.loss}")
-    assert found, name
-    return tuple((found[1] or "").split())
-
-
-# Options.
-
-TRUNCATIONS: tuple[Callable[[Random], Any], ...] = (
-    lambda random: sb.Window(random.choice((1, 2, 3, 5, 30))),
-    lambda random: sb.Chunked(random.choice((1, 2, 3, 7)), random.choice((1, 2, 3, 4, 9))),
+from tests.oracle import Arrays
+from tests.properties.bench import (
+    Bench,
+    Untamed,
+    assert_grads,
+    assert_same_bytes,
+    bench_of,
+    near,
+    rounding,
+    slopes,
+    tame,
 )
+from tests.properties.cases import Case, Options, case_of
+
+# Kernels.
 
 
-def short(kernel: Any, random: Random, source: str = "") -> Any:
-    """A module of short blocks, whose scans take a few steps together or none."""
-    module = load(source or kernel.source, f"<{kernel.target.name} in short blocks>")
-    length, window = random.choice((1, 2, 3, 5)), random.choice((0, 2, 2, 4, 8))
-    module._steps = lambda T, B, size, rows=0: length
-    if hasattr(module, "_window"):
-        module._window = lambda T, states, least: min(window, 1 << T.bit_length() - 1) if T else 0
-    return module
-
-
-def check_whole(bench: Bench) -> None:
-    kernel = sb.compile(bench.cell)
-    bench.assert_kernel(kernel, "compile(cell)")
-
-
-def check_blocks(bench: Bench) -> None:
-    bench.assert_kernel(short(sb.compile(bench.cell), bench.random), "short blocks and windows")
-
-
-def check_truncated(bench: Bench) -> None:
-    truncation = bench.random.choice(TRUNCATIONS)(bench.random)
-    bench.assert_kernel(sb.compile(bench.cell, truncation=truncation), repr(truncation), bench.wanted_with(truncation))
-
-
-def check_clip(bench: Bench) -> None:
-    bench.assert_kernel(sb.compile(bench.cell, clip_adjoint=1e12), "clip_adjoint=1e12")
-
-
-def check_sqrt(bench: Bench) -> None:
-    kernel = sb.compile(bench.cell, memory="sqrt")
-    bench.assert_kernel(kernel if bench.random.random() < 0.5 else short(kernel, bench.random), 'memory="sqrt"')
-
-
-def check_bytes(bench: Bench) -> None:
-    for share in (1.0, 1.2):
-        least = least_of(lambda kernel: bench.run(kernel), bench.cell)
-        bench.assert_kernel(
-            sb.compile(bench.cell, memory=int(share * least)), f"memory={int(share * least)}, the least is {least}"
-        )
-
-
-def least_of(call: Callable[[Any], Any], target: Any) -> int:
+def least_of(call: Callable[[Any], Any], target: Any, **options: Any) -> int:
     """The least budget that a refusal names."""
     try:
-        call(sb.compile(target, memory=1))
+        call(sb.compile(target, memory=1, **options))
     except sb.ArgumentError as error:
         found = re.search(r"take ([\d,]+) bytes at the least", str(error))
         assert found, str(error)
         return int(found[1].replace(",", ""))
     raise AssertionError("one byte was enough")
+
+
+def compiled(target: Any, options: Options, call: Callable[[Any], Any]) -> Any:
+    """The kernel of a cell or a model with the options of a case."""
+    given: dict[str, Any] = {"truncation": options.cut} if options.cut else {}
+    given |= {"clip_adjoint": 1e12} if options.clip else {}
+    if options.memory in ("least", "more"):
+        given["memory"] = int((1 if options.memory == "least" else 1.2) * least_of(call, target, **given))
+    elif options.memory == "sqrt":
+        given["memory"] = "sqrt"
+    kernel = sb.compile(target, **given)
+    # A budget counts on its own blocks.
+    return short(kernel, options) if options.block and options.memory in ("all", "sqrt") else kernel
+
+
+def short(kernel: Any, options: Options, source: str = "") -> Any:
+    """A module of short blocks, whose scans take a few steps together or none."""
+    module = load(source or kernel.source, f"<{kernel.target.name} in short blocks>")
+    module._steps = lambda T, B, size, rows=0: options.block
+    if hasattr(module, "_window"):
+        module._window = lambda T, states, least: min(options.window, 1 << T.bit_length() - 1) if T else 0
+    return module
+
+
+# Checks.
+
+
+def check_tape(bench: Bench) -> None:
+    """Values and gradients of the module with its options."""
+    options = bench.case.options
+    assert bench.values  # that is, they are tame
+    kernel = compiled(bench.cell, options, bench.run)
+    bench.assert_kernel(kernel, f"options {options}", bench.wanted_with(options.cut))
+
+
+def check_complex_step(bench: Bench) -> None:
+    """The derivative along a random direction, of a cell and of its model."""
+    options, random = bench.case.options, np.random.default_rng(bench.case.seed + 3)
+    for model in (None, sb.model(bench.cell, bench.loss, at=options.at, reduction=options.reduction)):
+        target: Any = bench.cell if model is None else model
+        data = bench.data if model is None else with_targets(bench, model)
+        assert bench.values
+        run = partial(trained, bench=bench, data=data) if model else bench.run
+        kernel = compiled(target, options, run)
+        got = brute.by_group(
+            trained(kernel, bench, data)[1] if model else kernel.backward(bench.run(kernel), bench.cotangents)
+        )
+        moving = {
+            (group, k): random.standard_normal(np.shape(v)) for group, arrays in got.items() for k, v in arrays.items()
+        }
+        known = {named_size(k): v for k, v in bench.case.sizes.items()}
+        point = oracle.Point(
+            data.params, data.inputs, data.state, data.steps, data.batch, data.targets, data.lengths, data.reset, known
+        )
+        moved: dict[str, Arrays] = {group: dict(getattr(point, group)) for group in got}
+        for (group, k), v in moving.items():
+            moved[group][k] = moved[group][k] + oracle.STEP * 1j * v
+        slope = np.imag(value_of(target, bench.cotangents, point, options.cut)(replace(point, **moved))) / oracle.STEP
+        terms = [np.sum(got[group][k] * v) for (group, k), v in moving.items()]
+        largest = max((float(np.sum(np.abs(got[group][k] * v))) for (group, k), v in moving.items()), default=0.0)
+        if not largest < 1e6:
+            raise Untamed
+        assert abs(sum(terms) - slope) <= 1e-9 * max(largest, 1.0), (
+            f"{'model' if model else 'cell'}: the complex step says {slope}, the gradients {sum(terms)}"
+        )
+
+
+def trained(kernel: Any, bench: Bench, data: brute.Data) -> Any:
+    return kernel.value_and_grad(
+        bench.given(data),
+        data.inputs,
+        data.targets,
+        data.state,
+        steps=None if data.inputs else data.steps,
+        **data.masks,
+    )
+
+
+def check_model(bench: Bench) -> None:
+    """The loss of a model and its gradients, with the options."""
+    options = bench.case.options
+    model = sb.model(bench.cell, bench.loss, at=options.at, reduction=options.reduction)
+    data = with_targets(bench, model)
+    assert bench.values
+    call = partial(trained, bench=bench, data=data)
+    kernel = compiled(model, options, call)
+    what = f"model, options {options}"
+    value, got = call(kernel)
+    assert_same_bytes(call(kernel)[1], got, what)
+    score = brute.loss_score(model, data)
+    total = sum(brute.sample(model.cell, score, data, data, b, None, []) for b in range(data.batch))
+    near(value, np.asarray(total, float), 1.0, rounding, f"{what}: the loss")
+    constants = [a.name for a in model.loss.arguments if a.role == "const"]
+    wanted = tame(slopes(model.cell, score, data, options.cut))
+    wanted["params"] = {k: v for k, v in wanted["params"].items() if k not in constants}
+    assert_grads(got, wanted, what)
+
+
+def with_targets(bench: Bench, model: sb.Model) -> brute.Data:
+    random, case, data = np.random.default_rng(bench.case.seed + 2), bench.case, bench.data
+    params, targets = dict(data.params), {}
+    known = {named_size(k): v for k, v in case.sizes.items()}
+    lead = (case.steps, case.batch) if model.at == "every" else (case.batch,)
+    for a in model.loss.arguments:
+        if a.role == "param" and a.name not in params:
+            params[a.name] = 0.6 * random.standard_normal(concrete(a.shape, known))
+        if a.role == "target":
+            targets[a.name] = random.standard_normal((*lead, *concrete(a.shape, known)))
+        if a.role == "index":
+            targets[a.name] = random.integers(0, concrete((a.limit,), known)[0], lead)
+    return replace(data, params=params, targets=targets)
 
 
 def check_alone(bench: Bench) -> None:
@@ -312,7 +185,7 @@ def check_alone(bench: Bench) -> None:
     ))  # fmt: skip
     kernel = sb.compile(bench.cell)
     one = alone.data
-    run = kernel.forward(one.params, {k: v[:, 0] for k, v in one.inputs.items()}, {k: v[0] for k, v in one.state.items()},
+    run = kernel.forward(bench.given(one), {k: v[:, 0] for k, v in one.inputs.items()}, {k: v[0] for k, v in one.state.items()},
                          steps=None if one.inputs else one.steps, **masks)  # fmt: skip
     for name, value in alone.values.items():
         near({**run.states, **run.outputs}[name], value[:, 0], 1.0, rounding, f"unbatched: {name}")
@@ -330,26 +203,25 @@ def check_float32(bench: Bench) -> None:
         return {k: np.asarray(v, np.float32) if np.asarray(v).dtype.kind == "f" else v for k, v in arrays.items()}
 
     data = replace(bench.data, **{g: narrow(getattr(bench.data, g)) for g in ("params", "inputs", "state")})
-    truncation = bench.random.choice(TRUNCATIONS)(bench.random) if bench.random.random() < 0.3 else None
-    kernel = sb.compile(bench.cell, truncation=truncation)
+    assert bench.values
+    cut = bench.case.options.cut
+    kernel = sb.compile(bench.cell, truncation=cut)
     run = bench.run(kernel, data)
     got = kernel.backward(run, narrow(bench.cotangents))
     for name, value in {**run.states, **run.outputs, **got.params, **got.inputs, **got.state}.items():
         assert np.asarray(value).dtype == np.float32, f"float32: {name} is {np.asarray(value).dtype}"
-    wanted = bench.wanted_with(truncation)
+    wanted, rough = bench.wanted_with(cut), bench.wanted_with(cut, data)
     lost = max(
-        (
-            np.max(np.abs(v - wanted[g][k]), initial=0.0)
-            for g, a in bench.wanted_with(truncation, data).items()
-            for k, v in a.items()
-        ),
-        default=0.0,
+        (np.max(np.abs(v - wanted[g][k]), initial=0.0) for g, a in rough.items() for k, v in a.items()), default=0.0
     )
     assert_grads(got, wanted, "float32", lambda own, scale: 1e-4 * max(own, 0.1 * scale, 0.1) + 50 * lost)
 
 
 def check_texts(bench: Bench) -> None:
-    kernel = sb.compile(bench.cell, memory=bench.random.choice(("all", "sqrt", 10**6)))
+    """The module, the plan and the page are written."""
+    kernel = sb.compile(
+        bench.cell, memory={"least": 10**6, "more": 10**6}.get(bench.case.options.memory, bench.case.options.memory)
+    )
     compile(kernel.source, "<a module>", "exec")
     known = {name: size for name, size in bench.case.sizes.items() if name in kernel.plan.written.names}
     assert str(kernel.plan)
@@ -358,95 +230,152 @@ def check_texts(bench: Bench) -> None:
     assert derivation.text() and derivation.latex()
 
 
-def check_model(bench: Bench) -> None:
-    """The loss of a model and its gradients, with one of the options."""
-    random, case = bench.random, bench.case
-    at, reduction = random.choice(("every", "every", "last")), random.choice(("sum", "mean"))
-    model = sb.model(bench.cell, bench.loss, at=at, reduction=reduction)
-    data = with_targets(bench, model)
-    assert bench.values  # that is, they are tame
-    way = random.choice(("whole", "blocks", "truncated", "truncated", "sqrt", "bytes"))
-    truncation = random.choice(TRUNCATIONS)(random) if way == "truncated" else None
-    what = f"model at={at!r}, reduction={reduction!r}, {truncation or way}"
-
-    def call(kernel: Any) -> Any:
-        return kernel.value_and_grad(
-            data.params, data.inputs, data.targets, data.state, steps=None if data.inputs else case.steps, **data.masks
-        )
-
-    if way == "bytes":
-        kernel = sb.compile(model, memory=int(random.choice((1, 1.2)) * least_of(call, model)))
-    else:
-        kernel = sb.compile(model, truncation=truncation, memory="sqrt" if way == "sqrt" else "all")
-    kernel = short(kernel, random) if way == "blocks" else kernel
-    value, got = call(kernel)
-    assert_same_bytes(call(kernel)[1], got, what)
-    score = brute.loss_score(model, data)
-    total = sum(brute.sample(model.cell, score, data, data, b, None, []) for b in range(data.batch))
-    near(value, np.asarray(total, float), 1.0, rounding, f"{what}: the loss")
-    constants = [a.name for a in model.loss.arguments if a.role == "const"]
-    wanted = tame(slopes(model.cell, score, data, truncation))
-    wanted["params"] = {k: v for k, v in wanted["params"].items() if k not in constants}
-    assert_grads(got, wanted, what)
+# The proof.
 
 
-def with_targets(bench: Bench, model: sb.Model) -> brute.Data:
-    random, case, data = np.random.default_rng(bench.case.seed + 2), bench.case, bench.data
-    params, targets = dict(data.params), {}
-    lead = (case.steps, case.batch) if model.at == "every" else (case.batch,)
-    for a in model.loss.arguments:
-        if a.role == "param" and a.name not in params:
-            params[a.name] = 0.6 * random.standard_normal(case.size(_dims(case, a.name)))
-        if a.role == "target":
-            targets[a.name] = random.standard_normal((*lead, *case.size(_dims(case, a.name))))
-        if a.role == "index":
-            targets[a.name] = random.integers(0, case.size(_dims(case, a.name))[0], lead)
-    return replace(data, params=params, targets=targets)
+def exact(subject: Subject, setting: Setting, cases: Cases) -> None:
+    """Hold a line of a proof; what it cannot tell is noted."""
+    line = line_of(subject, setting, cases)
+    if line.note:
+        known = [reason for reason in (SPELLED, NO_DRAW, FLOATS) if line.note.startswith(reason)]
+        assert known, f"proof: {subject.words}, {setting.path}: {line.note}"
+        UNPROVED[line.note if known[0] == SPELLED else known[0]] += 1
+        raise Unproved(line.note)
+    PROVED["lines"] += 1
+    assert not line.wrong, f"proof: {subject.words}, {setting.path}: {', '.join(line.wrong)} differ"
 
 
-CHECKS = {
+class Unproved(Exception):
+    """A line that a proof cannot tell."""
+
+
+UNPROVED: Counter[str] = Counter()
+"""How many lines were not proved, by their reason."""
+PROVED: Counter[str] = Counter()
+
+
+def few(case: Case) -> Cases:
+    """The cases of a proof that soon gives up where square roots must be looked for."""
+    found = Cases(case.seed, NOTHING)
+    found.missing = PATIENCE
+    return found
+
+
+def _of_options(target: Any, options: Options) -> Subject:
+    memory = {"sqrt": "sqrt", "least": BYTES, "more": BYTES}.get(options.memory, "all")
+    given = Compiled(
+        str(options), memory, options.cut, 1e30 if options.clip else None, (2, 1) if memory == BYTES else None
+    )
+    kernel = sb.compile(target, memory=memory, truncation=options.cut, clip_adjoint=given.clip_adjoint)
+    return of_kernel(f"module with options {options}", kernel, given)
+
+
+def _setting(bench: Bench, target: Any) -> Setting:
+    """One of the paths of a module, in the blocks and the windows of the case."""
+    options = bench.case.options
+    plain = options.memory == "all" and not options.truncation
+    chosen = bench.random.choice([*settings_of(target, plain)])
+    blocks = Blocks(options.block or 2, options.window) if bench.random.random() < 0.5 else chosen.blocks
+    return replace(chosen, blocks=blocks, monitor=options.monitor)
+
+
+def check_proof(bench: Bench) -> None:
+    """The module with its options over a field."""
+    exact(_of_options(bench.cell, bench.case.options), _setting(bench, bench.cell), few(bench.case))
+
+
+def check_proof_of_a_model(bench: Bench) -> None:
+    """The module of a model with its options over a field."""
+    options = bench.case.options
+    model = sb.model(bench.cell, bench.loss, at=options.at, reduction=options.reduction)
+    exact(_of_options(model, options), _setting(bench, model), few(bench.case))
+
+
+def check_passes(bench: Bench) -> None:
+    """The loops behind a pass alone, behind the first passes of the whole, and behind all: each over a field."""
+    program, cases = program_of(derive(bench.cell.step)), few(bench.case)
+    setting = bench.random.choice(LOOPS)
+    alone, last = bench.random.choice(PASSES[:-1]), bench.random.randrange(len(PASSES))
+    first = tuple(p for p in PASSES[:last] if p is not place)
+    chosen = {
+        "as derived": (place,),
+        f"behind the pass {alone.__name__}": (alone, place),
+        f"behind the passes before {PASSES[last].__name__}": (*first, place),
+        "behind all passes": PASSES,
+    }
+    for words in bench.random.sample(sorted(chosen), 2):
+        exact(of_loops(f"loops {words}", bench.cell, program, chosen[words]), setting, cases)
+
+
+CHECKS: dict[str, Callable[[Bench], None]] = {
     name.removeprefix("check_"): function for name, function in list(globals().items()) if name.startswith("check_")
 }
+ALWAYS = ("proof", "passes")
+OFTEN = ("tape", "tape", "model", "proof_of_a_model", "proof_of_a_model", "complex_step")
+SELDOM = ("alone", "float32", "texts", "complex_step", "model", "tape")
+
+
+def chosen_of(case: Case) -> list[str]:
+    """The checks that a seed chooses."""
+    random = Random(-case.seed)
+    return list(dict.fromkeys([*ALWAYS, random.choice(OFTEN), random.choice(SELDOM)]))
 
 
 class Difference(AssertionError):
     """What differs, with the cell's text."""
 
+    def __init__(self, case: Case, check: str, error: BaseException) -> None:
+        self.case, self.check, self.error = case, check, error
+        again = f"# again: assert_case(case_of({case.seed}), [{check!r}])"
+        super().__init__(f"{check}: {type(error).__name__}: {error}\n\n{case!r}\n{again}")
 
-def assert_case(case: Case, names: Any = None) -> bool:
-    """Check a case under some options, those that its seed chooses unless told; whether its numbers were tame."""
-    chosen = Random(-case.seed).sample(sorted(CHECKS), 3) if names is None else names
-    for name in chosen:
+
+@dataclass
+class Count:
+    """What became of the cells that were tried: how many checks held, were refused, had numbers too large, or told nothing."""
+
+    held: int = 0
+    untamed: int = 0
+    unproved: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def assert_case(case: Case, names: Any = None, count: Count | None = None) -> bool:
+    """Check a case in some ways, those that its seed chooses unless told; whether any of them could compare.
+
+    Raises: Difference where it fails.
+    """
+    held, count = 0, count or Count()
+    for name in chosen_of(case) if names is None else names:
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 CHECKS[name](bench_of(case))
+            held += 1
         except Untamed:
-            return False
+            count.untamed += 1
+        except Unproved:
+            count.unproved += 1
+        except SymbpttError as error:
+            count.refused[f"{type(error).__name__}: {str(error).splitlines()[0]}"] += 1
+            raise Difference(case, name, error) from error
         except Exception as error:
-            raise Difference(
-                f"{type(error).__name__}: {error}\n\n{case!r}\n# again: assert_case(case_of({case.seed}), [{name!r}])"
-            ) from error
-    return True
+            raise Difference(case, name, error) from error
+    count.held += held
+    return held > 0
 
 
 def assert_seed(seed: int) -> bool:
     return assert_case(case_of(seed))
 
 
-def failures(seeds: Iterable[int], names: Any = None) -> tuple[list[Difference], int]:
+def failures(seeds: Iterable[int], names: Any = None, count: Count | None = None) -> tuple[list[Difference], int]:
     """What differs in the cells of some seeds, and how many could be compared."""
-    found, tame = [], 0
+    found, compared = [], 0
     for seed in seeds:
         try:
-            tame += assert_case(case_of(seed), names)
+            compared += assert_case(case_of(seed), names, count)
         except Difference as difference:
             found.append(difference)
-            tame += 1
-    return found, tame
-
-
-if __name__ == "__main__":
-    import sys
-
-    for difference in failures(range(*map(int, sys.argv[1:])))[0]:
-        print(f"{difference}\n")
+            compared += 1
+    return found, compared

@@ -1,5 +1,5 @@
-"""Random cells over the whole language, from a seed: tables read by Index, states that forget, affine recurrences, outputs of every
-kind, sizes that are sums and products, losses. They are texts of Python, so that one that fails is read, and run again.
+"""Random cells from a seed for tests of pages, drawings and theorems, whose readers know what is written here: tables read by Index, states
+that forget, affine recurrences, outputs, losses. Kernels and proofs are tried on more of the language, by `cases.py`.
 
 The grammar of `cells.py` is a part of this one.
 """
