@@ -70,8 +70,11 @@ def scalar_function(name: str, arity: Any, *partials: Callable[..., sp.Expr]) ->
     def fdiff(self: Any, argindex: int = 1) -> sp.Expr:
         return sp.sympify(partials[argindex - 1](*self.args, self))
 
-    def of_numbers(self: Any, precision: int) -> sp.Expr:
-        return sp.Float(float(np.real(PRIMITIVES[self.func].evaluate(*map(float, self.args)))), precision=precision)
+    def of_numbers(self: Any, precision: int) -> sp.Expr | None:
+        numbers = [arg.evalf() for arg in self.args]
+        if not all(number.is_Number for number in numbers):
+            return None  # an argument without a symbol may still stand for a value: SymPy leaves the function as it is
+        return sp.Float(float(np.real(PRIMITIVES[self.func].evaluate(*map(float, numbers)))), precision=precision)
 
     parts = {"nargs": arity, "fdiff": fdiff, "_eval_evalf": of_numbers, "is_real": True, "is_extended_real": True}
     return type(name, (sp.Function,), parts)

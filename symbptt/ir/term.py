@@ -201,7 +201,8 @@ def canonical(expr: sp.Expr) -> sp.Expr:
 def _rounded(expr: sp.Expr, digits: int) -> sp.Expr:
     if expr.is_Integer or expr.is_Symbol:
         return expr
-    if expr.is_number:
+    # A sum of what has cancelled, and what stands for a value, are no numbers that can be rounded.
+    if expr.is_number and expr.evalf(2).is_Number:
         if not expr.is_finite:
             return expr
         value = float(f"{float(expr):.{digits}g}")
