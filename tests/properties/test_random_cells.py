@@ -258,6 +258,11 @@ blend = sb.function("blend", lambda a, b: sp.sin(a) * b + sp.exp(-(b**2)))
 def step(h: State["n"], p: Param["n"], q: Param):
     return p + blend(2.0, q) * np.tanh(h)
 """,
+    "sums of what has cancelled": """
+def step(h: State["n"], p: Param["k n"]):
+    s = h - h
+    return np.sum(p * p - p * p, axis=0) + np.mean(s) * np.max(s - s) + h / (1 + np.sum(s * s)) - sb.softmax(p @ h - p @ h) @ p
+""",
     "a size that only the zeros of a cotangent that is not given have": """
 def step(s: State["k n"], p: Param["n"], h: State["n"]):
     new = np.tanh(s)
