@@ -24,6 +24,7 @@ from symbptt.verification.blocks import in_blocks
 from symbptt.verification.certificate import Certificate, certificate_of
 from symbptt.verification.comparison import TOLERANCE, Case, gradient_rows, type_rows, value_rows
 from symbptt.verification.finite_differences import has_complex_version
+from symbptt.verification.forms import form_rows
 from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
 from symbptt.verification.mistakes.explain import Finding, explained
@@ -88,7 +89,8 @@ def verify(
     One regime is a padded batch with resets, compared with samples that run on their own; in one many numbers are exactly
     zero or one. Some sizes have several blocks of steps, and several windows of a scan. Of a model, its loss and the
     gradients of that; of a truncated kernel, gradients with those states constant that the truncation names. Of
-    single precision only the types are looked at.
+    single precision only the types are looked at. Other forms of a call must give the same numbers: one sample without a
+    batch axis, no state, cotangents of the last step alone; norms of `monitor=True` and final states are compared too.
 
     With `proof` the gradients are compared once more, exactly: over a field of residues, where nothing rounds, with random
     elements for numbers and for the values of functions, and dual numbers through the user's own function. Of a cell or a
@@ -163,6 +165,7 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
         # Types do not depend on the numbers, so that one case is enough.
         if case.regime is REGIMES[0] and case.size is sizes_of(case.regime)[0]:
             yield from type_rows(case, partial(_in_single_precision, kernel))
+            yield from form_rows(kernel, seed, asked, is_complex)
         found = gradient_rows(case, partial(_gradients, run), is_complex, known)
         # A block that is wrong once is wrong: looking at its elements again in every case would cost most of the
         # time.

@@ -127,20 +127,46 @@ def loss_of(model: Model, point: Point) -> Any:
     return _loss(model, _parts(model.cell, point, None))(point)
 
 
+def cotangents_of_loss(model: Model, point: Point) -> Arrays:
+    """Return the derivatives of the loss by the states and outputs of every step that it reads, (T, B, ...), by complex steps."""
+    states, outputs = oracle.run(model.cell, point)
+    values = states | outputs
+    read = [a.name for a in model.loss.arguments if a.role in ("state", "output")]
+    sent = {name: np.zeros(values[name].shape) for name in read}
+    counted = _counted(model, point.active.sum(0))
+    for name in read:
+        for t, b in counted:
+            for place in np.ndindex(values[name].shape[2:]):
+                moved = {k: np.asarray(v, complex) for k, v in values.items()}
+                moved[name][(t, b, *place)] += 1j * oracle.STEP
+                sent[name][(t, b, *place)] = (
+                    np.imag(_loss_at(model, _shared(model, point), moved, point, (t, b), t)) / oracle.STEP
+                )
+    return {k: v / _divisor(model, counted) for k, v in sent.items()}
+
+
+def _shared(model: Model, point: Point) -> Arrays:
+    """Return what the loss of every step is given: its constants and the parameters."""
+    consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
+    return consts | oracle.prepared(point.params, point)
+
+
+def _divisor(model: Model, counted: list[tuple[int, int]]) -> int:
+    # The mean is over the losses that count, not over all steps of a padded batch.
+    return max(len(counted), 1) if model.reduction == "mean" else 1
+
+
 def _loss(model: Model, parts: Parts) -> Value:
     def value(point: Point) -> Any:
-        consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
-        shared = consts | oracle.prepared(point.params, point)
-        ends = point.active.sum(0)
-        counted = _counted(model, ends)
+        shared = _shared(model, point)
+        counted = _counted(model, point.active.sum(0))
         total = 0.0
         for span, part in parts(point):
             here = [(t, b) for t, b in counted if span.lo <= t < span.hi]
             states, outputs = oracle.run(model.cell, part) if here else ({}, {})
             for t, b in here:
                 total = total + _loss_at(model, shared, states | outputs, point, (t, b), t - span.first)
-        # The mean is over the losses that count, not over all steps of a padded batch.
-        return total / (max(len(counted), 1) if model.reduction == "mean" else 1)
+        return total / _divisor(model, counted)
 
     return value
 

@@ -62,29 +62,43 @@ def _unclipped(out: list[Any], args: list[Any]) -> None:
         to[...] = of
 
 
-def run_loops(
-    found: Lowered, cell: Cell, point: Point, sent: Arrays, block: int, kind: Arithmetic
-) -> tuple[Arrays, dict[Any, Any]]:
-    """Return states and outputs by name, and gradients by group and name, of both sweeps in an arithmetic."""
-    given = _given(found, cell, point)
+def _swept(
+    found: Lowered, cell: Cell, point: Point, sent: Arrays, block: int, kind: Arithmetic, monitor: bool = False
+) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Return what both sweeps give, by group and name."""
+    given = _given(found, cell, point, monitor)
     sizes = {symbol.name: value for symbol, value in point.sizes.items()}
     common = (sizes, point.steps, point.batch, kind, block)
     first = run(found.sweeps.forward, given, *common)
     kept = {key: value for key, value in first.items() if key[0] == "residual"}
     cotangents = {("cotangent", name): value for name, value in sent.items()}
     second = run(found.sweeps.backward, {**given, **kept, **cotangents}, *common)
+    return first, second
+
+
+def run_loops(
+    found: Lowered, cell: Cell, point: Point, sent: Arrays, block: int, kind: Arithmetic
+) -> tuple[Arrays, dict[Any, Any]]:
+    """Return states and outputs by name, and gradients by group and name, of both sweeps in an arithmetic."""
+    first, second = _swept(found, cell, point, sent, block, kind)
     values = {name: value for (group, name), value in first.items() if group in ("states", "outputs")}
     return values, {key: value for key, value in second.items() if key[0] in ("params", "inputs", "state")}
 
 
-def _given(found: Lowered, cell: Cell, point: Point) -> dict[tuple[str, str], Any]:
+def norms_of_loops(found: Lowered, cell: Cell, point: Point, sent: Arrays, block: int, kind: Arithmetic) -> Arrays:
+    """Return the norms of the adjoints of each state at every step, (T,)."""
+    _, second = _swept(found, cell, point, sent, block, kind, monitor=True)
+    return {name: value for (group, name), value in second.items() if group == "flow"}
+
+
+def _given(found: Lowered, cell: Cell, point: Point, monitor: bool) -> dict[tuple[str, str], Any]:
     """Return the arguments as the loop IR has them; with masks, samples that have ended hold their last step."""
     given = {
         (a.role, a.name): getattr(point, GROUPS[a.role])[a.name]
         for a in found.program.arguments
         if a.name in getattr(point, GROUPS[a.role])
     }
-    given |= {("flag", "monitor"): False}
+    given |= {("flag", "monitor"): monitor}
     if not found.masked:
         return given
     lengths = np.full(point.batch, point.steps) if point.lengths is None else point.lengths

@@ -1,0 +1,212 @@
+"""The forms in which a call of a kernel may be written: what they give besides gradients, and that all give the same numbers.
+
+One sample may come without a batch axis, states may be left out, cotangents be those of the last step alone, `monitor=True`
+adds norms of adjoints, a model tells the states at the end. The norms are compared with those of the loops of the program, run
+by their interpreter; of a truncated kernel, which adds many sweeps, with nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.loop_ir.arithmetics import floats
+from symbptt.codegen.lower.cell import lower
+from symbptt.ir.shape import named_size, names_in
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.verification import oracle
+from symbptt.verification.comparison import FLOOR, Verdict, attempt, failed
+from symbptt.verification.objective import cotangents_of_loss
+from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.proof.loops import Lowered, norms_of_loops
+from symbptt.verification.regimes import REGIMES, Size
+from symbptt.verification.regimes import point as draw
+from symbptt.verification.report import Row
+from symbptt.verification.requests import NOTHING, Asked
+
+METHOD = "another form of the call"
+SAME, NORMS = 1e-12, 1e-9
+"""The part of the largest number of an array by which another form may change it; that by which a norm may be off."""
+SINGLE = np.array([3]), np.array([[0], [1], [0], [0]], bool)
+SEVERAL = np.array([4, 2, 0]), np.array([[0, 0, 0], [1, 1, 0], [0, 0, 1], [1, 0, 0]], bool)
+"""Lengths and resets of four steps of one sample, and of three."""
+Results = dict[str, dict[str, Any]]
+"""Arrays by name, by the group in which they come."""
+AXES = {"values": 1, "inputs": 1, "state": 0}
+"""The axis of samples, by group."""
+NOWHERE = np.empty((0,) * 9)
+"""What stands for an array that did not come: no value has this shape."""
+LABELS = {
+    "values": "{}",
+    "params": "d{}",
+    "inputs": "d{}",
+    "state": "d{}_0",
+    "norms": "flow of {}",
+    "final": "final {}",
+}
+
+
+def form_rows(kernel: Kernel, seed: int, asked: Asked = NOTHING, is_complex: bool = True) -> Iterator[Row]:
+    """Yield a row for each array that another form of a call changes, or that is not what it should be.
+
+    Norms of a model need the slopes of its loss, which a function that `is_complex` tells to rounding.
+    """
+    target = kernel.target
+    for batch, masks in ((1, None), (1, SINGLE), (3, None), (3, SEVERAL)):
+        size = Size(4, batch)
+        point = draw(target, REGIMES[0], size, seed, asked)
+        if point is None:
+            return
+        if masks is not None:
+            point = replace(point, lengths=masks[0], reset=masks[1])
+        sent = oracle.cotangents(target, point, seed + 1000) if isinstance(target, Cell) else {}
+        yield from _compared(kernel, point, sent, is_complex, size.label + " masked" * (masks is not None))
+
+
+def _compared(kernel: Kernel, point: Point, sent: Arrays, is_complex: bool, label: str) -> Iterator[Row]:
+    with np.errstate(all="ignore"):
+        base, failure = attempt(lambda: _called(kernel, point, sent))
+        if failure is not None:
+            verdict = failed(METHOD, failure)
+            if not verdict.note:
+                yield Row(REGIMES[0].name, label, "the call", verdict.error, SAME, METHOD, "", failure)
+            return
+        for words, given, wanted, tolerance in _forms(kernel, point, sent, base, is_complex):
+            found, failure = attempt(given)
+            verdicts = {words: failed(METHOD, f"{words}: {failure}")} if failure is not None else {}
+            if failure is None:
+                verdicts = _different(wanted(), found, tolerance, words)
+            for name, verdict in verdicts.items():
+                if not verdict.note:
+                    yield Row(REGIMES[0].name, label, name, verdict.error, tolerance, METHOD, "", verdict.said)
+
+
+Form = tuple[str, Callable[[], Results], Callable[[], Results], float]
+"""Its words, what comes of it, what should come, and the tolerance."""
+
+
+def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex: bool) -> Iterator[Form]:
+    run = partial(_called, kernel, point, sent)
+    if point.batch == 1:
+        yield "without a batch axis", partial(_single, kernel, point, sent), partial(_first, base), SAME
+    if _is_told(kernel):
+        zeros = replace(point, state={k: np.zeros_like(v) for k, v in point.state.items()})
+        nothing = replace(point, state={})
+        yield (
+            "without a state",
+            partial(_called, kernel, nothing, sent),
+            partial(_called, kernel, zeros, sent),
+            SAME,
+        )
+    if sent:
+        last = {k: v[-1] for k, v in sent.items()}
+        whole = {k: np.concatenate([np.zeros_like(v[:-1]), v[-1:]]) for k, v in sent.items()}
+        yield (
+            "cotangents of the last step",
+            partial(_called, kernel, point, last),
+            partial(_called, kernel, point, whole),
+            SAME,
+        )
+    yield "monitor=True", partial(run, monitor=True), lambda: base, SAME
+    if kernel.truncation is None and (is_complex or isinstance(kernel.target, Cell)):
+        yield "monitor=True", partial(_norms, kernel, point, sent), partial(_norms_of_loops, kernel, point, sent), NORMS
+    if isinstance(kernel.target, Model):
+        yield "states at the end", partial(_ends, kernel, point), partial(_last_states, kernel.target, point), NORMS
+
+
+def _grads(kernel: Kernel, point: Point, sent: Arrays, monitor: bool = False) -> tuple[Arrays, Any]:
+    """Return states and outputs, or the loss, and the gradients of one call."""
+    state, masks = point.state or None, point.masks
+    if isinstance(kernel.target, Model):
+        common: Any = {"steps": point.steps, "monitor": monitor, **masks}
+        value, found = kernel.value_and_grad(point.params, point.inputs, point.targets, state, **common)
+        return {"loss": value}, found
+    run = kernel.forward(point.params, point.inputs, state, steps=point.steps, **masks)
+    return {**run.states, **run.outputs}, kernel.backward(run, sent, monitor=monitor)
+
+
+def _called(kernel: Kernel, point: Point, sent: Arrays, monitor: bool = False) -> Results:
+    values, found = _grads(kernel, point, sent, monitor)
+    return {"values": values, "params": found.params, "inputs": found.inputs, "state": found.state}
+
+
+def _single(kernel: Kernel, point: Point, sent: Arrays) -> Results:
+    """Return the results of a call with one sample, without a batch axis."""
+    inputs, targets = _of_one(point.inputs, 1), _of_one(point.targets, int(getattr(kernel.target, "at", "") == "every"))
+    reset = None if point.reset is None else point.reset[:, 0]
+    one = replace(point, inputs=inputs, targets=targets, state=_of_one(point.state, 0), reset=reset)
+    return _called(kernel, one, _of_one(sent, 1))
+
+
+def _of_one(arrays: Arrays, axis: int) -> Arrays:
+    return {k: np.take(v, 0, axis) for k, v in arrays.items()}
+
+
+def _first(results: Results) -> Results:
+    """Return results of one sample without its axis."""
+    return {
+        group: {k: np.take(v, 0, AXES[group]) if group in AXES and np.ndim(v) else v for k, v in arrays.items()}
+        for group, arrays in results.items()
+    }
+
+
+def _is_told(kernel: Kernel) -> bool:
+    """Answer whether the sizes of the states stand in shapes of other arguments, so that states may be left out."""
+    states = [a.shape for a in kernel.target.arguments if a.role == "state"]
+    others = {axis for a in kernel.target.arguments if a.role in ("param", "input") for axis in a.shape}
+    return {named_size(name) for shape in states for name in names_in(shape)} <= others
+
+
+def _norms(kernel: Kernel, point: Point, sent: Arrays) -> Results:
+    return {"norms": _grads(kernel, point, sent, True)[1].flow}
+
+
+def _norms_of_loops(kernel: Kernel, point: Point, sent: Arrays) -> Results:
+    """Return the norms of adjoints by the interpreter of the loops."""
+    target = kernel.target
+    sent = cotangents_of_loss(target, point) if isinstance(target, Model) else sent
+    loops = Lowered(kernel.program, lower(kernel.program, True, monitored=True), True)
+    return {
+        "norms": norms_of_loops(
+            loops,
+            kernel.cell,
+            replace(point, params=oracle.constants(kernel.cell, point) | point.params),
+            sent,
+            point.steps,
+            floats(),
+        )
+    }
+
+
+def _ends(kernel: Kernel, point: Point) -> Results:
+    return {"final": _grads(kernel, point, {})[1].final}
+
+
+def _last_states(model: Model, point: Point) -> Results:
+    """Return the states after the last step of each sample, by the user's function."""
+    states, _ = oracle.run(model.cell, point)
+    return {"final": {k: v[-1] for k, v in states.items()}}
+
+
+def _different(wanted: Results, given: Results, tolerance: float, words: str) -> dict[str, Verdict]:
+    """Return a verdict for each array that is not as it should be."""
+    found = {}
+    for group, arrays in wanted.items():
+        for name, value in arrays.items():
+            label, other = LABELS[group].format(name), given[group].get(name, NOWHERE)
+            if np.shape(other) != np.shape(value):
+                found[label] = Verdict(
+                    np.inf, METHOD, "", f"{words}: shape {np.shape(value)} is expected, got {np.shape(other)}"
+                )
+                continue
+            scale = float(np.max(np.abs(value), initial=0.0))
+            error = float(np.max(np.abs(other - value), initial=0.0)) / max(scale, FLOOR)
+            if np.isfinite(scale) and not error <= tolerance:
+                found[label] = Verdict(error, METHOD, "", f"{words}: other numbers")
+    return found

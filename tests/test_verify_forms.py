@@ -1,0 +1,110 @@
+"""Other forms of a call, norms of adjoints and final states: what a module does wrong there is caught by verification alone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Input, Output, Param, State, Target
+from symbptt.codegen.kernel import Kernel
+from symbptt.verification.checks import rows
+from symbptt.verification.forms import form_rows
+from symbptt.verification.objective import cotangents_of_loss
+from symbptt.verification.regimes import REGIMES, SIZES
+from symbptt.verification.regimes import point as draw
+from symbptt.zoo import gru, lstm, min_gru
+from tests.cells import odd
+from tests.kernels import kernel_of
+
+
+@sb.cell
+def read(x: Input["n"], h: State["n"], w: Param["n"]):
+    h = np.tanh(w * h + x)
+    return {"h": h, "y": h * x}
+
+
+@sb.loss
+def squared(h: State["n"], y: Output["n"], target: Target["k"], V: Param["k n"]):
+    e = V @ (h * y) - target
+    return sb.sum(e * e) / 2
+
+
+MODEL = sb.model(read, squared, reduction="mean")
+
+
+def planted(target: Any, old: str, new: str, **options: Any) -> Kernel:
+    kernel = kernel_of(target, **options)
+    assert old in kernel.source, f"the module of {target.name} has no {old}"
+    parts = (kernel.truncation, kernel.clip_adjoint, kernel.memory)
+    return Kernel(kernel.target, kernel.program, kernel.source.replace(old, new), *parts)
+
+
+@pytest.mark.parametrize(
+    "target", [lstm, min_gru, odd, MODEL, sb.model(read, squared, at="last")], ids=lambda t: t.name
+)
+def test_right_modules_pass_in_every_form(target: Any) -> None:
+    assert not [*form_rows(kernel_of(target), 0)]
+
+
+@pytest.mark.parametrize(
+    "option", [{"memory": "sqrt"}, {"memory": 200_000}, {"truncation": sb.Window(2)}, {"truncation": sb.Chunked(2, 3)}]
+)
+def test_right_modules_pass_in_every_form_with_options(option: dict[str, Any]) -> None:
+    for target in (read, MODEL):
+        assert not [*form_rows(kernel_of(target, **option), 0)]
+
+
+FAULTS: dict[str, tuple[Any, str, str, str]] = {
+    "no norms": (gru, "_watch(flow, t, (dh,))", "pass", "flow of h"),
+    "norms of the squares": (gru, "return np.sqrt(total), power", "return total, power", "flow of h"),
+    "norms at the wrong step": (gru, "flow[k][t] =", "flow[k][t - 1] =", "flow of h"),
+    "norms of a model": (MODEL, "flow[k][t] =", "flow[k][t - 1] =", "flow of h"),
+    "a norm changes the adjoint": (gru, "flow[k][t] = _norm(d)", "flow[k][t] = _norm(d); d *= 2", "dh_0"),
+    "no batch axis": (gru, "    if not batched:\n        inputs", "    if False:\n        inputs", "dx"),
+    "no batch axis of resets": (gru, "reset.ndim == 1", "reset.ndim == 3", "without a batch axis"),
+    "no state": (lstm, "np.zeros((B, *shapes[k]), dtype) for k in STATES if", "np.ones((B, *shapes[k]), dtype) for k in STATES if", "h"),
+    "the last step of an output": (read, "full[name][-1] = array", "full[name][0] = array", "dx"),
+    "final states": (MODEL, "np.maximum(count - 1, 0)", "np.maximum(count - 2, 0)", "final h"),
+    "final states of samples without a step": (MODEL, "_where(count > 0, v[at], initial[k])", "v[at]", "final h"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_mistake_in_a_form_of_a_call_is_caught_and_named(fault: str) -> None:
+    target, old, new, block = FAULTS[fault]
+    found = [row for row in form_rows(planted(target, old, new), 0) if not row.passed]
+    assert block in {row.name for row in found}, [row.block for row in found]
+    assert all(row.said for row in found)
+
+
+def test_mistake_in_a_form_fails_a_verification() -> None:
+    kernel = planted(read, "full[name][-1] = array", "full[name][0] = array")
+    report = sb.verify(kernel)
+    assert not report.passed and "cotangents of the last step: other numbers" in str(report)
+
+
+def test_call_that_raises_an_error_is_told() -> None:
+    found = [
+        *form_rows(planted(read, "    _check_monitor(monitor)\n    full", "    raise ValueError('never')\n    full"), 0)
+    ]
+    assert {row.name for row in found} == {"the call"} and all("ValueError: never" in row.said for row in found)
+
+
+def test_slopes_of_a_loss_are_those_of_its_formula() -> None:
+    point = draw(MODEL, REGIMES[0], SIZES[0], 0)
+    assert point is not None
+    from symbptt.verification import oracle
+
+    states, outputs = oracle.run(read, point)
+    h, y, V = states["h"], outputs["y"], point.params["V"]
+    e = ((h * y) @ V.T - point.targets["target"]) @ V / (point.steps * point.batch)
+    found = cotangents_of_loss(MODEL, point)
+    np.testing.assert_allclose(found["h"], e * y, rtol=1e-13)
+    np.testing.assert_allclose(found["y"], e * h, rtol=1e-13)
+
+
+def test_saturated_samples_that_end_are_compared() -> None:
+    kernel = kernel_of(read)
+    sizes = {row.size for row in rows(kernel, 0) if row.regime == "saturated"}
+    assert any("B=6" in size for size in sizes)
