@@ -232,6 +232,41 @@ def test_the_wrong_block_alone_is_named(name: str) -> None:
     assert set(found_by(kernel)) == {name}
 
 
+def test_a_gradient_of_another_shape_is_wrong() -> None:
+    wrong = spoiled(GATED, '"Wg": dW_gates[2*n:3*n]', '"Wg": dW_gates[3*n:3*n]')
+    assert found_by(wrong) == ("dWg",)
+
+
+def test_a_path_that_raises_an_error_in_floats_too_is_wrong() -> None:
+    wrong = spoiled(GATED, "total += _kept(reset[t], d)", "total += _kept(resets[t], d)")
+    (subject, settings), *_ = subjects_of(wrong)
+    lines = {setting.path: line_of(subject, setting, Cases(0, NOTHING)) for setting in settings}
+    assert {path for path, line in lines.items() if line.wrong} == {
+        MASKED.path,
+        "resets; cotangents of states at the last step",
+    }
+    assert {*lines[MASKED.path].wrong} >= {"h", "dUg", "dx[t=0]"} and not any(line.note for line in lines.values())
+
+
+def test_pieces_by_bytes_are_proved_on_a_kernel() -> None:
+    kernel = sb.compile(scanned, memory=2**40)
+    assert not found_by(kernel)
+    assert found_by(spoiled(kernel, "v[lo - 1] if lo else call.a[k]", "v[lo] if lo else call.a[k]"))
+
+
+def test_slices_along_two_axes_are_not_taken_for_a_tiling() -> None:
+    """A mutant of `autodiff/vjp.py` that no other cell caught: slices of both axes are joined along one."""
+
+    @sb.cell
+    def corners(x: Input["n"], S: State["n n"]):
+        return np.outer(x, x) * np.sum(np.tanh(S[:1, :1])) + np.sum(np.sin(S[1:, 1:]))
+
+    kernel = sb.compile(corners)
+    (subject, settings), *_ = subjects_of(kernel)
+    line = line_of(subject, settings[1], Cases(0, NOTHING))
+    assert "dS_0" in line.compared and not line.wrong and not line.note
+
+
 def test_a_wrong_pass_is_found_in_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     def doubles(program: Any) -> Any:
         return replace(

@@ -10,7 +10,7 @@ from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.load import load
 from symbptt.verification.regimes import Blocks
 
-TILE = 12
+TILE = 20
 """Numbers of a fixed coefficient that are repeated, so few that a short run goes through them more than once."""
 
 
@@ -35,6 +35,16 @@ class Namespace:
         return getattr(np, name)
 
 
+class Trusting(Namespace):
+    """The same, for whom all numbers are finite: one that was never written shows in a result, where a module that asks would take
+    another road."""
+
+    @staticmethod
+    def isfinite(value: Any) -> Any:
+        """Return true everywhere."""
+        return np.ones(np.shape(value), bool)
+
+
 class Unwritten:
     """A workspace that stores nothing and returns buffers filled with NaN, of integers with −1."""
 
@@ -48,10 +58,15 @@ class Unwritten:
         """Take arrays back."""
 
 
+def _pieces(call: Any, end: int, trains: bool) -> tuple[int, int]:
+    """Return pieces of two steps: by the bytes that a caller allows few steps are one piece."""
+    return max(min(2, end), 1), 1
+
+
 def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
     """Return the kernel with its module loaded once more, and other numbers there of steps in a block and a window.
 
-    The text is the same: what these numbers are, a module asks two functions of its own.
+    The text is the same: what these numbers are, a module asks functions of its own.
     """
     if blocks is None:
         return kernel
@@ -65,7 +80,10 @@ def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
         return min(blocks.window, 1 << max(T, 1).bit_length() - 1) if T else 0
 
     changed = {"_steps": steps, "_window": window, "TILE": TILE}
-    vars(module).update({k: v for k, v in changed.items() if hasattr(module, k)}, WORKSPACE=Unwritten(), np=Namespace())
+    if not isinstance(kernel.memory, str):
+        changed["_pieces"] = _pieces
+    space = Trusting() if blocks.trusting else Namespace()
+    vars(module).update({k: v for k, v in changed.items() if hasattr(module, k)}, WORKSPACE=Unwritten(), np=space)
     # A copy with another module: all else stays that of the caller's kernel.
     other: Kernel = object.__new__(type(kernel))
     vars(other).update({**vars(kernel), "module": module})

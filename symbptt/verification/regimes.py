@@ -58,10 +58,12 @@ REGIMES = (
 
 @dataclass(frozen=True)
 class Blocks:
-    """Number of steps that a module takes in a block, and in a window of a scan, in place of what fits into the cache."""
+    """Number of steps that a module takes in a block, and in a window of a scan, in place of what fits into the cache. `trusting`:
+    the module takes all numbers for finite, so that it does not leave a wrong window to the plain loop."""
 
     steps: int
     window: int
+    trusting: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ THREE = Size(5, 2, blocks=Blocks(2, 2), other=True)
 """Two whole blocks and the rest of one, and in each a window of a scan or less."""
 TWO = Size(7, 1, last=True, blocks=Blocks(4, 2), only="states")
 """Two blocks, one not whole, of two windows each."""
-WINDOWS = Size(13, 2, blocks=Blocks(11, 2))
+WINDOWS = Size(13, 2, blocks=Blocks(11, 2, trusting=True))
 """Two blocks, one of more windows than there are roundings of a fixed coefficient, and the rest of a window."""
 SHUT = Size(1, 1, shut=True)
 FAR = 18.0
@@ -109,8 +111,6 @@ FAR = 18.0
 GATES = (Size(3, 2, gates=-12.0), Size(3, 2, gates=-40.0))
 """Biases at which gates are shut, and nearly nothing flows through them."""
 TIES = (Size(3, 2, ties=True),)
-BORDERS = {"healthy": (THREE, TWO, WINDOWS), "expansive": (THREE,), "saturated": (THREE, SHUT, *GATES), "exact": TIES}
-"""By regime, on which other sizes: those of several blocks of steps, those whose gates are shut, and those of ties."""
 GIVEN = Regime("given")
 """The regime of inputs that are given, all steps and samples of them, as they are."""
 MOST = 4096
@@ -120,6 +120,14 @@ PADDED = (
     Size(5, 4, last=True, running=True),
     Size(5, 6, blocks=Blocks(2, 2), other=True),
 )
+BORDERS = {
+    "healthy": (THREE, TWO, WINDOWS),
+    "expansive": (THREE,),
+    "saturated": (THREE, SHUT, *GATES, PADDED[-1]),
+    "exact": TIES,
+}
+"""By regime, on which other sizes: those of several blocks of steps, those whose gates are shut, those of ties, and those of
+samples that end."""
 LENGTHS = {4: np.array([5, 3, 1, 0]), 6: np.array([2, 4, 5, 3, 1, 0])}
 """By number of samples; at each border of blocks of two steps, which begin at steps 0, 2, 4 forward and 0, 1, 3 backward."""
 RESET = np.array([[0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
@@ -176,7 +184,7 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
         }
         params, inputs, state = (_exact(v, asked, random, size.ties, defaults) for v in (params, inputs, state))
     inputs |= {k: _repeated(v, size) for k, v in asked.inputs.items()}
-    is_padded = regime.padded and size in PADDED
+    is_padded = size in PADDED
     lengths = LENGTHS[size.batch] if is_padded and not size.whole else None
     reset = RESETS[size.batch] if is_padded and not size.running else None
     return Point({**params, **asked.params}, inputs, state, size.steps, size.batch, targets, lengths, reset, numbers)

@@ -136,6 +136,10 @@ class Cases:
 def _case(
     target: Cell | Model, atoms: Atoms, point: Point, wanted: Arrays, sent: Arrays, random: np.random.Generator
 ) -> Case:
+    for arrays in (point.params, point.inputs, point.state, point.targets, sent):
+        for array in arrays.values():
+            # A module that changes its arguments raises an error, and leaves them to the paths behind.
+            np.asanyarray(array).flags.writeable = False
     found = Case(target, atoms, point, wanted, sent, directions(point, target, random))
     found.slope(None)  # a function that has no tangent says so here
     return found

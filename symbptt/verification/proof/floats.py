@@ -30,6 +30,23 @@ def agrees_in_floats(subject: Subject, setting: Setting, seed: int, asked: Asked
             return False
 
 
+def raises_in_floats(subject: Subject, setting: Setting, seed: int, asked: Asked) -> bool:
+    """Answer whether what is generated does not run on floats either, in a setting in which the user's function does."""
+    point = setting.point(subject.target, seed, asked)
+    if point is None:
+        return False
+    with np.errstate(all="ignore"):
+        try:
+            _, sent = _expected(subject, setting, point, np.random.default_rng(seed))
+        except Exception:  # the numeric levels say what is wrong with floats
+            return False
+        try:
+            subject.on_floats(setting)(point, sent)
+        except Exception:  # whatever it raises, it gives no gradient
+            return True
+    return False
+
+
 def _agrees(
     subject: Subject, setting: Setting, point: Point, random: np.random.Generator, differing: list[str]
 ) -> bool:

@@ -77,6 +77,12 @@ class Namespace:
         """Return an array without gaps."""
         return residues(np.ascontiguousarray(value))
 
+    @staticmethod
+    def isfinite(value: Any) -> Any:
+        """Return true everywhere: no element is infinite. One that nobody has written must show in a result, where a module that asks
+        would take another road."""
+        return np.ones(np.shape(value), bool)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
 

@@ -17,7 +17,7 @@ from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.proof.cases import Case, Cases
 from symbptt.verification.proof.degrees import chance_of, degree
-from symbptt.verification.proof.floats import agrees_in_floats
+from symbptt.verification.proof.floats import agrees_in_floats, raises_in_floats
 from symbptt.verification.proof.identity import wrong_blocks
 from symbptt.verification.proof.loops import lowered
 from symbptt.verification.proof.residues import elements, functions_of
@@ -68,16 +68,18 @@ def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
     line = partial(Line, subject.words, setting.path, setting.sizes, few=few)
     if isinstance(case, str):
         return line(note=case)
+    blocks = (*case.wanted, *oracle.blocks(case.point, oracle.differentiable(subject.target)))
     with functions_of(case.atoms), np.errstate(all="ignore"):
         try:
             differing = _differing(subject, setting, case)
         except Exception as error:  # a difference is found where both sides are there
+            if raises_in_floats(subject, setting, cases.seed, cases.asked):
+                return line(blocks=blocks, wrong=blocks)
             return line(note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
     if differing and agrees_in_floats(subject, setting, cases.seed, cases.asked, differing):
         return line(note=FLOATS)
     norms = case.squares() if _is_monitored(subject, setting) else {}
-    blocks = (*case.wanted, *norms, *oracle.blocks(case.point, oracle.differentiable(subject.target)))
-    return line(blocks=tuple(blocks), wrong=tuple(differing))
+    return line(blocks=(*blocks, *norms), wrong=tuple(differing))
 
 
 def _differing(subject: Subject, setting: Setting, case: Case) -> list[str]:

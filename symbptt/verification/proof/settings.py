@@ -84,7 +84,7 @@ PLAIN = (
     Setting(
         "two blocks; cotangents of states at the last step alone", Size(6, 1), Blocks(4, 2), last=True, only="states"
     ),
-    Setting("several windows of a scan in a block, the last one short", Size(9, 2), Blocks(8, 2)),
+    Setting("several windows of a scan in a block, the last one short", Size(9, 2), Blocks(7, 2)),
     MASKED,
     Setting("lengths; cotangents of outputs alone", Size(5, 4), Blocks(3, 2), lengths=True, only="outputs"),
     Setting("resets; cotangents of states at the last step", Size(5, 4), Blocks(3, 2), reset=True, last=True),

@@ -16,7 +16,7 @@ from symbptt.codegen.program.regions import place
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.truncation import Chunked, Window
-from symbptt.verification.blocks import in_blocks
+from symbptt.verification.blocks import Trusting, in_blocks
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.general_loss import general_loss
 from symbptt.verification.proof.identity import Group
@@ -46,7 +46,9 @@ class Subject:
 def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[Setting]]]:
     if isinstance(target, Kernel):
         plain = target.truncation is None and target.memory == "all"
-        yield of_kernel("this module", target), [*settings_of(target.target, plain)]
+        # Pieces by the bytes that a caller allows would be one piece of all few steps.
+        options = None if isinstance(target.memory, str) else next(o for o in OPTIONS if o.memory == BYTES)
+        yield of_kernel("this module", target, options), [*settings_of(target.target, plain)]
         return
     kernel = compile_cell(target)
     yield of_kernel("module", kernel), [*settings_of(target, True)]
@@ -100,8 +102,9 @@ def of_kernel(words: str, kernel: Kernel, options: Options | None = None) -> Sub
 
     def on_floats(setting: Setting) -> Run:
         other = in_blocks(kernel, setting.blocks)
-        # What a module computes again where a function saturates is computed again wherever it is true, as over the field.
-        vars(other.module).update({k: sharpened for k in ("_sharpened",) if hasattr(other.module, k)})
+        # What a module computes again where a function saturates is computed again wherever it is true, as over the field; and
+        # what nobody has written is no reason to compute it in another way.
+        vars(other.module).update({k: sharpened for k in ("_sharpened",) if hasattr(other.module, k)}, np=Trusting())
         return _runner(other, setting)
 
     return Subject(words, kernel.target, kernel.truncation, on_elements, on_floats)
