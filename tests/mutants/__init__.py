@@ -1,0 +1,1 @@
+"""Mutants of generated modules and of the rules that write them, and what catches them."""
