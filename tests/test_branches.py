@@ -515,3 +515,21 @@ def test_over_no_steps_a_gradient_is_zero_where_its_derivative_is_infinite(optio
     loss, grads = sb.compile(sb.model(scaled, squares), **options).value_and_grad(params, inputs, {})
     assert loss == 0 and not any(v.any() for v in grads.params.values())
     assert sb.verify(scaled).passed
+
+
+def test_dense_jacobian_behind_a_guard_for_each_element() -> None:
+    """A mutant of `autodiff/jacobian.py` that no other cell caught: the condition of a guard, beside the axes of the source."""
+
+    @sb.cell
+    def rooted(x: Input["n"], h: State["n"], U: Param["n n"]):
+        return np.where(x > 0, np.sqrt(np.tanh(U @ h) + x), h)
+
+    draw = np.random.default_rng(0)
+    x, h, U = np.array([0.0, 3.0, 2.0, -1.0]), draw.standard_normal(4), draw.standard_normal((4, 4))
+    h[0] = 0.5
+    U[0] = 0.0  # sqrt'(0) is infinite where nothing flows
+    found = sb.derive(rooted).jacobian("h", "h").evaluate({"U": U}, {"x": x}, {"h": h})
+    y = np.sqrt(np.tanh(U @ h)[1:3] + x[1:3])
+    wanted = np.eye(4)
+    wanted[1:3] = ((1 - np.tanh(U @ h)[1:3] ** 2) / (2 * y))[:, None] * U[1:3]
+    np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=0)
