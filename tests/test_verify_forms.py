@@ -55,6 +55,15 @@ def test_right_modules_pass_in_every_form_with_options(option: dict[str, Any]) -
         assert not [*form_rows(kernel_of(target, **option), 0)]
 
 
+def test_loss_of_parameters_alone_has_norms_of_zero() -> None:
+    @sb.loss
+    def decays(w: Param["n"]):
+        return sb.sum(w * w)
+
+    kernel = kernel_of(sb.model(read, decays))
+    assert not [*form_rows(kernel, 0)]
+
+
 FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "no norms": (gru, "_watch(flow, t, (dh,))", "pass", "flow of h"),
     "norms of the squares": (gru, "return np.sqrt(total), power", "return total, power", "flow of h"),

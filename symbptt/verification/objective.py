@@ -128,11 +128,11 @@ def loss_of(model: Model, point: Point) -> Any:
 
 
 def cotangents_of_loss(model: Model, point: Point) -> Arrays:
-    """Return the derivatives of the loss by the states and outputs of every step that it reads, (T, B, ...), by complex steps."""
+    """Return the derivatives of the loss by all states and outputs of every step, (T, B, ...), by complex steps."""
     states, outputs = oracle.run(model.cell, point)
     values = states | outputs
     read = [a.name for a in model.loss.arguments if a.role in ("state", "output")]
-    sent = {name: np.zeros(values[name].shape) for name in read}
+    sent = {name: np.zeros(v.shape) for name, v in values.items()}
     counted = _counted(model, point.active.sum(0))
     for name in read:
         for t, b in counted:
