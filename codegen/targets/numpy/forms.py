@@ -131,7 +131,7 @@ class Forms:
         if isinstance(s, Map):
             moving = {i for arg in s.args if isinstance(arg, View) for i, axis in enumerate(arg.axes) if axis.of}
             return isinstance(s.body, Num) or moving == {*range(len(s.out.axes))}
-        return not (isinstance(s, Contract) and call_of(s).function == "einsum")
+        return not isinstance(s, Contract) or (call_of(s).function != "einsum" and _moves(s))
 
     def copied(self, s: Statement) -> str:
         """Return the text around the expression of a new array, which copies what would be another's memory, or lies in another
@@ -212,3 +212,11 @@ def source_of(s: Map) -> View:
     (x,) = s.args
     assert isinstance(x, View)
     return View(x.buffer, x.start, tuple(axis for axis, to in zip(x.axes, s.out.axes, strict=True) if to.of))
+
+
+def _moves(s: Contract) -> bool:
+    """Answer whether an operand of a product moves along every axis of its result: NumPy's function alone makes no axis along which
+    both repeat."""
+    sides = ((s.a, s.labels.a), (s.b, s.labels.b))
+    moving = {label for view, labels in sides for axis, label in zip(view.axes, labels, strict=True) if axis.of}
+    return {*s.labels.out} <= moving
