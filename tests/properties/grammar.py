@@ -80,7 +80,7 @@ VECTOR: dict[str, list[Row]] = {
         ("np.einsum('ij,j->i', {0}, {1})", "a b", "b"), ("np.einsum('ij,j', {0}, {1})", "a b", "b"), ("np.tensordot({0}, {1}, 1)", "a b", "b"),
         ("np.tensordot({0}, {1}, axes=([0], [0]))", "b a", "b"), ("np.inner({0}, {1})", "a b", "b"), ("{0}.T @ {1}", "b a", "b"),
         ("np.einsum('i,ij,j->j', {0}, {1}, {2})", "b", "b a", "a"), ("np.einsum('ij,ij->j', {0}, {1})", "b a", "b a"), ("{0} @ {1} + {2}", "a b", "b", "a"),
-        ("np.einsum('ijk,j,k->i', {0}, {1}, {2})", "a b d", "b", "d"), ("({0} @ {1}) @ {2}", "a b d", "d", "b"), ("{0}.dot({1})", "a b", "b"),
+        ("np.einsum('ijk,j,k->i', {0}, {1}, {2})", "a b d", "b", "d"), ("({0} @ {1}) @ {2}", "a b d", "d", "b"), ("sb.dot({0}, {1})", "a b", "b"),
         ("{0} @ ({1} @ {2})", "a b", "b d", "d"), ("sb.dot({0}, {1})", "b", "b a"), ("np.einsum('i,i->i', {0}, {1})", "a", "a"),
         ("attend({0}, {1})", "b a", "a"), ("relax({0}, {1}, 2)", "a", "a a"), ("np.sum({0} * {1}, axis=1)", "a b", "b"), ("{0} * ({1} @ {2})", "a", "b", "b"),
         ("np.einsum('...j,j->...', {0}, {1})", "a b", "b"), ("np.einsum('ij->i', {0} * {1}[:, None])", "a b", "a"),
