@@ -175,8 +175,8 @@ def test_steps_of_parts_are_explained() -> None:
 def test_names_of_the_forward_pass_serve_at_the_next_step_and_at_the_first() -> None:
     lines = lines_of(addressed)
     name = next(left for left, right in lines.items() if right.endswith("+ 1e-08"))[:1]
-    assert f"{name}_{{t+1}}" in lines["dM_t"] and f"{name}_1" in lines["dM_0"]
-    assert "norm_rows(M_t)" not in lines["dM_t"] and "/ (norm" not in lines["dM_t"]
+    # At step T + 1, where the page calls all quantities zero, a divisor keeps its formula.
+    assert f"{name}_1" in lines["dM_0"] and f"/ {name}_{{t+1}}" not in lines["dM_t"]
 
 
 def test_functions_of_whole_arrays_that_are_printed_twice_have_names() -> None:
@@ -335,9 +335,10 @@ def test_a_number_that_is_lost_before_a_sum_is_found(monkeypatch: pytest.MonkeyP
 
 
 def test_a_name_that_stands_for_a_value_of_another_step_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        textbook, "_at_other_steps", lambda e: [{0: textbook.NEXT, -1: -1}] * any(x.time for x in e.labels)
-    )
+    def unmoved(known: Any, sections: Any) -> Any:
+        return {textbook._moved(e, textbook.AT_FIRST): name for e, name in known.items()}
+
+    monkeypatch.setattr(textbook, "_at_other_steps", unmoved)
     with pytest.raises((AssertionError, KeyError)):
         assert_read(fresh(addressed), sizes_of(addressed))
 

@@ -95,7 +95,7 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
     run = partial(_called, kernel, point, sent)
     if point.batch == 1:
         yield "without a batch axis", partial(_single, kernel, point, sent), partial(_first, base), SAME
-    if _is_told(kernel):
+    if _is_told(kernel) and point.inputs:  # which tell the number of samples
         zeros = replace(point, state={k: np.zeros_like(v) for k, v in point.state.items()})
         nothing = replace(point, state={})
         yield (
