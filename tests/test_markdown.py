@@ -50,6 +50,7 @@ def test_file_names_and_headers_of_columns_make_no_markup(tmp_path):
             "equations in LaTeX",
             "module",
             "verification",
+            "certificate",
             "unrolled",
             "stability",
             "stability numbers",

@@ -147,8 +147,8 @@ def roll(g: Graph, x: int, axis: int, shift: Size) -> int:
     if inner.family == "view" and inner.attrs.kind == "roll" and inner.attrs.data[0] == axis:
         return roll(g, inner.args[0], axis, shapes.size(shift + inner.attrs.data[1]))
     length = g.shape(x)[axis]
-    shift = shift % length if isinstance(shift, int) and isinstance(length, int) else shift
-    if shift in (0, length):
+    shift = shapes.remainder(shift, length)
+    if shift == 0:
         return x
     # One normal form for shifts k and k - length, which are the same roll.
     if isinstance(shift, int) and isinstance(length, int) and shift > length // 2:

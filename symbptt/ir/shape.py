@@ -172,6 +172,18 @@ def _ceiling(value: Size, by: int) -> Size | None:
     return size(rest / by - (-constant // by))
 
 
+def remainder(value: Size, by: Size) -> Size:
+    """Return value less the whole multiple of `by` that it has as a polynomial: 1 of n + 1 by n, -1 of n - 1, n of 3*n by 2*n."""
+    if isinstance(by, int):
+        return value % by if isinstance(value, int) else value
+    quotient = sp.div(sp.sympify(value), by, *_symbols(by))[0]
+    whole = sum((sp.floor(c) * term for term, c in sp.expand(quotient).as_coefficients_dict().items()), start=sp.S.Zero)
+    rest = size(sp.expand(value - whole * by))
+    # Of m by m + n the rest is -n, no shorter than m itself.
+    is_within = all(sign_of(size(by + sign * value)) in (0, 1) for sign in (1, -1))
+    return value if is_within and not isinstance(rest, int) else rest
+
+
 def exact_quotient(value: Size, by: Size) -> Size:
     """Return value / by, which must be exact.
 

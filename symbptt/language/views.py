@@ -222,11 +222,13 @@ def _total(shift: Any) -> Any:
 
 def _rolled(x: Array, shift: Any, axis: int) -> Array:
     """Return x rolled along one axis: in a slice and the rest where they are certain, else a single step at a time."""
-    shift, length = private_size(shift), x.graph.shape(x.id)[axis]
-    if isinstance(shift, int) and isinstance(length, int):
-        shift %= length
-    if shift in (0, length):
+    length = x.graph.shape(x.id)[axis]
+    # A slice that reaches over the axis is cut there, and would be no roll.
+    shift = shapes.remainder(private_size(shift), length)
+    if shift == 0:
         return x
+    if not isinstance(shift, int) and -1 in (shapes.sign_of(shapes.size(length + by)) for by in (-shift, shift)):
+        raise cell_error(f"a roll by {shift} of an axis of size {length}", "roll by no more than the size of the axis")
     if not isinstance(shift, int) or isinstance(length, int) or abs(shift) == 1:
         return _turned(x, shift, axis)
     # An axis of unknown size may be shorter than the shift; rolls by one compose to any shift, whatever the size is.

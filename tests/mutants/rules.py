@@ -36,13 +36,12 @@ from symbptt.codegen.passes import PASSES
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
 from symbptt.verification import checks
-from symbptt.verification.proof import rules
+from symbptt.verification.proof import rules, subjects
 from symbptt.verification.proof.cases import Cases
 from symbptt.verification.proof.general_loss import general_loss
 from symbptt.verification.proof.loops import lowered
 from symbptt.verification.proof.prove import line_of
 from symbptt.verification.proof.settings import LOOPS, MASKED, PLAIN
-from symbptt.verification.proof.subjects import _of_kernel, _of_loops
 from symbptt.verification.regimes import REGIMES
 from symbptt.verification.requests import NOTHING
 from tests.cells import odd, vanilla
@@ -217,12 +216,12 @@ def checks_of(cells: list[sb.Cell]) -> Iterator[Check]:
 
     def of_kernel(target: Any, settings: Any, **options: Any) -> tuple[str, Callable[[], str]]:
         kernel = compile_cell(target, **options)
-        return kernel.source, lambda: _line(_of_kernel(target.name, kernel), settings, cases)
+        return kernel.source, lambda: _line(subjects.of_kernel(target.name, kernel), settings, cases)
 
     def of_loops(cell: sb.Cell, passes: Any) -> tuple[str, Callable[[], str]]:
         program = program_of(derive(cell.step))
         return repr(lowered(program, passes, True).sweeps), lambda: _line(
-            _of_loops("", cell, program, passes), [LOOPS[1]], cases
+            subjects.of_loops("", cell, program, passes), [LOOPS[1]], cases
         )
 
     def of_numbers(cell: sb.Cell) -> tuple[str, Callable[[], str]]:
