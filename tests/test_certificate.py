@@ -95,7 +95,9 @@ def test_levels_and_paths_are_listed() -> None:
         "floats": True,
         "field": True,
         "scalar rules": True,
+        "rounding": True,
     }
+    assert len(levels["rounding"]["paths"]) > 8 and levels["rounding"]["compared"] > 100
     paths = " ".join(levels["field"]["paths"])
     assert "lengths and resets, over three blocks" in paths and levels["field"]["compared"] == len(
         levels["field"]["paths"]

@@ -18,6 +18,7 @@ from symbptt.errors import counted
 from symbptt.verification.proof.field import P
 from symbptt.verification.proof.results import Proof
 from symbptt.verification.report import Report, Row
+from symbptt.verification.rounding.results import Rounding
 from symbptt.version import VERSION
 
 SHOWN = 4
@@ -102,6 +103,8 @@ def _levels(report: Report) -> Iterator[Level]:
         yield _field(report.proof)
         # How far the symbolic proof comes is a matter of time, and so no part of what does not change from run to run.
         yield Level("scalar rules", not report.proof.faults, 1, (), report.proof.faults, report.proof.rules)
+    if report.rounding is not None:
+        yield _rounding(report.rounding)
 
 
 def _field(proof: Proof) -> Level:
@@ -111,6 +114,16 @@ def _field(proof: Proof) -> Level:
     paths = tuple(f"{line.subject}: {line.path} ({line.sizes})" for line in exact)
     passed = bool(exact) and not proof.wrong and not proof.unproved
     return Level("field", passed, len(exact), paths, (*blocks, *notes), f"over the residues modulo {P}. {proof.chance}")
+
+
+def _rounding(rounding: Rounding) -> Level:
+    measured = [line for line in rounding.lines if line.worst is not None]
+    open = tuple(f"{line.regime}, {line.dtype}: {line.note}" for line in rounding.lines if line.worst is None)
+    paths = tuple(f"{line.regime}, {line.dtype}, {line.size}" for line in measured)
+    compared = sum(not block.note for line in measured for block in line.blocks)
+    return Level(
+        "rounding", not rounding.wrong, compared, paths, open, "against numbers of 50 digits, in units of rounding"
+    )
 
 
 def _line(level: Level) -> str:
