@@ -42,7 +42,7 @@ from symbptt.codegen.loop_ir.nodes import (
     writes,
 )
 from symbptt.ir.scalar import indices
-from symbptt.ir.shape import Shape, Size, without
+from symbptt.ir.shape import Shape, Size, symbols, without
 
 GIVEN = (
     "param", "input", "index", "const", "state", "output", "target", "cotangent", "residual", "flag", "mask", "held", "carry",
@@ -59,7 +59,7 @@ def check(f: Function) -> None:
     for buffer in f.declared:
         assert buffer.space in SPACES, f"a space that is not known: {buffer}"
         assert buffer.dtype in DTYPES, f"a type that is not known: {buffer}"
-        assert _symbols(*buffer.shape) <= scope, f"a size that is not known: {buffer}"
+        assert symbols(*buffer.shape) <= scope, f"a size that is not known: {buffer}"
     for port in f.arguments:
         assert port.group in GIVEN, f"a group that is not known: {port}"
     for port in f.results:
@@ -68,10 +68,6 @@ def check(f: Function) -> None:
     by_blocks = any(isinstance(s, Loop) and s.strip == BLOCK for s in walk(f.body))
     assert by_blocks == (f.block is not None), "blocks without a measure, or a measure without blocks"
     _body(f, f.body, scope)
-
-
-def _symbols(*sizes: Size) -> frozenset[sp.Symbol]:
-    return frozenset(x for size in sizes if not isinstance(size, int) for x in size.free_symbols)
 
 
 def _body(f: Function, body: Sequence[Statement], scope: frozenset[sp.Symbol]) -> None:
@@ -84,7 +80,7 @@ def _body(f: Function, body: Sequence[Statement], scope: frozenset[sp.Symbol]) -
         LAWS.get(type(s), lambda s: None)(s)
         inner = scope
         if isinstance(s, Loop):
-            assert _symbols(s.start, s.stop, s.strip) <= scope, f"a bound that is not known: {s}"
+            assert symbols(s.start, s.stop, s.strip) <= scope, f"a bound that is not known: {s}"
             new = {s.index} if s.count is None else {s.index, s.count}
             assert not new & scope, f"an index that is taken: {s}"
             inner = scope | new
@@ -96,7 +92,7 @@ def _view(f: Function, view: View, scope: frozenset[sp.Symbol]) -> None:
     rank = len(view.buffer.shape)
     assert len(view.start) == rank, f"a start for each axis of the buffer is due: {view}"
     assert all(0 <= i < rank for axis in view.axes for i in axis.of), f"an axis that the buffer lacks: {view}"
-    used = _symbols(*view.start, *view.shape, *(axis.step for axis in view.axes))
+    used = symbols(*view.start, *view.shape, *(axis.step for axis in view.axes))
     assert used <= scope, f"an index or a size that is not known here: {sorted(map(str, used - scope))} in {view}"
 
 

@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 import sympy as sp
 
 from symbptt import ops
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, whole_power
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, parts_of, whole_power
 
 MANY = 64
 """The number of terms or factors in one row: each is nested one deeper in a syntax tree, whose depth compilers limit."""
@@ -124,14 +124,7 @@ def _power(
 
 def has_call(tree: Tree) -> bool:
     """Answer whether a tree calls a function or takes a power."""
-    match tree:
-        case Call() | Power():
-            return True
-        case Sum(terms):
-            return any(has_call(term) for _, term in terms)
-        case Prod(factors, divisors):
-            return any(map(has_call, factors + divisors))
-    return False
+    return isinstance(tree, Call | Power) or any(map(has_call, parts_of(tree)))
 
 
 def reads_nothing(x: Operator) -> bool:
@@ -141,15 +134,8 @@ def reads_nothing(x: Operator) -> bool:
 
 def tree_operations(tree: Tree) -> int:
     """Return the operations of an elementwise body for one element."""
-    match tree:
-        case Sum(terms):
-            # The sign of the first term is an operation; the others are those of subtractions.
-            signs = terms[0][0] < 0
-            return len(terms) - 1 + signs + sum(tree_operations(term) for _, term in terms)
-        case Prod(factors, divisors):
-            return len(factors) + len(divisors) - 1 + sum(map(tree_operations, factors + divisors))
-        case Power(base, exponent):
-            return 1 + tree_operations(base) + tree_operations(exponent)
-        case Call(_, args):
-            return 1 + sum(map(tree_operations, args))
-    return 0
+    parts = parts_of(tree)
+    own = len(parts) - 1 if isinstance(tree, Sum | Prod) else len(parts[:1])
+    # The sign of the first term of a sum is an operation; the others are those of subtractions.
+    signs = isinstance(tree, Sum) and tree.terms[0][0] < 0
+    return own + signs + sum(map(tree_operations, parts))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+
+import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import Axis, Buffer, View
-from symbptt.ir.shape import Shape, Size, size
+from symbptt.ir.shape import Shape, Size, prod, size, symbols
 
 
 def whole(buffer: Buffer) -> View:
@@ -47,6 +50,18 @@ def repeated(view: View, shape: Shape) -> View:
     # An axis that moves along no axis of the buffer repeats its element.
     axes += [a if a.length == n else Axis(n) for a, n in zip(view.axes, shape[lead:], strict=True)]
     return View(view.buffer, view.start, tuple(axes))
+
+
+@cache
+def stride(view: View, axis: Axis) -> Size:
+    """Return by how many elements a step along an axis of a view moves in memory."""
+    shape = view.buffer.shape
+    return size(sum((axis.step * prod(shape[i + 1 :]) for i in axis.of), start=0))
+
+
+def symbols_of(view: View) -> frozenset[sp.Symbol]:
+    """Return the symbols of the places of a view; lengths of axes that repeat are left to broadcasting."""
+    return symbols(*view.start, *(n for axis in view.axes if axis.of for n in (axis.length, axis.step)))
 
 
 def split(axis: Axis, lengths: Sequence[Size]) -> tuple[Axis, ...]:

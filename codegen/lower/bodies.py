@@ -9,7 +9,7 @@ from functools import cache
 
 import sympy as sp
 
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, expanded, indices, tree_of
+from symbptt.ir.scalar import Num, Ref, Sum, Tree, as_sympy, expanded, indices, parts_of, tree_of, with_parts
 
 ZERO, ONE = Num(sp.S.Zero), Num(sp.S.One)
 PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
@@ -24,22 +24,9 @@ def number(value: int | float) -> Tree:
 
 def replaced(tree: Tree, part: Callable[[int], Tree]) -> Tree:
     """Return a tree with `part(i)` in place of each reference i."""
-
-    def inside(trees: tuple[Tree, ...]) -> tuple[Tree, ...]:
-        return tuple(replaced(t, part) for t in trees)
-
-    match tree:
-        case Ref(index):
-            return part(index)
-        case Sum(terms):
-            return Sum(tuple((sign, replaced(term, part)) for sign, term in terms))
-        case Prod(factors, divisors):
-            return Prod(inside(factors), inside(divisors))
-        case Power(base, exponent):
-            return Power(replaced(base, part), replaced(exponent, part))
-        case Call(name, args):
-            return Call(name, inside(args))
-    return tree
+    if isinstance(tree, Ref):
+        return part(tree.index)
+    return with_parts(tree, (replaced(x, part) for x in parts_of(tree)))
 
 
 @cache

@@ -9,8 +9,8 @@ from symbptt.codegen.loop_ir.views import span, whole
 from symbptt.codegen.lower.frame import SYMBOLS, Stored
 from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.program.regions import AFTER, LOOP, NEAR, ONCE, TAIL
-from symbptt.codegen.program.values import is_baked, size_names
+from symbptt.codegen.program.regions import LOOP, NEAR, ONCE, TAIL
+from symbptt.codegen.program.values import is_baked, readers_of, size_names
 from symbptt.ir.naming import unique
 from symbptt.ir.node import WITHOUT_COPY, Node
 from symbptt.ir.shape import Shape, size
@@ -171,12 +171,11 @@ def _carry(m: Named, found: Storage, name: str, leaf: int, absent: bool, in_piec
         for aside, end in ((found.masks.waiting, "waiting"), (found.masks.resets, "resets")):
             aside[name] = Buffer(found.name(f"{variable}_{end}"), (BATCH, *shape), "temporary")
             found.backward.append(aside[name])
-    readers = {p.places[r].split()[1] for r in p.graph.network.successors(leaf) if r in p.places}
-    if AFTER in readers or leaf in p.inputs.values():
+    if leaf in m.collected or leaf in p.inputs.values():
         found.stored[leaf] = _new(
             found.backward, found.name(f"{variable}_all"), (STEPS, BATCH), shape, False, "temporary"
         )
-    elif TAIL in readers:
+    elif any(p.places[reader] == f"backward {TAIL}" for reader in readers_of(p, leaf)):
         found.stored[leaf] = _new(found.backward, found.name(f"{variable}_all"), (BLOCK, BATCH), shape, False, "block")
     else:
         found.stored[leaf] = Stored(whole(carry), "none")
@@ -243,12 +242,11 @@ def _space(m: Named, id: int, lead: Shape) -> str:
 
 def _parts(m: Named, found: Storage, id: int) -> None:
     """Store the parts of a joined value as slices of it."""
-    at, stored = size(0), found.stored[id]
-    for arg in m.program.graph[id].args:
-        length = m.program.graph.shape(arg)[0]
-        lead = len(stored.view.axes) - len(m.program.graph.shape(id))
-        found.stored.setdefault(arg, Stored(span(stored.view, lead, at, length), stored.steps))
-        at = size(at + length)
+    stored, graph = found.stored[id], m.program.graph
+    lead = len(stored.view.axes) - len(graph.shape(id))
+    for arg in graph[id].args:
+        part = m.parts[arg]
+        found.stored.setdefault(arg, Stored(span(stored.view, lead, part.start, part.length), stored.steps))
 
 
 def _lead(m: Named, id: int, region: str) -> Shape:
@@ -285,8 +283,7 @@ def _direct_results(m: Named) -> set[int]:
     value."""
     p = m.program
     found = {*p.outputs.values(), *p.params.values(), *p.inputs.values()} - {*p.next.values(), *p.front, *p.joined}
-    parts = {arg for id in p.joined for arg in p.graph[id].args}
-    return {id for id in found if p.graph[id].family != "leaf" and id not in m.parts} - parts
+    return {id for id in found if p.graph[id].family != "leaf" and id not in m.parts}
 
 
 def _read_back(p: Program) -> set[int]:

@@ -13,6 +13,7 @@ from itertools import pairwise
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import BLOCK, Contract, Map, View
+from symbptt.codegen.loop_ir.views import stride
 from symbptt.codegen.memory.account import ITEM, Scale, Sum, terms
 from symbptt.ir.scalar import Call, Num, Ref
 from symbptt.ir.shape import Shape, Size, prod, size
@@ -66,16 +67,10 @@ def is_one_row(scale: Scale, view: View) -> bool:
 def _is_one_row(view: View, counts: frozenset[sp.Symbol]) -> bool:
     # A short block counts as a whole one.
     whole = dict.fromkeys(counts, BLOCK)
-    moves = [(axis.length, _stride(view, i)) for i, axis in enumerate(view.axes) if axis.length != 1]
+    moves = [(axis.length, stride(view, axis)) for axis in view.axes if axis.length != 1]
     moves.sort(key=lambda move: -_value(move[1]))
     same = (size(sp.sympify(a - n * b).xreplace(whole)) == 0 for (_, a), (n, b) in pairwise(moves))
     return all(same)
-
-
-def _stride(view: View, i: int) -> Size:
-    """Return how far one step along an axis moves in memory, in elements."""
-    axis = view.axes[i]
-    return size(sum((axis.step * prod(view.buffer.shape[j + 1 :]) for j in axis.of), start=0))
 
 
 def _value(stride: Size) -> int:

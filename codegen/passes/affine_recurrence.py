@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from symbptt.codegen.program.program import Program, rebuild
+from symbptt.codegen.program.program import Program, rebuild, symbol_of
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.nesting import LONG
@@ -207,11 +207,6 @@ def _short(expr: sp.Expr, parts: Parts) -> sp.Expr:
 
 def _length(expr: sp.Expr) -> int:
     return 1 + sum(map(_length, expr.args))
-
-
-def symbol_of(id: int) -> sp.Symbol:
-    """Return the real scalar that stands for a value of the program."""
-    return sp.Symbol(f"v{id}", real=True)
 
 
 def _sum(expr: sp.Expr, inner: Mapping[sp.Symbol, Form]) -> Form | None:

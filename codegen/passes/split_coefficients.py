@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from symbptt.autodiff.labels import Label
-from symbptt.codegen.program.program import Program, renewed, traced
+from symbptt.codegen.program.program import Program, renewed, symbol_of, traced
 from symbptt.codegen.program.regions import LOOP, place
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
@@ -114,11 +114,6 @@ def _forms(p: Program) -> _Forms:
                 whole[arg] = whole.get(arg, sp.S.Zero) + factor
         linear[id] = whole
     return _Forms(linear, frozenset(inside), through)
-
-
-def symbol_of(id: int) -> sp.Symbol:
-    """Return the real scalar that stands for a value of the program."""
-    return sp.Symbol(f"v{id}", real=True)
 
 
 def _form(node: Node, moving: set[int]) -> Linear | None:

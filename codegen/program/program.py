@@ -8,6 +8,8 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
+import sympy as sp
+
 from symbptt.autodiff.bptt import Recursion, per_sample
 from symbptt.autodiff.labels import Label, labels
 from symbptt.ir.graph import Graph
@@ -150,6 +152,11 @@ def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
         origin={new[id]: olds for id, olds in p.origin.items() if id in new},
         **names,
     )
+
+
+def symbol_of(id: int) -> sp.Symbol:
+    """Return the real scalar that stands for a value of the program."""
+    return sp.Symbol(f"v{id}", real=True)
 
 
 def joint_name(names: Sequence[str], what: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, reduce
 from typing import Any
@@ -142,21 +142,43 @@ def functions_in(expr: sp.Expr) -> tuple[tuple[Any, int], ...]:
     return tuple((call.func, len(call.args)) for call in calls)
 
 
+def parts_of(tree: Tree) -> tuple[Tree, ...]:
+    """Return the trees that a tree is made of, in its order."""
+    match tree:
+        case Sum(terms):
+            return tuple(term for _, term in terms)
+        case Prod(factors, divisors):
+            return factors + divisors
+        case Power(base, exponent):
+            return base, exponent
+        case Call(_, args):
+            return args
+    return ()
+
+
+def with_parts(tree: Tree, new: Iterable[Tree]) -> Tree:
+    """Return a tree made of other trees, as many as it had."""
+    parts = tuple(new)
+    match tree:
+        case Sum(terms):
+            return Sum(tuple((sign, part) for (sign, _), part in zip(terms, parts, strict=True)))
+        case Prod(factors, _):
+            return Prod(parts[: len(factors)], parts[len(factors) :])
+        case Power():
+            return Power(*parts)
+        case Call(name, _):
+            return Call(name, parts)
+    return tree
+
+
 def indices(tree: Tree) -> tuple[int, ...]:
     """Return the arguments that a tree reads, in its order."""
     open_, found = [tree], list[int]()
     while open_:
-        match open_.pop():
-            case Ref(index):
-                found.append(index)
-            case Sum(terms):
-                open_ += [term for _, term in terms[::-1]]
-            case Prod(factors, divisors):
-                open_ += (factors + divisors)[::-1]
-            case Power(base, exponent):
-                open_ += (exponent, base)
-            case Call(_, args):
-                open_ += args[::-1]
+        part = open_.pop()
+        if isinstance(part, Ref):
+            found.append(part.index)
+        open_ += parts_of(part)[::-1]
     return tuple(found)
 
 

@@ -39,6 +39,11 @@ def prod(sizes: Iterable[Size]) -> Size:
     return size(math.prod(sizes, start=1))
 
 
+def symbols(*sizes: Size) -> frozenset[sp.Symbol]:
+    """Return the symbols in some sizes."""
+    return frozenset(symbol for n in sizes if not isinstance(n, int) for symbol in n.free_symbols)
+
+
 def names_in(shape: Shape) -> tuple[str, ...]:
     """Return the names of the sizes in a shape, sorted."""
     found: set[str] = set()

@@ -21,7 +21,7 @@ from symbptt.codegen.targets.c99.scalar import functions_of, number
 from symbptt.codegen.targets.c99.sizes import size_code
 from symbptt.errors import CellError
 from symbptt.ir.scalar import as_sympy
-from symbptt.ir.shape import Size, sign_of, size
+from symbptt.ir.shape import Size, sign_of, size, symbols
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
     return text if offset == 0 or len(kept_axes(buffer)) < 2 else f"({text})"
 
 
-def _symbols(sweep: Sweep, i: Interface) -> set[sp.Symbol]:
+def _symbols(sweep: Sweep, i: Interface) -> frozenset[sp.Symbol]:
     """Return the sizes that a function reads: in types, offsets, bounds, indices, and as numbers."""
     found: list[Size] = [n for buffer in sweep.arrays for n in buffer.shape[1:]]
     for group in (i.tape, workspace(sweep, i)):
@@ -210,4 +210,4 @@ def _symbols(sweep: Sweep, i: Interface) -> set[sp.Symbol]:
         elif isinstance(line, Assign):
             found += [x.size for x in line.args if isinstance(x, Extent)]
     found += [n for x, _ in accesses(sweep.lines) for n in x.index]
-    return {symbol for n in found if not isinstance(n, int) for symbol in n.free_symbols}
+    return symbols(*found)

@@ -18,7 +18,7 @@ import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import Buffer
 from symbptt.codegen.targets.c99.loops import CHOSEN, Assign, Element, For, IfTiny, Line, accesses, elements_of, renamed
-from symbptt.ir.shape import Size, size
+from symbptt.ir.shape import size, symbols
 
 LOCAL = ("temporary", "block", "scalar")
 """Spaces of buffers that nobody sees outside the function."""
@@ -125,16 +125,12 @@ def _indices(line: Line) -> Iterator[sp.Symbol]:
 def _is_safe(x: Element, y: Element, is_inner: Callable[[sp.Symbol], bool], index: sp.Symbol | None) -> bool:
     """Answer whether two accesses never meet, or meet in one iteration alone."""
     for a, b in zip(x.index, y.index, strict=True):
-        varying = {symbol for symbol in _symbols(a) | _symbols(b) if is_inner(symbol)}
+        varying = {symbol for symbol in symbols(a, b) if is_inner(symbol)}
         if not varying and a != b and isinstance(size(a - b), int):
             return True
         if index is not None and a == b and varying == {index}:
             return True
     return False
-
-
-def _symbols(value: Size) -> set[sp.Symbol]:
-    return set() if isinstance(value, int) else set(value.free_symbols)
 
 
 @dataclass(frozen=True)

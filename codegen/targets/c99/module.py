@@ -22,7 +22,7 @@ from symbptt.codegen.targets.c99.loops import IfTiny
 from symbptt.codegen.targets.c99.printer import broken, joined, safe
 from symbptt.codegen.targets.c99.single import with_single_steps
 from symbptt.codegen.targets.c99.sizes import factor_code, size_code
-from symbptt.ir.shape import sign_of
+from symbptt.ir.shape import sign_of, symbols
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _conditions(p: Program, i: Interface, arrays: Iterable[Buffer]) -> Iterator[
 def _bytes(i: Interface, name: str, groups: Iterable[tuple[Buffer, ...]]) -> list[str]:
     """Return the function that tells the bytes of the larger one of two groups of arrays, or of one."""
     counts = [n for n in dict.fromkeys(elements(group) for group in groups) if n != 0] or [0]
-    used = {symbol for n in counts if not isinstance(n, int) for symbol in n.free_symbols}
+    used = symbols(*counts)
     sizes = ", ".join(f"{text} = sizes->{text}" for symbol, text in i.sizes.items() if symbol in used)
     first, *others = (factor_code(n, i.sizes) for n in counts)
     lines = [f"const size_t {sizes};"] * bool(sizes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbptt.codegen.targets.c99.functions import LOGIC, SIGNS, macro
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, whole_power
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, parts_of, whole_power
 
 LARGEST = 2**24
 """Up to here a float holds all integers."""
@@ -47,21 +47,11 @@ def expression(tree: Tree, parts: Sequence[str]) -> str:
 
 def functions_of(tree: Tree) -> Iterator[str]:
     """Return the names of the functions that the text of a body calls."""
-    match tree:
-        case Sum(terms):
-            below: Sequence[Tree] = [term for _, term in terms]
-        case Prod(factors, divisors):
-            below = [*factors, *divisors]
-        case Power(base, exponent):
-            is_square = whole_power(tree) == 2
-            yield "square" if is_square else "power"
-            below = [base] if is_square else [base, exponent]
-        case Call(name, args):
-            yield name
-            below = args
-        case _:
-            below = []
-    for part in below:
+    if isinstance(tree, Power):
+        yield "square" if whole_power(tree) == 2 else "power"
+    elif isinstance(tree, Call):
+        yield tree.name
+    for part in parts_of(tree):
         yield from functions_of(part)
 
 

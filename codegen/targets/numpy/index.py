@@ -15,6 +15,7 @@ from itertools import pairwise
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import Axis, View
+from symbptt.codegen.loop_ir.views import stride
 from symbptt.codegen.lower.frame import COUNT, LO
 from symbptt.codegen.targets.numpy.text import ATOM, PRODUCT, SUM, Written, bracket, listed, tightness
 from symbptt.ir.shape import Shape, Size, exact_quotient, named_size, prod, sign_of, size
@@ -72,13 +73,6 @@ def _written(value: Size, names: Names) -> Written:
 
 def names_of(renamed: Mapping[str, str]) -> Names:
     return Names(tuple(sorted(renamed.items())))
-
-
-@cache
-def stride(view: View, axis: Axis) -> Size:
-    """Return by how many elements a step along an axis moves."""
-    shape = view.buffer.shape
-    return size(sum((axis.step * prod(shape[i + 1 :]) for i in axis.of), start=0))
 
 
 def merges(view: View, axes: Sequence[int]) -> bool:

@@ -14,15 +14,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import sympy as sp
-
 from symbptt.codegen.loop_ir.nodes import Buffer, Loop, View
+from symbptt.codegen.loop_ir.views import symbols_of
 from symbptt.codegen.lower.frame import COUNT, LO, T
 from symbptt.codegen.targets.numpy.grouping import Made, made_lines
 from symbptt.codegen.targets.numpy.index import Base, Names, Shown, arranged, base_of, based, view_text
 from symbptt.codegen.targets.numpy.text import listed, tuple_text
 from symbptt.ir.naming import unique
-from symbptt.ir.shape import Size, size
+from symbptt.ir.shape import Size, size, symbols
 
 MARK = "\0"
 """What stands around the number of a mark in a line."""
@@ -187,7 +186,7 @@ class Views:
 
     def _of_step(self, scope: Scope, shown: Shown) -> str:
         """Return the variable of a view at a step, through which the loop goes."""
-        moving = [i for i, n in enumerate(shown.view.start) if T in _symbols(n)]
+        moving = [i for i, n in enumerate(shown.view.start) if T in symbols(n)]
         view = shown.view
         kinds = {T: "lo:hi" if scope.outermost is not scope else "", size(T - LO): ":K"}
         if len(moving) != 1 or view.start[moving[0]] not in kinds or any(moving[0] in axis.of for axis in view.axes):
@@ -287,23 +286,13 @@ def _parts_text(index: str, arrays: Sequence[str]) -> list[str]:
     return [f"*(v{index} for v in {tuple_text(arrays)})"]
 
 
-def _symbols(n: Size) -> frozenset[sp.Symbol]:
-    return frozenset() if isinstance(n, int) else frozenset(n.free_symbols)
-
-
-def symbols_of(view: View) -> frozenset[sp.Symbol]:
-    """Return the symbols of the places of a view; lengths of axes that repeat are left to broadcasting."""
-    sizes = (*view.start, *(n for axis in view.axes for n in ((axis.length, axis.step) if axis.of else ())))
-    return frozenset().union(*map(_symbols, sizes))
-
-
 def _moving_in_block(view: View) -> tuple[int, Size] | None:
     """Return the axis of the buffer along which a view moves with the blocks and where it starts there, if it is one plain
     slice of it."""
     moving = [
         i
         for i, n in enumerate(view.start)
-        if LO in _symbols(n) or any(COUNT in _symbols(axis.length) for axis in view.axes if i in axis.of)
+        if LO in symbols(n) or any(COUNT in symbols(axis.length) for axis in view.axes if i in axis.of)
     ]
     if len(moving) != 1:
         return None

@@ -11,7 +11,7 @@ from symbptt import ops
 from symbptt.equations.algebra.expressions import normal
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
-from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, tree_of
+from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, parts_of, tree_of, with_parts
 from symbptt.ir.shape import Shape
 
 
@@ -47,16 +47,7 @@ def with_conditions(g: Graph, node: Node, tree: Tree) -> Tree:
             return Call("where", (test, *(with_conditions(g, node, value) for value in values)))
         case Call("where", (condition, *values)):
             return Call("where", (truth(g, condition), *(with_conditions(g, node, value) for value in values)))
-        case Call(name, args):
-            return Call(name, tuple(with_conditions(g, node, arg) for arg in args))
-        case Sum(terms):
-            return Sum(tuple((sign, with_conditions(g, node, term)) for sign, term in terms))
-        case Prod(factors, divisors):
-            above, below = (tuple(with_conditions(g, node, part) for part in parts) for parts in (factors, divisors))
-            return Prod(above, below)
-        case Power(base, exponent):
-            return Power(with_conditions(g, node, base), with_conditions(g, node, exponent))
-    return tree
+    return with_parts(tree, (with_conditions(g, node, part) for part in parts_of(tree)))
 
 
 def read_by(node: Node) -> Sequence[int]:

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
-import sympy as sp
-
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -36,6 +34,7 @@ from symbptt.codegen.targets.numpy.passes.temporaries import Temporaries
 from symbptt.codegen.targets.numpy.product import Call, call_of, is_turned
 from symbptt.ir.naming import unique
 from symbptt.ir.scalar import Ref
+from symbptt.ir.shape import symbols
 
 SAMPLES = {STEPS, BATCH, BLOCK, COUNT}
 
@@ -113,8 +112,8 @@ class _Around:
         return s
 
     def _is_weight(self, view: View) -> bool:
-        sizes = {x for n in (*view.start, *view.shape) if isinstance(n, sp.Expr) for x in n.free_symbols}
-        return view.buffer not in self.written and not sizes & SAMPLES and len(view.axes) > 1
+        is_moving = symbols(*view.start, *view.shape) & SAMPLES
+        return view.buffer not in self.written and not is_moving and len(view.axes) > 1
 
     def _copy(self, view: View, ordered: View) -> View:
         """Return a view of a copy, whose axes lie in memory in the order of another view of the same elements."""

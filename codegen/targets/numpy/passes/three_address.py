@@ -32,9 +32,11 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
     writes,
 )
+from symbptt.codegen.loop_ir.views import symbols_of
 from symbptt.codegen.lower.bodies import ONE, PLUS, number, replaced
 from symbptt.codegen.targets.numpy.passes.temporaries import Temporaries
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, indices, whole_power
+from symbptt.ir.shape import symbols
 
 BOOLEAN = frozenset(op.name for op in ops.OPS if getattr(op.body, "boolean", False))
 """Functions whose values are False and True."""
@@ -109,10 +111,8 @@ class _Around:
     def is_fixed(self, operand: Operand) -> bool:
         """Answer whether an operand is the same in all rounds."""
         if isinstance(operand, Extent):
-            return not _symbols(operand.size) & self.bound
-        used = frozenset().union(*map(_symbols, (*operand.start, *(axis.step for axis in operand.axes if axis.of))))
-        lengths = frozenset().union(*(_symbols(axis.length) for axis in operand.axes if axis.of), frozenset())
-        return operand.buffer not in self.written and not (used | lengths) & self.bound
+            return not symbols(operand.size) & self.bound
+        return operand.buffer not in self.written and not symbols_of(operand) & self.bound
 
     def ahead(self, tree: Tree, args: tuple[Operand, ...], like: View, dtype: str) -> View:
         """Return a part that is the same in all rounds, computed once before the loop."""
@@ -132,10 +132,6 @@ class _Around:
 
 def _is_scalar(view: View) -> bool:
     return view.buffer.space == "scalar" and view.buffer.dtype == "float"
-
-
-def _symbols(size: object) -> frozenset[sp.Symbol]:
-    return frozenset(getattr(size, "free_symbols", ()))
 
 
 def _bare(operand: Operand) -> Operand:
