@@ -417,6 +417,21 @@ def walk(statements: Iterable[Statement]) -> Iterator[Statement]:
         yield from walk(body_of(s))
 
 
+def walked(body: Iterable[Statement]) -> Iterator[Statement]:
+    """Return all statements but those that compute the argument of a Sharpen, which are an expression."""
+    for s in body:
+        yield s
+        if not isinstance(s, Sharpen):
+            yield from walked(body_of(s))
+
+
+def used(body: Iterable[Statement]) -> dict[Buffer, None]:
+    """Return the buffers that statements read or write, in their order; an expression has none of its own."""
+    # What a Sharpen reads of others is written by these.
+    found = (writes(s) if isinstance(s, Sharpen) else views(s) for s in walked(body))
+    return dict.fromkeys(view.buffer for some in found for view in some)
+
+
 def elements(view: View) -> Size:
     """Return how many elements a view has."""
     return prod(view.shape)

@@ -61,15 +61,20 @@ def operators(tree: Tree, is_variable: Callable[[int], bool] = lambda _: True) -
         case Call("stop_gradient", (arg,)):
             return of(arg)
         case Call("sigmoid", (arg,)):
-            # -(-x) is x in IEEE arithmetic.
-            is_negated = isinstance(arg, Sum) and len(arg.terms) == 1 and arg.terms[0][0] < 0
-            inside = number(arg.terms[0][1]) if isinstance(arg, Sum) and is_negated else Op("negative", (of(arg),))
-            return Op("divide", (ONE, Op("add", (ONE, Op("exp", (inside,))))))
+            return of(logistic(arg))
         case Call(name, args):
             return Op(name, tuple(map(of, args)))
         case Ref() | Num():
             return tree
     raise AssertionError(tree)
+
+
+def logistic(x: Tree) -> Tree:
+    """Return sigmoid(x) as a tree of operators that array libraries have, 1 / (1 + exp(-x))."""
+    # This form keeps the digits of small values, where (1 + tanh(x/2)) / 2 cancels. -(-x) is x in IEEE arithmetic.
+    is_negated = isinstance(x, Sum) and len(x.terms) == 1 and x.terms[0][0] < 0
+    inside = x.terms[0][1] if isinstance(x, Sum) and is_negated else Sum(((-1, x),))
+    return Prod((ONE,), (Sum(((1, ONE), (1, Call("exp", (inside,))))),))
 
 
 def _flat(terms: Sequence[tuple[int, Tree]]) -> list[tuple[int, Tree]]:

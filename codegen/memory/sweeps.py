@@ -10,7 +10,7 @@ what a call of the runtime needs; when it ends all but states, outputs and resid
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -32,8 +32,8 @@ from symbptt.codegen.loop_ir.nodes import (
     Scatter,
     Sharpen,
     Statement,
-    body_of,
-    views,
+    used,
+    walked,
     writes,
 )
 from symbptt.codegen.memory.account import LARGE, Account, Scale, Sum, terms
@@ -133,9 +133,9 @@ class Sweep:
         """Count a statement outside of loops."""
         match s:
             case Loop() | If() | Scatter():
-                for buffer in dict.fromkeys(buffer for x in _steps([s]) for buffer in _used(x)):
+                for buffer in used([s]):
                     self.allocate(buffer)
-                for x in _steps([s]):
+                for x in walked([s]):
                     self.step(x)
             case Runtime():
                 self.calls[s.name](self, s)
@@ -218,20 +218,6 @@ def is_room(buffer: Buffer) -> bool:
     needs of all samples is small."""
     is_small = BATCH in buffer.shape and not {STEPS, BLOCK} & {*buffer.shape}
     return buffer.space != "result" and not is_small and buffer.dtype == "float"
-
-
-def _steps(body: Iterable[Statement]) -> Iterable[Statement]:
-    """Return all statements, but those that compute the argument of a Sharpen."""
-    for s in body:
-        yield s
-        if not isinstance(s, Sharpen):
-            yield from _steps(body_of(s))
-
-
-def _used(s: Statement) -> Iterable[Buffer]:
-    """Return the buffers that a statement reads or writes; the body of a Sharpen is an expression, which has none."""
-    own = {view.buffer for x in s.body for view in writes(x)} if isinstance(s, Sharpen) else set()
-    return (view.buffer for view in views(s) if view.buffer not in own or view == writes(s)[0])
 
 
 def _is_whole(s: Statement) -> bool:

@@ -83,8 +83,8 @@ def recursions(p: Program) -> tuple[Affine, Affine] | None:
     states = _states(p)
     given = tuple(_value(whole[id].free) if whole[id].free != 0 else None for id in cut)
     found = (
-        _rows(p, list(p.next.values()), forward, states, none),
-        _rows(p, [p.recurrent.get(name) for name in p.next], backward, cut, given),
+        _rows(list(p.next.values()), forward, states, none),
+        _rows([p.recurrent.get(name) for name in p.next], backward, cut, given),
     )
     values = [v for a in found for v in (*a.free, *a.given, *(c for row in a.rows for c in row))]
     return found if all(v is None or isinstance(v, int) or v.is_number for v in values) else None
@@ -273,9 +273,7 @@ def _written(g: Graph, form: Form, new: Mapping[int, int], known: dict[tuple[int
     return build.expand(g, build.map_(g, sp.Add(*terms), args), node.shape)
 
 
-def _rows(
-    p: Program, roots: list[int | None], forms: Mapping[int, Form], movers: Iterable[int], given: tuple
-) -> Affine:
+def _rows(roots: list[int | None], forms: Mapping[int, Form], movers: Iterable[int], given: tuple) -> Affine:
     rows, free, movers = [], [], tuple(movers)
     for id in roots:
         form = Form({}) if id is None else forms.get(id) or Form({}, symbol_of(id))

@@ -74,7 +74,7 @@ def _packs(p: Program) -> list[Pack]:
     families: dict[object, list[Lane]] = {}
     for id in ids:
         node = g[id]
-        if node.family == "contract" and _weight(g, node, varying) is not None:
+        if node.family == "contract" and _weight(node, varying) is not None:
             lane = _lane(p, id, readers, set(ids))
             key = (node.args[1], node.attrs, node.shape, _kind(g, lane, places))
             families.setdefault(key, []).append(lane)
@@ -93,7 +93,7 @@ def _needs(g: Graph, lane: Lane, other: Lane) -> bool:
     return not set(other.ids).isdisjoint(g.ancestors([lane.ids[-1]]))
 
 
-def _weight(g: Graph, node: Node, varying: set[int]) -> int | None:
+def _weight(node: Node, varying: set[int]) -> int | None:
     """Return the weight of a product of a matrix and a vector, the matrix first; None of another product."""
     a, b = node.args
     return a if node.attrs == PLAIN and a not in varying and b in varying else None
@@ -322,7 +322,7 @@ def _together(made: _Packing, ids: Sequence[int]) -> int:
     if alike and signs_of(first) is not None and len({old.shape(a) for node in nodes for a in node.args}) == 1:
         columns = zip(*(_alike(old, node) for node in nodes), strict=True)
         return _in_front(made, build.map_(g, first.attrs.expr, [_together(made, column) for column in columns]))
-    weights = [_weight(old, node, made.varying) if node.family == "contract" else None for node in nodes]
+    weights = [_weight(node, made.varying) if node.family == "contract" else None for node in nodes]
     if alike and None not in weights and len({node.args[1] for node in nodes}) == 1:
         return _in_front(made, _stacked_products(made, ids))
     if alike and first.family == "map" and first.attrs.expr == TIMES:

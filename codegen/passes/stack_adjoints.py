@@ -63,7 +63,7 @@ def _sums(p: Program) -> list[Sum]:
             g[arg].args[1]: arg
             for arg in _terms(g[id])
             # A product that something else reads too must be computed anyway.
-            if readers[arg] == [id] and _is_back(g, g[arg], varying) and g.shape(arg) == g.shape(id)
+            if readers[arg] == [id] and _is_back(g[arg], varying) and g.shape(arg) == g.shape(id)
             if places.get(g[arg].args[1]) == f"backward {LOOP}" and g[g[arg].args[1]].family == "map"
         }
         if len(products) > 1:
@@ -81,7 +81,7 @@ def _terms(node: Node) -> list[int]:
     return [node.args[i] for i in range(len(node.args)) if placeholder(i) in alone]
 
 
-def _is_back(g: Graph, node: Node, varying: set[int]) -> bool:
+def _is_back(node: Node, varying: set[int]) -> bool:
     return node.family == "contract" and node.attrs == BACK and node.args[0] not in varying
 
 

@@ -16,7 +16,6 @@ from functools import cached_property
 
 import sympy as sp
 
-from symbptt import ops
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -53,8 +52,6 @@ from symbptt.ir.shape import Size, prod
 
 BEFORE, BLOCKS, EACH = "outside the loop", "each block of steps", "each step"
 """The places of a statement: outside of loops, in the loop over blocks, in the loop over steps."""
-CONDITIONS = frozenset(op.name for op in ops.OPS if getattr(op.body, "boolean", False))
-"""Functions whose values are truths."""
 ERF = 152
 """The number of calls that the error function is."""
 

@@ -10,7 +10,7 @@ While lines are written a view stands in them as a mark, for how it is taken dep
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -25,7 +25,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Scatter,
     Sharpen,
     Statement,
-    body_of,
+    used,
     views,
     walk,
     writes,
@@ -239,10 +239,8 @@ class Printer:
 
     def allocations(self, s: Loop, depth: int) -> Allocation:
         """Return the allocations of the arrays that a loop uses first."""
-        used = dict.fromkeys(
-            view.buffer for x in walked([s]) for view in (writes(x) if isinstance(x, Sharpen) else views(x))
-        )
-        new = [b for b in self.function.buffers if b in used and b not in self.begun and b.space != "scalar"]
+        needed = used([s])
+        new = [b for b in self.function.buffers if b in needed and b not in self.begun and b.space != "scalar"]
         self.begun.update(new)
         return Allocation(tuple(map(self.allocated, new)), depth)
 
@@ -252,14 +250,6 @@ class Printer:
             self.rooms.append(buffer)
         made = "ws.room" if from_workspace else "np.empty"
         return Allocated(buffer.name, made, self.operands.names.shape(buffer.shape), kind(buffer))
-
-
-def walked(body: Sequence[Statement]) -> Iterator[Statement]:
-    """Return all statements but those that compute tiny remainders again, which are expressions."""
-    for s in body:
-        yield s
-        if not isinstance(s, Sharpen):
-            yield from walked(body_of(s))
 
 
 def _origin(s: Statement) -> int | None:

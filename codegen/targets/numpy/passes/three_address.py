@@ -14,7 +14,6 @@ from functools import partial
 
 import sympy as sp
 
-from symbptt import ops
 from symbptt.codegen.loop_ir.nodes import (
     Axis,
     Buffer,
@@ -32,14 +31,13 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
     writes,
 )
+from symbptt.codegen.loop_ir.operators import is_condition, logistic
 from symbptt.codegen.loop_ir.views import symbols_of
-from symbptt.codegen.lower.bodies import ONE, PLUS, number, replaced
+from symbptt.codegen.lower.bodies import PLUS, number, replaced
 from symbptt.codegen.targets.numpy.passes.temporaries import Temporaries
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, indices, whole_power
 from symbptt.ir.shape import symbols
 
-BOOLEAN = frozenset(op.name for op in ops.OPS if getattr(op.body, "boolean", False))
-"""Functions whose values are False and True."""
 TRUTHS = frozenset(("logical_and", "logical_or", "logical_not"))
 """Functions of truth values."""
 
@@ -223,11 +221,7 @@ class _Split:
             case Power(base, exponent):
                 self._power(tree, self._part(base), exponent, out)
             case Call("sigmoid", (arg,)):
-                # 1 / (1 + exp(-x)) keeps the digits of small values, where (1 + tanh(x/2)) / 2 cancels.
-                part = self._negative(arg, out)
-                part = self._add(lambda a: Call("exp", (a,)), [part], self._place(out, [arg], part))
-                part = self._add(partial(_plus, 1, ONE), [part], self._place(out, [arg], part))
-                self._add(partial(_divided, ONE), [part], out)
+                self._write(logistic(arg), out)
             case Call("where", (condition, *values)):
                 parts = [self._condition(condition), *map(self._part, values)]
                 self._add(lambda *trees: Call("where", trees), parts, out)
@@ -241,13 +235,6 @@ class _Split:
         """Return the place of an intermediate result: the last of a chain is written where the whole is."""
         return self.around.made.like(out, self._moving(part)) if rest else out
 
-    def _negative(self, arg: Tree, out: View) -> Part:
-        """Return minus a part; -(-x) is x in IEEE arithmetic."""
-        if isinstance(arg, Sum) and len(arg.terms) == 1 and arg.terms[0][0] < 0:
-            return self._part(arg.terms[0][1])
-        part = self._part(arg)
-        return self._add(_minus, [part], self._place(out, [arg], part))
-
     def _chain(self, part: Part, makes: Sequence[Callable[..., Tree]], others: Sequence[Tree], out: View) -> None:
         """Write one operation after the other on what there is so far."""
         for i, (make, other) in enumerate(zip(makes, others, strict=True)):
@@ -260,7 +247,7 @@ class _Split:
 
     def _condition(self, tree: Tree) -> Part:
         """Return a condition as a view of truth values."""
-        if isinstance(tree, Call) and tree.name in BOOLEAN:
+        if is_condition(tree):
             return self._part(tree, "bool")
         if isinstance(tree, Ref) and isinstance(view := self.s.args[tree.index], View) and view.buffer.dtype == "bool":
             return self._own(tree)
