@@ -24,6 +24,9 @@ def floats(dtype: Any = np.float64) -> Arithmetic:
 
     Complex functions propagate a tangent in the imaginary part, as the complex-step derivative needs.
     """
+    # A complex number x + i h with a tiny h carries h times the derivative in its imaginary part, without the
+    # cancellation of a difference of two values. So the functions are those of NumPy on complex numbers, and
+    # comparisons look at real parts alone.
     kind = np.dtype(dtype)
     single = kind in (np.dtype(np.float32), np.dtype(np.complex64))
     functions = {name: op.evaluate for name, op in ops.BY_NAME.items()}

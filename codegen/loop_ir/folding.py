@@ -28,6 +28,8 @@ from symbptt.codegen.loop_ir.nodes import (
 def foldable(f: Function) -> frozenset[Buffer]:
     """Return the temporaries that one statement outside of loops writes and one behind it reads, while nothing writes to what
     their expression reads."""
+    # Two uses are the write and one read. A second reader would compute the expression again, and a result is what
+    # the caller gets.
     uses = Counter(view.buffer for s in walk(f.body) for view in views(s))
     results = {port.view.buffer for port in f.results}
     once = {b for b in f.buffers if b.space == "temporary" and uses[b] == 2 and b not in results}
@@ -50,6 +52,8 @@ def _foldable(body: Sequence[Statement], once: set[Buffer]) -> Iterator[Buffer]:
         out = writes(s)[0].buffer
         if out not in once:
             continue
+        # A loop reads it in each round, an If perhaps never, and a call of the runtime takes arrays, so that in front
+        # of these the value is computed where it stands.
         at = next((j for j in range(i + 1, len(body)) if any(v.buffer == out for v in views(body[j]))), None)
         if at is None or isinstance(body[at], Loop | If | Runtime):
             continue

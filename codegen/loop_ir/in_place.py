@@ -36,6 +36,8 @@ SOURCES = (Contract, Cumulate, Gather, Map, Reduce)
 
 def in_place(f: Function) -> Function:
     """Return a function without the temporaries that it can do without."""
+    # A temporary costs a pass over memory more, and room in the cache that others need: where the value is made of it
+    # element by element at once, NumPy may as well write into the destination twice.
     uses = Counter(view.buffer for s in walk(f.body) for view in views(s))
     body = _body(f.body, uses)
     left = {view.buffer for s in walk(body) for view in views(s)} | {port.view.buffer for port in f.results}
@@ -74,6 +76,8 @@ def _may_write(s: Statement, reader: Map, between: Sequence[Statement]) -> bool:
     # Truth values and numbers do not share a buffer.
     if out.buffer.dtype != writes(s)[0].buffer.dtype:
         return False
+    # What must be apart from the destination: all that the first statement reads while it writes there, all that the
+    # reader reads beside it, and all that statements between them touch.
     others = [arg for arg in reader.args if isinstance(arg, View) and arg != writes(s)[0]]
     own = [view for view in reads(s) if not (isinstance(s, Map) and view == out)]  # a map may: element for element
     looked_at = [*own, *others, *(view for x in walk(between) for view in views(x))]

@@ -77,6 +77,8 @@ def run(
     a block.
     """
     env: dict[sp.Symbol, int] = {symbol: sizes[symbol.name] for symbol in function.sizes}
+    # Sizes are numbers here and symbols everywhere else: what an index does wrong for one size in a hundred is found
+    # by running several, and by the check of each view against its array.
     machine = _Machine(arithmetic, env | {STEPS: steps, BATCH: samples, BLOCK: block})
     for port in function.arguments:
         machine.take(port.view.buffer, given[port.group, port.name])
@@ -287,6 +289,7 @@ def strided(
     # An empty view has no first element that would lie in the array.
     if 0 in shape:
         return np.empty(shape, array.dtype)
+    # `as_strided` looks at no bounds: a wrong view would read whatever lies in memory, and a test might pass.
     for i, length in enumerate(array.shape):
         # Moves are monotone, so that the extreme elements of an axis are those of all negative and of all positive
         # moves.

@@ -96,6 +96,8 @@ def _note(uses: Mapping[Buffer, list[_Use]], use: _Use) -> None:
 
 
 def _live(buffer: Buffer, uses: Sequence[_Use], rounds: Sequence[_Round], end: int) -> Live:
+    # A loop runs its statements again, so that the last use in the text need not be the last in time: a value that
+    # goes from round to round must not be written over anywhere in the loop.
     first, last = min(use.at for use in uses), max(use.at for use in uses)
     if buffer.space in LASTING:
         last = end
@@ -113,6 +115,8 @@ def _live(buffer: Buffer, uses: Sequence[_Use], rounds: Sequence[_Round], end: i
 
 def _is_carried(uses: Sequence[_Use], around: _Round) -> bool:
     """Answer whether a round of a loop may read what an earlier round wrote."""
+    # Where each read is behind a write of the same element in the same round, nothing comes from an earlier round,
+    # and between the last read of a round and the first write of the next the buffer is free.
     return any(not use.writes and not any(_is_before(other, use, around) for other in uses) for use in uses)
 
 

@@ -52,6 +52,8 @@ def operators(tree: Tree, is_variable: Callable[[int], bool] = lambda _: True) -
         return Op(AS_NUMBER, (of(part),)) if is_condition(part) else of(part)
 
     match tree:
+        # Sums from the left to the right, as Python and C read them: another order would give other digits, and two
+        # targets other results.
         case Sum(terms):
             return _sum(_flat(terms), number)
         case Prod(factors, divisors):
@@ -104,6 +106,7 @@ def _negative(x: Operator) -> Operator:
 
 
 def _product(factors: Sequence[Operator]) -> Operator:
+    # Rows of rows: the depth grows with the logarithm of the number of factors.
     while len(factors) > MANY:
         factors = [_product(row) for row in _rows(factors)]
     return reduce(lambda x, y: Op("multiply", (x, y)), factors)
@@ -116,6 +119,8 @@ def _rows(items: Sequence[T]) -> list[Sequence[T]]:
 def _power(
     base: Tree, exponent: Tree, number: Callable[[Tree], Operator], is_variable: Callable[[int], bool]
 ) -> Operator:
+    # A variable may be read twice at no cost. An expression would be computed twice, so that its square stays a
+    # power, which NumPy knows as a product with itself.
     count = whole_power(Power(base, exponent))
     two = Num(sp.Integer(2))
     if count in (2, 3) and isinstance(base, Ref) and is_variable(base.index):

@@ -27,6 +27,8 @@ def with_parts(
         new = tuple(body(value)) if type(value[0]) in KINDS else tuple(map(part, value))
         return value if len(new) == len(value) and all(map(is_, new, value)) else new
 
+    # A statement in which nothing changes is given back as the same object: passes run over all of a function and
+    # change little of it, and what is equal by identity need not be compared by value.
     kind: Any = type(s)
     changed = {name: new for name in _names(kind) if (new := part(old := getattr(s, name))) is not old}
     return replace(s, **changed) if changed else s

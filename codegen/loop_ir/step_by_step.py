@@ -35,6 +35,8 @@ def without_scans(f: Function) -> Function:
     """Return a function in which the body of each scan stands in its place."""
     if not any(isinstance(s, Scan) for s in walk(f.body)):
         return f
+    # A value that only the scan read has no reader now, and neither have those of which it was made. Each round
+    # removes one layer of them; a round that removes nothing ends it.
     body = _plain(f.body)
     while True:
         read = {view.buffer for s in walk(body) for view in _needs(s)} | {p.view.buffer for p in f.results}

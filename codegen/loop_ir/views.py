@@ -77,6 +77,8 @@ def split(axis: Axis, lengths: Sequence[Size]) -> tuple[Axis, ...]:
 def reshaped(view: View, shape: Shape) -> View | None:
     """Return a view in another shape where each of its axes becomes one or several; None where axes would have to be
     merged, for these need not lie in one line."""
+    # From the left: row-major order keeps elements in place where each old axis is a product of new ones that follow
+    # each other. Sizes are compared as polynomials, so that the answer holds for all values of them.
     left, axes = list(shape), list[Axis]()
     for i, axis in enumerate(view.axes):
         lengths, product = list[Size](), size(1)

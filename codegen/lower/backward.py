@@ -19,6 +19,7 @@ from symbptt.codegen.program.remainders import is_remainder
 
 def backward(m: Named, storage: Storage, edges: Edges) -> tuple[Function, list[Buffer]]:
     """Return the backward sweep, and the buffers of the forward sweep that it reads."""
+    # First what needs no adjoint, then the steps from the last to the first, then what needs all adjoints.
     w = sweep_of(m, storage, "backward")
     w.builder.statements += masks.kept_cotangents(storage, storage.masks)
     w.write(ONCE)
@@ -59,6 +60,8 @@ def hand_on(w: Sweep) -> None:
     one is written to a temporary.
     """
     p = w.module.program
+    # It is a parallel assignment written one after the other: (dh, dc) = (f(dh, dc), g(dh, dc)) must not let g read
+    # the new dh.
     waiting = dict(p.recurrent)
     read = {name: _carries_read(w, id) for name, id in waiting.items()}
     aside: dict[str, View] = {}
@@ -134,6 +137,8 @@ def gradients(w: Sweep, results: list[Port]) -> None:
 
 def given_of(w: Sweep) -> tuple[list[Port], list[Buffer]]:
     """Return the arguments of the backward sweep, and those of them that the forward sweep wrote."""
+    # What the backward sweep reads is known when its statements are written, and only then: the residuals are these
+    # buffers and no others, so that no list of them could be wrong.
     used = dict.fromkeys(view.buffer for s in walk(w.builder.statements) for view in views(s))
     of = {w.storage.given[a.name]: a for a in w.module.program.arguments if a.name in w.storage.given}
     ports = [Port(of[b].role, of[b].name, whole(b)) for b in used if b in of]

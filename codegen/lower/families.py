@@ -181,6 +181,8 @@ def formula(s: Lowering, node: Node, out: View) -> tuple[Tree, tuple[Operand, ..
 
 def _inner(s: Lowering, node: Node, of: Node, shape: Shape, args: list[Operand]) -> Tree:
     """Return the tree of a map inside the formula of another one, which has the shape of the result."""
+    # A value without a place of its own is a formula inside of its reader's: one statement, and no array between
+    # them.
     tree = body_of(node.attrs.expr)
     read = uses(tree)
     trees = {i: _argument(s, node.args[i], of, shape, args, read[i]) for i in sorted(read)}
@@ -238,6 +240,8 @@ def _contract(s: Lowering, node: Node, out: View) -> None:
 
 def _product(s: Lowering, node: Node, out: View, kept: int, origin: tuple[int, ...], add: bool = False) -> None:
     """Write a product; `kept` of the axes of steps and samples stay, others are summed over."""
+    # Axes of steps and samples become labels like all others: kept they are axes of the result, left out they are
+    # summed over. One rule gives the product of a step, of a block, and the gradient summed over both.
     sides, labels = [], []
     for arg, part in zip(node.args, (node.attrs.a, node.attrs.b), strict=True):
         sides.append(operand(s, arg))
@@ -385,6 +389,7 @@ def _reshape(s: Lowering, node: Node, out: View, lead: int) -> None:
     """Write a value in another shape: through a reshaped output, from a reshaped operand, or by way of one flat
     temporary."""
     (x,) = node.args
+    # Index arithmetic first: a view costs nothing, a flat temporary a pass over memory.
     own = reshaped(replace(out, axes=out.axes[lead:]), s.graph.shape(x))
     if own is not None:
         emit(s, x, replace(own, axes=(*out.axes[:lead], *own.axes)))

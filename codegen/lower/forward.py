@@ -22,6 +22,8 @@ def forward(m: Named, storage: Storage, read: Sequence[Buffer], edges: Edges) ->
     p, w = m.program, sweep_of(m, storage, "forward")
     w.write(ONCE)
     edges.begin(w)
+    # The frame of the body is that of a step in a block where the steps are scanned, for the scan is a statement of
+    # the block that stands for the loop over its steps.
     inside: list[Statement] = []
     scan = forward_scan(w)
     with w.lowering.at(FRAMES[LOOP] if scan else w.in_loop, inside):

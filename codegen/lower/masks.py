@@ -44,6 +44,8 @@ def _chosen(out: View, mask: View, a: View, b: View) -> Statement:
 
 def enter(storage: Storage, masks: Masks) -> list[Statement]:
     """Return the statements before those of a step: they choose the state with which it begins."""
+    # The state with which a step begins is chosen and written down, not the result of a step corrected: backward
+    # reads what the step has read, whatever lengths and resets are.
     found: list[Statement] = []
     reset, active = point(whole(masks.reset), 0, T), point(whole(masks.active), 0, T)
     for name, before in masks.before.items():

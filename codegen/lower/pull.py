@@ -22,6 +22,9 @@ def pull(m: Named, storage: Storage) -> tuple[Function, list[Buffer]]:
     it hands on the adjoints before each step and ends; with it the results are the total cotangents after each step
     ("carry"), the gradients of parameters, summed over all steps, and of inputs.
     """
+    # A window of k steps sends the losses of all steps back k times. Which step they are at differs between them, but
+    # the pull of one step is the same function at all: so it is taken of all steps at once, k times, and not of one
+    # step T k times.
     p, w = m.program, sweep_of(m, storage, "backward")
     w.lowering.frame = FRAMES[AFTER]
     # No adjoint of another step is read, so that the regions of a block need no loop.

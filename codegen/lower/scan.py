@@ -32,6 +32,8 @@ def recurrences(v: Values) -> tuple[Affine, Affine] | None:
     found = recursions(v.program)
     if found is None:
         return None
+    # A scan joins steps to pairs and pairs to fours, and computes states alone. Where something else of each step is
+    # stored, a loop would have to follow, which costs what the scan has spared.
     kept = {"forward": {*v.program.next.values()}, "backward": {*found[1].cut}}
     # A scan computes the states of a window and no other value of its steps.
     alone = all(

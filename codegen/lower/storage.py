@@ -99,6 +99,8 @@ def storage_of(
     `masked`: samples may end before others, and be reset; `pulled`: the backward sweep computes all steps at once;
     `absent`: cotangents need not be given; `in_pieces`: other steps may come before and behind these.
     """
+    # Where a value lies is decided before a statement is written, and for both sweeps at once: the backward one reads
+    # residuals where the forward one has written them, so that neither decides by itself.
     found = Storage(names_of(m))
     found.masks = _masks(found) if masked else None
     for a in m.program.arguments:
@@ -160,6 +162,8 @@ def _carry(m: Named, found: Storage, name: str, leaf: int, absent: bool, in_piec
     Where a value behind the loop reads it, it is stored for all steps, or for those of a block.
     """
     p, shape, variable = m.program, m.program.graph.shape(leaf), m.variables[leaf]
+    # One array for each state holds the adjoint that goes from step to step, whatever the number of steps. It is a
+    # result too: what it holds in front of the first step is the gradient of the initial state.
     carry = found.carries[name] = Buffer(variable, (BATCH, *shape), "result")
     found.direct[name] = Buffer(found.name(f"{variable}_in"), (STEPS, BATCH, *shape), "argument")
     found.backward.append(carry)
@@ -208,10 +212,14 @@ def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> V
 def _values(m: Named, found: Storage, pulled: bool) -> None:
     """Add the storage of the values that have a variable, those first of which others are parts."""
     p, carried = m.program, {m.variables[leaf]: leaf for leaf in m.program.carry.values()}
+    # A next state is written into row t + 1 of the states, which is row t of the next step's: the step that reads it
+    # needs no copy.
     # Reversed, so that the first of two states with one next value owns it; the other one is a copy.
     nexts = {id: name for name, id in reversed([*p.next.items()]) if m.variables.get(id) == m.of_argument(name)}
     ids = [id for id in sorted(m.variables) if p.graph[id].family != "leaf" and id in p.places]
     results, read = _direct_results(m), _read_back(p)
+    # A joined value first: its parts then lie in it, and each is computed where a product will read all of them as
+    # one operand.
     for id in sorted(ids, key=lambda id: id not in p.joined):
         sweep, _, region = p.places[id].partition(" ")
         goes_on = m.variables[id] in carried and sweep == "backward" and region == LOOP
@@ -253,6 +261,8 @@ def _lead(m: Named, id: int, region: str) -> Shape:
     """Return the axes of steps and samples with which a value is stored."""
     if id not in m.varying:
         return ()
+    # The axes decide between three lives: all steps, for what another block or the caller reads; a block, for what
+    # its prologue makes or its epilogue reads; one step, overwritten by the next.
     if id in m.stored or region not in NEAR:
         return (STEPS, BATCH)
     return (BLOCK, BATCH) if id in m.held or region != LOOP else (BATCH,)
@@ -282,6 +292,8 @@ def _direct_results(m: Named) -> set[int]:
     """Return the values that are computed in the caller's buffers: outputs and gradients that are no part of another
     value."""
     p = m.program
+    # What a caller gets is computed where he gets it, but for what lies in another layout or inside of another array:
+    # of that he gets a copy in his own order.
     found = {*p.outputs.values(), *p.params.values(), *p.inputs.values()} - {*p.next.values(), *p.front, *p.joined}
     return {id for id in found if p.graph[id].family != "leaf" and id not in m.parts}
 

@@ -41,6 +41,8 @@ class Sweep:
     @property
     def goes_by_blocks(self) -> bool:
         """True if something is computed or stored for the steps of a block at once."""
+        # A loop over blocks pays where something is computed or read for several steps at once; else it would only be
+        # a second loop around the first.
         held = any(stored.steps == "block" for stored in self.storage.stored.values())
         return any(self.ids(region) for region in (BLOCK_REGION, TAIL)) or (held and self.name == "backward")
 
@@ -81,6 +83,8 @@ class Sweep:
             if self.module.program.graph[id].family == "total":
                 # Sums that grow from block to block start at zero.
                 self.builder.fill(self.storage.stored[id].view, ZERO, (id,))
+        # What the prologue makes is read by the loop, and what the loop makes by the epilogue, while it is in the
+        # cache: a block is chosen so long that its calls are worth their overhead and so short that it fits.
         block: list[Statement] = []
         with self.lowering.at(FRAMES[BLOCK_REGION], block):
             self.write(BLOCK_REGION)

@@ -154,6 +154,8 @@ class Account:
 
     def take(self, amount: Sum) -> Sum:
         """Count bytes that become live, and return them."""
+        # Sums of products with whole factors, not SymPy's expressions: thousands of additions are made while a
+        # function is walked, and each is a few additions of ints.
         for product, factor in amount.items():
             self.living[product] += factor
         self.rising = self.rising or bool(amount)
@@ -184,6 +186,8 @@ class Account:
 
 def greatest(sums: Iterable[Sum]) -> tuple[Sum, ...]:
     """Return the sums that are not dominated by another one for all sizes."""
+    # A module carries these sums as formulas and takes the greatest when it is called with numbers; a hundred of them
+    # would be as many lines, so that only those stay which can be the greatest.
     found: list[Sum] = []
     for x in sums:
         if not any(is_less(x, y) for y in found):

@@ -67,6 +67,8 @@ def is_one_row(scale: Scale, view: View) -> bool:
 def _is_one_row(view: View, counts: frozenset[sp.Symbol]) -> bool:
     # A short block counts as a whole one.
     whole = dict.fromkeys(counts, BLOCK)
+    # NumPy sorts and joins axes before it runs a loop over elements. Where the longest step is that of the next axis
+    # times its length, and so on, all are one row and need no buffer.
     moves = [(axis.length, stride(view, axis)) for axis in view.axes if axis.length != 1]
     moves.sort(key=lambda move: -_value(move[1]))
     same = (size(sp.sympify(a - n * b).xreplace(whole)) == 0 for (_, a), (n, b) in pairwise(moves))

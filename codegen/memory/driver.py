@@ -89,6 +89,8 @@ class Driver:
         self._sums_of_inputs()
         if self.call.pieces > 1:
             self._ahead()
+        # The first piece that flows back makes the sums of gradients, the second adds to them while they are there:
+        # from then on every piece is as the second one.
         for i in range(min(self.call.pieces, 2)):
             ran, data = self._part()
             if i == 0:

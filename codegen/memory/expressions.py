@@ -137,6 +137,9 @@ class Expressions:
             return Value(axes, is_number=True)
         new = self.scale.bytes(tuple(n for i, n in enumerate(shape) if i in axes))
         # A plain number counts as one in double precision, which does not go into an array of single precision.
+        # NumPy elides a temporary under conditions that its source tells: the operand is a temporary of the same
+        # shape and type that nothing else holds, it is large, and the operator may write there. That is what is asked
+        # here.
         fits = is_easy or self.scale.sizes.is_double or not any(part.is_number for part in parts)
         alike = all(part.axes == axes or not part.axes for part in parts)
         free = (part for part in parts[:count] if part.own == new and part.is_free)

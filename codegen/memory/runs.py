@@ -262,6 +262,8 @@ def _grouped(f: Function, kept: Kept, groups: Iterable[str]) -> dict[str, list[S
 
 def _branch(f: Function, sums: bool) -> Function:
     """Return one step back for all steps as one of the two functions that it is: without the sums it ends early."""
+    # One function is called in two ways, with sums and without, which end at different places; each is counted as a
+    # function that has no such choice.
     at = next(i for i, s in enumerate(f.body) if isinstance(s, If) and s.orelse)
     early = f.body[at]
     assert isinstance(early, If)

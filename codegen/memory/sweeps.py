@@ -57,6 +57,8 @@ class Pool:
 
     def take(self, amount: Sum) -> Sum:
         """Take an array: one that was given back, or a new one."""
+        # `room` of the runtime finds an array by its shape and type. One of another shape is made anew beside it, and
+        # the one that was given back stays with the workspace.
         key = frozenset(amount.items())
         if self.free[key]:
             self.free[key] -= 1
@@ -102,6 +104,8 @@ class Sweep:
             self.statement(s, parts)
         for port in f.results:
             self.allocate(port.view.buffer)
+        # Locals of Python live until their function returns, so that all that a sweep has named counts until its end,
+        # though it may have read it long before.
         # Residuals go back to the workspace when the backward sweep has read them.
         lasting = {port.view.buffer for port in f.results} | {b for b in self.rooms if b.space == "residual"}
         for amount in (*self.borrowed, *(self.live[buffer] for buffer in self.rooms - lasting)):
@@ -133,6 +137,8 @@ class Sweep:
         """Count a statement outside of loops."""
         match s:
             case Loop() | If() | Scatter():
+                # The printer allocates what a loop uses in front of it, in one place: all of these live from there
+                # on, also those that the last block alone reads.
                 for buffer in used([s]):
                     self.allocate(buffer)
                 for x in walked([s]):
@@ -203,6 +209,8 @@ class Sweep:
         for x in s.body:
             folded[writes(x)[0].buffer] = Folded(x, dict(folded))
         e = Expressions(self.account, self.scale, folded)
+        # The worst case is counted, in which every element is tiny: which are is known when a module runs, and a
+        # budget must hold for all data.
         tiny = self.account.take(self.scale.bytes(s.out.shape, "bool"))
         argument = e.operand(s.argument)
         some = self.account.take(self.scale.bytes(s.out.shape))

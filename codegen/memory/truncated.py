@@ -41,6 +41,8 @@ class Truncated(Driver):
     def _blocks(self) -> list[tuple[int, int, int]]:
         """`_blocks` and `_first`: the steps of each block, and the first one that its losses reach. Of many blocks that are alike
         some are left out, and the short one at the end follows."""
+        # Blocks differ until losses reach their full number of steps back. Then each is as the one before, and
+        # thousands of them would be walked for the same sums.
         steps, k = int(self.sizes.of(STEPS)), self.truncation
         size, reach = (k.k1, k.k2) if isinstance(k, Chunked) else (k.k, k.k)
         steps = min(steps, (-(-reach // size) + LIKE) * size + steps % size)

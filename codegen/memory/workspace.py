@@ -16,6 +16,8 @@ SHARED = ("temporary", "block")
 def shared(f: Function) -> Function:
     """Return a function whose temporaries of one shape and type share a buffer where their lives do not overlap."""
     live = liveness(f)
+    # Intervals in the order of their begin, each into the first buffer that is free: for buffers of one size that is
+    # the least number of them, as for any colouring of intervals.
     buffers = sorted((b for b in live if b.space in SHARED), key=lambda b: (live[b].first, live[b].last, b.name))
     held: list[tuple[Buffer, Live]] = []
     new: dict[Buffer, Buffer] = {}

@@ -26,11 +26,15 @@ PASSES = (
     place,  # last: it only reads
 )
 
+# To spare memory is one other choice of residuals and nothing else: the same passes run before it, so that both
+# kernels have the same equations.
 SPARING = tuple(recompute_cheap if step is recompute_free else step for step in PASSES)
 """The passes for a kernel that spares memory."""
 
 FOR_NUMPY = (pack, join, turn)
 """The passes that arrange values for NumPy's products: gate-major layouts, and weights transposed and concatenated."""
 
+# Packing and stacking pay for arrays of NumPy and for calls of BLAS; a target that writes plain loops reads each gate
+# where it is.
 NEUTRAL = tuple(step for step in PASSES if step not in FOR_NUMPY)
 """The passes that every target uses."""

@@ -52,6 +52,8 @@ class _Sharpening:
 def sharpen(p: Program) -> Program:
     """Return the program with each remainder of a saturating function as a function of the argument too."""
     g, places = p.graph, place(p).places
+    # The forward sweep is left alone: a value that is read as a value has all its digits. What is lost is the
+    # difference from one, and only derivatives read that.
     forward = set(g.ancestors(p.forward_roots))
     read = {arg for id in places if id not in forward for arg in g[id].args} & forward
     there, plain = read | _given(p), _numbers(p)
@@ -84,6 +86,8 @@ def _long(made: _Sharpening) -> set[int]:
     A value that is read twice stands twice in a formula, so that it would double with each round of a deep step.
     """
     g, found = made.old.graph, set[int]()
+    # A formula is written into the line that reads it, and is evaluated only where a block has tiny elements; so its
+    # length counts, not its time.
     held = made.plain | {id for id in made.there if not _is_arithmetic(made, g[id])}
     for id in Nesting(g, held).too_long():
         held.add(id)
@@ -106,6 +110,8 @@ def _sharpened(made: _Sharpening, node: Node, args: list[int], near: bool) -> in
     """Return a map with each remainder in it as a value of its own; that of parameters is computed from the argument
     alone."""
     g = made.old.graph
+    # The body is a formula over values by now: 1 - y² of y = tanh(a) may stand in it as a factor, or expanded and
+    # with the terms of others.
     saturating = [i for i, arg in enumerate(node.args) if _saturates(made, arg, near)]
     names = {i: placeholder(len(args) + number) for number, i in enumerate(saturating)}
     bodies = {name: _remainder(g, node.args[i]).body(placeholder(i)) for i, name in names.items()}
@@ -183,6 +189,8 @@ def _shown(shown: Program, p: Program, id: int, remainder: ops.Remainder) -> tup
 def _function(g: Graph, id: int) -> object:
     """Return the function of one argument of which a value is the result, seen through views."""
     node = g[id]
+    # Gates are often slices of one packed sum, whose function was taken of the whole: a view moves no element, so
+    # that the argument may be viewed likewise.
     while node.family == "view" and node.attrs.kind in ("slice", "reshape", "transpose"):
         node = g[node.args[0]]
     simple = node.family == "map" and len(node.args) == 1

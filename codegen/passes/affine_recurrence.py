@@ -78,6 +78,9 @@ def recursions(p: Program) -> tuple[Affine, Affine] | None:
     if forms is None:
         return None
     forward, whole, backward = forms
+    # The rows of the backward sweep are those of the transposed recurrence: the adjoint of state j gets c_ij times
+    # that of state i. They are read off the derived adjoints; nothing is transposed here, so that what is no sum of
+    # such terms is seen.
     cut = _cut(p, whole)
     none = (None,) * len(cut)
     states = _states(p)
@@ -121,9 +124,12 @@ def _is_written(node: Node, form: Form) -> bool:
     """Answer whether a value is written as its form already: it reads the movers, the coefficients and the free part
     only."""
     values = [*form.linear.values(), form.free]
+    # Symbols of parts stand for expressions that no value of the graph computes yet.
     read = {symbol for value in values for symbol in value.free_symbols}
     if not read.isdisjoint(form.parts):
         return False
+    # A coefficient that is more than one symbol would be computed again in each step by the loop, and could not be
+    # read as an array of all steps by the scan.
     single = all(value.is_Symbol or value.is_number for value in values)
     return single and set(node.args) == {*form.linear, *(int(symbol.name[1:]) for symbol in read)}
 
@@ -173,6 +179,8 @@ def _states(p: Program) -> list[int]:
 
 def _forms(g: Graph, roots: Iterable[int], movers: Iterable[int]) -> dict[int, Form]:
     """Return the forms of all values that depend on the movers."""
+    # One walk from the movers to the roots: a graph has arguments before readers, so that each form is made of forms
+    # that are known.
     found = {id: Form({id: sp.S.One}) for id in movers}
     parts: Parts = {}
     for id in g.ancestors(list(roots)):
@@ -186,6 +194,8 @@ def _form(g: Graph, node: Node, moving: list[int], found: Mapping[int, Form], pa
     culprit = next((found[arg].culprit for arg in moving if found[arg].culprit is not None), None)
     if culprit is not None:
         return Form({}, culprit=culprit)
+    # Element by element means that element i of a value reads element i of the states alone. A product mixes
+    # elements, and a broadcast lets one element reach many.
     if node.family != "map" or any(g.shape(arg) != node.shape for arg in moving):
         return Form({}, culprit=node.id)
     named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
@@ -200,6 +210,8 @@ def _short(expr: sp.Expr, parts: Parts) -> sp.Expr:
     """Return an expression, or a symbol that stands for it from here on where it is long."""
     if _length(expr) <= LONG:
         return expr
+    # A deep step multiplies coefficients round by round, and SymPy would carry an expression twice as long each time:
+    # a symbol cuts it, and is written out as a value of the graph at the end.
     symbol = sp.Symbol(f"w{len(parts)}", real=True)
     parts[symbol] = expr
     return symbol

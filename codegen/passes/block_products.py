@@ -61,6 +61,8 @@ class _Spreading:
 def spread(p: Program) -> Program:
     """Return the program with each product of a weight and a vector written as products of the blocks that are used."""
     g = p.graph
+    # The backward sweep follows the forward one: a product that becomes two has two adjoints, and the gradient of its
+    # weight becomes tiles. So the tiles are found in the forward sweep alone, by how it reads its products.
     forward = g.ancestors(p.forward_roots)
     readers = g.consumers(g.ancestors(p.needed))
     tiles = _tiles(p, forward)
@@ -93,6 +95,7 @@ def _tiles(p: Program, forward: Sequence[int]) -> dict[int, tuple[Size, ...]]:
     """Return the block lengths of those products and concatenations that are read in slices of equal length only."""
     g, readers = p.graph, p.graph.consumers(forward)
     roots, varying = set(p.forward_roots), p.varying
+    # What is the same for all samples is computed once, before the loops, so that nothing is gained by its blocks.
     made = (id for id in forward if id in varying and len(g.shape(id)) == 1 and _is_made(g[id]))
     found = {id: _equal(_spans(g, id, readers, roots), g.shape(id)[0]) for id in made}
     return {id: tile for id, tile in found.items() if tile}
@@ -161,9 +164,12 @@ def _rewrite(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> i
 
 
 def _map(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    # The cotangent of a slice is the slice's cotangent between zeros. Four gates give four such vectors, whose sum
+    # would be four additions of whole vectors; block by block three of the four terms are zero.
     pads = _sum_of_pads(made, g, node, args)
     if pads is not None:
         return pads
+    # An elementwise function of blocks is the function of each block, whatever it is: no element reads another one.
     found = next((made.tiled[arg] for arg in args if arg in made.tiled and g.shape(arg) == node.shape), None)
     if found is None or any(g.shape(arg) not in (node.shape, ()) for arg in args):
         return _flat(made, g, node, args)
@@ -342,6 +348,8 @@ def _part(g: Graph, x: int, span: Span, axis: int) -> int:
 
 def _sum_of_products(made: _Spreading, g: Graph, weight: int, vector: int, labels: Product, source: int) -> int:
     """Return a product with a vector that consists of blocks as the sum of the products with these blocks."""
+    # W [h; x] = W_h h + W_x x holds exactly in real numbers; in floats the order of the sum changes, by as much as
+    # BLAS itself changes it with the shape of a product.
     groups = _groups(made, g, vector)
     if not groups:
         return build.contract(g, weight, vector, labels)
@@ -384,6 +392,8 @@ def _outer_product(made: _Spreading, g: Graph, node: Node, args: Sequence[int], 
     blocks."""
     adjoint, value = args[at], args[1 - at]
     own = (node.attrs.a, node.attrs.b)[at][0]
+    # The gradient of W in W [h; x] is a [h; x]ᵀ. It is taken apart where the forward product was, so that the part
+    # with x, which no step waits for, leaves the loop as the forward product with x did.
     columns = made.opened.get(value, [value])
     if value in made.tiled:
         columns = made.tiled[value]

@@ -49,6 +49,8 @@ def _splits(p: Program) -> dict[int, tuple[Terms, Terms]]:
     found = {}
     for id in sums.keys() - inner:
         terms = _terms(g, sums, inner, id)
+        # A sum in a loop costs a call for each term and step. Those terms that need no state cost one call for a
+        # block of steps, whose overhead is then shared by all its steps.
         free = [(sign, leaf) for sign, leaf in terms if leaf not in recurrent]
         bound = [(sign, leaf) for sign, leaf in terms if leaf in recurrent]
         # The terms with states must have the shape of the sum by themselves.
@@ -60,6 +62,8 @@ def _splits(p: Program) -> dict[int, tuple[Terms, Terms]]:
 def _inner(p: Program, forward: Iterable[int], sums: Mapping[int, tuple[int, ...]]) -> set[int]:
     """Return the sums that nothing but another sum of their shape reads."""
     g, consumers = p.graph, p.graph.consumers(forward)
+    # A sum that is read elsewhere, or that the user named and wants to see, must be computed as it stands; to take it
+    # apart would compute it twice.
     alone = {id: consumers[id][0] for id in sums if id not in p.kept and len(consumers[id]) == 1}
     return {id for id, reader in alone.items() if reader in sums and g.shape(reader) == g.shape(id)}
 
@@ -77,6 +81,8 @@ def signs_of(node: Node) -> tuple[int, ...] | None:
     """Return the signs of the arguments where a value is their sum, else None."""
     if node.family != "map":
         return None
+    # Coefficients other than 1 and -1 are not looked at: 2 a is an operation of its own, which would have to move
+    # with its term.
     signs = {placeholder(i): 0 for i in range(len(node.args))}
     for term in sp.Add.make_args(node.attrs.expr):
         if term in signs:

@@ -14,6 +14,8 @@ from symbptt.ir.shape import size
 
 def tidy(p: Program) -> Program:
     """Return the program with adjacent slices of one value as one slice, and products of transposes as products."""
+    # Passes that take products apart leave W[:n] and W[n:2n] next to each other where no block was used by itself.
+    # Put together they are one view again, so that a spelling which gains nothing costs nothing.
     varying = p.varying
 
     def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:

@@ -1,6 +1,6 @@
 """Pack the products of a loop that share an operand, and the sums that follow them, into one of each.
 
-Packed gates have a gate-major layout, (g, B, n) and not (B, g n): docs/plan.md has the cost model and its measurement.
+Packed gates have a gate-major layout, (g, B, n) and not (B, g n): each gate, and each run of gates, is one row in memory.
 Gates of one function share one call. The sigmoid stays 1 / (1 + exp(-a)), which is exact in relative terms where (1 +
 tanh(a / 2)) / 2, which would let one tanh serve all gates, is not: a gate of 1e-20 would become zero.
 
@@ -71,6 +71,8 @@ def _packs(p: Program) -> list[Pack]:
     g, places, varying = p.graph, place(p).places, p.varying
     ids = [id for id, where in places.items() if where == f"forward {LOOP}"]
     readers = g.consumers(places)
+    # Products are packed where they read one and the same vector: [W_i; W_f] h is one call in place of two. Products
+    # of different vectors would need a concatenation in each step first.
     families: dict[object, list[Lane]] = {}
     for id in ids:
         node = g[id]
@@ -84,6 +86,8 @@ def _packs(p: Program) -> list[Pack]:
 
 def _apart(g: Graph, lanes: Sequence[Lane]) -> list[list[Lane]]:
     """Return gates that need no other gate of the list, then those that do, in packs of their own."""
+    # A gate that is computed from another one, as the candidate of a GRU from its reset gate, cannot be computed at
+    # once with it. What is left may still be packed among itself.
     late = [lane for lane in lanes if any(_needs(g, lane, other) for other in lanes if other is not lane)]
     return [[lane for lane in lanes if lane not in late], *(_apart(g, late) if 1 < len(late) < len(lanes) else [])]
 
@@ -135,6 +139,8 @@ def _others(g: Graph, lane: Lane) -> list[tuple[int, int]]:
 
 def _ordered(lanes: Sequence[Lane]) -> Pack:
     """Return a pack of gates, the sigmoids first, then tanh, then other functions in the order in which they occur."""
+    # Gates of one function lie next to each other, so that one call computes all of them; a fixed order gives equal
+    # modules for cells that list their gates in another order.
     order = [name for name in ("sigmoid", "tanh") if any(lane.function == name for lane in lanes)]
     rank = {name: i for i, name in enumerate([*order, *dict.fromkeys(lane.function for lane in lanes)][::-1])}
     return Pack(tuple(sorted(lanes, key=lambda lane: -rank[lane.function])))
@@ -238,6 +244,8 @@ def _runs(lanes: Sequence[Lane]) -> list[tuple[int, int]]:
 
 def _gates(made: _Packing, lanes: Sequence[Lane], sums: int) -> None:
     g = made.graph
+    # The layout is gate-major, so that a run of gates is one contiguous part of the sums: (g, B, n)[lo:hi] has no
+    # gaps, where (B, g n)[:, lo*n:hi*n] has one behind each sample.
     for lo, hi in _runs(lanes):
         if lanes[lo].gate is None:
             continue
@@ -294,6 +302,8 @@ def _stack(g: Graph, ids: Sequence[int]) -> int:
 def _sums(made: _Packing, lanes: Sequence[Lane], products: int) -> int:
     """Return the packed sum of the products of all gates with their other terms."""
     g, old = made.graph, made.old.graph
+    # The terms of all gates are added in one order, sorted by kind: a user may write W x + b in one gate and b + W x
+    # in the next. Sums of floats are commutative, though not associative.
     total = products
     for terms in zip(*(_others(old, lane) for lane in lanes), strict=True):
         sign = terms[0][0]
@@ -317,6 +327,8 @@ def _together(made: _Packing, ids: Sequence[int]) -> int:
     # One value that all gates read broadcasts along the axis of gates.
     if len(set(ids)) == 1:
         return made.new[ids[0]]
+    # Where the other terms are computed alike, as W_i x and W_f x are, they are packed too, and no copy puts them
+    # together. Else they are copied next to each other.
     alike = len({(node.family, node.attrs, len(node.args)) for node in nodes}) == 1
     first = nodes[0]
     if alike and signs_of(first) is not None and len({old.shape(a) for node in nodes for a in node.args}) == 1:

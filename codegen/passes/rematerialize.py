@@ -60,6 +60,9 @@ def recompute_cheap(p: Program) -> Program:
 
 def recomputed(p: Program, limit: float) -> Program:
     """Return the program in which values that cost up to `limit` multiplications each are rematerialized."""
+    # To store a value costs a write in the forward sweep and a read in the backward one, both of an array of all
+    # steps, which does not stay in the cache. Where it costs less to compute it again from what is there, it is no
+    # residual.
     barred = _barred(p)
     while True:
         choice = _chosen(p, limit, barred)
@@ -96,6 +99,8 @@ def _chosen(p: Program, limit: float, barred: set[int]) -> _Choice:
     g, varying = p.graph, p.varying
     forward = g.ancestors(p.forward_roots)
     read = _read_back(p, forward)
+    # States are results and inputs are the caller's, so that they are there whatever is chosen; parameters have no
+    # axis of steps.
     there = {id for id in forward if id not in varying or g[id].family == "leaf" or id in p.next.values()}
     costs: dict[int, float] = {}
     inner: set[int] = set()
@@ -119,6 +124,7 @@ def _cost(g: Graph, id: int, there: set[int]) -> tuple[float, set[int]]:
     """Return the cost of a value computed from those that are there, and the values between them and it."""
     node = g[id]
     is_view = node.family == "view" and node.attrs.kind in WITHOUT_COPY
+    # A product costs as much as in the forward sweep, a reduction and a gather read more than they write.
     if node.family != "map" and not is_view:
         return float("inf"), set()
     cost = 0.0 if is_view else operations(tree_of(expanded(node.attrs.expr)))
@@ -173,5 +179,7 @@ def _with_copies(p: Program, choice: _Choice) -> tuple[Program, dict[int, int]]:
 def _far(p: Program, again: dict[int, int]) -> set[int]:
     """Return the values whose copies would take an array of all steps; views take none, wherever they are."""
     places = place(p).places
+    # A copy that is read outside of a block, as in a sum after the loop, needs an array of all steps as the residual
+    # did, so that nothing is spared.
     maps = [copy for copy in again if p.graph[copy].family == "map"]
     return {again[copy] for copy in maps if not is_near(places, "backward", copy)}

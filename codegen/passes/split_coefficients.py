@@ -62,6 +62,8 @@ class _Splitting:
 def split(p: Program) -> Program:
     """Return the program with each elementwise value of the backward loop as a sum of adjoints times coefficients."""
     forms = _forms(p)
+    # Coefficients are quantities of their own on the page of a module: each line in the loop then has an equation
+    # that a reader can check.
     shown = replace(p, graph=p.graph.copy(), labels=dict(p.labels))
     made = _Splitting(p, shown, {label.full for label in p.labels.values()}, p.varying)
     for id in p.graph.ancestors(p.needed):
@@ -89,6 +91,8 @@ def _forms(p: Program) -> _Forms:
     moving = {*loop, *p.carry.values()}
     readers = g.consumers(places)
     roots = {*p.backward_roots, *p.whole.values()}
+    # An adjoint that one other adjoint reads is a link of a chain: the product of the coefficients along it is one
+    # coefficient, computed for a block of steps at once, and the link needs no line in the loop.
     linear: dict[int, Linear] = {}
     inside: set[int] = set()
     through: dict[int, tuple[int, ...]] = {}
@@ -118,6 +122,8 @@ def _forms(p: Program) -> _Forms:
 
 def _form(node: Node, moving: set[int]) -> Linear | None:
     """Return a map as a linear form where its sums and products alone show that it is one, else None."""
+    # Symbols of values, not of arguments: forms of several maps are multiplied into each other, and argument 0 of one
+    # is another value than argument 0 of the next.
     named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
     movers = {symbol_of(arg): arg for arg in node.args if arg in moving}
     found: Linear = {}
@@ -163,6 +169,8 @@ def _coefficient(made: _Splitting, node: Node, mover: int, factor: sp.Expr) -> i
     read = sorted(int(symbol.name[1:]) for symbol in factor.free_symbols)
     body = factor.xreplace({symbol_of(id): placeholder(i) for i, id in enumerate(read)})
     id = build.map_(made.graph, body, [made.new[id] for id in read])
+    # The graph has each value once: two adjoints may have one coefficient, and a coefficient may be a value that the
+    # forward sweep has computed.
     if id in made.labels or id in made.new.values():
         return id
     shown = build.map_(made.shown.graph, body, read)

@@ -40,6 +40,8 @@ class Sum:
 
 def join(p: Program) -> Program:
     """Return the program in which the adjoints of the backward loop that meet in one sum are concatenated in one array."""
+    # W_iᵀ di + W_fᵀ df = [W_i; W_f]ᵀ [di; df]: one product in place of two, and one that sums in BLAS in place of an
+    # addition. Each part of the array is written where it lies, so that nothing is copied.
     sums = _sums(p)
     lanes = _order(sums)
     while lanes:
@@ -90,6 +92,8 @@ def _order(sums: Sequence[Sum]) -> list[int]:
     if not sums:
         return []
     first = list(sums[0].products)
+    # Two sets can always be laid so that both are contiguous: those of the second alone, the shared ones, those of
+    # the first alone. For three sets there need be no such order, so that only two are looked at.
     second = next((list(s.products) for s in sums[1:] if set(s.products) & set(first)), [])
     shared = [id for id in first if id in second]
     return [*(id for id in second if id not in shared), *shared, *(id for id in first if id not in shared)]
@@ -119,6 +123,8 @@ def _run(lanes: list[int], members: Sequence[int]) -> list[int]:
 
 def _joined(p: Program, sums: Sequence[Sum], lanes: list[int]) -> Program | None:
     """Return the program with these adjoints stacked, or None where one is computed from a sum of others."""
+    # A sum in which only some of the adjoints occur uses the part of the array that has these, if they are contiguous
+    # there; else it stays as it is.
     made = _Joining(p, lanes, {s.id: _run(lanes, list(s.products)) for s in sums}, _outer(p, lanes))
     made.sums = {id: run for id, run in made.sums.items() if run}
     products = {s.id: s.products for s in sums}
@@ -226,6 +232,8 @@ def _sum(made: _Joining, node: Node, run: Sequence[int], products: Mapping[int, 
     """Return a sum in which one product of stacked weights replaces several products."""
     g, old = made.graph, made.old.graph
     inside = {products[lane] for lane in run}
+    # The weights are put together once, before the loops: that is a copy of as many numbers as they have, in place of
+    # one call in each step.
     weights = [made.new[old[products[lane]].args[0]] for lane in run]
     stack = build.concatenate(g, weights, 0)
     made.origin[stack] = tuple(old[products[lane]].args[0] for lane in run)

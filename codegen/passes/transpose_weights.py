@@ -13,6 +13,8 @@ from symbptt.ir.rewrite import copy_node
 def turn(p: Program) -> Program:
     """Return the program in which each matrix-vector product in a loop that sums over the last axis of a weight reads
     the transposed weight."""
+    # In a loop a weight is read once in each step. To transpose it before costs one copy of n² numbers in all, which
+    # a product that runs once does not earn back: so only those of loops are looked at.
     places, varying = place(p).places, p.varying
 
     def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:

@@ -101,6 +101,8 @@ class Place:
         if self.where == BEFORE:
             return sp.expand(once)
         assert self.count is not None
+        # A count of operations is a times the steps of a block plus b. Over all blocks their steps add up to T,
+        # whatever the last one has, and b counts once for each block.
         parts = sp.Poly(once, self.count)
         assert parts.degree() < 2, f"{once} grows with the square of a block"
         return sp.expand(parts.coeff_monomial(self.count) * STEPS + parts.coeff_monomial(1) * self.rounds)

@@ -99,6 +99,8 @@ def _letter(letters: dict[sp.Expr, sp.Symbol], f: Function) -> sp.Expr:
 
 def block_length(numbers: Size, rows: int) -> sp.Expr:
     """Return the steps of a block as `_steps` of workspace.py computes them."""
+    # Not evaluated: SymPy would look for a proof of which argument is the greatest, and a reader of the table wants
+    # the formula of the runtime as it stands.
     most = sp.Max(1, sp.sympify(numbers) * B, evaluate=False)
     parts = [sp.floor(2**15 / most)] + [sp.floor(rows / sp.Max(1, B, evaluate=False))] * (rows > 0)
     fitting = sp.Max(*parts, evaluate=False) if len(parts) > 1 else parts[0]

@@ -43,6 +43,8 @@ def named(p: Program, reserved: Collection[str] = ()) -> Named:
     v = values_of(p)
     reserved = frozenset(reserved)
     used = set(reserved) | {f"{a.name}{end}" for a in p.of_role("state") for end in ("_0", "_prev", "_buffer")}
+    # A user may call a parameter h_prev or dh_in. Names that are derived from those of states are taken before any
+    # value is named, so that the user's value gets a number and the derived ones stay as every reader knows them.
     used |= {f"d{a.name}{end}" for a in p.of_role("state") for end in ("_0", "_all", "_in")}
 
     def allocate(name: str) -> str:

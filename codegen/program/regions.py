@@ -27,6 +27,9 @@ def place(p: Program) -> Program:
     forward = g.ancestors(p.forward_roots)
     places = _regions(g, forward, "forward", varying, states, list(p.next.values()))
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
+    # Both sweeps obey one rule: what reads a value that goes on from step to step is in the loop, what such a value
+    # needs is before it, and the rest after it. Forward these values are states, backward they are the carries of
+    # adjoints.
     places |= _regions(g, backward, "backward", varying, list(p.carry.values()), list(p.recurrent.values()))
     laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written in it
     places |= _in_tails(p, places, varying)
@@ -56,6 +59,8 @@ def _in_tails(p: Program, places: Mapping[int, str], varying: set[int]) -> dict[
     """
     g = p.graph
     # Without states there is no loop over steps, and everything is computed for all steps at once.
+    # Σ_t da_t hᵀ over a block is one product with as many rows as the block has steps times samples; the sums of all
+    # blocks are added up, so that no array of all steps is needed for da.
     late = [id for id, where in places.items() if where.endswith(AFTER)] if p.next else []
     readers = {id: set(g.readers(id)) & places.keys() for id in late}
     scattered = [id for id in late if g[id].family == "gather" and g[id].attrs.kind == "scatter"]
@@ -78,6 +83,8 @@ def _in_blocks(p: Program, places: Mapping[int, str]) -> dict[int, str]:
 
     Only the backward sweep reads them, so that they are still in the cache when the loop comes to them.
     """
+    # For all steps at once a coefficient would be written to memory and read back from there: a block is chosen so
+    # short that it stays in the cache in between.
     readers, block = p.graph.consumers(places), f"backward {BLOCK}"
     roots = {*p.backward_roots, *p.whole.values()}
     found: dict[int, str] = {}
@@ -96,6 +103,7 @@ def _regions(
     moving = g.descendants(carry)
     needed = set(g.ancestors(roots))  # by the loop
     totals = [id for id in ids if g[id].family == "total"]  # they need all steps
+    # A value after the loop drags along what reads it, though that itself may need no state.
     late = g.descendants([*(id for id in ids if id in varying and id not in needed), *moving, *totals])
 
     def region(id: int) -> str:

@@ -10,6 +10,8 @@ from symbptt.ir.node import Node
 def arguments_again(p: Program) -> set[int]:
     """Return the rematerialized values: those that only remainders read, as the argument of the function."""
     g, found = p.graph, set[int]()
+    # The second argument of a remainder is evaluated for tiny elements alone. What is needed for that alone has no
+    # place of its own; what something else needs too keeps its place.
     needed, stack = set[int](), [*p.needed]
     while stack:
         id = stack.pop()

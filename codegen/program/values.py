@@ -75,6 +75,8 @@ class Values:
 def values_of(p: Program) -> Values:
     """Return the values of a placed program that have a place of their own."""
     own = {*p.leaves.values(), *p.carry.values(), *p.cotangent.values(), *gradient_sums(p).values(), *chosen(p)}
+    # How long a place lasts follows from who reads it: a reader in another block, or in the other sweep, needs all
+    # steps; one in the epilogue of the same block needs those of the block; one in the same step needs one.
     stored = {id for id in own if is_stored(p, id)}
     # A buffer of all steps serves the steps of a block too.
     held = {id for id in own if is_held(p, id) or id in p.joined} - stored
@@ -119,6 +121,8 @@ def chosen(p: Program) -> list[int]:
     found, length = list[int](), dict[int, int]()
     for id in ids:
         node, label = p.graph[id], p.labels.get(id)
+        # The length counts repetitions: a formula that is read twice inside another one is written twice there, and
+        # computed twice.
         length[id] = 1 + sum(_reads(node, i) * length.get(arg, 1) for i, arg in enumerate(node.args))
         if node.family == "leaf" or (node.family == "number" and not node.shape):
             continue
@@ -191,6 +195,8 @@ def _occurrences(expr: sp.Expr, argument: int) -> int:
 def _parts(p: Program, own: Collection[int], stored: set[int], held: set[int]) -> dict[int, Part]:
     """Return the values that lie in the place of another one, and add them to `stored` and `held`: a value with a stored
     part is stored, and so are all its parts; likewise for those of a block."""
+    # A gate is a slice of the packed sums, and an adjoint a slice of the stacked ones. Their places are one array, so
+    # that they must last equally long: the longest wish wins for the whole.
     parts = {id: found for id in own for found in [_gate(p, own, id)] if found is not None}
     parts |= _of_joined(p, own)
     for kept in (stored, held):

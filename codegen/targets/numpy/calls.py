@@ -93,6 +93,8 @@ def _map(o: Operands, scope: Scope, s: Map) -> list[str]:
 
 def _where(o: Operands, scope: Scope, s: Map, out: str, condition: str, a: Tree, b: Tree) -> list[str]:
     """Return the lines of a choice: one side is copied, and the other one where the condition holds."""
+    # `np.where` has no `out`: it would allocate an array in each step. Two copies, of which the second is masked,
+    # write into one that is there.
     first, second = (o.argument(scope, tree, s.args) for tree in (a, b))
     if first == out:
         return [f"np.copyto({out}, {second}, where=~{condition})"]

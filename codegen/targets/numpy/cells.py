@@ -64,7 +64,6 @@ def cell_texts(s: Sweeps, limit: float | None, pulled: bool) -> list[str]:
     """Return the functions of both sweeps."""
     text = _text(s, limit)
     names = text.names
-    given = [s.named.of_argument(a.name) for a in s.named.program.arguments if not is_baked(a)]
     initial = {a.name: s.storage.initial[a.name].name for a in s.named.program.of_role("state")}
     given = [initial.get(a.name, s.named.of_argument(a.name)) for a in s.named.program.arguments if not is_baked(a)]
     first = [f"{listed(given)} = (a[k] for k in ARGUMENTS)"] * bool(given)
@@ -135,6 +134,8 @@ def _text(s: Sweeps, limit: float | None) -> Text:
     n = s.named
     numbers = frozenset(c.buffer.name for c in s.storage.constants if not c.buffer.shape)
     names = names_of(n.sizes)
+    # A view of the first gate of packed sums would be called after the array. Where the program has a name for just
+    # that part, the line reads as its equation does.
     wishes: dict[tuple[Buffer, tuple[str, ...]], str] = {}
     for id, view in [*_parts(n, s.storage), *((id, stored.view) for id, stored in s.storage.stored.items())]:
         if id in n.variables and not is_whole(view):

@@ -84,6 +84,8 @@ def embedded(
 ) -> tuple[str, set[str]]:
     """Return the definitions that a module contains: those that its text reads and `roots`, in the order of the files;
     and the names among these that the module itself must define. `files` tells the files of names that are choices."""
+    # A module carries what it calls and nothing else: a cell without masks or checkpoints needs none of their
+    # functions, and its reader does not have to pass over them.
     known, todo = {**_first(), **(files or {})}, [*roots, *sorted(names_read(text, FILE))]
     found, own = dict[str, Definition](), set[str]()
     while todo:

@@ -71,6 +71,8 @@ def _product(o: Operands, scope: Scope, s: Contract) -> Written:
 
 def _running(o: Operands, scope: Scope, s: Cumulate) -> str:
     """Return a running sum as an expression."""
+    # The result of an expression is a new array in the order of its axes, so that these are put into the order in
+    # which the buffer is to lie.
     order = in_order(s.out)
     view, axis = permuted(s.x, order), order.index(s.axis)
     text = o.text(scope, view, tuple((i,) for i in range(len(view.axes))))

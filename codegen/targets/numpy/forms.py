@@ -129,6 +129,8 @@ class Forms:
         if not out.buffer.shape and self.written[out.buffer] > 1:
             return False  # NumPy's numbers cannot be written into
         if isinstance(s, Map):
+            # An expression has the axes along which its operands move: where it lacks one, its value is smaller than
+            # the buffer, which then is allocated and filled by broadcasting.
             moving = {i for arg in s.args if isinstance(arg, View) for i, axis in enumerate(arg.axes) if axis.of}
             return isinstance(s.body, Num) or moving == {*range(len(s.out.axes))}
         return not isinstance(s, Contract) or (call_of(s).function != "einsum" and _moves(s))

@@ -86,6 +86,7 @@ def _parts(array: str, run: Sequence[Made]) -> list[str]:
 
 def allocated_lines(made: Sequence[Allocated]) -> list[str]:
     """Return the lines that allocate arrays, equal ones together, and single ones by one function together."""
+    # A block of a dozen allocations hides what a function computes: those of one shape stand in one line.
     groups: dict[str, list[Allocated]] = {}
     for m in made:
         groups.setdefault(m.call, []).append(m)

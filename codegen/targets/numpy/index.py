@@ -110,6 +110,8 @@ class Base:
 @cache
 def base_of(view: View, names: Names, moving: int | None = None) -> Base:
     """Return the base of a view; the axis `moving` of the buffer is kept whole."""
+    # An index of integers and slices alone gives a view; a list of numbers would give a copy, into which nothing
+    # could be written. All views of the loop IR are affine, so that slices suffice.
     index, lengths, order, seen = list[str](), list[Size](), dict[int, int](), list[Size]()
     place, is_split, is_nested = None, False, False
     for i, whole in enumerate(view.buffer.shape):
@@ -255,6 +257,8 @@ def arranged(text: str, view: View, base: Base, groups: Groups | None, names: Na
     """Return the text of a view from that of its base; with `lead` the axis that moves stays, as the first one."""
     if base.diagonal:
         return text
+    # First the axes change places, then new ones come, then groups of axes are joined by a reshape: only the last may
+    # have to copy, and it does so where the grouped axes do not lie in one line.
     order = [i for i in base.order if i is not None]
     turned = _turned_matrix(view, order, groups)
     if turned is not None and not lead:

@@ -48,6 +48,8 @@ def call_of(s: Contract) -> Call:
     if not summed:
         spread = (_spread(a, labels), _spread(b, labels))
         return Call("multiply", (Shown(spread[0]), Shown(spread[1])), Shown(permuted(s.out, order)))
+    # Either operand may give the rows: a b or (bᵀ aᵀ)ᵀ. Which of the two writes the result as it is to lie in memory
+    # depends on the order of its axes.
     ways = [_matrices(first, second, out, summed, labels) for first, second in ((a, b), (b, a))]
     found = [way for way in ways if way is not None]
     if found:
@@ -55,6 +57,7 @@ def call_of(s: Contract) -> Call:
     rows = _rows(a, b, out, summed, labels)
     if rows is not None:
         return rows
+    # `einsum` takes any product, and is the last choice: without `optimize` it never calls BLAS.
     spec = ",".join("".join(LETTERS[x] for x in side.labels) for side in (a, b))
     text = f'"{spec}->{"".join(LETTERS[x] for x in out.labels)}"'
     return Call("einsum", (_plain(s.a), _plain(s.b)), Shown(s.out), text)
@@ -91,6 +94,8 @@ def _rows(a: Side, b: Side, out: Side, summed: list[int], labels: list[int]) -> 
 def _matrices(a: Side, b: Side, out: Side, summed: list[int], labels: list[int]) -> Call | None:
     """Return a product whose rows are from a and whose columns are from b, in the order in which the result lies in
     memory."""
+    # Several axes are one axis of a matrix where they lie behind each other in memory without gaps: the steps and
+    # samples of a block are the rows of one product then, which is one call in place of one for each step.
     columns = _tail(labels, [x for x in labels if x in b.labels and x not in a.labels])
     rest = labels[: len(labels) - len(columns)]
     rows = _tail(rest, [x for x in rest if x in a.labels and x not in b.labels])

@@ -49,6 +49,8 @@ def scatter(o: Operands, scope: Scope, s: Scatter) -> list[str]:
 
 def elements(o: Operands, scope: Scope, s: Scatter) -> str:
     """Return zeros with elements added at indices; along axes that repeat all go to the same places."""
+    # Where all steps and samples add to one table, rows are added up by `_collected`; where each has a table of its
+    # own, elements go to places in it.
     lead = 0
     while lead < len(s.index.axes) and s.index.axes[lead].of:
         lead += 1

@@ -129,6 +129,8 @@ class Views:
 
     def resolve(self, codes: Iterable[str]) -> None:
         """Choose the variables of all marks in some lines of code."""
+        # Only when all lines are written is it known how often a view is read, and so whether a variable is worth a
+        # line: lines carry marks until then.
         counts = Counter(int(part) for code in codes for part in code.split(MARK)[1::2])
         keys = [(key, number) for key, number in self.marks.items() if number in counts]
         blocks = {number: self._block_slice(scope, key) for (scope, key, _), number in keys}
@@ -186,6 +188,8 @@ class Views:
 
     def _of_step(self, scope: Scope, shown: Shown) -> str:
         """Return the variable of a view at a step, through which the loop goes."""
+        # Iteration over an array gives its rows one after the other: `for t, h_t in zip(range(T), h)` needs no index
+        # that Python evaluates in each round.
         moving = [i for i, n in enumerate(shown.view.start) if T in symbols(n)]
         view = shown.view
         kinds = {T: "lo:hi" if scope.outermost is not scope else "", size(T - LO): ":K"}

@@ -59,6 +59,8 @@ def _comment(text: str, indent: str) -> list[str]:
 
 def _broken(code: str, indent: str) -> list[str]:
     """Return code broken in the first way that leaves no line too long, else in the last."""
+    # Ways from the most readable on: the first that fits is the best, and a line for which none fits is still the
+    # same statement.
     lines = [f"{indent}{code}"]
     for lines in _ways(code, indent):
         if all(len(line) <= WIDTH for line in lines):

@@ -63,6 +63,8 @@ class _Pass:
         """Return the two factors of a map whose sum over its last axes the next statement is, else None."""
         if not (isinstance(s, Map) and isinstance(then, Reduce)):
             return None
+        # The elementwise product is as large as its operands, written and read once for the sake of a sum. Products
+        # of rows add up as they multiply.
         is_read = then.x == s.out and s.out.buffer.space in ("temporary", "block") and self.uses[s.out.buffer] == 2
         last = tuple(range(len(s.out.axes) - len(then.axes), len(s.out.axes)))
         pair = _factors(s.body) if is_read and then.kind == "sum" and tuple(sorted(then.axes)) == last else None

@@ -18,6 +18,8 @@ from symbptt.ir.shape import sign_of, size
 
 def own_parts(f: Function) -> Function:
     """Return a function that gives parts of temporaries as results, where a copy of such a part was the result."""
+    # A copy of a gradient is a pass over as many numbers as the weights have, for nothing: the packed array would be
+    # let go of at once. As parts of it the gradients share its memory, and none overlaps another.
     copies: dict[Buffer, tuple[Map, View]] = {}
     uses = Counter(view.buffer for x in walk(f.body) for view in (*reads(x), *writes(x)))
     for s in f.body:

@@ -44,6 +44,8 @@ def straight(f: Function) -> Function:
     made, found = Temporaries(f), list[Statement]()
     for s in f.body:
         if isinstance(s, Loop):
+            # What no round writes, such as a weight, is copied before the loop, once for all rounds; what a round
+            # writes is copied in it.
             around = _Around(made, frozenset(view.buffer for x in walk([s]) for view in writes(x)))
             loop = replace(s, body=around.body(s.body))
             found += [*around.before, loop]
@@ -85,6 +87,8 @@ class _Around:
             return [s, s]
         best = s
         chosen: tuple[str, ...] = ()
+        # The fewest copies first: of two choices that give the same call, that with less copying is found earlier and
+        # stays.
         for some in [c for n in (1, 2, 3) for c in combinations(("a", "b", "out"), n)]:
             fresh = _with(s, {side: _contiguous(getattr(s, side)) for side in some})
             if _cost(call_of(fresh)) < count:

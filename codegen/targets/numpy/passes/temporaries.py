@@ -36,6 +36,8 @@ class Temporaries:
 
     def like(self, out: View, moving: Collection[int] | None = None, dtype: str = "float") -> View:
         """Return a temporary that lies in memory as `out` does and repeats along the axes that are not `moving`."""
+        # In the same order in memory as what it becomes a part of: NumPy then runs through both in one row, and need
+        # not step through one of them across its rows.
         order = sorted(range(len(out.axes)), key=lambda i: (out.axes[i].of[:1], i))
         order = [i for i in order if moving is None or i in moving]
         buffer = self.buffer(tuple(out.axes[i].length for i in order), dtype)

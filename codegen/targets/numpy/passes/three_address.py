@@ -44,6 +44,8 @@ TRUTHS = frozenset(("logical_and", "logical_or", "logical_not"))
 
 def three_address(f: Function) -> Function:
     """Return a function in whose loops each map has one operation."""
+    # An expression of NumPy allocates an array for each operator. In a loop that is as many allocations in each step;
+    # a call with `out=` writes into an array that was made before the loop, and which is still in the cache.
     made, found = Temporaries(f), list[Statement]()
     for s in f.body:
         if isinstance(s, Loop):
@@ -78,6 +80,8 @@ class _Around:
 
     def body(self, body: Sequence[Statement]) -> tuple[Statement, ...]:
         """Return the statements of a body; a condition of values that were not written since is found once."""
+        # A choice by a value that is a number asks whether it is zero. Both sides of a gradient of `where` ask it of
+        # the same value, and what nothing has written since has the same answer.
         outer, self.conditions = self.conditions, {}
         found: list[Statement] = []
         for s in body:
@@ -97,6 +101,8 @@ class _Around:
             case If():
                 return [replace(s, body=self.body(s.body), orelse=self.body(s.orelse))]
             case Contract() | Reduce() if s.add:
+                # NumPy's products and sums overwrite `out`: to add to what is there takes a temporary and an
+                # addition.
                 part = self.made.like(s.out)
                 return [replace(s, out=part, add=False, origin=()), Map(s.out, PLUS, (s.out, part), s.origin)]
             case Map() if _is_scalar(s.out):
@@ -114,6 +120,8 @@ class _Around:
 
     def ahead(self, tree: Tree, args: tuple[Operand, ...], like: View, dtype: str) -> View:
         """Return a part that is the same in all rounds, computed once before the loop."""
+        # What does not change in the loop is computed once, before it. The same part may stand in several lines, with
+        # other lengths of axes along which it repeats.
         key = (tree, tuple(map(_bare, args)), dtype)
         moving = [i for i in range(len(like.axes)) if any(isinstance(a, View) and a.axes[i].of for a in args)]
         if key not in self.known:
