@@ -1,4 +1,10 @@
-"""The storage of the values of a program: the policy that both sweeps share."""
+"""The storage of the values of a program: the policy that both sweeps share.
+
+Example: of h' = tanh(W x + U h + b) the value W x + b lies in a buffer of a block (K, B, n), for the prologue of each block
+writes it. The states are a result of T + 1 rows: h is the view of rows 0 to T - 1, h' that of rows 1 to T. Backward the
+adjoint dh is a carry (B, n), which each step overwrites, and da lies in a buffer of a block, whose epilogue adds Σ da xᵀ
+to dW, a result without an axis of steps.
+"""
 
 from __future__ import annotations
 

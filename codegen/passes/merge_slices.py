@@ -1,4 +1,7 @@
-"""Merge adjacent slices of one value, and products of a transpose, which other passes took apart and left as they are."""
+"""Merge adjacent slices of one value, and products of a transpose, which other passes took apart and left as they are.
+
+Example: [W[:n]; W[n:2n]] becomes W[:2n], a view, and (Wᵀ) x becomes the product of W and x that sums over the first axis of W.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Transpose weights once, before the loop, where a product in the loop would read them by columns."""
+"""Transpose weights once, before the loop, where a product in the loop would read them by columns.
+
+Example: U h of a step is, for the rows h of all samples, h Uᵀ. With UT = Uᵀ, computed once, it becomes UTᵀ h, which for all
+samples is h UT, so that UT is read row by row.
+"""
 
 from __future__ import annotations
 

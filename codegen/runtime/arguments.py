@@ -85,6 +85,7 @@ def _place(where: Iterable[Any], lead: int, first: int = 0) -> str:
     return f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
 
 
+# A nan among the data would come out as a gradient of nan for every weight, and say nothing of where it came from.
 def _check_finite(name: str, array: Array, lead: int, first: int = 0) -> None:
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
     if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools

@@ -52,6 +52,8 @@ def _runs(pieces: int, slots: int) -> int:
     return runs * pieces - _reach(slots + 1, runs - 1)
 
 
+# The optimum is a binomial one: with s slots and r runs of each piece binomial(s + r, s) pieces can be reversed, of
+# which those behind the first held state need one slot less, and those before it one run less.
 def _ahead(pieces: int, slots: int) -> int:
     """Return how many pieces to run before a state is held, so that the runs are as few as can be."""
     runs = _repeats(pieces, slots)

@@ -9,6 +9,8 @@ from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Mask, Sizes, _sh
 from symbptt.codegen.runtime.norms import _norm
 
 
+# A choice, never a product with zeros and ones: 0 * inf and 0 * nan are nan, and what lies behind the end of a sample
+# may be either.
 def _where(mask: Array, a: Any, b: Any) -> Array:
     """Choose between a and b by a mask that may lack their last axes."""
     return np.where(mask.reshape(mask.shape + (1,) * (np.ndim(a) - mask.ndim)), a, b)
@@ -29,6 +31,8 @@ def _present(lengths: Array) -> Array:
     return np.where(lengths > 0, np.arange(len(lengths)), lengths.argmax() if len(lengths) else 0)
 
 
+# Behind its end a sample runs on with the last data that it had: a cell that takes logarithms or divides then meets
+# no number that the user did not give, such as a zero of padding.
 def _held(x: Array, lengths: Array) -> Array:
     """Return data whose steps from a sample's end on repeat its last; an empty sample repeats the longest's first."""
     if not lengths.any():

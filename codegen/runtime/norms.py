@@ -7,6 +7,8 @@ import numpy as np
 from symbptt.codegen.runtime.cell import Array
 
 
+# Powers of two change no digit: the division rounds nothing but what becomes too small to count beside the greatest
+# entry.
 def _norms(arrays: Sequence[Array]) -> tuple[Array, Array]:
     """Return the joint norm of arrays for each entry of their first axis, as numbers m and powers p: m * 2**p.
 

@@ -7,6 +7,8 @@ import numpy as np
 from symbptt.codegen.runtime.cell import Array
 
 
+# Near one a value of tanh or of the sigmoid has spent its digits on the leading nines; the exponential of the
+# argument has all of them. The least element tells cheaply whether any needs it.
 def _sharpened(rest: Array, of: Callable[[Array], Array], argument: Callable[[], Array]) -> Array:
     """Compute what a function near one leaves of one, `rest`, by its argument where it is so small that the value of the
     function has no digits of it."""

@@ -1,4 +1,9 @@
-"""The scan that a generated module carries where its recursion is affine: steps are joined, and nothing is divided."""
+"""The scan that a generated module carries where its recursion is affine: steps are joined, and nothing is divided.
+
+Example: of h_t = a_t h_{t-1} + u_t two steps are one, h_t = (a_t a_{t-1}) h_{t-2} + (a_t u_{t-1} + u_t). From coefficients and
+sums of pairs come those of fours, and so on up to a window of s steps: log₂ s calls on all steps at once in place of s calls
+one after the other. Then each window follows from the last state of the one before.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
@@ -135,6 +140,8 @@ def _planned_fixed(a: Rows, new: Row, window: int, back: bool, held: _Rooms) -> 
     return first, None, calls, begin if _is_small(begin) else None, _parts(sums, adds, spans, pieces)
 
 
+# Powers of one coefficient are the same numbers in each window, so that their rounding would add up in one direction;
+# in a wider type it is too small to matter.
 def _wide(dtype: Any) -> Any:
     """Return a type in which the error of many products vanishes beside that of one in another type."""
     return np.float64 if dtype == np.float32 else np.longdouble
@@ -246,6 +253,7 @@ def _joined(
     return calls
 
 
+# Joined steps are those s before each other: s doubles from round to round, as in any prefix sum.
 def _apart(s: int, m: int, back: bool) -> tuple[slice, slice, slice]:
     """Return the steps that have one s steps before them, those, and the others."""
     ahead, behind = slice(s, m), slice(0, m - s)
@@ -307,5 +315,7 @@ def _follow(parts: tuple[Any, ...], ends: Row, new: Row, back: bool, held: _Room
             np.add(own[k], add[k], out=out[k])
 
 
+# A product of coefficients much greater than one would make the rounding of what it multiplies as much greater. The
+# recursion step by step has no such product, and is taken then.
 def _is_small(a: Rows) -> bool:
     return all(c.min() >= -LARGEST_PRODUCT and c.max() <= LARGEST_PRODUCT for row in a for c in row if c is not None)

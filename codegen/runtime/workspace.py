@@ -45,6 +45,8 @@ class Workspace:
             self.rooms.clear()
 
 
+# The operating system zeroes each page that a process touches first. A training loop calls with the same sizes again
+# and again, so that arrays of the call before serve the next one.
 WORKSPACE = Workspace(HELD)  # of calls that are not given another
 
 

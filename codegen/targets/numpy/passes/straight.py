@@ -3,6 +3,9 @@
 A weight that a product in a loop reads across its rows is transposed once, before the loop: `s = W x` of all samples is
 `np.matmul(x, WT)`. Values of a block whose steps and samples are no single axis in memory are copied, so that one product
 takes all of them as rows; a stack of small products, or `einsum`, would take longer than the copy.
+
+Example: `for t: contract s = x[t] · W "ab,cb->ac"` becomes `WT = copy of W as (b, c); for t: contract s = x[t] · WT`, in which
+each row of WT is read as it lies.
 """
 
 from __future__ import annotations
