@@ -41,11 +41,11 @@ from symbptt.codegen.loop_ir.nodes import (
     writes,
 )
 from symbptt.codegen.loop_ir.operators import AS_NUMBER, Op, Operator, operators
+from symbptt.codegen.loop_ir.order import is_turned, ordered
 from symbptt.codegen.lower.pull import SEND
 from symbptt.codegen.targets.numpy import forms
 from symbptt.codegen.targets.numpy.calls import ufunc_of
 from symbptt.codegen.targets.numpy.forms import Form, Forms, source_of
-from symbptt.codegen.targets.numpy.order import is_turned, ordered
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.ir.scalar import Call, Num, Ref, Tree
 from symbptt.ir.shape import Size, prod

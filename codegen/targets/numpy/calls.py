@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from symbptt import ops
 from symbptt.codegen.loop_ir.nodes import Contract, Cumulate, Gather, Map, Reduce, Scatter, Statement, View
+from symbptt.codegen.loop_ir.order import in_order, ordered
 from symbptt.codegen.loop_ir.views import permuted, span
-from symbptt.codegen.targets.numpy.index import in_order
 from symbptt.codegen.targets.numpy.operands import Operands, of_numbers
-from symbptt.codegen.targets.numpy.order import ordered, ordered_reduction
 from symbptt.codegen.targets.numpy.product import call_of
+from symbptt.codegen.targets.numpy.reduction import ordered_reduction
 from symbptt.codegen.targets.numpy.scalar_text import COMPARISONS
 from symbptt.codegen.targets.numpy.tables import gather_call, scatter
 from symbptt.codegen.targets.numpy.views import Scope

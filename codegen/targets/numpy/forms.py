@@ -38,8 +38,8 @@ from symbptt.codegen.loop_ir.nodes import (
     writes,
 )
 from symbptt.codegen.loop_ir.operators import is_condition, tree_operations
+from symbptt.codegen.loop_ir.order import covers, is_turned, ordered, without_repeated
 from symbptt.codegen.targets.numpy.operands import of_numbers
-from symbptt.codegen.targets.numpy.order import covers, is_turned, ordered, without_repeated
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.ir.scalar import Call, Num, Ref
 from symbptt.ir.shape import Size, size

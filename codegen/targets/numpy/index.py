@@ -15,6 +15,7 @@ from itertools import pairwise
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import Axis, View
+from symbptt.codegen.loop_ir.order import rank
 from symbptt.codegen.loop_ir.views import stride
 from symbptt.codegen.lower.frame import COUNT, LO
 from symbptt.codegen.targets.numpy.text import ATOM, PRODUCT, SUM, Written, bracket, listed, tightness
@@ -83,16 +84,6 @@ def merges(view: View, axes: Sequence[int]) -> bool:
     )
 
 
-def in_order(view: View) -> list[int]:
-    """Return the axes of a view in the order in which they lie in memory, those that repeat first."""
-    return sorted(range(len(view.axes)), key=lambda i: (view.axes[i].of, -_rank(view.axes[i]), i))
-
-
-def _rank(axis: Axis) -> int:
-    # Of two axes along one axis of the buffer the one with the longer step comes first; only int and symbol differ.
-    return 0 if axis.step in (1, -1) else 1
-
-
 @dataclass(frozen=True)
 class Base:
     """What an index takes of a buffer: the text of the index for each axis of the buffer, the lengths of the axes where
@@ -115,7 +106,7 @@ def base_of(view: View, names: Names, moving: int | None = None) -> Base:
     index, lengths, order, seen = list[str](), list[Size](), dict[int, int](), list[Size]()
     place, is_split, is_nested = None, False, False
     for i, whole in enumerate(view.buffer.shape):
-        own = sorted((k for k, axis in enumerate(view.axes) if i in axis.of), key=lambda k: (-_rank(view.axes[k]), k))
+        own = sorted((k for k, axis in enumerate(view.axes) if i in axis.of), key=lambda k: (-rank(view.axes[k]), k))
         if i == moving:
             index.append(":")
             place = len(lengths)

@@ -30,6 +30,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
     writes,
 )
+from symbptt.codegen.loop_ir.order import covers, in_order, ordered, without_repeated
 from symbptt.codegen.loop_ir.views import permuted, whole
 from symbptt.codegen.memory.sweeps import is_room
 from symbptt.codegen.targets.numpy import forms
@@ -37,9 +38,7 @@ from symbptt.codegen.targets.numpy.calls import call
 from symbptt.codegen.targets.numpy.expressions import as_buffer, expression, join
 from symbptt.codegen.targets.numpy.forms import Form, Forms
 from symbptt.codegen.targets.numpy.grouping import Allocated, kind
-from symbptt.codegen.targets.numpy.index import in_order
 from symbptt.codegen.targets.numpy.operands import Operands, as_long
-from symbptt.codegen.targets.numpy.order import covers, ordered, without_repeated
 from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.codegen.targets.numpy.tables import elements
 from symbptt.codegen.targets.numpy.text import ATOM

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from symbptt.codegen.loop_ir.nodes import Contract, View
+from symbptt.codegen.loop_ir.order import in_order
 from symbptt.codegen.loop_ir.views import permuted, stride, with_new
-from symbptt.codegen.targets.numpy.index import LETTERS, Groups, Shown, in_order, merges
+from symbptt.codegen.targets.numpy.index import LETTERS, Groups, Shown, merges
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from symbptt.codegen.loop_ir.nodes import Gather, Scatter, View
+from symbptt.codegen.loop_ir.order import in_order, without_repeated
 from symbptt.codegen.loop_ir.views import permuted
-from symbptt.codegen.targets.numpy.index import in_order
 from symbptt.codegen.targets.numpy.operands import Operands
-from symbptt.codegen.targets.numpy.order import without_repeated
 from symbptt.codegen.targets.numpy.views import Scope
 
 
