@@ -17,10 +17,10 @@ from symbptt import State, Target, zoo
 from symbptt.codegen.loop_ir.nodes import BATCH as SAMPLES
 from symbptt.codegen.loop_ir.nodes import STEPS as ALL_STEPS
 from symbptt.codegen.loop_ir.nodes import Buffer, Map
-from symbptt.codegen.loop_ir.views import repeated, whole
+from symbptt.codegen.loop_ir.views import permuted, repeated, whole
 from symbptt.codegen.memory.account import BUFFER, ITEM, LARGE, Account, Scale, Sizes, Sum, greatest, is_less
 from symbptt.codegen.memory.driver import Driver
-from symbptt.codegen.memory.expressions import Expressions
+from symbptt.codegen.memory.expressions import Expressions, Folded
 from symbptt.codegen.memory.needed import peak
 from symbptt.codegen.memory.runs import PIECE, Call, Functions
 from symbptt.codegen.memory.sweeps import Pool, Sweep
@@ -209,6 +209,13 @@ def test_peak_of_a_truncated_lstm_is_as_predicted(case: str) -> None:
         assert -24_000 < predicted(kernel, T, 1, sizes, np.float64, masks) - most < 64_000
 
 
+@pytest.mark.long
+def test_peak_of_windows_is_as_predicted_where_products_are_turned() -> None:
+    kernel, sizes = truncated("attention", "every", sb.Window(12)), sizes_of("attention")
+    most = measured(kernel, STEPS, 32, sizes, np.float64, {})
+    assert abs(predicted(kernel, STEPS, 32, sizes, np.float64, "whole") - most) <= 0.03 * most
+
+
 @pytest.mark.parametrize("mistake", [pytest.param("_forget", marks=pytest.mark.long), "_set"])
 def test_planted_mistake_in_the_memory_of_truncation_is_seen(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tapes that no loss reaches are held; so is what the block before left in variables."""
@@ -286,6 +293,40 @@ def account_of(body: Tree, *shapes: tuple[int, ...], out: tuple[int, ...] = (600
 
 X, Y = Ref(0), Ref(1)
 ONE_ARRAY = 600 * 90 * 8
+
+
+def sum_over_product(is_turned: bool) -> int:
+    """The bytes that a + b b + a takes at the most, its result among them; `is_turned`: the axes of b b are exchanged."""
+    shape = (90, 600) if is_turned else (600, 90)
+    part, (a, b) = Buffer("s", shape, "temporary"), (Buffer("a", (600, 90), "argument"), Buffer("b", shape, "argument"))
+    product = Map(whole(part), Prod((X, X)), (whole(b),))
+    read = permuted(whole(part), (1, 0)) if is_turned else whole(part)
+    s = Map(whole(Buffer("out", (600, 90), "temporary")), Sum_(((1, X), (1, Y), (1, X))), (whole(a), read))
+    account = Account()
+    Expressions(account, Scale(Sizes(values={ITEM: 8}), ALL_STEPS), {part: Folded(product, {})}).made(s)
+    account.note()
+    return max(factor for now in account.found[None] for _, factor in now)
+
+
+def sum_in_numpy(is_turned: bool) -> int:
+    a, b = np.ones((600, 90)), np.ones((90, 600) if is_turned else (600, 90))
+    tracemalloc.start()
+    _ = a + (b * b).T + a if is_turned else a + b * b + a
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_numpy_writes_no_sum_over_a_part_whose_axes_are_exchanged(is_turned: bool) -> None:
+    assert abs(sum_over_product(is_turned) - sum_in_numpy(is_turned)) < 4_000
+
+
+def test_planted_mistake_of_a_part_that_is_written_over_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symbptt.codegen.memory.expressions.is_whole", lambda _: True)
+    assert sum_over_product(True) < sum_in_numpy(True) - ONE_ARRAY // 2
+
+
 BODIES: list[tuple[str, Tree, int]] = [
     ("a * b * b", Prod((X, Y, Y)), 1),  # the second product is written over the first
     (

@@ -22,13 +22,16 @@ from symbptt.codegen.loop_ir.nodes import (
     Operand,
     Reduce,
     Statement,
+    View,
     reads,
     writes,
 )
 from symbptt.codegen.loop_ir.operators import AS_NUMBER, Op, Operator, operators
+from symbptt.codegen.loop_ir.order import is_turned, ordered, without_repeated
+from symbptt.codegen.loop_ir.views import is_whole
 from symbptt.codegen.memory.account import Account, Scale, Sum
 from symbptt.codegen.memory.calls import buffers, is_one_row, sums
-from symbptt.ir.scalar import Num, Ref, Tree
+from symbptt.ir.scalar import Num, Ref
 from symbptt.ir.shape import Shape
 
 EASY = (-1, 0.5, 1, 2)
@@ -73,7 +76,7 @@ class Expressions:
         whole = self.scale.bytes(out.buffer.shape, out.buffer.dtype)
         match s:
             case Map():
-                value = self.value(s.body, s.args, out.shape)
+                value = self.value(s)
                 if value.own is None or value.own != whole:
                     # A copy, or a value that is spread over axes along which it does not move.
                     self.account.take(whole)
@@ -101,19 +104,28 @@ class Expressions:
             part = self.folded[operand.buffer]
             # A sum of products over several axes of samples is one of rows, of which the value is a view.
             s = part.statement
-            is_free = not (isinstance(s, Contract) and len(s.out.axes) > 2 and sums(s))
-            return Value(axes, replace(self, folded=part.inner).made(part.statement), is_free=is_free)
+            is_rows = isinstance(s, Contract) and len(s.out.axes) > 2 and sums(s)
+            # So is a part of it, and all of it with its axes exchanged: NumPy writes into no view of a temporary.
+            is_all = is_whole(without_repeated(operand))
+            is_even = is_all or self._is_even(operand)
+            own = replace(self, folded=part.inner).made(s)
+            return Value(axes, own, is_free=is_all and not is_rows, is_even=is_even)
         is_number = not operand.buffer.shape and operand.buffer.space in ("scalar", "constant")
-        return Value(axes, is_number=is_number, is_even=is_one_row(self.scale, operand))
+        return Value(axes, is_number=is_number, is_even=self._is_even(operand))
 
-    def value(self, body: Tree, args: Sequence[Operand], shape: Shape) -> Value:
-        """Return the value of the body of a map."""
+    def _is_even(self, view: View) -> bool:
+        """Answer whether NumPy steps evenly through a view when it steps through the result in its order."""
+        return is_one_row(self.scale, view) and not is_turned(view)
+
+    def value(self, s: Map) -> Value:
+        """Return the value of the body of a map, whose axes are in the order in which what it writes lies in memory."""
+        s = ordered(s)
 
         def is_variable(i: int) -> bool:
-            arg = args[i]
+            arg = s.args[i]
             return isinstance(arg, Extent) or arg.buffer not in self.folded
 
-        return self.operator(operators(body, is_variable), args, shape)
+        return self.operator(operators(s.body, is_variable), s.args, s.out.shape)
 
     def operator(self, x: Operator, args: Sequence[Operand], shape: Shape) -> Value:
         """Return the value of an operator."""

@@ -162,7 +162,7 @@ class Sweep:
         """Count a statement that writes into a buffer which is there."""
         if isinstance(s, Map):
             e = self._expressions()
-            e.drop(e.value(s.body, s.args, s.out.shape))
+            e.drop(e.value(s))
         else:
             self.step(s)
 
