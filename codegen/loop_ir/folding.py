@@ -9,20 +9,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from symbptt.codegen.loop_ir.nodes import (
+    BLOCK,
     Buffer,
     Function,
     If,
     Loop,
     Map,
     Runtime,
+    Sharpen,
     Statement,
+    View,
     reads,
     views,
     walk,
     writes,
 )
+from symbptt.codegen.loop_ir.order import covers
 
 
 def foldable(f: Function) -> frozenset[Buffer]:
@@ -64,3 +69,17 @@ def _foldable(body: Sequence[Statement], once: set[Buffer]) -> Iterator[Buffer]:
         if read.isdisjoint(written):
             sources[out] = read
             yield out
+
+
+def is_one_expression(s: Sharpen) -> bool:
+    """Answer whether one expression computes the argument of a Sharpen: each of its statements writes all of an array, or sees an
+    axis of it as several. Else each has an array, into which it writes a part."""
+    outs = (writes(x)[0] for x in s.body)
+    return all(len(out.axes) > len(out.buffer.shape) or covers(_of_block(out)) for out in outs)
+
+
+def _of_block(view: View) -> View:
+    """Return a view of a buffer that is as long as the block at hand, which may be shorter than others."""
+    own = {axis.of: axis.length for axis in view.axes}
+    shape = tuple(own.get((i,), n) if n == BLOCK else n for i, n in enumerate(view.buffer.shape))
+    return replace(view, buffer=replace(view.buffer, shape=shape))

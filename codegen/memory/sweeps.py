@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from symbptt.codegen.loop_ir.folding import foldable
+from symbptt.codegen.loop_ir.folding import foldable, is_one_expression
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -38,7 +38,7 @@ from symbptt.codegen.loop_ir.nodes import (
 )
 from symbptt.codegen.memory.account import LARGE, Account, Scale, Sum, terms
 from symbptt.codegen.memory.calls import passed, passed_by_product
-from symbptt.codegen.memory.expressions import Expressions, Folded
+from symbptt.codegen.memory.expressions import Expressions, Folded, Value
 from symbptt.ir.shape import exact_quotient, prod, size
 
 Kept: TypeAlias = dict[Buffer, Sum]
@@ -205,20 +205,32 @@ class Sweep:
 
     def _sharpened(self, s: Sharpen) -> None:
         """Count a second computation where all elements are tiny: a mask, the argument, and arrays of the tiny ones."""
-        folded = dict(self.folded)
-        for x in s.body:
-            folded[writes(x)[0].buffer] = Folded(x, dict(folded))
-        e = Expressions(self.account, self.scale, folded)
+        e = self._expressions()
         # The worst case is counted, in which every element is tiny: which are is known when a module runs, and a
         # budget must hold for all data.
         tiny = self.account.take(self.scale.bytes(s.out.shape, "bool"))
-        argument = e.operand(s.argument)
+        argument = self._argument(s)
         some = self.account.take(self.scale.bytes(s.out.shape))
         e.drop(argument)
         one = self.scale.bytes(s.out.shape)
         is_large = self.scale.sizes.is_double and sum(one.values()) >= LARGE
         self.account.briefly(*[one] * REMAINDERS[s.function][is_large])
         self.account.free(some, tiny)
+
+    def _argument(self, s: Sharpen) -> Value:
+        """Count the argument of a Sharpen: one expression, or arrays of a function that live until it ends."""
+        folded = dict(self.folded)
+        if is_one_expression(s):
+            for x in s.body:
+                folded[writes(x)[0].buffer] = Folded(x, dict(folded))
+            return Expressions(self.account, self.scale, folded).operand(s.argument)
+        e, own = self._expressions(), dict.fromkeys(writes(x)[0].buffer for x in s.body)
+        arrays = {b: self.account.take(self.scale.bytes(b.shape, b.dtype)) for b in own}
+        for x in s.body:
+            e.drop(e.value(x) if isinstance(x, Map) else Value(frozenset(), e.made(x)))
+        found = arrays.pop(s.argument.buffer, None)
+        self.account.free(*arrays.values())
+        return Value(frozenset(), found)
 
 
 def is_room(buffer: Buffer) -> bool:

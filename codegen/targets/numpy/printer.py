@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from symbptt.codegen.loop_ir.folding import is_one_expression
 from symbptt.codegen.loop_ir.nodes import (
     Buffer,
     Function,
@@ -30,7 +31,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
     writes,
 )
-from symbptt.codegen.loop_ir.order import covers, in_order, ordered, without_repeated
+from symbptt.codegen.loop_ir.order import in_order, ordered, without_repeated
 from symbptt.codegen.loop_ir.views import permuted, whole
 from symbptt.codegen.memory.sweeps import is_room
 from symbptt.codegen.targets.numpy import forms
@@ -139,10 +140,10 @@ class Printer:
         # in almost all blocks of steps none is, and then nothing of it is computed.
         outer, self.operands.is_late = self.operands.ready, True
         self.operands.ready = dict(outer)
-        outs = [writes(inner)[0] for inner in s.body]
-        if all(covers(as_long(out)) or len(out.axes) > len(out.buffer.shape) for out in outs):
+        if is_one_expression(s):
             lines = list[Item]()
-            for inner, out in zip(s.body, outs, strict=True):
+            for inner in s.body:
+                out = writes(inner)[0]
                 self.operands.ready[out.buffer] = as_buffer(self.operands, out, expression(self.operands, scope, inner))
             argument = f"lambda: {self.operands.text(scope, s.argument)}"
         else:
