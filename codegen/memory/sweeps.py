@@ -10,11 +10,12 @@ what a call of the runtime needs; when it ends all but states, outputs and resid
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from symbptt.codegen.loop_ir.folding import foldable, is_one_expression
+from symbptt.codegen.loop_ir.joins import joined, source_of
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -36,6 +37,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walked,
     writes,
 )
+from symbptt.codegen.loop_ir.order import is_turned, ordered
 from symbptt.codegen.memory.account import LARGE, Account, Scale, Sum, terms
 from symbptt.codegen.memory.calls import passed, passed_by_product
 from symbptt.codegen.memory.expressions import Expressions, Folded, Value
@@ -99,9 +101,14 @@ class Sweep:
     def run(self) -> Kept:
         """Count all, and return the bytes of results and residuals."""
         f = self.function
-        parts = foldable(f)
-        for s in f.body:
-            self.statement(s, parts)
+        parts, i = foldable(f), 0
+        while i < len(f.body):
+            copies = joined(f.body[i:], self.live)
+            if copies:
+                self._joined(copies)
+            else:
+                self.statement(f.body[i], parts)
+            i += len(copies) or 1
         for port in f.results:
             self.allocate(port.view.buffer)
         # Locals of Python live until their function returns, so that all that a sweep has named counts until its end,
@@ -157,6 +164,17 @@ class Sweep:
                     self._assigned(s)
                 elif out.space != "scalar":
                     self.live[out] = self._expressions().made(s)
+
+    def _joined(self, copies: Sequence[Map]) -> None:
+        """Count an array that others are put together in: it is made where they are, and is no array of the workspace."""
+        e, out = self._expressions(), copies[0].out.buffer
+        sources = [source_of(ordered(s)) for s in copies]
+        values = [e.operand(x) for x in sources]
+        whole = self.live[out] = self.account.take(self.scale.bytes(out.shape, out.dtype))
+        if any(map(is_turned, sources)):
+            self.account.briefly(whole)  # it would lie transposed, and is copied
+        for value in values:
+            e.drop(value)
 
     def _assigned(self, s: Statement) -> None:
         """Count a statement that writes into a buffer which is there."""

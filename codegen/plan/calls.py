@@ -16,6 +16,7 @@ from functools import cached_property
 
 import sympy as sp
 
+from symbptt.codegen.loop_ir.joins import source_of
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -45,7 +46,7 @@ from symbptt.codegen.loop_ir.order import is_turned, ordered
 from symbptt.codegen.lower.pull import SEND
 from symbptt.codegen.targets.numpy import forms
 from symbptt.codegen.targets.numpy.calls import ufunc_of
-from symbptt.codegen.targets.numpy.forms import Form, Forms, source_of
+from symbptt.codegen.targets.numpy.forms import Form, Forms
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.ir.scalar import Call, Num, Ref, Tree
 from symbptt.ir.shape import Size, prod

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from symbptt.codegen.loop_ir.joins import joining_axis, source_of
 from symbptt.codegen.loop_ir.nodes import Contract, Cumulate, Gather, Map, Reduce, Statement, View
 from symbptt.codegen.loop_ir.operators import is_condition
 from symbptt.codegen.loop_ir.order import in_order, is_turned, ordered
 from symbptt.codegen.loop_ir.views import permuted
-from symbptt.codegen.targets.numpy.forms import joining_axis, source_of
 from symbptt.codegen.targets.numpy.grouping import kind
 from symbptt.codegen.targets.numpy.operands import Operands, as_long
 from symbptt.codegen.targets.numpy.product import call_of

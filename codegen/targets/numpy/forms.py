@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
-from typing import TypeGuard
 
 import sympy as sp
 
 from symbptt.codegen.loop_ir.folding import foldable
+from symbptt.codegen.loop_ir.joins import joined
 from symbptt.codegen.loop_ir.nodes import (
     Buffer,
     Contract,
@@ -42,7 +41,6 @@ from symbptt.codegen.loop_ir.order import covers, is_turned, ordered, without_re
 from symbptt.codegen.targets.numpy.operands import of_numbers
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.ir.scalar import Call, Num, Ref
-from symbptt.ir.shape import Size, size
 
 JOIN, SCATTER, SCALAR, ZEROS, DEFINE, FOLD, ASSIGN, CALL = (
     "join", "scatter", "scalar", "zeros", "define", "fold", "assign", "call",
@@ -91,7 +89,7 @@ class Forms:
         have a name by now are `begun`, to which those are added that a form makes."""
         i = 0
         while i < len(body):
-            parts = _joined(body[i:], begun) if is_top else ()
+            parts = joined(body[i:], begun) if is_top else ()
             if parts:
                 form, at, i = Form(JOIN, parts), i + len(parts) - 1, i + len(parts)
             elif i + 1 < len(body) and _is_filled(body[i], body[i + 1]):
@@ -165,55 +163,6 @@ def _is_call(s: Map) -> bool:
     """Answer whether a map outside of loops is one operation that can be written as a call."""
     is_choice = is_condition(s.body) or (isinstance(s.body, Call) and s.body.name == "where")
     return tree_operations(s.body) == 1 and bool(s.out.axes) and not is_choice and not of_numbers(s.body, s.args)
-
-
-def _is_copy(s: Statement) -> TypeGuard[Map]:
-    return isinstance(s, Map) and s.body == Ref(0) and isinstance(s.args[0], View) and s.out.buffer.space != "scalar"
-
-
-def _joined(body: Sequence[Statement], begun: set[Buffer]) -> tuple[Map, ...]:
-    """Return the copies with which a body begins that fill a new buffer part by part along one axis, if there are several."""
-    first = body[0]
-    if not _is_copy(first) or first.out.buffer in begun:
-        return ()
-    alike = takewhile(lambda s: _is_copy(s) and s.out.buffer == first.out.buffer, body)
-    maps = tuple(s for s in alike if isinstance(s, Map))
-    return maps if len(maps) > 1 and joining_axis(maps) is not None else ()
-
-
-def joining_axis(parts: Sequence[Map]) -> int | None:
-    """Return the axis of a buffer along which copies follow each other from its begin to its end, or None."""
-    buffer = parts[0].out.buffer
-    for axis, length in enumerate(buffer.shape):
-        at: Size = 0
-        for s in parts:
-            if size(s.out.start[axis] - at) != 0 or not _is_slab(s.out, axis):
-                break
-            at = size(at + next((a.length for a in s.out.axes if axis in a.of), 1))
-        else:
-            kinds = {any(axis in a.of for a in s.out.axes) for s in parts}
-            if size(at - length) == 0 and len(kinds) == 1:
-                return axis
-    return None
-
-
-def _is_slab(view: View, axis: int) -> bool:
-    """Answer whether a view is a span of a buffer along one axis, or one point of it, and all of it along the others."""
-    for i, length in enumerate(view.buffer.shape):
-        own = [a for a in view.axes if i in a.of]
-        if i == axis:
-            if len(own) > 1 or any(a.step != 1 or len(a.of) != 1 for a in own):
-                return False
-        elif view.start[i] != 0 or [(a.length, a.step, a.of) for a in own] != [(length, 1, (i,))]:
-            return False
-    return True
-
-
-def source_of(s: Map) -> View:
-    """Return what is copied, without the axes of one element that the copy does not have."""
-    (x,) = s.args
-    assert isinstance(x, View)
-    return View(x.buffer, x.start, tuple(axis for axis, to in zip(x.axes, s.out.axes, strict=True) if to.of))
 
 
 def _moves(s: Contract) -> bool:
