@@ -373,6 +373,22 @@ PLANTED: dict[str, Callable[[Any], None]] = {
 }
 
 
+def test_argument_that_no_expression_computes_has_arrays_of_its_own() -> None:
+    assert_as_predicted("rotations", "cell", "all", "whole", np.float64, T=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "T", "decision", "answer"),
+    [("gru", "every", 0, "joined", ()), ("rotations", "cell", 20, "is_one_expression", True)],
+)
+def test_planted_mistake_in_the_form_of_a_statement_is_seen(
+    name: str, kind: str, T: int, decision: str, answer: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"symbptt.codegen.memory.sweeps.{decision}", lambda *_: answer)
+    with pytest.raises(AssertionError):
+        assert_as_predicted(name, kind, "all", "whole", np.float64, T=T, B=BATCH if T else 1)
+
+
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_planted_mistake_is_seen(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     PLANTED[mistake](monkeypatch)
