@@ -2,7 +2,7 @@
 
 Each function here follows one of runtime/reach.py, chunked.py or window.py, in numbers, for blocks differ in length. Example: of
 Chunked(3, 4) the block of steps 3 to 6 is run, its tape is put together with that of step 2, of the block before, and the adjoints
-flow back through the four; what the block before left in variables is let go of one by one, as they get new values.
+flow back through the four; what the block left in variables is let go of before the next one is run.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Truncated(Driver):
             ]
             self._set("joined", joined)
             self._block_back(lo, hi, first, self.functions.read_by_loss)
+            for name in ("states", "full", "part", "joined"):
+                self._set(name, [])
 
     def _forget(self, first: int, lo: int) -> None:
         """Let go of the tapes of blocks that no later loss reaches."""

@@ -74,6 +74,7 @@ def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]
         full = dict.fromkeys([*states, *outputs]) | {k: _kept(active, v) for k, v in full.items()}
         joined = _joined_tapes(held, first)
         _accumulate(sums, found, first, hi, _block_back(call, joined, full, flow, first, lo, hi))
+        del states, outputs, tape, loss, full, part, joined  # the next block is made in their place
     return value, (_added(found[0], own), sums, found[1], dict.fromkeys(STATES, 0)), start
 
 
