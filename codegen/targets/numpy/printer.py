@@ -136,8 +136,8 @@ class Printer:
 
     def sharpen(self, scope: Scope, s: Sharpen) -> list[Item]:
         """Return the call that computes tiny remainders again, by an expression that is evaluated only then."""
-        # The argument is an expression inside of a lambda, which the runtime calls only where some element is tiny:
-        # in almost all blocks of steps none is, and then nothing of it is computed.
+        # The argument is an expression inside of a lambda, which the runtime calls only where some element is tiny; where none
+        # is, nothing of it is computed.
         outer, self.operands.is_late = self.operands.ready, True
         self.operands.ready = dict(outer)
         if is_one_expression(s):
