@@ -120,12 +120,12 @@ class Sweep:
         self.account.free(*(x for b, x in self.live.items() if b not in lasting | self.rooms), *self.more)
         return {buffer: amount for buffer, amount in self.live.items() if buffer in lasting}
 
-    def allocate(self, buffer: Buffer, lasts: bool = True) -> None:
-        """Allocate a buffer of the function, unless it is there; one that `lasts` may be of the workspace."""
+    def allocate(self, buffer: Buffer) -> None:
+        """Allocate a buffer of the function, unless it is there."""
         if buffer in self.live or buffer not in self.function.buffers or buffer.space == "scalar":
             return
         amount = self.scale.bytes(buffer.shape, buffer.dtype)
-        if not (lasts and is_room(buffer)):
+        if not is_room(buffer):
             self.live[buffer] = self.account.take(amount)
             return
         self.live[buffer] = self.pool.take(amount)
@@ -159,8 +159,7 @@ class Sweep:
                 if out in foldable:
                     self.folded[out] = Folded(s, dict(self.folded))
                 elif out in self.live or not _is_whole(s):
-                    # What is joined from its parts outside of loops is an array of NumPy's, which the workspace never has.
-                    self.allocate(out, lasts=False)
+                    self.allocate(out)
                     self._assigned(s)
                 elif out.space != "scalar":
                     self.live[out] = self._expressions().made(s)
