@@ -18,7 +18,7 @@ from symbptt.equations.notation.signs import TEXT, Notation, columns, latex_of, 
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
-from symbptt.equations.page.legend import legend, mean_of, needed
+from symbptt.equations.page.legend import legend, mean_of, needed, received, unread
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
 from symbptt.equations.page.masks import PLAIN, Setting, as_set, letters
 from symbptt.equations.page.masks import Names as Letters
@@ -198,8 +198,9 @@ class Equations:
         """Return a page with what its setting changes, and with its functions."""
         if not self.setting.is_plain:
             page = as_set(page, self.setting, self.recursion, self.loss)
+        notes = (*page.legend, *received(self._lines, page.sections))
         sections = (*page.sections, self._functions(page.sections))
-        return replace(page, sections=tuple(section for section in sections if section.lines or section.remarks))
+        return Page(tuple(section for section in sections if section.lines or section.remarks), notes)
 
     def _functions(self, sections: Iterable[Section]) -> Section:
         """Return the definitions of functions, those of the loss among them."""
@@ -222,7 +223,10 @@ class Equations:
     def _listed(self) -> Page:
         """The lines as the code works through them, for where the arguments are told of elsewhere."""
         steps = [self.recursion.step, *([] if self.loss is None else [self.loss.recursion.step])]
-        return Page(tuple(self._sections()), (*needed(steps), *mean_of(self.loss)))
+        sections = self._sections()
+        # Adjoints of what a loss does not read are no argument of a module, and nothing else in it tells of them.
+        told = [] if self.head is None else unread(self._lines, self.head.loss_lines(), sections)
+        return Page(tuple(sections), (*needed(steps), *mean_of(self.loss), *told))
 
     @property
     def _loop(self) -> Page:

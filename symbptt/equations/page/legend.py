@@ -112,6 +112,7 @@ WITH_INDICES = (Entry, Entries, SumOver, Index, Slice)
 
 def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> tuple[Note, ...]:
     """Return the lines of a legend."""
+    sections = list(sections)
     all_lines = [line for section in sections for line in section.lines]
     found = [x for line in all_lines for side in (line.left, line.right) for x in every(side, *TOLD)]
     own = cache(lambda: letters(_taken(lines, loss, all_lines)))  # most pages need none
@@ -123,7 +124,7 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
         *_signs(found, own),
         *_families(all_lines, found),
         *_of_parts(found, own),
-        *_of_loss(all_lines, loss),
+        *unread(lines, loss, sections),
     )
 
 
@@ -263,13 +264,33 @@ def _of_parts(found: list[Expr], own: Callable[[], Letters]) -> Iterable[Note]:
         yield (f"norm({own().v.text}) = ", Call("norm", (own().v,), ()), ", the root of the sum of squares")
 
 
-def _of_loss(lines: list[Line], loss: LossLines | None) -> Iterable[Note]:
+def received(lines: Lines, sections: Iterable[Section]) -> tuple[Note, ...]:
+    """Return what the adjoints of outputs are that lines read and none defines: they come from outside."""
+    all_lines = [line for section in sections for line in section.lines]
+    found = [(x, " = ", Outside(Symbol(Label(x.label.name, 0), x.of))) for x in _received(lines, all_lines)]
+    return (("From outside: ", *_enumerated(found)),) if found else ()
+
+
+def _received(lines: Lines, all_lines: Sequence[Line]) -> list[Symbol]:
+    labels = [Label(name, 0, adjoint=True, mark=lines.mark) for name in lines.recursion.cotangent]
+    read = {x.label: x for line in all_lines for x in every(line.right, Symbol)}
+    defined = {label for line in all_lines for label in line.left.labels}
+    return [read[label] for label in labels if label in read and label not in defined]
+
+
+def _enumerated(notes: Sequence[Note]) -> Note:
+    return tuple(part for i, note in enumerate(notes) for part in ((", ", *note) if i else note))
+
+
+def unread(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) -> Iterable[Note]:
     """Yield notes on states and outputs that the loss does not read."""
     if loss is None:
         return
-    given = {x.symbol.label.name for line in lines for x in every(line.left, Outside)}
-    read = {x.symbol: None for line in lines for x in every(line.right, Outside)}
-    for symbol in read:
+    all_lines = [line for section in sections for line in section.lines]
+    given = {x.symbol.label.name for line in all_lines for x in every(line.left, Outside)}
+    direct = {x.symbol: None for line in all_lines for x in every(line.right, Outside)}
+    direct |= {Symbol(Label(x.label.name, 0), x.of): None for x in _received(lines, all_lines)}
+    for symbol in direct:
         if symbol.label.name not in given:
             yield (Outside(symbol), " = 0: the loss does not read ", Symbol(Label(symbol.label.name, None)))
 
