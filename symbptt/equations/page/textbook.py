@@ -7,7 +7,7 @@ values at the ends of time, what one line reads folded into it, what is printed 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
@@ -362,23 +362,28 @@ AT_FIRST: Mapping[int | None, int] = {0: FIRST, -1: START}
 
 def _at_other_steps(known: Mapping[Expr, Expr], sections: Iterable[Sequence[Line]]) -> dict[Expr, Expr]:
     """Return formulas of the forward pass by their names at other steps, of those formulas that lines may have there."""
-    there = _there(known, sections)
-    if not there:
+    read = {x for lines in sections for line in lines for x in line.right.labels}
+    later, first = _there(known, read, AT_NEXT), _there(known, read, AT_FIRST)
+    if not later and not first:
         return {}
     # A page says that what is of step T + 1 is zero: by that no name of it may stand below a fraction.
-    fractions = [x for lines in sections for line in lines for x in every(line.right, Over)]
+    fractions = [x for lines in sections for line in lines for x in every(line.right, Over)] if later else []
     below = {part for x in fractions for part in walk(x.below)}
-    after = {new: _moved(known[e], AT_NEXT) for e in there if (new := _moved(e, AT_NEXT)) not in below}
-    return after | {_moved(e, AT_FIRST): _moved(known[e], AT_FIRST) for e in there}
+    after = {new: _moved(known[e], AT_NEXT) for e in later if (new := _moved(e, AT_NEXT)) not in below}
+    return after | {_moved(e, AT_FIRST): _moved(known[e], AT_FIRST) for e in first}
 
 
-def _there(formulas: Iterable[Expr], sections: Iterable[Sequence[Line]]) -> list[Expr]:
-    """Return formulas of the forward pass at step t that lines may have at another step."""
-    labels = {x for lines in sections for line in lines for x in line.right.labels}
-    read = {_value(x) for x in labels if x.time in (NEXT, FIRST)}
+def _there(formulas: Iterable[Expr], read: Container[Label], times: Mapping[int | None, int]) -> list[Expr]:
+    """Return formulas of the forward pass at step t that lines which read such values may have at another step."""
     # A formula of values before the step alone is at the next step one of values of this step: its name would be of the future.
-    now = [(e, {_value(x) for x in e.labels if x.time == 0}) for e in formulas]
-    return [e for e, values in now if values and values <= read and not any(x.adjoint for x in e.labels)]
+    needed = {0} if times is AT_NEXT else {0, -1}
+    found = []
+    for e in formulas:
+        timed = [x for x in e.labels if x.time is not None]
+        moving = [x for x in timed if x.time in needed]
+        if moving and not any(x.adjoint for x in timed) and all(x.at(times[x.time]) in read for x in moving):
+            found.append(e)
+    return found
 
 
 def _by_name(lines: Sequence[Line], known: Mapping[Expr, Expr]) -> list[Line]:
