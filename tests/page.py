@@ -21,7 +21,7 @@ TOKEN = re.compile(
       Σ_t(?![\w:]) | (?:Σ|max|min)_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z]\d*(?=\ )) | √π | mat_\{[^}]*\}
     | (?<=[)\]])_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z0-9½])
     | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
-    | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
+    | 10⁻?[⁰¹²³⁴-⁹]+ | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
     | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])[\w\u0300-\u036f′])*(?:_?\{(?:[^{}]|\{[^{}]*\})*\}|'(?:_\d+)?(?=\())?
     | [-+·⊙/^²³ᵀ()\[\]{}|‖⌊⌋⟨⟩><≥≤=≠∧∨¬;,:*…∞√]
     )""",
@@ -40,6 +40,12 @@ def tokens_of(line: str) -> list[tuple[str, bool]]:
         found.append((match["token"], match.start("token") > at))
         at = match.end()
     return found
+
+
+def plain_number(token: str) -> str:
+    """A number as Python has it: 1e-6 for 10⁻⁶. What 2.5 · 10⁻⁷ is follows from its product."""
+    raised = token[2:].translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"))
+    return f"1e{raised}" if token != token[:2] + raised else token
 
 
 LAST, NEXT, FIRST, START = 11, 12, 13, 14
@@ -555,7 +561,7 @@ class Reader:
             case _ if token.startswith(("0_", "1_")):
                 return np.full([self.size(part) for part in token[2:].strip("{}").split("×")], float(token[0]))
             case _ if token[0].isdigit():
-                return np.asarray(float(token))
+                return np.asarray(float(plain_number(token)))
             case _ if token.startswith("einsum("):
                 return self.einsum(token[len("einsum('") : -1])
             case "I":

@@ -339,7 +339,7 @@ def with_parts(x: Input["n"], h: State["n"], U: Param["n n"], mu: Param["n"]):
 
 def test_layer_norm_and_softmax_stand_whole_beside_names_of_the_user():
     lines = [str(equation) for equation in sb.derive(with_parts).forward]
-    assert lines == ["a_t = U h_{t-1} + x_t", "e_t = LN(a_t, 1e-05) ⊙ μ", "h_t = softmax(e_t)"]
+    assert lines == ["a_t = U h_{t-1} + x_t", "e_t = LN(a_t, 10⁻⁵) ⊙ μ", "h_t = softmax(e_t)"]
     assert sb.verify(with_parts).passed
 
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 import symbptt as sb
 from symbptt import Const, Input, Param, State, zoo
 from symbptt.autodiff import entrywise, partials, subexpressions
+from symbptt.equations.algebra.expressions import Number
 from symbptt.equations.algebra.numbers import product
+from symbptt.equations.notation import writing
 from symbptt.equations.notation.signs import TEXT
 from tests.jacobian_page import assert_jacobians_read
 from tests.readback import as_latex, as_latex_textbook, assert_read, sizes_of
@@ -52,11 +54,11 @@ FACTORS = [
     ((sp.Rational(1, 3), 0.7), "7/30"),
     ((sp.Rational(1, 3), 3), ""),
     ((6, 0.1 + 0.2), "1.8000000000000003"),
-    ((1e200, 1e200), "1e+200 · 1e+200"),
-    ((1e-300, 1e-300), "1e-300 · 1e-300"),
+    ((1e200, 1e200), "10²⁰⁰ · 10²⁰⁰"),
+    ((1e-300, 1e-300), "10⁻³⁰⁰ · 10⁻³⁰⁰"),
     ((1e300, 1e-300), ""),
     ((2, sp.sqrt(sp.pi), 0.5), "√π"),
-    ((math.inf, 2), "∞ · 2"),
+    ((math.inf, 2), "2 · ∞"),
     ((0.0, 2), "0"),
 ]
 
@@ -77,6 +79,48 @@ def test_a_product_of_numbers_keeps_its_digits(factors: list[float]) -> None:
     found = math.prod((Fraction(repr(float(x))) if x.is_Float else Fraction(int(x.p), int(x.q))
                        for x in product([sp.sympify(x) for x in factors])), start=Fraction(1))  # fmt: skip
     assert abs(found - wanted) <= abs(wanted) * Fraction(2, 10**16)
+
+
+@sb.cell
+def scaled(x: Input["m"], h: State["n"], c: State["n"], W: Param["n m"]):
+    a = W @ x + 1e-12
+    b = np.tanh(a / (np.sqrt(a @ a) + 1e-6)) * 2.5e-7 - 1e-5 * h * h + 3e-9 * np.maximum(h, -1e-7)
+    p = np.exp(c) ** 1e-5 + np.exp(c) ** 2.5e-7 + 3 * 2.5e-8 ** np.tanh(h) + b / 2.5e-7 + 3 * 2 ** np.tanh(c)
+    return {"h": 1e7 * np.sin(1e-8 * b) + 2.5e20 * np.sin(c * 1e-20), "c": p / (4e-8 + p * 3e-5) * 1e-6 + W @ x * 1e-9}
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+@pytest.mark.parametrize("form", [None, as_latex_textbook], ids=["text", "latex"])
+def test_powers_of_ten_are_raised(style: str, form: Any) -> None:
+    d = sb.derive(scaled)
+    text, comments = d.text(style), sb.compile(scaled).source.partition('"""')[2].partition('"""')[0]
+    for one in (text, comments):
+        assert re.search(r"\de[-+]?\d", one) is None, one
+    for shown in ("10⁻¹²", "‖ + 10⁻⁶)", "2.5 · 10⁻⁷ tanh", "- 10⁻⁵ h", "-10⁻⁷)", "^(10⁻⁵)", "^(2.5 · 10⁻⁷)", "(2.5 · 10⁻⁸)^",
+                  "2.5 · 10²⁰ sin", "10⁻²⁰ c", "(4 · 10⁻⁸ + 3 · 10⁻⁵ p_t)", "10⁻⁹ W"):  # fmt: skip
+        assert shown in text, (shown, text)
+    assert "2.5e-07 tanh" in d.text(style, ascii=True) and "2.5e-08^tanh" in d.text(style, ascii=True)
+    assert "<mfenced" not in d.mathml(style) and r"10^{-6}" in d.latex(style)
+    assert_read(scaled, {"m": 2, "n": 3}, printed=form, **({} if form else {"style": style}))
+
+
+@sb.cell
+def bases(x: Input["n"], h: State["n"]):
+    return 0.3 * 2**h + 0.5 * x
+
+
+def test_a_number_before_the_power_of_a_number_is_told_from_it() -> None:
+    d = sb.derive(bases)
+    assert "h_t = 0.3 · 2^h_{t-1} + 0.5 x_t" in d.text() and "+ 0.3 · log(2) dh_{t+1} ⊙ 2^h_t" in d.text()
+    assert "0.3 . 2^h_{t-1}" in d.text(ascii=True) and r"0.3 \cdot 2^{h_{t-1}}" in d.latex()
+    for form in (None, as_latex, as_latex_textbook):
+        assert_read(bases, {"n": 3}, printed=form)
+
+
+def test_a_power_of_ten_without_its_brackets_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(writing._WRITERS, Number, lambda e, n: (n.number(e.value), writing.ATOM))
+    with pytest.raises((AssertionError, ValueError, KeyError)):
+        assert_read(scaled, {"m": 2, "n": 3})
 
 
 def decimals() -> sb.Cell:

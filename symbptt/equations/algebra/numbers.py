@@ -25,7 +25,7 @@ def product(values: Sequence[sp.Expr]) -> list[sp.Expr]:
     # Infinities and symbols such as √π have no exact fraction.
     own = [x for x in values if x.is_Rational or (x.is_Float and math.isfinite(float(x)))]
     if len(own) < 2:
-        return list(values)
+        return [*own, *(x for x in values if x not in own)]
     whole = math.prod(map(_exact, own), start=Fraction(1))
     one = _number(whole, own)
     if one is None:

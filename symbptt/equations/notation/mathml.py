@@ -15,7 +15,7 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.names import ACCENTS, MARKS, Names, Spelling, is_accented, spelling, without_accent
-from symbptt.equations.notation.signs import TEXT, Notation, time_of
+from symbptt.equations.notation.signs import Notation, digits, time_of
 
 _SHOWN = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙", "ddot": "¨", "acute": "´", "grave": "`", "check": "ˇ", "breve": "˘",
           "mathring": "˚"}  # fmt: skip
@@ -154,7 +154,9 @@ def _word(text: str, sizes: Mapping[str, Spelling] = MappingProxyType({})) -> st
 
 
 def _number(value: sp.Expr) -> str:
-    text = TEXT.number(value)
+    if value.is_Function:
+        return _call(value.func.__name__, [_number(arg) for arg in value.args])
+    text = digits(value)
     if " / " in text:
         above, below = text.split(" / ")
         return f"<mfrac>{_digits(above)}{_digits(below)}</mfrac>"

@@ -136,7 +136,8 @@ def _digits(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
-def _text_number(value: sp.Expr) -> str:
+def digits(value: sp.Expr) -> str:
+    """Return a number as Python writes it, a small fraction or some times π as such."""
     if value.is_Float:
         exact = _exactly(float(value))
         if exact is None:
@@ -149,6 +150,19 @@ def _text_number(value: sp.Expr) -> str:
     return (
         str(value).replace("sqrt(pi)", "√π").replace("pi", "π").replace("oo", "∞").replace("**", "^").replace("*", " ")
     )
+
+
+_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def _text_number(value: sp.Expr) -> str:
+    """Return a number with a power of ten where it is large or small: 2.5 · 10⁻⁷."""
+    text = digits(value)
+    head, found, exponent = text.partition("e")
+    if not found or not exponent.lstrip("+-").isdigit():
+        return text
+    power = f"10{str(int(exponent)).translate(_RAISED)}"
+    return {"1": power, "-1": f"-{power}"}.get(head, f"{head} · {power}")
 
 
 def _text_power(base: str, exponent: str) -> str:
@@ -224,6 +238,8 @@ def _latex_word(text: str, sizes: Mapping[str, Spelling] = MappingProxyType({}))
 def _latex_number(value: sp.Expr) -> str:
     if value.is_Integer:
         return str(int(value))
+    if value.is_Function:
+        return _latex_call(str(value.func.__name__), [_latex_number(arg) for arg in value.args])
     if not value.is_Float:
         return str(sp.latex(value))
     exact = _exactly(float(value))

@@ -52,7 +52,7 @@ from symbptt.equations.algebra.expressions import (
     Zeros,
 )  # fmt: skip
 from symbptt.equations.algebra.traversal import every
-from symbptt.equations.notation.signs import TEXT, Notation
+from symbptt.equations.notation.signs import Notation, digits
 from symbptt.ir.shape import Size, sign_of, size_text
 from symbptt.ir.shape import size as sized
 
@@ -128,12 +128,13 @@ def _derivative(e: Derivative, n: Notation) -> Written:
 def _number(e: Number, n: Notation) -> Written:
     """Return a number; one with a power of ten, as 2.5 · 10^{10}, is in brackets where it is a base, not where it
     is a factor."""
-    shown, text = n.number(e.value), TEXT.number(e.value)
-    if "10^" in shown:
-        return shown, POWER
+    shown, text = n.number(e.value), digits(e.value)
+    if "10^" in shown or (shown != text and "e" in text):
+        return shown, MATRIX if " · " in shown else POWER
     if "/" in text or "π" in text:  # a fraction, or some times π
         return shown, POWER if n.is_stacked else PRODUCT if "/" in text else MATRIX
-    return shown, ATOM if e.value.is_Integer or e.value.is_Float or e.value == sp.oo else PRODUCT
+    is_one_sign = e.value.is_Integer or e.value.is_Float or e.value.is_Function or e.value == sp.oo
+    return shown, ATOM if is_one_sign else PRODUCT
 
 
 def _count(e: Count, n: Notation) -> Written:
@@ -190,23 +191,26 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
         if i and i == len(e.factors) - 1 and _is_open(factor) and arrays < 2:
             least = PRODUCT  # behind numbers a Σ has no end that a bracket would have to show
         both = factor.shape and i and e.factors[i - 1].shape
-        is_plain = isinstance(factor, Number) or _begins_with_bar(factor, n, least)
+        is_plain = isinstance(factor, Number) or _begins_plainly(factor, n, least)
         found.append(((n.hadamard if both else n.scalar if is_plain else n.thin) if i else "", factor, least))
     return found
 
 
-def _begins_with_bar(e: Expr, n: Notation, least: int) -> bool:
-    """Answer whether an expression begins with an absolute value at a place that binds at least so tightly. What is in brackets
-    there is not written to be seen: it would be written twice at each level, so that deep formulas would take for ever."""
+def _begins_plainly(e: Expr, n: Notation, least: int) -> bool:
+    """Answer whether an expression begins with an absolute value or a digit at a place that binds at least so tightly, so that
+    it would join the number before it: 3 · 2^h. What is in brackets there is not written to be seen: it would be written twice
+    at each level, so that deep formulas would take for ever."""
     match e:
         case Sum() | Over():
             return False
         case Call():
             return e.name == "abs" and n.call(e.name, [""]).startswith("|")
+        case Number():
+            return at(e, n, least)[:1].isdigit()
         case Power():
-            return _begins_with_bar(e.base, n, ATOM)
+            return _begins_plainly(e.base, n, ATOM)
         case Matmul():
-            return least <= MATRIX and _begins_with_bar(e.factors[0], n, MATRIX)
+            return least <= MATRIX and _begins_plainly(e.factors[0], n, MATRIX)
     return at(e, n, least).startswith("|")
 
 
@@ -218,7 +222,9 @@ def _over(e: Over, n: Notation) -> Written:
 
 
 def _power(e: Power, n: Notation) -> Written:
-    return n.power(at(e.base, n, ATOM), at(e.exponent, n, POWER)), POWER
+    # Without a raised line the powers of 10⁻⁵ in x^(10⁻⁵) would stand beside each other.
+    least = POWER if n.is_stacked or not isinstance(e.exponent, Number) else ATOM
+    return n.power(at(e.base, n, ATOM), at(e.exponent, n, least)), POWER
 
 
 def _matmul(e: Matmul, n: Notation) -> Written:

@@ -14,7 +14,7 @@ from symbptt.equations.notation.ascii import in_ascii
 from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.notation.names import Named, Names, Used, names_of_page, with_others
 from symbptt.equations.notation.pen import Pen
-from symbptt.equations.notation.signs import TEXT, Notation, columns, latex_of, text_of
+from symbptt.equations.notation.signs import TEXT, Notation, columns, digits, latex_of, text_of
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
@@ -320,7 +320,9 @@ def _pen(names: Names, ascii: bool) -> Pen:
         return Pen(text_of(names.text))
     sizes = names.sizes_in_ascii
     own = text_of(names.ascii, str)
-    shown = replace(own, root=lambda inner, is_atom: f"sqrt({inner})", word=lambda text: sizes.get(text, text))
+    shown = replace(
+        own, root=lambda inner, is_atom: f"sqrt({inner})", word=lambda text: sizes.get(text, text), number=digits
+    )
     return Pen(shown, in_ascii)
 
 
