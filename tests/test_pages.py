@@ -106,3 +106,13 @@ def test_text_in_ascii_has_the_same_lines() -> None:
     assert text.startswith("Forward, t = 1, ..., T\n  h_t = tanh(W x_t + U h_{t-1} + b)")
     assert "dh_{t-1} = dL/dh_{t-1} + U^T da_t" in text and "dU = sum_t da_t h_{t-1}^T" in text
     assert "da_t     = dh_t (.) (1 - h_t^2)" in text
+
+
+@pytest.mark.parametrize("target", [zoo.lstm, model_of("gru", "last", "mean")], ids=["cell", "model"])
+def test_shapes_stand_once_beside_a_table(target: sb.Cell | sb.Model) -> None:
+    d = sb.derive(target)
+    assert "Shapes: " in d.text() and "Shapes: " in d.latex()
+    for ending in (".tex", ".md", ".html"):
+        page = page_as(d, Path(f"page{ending}"))
+        assert "Shapes: " not in page and page.count("vectors are columns") == 1
+        assert all(a.name.replace("_", r"\_" if ending == ".tex" else "_") in page for a in target.arguments)

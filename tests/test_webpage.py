@@ -347,6 +347,8 @@ def test_block_with_many_routes_says_how_many(monkeypatch):
 
 
 def test_remarks_of_the_equations_stand_on_the_page():
+    # Shapes are in the table above.
+    assert "Shapes: " not in page("model") and page("model").count("vectors are columns") == 1
     assert "a bracket with the index 1/2 is one half where both sides are equal." in page("mlstm")
     assert "how many samples that have a last step there are" in page("model")
 

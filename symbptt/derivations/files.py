@@ -18,12 +18,14 @@ from symbptt.equations.notation.names import in_ascii as name_in_ascii
 from symbptt.equations.page.layout import (
     WIDTHS,
     aligned,
+    document,
     heading_of_mathml,
     mathml_of_lines,
     notes_in_html,
     notes_in_latex,
     steps_of,
 )
+from symbptt.equations.page.legend import beside_a_table
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.shape import show
 from symbptt.version import VERSION
@@ -56,7 +58,7 @@ def check_ending(path: Path) -> None:
 def equations_markdown(d: Derivation) -> str:
     """Return the equations as Markdown with LaTeX."""
     parts = [f"# {_title(d)}", f"Derived by symbptt {VERSION}.", plain(_words(d)), "## Symbols", _symbols(d)]
-    page = d.page()
+    page = beside_a_table(d.page())
     for section in (section for section in page.sections if section.lines):
         title, steps, more = steps_of(section.title)
         shown = (f"{title}, ${steps}$" if steps else title) + (f"; {more}" if more else "")
@@ -84,7 +86,7 @@ def latex_document(d: Derivation) -> str:
             r"\end{tabular}",
             "",
             r"\bigskip\noindent " + NOTATION,
-            d.latex(),
+            document(beside_a_table(d.page()), d.in_latex, numbered=False, wide=WIDTHS["double"]),
             r"\end{document}",
             "",
         ]
@@ -98,7 +100,7 @@ def mathml_document(d: Derivation) -> str:
 
 def html_page(d: Derivation) -> str:
     """Return the equations as an HTML page by itself, whose mathematics is MathML: no script, nothing from elsewhere."""
-    n, page = mathml_of(d.names), d.page()
+    n, page = mathml_of(d.names), beside_a_table(d.page())
     symbols = {named.name: n.symbol(named.label) for named in d.symbols}
     rows = "".join(
         f"<tr><td><code>{escape(name)}</code></td><td><math>{symbols[name]}</math></td><td>{escape(role)}</td><td>{escape(shape)}</td></tr>\n"

@@ -26,6 +26,7 @@ from symbptt.equations.notation.writing import write
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.equations import equation
 from symbptt.equations.page.layout import line_in_mathml, notes_in_html
+from symbptt.equations.page.legend import beside_a_table
 from symbptt.equations.page.lines import ONCE, Line, Section
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in, show
@@ -81,7 +82,7 @@ def contents(
         words=inspect.getdoc(cell.function) or "",
         symbols=_symbols(derivation, n),
         sections=[(s.title, _formulas(derivation, s, n)) for s in page.sections if s.lines],
-        notes=notes_in_html(page, n),
+        notes=notes_in_html(beside_a_table(page), n),
         links=links_of(graph),
         drawing=_drawing(graph),
         jacobian=_jacobian(derivation, cell, n, run),

@@ -92,7 +92,7 @@ def page_of(c: Contents) -> str:
 <main>
 <section id="symbols"><h2>Symbols and shapes</h2>{_symbols(c)}</section>
 {body}
-</main><footer><p class="dim">Written by symbptt. Vectors are columns; ⊙ multiplies elementwise.</p></footer></body></html>
+</main><footer><p class="dim">Written by symbptt. ⊙ multiplies elementwise.</p></footer></body></html>
 """
 
 

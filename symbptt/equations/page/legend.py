@@ -36,7 +36,7 @@ from symbptt.equations.algebra.traversal import every, mapped_where
 from symbptt.equations.algebra.wholes import ALONG
 from symbptt.equations.notation.signs import Notation
 from symbptt.equations.notation.writing import condition, write
-from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Section, with_right
+from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Page, Section, with_right
 from symbptt.ir.naming import free_letters
 from symbptt.ir.needs import strongest
 from symbptt.ir.shape import Shape, names_in
@@ -45,6 +45,9 @@ from symbptt.ir.step import Step
 
 SMALL = 4
 """Numbers of a constant vector that stands where it is read; others have names."""
+
+SHAPES, COLUMNS = "Shapes: ", "vectors are columns"
+"""How the note on shapes begins and ends."""
 
 LETTERS = {
     "A": "AMQRS",
@@ -171,7 +174,12 @@ def _shapes(lines: Lines, loss: LossLines | None) -> Note:
         for shape, names in shapes.items()
         if names
     ]
-    return ("Shapes: ", *(part for group in groups for part in (*group, "; ")), "vectors are columns")
+    return (SHAPES, *(part for group in groups for part in (*group, "; ")), COLUMNS)
+
+
+def beside_a_table(page: Page) -> Page:
+    """Return a page without the shapes of its arguments, which a table beside it has."""
+    return replace(page, legend=tuple((COLUMNS,) if note[0] == SHAPES else note for note in page.legend))
 
 
 def _told(name: str, role: str, sizes: Container[str]) -> Symbol:
