@@ -1,6 +1,7 @@
 """Deep, long and endless cells: an answer in time, or an error that names the limit and the line."""
 
 import functools
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from symbptt import Input, Param, State
 from symbptt.equations.notation import writing
 from symbptt.language import local_names as recording
 from symbptt.zoo import lstm
+from tests.readback import as_latex_textbook, assert_read
 from tests.test_rounds import calls_of
 
 DEPTH = 80
@@ -105,14 +107,28 @@ def calls_of_unroll(depth):
 def test_formulas_are_written_once_not_twice_at_each_level(monkeypatch):
     calls_of_unroll(9)  # SymPy remembers what it has simplified
     assert calls_of_unroll(9) < 4 * calls_of_unroll(6)
-    monkeypatch.setattr(writing, "_begins_with_bar", lambda e, n, least: writing.at(e, n, least)[0] == "|")
+    monkeypatch.setattr(writing, "_begins_plainly", lambda e, n, least: writing.at(e, n, least)[0] == "|")
     assert calls_of_unroll(9) > 6 * calls_of_unroll(6)
 
 
 def test_values_without_names_are_named_where_a_formula_is_too_long_and_nowhere_else():
     names = set(cell_of(in_a_list).step.graph.names.values())
-    assert {"part1", "part2"} <= names and "part9" not in cell_of(chained).step.graph.names.values()
-    assert not any(name.startswith("part") for name in lstm.step.graph.names.values())
+    assert {"z_1", "z_2"} <= names and "z_9" not in cell_of(chained).step.graph.names.values()
+    assert not any(name.startswith("z_") for name in lstm.step.graph.names.values())
+
+
+def test_parts_have_a_letter_that_nothing_else_has():
+    @sb.cell
+    def lettered(h: State["n"], z_in: Param["n"], x: Input["s"], v2: Param["n s"]):
+        return read_twice(h, z_in, v2 @ x)
+
+    # z_in, the size s and v2 begin with the first letters of parts.
+    names, text = lettered.step.graph.names.values(), sb.derive(lettered).text()
+    assert "q_1" in names and "q_{1,t} " in text and "part" not in text
+    lefts = re.findall(r"^  (\S+) +=", text.partition("Gradients")[0], re.MULTILINE)
+    assert len(set(lefts)) == len(lefts) and "q_t" not in lefts and any(left.startswith("da_{q_1,t}") for left in lefts)
+    assert_read(lettered, {"n": 3, "s": 2})
+    assert_read(lettered, {"n": 3, "s": 2}, printed=as_latex_textbook)
 
 
 def test_a_jacobian_too_long_for_one_formula_has_parts_and_is_evaluated():

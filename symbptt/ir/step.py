@@ -24,7 +24,7 @@ class Argument:
 @dataclass(frozen=True)
 class Step:
     """A traced step: leaves by argument name, the next states and the outputs by name, all as nodes of `graph`;
-    what its slices need of sizes."""
+    what its slices need of sizes; the names of the values that no line of the user has."""
 
     name: str
     doc: str
@@ -34,6 +34,7 @@ class Step:
     next: dict[str, int]
     outputs: dict[str, int] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
+    parts: frozenset[str] = frozenset()
 
     def of_role(self, *roles: str) -> tuple[Argument, ...]:
         """Return the arguments of some roles, in the user's order."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from types import FrameType
 from typing import Any
 
-from symbptt.ir.naming import unique
+from symbptt.ir.naming import free_letters, unique
 from symbptt.ir.nesting import Nesting
+from symbptt.ir.shape import names_in
 from symbptt.ir.step import Step
 from symbptt.language.array import Array
 from symbptt.language.user_frames import SHOWN, cell_error, is_user_frame
@@ -96,13 +98,8 @@ def choose(found: list[tuple[int, str, int]], taken: dict[str, int]) -> dict[int
     return chosen
 
 
-PART = "part"
-"""The names of parts begin so, with a number behind it."""
-
-
-def is_part(name: str) -> bool:
-    """Answer whether a value may have its name from here, and stands in no line of the cell: a page that reads it defines it."""
-    return name.startswith(PART) and name[len(PART) :].replace("_", "").isdecimal()
+PARTS = "zsvqpwgk"
+"""The letters of parts, of which a step has the first that none of its names begins with, and a number behind it."""
 
 
 def with_parts(step: Step) -> Step:
@@ -114,8 +111,13 @@ def with_parts(step: Step) -> Step:
     graph = step.graph
     held = {*graph.names, *step.leaves.values(), *step.next.values(), *step.outputs.values()}
     used = {*graph.names.values(), *step.leaves, *step.next, *step.outputs}
+    sizes = {size for a in step.arguments for size in names_in(a.shape)}
+    heads = {name.partition("_")[0].rstrip("0123456789") for name in used | sizes}
+    letter = next(free_letters(PARTS, heads))
+    parts = []
     # `held` grows while the generator runs, so that each new name shortens the formulas after it.
     for number, id in enumerate(Nesting(graph, held).too_long(), 1):
-        graph.names[id] = unique(f"{PART}{number}", used)
+        graph.names[id] = unique(f"{letter}_{number}", used)
+        parts.append(graph.names[id])
         held.add(id)
-    return step
+    return replace(step, parts=frozenset(parts))

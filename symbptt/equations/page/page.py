@@ -111,4 +111,5 @@ def _taken(lines: Lines, loss: LossLines | None) -> set[str]:
     found |= {without_time(name, role) for name in found for role in TIMES}
     if loss is not None:
         found |= {label.name for label in loss.lines.labels.values()} | {loss.of.count, "loss"}
-    return found
+    # Beside z_{1,t} another value is not called z.
+    return found | {name.partition("_")[0] for r in recursions for name in r.step.parts}

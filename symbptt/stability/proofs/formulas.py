@@ -25,7 +25,6 @@ from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import placeholder
 from symbptt.ir.scalar import tree_of
 from symbptt.ir.shape import Size
-from symbptt.language.local_names import is_part
 from symbptt.stability.algebra.atoms import node_of, symbol
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, rounded_up
@@ -122,7 +121,7 @@ class Formulas:
     @cached_property
     def _known(self) -> frozenset[int]:
         """The values that a reader finds in the cell, by names that it gives."""
-        return frozenset(id for id, label in self.parts.labels.items() if not is_part(label.name))
+        return frozenset(id for id, label in self.parts.labels.items() if label.name not in self.of.step.parts)
 
     def definitions(self, read: Iterable[sp.Symbol]) -> list[str]:
         """Return a line for each long part that stands in the formulas of some atoms, in the order in which they are computed."""
