@@ -348,3 +348,36 @@ def test_a_name_that_stands_for_a_value_of_another_step_is_found(monkeypatch: py
 def fresh(cell: sb.Cell) -> sb.Cell:
     """Return the same cell, of which nothing is known."""
     return sb.cell(cell.function)
+
+
+@sb.cell
+def roots(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], p: Param["n"]):
+    a = W @ x
+    f = sb.sigmoid(a) ** (1 / 16)
+    g = np.exp(U @ h) ** 0.3 + np.sqrt(sb.sigmoid(h)) + np.log(1 + np.exp(p * h)) ** 0.75
+    return f * h + 0.2 * np.tanh(g) + np.abs(h) ** 1.5 * 0.1
+
+
+def test_slopes_of_roots_of_positive_values_are_those_values() -> None:
+    lines, text = lines_of(roots), sb.derive(roots).text()
+    assert lines["da_t"] == "0.0625 dh_t ⊙ h_{t-1} ⊙ f_t ⊙ (1 - σ(a_t))"
+    body = text.partition("Functions")[0]
+    assert "^0.9375" not in body and "^0.7 " not in body and "> 0]" not in body
+    assert lines["du_{g,t}"] == "0.3 du_{g_2,t} ⊙ u_{g_1,t}^0.3"
+    for form in (None, as_latex_textbook):
+        assert_read(roots, {"m": 2, "n": 3}, printed=form)
+    assert_read(roots, {"m": 2, "n": 3}, style="loop")
+
+
+def test_tests_of_what_may_be_zero_stay() -> None:
+    @sb.cell
+    def bounded(x: Input["n"], h: State["n"]):
+        return 0.5 * np.maximum(h, 0) ** 0.5 + 0.1 * np.abs(x) ** 0.3 + 0.1 * np.sqrt(np.tanh(h) ** 2)
+
+    assert "> 0]" in sb.derive(bounded).text()
+
+
+def test_a_power_with_a_wrong_exponent_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normal, "_short", lambda value: value / 2)
+    with pytest.raises(AssertionError):
+        assert_read(fresh(roots), {"m": 2, "n": 3})

@@ -9,7 +9,7 @@ arrays: -2 x ⊙ y. `_transposed` leaves the sign outside and turns the product 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from math import gcd
 from operator import is_
 
@@ -53,7 +53,7 @@ from symbptt.equations.algebra.expressions import (
     transposed,
 )  # fmt: skip
 from symbptt.equations.algebra.numbers import product
-from symbptt.equations.algebra.traversal import every, has, with_parts
+from symbptt.equations.algebra.traversal import every, has, mapped_where, with_parts
 from symbptt.ir.shape import size as sized
 
 HALF = sp.Rational(1, 2)
@@ -160,7 +160,10 @@ def _flat(factors: Iterable[Expr]) -> list[Expr]:
 
 
 def _is_idle(factor: Expr, factors: Sequence[Expr]) -> bool:
-    """Answer whether a factor says that others among them are not zero: a product with a factor of zero is zero."""
+    """Answer whether a factor says that others among them are not zero: a product with a factor of zero is zero; or that what
+    is positive is."""
+    if isinstance(factor, Call) and _is_sure(factor):
+        return True
     if not (isinstance(factor, Call) and factor.name == "not_equal" and is_zero(factor.args[1])):
         return False
     _, tested = signed(factor.args[0])
@@ -217,10 +220,77 @@ def _over(e: Over) -> Expr:
     if isinstance(above, Over):
         quotient = above
         above, below = quotient.above, _times(Times((quotient.below, below)))
-    above, below = _cancelled(above, below)
+    above, below = _cancelled(*_of_one_base(above, below))
     if is_one(below):
         return with_sign(sign * other, above)
     return with_sign(sign * other, Over(above, below))
+
+
+POSITIVE = ("sigmoid", "exp", "softplus", "cosh")
+"""Functions that are positive everywhere."""
+
+
+def is_positive(e: Expr, known: Container[str] = ()) -> bool:
+    """Answer whether an expression is positive whatever it reads, as σ(a) is, and a power of it; `known`: the names of values
+    that are."""
+    match e:
+        case Number():
+            return bool(e.value.is_positive)
+        case Symbol():
+            return not e.label.adjoint and e.label.name in known
+        case Call():
+            return e.name in POSITIVE or (e.name == "sqrt" and is_positive(e.args[0], known))
+        case Power():
+            return is_positive(e.base, known)
+        case Times() | Over():
+            return all(is_positive(part, known) for part in e.parts)
+    return False
+
+
+def without_tests(e: Expr, known: Container[str]) -> Expr:
+    """Return an expression without tests of what is positive, and with quotients of its powers as one power."""
+
+    def shorter(x: Expr) -> Expr:
+        if isinstance(x, Over):
+            above, below = _of_one_base(x.above, x.below, known)
+            return x if above is x.above else Over(above, below)
+        return ONE if isinstance(x, Call) and _is_sure(x, known) else x
+
+    found = mapped_where(e, shorter, Over, Call)
+    return e if found is e else in_normal_form(found)
+
+
+def _is_sure(e: Call, known: Container[str] = ()) -> bool:
+    return e.name == "greater" and is_zero(e.args[1]) and is_positive(e.args[0], known)
+
+
+def _of_one_base(above: Expr, below: Expr, known: Container[str] = ()) -> tuple[Expr, Expr]:
+    """Return a quotient without roots and broken powers of a positive value that is above, too: σ^0.25 for σ / σ^0.75."""
+    parts, kept = _flat((above,)), list[Expr]()
+    for factor in _flat((below,)):
+        base, exponent = _root(factor) or (factor, None)
+        if exponent is None or base not in parts or not is_positive(base, known):
+            kept.append(factor)
+            continue
+        rest = 1 - exponent.value
+        left = Call("sqrt", (base,)) if rest == HALF else Power(base, Number(_short(rest)))
+        i = parts.index(base)
+        parts = [*parts[:i], left, *parts[i + 1 :]]
+    return (above, below) if len(kept) == len(_flat((below,))) else (times(parts), times(kept) if kept else ONE)
+
+
+def _root(e: Expr) -> tuple[Expr, Number] | None:
+    """Return the base and the exponent, between zero and one, of a root."""
+    if isinstance(e, Call) and e.name == "sqrt":
+        return e.args[0], Number(HALF)
+    if isinstance(e, Power) and isinstance(e.exponent, Number) and 0 < e.exponent.value < 1:
+        return e.base, e.exponent
+    return None
+
+
+def _short(value: sp.Expr) -> sp.Expr:
+    """Return a difference of decimal numbers as one: 0.3, not 0.30000000000000004, for 1 - 0.7."""
+    return sp.Float(float(f"{float(value):.15g}")) if value.is_Float else value
 
 
 def _rows_divided(e: Over) -> Over:

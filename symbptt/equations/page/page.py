@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.equations.algebra.expressions import plus
-from symbptt.equations.algebra.normal import in_normal_form
+from symbptt.equations.algebra.normal import in_normal_form, without_tests
 from symbptt.equations.algebra.traversal import walk
 from symbptt.equations.page.legend import legend, named_constants
-from symbptt.equations.page.lines import Line, Lines, LossLines, Page, Section
-from symbptt.equations.page.textbook import as_families, collected, folded, ordered_as, recursion_of, shared
+from symbptt.equations.page.lines import Line, Lines, LossLines, Page, Section, with_right
+from symbptt.equations.page.textbook import as_families, collected, folded, ordered_as, positive, recursion_of, shared
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
 
@@ -39,6 +39,10 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     if loss is not None:
         shared_with = {label for line in gradients for label in line.right.labels}  # of gradients that have both parts
         back, own = map(collected, _split(folded([*back, *own], kept | shared_with), back, own))
+    known = positive(forward)
+    backward, gradients, inputs, start = (
+        [with_right(line, without_tests(line.right, known)) for line in x] for x in (backward, gradients, inputs, start)
+    )
     taken = _taken(lines, loss)
     names = free_letters(NAMES, taken)
     backward, gradients, inputs = (collected(x) for x in (backward, gradients, inputs))

@@ -32,7 +32,7 @@ from symbptt.equations.algebra.expressions import (
     plus,
     times,
 )  # fmt: skip
-from symbptt.equations.algebra.normal import in_normal_form, with_sign
+from symbptt.equations.algebra.normal import in_normal_form, is_positive, with_sign
 from symbptt.equations.algebra.traversal import (
     every,
     has,
@@ -255,6 +255,18 @@ def _length(e: Expr) -> int:
     return len(e.labels)
 
 
+# What is positive.
+
+
+def positive(forward: Iterable[Line]) -> set[str]:
+    """Return the names of the values of a forward pass that are positive, whatever it is given."""
+    found: set[str] = set()
+    for line in forward:
+        if isinstance(line.left, Symbol) and is_positive(line.right, found):
+            found.add(line.left.label.name)
+    return found
+
+
 # What the terms of a sum share.
 
 
@@ -397,7 +409,8 @@ def _by_name(lines: Sequence[Line], known: Mapping[Expr, Expr]) -> list[Line]:
 
 def _has_own_name(line: Line) -> bool:
     """Answer whether a formula may stand on the page by the name of its value."""
-    is_long = _is_worth(line.right) or isinstance(line.right, Call)
+    is_power = isinstance(line.right, Power) and isinstance(line.right.base, Call)
+    is_long = _is_worth(line.right) or isinstance(line.right, Call) or is_power
     return is_long and isinstance(line.left, Symbol) and not _is_once_under_a_step(line.left, line.right)
 
 
