@@ -381,3 +381,29 @@ def test_a_power_with_a_wrong_exponent_is_seen(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(normal, "_short", lambda value: value / 2)
     with pytest.raises(AssertionError):
         assert_read(fresh(roots), {"m": 2, "n": 3})
+
+
+@sb.cell
+def oja(x: Input["m"], h: State["n"], W: Param["n m"], u: Param["n"], r: Param["n"]):
+    k = W @ x
+    a = -u * (r - (u @ h))
+    b = -(k * (h - x.sum() * r)) / (1 + r * r)
+    c = u - (r - h) * k
+    d = (k - u) * (-2 * (h - r))
+    return 0.1 * np.tanh(a) + 0.1 * b * c + 0.1 * (1 - h) * np.sin(d)
+
+
+def test_a_minus_stands_before_the_difference_of_the_user() -> None:
+    lines = lines_of(oja)
+    assert lines["a_t"] == "-u ⊙ (r - uᵀ h_{t-1})"
+    assert lines["b_t"] == "-k_t ⊙ w_t / (1 + r²)" and lines["w_t"] == "h_{t-1} - sum(x_t) r"
+    assert lines["c_t"] == "u - (r - h_{t-1}) ⊙ k_t" and lines["d_t"] == "-2 (k_t - u) ⊙ (h_{t-1} - r)"
+    for form in (None, as_latex_textbook):
+        assert_read(oja, {"m": 2, "n": 3}, printed=form)
+
+
+def test_a_difference_turned_round_without_its_minus_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_difference = textbook._with_difference
+    monkeypatch.setattr(textbook, "_with_difference", lambda e, own: normal.signed(with_difference(e, own))[1])
+    with pytest.raises(AssertionError):
+        assert_read(fresh(oja), {"m": 2, "n": 3})

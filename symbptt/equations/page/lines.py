@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -123,6 +123,14 @@ class Lines:
         ]
         lines = [self._line(self.labels[id], id, FORWARD if self.labels[id].time is not None else ONCE) for id in ids]
         return (*lines, *self._aliases())
+
+    def spelt(self) -> Iterator[Expr]:
+        """Yield the formulas of the values that the user has named in the user's order, before they have their normal form."""
+        g = self.recursion.graph
+        for id, label in self.labels.items():
+            # An argument without a name may be turned: σ(a) stands for 1 / (1 + exp(-a)).
+            if label.given and not label.adjoint and g[id].family != "leaf" and not is_long(g, self.labels, id):
+                yield self.lowering.formula(id)
 
     def _aliases(self) -> Iterable[Line]:
         """Yield next states and outputs that are another value under a second name."""

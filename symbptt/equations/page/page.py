@@ -11,7 +11,16 @@ from symbptt.equations.algebra.normal import in_normal_form, without_tests
 from symbptt.equations.algebra.traversal import walk
 from symbptt.equations.page.legend import legend, named_constants
 from symbptt.equations.page.lines import Line, Lines, LossLines, Page, Section, with_right
-from symbptt.equations.page.textbook import as_families, collected, folded, ordered_as, positive, recursion_of, shared
+from symbptt.equations.page.textbook import (
+    as_families,
+    as_written,
+    collected,
+    folded,
+    ordered_as,
+    positive,
+    recursion_of,
+    shared,
+)
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
 
@@ -48,6 +57,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     backward, gradients, inputs = (collected(x) for x in (backward, gradients, inputs))
     # SymPy sorts sums; a reader expects (1 - z) backward as it stands forward.
     sections = shared([forward, *ordered_as([backward, gradients, inputs, start], forward)], names)
+    sections[0] = as_written(sections[0], lines.spelt())
     # What is computed once from parameters has an adjoint, but is none.
     once, own_gradients = _parted(sections[2], {f"{lines.mark}{a.name}" for a in r.step.of_role("param")})
     sections[2:3] = [once, own_gradients]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, is_
 
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
 from symbptt.equations.algebra.expressions import (
@@ -32,7 +32,7 @@ from symbptt.equations.algebra.expressions import (
     plus,
     times,
 )  # fmt: skip
-from symbptt.equations.algebra.normal import in_normal_form, is_positive, with_sign
+from symbptt.equations.algebra.normal import in_normal_form, is_positive, signed, with_sign
 from symbptt.equations.algebra.traversal import (
     every,
     has,
@@ -493,6 +493,52 @@ def ordered_as(sections: Iterable[Sequence[Line]], model: Iterable[Line]) -> lis
         return e
 
     return [[with_right(line, mapped_where(line.right, same, Sum)) for line in lines] for lines in sections]
+
+
+def as_written(forward: Iterable[Line], formulas: Iterable[Expr]) -> list[Line]:
+    """Return lines of the forward pass with differences as the user's own formulas have them, a minus before the product:
+    -u ⊙ (r - q), not u ⊙ (q - r)."""
+    lines = list(forward)
+    # Most pages have no such product: then no formula is made again.
+    if not any(_is_difference(factor) for line in lines for e in every(line.right, Times) for factor in e.factors):
+        return lines
+    own = {in_normal_form(e) for formula in formulas for e in every(formula, Sum) if len(e.terms) == 2}
+    return [with_right(line, _as_written(line.right, own)) for line in lines]
+
+
+def _is_difference(e: Expr) -> bool:
+    """Answer whether an expression is a difference that may have been turned round: 1 - z never is."""
+    if not isinstance(e, Sum) or len(e.terms) != 2 or isinstance(e.terms[0][1], Number):
+        return False
+    return e.terms[0][0] > 0 > e.terms[1][0]
+
+
+def _as_written(e: Expr, own: Container[Expr]) -> Expr:
+    match e:
+        case Times():
+            return _with_difference(e, own)
+        case Sum():
+            terms = [(sign, term, *signed(_as_written(term, own))) for sign, term in e.terms]
+            is_same = all(term is new for _, term, _, new in terms)
+            return e if is_same else plus([(sign * turned, new) for sign, _, turned, new in terms])
+        case Over():
+            sign, above = signed(_as_written(e.above, own))
+            return e if above is e.above else with_sign(sign, Over(above, e.below))
+        case Call() if e.of is None:
+            new = [_as_written(part, own) for part in e.args]
+            return e if all(map(is_, e.args, new)) else Call(e.name, tuple(new), e.of)
+    return e
+
+
+def _with_difference(e: Times, own: Container[Expr]) -> Expr:
+    for i, factor in enumerate(e.factors):
+        if not isinstance(factor, Sum) or not _is_difference(factor) or factor in own:
+            continue
+        (_, first), (_, last) = factor.terms
+        turned = Sum(((1, last), (-1, first)))
+        if turned in own:
+            return plus([(-1, times([*e.factors[:i], turned, *e.factors[i + 1 :]]))])
+    return e
 
 
 def as_families(
