@@ -190,8 +190,8 @@ def test_a_bound_defines_the_parts_that_the_cell_does_not_name() -> None:
         return tuple(s + dt / 6 * (a[i] + 2 * b[i] + 2 * c[i] + d[i]) for i, s in enumerate((u, v)))
 
     lines = sb.vanishing_condition(sb.cell(runge_kutta)).text().split("\n")
-    words = {word.strip("()|") for line in lines for word in line.split()}
+    words = {word.strip("()|.") for line in lines for word in line.split()}
     defined = {line.split(" = ")[0].strip() for line in lines if " = " in line}
-    parts = {word for word in words if word.startswith("part") and word.endswith("_t")}
+    parts = {word for word in words if word.startswith("z_{")}
     assert parts
     assert parts <= defined
