@@ -47,7 +47,7 @@ class Origin:
     @property
     def line(self) -> str:
         """The line of a module's head."""
-        return BEGIN + json.dumps(self.told)
+        return BEGIN + json.dumps(self.told, ensure_ascii=False)
 
     @property
     def truncation(self) -> Window | Chunked | None:
