@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -296,3 +296,9 @@ def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any) -> Kern
 def _head(model: Model) -> Head:
     added = model.arguments[len(model.cell.arguments) :]
     return Head(place(program_of(derive(model.loss.step))), added, model.at, model.reduction)
+
+
+@lru_cache(16)
+def kernel_of(target: Cell | Model) -> Kernel:
+    """Return the kernel of a cell or a model with the usual options, compiled once for all that is measured of it."""
+    return compile(target)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.checks import check_mapping, named
-from symbptt.codegen.kernel import Kernel
-from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.errors import ArgumentError
 from symbptt.ir.shape import size_text
 from symbptt.language.cell import Cell
@@ -48,7 +47,7 @@ def one_sample(
     for what, group in (("params", params), ("inputs", inputs), ("state", state)):
         if group is not None:
             check_mapping(what, group, example)
-    kernel = compile_cell(cell)
+    kernel = kernel_of(cell)
     params, inputs, state = named(params), named(inputs or {}), named(state or {})
     shapes = {a.name: a.shape for a in cell.arguments}
     plain = {k: _said(kernel, kernel.module._plain, k, v) for k, v in [*inputs.items(), *state.items()]}

@@ -14,8 +14,7 @@ import numpy as np
 import sympy
 
 from symbptt.autodiff.labels import Label
-from symbptt.codegen.kernel import Kernel
-from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.data.random_data import random_inputs
 from symbptt.derivations.derivation import Derivation, derive
 from symbptt.drawing.unrolled import Unrolled, unroll
@@ -56,7 +55,7 @@ def write_report(
     tell("deriving")
     derivation = derive(target)
     tell("generating the module")
-    kernel = compile_cell(target)
+    kernel = kernel_of(target)
     tell("verifying")
     # The proof and the measured rounding take longer than all else of the page together; the page says where they are.
     report = verify(kernel, seed=seed, proof=False)

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.data.random_data import random_inputs, random_state
 from symbptt.language.cell import Cell
-from symbptt.stability.runs.linear import kernel_of
 from symbptt.stability.spectra.block_means import t_quantile
 from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.stability.spectra.products import product_spectrum

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell
-from symbptt.stability.runs.linear import kernel_of
 from symbptt.stability.spectra.block_means import BLOCKS, blocks_of, standard_error
 
 Arrays = Mapping[str, Any]

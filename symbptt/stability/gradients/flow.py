@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from symbptt.clipping import joint_norm
-from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.codegen.kernel import compile as compile_target
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
-from symbptt.stability.runs.linear import check_finite, kernel_of
+from symbptt.stability.runs.linear import check_finite
 
 Arrays = Mapping[str, Any]
 THRESHOLDS = (1 / math.e, 1e-3)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from symbptt.clipping import joint_norm
+from symbptt.codegen.kernel import kernel_of
 from symbptt.language.model import Model
-from symbptt.stability.runs.linear import kernel_of
 from symbptt.stability.runs.setting import Setting
 
 DRAWS = 48

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.language.cell import Cell
-from symbptt.stability.runs.linear import kernel_of
 
 Arrays = Mapping[str, Any]
 STEPS = 2

@@ -11,15 +11,13 @@ import numpy as np
 
 from symbptt.autodiff.jacobian import Block, Jacobian, jacobian
 from symbptt.checks import named
-from symbptt.codegen.kernel import Kernel
-from symbptt.codegen.kernel import compile as compile_target
+from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.graph import Graph
 from symbptt.ir.shape import named_size
 from symbptt.language.cell import Cell
 from symbptt.language.init import concrete
-from symbptt.language.model import Model
 
 Arrays = Mapping[str, Any]
 MEMORY = 2**22
@@ -156,12 +154,6 @@ def _fill(target: Any, block: Block, value: Any, rank: int, own: int) -> None:
             target[..., diagonal, diagonal] = np.asarray(value)[..., None]
         case "identity":
             target[..., diagonal, diagonal] = 1
-
-
-@lru_cache(16)
-def kernel_of(target: Cell | Model) -> Kernel:
-    """Return the kernel of a cell or a model, compiled once for all that is measured of it."""
-    return compile_target(target)
 
 
 @lru_cache(16)
