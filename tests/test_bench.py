@@ -218,6 +218,7 @@ def planted(case, name, change):
     [("dU", lambda v: v * 1.01), ("dx", lambda v: v * np.nan), ("dh_0", np.zeros_like), ("last h", lambda v: v[:1]),
      ("dW", lambda v: v + np.abs(v).max() * 1e-2 * (np.arange(v.size).reshape(v.shape) == 1))],
 )  # fmt: skip
+@pytest.mark.thinned(3)
 def test_planted_wrong_peer_is_not_timed(dtype, name, change):
     case = case_of(rnn, T, B, SIZES, np.dtype(dtype))
     ours = gradients(sb.compile(rnn), case)

@@ -113,6 +113,7 @@ def test_gradient_is_the_derivative_wherever_it_exists(name: str, of_state: bool
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.thinned(5)
 def test_jacobian_is_the_derivative_wherever_it_exists(name: str) -> None:
     function = KINDS[name][0]
 

@@ -129,6 +129,7 @@ def test_stack_is_verified_in_every_regime(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STACKS)
+@pytest.mark.thinned(3)
 def test_stack_is_its_layers_one_after_the_other(name: str) -> None:
     """The plain function of the stack against complex steps through its kernel."""
     cell = STACKS[name]

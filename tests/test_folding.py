@@ -178,6 +178,7 @@ def of_vector(body: Body) -> sb.Cell:
 @pytest.mark.parametrize(
     "name", mostly_long(VECTORS, lambda name: " " not in name or name.endswith(("naive", "by hand", "of squares")))
 )
+@pytest.mark.thinned(5)
 def test_spelling_of_a_vector_is_seen(name: str) -> None:
     shown, body = VECTORS[name]
     cell = of_vector(body)
@@ -224,6 +225,7 @@ MATRICES: dict[str, tuple[str, Body]] = {
 
 
 @pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.thinned(5)
 def test_spelling_of_a_matrix_is_seen(name: str) -> None:
     shown, body = MATRICES[name]
 

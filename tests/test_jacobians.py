@@ -104,6 +104,7 @@ def test_printed_states_are_what_the_function_does(cell: sb.Cell) -> None:
 
 
 @pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.thinned(3)
 def test_functions_of_arrays_have_their_derivatives_everywhere(name: str) -> None:
     cell = of_size(SPREAD[name])
     assert_jacobians_read(cell, small(cell), ("state",))

@@ -292,6 +292,7 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("cell", [lstm, odd, reader], ids=lambda cell: cell.name)
+@pytest.mark.thinned(5)
 def test_layout_of_arguments_does_not_matter(cell: sb.Cell, view: str) -> None:
     groups = oracle.draw(cell, 3, 2, SIZES)
     cotangents = oracle.cotangents_of(cell, groups, 3)

@@ -44,6 +44,7 @@ PAGES = (as_latex, narrow, as_latex_textbook, narrow_textbook)
 
 
 @pytest.mark.parametrize("name", [*OWN, "lstm", "gru", "mlstm", "clockwork", "second_order"])
+@pytest.mark.thinned(3)
 def test_latex_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     cell = {**OWN, **CELLS}[name]
     for page in (as_latex, narrow_textbook):

@@ -155,6 +155,7 @@ def test_cotangents_that_are_absent_are_not_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("cell", OWN, ids=lambda cell: cell.name)
+@pytest.mark.thinned(3)
 def test_pieces_of_states_that_change_places(cell: sb.Cell) -> None:
     for passes in (PASSES, NEUTRAL):
         agrees(cell, (0, 1, 3, 5), "lr", frozenset([*outputs_of(cell)][:1]), passes)

@@ -57,6 +57,7 @@ def as_mathml_textbook(d: sb.Derivation) -> Read:
 
 @pytest.mark.parametrize("name", [name if name in OWN or name in ("lstm", "gru", "clockwork", "mlstm") else
                                   pytest.param(name, marks=pytest.mark.long) for name in CELLS])  # fmt: skip
+@pytest.mark.thinned(3)
 def test_mathml_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     for page in (as_mathml, as_mathml_textbook):
         assert_read(CELLS[name], sizes_of(CELLS[name]), printed=page)

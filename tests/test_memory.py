@@ -126,6 +126,7 @@ def test_short_sequences_are_no_exception(at: str, steps: int, batch: int) -> No
 
 @pytest.mark.parametrize("lengths", [[0, 0], [7, 7], [1, 0], [3, 6]])
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(3)
 def test_lengths_at_and_between_borders(at: str, lengths: list[int]) -> None:
     model = MODELS["reads_all", at]
     assert_training_is_the_same(model, brute.data_of(model, 7, 2, SIZES, lengths=np.array(lengths)), SIZES)

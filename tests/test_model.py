@@ -117,6 +117,7 @@ def test_value_and_gradients_are_those_of_the_plain_functions(
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("pair", [(writer, reads_everything), (lstm, squared_error)], ids=lambda pair: pair[0].name)
+@pytest.mark.thinned(3)
 def test_short_sequences_are_no_exception(pair: Any, steps: int, at: str) -> None:
     model = sb.model(*pair, at=at)
     assert_value_and_gradients(model, brute.data_of(model, steps, 3, SIZES))
@@ -141,6 +142,7 @@ LENGTHS = {"every": [3, 1, 2], "some zero": [0, 3, 1], "all zero": [0, 0, 0]}
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.thinned(3)
 def test_steps_after_the_end_do_not_count(reduction: str, at: str, lengths: str) -> None:
     for cell, loss in [(writer, reads_everything), (rnn, cross_entropy)]:
         model = model_of(cell, loss, at, reduction)
@@ -187,6 +189,7 @@ def test_padding_does_not_leak_whatever_it_holds(bad: float, at: str) -> None:
 
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
+@pytest.mark.thinned(5)
 def test_one_sample_without_a_batch_axis_gives_the_same(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
     model = model_of(cell, loss, at, "sum")
     kernel, data = kernel_of(model), brute.data_of(model, 3, 1, SIZES)
@@ -203,6 +206,7 @@ def test_one_sample_without_a_batch_axis_gives_the_same(cell: sb.Cell, loss: sb.
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @EVERY_PAIR
+@pytest.mark.thinned(5)
 def test_float32_is_float32_everywhere(cell: sb.Cell, loss: sb.Loss, reduction: str, at: str) -> None:
     model = model_of(cell, loss, at, reduction)
     data = brute.data_of(model, 3, 2, SIZES, lengths=np.array([3, 2]))

@@ -63,6 +63,7 @@ def test_flow_of_a_training_step_is_right_wherever_the_norm_is_a_float() -> None
 @TYPES
 @pytest.mark.parametrize("sent", [1e-2, 0.25, 0.6, 0.95])
 @pytest.mark.parametrize("limit", [1e-6, 1e-3, 0.5, 0.94])
+@pytest.mark.thinned(5)
 def test_clipped_adjoint_has_its_limit_wherever_that_is_a_float(dtype: Any, sent: float, limit: float) -> None:
     """`sent` and `limit` are places on the logarithmic scale between the least and the greatest float."""
     info = np.finfo(dtype)

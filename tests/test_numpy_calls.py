@@ -808,6 +808,7 @@ def test_opposite_that_python_would_make_of_a_plain_number_is_refused() -> None:
     lambda h, b: b - b, lambda h, b: 0 * b, lambda h, b: h - h, lambda h, b: h**0, lambda h, b: b**0, lambda h, b: b / b,
     lambda h, b: np.zeros_like(b), lambda h, b: b * 1, lambda h, b: sb.stop_gradient(b), lambda h, b: b - b + 0 * h,
 ])  # fmt: skip
+@pytest.mark.thinned(3)
 def test_result_that_simplifies_to_nothing_is_a_result(body: Any) -> None:
     @sb.cell
     def step(h: State["n"], b: Param["n"]):

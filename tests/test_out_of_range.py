@@ -114,6 +114,7 @@ SLOW = ("init_for_horizon",)
     pytest.param(c, tool, id=f"{c.name}-{tool}", marks=[pytest.mark.long] * (c is not explodes or tool in SLOW))
     for c in CELLS for tool in TOOLS
 ])  # fmt: skip
+@pytest.mark.thinned(5)
 def test_tools_of_analysis_and_proof_do_not_warn(cell: sb.Cell, tool: str) -> None:
     assert is_quiet(tool, cell)
 

@@ -69,6 +69,7 @@ FORMS = {"text": None, "latex loop": as_latex, "latex": as_latex_textbook, "math
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(5)
 def test_pages_of_papers_read_back(name: str, form: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]), printed=FORMS[form])
 

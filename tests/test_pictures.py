@@ -211,6 +211,7 @@ def test_no_power_of_ten_stands_apart_and_every_number_is_that_of_its_tick(size,
 @pytest.mark.parametrize(
     "low, high", [(1, 1.05), (0.3, 6), (2, 15), (1e-9, 3e-8), (0.5, 90), (1e-3, 1e4), (1e-80, 1e90)]
 )
+@pytest.mark.thinned(3)
 def test_numbers_of_a_histogram_stand_apart(low, high):
     axes = pictures.draw_gradient_norms(np.geomspace(low, high, 40), band=(low, 10 * low), threshold=high)
     assert axes.xaxis.get_minor_formatter()(1.0, 0) == "" or axes.get_xscale() == "linear"
@@ -407,6 +408,7 @@ def test_components_are_those_of_the_trajectories():
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 2])
 @pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.thinned(5)
 def test_few_points_of_few_dimensions_are_drawn(n, count, flat):
     found = FixedPoints(points(np.ones((count, n)), np.zeros((count, n))), none_of(n), 1, 0)
     axes = pictures.draw_fixed_points(found, Figure().add_subplot() if flat else None)

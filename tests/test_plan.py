@@ -146,6 +146,7 @@ def test_pieces_that_run_again_are_counted(memory: Any, steps: int) -> None:
 
 @pytest.mark.parametrize("truncation", [sb.Window(1), sb.Window(4), sb.Chunked(3, 5), sb.Chunked(5, 2)], ids=repr)
 @pytest.mark.parametrize("steps", [0, 1, 13])
+@pytest.mark.thinned(3)
 def test_truncated_sweeps_are_counted(truncation: Any, steps: int) -> None:
     kernel, sizes = kernel_of(zoo.gru, truncation=truncation), {"m": 2, "n": 3}
     planned = totals_of(kernel.plan.work_of(steps, 2, **sizes), isinstance(truncation, sb.Window))
@@ -195,6 +196,7 @@ def test_shares_are_those_of_counted_operations(name: str, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "cornn", "hopfield", "scrn", "gru_d"])
+@pytest.mark.thinned(3)
 def test_products_before_planning_are_those_of_the_user_s_function(name: str) -> None:
     """A forward step of the function itself, and two products back for each that has two varying or trained factors."""
     cell, sizes = CELLS[name], sizes_of(CELLS[name])

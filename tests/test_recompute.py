@@ -172,6 +172,7 @@ def test_gradients_of_masked_runs_are_those_of_a_module_that_keeps_all(name: str
 
 @pytest.mark.parametrize("truncation", [sb.Window(3), sb.Chunked(2, 4)])
 @pytest.mark.parametrize("name", ["lem", "alif", "delay_rnn", "scalar_kalman"])
+@pytest.mark.thinned(3)
 def test_truncated_gradients_are_those_of_a_module_that_keeps_all(name: str, truncation: Any) -> None:
     cell = cell_named(name)
     assert_as_kept(cell, brute.data_of(cell, 7, 2, unseen.SIZES), truncation=truncation)

@@ -89,6 +89,7 @@ def assert_all(cell: sb.Cell, data: brute.Data) -> None:
 
 @EVERY_CELL
 @pytest.mark.parametrize("steps", [0, 1, 2])
+@pytest.mark.thinned(3)
 def test_lengths_of_every_kind(cell: sb.Cell, steps: int) -> None:
     lengths = np.array(list(np.ndindex(*[steps + 1] * 2))) if steps else np.zeros((1, 2), int)
     for pair in lengths:

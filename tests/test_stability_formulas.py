@@ -164,6 +164,7 @@ def _open(line: str) -> str:
 
 @pytest.mark.parametrize("body", [_leapfrog, _rotor, _two_waves, _logistic_gate], ids=lambda body: body.__name__)
 @pytest.mark.parametrize("norm", ["max", "2"])
+@pytest.mark.thinned(3)
 def test_a_bound_reads_no_value_of_a_step_but_under_a_supremum(body: Any, norm: str) -> None:
     text = sb.vanishing_condition(sb.cell(body), norm=norm).text()
     rates = text.split("\nwith\n")[1].split("\n")

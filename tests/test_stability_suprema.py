@@ -49,6 +49,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.thinned(3)
 def test_supremum_of_a_composed_slope_is_that_of_mpmath(name: str) -> None:
     expr, expected = FUNCTIONS[name]
     lo, hi = reach.whole(derivative_of(expr))

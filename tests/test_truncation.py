@@ -83,6 +83,7 @@ def test_gradients_with_lengths_and_resets_are_those_of_explicit_unrolling(
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [Window(2), Chunked(2, 3)], ids=repr)
 @pytest.mark.parametrize("steps", [0, 1, 2])
+@pytest.mark.thinned(3)
 def test_short_sequences_are_no_exception(steps: int, truncation: Any, at: str) -> None:
     model = MODELS["reads_all", at]
     assert_brute(model, truncation, brute.data_of(model, steps, 2, SIZES))
@@ -97,6 +98,7 @@ def test_labels_and_means_are_no_exception(truncation: Any, at: str) -> None:
 
 @pytest.mark.parametrize("position", range(5))
 @pytest.mark.parametrize("truncation", [Window(2), Chunked(2, 3)], ids=repr)
+@pytest.mark.thinned(3)
 def test_reset_at_every_position(truncation: Any, position: int) -> None:
     reset = np.zeros((5, 1), bool)
     reset[position] = True
@@ -268,6 +270,7 @@ def test_windows_as_long_as_the_sequence_are_full_backpropagation(truncation: An
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("truncation", [Window(6), Chunked(6, 6), Chunked(100, 100)], ids=repr)
+@pytest.mark.thinned(3)
 def test_backward_and_flow_of_such_windows_are_full_too(truncation: Any, masks: str) -> None:
     data = brute.data_of(mixed, STEPS, 2, SIZES, **MASKS[masks])
     found = []
@@ -317,6 +320,7 @@ def driven_by_itself(h: State["n"], c: State, U: Param["n n"], a: Param):
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("masks", ["whole", "both"])
 @pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3)], ids=repr)
+@pytest.mark.thinned(3)
 def test_cells_without_inputs_are_no_exception(truncation: Any, masks: str, at: str) -> None:
     @sb.loss
     def loss(h: State["n"], c: State, goal: Target["n"], v: Param["n"]):
