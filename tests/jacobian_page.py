@@ -36,14 +36,14 @@ class _Reader(Reader):
             return np.eye(self.eye)
         return super().atom()
 
-    def axis_with(self, letter: str) -> int:
+    def axis_with(self, letter: str, whole: bool = False) -> int:
         """δ says nothing of how far an index runs."""
         kept, self.tokens = (
             self.tokens,
             [("1", space) if x.startswith("δ_") else (x, space) for x, space in self.tokens],
         )
         try:
-            return super().axis_with(letter)
+            return super().axis_with(letter, whole)
         finally:
             self.tokens = kept
 

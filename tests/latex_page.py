@@ -32,7 +32,7 @@ SIGNS = {
 FUNCTIONS = {
     "\\sigma": "σ", "\\tanh": "tanh", "\\exp": "exp", "\\log": "log", "\\sin": "sin", "\\cos": "cos", "\\tan": "tan",
     "\\sinh": "sinh", "\\cosh": "cosh", "\\arctan": "arctan", "\\arcsin": "arcsin", "\\arccos": "arccos", "\\max": "max",
-    "\\min": "min", "\\log_2": "log2",
+    "\\min": "min", "\\log_2": "log2", "\\Phi": "Φ", "\\varphi": "φ",
 }  # fmt: skip
 BRACKETS = {
     "(": ")",
@@ -50,6 +50,7 @@ SHOWN = {
     "\\langle": "⟨",
     "\\rangle": "⟩",
 }
+ENDS = ("+", "-", "&", "=", ";", "\\right", "\\bigr", "\\Bigr", "\\biggr")
 GROWING = ("\\left", "\\bigl", "\\Bigl", "\\biggl")
 NO_MARK = ("_", "\\,", "\\odot", "+", "-", ")", "")
 TIMES = ("t", "t-1", "t+1", "T", "T+1", "0", "1")
@@ -106,6 +107,11 @@ def names_of(symbols: Mapping[str, str], mark: str = "d") -> Names:
             raise ValueError(f"{name} and {found[stem]} are both written {latex}")
         found[stem] = name
     return Names(found, mark)
+
+
+def lower(below: str) -> str:
+    """What stands below a symbol as plain text has it; the tenth of some letters as the first, i_10 as i_1."""
+    return f"_{below}" if len(below) == 1 or below.isdigit() else f"_{{{below}}}"
 
 
 def timed(name: str, time: str) -> str:
@@ -278,7 +284,7 @@ class Reader:
             self.atom(f"mod({self.inner(found[:at])}, {self.inner(found[at + 1 :])})")
             return
         text = f"{SHOWN.get(opening, opening)}{self.inner(found)}{SHOWN.get(closing, closing)}"
-        if is_growing and self.after_atom and re.fullmatch(r"\[[a-z0-9 :,+·-]*\]", text):
+        if (is_growing or ":" in found) and self.after_atom and re.fullmatch(r"\[[a-z0-9 :,+·-]*\]", text):
             self.postfix(text)
         else:
             self.atom(text)
@@ -327,14 +333,15 @@ class Reader:
                 over = self.group()
                 below = f"_{word(over[0])}" if over[0].startswith("\\text") else f"_{{{self.below(over)}}}"
                 below = below if name[-1] != "'" else f"_{over[0]}"
-            if name in ("max", "min") and self.peek() == "_":
+            if name in ("max", "min") and self.peek() == "_" and not below:
                 self.take()
                 below = self.below(self.group())
                 self.atom(f"{name}_{below if len(below) == 1 else f'{{{below}}}'} ")
                 self.after_atom = False
                 return
             is_call = self.peek() == "(" or (self.peek() in GROWING and self.peek(1) == "(")
-            if is_call and (below or token not in FONTS or not self.is_name(f"{token}{{{self.raw(start)}}}")):
+            letter = f"{token}{{{self.raw(start)}}}" if token in FONTS else token
+            if is_call and (below or not self.is_name(letter)):
                 grows = self.take() if self.peek() in GROWING else ""
                 self.out.append(" " * self.after_atom + name.replace(" ", "_") + below)
                 self.after_atom = False
@@ -353,7 +360,8 @@ class Reader:
             depth += (self.tokens[at] == "{") - (self.tokens[at] == "}")
             if not depth:
                 following = self.tokens[at + 1 : at + 3]
-                return name not in ("max", "min") and (
+                is_over_words = self.tokens[after].startswith("\\text") or self.tokens[after + 1].startswith("\\text")
+                return (is_over_words or name not in ("max", "min")) and (
                     following[:1] == ["("] or (following[1:] == ["("] and following[0] in GROWING)
                 )
         return False
@@ -381,7 +389,8 @@ class Reader:
             self.pos = start
             self.letter()
             self.atom(mark + self.names.of(bare, is_adjoint))
-            self.indices()
+            self.take("_")
+            self.postfix(lower(self.below(self.group())))
             return
         self.names.known.add(stem)
         self.names.timed |= {stem} if time else set()
@@ -484,7 +493,7 @@ def written_out(tokens: list[str], families: Families) -> list[str]:
             depth, end = 0, at + 5
             while end < len(tokens):
                 depth += (tokens[end] in "({[") - (tokens[end] in ")}]")
-                if depth < 0 or (depth == 0 and tokens[end] in ("+", "-", "&", "=", "\\right", ";") and end > at + 5):
+                if depth < 0 or (depth == 0 and tokens[end] in ENDS and end > at + 5):
                     break
                 end += 1
             term, letter = tokens[at + 5 : end], tokens[at + 3]

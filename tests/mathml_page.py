@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from tests.latex_page import Names, Stem, timed
+from tests.latex_page import Names, Stem, lower, timed
 
 SPACE = "{http://www.w3.org/1998/Math/MathML}"
 SIGNS = {"⊙": "⊙", "+": "+", "−": "-", "=": "=", "+=": "+=", "<": "<", ">": ">", "≥": "≥", "≤": "≤", "≠": "≠", "·": "·", "∧": "∧", "∨": "∨",
@@ -44,7 +44,8 @@ class Reader:
         self.after_atom = False
 
     def atom(self, text: str) -> None:
-        self.out.append(" " * self.after_atom + text)
+        """Write what stands alone; behind another, a bar begins an absolute value."""
+        self.out.append(" " * self.after_atom + "· " * (self.after_atom and text.startswith("|")) + text)
         self.after_atom = True
 
     def sign(self, text: str) -> None:
@@ -157,7 +158,7 @@ class Reader:
         if opening == "[" and self.after_atom and re.fullmatch(r"\[[a-z0-9 :,+·-]*\]", text):
             self.out.append(text)
         else:
-            self.atom("· " * (self.after_atom and opening == "|") + text)
+            self.atom(text)
 
     def cases(self, table: ElementTree.Element) -> str:
         rows = [" ".join(self.inner(*cell) for cell in row) for row in table]
@@ -197,7 +198,7 @@ class Reader:
         above = "" if above == "'" else above
         if stem.below and not time and stem not in self.names.known and bare in self.names.known:
             below = self.below(sub)
-            text = mark + self.names.of(bare, bool(mark)) + (f"_{below}" if len(below) == 1 else f"_{{{below}}}")
+            text = mark + self.names.of(bare, bool(mark)) + lower(below)
             self.atom(text + above)
             return
         self.names.known.add(stem)

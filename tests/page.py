@@ -315,10 +315,10 @@ class Reader:
         self.tokens, self.pos, self.line = kept
         return value
 
-    def bound(self, letters: Sequence[str], sizes: Mapping[str, int]) -> None:
-        """Take letters as indices: each is an axis, before those of the letters that are taken already."""
+    def bound(self, letters: Sequence[str], sizes: Mapping[str, int], whole: bool = False) -> None:
+        """Take letters as indices, of a term or of the whole formula: each is an axis, before those that are taken already."""
         for letter in letters:
-            size = sizes[letter] if letter in sizes else self.size_of(letter)
+            size = sizes[letter] if letter in sizes else self.size_of(letter, whole)
             self.scope[letter] = np.arange(size).reshape((size, *(1,) * len(self.scope)))
 
     def over_family(self, letter: str) -> Value:
@@ -338,8 +338,12 @@ class Reader:
             return self.over_family(below)
         parts = re.split(r"\s*([<≤≥])\s*", below) if kind == "Σ" and any(c in below for c in "≤≥") else []
         letters, sizes = letters_of(below), {}
-        if parts:
+        if len(parts) == 5:  # i ≤ l < n
+            letters, sizes, below = [parts[2]], {parts[2]: self.size(parts[4])}, f"{parts[0]} ≤ {parts[2]}"
+        elif parts:
             letters = [parts[0]]
+            if parts[1] == "≤":  # from 0 up to what is said
+                sizes = {parts[0]: int(self.inner(parts[2]).max()) + 1}
         elif "<" in below:
             pairs = [part.split("<") for part in below.split(",")]
             letters = [letter for letter, _ in pairs]
@@ -374,26 +378,44 @@ class Reader:
         chosen = [np.asarray(self.scope[i] if i in self.scope else self.inner(i)).astype(int) for i in at]
         return np.asarray(value[(*chosen, *rest)])
 
-    def size_of(self, letter: str) -> int:
+    def size_of(self, letter: str, whole: bool = False) -> int:
         """How far an index runs: the axis of an array whose index it is."""
         now, self.at = self.at, max(self.at, 1)
         try:
-            return self.axis_with(letter)
+            return self.axis_with(letter, whole)
         finally:
             self.at = now
 
-    def axis_with(self, letter: str) -> int:
-        for i in range(self.pos, len(self.tokens)):
+    def axis_with(self, letter: str, whole: bool = False) -> int:
+        for i in self.places(whole):
             token = self.tokens[i][0]
             head, _, sub = token.partition("_")
             if head == "" and sub and letter in letters_of(sub.strip("{}")):
                 start = self.opened(i - 1)
-                if start and split(self.tokens[start - 1][0])[0] in OF_ARRAYS and not self.tokens[start][1]:
-                    continue  # an entry of what a function gives
+                if start and not self.tokens[start][1] and split(self.tokens[start - 1][0])[0] in OF_ARRAYS:
+                    own = letters_of(bare(split(self.tokens[start - 1][0])[1]))  # an entry of what a function gives
+                    return self.run_of(own[letters_of(bare(sub)).index(letter)])
                 return int(self.apart(start, i).shape[letters_of(sub.strip("{}")).index(letter)])
-            if head and sub and letter in letters_of(sub.strip("{}")) and not self.is_known(token):
+            is_called = self.tokens[i + 1 : i + 2] == [("(", False)]
+            if head and sub and not is_called and letter in letters_of(sub.strip("{}")) and not self.is_known(token):
                 return int(self.lookup(Symbol(head, None)).shape[letters_of(sub.strip("{}")).index(letter)])
         raise ValueError(f"nothing says how far {letter} runs in {self.line!r}")
+
+    def places(self, whole: bool) -> list[int]:
+        """Where to look for an index: in its term before what follows, and outside braces, in which it may run less far."""
+        found, depth, braces, is_term = [], 0, 0, True
+        for i in range(self.pos, len(self.tokens)):
+            token = self.tokens[i][0]
+            depth += (token in ("(", "[", "{")) - (token in (")", "]", "}"))
+            braces += (token == "{") - (token == "}")
+            is_term = is_term and depth >= 0 and (whole or depth > 0 or token not in ("+", "-"))
+            found.append((not is_term, braces > 0, i))
+        return [i for *_, i in sorted(found)]
+
+    def run_of(self, index: str) -> int:
+        """How far an index of a function runs: as it says itself, or as an axis does."""
+        letter, sign, size = index.partition("<")
+        return self.size(size) if sign else self.axis_with(letter.strip())
 
     def is_known(self, token: str) -> bool:
         try:
@@ -504,7 +526,7 @@ class Reader:
     ) -> Value:
         """The array whose entries a formula says."""
         names = [letter for letter in letters if letter != "0"]
-        self.bound(names[::-1], sizes)
+        self.bound(names[::-1], sizes, whole=True)
         value, shape = read(), tuple(self.scope[letter].shape[0] for letter in names)
         self.scope = {}
         shape = tuple(1 if letter == "0" else self_size for letter, self_size in _sized(letters, shape))
@@ -808,8 +830,8 @@ class Page:
 
     def _function(self, args: list[str], right: str) -> Callable[..., Value]:
         def f(*values: Value) -> Value:
-            given = dict(zip(args, map(np.asarray, values), strict=True))
-            inner = Reader(lambda symbol: given[symbol.name], self.sizes, functions=self.reader.functions)
+            given = dict(zip(map(symbol_of, args), map(np.asarray, values), strict=True))
+            inner = Reader(lambda symbol: given[symbol], self.sizes, functions=self.reader.functions)
             return inner.read(right)
 
         signs = [f"{name}(" for name in (*OF_ARRAYS, "sum") if name not in ("max", "min")]
@@ -936,11 +958,11 @@ class Page:
             return -self.rows(shape, text[1:])
         if text.startswith("Σ_{t: ") and len(letters) == 1:
             return self.rows(shape, text)
-        text, *ranges = text.split(",  ")
+        text, *ranges = re.split(r",  (?=\w+ < )", text)
         reader = self.reader
         reader.tokens, reader.pos, reader.line = tokens_of(text), 0, text
         sizes = dict(zip(letters, shape, strict=True)) if shape is not None and len(shape) == len(letters) else {}
-        sizes |= {part[0]: reader.size(part[4:]) for part in ranges}
+        sizes |= {letter: reader.size(size) for letter, size in (part.split(" < ") for part in ranges)}
         value = reader.of_entries(letters, reader.sum, sizes)
         if reader.pos < len(reader.tokens):
             raise ValueError(f"{reader.peek()!r} is left over in {text!r}")
