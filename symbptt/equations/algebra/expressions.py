@@ -296,7 +296,7 @@ class Ones(Expr):
 
 @expression
 class Zeros(Expr):
-    """A vector or a matrix of zeros."""
+    """An array of zeros."""
 
     of: Shape
 

@@ -427,12 +427,13 @@ def _between_zeros(w: Lowering, node: Node, x: int) -> Expr:
     assert axis is not None
     start, length, _ = node.attrs.data[axis]
     sizes = (start, sized(node.shape[axis] - start - length))
-    before, behind = (_zeros(tuple(n if i == axis else s for i, s in enumerate(node.shape))) for n in sizes)
+    before, behind = (zeros(tuple(n if i == axis else s for i, s in enumerate(node.shape))) for n in sizes)
     found = [before] * (sizes[0] != 0) + [w.value(x)] + [behind] * (sizes[1] != 0)
     return Blocks(tuple(found), axis, normal(node.shape))
 
 
-def _zeros(shape: Shape) -> Expr:
+def zeros(shape: Shape) -> Expr:
+    """Return zeros of a shape; a row is a column turned."""
     if len(normal(shape)) < 2:
         return Zeros((shape[0] if len(shape) == 1 or shape[0] != 1 else 1,))
     return transposed(Zeros((shape[1],))) if shape[0] == 1 else Zeros(shape)
@@ -441,7 +442,7 @@ def _zeros(shape: Shape) -> Expr:
 def _part(w: Lowering, id: int) -> Expr:
     """Return a part of an array; of zeros it says how many."""
     found, shape = w.value(id), w.shape(id)
-    return _zeros(shape) if is_zero(found) and shape else found
+    return zeros(shape) if is_zero(found) and shape else found
 
 
 def spans_of(spans: Sequence[tuple[Size, Size, int]], shape: Shape, drop: bool = False) -> tuple[Span, ...]:

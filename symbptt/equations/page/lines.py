@@ -24,10 +24,11 @@ from symbptt.equations.algebra.expressions import (
     Symbol,
     Total,
     Word,
+    is_zero,
     normal,
     plus,
 )  # fmt: skip
-from symbptt.equations.algebra.lower import Lowering
+from symbptt.equations.algebra.lower import Lowering, zeros
 from symbptt.equations.algebra.normal import in_normal_form, renamed
 from symbptt.equations.algebra.traversal import mapped_where
 from symbptt.equations.algebra.trees import is_long
@@ -245,6 +246,8 @@ class Lines:
 
     def _line(self, label: Label, id: int, where: str, inside: bool = False) -> Line:
         right = self.inside(id) if inside else self._formula(id)
+        if is_zero(right) and not label.adjoint:  # in a join, its shape counts
+            right = zeros(shape) if (shape := self.page_shape(id)) else right
         # The same object where formulas read the value: it is compared by identity first.
         left = (
             self.lowering.value(id)
