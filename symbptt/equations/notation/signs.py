@@ -64,6 +64,7 @@ class Notation:
     windows: Callable[[str, int, bool], str]
     is_word: Callable[[str], bool] = lambda text: False
     before_word: str = " "
+    is_like_call: Callable[[str, str], bool] = lambda before, text: False
     word: Callable[[str], str] = str
     bare: Callable[[str], str] = lambda condition: condition[1:-1]
     is_stacked: bool = False
@@ -312,8 +313,16 @@ def _is_word(text: str) -> bool:
     return r"\mathrm{" in text[: len(text) - len(letters)].removeprefix(r"\mathrm{d}") and letters[:2].isalpha()
 
 
+def _is_like_call(before: str, text: str) -> bool:
+    """Answer whether a word and a bracket behind it would look like a function and its argument."""
+    name = before.removeprefix(r"\mathrm{d}").removeprefix(r"\delta ")
+    is_bare_word = name.startswith((r"\mathrm{", r"\mathsf{", r"\sigma", r"\Phi", r"\varphi"))
+    return is_bare_word and not any(sign in name for sign in "([^") and text.startswith(("(", r"\left("))
+
+
 LATEX = Notation(
     is_word=_is_word,
+    is_like_call=_is_like_call,
     before_word=r"\: ",
     ellipsis=r"\ldots",
     by=r" \times ",

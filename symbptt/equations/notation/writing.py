@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import sympy as sp
@@ -229,12 +229,12 @@ def _power(e: Power, n: Notation) -> Written:
 
 def _matmul(e: Matmul, n: Notation) -> Written:
     texts = [at(factor, n, MATRIX) for factor in e.factors]
-    return texts[0] + "".join(beside(text, n) + text for text in texts[1:]), MATRIX
+    return texts[0] + "".join(beside(before, text, n) + text for before, text in pairwise(texts)), MATRIX
 
 
-def beside(text: str, n: Notation) -> str:
-    """Return what stands before a factor of a product of matrices."""
-    return n.before_word if n.is_word(text) else n.matrix
+def beside(before: str, text: str, n: Notation) -> str:
+    """Return what stands between two factors of a product of matrices."""
+    return n.before_word if n.is_word(text) or n.is_like_call(before, text) else n.matrix
 
 
 def _transposed(e: Transposed, n: Notation) -> Written:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from symbptt.equations.algebra.expressions import (
@@ -300,7 +300,8 @@ def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
             parts = (pieces(factor, n, room, least) for _, factor, least in factors)
             return _joined([sign for sign, _, _ in factors], parts)
         case Matmul():
-            signs = [beside(at(factor, n, MATRIX), n) for factor in e.factors]
+            texts = [at(factor, n, MATRIX) for factor in e.factors]
+            signs = ["", *(beside(before, text, n) for before, text in pairwise(texts))]
             return _joined(signs, (pieces(factor, n, room, MATRIX) for factor in e.factors))
         case Total() | SumOver() | OverFamily():
             head = write(e, n).removesuffix(at(e.inner, n, PRODUCT))
