@@ -376,22 +376,43 @@ def _over_windows(e: OverWindows, n: Notation) -> Written:
 def _sum_over(e: SumOver, n: Notation) -> Written:
     below = subscript(e.indices, n)
     if e.condition:
-        below = condition(e.condition[0], n)
+        below = _under(e.condition[0], e.inner, n)
     elif any(not is_bare(i, e.inner) for i in e.indices):
         below = n.comma.join(n.below(n.word(i.name), size_shown(i.of_size, n)) for i in e.indices)
     return n.sum_over(e.kind, below) + at(e.inner, n, PRODUCT), PRODUCT
 
 
+def _under(test: Expr, inner: Expr, n: Notation) -> str:
+    """Return the condition of a sum; one from some index on says how far it goes where nothing else does."""
+    if isinstance(test, Call) and test.name == "greater_equal":
+        index, first = test.args
+        if isinstance(index, Index) and not is_bare(index, inner):
+            return n.below(condition(Call("less_equal", (first, index)), n), size_shown(index.of_size, n))
+    return condition(test, n)
+
+
 def ranges(left: Expr, right: Expr, n: Notation) -> str:
     """Return how far indices on the left run that stand on the right as no index alone."""
     free = left.indices if isinstance(left, Entry) else ()
-    hidden = [i for i in free if isinstance(i, Index) and not is_bare(i, right)]
+    hidden = [i for i in free if isinstance(i, Index) and i.of_size not in _axes_of(i, right)]
     return "".join(n.range(n.word(i.name), size_shown(i.of_size, n)) for i in hidden)
 
 
 def is_bare(index: Index, e: Expr) -> bool:
-    """Answer whether an index stands alone as that of an axis, so that a reader sees how far it runs."""
-    return any(index in part.indices for part in every(e, Entry))
+    """Answer whether an index stands alone as that of an axis, so that a reader sees how far it runs: in a join of two arrays,
+    the axis of the first is shorter."""
+    return _axes_of(index, e) == {index.of_size}
+
+
+def _axes_of(index: Index, e: Expr) -> set[Size]:
+    """Return how long the axes are whose index an index is."""
+    found = set()
+    for part in every(e, Entry):
+        shape = part.array.shape
+        # Where the page leaves out axes of length one, an index is that of its own axis.
+        sizes = shape if len(shape) == len(part.indices) else [index.of_size] * len(part.indices)
+        found |= {size for i, size in zip(part.indices, sizes, strict=True) if i == index}
+    return found
 
 
 def _blocks(e: Blocks, n: Notation) -> Written:
