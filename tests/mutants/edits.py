@@ -33,7 +33,12 @@ class Mutant:
     line: int
     before: str
     after: str
-    text: str
+    parts: tuple[str, str, str] = ("", "", "")
+    """The module before the function, the function, and the module behind it, of which all mutants of a function share two."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
 
     def __str__(self) -> str:
         return f"{self.function}, line {self.line}, {self.kind}: {self.before}  ->  {self.after}"
@@ -70,7 +75,7 @@ def mutants(text: str, without: frozenset[str] = frozenset()) -> Iterator[Mutant
         for found, body in of_function(function):
             if body not in seen:
                 seen.add(body)
-                yield replace(found, text=f"{head}{body}\n{tail}")
+                yield replace(found, parts=(head, body + "\n", tail))
 
 
 def texts_of(text: str) -> frozenset[str]:
@@ -93,7 +98,7 @@ def of_function(function: ast.FunctionDef) -> Iterator[tuple[Mutant, str]]:
             _put(parent, field, index, edit.node)
             before, after = _words(node), _words(edit.node)
             yield (
-                Mutant(edit.kind, function.name, line, before, after, ""),
+                Mutant(edit.kind, function.name, line, before, after),
                 ast.unparse(ast.fix_missing_locations(tree)),
             )
             _put(parent, field, index, node)
@@ -102,9 +107,7 @@ def of_function(function: ast.FunctionDef) -> Iterator[tuple[Mutant, str]]:
             if all(isinstance(s, ast.Expr | ast.AugAssign) for s in body[i : i + 2]):
                 body[i], body[i + 1] = body[i + 1], body[i]
                 yield (
-                    Mutant(
-                        "order of statements", function.name, body[i].lineno, _words(body[i + 1]), _words(body[i]), ""
-                    ),
+                    Mutant("order of statements", function.name, body[i].lineno, _words(body[i + 1]), _words(body[i])),
                     ast.unparse(tree),
                 )
                 body[i], body[i + 1] = body[i + 1], body[i]
