@@ -1,6 +1,7 @@
 """Pages have the forms that papers have: signs and numbers in front, σ (1 - σ), ‖h - y‖², parts by their place, and what is printed twice
 by a name, at whatever step it is read."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from symbptt.equations.algebra import normal
 from symbptt.equations.algebra.expressions import Symbol
 from symbptt.equations.notation.measure import width
 from symbptt.equations.page import textbook
-from tests.readback import as_latex_textbook, assert_model_read, assert_read, sizes_of
+from tests.readback import as_latex_textbook, assert_model_read, assert_read, read_latex, sizes_of
 
 
 @sb.cell
@@ -257,6 +258,21 @@ def test_rows_break_inside_arrays_of_parts(wide: str) -> None:
     rows = [line.replace("&", "").removesuffix(r" \\") for line in latex.splitlines() if "&" in line]
     assert max(map(width, rows)) <= {"single": 252, "double": 345}[wide]
     assert any(row.endswith(";") for row in rows)
+
+
+@sb.cell
+def shaped(x: Input["m"], S: State["n m"], long_gain: Param["n*m"], other_gain: Param["n*m"], third_gain: Param["n*m"]):
+    gain = np.reshape(long_gain * other_gain + third_gain * other_gain * long_gain + third_gain, S.shape)
+    root = np.sqrt(1 + long_gain**2 * other_gain**2 + third_gain**2 * other_gain**2 + long_gain**2 * third_gain**2)
+    return np.tanh(S + np.outer(S @ x, x) + gain + np.reshape(root // (2 + long_gain**2), S.shape))
+
+
+def test_rows_break_only_inside_functions_that_are_written_with_brackets() -> None:
+    latex = sb.derive(shaped).latex(width="single")
+    assert r"\mathrm{mat}_{n \times m}\bigl(" in latex and not re.search(
+        r"mathrm\{(mat|sqrt|floor_divide)\}\\?[a-z]*\(", latex
+    )
+    assert_read(shaped, {"m": 3, "n": 4}, printed=lambda d: read_latex(d, d.latex(width="single")))
 
 
 STEP = sb.function("Θ", lambda v: sp.Heaviside(v, 1), derivative=lambda v: 1 / (1 + 25 * sp.Abs(v)) ** 2)

@@ -265,6 +265,10 @@ def _array(e: Array, n: Notation) -> Written:
     return n.join(texts), ATOM
 
 
+UNLIKE_CALLS = ("mat", "delta", "floor_divide", "sqrt")
+"""Functions that are not written as a name with arguments in brackets."""
+
+
 def _call(e: Call, n: Notation) -> Written:
     if e.name == "mat":
         rows, columns, inner = e.args

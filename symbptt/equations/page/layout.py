@@ -37,6 +37,7 @@ from symbptt.equations.notation.writing import (
     POWER,
     PRODUCT,
     SUM,
+    UNLIKE_CALLS,
     at,
     beside,
     ranges,
@@ -308,7 +309,10 @@ def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
             return _between(head, pieces(e.inner, n, room - width(head), PRODUCT), "")
         case Over():
             return _joined(["", " / "], (pieces(e.above, n, room, PRODUCT), pieces(e.below, n, room, POWER)))
-        case Call():
+        case Call(name="mat", args=(_, _, inner)):
+            return _around(write(e, n).replace(write(inner, n), _HERE, 1), [inner], n, room)
+        # A root, a fraction in brackets and indices stand in one row: their signs cannot span several.
+        case Call() if e.name not in UNLIKE_CALLS:
             return _around(n.call(e.name, [_HERE] * len(e.args)), e.args, n, room)
         case Diagonal():
             return _around(n.call("diag", [_HERE]), [e.inner], n, room)
