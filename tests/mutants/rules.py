@@ -303,6 +303,8 @@ def forked(work: Callable[[], str]) -> str:
     child = os.fork()
     if not child:
         signal.setitimer(signal.ITIMER_PROF, PATIENCE)
+        # A process that waits for a lock of its parent, of JAX's threads for one, takes no processor time.
+        signal.setitimer(signal.ITIMER_REAL, 10 * PATIENCE)
         try:
             text = work()
         except BaseException as error:
