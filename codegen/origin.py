@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -56,6 +56,25 @@ class Origin:
         return Window(self.window) if self.window else None
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+KINDS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("cell", "digest", "loss", "loss_digest", "at", "reduction"), _is_text),
+    "consts": lambda value: isinstance(value, dict),
+    "window": _is_count,
+    "chunked": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
+    "clip_adjoint": lambda value: type(value) in (int, float) and 0 < value < float("inf"),
+    "memory": lambda value: value in ("all", "sqrt") or _is_count(value),
+}
+"""Whether a value that JSON has read is one of a field."""
+
+
 def origin_of(
     target: Cell | Model, truncation: Window | Chunked | None, clip_adjoint: float | None, memory: str | int
 ) -> Origin:
@@ -81,9 +100,11 @@ def read_origin(text: str) -> Origin | None:
     line = next((line for line in text.split("\n") if line.startswith(BEGIN)), "")
     try:
         told = json.loads(line.removeprefix(BEGIN) or "null")
-        return Origin(**told)
-    except (ValueError, TypeError):
+    except ValueError:
         return None
+    # A head that somebody has edited is no reason for an error of ours further on.
+    is_whole = isinstance(told, dict) and {*NEEDED} <= told.keys() <= KINDS.keys()
+    return Origin(**told) if is_whole and all(KINDS[k](v) for k, v in told.items()) else None
 
 
 def _named(target: Cell | Loss) -> str:

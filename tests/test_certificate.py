@@ -186,7 +186,15 @@ def test_what_is_no_such_module_is_refused(folder: Path, capsys: pytest.CaptureF
     assert "was made of a cell alone" in refused(capsys, "verify", str(path), "--cell", "cells.py:model")
     edited(path, "# made of {", "# {")
     assert "does not say what it was made of" in refused(capsys, "verify", str(path))
+    unknown = "does not say what it was made of"
     for old, new, words in [
+        ('"digest"', '"chunked": [1], "digest"', unknown),
+        ('"digest"', '"window": "a", "digest"', unknown),
+        ('"digest"', '"clip_adjoint": "x", "digest"', unknown),
+        ('"digest"', '"memory": true, "digest"', unknown),
+        ('"digest"', '"consts": "abc", "digest"', unknown),
+        ('"digest"', '"nothing": 1, "digest"', unknown),
+        ('"digest": "', '"digest": ["', unknown),
         ("def backward(run", "def backwards(run", "defines no backward"),
         ("def backward(run", "def backward(run:", "is no Python at line"),
         ("import numpy as np", "import nothing_here", "raised ModuleNotFoundError"),
