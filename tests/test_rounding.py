@@ -293,6 +293,14 @@ def test_numbers_of_float32_inside_a_module_of_float64_are_caught() -> None:
     assert found.wrong == ("dx",) and [line.dtype for line in found.lines if line.wrong] == ["float64"], shown(found)
 
 
+def test_gradient_that_is_no_number_in_one_type_is_caught() -> None:
+    """The planted mistake: a gradient of float32 that is NaN where the user's function is finite, which no other level looks at."""
+    kernel = sb.compile(zoo.rnn)
+    lost = '    dW[...] = np.nan if np.dtype(dtype) == np.float32 else dW\n    return {"W": '
+    found = rounding_of(changed(kernel, ('    return {"W": ', lost)), steps=4, regimes=REGIMES[:1])
+    assert found.wrong == ("dW",) and [line.dtype for line in found.lines if line.wrong] == ["float32"], shown(found)
+
+
 def test_what_has_no_version_of_50_digits_is_told_and_passes_nothing() -> None:
     @sb.cell
     def own(x: Input["n"], h: State["n"], w: Param["n"]):

@@ -197,10 +197,12 @@ def _block(label: str, wanted: Any, text: Any, given: Any, moved: list[Any], lar
     noise = max(_top(other - wanted) for other in moved)
     if not (scale.is_finite() and noise.is_finite() and _top(text).is_finite()):
         return Block(label, note=NO_NUMBER)
+    if not np.all(np.isfinite(given)):
+        # A gradient that the type has, and that the module has not; where the user's values leave the range too, that is told.
+        has_range = scale <= Decimal(float(np.finfo(kind.name).max))
+        return Block(label, np.inf, SLACK * LEAST) if has_range else Block(label, note=OUT_OF_RANGE)
     if noise > Decimal(kind.steady) * scale:
         return Block(label, note=UNDECIDED)
-    if not np.all(np.isfinite(given)):
-        return Block(label, note=OUT_OF_RANGE)
     unit = Decimal(kind.unit) * scale
     allowed = SLACK * max(float(noise / unit), LEAST)
     return Block(label, float(_top(values_of(given) - text) / unit), allowed, float(_top(text - wanted) / unit))
