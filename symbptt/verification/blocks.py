@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -63,6 +65,27 @@ def _pieces(call: Any, end: int, trains: bool) -> tuple[int, int]:
     return max(min(2, end), 1), 1
 
 
+def numbers_of_steps(blocks: Blocks) -> dict[str, Any]:
+    """Return the functions, by name, that a module asks how many steps a block and a window of a scan have."""
+
+    def steps(T: int, B: int, size: int, rows: int = 0) -> int:
+        return max(min(T, blocks.steps), 1)
+
+    def window(T: int, states: Any, least: int) -> int:
+        return min(blocks.window, 1 << max(T, 1).bit_length() - 1) if T else 0
+
+    return {"_steps": steps, "_window": window, "TILE": TILE}
+
+
+def with_module(kernel: Kernel, module: ModuleType, changed: Mapping[str, Any], **always: Any) -> Kernel:
+    """Return the kernel with another module, in which names that it has stand for what is `changed`, and others `always`."""
+    vars(module).update({k: v for k, v in changed.items() if hasattr(module, k)}, **always)
+    # A copy with another module: all else stays that of the caller's kernel.
+    other: Kernel = object.__new__(type(kernel))
+    vars(other).update({**vars(kernel), "module": module})
+    return other
+
+
 def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
     """Return the kernel with its module loaded once more, and other numbers there of steps in a block and a window.
 
@@ -73,18 +96,8 @@ def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
     # A second load: changing numbers of the caller's module would change the caller's kernel.
     module = load(kernel.source, f"<symbptt {kernel.target.name}, blocks of {blocks.steps}>")
 
-    def steps(T: int, B: int, size: int, rows: int = 0) -> int:
-        return max(min(T, blocks.steps), 1)
-
-    def window(T: int, states: Any, least: int) -> int:
-        return min(blocks.window, 1 << max(T, 1).bit_length() - 1) if T else 0
-
-    changed = {"_steps": steps, "_window": window, "TILE": TILE}
+    changed = numbers_of_steps(blocks)
     if not isinstance(kernel.memory, str):
         changed["_pieces"] = _pieces
     space = Trusting() if blocks.trusting else Namespace()
-    vars(module).update({k: v for k, v in changed.items() if hasattr(module, k)}, WORKSPACE=Unwritten(), np=space)
-    # A copy with another module: all else stays that of the caller's kernel.
-    other: Kernel = object.__new__(type(kernel))
-    vars(other).update({**vars(kernel), "module": module})
-    return other
+    return with_module(kernel, module, changed, WORKSPACE=Unwritten(), np=space)

@@ -109,7 +109,7 @@ def _array(a: Argument, value: Any, lead: int) -> Any:
     if array.ndim == len(a.shape) + lead - 1 and lead:
         array = array[:, None]
     if array.ndim != len(a.shape) + lead or 0 in array.shape:
-        wanted = "(T, B, ...) or (T, ...)" if lead else show(a.shape)
+        wanted = "(T, B, ...) or (T, ...), of a step and a sample at least," if lead else show(a.shape)
         raise ArgumentError(f"{a.name}: shape {wanted} is expected, got {array.shape}")
     return array
 

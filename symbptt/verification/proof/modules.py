@@ -14,7 +14,7 @@ import numpy as np
 
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.load import code_of
-from symbptt.verification.blocks import TILE
+from symbptt.verification.blocks import numbers_of_steps, with_module
 from symbptt.verification.proof.residues import Residues, elements, residues
 from symbptt.verification.regimes import Blocks
 
@@ -107,20 +107,7 @@ def over_field(kernel: Kernel, blocks: Blocks) -> Kernel:
     module = ModuleType("symbptt_over_a_field")
     exec(code_of(kernel.source, f"<symbptt {kernel.target.name}>"), module.__dict__)
 
-    def steps(T: int, B: int, size: int, rows: int = 0) -> int:
-        return max(min(T, blocks.steps), 1)
-
-    def window(T: int, states: Any, least: int) -> int:
-        return min(blocks.window, 1 << max(T, 1).bit_length() - 1) if T else 0
-
-    replaced = REPLACED | {"_steps": steps, "_window": window, "TILE": TILE}
-    vars(module).update(
-        {k: v for k, v in replaced.items() if hasattr(module, k)}, WORKSPACE=Unwritten(), np=Namespace()
-    )
-    # A copy with another module: all else stays that of the caller's kernel.
-    other: Kernel = object.__new__(type(kernel))
-    vars(other).update({**vars(kernel), "module": module})
-    return other
+    return with_module(kernel, module, REPLACED | numbers_of_steps(blocks), WORKSPACE=Unwritten(), np=Namespace())
 
 
 def sharpened(rest: Any, of: Callable[[Any], Any], argument: Callable[[], Any]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.load import code_of
+from symbptt.verification.blocks import with_module
 from symbptt.verification.rounding.arrays import ExactArray, exactly
 
 NEAR = 1e-3
@@ -97,8 +98,4 @@ def of_fifty_digits(kernel: Kernel) -> Kernel:
     """Return the kernel with its module loaded once more, on numbers of 50 digits."""
     module = ModuleType("symbptt_of_fifty_digits")
     exec(code_of(kernel.source, f"<symbptt {kernel.target.name}>"), module.__dict__)
-    vars(module).update({k: v for k, v in REPLACED.items() if hasattr(module, k)}, np=Namespace())
-    # A copy with another module: all else stays that of the caller's kernel.
-    other: Kernel = object.__new__(type(kernel))
-    vars(other).update({**vars(kernel), "module": module})
-    return other
+    return with_module(kernel, module, REPLACED, np=Namespace())
