@@ -73,9 +73,18 @@ def _foldable(body: Sequence[Statement], once: set[Buffer]) -> Iterator[Buffer]:
 
 def is_one_expression(s: Sharpen) -> bool:
     """Answer whether one expression computes the argument of a Sharpen: each of its statements writes all of an array, or sees an
-    axis of it as several. Else each has an array, into which it writes a part."""
+    axis of it as several, and computes as much. Else each has an array, into which it writes."""
     outs = (writes(x)[0] for x in s.body)
-    return all(len(out.axes) > len(out.buffer.shape) or covers(_of_block(out)) for out in outs)
+    return all(len(out.axes) > len(out.buffer.shape) or covers(_of_block(out)) for out in outs) and all(
+        moves_along_all(x) for x in s.body if isinstance(x, Map)
+    )
+
+
+def moves_along_all(s: Map) -> bool:
+    """Answer whether operands of a map move along every axis of its result. The expression of one that lacks an axis is smaller than
+    what it stands for: of a copy of one number into (1,) it has no axis at all."""
+    moving = {i for arg in s.args if isinstance(arg, View) for i, axis in enumerate(arg.axes) if axis.of}
+    return moving == {*range(len(s.out.axes))}
 
 
 def _of_block(view: View) -> View:

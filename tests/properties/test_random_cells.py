@@ -267,6 +267,11 @@ def step(h: State["n"], p: Param["k n"]):
     s = h - h
     return np.sum(p * p - p * p, axis=0) + np.mean(s) * np.max(s - s) + h / (1 + np.sum(s * s)) - sb.softmax(p @ h - p @ h) @ p
 """,
+    "a gate near one, at a place of an array in which a number stands for a whole axis": """
+def step(h: State, i0: Index["v"], p: Param["v"]):
+    g = sb.sigmoid(30 + sb.log_softmax(p)[i0])
+    return g * np.tanh(h) + (1 - g) * h
+""",
     "a size that only the zeros of a cotangent that is not given have": """
 def step(s: State["k n"], p: Param["n"], h: State["n"]):
     new = np.tanh(s)

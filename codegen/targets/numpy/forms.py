@@ -14,7 +14,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from symbptt.codegen.loop_ir.folding import foldable
+from symbptt.codegen.loop_ir.folding import foldable, moves_along_all
 from symbptt.codegen.loop_ir.joins import joined
 from symbptt.codegen.loop_ir.nodes import (
     Buffer,
@@ -127,10 +127,8 @@ class Forms:
         if not out.buffer.shape and self.written[out.buffer] > 1:
             return False  # NumPy's numbers cannot be written into
         if isinstance(s, Map):
-            # An expression has the axes along which its operands move: where it lacks one, its value is smaller than
-            # the buffer, which then is allocated and filled by broadcasting.
-            moving = {i for arg in s.args if isinstance(arg, View) for i, axis in enumerate(arg.axes) if axis.of}
-            return isinstance(s.body, Num) or moving == {*range(len(s.out.axes))}
+            # Where an expression is smaller than the buffer, that is allocated and filled by broadcasting.
+            return isinstance(s.body, Num) or moves_along_all(s)
         return not isinstance(s, Contract) or (call_of(s).function != "einsum" and _moves(s))
 
     def copied(self, s: Statement) -> str:
