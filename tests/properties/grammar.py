@@ -4,7 +4,7 @@ A row is a text and the shapes of its parts, by letters: `a` and `c` are the axe
 letters are any size. Where every part has its shape, the whole has: no drawn cell is refused for a shape.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -532,8 +532,6 @@ def _loss(w: Writer, states: list[str], outputs: dict[str, Term]) -> tuple[list[
 
 def _told(tree: Tree) -> Tree:
     """The tree with the mean of a vector in one state for each size that stands in sums and products alone, so that it can be told."""
-    arguments = [*tree.signature, *tree.loss_signature]
-    dims = {dim for a in arguments for dim in a.shape}
     # A constant that is one number for a whole array tells no size, and the cell alone must be told its own.
     telling = {
         dim for a in tree.signature for dim in a.shape if a.role != "Index" and not (a.role == "Const" and a.default)
@@ -541,10 +539,9 @@ def _told(tree: Tree) -> Tree:
     of_loss = {dim for a in tree.loss_signature if a.role in ("Param", "Target") for dim in a.shape} - {
         d for a in tree.signature for d in a.shape
     }
-    telling |= of_loss
-    alone = {name for name in NAMES if telling & {name, f"{name}+1", f"2*{name}"}}
-    missing = sorted({c for dim in dims for c in dim if c in NAMES} - alone)
-    for name in missing:
+    # The cell is compiled by itself too: what a loss alone tells does not count for it.
+    lacking = _lacking(tree.signature, telling) | _lacking(tree.loss_signature, telling | of_loss)
+    for name in sorted(lacking):
         of = f"b{name}"
         (state, value), *rest = tree.following
         told = Term(value.shape, "{0} + np.mean({1})", (value, Term((name,), of)))
@@ -558,3 +555,9 @@ def _told(tree: Tree) -> Tree:
             tree.loss,
         )
     return tree
+
+
+def _lacking(arguments: Iterable[Argument], telling: set[str]) -> set[str]:
+    """The sizes in the shapes of arguments that none of some dimensions tells."""
+    named = {c for a in arguments for dim in a.shape for c in dim if c in NAMES}
+    return {name for name in named if not telling & {name, f"{name}+1", f"2*{name}"}}
