@@ -107,8 +107,10 @@ class Kernel:
     def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
         """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, `.flow` with monitor.
 
-        The sum is over all steps, with the values that the run has: from the length of a sample on its states are those of
-        its last step, to which their cotangents belong, and its outputs are zero, whatever their cotangents are.
+        `.flow` has the norm of the adjoint of each state after every step, (T,): of what all losses that reach it, as a truncation
+        says, send back to it together. The sum is over all steps, with the values that the run has: from the length of a
+        sample on its states are those of its last step, to which their cotangents belong, and its outputs are zero, whatever
+        their cotangents are.
         It reads the params and inputs of the run, of which `forward` made no copy: change them in place only afterwards.
 
         Shapes: cotangents of states and outputs (T, B, ...), or (B, ...) for the last step only; an absent one is zero.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, whole, window
+from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, watch_chunk, whole, window
 from symbptt.codegen.targets.numpy.embed import OWN, definitions, embedded
 
 PUBLIC = ("forward", "backward", "value_and_grad")
@@ -19,6 +19,7 @@ RUNS = {
         "_flowed_back": reach,
         "_trained": reach,
         **dict.fromkeys(("_blocks", "_first", "_block_back"), chunked),
+        "_watch": watch_chunk,
     },
     "window": {"_flowed_back": reach, "_trained": reach, **dict.fromkeys(("_blocks", "_first", "_block_back"), window)},
 }

@@ -25,6 +25,8 @@ from symbptt.codegen.runtime import (
     pieces,
     reach,
     root,
+    watch,
+    watch_chunk,
     whole,
     window,
 )
@@ -38,6 +40,7 @@ CHOICES = (
     {root, limit},
     {chunked, full, window},
     {every, last},
+    {watch, watch_chunk},
     {checked_loss, checked_reach},
 )
 """Files of which a module carries one."""

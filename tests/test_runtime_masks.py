@@ -18,9 +18,9 @@ from symbptt.codegen.runtime.masks import (
     _sent,
     _stopped,
     _wait,
-    _watch,
 )
 from symbptt.codegen.runtime.norms import _clip, _norm, _norms
+from symbptt.codegen.runtime.watch import _watch
 
 ACTIVE = np.arange(4)[:, None] < np.array([4, 2, 0])
 X = np.arange(24.0).reshape(4, 3, 2)

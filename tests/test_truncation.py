@@ -283,6 +283,50 @@ def test_backward_and_flow_of_such_windows_are_full_too(truncation: Any, masks: 
     oracle.assert_blocks_close(found[1].flow, found[0].flow, 1e-12)
 
 
+# Norms of adjoints.
+
+
+@sb.cell
+def pushed(x: Input["n"], e: Input, h: State["n"], s: State, U: Param["n n"]):
+    """Each input is added to a state, so that its gradient is the adjoint of that state."""
+    return np.tanh(U @ h) * s + x, np.sin(s) * sb.sum(h) + e
+
+
+@pytest.mark.parametrize("steps, batch", [(7, 4), (2, 1), (1, 1), (0, 2)])
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize(
+    "truncation",
+    [None, Window(1), Window(2), Window(3), Chunked(2, 3), Chunked(3, 2), Chunked(1, 5), Chunked(2, 2)],
+    ids=repr,
+)
+@pytest.mark.thinned(7)
+def test_norms_are_of_the_adjoints_of_all_losses_that_reach_a_step(
+    truncation: Any, masks: str, steps: int, batch: int
+) -> None:
+    some = {
+        "lengths": np.array([7, 3, 0, 5])[:batch].clip(max=steps),
+        "reset": np.eye(7, 4, -1, dtype=bool)[:steps, :batch],
+    }
+    kinds = {k: v for k, v in some.items() if k in MASKS[masks]}
+    for target in (pushed, sb.model(pushed, pushed_loss, at="every"), sb.model(pushed, pushed_loss, at="last")):
+        kernel, data = kernel_of(target, truncation), brute.data_of(target, steps, batch, SIZES, **kinds)
+        if target is pushed:
+            run = kernel.forward(data.params, data.inputs, data.state, steps=steps, **data.masks)
+            random = np.random.default_rng(4)
+            sent = {k: random.standard_normal(v.shape) for k, v in run.states.items()}
+            found = kernel.backward(run, sent, monitor=True)
+        else:
+            _, found = brute.value_and_grad(kernel, data, monitor=True)
+        wanted = {"h": np.sqrt((found.inputs["x"] ** 2).sum((1, 2))), "s": np.sqrt((found.inputs["e"] ** 2).sum(1))}
+        for k, norms in wanted.items():
+            np.testing.assert_allclose(found.flow[k], norms, rtol=1e-12, atol=1e-14)
+
+
+@sb.loss
+def pushed_loss(h: State["n"], s: State):
+    return sb.sum(h**2) * s
+
+
 def test_chunks_as_long_as_their_reach_are_chunks_trained_one_by_one() -> None:
     """Chunked(k, k): the plain way to train long sequences, each chunk from the detached end of the last."""
     model, k = MODELS["reads_all", "every"], 2

@@ -11,6 +11,7 @@ from symbptt.codegen.kernel import Kernel
 from symbptt.verification.checks import rows
 from symbptt.verification.forms import form_rows
 from symbptt.verification.objective import cotangents_of_loss
+from symbptt.verification.proof.prove import proof_of
 from symbptt.verification.regimes import REGIMES, SIZES
 from symbptt.verification.regimes import point as draw
 from symbptt.zoo import gru, lstm, min_gru
@@ -62,6 +63,25 @@ def test_loss_of_parameters_alone_has_norms_of_zero() -> None:
 
     kernel = kernel_of(sb.model(read, decays))
     assert not [*form_rows(kernel, 0)]
+
+
+WINDOW, CHUNKED = {"truncation": sb.Window(2)}, {"truncation": sb.Chunked(2, 3)}
+TRUNCATED: dict[str, tuple[Any, dict[str, Any], str, str, str]] = {
+    "norms of one block of losses alone": (gru, WINDOW, "v[: lo - first] += known[k][first - lo :]", "pass", "flow of h"),
+    "norms of one chunk of losses alone": (lstm, CHUNKED, "v[: lo - first] += known[k][first - lo :]", "pass", "flow of c"),
+    "adjoints of another step": (gru, CHUNKED, "flow[k][t] = d", "flow[k][t - 1] = d", "flow of h"),
+    "adjoints of a window left out": (gru, WINDOW, "adjoints[k][...] = whole[k]", "pass", "flow of h"),
+    "norms of a truncated model": (MODEL, CHUNKED, "v[: lo - first] += known[k][first - lo :]", "pass", "flow of h"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", TRUNCATED)
+def test_wrong_norms_of_a_truncated_kernel_are_caught_and_named(fault: str) -> None:
+    target, options, old, new, block = TRUNCATED[fault]
+    kernel = planted(target, old, new, **options)
+    assert block in {row.name for row in form_rows(kernel, 0) if not row.passed}
+    if target is gru:
+        assert "norm of dh" in {name for line in proof_of(kernel, 0).lines for name in line.wrong}
 
 
 FAULTS: dict[str, tuple[Any, str, str, str]] = {

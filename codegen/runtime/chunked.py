@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.cell import CHUNK, REACH, STATES, Arrays, Gradients
 from symbptt.codegen.runtime.parts import _behind_zeros
@@ -25,12 +23,9 @@ def _reaches(T: int) -> list[tuple[int, int, int]]:
     return [(max(lo, _first(lo, hi)), hi, _first(lo, hi)) for lo, hi in _blocks(T)]
 
 
-def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo: int, hi: int) -> Gradients:
-    """Flow the cotangents of steps lo to hi back to step `first`, where the tape begins; return what `_backward` does."""
+def _block_back(call: _Call, tape: Any, full: Arrays, adjoints: Any, first: int, lo: int, hi: int) -> Gradients:
+    """Flow the cotangents of steps lo to hi back to step `first`, where the tape begins; return what `_backward` does.
+    Into `adjoints`, if there are any, those of the states after each step are written."""
     ahead = max(lo - first, 0)
     given = {k: v if v is None else _behind_zeros(v[max(first - lo, 0) :], ahead) for k, v in full.items()}
-    here: Any = {k: np.zeros(hi - first, call.dtype) for k in STATES} if flow is not None else None
-    found = _backward(tape, given, dict.fromkeys(STATES), here, *call.of(first, hi))
-    for k in flow or ():
-        flow[k][max(lo, first) : hi] = here[k][ahead:]
-    return found
+    return _backward(tape, given, dict.fromkeys(STATES), adjoints, *call.of(first, hi))

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Mask, Sizes, _shapes
-from symbptt.codegen.runtime.norms import _norm
 
 
 # A choice, never a product with zeros and ones: 0 * inf and 0 * nan are nan, and what lies behind the end of a sample
@@ -105,12 +104,6 @@ def _leave(
         for d, total in zip(adjoints, resets, strict=True):
             total += _kept(reset[t], d)
             d[...] = _kept(~reset[t], d)
-
-
-def _watch(flow: Arrays, t: int, adjoints: Sequence[Array]) -> None:
-    """Note the norms of the adjoints of the states after step t."""
-    for k, d in zip(STATES, adjoints, strict=True):
-        flow[k][t] = _norm(d)
 
 
 def _final(states: Arrays, initial: Arrays, active: Mask) -> Arrays:

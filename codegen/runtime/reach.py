@@ -11,6 +11,7 @@ from symbptt.codegen.runtime.chunked import _block_back, _blocks, _first
 from symbptt.codegen.runtime.every import _counted
 from symbptt.codegen.runtime.losses import _added, _weights
 from symbptt.codegen.runtime.masks import _final, _kept
+from symbptt.codegen.runtime.norms import _norm
 from symbptt.codegen.runtime.parts import _input_sums, _part, _sliced, _zeros
 from symbptt.codegen.runtime.sweeps import _loss
 
@@ -31,6 +32,16 @@ def _accumulate(sums: Arrays, found: tuple[Arrays, Arrays], first: int, hi: int,
         found[1][k] = found[1].get(k, 0) + resets[k] + (v if first == 0 else 0)
 
 
+def _noted(flow: Arrays, here: Any, known: Arrays, first: int, lo: int) -> Arrays:
+    """Note the norms of adjoints from step `first` on, and return these. Losses of the blocks before `lo` reach some of those steps
+    too: what they leave there is `known`, up to step lo."""
+    for k, v in (here or {}).items():
+        if lo > first:
+            v[: lo - first] += known[k][first - lo :]
+        flow[k][first : first + len(v)] = [_norm(adjoint) for adjoint in v]
+    return here or {}
+
+
 def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) -> Gradients:
     """Return the truncated gradients of a run."""
     T, B, active = call.T, call.B, call.active
@@ -43,10 +54,13 @@ def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) 
     zeros = _zeros(call, [k for k, v in last.items() if v is None], B)
     sums, idle = _input_sums(call), {k: zeros[k] if v is None else _kept(~alive, v) for k, v in last.items()}
     found: tuple[Arrays, Arrays] = {}, idle
+    known: Arrays = {}
     for lo, hi in _begun(_blocks(T), active):
         first = _first(lo, hi)
         given = {k: None if v is None else v[lo:hi] for k, v in full.items()}
-        _accumulate(sums, found, first, hi, _block_back(call, _sliced(tape, first, hi), given, flow, first, lo, hi))
+        here = _zeros(call, STATES, hi - first, B) if flow is not None else None
+        _accumulate(sums, found, first, hi, _block_back(call, _sliced(tape, first, hi), given, here, first, lo, hi))
+        known = _noted(flow, here, known, first, lo)
     return found[0], sums, found[1], dict.fromkeys(STATES, 0)
 
 
@@ -58,6 +72,7 @@ def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]
     a, counted = call.a, _counted(call)
     weights, sums = _weights(counted, call.dtype), _input_sums(call)
     own: Arrays = {}
+    known: Arrays = {}
     found: tuple[Arrays, Arrays] = {}, {}
     held: list[tuple[int, int, Any]] = []
     value, start = call.dtype.type(0), {k: a[k] for k in STATES}
@@ -73,7 +88,9 @@ def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]
         held = [(s, e, kept) for s, e, kept in [*held, (lo, hi, tape)] if e > first or s == lo]
         full = dict.fromkeys([*states, *outputs]) | {k: _kept(active, v) for k, v in full.items()}
         joined = _joined_tapes(held, first)
-        _accumulate(sums, found, first, hi, _block_back(call, joined, full, flow, first, lo, hi))
+        here = _zeros(call, STATES, hi - first, call.B) if flow is not None else None
+        _accumulate(sums, found, first, hi, _block_back(call, joined, full, here, first, lo, hi))
+        known = _noted(flow, here, known, first, lo)
         del states, outputs, tape, loss, full, part, joined  # the next block is made in their place
     return value, (_added(found[0], own), sums, found[1], dict.fromkeys(STATES, 0)), start
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.cell import STATES, Arrays, Gradients, Mask, Sizes
-from symbptt.codegen.runtime.masks import _adjoints, _buffers, _enter, _kept, _leave, _sent, _wait, _watch
+from symbptt.codegen.runtime.masks import _adjoints, _buffers, _enter, _kept, _leave, _sent, _wait
+from symbptt.codegen.runtime.watch import _watch
 
 
 def _forward(

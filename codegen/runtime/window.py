@@ -7,7 +7,6 @@ import numpy as np
 from symbptt.codegen.runtime.call import _Call, _cut
 from symbptt.codegen.runtime.cell import SPAN, STATES, Arrays, Gradients
 from symbptt.codegen.runtime.masks import _kept
-from symbptt.codegen.runtime.norms import _norms
 from symbptt.codegen.runtime.parts import _behind_zeros, _sliced, _zeros
 from symbptt.codegen.runtime.sweeps import _pull
 
@@ -27,8 +26,9 @@ def _reaches(T: int) -> list[tuple[int, int, int]]:
     return [(t, t + 1, max(t - SPAN + 1, 0)) for t in range(T)]
 
 
-def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo: int, hi: int) -> Gradients:
-    """Flow the cotangents of steps lo to hi back through a window each; `carry[i]` is the adjoint after step at + i."""
+def _block_back(call: _Call, tape: Any, full: Arrays, adjoints: Any, first: int, lo: int, hi: int) -> Gradients:
+    """Flow the cotangents of steps lo to hi back through a window each; `carry[i]` is the adjoint after step at + i.
+    Into `adjoints`, if there are any, those of the states after each step are written."""
     T, dtype, reset = hi - first, call.dtype, _cut(call.reset, first, hi)
     carry = _zeros(call, [k for k in STATES if full[k] is None], hi - lo, call.B)
     carry = {k: carry[k] if full[k] is None else full[k] for k in STATES}
@@ -50,6 +50,6 @@ def _block_back(call: _Call, tape: Any, full: Arrays, flow: Any, first: int, lo:
             carry = {k: v[1:] for k, v in carry.items()}
         at, end = max(at - 1, 0), end - 1
     whole, params, inputs = _pull(tape, total, given, True, call.sizes, T, call.B, dtype)
-    for k in flow or ():
-        flow[k][lo:hi] = np.ldexp(*_norms([whole[k][lo - first :]]))
+    for k in adjoints or ():
+        adjoints[k][...] = whole[k]
     return params, inputs, initial, resets

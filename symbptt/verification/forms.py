@@ -2,7 +2,7 @@
 
 One sample may come without a batch axis, states may be left out, cotangents be those of the last step alone, `monitor=True`
 adds norms of adjoints, a model tells the states at the end. The norms are compared with those of the loops of the program, run
-by their interpreter; of a truncated kernel, which adds many sweeps, with nothing.
+by their interpreter; of a truncated kernel once for the losses of each span of steps, whose adjoints are added up here.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.comparison import FLOOR, Verdict, attempt, failed
-from symbptt.verification.objective import cotangents_of_loss
+from symbptt.verification.objective import cotangents_of_loss, cotangents_of_span, spans
 from symbptt.verification.oracle import Arrays, Point
-from symbptt.verification.proof.loops import Lowered, norms_of_loops
+from symbptt.verification.proof.loops import Lowered, adjoints_of_loops
 from symbptt.verification.regimes import REGIMES, Size
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.report import Row
@@ -114,7 +114,7 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
             SAME,
         )
     yield "monitor=True", partial(run, monitor=True), lambda: base, SAME
-    if kernel.truncation is None and (is_complex or isinstance(kernel.target, Cell)):
+    if is_complex or isinstance(kernel.target, Cell):
         yield "monitor=True", partial(_norms, kernel, point, sent), partial(_norms_of_loops, kernel, point, sent), NORMS
     if isinstance(kernel.target, Model):
         yield "states at the end", partial(_ends, kernel, point), partial(_last_states, kernel.target, point), NORMS
@@ -168,20 +168,17 @@ def _norms(kernel: Kernel, point: Point, sent: Arrays) -> Results:
 
 
 def _norms_of_loops(kernel: Kernel, point: Point, sent: Arrays) -> Results:
-    """Return the norms of adjoints by the interpreter of the loops."""
-    target = kernel.target
+    """Return the norms of adjoints by the interpreter of the loops: of all losses that reach a state together."""
+    target, cell = kernel.target, kernel.cell
     sent = cotangents_of_loss(target, point) if isinstance(target, Model) else sent
     loops = Lowered(kernel.program, lower(kernel.program, True, monitored=True), True)
-    return {
-        "norms": norms_of_loops(
-            loops,
-            kernel.cell,
-            replace(point, params=oracle.constants(kernel.cell, point) | point.params),
-            sent,
-            point.steps,
-            floats(),
-        )
-    }
+    near = replace(point, params=oracle.constants(cell, point) | point.params)
+    total = {k: np.zeros((point.steps, *np.shape(v))) for k, v in point.state.items()}
+    for span in spans(kernel.truncation, point.steps):
+        part = cotangents_of_span(cell, point, sent, span)
+        for k, adjoints in adjoints_of_loops(loops, cell, near, part, floats()).items():
+            total[k][span.first : span.hi] += adjoints[span.first : span.hi]
+    return {"norms": {k: np.sqrt(np.sum(np.square(v), tuple(range(1, v.ndim)))) for k, v in total.items()}}
 
 
 def _ends(kernel: Kernel, point: Point) -> Results:

@@ -111,6 +111,17 @@ def cotangents_of_steps(sent: Any, found: Any, point: Point, is_state: bool) -> 
     return full
 
 
+def cotangents_of_span(cell: Cell, point: Point, sent: Arrays, span: Span) -> Arrays:
+    """Return cotangents of every step, (T, B, ...), of which those of a span of losses alone are left; none behind the end of a sample."""
+    states, outputs = oracle.run(cell, point)
+    steps = np.arange(point.steps)[:, None]
+    counts = point.active & (span.lo <= steps) & (steps < span.hi)
+    full = {k: cotangents_of_steps(v, (states | outputs)[k], point, k in states) for k, v in sent.items()}
+    return {
+        k: as_like(np.where(counts.reshape(*counts.shape, *(1,) * (v.ndim - 2)), v, 0.0), v) for k, v in full.items()
+    }
+
+
 def _idle(cotangents: Arrays, point: Point) -> Any:
     """Return the part of the objective from samples without a step, whose states are all the initial one."""
     without = point.active.sum(0) == 0

@@ -45,6 +45,8 @@ from symbptt.codegen.runtime import (
     scan,
     selfcheck,
     sweeps,
+    watch,
+    watch_chunk,
     whole,
     window,
     workspace,
@@ -53,7 +55,8 @@ from symbptt.syntax import parse, statements
 
 RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan, quiet,
-    saturation, special, masks, norms, arguments, results, workspace, errors, full, selfcheck, checked_loss, checked_reach,
+    saturation, special, masks, watch, watch_chunk, norms, arguments, results, workspace, errors, full, selfcheck, checked_loss,
+    checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""
 OWN = (cell, sweeps)

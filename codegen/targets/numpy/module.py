@@ -23,6 +23,8 @@ from symbptt.codegen.runtime import (
     pieces,
     reach,
     root,
+    watch,
+    watch_chunk,
     whole,
     window,
 )
@@ -113,7 +115,7 @@ def _size_names(p: Program, head: Head | None) -> list[str]:
 def _files(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, ModuleType]:
     """Return the files of the runtime that define the functions in which modules differ."""
     run = whole if memory == "all" else pieces
-    found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run, "_reaches": full}
+    found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run, "_reaches": full, "_watch": watch}
     found |= dict.fromkeys(("_of_loss", "_loss_score"), checked_reach if truncation else checked_loss)
     if truncation is not None:
         blocks = window if isinstance(truncation, Window) else chunked
@@ -121,6 +123,7 @@ def _files(head: Head | None, truncation: Window | Chunked | None, memory: str |
             "_flowed_back": reach,
             "_trained": reach,
             **dict.fromkeys(("_blocks", "_first", "_reaches", "_block_back"), blocks),
+            "_watch": watch_chunk if isinstance(truncation, Chunked) else watch,
         }
     at_last = head is not None and head.at == "last"
     return (

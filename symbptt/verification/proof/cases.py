@@ -39,7 +39,7 @@ class Case:
     sent: Arrays
     moving: dict[Group, Any]
     slopes: dict[Truncation, float] = field(default_factory=dict)
-    norms: Arrays = field(default_factory=dict)
+    norms: dict[Truncation, Arrays] = field(default_factory=dict)
 
     def slope(self, truncation: Truncation) -> float:
         """Return <u, J v> for the direction of the case."""
@@ -47,13 +47,12 @@ class Case:
             self.slopes[truncation] = self.along(truncation, self.moving)
         return self.slopes[truncation]
 
-    def squares(self) -> Arrays:
+    def squares(self, truncation: Truncation) -> Arrays:
         """Return the squared norms of the cotangents of states after each step, for a cell."""
-        if not self.norms and isinstance(self.target, Cell):
-            names = [a.name for a in self.target.arguments if a.role == "state"]
-            parts = [{k: v for k, v in self.wanted.items() if (k in names) == is_state} for is_state in (True, False)]
-            self.norms.update(squares(self.target, self.point, parts[0], self.sent, parts[1]))
-        return self.norms
+        if truncation not in self.norms and isinstance(self.target, Cell):
+            states = {a.name: self.wanted[a.name] for a in self.target.arguments if a.role == "state"}
+            self.norms[truncation] = squares(self.target, self.point, states, self.sent, truncation)
+        return self.norms[truncation]
 
     def along(self, truncation: Truncation, moving: dict[Group, Any]) -> float:
         """Return <u, J v> for another direction."""

@@ -61,7 +61,9 @@ def _agrees(
         block = blocks[label]
         return _is_close(oracle.complex_step(value, point, block), np.asarray(gradients[block[:2]])[block[2]])
 
-    return all(map(close, differing))
+    # Norms of adjoints are made of gradients, of which other blocks tell.
+    named = [k for k in differing if k in wanted or k in blocks]
+    return bool(named) and all(map(close, named))
 
 
 def _expected(subject: Subject, setting: Setting, point: Point, random: np.random.Generator) -> tuple[Arrays, Arrays]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -85,10 +85,18 @@ def run_loops(
     return values, {key: value for key, value in second.items() if key[0] in ("params", "inputs", "state")}
 
 
-def norms_of_loops(found: Lowered, cell: Cell, point: Point, sent: Arrays, block: int, kind: Arithmetic) -> Arrays:
-    """Return the norms of the adjoints of each state at every step, (T,)."""
-    _, second = _swept(found, cell, point, sent, block, kind, monitor=True)
-    return {name: value for (group, name), value in second.items() if group == "flow"}
+def adjoints_of_loops(found: Lowered, cell: Cell, point: Point, sent: Arrays, kind: Arithmetic) -> Arrays:
+    """Return the adjoints of each state after every step, (T, B, ...), of which the loops take norms."""
+    taken: list[Any] = []
+
+    def norm(out: list[Any], args: list[Any]) -> None:
+        taken.append(np.array(args[0]))
+
+    # All steps in one block: from the last to the first, at each one state after the other.
+    noting = replace(kind, runtime={**kind.runtime, "norm": norm})
+    _swept(found, cell, point, sent, max(point.steps, 1), noting, monitor=True)
+    names = [*found.program.carry]
+    return {name: np.array(taken[i :: len(names)][::-1]) for i, name in enumerate(names)}
 
 
 def _given(found: Lowered, cell: Cell, point: Point, monitor: bool) -> dict[tuple[str, str], Any]:

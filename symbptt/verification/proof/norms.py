@@ -14,7 +14,7 @@ import numpy as np
 
 from symbptt.language.cell import Cell
 from symbptt.verification import oracle
-from symbptt.verification.objective import cotangents_of_steps
+from symbptt.verification.objective import Span, Truncation, cotangents_of_span, spans
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.draws import with_constants
 from symbptt.verification.proof.field import reduced, times
@@ -37,30 +37,33 @@ def seen_outside(cell: Cell) -> list[str]:
     ]
 
 
-def squares(cell: Cell, point: Point, states: Arrays, sent: Arrays, outputs: Arrays) -> Arrays:
-    """Return the squared norms of the cotangents of states after each step, (T,), over all samples, by label."""
-    base, values = with_constants(point, cell), states | outputs
-    full = {k: elements(cotangents_of_steps(u, values[k], point, k in states)) for k, u in sent.items()}
+def squares(cell: Cell, point: Point, states: Arrays, sent: Arrays, truncation: Truncation) -> Arrays:
+    """Return the squared norms of the cotangents of states after each step, (T,), over all samples, by label: of all losses
+    that reach the step, as a truncation says."""
+    base = with_constants(point, cell)
+    parts = [(span, cotangents_of_span(cell, base, sent, span)) for span in spans(truncation, point.steps)]
+    parts = [(span, {k: elements(v) for k, v in full.items()}) for span, full in parts]
     return {
-        label(k): np.array([_square(cell, base, states, full, k, t) for t in range(point.steps)])
+        label(k): np.array([_square(cell, base, states, parts, k, t) for t in range(point.steps)])
         for k in seen_outside(cell)
     }
 
 
-def _square(cell: Cell, point: Point, states: Arrays, full: Arrays, name: str, t: int) -> float:
+def _square(cell: Cell, point: Point, states: Arrays, parts: list[tuple[Span, Arrays]], name: str, t: int) -> float:
     """Return the square for one state after one step."""
     count = int(np.prod(np.shape(states[name])[2:]))
     adjoint = np.zeros((point.batch, count))
-    if name in full:
-        adjoint += full[name][t].reshape(point.batch, count)
-    if t + 1 < point.steps and count:
-        adjoint = reduced(adjoint + _behind(cell, point, states, full, name, t + 1, count))
+    for full in [full for span, full in parts if span.first <= t < span.hi]:
+        if name in full:
+            adjoint = reduced(adjoint + full[name][t].reshape(point.batch, count))
+        if t + 1 < point.steps and count:
+            adjoint = reduced(adjoint + _behind(cell, point, states, full, name, t + 1, count))
     adjoint = np.where(point.active[t][:, None], adjoint, 0.0)
     return float(reduced(np.sum(times(adjoint, adjoint))))
 
 
 def _behind(cell: Cell, point: Point, states: Arrays, full: Arrays, name: str, t: int, count: int) -> Any:
-    """Return what the steps from t on send back to each entry of a state before them."""
+    """Return what the steps from t on, with the cotangents there, send back to each entry of a state before them."""
     copies = np.repeat(np.arange(point.batch), count)
     begin = {k: v[t - 1][copies] for k, v in states.items()}
     unit = np.tile(np.eye(count), (point.batch, 1)).reshape(begin[name].shape)
@@ -79,7 +82,7 @@ def _behind(cell: Cell, point: Point, states: Arrays, full: Arrays, name: str, t
     found, given = oracle.run(cell, part)
     total = np.zeros(len(copies))
     for k in [k for k in full if k in found | given]:
-        moved = np.where(active.reshape(*active.shape, *(1,) * (full[k].ndim - 2)), full[k][t:], 0.0)[:, copies]
+        moved = full[k][t:][:, copies]
         tangents = np.imag(elements((found | given)[k]))
         for step in reduced(times(moved, tangents)).reshape(part.steps, len(copies), -1):
             total = reduced(total + np.sum(step, -1))

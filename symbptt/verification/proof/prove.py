@@ -78,23 +78,22 @@ def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
             return line(note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
     if differing and agrees_in_floats(subject, setting, cases.seed, cases.asked, differing):
         return line(note=FLOATS)
-    norms = case.squares() if _is_monitored(subject, setting) else {}
+    norms = case.squares(subject.truncation) if _is_monitored(subject, setting) else {}
     return line(blocks=(*blocks, *norms), wrong=tuple(differing))
 
 
 def _differing(subject: Subject, setting: Setting, case: Case) -> list[str]:
     """Return the labels of the values and blocks that are not the same on both sides."""
     values, gradients = subject.on_elements(setting)(case.point, case.sent)
-    wanted = case.wanted | (case.squares() if _is_monitored(subject, setting) else {})
+    wanted = case.wanted | (case.squares(subject.truncation) if _is_monitored(subject, setting) else {})
     found = [k for k, v in wanted.items() if not _same(v, values.get(k))]
     slope, along = case.slope(subject.truncation), partial(case.along, subject.truncation)
     return found + wrong_blocks(case.point, subject.target, gradients, case.moving, slope, along)
 
 
 def _is_monitored(subject: Subject, setting: Setting) -> bool:
-    """Answer whether norms are compared: those of a truncation are of parts of the cotangents, and loops are run without."""
-    is_module = isinstance(subject.target, Cell) and not subject.words.startswith(LOOPS_OF)
-    return is_module and setting.monitor and subject.truncation is None
+    """Answer whether norms are compared: loops are run without."""
+    return isinstance(subject.target, Cell) and not subject.words.startswith(LOOPS_OF) and setting.monitor
 
 
 def _same(wanted: Any, given: Any) -> bool:
