@@ -117,7 +117,7 @@ def chosen(p: Program) -> list[int]:
     readers = p.graph.consumers(ids)
     sent = [id for id in p.inputs.values() if p.places.get(id, "").endswith((LOOP, TAIL))]
     sums = [id for id in ids if p.graph[id].family == "total" and p.places[id].endswith(TAIL)]
-    roots = {*p.forward_roots, *sent, *sums, *(arg for id in p.joined for arg in p.graph[id].args)}
+    roots = {*p.forward_roots, *sent, *sums, *(arg for id in p.joined for arg in p.graph[id].args), *_kept(p, inline)}
     found, length = list[int](), dict[int, int]()
     for id in ids:
         node, label = p.graph[id], p.labels.get(id)
@@ -139,6 +139,14 @@ def chosen(p: Program) -> list[int]:
             found.append(id)
             length[id] = 1
     return found
+
+
+def _kept(p: Program, inline: set[int]) -> set[int]:
+    """Return the values from which arguments are computed again: a formula in their place would read what no sweep stores."""
+    nodes = [p.graph[id] for id in inline]
+    return {
+        node.args[0] for node in nodes if node.family == "view" and node.attrs.kind == "reshape" and node.attrs.again
+    }
 
 
 def is_stored(p: Program, id: int) -> bool:
