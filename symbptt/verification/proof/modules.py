@@ -128,6 +128,6 @@ REPLACED: dict[str, Any] = {
     # A scan is left to the plain loop where its coefficients are large.
     "_is_small": lambda a: True,
     "_wide": lambda dtype: dtype,
-    "erf": lambda x: residues(x).erf(),
+    "erf": lambda x: residues(elements(x)).erf(),
 }
 """The functions of the runtime that look at the size of numbers, with what they mean where there is none."""

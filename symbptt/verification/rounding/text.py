@@ -12,6 +12,7 @@ from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.load import code_of
 from symbptt.verification.blocks import with_module
 from symbptt.verification.rounding.arrays import ExactArray, exactly
+from symbptt.verification.rounding.exact import exact
 
 NEAR = 1e-3
 """What is left of one under which a module of 50 digits takes it from the argument."""
@@ -89,7 +90,7 @@ REPLACED: dict[str, Any] = {
     # A scan is left to the plain loop where its coefficients are large; there is no wider type to multiply them in.
     "_is_small": lambda a: True,
     "_wide": lambda dtype: dtype,
-    "erf": lambda x: exactly(x).erf(),
+    "erf": lambda x: exactly(x if np.ndim(x) else exact(x)).erf(),
 }
 """The functions of the runtime that ask for floats, or are true of floats alone."""
 
