@@ -272,6 +272,20 @@ def step(h: State, i0: Index["v"], p: Param["v"]):
     g = sb.sigmoid(30 + sb.log_softmax(p)[i0])
     return g * np.tanh(h) + (1 - g) * h
 """,
+    "an argument that is computed again from what nothing else of the sweep back reads": """
+def step(h: State["n"], p: Param["n"]):
+    v = h - np.mean(h, axis=-1, keepdims=True)
+    g = sb.sigmoid(sb.selu(v - v))
+    return g * h + (1 - g) * np.tanh(p)
+""",
+    "a function without a name in NumPy of a number of the signature": """
+def step(h: State["n"], p: Param["n"], c: Const = 0.4):
+    return p * h - sb.gelu(c) * p
+""",
+    "a maximum whose values are equal from the second step on": """
+def step(h: State["k n"], p: Param["n n"], q: Param["k"]):
+    return {"h": np.maximum(np.einsum('ij,k->ki', p, q), h), "y": np.max(np.stack([h, h]), axis=0), "z": np.maximum(np.maximum(h, 0.3), 0.3)}
+""",
     "a size that only the zeros of a cotangent that is not given have": """
 def step(s: State["k n"], p: Param["n"], h: State["n"]):
     new = np.tanh(s)

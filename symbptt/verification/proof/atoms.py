@@ -20,7 +20,7 @@ import numpy as np
 from symbptt.verification.proof.constants import EULER, LOGARITHMS, ROOT_OF_PI
 from symbptt.verification.proof.field import P, character, inverse, reduced, root, times
 
-MINUS_HALF = (P + 1) // 2
+ONE_HALF = (P + 1) // 2
 SIX = 3
 MULTIPLES = ((2, pow(2, -1, (P - 1) // 2)), (3, pow(3, -1, (P - 1) // 2)), (pow(3, -1, P), 3))
 """Factors of an exponent, and the powers that undo them on squares, of which there are (P - 1) / 2: neither 2 nor 3 divides that."""
@@ -196,7 +196,7 @@ def _cos(m: Atoms, x: Any) -> Any:
 def _hyperbolic(sign: int) -> Value:
     def function(m: Atoms, x: Any) -> Any:
         e = _exp(m, x)
-        return times(reduced(e + sign * inverse(e)), MINUS_HALF)
+        return times(reduced(e + sign * inverse(e)), ONE_HALF)
 
     return function
 
@@ -296,14 +296,8 @@ SLOPES: dict[str, tuple[Value, ...]] = {
     "floor": (lambda m, x, y: 0 * y,),
     "sign": (lambda m, x, y: 0 * y,),
     "absolute": (lambda m, x, y: reduced(character(x)),),
-    "maximum": (
-        lambda m, a, b, y: np.where(character(reduced(a - b)) > 0, 1.0, 0.0),
-        lambda m, a, b, y: np.where(character(reduced(a - b)) > 0, 0.0, 1.0),
-    ),
-    "minimum": (
-        lambda m, a, b, y: np.where(character(reduced(a - b)) < 0, 1.0, 0.0),
-        lambda m, a, b, y: np.where(character(reduced(a - b)) < 0, 0.0, 1.0),
-    ),
+    "maximum": (lambda m, a, b, y: _share(a, b), lambda m, a, b, y: _share(b, a)),
+    "minimum": (lambda m, a, b, y: _share(b, a), lambda m, a, b, y: _share(a, b)),
     "logaddexp": (
         lambda m, a, b, y: _logaddexp_slope(m, a, b),
         lambda m, a, b, y: reduced(1 - _logaddexp_slope(m, a, b)),
@@ -319,6 +313,12 @@ SLOPES: dict[str, tuple[Value, ...]] = {
 }
 """Their partial derivatives, as a textbook has them, of the arguments and the value: written here once more, so that nothing is
 taken from the table that is proved."""
+
+
+def _share(ahead: Any, other: Any) -> Any:
+    """Return the slope of the greater of two elements by the first: one half where both are equal, as the language has it."""
+    sign = character(reduced(ahead - other))
+    return np.where(sign > 0, 1.0, np.where(sign == 0, float(ONE_HALF), 0.0))
 
 
 def _logaddexp_slope(m: Atoms, a: Any, b: Any) -> Any:

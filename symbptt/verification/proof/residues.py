@@ -150,6 +150,8 @@ def _ufunc(name: str, method: str, inputs: tuple[Any, ...], kwargs: dict[str, An
         return call(*map(elements, inputs))
     if name not in VALUES:
         raise UnknownError(f"np.{name} has no version over a field")
+    if name in ("maximum", "minimum") and not all(isinstance(x, Residues) or np.ndim(x) for x in inputs):
+        return _bounded(name, *sorted(inputs, key=lambda x: isinstance(x, Residues) or np.ndim(x) > 0, reverse=True))
     return _atom(name, *map(elements, inputs))
 
 
@@ -198,6 +200,12 @@ def _atom(name: str, *args: Any) -> Any:
     return _with_slopes(value, slopes, args)
 
 
+def _bounded(name: str, x: Any, number: Any) -> Any:
+    """Return the greater or the smaller of elements and a number: nothing flows to elements that are equal to it."""
+    sign = character(reduced(_real(elements(x)) - elements(number)))
+    return _chosen(sign > 0 if name == "maximum" else sign < 0, x, number)
+
+
 def _divide(a: Any, b: Any) -> Any:
     below = inverse(_real(b))
     value = times(_real(a), below)
@@ -244,8 +252,8 @@ def _element_power(memory: Atoms, x: int, k: int) -> int:
 
 
 def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
-    x = x if low is None else _atom("maximum", x, elements(low))
-    return x if high is None else _atom("minimum", x, elements(high))
+    x = x if low is None else _bounded("maximum", x, low)
+    return x if high is None else _bounded("minimum", residues(x), high)
 
 
 def _sum(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
@@ -295,6 +303,10 @@ def _extreme(x: Any, axis: Any = None, keepdims: bool = False, sign: int = 1, in
         rows = np.concatenate([rows, np.broadcast_to(elements(initial), (*rows.shape[:-1], 1))], -1)
     place = np.expand_dims(_first(_real(rows), sign), -1)
     found = np.take_along_axis(rows, place, -1)[..., 0]
+    if rows.dtype.kind == "c":  # equal ones have equal shares
+        ties = _real(rows) == _real(found)[..., None]
+        tangents = reduced(np.sum(np.where(ties, rows.imag, 0.0), -1))
+        found = _dual(found.real, times(tangents, inverse(ties.sum(-1).astype(float))))
     return np.expand_dims(found, axes) if keepdims else found
 
 
