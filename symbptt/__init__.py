@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.codegen.kernel import Kernel, compile
     from symbptt.comparison.comparison import Comparison, compare_designs
     from symbptt.comparison.grid import Grid
+    from symbptt.data.dropout import dropout_mask
     from symbptt.derivations.cell_comparison import CellComparison, compare
     from symbptt.derivations.derivation import Derivation, Equation, derive
     from symbptt.drawing.unrolled import unroll
@@ -33,11 +34,15 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.language.cell import Cell, cell
     from symbptt.language.custom_function import function
     from symbptt.language.functions import (
+        arange,
         concatenate,
         cumsum,
         dot,
         einsum,
+        eye,
+        full,
         layer_norm,
+        linspace,
         log_softmax,
         logsumexp,
         matmul,
@@ -45,12 +50,16 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         mean,
         min,
         norm,
+        ones,
         outer,
         reshape,
         softmax,
         split,
         sum,
         transpose,
+        tril,
+        triu,
+        zeros,
     )
     from symbptt.language.model import Loss, Model, loss, model
     from symbptt.language.stacking import stack
@@ -112,21 +121,19 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = _VERSION
 
 __all__ = [
-    "ArgumentError", "CSource",
-    "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation", "Equation",
-    "GradientTrace", "Grid", "Index", "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param", "ShapeError",
-    "StabilityReport",
-    "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError", "TheoremError", "Watch", "Window",
-    "abs", "analyze", "arctan", "c_source", "cell", "certified_rate", "check_backward", "clip", "clip_by_norm", "clip_by_value",
-    "compare", "compare_designs", "compile", "concatenate", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
-    "dot", "einsum", "elu", "erf", "exp", "expm1", "exponent_gradient", "fixed_points", "function",
-    "gaussian_weights", "gelu", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich",
-    "layer_norm", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul",
-    "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "outer", "population",
-    "product_spectrum", "recurrent_weights", "relu", "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax",
-    "softplus", "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep",
-    "tan", "tanh", "trace_gradient", "transient_growth", "transpose", "unroll", "vanishing_condition", "verify", "where",
-    "with_gain",
+    "ArgumentError", "CSource", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation",
+    "Equation", "GradientTrace", "Grid", "Index", "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param",
+    "ShapeError", "StabilityReport", "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError",
+    "TheoremError", "Watch", "Window", "abs", "analyze", "arange", "arctan", "c_source", "cell", "certified_rate",
+    "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare", "compare_designs", "compile", "concatenate", "cos",
+    "covariant_vectors", "critical_line", "cumsum", "derive", "dot", "dropout_mask", "einsum", "elu", "erf", "exp", "expm1",
+    "exponent_gradient", "eye", "fixed_points", "full", "function", "gaussian_weights", "gelu", "gradient_flow",
+    "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich", "layer_norm", "leaky_relu", "linspace", "log", "log1p",
+    "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "max", "maximum", "mean", "mean_field", "min",
+    "minimum", "mish", "model", "norm", "ones", "outer", "population", "product_spectrum", "recurrent_weights", "relu",
+    "reshape", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt", "square",
+    "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "trace_gradient", "transient_growth",
+    "transpose", "tril", "triu", "unroll", "vanishing_condition", "verify", "where", "with_gain", "zeros",
 ]  # fmt: skip
 
 _HOME = {
@@ -137,6 +144,7 @@ _HOME = {
         "symbptt.codegen.kernel": "Kernel compile",
         "symbptt.codegen.csource": "CSource c_source",
         "symbptt.comparison.grid": "Grid",
+        "symbptt.data.dropout": "dropout_mask",
         "symbptt.comparison.comparison": "Comparison compare_designs",
         "symbptt.language.stacking": "stack",
         "symbptt.language.custom_function": "function",

@@ -719,13 +719,14 @@ def test_role_that_is_called_says_where_dimensions_stand(role: Any) -> None:
         role()
 
 
+EYE = np.eye
+"""NumPy's function by a name that it had before: while a cell is traced that is still NumPy's own."""
 SIZED: dict[str, tuple[Any, str]] = {
-    "np.eye": (lambda h: np.eye(h.shape[0]) @ h, "the size n has no number"),
-    "np.arange": (lambda h: h * np.arange(h.shape[0]), "the size n has no number"),
-    "np.random": (lambda h: h * np.random.rand(*h.shape), "pass random numbers as an input"),
-    "np.zeros": (lambda h: h + np.zeros(h.shape), "np.zeros_like"),
+    "from numpy import eye": (lambda h: EYE(h.shape[0]) @ h, "the size n has no number(.|\n)*sb.eye"),
+    "np.arange of a part": (lambda h: h * np.arange(0, h.shape[0], h.shape[0]), "integers and sizes"),
+    "np.random": (lambda h: h * np.random.rand(*h.shape), "the noise an Input"),
     "a remainder": (lambda h: h * (h.shape[0] % 2), "np.floor"),
-    "np.tril": (lambda h: np.tril(np.outer(h, h)) @ h, "a constant of zeros and ones"),
+    "np.tril": (lambda h: np.tril(h) @ h, "takes a matrix"),
     "np.pad": (lambda h: np.pad(h, 1)[1:-1], "np.concatenate"),
     "np.linalg.solve": (lambda h: np.linalg.solve(np.outer(h, h), h), "iteration"),
 }

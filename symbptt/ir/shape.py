@@ -142,7 +142,7 @@ def slice_bounds(item: slice, length: Size) -> tuple[Size, Size, int]:
     low, high = (0, length) if step > 0 else (-1, size(length - 1))
     first, last = (low, high) if step > 0 else (high, low)
     start, stop = _bound(item.start, first, length, low, high), _bound(item.stop, last, length, low, high)
-    count = _ceiling(size(stop - start if step > 0 else start - stop), abs(step))
+    count = ceiling(size(stop - start if step > 0 else start - stop), abs(step))
     if count is None:
         raise ShapeError(f"a slice with step {step} needs bounds of known size, not {start}:{stop}")
     if sign_of(count) not in (0, 1):
@@ -166,7 +166,7 @@ def _bound(value: Size | None, default: Size, length: Size, low: Size, high: Siz
     return value
 
 
-def _ceiling(value: Size, by: int) -> Size | None:
+def ceiling(value: Size, by: int) -> Size | None:
     """Return value / by, rounded up: 3 of 5 by 2, n of 2*n - 1 by 2; None where that depends on a named size."""
     if isinstance(value, int):
         return -(-value // by)

@@ -77,6 +77,11 @@ class Array:
     def __len__(self) -> int:
         if not self.ndim:
             raise cell_error("a scalar has no length")
+        if isinstance(self.shape[0], Dim):
+            raise cell_error(
+                f"the size {self.shape[0]} has no number while the cell is traced, as len(x) and a loop over x need one",
+                'write x.shape[0]; a loop over the entries needs a size of known length, for example Param["3 n"]',
+            )
         return int(self.shape[0])
 
     def __iter__(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import dis
 import functools
 import inspect
 import sys
@@ -28,6 +29,7 @@ from symbptt.language.array import Array, as_array, graph_of
 from symbptt.language.functions import NUMPY_FUNCTIONS
 from symbptt.language.init import initial
 from symbptt.language.local_names import choose, recorded, with_parts
+from symbptt.language.namespaces import traced_names
 from symbptt.language.roles import ROLES, Annotation, annotation_of, parse_dims
 from symbptt.language.stable_forms import stable
 from symbptt.language.user_frames import user_place
@@ -346,7 +348,8 @@ def checked_needs(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> t
 
 def run_traced(cell: Any, values: dict[str, Array]) -> Any:
     try:
-        return cell.function(**values)
+        with traced_names(cell.function):
+            return cell.function(**values)
     # Our own errors say the place and the cure already.
     except SymbpttError:
         raise
@@ -468,10 +471,17 @@ def _as_result(cell: Cell, graph: Graph, name: str, value: Any) -> Array:
     return as_array(graph, float(number)) if isinstance(number, int) else found  # a result is an array of floats
 
 
+def _is_read(cell: Cell, name: str) -> bool:
+    """Answer whether a body reads a variable: an integer may be a size or a choice alone, and leaves no value then."""
+    return any(
+        found.argval == name and found.opname.startswith("LOAD") for found in dis.get_instructions(cell.function)
+    )
+
+
 def _warn_unused(cell: Cell, step: Step) -> None:
     read = step.graph.ancestors([*step.next.values(), *step.outputs.values()])
     for a in cell.arguments:
-        if step.leaves[a.name] not in read:
+        if step.leaves[a.name] not in read and not (isinstance(a.default, int) and _is_read(cell, a.name)):
             warnings.warn(
                 f"the {a.role} {a.name!r} of {cell.name} is never used{place_of(cell.function)}", stacklevel=2
             )

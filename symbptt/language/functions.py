@@ -13,6 +13,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.errors import counted
 from symbptt.language.array import apply, axes_of, graph_of, symbolic
+from symbptt.language.creation import arange, eye, full, linspace, ones, tril, triu, zeros
 from symbptt.language.indexing import getitem, take
 from symbptt.language.number_kinds import BITS, own_functions
 from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
@@ -41,10 +42,11 @@ from symbptt.language.views import (
 )
 
 __all__ = [
-    "ELEMENTWISE", "NUMPY_FUNCTIONS", "broadcast_to", "concatenate", "copy", "cumsum", "dot", "einsum", "expand_dims",
-    "flip", "full_like", "getitem", "hstack", "inner", "layer_norm", "log_softmax", "logsumexp", "matmul", "max",
-    "mean", "min", "moveaxis", "norm", "ones_like", "outer", "ravel", "reshape", "roll", "softmax", "split", "squeeze",
-    "stack", "std", "sum", "swapaxes", "take", "tensordot", "transpose", "var", "zeros_like",
+    "ELEMENTWISE", "NUMPY_FUNCTIONS", "arange", "broadcast_to", "concatenate", "copy", "cumsum", "dot", "einsum",
+    "expand_dims", "eye", "flip", "full", "full_like", "getitem", "hstack", "inner", "layer_norm", "linspace",
+    "log_softmax", "logsumexp", "matmul", "max", "mean", "min", "moveaxis", "norm", "ones", "ones_like", "outer", "ravel",
+    "reshape", "roll", "softmax", "split", "squeeze", "stack", "std", "sum", "swapaxes", "take", "tensordot", "transpose",
+    "tril", "triu", "var", "zeros", "zeros_like",
 ]  # fmt: skip
 
 
@@ -223,7 +225,7 @@ _AS_NUMPY: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (
         sum, mean, max, min, var, std, matmul, dot, inner, vdot, tensordot, outer, ravel, swapaxes, moveaxis,
         broadcast_to, full_like, zeros_like, ones_like, expand_dims, squeeze, concatenate, stack, hstack, split, flip,
-        roll, norm, take, copy)},
+        roll, norm, take, copy, full, linspace, tril, triu)},
     "amax": max, "amin": min, "cumsum": _cumsum, "flatten": ravel, "transpose": _transpose, "permute_dims": _transpose,
     "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "real": copy, "conj": copy,
     "conjugate": copy, "where": _where, "clip": _clip, "ndim": _ndim, "shape": _shape, "size": _size,

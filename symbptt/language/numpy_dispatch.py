@@ -18,10 +18,8 @@ NUMPY_FUNCTIONS: dict[str, Callable[..., Any]] = {}
 ELEMENTWISE = "elementwise function can be made with sb.function(name, lambda v: <SymPy expression>)"
 LINEAR_ALGEBRA = ("norm", "matmul", "outer", "tensordot", "matrix_transpose")
 """Those that np.linalg has of them."""
-_MASK = 'multiply by a constant of zeros and ones: mask: Const["n n"]'
 _NO_SOLVER = "write the steps of an iteration with @, or give the inverse as a Const"
 OTHER_WAYS = {
-    **dict.fromkeys(("tril", "triu"), _MASK),
     **dict.fromkeys(("diag", "diagonal", "trace"), 'multiply by a constant identity, eye: Const["n n"], and sum over an axis'),
     **dict.fromkeys(("solve", "inv", "pinv", "lstsq"), _NO_SOLVER),
     **dict.fromkeys(("det", "slogdet", "eig", "eigh", "eigvals", "eigvalsh", "svd", "qr", "cholesky"),

@@ -45,6 +45,14 @@ SIGNATURES: dict[str, str] = {
     "clip": "a a_min a_max -out min max",
     **dict.fromkeys(("ndim", "shape"), "a"),
     "size": "a axis",
+    **dict.fromkeys(("zeros", "ones", "empty"), "shape dtype ?order ?device ?like"),
+    "full": "shape fill_value dtype ?order ?device ?like",
+    "eye": "N M k dtype ?order ?device ?like",
+    "identity": "n dtype ?like",
+    "tri": "N M k dtype ?like",
+    **dict.fromkeys(("tril", "triu"), "m k"),
+    "arange": "start stop step dtype ?device ?like",
+    "linspace": "start stop num endpoint -retstep -dtype -axis ?device",
 }
 """Parameters in NumPy's order; -name must have its default, ?name makes no difference to values.
 

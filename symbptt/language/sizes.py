@@ -117,9 +117,9 @@ def without_number(size: Any) -> CellError:
     """Return the error of a named size where Python or NumPy needs a number."""
     return cell_error(
         f"the size {size} has no number while the cell is traced",
-        'loop over a size of known length, for example Param["3 n"], or write the sum with @ or sb.sum; for np.zeros and '
-        'np.ones write np.zeros_like(h), for np.eye and np.arange take a constant: eye: Const["n n"]; pass random numbers '
-        'as an input: noise: Input["n"]',
+        'loop over a size of known length, for example Param["3 n"], or write the sum with @ or sb.sum; of arrays made of sizes '
+        "write sb.zeros, sb.ones, sb.full, sb.eye, sb.arange or sb.linspace; pass random numbers as an input: "
+        'noise: Input["n"]',
     )
 
 
@@ -141,4 +141,8 @@ def private_size(value: Any) -> shapes.Size:
     """Return a size that a cell gave as one of the shape module."""
     if isinstance(value, Dim | int | np.integer):
         return shapes.size(_size(value))
+    # A Const with a default: its number follows the trace, so that it may be a size.
+    number = getattr(value, "value", None)
+    if isinstance(number, int | np.integer) and not isinstance(number, bool) and not value.ndim:
+        return int(number)
     raise cell_error(f"a size must be an integer or a size from .shape, got {type(value).__name__}")

@@ -33,6 +33,8 @@ def reshape(x: Any, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
         )
     x = as_array(graph, x)
     wanted = list(wanted) if isinstance(wanted, tuple | list) else [wanted]
+    # Also a Const that is -1 stands for the rest.
+    wanted = [item if getattr(item, "value", None) is None else private_size(item) for item in wanted]
     sizes = [None if isinstance(item, int) and item == -1 else private_size(item) for item in wanted]
     if None in sizes:
         known = shapes.prod(item for item in sizes if item is not None)
@@ -180,6 +182,8 @@ def split(x: Any, parts: Any, axis: int = 0) -> Any:
     x = symbolic(x)
     at = axes_of(axis, x.ndim)[0]
     length = x.shape[at]
+    if isinstance(parts, Array) and parts.value is not None:
+        parts = parts.value if parts.ndim else private_size(parts)
     if isinstance(parts, int):
         step = length // parts if isinstance(length, Dim) or length % parts == 0 else None
         if step is None:

@@ -266,6 +266,9 @@ def arranged(text: str, view: View, base: Base, groups: Groups | None, names: Na
     shown = [i for i, is_new in enumerate(new) if not is_new]
     if any(axis.length != 1 for axis, is_new in zip(view.axes, new, strict=True) if is_new):
         whole = [view.buffer.shape[_moving_axis(base)]] if lead else []
+        # A number by itself has a type of its own, which an array of it would keep.
+        alone = view.buffer.space in ("constant", "scalar") and not view.buffer.shape and view.buffer.dtype == "float"
+        text = f"np.asarray({text}, dtype)" if alone else text
         text = f"np.broadcast_to({text}{_new_axes(new, lead)}, {names.shape((*whole, *view.shape))})"
         shown = list(range(len(view.axes)))
     if all(len(group) == 1 for group in groups) and len(shown) == len(view.axes):

@@ -38,7 +38,7 @@ from symbptt.equations.algebra.trees import with_conditions
 from symbptt.equations.algebra.wholes import by_entries
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters
-from symbptt.ir.node import Node
+from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, tree_of
 from symbptt.ir.shape import Shape, Size, names_in
 from symbptt.ir.shape import size as sized
@@ -131,6 +131,8 @@ class EntryMaker:
         return Entry(array_of(node.attrs.value, node.shape), tuple(at))
 
     def _map(self, node: Node, at: Sequence[Expr]) -> Expr:
+        if is_counter(self.graph, node):
+            return at[0]
         args = [self.value(arg, _aligned(self.graph.shape(arg), at)) for arg in node.args]
         return of_tree(with_conditions(self.graph, node, tree_of(node.attrs.expr)), args)
 
@@ -231,8 +233,13 @@ class EntryMaker:
         return self.value(x, [*at[:axis], row, *at[axis:]])
 
     def _cumulate(self, node: Node, at: Sequence[Expr]) -> Expr:
-        axis = node.attrs.axis
+        axis, x = node.attrs.axis, self.graph[node.args[0]]
         i = at[axis]
+        # A running sum of ones counts, and one over the identity is a triangle: neither needs a sum.
+        if is_ones(self.graph, x) and not node.attrs.reverse:
+            return affine(1, i, 1)
+        if x.family == "leaf" and x.attrs.role == "eye" and x.id not in self.labels:
+            return algebra.Call("greater_equal" if not node.attrs.reverse else "less_equal", (i, at[1 - axis]))
         j = Index(next(self.names), node.shape[axis])
         # y_i = Σ_{j ≤ i} x_j, from the back Σ_{j ≥ i} x_j.
         test = algebra.Call("greater_equal" if node.attrs.reverse else "less_equal", (j, i))
@@ -277,6 +284,22 @@ def count(size: Size) -> Expr:
     if isinstance(size, int):
         return plus([(-1, Number(sp.Integer(-size)))]) if size < 0 else Number(sp.Integer(size))
     return Count(size)
+
+
+def is_ones(g: Graph, node: Node) -> bool:
+    """Answer whether a value is an array of ones."""
+    x = g[node.args[0]] if node.family == "view" and node.attrs.kind == "expand" else node
+    return x.family == "number" and not x.shape and x.attrs.value == 1
+
+
+def is_counter(g: Graph, node: Node) -> bool:
+    """Answer whether a value is 0, 1, 2, ...: a running sum of ones, less one."""
+    if node.family != "map" or len(node.args) not in (1, 2) or g[node.args[0]].family != "cumulate":
+        return False
+    one = placeholder(1) if len(node.args) == 2 else 1
+    is_less = node.attrs.expr == placeholder(0) - one and (len(node.args) == 1 or is_ones(g, g[node.args[1]]))
+    counted = g[node.args[0]]
+    return is_less and len(node.shape) == 1 and not counted.attrs.reverse and is_ones(g, g[counted.args[0]])
 
 
 def affine(step: int, i: Expr, start: Size) -> Expr:

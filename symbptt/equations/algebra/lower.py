@@ -15,7 +15,7 @@ from functools import cache
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra import expressions as algebra
-from symbptt.equations.algebra.entries import EntryMaker, array_of, count, entries
+from symbptt.equations.algebra.entries import EntryMaker, array_of, count, entries, is_counter, is_ones
 from symbptt.equations.algebra.expressions import (
     EYE,
     ONE,
@@ -118,7 +118,7 @@ class Lowering:
             case "view":
                 return self._is_plain_view(node)
             case "cumulate":
-                return len(node.shape) == 1
+                return len(node.shape) == 1 and not is_ones(self.graph, self.graph[node.args[0]])
             case "gather" if node.attrs.kind == "scatter":
                 size = node.shape[node.attrs.axis]
                 # The unit vector e_i has as many entries as the index has values: only then does it fit the axis.
@@ -127,7 +127,7 @@ class Lowering:
 
     def _is_plain_map(self, node: Node) -> bool:
         """Answer whether a map has a form in matrices: not with three axes, nor where only unnamed values without a form are read."""
-        if len(node.shape) > 2:
+        if len(node.shape) > 2 or is_counter(self.graph, node):
             return False
         _, read = self.tree(node)
         odd = [id for id in read if not self._stands(id)]

@@ -36,6 +36,10 @@ def is_truth(g: Graph, tree: Tree) -> bool:
     node = g[tree.index]
     while node.family == "view" and node.attrs.kind in ("reshape", "expand", "transpose", "slice"):
         node = g[node.args[0]]
+    if node.family == "cumulate":
+        # A running sum over the identity is 0 in front of the diagonal and 1 from there on.
+        x = g[node.args[0]]
+        return x.family == "leaf" and x.attrs.role == "eye"
     return node.family == "map" and bool(getattr(node.attrs.expr.func, "boolean", False))
 
 

@@ -397,6 +397,9 @@ def _einsum(*operands: Any, **_: Any) -> Any:
             names, out = _without_dots(names, out, arrow, arrays)
             arrow = "->"
         labels: list[Any] = [[*name] for name in names]
+        if len(arrays) == 1 and arrow and {*out} == {*names[0]}:
+            # Nothing is summed: NumPy shows the diagonal where it lies, and a module writes through it.
+            return np.einsum(text, arrays[0])
         if not arrow:
             letters = [x for part in names for x in part]
             out = "".join(sorted(x for x in set(letters) if letters.count(x) == 1))

@@ -1,0 +1,167 @@
+"""What the names of a user's functions mean while they are traced: NumPy with functions of named sizes, and nothing that draws.
+
+np.eye(n) asks n for a number and looks at nothing else, so that no protocol of NumPy's brings a named size to us. NumPy itself stays as
+it is: its compiled code looks up np.empty and would take a symbolic array for memory. What changes is what the user's functions
+find under their own names, `np` above all, in their globals and closures and in those of the functions that they call by name.
+
+Example: a cell reads `np` and `rng` and calls `mask_of`, a function of the same file that reads `np`. For the time of the trace
+`np` is `Numpy()` and `rng` is `Noise(rng)` there. A thread that traces nothing finds what it always finds behind both.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import RLock, local
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from symbptt.language.array import graph_of
+from symbptt.language.creation import CREATORS
+from symbptt.language.numpy_signatures import as_numpy_calls
+from symbptt.language.user_frames import cell_error, is_user_file
+
+
+class _Here(local):
+    """What a thread does: how many traces are open in it."""
+
+    traces = 0
+
+
+_HERE = _Here()
+
+
+class Numpy(ModuleType):
+    """NumPy, whose functions of sizes alone take named sizes while this thread traces."""
+
+    def __init__(self) -> None:
+        super().__init__("numpy")
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(np, name)
+        if not _HERE.traces:
+            return found
+        if name in CREATORS:
+            return of_sizes(name, CREATORS[name], found)
+        return Noise(found, "np.random") if found is np.random else found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(np, name, value)
+
+    def __dir__(self) -> list[str]:
+        return dir(np)
+
+
+def of_sizes(name: str, own: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return NumPy's function of a name, which is ours where an argument is a value of a cell or a named size."""
+
+    @functools.wraps(plain)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if graph_of(*args, *kwargs.values()) is None:
+            return plain(*args, **kwargs)
+        return as_numpy_calls(name, own)(*args, **kwargs)
+
+    return function
+
+
+class Noise:
+    """A module, a function or a generator that draws at random: refused while this thread traces."""
+
+    def __init__(self, of: Any, name: str) -> None:
+        self.__dict__.update(_of=of, _name=name)
+
+    def __getattr__(self, name: str) -> Any:
+        if not _HERE.traces:
+            return getattr(self._of, name)
+        raise _noise(f"{self._name}.{name}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not _HERE.traces:
+            return self._of(*args, **kwargs)
+        raise _noise(self._name)
+
+
+def _noise(what: str) -> Exception:
+    return cell_error(
+        f"{what} draws at random in a cell, which is traced once and then computes the same at every step",
+        'draw nothing at random: make the mask or the noise an Input, keep: Input["n"], and give it to the kernel with the data; '
+        "sb.dropout_mask(rng, (T, B, n), 0.1) draws a mask; what is drawn once and stays is drawn outside of the function",
+    )
+
+
+_GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+_DRAWING = {id(value) for module in (np.random, random) for value in vars(module).values() if callable(value)}
+
+
+def _meant(name: str, value: Any) -> Any:
+    """Return what a name means while its function is traced, or None where that is what it always means."""
+    if value is np:
+        return Numpy()
+    if value is np.random or value is random or isinstance(value, _GENERATORS):
+        return Noise(value, name)
+    return Noise(value, name) if id(value) in _DRAWING else None
+
+
+_LOCK = RLock()
+
+
+@contextmanager
+def traced_names(function: Callable[..., Any]) -> Iterator[None]:
+    """Let the names that a function and those that it calls by name find mean what they mean while it is traced."""
+    # Other threads trace functions of the same file at other times: what one puts back another has not put there.
+    with _LOCK:
+        changed = []
+        for place, name, value in _places(function, set()):
+            other = _meant(name, value)
+            if other is not None:
+                changed.append((place, name, value))
+                _put(place, name, other)
+        _HERE.traces += 1
+        try:
+            yield
+        finally:
+            _HERE.traces -= 1
+            for place, name, value in changed:
+                _put(place, name, value)
+
+
+def _put(place: dict[str, Any] | CellType, name: str, value: Any) -> None:
+    if isinstance(place, dict):
+        place[name] = value
+    else:
+        place.cell_contents = value
+
+
+def _places(function: Any, seen: set[Any]) -> Iterator[tuple[dict[str, Any] | CellType, str, Any]]:
+    """Yield where the names that a function reads are kept, each with its value, also those of functions of the user's that it reads."""
+    function = getattr(function, "function", function)  # of a cell that another one calls
+    function = getattr(function, "__wrapped__", function)
+    if not isinstance(function, FunctionType) or function in seen or not is_user_file(function.__code__.co_filename):
+        return
+    seen.add(function)
+    found: list[tuple[dict[str, Any] | CellType, str, Any]] = [
+        (function.__globals__, name, function.__globals__[name])
+        for name in _names(function.__code__)
+        if name in function.__globals__
+    ]
+    # An empty cell has no value yet.
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    found += [(cell, name, cell.cell_contents) for name, cell in cells if cell != CellType()]
+    for place, name, value in found:
+        yield place, name, value
+        yield from _places(value, seen)
+        if isinstance(value, ModuleType) and is_user_file(getattr(value, "__file__", None) or ""):
+            for inner in _names(function.__code__):
+                yield from _places(vars(value).get(inner), seen)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Yield the names that a function reads beside its own variables, and those of the functions inside it."""
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
