@@ -79,7 +79,7 @@ def test_no_dimension_is_a_scalar(text: str) -> None:
     ("n++m", "'+'"),
     ("n + m", "where a name or an integer is due"),
     ("n/2", "'/'"),
-    ("n//2", "'/'"),
+    ("n/2", "'/'"),
     ("n%2", "'%'"),
     ("n^2", "'^'"),
     ("2n", "'n'"),

@@ -108,7 +108,7 @@ def test_exact_quotient_undoes_a_product(a: shapes.Size, b: shapes.Size) -> None
     assert shapes.exact_quotient(shapes.size(a * b), b) == a
 
 
-@pytest.mark.parametrize(("value", "by"), [(n, 2), (n, m), (n + 1, n), (7, 2), (n * n + 1, n)])
+@pytest.mark.parametrize(("value", "by"), [(n + 1, 2), (n, m), (n + 1, n), (7, 2), (n * n + 1, n)])
 def test_quotient_that_is_not_exact_is_refused(value: Any, by: Any) -> None:
     with pytest.raises(ShapeError, match="not divisible"):
         shapes.exact_quotient(value, by)

@@ -196,7 +196,7 @@ def test_slices_that_always_fit_need_nothing() -> None:
     assert whole.needs == () and zoo.lstm.needs == ()
 
 
-@pytest.mark.parametrize("part", [slice(-3, None), slice(None, None, 2), slice(2, None), slice(3, 1)])
+@pytest.mark.parametrize("part", [slice(-3, None), slice(2, None), slice(3, 1)])
 def test_slices_of_no_certain_length_are_refused_with_a_cure(part: slice) -> None:
     @sb.cell
     def open_end(x: Input["n"], h: State["n"]):
@@ -250,14 +250,14 @@ def test_length_of_a_slice_is_that_of_numpy_for_every_size_or_it_is_refused(key:
         cell = cut(key, dims)
         cell.step  # noqa: B018
     except sb.ShapeError as error:
-        # Half of n + 1 is no size, and of n + 1 entries the second from the end may be the first.
+        # Of n + 1 entries the second from the end may be the first.
         assert dims == "n+1" and "2" in key, error
         return
     kernel = kernel_of(cell)
     for n in (1, 2, 3, 6):
         length = eval(dims, {"n": n})
         h = np.linspace(0.1, 0.5, length)
-        if any(n < int(need.wanted.split(" >= ")[1]) for need in cell.needs):
+        if not all(need.is_met({"n": n}) for need in cell.needs):
             continue
         run = kernel.forward({}, {"x": np.full((1, 1, length), 0.3)}, {"h": h[None]})
         wanted = cell.function(np.full(length, 0.3), h)

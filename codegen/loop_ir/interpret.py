@@ -267,7 +267,11 @@ def _terms(value: sp.Expr) -> tuple[tuple[int, tuple[tuple[sp.Symbol, int], ...]
     """Return a polynomial as terms: a factor and powers of symbols."""
     symbols = sorted(value.free_symbols, key=str)
     rows = sp.Poly(value, *symbols).terms()
-    return tuple((int(c), tuple((x, n) for x, n in zip(symbols, powers, strict=True) if n)) for powers, c in rows)
+    # Parts of sizes are whole numbers, each of them alone may have a fraction: n*m/2.
+    return tuple(
+        (int(c) if c.is_Integer else c, tuple((x, n) for x, n in zip(symbols, powers, strict=True) if n))
+        for powers, c in rows
+    )
 
 
 def evaluated(value: Size, env: Env) -> int:
@@ -279,7 +283,7 @@ def evaluated(value: Size, env: Env) -> int:
         for symbol, power in powers:
             factor *= env[symbol] ** power
         found += factor
-    return found
+    return int(found)
 
 
 def strided(

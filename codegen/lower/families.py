@@ -42,6 +42,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import WITHOUT_COPY, Node, Product, placeholder
 from symbptt.ir.scalar import Ref, Tree
 from symbptt.ir.shape import Shape, Size, prod, size
+from symbptt.language.roles import parse_dims
 
 LEAD_LABEL = 1000
 """The first label of axes of steps and samples in products, above all labels of a value's own axes."""
@@ -212,7 +213,8 @@ def _refer(found: Operand, args: list[Operand]) -> Tree:
 
 
 def _size(s: Lowering, node: Node) -> sp.Expr:
-    return sp.sympify(node.attrs.name, locals=dict(s.symbols))
+    (found,) = parse_dims(node.attrs.name)
+    return sp.sympify(found)
 
 
 def _remainder(s: Lowering, node: Node, out: View) -> None:

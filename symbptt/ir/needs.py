@@ -8,17 +8,31 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbptt.ir.graph import Graph
-from symbptt.ir.shape import Shape, Size, named_size, names_in, sign_of, size, size_text
+from symbptt.ir.shape import Shape, Size, divisors, named_size, names_in, sign_of, size, size_text
 
 
 @dataclass(frozen=True)
 class Need:
-    """`spare`, which must not be negative: how many entries an axis has beyond, or in front of, those that are read; where
-    that is not so `reads` says what is read at which line, and `cure` what to write."""
+    """`spare`, which must not be negative: how many entries an axis has beyond, or in front of, those that are read; with `by`,
+    what must be divisible by it. Where that is not so `reads` says what is read at which line, and `cure` what to write."""
 
     spare: Size
     reads: str
     cure: str
+    by: int = 0
+
+    @property
+    def axis(self) -> Size:
+        """A size that is positive and whole where the condition holds."""
+        return size(self.spare / sp.Integer(self.by)) if self.by else size(self.spare + 1)
+
+    @property
+    def broken(self) -> str:
+        """The test of its contrary in Python."""
+        text = size_text(self.spare)
+        if self.by:
+            return f"{text if text.isidentifier() else f'({text})'} % {self.by}"
+        return f"{text} < 0"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,15 +56,17 @@ class Need:
     @property
     def wanted(self) -> str:
         """The condition in words."""
+        if self.by:
+            return f"{size_text(self.spare)} divisible by {self.by}"
         left, sign, right = self.sides
         return f"{size_text(left)} {sign} {size_text(right)}"
 
     def is_met(self, sizes: Mapping[str, int]) -> bool:
         """Answer whether it holds, or is about sizes that are not known."""
         numbers = {named_size(name): value for name, value in sizes.items()}
-        spare = sp.sympify(self.spare).xreplace(numbers)
+        spare = sp.sympify(sp.sympify(self.spare).xreplace(numbers))
         # An expression with a size left in it is no Integer: it cannot be refuted yet.
-        return not spare.is_Integer or spare >= 0
+        return not spare.is_Integer or bool(spare % self.by == 0 if self.by else spare >= 0)
 
     def parts(self, sizes: Mapping[str, int | str]) -> tuple[str, str, str]:
         """Return what was expected and what came, where, and what to write instead."""
@@ -63,6 +79,7 @@ def needs_of(g: Graph, axes: Iterable[Size]) -> tuple[Need, ...]:
     needs that follow from each other the strongest."""
     certain = [item for item in axes if not isinstance(item, int)]
     found: dict[Size, Need] = {}
+    halves = _divisible(g)
     for node in g:
         if node.family == "view" and node.attrs.kind == "slice":
             whole = g.shape(node.args[0])
@@ -71,7 +88,20 @@ def needs_of(g: Graph, axes: Iterable[Size]) -> tuple[Need, ...]:
                     if not _is_certain(spare, certain):
                         name = g.names.get(node.args[0], "an array")
                         found.setdefault(spare, _need(spare, span, axis, name, whole, node.place))
-    return strongest(found.values())
+    return halves + strongest(found.values())
+
+
+def _divisible(g: Graph) -> tuple[Need, ...]:
+    """Return what sizes need for their parts to be whole, each condition once, with the first line that it is of."""
+    found: dict[tuple[Size, int], Need] = {}
+    sizes = [(item, place) for item, place in g.parts]
+    sizes += [(item, node.place) for node in g for item in node.shape]
+    for item, place in sizes:
+        for whole, by in divisors(item):
+            reads = f"{size_text(item)} stands for a size{f' in {place}' if place else ''}"
+            cure = f"give sizes that are divisible by {by}, or write the dimensions as multiples of a smaller size"
+            found.setdefault((whole, by), Need(whole, reads, cure, by))
+    return tuple(found.values())
 
 
 def strongest(needs: Iterable[Need]) -> tuple[Need, ...]:
@@ -82,6 +112,8 @@ def strongest(needs: Iterable[Need]) -> tuple[Need, ...]:
 
 def _follows(need: Need, other: Need) -> bool:
     """Answer whether a need holds wherever another one does."""
+    if need.by or other.by:
+        return False
     return need is not other and sign_of(size(need.spare - other.spare)) in (0, 1)
 
 

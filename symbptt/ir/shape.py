@@ -63,7 +63,8 @@ def show(shape: Sequence[Size]) -> str:
 @lru_cache(None, typed=True)
 def size_text(value: Size | str) -> str:
     """Return a size as text without spaces, products written out."""
-    text = str(value).replace(" ", "")
+    # A half of a size is exact, as what the sizes need says: n/2 is written n//2, which stays an integer in Python.
+    text = str(value).replace(" ", "").replace("/", "//")
     return re.sub(rf"({NAME})\*\*(\d+)", lambda match: "*".join([match[1]] * int(match[2])), text)
 
 
@@ -119,11 +120,12 @@ def sign_of(value: Size) -> int | None:
     value = size(value)
     if isinstance(value, int):
         return (value > 0) - (value < 0)
-    coefficients = sp.Poly(value, *sorted(value.free_symbols, key=str)).as_dict()
-    constant = sum(int(c) for powers, c in coefficients.items() if not any(powers))
-    # With coefficients of one sign the polynomial is monotone in every size, so that its extreme lies at the least sizes, all 1.
-    others = [int(c) for powers, c in coefficients.items() if any(powers)]
-    extreme = constant + sum(others)  # at sizes of 1
+    terms = sp.Poly(value, *sorted(value.free_symbols, key=str)).as_dict()
+    constant = sum(c for powers, c in terms.items() if not any(powers))
+    others = [c for powers, c in terms.items() if any(powers)]
+    # With coefficients of one sign the polynomial is monotone in every size, so that its extreme lies at the least sizes, all 1;
+    # of a term that is divided the least value is that of a whole number.
+    extreme = constant + sum(c if c.is_Integer else sp.sign(c) * max(1, abs(c.p) // c.q) for c in others)
     if all(c > 0 for c in others):
         return 1 if extreme >= 0 else None
     return -1 if all(c < 0 for c in others) and extreme < 0 else None
@@ -143,8 +145,6 @@ def slice_bounds(item: slice, length: Size) -> tuple[Size, Size, int]:
     first, last = (low, high) if step > 0 else (high, low)
     start, stop = _bound(item.start, first, length, low, high), _bound(item.stop, last, length, low, high)
     count = ceiling(size(stop - start if step > 0 else start - stop), abs(step))
-    if count is None:
-        raise ShapeError(f"a slice with step {step} needs bounds of known size, not {start}:{stop}")
     if sign_of(count) not in (0, 1):
         raise ShapeError(f"the slice {start}:{stop} of an axis of size {length} has no certain length")
     return start, count, step
@@ -166,15 +166,28 @@ def _bound(value: Size | None, default: Size, length: Size, low: Size, high: Siz
     return value
 
 
-def ceiling(value: Size, by: int) -> Size | None:
-    """Return value / by, rounded up: 3 of 5 by 2, n of 2*n - 1 by 2; None where that depends on a named size."""
+def ceiling(value: Size, by: int) -> Size:
+    """Return value / by, rounded up: 3 of 5 by 2, n of 2*n - 1 by 2; of named sizes as if they were divisible, n/2 of n by 2."""
+    return -rounded_quotient(size(-value), by)
+
+
+def rounded_quotient(value: Size, by: int) -> Size:
+    """Return value / by, rounded down: 2 of 5 by 2, n - 1 of 2*n - 1 by 2; of named sizes as if they were divisible: n/2 of n by 2
+    and of n + 1 by 2. What has a fraction in it is a condition on the sizes, `divisors`."""
     if isinstance(value, int):
-        return -(-value // by)
+        return value // by
     constant = int(value.as_coefficients_dict()[sp.S.One])
-    rest = sp.expand(value - constant)
-    if any(int(c) % by for c in rest.as_coefficients_dict().values()):
-        return None
-    return size(rest / by - (-constant // by))
+    return size(sp.expand((value - constant) / sp.Integer(by)) + constant // by)
+
+
+@lru_cache(2**12)
+def divisors(value: Size) -> tuple[tuple[Size, int], ...]:
+    """Return what must be divisible by which number for a size to be whole: n by 2 of n/2 + m; the same of k*n/2."""
+    if isinstance(value, int):
+        return ()
+    parts = [(c, term) for term, c in value.as_coefficients_dict().items() if not c.is_Integer]
+    by = math.lcm(*(int(c.q) for c, _ in parts))
+    return ((size(sum(by * c * term for c, term in parts)), by),) if parts else ()
 
 
 def remainder(value: Size, by: Size) -> Size:
@@ -190,15 +203,17 @@ def remainder(value: Size, by: Size) -> Size:
 
 
 def exact_quotient(value: Size, by: Size) -> Size:
-    """Return value / by, which must be exact.
+    """Return value / by, which must be exact: n*m / n = m is for every n; of n / 2 it is a condition on n.
 
     Raises: ShapeError where it is not.
     """
-    # Polynomials with integer coefficients: n*m / n = m is exact for every n, n / 2 is not.
     quotient = sp.cancel(sp.sympify(value) / sp.sympify(by))
-    if not quotient.is_polynomial() or any(not c.is_integer for c in sp.Poly(quotient, *_symbols(quotient)).coeffs()):
+    found = size(sp.expand(quotient))
+    odd = list(sp.Poly(quotient, *_symbols(quotient)).as_dict().items()) if quotient.is_polynomial() else None
+    # A constant that is no whole number is none for any sizes.
+    if odd is None or any(not c.is_Integer and not any(powers) for powers, c in odd):
         raise ShapeError(f"{value} is not divisible by {by}")
-    return size(quotient)
+    return found
 
 
 def _symbols(value: sp.Expr) -> list[sp.Expr]:

@@ -8,6 +8,7 @@ Then n is the single unknown of the first axis: n = 5 - 2 = 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -58,7 +59,7 @@ def axes_of(
 
 def axes_of_needs(needs: Iterable[Need]) -> list[Axis]:
     """Return axes that are positive where what slices need is there, for `fits` and `completed`."""
-    return [Axis("", 0, size(need.spare + 1)) for need in needs]
+    return [Axis("", 0, need.axis) for need in needs]
 
 
 def _default_shape(a: Argument) -> tuple[int, ...]:
@@ -88,15 +89,17 @@ def _single(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
 
 
 def _joint(axes: Sequence[Axis], known: Mapping[str, Told]) -> Told | None:
-    """Return the first size that equations determine of which each has several unknown sizes, by elimination."""
-    rows = [(axis, [name for name in names_in((axis.size,)) if name not in known]) for axis in axes]
-    names = sorted({*chain.from_iterable(unknown for _, unknown in rows)})
-    rows = [(axis, unknown) for axis, unknown in rows if unknown and _is_linear(axis.size, unknown)]
-    matrix = sp.Matrix([[sp.expand(axis.size).coeff(named_size(name)) for name in names] for axis, _ in rows])
+    """Return the first size that equations determine of which each has several unknown sizes, by elimination; products of unknown
+    sizes are unknowns of their own: of lengths of a*d and 2*a + 4*a*d the difference that leaves a."""
+    rows = [(axis, _monomials(axis.size, known)) for axis in axes]
+    rows = [(axis, found) for axis, found in rows if found]
+    columns = sorted({*chain.from_iterable(found for _, found in rows)}, key=str)
+    names = [name for name in names_in(tuple(columns)) if named_size(name) in columns]
+    matrix = sp.Matrix([[found.get(column, 0) for column in columns] for _, found in rows])
     if not rows:
         return None
-    for i, name in enumerate(names):
-        wanted = sp.Matrix([1 if j == i else 0 for j in range(len(names))])
+    for name in names:
+        wanted = sp.Matrix([int(column == named_size(name)) for column in columns])
         weights = _combination(matrix.T, wanted)
         if weights is not None:
             # Multiplying by the common denominator keeps the factors integers; the division is done once, at the end, and checked.
@@ -122,18 +125,31 @@ def _combination(columns: sp.Matrix, wanted: sp.Matrix) -> list[sp.Rational] | N
     return weights
 
 
-def _is_linear(item: Size, names: Sequence[str]) -> bool:
-    """Answer whether a size is a sum of multiples of unknown sizes, beside known ones."""
-    symbols = [named_size(name) for name in names]
-    poly = sp.Poly(item, *symbols)
-    return poly.total_degree() == 1 and all(poly.coeff_monomial(symbol).is_Integer for symbol in symbols)
+def _monomials(item: Size, known: Mapping[str, Told]) -> dict[sp.Expr, sp.Rational]:
+    """Return the products of unknown sizes of which a size is a sum, with their factors: a and a*d of 2*a + 4*a*d, where neither is
+    known; none where factors are sizes themselves."""
+    unknown = [named_size(name) for name in names_in((item,)) if name not in known]
+    if not unknown:
+        return {}
+    terms = sp.Poly(item, *unknown).as_dict()
+    found = {
+        sp.Mul(*(x**n for x, n in zip(unknown, powers, strict=True))): c for powers, c in terms.items() if any(powers)
+    }
+    return found if all(c.is_Rational for c in found.values()) else {}
 
 
 def _told(name: str, lengths: Sequence[tuple[int, Axis]], rest: sp.Expr, divisor: sp.Expr) -> Told:
-    """Return the rule of a size, with the lengths that are fixed counted among the rest."""
+    """Return the rule of a size in whole numbers, with the lengths that are fixed counted among the rest."""
+    common = math.lcm(*(int(c.q) for c in _coefficients(rest) + _coefficients(divisor)))
+    lengths = [(int(factor * common), axis) for factor, axis in lengths]
+    rest, divisor = common * rest, sp.expand(common * divisor)
     fixed = sum(factor * axis.length for factor, axis in lengths if axis.length is not None)
     open_ = tuple((factor, axis) for factor, axis in lengths if axis.length is None)
     return Told(name, open_, size(sp.expand(rest - fixed)), size(divisor))
+
+
+def _coefficients(item: sp.Expr) -> list[sp.Rational]:
+    return [*sp.sympify(item).as_coefficients_dict().values()]
 
 
 def solved(axes: Sequence[Axis], known: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -155,8 +171,10 @@ def _symbols(item: Size) -> set[sp.Symbol]:
     return set() if isinstance(item, int) else item.free_symbols
 
 
-def _number(item: Size, numbers: Mapping[sp.Symbol, int]) -> int:
-    return item if isinstance(item, int) else int(item.xreplace(numbers))
+def _number(item: Size, numbers: Mapping[sp.Symbol, int]) -> int | sp.Rational:
+    """Return a size in numbers: a fraction where a part of a size is not whole."""
+    found = item if isinstance(item, int) else item.xreplace(numbers)
+    return found if isinstance(found, int) or not found.is_Integer else int(found)
 
 
 def misfit(axes: Sequence[Axis], sizes: Mapping[str, int]) -> Axis | None:
@@ -172,7 +190,7 @@ def fits(axes: Sequence[Axis], sizes: Mapping[str, int]) -> bool:
     """Answer whether lengths are what the sizes say, and all dimensions positive, as far as the sizes are known."""
     numbers = {named_size(name): value for name, value in sizes.items()}
     known = [_number(axis.size, numbers) for axis in axes if _symbols(axis.size) <= {*numbers}]
-    return misfit(axes, sizes) is None and min(known, default=1) > 0
+    return misfit(axes, sizes) is None and all(isinstance(number, int) and number > 0 for number in known)
 
 
 def completed(axes: Sequence[Axis], names: Sequence[str], wishes: Mapping[str, int]) -> dict[str, int]:

@@ -239,7 +239,7 @@ def _count(first: Any, last: Any, step: Any) -> shapes.Size:
         raise cell_error("np.arange of sizes takes integers and sizes", "write np.arange(n), and scale what it gives")
     way = shapes.size((private_size(last) - private_size(first)) * (1 if step > 0 else -1))
     count = shapes.ceiling(way, abs(int(step)))
-    if count is None or shapes.sign_of(count) not in (0, 1):
+    if shapes.sign_of(count) not in (0, 1):
         raise cell_error(
             f"np.arange from {first} to {last} by {step} has no certain length",
             "write np.arange(n), and scale what it gives",

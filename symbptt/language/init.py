@@ -99,7 +99,10 @@ def concrete(shape: Shape, sizes: Mapping[sp.Symbol, int]) -> tuple[int, ...]:
 
     Raises: ArgumentError where a size would not be positive.
     """
-    numbers = tuple(item if isinstance(item, int) else int(item.subs(sizes)) for item in shape)
+    found = [item if isinstance(item, int) else item.subs(sizes) for item in shape]
+    if any(not isinstance(item, int) and not item.is_Integer for item in found):
+        raise ArgumentError(f"the shape {show(shape)} would be {show(found)}; sizes are whole numbers")
+    numbers = tuple(map(int, found))
     if any(item < 1 for item in numbers):
         raise ArgumentError(f"the shape {show(shape)} would be {show(numbers)}; sizes are positive")
     return numbers

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symbptt.errors import CellError
-from symbptt.ir.shape import Shape, Size, named_size, size
+from symbptt.ir.shape import Shape, Size, named_size, rounded_quotient, size
 from symbptt.syntax import expression
 
 LARGEST = 10**9
@@ -122,11 +122,11 @@ def _resolve(node: ast.expr, scope: dict[str, Any]) -> Any:
     return None
 
 
-_TOKEN = re.compile(r"\d+|[^\W\d][\w\u0300-\u036f]*|.", re.DOTALL)
+_TOKEN = re.compile(r"\d+|[^\W\d][\w\u0300-\u036f]*|//|.", re.DOTALL)
 
 
 def parse_dims(text: str, where: Callable[[str], str] = lambda message: message) -> Shape:
-    """Return the shape that a string of dimensions means: names or integers with + - *, separated by spaces.
+    """Return the shape that a string of dimensions means: names or integers with + - * and // of an integer, separated by spaces.
 
     Raises: CellError, its message passed through `where`, for what is no dimension.
     """
@@ -168,9 +168,11 @@ class _Parser:
 
     def product(self) -> Size:
         value = self.atom()
-        while self.tokens and self.tokens[0] == "*":
-            self.tokens.pop(0)
-            value = size(value * self.atom())
+        while self.tokens and self.tokens[0] in ("*", "//"):
+            sign, other = self.tokens.pop(0), self.atom()
+            if sign == "//" and (not isinstance(other, int) or not 1 <= other <= LARGEST):
+                raise self.fail("divides by what is no positive integer")
+            value = size(value * other) if sign == "*" else rounded_quotient(value, int(other))
         return value
 
     def atom(self) -> Size:

@@ -12,7 +12,7 @@ from symbptt.errors import CellError, ShapeError
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS, call_ufunc, refuse
-from symbptt.language.user_frames import cell_error
+from symbptt.language.user_frames import cell_error, user_place
 
 
 class Dim:
@@ -68,7 +68,14 @@ class Dim:
 
     def _quotient(self, value: Any, by: Any) -> Any:
         try:
-            return public_size(self.graph, shapes.exact_quotient(value, by))
+            found = (
+                shapes.rounded_quotient(value, by)
+                if isinstance(by, int) and by > 0
+                else shapes.exact_quotient(value, by)
+            )
+            # What is a part of a size must be whole, also where no array has it.
+            self.graph.parts.append((found, user_place()))
+            return public_size(self.graph, found)
         except ShapeError as error:
             raise cell_error(str(error), "write the size that is meant as a dimension of its own", ShapeError) from None
 
@@ -78,7 +85,14 @@ class Dim:
     def __rtruediv__(self, other: Any) -> Any:
         return NUMPY_FUNCTIONS["divide"](other, self)
 
-    __mod__ = __rmod__ = refuse("remainder")
+    def __mod__(self, other: Any) -> Any:
+        """Return what is left of the size by an integer, as if the rest of it were divisible: 0 of n % 2, a condition on n."""
+        by = getattr(other, "value", other)
+        if not isinstance(by, int | np.integer) or by < 1:
+            return self._remainder(other)
+        return self - int(by) * (self // int(by))
+
+    _remainder = __rmod__ = refuse("remainder")
     __divmod__ = __rdivmod__ = refuse("divmod")
 
     def __pow__(self, other: Any) -> Any:

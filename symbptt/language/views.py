@@ -16,8 +16,9 @@ from symbptt.language.number_kinds import INTEGER, REAL, TRUTH
 from symbptt.language.sizes import Dim, private_size, public_size
 from symbptt.language.user_frames import cell_error
 
-MOST_TURNS = 4
-"""A roll of an axis of a named size is so many single steps at the most: any number of them is right for a size of 1 too."""
+MOST_TURNS = 8
+"""A roll of an axis of a named size is so many single steps at the most: any number of them is right for a size of 1 too. A roll
+by more is one slice and the rest, for axes that are at least so long."""
 
 
 def reshape(x: Any, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
@@ -236,17 +237,23 @@ def _rolled(x: Array, shift: Any, axis: int) -> Array:
     if not isinstance(shift, int) or isinstance(length, int) or abs(shift) == 1:
         return _turned(x, shift, axis)
     # An axis of unknown size may be shorter than the shift; rolls by one compose to any shift, whatever the size is.
-    for _ in range(_few(shift)):
-        x = _turned(x, 1 if shift > 0 else -1, axis)
+    steps = [1 if shift > 0 else -1] * abs(shift) if abs(shift) <= MOST_TURNS else [shift]
+    for step in steps:
+        x = (
+            _turned(x, step, axis)
+            if abs(step) == 1
+            else _moved(x, step if step > 0 else shapes.size(length + step), axis)
+        )
     return x
 
 
-def _few(shift: int) -> int:
-    if abs(shift) > MOST_TURNS:
-        raise cell_error(
-            f"a roll by {shift} of an axis whose size is a name, and may be less", "give the axis a number as its size"
-        )
-    return abs(shift)
+def _moved(x: Array, by: shapes.Size, axis: int) -> Array:
+    """Return x rolled by no more than the size of the axis, as the needs of its slices then say."""
+    graph, shape = x.graph, x.graph.shape(x.id)
+    rest = shapes.size(shape[axis] - by)
+    spans = [[(0, size, 1) for size in shape] for _ in range(2)]
+    spans[0][axis], spans[1][axis] = (rest, by, 1), (0, rest, 1)
+    return built(graph, build.concatenate, [build.cut(graph, x.id, span) for span in spans], axis)
 
 
 def _turned(x: Array, shift: Any, axis: int) -> Array:

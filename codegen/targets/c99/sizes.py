@@ -16,21 +16,25 @@ def size_code(value: Size, names: Names) -> str:
     if isinstance(value, int):
         return str(value)
     terms = sorted(_terms(value, names), key=lambda term: (term[0] < 0, not term[1], -len(term[1])))
-    text = "".join(f" {'-' if factor < 0 else '+'} {_product(abs(factor), symbols)}" for factor, symbols in terms)
+    # Parts of sizes are whole numbers: only behind all factors is the quotient of integers exact.
+    text = "".join(
+        f" {'-' if factor < 0 else '+'} {_product(abs(factor.p), symbols)}{f'/{factor.q}' if factor.q != 1 else ''}"
+        for factor, symbols in terms
+    )
     return text[3:] if text.startswith(" + ") else f"0{text}"
 
 
 def factor_code(value: Size, names: Names) -> str:
     """Return a size as a factor of a product."""
     text = size_code(value, names)
-    return text if isinstance(value, int) or not value.is_Add else f"({text})"
+    return text if isinstance(value, int) or not (value.is_Add or "/" in text) else f"({text})"
 
 
-def _terms(value: sp.Expr, names: Names) -> list[tuple[int, tuple[str, ...]]]:
+def _terms(value: sp.Expr, names: Names) -> list[tuple[sp.Rational, tuple[str, ...]]]:
     symbols = sorted(value.free_symbols, key=lambda symbol: list(names).index(symbol))
     rows = sp.Poly(value, *symbols).terms()
     return [
-        (int(factor), tuple(names[x] for x, power in zip(symbols, powers, strict=True) for _ in range(power)))
+        (factor, tuple(names[x] for x, power in zip(symbols, powers, strict=True) for _ in range(power)))
         for powers, factor in rows
     ]
 

@@ -181,7 +181,7 @@ def _need_lines(need: Need) -> list[str]:
     # \0 and \1 mark the names that become fields of the f-string, so that the user's own braces can be doubled.
     message = "; ".join(parts).translate({ord("{"): "{{", ord("}"): "}}", 0: "{", 1: "}"})
     return [
-        *wrapped(f"    if isinstance({' + '.join(need.names)}, int) and {size_text(need.spare)} < 0:"),
+        *wrapped(f"    if isinstance({' + '.join(need.names)}, int) and {need.broken}:"),
         *wrapped(f"        raise ArgumentError(f{message!r})"),
     ]
 

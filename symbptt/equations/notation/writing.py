@@ -85,19 +85,21 @@ def written(e: Expr, n: Notation) -> Written:
 def size_shown(size: Size, n: Notation) -> str:
     """Return a size as a page shows it: factors side by side."""
     text = ""
-    for is_negative, shown in _terms_of(size):
+    for is_negative, shown, divisor in _terms_of(size):
         text += (n.minus if is_negative else n.plus * bool(text)).strip() + n.matrix.join(map(n.word, shown))
+        text += f"/{n.word(str(divisor))}" if divisor != 1 else ""
     return text
 
 
 @cache
-def _terms_of(size: Size) -> tuple[tuple[bool, tuple[str, ...]], ...]:
-    """Return the terms of a size: whether each is negative, and its factors."""
+def _terms_of(size: Size) -> tuple[tuple[bool, tuple[str, ...], int], ...]:
+    """Return the terms of a size: whether each is negative, its factors, and what it is divided by."""
     found = []
     for term in sp.sympify(size).as_ordered_terms():
         number, factors = term.as_coeff_mul()
         names = [name for factor in sorted(factors, key=str) for name in _repeated(factor)]
-        found.append((number < 0, (*([] if abs(number) == 1 and names else [str(abs(number))]), *names)))
+        above = abs(number).p
+        found.append((bool(number < 0), (*([] if above == 1 and names else [str(above)]), *names), int(number.q)))
     return tuple(found)
 
 
@@ -138,7 +140,7 @@ def _number(e: Number, n: Notation) -> Written:
 
 
 def _count(e: Count, n: Notation) -> Written:
-    shown, text = size_shown(e.size_of, n), size_text(e.size_of).replace("*", " ")
+    shown, text = size_shown(e.size_of, n), size_text(e.size_of).replace("*", " ").replace("//", " ")
     return shown, ATOM if text.isidentifier() or text.isdigit() else SUM if set(text) & set("+-") else MATRIX
 
 

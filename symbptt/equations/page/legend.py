@@ -143,8 +143,11 @@ def _taken(lines: Lines, loss: LossLines | None, all_lines: Iterable[Line]) -> s
 def needed(steps: Iterable[Step]) -> Iterable[Note]:
     """Yield what sizes must be, for the slices of a cell and of its loss to lie inside their axes."""
     found: list[Any] = []
-    for left, sign, right in (need.sides for need in strongest(need for step in steps for need in step.needs)):
+    for need in strongest(need for step in steps for need in step.needs):
+        left, sign, right = need.sides
         test = Call("greater_equal" if sign == ">=" else "less_equal", (Count(left), Count(right)))
+        if need.by:
+            test = Call("equal", (Call("mod", (Count(need.spare), Count(need.by))), Count(0)))
         found += [*([", "] if found else []), partial(condition, test)]
     if found:
         yield ("Sizes: ", *found)
