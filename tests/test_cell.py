@@ -53,7 +53,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         """, "no fixed name", "write every argument of a cell out"),
     "a default that is no number": ("""
         @sb.cell  # here
-        def step(h: State["n"], k: Const = "much"):
+        def step(h: State["n"], k: Const["n"] = "much"):
             return h
         """, "default of 'k'", "real number"),
     "a default of another shape": ("""
@@ -258,15 +258,15 @@ WRONG: dict[str, tuple[str, str, str]] = {
         """, "(n,) cannot be reshaped to (2,)", "check the shapes"),
     "a reshape that does not divide": ("""
         @sb.cell
-        def step(h: State["n"]):
+        def step(h: State["n+1"]):
             return np.reshape(h, (2, -1))  # here
-        """, "n is not divisible by 2", "reshape keeps the number of elements"),
+        """, "n + 1 is not divisible by 2", "reshape keeps the number of elements"),
     "a split that does not divide": ("""
         @sb.cell
-        def step(h: State["n"]):
+        def step(h: State["n+1"]):
             a, b = np.split(h, 2)  # here
             return h
-        """, "n is not divisible by 2", "dimension of its own"),
+        """, "n + 1 is not divisible by 2", "dimension of its own"),
     "arrays that cannot be joined": ("""
         @sb.cell
         def step(h: State["n"], W: Param["n m"]):

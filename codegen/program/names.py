@@ -63,8 +63,8 @@ def named(p: Program, reserved: Collection[str] = ()) -> Named:
         used |= {f"{variables[leaf]}{end}" for end in ("_0", "_all", "_in")}
     for a in p.arguments:
         if p.leaves[a.name] not in variables:
-            variables[p.leaves[a.name]] = allocate(a.name)
-    gradients = {name: allocate(f"d{name}") for name in [*p.params, *p.inputs]}
+            variables[p.leaves[a.name]] = allocate(a.name.replace(".", "_"))
+    gradients = {name: allocate(f"d{name}".replace(".", "_")) for name in [*p.params, *p.inputs]}
     for name, id in gradient_sums(p).items():
         variables.setdefault(id, gradients[name])
     for id in chosen(p):

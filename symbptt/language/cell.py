@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import dis
 import functools
@@ -9,7 +10,7 @@ import inspect
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from types import CellType, ModuleType
 from typing import Any
@@ -27,6 +28,7 @@ from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
 from symbptt.language.array import Array, as_array, graph_of
 from symbptt.language.functions import NUMPY_FUNCTIONS
+from symbptt.language.groups import NOTHING, Group, group_of, grouped
 from symbptt.language.init import initial
 from symbptt.language.local_names import choose, recorded, with_parts
 from symbptt.language.namespaces import traced_names
@@ -48,13 +50,18 @@ class Cell:
         functools.update_wrapper(self, function)
         self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
         self.arguments = arguments_of(function, self.consts, CELL_ROLES)
+        self.groups, self.options = groups_of(function), options_of(function, self.consts)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if not self.consts:
             return self.function(*args, **kwargs)
-        # Arguments given in the call go before constants set by `with_consts`.
+        # Arguments given in the call go before constants set by `with_consts`; those of a group come with it.
         given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
-        return self.function(**{**self.consts, **given})
+        return self.function(**{**{k: v for k, v in self.consts.items() if "." not in k}, **given})
+
+    def called(self, values: Mapping[str, Any]) -> Any:
+        """Return what the function returns of its arguments by name, each field of a group by its own."""
+        return self.function(**grouped(self.groups, values), **self.options)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{a.name}: {a.role.capitalize()}{show(a.shape)}" for a in self.arguments)
@@ -84,11 +91,11 @@ class Cell:
         """
         check_mapping("consts", consts, 'consts={"dt": 0.05}')
         consts = named(consts)
-        known = [a.name for a in self.arguments if a.role == "const"]
+        known = [*(a.name for a in self.arguments if a.role == "const"), *self.options]
         for name, value in consts.items():
             if name not in known:
                 raise ArgumentError(f"{name!r} is no constant of {self.name}" + nearest(name, known))
-            check_constant(name, self.name, value)
+            check_option(name, self, value) if name in self.options else check_constant(name, self.name, value)
         return Cell(self.function, {**self.consts, **consts})
 
     def init(
@@ -127,6 +134,14 @@ def _again(kind: Any, function: Callable[..., Any], consts: Mapping[str, Any]) -
     return found if known and not consts and not found.consts else kind(function, consts)
 
 
+def check_option(name: str, target: Any, value: Any) -> None:
+    """Raises: ArgumentError where the value of an option is no word."""
+    if not isinstance(value, str):
+        raise ArgumentError(
+            f"{name!r} of {target.name} is a word such as {target.options[name]!r}, got {value!r}\n  give it a string"
+        )
+
+
 def cell(function: Callable[..., Any]) -> Cell:
     """Return the cell that a function of one sample and one step defines.
 
@@ -151,12 +166,14 @@ def arguments_of(
     function: Callable[..., Any], consts: Mapping[str, Any], roles: tuple[str, ...]
 ) -> tuple[Argument, ...]:
     """Return the arguments of a function by its annotations; only some roles are allowed."""
-    # Annotations that are strings are names where the function was defined: its globals, then what encloses it.
-    scope = {**getattr(function, "__globals__", {}), **_closure(function)}
-    found = [
-        _argument(function, parameter, scope, consts, roles)
-        for parameter in inspect.signature(function).parameters.values()
-    ]
+    scope, options = scope_of(function), options_of(function, consts)
+    found: list[Argument] = []
+    for parameter in inspect.signature(function).parameters.values():
+        group = group_of(parameter.annotation, scope)
+        if group is not None:
+            found += _fields(function, parameter, group, scope, consts)
+        elif parameter.name not in options:
+            found.append(_argument(function, parameter, scope, consts, roles))
     axes = axes_of(found)
     # Defaults are arrays of known lengths, which may contradict each other.
     wrong = misfit(axes, solved(axes))
@@ -177,6 +194,58 @@ def arguments_of(
             f'  annotate what a step hands to the next as State["n"]'
         )
     return tuple(found)
+
+
+def scope_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the names that annotations which are strings may have: those of where the function was defined, and what encloses it."""
+    return {**getattr(function, "__globals__", {}), **_closure(function)}
+
+
+def groups_of(function: Callable[..., Any]) -> dict[str, Group]:
+    """Return the arguments of a function that are groups."""
+    scope = scope_of(function)
+    found = {p.name: group_of(p.annotation, scope) for p in inspect.signature(function).parameters.values()}
+    return {name: group for name, group in found.items() if group is not None}
+
+
+def options_of(function: Callable[..., Any], consts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the constants of a function that are words: a body chooses by them, and computes with none."""
+    scope = scope_of(function)
+    found = {}
+    for p in inspect.signature(function).parameters.values():
+        kind = annotation_of(p.annotation, scope) if isinstance(p.default, str) else None
+        if kind is not None and kind.role == "const" and not kind.dims:
+            found[p.name] = consts.get(p.name, p.default)
+    return found
+
+
+def _fields(
+    function: Callable[..., Any],
+    parameter: inspect.Parameter,
+    group: Group,
+    scope: dict[str, Any],
+    consts: Mapping[str, Any],
+) -> Iterator[Argument]:
+    """Yield the arguments that a group is."""
+    if parameter.default is not parameter.empty:
+        raise CellError(
+            f"the group {parameter.name!r} has a default{place_of(function)}\n  give its fields defaults, in its class"
+        )
+    for name, kind, default in group.arguments(parameter.name):
+        if not isinstance(kind, Annotation) or kind.role not in ("param", "const"):
+            what = repr(kind) if not isinstance(kind, Annotation) else kind.role.capitalize()
+            raise CellError(
+                f"the field {name!r} of a group is Param or Const, got {what}{place_of(function)}\n"
+                "  make what changes from step to step an argument of its own"
+            )
+        own = inspect.Parameter(
+            "field", inspect.Parameter.KEYWORD_ONLY, annotation=kind,
+            default=inspect.Parameter.empty if default is NOTHING else default,
+        )  # fmt: skip
+        yield dataclasses.replace(
+            _argument(function, own, scope, {"field": consts[name]} if name in consts else {}, ("param", "const")),
+            name=name,
+        )
 
 
 def _closure(function: Callable[..., Any]) -> dict[str, Any]:
@@ -349,7 +418,7 @@ def checked_needs(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> t
 def run_traced(cell: Any, values: dict[str, Array]) -> Any:
     try:
         with traced_names(cell.function):
-            return cell.function(**values)
+            return cell.called(values)
     # Our own errors say the place and the cure already.
     except SymbpttError:
         raise

@@ -21,13 +21,17 @@ from symbptt.language.cell import (
     arguments_of,
     by_name,
     check_gathers,
+    check_option,
     check_repeats,
     checked_needs,
+    groups_of,
     nearest,
+    options_of,
     place_of,
     run_traced,
     traced_arguments,
 )
+from symbptt.language.groups import grouped
 from symbptt.language.init import initial
 from symbptt.language.local_names import choose, recorded, with_parts
 from symbptt.language.stable_forms import stable
@@ -44,9 +48,14 @@ class Loss:
         functools.update_wrapper(self, function)
         self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
         self.arguments = arguments_of(function, self.consts, LOSS_ROLES)
+        self.groups, self.options = groups_of(function), options_of(function, self.consts)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+    def called(self, values: Mapping[str, Any]) -> Any:
+        """Return what the function returns of its arguments by name, each field of a group by its own."""
+        return self.function(**grouped(self.groups, values), **self.options)
 
     def __reduce__(self) -> Any:
         return by_name(self)
@@ -105,12 +114,16 @@ class Model:
         # A constant that cell and loss share has one value: it is set in both.
         check_mapping("consts", consts, 'consts={"dt": 0.05}')
         consts = named(consts)
-        of_cell = {a.name for a in self.cell.arguments if a.role == "const"}
-        of_loss = {a.name for a in self.loss.arguments if a.role == "const"}
+        of_cell = {a.name for a in self.cell.arguments if a.role == "const"} | {*self.cell.options}
+        of_loss = {a.name for a in self.loss.arguments if a.role == "const"} | {*self.loss.options}
         for name in consts:
             if name not in of_cell | of_loss:
                 raise ArgumentError(f"{name!r} is no constant of {self.name}" + nearest(name, of_cell | of_loss))
-            check_constant(name, self.name, consts[name])
+            for part in (self.cell, self.loss):
+                if name in part.options:
+                    check_option(name, part, consts[name])
+            if name not in {*self.cell.options, *self.loss.options}:
+                check_constant(name, self.name, consts[name])
         cell = self.cell.with_consts({k: v for k, v in consts.items() if k in of_cell})
         own = {**self.loss.consts, **{k: v for k, v in consts.items() if k in of_loss}}
         return Model(cell, Loss(self.loss.function, own), self.at, self.reduction)

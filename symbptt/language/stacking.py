@@ -65,7 +65,7 @@ def _stacked(cells: Sequence[Cell]) -> Cell:
         signal = None
         for number, (cell, layer) in enumerate(zip(cells, layers, strict=True), start=1):
             arguments = {a.name: signal if own is None else values.get(own.name, own.default) for a, own in layer}
-            results = _by_name(cell, cell.function(**arguments))
+            results = _by_name(cell, cell.called(arguments))
             signal = results[_top(cell)]
             result |= {f"{name}_{number}": value for name, value in results.items()}
         return result

@@ -13,7 +13,7 @@ from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.language.array import Array, apply, as_array, axes_of, built, graph_of, kind, symbolic
 from symbptt.language.number_kinds import INTEGER, REAL, TRUTH
-from symbptt.language.sizes import Dim, private_size, public_size
+from symbptt.language.sizes import private_size, public_size
 from symbptt.language.user_frames import cell_error
 
 MOST_TURNS = 8
@@ -186,9 +186,11 @@ def split(x: Any, parts: Any, axis: int = 0) -> Any:
     if isinstance(parts, Array) and parts.value is not None:
         parts = parts.value if parts.ndim else private_size(parts)
     if isinstance(parts, int):
-        step = length // parts if isinstance(length, Dim) or length % parts == 0 else None
-        if step is None:
-            raise cell_error(f"an axis of size {length} does not split into {parts} equal parts", kind=ShapeError)
+        try:
+            step = public_size(x.graph, shapes.exact_quotient(private_size(length), parts))
+        except ShapeError as error:
+            cure = f"an axis splits into {parts} equal parts, or by bounds; or write the size that is meant as a dimension of its own"
+            raise cell_error(str(error), cure, ShapeError) from None
         bounds = [i * step for i in range(parts + 1)]
     else:
         bounds = [0, *parts, length]

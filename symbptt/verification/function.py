@@ -57,7 +57,7 @@ def _check_kept(cell: Cell, point: Point) -> None:
     }
     shared = oracle.constants(cell, point) | point.params
     handed: Any = {k: np.array(v) if isinstance(v, np.ndarray) else v for k, v in shared.items()}
-    cell.function(**{a.name: (given | handed)[a.name] for a in cell.arguments})
+    cell.called({a.name: (given | handed)[a.name] for a in cell.arguments})
     for name, value in shared.items():
         if not np.array_equal(value, handed[name], equal_nan=True):
             raise CellError(

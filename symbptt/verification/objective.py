@@ -194,4 +194,4 @@ def _loss_at(model: Model, shared: Arrays, values: Arrays, point: Point, place: 
     read = {
         a.name: analytic(values[a.name][step, place[1]]) for a in model.loss.arguments if a.role in ("state", "output")
     }
-    return model.loss.function(**oracle.own(model.loss, {**shared, **targets, **read}))
+    return model.loss.called(oracle.own(model.loss, {**shared, **targets, **read}))

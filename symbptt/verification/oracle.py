@@ -74,7 +74,7 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
             if point.reset is not None and point.reset[t, b]:
                 state = first
             given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
-            results = _by_name(names, cell.function(**own(cell, given)))
+            results = _by_name(names, cell.called(own(cell, given)))
             state = {name: analytic(results[name]) for name in names}
             for name, value in results.items():
                 # A copy: the function may return an argument itself, or write into its result at the next step.

@@ -98,6 +98,8 @@ def spelling(name: str, siblings: Collection[str] = ()) -> Spelling:
 
     `siblings` are the other names of the page, which decide what a name of two letters is: beside p_f, pi is p with i.
     """
+    # The field Wq of the group block is W with q and block.
+    name = "_".join(name.split(".")[::-1])
     parts = [part for part in _parted(name, MARKS.__contains__).split("_") if part]
     if not parts:
         return Spelling(name, plain=True)
