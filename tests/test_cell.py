@@ -157,35 +157,35 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a NumPy function that is not known": ("""
         @sb.cell
         def step(h: State["n"]):
-            return np.sort(h)  # here
-        """, "NumPy's function sort is not known", "orders and places have no derivative"),
+            return np.partition(h, 1)  # here
+        """, "NumPy's function partition is not known", "write np.sort(x)"),
     "a NumPy function near one that is known": ("""
         @sb.cell
         def step(h: State["n"]):
-            return np.arctanh(h)  # here
-        """, "NumPy's function arctanh is not known", "the nearest known is arctan"),
+            return np.nanmean(h)  # here
+        """, "NumPy's function nanmean is not known", "the nearest known is nanmin"),
     "a ufunc method": ("""
         @sb.cell
         def step(h: State["n"]):
-            return np.add.accumulate(h)  # here
-        """, "np.add with accumulate is not supported", "write the plain call"),
+            return np.add.reduceat(h, [0, 1])  # here
+        """, "np.add.reduceat is not known", "write the plain function"),
     "a ufunc with out=": ("""
         @sb.cell
         def step(h: State["n"]):
             out = np.zeros(3)
             return np.tanh(h, out=out)  # here
-        """, "np.tanh with out is not supported", "sb.where for a mask"),
+        """, "np.tanh writes a value of the cell into a plain NumPy array", "leave out= away"),
     "a function without derivative of its own": ("""
         @sb.cell
         def step(h: State["n"]):
-            return h * np.argmax(h)  # here
-        """, "NumPy's function argmax is not known", "use sb.max"),
+            return h * np.nonzero(h)[0]  # here
+        """, "NumPy's function nonzero is not known", "sb.where(condition, a, b)"),
     "assignment into an array": ("""
         @sb.cell
         def step(h: State["n"]):
             h[0] = 1.0  # here
             return h
-        """, "cannot be changed in place", "sb.where or sb.concatenate"),
+        """, "the state 'h' is changed in place", "h = h.copy()"),
     "an array of values": ("""
         @sb.cell
         def step(h: State["3"]):
@@ -245,12 +245,17 @@ WRONG: dict[str, tuple[str, str, str]] = {
         @sb.cell
         def step(h: State["n"]):
             return h[h > 0]  # here
-        """, "ndexed by", "Index"),
-    "a list as an index": ("""
+        """, "no certain length", "sb.where(condition, a, b)"),
+    "a list of places outside": ("""
         @sb.cell
         def step(h: State["3"]):
-            return h[[0, 2, 1]]  # here
-        """, "cannot be indexed by list", "integers, slices, None"),
+            return h[[0, 3, 1]]  # here
+        """, "index 3 is outside an axis of size 3", "-1 from the end"),
+    "a text as an index": ("""
+        @sb.cell
+        def step(h: State["3"]):
+            return h["a"]  # here
+        """, "cannot be indexed by str", "integers, slices, None"),
     "a reshape that loses elements": ("""
         @sb.cell
         def step(h: State["n"]):
@@ -281,7 +286,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         @sb.cell
         def step(h: State["n"], W: Param["n n"]):
             return np.einsum("ijk,j->i", W, h)  # here
-        """, "'ijk' does not fit an array of 2 axes", "a letter of its own"),
+        """, "'ijk' does not fit an array of 2 axes", "give each axis a letter"),
     "complex numbers": ("""
         @sb.cell
         def step(h: State["n"]):
@@ -305,8 +310,8 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "an unknown method": ("""
         @sb.cell
         def step(h: State["n"]):
-            return h.argsort()  # here
-        """, "no attribute 'argsort'", "while it was traced"),
+            return h.partition(1)  # here
+        """, "no attribute 'partition'", "while it was traced"),
     "recursion without end": ("""
         def deeper(h):
             return deeper(h + 1)  # here

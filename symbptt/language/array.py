@@ -24,22 +24,50 @@ MOST_VALUES = 10_000
 """Values of a step: what makes more is a loop that does not end, or one that nobody would wait for."""
 
 
+class Part:
+    """Of which array another one is a view, how it is read from that, and what becomes of that when the view is changed."""
+
+    __slots__ = ("read", "seen", "whole", "written")
+
+    def __init__(self, whole: Array, read: Callable[[int], int], written: Callable[[int, int], int]) -> None:
+        self.whole, self.read, self.written, self.seen = whole, read, written, whole.id
+
+
 class Array:
     """A value of the graph that behaves as a NumPy array of its shape.
 
-    `value` is its number where it follows from constants alone, so that a cell may branch and loop on constants.
+    `value` is its number where it follows from constants alone, so that a cell may branch and loop on constants; `limit` of
+    a place, such as argmax gives, the number of entries that it chooses from. `part` says of which array this is a view: what
+    is written into either is seen in both, as in NumPy.
     """
 
-    __slots__ = ("graph", "id", "value")
+    __slots__ = ("_id", "given", "graph", "limit", "part", "value")
     __array_priority__ = 1000
 
-    def __init__(self, graph: Graph, id: int, value: Any = None) -> None:
+    def __init__(self, graph: Graph, id: int, value: Any = None, part: Part | None = None, limit: Any = None) -> None:
         if id >= MOST_VALUES:
             raise cell_error(
                 f"a step makes more than {MOST_VALUES:,} values",
                 "does a loop in it never end? loops over time are the kernel's: a cell is one step",
             )
-        self.graph, self.id, self.value = graph, id, value
+        self.graph, self._id, self.value, self.part, self.limit, self.given = graph, id, value, part, limit, ""
+
+    @property
+    def id(self) -> int:
+        """The node that is its value now."""
+        part = self.part
+        if part is not None and part.whole.id != part.seen:
+            part.seen = part.whole.id
+            self._id = part.read(part.seen)
+        return self._id
+
+    def become(self, id: int) -> None:
+        """Change the value in place, and that of the array of which it is a view."""
+        if self.part is not None:
+            whole = self.part.whole
+            whole.become(self.part.written(whole.id, id))
+            self.part.seen = whole.id
+        self._id, self.value = id, None
 
     @property
     def shape(self) -> tuple[int | Dim, ...]:
@@ -55,15 +83,25 @@ class Array:
 
     @property
     def T(self) -> Array:
-        return Array(self.graph, build.transpose(self.graph, self.id, range(self.ndim)[::-1]))
+        return turned(self, range(self.ndim)[::-1])
 
     @property
     def mT(self) -> Array:
         if self.ndim < 2:
             raise cell_error(f"{self!r} has no matrix to transpose", "write .T, or give it a second axis", ShapeError)
-        return Array(
-            self.graph, build.transpose(self.graph, self.id, (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
-        )
+        return turned(self, (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
+
+    @property
+    def real(self) -> Array:
+        return self
+
+    @property
+    def flat(self) -> Any:
+        return NUMPY_FUNCTIONS["ravel"](self)
+
+    @property
+    def imag(self) -> Any:
+        return NUMPY_FUNCTIONS["imag"](self)
 
     @property
     def dtype(self) -> Any:
@@ -116,7 +154,8 @@ class Array:
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise cell_error(
             "a value of the cell was turned into a plain NumPy array",
-            "put values together with np.stack or np.concatenate",
+            "leave np.asarray and np.array out, values are arrays already; put several together with np.stack or np.concatenate; "
+            "for a row of a plain table write sb.one_hot(i, n) @ table, for a sparse constant S.toarray()",
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -126,22 +165,7 @@ class Array:
         return call_function(func, args, kwargs)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        raise cell_error(
-            "an array of the cell cannot be changed in place", "build the new one with sb.where or sb.concatenate"
-        )
-
-    def _in_place(self, other: Any) -> Any:
-        """Refuse to change a parameter in place; of other values Python then computes a new array under the same name."""
-        node = self.graph[self.id]
-        if node.family == "leaf" and node.attrs.role in ("param", "const") and node.shape:
-            raise cell_error(
-                f"the {node.attrs.role} {node.attrs.name!r} is changed in place: it is another one at the next step",
-                "give the new array a name of its own",
-            )
-        # NotImplemented makes Python fall back on `a = a + b`, which computes a new value.
-        return NotImplemented
-
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = _in_place
+        NUMPY_FUNCTIONS["setitem"](self, key, value)
 
     def __getitem__(self, key: Any) -> Any:
         return NUMPY_FUNCTIONS["getitem"](self, key)
@@ -152,6 +176,12 @@ class Array:
             return lambda *args, **kwargs: function(self, *args, **kwargs)
         way = f"; {other_way(name)}" if hasattr(np.ndarray, name) else ""
         raise AttributeError(f"a value of a cell has no attribute {name!r}{way}")
+
+    def __divmod__(self, other: Any) -> Any:
+        return NUMPY_FUNCTIONS["divmod"](self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return NUMPY_FUNCTIONS["divmod"](other, self)
 
     def __matmul__(self, other: Any) -> Any:
         return NUMPY_FUNCTIONS["matmul"](self, other)
@@ -166,11 +196,12 @@ class Array:
 # Each method is the function of the same name with the array as its first argument.
 _METHODS = (
     "sum", "mean", "max", "min", "dot", "reshape", "transpose", "cumsum", "clip", "ravel", "squeeze", "swapaxes",
-    "copy", "flatten", "conj", "conjugate", "var", "std", "take",
+    "copy", "flatten", "conj", "conjugate", "var", "std", "take", "prod", "cumprod", "any", "all", "repeat", "round", "astype", "fill",
+    "argmax", "argmin", "argsort", "put",
 )  # fmt: skip
 _BOTH_SIDES = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power", "and": "bitwise_and",
-    "or": "bitwise_or", "mod": "mod", "floordiv": "floor_divide",
+    "or": "bitwise_or", "xor": "bitwise_xor", "mod": "mod", "floordiv": "floor_divide",
 }  # fmt: skip
 _COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
@@ -178,9 +209,11 @@ _COMPARISONS = {
 _OF_ONE = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "invert"}
 
 
-_UNKNOWN = {
-    "divmod": "divmod", "xor": "bitwise_xor", "lshift": "left_shift", "rshift": "right_shift",
+_IN_PLACE = {
+    "iadd": "add", "isub": "subtract", "imul": "multiply", "itruediv": "divide", "ipow": "power", "iand": "bitwise_and",
+    "ior": "bitwise_or", "ixor": "bitwise_xor", "imod": "mod", "ifloordiv": "floor_divide", "imatmul": "matmul",
 }  # fmt: skip
+_UNKNOWN = {"lshift": "left_shift", "rshift": "right_shift"}
 """Operators that have no meaning in a cell, by the function of NumPy that they are."""
 
 
@@ -191,6 +224,8 @@ def _operators() -> None:
     for short, name in _UNKNOWN.items():
         setattr(Array, f"__{short}__", refuse(name))
         setattr(Array, f"__r{short}__", refuse(name))
+    for short, name in _IN_PLACE.items():
+        setattr(Array, f"__{short}__", lambda a, b, name=name: changed(name, a, b))
     for short, name in _COMPARISONS.items():
         setattr(Array, f"__{short}__", lambda a, b, name=name: apply(name, a, b))
     for short, name in _OF_ONE.items():
@@ -339,6 +374,55 @@ def built(graph: Graph, make: Callable[..., int], *args: Any) -> Array:
         return Array(graph, make(graph, *args))
     except ShapeError as error:
         raise cell_error(str(error), "check the shapes of what is put together here", ShapeError) from None
+
+
+def view(x: Array, read: Callable[[int], int], written: Callable[[int, int], int]) -> Array:
+    """Return a view of an array: `read` makes it of a node, `written(whole, new)` the whole of which it is `new`."""
+    return Array(x.graph, read(x.id), part=Part(x, read, written))
+
+
+def turned(x: Array, order: Sequence[int]) -> Array:
+    """Return a view with permuted axes."""
+    order = tuple(order)
+    back = [order.index(k) for k in range(len(order))]
+    g = x.graph
+    return view(x, lambda id: build.transpose(g, id, order), lambda _, new: build.transpose(g, new, back))
+
+
+def changed(name: str, x: Array, other: Any) -> Any:
+    """Return an array after an operation in place, as in `a += b`; a number is none to change, and Python computes a new one."""
+    check_writable(x)
+    if not x.ndim:
+        return NotImplemented
+    new = NUMPY_FUNCTIONS["matmul"](x, other) if name == "matmul" else apply(name, x, other, plain=True)
+    check_kept(x, new)
+    x.become(new.id)
+    return x
+
+
+def check_writable(x: Array, owned: bool = False) -> None:
+    """Raises: CellError for parameters and constants, of which a change would last; with `owned` for all arguments."""
+    while x.part is not None:
+        x = x.part.whole
+    role, _, name = x.given.partition(" ")
+    cure = f"change a copy: {name} = {name}.copy(), or give the new array a name of its own"
+    if role in ("param", "const") and x.ndim:
+        raise cell_error(f"the {role} {name!r} is changed in place: it is another one at the next step", cure)
+    if owned and role and x.ndim:
+        raise cell_error(f"the {role} {name!r} is changed in place, which the caller's array would show", cure)
+
+
+def check_kept(x: Array, new: Array) -> None:
+    """Raises: CellError where what is to be written has a larger shape, or is of another kind than the array holds."""
+    if new.shape != x.shape:
+        raise cell_error(
+            f"{x!r} cannot become {new!r} in place", "write a = a + b, which makes a new array", ShapeError
+        )
+    if kind(new) > kind(x):
+        names = {TRUTH: "truth values", INTEGER: "whole numbers"}
+        raise cell_error(
+            f"an array of {names[kind(x)]} cannot hold other numbers", "begin with an array of numbers, such as x * 1.0"
+        )
 
 
 def axes_of(axis: Any, rank: int) -> tuple[int, ...]:

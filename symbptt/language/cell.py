@@ -354,6 +354,8 @@ def traced_arguments(arguments: tuple[Argument, ...]) -> tuple[Graph, dict[str, 
     graph = Graph()
     leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape) for a in arguments}
     values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in arguments}
+    for a in arguments:
+        values[a.name].given = f"{a.role} {a.name}"
     # Set after the leaves are made: those come from the signature, not from a line of the body.
     graph.locate = user_place
     return graph, leaves, values

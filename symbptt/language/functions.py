@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,12 +13,14 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.errors import counted
-from symbptt.language.array import apply, axes_of, graph_of, symbolic
+from symbptt.language import composed, orders, rearranged
+from symbptt.language.array import Array, apply, as_array, axes_of, check_writable, graph_of, kind, symbolic
+from symbptt.language.choosing import one_hot, segment_sum
 from symbptt.language.creation import arange, eye, full, linspace, ones, tril, triu, zeros
-from symbptt.language.indexing import getitem, take
-from symbptt.language.number_kinds import BITS, own_functions
-from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
-from symbptt.language.numpy_signatures import as_numpy_calls
+from symbptt.language.indexing import fresh, getitem, setitem, take
+from symbptt.language.number_kinds import BITS, REAL, TRUTH, own_functions
+from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS
+from symbptt.language.numpy_signatures import FLOATS, as_numpy_calls
 from symbptt.language.products import dot, einsum, inner, matmul, outer, tensordot
 from symbptt.language.reductions import cumsum, max, mean, min, sum
 from symbptt.language.user_frames import cell_error, shows_names
@@ -27,7 +30,6 @@ from symbptt.language.views import (
     expand_dims,
     flip,
     full_like,
-    hstack,
     moveaxis,
     ones_like,
     ravel,
@@ -40,13 +42,14 @@ from symbptt.language.views import (
     transpose,
     zeros_like,
 )
+from symbptt.language.windows import conv, convolve, correlate, sliding_window_view
 
 __all__ = [
-    "ELEMENTWISE", "NUMPY_FUNCTIONS", "arange", "broadcast_to", "concatenate", "copy", "cumsum", "dot", "einsum",
-    "expand_dims", "eye", "flip", "full", "full_like", "getitem", "hstack", "inner", "layer_norm", "linspace",
-    "log_softmax", "logsumexp", "matmul", "max", "mean", "min", "moveaxis", "norm", "ones", "ones_like", "outer", "ravel",
-    "reshape", "roll", "softmax", "split", "squeeze", "stack", "std", "sum", "swapaxes", "take", "tensordot", "transpose",
-    "tril", "triu", "var", "zeros", "zeros_like",
+    "ELEMENTWISE", "NUMPY_FUNCTIONS", "arange", "broadcast_to", "concatenate", "conv", "copy", "cumsum", "dot", "einsum",
+    "expand_dims", "eye", "flip", "full", "full_like", "getitem", "inner", "layer_norm", "linspace", "log_softmax",
+    "logsumexp", "matmul", "max", "mean", "min", "moveaxis", "norm", "one_hot", "ones", "ones_like", "outer", "ravel",
+    "reshape", "roll", "segment_sum", "softmax", "split", "squeeze", "stack", "std", "sum", "swapaxes", "take", "tensordot",
+    "transpose", "tril", "triu", "var", "zeros", "zeros_like",
 ]  # fmt: skip
 
 
@@ -89,15 +92,21 @@ def _elementwise(op: ops.Op) -> Callable[..., Any]:
 ELEMENTWISE: dict[str, Callable[..., Any]] = {op.name: _elementwise(op) for op in ops.OPS}
 
 
-def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the variance along axes (divided by their number of elements)."""
+def var(x: Any, axis: Any = None, ddof: Any = 0, keepdims: bool = False, correction: Any = None) -> Any:
+    """Return the variance along axes, divided by their number of elements less `ddof`."""
     centred = x - mean(x, axis, keepdims=True)
-    return mean(centred * centred, axis, keepdims)
+    found = mean(centred * centred, axis, keepdims)
+    less = ddof if correction in (None, np._NoValue) else correction
+    if isinstance(less, int) and not less:
+        return found
+    sizes = np.shape(x)
+    count = math.prod(sizes[k] for k in axes_of(axis, len(sizes)))
+    return found * (count / (count - less))
 
 
-def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def std(x: Any, axis: Any = None, ddof: Any = 0, keepdims: bool = False, correction: Any = None) -> Any:
     """Return the standard deviation along axes; its gradient where all values are equal is zero."""
-    return _root(var(x, axis, keepdims))
+    return _root(var(x, axis, ddof, keepdims, correction))
 
 
 def _root(squares: Any) -> Any:
@@ -141,12 +150,19 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     # np.linalg.norm means other norms for other ranks and orders: "fro" is for matrices, 2 of a matrix is its largest singular value.
     several = x.ndim if axis is None else len(axis) if isinstance(axis, tuple | list) else 1
     fits: dict[Any, bool] = {None: several <= 2 or axis is None, 2: several == 1, "fro": several == 2}
-    if not fits.get(ord if isinstance(ord, int | float | str | None) else ..., False):
+    if fits.get(ord if isinstance(ord, int | float | str | None) else ..., False):
+        return _root(sum(x * x, axis, keepdims))
+    other = OTHER_NORMS.get(ord) if several == 1 and isinstance(ord, int | float) else None
+    if other is None:
         raise cell_error(
-            f"the norm with ord={ord!r} along {several} axes is not the Euclidean one, which is known alone",
+            f"the norm with ord={ord!r} along {several} axes is not known; the Euclidean one is, of vectors those with ord 1, inf and -inf",
             "write np.linalg.norm(x), or np.linalg.norm(x, axis=-1)",
         )
-    return _root(sum(x * x, axis, keepdims))
+    return other(ELEMENTWISE["abs"](x), axis, keepdims)
+
+
+OTHER_NORMS: dict[Any, Callable[..., Any]] = {1: sum, math.inf: max, -math.inf: min}
+"""Norms of vectors beside the Euclidean one, of the absolute values of their entries."""
 
 
 @shows_names
@@ -164,8 +180,78 @@ def _affine(value: Any, gain: Any, bias: Any) -> Any:
 
 
 def copy(x: Any) -> Any:
-    """Return x."""
+    """Return an array of its own with the values of x."""
+    return fresh(x)
+
+
+def _itself(x: Any) -> Any:
     return x
+
+
+def _flatten(x: Any, order: str = "C") -> Any:
+    return fresh(_ravel(x, order))
+
+
+def _ravel(x: Any, order: str = "C") -> Any:
+    return ravel(transpose(x) if _is_fortran("ravel", order) else x)
+
+
+def _is_fortran(name: str, order: str) -> bool:
+    if order not in ("C", "F"):
+        raise cell_error(f"np.{name} with order={order!r}, the order in memory", 'write order="C" or order="F"')
+    return order == "F"
+
+
+def astype(x: Any, dtype: Any) -> Any:
+    """Return x as numbers, or as truth values; of numbers with a point no others are made."""
+    x = symbolic(x)
+    if dtype in FLOATS:
+        return fresh(as_numbers(x))
+    if dtype in (bool, np.bool_, "bool"):
+        return fresh(x) if kind(x) == TRUTH else apply("not_equal", x, 0)
+    if dtype in (int, np.int64, "int") and kind(x) < REAL:
+        return apply("where", x, 1, 0) if kind(x) == TRUTH else fresh(x)
+    raise cell_error(
+        f"an array becomes one of {getattr(dtype, '__name__', dtype)}",
+        "leave it out: generated code works in the type of the data; whole numbers are np.floor(x), np.rint(x) or np.trunc(x)",
+    )
+
+
+def as_numbers(x: Any) -> Any:
+    """Return truth values and whole numbers as numbers with a point, all else as it is."""
+    if graph_of(x) is None:
+        return np.asarray(x, float)
+    x = symbolic(x)
+    return x if kind(x) == REAL else apply("where", x, 1.0, 0.0) if kind(x) == TRUTH else apply("multiply", x, 1.0)
+
+
+def _fill(x: Array, value: Any) -> None:
+    setitem(x, Ellipsis, value)
+
+
+def _put(x: Array, places: Any, values: Any) -> None:
+    check_writable(x, owned=True)
+    setitem(ravel(x), places, values)
+
+
+def _add_at(x: Array, places: Any, values: Any) -> None:
+    """Add values at places along the first axis, again for each time that a place stands there."""
+    check_writable(x, owned=True)
+    rows = as_array(x.graph, values)
+    if isinstance(places, list | tuple | np.ndarray) and graph_of(places) is None:
+        wide = broadcast_to(rows, (len(places), *x.shape[1:]))
+        for k, place in enumerate(np.asarray(places).tolist() if not isinstance(x.shape[0], int) else ()):
+            setitem(x, place, apply("add", getitem(x, place), wide[k]))
+        if isinstance(x.shape[0], int):
+            added = segment_sum(wide, _from_front(places, x.shape[0]), x.shape[0])
+            setitem(x, Ellipsis, apply("add", x, added))
+    else:
+        setitem(x, places, apply("add", getitem(x, places), rows))
+
+
+def _from_front(places: Any, length: int) -> Any:
+    found = np.asarray(places)
+    return np.where(found < 0, found + length, found)
 
 
 def vdot(a: Any, b: Any) -> Any:
@@ -177,8 +263,8 @@ def _cumsum(x: Any, axis: Any = None) -> Any:
     return cumsum(ravel(x) if axis is None else x, -1 if axis is None else axis)
 
 
-def _reshape(x: Any, shape: Any) -> Any:
-    return reshape(x, shape)
+def _reshape(x: Any, shape: Any, order: str = "C") -> Any:
+    return reshape(x, shape, order=order)
 
 
 def _transpose(x: Any, axes: Any = None) -> Any:
@@ -221,18 +307,82 @@ def _size(x: Any, axis: Any = None) -> Any:
     return symbolic(x).size if axis is None else symbolic(x).shape[axes_of(axis, symbolic(x).ndim)[0]]
 
 
+def _sum(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+    found = sum(_kept("sum", x, where, 0), axis, keepdims)
+    return found if initial is None else found + initial
+
+
+def _mean(x: Any, axis: Any = None, keepdims: bool = False, where: Any = True) -> Any:
+    if where is True:
+        return mean(x, axis, keepdims)
+    counted = ELEMENTWISE["where"](where, ones_like(as_numbers(x)), 0.0)
+    return sum(_kept("mean", x, where, 0.0), axis, keepdims) / sum(counted, axis, keepdims)
+
+
+def _max(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+    return _extreme(max, ELEMENTWISE["maximum"], x, axis, keepdims, initial, where)
+
+
+def _min(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+    return _extreme(min, ELEMENTWISE["minimum"], x, axis, keepdims, initial, where)
+
+
+def _extreme(reduced: Any, larger: Any, x: Any, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
+    if where is not True and initial is None:
+        raise cell_error("np.max and np.min with where= need initial=", "write initial=-np.inf, or np.inf for np.min")
+    found = reduced(_kept("max", x, where, initial), axis, keepdims)
+    return found if initial is None else larger(found, initial)
+
+
+def _kept(name: str, x: Any, where: Any, other: Any) -> Any:
+    """Return what counts, with another number in the place of what does not."""
+    return x if where is True else ELEMENTWISE["where"](where, x, other)
+
+
+def _full_like(x: Any, value: Any, dtype: Any = None) -> Any:
+    if dtype is not None and dtype not in FLOATS:
+        raise cell_error(
+            f"np.full_like with dtype={dtype!r}", "leave it out: generated code works in the type of the data"
+        )
+    return full_like(x if dtype is None else as_numbers(x), value)
+
+
 _AS_NUMPY: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (
-        sum, mean, max, min, var, std, matmul, dot, inner, vdot, tensordot, outer, ravel, swapaxes, moveaxis,
-        broadcast_to, full_like, zeros_like, ones_like, expand_dims, squeeze, concatenate, stack, hstack, split, flip,
-        roll, norm, take, copy, full, linspace, tril, triu)},
-    "amax": max, "amin": min, "cumsum": _cumsum, "flatten": ravel, "transpose": _transpose, "permute_dims": _transpose,
-    "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "real": copy, "conj": copy,
-    "conjugate": copy, "where": _where, "clip": _clip, "ndim": _ndim, "shape": _shape, "size": _size,
+        var, std, matmul, dot, inner, vdot, tensordot, outer, ravel, swapaxes, moveaxis,
+        broadcast_to, zeros_like, ones_like, expand_dims, squeeze, concatenate, stack, split, flip,
+        roll, norm, take, copy, full, linspace, tril, triu, convolve, correlate, sliding_window_view, astype)},
+    "sum": _sum, "mean": _mean, "max": _max, "amax": _max, "min": _min, "amin": _min, "full_like": _full_like,
+    "cumsum": _cumsum, "flatten": _flatten, "ravel": _ravel, "fill": _fill, "put": _put,
+    "transpose": _transpose, "permute_dims": _transpose,
+    "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "real": _itself, "conj": copy,
+    "conjugate": copy, "where": _where, "clip": _clip, "ndim": _ndim, "shape": _shape, "size": _size, **rearranged.NAMES,
+    **orders.NAMES,
 }  # fmt: skip
+SCIPY: dict[str, Callable[..., Any]] = {
+    "expit": ELEMENTWISE["sigmoid"], "log_expit": lambda x: -ELEMENTWISE["softplus"](-x), "erf": ELEMENTWISE["erf"],
+}  # fmt: skip
+"""Ufuncs of SciPy by what the language has for them."""
+COMPOSED.update(
+    {"maximum.accumulate": composed.accumulated_maximum, "minimum.accumulate": composed.accumulated_minimum}
+)
+COMPOSED.update(
+    composed.ELEMENTWISE
+    | SCIPY
+    | {name: as_numpy_calls(name, function, as_numbers) for name, function in composed.OF_ARRAYS.items()}
+)
 NUMPY_FUNCTIONS.update(
     {name: ELEMENTWISE[op.name] for name, op in ops.BY_NUMPY.items()}
     | {name: partial(apply, name) for name in BITS}
-    | {name: as_numpy_calls(name, function) for name, function in _AS_NUMPY.items()}
-    | {"getitem": getitem, "einsum": _sum_of_products, "reshape()": reshape, "transpose()": transpose}
+    | {name: as_numpy_calls(name, function, as_numbers) for name, function in _AS_NUMPY.items()}
+    | COMPOSED
+    | rearranged.OF_SEVERAL
+    | {
+        "getitem": getitem,
+        "setitem": setitem,
+        "add.at": _add_at,
+        "einsum": _sum_of_products,
+        "reshape()": reshape,
+        "transpose()": transpose,
+    }
 )

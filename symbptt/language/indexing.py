@@ -1,4 +1,4 @@
-"""Indexing: slices, integers, new axes, and an integer of the graph."""
+"""Indexing: slices, integers, new axes and an integer of the graph, read and written."""
 
 from __future__ import annotations
 
@@ -9,15 +9,35 @@ import numpy as np
 from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
-from symbptt.language.array import Array, as_array, axes_of, built, graph_of
+from symbptt.language.array import (
+    Array,
+    Part,
+    apply,
+    as_array,
+    axes_of,
+    built,
+    check_kept,
+    check_writable,
+    graph_of,
+    kind,
+)
+from symbptt.language.choosing import chosen, is_list, plain_item, written_entries
+from symbptt.language.number_kinds import TRUTH
 from symbptt.language.sizes import Dim, private_size
 from symbptt.language.user_frames import cell_error
-from symbptt.language.views import ravel, reshape
+from symbptt.language.views import broadcast_to, ravel, reshape
 
 
 def getitem(x: Array, key: Any) -> Array:
-    """Return the part of an array that slices, integers, None, `...` and integers of the graph choose."""
-    keys = _full_key(x, key if isinstance(key, tuple) else (key,))
+    """Return the part of an array that slices, integers, None, `...`, lists of places and integers of the graph choose."""
+    keys = full_key(x, tuple(map(plain_item, key if isinstance(key, tuple) else (key,))))
+    if any(map(is_list, keys)):
+        return chosen(x, keys, basic)
+    return basic(x, keys)
+
+
+def basic(x: Array, keys: list[Any]) -> Array:
+    """Return the part that slices, integers, None and an Index choose: a view, unless it is a number."""
     own = [item for item in keys if item is not None]
     gathers = {axis: item for axis, item in enumerate(own) if _is_of_graph(item)}
     sizes = enumerate(x.graph.shape(x.id))
@@ -27,7 +47,129 @@ def getitem(x: Array, key: Any) -> Array:
     # From the last axis on: removing an axis does not move the ones before it.
     for axis, index in reversed(gathers.items()):
         value = _gather(value, index, axis)
-    return _without_integers(value, [item for item in keys if not _is_of_graph(item)])
+    found = _without_integers(value, [item for item in keys if not _is_of_graph(item)])
+    result = Array(
+        x.graph, found.id, x.value[_index_of(keys)] if x.value is not None and not gathers else None, limit=x.limit
+    )
+    if result.ndim:
+        result.part = _part(x, spans, x.graph.shape(found.id), bool(gathers))
+    return result
+
+
+def _index_of(keys: list[Any]) -> Any:
+    return tuple(int(item) if isinstance(item, Array) else item for item in keys)
+
+
+def _part(x: Array, spans: list[Any], shape: shapes.Shape, is_gathered: bool) -> Part:
+    """Return how a slice is read from its array and written into it."""
+    g = x.graph
+
+    def written(whole: int, new: int) -> int:
+        if is_gathered:
+            raise cell_error(
+                "a row that an Index chose is changed in place, and its table with it",
+                "change a copy of the row: write .copy() behind the index",
+            )
+        return overwritten(g, whole, spans, build.reshape(g, new, tuple(length for _, length, _ in spans)))
+
+    return Part(x, lambda id: build.reshape(g, _seen(g, id, spans), shape), written)
+
+
+def _seen(g: Any, id: int, spans: list[Any]) -> int:
+    """Return a slice of a value, taken of the one part of a concatenation that it lies in."""
+    node = g[id]
+    cuts = [axis for axis, (span, size) in enumerate(zip(spans, node.shape, strict=True)) if span != (0, size, 1)]
+    if node.family != "view" or node.attrs.kind != "concatenate" or cuts != [node.attrs.data[0]]:
+        return build.cut(g, id, spans)
+    axis, (start, length, step) = cuts[0], spans[cuts[0]]
+    at: shapes.Size = 0
+    for part in node.args:
+        size = g.shape(part)[axis]
+        offset, rest = shapes.size(start - at), shapes.size(at + size - start - length)
+        if step == 1 and shapes.sign_of(offset) in (0, 1) and shapes.sign_of(rest) in (0, 1):
+            whole = ((0, n, 1) for n in g.shape(part))
+            return _seen(g, part, [(offset, length, 1) if k == axis else span for k, span in enumerate(whole)])
+        at = shapes.size(at + size)
+    return build.cut(g, id, spans)
+
+
+MOST_ENTRIES = 64
+"""Entries that are written one by one."""
+
+
+def overwritten(g: Any, whole: int, spans: list[Any], new: int) -> int:
+    """Return a value in which a slice, a start, a length and a step for each axis, is another one."""
+    shape = g.shape(whole)
+    axis = next((k for k, (span, size) in enumerate(zip(spans, shape, strict=True)) if span != (0, size, 1)), None)
+    if axis is None:
+        return new
+    start, length, step = spans[axis]
+
+    def at(span: tuple[Any, Any, int], id: int) -> int:
+        return build.cut(g, id, [span if k == axis else (0, size, 1) for k, size in enumerate(g.shape(id))])
+
+    if step != 1 and length != 1:
+        if not isinstance(length, int) or length > MOST_ENTRIES:
+            raise cell_error(
+                f"a slice with step {step} and {length} entries is written in place",
+                f"write np.where with a mask, or give the axis a size of which at most {MOST_ENTRIES} are written",
+            )
+        for k in range(length):
+            one = [(shapes.size(start + k * step), 1, 1) if i == axis else span for i, span in enumerate(spans)]
+            whole = overwritten(g, whole, one, at((k, 1, 1), new))
+        return whole
+    end = shapes.size(start + length)
+    middle = overwritten(
+        g, at((start, length, 1), whole), [(0, length, 1) if k == axis else span for k, span in enumerate(spans)], new
+    )
+    before = [at((0, start, 1), whole)] if start != 0 else []
+    behind = [at((end, shapes.size(shape[axis] - end), 1), whole)] if end != shape[axis] else []
+    return build.concatenate(g, [*before, middle, *behind], axis)
+
+
+def setitem(x: Array, key: Any, value: Any) -> None:
+    """Write a value into a part of an array that was made in the body, and into the arrays of which it is a view."""
+    check_writable(x, owned=True)
+    new = as_array(x.graph, value)
+    items = tuple(map(plain_item, key if isinstance(key, tuple) else (key,)))
+    mask = items[0] if len(items) == 1 and isinstance(items[0], Array) and kind(items[0]) == TRUTH else None
+    if mask is not None:
+        _write_masked(x, mask, new)
+        return
+    keys = full_key(x, items)
+    if any(map(is_list, keys)) or any(map(_is_of_graph, keys)):
+        written_entries(x, keys, new, basic, _write)
+    else:
+        _write(x, keys, new)
+
+
+def _write(x: Array, keys: list[Any], new: Array) -> None:
+    part = basic(x, keys)
+    filled = broadcast_to(new, part.shape)
+    check_kept(part, _of_kind(part, filled, x))
+    spans = [
+        _span(item, size) for item, size in zip([k for k in keys if k is not None], x.graph.shape(x.id), strict=True)
+    ]
+    lengths = tuple(length for _, length, _ in spans)
+    x.become(overwritten(x.graph, x.id, spans, built(x.graph, build.reshape, filled.id, lengths).id))
+
+
+def _of_kind(part: Array, filled: Array, x: Array) -> Array:
+    """Return what is written as it is compared with: a whole number may stand in an array of numbers."""
+    return filled if kind(filled) > kind(x) else part
+
+
+def _write_masked(x: Array, mask: Array, new: Array) -> None:
+    if mask.shape != x.shape[: mask.ndim] or new.ndim > max(x.ndim - mask.ndim, 0):
+        raise cell_error(
+            f"what {mask!r} chooses of {x!r} has no certain length",
+            "write np.where(mask, a, b) with arrays of one shape",
+            ShapeError,
+        )
+    wide = reshape(mask, (*mask.shape, *(1,) * (x.ndim - mask.ndim)))
+    found = apply("where", wide, new, x)
+    check_kept(x, found)
+    x.become(found.id)
 
 
 def _is_of_graph(item: Any) -> bool:
@@ -43,7 +185,7 @@ def _without_integers(value: Array, keys: list[Any]) -> Array:
     return reshape(value, tuple(size for item, size in sizes if item is None or isinstance(item, slice)))
 
 
-def _full_key(x: Array, key: tuple[Any, ...]) -> list[Any]:
+def full_key(x: Array, key: tuple[Any, ...]) -> list[Any]:
     used = sum(item is not None and item is not Ellipsis for item in key)
     if used > x.ndim:
         raise cell_error(f"{used} indices for {x!r}", "the body has no batch axis: index one sample", ShapeError)
@@ -77,8 +219,16 @@ def _span(item: Any, length: shapes.Size) -> tuple[shapes.Size, shapes.Size, int
 
 def _gather(x: Array, index: Array, axis: int) -> Array:
     node = x.graph[index.id]
+    if kind(index) == TRUTH:
+        raise cell_error(
+            "what a condition chooses of an array has no certain length",
+            "write sb.where(condition, a, b), which keeps the shape",
+        )
     if node.family != "leaf" or node.attrs.role != "index":
-        raise cell_error("an array is indexed by a value that is no Index", 'annotate the argument as Index["v"]')
+        raise cell_error(
+            "an array is indexed by a value that is no Index",
+            'annotate the argument as Index["v"]; places that are computed are those of np.argmax and np.argsort',
+        )
     return built(x.graph, build.gather, x.id, index.id, axis)
 
 
@@ -89,5 +239,10 @@ def take(x: Any, index: Any, axis: Any = None) -> Any:
         return np.take(x, index, axis)
     x = as_array(graph, x)
     if axis is None:
-        return getitem(ravel(x), (index,))
-    return getitem(x, (slice(None),) * axes_of(axis, x.ndim)[0] + (index,))
+        return fresh(getitem(ravel(x), (index,)))
+    return fresh(getitem(x, (slice(None),) * axes_of(axis, x.ndim)[0] + (index,)))
+
+
+def fresh(x: Any) -> Any:
+    """Return an array of its own with the same values."""
+    return Array(x.graph, x.id, x.value, limit=x.limit) if isinstance(x, Array) else np.copy(x)

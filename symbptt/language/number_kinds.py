@@ -93,8 +93,8 @@ SAME = {
 """The operation that NumPy performs where all arguments are truth values."""
 NUMBERS = ("divide", "power", "square", "floor", "stop_gradient", "clip", "where")
 """Operations that NumPy carries out on truth values as on the numbers 0 and 1."""
-BITS = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not"}
-"""The operators & | ~, which are logic for truth values alone."""
+BITS = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "not_equal", "invert": "logical_not"}
+"""The operators & | ^ ~, which are logic for truth values alone."""
 
 
 def meaning(name: str, kinds: Sequence[int], is_safe: bool = False) -> str:
@@ -104,7 +104,9 @@ def meaning(name: str, kinds: Sequence[int], is_safe: bool = False) -> str:
     """
     if name in BITS:
         if max(kinds) != TRUTH:
-            cure = "write a comparison, such as x > 0, on each side of & | ~; of plain numbers the opposite comparison"
+            cure = (
+                "write a comparison, such as x > 0, on each side of & | ^ ~; of plain numbers the opposite comparison"
+            )
             raise cell_error(f"np.{name} is for truth values of arrays", cure)
         return BITS[name]
     if name == "reciprocal" and max(kinds) < REAL:

@@ -13,41 +13,60 @@ from symbptt.language.user_frames import cell_error
 
 NUMPY_FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """NumPy's functions of arrays by name; symbptt.language.functions fills it."""
+COMPOSED: dict[str, Callable[..., Any]] = {}
+"""Those of them that are written over other functions of NumPy, for arrays of any kind that know these; filled there too."""
 
 
 ELEMENTWISE = "elementwise function can be made with sb.function(name, lambda v: <SymPy expression>)"
-LINEAR_ALGEBRA = ("norm", "matmul", "outer", "tensordot", "matrix_transpose")
+LINEAR_ALGEBRA = ("norm", "matmul", "outer", "tensordot", "matrix_transpose", "multi_dot", "vecdot", "cross")
 """Those that np.linalg has of them."""
 _NO_SOLVER = "write the steps of an iteration with @, or give the inverse as a Const"
+_MEMORY = ("base", "byteswap", "ctypes", "data", "device", "dump", "dumps", "flags", "getfield", "itemsize", "setfield", "setflags",
+           "to_device", "tobytes", "tofile", "view")  # fmt: skip
 OTHER_WAYS = {
-    **dict.fromkeys(("diag", "diagonal", "trace"), 'multiply by a constant identity, eye: Const["n n"], and sum over an axis'),
+    **dict.fromkeys(
+        ("diag", "diagonal", "trace", "diagflat"),
+        'multiply by a constant identity, eye: Const["n n"], and sum over an axis',
+    ),
     **dict.fromkeys(("solve", "inv", "pinv", "lstsq"), _NO_SOLVER),
-    **dict.fromkeys(("det", "slogdet", "eig", "eigh", "eigvals", "eigvalsh", "svd", "qr", "cholesky"),
-                    "no function of whole matrices is known beside products and norms"),
-    "pad": "join zeros with np.concatenate, for example np.concatenate([np.zeros_like(x), x])",
-    **dict.fromkeys(("repeat", "tile"), "write np.broadcast_to, or np.concatenate([x, x])"),
-    **dict.fromkeys(("vstack", "dstack", "column_stack"), "write np.concatenate or np.stack with an axis"),
-    **dict.fromkeys(("vecdot", "matvec", "vecmat", "matrix_power"), "write @, which multiplies the last two axes"),
-    "prod": "write the product out, or np.exp(np.sum(np.log(x))) of positive values",
-    **dict.fromkeys(("argmax", "argmin", "argsort", "argpartition", "sort", "partition", "nonzero", "unique", "searchsorted",
-                     "median", "percentile", "quantile", "choose", "compress"),
-                    "orders and places have no derivative: use sb.max, sb.softmax or sb.where"),
-    "divmod": "write a // b and a % b",
+    **dict.fromkeys(
+        ("det", "slogdet", "eig", "eigh", "eigvals", "eigvalsh", "svd", "qr", "cholesky"),
+        "no function of whole matrices is known beside products and norms",
+    ),
+    "matrix_power": "write @, which multiplies the last two axes",
+    **dict.fromkeys(("partition", "argpartition"), "write np.sort(x) or np.argsort(x), of which any part may be taken"),
+    **dict.fromkeys(("percentile", "quantile"), "write np.sort(x) and the entries that are meant, or np.median(x)"),
+    **dict.fromkeys(
+        ("nonzero", "argwhere", "flatnonzero", "unique", "extract", "histogram", "bincount", "trim_zeros"),
+        "how many there are depends on values: write sb.where(condition, a, b), which keeps the shape",
+    ),
+    **dict.fromkeys(
+        ("searchsorted", "digitize"),
+        "write np.sum(edges <= x[..., None], axis=-1), which counts them, as numbers: sb.sum",
+    ),
     "remainder": "of a size write a - np.floor(a / b) * b",
-    **dict.fromkeys(("logical_xor", "bitwise_xor"), "write a != b of two conditions"),
-    **dict.fromkeys(("rint", "round", "around"), "write np.floor(x + 0.5), where halves go up"),
-    "count_nonzero": "write np.sum(x != 0)",
-    "any": "write np.sum(condition) > 0",
-    "all": "write np.sum(~condition) == 0",
-    **dict.fromkeys(("real", "imag"), "leave it out: values of a cell are real"),
-    **dict.fromkeys(("fill", "put", "resize"), "nothing is changed in place: build the new value with sb.where or np.concatenate"),
+    **dict.fromkeys(("copysign", "signbit"), "write np.where(b < 0, -np.abs(a), np.abs(a))"),
+    "nan_to_num": "write np.where(np.isnan(x), 0.0, x); the largest number differs between types",
+    **dict.fromkeys(
+        ("nextafter", "spacing", "frexp", "ldexp"), f"bits of a number are no function of it; any other {ELEMENTWISE}"
+    ),
+    "unwrap": "write x - 2 * np.pi * np.round(x / (2 * np.pi)), or np.arctan2(np.sin(x), np.cos(x))",
+    "i0": f"any other {ELEMENTWISE}",
+    **dict.fromkeys(
+        ("erfc", "ndtr"),
+        "write 1 - sb.erf(x), which keeps no digits where it is tiny; ndtr(x) is (1 + sb.erf(x / 2**0.5)) / 2",
+    ),
+    **dict.fromkeys(
+        ("fill_diagonal", "copyto", "place", "putmask", "resize"),
+        "write into a copy of your own, y = h.copy(); y[0] = ..., or np.where and np.concatenate; a parameter stays as it is",
+    ),
+    **dict.fromkeys(("empty_like", "empty"), "write np.zeros_like(x): an empty array holds anything"),
     "flat": "write .reshape(-1)",
-    **dict.fromkeys(("base", "byteswap", "ctypes", "data", "device", "dump", "dumps", "flags", "getfield", "itemsize", "setfield",
-                     "setflags", "to_device", "tobytes", "tofile", "view"), "it has no memory while the cell is traced"),
-    "astype": "leave it out: generated code works in the type of the data",
+    **dict.fromkeys(_MEMORY, "it has no memory while the cell is traced"),
+    "sort": "write np.sort(x), which gives a new array",
     **dict.fromkeys(("item", "tolist", "nbytes", "strides"), "it has no number while the cell is traced"),
-    "ceil": "write -np.floor(-x)",
-}  # fmt: skip
+    **dict.fromkeys(("softmax", "log_softmax", "logsumexp"), "write sb.softmax, sb.log_softmax or sb.logsumexp"),
+}
 """The functions to write instead of those that are asked for and not known."""
 
 
@@ -57,19 +76,59 @@ def call_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
     Raises: CellError for ufuncs that are not in the table, and for `out=`, `where=` and the like.
     """
     name = ufunc.__name__
-    # Other methods, such as np.add.reduce, have functions of their own name here.
-    if method != "__call__" or kwargs:
-        option = ", ".join(sorted(kwargs)) or method
+    if method != "__call__":
+        return of_method(name, method, inputs, kwargs)
+    out = kwargs.pop("out", None)
+    if kwargs:
         raise cell_error(
-            f"np.{name} with {option} is not supported in a cell", "write the plain call, and sb.where for a mask"
+            f"np.{name} with {', '.join(sorted(kwargs))} is not supported in a cell",
+            "write the plain call, and sb.where for a mask",
         )
-    if name in ("matmul", "conjugate"):
-        return NUMPY_FUNCTIONS[name](*inputs)
-    if name not in ops.BY_NUMPY:
+    if name not in NUMPY_FUNCTIONS:
         other = other_way(name) if getattr(ufunc, "signature", None) else nearest_function(name, ops.BY_NUMPY)
         own = f"write sb.{name}" if name in ops.BY_NAME else other
         raise cell_error(f"NumPy's function {name} is not known to symbptt", own)
-    return NUMPY_FUNCTIONS[name](*inputs)
+    found = NUMPY_FUNCTIONS[name](*inputs)
+    return found if out is None else _stored(name, found, out[0])
+
+
+def _stored(name: str, found: Any, out: Any) -> Any:
+    """Write a result into an array of the trace."""
+    if isinstance(out, np.ndarray):
+        raise cell_error(
+            f"np.{name} writes a value of the cell into a plain NumPy array",
+            "write a = a + b instead of a += b; leave out= away",
+        )
+    NUMPY_FUNCTIONS["setitem"](out, Ellipsis, found)
+    return out
+
+
+REDUCTIONS = {
+    "add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min", "fmax": "max", "fmin": "min", "logical_and": "all",
+    "logical_or": "any",
+}  # fmt: skip
+"""What the method reduce of a ufunc is."""
+RUNNING = {"add": "cumsum", "multiply": "cumprod", "maximum": "maximum.accumulate", "minimum": "minimum.accumulate"}
+"""What the method accumulate of a ufunc is."""
+
+
+def of_method(name: str, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what a method of a ufunc means: along the first axis unless told."""
+    options = {k: v for k, v in kwargs.items() if v is not None and not (k == "keepdims" and v is False)}
+    table = {"reduce": REDUCTIONS, "accumulate": RUNNING}.get(method, {})
+    if method == "outer" and name in NUMPY_FUNCTIONS and not options:
+        first, second = inputs
+        return NUMPY_FUNCTIONS[name](np.reshape(first, (*np.shape(first), *(1,) * np.ndim(second))), second)
+    if method == "at" and name == "add":
+        return NUMPY_FUNCTIONS["add.at"](*inputs)
+    if name in table and set(options) <= {"axis", "keepdims"} and len(inputs) <= 2:
+        axis = kwargs["axis"] if "axis" in kwargs else inputs[1] if len(inputs) > 1 else 0
+        return NUMPY_FUNCTIONS[table[name]](inputs[0], axis=axis, **{k: v for k, v in options.items() if k != "axis"})
+    given = f" with {', '.join(options)}" if options else ""
+    raise cell_error(
+        f"np.{name}.{method} is not known to symbptt{given}",
+        f"write the plain function; reduce is known of {', '.join(REDUCTIONS)}, accumulate of {', '.join(RUNNING)}, at of add",
+    )
 
 
 def call_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -80,7 +139,7 @@ def call_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     name = func.__name__
     # np.linalg.outer and np.outer share a name and differ in meaning: the module decides.
     known = LINEAR_ALGEBRA if func.__module__ == "numpy.linalg" else NUMPY_FUNCTIONS
-    if name not in known or func.__module__ not in ("numpy", "numpy.linalg"):
+    if name not in known or func.__module__ not in ("numpy", "numpy.linalg", "numpy.lib.stride_tricks"):
         raise cell_error(f"NumPy's function {name} is not known to symbptt", other_way(name))
     if func.__module__ == "numpy.linalg" and name == "outer" and any(np.ndim(arg) != 1 for arg in args):
         raise cell_error("np.linalg.outer takes vectors", "write np.outer, which flattens what it is given")

@@ -11,24 +11,24 @@ import numpy as np
 from symbptt.language.user_frames import cell_error
 
 SIGNATURES: dict[str, str] = {
-    **dict.fromkeys(("sum",), "a axis -dtype -out keepdims -initial -where"),
-    "mean": "a axis -dtype -out keepdims -where",
-    **dict.fromkeys(("max", "min", "amax", "amin"), "a axis -out keepdims -initial -where"),
-    **dict.fromkeys(("var", "std"), "a axis -dtype -out -ddof keepdims -where -mean -correction"),
+    "sum": "a axis -dtype -out keepdims initial where",
+    "mean": "a axis -dtype -out keepdims where",
+    **dict.fromkeys(("max", "min", "amax", "amin"), "a axis -out keepdims initial where"),
+    **dict.fromkeys(("var", "std"), "a axis -dtype -out ddof keepdims -where -mean correction"),
     "cumsum": "a axis -dtype -out",
     "norm": "x ord axis keepdims",
     "matmul": "x1 x2 -out",
     **dict.fromkeys(("dot", "outer"), "a b -out"),
     **dict.fromkeys(("inner", "vdot"), "a b"),
     "tensordot": "a b axes",
-    "reshape": "a shape -order ?copy",
-    **dict.fromkeys(("ravel", "flatten"), "a -order"),
+    "reshape": "a shape order ?copy",
+    **dict.fromkeys(("ravel", "flatten"), "a order"),
     **dict.fromkeys(("transpose", "permute_dims"), "a axes"),
     "matrix_transpose": "x",
     "swapaxes": "a axis1 axis2",
     "moveaxis": "a source destination",
     "broadcast_to": "array shape ?subok",
-    "full_like": "a fill_value -dtype ?order ?subok -shape ?device",
+    "full_like": "a fill_value dtype ?order ?subok -shape ?device",
     **dict.fromkeys(("zeros_like", "ones_like"), "a -dtype ?order ?subok -shape ?device"),
     "expand_dims": "a axis",
     "squeeze": "a axis",
@@ -53,18 +53,77 @@ SIGNATURES: dict[str, str] = {
     **dict.fromkeys(("tril", "triu"), "m k"),
     "arange": "start stop step dtype ?device ?like",
     "linspace": "start stop num endpoint -retstep -dtype -axis ?device",
+    **dict.fromkeys(("round", "around"), "a decimals -out"),
+    "sinc": "x",
+    "isclose": "a b rtol atol -equal_nan",
+    **dict.fromkeys(("any", "all"), "a axis -out keepdims -where"),
+    "count_nonzero": "a axis keepdims",
+    "imag": "val",
+    "select": "condlist choicelist default",
+    "piecewise": "x condlist funclist",
+    "interp": "x xp fp -left -right -period",
+    "polyval": "p x",
+    "average": "a axis weights -returned keepdims",
+    "ptp": "a axis -out keepdims",
+    "prod": "a axis -dtype -out keepdims -initial -where",
+    "cumprod": "a axis -dtype -out",
+    "diff": "a n axis prepend append",
+    "ediff1d": "ary to_end to_begin",
+    "gradient": "f varargs axis -edge_order",
+    **dict.fromkeys(("trapezoid", "trapz"), "y x dx axis"),
+    "nansum": "a axis -dtype -out keepdims -initial -where",
+    **dict.fromkeys(("nanmax", "nanmin"), "a axis -out keepdims -initial -where"),
+    "kron": "a b",
+    "cross": "a b -axisa -axisb -axisc -axis",
+    "multi_dot": "arrays -out",
+    "vander": "x N increasing",
+    **dict.fromkeys(("vstack", "dstack", "column_stack"), "tup -dtype -casting"),
+    "block": "arrays",
+    "append": "arr values axis",
+    "insert": "arr obj values axis",
+    "delete": "arr obj axis",
+    "tile": "A reps",
+    "repeat": "a repeats axis",
+    "array_split": "ary indices_or_sections axis",
+    **dict.fromkeys(("hsplit", "vsplit"), "ary indices_or_sections"),
+    "unstack": "x axis",
+    **dict.fromkeys(("fliplr", "flipud"), "m"),
+    "rot90": "m k axes",
+    "rollaxis": "a axis start",
+    "pad": "array pad_width mode constant_values",
+    **dict.fromkeys(("argmax", "argmin"), "a axis -out keepdims"),
+    **dict.fromkeys(("sort", "argsort"), "a axis ?kind -order ?stable"),
+    "median": "a axis -out ?overwrite_input keepdims",
+    "take_along_axis": "arr indices axis",
+    "compress": "condition a axis -out",
+    "choose": "a choices -out -mode",
+    "convolve": "a v mode",
+    "correlate": "a v mode",
+    "sliding_window_view": "x window_shape axis ?subok ?writeable",
+    "astype": "a dtype -order -casting ?subok ?copy",
+    "fill": "a value",
+    "put": "a ind v -mode",
 }
 """Parameters in NumPy's order; -name must have its default, ?name makes no difference to values.
 
 Example: np.sum(x, 0, None, None, True) reads "a axis -dtype -out keepdims ..." from left to right: axis=0 and keepdims=True
 go to our function, dtype and out may only be None.
 """
-DEFAULTS: dict[str, Any] = {"order": "C", "casting": "same_kind", "mode": "raise", "where": True, "ddof": 0}
+DEFAULTS: dict[str, Any] = {
+    "order": "C", "casting": "same_kind", "mode": "raise", "where": True, "ddof": 0, "equal_nan": False, "returned": False,
+    "edge_order": 1, "axis": -1, "axisa": -1, "axisb": -1, "axisc": -1,
+}  # fmt: skip
 """The values that an option otherwise refused may have all the same, beside None."""
 
 
-def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+FLOATS = (float, "float", "float64", np.float64)
+"""The types that mean numbers with a point in the user's function; a kernel has that of the data."""
+
+
+def as_numpy_calls(name: str, function: Callable[..., Any], as_numbers: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return a function of ours as NumPy's `name` is called; its parameters are those that NumPy's may use, in this order.
+
+    `as_numbers` makes of a result what the option `dtype=float` asks for.
 
     Raises: CellError for an option that is not supported.
     """
@@ -76,6 +135,11 @@ def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any
 
     def call(*args: Any, **kwargs: Any) -> Any:
         given = _named(name, order, args, kwargs)
+        is_float = "dtype" in refused and any(
+            given.get("dtype") is known or given.get("dtype") == known for known in FLOATS
+        )
+        if is_float:
+            del given["dtype"]
         for option in refused:
             if option in given and not _is_default(option, given[option]):
                 raise cell_error(
@@ -83,7 +147,7 @@ def as_numpy_calls(name: str, function: Callable[..., Any]) -> Callable[..., Any
                 )
         # np._NoValue is NumPy's mark for "not given", which methods pass on.
         kept = {ours[key]: value for key, value in given.items() if key in ours and value is not np._NoValue}
-        return function(**kept)
+        return as_numbers(function(**kept)) if is_float else function(**kept)
 
     call.__name__ = call.__qualname__ = name
     return call
@@ -111,11 +175,9 @@ def _cure(name: str, option: str) -> str:
     cures = {
         "dtype": "leave it out: generated code works in the type of the data",
         "out": "leave it out: every value of a cell is a new one",
-        "order": 'leave it out and transpose: x.T.reshape(...).T is order="F" of a matrix',
+        "order": "leave it out: values of a cell have no order in memory",
         "where": "write sb.where inside: sb.sum(sb.where(mask, x, 0.0))",
-        "initial": "add it, or take sb.maximum with it",
-        "ddof": "write n / (n - ddof) * var(x), n the number of elements",
-        "correction": "write n / (n - 1) * var(x), n the number of elements",
+        "initial": "take it together with the result",
         "shape": "write np.broadcast_to(value, shape)",
         "mode": "leave it out: an Index lies inside its table",
     }

@@ -11,6 +11,7 @@ import numpy as np
 from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir.node import Product
+from symbptt.ir.shape import size_text
 from symbptt.language.array import Array, apply, as_array, axes_of, built, graph_of, kind
 from symbptt.language.number_kinds import TRUTH
 from symbptt.language.reductions import sum as sum_of
@@ -128,21 +129,22 @@ def outer(a: Any, b: Any) -> Any:
     return _product(ravel(as_array(graph, a)), ravel(as_array(graph, b)), ["i"], ["j"], ["i", "j"])
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+def einsum(subscripts: Any, *operands: Any) -> Any:
     """Return NumPy's einsum of any number of operands, taken from left to right."""
     graph = graph_of(subscripts, *operands)
     if graph is None:
         return np.einsum(subscripts, *operands)
     if not isinstance(subscripts, str):
-        raise cell_error("einsum takes its axes as one text", 'write np.einsum("ij,j->i", A, x)')
+        subscripts, operands = _as_text(subscripts, *operands)
     arrays = [as_array(graph, operand) for operand in operands]
     inputs, out = _subscripts(subscripts, arrays)
-    for labels, array in zip(inputs, arrays, strict=True):
-        if len(labels) != array.ndim or len(set(labels)) != len(labels):
+    for i, (labels, array) in enumerate(zip(inputs, arrays, strict=True)):
+        if len(labels) != array.ndim:
             raise cell_error(
                 f"einsum {subscripts!r}: {''.join(labels)!r} does not fit an array of {array.ndim} axes",
-                "give each axis a letter of its own",
+                "give each axis a letter",
             )
+        arrays[i], inputs[i] = _diagonal(array, labels)
     value, have = arrays[0], inputs[0]
     for i, (labels, array) in enumerate(zip(inputs[1:], arrays[1:], strict=True), start=1):
         # A label is summed as soon as neither the result nor a later operand has it, which keeps intermediate arrays small.
@@ -151,6 +153,31 @@ def einsum(subscripts: str, *operands: Any) -> Any:
         value, have = _product(value, array, have, labels, keep), keep
     value, have = _presum(value, have, set(out))
     return transpose(value, [have.index(x) for x in out])
+
+
+def _as_text(*given: Any) -> tuple[str, tuple[Any, ...]]:
+    """Return lists of numbers for axes, each behind its operand, as one text with a letter for each."""
+    operands, lists = given[0 : len(given) // 2 * 2 : 2], given[1::2]
+    if not all(isinstance(labels, list | tuple) and all(isinstance(k, int) for k in labels) for labels in lists):
+        raise cell_error(
+            "einsum takes its axes as one text, or as lists of numbers", 'write np.einsum("ij,j->i", A, x)'
+        )
+    texts = ["".join(string.ascii_letters[k] for k in labels) for labels in lists]
+    if len(given) % 2:
+        return f"{','.join(texts)}->{''.join(string.ascii_letters[k] for k in given[-1])}", operands
+    return ",".join(texts), operands
+
+
+def _diagonal(x: Array, labels: list[str]) -> tuple[Array, list[str]]:
+    """Return an array in which each label stands once: one that stands twice is that of a diagonal, a sum over the identity."""
+    while len(set(labels)) < len(labels):
+        at = next(i for i, label in enumerate(labels) if label in labels[:i])
+        first, length = labels.index(labels[at]), x.graph.shape(x.id)[at]
+        own = [*range(x.ndim)]
+        identity = Array(x.graph, build.leaf(x.graph, "eye", size_text(length), (length, length)))
+        x = _product(x, identity, own, [first, at], [k for k in own if k != at])
+        labels = labels[:at] + labels[at + 1 :]
+    return x, labels
 
 
 def _subscripts(text: str, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:

@@ -35,7 +35,34 @@ def is_user_file(name: str) -> bool:
     Asked for each call of a function while a cell is traced, and answered once for each file.
     """
     path = Path(name)
+    if is_scipy_file(name):
+        return False
     return path.is_relative_to(_CELLS) or not any(path.is_relative_to(place) for place in _OURS)
+
+
+@cache
+def is_scipy_file(name: str) -> bool:
+    """Answer whether a file is one of SciPy, which need not be installed."""
+    scipy = sys.modules.get("scipy")
+    return scipy is not None and bool(scipy.__file__) and Path(name).is_relative_to(Path(str(scipy.__file__)).parent)
+
+
+SCIPY = {
+    "softmax": "write sb.softmax(x, axis=axis)", "log_softmax": "write sb.log_softmax(x, axis=axis)",
+    "logsumexp": "write sb.logsumexp(x, axis=axis)",
+}  # fmt: skip
+"""Functions of SciPy that make plain arrays of their arguments, and what to write in their place."""
+
+
+def _called_in_scipy() -> str:
+    """Return the function of SciPy that the user called, of those that run, or nothing."""
+    frame: FrameType | None = sys._getframe(1)
+    names: list[str] = []
+    while frame is not None and not is_user_frame(frame):
+        if is_scipy_file(frame.f_code.co_filename):
+            names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return next((name for name in names if name in SCIPY), names[-1] if names else "")
 
 
 def is_user_frame(frame: FrameType) -> bool:
@@ -64,6 +91,9 @@ def user_place() -> str:
 def cell_error(what: str, cure: str = "", kind: type[CellError] = CellError) -> CellError:
     """Return an error that says what, where in the user's file, and what to write instead."""
     frame = user_frame()
+    of_scipy = _called_in_scipy()
+    if of_scipy:
+        what, cure = f"SciPy's function {of_scipy} takes plain arrays alone", SCIPY.get(of_scipy, cure)
     where = "" if frame is None else f"\n  at {frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
     return kind(what + where + (f"\n  {cure}" if cure else ""))
 

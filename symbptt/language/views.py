@@ -11,7 +11,7 @@ import numpy as np
 from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
-from symbptt.language.array import Array, apply, as_array, axes_of, built, graph_of, kind, symbolic
+from symbptt.language.array import Array, Part, apply, as_array, axes_of, built, graph_of, kind, symbolic, turned
 from symbptt.language.number_kinds import INTEGER, REAL, TRUTH
 from symbptt.language.sizes import private_size, public_size
 from symbptt.language.user_frames import cell_error
@@ -22,20 +22,19 @@ by more is one slice and the rest, for axes that are at least so long."""
 
 
 def reshape(x: Any, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
-    """Return x in another shape, its elements in C order; one size may be -1."""
+    """Return x in another shape, its elements in C order, or with order="F" in that of its transpose; one size may be -1."""
     graph = graph_of(x)
     wanted = shape[0] if len(shape) == 1 else shape
     if graph is None:
         return np.reshape(x, wanted, order=order)
-    if order != "C":
-        raise cell_error(
-            f"reshape with order={order!r} is not supported in a cell",
-            'transpose and reshape: x.T.reshape(...).T is order="F" of a matrix',
-        )
     x = as_array(graph, x)
     wanted = list(wanted) if isinstance(wanted, tuple | list) else [wanted]
     # Also a Const that is -1 stands for the rest.
     wanted = [item if getattr(item, "value", None) is None else private_size(item) for item in wanted]
+    if order == "F":
+        return transpose(reshape(transpose(x), tuple(wanted[::-1])))
+    if order != "C":
+        raise cell_error(f"reshape with order={order!r}, the order in memory", 'write order="C" or order="F"')
     sizes = [None if isinstance(item, int) and item == -1 else private_size(item) for item in wanted]
     if None in sizes:
         known = shapes.prod(item for item in sizes if item is not None)
@@ -44,7 +43,16 @@ def reshape(x: Any, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
         except ShapeError as error:
             raise cell_error(str(error), "reshape keeps the number of elements", ShapeError) from None
         sizes = [rest if item is None else item for item in sizes]
-    return built(graph, build.reshape, x.id, tuple(sizes))
+    return _in_shape(x, tuple(item for item in sizes if item is not None))
+
+
+def _in_shape(x: Array, shape: shapes.Shape) -> Array:
+    """Return a view in another shape."""
+    g, own = x.graph, x.graph.shape(x.id)
+    found = built(g, build.reshape, x.id, shape)
+    found.part = Part(x, lambda id: build.reshape(g, id, shape), lambda _, new: build.reshape(g, new, own))
+    found.limit = x.limit
+    return found
 
 
 def ravel(x: Any) -> Any:
@@ -62,7 +70,9 @@ def transpose(x: Any, *axes: Any) -> Any:
     order = tuple(range(x.ndim)[::-1]) if order is None else axes_of(tuple(order), x.ndim)
     if sorted(order) != list(range(x.ndim)):
         raise cell_error(f"{order} is no permutation of the {x.ndim} axes of {x!r}", kind=ShapeError)
-    return built(x.graph, build.transpose, x.id, order)
+    found = turned(x, order)
+    found.limit = x.limit
+    return found
 
 
 def swapaxes(x: Any, first: int, second: int) -> Any:
@@ -169,13 +179,6 @@ def stack(parts: Sequence[Any], axis: int = 0) -> Any:
     return concatenate([expand_dims(as_array(graph, part), axis) for part in parts], axis)
 
 
-def hstack(parts: Sequence[Any]) -> Any:
-    """Return arrays joined along the second axis, vectors along the first."""
-    if graph_of(*parts) is None:
-        return np.hstack(parts)
-    return concatenate(parts, 0 if parts[0].ndim == 1 else 1)
-
-
 def split(x: Any, parts: Any, axis: int = 0) -> Any:
     """Return the pieces of x: equal ones by their number, or those between given bounds."""
     if graph_of(x) is None:
@@ -213,6 +216,7 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Any:
     if graph is None:
         return np.roll(x, shift, axis)
     x = as_array(graph, x)
+    x = Array(graph, x.id, x.value)  # an array of its own, also where nothing moves
     if axis is None:
         return reshape(_rolled(ravel(x), _total(shift), 0), x.shape)
     pairs = np.broadcast(np.asarray(shift, object), np.asarray(axis, object))

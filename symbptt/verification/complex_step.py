@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 
 from symbptt import ops
-from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
+from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, of_method
 
-OWN = ("norm", "max", "amax", "min", "amin", "var", "std", "vdot", "dot", "where", "clip")
-"""Functions of arrays that NumPy defines otherwise for complex numbers, by |z|, conj(z) or an order of both parts."""
+OWN = ("norm", "max", "amax", "min", "amin", "var", "std", "vdot", "dot", "where", "clip", "ptp", "argmax", "argmin", "sort", "argsort",
+       "median", "any", "all", "round", "around", "interp", "isclose", "nanmax", "nanmin", "fix")  # fmt: skip
+"""Functions of arrays that NumPy defines otherwise for complex numbers, by |z|, conj(z) or an order of both parts, or not at all."""
 METHODS = ("max", "min", "var", "std", "dot")
+NOT_COMPLEX = (
+    "ceil", "trunc", "rint", "modf", "divmod", "cbrt", "exp2", "logaddexp2", "deg2rad", "radians", "rad2deg", "degrees", "heaviside",
+    "expit", "log_expit", "logit", "xlogy", "erf", "arcsin", "arccos", "arcsinh", "arccosh", "arctanh", "isnan", "isinf", "isfinite",
+)  # fmt: skip
+"""Functions of numbers that NumPy and SciPy do not have for complex ones, or not to the last digit of a tangent."""
+EXTREMES = (np.maximum, np.minimum, np.fmax, np.fmin)
 APART = (np.add, np.subtract, np.negative)
 """Functions of numbers that compute the real part as they do without an imaginary one."""
 EXACT = (np.negative, np.positive, np.absolute, np.maximum, np.minimum, np.fmax, np.fmin, np.sign, np.floor)
@@ -61,6 +68,10 @@ class Analytic(np.ndarray):
         if ufunc is np.conjugate:
             return analytic(plain[0])
         is_call = method == "__call__" and not kwargs
+        if is_call and ufunc.__name__ in NOT_COMPLEX:
+            return analytic(COMPOSED[ufunc.__name__](*inputs))
+        if method in ("reduce", "accumulate") and ufunc in EXTREMES:
+            return analytic(of_method(ufunc.__name__, method, tuple(map(analytic, inputs)), kwargs))
         if is_call and ufunc in APART:
             found = ufunc(*plain)
             return analytic(found if ufunc in EXACT else _rounded(found))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS
 from symbptt.verification.complex_step import Kept
 from symbptt.verification.proof.atoms import SLOPES, VALUES, Atoms, mapped
 from symbptt.verification.proof.constants import element
@@ -46,6 +47,8 @@ class Residues(Kept):
             np.add.at(inputs[0].view(np.ndarray), inputs[1], elements(inputs[2]))
             inputs[0][...] = reduced(inputs[0].view(np.ndarray))
             return None
+        if method == "__call__" and name in COMPOSED:
+            return residues(COMPOSED[name](*map(residues, inputs)))
         found = _ufunc(name, method, inputs, kwargs)
         if out is None:
             return residues(found)
@@ -57,6 +60,8 @@ class Residues(Kept):
             out = kwargs.pop("out", None)
             found = FUNCTIONS[name](*args, **kwargs)
             return residues(found) if out is None else _stored(found, out, True)
+        if name in COMPOSED or name in ORDERS:
+            return residues(NUMPY_FUNCTIONS[name](*args, **kwargs))
         if name not in MOVING:
             raise UnknownError(f"np.{name} has no version over a field")
         return residues(super().__array_function__(func, types, _converted(args), _converted(kwargs)))
@@ -538,6 +543,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "linalg.norm": _norm,
 }
 """Functions of arrays that compute."""
+ORDERS = ("argmax", "argmin", "sort", "argsort", "median", "convolve", "correlate")
+"""Functions of arrays that the language makes of comparisons and sums."""
 MOVING = frozenset((
     "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "split", "array_split", "hsplit", "vsplit",
     "reshape", "ravel", "transpose", "swapaxes", "moveaxis", "rollaxis", "roll", "flip", "fliplr", "flipud", "rot90",
@@ -545,7 +552,7 @@ MOVING = frozenset((
     "take_along_axis", "put_along_axis", "copyto", "copy", "zeros_like", "ones_like", "empty_like", "full_like", "shape",
     "ndim", "size", "repeat", "tile", "pad", "diagonal", "diag", "tril", "triu", "delete", "insert", "append", "result_type",
     "can_cast", "shares_memory", "may_share_memory", "iscomplexobj", "isrealobj", "matrix_transpose",
-    "permute_dims", "unstack", "array_equal",
+    "permute_dims", "unstack", "array_equal", "sliding_window_view", "block", "meshgrid",
 ))  # fmt: skip
 """Functions of arrays that move elements and compute nothing."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbptt import ops
-from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
+from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS
 from symbptt.verification.complex_step import Kept
 from symbptt.verification.rounding.exact import DIGITS, ELEMENTWISE, Exact, chosen, exact
 from symbptt.verification.rounding.functions import OF_NUMPY, OWN, TRUTHS
@@ -18,8 +18,8 @@ NATIVE = ("add", "subtract", "multiply", "negative", "positive", "matmul", "vecd
 COMPARED = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 LOGICAL = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not"}
 CALLS = {name: np.frompyfunc(call, count, 1) for name, (count, call) in OF_NUMPY.items()}
-ROOTS = ("norm", "std")
-"""Functions whose gradient the language defines where NumPy's has none."""
+ROOTS = ("norm", "std", "argmax", "argmin", "sort", "argsort", "median")
+"""Functions whose gradient the language defines where NumPy's has none, or that it makes of comparisons."""
 
 
 MIXING = ("where", "concatenate", "stack", "hstack", "vstack", "pad", "full_like", "zeros_like", "ones_like", "append", "insert", "block",
@@ -36,13 +36,15 @@ class ExactArray(Kept):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         name, plain = ufunc.__name__, [*map(_plain, inputs)]
+        if method == "__call__" and name in COMPOSED and name not in CALLS:
+            return exactly(COMPOSED[name](*map(exactly, inputs)))
         if out is not None:
             kwargs["out"] = tuple(map(_plain, out))
         found = _called(name, ufunc, method, plain, _plain(kwargs))
         return exactly(found) if out is None else out[0]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if func.__name__ in ROOTS:
+        if func.__name__ in ROOTS or func.__name__ in COMPOSED:
             return exactly(NUMPY_FUNCTIONS[func.__name__](*args, **kwargs))
         found = exactly(super().__array_function__(func, types, args, kwargs))
         return _lifted(found) if func.__name__ in MIXING and isinstance(found, ExactArray) else found
