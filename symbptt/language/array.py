@@ -25,12 +25,17 @@ MOST_VALUES = 10_000
 
 
 class Part:
-    """Of which array another one is a view, how it is read from that, and what becomes of that when the view is changed."""
+    """Of which array another one is a view, how it is read from that, and what becomes of that when the view is changed.
 
-    __slots__ = ("read", "seen", "whole", "written")
+    `keys` are the indices by which it was taken, where it was.
+    """
 
-    def __init__(self, whole: Array, read: Callable[[int], int], written: Callable[[int, int], int]) -> None:
-        self.whole, self.read, self.written, self.seen = whole, read, written, whole.id
+    __slots__ = ("keys", "read", "seen", "whole", "written")
+
+    def __init__(
+        self, whole: Array, read: Callable[[int], int], written: Callable[[int, int], int], keys: Sequence[Any] = ()
+    ) -> None:
+        self.whole, self.read, self.written, self.seen, self.keys = whole, read, written, whole.id, keys
 
 
 class Array:
@@ -59,6 +64,11 @@ class Array:
         if part is not None and part.whole.id != part.seen:
             part.seen = part.whole.id
             self._id = part.read(part.seen)
+        return self._id
+
+    @property
+    def last(self) -> int:
+        """The node that was its value when it was last read."""
         return self._id
 
     def become(self, id: int) -> None:
@@ -92,16 +102,8 @@ class Array:
         return turned(self, (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
 
     @property
-    def real(self) -> Array:
-        return self
-
-    @property
     def flat(self) -> Any:
         return NUMPY_FUNCTIONS["ravel"](self)
-
-    @property
-    def imag(self) -> Any:
-        return NUMPY_FUNCTIONS["imag"](self)
 
     @property
     def dtype(self) -> Any:

@@ -138,10 +138,6 @@ def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.sum(x != 0, axis=axis, keepdims=keepdims)
 
 
-def imag(x: Any) -> Any:
-    return np.zeros_like(x)
-
-
 def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0.0) -> Any:
     """The first condition that holds decides."""
     _check_pairs("select", conditions, choices)
@@ -359,7 +355,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
 """NumPy's and SciPy's ufuncs that are composed."""
 OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "round": round_, "around": round_, "sinc": sinc, "isclose": isclose, "any": any_, "all": all_, "count_nonzero": count_nonzero,
-    "imag": imag, "select": select, "piecewise": piecewise, "interp": interp, "polyval": polyval, "average": average, "ptp": ptp,
+    "select": select, "piecewise": piecewise, "interp": interp, "polyval": polyval, "average": average, "ptp": ptp,
     "prod": prod, "cumprod": cumprod, "diff": diff, "ediff1d": ediff1d, "gradient": gradient, "trapezoid": trapezoid, "trapz": trapezoid,
     "nansum": nansum, "nanmax": nanmax, "nanmin": nanmin, "kron": kron, "cross": cross, "multi_dot": multi_dot, "vander": vander,
 }  # fmt: skip

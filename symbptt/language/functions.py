@@ -184,10 +184,6 @@ def copy(x: Any) -> Any:
     return fresh(x)
 
 
-def _itself(x: Any) -> Any:
-    return x
-
-
 def _flatten(x: Any, order: str = "C") -> Any:
     return fresh(_ravel(x, order))
 
@@ -355,7 +351,7 @@ _AS_NUMPY: dict[str, Callable[..., Any]] = {
     "sum": _sum, "mean": _mean, "max": _max, "amax": _max, "min": _min, "amin": _min, "full_like": _full_like,
     "cumsum": _cumsum, "flatten": _flatten, "ravel": _ravel, "fill": _fill, "put": _put,
     "transpose": _transpose, "permute_dims": _transpose,
-    "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "real": _itself, "conj": copy,
+    "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "conj": copy,
     "conjugate": copy, "where": _where, "clip": _clip, "ndim": _ndim, "shape": _shape, "size": _size, **rearranged.NAMES,
     **orders.NAMES,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from symbptt.language.array import (
     graph_of,
     kind,
 )
-from symbptt.language.choosing import chosen, is_list, plain_item, written_entries
+from symbptt.language.choosing import chosen, is_list, one_of, plain_item, written_entries
 from symbptt.language.number_kinds import TRUTH
 from symbptt.language.sizes import Dim, private_size
 from symbptt.language.user_frames import cell_error
@@ -52,7 +53,7 @@ def basic(x: Array, keys: list[Any]) -> Array:
         x.graph, found.id, x.value[_index_of(keys)] if x.value is not None and not gathers else None, limit=x.limit
     )
     if result.ndim:
-        result.part = _part(x, spans, x.graph.shape(found.id), bool(gathers))
+        result.part = _part(x, keys, spans, x.graph.shape(found.id), gathers)
     return result
 
 
@@ -60,19 +61,36 @@ def _index_of(keys: list[Any]) -> Any:
     return tuple(int(item) if isinstance(item, Array) else item for item in keys)
 
 
-def _part(x: Array, spans: list[Any], shape: shapes.Shape, is_gathered: bool) -> Part:
+def _part(x: Array, keys: list[Any], spans: list[Any], shape: shapes.Shape, gathers: dict[int, Array]) -> Part:
     """Return how a slice is read from its array and written into it."""
     g = x.graph
+    lengths = tuple(1 if axis in gathers else length for axis, (_, length, _) in enumerate(spans))
+
+    def read(whole: int) -> int:
+        value = _seen(g, whole, spans)
+        for axis, index in reversed(gathers.items()):
+            value = build.gather(g, value, index.id, axis)
+        return build.reshape(g, value, shape)
 
     def written(whole: int, new: int) -> int:
-        if is_gathered:
-            raise cell_error(
-                "a row that an Index chose is changed in place, and its table with it",
-                "change a copy of the row: write .copy() behind the index",
-            )
-        return overwritten(g, whole, spans, build.reshape(g, new, tuple(length for _, length, _ in spans)))
+        part = Array(g, build.reshape(g, new, lengths))
+        for axis, index in gathers.items():
+            rows = Array(g, build.cut(g, whole, spans))
+            mask = one_of(rows, index, axis)
+            wide = reshape(mask, tuple(n if k == axis else 1 for k, n in enumerate(rows.shape)))
+            part = apply("where", wide, part, rows)
+        return overwritten(g, whole, spans, part.id)
 
-    return Part(x, lambda id: build.reshape(g, _seen(g, id, spans), shape), written)
+    return Part(x, read, written, keys)
+
+
+def is_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Answer whether two indices choose the same part: equal bounds, the same integer of the graph."""
+
+    def known(item: Any) -> Any:
+        return ("node", item.id) if isinstance(item, Array) else repr(item)
+
+    return [*map(known, one)] == [*map(known, other)]
 
 
 def _seen(g: Any, id: int, spans: list[Any]) -> int:
@@ -137,6 +155,8 @@ def setitem(x: Array, key: Any, value: Any) -> None:
         _write_masked(x, mask, new)
         return
     keys = full_key(x, items)
+    if new.part is not None and new.part.whole is x and is_same(new.part.keys, keys):
+        return  # of y[1] += 2 the part was changed already, and the array with it
     if any(map(is_list, keys)) or any(map(_is_of_graph, keys)):
         written_entries(x, keys, new, basic, _write)
     else:

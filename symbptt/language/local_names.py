@@ -67,10 +67,11 @@ def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any
                     isinstance(value, Array)
                     and name in local
                     and id(value) not in given
-                    and (name, value.id) not in seen
+                    and (name, value.last) not in seen
                 ):
-                    seen.add((name, value.id))
-                    found.append((depth, name, value.id))
+                    # To look at a view must not read it anew: what is traced does not depend on who looks.
+                    seen.add((name, value.last))
+                    found.append((depth, name, value.last))
             if event == "return":
                 depths.pop(frame, None)
             return on_line
