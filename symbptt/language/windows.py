@@ -72,6 +72,13 @@ def _summed(a: Any, v: Any, mode: str, name: str, is_turned: bool = False) -> An
             )
         a, v, sizes = v, a, sizes[::-1]
     width = sizes[1]
+    if not isinstance(width, int):
+        raise cell_error(
+            f"np.{name} of vectors of sizes {sizes[1]} and {sizes[0]}, neither with a number", "give the window a number as its size", ShapeError
+        )
+    if mode != "full" and not isinstance(sizes[0], int):
+        # NumPy exchanges the two where the first is shorter: to read this entry says that it is not.
+        a = np.concatenate([a[: width - 1], a[width - 1 :]]) if width > 1 else a
     low, high = {"full": (width - 1, width - 1), "valid": (0, 0)}.get(mode, (width // 2, (width - 1) // 2))
     return windows(np.pad(a, (low, high)), 0, width) @ v[::-1]
 

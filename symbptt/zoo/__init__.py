@@ -20,6 +20,7 @@ from symbptt.zoo.gated import (
 from symbptt.zoo.linear import lru, s4d, selective_ssm
 from symbptt.zoo.memory import (
     attention,
+    conv_lstm,
     delta_rule,
     fast_weights,
     hopfield,
@@ -45,7 +46,7 @@ CELLS: dict[str, Cell] = {name: value for name, value in sorted(globals().items(
 """Every cell of the zoo by name."""
 
 __all__ = [
-    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn", "delta_rule",
+    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "conv_lstm", "cornn", "ctrnn", "delay_rnn", "delta_rule",
     "echo_state", "fast_grnn", "fast_weights", "gru", "gru_layer_norm", "hopfield", "householder", "indrnn", "lem",
     "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mgu", "mgu2", "min_gru", "minimal_rnn", "mlstm",
     "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "ugrnn", "unicornn",

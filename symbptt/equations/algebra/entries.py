@@ -207,7 +207,10 @@ class EntryMaker:
         return times([*conditions, self.value(x, places)])
 
     def _concatenate(self, node: Node, at: Sequence[Expr]) -> Expr:
-        """Return the part in which an index lies."""
+        """Return the part in which an index lies; of windows, the entry that the index inside the window moves on."""
+        moving = windows_of(self.graph, node)
+        if moving is not None:
+            return self.value(moving.whole, moving.places(at))
         axis, start, found = node.attrs.data[0], sized(0), []
         for arg in node.args:
             length = self.graph.shape(arg)[axis]
@@ -258,6 +261,57 @@ class EntryMaker:
 
     def _total(self, node: Node, at: Sequence[Expr]) -> Expr:
         return Total(self.value(node.args[0], at))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Slices of one array, each `by` entries further along one axis than the one before, side by side along the last axis."""
+
+    whole: int
+    spans: tuple[tuple[Size, Size, int], ...]
+    axis: int
+    by: Size
+
+    def places(self, at: Sequence[Expr]) -> list[Expr]:
+        """Return the indices in the whole array of an entry: k + p of window k and place p in it."""
+        found = [affine(step, i, start) for (start, _, step), i in zip(self.spans, at, strict=False)]
+        start, length, step = self.spans[self.axis]
+        outer = affine(step, at[self.axis] if length != 1 else ZERO, 0)
+        inner = affine(1, at[-1] if self.by == 1 else times((count(self.by), at[-1])), start)
+        found[self.axis] = inner if outer == ZERO else plus([(1, outer), (1, inner)])
+        return found
+
+
+def windows_of(g: Graph, node: Node) -> Windows | None:
+    """Return what a concatenation along a new last axis shows of one array in windows, or None."""
+    axis, last = node.attrs.data[0], len(node.shape) - 1
+    parts = [_slice_of(g, arg) for arg in node.args]
+    first, second = parts[0], parts[1]
+    if axis != last or len(parts) < 3 or first is None or second is None:
+        return None
+    whole, spans = first
+    moved = [k for k, (one, other) in enumerate(zip(spans, second[1], strict=False)) if one != other]
+    if len(moved) != 1:
+        return None
+    (along,) = moved
+    by = sized(second[1][along][0] - spans[along][0])
+    for k, part in enumerate(parts):
+        start, length, step = spans[along]
+        there = (sized(start + k * by), length, step)
+        if part != (whole, tuple(there if i == along else span for i, span in enumerate(spans))):
+            return None
+    return Windows(whole, spans, along, by) if isinstance(by, int) and by > 0 else None
+
+
+def _slice_of(g: Graph, id: int) -> tuple[int, tuple[tuple[Size, Size, int], ...]] | None:
+    """Return the array and the spans of a slice with a new last axis."""
+    node = g[id]
+    if node.family != "view" or node.attrs.kind != "reshape":
+        return None
+    inner = g[node.args[0]]
+    if inner.family != "view" or inner.attrs.kind != "slice" or (*inner.shape, 1) != node.shape:
+        return None
+    return inner.args[0], tuple(inner.attrs.data)
 
 
 def of_tree(tree: Tree, args: Sequence[Expr]) -> Expr:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS
+from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, RUNNING, of_method
 from symbptt.verification.complex_step import Kept
 from symbptt.verification.proof.atoms import SLOPES, VALUES, Atoms, mapped
 from symbptt.verification.proof.constants import element
@@ -58,6 +58,7 @@ class Residues(Kept):
         name = func.__name__
         if name in FUNCTIONS:
             out = kwargs.pop("out", None)
+            kwargs.pop("dtype", None)
             found = FUNCTIONS[name](*args, **kwargs)
             return residues(found) if out is None else _stored(found, out, True)
         if name in COMPOSED or name in ORDERS:
@@ -139,6 +140,8 @@ def _ufunc(name: str, method: str, inputs: tuple[Any, ...], kwargs: dict[str, An
     if method == "accumulate" and name == "add":
         axis = kwargs.get("axis", inputs[1] if len(inputs) > 1 else 0)
         return _each_part(lambda x: reduced(np.add.accumulate(x, axis)), elements(inputs[0]))
+    if method == "accumulate" and name in RUNNING:
+        return elements(of_method(name, method, tuple(map(residues, inputs)), kwargs))
     if method == "outer":
         a, b = map(elements, inputs)
         return _ufunc(name, "__call__", (a.reshape(a.shape + (1,) * b.ndim), b), {})
@@ -347,14 +350,20 @@ def _mean(x: Any, axis: Any = None, keepdims: bool = False, where: Any = True, *
     return _bilinear(times)(_sum(x, axis, keepdims, where=where), inverse(elements(count)))
 
 
-def _variance(x: Any, axis: Any = None, keepdims: bool = False, **_: Any) -> Any:
+def _variance(x: Any, axis: Any = None, keepdims: bool = False, ddof: Any = 0, correction: Any = None, **_: Any) -> Any:
     x = elements(x)
     centred = _each_part(lambda a, b: reduced(a - b), x, _mean(x, axis, True))
-    return _mean(_bilinear(times)(centred, centred), axis, keepdims)
+    found = _mean(_bilinear(times)(centred, centred), axis, keepdims)
+    less = ddof if _is_absent(correction) else correction
+    count = int(np.prod([x.shape[k] for k in _axes(x, axis)]))
+    return found if less == 0 else _bilinear(times)(found, times(elements(count), inverse(elements(count - less))))
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     x = elements(x)
+    if ord in (1, np.inf, -np.inf):
+        size = _atom("absolute", x)
+        return _sum(size, axis, keepdims) if ord == 1 else _extreme(size, axis, keepdims, 1 if ord > 0 else -1)
     return _atom("sqrt", _sum(_bilinear(times)(x, x), axis, keepdims))
 
 
@@ -474,6 +483,10 @@ def _chosen(condition: Any, a: Any = None, b: Any = None) -> Any:
     return np.where(_truth(condition), a, b)
 
 
+def _kept(x: Any, where: Any, other: Any) -> Any:
+    return x if where is True else _chosen(where, x, other)
+
+
 def _sign_test(call: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """Return a comparison, which the sign of the difference decides."""
     return lambda a, b: call(character(reduced(a - b)))
@@ -518,12 +531,11 @@ CALLS: dict[str, Callable[..., Any]] = {
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": _sum,
     "mean": _mean,
-    "average": _mean,
     "var": _variance,
-    "std": lambda x, axis=None, keepdims=False, **_: _atom("sqrt", _variance(x, axis, keepdims)),
-    "max": lambda x, axis=None, keepdims=False, initial=None: _extreme(x, axis, keepdims, 1, initial),
+    "std": lambda x, axis=None, keepdims=False, **options: _atom("sqrt", _variance(x, axis, keepdims, **options)),
+    "max": lambda x, axis=None, keepdims=False, initial=None, where=True: _extreme(_kept(x, where, initial), axis, keepdims, 1, initial),
     "amax": lambda x, axis=None, keepdims=False, initial=None: _extreme(x, axis, keepdims, 1, initial),
-    "min": lambda x, axis=None, keepdims=False, initial=None: _extreme(x, axis, keepdims, -1, initial),
+    "min": lambda x, axis=None, keepdims=False, initial=None, where=True: _extreme(_kept(x, where, initial), axis, keepdims, -1, initial),
     "amin": lambda x, axis=None, keepdims=False, initial=None: _extreme(x, axis, keepdims, -1, initial),
     "prod": lambda x, axis=None, keepdims=False: _product_along(elements(x), axis, keepdims),
     "cumsum": _cumulated,

@@ -36,6 +36,7 @@ class ExactArray(Kept):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         name, plain = ufunc.__name__, [*map(_plain, inputs)]
+        kwargs.pop("dtype", None)
         if method == "__call__" and name in COMPOSED and name not in CALLS:
             return exactly(COMPOSED[name](*map(exactly, inputs)))
         if out is not None:
