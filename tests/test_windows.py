@@ -44,7 +44,10 @@ def defined(x: Any, w: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
         pads = [(n, n) for n in numbers]
     wide = np.zeros((image.shape[0], *(n + a + b for n, (a, b) in zip(image.shape[1:], pads, strict=True))))
     wide[(slice(None), *(slice(a, a + n) for n, (a, _) in zip(image.shape[1:], pads, strict=True)))] = image
-    sizes = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:], filters.shape[2:], stride, dilation, strict=True)]
+    sizes = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(wide.shape[1:], filters.shape[2:], stride, dilation, strict=True)
+    ]
     found = np.zeros((len(filters), *sizes))
     for place in np.ndindex(*found.shape):
         for c, *inside in product(*map(range, filters.shape[1:])):
@@ -162,7 +165,8 @@ def test_conv_lstm_is_that_of_its_paper() -> None:
         h = c = np.zeros((3, 3, 2))
         for t in range(steps):
             i, f, g, o = (
-                defined(x[t, s], w, padding=1) + defined(h, u, padding=1) + v[:, None, None] for w, u, v in zip(W, U, b, strict=True)
+                defined(x[t, s], w, padding=1) + defined(h, u, padding=1) + v[:, None, None]
+                for w, u, v in zip(W, U, b, strict=True)
             )
             i, f = (1 / (1 + np.exp(-(z + params[k] * c))) for z, k in ((i, "wi"), (f, "wf")))
             c = f * c + i * np.tanh(g)

@@ -74,7 +74,9 @@ def _summed(a: Any, v: Any, mode: str, name: str, is_turned: bool = False) -> An
     width = sizes[1]
     if not isinstance(width, int):
         raise cell_error(
-            f"np.{name} of vectors of sizes {sizes[1]} and {sizes[0]}, neither with a number", "give the window a number as its size", ShapeError
+            f"np.{name} of vectors of sizes {sizes[1]} and {sizes[0]}, neither with a number",
+            "give the window a number as its size",
+            ShapeError,
         )
     if mode != "full" and not isinstance(sizes[0], int):
         # NumPy exchanges the two where the first is shorter: to read this entry says that it is not.

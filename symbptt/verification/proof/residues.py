@@ -533,9 +533,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "mean": _mean,
     "var": _variance,
     "std": lambda x, axis=None, keepdims=False, **options: _atom("sqrt", _variance(x, axis, keepdims, **options)),
-    "max": lambda x, axis=None, keepdims=False, initial=None, where=True: _extreme(_kept(x, where, initial), axis, keepdims, 1, initial),
+    "max": lambda x, axis=None, keepdims=False, initial=None, where=True: _extreme(
+        _kept(x, where, initial), axis, keepdims, 1, initial
+    ),
     "amax": lambda x, axis=None, keepdims=False, initial=None: _extreme(x, axis, keepdims, 1, initial),
-    "min": lambda x, axis=None, keepdims=False, initial=None, where=True: _extreme(_kept(x, where, initial), axis, keepdims, -1, initial),
+    "min": lambda x, axis=None, keepdims=False, initial=None, where=True: _extreme(
+        _kept(x, where, initial), axis, keepdims, -1, initial
+    ),
     "amin": lambda x, axis=None, keepdims=False, initial=None: _extreme(x, axis, keepdims, -1, initial),
     "prod": lambda x, axis=None, keepdims=False: _product_along(elements(x), axis, keepdims),
     "cumsum": _cumulated,
