@@ -55,7 +55,14 @@ def squared(h: State["n"], y: Target["k"], V: Param["k n"]):
 def every_function(x: Input["n"], h: State["n"], w: Param["n"], p: Param["n"] = 2.5):
     """Elementwise functions with identities that generated code may use."""
     a = w * h + x
-    y = np.log1p(np.exp(a)) + sb.softplus(x - h) + np.logaddexp(a, x) + np.expm1(w) * np.log(a) + np.sin(a) * np.cos(a)
+    y = (
+        np.log1p(np.exp(a))
+        + sb.softplus(x - h)
+        + np.logaddexp(a, x)
+        + 1.7**a
+        + np.expm1(w) * np.log(a)
+        + np.sin(a) * np.cos(a)
+    )
     y = y + np.tan(x) + np.arctan(a) + sb.erf(a) + np.sinh(a) * np.cosh(x) + np.arctan2(a, x) + np.log2(a) + np.log10(x)
     y = (
         y

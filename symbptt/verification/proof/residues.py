@@ -152,7 +152,7 @@ def _ufunc(name: str, method: str, inputs: tuple[Any, ...], kwargs: dict[str, An
     if name in LOGICAL:
         return LOGICAL[name](*(_truth(x) for x in inputs))
     if name == "power":
-        return _power(elements(inputs[0]), inputs[1])
+        return _power(*inputs)
     call, name = CALLS.get(name), ALIASES.get(name, name)
     if call is not None:
         return call(*map(elements, inputs))
@@ -220,10 +220,12 @@ def _divide(a: Any, b: Any) -> Any:
     return _with_slopes(value, [lambda: below, lambda: reduced(-times(value, below))], (a, b))
 
 
-def _power(a: Any, exponent: Any) -> Any:
-    """Return a power; an exponent that is no array of its own is a number, not an element."""
+def _power(base: Any, exponent: Any) -> Any:
+    """Return a power; a base or an exponent that is no array of its own is a number, not an element."""
+    a = elements(base)
     if isinstance(exponent, Residues) or np.ndim(exponent):
-        return _power_of_elements(a, elements(exponent))
+        is_number = not isinstance(base, Residues) and not np.ndim(base)
+        return _power_of_elements(a, elements(exponent), element(float(np.log(base))) if is_number else None)
     number = float(exponent)
     if number == int(number):
         return _whole_power(a, int(number))
@@ -237,13 +239,14 @@ def _whole_power(a: Any, n: int) -> Any:
     return _with_slopes(power(_real(a), n), [lambda: times(n % P, power(_real(a), n - 1))], (a,))
 
 
-def _power_of_elements(a: Any, q: Any) -> Any:
+def _power_of_elements(a: Any, q: Any, logarithm: Any = None) -> Any:
+    """Return a power of elements; the `logarithm` of a base that is a number is one too."""
     memory = _ATOMS.get()
     base, exponent = np.broadcast_arrays(_real(a), _real(q))
     value = mapped(lambda x, k: _element_power(memory, x, k), base, exponent)
     slopes = [
         lambda: times(exponent, times(value, inverse(base))),
-        lambda: times(value, VALUES["log"](memory, base)),
+        lambda: times(value, VALUES["log"](memory, base) if logarithm is None else logarithm),
     ]
     return _with_slopes(value, slopes, (a, q))
 
