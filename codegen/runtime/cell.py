@@ -31,6 +31,8 @@ FIXED: tuple[str, ...] = ()
 """Arguments without a gradient: constants that a call gives."""
 DECLARED: tuple[str, ...] = ()
 """Functions whose derivative is declared, not that of their values."""
+SHOWN: tuple[str, ...] = STATES
+"""States that none of these reaches in a step."""
 
 HELD: float = 2**28
 """Bytes at most of arrays that are kept for the next call."""

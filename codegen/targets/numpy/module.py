@@ -33,6 +33,7 @@ from symbptt.codegen.targets.numpy.embed import embedded
 from symbptt.codegen.targets.numpy.header import UNVERIFIED, docstring, tables
 from symbptt.codegen.targets.numpy.needed import functions_of, needed_text
 from symbptt.codegen.targets.numpy.text import name_tuple, tuple_text
+from symbptt.ir.node import Node
 from symbptt.ir.range import NONE, OVERFLOW, SCALE, Ranges
 from symbptt.language.truncation import Chunked, Window
 
@@ -50,6 +51,7 @@ MAIN = """if __name__ == "__main__":
 WORDS = {
     "FIXED": "arguments without a gradient",
     "DECLARED": "functions whose derivative is declared, which no forward pass shows",
+    "SHOWN": "states that nothing reaches through one of these in a step",
     "REDUCTION": "of the loss over all steps and samples that count",
     "TIMED": "which values of the tape have an axis of steps",
     "CHUNK": "steps whose losses flow back together",
@@ -137,10 +139,15 @@ def _told(p: Program, head: Head | None) -> dict[str, str]:
     """Return the constants that tell a check of the module by itself what no forward pass shows."""
     programs = [p] if head is None else [p, head.program]
     fixed = [a.name for part in programs for a in part.arguments if a.role == "const" and not is_baked(a)]
-    bodies = [node.attrs.expr for part in programs for node in part.graph if node.family == "map"]
-    functions = {f.func for body in bodies for f in body.atoms(sp.Function)}
-    declared = sorted(f.__name__ for f in functions if getattr(f, "declared", False) or f is ops.stop_gradient)
-    return {"FIXED": name_tuple(fixed), "DECLARED": name_tuple(declared)}
+    declared = sorted({name for part in programs for node in part.graph for name in _declared(node)})
+    shown = [k for k, id in p.next.items() if not any(_declared(p.graph[i]) for i in p.graph.ancestors([id]))]
+    return {"FIXED": name_tuple(fixed), "DECLARED": name_tuple(declared), "SHOWN": name_tuple(shown)}
+
+
+def _declared(node: Node) -> set[str]:
+    """Return the names of the functions in a value whose derivative is declared."""
+    functions = {f.func for f in node.attrs.expr.atoms(sp.Function)} if node.family == "map" else set()
+    return {f.__name__ for f in functions if getattr(f, "declared", False) or f is ops.stop_gradient}
 
 
 def _settings(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, str]:
