@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ SLACK = 10.0
 """The multiple of that movement which rounding may explain: a module has a few times as many operations as the user's function."""
 MORE = 8
 """Such runs where an error is not explained by the first ones."""
+LAST = 1e-45
+"""A unit of rounding near the last of 50 digits."""
 LEAST = 2.0
 """Units by which a block counts as moved at least: what moves by less is rounded by the sums of a module."""
 SHARE = Decimal("1e-25")
@@ -153,6 +156,7 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
     given = _gradients(kernel, _in_type(near, floats), _narrow(sent, floats))
     tops = [_top(v) for v in sides.wanted.values()] + [_top(values_of(v)) for v in sent.values()]
     largest = max((top for top in tops if top.is_finite()), default=Decimal(0))
+    places = oracle.blocks(near, oracle.differentiable(kernel.target))
     moved: list[dict[Group, Any]] = []
 
     def judged(number: int) -> list[Block]:
@@ -160,16 +164,29 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
             tape = Tape(kind.unit, seed + one, kind.least, kind.smallest)
             moved.append(gradients_of(kernel.target, near, sent, kernel.truncation, tape))
         found = []
-        for label, (group, name, index) in oracle.blocks(near, oracle.differentiable(kernel.target)).items():
+        for label, (group, name, index) in places.items():
             place = (group, name)
             arrays = (sides.wanted[place], sides.text[place], np.asarray(given[place]), *(one[place] for one in moved))
             wanted, text, came, *others = (np.asarray(array[index]) for array in arrays)
             found.append(_block(label, wanted, text, came, others, largest, kind))
         return found
 
+    def is_tied(block: Block) -> bool:
+        """Answer whether the last of 50 digits decides a block: the branches of two numbers that are equal but for these."""
+        group, name, index = places[block.name]
+        wanted = sides.wanted[group, name][index]
+        jump = max(_top(one[group, name][index] - wanted) for one in ties())
+        return jump * int(SLACK) >= _top(sides.text[group, name][index] - wanted)
+
+    @cache
+    def ties() -> list[dict[Group, Any]]:
+        tapes = [Tape(LAST, seed + one, unequal=True) for one in range(MORE)]
+        return [gradients_of(kernel.target, near, sent, kernel.truncation, tape) for tape in tapes]
+
     found = judged(SAMPLES)
     # By chance a few runs may move a block of one number hardly at all: a second look takes more of them.
     found = found if all(block.passed for block in found) else judged(MORE)
+    found = [replace(b, note=UNDECIDED) if b.formula > b.allowed and is_tied(b) else b for b in found]
     if not all(block.passed for block in found) and _leaves_range(kernel, near, kind):
         found = [block if block.passed else replace(block, note=ITS_RANGE) for block in found]
     return tuple(found)
