@@ -20,7 +20,7 @@ from symbptt.ir.step import Argument, Step
 from symbptt.language.folding import ARRAYS, expanded, folded
 from tests import brute, unseen
 from tests.kernels import kernel_of
-from tests.properties.wild import case_of, functions_of
+from tests.properties.cases import case_of, functions_of
 from tests.readback import assert_model_read, assert_read, sizes_of
 
 CELLS = {**zoo.CELLS, **unseen.CELLS}

@@ -26,7 +26,7 @@ from symbptt.zoo import CELLS
 from tests import public_cells, unseen
 from tests.kernels import kernel_of
 from tests.lowered import Data, data_for, run_both, run_forward, sweeps_of, with_masks
-from tests.properties.wild import case_of, functions_of
+from tests.properties.cases import case_of, functions_of
 
 RUNS = ((0, 2, 1), (1, 2, 3), (2, 3, 1), (5, 1, 2), (7, 2, 3))
 """Steps, samples, steps of a block."""
