@@ -82,8 +82,14 @@ def is_one_expression(s: Sharpen) -> bool:
 
 def moves_along_all(s: Map) -> bool:
     """Answer whether operands of a map move along every axis of its result. The expression of one that lacks an axis is smaller than
-    what it stands for: of a copy of one number into (1,) it has no axis at all."""
-    moving = {i for arg in s.args if isinstance(arg, View) for i, axis in enumerate(arg.axes) if axis.of}
+    what it stands for: of a copy of one number into (1,) it has no axis at all, nor of one row of a vector that is seen as rows."""
+    moving = {
+        i
+        for arg in s.args
+        if isinstance(arg, View)
+        for i, axis in enumerate(arg.axes)
+        if axis.of and (axis.length != 1 or arg.buffer.shape[axis.of[0]] == 1)
+    }
     return moving == {*range(len(s.out.axes))}
 
 

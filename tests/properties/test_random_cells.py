@@ -286,6 +286,10 @@ def step(h: State["n"], p: Param["n"], c: Const = 0.4):
 def step(h: State["k n"], p: Param["n n"], q: Param["k"]):
     return {"h": np.maximum(np.einsum('ij,k->ki', p, q), h), "y": np.max(np.stack([h, h]), axis=0), "z": np.maximum(np.maximum(h, 0.3), 0.3)}
 """,
+    "a row of a vector that is seen as rows, in a sum outside of the loop": """
+def step(h: State["2*n"], A: Param["2*n n"], p: Param["n"]):
+    return np.tanh(h) + np.stack([p, p]).reshape(-1) + A @ p
+""",
     "a size that only the zeros of a cotangent that is not given have": """
 def step(s: State["k n"], p: Param["n"], h: State["n"]):
     new = np.tanh(s)
