@@ -172,6 +172,31 @@ def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B)
     np.testing.assert_allclose(given, wanted, rtol=close, atol=close)
 
 
+@pytest.mark.parametrize("T, B, scale", [(9, 2, 30.0), (2, 1, 0.3), (0, 1, 1.0)])
+def test_the_argument_of_a_deep_tanh_is_there_where_its_slope_is_computed_again(T, B, scale):
+    @sb.cell
+    def stack(x: Input["n"], h: State["n"], W: Param["n n"]):
+        for _ in range(16):
+            h = h + np.tanh(W @ h + x)
+        return 0.1 * h
+
+    random = np.random.default_rng(0)
+    W, x, h = 0.2 * random.standard_normal((3, 3)), scale * random.standard_normal((T, B, 3)), random.random((B, 3))
+    sent = random.standard_normal((T, B, 3))
+    kernel = sb.compile(stack)
+    grads = kernel.backward(kernel.forward({"W": W}, {"x": x}, {"h": h}), {"h": sent})
+    for place in np.ndindex(3, 3):
+        moved, total = W.astype(complex), 0.0
+        moved[place] += 1e-30j
+        for b in range(B):
+            now = h[b]
+            for t in range(T):
+                now = stack.function(x[t, b], now, moved)
+                total = total + now @ sent[t, b]
+        wanted = np.imag(total) / 1e-30
+        np.testing.assert_allclose(grads.params["W"][place], wanted, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("body", [affine, pytest.param(linear_rk4, marks=pytest.mark.long)])
 def test_deep_affine_steps_are_still_scanned(body):
     assert "Recursion: affine, element by element" in str(sb.compile(cell_of(body, 12)).plan)

@@ -129,8 +129,8 @@ def chosen(p: Program) -> list[int]:
         if node.family == "view" and node.attrs.kind == "slice" and node.args[0] in p.joined:
             continue  # a part of a buffer, wherever it is read
         named = label is not None and (label.given or label.adjoint)
-        # A value that another region reads must outlive its own.
-        across = any(p.places[reader] != p.places[id] for reader in readers[id])
+        # A value that another region reads must outlive its own, also where only the argument of a remainder reads it.
+        across = any(p.places[reader] != p.places[id] for reader in readers_of(p, id))
         # A view copies no element, so that it may be taken twice.
         cheap = node.family == "view" and node.attrs.kind in WITHOUT_COPY and not across
         long = length[id] > LONGEST and node.family != "view"
