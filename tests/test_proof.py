@@ -17,7 +17,7 @@ from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
-from symbptt.verification.proof import rules, subjects
+from symbptt.verification.proof import draws, rules, subjects
 from symbptt.verification.proof.atoms import Atoms, NoRootError
 from symbptt.verification.proof.cases import Cases
 from symbptt.verification.proof.constants import element, fraction
@@ -361,6 +361,34 @@ def test_a_root_that_does_not_exist_is_refused_while_arguments_are_drawn() -> No
     with pytest.raises(NoRootError):
         atoms.sqrt(P - 4)
     assert atoms.sqrt(4) == 2
+
+
+@pytest.mark.parametrize("rows, few", [(3, 400), (11, 25)])
+def test_a_search_for_roots_that_needs_more_draws_than_are_left_ends_soon(
+    monkeypatch: Any, rows: int, few: int
+) -> None:
+    @sb.cell
+    def rooted(x: Input[f"{rows}"], h: State[f"{rows}"]):  # type: ignore[no-untyped-def]
+        return h * np.sqrt(x + h * h)
+
+    def tries() -> tuple[str, int]:
+        counted = [0]
+
+        def run(self: Any, point: Any) -> Any:
+            counted[0] += 1
+            return before(self, point)
+
+        before = draws._Search.run
+        with monkeypatch.context() as patch:
+            patch.setattr(draws._Search, "run", run)
+            case = Cases(0, NOTHING).at(rooted, PLAIN[0])
+        return case if isinstance(case, str) else "", counted[0]
+
+    note, count = tries()
+    assert (note == "") == (rows == 3) and count < few, (note, count)
+    if rows > 3:  # all draws are tried where nobody asks how many are needed
+        monkeypatch.setattr(draws, "LOOKS", 10**9)
+        assert tries()[1] > 1_000
 
 
 @pytest.mark.parametrize("call", [

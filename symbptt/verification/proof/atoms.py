@@ -28,11 +28,11 @@ MULTIPLES = ((2, pow(2, -1, (P - 1) // 2)), (3, pow(3, -1, (P - 1) // 2)), (pow(
 
 
 class NoRootError(ArithmeticError):
-    """An argument of a square root, `value`, is no square."""
+    """An argument of a square root, `value`, is no square; `count` of those that were asked for with it are none."""
 
-    def __init__(self, value: int) -> None:
+    def __init__(self, value: int, count: int = 1) -> None:
         super().__init__(f"{value} is no square modulo {P}")
-        self.value = value
+        self.value, self.count = value, count
 
 
 class Atoms:
@@ -215,8 +215,17 @@ def _logaddexp(m: Atoms, a: Any, b: Any) -> Any:
     return reduced(b + _softplus(m, reduced(a - b)))
 
 
+def _roots(m: Atoms, x: Any) -> Any:
+    """Return square roots; where one is missed, an error says how many are."""
+    x = np.asarray(x)
+    missed = x[character(x) < 0] if m.strict else []
+    if len(missed):
+        raise NoRootError(int(missed[0]), len(np.unique(missed)))
+    return mapped(m.sqrt, x)
+
+
 def _hypot(m: Atoms, a: Any, b: Any) -> Any:
-    return mapped(m.sqrt, reduced(times(a, a) + times(b, b)))
+    return _roots(m, reduced(times(a, a) + times(b, b)))
 
 
 def _arctan2(m: Atoms, a: Any, b: Any) -> Any:
@@ -240,7 +249,7 @@ VALUES: dict[str, Value] = {
     "log1p": lambda m, x: mapped(m.log, reduced(1 + x)),
     "log2": lambda m, x: _over(mapped(m.log, x), LOGARITHMS[2]),
     "log10": lambda m, x: _over(mapped(m.log, x), LOGARITHMS[10]),
-    "sqrt": lambda m, x: mapped(m.sqrt, x),
+    "sqrt": _roots,
     "tanh": _tanh,
     "sigmoid": _sigmoid,
     "softplus": _softplus,

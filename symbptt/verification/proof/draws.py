@@ -22,6 +22,8 @@ TRIES = (400, 400)
 """Draws of arguments for one case, and for each step of each sample, until all square roots exist: of k roots one in 2**k."""
 SCARCE = (100, 20)
 """The same once none were found in several cases."""
+LOOKS = 20
+"""Draws without all roots after which it is asked whether so many draws are left as are needed."""
 
 
 class NoDrawError(ArithmeticError):
@@ -64,7 +66,8 @@ def regular(
 
     Raises: NoDrawError where none are found.
     """
-    search = _Search(target, atoms, random, tries[0] + tries[1] * point.steps * point.batch)
+    steps = point.steps * point.batch
+    search = _Search(target, atoms, random, tries[0] + tries[1] * steps, steps)
     found = search.begun(point)
     for b in range(point.batch):
         search.drawn_on(found, b)
@@ -76,10 +79,11 @@ def regular(
 class _Search:
     """The draws of one case, each of which is tried on the user's functions."""
 
-    def __init__(self, target: Cell | Model, atoms: Atoms, random: np.random.Generator, left: int) -> None:
-        self.target, self.atoms, self.random, self.left = target, atoms, random, left
+    def __init__(self, target: Cell | Model, atoms: Atoms, random: np.random.Generator, left: int, steps: int) -> None:
+        self.target, self.atoms, self.random, self.left, self.steps = target, atoms, random, left, steps
         self.cell = target.cell if isinstance(target, Model) else target
         self.failing = 0
+        self.missed: list[int] = []
 
     def run(self, point: Point) -> Arrays | None:
         """Return the states of the user's function, or None where a square root does not exist."""
@@ -94,8 +98,16 @@ class _Search:
         except NoRootError as error:
             self.atoms.forget(before)
             self.failing = error.value
+            self.missed.append(error.count)
+            if self._is_hopeless():
+                raise NoDrawError(NO_DRAW) from None
             return None
         return states
+
+    def _is_hopeless(self) -> bool:
+        """Answer whether more draws are needed than are left, by how many roots were missed at a time: half of all that there are."""
+        looks = len(self.missed)
+        return looks >= LOOKS and self.steps * 4.0 ** (sum(self.missed) / looks) > self.left
 
     def begun(self, point: Point) -> Point:
         """Return random arguments at which the roots of the first step of the first sample exist."""
