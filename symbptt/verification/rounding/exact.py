@@ -55,7 +55,7 @@ class Tape:
         """Return the result of an operation; its slopes are off by `lost` units."""
         if self.unit:
             value = value if self._is_exact(value) else self._off(value, ONE)
-            pairs = [(x, slope if slope in PLAIN else self._off(slope, lost)) for x, slope in pairs]
+            pairs = [(x, slope if slope in PLAIN else self._off(slope, lost)) for x, slope in pairs if x.tape is self]
         return self.passed(value, pairs)
 
     def passed(self, value: Decimal, pairs: Sequence[Pair]) -> Exact:
@@ -66,7 +66,7 @@ class Tape:
     def _is_exact(self, value: Decimal) -> bool:
         """Answer whether floats of this unit have a number as it is: such results they do not round, so that ties stay ties."""
         near = float(value)
-        return not self.unequal and Decimal(near) == value and math.ldexp(math.frexp(near)[0], self.bits).is_integer()
+        return not self.unequal and value == near and math.ldexp(math.frexp(near)[0], self.bits).is_integer()
 
     def _off(self, value: Decimal, lost: Decimal) -> Decimal:
         step = value if abs(value) < self.smallest else self.unit * lost * value
@@ -164,8 +164,10 @@ def exact(value: Any) -> Exact:
 
 def made(value: Decimal, pairs: Sequence[Pair], lost: Decimal = ONE) -> Exact:
     """Return the result of an operation, on the tape that its arguments are on, if any is."""
-    tape = next((x.tape for x, _ in pairs if x.tape is not None), None)
-    return Exact(value) if tape is None else tape.noted(value, pairs, lost)
+    for x, _ in pairs:
+        if x.tape is not None:
+            return x.tape.noted(value, pairs, lost)
+    return Exact(value)
 
 
 def chosen(values: Sequence[Exact]) -> Exact:

@@ -52,19 +52,18 @@ def _cosh(x: Decimal) -> Decimal:
     return (x.exp() + (-x).exp()) / 2
 
 
-def _tanh(x: Decimal) -> Decimal:
-    e = _expm1(-2 * abs(x))
-    return (-e / (2 + e)).copy_sign(x)
-
-
-def _tanh_rest(x: Decimal) -> Decimal:
+def _tanh(x: Decimal) -> tuple[Decimal, Decimal]:
+    """Return tanh and what its square leaves of one, by one exponential, which costs as much as all else."""
     e = (-2 * abs(x)).exp()
-    return 4 * e / (1 + e) ** 2
+    less = 1 - e if abs(x) > SMALL else -_expm1(-2 * abs(x))
+    return (less / (1 + e)).copy_sign(x), 4 * e / (1 + e) ** 2
 
 
-def _sigmoid(x: Decimal) -> Decimal:
+def _sigmoid(x: Decimal) -> tuple[Decimal, Decimal]:
+    """Return σ and what it leaves of one."""
     e = (-abs(x)).exp()
-    return ONE / (1 + e) if x > 0 else e / (1 + e)
+    greater, less = ONE / (1 + e), e / (1 + e)
+    return (greater, less) if x > 0 else (less, greater)
 
 
 def _by_mpmath(function: Callable[..., Any]) -> Callable[..., Decimal]:
@@ -114,17 +113,16 @@ def _smooth(name: str, x: Any) -> Exact:
 def tanh(x: Any) -> Exact:
     """Return tanh; on a tape that rounds its slope loses what a module's loses that takes it from the value."""
     a = exact(x)
-    value = _tanh(a.value)
+    value, rest = _tanh(a.value)
     if a.tape is None:
         return Exact(value)
-    rest = _tanh_rest(a.value)
     return a.tape.noted(value, [(a, rest)], units_lost(a.tape, rest))
 
 
 def sigmoid(x: Any) -> Exact:
     """Return σ; on a tape that rounds its slope loses what a module's loses that takes 1 - σ from the value."""
     a = exact(x)
-    value, rest = _sigmoid(a.value), _sigmoid(-a.value)
+    value, rest = _sigmoid(a.value)
     return Exact(value) if a.tape is None else a.tape.noted(value, [(a, value * rest)], units_lost(a.tape, rest))
 
 
@@ -195,7 +193,8 @@ def logaddexp(x: Any, y: Any) -> Exact:
     if a.value.is_infinite() or b.value.is_infinite():
         return maximum(a, b)
     value = max(a.value, b.value) + _log1p((-abs(a.value - b.value)).exp())
-    return made(value, [(a, _sigmoid(a.value - b.value)), (b, _sigmoid(b.value - a.value))])
+    slope, rest = _sigmoid(a.value - b.value)
+    return made(value, [(a, slope), (b, rest)])
 
 
 def stop_gradient(x: Any) -> Exact:

@@ -34,12 +34,11 @@ from symbptt.verification.rounding.text import of_fifty_digits
 
 STEPS = 20
 """Steps of a run, so many that an LSTM takes two seconds in all regimes."""
-SAMPLES = 2
-"""Runs with each operation off by a unit, by which is seen how far that moves a block."""
+SAMPLES = (1, 2, 8)
+"""Runs with each operation off by a unit, by which is seen how far that moves a block: more of them where an error is not explained by
+the first ones, for by chance a few runs may move a block of one number hardly at all."""
 SLACK = 10.0
 """The multiple of that movement which rounding may explain: a module has a few times as many operations as the user's function."""
-MORE = 8
-"""Such runs where an error is not explained by the first ones."""
 LAST = 1e-45
 """A unit of rounding near the last of 50 digits."""
 LEAST = 2.0
@@ -180,12 +179,14 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
 
     @cache
     def ties() -> list[dict[Group, Any]]:
-        tapes = [Tape(LAST, seed + one, unequal=True) for one in range(MORE)]
+        tapes = [Tape(LAST, seed + one, unequal=True) for one in range(SAMPLES[-1])]
         return [gradients_of(kernel.target, near, sent, kernel.truncation, tape) for tape in tapes]
 
-    found = judged(SAMPLES)
-    # By chance a few runs may move a block of one number hardly at all: a second look takes more of them.
-    found = found if all(block.passed for block in found) else judged(MORE)
+    found: list[Block] = []
+    for number in SAMPLES:
+        found = judged(number)
+        if all(block.passed for block in found):
+            break
     found = [replace(b, note=UNDECIDED) if b.formula > b.allowed and is_tied(b) else b for b in found]
     if not all(block.passed for block in found) and _leaves_range(kernel, near, kind):
         found = [block if block.passed else replace(block, note=ITS_RANGE) for block in found]
