@@ -116,6 +116,11 @@ def test_cells_of_convolutions_are_verified(cell: sb.Cell) -> None:
     assert report.passed, str(report)
 
 
+def test_size_at_which_numpy_exchanges_both_is_refused() -> None:
+    with pytest.raises(sb.ArgumentError, match="n >= 3 is expected, got n = 2"):
+        sb.compile(smoothed).forward({"k": np.ones(3)}, {"x": np.ones((4, 1, 2))})
+
+
 def test_page_has_a_window_as_moved_indices() -> None:
     text = sb.derive(filtered).text()
     assert "l + " in text or "j + " in text

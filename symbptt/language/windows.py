@@ -79,8 +79,8 @@ def _summed(a: Any, v: Any, mode: str, name: str, is_turned: bool = False) -> An
             ShapeError,
         )
     if mode != "full" and not isinstance(sizes[0], int):
-        # NumPy exchanges the two where the first is shorter: to read this entry says that it is not.
-        a = np.concatenate([a[: width - 1], a[width - 1 :]]) if width > 1 else a
+        # NumPy exchanges the two where the first is shorter: to read this entry refuses such sizes where they are bound.
+        _ = a[width - 1]
     low, high = {"full": (width - 1, width - 1), "valid": (0, 0)}.get(mode, (width // 2, (width - 1) // 2))
     return windows(np.pad(a, (low, high)), 0, width) @ v[::-1]
 

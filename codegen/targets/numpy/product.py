@@ -47,7 +47,10 @@ def call_of(s: Contract) -> Call:
     labels = [out.labels[i] for i in order]
     summed = [x for x in a.labels if x not in out.labels]
     if not summed:
-        spread = (_spread(a, labels), _spread(b, labels))
+        # An axis of one element that the buffer lacks is none of the operands either: a NumPy result has all axes of these.
+        order = [i for i in order if s.out.axes[i].of]
+        kept = [out.labels[i] for i in order]
+        spread = (_spread(a, kept), _spread(b, kept))
         return Call("multiply", (Shown(spread[0]), Shown(spread[1])), Shown(permuted(s.out, order)))
     # Either operand may give the rows: a b or (bᵀ aᵀ)ᵀ. Which of the two writes the result as it is to lie in memory
     # depends on the order of its axes.

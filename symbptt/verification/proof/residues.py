@@ -420,6 +420,8 @@ def _einsum(*operands: Any, **_: Any) -> Any:
         if not arrow:
             letters = [x for part in names for x in part]
             out = "".join(sorted(x for x in set(letters) if letters.count(x) == 1))
+        if len(arrays) == 1 and set(out) == set(names[0]):
+            return np.einsum(f"{names[0]}->{out}", arrays[0])  # a view, into which a diagonal may be written
         return _contracted(arrays, labels, [*out])
     arrays = [elements(x) for x in operands[:-1:2]] if len(operands) % 2 else [elements(x) for x in operands[::2]]
     given = [list(x) for x in operands[1::2]]
