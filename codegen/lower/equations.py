@@ -102,7 +102,7 @@ def _equation(p: Program, writer: Writer, id: int) -> str:
     line = indexed(Line(Symbol(label, normal(p.graph.shape(id))), writer.lowered(id), BACKWARD))
     if label.adjoint and label.name in p.carry and _adds_to(line.right, label):
         # As on the page: "+=" adds to the cotangent from step t + 1.
-        line = replace(line, right=without(line.right, label), relation="+=")
+        line = line._replace(right=without(line.right, label), relation="+=")
     return f"{write(line.left, TEXT)} {line.relation} {write(line.right, TEXT)}{behind(line, TEXT)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, reduce
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -142,18 +143,15 @@ def functions_in(expr: sp.Expr) -> tuple[tuple[Any, int], ...]:
     return tuple((call.func, len(call.args)) for call in calls)
 
 
+_PARTS: dict[type, Callable[[Any], tuple[Tree, ...]]] = {
+    Sum: lambda tree: tuple([term for _, term in tree.terms]), Prod: lambda tree: tree.factors + tree.divisors,
+    Power: lambda tree: (tree.base, tree.exponent), Call: attrgetter("args"), Num: lambda tree: (), Ref: lambda tree: (),
+}  # fmt: skip
+
+
 def parts_of(tree: Tree) -> tuple[Tree, ...]:
     """Return the trees that a tree is made of, in its order."""
-    match tree:
-        case Sum(terms):
-            return tuple(term for _, term in terms)
-        case Prod(factors, divisors):
-            return factors + divisors
-        case Power(base, exponent):
-            return base, exponent
-        case Call(_, args):
-            return args
-    return ()
+    return _PARTS[type(tree)](tree)
 
 
 def with_parts(tree: Tree, new: Iterable[Tree]) -> Tree:
@@ -178,7 +176,8 @@ def indices(tree: Tree) -> tuple[int, ...]:
         part = open_.pop()
         if isinstance(part, Ref):
             found.append(part.index)
-        open_ += parts_of(part)[::-1]
+        else:
+            open_ += _PARTS[type(part)](part)[::-1]
     return tuple(found)
 
 

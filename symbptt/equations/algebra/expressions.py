@@ -19,8 +19,8 @@ from symbptt.ir.scalar import as_sympy
 from symbptt.ir.shape import Shape, Size
 
 T = TypeVar("T")
-keep = object.__setattr__
-"""What keeps a value that is computed once with a frozen object; to write into its dictionary would make it one of its own."""
+keep = setattr
+"""What keeps a value that is computed once with its object; to write into its dictionary would make it one of its own."""
 
 if TYPE_CHECKING:
     from functools import cached_property as lazy
@@ -52,15 +52,16 @@ _BITS = count()
 def expression(cls: type[T]) -> type[T]:
     """Make a class of expressions: frozen, compared by what is in it; its hash is computed once. Its `bit` is that of no other
     class."""
+    # Frozen for the type checker alone: the check at each field of each new object took 8 % of the time of a page.
     # Each class has one bit, and `kinds` is the union over an expression: whether a class occurs in it is one "and".
-    made: Any = dataclass(frozen=True)(cls)
+    made: Any = dataclass(unsafe_hash="__hash__" not in vars(cls))(cls)
     made.bit = 1 << next(_BITS)
     whole = made.__hash__
 
     def cached(self: Any) -> int:
         found: int | None = self.own_hash
         if found is None:
-            # Written past the frozen dataclass; without the cache, hashing a deep expression would walk all of it every time.
+            # Without the cache, hashing a deep expression would walk all of it every time.
             found = whole(self)
             keep(self, "own_hash", found)
         return found

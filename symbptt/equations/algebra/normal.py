@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from math import gcd
-from operator import is_
 
 import sympy as sp
 
@@ -70,10 +69,14 @@ def in_normal_form(e: Expr) -> Expr:
         return e
     found = e.normal_form
     if found is None:
-        old = e.parts
-        new = [part if part.is_normal else in_normal_form(part) for part in old]
-        # `is` instead of ==: unchanged parts are the same objects, and deep comparison would be quadratic.
-        found = e if all(map(is_, old, new)) else with_parts(e, new)
+        new: list[Expr] | None = None
+        for i, part in enumerate(e.parts):
+            own = part if part.is_normal else in_normal_form(part)
+            # `is` instead of ==: unchanged parts are the same objects, and deep comparison would be quadratic.
+            if own is not part:
+                new = new or [*e.parts]
+                new[i] = own
+        found = e if new is None else with_parts(e, new)
         rule = _RULES.get(type(found))
         found = found if rule is None else rule(found)
         if found is not e:
@@ -91,9 +94,11 @@ def _rule(e: Expr) -> Expr:
 
 def signed(e: Expr) -> tuple[int, Expr]:
     """Return the sign of an expression and the expression without it: that of -a - b is minus, and it is a + b without."""
-    if isinstance(e, Sum) and len(e.terms) == 1:
+    if not isinstance(e, Sum):
+        return 1, e
+    if len(e.terms) == 1:
         return e.terms[0]
-    if isinstance(e, Sum) and e.terms[0][0] < 0 and all(sign < 0 for sign, _ in e.terms):
+    if e.terms[0][0] < 0 and all(sign < 0 for sign, _ in e.terms):
         return -1, Sum(tuple((1, term) for _, term in e.terms))
     return 1, e
 
@@ -668,10 +673,15 @@ def _scaled(size: int, rest: Expr) -> Expr:
 
 def _ahead(terms: Sequence[tuple[int, Expr]]) -> Expr | None:
     """Return 1/2 ± sign(a - b) / 2 as a bracket: one where a is ahead of b, one half where they tie."""
-    if len(terms) != 2 or terms[0] != (1, Number(HALF)):
+    if len(terms) != 2:
         return None
     sign, half = terms[1]
-    if not isinstance(half, Over) or half.below != Number(sp.S(2)) or not isinstance(half.above, Call):
+    if (
+        not isinstance(half, Over)
+        or terms[0] != (1, Number(HALF))
+        or half.below != Number(sp.S(2))
+        or not isinstance(half.above, Call)
+    ):
         return None
     if half.above.name != "sign" or not isinstance(half.above.args[0], Sum):
         return None

@@ -77,43 +77,56 @@ def has(e: Expr, *classes: type[Expr]) -> bool:
 
 def mapped_where(e: Expr, f: Callable[[Any], Expr], *classes: type[Expr]) -> Expr:
     """Return an expression with `f` applied to what is of some classes in it, innermost first."""
-    return _mapped_where(e, f, kinds_of(*classes))
+    kinds = kinds_of(*classes)
+    return _mapped_where(e, f, kinds) if e.kinds & kinds else e
 
 
 def _mapped_where(e: Expr, f: Callable[[Any], Expr], kinds: int) -> Expr:
-    # `kinds` covers all that is inside: without a common bit nothing there can change.
-    if not e.kinds & kinds:
-        return e
-    old = e.parts
-    new = [_mapped_where(part, f, kinds) for part in old]
-    found = e if all(map(is_, old, new)) else with_parts(e, new)
-    return f(found) if found.bit & kinds else found
+    new: list[Expr] | None = None
+    for i, part in enumerate(e.parts):
+        # `kinds` covers all that is inside: without a common bit nothing there can change.
+        if part.kinds & kinds:
+            found = _mapped_where(part, f, kinds)
+            if found is not part:
+                new = new or [*e.parts]
+                new[i] = found
+    whole = e if new is None else with_parts(e, new)
+    return f(whole) if whole.bit & kinds else whole
 
 
 def replaced(expressions: Iterable[Expr], table: Mapping[Expr, Expr]) -> list[Expr]:
     """Return expressions with others in the place of those of a table, innermost first."""
-    least = min([x.size for x in table], default=0)
-    return [_replaced(e, table, least) for e in expressions] if table else list(expressions)
+    least, kinds = min([x.size for x in table], default=0), {x.kinds for x in table}
+    return (
+        [_replaced(e, table, least, kinds) if e.size >= least else e for e in expressions] if table else [*expressions]
+    )
 
 
-def _replaced(e: Expr, table: Mapping[Expr, Expr], least: int) -> Expr:
-    # An expression cannot contain a larger one: whole subtrees are skipped.
-    if e.size < least:  # and so is all that it is made of
-        return e
-    old = e.parts
-    new = [_replaced(part, table, least) for part in old]
-    found = e if all(map(is_, old, new)) else with_parts(e, new)
-    return table.get(found, found)
+def _replaced(e: Expr, table: Mapping[Expr, Expr], least: int, kinds: set[int]) -> Expr:
+    new: list[Expr] | None = None
+    for i, part in enumerate(e.parts):
+        # An expression cannot contain a larger one: whole subtrees are skipped.
+        if part.size >= least:  # else all that it is made of is smaller, too
+            found = _replaced(part, table, least, kinds)
+            if found is not part:
+                new = new or [*e.parts]
+                new[i] = found
+    whole = e if new is None else with_parts(e, new)
+    return table.get(whole, whole) if whole.kinds in kinds else whole
 
 
 def relabelled(e: Expr, f: Callable[[Symbol], Expr]) -> Expr:
     """Return an expression with `f` applied to its symbols."""
-    if not e.labels:
-        return e
     if isinstance(e, Symbol):
         return f(e)
-    new = [relabelled(part, f) for part in e.parts]
-    return e if all(map(is_, e.parts, new)) else with_parts(e, new)
+    new: list[Expr] | None = None
+    for i, part in enumerate(e.parts):
+        if part.labels:
+            found = relabelled(part, f)
+            if found is not part:
+                new = new or [*e.parts]
+                new[i] = found
+    return e if new is None else with_parts(e, new)
 
 
 def walk(e: Expr) -> Iterator[Expr]:

@@ -97,7 +97,8 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: I
     found = (x for section in sections for line in section.lines for x in every(line.right, Call))
     halved = any(x.name in ("ahead", "behind") for x in found)
     nodes = [g[id] for r in recursions for g in [r.graph] for id in sorted(r.forward_ids | r.backward_ids)]
-    calls = sorted((call for call in _calls(nodes) if _has_line(*call)), key=lambda call: call[0].__name__)
+    in_bodies = [call for node in nodes if node.family == "map" for call in functions_in(node.attrs.expr)]
+    calls = sorted((call for call in _calls(in_bodies) if _has_line(*call)), key=lambda call: call[0].__name__)
     arrays, args = _names(nodes), list[Word]()
     if calls or arrays:
         taken = {*names, *(a.name for r in recursions for a in r.step.arguments)}
@@ -107,7 +108,7 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: I
     lines = [line for function, count in calls for line in _of_call(function, count, args)]
     lines += [_of_array(name, args) for name in arrays]
     lines = list(dict.fromkeys(lines))  # a function and its stable form have one name
-    return Section("Functions", tuple(lines), tuple(_remarks(nodes, any(r.guarded for r in recursions), halved)))
+    return Section("Functions", tuple(lines), tuple(_remarks(in_bodies, any(r.guarded for r in recursions), halved)))
 
 
 def _has_line(function: Any, count: int) -> bool:
@@ -115,10 +116,9 @@ def _has_line(function: Any, count: int) -> bool:
     return _body(function, count) is not None or bool(getattr(function, "replaced", False))
 
 
-def _calls(nodes: Iterable[Node]) -> dict[tuple[Any, int], None]:
-    """Return the functions in bodies with the number of their arguments, and those in their definitions."""
-    bodies = dict.fromkeys(node.attrs.expr for node in nodes if node.family == "map")
-    open_ = [call for body in bodies for call in functions_in(body)]
+def _calls(in_bodies: Iterable[tuple[Any, int]]) -> dict[tuple[Any, int], None]:
+    """Return functions with the number of their arguments, and those in their definitions."""
+    open_ = [*dict.fromkeys(in_bodies)]
     found: dict[tuple[Any, int], None] = {}
     while open_:
         function, count = open_.pop(0)
@@ -176,12 +176,11 @@ def _of_array(name: str, args: list[Word]) -> Line:
     return Line(Call(name, own), make(*own), ONCE)
 
 
-def _remarks(nodes: list[Node], guarded: bool, halved: bool) -> Iterator[str]:
+def _remarks(in_bodies: Iterable[tuple[Any, int]], guarded: bool, halved: bool) -> Iterator[str]:
     """Yield remarks on ties, on factors of zero, and on norms of zero."""
-    exprs = {node.attrs.expr for node in nodes if node.family == "map"}
     if halved:
         yield "a bracket with the index 1/2 is one half where both sides are equal"
     if guarded:
         yield "a product with a factor of zero is zero, also where another factor is infinite"
-    if any(function is ops.over for expr in exprs for function, _ in functions_in(expr)):
+    if any(function is ops.over for function, _ in in_bodies):
         yield "what is divided by a norm of zero is zero"

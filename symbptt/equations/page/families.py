@@ -10,7 +10,7 @@ same places. The page then has one line, a_k = σ(W_k x + b_k), k ∈ {i, f, o}.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 
@@ -185,8 +185,8 @@ def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Li
             continue
         line = lines[places[0]]
         letter = named[0]
-        new[min(places)] = replace(
-            line, left=as_member(family, letter, line.left), right=as_member(family, letter, line.right), family=named
+        new[min(places)] = line._replace(
+            left=as_member(family, letter, line.left), right=as_member(family, letter, line.right), family=named
         )
         gone |= {*places} - {min(places)}
     return [new.get(i, line) for i, line in enumerate(lines) if i not in gone]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import LAST, Label
@@ -39,8 +40,7 @@ FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
 """The ranges of steps at which lines hold."""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line: `left relation right`, and where it holds; `note` says so on the line itself; `family`: the
     letter that stands for its members.
 
@@ -158,7 +158,7 @@ class Lines:
         if leaf is None or whole != id or leaf not in self.recursion.graph[id].args:
             return line
         # The carry is the first term of the sum: "+=" stands for it.
-        return replace(line, right=without(line.right, self.labels[leaf]), relation="+=")
+        return line._replace(right=without(line.right, self.labels[leaf]), relation="+=")
 
     def _from_outside(self, line: Line) -> Line:
         """Return the line of an output's adjoint with the direct cotangent, which has the name of the whole, told apart."""
@@ -190,7 +190,7 @@ class Lines:
 
     def _gradient(self, label: Label, id: int, by_rows: bool) -> Line:
         line = (self._row_of_a_table(label, id) if by_rows else None) or self._line(label, id, ONCE, inside=True)
-        return replace(line, relation="+=") if label.name in self.begun else line
+        return line._replace(relation="+=") if label.name in self.begun else line
 
     def _row_of_a_table(self, label: Label, id: int) -> Line | None:
         """Return the gradient of a table that is read row by row: the steps that have read a row."""
@@ -261,7 +261,7 @@ def indexed(line: Line) -> Line:
     """Return a line whose right side is an array by its entries as one for each entry."""
     if not isinstance(line.right, Entries):
         return line
-    return replace(line, left=Entry(line.left, line.right.indices), right=line.right.inner)
+    return line._replace(left=Entry(line.left, line.right.indices), right=line.right.inner)
 
 
 def without(total: Expr, label: Label) -> Expr:
@@ -337,7 +337,7 @@ def at_the_end(line: Line) -> Line:
         return Symbol(e.label.at(LAST), e.of) if isinstance(e, Symbol) and e.label.time == 0 else e
 
     left, right = (mapped_where(side, late, Total, Symbol) for side in (line.left, line.right))
-    return replace(line, left=left, right=right)
+    return line._replace(left=left, right=right)
 
 
 def labelled(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:

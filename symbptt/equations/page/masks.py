@@ -211,8 +211,8 @@ def _reset(sections: list[Section], r: Recursion, letter: str) -> list[Section]:
                 if back is not None:
                     sent[_label(line.left).name] = line, entering(back, r, letter)
             elif section.title == GRADIENTS[2]:
-                line = replace(line, right=_to_the_start(line.right, r, letter))
-            lines.append(replace(line, right=entering(line.right, r, letter)))
+                line = line._replace(right=_to_the_start(line.right, r, letter))
+            lines.append(line._replace(right=entering(line.right, r, letter)))
         found.append(replace(section, lines=tuple(lines)))
     found[0] = replace(found[0], lines=(*_entered(r, letter), *found[0].lines))
     # r_t sends the cotangent of a reset step to the initial state, 1 - r_t to the step before.
@@ -274,7 +274,7 @@ def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:
     kept = _scaled(not_reset(letter, time), _whole(back))
     terms = [(sign, kept if (sign, e) == back[0] else e) for sign, e in _terms(line.right) if (sign, e) not in back[1:]]
     terms = [(1 if e is kept else sign, e) for sign, e in terms]
-    return replace(line, right=_whole(terms)), _whole(back) if before else None
+    return line._replace(right=_whole(terms)), _whole(back) if before else None
 
 
 def _to_the_start(e: Expr, r: Recursion, letter: str) -> Expr:
@@ -319,7 +319,7 @@ def _from_behind(name: str, r: Recursion) -> Line:
 def _with_start(line: Line) -> Line:
     """Return the line of an initial state with its direct cotangent, which is not zero where a sample has no step."""
     given = _given_at_start(line.left)
-    return replace(line, right=_whole([(1, given), *_terms(line.right)]))
+    return line._replace(right=_whole([(1, given), *_terms(line.right)]))
 
 
 def _given_at_start(e: Expr) -> Expr:
@@ -398,7 +398,7 @@ def _defined(line: Line) -> Iterator[str]:
 
 def _of_window(line: Line, setting: Setting, letter: str, names: set[str]) -> Line:
     right = _whole((sign, new) for sign, e in _terms(line.right) if (new := _weighted(e, setting, letter)) != ZERO)
-    return replace(line, left=_raised(line.left, letter, names), right=_raised(right, letter, names))
+    return line._replace(left=_raised(line.left, letter, names), right=_raised(right, letter, names))
 
 
 def _raised(e: Expr, letter: str, names: set[str]) -> Expr:

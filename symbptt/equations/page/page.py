@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import replace
 
 from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.equations.algebra.expressions import plus
@@ -100,7 +99,7 @@ def _merged(gradients: list[Line], own: list[Line]) -> tuple[list[Line], list[Li
         if other is not None:
             gone.add(other.left)
             whole = in_normal_form(plus([(1, other.right), (1, line.right)]))
-            line = replace(line, right=whole, relation="=")
+            line = line._replace(right=whole, relation="=")
         found.append(line)
     return found, [line for line in own if line.left not in gone]
 

@@ -338,7 +338,10 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
         return found  # of a page that nobody reads, such as that of a cell with hundreds of inner rounds
     # The largest repeated expression first; its parts then occur once less, and often need no name of their own.
     while True:
-        counts = Counter(x for lines in found for line in lines for x in _long(line.right))
+        long = [x for lines in found for line in lines for x in _long(line.right)]
+        # What is equal has equal kinds and size: of all else no hash is needed.
+        rough = Counter([(x.kinds, x.size) for x in long])
+        counts = Counter([x for x in long if rough[x.kinds, x.size] > 1])
         often = {e: n for e, n in counts.items() if n > 2 or (n > 1 and (e.size >= SHORTEST or isinstance(e, Call)))}
         # Of (1 + a)² and 1 + a the latter has the name.
         twice = [e for e in often if not (isinstance(e, Power) and e.base in often)]
@@ -479,8 +482,12 @@ def ordered_as(sections: Iterable[Sequence[Line]], model: Iterable[Line]) -> lis
     """Return sections whose sums have their terms in the order in which the sums of a model have the same ones."""
     # A frozenset of terms is equal for sums in any order.
     orders = {frozenset(e.terms): e for line in model for e in every(line.right, Sum)}
+    # Order and time change neither kinds nor size, which are cheaper to compare.
+    rough = {(e.kinds, e.size) for e in orders.values()}
 
     def same(e: Sum) -> Expr:
+        if (e.kinds, e.size) not in rough:
+            return e
         found = orders.get(frozenset(e.terms))
         if found is not None:
             return found

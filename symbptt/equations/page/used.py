@@ -35,6 +35,6 @@ def signs_of(r: Recursion, mark: str) -> Iterator[str]:
     """Yield the signs that the page of a recursion has: the mark of adjoints, and the sign of the logistic function."""
     if mark != "d":
         yield mark
-    bodies = {node.attrs.expr for node in r.graph if isinstance(node.attrs, Body)}
+    bodies = (node.attrs.expr for node in r.graph if isinstance(node.attrs, Body))
     if any(function is sigmoid for body in bodies for function, _ in functions_in(body)):
         yield "σ"
