@@ -202,8 +202,9 @@ def _compared(
     floor = case.regime.floor * max([*(_finite_top(v) for v in found.values()), *sent])
     # The same direction at every run: a verdict must not depend on luck.
     random = np.random.default_rng(case.point.steps)
-    errors = screen.errors(value, case.point, found, floor, method[0] == "complex step", random)
-    near = {place for place, error in errors.items() if error <= PLAINLY * TOLERANCE[method[0]]}
+    enough = PLAINLY * TOLERANCE[method[0]]
+    errors = screen.errors(value, case.point, found, floor, method[0] == "complex step", random, enough)
+    near = {place for place, error in errors.items() if error <= enough}
     verdicts = {k: Verdict(errors[b[:2]], method[0]) for k, b in blocks.items()}
     rest = {k: b for k, b in blocks.items() if b[:2] not in near and k.split("[")[0] not in known}
     if rest:
