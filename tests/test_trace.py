@@ -447,6 +447,62 @@ def test_local_names_are_kept() -> None:
     assert "update_gate, candidate = " in source and "out=candidate_t)" in source
 
 
+def test_last_value_of_a_variable_keeps_the_plain_name() -> None:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"], U: Param["n n"]):
+        q = U @ h
+        q = q / np.linalg.norm(q)
+        q_1 = x * q  # a name of the user's, which no value of q may take
+        q = np.tanh(q + q_1)
+        return q * h
+
+    text = sb.derive(step).text(style="loop")
+    assert "q_{2,t} = U h_{t-1}" in text and "q_{3,t} = q_{2,t} / ‖q_{2,t}‖" in text
+    assert "q_{1,t} = x_t ⊙ q_{3,t}" in text and "q_t     = tanh(q_{3,t} + q_{1,t})" in text
+    assert "h_t     = q_t ⊙ h_{t-1}" in text and "dq_t     = dh_t ⊙ h_{t-1}" in text
+    assert "q = " in sb.compile(step).source and sb.verify(step, proof=False).passed
+
+
+def test_values_that_nothing_reads_and_results_leave_the_plain_name_to_others() -> None:
+    @sb.cell
+    def step(x: Input["n"], h: State["n"]):
+        q = np.tanh(x + h)
+        r = np.exp(h)
+        r = r * q
+        q = q * h
+        r_unread = r
+        r = r + 1
+        return q + r_unread
+
+    @sb.cell
+    def returned(x: Input["n"], h: State["n"]):
+        q = np.tanh(x + h)
+        q = q * h
+        return q
+
+    text = sb.derive(step).text(style="loop")
+    assert (
+        "r_{1,t} = exp(h_{t-1})" in text
+        and "r_t     = r_{1,t} ⊙ q_{1,t}" in text
+        and "q_t     = q_{1,t} ⊙ h_{t-1}" in text
+    )
+    assert "q_t = tanh(x_t + h_{t-1})" in sb.derive(returned).text(style="loop")
+
+
+def test_values_of_several_calls_have_numbers_in_their_order() -> None:
+    def gate(a: Any) -> Any:
+        s = np.exp(a)
+        s = s / (1 + s)
+        return s
+
+    @sb.cell
+    def step(x: Input["n"], h: State["n"]):
+        return gate(x) * h + gate(h) * x
+
+    names = [name for name in step.step.graph.names.values() if name.startswith("s")]
+    assert sorted(names) == ["s", "s_1", "s_2", "s_3"]
+
+
 def test_name_of_the_outermost_frame_wins() -> None:
     def helper(inside: Any) -> Any:
         result = np.tanh(inside)

@@ -340,7 +340,8 @@ def trace(cell: Cell) -> Step:
     # A cell must be a pure function: the trace is taken once, and the kernel replays it at every step.
     check_repeats(cell, graph, (following, outputs), lambda other, again: _results(cell, other, again), cell.arguments)
     check_gathers(cell, graph, cell.arguments)
-    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
+    results = [*following.values(), *outputs.values()]
+    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves, graph, results)
     needs = checked_needs(cell, graph, cell.arguments)
     doc = inspect.getdoc(cell.function) or ""
     step = Step(cell.name, doc, graph, cell.arguments, leaves, following, outputs, needs)

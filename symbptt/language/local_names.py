@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
+from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters, unique
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.shape import names_in
@@ -21,13 +22,23 @@ MOST_EVENTS = 5_000_000
 """Lines of the user's and calls of functions that one step may take while it is traced: some seconds of them."""
 
 
+class Local(NamedTuple):
+    """A local variable that is a symbolic array: how deep its frame lies, which of the traced calls that is, its name, and the
+    node."""
+
+    depth: int
+    call: int
+    name: str
+    id: int
+
+
 @contextmanager
-def recorded() -> Iterator[list[tuple[int, str, int]]]:
-    """Collect (depth of the frame, name, node) for each local variable of the user's frames that is a symbolic array.
+def recorded() -> Iterator[list[Local]]:
+    """Collect the local variables of the user's frames that are symbolic arrays, each as often as it has another value.
 
     A debugger's or a coverage tool's trace function is put aside meanwhile and put back.
     """
-    found: list[tuple[int, str, int]] = []
+    found: list[Local] = []
     before = sys.gettrace()
     sys.settrace(_watcher(found))
     try:
@@ -36,9 +47,9 @@ def recorded() -> Iterator[list[tuple[int, str, int]]]:
         sys.settrace(before)
 
 
-def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any], Any]:
+def _watcher(found: list[Local]) -> Callable[[FrameType, str, Any], Any]:
     depths: dict[FrameType, int] = {}
-    events = count(1)
+    events, calls = count(1), count()
 
     def check_end() -> None:
         if next(events) > MOST_EVENTS:
@@ -54,6 +65,7 @@ def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any
         if code.co_name.startswith("<") or not (is_user_frame(frame) or code in SHOWN):
             return None
         # Dictionaries keep insertion order: the last frame is the innermost one that is running.
+        call = next(calls)
         depth = depths[frame] = 1 + (depths[next(reversed(depths))] if depths else 0)
         # Arguments of a helper function carry the caller's values, which already have the caller's names.
         given = {id(value) for value in frame.f_locals.values()}
@@ -71,7 +83,7 @@ def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any
                 ):
                     # To look at a view must not read it anew: what is traced does not depend on who looks.
                     seen.add((name, value.last))
-                    found.append((depth, name, value.last))
+                    found.append(Local(depth, call, name, value.last))
             if event == "return":
                 depths.pop(frame, None)
             return on_line
@@ -82,21 +94,38 @@ def _watcher(found: list[tuple[int, str, int]]) -> Callable[[FrameType, str, Any
     return on_call
 
 
-def choose(found: list[tuple[int, str, int]], taken: dict[str, int]) -> dict[int, str]:
-    """Return one name a node: that of the outermost frame, the first there, made unique by a number.
+def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results: Collection[int]) -> dict[int, str]:
+    """Return one name a node: that of the outermost frame, the first there. Of several values of one variable the last that
+    others read has the plain name, and the earlier ones have numbers behind it.
 
-    `taken` holds the names of the arguments; their nodes get no other.
+    `taken` holds the names of the arguments; their nodes get no other. The results are shown by the names of states and outputs.
     """
-    best: dict[int, tuple[int, int, str]] = {}
-    for order, (depth, name, id) in enumerate(found):
+    best: dict[int, tuple[int, Local]] = {}
+    for order, local in enumerate(found):
         # A name in the cell itself says more than one inside a helper that it calls.
-        if id not in taken.values() and (id not in best or (depth, order) < best[id][:2]):
-            best[id] = (depth, order, name)
-    used, chosen = set(taken), {}
-    for id, (_, _, name) in sorted(best.items(), key=lambda item: item[1][:2]):
-        chosen[id] = unique(name, used)
-        used.add(chosen[id])
-    return chosen
+        if local.id not in taken.values() and (local.id not in best or local.depth < best[local.id][1].depth):
+            best[local.id] = order, local
+    locals_ = [local for _, local in sorted(best.values(), key=lambda item: (item[1].depth, item[0]))]
+    read = {*graph.ancestors(results)} - {*results}
+    groups: dict[str, list[Local]] = {}
+    for local in locals_:
+        groups.setdefault(local.name, []).append(local)
+    # All plain names first: a variable that the user calls q_1 keeps its name beside the values of q.
+    chosen = {_plain(group, read).id: name for name, group in groups.items() if name not in taken}
+    used = {*taken, *chosen.values()}
+    for local in locals_:
+        if local.id not in chosen:
+            chosen[local.id] = unique(local.name, used)
+            used.add(chosen[local.id])
+    return {local.id: chosen[local.id] for local in locals_}
+
+
+def _plain(group: Sequence[Local], read: Container[int]) -> Local:
+    """Return the value of a variable that has its name without a number: the last of one call, the first of several calls."""
+    first = group[0]
+    if any(local.call != first.call for local in group if local.depth == first.depth):
+        return first  # a helper that is called for each gate has as many values that are the last
+    return next((local for local in reversed(group) if local.call == first.call and local.id in read), first)
 
 
 PARTS = "zsvqpwgk"

@@ -203,7 +203,7 @@ def _trace(loss: Loss) -> Step:
     # A loss is traced once as well, and must be a function.
     check_repeats(loss, graph, value.id, lambda other, again: as_array(other, again).id, arguments)
     check_gathers(loss, graph, arguments)
-    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves)
+    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves, graph, [value.id])
     needs = checked_needs(loss, graph, arguments)
     doc = inspect.getdoc(loss.function) or ""
     step = Step(loss.name, doc, graph, arguments, leaves, {}, {"loss": value.id}, needs)
