@@ -372,3 +372,16 @@ def test_a_number_that_is_written_by_its_entries_is_seen(monkeypatch: pytest.Mon
     )
     with pytest.raises(AssertionError):
         assert_no_function_of_all_entries(of_wholes())
+
+
+def test_a_joined_array_is_read_by_its_parts() -> None:
+    @sb.cell
+    def joined(x: Input["m"], h: State["n"], c: State["k"], Wh: Param["n n+m+k"], Wc: Param["k n+m+k"]):
+        z = np.concatenate([h, x, c])
+        return np.tanh(Wh @ z), np.tanh(Wc @ z)
+
+    d = sb.derive(joined)
+    assert d.jacobian("h", "h").text() == "∂h_t/∂h_{t-1} = diag(1 - h_t²) Wh[:, 0:n]"
+    assert d.jacobian("h", "x").text() == "∂h_t/∂x_t = diag(1 - h_t²) Wh[:, n:m+n]"
+    assert d.jacobian("c", "c").text() == "∂c_t/∂c_{t-1} = diag(1 - c_t²) Wc[:, m+n:k+m+n]"
+    assert_jacobians_read(joined, {"n": 3, "m": 2, "k": 4})

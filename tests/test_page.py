@@ -560,3 +560,26 @@ def test_a_condition_on_several_sizes_has_a_size_on_each_side() -> None:
     assert "  Sizes: m + n ≥ 8" in sb.derive(far).text().replace("m+n", "m + n").splitlines()
     with pytest.raises(sb.ArgumentError, match=r"m\+n >= 8 is expected"):
         far.init({"m": 3, "n": 4}, seed=0)
+
+
+def test_entries_of_what_is_computed_once_read_as_entries() -> None:
+    @sb.cell
+    def cell(x: Input["m"], h: State["n"], A: Param["n k p"], b: Param["k"], W: Param["n m"]):
+        s = np.einsum("nkp,k->np", A, b)
+        return np.tanh(W @ x + sb.sum(s, axis=1) * h)
+
+    d = sb.derive(cell)
+    # s_{ij} would be a name; of b the legend says that it is an array.
+    assert "(s)_{ij} = Σ_l A_{ilj} b_l" in d.text() and "dA_{ijl} = (ds)_{il} b_j" in d.text()
+    assert r"\left(s\right)_{ij}" in d.latex() or "(s)_{ij}" in d.latex()
+
+
+def test_a_constant_matrix_stands_once_in_the_style_loop() -> None:
+    swap = np.eye(3)[::-1].copy()
+
+    @sb.cell
+    def cell(x: Input["3"], h: State["3"], U: Param["3 3"]):
+        return np.tanh(U @ h + swap @ x) + 0.1 * (swap @ h)
+
+    for text in (sb.derive(cell).text("loop"), sb.derive(cell).text()):
+        assert text.count("[0, 0, 1; 0, 1, 0; 1, 0, 0]") == 1 and "  M = [0, 0, 1; 0, 1, 0; 1, 0, 0]" in text

@@ -190,7 +190,7 @@ class Calculus:
             # Only a summed index can be solved for: the indices of the value and of the source are given.
             if one in sums and one not in other.free_symbols:
                 return one, other
-            solution = self._turned(one, other, sums) or self._mirrored(one, other, sums, bounds)
+            solution = self._turned(one, other, sums) or self._shifted(one, other, sums, bounds)
             if solution is not None:
                 return solution
         extent = extent_of(difference, bounds)
@@ -206,14 +206,18 @@ class Calculus:
         is_whole = index in sums and self.ranges[index] == size and index not in other.free_symbols
         return (index, Around(other, -shift, size)) if is_whole else None
 
-    def _mirrored(
+    def _shifted(
         self, one: sp.Expr, other: sp.Expr, sums: Sequence[sp.Symbol], bounds: Bounds
     ) -> tuple[sp.Symbol, sp.Expr] | None:
-        """Return a summed index that runs backwards, and what it is: n - 1 - k = j is k = n - 1 - j."""
-        index = next((s for s in sums if one.coeff(s) == -1 and s not in (one + s).free_symbols), None)
+        """Return a summed index that runs backwards, or from another start, and what it is: n - 1 - k = j is k = n - 1 - j, and
+        k - n = j is k = n + j."""
+        index = next(
+            (s for s in sums if abs(one.coeff(s)) == 1 and s not in (one - one.coeff(s) * s).free_symbols), None
+        )
         if index is None or index in other.free_symbols:
             return None
-        found = sp.expand(one + index - other)
+        slope = one.coeff(index)
+        found = sp.expand(slope * (other - one) + index)
         extent = extent_of(found, bounds)
         # Elsewhere there is no such index, and the term is zero there.
         inside = (

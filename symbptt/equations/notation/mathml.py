@@ -41,6 +41,7 @@ _BRACKETS = {"abs": "||", "floor": "⌊⌋", "norm": "‖‖"}
 def mathml_of(names: Names) -> Notation:
     """Return MathML for a page with these names."""
     return Notation(
+        made=names.made,
         symbol=lambda label: _symbol(label, names),
         number=_number,
         word=partial(_word, sizes=names.sizes_spelt),

@@ -360,14 +360,14 @@ class Named:
 @dataclass(frozen=True)
 class Used:
     """A name of a page: whether it has a time, whether that is of an argument before the step ("state"), of another argument
-    ("input"), or of what a step computes ("value")."""
+    ("input"), or of what a step computes ("value"); what has none is an argument ("once") or computed once ("made")."""
 
     name: str
     role: str
 
     @property
     def has_time(self) -> bool:
-        return self.role != "once"
+        return self.role not in ("once", "made")
 
 
 @dataclass(frozen=True)
@@ -379,6 +379,11 @@ class Names:
     roles: Mapping[str, Used]
     reserved: frozenset[str] = frozenset()
     sizes: frozenset[str] = frozenset()
+
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """The names of what is computed once."""
+        return frozenset(name for name, u in self.roles.items() if u.role == "made")
 
     @cached_property
     def bases(self) -> Mapping[str, str]:

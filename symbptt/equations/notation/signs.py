@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
@@ -77,6 +77,8 @@ class Notation:
     negative: str = "-"
     ellipsis: str = "…"
     by: str = "×"
+    made: Container[str] = frozenset()
+    """The names of what is computed once: an entry of s reads (s)_i, since no legend says that s is an array."""
 
 
 TIMES = {0: "t", -1: "t-1", NEXT: "t+1", LAST: "T", FIRST: "1", START: "0"}
@@ -375,12 +377,14 @@ LATEX = Notation(
 def latex_of(names: Names) -> Notation:
     """Return LaTeX for a page with these names."""
     word = partial(_latex_word, sizes=names.sizes_spelt)
-    return replace(LATEX, symbol=cache(partial(_latex_symbol, names=names)), word=word)
+    return replace(LATEX, symbol=cache(partial(_latex_symbol, names=names)), word=word, made=names.made)
 
 
-def text_of(names: Mapping[str, str], other: Callable[[str], str] = text_of_name) -> Notation:
+def text_of(
+    names: Mapping[str, str], other: Callable[[str], str] = text_of_name, made: Container[str] = frozenset()
+) -> Notation:
     """Return text for a page with these names; `other` writes those that are made with letters of the page, as of families."""
-    return replace(TEXT, symbol=cache(partial(_text_symbol, names=names, other=other)))
+    return replace(TEXT, symbol=cache(partial(_text_symbol, names=names, other=other)), made=made)
 
 
 def columns(text: str) -> int:

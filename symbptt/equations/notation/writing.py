@@ -337,9 +337,15 @@ def _rows(e: Rows, n: Notation) -> Written:
 def _base(e: Expr, n: Notation) -> str:
     """Return an array with indices behind it: in brackets, but for a letter."""
     text = write(e, n)
-    plain = isinstance(e, Symbol) and e.label.time is None and len(e.label.name) == 1
-    letter = n.symbol(e.label._replace(adjoint=False)) if isinstance(e, Symbol) else ""
-    return text if (plain and letter.removeprefix("\\").isalpha()) or isinstance(e, Array | Word) else n.brackets(text)
+    return text if isinstance(e, Array | Word) or _is_letter(e, n) else n.brackets(text)
+
+
+def _is_letter(e: Expr, n: Notation) -> bool:
+    """Answer whether an array is a single letter without a time, or its adjoint, of which the legend says that it is an array."""
+    if not isinstance(e, Symbol) or e.label.time is not None or len(e.label.name) != 1:
+        return False
+    is_told = e.label.given and e.label.name not in n.made
+    return is_told and n.symbol(e.label._replace(adjoint=False)).removeprefix("\\").isalpha()
 
 
 def _entry(e: Entry, n: Notation) -> Written:

@@ -18,11 +18,11 @@ from symbptt.equations.notation.signs import TEXT, Notation, columns, digits, la
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
-from symbptt.equations.page.legend import legend, mean_of, needed, received, unread
+from symbptt.equations.page.legend import legend, mean_of, named_constants, needed, received, unread
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
 from symbptt.equations.page.masks import PLAIN, Setting, as_set, letters
 from symbptt.equations.page.masks import Names as Letters
-from symbptt.equations.page.page import textbook
+from symbptt.equations.page.page import names_of_constants, textbook
 from symbptt.equations.page.used import signs_of, sizes_of, used_names
 from symbptt.errors import ArgumentError
 
@@ -80,7 +80,7 @@ class Equations:
     @cached_property
     def in_text(self) -> Notation:
         """The signs of text, with the names of this page."""
-        return text_of(self.names.text)
+        return text_of(self.names.text, made=self.names.made)
 
     @cached_property
     def in_latex(self) -> Notation:
@@ -231,9 +231,9 @@ class Equations:
     @property
     def _loop(self) -> Page:
         sections = self._sections()
-        return Page(
-            tuple(sections), legend(self._lines, None if self.head is None else self.head.loss_lines(), sections)
-        )
+        loss = None if self.head is None else self.head.loss_lines()
+        sections, constants = named_constants(sections, names_of_constants(self._lines, loss))
+        return Page(tuple(sections), (*legend(self._lines, loss, sections), *constants))
 
     @cached_property
     def _textbook(self) -> Page:
@@ -317,9 +317,9 @@ class _OfLoss(Equations):
 
 def _pen(names: Names, ascii: bool) -> Pen:
     if not ascii:
-        return Pen(text_of(names.text))
+        return Pen(text_of(names.text, made=names.made))
     sizes = names.sizes_in_ascii
-    own = text_of(names.ascii, str)
+    own = text_of(names.ascii, str, names.made)
     shown = replace(
         own, root=lambda inner, is_atom: f"sqrt({inner})", word=lambda text: sizes.get(text, text), number=digits
     )

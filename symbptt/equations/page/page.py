@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.equations.algebra.expressions import plus
@@ -75,8 +75,13 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
             Section("Backward from the loss", tuple(back)),
             Section("Gradients of the loss's parameters", tuple(own)),
         ]
-    done, constants = named_constants([section for section in done if section.lines], free_letters(CONSTANTS, taken))
+    done, constants = named_constants([section for section in done if section.lines], names_of_constants(lines, loss))
     return Page(tuple(done), (*legend(lines, loss, done), *constants))
+
+
+def names_of_constants(lines: Lines, loss: LossLines | None) -> Iterator[str]:
+    """Yield the names of constant arrays on a page."""
+    return free_letters(CONSTANTS, _taken(lines, loss))
 
 
 BACKWARD = "Backward, t = T, …, 1; quantities of step T + 1 are zero"
