@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         triu,
         zeros,
     )
+    from symbptt.language.gradient import grad, value_and_grad
     from symbptt.language.model import Loss, Model, loss, model
     from symbptt.language.stacking import stack
     from symbptt.language.truncation import Chunked, Window
@@ -130,13 +131,14 @@ __all__ = [
     "TheoremError", "Watch", "Window", "abs", "analyze", "arange", "arctan", "c_source", "cell", "certified_rate",
     "check_backward", "clip", "clip_by_norm", "clip_by_value", "compare", "compare_designs", "compile", "concatenate", "conv",
     "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "dot", "dropout_mask", "einsum", "elu", "erf", "exp",
-    "expm1", "exponent_gradient", "eye", "fixed_points", "full", "function", "gaussian_weights", "gelu", "gradient_flow",
-    "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich", "layer_norm", "leaky_relu", "linspace", "log", "log1p",
-    "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "max", "maximum", "mean", "mean_field", "min", "minimum",
-    "mish", "model", "norm", "one_hot", "ones", "outer", "population", "product_spectrum", "recurrent_weights", "relu",
-    "reshape", "segment_sum", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt",
-    "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "trace_gradient", "transient_growth",
-    "transpose", "tril", "triu", "unroll", "vanishing_condition", "verify", "where", "with_gain", "zeros",
+    "expm1", "exponent_gradient", "eye", "fixed_points", "full", "function", "gaussian_weights", "gelu", "grad",
+    "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "kantorovich", "layer_norm", "leaky_relu", "linspace",
+    "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "max", "maximum", "mean", "mean_field",
+    "min", "minimum", "mish", "model", "norm", "one_hot", "ones", "outer", "population", "product_spectrum",
+    "recurrent_weights", "relu", "reshape", "segment_sum", "selu", "sigmoid", "sign", "silu", "sin", "softmax", "softplus",
+    "softsign", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh",
+    "trace_gradient", "transient_growth", "transpose", "tril", "triu", "unroll", "value_and_grad", "vanishing_condition",
+    "verify", "where", "with_gain", "zeros",
 ]  # fmt: skip
 
 _HOME = {
@@ -151,6 +153,7 @@ _HOME = {
         "symbptt.comparison.comparison": "Comparison compare_designs",
         "symbptt.language.stacking": "stack",
         "symbptt.language.custom_function": "function",
+        "symbptt.language.gradient": "grad value_and_grad",
         "symbptt.derivations.derivation": "Derivation Equation derive",
         "symbptt.derivations.cell_comparison": "CellComparison compare",
         "symbptt.errors": "ArgumentError CellError ShapeError StabilityWarning SymbpttError TargetError TheoremError",

@@ -95,14 +95,15 @@ def derive(step: Step) -> Recursion:
     step = replace(step, graph=g)
     roots = [*step.next.values(), *step.outputs.values()]
     forward = g.ancestors(roots)
-    context = Context(g, values(g, roots), _wanted(g, step, forward), Guards(g))
+    trained = [step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")]
+    context = Context(g, values(g, roots), reached(g, forward, trained), Guards(g))
     carry = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.next.items()}
     cotangent = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.outputs.items()}
     # Two states, or a state and an output, may be one node: seeds are pairs, not a dictionary, so that both carries are added.
     seeds = [(step.next[name], leaf) for name, leaf in carry.items()]
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
     given: list[tuple[int, int, int]] = []
-    adjoint = _sweep(context, forward, per_sample(g, forward), seeds, given)
+    adjoint = sweep(context, forward, per_sample(g, forward), seeds, given)
     guarded = bool(context.guarded) or context.guards.has_open_branch(forward)
     of = {a.name: adjoint[step.leaves[a.name]] for a in step.arguments if step.leaves[a.name] in adjoint}
     recurrent, inputs, params = (
@@ -114,10 +115,9 @@ def derive(step: Step) -> Recursion:
     )
 
 
-def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
-    """Return the nodes that depend on a state, an input or a parameter, not through a function without derivative
-    alone."""
-    wanted = {step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")}
+def reached(g: Graph, forward: Iterable[int], leaves: Iterable[int]) -> set[int]:
+    """Return the values that depend on some leaves, not through functions without derivative alone, and the leaves."""
+    wanted = {*leaves}
     for id in forward:
         node = g[id]
         # Functions with slope zero everywhere (comparisons, floor, stop_gradient) end the flow; no adjoint is made above them.
@@ -127,7 +127,7 @@ def _wanted(g: Graph, step: Step, forward: list[int]) -> set[int]:
     return wanted
 
 
-def _sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]],
+def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]],
            record: list[tuple[int, int, int]]) -> dict[int, int]:  # fmt: skip
     """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded."""
     g = context.graph

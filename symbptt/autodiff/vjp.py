@@ -196,6 +196,8 @@ def _view(context: Context, node: Node, bar: int) -> Contributions:
             return [(node.args[0], unbroadcast(g, bar, g.shape(node.args[0])))]
         case "slice":
             return [(node.args[0], build.pad(g, bar, data, g.shape(node.args[0])))]
+        case "pad":
+            return [(node.args[0], build.cut(g, bar, data))]
         case "roll":
             axis, shift = data
             return [(node.args[0], build.roll(g, bar, axis, -shift))]
@@ -218,6 +220,8 @@ def _pieces(context: Context, node: Node, bar: int) -> Contributions:
 
 def _gather(context: Context, node: Node, bar: int) -> Contributions:
     table, index = node.args
+    if node.attrs.kind == "scatter":
+        return [(table, build.gather(context.graph, bar, index, node.attrs.axis))]
     return [(table, build.scatter(context.graph, bar, index, node.attrs.axis, context.graph.shape(table)))]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import networkx as nx
 
-from symbptt.ir.node import Mark, Node
+from symbptt.ir.node import Mark, Node, Slope
 from symbptt.ir.shape import Shape, Size
 
 
@@ -21,13 +21,17 @@ class Graph:
     """Nodes that are made once: the same family, arguments, shape and attributes give the same id.
 
     Ids grow from arguments to values, so that ascending ids are a topological order. `names` holds the users' names,
-    `marks` the values that functions of the users' own gave, `parts` the sizes that are a part of another one, with their lines.
+    `marks` the values that functions of the users' own gave, `parts` the sizes that are a part of another one, with their lines,
+    `slopes` the values that are gradients of such functions; `moved` tells where a value of a function that was traced on an argument
+    of its own stands for the argument that it was called with.
     """
 
     def __init__(self, locate: Callable[[], str] = nowhere) -> None:
         self.names: dict[int, str] = {}
         self.marks: dict[int, Mark] = {}
         self.parts: list[tuple[Size, str]] = []
+        self.slopes: dict[int, Slope] = {}
+        self.moved: dict[int, int] = {}
         self.locate = locate
         self._ids: dict[tuple[str, tuple[int, ...], Shape, Hashable, type], int] = {}
         self._nodes: list[Node] = []
@@ -53,7 +57,8 @@ class Graph:
     def copy(self) -> Graph:
         """Return a graph of its own with the same nodes under the same ids."""
         other = Graph(self.locate)
-        other.names, other.marks, other.parts = dict(self.names), dict(self.marks), [*self.parts]
+        other.names, other.marks, other.slopes = dict(self.names), dict(self.marks), dict(self.slopes)
+        other.parts = [*self.parts]
         other._ids, other._nodes = dict(self._ids), list(self._nodes)
         other._readers.update((id, dict(readers)) for id, readers in self._readers.items())
         return other

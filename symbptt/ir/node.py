@@ -126,6 +126,19 @@ class Mark:
     body: sp.Expr
 
 
+@dataclass(frozen=True)
+class Slope:
+    """A second reading of a value: the gradient, by its argument number `number`, of a function that the user has given to
+    `sb.grad`; its name ("" of one without), what it was called with and how those arguments are called in it, and the other values
+    that it reads."""
+
+    name: str
+    number: int
+    args: tuple[int, ...]
+    names: tuple[str, ...]
+    closed: tuple[int, ...]
+
+
 FAMILIES: dict[str, type] = {
     "leaf": Leaf,
     "number": Number,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node
+from symbptt.ir.node import Node, Slope
 
 Rewrite = Callable[[Graph, Node, tuple[int, ...]], int]
 """(new graph, old node, its new arguments) -> the new node."""
@@ -27,7 +27,31 @@ def rewritten(old: Graph, needed: Iterable[int], rewrite: Rewrite) -> tuple[Grap
     for id, mark in old.marks.items():
         if id in new and all(arg in new for arg in mark.args):
             g.marks.setdefault(new[id], replace(mark, args=tuple(new[arg] for arg in mark.args)))
+    g.slopes.update(moved_slopes(old, new))
     return g, new
+
+
+def moved_slopes(old: Graph, new: Mapping[int, int]) -> dict[int, Slope]:
+    """Return what is known of gradients, in another graph that has some values of this one; `new` ids by old ones."""
+    found: dict[int, Slope] = {}
+    for id, slope in old.slopes.items():
+        if id in new and all(arg in new for arg in slope.args):
+            closed = dict.fromkeys(new[part] for value in slope.closed for part in _there(old, value, new))
+            found.setdefault(new[id], replace(slope, args=tuple(new[arg] for arg in slope.args), closed=tuple(closed)))
+    return found
+
+
+def _there(old: Graph, id: int, new: Mapping[int, int]) -> list[int]:
+    """Return a value, or in its place those that it is computed from and that another graph has."""
+    found, open_ids, seen = [], [id], set[int]()
+    while open_ids:
+        value = open_ids.pop()
+        if value in new:
+            found.append(value)
+        elif value not in seen:
+            open_ids += old[value].args[::-1]
+        seen.add(value)
+    return found
 
 
 def copy_node(g: Graph, node: Node, args: tuple[int, ...]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -249,6 +250,11 @@ def graph_of(*values: Any) -> Graph | None:
     return None
 
 
+def is_traced(values: Sequence[Any]) -> bool:
+    """Answer whether a call of NumPy has a symbolic array among its arguments, which then says what the call means."""
+    return any(type(value) is Array or (type(value) in (list, tuple) and is_traced(value)) for value in values)
+
+
 def as_array(graph: Graph, value: Any) -> Array:
     """Return a value that a cell may hold as a symbolic array.
 
@@ -266,7 +272,32 @@ def as_array(graph: Graph, value: Any) -> Array:
     return _literal(graph, value)
 
 
+class Recording(Graph):
+    """The graph of a function that is traced on the spot, for numbers that are there: what else it reads becomes leaves, whose
+    values are `given` by name, whatever arrays they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, Any] = {}
+        self._leaf_of: dict[int, tuple[Any, int]] = {}
+
+    def leaf_of(self, value: Any) -> int:
+        """Return the leaf of an array that is no array of this trace, one for each array."""
+        # The array is kept beside its leaf: the identity of one that is gone may be that of a later one.
+        if id(value) not in self._leaf_of:
+            name = f"given {len(self.given)}"
+            self.given[name] = value
+            self._leaf_of[id(value)] = value, build.leaf(self, "given", name, np.shape(value))
+        return self._leaf_of[id(value)][1]
+
+
+TRACED: ContextVar[Graph | None] = ContextVar("traced", default=None)
+"""The graph in which a function of the user's is traced, while it is."""
+
+
 def _literal(graph: Graph, value: Any) -> Array:
+    if isinstance(graph, Recording) and isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fcO":
+        return Array(graph, graph.leaf_of(value))
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise cell_error(f"a cell computes with real numbers, got {type(value).__name__} {value!r}"[:200])

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from itertools import zip_longest
 from types import CellType, ModuleType
 from typing import Any
@@ -26,7 +27,7 @@ from symbptt.ir.node import Node
 from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
-from symbptt.language.array import Array, as_array, graph_of
+from symbptt.language.array import TRACED, Array, as_array, graph_of
 from symbptt.language.functions import NUMPY_FUNCTIONS
 from symbptt.language.groups import NOTHING, Group, group_of, grouped
 from symbptt.language.init import initial
@@ -370,7 +371,10 @@ def check_repeats(
     Raises: CellError where it computes something else then: it draws at random, or reads what changes between calls.
     """
     other, _, values = traced_arguments(arguments)
-    again = reader(other, run_traced(cell, values))
+    # Gradients inside the body read what the user has named; other bodies make the same nodes unwatched, which is faster.
+    with recorded() if graph.leaves("variable") else nullcontext():
+        result = run_traced(cell, values)
+    again = reader(other, result)
     # Equal functions make equal nodes in the same order: the first difference is where the body draws or reads something else.
     pairs = zip_longest(graph, other)
     changed = next((one or two for one, two in pairs if one is None or two is None or not _is_same(one, two)), None)
@@ -392,7 +396,7 @@ def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> N
     """Raises: ShapeError where a table may have fewer entries than its index has values: NumPy then reads another one."""
     limits = {a.name: a.limit for a in arguments if a.limit is not None}
     for node in graph:
-        if node.family != "gather":
+        if node.family != "gather" or node.attrs.kind != "gather":
             continue
         index = graph[node.args[1]].attrs.name
         length = graph.shape(node.args[0])[node.attrs.axis]
@@ -419,6 +423,7 @@ def checked_needs(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> t
 
 
 def run_traced(cell: Any, values: dict[str, Array]) -> Any:
+    token = TRACED.set(graph_of(*values.values()))
     try:
         with traced_names(cell.function):
             return cell.called(values)
@@ -434,6 +439,8 @@ def run_traced(cell: Any, values: dict[str, Array]) -> Any:
         raise CellError(
             f"the body of {cell.name} raised {_what(error)}{_last_place(error, cell)}\n  {_cure(error)}"
         ) from error
+    finally:
+        TRACED.reset(token)
 
 
 def _what(error: Exception) -> str:

@@ -172,7 +172,7 @@ class Declared:
         if any(isinstance(value, sp.Basic) for value in values):
             given = self.expr if self.partials is None else self.traced
             return given.xreplace({placeholder(i): value for i, value in enumerate(values)})
-        return _on_arrays(self.expr, self.partials, values)
+        return on_arrays(self.expr, self.partials, values)
 
     def _marked(self, graph: Graph, ids: tuple[int, ...]) -> int:
         """Return the value of a call, told apart by the name of the function where that is made of others."""
@@ -183,7 +183,7 @@ class Declared:
         return found
 
 
-def _on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequence[Any]) -> Any:
+def on_arrays(expr: sp.Expr, partials: Sequence[sp.Expr] | None, values: Sequence[Any]) -> Any:
     """Return the value on arrays; with a declared derivative, complex arrays carry a tangent in their imaginary part.
 
     Arrays of a class of their own keep it: those of a check compare by the real part alone.

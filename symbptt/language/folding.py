@@ -25,7 +25,7 @@ from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph, nowhere
 from symbptt.ir.node import Mark, Node, placeholder
-from symbptt.ir.rewrite import copy_node
+from symbptt.ir.rewrite import copy_node, moved_slopes
 from symbptt.ir.scalar import as_python, as_sympy
 from symbptt.ir.shape import Shape, Size, named_size
 from symbptt.ir.shape import size as size_of
@@ -273,6 +273,35 @@ def expanded(step: Step) -> Step:
     return remade(step, step.graph.ancestors(roots), make)
 
 
+SMOOTH = frozenset(("softmax", "log_softmax", "logsumexp", "layer_norm", "rms_norm"))
+"""Functions of arrays whose closed adjoint is the better formula for code too: no slope in it is undefined where its value is not."""
+
+
+def with_smooth_wholes(g: Graph, roots: Sequence[int]) -> tuple[Graph, dict[int, int]]:
+    """Return some values, and what they are computed from, with smooth functions of arrays whole; new ids by old ones."""
+    matches, live = dict[int, Match](), {*roots}
+    for id in range(len(g) - 1, -1, -1):
+        if id in live:
+            found = _match(g, id)
+            if found is not None and found.whole.name in SMOOTH:
+                matches[id] = found
+            live.update(matches[id].args if id in matches else g[id].args)
+    made, new = Graph(), dict[int, int]()
+    for id in sorted(live):
+        made.locate = lambda place=g[id].place: place  # type: ignore[misc]
+        args = tuple(new[arg] for arg in g[id].args if arg in new)
+        new[id] = _node(made, g[id], matches[id], new) if id in matches else copy_node(made, g[id], args)
+    made.locate = nowhere
+    made.names = {new[id]: name for id, name in g.names.items() if id in new}
+    made.slopes = moved_slopes(g, new)
+    made.marks = {
+        new[id]: replace(mark, args=tuple(new[arg] for arg in mark.args))
+        for id, mark in g.marks.items()
+        if id in new and all(arg in new for arg in mark.args)
+    }
+    return made, new
+
+
 def spelled(g: Graph, node: Node, args: Sequence[int] | None = None) -> int:
     """Return the value of a whole function in a graph as the code computes it; `args` are what it reads there."""
     arrays = [Array(g, arg) for arg in (node.args if args is None else args)]
@@ -294,6 +323,7 @@ def remade(step: Step, ids: Sequence[int], make: Make) -> Step:
     for id, name in step.graph.names.items():
         if id in new and new[id] not in g.names:
             g.names[new[id]] = name
+    g.slopes.update(moved_slopes(step.graph, new))
     leaves, following, outputs = (
         {name: new[id] for name, id in of.items()} for of in (step.leaves, step.next, step.outputs)
     )

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import sys
+<<<<<<< HEAD
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+=======
+from collections.abc import Callable, Iterable, Iterator
+>>>>>>> 73fc7cd (Trace the gradient of a function inside a step)
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
 from types import FrameType
@@ -38,13 +43,27 @@ def recorded() -> Iterator[list[Local]]:
 
     A debugger's or a coverage tool's trace function is put aside meanwhile and put back.
     """
+<<<<<<< HEAD
     found: list[Local] = []
     before = sys.gettrace()
+=======
+    found: list[tuple[int, str, int]] = []
+    before, token = sys.gettrace(), _FOUND.set(found)
+>>>>>>> 73fc7cd (Trace the gradient of a function inside a step)
     sys.settrace(_watcher(found))
     try:
         yield found
     finally:
         sys.settrace(before)
+        _FOUND.reset(token)
+
+
+_FOUND: ContextVar[list[tuple[int, str, int]] | None] = ContextVar("found", default=None)
+
+
+def named_so_far() -> dict[int, str]:
+    """Return the values that local variables of the user's have named since the trace began."""
+    return {id: name for _, name, id in _FOUND.get() or ()}
 
 
 def _watcher(found: list[Local]) -> Callable[[FrameType, str, Any], Any]:
@@ -94,12 +113,21 @@ def _watcher(found: list[Local]) -> Callable[[FrameType, str, Any], Any]:
     return on_call
 
 
+<<<<<<< HEAD
 def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results: Collection[int]) -> dict[int, str]:
     """Return one name a node: that of the outermost frame, the first there. Of several values of one variable the last that
     others read has the plain name, and the earlier ones have numbers behind it.
+=======
+def choose(
+    graph: Graph, found: list[tuple[int, str, int]], taken: dict[str, int], results: Iterable[int]
+) -> dict[int, str]:
+    """Return one name a node: that of the outermost frame, the first there, made unique by a number; and names of gradients that no
+    line has named and that the `results` are computed from.
+>>>>>>> 73fc7cd (Trace the gradient of a function inside a step)
 
     `taken` holds the names of the arguments; their nodes get no other. The results are shown by the names of states and outputs.
     """
+<<<<<<< HEAD
     best: dict[int, tuple[int, Local]] = {}
     for order, local in enumerate(found):
         # A name in the cell itself says more than one inside a helper that it calls.
@@ -126,6 +154,33 @@ def _plain(group: Sequence[Local], read: Container[int]) -> Local:
     if any(local.call != first.call for local in group if local.depth == first.depth):
         return first  # a helper that is called for each gate has as many values that are the last
     return next((local for local in reversed(group) if local.call == first.call and local.id in read), first)
+=======
+    best: dict[int, tuple[int, int, str]] = {}
+    for order, (depth, name, at) in enumerate(found):
+        id = _standing(graph, at)
+        # A name in the cell itself says more than one inside a helper that it calls.
+        if id not in taken.values() and (id not in best or (depth, order) < best[id][:2]):
+            best[id] = (depth, order, name)
+    used, chosen = set(taken), {}
+    for id, (_, _, name) in sorted(best.items(), key=lambda item: item[1][:2]):
+        chosen[id] = unique(name, used)
+        used.add(chosen[id])
+    read = set(graph.ancestors(results)) if graph.slopes else set()
+    for id in sorted(graph.slopes):
+        if id in read and id not in chosen and id not in taken.values():
+            # A gradient by a matrix is a matrix.
+            chosen[id] = unique("G" if len(graph.shape(id)) > 1 else "g", used)
+            used.add(chosen[id])
+    return chosen
+>>>>>>> 73fc7cd (Trace the gradient of a function inside a step)
+
+
+def _standing(graph: Graph, id: int) -> int:
+    """Return the value of the step that a value of a function stands for which was traced on arguments of its own."""
+    # A function that calls another one by its gradient is itself put in place later: from one to the next.
+    while id in graph.moved:
+        id = graph.moved[id]
+    return id
 
 
 PARTS = "zsvqpwgk"

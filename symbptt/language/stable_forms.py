@@ -11,6 +11,7 @@ in its place, whose derivative σ (1 - σ) is 0 there.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import sympy as sp
@@ -37,8 +38,13 @@ def stable(step: Step) -> Step:
 
 def stable_value(g: Graph, id: int) -> tuple[Graph, int]:
     """Return a value in its stable form, in a graph of its own."""
-    found, new = rewritten(g, [id], _rewrite)
+    found, new = stable_values(g, [id])
     return found, new[id]
+
+
+def stable_values(g: Graph, ids: Iterable[int]) -> tuple[Graph, dict[int, int]]:
+    """Return some values, and all that they are computed from, in their stable forms in a graph of its own; new ids by old ones."""
+    return rewritten(g, ids, _rewrite)
 
 
 def _rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from symbptt import ops
+from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, of_method
 
 OWN = ("norm", "max", "amax", "min", "amin", "var", "std", "vdot", "dot", "where", "clip", "ptp", "argmax", "argmin", "sort", "argsort",
@@ -63,6 +64,8 @@ class Analytic(np.ndarray):
     """Complex arrays whose real part equals the result of the plain function to the last bit, comparisons included."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if is_traced(inputs):
+            return NotImplemented
         plain, kwargs = [*map(_plain, inputs)], _plain(kwargs) if kwargs else kwargs
         # conj is not analytic: a real program means the identity by it, and so does the tangent.
         if ufunc is np.conjugate:
@@ -88,6 +91,8 @@ class Analytic(np.ndarray):
         return analytic(result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if Array in types:
+            return NotImplemented
         if func.__name__ in OWN:
             return analytic(NUMPY_FUNCTIONS[func.__name__](*_plain(args), **_plain(kwargs)))
         return analytic(super().__array_function__(func, types, args, kwargs))

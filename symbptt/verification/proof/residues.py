@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, RUNNING, of_method
 from symbptt.verification.complex_step import Kept
 from symbptt.verification.proof.atoms import SLOPES, VALUES, Atoms, mapped
@@ -42,6 +43,8 @@ class Residues(Kept):
     """Elements of the field, real, or complex where they have a tangent."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        if is_traced(inputs):
+            return NotImplemented
         name = ufunc.__name__
         if method == "at":
             np.add.at(inputs[0].view(np.ndarray), inputs[1], elements(inputs[2]))
@@ -55,6 +58,8 @@ class Residues(Kept):
         return _stored(found, out[0], kwargs.get("where", True))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if Array in types:
+            return NotImplemented
         name = func.__name__
         if name in FUNCTIONS:
             out = kwargs.pop("out", None)

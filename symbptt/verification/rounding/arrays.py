@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbptt import ops
+from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS
 from symbptt.verification.complex_step import Kept
 from symbptt.verification.rounding.exact import DIGITS, ELEMENTWISE, Exact, chosen, exact
@@ -35,6 +36,8 @@ class ExactArray(Kept):
     """Arrays of objects that are numbers of 50 digits; an element is an array without axes, so that NumPy's functions ask it first."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        if is_traced(inputs):
+            return NotImplemented
         name, plain = ufunc.__name__, [*map(_plain, inputs)]
         kwargs.pop("dtype", None)
         if method == "__call__" and name in COMPOSED and name not in CALLS:
@@ -45,6 +48,8 @@ class ExactArray(Kept):
         return exactly(found) if out is None else out[0]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if Array in types:
+            return NotImplemented
         if func.__name__ in ROOTS or func.__name__ in COMPOSED:
             return exactly(NUMPY_FUNCTIONS[func.__name__](*args, **kwargs))
         found = exactly(super().__array_function__(func, types, args, kwargs))

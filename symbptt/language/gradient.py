@@ -1,0 +1,387 @@
+"""`sb.grad`: the gradient of a scalar function inside the body of a cell, as nodes of the step.
+
+The function is traced on a leaf of its own in the place of its argument, so that what it closes over, be it the same array,
+counts as constant; the reverse sweep of the derivation then runs over its value, and what it finds is put into the step with the
+leaf replaced by the argument. No family of nodes is new: the derivation of the cell goes through these nodes as through others.
+
+Example: sb.grad(lambda M: sb.sum((M @ k - v) ** 2))(M) is the value 2 (M k - v) kᵀ of the step.
+
+On NumPy arrays, as in the ordinary call of a cell, the function is traced on the spot, on leaves of the shapes of its arrays, and its
+gradient evaluated on these arrays: complex ones, dual numbers and numbers of 50 digits are carried through.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symbptt.autodiff.scalar_gradient import gradient_of
+from symbptt.errors import ArgumentError, ShapeError
+from symbptt.ir import build
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node, Slope, placeholder
+from symbptt.ir.rewrite import copy_node, moved_slopes
+from symbptt.ir.scalar import as_python, as_sympy
+from symbptt.ir.shape import show
+from symbptt.language.array import TRACED, Array, Recording, as_array, graph_of, kind
+from symbptt.language.evaluation import evaluated
+from symbptt.language.folding import spelled, with_smooth_wholes
+from symbptt.language.local_names import named_so_far
+from symbptt.language.number_kinds import REAL, own_functions
+from symbptt.language.sizes import Dim
+from symbptt.language.stable_forms import stable_values
+from symbptt.language.user_frames import cell_error, user_place
+
+Path = tuple[Any, ...]
+"""The keys and places by which an array is found in tuples, lists and dicts."""
+
+
+def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """Return the function that gives the gradient of a scalar-valued `function` with respect to one of its arguments.
+
+    `argnums` are the numbers of the arguments: a tuple of them gives a tuple of gradients. An argument is an array, or a tuple,
+    list or dict of arrays, and its gradient has the same structure. What the function closes over counts as constant; the
+    derivation of the cell goes through the gradient to all of it. May be nested: the function may itself call `grad`.
+
+    Shapes: a gradient has that of its argument.
+
+    Raises: ArgumentError where `function` cannot be called, or argnums are no numbers of arguments; CellError, at the call, where an
+    argument is no array of real numbers, or the value is none; ShapeError where the value has axes.
+
+    Example: `M - eta * sb.grad(lambda M: sb.sum((M @ k - v) ** 2))(M)`.
+    """
+    wanted = _checked("grad", function, argnums)
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        return _of_call("grad", function, wanted, args, kwargs)[1]
+
+    return _named(gradient, function)
+
+
+def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """Return the function that gives the value of a scalar-valued `function` and its gradient, as `grad` does.
+
+    Shapes: a scalar, and a gradient of the shape of its argument.
+
+    Raises: as `grad`.
+
+    Example: `loss, g = sb.value_and_grad(lambda W: sb.sum((W @ k - v) ** 2))(W)`.
+    """
+    wanted = _checked("value_and_grad", function, argnums)
+
+    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
+        return _of_call("value_and_grad", function, wanted, args, kwargs)
+
+    return _named(value_and_gradient, function)
+
+
+def _checked(what: str, function: Any, argnums: Any) -> int | tuple[int, ...]:
+    """Return argnums as an integer or a tuple of them."""
+    if not callable(function):
+        given = f"sb.{what} takes a function, got {type(function).__name__}"
+        place = f"\n  at {user_place()}" if user_place() else ""
+        raise ArgumentError(f"{given}{place}\n  write sb.{what}(lambda M: loss(M, k, v))(M), the argument in brackets of its own")
+    several = isinstance(argnums, tuple | list)
+    numbers = tuple(argnums) if several else (argnums,)
+    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
+        raise ArgumentError(f"argnums of sb.{what} is a number of an argument or a tuple of them, got {argnums!r}\n  write argnums=0, or argnums=(0, 1)")
+    return tuple(map(int, numbers)) if several else int(argnums)
+
+
+def _named(made: Any, function: Any) -> Any:
+    made.__name__ = made.__qualname__ = f"gradient of {getattr(function, '__name__', 'a function')}"
+    return made
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An array of an argument: the argument's number, where the array is in it, the array."""
+
+    number: int
+    path: Path
+    value: Any
+
+
+def _of_call(
+    what: str, function: Callable[..., Any], argnums: int | tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Return the value of a call and the gradient by the wanted arguments."""
+    numbers = _in_range(what, argnums, args)
+    parts = [_Part(n, path, x) for n in dict.fromkeys(numbers) for path, x in _leaves(what, args[n])]
+    graph = graph_of(*(part.value for part in parts)) or TRACED.get()
+    value, gradients = (
+        _on_numbers(what, function, parts, args, kwargs)
+        if graph is None
+        else _in_graph(what, graph, function, parts, args, kwargs)
+    )
+    found = {(part.number, part.path): x for part, x in zip(parts, gradients, strict=True)}
+    whole = {n: _filled(args[n], lambda path, n=n: found[n, path]) for n in dict.fromkeys(numbers)}
+    return value, tuple(whole[n] for n in numbers) if isinstance(argnums, tuple) else whole[numbers[0]]
+
+
+def _in_range(what: str, argnums: int | tuple[int, ...], args: tuple[Any, ...]) -> list[int]:
+    numbers = list(argnums) if isinstance(argnums, tuple) else [argnums]
+    for n in numbers:
+        if not -len(args) <= n < len(args):
+            raise cell_error(
+                f"sb.{what} with argnums={argnums!r} has no argument {n}: the call has {len(args)}",
+                "give the arguments to differentiate by position, counted from 0",
+            )
+    return [n % len(args) for n in numbers]
+
+
+# Structures of arrays.
+
+
+def _leaves(what: str, value: Any, path: Path = ()) -> list[tuple[Path, Any]]:
+    """Return the arrays in an argument.
+
+    Raises: CellError for what is no array of real numbers.
+    """
+    if isinstance(value, dict):
+        return [leaf for key, x in value.items() for leaf in _leaves(what, x, (*path, key))]
+    if isinstance(value, tuple | list):
+        return [leaf for i, x in enumerate(value) for leaf in _leaves(what, x, (*path, i))]
+    kind_of_it = _what_it_is(value)
+    if kind_of_it:
+        raise cell_error(
+            f"sb.{what} differentiates by arrays of real numbers, got {kind_of_it}",
+            "give it an array of the cell, or tuples, lists and dicts of arrays; what stays constant, the function may close over",
+        )
+    return [(path, value)]
+
+
+def _what_it_is(value: Any) -> str:
+    """Return what an argument is, in words, where it is nothing to differentiate by; "" of real numbers."""
+    if isinstance(value, Dim):
+        return f"the size {value!r}"
+    if isinstance(value, Array):
+        return "" if kind(value) == REAL else f"integers or truth values: {value!r}"
+    if own_functions(value) is not None:
+        return ""
+    array = np.asarray(value) if isinstance(value, int | float | complex | np.ndarray | np.generic) else None
+    if array is None:
+        return f"{type(value).__name__} {value!r}"[:100]
+    return "" if array.dtype.kind in "fcO" else f"{array.dtype} {value!r}"[:100]
+
+
+def _filled(value: Any, at: Callable[[Path], Any], path: Path = ()) -> Any:
+    """Return an argument's structure with another value in the place of each array."""
+    if isinstance(value, dict):
+        return type(value)({key: _filled(x, at, (*path, key)) for key, x in value.items()})
+    if isinstance(value, tuple | list):
+        made = [_filled(x, at, (*path, i)) for i, x in enumerate(value)]
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+    return at(path)
+
+
+def _called(
+    what: str, graph: Graph, function: Callable[..., Any], parts: Sequence[_Part], leaves: Sequence[int],
+    args: tuple[Any, ...], kwargs: dict[str, Any],
+) -> Any:  # fmt: skip
+    """Return the value of a function on leaves in the place of the arrays by which it is differentiated."""
+    stands = {(part.number, part.path): Array(graph, id) for part, id in zip(parts, leaves, strict=True)}
+    by = {part.number for part in parts}
+    given = [_filled(x, lambda path, n=n: stands[n, path]) if n in by else x for n, x in enumerate(args)]
+    return function(*given, **kwargs)
+
+
+def _scalar(what: str, graph: Graph, function: Callable[..., Any], value: Any) -> Array:
+    """Return the value of a function as an array of the graph.
+
+    Raises: CellError, ShapeError where it is no real number.
+    """
+    name = getattr(function, "__name__", "the function")
+    if isinstance(value, tuple | list | dict) or value is None:
+        has = "None" if value is None else f"a {type(value).__name__}"
+        raise cell_error(
+            f"sb.{what} takes a function whose value is one number, {name} returns {has}{_at(function)}",
+            "return the number alone: a loss, not the pair of a loss and something else",
+        )
+    found = as_array(graph, value)
+    if found.ndim:
+        raise cell_error(
+            f"sb.{what} takes a function whose value is one number, {name} returns shape {show(graph.shape(found.id))}{_at(function)}",
+            "sum it: return sb.sum(...)",
+            ShapeError,
+        )
+    if kind(found) != REAL:
+        raise cell_error(
+            f"sb.{what} takes a function whose value is a real number, {name} returns an integer or a truth value{_at(function)}",
+            "a count has no derivative: return a smooth function of the argument",
+        )
+    return found
+
+
+def _at(function: Any) -> str:
+    code = getattr(function, "__code__", None)
+    return f"\n  at {code.co_filename}:{code.co_firstlineno}, in {code.co_name}" if code else ""
+
+
+# In a graph.
+
+
+def _in_graph(
+    what: str, graph: Graph, function: Callable[..., Any], parts: Sequence[_Part], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Array, list[Array]]:  # fmt: skip
+    """Return the value and the gradients as arrays of the graph."""
+    given = [as_array(graph, part.value) for part in parts]
+    leaves = [build.leaf(graph, "variable", f"variable {len(graph)}", graph.shape(x.id)) for x in given]
+    value = _scalar(what, graph, function, _called(what, graph, function, parts, leaves, args, kwargs))
+    onto = dict(zip(leaves, (x.id for x in given), strict=True))
+    done = Derived.of(graph, value.id, leaves)
+    new = done.into(graph, onto)
+    made = [new[done.value], *(new[id] if id is not None else _zeros(graph, x.id) for id, x in zip(done.gradients, given, strict=True))]
+    graph.moved.update({old: new[id] for old, id in done.stable.items() if id in new and new[id] != old})
+    closed = _closed(graph, value.id, leaves)
+    names, called = _names(function, parts), getattr(function, "__name__", "")
+    for number, id in enumerate(made[1:]):
+        # A gradient that is a value of the cell already, or a number, has a name of its own.
+        if graph[id].family not in ("leaf", "number"):
+            slope = Slope("" if called.startswith("<") else called, number, tuple(x.id for x in given), names, closed)
+            graph.slopes.setdefault(id, slope)
+    value_made, *gradients = (Array(graph, id) for id in made)
+    return value_made, gradients
+
+
+def _zeros(graph: Graph, like: int) -> int:
+    return build.expand(graph, build.number(graph, 0.0), graph.shape(like))
+
+
+def _names(function: Any, parts: Sequence[_Part]) -> tuple[str, ...]:
+    """Return what the arrays are called by which a function is differentiated: its parameters, with keys of structures."""
+    known = list(inspect.signature(function).parameters) if hasattr(function, "__code__") else []
+    found = []
+    for part in parts:
+        head = known[part.number] if part.number < len(known) else "z"
+        found.append("_".join(map(str, (head, *part.path))))
+    return tuple(found)
+
+
+def _closed(graph: Graph, value: int, leaves: Sequence[int]) -> tuple[int, ...]:
+    """Return the values that a function reads beside its arguments, in the order of their making."""
+    reads = graph.descendants(leaves) & set(graph.ancestors([value]))
+    found = dict.fromkeys(arg for id in sorted(reads) for arg in graph[id].args if arg not in reads)
+    return tuple(id for id in found if graph[id].family != "number")
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A scalar with its gradients by some leaves, in a graph of its own; a gradient is None where it is zero. `stable` are the nodes
+    of the function there by those of the graph in which it was traced."""
+
+    graph: Graph
+    value: int
+    gradients: tuple[int | None, ...]
+    stable: Mapping[int, int]
+
+    @classmethod
+    def of(cls, graph: Graph, value: int, leaves: Sequence[int]) -> Derived:
+        """Return the derivation of a value by leaves, in the stable forms of the spellings that it is made of."""
+        stable, first = stable_values(graph, [value, *leaves])
+        # What the user has named is a value of its own: its adjoint reads it, and does not spell it out.
+        stable.names = {first[id]: name for id, name in named_so_far().items() if id in first}
+        small, second = with_smooth_wholes(stable, [first[value], *(first[id] for id in leaves)])
+        new = {old: second[id] for old, id in first.items() if id in second}
+        made = [new[id] for id in leaves]
+        found = gradient_of(small, new[value], made)
+        return cls(small, new[value], tuple(found.get(id) for id in made), new)
+
+    def into(self, graph: Graph, onto: Mapping[int, int]) -> dict[int, int]:
+        """Make the value and the gradients in another graph, some leaves being other nodes there; return nodes there by nodes here."""
+        stands = {self.stable[old]: new for old, new in onto.items()}
+        roots = [self.value, *(id for id in self.gradients if id is not None)]
+        before, place, new = graph.locate, graph.locate(), dict[int, int]()
+        ones = _ones(self.graph, roots)
+        for id in self.graph.ancestors(roots):
+            node = self.graph[id]
+            graph.locate = lambda node=node: node.place or place  # type: ignore[misc]
+            new[id] = stands[id] if id in stands else _made(graph, node, new, ones)
+        graph.locate = before
+        for id, slope in moved_slopes(self.graph, new).items():
+            graph.slopes.setdefault(id, slope)
+        for id, mark in self.graph.marks.items():
+            if id in new and all(arg in new for arg in mark.args):
+                graph.marks.setdefault(new[id], type(mark)(mark.name, tuple(new[arg] for arg in mark.args), mark.body))
+        return new
+
+
+def _ones(g: Graph, roots: Sequence[int]) -> dict[int, sp.Expr]:
+    """Return the values that are one number repeated, such as the adjoint of each term of a sum, with that number."""
+    found: dict[int, sp.Expr] = {}
+    for id in g.ancestors(roots):
+        node = g[id]
+        if node.family == "number" and not node.shape:
+            found[id] = as_sympy(node.attrs.value)
+        elif node.family == "view" and node.attrs.kind in ("reshape", "expand", "transpose") and node.args[0] in found:
+            found[id] = found[node.args[0]]
+    return found
+
+
+def _made(graph: Graph, node: Node, new: Mapping[int, int], ones: Mapping[int, sp.Expr]) -> int:
+    """Return a node in another graph; of a factor that is one everywhere, such as the adjoint of a sum, nothing is left."""
+    args = tuple(new[arg] for arg in node.args)
+    # Lines of the user's have a place and stay as they are written.
+    one = [] if node.place else [i for i, arg in enumerate(node.args) if ones.get(arg) == 1]
+    if node.family == "whole":
+        return spelled(graph, node, args)
+    if node.family != "map" or not one:
+        return copy_node(graph, node, args)
+    rest = [i for i in range(len(args)) if i not in one]
+    places = {placeholder(i): placeholder(k) for k, i in enumerate(rest)} | {placeholder(i): sp.S.One for i in one}
+    expr = node.attrs.expr.xreplace(places)
+    if not expr.free_symbols:
+        made = build.number(graph, float(as_python(expr)))
+    else:
+        made = build.map_(graph, expr, [args[i] for i in rest])
+    return build.expand(graph, made, node.shape)
+
+
+# On numbers.
+
+
+def _on_numbers(
+    what: str, function: Callable[..., Any], parts: Sequence[_Part], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, list[Any]]:  # fmt: skip
+    """Return the value and the gradients as numbers, of whatever kind the arguments are."""
+    graph = Recording()
+    given = [part.value if isinstance(part.value, np.ndarray) else np.asarray(part.value) for part in parts]
+    leaves = [build.leaf(graph, "variable", f"variable {i}", np.shape(x)) for i, x in enumerate(given)]
+    token = TRACED.set(graph)
+    try:
+        value = _called(what, graph, function, parts, leaves, args, kwargs)
+        value = _scalar(what, graph, function, value)
+    finally:
+        TRACED.reset(token)
+    known = graph.given | {f"variable {i}": x for i, x in enumerate(given)}
+    nodes = tuple((n.family, n.args, n.shape, n.attrs, type(getattr(n.attrs, "value", None))) for n in graph)
+    done, roots = _derived(nodes, value.id, tuple(leaves))
+    found = iter(evaluated(done, [id for id in roots if id is not None], known))
+    made, *gradients = (None if id is None else next(found) for id in roots)
+    return made, [_like(x, slope) for x, slope in zip(given, gradients, strict=True)]
+
+
+@lru_cache(1000)
+def _derived(nodes: tuple[Any, ...], value: int, leaves: tuple[int, ...]) -> tuple[Graph, tuple[int | None, ...]]:
+    """Return the graph of a value and its gradients: made once for all calls that take the same way through a function."""
+    graph = Graph()
+    for family, args, shape, attrs, _ in nodes:
+        graph.add(family, args, shape, attrs)
+    derived, done = Derived.of(graph, value, leaves), Graph()
+    new = derived.into(done, {})
+    return done, (new[derived.value], *(None if id is None else new[id] for id in derived.gradients))
+
+
+def _like(given: Any, slope: Any) -> Any:
+    """Return a gradient as an array of its own, of the kind of what it is the gradient by."""
+    if slope is None:
+        return np.zeros_like(given)
+    if type(given) is np.ndarray and given.dtype.kind == "f":
+        return np.array(slope, given.dtype)
+    return slope + np.zeros_like(given)
