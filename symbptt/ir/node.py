@@ -128,15 +128,21 @@ class Mark:
 
 @dataclass(frozen=True)
 class Slope:
-    """A second reading of a value: the gradient, by its argument number `number`, of a function that the user has given to
-    `sb.grad`; its name ("" of one without), what it was called with and how those arguments are called in it, and the other values
-    that it reads."""
+    """A second reading of a value: the gradient, by its argument `number`, of a function that the user has given to `sb.grad`.
+
+    `name` is that of the function, "" of one without, `args` are the values that it was called with. `body` is the graph of the
+    function, in which `value` is what it returns and `leaves` are its arguments, called `names`; `links` are pairs of a value there and
+    the same value of the step, of all that the function reads beside its arguments.
+    """
 
     name: str
     number: int
     args: tuple[int, ...]
     names: tuple[str, ...]
-    closed: tuple[int, ...]
+    body: Any
+    value: int
+    leaves: tuple[int, ...]
+    links: tuple[tuple[int, int], ...]
 
 
 FAMILIES: dict[str, type] = {

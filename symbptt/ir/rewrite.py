@@ -36,21 +36,8 @@ def moved_slopes(old: Graph, new: Mapping[int, int]) -> dict[int, Slope]:
     found: dict[int, Slope] = {}
     for id, slope in old.slopes.items():
         if id in new and all(arg in new for arg in slope.args):
-            closed = dict.fromkeys(new[part] for value in slope.closed for part in _there(old, value, new))
-            found.setdefault(new[id], replace(slope, args=tuple(new[arg] for arg in slope.args), closed=tuple(closed)))
-    return found
-
-
-def _there(old: Graph, id: int, new: Mapping[int, int]) -> list[int]:
-    """Return a value, or in its place those that it is computed from and that another graph has."""
-    found, open_ids, seen = [], [id], set[int]()
-    while open_ids:
-        value = open_ids.pop()
-        if value in new:
-            found.append(value)
-        elif value not in seen:
-            open_ids += old[value].args[::-1]
-        seen.add(value)
+            links = tuple((inner, new[outer]) for inner, outer in slope.links if outer in new)
+            found.setdefault(new[id], replace(slope, args=tuple(new[arg] for arg in slope.args), links=links))
     return found
 
 

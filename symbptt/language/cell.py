@@ -335,7 +335,7 @@ def trace(cell: Cell) -> Step:
     Raises: CellError where the body or its result is not a step of the states.
     """
     graph, leaves, values = traced_arguments(cell.arguments)
-    with recorded() as found:
+    with recorded(graph) as found:
         result = run_traced(cell, values)
     following, outputs = _results(cell, graph, result)
     # A cell must be a pure function: the trace is taken once, and the kernel replays it at every step.
@@ -372,7 +372,7 @@ def check_repeats(
     """
     other, _, values = traced_arguments(arguments)
     # Gradients inside the body read what the user has named; other bodies make the same nodes unwatched, which is faster.
-    with recorded() if graph.leaves("variable") else nullcontext():
+    with recorded(other) if graph.leaves("variable") else nullcontext():
         result = run_traced(cell, values)
     again = reader(other, result)
     # Equal functions make equal nodes in the same order: the first difference is where the body draws or reads something else.

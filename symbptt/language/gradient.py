@@ -239,12 +239,13 @@ def _in_graph(
     new = done.into(graph, onto)
     made = [new[done.value], *(new[id] if id is not None else _zeros(graph, x.id) for id, x in zip(done.gradients, given, strict=True))]
     graph.moved.update({old: new[id] for old, id in done.stable.items() if id in new and new[id] != old})
-    closed = _closed(graph, value.id, leaves)
+    links = tuple((id, new[id]) for id in _closed(done, leaves) if id in new)
     names, called = _names(function, parts), getattr(function, "__name__", "")
     for number, id in enumerate(made[1:]):
         # A gradient that is a value of the cell already, or a number, has a name of its own.
         if graph[id].family not in ("leaf", "number"):
-            slope = Slope("" if called.startswith("<") else called, number, tuple(x.id for x in given), names, closed)
+            shown, inside = "" if called.startswith("<") else called, tuple(done.stable[leaf] for leaf in leaves)
+            slope = Slope(shown, number, tuple(x.id for x in given), names, done.graph, done.value, inside, links)
             graph.slopes.setdefault(id, slope)
     value_made, *gradients = (Array(graph, id) for id in made)
     return value_made, gradients
@@ -264,11 +265,11 @@ def _names(function: Any, parts: Sequence[_Part]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _closed(graph: Graph, value: int, leaves: Sequence[int]) -> tuple[int, ...]:
-    """Return the values that a function reads beside its arguments, in the order of their making."""
-    reads = graph.descendants(leaves) & set(graph.ancestors([value]))
-    found = dict.fromkeys(arg for id in sorted(reads) for arg in graph[id].args if arg not in reads)
-    return tuple(id for id in found if graph[id].family != "number")
+def _closed(done: Derived, leaves: Sequence[int]) -> list[int]:
+    """Return the values of a derivation that do not depend on its leaves, in the order of their making."""
+    g = done.graph
+    moving = g.descendants([done.stable[leaf] for leaf in leaves])
+    return [id for id in g.ancestors([done.value]) if id not in moving]
 
 
 @dataclass(frozen=True)
@@ -298,11 +299,11 @@ class Derived:
         stands = {self.stable[old]: new for old, new in onto.items()}
         roots = [self.value, *(id for id in self.gradients if id is not None)]
         before, place, new = graph.locate, graph.locate(), dict[int, int]()
-        ones = _ones(self.graph, roots)
+        numbers: dict[int, sp.Expr] = {}
         for id in self.graph.ancestors(roots):
             node = self.graph[id]
             graph.locate = lambda node=node: node.place or place  # type: ignore[misc]
-            new[id] = stands[id] if id in stands else _made(graph, node, new, ones)
+            new[id] = stands[id] if id in stands else _made(graph, node, new, numbers)
         graph.locate = before
         for id, slope in moved_slopes(self.graph, new).items():
             graph.slopes.setdefault(id, slope)
@@ -312,35 +313,31 @@ class Derived:
         return new
 
 
-def _ones(g: Graph, roots: Sequence[int]) -> dict[int, sp.Expr]:
-    """Return the values that are one number repeated, such as the adjoint of each term of a sum, with that number."""
-    found: dict[int, sp.Expr] = {}
-    for id in g.ancestors(roots):
-        node = g[id]
-        if node.family == "number" and not node.shape:
-            found[id] = as_sympy(node.attrs.value)
-        elif node.family == "view" and node.attrs.kind in ("reshape", "expand", "transpose") and node.args[0] in found:
-            found[id] = found[node.args[0]]
-    return found
-
-
-def _made(graph: Graph, node: Node, new: Mapping[int, int], ones: Mapping[int, sp.Expr]) -> int:
-    """Return a node in another graph; of a factor that is one everywhere, such as the adjoint of a sum, nothing is left."""
+def _made(graph: Graph, node: Node, new: Mapping[int, int], numbers: dict[int, sp.Expr]) -> int:
+    """Return a node in another graph; `numbers` are the values so far that are one number repeated, such as the adjoint of each
+    term of a sum: a sweep multiplies by them, and a formula need not."""
     args = tuple(new[arg] for arg in node.args)
-    # Lines of the user's have a place and stay as they are written.
-    one = [] if node.place else [i for i, arg in enumerate(node.args) if ones.get(arg) == 1]
     if node.family == "whole":
         return spelled(graph, node, args)
-    if node.family != "map" or not one:
+    if node.family == "number" and not node.shape:
+        numbers[node.id] = as_sympy(node.attrs.value)
+    elif node.family == "view" and node.attrs.kind in SAME and node.args[0] in numbers:
+        numbers[node.id] = numbers[node.args[0]]
+    # What the user wrote has a place and stays as it is, but for two arguments that have become one.
+    known = {} if node.place else {i: numbers[arg] for i, arg in enumerate(node.args) if arg in numbers}
+    if node.family != "map" or (not known and len(set(args)) == len(args)):
         return copy_node(graph, node, args)
-    rest = [i for i in range(len(args)) if i not in one]
-    places = {placeholder(i): placeholder(k) for k, i in enumerate(rest)} | {placeholder(i): sp.S.One for i in one}
-    expr = node.attrs.expr.xreplace(places)
-    if not expr.free_symbols:
-        made = build.number(graph, float(as_python(expr)))
-    else:
-        made = build.map_(graph, expr, [args[i] for i in rest])
-    return build.expand(graph, made, node.shape)
+    rest = list(dict.fromkeys(arg for i, arg in enumerate(args) if i not in known))
+    inside = {placeholder(i): known[i] if i in known else placeholder(rest.index(arg)) for i, arg in enumerate(args)}
+    expr = node.attrs.expr.xreplace(inside)
+    if expr.free_symbols:
+        return build.expand(graph, build.map_(graph, expr, rest), node.shape)
+    numbers[node.id] = expr
+    return build.expand(graph, build.number(graph, float(as_python(expr))), node.shape)
+
+
+SAME = ("reshape", "expand", "transpose")
+"""Views of one number repeated that are such themselves."""
 
 
 # On numbers.

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import sys
-<<<<<<< HEAD
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
-=======
-from collections.abc import Callable, Iterable, Iterator
->>>>>>> 73fc7cd (Trace the gradient of a function inside a step)
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -38,19 +34,14 @@ class Local(NamedTuple):
 
 
 @contextmanager
-def recorded() -> Iterator[list[Local]]:
-    """Collect the local variables of the user's frames that are symbolic arrays, each as often as it has another value.
+def recorded(graph: Graph) -> Iterator[list[Local]]:
+    """Collect the local variables of the user's frames that are arrays of a graph, each as often as it has another value.
 
     A debugger's or a coverage tool's trace function is put aside meanwhile and put back.
     """
-<<<<<<< HEAD
     found: list[Local] = []
-    before = sys.gettrace()
-=======
-    found: list[tuple[int, str, int]] = []
     before, token = sys.gettrace(), _FOUND.set(found)
->>>>>>> 73fc7cd (Trace the gradient of a function inside a step)
-    sys.settrace(_watcher(found))
+    sys.settrace(_watcher(graph, found))
     try:
         yield found
     finally:
@@ -58,15 +49,15 @@ def recorded() -> Iterator[list[Local]]:
         _FOUND.reset(token)
 
 
-_FOUND: ContextVar[list[tuple[int, str, int]] | None] = ContextVar("found", default=None)
+_FOUND: ContextVar[list[Local] | None] = ContextVar("found", default=None)
 
 
 def named_so_far() -> dict[int, str]:
     """Return the values that local variables of the user's have named since the trace began."""
-    return {id: name for _, name, id in _FOUND.get() or ()}
+    return {local.id: local.name for local in _FOUND.get() or ()}
 
 
-def _watcher(found: list[Local]) -> Callable[[FrameType, str, Any], Any]:
+def _watcher(graph: Graph, found: list[Local]) -> Callable[[FrameType, str, Any], Any]:
     depths: dict[FrameType, int] = {}
     events, calls = count(1), count()
 
@@ -96,6 +87,7 @@ def _watcher(found: list[Local]) -> Callable[[FrameType, str, Any], Any]:
             for name, value in frame.f_locals.items():
                 if (
                     isinstance(value, Array)
+                    and value.graph is graph
                     and name in local
                     and id(value) not in given
                     and (name, value.last) not in seen
@@ -113,66 +105,49 @@ def _watcher(found: list[Local]) -> Callable[[FrameType, str, Any], Any]:
     return on_call
 
 
-<<<<<<< HEAD
 def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results: Collection[int]) -> dict[int, str]:
     """Return one name a node: that of the outermost frame, the first there. Of several values of one variable the last that
-    others read has the plain name, and the earlier ones have numbers behind it.
-=======
-def choose(
-    graph: Graph, found: list[tuple[int, str, int]], taken: dict[str, int], results: Iterable[int]
-) -> dict[int, str]:
-    """Return one name a node: that of the outermost frame, the first there, made unique by a number; and names of gradients that no
-    line has named and that the `results` are computed from.
->>>>>>> 73fc7cd (Trace the gradient of a function inside a step)
+    others read has the plain name, and the earlier ones have numbers behind it. Gradients that no line has named and that the
+    `results` are computed from have a letter.
 
     `taken` holds the names of the arguments; their nodes get no other. The results are shown by the names of states and outputs.
     """
-<<<<<<< HEAD
     best: dict[int, tuple[int, Local]] = {}
-    for order, local in enumerate(found):
+    for order, seen in enumerate(found):
+        local = seen._replace(id=_standing(graph, seen.id))
         # A name in the cell itself says more than one inside a helper that it calls.
         if local.id not in taken.values() and (local.id not in best or local.depth < best[local.id][1].depth):
             best[local.id] = order, local
     locals_ = [local for _, local in sorted(best.values(), key=lambda item: (item[1].depth, item[0]))]
-    read = {*graph.ancestors(results)} - {*results}
+    read = {*graph.ancestors(results)}
     groups: dict[str, list[Local]] = {}
     for local in locals_:
         groups.setdefault(local.name, []).append(local)
     # All plain names first: a variable that the user calls q_1 keeps its name beside the values of q.
-    chosen = {_plain(group, read).id: name for name, group in groups.items() if name not in taken}
+    plain = ((_plain(group, read - {*results}).id, name) for name, group in groups.items() if name not in taken)
+    chosen = dict(plain)
     used = {*taken, *chosen.values()}
     for local in locals_:
         if local.id not in chosen:
             chosen[local.id] = unique(local.name, used)
             used.add(chosen[local.id])
-    return {local.id: chosen[local.id] for local in locals_}
+    names = {local.id: chosen[local.id] for local in locals_}
+    for id in _in_order(graph):
+        if id in read and id not in names and id not in taken.values():
+            slope = graph.slopes[id]
+            # A gradient by a matrix is a matrix; of several those by the first argument come first.
+            name = "G" if any(len(slope.body.shape(leaf)) > 1 for leaf in slope.leaves) else "g"
+            names[id] = unique(name if len(slope.args) == 1 else f"{name}_{slope.number + 1}", used)
+            used.add(names[id])
+    return names
 
 
-def _plain(group: Sequence[Local], read: Container[int]) -> Local:
-    """Return the value of a variable that has its name without a number: the last of one call, the first of several calls."""
-    first = group[0]
-    if any(local.call != first.call for local in group if local.depth == first.depth):
-        return first  # a helper that is called for each gate has as many values that are the last
-    return next((local for local in reversed(group) if local.call == first.call and local.id in read), first)
-=======
-    best: dict[int, tuple[int, int, str]] = {}
-    for order, (depth, name, at) in enumerate(found):
-        id = _standing(graph, at)
-        # A name in the cell itself says more than one inside a helper that it calls.
-        if id not in taken.values() and (id not in best or (depth, order) < best[id][:2]):
-            best[id] = (depth, order, name)
-    used, chosen = set(taken), {}
-    for id, (_, _, name) in sorted(best.items(), key=lambda item: item[1][:2]):
-        chosen[id] = unique(name, used)
-        used.add(chosen[id])
-    read = set(graph.ancestors(results)) if graph.slopes else set()
-    for id in sorted(graph.slopes):
-        if id in read and id not in chosen and id not in taken.values():
-            # A gradient by a matrix is a matrix.
-            chosen[id] = unique("G" if len(graph.shape(id)) > 1 else "g", used)
-            used.add(chosen[id])
-    return chosen
->>>>>>> 73fc7cd (Trace the gradient of a function inside a step)
+def _in_order(graph: Graph) -> list[int]:
+    """Return the gradients of a graph, those of one call side by side by the numbers of their arguments."""
+    first: dict[Graph, int] = {}
+    for value, slope in sorted(graph.slopes.items()):
+        first.setdefault(slope.body, value)
+    return sorted(graph.slopes, key=lambda value: (first[graph.slopes[value].body], graph.slopes[value].number))
 
 
 def _standing(graph: Graph, id: int) -> int:
@@ -181,6 +156,14 @@ def _standing(graph: Graph, id: int) -> int:
     while id in graph.moved:
         id = graph.moved[id]
     return id
+
+
+def _plain(group: Sequence[Local], read: Container[int]) -> Local:
+    """Return the value of a variable that has its name without a number: the last of one call, the first of several calls."""
+    first = group[0]
+    if any(local.call != first.call for local in group if local.depth == first.depth):
+        return first  # a helper that is called for each gate has as many values that are the last
+    return next((local for local in reversed(group) if local.call == first.call and local.id in read), first)
 
 
 PARTS = "zsvqpwgk"

@@ -190,7 +190,7 @@ def _trace(loss: Loss) -> Step:
     # A loss reads the state after the step and returns none: for its own recursion it is an input with a gradient.
     arguments = tuple(replace(a, role="output") if a.role == "state" else a for a in loss.arguments)
     graph, leaves, values = traced_arguments(arguments)
-    with recorded() as found:
+    with recorded(graph) as found:
         result = run_traced(loss, values)
     if result is None:
         raise CellError(f"the loss {loss.name} returns None{place_of(loss.function)}\n  does the body end with return?")

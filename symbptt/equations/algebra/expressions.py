@@ -187,6 +187,27 @@ class Word(Expr):
 
 
 @expression
+class Applied(Expr):
+    """A function of the user's by its name, of arguments; behind a semicolon what it reads beside them."""
+
+    name: str
+    args: tuple[Expr, ...]
+    closed: tuple[Expr, ...] = ()
+
+
+@expression
+class Gradient(Expr):
+    """The gradient of a function by one of its arguments, called `under`, at the arguments that it is applied to."""
+
+    under: Symbol
+    of: Applied
+
+    @property
+    def shape(self) -> Shape:
+        return self.under.shape
+
+
+@expression
 class Index(Expr):
     """A named index; it runs from 0 over an axis of `of_size`."""
 
@@ -565,7 +586,7 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
     SumOver: lambda e: (e.inner, *e.condition), Call: attrgetter("args"), Cases: lambda e: (e.condition, e.then, e.other),
     Blocks: attrgetter("blocks"), Rows: lambda e: (e.table, e.row), Unit: lambda e: (e.row,),
     Entry: lambda e: (e.array, *e.indices), Along: lambda e: (*e.args, *e.at), Raised: lambda e: (e.inner,),
-    OverWindows: lambda e: (e.inner,),
+    OverWindows: lambda e: (e.inner,), Applied: lambda e: (*e.args, *e.closed), Gradient: lambda e: (e.under, e.of),
 }  # fmt: skip
 """The parts of each class."""
 
@@ -575,7 +596,7 @@ OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of, e.rest),
     Call: lambda e: (e.name, e.of), Slice: lambda e: (e.spans, e.of), Rows: lambda e: (e.axis, e.of),
     Blocks: lambda e: (e.axis, e.of), SumOver: lambda e: (e.indices, e.kind), Entries: lambda e: (e.indices, e.of),
-    Raised: lambda e: (e.sign,), OverWindows: lambda e: (e.letter, e.k, e.start),
+    Applied: lambda e: (e.name, len(e.args)), Raised: lambda e: (e.sign,), OverWindows: lambda e: (e.letter, e.k, e.start),
     OverFamily: lambda e: (e.letter, e.values), Along: lambda e: (e.name, e.indices, len(e.at)),
 }  # fmt: skip
 """The other fields of each class, except names."""

@@ -62,6 +62,7 @@ class Notation:
     when: Callable[[str], str]
     raised: Callable[[str, str], str]
     windows: Callable[[str, int, bool], str]
+    nabla: Callable[[str], str]
     is_word: Callable[[str], bool] = lambda text: False
     before_word: str = " "
     is_like_call: Callable[[str, str], bool] = lambda before, text: False
@@ -71,6 +72,7 @@ class Notation:
     comma: str = ","
     apart: str = ",  "
     listed: str = ", "
+    semicolon: str = "; "
     thin: str = " "
     plus: str = " + "
     minus: str = " - "
@@ -220,6 +222,7 @@ TEXT = Notation(
     when=lambda condition: f" for {condition}",
     raised=lambda inner, sign: f"{inner}^{{({sign})}}",
     windows=lambda end, k, start: f"{end}: {end} ≤ {k}" if start else f"{end}: {end} - {k} < t ≤ {end}",
+    nabla=lambda under: f"∇_{under if len(under) == 1 else f'{{{under}}}'} ",
 )
 
 
@@ -366,6 +369,7 @@ LATEX = Notation(
     windows=lambda end, k, start: (
         rf"{end}\colon {end} \leq {k}" if start else rf"{end}\colon {end} - {k} < t \leq {end}"
     ),
+    nabla=lambda under: rf"\nabla_{{{under}}} ",
     is_stacked=True,
     apart=r",\quad ",
     thin=r"\, ",

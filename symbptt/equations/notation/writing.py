@@ -17,6 +17,7 @@ import sympy as sp
 from symbptt.autodiff.labels import Label
 from symbptt.equations.algebra.expressions import (
     Along,
+    Applied,
     Array,
     Blocks,
     Call,
@@ -28,6 +29,7 @@ from symbptt.equations.algebra.expressions import (
     Entries,
     Entry,
     Expr,
+    Gradient,
     Index,
     Matmul,
     Number,
@@ -284,6 +286,15 @@ def _call(e: Call, n: Notation) -> Written:
     return n.call(e.name, [write(arg, n) for arg in e.args]), ATOM
 
 
+def _applied(e: Applied, n: Notation) -> Written:
+    args, closed = (n.listed.join([write(x, n) for x in of]) for of in (e.args, e.closed))
+    return n.call(e.name, [args + n.semicolon + closed if closed else args]), ATOM
+
+
+def _gradient(e: Gradient, n: Notation) -> Written:
+    return n.nabla(write(e.under, n)) + write(e.of, n), MATRIX
+
+
 def _along(e: Along, n: Notation) -> Written:
     below = subscript(e.indices, n)
     if any(not is_bare(i, part) for i in e.indices for part in e.args[:1]):
@@ -438,5 +449,5 @@ _WRITERS: dict[type, Callable[[Any, Notation], Written]] = {
     Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Diagonal: _diagonal, Ones: _ones,
     Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Along: _along, Cases: _cases, Slice: _slice, Rows: _rows, Blocks: _blocks,
     Entry: _entry, Entries: _entries, Total: _total, SumOver: _sum_over, OverFamily: _over_family,
-    Raised: _raised, OverWindows: _over_windows,
+    Raised: _raised, OverWindows: _over_windows, Applied: _applied, Gradient: _gradient,
 }  # fmt: skip

@@ -23,6 +23,7 @@ from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Sec
 from symbptt.equations.page.masks import PLAIN, Setting, as_set, letters
 from symbptt.equations.page.masks import Names as Letters
 from symbptt.equations.page.page import names_of_constants, textbook
+from symbptt.equations.page.slopes import gradients, with_gradients
 from symbptt.equations.page.used import signs_of, sizes_of, used_names
 from symbptt.errors import ArgumentError
 
@@ -199,7 +200,11 @@ class Equations:
         if not self.setting.is_plain:
             page = as_set(page, self.setting, self.recursion, self.loss)
         notes = (*page.legend, *received(self._lines, page.sections))
-        sections = (*page.sections, self._functions(page.sections))
+        functions, parts = self._functions(page.sections), [self] if self.head is None else [self, self.head]
+        named = gradients([(part.recursion, part.shown_labels) for part in parts], page.sections)
+        functions = replace(functions, lines=(*named.functions, *functions.lines))
+        notes = (*notes, *named.notes)
+        sections = (*(with_gradients(section, named.gradients) for section in page.sections), functions)
         return Page(tuple(section for section in sections if section.lines or section.remarks), notes)
 
     def _functions(self, sections: Iterable[Section]) -> Section:
@@ -343,9 +348,12 @@ def _block(section: Section, n: Notation, shown: Callable[[str], str]) -> list[s
 
 
 def _aligned(lines: Sequence[Line], n: Notation, shown: Callable[[str], str]) -> str:
-    rows = [
-        (shown(write(line.left, n)), line.relation, shown(write(line.right, n) + behind(line, n))) for line in lines
-    ]
+    rows: list[tuple[str, str, str]] = []
+    for line in lines:
+        left, right = shown(write(line.left, n)), shown(write(line.right, n) + behind(line, n))
+        if line.above is not None:
+            rows.append((left, line.relation, shown(write(line.above, n))))
+        rows.append((left if line.above is None else "", line.relation, right))
     widths = [columns(left) for left, _, _ in rows]
     room, signs = max(widths), max([len(sign) for _, sign, _ in rows if "=" in sign], default=0)
     return "\n".join(

@@ -201,6 +201,8 @@ def mathml_of_lines(lines: Iterable[Line], n: Notation) -> str:
 def line_in_mathml(line: Line, n: Notation) -> str:
     """Return one line as an element of MathML that stands by itself."""
     right = write(line.right, n) + behind(line, n)
+    if line.above is not None:
+        right = write(line.above, n) + _mathml_relation(line.relation) + right
     return f'<math displaystyle="true">{write(line.left, n)}{_mathml_relation(line.relation)}{right}</math>'
 
 
@@ -235,11 +237,17 @@ def _mathml_rows(lines: Iterable[Line], n: Notation) -> str:
     """Return rows of a table: left side, relation, right side."""
     found = ""
     for line in lines:
-        right = write(line.right, n) + behind(line, n)
-        cells = (("right", write(line.left, n)), ("center", _mathml_relation(line.relation)), ("left", right))
-        row = "".join(f'<mtd style="text-align: {side}">{text}</mtd>' for side, text in cells)
-        found += f"<mtr>{row}</mtr>\n"
+        left, right = write(line.left, n), write(line.right, n) + behind(line, n)
+        if line.above is not None:
+            found += _mathml_row(left, line.relation, write(line.above, n))
+        found += _mathml_row(left if line.above is None else "", line.relation, right)
     return found
+
+
+def _mathml_row(left: str, relation: str, right: str) -> str:
+    cells = (("right", left), ("center", _mathml_relation(relation)), ("left", right))
+    row = "".join(f'<mtd style="text-align: {side}">{text}</mtd>' for side, text in cells)
+    return f"<mtr>{row}</mtr>\n"
 
 
 def _mathml_relation(relation: str) -> str:
@@ -256,6 +264,10 @@ def behind(line: Line, n: Notation) -> str:
 def rows(line: Line, left: str, behind: str, n: Notation, room: float) -> list[Row]:
     """Return a line as rows whose right sides take at most `room` points, where signs allow that; `behind` ends the last."""
     relation = RELATIONS[line.relation] + " "
+    if line.above is not None:
+        first = rows(replace(line, right=line.above, above=None), left, "", n, room)
+        second = rows(replace(line, above=None), "", behind, n, room)
+        return [*first, *(replace(row, first=False) for row in second)]
     texts = packed(pieces(line.right, n, room - CONTINUED), room - width(relation), room)
     if width(texts[-1] + behind) > room and behind:
         texts.append(behind.strip())

@@ -42,7 +42,7 @@ FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
 
 class Line(NamedTuple):
     """One line: `left relation right`, and where it holds; `note` says so on the line itself; `family`: the
-    letter that stands for its members.
+    letter that stands for its members; `above`: of what function the value is a gradient, which stands in a row before.
 
     The relation is `=`, or `+=`, which accumulates into the cotangent received from step t + 1.
     """
@@ -53,11 +53,12 @@ class Line(NamedTuple):
     relation: str = "="
     note: str = ""
     family: tuple[str, tuple[str, ...]] | None = None
+    above: Expr | None = None
 
 
 def with_right(line: Line, right: Expr) -> Line:
     """Return a line with another right side."""
-    return line if right is line.right else Line(line.left, right, line.where, line.relation, line.note, line.family)
+    return line if right is line.right else Line(line.left, right, line.where, line.relation, line.note, line.family, line.above)
 
 
 @dataclass(frozen=True)
