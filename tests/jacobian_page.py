@@ -194,7 +194,7 @@ def page_of(cell: sb.Cell, sizes: dict[str, int]) -> tuple[JacobianPage, Any]:
     sections, names, _, constants = as_text("textbook")(sb.derive(cell))
     page = begun(cell, data, sizes, names)
     page.once |= constants
-    page.define(sections.get("Functions", []))
+    page.begin(sections)
     page.section(next(lines for head, lines in sections.items() if head.startswith("Forward")), range(1, 2))
     shapes = {**{k: np.shape(v) for k, v in data.params.items()}, **{k: v.shape[1:] for k, v in data.state.items()}}
     shapes |= {k: v.shape[2:] for k, v in data.inputs.items()}

@@ -32,7 +32,7 @@ SIGNS = {
 FUNCTIONS = {
     "\\sigma": "σ", "\\tanh": "tanh", "\\exp": "exp", "\\log": "log", "\\sin": "sin", "\\cos": "cos", "\\tan": "tan",
     "\\sinh": "sinh", "\\cosh": "cosh", "\\arctan": "arctan", "\\arcsin": "arcsin", "\\arccos": "arccos", "\\max": "max",
-    "\\min": "min", "\\log_2": "log2", "\\Phi": "Φ", "\\varphi": "φ",
+    "\\min": "min", "\\ell": "ℓ", "\\log_2": "log2", "\\Phi": "Φ", "\\varphi": "φ",
 }  # fmt: skip
 BRACKETS = {
     "(": ")",
@@ -201,6 +201,12 @@ class Reader:
                 self.take("_")
                 below = self.group()
                 self.atom(("Σ_t" if below == ["t"] else f"Σ_{{{self.below(below)}}}") + " ")
+                self.after_atom = False
+            case "\\nabla":
+                self.take()
+                self.take("_")
+                below = self.inner(self.group())
+                self.atom(f"∇_{below} " if len(below) == 1 else f"∇_{{{below}}} ")
                 self.after_atom = False
             case "^":
                 self.take()

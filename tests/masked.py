@@ -195,7 +195,7 @@ def read_sample(
     sections = sections_of(text)
     page.reader.families = families_of(text)
     page.once |= constants_of(text)
-    page.define(sections.get("Functions", []))
+    page.begin(sections)
     steps = range(1, length + 1)
     page.section(sections["Forward, t = 1, …, T"], steps or range(1, 2))  # of an empty sample: for shapes alone
     shapes = {k: np.shape(page.timed[k][1]) for k in (*target_cell(target).step.next, *target_cell(target).step.outputs)

@@ -17,7 +17,7 @@ from tests.latex_page import Names, Stem, lower, timed
 
 SPACE = "{http://www.w3.org/1998/Math/MathML}"
 SIGNS = {"⊙": "⊙", "+": "+", "−": "-", "=": "=", "+=": "+=", "<": "<", ">": ">", "≥": "≥", "≤": "≤", "≠": "≠", "·": "·", "∧": "∧", "∨": "∨",
-         "×": "×", ",": ",", ":": ":", "∈": "∈"}  # fmt: skip
+         "×": "×", ",": ",", ":": ":", ";": ";", "∈": "∈"}  # fmt: skip
 CLOSED = {"(": ")", "[": "]", "|": "|", "⌊": "⌋", "⟨": "⟩", "‖": "‖"}
 ACCENTS = {"^": "\u0302", "~": "\u0303", "¯": "\u0304", "˙": "\u0307", "¨": "\u0308", "´": "\u0301", "`": "\u0300", "ˇ": "\u030c",
            "˘": "\u0306", "˚": "\u030a"}  # fmt: skip
@@ -108,6 +108,10 @@ class Reader:
                     return self.over_family(below, rest)
                 word = (total.text or "").strip().replace("∑", "Σ")
                 self.atom(("Σ_t" if word == "Σ" and below == "t" else f"{word}_{{{below}}}") + " ")
+                self.after_atom = False
+            case "msub" if is_mo(e[0], "∇"):
+                below = self.inner(*(list(e[1]) if kind(e[1]) == "mrow" else [e[1]]))
+                self.atom(f"∇_{below} " if len(below) == 1 else f"∇_{{{below}}} ")
                 self.after_atom = False
             case "mi" | "msub" | "msup" | "msubsup" | "mover":
                 self.symbol(e, "")
@@ -358,6 +362,8 @@ def sections_of(page: str, names: Names) -> dict[str, list[str]]:
                 "".join(cells[0].itertext()).replace("\xa0", " ").replace(",", ", ").replace("=", " = ").split()
             )
             lines = found.setdefault(title.replace(" ,", ","), [])
+        elif len(cells) == 3 and not len(cells[0]):  # a row without a left side goes on with the line before
+            lines[-1] += joined(cells, names, families)
         elif len(cells) == 3:
             lines += lines_of(cells, names, families)
     return {title: [tidy(x) for x in texts] for title, texts in found.items()}

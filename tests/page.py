@@ -808,6 +808,8 @@ class Page:
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+    of_page: set[str] = field(default_factory=set)
+    definitions: dict[str, tuple[list[str], str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.value, self.sizes, self.steps, functions=self.functions, limits=self.limits)
@@ -818,7 +820,11 @@ class Page:
         own = {pair[0]: pair[1] for pair in defined if len(pair) == 2}
         for left, right in own.items():
             name, _, args = left.removesuffix(")").partition("(")
-            self.reader.functions = {**self.reader.functions, name: self._function(args.split(", "), right)}
+            name = name.strip()
+            if name not in self.of_page:
+                self.reader.functions = {**self.reader.functions, name: self._function(args.split(", "), right)}
+            else:
+                self.definitions[name] = re.split(r" ?[;,] ?", args), right
             if name in FUNCTIONS or name in OF_ARRAYS:
                 given = [
                     np.array([0.3, -0.7, 2.0, -1.5]),
@@ -828,15 +834,38 @@ class Page:
                 np.testing.assert_allclose(self.reader.functions[name](*given), known, rtol=1e-12, err_msg=left)
                 self.reader.functions = {k: v for k, v in self.reader.functions.items() if k != name}
 
-    def _function(self, args: list[str], right: str) -> Callable[..., Value]:
+    def _function(self, args: list[str], right: str, *, whole: bool = False) -> Callable[..., Value]:
         def f(*values: Value) -> Value:
             given = dict(zip(map(symbol_of, args), map(np.asarray, values), strict=True))
             inner = Reader(lambda symbol: given[symbol], self.sizes, functions=self.reader.functions)
             return inner.read(right)
 
         signs = [f"{name}(" for name in (*OF_ARRAYS, "sum") if name not in ("max", "min")]
-        of_array = any(sign in right for sign in (*signs, "‖"))
+        of_array = whole or any(sign in right for sign in (*signs, "‖"))
         return f if of_array else lambda *values: np.vectorize(f, otypes=[float])(*values)
+
+    def begin(self, sections: Mapping[str, list[str]]) -> None:
+        """Take the functions of a page, of those whose gradients stand on it the definitions alone."""
+        lines = [line for lines in sections.values() for line in lines]
+        self.of_page = set(re.findall(r"∇_(?:\{.*?\}|\w) *(\w+) ?\(", "\n".join(lines)))
+        self.define(sections.get("Functions", []))
+
+    def see_gradient(self, text: str, value: Value) -> None:
+        """See that a value is the gradient of the function that the page defines, by differences of that."""
+        parts = re.fullmatch(r"∇_(\{.*?\}|\w) *(\w+) ?\((.*)\)", text.strip())
+        assert parts is not None, f"{text!r} is no gradient"
+        under, name, inside = bare(parts[1]).replace(" ", ""), parts[2], parts[3]
+        args, body = self.definitions[name]
+        given = [np.array(self.reader.read(x), float) for side in re.split(r" ?; ?", inside) for x in _split_arguments(side)]
+        f, k = self._function(args, body, whole=True), [x.replace(" ", "") for x in args].index(under)
+        found = np.zeros_like(given[k])
+        for at in np.ndindex(*found.shape):
+            unit = np.zeros_like(found)
+            unit[at] = 1e-5
+            ends = [float(np.squeeze(f(*given[:k], given[k] + sign * unit, *given[k + 1 :]))) for sign in (1, -1)]
+            found[at] = (ends[0] - ends[1]) / 2e-5
+        size = max(1.0, float(np.abs(found).max(initial=0)))
+        np.testing.assert_allclose(np.reshape(value, found.shape), found, rtol=0, atol=1e-6 * size, err_msg=text)
 
     def value(self, symbol: Symbol) -> Value:
         for name in self.names(symbol):
@@ -896,8 +925,11 @@ class Page:
         left, relation, right = re.split(r"\s+(\+?=)\s+", text.strip(), maxsplit=1)
         self.reader.at, self.others = at, []
         symbol, letters = self.left(left)
+        slope, is_slope, rest = right.partition(" = ") if right.lstrip("(").startswith("∇_") else ("", "", right)
         try:
-            value = self.right(symbol, letters, right)
+            value = self.right(symbol, letters, rest)
+            if is_slope:
+                self.see_gradient(slope, value)
         except Exception as error:
             error.add_note(text.strip())
             raise
@@ -986,6 +1018,18 @@ class Page:
                 self.line(line, at)
 
 
+def _split_arguments(text: str) -> list[str]:
+    return [part.strip() for part in _split_at_commas(text)]
+
+
+def _split_at_commas(text: str) -> list[str]:
+    depth, parts = 0, [""]
+    for sign in text:
+        depth += (sign in "({[⟨") - (sign in ")}]⟩")
+        parts = [*parts, ""] if sign == "," and not depth else [*parts[:-1], parts[-1] + sign]
+    return parts
+
+
 def families_of(text: str) -> dict[str, list[str]]:
     """What the letters of families stand for, on the lines or in the legend."""
     return {letter: values.split(", ") for letter, values in re.findall(r"(\w) ∈ \{([^}]*)\}", text)}
@@ -1009,6 +1053,10 @@ def sections_of(text: str) -> dict[str, list[str]]:
     """The lines of a page by their headings."""
     found = {}
     for block in text.split("\n\n"):
-        head, *lines = block.splitlines()
+        head, *rows = block.splitlines()
+        lines: list[str] = []
+        for row in rows:
+            # A row without a left side goes on with the line before.
+            lines = [*lines[:-1], f"{lines[-1]} {row.strip()}"] if row.strip().startswith("= ") else [*lines, row]
         found[head] = lines
     return found

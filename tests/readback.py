@@ -123,7 +123,7 @@ def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook", p
     page = begun(cell, data, sizes, names)
     page.reader.families = families
     page.once |= constants
-    page.define(sections.get("Functions", []))
+    page.begin(sections)
     page.section(sections["Forward, t = 1, …, T"], range(1, STEPS + 1))
     send(
         page,
@@ -152,7 +152,7 @@ def assert_model_read(
     page = begun(model, data, sizes, names)
     page.reader.families = families
     page.once |= constants
-    page.define(sections.get("Functions", []))
+    page.begin(sections)
     every = model.at == "every"
     steps = range(1, STEPS + 1)
     page.once["N"] = np.asarray(float(STEPS if every else 1))

@@ -42,11 +42,14 @@ def gradients(parts: Sequence[tuple[Recursion, Mapping[int, Label]]], sections: 
     shown = {line.left.labels[0] for section in sections for line in section.lines if _is_value(line.left)}
     found, functions = dict[Label, Gradient](), dict[Line, None]()
     known: dict[tuple[str, Expr], str] = {}
-    for recursion, labels in parts:
-        for id, slope in sorted(recursion.graph.slopes.items()):
+    for recursion, every in parts:
+        g = recursion.graph
+        # A value without a line of its own stands in its formulas, here too.
+        labels = {id: label for id, label in every.items() if label in shown or g[id].family == "leaf"}
+        for id, slope in sorted(g.slopes.items()):
             label = labels.get(id)
             if label is not None and label in shown and not label.adjoint and label not in found:
-                found[label], function = _gradient(recursion.graph, labels, slope, known)
+                found[label], function = _gradient(g, labels, slope, known)
                 functions.setdefault(function)
     first = next(iter(found.values()), None)
     return Named(found, tuple(functions), () if first is None else (_note(first),))
