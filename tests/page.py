@@ -856,7 +856,9 @@ class Page:
         assert parts is not None, f"{text!r} is no gradient"
         under, name, inside = bare(parts[1]).replace(" ", ""), parts[2], parts[3]
         args, body = self.definitions[name]
-        given = [np.array(self.reader.read(x), float) for side in re.split(r" ?; ?", inside) for x in _split_arguments(side)]
+        given = [
+            np.array(self.reader.read(x), float) for side in re.split(r" ?; ?", inside) for x in _split_arguments(side)
+        ]
         f, k = self._function(args, body, whole=True), [x.replace(" ", "") for x in args].index(under)
         found = np.zeros_like(given[k])
         for at in np.ndindex(*found.shape):

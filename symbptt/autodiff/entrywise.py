@@ -451,6 +451,9 @@ def _view(c: Calculus, node: Node) -> Iterator[Term]:
     if node.attrs.kind == "roll":
         yield Term(sp.S.One, ((Inner(node.args[0], _turned_back(node, at)), 1),))
         return
+    if node.attrs.kind == "pad":
+        yield _padded(c, node, at)
+        return
     x = node.args[0]
     inner = seen_through(c.graph, node, at)
     if inner is not None:
@@ -550,6 +553,30 @@ def _pieces(c: Calculus, node: Node, at: At) -> Iterator[Term]:
         start = shapes.size(start + length)
 
 
+def _padded(c: Calculus, node: Node, at: At) -> Term:
+    """Return the derivative of zeros around a part: that of the part where the part is."""
+    place: list[sp.Expr] = []
+    conditions: list[tuple[Factor, int]] = []
+    sums: list[sp.Symbol] = []
+    for (start, length, step), size, x in zip(node.attrs.data, node.shape, at, strict=True):
+        low = sp.sympify(start)
+        if (start, length, step) == (0, size, 1):
+            place.append(x)
+        elif length == 1:
+            conditions.append((Same(x, low), 1))
+            place.append(sp.S.Zero)
+        elif step == 1:
+            conditions.append((Between(x, low, sp.sympify(shapes.size(start + length))), 1))
+            place.append(sp.expand(x - low))
+        else:
+            # An entry between two of the part has none in it: δ says which one an entry is.
+            index = c.fresh(length)
+            conditions.append((Same(x, sp.expand(low + step * index)), 1))
+            place.append(index)
+            sums.append(index)
+    return Term(sp.S.One, (*conditions, (Inner(node.args[0], tuple(place)), 1)), tuple(sums))
+
+
 def _turned_back(node: Node, at: At) -> At:
     """Return the place in what a roll moves of a place in the roll."""
     axis, shift = node.attrs.data
@@ -560,6 +587,11 @@ def _turned_back(node: Node, at: At) -> At:
 def _gather(c: Calculus, node: Node) -> Iterator[Term]:
     table, index = node.args
     at = list(legs(node.shape, out))
+    if node.attrs.kind == "scatter":
+        row = at.pop(node.attrs.axis)
+        here: list[tuple[Factor, int]] = [] if node.shape[node.attrs.axis] == 1 else [(Same(row, taken(index)), 1)]
+        yield Term(sp.S.One, (*here, (Inner(table, tuple(at)), 1)))
+        return
     single = c.graph.shape(table)[node.attrs.axis] == 1
     at.insert(node.attrs.axis, sp.S.Zero if single else taken(index))
     yield Term(sp.S.One, ((Inner(table, tuple(at)), 1),))

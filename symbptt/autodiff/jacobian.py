@@ -310,11 +310,17 @@ def _view(s: _Sweep, node: Node) -> Block:
             return Block("dense", build.expand(g, aligned, (*node.shape, *s.own)))
         case "slice":
             return Block("dense", build.cut(g, whole, (*data, *((0, item, 1) for item in s.own))))
+        case "pad":
+            spans = (*data, *((0, item, 1) for item in s.own))
+            return Block("dense", build.pad(g, whole, spans, (*node.shape, *s.own)))
     raise AssertionError(f"no Jacobian rule for {node}")
 
 
 def _gather(s: _Sweep, node: Node) -> Block:
     table, index = node.args
+    if node.attrs.kind == "scatter":
+        whole = dense(s, table, s.blocks[table])
+        return Block("dense", build.scatter(s.g, whole, index, node.attrs.axis, (*node.shape, *s.own)))
     return Block("dense", build.gather(s.g, dense(s, table, s.blocks[table]), index, node.attrs.axis))
 
 

@@ -231,6 +231,8 @@ def _cumulate(context: Context, node: Node, bar: int) -> Contributions:
 
 
 def _whole(context: Context, node: Node, bar: int) -> Contributions:
+    if node.attrs.name in ("is_max", "is_min"):  # which entry is the largest: its slope is zero wherever it has one
+        return []
     return [(node.args[0], adjoint_of_argument(context.graph, node, bar))]
 
 

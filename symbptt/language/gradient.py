@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -86,11 +86,15 @@ def _checked(what: str, function: Any, argnums: Any) -> int | tuple[int, ...]:
     if not callable(function):
         given = f"sb.{what} takes a function, got {type(function).__name__}"
         place = f"\n  at {user_place()}" if user_place() else ""
-        raise ArgumentError(f"{given}{place}\n  write sb.{what}(lambda M: loss(M, k, v))(M), the argument in brackets of its own")
+        raise ArgumentError(
+            f"{given}{place}\n  write sb.{what}(lambda M: loss(M, k, v))(M), the argument in brackets of its own"
+        )
     several = isinstance(argnums, tuple | list)
     numbers = tuple(argnums) if several else (argnums,)
     if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
-        raise ArgumentError(f"argnums of sb.{what} is a number of an argument or a tuple of them, got {argnums!r}\n  write argnums=0, or argnums=(0, 1)")
+        raise ArgumentError(
+            f"argnums of sb.{what} is a number of an argument or a tuple of them, got {argnums!r}\n  write argnums=0, or argnums=(0, 1)"
+        )
     return tuple(map(int, numbers)) if several else int(argnums)
 
 
@@ -109,7 +113,11 @@ class _Part:
 
 
 def _of_call(
-    what: str, function: Callable[..., Any], argnums: int | tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    what: str,
+    function: Callable[..., Any],
+    argnums: int | tuple[int, ...],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> tuple[Any, Any]:
     """Return the value of a call and the gradient by the wanted arguments."""
     numbers = _in_range(what, argnums, args)
@@ -121,8 +129,12 @@ def _of_call(
         else _in_graph(what, graph, function, parts, args, kwargs)
     )
     found = {(part.number, part.path): x for part, x in zip(parts, gradients, strict=True)}
-    whole = {n: _filled(args[n], lambda path, n=n: found[n, path]) for n in dict.fromkeys(numbers)}
+    whole = {n: _filled(args[n], partial(_found, found, n)) for n in dict.fromkeys(numbers)}
     return value, tuple(whole[n] for n in numbers) if isinstance(argnums, tuple) else whole[numbers[0]]
+
+
+def _found(arrays: Mapping[tuple[int, Path], Any], number: int, path: Path) -> Any:
+    return arrays[number, path]
 
 
 def _in_range(what: str, argnums: int | tuple[int, ...], args: tuple[Any, ...]) -> list[int]:
@@ -188,7 +200,7 @@ def _called(
     """Return the value of a function on leaves in the place of the arrays by which it is differentiated."""
     stands = {(part.number, part.path): Array(graph, id) for part, id in zip(parts, leaves, strict=True)}
     by = {part.number for part in parts}
-    given = [_filled(x, lambda path, n=n: stands[n, path]) if n in by else x for n, x in enumerate(args)]
+    given = [_filled(x, partial(_found, stands, n)) if n in by else x for n, x in enumerate(args)]
     return function(*given, **kwargs)
 
 
@@ -237,7 +249,10 @@ def _in_graph(
     onto = dict(zip(leaves, (x.id for x in given), strict=True))
     done = Derived.of(graph, value.id, leaves)
     new = done.into(graph, onto)
-    made = [new[done.value], *(new[id] if id is not None else _zeros(graph, x.id) for id, x in zip(done.gradients, given, strict=True))]
+    made = [
+        new[done.value],
+        *(new[id] if id is not None else _zeros(graph, x.id) for id, x in zip(done.gradients, given, strict=True)),
+    ]
     graph.moved.update({old: new[id] for old, id in done.stable.items() if id in new and new[id] != old})
     links = tuple((id, new[id]) for id in _closed(done, leaves) if id in new)
     names, called = _names(function, parts), getattr(function, "__name__", "")

@@ -58,7 +58,11 @@ class Line(NamedTuple):
 
 def with_right(line: Line, right: Expr) -> Line:
     """Return a line with another right side."""
-    return line if right is line.right else Line(line.left, right, line.where, line.relation, line.note, line.family, line.above)
+    return (
+        line
+        if right is line.right
+        else Line(line.left, right, line.where, line.relation, line.note, line.family, line.above)
+    )
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def _without_times(links: Mapping[int, Label], slope: Slope) -> dict[int, Label]
     """Return the labels of values in a function without their steps, where that leaves them apart."""
     count = Counter(label.at(None) for label in set(links.values()))
     return {
-        id: label if count[label.at(None)] > 1 or label.name in slope.names else label.at(None) for id, label in links.items()
+        id: label if count[label.at(None)] > 1 or label.name in slope.names else label.at(None)
+        for id, label in links.items()
     }
 
 
