@@ -34,8 +34,8 @@ def with_parts(
     return replace(s, **changed) if changed else s
 
 
-PLAIN = ("origin", "labels", "axes", "count", "index")
-"""Fields of statements that have no operands."""
+PLAIN = ("origin", "labels", "axes", "count")
+"""Fields of statements that have no operands; the index of a gather is one, that of a loop a symbol that stays."""
 
 
 @cache

@@ -281,13 +281,13 @@ class Recording(Graph):
         self.given: dict[str, Any] = {}
         self._leaf_of: dict[int, tuple[Any, int]] = {}
 
-    def leaf_of(self, value: Any) -> int:
+    def leaf_of(self, value: Any, role: str = "given") -> int:
         """Return the leaf of an array that is no array of this trace, one for each array."""
         # The array is kept beside its leaf: the identity of one that is gone may be that of a later one.
         if id(value) not in self._leaf_of:
             name = f"given {len(self.given)}"
             self.given[name] = value
-            self._leaf_of[id(value)] = value, build.leaf(self, "given", name, np.shape(value))
+            self._leaf_of[id(value)] = value, build.leaf(self, role, name, np.shape(value))
         return self._leaf_of[id(value)][1]
 
 

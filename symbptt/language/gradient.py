@@ -335,7 +335,7 @@ def _made(graph: Graph, node: Node, new: Mapping[int, int], numbers: dict[int, s
     if node.family == "whole":
         return spelled(graph, node, args)
     if node.family == "number" and not node.shape:
-        numbers[node.id] = as_sympy(node.attrs.value)
+        numbers[node.id] = _whole(as_sympy(node.attrs.value))
     elif node.family == "view" and node.attrs.kind in SAME and node.args[0] in numbers:
         numbers[node.id] = numbers[node.args[0]]
     # What the user wrote has a place and stays as it is, but for two arguments that have become one.
@@ -347,8 +347,13 @@ def _made(graph: Graph, node: Node, new: Mapping[int, int], numbers: dict[int, s
     expr = node.attrs.expr.xreplace(inside)
     if expr.free_symbols:
         return build.expand(graph, build.map_(graph, expr, rest), node.shape)
-    numbers[node.id] = expr
+    numbers[node.id] = _whole(expr)
     return build.expand(graph, build.number(graph, float(as_python(expr))), node.shape)
+
+
+def _whole(number: sp.Expr) -> sp.Expr:
+    """Return a number, a whole one as an integer: 1.0 times a formula would stay in it as a factor."""
+    return sp.Integer(int(number)) if number.is_Float and float(number).is_integer() else number
 
 
 SAME = ("reshape", "expand", "transpose")

@@ -13,6 +13,7 @@ from symbptt.ir import shape as shapes
 from symbptt.language.array import (
     Array,
     Part,
+    Recording,
     apply,
     as_array,
     axes_of,
@@ -31,7 +32,8 @@ from symbptt.language.views import broadcast_to, ravel, reshape
 
 def getitem(x: Array, key: Any) -> Array:
     """Return the part of an array that slices, integers, None, `...`, lists of places and integers of the graph choose."""
-    keys = full_key(x, tuple(map(plain_item, key if isinstance(key, tuple) else (key,))))
+    given = key if isinstance(key, tuple) else (key,)
+    keys = full_key(x, tuple(plain_item(_of_numbers(x, item)) for item in given))
     if any(map(is_list, keys)):
         return chosen(x, keys, basic)
     return basic(x, keys)
@@ -190,6 +192,14 @@ def _write_masked(x: Array, mask: Array, new: Array) -> None:
     found = apply("where", wide, new, x)
     check_kept(x, found)
     x.become(found.id)
+
+
+def _of_numbers(x: Array, item: Any) -> Any:
+    """Return an integer of the data, where a function is traced on numbers, as the index that it is in the trace of a cell."""
+    graph = x.graph
+    if not isinstance(graph, Recording) or not isinstance(item, np.ndarray) or item.ndim or item.dtype.kind not in "iu":
+        return item
+    return Array(graph, graph.leaf_of(item, "index"))
 
 
 def _is_of_graph(item: Any) -> bool:

@@ -173,6 +173,9 @@ class Views:
             assert block is not None
             return self._of_block(block, shown, count, part, readers)
         text = view_text(shown, self.names)
+        if shown.groups is not None:
+            # What is repeated explicitly has the length that a block has: the last one may be shorter.
+            used |= symbols(*shown.view.shape)
         if {LO, COUNT} & used or (is_late and text not in self.scopes[scope.outermost].views):
             return text
         return text if text.isidentifier() else self._variable(scope.outermost, text, self._wish(shown.view))
