@@ -399,6 +399,8 @@ def _like(given: Any, slope: Any) -> Any:
     """Return a gradient as an array of its own, of the kind of what it is the gradient by."""
     if slope is None:
         return np.zeros_like(given)
-    if type(given) is np.ndarray and given.dtype.kind == "f":
-        return np.array(slope, given.dtype)
-    return slope + np.zeros_like(given)
+    if type(given) is not np.ndarray:
+        return slope + np.zeros_like(given)
+    # What the function closes over may be of another kind than its argument, such as numbers that carry a tangent.
+    is_plain = type(slope) in (np.ndarray, np.float64, np.float32, float) and np.asarray(slope).dtype.kind == "f"
+    return np.array(slope, given.dtype if is_plain else None, subok=True)

@@ -17,6 +17,7 @@ from symbptt.zoo.gated import (
     ugrnn,
     zoneout,
 )
+from symbptt.zoo.learning import titans, ttt
 from symbptt.zoo.linear import lru, s4d, selective_ssm
 from symbptt.zoo.memory import (
     attention,
@@ -49,6 +50,6 @@ __all__ = [
     "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "conv_lstm", "cornn", "ctrnn", "delay_rnn", "delta_rule",
     "echo_state", "fast_grnn", "fast_weights", "gru", "gru_layer_norm", "hopfield", "householder", "indrnn", "lem",
     "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mgu", "mgu2", "min_gru", "minimal_rnn", "mlstm",
-    "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "ugrnn", "unicornn",
-    "zoneout",
+    "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "titans", "ttt", "ugrnn",
+    "unicornn", "zoneout",
 ]  # fmt: skip
