@@ -10,7 +10,12 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Index, Input, Param, State
+from symbptt.ir import build
+from symbptt.ir.node import placeholder
+from symbptt.language import gradient
 from symbptt.verification.complex_step import analytic
+from symbptt.verification.inner_gradients import inner_rows
+from symbptt.verification.requests import NOTHING
 from tests import oracle
 from tests.kernels import kernel_of
 from tests.readback import as_latex, as_latex_textbook, as_text, assert_read
@@ -52,7 +57,7 @@ def ttt_mlp_of(f: Any, x, W1, W2, Wk, Wv, Wq, eta):
         return f.sum((model(W, k) - v) ** 2)
 
     G = f.grad(loss)((W1, W2))
-    W = (W1 - eta * G[0], W2 - eta * G[1])
+    W = (W1 - 0.02 * eta * G[0], W2 - 0.02 * eta * G[1])
     return {"W1": W[0], "W2": W[1], "y": model(W, q)}
 
 
@@ -382,7 +387,7 @@ def test_jacobian_matches_complex_steps(name: str) -> None:
                 unit[at] = 1e-30
                 moved = oracle.one_step(cell, {**params, **inputs, **state, of: analytic(value + 1j * unit)})[to]
                 np.testing.assert_allclose(found[(..., *at)], np.imag(moved) / 1e-30, atol=1e-12)
-            assert d.jacobian(to, of).text() and [p.text() for p in d.paths(to, of)] != None
+            assert d.jacobian(to, of).text() and d.paths(to, of) is not None
 
 
 # Errors.
@@ -443,6 +448,25 @@ def test_a_module_with_a_wrong_second_derivative_is_caught() -> None:
     with pytest.raises(AssertionError):
         wanted = oracle.gradients(titans, params, inputs, state, sent, 2)
         oracle.assert_blocks_close(oracle.flat(found), wanted, 1e-9)
+
+
+def test_gradients_of_the_users_function_are_compared_with_what_they_are_gradients_of(monkeypatch) -> None:
+    """The module and the function that it is compared with take an inner gradient by the same rules: only these rows know."""
+    for cell in (titans, label, declared):
+        rows_of_cell = list(inner_rows(cell, 0, NOTHING))
+        assert len(rows_of_cell) >= 7 and all(row.passed for row in rows_of_cell), (cell.name, rows_of_cell)
+        assert any(not row.note for row in rows_of_cell)
+    right = gradient.gradient_of
+
+    def wrong(g, value, leaves):
+        return {k: build.map_(g, sp.Float(1.001) * placeholder(0), (id,)) for k, id in right(g, value, leaves).items()}
+
+    monkeypatch.setattr(gradient, "gradient_of", wrong)
+    gradient._derived.cache_clear()
+    found = list(inner_rows(titans, 0, NOTHING))
+    gradient._derived.cache_clear()
+    assert found and not any(row.passed for row in found if not row.note)
+    assert {row.name for row in found} == {"∇ℓ"}
 
 
 def test_cells_with_gradients_go_to_c() -> None:

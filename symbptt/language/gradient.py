@@ -13,7 +13,9 @@ gradient evaluated on these arrays: complex ones, dual numbers and numbers of 50
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -363,6 +365,40 @@ SAME = ("reshape", "expand", "transpose")
 # On numbers.
 
 
+@dataclass(frozen=True)
+class Call:
+    """A gradient that was taken on numbers: of what function, at which arrays, and what it is; `along` gives the function's value at
+    these arrays moved in one direction each."""
+
+    name: str
+    given: tuple[Any, ...]
+    gradients: tuple[Any, ...]
+    along: Callable[[Sequence[Any]], Any]
+
+
+_CALLS: ContextVar[list[Call] | None] = ContextVar("calls", default=None)
+
+
+@contextmanager
+def calls_recorded() -> Iterator[list[Call]]:
+    """Collect the gradients that functions of the user's take on numbers."""
+    found: list[Call] = []
+    token = _CALLS.set(found)
+    try:
+        yield found
+    finally:
+        _CALLS.reset(token)
+
+
+def _moved_value(
+    function: Callable[..., Any], parts: Sequence[_Part], args: tuple[Any, ...], kwargs: dict[str, Any], given: Sequence[Any]
+) -> Any:  # fmt: skip
+    """Return the value of a function at other arrays, as the user wrote it."""
+    stands = {(part.number, part.path): x for part, x in zip(parts, given, strict=True)}
+    by = {part.number for part in parts}
+    return function(*(_filled(x, partial(_found, stands, n)) if n in by else x for n, x in enumerate(args)), **kwargs)
+
+
 def _on_numbers(
     what: str, function: Callable[..., Any], parts: Sequence[_Part], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, list[Any]]:  # fmt: skip
@@ -380,8 +416,13 @@ def _on_numbers(
     nodes = tuple((n.family, n.args, n.shape, n.attrs, type(getattr(n.attrs, "value", None))) for n in graph)
     done, roots = _derived(nodes, value.id, tuple(leaves))
     found = iter(evaluated(done, [id for id in roots if id is not None], known))
-    made, *gradients = (None if id is None else next(found) for id in roots)
-    return made, [_like(x, slope) for x, slope in zip(given, gradients, strict=True)]
+    made, *slopes = (None if id is None else next(found) for id in roots)
+    gradients = [_like(x, slope) for x, slope in zip(given, slopes, strict=True)]
+    record = _CALLS.get()
+    if record is not None:
+        name = getattr(function, "__name__", "a function")
+        record.append(Call(name, tuple(given), tuple(gradients), partial(_moved_value, function, parts, args, kwargs)))
+    return made, gradients
 
 
 @lru_cache(1000)

@@ -27,6 +27,7 @@ from symbptt.verification.finite_differences import has_complex_version
 from symbptt.verification.forms import form_rows
 from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
+from symbptt.verification.inner_gradients import inner_rows
 from symbptt.verification.mistakes.explain import Finding, explained
 from symbptt.verification.objective import Truncation, loss_of
 from symbptt.verification.oracle import Arrays, Point
@@ -92,6 +93,9 @@ def verify(
     single precision only the types are looked at. Other forms of a call must give the same numbers: one sample without a
     batch axis, no state, cotangents of the last step alone; norms of `monitor=True` and final states are compared too.
 
+    Gradients that the user's function takes inside a step (`sb.grad`) are compared with complex steps of the functions that they are
+    the gradients of, in rows of their own: that function takes them by the rules by which the module was derived.
+
     With `proof` the gradients are compared once more, exactly: over a field of residues, where nothing rounds, with random
     elements for numbers and for the values of functions, and dual numbers through the user's own function. Of a cell or a
     model that takes every path that a call may take: blocks of steps, windows, masks, options, places and reductions of a
@@ -150,6 +154,7 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
     target = kernel.target
     check_function(target, _first_point(target, seed, asked))
     yield from _undefined_rows(target, seed, asked)
+    yield from inner_rows(target, seed, asked)
     is_complex = has_complex_version(target, seed, asked)
     kept: dict[Blocks | None, Kernel] = {}
     known: frozenset[str] = frozenset()
