@@ -4,6 +4,7 @@ module from which it comes. Nothing of the library is used."""
 import math
 import sys
 from collections import defaultdict
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ VIEWS = {
     "swapaxes",
     "size",
 }
-PRODUCTS = {"matmul", "einsum"}
+OF_MATRICES = {"solve": Fraction(1, 3), "det": Fraction(1, 3), "cholesky": Fraction(1, 6)}
+"""The multiples of n³ multiply-adds that factors of a matrix take."""
+PRODUCTS = {"matmul", "einsum", *OF_MATRICES}
 Counts = dict[tuple[str, int, str], list[int]]
 """Calls and operations, by sweep, line of the module, and function of NumPy."""
 
@@ -67,6 +70,13 @@ def multiply_adds(name: str, args: tuple[Any, ...], out: Any) -> int:
     return int(np.size(out)) * np.shape(args[0])[-1]
 
 
+def of_matrices(name: str, a: Any, b: Any = None) -> Any:
+    """The multiply-adds of the factors of each matrix, and those of each column of a right side."""
+    found = OF_MATRICES[name] * math.prod(a.shape) * a.shape[-1]
+    columns = 0 if b is None else math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) * b.shape[-1]
+    return found + columns * a.shape[-1] ** 2
+
+
 class Telling(np.ndarray):
     """An array that tells of what is computed with it."""
 
@@ -86,6 +96,8 @@ class Telling(np.ndarray):
         result = function(*plain(args), **plain(kinds))
         if name == "einsum":
             told(name, multiply_adds(name, plain(args), result))
+        elif name in OF_MATRICES:
+            told(name, of_matrices(name, *plain(args)))
         elif name == "put_along_axis":
             told(name, np.size(args[2]))
         elif name not in VIEWS:

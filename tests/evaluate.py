@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from scipy import linalg
 from scipy.special import logsumexp
 
 from symbptt import ops
@@ -82,6 +83,20 @@ def view(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
     return whole
 
 
+ALGEBRA: dict[str, Any] = {
+    "solve": np.linalg.solve,
+    "cholesky": np.linalg.cholesky,
+    "expm": linalg.expm,
+    "det": np.linalg.det,
+    "logdet": lambda a: np.linalg.slogdet(a)[1],
+    "detsign": lambda a: np.linalg.slogdet(a)[0],
+    "tril": np.tril,
+    "halved": lambda a: np.tril(a) - np.diag(np.diag(a)) / 2,
+    "diag": np.diag,
+    "diagonal": np.diag,
+}
+
+
 def one(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
     """The value of a node from those of its arguments, for one sample."""
     attrs = node.attrs
@@ -108,6 +123,8 @@ def one(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
             whole = np.zeros(tuple(number_of(s, sizes) for s in node.shape))
             whole[(slice(None),) * attrs.axis + (int(args[1]),)] = args[0]
             return whole
+        case "algebra":
+            return ALGEBRA[attrs.name](*args)
         case "whole":
             return WHOLE[attrs.name](args[0], attrs.axes, *args[1:])
     raise AssertionError(f"no value for {node}")

@@ -252,6 +252,8 @@ class Reader:
     def power(self, exponent: list[str]) -> None:
         if exponent == ["\\top"]:
             self.postfix("ᵀ")
+        elif exponent in (["-", "1"], ["-", "\\top"]):
+            self.postfix("⁻¹" if exponent[1] == "1" else "⁻ᵀ")
         elif exponent in (["2"], ["3"]):
             self.postfix({"2": "²", "3": "³"}[exponent[0]])
         else:

@@ -216,6 +216,8 @@ class Reader:
         text = self.raw(e)
         if text in ("⊤", "′"):
             return {"⊤": "ᵀ", "′": "'"}[text]
+        if text in ("−1", "−⊤"):
+            return {"−1": "⁻¹", "−⊤": "⁻ᵀ"}[text]
         inner = self.inner(*(list(e) if kind(e) == "mrow" else [e]))
         return {"2": "²", "3": "³"}.get(inner, f"^{inner}" if inner.isdigit() else f"^({inner})")
 

@@ -14,11 +14,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy import special
+from scipy import linalg, special
 
 TOKEN = re.compile(
     r"""\s*(?P<token>
-      Σ_t(?![\w:]) | (?:Σ|max|min)_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z]\d*(?=\ )) | √π | mat_\{[^}]*\}
+      ⁻[¹ᵀ] | Σ_t(?![\w:]) | (?:Σ|max|min)_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z]\d*(?=\ )) | √π | mat_\{[^}]*\}
     | (?<=[)\]])_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z0-9½])
     | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
     | 10⁻?[⁰¹²³⁴-⁹]+ | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
@@ -149,6 +149,15 @@ def turned(x: Value) -> Value:
     return x if x.ndim == 0 else x[None, :] if x.ndim == 1 else column(x.T)
 
 
+def as_matrix(x: Value) -> Value:
+    """A matrix; one of one entry is a number on a page."""
+    return np.reshape(x, (1, 1)) if np.size(x) == 1 else np.asarray(x)
+
+
+def _of_matrix(function: Callable[[Value], Any]) -> Callable[..., Any]:
+    return lambda x, axes: function(as_matrix(x))
+
+
 def _erf_inverse(x: Any) -> Any:
     return special.erfinv(x)
 
@@ -206,6 +215,14 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "norm": lambda x, axes: np.sqrt(np.sum(x**2, axes)),
     "max": np.max,
     "min": np.min,
+    "inv": _of_matrix(np.linalg.inv),
+    "det": _of_matrix(np.linalg.det),
+    "chol": _of_matrix(np.linalg.cholesky),
+    "expm": _of_matrix(linalg.expm),
+    "tril": _of_matrix(np.tril),
+    "low": _of_matrix(lambda x: np.tril(x) - np.diag(np.diag(x)) / 2),
+    "diagonal": _of_matrix(np.diag),
+    "tr": _of_matrix(np.trace),
     "roll": lambda x, axes, k: np.roll(x, int(k), max(axes) if len(axes) == 1 else None),
 }
 """Functions of arrays by what they mean: over all of the array, over each row or column, over numbered axes."""
@@ -473,6 +490,10 @@ class Reader:
                 case "ᵀ":
                     self.take()
                     value = turned(value)
+                case "⁻¹" | "⁻ᵀ" as sign:
+                    self.take()
+                    back = column(np.linalg.inv(as_matrix(value)))
+                    value = back if sign == "⁻¹" else turned(back)
                 case "[":
                     value = self.indexed(value)
                 case _:

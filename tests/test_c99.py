@@ -75,6 +75,10 @@ TOLERANCE = {"d": 1e-11, "f": 5e-5}
 @pytest.mark.thinned(13)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path) -> None:
+    if any(node.family == "algebra" for node in cell.step.graph):
+        with pytest.raises(sb.CellError, match=f"{cell.name} needs functions of whole matrices"):
+            sb.c_source(cell)
+        return
     source = sb.c_source(cell)
     for kind, dtype in KINDS.items():
         library = build([source], tmp_path, kind=kind)

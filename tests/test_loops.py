@@ -41,6 +41,10 @@ def is_copy(line: ast.stmt) -> bool:
     return isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == f"{ast.unparse(line.value)}_all[t]"
 
 
+OF_MATRICES = ("_solved(", "_factored(", "expm(", "np.linalg.", "np.tril(", "_halved(", "_spread(", "_diagonal(")
+"""The calls of functions of whole matrices."""
+
+
 def is_written(line: ast.stmt) -> bool:
     """A call that writes into an array, of arrays and numbers that are there (sizes may be multiplied)."""
     if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)):
@@ -49,6 +53,8 @@ def is_written(line: ast.stmt) -> bool:
     parts = [part for arg in call.args for part in ast.walk(arg)]
     made = [part for part in parts if isinstance(part, ast.Call | ast.Subscript | ast.Attribute)]
     made = [part for part in made if ast.unparse(part) != "given[t]"]
+    if made and ast.unparse(call.func) == "np.copyto" and ast.unparse(call.args[1]).startswith(OF_MATRICES):
+        made = made[1:]  # LAPACK's functions in NumPy have no `out`
     added = [side for part in parts if isinstance(part, ast.BinOp) for side in (part.left, part.right)]
     arrays = [side for side in added if isinstance(side, ast.Name) and len(side.id) > 1]
     writes = any(keyword.arg == "out" for keyword in call.keywords) or ast.unparse(call.func) == "np.copyto"

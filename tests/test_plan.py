@@ -61,7 +61,7 @@ def totals(counts: counted.Counts) -> dict[Any, tuple[int, int]]:
     for (sweep, _, name), (calls, operations) in counts.items():
         key = sweep, name in counted.PRODUCTS
         found[key] = found[key][0] + calls, found[key][1] + operations
-    return dict(found)
+    return {key: (calls, int(operations)) for key, (calls, operations) in found.items()}
 
 
 def totals_of(works: tuple[Work, ...], window: bool = False) -> dict[Any, tuple[int, int]]:

@@ -296,6 +296,50 @@ def test_delta_rule_reads_back_what_it_wrote_last() -> None:
     np.testing.assert_allclose(zoo.delta_rule(**p)["y"], p["Wv"] @ p["x"], rtol=1e-4)
 
 
+def test_kalman_is_the_mean_of_the_last_state_given_all_observations() -> None:
+    n, m, T = SIZES["n"], SIZES["m"], 4
+    cell, values = zoo.kalman, values_of(zoo.kalman)
+    F, H, q, r = (values[k] for k in ("F", "H", "q", "r"))
+    P0 = np.eye(n) + 0.1
+    z = inputs_of(T, m)
+    found = values | {"x": np.ones(n), "P": P0}
+    for t in range(T):
+        found |= step(cell, found | {"z": z[t]})
+    # The states and observations of all steps are one Gaussian vector, which is conditioned at once.
+    powers = [np.linalg.matrix_power(F, t) for t in range(T + 1)]
+    noise = np.diag(np.exp(q))
+
+    def covariance(s: int, t: int) -> Any:
+        common = sum((powers[s - k] @ noise @ powers[t - k].T for k in range(1, min(s, t) + 1)), start=0)
+        return powers[s] @ P0 @ powers[t].T + common
+
+    steps = range(1, T + 1)
+    whole = np.block([[H @ covariance(s, t) @ H.T + (s == t) * np.diag(np.exp(r)) for t in steps] for s in steps])
+    across = np.hstack([covariance(T, t) @ H.T for t in steps])
+    expected = np.concatenate([H @ powers[t] @ np.ones(n) for t in steps])
+    gain = across @ np.linalg.inv(whole)
+    np.testing.assert_allclose(found["x"], powers[T] @ np.ones(n) + gain @ (z.ravel() - expected), rtol=1e-9)
+    np.testing.assert_allclose(found["P"], covariance(T, T) - gain @ across.T, rtol=1e-8, atol=1e-9)
+
+
+def test_mesa_net_fits_values_to_keys_by_weighted_least_squares() -> None:
+    cell, values, T = zoo.mesa_net, values_of(zoo.mesa_net), 5
+    x = inputs_of(T)
+    state = {"H": np.zeros_like(values["H"]), "G": np.zeros_like(values["G"])}
+    for t in range(T):
+        found = step(cell, values | state | {"x": x[t]})
+        state = {name: found[name] for name in state}
+    k, q = x @ values["Wk"].T, values["Wq"] @ x[-1]
+    k, q = k / (np.linalg.norm(k, axis=1, keepdims=True) + 1e-6), q / (np.linalg.norm(q) + 1e-6)
+    kept = sigmoid(x @ values["wf"] + values["bf"])
+    weights = sigmoid(x @ values["wi"] + values["bi"]) * np.array([np.prod(kept[t + 1 :]) for t in range(T)])
+    ridge = np.diag(np.sqrt(np.log1p(np.exp(values["lam"]))))
+    rows = np.vstack([np.sqrt(weights)[:, None] * k, ridge])
+    targets = np.vstack([np.sqrt(weights)[:, None] * (x @ values["Wv"].T), np.zeros((len(ridge), len(values["G"])))])
+    fitted = np.linalg.lstsq(rows, targets, rcond=None)[0].T
+    np.testing.assert_allclose(found["y"], fitted @ q, rtol=1e-9)
+
+
 def test_fast_weights_attend_to_past_states() -> None:
     p = values_of(zoo.fast_weights)
     states = [np.zeros(4)]

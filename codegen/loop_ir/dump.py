@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symbptt.codegen.loop_ir.nodes import (
+    Algebra,
     Buffer,
     Contract,
     Cumulate,
@@ -71,6 +72,8 @@ def _statement(s: Statement) -> list[str]:
         case Cumulate():
             way = " from the back" if s.reverse else ""
             return [f"cumulate {view_text(s.out)} = {view_text(s.x)} along {s.axis}{way}"]
+        case Algebra():
+            return [f"{s.name} {view_text(s.out)} = {s.name}({', '.join(map(view_text, s.args))})"]
         case Sharpen():
             head = f"sharpen {view_text(s.out)} = {s.function} of {view_text(s.argument)}, where it is tiny"
             return [f"{head}:" if s.body else head, *_lines(s.body, 1)]

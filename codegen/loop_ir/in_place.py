@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from symbptt.codegen.loop_ir.nodes import (
+    Algebra,
     Buffer,
     Contract,
     Cumulate,
@@ -30,7 +31,7 @@ from symbptt.codegen.loop_ir.rewrite import with_parts
 from symbptt.ir.scalar import Ref
 from symbptt.ir.shape import size
 
-SOURCES = (Contract, Cumulate, Gather, Map, Reduce)
+SOURCES = (Algebra, Contract, Cumulate, Gather, Map, Reduce)
 """Statements that may write elsewhere."""
 
 

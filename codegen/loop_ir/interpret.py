@@ -19,6 +19,7 @@ from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
     STEPS,
+    Algebra,
     Buffer,
     Contract,
     Cumulate,
@@ -37,6 +38,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Statement,
     View,
 )
+from symbptt.dense import of_matrices
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, whole_power
 from symbptt.ir.shape import Shape, Size
 
@@ -161,6 +163,8 @@ class _Machine:
                 x = np.flip(self.read(s.x), s.axis) if s.reverse else self.read(s.x)
                 found = np.add.accumulate(x, s.axis)
                 self._write(s.out, np.flip(found, s.axis) if s.reverse else found, False)
+            case Algebra():
+                self._write(s.out, of_matrices(s.name, *map(self.read, s.args)), False)
             case Sharpen():
                 self._sharpen(s)
             case Loop():

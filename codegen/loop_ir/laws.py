@@ -19,6 +19,7 @@ from symbptt.codegen.loop_ir.nodes import (
     DTYPES,
     SPACES,
     STEPS,
+    Algebra,
     Buffer,
     Contract,
     Cumulate,
@@ -41,6 +42,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
     writes,
 )
+from symbptt.ir.algebra import RECORDS
 from symbptt.ir.scalar import indices
 from symbptt.ir.shape import Shape, Size, symbols, without
 
@@ -136,6 +138,15 @@ def _cumulate(s: Cumulate) -> None:
     assert s.out.shape == s.x.shape and 0 <= s.axis < len(s.x.axes), f"a shape that does not follow: {s}"
 
 
+def _algebra(s: Algebra) -> None:
+    shapes = [arg.shape for arg in s.args]
+    if s.name == "solve":  # a side that is the same for all steps or samples has fewer stacked axes
+        lead = s.out.shape[:-2]
+        assert all(shape[:-2] == lead[len(lead) - len(shape) + 2 :] for shape in shapes), f"stacks that do not fit: {s}"
+        shapes = [(*lead, *shape[-2:]) for shape in shapes]
+    assert s.out.shape == RECORDS[s.name].shape(*shapes), f"a shape that does not follow: {s}"
+
+
 def _sharpen(s: Sharpen) -> None:
     assert s.argument.shape == s.out.shape, f"an operand of another shape: {s}"
 
@@ -166,6 +177,7 @@ LAWS: dict[type, Any] = {
     Gather: _gather,
     Scatter: _scatter,
     Cumulate: _cumulate,
+    Algebra: _algebra,
     Sharpen: _sharpen,
     Loop: _loop,
     Scan: _scan,

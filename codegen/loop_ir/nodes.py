@@ -198,6 +198,20 @@ class Cumulate:
 
 
 @dataclass(frozen=True)
+class Algebra:
+    """The statement out = a function of the last two axes of args, by its `name` in `ir/algebra.py`; axes before them are stacked
+    matrices, which broadcast. Where a matrix has no value the target tells the `subject`, and the step: that of the first
+    stacked axis, which begins at `first`; none is known where `first` is negative."""
+
+    out: View
+    name: str
+    args: tuple[View, ...]
+    subject: str
+    first: Extent
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sharpen:
     """A second computation of those elements of `out` that are so small that the first one had lost their digits.
 
@@ -292,7 +306,9 @@ class Runtime:
     origin: tuple[int, ...] = ()
 
 
-Statement: TypeAlias = Map | Contract | Reduce | Gather | Scatter | Cumulate | Sharpen | Loop | Scan | If | Runtime
+Statement: TypeAlias = (
+    Map | Contract | Reduce | Gather | Scatter | Cumulate | Algebra | Sharpen | Loop | Scan | If | Runtime
+)
 KINDS: frozenset[type[Any]] = frozenset(get_args(Statement))
 """The classes of statements, by which one is told from other values in less time than by `isinstance`."""
 
@@ -367,6 +383,8 @@ def reads(s: Statement) -> tuple[View, ...]:
             return (s.x, s.index, s.out)
         case Cumulate():
             return (s.x,)
+        case Algebra():
+            return s.args
         case Sharpen():
             # It reads the remainders to find the tiny ones.
             return (s.out, s.argument)

@@ -19,7 +19,9 @@ import sympy as sp
 from symbptt import ops
 from symbptt.codegen.loop_ir.builder import Builder
 from symbptt.codegen.loop_ir.nodes import (
+    BATCH,
     BLOCK,
+    Algebra,
     Axis,
     Contract,
     Cumulate,
@@ -35,7 +37,7 @@ from symbptt.codegen.loop_ir.nodes import (
 )
 from symbptt.codegen.loop_ir.views import permuted, repeated, reshaped, span, split, whole, with_new
 from symbptt.codegen.lower.bodies import ONE, ZERO, body_of, number, replaced, uses
-from symbptt.codegen.lower.frame import COUNT, Frame, Stored
+from symbptt.codegen.lower.frame import COUNT, LO, Frame, Stored, T
 from symbptt.codegen.lower.storage import arranged
 from symbptt.codegen.program.remainders import is_remainder
 from symbptt.ir.graph import Graph
@@ -55,7 +57,7 @@ class Lowering:
     `stored` are the views of values that have a place of their own; `static` values are numbers in formulas; `varying`
     ones differ between samples or steps. `frame` is where statements stand now, and `known` are the views there of
     values that have no place of their own. `parts` are values that are computed in place in another one; those in
-    `front` have a gate-major layout.
+    `front` have a gate-major layout. An error of the forward sweep tells its step: others go over pieces, and do not know theirs.
     """
 
     graph: Graph
@@ -68,6 +70,7 @@ class Lowering:
     known: dict[int, View] = field(default_factory=dict)
     parts: frozenset[int] = frozenset()
     front: frozenset[int] = frozenset()
+    tells_steps: bool = False
 
     @contextmanager
     def at(self, frame: Frame, body: list[Statement]) -> Iterator[None]:
@@ -308,6 +311,23 @@ def _cumulate(s: Lowering, node: Node, out: View) -> None:
     s.builder.add(Cumulate(out, x, node.attrs.axis + lead, node.attrs.reverse, (node.id,)))
 
 
+def _algebra(s: Lowering, node: Node, out: View) -> None:
+    """Write a function of matrices, which names the first argument and the step where it has no value."""
+    lead = s.lead(node.id)
+    first: Size = -1 if not lead or not s.tells_steps else T if lead == (BATCH,) else LO if COUNT in lead else 0
+    args = tuple(operand(s, arg) for arg in node.args)
+    s.builder.add(Algebra(out, node.attrs.name, args, _subject(s.graph, node.args[0]), Extent(first), (node.id,)))
+
+
+def _subject(g: Graph, id: int) -> str:
+    """Return the user's name of a matrix, or of the one of which it is a view."""
+    node = g[id]
+    while id not in g.names and node.family == "view" and len(node.args) == 1:
+        id = node.args[0]
+        node = g[id]
+    return g.names.get(id, node.attrs.name if node.family == "leaf" else "a matrix")
+
+
 def _total(s: Lowering, node: Node, out: View) -> None:
     total(s, node, out, False)
 
@@ -417,5 +437,6 @@ FAMILIES: dict[str, Callable[[Lowering, Node, View], None]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "algebra": _algebra,
     "total": _total,
 }

@@ -142,7 +142,8 @@ def sweep_of(m: Named, storage: Storage, name: str) -> Sweep:
     symbols = {text: named_size(text) for text in size_names(p)}
     builder = Builder(set(storage.taken))
     lowering = Lowering(
-        p.graph, frozenset(m.varying), frozenset(m.static), symbols, builder, FRAMES[ONCE], storage.stored, {}, parts, p.front
+        p.graph, frozenset(m.varying), frozenset(m.static), symbols, builder, FRAMES[ONCE], storage.stored, {}, parts, p.front,
+        name == "forward"
     )  # fmt: skip
     return Sweep(name, m, storage, lowering)
 

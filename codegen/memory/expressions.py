@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import (
+    Algebra,
     Buffer,
     Contract,
     Cumulate,
@@ -82,7 +83,7 @@ class Expressions:
                     self.account.take(whole)
                     self.drop(value)
                 return whole
-            case Contract() | Reduce() | Gather() | Cumulate():
+            case Contract() | Reduce() | Gather() | Cumulate() | Algebra():
                 parts = [self.operand(view) for view in reads(s) if view != out]
                 self.account.take(whole)
                 for part in parts:

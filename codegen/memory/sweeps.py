@@ -20,6 +20,7 @@ from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
     STEPS,
+    Algebra,
     Buffer,
     Contract,
     Function,
@@ -200,6 +201,8 @@ class Sweep:
                 self.account.briefly(*passed(self.scale, s))
             case Contract():
                 self.account.briefly(*passed_by_product(self.scale, s))
+            case Algebra():
+                self.account.briefly(self.scale.bytes(s.out.shape))
             case Scatter():
                 self.account.briefly(*self._scattered(s))
             case Gather() if any(axis.of for axis in s.index.axes[-1:]):

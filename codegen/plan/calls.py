@@ -21,6 +21,7 @@ from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
     STEPS,
+    Algebra,
     Buffer,
     Contract,
     Cumulate,
@@ -48,8 +49,9 @@ from symbptt.codegen.targets.numpy import forms
 from symbptt.codegen.targets.numpy.calls import ufunc_of
 from symbptt.codegen.targets.numpy.forms import Form, Forms
 from symbptt.codegen.targets.numpy.product import call_of
+from symbptt.ir.algebra import RECORDS
 from symbptt.ir.scalar import Call, Num, Ref, Tree
-from symbptt.ir.shape import Size, prod
+from symbptt.ir.shape import Size, prod, size
 
 BEFORE, BLOCKS, EACH = "outside the loop", "each block of steps", "each step"
 """The places of a statement: outside of loops, in the loop over blocks, in the loop over steps."""
@@ -70,8 +72,8 @@ class Called:
 
     @property
     def is_product(self) -> bool:
-        """True if it is a product of matrices."""
-        return self.name in ("matmul", "einsum")
+        """True if it is a product of matrices, or a function of them that takes as much."""
+        return self.name in ("matmul", "einsum") or (self.name in RECORDS and RECORDS[self.name].cube > 0)
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ class _Walk:
                 found, axes = _expression(s, self.numbers)
                 is_copied = form.kind == forms.DEFINE and self.forms.copied(s) != forms.PLAIN and axes is not None
                 return [*found, *[("array", elements(s.out))] * is_copied]
+            case forms.CALL if isinstance(s, Algebra):
+                return [*_of_matrices(s), ("copyto", elements(s.out))]
             case forms.ASSIGN:
                 assert isinstance(s, Map)
                 return [*_expression(s, self.numbers)[0], ("assign", elements(s.out))]
@@ -192,6 +196,8 @@ class _Walk:
                 return [("take", elements(s.out))]
             case Cumulate():
                 return [("cumsum", elements(s.out))]
+            case Algebra():
+                return _of_matrices(s)
             case Scatter():
                 return [*_collected(s), ("add", _rows(s))]
         raise AssertionError(s)
@@ -218,6 +224,29 @@ class _Walk:
             case "clip":
                 return _clipped(states)
         return []
+
+
+def _of_matrices(s: Algebra) -> list[tuple[str, Size]]:
+    """Return the calls of a function of matrices; an exponential counts as one, though it is many."""
+    record, count = RECORDS[s.name], elements(s.out)
+    if not record.cube:
+        n = s.args[0].shape[-1]
+        row, whole = elements(s.args[0]), size(prod(s.args[0].shape[:-2]) * n)
+        return {
+            "diag": [("assign", row)],
+            "diagonal": [("take", count)],
+            "tril": [("tril", count)],
+            "halved": [("tril", count), ("take", whole), ("divide", whole), ("assign", whole), ("subtract", count)],
+        }[s.name]
+    *lead, n, _ = s.args[0].shape
+    stack = prod(s.out.shape[:-2]) if s.name == "solve" else prod(lead)
+    cube = sp.Rational(record.cube).limit_denominator(100) * n**3
+    if s.name != "solve":
+        return [(s.name, stack * cube)]
+    columns = s.out.shape[-1] * n**2
+    if lead or len(s.out.shape) == 2:
+        return [("solve", stack * (cube + columns))]
+    return [("solve", cube + stack * columns), ("copy", count)]
 
 
 def _origin(body: Sequence[Statement], i: int) -> int | None:

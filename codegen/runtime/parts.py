@@ -7,6 +7,7 @@ import numpy as np
 
 from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.cell import INDICES, INPUTS, TIMED, Array, Arrays, _shapes
+from symbptt.codegen.runtime.errors import _StepError
 from symbptt.codegen.runtime.masks import _held
 from symbptt.codegen.runtime.sweeps import _forward
 
@@ -19,7 +20,10 @@ def _data(call: _Call, names: Iterable[str], lo: int, hi: int) -> Arrays:
 
 def _part(call: _Call, start: Arrays, lo: int, hi: int) -> tuple[Arrays, Arrays, Any]:
     """Run the steps lo to hi from the states before them; return what `_forward` does."""
-    return _forward(call.a | _data(call, INPUTS, lo, hi), start, *call.of(lo, hi))
+    try:
+        return _forward(call.a | _data(call, INPUTS, lo, hi), start, *call.of(lo, hi))
+    except _StepError as error:
+        raise error.after(lo) from None  # its steps are counted from the first of this part
 
 
 def _sliced(tape: Any, lo: int, hi: int) -> tuple[Any, ...]:

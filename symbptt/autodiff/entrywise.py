@@ -52,8 +52,10 @@ from symbptt.autodiff.term import (
     without_common_sign,
 )  # fmt: skip
 from symbptt.autodiff.vjp import Context, contributions, known_functions
+from symbptt.errors import ArgumentError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
+from symbptt.ir.algebra import inverse
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.shape import Shape, Size, sign_of
@@ -609,6 +611,57 @@ def _cumulate(c: Calculus, node: Node) -> Iterator[Term]:
     yield Term(sp.S.One, ((order, 1), (Inner(node.args[0], tuple(at)), 1)), (index,))
 
 
+def _algebra(c: Calculus, node: Node) -> Iterator[Term]:
+    """Yield the derivative of a function of matrices, with the entries of an inverse where it has them."""
+    g, name, a = c.graph, node.attrs.name, node.args[0]
+    if name == "expm":
+        raise ArgumentError(
+            "the derivative of expm has no formula for its entries: none is written"
+            + (f"\n  at {node.place}" if node.place else "")
+            + "\n  J.evaluate(...) has its numbers, d.text() the adjoint in matrix form"
+        )
+    if name == "cholesky":
+        yield from _by_adjoint(c, node)
+        return
+    at, shape = legs(node.shape, out), g.shape(a)
+    if name in ("tril", "halved", "diag", "diagonal"):
+        lead, own = at[: len(shape) - 2], at[len(shape) - 2 :]
+        place = (*at, at[-1]) if name == "diagonal" else at if name in ("tril", "halved") else at[:-1]
+        condition: Factor | None = None
+        if name == "tril" and shape[-1] != 1:
+            condition = Between(own[0], own[1])
+        elif name == "diag" and shape[-1] != 1:
+            condition = Same(at[-2], at[-1])
+        if name == "halved":
+            yield from _halved(a, at)
+            return
+        yield Term(sp.S.One, (*([(condition, 1)] if condition else []), (Inner(a, place), 1)))
+        return
+    lead = at[: len(shape) - 2]
+    i, j = (c.fresh(shape[-1]) if shape[-1] != 1 else sp.S.Zero for _ in range(2))
+    sums = tuple(x for x in (i, j) if x != 0)
+    back = inverse(g, a)
+    if name == "solve":
+        row, column = at[-2:]
+        yield Term(
+            sp.S.One, ((c.entry(back, (*lead, row, i)), 1), (Inner(node.args[1], (*lead, i, column)), 1)), sums[:1]
+        )
+        weights = ((c.entry(back, (*lead, row, i)), 1), (c.entry(node.id, (*lead, j, column)), 1))
+        yield Term(-sp.S.One, (*weights, (Inner(a, (*lead, i, j)), 1)), sums)
+    elif name in ("det", "logdet"):
+        own_value = ((Entry(node.id, at), 1),) if name == "det" else ()
+        yield Term(sp.S.One, (*own_value, (c.entry(back, (*lead, j, i)), 1), (Inner(a, (*lead, i, j)), 1)), sums)
+
+
+def _halved(a: int, at: At) -> Iterator[Term]:
+    """Yield the lower triangle of a matrix, less half its diagonal."""
+    if at[-1] == 0:
+        yield Term(sp.Rational(1, 2), ((Inner(a, at), 1),))
+        return
+    yield Term(sp.S.One, ((Between(at[-2], at[-1]), 1), (Inner(a, at), 1)))
+    yield Term(-sp.Rational(1, 2), ((Same(at[-2], at[-1]), 1), (Inner(a, at), 1)))
+
+
 def _by_adjoint(c: Calculus, node: Node) -> Iterator[Term]:
     """Yield the derivative of a function that a page shows whole, from its adjoint: that is linear in the adjoint
     of its value."""
@@ -647,4 +700,5 @@ LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "algebra": _algebra,
 }

@@ -15,12 +15,15 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from symbptt import ops
+from symbptt.autodiff import algebra
 from symbptt.autodiff.guard import FREE, Flow, Guard, Guards, chosen, merged
 from symbptt.autodiff.partials import VALUE, partials
 from symbptt.autodiff.subexpressions import formula, values
 from symbptt.autodiff.vjp import known_functions
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
+from symbptt.ir.algebra import added
+from symbptt.ir.algebra import algebra as function_of_matrices
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, Product, placeholder
 from symbptt.ir.shape import Shape
@@ -329,6 +332,42 @@ def _cumulate(s: _Sweep, node: Node) -> Block:
     return Block("dense", build.cumulate(s.g, dense(s, x, s.blocks[x]), node.attrs.axis, node.attrs.reverse))
 
 
+def _solve(s: _Sweep, node: Node) -> Block:
+    """Return A⁻¹ (dB - dA X): one solve, in which the axes of the source are columns."""
+    g, (a, b) = s.g, node.args
+    *lead, n, k = node.shape
+    rank, fresh = len(node.shape), tuple(range(100, 100 + len(s.own)))
+    parts = []
+    if s.blocks.get(b, ZERO).kind != "zero":
+        parts.append(dense(s, b, s.blocks[b]))
+    if s.blocks.get(a, ZERO).kind != "zero":
+        front = tuple(range(rank - 2))
+        i, inner, j = rank - 2, rank - 1, rank
+        labels = Product((*front, i, inner, *fresh), (*front, inner, j), (*front, i, j, *fresh))
+        through = build.contract(g, dense(s, a, s.blocks[a]), node.id, labels)
+        parts.append(build.map_(g, -placeholder(0), (through,)))
+    columns = build.reshape(g, added(g, parts), (*lead, n, shapes.prod((k, *s.own))))
+    return Block("dense", build.reshape(g, function_of_matrices(g, "solve", a, columns), (*node.shape, *s.own)))
+
+
+def _algebra(s: _Sweep, node: Node) -> Block:
+    """Return the derivative of a function of matrices: axes of the source stand in front while it is computed, as stacked ones."""
+    g, own = s.g, len(s.own)
+    if node.attrs.name == "solve":
+        return _solve(s, node)
+    changes: list[int | None] = []
+    for arg in node.args:
+        block = s.blocks.get(arg, ZERO)
+        whole, rank = (None if block.kind == "zero" else dense(s, arg, block)), len(g.shape(arg))
+        front = (*range(rank, rank + own), *range(rank))
+        changes.append(None if whole is None else build.transpose(g, whole, front))
+    change = algebra.tangent(g, node, changes)
+    if change is None:
+        return ZERO
+    rank = len(node.shape)
+    return Block("dense", build.transpose(g, change, (*range(own, own + rank), *range(own))))
+
+
 RULES: dict[str, Callable[[_Sweep, Node], Block]] = {
     "map": _map,
     "contract": _contract,
@@ -336,4 +375,5 @@ RULES: dict[str, Callable[[_Sweep, Node], Block]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "algebra": _algebra,
 }

@@ -19,6 +19,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.partials import VALUE, partials
+from symbptt.ir.algebra import RECORDS, is_linear
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import NAME_OF, as_sympy, expanded
@@ -158,6 +159,10 @@ def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[s
             kind, why = (LINEAR, "") if carried == [0] else (NONE, "an index")
         case "cumulate" | "total":
             kind, why = LINEAR, ""
+        case "algebra" if is_linear(node, carried):
+            kind, why = LINEAR, ""
+        case "algebra":
+            kind, why = NONE, RECORDS[node.attrs.name].words
         case _:
             name = getattr(node.attrs, "name", node.family)
             kind, why = (LINEAR, "") if name == "mean" else (NONE, name)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from symbptt import ops
+from symbptt.autodiff import algebra
 from symbptt.autodiff.partials import VALUE, partials
 from symbptt.autodiff.whole import tangent_of_value
 from symbptt.ir import build
@@ -147,6 +148,13 @@ def _gather(g: Graph, node: Node, found: Given) -> Tangent:
     return _same(g, node, found) if node.args[0] in found else NONE
 
 
+def _algebra(g: Graph, node: Node, found: Given) -> Tangent:
+    changes = [None if found.get(arg, NONE) is NONE else found[arg].id for arg in node.args]
+    change = algebra.tangent(g, node, changes)
+    kinds = [found[arg].kind for arg in node.args if found.get(arg, NONE) is not NONE]
+    return NONE if change is None else Tangent(change, _worst([*kinds, "linear"]))
+
+
 def _total(g: Graph, node: Node, found: Given) -> Tangent:
     """Return the tangent of a sum over steps: what one step adds."""
     return found[node.args[0]]
@@ -166,6 +174,7 @@ RULES: dict[str, Callable[[Graph, Node, Given], Tangent]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _same,
+    "algebra": _algebra,
     "total": _total,
     "whole": _whole,
 }

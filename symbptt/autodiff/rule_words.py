@@ -17,6 +17,19 @@ VIEWS = {
     "concatenate": "concatenation",
 }
 
+NAMES = {
+    "solve": "linear solve",
+    "cholesky": "Cholesky factor",
+    "expm": "matrix exponential",
+    "det": "determinant",
+    "logdet": "log-determinant",
+    "detsign": "sign of a determinant",
+    "halved": "lower triangle",
+    "tril": "lower triangle",
+    "diag": "diagonal matrix",
+}
+"""The words for functions of matrices."""
+
 
 def rule_of(node: Node) -> str:
     """Return what a node does with its arguments, in a word or two."""
@@ -33,6 +46,8 @@ def rule_of(node: Node) -> str:
             return "row of a table" if node.attrs.kind == "gather" else "zeros around a row"
         case "cumulate":
             return "running sum"
+        case "algebra":
+            return NAMES.get(node.attrs.name, str(node.attrs.name))
         case "total":
             return "sum over steps"
         case "whole":

@@ -33,6 +33,18 @@ FAMILIES: dict[str, str] = {
     "gather": "a row of a table: that row alone is given it",
     "cumulate": "a running sum: what it sums is given the running sum of the adjoint from the other end",
 }
+ALGEBRA: dict[str, str] = {
+    "solve": "solve X = A⁻¹ B: dB is given A⁻ᵀ dX, dA is given -A⁻ᵀ dX Xᵀ",
+    "cholesky": "Cholesky A = L Lᵀ: dA is given low(S + Sᵀ), S = L⁻ᵀ low(Lᵀ dL) L⁻¹",
+    "expm": "matrix exponential: dA is given the derivative of exp at Aᵀ in the direction of the adjoint",
+    "det": "determinant: dA is given d det(A) A⁻ᵀ",
+    "logdet": "log-determinant: dA is given d A⁻ᵀ",
+    "detsign": "the sign of a determinant is flat: nothing flows",
+    "halved": "a lower triangle with half its diagonal: the same of the adjoint",
+    "tril": "a lower triangle: it alone is given the adjoint",
+    "diag": "a diagonal matrix: its vector is given the diagonal of the adjoint",
+    "diagonal": "the diagonal of a matrix: it alone is given the adjoint",
+}
 REDUCTIONS = {"sum": "a sum: each of its terms is given the same", "max": "a maximum: the largest is given it all"}
 VIEWS = {
     "transpose": "a transpose: what is transposed is given the transpose of the adjoint",
@@ -56,6 +68,8 @@ def rule(node: Node, expr: sp.Expr | None, g: Graph) -> str:
             return REDUCTIONS[node.attrs.kind]
         case "view":
             return VIEWS[node.attrs.kind]
+        case "algebra":
+            return ALGEBRA[node.attrs.name]
     return FAMILIES.get(node.family, f"the adjoint of {getattr(node.attrs, 'name', node.family)}")
 
 

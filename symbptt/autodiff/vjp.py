@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from symbptt import ops
+from symbptt.autodiff import algebra
 from symbptt.autodiff.guard import FREE, OPEN, Flow, Guards, chosen, guarded, within
 from symbptt.autodiff.partials import VALUE, partials, times
 from symbptt.autodiff.subexpressions import formula
@@ -230,6 +231,10 @@ def _cumulate(context: Context, node: Node, bar: int) -> Contributions:
     return [(node.args[0], build.cumulate(context.graph, bar, node.attrs.axis, not node.attrs.reverse))]
 
 
+def _algebra(context: Context, node: Node, bar: int) -> Contributions:
+    return algebra.adjoints(context.graph, node, bar, context.wanted)
+
+
 def _whole(context: Context, node: Node, bar: int) -> Contributions:
     if node.attrs.name in ("is_max", "is_min"):  # which entry is the largest: its slope is zero wherever it has one
         return []
@@ -243,5 +248,6 @@ RULES: dict[str, Callable[[Context, Node, int], Contributions]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "algebra": _algebra,
     "whole": _whole,
 }

@@ -19,6 +19,7 @@ from symbptt import ops
 from symbptt.autodiff.labels import Label
 from symbptt.errors import ArgumentError
 from symbptt.ir import build
+from symbptt.ir.algebra import RECORDS
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
 from symbptt.ir.node import Node, placeholder
@@ -52,6 +53,16 @@ class Part(MatrixSlice):
         """Return the part of the evaluated matrix."""
         found = Part(self.parent.doit(**hints), self.rowslice, self.colslice)
         return found.as_explicit() if isinstance(found.parent, sp.MatrixBase) else found
+
+
+class Diagonal(sp.DiagMatrix):
+    """A diagonal matrix that `doit` writes out once its vector has entries."""
+
+    def doit(self, **hints: Any) -> sp.Basic:
+        """Return the matrix with its entries, where the vector has some."""
+        vector = self.args[0].doit(**hints)
+        entries = vector.as_explicit() if all(sp.sympify(n).is_Integer for n in vector.shape) else vector
+        return sp.ImmutableMatrix(sp.diag(*entries)) if isinstance(entries, sp.MatrixBase) else Diagonal(vector)
 
 
 class Joined(sp.BlockMatrix):
@@ -362,6 +373,29 @@ def _whole(f: _Form, node: Node) -> sp.Basic:
     return _Form(g, f.names).formula(spelled(g, node))
 
 
+def _algebra(f: _Form, node: Node) -> sp.Basic:
+    """Return a function of a matrix that SymPy has among its own."""
+    name, x = node.attrs.name, f.value(node.args[0])
+    if not isinstance(x, sp.MatrixExpr):
+        x = sp.Matrix([[x]])
+    match name:
+        case "solve":
+            right = f.graph[node.args[1]]
+            is_eye = right.family == "leaf" and right.attrs.role == "eye"
+            back = sp.Inverse(x)
+            return back if is_eye else sp.MatMul(back, f.value(node.args[1]))
+        case "det":
+            return sp.Determinant(x)
+        case "logdet":
+            return sp.log(sp.Abs(sp.Determinant(x)))
+        case "detsign":
+            return sp.sign(sp.Determinant(x))
+        case "diag":
+            return Diagonal(x)
+    f.refuse(node, RECORDS[name].words)
+    raise AssertionError
+
+
 def _one(x: sp.Basic) -> sp.Expr:
     """Return the number that a matrix of one row and one column is: its entry, which is a number as soon as the
     matrix has numbers. (SymPy leaves the trace of ones times numbers as it stands.)"""
@@ -384,6 +418,7 @@ FAMILIES: dict[str, Callable[[_Form, Node], sp.Basic]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _refused("a running sum"),
+    "algebra": _algebra,
     "whole": _whole,
 }
 

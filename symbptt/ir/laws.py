@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from symbptt.ir import shape as shapes
+from symbptt.ir.algebra import RECORDS
 from symbptt.ir.build import product_shape
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import FAMILIES, Node, placeholder
@@ -78,6 +79,11 @@ def _same(g: Graph, node: Node) -> None:
     assert node.shape == g.shape(node.args[0]), f"a shape that does not follow: {node}"
 
 
+def _algebra(g: Graph, node: Node) -> None:
+    shape = RECORDS[node.attrs.name].shape(*map(g.shape, node.args))
+    assert node.shape == shape, f"a shape that does not follow: {node}"
+
+
 def _whole(g: Graph, node: Node) -> None:
     first, axes = g.shape(node.args[0]), node.attrs.axes
     assert node.shape == (first if node.attrs.stays else shapes.without(first, axes)), (
@@ -87,4 +93,4 @@ def _whole(g: Graph, node: Node) -> None:
 
 
 LAWS = {"map": _map, "contract": _contract, "reduce": _reduce, "view": _view, "gather": _gather, "cumulate": _same,
-        "total": _same, "whole": _whole}  # fmt: skip
+        "algebra": _algebra, "total": _same, "whole": _whole}  # fmt: skip

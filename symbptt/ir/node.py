@@ -104,6 +104,13 @@ class Cumulation:
 
 
 @dataclass(frozen=True)
+class Algebra:
+    """A function of whole matrices, the last two axes, by its name in `ir/algebra.py`; axes before them are stacked matrices."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Total:
     """The sum over all steps and samples."""
 
@@ -154,6 +161,7 @@ FAMILIES: dict[str, type] = {
     "view": View,
     "gather": Gather,
     "cumulate": Cumulation,
+    "algebra": Algebra,
     "total": Total,
     "whole": Whole,
 }

@@ -14,6 +14,19 @@ import sympy as sp
 from symbptt import ops
 from symbptt.errors import counted
 from symbptt.language import composed, orders, rearranged
+from symbptt.language.algebra import (
+    cholesky,
+    det,
+    diag,
+    diagonal,
+    expm,
+    inv,
+    matrix_power,
+    slogdet,
+    solve,
+    solve_triangular,
+    trace,
+)
 from symbptt.language.array import Array, apply, as_array, axes_of, check_writable, graph_of, kind, symbolic
 from symbptt.language.choosing import one_hot, segment_sum
 from symbptt.language.creation import arange, eye, full, linspace, ones, tril, triu, zeros
@@ -45,10 +58,11 @@ from symbptt.language.views import (
 from symbptt.language.windows import conv, convolve, correlate, sliding_window_view
 
 __all__ = [
-    "ELEMENTWISE", "NUMPY_FUNCTIONS", "arange", "broadcast_to", "concatenate", "conv", "copy", "cumsum", "dot", "einsum",
-    "expand_dims", "eye", "flip", "full", "full_like", "getitem", "inner", "layer_norm", "linspace", "log_softmax",
-    "logsumexp", "matmul", "max", "mean", "min", "moveaxis", "norm", "one_hot", "ones", "ones_like", "outer", "ravel",
-    "reshape", "roll", "segment_sum", "softmax", "split", "squeeze", "stack", "std", "sum", "swapaxes", "take", "tensordot",
+    "ELEMENTWISE", "NUMPY_FUNCTIONS", "arange", "broadcast_to", "cholesky", "concatenate", "conv", "copy", "cumsum", "det",
+    "diag", "diagonal", "dot", "einsum", "expand_dims", "expm", "eye", "flip", "full", "full_like", "getitem", "hstack",
+    "inner", "inv", "layer_norm", "linspace", "log_softmax", "logsumexp", "matmul", "matrix_power", "max", "mean", "min",
+    "moveaxis", "norm", "one_hot", "ones", "ones_like", "outer", "ravel", "reshape", "roll", "segment_sum", "slogdet",
+    "softmax", "solve", "solve_triangular", "split", "squeeze", "stack", "std", "sum", "swapaxes", "take", "tensordot", "trace",
     "transpose", "tril", "triu", "var", "zeros", "zeros_like",
 ]  # fmt: skip
 
@@ -347,7 +361,8 @@ _AS_NUMPY: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (
         var, std, matmul, dot, inner, vdot, tensordot, outer, ravel, swapaxes, moveaxis,
         broadcast_to, zeros_like, ones_like, expand_dims, squeeze, concatenate, stack, split, flip,
-        roll, norm, take, copy, full, linspace, tril, triu, convolve, correlate, sliding_window_view, astype)},
+        roll, norm, take, copy, full, linspace, tril, triu, convolve, correlate, sliding_window_view, astype,
+        cholesky, det, diag, diagonal, inv, matrix_power, slogdet, solve, trace)},
     "sum": _sum, "mean": _mean, "max": _max, "amax": _max, "min": _min, "amin": _min, "full_like": _full_like,
     "cumsum": _cumsum, "flatten": _flatten, "ravel": _ravel, "fill": _fill, "put": _put,
     "transpose": _transpose, "permute_dims": _transpose,

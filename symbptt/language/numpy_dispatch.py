@@ -18,22 +18,18 @@ COMPOSED: dict[str, Callable[..., Any]] = {}
 
 
 ELEMENTWISE = "elementwise function can be made with sb.function(name, lambda v: <SymPy expression>)"
-LINEAR_ALGEBRA = ("norm", "matmul", "outer", "tensordot", "matrix_transpose", "multi_dot", "vecdot", "cross")
+LINEAR_ALGEBRA = ("norm", "matmul", "outer", "tensordot", "matrix_transpose", "multi_dot", "vecdot", "cross", "solve", "inv",
+                  "det", "slogdet", "cholesky", "matrix_power", "trace", "diagonal")  # fmt: skip
 """Those that np.linalg has of them."""
-_NO_SOLVER = "write the steps of an iteration with @, or give the inverse as a Const"
 _MEMORY = ("base", "byteswap", "ctypes", "data", "device", "dump", "dumps", "flags", "getfield", "itemsize", "setfield", "setflags",
            "to_device", "tobytes", "tofile", "view")  # fmt: skip
 OTHER_WAYS = {
+    "diagflat": "write np.diag(np.ravel(x))",
+    **dict.fromkeys(("pinv", "lstsq"), "write np.linalg.solve(A.T @ A, A.T @ b)"),
     **dict.fromkeys(
-        ("diag", "diagonal", "trace", "diagflat"),
-        'multiply by a constant identity, eye: Const["n n"], and sum over an axis',
+        ("eig", "eigh", "eigvals", "eigvalsh", "svd", "qr"),
+        "of functions of whole matrices solve, inv, det, slogdet, cholesky and sb.expm are known",
     ),
-    **dict.fromkeys(("solve", "inv", "pinv", "lstsq"), _NO_SOLVER),
-    **dict.fromkeys(
-        ("det", "slogdet", "eig", "eigh", "eigvals", "eigvalsh", "svd", "qr", "cholesky"),
-        "no function of whole matrices is known beside products and norms",
-    ),
-    "matrix_power": "write @, which multiplies the last two axes",
     **dict.fromkeys(("partition", "argpartition"), "write np.sort(x) or np.argsort(x), of which any part may be taken"),
     **dict.fromkeys(("percentile", "quantile"), "write np.sort(x) and the entries that are meant, or np.median(x)"),
     **dict.fromkeys(
@@ -141,6 +137,8 @@ def call_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     known = LINEAR_ALGEBRA if func.__module__ == "numpy.linalg" else NUMPY_FUNCTIONS
     if name not in known or func.__module__ not in ("numpy", "numpy.linalg", "numpy.lib.stride_tricks"):
         raise cell_error(f"NumPy's function {name} is not known to symbptt", other_way(name))
+    if func.__module__ == "numpy.linalg" and name in ("trace", "diagonal") and np.ndim(args[0]) != 2:
+        raise cell_error(f"np.linalg.{name} takes a matrix in a cell", "take that of each of the stacked matrices")
     if func.__module__ == "numpy.linalg" and name == "outer" and any(np.ndim(arg) != 1 for arg in args):
         raise cell_error("np.linalg.outer takes vectors", "write np.outer, which flattens what it is given")
     return NUMPY_FUNCTIONS[name](*args, **kwargs)

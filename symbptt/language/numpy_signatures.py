@@ -17,6 +17,13 @@ SIGNATURES: dict[str, str] = {
     **dict.fromkeys(("var", "std"), "a axis -dtype -out ddof keepdims -where -mean correction"),
     "cumsum": "a axis -dtype -out",
     "norm": "x ord axis keepdims",
+    "cholesky": "a upper",
+    **dict.fromkeys(("det", "inv", "slogdet"), "a"),
+    "diag": "v -k",
+    "diagonal": "a -offset -axis1 -axis2",
+    "matrix_power": "a n",
+    "solve": "a b",
+    "trace": "a -offset -axis1 -axis2 -dtype -out",
     "matmul": "x1 x2 -out",
     **dict.fromkeys(("dot", "outer"), "a b -out"),
     **dict.fromkeys(("inner", "vdot"), "a b"),
@@ -109,7 +116,7 @@ go to our function, dtype and out may only be None.
 """
 DEFAULTS: dict[str, Any] = {
     "order": "C", "casting": "same_kind", "mode": "raise", "where": True, "ddof": 0, "equal_nan": False, "returned": False,
-    "edge_order": 1, "axis": -1, "axisa": -1, "axisb": -1, "axisc": -1,
+    "edge_order": 1, "axis": -1, "axisa": -1, "axisb": -1, "axisc": -1, "k": 0, "offset": 0, "axis1": 0, "axis2": 1,
 }  # fmt: skip
 """The values that an option otherwise refused may have all the same, beside None."""
 

@@ -14,8 +14,10 @@ from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, of_method
 
 OWN = ("norm", "max", "amax", "min", "amin", "var", "std", "vdot", "dot", "where", "clip", "ptp", "argmax", "argmin", "sort", "argsort",
-       "median", "any", "all", "round", "around", "interp", "isclose", "nanmax", "nanmin", "fix")  # fmt: skip
+       "median", "any", "all", "round", "around", "interp", "isclose", "nanmax", "nanmin", "fix", "slogdet", "cholesky")  # fmt: skip
 """Functions of arrays that NumPy defines otherwise for complex numbers, by |z|, conj(z) or an order of both parts, or not at all."""
+SOLVES = ("solve", "inv", "det")
+"""Functions of matrices that NumPy computes of complex numbers by the same arithmetic, with other roundings."""
 METHODS = ("max", "min", "var", "std", "dot")
 NOT_COMPLEX = (
     "ceil", "trunc", "rint", "modf", "divmod", "cbrt", "exp2", "logaddexp2", "deg2rad", "radians", "rad2deg", "degrees", "heaviside",
@@ -95,10 +97,21 @@ class Analytic(np.ndarray):
             return NotImplemented
         if func.__name__ in OWN:
             return analytic(NUMPY_FUNCTIONS[func.__name__](*_plain(args), **_plain(kwargs)))
+        if func.__name__ in SOLVES and func.__module__ == "numpy.linalg":
+            return _solved(func, [_plain(x) for x in args], _plain(kwargs))
         return analytic(super().__array_function__(func, types, args, kwargs))
 
     def __getitem__(self, key: Any) -> Any:
         return analytic(super().__getitem__(key))
+
+
+def _solved(func: Any, args: Any, kwargs: Any) -> Any:
+    """Return a function of matrices whose real part is that of the plain function; what rounding does to it is what it does for
+    arguments that are off by a unit each."""
+    result = np.array(func(*map(_rounded, args), **kwargs))
+    if _DRAWS.get() is None and np.iscomplexobj(result):
+        result.real = func(*map(_real, args), **kwargs)
+    return analytic(result)
 
 
 def _method(name: str) -> Any:
@@ -114,6 +127,8 @@ def analytic(value: Any) -> Any:
     if isinstance(value, ARRAYS):
         is_other = value.dtype.kind != "c" or isinstance(value, Kept)
         return value if is_other else np.asarray(value).view(Analytic)
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(map(analytic, value))
     return type(value)(map(analytic, value)) if isinstance(value, list | tuple) else value
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import sympy as sp
 
 from symbptt.checks import named
-from symbptt.language.cell import Cell
+from symbptt.errors import CellError
+from symbptt.language.cell import Cell, place_of
 from symbptt.language.init import concrete
 from symbptt.language.model import Loss, Model
 from symbptt.verification.complex_step import analytic, as_like
@@ -74,13 +75,23 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
             if point.reset is not None and point.reset[t, b]:
                 state = first
             given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
-            results = _by_name(names, cell.called(own(cell, given)))
+            results = _by_name(names, _step(cell, own(cell, given), t, b))
             state = {name: analytic(results[name]) for name in names}
             for name, value in results.items():
                 # A copy: the function may return an argument itself, or write into its result at the next step.
                 found.setdefault(name, {})[t, b] = as_like(np.array(value), value)
     arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()} if found else _no_steps(cell, point)
     return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}
+
+
+def _step(cell: Cell, given: Arrays, t: int, b: int) -> Any:
+    try:
+        return cell.called(given)
+    except np.linalg.LinAlgError as error:
+        raise CellError(
+            f"{cell.name} has no value at step {t} of sample {b} of random data: {str(error).lower()}{place_of(cell.function)}\n"
+            "  inputs=, params= and domain= say where it is defined; or add a small multiple of the identity to the matrix"
+        ) from None
 
 
 def constants(cell: Cell, point: Point) -> Arrays:

@@ -41,15 +41,16 @@ from symbptt.zoo.simple import (
     scrn,
     second_order,
 )
+from symbptt.zoo.solving import kalman, mesa_net
 from symbptt.zoo.spiking import alif, lif
 
 CELLS: dict[str, Cell] = {name: value for name, value in sorted(globals().items()) if isinstance(value, Cell)}
 """Every cell of the zoo by name."""
 
 __all__ = [
-    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "conv_lstm", "cornn", "ctrnn", "delay_rnn", "delta_rule",
-    "echo_state", "fast_grnn", "fast_weights", "gru", "gru_layer_norm", "hopfield", "householder", "indrnn", "lem",
-    "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mgu", "mgu2", "min_gru", "minimal_rnn", "mlstm",
-    "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "titans", "ttt", "ugrnn",
-    "unicornn", "zoneout",
+    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "conv_lstm", "cornn", "ctrnn", "delay_rnn",
+    "delta_rule", "echo_state", "fast_grnn", "fast_weights", "gru", "gru_layer_norm", "hopfield", "householder", "indrnn",
+    "kalman", "lem", "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mesa_net", "mgu", "mgu2", "min_gru",
+    "minimal_rnn", "mlstm", "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "titans",
+    "ttt", "ugrnn", "unicornn", "zoneout",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from itertools import count
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import (
+    Algebra,
     Buffer,
     Contract,
     Cumulate,
@@ -28,6 +29,7 @@ from symbptt.codegen.loop_ir.nodes import (
     index_symbol,
 )
 from symbptt.errors import CellError
+from symbptt.ir.algebra import RECORDS
 from symbptt.ir.scalar import Call, Num, Prod, Ref, Sum, Tree
 from symbptt.ir.shape import Shape, Size, size, without
 
@@ -121,6 +123,11 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
             return _sharpen(name, s, made)
         case Scan():
             return _lines(name, s.body, made)
+        case Algebra():
+            raise CellError(
+                f"{name} needs functions of whole matrices ({RECORDS[s.name].words}), which the C target does not have yet\n"
+                "  use sb.compile, for NumPy"
+            )
         case If() | Runtime():
             raise CellError(
                 f"{name} needs {MISSING[type(s)]}, which the C target does not have yet\n  use sb.compile, for NumPy"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from symbptt import ops
-from symbptt.codegen.loop_ir.nodes import Contract, Cumulate, Gather, Map, Reduce, Scatter, Statement, View
+from symbptt.codegen.loop_ir.nodes import Algebra, Contract, Cumulate, Gather, Map, Reduce, Scatter, Statement, View
 from symbptt.codegen.loop_ir.order import in_order, ordered
 from symbptt.codegen.loop_ir.views import permuted, span
+from symbptt.codegen.targets.numpy.algebra import written
 from symbptt.codegen.targets.numpy.operands import Operands, of_numbers
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.codegen.targets.numpy.reduction import ordered_reduction
@@ -41,6 +42,8 @@ def call(o: Operands, scope: Scope, s: Statement) -> list[str]:
             return scatter(o, scope, s)
         case Cumulate():
             return [_running(o, scope, s)]
+        case Algebra():
+            return [written(o, scope, s)]
     raise AssertionError(s)
 
 

@@ -18,6 +18,7 @@ from types import ModuleType
 from symbptt import ops, special
 from symbptt.codegen.load import names_read
 from symbptt.codegen.runtime import (
+    algebra,
     arguments,
     call,
     cell,
@@ -54,8 +55,8 @@ from symbptt.codegen.runtime import (
 from symbptt.syntax import parse, statements
 
 RUNTIME: tuple[ModuleType, ...] = (
-    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, scan, quiet,
-    saturation, special, masks, watch, watch_chunk, norms, arguments, results, workspace, errors, full, selfcheck, checked_loss,
+    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, algebra, scan,
+    quiet, saturation, special, masks, watch, watch_chunk, norms, arguments, results, workspace, errors, full, selfcheck, checked_loss,
     checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""

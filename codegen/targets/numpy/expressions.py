@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symbptt.codegen.loop_ir.joins import joining_axis, source_of
-from symbptt.codegen.loop_ir.nodes import Contract, Cumulate, Gather, Map, Reduce, Statement, View
+from symbptt.codegen.loop_ir.nodes import Algebra, Contract, Cumulate, Gather, Map, Reduce, Statement, View
 from symbptt.codegen.loop_ir.operators import is_condition
 from symbptt.codegen.loop_ir.order import in_order, is_turned, ordered
 from symbptt.codegen.loop_ir.views import permuted
+from symbptt.codegen.targets.numpy.algebra import in_memory
 from symbptt.codegen.targets.numpy.grouping import kind
 from symbptt.codegen.targets.numpy.operands import Operands, as_long
 from symbptt.codegen.targets.numpy.product import call_of
@@ -44,6 +45,8 @@ def expression(o: Operands, scope: Scope, s: Statement) -> Written:
             return gather(o, scope, s), ATOM
         case Cumulate():
             return _running(o, scope, s), ATOM
+        case Algebra():
+            return in_memory(o, scope, s), ATOM
     raise AssertionError(s)
 
 

@@ -17,6 +17,7 @@ import sympy as sp
 from symbptt.codegen.loop_ir.folding import foldable, moves_along_all
 from symbptt.codegen.loop_ir.joins import joined
 from symbptt.codegen.loop_ir.nodes import (
+    Algebra,
     Buffer,
     Contract,
     Cumulate,
@@ -119,7 +120,7 @@ class Forms:
         """Answer whether the result of a statement is the whole of a buffer, as NumPy makes it."""
         out = writes(s)[0]
         if (
-            not isinstance(s, Map | Contract | Reduce | Gather | Cumulate)
+            not isinstance(s, Map | Contract | Reduce | Gather | Cumulate | Algebra)
             or not covers(out)
             or getattr(s, "add", False)
         ):

@@ -15,6 +15,7 @@ from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.equations.algebra import expressions as algebra
 from symbptt.equations.algebra.expressions import (
     ZERO,
+    Along,
     Array,
     Cases,
     Count,
@@ -33,6 +34,7 @@ from symbptt.equations.algebra.expressions import (
     plus,
     times,
 )  # fmt: skip
+from symbptt.equations.algebra.matrices import entry_of_function, of_one
 from symbptt.equations.algebra.numbers import fingerprint
 from symbptt.equations.algebra.trees import with_conditions
 from symbptt.equations.algebra.wholes import by_entries
@@ -249,6 +251,29 @@ class EntryMaker:
         return SumOver(
             (j,), self.value(node.args[0], [j if k == axis else i for k, i in enumerate(at)]), "sum", (test,)
         )
+
+    def _algebra(self, node: Node, at: Sequence[Expr]) -> Expr:
+        name, x = node.attrs.name, node.args[0]
+        shape = self.graph.shape(x)
+        if name == "diag":
+            return times((algebra.Call("equal", (at[-2], at[-1])), self.value(x, at[:-1])))
+        if name == "diagonal":
+            return self.value(x, [*at, at[-1]])
+        lead = [*at[: len(shape) - 2]]
+        own = tuple(self._fresh(size) for size in shape[-2:])
+        inner = self.value(x, [*lead, *own])
+        if name == "tril":
+            test = algebra.Call("less_equal", (at[-1], at[-2]))
+            return times((test, self.value(x, at))) if shape[-1] != 1 else self.value(x, at)
+        along = tuple(i for i in own if isinstance(i, Index))
+        if name != "solve":
+            place = tuple(at[len(shape) - 2 :])
+            return entry_of_function(name, along, inner, place) if along else of_one(name, inner, ())
+        if not along:
+            return Over(self.value(node.args[1], at), inner)
+        j = self._fresh(shape[-1])
+        back = Along("inv", along, (inner,), (at[-2], j))
+        return _summed([j], times((back, self.value(node.args[1], [*lead, j, at[-1]]))))
 
     def _whole(self, node: Node, at: Sequence[Expr]) -> Expr:
         x, *numbers = node.args

@@ -295,6 +295,13 @@ class Transposed(Expr):
 
 
 @expression
+class Inverse(OfInner):
+    """The inverse of a matrix."""
+
+    inner: Expr
+
+
+@expression
 class Diagonal(Expr):
     """The diagonal matrix of a vector."""
 
@@ -581,7 +588,7 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
     Outside: lambda e: (e.symbol,), Derivative: lambda e: (e.over, e.under),
     Sum: lambda e: tuple([term for _, term in e.terms]), Times: attrgetter("factors"),
     Matmul: attrgetter("factors"), Over: lambda e: (e.above, e.below), Power: lambda e: (e.base, e.exponent),
-    Transposed: lambda e: (e.inner,), Diagonal: lambda e: (e.inner,), Slice: lambda e: (e.inner,),
+    Transposed: lambda e: (e.inner,), Inverse: lambda e: (e.inner,), Diagonal: lambda e: (e.inner,), Slice: lambda e: (e.inner,),
     Entries: lambda e: (e.inner,), OverFamily: lambda e: (e.inner,), Total: lambda e: (e.inner, *e.at),
     SumOver: lambda e: (e.inner, *e.condition), Call: attrgetter("args"), Cases: lambda e: (e.condition, e.then, e.other),
     Blocks: attrgetter("blocks"), Rows: lambda e: (e.table, e.row), Unit: lambda e: (e.row,),

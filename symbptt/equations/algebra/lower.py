@@ -23,6 +23,7 @@ from symbptt.equations.algebra.expressions import (
     Count,
     Diagonal,
     Expr,
+    Inverse,
     Number,
     Ones,
     Over,
@@ -43,6 +44,7 @@ from symbptt.equations.algebra.expressions import (
     times,
     transposed,
 )  # fmt: skip
+from symbptt.equations.algebra.matrices import function_of, of_one
 from symbptt.equations.algebra.trees import truth, whole_tree
 from symbptt.equations.algebra.wholes import ALONG, in_matrices
 from symbptt.ir.graph import Graph
@@ -108,7 +110,9 @@ class Lowering:
         # A row of a named table of three axes is a matrix; any other view of three axes needs indices.
         if max([len(self.graph.shape(arg)) for arg in node.args], default=0) > 2:
             return node.family == "gather" and node.args[0] in self.labels
-        if node.family in ("reduce", "view", "contract", "cumulate", "whole") and not all(map(self._stands, node.args)):
+        if node.family in ("reduce", "view", "contract", "cumulate", "whole", "algebra") and not all(
+            map(self._stands, node.args)
+        ):
             return node.family == "view" and node.attrs.kind in ("concatenate", "expand")
         match node.family:
             case "contract":
@@ -352,6 +356,8 @@ def _reduce(w: Lowering, node: Node) -> Expr:
     # Σ_j A_ij = (A 1)_i.
     if len(axes) < len(shape):
         return matmul((w.side(x, axes != (1,)), Ones(shape[axes[0]])))
+    if node.attrs.kind == "sum" and x not in w.labels and inner.family == "algebra" and inner.attrs.name == "diagonal":
+        return algebra.Call("tr", (w.value(inner.args[0]),), ())
     is_repeated = x not in w.labels and inner.family == "view" and inner.attrs.kind == "expand"
     # Σ over n copies of a number is n times it.
     if node.attrs.kind == "sum" and is_repeated and not normal(w.shape(inner.args[0])):
@@ -471,6 +477,21 @@ def _cumulate(w: Lowering, node: Node) -> Expr:
     return algebra.Call(name, (w.value(node.args[0]),), normal(node.shape))
 
 
+def _algebra(w: Lowering, node: Node) -> Expr:
+    """Return a function of matrices; a solve is an inverse before its right side, and before an identity alone."""
+    name, x, shape = node.attrs.name, w.value(node.args[0]), normal(node.shape)
+    if not x.shape:  # a matrix of one entry
+        return of_one(name, x, [w.value(arg) for arg in node.args[1:]])
+    match name:
+        case "solve":
+            right = w.graph[node.args[1]]
+            is_eye = right.family == "leaf" and right.attrs.role == "eye"
+            return Inverse(x) if is_eye else matmul((Inverse(x), w.value(right.id)))
+        case "diag":
+            return Diagonal(x)
+    return function_of(name, x, shape)
+
+
 def _whole(w: Lowering, node: Node) -> Expr:
     x, *numbers = node.args
     return in_matrices(node, w.value(x), [w.value(number) for number in numbers], w.shape(x))
@@ -488,6 +509,7 @@ FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "algebra": _algebra,
     "total": _total,
     "whole": _whole,
 }

@@ -28,6 +28,7 @@ from symbptt.equations.algebra.expressions import (
     Entry,
     Expr,
     Index,
+    Inverse,
     Matmul,
     Number,
     Ones,
@@ -403,6 +404,20 @@ def _transposed(e: Transposed) -> Expr:
     return turned(e.inner)
 
 
+def _inverse(e: Inverse) -> Expr:
+    """Move the sign and numbers before an inverse, and a transpose behind it."""
+    sign, inner = signed(e.inner)
+    if isinstance(inner, Times) and sum(bool(f.shape) for f in inner.factors) == 1:
+        numbers = times(f for f in inner.factors if not f.shape)
+        array = next(f for f in inner.factors if f.shape)
+        return with_sign(sign, Over(_inverse(Inverse(array)), numbers))
+    if isinstance(inner, Transposed):
+        return with_sign(sign, transposed(Inverse(inner.inner)))
+    if isinstance(inner, Inverse):
+        return with_sign(sign, inner.inner)
+    return with_sign(sign, e if inner is e.inner else Inverse(inner))
+
+
 def renamed(e: Expr) -> Expr:
     """Return an expression with the named indices of its arrays in the order in which they are written."""
     if not e.kinds & Entries.bit:
@@ -460,6 +475,8 @@ def turned(e: Expr) -> Expr:
             return e
         case Matmul():
             return matmul([turned(f) for f in e.factors[::-1]])
+        case Inverse() if turned(e.inner) == e.inner:  # as of I + W Wᵀ
+            return e
         case Sum() if len(e.terms) == 1 or _reads_better_turned(e):
             return plus((sign, turned(term)) for sign, term in e.terms)
         case Times() if sum([bool(f.shape) for f in e.factors]) == 1:
@@ -819,5 +836,5 @@ def negated(e: Expr) -> Expr:
 
 _RULES: dict[type, Callable[..., Expr]] = {
     Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Total: _total, SumOver: _summed,
-    Sum: _sum, Call: _call, Cases: _cases, Blocks: _blocks, Diagonal: _diagonal, Slice: _slice,
+    Sum: _sum, Call: _call, Cases: _cases, Blocks: _blocks, Diagonal: _diagonal, Inverse: _inverse, Slice: _slice,
 }  # fmt: skip

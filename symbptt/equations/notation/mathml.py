@@ -53,6 +53,8 @@ def mathml_of(names: Names) -> Notation:
         power=_above,
         call=_call,
         transpose=lambda a: _above(a, "<mo>⊤</mo>"),
+        inverse=lambda a: _above(a, '<mo form="prefix">−</mo><mn>1</mn>'),
+        inverse_transpose=lambda a: _above(a, '<mo form="prefix">−</mo><mo>⊤</mo>'),
         sum_over_time=_sum_below("∑", "<mi>t</mi>"),
         derivative=lambda over, under: f"<mfrac><mrow><mo>∂</mo>{over}</mrow><mrow><mo>∂</mo>{under}</mrow></mfrac>",
         outside=lambda symbol: f"<mfrac><mrow><mo>∂</mo><mi>L</mi></mrow><mrow><mo>∂</mo>{symbol}</mrow></mfrac>",

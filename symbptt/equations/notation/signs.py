@@ -40,6 +40,8 @@ class Notation:
     power: Callable[[str, str], str]
     call: Callable[[str, Sequence[str]], str]
     transpose: Callable[[str], str]
+    inverse: Callable[[str], str]
+    inverse_transpose: Callable[[str], str]
     sum_over_time: str
     outside: Callable[[str], str]
     derivative: Callable[[str, str], str]
@@ -200,6 +202,8 @@ TEXT = Notation(
     power=_text_power,
     call=_text_call,
     transpose=lambda a: f"{a}ᵀ",
+    inverse=lambda a: f"{a}⁻¹",
+    inverse_transpose=lambda a: f"{a}⁻ᵀ",
     sum_over_time="Σ_t ",
     outside=lambda symbol: f"dL/d{symbol}",
     derivative=lambda over, under: f"∂{over}/∂{under}",
@@ -262,6 +266,7 @@ def _latex_number(value: sp.Expr) -> str:
 
 # The signs of the LaTeX of functions are those that matplotlib knows too; `\lVert` is none of them.
 _LATEX_CALLS = {
+    "det": r"\det({0})",
     "ahead": "[{0} > {1}]_{{1/2}}", "behind": "[{0} < {1}]_{{1/2}}", "inner": r"\langle {0}, {1} \rangle",
     "stop_gradient": r"\mathrm{{sg}}({0})",
     "norm": r"\left\Vert {0} \right\Vert", "normal_share": r"\Phi({0})", "normal_density": r"\varphi({0})",
@@ -341,6 +346,8 @@ LATEX = Notation(
     power=lambda a, b: f"{a}^{{{b}}}",
     call=_latex_call,
     transpose=lambda a: rf"{a}^{{\top}}",
+    inverse=lambda a: f"{a}^{{-1}}",
+    inverse_transpose=lambda a: rf"{a}^{{-\top}}",
     sum_over_time=r"\sum_{t} ",
     outside=lambda symbol: rf"\frac{{\partial L}}{{\partial {symbol}}}",
     derivative=lambda over, under: rf"\frac{{\partial {over}}}{{\partial {under}}}",

@@ -31,6 +31,7 @@ from symbptt.equations.algebra.expressions import (
     Expr,
     Gradient,
     Index,
+    Inverse,
     Matmul,
     Number,
     Ones,
@@ -241,7 +242,13 @@ def beside(before: str, text: str, n: Notation) -> str:
     return n.before_word if n.is_word(text) or n.is_like_call(before, text) else n.matrix
 
 
+def _inverse(e: Inverse, n: Notation) -> Written:
+    return n.inverse(at(e.inner, n, ATOM)), POWER
+
+
 def _transposed(e: Transposed, n: Notation) -> Written:
+    if isinstance(e.inner, Inverse):
+        return n.inverse_transpose(at(e.inner.inner, n, ATOM)), POWER
     return n.transpose(at(e.inner, n, ATOM)), POWER
 
 
@@ -446,8 +453,9 @@ def _blocks(e: Blocks, n: Notation) -> Written:
 _WRITERS: dict[type, Callable[[Any, Notation], Written]] = {
     Symbol: _symbol, Outside: _outside, Derivative: _derivative, Number: _number, Count: _count, Word: _word, Index: _index,
     Ellipsis: _ellipsis, Sum: _sum,
-    Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Diagonal: _diagonal, Ones: _ones,
-    Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Along: _along, Cases: _cases, Slice: _slice, Rows: _rows, Blocks: _blocks,
+    Times: _times, Over: _over, Power: _power, Matmul: _matmul, Transposed: _transposed, Inverse: _inverse, Diagonal: _diagonal,
+    Ones: _ones, Zeros: _zeros, Unit: _unit, Array: _array, Call: _call, Along: _along, Cases: _cases, Slice: _slice, Rows: _rows,
+    Blocks: _blocks,
     Entry: _entry, Entries: _entries, Total: _total, SumOver: _sum_over, OverFamily: _over_family,
     Raised: _raised, OverWindows: _over_windows, Applied: _applied, Gradient: _gradient,
 }  # fmt: skip

@@ -18,6 +18,7 @@ from symbptt.equations.algebra.expressions import (
     Diagonal,
     Entries,
     Expr,
+    Inverse,
     Matmul,
     Over,
     OverFamily,
@@ -330,6 +331,10 @@ def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
             return _around(n.call("diag", [_HERE]), [e.inner], n, room)
         case Blocks():
             return _around((n.join if e.axis == 0 else n.beside)([_HERE] * len(e.blocks)), e.blocks, n, room)
+        case Inverse():
+            return _around(n.inverse(_HERE), [e.inner], n, room, ATOM)
+        case Transposed() if isinstance(e.inner, Inverse):
+            return _around(n.inverse_transpose(_HERE), [e.inner.inner], n, room, ATOM)
         case Transposed():
             return _around(n.transpose(_HERE), [e.inner], n, room, ATOM)
         case Power():

@@ -22,13 +22,16 @@ from symbptt.equations.algebra.expressions import (
     Entry,
     Expr,
     Index,
+    Matmul,
     Outside,
     OverFamily,
+    Power,
     Slice,
     Span,
     SumOver,
     Symbol,
     Times,
+    Transposed,
     Unit,
     Word,
 )  # fmt: skip
@@ -99,6 +102,14 @@ def signs(x: Letters) -> dict[str, Note]:
         "reverse_cumsum": (Call("reverse_cumsum", (x.v,)), ": the sums of ", x.v, " from each of its elements on"),
         "roll": (Call("roll", (x.v, x.k)), ": the entries of ", x.v, " moved on by ", x.k, " places, the last ones to the front"),
         "diag": (Call("diag", (x.v,)), ": the diagonal matrix of ", x.v),
+        "diagonal": (Call("diagonal", (x.A,)), ": the vector of the diagonal of ", x.A),
+        "tr": (Call("tr", (x.A,), ()), ": the sum of the diagonal of ", x.A),
+        "tril": (Call("tril", (x.A,)), ": ", x.A, " with zeros above its diagonal"),
+        "low": (Call("low", (x.A,)), ": ", x.A, " with half its diagonal, and zeros above it"),
+        "chol": (Call("chol", (x.A,)), ": the lower triangular ", x.B, " with a positive diagonal, ",
+                 Matmul((x.B, Transposed(x.B))), " = ", x.A),
+        "expm": (Call("expm", (x.A,)), ": the exponential of the matrix, the sum of its powers ",
+                 Power(x.A, x.k), ", each over ", x.k, "!"),
     }  # fmt: skip
 
 

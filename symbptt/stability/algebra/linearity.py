@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from symbptt.autodiff.partials import VALUE, partials
+from symbptt.ir.algebra import is_linear
 from symbptt.ir.node import Node, placeholder
 from symbptt.stability.algebra.polynomials import Local
 
@@ -29,6 +30,8 @@ def _keeps(of: Local, node: Node) -> bool:
             return len(carried) == 1
         case "reduce":
             return bool(node.attrs.kind == "sum")
+        case "algebra":
+            return is_linear(node, carried)
         case "gather":
             # The table may depend on the state, the index may not: a value read at another place is a jump.
             return carried == [0]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symbptt.dense import of_matrices
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.shape import Shape, named_size
 from symbptt.language.init import concrete
@@ -111,6 +112,8 @@ def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval
         case "gather":
             table = found.nodes[node.args[0]]
             return Interval(table.lo.min(node.attrs.axis), table.hi.max(node.attrs.axis))
+    if node.family == "algebra" and node.attrs.name not in MONOTONE:
+        return everything(shape)
     parts = [found.nodes[arg] for arg in node.args]
     lo = rearranged(node, [part.lo for part in parts], found.sizes)
     hi = rearranged(node, [part.hi for part in parts], found.sizes)
@@ -243,11 +246,17 @@ def einsum_of(a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...]) -> s
     return f"{first},{second}->{result}"
 
 
+MONOTONE = ("tril", "halved", "diag", "diagonal")
+"""The functions of matrices that move elements, or halve them: the ends of intervals go through them as they are."""
+
+
 def rearranged(node: Node, parts: list[Any], sizes: Mapping[sp.Symbol, int]) -> Any:
     """Return a view, a reduction or a running sum of arrays."""
     x, attrs = parts[0], node.attrs
     if node.family == "reduce":
         return x.sum(attrs.axes) if attrs.kind == "sum" else x.max(attrs.axes)
+    if node.family == "algebra":
+        return of_matrices(node.attrs.name, x)
     if node.family == "cumulate":
         turned = np.flip(x, attrs.axis) if attrs.reverse else x
         found = np.cumsum(turned, attrs.axis)

@@ -163,6 +163,8 @@ class _Algebra:
         # variables.
         if node.id in of.softmaxes or node.family == "gather" or getattr(node.attrs, "kind", "sum") == "max":
             raise _TooLong
+        if node.family == "algebra":
+            raise _TooLong
         if node.family == "map":
             return self._sum(plain_terms(of, node.id), shape, found)
         if node.family == "contract":
@@ -221,7 +223,7 @@ class _Algebra:
         elif node.family == "contract":
             p = node.attrs
             found = self._product(einsum_of(p.a, p.b, p.out), *(self.value(symbol(arg)) for arg in node.args))
-        elif node.family == "gather" or getattr(node.attrs, "kind", "sum") == "max":
+        elif node.family in ("gather", "algebra") or getattr(node.attrs, "kind", "sum") == "max":
             return self._made(known)
         else:
             found = rearranged(node, [self.value(symbol(arg)) for arg in node.args], self.within.sizes)

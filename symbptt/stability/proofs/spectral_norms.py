@@ -17,7 +17,7 @@ import numpy as np
 from symbptt.ir.node import Node
 from symbptt.ir.shape import broadcast_axes, with_ones
 from symbptt.stability.algebra.polynomials import Local, Normed, Softmax, terms
-from symbptt.stability.proofs.enclosure import Enclosure, largest_within, spans
+from symbptt.stability.proofs.enclosure import MONOTONE, Enclosure, largest_within, spans
 
 DEEPEST = 4
 """Beyond so many products in a chain each value has one norm, found once."""
@@ -97,6 +97,12 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             # A running sum is a product with a lower triangular matrix of ones along the axis.
             ones = np.linalg.norm(np.tri(n), 2) * left.max()
             return float(_times(ones, _norm(c, node.args[0], np.ones_like(left), depth + 1)))
+        case "algebra" if node.attrs.name in MONOTONE:
+            return float(
+                _times(left.max(initial=0.0), _norm(c, node.args[0], np.ones(c.shape(node.args[0])), depth + 1))
+            )
+        case "algebra":
+            return np.inf
         case "reduce":
             kept = with_ones(c.shape(node.args[0]), node.attrs.axes)
             whole = np.broadcast_to(left.reshape(kept), c.shape(node.args[0]))

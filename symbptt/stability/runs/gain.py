@@ -143,8 +143,23 @@ def _degree(node: Node, given: list[float | None], names: frozenset[str]) -> flo
             return _homogeneity(node, degrees)
         case "gather":
             return degrees[0]
+        case "algebra":
+            return _of_matrices(node.attrs.name, degrees)
     # Parts of different degrees that one view joins have no common power of c.
     return degrees[0] if len(set(degrees)) == 1 else None
+
+
+def _of_matrices(name: str, degrees: list[float]) -> float | None:
+    """Return the degree of a function of matrices: (c A)⁻¹ (d B) = d/c A⁻¹ B, and the factor of c A grows by √c; a determinant
+    grows by a power that is the size of its matrix."""
+    match name:
+        case "solve":
+            return degrees[1] - degrees[0]
+        case "cholesky":
+            return degrees[0] / 2
+        case "det" | "logdet" | "expm":
+            return None if degrees[0] else 0.0
+    return 0.0 if name == "detsign" else degrees[0]
 
 
 def _homogeneity(node: Node, degrees: list[float]) -> float | None:

@@ -16,6 +16,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.codegen.loop_ir.arithmetics import floats
 from symbptt.codegen.loop_ir.interpret import tree_value
+from symbptt.dense import of_matrices
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import expanded, tree_of
 from symbptt.ir.shape import Shape
@@ -52,6 +53,9 @@ def computation(node: Node, shapes: Sequence[Shape], sizes: Sizes) -> Compute:
             return _view(node, shape, sizes)
         case "cumulate":
             return _cumulation(LEAD + node.attrs.axis, node.attrs.reverse)
+        case "algebra":
+            name = node.attrs.name
+            return lambda args: of_matrices(name, *args)
         case "gather":
             return _gather(node, shape)
         case "whole":

@@ -16,10 +16,12 @@ import numpy as np
 
 from symbptt import ops
 from symbptt.codegen.loop_ir.interpret import Arithmetic
+from symbptt.dense import SignAndLog
 from symbptt.language.cell import Cell
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.field import P
 from symbptt.verification.proof.loops import UNCLIPPED, Lowered, run_loops
+from symbptt.verification.proof.matrices import TERMS
 from symbptt.verification.proof.residues import Residues
 
 RATIONAL = {"sin": 2 + 2j, "cos": 2 + 2j, "tan": 2 + 2j, "sinh": 2 + 1j, "cosh": 2 + 1j}
@@ -42,10 +44,29 @@ class Degrees(np.ndarray):
         kwargs = {k: v for k, v in kwargs.items() if k in ("axis", "keepdims")}
         return degrees(call(*plain, **kwargs))
 
+    def expm(self) -> Any:
+        """Return the degrees of the polynomial that stands for the exponential of a matrix."""
+        return degrees(np.broadcast_to(TERMS * np.sum(np.asarray(self), (-2, -1), keepdims=True), self.shape))
+
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func.__name__ == "einsum":
             return degrees(_contracted(*args))
+        if func.__name__ in ("solve", "det", "slogdet", "cholesky"):
+            return _of_matrices(func.__name__, *map(np.asarray, args))
         return degrees(super().__array_function__(func, types, args, kwargs))
+
+
+def _of_matrices(name: str, a: Any, b: Any = None) -> Any:
+    """Return a bound: a determinant, and with it all that is divided by one, has at most the degree of all entries together."""
+    whole = np.sum(a.real + a.imag, (-2, -1), keepdims=True)
+    if name == "solve":
+        top = np.sum(b.real + b.imag, (-2, -1), keepdims=True)
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        return degrees(np.broadcast_to(2 * (whole + top) * (1 + 1j), (*lead, *b.shape[-2:])))
+    found = degrees(2 * whole * (1 + 1j))
+    if name == "cholesky":
+        return degrees(np.broadcast_to(2 * found, a.shape))
+    return found[..., 0, 0] if name == "det" else SignAndLog(found[..., 0, 0], found[..., 0, 0])
 
 
 def degrees(value: Any) -> Any:

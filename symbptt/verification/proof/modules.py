@@ -128,6 +128,7 @@ REPLACED: dict[str, Any] = {
     # A scan is left to the plain loop where its coefficients are large.
     "_is_small": lambda a: True,
     "_wide": lambda dtype: dtype,
+    "expm": lambda a: residues(a).expm(),
     "erf": lambda x: residues(elements(x)).erf(),
 }
 """The functions of the runtime that look at the size of numbers, with what they mean where there is none."""

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 from sympy.polys.domains import QQ
 from sympy.polys.rings import PolyElement, PolyRing
 
+from symbptt.dense import of_objects
 from symbptt.verification.proof.constants import meant
 
 SLOTS = 40
@@ -357,3 +359,23 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "stop_gradient": lambda x: Opaque(x.letters, x.a) if isinstance(x, Opaque) else x,
 }
 """The functions of the language, of single elements."""
+
+
+class Opaques(np.ndarray):
+    """Arrays of such numbers whose functions of whole matrices are those of arithmetic."""
+
+    def expm(self) -> Any:
+        """Raise an error: no letter stands for an exponential of a matrix."""
+        raise UndefinedError("expm")
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func.__module__ != "numpy.linalg" or func.__name__ not in ("solve", "inv", "det"):
+            return super().__array_function__(func, types, args, kwargs)
+        a, *others = [np.asarray(x, object) for x in args]
+        if func.__name__ == "inv":
+            others = [np.broadcast_to(np.eye(a.shape[-1], dtype=int).astype(object), a.shape)]
+        is_vector = func.__name__ == "solve" and others[0].ndim == 1
+        if is_vector:
+            others = [others[0][:, None]]
+        found = of_objects("det" if func.__name__ == "det" else "solve", a, *others)
+        return (found[..., 0] if is_vector else found).view(Opaques)

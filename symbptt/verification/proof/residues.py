@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.dense import SignAndLog, factored
 from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, RUNNING, of_method
 from symbptt.verification.complex_step import Kept
+from symbptt.verification.proof import matrices
 from symbptt.verification.proof.atoms import SLOPES, VALUES, Atoms, mapped
 from symbptt.verification.proof.constants import element
 from symbptt.verification.proof.field import P, character, inverse, power, product, reduced, times
@@ -81,6 +83,10 @@ class Residues(Kept):
     def erf(self) -> Any:
         """Return the error function, which NumPy has not."""
         return residues(_atom("erf", elements(self)))
+
+    def expm(self) -> Any:
+        """Return the exponential of matrices, which NumPy has not: a polynomial in the place of it."""
+        return residues(matrices.expm(elements(self)))
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -502,6 +508,25 @@ def _sign_test(call: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     return lambda a, b: call(character(reduced(a - b)))
 
 
+def _cholesky(a: Any, upper: bool) -> Any:
+    if upper:
+        return np.swapaxes(_cholesky(np.swapaxes(a, -1, -2), False), -1, -2)
+    return factored(residues(elements(a)))
+
+
+def _matrix_power(a: Any, n: int) -> Any:
+    a, n = (matrices.inv(a), -n) if n < 0 else (a, n)
+    found = np.broadcast_to(np.eye(a.shape[-1]), a.shape)
+    for _ in range(n):
+        found = _matmul(found, a)
+    return found
+
+
+def _slogdet(a: Any) -> Any:
+    value = matrices.det(elements(a))
+    return SignAndLog(residues(_atom("sign", value)), residues(_atom("log", _atom("absolute", value))))
+
+
 ALIASES = {"fabs": "absolute", "fmax": "maximum", "fmin": "minimum", "mod": "remainder"}
 PLAIN: dict[str, Callable[..., Any]] = {
     "greater": _sign_test(lambda s: s > 0),
@@ -567,6 +592,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "real": lambda x: _real(np.asarray(x)),
     "imag": lambda x: elements(x).imag,
     "linalg.norm": _norm,
+    "solve": lambda a, b: matrices.solve(elements(a), elements(b)),
+    "inv": lambda a: matrices.inv(elements(a)),
+    "det": lambda a: matrices.det(elements(a)),
+    "slogdet": _slogdet,
+    "cholesky": lambda a, upper=False: _cholesky(a, upper),
+    "trace": lambda a, **_: _sum(np.diagonal(elements(a)), -1),
+    "matrix_power": lambda a, n: _matrix_power(elements(a), n),
 }
 """Functions of arrays that compute."""
 ORDERS = ("argmax", "argmin", "sort", "argsort", "median", "convolve", "correlate")

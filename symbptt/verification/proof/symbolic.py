@@ -28,7 +28,15 @@ from symbptt.verification.objective import value_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.constants import meant
 from symbptt.verification.proof.loops import UNCLIPPED, Lowered, lowered, run_loops
-from symbptt.verification.proof.opaque import FUNCTIONS, SLOTS, Letters, Opaque, OutOfLettersError, OutOfTimeError
+from symbptt.verification.proof.opaque import (
+    FUNCTIONS,
+    SLOTS,
+    Letters,
+    Opaque,
+    Opaques,
+    OutOfLettersError,
+    OutOfTimeError,
+)
 from symbptt.verification.requests import Asked
 
 SIZES = ((1, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 2), (2, 2, 2))
@@ -119,6 +127,8 @@ def _difference(cell: Cell, found: Lowered, numbers: Any, steps: int, samples: i
     dual = {g: {k: _dual(v, moving[k]) if k in moving else v for k, v in arrays.items()} for g, arrays in plain.items()}
     consts = {k: _constants(letters, v) for k, v in oracle.constants(cell, point_of(plain)).items()}
     given = dual | {"params": consts | dual["params"]}
+    if any(node.family == "algebra" for node in cell.step.graph):
+        given = {group: {k: _with_matrices(v) for k, v in arrays.items()} for group, arrays in given.items()}
     slope = value_of(cell, sent, point_of(given))(point_of(given))
     kind = exact(lambda value: Opaque(letters, letters.constant(_fraction(value))), FUNCTIONS)
     kind = replace(kind, runtime=UNCLIPPED)
@@ -144,6 +154,10 @@ def _dual(values: Any, tangents: Any) -> Any:
         x = values[place]
         found[place] = Opaque(x.letters, x.a, tangents[place].a)
     return found
+
+
+def _with_matrices(array: Any) -> Any:
+    return array.view(Opaques) if isinstance(array, np.ndarray) and array.dtype == object else array
 
 
 def _constants(letters: Letters, value: Any) -> Any:

@@ -90,6 +90,7 @@ REPLACED: dict[str, Any] = {
     # A scan is left to the plain loop where its coefficients are large; there is no wider type to multiply them in.
     "_is_small": lambda a: True,
     "_wide": lambda dtype: dtype,
+    "expm": lambda a: exactly(a).expm(),
     "erf": lambda x: exactly(x if np.ndim(x) else exact(x)).erf(),
 }
 """The functions of the runtime that ask for floats, or are true of floats alone."""
