@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         zeros,
     )
     from symbptt.language.gradient import grad, value_and_grad
+    from symbptt.language.loops import repeat
     from symbptt.language.model import Loss, Model, loss, model
     from symbptt.language.stacking import stack
     from symbptt.language.truncation import Chunked, Window
@@ -146,11 +147,11 @@ __all__ = [
     "function", "gaussian_weights", "gelu", "grad", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv",
     "kantorovich", "layer_norm", "leaky_relu", "linspace", "log", "log1p", "log_softmax", "logsumexp", "loss",
     "lyapunov_spectrum", "matmul", "matrix_power", "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model",
-    "norm", "one_hot", "ones", "outer", "population", "product_spectrum", "recurrent_weights", "relu", "reshape", "segment_sum",
-    "selu", "sigmoid", "sign", "silu", "sin", "slogdet", "softmax", "softplus", "softsign", "solve", "solve_triangular",
-    "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "trace",
-    "trace_gradient", "transient_growth", "transpose", "tril", "triu", "unroll", "value_and_grad", "vanishing_condition",
-    "verify", "where", "with_gain", "zeros",
+    "norm", "one_hot", "ones", "outer", "population", "product_spectrum", "recurrent_weights", "relu", "repeat", "reshape",
+    "segment_sum", "selu", "sigmoid", "sign", "silu", "sin", "slogdet", "softmax", "softplus", "softsign", "solve",
+    "solve_triangular", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh",
+    "trace", "trace_gradient", "transient_growth", "transpose", "tril", "triu", "unroll", "value_and_grad",
+    "vanishing_condition", "verify", "where", "with_gain", "zeros",
 ]  # fmt: skip
 
 _HOME = {
@@ -169,6 +170,7 @@ _HOME = {
         "symbptt.derivations.derivation": "Derivation Equation derive",
         "symbptt.derivations.cell_comparison": "CellComparison compare",
         "symbptt.errors": "ArgumentError CellError ShapeError StabilityWarning SymbpttError TargetError TheoremError",
+        "symbptt.language.loops": "repeat",
         "symbptt.language.model": "Loss Model loss model",
         "symbptt.language.roles": "Const Index Input Output Param State Target",
         "symbptt.stability.runs.gain": "recurrent_weights with_gain",

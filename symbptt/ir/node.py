@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import sympy as sp
 
-from symbptt.ir.shape import Shape
+from symbptt.ir.shape import Shape, Size
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A value from outside: a role and a name."""
+    """A value from outside: a role and a name. The roles "carried" and "round" are those of the body of a repetition: a
+    value as a round begins, and the number of the round."""
 
     role: str
     name: str
@@ -125,6 +126,24 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Value `out` of those that go through `count` rounds of one body, after the last round.
+
+    The arguments are, for each of `carried` values, where it starts; the leaves that stand for them in the body, and the leaf
+    of the round's number; and what the body makes of them. The body is what depends on these leaves.
+    """
+
+    count: Size
+    carried: int
+    out: int
+
+    def parts(self, args: Sequence[int]) -> tuple[Sequence[int], Sequence[int], int, Sequence[int]]:
+        """Return of the arguments the starts, the leaves of what is carried, the leaf of the round, and the next values."""
+        n = self.carried
+        return args[:n], args[n : 2 * n], args[2 * n], args[2 * n + 1 :]
+
+
+@dataclass(frozen=True)
 class Mark:
     """A second reading of a value: a function of the user's, `body` over placeholders, of some values."""
 
@@ -164,6 +183,7 @@ FAMILIES: dict[str, type] = {
     "algebra": Algebra,
     "total": Total,
     "whole": Whole,
+    "repeat": Repeat,
 }
 
 

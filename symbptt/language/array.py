@@ -351,7 +351,7 @@ def _is_natural(array: Array) -> bool:
     """Answer whether an exponent is no negative number whatever the data are."""
     node = array.graph[array.id]
     literal = node.family == "number" and np.min(array.value) >= 0
-    return literal or (node.family == "leaf" and node.attrs.role in ("index", "size")) or kind(array) == TRUTH
+    return literal or (node.family == "leaf" and node.attrs.role in ("index", "size", "round")) or kind(array) == TRUTH
 
 
 def _value(op: ops.Op, values: list[Any]) -> Any:

@@ -24,6 +24,7 @@ from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.needs import Need, needs_of, unmet
 from symbptt.ir.node import Node
+from symbptt.ir.rounds import written_out
 from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
@@ -78,12 +79,17 @@ class Cell:
     @property
     def needs(self) -> tuple[Need, ...]:
         """Return the conditions on sizes under which its slices lie inside their axes."""
-        return self.step.needs
+        return self.looped.needs
+
+    @functools.cached_property
+    def looped(self) -> Step:
+        """The traced step, with repetitions as the user wrote them."""
+        return trace(self)
 
     @functools.cached_property
     def step(self) -> Step:
-        """The traced step."""
-        return trace(self)
+        """The traced step, with each round of its repetitions written out."""
+        return written_out(self.looped)
 
     def with_consts(self, consts: Mapping[str, Any]) -> Cell:
         """Return the cell with other values of its constants.
@@ -396,7 +402,7 @@ def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> N
     """Raises: ShapeError where a table may have fewer entries than its index has values: NumPy then reads another one."""
     limits = {a.name: a.limit for a in arguments if a.limit is not None}
     for node in graph:
-        if node.family != "gather" or node.attrs.kind != "gather":
+        if node.family != "gather" or node.attrs.kind != "gather" or graph[node.args[1]].attrs.role == "round":
             continue
         index = graph[node.args[1]].attrs.name
         length = graph.shape(node.args[0])[node.attrs.axis]

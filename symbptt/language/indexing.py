@@ -254,7 +254,7 @@ def _gather(x: Array, index: Array, axis: int) -> Array:
             "what a condition chooses of an array has no certain length",
             "write sb.where(condition, a, b), which keeps the shape",
         )
-    if node.family != "leaf" or node.attrs.role != "index":
+    if node.family != "leaf" or node.attrs.role not in ("index", "round"):
         raise cell_error(
             "an array is indexed by a value that is no Index",
             'annotate the argument as Index["v"]; places that are computed are those of np.argmax and np.argsort',

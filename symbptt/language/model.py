@@ -13,6 +13,7 @@ import numpy as np
 from symbptt.checks import check_constant, check_function, check_mapping, named
 from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.ir.needs import Need
+from symbptt.ir.rounds import written_out
 from symbptt.ir.shape import show
 from symbptt.ir.step import Argument, Step
 from symbptt.language.array import as_array
@@ -207,4 +208,4 @@ def _trace(loss: Loss) -> Step:
     needs = checked_needs(loss, graph, arguments)
     doc = inspect.getdoc(loss.function) or ""
     step = Step(loss.name, doc, graph, arguments, leaves, {}, {"loss": value.id}, needs)
-    return with_parts(stable(step))
+    return written_out(with_parts(stable(step)))

@@ -55,7 +55,7 @@ def kind_of_value(value: Any) -> int:
 def _kind(node: Node, of: Sequence[int]) -> int:
     match node.family:
         case "leaf":
-            return INTEGER if node.attrs.role in ("index", "size") else REAL
+            return INTEGER if node.attrs.role in ("index", "size", "round") else REAL
         case "number":
             return kind_of_value(node.attrs.value)
         case "map":
