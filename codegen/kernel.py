@@ -28,6 +28,7 @@ from symbptt.codegen.targets.numpy.module import source
 from symbptt.equations.derived import equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines
 from symbptt.files import check_own, write_text
+from symbptt.ir.rounds import as_loops
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
@@ -273,7 +274,7 @@ def compile(
     check_options(truncation, clip_adjoint)
     memory = allowed_memory(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
-    recursion = derive(target.cell.step if isinstance(target, Model) else target.step)
+    recursion = derive(as_loops((target.cell if isinstance(target, Model) else target).looped))
     equations = equations_of(target).as_spelt()
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(recursion)

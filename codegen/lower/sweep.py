@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from symbptt.codegen.loop_ir.builder import Builder
 from symbptt.codegen.loop_ir.nodes import BLOCK, STEPS, Function, Loop, Port, Scan, Statement, View, views, walk
@@ -11,12 +12,14 @@ from symbptt.codegen.loop_ir.views import is_whole, whole
 from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.families import FAMILIES, Lowering, emit, total
 from symbptt.codegen.lower.frame import COUNT, FRAMES, LO, PLAIN_LOOP, Frame, T
+from symbptt.codegen.lower.rounds import write_loop
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.program.blocks import least_rows, numbers_of_step
 from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.regions import BLOCK as BLOCK_REGION
 from symbptt.codegen.program.regions import LOOP, ONCE, TAIL
 from symbptt.codegen.program.values import size_names
+from symbptt.ir.rounds import loop_of
 from symbptt.ir.shape import Shape, Size, named_size, size
 
 
@@ -56,10 +59,21 @@ class Sweep:
     def write(self, region: str, at_once: bool = False) -> None:
         """Write the values of a region; sums over the steps of a block are accumulated, unless all steps are there
         `at_once`."""
-        g = self.module.program.graph
-        for id in self.ids(region):
+        g, ids = self.module.program.graph, self.ids(region)
+        loops = dict[Any, list[int]]()
+        for id in ids:
+            if g[id].family == "rounds":
+                loops.setdefault(loop_of(g[id]), []).append(id)
+        for id in ids:
             out = self.lowering.frame.part(self.storage.stored[id])
-            if g[id].family == "total":
+            if g[id].family == "rounds":
+                # All values of a loop are written by it, at the first of them.
+                together = loops.pop(loop_of(g[id]), [])
+                if together:
+                    write_loop(
+                        self.lowering, [(g[i], self.lowering.frame.part(self.storage.stored[i])) for i in together]
+                    )
+            elif g[id].family == "total":
                 total(self.lowering, g[id], out, region == TAIL and not at_once)
             else:
                 FAMILIES[g[id].family](self.lowering, g[id], out)

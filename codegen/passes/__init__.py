@@ -7,6 +7,7 @@ from symbptt.codegen.passes.hoist import hoist
 from symbptt.codegen.passes.merge_slices import tidy
 from symbptt.codegen.passes.pack_gates import pack
 from symbptt.codegen.passes.rematerialize import recompute_cheap, recompute_free
+from symbptt.codegen.passes.rounds_first import rounds_first
 from symbptt.codegen.passes.split_coefficients import split
 from symbptt.codegen.passes.stack_adjoints import join
 from symbptt.codegen.passes.transpose_weights import turn
@@ -21,6 +22,7 @@ PASSES = (
     pack,  # after hoisting, which has made the sums that follow a product alike
     join,  # after splitting, which leaves adjoints that are one line each
     tidy,  # after packing and stacking, which may put blocks together again
+    rounds_first,  # before places are chosen: a layout alone
     turn,  # after hoisting: only products that remain in a loop need transposed weights
     recompute_free,  # when it is known what the backward sweep reads
     place,  # last: it only reads
@@ -31,7 +33,7 @@ PASSES = (
 SPARING = tuple(recompute_cheap if step is recompute_free else step for step in PASSES)
 """The passes for a kernel that spares memory."""
 
-FOR_NUMPY = (pack, join, turn)
+FOR_NUMPY = (pack, join, rounds_first, turn)
 """The passes that arrange values for NumPy's products: gate-major layouts, and weights transposed and concatenated."""
 
 # Packing and stacking pay for arrays of NumPy and for calls of BLAS; a target that writes plain loops reads each gate

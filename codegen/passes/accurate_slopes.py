@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from symbptt import ops
+from symbptt.autodiff.over_rounds import OverRounds
 from symbptt.codegen.program.program import Program, renewed, traced
 from symbptt.codegen.program.regions import NEAR, place
 from symbptt.ir import build
@@ -27,6 +28,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import Node, View, placeholder
 from symbptt.ir.rewrite import copy_node
+from symbptt.ir.rounds import graph_of, made_in_rounds
 
 
 @dataclass
@@ -192,17 +194,51 @@ def _function(g: Graph, id: int) -> object:
     # Gates are often slices of one packed sum, whose function was taken of the whole: a view moves no element, so
     # that the argument may be viewed likewise.
     while node.family == "view" and node.attrs.kind in ("slice", "reshape", "transpose"):
-        node = g[node.args[0]]
+        inner = g[node.args[0]]
+        if inner.family == "rounds":
+            return _function_in_rounds(inner, node)
+        node = inner
+    if node.family == "rounds":
+        return _function_in_rounds(node, None)
     simple = node.family == "map" and len(node.args) == 1
     return node.attrs.expr.func if simple and node.attrs.expr.args == (placeholder(0),) else None
 
 
+def _function_in_rounds(node: Node, view: Node | None) -> object:
+    """Return the function of one argument of which a value of a loop inside a step is the result in all rounds; `view` are the
+    rows that are read."""
+    made = made_in_rounds(node, view)
+    return None if made is None else _function(graph_of(node.attrs.inner), made)
+
+
 def _argument(made: _Sharpening, node: Node) -> int:
     """Return the argument of a function once more, through the views in which its value is read."""
+    source = made.old.graph[node.args[0]] if node.args else node
+    if node.family == "rounds":
+        return _argument_in_rounds(made, node, None)
+    if node.family == "view" and source.family == "rounds":
+        return _argument_in_rounds(made, source, node)
     if node.family != "view":
         return _again(made, node.args[0])
     inner = _argument(made, made.old.graph[node.args[0]])
     return copy_node(made.graph, node, (inner,))
+
+
+def _argument_in_rounds(made: _Sharpening, node: Node, view: Node | None) -> int:
+    """Return the argument of a function in the body of a loop, in all rounds at once."""
+    id, own, loop = made_in_rounds(node, view), graph_of(node.attrs.inner), node.attrs
+    assert id is not None and own[id].family == "map"
+    args = [_again(made, arg) for arg in node.args]
+
+    def known(inner: int) -> tuple[int, bool] | None:
+        if inner < loop.carried:
+            carried = build.rounds(made.graph, [made.new[arg] for arg in node.args], replace(loop, out=inner))
+            return build.rows(made.graph, carried, 0, loop.count), True
+        if inner < len(args):
+            return args[inner], inner < loop.carried + loop.each
+        return None
+
+    return OverRounds(made.graph, own, loop.count, known).of(own[id].args[0])[0]
 
 
 def _is_arithmetic(made: _Sharpening, node: Node) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from symbptt.autodiff.labels import Label
+from symbptt.autodiff.linear_form import linear_form
 from symbptt.codegen.program.program import Program, renewed, symbol_of, traced
 from symbptt.codegen.program.regions import LOOP, place
 from symbptt.ir import build
@@ -126,26 +127,10 @@ def _form(node: Node, moving: set[int]) -> Linear | None:
     # is another value than argument 0 of the next.
     named = {placeholder(i): symbol_of(arg) for i, arg in enumerate(node.args)}
     movers = {symbol_of(arg): arg for arg in node.args if arg in moving}
-    found: Linear = {}
-    if not _collect(node.attrs.expr.xreplace(named), sp.S.One, movers, found):
+    found = linear_form(node.attrs.expr.xreplace(named), movers)
+    if found is None:
         return None
     return {id: found[id] for id in dict.fromkeys(node.args) if id in found}
-
-
-def _collect(expr: sp.Expr, factor: sp.Expr, movers: Mapping[sp.Symbol, int], found: Linear) -> bool:
-    """Add the coefficients of an expression times a factor, and return False where its form is not linear."""
-    if expr in movers:
-        id = movers[expr]
-        found[id] = found.get(id, sp.S.Zero) + factor
-        return True
-    if expr.is_Add:
-        return all(_collect(term, factor, movers, found) for term in expr.args)
-    if expr.is_Mul:
-        # Two factors with adjoints would be quadratic by their form; nothing is expanded.
-        touched = [part for part in expr.args if not part.free_symbols.isdisjoint(movers)]
-        rest = sp.Mul(*(part for part in expr.args if part not in touched))
-        return len(touched) == 1 and _collect(touched[0], factor * rest, movers, found)
-    return False
 
 
 def _recursion(made: _Splitting, node: Node, form: Linear) -> int:

@@ -44,6 +44,7 @@ from symbptt.codegen.loop_ir.nodes import (
 )
 from symbptt.codegen.loop_ir.operators import AS_NUMBER, Op, Operator, operators
 from symbptt.codegen.loop_ir.order import is_turned, ordered
+from symbptt.codegen.lower.frame import T
 from symbptt.codegen.lower.pull import SEND
 from symbptt.codegen.targets.numpy import forms
 from symbptt.codegen.targets.numpy.calls import ufunc_of
@@ -89,16 +90,17 @@ class Given:
 
 @dataclass(frozen=True)
 class Place:
-    """The loops around a statement: over blocks, with the number of its rounds and the symbol of their steps, and over the
-    steps of all blocks."""
+    """The loops around a statement: over blocks, with the number of its rounds and the symbol of their steps, over the
+    steps of all blocks, and `inside` of a step, of so many rounds."""
 
     where: str = BEFORE
     count: sp.Symbol | None = None
     rounds: sp.Expr = sp.S.One
+    inside: Size | None = None
 
     def all_of(self, once: Size) -> sp.Expr:
         """Return a count of one execution, in all rounds."""
-        once = sp.sympify(once)
+        once = sp.sympify(once) * (1 if self.inside is None else self.inside)
         if self.where == EACH:
             return sp.expand(once * STEPS)
         if self.where == BEFORE:
@@ -136,8 +138,11 @@ class _Walk:
 
     def body(self, body: Sequence[Statement], place: Place, begun: set[Buffer]) -> Iterator[Called]:
         """Yield the calls of statements; the buffers that have a name by now are `begun`."""
-        for i, form in self.forms.of(body, begun, place.where == BEFORE):
+        for i, form in self.forms.of(body, begun, place.where == BEFORE and place.inside is None):
             match s := body[i]:
+                case Loop() if s.count is None and s.index != T:
+                    rounds = size((1 if place.inside is None else place.inside) * s.stop)
+                    yield from self.body(s.body, replace(place, inside=rounds), begun)
                 case Loop() if s.count is not None:
                     # A block has K steps, and the last one the rest.
                     rounds = sp.ceiling(STEPS / self.letter)

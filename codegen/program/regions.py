@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from symbptt.codegen.program.program import Program
 from symbptt.ir.graph import Graph
+from symbptt.ir.rounds import loop_of
 
 ONCE, ALL, BLOCK, LOOP, TAIL, AFTER = "once", "all", "block", "loop", "tail", "after"
 """Regions: before the loop and free of samples; before it over all steps (backward only); in the prologue of each block
 of steps; in the loop; in the epilogue of each block; after the loop."""
+ORDER = tuple((sweep, region) for sweep in ("forward", "backward") for region in (ONCE, ALL, BLOCK, LOOP, TAIL, AFTER))
+"""Sweeps and their regions in the order in which they are run."""
 NEAR = (BLOCK, LOOP, TAIL)
 """Regions of a block of steps, whose values need not be stored for other blocks."""
 
@@ -26,6 +30,7 @@ def place(p: Program) -> Program:
     states = [p.leaves[a.name] for a in p.of_role("state")]
     forward = g.ancestors(p.forward_roots)
     places = _regions(g, forward, "forward", varying, states, list(p.next.values()))
+    places |= _of_loops(g, places)
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
     # Both sweeps obey one rule: what reads a value that goes on from step to step is in the loop, what such a value
     # needs is before it, and the rest after it. Forward these values are states, backward they are the carries of
@@ -34,7 +39,23 @@ def place(p: Program) -> Program:
     laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written in it
     places |= _in_tails(p, places, varying)
     places |= _in_blocks(p, places) | laid
+    places |= _of_loops(g, places)
     return replace(p, places=places, front=frozenset(id for id in p.front if not _is_kept_apart(p, places, id)))
+
+
+def _of_loops(g: Graph, places: Mapping[int, str]) -> dict[int, str]:
+    """Return the places of the values of loops inside a step: those of one loop are computed together, by the first sweep and in
+    the first region that needs one of them."""
+    loops: dict[Any, list[int]] = {}
+    for node in g:
+        if node.family == "rounds":
+            loops.setdefault(loop_of(node), []).append(node.id)
+    found: dict[int, str] = {}
+    for ids in loops.values():
+        there = {places[id] for id in ids if id in places}
+        if there:
+            found |= dict.fromkeys(ids, min(there, key=lambda where: ORDER.index(tuple(where.split()))))
+    return found
 
 
 def _is_kept_apart(p: Program, places: dict[int, str], id: int) -> bool:

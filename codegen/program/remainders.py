@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from symbptt import ops
 from symbptt.codegen.program.program import Program
+from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 
 
@@ -18,10 +19,17 @@ def arguments_again(p: Program) -> set[int]:
         if id not in needed:
             needed.add(id)
             stack.extend(g[id].args[:1] if is_remainder(g[id]) else g[id].args)
+            # The values of a loop inside a step are computed by the loop, and never again.
+            stack.extend(arg for arg in _behind(g, id) if g[arg].family == "rounds")
     for id in g.ancestors(p.needed):
         if id not in needed:
             found.add(id)
     return found
+
+
+def _behind(g: Graph, id: int) -> list[int]:
+    """Return what the argument of a remainder is computed from."""
+    return g.ancestors(g[id].args[1:]) if is_remainder(g[id]) else []
 
 
 def is_remainder(node: Node) -> bool:

@@ -134,7 +134,14 @@ def chosen(p: Program) -> list[int]:
         # A view copies no element, so that it may be taken twice.
         cheap = node.family == "view" and node.attrs.kind in WITHOUT_COPY and not across
         long = length[id] > LONGEST and node.family != "view"
-        if named or across or long or id in roots or (len(readers[id]) > 1 and not cheap) or node.family == "number":
+        if (
+            named
+            or across
+            or long
+            or id in roots
+            or (len(readers[id]) > 1 and not cheap)
+            or node.family in ("number", "rounds")
+        ):
             # From here on the value counts as one operation in the formulas of its readers.
             found.append(id)
             length[id] = 1

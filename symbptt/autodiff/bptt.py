@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from symbptt.autodiff.guard import FREE, Flow, Guards, merged
+from symbptt.autodiff.rounds import Loops
 from symbptt.autodiff.subexpressions import values
 from symbptt.autodiff.vjp import Context, contributions, passed_on, total
 from symbptt.ir import build
@@ -131,6 +132,7 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
            record: list[tuple[int, int, int]]) -> dict[int, int]:  # fmt: skip
     """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded."""
     g = context.graph
+    loops = Loops(context, forward, derive)
     pending: dict[int, list[int]] = {}
     for target, leaf in seeds:
         # A result that is the same at all steps receives one cotangent a step: its total cotangent is their sum.
@@ -143,14 +145,17 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
         if id not in context.kept or id not in context.wanted:
             continue
         parts = pending.get(id, []) + late.get(id, [])[::-1]
-        if not parts:
+        if parts:
+            adjoint[id] = total(g, parts)
+            context.flows[id] = merged(flows[id])
+        if g[id].family == "rounds":
+            found = loops.contributions(g[id], adjoint.get(id))
+        elif not parts or g[id].family == "leaf":
             continue
-        adjoint[id] = total(g, parts)
-        context.flows[id] = merged(flows[id])
-        if g[id].family == "leaf":
-            continue
+        else:
+            found = contributions(context, g[id], adjoint[id])
         # Reversed here and reversed again at [::-1] above: the sum has its terms in the order in which the forward pass reads.
-        for arg, given in reversed(contributions(context, g[id], adjoint[id])):
+        for arg, given in reversed(found):
             record.append((id, arg, given))
             # A parameter is one value read at every step: its cotangent sums over steps, where conditions of one step mean nothing.
             over_time = id in varying and arg not in varying

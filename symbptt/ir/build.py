@@ -9,7 +9,20 @@ import sympy as sp
 from symbptt.errors import ShapeError
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Body, Cumulation, Gather, Leaf, Number, Product, Reduction, Total, View, Whole, placeholder
+from symbptt.ir.node import (
+    Body,
+    Cumulation,
+    Gather,
+    Leaf,
+    Number,
+    Product,
+    Reduction,
+    Rounds,
+    Total,
+    View,
+    Whole,
+    placeholder,
+)
 from symbptt.ir.shape import Shape, Size
 
 
@@ -201,3 +214,28 @@ def whole(g: Graph, name: str, args: Sequence[int], axes: Sequence[int], stays: 
     """Return a function of the first argument along axes by its name; the others are its numbers."""
     shape = g.shape(args[0])
     return g.add("whole", tuple(args), shape if stays else shapes.without(shape, axes), Whole(name, tuple(axes), stays))
+
+
+def rounds(g: Graph, args: Sequence[int], attrs: Rounds) -> int:
+    """Return the values that a value of the body of a loop has in all rounds."""
+    own = attrs.inner.nodes[attrs.out].shape
+    rows = shapes.size(attrs.count + 1) if attrs.is_carried() else attrs.count
+    return g.add("rounds", tuple(args), (rows, *own), attrs)
+
+
+def rows(g: Graph, x: int, start: Size, count: Size) -> int:
+    """Return so many rows of an array from `start` on."""
+    return cut(g, x, [(start, count, 1), *((0, n, 1) for n in g.shape(x)[1:])])
+
+
+def row(g: Graph, x: int, at: Size) -> int:
+    """Return one row of an array, without its axis."""
+    return reshape(g, rows(g, x, at, 1), g.shape(x)[1:])
+
+
+def arange(g: Graph, count: Size) -> int:
+    """Return the numbers from 0 to count - 1."""
+    if isinstance(count, int):
+        return literal(g, tuple(float(i) for i in range(count)), (count,))
+    ones = expand(g, number(g, 1.0), (count,))
+    return map_(g, placeholder(0) - 1, (cumulate(g, ones, 0),))

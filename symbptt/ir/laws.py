@@ -92,5 +92,24 @@ def _whole(g: Graph, node: Node) -> None:
     assert all(not g.shape(arg) for arg in node.args[1:]), f"an array where a number belongs: {node}"
 
 
+def _repeat(g: Graph, node: Node) -> None:
+    starts, carried, _, following = node.attrs.parts(node.args)
+    assert len(starts) == len(carried) == len(following), f"values that do not go round: {node}"
+    assert node.shape == g.shape(carried[node.attrs.out]), f"a shape that does not follow: {node}"
+    for three in zip(starts, carried, following, strict=True):
+        assert len({g.shape(id) for id in three}) == 1, f"a shape that changes from round to round: {node}"
+
+
+def _rounds(g: Graph, node: Node) -> None:
+    a = node.attrs
+    for i, (arg, leaf) in enumerate(zip(node.args, a.inner.nodes, strict=False)):
+        lead = (a.count,) if a.carried <= i < a.carried + a.each else ()
+        assert leaf.family == "leaf" and g.shape(arg) == (*lead, *leaf.shape), f"an argument that does not fit: {node}"
+    for leaf, new in zip(a.inner.nodes, a.inner.following, strict=False):
+        assert leaf.shape == a.inner.nodes[new].shape, f"a shape that changes from round to round: {node}"
+    rows = shapes.size(a.count + 1) if a.is_carried() else a.count
+    assert node.shape == (rows, *a.inner.nodes[a.out].shape), f"a shape that does not follow: {node}"
+
+
 LAWS = {"map": _map, "contract": _contract, "reduce": _reduce, "view": _view, "gather": _gather, "cumulate": _same,
-        "algebra": _algebra, "total": _same, "whole": _whole}  # fmt: skip
+        "algebra": _algebra, "total": _same, "whole": _whole, "repeat": _repeat, "rounds": _rounds}  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import sympy as sp
@@ -144,6 +144,44 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Inner:
+    """The body of a loop as nodes of its own: its leaves first, for the values that go from round to round, for those that each
+    round has of its own, and for those that are the same in all rounds; `following` are the next values of the first."""
+
+    nodes: tuple[Node, ...]
+    following: tuple[int, ...]
+    names: tuple[tuple[int, str], ...] = ()
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.nodes, self.following))
+
+    def __hash__(self) -> int:  # a body is hashed with each value of it, and its formulas take long
+        return self._hash
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """All values that `out`, a node of `inner`, has in `count` rounds, along a first axis of its own.
+
+    The arguments are those of the leaves of `inner`: where the `carried` values start, arrays whose first axis is that of the
+    rounds (`each`), and what does not change. Of a carried value there is a row more, for all that it is before and behind each
+    round. With `reverse` rounds go from the last to the first: a carried value starts in the last row.
+    """
+
+    inner: Inner
+    carried: int
+    each: int
+    count: Size
+    reverse: bool
+    out: int
+
+    def is_carried(self) -> bool:
+        """Answer whether the value is one that goes from round to round."""
+        return self.out < self.carried
+
+
+@dataclass(frozen=True)
 class Mark:
     """A second reading of a value: a function of the user's, `body` over placeholders, of some values."""
 
@@ -184,6 +222,7 @@ FAMILIES: dict[str, type] = {
     "total": Total,
     "whole": Whole,
     "repeat": Repeat,
+    "rounds": Rounds,
 }
 
 

@@ -14,6 +14,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.rounds import graph_of
 from symbptt.ir.scalar import expanded
 
 T = TypeVar("T")
@@ -210,6 +211,10 @@ class Ranges:
         return node.attrs.expr.xreplace({placeholder(i): _symbol(arg) for i, arg in enumerate(node.args)})
 
     def _hazards_of(self, node: Node) -> Hazards:
+        if node.family == "rounds":
+            inner = Ranges(graph_of(node.attrs.inner))
+            found = (inner.hazards(id) for id in (node.attrs.out, *node.attrs.inner.following))
+            return NONE.union(*found, *(self._hazards[arg] for arg in node.args))
         if node.family != "map":
             return NONE.union(*(self._hazards[arg] for arg in node.args))
         return self.of_expression(node.attrs.expr, {placeholder(i): arg for i, arg in enumerate(node.args)})[1]

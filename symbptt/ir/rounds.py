@@ -1,26 +1,28 @@
-"""Repetitions of one body, and the same step with each round written out.
+"""Repetitions of one body; the same step with each round written out; and with each body as nodes of its own.
 
 A traced step has a repetition as nodes of the family "repeat", and its body once, over leaves that stand for what goes from round
 to round. Example of z = repeat(lambda z: tanh(U z + x), h, 3):
 
     c = leaf of what is carried;  a = U c + x;  n = tanh(a);  z = repeat(h, c, k, n)  with 3 rounds
 
-`written_out` puts a = U h + x, n = tanh(a), a_1 = U n + x, n_1 = ... in its place.
+`written_out` puts a = U h + x, n = tanh(a), a_1 = U n + x, n_1 = ... in its place. `as_loops` puts the node of the family "rounds"
+there, whose value are z^(0), ..., z^(3) as the rows of one array, and its last row. Such a node is closed: a pass that knows nothing
+of loops may treat it as any other.
 """
 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Collection, Iterable, MutableMapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 
 from symbptt.errors import CellError
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
-from symbptt.ir.node import Node, Repeat
+from symbptt.ir.node import Inner, Node, Repeat, Rounds
 from symbptt.ir.rewrite import copy_node
-from symbptt.ir.shape import size_text
+from symbptt.ir.shape import Size, size_text
 from symbptt.ir.step import Step
 
 MOST_VALUES = 10_000
@@ -36,6 +38,11 @@ def leaves_of(node: Node) -> frozenset[int]:
     """Return the leaves that stand in the body of a repetition for what changes from round to round."""
     _, carried, number, _ = node.attrs.parts(node.args)
     return frozenset({*carried, number})
+
+
+def loop_of(node: Node) -> tuple[tuple[int, ...], Rounds]:
+    """Return what the values of one loop, which are nodes of the family "rounds", have in common."""
+    return node.args, replace(node.attrs, out=0)
 
 
 def changing(g: Graph, ids: Iterable[int]) -> dict[int, frozenset[int]]:
@@ -72,16 +79,171 @@ def written_out(step: Step) -> Step:
     return replace(step, graph=writing.new, leaves=leaves, next=following, outputs=outputs)
 
 
+def as_loops(step: Step) -> Step:
+    """Return a step whose repetitions are loops with a body of its own. Repetitions inside of others, and those whose body
+    reads what it carries at the number of the round, are written out.
+
+    Raises: CellError where one of the latter has no number of rounds.
+    """
+    if not has_rounds(step.graph):
+        return step
+    roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
+    old = step.graph
+    ids = old.ancestors(roots)
+    depends = changing(old, ids)
+    whole = {node.args: node for id in ids if not depends[id] for node in [old[id]] if node.family == "repeat"}
+    kept = {args for args, node in whole.items() if not _reads_at_number(old, depends, node)}
+    writing = _Writing(step.name, old, Graph(), depends, set(old.names.values()) | set(step.leaves), frozenset(kept))
+    new: dict[int, int] = {}
+    own = frozenset().union(*(leaves_of(whole[args]) for args in kept))
+    writing.write([id for id in ids if depends[id] <= own], new)
+    leaves, following, outputs = (
+        {name: new[id] for name, id in found.items()} for found in (step.leaves, step.next, step.outputs)
+    )
+    return _closed(replace(step, graph=writing.new, leaves=leaves, next=following, outputs=outputs))
+
+
+def _reads_at_number(g: Graph, depends: dict[int, frozenset[int]], node: Node) -> bool:
+    """Answer whether a body reads at the number of the round what is not the same in all rounds."""
+    _, _, number, following = node.attrs.parts(node.args)
+    inside = (g[id] for id in g.ancestors(following) if g[id].family == "gather" and g[id].args[1] == number)
+    return any(depends[gather.args[0]] for gather in inside)
+
+
+def _closed(step: Step) -> Step:
+    """Return a step with a body of its own for each repetition, none of which is inside of another."""
+    roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
+    old = step.graph
+    ids = old.ancestors(roots)
+    depends = changing(old, ids)
+    g, new = Graph(), dict[int, int]()
+    loops: dict[tuple[int, ...], tuple[tuple[int, ...], Rounds]] = {}
+    for id in ids:
+        node = old[id]
+        if depends[id]:
+            continue
+        g.locate = lambda place=node.place: place  # type: ignore[misc]
+        if node.family != "repeat":
+            new[id] = copy_node(g, node, tuple(new[arg] for arg in node.args))
+        else:
+            if node.args not in loops:
+                loops[node.args] = _loop(g, old, depends, node, new)
+            args, attrs = loops[node.args]
+            new[id] = build.row(g, build.rounds(g, args, replace(attrs, out=node.attrs.out)), attrs.count)
+        if id in old.names and new[id] not in g.names:
+            g.names[new[id]] = old.names[id]
+        if id in old.marks:
+            mark = old.marks[id]
+            g.marks.setdefault(new[id], replace(mark, args=tuple(new[arg] for arg in mark.args)))
+    g.locate = lambda: ""
+    leaves, following, outputs = (
+        {name: new[id] for name, id in found.items()} for found in (step.leaves, step.next, step.outputs)
+    )
+    return replace(step, graph=g, leaves=leaves, next=following, outputs=outputs)
+
+
+def _loop(
+    g: Graph, old: Graph, depends: dict[int, frozenset[int]], node: Node, new: dict[int, int]
+) -> tuple[tuple[int, ...], Rounds]:
+    """Return the arguments of a loop and what it is, without the value that is asked for."""
+    repeat: Repeat = node.attrs
+    starts, carried, number, following = repeat.parts(node.args)
+    own = leaves_of(node)
+    body = [id for id in old.ancestors(following) if depends[id] & own]
+    each: dict[int, int] = {}
+    closed: dict[int, int] = {}
+    for id in (*body, *following):
+        inner = old[id]
+        if inner.family == "gather" and inner.args[1] == number:
+            each[id] = _sliced(g, new[inner.args[0]], inner.attrs.axis, repeat.count)
+        else:
+            for arg in inner.args if id in body else (id,):
+                if arg == number:
+                    each[number] = build.arange(g, repeat.count)
+                elif not depends[arg] and not _is_number(old[arg]):
+                    closed[arg] = new[arg]
+    parts = Body(carried, tuple(each), tuple(closed))
+    own_body, _ = parts.of(old, [id for id in body if id not in each], following)
+    args = (*(new[id] for id in starts), *each.values(), *closed.values())
+    return args, Rounds(own_body, len(carried), len(each), repeat.count, False, 0)
+
+
+def _is_number(node: Node) -> bool:
+    """Answer whether a value is a number or a size, which a body has of its own."""
+    return (node.family == "number" and not node.shape) or (node.family == "leaf" and node.attrs.role == "size")
+
+
+def _sliced(g: Graph, table: int, axis: int, count: Size) -> int:
+    """Return the entries of an array along an axis that rounds read one after the other, that axis first."""
+    order = [axis, *(i for i in range(len(g.shape(table))) if i != axis)]
+    return build.rows(g, build.transpose(g, table, order), 0, count)
+
+
+@dataclass(frozen=True)
+class Body:
+    """The values of a graph that are leaves of a body: what is carried, what each round has, what is the same in all."""
+
+    carried: Sequence[int]
+    each: Sequence[int]
+    closed: Sequence[int]
+
+    def of(self, g: Graph, ids: Iterable[int], following: Sequence[int | None]) -> tuple[Inner, dict[int, int]]:
+        """Return the nodes `ids`, arguments first, as a body, and their ids there; a next value that is None is zero."""
+        own, new = Graph(), dict[int, int]()
+        for role, leaves in (("state", self.carried), ("input", self.each), ("param", self.closed)):
+            for i, id in enumerate(leaves):
+                # An array of which each round reads a row has the shape of a row here.
+                new[id] = build.leaf(own, role, f"{role}{i}", g.shape(id))
+        for id in ids:
+            if id not in new:
+                node = g[id]
+                for arg in node.args:
+                    if arg not in new:
+                        new[arg] = copy_node(own, g[arg], ())
+                new[id] = copy_node(own, node, tuple(new[arg] for arg in node.args))
+        last = [self._next(own, g, new, leaf, id) for leaf, id in zip(self.carried, following, strict=True)]
+        names = {new[id]: name for id, name in g.names.items() if id in new}
+        return Inner(tuple(replace(node, place="") for node in own), tuple(last), tuple(names.items())), new
+
+    def _next(self, own: Graph, g: Graph, new: dict[int, int], leaf: int, id: int | None) -> int:
+        if id is None:
+            return build.expand(own, build.number(own, 0.0), g.shape(leaf))
+        if id not in new:  # a number
+            new[id] = copy_node(own, g[id], ())
+        return new[id]
+
+
+def graph_of(inner: Inner) -> Graph:
+    """Return a body as a graph, with the same ids."""
+    g = Graph()
+    for node in inner.nodes:
+        g.add(node.family, node.args, node.shape, node.attrs)
+    g.names.update(inner.names)
+    return g
+
+
+def made_in_rounds(node: Node, rows: Node | None) -> int | None:
+    """Return the value of a body of which `rows`, a view of the values of a loop, has all that the rounds make, None where the view
+    shows something else; without a view, of all its values."""
+    loop: Rounds = node.attrs
+    if not loop.is_carried():
+        return loop.out if rows is None else None
+    behind = ((1, loop.count, 1), *((0, n, 1) for n in node.shape[1:]))
+    is_next = rows is not None and rows.attrs.kind == "slice" and rows.attrs.data == behind and not loop.reverse
+    return loop.inner.following[loop.out] if is_next else None
+
+
 @dataclass
 class _Writing:
-    """A step whose rounds are written out into another graph; `used` are the names that values have there."""
+    """A step whose rounds are written out into another graph; `used` are the names that values have there, `kept` the arguments
+    of repetitions that stay what they are."""
 
     name: str
     old: Graph
     new: Graph
     depends: dict[int, frozenset[int]]
     used: set[str]
-    ends: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
+    kept: frozenset[tuple[int, ...]] = frozenset()
 
     def write(self, ids: Iterable[int], known: MutableMapping[int, int]) -> None:
         """Write values, arguments first; `known` are the new values of old ones, to which these are added."""
@@ -91,7 +253,7 @@ class _Writing:
                 continue
             node = self.old[id]
             self.new.locate = lambda place=node.place: place  # type: ignore[misc]
-            if node.family == "repeat":
+            if node.family == "repeat" and node.args not in self.kept:
                 # Values that go through the rounds together have the same arguments.
                 if node.args not in ends:
                     ends[node.args] = self._last(node, known)

@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import sympy as sp
+
 from symbptt.codegen.loop_ir.nodes import Buffer, Loop, View
 from symbptt.codegen.loop_ir.views import symbols_of
 from symbptt.codegen.lower.frame import COUNT, LO, T
@@ -44,6 +46,17 @@ class Scope:
     @property
     def is_step(self) -> bool:
         return self.loop is not None and self.loop.count is None
+
+    @property
+    def is_rounds(self) -> bool:
+        """True for the rounds of a loop inside a step."""
+        return self.is_step and self.loop is not None and self.loop.index != T
+
+    @property
+    def numbers(self) -> set[sp.Symbol]:
+        """The numbers of the rounds around."""
+        own = {self.loop.index} if self.is_rounds and self.loop is not None else set[sp.Symbol]()
+        return own if self.outer is None else own | self.outer.numbers
 
     @property
     def top(self) -> Scope:
@@ -165,8 +178,12 @@ class Views:
         self, scope: Scope, shown: Shown, count: int, part: _Slice | None, readers: Counter[_Slice], is_late: bool
     ) -> str:
         used = symbols_of(shown.view)
+        if scope.numbers & used:
+            return view_text(shown, self.names)
         if T in used:
             step = scope
+            while step.is_rounds and step.outer is not None:
+                step = step.outer
             return self._of_step(step, shown)
         if part is not None:
             block = self._block(scope)
@@ -225,7 +242,7 @@ class Views:
             return None
         view = shown.view
         used = symbols_of(view)
-        if T in used or not {LO, COUNT} & used or self._block(scope) is None:
+        if T in used or scope.numbers & used or not {LO, COUNT} & used or self._block(scope) is None:
             return None
         moving = _moving_in_block(view)
         if moving is None:

@@ -501,6 +501,11 @@ def _total(w: Lowering, node: Node) -> Expr:
     return Total(w.value(node.args[0]))
 
 
+def _rounds(w: Lowering, node: Node) -> Expr:
+    # The values of a loop in all its rounds have no formula: lines of their own say how each follows from the one before.
+    return algebra.Ellipsis()
+
+
 FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
     "leaf": _leaf,
     "number": _number,
@@ -512,6 +517,7 @@ FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
     "algebra": _algebra,
     "total": _total,
     "whole": _whole,
+    "rounds": _rounds,
 }
 
 
