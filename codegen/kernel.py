@@ -18,6 +18,7 @@ from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_monitor, check_options
 from symbptt.codegen.origin import origin_of
 from symbptt.codegen.passes import PASSES, SPARING
+from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.plan.plan import Plan, plan_of
 from symbptt.codegen.plan.written import Written
 from symbptt.codegen.program.head import Head
@@ -28,7 +29,6 @@ from symbptt.codegen.targets.numpy.module import source
 from symbptt.equations.derived import equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines
 from symbptt.files import check_own, write_text
-from symbptt.ir.rounds import as_loops
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
@@ -274,7 +274,7 @@ def compile(
     check_options(truncation, clip_adjoint)
     memory = allowed_memory(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
-    recursion = derive(as_loops((target.cell if isinstance(target, Model) else target).looped))
+    recursion = derive(in_loops((target.cell if isinstance(target, Model) else target).looped))
     equations = equations_of(target).as_spelt()
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(recursion)

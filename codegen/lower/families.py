@@ -57,7 +57,8 @@ class Lowering:
     `stored` are the views of values that have a place of their own; `static` values are numbers in formulas; `varying`
     ones differ between samples or steps. `frame` is where statements stand now, and `known` are the views there of
     values that have no place of their own. `parts` are values that are computed in place in another one; those in
-    `front` have a gate-major layout. An error of the forward sweep tells its step: others go over pieces, and do not know theirs.
+    `front` have a gate-major layout, those in `by_round` one round by round. An error of the forward sweep tells its step: others go
+    over pieces, and do not know theirs.
     """
 
     graph: Graph
@@ -71,6 +72,7 @@ class Lowering:
     parts: frozenset[int] = frozenset()
     front: frozenset[int] = frozenset()
     tells_steps: bool = False
+    by_round: frozenset[int] = frozenset()
 
     @contextmanager
     def at(self, frame: Frame, body: list[Statement]) -> Iterator[None]:
@@ -131,16 +133,24 @@ def _temporary(s: Lowering, id: int) -> View:
     """Write a value into a new temporary and return it."""
     own = s.graph.shape(id)
     space = "scalar" if id in s.static and not own else "temporary"
-    out = room(s, "s", s.lead(id), own, space, id in s.front)
+    out = room(s, "s", s.lead(id), own, space, id in s.front, id in s.by_round)
     emit(s, id, out)
     return out
 
 
-def room(s: Lowering, name: str, lead: Shape, own: Shape, space: str = "temporary", front: bool = False) -> View:
+def room(
+    s: Lowering,
+    name: str,
+    lead: Shape,
+    own: Shape,
+    space: str = "temporary",
+    front: bool = False,
+    by_round: bool = False,
+) -> View:
     """Return a new buffer for a value of this shape, long enough for the longest block where steps go by blocks."""
     # The buffer is allocated before the loop over blocks, where the number of steps of a round is not known.
     longest = tuple(BLOCK if n == COUNT else n for n in lead)
-    out = arranged(s.builder.name(name), longest, own, front, space)
+    out = arranged(s.builder.name(name), longest, own, front, space, by_round)
     s.builder.buffers.append(out.buffer)
     lengths = (*lead, *own)
     return replace(out, axes=tuple(replace(axis, length=n) for axis, n in zip(out.axes, lengths, strict=True)))

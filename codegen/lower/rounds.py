@@ -36,7 +36,7 @@ def write_loop(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
         if i not in kept:
             # Nothing outside reads it, but the rounds do.
             rows = (size(loop.count + 1), *own.shape(i))
-            kept[i] = room(s, "s", lead, rows, "temporary")
+            kept[i] = room(s, "s", lead, rows, by_round=True)
     start = loop.count if loop.reverse else 0
     for i in range(loop.carried):
         s.builder.copy(point(kept[i], len(lead), start), operand(s, first.args[i]), tuple(n.id for n, _ in values))
@@ -50,6 +50,7 @@ def write_loop(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
         known={},
         parts=frozenset(),
         front=frozenset(),
+        by_round=frozenset(),
     )
     body: list[Statement] = []
     with s.builder.inside(body):

@@ -191,25 +191,27 @@ def _carry(m: Named, found: Storage, name: str, leaf: int, absent: bool, in_piec
         found.stored[leaf] = Stored(whole(carry), "none")
 
 
-def _new(buffers: list[Buffer], name: str, lead: Shape, shape: Shape, front: bool, space: str) -> Stored:
+def _new(
+    buffers: list[Buffer], name: str, lead: Shape, shape: Shape, front: bool, space: str, by_round: bool = False
+) -> Stored:
     """Return the storage of a new buffer, whose first own axis may come before that of samples."""
-    view = arranged(name, lead, shape, front, space)
+    view = arranged(name, lead, shape, front, space, by_round)
     buffers.append(view.buffer)
     return Stored(view, {STEPS: "all", BLOCK: "block"}.get(lead[0], "none") if lead else "none")
 
 
-def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str) -> View:
+def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str, by_round: bool = False) -> View:
     """Return a view of a new buffer with the axes of steps and samples first.
 
     In memory, with `front`, the axis of gates comes before that of samples, and in a block of steps before that of
     steps too.
     """
     order = [*range(len(lead) + len(shape))]
-    if front and lead:
+    if (front or by_round) and lead:
         gates = order.pop(len(lead))
         # In a block each gate is one contiguous array over all steps and samples, which one call can take; stored for
         # all steps, the part of one step is contiguous.
-        order.insert(0 if lead[0] == BLOCK else len(lead) - 1, gates)
+        order.insert(0 if lead[0] == BLOCK and not by_round else len(lead) - 1, gates)
     axes = (*lead, *shape)
     buffer = Buffer(name, tuple(axes[i] for i in order), space)
     return View(buffer, (0,) * len(axes), tuple(Axis(n, (order.index(i),)) for i, n in enumerate(axes)))
@@ -242,7 +244,7 @@ def _values(m: Named, found: Storage, pulled: bool) -> None:
             # The name itself is that of the incoming cotangent.
             name = found.name(f"{m.variables[id]}_all") if goes_on else m.variables[id]
             buffers = found.forward if sweep == "forward" else found.backward
-            found.stored[id] = _new(buffers, name, lead, p.graph.shape(id), id in p.front, space)
+            found.stored[id] = _new(buffers, name, lead, p.graph.shape(id), id in p.front, space, id in p.by_round)
             if id in p.joined:
                 _parts(m, found, id)
 

@@ -157,7 +157,7 @@ def sweep_of(m: Named, storage: Storage, name: str) -> Sweep:
     builder = Builder(set(storage.taken))
     lowering = Lowering(
         p.graph, frozenset(m.varying), frozenset(m.static), symbols, builder, FRAMES[ONCE], storage.stored, {}, parts, p.front,
-        name == "forward"
+        name == "forward", p.by_round,
     )  # fmt: skip
     return Sweep(name, m, storage, lowering)
 

@@ -28,7 +28,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import Node, View, placeholder
 from symbptt.ir.rewrite import copy_node
-from symbptt.ir.rounds import graph_of, made_in_rounds
+from symbptt.ir.rounds import graph_of, loop_of, made_in_rounds
 
 
 @dataclass
@@ -229,11 +229,17 @@ def _argument_in_rounds(made: _Sharpening, node: Node, view: Node | None) -> int
     id, own, loop = made_in_rounds(node, view), graph_of(node.attrs.inner), node.attrs
     assert id is not None and own[id].family == "map"
     args = [_again(made, arg) for arg in node.args]
+    beside = (made.old.graph[other] for other in made.old.graph.readers(node.args[0]))
+    kept = {n.attrs.out for n in beside if n.family == "rounds" and loop_of(n) == loop_of(node)}
+
+    def values(out: int) -> int:
+        return build.rounds(made.graph, [made.new[arg] for arg in node.args], replace(loop, out=out))
 
     def known(inner: int) -> tuple[int, bool] | None:
+        if inner >= loop.carried and inner in kept:
+            return values(inner), True
         if inner < loop.carried:
-            carried = build.rounds(made.graph, [made.new[arg] for arg in node.args], replace(loop, out=inner))
-            return build.rows(made.graph, carried, 0, loop.count), True
+            return build.rows(made.graph, values(inner), 0, loop.count), True
         if inner < len(args):
             return args[inner], inner < loop.carried + loop.each
         return None

@@ -31,7 +31,7 @@ def hoist(p: Program) -> Program:
         if node.id in splits:
             free, bound = ([(sign, new[id]) for sign, id in terms] for terms in splits[node.id])
             # The inner sum is a node of its own, which reads no state and so goes before the loop.
-            new[node.id] = _sum(graph, [(1, _sum(graph, free)), *bound])
+            new[node.id] = sum_of(graph, [(1, sum_of(graph, free)), *bound])
         else:
             new[node.id] = copy_node(graph, node, args)
         return new[node.id]
@@ -48,7 +48,7 @@ def _splits(p: Program) -> dict[int, tuple[Terms, Terms]]:
     inner = _inner(p, forward, sums)
     found = {}
     for id in sums.keys() - inner:
-        terms = _terms(g, sums, inner, id)
+        terms = terms_of(g, sums, inner, id)
         # A sum in a loop costs a call for each term and step. Those terms that need no state cost one call for a
         # block of steps, whose overhead is then shared by all its steps.
         free = [(sign, leaf) for sign, leaf in terms if leaf not in recurrent]
@@ -68,12 +68,12 @@ def _inner(p: Program, forward: Iterable[int], sums: Mapping[int, tuple[int, ...
     return {id for id, reader in alone.items() if reader in sums and g.shape(reader) == g.shape(id)}
 
 
-def _terms(g: Graph, sums: Mapping[int, tuple[int, ...]], inner: set[int], id: int) -> Terms:
+def terms_of(g: Graph, sums: Mapping[int, tuple[int, ...]], inner: set[int], id: int) -> Terms:
     """Return the terms of a sum, including those of the sums inside it."""
     return [
         (sign * below, leaf)
         for sign, arg in zip(sums[id], g[id].args, strict=True)
-        for below, leaf in (_terms(g, sums, inner, arg) if arg in inner else [(1, arg)])
+        for below, leaf in (terms_of(g, sums, inner, arg) if arg in inner else [(1, arg)])
     ]
 
 
@@ -95,7 +95,7 @@ def signs_of(node: Node) -> tuple[int, ...] | None:
     return tuple(signs.values()) if all(abs(sign) == 1 for sign in signs.values()) and len(signs) > 1 else None
 
 
-def _sum(g: Graph, terms: Terms) -> int:
+def sum_of(g: Graph, terms: Terms) -> int:
     """Return the sum of terms; those that cancel are not read, but count for its shape."""
     count = {id: sum(sign for sign, other in terms if other == id) for id in dict.fromkeys(id for _, id in terms)}
     ids = [id for id in count if count[id]]

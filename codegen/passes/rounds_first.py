@@ -23,7 +23,7 @@ def rounds_first(p: Program) -> Program:
         ):
             found.add(node.id)
     results = {*p.next.values(), *p.outputs.values(), *p.inputs.values(), *p.params.values()}
-    return replace(p, front=p.front | (found - results))
+    return replace(p, by_round=frozenset(found - results - p.front))
 
 
 def _keeps_first(g: Graph, node: Node, i: int) -> bool:

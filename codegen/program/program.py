@@ -26,7 +26,7 @@ class Program:
 
     `whole` is the total cotangent of each state, with what its own step adds; `places` is the region in which each
     value is computed (program/regions.py). Values in `front` have a gate-major layout, with their first axis before
-    that of samples; a value in `joined` is made of parts that are computed in place in it. `written` is the program as
+    that of samples, and so have those in `by_round`, but behind that of steps; a value in `joined` is made of parts that are computed in place in it. `written` is the program as
     equations show it, and `origin` the values there for which a value stands. `guarded` is that of the recursion.
     """
 
@@ -47,6 +47,7 @@ class Program:
     kept: frozenset[int]
     places: dict[int, str] = field(default_factory=dict)
     front: frozenset[int] = frozenset()
+    by_round: frozenset[int] = frozenset()
     joined: frozenset[int] = frozenset()
     written: Program | None = None
     origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -148,6 +149,7 @@ def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
         # Places belong to ids of the old graph; `place` derives them anew, as the last pass.
         places={},
         front=frozenset(new[id] for id in p.front if id in new),
+        by_round=frozenset(new[id] for id in p.by_round if id in new),
         joined=frozenset(new[id] for id in p.joined if id in new),
         origin={new[id]: olds for id, olds in p.origin.items() if id in new},
         **names,

@@ -86,9 +86,7 @@ def adjoint_of_loop(
     roles += ["param"] * (len(node.args) - len(roles))
     for i, (arg, role) in enumerate(zip(node.args, roles, strict=True)):
         if arg in context.wanted:
-            value = found.of_argument(i, role)
-            if value is not None:
-                given.append((arg, build.expand(g, value, g.shape(arg))))
+            given += [(arg, build.expand(g, value, g.shape(arg))) for value in found.of_argument(i, role)]
     return given, r.guarded
 
 
@@ -138,19 +136,20 @@ class _Reverse:
         self.args = (*starts, *(values[id][0] for id in (*each, *closed)))
         self.back = Rounds(inner, len(starts), len(each), self.loop.count, True, 0)
 
-    def of_argument(self, i: int, role: str) -> int | None:
-        """Return the adjoint of an argument of the loop forward, None where it is zero."""
+    def of_argument(self, i: int, role: str) -> list[int]:
+        """Return the parts of the adjoint of an argument of the loop forward: none where it is zero."""
         assert self.back is not None
         if role == "state":
-            return build.row(self.g, build.rounds(self.g, self.args, replace(self.back, out=i)), 0)
+            return [build.row(self.g, build.rounds(self.g, self.args, replace(self.back, out=i)), 0)]
         number = i - self.loop.carried - (self.loop.each if role == "param" else 0)
         id = (self.inputs if role == "input" else self.params).get(f"{role}{number}")
         if id is None:
-            return None
+            return []
+        if role == "param":
+            # A value that is read in several places has one product for each.
+            return [self.rounds.of(part)[0] for part in terms(self.r.graph, id)]
         value, goes_round = self.rounds.of(id)
-        if role == "input" and not goes_round:
-            value = build.expand(self.g, value, (self.loop.count, *self.r.graph.shape(id)))
-        return value
+        return [value if goes_round else build.expand(self.g, value, (self.loop.count, *self.r.graph.shape(id)))]
 
     def _value(self, id: int) -> tuple[int, bool] | None:
         """Return where a value of the body, or of its adjoint, is there for all rounds; None where it follows from its arguments."""
@@ -225,3 +224,11 @@ def _summed(g: Graph, node: Node, form: dict[int, sp.Expr], new: dict[int, int])
     ids = list(dict.fromkeys(args))
     body = sp.Add(*terms).xreplace({placeholder(k): placeholder(ids.index(id)) for k, id in enumerate(args)})
     return build.map_(g, body, ids)
+
+
+def terms(g: Graph, id: int) -> list[int]:
+    """Return the values of which a value is the plain sum."""
+    node = g[id]
+    if node.family == "map" and node.attrs.expr == sp.Add(*(placeholder(i) for i in range(len(node.args)))):
+        return [part for arg in node.args for part in terms(g, arg)]
+    return [id]

@@ -5,9 +5,9 @@ to round. Example of z = repeat(lambda z: tanh(U z + x), h, 3):
 
     c = leaf of what is carried;  a = U c + x;  n = tanh(a);  z = repeat(h, c, k, n)  with 3 rounds
 
-`written_out` puts a = U h + x, n = tanh(a), a_1 = U n + x, n_1 = ... in its place. `as_loops` puts the node of the family "rounds"
-there, whose value are z^(0), ..., z^(3) as the rows of one array, and its last row. Such a node is closed: a pass that knows nothing
-of loops may treat it as any other.
+`written_out` puts a = U h + x, n = tanh(a), a_1 = U n + x, n_1 = ... in its place. `with_closed_bodies` puts the node of the family
+"rounds" there, whose value are z^(0), ..., z^(3) as the rows of one array, and its last row. Such a node is closed: a pass that
+knows nothing of loops may treat it as any other.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def written_out(step: Step) -> Step:
 
 
 def as_loops(step: Step) -> Step:
-    """Return a step whose repetitions are loops with a body of its own. Repetitions inside of others, and those whose body
-    reads what it carries at the number of the round, are written out.
+    """Return a step whose repetitions are none inside of another: these are written out, and those whose body reads what it
+    carries at the number of the round.
 
     Raises: CellError where one of the latter has no number of rounds.
     """
@@ -100,7 +100,7 @@ def as_loops(step: Step) -> Step:
     leaves, following, outputs = (
         {name: new[id] for name, id in found.items()} for found in (step.leaves, step.next, step.outputs)
     )
-    return _closed(replace(step, graph=writing.new, leaves=leaves, next=following, outputs=outputs))
+    return replace(step, graph=writing.new, leaves=leaves, next=following, outputs=outputs)
 
 
 def _reads_at_number(g: Graph, depends: dict[int, frozenset[int]], node: Node) -> bool:
@@ -110,7 +110,7 @@ def _reads_at_number(g: Graph, depends: dict[int, frozenset[int]], node: Node) -
     return any(depends[gather.args[0]] for gather in inside)
 
 
-def _closed(step: Step) -> Step:
+def with_closed_bodies(step: Step) -> Step:
     """Return a step with a body of its own for each repetition, none of which is inside of another."""
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
     old = step.graph

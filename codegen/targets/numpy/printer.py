@@ -215,10 +215,6 @@ class Printer:
             if self.around is not None and not inner.is_rounds:
                 found.insert(0, Line(self.around[0], depth))
                 body.append(Line(self.around[1], depth))
-        if inner.is_rounds:
-            most = self.operands.names.size(s.stop)
-            count = f"range({most} - 1, -1, -1)" if s.reverse else f"range({most})"
-            return [*found, Line(f"for {s.index} in {count}:", depth), *body]
         if inner.is_step:
             return [*found, Head(inner, "stepping", depth), *body]
         if s.reverse:

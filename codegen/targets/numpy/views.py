@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from symbptt.codegen.loop_ir.nodes import Buffer, Loop, View
+from symbptt.codegen.loop_ir.nodes import Axis, Buffer, Loop, View
 from symbptt.codegen.loop_ir.views import symbols_of
 from symbptt.codegen.lower.frame import COUNT, LO, T
 from symbptt.codegen.targets.numpy.grouping import Made, made_lines
@@ -179,7 +179,7 @@ class Views:
     ) -> str:
         used = symbols_of(shown.view)
         if scope.numbers & used:
-            return view_text(shown, self.names)
+            return self._of_round(scope, shown)
         if T in used:
             step = scope
             while step.is_rounds and step.outer is not None:
@@ -227,6 +227,40 @@ class Views:
             if there == part:
                 return name
         name = self.name(f"{wish}_t" if array == wish else f"{array}_t")
+        steps[name] = part
+        return name
+
+    def _of_round(self, scope: Scope, shown: Shown) -> str:
+        """Return the variable of a view in a round inside of a step, through whose rows the loop goes."""
+        view, number, outer = shown.view, scope.loop.index if scope.loop is not None else None, scope.outer
+        moving = [i for i, n in enumerate(view.start) if number in symbols(n)]
+        plain = outer is not None and outer.is_step and not outer.is_rounds and len(moving) == 1
+        if not plain or any(moving[0] in axis.of for axis in view.axes):
+            return view_text(shown, self.names)
+        assert outer is not None and scope.loop is not None and number is not None
+        first = size(view.start[moving[0]] - number)
+        if first not in (0, 1):
+            return view_text(shown, self.names)
+        (i,) = moving
+        start = tuple(0 if axis == i else n for axis, n in enumerate(view.start))
+        rows = View(view.buffer, start, (Axis(view.buffer.shape[i], (i,)), *view.axes))
+        groups = None if shown.groups is None else ((0,), *(tuple(k + 1 for k in group) for group in shown.groups))
+        array = self._view(outer, Shown(rows, groups), 2, None, Counter(), False)
+        whole = size(view.buffer.shape[i] - scope.loop.stop)
+        if not scope.loop.reverse:
+            index = "1:" if first else ""
+        elif first:
+            index = ":0:-1" if whole == 1 else f"{self.names.size(scope.loop.stop)}:0:-1"
+        else:
+            index = "::-1" if whole == 0 else f"{self.names.size(size(scope.loop.stop - 1))}::-1"
+        part = _Slice(array, index)
+        steps = self.scopes[scope].steps
+        for name, there in steps.items():
+            if there == part:
+                return name
+        name = self.name(
+            f"{array.removesuffix('_t')}_{number}" if array.isidentifier() else f"{view.buffer.name}_{number}"
+        )
         steps[name] = part
         return name
 
@@ -288,6 +322,8 @@ class Views:
         """Return the head of a loop over steps, which goes through arrays, grouped by the slices that are taken."""
         loop = scope.loop
         assert loop is not None
+        if scope.is_rounds:
+            return self._rounding(scope, loop)
         in_block = scope.outermost is not scope
         count = ("range(hi - 1, lo - 1, -1)" if loop.reverse else "range(lo, hi)") if in_block else (
             "range(T - 1, -1, -1)" if loop.reverse else "range(T)"
@@ -302,6 +338,15 @@ class Views:
         names = [name for group in groups.values() for name in group]
         arrays = [text for index, group in groups.items() for text in _parts_text(index, list(group.values()))]
         return f"for {listed(['t', *names])} in zip({', '.join([count, *arrays])}):"
+
+    def _rounding(self, scope: Scope, loop: Loop) -> str:
+        """Return the head of a loop over rounds inside of a step, which goes through the rows of arrays."""
+        most, steps = self.names.size(loop.stop), self.scopes[scope].steps
+        count = f"range({most} - 1, -1, -1)" if loop.reverse else f"range({most})"
+        if not steps:
+            return f"for {loop.index} in {count}:"
+        arrays = [f"{part.array}[{part.index}]" if part.index else part.array for part in steps.values()]
+        return f"for {listed([str(loop.index), *steps])} in zip({', '.join([count, *arrays])}):"
 
 
 def _parts_text(index: str, arrays: Sequence[str]) -> list[str]:
