@@ -12,6 +12,7 @@ from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_path
 from symbptt.codegen.lower.cell import lower
 from symbptt.codegen.passes import NEUTRAL
+from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.targets.c99.module import Parts, parts_of
 from symbptt.equations.derived import equations_of
@@ -122,7 +123,7 @@ def c_source(
                 f"  leave it out, or write sb.compile({cell.name}, {option}=...) for a NumPy module that has it"
             )
     cell = cell if consts is None else cell.with_consts(consts)
-    program = program_of(derive(cell.step))
+    program = program_of(derive(in_loops(cell.looped)))
     for step in NEUTRAL:
         program = step(program)
     return CSource(cell.name, parts_of(program, lower(program), VERSION, equations_of(cell).as_spelt()))

@@ -167,7 +167,7 @@ def test_passes_keep_values_of_spellings(name: str) -> None:
 
 run_of = sys.modules[join.__module__]._run  # type: ignore[attr-defined]
 MISTAKES: dict[str, tuple[Pass, str, Callable[..., Any]]] = {
-    "a term is lost": (hoist, "_sum", lambda g, terms: build.map_(g, placeholder(0), [terms[0][1]])),
+    "a term is lost": (hoist, "sum_of", lambda g, terms: build.map_(g, placeholder(0), [terms[0][1]])),
     "a coefficient without its factor": (split, "_coefficient", lambda made, node, mover, factor: build.expand(
         made.graph, build.number(made.graph, 2), node.shape)),
     "lanes cut at the wrong gate": (pack, "_pick", lambda g, x, i: build.reshape(

@@ -26,8 +26,9 @@ class Program:
 
     `whole` is the total cotangent of each state, with what its own step adds; `places` is the region in which each
     value is computed (program/regions.py). Values in `front` have a gate-major layout, with their first axis before
-    that of samples, and so have those in `by_round`, but behind that of steps; a value in `joined` is made of parts that are computed in place in it. `written` is the program as
-    equations show it, and `origin` the values there for which a value stands. `guarded` is that of the recursion.
+    that of samples, and so have those in `by_round`, but behind that of steps; a value in `joined` is made of parts
+    that are computed in place in it. `written` is the program as equations show it, and `origin` the values there for
+    which a value stands. `guarded` is that of the recursion.
     """
 
     name: str

@@ -9,6 +9,7 @@ import numpy as np
 
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
 from symbptt.errors import one_line
@@ -58,7 +59,9 @@ def _chance(cell: Cell, cases: Cases) -> str:
     case = cases.at(cell, FEW[0])
     if isinstance(case, str):
         return ""
-    return chance_of(degree(lowered(program_of(derive(cell.step)), (place,), True), cell, case.point, case.sent))
+    return chance_of(
+        degree(lowered(program_of(derive(in_loops(cell.looped))), (place,), True), cell, case.point, case.sent)
+    )
 
 
 def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:

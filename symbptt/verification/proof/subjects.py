@@ -11,6 +11,7 @@ from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.loop_ir.arithmetics import floats
 from symbptt.codegen.passes import PASSES
+from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
 from symbptt.language.cell import Cell
@@ -131,7 +132,7 @@ def _runner(kernel: Kernel, setting: Setting) -> Run:
 
 def loops_of(cell: Cell) -> Iterator[tuple[Subject, list[Setting]]]:
     """Yield the loops of a cell as derived, behind each pass alone, and behind all passes."""
-    recursion = derive(cell.step)
+    recursion = derive(in_loops(cell.looped))
     alone = [(f"behind the pass {p.__name__}", (p, place)) for p in PASSES if p is not place]
     named: list[tuple[str, tuple[Any, ...]]] = [("as derived", (place,)), *alone, ("behind all passes", PASSES)]
     for words, passes in named:

@@ -17,6 +17,7 @@ import sympy as sp
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.loop_ir.arithmetics import exact
 from symbptt.codegen.passes import PASSES
+from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
 from symbptt.errors import one_line
 from symbptt.ir.shape import named_size, names_in
@@ -62,7 +63,7 @@ class Symbolic:
 def symbolic(cell: Cell, asked: Asked, seconds: float) -> Symbolic:
     """Return at which sizes the loops of a cell are proved symbolically, within a time."""
     end = time.process_time() + seconds
-    found = lowered(program_of(derive(cell.step)), PASSES, False)
+    found = lowered(program_of(derive(in_loops(cell.looped))), PASSES, False)
     zero: list[str] = []
     other: list[str] = []
     note = ""
