@@ -67,7 +67,7 @@ class Kernel:
         if self.truncation is not None:
             text = source(self.program, VERSION, "", head, None, self.clip_adjoint, self.memory)
             whole = replace(written, text=text, truncation=None)
-        return plan_of(written, whole, self.cell.step, self.memory)
+        return plan_of(written, whole, in_loops(self.cell.looped), self.memory)
 
     @cached_property
     def module(self) -> ModuleType:
@@ -194,7 +194,7 @@ class Kernel:
 
     @cached_property
     def _is_ascii(self) -> bool:
-        return all(name.isascii() for name in (*(a.name for a in self.target.arguments), *self.cell.step.outputs))
+        return all(name.isascii() for name in (*(a.name for a in self.target.arguments), *self.cell.looped.outputs))
 
     def _named(self, given: Any) -> Any:
         """Return a dict by names as Python reads them, which costs time where no name has an accent."""
@@ -275,7 +275,7 @@ def compile(
     memory = allowed_memory(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
     recursion = derive(in_loops((target.cell if isinstance(target, Model) else target).looped))
-    equations = equations_of(target).as_spelt()
+    equations = _equations(target)
     head = _head(target) if isinstance(target, Model) else None
     program = program_of(recursion)
     for step in PASSES if memory == "all" else SPARING:
@@ -284,6 +284,14 @@ def compile(
     text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory, origin.line)
     check_parsed(text, _file_of(target))
     return Kernel(target, program, text, truncation, clip_adjoint, memory)
+
+
+def _equations(target: Cell | Model) -> str:
+    """Return the equations that stand in the head of a module."""
+    cell = target.cell if isinstance(target, Model) else target
+    if not cell.has_numbers_of_rounds:
+        return "Equations: a body is repeated as often as a named size says; those of one number of rounds are told where it has one"
+    return equations_of(target).as_spelt()
 
 
 def _file_of(target: Cell | Model) -> str:

@@ -1,10 +1,20 @@
 """Loops inside a step: one body, repeated a fixed number of times."""
 
+import ctypes
+import sys
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
+from symbptt.autodiff.bptt import derive
+from symbptt.codegen.passes.still_sums import in_loops
+from symbptt.ir.laws import check
+from tests import ccode, test_c99, test_plan
+from tests.kernels import kernel_of
 
 
 @sb.cell
@@ -32,8 +42,29 @@ def nested(x: Input["n"], h: State["n"], U: Param["n n"]):
     return sb.repeat(lambda z: sb.repeat(lambda y, k: np.tanh(U @ y + k * z + x), z, 2) * 0.5, h, 2)
 
 
+@sb.cell
+def layers(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["L n n"]):
+    z = W @ x + 0.1 * h
+    return sb.repeat(lambda z, k: np.tanh(U[k] @ z), z, U.shape[0])
+
+
+@sb.cell
+def rk4(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], b: Param["n"], dt: Const = 0.1):
+    def f(z):
+        return np.tanh(U @ z + W @ x + b) - z
+
+    def substep(z):
+        s = dt / 4
+        k1 = f(z)
+        k2 = f(z + s / 2 * k1)
+        k3 = f(z + s / 2 * k2)
+        return z + s / 6 * (k1 + 2 * k2 + 2 * k3 + f(z + s * k3))
+
+    return sb.repeat(substep, h, 4)
+
+
 SIZES = {"m": 2, "n": 3}
-CELLS = {"rounds": rounds, "pair": pair, "grown": grown, "nested": nested}
+CELLS = {"rounds": rounds, "pair": pair, "grown": grown, "nested": nested, "rk4": rk4}
 
 
 def test_plain_arrays_go_through_the_rounds():
@@ -43,7 +74,9 @@ def test_plain_arrays_go_through_the_rounds():
     assert sb.repeat(lambda z: z + 1, 7, 0) == 7
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "pair" else pytest.mark.long) for name in CELLS]
+)
 def test_a_cell_is_the_same_as_with_a_loop_of_python(name):
     """The user's function on arrays runs the loop; the module must give its values and, by complex step, its gradients."""
     cell = CELLS[name]
@@ -77,3 +110,110 @@ def _refused(body, times=2, start=None):
 )
 def test_a_body_that_is_none_is_refused(body, options, words):
     assert words in _refused(body, **options)
+
+
+def _by_complex_step(cell: sb.Cell, sizes: dict[str, int], T: int, B: int, seed: int = 0) -> float:
+    """The largest difference of the module's gradients from complex steps through the user's function, and of its values."""
+    rng, kernel = np.random.default_rng(seed), kernel_of(cell)
+    params = {k: 0.5 * rng.standard_normal(v.shape) for k, v in cell.init(sizes).items()}
+    x = rng.standard_normal((T, B, *[sizes[str(n)] for a in cell.arguments if a.name == "x" for n in a.shape]))
+    run = kernel.forward(params, {"x": x})
+    sent = {k: rng.standard_normal(v.shape) for k, v in run.states.items()}
+    grads = kernel.backward(run, sent)
+
+    def loss(params: Any, x: Any) -> Any:
+        total = 0.0
+        for b in range(B):
+            state = [np.zeros(v.shape[2:]) for v in run.states.values()]
+            for t in range(T):
+                found = cell(x[t, b], *state, **params)
+                state = list(found) if isinstance(found, tuple) else [found]
+                total = total + sum(np.sum(w[t, b] * h) for w, h in zip(sent.values(), state, strict=True))
+        return total
+
+    value = sum(float(np.sum(sent[k] * v)) for k, v in run.states.items())
+    worst = abs(value - loss(params, x))
+    for name, got in (*grads.params.items(), ("x", grads.inputs["x"])):
+        for at in np.ndindex(got.shape):
+            moved = {k: v.astype(complex) for k, v in (params | {"x": x}).items()}
+            moved[name][at] += 1e-30j
+            other = moved.pop("x")
+            worst = max(worst, abs(loss(moved, other).imag / 1e-30 - got[at]))
+    return worst
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+@pytest.mark.parametrize(("T", "B"), [(3, 2), (1, 1)])
+def test_rounds_may_be_as_many_as_a_size_says(length: int, T: int, B: int) -> None:
+    assert _by_complex_step(layers, {"m": 2, "n": 3, "L": length}, T, B) < 1e-13
+
+
+def test_no_steps_give_zeros() -> None:
+    sizes = {"m": 2, "n": 3, "L": 2}
+    run = kernel_of(layers).forward(layers.init(sizes), {"x": np.zeros((0, 2, 2))})
+    assert not np.any(kernel_of(layers).backward(run, {}).params["U"])
+
+
+def test_what_needs_each_round_written_out_refuses_a_named_number() -> None:
+    for use in (
+        sb.derive,
+        sb.verify,
+        lambda cell: sb.analyze(cell, cell.init({"m": 2, "n": 3, "L": 2}), {"x": np.zeros((3, 1, 2))}),
+    ):
+        with pytest.raises(sb.CellError, match="repeats a body L times, a size without a number"):
+            use(layers)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_loops_are_legal_and_have_one_body(name: str) -> None:
+    step = in_loops(CELLS[name].looped)
+    check(step.graph)
+    check(derive(step).graph)
+    text = kernel_of(CELLS[name]).source
+    # One loop over rounds forward, and one back.
+    assert (
+        text.count("in zip(\n                    range(")
+        + text.count("for k in ")
+        + text.count("for k, ")
+        + text.count("for (k, ")
+        >= 2
+    )
+    assert len([n for n in step.graph if n.family == "repeat"]) == 0
+
+
+@pytest.mark.parametrize("steps", [7, 1, 0])
+def test_plan_counts_the_calls_of_all_rounds(steps: int) -> None:
+    for cell in (rk4, pair):
+        kernel, sizes = kernel_of(cell), test_plan.sizes_of(cell)
+        ran = test_plan.totals(test_plan.counts_of(kernel, steps, 3, sizes))
+        assert test_plan.totals_of(kernel.plan.work_of(steps, 3, **sizes)) == ran
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "pair" else pytest.mark.long) for name in (*CELLS, "layers")]
+)
+def test_c_agrees_with_numpy(name: str, tmp_path: Path) -> None:
+    cell, sizes = (CELLS | {"layers": layers})[name], {"m": 2, "n": 3, "L": 3}
+    source = sb.c_source(cell)
+    library: ctypes.CDLL = ccode.build([source], tmp_path)
+    own = {k: v for k, v in sizes.items() if k in kernel_of(cell).plan.written.names}
+    for T, B in test_c99.SHAPES:
+        groups = test_c99.oracle.draw(cell, T, B, own)
+        assert test_c99.compare(cell, test_c99.Caller(source, library, np.float64, own, T, B), groups, T) < 1e-11
+
+
+def test_planted_mistake_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the values of all rounds the gradient of a weight reads those behind a round, not before it."""
+    module = sys.modules["symbptt.autodiff.rounds"]
+    right = module.build.rows
+    monkeypatch.setattr(
+        module.build,
+        "rows",
+        lambda g, x, start, count: right(g, x, 1 - start if g[x].family == "rounds" else start, count),
+    )
+    wrong = sb.Cell(pair.function)
+    assert _by_complex_step(wrong, SIZES, 3, 2) > 1e-3
+
+
+def test_gradients_of_pair_by_complex_step() -> None:
+    assert _by_complex_step(pair, SIZES, 3, 2) < 1e-13

@@ -63,13 +63,15 @@ ERF = 152
 @dataclass(frozen=True)
 class Called:
     """Calls of one function from one statement: its name, its place, how often it is called in all, its operations in all
-    (multiply-adds of a product, else elements), and the value of the program that the statement computes."""
+    (multiply-adds of a product, else elements), the value of the program that the statement computes, and how often it is
+    called each time that its region runs, in a loop `inside` of a step."""
 
     name: str
     where: str
     times: sp.Expr
     operations: sp.Expr
     origin: int | None = None
+    inside: Size = 1
 
     @property
     def is_product(self) -> bool:
@@ -159,7 +161,14 @@ class _Walk:
                 case _:
                     origin = _origin(body, i)
                     for name, count in self.formed(s, form):
-                        yield Called(name, place.where, place.all_of(1), place.all_of(count), origin)
+                        yield Called(
+                            name,
+                            place.where,
+                            place.all_of(1),
+                            place.all_of(count),
+                            origin,
+                            1 if place.inside is None else place.inside,
+                        )
             if isinstance(s, Loop | If | Runtime):
                 begun.update(view.buffer for x in walk([s]) for view in writes(x))
 

@@ -106,7 +106,7 @@ def work_table(works: Sequence[Work], shares: Sequence[float]) -> list[str]:
     for i, (work, share) in enumerate(zip(works, shares, strict=True)):
         if i == 0 or works[i - 1].sweep != work.sweep:
             rows.append((work.sweep, *[""] * (len(HEAD) - 1)))
-        what = work.what if work.is_product else f"elementwise, {work.lines} call{'s' * (work.lines != 1)}"
+        what = work.what if work.is_product else f"elementwise, {formula(work.lines)} call{'s' * (work.lines != 1)}"
         numbers = (formula(work.calls), formula(work.operations), f"{100 * share:.0f} %")
         rows.append((f"  {work.where}", what, *numbers))
     return table(rows, right={2, 3, 4}, most={1: 44, 3: 19})
@@ -117,8 +117,8 @@ def calls_table(before: Mapping[str, tuple[int, Any]], works: Sequence[Work]) ->
     first, last = list[str](), list[str]()
     for kind in KINDS:
         alike = [w for w in works if w.kind == kind]
-        first += [str(before[kind][0]), formula(before[kind][1])]
-        last += [str(sum(w.lines for w in alike if w.where == STEP)), formula(sum(w.calls for w in alike))]
+        first += [formula(before[kind][0]), formula(before[kind][1])]
+        last += [formula(sum(w.lines for w in alike if w.where == STEP)), formula(sum(w.calls for w in alike))]
     head = [("calls", "products", "", "others", ""), ("", "a step", "in all", "a step", "in all")]
     return table([*head, ("before planning", *first), ("after", *last)], right=range(1, 5))
 

@@ -45,7 +45,7 @@ class Work:
     where: str
     what: str
     is_product: bool
-    lines: int
+    lines: Any
     calls: Any
     operations: Any
     functions: Any = 0
@@ -123,7 +123,7 @@ def works(w: Written, read: Read, sweeps: Iterable[str]) -> tuple[Work, ...]:
             where = ALL_STEPS if call.where == BEFORE and call.operations.has(T) else WHERE[call.where]
             key = (SHOWN.get(sweep, sweep), where, call.is_product, call.origin if call.is_product else None)
             functions = call.operations if call.name in FUNCTIONS else 0
-            work = Work(key[0], where, "", call.is_product, 1, call.times, call.operations, functions)
+            work = Work(key[0], where, "", call.is_product, call.inside, call.times, call.operations, functions)
             rows[key] = _sum(rows[key], work) if key in rows else work
             if call.is_product and not rows[key].what:
                 rows[key] = replace(
@@ -204,8 +204,10 @@ def calls_of_a_step(step: Step, clip: float | None) -> tuple[int, int]:
     passes, for one step."""
     w = Written("", place(program_of(derive(step))), clip=clip)
     found = read(w)
-    one = {T: 1, **dict.fromkeys(found.letters, 1), BLOCK: 1}
     calls = [call for group in found.calls.values() for call in group]
+    one = {T: 1, **dict.fromkeys(found.letters, 1), BLOCK: 1}
+    # Rounds of a named number stay a letter.
+    one = {symbol: symbol for call in calls for symbol in sp.sympify(call.times).free_symbols} | one
     products, others = (sum(value_of(c.times, one) for c in calls if c.is_product is kind) for kind in (True, False))
     return products, others
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -54,7 +54,19 @@ def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) 
         alike = id in varying and bar not in varying  # as the weight of a mean, whose formula is short
         if bar is not None and bar not in found and id not in named_leaves and not alike:
             found[bar] = Label(label.name, 0 if bar in varying else None, True, label.given, mark)
-    return found
+    return found | _in_loops(g, varying, found)
+
+
+def _in_loops(g: Graph, varying: Collection[int], found: Mapping[int, Label]) -> dict[int, Label]:
+    """Return the labels of the values that loops inside a step have in all their rounds: the names in their bodies."""
+    used, named = {label.full for label in found.values()}, {}
+    for node in g:
+        if node.family == "rounds" and node.id not in found:
+            wish = dict(node.attrs.inner.names).get(node.attrs.out, "v" if not node.attrs.reverse else "dv")
+            name = unique(wish, used)
+            used.add(name)
+            named[node.id] = Label(name, 0 if node.id in varying else None)
+    return named
 
 
 def mark_of(names: Collection[str]) -> str:

@@ -109,7 +109,7 @@ class _Reverse:
         self.args: tuple[int, ...] = ()
         self.new: dict[int, int] = {}
         self.carries = [r.carry[f"state{i}"] for i in range(self.loop.carried)]
-        self.recurrent, self.inputs, self.params = with_coefficients(r, self.carries)
+        self.recurrent, self.inputs, self.params, self.split = with_coefficients(r, self.carries)
         self.rounds = OverRounds(self.g, r.graph, self.loop.count, self._value)
 
     def run(self, bars: dict[int, int]) -> None:
@@ -133,8 +133,17 @@ class _Reverse:
         ]
         body = [id for id in inside if id not in self.carries]
         inner, self.new = Body(self.carries, each, closed).of(own, body, following)
+        inner = replace(inner, names=tuple(self._names().items()))
         self.args = (*starts, *(values[id][0] for id in (*each, *closed)))
         self.back = Rounds(inner, len(starts), len(each), self.loop.count, True, 0)
+
+    def _names(self) -> dict[int, str]:
+        """Return names for the values of the loop back: those of adjoints of what has a name."""
+        own = dict(self.loop.inner.names)
+        bars = {bar: own[id] for id, bar in self.r.adjoint.items() if id in own}
+        bars |= {leaf: own.get(i, "z") for i, leaf in enumerate(self.carries)}
+        found = {self.split.get(bar, bar): f"d{name}" for bar, name in bars.items()}
+        return {self.new[id]: name for id, name in found.items() if id in self.new}
 
     def of_argument(self, i: int, role: str) -> list[int]:
         """Return the parts of the adjoint of an argument of the loop forward: none where it is zero."""
@@ -180,9 +189,11 @@ class _Reverse:
         return any(own[arg].family == "leaf" and arg < self.loop.carried for arg in own.ancestors([id]))
 
 
-def with_coefficients(r: Any, carries: Sequence[int]) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+def with_coefficients(
+    r: Any, carries: Sequence[int]
+) -> tuple[dict[str, int], dict[str, int], dict[str, int], dict[int, int]]:
     """Return the adjoints of what is carried, of what each round has and of all else, by name, in which each elementwise step is
-    a sum of adjoints times coefficients.
+    a sum of adjoints times coefficients, and the new values of old ones.
 
     A coefficient reads no adjoint, so that it is a value of its own, computed of all rounds at once and not in the loop.
     """
@@ -203,7 +214,7 @@ def with_coefficients(r: Any, carries: Sequence[int]) -> tuple[dict[str, int], d
             form = linear_form(node.attrs.expr, movers)
         new[id] = copy_node(g, node, args) if form is None else _summed(g, node, form, new)
     recurrent, inputs, params = ({name: new[id] for name, id in found.items()} for found in named)
-    return recurrent, inputs, params
+    return recurrent, inputs, params, new
 
 
 def _summed(g: Graph, node: Node, form: dict[int, sp.Expr], new: dict[int, int]) -> int:

@@ -202,7 +202,8 @@ class Body:
                         new[arg] = copy_node(own, g[arg], ())
                 new[id] = copy_node(own, node, tuple(new[arg] for arg in node.args))
         last = [self._next(own, g, new, leaf, id) for leaf, id in zip(self.carried, following, strict=True)]
-        names = {new[id]: name for id, name in g.names.items() if id in new}
+        names = {new[id]: g[id].attrs.name.split(".")[-1] for id in self.carried if g[id].attrs.role == "carried"}
+        names |= {new[id]: name for id, name in g.names.items() if id in new}
         return Inner(tuple(replace(node, place="") for node in own), tuple(last), tuple(names.items())), new
 
     def _next(self, own: Graph, g: Graph, new: dict[int, int], leaf: int, id: int | None) -> int:

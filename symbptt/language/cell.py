@@ -86,6 +86,11 @@ class Cell:
         """The traced step, with repetitions as the user wrote them."""
         return trace(self)
 
+    @property
+    def has_numbers_of_rounds(self) -> bool:
+        """True if each repetition of the body has an integer as its number of rounds, not a named size."""
+        return all(isinstance(n.attrs.count, int) for n in self.looped.graph if n.family == "repeat")
+
     @functools.cached_property
     def step(self) -> Step:
         """The traced step, with each round of its repetitions written out."""

@@ -20,7 +20,7 @@ def digest_of_cell(cell: Cell | Loss) -> str:
 
     Names of local variables, comments and the file's place do not count; what helper functions and closures do counts.
     """
-    return digest_of_text("\n".join(_lines(cell.step)))
+    return digest_of_text("\n".join(_lines(cell.looped if isinstance(cell, Cell) else cell.step)))
 
 
 def digest_of_text(text: str) -> str:
@@ -55,6 +55,8 @@ def _of_argument(a: Argument) -> str:
 
 
 def _of_attributes(node: Node) -> str:
+    if node.family == "leaf" and node.attrs.role in ("carried", "round"):
+        return str(node.attrs.role)  # which one it is its place tells
     if not isinstance(node.attrs, Body):
         return repr(node.attrs)
     # srepr writes numbers in full; str would round floats.

@@ -78,6 +78,14 @@ def _times(times: Any) -> shapes.Size:
     return int(value)
 
 
+def _parameters(step: Callable[..., Any]) -> list[str]:
+    """Return the names of a body's arguments; functions of NumPy written in C tell none."""
+    try:
+        return list(inspect.signature(step).parameters)
+    except ValueError:
+        return []
+
+
 def _takes_number(step: Callable[..., Any]) -> bool:
     """Answer whether a body takes the number of the round beside z: it has two arguments without defaults."""
     try:
@@ -128,7 +136,9 @@ class _Body:
         g = self.graph
         # The number of nodes made so far is a name that no other repetition has, and the same in another trace.
         label = len(g)
-        leaves = [build.leaf(g, "carried", f"{label}.{i}", g.shape(start)) for i, start in enumerate(starts)]
+        name = next(iter(_parameters(self.step)), "z")
+        names = [f"{name}{i}" for i in range(len(starts))] if self.several else [name]
+        leaves = [build.leaf(g, "carried", f"{label}.{i}.{names[i]}", g.shape(start)) for i, start in enumerate(starts)]
         number = build.leaf(g, "round", f"{label}", ())
         given = tuple(Array(g, leaf) for leaf in leaves)
         z = given if self.several else given[0]

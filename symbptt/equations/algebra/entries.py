@@ -19,6 +19,7 @@ from symbptt.equations.algebra.expressions import (
     Array,
     Cases,
     Count,
+    Ellipsis,
     Entries,
     Entry,
     Expr,
@@ -236,6 +237,10 @@ class EntryMaker:
             # A scatter is zero except in its row: [i = row] x.
             return times((algebra.Call("equal", (at[axis], row)), self.value(x, inner)))
         return self.value(x, [*at[:axis], row, *at[axis:]])
+
+    def _rounds(self, node: Node, at: Sequence[Expr]) -> Expr:
+        # The values of a loop have no formula by their entries: each row follows from the one before.
+        return Ellipsis()
 
     def _cumulate(self, node: Node, at: Sequence[Expr]) -> Expr:
         axis, x = node.attrs.axis, self.graph[node.args[0]]

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
+import sympy as sp
+
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -49,7 +51,8 @@ def straight(f: Function) -> Function:
         if isinstance(s, Loop):
             # What no round writes, such as a weight, is copied before the loop, once for all rounds; what a round
             # writes is copied in it.
-            around = _Around(made, frozenset(view.buffer for x in walk([s]) for view in writes(x)))
+            bound = frozenset(x.index for x in walk([s]) if isinstance(x, Loop))
+            around = _Around(made, frozenset(view.buffer for x in walk([s]) for view in writes(x)), bound)
             loop = replace(s, body=around.body(s.body))
             found += [*around.before, loop]
         else:
@@ -59,10 +62,11 @@ def straight(f: Function) -> Function:
 
 @dataclass
 class _Around:
-    """An outermost loop: the buffers that it writes, and the copies before it, by what they copy."""
+    """An outermost loop: the buffers that it writes, the indices of all loops, and the copies before it, by what they copy."""
 
     made: Temporaries
     written: frozenset[Buffer]
+    bound: frozenset[sp.Symbol]
     before: list[Statement] = field(default_factory=list)
     known: dict[View, View] = field(default_factory=dict)
 
@@ -119,7 +123,7 @@ class _Around:
         return s
 
     def _is_weight(self, view: View) -> bool:
-        is_moving = symbols(*view.start, *view.shape) & SAMPLES
+        is_moving = symbols(*view.start, *view.shape) & (SAMPLES | self.bound)
         return view.buffer not in self.written and not is_moving and len(view.axes) > 1
 
     def _copy(self, view: View, ordered: View) -> View:
