@@ -59,7 +59,7 @@ from symbptt.language.windows import conv, convolve, correlate, sliding_window_v
 
 __all__ = [
     "ELEMENTWISE", "NUMPY_FUNCTIONS", "arange", "broadcast_to", "cholesky", "concatenate", "conv", "copy", "cumsum", "det",
-    "diag", "diagonal", "dot", "einsum", "expand_dims", "expm", "eye", "flip", "full", "full_like", "getitem", "hstack",
+    "diag", "diagonal", "dot", "einsum", "expand_dims", "expm", "eye", "flip", "full", "full_like", "getitem",
     "inner", "inv", "layer_norm", "linspace", "log_softmax", "logsumexp", "matmul", "matrix_power", "max", "mean", "min",
     "moveaxis", "norm", "one_hot", "ones", "ones_like", "outer", "ravel", "reshape", "roll", "segment_sum", "slogdet",
     "softmax", "solve", "solve_triangular", "split", "squeeze", "stack", "std", "sum", "swapaxes", "take", "tensordot", "trace",

@@ -22,6 +22,7 @@ import numpy as np
 
 from symbptt.language.array import graph_of
 from symbptt.language.creation import CREATORS
+from symbptt.language.functions import as_numbers
 from symbptt.language.numpy_signatures import as_numpy_calls
 from symbptt.language.user_frames import cell_error, is_user_file
 
@@ -63,7 +64,7 @@ def of_sizes(name: str, own: Callable[..., Any], plain: Callable[..., Any]) -> C
     def function(*args: Any, **kwargs: Any) -> Any:
         if graph_of(*args, *kwargs.values()) is None:
             return plain(*args, **kwargs)
-        return as_numpy_calls(name, own)(*args, **kwargs)
+        return as_numpy_calls(name, own, as_numbers)(*args, **kwargs)
 
     return function
 

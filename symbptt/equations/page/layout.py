@@ -266,8 +266,8 @@ def rows(line: Line, left: str, behind: str, n: Notation, room: float) -> list[R
     """Return a line as rows whose right sides take at most `room` points, where signs allow that; `behind` ends the last."""
     relation = RELATIONS[line.relation] + " "
     if line.above is not None:
-        first = rows(replace(line, right=line.above, above=None), left, "", n, room)
-        second = rows(replace(line, above=None), "", behind, n, room)
+        first = rows(line._replace(right=line.above, above=None), left, "", n, room)
+        second = rows(line._replace(above=None), "", behind, n, room)
         return [*first, *(replace(row, first=False) for row in second)]
     texts = packed(pieces(line.right, n, room - CONTINUED), room - width(relation), room)
     if width(texts[-1] + behind) > room and behind:

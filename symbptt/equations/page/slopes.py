@@ -64,7 +64,7 @@ def _with_gradient(line: Line, found: Mapping[Label, Gradient]) -> Line:
     whole = found.get(line.left.labels[0]) if _is_value(line.left) and line.relation == "=" else None
     if whole is None:
         return line
-    return replace(line, above=Entry(whole, line.left.indices) if isinstance(line.left, Entry) else whole)
+    return line._replace(above=Entry(whole, line.left.indices) if isinstance(line.left, Entry) else whole)
 
 
 def _is_value(left: Expr) -> bool:
